@@ -1,0 +1,103 @@
+/**
+ * Time, passed in. Two clocks that must not be mixed up:
+ *
+ * - `monotonicMs` only measures: deadlines, latencies, how long ago. It never steps, and means nothing elsewhere.
+ * - cluster time (cluster/time.ts) dates: versions, expiry, ages. It is the median of the nodes' clocks, so that one
+ *   wrong clock neither pins a key nor expires it early.
+ *
+ * A version is a hybrid logical clock stamp (Kulkarni et al., "Logical Physical Clocks", 2014): it follows cluster
+ * time, never goes back, and is later than every version this coordinator has seen. 12 bytes, compared bytewise:
+ *
+ *   | milliseconds 6 | counter 2 | coordinator 4 |
+ *
+ * The coordinator part is random per process, so no two processes make the same version. Milliseconds fit 48 bits and
+ * so a JavaScript number; the whole version does not, and never becomes one.
+ */
+
+/** Milliseconds that only grow; for measuring, not for dating. */
+export interface MonotonicClock {
+  monotonicMs(): number
+}
+
+export interface WallClock {
+  /** Milliseconds since 1970 by this machine's own clock, which may be wrong. */
+  wallMs(): number
+}
+
+export type Clock = MonotonicClock & WallClock
+
+export type TimerHandle = object
+
+export interface Timers {
+  setTimeout(run: () => void, ms: number): TimerHandle
+  clearTimeout(handle: TimerHandle): void
+  /** Runs after all input that is ready now was handled: one batch, one write a turn of the event loop. */
+  endOfTurn(run: () => void): void
+}
+
+/** A version's 12 bytes. */
+export type Version = Uint8Array
+
+export const VERSION_BYTES = 12
+const MAX_COUNTER = 0xffff
+
+/** The version of a value that Rondo did not write: older than every other. */
+export const VERSION_ZERO: Version = new Uint8Array(VERSION_BYTES)
+
+export class VersionClock {
+  private readonly clusterMs: () => number
+  private readonly coordinator: number
+  private ms = 0
+  private counter = 0
+
+  /** @param coordinator random uint32, one per process */
+  constructor(clusterMs: () => number, coordinator: number) {
+    this.clusterMs = clusterMs
+    this.coordinator = coordinator >>> 0
+  }
+
+  /** Writes a new version, later than all made or observed here, into 12 bytes of `target` at `at`. */
+  stamp(target: Buffer, at: number): void {
+    const now = Math.floor(this.clusterMs())
+    if (now > this.ms) {
+      this.ms = now
+      this.counter = 0
+    } else if (this.counter < MAX_COUNTER) {
+      this.counter++
+    } else {
+      this.ms++
+      this.counter = 0
+    }
+    target.writeUIntBE(this.ms, at, 6)
+    target.writeUInt16BE(this.counter, at + 6)
+    target.writeUInt32BE(this.coordinator, at + 8)
+  }
+
+  /** From now on every stamp is later than the version at `at` in `bytes`. */
+  observe(bytes: Buffer, at = 0): void {
+    const ms = bytes.readUIntBE(at, 6)
+    if (ms < this.ms) return
+    const counter = bytes.readUInt16BE(at + 6)
+    if (ms > this.ms) {
+      this.ms = ms
+      this.counter = counter
+    } else if (counter > this.counter) {
+      this.counter = counter
+    }
+  }
+}
+
+/** Negative when `a` is older than `b`, 0 when they are the same version. */
+export function compareVersions(a: Version, b: Version): number {
+  return Buffer.compare(a, b)
+}
+
+/** 24 hexadecimal digits. */
+export function versionText(version: Version): string {
+  return Buffer.from(version.buffer, version.byteOffset, version.byteLength).toString('hex')
+}
+
+/** The version behind 24 hexadecimal digits, or null. */
+export function parseVersion(text: string): Version | null {
+  return /^[0-9a-f]{24}$/i.test(text) ? Buffer.from(text, 'hex') : null
+}

@@ -1,0 +1,123 @@
+/**
+ * The bytes of a record, as stored in Redis under the user's own key. Final: changing it means migrating users' data.
+ *
+ *   0    3 magic FF 52 44
+ *   3    1 format 01
+ *   4    1 flags: low four bits kind, bit 4: a promise follows the head
+ *   5   12 version: milliseconds 6, counter 2, coordinator 4
+ *   17   8 milliseconds and counter of the version that this record replaced on this node
+ *   25   6 logical expiry in milliseconds of cluster time, 0 = none
+ *   31     [12 promise] then the value's bytes
+ *
+ * All numbers big-endian. The replaced field is the node's to fill (nodes/store.lua, memory.ts): a coordinator sends
+ * zeros there. Whatever does not parse is a value at version 0 that somebody else stored: it can be read as it is.
+ */
+import { VERSION_BYTES, VERSION_ZERO, type Version } from './clock.ts'
+
+export const HEAD_BYTES = 31
+export const PROMISE_BYTES = 12
+/** The most that must be read of a record to know everything but its value. */
+export const HEAD_WITH_PROMISE_BYTES = HEAD_BYTES + PROMISE_BYTES
+export const FLAGS_AT = 4
+export const VERSION_AT = 5
+export const REPLACED_AT = 17
+export const REPLACED_BYTES = 8
+export const EXPIRY_AT = 25
+
+export const KIND_VALUE = 0
+export const KIND_TOMBSTONE = 1
+/** Holds a promise, but never held a value. */
+export const KIND_NOTHING = 2
+
+const MAGIC_AND_FORMAT = 0xff524401
+const KIND_MASK = 0x0f
+const PROMISE_FLAG = 0x10
+
+export function isVersioned(bytes: Buffer): boolean {
+  return (
+    bytes.length >= HEAD_BYTES &&
+    bytes.readUInt32BE(0) === MAGIC_AND_FORMAT &&
+    ((bytes[FLAGS_AT]! & PROMISE_FLAG) === 0 || bytes.length >= HEAD_WITH_PROMISE_BYTES)
+  )
+}
+
+/** A record as a node holds it: a view over its bytes that copies nothing. */
+export class StoredRecord {
+  readonly bytes: Buffer
+  /** False for a value that Rondo did not write. */
+  readonly versioned: boolean
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes
+    this.versioned = isVersioned(bytes)
+  }
+
+  /** KIND_VALUE, KIND_TOMBSTONE, KIND_NOTHING, or a kind of a later Rondo. */
+  get kind(): number {
+    return this.versioned ? this.bytes[FLAGS_AT]! & KIND_MASK : KIND_VALUE
+  }
+
+  get version(): Version {
+    return this.versioned ? this.bytes.subarray(VERSION_AT, VERSION_AT + VERSION_BYTES) : VERSION_ZERO
+  }
+
+  /** Milliseconds of cluster time, 0 = none. An unversioned value's own TTL is known to its node only. */
+  get expiresAtMs(): number {
+    return this.versioned ? this.bytes.readUIntBE(EXPIRY_AT, 6) : 0
+  }
+
+  get replaced(): Buffer {
+    return this.versioned
+      ? this.bytes.subarray(REPLACED_AT, REPLACED_AT + REPLACED_BYTES)
+      : Buffer.alloc(REPLACED_BYTES)
+  }
+
+  /** The promised version that no older write may pass, or null. */
+  get promise(): Version | null {
+    return this.hasPromise ? this.bytes.subarray(HEAD_BYTES, HEAD_WITH_PROMISE_BYTES) : null
+  }
+
+  get value(): Buffer {
+    if (!this.versioned) return this.bytes
+    return this.bytes.subarray(this.hasPromise ? HEAD_WITH_PROMISE_BYTES : HEAD_BYTES)
+  }
+
+  /** Whether a user would see a value: it is one, and has not expired. */
+  isLive(clusterMs: number): boolean {
+    if (this.kind !== KIND_VALUE) return false
+    const expiresAtMs = this.expiresAtMs
+    return expiresAtMs === 0 || expiresAtMs > clusterMs
+  }
+
+  private get hasPromise(): boolean {
+    return this.versioned && (this.bytes[FLAGS_AT]! & PROMISE_FLAG) !== 0
+  }
+}
+
+const EMPTY = Buffer.alloc(0)
+
+/** A record on its way to the nodes: head and value apart, so that a large value is never copied to be sent. */
+export interface NewRecord {
+  /** 31 bytes, the replaced field zero. */
+  readonly head: Buffer
+  readonly value: Buffer
+}
+
+export interface Stamp {
+  stamp(target: Buffer, at: number): void
+}
+
+/** @param expiresAtMs cluster time, 0 = none */
+export function newRecord(kind: number, clock: Stamp, expiresAtMs: number, value: Buffer = EMPTY): NewRecord {
+  const head = Buffer.allocUnsafe(HEAD_BYTES)
+  head.writeUInt32BE(MAGIC_AND_FORMAT, 0)
+  head[FLAGS_AT] = kind
+  clock.stamp(head, VERSION_AT)
+  head.fill(0, REPLACED_AT, REPLACED_AT + REPLACED_BYTES)
+  head.writeUIntBE(expiresAtMs, EXPIRY_AT, 6)
+  return { head, value }
+}
+
+export function versionOf(record: NewRecord): Buffer {
+  return record.head.subarray(VERSION_AT, VERSION_AT + VERSION_BYTES)
+}

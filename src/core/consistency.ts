@@ -1,0 +1,22 @@
+/** How many replicas an operation asks for. */
+export const CONSISTENCY_LEVELS = ['one', 'quorum', 'all'] as const
+export type ConsistencyLevel = (typeof CONSISTENCY_LEVELS)[number]
+
+export function isConsistencyLevel(text: string): text is ConsistencyLevel {
+  return (CONSISTENCY_LEVELS as readonly string[]).includes(text)
+}
+
+/**
+ * Home replicas that must answer. R + W > N: every quorum read meets every quorum write, as long as stand-ins are not
+ * counted.
+ */
+export function required(level: ConsistencyLevel, homeReplicas: number): number {
+  switch (level) {
+    case 'one':
+      return 1
+    case 'quorum':
+      return Math.floor(homeReplicas / 2) + 1
+    case 'all':
+      return homeReplicas
+  }
+}

@@ -1,0 +1,22 @@
+/**
+ * What the lower rooms have to tell: transitions, not attempts. telemetry.ts turns them into log lines and metrics, so
+ * that no lower room knows a logger.
+ */
+export type NodeState = 'up' | 'suspect' | 'down'
+
+/** Whether a node holds all that was acknowledged. `unknown` until its marker was read; `refused`: it is not ours. */
+export type Completeness = 'unknown' | 'clean' | 'filling' | 'refused'
+
+export type RondoEvent =
+  | { kind: 'node-state'; node: string; from: NodeState; to: NodeState; why: string }
+  | { kind: 'node-completeness'; node: string; from: Completeness; to: Completeness; why: string }
+  | { kind: 'node-writable'; node: string; writable: boolean; why: string }
+  | { kind: 'node-behind'; node: string; why: string }
+  | { kind: 'node-clock'; node: string; offMs: number; far: boolean }
+  | { kind: 'node-evicting'; node: string; policy: string; evictedKeys: number }
+  | { kind: 'marker-mismatch'; node: string }
+  | { kind: 'cluster-known'; cluster: string; founded: boolean }
+  | { kind: 'cluster-waiting'; reached: number; needed: number; members: number }
+  | { kind: 'background-failed'; what: string; why: string }
+
+export type Emit = (event: RondoEvent) => void

@@ -1,0 +1,15 @@
+/** Names that Rondo keeps for itself. No door lets a user read, write or list them. */
+export const RESERVED_PREFIX = Buffer.from('__rondo:')
+
+/** What a node is: its cluster, its id, and whether it is clean. */
+export const MARKER_KEY = Buffer.from('__rondo:node')
+/** The cluster's topology register. */
+export const TOPOLOGY_KEY = Buffer.from('__rondo:topology')
+/** Written to find out whether a node that refused writes takes them again. */
+export const WRITABLE_KEY = Buffer.from('__rondo:writable')
+
+export function isReserved(key: Uint8Array): boolean {
+  if (key.length < RESERVED_PREFIX.length) return false
+  for (let i = 0; i < RESERVED_PREFIX.length; i++) if (key[i] !== RESERVED_PREFIX[i]) return false
+  return true
+}

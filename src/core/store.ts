@@ -1,0 +1,134 @@
+/**
+ * What a node makes of a write: the decisions of nodes/store.lua, prepare.lua and accept.lua, byte for byte, for nodes
+ * that run no Lua. Change one and you change the other; test/nodes/differential.test.ts holds them together.
+ *
+ * They only decide: whoever asks carries the answer out before asking about the same key again. No buffer passed in is
+ * written to, and bytes to be kept are always fresh ones.
+ */
+import { VERSION_BYTES, compareVersions, type Version } from './clock.ts'
+import {
+  EXPIRY_AT,
+  FLAGS_AT,
+  HEAD_BYTES,
+  HEAD_WITH_PROMISE_BYTES,
+  KIND_NOTHING,
+  KIND_VALUE,
+  PROMISE_BYTES,
+  REPLACED_AT,
+  REPLACED_BYTES,
+  StoredRecord,
+  VERSION_AT,
+  newRecord,
+  versionOf,
+  type NewRecord,
+} from './codec.ts'
+import { keptMs } from './lifetime.ts'
+
+export type StoreDecision =
+  | { readonly kind: 'keep'; readonly bytes: Buffer; readonly lifeMs: number }
+  /** The very record is here already: applied. */
+  | { readonly kind: 'unchanged' }
+  /** @see StoreCall.onStale: version and replaced field of what is held */
+  | { readonly kind: 'stale'; readonly held: Buffer }
+
+export type RegisterDecision =
+  | {
+      readonly ok: true
+      /** What to keep from now on; null = what is there. */
+      readonly bytes: Buffer | null
+      /** What a prepare answers: the record as it was. */
+      readonly record: Buffer | null
+    }
+  | { readonly ok: false; readonly newest: Buffer }
+
+const WITH_PROMISE = 0x10
+const ZERO_VERSION = { stamp: (target: Buffer, at: number) => void target.fill(0, at, at + VERSION_BYTES) }
+
+/**
+ * Compare and store: a record is kept unless something newer is held or promised.
+ *
+ * @param held the key's bytes, null = none
+ * @param heldLifeMs what they have left to live: Infinity without an end, 0 when there are none
+ * @param ownMs what the new record's own expiry asks for
+ */
+export function decideStore(
+  held: Buffer | null,
+  heldLifeMs: number,
+  record: NewRecord,
+  ownMs: number,
+  graceMs: number,
+): StoreDecision {
+  const here = held && new StoredRecord(held)
+  const version = versionOf(record)
+  if (here?.versioned) {
+    const order = compareVersions(here.version, version)
+    if (order === 0 && isSame(here, record)) return { kind: 'unchanged' }
+    if (order >= 0) return { kind: 'stale', held: Buffer.concat([here.version, here.replaced]) }
+    if (here.promise && compareVersions(here.promise, version) > 0) {
+      return { kind: 'stale', held: Buffer.concat([here.promise, here.replaced]) }
+    }
+  }
+  return { kind: 'keep', bytes: merged(record, here), lifeMs: keptMs(ownMs, heldLifeMs, graceMs) }
+}
+
+/**
+ * First round of a two-round write: from now on every write below the ballot is refused. The promise is kept in the
+ * record, whose life does not change.
+ */
+export function decidePrepare(held: Buffer | null, ballot: Version): RegisterDecision {
+  const here = held && new StoredRecord(held)
+  if (!here?.versioned) {
+    const { head } = newRecord(held ? KIND_VALUE : KIND_NOTHING, ZERO_VERSION, 0)
+    return { ok: true, bytes: withPromise(head, ballot, held), record: held }
+  }
+  if (here.promise && compareVersions(here.promise, ballot) > 0) return refused(here.promise)
+  if (compareVersions(here.version, ballot) >= 0) return refused(here.version)
+  return { ok: true, bytes: withPromise(here.bytes, ballot, here.value), record: held }
+}
+
+/** Second round: the record is kept, without an end, where the promise is still its version. */
+export function decideAccept(held: Buffer | null, record: NewRecord): RegisterDecision {
+  const here = held && new StoredRecord(held)
+  const ballot = versionOf(record)
+  if (here?.promise) {
+    if (compareVersions(here.promise, ballot) !== 0) return refused(here.promise)
+    return { ok: true, bytes: merged(record, here), record: null }
+  }
+  // No promise: it was lost, or a newer write took its place.
+  if (!here?.versioned) return refused(Buffer.alloc(VERSION_BYTES))
+  if (compareVersions(here.version, ballot) !== 0) return refused(here.version)
+  return { ok: true, bytes: null, record: null }
+}
+
+/** Whether the same kind, expiry and value are here, whatever they replaced and whatever is promised. */
+function isSame(here: StoredRecord, record: NewRecord): boolean {
+  return (
+    here.kind === record.head[FLAGS_AT] &&
+    here.bytes.compare(record.head, EXPIRY_AT, HEAD_BYTES, EXPIRY_AT, HEAD_BYTES) === 0 &&
+    here.value.equals(record.value)
+  )
+}
+
+/** The record's bytes, with milliseconds and counter of the version that it replaces here. */
+function merged({ head, value }: NewRecord, here: StoredRecord | null): Buffer {
+  const bytes = Buffer.allocUnsafeSlow(HEAD_BYTES + value.length)
+  head.copy(bytes, 0, 0, HEAD_BYTES)
+  if (here?.versioned) here.bytes.copy(bytes, REPLACED_AT, VERSION_AT, VERSION_AT + REPLACED_BYTES)
+  else bytes.fill(0, REPLACED_AT, REPLACED_AT + REPLACED_BYTES)
+  value.copy(bytes, HEAD_BYTES)
+  return bytes
+}
+
+function withPromise(head: Buffer, ballot: Version, value: Buffer | null): Buffer {
+  const bytes = Buffer.allocUnsafeSlow(HEAD_WITH_PROMISE_BYTES + (value?.length ?? 0))
+  head.copy(bytes, 0, 0, HEAD_BYTES)
+  bytes[FLAGS_AT] = (bytes[FLAGS_AT]! & (WITH_PROMISE - 1)) | WITH_PROMISE
+  bytes.set(ballot.subarray(0, PROMISE_BYTES), HEAD_BYTES)
+  value?.copy(bytes, HEAD_WITH_PROMISE_BYTES)
+  return bytes
+}
+
+/** A copy: what is held must not be pinned, or changed, by whoever was told. */
+function refused(newest: Version): RegisterDecision {
+  return { ok: false, newest: Buffer.from(newest) }
+}
