@@ -1,0 +1,492 @@
+/**
+ * One pipelined socket to one Redis: the data path.
+ *
+ * Commands encoded in one turn of the event loop leave in one write, as a batch; the batch ends with a GET of the
+ * node's marker. Replies come back in order as slices of what the socket delivered, and are handed out only when the
+ * batch's marker has arrived and is the expected one:
+ *
+ *     turn n:      GET a   EVALSHA … b   GET c   GET __rondo:node     → one write
+ *     turn n+k:    $…      :1            $-1     $…marker             → marker equal? then a, b, c are answered
+ *
+ * One GET a batch notices a wiped, restored, flushed or swapped node on a live connection.
+ *
+ * A socket that breaks, answers nonsense or is overdue is destroyed, and everything in flight is lost: nobody knows
+ * whether it was applied. Nothing is kept for a later socket and nothing is ever sent twice: a write that was reported
+ * as unknown must not turn up again minutes later.
+ *
+ * One deadline serves all calls: they all may take as long, so the oldest batch is overdue first. Before a socket is
+ * blamed, the event loop gets one full turn to read what has already arrived: our own lag is not the node's fault.
+ *
+ * It does not reconnect (health decides when), and does not know what the commands mean (redis.ts does).
+ */
+import net from 'node:net'
+import tls from 'node:tls'
+import type { MonotonicClock, TimerHandle, Timers } from '../core/clock.ts'
+import { MARKER_KEY } from '../core/keys.ts'
+import type { Fence, NodeFailure } from './node.ts'
+
+export const REPLY_BULK = 1
+export const REPLY_NIL = 2
+export const REPLY_INTEGER = 3
+export const REPLY_ERROR = 4
+export const REPLY_SIMPLE = 5
+
+/** One command in flight. The link fills in the reply, and calls one of the two methods once. */
+export abstract class LinkCall {
+  replyType = 0
+  /** The bulk's bytes, or the text of an error, simple string or integer. */
+  reply: Buffer | null = null
+
+  abstract answered(fence: Fence): void
+  abstract lost(failure: NodeFailure): void
+}
+
+export interface LinkOptions {
+  readonly host: string
+  readonly port: number
+  readonly tls: tls.ConnectionOptions | null
+  readonly username?: string
+  readonly password?: string
+  readonly connectTimeoutMs: number
+  /** How long a batch may take before the socket is destroyed. */
+  readonly callTimeoutMs: number
+  /** Calls in flight beyond which new ones are refused. */
+  readonly maxInFlight: number
+  /** Bytes not yet taken by the kernel beyond which new calls are refused. */
+  readonly maxUnsentBytes: number
+  /** The longest reply taken from the node. */
+  readonly maxReplyBytes: number
+}
+
+interface Batch {
+  readonly calls: LinkCall[]
+  readonly fence: Fence
+  readonly sentAtMs: number
+  /** Replies that have arrived, without the marker's. */
+  replies: number
+}
+
+const CR = 13
+const CRLF_BYTES = 2
+const CHUNK_BYTES = 64 * 1024
+/** Longer arguments are sent by reference instead of being copied. */
+const COPY_LIMIT_BYTES = 16 * 1024
+
+/** `$<n>\r\n` for the lengths that nearly all arguments have. */
+const BULK_HEADS = Array.from({ length: 1024 }, (_, n) => Buffer.from(`$${n}\r\n`))
+const FENCE_COMMAND = encodeCommand(['GET', MARKER_KEY])
+
+/** A whole command in the Redis protocol. */
+export function encodeCommand(args: readonly (string | Buffer)[]): Buffer {
+  const parts: Buffer[] = [Buffer.from(`*${args.length}\r\n`)]
+  for (const arg of args) {
+    const bytes = typeof arg === 'string' ? Buffer.from(arg) : arg
+    parts.push(Buffer.from(`$${bytes.length}\r\n`), bytes, Buffer.from('\r\n'))
+  }
+  return Buffer.concat(parts)
+}
+
+export class Link {
+  private readonly options: LinkOptions
+  private readonly clock: MonotonicClock
+  private readonly timers: Timers
+  private readonly onBroken: (failure: NodeFailure) => void
+  private readonly onForeignMarker: () => void
+
+  private socket: net.Socket | null = null
+  private isReady = false
+  private fence: Fence
+
+  // What this turn has encoded: full parts, then the used stretch of the current chunk.
+  private parts: Buffer[] = []
+  private chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
+  private chunkFrom = 0
+  private chunkAt = 0
+  private calls: LinkCall[] = []
+
+  // Batches in flight, oldest at `oldest`; the answered ones before it are cut off now and then.
+  private batches: Batch[] = []
+  private oldest = 0
+  private inFlight = 0
+  private overdueCheck: TimerHandle | null = null
+
+  // Bytes of a reply that is not complete yet, kept apart until enough have come.
+  private pending: Buffer[] = []
+  private pendingBytes = 0
+  private neededBytes = 0
+
+  constructor(
+    options: LinkOptions,
+    fence: Fence,
+    deps: { clock: MonotonicClock; timers: Timers },
+    events: { onBroken(failure: NodeFailure): void; onForeignMarker(): void },
+  ) {
+    this.options = options
+    this.fence = fence
+    this.clock = deps.clock
+    this.timers = deps.timers
+    this.onBroken = (failure) => events.onBroken(failure)
+    this.onForeignMarker = () => events.onForeignMarker()
+  }
+
+  get ready(): boolean {
+    return this.isReady
+  }
+
+  /** Batches sent from now on must find this marker. */
+  expect(fence: Fence): void {
+    this.flush()
+    this.fence = fence
+  }
+
+  /** Null when a call may be made, otherwise why not. */
+  refusal(): NodeFailure | null {
+    if (!this.isReady) return NOT_CONNECTED
+    if (this.inFlight >= this.options.maxInFlight) return TOO_MUCH_IN_FLIGHT
+    if (this.socket!.writableLength > this.options.maxUnsentBytes) return TOO_MUCH_IN_FLIGHT
+    return null
+  }
+
+  /** Connects, authenticates and sees the expected marker; rejects with a sentence otherwise. Once per link. */
+  connect(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const { host, port, connectTimeoutMs } = this.options
+      const socket = this.options.tls
+        ? tls.connect({ host, port, ...this.options.tls })
+        : net.connect({ host, port })
+      this.socket = socket
+      socket.setNoDelay(true)
+      const overdue = this.timers.setTimeout(() => {
+        this.destroy(lost('timeout', `no handshake within ${connectTimeoutMs} ms`))
+      }, connectTimeoutMs)
+      const settle = (failure: NodeFailure | null) => {
+        this.timers.clearTimeout(overdue)
+        if (failure) reject(new Error(failure.message))
+        else resolve()
+      }
+      this.onHandshake = settle
+      socket.on('data', (bytes: Buffer) => this.onData(bytes))
+      socket.on('error', (error) => this.destroy(lost('closed', error.message)))
+      socket.on('close', () => this.destroy(lost('closed', 'the node closed the connection')))
+      socket.once(this.options.tls ? 'secureConnect' : 'connect', () => this.greet())
+    })
+  }
+
+  /** Calls in flight end as unknown. Harmless on a link that is already gone. */
+  destroy(failure: NodeFailure): void {
+    const socket = this.socket
+    if (!socket) return
+    this.socket = null
+    const wasReady = this.isReady
+    this.isReady = false
+    socket.removeAllListeners('data')
+    socket.on('error', () => undefined) // a destroyed socket may still report; everything was told below
+    socket.destroy()
+    if (this.overdueCheck) this.timers.clearTimeout(this.overdueCheck)
+    this.overdueCheck = null
+    const unsent = this.calls
+    const inFlight = this.batches.slice(this.oldest)
+    this.calls = []
+    this.batches = []
+    this.oldest = 0
+    this.inFlight = 0
+    this.parts = []
+    this.pending = []
+    for (const batch of inFlight) for (const call of batch.calls) call.lost(failure)
+    for (const call of unsent) call.lost({ ...failure, kind: 'not-sent' })
+    if (wasReady) this.onBroken(failure)
+    else this.onHandshake?.(failure)
+    this.onHandshake = null
+  }
+
+  // ---- encoding: head(…), then an argument at a time, then enqueue(…)
+
+  /** A ready-made stretch of protocol, short. */
+  raw(bytes: Buffer): void {
+    this.room(bytes.length)
+    this.chunkAt += bytes.copy(this.chunk, this.chunkAt)
+  }
+
+  /** One argument. */
+  bulk(bytes: Buffer): void {
+    const length = bytes.length
+    this.bulkHead(length)
+    if (length > COPY_LIMIT_BYTES) this.byReference(bytes)
+    else {
+      this.room(length + CRLF_BYTES)
+      this.chunkAt += bytes.copy(this.chunk, this.chunkAt)
+    }
+    this.crlf()
+  }
+
+  /** One argument made of a short stretch of `first` and the whole of `second`. */
+  bulkOfTwo(first: Buffer, from: number, to: number, second: Buffer): void {
+    this.bulkHead(to - from + second.length)
+    this.room(to - from)
+    this.chunkAt += first.copy(this.chunk, this.chunkAt, from, to)
+    if (second.length > COPY_LIMIT_BYTES) this.byReference(second)
+    else {
+      this.room(second.length + CRLF_BYTES)
+      this.chunkAt += second.copy(this.chunk, this.chunkAt)
+    }
+    this.crlf()
+  }
+
+  /** The command encoded since the last call is complete. */
+  enqueue(call: LinkCall): void {
+    this.inFlight++
+    if (this.calls.push(call) === 1) this.timers.endOfTurn(this.flush)
+  }
+
+  private bulkHead(length: number): void {
+    this.raw(length < BULK_HEADS.length ? BULK_HEADS[length]! : Buffer.from(`$${length}\r\n`))
+  }
+
+  private crlf(): void {
+    this.room(CRLF_BYTES)
+    this.chunk[this.chunkAt++] = 13
+    this.chunk[this.chunkAt++] = 10
+  }
+
+  private room(bytes: number): void {
+    if (this.chunkAt + bytes <= CHUNK_BYTES) return
+    this.cut()
+    this.chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
+    this.chunkFrom = 0
+    this.chunkAt = 0
+  }
+
+  private byReference(bytes: Buffer): void {
+    this.cut()
+    this.parts.push(bytes)
+  }
+
+  /** What the current chunk holds becomes a part; the rest of the chunk serves on. */
+  private cut(): void {
+    if (this.chunkAt > this.chunkFrom) this.parts.push(this.chunk.subarray(this.chunkFrom, this.chunkAt))
+    this.chunkFrom = this.chunkAt
+  }
+
+  private readonly flush = (): void => {
+    const socket = this.socket
+    if (!socket || this.calls.length === 0) return
+    this.raw(FENCE_COMMAND)
+    this.cut()
+    const batch: Batch = {
+      calls: this.calls,
+      fence: this.fence,
+      sentAtMs: this.clock.monotonicMs(),
+      replies: 0,
+    }
+    this.calls = []
+    this.batches.push(batch)
+    const parts = this.parts
+    this.parts = []
+    if (parts.length === 1) socket.write(parts[0]!)
+    else {
+      socket.cork()
+      for (const part of parts) socket.write(part)
+      socket.uncork()
+    }
+    this.overdueCheck ??= this.timers.setTimeout(this.checkOverdue, this.options.callTimeoutMs)
+  }
+
+  // ---- handshake
+
+  private onHandshake: ((failure: NodeFailure | null) => void) | null = null
+  private greetings = 0
+
+  private greet(): void {
+    const { username, password } = this.options
+    const parts: Buffer[] = []
+    if (password !== undefined) {
+      parts.push(encodeCommand(username ? ['AUTH', username, password] : ['AUTH', password]))
+    }
+    parts.push(FENCE_COMMAND)
+    this.greetings = parts.length
+    this.socket!.write(Buffer.concat(parts))
+  }
+
+  private onGreeting(type: number, reply: Buffer | null): void {
+    if (type === REPLY_ERROR) {
+      this.destroy(lost('error', `the node refused the handshake: ${reply!.toString()}`))
+      return
+    }
+    if (--this.greetings > 0) return
+    if (!isMarker(type, reply, this.fence)) {
+      this.destroy(FOREIGN_MARKER)
+      this.onForeignMarker()
+      return
+    }
+    this.isReady = true
+    this.onHandshake?.(null)
+    this.onHandshake = null
+  }
+
+  // ---- replies
+
+  private onData(bytes: Buffer): void {
+    let input = bytes
+    if (this.pendingBytes > 0) {
+      this.pending.push(bytes)
+      this.pendingBytes += bytes.length
+      if (this.pendingBytes < this.neededBytes) return
+      input = Buffer.concat(this.pending, this.pendingBytes)
+      this.pending = []
+      this.pendingBytes = 0
+    }
+    this.neededBytes = 0
+    let at = 0
+    while (at < input.length && this.socket) {
+      const next = this.parseReply(input, at)
+      if (next < 0) break
+      at = next
+    }
+    if (at < input.length && this.socket) {
+      this.pending.push(at === 0 ? input : input.subarray(at))
+      this.pendingBytes = input.length - at
+    }
+  }
+
+  /** Handles the reply that begins at `at` and returns where it ends, or -1 when it is not complete. */
+  private parseReply(input: Buffer, at: number): number {
+    const lineEnd = input.indexOf(CR, at + 1)
+    if (lineEnd < 0 || lineEnd + 1 >= input.length) {
+      if (input.length - at > this.options.maxReplyBytes) this.nonsense('an endless line')
+      return -1
+    }
+    const after = lineEnd + CRLF_BYTES
+    switch (input[at]) {
+      case 0x24 /* $ */: {
+        const length = parseLength(input, at + 1, lineEnd)
+        if (length === -1) {
+          this.onReply(REPLY_NIL, null)
+          return after
+        }
+        if (length < 0 || length > this.options.maxReplyBytes) {
+          this.nonsense(`a bulk of ${length} bytes`)
+          return -1
+        }
+        const end = after + length + CRLF_BYTES
+        if (end > input.length) {
+          this.neededBytes = end - at
+          return -1
+        }
+        this.onReply(REPLY_BULK, input.subarray(after, after + length))
+        return end
+      }
+      case 0x3a /* : */:
+        this.onReply(REPLY_INTEGER, input.subarray(at + 1, lineEnd))
+        return after
+      case 0x2d /* - */:
+        this.onReply(REPLY_ERROR, input.subarray(at + 1, lineEnd))
+        return after
+      case 0x2b /* + */:
+        this.onReply(REPLY_SIMPLE, input.subarray(at + 1, lineEnd))
+        return after
+      default:
+        this.nonsense(`a reply that begins with byte ${input[at]}`)
+        return -1
+    }
+  }
+
+  private nonsense(what: string): void {
+    this.destroy(lost('error', `the node sent ${what}, which is not an answer to what was asked`))
+  }
+
+  private onReply(type: number, reply: Buffer | null): void {
+    if (!this.isReady) {
+      this.onGreeting(type, reply)
+      return
+    }
+    const batch = this.batches[this.oldest]
+    if (!batch) {
+      this.nonsense('an answer to nothing')
+      return
+    }
+    if (batch.replies < batch.calls.length) {
+      const call = batch.calls[batch.replies++]!
+      call.replyType = type
+      call.reply = reply
+      return
+    }
+    this.onMarker(batch, type, reply)
+  }
+
+  private onMarker(batch: Batch, type: number, reply: Buffer | null): void {
+    if (++this.oldest > 64) {
+      this.batches = this.batches.slice(this.oldest)
+      this.oldest = 0
+    }
+    this.inFlight -= batch.calls.length
+    if (isMarker(type, reply, batch.fence)) {
+      for (const call of batch.calls) call.answered(batch.fence)
+      return
+    }
+    for (const call of batch.calls) call.lost(FOREIGN_MARKER)
+    this.onForeignMarker()
+  }
+
+  // ---- deadlines
+
+  private readonly checkOverdue = (): void => {
+    this.overdueCheck = null
+    const batch = this.batches[this.oldest]
+    if (!batch) return
+    const leftMs = batch.sentAtMs + this.options.callTimeoutMs - this.clock.monotonicMs()
+    if (leftMs > 0) {
+      this.overdueCheck = this.timers.setTimeout(this.checkOverdue, Math.ceil(leftMs))
+      return
+    }
+    // Let what has arrived while we were busy be read first: a whole turn lies between two ends of turns.
+    this.timers.endOfTurn(() => {
+      this.timers.endOfTurn(() => {
+        const still = this.batches[this.oldest]
+        if (still === batch) {
+          this.destroy(lost('timeout', `no answer within ${this.options.callTimeoutMs} ms`))
+        } else if (still) {
+          this.overdueCheck ??= this.timers.setTimeout(this.checkOverdue, 1)
+        }
+      })
+    })
+  }
+}
+
+const NOT_CONNECTED: NodeFailure = {
+  kind: 'not-sent',
+  reason: 'not-connected',
+  message: 'the node is not connected',
+}
+
+const TOO_MUCH_IN_FLIGHT: NodeFailure = {
+  kind: 'not-sent',
+  reason: 'too-much-in-flight',
+  message: 'too many calls are waiting for the node',
+}
+
+const FOREIGN_MARKER: NodeFailure = {
+  kind: 'unknown',
+  reason: 'marker',
+  message: 'the node does not hold the expected marker: it was wiped, restored or swapped',
+}
+
+function lost(reason: NodeFailure['reason'], message: string): NodeFailure {
+  return { kind: 'unknown', reason, message }
+}
+
+function isMarker(type: number, reply: Buffer | null, fence: Fence): boolean {
+  return type === REPLY_BULK && fence.marker.equals(reply!)
+}
+
+/** A decimal between `from` and `to`; -1 for `-1`, -2 for what is not a length. */
+function parseLength(input: Buffer, from: number, to: number): number {
+  if (to === from || to - from > 12) return -2
+  if (input[from] === 0x2d) return to - from === 2 && input[from + 1] === 0x31 ? -1 : -2
+  let length = 0
+  for (let i = from; i < to; i++) {
+    const digit = input[i]! - 0x30
+    if (digit < 0 || digit > 9) return -2
+    length = length * 10 + digit
+  }
+  return length
+}

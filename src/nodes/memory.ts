@@ -1,0 +1,283 @@
+/**
+ * An in-process node: what serves when no Redis is configured, and what the simulation runs on. It behaves as a Redis
+ * behind redis.ts does, decision by decision (core/store.ts) and turn by turn:
+ *
+ *     this turn:    get a   store b   get c          → noted
+ *     end of turn:  a, b, c are carried out in order → marker as expected? then a, b, c are answered
+ *
+ * So a call never completes before it has returned, and a batch under a foreign marker counts for nothing, although it
+ * was carried out.
+ *
+ * Nothing outlives the process. A batch here is carried out and answered in one go, so shut() finds nothing in flight:
+ * what it overtakes was certainly not applied.
+ */
+import type { Clock, Timers } from '../core/clock.ts'
+import { HEAD_WITH_PROMISE_BYTES, type NewRecord } from '../core/codec.ts'
+import { globMatches } from '../core/glob.ts'
+import { MARKER_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../core/keys.ts'
+import { decideAccept, decidePrepare, decideStore, type RegisterDecision } from '../core/store.ts'
+import { MemoryStorage } from './memory-storage.ts'
+import type {
+  Fence,
+  GetCall,
+  Node,
+  NodeFailure,
+  NodeListener,
+  NodeReport,
+  RegisterAnswer,
+  ScanPage,
+  StoreCall,
+} from './node.ts'
+
+export interface MemoryNodeOptions {
+  readonly id: string
+  /** For users' keys, values and what holding them costs; the least recently used go first. */
+  readonly maxBytes: number
+  readonly graceMs: number
+  readonly clock: Clock
+  readonly timers: Timers
+  readonly runId?: string
+}
+
+interface PendingCall {
+  readonly fence: Fence
+  /** Carries the call out, and returns what tells the caller. */
+  execute(): () => void
+  fail(failure: NodeFailure): void
+}
+
+const PROBED_WRITE_LIFE_MS = 1000
+
+export class MemoryNode implements Node {
+  readonly id: string
+  readonly address: string
+  listener: NodeListener | null = null
+  /** What the node holds: for tests, and for faults in the simulation. */
+  readonly storage: MemoryStorage
+
+  private readonly options: MemoryNodeOptions
+  private restarts = 0
+  private fence: Fence | null = null
+  private opening: object | null = null
+  private pending: PendingCall[] = []
+  private closed = false
+
+  constructor(options: MemoryNodeOptions) {
+    this.options = options
+    this.id = options.id
+    this.address = options.id
+    this.storage = new MemoryStorage(options.maxBytes, options.clock)
+  }
+
+  /** Loses everything, the marker too, and comes back as another process: a Redis that was killed without its files. */
+  wipe(): void {
+    this.storage.clear()
+    this.storage.evictedKeys = 0
+    this.restarts++
+    const wasOpen = this.fence !== null
+    this.shut('the node was wiped')
+    if (wasOpen) this.listener?.onBroken(this, { ...SHUT, message: 'the node was wiped' })
+  }
+
+  // ---- data path
+
+  get ready(): boolean {
+    return this.fence !== null
+  }
+
+  get(key: Buffer, call: GetCall): void {
+    const fence = this.usableFence(call)
+    if (!fence) return
+    const asked = Buffer.from(key)
+    this.enqueue({
+      fence,
+      execute: () => {
+        const bytes = this.storage.get(asked)
+        return () => call.onRecord(this, bytes, fence)
+      },
+      fail: (failure) => call.onFailure(this, failure),
+    })
+  }
+
+  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
+    const fence = this.usableFence(call)
+    if (!fence) return
+    const asked = Buffer.from(key)
+    this.enqueue({
+      fence,
+      execute: () => this.executeStore(asked, record, lifeMs, fence, call),
+      fail: (failure) => call.onFailure(this, failure),
+    })
+  }
+
+  private executeStore(key: Buffer, record: NewRecord, ownMs: number, fence: Fence, call: StoreCall) {
+    const heldLifeMs = Math.max(0, this.storage.lifeMs(key))
+    const decision = decideStore(this.storage.get(key), heldLifeMs, record, ownMs, this.options.graceMs)
+    switch (decision.kind) {
+      case 'stale':
+        return () => call.onStale(this, decision.held, fence)
+      case 'keep':
+        if (!this.storage.set(key, decision.bytes, decision.lifeMs)) {
+          return () => call.onFailure(this, TOO_LARGE)
+        }
+        return () => call.onApplied(this, fence)
+      case 'unchanged':
+        return () => call.onApplied(this, fence)
+    }
+  }
+
+  private usableFence(call: GetCall | StoreCall): Fence | null {
+    if (!this.fence) this.options.timers.endOfTurn(() => call.onFailure(this, NOT_CONNECTED))
+    return this.fence
+  }
+
+  private enqueue(call: PendingCall): void {
+    if (this.pending.push(call) === 1) this.options.timers.endOfTurn(this.flush)
+  }
+
+  private readonly flush = (): void => {
+    const calls = this.pending
+    this.pending = []
+    const answers = calls.map((call) => call.execute())
+    const marker = this.storage.get(MARKER_KEY)
+    let foreign = false
+    calls.forEach((call, i) => {
+      if (marker?.equals(call.fence.marker)) answers[i]!()
+      else {
+        foreign = true
+        call.fail(FOREIGN_MARKER)
+      }
+    })
+    if (foreign) this.listener?.onForeignMarker(this)
+  }
+
+  async open(fence: Fence): Promise<void> {
+    this.checkNotClosed()
+    if (this.fence) {
+      this.fence = fence
+      return
+    }
+    const opening = {}
+    this.opening = opening
+    await Promise.resolve()
+    if (this.opening !== opening) throw new Error(SHUT.message)
+    this.opening = null
+    if (!this.storage.get(MARKER_KEY)?.equals(fence.marker)) {
+      this.listener?.onForeignMarker(this)
+      throw new Error(FOREIGN_MARKER.message)
+    }
+    this.fence = fence
+  }
+
+  shut(reason: string): void {
+    const calls = this.pending
+    this.pending = []
+    this.fence = null
+    this.opening = null
+    for (const call of calls) call.fail({ ...SHUT, kind: 'not-sent', message: reason })
+  }
+
+  // ---- control path
+
+  async probe(): Promise<NodeReport> {
+    const { id, clock, maxBytes, runId = `memory-${id}` } = this.options
+    await this.reached()
+    return {
+      runId: this.restarts === 0 ? runId : `${runId}-${this.restarts}`,
+      timeMs: clock.wallMs(),
+      sentAtMonotonicMs: clock.monotonicMs(),
+      receivedAtMonotonicMs: clock.monotonicMs(),
+      marker: this.storage.get(MARKER_KEY),
+      topology: this.storage.get(TOPOLOGY_KEY),
+      durable: false,
+      software: 'memory',
+      memoryUsedBytes: this.storage.usedBytes,
+      memoryLimitBytes: maxBytes,
+      evictionPolicy: 'lru (in process)',
+      evictedKeys: this.storage.evictedKeys,
+    }
+  }
+
+  async tryWrite(): Promise<void> {
+    await this.reached()
+    this.storage.set(WRITABLE_KEY, Buffer.from('1'), PROBED_WRITE_LIFE_MS)
+  }
+
+  async swapMarker(expected: Buffer | null, next: Buffer): Promise<boolean> {
+    await this.reached()
+    const found = this.storage.get(MARKER_KEY)
+    if (expected ? !found?.equals(expected) : found) return false
+    return this.storage.set(MARKER_KEY, Buffer.from(next), Infinity)
+  }
+
+  async prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
+    await this.reached()
+    const lifeMs = this.storage.lifeMs(TOPOLOGY_KEY)
+    const decision = decidePrepare(this.storage.get(TOPOLOGY_KEY), ballot)
+    return this.settleRegister(decision, lifeMs < 0 ? Infinity : lifeMs)
+  }
+
+  async acceptRegister(record: NewRecord): Promise<RegisterAnswer> {
+    await this.reached()
+    return this.settleRegister(decideAccept(this.storage.get(TOPOLOGY_KEY), record), Infinity)
+  }
+
+  private settleRegister(decision: RegisterDecision, lifeMs: number): RegisterAnswer {
+    if (!decision.ok) return decision
+    if (decision.bytes) this.storage.set(TOPOLOGY_KEY, decision.bytes, lifeMs)
+    return { ok: true, record: decision.record }
+  }
+
+  async scan(cursor: string, match: Buffer | null, count: number): Promise<ScanPage> {
+    await this.reached()
+    if (!/^\d{1,16}$/.test(cursor)) throw new Error('ERR invalid cursor')
+    if (!(count >= 1)) throw new Error('ERR syntax error')
+    const page = this.storage.page(Number(cursor), count)
+    const entries = page.entries
+      .filter(({ key }) => match === null || globMatches(match, key))
+      .map(({ key, bytes }) => ({ key, head: Buffer.from(bytes.subarray(0, HEAD_WITH_PROMISE_BYTES)) }))
+    return { cursor: String(page.cursor), entries }
+  }
+
+  async lifeMs(key: Buffer): Promise<number> {
+    await this.reached()
+    const lifeMs = this.storage.lifeMs(key)
+    return lifeMs === Infinity ? -1 : Math.ceil(lifeMs)
+  }
+
+  close(): Promise<void> {
+    this.closed = true
+    this.shut('the coordinator is closing')
+    return Promise.resolve()
+  }
+
+  /** Control calls take effect after they have returned, too. */
+  private async reached(): Promise<void> {
+    this.checkNotClosed()
+    await Promise.resolve()
+  }
+
+  private checkNotClosed(): void {
+    if (this.closed) throw new Error(`node ${this.id} is closed`)
+  }
+}
+
+const NOT_CONNECTED: NodeFailure = {
+  kind: 'not-sent',
+  reason: 'not-connected',
+  message: 'the node is not connected',
+}
+
+const FOREIGN_MARKER: NodeFailure = {
+  kind: 'unknown',
+  reason: 'marker',
+  message: 'the node does not hold the expected marker: it was wiped, restored or swapped',
+}
+
+const TOO_LARGE: NodeFailure = {
+  kind: 'refused',
+  reason: 'out-of-memory',
+  message: 'the record is larger than all the memory of the node',
+}
+
+const SHUT: NodeFailure = { kind: 'unknown', reason: 'closed', message: 'the connection was closed' }

@@ -1,0 +1,138 @@
+/**
+ * The storage contract. Two drivers keep it, the Redis one (redis.ts) and the in-process one (memory.ts), and one suite
+ * (test/nodes/node.contract.ts) holds both to it.
+ *
+ * Two paths:
+ *
+ * - The data path takes completion objects and calls exactly one method of each exactly once, never before the call
+ *   that started it has returned. Calls made in one turn of the event loop travel as one batch, and a batch ends by
+ *   asking for the node's marker. If the marker is not the expected one, nothing in the batch counts: a read is no
+ *   answer and a write is unknown. Nothing is ever sent twice.
+ * - The control path (probe, marker, listing) returns promises; it is for seconds, not for requests.
+ *
+ * A node does not judge its own health or completeness: it reports (NodeListener), and the cluster room decides.
+ */
+import type { NewRecord } from '../core/codec.ts'
+
+/** What a node can say about a call that brought no answer. */
+export interface NodeFailure {
+  /** not-sent and refused: certainly without effect. unknown: may have been applied, or may still be. */
+  readonly kind: 'not-sent' | 'refused' | 'unknown'
+  readonly reason: FailureReason
+  /** What the node or the socket said, for people. */
+  readonly message: string
+}
+
+export type FailureReason =
+  | 'not-connected'
+  | 'too-much-in-flight'
+  | 'closed'
+  | 'timeout'
+  | 'marker'
+  | 'wrong-type'
+  | 'error'
+  | UnwritableReason
+
+/** Answers that come from a node that is reachable, but does not take writes. */
+export type UnwritableReason = 'out-of-memory' | 'read-only' | 'loading' | 'misconf' | 'busy'
+
+/** The marker a batch was sent under. */
+export interface Fence {
+  /** The marker's exact bytes, as they must be in the node. */
+  readonly marker: Buffer
+  /** Whether a node with this marker holds all that was acknowledged: only then do its votes and acks count. */
+  readonly clean: boolean
+}
+
+export interface GetCall {
+  /** @param bytes the stored record, null = nothing stored. The bytes are the receiver's to keep. */
+  onRecord(node: Node, bytes: Buffer | null, fence: Fence): void
+  onFailure(node: Node, failure: NodeFailure): void
+}
+
+export interface StoreCall {
+  onApplied(node: Node, fence: Fence): void
+  /** @param held version (12 bytes) and replaced field (8 bytes) of the record that the node holds instead */
+  onStale(node: Node, held: Buffer, fence: Fence): void
+  onFailure(node: Node, failure: NodeFailure): void
+}
+
+/** What a probe finds. */
+export interface NodeReport {
+  /** Changes whenever the node's process restarts. */
+  readonly runId: string
+  /** The node's own clock, milliseconds since 1970, read at the middle of the round trip below. */
+  readonly timeMs: number
+  readonly sentAtMonotonicMs: number
+  readonly receivedAtMonotonicMs: number
+  /** Bytes of MARKER_KEY, null = none. */
+  readonly marker: Buffer | null
+  /** Bytes of TOPOLOGY_KEY, null = none. */
+  readonly topology: Buffer | null
+  /** Every acknowledged write is on disk (`appendfsync always`): a restart loses nothing. */
+  readonly durable: boolean
+  readonly software: string
+  readonly memoryUsedBytes: number
+  /** 0 = no limit. */
+  readonly memoryLimitBytes: number
+  readonly evictionPolicy: string
+  readonly evictedKeys: number
+}
+
+export interface ScanPage {
+  /** The node's own cursor; '0' = this was the last page. */
+  readonly cursor: string
+  readonly entries: readonly ScanEntry[]
+}
+
+export interface ScanEntry {
+  readonly key: Buffer
+  /** The first HEAD_WITH_PROMISE_BYTES of the stored record. */
+  readonly head: Buffer
+}
+
+/** The answer to a round of the register (prepare or accept). */
+export type RegisterAnswer =
+  { readonly ok: true; readonly record: Buffer | null } | { readonly ok: false; readonly newest: Buffer }
+
+export interface NodeListener {
+  /** The data path broke, and what was in flight is unknown. */
+  onBroken(node: Node, failure: NodeFailure): void
+  /** A batch found another marker than expected. */
+  onForeignMarker(node: Node): void
+  /** The node answered a data call with an error that says something about its state. */
+  onUnwritable(node: Node, reason: UnwritableReason): void
+}
+
+export interface Node {
+  readonly id: string
+  /** host:port, or a name where there is none. Never holds secrets. */
+  readonly address: string
+  listener: NodeListener | null
+
+  /** True while the data path takes calls. */
+  readonly ready: boolean
+  get(key: Buffer, call: GetCall): void
+  /** Compare and store: kept only where nothing as new is held (nodes/store.lua). */
+  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void
+
+  /** Connects the control path where it is not; throws when the node does not answer as it should. */
+  probe(): Promise<NodeReport>
+  /** Opens the data path under this marker, or changes what is expected on an open one. */
+  open(fence: Fence): Promise<void>
+  /** Closes the data path; calls in flight end as unknown. */
+  shut(reason: string): void
+  /** One small real write, under the write rules of the node. Throws where it is refused. */
+  tryWrite(): Promise<void>
+  /** Writes the marker if the bytes there are still the expected ones (null = none). */
+  swapMarker(expected: Buffer | null, next: Buffer): Promise<boolean>
+  /** First round on the topology register: promises to refuse ballots below this one. */
+  prepareRegister(ballot: Buffer): Promise<RegisterAnswer>
+  /** Second round: stores the record if its version still is the promise. */
+  acceptRegister(record: NewRecord): Promise<RegisterAnswer>
+  /** One page of the stored string keys. @param match Redis glob, null = all @param count how many to look at */
+  scan(cursor: string, match: Buffer | null, count: number): Promise<ScanPage>
+  /** Milliseconds the key has left to live in the node: -1 without end, -2 absent. */
+  lifeMs(key: Buffer): Promise<number>
+  close(): Promise<void>
+}

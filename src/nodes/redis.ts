@@ -1,0 +1,495 @@
+/**
+ * A Redis (or Valkey) as a node: data over our own pipelined socket (link.ts), everything else over ioredis.
+ *
+ * Two paths because three ioredis commands a write cost more than everything else together, and because ioredis may
+ * send again what it has reported as failed. The control client is therefore set up never to queue, never to resend,
+ * and never to reconnect by itself: health decides when to try again, by probing.
+ *
+ * The scripts are loaded by every probe that connects. A SCRIPT FLUSH in between is answered with NOSCRIPT, which is
+ * the one refusal after which the same call is sent once more, with the script's text: it certainly was not applied.
+ */
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import type { ConnectionOptions } from 'node:tls'
+import { Redis } from 'ioredis'
+import type { Clock, TimerHandle, Timers } from '../core/clock.ts'
+import { EXPIRY_AT, HEAD_BYTES, HEAD_WITH_PROMISE_BYTES, REPLACED_AT, type NewRecord } from '../core/codec.ts'
+import { MARKER_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../core/keys.ts'
+import {
+  encodeCommand,
+  Link,
+  LinkCall,
+  REPLY_BULK,
+  REPLY_ERROR,
+  REPLY_INTEGER,
+  REPLY_NIL,
+  type LinkOptions,
+} from './link.ts'
+import type {
+  FailureReason,
+  Fence,
+  GetCall,
+  Node,
+  NodeFailure,
+  NodeListener,
+  NodeReport,
+  RegisterAnswer,
+  ScanEntry,
+  ScanPage,
+  StoreCall,
+  UnwritableReason,
+} from './node.ts'
+
+export interface RedisNodeOptions {
+  readonly id: string
+  readonly address: {
+    readonly host: string
+    readonly port: number
+    readonly tls: boolean
+    readonly username?: string
+    readonly password?: string
+  }
+  /** Certificates to trust for `rediss://`, beside the system's. */
+  readonly tlsOptions?: ConnectionOptions
+  readonly graceMs: number
+  readonly nodeTimeoutMs: number
+  readonly connectTimeoutMs: number
+  readonly maxValueBytes: number
+  readonly clock: Clock
+  readonly timers: Timers
+}
+
+const MAX_IN_FLIGHT = 100_000
+const MAX_UNSENT_BYTES = 64 * 1024 * 1024
+const PROBED_WRITE_LIFE_MS = 1000
+
+interface Script {
+  readonly text: Buffer
+  readonly sha: string
+}
+
+function loadScript(name: string): Script {
+  const text = readFileSync(new URL(`./${name}.lua`, import.meta.url))
+  return { text, sha: createHash('sha1').update(text).digest('hex') }
+}
+
+const STORE = loadScript('store')
+const SWAP_MARKER = loadScript('swap-marker')
+const PREPARE = loadScript('prepare')
+const ACCEPT = loadScript('accept')
+
+const GET_HEAD = Buffer.from('*2\r\n$3\r\nGET\r\n')
+const STORE_HEAD = Buffer.from(`*7\r\n$7\r\nEVALSHA\r\n$40\r\n${STORE.sha}\r\n$1\r\n1\r\n`)
+const STORE_WITH_TEXT_HEAD = encodeCommand(['EVAL', STORE.text, '1']).subarray('*3\r\n'.length)
+const SEVEN_ARGUMENTS = Buffer.from('*7\r\n')
+
+class PendingGet extends LinkCall {
+  private readonly node: RedisNode
+  private readonly call: GetCall
+
+  constructor(node: RedisNode, call: GetCall) {
+    super()
+    this.node = node
+    this.call = call
+  }
+
+  override answered(fence: Fence): void {
+    if (this.replyType === REPLY_BULK) this.call.onRecord(this.node, this.reply, fence)
+    else if (this.replyType === REPLY_NIL) this.call.onRecord(this.node, null, fence)
+    else this.call.onFailure(this.node, this.node.judge(this.replyType, this.reply))
+  }
+
+  override lost(failure: NodeFailure): void {
+    this.call.onFailure(this.node, failure)
+  }
+}
+
+class PendingStore extends LinkCall {
+  private readonly node: RedisNode
+  private readonly key: Buffer
+  private readonly record: NewRecord
+  private readonly life: Buffer
+  private readonly call: StoreCall
+
+  constructor(node: RedisNode, key: Buffer, record: NewRecord, life: Buffer, call: StoreCall) {
+    super()
+    this.node = node
+    this.key = key
+    this.record = record
+    this.life = life
+    this.call = call
+  }
+
+  override answered(fence: Fence): void {
+    if (this.replyType === REPLY_INTEGER) this.call.onApplied(this.node, fence)
+    else if (this.replyType === REPLY_BULK) this.call.onStale(this.node, this.reply!, fence)
+    else if (this.replyType === REPLY_ERROR && this.reply!.toString('latin1', 0, 8) === 'NOSCRIPT') {
+      this.node.storeWithText(this.key, this.record, this.life, this.call)
+    } else this.call.onFailure(this.node, this.node.judge(this.replyType, this.reply))
+  }
+
+  override lost(failure: NodeFailure): void {
+    this.call.onFailure(this.node, failure)
+  }
+}
+
+export class RedisNode implements Node {
+  readonly id: string
+  readonly address: string
+  listener: NodeListener | null = null
+
+  private readonly options: RedisNodeOptions
+  private readonly grace: Buffer
+  private link: Link | null = null
+  private control: Redis | null = null
+  private connecting: Promise<Redis> | null = null
+  private closed = false
+
+  constructor(options: RedisNodeOptions) {
+    this.options = options
+    this.id = options.id
+    const { host, port } = options.address
+    this.address = `${host.includes(':') ? `[${host}]` : host}:${port}`
+    this.grace = Buffer.from(String(options.graceMs))
+  }
+
+  // ---- data path
+
+  get ready(): boolean {
+    return this.link !== null && this.link.ready
+  }
+
+  get(key: Buffer, call: GetCall): void {
+    const link = this.usableLink(call)
+    if (!link) return
+    link.raw(GET_HEAD)
+    link.bulk(key)
+    link.enqueue(new PendingGet(this, call))
+  }
+
+  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
+    const link = this.usableLink(call)
+    if (!link) return
+    const life = decimal(lifeMs)
+    link.raw(STORE_HEAD)
+    this.encodeStore(link, key, record, life)
+    link.enqueue(new PendingStore(this, key, record, life, call))
+  }
+
+  /** The node has forgotten the script: certainly not applied, so this once the call is sent again. */
+  storeWithText(key: Buffer, record: NewRecord, life: Buffer, call: StoreCall): void {
+    const link = this.usableLink(call)
+    if (!link) return
+    link.raw(SEVEN_ARGUMENTS)
+    link.raw(STORE_WITH_TEXT_HEAD)
+    this.encodeStore(link, key, record, life)
+    link.enqueue(new PendingStore(this, key, record, life, call))
+  }
+
+  private encodeStore(link: Link, key: Buffer, record: NewRecord, life: Buffer): void {
+    link.bulk(key)
+    link.bulk(record.head.subarray(0, REPLACED_AT))
+    link.bulkOfTwo(record.head, EXPIRY_AT, HEAD_BYTES, record.value)
+    link.bulk(life)
+    link.bulk(this.grace)
+  }
+
+  private usableLink(call: GetCall | StoreCall): Link | null {
+    const refusal = this.link ? this.link.refusal() : NOT_CONNECTED
+    if (!refusal) return this.link
+    this.options.timers.endOfTurn(() => call.onFailure(this, refusal))
+    return null
+  }
+
+  /** What an error reply (or one of the wrong type) says about the call and about the node. */
+  judge(replyType: number, reply: Buffer | null): NodeFailure {
+    const text = reply?.toString('utf8') ?? ''
+    if (replyType !== REPLY_ERROR) {
+      return { kind: 'unknown', reason: 'error', message: `unexpected answer ${JSON.stringify(text)}` }
+    }
+    const reason = errorReason(text)
+    if (isUnwritable(reason)) this.listener?.onUnwritable(this, reason)
+    return { kind: 'refused', reason, message: text }
+  }
+
+  async open(fence: Fence): Promise<void> {
+    if (this.link?.ready) {
+      this.link.expect(fence)
+      return
+    }
+    this.link?.destroy(SHUT)
+    if (this.closed) throw new Error(`node ${this.id} is closed`)
+    const link = new Link(this.linkOptions(), fence, this.options, {
+      onBroken: (failure) => {
+        if (this.link === link) this.listener?.onBroken(this, failure)
+      },
+      onForeignMarker: () => {
+        if (this.link === link) this.listener?.onForeignMarker(this)
+      },
+    })
+    this.link = link
+    await link.connect()
+  }
+
+  shut(reason: string): void {
+    const link = this.link
+    this.link = null
+    link?.destroy({ ...SHUT, message: reason })
+  }
+
+  private linkOptions(): LinkOptions {
+    const { host, port, tls, username, password } = this.options.address
+    return {
+      host,
+      port,
+      tls: tls ? { servername: host, ...this.options.tlsOptions } : null,
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
+      connectTimeoutMs: this.options.connectTimeoutMs,
+      callTimeoutMs: this.options.nodeTimeoutMs,
+      maxInFlight: MAX_IN_FLIGHT,
+      maxUnsentBytes: MAX_UNSENT_BYTES,
+      maxReplyBytes: this.options.maxValueBytes + HEAD_WITH_PROMISE_BYTES + 1024,
+    }
+  }
+
+  // ---- control path
+
+  async probe(): Promise<NodeReport> {
+    const { connectTimeoutMs, nodeTimeoutMs } = this.options
+    const client = await this.inTime(connectTimeoutMs + nodeTimeoutMs, this.connectControl())
+    const sentAtMonotonicMs = this.options.clock.monotonicMs()
+    const answers = await this.inTime(
+      nodeTimeoutMs,
+      client
+        .pipeline()
+        .call('TIME')
+        .callBuffer('GET', MARKER_KEY)
+        .callBuffer('GET', TOPOLOGY_KEY)
+        .call('INFO')
+        .exec(),
+    )
+    const receivedAtMonotonicMs = this.options.clock.monotonicMs()
+    const [time, marker, topology, info] = (answers ?? []).map(([error, value]) => {
+      if (error) throw error
+      return value
+    }) as [[string, string], Buffer | null, Buffer | null, string]
+    const field = infoFields(info)
+    return {
+      runId: field('run_id'),
+      timeMs: Number(time[0]) * 1000 + Number(time[1]) / 1000,
+      sentAtMonotonicMs,
+      receivedAtMonotonicMs,
+      marker,
+      topology,
+      durable: await this.isDurable(client, field('aof_enabled')),
+      software: `${field('valkey_version') ? 'valkey' : 'redis'} ${field('valkey_version') || field('redis_version')}`,
+      memoryUsedBytes: Number(field('used_memory')),
+      memoryLimitBytes: Number(field('maxmemory')),
+      evictionPolicy: field('maxmemory_policy'),
+      evictedKeys: Number(field('evicted_keys')),
+    }
+  }
+
+  /** Rejects when the node is overdue, but not before we have read what arrived while our event loop was busy. */
+  private async inTime<T>(limitMs: number, answer: Promise<T>): Promise<T> {
+    const { timers } = this.options
+    let timer: TimerHandle | null = null
+    const overdue = new Promise<never>((_, reject) => {
+      timer = timers.setTimeout(() => {
+        timers.endOfTurn(() => {
+          timers.endOfTurn(() => {
+            // A connection on which a command hangs is of no use to the next probe.
+            reject(new Error(`no answer to a ping within ${limitMs} ms`))
+          })
+        })
+      }, limitMs)
+    })
+    try {
+      return await Promise.race([answer, overdue])
+    } catch (error) {
+      answer.catch(() => undefined) // told above
+      this.control?.disconnect()
+      throw error
+    } finally {
+      timers.clearTimeout(timer!)
+    }
+  }
+
+  private appendfsync: string | null = null
+
+  /** Asked once a connection; where CONFIG is forbidden the answer is no. */
+  private async isDurable(client: Redis, aofEnabled: string): Promise<boolean> {
+    if (aofEnabled !== '1') return false
+    this.appendfsync ??= await client.config('GET', 'appendfsync').then(
+      (pair) => (pair as string[])[1] ?? 'unknown',
+      (error: Error) => {
+        if (errorReason(error.message) === 'error') return 'unknown'
+        throw error
+      },
+    )
+    return this.appendfsync === 'always'
+  }
+
+  private async connectControl(): Promise<Redis> {
+    if (this.control?.status === 'ready') return this.control
+    this.connecting ??= this.newControl().finally(() => (this.connecting = null))
+    return this.connecting
+  }
+
+  private async newControl(): Promise<Redis> {
+    this.control?.disconnect()
+    this.appendfsync = null
+    if (this.closed) throw new Error(`node ${this.id} is closed`)
+    const { host, port, tls, username, password } = this.options.address
+    const client = new Redis({
+      host,
+      port,
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
+      ...(tls ? { tls: { servername: host, ...this.options.tlsOptions } } : {}),
+      lazyConnect: true,
+      enableOfflineQueue: false,
+      enableReadyCheck: false,
+      autoResendUnfulfilledCommands: false,
+      maxRetriesPerRequest: 0,
+      disableClientInfo: true,
+      retryStrategy: () => null,
+      connectTimeout: this.options.connectTimeoutMs,
+      // Probes have their own, shorter deadline; this one bounds listings and the rest.
+      commandTimeout: 4 * Math.max(this.options.connectTimeoutMs, this.options.nodeTimeoutMs),
+    })
+    // connect() reports as well, but not errors that come later: a broken control connection shows at the next probe.
+    let lastError: Error | null = null
+    client.on('error', (error: Error) => (lastError = error))
+    this.control = client
+    try {
+      await client.connect()
+      for (const script of [STORE, SWAP_MARKER, PREPARE, ACCEPT]) await client.script('LOAD', script.text)
+      return client
+    } catch (error) {
+      client.disconnect()
+      throw lastError ?? error
+    }
+  }
+
+  async tryWrite(): Promise<void> {
+    const client = await this.connectControl()
+    await client.set(WRITABLE_KEY, '1', 'PX', PROBED_WRITE_LIFE_MS)
+  }
+
+  async swapMarker(expected: Buffer | null, next: Buffer): Promise<boolean> {
+    const args = [expected ? '1' : '0', expected ?? '', next]
+    return (await this.run(SWAP_MARKER, MARKER_KEY, args)) === 1
+  }
+
+  async prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
+    return registerAnswer(await this.run(PREPARE, TOPOLOGY_KEY, [ballot]))
+  }
+
+  async acceptRegister(record: NewRecord): Promise<RegisterAnswer> {
+    const rest = Buffer.concat([record.head.subarray(EXPIRY_AT), record.value])
+    const args = [record.head.subarray(0, REPLACED_AT), rest]
+    return registerAnswer(await this.run(ACCEPT, TOPOLOGY_KEY, args))
+  }
+
+  private async run(script: Script, key: Buffer, args: (string | Buffer)[]): Promise<unknown> {
+    const client = await this.connectControl()
+    try {
+      return await client.callBuffer('EVALSHA', script.sha, '1', key, ...args)
+    } catch (error) {
+      if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error
+      return client.callBuffer('EVAL', script.text, '1', key, ...args)
+    }
+  }
+
+  async scan(cursor: string, match: Buffer | null, count: number): Promise<ScanPage> {
+    const client = await this.connectControl()
+    const args = [cursor, ...(match ? ['MATCH', match] : []), 'COUNT', String(count), 'TYPE', 'string']
+    const [next, keys] = (await client.callBuffer('SCAN', ...args)) as [Buffer, Buffer[]]
+    const reads = client.pipeline()
+    for (const key of keys) reads.callBuffer('GETRANGE', key, '0', String(HEAD_WITH_PROMISE_BYTES - 1))
+    const heads = keys.length > 0 ? await reads.exec() : []
+    const entries: ScanEntry[] = []
+    keys.forEach((key, i) => {
+      const [error, head] = heads![i]!
+      // Between SCAN and here a key may have gone (an empty head, which lists it still) or changed its type.
+      if (error && errorReason(error.message) !== 'wrong-type') throw error
+      if (!error) entries.push({ key, head: head as Buffer })
+    })
+    return { cursor: next.toString(), entries }
+  }
+
+  async lifeMs(key: Buffer): Promise<number> {
+    const client = await this.connectControl()
+    return client.pttl(key)
+  }
+
+  close(): Promise<void> {
+    this.closed = true
+    this.shut('the coordinator is closing')
+    this.control?.disconnect()
+    return Promise.resolve()
+  }
+}
+
+const NOT_CONNECTED: NodeFailure = {
+  kind: 'not-sent',
+  reason: 'not-connected',
+  message: 'the node is not connected',
+}
+
+const SHUT: NodeFailure = { kind: 'unknown', reason: 'closed', message: 'the connection was closed' }
+
+const DECIMALS = new Map<number, Buffer>()
+
+/** Lives repeat (no expiry, or the same TTL again and again): most are encoded once. */
+function decimal(n: number): Buffer {
+  let bytes = DECIMALS.get(n)
+  if (!bytes) {
+    bytes = Buffer.from(String(n))
+    if (DECIMALS.size < 1024) DECIMALS.set(n, bytes)
+  }
+  return bytes
+}
+
+const ERROR_REASONS: Record<string, FailureReason> = {
+  OOM: 'out-of-memory',
+  READONLY: 'read-only',
+  LOADING: 'loading',
+  MISCONF: 'misconf',
+  BUSY: 'busy',
+  WRONGTYPE: 'wrong-type',
+}
+
+const UNWRITABLE: ReadonlySet<FailureReason> = new Set<UnwritableReason>([
+  'out-of-memory',
+  'read-only',
+  'loading',
+  'misconf',
+  'busy',
+])
+
+/** The first word of an error reply says what it is; inside a script Redis may put it behind `ERR`. */
+export function errorReason(text: string): FailureReason {
+  const word = /^(?:-?ERR )?([A-Z]+)\b/.exec(text)?.[1] ?? ''
+  return ERROR_REASONS[word] ?? 'error'
+}
+
+export function isUnwritable(reason: FailureReason): reason is UnwritableReason {
+  return UNWRITABLE.has(reason)
+}
+
+function infoFields(info: string): (name: string) => string {
+  const fields = new Map<string, string>()
+  for (const line of info.split('\r\n')) {
+    const colon = line.indexOf(':')
+    if (colon > 0) fields.set(line.slice(0, colon), line.slice(colon + 1))
+  }
+  return (name) => fields.get(name) ?? ''
+}
+
+function registerAnswer(raw: unknown): RegisterAnswer {
+  const [ok, rest] = raw as [number, Buffer | null]
+  return ok === 1 ? { ok: true, record: rest } : { ok: false, newest: rest! }
+}

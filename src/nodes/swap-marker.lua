@@ -1,0 +1,17 @@
+-- Compare and set of an internal key's whole bytes.
+--
+-- KEYS[1]  the key
+-- ARGV[1]  '1' if the key must hold ARGV[2], '0' if it must be absent
+-- ARGV[2]  the expected bytes
+-- ARGV[3]  the new bytes
+--
+-- Returns  1 done, 0 something else was there
+
+local found = redis.call('GET', KEYS[1])
+if ARGV[1] == '1' then
+  if found ~= ARGV[2] then return 0 end
+elseif found then
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[3])
+return 1
