@@ -1,0 +1,344 @@
+/**
+ * Who is here and who is well: probes every member, keeps its health, its marker and cluster time, and owns the ring.
+ *
+ *   probe ──▶ report ──▶ cluster time
+ *                 └────▶ marker: keep, write or refuse ──▶ open the data path under it ──▶ good
+ *   any step fails ──▶ bad: suspect, then down; the data path of a node that is down is shut
+ *
+ * The first probes go out at once at start. Until the members have agreed on a cluster id (founding.ts), or a member
+ * that has one was met, no data path opens: a wiped node must not pass for a new one.
+ */
+import type { Clock, TimerHandle, Timers } from '../core/clock.ts'
+import { VersionClock } from '../core/clock.ts'
+import type { Completeness, Emit } from '../core/events.ts'
+import { Ring } from '../core/ring.ts'
+import type { Node, NodeFailure, NodeListener, UnwritableReason } from '../nodes/node.ts'
+import { agreeOnTopology } from './founding.ts'
+import { decodeMarker, encodeMarker, judgeMarker } from './marker.ts'
+import { Member } from './member.ts'
+import { ClusterTime, FAR_OFF_MS } from './time.ts'
+
+export interface ClusterOptions {
+  readonly members: readonly Member[]
+  readonly vnodesPerNode: number
+  readonly pingIntervalMs: number
+  readonly clock: Clock
+  readonly timers: Timers
+  /** A fresh random text of at least 64 bits. */
+  readonly randomId: () => string
+  /** Random uint32 of this coordinator, the last part of its versions. */
+  readonly coordinator: number
+  readonly emit: Emit
+}
+
+export class Cluster implements NodeListener {
+  readonly members: readonly Member[]
+  readonly ring: Ring<Member>
+  readonly time: ClusterTime
+  readonly versions: VersionClock
+
+  private readonly options: ClusterOptions
+  private readonly byNode = new Map<Node, Member>()
+  private readonly probes = new Map<Member, Probe>()
+  private readonly foundedHere = new Set<Member>()
+  private clusterId: string | null = null
+  /** Every member was probed once. */
+  private looked = false
+  private founding = false
+  private toldWaitingFor = -1
+  private stopped = false
+
+  constructor(options: ClusterOptions) {
+    this.options = options
+    this.members = options.members
+    this.ring = Ring.of(options.members, { vnodesPerNode: options.vnodesPerNode })
+    this.time = new ClusterTime(options.clock)
+    this.versions = new VersionClock(() => this.time.nowMs(), options.coordinator)
+    for (const member of this.members) {
+      this.byNode.set(member.node, member)
+      this.probes.set(member, { timer: null, running: null, again: false })
+      member.node.listener = this
+    }
+  }
+
+  get id(): string | null {
+    return this.clusterId
+  }
+
+  /** At least one member takes requests. */
+  get ready(): boolean {
+    return this.members.some((member) => member.node.ready)
+  }
+
+  /** When more than half of the members look down, it may be our own network: all the sooner they are tried again. */
+  private get suspectsItself(): boolean {
+    return this.members.filter((member) => member.health.state === 'down').length * 2 > this.members.length
+  }
+
+  memberOf(node: Node): Member {
+    return this.byNode.get(node)!
+  }
+
+  /** Probes every member; resolves when each of those that can be reached is in use, or has been refused. */
+  async start(): Promise<void> {
+    await Promise.all(this.members.map((member) => this.probeNow(member)))
+    // Only now, when it is known who has which marker, is a cluster met or founded.
+    this.looked = true
+    await this.learnCluster()
+    const waiting = this.members.filter((member) => member.report && !member.node.ready)
+    await Promise.all(waiting.map((member) => this.probeNow(member)))
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true
+    for (const probe of this.probes.values()) if (probe.timer) this.options.timers.clearTimeout(probe.timer)
+    await Promise.all(this.members.map((member) => member.node.close()))
+  }
+
+  /** A home replica missed a write: from now on its answers are compared. */
+  markBehind(member: Member, why: string): void {
+    if (member.behind) return
+    member.behind = true
+    member.refresh()
+    this.options.emit({ kind: 'node-behind', node: member.id, why })
+  }
+
+  // ---- what nodes report
+
+  onBroken(node: Node, failure: NodeFailure): void {
+    const member = this.memberOf(node)
+    if (this.stopped) return
+    this.bad(member, failure.message, false)
+    void this.probeNow(member)
+  }
+
+  onForeignMarker(node: Node): void {
+    const member = this.memberOf(node)
+    this.options.emit({ kind: 'marker-mismatch', node: member.id })
+    node.shut('the node does not hold the expected marker')
+    member.refresh()
+    void this.probeNow(member)
+  }
+
+  onUnwritable(node: Node, reason: UnwritableReason): void {
+    const member = this.memberOf(node)
+    if (member.unwritable === reason) return
+    if (member.unwritable === null) {
+      this.options.emit({ kind: 'node-writable', node: member.id, writable: false, why: reason })
+    }
+    member.unwritable = reason
+    member.refresh()
+    void this.probeNow(member)
+  }
+
+  // ---- probing
+
+  private probeNow(member: Member): Promise<void> {
+    const probe = this.probes.get(member)!
+    if (this.stopped) return Promise.resolve()
+    if (probe.running) {
+      probe.again = true
+      return probe.running
+    }
+    if (probe.timer) this.options.timers.clearTimeout(probe.timer)
+    probe.timer = null
+    probe.running = this.probe(member).finally(() => {
+      probe.running = null
+      if (this.stopped) return
+      const delayMs = probe.again ? 1 : this.nextProbeMs(member)
+      probe.again = false
+      probe.timer = this.options.timers.setTimeout(() => void this.probeNow(member), delayMs)
+    })
+    return probe.running
+  }
+
+  private nextProbeMs(member: Member): number {
+    const delayMs = member.health.nextProbeMs(this.options.pingIntervalMs)
+    if (member.health.state !== 'up' && this.suspectsItself) return Math.min(delayMs, SELF_SUSPECT_PROBE_MS)
+    return member.unwritable || !member.node.ready ? Math.min(delayMs, UNSETTLED_PROBE_MS) : delayMs
+  }
+
+  /** One probe, start to end. Never throws: whatever goes wrong is the node's health. */
+  private async probe(member: Member): Promise<void> {
+    try {
+      const report = await member.node.probe()
+      this.noteEviction(member, report.evictedKeys, report.evictionPolicy)
+      member.report = report
+      this.time.sample(member.id, report.timeMs, report.sentAtMonotonicMs, report.receivedAtMonotonicMs)
+      this.noteClock(member)
+      if (!(await this.identify(member))) return
+      if (member.unwritable) await this.tryWrite(member)
+      this.good(member)
+    } catch (error) {
+      const failure = error as Error & { code?: string }
+      this.bad(
+        member,
+        failure.message,
+        failure.code === 'ECONNREFUSED' || /ECONNREFUSED/.test(failure.message),
+      )
+    }
+  }
+
+  /** Makes sure the node is ours and marked, and opens its data path. False while it is not to be used. */
+  private async identify(member: Member): Promise<boolean> {
+    const report = member.report!
+    if (this.clusterId === null && this.looked) await this.learnCluster()
+    const cluster = this.clusterId
+    if (cluster === null) return false
+    const verdict = judgeMarker(report.marker, {
+      cluster,
+      id: member.id,
+      runId: report.runId,
+      durable: report.durable,
+      freshToken: this.options.randomId,
+      founding: this.foundedHere.delete(member),
+    })
+    if (verdict.kind === 'refuse') {
+      member.node.shut(verdict.why)
+      member.lastError = `refused: ${verdict.why}`
+      this.complete(member, 'refused', verdict.why)
+      return false
+    }
+    let bytes = report.marker
+    if (verdict.kind === 'write') {
+      bytes = encodeMarker(verdict.marker)
+      // Somebody else was quicker: look again at once.
+      if (!(await member.node.swapMarker(report.marker, bytes))) {
+        this.probes.get(member)!.again = true
+        return false
+      }
+    }
+    member.marker = verdict.marker
+    await member.node.open({ marker: bytes!, clean: verdict.marker.state === 'clean' })
+    this.complete(member, verdict.marker.state, verdict.kind === 'write' ? verdict.why : 'so its marker says')
+    return true
+  }
+
+  private async tryWrite(member: Member): Promise<void> {
+    try {
+      await member.node.tryWrite()
+    } catch (error) {
+      member.lastError = (error as Error).message
+      return // still unwritable; it answers, so it is up all the same
+    }
+    member.unwritable = null
+    this.options.emit({ kind: 'node-writable', node: member.id, writable: true, why: 'it took a write' })
+  }
+
+  // ---- the cluster's id
+
+  /** From a marker that a member has, otherwise by founding, once a majority is reached. */
+  private async learnCluster(): Promise<void> {
+    const reached = this.members.filter((member) => member.report !== null)
+    const met = mostCommon(reached.map((member) => clusterIn(member.report!.marker)))
+    if (met) {
+      this.known(met, false)
+      return
+    }
+    // A member with bytes there that are no marker of ours is not ours to write to.
+    const blank = reached.filter((member) => member.report!.marker === null)
+    const needed = Math.floor(this.members.length / 2) + 1
+    if (blank.length < needed) {
+      if (this.toldWaitingFor !== blank.length) {
+        this.toldWaitingFor = blank.length
+        const { length: members } = this.members
+        this.options.emit({ kind: 'cluster-waiting', reached: blank.length, needed, members })
+      }
+      return
+    }
+    if (this.founding) return
+    this.founding = true
+    try {
+      const ids = this.members.map((member) => member.id).sort()
+      const own = { cluster: this.options.randomId(), epoch: 1, members: ids }
+      const nodes = blank.map((member) => member.node)
+      const topology = await agreeOnTopology(nodes, this.members.length, this.versions, own)
+      if (!topology || this.clusterId !== null) return
+      const founded = topology.cluster === own.cluster
+      if (founded) for (const member of blank) this.foundedHere.add(member)
+      this.known(topology.cluster, founded)
+    } finally {
+      this.founding = false
+    }
+  }
+
+  private known(cluster: string, founded: boolean): void {
+    this.clusterId = cluster
+    this.options.emit({ kind: 'cluster-known', cluster, founded })
+    for (const member of this.members) if (member.report) void this.probeNow(member)
+  }
+
+  // ---- transitions
+
+  private good(member: Member): void {
+    const from = member.health.state
+    member.health.onGood()
+    if (!member.unwritable) member.lastError = null
+    this.moved(member, from, 'it answers')
+  }
+
+  private bad(member: Member, why: string, certain: boolean): void {
+    const from = member.health.state
+    member.health.onBad(certain)
+    member.lastError = why
+    if (member.health.state === 'down') {
+      member.node.shut(`the node is down: ${why}`)
+      if (from !== 'down') this.markBehind(member, 'it was away, and may have missed writes')
+    }
+    this.moved(member, from, why)
+  }
+
+  private moved(member: Member, from: Member['health']['state'], why: string): void {
+    member.refresh()
+    const to = member.health.state
+    if (from !== to) this.options.emit({ kind: 'node-state', node: member.id, from, to, why })
+  }
+
+  private complete(member: Member, to: Completeness, why: string): void {
+    const from = member.completeness
+    member.completeness = to
+    member.refresh()
+    if (from !== to) this.options.emit({ kind: 'node-completeness', node: member.id, from, to, why })
+  }
+
+  private readonly farOff = new Set<Member>()
+
+  private noteClock(member: Member): void {
+    const { offMs, errorMs } = this.time.distance(member.id)!
+    const far = Math.abs(offMs) > FAR_OFF_MS + errorMs
+    if (far === this.farOff.has(member)) return
+    if (far) this.farOff.add(member)
+    else this.farOff.delete(member)
+    this.options.emit({ kind: 'node-clock', node: member.id, offMs, far })
+  }
+
+  private noteEviction(member: Member, evictedKeys: number, policy: string): void {
+    const before = member.report?.evictedKeys ?? 0
+    // A cache may evict all day long: told once, when it begins.
+    if (evictedKeys > 0 && before === 0) {
+      this.options.emit({ kind: 'node-evicting', node: member.id, policy, evictedKeys })
+    }
+  }
+}
+
+interface Probe {
+  timer: TimerHandle | null
+  running: Promise<void> | null
+  /** Something happened while one was running: another at once. */
+  again: boolean
+}
+
+const SELF_SUSPECT_PROBE_MS = 100
+/** While a node answers but is not usable yet, look again this soon. */
+const UNSETTLED_PROBE_MS = 250
+
+function clusterIn(marker: Buffer | null): string | null {
+  return marker ? (decodeMarker(marker)?.cluster ?? null) : null
+}
+
+/** Ties go to the lesser text, so that all coordinators decide alike. */
+function mostCommon(texts: readonly (string | null)[]): string | null {
+  const counts = new Map<string, number>()
+  for (const text of texts) if (text !== null) counts.set(text, (counts.get(text) ?? 0) + 1)
+  return [...counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))[0]?.[0] ?? null
+}

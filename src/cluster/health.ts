@@ -1,0 +1,46 @@
+/**
+ * One node's health, as this coordinator sees it: for speed only, never for safety.
+ *
+ *              bad                3 bad in a row, or connection refused
+ *      up  ───────────▶ suspect ───────────────────────────────▶ down
+ *       ◀────────────────┘  good                                  │
+ *       ◀─────────────────────────────────────────────────────────┘  two good in a row
+ *
+ * Good and bad are probes and operations alike. Nodes that are up are probed at the ping interval, the others after
+ * 100 ms, doubling to 1 s. Pure: who probes and what follows is the cluster's business (cluster.ts).
+ */
+import type { NodeState } from '../core/events.ts'
+
+const BAD_UNTIL_DOWN = 3
+const GOOD_UNTIL_UP = 2
+const FIRST_RETRY_MS = 100
+const LAST_RETRY_MS = 1000
+
+export class Health {
+  /** Nothing is known before the first probe: one good answer suffices then. */
+  state: NodeState = 'suspect'
+  private bad = 0
+  private good = 0
+  private retries = 0
+
+  onGood(): void {
+    this.bad = 0
+    this.good++
+    if (this.state === 'down' && this.good < GOOD_UNTIL_UP) return
+    this.state = 'up'
+    this.retries = 0
+  }
+
+  /** @param certain nobody is there: no need to ask three times */
+  onBad(certain: boolean): void {
+    this.good = 0
+    this.bad++
+    this.state = certain || this.state === 'down' || this.bad >= BAD_UNTIL_DOWN ? 'down' : 'suspect'
+  }
+
+  /** Milliseconds until the next probe; call once per probe. */
+  nextProbeMs(pingIntervalMs: number): number {
+    if (this.state === 'up') return pingIntervalMs
+    return Math.min(pingIntervalMs, LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** this.retries++)
+  }
+}

@@ -1,0 +1,29 @@
+/** What every operation of a coordinator needs. */
+import type { Cluster } from '../cluster/cluster.ts'
+import type { Member } from '../cluster/member.ts'
+import type { Deadlines } from '../core/deadlines.ts'
+import type { RondoError } from '../core/errors.ts'
+import type { Background } from './background.ts'
+
+export interface CoordinatorContext {
+  readonly cluster: Cluster
+  readonly background: Background
+  readonly deadlines: Deadlines
+  /** N: how many home replicas a key has; never more than there are members. */
+  readonly replicas: number
+  /** How many healthy nodes one operation at `one` may try. */
+  readonly maxTries: number
+  readonly graceMs: number
+  readonly requestTimeoutMs: number
+}
+
+/** Whoever waits for an operation. Exactly one call, exactly once, never before the operation was started. */
+export interface Failing {
+  failed(error: RondoError): void
+}
+
+/** The member in a preference list that is this node. */
+export function positionOf(members: readonly Member[], node: object): number {
+  for (let i = 0; i < members.length; i++) if (members[i]!.node === node) return i
+  return -1
+}

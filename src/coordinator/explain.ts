@@ -1,0 +1,88 @@
+/** Where a key lives and what each of its replicas holds: for people who wonder. */
+import type { Member } from '../cluster/member.ts'
+import { versionText } from '../core/clock.ts'
+import { KIND_TOMBSTONE, KIND_VALUE, type StoredRecord } from '../core/codec.ts'
+import { planRead, READ_NEVER } from '../core/plan.ts'
+import { tokenOf } from '../core/token.ts'
+import { askNode } from './ask.ts'
+import type { CoordinatorContext } from './context.ts'
+
+export interface Explanation {
+  /** The key's place on the ring, uint32. */
+  readonly token: number
+  /** Ids of the home replicas, the primary first. */
+  readonly replicaSet: readonly string[]
+  /** Ids in the order in which a read at `one` would ask now. */
+  readonly readOrder: readonly string[]
+  readonly replicas: readonly ReplicaView[]
+}
+
+export interface ReplicaView {
+  readonly node: string
+  readonly address: string
+  readonly role: 'primary' | 'replica' | 'stand-in'
+  readonly state: string
+  readonly completeness: string
+  readonly mayBeBehind: boolean
+  /** What the node holds, or why it could not be asked. */
+  readonly holds: RecordView | { readonly error: string } | null
+}
+
+export interface RecordView {
+  readonly kind: 'value' | 'tombstone' | 'nothing'
+  readonly version: string
+  /** Milliseconds since 1970, 0 = never. */
+  readonly expiresAtMs: number
+  readonly expired: boolean
+  readonly valueBytes: number
+}
+
+export async function explain(
+  context: CoordinatorContext,
+  key: Buffer,
+  preference: readonly Member[],
+): Promise<Explanation> {
+  const homes = preference.slice(0, context.replicas)
+  const plan = planRead(preference, context.replicas)
+  const nowMs = context.cluster.time.nowMs()
+  const views = preference.map(async (member, place): Promise<ReplicaView> => {
+    return {
+      node: member.id,
+      address: member.node.address,
+      role: place === 0 ? 'primary' : place < homes.length ? 'replica' : 'stand-in',
+      state: member.health.state,
+      completeness: member.completeness,
+      mayBeBehind: member.behind,
+      holds: await holdsOf(member, key, nowMs),
+    }
+  })
+  const replicas = await Promise.all(views)
+  return {
+    token: tokenOf(key),
+    replicaSet: homes.map((member) => member.id),
+    readOrder: [...plan.inTurn, ...plan.compared].map((member) => member.id),
+    // A stand-in that holds nothing is of no interest.
+    replicas: replicas.filter((view) => view.role !== 'stand-in' || view.holds !== null),
+  }
+}
+
+async function holdsOf(member: Member, key: Buffer, nowMs: number): Promise<ReplicaView['holds']> {
+  if (member.readRank === READ_NEVER) return { error: member.lastError ?? 'the node cannot be read now' }
+  try {
+    const record = await askNode(member, key)
+    return record && viewOf(record, nowMs)
+  } catch (error) {
+    return { error: (error as Error).message }
+  }
+}
+
+function viewOf(record: StoredRecord, nowMs: number): RecordView {
+  const { kind, expiresAtMs } = record
+  return {
+    kind: kind === KIND_VALUE ? 'value' : kind === KIND_TOMBSTONE ? 'tombstone' : 'nothing',
+    version: versionText(record.version),
+    expiresAtMs,
+    expired: expiresAtMs > 0 && expiresAtMs <= nowMs,
+    valueBytes: record.value.length,
+  }
+}

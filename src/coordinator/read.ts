@@ -1,0 +1,154 @@
+/**
+ * A read at `one`: the first healthy home replica in preference order answers; if it fails, the next.
+ *
+ *   1. Home replicas that are clean and missed nothing, one after the other. Nearly every read ends with the first.
+ *   2. If none of them answers: all others that can be reached, at once, and the newest record wins. Those are home
+ *      replicas that may lack writes, and the stand-ins that took writes in their place.
+ *
+ * "Not found" is an answer of a home replica. If only stand-ins could be asked, nobody knows: that is an error.
+ *
+ * Does not promise the newest value after a fault (that is what quorum is for), but nothing that a reachable replica
+ * knows to be overwritten or deleted.
+ */
+import type { Member } from '../cluster/member.ts'
+import { StoredRecord, VERSION_AT } from '../core/codec.ts'
+import { compareVersions } from '../core/clock.ts'
+import { Deadline } from '../core/deadlines.ts'
+import { RondoError } from '../core/errors.ts'
+import { planRead, READ_FIRST, type ReadPlan } from '../core/plan.ts'
+import type { GetCall, Node, NodeFailure } from '../nodes/node.ts'
+import type { CoordinatorContext, Failing } from './context.ts'
+
+export interface ReadDone extends Failing {
+  /** @param record the newest record found, a tombstone or an expired one too; null = nothing is stored */
+  read(record: StoredRecord | null): void
+}
+
+export class ReadOne extends Deadline implements GetCall {
+  private readonly context: CoordinatorContext
+  private readonly key: Buffer
+  private readonly preference: readonly Member[]
+  private readonly done: ReadDone
+  private finished = false
+
+  private plan: ReadPlan<Member> | null = null
+  private nextInTurn = 0
+  private tries = 0
+
+  // While comparing:
+  private comparing = 0
+  private homeAnswered = false
+  private newest: StoredRecord | null = null
+  private lastFailure: NodeFailure | null = null
+
+  constructor(context: CoordinatorContext, key: Buffer, preference: readonly Member[], done: ReadDone) {
+    super()
+    this.context = context
+    this.key = key
+    this.preference = preference
+    this.done = done
+  }
+
+  start(): void {
+    this.context.deadlines.add(this)
+    const first = this.preference[0]!
+    if (first.readRank === READ_FIRST) {
+      this.tries = 1
+      first.node.get(this.key, this)
+      return
+    }
+    this.plan = planRead(this.preference, this.context.replicas)
+    this.askNext()
+  }
+
+  onRecord(node: Node, bytes: Buffer | null): void {
+    if (this.finished) return
+    const record = bytes ? new StoredRecord(bytes) : null
+    if (record?.versioned) this.context.cluster.versions.observe(record.bytes, VERSION_AT)
+    if (this.comparing === 0) {
+      this.finish()
+      this.done.read(record)
+      return
+    }
+    if (this.plan!.compared.findIndex((member) => member.node === node) < this.plan!.comparedHomes) {
+      this.homeAnswered = true
+    }
+    if (record && (!this.newest || compareVersions(record.version, this.newest.version) > 0)) {
+      this.newest = record
+    }
+    this.compared()
+  }
+
+  onFailure(_node: Node, failure: NodeFailure): void {
+    if (this.finished) return
+    this.lastFailure = failure
+    if (failure.reason === 'wrong-type') {
+      this.fail(new RondoError('WRONG_TYPE', WRONG_TYPE_SENTENCE))
+      return
+    }
+    if (this.comparing > 0) {
+      this.compared()
+      return
+    }
+    if (!this.plan) {
+      // The first one failed: plan the rest with what is known now, without it.
+      const failed = this.preference[0]!
+      const plan = planRead(this.preference, this.context.replicas)
+      this.plan = { ...plan, inTurn: plan.inTurn.filter((member) => member !== failed) }
+    }
+    this.askNext()
+  }
+
+  overdue(): void {
+    const { requestTimeoutMs } = this.context
+    this.fail(new RondoError('UNAVAILABLE', `No replica of the key answered within ${requestTimeoutMs} ms.`))
+  }
+
+  private askNext(): void {
+    const { inTurn, compared } = this.plan!
+    if (this.tries < this.context.maxTries && this.nextInTurn < inTurn.length) {
+      this.tries++
+      inTurn[this.nextInTurn++]!.node.get(this.key, this)
+      return
+    }
+    if (this.tries >= this.context.maxTries || compared.length === 0) {
+      this.fail(this.nobodyAnswered())
+      return
+    }
+    this.tries = this.context.maxTries
+    this.comparing = compared.length
+    for (const member of compared) member.node.get(this.key, this)
+  }
+
+  private compared(): void {
+    if (--this.comparing > 0) return
+    if (!this.newest && !this.homeAnswered) {
+      this.fail(this.nobodyAnswered())
+      return
+    }
+    this.finish()
+    this.done.read(this.newest)
+  }
+
+  private nobodyAnswered(): RondoError {
+    const why = this.lastFailure ? ` The last one tried said: ${this.lastFailure.message}.` : ''
+    return new RondoError(
+      'UNAVAILABLE',
+      `None of the key's ${this.context.replicas} replicas could be asked.${why} Try again, and see /status.`,
+    )
+  }
+
+  private fail(error: RondoError): void {
+    if (this.finished) return
+    this.finish()
+    this.done.failed(error)
+  }
+
+  private finish(): void {
+    this.finished = true
+    this.context.deadlines.remove(this)
+  }
+}
+
+export const WRONG_TYPE_SENTENCE =
+  'The key holds a Redis type other than a string, stored by somebody else; Rondo holds strings.'

@@ -1,0 +1,246 @@
+/**
+ * A write (or delete) at `one`: all replicas get the record in the same turn of the event loop; the answer waits for the
+ * first healthy one in preference order only.
+ *
+ *   targets   A  B  C        A applied                 → answered; B and C go on by themselves
+ *             A✗ B  C        A failed, B applied       → answered by B
+ *             A✗ B✗ C✗  D    all failed: one further node, as long as MAX_TRIES allows
+ *
+ * A home replica that misses the write is marked as behind. A stand-in takes the copy of a home replica that takes no
+ * writes now, so that N copies exist.
+ *
+ * Stale (the replica holds a newer record) is never an ack. If the record it replaced is ours, ours was applied there
+ * and overwritten since: that counts. Otherwise the same write is made again with a version later than the one met.
+ */
+import type { Member } from '../cluster/member.ts'
+import {
+  FLAGS_AT,
+  KIND_TOMBSTONE,
+  REPLACED_BYTES,
+  VERSION_AT,
+  versionOf,
+  type NewRecord,
+} from '../core/codec.ts'
+import { VERSION_BYTES, type Version } from '../core/clock.ts'
+import { Deadline } from '../core/deadlines.ts'
+import { RondoError, type Outcome } from '../core/errors.ts'
+import { planWrite, READ_FIRST } from '../core/plan.ts'
+import type { Node, NodeFailure, StoreCall } from '../nodes/node.ts'
+import type { CoordinatorContext, Failing } from './context.ts'
+import { positionOf } from './context.ts'
+import { WRONG_TYPE_SENTENCE } from './read.ts'
+
+export interface WriteDone extends Failing {
+  written(version: Version): void
+}
+
+/** Makes the record anew, with a version later than all that were seen. */
+export type MakeRecord = () => { record: NewRecord; lifeMs: number }
+
+const MAX_ATTEMPTS = 4
+
+export class WriteOne extends Deadline {
+  readonly context: CoordinatorContext
+  readonly key: Buffer
+  readonly preference: readonly Member[]
+  private readonly make: MakeRecord
+  private readonly done: WriteDone
+  private finished = false
+  private attempts = 0
+  private mayBeApplied = false
+
+  constructor(
+    context: CoordinatorContext,
+    key: Buffer,
+    preference: readonly Member[],
+    make: MakeRecord,
+    done: WriteDone,
+  ) {
+    super()
+    this.context = context
+    this.key = key
+    this.preference = preference
+    this.make = make
+    this.done = done
+  }
+
+  start(): void {
+    this.context.deadlines.add(this)
+    this.attempt()
+  }
+
+  overdue(): void {
+    this.fail(`No replica confirmed the write within ${this.context.requestTimeoutMs} ms.`)
+  }
+
+  /** A replica that answers for the write holds it. */
+  succeed(record: NewRecord): void {
+    if (this.finished) return
+    this.finish()
+    this.done.written(versionOf(record))
+  }
+
+  /** The replica that counts held something newer: once more, later than that. */
+  again(): void {
+    if (this.finished) return
+    if (this.attempts < MAX_ATTEMPTS) this.attempt()
+    else this.fail('Other writes to the key kept coming in between.')
+  }
+
+  unknown(): void {
+    this.mayBeApplied = true
+  }
+
+  wrongType(): void {
+    this.end(new RondoError('WRONG_TYPE', WRONG_TYPE_SENTENCE, { outcome: this.outcome }))
+  }
+
+  fail(why: string): void {
+    const advice = this.mayBeApplied
+      ? 'It may have been applied: read the key, or write it again.'
+      : 'It was not applied.'
+    const code = this.mayBeApplied ? 'OUTCOME_UNKNOWN' : 'UNAVAILABLE'
+    this.end(new RondoError(code, `${why} ${advice}`, { outcome: this.outcome, acked: 0, required: 1 }))
+  }
+
+  private get outcome(): Outcome {
+    return this.mayBeApplied ? 'unknown' : 'not-applied'
+  }
+
+  private attempt(): void {
+    this.attempts++
+    const { record, lifeMs } = this.make()
+    new Attempt(this, record, lifeMs).start()
+  }
+
+  private end(error: RondoError): void {
+    if (this.finished) return
+    this.finish()
+    this.done.failed(error)
+  }
+
+  private finish(): void {
+    this.finished = true
+    this.context.deadlines.remove(this)
+  }
+}
+
+/** One record on its way to its replicas. Lives on after the answer, until the last replica has spoken. */
+class Attempt implements StoreCall {
+  private readonly write: WriteOne
+  private readonly record: NewRecord
+  private readonly lifeMs: number
+
+  /** Whom the write may go to: home replicas, stand-ins, then spare nodes. */
+  private order: readonly Member[]
+  /** How many of `order`, from its start, are home replicas. */
+  private homes: number
+  /** How many of `order`, from its start, were sent the record. */
+  private sent: number
+  /** The place in `order` whose ack answers the write: the first that has not failed. */
+  private lead = 0
+  // Bit i speaks of order[i].
+  private acked = 0
+  private failed = 0
+  private stale = 0
+
+  constructor(write: WriteOne, record: NewRecord, lifeMs: number) {
+    this.write = write
+    this.record = record
+    this.lifeMs = lifeMs
+    this.order = write.preference
+    this.homes = write.context.replicas
+    this.sent = this.homes
+  }
+
+  start(): void {
+    if (!this.allHomesAreFine()) {
+      const { context, preference } = this.write
+      const plan = planWrite(preference, context.replicas, this.isDelete)
+      for (const member of plan.missing)
+        context.cluster.markBehind(member, 'it took no writes, and missed one')
+      this.order = [...plan.targets, ...plan.spare]
+      this.homes = plan.homes
+      this.sent = plan.targets.length
+      if (this.sent === 0) {
+        this.write.fail('None of the nodes takes writes now.')
+        return
+      }
+    }
+    const count = this.sent
+    for (let i = 0; i < count; i++) this.send(this.order[i]!)
+  }
+
+  onApplied(node: Node): void {
+    this.write.context.background.end()
+    const place = positionOf(this.order, node)
+    this.acked |= 1 << place
+    if (place === this.lead) this.write.succeed(this.record)
+  }
+
+  onStale(node: Node, held: Buffer): void {
+    this.write.context.cluster.versions.observe(held)
+    if (held.compare(this.record.head, VERSION_AT, VERSION_AT + REPLACED_BYTES, VERSION_BYTES) === 0) {
+      this.onApplied(node) // it was applied here, and then replaced
+      return
+    }
+    this.write.context.background.end()
+    const place = positionOf(this.order, node)
+    this.stale |= 1 << place
+    if (place === this.lead) this.write.again()
+  }
+
+  onFailure(node: Node, failure: NodeFailure): void {
+    const { background, cluster } = this.write.context
+    background.end()
+    const place = positionOf(this.order, node)
+    this.failed |= 1 << place
+    if (failure.kind === 'unknown') this.write.unknown()
+    if (failure.reason === 'wrong-type') {
+      this.write.wrongType()
+      return
+    }
+    if (place < this.homes) cluster.markBehind(this.order[place]!, `it missed a write: ${failure.message}`)
+    if (place === this.lead) this.follow(failure)
+  }
+
+  /** The one that was waited for has failed: who answers instead? */
+  private follow(failure: NodeFailure): void {
+    const { maxTries } = this.write.context
+    while (this.lead < this.sent && this.failed & (1 << this.lead)) this.lead++
+    if (this.acked) {
+      this.write.succeed(this.record)
+      return
+    }
+    if (this.lead < this.sent && this.lead < maxTries) {
+      if (this.stale & (1 << this.lead)) this.write.again()
+      return
+    }
+    const next = this.order[this.sent]
+    if (next && this.sent < maxTries) {
+      this.sent++
+      this.send(next)
+      return
+    }
+    this.write.fail(
+      `None of the replicas tried has confirmed the write; the last one said: ${failure.message}.`,
+    )
+  }
+
+  private send(member: Member): void {
+    this.write.context.background.begin()
+    member.node.store(this.write.key, this.record, this.lifeMs, this)
+  }
+
+  private get isDelete(): boolean {
+    return this.record.head[FLAGS_AT] === KIND_TOMBSTONE
+  }
+
+  private allHomesAreFine(): boolean {
+    for (let i = 0; i < this.homes; i++) {
+      const home = this.order[i]!
+      if (home.readRank !== READ_FIRST || !home.takesValues) return false
+    }
+    return true
+  }
+}
