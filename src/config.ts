@@ -1,0 +1,464 @@
+/**
+ * Everything that can be set, in one table: variable, default, unit, check, meaning.
+ *
+ * Text comes in (the environment over `.env.local`), and one readonly object goes out, or every problem at once, each
+ * as a sentence that says what is wrong, why, and what to do. An empty variable counts as not set; variables that are
+ * not in the table are left alone, because an environment holds many. Only main.ts imports this file: the rooms below
+ * receive plain values.
+ *
+ * Secrets (tokens, passwords inside REDIS_URLS) appear neither in a problem nor in `describeConfig`. A bad value is
+ * quoted only where it is plain enough not to be one.
+ *
+ * `.env.local.example` tells what raising or lowering each variable costs; test/config.test.ts holds this table, that
+ * file and README.md together.
+ */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parse } from 'dotenv'
+import { z } from 'zod'
+import { CONSISTENCY_LEVELS, type ConsistencyLevel } from './core/consistency.ts'
+import { describe, isLoopback, parseHost, parseNodeList, type NodeAddress } from './nodes/address.ts'
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+export const LOG_REQUESTS = ['none', 'errors', 'all'] as const
+
+export interface Config {
+  readonly nodes: RedisNodes | MemoryNodes
+  readonly vnodesPerNode: number
+  /** Copies of each key. With fewer nodes than this, every node holds every key: min(this, nodes) is what counts. */
+  readonly replicationFactor: number
+  /** Healthy nodes that one operation at `one` may try; 0 = all of the preference list. */
+  readonly maxTries: number
+  readonly readConsistency: ConsistencyLevel
+  readonly writeConsistency: ConsistencyLevel
+  readonly requestTimeoutMs: number
+  readonly nodeTimeoutMs: number
+  readonly connectTimeoutMs: number
+  readonly pingIntervalMs: number
+  /** 0 = values without a ttl of their own do not expire. */
+  readonly defaultTtlMs: number
+  readonly graceMs: number
+  readonly host: string
+  /** 0 = any free port. */
+  readonly port: number
+  readonly dataToken: string | null
+  readonly adminToken: string | null
+  readonly allowInsecure: boolean
+  readonly tls: { readonly certFile: string; readonly keyFile: string } | null
+  readonly maxKeyBytes: number
+  readonly maxValueBytes: number
+  readonly maxBatchKeys: number
+  readonly maxBatchBytes: number
+  /** `auto` = one a core. */
+  readonly workers: number | 'auto'
+  readonly logLevel: (typeof LOG_LEVELS)[number]
+  readonly logRequests: (typeof LOG_REQUESTS)[number]
+}
+
+export interface RedisNodes {
+  readonly kind: 'redis'
+  readonly addresses: readonly NodeAddress[]
+  /** Whom to trust for `rediss://`; null = the authorities that Node.js comes with. */
+  readonly tlsCaFile: string | null
+}
+
+export interface MemoryNodes {
+  readonly kind: 'memory'
+  readonly count: number
+  readonly maxBytesPerNode: number
+}
+
+interface Row<T> {
+  /** As it would be written; empty = not set. */
+  readonly default: string
+  readonly unit: string
+  readonly meaning: string
+  /** Its message completes "NAME must be …". */
+  readonly check: z.ZodType<T, string>
+  readonly secret?: true
+  /** Set by our own files (the image), and not offered to users. */
+  readonly hidden?: true
+}
+
+const rows = {
+  REDIS_URLS: row({
+    check: z.string().transform((text, ctx) => {
+      const { nodes, problems } = parseNodeList(text)
+      for (const problem of problems) ctx.addIssue({ code: 'custom', message: problem })
+      return nodes
+    }),
+    meaning:
+      'The nodes: comma-separated `[id=][redis[s]://][user:password@]host:port[?weight=2&zone=a]`. ' +
+      'Not set: in-process memory nodes, which lose everything when the process ends.',
+    secret: true,
+  }),
+  NODE_TLS_CA_FILE: row({
+    check: filePath(),
+    meaning:
+      'PEM file of the authorities to trust for `rediss://` nodes. Not set: those that Node.js comes with.',
+  }),
+  MEMORY_NODES: row({
+    default: '4',
+    check: wholeNumber(1, 64),
+    meaning: 'How many in-process memory nodes serve while `REDIS_URLS` is not set.',
+  }),
+  MEMORY_NODE_MAX_BYTES: row({
+    default: '64MiB',
+    unit: 'bytes',
+    check: size(1024, 64 * 1024 ** 3),
+    meaning: 'What one memory node may hold; past it, the least recently used keys go.',
+  }),
+  VNODES_PER_NODE: row({
+    default: '100',
+    check: wholeNumber(1, 10_000),
+    meaning: "A node's places on the ring, times its weight. Must be the same on every coordinator.",
+  }),
+  REPLICATION_FACTOR: row({
+    default: '3',
+    check: wholeNumber(1, 64),
+    meaning: 'Copies of each key. With fewer nodes than this, each node holds one.',
+  }),
+  READ_CONSISTENCY: row({
+    default: 'one',
+    check: oneOf(CONSISTENCY_LEVELS),
+    meaning: 'How many replicas a read asks, unless the request says so itself: one, quorum or all.',
+  }),
+  WRITE_CONSISTENCY: row({
+    default: 'one',
+    check: oneOf(CONSISTENCY_LEVELS),
+    meaning: 'How many replicas must hold a write before it is answered: one, quorum or all.',
+  }),
+  MAX_TRIES: row({
+    default: '3',
+    check: wholeNumber(0, 1000),
+    meaning: 'How many healthy nodes one operation at `one` may try; 0 = as many as there are.',
+  }),
+  REQUEST_TIMEOUT_MS: row({
+    default: '1000',
+    unit: 'milliseconds',
+    check: wholeNumber(10, 600_000),
+    meaning: 'No request takes longer than this.',
+  }),
+  NODE_TIMEOUT_MS: row({
+    default: '300',
+    unit: 'milliseconds',
+    check: wholeNumber(10, 600_000),
+    meaning: 'A node that does not answer a call within this has failed it. At most `REQUEST_TIMEOUT_MS`.',
+  }),
+  CONNECT_TIMEOUT_MS: row({
+    default: '300',
+    unit: 'milliseconds',
+    check: wholeNumber(10, 600_000),
+    meaning: 'How long connecting to a node may take, TLS and password included.',
+  }),
+  PING_INTERVAL_SECONDS: row({
+    default: '3',
+    unit: 'seconds',
+    check: wholeNumber(1, 3600),
+    meaning: 'How often each node is pinged.',
+  }),
+  DEFAULT_TTL_SECONDS: row({
+    default: '0',
+    unit: 'seconds',
+    check: wholeNumber(0, 100 * 365 * 86_400),
+    meaning: 'How long a value lives when its write names no ttl; 0 = until it is deleted.',
+  }),
+  GRACE_SECONDS: row({
+    default: '86400',
+    unit: 'seconds',
+    check: wholeNumber(10, 10 * 365 * 86_400),
+    meaning:
+      'How long a delete is remembered, and so how long a node may stay away and still keep its data on return.',
+  }),
+  HOST: row({
+    default: '127.0.0.1',
+    check: z.string().transform((text, ctx) => {
+      const host = parseHost(text)
+      if (host === null) ctx.addIssue({ code: 'custom', message: 'an IP address or a host name' })
+      return host ?? ''
+    }),
+    meaning: 'The address to listen on. Anything but loopback needs both tokens.',
+  }),
+  PORT: row({
+    default: '8080',
+    check: wholeNumber(0, 65_535),
+    meaning: 'The port of the HTTP door; 0 = any free one.',
+  }),
+  DATA_TOKEN: row({
+    check: token(),
+    secret: true,
+    meaning: 'The bearer token that reading and writing keys asks for. Not set: none is asked for.',
+  }),
+  ADMIN_TOKEN: row({
+    check: token(),
+    secret: true,
+    meaning: 'The bearer token for members, repair and snapshots. Not set: none is asked for.',
+  }),
+  ALLOW_INSECURE: row({
+    default: 'false',
+    check: flag(),
+    meaning: '`true` allows an address that is not loopback without tokens.',
+  }),
+  TLS_CERT_FILE: row({
+    check: filePath(),
+    meaning: 'PEM file of the certificate of the HTTP door. With `TLS_KEY_FILE` the door speaks HTTPS only.',
+  }),
+  TLS_KEY_FILE: row({
+    check: filePath(),
+    meaning: "PEM file of that certificate's private key.",
+  }),
+  MAX_KEY_BYTES: row({
+    default: '1024',
+    unit: 'bytes',
+    check: size(1, 64 * 1024),
+    meaning: 'The longest key that is taken.',
+  }),
+  MAX_VALUE_BYTES: row({
+    default: '1MiB',
+    unit: 'bytes',
+    check: size(1, 256 * 1024 ** 2),
+    meaning: 'The largest value that is taken.',
+  }),
+  MAX_BATCH_KEYS: row({
+    default: '1000',
+    check: wholeNumber(1, 100_000),
+    meaning: 'The most keys in one mget, mset or mdelete.',
+  }),
+  MAX_BATCH_BYTES: row({
+    default: '16MiB',
+    unit: 'bytes',
+    check: size(1, 1024 ** 3),
+    meaning: 'The most bytes in one mget, mset or mdelete.',
+  }),
+  WORKERS: row({
+    default: '1',
+    check: z
+      .string()
+      .refine((text) => text === 'auto' || inRange(text, 1, 1024), 'a whole number from 1 to 1024, or auto')
+      .transform((text) => (text === 'auto' ? text : Number(text))),
+    meaning: 'How many processes serve, each a coordinator of its own; `auto` = one a core.',
+  }),
+  LOG_LEVEL: row({
+    default: 'info',
+    check: oneOf(LOG_LEVELS),
+    meaning: 'The least important line that is logged: trace, debug, info, warn, error, fatal or silent.',
+  }),
+  LOG_REQUESTS: row({
+    default: 'errors',
+    check: oneOf(LOG_REQUESTS),
+    meaning: 'Which requests get a log line: none, errors or all.',
+  }),
+  RONDO_IMAGE: row({
+    default: 'false',
+    check: flag(),
+    hidden: true,
+    meaning: '`true` in the container image: memory nodes then need `MEMORY_NODES`.',
+  }),
+}
+
+type Name = keyof typeof rows
+type Values = { [K in Name]: (typeof rows)[K] extends Row<infer T> ? T : never }
+
+/** The table as documents are checked against it. */
+export type Variable = { readonly name: string } & Omit<Row<unknown>, 'check'>
+export const VARIABLES: readonly Variable[] = Object.entries(rows).map(([name, row]) => ({ name, ...row }))
+
+/** Pure: looks at nothing but its argument. */
+export function loadConfig(
+  env: Environment,
+): { ok: true; config: Config } | { ok: false; problems: string[] } {
+  const problems: string[] = []
+  const given = new Set<Name>()
+  const values: Partial<Record<Name, unknown>> = {}
+  for (const [name, row] of Object.entries(rows) as [Name, Row<unknown>][]) {
+    const text = env[name]?.trim() ?? ''
+    if (text !== '') given.add(name)
+    if (text === '' && row.default === '') continue
+    const result = row.check.safeParse(text === '' ? row.default : text)
+    if (result.success) values[name] = result.data
+    else if (name === 'REDIS_URLS')
+      problems.push(...result.error.issues.map((issue) => `REDIS_URLS, ${issue.message}`))
+    else problems.push(refusal(name, row, text, result.error.issues[0]?.message ?? 'valid'))
+  }
+  // What failed its own check is missing here, and each rule below passes over what is missing.
+  problems.push(...crossProblems(values as Partial<Values>, given))
+  if (problems.length > 0) return { ok: false, problems }
+
+  const v = values as Values & Record<Optional, Values[Optional] | undefined>
+  const config: Config = {
+    nodes: given.has('REDIS_URLS')
+      ? { kind: 'redis', addresses: v.REDIS_URLS ?? [], tlsCaFile: v.NODE_TLS_CA_FILE ?? null }
+      : { kind: 'memory', count: v.MEMORY_NODES, maxBytesPerNode: v.MEMORY_NODE_MAX_BYTES },
+    vnodesPerNode: v.VNODES_PER_NODE,
+    replicationFactor: v.REPLICATION_FACTOR,
+    maxTries: v.MAX_TRIES,
+    readConsistency: v.READ_CONSISTENCY,
+    writeConsistency: v.WRITE_CONSISTENCY,
+    requestTimeoutMs: v.REQUEST_TIMEOUT_MS,
+    nodeTimeoutMs: v.NODE_TIMEOUT_MS,
+    connectTimeoutMs: v.CONNECT_TIMEOUT_MS,
+    pingIntervalMs: v.PING_INTERVAL_SECONDS * 1000,
+    defaultTtlMs: v.DEFAULT_TTL_SECONDS * 1000,
+    graceMs: v.GRACE_SECONDS * 1000,
+    host: v.HOST,
+    port: v.PORT,
+    dataToken: v.DATA_TOKEN ?? null,
+    adminToken: v.ADMIN_TOKEN ?? null,
+    allowInsecure: v.ALLOW_INSECURE,
+    tls: v.TLS_CERT_FILE && v.TLS_KEY_FILE ? { certFile: v.TLS_CERT_FILE, keyFile: v.TLS_KEY_FILE } : null,
+    maxKeyBytes: v.MAX_KEY_BYTES,
+    maxValueBytes: v.MAX_VALUE_BYTES,
+    maxBatchKeys: v.MAX_BATCH_KEYS,
+    maxBatchBytes: v.MAX_BATCH_BYTES,
+    workers: v.WORKERS,
+    logLevel: v.LOG_LEVEL,
+    logRequests: v.LOG_REQUESTS,
+  }
+  return { ok: true, config: Object.freeze(config) }
+}
+
+/** The variables without a default. */
+type Optional =
+  'REDIS_URLS' | 'NODE_TLS_CA_FILE' | 'DATA_TOKEN' | 'ADMIN_TOKEN' | 'TLS_CERT_FILE' | 'TLS_KEY_FILE'
+
+function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
+  const problems: string[] = []
+
+  const missingTokens = (['DATA_TOKEN', 'ADMIN_TOKEN'] as const).filter((name) => !given.has(name))
+  if (v.HOST !== undefined && !isLoopback(v.HOST) && missingTokens.length > 0 && v.ALLOW_INSECURE === false)
+    problems.push(
+      `HOST ${v.HOST} can be reached from other machines, and without ${missingTokens.join(' and ')} anyone there ` +
+        `could read, change or take apart this cache. Set ${missingTokens.join(' and ')}, or listen on 127.0.0.1, ` +
+        'or set ALLOW_INSECURE=true where something else keeps strangers out.',
+    )
+
+  if (v.NODE_TIMEOUT_MS !== undefined && v.REQUEST_TIMEOUT_MS !== undefined)
+    if (v.NODE_TIMEOUT_MS > v.REQUEST_TIMEOUT_MS)
+      problems.push(
+        `NODE_TIMEOUT_MS (${v.NODE_TIMEOUT_MS}) must not be larger than REQUEST_TIMEOUT_MS (${v.REQUEST_TIMEOUT_MS}): ` +
+          'a request would end before its first node has failed, and no other could be tried. ' +
+          'Lower the one or raise the other.',
+      )
+
+  if (!given.has('REDIS_URLS')) {
+    if (v.WORKERS !== undefined && v.WORKERS !== 1)
+      problems.push(
+        `WORKERS is ${v.WORKERS}, but REDIS_URLS is not set and memory nodes live inside one process: each worker ` +
+          'would be a cache of its own. Set REDIS_URLS, or WORKERS=1.',
+      )
+    if (v.RONDO_IMAGE === true && !given.has('MEMORY_NODES'))
+      problems.push(
+        'REDIS_URLS is not set, and this image does not fall back to memory nodes by itself: a mistyped name would ' +
+          'lose data quietly. Set REDIS_URLS, or MEMORY_NODES=4 if nothing needs to outlive the process.',
+      )
+  }
+
+  if (given.has('TLS_CERT_FILE') !== given.has('TLS_KEY_FILE')) {
+    const [is, isNot] = given.has('TLS_CERT_FILE')
+      ? ['TLS_CERT_FILE', 'TLS_KEY_FILE']
+      : ['TLS_KEY_FILE', 'TLS_CERT_FILE']
+    problems.push(
+      `${is} is set and ${isNot} is not, but a TLS door needs both. Set ${isNot} too, or remove ${is} ` +
+        'to listen without TLS.',
+    )
+  }
+  return problems
+}
+
+function refusal(name: Name, row: Row<unknown>, text: string, must: string): string {
+  // A URL or a long word in the wrong place may be a secret.
+  const shown = (row.secret ?? !/^[\w.:+-]{1,24}$/.test(text)) ? '' : `, and is "${text}"`
+  const otherwise = row.default === '' ? 'remove it' : `remove it for the default, ${row.default}`
+  return `${name} must be ${must}${shown}. Correct it, or ${otherwise}.`
+}
+
+/**
+ * The process's environment over `.env.local` in the given folder. A variable that is set there to nothing hides the
+ * file's: `REDIS_URLS= npm start` runs on memory nodes.
+ *
+ * @throws Error when the file is there but cannot be read
+ */
+export function readEnvironment(cwd: string, processEnv: Environment = process.env): Environment {
+  const path = join(cwd, '.env.local')
+  let text = ''
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'ENOENT')
+      throw new Error(
+        `${path} is there but cannot be read (${code}): correct its permissions or remove it.`,
+        {
+          cause: error,
+        },
+      )
+  }
+  return { ...parse(text.replace(/^\uFEFF/, '')), ...processEnv }
+}
+
+/** For one log line at start: everything that applies, secrets as `***`. */
+export function describeConfig(config: Config): Record<string, unknown> {
+  const { nodes } = config
+  return {
+    ...config,
+    nodes: nodes.kind === 'redis' ? { ...nodes, addresses: nodes.addresses.map(describe) } : nodes,
+    dataToken: config.dataToken === null ? null : '***',
+    adminToken: config.adminToken === null ? null : '***',
+  }
+}
+
+function row<T>(given: Omit<Row<T>, 'default' | 'unit'> & Partial<Pick<Row<T>, 'default' | 'unit'>>): Row<T> {
+  return { default: '', unit: '', ...given }
+}
+
+function inRange(text: string, min: number, max: number): boolean {
+  return /^(0|[1-9]\d*)$/.test(text) && Number(text) >= min && Number(text) <= max
+}
+
+function wholeNumber(min: number, max: number): z.ZodType<number, string> {
+  return z
+    .string()
+    .refine((text) => inRange(text, min, max), `a whole number from ${min} to ${max}`)
+    .transform(Number)
+}
+
+const BYTES_PER = { '': 1, kib: 1024, mib: 1024 ** 2, gib: 1024 ** 3 }
+
+function size(min: number, max: number): z.ZodType<number, string> {
+  return z.string().transform((text, ctx) => {
+    const [, digits = '', suffix = ''] = /^([1-9]\d{0,14}|0)(kib|mib|gib)?$/i.exec(text) ?? []
+    const bytes =
+      digits === '' ? NaN : Number(digits) * BYTES_PER[suffix.toLowerCase() as keyof typeof BYTES_PER]
+    if (!(bytes >= min && bytes <= max))
+      ctx.addIssue({
+        code: 'custom',
+        message: `a whole number of bytes from ${min} to ${max}, or one with KiB, MiB or GiB behind it`,
+      })
+    return bytes
+  })
+}
+
+function oneOf<const T extends string>(words: readonly T[]): z.ZodType<T, string> {
+  return z
+    .string()
+    .refine((text): text is T => (words as readonly string[]).includes(text), `one of ${words.join(', ')}`)
+}
+
+function flag(): z.ZodType<boolean, string> {
+  return oneOf(['true', 'false']).transform((text) => text === 'true')
+}
+
+function token(): z.ZodType<string, string> {
+  return z
+    .string()
+    .regex(
+      /^[\x21-\x7e]{16,512}$/,
+      'at least 16 and at most 512 visible ASCII characters without spaces, as `openssl rand -hex 32` prints',
+    )
+}
+
+function filePath(): z.ZodType<string, string> {
+  return z.string().regex(/^(?!-----)[^\0\r\n]{1,4096}$/, 'the path of a PEM file, not what stands in it')
+}

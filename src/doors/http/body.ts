@@ -1,0 +1,85 @@
+/** Request bodies: read whole, bounded, and taken as JSON only where they say that they are. */
+import { isUtf8 } from 'node:buffer'
+import type { IncomingMessage } from 'node:http'
+import { RondoError } from '../../core/errors.ts'
+
+const EMPTY = Buffer.alloc(0)
+
+/** Calls back once, with the body or with why not; not at all when the client goes away. */
+export function readBody(
+  req: IncomingMessage,
+  limitBytes: number,
+  limitName: string,
+  done: (error: RondoError | null, body: Buffer) => void,
+): void {
+  const declared = Number(req.headers['content-length'] ?? 0)
+  if (declared > limitBytes) {
+    done(tooLarge(limitBytes, limitName), EMPTY)
+    return
+  }
+  let first: Buffer | null = null
+  let chunks: Buffer[] | null = null
+  let bytes = 0
+  let over = false
+  req.on('data', (chunk: Buffer) => {
+    if (over) return
+    bytes += chunk.length
+    if (bytes > limitBytes) {
+      over = true
+      chunks = null
+      first = null
+      done(tooLarge(limitBytes, limitName), EMPTY)
+      return
+    }
+    if (!first) first = chunk
+    else (chunks ??= [first]).push(chunk)
+  })
+  req.on('end', () => {
+    if (!over) done(null, chunks ? Buffer.concat(chunks, bytes) : (first ?? EMPTY))
+  })
+}
+
+function tooLarge(limitBytes: number, limitName: string): RondoError {
+  return new RondoError('VALUE_TOO_LARGE', `The body has more than ${limitBytes} bytes (${limitName}).`)
+}
+
+export function saysJson(req: IncomingMessage): boolean {
+  const type = req.headers['content-type']
+  if (type === undefined) return false
+  if (type === 'application/json') return true
+  return /^application\/json\s*(;|$)/i.test(type.trim())
+}
+
+export type JsonObject = Record<string, unknown>
+
+/**
+ * A JSON object that has no other members than the known ones.
+ * @throws RondoError BAD_REQUEST
+ */
+export function parseObject(body: Buffer, known: readonly string[]): JsonObject {
+  if (!isUtf8(body)) throw new RondoError('BAD_REQUEST', 'The body is not valid UTF-8, which JSON must be.')
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(body.toString('utf8'))
+  } catch (error) {
+    throw new RondoError('BAD_REQUEST', `The body is not valid JSON: ${(error as Error).message}.`)
+  }
+  return checkObject(parsed, known, 'The body')
+}
+
+/** @throws RondoError BAD_REQUEST */
+export function checkObject(parsed: unknown, known: readonly string[], what: string): JsonObject {
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+    throw new RondoError('BAD_REQUEST', `${what} must be a JSON object with ${known.join(', ')}.`)
+  }
+  for (const name of Object.keys(parsed)) {
+    if (!known.includes(name)) {
+      const shown = JSON.stringify(name.slice(0, 64))
+      throw new RondoError(
+        'BAD_REQUEST',
+        `${what} has an unknown member ${shown}; known are ${known.join(', ')}.`,
+      )
+    }
+  }
+  return parsed as JsonObject
+}

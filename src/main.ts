@@ -1,0 +1,84 @@
+/**
+ * The program: reads the configuration, runs one coordinator or several workers, listens, and drains on SIGTERM.
+ */
+import cluster from 'node:cluster'
+import { availableParallelism } from 'node:os'
+import closeWithGrace from 'close-with-grace'
+import { pino, type Logger } from 'pino'
+import { describeConfig, loadConfig, readEnvironment, type Config } from './config.ts'
+import { setRequestIdPrefix } from './doors/http/exchange.ts'
+import { Rondo } from './rondo.ts'
+import { runPrimary, sharedMetrics, shareRegistry } from './workers.ts'
+
+/** What a stop may take before the process is ended all the same. */
+const STOP_LIMIT_MS = 15_000
+
+const config = configOrExit()
+// Lines for people go to stdout, log lines (JSON) to stderr.
+const log = pino({ level: config.logLevel, base: { pid: process.pid } }, pino.destination(2))
+const workers = config.workers === 'auto' ? availableParallelism() : config.workers
+
+if (workers > 1 && cluster.isPrimary) {
+  log.info({ config: describeConfig(config), workers }, 'starting')
+  const primary = runPrimary(workers, log, () => greet(config, config.port))
+  closeWithGrace({ delay: STOP_LIMIT_MS, logger: log }, () => primary.stop())
+} else {
+  await serve(config, log)
+}
+
+async function serve(config: Config, log: Logger): Promise<void> {
+  const alone = cluster.isPrimary
+  if (alone) log.info({ config: describeConfig(config) }, 'starting')
+  if (config.nodes.kind === 'memory') {
+    log.warn('REDIS_URLS is not set: values are kept in this process only, and nothing outlives it')
+  }
+  setRequestIdPrefix(`${process.pid.toString(36)}-${Date.now().toString(36)}-`)
+  const rondo = new Rondo(config, { log, ...(alone ? {} : { metrics: sharedMetrics() }) })
+  if (!alone) shareRegistry(rondo.telemetry.registry)
+  closeWithGrace({ delay: STOP_LIMIT_MS, logger: log }, async ({ err, signal }) => {
+    if (err) log.fatal({ err }, 'stopping after an error that nothing handled')
+    else log.info(`stopping (${signal ?? 'asked to'})`)
+    await rondo.stop()
+  })
+  await rondo.start()
+  try {
+    const { port } = await rondo.listen()
+    if (alone) greet(config, port)
+  } catch (error) {
+    explainListenError(error as NodeJS.ErrnoException, config)
+    await rondo.stop()
+    process.exit(1)
+  }
+}
+
+function greet(config: Config, port: number): void {
+  const scheme = config.tls ? 'https' : 'http'
+  const host = ['0.0.0.0', '::', '127.0.0.1', '::1'].includes(config.host) ? 'localhost' : config.host
+  const token = config.dataToken === null ? '' : ` -H "Authorization: Bearer $DATA_TOKEN"`
+  const url = `${scheme}://${host}:${port}`
+  const lines = [
+    `Rondo listens on ${url}`,
+    `  try:  curl -X PUT ${url}/api/v1/keys/hello -H 'Content-Type: application/json' -d '{"value":"world"}'${token}`,
+    `        curl ${url}/api/v1/keys/hello${token}`,
+  ]
+  process.stdout.write(lines.join('\n') + '\n')
+}
+
+function explainListenError(error: NodeJS.ErrnoException, { host, port }: Config): void {
+  const where = `${host}:${port}`
+  const sentence =
+    error.code === 'EADDRINUSE'
+      ? `Port ${where} is taken by another program: stop it, or set PORT to a free one (PORT=0 takes any).`
+      : error.code === 'EACCES'
+        ? `Port ${where} may not be opened by this user: set PORT to one above 1023.`
+        : `Cannot listen on ${where}: ${error.message}.`
+  process.stderr.write(`${sentence}\n`)
+}
+
+function configOrExit(): Config {
+  const loaded = loadConfig(readEnvironment(process.cwd()))
+  if (loaded.ok) return loaded.config
+  const problems = loaded.problems.map((problem) => `  - ${problem}\n`).join('')
+  process.stderr.write(`Rondo cannot start with this configuration:\n${problems}See .env.local.example.\n`)
+  process.exit(1)
+}

@@ -1,0 +1,152 @@
+/**
+ * One coordinator process, wired together from a Config: nodes, cluster, coordinator, HTTP door, telemetry.
+ *
+ * main.ts runs it as a program; tests and embedding programs run it as an object. Nothing is global, so several may live
+ * in one process.
+ */
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Express } from 'express'
+import { pino, type Logger } from 'pino'
+import { Cluster } from './cluster/cluster.ts'
+import { Member } from './cluster/member.ts'
+import type { Config } from './config.ts'
+import { Coordinator } from './coordinator/coordinator.ts'
+import type { Clock, Timers } from './core/clock.ts'
+import { HttpDoor } from './doors/http/app.ts'
+import { createServer } from './doors/http/server.ts'
+import { MemoryNode } from './nodes/memory.ts'
+import { RedisNode } from './nodes/redis.ts'
+import { createTelemetry, type Telemetry } from './telemetry.ts'
+
+export const clock: Clock = {
+  wallMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+}
+
+export const timers: Timers = {
+  setTimeout: (run, ms) => setTimeout(run, ms),
+  clearTimeout: (handle) => clearTimeout(handle as NodeJS.Timeout),
+  endOfTurn: (run) => void setImmediate(run),
+}
+
+export interface RondoOptions {
+  readonly log?: Logger
+  /** Where /metrics comes from; by default this process alone. */
+  readonly metrics?: (own: Telemetry) => Promise<{ contentType: string; text: string }>
+}
+
+export class Rondo {
+  readonly config: Config
+  readonly cluster: Cluster
+  readonly coordinator: Coordinator
+  readonly door: HttpDoor
+  readonly telemetry: Telemetry
+  private server: Server | null = null
+  private stopping = false
+
+  constructor(config: Config, options: RondoOptions = {}) {
+    this.config = config
+    this.telemetry = createTelemetry(options.log ?? pino({ level: 'silent' }), config.logRequests)
+    const emit = this.telemetry.onEvent
+    this.cluster = new Cluster({
+      members: createMembers(config),
+      vnodesPerNode: config.vnodesPerNode,
+      pingIntervalMs: config.pingIntervalMs,
+      clock,
+      timers,
+      randomId: () => randomBytes(12).toString('hex'),
+      coordinator: randomBytes(4).readUInt32BE(),
+      emit,
+    })
+    this.telemetry.watch(this.cluster)
+    this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, emit })
+    const metrics = options.metrics ?? ownMetrics
+    this.door = new HttpDoor({
+      ...config,
+      coordinator: this.coordinator,
+      monotonicMs: () => clock.monotonicMs(),
+      onEnd: this.telemetry.onRequestEnd,
+      metrics: () => metrics(this.telemetry),
+      accepting: () => !this.stopping,
+    })
+  }
+
+  /** The Express application, with the same behaviour as the socket. */
+  get app(): Express {
+    return this.door.app
+  }
+
+  /** Probes the nodes once, so that the first request finds those that are there. */
+  start(): Promise<void> {
+    return this.cluster.start()
+  }
+
+  /** Opens the HTTP door; resolves with where it listens. */
+  async listen(): Promise<AddressInfo> {
+    const { tls, host, port } = this.config
+    const files = tls && { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) }
+    const server = createServer(this.door, files)
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen({ host, port }, () => {
+        server.removeListener('error', reject)
+        resolve()
+      })
+    })
+    this.server = server
+    return server.address() as AddressInfo
+  }
+
+  /** Takes no more requests, answers those it has, lets replication finish, and lets go of the nodes. */
+  async stop(): Promise<void> {
+    this.stopping = true
+    const server = this.server
+    const limitMs = this.config.requestTimeoutMs * 2
+    if (server) {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      server.closeIdleConnections()
+      const cut = setTimeout(() => server.closeAllConnections(), limitMs)
+      await closed
+      clearTimeout(cut)
+    }
+    const left = await this.coordinator.drain(limitMs)
+    if (left > 0) {
+      const why = `${left} replica writes were still unanswered when the process stopped`
+      this.telemetry.onEvent({ kind: 'background-failed', what: 'draining', why })
+    }
+    await this.cluster.stop()
+  }
+}
+
+function createMembers(config: Config): Member[] {
+  const { graceMs, nodeTimeoutMs, connectTimeoutMs, maxValueBytes, nodes } = config
+  if (nodes.kind === 'memory') {
+    return Array.from({ length: nodes.count }, (_, i) => {
+      const id = `memory-${i + 1}`
+      return new Member(new MemoryNode({ id, maxBytes: nodes.maxBytesPerNode, graceMs, clock, timers }))
+    })
+  }
+  const tlsOptions = nodes.tlsCaFile === null ? {} : { ca: readFileSync(nodes.tlsCaFile) }
+  return nodes.addresses.map((address) => {
+    const { id, weight, zone } = address
+    const node = new RedisNode({
+      id,
+      address,
+      tlsOptions,
+      graceMs,
+      nodeTimeoutMs,
+      connectTimeoutMs,
+      maxValueBytes,
+      clock,
+      timers,
+    })
+    return new Member(node, { weight, ...(zone === undefined ? {} : { zone }) })
+  })
+}
+
+async function ownMetrics({ registry }: Telemetry): Promise<{ contentType: string; text: string }> {
+  return { contentType: registry.contentType, text: await registry.metrics() }
+}

@@ -1,0 +1,197 @@
+/**
+ * What the rooms tell, as log lines (pino) and metrics (prom-client). Transitions are logged once, not every attempt.
+ */
+import type { Logger } from 'pino'
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Cluster } from './cluster/cluster.ts'
+import type { RondoEvent } from './core/events.ts'
+import type { RequestEnd } from './doors/http/exchange.ts'
+
+/** From a fast hit in the same rack to a request that ran into its deadline. */
+const LATENCY_BUCKETS_S = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
+const NODE_STATES = ['up', 'suspect', 'down'] as const
+
+export interface Telemetry {
+  readonly registry: Registry
+  onEvent(event: RondoEvent): void
+  onRequestEnd(end: RequestEnd): void
+  watch(cluster: Cluster): void
+}
+
+export function createTelemetry(log: Logger, logRequests: 'none' | 'errors' | 'all'): Telemetry {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  const registers = [registry]
+
+  const requests = new Histogram({
+    name: 'rondo_http_request_duration_seconds',
+    help: 'How long HTTP requests took, by method, path template and status.',
+    labelNames: ['method', 'route', 'status'] as const,
+    buckets: LATENCY_BUCKETS_S,
+    registers,
+  })
+  const transitions = new Counter({
+    name: 'rondo_node_transitions_total',
+    help: 'Changes of a node from one health state to another.',
+    labelNames: ['node', 'to'] as const,
+    registers,
+  })
+  const mismatches = new Counter({
+    name: 'rondo_node_marker_mismatches_total',
+    help: 'Batches that found a node without the expected marker: wiped, flushed, restored or swapped.',
+    labelNames: ['node'] as const,
+    registers,
+  })
+  const backgroundFailures = new Counter({
+    name: 'rondo_background_failures_total',
+    help: 'Background work that failed.',
+    labelNames: ['what'] as const,
+    registers,
+  })
+
+  // One child a combination, looked up by a short text: resolving labels costs more than observing.
+  const children = new Map<string, { observe(seconds: number): void }>()
+  const observe = ({ method, route, status, ms }: RequestEnd) => {
+    const name = `${method} ${status} ${route}`
+    let child = children.get(name)
+    if (!child) {
+      child = requests.labels(knownMethod(method), route, String(status))
+      if (children.size < 1000) children.set(name, child)
+    }
+    child.observe(ms / 1000)
+  }
+
+  return {
+    registry,
+
+    onEvent(event) {
+      if (event.kind === 'node-state') transitions.inc({ node: event.node, to: event.to })
+      if (event.kind === 'marker-mismatch') mismatches.inc({ node: event.node })
+      if (event.kind === 'background-failed') backgroundFailures.inc({ what: event.what })
+      const { level, sentence } = lineFor(event)
+      log[level]({ event }, sentence)
+    },
+
+    onRequestEnd(end) {
+      observe(end)
+      if (logRequests === 'none') return
+      const failed = end.status >= 500
+      if (!failed && logRequests === 'errors') return
+      const line = {
+        requestId: end.id,
+        method: end.method,
+        route: end.route,
+        status: end.status,
+        ms: Math.round(end.ms * 100) / 100,
+        ...(end.error ? { code: end.error.code, error: end.error.message } : {}),
+        ...(end.error?.cause ? { err: end.error.cause } : {}),
+      }
+      log[failed ? 'error' : 'info'](line, 'request')
+    },
+
+    watch(cluster) {
+      new Gauge({
+        name: 'rondo_node_state',
+        help: '1 for the state that the node is in, as this coordinator sees it.',
+        labelNames: ['node', 'state'] as const,
+        registers,
+        collect() {
+          for (const { id, health } of cluster.members) {
+            for (const state of NODE_STATES) this.set({ node: id, state }, health.state === state ? 1 : 0)
+          }
+        },
+      })
+      new Gauge({
+        name: 'rondo_node_clean',
+        help: '1 if the node holds all that was acknowledged.',
+        labelNames: ['node'] as const,
+        registers,
+        collect() {
+          for (const { id, completeness } of cluster.members) {
+            this.set({ node: id }, completeness === 'clean' ? 1 : 0)
+          }
+        },
+      })
+      new Gauge({
+        name: 'rondo_node_clock_offset_seconds',
+        help: 'How far the clock of the node is from cluster time, the median of all.',
+        labelNames: ['node'] as const,
+        registers,
+        collect() {
+          for (const { id } of cluster.members) {
+            const distance = cluster.time.distance(id)
+            if (distance) this.set({ node: id }, distance.offMs / 1000)
+          }
+        },
+      })
+      new Gauge({
+        name: 'rondo_node_evicted_keys',
+        help: 'Keys that the node has evicted since it started.',
+        labelNames: ['node'] as const,
+        registers,
+        collect() {
+          for (const { id, report } of cluster.members) {
+            if (report) this.set({ node: id }, report.evictedKeys)
+          }
+        },
+      })
+    },
+  }
+}
+
+type Level = 'info' | 'warn' | 'error'
+
+function lineFor(event: RondoEvent): { level: Level; sentence: string } {
+  switch (event.kind) {
+    case 'node-state':
+      return {
+        level: event.to === 'up' ? 'info' : 'warn',
+        sentence: `node ${event.node} ${event.from} → ${event.to} (${event.why})`,
+      }
+    case 'node-completeness':
+      return {
+        level: event.to === 'clean' ? 'info' : 'warn',
+        sentence: `node ${event.node} is ${event.to}: ${event.why}`,
+      }
+    case 'node-writable':
+      return event.writable
+        ? { level: 'info', sentence: `node ${event.node} takes writes again` }
+        : { level: 'warn', sentence: `node ${event.node} takes no writes: ${event.why}` }
+    case 'node-behind':
+      return { level: 'warn', sentence: `node ${event.node} may be behind: ${event.why}` }
+    case 'node-clock':
+      return event.far
+        ? {
+            level: 'warn',
+            sentence: `the clock of node ${event.node} is ${Math.round(event.offMs)} ms off cluster time`,
+          }
+        : { level: 'info', sentence: `the clock of node ${event.node} agrees with cluster time again` }
+    case 'node-evicting':
+      return {
+        level: 'warn',
+        sentence: `node ${event.node} evicts keys (${event.policy}): what it evicts is lost there, acknowledged or not`,
+      }
+    case 'marker-mismatch':
+      return {
+        level: 'error',
+        sentence: `node ${event.node} does not hold its marker: it was wiped, flushed, restored or swapped`,
+      }
+    case 'cluster-known':
+      return {
+        level: 'info',
+        sentence: event.founded ? `founded cluster ${event.cluster}` : `met cluster ${event.cluster}`,
+      }
+    case 'cluster-waiting':
+      return {
+        level: 'warn',
+        sentence: `waiting to found a cluster: ${event.reached} of ${event.members} nodes reached, ${event.needed} needed`,
+      }
+    case 'background-failed':
+      return { level: 'error', sentence: `${event.what} failed: ${event.why}` }
+  }
+}
+
+/** A client may send any word as its method; a label must not grow with it. */
+function knownMethod(method: string): string {
+  return ['GET', 'HEAD', 'PUT', 'POST', 'DELETE'].includes(method) ? method : 'other'
+}
