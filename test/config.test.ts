@@ -1,0 +1,384 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync, mkdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect } from 'chai'
+import { parse } from 'dotenv'
+import {
+  VARIABLES,
+  describeConfig,
+  loadConfig,
+  readEnvironment,
+  type Config,
+  type Environment,
+} from '../src/config.ts'
+import { DOCUMENTED, configMarkdown, parseConfigMarkdown } from './support/config-table.ts'
+
+const TOKEN = 'a-token-of-some-length'
+const OTHER = 'another-of-some-length'
+
+function good(env: Environment): Config {
+  const loaded = loadConfig(env)
+  expect(loaded).to.have.property('ok', true)
+  return (loaded as { config: Config }).config
+}
+
+function problemsOf(env: Environment): string[] {
+  const loaded = loadConfig(env)
+  return loaded.ok ? [] : loaded.problems
+}
+
+describe('configuration', () => {
+  it('needs nothing: four memory nodes on loopback, with the documented defaults', () => {
+    expect(good({})).to.deep.equal({
+      nodes: { kind: 'memory', count: 4, maxBytesPerNode: 67_108_864 },
+      vnodesPerNode: 100,
+      replicationFactor: 3,
+      maxTries: 3,
+      readConsistency: 'one',
+      writeConsistency: 'one',
+      requestTimeoutMs: 1000,
+      nodeTimeoutMs: 300,
+      connectTimeoutMs: 300,
+      pingIntervalMs: 3000,
+      defaultTtlMs: 0,
+      graceMs: 86_400_000,
+      host: '127.0.0.1',
+      port: 8080,
+      dataToken: null,
+      adminToken: null,
+      allowInsecure: false,
+      tls: null,
+      maxKeyBytes: 1024,
+      maxValueBytes: 1_048_576,
+      maxBatchKeys: 1000,
+      maxBatchBytes: 16_777_216,
+      workers: 1,
+      logLevel: 'info',
+      logRequests: 'errors',
+    })
+  })
+
+  it('takes every variable', () => {
+    const config = good({
+      REDIS_URLS: 'a=redis://u:pw@h1,b=rediss://h2',
+      NODE_TLS_CA_FILE: '/etc/ca.pem',
+      VNODES_PER_NODE: '10',
+      REPLICATION_FACTOR: '2',
+      READ_CONSISTENCY: 'quorum',
+      WRITE_CONSISTENCY: 'all',
+      MAX_TRIES: '0',
+      REQUEST_TIMEOUT_MS: '2000',
+      NODE_TIMEOUT_MS: '2000',
+      CONNECT_TIMEOUT_MS: '50',
+      PING_INTERVAL_SECONDS: '1',
+      DEFAULT_TTL_SECONDS: '60',
+      GRACE_SECONDS: '3600',
+      HOST: '0.0.0.0',
+      PORT: '0',
+      DATA_TOKEN: TOKEN,
+      ADMIN_TOKEN: OTHER,
+      TLS_CERT_FILE: 'cert.pem',
+      TLS_KEY_FILE: 'key.pem',
+      MAX_KEY_BYTES: '2KiB',
+      MAX_VALUE_BYTES: '2mib',
+      MAX_BATCH_KEYS: '7',
+      MAX_BATCH_BYTES: '1GiB',
+      WORKERS: 'auto',
+      LOG_LEVEL: 'debug',
+      LOG_REQUESTS: 'all',
+    })
+    expect(config.nodes.kind === 'redis' && config.nodes.addresses.map((node) => node.id)).to.deep.equal([
+      'a',
+      'b',
+    ])
+    expect(config).to.deep.include({
+      vnodesPerNode: 10,
+      replicationFactor: 2,
+      maxTries: 0,
+      readConsistency: 'quorum',
+      writeConsistency: 'all',
+      requestTimeoutMs: 2000,
+      nodeTimeoutMs: 2000,
+      connectTimeoutMs: 50,
+      pingIntervalMs: 1000,
+      defaultTtlMs: 60_000,
+      graceMs: 3_600_000,
+      host: '0.0.0.0',
+      port: 0,
+      dataToken: TOKEN,
+      adminToken: OTHER,
+      tls: { certFile: 'cert.pem', keyFile: 'key.pem' },
+      maxKeyBytes: 2048,
+      maxValueBytes: 2_097_152,
+      maxBatchKeys: 7,
+      maxBatchBytes: 1_073_741_824,
+      workers: 'auto',
+      logLevel: 'debug',
+      logRequests: 'all',
+    })
+  })
+
+  it('treats an empty variable as not set, and leaves variables of others alone', () => {
+    const empty = Object.fromEntries(VARIABLES.map(({ name }) => [name, ' ']))
+    expect(good({ ...empty, PATH: '/bin', REDIS_URL: 'not ours' })).to.deep.equal(good({}))
+  })
+
+  it('starts on one Redis with the default of three copies', () => {
+    expect(good({ REDIS_URLS: 'localhost' }).replicationFactor).to.equal(3)
+  })
+
+  describe('bad values', () => {
+    const whole = [
+      '-1',
+      '1.5',
+      'NaN',
+      'Infinity',
+      'ten',
+      '1e3',
+      '0x10',
+      '+5',
+      '1_000',
+      '007',
+      '99999999999999999999',
+    ]
+    const size = ['-1', '1.5', 'NaN', 'big', '64MB', '1 KiB', 'MiB', '0', '9999GiB', '1e3']
+    const words = ['maybe', 'ONE', '1', 'one,all']
+    const bad: Record<string, string[]> = {
+      MEMORY_NODES: [...whole, '0', '65'],
+      VNODES_PER_NODE: [...whole, '0', '10001'],
+      REPLICATION_FACTOR: [...whole, '0', '65'],
+      MAX_TRIES: [...whole, '1001'],
+      REQUEST_TIMEOUT_MS: [...whole, '0', '9', '600001', '1s'],
+      NODE_TIMEOUT_MS: [...whole, '0', '9'],
+      CONNECT_TIMEOUT_MS: [...whole, '0'],
+      PING_INTERVAL_SECONDS: [...whole, '0', '3601', '3s'],
+      DEFAULT_TTL_SECONDS: [...whole, '3153600001'],
+      GRACE_SECONDS: [...whole, '0', '9'],
+      PORT: [...whole, '65536', '8080a', ':8080'],
+      MAX_BATCH_KEYS: [...whole, '0'],
+      MEMORY_NODE_MAX_BYTES: [...size, '1023'],
+      MAX_KEY_BYTES: [...size, '65537'],
+      MAX_VALUE_BYTES: [...size, '257MiB'],
+      MAX_BATCH_BYTES: size,
+      READ_CONSISTENCY: words,
+      WRITE_CONSISTENCY: words,
+      LOG_LEVEL: ['INFO', 'verbose', '30'],
+      LOG_REQUESTS: ['some', 'true', 'error'],
+      ALLOW_INSECURE: ['yes', '1', 'TRUE', 'on'],
+      RONDO_IMAGE: ['yes'],
+      WORKERS: [...whole, '0', '1025', 'AUTO', 'max'],
+      HOST: ['*', 'http://127.0.0.1', '127.0.0.1:80', '1.2.3', 'a b', '::g'],
+      DATA_TOKEN: ['short', 'with some spaces inside', 'fünfzehn-zeichen-und-mehr', 'a'.repeat(513)],
+      ADMIN_TOKEN: ['short', 'with some spaces inside'],
+      TLS_CERT_FILE: ['-----BEGIN CERTIFICATE-----', 'a\nb'],
+      TLS_KEY_FILE: ['-----BEGIN PRIVATE KEY-----'],
+      NODE_TLS_CA_FILE: ['-----BEGIN CERTIFICATE-----'],
+      REDIS_URLS: ['http://h', 'h:0', 'a,,b', ' , '],
+    }
+
+    it('are tried for every variable', () => {
+      expect(Object.keys(bad).sort()).to.deep.equal(VARIABLES.map(({ name }) => name).sort())
+    })
+
+    for (const [name, texts] of Object.entries(bad))
+      it(`${name}: ${texts.length} of them stop the start with its name and what to do`, () => {
+        for (const text of texts) {
+          const problems = problemsOf({ [name]: text })
+          const own = problems.filter((problem) => problem.startsWith(name))
+          expect(own, text).to.not.be.empty
+          for (const problem of own) expect(problem, text).to.match(/\.$/)
+          for (const problem of own) expect(problem, text).to.match(/[Cc]orrect it|remove|use |Set /)
+        }
+      })
+  })
+
+  it('names all problems at once, those of single values and those between them', () => {
+    const problems = problemsOf({
+      HOST: '0.0.0.0',
+      PORT: 'x',
+      REQUEST_TIMEOUT_MS: '100',
+      LOG_LEVEL: 'loud',
+      WORKERS: '2',
+      TLS_KEY_FILE: 'key.pem',
+      RONDO_IMAGE: 'true',
+      DATA_TOKEN: 'short',
+    })
+    const about = [
+      'PORT',
+      'DATA_TOKEN',
+      'LOG_LEVEL',
+      'HOST',
+      'NODE_TIMEOUT_MS',
+      'WORKERS',
+      'REDIS_URLS',
+      'TLS_KEY_FILE',
+    ]
+    expect(problems.map((problem) => problem.split(' ')[0]).sort()).to.deep.equal(about.sort())
+  })
+
+  it('says what is wrong, what it was, and what the default is', () => {
+    expect(problemsOf({ PORT: '80a' })).to.deep.equal([
+      'PORT must be a whole number from 0 to 65535, and is "80a". Correct it, or remove it for the default, 8080.',
+    ])
+  })
+
+  describe('rules between variables', () => {
+    it('does not listen beyond loopback without both tokens, unless that is allowed in so many words', () => {
+      for (const HOST of ['0.0.0.0', '::', '10.0.0.1', 'example.com', '127.0.0.1.example.com']) {
+        expect(problemsOf({ HOST }).join()).to.match(
+          /^HOST .*DATA_TOKEN and ADMIN_TOKEN.*ALLOW_INSECURE=true/,
+        )
+        expect(problemsOf({ HOST, DATA_TOKEN: TOKEN }).join()).to.match(/without ADMIN_TOKEN anyone/)
+        expect(problemsOf({ HOST, ADMIN_TOKEN: TOKEN }).join()).to.match(/without DATA_TOKEN anyone/)
+        good({ HOST, DATA_TOKEN: TOKEN, ADMIN_TOKEN: OTHER })
+        good({ HOST, ALLOW_INSECURE: 'true' })
+      }
+      for (const HOST of ['127.0.0.1', '127.0.0.2', '::1', '[::1]', 'localhost']) good({ HOST })
+    })
+
+    it('does not split memory nodes over several workers', () => {
+      for (const WORKERS of ['2', 'auto']) {
+        expect(problemsOf({ WORKERS }).join()).to.match(/^WORKERS is .*Set REDIS_URLS, or WORKERS=1/)
+        expect(good({ WORKERS, REDIS_URLS: 'h' }).workers).to.equal(WORKERS === 'auto' ? 'auto' : 2)
+      }
+    })
+
+    it('falls back to memory nodes in the image only when MEMORY_NODES says so', () => {
+      expect(problemsOf({ RONDO_IMAGE: 'true' }).join()).to.match(/^REDIS_URLS is not set.*MEMORY_NODES=4/)
+      expect(problemsOf({ RONDO_IMAGE: 'true', MEMORY_NODES: '' })).to.have.length(1)
+      good({ RONDO_IMAGE: 'true', MEMORY_NODES: '4' })
+      good({ RONDO_IMAGE: 'true', REDIS_URLS: 'h' })
+    })
+
+    it('keeps a node call within its request', () => {
+      expect(problemsOf({ NODE_TIMEOUT_MS: '1001' }).join()).to.match(
+        /^NODE_TIMEOUT_MS \(1001\).*REQUEST_TIMEOUT_MS/,
+      )
+      good({ NODE_TIMEOUT_MS: '1000' })
+    })
+
+    it('takes certificate and key together or not at all', () => {
+      expect(problemsOf({ TLS_CERT_FILE: 'c' }).join()).to.match(
+        /^TLS_CERT_FILE is set and TLS_KEY_FILE is not/,
+      )
+      expect(problemsOf({ TLS_KEY_FILE: 'k' }).join()).to.match(
+        /^TLS_KEY_FILE is set and TLS_CERT_FILE is not/,
+      )
+    })
+  })
+
+  describe('secrets', () => {
+    it('are in the configuration, but not in its description', () => {
+      const config = good({
+        REDIS_URLS: 'a=redis://topuser:hunter2-node@h1:1,b=redis://:hunter2-b@h2:1',
+        DATA_TOKEN: 'hunter2-data-token',
+        ADMIN_TOKEN: 'hunter2-admin-token',
+      })
+      expect(JSON.stringify(config).match(/hunter2/g)).to.have.length(4)
+      const shown = JSON.stringify(describeConfig(config))
+      expect(shown).to.not.match(/hunter2|topuser/)
+      expect(describeConfig(config)).to.deep.include({ dataToken: '***', adminToken: '***', port: 8080 })
+      expect(shown).to.contain('a (at h1:1, with a password)')
+    })
+
+    it('are in no problem, also when they stand in the wrong place', () => {
+      const problems = problemsOf({
+        REDIS_URLS: 'redis://u:hunter2@h:0',
+        DATA_TOKEN: 'hunter2',
+        ADMIN_TOKEN: 'hunter2 with spaces in it',
+        HOST: 'redis://u:hunter2@h',
+        MEMORY_NODES: 'redis://u:hunter2@h',
+        LOG_LEVEL: 'a-very-long-secret-hunter2-in-the-wrong-variable',
+      })
+      expect(problems.length).to.be.greaterThan(5)
+      expect(problems.join('\n')).to.not.contain('hunter2')
+    })
+  })
+
+  describe('.env.local', () => {
+    let folder = ''
+    beforeEach(() => {
+      folder = mkdtempSync(join(tmpdir(), 'rondo-config-'))
+    })
+    afterEach(() => {
+      rmSync(folder, { recursive: true })
+    })
+
+    it('need not exist', () => {
+      expect(readEnvironment(folder, { PORT: '1' })).to.deep.equal({ PORT: '1' })
+    })
+
+    it('is read below the environment, which wins even with nothing', () => {
+      writeFileSync(
+        join(folder, '.env.local'),
+        '\uFEFFPORT=1\nHOST=::1 # here\nREDIS_URLS="redis://:a#b@h"\n',
+      )
+      expect(readEnvironment(folder, { PORT: '2', REDIS_URLS: '' })).to.deep.equal({
+        PORT: '2',
+        HOST: '::1',
+        REDIS_URLS: '',
+      })
+      expect(readEnvironment(folder, {})).to.have.property('REDIS_URLS', 'redis://:a#b@h')
+      expect(process.env).to.not.have.property('REDIS_URLS', 'redis://:a#b@h')
+    })
+
+    it('stops the start when it is there but cannot be read', () => {
+      mkdirSync(join(folder, '.env.local'))
+      expect(() => readEnvironment(folder, {})).to.throw(
+        /\.env\.local is there but cannot be read \(EISDIR\)/,
+      )
+    })
+  })
+
+  describe('table, example and README', () => {
+    const example = readFileSync(new URL('../.env.local.example', import.meta.url), 'utf8')
+    /** `NAME=value` and, as a default that is not in force, `#NAME=value`. */
+    const lines = [...example.matchAll(/^(#?)([A-Z][A-Z0-9_]*)=(.*)$/gm)].map(([, off, name, value]) => ({
+      name,
+      value,
+      off: off === '#',
+    }))
+
+    it('list the same variables, each once: .env.local.example', () => {
+      expect(lines.map((line) => line.name)).to.deep.equal(DOCUMENTED.map((variable) => variable.name))
+    })
+
+    it('give the same defaults: .env.local.example', () => {
+      for (const variable of DOCUMENTED.filter(({ name }) => name !== 'REDIS_URLS'))
+        expect(lines).to.deep.include({ name: variable.name, value: variable.default, off: true })
+    })
+
+    it('has an explanation above each variable or pair in the example', () => {
+      const paragraphs = example.split(/\n\n+/).filter((paragraph) => /^#?[A-Z][A-Z0-9_]*=/m.test(paragraph))
+      for (const paragraph of paragraphs) expect(paragraph).to.match(/^# \S.{20}/)
+    })
+
+    it('has an example that starts as it is: four Redis on this machine, and all defaults', () => {
+      const config = good(parse(example))
+      expect(
+        config.nodes.kind === 'redis' && config.nodes.addresses.map((n) => `${n.id}=${n.address}`),
+      ).to.deep.equal([1, 2, 3, 4].map((i) => `redis-${i}=localhost:${6378 + i}`))
+      expect({ ...config, nodes: null }).to.deep.equal({ ...good({}), nodes: null })
+      const all = good(parse(example.replace(/^#(?=[A-Z][A-Z0-9_]*=)/gm, '')))
+      expect(all).to.deep.equal(config)
+    })
+
+    it('agree: README.md, word for word (npx tsx test/support/config-table.ts prints it)', () => {
+      const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+      expect(parseConfigMarkdown(readme)).to.deep.equal(
+        DOCUMENTED.map(({ name, default: text, meaning }) => ({ name, default: text, meaning })),
+      )
+    })
+
+    it('print a table that reads back', () => {
+      expect(parseConfigMarkdown(configMarkdown())).to.have.length(DOCUMENTED.length)
+      for (const variable of VARIABLES) expect(variable.meaning).to.match(/^[^|\n]+\.$/)
+    })
+
+    it('hide from users only what the image sets', () => {
+      expect(VARIABLES.filter((variable) => variable.hidden).map(({ name }) => name)).to.deep.equal([
+        'RONDO_IMAGE',
+      ])
+    })
+  })
+})

@@ -1,0 +1,284 @@
+/**
+ * The same random commands to a real Redis and to the memory node: the same answers, and the same bytes and lives
+ * afterwards. It compares the Lua scripts with core/store.ts, and Redis's glob with core/glob.ts. A failure prints its
+ * seed and the shortest commands that show it.
+ */
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { KIND_NOTHING, KIND_TOMBSTONE, KIND_VALUE, type NewRecord } from '../../src/core/codec.ts'
+import { globMatches } from '../../src/core/glob.ts'
+import { MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
+import { MemoryNode } from '../../src/nodes/memory.ts'
+import type { Node, ScanEntry } from '../../src/nodes/node.ts'
+import { get, record, store, version, type GetResult, type StoreResult } from '../support/node-calls.ts'
+import { memoryNodeUnderTest, redisNodeUnderTest, type NodeUnderTest } from '../support/nodes-under-test.ts'
+import { realClock, realTimers } from '../support/real-time.ts'
+import { startRedis, type RedisServer } from '../support/redis-server.ts'
+
+const GRACE_MS = 1_000_000
+/** Lives are far apart, so that a slow machine cannot take one for another. */
+const LIVES_MS = [300_000, 600_000, 900_000, 1_200_000, 100 * 365 * 86_400_000]
+const TOLERANCE_MS = 60_000
+
+const MARKERS = ['marker', 'marker 2', ''].map((text) => Buffer.from(text))
+const USER_KEYS = ['', 'a', 'ab', '\xff\0*'].map((text) => Buffer.from(text, 'latin1'))
+const KEYS = [...USER_KEYS, TOPOLOGY_KEY]
+
+// ---- commands
+
+type DataCall = { do: 'get'; key: Buffer } | { do: 'store'; key: Buffer; record: NewRecord; lifeMs: number }
+type Command =
+  | { do: 'batch'; calls: DataCall[] }
+  | { do: 'prepare'; ballot: Buffer }
+  | { do: 'accept'; record: NewRecord }
+  | { do: 'swap'; expected: Buffer | null; next: Buffer }
+  | { do: 'open'; marker: Buffer }
+  | { do: 'shut' }
+  | { do: 'raw'; key: Buffer; bytes: Buffer; ttlMs: number | undefined }
+  | { do: 'delete'; key: Buffer }
+  | { do: 'flush' }
+  | { do: 'scan'; match: Buffer | null; count: number }
+
+const versions = fc
+  .record({
+    ms: fc.constantFrom(0, 1, 2, 3, 0x7fffffffffff, 0x800000000000, 0xffffffffffff),
+    counter: fc.constantFrom(0, 1, 0x7fff, 0x8000, 0xffff),
+    coordinator: fc.constantFrom(0, 1, 0x7fffffff, 0x80000000, 0xffffffff),
+  })
+  .map(version)
+const fewVersions = fc.oneof(
+  fc.constantFrom(1, 2, 3, 4, 5).map((ms) => version({ ms })),
+  versions,
+)
+const values = fc.oneof(
+  fc.constantFrom('', 'a', 'b').map((text) => Buffer.from(text)),
+  fc.uint8Array({ maxLength: 60 }).map((bytes) => Buffer.from(bytes)),
+)
+const records = fc
+  .tuple(
+    fewVersions,
+    values,
+    fc.constantFrom(KIND_VALUE, KIND_TOMBSTONE),
+    fc.constantFrom(0, 0, 7, 0xffffffffffff),
+  )
+  .map(([at, value, kind, expiresAtMs]) =>
+    record(at, kind === KIND_VALUE ? value : '', { kind, expiresAtMs }),
+  )
+const keys = fc.constantFrom(...KEYS)
+
+/** Whole heads, heads with promises, cut ones, odd flags and formats, and anything else. */
+const rawBytes = fc.oneof(
+  values,
+  fc
+    .record({
+      at: fewVersions,
+      promise: fewVersions,
+      kind: fc.constantFrom(KIND_VALUE, KIND_TOMBSTONE, KIND_NOTHING, 7),
+      flags: fc.constantFrom(0, 0, 0x10, 0x10, 0x20, 0x30, 0x80),
+      format: fc.constantFrom(1, 1, 1, 0, 2),
+      value: values,
+      cutTo: fc.constantFrom(30, 31, 42, 43, 44, 1000, 1000),
+    })
+    .map(({ at, promise, kind, flags, format, value, cutTo }) => {
+      const { head } = record(at, '', { kind })
+      head[3] = format
+      head[4] = kind | flags
+      return Buffer.concat([head, (flags & 0x10) === 0 ? Buffer.alloc(0) : promise, value]).subarray(0, cutTo)
+    }),
+)
+
+const patterns = fc
+  .array(fc.constantFrom('*', '?', '[', ']', '^', '-', '\\', 'a', 'b', 'z', '\xff', '\0', '*'), {
+    maxLength: 8,
+  })
+  .map((parts) => Buffer.from(parts.join(''), 'latin1'))
+
+const dataCalls: fc.Arbitrary<DataCall> = fc.oneof(
+  fc.record({ do: fc.constant('get' as const), key: keys }),
+  {
+    arbitrary: fc.record({
+      do: fc.constant('store' as const),
+      key: keys,
+      record: records,
+      lifeMs: fc.constantFrom(...LIVES_MS),
+    }),
+    weight: 3,
+  },
+)
+const ttls = fc.constantFrom(undefined, ...LIVES_MS)
+
+const commands: fc.Arbitrary<Command> = fc.oneof(
+  {
+    arbitrary: fc.record({
+      do: fc.constant('batch' as const),
+      calls: fc.array(dataCalls, { minLength: 1, maxLength: 8 }),
+    }),
+    weight: 8,
+  },
+  { arbitrary: fc.record({ do: fc.constant('prepare' as const), ballot: fewVersions }), weight: 3 },
+  { arbitrary: fc.record({ do: fc.constant('accept' as const), record: records }), weight: 3 },
+  {
+    arbitrary: fc.record({ do: fc.constant('raw' as const), key: keys, bytes: rawBytes, ttlMs: ttls }),
+    weight: 3,
+  },
+  fc.record({
+    do: fc.constant('swap' as const),
+    expected: fc.option(fc.constantFrom(...MARKERS)),
+    next: fc.constantFrom(...MARKERS),
+  }),
+  fc.record({ do: fc.constant('open' as const), marker: fc.constantFrom(...MARKERS) }),
+  fc.record({ do: fc.constant('shut' as const) }),
+  fc.record({ do: fc.constant('delete' as const), key: fc.constantFrom(...KEYS, MARKER_KEY) }),
+  fc.record({ do: fc.constant('flush' as const) }),
+  fc.record({
+    do: fc.constant('scan' as const),
+    match: fc.option(patterns),
+    count: fc.integer({ min: 1, max: 5 }),
+  }),
+)
+
+// ---- what a driver answers, in a form that can be compared
+
+async function answer({ node, server }: NodeUnderTest, command: Command): Promise<unknown> {
+  switch (command.do) {
+    case 'batch':
+      return (await Promise.all(command.calls.map((call) => ask(node, call)))).map(comparable)
+    case 'prepare':
+      return node.prepareRegister(command.ballot)
+    case 'accept':
+      return node.acceptRegister(command.record)
+    case 'swap':
+      return node.swapMarker(command.expected, command.next)
+    case 'open':
+      return node.open({ marker: command.marker, clean: true }).then(
+        () => 'opened',
+        () => 'refused',
+      )
+    case 'shut':
+      return node.shut('test')
+    case 'raw':
+      return server.setRaw(command.key, command.bytes, command.ttlMs)
+    case 'delete':
+      return server.deleteRaw(command.key)
+    case 'flush':
+      return server.flush()
+    case 'scan':
+      return listed(node, command.match, command.count)
+  }
+}
+
+function ask(node: Node, call: DataCall): Promise<GetResult | StoreResult> {
+  return call.do === 'get' ? get(node, call.key) : store(node, call.key, call.record, call.lifeMs)
+}
+
+/** Words for people may differ. */
+function comparable(result: GetResult | StoreResult): unknown {
+  if (result.kind !== 'failed') return result
+  return { kind: result.failure.kind, reason: result.failure.reason }
+}
+
+async function listed(node: Node, match: Buffer | null, count: number): Promise<string[]> {
+  const entries: ScanEntry[] = []
+  let cursor = '0'
+  do {
+    const page = await node.scan(cursor, match, count)
+    entries.push(...page.entries)
+    cursor = page.cursor
+  } while (cursor !== '0')
+  return entries.map(({ key, head }) => `${key.toString('hex')} ${head.toString('hex')}`).sort()
+}
+
+/** All that is stored, and for how long, in steps that hide how fast the test runs. */
+async function stored({ node, server }: NodeUnderTest): Promise<unknown> {
+  const rows = await Promise.all(
+    [...KEYS, MARKER_KEY].map(async (key) => {
+      const lifeMs = await server.ttl(key)
+      expect(await node.lifeMs(key)).to.be.closeTo(lifeMs, TOLERANCE_MS)
+      const bytes = await server.getRaw(key)
+      return [key.toString('latin1'), bytes?.toString('hex'), Math.ceil(lifeMs / TOLERANCE_MS)]
+    }),
+  )
+  const probe = await node.probe()
+  return { rows, ready: node.ready, marker: probe.marker, topology: probe.topology }
+}
+
+describe('both drivers', function () {
+  this.timeout(60_000)
+  let redis: RedisServer
+  let real: Awaited<ReturnType<typeof redisNodeUnderTest>>
+
+  before(async () => {
+    redis = await startRedis()
+    real = await redisNodeUnderTest(redis, { graceMs: GRACE_MS })
+  })
+  after(async () => {
+    await real.close()
+    await redis.stop()
+  })
+
+  async function fresh(): Promise<[NodeUnderTest, NodeUnderTest]> {
+    const node = new MemoryNode({
+      id: 'm',
+      maxBytes: 1024 * 1024,
+      graceMs: GRACE_MS,
+      clock: realClock,
+      timers: realTimers,
+    })
+    const both: [NodeUnderTest, NodeUnderTest] = [memoryNodeUnderTest(node), real]
+    for (const { node, server } of both) {
+      node.shut('next run')
+      await server.flush()
+      await server.setRaw(MARKER_KEY, MARKERS[0]!)
+      await node.open({ marker: MARKERS[0]!, clean: true })
+    }
+    return both
+  }
+
+  it('answer the same to the same commands, and hold the same afterwards', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(commands, { minLength: 1, maxLength: 40, size: 'max' }), async (run) => {
+        const [memory, redisNode] = await fresh()
+        for (const command of run) {
+          const [ours, theirs] = await Promise.all([answer(memory, command), answer(redisNode, command)])
+          expect(ours, `memory (actual) and redis (expected) to ${command.do}`).to.deep.equal(theirs)
+        }
+        expect(await stored(memory), 'what memory (actual) and redis (expected) hold').to.deep.equal(
+          await stored(redisNode),
+        )
+      }),
+      { numRuns: 200 },
+    )
+  })
+
+  it('match the same keys with the same glob', async () => {
+    const texts = fc
+      .string({ unit: fc.constantFrom('a', 'b', 'z', '-', ']', '^', '\\', '\xff', '\0', '*'), maxLength: 6 })
+      .map((text) => Buffer.from(text, 'latin1'))
+    const ranges = patterns.filter((pattern) => !crossesSigns(pattern))
+    await fc.assert(
+      fc.asyncProperty(
+        fc.uniqueArray(texts, { minLength: 20, maxLength: 40, selector: String }),
+        fc.array(ranges, { minLength: 20, maxLength: 20 }),
+        async (names, globs) => {
+          await real.client.flushall()
+          await real.client.mset(names.flatMap((name) => [name, 'x']))
+          for (const glob of globs) {
+            const found = (await real.node.scan('0', glob, 1000)).entries.map(({ key }) =>
+              key.toString('hex'),
+            )
+            const ours = names.filter((name) => globMatches(glob, name)).map((name) => name.toString('hex'))
+            expect(ours.sort(), `pattern ${JSON.stringify(glob.toString('latin1'))}`).to.deep.equal(
+              found.sort(),
+            )
+          }
+        },
+      ),
+      { numRuns: 50 },
+    )
+  })
+})
+
+/** A range that crosses 7f/80 means one thing where C's char is signed (x86) and another where it is not (arm64). */
+function crossesSigns(pattern: Buffer): boolean {
+  return /\xff-[^\xff]|[^\xff]-\xff/.test(pattern.toString('latin1')) && process.arch !== 'x64'
+}

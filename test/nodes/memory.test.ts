@@ -1,0 +1,186 @@
+import { expect } from 'chai'
+import { KIND_TOMBSTONE } from '../../src/core/codec.ts'
+import { MARKER_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../../src/core/keys.ts'
+import { EXPIRY_MARGIN_MS } from '../../src/core/lifetime.ts'
+import { MemoryNode } from '../../src/nodes/memory.ts'
+import { ENTRY_OVERHEAD_BYTES } from '../../src/nodes/memory-storage.ts'
+import { get, record, store, version } from '../support/node-calls.ts'
+import { memoryNodeUnderTest } from '../support/nodes-under-test.ts'
+import { realClock, realTimers } from '../support/real-time.ts'
+import { VirtualTime } from '../support/virtual-time.ts'
+import { describeNodeContract, FENCE, GRACE_MS, HeardListener, MARKER } from './node.contract.ts'
+
+const MIB = 1024 * 1024
+
+describeNodeContract('the memory node', {
+  create: () =>
+    Promise.resolve(
+      memoryNodeUnderTest(
+        new MemoryNode({
+          id: 'm',
+          maxBytes: 64 * MIB,
+          graceMs: GRACE_MS,
+          clock: realClock,
+          timers: realTimers,
+        }),
+      ),
+    ),
+})
+
+describe('the memory node on virtual time', () => {
+  const ENTRY_BYTES = ENTRY_OVERHEAD_BYTES + 'k0'.length + 31 + 100
+  const valueOf = (i: number) => record(1, Buffer.alloc(100, i))
+  let time: VirtualTime
+  let node: MemoryNode
+
+  beforeEach(async () => {
+    time = new VirtualTime()
+    node = new MemoryNode({
+      id: 'm',
+      maxBytes: 10 * ENTRY_BYTES,
+      graceMs: GRACE_MS,
+      clock: time,
+      timers: time,
+      runId: 'r',
+    })
+    await node.swapMarker(null, MARKER)
+    await node.open(FENCE)
+  })
+
+  async function now<T>(call: Promise<T>): Promise<T> {
+    await time.settle()
+    return call
+  }
+  const put = (key: string, next = valueOf(0), lifeMs?: number) => now(store(node, key, next, lifeMs))
+  const read = async (key: string) => (await now(get(node, key))).kind
+  const fill = async (n: number) => {
+    for (let i = 0; i < n; i++) await put(`k${i}`, valueOf(i))
+  }
+  /** Which of k0 … are there. */
+  const present = (n: number) =>
+    Array.from({ length: n }, (_, i) => i).filter((i) => node.storage.lifeMs(Buffer.from(`k${i}`)) !== -2)
+
+  it('answers at the end of the turn and not before', async () => {
+    const answers: string[] = []
+    void get(node, 'k').then(({ kind }) => answers.push(kind))
+    await Promise.resolve()
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(answers).to.deep.equal([])
+    await time.settle()
+    expect(answers).to.deep.equal(['absent'])
+  })
+
+  it('forgets a key when its life is over, to the millisecond, from the first moment of the clock on', async () => {
+    expect(time.monotonicMs()).to.equal(0)
+    await put('k', record(1, '', { kind: KIND_TOMBSTONE }), EXPIRY_MARGIN_MS)
+    await time.advance(EXPIRY_MARGIN_MS)
+    expect(await read('k')).to.equal('found')
+    await time.advance(1)
+    expect(await read('k')).to.equal('absent')
+    expect(await node.lifeMs(Buffer.from('k'))).to.equal(-2)
+    expect((await node.probe()).evictedKeys).to.equal(0)
+  })
+
+  it('sets no timer', async () => {
+    await put('k', record(1), 5)
+    expect(await read('k')).to.equal('found')
+    expect(await node.lifeMs(Buffer.from('k'))).to.equal(5)
+    expect(time.pendingTimers).to.equal(0)
+    await time.advance(2)
+    expect(await node.lifeMs(Buffer.from('k'))).to.equal(3)
+  })
+
+  it('lets what came after an expired key be a new key', async () => {
+    await put('k', record(9, 'old'), 5)
+    await time.advance(6)
+    expect(await put('k', record(3, 'new'))).to.include({ kind: 'applied' })
+    const { entries } = await node.scan('0', Buffer.from('k'), 100)
+    expect(entries).to.have.lengthOf(1)
+  })
+
+  it('keeps to its bound by forgetting what was used least recently, and counts that', async () => {
+    await fill(10)
+    await read('k0')
+    await put('k1', record(2, Buffer.alloc(100)))
+    await put('n1', valueOf(1))
+    await put('n2', valueOf(1))
+    expect(present(10)).to.deep.equal([0, 1, 4, 5, 6, 7, 8, 9])
+    const report = await node.probe()
+    expect(report.evictedKeys).to.equal(2)
+    expect(report.memoryLimitBytes).to.equal(10 * ENTRY_BYTES)
+    expect(report.memoryUsedBytes).to.be.within(10 * ENTRY_BYTES, 12 * ENTRY_BYTES) // the marker comes on top
+  })
+
+  it('is not disturbed in its order of use by listing and by asking for a life', async () => {
+    await fill(10)
+    await node.scan('0', null, 100)
+    await node.lifeMs(Buffer.from('k0'))
+    await put('n1', valueOf(1))
+    expect(present(10)).to.not.include(0)
+  })
+
+  it('never forgets its marker, its register or any other key of its own', async () => {
+    await node.prepareRegister(version({ ms: 1 }))
+    await node.tryWrite()
+    for (let i = 0; i < 100; i++) await put(`k${i}`, valueOf(i))
+    for (const key of [MARKER_KEY, TOPOLOGY_KEY, WRITABLE_KEY])
+      expect(node.storage.get(key)).to.not.equal(null)
+    expect(await read('k99')).to.equal('found')
+    await time.advance(1001)
+    expect(node.storage.get(WRITABLE_KEY)).to.equal(null)
+  })
+
+  it('refuses a value larger than all its memory, and keeps what was there', async () => {
+    const listener = new HeardListener()
+    node.listener = listener
+    await fill(5)
+    const result = await put('k1', record(2, Buffer.alloc(10 * ENTRY_BYTES)))
+    expect(result).to.deep.include({ kind: 'failed' })
+    expect(result.kind === 'failed' && result.failure).to.include({
+      kind: 'refused',
+      reason: 'out-of-memory',
+    })
+    expect(present(5)).to.deep.equal([0, 1, 2, 3, 4])
+    expect(listener.heard).to.deep.equal([]) // it takes every other write: nothing is wrong with the node
+  })
+
+  it('takes the memory of expired keys back, without anybody reading them', async () => {
+    await put('k0', valueOf(0))
+    for (let i = 1; i < 9; i++) await put(`k${i}`, valueOf(i), 5)
+    await time.advance(6)
+    for (let i = 0; i < 20; i++) await put('k0', record(i + 2, Buffer.alloc(100)))
+    expect(node.storage.usedBytes).to.be.below(3 * ENTRY_BYTES)
+    expect(present(9)).to.deep.equal([0])
+    expect((await node.probe()).evictedKeys).to.equal(0)
+  })
+
+  it('lists a key once, however often it was written, and ends though keys are added faster than it lists', async () => {
+    await fill(5)
+    for (let i = 2; i < 10; i++) await put('k2', record(i))
+    const seen: string[] = []
+    let cursor = '0'
+    let added = 0
+    do {
+      const page = await node.scan(cursor, Buffer.from('k*'), 2)
+      seen.push(...page.entries.map(({ key }) => key.toString()))
+      cursor = page.cursor
+      for (let i = 0; i < 5 && added < 1000; i++)
+        node.storage.set(Buffer.from(`x${added++}`), Buffer.alloc(0), Infinity)
+    } while (cursor !== '0' && added < 1000)
+    expect(seen.sort()).to.deep.equal(['k0', 'k1', 'k2', 'k3', 'k4'].slice(-seen.length))
+    expect(added).to.be.below(100)
+  })
+
+  it('has lost everything after a wipe, and is another process', async () => {
+    const listener = new HeardListener()
+    node.listener = listener
+    await fill(3)
+    const overtaken = get(node, 'k0')
+    node.wipe()
+    expect(await overtaken).to.deep.include({ kind: 'failed' })
+    expect(listener.heard).to.deep.equal(['broken: closed'])
+    const report = await node.probe()
+    expect(report).to.include({ runId: 'r-1', marker: null, evictedKeys: 0, memoryUsedBytes: 0 })
+    expect(node.ready).to.equal(false)
+  })
+})

@@ -1,0 +1,658 @@
+/**
+ * What every node driver must do, whatever holds the data: src/nodes/node.ts in tests. Run by memory.test.ts and
+ * redis.test.ts; differential.test.ts compares the drivers where no example was thought of.
+ */
+import { randomBytes } from 'node:crypto'
+import { expect } from 'chai'
+import { KIND_NOTHING, KIND_TOMBSTONE, StoredRecord, type NewRecord } from '../../src/core/codec.ts'
+import { MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
+import { EXPIRY_MARGIN_MS, FAR_END_MS, ownLifeMs } from '../../src/core/lifetime.ts'
+import type { Node, NodeFailure, NodeListener, ScanEntry } from '../../src/nodes/node.ts'
+import type { NodeUnderTest, RawServer } from '../support/nodes-under-test.ts'
+import { get, record, store, version, type StoreResult } from '../support/node-calls.ts'
+
+export const GRACE_MS = 86_400_000
+export const MARKER = Buffer.from('{"cluster":"c","state":"clean"}')
+export const FENCE = { marker: MARKER, clean: true }
+
+export interface NodeFactory {
+  create(): Promise<NodeUnderTest>
+}
+
+/** A listener that writes down what it is told. */
+export class HeardListener implements NodeListener {
+  readonly heard: string[] = []
+  onBroken = (_node: Node, failure: NodeFailure) => void this.heard.push(`broken: ${failure.reason}`)
+  onForeignMarker = () => void this.heard.push('foreign marker')
+  onUnwritable = (_node: Node, reason: string) => void this.heard.push(`unwritable: ${reason}`)
+}
+
+const KEY = Buffer.from('user:1')
+const SECOND = 1000
+const TOLERANCE_MS = 3 * SECOND
+const VALUE_LIFE = (ttlMs: number) => ttlMs + EXPIRY_MARGIN_MS
+
+export function describeNodeContract(name: string, factory: NodeFactory): void {
+  describe(`${name} keeps the node contract`, () => {
+    let under: NodeUnderTest
+    let node: Node
+    let server: RawServer
+    let listener: HeardListener
+
+    beforeEach(async () => {
+      under = await factory.create()
+      ;({ node, server } = under)
+      listener = new HeardListener()
+      node.listener = listener
+      await server.setRaw(MARKER_KEY, MARKER)
+      await node.open(FENCE)
+    })
+    afterEach(() => under.close())
+
+    const rawRecord = async (key = KEY) => new StoredRecord((await server.getRaw(key))!)
+    const failureOf = (result: { kind: string; failure?: NodeFailure }) =>
+      result.failure ? { kind: result.failure.kind, reason: result.failure.reason } : result.kind
+    async function applied(next: NewRecord, lifeMs = FAR_END_MS, key = KEY): Promise<void> {
+      expect(await store(node, key, next, lifeMs)).to.deep.equal({ kind: 'applied', fence: FENCE })
+    }
+    async function value(key = KEY): Promise<string> {
+      const found = await get(node, key)
+      return found.kind === 'found' ? new StoredRecord(found.bytes).value.toString() : found.kind
+    }
+
+    describe('reading and writing', () => {
+      const values: [string, Buffer][] = [
+        ['no bytes', Buffer.alloc(0)],
+        ['every byte', Buffer.from(Array.from({ length: 256 }, (_, i) => i))],
+        ['line ends and protocol', Buffer.from('$5\r\nhello\r\n-ERR\r\n')],
+        ['what looks like a record', record(9, 'inner').head],
+        ['1 MiB', randomBytes(1024 * 1024)],
+      ]
+      for (const [what, bytes] of values) {
+        it(`gives back a value of ${what}`, async () => {
+          await applied(record(5, bytes))
+          const found = await get(node, KEY)
+          expect(found).to.include({ kind: 'found', fence: FENCE })
+          const read = new StoredRecord((found as { bytes: Buffer }).bytes)
+          expect(read.value.equals(bytes)).to.equal(true)
+          expect(Buffer.from(read.version)).to.deep.equal(version({ ms: 5 }))
+        })
+      }
+
+      it('holds keys apart by their bytes, the empty one and those that are not text too', async () => {
+        const keys = ['', '\0', 'a', 'A', 'é', '\xff\xfe', '\xff\xfd', 'a\r\nb', ' '].flatMap((text) => [
+          Buffer.from(text, 'latin1'),
+          Buffer.from(`${text}!`, 'utf8'),
+        ])
+        await Promise.all(keys.map((key, i) => applied(record(1, String(i)), FAR_END_MS, key)))
+        expect(await Promise.all(keys.map((key) => value(key)))).to.deep.equal(keys.map((_, i) => String(i)))
+      })
+
+      it('tells an absent key from a failure', async () => {
+        expect(await get(node, KEY)).to.deep.equal({ kind: 'absent', fence: FENCE })
+      })
+
+      it('lets the newer write win, whichever comes first', async () => {
+        await applied(record(5, 'newer'))
+        expect((await store(node, KEY, record(4, 'older'))).kind).to.equal('stale')
+        expect(await value()).to.equal('newer')
+        await applied(record(6, 'newest'))
+        expect(await value()).to.equal('newest')
+      })
+
+      it('tells a stale write the version that is held and what that one replaced here', async () => {
+        await applied(record(3))
+        await applied(record(version({ ms: 7, counter: 2, coordinator: 9 })))
+        const result = await store(node, KEY, record(5))
+        const held = Buffer.concat([
+          version({ ms: 7, counter: 2, coordinator: 9 }),
+          version({ ms: 3 }).subarray(0, 8),
+        ])
+        expect(result).to.deep.equal({ kind: 'stale', held, fence: FENCE })
+      })
+
+      it('applies the same record again without a change', async () => {
+        await applied(record(3))
+        await applied(record(5, 'same'), VALUE_LIFE(10 * SECOND))
+        const before = await server.getRaw(KEY)
+        await applied(record(5, 'same'))
+        expect(await server.getRaw(KEY)).to.deep.equal(before)
+        expect(await server.ttl(KEY)).to.be.at.most(GRACE_MS)
+      })
+
+      it('takes other bytes under a version that is held as stale', async () => {
+        await applied(record(5, 'one'))
+        expect((await store(node, KEY, record(5, 'two'))).kind).to.equal('stale')
+        expect((await store(node, KEY, record(5, 'one', { expiresAtMs: 1 }))).kind).to.equal('stale')
+        expect((await store(node, KEY, record(5, 'one', { kind: KIND_TOMBSTONE }))).kind).to.equal('stale')
+        expect(await value()).to.equal('one')
+      })
+
+      it('keeps a tombstone, which older writes do not pass', async () => {
+        await applied(record(3, 'value'))
+        await applied(record(5, '', { kind: KIND_TOMBSTONE }), EXPIRY_MARGIN_MS)
+        expect((await store(node, KEY, record(4, 'late'))).kind).to.equal('stale')
+        expect((await rawRecord()).kind).to.equal(KIND_TOMBSTONE)
+        await applied(record(6, 'again'))
+        expect(await value()).to.equal('again')
+      })
+
+      it('compares versions as unsigned numbers', async () => {
+        await applied(record(version({ ms: 0x7fffffffffff, counter: 0x7fff, coordinator: 0x7fffffff })))
+        await applied(record(version({ ms: 0x7fffffffffff, counter: 0x7fff, coordinator: 0x80000000 })))
+        await applied(record(version({ ms: 0x7fffffffffff, counter: 0x8000, coordinator: 0 })))
+        await applied(record(version({ ms: 0x800000000000, counter: 0, coordinator: 0 })))
+        await applied(
+          record(version({ ms: 0xffffffffffff, counter: 0xffff, coordinator: 0xffffffff }), 'last'),
+        )
+        expect(await value()).to.equal('last')
+      })
+
+      it('does not change what it has handed out', async () => {
+        await applied(record(5, 'first'))
+        const found = await get(node, KEY)
+        await applied(record(6, 'other'))
+        expect(new StoredRecord((found as { bytes: Buffer }).bytes).value.toString()).to.equal('first')
+      })
+
+      it('answers one of another type with a refusal of that call alone', async function () {
+        if (!server.setOtherType) return this.skip() // it holds nothing but strings
+        await server.setOtherType(KEY)
+        const other = Buffer.from('other')
+        const results = await Promise.all([
+          get(node, KEY),
+          store(node, KEY, record(5)),
+          store(node, other, record(5)),
+        ])
+        const refused = { kind: 'refused', reason: 'wrong-type' }
+        expect(results.map(failureOf)).to.deep.equal([refused, refused, 'applied'])
+        expect(listener.heard).to.deep.equal([])
+      })
+    })
+
+    describe('how long a key is kept', () => {
+      const TTL_VALUE = VALUE_LIFE(10 * SECOND)
+      const NO_EXPIRY = record(3, 'for ever')
+      const tombstone = record(9, '', { kind: KIND_TOMBSTONE })
+      const cases: [string, [NewRecord, number] | null, [NewRecord, number], number][] = [
+        [
+          'a value with a TTL over nothing: to its expiry and a margin',
+          null,
+          [record(9), TTL_VALUE],
+          TTL_VALUE,
+        ],
+        [
+          'a value with a TTL over one without: the grace',
+          [NO_EXPIRY, FAR_END_MS],
+          [record(9), TTL_VALUE],
+          GRACE_MS,
+        ],
+        [
+          'a long TTL over a short one: its own',
+          [record(3), VALUE_LIFE(1)],
+          [record(9), TTL_VALUE],
+          TTL_VALUE,
+        ],
+        [
+          'a short TTL over a longer one: that one',
+          [record(3), TTL_VALUE],
+          [record(9), VALUE_LIFE(1)],
+          TTL_VALUE,
+        ],
+        ['a TTL beyond the grace: its own', [NO_EXPIRY, FAR_END_MS], [record(9), 2 * GRACE_MS], 2 * GRACE_MS],
+        ['a value without expiry: a far end', [record(3), TTL_VALUE], [record(9), FAR_END_MS], FAR_END_MS],
+        [
+          'a tombstone over nothing: the margin',
+          null,
+          [tombstone, ownLifeMs(KIND_TOMBSTONE, 0, 0)],
+          60 * SECOND,
+        ],
+        [
+          'a tombstone over a value without expiry: the grace',
+          [NO_EXPIRY, FAR_END_MS],
+          [tombstone, 60 * SECOND],
+          GRACE_MS,
+        ],
+        [
+          'a tombstone over a TTL: to the end of that',
+          [record(3), TTL_VALUE],
+          [tombstone, 60 * SECOND],
+          TTL_VALUE,
+        ],
+      ]
+      for (const [what, first, [next, lifeMs], expectedMs] of cases) {
+        it(what, async () => {
+          if (first) await applied(...first)
+          await applied(next, lifeMs)
+          expect(await server.ttl(KEY)).to.be.within(expectedMs - TOLERANCE_MS, expectedMs)
+          expect(await node.lifeMs(KEY)).to.be.within(expectedMs - TOLERANCE_MS, expectedMs)
+        })
+      }
+
+      it('counts what somebody else stored like a record: without an end, or with its own', async () => {
+        await server.setRaw(KEY, Buffer.from('plain'))
+        await applied(record(9), TTL_VALUE)
+        expect(await server.ttl(KEY)).to.be.within(GRACE_MS - TOLERANCE_MS, GRACE_MS)
+        const other = Buffer.from('other')
+        await server.setRaw(other, Buffer.from('plain'), 500 * SECOND)
+        await applied(record(9), TTL_VALUE, other)
+        expect(await server.ttl(other)).to.be.within(500 * SECOND - TOLERANCE_MS, 500 * SECOND)
+      })
+
+      it('is not changed by a stale write', async () => {
+        await applied(record(9), TTL_VALUE)
+        await store(node, KEY, record(3), FAR_END_MS)
+        expect(await server.ttl(KEY)).to.be.at.most(TTL_VALUE)
+      })
+
+      it('is told as -1 without an end and -2 without a key', async () => {
+        expect(await node.lifeMs(KEY)).to.equal(-2)
+        await server.setRaw(KEY, Buffer.from('plain'))
+        expect(await node.lifeMs(KEY)).to.equal(-1)
+      })
+    })
+
+    describe('values that Rondo did not write', () => {
+      for (const text of ['plain', '', '\xffRD\x01 but short']) {
+        const bytes = Buffer.from(text, 'latin1')
+        it(`are read as they are, keep their TTL, and the first write upgrades them: ${JSON.stringify(text)}`, async () => {
+          await server.setRaw(KEY, bytes, 500 * SECOND)
+          const found = await get(node, KEY)
+          expect(found).to.deep.equal({ kind: 'found', bytes, fence: FENCE })
+          expect(await node.lifeMs(KEY)).to.be.within(500 * SECOND - TOLERANCE_MS, 500 * SECOND)
+          await applied(record(version({ ms: 0, counter: 0, coordinator: 1 }), 'ours'))
+          expect(await value()).to.equal('ours')
+          expect((await rawRecord()).replaced).to.deep.equal(Buffer.alloc(8))
+        })
+      }
+    })
+
+    describe('the register', () => {
+      const ballot = (ms: number) => version({ ms })
+      const raw = () => server.getRaw(TOPOLOGY_KEY)
+      const write = (at: number, text = '') => store(node, TOPOLOGY_KEY, record(at, text))
+
+      it('is written in two rounds, and then read by a probe', async () => {
+        expect(await node.prepareRegister(ballot(5))).to.deep.equal({ ok: true, record: null })
+        expect((await rawRecord(TOPOLOGY_KEY)).kind).to.equal(KIND_NOTHING)
+        expect(await node.acceptRegister(record(5, 'topology'))).to.deep.equal({ ok: true, record: null })
+        const { topology } = await node.probe()
+        expect(topology).to.deep.equal(await raw())
+        expect(new StoredRecord(topology!).value.toString()).to.equal('topology')
+        expect(await node.lifeMs(TOPOLOGY_KEY)).to.equal(-1)
+      })
+
+      it('tells the next round what was chosen before', async () => {
+        await node.prepareRegister(ballot(5))
+        await node.acceptRegister(record(5, 'first'))
+        const before = await raw()
+        expect(await node.prepareRegister(ballot(7))).to.deep.equal({ ok: true, record: before })
+        const promised = await rawRecord(TOPOLOGY_KEY)
+        expect(promised.promise).to.deep.equal(ballot(7))
+        expect(promised.value.toString()).to.equal('first')
+        expect((await node.acceptRegister(record(7, 'second'))).ok).to.equal(true)
+        expect((await rawRecord(TOPOLOGY_KEY)).replaced).to.deep.equal(ballot(5).subarray(0, 8))
+      })
+
+      it('refuses ballots below a promise or a record, and names what is newer', async () => {
+        await node.prepareRegister(ballot(7))
+        expect(await node.prepareRegister(ballot(6))).to.deep.equal({ ok: false, newest: ballot(7) })
+        expect(await node.acceptRegister(record(6))).to.deep.equal({ ok: false, newest: ballot(7) })
+        expect(await node.acceptRegister(record(8))).to.deep.equal({ ok: false, newest: ballot(7) })
+        await node.acceptRegister(record(7))
+        expect(await node.prepareRegister(ballot(7))).to.deep.equal({ ok: false, newest: ballot(7) })
+        expect(await node.acceptRegister(record(6))).to.deep.equal({ ok: false, newest: ballot(7) })
+      })
+
+      it('accepts nothing without a promise, and the same record twice', async () => {
+        expect(await node.acceptRegister(record(5))).to.deep.equal({ ok: false, newest: Buffer.alloc(12) })
+        await node.prepareRegister(ballot(5))
+        expect((await node.acceptRegister(record(5, 'x'))).ok).to.equal(true)
+        expect((await node.acceptRegister(record(5, 'x'))).ok).to.equal(true)
+      })
+
+      it('blocks plain writes below its promise; a newer write drops the promise', async () => {
+        await write(3, 'old')
+        await node.prepareRegister(ballot(7))
+        const result = await write(6)
+        expect(result.kind === 'stale' && result.held).to.deep.equal(
+          Buffer.concat([ballot(7), Buffer.alloc(8)]),
+        )
+        expect((await write(3, 'old')).kind).to.equal('applied') // it is here already
+        expect((await rawRecord(TOPOLOGY_KEY)).promise).to.deep.equal(ballot(7))
+        expect((await write(8, 'newer')).kind).to.equal('applied')
+        expect((await rawRecord(TOPOLOGY_KEY)).promise).to.equal(null)
+        expect(await node.acceptRegister(record(7))).to.deep.equal({ ok: false, newest: ballot(8) })
+      })
+
+      it('takes bytes of somebody else for version 0, and keeps their life', async () => {
+        await server.setRaw(TOPOLOGY_KEY, Buffer.from('plain'), 500 * SECOND)
+        expect(await node.prepareRegister(ballot(5))).to.deep.equal({
+          ok: true,
+          record: Buffer.from('plain'),
+        })
+        expect((await rawRecord(TOPOLOGY_KEY)).value.toString()).to.equal('plain')
+        expect(await server.ttl(TOPOLOGY_KEY)).to.be.within(490 * SECOND, 500 * SECOND)
+      })
+    })
+
+    describe('the marker', () => {
+      const foreign = { kind: 'unknown', reason: 'marker' }
+      const other = Buffer.from('another marker')
+
+      const upsets: [string, () => Promise<unknown>][] = [
+        ['gone', () => server.deleteRaw(MARKER_KEY)],
+        ['flushed away with everything', () => server.flush()],
+        ['another', () => server.setRaw(MARKER_KEY, other)],
+        ['longer', () => server.setRaw(MARKER_KEY, Buffer.concat([MARKER, other]))],
+        ['empty', () => server.setRaw(MARKER_KEY, Buffer.alloc(0))],
+      ]
+      for (const [what, upset] of upsets) {
+        it(`${what}: a batch counts for nothing, and the listener is told once`, async () => {
+          await applied(record(3))
+          await upset()
+          const results = await Promise.all([
+            get(node, KEY),
+            store(node, KEY, record(5)),
+            get(node, Buffer.from('x')),
+          ])
+          expect(results.map(failureOf)).to.deep.equal([foreign, foreign, foreign])
+          expect(listener.heard).to.deep.equal(['foreign marker'])
+        })
+      }
+
+      it('counts in each batch anew: what comes back under the right one is answered', async () => {
+        await server.setRaw(MARKER_KEY, other)
+        expect(failureOf(await get(node, KEY))).to.deep.equal(foreign)
+        await server.setRaw(MARKER_KEY, MARKER)
+        expect((await get(node, KEY)).kind).to.equal('absent')
+      })
+
+      it('that is expected can be changed, from the next call on', async () => {
+        const nextFence = { marker: other, clean: false }
+        const before = get(node, KEY)
+        const opened = node.open(nextFence)
+        const after = get(node, KEY)
+        await opened
+        expect(await before).to.deep.equal({ kind: 'absent', fence: FENCE })
+        expect(failureOf(await after)).to.deep.equal(foreign)
+        await node.swapMarker(MARKER, other)
+        expect(await get(node, KEY)).to.deep.equal({ kind: 'absent', fence: nextFence })
+      })
+
+      it('that is not the expected one does not let the data path open', async () => {
+        node.shut('test')
+        await server.setRaw(MARKER_KEY, other)
+        const refused = await node.open(FENCE).then(
+          () => null,
+          (error: Error) => error.message,
+        )
+        expect(refused).to.match(/does not hold the expected marker/)
+        expect(node.ready).to.equal(false)
+        expect(listener.heard).to.deep.equal(['foreign marker'])
+      })
+
+      it('is written only over what was expected there', async () => {
+        expect(await node.swapMarker(null, other)).to.equal(false)
+        expect(await node.swapMarker(other, other)).to.equal(false)
+        expect(await node.swapMarker(Buffer.alloc(0), other)).to.equal(false)
+        expect(await server.getRaw(MARKER_KEY)).to.deep.equal(MARKER)
+        expect(await node.swapMarker(MARKER, other)).to.equal(true)
+        expect(await server.getRaw(MARKER_KEY)).to.deep.equal(other)
+        await server.deleteRaw(MARKER_KEY)
+        expect(await node.swapMarker(other, MARKER)).to.equal(false)
+        expect(await node.swapMarker(null, MARKER)).to.equal(true)
+        expect(await server.ttl(MARKER_KEY)).to.equal(-1)
+      })
+
+      it('tells an empty one from none', async () => {
+        await server.setRaw(MARKER_KEY, Buffer.alloc(0))
+        expect(await node.swapMarker(null, other)).to.equal(false)
+        expect(await node.swapMarker(Buffer.alloc(0), other)).to.equal(true)
+      })
+    })
+
+    describe('opening and shutting', () => {
+      const notConnected = { kind: 'not-sent', reason: 'not-connected' }
+
+      it('is ready between open and shut', async () => {
+        expect(node.ready).to.equal(true)
+        node.shut('test')
+        expect(node.ready).to.equal(false)
+        await node.open(FENCE)
+        expect(node.ready).to.equal(true)
+      })
+
+      it('sends nothing while it is shut, and says so after the call has returned', async () => {
+        node.shut('test')
+        const results = await Promise.all([get(node, KEY), store(node, KEY, record(5))])
+        expect(results.map(failureOf)).to.deep.equal([notConnected, notConnected])
+        expect(await server.getRaw(KEY)).to.equal(null)
+      })
+
+      it('ends calls that shut overtakes in their own turn as not sent', async () => {
+        const calls = [get(node, KEY), store(node, KEY, record(5))]
+        node.shut('test')
+        const closed = { kind: 'not-sent', reason: 'closed' }
+        expect((await Promise.all(calls)).map(failureOf)).to.deep.equal([closed, closed])
+        await node.open(FENCE)
+        expect(await get(node, KEY)).to.deep.equal({ kind: 'absent', fence: FENCE })
+        expect(listener.heard).to.deep.equal([]) // who shuts it knows
+      })
+
+      it('does not open when it is shut meanwhile', async () => {
+        node.shut('test')
+        const opening = node.open(FENCE).then(
+          () => 'opened',
+          () => 'not opened',
+        )
+        node.shut('test')
+        expect(await opening).to.equal('not opened')
+        expect(node.ready).to.equal(false)
+      })
+
+      it('is of no more use once it is closed', async () => {
+        await node.close()
+        expect(failureOf(await get(node, KEY))).to.deep.equal(notConnected)
+        for (const use of [() => node.open(FENCE), () => node.probe(), () => node.tryWrite()]) {
+          expect(await use().then(String, (error: Error) => error.message)).to.match(/closed/)
+        }
+      })
+    })
+
+    describe('a batch', () => {
+      it('is carried out in the order of its calls, and answered in it', async () => {
+        const answered: string[] = []
+        const note = (name: string) => (result: { kind: string }) =>
+          void answered.push(`${name} ${result.kind}`)
+        const found = get(node, KEY)
+        await Promise.all([
+          found.then(note('a')),
+          store(node, KEY, record(5, 'one')).then(note('b')),
+          get(node, KEY).then(note('c')),
+          store(node, KEY, record(4)).then(note('d')),
+          store(node, KEY, record(6, '', { kind: KIND_TOMBSTONE })).then(note('e')),
+          store(node, KEY, record(5)).then(note('f')),
+        ])
+        expect(answered).to.deep.equal([
+          'a absent',
+          'b applied',
+          'c found',
+          'd stale',
+          'e applied',
+          'f stale',
+        ])
+      })
+
+      it('may be made by the answers to another', async () => {
+        const results: Promise<StoreResult>[] = []
+        await new Promise<void>((resolve, reject) => {
+          node.get(KEY, {
+            onRecord: () => {
+              results.push(store(node, KEY, record(5)), store(node, KEY, record(4)))
+              resolve()
+            },
+            onFailure: () => reject(new Error('failed')),
+          })
+        })
+        expect((await Promise.all(results)).map(({ kind }) => kind)).to.deep.equal(['applied', 'stale'])
+      })
+
+      it('may be large', async () => {
+        const big = randomBytes(100_000)
+        const keys = Array.from({ length: 500 }, (_, i) => Buffer.from(`key:${i}`))
+        const stores = await Promise.all(
+          keys.map((key, i) => store(node, key, record(1, i % 50 ? 'v' : big))),
+        )
+        expect(stores.every(({ kind }) => kind === 'applied')).to.equal(true)
+        const gets = await Promise.all(keys.map((key) => get(node, key)))
+        gets.forEach((result, i) => {
+          const bytes = result.kind === 'found' ? new StoredRecord(result.bytes).value : null
+          expect(bytes?.equals(i % 50 ? Buffer.from('v') : big)).to.equal(true)
+        })
+      })
+
+      it('may hold more keys than a socket buffer, and keeps the order of calls with one key', async () => {
+        const results = await Promise.all(
+          Array.from({ length: 2000 }, (_, i) => store(node, KEY, record(i + 1, String(i)))),
+        )
+        expect(results.every(({ kind }) => kind === 'applied')).to.equal(true)
+        expect(await value()).to.equal('1999')
+      })
+    })
+
+    describe('listing', () => {
+      async function list(match: string | null, count: number, between?: () => Promise<unknown>) {
+        const entries: ScanEntry[] = []
+        let cursor = '0'
+        let pages = 0
+        do {
+          const page = await node.scan(cursor, match === null ? null : Buffer.from(match, 'latin1'), count)
+          entries.push(...page.entries)
+          cursor = page.cursor
+          pages++
+          if (pages > 10_000) throw new Error('it does not end')
+          await between?.()
+        } while (cursor !== '0')
+        return { keys: entries.map(({ key }) => key.toString('latin1')), entries, pages }
+      }
+      const users = (keys: string[]) => keys.filter((key) => !key.startsWith('__rondo:'))
+      const names = (prefix: string, n: number) => Array.from({ length: n }, (_, i) => `${prefix}:${i}`)
+      const fill = (keys: string[]) =>
+        Promise.all(keys.map((key) => store(node, Buffer.from(key, 'latin1'), record(1, 'some value'))))
+
+      it('gives every key once while nothing changes, over pages, with what is stored there', async () => {
+        const keys = [...names('key', 300), '', '\xff\0\r\n']
+        await fill(keys)
+        const { keys: listed, entries, pages } = await list(null, 10)
+        expect([...listed].sort()).to.deep.equal([...keys, MARKER_KEY.toString()].sort())
+        expect(pages).to.be.above(5)
+        const entry = entries.find(({ key }) => key.toString() === 'key:7')!
+        expect(new StoredRecord(entry.head).version).to.deep.equal(version({ ms: 1 }))
+      })
+
+      it('shows the first 43 bytes of a record, which hold all but the value', async () => {
+        await store(node, KEY, record(1, 'x'.repeat(100)))
+        await server.setRaw(Buffer.from('plain'), Buffer.from('plain'))
+        const { entries } = await list(null, 100)
+        const heads = new Map(entries.map(({ key, head }) => [key.toString(), head]))
+        expect(heads.get(KEY.toString())).to.deep.equal((await server.getRaw(KEY))!.subarray(0, 43))
+        expect(heads.get('plain')!.toString()).to.equal('plain')
+      })
+
+      it('of nothing is one empty page', async () => {
+        await server.flush()
+        expect(await node.scan('0', null, 10)).to.deep.equal({ cursor: '0', entries: [] })
+      })
+
+      it('takes a glob', async () => {
+        await fill(['user:1', 'user:22', 'order:1', 'USER:1', '\xffuser:1'])
+        expect((await list('user:*', 2)).keys.sort()).to.deep.equal(['user:1', 'user:22'])
+        expect((await list('user:?', 2)).keys).to.deep.equal(['user:1'])
+        expect((await list('[^_u]*', 2)).keys.sort()).to.deep.equal(
+          ['USER:1', 'order:1', '\xffuser:1'].sort(),
+        )
+        expect((await list('\xff*', 2)).keys).to.deep.equal(['\xffuser:1'])
+        expect((await list('nothing', 2)).keys).to.deep.equal([])
+      })
+
+      it('misses no key that is there all the time, while others come and go', async () => {
+        const stay = names('stay', 200)
+        const go = names('go', 200)
+        await fill([...go.slice(0, 100), ...stay, ...go.slice(100)])
+        let round = 0
+        const { keys } = await list(null, 7, async () => {
+          const gone = go.splice(0, 10)
+          await Promise.all(gone.map((key) => server.deleteRaw(Buffer.from(key))))
+          if (round < 20) await fill(names(`new:${round++}`, 10))
+          await fill([stay[round]!]) // an old key is used again
+          await get(node, stay[0]!)
+        })
+        const listed = new Set(users(keys))
+        expect(stay.filter((key) => !listed.has(key))).to.deep.equal([])
+      })
+
+      it('shows nothing that has expired', async () => {
+        await server.setRaw(Buffer.from('short'), Buffer.from('x'), 1)
+        await fill(['long'])
+        await new Promise((resolve) => setTimeout(resolve, 20)) // the server's own clock
+        expect(users((await list(null, 10)).keys)).to.deep.equal(['long'])
+        expect(await get(node, 'short')).to.deep.equal({ kind: 'absent', fence: FENCE })
+        expect(await node.lifeMs(Buffer.from('short'))).to.equal(-2)
+      })
+
+      it('refuses a cursor that is none', async () => {
+        const refusal = await node.scan('x', null, 10).catch((error: Error) => error.message)
+        expect(refusal).to.match(/invalid cursor/)
+      })
+    })
+
+    describe('a probe', () => {
+      it('reports who the node is, what time it has, and its marker', async () => {
+        const sentMs = Date.now()
+        const report = await node.probe()
+        expect(report.marker).to.deep.equal(MARKER)
+        expect(report.topology).to.equal(null)
+        expect(report.runId).to.match(/./)
+        expect(report.software).to.match(/./)
+        expect(report.evictionPolicy).to.match(/./)
+        expect(report.evictedKeys).to.equal(0)
+        expect(report.memoryUsedBytes).to.be.above(0)
+        expect(report.durable).to.equal(false)
+        expect(report.receivedAtMonotonicMs).to.be.at.least(report.sentAtMonotonicMs)
+        expect(report.timeMs).to.be.within(sentMs - 2000, Date.now() + 2000)
+      })
+
+      it('works while the data path is shut', async () => {
+        node.shut('test')
+        expect((await node.probe()).marker).to.deep.equal(MARKER)
+        await node.tryWrite()
+      })
+
+      it('tells a restart by its run id, and by nothing being there', async () => {
+        const { runId } = await node.probe()
+        expect((await node.probe()).runId).to.equal(runId)
+        await server.restart()
+        const after = await untilProbed(node)
+        expect(after.runId).to.not.equal(runId)
+        expect(after.marker).to.equal(null)
+        expect(node.ready).to.equal(false)
+        expect(listener.heard).to.deep.equal(['broken: closed'])
+        await node.swapMarker(null, MARKER)
+        await node.open(FENCE)
+        expect((await get(node, KEY)).kind).to.equal('absent')
+      })
+    })
+  })
+}
+
+/** The first probe after a restart may still meet the connection of before. */
+async function untilProbed(node: Node) {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await node.probe()
+    } catch (error) {
+      if (tries === 5) throw error
+    }
+  }
+}

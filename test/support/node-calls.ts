@@ -1,0 +1,79 @@
+/**
+ * Promises around a node's data path, for tests. They also watch over the contract of a completion object: exactly one
+ * method, exactly once, and never before the call has returned. A breach throws where it happens, which mocha reports.
+ */
+import { KIND_VALUE, newRecord, type NewRecord } from '../../src/core/codec.ts'
+import { FAR_END_MS } from '../../src/core/lifetime.ts'
+import type { Fence, Node, NodeFailure } from '../../src/nodes/node.ts'
+
+export type Failed = { kind: 'failed'; failure: NodeFailure }
+export type GetResult =
+  { kind: 'found'; bytes: Buffer; fence: Fence } | { kind: 'absent'; fence: Fence } | Failed
+export type StoreResult =
+  { kind: 'applied'; fence: Fence } | { kind: 'stale'; held: Buffer; fence: Fence } | Failed
+
+export function get(node: Node, key: Buffer | string): Promise<GetResult> {
+  return complete((end) =>
+    node.get(Buffer.from(key), {
+      onRecord: (_node, bytes, fence) =>
+        end(bytes ? { kind: 'found', bytes, fence } : { kind: 'absent', fence }),
+      onFailure: (_node, failure) => end({ kind: 'failed', failure }),
+    }),
+  )
+}
+
+/** @param lifeMs the record's own life, by default that of a value without expiry */
+export function store(
+  node: Node,
+  key: Buffer | string,
+  record: NewRecord,
+  lifeMs = FAR_END_MS,
+): Promise<StoreResult> {
+  return complete((end) =>
+    node.store(Buffer.from(key), record, lifeMs, {
+      onApplied: (_node, fence) => end({ kind: 'applied', fence }),
+      onStale: (_node, held, fence) => end({ kind: 'stale', held, fence }),
+      onFailure: (_node, failure) => end({ kind: 'failed', failure }),
+    }),
+  )
+}
+
+function complete<T>(start: (end: (result: T) => void) => void): Promise<T> {
+  return new Promise((resolve) => {
+    let returned = false
+    let ended = false
+    start((result) => {
+      if (!returned) throw new Error('a call completed before it had returned')
+      if (ended) throw new Error('a call completed twice')
+      ended = true
+      resolve(result)
+    })
+    returned = true
+  })
+}
+
+export interface VersionParts {
+  ms: number
+  counter?: number
+  coordinator?: number
+}
+
+/** 12 bytes. */
+export function version({ ms, counter = 0, coordinator = 1 }: VersionParts): Buffer {
+  const bytes = Buffer.alloc(12)
+  bytes.writeUIntBE(ms, 0, 6)
+  bytes.writeUInt16BE(counter, 6)
+  bytes.writeUInt32BE(coordinator, 8)
+  return bytes
+}
+
+/** A record of that version; a number stands for its milliseconds. */
+export function record(
+  at: number | Buffer,
+  value: Buffer | string = '',
+  { kind = KIND_VALUE, expiresAtMs = 0 } = {},
+): NewRecord {
+  const stamped = typeof at === 'number' ? version({ ms: at }) : at
+  const clock = { stamp: (target: Buffer, place: number) => void stamped.copy(target, place) }
+  return newRecord(kind, clock, expiresAtMs, Buffer.from(value))
+}
