@@ -53,7 +53,8 @@ export function globMatches(pattern: Uint8Array, text: Uint8Array): boolean {
 
 /** Where the pattern goes on after one byte was matched at `p`, or NO_MATCH. */
 function matchOne(pattern: Uint8Array, p: number, byte: number): number {
-  switch (pattern[p]) {
+  const wanted = pattern[p]!
+  switch (wanted) {
     case QUESTION:
       return p + 1
     case OPEN:
@@ -63,7 +64,7 @@ function matchOne(pattern: Uint8Array, p: number, byte: number): number {
       return pattern[at] === byte ? at + 1 : NO_MATCH
     }
     default:
-      return pattern[p] === byte ? p + 1 : NO_MATCH
+      return wanted === byte ? p + 1 : NO_MATCH
   }
 }
 

@@ -27,7 +27,7 @@ const CLOSE = 0x7d // }
  *
  * The hash tag is what stands between the first `{` and the first `}` after it, unless that is nothing: exactly the
  * rule of Redis Cluster (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags).
- * Allocates nothing for a key without one.
+ * Creates no object for a key without one (V8 itself boxes a number from 2^31 on, where it does not inline the call).
  *
  * @throws TypeError if the key is not bytes. (Hashed as it is, every text of the same length would get one token.)
  */
