@@ -4,7 +4,20 @@ import importX from 'eslint-plugin-import-x'
 import tseslint from 'typescript-eslint'
 
 // The rooms of src, from the top of the house to its floor. Arrows point down only.
-const rooms = ['main', 'telemetry', 'config', 'doors', 'coordinator', 'repair', 'cluster', 'nodes', 'core']
+const rooms = [
+  'main',
+  'index',
+  'workers',
+  'rondo',
+  'telemetry',
+  'config',
+  'doors',
+  'coordinator',
+  'repair',
+  'cluster',
+  'nodes',
+  'core',
+]
 const roomPath = (room) =>
   ['main', 'telemetry', 'config'].includes(room) ? `./src/${room}.ts` : `./src/${room}`
 
@@ -40,13 +53,16 @@ export default defineConfig(
     languageOptions: { parserOptions: { projectService: true } },
     settings: {
       'import-x/parsers': { '@typescript-eslint/parser': ['.ts'] },
-      'import-x/resolver': { node: { extensions: ['.ts', '.js'] } },
+      'import-x/resolver-next': [importX.createNodeResolver({ extensions: ['.ts', '.js'] })],
     },
     rules: {
       'import-x/no-cycle': 'error',
       'import-x/no-restricted-paths': ['error', { zones: [...arrows, ...sideways] }],
       '@typescript-eslint/no-floating-promises': 'error',
-      '@typescript-eslint/switch-exhaustiveness-check': 'error',
+      '@typescript-eslint/switch-exhaustiveness-check': [
+        'error',
+        { considerDefaultExhaustiveForUnions: true },
+      ],
       '@typescript-eslint/consistent-type-definitions': 'off',
       '@typescript-eslint/restrict-template-expressions': [
         'error',

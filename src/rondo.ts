@@ -15,6 +15,7 @@ import { Member } from './cluster/member.ts'
 import type { Config } from './config.ts'
 import { Coordinator } from './coordinator/coordinator.ts'
 import type { Clock, Timers } from './core/clock.ts'
+import type { RondoEvent } from './core/events.ts'
 import { HttpDoor } from './doors/http/app.ts'
 import { createServer } from './doors/http/server.ts'
 import { MemoryNode } from './nodes/memory.ts'
@@ -50,7 +51,7 @@ export class Rondo {
   constructor(config: Config, options: RondoOptions = {}) {
     this.config = config
     this.telemetry = createTelemetry(options.log ?? pino({ level: 'silent' }), config.logRequests)
-    const emit = this.telemetry.onEvent
+    const emit = (event: RondoEvent) => this.telemetry.onEvent(event)
     this.cluster = new Cluster({
       members: createMembers(config),
       vnodesPerNode: config.vnodesPerNode,
@@ -68,7 +69,7 @@ export class Rondo {
       ...config,
       coordinator: this.coordinator,
       monotonicMs: () => clock.monotonicMs(),
-      onEnd: this.telemetry.onRequestEnd,
+      onEnd: (end) => this.telemetry.onRequestEnd(end),
       metrics: () => metrics(this.telemetry),
       accepting: () => !this.stopping,
     })
@@ -119,6 +120,15 @@ export class Rondo {
     }
     await this.cluster.stop()
   }
+}
+
+/**
+ * The HTTP door as an Express application, to be mounted in a program of your own, which then owns the socket. Call
+ * `start()` before the first request, and `stop()` at the end.
+ */
+export function createApp(config: Config, options?: RondoOptions): { app: Express; rondo: Rondo } {
+  const rondo = new Rondo(config, options)
+  return { app: rondo.app, rondo }
 }
 
 function createMembers(config: Config): Member[] {

@@ -174,7 +174,7 @@ export class Cluster implements NodeListener {
       this.bad(
         member,
         failure.message,
-        failure.code === 'ECONNREFUSED' || /ECONNREFUSED/.test(failure.message),
+        failure.code === 'ECONNREFUSED' || failure.message.includes('ECONNREFUSED'),
       )
     }
   }

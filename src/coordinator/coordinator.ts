@@ -119,7 +119,7 @@ export class Coordinator {
 
   /** Whether a user sees a value in this record now. */
   isLive(record: StoredRecord | null): record is StoredRecord {
-    return record !== null && record.isLive(this.nowMs())
+    return record?.isLive(this.nowMs()) ?? false
   }
 
   /** When a record that is live expires, cluster time; 0 = never. Asks a node for a value that Rondo did not write. */

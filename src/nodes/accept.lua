@@ -9,13 +9,13 @@
 
 local held = redis.call('GETRANGE', KEYS[1], 0, 42)
 local ballot = string.sub(ARGV[1], 6, 17)
-if #held < 43 or string.sub(held, 1, 4) ~= '\255RD\1' or string.byte(held, 5) < 16 then
+local flags = #held >= 31 and string.sub(held, 1, 4) == '\255RD\1' and string.byte(held, 5)
+local promised = flags and bit.band(flags, 16) ~= 0
+if not promised or #held < 43 then
   -- No promise: it was lost, or a newer write took its place.
-  if #held >= 31 and string.sub(held, 1, 4) == '\255RD\1' then
-    if string.sub(held, 6, 17) == ballot then return {1, false} end
-    return {0, string.sub(held, 6, 17)}
-  end
-  return {0, string.rep('\0', 12)}
+  if not flags or promised then return {0, string.rep('\0', 12)} end
+  if string.sub(held, 6, 17) == ballot then return {1, false} end
+  return {0, string.sub(held, 6, 17)}
 end
 if string.sub(held, 32, 43) ~= ballot then return {0, string.sub(held, 32, 43)} end
 redis.call('SET', KEYS[1], ARGV[1] .. string.sub(held, 6, 13) .. ARGV[2])

@@ -166,7 +166,7 @@ export class Link {
       }
       this.onHandshake = settle
       socket.on('data', (bytes: Buffer) => this.onData(bytes))
-      socket.on('error', (error) => this.destroy(lost('closed', error.message)))
+      socket.on('error', (error: Error) => this.destroy(lost('closed', error.message)))
       socket.on('close', () => this.destroy(lost('closed', 'the node closed the connection')))
       socket.once(this.options.tls ? 'secureConnect' : 'connect', () => this.greet())
     })
@@ -282,8 +282,11 @@ export class Link {
     this.batches.push(batch)
     const parts = this.parts
     this.parts = []
-    if (parts.length === 1) socket.write(parts[0]!)
-    else {
+    if (parts.length === 1) {
+      socket.write(parts[0]!)
+      // The kernel has taken it all: the chunk can be filled again from its start.
+      if (socket.writableLength === 0) this.chunkFrom = this.chunkAt = 0
+    } else {
       socket.cork()
       for (const part of parts) socket.write(part)
       socket.uncork()

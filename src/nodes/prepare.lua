@@ -18,10 +18,12 @@ end
 local held = redis.call('GET', KEYS[1])
 local ballot = ARGV[1]
 
-if held and #held >= 31 and string.sub(held, 1, 4) == '\255RD\1' then
-  local flags = string.byte(held, 5)
+local flags = held and #held >= 31 and string.sub(held, 1, 4) == '\255RD\1' and string.byte(held, 5)
+local hasPromise = flags and bit.band(flags, 16) ~= 0
+
+if flags and (not hasPromise or #held >= 43) then
   local rest = 32
-  if flags >= 16 then
+  if hasPromise then
     if newer(held, 32, ballot, 1) then return {0, string.sub(held, 32, 43)} end
     rest = 44
   end

@@ -79,9 +79,9 @@ const PREPARE = loadScript('prepare')
 const ACCEPT = loadScript('accept')
 
 const GET_HEAD = Buffer.from('*2\r\n$3\r\nGET\r\n')
-const STORE_HEAD = Buffer.from(`*7\r\n$7\r\nEVALSHA\r\n$40\r\n${STORE.sha}\r\n$1\r\n1\r\n`)
+const STORE_HEAD = Buffer.from(`*8\r\n$7\r\nEVALSHA\r\n$40\r\n${STORE.sha}\r\n$1\r\n1\r\n`)
 const STORE_WITH_TEXT_HEAD = encodeCommand(['EVAL', STORE.text, '1']).subarray('*3\r\n'.length)
-const SEVEN_ARGUMENTS = Buffer.from('*7\r\n')
+const EIGHT_ARGUMENTS = Buffer.from('*8\r\n')
 
 class PendingGet extends LinkCall {
   private readonly node: RedisNode
@@ -156,7 +156,7 @@ export class RedisNode implements Node {
   // ---- data path
 
   get ready(): boolean {
-    return this.link !== null && this.link.ready
+    return this.link?.ready ?? false
   }
 
   get(key: Buffer, call: GetCall): void {
@@ -180,7 +180,7 @@ export class RedisNode implements Node {
   storeWithText(key: Buffer, record: NewRecord, life: Buffer, call: StoreCall): void {
     const link = this.usableLink(call)
     if (!link) return
-    link.raw(SEVEN_ARGUMENTS)
+    link.raw(EIGHT_ARGUMENTS)
     link.raw(STORE_WITH_TEXT_HEAD)
     this.encodeStore(link, key, record, life)
     link.enqueue(new PendingStore(this, key, record, life, call))
@@ -322,7 +322,7 @@ export class RedisNode implements Node {
   private async isDurable(client: Redis, aofEnabled: string): Promise<boolean> {
     if (aofEnabled !== '1') return false
     this.appendfsync ??= await client.config('GET', 'appendfsync').then(
-      (pair) => (pair as string[])[1] ?? 'unknown',
+      (pair) => pair[1] ?? 'unknown',
       (error: Error) => {
         if (errorReason(error.message) === 'error') return 'unknown'
         throw error

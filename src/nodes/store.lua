@@ -17,7 +17,9 @@ local head = redis.call('GETRANGE', key, 0, 42)
 local replaced = '\0\0\0\0\0\0\0\0'
 local life = tonumber(ARGV[3])
 
-if #head >= 31 and string.sub(head, 1, 4) == '\255RD\1' then
+local flags = #head >= 31 and string.sub(head, 1, 4) == '\255RD\1' and string.byte(head, 5)
+local promised = flags and bit.band(flags, 16) ~= 0
+if flags and (not promised or #head == 43) then
   local ms, count, who = struct.unpack('>I6I2I4', ARGV[1], 6)
   local heldMs, heldCount, heldWho = struct.unpack('>I6I2I4', head, 6)
   if heldMs > ms or (heldMs == ms and (heldCount > count or (heldCount == count and heldWho > who))) then
@@ -25,13 +27,11 @@ if #head >= 31 and string.sub(head, 1, 4) == '\255RD\1' then
   end
   if heldMs == ms and heldCount == count and heldWho == who then
     -- The same version: applied if it is the same record, whatever it replaced here.
-    local flags = string.byte(head, 5)
-    local promised = flags >= 16
     local rest = redis.call('GETRANGE', key, promised and 43 or 31, -1)
     if flags % 16 == string.byte(ARGV[1], 5) and string.sub(head, 26, 31) .. rest == ARGV[2] then return 1 end
     return string.sub(head, 6, 25)
   end
-  if string.byte(head, 5) >= 16 and #head == 43 then
+  if promised then
     local promMs, promCount, promWho = struct.unpack('>I6I2I4', head, 32)
     if promMs > ms or (promMs == ms and (promCount > count or (promCount == count and promWho > who))) then
       return string.sub(head, 32, 43) .. string.sub(head, 18, 25)

@@ -171,11 +171,6 @@ export class HttpDoor {
   }
 }
 
-/** An Express application with the whole HTTP door, for embedding and for tests. */
-export function createApp(options: HttpDoorOptions): Express {
-  return new HttpDoor(options).app
-}
-
 function scopeOf(path: string): Scope {
   if (path.startsWith('/api/')) return 'data'
   return path === '/status' || path === '/metrics' ? 'status' : 'open'

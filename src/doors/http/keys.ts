@@ -81,9 +81,10 @@ export class KeysHandler {
   private put(exchange: Exchange): void {
     refuseConditions(exchange)
     const isJson = saysJson(exchange.req)
-    const query = exchange.query(
-      isJson ? ['consistency', 'keyEncoding'] : ['consistency', 'keyEncoding', 'ttl'],
-    ) as Partial<Record<'consistency' | 'keyEncoding' | 'ttl', string>>
+    const query = exchange.query(['consistency', 'keyEncoding', 'ttl'])
+    if (isJson && query.ttl !== undefined) {
+      throw new RondoError('BAD_REQUEST', 'With a JSON body the ttl stands in the body, not in the query.')
+    }
     levelFromQuery(query.consistency, this.options.writeConsistency)
     const key = this.keyOf(exchange, parseKeyEncoding(query.keyEncoding))
     const queryTtl = ttlFromQuery(query.ttl)

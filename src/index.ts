@@ -1,0 +1,6 @@
+/** What other programs may import: the ring as a library, and a coordinator to embed. */
+export { Ring, type RingNode, type RingOptions } from './core/ring.ts'
+export { tokenOf } from './core/token.ts'
+export { RondoError, type ErrorCode } from './core/errors.ts'
+export { loadConfig, type Config, type Environment } from './config.ts'
+export { createApp, Rondo, type RondoOptions } from './rondo.ts'
