@@ -12,6 +12,7 @@ import { runPrimary, sharedMetrics, shareRegistry } from './workers.ts'
 
 /** What a stop may take before the process is ended all the same. */
 const STOP_LIMIT_MS = 15_000
+const STOP_SIGNALS = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'] as const
 
 const config = configOrExit()
 // Lines for people go to stdout, log lines (JSON) to stderr.
@@ -20,7 +21,10 @@ const workers = config.workers === 'auto' ? availableParallelism() : config.work
 
 if (workers > 1 && cluster.isPrimary) {
   log.info({ config: describeConfig(config), workers }, 'starting')
-  const primary = runPrimary(workers, log, () => greet(config, config.port))
+  const primary = runPrimary(workers, log, {
+    listening: (port) => greet(config, port),
+    cannotStart: () => process.exit(1),
+  })
   closeWithGrace({ delay: STOP_LIMIT_MS, logger: log }, () => primary.stop())
 } else {
   await serve(config, log)
@@ -35,11 +39,13 @@ async function serve(config: Config, log: Logger): Promise<void> {
   setRequestIdPrefix(`${process.pid.toString(36)}-${Date.now().toString(36)}-`)
   const rondo = new Rondo(config, { log, ...(alone ? {} : { metrics: sharedMetrics() }) })
   if (!alone) shareRegistry(rondo.telemetry.registry)
-  closeWithGrace({ delay: STOP_LIMIT_MS, logger: log }, async ({ err, signal }) => {
+  const skip = alone ? [] : [...STOP_SIGNALS]
+  const grace = closeWithGrace({ delay: STOP_LIMIT_MS, logger: log, skip }, async ({ err, signal }) => {
     if (err) log.fatal({ err }, 'stopping after an error that nothing handled')
     else log.info(`stopping (${signal ?? 'asked to'})`)
     await rondo.stop()
   })
+  if (!alone) onFirstSignal(() => grace.close())
   await rondo.start()
   try {
     const { port } = await rondo.listen()
@@ -48,6 +54,21 @@ async function serve(config: Config, log: Logger): Promise<void> {
     explainListenError(error as NodeJS.ErrnoException, config)
     await rondo.stop()
     process.exit(1)
+  }
+}
+
+/**
+ * A second signal means "at once" to a program alone. A worker gets two in the ordinary course: a terminal or a service
+ * manager signals the whole group, and then the primary its workers.
+ */
+function onFirstSignal(stop: () => void): void {
+  let stopping = false
+  for (const signal of STOP_SIGNALS) {
+    process.on(signal, () => {
+      if (stopping) return
+      stopping = true
+      stop()
+    })
   }
 }
 

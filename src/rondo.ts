@@ -20,6 +20,7 @@ import { HttpDoor } from './doors/http/app.ts'
 import { createServer } from './doors/http/server.ts'
 import { MemoryNode } from './nodes/memory.ts'
 import { RedisNode } from './nodes/redis.ts'
+import { Repairer } from './repair/repairer.ts'
 import { createTelemetry, type Telemetry } from './telemetry.ts'
 
 export const clock: Clock = {
@@ -33,6 +34,9 @@ export const timers: Timers = {
   endOfTurn: (run) => void setImmediate(run),
 }
 
+/** How often a coordinator that stops looks for connections that have become idle. */
+const IDLE_CHECK_MS = 20
+
 export interface RondoOptions {
   readonly log?: Logger
   /** Where /metrics comes from; by default this process alone. */
@@ -45,6 +49,7 @@ export class Rondo {
   readonly coordinator: Coordinator
   readonly door: HttpDoor
   readonly telemetry: Telemetry
+  private readonly repairer: Repairer
   private server: Server | null = null
   private stopping = false
 
@@ -63,7 +68,16 @@ export class Rondo {
       emit,
     })
     this.telemetry.watch(this.cluster)
-    this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, emit })
+    this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, random: Math.random, emit })
+    this.repairer = new Repairer({
+      cluster: this.cluster,
+      replicas: this.coordinator.replicas,
+      requestTimeoutMs: config.requestTimeoutMs,
+      clock,
+      timers,
+      emit,
+      owner: randomBytes(8).toString('hex'),
+    })
     const metrics = options.metrics ?? ownMetrics
     this.door = new HttpDoor({
       ...config,
@@ -81,8 +95,9 @@ export class Rondo {
   }
 
   /** Probes the nodes once, so that the first request finds those that are there. */
-  start(): Promise<void> {
-    return this.cluster.start()
+  async start(): Promise<void> {
+    await this.cluster.start()
+    this.repairer.start()
   }
 
   /** Opens the HTTP door; resolves with where it listens. */
@@ -108,9 +123,12 @@ export class Rondo {
     const limitMs = this.config.requestTimeoutMs * 2
     if (server) {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-      server.closeIdleConnections()
+      // A connection may bring one more request, and goes when that is answered, or as soon as it is idle.
+      server.prependListener('request', (_req, res) => (res.shouldKeepAlive = false))
+      const idle = setInterval(() => server.closeIdleConnections(), IDLE_CHECK_MS)
       const cut = setTimeout(() => server.closeAllConnections(), limitMs)
       await closed
+      clearInterval(idle)
       clearTimeout(cut)
     }
     const left = await this.coordinator.drain(limitMs)
@@ -118,6 +136,7 @@ export class Rondo {
       const why = `${left} replica writes were still unanswered when the process stopped`
       this.telemetry.onEvent({ kind: 'background-failed', what: 'draining', why })
     }
+    await this.repairer.stop()
     await this.cluster.stop()
   }
 }

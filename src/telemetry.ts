@@ -42,6 +42,12 @@ export function createTelemetry(log: Logger, logRequests: 'none' | 'errors' | 'a
     labelNames: ['node'] as const,
     registers,
   })
+  const dataLoss = new Counter({
+    name: 'rondo_data_loss_possible_total',
+    help: 'Times a node was filled although too few replicas were whole: acknowledged writes may be lost.',
+    labelNames: ['node'] as const,
+    registers,
+  })
   const backgroundFailures = new Counter({
     name: 'rondo_background_failures_total',
     help: 'Background work that failed.',
@@ -67,6 +73,7 @@ export function createTelemetry(log: Logger, logRequests: 'none' | 'errors' | 'a
     onEvent(event) {
       if (event.kind === 'node-state') transitions.inc({ node: event.node, to: event.to })
       if (event.kind === 'marker-mismatch') mismatches.inc({ node: event.node })
+      if (event.kind === 'data-loss-possible') dataLoss.inc({ node: event.node })
       if (event.kind === 'background-failed') backgroundFailures.inc({ what: event.what })
       const { level, sentence } = lineFor(event)
       log[level]({ event }, sentence)
@@ -92,8 +99,9 @@ export function createTelemetry(log: Logger, logRequests: 'none' | 'errors' | 'a
     watch(cluster) {
       new Gauge({
         name: 'rondo_node_state',
-        help: '1 for the state that the node is in, as this coordinator sees it.',
+        help: '1 for the state that the node is in, as this coordinator (of several workers: any) sees it.',
         labelNames: ['node', 'state'] as const,
+        aggregator: 'max',
         registers,
         collect() {
           for (const { id, health } of cluster.members) {
@@ -105,6 +113,7 @@ export function createTelemetry(log: Logger, logRequests: 'none' | 'errors' | 'a
         name: 'rondo_node_clean',
         help: '1 if the node holds all that was acknowledged.',
         labelNames: ['node'] as const,
+        aggregator: 'min',
         registers,
         collect() {
           for (const { id, completeness } of cluster.members) {
@@ -116,6 +125,7 @@ export function createTelemetry(log: Logger, logRequests: 'none' | 'errors' | 'a
         name: 'rondo_node_clock_offset_seconds',
         help: 'How far the clock of the node is from cluster time, the median of all.',
         labelNames: ['node'] as const,
+        aggregator: 'average',
         registers,
         collect() {
           for (const { id } of cluster.members) {
@@ -128,6 +138,7 @@ export function createTelemetry(log: Logger, logRequests: 'none' | 'errors' | 'a
         name: 'rondo_node_evicted_keys',
         help: 'Keys that the node has evicted since it started.',
         labelNames: ['node'] as const,
+        aggregator: 'max',
         registers,
         collect() {
           for (const { id, report } of cluster.members) {
@@ -159,6 +170,20 @@ function lineFor(event: RondoEvent): { level: Level; sentence: string } {
         : { level: 'warn', sentence: `node ${event.node} takes no writes: ${event.why}` }
     case 'node-behind':
       return { level: 'warn', sentence: `node ${event.node} may be behind: ${event.why}` }
+    case 'node-caught-up':
+      return { level: 'info', sentence: `node ${event.node} has caught up` }
+    case 'fill':
+      return {
+        level: 'info',
+        sentence: `filling of node ${event.node} ${event.state}: ${event.checked} keys checked, ${event.sent} sent`,
+      }
+    case 'data-loss-possible':
+      return {
+        level: 'error',
+        sentence: `node ${event.node} was filled from what there is: too few replicas were whole, acknowledged writes may be lost`,
+      }
+    case 'hints-delivered':
+      return { level: 'info', sentence: `node ${event.node} got the writes of ${event.hints} hints` }
     case 'node-clock':
       return event.far
         ? {

@@ -5,6 +5,7 @@
 import cluster, { type Worker } from 'node:cluster'
 import type { Logger } from 'pino'
 import { AggregatorRegistry } from 'prom-client'
+import { RondoError } from './core/errors.ts'
 import type { Telemetry } from './telemetry.ts'
 
 /** A worker that dies sooner than this after its start is not replaced at once. */
@@ -13,10 +14,17 @@ const RESTART_DELAY_MS = 1000
 
 type Metrics = { contentType: string; text: string }
 type Ask = { rondo: 'metrics?'; id: number }
-type Answer = { rondo: 'metrics'; id: number } & Metrics
+type Answer = { rondo: 'metrics'; id: number } & (Metrics | { failed: string })
+
+export interface PrimaryCalls {
+  /** All workers listen, on this port. */
+  listening(port: number): void
+  /** A worker ended by itself before any of them listened, and has said why. None is forked any more. */
+  cannotStart(): void
+}
 
 /** Runs the primary until every worker has ended. */
-export function runPrimary(count: number, log: Logger, onListening: () => void): { stop(): Promise<void> } {
+export function runPrimary(count: number, log: Logger, calls: PrimaryCalls): { stop(): Promise<void> } {
   const metrics = new AggregatorRegistry()
   let stopping = false
   let listening = 0
@@ -24,29 +32,33 @@ export function runPrimary(count: number, log: Logger, onListening: () => void):
   const fork = () => {
     const startedAtMs = Date.now()
     const worker = cluster.fork()
-    worker.once('listening', () => {
-      if (++listening === count) onListening()
+    worker.once('listening', ({ port }) => {
+      if (++listening === count) calls.listening(port)
     })
     worker.on('message', (message: Ask) => void answer(worker, message))
     worker.once('exit', (code, signal) => {
       if (stopping) return
+      if (listening === 0) {
+        stopping = true
+        calls.cannotStart()
+        return
+      }
       log.error(`worker ${worker.process.pid} ended (${signal ?? `code ${code}`}); another takes its place`)
       // One that cannot start must not be forked in a loop.
-      setTimeout(fork, Date.now() - startedAtMs < SHORT_LIFE_MS ? RESTART_DELAY_MS : 0)
+      const delayMs = Date.now() - startedAtMs < SHORT_LIFE_MS ? RESTART_DELAY_MS : 0
+      setTimeout(() => {
+        if (!stopping) fork()
+      }, delayMs)
     })
   }
 
   const answer = async (worker: Worker, message: Ask) => {
     if (message?.rondo !== 'metrics?') return
-    const text = await metrics.clusterMetrics().catch((error: unknown) => `# ${String(error)}\n`)
-    if (worker.isConnected()) {
-      worker.send({
-        rondo: 'metrics',
-        id: message.id,
-        contentType: metrics.contentType,
-        text,
-      } satisfies Answer)
-    }
+    const found = await metrics.clusterMetrics().then(
+      (text) => ({ contentType: metrics.contentType, text }),
+      (error: unknown) => ({ failed: String(error) }),
+    )
+    if (worker.isConnected()) worker.send({ rondo: 'metrics', id: message.id, ...found } satisfies Answer)
   }
 
   for (let i = 0; i < count; i++) fork()
@@ -68,16 +80,19 @@ export function runPrimary(count: number, log: Logger, onListening: () => void):
 /** In a worker: the metrics of all workers, asked for at the primary. */
 export function sharedMetrics(): () => Promise<Metrics> {
   let lastId = 0
-  const waiting = new Map<number, (metrics: Metrics) => void>()
+  const waiting = new Map<number, (answer: Answer) => void>()
   process.on('message', (message: Answer) => {
     if (message?.rondo !== 'metrics') return
     waiting.get(message.id)?.(message)
     waiting.delete(message.id)
   })
   return () =>
-    new Promise((resolve) => {
+    new Promise((resolve, reject) => {
       const id = ++lastId
-      waiting.set(id, resolve)
+      waiting.set(id, (answer) => {
+        if (!('failed' in answer)) resolve(answer)
+        else reject(new RondoError('UNAVAILABLE', `Not all workers told their metrics: ${answer.failed}`))
+      })
       process.send!({ rondo: 'metrics?', id } satisfies Ask)
     })
 }

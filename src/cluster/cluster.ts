@@ -12,6 +12,7 @@ import type { Clock, TimerHandle, Timers } from '../core/clock.ts'
 import { VersionClock } from '../core/clock.ts'
 import type { Completeness, Emit } from '../core/events.ts'
 import { Ring } from '../core/ring.ts'
+import { tokenOf } from '../core/token.ts'
 import type { Node, NodeFailure, NodeListener, UnwritableReason } from '../nodes/node.ts'
 import { agreeOnTopology } from './founding.ts'
 import { decodeMarker, encodeMarker, judgeMarker } from './marker.ts'
@@ -40,8 +41,12 @@ export class Cluster implements NodeListener {
   private readonly options: ClusterOptions
   private readonly byNode = new Map<Node, Member>()
   private readonly probes = new Map<Member, Probe>()
-  private readonly foundedHere = new Set<Member>()
+  /** Founded by us with these, which we have not marked yet: the run in which each of them was then. */
+  private readonly foundedHere = new Map<Member, string>()
   private clusterId: string | null = null
+  /** Proposed until it, or another coordinator's, is agreed on. */
+  private ownClusterId: string | null = null
+  private founderMayMarkUntilMs = 0
   /** Every member was probed once. */
   private looked = false
   private founding = false
@@ -85,8 +90,21 @@ export class Cluster implements NodeListener {
     // Only now, when it is known who has which marker, is a cluster met or founded.
     this.looked = true
     await this.learnCluster()
-    const waiting = this.members.filter((member) => member.report && !member.node.ready)
-    await Promise.all(waiting.map((member) => this.probeNow(member)))
+    const { clock, timers } = this.options
+    const untilMs = clock.monotonicMs() + START_PATIENCE_MS
+    for (;;) {
+      await Promise.all(this.unsettled().map((member) => this.probeNow(member)))
+      if (this.unsettled().length === 0 || this.stopped || clock.monotonicMs() >= untilMs) return
+      await new Promise<void>((resolve) => void timers.setTimeout(resolve, FOUNDING_PROBE_MS))
+    }
+  }
+
+  /** Reached, and neither in use nor refused, though soon it should be. */
+  private unsettled(): Member[] {
+    if (this.clusterId === null && this.toldWaitingFor >= 0) return []
+    return this.members.filter(
+      (member) => member.report !== null && member.lastError === null && !member.node.ready,
+    )
   }
 
   async stop(): Promise<void> {
@@ -95,12 +113,41 @@ export class Cluster implements NodeListener {
     await Promise.all(this.members.map((member) => member.node.close()))
   }
 
-  /** A home replica missed a write: from now on its answers are compared. */
+  /** The member missed a write, or may have: from now on its answers are compared. */
   markBehind(member: Member, why: string): void {
+    member.misses++
     if (member.behind) return
     member.behind = true
     member.refresh()
     this.options.emit({ kind: 'node-behind', node: member.id, why })
+  }
+
+  /** All that it had missed was brought to it; false if it has missed something since. */
+  caughtUp(member: Member, missesThen: number): boolean {
+    if (member.misses !== missesThen) return false
+    member.missedUnnoted = false
+    if (!member.behind) return true
+    member.behind = false
+    member.refresh()
+    this.options.emit({ kind: 'node-caught-up', node: member.id })
+    return true
+  }
+
+  /** The key's home replicas. */
+  homesOf(key: Buffer, replicas: number): readonly Member[] {
+    return this.ring.preferenceListAt(tokenOf(key)).slice(0, replicas)
+  }
+
+  /** All sets of home replicas that the ring has, each as often as it likes. */
+  *replicaSets(replicas: number): Generator<readonly Member[]> {
+    for (let i = 0; i < this.ring.size; i++) {
+      yield this.ring.preferenceListAt(this.ring.vnodeAt(i).token).slice(0, replicas)
+    }
+  }
+
+  /** Probes a member now, because something about it has changed. */
+  look(member: Member): Promise<void> {
+    return this.probeNow(member)
   }
 
   // ---- what nodes report
@@ -155,21 +202,26 @@ export class Cluster implements NodeListener {
   private nextProbeMs(member: Member): number {
     const delayMs = member.health.nextProbeMs(this.options.pingIntervalMs)
     if (member.health.state !== 'up' && this.suspectsItself) return Math.min(delayMs, SELF_SUSPECT_PROBE_MS)
-    return member.unwritable || !member.node.ready ? Math.min(delayMs, UNSETTLED_PROBE_MS) : delayMs
+    if (member.report && this.waitsForFounder(member)) return Math.min(delayMs, FOUNDING_PROBE_MS)
+    const unsettled = member.health.state === 'up' && (member.unwritable !== null || !member.node.ready)
+    return unsettled ? Math.min(delayMs, UNSETTLED_PROBE_MS) : delayMs
   }
 
   /** One probe, start to end. Never throws: whatever goes wrong is the node's health. */
   private async probe(member: Member): Promise<void> {
     try {
-      const report = await member.node.probe()
+      const report = await member.node.probe(this.peersOf(member))
+      if (this.stopped) return
       this.noteEviction(member, report.evictedKeys, report.evictionPolicy)
       member.report = report
+      this.noteHints(report.hints)
       this.time.sample(member.id, report.timeMs, report.sentAtMonotonicMs, report.receivedAtMonotonicMs)
       this.noteClock(member)
       if (!(await this.identify(member))) return
       if (member.unwritable) await this.tryWrite(member)
       this.good(member)
     } catch (error) {
+      if (this.stopped) return
       const failure = error as Error & { code?: string }
       this.bad(
         member,
@@ -179,22 +231,28 @@ export class Cluster implements NodeListener {
     }
   }
 
+  private peersOf(member: Member): readonly string[] {
+    return this.members.filter((other) => other !== member).map((other) => other.id)
+  }
+
   /** Makes sure the node is ours and marked, and opens its data path. False while it is not to be used. */
   private async identify(member: Member): Promise<boolean> {
     const report = member.report!
     if (this.clusterId === null && this.looked) await this.learnCluster()
     const cluster = this.clusterId
-    if (cluster === null) return false
+    if (cluster === null || this.waitsForFounder(member)) return false
     const verdict = judgeMarker(report.marker, {
       cluster,
       id: member.id,
       runId: report.runId,
       durable: report.durable,
       freshToken: this.options.randomId,
-      founding: this.foundedHere.delete(member),
+      founding: this.foundedHere.get(member) === report.runId,
     })
+    this.foundedHere.delete(member)
     if (verdict.kind === 'refuse') {
       member.node.shut(verdict.why)
+      this.time.forget(member.id)
       member.lastError = `refused: ${verdict.why}`
       this.complete(member, 'refused', verdict.why)
       return false
@@ -209,7 +267,11 @@ export class Cluster implements NodeListener {
       }
     }
     member.marker = verdict.marker
-    await member.node.open({ marker: bytes!, clean: verdict.marker.state === 'clean' })
+    await member.node.open({
+      marker: bytes!,
+      runId: verdict.marker.runId,
+      clean: verdict.marker.state === 'clean',
+    })
     this.complete(member, verdict.marker.state, verdict.kind === 'write' ? verdict.why : 'so its marker says')
     return true
   }
@@ -230,7 +292,7 @@ export class Cluster implements NodeListener {
   /** From a marker that a member has, otherwise by founding, once a majority is reached. */
   private async learnCluster(): Promise<void> {
     const reached = this.members.filter((member) => member.report !== null)
-    const met = mostCommon(reached.map((member) => clusterIn(member.report!.marker)))
+    const met = mostCommon(reached.map((member) => clusterIn(member.report!.marker, member.id)))
     if (met) {
       this.known(met, false)
       return
@@ -250,20 +312,30 @@ export class Cluster implements NodeListener {
     this.founding = true
     try {
       const ids = this.members.map((member) => member.id).sort()
-      const own = { cluster: this.options.randomId(), epoch: 1, members: ids }
+      this.ownClusterId ??= this.options.randomId()
+      const own = { cluster: this.ownClusterId, epoch: 1, members: ids }
       const nodes = blank.map((member) => member.node)
       const topology = await agreeOnTopology(nodes, this.members.length, this.versions, own)
       if (!topology || this.clusterId !== null) return
       const founded = topology.cluster === own.cluster
-      if (founded) for (const member of blank) this.foundedHere.add(member)
+      if (founded) for (const member of blank) this.foundedHere.set(member, member.report!.runId)
       this.known(topology.cluster, founded)
     } finally {
       this.founding = false
     }
   }
 
+  /**
+   * Several coordinators may have started at once. One of them founds the cluster, and with that knows which members
+   * were there from the start; were another one quicker to mark those, they would begin as filling.
+   */
+  private waitsForFounder(member: Member): boolean {
+    return member.report!.marker === null && this.options.clock.monotonicMs() < this.founderMayMarkUntilMs
+  }
+
   private known(cluster: string, founded: boolean): void {
     this.clusterId = cluster
+    if (!founded) this.founderMayMarkUntilMs = this.options.clock.monotonicMs() + FOUNDER_PATIENCE_MS
     this.options.emit({ kind: 'cluster-known', cluster, founded })
     for (const member of this.members) if (member.report) void this.probeNow(member)
   }
@@ -312,6 +384,14 @@ export class Cluster implements NodeListener {
     this.options.emit({ kind: 'node-clock', node: member.id, offMs, far })
   }
 
+  /** Other coordinators' writes that a member missed. */
+  private noteHints(hints: ReadonlyMap<string, number>): void {
+    for (const id of hints.keys()) {
+      const missing = this.members.find((member) => member.id === id)
+      if (missing && !missing.behind) this.markBehind(missing, 'hints wait for it')
+    }
+  }
+
   private noteEviction(member: Member, evictedKeys: number, policy: string): void {
     const before = member.report?.evictedKeys ?? 0
     // A cache may evict all day long: told once, when it begins.
@@ -331,9 +411,16 @@ interface Probe {
 const SELF_SUSPECT_PROBE_MS = 100
 /** While a node answers but is not usable yet, look again this soon. */
 const UNSETTLED_PROBE_MS = 250
+/** How long whoever founds a cluster may take to mark its members. */
+const FOUNDER_PATIENCE_MS = 1000
+const FOUNDING_PROBE_MS = 50
+/** How long start() waits for nodes that answer, but are not in use yet. */
+const START_PATIENCE_MS = 2 * FOUNDER_PATIENCE_MS
 
-function clusterIn(marker: Buffer | null): string | null {
-  return marker ? (decodeMarker(marker)?.cluster ?? null) : null
+/** The cluster in which this marker has that member; null for none, and for a node that has come from elsewhere. */
+function clusterIn(marker: Buffer | null, member: string): string | null {
+  const found = marker && decodeMarker(marker)
+  return found?.id === member ? found.cluster : null
 }
 
 /** Ties go to the lesser text, so that all coordinators decide alike. */

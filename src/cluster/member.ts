@@ -19,6 +19,12 @@ export class Member implements Candidate {
   marker: Marker | null = null
   /** Missed a write that this coordinator knows of, or was away: its copy of some key may be old. */
   behind = false
+  /** Counts the misses, so that whoever repairs them notices when another comes in between. */
+  misses = 0
+  /** A miss of which no hint tells, because nobody could keep one. */
+  missedUnnoted = false
+  /** How far its filling by this coordinator has come. */
+  filling: { checked: number; sent: number } | null = null
   unwritable: UnwritableReason | null = null
   report: NodeReport | null = null
   lastError: string | null = null

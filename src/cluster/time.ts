@@ -39,11 +39,16 @@ export class ClusterTime {
       offsetMs: nodeMs - (sentAtMs + receivedAtMs) / 2,
       errorMs: (receivedAtMs - sentAtMs) / 2,
     })
-    this.offsetMs = median([...this.samples.values()].map((sample) => sample.offsetMs))
+    this.settle()
   }
 
+  /** Its clock counts no longer. */
   forget(node: string): void {
-    this.samples.delete(node)
+    if (this.samples.delete(node) && this.samples.size > 0) this.settle()
+  }
+
+  private settle(): void {
+    this.offsetMs = median([...this.samples.values()].map((sample) => sample.offsetMs))
   }
 
   /** How far a node's clock is from cluster time, and by how much that measurement may be wrong; null = not measured. */

@@ -1,8 +1,11 @@
 /** What every operation of a coordinator needs. */
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Member } from '../cluster/member.ts'
+import type { Timers } from '../core/clock.ts'
 import type { Deadlines } from '../core/deadlines.ts'
 import type { RondoError } from '../core/errors.ts'
+import { LISTED_NODES } from '../core/ring.ts'
+import { tokenOf } from '../core/token.ts'
 import type { Background } from './background.ts'
 
 export interface CoordinatorContext {
@@ -15,11 +18,24 @@ export interface CoordinatorContext {
   readonly maxTries: number
   readonly graceMs: number
   readonly requestTimeoutMs: number
+  readonly timers: Timers
+  /** A number from 0 up to 1. */
+  readonly random: () => number
 }
 
 /** Whoever waits for an operation. Exactly one call, exactly once, never before the operation was started. */
 export interface Failing {
   failed(error: RondoError): void
+}
+
+/**
+ * The nodes for this key, home replicas first: the ring's ready-made list, which leaves room for stand-ins, or all nodes
+ * where a key has so many replicas that it would not.
+ */
+export function preferenceListOf({ cluster, replicas }: CoordinatorContext, key: Buffer): readonly Member[] {
+  const token = tokenOf(key)
+  if (replicas < LISTED_NODES) return cluster.ring.preferenceListAt(token)
+  return [...cluster.ring.walkAt(token)]
 }
 
 /** The member in a preference list that is this node. */

@@ -8,19 +8,23 @@ import type { Cluster } from '../cluster/cluster.ts'
 import type { Member } from '../cluster/member.ts'
 import type { Clock, Timers } from '../core/clock.ts'
 import { KIND_TOMBSTONE, KIND_VALUE, newRecord, StoredRecord } from '../core/codec.ts'
+import type { ConsistencyLevel } from '../core/consistency.ts'
 import { Deadlines } from '../core/deadlines.ts'
 import type { Emit } from '../core/events.ts'
 import { isReserved } from '../core/keys.ts'
 import { ownLifeMs } from '../core/lifetime.ts'
 import { READ_NEVER } from '../core/plan.ts'
-import { tokenOf } from '../core/token.ts'
 import { RondoError } from '../core/errors.ts'
 import { Background } from './background.ts'
-import type { CoordinatorContext } from './context.ts'
+import { preferenceListOf, type CoordinatorContext } from './context.ts'
 import { explain, type Explanation } from './explain.ts'
 import { listKeys, type KeyPage } from './listing.ts'
 import { ReadOne, type ReadDone } from './read.ts'
-import { WriteOne, type WriteDone } from './write.ts'
+import { QuorumRead } from './quorum-read.ts'
+import { QuorumWrite } from './quorum-write.ts'
+import { UpdateOne } from './update-one.ts'
+import { QuorumUpdate, type Modify, type UpdateDone } from './update.ts'
+import { WriteOne, type MakeRecord, type WriteDone } from './write.ts'
 
 export interface CoordinatorOptions {
   readonly replicationFactor: number
@@ -32,8 +36,13 @@ export interface CoordinatorOptions {
   readonly maxValueBytes: number
   readonly clock: Clock
   readonly timers: Timers
+  /** A number from 0 up to 1. */
+  readonly random: () => number
   readonly emit: Emit
 }
+
+/** What a node says of a key that it does not hold. */
+const ABSENT = -2
 
 export class Coordinator {
   readonly cluster: Cluster
@@ -51,6 +60,8 @@ export class Coordinator {
       maxTries: options.maxTries > 0 ? options.maxTries : Infinity,
       graceMs: options.graceMs,
       requestTimeoutMs: options.requestTimeoutMs,
+      timers: options.timers,
+      random: options.random,
     }
   }
 
@@ -90,8 +101,14 @@ export class Coordinator {
   }
 
   /** Reads the key's record. The key has passed checkKey. */
-  read(key: Buffer, done: ReadDone): void {
-    new ReadOne(this.context, key, this.preferenceList(key), done).start()
+  read(key: Buffer, done: ReadDone, level: ConsistencyLevel = 'one'): void {
+    const preference = this.preferenceList(key)
+    if (level === 'one') {
+      new ReadOne(this.context, key, preference, done).start()
+      return
+    }
+    const settle = (waiting: ReadDone) => this.settle(key, preference, waiting)
+    new QuorumRead(this.context, key, preference, level, done, settle).start()
   }
 
   /**
@@ -99,22 +116,51 @@ export class Coordinator {
    *
    * @param expiresAtMs cluster time, 0 = never
    */
-  write(key: Buffer, value: Buffer, expiresAtMs: number, done: WriteDone): void {
+  write(
+    key: Buffer,
+    value: Buffer,
+    expiresAtMs: number,
+    done: WriteDone,
+    level: ConsistencyLevel = 'one',
+  ): void {
     const { versions, time } = this.cluster
     const make = () => ({
       record: newRecord(KIND_VALUE, versions, expiresAtMs, value),
       lifeMs: ownLifeMs(KIND_VALUE, expiresAtMs, time.nowMs()),
     })
-    new WriteOne(this.context, key, this.preferenceList(key), make, done).start()
+    this.replicate(key, make, done, level)
   }
 
   /** Deletes a key: writes a tombstone, which beats every older value a replica may still hold. */
-  remove(key: Buffer, done: WriteDone): void {
+  remove(key: Buffer, done: WriteDone, level: ConsistencyLevel = 'one'): void {
     const make = () => ({
       record: newRecord(KIND_TOMBSTONE, this.cluster.versions, 0),
       lifeMs: ownLifeMs(KIND_TOMBSTONE, 0, 0),
     })
-    new WriteOne(this.context, key, this.preferenceList(key), make, done).start()
+    this.replicate(key, make, done, level)
+  }
+
+  /** Reads, modifies and writes one key atomically, as far as the level promises (update.ts). */
+  update(key: Buffer, modify: Modify, done: UpdateDone, level: ConsistencyLevel = 'one'): void {
+    const preference = this.preferenceList(key)
+    if (level === 'one') new UpdateOne(this.context, key, preference, modify, done).start()
+    else new QuorumUpdate(this.context, key, preference, level, modify, done).start()
+  }
+
+  private replicate(key: Buffer, make: MakeRecord, done: WriteDone, level: ConsistencyLevel): void {
+    const preference = this.preferenceList(key)
+    if (level === 'one') new WriteOne(this.context, key, preference, make, done).start()
+    else new QuorumWrite(this.context, key, preference, level, make, done).start()
+  }
+
+  /** A read that promises kept from ending: two rounds that change nothing, and tell what there is. */
+  private settle(key: Buffer, preference: readonly Member[], done: ReadDone): void {
+    const keep: Modify = () => ({ kind: 'keep' })
+    const answer: UpdateDone = {
+      updated: (_before, after) => done.read(after),
+      failed: (error) => done.failed(new RondoError('QUORUM_NOT_MET', error.message)),
+    }
+    new QuorumUpdate(this.context, key, preference, 'quorum', keep, answer).start()
   }
 
   /** Whether a user sees a value in this record now. */
@@ -125,9 +171,12 @@ export class Coordinator {
   /** When a record that is live expires, cluster time; 0 = never. Asks a node for a value that Rondo did not write. */
   async expiresAtMs(key: Buffer, record: StoredRecord): Promise<number> {
     if (record.versioned) return record.expiresAtMs
-    const holder = this.preferenceList(key).find((member) => member.readRank !== READ_NEVER)
-    const lifeMs = holder ? await holder.node.lifeMs(key) : -1
-    return lifeMs < 0 ? 0 : this.nowMs() + lifeMs
+    for (const member of this.preferenceList(key)) {
+      if (member.readRank === READ_NEVER) continue
+      const lifeMs = await member.node.lifeMs(key).catch(() => ABSENT) // the next one may hold it as well
+      if (lifeMs !== ABSENT) return lifeMs < 0 ? 0 : this.nowMs() + lifeMs
+    }
+    return 0
   }
 
   list(request: { match: Buffer | null; cursor: string; count: number }): Promise<KeyPage> {
@@ -144,6 +193,6 @@ export class Coordinator {
   }
 
   private preferenceList(key: Buffer): readonly Member[] {
-    return this.cluster.ring.preferenceListAt(tokenOf(key))
+    return preferenceListOf(this.context, key)
   }
 }

@@ -16,8 +16,7 @@ import { StoredRecord } from '../core/codec.ts'
 import { RondoError } from '../core/errors.ts'
 import { isReserved } from '../core/keys.ts'
 import { planRead, READ_NEVER } from '../core/plan.ts'
-import { tokenOf } from '../core/token.ts'
-import type { CoordinatorContext } from './context.ts'
+import { preferenceListOf, type CoordinatorContext } from './context.ts'
 import { askNode } from './ask.ts'
 
 export interface KeyPage {
@@ -86,10 +85,20 @@ async function tellsOf(
 ): Promise<boolean> {
   if (isReserved(key)) return false
   const nowMs = context.cluster.time.nowMs()
-  const plan = planRead(context.cluster.ring.preferenceListAt(tokenOf(key)), context.replicas)
+  const plan = planRead(preferenceListOf(context, key), context.replicas)
   if (plan.inTurn.length > 0) return plan.inTurn[0] === member && new StoredRecord(head).isLive(nowMs)
-  const records = await Promise.all(plan.compared.map((other) => askNode(other, key)))
+  const records = await Promise.all(plan.compared.map((other) => recordAt(other, key)))
   const held = records.filter((record) => record !== null)
   if (plan.compared[records.findIndex((record) => record !== null)] !== member) return false
   return held.reduce((a, b) => (compareVersions(b.version, a.version) > 0 ? b : a)).isLive(nowMs)
+}
+
+/** A key of another type is none of ours: it is not listed, and keeps no other from being listed. */
+async function recordAt(member: Member, key: Buffer): Promise<StoredRecord | null> {
+  try {
+    return await askNode(member, key)
+  } catch (error) {
+    if (error instanceof RondoError && error.code === 'WRONG_TYPE') return null
+    throw error
+  }
 }

@@ -3,14 +3,17 @@
  * first healthy one in preference order only.
  *
  *   targets   A  B  C        A applied                 → answered; B and C go on by themselves
- *             A✗ B  C        A failed, B applied       → answered by B
+ *             A✗ B  C        A failed                  → the answer is B's, which a read would ask next
  *             A✗ B✗ C✗  D    all failed: one further node, as long as MAX_TRIES allows
  *
  * A home replica that misses the write is marked as behind. A stand-in takes the copy of a home replica that takes no
- * writes now, so that N copies exist.
+ * writes now, so that N copies exist; its ack answers only when no home replica is left that could.
  *
  * Stale (the replica holds a newer record) is never an ack. If the record it replaced is ours, ours was applied there
  * and overwritten since: that counts. Otherwise the same write is made again with a version later than the one met.
+ *
+ * "Not applied" is said only when every copy that was sent has certainly come to nothing. An ack that was not waited
+ * for, a copy without an answer and one still on its way make the outcome unknown.
  */
 import type { Member } from '../cluster/member.ts'
 import {
@@ -28,6 +31,7 @@ import { planWrite, READ_FIRST } from '../core/plan.ts'
 import type { Node, NodeFailure, StoreCall } from '../nodes/node.ts'
 import type { CoordinatorContext, Failing } from './context.ts'
 import { positionOf } from './context.ts'
+import { noteMiss } from './misses.ts'
 import { WRONG_TYPE_SENTENCE } from './read.ts'
 
 export interface WriteDone extends Failing {
@@ -47,6 +51,8 @@ export class WriteOne extends Deadline {
   private readonly done: WriteDone
   private finished = false
   private attempts = 0
+  /** Copies on their way, of all attempts. */
+  private unanswered = 0
   private mayBeApplied = false
 
   constructor(
@@ -87,8 +93,16 @@ export class WriteOne extends Deadline {
     else this.fail('Other writes to the key kept coming in between.')
   }
 
-  unknown(): void {
-    this.mayBeApplied = true
+  copySent(): void {
+    this.unanswered++
+    this.context.background.begin()
+  }
+
+  /** @param mayBeApplied false if this copy certainly came to nothing */
+  copyEnded(mayBeApplied: boolean): void {
+    this.unanswered--
+    if (mayBeApplied) this.mayBeApplied = true
+    this.context.background.end()
   }
 
   wrongType(): void {
@@ -96,15 +110,17 @@ export class WriteOne extends Deadline {
   }
 
   fail(why: string): void {
-    const advice = this.mayBeApplied
-      ? 'It may have been applied: read the key, or write it again.'
-      : 'It was not applied.'
-    const code = this.mayBeApplied ? 'OUTCOME_UNKNOWN' : 'UNAVAILABLE'
-    this.end(new RondoError(code, `${why} ${advice}`, { outcome: this.outcome, acked: 0, required: 1 }))
+    const { outcome } = this
+    const advice =
+      outcome === 'unknown'
+        ? 'It may have been applied: read the key, or write it again.'
+        : 'It was not applied.'
+    const code = outcome === 'unknown' ? 'OUTCOME_UNKNOWN' : 'UNAVAILABLE'
+    this.end(new RondoError(code, `${why} ${advice}`, { outcome, acked: 0, required: 1 }))
   }
 
   private get outcome(): Outcome {
-    return this.mayBeApplied ? 'unknown' : 'not-applied'
+    return this.mayBeApplied || this.unanswered > 0 ? 'unknown' : 'not-applied'
   }
 
   private attempt(): void {
@@ -125,6 +141,10 @@ export class WriteOne extends Deadline {
   }
 }
 
+const APPLIED = 1
+const STALE = 2
+const FAILED = 3
+
 /** One record on its way to its replicas. Lives on after the answer, until the last replica has spoken. */
 class Attempt implements StoreCall {
   private readonly write: WriteOne
@@ -137,12 +157,10 @@ class Attempt implements StoreCall {
   private homes: number
   /** How many of `order`, from its start, were sent the record. */
   private sent: number
-  /** The place in `order` whose ack answers the write: the first that has not failed. */
+  /** The place in `order` that is waited for: the first that has not failed. */
   private lead = 0
-  // Bit i speaks of order[i].
-  private acked = 0
-  private failed = 0
-  private stale = 0
+  /** What each place in `order` has answered so far: APPLIED, STALE, FAILED. */
+  private readonly said: number[] = []
 
   constructor(write: WriteOne, record: NewRecord, lifeMs: number) {
     this.write = write
@@ -154,11 +172,11 @@ class Attempt implements StoreCall {
   }
 
   start(): void {
+    let missing: readonly Member[] = []
     if (!this.allHomesAreFine()) {
       const { context, preference } = this.write
       const plan = planWrite(preference, context.replicas, this.isDelete)
-      for (const member of plan.missing)
-        context.cluster.markBehind(member, 'it took no writes, and missed one')
+      missing = plan.missing
       this.order = [...plan.targets, ...plan.spare]
       this.homes = plan.homes
       this.sent = plan.targets.length
@@ -169,12 +187,13 @@ class Attempt implements StoreCall {
     }
     const count = this.sent
     for (let i = 0; i < count; i++) this.send(this.order[i]!)
+    for (const member of missing) this.noteMiss(member, 'it took no writes, and missed one')
   }
 
   onApplied(node: Node): void {
-    this.write.context.background.end()
+    this.write.copyEnded(true)
     const place = positionOf(this.order, node)
-    this.acked |= 1 << place
+    this.said[place] = APPLIED
     if (place === this.lead) this.write.succeed(this.record)
   }
 
@@ -184,40 +203,45 @@ class Attempt implements StoreCall {
       this.onApplied(node) // it was applied here, and then replaced
       return
     }
-    this.write.context.background.end()
+    this.write.copyEnded(false)
     const place = positionOf(this.order, node)
-    this.stale |= 1 << place
+    this.said[place] = STALE
     if (place === this.lead) this.write.again()
   }
 
   onFailure(node: Node, failure: NodeFailure): void {
-    const { background, cluster } = this.write.context
-    background.end()
+    this.write.copyEnded(failure.kind === 'unknown')
     const place = positionOf(this.order, node)
-    this.failed |= 1 << place
-    if (failure.kind === 'unknown') this.write.unknown()
+    this.said[place] = FAILED
     if (failure.reason === 'wrong-type') {
-      this.write.wrongType()
+      // About this key and not about the node; a read would be told the same.
+      if (place === this.lead) this.write.wrongType()
       return
     }
-    if (place < this.homes) cluster.markBehind(this.order[place]!, `it missed a write: ${failure.message}`)
+    if (place < this.homes) {
+      this.noteMiss(this.order[place]!, `it missed a write: ${failure.message}`)
+    }
     if (place === this.lead) this.follow(failure)
+  }
+
+  /** Hints go to all that were sent the record and have not failed: behind it, on the same connections. */
+  private noteMiss(missed: Member, why: string): void {
+    const holders = this.order.filter((member, i) => {
+      return i < this.sent && member !== missed && this.said[i] !== FAILED && member.node.ready
+    })
+    noteMiss(this.write.context, missed, why, holders, this.write.key, versionOf(this.record))
   }
 
   /** The one that was waited for has failed: who answers instead? */
   private follow(failure: NodeFailure): void {
-    const { maxTries } = this.write.context
-    while (this.lead < this.sent && this.failed & (1 << this.lead)) this.lead++
-    if (this.acked) {
-      this.write.succeed(this.record)
-      return
-    }
-    if (this.lead < this.sent && this.lead < maxTries) {
-      if (this.stale & (1 << this.lead)) this.write.again()
+    while (this.said[this.lead] === FAILED) this.lead++
+    if (this.lead < this.sent) {
+      if (this.said[this.lead] === APPLIED) this.write.succeed(this.record)
+      else if (this.said[this.lead] === STALE) this.write.again()
       return
     }
     const next = this.order[this.sent]
-    if (next && this.sent < maxTries) {
+    if (next && this.sent < this.write.context.maxTries) {
       this.sent++
       this.send(next)
       return
@@ -228,7 +252,7 @@ class Attempt implements StoreCall {
   }
 
   private send(member: Member): void {
-    this.write.context.background.begin()
+    this.write.copySent()
     member.node.store(this.write.key, this.record, this.lifeMs, this)
   }
 

@@ -92,6 +92,11 @@ export function compareVersions(a: Version, b: Version): number {
   return Buffer.compare(a, b)
 }
 
+/** Cluster time at which a version was made, about. */
+export function versionMs(version: Version): number {
+  return Buffer.from(version.buffer, version.byteOffset, version.byteLength).readUIntBE(0, 6)
+}
+
 /** 24 hexadecimal digits. */
 export function versionText(version: Version): string {
   return Buffer.from(version.buffer, version.byteOffset, version.byteLength).toString('hex')

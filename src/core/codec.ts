@@ -118,6 +118,14 @@ export function newRecord(kind: number, clock: Stamp, expiresAtMs: number, value
   return { head, value }
 }
 
+/** A record that a node holds, made ready to be sent to another: the same version, without promise and replaced field. */
+export function recordToSend(stored: StoredRecord): NewRecord {
+  const head = Buffer.from(stored.bytes.subarray(0, HEAD_BYTES))
+  head[FLAGS_AT] = stored.kind
+  head.fill(0, REPLACED_AT, REPLACED_AT + REPLACED_BYTES)
+  return { head, value: stored.value }
+}
+
 export function versionOf(record: NewRecord): Buffer {
   return record.head.subarray(VERSION_AT, VERSION_AT + VERSION_BYTES)
 }

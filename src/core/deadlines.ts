@@ -56,6 +56,7 @@ export class Deadlines {
       this.remove(entry)
       entry.overdue()
     }
-    if (this.first) this.timer = this.timers.setTimeout(this.check, Math.max(1, this.first.dueAtMs - now))
+    // Whoever was told may have begun something new, and with it set the timer.
+    if (this.first) this.timer ??= this.timers.setTimeout(this.check, Math.max(1, this.first.dueAtMs - now))
   }
 }

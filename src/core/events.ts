@@ -14,6 +14,10 @@ export type RondoEvent =
   | { kind: 'node-behind'; node: string; why: string }
   | { kind: 'node-clock'; node: string; offMs: number; far: boolean }
   | { kind: 'node-evicting'; node: string; policy: string; evictedKeys: number }
+  | { kind: 'node-caught-up'; node: string }
+  | { kind: 'fill'; node: string; state: 'started' | 'finished'; checked: number; sent: number }
+  | { kind: 'data-loss-possible'; node: string }
+  | { kind: 'hints-delivered'; node: string; hints: number }
   | { kind: 'marker-mismatch'; node: string }
   | { kind: 'cluster-known'; cluster: string; founded: boolean }
   | { kind: 'cluster-waiting'; reached: number; needed: number; members: number }

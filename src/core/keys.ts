@@ -5,6 +5,14 @@ export const RESERVED_PREFIX = Buffer.from('__rondo:')
 export const MARKER_KEY = Buffer.from('__rondo:node')
 /** The cluster's topology register. */
 export const TOPOLOGY_KEY = Buffer.from('__rondo:topology')
+/** Hints for one node: a hash from key to version. */
+export function hintsKey(target: string): Buffer {
+  return Buffer.from(`__rondo:hints:${target}`)
+}
+/** Held by whoever does a piece of background work. */
+export function leaseKey(name: string): Buffer {
+  return Buffer.from(`__rondo:lease:${name}`)
+}
 /** Written to find out whether a node that refused writes takes them again. */
 export const WRITABLE_KEY = Buffer.from('__rondo:writable')
 

@@ -10,7 +10,8 @@
  * and a value without expiry lives, for a node, until a far end: under a `volatile-*` policy a node may then evict any
  * user's value, and never an internal key, which has none.
  */
-import { KIND_VALUE } from './codec.ts'
+import { versionMs } from './clock.ts'
+import { KIND_VALUE, type StoredRecord } from './codec.ts'
 
 export const EXPIRY_MARGIN_MS = 60_000
 /** About a hundred years: no expiry, but still a TTL. */
@@ -24,6 +25,16 @@ export const FAR_END_MS = 100 * 365 * 86_400_000
 export function ownLifeMs(kind: number, expiresAtMs: number, clusterMs: number): number {
   if (expiresAtMs > 0) return Math.max(1, Math.ceil(expiresAtMs - clusterMs) + EXPIRY_MARGIN_MS)
   return kind === KIND_VALUE ? FAR_END_MS : EXPIRY_MARGIN_MS
+}
+
+/**
+ * The same for a record that is repaired: a tombstone's margin counts from its delete, so that copying it from node to
+ * node never makes it live longer.
+ */
+export function repairedLifeMs(record: StoredRecord, clusterMs: number): number {
+  const { kind } = record
+  const endsAtMs = kind === KIND_VALUE ? record.expiresAtMs : versionMs(record.version)
+  return ownLifeMs(kind, endsAtMs, clusterMs)
 }
 
 /**

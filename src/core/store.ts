@@ -5,7 +5,7 @@
  * They only decide: whoever asks carries the answer out before asking about the same key again. No buffer passed in is
  * written to, and bytes to be kept are always fresh ones.
  */
-import { VERSION_BYTES, compareVersions, type Version } from './clock.ts'
+import { VERSION_BYTES, VERSION_ZERO, compareVersions, type Version } from './clock.ts'
 import {
   EXPIRY_AT,
   FLAGS_AT,
@@ -31,12 +31,12 @@ export type StoreDecision =
   /** @see StoreCall.onStale: version and replaced field of what is held */
   | { readonly kind: 'stale'; readonly held: Buffer }
 
-export type RegisterDecision =
+export type PrepareDecision =
   | {
       readonly ok: true
-      /** What to keep from now on; null = what is there. */
-      readonly bytes: Buffer | null
-      /** What a prepare answers: the record as it was. */
+      /** What to keep from now on. */
+      readonly bytes: Buffer
+      /** The record as it was. */
       readonly record: Buffer | null
     }
   | { readonly ok: false; readonly newest: Buffer }
@@ -50,6 +50,7 @@ const ZERO_VERSION = { stamp: (target: Buffer, at: number) => void target.fill(0
  * @param held the key's bytes, null = none
  * @param heldLifeMs what they have left to live: Infinity without an end, 0 when there are none
  * @param ownMs what the new record's own expiry asks for
+ * @param onlyIf the version that must be held; VERSION_ZERO = nothing, or nothing of ours
  */
 export function decideStore(
   held: Buffer | null,
@@ -57,13 +58,15 @@ export function decideStore(
   record: NewRecord,
   ownMs: number,
   graceMs: number,
+  onlyIf?: Version,
 ): StoreDecision {
   const here = held && new StoredRecord(held)
   const version = versionOf(record)
+  if (onlyIf && compareVersions(here?.version ?? VERSION_ZERO, onlyIf) !== 0) return staleOf(here)
   if (here?.versioned) {
     const order = compareVersions(here.version, version)
     if (order === 0 && isSame(here, record)) return { kind: 'unchanged' }
-    if (order >= 0) return { kind: 'stale', held: Buffer.concat([here.version, here.replaced]) }
+    if (order >= 0) return staleOf(here)
     if (here.promise && compareVersions(here.promise, version) > 0) {
       return { kind: 'stale', held: Buffer.concat([here.promise, here.replaced]) }
     }
@@ -75,7 +78,7 @@ export function decideStore(
  * First round of a two-round write: from now on every write below the ballot is refused. The promise is kept in the
  * record, whose life does not change.
  */
-export function decidePrepare(held: Buffer | null, ballot: Version): RegisterDecision {
+export function decidePrepare(held: Buffer | null, ballot: Version): PrepareDecision {
   const here = held && new StoredRecord(held)
   if (!here?.versioned) {
     const { head } = newRecord(held ? KIND_VALUE : KIND_NOTHING, ZERO_VERSION, 0)
@@ -86,18 +89,38 @@ export function decidePrepare(held: Buffer | null, ballot: Version): RegisterDec
   return { ok: true, bytes: withPromise(here.bytes, ballot, here.value), record: held }
 }
 
-/** Second round: the record is kept, without an end, where the promise is still its version. */
-export function decideAccept(held: Buffer | null, record: NewRecord): RegisterDecision {
+/**
+ * Second round: the record is kept where the promise to its version still stands.
+ *
+ * @param heldLifeMs what the key has left to live: Infinity without an end
+ * @param ownMs what the new record's own expiry asks for; Infinity = to be kept without an end
+ */
+export function decideAccept(
+  held: Buffer | null,
+  heldLifeMs: number,
+  record: NewRecord,
+  ownMs: number,
+  graceMs: number,
+): StoreDecision {
   const here = held && new StoredRecord(held)
   const ballot = versionOf(record)
-  if (here?.promise) {
-    if (compareVersions(here.promise, ballot) !== 0) return refused(here.promise)
-    return { ok: true, bytes: merged(record, here), record: null }
+  if (!here?.versioned) return staleOf(null)
+  if (here.promise) {
+    if (compareVersions(here.promise, ballot) !== 0) {
+      return { kind: 'stale', held: Buffer.concat([here.promise, here.replaced]) }
+    }
+    return { kind: 'keep', bytes: merged(record, here), lifeMs: keptMs(ownMs, heldLifeMs, graceMs) }
   }
-  // No promise: it was lost, or a newer write took its place.
-  if (!here?.versioned) return refused(Buffer.alloc(VERSION_BYTES))
-  if (compareVersions(here.version, ballot) !== 0) return refused(here.version)
-  return { ok: true, bytes: null, record: null }
+  // No promise: a newer write took its place, or this very record did.
+  return compareVersions(here.version, ballot) === 0 ? { kind: 'unchanged' } : staleOf(here)
+}
+
+/** What a node tells that holds something else: version and replaced field, zeros where it has none of ours. */
+function staleOf(here: StoredRecord | null): StoreDecision {
+  return {
+    kind: 'stale',
+    held: here ? Buffer.concat([here.version, here.replaced]) : Buffer.alloc(VERSION_BYTES + REPLACED_BYTES),
+  }
 }
 
 /** Whether the same kind, expiry and value are here, whatever they replaced and whatever is promised. */
@@ -129,6 +152,6 @@ function withPromise(head: Buffer, ballot: Version, value: Buffer | null): Buffe
 }
 
 /** A copy: what is held must not be pinned, or changed, by whoever was told. */
-function refused(newest: Version): RegisterDecision {
+function refused(newest: Version): PrepareDecision {
   return { ok: false, newest: Buffer.from(newest) }
 }

@@ -30,6 +30,8 @@ export const REPLY_NIL = 2
 export const REPLY_INTEGER = 3
 export const REPLY_ERROR = 4
 export const REPLY_SIMPLE = 5
+/** A bulk longer than is taken: read past, and thrown away. */
+export const REPLY_TOO_LONG = 6
 
 /** One command in flight. The link fills in the reply, and calls one of the two methods once. */
 export abstract class LinkCall {
@@ -75,6 +77,7 @@ const COPY_LIMIT_BYTES = 16 * 1024
 /** `$<n>\r\n` for the lengths that nearly all arguments have. */
 const BULK_HEADS = Array.from({ length: 1024 }, (_, n) => Buffer.from(`$${n}\r\n`))
 const FENCE_COMMAND = encodeCommand(['GET', MARKER_KEY])
+const RUN_COMMAND = encodeCommand(['INFO', 'server'])
 
 /** A whole command in the Redis protocol. */
 export function encodeCommand(args: readonly (string | Buffer)[]): Buffer {
@@ -114,6 +117,8 @@ export class Link {
   private pending: Buffer[] = []
   private pendingBytes = 0
   private neededBytes = 0
+  /** Bytes of a reply too long to be taken that are still to come. */
+  private toSkip = 0
 
   constructor(
     options: LinkOptions,
@@ -305,7 +310,7 @@ export class Link {
     if (password !== undefined) {
       parts.push(encodeCommand(username ? ['AUTH', username, password] : ['AUTH', password]))
     }
-    parts.push(FENCE_COMMAND)
+    parts.push(RUN_COMMAND, FENCE_COMMAND)
     this.greetings = parts.length
     this.socket!.write(Buffer.concat(parts))
   }
@@ -315,15 +320,22 @@ export class Link {
       this.destroy(lost('error', `the node refused the handshake: ${reply!.toString()}`))
       return
     }
-    if (--this.greetings > 0) return
+    this.greetings--
+    // A process that was restarted since the probe may have its old marker back, but not all of its data.
+    if (this.greetings === 1 && !reply?.includes(`run_id:${this.fence.runId}\r\n`)) this.foreign()
+    if (this.greetings > 0) return
     if (!isMarker(type, reply, this.fence)) {
-      this.destroy(FOREIGN_MARKER)
-      this.onForeignMarker()
+      this.foreign()
       return
     }
     this.isReady = true
     this.onHandshake?.(null)
     this.onHandshake = null
+  }
+
+  private foreign(): void {
+    this.destroy(FOREIGN_MARKER)
+    this.onForeignMarker()
   }
 
   // ---- replies
@@ -339,7 +351,7 @@ export class Link {
       this.pendingBytes = 0
     }
     this.neededBytes = 0
-    let at = 0
+    let at = this.toSkip > 0 ? this.skip(input, 0) : 0
     while (at < input.length && this.socket) {
       const next = this.parseReply(input, at)
       if (next < 0) break
@@ -349,6 +361,13 @@ export class Link {
       this.pending.push(at === 0 ? input : input.subarray(at))
       this.pendingBytes = input.length - at
     }
+  }
+
+  /** Reads past what is to be skipped, as far as it has come; returns where the next reply begins. */
+  private skip(input: Buffer, at: number): number {
+    const skipped = Math.min(this.toSkip, input.length - at)
+    this.toSkip -= skipped
+    return at + skipped
   }
 
   /** Handles the reply that begins at `at` and returns where it ends, or -1 when it is not complete. */
@@ -366,9 +385,14 @@ export class Link {
           this.onReply(REPLY_NIL, null)
           return after
         }
-        if (length < 0 || length > this.options.maxReplyBytes) {
-          this.nonsense(`a bulk of ${length} bytes`)
+        if (length < 0) {
+          this.nonsense('a bulk without a length')
           return -1
+        }
+        if (length > this.options.maxReplyBytes) {
+          this.toSkip = length + CRLF_BYTES
+          this.onReply(REPLY_TOO_LONG, null)
+          return this.skip(input, after)
         }
         const end = after + length + CRLF_BYTES
         if (end > input.length) {
@@ -424,6 +448,15 @@ export class Link {
     this.inFlight -= batch.calls.length
     if (isMarker(type, reply, batch.fence)) {
       for (const call of batch.calls) call.answered(batch.fence)
+      return
+    }
+    if (type === REPLY_ERROR) {
+      // Busy, loading: the node did not get to look at its marker. Calls that it refused were refused all the same.
+      const failure = lost('error', `the node did not show its marker: ${reply!.toString()}`)
+      for (const call of batch.calls) {
+        if (call.replyType === REPLY_ERROR) call.answered(batch.fence)
+        else call.lost(failure)
+      }
       return
     }
     for (const call of batch.calls) call.lost(FOREIGN_MARKER)

@@ -11,19 +11,22 @@
  * Nothing outlives the process. A batch here is carried out and answered in one go, so shut() finds nothing in flight:
  * what it overtakes was certainly not applied.
  */
-import type { Clock, Timers } from '../core/clock.ts'
-import { HEAD_WITH_PROMISE_BYTES, type NewRecord } from '../core/codec.ts'
+import { compareVersions, VERSION_BYTES, type Clock, type Timers, type Version } from '../core/clock.ts'
+import { HEAD_WITH_PROMISE_BYTES, StoredRecord, type NewRecord } from '../core/codec.ts'
 import { globMatches } from '../core/glob.ts'
-import { MARKER_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../core/keys.ts'
-import { decideAccept, decidePrepare, decideStore, type RegisterDecision } from '../core/store.ts'
+import { leaseKey, MARKER_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../core/keys.ts'
+import { decideAccept, decidePrepare, decideStore, type StoreDecision } from '../core/store.ts'
 import { MemoryStorage } from './memory-storage.ts'
 import type {
   Fence,
   GetCall,
+  Hint,
+  HintPage,
   Node,
   NodeFailure,
   NodeListener,
   NodeReport,
+  PrepareCall,
   RegisterAnswer,
   ScanPage,
   StoreCall,
@@ -46,6 +49,8 @@ interface PendingCall {
   fail(failure: NodeFailure): void
 }
 
+type Decide = (held: Buffer | null, heldLifeMs: number) => StoreDecision
+
 const PROBED_WRITE_LIFE_MS = 1000
 
 export class MemoryNode implements Node {
@@ -56,6 +61,8 @@ export class MemoryNode implements Node {
   readonly storage: MemoryStorage
 
   private readonly options: MemoryNodeOptions
+  /** Hints by target, then by key as latin1. */
+  private readonly hinted = new Map<string, Map<string, Hint>>()
   private restarts = 0
   private fence: Fence | null = null
   private opening: object | null = null
@@ -72,6 +79,7 @@ export class MemoryNode implements Node {
   /** Loses everything, the marker too, and comes back as another process: a Redis that was killed without its files. */
   wipe(): void {
     this.storage.clear()
+    this.hinted.clear()
     this.storage.evictedKeys = 0
     this.restarts++
     const wasOpen = this.fence !== null
@@ -99,20 +107,63 @@ export class MemoryNode implements Node {
     })
   }
 
-  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
+  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, onlyIf?: Version): void {
+    const { graceMs } = this.options
+    this.enqueueStore(key, call, (held, heldLifeMs) => {
+      return decideStore(held, heldLifeMs, record, lifeMs, graceMs, onlyIf)
+    })
+  }
+
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall): void {
     const fence = this.usableFence(call)
     if (!fence) return
     const asked = Buffer.from(key)
     this.enqueue({
       fence,
-      execute: () => this.executeStore(asked, record, lifeMs, fence, call),
+      execute: () => {
+        const answer = this.executePrepare(asked, ballot, this.options.graceMs)
+        if (answer.ok) return () => call.onPromised(this, answer.record, fence)
+        return () => call.onRefused(this, answer.newest, fence)
+      },
       fail: (failure) => call.onFailure(this, failure),
     })
   }
 
-  private executeStore(key: Buffer, record: NewRecord, ownMs: number, fence: Fence, call: StoreCall) {
-    const heldLifeMs = Math.max(0, this.storage.lifeMs(key))
-    const decision = decideStore(this.storage.get(key), heldLifeMs, record, ownMs, this.options.graceMs)
+  accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
+    const { graceMs } = this.options
+    this.enqueueStore(key, call, (held, heldLifeMs) => {
+      return decideAccept(held, heldLifeMs, record, lifeMs, graceMs)
+    })
+  }
+
+  hint(target: string, key: Buffer, version: Buffer, call: StoreCall): void {
+    const fence = this.usableFence(call)
+    if (!fence) return
+    const hint: Hint = { key: Buffer.from(key), version: Buffer.from(version) }
+    this.enqueue({
+      fence,
+      execute: () => {
+        const hints = this.hinted.get(target) ?? new Map<string, Hint>()
+        this.hinted.set(target, hints.set(hint.key.toString('latin1'), hint))
+        return () => call.onApplied(this, fence)
+      },
+      fail: (failure) => call.onFailure(this, failure),
+    })
+  }
+
+  private enqueueStore(key: Buffer, call: StoreCall, decide: Decide): void {
+    const fence = this.usableFence(call)
+    if (!fence) return
+    const asked = Buffer.from(key)
+    this.enqueue({
+      fence,
+      execute: () => this.executeStore(asked, decide, fence, call),
+      fail: (failure) => call.onFailure(this, failure),
+    })
+  }
+
+  private executeStore(key: Buffer, decide: Decide, fence: Fence, call: StoreCall) {
+    const decision = decide(this.storage.get(key), Math.max(0, this.storage.lifeMs(key)))
     switch (decision.kind) {
       case 'stale':
         return () => call.onStale(this, decision.held, fence)
@@ -126,7 +177,7 @@ export class MemoryNode implements Node {
     }
   }
 
-  private usableFence(call: GetCall | StoreCall): Fence | null {
+  private usableFence(call: GetCall | StoreCall | PrepareCall): Fence | null {
     if (!this.fence) this.options.timers.endOfTurn(() => call.onFailure(this, NOT_CONNECTED))
     return this.fence
   }
@@ -179,7 +230,7 @@ export class MemoryNode implements Node {
 
   // ---- control path
 
-  async probe(): Promise<NodeReport> {
+  async probe(peers: readonly string[] = []): Promise<NodeReport> {
     const { id, clock, maxBytes, runId = `memory-${id}` } = this.options
     await this.reached()
     return {
@@ -195,6 +246,9 @@ export class MemoryNode implements Node {
       memoryLimitBytes: maxBytes,
       evictionPolicy: 'lru (in process)',
       evictedKeys: this.storage.evictedKeys,
+      hints: new Map(
+        peers.map((peer) => [peer, this.hinted.get(peer)?.size ?? 0] as const).filter(([, n]) => n > 0),
+      ),
     }
   }
 
@@ -210,21 +264,56 @@ export class MemoryNode implements Node {
     return this.storage.set(MARKER_KEY, Buffer.from(next), Infinity)
   }
 
+  async lease(name: string, owner: string, forMs: number): Promise<boolean> {
+    await this.reached()
+    const held = this.storage.get(leaseKey(name))
+    if (held && held.toString() !== owner) return false
+    return this.storage.set(leaseKey(name), Buffer.from(owner), forMs)
+  }
+
+  async hints(target: string, cursor: string, count: number): Promise<HintPage> {
+    await this.reached()
+    const all = [...(this.hinted.get(target)?.values() ?? [])]
+    const from = Number(cursor)
+    const next = from + count
+    return { cursor: next < all.length ? String(next) : '0', hints: all.slice(from, next) }
+  }
+
+  async dropHint(target: string, key: Buffer, version: Buffer): Promise<void> {
+    await this.reached()
+    const name = key.toString('latin1')
+    const hints = this.hinted.get(target)
+    if (hints?.get(name)?.version.equals(version)) hints.delete(name)
+  }
+
+  async dropCopy(key: Buffer, version: Buffer): Promise<void> {
+    await this.reached()
+    const bytes = this.storage.get(key)
+    const record = bytes && new StoredRecord(bytes)
+    if (record?.versioned && !record.promise && compareVersions(record.version, version) === 0) {
+      this.storage.delete(key)
+    }
+  }
+
   async prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
     await this.reached()
-    const lifeMs = this.storage.lifeMs(TOPOLOGY_KEY)
-    const decision = decidePrepare(this.storage.get(TOPOLOGY_KEY), ballot)
-    return this.settleRegister(decision, lifeMs < 0 ? Infinity : lifeMs)
+    return this.executePrepare(TOPOLOGY_KEY, ballot, Infinity)
   }
 
   async acceptRegister(record: NewRecord): Promise<RegisterAnswer> {
     await this.reached()
-    return this.settleRegister(decideAccept(this.storage.get(TOPOLOGY_KEY), record), Infinity)
+    const decision = decideAccept(this.storage.get(TOPOLOGY_KEY), Infinity, record, Infinity, Infinity)
+    if (decision.kind === 'stale') return { ok: false, newest: decision.held.subarray(0, VERSION_BYTES) }
+    if (decision.kind === 'keep') this.storage.set(TOPOLOGY_KEY, decision.bytes, decision.lifeMs)
+    return { ok: true, record: null }
   }
 
-  private settleRegister(decision: RegisterDecision, lifeMs: number): RegisterAnswer {
+  /** @param newLifeMs what a key without a record is kept for its promise */
+  private executePrepare(key: Buffer, ballot: Buffer, newLifeMs: number): RegisterAnswer {
+    const lifeMs = this.storage.lifeMs(key)
+    const decision = decidePrepare(this.storage.get(key), ballot)
     if (!decision.ok) return decision
-    if (decision.bytes) this.storage.set(TOPOLOGY_KEY, decision.bytes, lifeMs)
+    this.storage.set(key, decision.bytes, lifeMs < 0 ? newLifeMs : lifeMs)
     return { ok: true, record: decision.record }
   }
 

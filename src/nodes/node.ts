@@ -12,6 +12,7 @@
  *
  * A node does not judge its own health or completeness: it reports (NodeListener), and the cluster room decides.
  */
+import type { Version } from '../core/clock.ts'
 import type { NewRecord } from '../core/codec.ts'
 
 /** What a node can say about a call that brought no answer. */
@@ -40,6 +41,8 @@ export type UnwritableReason = 'out-of-memory' | 'read-only' | 'loading' | 'misc
 export interface Fence {
   /** The marker's exact bytes, as they must be in the node. */
   readonly marker: Buffer
+  /** The run of the node's process that the marker names: a connection to another run is refused. */
+  readonly runId: string
   /** Whether a node with this marker holds all that was acknowledged: only then do its votes and acks count. */
   readonly clean: boolean
 }
@@ -54,6 +57,14 @@ export interface StoreCall {
   onApplied(node: Node, fence: Fence): void
   /** @param held version (12 bytes) and replaced field (8 bytes) of the record that the node holds instead */
   onStale(node: Node, held: Buffer, fence: Fence): void
+  onFailure(node: Node, failure: NodeFailure): void
+}
+
+export interface PrepareCall {
+  /** @param bytes the record as it was before the promise, null = nothing stored */
+  onPromised(node: Node, bytes: Buffer | null, fence: Fence): void
+  /** @param newest the promise or the record, at least as new, that the node holds: its version, 12 bytes */
+  onRefused(node: Node, newest: Buffer, fence: Fence): void
   onFailure(node: Node, failure: NodeFailure): void
 }
 
@@ -77,6 +88,20 @@ export interface NodeReport {
   readonly memoryLimitBytes: number
   readonly evictionPolicy: string
   readonly evictedKeys: number
+  /** How many hints the node keeps for each of the peers that were asked about; those without any are left out. */
+  readonly hints: ReadonlyMap<string, number>
+}
+
+/** A note that a node missed a version of a key. */
+export interface Hint {
+  readonly key: Buffer
+  readonly version: Buffer
+}
+
+export interface HintPage {
+  /** '0' = this was the last page. */
+  readonly cursor: string
+  readonly hints: readonly Hint[]
 }
 
 export interface ScanPage {
@@ -113,11 +138,27 @@ export interface Node {
   /** True while the data path takes calls. */
   readonly ready: boolean
   get(key: Buffer, call: GetCall): void
-  /** Compare and store: kept only where nothing as new is held (nodes/store.lua). */
-  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void
+  /**
+   * Compare and store: kept only where nothing as new is held (nodes/store.lua).
+   *
+   * @param lifeMs what the record's own expiry asks the key to be kept
+   * @param onlyIf stale unless the node holds exactly this version (VERSION_ZERO: nothing, or nothing of ours)
+   */
+  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, onlyIf?: Version): void
+  /** First round of a two-round write: the node promises to refuse older writes (nodes/prepare.lua). */
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall): void
+  /** Second round: stored where the promise to this version still stands (nodes/accept.lua). */
+  accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void
 
-  /** Connects the control path where it is not; throws when the node does not answer as it should. */
-  probe(): Promise<NodeReport>
+  /** Notes here that `target` missed this version of the key. The call ends as a store does. */
+  hint(target: string, key: Buffer, version: Buffer, call: StoreCall): void
+
+  /**
+   * Connects the control path where it is not; throws when the node does not answer as it should.
+   *
+   * @param peers ids of the nodes for which it may keep hints
+   */
+  probe(peers?: readonly string[]): Promise<NodeReport>
   /** Opens the data path under this marker, or changes what is expected on an open one. */
   open(fence: Fence): Promise<void>
   /** Closes the data path; calls in flight end as unknown. */
@@ -126,6 +167,13 @@ export interface Node {
   tryWrite(): Promise<void>
   /** Writes the marker if the bytes there are still the expected ones (null = none). */
   swapMarker(expected: Buffer | null, next: Buffer): Promise<boolean>
+  /** True while nobody else holds the lease of this name here. It saves work; nothing relies on it. */
+  lease(name: string, owner: string, forMs: number): Promise<boolean>
+  hints(target: string, cursor: string, count: number): Promise<HintPage>
+  /** Only if the hint still is of this version. */
+  dropHint(target: string, key: Buffer, version: Buffer): Promise<void>
+  /** Removes a copy that no longer belongs here, only if it still is of this version. */
+  dropCopy(key: Buffer, version: Buffer): Promise<void>
   /** First round on the topology register: promises to refuse ballots below this one. */
   prepareRegister(ballot: Buffer): Promise<RegisterAnswer>
   /** Second round: stores the record if its version still is the promise. */

@@ -2,12 +2,14 @@
 --
 -- KEYS[1]  the key
 -- ARGV[1]  ballot, a version (12 bytes)
+-- ARGV[2]  milliseconds that a key without a record is kept for its promise; 0 = without an end
 --
--- Returns  {1, record or false}     promised; the record as it was
---          {0, newest version}      refused: a promise or a record at least as new is here
+-- Returns  '+' and the record as it was     promised
+--          '0'                              promised, and nothing was held
+--          '-' and the newest version       refused: a promise or a record at least as new is here
 --
 -- The promise is kept in the record itself (bit 4 of the flags, 12 bytes after the head), so it is lost only together
--- with the record, and never expires by itself.
+-- with the record, and never expires before it.
 
 local function newer(a, at, b, bt)
   local ams, ac, aw = struct.unpack('>I6I2I4', a, at)
@@ -15,26 +17,24 @@ local function newer(a, at, b, bt)
   return ams > bms or (ams == bms and (ac > bc or (ac == bc and aw > bw)))
 end
 
-local held = redis.call('GET', KEYS[1])
-local ballot = ARGV[1]
+local key, ballot = KEYS[1], ARGV[1]
+local held = redis.call('GET', key)
 
-local flags = held and #held >= 31 and string.sub(held, 1, 4) == '\255RD\1' and string.byte(held, 5)
-local hasPromise = flags and bit.band(flags, 16) ~= 0
-
-if flags and (not hasPromise or #held >= 43) then
-  local rest = 32
-  if hasPromise then
-    if newer(held, 32, ballot, 1) then return {0, string.sub(held, 32, 43)} end
-    rest = 44
-  end
-  if not newer(ballot, 1, held, 6) then return {0, string.sub(held, 6, 17)} end
-  local promised = string.sub(held, 1, 4) .. string.char(flags % 16 + 16) .. string.sub(held, 6, 31) .. ballot
-  redis.call('SET', KEYS[1], promised .. string.sub(held, rest), 'KEEPTTL')
-elseif held then
-  -- A value at version 0: give it a head that keeps it readable.
-  local zero = string.rep('\0', 26)
-  redis.call('SET', KEYS[1], '\255RD\1\16' .. zero .. ballot .. held, 'KEEPTTL')
-else
-  redis.call('SET', KEYS[1], '\255RD\1\18' .. string.rep('\0', 26) .. ballot)
+if not held then
+  local nothing = '\255RD\1\18' .. string.rep('\0', 26) .. ballot
+  if ARGV[2] == '0' then redis.call('SET', key, nothing) else redis.call('SET', key, nothing, 'PX', ARGV[2]) end
+  return '0'
 end
-return {1, held}
+
+local flags = #held >= 31 and string.sub(held, 1, 4) == '\255RD\1' and string.byte(held, 5)
+local hasPromise = flags and bit.band(flags, 16) ~= 0
+if not flags or (hasPromise and #held < 43) then
+  -- A value at version 0: give it a head that keeps it readable.
+  redis.call('SET', key, '\255RD\1\16' .. string.rep('\0', 26) .. ballot .. held, 'KEEPTTL')
+  return '+' .. held
+end
+if hasPromise and newer(held, 32, ballot, 1) then return '-' .. string.sub(held, 32, 43) end
+if not newer(ballot, 1, held, 6) then return '-' .. string.sub(held, 6, 17) end
+local promised = string.sub(held, 1, 4) .. string.char(flags % 16 + 16) .. string.sub(held, 6, 31) .. ballot
+redis.call('SET', key, promised .. string.sub(held, hasPromise and 44 or 32), 'KEEPTTL')
+return '+' .. held

@@ -12,9 +12,9 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { ConnectionOptions } from 'node:tls'
 import { Redis } from 'ioredis'
-import type { Clock, TimerHandle, Timers } from '../core/clock.ts'
+import { VERSION_BYTES, type Clock, type TimerHandle, type Timers, type Version } from '../core/clock.ts'
 import { EXPIRY_AT, HEAD_BYTES, HEAD_WITH_PROMISE_BYTES, REPLACED_AT, type NewRecord } from '../core/codec.ts'
-import { MARKER_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../core/keys.ts'
+import { hintsKey, leaseKey, MARKER_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../core/keys.ts'
 import {
   encodeCommand,
   Link,
@@ -23,16 +23,20 @@ import {
   REPLY_ERROR,
   REPLY_INTEGER,
   REPLY_NIL,
+  REPLY_TOO_LONG,
   type LinkOptions,
 } from './link.ts'
 import type {
   FailureReason,
   Fence,
   GetCall,
+  Hint,
+  HintPage,
   Node,
   NodeFailure,
   NodeListener,
   NodeReport,
+  PrepareCall,
   RegisterAnswer,
   ScanEntry,
   ScanPage,
@@ -61,6 +65,8 @@ export interface RedisNodeOptions {
 
 const MAX_IN_FLIGHT = 100_000
 const MAX_UNSENT_BYTES = 64 * 1024 * 1024
+/** Hints kept for one node, beyond which only anti-entropy heals it. */
+const MAX_HINTS = Buffer.from('1000000')
 const PROBED_WRITE_LIFE_MS = 1000
 
 interface Script {
@@ -73,15 +79,39 @@ function loadScript(name: string): Script {
   return { text, sha: createHash('sha1').update(text).digest('hex') }
 }
 
+/** How a call of a script on one key begins, in short and with the script's whole text. */
+interface ScriptHeads {
+  readonly bySha: Buffer
+  readonly withText: Buffer
+}
+
+/** @param argCount how many ARGV the call has */
+function headsOf(script: Script, argCount: number): ScriptHeads {
+  const count = Buffer.from(`*${4 + argCount}\r\n`)
+  const part = (args: (string | Buffer)[]) => encodeCommand(args).subarray('*3\r\n'.length)
+  return {
+    bySha: Buffer.concat([count, part(['EVALSHA', script.sha, '1'])]),
+    withText: Buffer.concat([count, part(['EVAL', script.text, '1'])]),
+  }
+}
+
 const STORE = loadScript('store')
 const SWAP_MARKER = loadScript('swap-marker')
+const HINT = loadScript('hint')
+const DROP_HINT = loadScript('drop-hint')
+const DROP_COPY = loadScript('drop-copy')
+const LEASE = loadScript('lease')
 const PREPARE = loadScript('prepare')
 const ACCEPT = loadScript('accept')
 
+const STORE_HEADS = headsOf(STORE, 4)
+const STORE_IF_HEADS = headsOf(STORE, 5)
+const PREPARE_HEADS = headsOf(PREPARE, 2)
+const ACCEPT_HEADS = headsOf(ACCEPT, 4)
+const HINT_HEADS = headsOf(HINT, 3)
 const GET_HEAD = Buffer.from('*2\r\n$3\r\nGET\r\n')
-const STORE_HEAD = Buffer.from(`*8\r\n$7\r\nEVALSHA\r\n$40\r\n${STORE.sha}\r\n$1\r\n1\r\n`)
-const STORE_WITH_TEXT_HEAD = encodeCommand(['EVAL', STORE.text, '1']).subarray('*3\r\n'.length)
-const EIGHT_ARGUMENTS = Buffer.from('*8\r\n')
+const PLUS = 0x2b
+const ZERO = 0x30
 
 class PendingGet extends LinkCall {
   private readonly node: RedisNode
@@ -96,6 +126,7 @@ class PendingGet extends LinkCall {
   override answered(fence: Fence): void {
     if (this.replyType === REPLY_BULK) this.call.onRecord(this.node, this.reply, fence)
     else if (this.replyType === REPLY_NIL) this.call.onRecord(this.node, null, fence)
+    else if (this.replyType === REPLY_TOO_LONG) this.call.onFailure(this.node, TOO_LONG)
     else this.call.onFailure(this.node, this.node.judge(this.replyType, this.reply))
   }
 
@@ -104,32 +135,129 @@ class PendingGet extends LinkCall {
   }
 }
 
-class PendingStore extends LinkCall {
-  private readonly node: RedisNode
-  private readonly key: Buffer
-  private readonly record: NewRecord
-  private readonly life: Buffer
-  private readonly call: StoreCall
+/** A script on one key. A node that has forgotten the script gets the call once more, with its text. */
+abstract class PendingScript extends LinkCall {
+  protected readonly node: RedisNode
+  protected readonly key: Buffer
+  abstract readonly heads: ScriptHeads
+  protected abstract readonly call: StoreCall | PrepareCall
 
-  constructor(node: RedisNode, key: Buffer, record: NewRecord, life: Buffer, call: StoreCall) {
+  constructor(node: RedisNode, key: Buffer) {
     super()
     this.node = node
     this.key = key
-    this.record = record
-    this.life = life
-    this.call = call
   }
 
+  /** Key and arguments. */
+  abstract encode(link: Link): void
+  protected abstract replied(fence: Fence): boolean
+
   override answered(fence: Fence): void {
-    if (this.replyType === REPLY_INTEGER) this.call.onApplied(this.node, fence)
-    else if (this.replyType === REPLY_BULK) this.call.onStale(this.node, this.reply!, fence)
-    else if (this.replyType === REPLY_ERROR && this.reply!.toString('latin1', 0, 8) === 'NOSCRIPT') {
-      this.node.storeWithText(this.key, this.record, this.life, this.call)
-    } else this.call.onFailure(this.node, this.node.judge(this.replyType, this.reply))
+    if (this.replyType !== REPLY_ERROR && this.replied(fence)) return
+    if (this.replyType === REPLY_ERROR && this.reply!.toString('latin1', 0, 8) === 'NOSCRIPT') {
+      this.node.sendWithText(this)
+    } else this.lost(this.node.judge(this.replyType, this.reply))
   }
 
   override lost(failure: NodeFailure): void {
     this.call.onFailure(this.node, failure)
+  }
+}
+
+class PendingStore extends PendingScript {
+  readonly heads: ScriptHeads
+  protected readonly call: StoreCall
+  private readonly record: NewRecord
+  private readonly life: Buffer
+  private readonly onlyIf: Version | undefined
+
+  constructor(
+    node: RedisNode,
+    key: Buffer,
+    heads: ScriptHeads,
+    record: NewRecord,
+    lifeMs: number,
+    call: StoreCall,
+    onlyIf?: Version,
+  ) {
+    super(node, key)
+    this.heads = heads
+    this.record = record
+    this.life = decimal(lifeMs)
+    this.call = call
+    this.onlyIf = onlyIf
+  }
+
+  override encode(link: Link): void {
+    const { head, value } = this.record
+    link.bulk(this.key)
+    link.bulk(head.subarray(0, REPLACED_AT))
+    link.bulkOfTwo(head, EXPIRY_AT, HEAD_BYTES, value)
+    link.bulk(this.life)
+    link.bulk(this.node.grace)
+    if (this.onlyIf) link.bulk(Buffer.from(this.onlyIf))
+  }
+
+  protected override replied(fence: Fence): boolean {
+    if (this.replyType === REPLY_INTEGER) this.call.onApplied(this.node, fence)
+    else if (this.replyType === REPLY_BULK) this.call.onStale(this.node, this.reply!, fence)
+    else return false
+    return true
+  }
+}
+
+class PendingHint extends PendingScript {
+  readonly heads = HINT_HEADS
+  protected readonly call: StoreCall
+  private readonly field: Buffer
+  private readonly version: Buffer
+
+  constructor(node: RedisNode, target: string, key: Buffer, version: Buffer, call: StoreCall) {
+    super(node, hintsKey(target))
+    this.field = key
+    this.version = version
+    this.call = call
+  }
+
+  override encode(link: Link): void {
+    link.bulk(this.key)
+    link.bulk(this.field)
+    link.bulk(this.version)
+    link.bulk(MAX_HINTS)
+  }
+
+  protected override replied(fence: Fence): boolean {
+    if (this.replyType !== REPLY_INTEGER) return false
+    this.call.onApplied(this.node, fence)
+    return true
+  }
+}
+
+class PendingPrepare extends PendingScript {
+  readonly heads = PREPARE_HEADS
+  protected readonly call: PrepareCall
+  private readonly ballot: Buffer
+
+  constructor(node: RedisNode, key: Buffer, ballot: Buffer, call: PrepareCall) {
+    super(node, key)
+    this.ballot = ballot
+    this.call = call
+  }
+
+  override encode(link: Link): void {
+    link.bulk(this.key)
+    link.bulk(this.ballot)
+    link.bulk(this.node.grace)
+  }
+
+  protected override replied(fence: Fence): boolean {
+    if (this.replyType !== REPLY_BULK) return false
+    const answer = this.reply!
+    const rest = answer.subarray(1)
+    if (answer[0] === PLUS) this.call.onPromised(this.node, rest, fence)
+    else if (answer[0] === ZERO) this.call.onPromised(this.node, null, fence)
+    else this.call.onRefused(this.node, rest, fence)
+    return true
   }
 }
 
@@ -139,7 +267,8 @@ export class RedisNode implements Node {
   listener: NodeListener | null = null
 
   private readonly options: RedisNodeOptions
-  private readonly grace: Buffer
+  /** GRACE_SECONDS in milliseconds, as the scripts take it. */
+  readonly grace: Buffer
   private link: Link | null = null
   private control: Redis | null = null
   private connecting: Promise<Redis> | null = null
@@ -167,34 +296,44 @@ export class RedisNode implements Node {
     link.enqueue(new PendingGet(this, call))
   }
 
-  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
+  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, onlyIf?: Version): void {
+    const heads = onlyIf ? STORE_IF_HEADS : STORE_HEADS
+    this.send(new PendingStore(this, key, heads, record, lifeMs, call, onlyIf), call)
+  }
+
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall): void {
+    this.send(new PendingPrepare(this, key, ballot, call), call)
+  }
+
+  accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
+    this.send(new PendingStore(this, key, ACCEPT_HEADS, record, lifeMs, call), call)
+  }
+
+  hint(target: string, key: Buffer, version: Buffer, call: StoreCall): void {
+    this.send(new PendingHint(this, target, key, version, call), call)
+  }
+
+  private send(pending: PendingScript, call: StoreCall | PrepareCall): void {
     const link = this.usableLink(call)
     if (!link) return
-    const life = decimal(lifeMs)
-    link.raw(STORE_HEAD)
-    this.encodeStore(link, key, record, life)
-    link.enqueue(new PendingStore(this, key, record, life, call))
+    link.raw(pending.heads.bySha)
+    pending.encode(link)
+    link.enqueue(pending)
   }
 
   /** The node has forgotten the script: certainly not applied, so this once the call is sent again. */
-  storeWithText(key: Buffer, record: NewRecord, life: Buffer, call: StoreCall): void {
-    const link = this.usableLink(call)
-    if (!link) return
-    link.raw(EIGHT_ARGUMENTS)
-    link.raw(STORE_WITH_TEXT_HEAD)
-    this.encodeStore(link, key, record, life)
-    link.enqueue(new PendingStore(this, key, record, life, call))
+  sendWithText(pending: PendingScript): void {
+    const refusal = this.link ? this.link.refusal() : NOT_CONNECTED
+    if (refusal) {
+      pending.lost(refusal)
+      return
+    }
+    this.link!.raw(pending.heads.withText)
+    pending.encode(this.link!)
+    this.link!.enqueue(pending)
   }
 
-  private encodeStore(link: Link, key: Buffer, record: NewRecord, life: Buffer): void {
-    link.bulk(key)
-    link.bulk(record.head.subarray(0, REPLACED_AT))
-    link.bulkOfTwo(record.head, EXPIRY_AT, HEAD_BYTES, record.value)
-    link.bulk(life)
-    link.bulk(this.grace)
-  }
-
-  private usableLink(call: GetCall | StoreCall): Link | null {
+  private usableLink(call: GetCall | StoreCall | PrepareCall): Link | null {
     const refusal = this.link ? this.link.refusal() : NOT_CONNECTED
     if (!refusal) return this.link
     this.options.timers.endOfTurn(() => call.onFailure(this, refusal))
@@ -255,25 +394,23 @@ export class RedisNode implements Node {
 
   // ---- control path
 
-  async probe(): Promise<NodeReport> {
+  async probe(peers: readonly string[] = []): Promise<NodeReport> {
     const { connectTimeoutMs, nodeTimeoutMs } = this.options
     const client = await this.inTime(connectTimeoutMs + nodeTimeoutMs, this.connectControl())
     const sentAtMonotonicMs = this.options.clock.monotonicMs()
-    const answers = await this.inTime(
-      nodeTimeoutMs,
-      client
-        .pipeline()
-        .call('TIME')
-        .callBuffer('GET', MARKER_KEY)
-        .callBuffer('GET', TOPOLOGY_KEY)
-        .call('INFO')
-        .exec(),
-    )
+    const asked = client
+      .pipeline()
+      .call('TIME')
+      .callBuffer('GET', MARKER_KEY)
+      .callBuffer('GET', TOPOLOGY_KEY)
+      .call('INFO')
+    for (const peer of peers) asked.call('HLEN', hintsKey(peer))
+    const answers = await this.inTime(nodeTimeoutMs, asked.exec())
     const receivedAtMonotonicMs = this.options.clock.monotonicMs()
-    const [time, marker, topology, info] = (answers ?? []).map(([error, value]) => {
+    const [time, marker, topology, info, ...hintCounts] = (answers ?? []).map(([error, value]) => {
       if (error) throw error
       return value
-    }) as [[string, string], Buffer | null, Buffer | null, string]
+    }) as [[string, string], Buffer | null, Buffer | null, string, ...number[]]
     const field = infoFields(info)
     return {
       runId: field('run_id'),
@@ -288,6 +425,9 @@ export class RedisNode implements Node {
       memoryLimitBytes: Number(field('maxmemory')),
       evictionPolicy: field('maxmemory_policy'),
       evictedKeys: Number(field('evicted_keys')),
+      hints: new Map(
+        peers.map((peer, i) => [peer, hintCounts[i]!] as const).filter(([, count]) => count > 0),
+      ),
     }
   }
 
@@ -365,7 +505,7 @@ export class RedisNode implements Node {
     this.control = client
     try {
       await client.connect()
-      for (const script of [STORE, SWAP_MARKER, PREPARE, ACCEPT]) await client.script('LOAD', script.text)
+      for (const script of [STORE, PREPARE, ACCEPT, HINT]) await client.script('LOAD', script.text)
       return client
     } catch (error) {
       client.disconnect()
@@ -383,14 +523,41 @@ export class RedisNode implements Node {
     return (await this.run(SWAP_MARKER, MARKER_KEY, args)) === 1
   }
 
+  async lease(name: string, owner: string, forMs: number): Promise<boolean> {
+    return (await this.run(LEASE, leaseKey(name), [owner, String(forMs)])) === 1
+  }
+
+  async hints(target: string, cursor: string, count: number): Promise<HintPage> {
+    const client = await this.connectControl()
+    const args = [hintsKey(target), cursor, 'COUNT', String(count)]
+    const [next, flat] = (await client.callBuffer('HSCAN', ...args)) as [Buffer, Buffer[]]
+    const hints: Hint[] = []
+    for (let i = 0; i < flat.length; i += 2) hints.push({ key: flat[i]!, version: flat[i + 1]! })
+    return { cursor: next.toString(), hints }
+  }
+
+  async dropHint(target: string, key: Buffer, version: Buffer): Promise<void> {
+    await this.run(DROP_HINT, hintsKey(target), [key, version])
+  }
+
+  async dropCopy(key: Buffer, version: Buffer): Promise<void> {
+    await this.run(DROP_COPY, key, [version])
+  }
+
   async prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
-    return registerAnswer(await this.run(PREPARE, TOPOLOGY_KEY, [ballot]))
+    const answer = (await this.run(PREPARE, TOPOLOGY_KEY, [ballot, '0'])) as Buffer
+    const rest = answer.subarray(1)
+    if (answer[0] === PLUS) return { ok: true, record: rest }
+    return answer[0] === ZERO ? { ok: true, record: null } : { ok: false, newest: rest }
   }
 
   async acceptRegister(record: NewRecord): Promise<RegisterAnswer> {
     const rest = Buffer.concat([record.head.subarray(EXPIRY_AT), record.value])
-    const args = [record.head.subarray(0, REPLACED_AT), rest]
-    return registerAnswer(await this.run(ACCEPT, TOPOLOGY_KEY, args))
+    const args = [record.head.subarray(0, REPLACED_AT), rest, '0', '0']
+    const answer = (await this.run(ACCEPT, TOPOLOGY_KEY, args)) as number | Buffer
+    return Buffer.isBuffer(answer)
+      ? { ok: false, newest: answer.subarray(0, VERSION_BYTES) }
+      : { ok: true, record: null }
   }
 
   private async run(script: Script, key: Buffer, args: (string | Buffer)[]): Promise<unknown> {
@@ -408,14 +575,17 @@ export class RedisNode implements Node {
     const args = [cursor, ...(match ? ['MATCH', match] : []), 'COUNT', String(count), 'TYPE', 'string']
     const [next, keys] = (await client.callBuffer('SCAN', ...args)) as [Buffer, Buffer[]]
     const reads = client.pipeline()
-    for (const key of keys) reads.callBuffer('GETRANGE', key, '0', String(HEAD_WITH_PROMISE_BYTES - 1))
-    const heads = keys.length > 0 ? await reads.exec() : []
+    for (const key of keys) {
+      reads.callBuffer('GETRANGE', key, '0', String(HEAD_WITH_PROMISE_BYTES - 1)).call('EXISTS', key)
+    }
+    const answers = keys.length > 0 ? await reads.exec() : []
     const entries: ScanEntry[] = []
     keys.forEach((key, i) => {
-      const [error, head] = heads![i]!
-      // Between SCAN and here a key may have gone (an empty head, which lists it still) or changed its type.
+      const [error, head] = answers![2 * i]!
+      const [, exists] = answers![2 * i + 1]!
+      // Between SCAN and here a key may have gone, or changed its type.
       if (error && errorReason(error.message) !== 'wrong-type') throw error
-      if (!error) entries.push({ key, head: head as Buffer })
+      if (!error && exists === 1) entries.push({ key, head: head as Buffer })
     })
     return { cursor: next.toString(), entries }
   }
@@ -437,6 +607,12 @@ const NOT_CONNECTED: NodeFailure = {
   kind: 'not-sent',
   reason: 'not-connected',
   message: 'the node is not connected',
+}
+
+const TOO_LONG: NodeFailure = {
+  kind: 'refused',
+  reason: 'error',
+  message: 'the stored value is larger than MAX_VALUE_BYTES allows',
 }
 
 const SHUT: NodeFailure = { kind: 'unknown', reason: 'closed', message: 'the connection was closed' }
@@ -470,10 +646,11 @@ const UNWRITABLE: ReadonlySet<FailureReason> = new Set<UnwritableReason>([
   'busy',
 ])
 
-/** The first word of an error reply says what it is; inside a script Redis may put it behind `ERR`. */
+/** The first word of an error reply says what it is; Redis before 7 quotes what a script met behind `ERR`. */
 export function errorReason(text: string): FailureReason {
-  const word = /^(?:-?ERR )?([A-Z]+)\b/.exec(text)?.[1] ?? ''
-  return ERROR_REASONS[word] ?? 'error'
+  const word = /^-?([A-Z]+)\b/.exec(text)?.[1] ?? ''
+  const inScript = /^-?ERR Error running script\b.*-([A-Z]+) /s.exec(text)?.[1] ?? ''
+  return ERROR_REASONS[word] ?? ERROR_REASONS[inScript] ?? 'error'
 }
 
 export function isUnwritable(reason: FailureReason): reason is UnwritableReason {
@@ -487,9 +664,4 @@ function infoFields(info: string): (name: string) => string {
     if (colon > 0) fields.set(line.slice(0, colon), line.slice(colon + 1))
   }
   return (name) => fields.get(name) ?? ''
-}
-
-function registerAnswer(raw: unknown): RegisterAnswer {
-  const [ok, rest] = raw as [number, Buffer | null]
-  return ok === 1 ? { ok: true, record: rest } : { ok: false, newest: rest! }
 }

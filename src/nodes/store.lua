@@ -5,9 +5,11 @@
 -- ARGV[2]  expiry (6 bytes) and value
 -- ARGV[3]  own life: milliseconds that the record's own expiry asks the key to be kept
 -- ARGV[4]  grace in milliseconds
+-- ARGV[5]  optional: the version that must be held (12 bytes; zeros = nothing, or nothing of ours)
 --
 -- Returns  1                 applied: the node holds exactly this record
---          20 bytes          stale: the node holds a newer record (or a promise to one); its version and replaced field
+--          20 bytes          stale: the node holds a newer record (or a promise to one), or not the one that must be
+--                            held; its version and replaced field
 --
 -- Versions are compared as numbers of their three parts: Lua's `<` on strings follows the locale, and a whole version
 -- does not fit a Lua number. Life is relative, so that a node whose clock is wrong neither keeps nor drops too early.
@@ -19,7 +21,13 @@ local life = tonumber(ARGV[3])
 
 local flags = #head >= 31 and string.sub(head, 1, 4) == '\255RD\1' and string.byte(head, 5)
 local promised = flags and bit.band(flags, 16) ~= 0
-if flags and (not promised or #head == 43) then
+local ours = flags and (not promised or #head == 43)
+
+if ARGV[5] and (ours and string.sub(head, 6, 17) or string.rep('\0', 12)) ~= ARGV[5] then
+  return ours and string.sub(head, 6, 25) or string.rep('\0', 20)
+end
+
+if ours then
   local ms, count, who = struct.unpack('>I6I2I4', ARGV[1], 6)
   local heldMs, heldCount, heldWho = struct.unpack('>I6I2I4', head, 6)
   if heldMs > ms or (heldMs == ms and (heldCount > count or (heldCount == count and heldWho > who))) then

@@ -44,7 +44,7 @@ function stateOf(node) {
 function bytes(n) {
   const power = [3, 2, 1].find((each) => n >= 1024 ** each) ?? 0
   const size = n / 1024 ** power
-  return `${Number(size.toFixed(size < 10 ? 1 : 0))} ${['bytes', 'KiB', 'MiB', 'GiB'][power]}`
+  return `${Number(size.toFixed(size < 10 ? 1 : 0))}\u00a0${['bytes', 'KiB', 'MiB', 'GiB'][power]}`
 }
 
 function namesOf(nodes) {
@@ -100,8 +100,8 @@ function cellsOf(address, node) {
   if (used === null) memory.push(text('not known', 'quiet'))
   else if (limit === 0) memory.push(text(bytes(used)), text('no limit', 'quiet'))
   else {
-    memory.push(['meter', '', { max: limit, value: used, ariaLabel: 'memory used' }])
     memory.push(text(`${bytes(used)} of ${bytes(limit)}`))
+    memory.push(['meter', '', { max: limit, value: used, ariaHidden: 'true' }])
   }
 
   const notes = []

@@ -10,6 +10,7 @@ import { Exchange, type ExchangeDeps } from './exchange.ts'
 import { Guard, type GuardOptions, type Scope } from './guard.ts'
 import { keyFromSegment, keyToText, parseKeyEncoding } from './key-path.ts'
 import { isKeyPath, KEYS_PREFIX, KeysHandler, methodNotAllowed } from './keys.ts'
+import { handleOperation, OPERATIONS } from './operations.ts'
 import { statusOf } from './status.ts'
 import { page, PAGE_POLICY } from '../dashboard/page.ts'
 
@@ -22,6 +23,9 @@ export interface HttpDoorOptions extends BatchOptions, GuardOptions, ExchangeDep
 }
 
 const DEFAULT_PAGE_KEYS = 100
+
+/** Served without a token: they tell nothing of data or nodes. */
+const OPEN_PATHS: ReadonlySet<string> = new Set(['/', '/ping', '/livez', '/readyz'])
 
 /** Everything that a request needs, in front of Express and inside it. */
 export class HttpDoor {
@@ -47,7 +51,7 @@ export class HttpDoor {
     }
     const refused = this.guard.admit(req, scopeOf(path))
     if (refused) {
-      exchange.fail(refused, { close: req.method !== 'GET' && req.method !== 'HEAD' })
+      exchange.fail(refused)
       return true
     }
     if (!isKeyPath(path)) return false
@@ -68,7 +72,13 @@ export class HttpDoor {
       const exchange = Exchange.of(req, res, this.options)
       if (seen || !this.handleEarly(exchange)) next()
     })
-    app.use(helmet({ contentSecurityPolicy: { useDefaults: false, directives: PAGE_POLICY } }))
+    app.use(
+      helmet({
+        contentSecurityPolicy: { useDefaults: false, directives: PAGE_POLICY },
+        // It would bind every port of this host name, and more often than not that name is localhost.
+        strictTransportSecurity: false,
+      }),
+    )
     this.addRoutes(app)
     app.use((req: Request, res: Response) => {
       const sentence = 'There is nothing at this path; the calls are listed at /.'
@@ -110,6 +120,11 @@ export class HttpDoor {
     })
     this.route(app, 'GET', '/api/v1/keys', (exchange) => this.list(exchange))
     this.route(app, 'GET', '/api/v1/keys/:key/explain', (exchange) => this.explain(exchange))
+    for (const operation of OPERATIONS) {
+      this.route(app, 'POST', `/api/v1/keys/:key/${operation}`, (exchange) =>
+        handleOperation(exchange, operation, options),
+      )
+    }
     this.route(app, 'POST', '/api/v1/mget', batch('mget'))
     this.route(app, 'POST', '/api/v1/mset', batch('mset'))
     this.route(app, 'POST', '/api/v1/mdelete', batch('mdelete'))
@@ -137,9 +152,10 @@ export class HttpDoor {
   private async list(exchange: Exchange): Promise<void> {
     const query = exchange.query(['match', 'cursor', 'count', 'keyEncoding'])
     const encoding = parseKeyEncoding(query.keyEncoding)
-    const count = query.count === undefined ? DEFAULT_PAGE_KEYS : Number(query.count)
     const { maxBatchKeys } = this.options
-    if (!Number.isInteger(count) || count < 1 || count > maxBatchKeys) {
+    const { count: countText = String(Math.min(DEFAULT_PAGE_KEYS, maxBatchKeys)) } = query
+    const count = /^\d{1,9}$/.test(countText) ? Number(countText) : 0
+    if (count < 1 || count > maxBatchKeys) {
       throw new RondoError(
         'BAD_REQUEST',
         `count is a whole number from 1 to ${maxBatchKeys} (MAX_BATCH_KEYS).`,
@@ -171,9 +187,10 @@ export class HttpDoor {
   }
 }
 
+/** Whatever is not known to be harmless is guarded. */
 function scopeOf(path: string): Scope {
   if (path.startsWith('/api/')) return 'data'
-  return path === '/status' || path === '/metrics' ? 'status' : 'open'
+  return OPEN_PATHS.has(path) ? 'open' : 'status'
 }
 
 function isText(key: Buffer): boolean {

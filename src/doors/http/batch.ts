@@ -1,7 +1,9 @@
 /** mget, mset and mdelete: many keys in one request, each with its own result. */
 import type { Coordinator } from '../../coordinator/coordinator.ts'
+import type { WriteDone } from '../../coordinator/write.ts'
 import { versionText } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
 import { checkObject, parseObject, readBody, saysJson } from './body.ts'
 import { asRondoError, type Exchange } from './exchange.ts'
@@ -31,19 +33,21 @@ interface Item {
 
 export async function handleBatch(exchange: Exchange, call: BatchCall, options: BatchOptions): Promise<void> {
   const query = exchange.query(['consistency', 'keyEncoding'])
-  levelFromQuery(query.consistency, call === 'mget' ? options.readConsistency : options.writeConsistency)
+  const byDefault = call === 'mget' ? options.readConsistency : options.writeConsistency
+  const level = levelFromQuery(query.consistency, byDefault)
   const encoding = parseKeyEncoding(query.keyEncoding)
   if (!saysJson(exchange.req)) {
     throw new RondoError('BAD_REQUEST', 'Send JSON, and say so: Content-Type: application/json.')
   }
   const body = await new Promise<Buffer>((resolve, reject) => {
-    readBody(exchange.req, options.maxBatchBytes, 'MAX_BATCH_BYTES', (error, bytes) =>
+    readBody(exchange, options.maxBatchBytes, 'MAX_BATCH_BYTES', (error, bytes) =>
       error ? reject(error) : resolve(bytes),
     )
   })
   // Everything is checked before anything is done: a mistake in the last item leaves the first unwritten.
   const items = call === 'mset' ? parseItems(body, encoding, options) : parseKeys(body, encoding, options)
-  const work = call === 'mget' ? reader(options) : call === 'mset' ? writer(options) : remover(options)
+  const does = call === 'mget' ? reader : call === 'mset' ? writer : remover
+  const work = does(options, level)
   const results: Result[] = []
   for (let at = 0; at < items.length; at += WINDOW) {
     results.push(...(await Promise.all(items.slice(at, at + WINDOW).map(work))))
@@ -93,13 +97,13 @@ function parseKey(
   return { key, bytes }
 }
 
-function reader(options: BatchOptions): (item: Item) => Promise<Result> {
+function reader(options: BatchOptions, level: ConsistencyLevel): (item: Item) => Promise<Result> {
   const { coordinator } = options
   let answerBytes = 0
   return async ({ key, bytes }) => {
     try {
       if (answerBytes > options.maxBatchBytes) throw answerTooLarge(options)
-      const record = await readKey(coordinator, bytes)
+      const record = await readKey(coordinator, bytes, level)
       if (!coordinator.isLive(record)) return { key, ...errorOf(keyNotFound()) }
       answerBytes += record.value.length
       if (answerBytes > options.maxBatchBytes) throw answerTooLarge(options)
@@ -116,32 +120,41 @@ function answerTooLarge({ maxBatchBytes }: BatchOptions): RondoError {
   return new RondoError('VALUE_TOO_LARGE', sentence)
 }
 
-function writer({ coordinator, defaultTtlMs }: BatchOptions): (item: Item) => Promise<Result> {
+function writer(
+  { coordinator, defaultTtlMs }: BatchOptions,
+  level: ConsistencyLevel,
+): (item: Item) => Promise<Result> {
   return ({ key, bytes, value, ttl }) => {
     const lifeMs = ttl > 0 ? ttl * 1000 : defaultTtlMs
     const expiresAtMs = lifeMs > 0 ? Math.ceil(coordinator.nowMs()) + lifeMs : 0
     return new Promise((resolve) => {
-      coordinator.write(bytes, value, expiresAtMs, {
+      const done: WriteDone = {
         written: (version) => resolve({ key, message: 'ok', version: versionText(version) }),
         failed: (error) => resolve({ key, ...errorOf(error) }),
-      })
+      }
+      coordinator.write(bytes, value, expiresAtMs, done, level)
     })
   }
 }
 
-function remover({ coordinator }: BatchOptions): (item: Item) => Promise<Result> {
+function remover({ coordinator }: BatchOptions, level: ConsistencyLevel): (item: Item) => Promise<Result> {
   return ({ key, bytes }) =>
     new Promise((resolve) => {
-      coordinator.remove(bytes, {
+      const done: WriteDone = {
         written: () => resolve({ key, message: 'ok' }),
         failed: (error) => resolve({ key, ...errorOf(error) }),
-      })
+      }
+      coordinator.remove(bytes, done, level)
     })
 }
 
-function readKey(coordinator: Coordinator, key: Buffer): Promise<StoredRecord | null> {
+function readKey(
+  coordinator: Coordinator,
+  key: Buffer,
+  level: ConsistencyLevel,
+): Promise<StoredRecord | null> {
   return new Promise((resolve, reject) => {
-    coordinator.read(key, { read: resolve, failed: reject })
+    coordinator.read(key, { read: resolve, failed: reject }, level)
   })
 }
 

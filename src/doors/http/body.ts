@@ -2,21 +2,24 @@
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
 import { RondoError } from '../../core/errors.ts'
+import type { Exchange } from './exchange.ts'
 
 const EMPTY = Buffer.alloc(0)
 
 /** Calls back once, with the body or with why not; not at all when the client goes away. */
 export function readBody(
-  req: IncomingMessage,
+  exchange: Exchange,
   limitBytes: number,
   limitName: string,
   done: (error: RondoError | null, body: Buffer) => void,
 ): void {
+  const { req } = exchange
   const declared = Number(req.headers['content-length'] ?? 0)
   if (declared > limitBytes) {
     done(tooLarge(limitBytes, limitName), EMPTY)
     return
   }
+  exchange.invite()
   let first: Buffer | null = null
   let chunks: Buffer[] | null = null
   let bytes = 0
@@ -62,7 +65,9 @@ export function parseObject(body: Buffer, known: readonly string[]): JsonObject 
   try {
     parsed = JSON.parse(body.toString('utf8'))
   } catch (error) {
-    throw new RondoError('BAD_REQUEST', `The body is not valid JSON: ${(error as Error).message}.`)
+    // Without the excerpt of the body that it may end in: the sentence is also logged.
+    const why = (error as Error).message.replace(/, (?:\.\.\.)?"[^]*$/, '')
+    throw new RondoError('BAD_REQUEST', `The body is not valid JSON: ${why}.`)
   }
   return checkObject(parsed, known, 'The body')
 }

@@ -23,9 +23,12 @@ export interface ExchangeDeps {
 }
 
 export const JSON_TYPE = 'application/json; charset=utf-8'
-const PROBLEM_TYPE = 'application/problem+json; charset=utf-8'
+export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8'
 const EXCHANGE = Symbol('exchange')
 const SENT_ID = /^[\w.:-]{1,64}$/
+const SLASH = 0x2f
+/** How long what is still coming in after a refusal is read and dropped. */
+export const LINGER_MS = 2000
 
 let requestCount = 0
 /** Distinguishes processes in logs that are merged. */
@@ -33,6 +36,10 @@ let idPrefix = ''
 
 export function setRequestIdPrefix(prefix: string): void {
   idPrefix = prefix
+}
+
+export function newRequestId(): string {
+  return `${idPrefix}${(++requestCount).toString(36)}`
 }
 
 export class Exchange {
@@ -44,6 +51,8 @@ export class Exchange {
   /** The part after `?`, or ''. */
   readonly queryText: string
   route = ''
+  /** The client sends the body only once it is told to go on. */
+  awaitsContinue = false
 
   private readonly deps: ExchangeDeps
   private readonly startedAtMs: number
@@ -55,11 +64,10 @@ export class Exchange {
     this.deps = deps
     this.startedAtMs = deps.monotonicMs()
     const sentId = req.headers['x-request-id']
-    this.id =
-      typeof sentId === 'string' && SENT_ID.test(sentId)
-        ? sentId
-        : `${idPrefix}${(++requestCount).toString(36)}`
-    const url = req.url ?? '/'
+    this.id = typeof sentId === 'string' && SENT_ID.test(sentId) ? sentId : newRequestId()
+    let url = req.url ?? '/'
+    // Also for Express, which must not see another path than the guard.
+    if (url.charCodeAt(0) !== SLASH) url = req.url = originForm(url)
     const question = url.indexOf('?')
     this.path = question < 0 ? url : url.slice(0, question)
     this.queryText = question < 0 ? '' : url.slice(question + 1)
@@ -81,8 +89,11 @@ export class Exchange {
   query<const Name extends string>(known: readonly Name[]): Partial<Record<Name, string>> {
     const found: Partial<Record<Name, string>> = {}
     if (this.queryText === '') return found
-    checkPercent(this.queryText, 'the query')
-    for (const [name, value] of new URLSearchParams(this.queryText)) {
+    for (const part of this.queryText.split('&')) {
+      if (part === '') continue
+      const equals = part.indexOf('=')
+      const name = decodeQuery(equals < 0 ? part : part.slice(0, equals))
+      const value = equals < 0 ? '' : decodeQuery(part.slice(equals + 1))
       const match = known.find((candidate) => candidate === name)
       if (match === undefined) {
         const list = known.length > 0 ? `This call knows ${known.join(', ')}.` : 'This call takes none.'
@@ -127,11 +138,25 @@ export class Exchange {
     this.end(status, null)
   }
 
-  /** Answers with problem+json. Extra members of the body come from the error's details. */
-  fail(thrown: unknown, options: { close?: boolean; headers?: readonly string[] } = {}): void {
+  /** Tells a client that waits for it to send the body. */
+  invite(): void {
+    if (this.awaitsContinue) this.res.writeContinue()
+  }
+
+  /**
+   * Answers with problem+json. Extra members of the body come from the error's details. The connection ends where it is
+   * told to, and where a body that nobody wants is still coming in.
+   *
+   * @param options.status instead of the code's own
+   */
+  fail(
+    thrown: unknown,
+    options: { close?: boolean; status?: number; headers?: readonly string[] } = {},
+  ): void {
     if (this.ended) return
     const error = asRondoError(thrown)
-    const { http: status, title } = CODES[error.code]
+    const { http, title } = CODES[error.code]
+    const status = options.status ?? http
     if (this.res.headersSent) {
       this.res.destroy() // too late to say it: a broken answer must not look whole
       this.end(status, error)
@@ -146,6 +171,7 @@ export class Exchange {
       requestId: this.id,
       ...error.details,
     })
+    const close = options.close === true || hasUnreadBody(this.req)
     this.res.writeHead(status, [
       'Content-Type',
       PROBLEM_TYPE,
@@ -158,19 +184,39 @@ export class Exchange {
       'Cache-Control',
       'no-store',
       ...(status === 503 ? ['Retry-After', '1'] : []),
+      ...(status === 429 ? ['Retry-After', '60'] : []),
       ...(status === 401 ? ['WWW-Authenticate', 'Bearer'] : []),
-      ...(options.close ? ['Connection', 'close'] : []),
+      ...(close ? ['Connection', 'close'] : []),
       ...(options.headers ?? []),
     ])
-    this.res.end(this.req.method === 'HEAD' ? undefined : body)
-    // What is still coming in of a refused body is not read.
-    if (options.close) this.res.once('finish', () => this.req.destroy())
+    const shown = this.req.method === 'HEAD' ? undefined : body
+    if (close) this.endAndClose(shown)
+    else this.res.end(shown)
     this.end(status, error)
   }
 
-  /** For answers that Express sends by itself. */
-  end(status: number, error: RondoError | null): void {
-    if (this.ended) return
+  /**
+   * Sends the answer and shuts our side of the connection, and ends it when the client has sent all, or after a while.
+   * To end it with bytes unread would reset it, and many a client that is still sending would never see the answer.
+   */
+  private endAndClose(body: string | undefined): void {
+    const { req, res } = this
+    if (body === undefined) res.flushHeaders()
+    else res.write(body)
+    const socket = res.socket // null while answers to earlier requests on the connection go first
+    socket?.end()
+    const close = () => {
+      clearTimeout(timer)
+      if (socket) socket.destroySoon()
+      else res.end()
+    }
+    const timer = setTimeout(close, LINGER_MS)
+    req.once('end', close)
+    req.once('close', close)
+    req.resume()
+  }
+
+  private end(status: number, error: RondoError | null): void {
     this.ended = true
     this.deps.onEnd({
       id: this.id,
@@ -190,11 +236,26 @@ export function asRondoError(thrown: unknown): RondoError {
   return error
 }
 
-/** @throws RondoError BAD_REQUEST where a `%` is not followed by two hexadecimal digits */
-export function checkPercent(text: string, where: string): void {
-  for (let at = text.indexOf('%'); at >= 0; at = text.indexOf('%', at + 1)) {
-    if (!/^[0-9a-f]{2}$/i.test(text.slice(at + 1, at + 3))) {
-      throw new RondoError('BAD_REQUEST', `There is a malformed % escape in ${where}; a percent sign is %25.`)
-    }
+/** What a client that takes us for a proxy sends, without scheme and host. */
+function originForm(url: string): string {
+  const rest = url.replace(/^https?:\/\/[^/?#]*/i, '')
+  return rest.startsWith('?') || rest === '' ? `/${rest}` : rest
+}
+
+/** @throws RondoError BAD_REQUEST */
+function decodeQuery(text: string): string {
+  try {
+    return decodeURIComponent(text.replaceAll('+', ' '))
+  } catch {
+    throw new RondoError(
+      'BAD_REQUEST',
+      'There is a malformed % escape in the query: each is UTF-8, and a percent sign is %25.',
+    )
   }
+}
+
+/** After an early refusal the rest of the body is not read: the connection cannot serve on. */
+function hasUnreadBody(req: IncomingMessage): boolean {
+  if (req.complete) return false
+  return req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0
 }

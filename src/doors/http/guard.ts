@@ -1,8 +1,8 @@
 /**
  * What every request must pass before anything looks at it: sound framing, the loopback rule, the token.
  *
- * Without tokens Rondo serves this machine only. Then a request must name a loopback host: a web page that makes a
- * browser call us under a name of its own (DNS rebinding) names another. With a token the token decides.
+ * What no token guards is for this machine only. Such a request must name a loopback host: a web page that makes a
+ * browser call us under a name of its own (DNS rebinding) names another. Where there is a token the token decides.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
@@ -27,52 +27,64 @@ const MAX_ADDRESSES = 10_000
 const LOOPBACK_HOST = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?$/i
 
 export class Guard {
-  private readonly data: Buffer | null
-  private readonly admin: Buffer | null
-  private readonly anyHost: boolean
+  /** Digests of the tokens that open each scope; none = nobody is asked for one. */
+  private readonly tokens: Readonly<Record<Scope, readonly Buffer[]>>
+  /** Whether requests of a scope may name any host. */
+  private readonly anyHost: Readonly<Record<Scope, boolean>>
   /** Wrong tokens by address; an entry goes a window after its last one. */
   private readonly wrong = new LRUCache<string, number>({ max: MAX_ADDRESSES, ttl: WRONG_TOKEN_WINDOW_MS })
 
   constructor(options: GuardOptions) {
-    this.data = options.dataToken === null ? null : digest(options.dataToken)
-    this.admin = options.adminToken === null ? null : digest(options.adminToken)
-    this.anyHost = options.allowInsecure || this.data !== null || this.admin !== null
+    const { dataToken, adminToken, allowInsecure } = options
+    const data = dataToken === null ? [] : [digest(dataToken)]
+    const either = adminToken === null ? data : [...data, digest(adminToken)]
+    this.tokens = { open: [], data, status: either }
+    const guarded = either.length > 0
+    this.anyHost = {
+      open: allowInsecure || guarded,
+      data: allowInsecure || data.length > 0,
+      status: allowInsecure || guarded,
+    }
   }
 
   /** Null, or why the connection has to end: two readers could disagree on where such a request ends. */
   framing(req: IncomingMessage): RondoError | null {
-    if (req.httpVersionMajor < 1) return new RondoError('BAD_REQUEST', 'HTTP/0.9 is not spoken here.')
+    if (req.httpVersionMajor !== 1) return new RondoError('BAD_REQUEST', 'Only HTTP/1.1 is spoken here.')
+    if (req.url!.includes('#')) {
+      return new RondoError('BAD_REQUEST', 'A # in a path or query is sent as %23.')
+    }
     const raw = req.rawHeaders
     let hosts = 0
     for (let i = 0; i < raw.length; i += 2) {
       const name = raw[i]!
       if (name.length === 4 && name.toLowerCase() === 'host') hosts++
       else if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') {
-        if (raw[i + 1]!.toLowerCase() !== 'chunked') {
-          return new RondoError('BAD_REQUEST', 'The only Transfer-Encoding taken is chunked.')
+        if (raw[i + 1]!.toLowerCase() !== 'chunked' || req.httpVersionMinor === 0) {
+          return new RondoError('BAD_REQUEST', 'The only Transfer-Encoding taken is chunked, in HTTP/1.1.')
         }
       }
     }
     if (hosts > 1) return new RondoError('BAD_REQUEST', 'The request has two Host headers.')
+    if (hosts === 0 && req.httpVersionMinor > 0) {
+      return new RondoError('BAD_REQUEST', 'The request has no Host header.')
+    }
     return null
   }
 
   /** Null, or why this request is not served. */
   admit(req: IncomingMessage, scope: Scope): RondoError | null {
     const host = req.headers.host
-    if (!this.anyHost && host !== undefined && !LOOPBACK_HOST.test(host)) {
+    if (!this.anyHost[scope] && host !== undefined && !LOOPBACK_HOST.test(host)) {
       return new RondoError(
         'FORBIDDEN',
-        'Without DATA_TOKEN and ADMIN_TOKEN only this machine is served: the Host header must name localhost.',
+        'Without a token for it this is served to this machine only: the Host header must name localhost.',
       )
     }
-    if (scope === 'open') return null
-    const allowed = scope === 'data' ? [this.data] : [this.data, this.admin]
-    const tokens = allowed.filter((token) => token !== null)
+    const tokens = this.tokens[scope]
     return tokens.length === 0 ? null : this.checkToken(req, tokens)
   }
 
-  private checkToken(req: IncomingMessage, tokens: Buffer[]): RondoError | null {
+  private checkToken(req: IncomingMessage, tokens: readonly Buffer[]): RondoError | null {
     const address = req.socket.remoteAddress ?? ''
     if (this.wrong.size > 0 && (this.wrong.get(address) ?? 0) >= MAX_WRONG_TOKENS) {
       return new RondoError('RATE_LIMITED', 'Too many wrong tokens came from this address; wait a minute.')

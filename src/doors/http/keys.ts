@@ -6,12 +6,15 @@
  */
 import type { Coordinator } from '../../coordinator/coordinator.ts'
 import type { ReadDone } from '../../coordinator/read.ts'
+import { deleteIf, putIf, type Condition } from '../../coordinator/modify.ts'
+import type { UpdateDone } from '../../coordinator/update.ts'
 import type { WriteDone } from '../../coordinator/write.ts'
 import { versionText, type Version } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
 import { parseObject, readBody, saysJson } from './body.ts'
+import { conditionOf } from './condition.ts'
 import { JSON_TYPE, type Exchange } from './exchange.ts'
 import { keyFromSegment, keyToText, parseKeyEncoding, type KeyEncoding } from './key-path.ts'
 import { levelFromQuery, ttlFromJson, ttlFromQuery, ttlSeconds, valueFromJson, valueToJson } from './value.ts'
@@ -66,60 +69,88 @@ export class KeysHandler {
           })
       }
     } catch (error) {
-      exchange.fail(error, { close: hasUnreadBody(exchange) })
+      exchange.fail(error)
     }
   }
 
   private get(exchange: Exchange): void {
     const query = exchange.query(['consistency', 'keyEncoding'])
-    levelFromQuery(query.consistency, this.options.readConsistency)
+    const level = levelFromQuery(query.consistency, this.options.readConsistency)
     const encoding = parseKeyEncoding(query.keyEncoding)
     const key = this.keyOf(exchange, encoding)
-    this.options.coordinator.read(key, new GetAnswer(this.options.coordinator, exchange, key, encoding))
+    this.options.coordinator.read(
+      key,
+      new GetAnswer(this.options.coordinator, exchange, key, encoding),
+      level,
+    )
   }
 
   private put(exchange: Exchange): void {
-    refuseConditions(exchange)
+    const condition = conditionOf(exchange.req)
     const isJson = saysJson(exchange.req)
     const query = exchange.query(['consistency', 'keyEncoding', 'ttl'])
     if (isJson && query.ttl !== undefined) {
       throw new RondoError('BAD_REQUEST', 'With a JSON body the ttl stands in the body, not in the query.')
     }
-    levelFromQuery(query.consistency, this.options.writeConsistency)
+    const level = levelFromQuery(query.consistency, this.options.writeConsistency)
     const key = this.keyOf(exchange, parseKeyEncoding(query.keyEncoding))
     const queryTtl = ttlFromQuery(query.ttl)
     const { maxValueBytes } = this.options
     const limit = isJson ? maxValueBytes * JSON_BYTES_PER_VALUE_BYTE + JSON_FRAME_BYTES : maxValueBytes
-    readBody(exchange.req, limit, 'MAX_VALUE_BYTES', (error, body) => {
+    readBody(exchange, limit, 'MAX_VALUE_BYTES', (error, body) => {
       try {
         if (error) throw error
         if (!isJson) {
-          this.write(exchange, key, body, queryTtl)
+          this.write(exchange, key, body, queryTtl, level, condition)
           return
         }
         const object = parseObject(body, ['value', 'ttl', 'encoding'])
-        this.write(exchange, key, valueFromJson(object), ttlFromJson(object.ttl))
+        this.write(exchange, key, valueFromJson(object), ttlFromJson(object.ttl), level, condition)
       } catch (thrown) {
-        exchange.fail(thrown, { close: error !== null })
+        exchange.fail(thrown)
       }
     })
   }
 
-  private write(exchange: Exchange, key: Buffer, value: Buffer, ttl: number): void {
+  private write(
+    exchange: Exchange,
+    key: Buffer,
+    value: Buffer,
+    ttl: number,
+    level: ConsistencyLevel,
+    condition: Condition | null,
+  ): void {
     const { coordinator, defaultTtlMs } = this.options
     const tooLarge = coordinator.checkValue(value.length)
     if (tooLarge) throw tooLarge
     const lifeMs = ttl > 0 ? ttl * 1000 : defaultTtlMs
     const expiresAtMs = lifeMs > 0 ? Math.ceil(coordinator.nowMs()) + lifeMs : 0
-    coordinator.write(key, value, expiresAtMs, new PutAnswer(exchange))
+    const answer = new PutAnswer(exchange)
+    if (!condition) coordinator.write(key, value, expiresAtMs, answer, level)
+    else
+      coordinator.update(
+        key,
+        putIf(condition, value, expiresAtMs, () => coordinator.nowMs()),
+        answer,
+        level,
+      )
   }
 
   private remove(exchange: Exchange): void {
-    refuseConditions(exchange)
+    const condition = conditionOf(exchange.req)
     const query = exchange.query(['consistency', 'keyEncoding'])
-    levelFromQuery(query.consistency, this.options.writeConsistency)
+    const level = levelFromQuery(query.consistency, this.options.writeConsistency)
     const key = this.keyOf(exchange, parseKeyEncoding(query.keyEncoding))
-    this.options.coordinator.remove(key, new DeleteAnswer(exchange))
+    const { coordinator } = this.options
+    const answer = new DeleteAnswer(exchange)
+    if (!condition) coordinator.remove(key, answer, level)
+    else
+      coordinator.update(
+        key,
+        deleteIf(condition, () => coordinator.nowMs()),
+        answer,
+        level,
+      )
   }
 
   private keyOf(exchange: Exchange, encoding: KeyEncoding): Buffer {
@@ -187,11 +218,15 @@ class GetAnswer implements ReadDone {
   }
 }
 
-class PutAnswer implements WriteDone {
+class PutAnswer implements WriteDone, UpdateDone {
   private readonly exchange: Exchange
 
   constructor(exchange: Exchange) {
     this.exchange = exchange
+  }
+
+  updated(_before: StoredRecord | null, after: StoredRecord | null): void {
+    this.written(after!.version)
   }
 
   written(version: Version): void {
@@ -205,11 +240,15 @@ class PutAnswer implements WriteDone {
   }
 }
 
-class DeleteAnswer implements WriteDone {
+class DeleteAnswer implements WriteDone, UpdateDone {
   private readonly exchange: Exchange
 
   constructor(exchange: Exchange) {
     this.exchange = exchange
+  }
+
+  updated(): void {
+    this.written()
   }
 
   written(): void {
@@ -235,19 +274,4 @@ export function methodNotAllowed(method: string | undefined, allowed: string): R
 function acceptsRaw(exchange: Exchange): boolean {
   const accept = exchange.req.headers.accept
   return accept !== undefined && /^\s*application\/octet-stream\b/i.test(accept)
-}
-
-/** To take a conditional write for an unconditional one would lose data. */
-function refuseConditions(exchange: Exchange): void {
-  const { headers } = exchange.req
-  if (headers['if-match'] === undefined && headers['if-none-match'] === undefined) return
-  throw new RondoError('BAD_REQUEST', 'Conditional writes (If-Match, If-None-Match) are not offered.', {
-    outcome: 'not-applied',
-  })
-}
-
-/** After an early refusal the rest of the body is not read: the connection cannot serve on. */
-function hasUnreadBody(exchange: Exchange): boolean {
-  const { headers } = exchange.req
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }

@@ -66,7 +66,7 @@ export function valueToJson(value: Buffer): { value: string; encoding?: 'base64'
     : { value: value.toString('base64'), encoding: 'base64' }
 }
 
-/** Whole seconds left, rounded up; 0 = no expiry. */
+/** Whole seconds left, rounded up; 0 = no expiry. A value's end is set on a whole millisecond, rounded up as here. */
 export function ttlSeconds(expiresAtMs: number, nowMs: number): number {
-  return expiresAtMs === 0 ? 0 : Math.max(1, Math.ceil((expiresAtMs - nowMs) / 1000))
+  return expiresAtMs === 0 ? 0 : Math.max(1, Math.ceil((expiresAtMs - Math.ceil(nowMs)) / 1000))
 }

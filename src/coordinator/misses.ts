@@ -1,0 +1,117 @@
+/**
+ * A home replica missed a write: it is marked as behind, and a hint is left on every node that took the write, in the
+ * same batch as the write itself where it is known in time (repair/hints.ts delivers it).
+ */
+import type { Member } from '../cluster/member.ts'
+import { versionOf, type NewRecord } from '../core/codec.ts'
+import type { Node, NodeFailure, StoreCall } from '../nodes/node.ts'
+import type { CoordinatorContext } from './context.ts'
+
+export function noteMiss(
+  context: CoordinatorContext,
+  missed: Member,
+  why: string,
+  holders: readonly Member[],
+  key: Buffer,
+  version: Buffer,
+): void {
+  context.cluster.markBehind(missed, why)
+  const note = new MissNote(context, missed)
+  for (const holder of holders) note.leave(holder, key, version)
+  note.left()
+}
+
+/** Copies of a record that was confirmed already: nobody waits for them, but who misses one is noted. */
+export class Copies implements StoreCall {
+  private readonly context: CoordinatorContext
+  private readonly key: Buffer
+  private readonly record: NewRecord
+  private readonly homes: readonly Member[]
+  private readonly holders: readonly Member[]
+
+  /** @param holders all that have the record or are sent it */
+  constructor(
+    context: CoordinatorContext,
+    key: Buffer,
+    record: NewRecord,
+    homes: readonly Member[],
+    holders: readonly Member[],
+  ) {
+    this.context = context
+    this.key = key
+    this.record = record
+    this.homes = homes
+    this.holders = holders
+  }
+
+  send(targets: readonly Member[], lifeMs: number): void {
+    for (const target of targets) {
+      this.context.background.begin()
+      target.node.store(this.key, this.record, lifeMs, this)
+    }
+    for (const home of this.homes) {
+      if (!this.holders.includes(home)) this.note(home, 'it took no writes, and missed one')
+    }
+  }
+
+  onApplied(): void {
+    this.context.background.end()
+  }
+
+  onStale(_node: Node, held: Buffer): void {
+    this.context.cluster.versions.observe(held)
+    this.context.background.end()
+  }
+
+  onFailure(node: Node, failure: NodeFailure): void {
+    this.context.background.end()
+    const home = this.homes.find((member) => member.node === node)
+    if (home && failure.reason !== 'wrong-type') this.note(home, `it missed a write: ${failure.message}`)
+  }
+
+  private note(home: Member, why: string): void {
+    const holders = this.holders.filter((holder) => holder !== home && holder.node.ready)
+    noteMiss(this.context, home, why, holders, this.key, versionOf(this.record))
+  }
+}
+
+class MissNote implements StoreCall {
+  private readonly context: CoordinatorContext
+  private readonly missed: Member
+  /** One for the call that is still leaving hints. */
+  private pending = 1
+  private noted = false
+
+  constructor(context: CoordinatorContext, missed: Member) {
+    this.context = context
+    this.missed = missed
+  }
+
+  leave(holder: Member, key: Buffer, version: Buffer): void {
+    this.pending++
+    this.context.background.begin()
+    holder.node.hint(this.missed.id, key, version, this)
+  }
+
+  left(): void {
+    if (--this.pending === 0 && !this.noted) this.missed.missedUnnoted = true
+  }
+
+  onApplied(): void {
+    this.noted = true
+    this.onEnd()
+  }
+
+  onStale(): void {
+    this.onEnd()
+  }
+
+  onFailure(): void {
+    this.onEnd()
+  }
+
+  private onEnd(): void {
+    this.context.background.end()
+    this.left()
+  }
+}

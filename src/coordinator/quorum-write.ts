@@ -1,0 +1,243 @@
+/**
+ * A write (or delete) at `quorum` or `all`: answered when that many home replicas hold it.
+ *
+ * What counts as an ack (the model of the replication rules breaks each promise when one of these is left out):
+ *
+ *   - only a home replica's, and only while it is clean: the batch was sent under the marker of a clean node, and found
+ *     it. Stand-ins get a copy, and never count;
+ *   - only before the deadline;
+ *   - stale is no ack, unless the record it met has replaced ours: then ours was applied there.
+ *
+ * A replica that met a newer record without ever having held ours never will. Once a majority of the home replicas is
+ * like that, nobody can have read our write and nobody ever will, so it is made again, later than what was met. Any
+ * other mix of answers is an unknown outcome, and says so.
+ */
+import type { Member } from '../cluster/member.ts'
+import { VERSION_BYTES } from '../core/clock.ts'
+import {
+  FLAGS_AT,
+  KIND_TOMBSTONE,
+  REPLACED_BYTES,
+  VERSION_AT,
+  versionOf,
+  type NewRecord,
+} from '../core/codec.ts'
+import { required, type ConsistencyLevel } from '../core/consistency.ts'
+import { Deadline } from '../core/deadlines.ts'
+import { RondoError } from '../core/errors.ts'
+import type { Fence, Node, NodeFailure, StoreCall } from '../nodes/node.ts'
+import { positionOf, type CoordinatorContext } from './context.ts'
+import { noteMiss } from './misses.ts'
+import { WRONG_TYPE_SENTENCE } from './read.ts'
+import type { MakeRecord, WriteDone } from './write.ts'
+
+const MAX_ATTEMPTS = 4
+
+export class QuorumWrite extends Deadline {
+  readonly context: CoordinatorContext
+  readonly key: Buffer
+  readonly preference: readonly Member[]
+  readonly required: number
+  private readonly make: MakeRecord
+  private readonly done: WriteDone
+  private finished = false
+  private attempts = 0
+  /** An earlier attempt, or this one, may be applied somewhere. */
+  private sent = false
+
+  constructor(
+    context: CoordinatorContext,
+    key: Buffer,
+    preference: readonly Member[],
+    level: ConsistencyLevel,
+    make: MakeRecord,
+    done: WriteDone,
+  ) {
+    super()
+    this.context = context
+    this.key = key
+    this.preference = preference
+    this.required = required(level, context.replicas)
+    this.make = make
+    this.done = done
+  }
+
+  start(): void {
+    this.context.deadlines.add(this)
+    this.attempt()
+  }
+
+  get isFinished(): boolean {
+    return this.finished
+  }
+
+  overdue(): void {
+    this.fail(0, `The write was not confirmed within ${this.context.requestTimeoutMs} ms.`)
+  }
+
+  attempt(): void {
+    const { record, lifeMs } = this.make()
+    const isDelete = record.head[FLAGS_AT] === KIND_TOMBSTONE
+    const homes = this.preference.slice(0, this.context.replicas)
+    const usable = homes.filter((home) => (isDelete ? home.takesDeletes : home.takesValues))
+    const counting = usable.filter((home) => home.completeness === 'clean').length
+    if (counting < this.required && !this.sent) {
+      // Nothing is sent that could not be confirmed.
+      this.end(
+        new RondoError('QUORUM_NOT_MET', tooFew(counting, this.required, homes), {
+          outcome: 'not-applied',
+          acked: 0,
+          required: this.required,
+        }),
+      )
+      return
+    }
+    this.attempts++
+    this.sent = true
+    new QuorumAttempt(this, record, lifeMs, homes).start(usable, isDelete)
+  }
+
+  succeed(record: NewRecord): void {
+    if (this.finished) return
+    this.finish()
+    this.done.written(versionOf(record))
+  }
+
+  /** A majority never held this version, and never will. */
+  again(acked: number): void {
+    if (this.finished) return
+    if (this.attempts < MAX_ATTEMPTS) this.attempt()
+    else this.fail(acked, 'Other writes to the key kept coming in between.')
+  }
+
+  wrongType(): void {
+    this.end(new RondoError('WRONG_TYPE', WRONG_TYPE_SENTENCE, { outcome: 'unknown' }))
+  }
+
+  fail(acked: number, why: string): void {
+    const sentence = `${why} ${acked} of ${this.required} required replicas have confirmed it; it may have been applied.`
+    this.end(
+      new RondoError('OUTCOME_UNKNOWN', sentence, { outcome: 'unknown', acked, required: this.required }),
+    )
+  }
+
+  private end(error: RondoError): void {
+    if (this.finished) return
+    this.finish()
+    this.done.failed(error)
+  }
+
+  private finish(): void {
+    this.finished = true
+    this.context.deadlines.remove(this)
+  }
+}
+
+class QuorumAttempt implements StoreCall {
+  private readonly write: QuorumWrite
+  private readonly record: NewRecord
+  private readonly lifeMs: number
+  private readonly homes: readonly Member[]
+  private targets: readonly Member[] = []
+  private pending = 0
+  private acked = 0
+  /** Home replicas that never held this version and never will. */
+  private never = 0
+  private lastFailure: NodeFailure | null = null
+
+  constructor(write: QuorumWrite, record: NewRecord, lifeMs: number, homes: readonly Member[]) {
+    this.write = write
+    this.record = record
+    this.lifeMs = lifeMs
+    this.homes = homes
+  }
+
+  start(usable: readonly Member[], isDelete: boolean): void {
+    const { context, preference } = this.write
+    const missing = this.homes.filter((home) => !usable.includes(home))
+    const standIns = preference
+      .slice(context.replicas)
+      .filter((node) => (isDelete ? node.takesDeletes : node.takesValues))
+      .slice(0, missing.length)
+    this.targets = [...usable, ...standIns]
+    this.pending = this.targets.length
+    for (const target of this.targets) {
+      context.background.begin()
+      target.node.store(this.write.key, this.record, this.lifeMs, this)
+    }
+    for (const home of missing) this.noteMiss(home, 'it took no writes, and missed one')
+  }
+
+  onApplied(node: Node, fence: Fence): void {
+    if (this.isHome(node) && fence.clean) this.acked++
+    this.settled()
+  }
+
+  onStale(node: Node, held: Buffer, fence: Fence): void {
+    this.write.context.cluster.versions.observe(held)
+    if (this.isHome(node) && fence.clean) {
+      const replaced = held.compare(
+        this.record.head,
+        VERSION_AT,
+        VERSION_AT + REPLACED_BYTES,
+        VERSION_BYTES,
+        VERSION_BYTES + REPLACED_BYTES,
+      )
+      if (replaced === 0) this.acked++
+      else if (replaced < 0) this.never++
+    }
+    this.settled()
+  }
+
+  onFailure(node: Node, failure: NodeFailure): void {
+    this.lastFailure = failure
+    const place = positionOf(this.homes, node)
+    if (failure.reason === 'wrong-type') this.write.wrongType()
+    else if (place >= 0) {
+      this.noteMiss(this.homes[place]!, `it missed a write: ${failure.message}`)
+    }
+    this.settled()
+  }
+
+  private settled(): void {
+    this.write.context.background.end()
+    this.pending--
+    if (this.write.isFinished) return
+    const { required } = this.write
+    if (this.acked >= required) {
+      this.write.succeed(this.record)
+      return
+    }
+    const majority = Math.floor(this.homes.length / 2) + 1
+    if (this.never >= majority) {
+      this.never = 0 // once: later answers to this attempt change nothing
+      this.write.again(this.acked)
+      return
+    }
+    if (this.pending === 0) {
+      const why = this.lastFailure
+        ? `A replica failed: ${this.lastFailure.message}.`
+        : 'Replicas held newer records.'
+      this.write.fail(this.acked, why)
+    }
+  }
+
+  private noteMiss(missed: Member, why: string): void {
+    const holders = this.targets.filter((target) => target !== missed && target.node.ready)
+    noteMiss(this.write.context, missed, why, holders, this.write.key, versionOf(this.record))
+  }
+
+  private isHome(node: Node): boolean {
+    return positionOf(this.homes, node) >= 0
+  }
+}
+
+export function tooFew(counting: number, required: number, homes: readonly Member[]): string {
+  const out = homes
+    .filter((home) => home.completeness !== 'clean' || !home.takesValues)
+    .map((home) => `${home.id} (${home.health.state}, ${home.unwritable ?? home.completeness})`)
+  return (
+    `${counting} of the key's ${homes.length} replicas can confirm this now, and ${required} must: ` +
+    `${out.join(', ')} cannot. Nothing was sent.`
+  )
+}

@@ -1,0 +1,11 @@
+-- Removes a copy that no longer belongs on this node, unless it has changed since.
+--
+-- KEYS[1]  the user's key
+-- ARGV[1]  the version that may be removed (12 bytes)
+--
+-- Returns  1 removed, 0 another version (or a promise) is there
+
+local head = redis.call('GETRANGE', KEYS[1], 0, 30)
+if #head < 31 or string.sub(head, 1, 4) ~= '\255RD\1' or bit.band(string.byte(head, 5), 16) ~= 0 then return 0 end
+if string.sub(head, 6, 17) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])

@@ -1,0 +1,62 @@
+/**
+ * Hinted handoff: delivers to a member that is back the records that it missed.
+ *
+ * A write leaves a hint (key and version) for each home replica that did not take it, on every node that did. Here they
+ * are delivered: the record is read where the hint lies, stored at its target by compare-and-store, and the hint removed
+ * if it still is of that version. A copy on a stand-in goes, once every home replica of the key holds it.
+ *
+ * Hints shorten the time during which replicas differ; no promise rests on them.
+ */
+import type { Member } from '../cluster/member.ts'
+import { compareVersions } from '../core/clock.ts'
+import type { StoredRecord } from '../core/codec.ts'
+import type { Hint } from '../nodes/node.ts'
+import type { RepairContext } from './context.ts'
+import { fetchRecord, storeCopy } from './copy.ts'
+
+const PAGE_HINTS = 256
+
+/**
+ * Delivers all hints for a member that the others keep; tells how many. The caller knows that it takes writes.
+ * @throws RepairStopped
+ */
+export async function deliverHints(context: RepairContext, target: Member): Promise<number> {
+  let delivered = 0
+  for (const holder of context.cluster.members) {
+    if (holder === target || !holder.node.ready) continue
+    let cursor = '0'
+    do {
+      const page = await holder.node.hints(target.id, cursor, PAGE_HINTS)
+      await Promise.all(page.hints.map((hint) => deliver(context, holder, target, hint)))
+      delivered += page.hints.length
+      cursor = page.cursor
+    } while (cursor !== '0')
+  }
+  return delivered
+}
+
+async function deliver(context: RepairContext, holder: Member, target: Member, hint: Hint): Promise<void> {
+  const { cluster, replicas } = context
+  const record = await fetchRecord(holder.node, hint.key, null)
+  // Gone or older: it expired here, or was lost. What other replicas hold they have hints for themselves.
+  if (record?.versioned && compareVersions(record.version, hint.version) >= 0) {
+    await storeCopy(target.node, hint.key, record, cluster.time.nowMs())
+    const homes = cluster.homesOf(hint.key, replicas)
+    if (!homes.includes(holder)) await moveHome(context, holder, homes, hint.key, record)
+  }
+  await holder.node.dropHint(target.id, hint.key, hint.version)
+}
+
+/** A stand-in's copy has done its duty when every home replica holds it, or something newer. */
+async function moveHome(
+  context: RepairContext,
+  standIn: Member,
+  homes: readonly Member[],
+  key: Buffer,
+  record: StoredRecord,
+): Promise<void> {
+  if (!homes.every((home) => home.takesValues && home.completeness === 'clean')) return
+  const nowMs = context.cluster.time.nowMs()
+  await Promise.all(homes.map((home) => storeCopy(home.node, key, record, nowMs)))
+  await standIn.node.dropCopy(key, Buffer.from(record.version))
+}

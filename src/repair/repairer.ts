@@ -1,0 +1,87 @@
+/**
+ * The background worker of a coordinator: looks at its members now and then, and repairs the one that needs it most.
+ *
+ *   filling                                  → fill (fill.ts)
+ *   clean, but may have missed writes:
+ *     hints wait for it                      → deliver them (hints.ts)
+ *     a miss that no hint tells of           → merge all that the others hold (merge.ts)
+ *   then it is asked first again
+ *
+ * One repair at a time, with a pause between two tries; every step may be cut off anywhere and begun again, here or by
+ * another coordinator.
+ */
+import type { Member } from '../cluster/member.ts'
+import type { TimerHandle } from '../core/clock.ts'
+import type { RepairContext } from './context.ts'
+import { RepairStopped } from './copy.ts'
+import { Filling } from './fill.ts'
+import { deliverHints } from './hints.ts'
+import { merge, sourcesFor } from './merge.ts'
+
+const PAUSE_MS = 250
+
+export class Repairer {
+  private readonly context: RepairContext
+  private readonly filling: Filling
+  private timer: TimerHandle | null = null
+  private running: Promise<void> | null = null
+  private stopped = false
+
+  constructor(context: RepairContext) {
+    this.context = context
+    this.filling = new Filling(context)
+  }
+
+  start(): void {
+    this.schedule()
+  }
+
+  /** Resolves when the repair that is under way has ended. */
+  async stop(): Promise<void> {
+    this.stopped = true
+    if (this.timer) this.context.timers.clearTimeout(this.timer)
+    await this.running
+  }
+
+  private schedule(): void {
+    if (this.stopped) return
+    this.timer = this.context.timers.setTimeout(() => {
+      this.running = this.look().finally(() => {
+        this.running = null
+        this.schedule()
+      })
+    }, PAUSE_MS)
+  }
+
+  /** One look at every member. Never throws: what stops a repair is tried again at the next look. */
+  private async look(): Promise<void> {
+    for (const member of this.context.cluster.members) {
+      if (this.stopped || !member.node.ready || member.health.state === 'down' || !member.marker) continue
+      try {
+        if (member.completeness === 'filling') await this.filling.tryFill(member)
+        else if (member.behind && member.takesValues) await this.catchUp(member)
+      } catch (error) {
+        // A node that fails shows in its health. Everything else is a fault of ours.
+        if (!(error instanceof RepairStopped)) {
+          this.context.emit({ kind: 'background-failed', what: `repair of ${member.id}`, why: String(error) })
+        }
+      }
+    }
+  }
+
+  private async catchUp(member: Member): Promise<void> {
+    const { cluster, replicas } = this.context
+    // Whoever is away may keep the only hint of a write, or the only copy.
+    if (!cluster.members.every((other) => other === member || other.node.ready)) return
+    const missesThen = member.misses
+    const delivered = await deliverHints(this.context, member)
+    if (member.missedUnnoted) {
+      const sources = sourcesFor(cluster, member, replicas)
+      if (!sources) return
+      await merge(this.context, member, sources, { checked: 0, sent: 0 }, () => Promise.resolve())
+    }
+    if (cluster.caughtUp(member, missesThen) && delivered > 0) {
+      this.context.emit({ kind: 'hints-delivered', node: member.id, hints: delivered })
+    }
+  }
+}
