@@ -51,6 +51,8 @@ export interface Config {
   readonly maxValueBytes: number
   readonly maxBatchKeys: number
   readonly maxBatchBytes: number
+  /** Operations on single keys under way at once. */
+  readonly maxInFlight: number
   /** `auto` = one a core. */
   readonly workers: number | 'auto'
   readonly logLevel: (typeof LOG_LEVELS)[number]
@@ -232,6 +234,11 @@ const rows = {
     check: size(1, 1024 ** 3),
     meaning: 'The most bytes in one mget, mset or mdelete.',
   }),
+  MAX_IN_FLIGHT: row({
+    default: '10000',
+    check: wholeNumber(1, 1_000_000),
+    meaning: 'The most operations under way at once; one more is refused at once with 503.',
+  }),
   WORKERS: row({
     default: '1',
     check: z
@@ -312,6 +319,7 @@ export function loadConfig(
     maxValueBytes: v.MAX_VALUE_BYTES,
     maxBatchKeys: v.MAX_BATCH_KEYS,
     maxBatchBytes: v.MAX_BATCH_BYTES,
+    maxInFlight: v.MAX_IN_FLIGHT,
     workers: v.WORKERS,
     logLevel: v.LOG_LEVEL,
     logRequests: v.LOG_REQUESTS,

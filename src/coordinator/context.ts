@@ -7,11 +7,13 @@ import type { RondoError } from '../core/errors.ts'
 import { LISTED_NODES } from '../core/ring.ts'
 import { tokenOf } from '../core/token.ts'
 import type { Background } from './background.ts'
+import type { Hedging } from './hedging.ts'
 
 export interface CoordinatorContext {
   readonly cluster: Cluster
   readonly background: Background
   readonly deadlines: Deadlines
+  readonly hedging: Hedging
   /** N: how many home replicas a key has; never more than there are members. */
   readonly replicas: number
   /** How many healthy nodes one operation at `one` may try. */

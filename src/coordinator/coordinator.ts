@@ -16,8 +16,9 @@ import { ownLifeMs } from '../core/lifetime.ts'
 import { READ_NEVER } from '../core/plan.ts'
 import { RondoError } from '../core/errors.ts'
 import { Background } from './background.ts'
-import { preferenceListOf, type CoordinatorContext } from './context.ts'
+import { preferenceListOf, type CoordinatorContext, type Failing } from './context.ts'
 import { explain, type Explanation } from './explain.ts'
+import { Hedging } from './hedging.ts'
 import { listKeys, type KeyPage } from './listing.ts'
 import { ReadOne, type ReadDone } from './read.ts'
 import { QuorumRead } from './quorum-read.ts'
@@ -34,6 +35,8 @@ export interface CoordinatorOptions {
   readonly graceMs: number
   readonly maxKeyBytes: number
   readonly maxValueBytes: number
+  /** Operations under way at once. */
+  readonly maxInFlight: number
   readonly clock: Clock
   readonly timers: Timers
   /** A number from 0 up to 1. */
@@ -52,10 +55,12 @@ export class Coordinator {
   constructor(cluster: Cluster, options: CoordinatorOptions) {
     this.cluster = cluster
     this.options = options
+    const deadlines = new Deadlines(options.requestTimeoutMs, options)
     this.context = {
       cluster,
       background: new Background(options.timers, options.emit),
-      deadlines: new Deadlines(options.requestTimeoutMs, options),
+      deadlines,
+      hedging: new Hedging(deadlines, options),
       replicas: Math.min(options.replicationFactor, cluster.members.length),
       maxTries: options.maxTries > 0 ? options.maxTries : Infinity,
       graceMs: options.graceMs,
@@ -102,6 +107,7 @@ export class Coordinator {
 
   /** Reads the key's record. The key has passed checkKey. */
   read(key: Buffer, done: ReadDone, level: ConsistencyLevel = 'one'): void {
+    if (this.sheds(done)) return
     const preference = this.preferenceList(key)
     if (level === 'one') {
       new ReadOne(this.context, key, preference, done).start()
@@ -142,15 +148,26 @@ export class Coordinator {
 
   /** Reads, modifies and writes one key atomically, as far as the level promises (update.ts). */
   update(key: Buffer, modify: Modify, done: UpdateDone, level: ConsistencyLevel = 'one'): void {
+    if (this.sheds(done)) return
     const preference = this.preferenceList(key)
     if (level === 'one') new UpdateOne(this.context, key, preference, modify, done).start()
     else new QuorumUpdate(this.context, key, preference, level, modify, done).start()
   }
 
   private replicate(key: Buffer, make: MakeRecord, done: WriteDone, level: ConsistencyLevel): void {
+    if (this.sheds(done)) return
     const preference = this.preferenceList(key)
     if (level === 'one') new WriteOne(this.context, key, preference, make, done).start()
     else new QuorumWrite(this.context, key, preference, level, make, done).start()
+  }
+
+  /** Too much under way: refused at once, rather than late. */
+  private sheds(done: Failing): boolean {
+    const { maxInFlight } = this.options
+    if (this.context.deadlines.size < maxInFlight) return false
+    const sentence = `${maxInFlight} operations are under way, and no more are taken (MAX_IN_FLIGHT). Try again soon.`
+    done.failed(new RondoError('OVERLOADED', sentence, { outcome: 'not-applied' }))
+    return true
   }
 
   /** A read that promises kept from ending: two rounds that change nothing, and tell what there is. */

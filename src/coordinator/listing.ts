@@ -1,28 +1,43 @@
 /**
  * Listing the keys of all nodes: every key once, although it has N copies.
  *
- * The nodes are walked in the order of their ids, each with its own SCAN. Who tells of a key:
+ * The nodes are walked in the order of their ids, each with its own SCAN. Who tells of a key must not change while the
+ * walk goes on, though nodes fail, return and are repaired meanwhile: a key whose teller moved to a node that was walked
+ * already would be left out. So the listing begins by noting which nodes are sound (clean, and not behind), and the
+ * cursor carries that note:
  *
- *   - the node that a read of it would ask first, if that node's answer is good by itself;
- *   - otherwise (only nodes that may lack writes are left) the first of the nodes a read would compare that holds
- *     anything for it, and only if the newest record among them is a live value.
+ *   - a key is told by the first of its home replicas that was sound when the listing began;
+ *   - a key without one is told by the first node of its preference list that holds anything for it, and only if the
+ *     newest record on all of them is a live value.
  *
- * The cursor is `<node's place>-<node's cursor>`; '0' begins, and comes back at the end. Like SCAN, it promises every key
- * that is there during the whole listing; a key may come twice, or be left out, when a node changes its health meanwhile.
+ * The cursor is `<node's place>-<node's cursor>`, and `.<place>` for every node that was not sound; '0' begins, and comes
+ * back at the end. A node that was sound and cannot be listed now is an error: the same cursor goes on when it is back, or
+ * a new listing does without it.
+ *
+ * Like SCAN it promises every key that is there during the whole listing, and nothing about the others. Where none of a
+ * key's home replicas was sound, the key may be left out, or come twice, when it is repaired meanwhile.
  */
 import type { Member } from '../cluster/member.ts'
 import { compareVersions } from '../core/clock.ts'
 import { StoredRecord } from '../core/codec.ts'
 import { RondoError } from '../core/errors.ts'
 import { isReserved } from '../core/keys.ts'
-import { planRead, READ_NEVER } from '../core/plan.ts'
-import { preferenceListOf, type CoordinatorContext } from './context.ts'
+import { READ_COMPARED, READ_NEVER } from '../core/plan.ts'
 import { askNode } from './ask.ts'
+import { preferenceListOf, type CoordinatorContext } from './context.ts'
 
 export interface KeyPage {
   readonly keys: readonly Buffer[]
   /** For the next page; '0' = that was all. */
   readonly cursor: string
+}
+
+/** How far a listing has come. */
+interface Progress {
+  place: number
+  nodeCursor: string
+  /** Those that were sound when it began. */
+  readonly sound: ReadonlySet<Member>
 }
 
 /** SCAN calls made for one page at most: a pattern that matches little must not hold a request for long. */
@@ -34,30 +49,27 @@ export async function listKeys(
 ): Promise<KeyPage> {
   const members = context.cluster.ring.nodes
   refuseToBeIncomplete(context, members)
-  const from = parseCursor(request.cursor, members.length)
-  let { place, nodeCursor } = from
+  const progress = parseCursor(request.cursor, members)
   const keys = new Map<string, Buffer>()
   for (let scans = 0; scans < MAX_SCANS_PER_PAGE && keys.size < request.count; scans++) {
-    while (place < members.length && members[place]!.readRank === READ_NEVER) {
-      place++ // other nodes hold its keys
-      nodeCursor = '0'
-    }
-    const member = members[place]
-    if (!member) break
-    const page = await member.node.scan(nodeCursor, request.match, request.count).catch((error: unknown) => {
-      throw new RondoError(
-        'UNAVAILABLE',
-        `Node ${member.id} could not be listed: ${String(error)}. Try again.`,
-      )
-    })
-    const told = await Promise.all(page.entries.map(({ key, head }) => tellsOf(context, member, key, head)))
+    const member = nextToList(members, progress)
+    if (!member) return { keys: [...keys.values()], cursor: '0' }
+    const page = await member.node
+      .scan(progress.nodeCursor, request.match, request.count)
+      .catch((error: unknown) => {
+        throw cannotBeListed(member, String(error))
+      })
+    const told = await Promise.all(
+      page.entries.map(({ key, head }) => tellsOf(context, progress.sound, member, key, head)),
+    )
     page.entries.forEach(({ key }, i) => {
       if (told[i]) keys.set(key.toString('latin1'), key)
     })
-    nodeCursor = page.cursor
-    if (nodeCursor === '0') place++
+    progress.nodeCursor = page.cursor
+    if (page.cursor === '0') progress.place++
   }
-  return { keys: [...keys.values()], cursor: place < members.length ? `${place}-${nodeCursor}` : '0' }
+  const atEnd = nextToList(members, progress) === null
+  return { keys: [...keys.values()], cursor: atEnd ? '0' : formatCursor(progress, members) }
 }
 
 /** With as many nodes away as a key has replicas, some keys may have no node left to tell of them. */
@@ -68,28 +80,68 @@ function refuseToBeIncomplete({ replicas }: CoordinatorContext, members: readonl
   throw new RondoError('UNAVAILABLE', `The list would be incomplete: ${names} cannot be read. See /status.`)
 }
 
-function parseCursor(cursor: string, places: number): { place: number; nodeCursor: string } {
-  if (cursor === '0') return { place: 0, nodeCursor: '0' }
-  const [, place, nodeCursor] = /^(\d{1,6})-(\d{1,20})$/.exec(cursor) ?? []
-  if (place === undefined || nodeCursor === undefined || Number(place) >= places) {
+/** The node to go on with, or null when all were listed. */
+function nextToList(members: readonly Member[], progress: Progress): Member | null {
+  for (; progress.place < members.length; progress.place++) {
+    const member = members[progress.place]!
+    if (progress.sound.has(member)) {
+      if (member.readRank === READ_NEVER) throw cannotBeListed(member, 'it cannot be read now')
+      if (member.completeness !== 'clean') throw cannotBeListed(member, 'it may have lost keys')
+      return member
+    }
+    if (member.readRank !== READ_NEVER) return member
+    progress.nodeCursor = '0' // other nodes hold its keys
+  }
+  return null
+}
+
+function cannotBeListed(member: Member, why: string): RondoError {
+  const sentence = `Node ${member.id} cannot be listed: ${why}. Try again, or begin a new listing with cursor 0.`
+  return new RondoError('UNAVAILABLE', sentence)
+}
+
+function formatCursor({ place, nodeCursor, sound }: Progress, members: readonly Member[]): string {
+  const others = members.map((member, i) => (sound.has(member) ? '' : `.${i}`))
+  return `${place}-${nodeCursor}${others.join('')}`
+}
+
+function parseCursor(cursor: string, members: readonly Member[]): Progress {
+  if (cursor === '0') {
+    const sound = members.filter((member) => member.readRank < READ_COMPARED)
+    return { place: 0, nodeCursor: '0', sound: new Set(sound) }
+  }
+  const [, place, nodeCursor, others] = /^(\d{1,6})-(\d{1,20})((?:\.\d{1,6})*)$/.exec(cursor) ?? []
+  const unsound = new Set(others?.split('.').slice(1).map(Number))
+  if (
+    place === undefined ||
+    nodeCursor === undefined ||
+    ![Number(place), ...unsound].every((i) => i in members)
+  ) {
     throw new RondoError('BAD_REQUEST', 'The cursor is not one that a listing returned; begin with 0.')
   }
-  return { place: Number(place), nodeCursor }
+  return { place: Number(place), nodeCursor, sound: new Set(members.filter((_, i) => !unsound.has(i))) }
 }
 
 async function tellsOf(
   context: CoordinatorContext,
+  sound: ReadonlySet<Member>,
   member: Member,
   key: Buffer,
   head: Buffer,
 ): Promise<boolean> {
   if (isReserved(key)) return false
   const nowMs = context.cluster.time.nowMs()
-  const plan = planRead(preferenceListOf(context, key), context.replicas)
-  if (plan.inTurn.length > 0) return plan.inTurn[0] === member && new StoredRecord(head).isLive(nowMs)
-  const records = await Promise.all(plan.compared.map((other) => recordAt(other, key)))
+  const preference = preferenceListOf(context, key)
+  const teller = preference.slice(0, context.replicas).find((home) => sound.has(home))
+  if (teller) {
+    if (teller !== member) return false
+    if (!member.behind) return new StoredRecord(head).isLive(nowMs)
+  }
+  const asked = preference.filter((other) => other.readRank !== READ_NEVER)
+  const records = await Promise.all(asked.map((other) => recordAt(other, key)))
   const held = records.filter((record) => record !== null)
-  if (plan.compared[records.findIndex((record) => record !== null)] !== member) return false
+  if (held.length === 0) return false
+  if (!teller && asked[records.findIndex((record) => record !== null)] !== member) return false
   return held.reduce((a, b) => (compareVersions(b.version, a.version) > 0 ? b : a)).isLive(nowMs)
 }
 

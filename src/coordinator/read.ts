@@ -1,7 +1,8 @@
 /**
  * A read at `one`: the first healthy home replica in preference order answers; if it fails, the next.
  *
- *   1. Home replicas that are clean and missed nothing, one after the other. Nearly every read ends with the first.
+ *   1. Home replicas that are clean and missed nothing, one after the other. Nearly every read ends with the first; one
+ *      that takes longer than usual asks the next as well (hedging.ts), and the first answer counts.
  *   2. If none of them answers: all others that can be reached, at once, and the newest record wins. Those are home
  *      replicas that may lack writes, and the stand-ins that took writes in their place.
  *
@@ -34,6 +35,9 @@ export class ReadOne extends Deadline implements GetCall {
   private plan: ReadPlan<Member> | null = null
   private nextInTurn = 0
   private tries = 0
+  /** Asked, and not failed yet, of those whose answer is good by itself. */
+  private outstanding = 0
+  private hedged = false
 
   // While comparing:
   private comparing = 0
@@ -51,9 +55,11 @@ export class ReadOne extends Deadline implements GetCall {
 
   start(): void {
     this.context.deadlines.add(this)
+    this.context.hedging.begun()
     const first = this.preference[0]!
     if (first.readRank === READ_FIRST) {
       this.tries = 1
+      this.outstanding = 1
       first.node.get(this.key, this)
       return
     }
@@ -66,6 +72,7 @@ export class ReadOne extends Deadline implements GetCall {
     const record = bytes ? new StoredRecord(bytes) : null
     if (record?.versioned) this.context.cluster.versions.observe(record.bytes, VERSION_AT)
     if (this.comparing === 0) {
+      this.context.hedging.answered(this.context.deadlines.startOf(this))
       this.finish()
       this.done.read(record)
       return
@@ -90,13 +97,18 @@ export class ReadOne extends Deadline implements GetCall {
       this.compared()
       return
     }
-    if (!this.plan) {
-      // The first one failed: plan the rest with what is known now, without it.
-      const failed = this.preference[0]!
-      const plan = planRead(this.preference, this.context.replicas)
-      this.plan = { ...plan, inTurn: plan.inTurn.filter((member) => member !== failed) }
-    }
+    if (--this.outstanding > 0) return
+    this.plan ??= this.planWithoutFirst()
     this.askNext()
+  }
+
+  override late(): void {
+    if (this.hedged || this.outstanding !== 1 || this.tries >= this.context.maxTries) return
+    this.plan ??= this.planWithoutFirst()
+    const next = this.plan.inTurn[this.nextInTurn]
+    if (!next || !this.context.hedging.spend()) return
+    this.hedged = true
+    this.ask(next)
   }
 
   overdue(): void {
@@ -107,8 +119,7 @@ export class ReadOne extends Deadline implements GetCall {
   private askNext(): void {
     const { inTurn, compared } = this.plan!
     if (this.tries < this.context.maxTries && this.nextInTurn < inTurn.length) {
-      this.tries++
-      inTurn[this.nextInTurn++]!.node.get(this.key, this)
+      this.ask(inTurn[this.nextInTurn]!)
       return
     }
     if (this.tries >= this.context.maxTries || compared.length === 0) {
@@ -118,6 +129,20 @@ export class ReadOne extends Deadline implements GetCall {
     this.tries = this.context.maxTries
     this.comparing = compared.length
     for (const member of compared) member.node.get(this.key, this)
+  }
+
+  private ask(member: Member): void {
+    this.tries++
+    this.nextInTurn++
+    this.outstanding++
+    member.node.get(this.key, this)
+  }
+
+  /** The first was asked without a plan: plan the rest with what is known now. */
+  private planWithoutFirst(): ReadPlan<Member> {
+    const first = this.preference[0]!
+    const plan = planRead(this.preference, this.context.replicas)
+    return { ...plan, inTurn: plan.inTurn.filter((member) => member !== first) }
   }
 
   private compared(): void {

@@ -233,6 +233,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   onRefused(_node: Node, newest: Buffer): void {
     this.end()
     this.update.context.cluster.versions.observe(newest)
+    if (this.round === 'accept') this.checkAccepts() // it may have been the last that was waited for
     if (this.round !== 'prepare' || this.update.isFinished) return
     this.round = 'over'
     this.update.again()

@@ -10,7 +10,9 @@
  *
  *   | milliseconds 6 | counter 2 | coordinator 4 |
  *
- * The coordinator part is random per process, so no two processes make the same version. Milliseconds fit 48 bits and
+ * The coordinator part is random per process, so no two processes make the same version. A record also tells which
+ * version it replaced, by milliseconds and counter alone (codec.ts); so that two coordinators do not make the same of
+ * those in one millisecond either, each counts in a lane of its own: the counter's low eight bits are the coordinator's. Milliseconds fit 48 bits and
  * so a JavaScript number; the whole version does not, and never becomes one.
  */
 
@@ -40,6 +42,8 @@ export type Version = Uint8Array
 
 export const VERSION_BYTES = 12
 const MAX_COUNTER = 0xffff
+/** From one counter to the next in the same lane. */
+const LANES = 256
 
 /** The version of a value that Rondo did not write: older than every other. */
 export const VERSION_ZERO: Version = new Uint8Array(VERSION_BYTES)
@@ -47,6 +51,7 @@ export const VERSION_ZERO: Version = new Uint8Array(VERSION_BYTES)
 export class VersionClock {
   private readonly clusterMs: () => number
   private readonly coordinator: number
+  private readonly lane: number
   private ms = 0
   private counter = 0
 
@@ -54,19 +59,21 @@ export class VersionClock {
   constructor(clusterMs: () => number, coordinator: number) {
     this.clusterMs = clusterMs
     this.coordinator = coordinator >>> 0
+    this.lane = this.coordinator % LANES
   }
 
   /** Writes a new version, later than all made or observed here, into 12 bytes of `target` at `at`. */
   stamp(target: Buffer, at: number): void {
     const now = Math.floor(this.clusterMs())
+    const next = this.counter - (this.counter % LANES) + LANES + this.lane
     if (now > this.ms) {
       this.ms = now
-      this.counter = 0
-    } else if (this.counter < MAX_COUNTER) {
-      this.counter++
+      this.counter = this.lane
+    } else if (next <= MAX_COUNTER) {
+      this.counter = next
     } else {
       this.ms++
-      this.counter = 0
+      this.counter = this.lane
     }
     target.writeUIntBE(this.ms, at, 6)
     target.writeUInt16BE(this.counter, at + 6)

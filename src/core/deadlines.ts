@@ -11,6 +11,11 @@ export abstract class Deadline {
   nextDue: Deadline | null = null
 
   abstract overdue(): void
+
+  /** It takes longer than usual; may be told more than once. */
+  late(): void {
+    // Most operations can do nothing about it.
+  }
 }
 
 export class Deadlines {
@@ -20,6 +25,7 @@ export class Deadlines {
   private first: Deadline | null = null
   private last: Deadline | null = null
   private timer: TimerHandle | null = null
+  private count = 0
 
   constructor(timeoutMs: number, deps: { clock: MonotonicClock; timers: Timers }) {
     this.timeoutMs = timeoutMs
@@ -27,7 +33,13 @@ export class Deadlines {
     this.timers = deps.timers
   }
 
+  /** How many are under way. */
+  get size(): number {
+    return this.count
+  }
+
   add(entry: Deadline): void {
+    this.count++
     entry.dueAtMs = this.clock.monotonicMs() + this.timeoutMs
     entry.previousDue = this.last
     entry.nextDue = null
@@ -42,10 +54,22 @@ export class Deadlines {
     if (entry.previousDue) entry.previousDue.nextDue = entry.nextDue
     else if (this.first === entry) this.first = entry.nextDue
     else return
+    this.count--
     if (entry.nextDue) entry.nextDue.previousDue = entry.previousDue
     else this.last = entry.previousDue
     entry.previousDue = null
     entry.nextDue = null
+  }
+
+  /** Tells all that have been under way for longer than this. */
+  tellLate(afterMs: number): void {
+    const before = this.clock.monotonicMs() + this.timeoutMs - afterMs
+    for (let entry = this.first; entry && entry.dueAtMs < before; entry = entry.nextDue) entry.late()
+  }
+
+  /** When an entry was added. */
+  startOf(entry: Deadline): number {
+    return entry.dueAtMs - this.timeoutMs
   }
 
   private readonly check = (): void => {

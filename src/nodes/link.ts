@@ -23,6 +23,7 @@ import net from 'node:net'
 import tls from 'node:tls'
 import type { MonotonicClock, TimerHandle, Timers } from '../core/clock.ts'
 import { MARKER_KEY } from '../core/keys.ts'
+import { FOREIGN_MARKER, NOT_CONNECTED, OTHER_RUN } from './failures.ts'
 import type { Fence, NodeFailure } from './node.ts'
 
 export const REPLY_BULK = 1
@@ -138,7 +139,12 @@ export class Link {
     return this.isReady
   }
 
-  /** Batches sent from now on must find this marker. */
+  /** The run of the node's process that it is connected to. */
+  get runId(): string {
+    return this.fence.runId
+  }
+
+  /** Batches sent from now on must find this marker, of the same run. */
   expect(fence: Fence): void {
     this.flush()
     this.fence = fence
@@ -322,10 +328,10 @@ export class Link {
     }
     this.greetings--
     // A process that was restarted since the probe may have its old marker back, but not all of its data.
-    if (this.greetings === 1 && !reply?.includes(`run_id:${this.fence.runId}\r\n`)) this.foreign()
+    if (this.greetings === 1 && !reply?.includes(`run_id:${this.fence.runId}\r\n`)) this.refuse(OTHER_RUN)
     if (this.greetings > 0) return
     if (!isMarker(type, reply, this.fence)) {
-      this.foreign()
+      this.refuse(FOREIGN_MARKER)
       return
     }
     this.isReady = true
@@ -333,8 +339,8 @@ export class Link {
     this.onHandshake = null
   }
 
-  private foreign(): void {
-    this.destroy(FOREIGN_MARKER)
+  private refuse(why: NodeFailure): void {
+    this.destroy(why)
     this.onForeignMarker()
   }
 
@@ -488,22 +494,10 @@ export class Link {
   }
 }
 
-const NOT_CONNECTED: NodeFailure = {
-  kind: 'not-sent',
-  reason: 'not-connected',
-  message: 'the node is not connected',
-}
-
 const TOO_MUCH_IN_FLIGHT: NodeFailure = {
   kind: 'not-sent',
   reason: 'too-much-in-flight',
   message: 'too many calls are waiting for the node',
-}
-
-const FOREIGN_MARKER: NodeFailure = {
-  kind: 'unknown',
-  reason: 'marker',
-  message: 'the node does not hold the expected marker: it was wiped, restored or swapped',
 }
 
 function lost(reason: NodeFailure['reason'], message: string): NodeFailure {

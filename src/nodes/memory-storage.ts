@@ -6,6 +6,7 @@
  * - Lives run on the monotonic clock passed in, exactly and without timers: an expired entry is never seen again, and
  *   its memory is taken back when it is met: by a read, by the bound, or by the look at two keys that comes with every
  *   write. Its going is not an eviction.
+ * - Hints are on no shelf: no listing shows them, and they end only when they are dropped.
  * - Listing goes from the youngest key to the oldest, by a number that a key gets when it appears and keeps until it
  *   goes. So a key that is there all the time comes exactly once, and a listing ends however fast keys are added.
  */
@@ -13,6 +14,7 @@ import { LRUCache } from 'lru-cache'
 import type { MonotonicClock } from '../core/clock.ts'
 import { RESERVED_PREFIX } from '../core/keys.ts'
 import { KeyOrder } from './key-order.ts'
+import { MemoryHints } from './memory-hints.ts'
 
 /** What an entry costs beside key and value: measured 310 to 380 bytes of heap on Node 20. */
 export const ENTRY_OVERHEAD_BYTES = 400
@@ -34,12 +36,15 @@ export interface StoragePage {
 
 export class MemoryStorage {
   evictedKeys = 0
+  /** How often all was lost together with the process. */
+  wipes = 0
 
   private readonly maxBytes: number
   private readonly time: Pick<LRUCache.OptionsBase<string, Entry, unknown>, 'perf' | 'ttlResolution'>
   private readonly users: LRUCache<string, Entry>
   private readonly internals: LRUCache<string, Entry>
   private readonly order = new KeyOrder()
+  private readonly hints = new Map<string, MemoryHints>()
 
   /** @param maxBytes for users' keys, values and what holding them costs */
   constructor(maxBytes: number, clock: MonotonicClock) {
@@ -93,6 +98,20 @@ export class MemoryStorage {
   clear(): void {
     this.users.clear()
     this.internals.clear()
+    this.hints.clear()
+  }
+
+  wipe(): void {
+    this.clear()
+    this.evictedKeys = 0
+    this.wipes++
+  }
+
+  /** The hints for one node. */
+  hintsFor(target: string): MemoryHints {
+    const hints = this.hints.get(target) ?? new MemoryHints()
+    this.hints.set(target, hints)
+    return hints
   }
 
   /** Looks at `count` keys from the cursor on; 0 = from the beginning. */

@@ -16,20 +16,22 @@ import { HEAD_WITH_PROMISE_BYTES, StoredRecord, type NewRecord } from '../core/c
 import { globMatches } from '../core/glob.ts'
 import { leaseKey, MARKER_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../core/keys.ts'
 import { decideAccept, decidePrepare, decideStore, type StoreDecision } from '../core/store.ts'
+import { FOREIGN_MARKER, hintsFull, NOT_CONNECTED, OTHER_RUN, SHUT } from './failures.ts'
 import { MemoryStorage } from './memory-storage.ts'
-import type {
-  Fence,
-  GetCall,
-  Hint,
-  HintPage,
-  Node,
-  NodeFailure,
-  NodeListener,
-  NodeReport,
-  PrepareCall,
-  RegisterAnswer,
-  ScanPage,
-  StoreCall,
+import {
+  MAX_HINTS,
+  type Fence,
+  type GetCall,
+  type Hint,
+  type HintPage,
+  type Node,
+  type NodeFailure,
+  type NodeListener,
+  type NodeReport,
+  type PrepareCall,
+  type RegisterAnswer,
+  type ScanPage,
+  type StoreCall,
 } from './node.ts'
 
 export interface MemoryNodeOptions {
@@ -40,6 +42,8 @@ export interface MemoryNodeOptions {
   readonly clock: Clock
   readonly timers: Timers
   readonly runId?: string
+  /** By default MAX_HINTS. */
+  readonly maxHints?: number
 }
 
 interface PendingCall {
@@ -61,9 +65,6 @@ export class MemoryNode implements Node {
   readonly storage: MemoryStorage
 
   private readonly options: MemoryNodeOptions
-  /** Hints by target, then by key as latin1. */
-  private readonly hinted = new Map<string, Map<string, Hint>>()
-  private restarts = 0
   private fence: Fence | null = null
   private opening: object | null = null
   private pending: PendingCall[] = []
@@ -78,10 +79,7 @@ export class MemoryNode implements Node {
 
   /** Loses everything, the marker too, and comes back as another process: a Redis that was killed without its files. */
   wipe(): void {
-    this.storage.clear()
-    this.hinted.clear()
-    this.storage.evictedKeys = 0
-    this.restarts++
+    this.storage.wipe()
     const wasOpen = this.fence !== null
     this.shut('the node was wiped')
     if (wasOpen) this.listener?.onBroken(this, { ...SHUT, message: 'the node was wiped' })
@@ -122,6 +120,7 @@ export class MemoryNode implements Node {
       fence,
       execute: () => {
         const answer = this.executePrepare(asked, ballot, this.options.graceMs)
+        if (!answer) return () => call.onFailure(this, TOO_LARGE)
         if (answer.ok) return () => call.onPromised(this, answer.record, fence)
         return () => call.onRefused(this, answer.newest, fence)
       },
@@ -143,9 +142,8 @@ export class MemoryNode implements Node {
     this.enqueue({
       fence,
       execute: () => {
-        const hints = this.hinted.get(target) ?? new Map<string, Hint>()
-        this.hinted.set(target, hints.set(hint.key.toString('latin1'), hint))
-        return () => call.onApplied(this, fence)
+        const noted = this.storage.hintsFor(target).note(hint, this.options.maxHints ?? MAX_HINTS)
+        return () => (noted ? call.onApplied(this, fence) : call.onFailure(this, hintsFull(target)))
       },
       fail: (failure) => call.onFailure(this, failure),
     })
@@ -204,20 +202,30 @@ export class MemoryNode implements Node {
 
   async open(fence: Fence): Promise<void> {
     this.checkNotClosed()
-    if (this.fence) {
+    if (this.fence?.runId === fence.runId) {
       this.fence = fence
       return
     }
+    this.shut(SHUT.message)
     const opening = {}
     this.opening = opening
     await Promise.resolve()
     if (this.opening !== opening) throw new Error(SHUT.message)
     this.opening = null
-    if (!this.storage.get(MARKER_KEY)?.equals(fence.marker)) {
-      this.listener?.onForeignMarker(this)
-      throw new Error(FOREIGN_MARKER.message)
-    }
+    if (fence.runId !== this.runId) this.refuse(OTHER_RUN)
+    if (!this.storage.get(MARKER_KEY)?.equals(fence.marker)) this.refuse(FOREIGN_MARKER)
     this.fence = fence
+  }
+
+  private refuse(why: NodeFailure): never {
+    this.listener?.onForeignMarker(this)
+    throw new Error(why.message)
+  }
+
+  private get runId(): string {
+    const { id, runId = `memory-${id}` } = this.options
+    const { wipes } = this.storage
+    return wipes === 0 ? runId : `${runId}-${wipes}`
   }
 
   shut(reason: string): void {
@@ -231,10 +239,10 @@ export class MemoryNode implements Node {
   // ---- control path
 
   async probe(peers: readonly string[] = []): Promise<NodeReport> {
-    const { id, clock, maxBytes, runId = `memory-${id}` } = this.options
+    const { clock, maxBytes } = this.options
     await this.reached()
     return {
-      runId: this.restarts === 0 ? runId : `${runId}-${this.restarts}`,
+      runId: this.runId,
       timeMs: clock.wallMs(),
       sentAtMonotonicMs: clock.monotonicMs(),
       receivedAtMonotonicMs: clock.monotonicMs(),
@@ -247,7 +255,7 @@ export class MemoryNode implements Node {
       evictionPolicy: 'lru (in process)',
       evictedKeys: this.storage.evictedKeys,
       hints: new Map(
-        peers.map((peer) => [peer, this.hinted.get(peer)?.size ?? 0] as const).filter(([, n]) => n > 0),
+        peers.map((peer) => [peer, this.storage.hintsFor(peer).size] as const).filter(([, n]) => n > 0),
       ),
     }
   }
@@ -273,17 +281,14 @@ export class MemoryNode implements Node {
 
   async hints(target: string, cursor: string, count: number): Promise<HintPage> {
     await this.reached()
-    const all = [...(this.hinted.get(target)?.values() ?? [])]
-    const from = Number(cursor)
-    const next = from + count
-    return { cursor: next < all.length ? String(next) : '0', hints: all.slice(from, next) }
+    checkPage(cursor, count)
+    const page = this.storage.hintsFor(target).page(Number(cursor), count)
+    return { cursor: String(page.cursor), hints: page.hints }
   }
 
   async dropHint(target: string, key: Buffer, version: Buffer): Promise<void> {
     await this.reached()
-    const name = key.toString('latin1')
-    const hints = this.hinted.get(target)
-    if (hints?.get(name)?.version.equals(version)) hints.delete(name)
+    this.storage.hintsFor(target).drop(key, version)
   }
 
   async dropCopy(key: Buffer, version: Buffer): Promise<void> {
@@ -297,7 +302,7 @@ export class MemoryNode implements Node {
 
   async prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
     await this.reached()
-    return this.executePrepare(TOPOLOGY_KEY, ballot, Infinity)
+    return this.executePrepare(TOPOLOGY_KEY, ballot, Infinity)! // it has no bound
   }
 
   async acceptRegister(record: NewRecord): Promise<RegisterAnswer> {
@@ -308,19 +313,21 @@ export class MemoryNode implements Node {
     return { ok: true, record: null }
   }
 
-  /** @param newLifeMs what a key without a record is kept for its promise */
-  private executePrepare(key: Buffer, ballot: Buffer, newLifeMs: number): RegisterAnswer {
+  /**
+   * @param newLifeMs what a key without a record is kept for its promise
+   * @returns null when there is no room for the promise
+   */
+  private executePrepare(key: Buffer, ballot: Buffer, newLifeMs: number): RegisterAnswer | null {
     const lifeMs = this.storage.lifeMs(key)
     const decision = decidePrepare(this.storage.get(key), ballot)
     if (!decision.ok) return decision
-    this.storage.set(key, decision.bytes, lifeMs < 0 ? newLifeMs : lifeMs)
-    return { ok: true, record: decision.record }
+    const kept = this.storage.set(key, decision.bytes, lifeMs < 0 ? newLifeMs : lifeMs)
+    return kept ? { ok: true, record: decision.record } : null
   }
 
   async scan(cursor: string, match: Buffer | null, count: number): Promise<ScanPage> {
     await this.reached()
-    if (!/^\d{1,16}$/.test(cursor)) throw new Error('ERR invalid cursor')
-    if (!(count >= 1)) throw new Error('ERR syntax error')
+    checkPage(cursor, count)
     const page = this.storage.page(Number(cursor), count)
     const entries = page.entries
       .filter(({ key }) => match === null || globMatches(match, key))
@@ -351,22 +358,14 @@ export class MemoryNode implements Node {
   }
 }
 
-const NOT_CONNECTED: NodeFailure = {
-  kind: 'not-sent',
-  reason: 'not-connected',
-  message: 'the node is not connected',
-}
-
-const FOREIGN_MARKER: NodeFailure = {
-  kind: 'unknown',
-  reason: 'marker',
-  message: 'the node does not hold the expected marker: it was wiped, restored or swapped',
-}
-
 const TOO_LARGE: NodeFailure = {
   kind: 'refused',
   reason: 'out-of-memory',
   message: 'the record is larger than all the memory of the node',
 }
 
-const SHUT: NodeFailure = { kind: 'unknown', reason: 'closed', message: 'the connection was closed' }
+/** As Redis refuses them. */
+function checkPage(cursor: string, count: number): void {
+  if (!/^\d{1,16}$/.test(cursor)) throw new Error('ERR invalid cursor')
+  if (!(count >= 1)) throw new Error('ERR syntax error')
+}

@@ -92,6 +92,9 @@ export interface NodeReport {
   readonly hints: ReadonlyMap<string, number>
 }
 
+/** The most hints that a node keeps for one other node. Of what that one misses then, only anti-entropy tells. */
+export const MAX_HINTS = 1_000_000
+
 /** A note that a node missed a version of a key. */
 export interface Hint {
   readonly key: Buffer
@@ -150,7 +153,10 @@ export interface Node {
   /** Second round: stored where the promise to this version still stands (nodes/accept.lua). */
   accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void
 
-  /** Notes here that `target` missed this version of the key. The call ends as a store does. */
+  /**
+   * Notes here that `target` missed this version of the key. The call ends as a store does, but never as stale; it is
+   * refused where MAX_HINTS are kept for the target already.
+   */
   hint(target: string, key: Buffer, version: Buffer, call: StoreCall): void
 
   /**
@@ -159,7 +165,7 @@ export interface Node {
    * @param peers ids of the nodes for which it may keep hints
    */
   probe(peers?: readonly string[]): Promise<NodeReport>
-  /** Opens the data path under this marker, or changes what is expected on an open one. */
+  /** Opens the data path under this marker, or changes what is expected on one that is open to the same run. */
   open(fence: Fence): Promise<void>
   /** Closes the data path; calls in flight end as unknown. */
   shut(reason: string): void

@@ -15,6 +15,7 @@ import { Redis } from 'ioredis'
 import { VERSION_BYTES, type Clock, type TimerHandle, type Timers, type Version } from '../core/clock.ts'
 import { EXPIRY_AT, HEAD_BYTES, HEAD_WITH_PROMISE_BYTES, REPLACED_AT, type NewRecord } from '../core/codec.ts'
 import { hintsKey, leaseKey, MARKER_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../core/keys.ts'
+import { hintsFull, NOT_CONNECTED, SHUT } from './failures.ts'
 import {
   encodeCommand,
   Link,
@@ -26,22 +27,23 @@ import {
   REPLY_TOO_LONG,
   type LinkOptions,
 } from './link.ts'
-import type {
-  FailureReason,
-  Fence,
-  GetCall,
-  Hint,
-  HintPage,
-  Node,
-  NodeFailure,
-  NodeListener,
-  NodeReport,
-  PrepareCall,
-  RegisterAnswer,
-  ScanEntry,
-  ScanPage,
-  StoreCall,
-  UnwritableReason,
+import {
+  MAX_HINTS,
+  type FailureReason,
+  type Fence,
+  type GetCall,
+  type Hint,
+  type HintPage,
+  type Node,
+  type NodeFailure,
+  type NodeListener,
+  type NodeReport,
+  type PrepareCall,
+  type RegisterAnswer,
+  type ScanEntry,
+  type ScanPage,
+  type StoreCall,
+  type UnwritableReason,
 } from './node.ts'
 
 export interface RedisNodeOptions {
@@ -59,14 +61,16 @@ export interface RedisNodeOptions {
   readonly nodeTimeoutMs: number
   readonly connectTimeoutMs: number
   readonly maxValueBytes: number
+  /** By default MAX_HINTS. */
+  readonly maxHints?: number
   readonly clock: Clock
   readonly timers: Timers
 }
 
 const MAX_IN_FLIGHT = 100_000
 const MAX_UNSENT_BYTES = 64 * 1024 * 1024
-/** Hints kept for one node, beyond which only anti-entropy heals it. */
-const MAX_HINTS = Buffer.from('1000000')
+/** What a reply may be longer than a value: its head, or all of what the greeting asks for. */
+const REPLY_MARGIN_BYTES = 16 * 1024
 const PROBED_WRITE_LIFE_MS = 1000
 
 interface Script {
@@ -209,11 +213,13 @@ class PendingStore extends PendingScript {
 class PendingHint extends PendingScript {
   readonly heads = HINT_HEADS
   protected readonly call: StoreCall
+  private readonly target: string
   private readonly field: Buffer
   private readonly version: Buffer
 
   constructor(node: RedisNode, target: string, key: Buffer, version: Buffer, call: StoreCall) {
     super(node, hintsKey(target))
+    this.target = target
     this.field = key
     this.version = version
     this.call = call
@@ -223,12 +229,13 @@ class PendingHint extends PendingScript {
     link.bulk(this.key)
     link.bulk(this.field)
     link.bulk(this.version)
-    link.bulk(MAX_HINTS)
+    link.bulk(this.node.maxHints)
   }
 
   protected override replied(fence: Fence): boolean {
     if (this.replyType !== REPLY_INTEGER) return false
-    this.call.onApplied(this.node, fence)
+    if (this.reply![0] === ZERO) this.call.onFailure(this.node, hintsFull(this.target))
+    else this.call.onApplied(this.node, fence)
     return true
   }
 }
@@ -269,6 +276,8 @@ export class RedisNode implements Node {
   private readonly options: RedisNodeOptions
   /** GRACE_SECONDS in milliseconds, as the scripts take it. */
   readonly grace: Buffer
+  /** As the script takes it. */
+  readonly maxHints: Buffer
   private link: Link | null = null
   private control: Redis | null = null
   private connecting: Promise<Redis> | null = null
@@ -280,6 +289,7 @@ export class RedisNode implements Node {
     const { host, port } = options.address
     this.address = `${host.includes(':') ? `[${host}]` : host}:${port}`
     this.grace = Buffer.from(String(options.graceMs))
+    this.maxHints = Buffer.from(String(options.maxHints ?? MAX_HINTS))
   }
 
   // ---- data path
@@ -342,6 +352,8 @@ export class RedisNode implements Node {
 
   /** What an error reply (or one of the wrong type) says about the call and about the node. */
   judge(replyType: number, reply: Buffer | null): NodeFailure {
+    // What answers with a record may have changed it first.
+    if (replyType === REPLY_TOO_LONG) return { ...TOO_LONG, kind: 'unknown' }
     const text = reply?.toString('utf8') ?? ''
     if (replyType !== REPLY_ERROR) {
       return { kind: 'unknown', reason: 'error', message: `unexpected answer ${JSON.stringify(text)}` }
@@ -352,11 +364,11 @@ export class RedisNode implements Node {
   }
 
   async open(fence: Fence): Promise<void> {
-    if (this.link?.ready) {
+    if (this.link?.ready && this.link.runId === fence.runId) {
       this.link.expect(fence)
       return
     }
-    this.link?.destroy(SHUT)
+    this.shut(SHUT.message)
     if (this.closed) throw new Error(`node ${this.id} is closed`)
     const link = new Link(this.linkOptions(), fence, this.options, {
       onBroken: (failure) => {
@@ -388,7 +400,7 @@ export class RedisNode implements Node {
       callTimeoutMs: this.options.nodeTimeoutMs,
       maxInFlight: MAX_IN_FLIGHT,
       maxUnsentBytes: MAX_UNSENT_BYTES,
-      maxReplyBytes: this.options.maxValueBytes + HEAD_WITH_PROMISE_BYTES + 1024,
+      maxReplyBytes: this.options.maxValueBytes + REPLY_MARGIN_BYTES,
     }
   }
 
@@ -582,10 +594,11 @@ export class RedisNode implements Node {
     const entries: ScanEntry[] = []
     keys.forEach((key, i) => {
       const [error, head] = answers![2 * i]!
-      const [, exists] = answers![2 * i + 1]!
-      // Between SCAN and here a key may have gone, or changed its type.
-      if (error && errorReason(error.message) !== 'wrong-type') throw error
-      if (!error && exists === 1) entries.push({ key, head: head as Buffer })
+      const [existsError, exists] = answers![2 * i + 1]!
+      // Between SCAN and here a key may have changed its type, or gone.
+      if (error && errorReason(error.message) === 'wrong-type') return
+      if (error ?? existsError) throw (error ?? existsError)!
+      if (exists === 1) entries.push({ key, head: head as Buffer })
     })
     return { cursor: next.toString(), entries }
   }
@@ -603,19 +616,11 @@ export class RedisNode implements Node {
   }
 }
 
-const NOT_CONNECTED: NodeFailure = {
-  kind: 'not-sent',
-  reason: 'not-connected',
-  message: 'the node is not connected',
-}
-
 const TOO_LONG: NodeFailure = {
   kind: 'refused',
   reason: 'error',
   message: 'the stored value is larger than MAX_VALUE_BYTES allows',
 }
-
-const SHUT: NodeFailure = { kind: 'unknown', reason: 'closed', message: 'the connection was closed' }
 
 const DECIMALS = new Map<number, Buffer>()
 
@@ -646,10 +651,16 @@ const UNWRITABLE: ReadonlySet<FailureReason> = new Set<UnwritableReason>([
   'busy',
 ])
 
-/** The first word of an error reply says what it is; Redis before 7 quotes what a script met behind `ERR`. */
+/**
+ * The first word of an error reply says what it is. Redis before 7 quotes what a script met, with a dash where the
+ * command was not carried out and without one where it was:
+ *
+ *     ERR Error running script (call to f_0a9b…): @user_script:41: @user_script: 41: -OOM command not allowed when …
+ *     ERR Error running script (call to f_0a9b…): @user_script:41: WRONGTYPE Operation against a key holding …
+ */
 export function errorReason(text: string): FailureReason {
   const word = /^-?([A-Z]+)\b/.exec(text)?.[1] ?? ''
-  const inScript = /^-?ERR Error running script\b.*-([A-Z]+) /s.exec(text)?.[1] ?? ''
+  const inScript = /^-?ERR Error running script .*@user_script: ?\d+: -?([A-Z]+) /.exec(text)?.[1] ?? ''
   return ERROR_REASONS[word] ?? ERROR_REASONS[inScript] ?? 'error'
 }
 

@@ -91,7 +91,9 @@ const patterns = fc
   .array(fc.constantFrom('*', '?', '[', ']', '^', '-', '\\', 'a', 'b', 'z', '\xff', '\0', '*'), {
     maxLength: 8,
   })
-  .map((parts) => Buffer.from(parts.join(''), 'latin1'))
+  .map((parts) => parts.join(''))
+  .filter((pattern) => process.arch === 'x64' || !crossesSigns(pattern))
+  .map((pattern) => Buffer.from(pattern, 'latin1'))
 
 const dataCalls: fc.Arbitrary<DataCall> = fc.oneof(
   fc.record({ do: fc.constant('get' as const), key: keys }),
@@ -210,6 +212,8 @@ describe('both drivers', function () {
   before(async () => {
     redis = await startRedis()
     real = await redisNodeUnderTest(redis, { graceMs: GRACE_MS })
+    // Loads the scripts. Without, the first batch is answered with NOSCRIPT, and under a foreign marker not sent again.
+    await real.node.probe()
   })
   after(async () => {
     await real.close()
@@ -254,11 +258,10 @@ describe('both drivers', function () {
     const texts = fc
       .string({ unit: fc.constantFrom('a', 'b', 'z', '-', ']', '^', '\\', '\xff', '\0', '*'), maxLength: 6 })
       .map((text) => Buffer.from(text, 'latin1'))
-    const ranges = patterns.filter((pattern) => !crossesSigns(pattern))
     await fc.assert(
       fc.asyncProperty(
         fc.uniqueArray(texts, { minLength: 20, maxLength: 40, selector: String }),
-        fc.array(ranges, { minLength: 20, maxLength: 20 }),
+        fc.array(patterns, { minLength: 20, maxLength: 20 }),
         async (names, globs) => {
           await real.client.flushall()
           await real.client.mset(names.flatMap((name) => [name, 'x']))
@@ -278,7 +281,7 @@ describe('both drivers', function () {
   })
 })
 
-/** A range that crosses 7f/80 means one thing where C's char is signed (x86) and another where it is not (arm64). */
-function crossesSigns(pattern: Buffer): boolean {
-  return /\xff-[^\xff]|[^\xff]-\xff/.test(pattern.toString('latin1')) && process.arch !== 'x64'
+/** A range that crosses 7f/80 means one thing where C's char is signed (x86), and another where it is not (arm64). */
+function crossesSigns(pattern: string): boolean {
+  return /\xff-[^\xff]|[^\xff]-\xff/.test(pattern)
 }

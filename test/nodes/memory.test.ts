@@ -1,14 +1,16 @@
 import { expect } from 'chai'
+import fc from 'fast-check'
 import { KIND_TOMBSTONE } from '../../src/core/codec.ts'
 import { MARKER_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../../src/core/keys.ts'
 import { EXPIRY_MARGIN_MS } from '../../src/core/lifetime.ts'
+import { KeyOrder } from '../../src/nodes/key-order.ts'
 import { MemoryNode } from '../../src/nodes/memory.ts'
 import { ENTRY_OVERHEAD_BYTES } from '../../src/nodes/memory-storage.ts'
-import { get, record, store, version } from '../support/node-calls.ts'
+import { accept, get, prepare, record, store, version } from '../support/node-calls.ts'
 import { memoryNodeUnderTest } from '../support/nodes-under-test.ts'
 import { realClock, realTimers } from '../support/real-time.ts'
 import { VirtualTime } from '../support/virtual-time.ts'
-import { describeNodeContract, FENCE, GRACE_MS, HeardListener, MARKER } from './node.contract.ts'
+import { describeNodeContract, GRACE_MS, HeardListener, MARKER, MAX_HINTS } from './node.contract.ts'
 
 const MIB = 1024 * 1024
 
@@ -20,6 +22,7 @@ describeNodeContract('the memory node', {
           id: 'm',
           maxBytes: 64 * MIB,
           graceMs: GRACE_MS,
+          maxHints: MAX_HINTS,
           clock: realClock,
           timers: realTimers,
         }),
@@ -44,7 +47,7 @@ describe('the memory node on virtual time', () => {
       runId: 'r',
     })
     await node.swapMarker(null, MARKER)
-    await node.open(FENCE)
+    await node.open({ marker: MARKER, runId: 'r', clean: true })
   })
 
   async function now<T>(call: Promise<T>): Promise<T> {
@@ -144,6 +147,41 @@ describe('the memory node on virtual time', () => {
     expect(listener.heard).to.deep.equal([]) // it takes every other write: nothing is wrong with the node
   })
 
+  it('refuses a promise for which there is no room, and keeps what was there', async () => {
+    const room = 10 * ENTRY_BYTES - ENTRY_OVERHEAD_BYTES - 'k'.length - 31
+    expect((await put('k', record(1, Buffer.alloc(room)))).kind).to.equal('applied')
+    const result = await now(prepare(node, 'k', version({ ms: 5 })))
+    expect(result.kind === 'failed' && result.failure).to.include({
+      kind: 'refused',
+      reason: 'out-of-memory',
+    })
+    expect(node.storage.get(Buffer.from('k'))).to.have.lengthOf(31 + room)
+    expect((await put('k', record(3))).kind).to.equal('applied')
+  })
+
+  it('forgets a promise alone when its grace is over, and what was accepted there no sooner', async () => {
+    await now(prepare(node, 'k', version({ ms: 5 })))
+    await now(prepare(node, 'l', version({ ms: 5 })))
+    await time.advance(GRACE_MS / 2)
+    await now(accept(node, 'l', record(5, 'v'), 1000))
+    await time.advance(GRACE_MS / 2)
+    expect(await read('k')).to.equal('found')
+    expect(await read('l')).to.equal('found')
+    await time.advance(1)
+    expect(await read('k')).to.equal('absent')
+    expect(await read('l')).to.equal('absent')
+    expect((await now(accept(node, 'k', record(5)))).kind).to.equal('stale')
+  })
+
+  it('does not count an expired key that makes room as evicted', async () => {
+    for (let i = 0; i < 10; i++) await put(`k${i}`, valueOf(i), 5)
+    await time.advance(6)
+    await put('n1', record(1, Buffer.alloc(8 * ENTRY_BYTES)))
+    expect((await node.probe()).evictedKeys).to.equal(0)
+    await put('n2', record(1, Buffer.alloc(8 * ENTRY_BYTES)))
+    expect((await node.probe()).evictedKeys).to.equal(1)
+  })
+
   it('takes the memory of expired keys back, without anybody reading them', async () => {
     await put('k0', valueOf(0))
     for (let i = 1; i < 9; i++) await put(`k${i}`, valueOf(i), 5)
@@ -182,5 +220,38 @@ describe('the memory node on virtual time', () => {
     const report = await node.probe()
     expect(report).to.include({ runId: 'r-1', marker: null, evictedKeys: 0, memoryUsedBytes: 0 })
     expect(node.ready).to.equal(false)
+  })
+})
+
+describe('the order of keys', () => {
+  it('is that of a sorted list, also after most keys have gone', () => {
+    const step = fc.oneof(
+      { arbitrary: fc.record({ add: fc.integer({ min: 1, max: 100 }) }), weight: 1 },
+      { arbitrary: fc.record({ remove: fc.double({ min: 0, max: 1, noNaN: true }) }), weight: 2 },
+    )
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 12 }), fc.integer({ min: 1, max: 50 }), (steps, count) => {
+        const order = new KeyOrder()
+        let model: { name: string; number: number }[] = []
+        for (const step of steps) {
+          if ('add' in step) {
+            for (let i = 0; i < step.add; i++)
+              model.push({ name: `${model.length}`, number: order.append(`${model.length}`) })
+          } else {
+            const gone = model.filter((_, i) => (i * 0.618) % 1 < step.remove)
+            for (const { number } of gone) order.remove(number)
+            model = model.filter((key) => !gone.includes(key))
+          }
+        }
+        const names: string[] = []
+        let cursor = Infinity
+        do {
+          const page = order.below(cursor, count)
+          names.push(...page.names)
+          cursor = page.next
+        } while (cursor !== 0)
+        expect(names).to.deep.equal(model.map(({ name }) => name).reverse())
+      }),
+    )
   })
 })

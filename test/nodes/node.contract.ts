@@ -4,16 +4,27 @@
  */
 import { randomBytes } from 'node:crypto'
 import { expect } from 'chai'
+import { VERSION_ZERO } from '../../src/core/clock.ts'
 import { KIND_NOTHING, KIND_TOMBSTONE, StoredRecord, type NewRecord } from '../../src/core/codec.ts'
 import { MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import { EXPIRY_MARGIN_MS, FAR_END_MS, ownLifeMs } from '../../src/core/lifetime.ts'
-import type { Node, NodeFailure, NodeListener, ScanEntry } from '../../src/nodes/node.ts'
-import type { NodeUnderTest, RawServer } from '../support/nodes-under-test.ts'
-import { get, record, store, version, type StoreResult } from '../support/node-calls.ts'
+import type { Fence, Hint, Node, NodeFailure, NodeListener, ScanEntry } from '../../src/nodes/node.ts'
+import { fenceOf, type NodeUnderTest, type RawServer } from '../support/nodes-under-test.ts'
+import {
+  accept,
+  get,
+  hint,
+  prepare,
+  record,
+  store,
+  version,
+  type StoreResult,
+} from '../support/node-calls.ts'
 
 export const GRACE_MS = 86_400_000
 export const MARKER = Buffer.from('{"cluster":"c","state":"clean"}')
-export const FENCE = { marker: MARKER, clean: true }
+/** The most hints that the nodes under test keep for one other. */
+export const MAX_HINTS = 500
 
 export interface NodeFactory {
   create(): Promise<NodeUnderTest>
@@ -38,6 +49,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
     let node: Node
     let server: RawServer
     let listener: HeardListener
+    let fence: Fence
 
     beforeEach(async () => {
       under = await factory.create()
@@ -45,7 +57,8 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
       listener = new HeardListener()
       node.listener = listener
       await server.setRaw(MARKER_KEY, MARKER)
-      await node.open(FENCE)
+      fence = await fenceOf(node, MARKER)
+      await node.open(fence)
     })
     afterEach(() => under.close())
 
@@ -53,7 +66,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
     const failureOf = (result: { kind: string; failure?: NodeFailure }) =>
       result.failure ? { kind: result.failure.kind, reason: result.failure.reason } : result.kind
     async function applied(next: NewRecord, lifeMs = FAR_END_MS, key = KEY): Promise<void> {
-      expect(await store(node, key, next, lifeMs)).to.deep.equal({ kind: 'applied', fence: FENCE })
+      expect(await store(node, key, next, lifeMs)).to.deep.equal({ kind: 'applied', fence })
     }
     async function value(key = KEY): Promise<string> {
       const found = await get(node, key)
@@ -72,7 +85,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         it(`gives back a value of ${what}`, async () => {
           await applied(record(5, bytes))
           const found = await get(node, KEY)
-          expect(found).to.include({ kind: 'found', fence: FENCE })
+          expect(found).to.include({ kind: 'found', fence })
           const read = new StoredRecord((found as { bytes: Buffer }).bytes)
           expect(read.value.equals(bytes)).to.equal(true)
           expect(Buffer.from(read.version)).to.deep.equal(version({ ms: 5 }))
@@ -89,7 +102,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
       })
 
       it('tells an absent key from a failure', async () => {
-        expect(await get(node, KEY)).to.deep.equal({ kind: 'absent', fence: FENCE })
+        expect(await get(node, KEY)).to.deep.equal({ kind: 'absent', fence })
       })
 
       it('lets the newer write win, whichever comes first', async () => {
@@ -108,7 +121,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
           version({ ms: 7, counter: 2, coordinator: 9 }),
           version({ ms: 3 }).subarray(0, 8),
         ])
-        expect(result).to.deep.equal({ kind: 'stale', held, fence: FENCE })
+        expect(result).to.deep.equal({ kind: 'stale', held, fence })
       })
 
       it('applies the same record again without a change', async () => {
@@ -162,11 +175,467 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         const results = await Promise.all([
           get(node, KEY),
           store(node, KEY, record(5)),
+          prepare(node, KEY, version({ ms: 5 })),
+          accept(node, KEY, record(5)),
           store(node, other, record(5)),
         ])
         const refused = { kind: 'refused', reason: 'wrong-type' }
-        expect(results.map(failureOf)).to.deep.equal([refused, refused, 'applied'])
+        expect(results.map(failureOf)).to.deep.equal([refused, refused, refused, refused, 'applied'])
         expect(listener.heard).to.deep.equal([])
+      })
+    })
+
+    describe('a write on a condition', () => {
+      const storeIf = (onlyIf: Uint8Array, next: NewRecord, lifeMs = FAR_END_MS) =>
+        store(node, KEY, next, lifeMs, onlyIf)
+      const staleOver = (held: Buffer) => ({ kind: 'stale', held, fence })
+      const ZEROS = Buffer.alloc(20)
+
+      it('is applied over exactly the version it asks for', async () => {
+        await applied(record(3))
+        await applied(record(version({ ms: 5, counter: 1, coordinator: 2 }), 'held'))
+        const held = (await server.getRaw(KEY))!.subarray(5, 25)
+        for (const near of [
+          version({ ms: 3 }),
+          version({ ms: 5, counter: 1, coordinator: 3 }),
+          version({ ms: 5, counter: 2, coordinator: 2 }),
+          version({ ms: 6, counter: 1, coordinator: 2 }),
+          VERSION_ZERO,
+        ]) {
+          expect(await storeIf(near, record(9, 'next'))).to.deep.equal(staleOver(held))
+        }
+        expect(await value()).to.equal('held')
+        expect(
+          (await storeIf(version({ ms: 5, counter: 1, coordinator: 2 }), record(9, 'next'))).kind,
+        ).to.equal('applied')
+        expect(await value()).to.equal('next')
+      })
+
+      it('is stale where nothing is held, and tells zeros', async () => {
+        expect(await storeIf(version({ ms: 5 }), record(9))).to.deep.equal(staleOver(ZEROS))
+        await server.setRaw(KEY, Buffer.from('plain'))
+        expect(await storeIf(version({ ms: 5 }), record(9))).to.deep.equal(staleOver(ZEROS))
+        expect(await value()).to.equal('plain')
+      })
+
+      it('finds version zero where nothing is held, or nothing of ours', async () => {
+        expect((await storeIf(VERSION_ZERO, record(9, 'first'))).kind).to.equal('applied')
+        expect(await storeIf(VERSION_ZERO, record(10))).to.deep.equal(
+          staleOver(Buffer.concat([version({ ms: 9 }), Buffer.alloc(8)])),
+        )
+        await server.setRaw(KEY, Buffer.from('plain'))
+        expect((await storeIf(VERSION_ZERO, record(10, 'upgraded'))).kind).to.equal('applied')
+        expect(await value()).to.equal('upgraded')
+      })
+
+      it('does not find nothing in a tombstone', async () => {
+        await applied(record(5, '', { kind: KIND_TOMBSTONE }), EXPIRY_MARGIN_MS)
+        expect((await storeIf(VERSION_ZERO, record(9))).kind).to.equal('stale')
+        expect((await storeIf(version({ ms: 5 }), record(9))).kind).to.equal('applied')
+      })
+
+      it('must be newer all the same, also than a promise', async () => {
+        await applied(record(5))
+        expect((await storeIf(version({ ms: 5 }), record(4))).kind).to.equal('stale')
+        await prepare(node, KEY, version({ ms: 8 }))
+        expect(await storeIf(version({ ms: 5 }), record(7))).to.deep.equal(
+          staleOver(Buffer.concat([version({ ms: 8 }), Buffer.alloc(8)])),
+        )
+        expect((await storeIf(version({ ms: 8 }), record(9))).kind).to.equal('stale')
+        expect((await storeIf(version({ ms: 5 }), record(9))).kind).to.equal('applied')
+      })
+
+      it('meets what came before it in its own batch', async () => {
+        const results = await Promise.all([
+          storeIf(VERSION_ZERO, record(1)),
+          storeIf(VERSION_ZERO, record(2)),
+          storeIf(version({ ms: 1 }), record(3)),
+          storeIf(version({ ms: 1 }), record(4)),
+        ])
+        expect(results.map(({ kind }) => kind)).to.deep.equal(['applied', 'stale', 'applied', 'stale'])
+      })
+
+      it('changes no life where it is stale', async () => {
+        await applied(record(5), VALUE_LIFE(10 * SECOND))
+        await storeIf(version({ ms: 4 }), record(9))
+        expect(await server.ttl(KEY)).to.be.at.most(VALUE_LIFE(10 * SECOND))
+      })
+    })
+
+    describe('a write in two rounds', () => {
+      const ballot = (ms: number) => version({ ms })
+      const promisedOver = (bytes: Buffer | null) => ({ kind: 'promised', bytes, fence })
+      const staleOver = (held: Buffer) => ({ kind: 'stale', held, fence })
+      const refusedBy = (ms: number) => ({ kind: 'refused', newest: ballot(ms), fence })
+      const ZEROS = Buffer.alloc(20)
+
+      it('is promised over nothing, and then stored', async () => {
+        expect(await prepare(node, KEY, ballot(5))).to.deep.equal(promisedOver(null))
+        const promised = await rawRecord()
+        expect(promised.kind).to.equal(KIND_NOTHING)
+        expect(promised.promise).to.deep.equal(ballot(5))
+        expect(await accept(node, KEY, record(5, 'chosen'))).to.deep.equal({ kind: 'applied', fence })
+        expect(await value()).to.equal('chosen')
+        expect((await rawRecord()).promise).to.equal(null)
+        expect((await rawRecord()).replaced).to.deep.equal(Buffer.alloc(8))
+      })
+
+      it('is told the record as it was, with an older promise if there is one', async () => {
+        await applied(record(3, 'before'))
+        const held = (await server.getRaw(KEY))!
+        expect(await prepare(node, KEY, ballot(5))).to.deep.equal(promisedOver(held))
+        expect(await value()).to.equal('before')
+        const promised = (await server.getRaw(KEY))!
+        expect(await prepare(node, KEY, ballot(7))).to.deep.equal(promisedOver(promised))
+        expect(await prepare(node, KEY, ballot(7))).to.deep.include({ kind: 'promised' }) // asked again
+        expect((await accept(node, KEY, record(7, 'after'))).kind).to.equal('applied')
+        expect((await rawRecord()).replaced).to.deep.equal(ballot(3).subarray(0, 8))
+      })
+
+      it('gives back a record of any size, and any bytes', async () => {
+        for (const bytes of [Buffer.alloc(0), Buffer.from('$5\r\nhello\r\n-0+'), randomBytes(1024 * 1024)]) {
+          const key = randomBytes(8)
+          await applied(record(3, bytes), FAR_END_MS, key)
+          const found = await prepare(node, key, ballot(5))
+          const before = new StoredRecord((found as { bytes: Buffer }).bytes)
+          expect(before.value.equals(bytes)).to.equal(true)
+          expect(await accept(node, key, record(5, bytes))).to.deep.equal({ kind: 'applied', fence })
+        }
+      })
+
+      it('is refused by a promise or a record that is newer, which is named', async () => {
+        await prepare(node, KEY, ballot(7))
+        expect(await prepare(node, KEY, ballot(6))).to.deep.equal(refusedBy(7))
+        await accept(node, KEY, record(7))
+        expect(await prepare(node, KEY, ballot(7))).to.deep.equal(refusedBy(7))
+        expect(await prepare(node, KEY, ballot(6))).to.deep.equal(refusedBy(7))
+        await prepare(node, KEY, ballot(9))
+        expect(await prepare(node, KEY, ballot(5))).to.deep.equal(refusedBy(9))
+      })
+
+      it('is stale in its second round when its promise went to another', async () => {
+        await applied(record(3, 'before'))
+        await prepare(node, KEY, ballot(5))
+        await prepare(node, KEY, ballot(7))
+        const held = staleOver(Buffer.concat([ballot(7), Buffer.alloc(8)]))
+        expect(await accept(node, KEY, record(5, 'late'))).to.deep.equal(held)
+        expect(await accept(node, KEY, record(9, 'never promised'))).to.deep.equal(held)
+        expect(await value()).to.equal('before')
+        await accept(node, KEY, record(7, 'chosen'))
+        expect(await accept(node, KEY, record(5, 'late'))).to.deep.equal(
+          staleOver(Buffer.concat([ballot(7), ballot(3).subarray(0, 8)])),
+        )
+        expect(await value()).to.equal('chosen')
+      })
+
+      it('is stale in its second round where there is no promise', async () => {
+        expect(await accept(node, KEY, record(5))).to.deep.equal(staleOver(ZEROS))
+        expect(await server.getRaw(KEY)).to.equal(null)
+        await server.setRaw(KEY, Buffer.from('plain'))
+        expect(await accept(node, KEY, record(5))).to.deep.equal(staleOver(ZEROS))
+        await applied(record(3))
+        expect((await accept(node, KEY, record(5))).kind).to.equal('stale')
+      })
+
+      it('is applied once, and says so again', async () => {
+        await prepare(node, KEY, ballot(5))
+        await accept(node, KEY, record(5, 'x'))
+        const before = await server.getRaw(KEY)
+        expect((await accept(node, KEY, record(5, 'x'))).kind).to.equal('applied')
+        expect(await server.getRaw(KEY)).to.deep.equal(before)
+      })
+
+      it('keeps plain writes below it out, and gives way to one above it', async () => {
+        await applied(record(3, 'old'))
+        await prepare(node, KEY, ballot(7))
+        expect(await store(node, KEY, record(6))).to.deep.equal(
+          staleOver(Buffer.concat([ballot(7), Buffer.alloc(8)])),
+        )
+        await applied(record(3, 'old')) // it is here already
+        expect((await rawRecord()).promise).to.deep.equal(ballot(7))
+        await applied(record(8, 'newer'))
+        expect(await accept(node, KEY, record(7))).to.deep.equal(
+          staleOver(Buffer.concat([ballot(8), ballot(3).subarray(0, 8)])),
+        )
+      })
+
+      it('upgrades what somebody else stored, which can be read all the while', async () => {
+        await server.setRaw(KEY, Buffer.from('plain'), 500 * SECOND)
+        expect(await prepare(node, KEY, ballot(5))).to.deep.equal(promisedOver(Buffer.from('plain')))
+        expect(await value()).to.equal('plain')
+        expect(await server.ttl(KEY)).to.be.within(500 * SECOND - TOLERANCE_MS, 500 * SECOND)
+        await accept(node, KEY, record(5, 'ours'))
+        expect(await value()).to.equal('ours')
+        expect((await rawRecord()).replaced).to.deep.equal(Buffer.alloc(8))
+      })
+
+      it('may delete', async () => {
+        await applied(record(3, 'value'))
+        await prepare(node, KEY, ballot(5))
+        await accept(node, KEY, record(5, '', { kind: KIND_TOMBSTONE }), EXPIRY_MARGIN_MS)
+        expect((await rawRecord()).kind).to.equal(KIND_TOMBSTONE)
+        expect((await rawRecord()).replaced).to.deep.equal(ballot(3).subarray(0, 8))
+      })
+
+      it('goes through in one batch, in order', async () => {
+        const results = await Promise.all([
+          prepare(node, KEY, ballot(5)),
+          accept(node, KEY, record(5, 'one')),
+          prepare(node, KEY, ballot(6)),
+          store(node, KEY, record(7, 'two')),
+          accept(node, KEY, record(6)),
+        ])
+        expect(results.map(({ kind }) => kind)).to.deep.equal([
+          'promised',
+          'applied',
+          'promised',
+          'applied',
+          'stale',
+        ])
+      })
+
+      describe('and the life of its key', () => {
+        const within = async (expectedMs: number) => {
+          expect(await server.ttl(KEY)).to.be.within(expectedMs - TOLERANCE_MS, expectedMs)
+          expect(await node.lifeMs(KEY)).to.be.within(expectedMs - TOLERANCE_MS, expectedMs)
+        }
+
+        it('is the grace where there is nothing but the promise', async () => {
+          await prepare(node, KEY, ballot(5))
+          await within(GRACE_MS)
+        })
+
+        for (const [what, lifeMs] of [
+          ['a TTL', VALUE_LIFE(10 * SECOND)],
+          ['a far end', FAR_END_MS],
+        ] as const) {
+          it(`is not changed by a promise: ${what}`, async () => {
+            await applied(record(3), lifeMs)
+            await prepare(node, KEY, ballot(5))
+            await within(lifeMs)
+            await prepare(node, KEY, ballot(6))
+            await within(lifeMs)
+          })
+        }
+
+        it('is not changed by a promise: no end', async () => {
+          await server.setRaw(KEY, Buffer.from('plain'))
+          await prepare(node, KEY, ballot(5))
+          expect(await server.ttl(KEY)).to.equal(-1)
+        })
+
+        const SHORT = VALUE_LIFE(1 * SECOND)
+        const LONG = VALUE_LIFE(1000 * SECOND)
+        const cases: [string, number | null, number, number][] = [
+          ['over a promise alone: what that has left', null, SHORT, GRACE_MS],
+          ['over a promise alone, without expiry: a far end', null, FAR_END_MS, FAR_END_MS],
+          ['shorter than what it replaces: to the end of that', LONG, SHORT, LONG],
+          ['longer than what it replaces: its own', SHORT, LONG, LONG],
+          ['over one without expiry: the grace', FAR_END_MS, SHORT, GRACE_MS],
+          ['beyond the grace: its own', FAR_END_MS, 2 * GRACE_MS, 2 * GRACE_MS],
+        ]
+        for (const [what, beforeMs, lifeMs, expectedMs] of cases) {
+          it(what, async () => {
+            if (beforeMs !== null) await applied(record(3), beforeMs)
+            await prepare(node, KEY, ballot(5))
+            await accept(node, KEY, record(5), lifeMs)
+            await within(expectedMs)
+          })
+        }
+
+        it('over somebody else’s without an end: the grace', async () => {
+          await server.setRaw(KEY, Buffer.from('plain'))
+          await prepare(node, KEY, ballot(5))
+          await accept(node, KEY, record(5), SHORT)
+          await within(GRACE_MS)
+        })
+
+        it('is that of the replaced for a tombstone', async () => {
+          await applied(record(3), LONG)
+          await prepare(node, KEY, ballot(5))
+          await accept(node, KEY, record(5, '', { kind: KIND_TOMBSTONE }), EXPIRY_MARGIN_MS)
+          await within(LONG)
+        })
+      })
+    })
+
+    describe('hints', () => {
+      const at = (ms: number) => version({ ms })
+      const noted = async (target: string, key: string | Buffer, ms: number) =>
+        expect(await hint(node, target, key, at(ms))).to.deep.equal({ kind: 'applied', fence })
+      const shown = ({ key, version }: Hint) => `${key.toString('latin1')} ${version.toString('hex')}`
+      const hintOf = (key: string, ms: number) => shown({ key: Buffer.from(key, 'latin1'), version: at(ms) })
+      async function list(
+        target: string,
+        count: number,
+        between?: (page: readonly Hint[]) => Promise<unknown>,
+      ) {
+        const all: string[] = []
+        let cursor = '0'
+        for (let pages = 1; ; pages++) {
+          const page = await node.hints(target, cursor, count)
+          all.push(...page.hints.map(shown))
+          await between?.(page.hints)
+          cursor = page.cursor
+          if (cursor === '0') return { all: all.sort(), pages }
+          if (pages > 10_000) throw new Error('it does not end')
+        }
+      }
+      /** Long ones, so that a Redis, too, gives them in pages. */
+      const names = (n: number) => Array.from({ length: n }, (_, i) => `${i}:`.padEnd(80, 'x'))
+
+      it('are kept for each target apart, with the last version of each key', async () => {
+        await noted('b', 'k', 5)
+        await noted('b', 'other', 6)
+        await noted('c', 'k', 7)
+        await noted('b', 'k', 9)
+        expect((await list('b', 10)).all).to.deep.equal([hintOf('k', 9), hintOf('other', 6)])
+        expect((await list('c', 10)).all).to.deep.equal([hintOf('k', 7)])
+        expect(await node.hints('nobody', '0', 10)).to.deep.equal({ cursor: '0', hints: [] })
+      })
+
+      it('are of keys of any bytes', async () => {
+        const keys = ['', '\0', '\xff\xfe', 'a\r\nb']
+        await Promise.all(keys.map((key) => noted('b', Buffer.from(key, 'latin1'), 1)))
+        expect((await list('b', 10)).all).to.deep.equal(keys.map((key) => hintOf(key, 1)).sort())
+      })
+
+      it('are counted by a probe for those who are asked about, and left out where there are none', async () => {
+        await Promise.all([noted('b', 'k', 1), noted('b', 'l', 1), noted('c', 'k', 1)])
+        expect([...(await node.probe(['a', 'b'])).hints]).to.deep.equal([['b', 2]])
+        expect((await node.probe()).hints.size).to.equal(0)
+        await node.dropHint('c', Buffer.from('k'), at(1))
+        expect([...(await node.probe(['c', 'b'])).hints]).to.deep.equal([['b', 2]])
+      })
+
+      it('are dropped only in the version that was delivered', async () => {
+        await noted('b', 'k', 5)
+        await node.dropHint('b', Buffer.from('k'), at(4))
+        await node.dropHint('b', Buffer.from('l'), at(5))
+        await node.dropHint('c', Buffer.from('k'), at(5))
+        expect((await list('b', 10)).all).to.deep.equal([hintOf('k', 5)])
+        await noted('b', 'k', 6) // another miss, while the first is being delivered
+        await node.dropHint('b', Buffer.from('k'), at(5))
+        expect((await list('b', 10)).all).to.deep.equal([hintOf('k', 6)])
+        await node.dropHint('b', Buffer.from('k'), at(6))
+        expect((await list('b', 10)).all).to.deep.equal([])
+      })
+
+      it('come all in pages, also when each page is dropped as it comes and others are noted', async () => {
+        const keys = names(MAX_HINTS - 100)
+        await Promise.all(keys.map((key) => noted('b', key, 1)))
+        const { all, pages } = await list('b', 10)
+        expect([...new Set(all)]).to.deep.equal(keys.map((key) => hintOf(key, 1)).sort())
+        expect(pages).to.be.above(5)
+
+        let more = 0
+        const listed = await list('b', 10, async (page) => {
+          await Promise.all(page.map(({ key, version }) => node.dropHint('b', key, version)))
+          if (more < 10) await noted('b', `new ${more++}`.padEnd(80), 2)
+        })
+        const seen = new Set(listed.all)
+        expect(keys.filter((key) => !seen.has(hintOf(key, 1)))).to.deep.equal([])
+      })
+
+      it('are refused beyond their bound, but a newer version of a noted one is not', async () => {
+        await Promise.all(names(MAX_HINTS).map((key) => noted('b', key, 1)))
+        const [beyond, again, elsewhere] = await Promise.all([
+          hint(node, 'b', 'beyond', at(1)),
+          hint(node, 'b', names(1)[0]!, at(2)),
+          hint(node, 'c', 'beyond', at(1)),
+        ])
+        expect(beyond).to.deep.equal({
+          kind: 'failed',
+          failure: { kind: 'refused', reason: 'error', message: 'the hints for b are full' },
+        })
+        expect([again.kind, elsewhere.kind]).to.deep.equal(['applied', 'applied'])
+        expect((await node.probe(['b'])).hints.get('b')).to.equal(MAX_HINTS)
+        expect(listener.heard).to.deep.equal([])
+        await node.dropHint('b', Buffer.from(names(1)[0]!), at(2))
+        await noted('b', 'beyond', 1)
+      })
+
+      it('are neither listed nor read as keys', async () => {
+        await noted('b', 'k', 1)
+        const { entries } = await node.scan('0', null, 100)
+        expect(entries.map(({ key }) => key.toString())).to.deep.equal([MARKER_KEY.toString()])
+        expect(await get(node, 'k')).to.deep.equal({ kind: 'absent', fence })
+      })
+
+      it('go when the server is flushed', async () => {
+        await noted('b', 'k', 1)
+        await server.flush()
+        expect((await list('b', 10)).all).to.deep.equal([])
+      })
+
+      it('travel with the write that they tell of', async () => {
+        const results = await Promise.all([store(node, KEY, record(5)), hint(node, 'b', KEY, at(5))])
+        expect(results.map(({ kind }) => kind)).to.deep.equal(['applied', 'applied'])
+      })
+
+      it('refuse a cursor that is none', async () => {
+        const refusal = await node.hints('b', 'x', 10).catch((error: Error) => error.message)
+        expect(refusal).to.match(/invalid cursor/)
+      })
+    })
+
+    describe('a lease', () => {
+      it('is had by one at a time, who may prolong it', async () => {
+        expect(await node.lease('fill', 'one', 60 * SECOND)).to.equal(true)
+        expect(await node.lease('fill', 'two', 60 * SECOND)).to.equal(false)
+        expect(await node.lease('fill', 'one', 90 * SECOND)).to.equal(true)
+        const key = Buffer.from('__rondo:lease:fill')
+        expect(await server.ttl(key)).to.be.within(90 * SECOND - TOLERANCE_MS, 90 * SECOND)
+        expect(await node.lease('fill', 'two', 100 * SECOND)).to.equal(false)
+        expect(await server.ttl(key)).to.be.at.most(90 * SECOND)
+      })
+
+      it('says nothing of one by another name', async () => {
+        await node.lease('fill', 'one', 60 * SECOND)
+        expect(await node.lease('other', 'two', 60 * SECOND)).to.equal(true)
+      })
+
+      it('is free again when its time is over', async () => {
+        await node.lease('fill', 'one', 1)
+        await new Promise((resolve) => setTimeout(resolve, 20)) // the server's own clock
+        expect(await node.lease('fill', 'two', 60 * SECOND)).to.equal(true)
+      })
+    })
+
+    describe('a copy', () => {
+      const drop = (ms: number) => node.dropCopy(KEY, version({ ms }))
+
+      it('is dropped if it still is of that version', async () => {
+        await applied(record(5, 'value'))
+        await drop(4)
+        await drop(6)
+        expect(await value()).to.equal('value')
+        await drop(5)
+        expect(await server.getRaw(KEY)).to.equal(null)
+        await drop(5)
+      })
+
+      it('is dropped as a tombstone, too', async () => {
+        await applied(record(5, '', { kind: KIND_TOMBSTONE }), EXPIRY_MARGIN_MS)
+        await drop(5)
+        expect(await server.getRaw(KEY)).to.equal(null)
+      })
+
+      it('stays while something is promised on it', async () => {
+        await applied(record(5, 'value'))
+        await prepare(node, KEY, version({ ms: 7 }))
+        await drop(5)
+        await drop(7)
+        expect((await rawRecord()).promise).to.deep.equal(version({ ms: 7 }))
+        await accept(node, KEY, record(7))
+        await drop(7)
+        expect(await server.getRaw(KEY)).to.equal(null)
+      })
+
+      it('stays if somebody else wrote it', async () => {
+        await server.setRaw(KEY, Buffer.from('plain'))
+        await node.dropCopy(KEY, Buffer.from(VERSION_ZERO))
+        expect(await value()).to.equal('plain')
       })
     })
 
@@ -258,7 +727,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         it(`are read as they are, keep their TTL, and the first write upgrades them: ${JSON.stringify(text)}`, async () => {
           await server.setRaw(KEY, bytes, 500 * SECOND)
           const found = await get(node, KEY)
-          expect(found).to.deep.equal({ kind: 'found', bytes, fence: FENCE })
+          expect(found).to.deep.equal({ kind: 'found', bytes, fence })
           expect(await node.lifeMs(KEY)).to.be.within(500 * SECOND - TOLERANCE_MS, 500 * SECOND)
           await applied(record(version({ ms: 0, counter: 0, coordinator: 1 }), 'ours'))
           expect(await value()).to.equal('ours')
@@ -275,6 +744,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
       it('is written in two rounds, and then read by a probe', async () => {
         expect(await node.prepareRegister(ballot(5))).to.deep.equal({ ok: true, record: null })
         expect((await rawRecord(TOPOLOGY_KEY)).kind).to.equal(KIND_NOTHING)
+        expect(await node.lifeMs(TOPOLOGY_KEY)).to.equal(-1)
         expect(await node.acceptRegister(record(5, 'topology'))).to.deep.equal({ ok: true, record: null })
         const { topology } = await node.probe()
         expect(topology).to.deep.equal(await raw())
@@ -333,6 +803,19 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         })
         expect((await rawRecord(TOPOLOGY_KEY)).value.toString()).to.equal('plain')
         expect(await server.ttl(TOPOLOGY_KEY)).to.be.within(490 * SECOND, 500 * SECOND)
+        await node.acceptRegister(record(5))
+        expect(await server.ttl(TOPOLOGY_KEY)).to.equal(-1)
+      })
+
+      it('is the same for the data path', async () => {
+        await node.prepareRegister(ballot(5))
+        expect(await prepare(node, TOPOLOGY_KEY, ballot(4))).to.deep.equal({
+          kind: 'refused',
+          newest: ballot(5),
+          fence,
+        })
+        expect((await accept(node, TOPOLOGY_KEY, record(5, 'x'))).kind).to.equal('applied')
+        expect(await node.acceptRegister(record(5, 'x'))).to.deep.equal({ ok: true, record: null })
       })
     })
 
@@ -354,9 +837,12 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
           const results = await Promise.all([
             get(node, KEY),
             store(node, KEY, record(5)),
+            prepare(node, KEY, version({ ms: 7 })),
+            accept(node, KEY, record(7)),
+            hint(node, 'b', KEY, version({ ms: 7 })),
             get(node, Buffer.from('x')),
           ])
-          expect(results.map(failureOf)).to.deep.equal([foreign, foreign, foreign])
+          expect(results.map(failureOf)).to.deep.equal(Array.from(results, () => foreign))
           expect(listener.heard).to.deep.equal(['foreign marker'])
         })
       }
@@ -369,12 +855,12 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
       })
 
       it('that is expected can be changed, from the next call on', async () => {
-        const nextFence = { marker: other, clean: false }
+        const nextFence = { ...fence, marker: other, clean: false }
         const before = get(node, KEY)
         const opened = node.open(nextFence)
         const after = get(node, KEY)
         await opened
-        expect(await before).to.deep.equal({ kind: 'absent', fence: FENCE })
+        expect(await before).to.deep.equal({ kind: 'absent', fence })
         expect(failureOf(await after)).to.deep.equal(foreign)
         await node.swapMarker(MARKER, other)
         expect(await get(node, KEY)).to.deep.equal({ kind: 'absent', fence: nextFence })
@@ -383,12 +869,38 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
       it('that is not the expected one does not let the data path open', async () => {
         node.shut('test')
         await server.setRaw(MARKER_KEY, other)
-        const refused = await node.open(FENCE).then(
+        const refused = await node.open(fence).then(
           () => null,
           (error: Error) => error.message,
         )
         expect(refused).to.match(/does not hold the expected marker/)
         expect(node.ready).to.equal(false)
+        expect(listener.heard).to.deep.equal(['foreign marker'])
+      })
+
+      it('of another run does not let the data path open, though it is there', async () => {
+        node.shut('test')
+        const refused = await node.open({ ...fence, runId: 'another' }).then(
+          () => null,
+          (error: Error) => error.message,
+        )
+        expect(refused).to.match(/another process/)
+        expect(node.ready).to.equal(false)
+        expect(listener.heard).to.deep.equal(['foreign marker'])
+        expect(failureOf(await get(node, KEY))).to.deep.equal({ kind: 'not-sent', reason: 'not-connected' })
+        await node.open(fence)
+        expect(await get(node, KEY)).to.deep.equal({ kind: 'absent', fence })
+      })
+
+      it('of another run closes a data path that is open, and what it overtakes is not sent', async () => {
+        const overtaken = store(node, KEY, record(5))
+        const refused = await node.open({ ...fence, runId: 'another' }).then(
+          () => null,
+          (error: Error) => error.message,
+        )
+        expect(refused).to.match(/another process/)
+        expect(node.ready).to.equal(false)
+        expect(failureOf(await overtaken)).to.deep.equal({ kind: 'not-sent', reason: 'closed' })
         expect(listener.heard).to.deep.equal(['foreign marker'])
       })
 
@@ -419,30 +931,43 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         expect(node.ready).to.equal(true)
         node.shut('test')
         expect(node.ready).to.equal(false)
-        await node.open(FENCE)
+        await node.open(fence)
         expect(node.ready).to.equal(true)
       })
 
       it('sends nothing while it is shut, and says so after the call has returned', async () => {
         node.shut('test')
-        const results = await Promise.all([get(node, KEY), store(node, KEY, record(5))])
-        expect(results.map(failureOf)).to.deep.equal([notConnected, notConnected])
+        const results = await Promise.all([
+          get(node, KEY),
+          store(node, KEY, record(5)),
+          prepare(node, KEY, version({ ms: 5 })),
+          accept(node, KEY, record(5)),
+          hint(node, 'b', KEY, version({ ms: 5 })),
+        ])
+        expect(results.map(failureOf)).to.deep.equal(Array.from(results, () => notConnected))
         expect(await server.getRaw(KEY)).to.equal(null)
+        expect((await node.probe(['b'])).hints.size).to.equal(0)
       })
 
       it('ends calls that shut overtakes in their own turn as not sent', async () => {
-        const calls = [get(node, KEY), store(node, KEY, record(5))]
+        const calls = [
+          get(node, KEY),
+          store(node, KEY, record(5)),
+          prepare(node, KEY, version({ ms: 5 })),
+          accept(node, KEY, record(5)),
+          hint(node, 'b', KEY, version({ ms: 5 })),
+        ]
         node.shut('test')
         const closed = { kind: 'not-sent', reason: 'closed' }
-        expect((await Promise.all(calls)).map(failureOf)).to.deep.equal([closed, closed])
-        await node.open(FENCE)
-        expect(await get(node, KEY)).to.deep.equal({ kind: 'absent', fence: FENCE })
+        expect((await Promise.all(calls)).map(failureOf)).to.deep.equal(Array.from(calls, () => closed))
+        await node.open(fence)
+        expect(await get(node, KEY)).to.deep.equal({ kind: 'absent', fence })
         expect(listener.heard).to.deep.equal([]) // who shuts it knows
       })
 
       it('does not open when it is shut meanwhile', async () => {
         node.shut('test')
-        const opening = node.open(FENCE).then(
+        const opening = node.open(fence).then(
           () => 'opened',
           () => 'not opened',
         )
@@ -454,8 +979,17 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
       it('is of no more use once it is closed', async () => {
         await node.close()
         expect(failureOf(await get(node, KEY))).to.deep.equal(notConnected)
-        for (const use of [() => node.open(FENCE), () => node.probe(), () => node.tryWrite()]) {
-          expect(await use().then(String, (error: Error) => error.message)).to.match(/closed/)
+        for (const use of [
+          () => node.open(fence),
+          () => node.probe(),
+          () => node.tryWrite(),
+          () => node.lease('fill', 'one', SECOND),
+          () => node.hints('b', '0', 10),
+          () => node.dropCopy(KEY, version({ ms: 5 })),
+        ]) {
+          expect(await (use() as Promise<unknown>).then(String, (error: Error) => error.message)).to.match(
+            /closed/,
+          )
         }
       })
     })
@@ -597,7 +1131,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         await fill(['long'])
         await new Promise((resolve) => setTimeout(resolve, 20)) // the server's own clock
         expect(users((await list(null, 10)).keys)).to.deep.equal(['long'])
-        expect(await get(node, 'short')).to.deep.equal({ kind: 'absent', fence: FENCE })
+        expect(await get(node, 'short')).to.deep.equal({ kind: 'absent', fence })
         expect(await node.lifeMs(Buffer.from('short'))).to.equal(-2)
       })
 
@@ -632,6 +1166,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
       it('tells a restart by its run id, and by nothing being there', async () => {
         const { runId } = await node.probe()
         expect((await node.probe()).runId).to.equal(runId)
+        await hint(node, 'b', KEY, version({ ms: 5 }))
         await server.restart()
         const after = await untilProbed(node)
         expect(after.runId).to.not.equal(runId)
@@ -639,8 +1174,12 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         expect(node.ready).to.equal(false)
         expect(listener.heard).to.deep.equal(['broken: closed'])
         await node.swapMarker(null, MARKER)
-        await node.open(FENCE)
+        expect(await node.open(fence).then(String, (error: Error) => error.message)).to.match(
+          /another process/,
+        )
+        await node.open(await fenceOf(node, MARKER))
         expect((await get(node, KEY)).kind).to.equal('absent')
+        expect((await node.probe(['b'])).hints.size).to.equal(0)
       })
     })
   })

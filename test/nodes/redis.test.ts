@@ -1,11 +1,14 @@
+import net from 'node:net'
 import { expect } from 'chai'
 import { KIND_TOMBSTONE, StoredRecord } from '../../src/core/codec.ts'
-import { MARKER_KEY } from '../../src/core/keys.ts'
-import { get, record, store } from '../support/node-calls.ts'
-import { redisNodeUnderTest } from '../support/nodes-under-test.ts'
+import { hintsKey, MARKER_KEY } from '../../src/core/keys.ts'
+import type { Fence } from '../../src/nodes/node.ts'
+import { errorReason } from '../../src/nodes/redis.ts'
+import { accept, get, hint, prepare, record, store, version, type CallResult } from '../support/node-calls.ts'
+import { fenceOf, redisNodeUnderTest } from '../support/nodes-under-test.ts'
 import { realTimers } from '../support/real-time.ts'
 import { startRedis, type RedisServer } from '../support/redis-server.ts'
-import { describeNodeContract, FENCE, GRACE_MS, HeardListener, MARKER } from './node.contract.ts'
+import { describeNodeContract, GRACE_MS, HeardListener, MARKER, MAX_HINTS } from './node.contract.ts'
 
 let redis: RedisServer
 
@@ -14,73 +17,112 @@ before(async () => {
 })
 after(() => redis.stop())
 
-describeNodeContract('the redis node', { create: () => redisNodeUnderTest(redis, { graceMs: GRACE_MS }) })
+describeNodeContract('the redis node', {
+  create: () => redisNodeUnderTest(redis, { graceMs: GRACE_MS, maxHints: MAX_HINTS }),
+})
 
 describe('the redis node, where only a redis can go wrong', () => {
   const endOfTurn = () => new Promise<void>((resolve) => realTimers.endOfTurn(resolve))
+  const failureOf = (result: CallResult) =>
+    result.kind === 'failed' ? `${result.failure.kind}: ${result.failure.reason}` : result.kind
   let under: Awaited<ReturnType<typeof redisNodeUnderTest>>
   let listener: HeardListener
+  let fence: Fence
 
-  async function opened(options: Parameters<typeof redisNodeUnderTest>[1]) {
-    under = await redisNodeUnderTest(redis, options)
+  async function opened(options: Partial<Parameters<typeof redisNodeUnderTest>[1]> = {}) {
+    under = await redisNodeUnderTest(redis, { graceMs: GRACE_MS, ...options })
     listener = new HeardListener()
     under.node.listener = listener
-    await under.node.probe()
+    fence = await fenceOf(under.node, MARKER)
     await under.server.setRaw(MARKER_KEY, MARKER)
-    await under.node.open(FENCE)
+    await under.node.open(fence)
   }
 
-  beforeEach(() => opened({ graceMs: GRACE_MS }))
+  async function reopened(options: Parameters<typeof opened>[0]) {
+    await under.close()
+    await opened(options)
+  }
+
+  beforeEach(() => opened())
   afterEach(async () => {
     if (redis.pid !== undefined) redis.resume()
     await under.client.config('SET', 'maxmemory', '0')
-    await under.client.config('SET', 'lua-time-limit', '5000')
+    await under.client.replicaof('NO', 'ONE')
     await under.close()
   })
 
   it('ends calls in flight as unknown when it is shut', async () => {
     await redis.pause()
-    const calls = [get(under.node, 'k'), store(under.node, 'k', record(5))]
+    const calls = [
+      get(under.node, 'k'),
+      store(under.node, 'k', record(5)),
+      prepare(under.node, 'k', version({ ms: 6 })),
+      hint(under.node, 'b', 'k', version({ ms: 6 })),
+    ]
     await endOfTurn()
     under.node.shut('test')
-    for (const result of await Promise.all(calls)) {
-      expect(result.kind === 'failed' && result.failure).to.include({ kind: 'unknown', reason: 'closed' })
-    }
+    expect((await Promise.all<CallResult>(calls)).map(failureOf)).to.deep.equal(
+      Array.from(calls, () => 'unknown: closed'),
+    )
     expect(listener.heard).to.deep.equal([])
   })
 
   it('ends calls as unknown, tells the listener, and is no longer ready when no answer comes in time', async () => {
-    await under.close()
-    await opened({ graceMs: GRACE_MS, nodeTimeoutMs: 50 })
+    await reopened({ nodeTimeoutMs: 50 })
     await redis.pause()
-    const result = await store(under.node, 'k', record(5))
-    expect(result.kind === 'failed' && result.failure).to.include({ kind: 'unknown', reason: 'timeout' })
+    expect(failureOf(await store(under.node, 'k', record(5)))).to.equal('unknown: timeout')
     expect(under.node.ready).to.equal(false)
     expect(listener.heard).to.deep.equal(['broken: timeout'])
   })
 
-  it('stores although the server has forgotten the script', async () => {
+  it('works although the server has forgotten the scripts', async () => {
     await under.client.script('FLUSH')
-    const results = await Promise.all([
+    const results = await Promise.all<CallResult>([
       store(under.node, 'k', record(5, 'v')),
       store(under.node, 'k', record(4)),
+      store(under.node, 'k', record(6, 'w'), 60_000, version({ ms: 5 })),
+      store(under.node, 'k', record(7), 60_000, version({ ms: 5 })),
+      prepare(under.node, 'l', version({ ms: 5 })),
+      accept(under.node, 'l', record(5)),
+      hint(under.node, 'b', 'k', version({ ms: 5 })),
     ])
-    expect(results.map(({ kind }) => kind)).to.deep.equal(['applied', 'stale'])
+    expect(results.map(({ kind }) => kind)).to.deep.equal([
+      'applied',
+      'stale',
+      'applied',
+      'stale',
+      'promised',
+      'applied',
+      'applied',
+    ])
     await under.client.script('FLUSH')
-    expect((await under.node.prepareRegister(record(1).head.subarray(5, 17))).ok).to.equal(true)
+    expect((await under.node.prepareRegister(version({ ms: 1 }))).ok).to.equal(true)
+    expect(await under.node.lease('fill', 'one', 60_000)).to.equal(true)
+    await under.node.dropCopy(Buffer.from('k'), version({ ms: 6 }))
+    expect(await under.server.getRaw(Buffer.from('k'))).to.equal(null)
+  })
+
+  it('sends nothing again under a foreign marker, also where the script was forgotten', async () => {
+    await under.client.script('FLUSH')
+    await under.server.deleteRaw(MARKER_KEY)
+    expect(failureOf(await store(under.node, 'k', record(5)))).to.equal('unknown: marker')
+    expect(await under.server.getRaw(Buffer.from('k'))).to.equal(null)
   })
 
   it('reads and deletes on a full server, and is told that it takes no more', async () => {
     await store(under.node, 'k', record(5, 'v'))
+    await prepare(under.node, 'l', version({ ms: 5 }))
     await under.client.config('SET', 'maxmemory', '1')
-    const full = await store(under.node, 'other', record(5))
-    expect(full.kind === 'failed' && full.failure).to.include({ kind: 'refused', reason: 'out-of-memory' })
+    const full = 'refused: out-of-memory'
+    expect(failureOf(await store(under.node, 'other', record(5)))).to.equal(full)
     expect(listener.heard).to.deep.equal(['unwritable: out-of-memory'])
+    expect(failureOf(await prepare(under.node, 'k', version({ ms: 6 })))).to.equal(full)
+    expect(failureOf(await hint(under.node, 'b', 'k', version({ ms: 6 })))).to.equal(full)
     const found = await get(under.node, 'k')
     expect(found.kind === 'found' && new StoredRecord(found.bytes).value.toString()).to.equal('v')
-    expect((await store(under.node, 'k', record(6, '', { kind: KIND_TOMBSTONE }), 60_000)).kind).to.equal(
-      'applied',
-    )
+    const tombstone = (ms: number) => record(ms, '', { kind: KIND_TOMBSTONE })
+    expect((await store(under.node, 'k', tombstone(6), 60_000)).kind).to.equal('applied')
+    expect((await accept(under.node, 'l', tombstone(5), 60_000)).kind).to.equal('applied')
     expect(await under.node.tryWrite().catch((error: Error) => error.message)).to.match(/^OOM/)
   })
 
@@ -94,4 +136,182 @@ describe('the redis node, where only a redis can go wrong', () => {
     expect(held.replaced).to.deep.equal(record(5).head.subarray(5, 13))
     expect(await under.server.ttl(Buffer.from('k'))).to.be.above(GRACE_MS - 3000)
   })
+
+  it('is told that the server has become a replica, and still reads from it', async () => {
+    await under.client.replicaof('127.0.0.1', '1')
+    expect(failureOf(await store(under.node, 'k', record(5)))).to.equal('refused: read-only')
+    expect(listener.heard).to.deep.equal(['unwritable: read-only'])
+    expect((await get(under.node, 'k')).kind).to.equal('absent')
+    expect(await under.node.tryWrite().catch((error: Error) => error.message)).to.match(/^READONLY/)
+  })
+
+  it('is told that the server is busy, which is no foreign marker', async () => {
+    const stuck = under.client.duplicate()
+    await under.client.config('SET', 'lua-time-limit', '1')
+    const running = stuck.eval('while true do end', 0).catch((error: Error) => error.message)
+    try {
+      await untilBusy()
+      const results = await Promise.all([get(under.node, 'k'), store(under.node, 'k', record(5))])
+      expect(results.map(failureOf)).to.deep.equal(['refused: busy', 'refused: busy'])
+      expect(listener.heard).to.deep.equal(['unwritable: busy', 'unwritable: busy'])
+      expect(under.node.ready).to.equal(true)
+    } finally {
+      await under.client.script('KILL')
+      await running
+      await under.client.config('SET', 'lua-time-limit', '5000')
+      stuck.disconnect()
+    }
+    expect(await get(under.node, 'k')).to.deep.equal({ kind: 'absent', fence })
+  })
+
+  async function untilBusy() {
+    for (;;) {
+      const answer = await under.client.ping().catch((error: Error) => error.message)
+      if (answer.startsWith('BUSY')) return
+      await endOfTurn()
+    }
+  }
+
+  it('fails a call alone whose value is larger than is taken', async () => {
+    await reopened({ maxValueBytes: 100 })
+    const [large, small] = [Buffer.alloc(1_000_000, 'x'), Buffer.from('small')]
+    await under.server.setRaw(Buffer.from('large'), large)
+    await under.server.setRaw(Buffer.from('small'), small)
+    const results = await Promise.all<CallResult>([
+      get(under.node, 'small'),
+      get(under.node, 'large'),
+      get(under.node, 'absent'),
+      prepare(under.node, 'large', version({ ms: 5 })),
+      get(under.node, 'small'),
+    ])
+    expect(results.map(failureOf)).to.deep.equal([
+      'found',
+      'refused: error',
+      'absent',
+      'unknown: error', // the promise stands, and only the answer was not taken
+      'found',
+    ])
+    for (const i of [1, 3]) {
+      const result = results[i]!
+      expect(result.kind === 'failed' && result.failure.message).to.match(/larger than MAX_VALUE_BYTES/)
+    }
+    expect(results[4]).to.deep.include({ bytes: small })
+    expect(listener.heard).to.deep.equal([])
+  })
+
+  it('opens although values may be of one byte only: the greeting is longer', async () => {
+    await reopened({ maxValueBytes: 1 })
+    expect(under.node.ready).to.equal(true)
+  })
+
+  it('keeps hints without an end', async () => {
+    await hint(under.node, 'b', 'k', version({ ms: 5 }))
+    expect(await under.server.ttl(hintsKey('b'))).to.equal(-1)
+  })
+
+  it('lists no key that goes, or becomes something else, after SCAN has named it', async () => {
+    const names = ['a', 'b', 'c', 'd', 'e'].map((name) => Buffer.from(name))
+    const proxy = await heldUp(redis.port, async (bytes) => {
+      if (!bytes.includes('GETRANGE')) return
+      await under.client.del('b', 'd')
+      await under.client.lpush('d', 'x')
+      await under.client.set('e', '')
+    })
+    try {
+      await reopened({ address: { host: '127.0.0.1', port: proxy.port, tls: false } })
+      for (const name of names) await under.server.setRaw(name, Buffer.from('value'))
+      const { entries } = await under.node.scan('0', Buffer.from('?'), 100)
+      const shown = entries.map(({ key, head }) => `${key.toString()} ${head.toString()}`)
+      expect(shown.sort()).to.deep.equal(['a value', 'c value', 'e '])
+    } finally {
+      await under.node.close()
+      await proxy.close()
+    }
+  })
 })
+
+describe('an error reply', () => {
+  const F = 'ERR Error running script (call to f_8f55ae4a3be429c6d38c5d5db3e80edf89197b64):'
+  const texts: [string, string, string][] = [
+    ['out of memory', 'out-of-memory', "OOM command not allowed when used memory > 'maxmemory'."],
+    [
+      'out of memory in a script',
+      'out-of-memory',
+      "OOM command not allowed when used memory > 'maxmemory'. script: 3a1bd27ef5ea3fc8, on @user_script:41.",
+    ],
+    [
+      'out of memory in a script of Redis 6',
+      'out-of-memory',
+      `${F} @user_script:41: @user_script: 41: -OOM command not allowed when used memory > 'maxmemory'.   `,
+    ],
+    ['a replica', 'read-only', "READONLY You can't write against a read only replica."],
+    [
+      'a replica, met by a script of Redis 6',
+      'read-only',
+      `${F} @user_script:4: @user_script: 4: -READONLY You can't write against a read only replica.   `,
+    ],
+    [
+      'a failed snapshot, met by a script of Redis 6',
+      'misconf',
+      `${F} @user_script:2: @user_script: 2: -MISCONF Redis is configured to save RDB snapshots, but it is currently not able to persist on disk. Commands that may modify the data set are disabled, because this instance is configured to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.   `,
+    ],
+    [
+      'a failing disk, met by a script of Redis 6',
+      'misconf',
+      `${F} @user_script:60: @user_script: 60: -MISCONF Errors writing to the AOF file: No space left on device   `,
+    ],
+    ['another type', 'wrong-type', 'WRONGTYPE Operation against a key holding the wrong kind of value'],
+    [
+      'another type, met by a script of Redis 6',
+      'wrong-type',
+      `${F} @user_script:19: WRONGTYPE Operation against a key holding the wrong kind of value `,
+    ],
+    ['loading', 'loading', 'LOADING Redis is loading the dataset in memory'],
+    [
+      'a busy server',
+      'busy',
+      'BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.',
+    ],
+    ['a mistake of ours', 'error', 'ERR value is not an integer or out of range'],
+    [
+      'a mistake in a script of Redis 6',
+      'error',
+      `${F} @user_script:1: @user_script: 1: Unknown Redis command called from Lua script `,
+    ],
+    ['what only begins like one', 'error', 'OOMPH'],
+    ['nothing', 'error', ''],
+  ]
+  for (const [what, reason, text] of texts) {
+    it(`is understood: ${what}`, () => {
+      expect(errorReason(text)).to.equal(reason)
+      expect(errorReason(`-${text}`)).to.equal(reason)
+    })
+  }
+})
+
+/** A way to a server on which `before` runs before anything that a client sends goes on. */
+async function heldUp(targetPort: number, before: (bytes: Buffer) => Promise<void>) {
+  const sockets = new Set<net.Socket>()
+  const server = net.createServer((near) => {
+    const far = net.connect(targetPort, '127.0.0.1')
+    let sent = Promise.resolve()
+    for (const socket of [near, far]) {
+      sockets.add(socket)
+      socket.setNoDelay(true)
+      socket.on('error', () => undefined) // its end is told by 'close'
+    }
+    near.on('data', (bytes) => {
+      sent = sent.then(() => before(bytes)).then(() => void far.write(bytes))
+    })
+    far.pipe(near)
+    near.on('close', () => far.destroy())
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    port: (server.address() as net.AddressInfo).port,
+    close: async () => {
+      for (const socket of sockets) socket.destroy()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}

@@ -2,15 +2,21 @@
  * Promises around a node's data path, for tests. They also watch over the contract of a completion object: exactly one
  * method, exactly once, and never before the call has returned. A breach throws where it happens, which mocha reports.
  */
+import type { Version } from '../../src/core/clock.ts'
 import { KIND_VALUE, newRecord, type NewRecord } from '../../src/core/codec.ts'
 import { FAR_END_MS } from '../../src/core/lifetime.ts'
-import type { Fence, Node, NodeFailure } from '../../src/nodes/node.ts'
+import type { Fence, Node, NodeFailure, StoreCall } from '../../src/nodes/node.ts'
 
 export type Failed = { kind: 'failed'; failure: NodeFailure }
 export type GetResult =
   { kind: 'found'; bytes: Buffer; fence: Fence } | { kind: 'absent'; fence: Fence } | Failed
 export type StoreResult =
   { kind: 'applied'; fence: Fence } | { kind: 'stale'; held: Buffer; fence: Fence } | Failed
+export type PrepareResult =
+  | { kind: 'promised'; bytes: Buffer | null; fence: Fence }
+  | { kind: 'refused'; newest: Buffer; fence: Fence }
+  | Failed
+export type CallResult = GetResult | StoreResult | PrepareResult
 
 export function get(node: Node, key: Buffer | string): Promise<GetResult> {
   return complete((end) =>
@@ -28,14 +34,45 @@ export function store(
   key: Buffer | string,
   record: NewRecord,
   lifeMs = FAR_END_MS,
+  onlyIf?: Version,
 ): Promise<StoreResult> {
+  return complete((end) => node.store(Buffer.from(key), record, lifeMs, storeCall(end), onlyIf))
+}
+
+export function prepare(node: Node, key: Buffer | string, ballot: Buffer): Promise<PrepareResult> {
   return complete((end) =>
-    node.store(Buffer.from(key), record, lifeMs, {
-      onApplied: (_node, fence) => end({ kind: 'applied', fence }),
-      onStale: (_node, held, fence) => end({ kind: 'stale', held, fence }),
+    node.prepare(Buffer.from(key), ballot, {
+      onPromised: (_node, bytes, fence) => end({ kind: 'promised', bytes, fence }),
+      onRefused: (_node, newest, fence) => end({ kind: 'refused', newest, fence }),
       onFailure: (_node, failure) => end({ kind: 'failed', failure }),
     }),
   )
+}
+
+export function accept(
+  node: Node,
+  key: Buffer | string,
+  record: NewRecord,
+  lifeMs = FAR_END_MS,
+): Promise<StoreResult> {
+  return complete((end) => node.accept(Buffer.from(key), record, lifeMs, storeCall(end)))
+}
+
+export function hint(
+  node: Node,
+  target: string,
+  key: Buffer | string,
+  version: Buffer,
+): Promise<StoreResult> {
+  return complete((end) => node.hint(target, Buffer.from(key), version, storeCall(end)))
+}
+
+function storeCall(end: (result: StoreResult) => void): StoreCall {
+  return {
+    onApplied: (_node, fence) => end({ kind: 'applied', fence }),
+    onStale: (_node, held, fence) => end({ kind: 'stale', held, fence }),
+    onFailure: (_node, failure) => end({ kind: 'failed', failure }),
+  }
 }
 
 function complete<T>(start: (end: (result: T) => void) => void): Promise<T> {

@@ -1,7 +1,7 @@
 /** Nodes of each driver for tests, with access to the data behind them. */
 import { Redis } from 'ioredis'
 import type { MemoryNode } from '../../src/nodes/memory.ts'
-import type { Node } from '../../src/nodes/node.ts'
+import type { Fence, Node } from '../../src/nodes/node.ts'
 import { RedisNode, type RedisNodeOptions } from '../../src/nodes/redis.ts'
 import { realClock, realTimers } from './real-time.ts'
 import type { RedisServer } from './redis-server.ts'
@@ -27,6 +27,12 @@ export interface NodeUnderTest {
   readonly node: Node
   readonly server: RawServer
   close(): Promise<void>
+}
+
+/** What to expect of the process that the node is now, under this marker. */
+export async function fenceOf(node: Node, marker: Buffer, clean = true): Promise<Fence> {
+  const { runId } = await node.probe()
+  return { marker, runId, clean }
 }
 
 export function memoryNodeUnderTest(node: MemoryNode): NodeUnderTest {

@@ -1,0 +1,27 @@
+/** What both drivers, or their parts, say of calls that brought no answer. */
+import type { NodeFailure } from './node.ts'
+
+export const NOT_CONNECTED: NodeFailure = {
+  kind: 'not-sent',
+  reason: 'not-connected',
+  message: 'the node is not connected',
+}
+
+/** For what was on its way; what was not sent yet is `not-sent`. */
+export const SHUT: NodeFailure = { kind: 'unknown', reason: 'closed', message: 'the connection was closed' }
+
+export const FOREIGN_MARKER: NodeFailure = {
+  kind: 'unknown',
+  reason: 'marker',
+  message: 'the node does not hold the expected marker: it was wiped, restored or swapped',
+}
+
+export const OTHER_RUN: NodeFailure = {
+  kind: 'unknown',
+  reason: 'marker',
+  message: 'the node is another process than the one that its marker names: it was restarted',
+}
+
+export function hintsFull(target: string): NodeFailure {
+  return { kind: 'refused', reason: 'error', message: `the hints for ${target} are full` }
+}

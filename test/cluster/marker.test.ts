@@ -1,0 +1,135 @@
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { decodeMarker, encodeMarker, judgeMarker, type Marker, type MarkerContext } from '../../src/cluster/marker.ts'
+
+const MARKER: Marker = { cluster: 'c1', id: 'a', runId: 'run-1', token: 't1', state: 'clean', epoch: 3 }
+const CONTEXT: MarkerContext = {
+  cluster: 'c1',
+  id: 'a',
+  runId: 'run-1',
+  durable: false,
+  founding: false,
+  freshToken: () => 'fresh',
+}
+const judge = (marker: Partial<Marker> | null, context: Partial<MarkerContext> = {}) =>
+  judgeMarker(marker && encodeMarker({ ...MARKER, ...marker }), { ...CONTEXT, ...context })
+
+describe('a marker', () => {
+  it('is stored under the names that the design gives', () => {
+    expect(encodeMarker(MARKER).toString()).to.equal(
+      '{"cluster":"c1","id":"a","run_id":"run-1","token":"t1","state":"clean","epoch":3}',
+    )
+  })
+
+  it('comes back as it was', () => {
+    const marker = fc.record<Marker>({
+      cluster: fc.string(),
+      id: fc.string(),
+      runId: fc.string(),
+      token: fc.string(),
+      state: fc.constantFrom('clean', 'filling'),
+      epoch: fc.nat(),
+    })
+    fc.assert(
+      fc.property(marker, (value) => {
+        expect(decodeMarker(encodeMarker(value))).to.deep.equal(value)
+      }),
+    )
+  })
+
+  const noMarkers = [
+    '',
+    '{',
+    'null',
+    '7',
+    '"clean"',
+    '[]',
+    '{}',
+    JSON.stringify({ ...MARKER, run_id: 'r', state: 'dirty' }),
+    JSON.stringify({ ...MARKER, run_id: 'r', epoch: '3' }),
+    JSON.stringify({ ...MARKER, run_id: 7 }),
+    '\xff\xfe',
+  ]
+  for (const text of noMarkers) {
+    it(`is not what somebody else stored: ${JSON.stringify(text)}`, () => {
+      expect(decodeMarker(Buffer.from(text, 'latin1'))).to.equal(null)
+      expect(judgeMarker(Buffer.from(text, 'latin1'), CONTEXT).kind).to.equal('refuse')
+    })
+  }
+})
+
+describe('what a node turns out to be', () => {
+  it('ours and as we left it: kept, clean or filling', () => {
+    expect(judge({})).to.deep.equal({ kind: 'keep', marker: MARKER })
+    expect(judge({ state: 'filling' })).to.include({ kind: 'keep' })
+  })
+
+  it('new, wiped or flushed: filling, with a fresh token', () => {
+    const verdict = judge(null)
+    expect(verdict).to.deep.include({
+      kind: 'write',
+      marker: { cluster: 'c1', id: 'a', runId: 'run-1', token: 'fresh', state: 'filling', epoch: 1 },
+    })
+  })
+
+  it('one of those that the cluster is founded with: clean', () => {
+    expect(judge(null, { founding: true })).to.have.nested.property('marker.state', 'clean')
+  })
+
+  it('restarted: filling, with a fresh token, in the same epoch', () => {
+    for (const state of ['clean', 'filling'] as const) {
+      const verdict = judge({ state, runId: 'run-0' })
+      expect(verdict).to.deep.include({
+        kind: 'write',
+        marker: { ...MARKER, runId: 'run-1', state: 'filling', token: 'fresh' },
+      })
+    }
+  })
+
+  it('restarted, with appendfsync always: stamped again, what it was stays', () => {
+    for (const state of ['clean', 'filling'] as const) {
+      const verdict = judge({ state, runId: 'run-0' }, { durable: true })
+      expect(verdict).to.deep.include({ kind: 'write', marker: { ...MARKER, state } })
+    }
+  })
+
+  it("another cluster's, or another node's: refused, whatever else it says", () => {
+    for (const founding of [true, false]) {
+      for (const durable of [true, false]) {
+        for (const runId of ['run-1', 'run-0']) {
+          const context = { founding, durable }
+          expect(judge({ cluster: 'c2', runId }, context)).to.deep.equal({
+            kind: 'refuse',
+            why: 'it belongs to cluster c2',
+          })
+          expect(judge({ id: 'b', runId }, context)).to.deep.equal({
+            kind: 'refuse',
+            why: 'it is node b, not a',
+          })
+        }
+      }
+    }
+  })
+
+  it('never clean by a verdict of ours, unless it was, and loses nothing, or the cluster is being founded', () => {
+    const found = fc.option(
+      fc.record<Partial<Marker>>({
+        cluster: fc.constantFrom('c1', 'c2'),
+        id: fc.constantFrom('a', 'b'),
+        runId: fc.constantFrom('run-0', 'run-1'),
+        state: fc.constantFrom('clean', 'filling'),
+      }),
+    )
+    fc.assert(
+      fc.property(found, fc.boolean(), fc.boolean(), (marker, durable, founding) => {
+        const verdict = judge(marker, { durable, founding })
+        if (verdict.kind === 'refuse' || verdict.marker.state === 'filling') return
+        if (marker === null) expect(founding).to.equal(true)
+        else {
+          expect(marker.state).to.equal('clean')
+          expect(marker.runId === 'run-1' || durable).to.equal(true)
+        }
+      }),
+    )
+  })
+})

@@ -1,0 +1,203 @@
+import { expect } from 'chai'
+import { CoordinatorUnderTest, REQUEST_TIMEOUT_MS } from '../support/coordinator-under-test.ts'
+import { refusedAs, type FaultyNode, NODE_TIMEOUT_MS } from '../support/faulty-node.ts'
+import { record } from '../support/node-calls.ts'
+
+describe('a read at one', () => {
+  const KEY = 'user:1'
+  let under: CoordinatorUnderTest
+  let first: FaultyNode, second: FaultyNode, third: FaultyNode, standIn: FaultyNode
+
+  async function started(options: ConstructorParameters<typeof CoordinatorUnderTest>[0] = {}) {
+    under = await CoordinatorUnderTest.started(options)
+    ;[first, second, third, standIn] = under.nodesOf(KEY) as [FaultyNode, FaultyNode, FaultyNode, FaultyNode]
+  }
+  beforeEach(() => started())
+
+  const asked = () => under.nodesOf(KEY).map((node) => node.callsFor(KEY, 'get').length)
+  /** Puts a record into a node behind the coordinator's back. */
+  const plant = (node: FaultyNode, ms: number, value: string) =>
+    node.memory.storage.set(
+      Buffer.from(KEY),
+      Buffer.concat([record(ms, value).head, Buffer.from(value)]),
+      Infinity,
+    )
+  const behind = (node: FaultyNode) => under.cluster.markBehind(under.member(node), 'test')
+
+  it('is answered by the first replica, and nobody else is asked', async () => {
+    await under.put(KEY, 'v')
+    expect((await under.get(KEY)).result).to.equal('v')
+    expect(asked()).to.deep.equal([1, 0, 0, 0])
+  })
+
+  it('takes "not there" from a replica as an answer', async () => {
+    expect((await under.get(KEY)).result).to.equal('(absent)')
+    expect(asked()).to.deep.equal([1, 0, 0, 0])
+  })
+
+  it('tells what is deleted from what was never there, and what has expired from both', async () => {
+    await under.put(KEY, 'v')
+    await under.del(KEY)
+    expect((await under.get(KEY)).result).to.equal('(deleted)')
+    await under.put(KEY, 'v', under.coordinator.nowMs() + 50)
+    expect((await under.get(KEY)).result).to.equal('v')
+    await under.time.advance(51)
+    expect((await under.get(KEY)).result).to.equal('(expired)')
+  })
+
+  it('goes to the next replica when the connection breaks, with no time lost', async () => {
+    await under.put(KEY, 'v')
+    first.answerAfterMs = 100
+    const reading = under.read(KEY)
+    await under.time.settle()
+    first.cut()
+    expect(await under.done(reading)).to.include({ result: 'v', tookMs: 0 })
+    expect(asked()).to.deep.equal([1, 1, 0, 0])
+  })
+
+  it('waits for a silent replica no longer than NODE_TIMEOUT_MS, and once only', async () => {
+    await under.put(KEY, 'v')
+    first.answerAfterMs = Infinity
+    expect(await under.get(KEY)).to.include({ result: 'v', tookMs: NODE_TIMEOUT_MS })
+    expect(await under.get(KEY)).to.include({ result: 'v', tookMs: 0 })
+    expect(asked()).to.deep.equal([1, 2, 0, 0])
+  })
+
+  it('goes to the next replica when one refuses', async () => {
+    await under.put(KEY, 'v')
+    first.refusal = refusedAs('busy')
+    second.refusal = refusedAs('loading')
+    expect((await under.get(KEY)).result).to.equal('v')
+    expect(asked()).to.deep.equal([1, 1, 1, 0])
+  })
+
+  it('is unavailable, not "not found", when no replica answers', async () => {
+    for (const node of [first, second, third]) node.cut()
+    await under.time.advance(10)
+    const { result, error } = await under.get(KEY)
+    expect(result).to.equal('UNAVAILABLE')
+    expect(error!.message).to.match(/None of the key's 3 replicas/)
+    expect(asked()[3]).to.equal(1) // the stand-in holds nothing, which says nothing
+  })
+
+  it('is unavailable when every node is gone', async () => {
+    for (const node of under.nodes) node.cut()
+    await under.time.advance(10)
+    expect(await under.get(KEY)).to.include({ result: 'UNAVAILABLE', tookMs: 0 })
+  })
+
+  it('never takes longer than REQUEST_TIMEOUT_MS, however many replicas are silent', async () => {
+    await started({ nodes: 5, replicas: 5 })
+    await under.put(KEY, 'v')
+    for (const node of under.nodes) node.answerAfterMs = Infinity
+    const ended = await under.get(KEY)
+    expect(ended).to.include({ result: 'UNAVAILABLE', tookMs: REQUEST_TIMEOUT_MS })
+    expect(ended.error!.message).to.include('within 1000 ms')
+  })
+
+  it('tries no more replicas than MAX_TRIES', async () => {
+    await started({ maxTries: 2 })
+    await under.put(KEY, 'v')
+    first.refusal = refusedAs('busy')
+    second.refusal = refusedAs('busy')
+    expect((await under.get(KEY)).result).to.equal('UNAVAILABLE')
+    expect(asked()).to.deep.equal([1, 1, 0, 0])
+  })
+
+  it('serves what only a stand-in holds', async () => {
+    for (const node of [first, second, third]) node.cut()
+    await under.time.advance(10)
+    expect((await under.put(KEY, 'v')).result).to.equal('ok')
+    expect((await under.get(KEY)).result).to.equal('v')
+  })
+
+  it('asks a suspect replica after the others', async () => {
+    await under.put(KEY, 'v')
+    under.member(first).health.onBad(false)
+    under.member(first).refresh()
+    expect((await under.get(KEY)).result).to.equal('v')
+    expect(asked()).to.deep.equal([0, 1, 0, 0])
+  })
+
+  it('does not ask a replica that may be behind while another can answer', async () => {
+    await under.put(KEY, 'v2')
+    plant(first, 1, 'v1')
+    behind(first)
+    expect((await under.get(KEY)).result).to.equal('v2')
+    expect(asked()).to.deep.equal([0, 1, 0, 0])
+  })
+
+  it('compares all that may be behind, stand-ins too, and takes the newest', async () => {
+    const records: [FaultyNode, number][] = [
+      [first, 10],
+      [second, 40],
+      [third, 20],
+      [standIn, 30],
+    ]
+    for (const [node, ms] of records) plant(node, ms, `v${ms}`)
+    for (const node of [first, second, third]) behind(node)
+    expect((await under.get(KEY)).result).to.equal('v40')
+    expect(asked()).to.deep.equal([1, 1, 1, 1])
+    plant(standIn, 50, 'v50')
+    expect((await under.get(KEY)).result).to.equal('v50')
+  })
+
+  it('does not serve a deleted value from a replica that missed the delete', async () => {
+    await under.put(KEY, 'v')
+    first.cut()
+    await under.time.advance(10)
+    await under.del(KEY)
+    first.heal()
+    await under.time.advance(3000)
+    second.cut()
+    third.cut()
+    await under.time.advance(10)
+    expect(first.holds(KEY)).to.equal('v')
+    expect((await under.get(KEY)).result).to.equal('(deleted)') // the stand-in remembers
+  })
+
+  it('does not take a stand-in\'s "not there" for an answer when the replicas that may be behind fail', async () => {
+    behind(first)
+    second.cut()
+    third.cut()
+    await under.time.advance(10)
+    first.refusal = refusedAs('loading')
+    expect((await under.get(KEY)).result).to.equal('UNAVAILABLE')
+    first.refusal = null
+    expect((await under.get(KEY)).result).to.equal('(absent)')
+  })
+
+  it('never serves a record that was read under a foreign marker', async () => {
+    await under.put(KEY, 'v')
+    first.flush()
+    plant(first, 99, 'someone else')
+    expect((await under.get(KEY)).result).to.equal('v')
+    await under.time.advance(10)
+    expect(under.member(first).completeness).to.equal('filling')
+    expect(under.told('marker-mismatch')).to.have.length(1)
+  })
+
+  it('says so when the key is of another type', async () => {
+    first.refusal = { kind: 'refused', reason: 'wrong-type', message: 'WRONGTYPE' }
+    expect((await under.get(KEY)).result).to.equal('WRONG_TYPE')
+  })
+
+  it('reads a value that Rondo did not write, and lets every versioned one beat it', async () => {
+    const raw = (node: FaultyNode, text: string) =>
+      node.memory.storage.set(Buffer.from(KEY), Buffer.from(text), Infinity)
+    raw(first, 'plain')
+    expect((await under.get(KEY)).result).to.equal('plain')
+    for (const node of [first, second, third]) behind(node)
+    plant(second, 1, 'v1')
+    expect((await under.get(KEY)).result).to.equal('v1')
+  })
+
+  it('dates the next write later than what it has read', async () => {
+    const aheadMs = under.time.wallMs() + 60_000
+    plant(first, aheadMs, 'from ahead')
+    await under.get(KEY)
+    expect((await under.put(KEY, 'mine')).result).to.equal('ok')
+    expect(first.callsFor(KEY, 'store')).to.have.length(1) // at once, without meeting "stale" first
+    expect(first.holds(KEY)).to.equal('mine')
+  })
+})

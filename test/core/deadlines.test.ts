@@ -1,0 +1,101 @@
+import { expect } from 'chai'
+import { Deadline, Deadlines } from '../../src/core/deadlines.ts'
+import { VirtualTime } from '../support/virtual-time.ts'
+
+describe('deadlines', () => {
+  let time: VirtualTime
+  let deadlines: Deadlines
+  let heard: string[]
+
+  class Operation extends Deadline {
+    readonly name: string
+    private readonly then: () => void
+    constructor(name: string, then: () => void = () => undefined) {
+      super()
+      this.name = name
+      this.then = then
+    }
+    overdue() {
+      heard.push(`${this.name} at ${time.monotonicMs()}`)
+      this.then()
+    }
+  }
+  const add = (name: string, then?: () => void) => {
+    const operation = new Operation(name, then)
+    deadlines.add(operation)
+    return operation
+  }
+
+  beforeEach(() => {
+    time = new VirtualTime()
+    deadlines = new Deadlines(1000, { clock: time, timers: time })
+    heard = []
+  })
+
+  it('each operation is told once, when its time is over, in order', async () => {
+    add('a')
+    add('b')
+    await time.advance(400)
+    add('c')
+    await time.advance(599)
+    expect(heard).to.deep.equal([])
+    await time.advance(10_000)
+    expect(heard).to.deep.equal(['a at 1000', 'b at 1000', 'c at 1400'])
+  })
+
+  it('who has ended before is told nothing, wherever it stood', async () => {
+    const all = ['a', 'b', 'c', 'd', 'e'].map((name) => add(name))
+    for (const i of [2, 0, 4]) deadlines.remove(all[i]!)
+    await time.advance(2000)
+    expect(heard).to.deep.equal(['b at 1000', 'd at 1000'])
+  })
+
+  it('removing twice, or what was never there, harms nobody', async () => {
+    const [a, b] = [add('a'), add('b')]
+    deadlines.remove(a)
+    deadlines.remove(a)
+    deadlines.remove(new Operation('stranger'))
+    await time.advance(2000)
+    expect(heard).to.deep.equal(['b at 1000'])
+    deadlines.remove(b)
+    add('c')
+    await time.advance(2000)
+    expect(heard.at(-1)).to.equal('c at 3000')
+  })
+
+  it('an operation may end others, and begin new ones, while it is told', async () => {
+    add('a', () => {
+      deadlines.remove(b)
+      add('d', () => add('e'))
+    })
+    const b = add('b')
+    add('c')
+    await time.advance(5000)
+    expect(heard).to.deep.equal(['a at 1000', 'c at 1000', 'd at 2000', 'e at 3000'])
+  })
+
+  it('needs one timer, however many operations there are, and none when there is nothing to wait for', async () => {
+    const all = Array.from({ length: 1000 }, (_, i) => add(String(i)))
+    expect(time.pendingTimers).to.equal(1)
+    for (const operation of all) deadlines.remove(operation)
+    await time.advance(1000)
+    expect(time.pendingTimers).to.equal(0)
+  })
+
+  it('needs one timer also when operations begin anew while they are told', async () => {
+    const forEver = () => void add('again', forEver)
+    for (let i = 0; i < 10; i++) add('first', forEver)
+    await time.advance(20_000)
+    expect(time.pendingTimers).to.equal(1)
+  })
+
+  it('is late by no more than a millisecond where time has fractions', async () => {
+    await time.advance(0.7)
+    add('a')
+    await time.advance(0.2)
+    add('b')
+    await time.advance(1500)
+    expect(heard[0]).to.equal('a at 1000.7')
+    expect(Number(heard[1]!.split(' ')[2])).to.be.within(1000.9, 1002)
+  })
+})

@@ -1,0 +1,190 @@
+/**
+ * What must be true. At quorum: each key linearizable. At the weaker levels: no lie about what is there. Everywhere: no
+ * request outlives its deadline, nothing ends twice, not a byte is written to somebody else's Redis; and after healing
+ * operations succeed again, and, where asked for, all replicas are equal.
+ */
+import { compareVersions } from '../../src/core/clock.ts'
+import { READ_FIRST } from '../../src/core/plan.ts'
+import type { Faults } from './faults.ts'
+import { checkLinearizable, type HistoryEntry } from './linearizable.ts'
+import { NODE_TIMEOUT_MS } from './link.ts'
+import type { Schedule } from './schedule.ts'
+import { nameOf, type Done, type Watch } from './workload.ts'
+import { REQUEST_TIMEOUT_MS, type Running, type World } from './world.ts'
+
+/** What exists to be checked. */
+export interface Expectations {
+  /** After healing and enough time: every node clean, no hints left, all home replicas of a key equal. */
+  readonly converge: boolean
+}
+
+/** A deadline is kept to the millisecond, and a turn of the event loop lies between it and the answer. */
+const DEADLINE_SLACK_MS = 5
+/** Half of the longest round trip of a ping, twice: two coordinators' cluster times may differ by this. */
+export const CLOCK_ERROR_MS = 2 * NODE_TIMEOUT_MS
+
+export class Checks implements Watch {
+  undecided = 0
+  private readonly world: World
+  private readonly faults: Faults
+  private readonly schedule: Schedule
+  private healed = false
+
+  constructor(world: World, faults: Faults, schedule: Schedule) {
+    this.world = world
+    this.faults = faults
+    this.schedule = schedule
+  }
+
+  /** From now on every operation has to succeed. */
+  afterHealing(): void {
+    this.healed = true
+  }
+
+  // ---- while it runs
+
+  began(done: Done, running: Running): void {
+    const { operation } = done
+    if (operation.level === 'quorum') return
+    const key = Buffer.from(operation.key)
+    const untouched = this.world.homesOf(operation.key).filter((home) => !this.faults.touched.has(home.index))
+    if (untouched.every((home) => home.process?.record(key))) {
+      const usable = untouched.filter((home) => running.cluster.members[home.index]!.readRank === READ_FIRST)
+      done.seenAtStart.untouchedHolders.push(...usable.map((home) => home.index))
+    }
+    if (operation.level === 'all' && operation.kind === 'read') {
+      ;(done.seenAtStart as { mustBeAtLeast: Buffer | null }).mustBeAtLeast = this.newestAcked.get(operation.key) ?? null
+    }
+  }
+
+  private readonly newestAcked = new Map<string, Buffer>()
+
+  ended(done: Done): void {
+    const { operation } = done
+    const tookMs = done.endMs - done.startMs
+    if (tookMs > REQUEST_TIMEOUT_MS + DEADLINE_SLACK_MS + this.stalledMs) {
+      this.world.fault(`${nameOf(done)} took ${tookMs.toFixed(0)} ms`)
+    }
+    if (this.healed && !this.schedule.beyond && done.outcome !== 'ok') {
+      this.world.fault(`${nameOf(done)} failed after healing: ${done.error}`)
+    }
+    if (this.schedule.beyond) return
+    if (operation.level === 'one') this.checkOne(done)
+    else if (operation.level === 'all') this.checkAll(done)
+  }
+
+  /** A coordinator that was stalled answers late. */
+  private get stalledMs(): number {
+    return this.schedule.faults.reduce((sum, fault) => sum + (fault.kind === 'stall' ? fault.forMs : 0), 0)
+  }
+
+  private checkOne(done: Done): void {
+    const { operation, outcome, version } = done
+    if (outcome !== 'ok') return
+    if (operation.kind === 'read') {
+      // Nothing was ever deleted there, and all that lost nothing hold it: "not found" is a lie as long as one of them
+      // can be asked.
+      const untouched = done.seenAtStart.untouchedHolders.length
+      const quick = done.endMs - done.startMs < NODE_TIMEOUT_MS
+      if (operation.key === 'one-kept' && version === null && untouched > 0 && quick) {
+        this.world.fault(`${nameOf(done)} was told that there is nothing`)
+      }
+      return
+    }
+    this.checkHeld(done, 1)
+  }
+
+  private checkAll(done: Done): void {
+    const { operation, outcome, version } = done
+    if (outcome !== 'ok') return
+    if (operation.kind === 'read') {
+      const { mustBeAtLeast } = done.seenAtStart
+      if (mustBeAtLeast && (!version || compareVersions(version, mustBeAtLeast) < 0)) {
+        this.world.fault(`${nameOf(done)} read something older than what all replicas had confirmed`)
+      }
+      return
+    }
+    this.checkHeld(done, this.world.homesOf(operation.key).length)
+    const newest = this.newestAcked.get(operation.key)
+    if (version && (!newest || compareVersions(version, newest) > 0)) this.newestAcked.set(operation.key, version)
+  }
+
+  /** As many home replicas as the level says held it; those that lost data since may not show it. */
+  private checkHeld(done: Done, atLeast: number): void {
+    const { operation, version } = done
+    const key = Buffer.from(operation.key)
+    let possible = 0
+    for (const server of this.world.servers) {
+      const isHome = this.world.homesOf(operation.key).includes(server)
+      if (!isHome && operation.level === 'all') continue
+      const record = server.process?.record(key)
+      const holds = record && compareVersions(record.version, version!) >= 0
+      if (holds || this.faults.touched.has(server.index)) possible++
+    }
+    if (possible < atLeast) this.world.fault(`${nameOf(done)} was confirmed, but ${possible} replicas hold it`)
+  }
+
+  // ---- at the end
+
+  checkNobodyWaits(running: readonly Done[]): void {
+    for (const done of running) this.world.fault(`${nameOf(done)} never ended`)
+  }
+
+  checkForeignUntouched(): void {
+    const { process } = this.world.foreign
+    const keys = process!.engine.storage.page(0, 1000).entries.map(({ key }) => key.toString())
+    if (keys.length !== 2 || process!.marker?.cluster !== 'another') {
+      this.world.fault(`a Redis of somebody else was written to: ${keys.join(', ')}`)
+    }
+  }
+
+  checkHistories(history: readonly Done[]): void {
+    if (this.schedule.beyond) return
+    const keys = new Set(history.map((done) => done.operation.key))
+    for (const key of keys) {
+      const ofKey = history.filter((done) => done.operation.key === key && done.operation.level === 'quorum')
+      if (ofKey.length === 0) continue
+      const verdict = checkLinearizable(ofKey.filter((done) => done.outcome !== 'none').map(entryOf), CLOCK_ERROR_MS)
+      if (verdict === 'undecided') this.undecided++
+      if (verdict === 'violated') this.world.fault(`the history of ${key} is not linearizable`)
+    }
+  }
+
+  checkConverged(history: readonly Done[]): void {
+    for (const server of this.world.servers) {
+      if (!server.process?.isClean) this.world.fault(`${server.id} is not clean`)
+      const hints = server.process?.hintCount ?? 0
+      if (hints > 0) this.world.fault(`${server.id} still keeps ${hints} hints`)
+    }
+    for (const key of new Set(history.map((done) => done.operation.key))) {
+      const homes = this.world.homesOf(key)
+      const held = homes.map((home) => home.process?.record(Buffer.from(key)) ?? null)
+      const same = held.every((record) => {
+        const first = held[0]
+        if (!record || !first) return record === first
+        return compareVersions(record.version, first.version) === 0 && record.value.equals(first.value)
+      })
+      if (!same) {
+        const seen = homes.map((home, i) => `${home.id}: ${held[i]?.value.toString() ?? 'nothing'}`)
+        this.world.fault(`the replicas of ${key} differ: ${seen.join(', ')}`)
+      }
+    }
+  }
+}
+
+function entryOf(done: Done): HistoryEntry {
+  const { kind, value } = done.operation
+  const known = done.outcome === 'ok'
+  return {
+    kind,
+    value,
+    expected: done.expected,
+    start: done.start,
+    end: known ? done.end : Infinity,
+    known,
+    result: done.result,
+    expiresAtMs: done.expiresAtMs,
+    startMs: done.startMs,
+    endMs: known ? done.endMs : Infinity,
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * What happened in a run, counted: a simulation that never met a stale write has proved nothing about stale writes.
+ *
+ * What the coordinator makes of the answers is seen from outside: which of its objects waits for a call says what the
+ * call is for (a store that a round of a read waits for is a write-back).
+ */
+import type { Fence } from '../../src/nodes/node.ts'
+import type { SentCall } from './server.ts'
+
+export class Counters {
+  readonly counts = new Map<string, number>()
+
+  count(what: string, by = 1): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + by)
+  }
+
+  add(other: Counters): void {
+    for (const [what, n] of other.counts) this.count(what, n)
+  }
+}
+
+const rounds = new WeakMap<object, Set<object>>()
+
+/** Counts a round of an operation that is not its first. */
+function noteRound(counters: Counters, round: object, parent: string, again: string): void {
+  const operation = (round as Record<string, object | undefined>)[parent]
+  if (!operation) return
+  let known = rounds.get(operation)
+  if (!known) rounds.set(operation, (known = new Set()))
+  if (known.has(round)) return
+  known.add(round)
+  if (known.size > 1) counters.count(again)
+}
+
+export function noteSent(counters: Counters, call: SentCall): void {
+  const waiting = call.args[call.doneAt] as object
+  const name = waiting.constructor.name
+  counters.count(`${call.method} of ${name}`)
+  if (name === 'QuorumAttempt') noteRound(counters, waiting, 'write', 'quorum write retried after stale')
+  else if (name === 'ReadRound') noteRound(counters, waiting, 'read', 'quorum read begun again')
+  else if (name === 'UpdateAttempt') noteRound(counters, waiting, 'update', 'quorum update begun again')
+  else if (name === 'Attempt') noteRound(counters, waiting, 'write', 'write at one retried after stale')
+}
+
+export function noteAnswer(counters: Counters, call: SentCall, method: string, args: readonly unknown[]): void {
+  const waiting = call.args[call.doneAt] as object
+  const name = waiting.constructor.name
+  const fence = args.at(-1) as Partial<Fence> | undefined
+  if (method !== 'onFailure') {
+    if (fence?.clean === false) counters.count(`unclean: ${call.method} of ${name} ${method.slice(2)}`)
+    if (method !== 'onRecord') counters.count(`${call.method} of ${name} ${method.slice(2)}`)
+  }
+}

@@ -1,0 +1,168 @@
+/**
+ * What goes wrong, carried out. A fault that would break the bound of the promise (fewer than a majority of a key's home
+ * replicas have lost data and not been refilled) is left out, as far as the schedule asks for the bound.
+ */
+import { FOREIGN_SERVER, type Fault, type Schedule } from './schedule.ts'
+import type { Snapshot } from './server.ts'
+import type { World } from './world.ts'
+
+export class Faults {
+  /** Servers that lost data at any time, or may have. */
+  readonly touched = new Set<number>()
+  /** Servers and coordinators to which anything at all was done. */
+  readonly disturbed = new Set<string>()
+  private readonly world: World
+  private readonly schedule: Schedule
+  private fromMs = 0
+  private ending = new Set<() => void>()
+
+  constructor(world: World, schedule: Schedule) {
+    this.world = world
+    this.schedule = schedule
+  }
+
+  begin(fromMs: number): void {
+    this.fromMs = fromMs
+    for (const fault of this.schedule.faults) this.plan(fault)
+  }
+
+  /** Ends everything that still goes on, except what lasts by its nature (lost data, wrong clocks). */
+  heal(): void {
+    for (const end of [...this.ending]) end()
+  }
+
+  private plan(fault: Fault): void {
+    const { scheduler } = this.world
+    const at = this.fromMs + fault.at
+    // What is on disk at a crash is what was there a while before.
+    let onDisk: Snapshot | null = null
+    if (fault.kind === 'crash') {
+      scheduler.at(Math.max(this.fromMs, at - fault.lostMs), () => {
+        onDisk = this.world.servers[fault.server]!.process?.snapshot() ?? null
+      })
+    }
+    scheduler.at(at, () => this.strike(fault, onDisk))
+  }
+
+  private strike(fault: Fault, onDisk: Snapshot | null): void {
+    const { world } = this
+    const loses = this.loses(fault)
+    if (loses && !this.mayLose((fault as { server: number }).server)) return
+    if (loses) this.touched.add((fault as { server: number }).server)
+    world.counters.count(`fault: ${fault.kind}`)
+    world.note(`FAULT ${fault.kind}`, () => JSON.stringify(fault))
+    switch (fault.kind) {
+      case 'cut': {
+        const path = world.paths[fault.coordinator]![fault.server]!
+        const directions = fault.direction === 'both' ? (['to', 'from'] as const) : [fault.direction]
+        for (const direction of directions) path.cut(direction)
+        this.lasting(fault.forMs, () => directions.forEach((direction) => path.heal(direction)))
+        return
+      }
+      case 'reset': {
+        const { links, host } = world.coordinators[fault.coordinator]!
+        if (host.alive) for (const wire of links[fault.server]!.wires()) wire.reset(fault.loses)
+        return
+      }
+      case 'slow': {
+        const path = world.paths[fault.coordinator]![fault.server]!
+        path.slow(fault.extraMs)
+        this.lasting(fault.forMs, () => path.slow(0))
+        return
+      }
+      case 'pause': {
+        const process = world.servers[fault.server]!.process
+        process?.pause()
+        this.lasting(fault.forMs, () => process?.resume())
+        return
+      }
+      case 'crash':
+        this.restart(fault.server, fault.noticed, fault.forMs, () => onDisk)
+        return
+      case 'wipe':
+        this.restart(fault.server, fault.noticed, fault.forMs, () => null)
+        return
+      case 'flush':
+        world.servers[fault.server]!.process?.flush()
+        return
+      case 'swap':
+        this.swap(fault.server, fault.other, fault.forMs)
+        return
+      case 'refuse': {
+        const server = world.servers[fault.server]!
+        server.refuses = fault.reason
+        this.lasting(fault.forMs, () => (server.refuses = null))
+        return
+      }
+      case 'evict':
+        world.servers[fault.server]!.process?.engine.storage.delete(Buffer.from(fault.key))
+        return
+      case 'clock':
+        world.servers[fault.server]!.clockOffMs = fault.offMs
+        return
+      case 'wall':
+        world.coordinators[fault.coordinator]!.host.wallOffMs = fault.offMs
+        return
+      case 'stall':
+        world.coordinators[fault.coordinator]!.host.stall(fault.forMs)
+        return
+      case 'kill': {
+        if (!world.coordinators[fault.coordinator]!.host.alive) return
+        world.killCoordinator(fault.coordinator)
+        this.lasting(fault.forMs, () => void world.startCoordinator(fault.coordinator))
+      }
+    }
+  }
+
+  private loses(fault: Fault): boolean {
+    if (fault.kind === 'crash') return !(this.schedule.durable && fault.lostMs === 0)
+    return fault.kind === 'wipe' || fault.kind === 'flush' || fault.kind === 'evict'
+  }
+
+  /** All other servers hold all that was acknowledged. */
+  private mayLose(server: number): boolean {
+    if (this.schedule.beyond) return true
+    const { world } = this
+    return world.servers.every((other) => other.index === server || (other.process?.isClean ?? false) || !this.touched.has(other.index))
+  }
+
+  private restart(index: number, noticed: boolean, downMs: number, onDisk: () => Snapshot | null): void {
+    const { world } = this
+    const server = world.servers[index]!
+    if (!server.process) return
+    world.killServer(server, noticed)
+    this.lasting(downMs, () => {
+      world.note(`${server.id} is back`)
+      server.start(onDisk())
+    })
+  }
+
+  /** The address leads to another server, and its connections are gone. */
+  private swap(index: number, other: number, forMs: number): void {
+    const { route } = this.world
+    if (route[index] !== index || (other !== FOREIGN_SERVER && route[other] !== other)) return
+    route[index] = other
+    if (other !== FOREIGN_SERVER) route[other] = index
+    this.resetAll(index, other)
+    this.lasting(forMs, () => {
+      route[index] = index
+      if (other !== FOREIGN_SERVER) route[other] = other
+      this.resetAll(index, other)
+    })
+  }
+
+  private resetAll(...addresses: number[]): void {
+    for (const { links, host } of this.world.coordinators) {
+      if (!host.alive) continue
+      for (const address of addresses) for (const wire of links[address]?.wires() ?? []) wire.reset(false)
+    }
+  }
+
+  private lasting(forMs: number, end: () => void): void {
+    const once = () => {
+      if (this.ending.delete(once)) end()
+    }
+    this.ending.add(once)
+    this.world.scheduler.after(forMs, once)
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * Whether a history of operations on one register is linearizable: Wing & Gong's search ("Testing and Verifying
+ * Concurrent Objects", 1993), remembering what was tried (Lowe, "Testing for linearizability", 2017).
+ *
+ * The register holds a number or nothing. An operation that ended takes effect once between its start and its end; one
+ * with an unknown outcome takes effect at any time after its start, or never.
+ */
+export interface HistoryEntry {
+  readonly kind: 'read' | 'write' | 'delete' | 'nx' | 'cas' | 'incr' | 'take'
+  /** What it writes; for cas also what it expects. */
+  readonly value: number
+  readonly expected: number | null
+  /** Order of events, not time. */
+  readonly start: number
+  /** Infinity where the outcome is unknown. */
+  readonly end: number
+  readonly known: boolean
+  /** read, take: what was there. nx, cas: 1 done, 0 refused. incr: the sum. */
+  readonly result: number | null
+  /** When the value written expires, true time; 0 = never. */
+  readonly expiresAtMs: number
+  readonly startMs: number
+  readonly endMs: number
+}
+
+export type Verdict = 'linearizable' | 'violated' | 'undecided'
+
+interface State {
+  readonly value: number | null
+  readonly expiresAtMs: number
+}
+
+const NOTHING: State = { value: null, expiresAtMs: 0 }
+const MAX_STEPS = 300_000
+
+/** @param clockErrorMs by how much two coordinators may disagree about the time */
+export function checkLinearizable(history: readonly HistoryEntry[], clockErrorMs: number): Verdict {
+  // Reads whose outcome nobody knows say nothing. Known operations first: most histories need no unknown one.
+  const entries = history
+    .filter((entry) => entry.known || entry.kind !== 'read')
+    .sort((a, b) => a.end - b.end || a.start - b.start)
+  const n = entries.length
+  const required = entries.filter((entry) => entry.known).length
+  const done = new Uint8Array(n)
+  const tried = new Set<string>()
+  let steps = 0
+
+  const search = (state: State, requiredDone: number): boolean => {
+    if (requiredDone === required) return true
+    if (++steps > MAX_STEPS) return false
+    const key = `${String.fromCharCode(...done)}|${state.value}|${state.expiresAtMs}`
+    if (tried.has(key)) return false
+    tried.add(key)
+    let firstEnd = Infinity
+    for (let i = 0; i < n; i++) if (!done[i] && entries[i]!.end < firstEnd) firstEnd = entries[i]!.end
+    for (let i = 0; i < n; i++) {
+      const entry = entries[i]!
+      if (done[i] || entry.start > firstEnd) continue
+      for (const next of outcomes(entry, state, clockErrorMs)) {
+        done[i] = 1
+        if (search(next, requiredDone + (entry.known ? 1 : 0))) return true
+        done[i] = 0
+      }
+    }
+    return false
+  }
+
+  if (search(NOTHING, 0)) return 'linearizable'
+  return steps > MAX_STEPS ? 'undecided' : 'violated'
+}
+
+/** What the register may hold after the operation; none when it cannot have happened in this state. */
+function outcomes(entry: HistoryEntry, state: State, errorMs: number): State[] {
+  const states: State[] = []
+  const expires = state.value !== null && state.expiresAtMs > 0
+  const maySee = !expires || entry.startMs < state.expiresAtMs + errorMs
+  const mayMiss = state.value === null || (expires && entry.endMs >= state.expiresAtMs - errorMs)
+  if (state.value !== null && maySee) states.push(...after(entry, state, state))
+  if (mayMiss) states.push(...after(entry, NOTHING, state))
+  return states
+}
+
+/** @param seen what the operation sees @param state what is there, seen or not */
+function after(entry: HistoryEntry, seen: State, state: State): State[] {
+  const { kind, known, result } = entry
+  const written: State = { value: entry.value, expiresAtMs: entry.expiresAtMs }
+  switch (kind) {
+    case 'read':
+      return result === seen.value ? [state] : []
+    case 'write':
+      return [written]
+    case 'delete':
+      return [NOTHING]
+    case 'nx':
+      if (known && result === 0) return seen.value === null ? [] : [state]
+      return seen.value === null ? [written] : []
+    case 'cas':
+      // A refusal says nothing: the same value may have got another version.
+      if (known && result === 0) return [state]
+      return seen.value !== null && seen.value === entry.expected ? [written] : []
+    case 'incr': {
+      const sum = (seen.value ?? 0) + 1
+      return known && result !== sum ? [] : [{ value: sum, expiresAtMs: seen.expiresAtMs }]
+    }
+    case 'take':
+      return known && result !== seen.value ? [] : [NOTHING]
+  }
+}

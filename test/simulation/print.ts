@@ -1,0 +1,41 @@
+/** A run for people: its schedule, what came of every operation, and what was wrong. */
+import type { Fault, Operation, Schedule } from './schedule.ts'
+import type { RunResult } from './simulate.ts'
+import { nameOf, type Done } from './workload.ts'
+
+export function printRun(result: RunResult): string {
+  const { schedule, history } = result
+  const { seed, servers, replicas, coordinators, durable, healAt, faults } = schedule
+  const from = history.length > 0 ? Math.min(...history.map((done) => done.startMs - done.operation.at)) : 0
+  const lines: { at: number; text: string }[] = [
+    ...faults.map((fault) => ({ at: fault.at, text: `    ${textOf(fault)}` })),
+    ...history.map((done) => ({ at: done.startMs - from, text: resultOf(done, from) })),
+  ]
+  const rows = lines.sort((a, b) => a.at - b.at).map(({ at, text }) => `${at.toFixed(1).padStart(8)}  ${text}`)
+  const head = `seed ${seed}: ${servers} servers${durable ? ' (durable)' : ''}, ${replicas} replicas, ${coordinators} coordinators, healed at ${healAt.toFixed(0)} ms`
+  return [head, ...rows, ...result.violations.map((violation) => `  VIOLATED ${violation}`)].join('\n')
+}
+
+function resultOf(done: Done, from: number): string {
+  const { operation, outcome, result, error } = done
+  const sees = operation.kind === 'read' || operation.kind === 'incr' || operation.kind === 'take'
+  const told = outcome === 'ok' ? (sees ? String(result ?? 'nothing') : result === 0 ? 'refused' : 'ok') : outcome
+  const end = done.endMs === Infinity ? 'never' : (done.endMs - from).toFixed(1)
+  return `${nameOf(done)} via c${operation.coordinator} → ${told} (${end}${error ? `, ${error}` : ''})`
+}
+
+export function textOf(fault: Fault): string {
+  const { kind, at: _at, ...rest } = fault
+  const of = Object.entries(rest).map(([name, value]) => {
+    if (name === 'server' || name === 'other') return value === -1 ? 'foreign' : `s${String(value)}`
+    return name === 'coordinator' ? `c${String(value)}` : `${name} ${String(value)}`
+  })
+  return `*** ${kind} ${of.join(', ')}`
+}
+
+/** The schedule as something that can be run again. */
+export function asJson(schedule: Schedule): string {
+  return JSON.stringify(schedule, (_key, value: unknown) => value)
+}
+
+export type { Operation }

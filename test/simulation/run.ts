@@ -1,0 +1,78 @@
+/**
+ * The simulation as a command.
+ *
+ *   tsx test/simulation/run.ts --seeds 2000 [--from 1]     many runs; the first failing one is made short and printed
+ *   tsx test/simulation/run.ts --seed 7 [--trace]          one run, printed
+ *
+ *   --beyond      more replicas than a quorum can spare may lose data: looks for crashes and stuck requests only
+ *   --converge    after healing all replicas must become equal, and every node clean
+ *   --all         goes on after a failure, and names all failing seeds
+ *   --no-shrink   prints a failing run as it is
+ */
+import { parseArgs } from 'node:util'
+import { Counters } from './coverage.ts'
+import { printRun } from './print.ts'
+import { makeSchedule } from './schedule.ts'
+import { shrink } from './shrink.ts'
+import { simulate, type RunOptions, type RunResult } from './simulate.ts'
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: 'string', default: '200' },
+    from: { type: 'string', default: '1' },
+    seed: { type: 'string' },
+    trace: { type: 'boolean', default: false },
+    beyond: { type: 'boolean', default: false },
+    converge: { type: 'boolean', default: false },
+    all: { type: 'boolean', default: false },
+    counters: { type: 'boolean', default: false },
+    'no-shrink': { type: 'boolean', default: false },
+  },
+})
+
+const MOST_TOLD = 25
+const profile = { beyond: values.beyond }
+const options: RunOptions = values.converge ? { expect: { converge: true } } : {}
+
+process.exitCode = values.seed === undefined ? await many(Number(values.from), Number(values.seeds)) : await one(Number(values.seed))
+
+async function one(seed: number): Promise<number> {
+  const result = await simulate(makeSchedule(seed, profile), { ...options, tracing: values.trace })
+  if (result.trace) console.log(result.trace.join('\n'))
+  console.log(printRun(result))
+  console.log(`hash ${result.hash}, ${result.events} events`)
+  return result.violations.length > 0 ? 1 : 0
+}
+
+async function many(from: number, count: number): Promise<number> {
+  const startedAt = performance.now()
+  const counters = new Counters()
+  let undecided = 0
+  let toldAt = startedAt
+  const failed: RunResult[] = []
+  let seed = from
+  for (; seed < from + count && (values.all || failed.length === 0); seed++) {
+    const result = await simulate(makeSchedule(seed, profile), options)
+    counters.add(result.counters)
+    undecided += result.undecided
+    if (result.violations.length > 0) {
+      failed.push(result)
+      if (failed.length <= MOST_TOLD) console.log(`seed ${seed}: ${result.violations[0]?.slice(0, 300)}`)
+    }
+    if (performance.now() - toldAt > 5000) {
+      toldAt = performance.now()
+      console.log(`… ${seed - from + 1} of ${count}, ${failed.length} failed`)
+    }
+  }
+  const seconds = (performance.now() - startedAt) / 1000
+  const runs = seed - from
+  if (values.counters) {
+    console.log([...counters.counts].sort().map(([what, n]) => `${String(n).padStart(9)}  ${what}`).join('\n'))
+  }
+  if (failed[0]) {
+    const result = values['no-shrink'] ? failed[0] : await shrink(failed[0], options)
+    console.log(`\n${printRun(result)}\n`)
+  }
+  console.log(`${runs} runs in ${seconds.toFixed(1)} s, ${failed.length} failed, ${undecided} histories undecided`)
+  return failed.length > 0 ? 1 : 0
+}

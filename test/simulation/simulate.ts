@@ -1,0 +1,97 @@
+/**
+ * One run: found a cluster, let clients and faults loose on it, heal, look whether it works again, and judge.
+ *
+ *   0            founded                    healAt              + 2 s             + 10 s
+ *   ├────────────┼──────────────────────────┼───────────────────┼─────────────────┤
+ *    calm         operations and faults      calm again          every operation    settled, if expected:
+ *                                                                must succeed       converged
+ */
+import { Checks, type Expectations } from './checks.ts'
+import type { Counters } from './coverage.ts'
+import { Faults } from './faults.ts'
+import type { Operation, Schedule } from './schedule.ts'
+import { Workload, type Done } from './workload.ts'
+import { REQUEST_TIMEOUT_MS, World } from './world.ts'
+
+export interface RunOptions {
+  readonly expect?: Partial<Expectations>
+  readonly tracing?: boolean
+}
+
+export interface RunResult {
+  readonly schedule: Schedule
+  readonly hash: string
+  readonly events: number
+  readonly violations: readonly string[]
+  readonly undecided: number
+  readonly counters: Counters
+  readonly history: readonly Done[]
+  readonly trace: readonly string[] | null
+}
+
+const BACK_IN_SERVICE_MS = 2000
+const CONVERGED_MS = 60_000
+
+/** What is switched on for every run, as the repairs that it needs come to be. */
+export const EXPECT: Expectations = { converge: false }
+
+export async function simulate(schedule: Schedule, options: RunOptions = {}): Promise<RunResult> {
+  const expect = { ...EXPECT, ...options.expect }
+  const world = new World({ ...schedule, tracing: options.tracing ?? false })
+  const { scheduler } = world
+  const faults = new Faults(world, schedule)
+  const checks = new Checks(world, faults, schedule)
+  const workload = new Workload(world, checks)
+  try {
+    await world.found()
+    const fromMs = scheduler.nowMs
+    for (const path of world.paths.flat()) path.calm = false
+    faults.begin(fromMs)
+    workload.schedule(schedule.operations, fromMs)
+    await scheduler.runUntil(fromMs + schedule.healAt)
+
+    faults.heal()
+    for (const path of world.paths.flat()) path.calm = true
+    await scheduler.runUntil(scheduler.nowMs + BACK_IN_SERVICE_MS)
+    checks.afterHealing()
+    workload.schedule(lastOperations(schedule), scheduler.nowMs)
+    await scheduler.runUntil(scheduler.nowMs + 3 * REQUEST_TIMEOUT_MS)
+    checks.checkNobodyWaits(workload.running)
+    if (expect.converge) {
+      await scheduler.runUntil(scheduler.nowMs + CONVERGED_MS)
+      if (!schedule.beyond) checks.checkConverged(workload.done)
+    }
+    checks.checkForeignUntouched()
+    checks.checkHistories(workload.done)
+  } catch (error) {
+    world.fault(`the run broke: ${(error as Error).stack ?? String(error)}`)
+  }
+  return {
+    schedule,
+    hash: scheduler.hash,
+    events: scheduler.events,
+    violations: world.violations,
+    undecided: checks.undecided,
+    counters: world.counters,
+    history: workload.done,
+    trace: scheduler.lines,
+  }
+}
+
+/** After healing, through every coordinator: read what is there, write, read again, on every key. */
+function lastOperations(schedule: Schedule): Operation[] {
+  const keys = [...new Set(schedule.operations.filter(({ level }) => level === 'quorum').map(({ key }) => key))]
+  const operations: Operation[] = []
+  let at = 0
+  let value = 1_000_000
+  for (let coordinator = 0; coordinator < schedule.coordinators; coordinator++) {
+    for (const key of keys) {
+      for (const kind of ['read', 'write', 'read'] as const) {
+        value += 1000
+        at += 15
+        operations.push({ at, client: 1000, coordinator, key, level: 'quorum', kind, value, ttlMs: 0 })
+      }
+    }
+  }
+  return operations
+}

@@ -1,0 +1,217 @@
+/**
+ * The clients: each does its operations one after the other, at their times or as soon as it is free, and writes down
+ * what came of them.
+ */
+import { type StoredRecord } from '../../src/core/codec.ts'
+import { increment, putIf, take } from '../../src/coordinator/modify.ts'
+import type { UpdateDone } from '../../src/coordinator/update.ts'
+import type { RondoError } from '../../src/core/errors.ts'
+import type { Operation } from './schedule.ts'
+import type { Running, World } from './world.ts'
+
+
+const THINKS_MS = 0.05
+
+export interface Done {
+  readonly operation: Operation
+  readonly start: number
+  readonly startMs: number
+  end: number
+  endMs: number
+  /** ok: it took effect, or told what is there. unknown: nobody can say. none: it certainly did nothing. */
+  outcome: 'running' | 'ok' | 'unknown' | 'none'
+  result: number | null
+  expected: number | null
+  expiresAtMs: number
+  version: Buffer | null
+  error: string | null
+  /** What the checks of the weak levels need to know of the moment it began. */
+  readonly seenAtStart: { untouchedHolders: number[]; mustBeAtLeast: Buffer | null }
+}
+
+/** Told of every operation's beginning and end. */
+export interface Watch {
+  began(done: Done, running: Running): void
+  ended(done: Done): void
+}
+
+interface Client {
+  busy: boolean
+  readonly waiting: Operation[]
+  /** What it last saw under each key: what compare-and-set goes by. */
+  readonly seen: Map<string, { value: number; version: Buffer }>
+}
+
+export class Workload {
+  readonly done: Done[] = []
+  private readonly world: World
+  private readonly watch: Watch
+  private readonly clients = new Map<number, Client>()
+  private readonly inFlight = new Map<Done, { client: Client; running: Running }>()
+  private clockTicks = 0
+
+  constructor(world: World, watch: Watch) {
+    this.world = world
+    this.watch = watch
+    world.onKilled = (running) => this.lost(running)
+  }
+
+  get running(): readonly Done[] {
+    return [...this.inFlight.keys()]
+  }
+
+  schedule(operations: readonly Operation[], fromMs: number): void {
+    for (const operation of operations) {
+      this.world.scheduler.at(fromMs + operation.at, () => {
+        const client = this.client(operation.client)
+        client.waiting.push(operation)
+        this.next(client)
+      })
+    }
+  }
+
+  private client(number: number): Client {
+    let client = this.clients.get(number)
+    if (!client) this.clients.set(number, (client = { busy: false, waiting: [], seen: new Map() }))
+    return client
+  }
+
+  private next(client: Client): void {
+    while (!client.busy && client.waiting.length > 0) this.start(client, client.waiting.shift()!)
+  }
+
+  private start(client: Client, operation: Operation): void {
+    const running = this.world.coordinators[operation.coordinator]!
+    if (!running.host.alive) return // nobody listens there: the client gets no connection
+    const known = client.seen.get(operation.key)
+    if (operation.kind === 'cas' && !known) return
+    const done: Done = {
+      operation,
+      start: ++this.clockTicks,
+      startMs: this.world.scheduler.nowMs,
+      end: Infinity,
+      endMs: Infinity,
+      outcome: 'running',
+      result: null,
+      expected: operation.kind === 'cas' ? known!.value : null,
+      expiresAtMs: operation.ttlMs === 0 ? 0 : this.world.scheduler.nowMs + operation.ttlMs,
+      version: null,
+      error: null,
+      seenAtStart: { untouchedHolders: [], mustBeAtLeast: null },
+    }
+    client.busy = true
+    this.done.push(done)
+    this.inFlight.set(done, { client, running })
+    this.world.note(`c${operation.coordinator} ${operation.kind}`, () => `${nameOf(done)} begins`)
+    this.watch.began(done, running)
+    // A request reaches the process as input: in a turn of its own.
+    running.host.enter(() => this.issue(running, done, known?.version ?? null))
+  }
+
+  private issue({ coordinator }: Running, done: Done, version: Buffer | null): void {
+    const { kind, level, ttlMs } = done.operation
+    const key = Buffer.from(done.operation.key)
+    const value = Buffer.from(String(done.operation.value))
+    const nowMs = () => coordinator.nowMs()
+    const expiresAtMs = ttlMs === 0 ? 0 : Math.ceil(nowMs() + ttlMs)
+    const failed = (error: RondoError) => this.failed(done, error)
+    const written = { written: (at: Uint8Array) => this.ended(done, null, Buffer.from(at)), failed }
+    const updated = (result: (before: StoredRecord | null, after: StoredRecord | null) => number | null): UpdateDone => ({
+      updated: (before, after) => {
+        const now = after && coordinator.isLive(after) ? after : null
+        this.ended(done, result(before, after), now && Buffer.from(now.version), now && Number(now.value.toString()))
+      },
+      failed,
+    })
+    switch (kind) {
+      case 'read': {
+        const read = (record: StoredRecord | null) => {
+          const live = coordinator.isLive(record) ? Number(record.value.toString()) : null
+          this.ended(done, live, record && Buffer.from(record.version), live)
+        }
+        coordinator.read(key, { read, failed }, level)
+        return
+      }
+      case 'write':
+        coordinator.write(key, value, expiresAtMs, written, level)
+        return
+      case 'delete':
+        coordinator.remove(key, written, level)
+        return
+      case 'nx':
+        coordinator.update(key, putIf({ kind: 'absent' }, value, expiresAtMs, nowMs), updated(() => 1), level)
+        return
+      case 'cas': {
+        const condition = { kind: 'version', version: version! } as const
+        coordinator.update(key, putIf(condition, value, expiresAtMs, nowMs), updated(() => 1), level)
+        return
+      }
+      case 'incr':
+        coordinator.update(key, increment(1n, nowMs), updated((_before, after) => Number(after!.value.toString())), level)
+        return
+      case 'take': {
+        const before = (record: StoredRecord | null) => (coordinator.isLive(record) ? Number(record.value.toString()) : null)
+        coordinator.update(key, take(nowMs), updated(before), level)
+      }
+    }
+  }
+
+  private failed(done: Done, error: RondoError): void {
+    const { kind } = done.operation
+    if (error.code === 'PRECONDITION_FAILED') {
+      this.ended(done, 0, null)
+      return
+    }
+    done.error = `${error.code}: ${error.message}`
+    this.finish(done, kind === 'read' || error.details.outcome === 'not-applied' ? 'none' : 'unknown')
+  }
+
+  private ended(done: Done, result: number | null, version: Buffer | null, value?: number | null): void {
+    if (done.outcome !== 'running') {
+      if (!this.inFlight.has(done) && done.error !== 'killed') this.world.fault(`${nameOf(done)} ended twice`)
+      return
+    }
+    const { kind } = done.operation
+    done.result = result
+    done.version = version
+    const { client } = this.inFlight.get(done)!
+    const sees = value ?? (kind === 'write' ? done.operation.value : null)
+    if (version && sees !== null) client.seen.set(done.operation.key, { value: sees, version })
+    this.finish(done, 'ok')
+  }
+
+  private finish(done: Done, outcome: Done['outcome']): void {
+    const entry = this.inFlight.get(done)
+    if (!entry) {
+      if (done.error !== 'killed') this.world.fault(`${nameOf(done)} ended twice`)
+      return
+    }
+    this.inFlight.delete(done)
+    done.outcome = outcome
+    done.end = ++this.clockTicks
+    done.endMs = this.world.scheduler.nowMs
+    this.world.note(`c${done.operation.coordinator} ends ${done.operation.value} ${outcome} ${done.result}`, () => `${nameOf(done)} ${done.error ?? ''}`)
+    this.world.counters.count(`${done.operation.level} ${done.operation.kind} ${outcome}`)
+    this.watch.ended(done)
+    // The client gets its answer, and comes back with the next request, over a network.
+    this.world.scheduler.after(THINKS_MS, () => {
+      entry.client.busy = false
+      this.next(entry.client)
+    })
+  }
+
+  /** The coordinator has died under them. */
+  private lost(running: Running): void {
+    for (const [done, entry] of [...this.inFlight]) {
+      if (entry.running !== running) continue
+      done.error = 'killed'
+      this.finish(done, done.operation.kind === 'read' ? 'none' : 'unknown')
+    }
+  }
+}
+
+export function nameOf({ operation }: Done): string {
+  const { client, kind, key, value, level, ttlMs } = operation
+  const what = kind === 'write' || kind === 'nx' || kind === 'cas' ? ` ${value}` : ''
+  return `client ${client}: ${kind} ${key}${what}${ttlMs > 0 ? ` for ${ttlMs} ms` : ''}${level === 'quorum' ? '' : ` at ${level}`}`
+}

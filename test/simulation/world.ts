@@ -1,0 +1,242 @@
+/**
+ * Everything that a run consists of: servers at addresses, hosts with coordinators, and the paths between them.
+ */
+import { Cluster } from '../../src/cluster/cluster.ts'
+import { Member } from '../../src/cluster/member.ts'
+import { Coordinator } from '../../src/coordinator/coordinator.ts'
+import type { RondoEvent } from '../../src/core/events.ts'
+import { encodeMarker } from '../../src/cluster/marker.ts'
+import { MARKER_KEY } from '../../src/core/keys.ts'
+import { Repairer } from '../../src/repair/repairer.ts'
+import { tokenOf } from '../../src/core/token.ts'
+import { seeded, type Random } from '../support/random.ts'
+import { Counters } from './coverage.ts'
+import { Host } from './host.ts'
+import { SimLink } from './link.ts'
+import { Path } from './network.ts'
+import { FOREIGN_SERVER } from './schedule.ts'
+import { Scheduler } from './scheduler.ts'
+import { GRACE_MS, Server } from './server.ts'
+
+export const REQUEST_TIMEOUT_MS = 1000
+const PING_INTERVAL_MS = 3000
+const VNODES = 8
+
+/** A coordinator's process. */
+export interface Running {
+  readonly index: number
+  readonly host: Host
+  readonly cluster: Cluster
+  readonly coordinator: Coordinator
+  readonly links: readonly SimLink[]
+}
+
+export interface WorldOptions {
+  readonly seed: number
+  readonly servers: number
+  readonly replicas: number
+  readonly coordinators: number
+  readonly durable: boolean
+  readonly tracing: boolean
+}
+
+export class World {
+  readonly options: WorldOptions
+  readonly scheduler: Scheduler
+  readonly counters = new Counters()
+  readonly servers: readonly Server[]
+  /** A Redis of another cluster, with data of its own. */
+  readonly foreign: Server
+  /** Which server is at which address. */
+  readonly route: number[]
+  readonly coordinators: Running[] = []
+  readonly paths: readonly (readonly Path[])[]
+  /** What was found to be wrong while it happened. */
+  readonly violations: string[] = []
+  readonly events: { kind: RondoEvent['kind'] }[] = []
+  onKilled: (running: Running) => void = () => undefined
+  private starts = 0
+
+  constructor(options: WorldOptions) {
+    this.options = options
+    this.scheduler = new Scheduler(options.tracing)
+    const peers = Array.from({ length: options.servers }, (_, i) => `s${i}`)
+    this.servers = peers.map((id, i) => new Server(this.scheduler, i, id, { durable: options.durable, peers }))
+    this.foreign = new Server(this.scheduler, FOREIGN_SERVER, 'foreign', { durable: false, peers })
+    const { storage } = this.foreign.process!.engine
+    storage.set(MARKER_KEY, FOREIGN_MARKER, Infinity)
+    storage.set(Buffer.from('theirs'), Buffer.from('data'), Infinity)
+    this.route = this.servers.map((server) => server.index)
+    this.paths = Array.from({ length: options.coordinators }, (_, c) => {
+      return this.servers.map((_, s) => new Path(this.scheduler, this.random(`path ${c} ${s}`)))
+    })
+  }
+
+  random(of: string): Random {
+    let seed = this.options.seed | 0
+    for (let i = 0; i < of.length; i++) seed = Math.imul(seed ^ of.charCodeAt(i), 0x01000193)
+    return seeded(seed)
+  }
+
+  server(index: number): Server {
+    return index === FOREIGN_SERVER ? this.foreign : this.servers[index]!
+  }
+
+  note(what: string, detail?: () => string): void {
+    this.scheduler.note(what, detail)
+  }
+
+  /** Something happened that must never happen. */
+  fault(what: string): void {
+    this.violations.push(`at ${this.scheduler.nowMs.toFixed(1)} ms: ${what}`)
+    this.note('VIOLATION', () => what)
+  }
+
+  homesOf(key: string): Server[] {
+    const { ring } = this.coordinators[0]!.cluster
+    const list = ring.preferenceListAt(tokenOf(Buffer.from(key))).slice(0, this.options.replicas)
+    return list.map((member) => this.servers.find((server) => server.id === member.id)!)
+  }
+
+  // ---- coordinators
+
+  /** Starts a coordinator's process, the first one or after its death another. */
+  startCoordinator(index: number): Running {
+    const number = ++this.starts
+    const random = this.random(`coordinator ${number}`)
+    const host = new Host(this.scheduler, random)
+    const links: SimLink[] = []
+    const members = this.servers.map((server) => {
+      const { link, node } = SimLink.create(server.id, {
+        host,
+        path: this.paths[index]![server.index]!,
+        counters: this.counters,
+        resolve: () => this.server(this.route[server.index]!),
+        note: (what, detail) => this.note(`c${index} ${what}`, detail),
+      })
+      links.push(link)
+      return new Member(node)
+    })
+    const emit = (event: RondoEvent) => this.onEvent(index, event)
+    let ids = 0
+    const cluster = new Cluster({
+      members,
+      vnodesPerNode: VNODES,
+      pingIntervalMs: PING_INTERVAL_MS,
+      clock: host,
+      timers: host,
+      randomId: () => `id-${number}-${++ids}`,
+      coordinator: Math.floor(random.next() * 2 ** 32),
+      emit,
+    })
+    const coordinator = new Coordinator(cluster, {
+      replicationFactor: this.options.replicas,
+      maxTries: 0,
+      requestTimeoutMs: REQUEST_TIMEOUT_MS,
+      graceMs: GRACE_MS,
+      maxKeyBytes: 1024,
+      maxValueBytes: 1 << 20,
+      maxInFlight: 10_000,
+      maxInFlight: 10_000,
+      clock: host,
+      timers: host,
+      random: random.next,
+      emit,
+    })
+    this.countSettling(coordinator)
+    const running: Running = { index, host, cluster, coordinator, links }
+    this.coordinators[index] = running
+    this.note(`c${index} starts`)
+    const repairer = new Repairer({
+      cluster,
+      replicas: coordinator.replicas,
+      requestTimeoutMs: REQUEST_TIMEOUT_MS,
+      clock: host,
+      timers: host,
+      emit,
+      owner: `owner-${number}`,
+    })
+    cluster
+      .start()
+      .then(() => repairer.start())
+      .catch((error: unknown) => this.fault(`the coordinator did not start: ${String(error)}`))
+    return running
+  }
+
+  /** It dies between two turns; what it has sent is on its way. */
+  killCoordinator(index: number): void {
+    const running = this.coordinators[index]!
+    if (!running.host.alive) return
+    this.note(`c${index} dies`)
+    running.host.alive = false
+    for (const link of running.links) link.abandon()
+    this.onKilled(running)
+  }
+
+  /** A fresh cluster, as it is once all coordinators have started and all nodes are in use. */
+  async found(): Promise<void> {
+    this.startCoordinator(0)
+    await this.untilSettled(0)
+    for (let i = 1; i < this.options.coordinators; i++) this.startCoordinator(i)
+    await this.untilSettled(this.options.coordinators - 1)
+  }
+
+  private async untilSettled(upTo: number): Promise<void> {
+    const ready = () =>
+      this.coordinators
+        .slice(0, upTo + 1)
+        .every(({ cluster }) =>
+          cluster.members.every(
+            (member) => member.node.ready && member.completeness === 'clean' && member.readRank === 0,
+          ),
+        )
+    await this.scheduler.runUntil(this.scheduler.nowMs + 10_000, ready)
+    if (!ready()) throw new Error('the cluster was not founded within ten seconds')
+  }
+
+  private onEvent(index: number, event: RondoEvent): void {
+    const which = event.kind === 'node-completeness' ? ` ${event.to}` : event.kind === 'fill' ? ` ${event.state}` : ''
+    this.counters.count(`event: ${event.kind}${which}`)
+    this.note(`c${index} tells ${event.kind}`, () => JSON.stringify(event))
+    if (event.kind === 'background-failed') this.fault(`work in the background failed: ${event.what}: ${event.why}`)
+  }
+
+  private countSettling(coordinator: Coordinator): void {
+    const original = (coordinator as unknown as Record<string, ((...args: unknown[]) => unknown) | undefined>)
+      .settle
+    if (!original) return
+    Object.assign(coordinator, {
+      settle: (...args: unknown[]) => {
+        this.counters.count('quorum read settled in two rounds')
+        return original.apply(coordinator, args)
+      },
+    })
+  }
+
+  // ---- servers
+
+  /** Ends a server's process. @param noticed its machine lives and resets the connections */
+  killServer(server: Server, noticed: boolean): void {
+    const process = server.process
+    if (!process) return
+    server.kill()
+    for (const { links, host } of this.coordinators) {
+      if (!host.alive) continue
+      for (const wire of links.flatMap((link) => link.wires()))
+        if (wire.process === process) wire.died(noticed)
+    }
+  }
+
+  allClean(): boolean {
+    return this.servers.every((server) => server.process?.isClean)
+  }
+}
+
+const FOREIGN_MARKER = encodeMarker({
+  cluster: 'another',
+  id: 's0',
+  runId: 'run-foreign-1',
+  token: 'theirs',
+  state: 'clean',
+  epoch: 1,
+})

@@ -1,0 +1,60 @@
+/**
+ * A whole Rondo in this process, for tests: on memory nodes, or on the Redis servers of REDIS_URLS, behind both doors
+ * that must not differ, its own socket and a plain server around createApp(), with every log line kept.
+ */
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Writable } from 'node:stream'
+import { pino } from 'pino'
+import { loadConfig, type Environment } from '../../src/config.ts'
+import { Rondo } from '../../src/rondo.ts'
+
+export type LogLine = Record<string, unknown> & { level: number; msg: string }
+
+export const DOORS = ['socket', 'app'] as const
+export type Door = (typeof DOORS)[number]
+
+export interface RunningRondo {
+  readonly rondo: Rondo
+  /** `socket`: rondo.listen(); `app`: rondo.app in a server of node:http without any settings. */
+  readonly ports: Readonly<Record<Door, number>>
+  /** As they would have gone to stderr. */
+  logText(): string
+  logLines(): LogLine[]
+  stop(): Promise<void>
+}
+
+/** @param env as in .env.local; without REDIS_URLS four memory nodes serve */
+export async function startRondo(env: Environment = {}): Promise<RunningRondo> {
+  const loaded = loadConfig({ PORT: '0', ...env })
+  if (!loaded.ok) throw new Error(loaded.problems.join('\n'))
+  const { config } = loaded
+  let text = ''
+  const stream = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      text += chunk.toString('utf8')
+      done()
+    },
+  })
+  const rondo = new Rondo(config, { log: pino({ level: config.logLevel }, stream) })
+  await rondo.start()
+  const { port } = await rondo.listen()
+  const appServer = createServer(rondo.app)
+  await new Promise<void>((resolve) => appServer.listen(0, '127.0.0.1', resolve))
+  return {
+    rondo,
+    ports: { socket: port, app: (appServer.address() as AddressInfo).port },
+    logText: () => text,
+    logLines: () =>
+      text
+        .split('\n')
+        .filter((line) => line !== '')
+        .map((line) => JSON.parse(line) as LogLine),
+    async stop() {
+      const closed = new Promise((resolve) => appServer.close(resolve))
+      appServer.closeAllConnections()
+      await closed
+      await rondo.stop()
+    },
+  }
+}

@@ -1,0 +1,223 @@
+// The program as its user runs it: dist/main.js in a process of its own, alone and with several workers.
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { connect } from 'node:net'
+import { expect } from 'chai'
+import { Program } from './support/program.ts'
+import { call, RawConnection, requestBytes } from './support/raw-http.ts'
+import { type RedisServer, startRedisCluster } from './support/redis-server.ts'
+
+describe('the program', function () {
+  this.timeout(20_000)
+  const started: Program[] = []
+  const run = (...args: ConstructorParameters<typeof Program>) => {
+    const program = new Program(...args)
+    started.push(program)
+    return program
+  }
+  afterEach(() => Promise.all(started.splice(0).map((program) => program.stop())))
+
+  describe('alone', () => {
+    it('says where it listens with a line to try, and that nothing outlives it, and ends on SIGTERM', async () => {
+      const program = run({})
+      const port = await program.listening()
+      expect(program.stdout).to.include(`curl -X PUT http://localhost:${port}/api/v1/keys/hello`)
+      await program.logged('nothing outlives')
+      await call(port, 'PUT', '/api/v1/keys/hello', { body: { value: 'world' } })
+      expect((await call(port, 'GET', '/api/v1/keys/hello')).json().value).to.equal('world')
+      program.signal('SIGTERM')
+      expect(await program.ended).to.deep.equal({ code: 0, signal: null })
+    })
+
+    it('answers what it has begun before it ends, and takes nothing new', async () => {
+      const program = run({})
+      const port = await program.listening()
+      const idle = await RawConnection.open(port)
+      idle.send(requestBytes('GET', '/ping'))
+      expect((await idle.answer()).status).to.equal(200)
+      const busy = await RawConnection.open(port)
+      const request = requestBytes('PUT', '/api/v1/keys/slow', { body: { value: 'v'.repeat(1000) } })
+      busy.send(request.subarray(0, 300))
+      await call(port, 'GET', '/ping') // by now the server has seen the half
+
+      program.signal('SIGTERM')
+      await idle.closed()
+      await program.until(async () => ((await isOpen(port)) ? undefined : true))
+      const before = performance.now()
+      busy.send(request.subarray(300))
+      expect((await busy.answer()).status).to.equal(200)
+      expect(await program.ended).to.deep.equal({ code: 0, signal: null })
+      expect(performance.now() - before, 'a connection that is idle again is not waited for').to.be.below(
+        1000,
+      )
+    })
+
+    it('one more request on a connection that was open is answered, with Connection: close', async () => {
+      const program = run({})
+      const port = await program.listening()
+      const busy = await RawConnection.open(port)
+      const request = requestBytes('PUT', '/api/v1/keys/slow', { body: { value: 'v' } })
+      busy.send(request.subarray(0, request.length - 1))
+      await call(port, 'GET', '/ping')
+      program.signal('SIGTERM')
+      await program.until(async () => ((await isOpen(port)) ? undefined : true))
+      busy.send(Buffer.concat([request.subarray(-1), requestBytes('GET', '/api/v1/keys/slow')]))
+      expect((await busy.answer()).status).to.equal(200)
+      const last = await busy.answer()
+      expect(last.json().value).to.equal('v')
+      expect(last.headers.connection).to.equal('close')
+      expect((await program.ended).code).to.equal(0)
+    })
+
+    it('a client that never finishes does not keep it', async () => {
+      const program = run({ REQUEST_TIMEOUT_MS: '300' })
+      const port = await program.listening()
+      const connection = await RawConnection.open(port)
+      connection.send('PUT /api/v1/keys/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n')
+      await call(port, 'GET', '/ping')
+      const before = performance.now()
+      program.signal('SIGTERM')
+      expect(await program.ended).to.deep.equal({ code: 0, signal: null })
+      expect(performance.now() - before).to.be.below(3000)
+    })
+  })
+
+  describe('that cannot start', () => {
+    it('names every problem of its configuration at once, and ends with 1', async () => {
+      const program = run({ PORT: '99999', READ_CONSISTENCY: 'most', DATA_TOKEN: 'hunter2', MAX_TRIES: '-1' })
+      expect(await program.ended).to.deep.equal({ code: 1, signal: null })
+      for (const name of ['PORT', 'READ_CONSISTENCY', 'DATA_TOKEN', 'MAX_TRIES', '.env.local.example']) {
+        expect(program.stderr).to.include(name)
+      }
+      expect(program.stderr)
+        .not.to.include('hunter2')
+        .and.not.match(/at .*\.js:\d/)
+      expect(program.stdout).to.equal('')
+    })
+
+    it('does not share memory nodes between workers', async () => {
+      const program = run({ WORKERS: '2' })
+      expect(await program.ended).to.deep.equal({ code: 1, signal: null })
+      expect(program.stderr).to.include('WORKERS').and.include('REDIS_URLS')
+    })
+
+    for (const workers of ['1', '2']) {
+      it(`says which PORT is taken, with ${workers} ${workers === '1' ? 'process' : 'workers'}`, async () => {
+        const squatter = createServer().listen(0, '127.0.0.1')
+        await new Promise((resolve) => squatter.once('listening', resolve))
+        const { port } = squatter.address() as AddressInfo
+        try {
+          const redis = workers === '1' ? {} : { REDIS_URLS: '127.0.0.1:1', CONNECT_TIMEOUT_MS: '50' }
+          const program = run({ PORT: String(port), WORKERS: workers, ...redis })
+          expect(await program.ended).to.deep.equal({ code: 1, signal: null })
+          expect(program.stderr).to.match(new RegExp(`^Port 127\\.0\\.0\\.1:${port} is taken.*PORT`, 'm'))
+          expect(program.stdout).to.equal('')
+        } finally {
+          squatter.close()
+        }
+      })
+    }
+  })
+
+  describe('with two workers', () => {
+    let servers: RedisServer[]
+    before(async () => (servers = await startRedisCluster(3)))
+    after(() => Promise.all(servers.map((server) => server.stop())))
+    const runTwo = (options: { group?: boolean } = {}) =>
+      run({ REDIS_URLS: servers.map(({ url }) => url).join(','), WORKERS: '2' }, options)
+
+    /** The workers that answer, by asking on many connections. */
+    const answering = async (port: number): Promise<Set<number>> => {
+      const pids = new Set<number>()
+      for (let i = 0; i < 20; i++) {
+        const { headers } = await call(port, 'GET', '/ping')
+        pids.add(parseInt(headers['x-request-id']!.split('-')[0]!, 36)) // the id begins with the pid
+      }
+      return pids
+    }
+
+    it('both answer, see the same data, and /metrics adds them up', async () => {
+      const program = runTwo()
+      const port = await program.listening()
+      expect(port, 'where it really listens, although PORT is 0').to.be.above(0)
+      expect((await answering(port)).size).to.equal(2)
+      expect(await answering(port)).not.to.include(program.pid)
+      for (let i = 0; i < 20; i++)
+        await call(port, 'PUT', '/api/v1/keys/shared', { body: { value: String(i) } })
+      for (let i = 0; i < 20; i++) {
+        expect((await call(port, 'GET', '/api/v1/keys/shared')).json().value).to.equal('19')
+      }
+      for (let i = 0; i < 4; i++) {
+        const { text } = await call(port, 'GET', '/metrics')
+        expect(text).to.match(/_count\{method="PUT",route="\/api\/v1\/keys\/:key",status="200"\} 20$/m)
+        expect(text, 'a state is no sum').to.match(/^rondo_node_state\{node="[^"]*",state="up"\} 1$/m)
+      }
+    })
+
+    it('a worker that is killed is replaced, and the other serves meanwhile', async () => {
+      const program = runTwo()
+      const port = await program.listening()
+      const [victim, other] = [...(await answering(port))]
+      process.kill(victim!, 'SIGKILL')
+      await program.logged(`worker ${victim} ended (SIGKILL)`)
+      expect([...(await answering(port))]).to.deep.equal([other])
+      const after = await program.until(async () => {
+        const pids = await answering(port)
+        return pids.size === 2 ? pids : undefined
+      })
+      expect([...after])
+        .to.include(other)
+        .and.not.include(victim)
+      expect((await call(port, 'GET', '/metrics')).status).to.equal(200)
+    })
+
+    for (const to of ['process', 'group'] as const) {
+      it(`SIGTERM to the ${to}: requests that were begun are answered, and no process stays`, async () => {
+        const program = runTwo({ group: to === 'group' })
+        const port = await program.listening()
+        const pids = await answering(port)
+        const connections = await Promise.all(Array.from({ length: 6 }, () => RawConnection.open(port)))
+        const request = requestBytes('PUT', '/api/v1/keys/slow', { body: { value: 'v'.repeat(1000) } })
+        for (const connection of connections) connection.send(request.subarray(0, 300))
+        await answering(port) // by now both have seen their halves
+        program.signal('SIGTERM', to)
+        await program.until(async () => ((await isOpen(port)) ? undefined : true))
+        for (const connection of connections) connection.send(request.subarray(300))
+        for (const connection of connections) expect((await connection.answer()).status).to.equal(200)
+        expect(await program.ended).to.deep.equal({ code: 0, signal: null })
+        for (const pid of pids) expect(isAlive(pid), `worker ${pid}`).to.equal(false)
+        expect(program.log.filter(({ level }) => (level as number) >= 50)).to.deep.equal([])
+      })
+    }
+
+    it('SIGKILL of the primary leaves no worker behind', async () => {
+      const program = runTwo()
+      const pids = await answering(await program.listening())
+      await program.stop()
+      for (let tries = 0; tries < 300 && [...pids].some(isAlive); tries++) {
+        await new Promise((resolve) => setTimeout(resolve, 10))
+      }
+      expect([...pids].filter(isAlive)).to.deep.equal([])
+    })
+  })
+})
+
+function isOpen(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ port, host: '127.0.0.1' })
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
