@@ -14,6 +14,8 @@ import { cpuSeconds, start } from './processes.ts'
 export const CONNECTIONS = 50
 const SAMPLE_EVERY_MS = 50
 const REPLY_LIMIT_SECONDS = 5
+/** Beyond the duration of the load; then the generator is ended and the run fails. */
+const OVERTIME_MS = 20_000
 
 export interface Load {
   readonly url: string
@@ -95,7 +97,11 @@ export async function run(
   const nodesBefore = sumOfCpu(pids.nodes)
   const child = start(command, args)
   const generatorCpu = watchCpu(child.pid)
-  const text = await child.finished.finally(() => generatorCpu.stop())
+  const overtime = setTimeout(() => void child.end(), load.seconds * 1000 + OVERTIME_MS)
+  const text = await child.finished.finally(() => {
+    clearTimeout(overtime)
+    generatorCpu.stop()
+  })
   const coordinatorSeconds = cpuSeconds(pids.coordinator) - coordinatorBefore
   const nodesSeconds = sumOfCpu(pids.nodes) - nodesBefore
   const result = parse(text)

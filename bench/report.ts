@@ -17,7 +17,7 @@ export interface Ratio {
   /** The median of the rounds' ratios: neighbours in time, so that a slow minute of the machine hits both. */
   readonly value: number
   readonly rounds: readonly number[]
-  /** The same for CPU per request: what the ratio would be if each coordinator had a core to itself. */
+  /** How many times as much CPU per request the other used: hardly moves when the machine is busy with other things. */
   readonly byCpu: number
 }
 

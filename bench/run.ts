@@ -262,5 +262,5 @@ function say(line: string): void {
 
 main().catch((error: unknown) => {
   process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`)
-  process.exitCode = 1
+  process.exit(1) // the exit handlers end what still runs
 })

@@ -15,6 +15,7 @@ const NODES = 4
 const FILL_PARALLEL = 32
 const CHECKED_KEYS = 200
 const READY_LIMIT_MS = 20_000
+const CALL_LIMIT_MS = 10_000
 /** One worker thread, beside the one that accepts: one core for the answers, as the others have. More were slower here. */
 const WEBDIS_THREADS = 1
 
@@ -142,6 +143,7 @@ function apiTarget(given: {
         for (let i = next++; i < KEYS; i = next++) {
           const answer = await fetch(url + pathInApi(keyAt(i)), {
             method: 'PUT',
+            signal: AbortSignal.timeout(CALL_LIMIT_MS),
             headers: { 'Content-Type': 'application/json' },
             body: JSON.stringify({ value: valueAt(i, 'fill') }),
           })
@@ -191,7 +193,7 @@ function expectOneOf(name: string, i: number, found: unknown, writers: readonly 
 }
 
 async function getJson(url: string): Promise<Record<string, unknown>> {
-  const answer = await fetch(url)
+  const answer = await fetch(url, { signal: AbortSignal.timeout(CALL_LIMIT_MS) })
   const text = await answer.text()
   if (!answer.ok) throw new Error(`${url} answered ${answer.status}: ${text}`)
   return JSON.parse(text) as Record<string, unknown>
@@ -200,7 +202,7 @@ async function getJson(url: string): Promise<Record<string, unknown>> {
 async function untilOk(url: string): Promise<void> {
   const deadline = performance.now() + READY_LIMIT_MS
   for (;;) {
-    const ok = await fetch(url).then(
+    const ok = await fetch(url, { signal: AbortSignal.timeout(CALL_LIMIT_MS) }).then(
       async (answer) => {
         await answer.text()
         return answer.ok

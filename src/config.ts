@@ -141,7 +141,7 @@ const rows = {
     default: '1000',
     unit: 'milliseconds',
     check: wholeNumber(10, 600_000),
-    meaning: 'No request takes longer than this.',
+    meaning: 'No operation on a key takes longer than this; a batch is made of many.',
   }),
   NODE_TIMEOUT_MS: row({
     default: '300',

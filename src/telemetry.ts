@@ -211,6 +211,14 @@ function lineFor(event: RondoEvent): { level: Level; sentence: string } {
         level: 'warn',
         sentence: `waiting to found a cluster: ${event.reached} of ${event.members} nodes reached, ${event.needed} needed`,
       }
+    case 'members-differ':
+      return {
+        level: 'error',
+        sentence:
+          'REDIS_URLS names other nodes than the cluster was founded with' +
+          ` (missing: ${event.missing.join(', ') || 'none'}; new: ${event.unknown.join(', ') || 'none'}):` +
+          ' keys whose replicas changed are not moved, and may not be found',
+      }
     case 'background-failed':
       return { level: 'error', sentence: `${event.what} failed: ${event.why}` }
   }

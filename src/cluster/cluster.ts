@@ -11,10 +11,10 @@
 import type { Clock, TimerHandle, Timers } from '../core/clock.ts'
 import { VersionClock } from '../core/clock.ts'
 import type { Completeness, Emit } from '../core/events.ts'
-import { Ring } from '../core/ring.ts'
+import { LISTED_NODES, Ring } from '../core/ring.ts'
 import { tokenOf } from '../core/token.ts'
 import type { Node, NodeFailure, NodeListener, UnwritableReason } from '../nodes/node.ts'
-import { agreeOnTopology } from './founding.ts'
+import { agreeOnTopology, decodeTopology } from './founding.ts'
 import { decodeMarker, encodeMarker, judgeMarker } from './marker.ts'
 import { Member } from './member.ts'
 import { ClusterTime, FAR_OFF_MS } from './time.ts'
@@ -135,13 +135,21 @@ export class Cluster implements NodeListener {
 
   /** The key's home replicas. */
   homesOf(key: Buffer, replicas: number): readonly Member[] {
-    return this.ring.preferenceListAt(tokenOf(key)).slice(0, replicas)
+    return this.preferenceListAt(tokenOf(key), replicas).slice(0, replicas)
+  }
+
+  /**
+   * The nodes for this token, home replicas first: the ring's ready-made list, which leaves room for stand-ins, or all
+   * nodes where a key has so many replicas that it would not.
+   */
+  preferenceListAt(token: number, replicas: number): readonly Member[] {
+    return replicas < LISTED_NODES ? this.ring.preferenceListAt(token) : [...this.ring.walkAt(token)]
   }
 
   /** All sets of home replicas that the ring has, each as often as it likes. */
   *replicaSets(replicas: number): Generator<readonly Member[]> {
     for (let i = 0; i < this.ring.size; i++) {
-      yield this.ring.preferenceListAt(this.ring.vnodeAt(i).token).slice(0, replicas)
+      yield this.preferenceListAt(this.ring.vnodeAt(i).token, replicas).slice(0, replicas)
     }
   }
 
@@ -337,7 +345,19 @@ export class Cluster implements NodeListener {
     this.clusterId = cluster
     if (!founded) this.founderMayMarkUntilMs = this.options.clock.monotonicMs() + FOUNDER_PATIENCE_MS
     this.options.emit({ kind: 'cluster-known', cluster, founded })
+    this.compareMembers(cluster)
     for (const member of this.members) if (member.report) void this.probeNow(member)
+  }
+
+  /** The members that the cluster was founded with decide where its keys lie. */
+  private compareMembers(cluster: string): void {
+    const topologies = this.members.map(({ report }) => decodeTopology(report?.topology ?? null))
+    const topology = topologies.find((found) => found?.cluster === cluster)
+    if (!topology) return
+    const ids = new Set(this.members.map((member) => member.id))
+    const missing = topology.members.filter((id) => !ids.has(id))
+    const unknown = [...ids].filter((id) => !topology.members.includes(id))
+    if (missing.length + unknown.length > 0) this.options.emit({ kind: 'members-differ', missing, unknown })
   }
 
   // ---- transitions

@@ -2,14 +2,14 @@
  * The owner of work that no caller waits for. Nothing detached is lost from sight: it is counted, its failures are told,
  * and a coordinator that stops can wait until it is done.
  */
-import type { TimerHandle, Timers } from '../core/clock.ts'
+import type { Timers } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
 
 export class Background {
   private readonly timers: Timers
   private readonly emit: Emit
   private running = 0
-  private whenIdle: (() => void)[] = []
+  private waiting: (() => void)[] = []
 
   constructor(timers: Timers, emit: Emit) {
     this.timers = timers
@@ -22,10 +22,7 @@ export class Background {
   }
 
   end(): void {
-    if (--this.running > 0) return
-    const waiting = this.whenIdle
-    this.whenIdle = []
-    for (const wake of waiting) wake()
+    if (--this.running === 0) this.wake()
   }
 
   /** Runs detached work to its end; a failure becomes an event. */
@@ -39,15 +36,20 @@ export class Background {
 
   /** Resolves when nothing runs, or after the limit; tells how much was still running. */
   async drain(limitMs: number): Promise<number> {
-    if (this.running > 0) {
-      await new Promise<void>((resolve) => {
-        const timer: TimerHandle = this.timers.setTimeout(resolve, limitMs)
-        this.whenIdle.push(() => {
-          this.timers.clearTimeout(timer)
-          resolve()
-        })
-      })
-    }
+    let late = false
+    const timer = this.timers.setTimeout(() => {
+      late = true
+      this.wake()
+    }, limitMs)
+    // The end of one piece may have begun another: look again.
+    while (this.running > 0 && !late) await new Promise<void>((resolve) => this.waiting.push(resolve))
+    this.timers.clearTimeout(timer)
     return this.running
+  }
+
+  private wake(): void {
+    const waiting = this.waiting
+    this.waiting = []
+    for (const wake of waiting) wake()
   }
 }

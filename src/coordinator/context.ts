@@ -4,7 +4,6 @@ import type { Member } from '../cluster/member.ts'
 import type { Timers } from '../core/clock.ts'
 import type { Deadlines } from '../core/deadlines.ts'
 import type { RondoError } from '../core/errors.ts'
-import { LISTED_NODES } from '../core/ring.ts'
 import { tokenOf } from '../core/token.ts'
 import type { Background } from './background.ts'
 import type { Hedging } from './hedging.ts'
@@ -30,14 +29,9 @@ export interface Failing {
   failed(error: RondoError): void
 }
 
-/**
- * The nodes for this key, home replicas first: the ring's ready-made list, which leaves room for stand-ins, or all nodes
- * where a key has so many replicas that it would not.
- */
+/** The nodes for this key, home replicas first, then stand-ins. */
 export function preferenceListOf({ cluster, replicas }: CoordinatorContext, key: Buffer): readonly Member[] {
-  const token = tokenOf(key)
-  if (replicas < LISTED_NODES) return cluster.ring.preferenceListAt(token)
-  return [...cluster.ring.walkAt(token)]
+  return cluster.preferenceListAt(tokenOf(key), replicas)
 }
 
 /** The member in a preference list that is this node. */

@@ -14,7 +14,7 @@ import type { Emit } from '../core/events.ts'
 import { isReserved } from '../core/keys.ts'
 import { ownLifeMs } from '../core/lifetime.ts'
 import { READ_NEVER } from '../core/plan.ts'
-import { RondoError } from '../core/errors.ts'
+import { RondoError, type ErrorDetails } from '../core/errors.ts'
 import { Background } from './background.ts'
 import { preferenceListOf, type CoordinatorContext, type Failing } from './context.ts'
 import { explain, type Explanation } from './explain.ts'
@@ -107,7 +107,7 @@ export class Coordinator {
 
   /** Reads the key's record. The key has passed checkKey. */
   read(key: Buffer, done: ReadDone, level: ConsistencyLevel = 'one'): void {
-    if (this.sheds(done)) return
+    if (this.sheds(done, {})) return
     const preference = this.preferenceList(key)
     if (level === 'one') {
       new ReadOne(this.context, key, preference, done).start()
@@ -162,11 +162,11 @@ export class Coordinator {
   }
 
   /** Too much under way: refused at once, rather than late. */
-  private sheds(done: Failing): boolean {
+  private sheds(done: Failing, details: ErrorDetails = { outcome: 'not-applied' }): boolean {
     const { maxInFlight } = this.options
     if (this.context.deadlines.size < maxInFlight) return false
     const sentence = `${maxInFlight} operations are under way, and no more are taken (MAX_IN_FLIGHT). Try again soon.`
-    done.failed(new RondoError('OVERLOADED', sentence, { outcome: 'not-applied' }))
+    done.failed(new RondoError('OVERLOADED', sentence, details))
     return true
   }
 

@@ -6,7 +6,8 @@
  *   2. If none of them answers: all others that can be reached, at once, and the newest record wins. Those are home
  *      replicas that may lack writes, and the stand-ins that took writes in their place.
  *
- * "Not found" is an answer of a home replica. If only stand-ins could be asked, nobody knows: that is an error.
+ * "Not found" is an answer of a clean home replica, or of all home replicas together. If only stand-ins and nodes that
+ * lost data could be asked, nobody knows: that is an error.
  *
  * Does not promise the newest value after a fault (that is what quorum is for), but nothing that a reachable replica
  * knows to be overwritten or deleted.
@@ -17,7 +18,7 @@ import { compareVersions } from '../core/clock.ts'
 import { Deadline } from '../core/deadlines.ts'
 import { RondoError } from '../core/errors.ts'
 import { planRead, READ_FIRST, type ReadPlan } from '../core/plan.ts'
-import type { GetCall, Node, NodeFailure } from '../nodes/node.ts'
+import type { Fence, GetCall, Node, NodeFailure } from '../nodes/node.ts'
 import type { CoordinatorContext, Failing } from './context.ts'
 
 export interface ReadDone extends Failing {
@@ -41,7 +42,9 @@ export class ReadOne extends Deadline implements GetCall {
 
   // While comparing:
   private comparing = 0
-  private homeAnswered = false
+  /** Home replicas heard; how many of them, and whether one is clean. */
+  private homesHeard = 0
+  private cleanHeard = false
   private newest: StoredRecord | null = null
   private lastFailure: NodeFailure | null = null
 
@@ -67,7 +70,7 @@ export class ReadOne extends Deadline implements GetCall {
     this.askNext()
   }
 
-  onRecord(node: Node, bytes: Buffer | null): void {
+  onRecord(node: Node, bytes: Buffer | null, fence: Fence): void {
     if (this.finished) return
     const record = bytes ? new StoredRecord(bytes) : null
     if (record?.versioned) this.context.cluster.versions.observe(record.bytes, VERSION_AT)
@@ -78,7 +81,8 @@ export class ReadOne extends Deadline implements GetCall {
       return
     }
     if (this.plan!.compared.findIndex((member) => member.node === node) < this.plan!.comparedHomes) {
-      this.homeAnswered = true
+      this.homesHeard++
+      if (fence.clean) this.cleanHeard = true
     }
     if (record && (!this.newest || compareVersions(record.version, this.newest.version) > 0)) {
       this.newest = record
@@ -147,7 +151,9 @@ export class ReadOne extends Deadline implements GetCall {
 
   private compared(): void {
     if (--this.comparing > 0) return
-    if (!this.newest && !this.homeAnswered) {
+    // A home replica that is being filled does not know what it lost, unless all of them say the same.
+    const known = this.cleanHeard || this.homesHeard === this.context.replicas
+    if (!this.newest && !known) {
       this.fail(this.nobodyAnswered())
       return
     }

@@ -16,7 +16,7 @@
  * something older: where the votes agree it is; otherwise the same record is accepted anew.
  *
  * At `one`: read the first healthy home replica, make the result, and store it there only if that replica still holds
- * what was read (nodes/replace.lua); then send it to the others. Not a lock: during a fault two of these can succeed.
+ * what was read (update-one.ts); then send it to the others. Not a lock: during a fault two of these can succeed.
  */
 import type { Member } from '../cluster/member.ts'
 import { compareVersions, VERSION_ZERO } from '../core/clock.ts'

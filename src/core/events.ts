@@ -21,6 +21,7 @@ export type RondoEvent =
   | { kind: 'marker-mismatch'; node: string }
   | { kind: 'cluster-known'; cluster: string; founded: boolean }
   | { kind: 'cluster-waiting'; reached: number; needed: number; members: number }
+  | { kind: 'members-differ'; missing: readonly string[]; unknown: readonly string[] }
   | { kind: 'background-failed'; what: string; why: string }
 
 export type Emit = (event: RondoEvent) => void

@@ -462,6 +462,9 @@ export class RedisNode implements Node {
     } catch (error) {
       answer.catch(() => undefined) // told above
       this.control?.disconnect()
+      // What ioredis says when the connection is lost before a command leaves speaks of its own options.
+      if (/enableOfflineQueue|Connection is closed/.test(String(error)))
+        throw new Error('the connection was lost')
       throw error
     } finally {
       timers.clearTimeout(timer!)
@@ -484,6 +487,7 @@ export class RedisNode implements Node {
   }
 
   private async connectControl(): Promise<Redis> {
+    if (this.closed) throw new Error(`node ${this.id} is closed`)
     if (this.control?.status === 'ready') return this.control
     this.connecting ??= this.newControl().finally(() => (this.connecting = null))
     return this.connecting
@@ -492,7 +496,6 @@ export class RedisNode implements Node {
   private async newControl(): Promise<Redis> {
     this.control?.disconnect()
     this.appendfsync = null
-    if (this.closed) throw new Error(`node ${this.id} is closed`)
     const { host, port, tls, username, password } = this.options.address
     const client = new Redis({
       host,

@@ -71,8 +71,9 @@ export class Repairer {
 
   private async catchUp(member: Member): Promise<void> {
     const { cluster, replicas } = this.context
-    // Whoever is away may keep the only hint of a write, or the only copy.
-    if (!cluster.members.every((other) => other === member || other.node.ready)) return
+    // Whoever will be here in a moment may keep a hint, or a copy. Who is down could not be compared with either.
+    const awaited = (other: Member) => !other.node.ready && other.health.state !== 'down'
+    if (cluster.members.some((other) => other !== member && awaited(other))) return
     const missesThen = member.misses
     const delivered = await deliverHints(this.context, member)
     if (member.missedUnnoted) {

@@ -157,7 +157,12 @@ export class ChaosCluster {
     if (found?.marker.state !== 'clean' || !found.current) return false
     return this.rondos.every((_, i) => {
       const { marker, completeness, health, node } = this.member(i, id)
-      return marker?.token === found.marker.token && completeness === 'clean' && health.state === 'up' && node.ready
+      return (
+        marker?.token === found.marker.token &&
+        completeness === 'clean' &&
+        health.state === 'up' &&
+        node.ready
+      )
     })
   }
 
@@ -197,7 +202,8 @@ export class ChaosCluster {
 
 /** Removes what a server keeps on disk. It is down. */
 export async function forgetAll(server: RedisServer): Promise<void> {
-  for (const name of await readdir(server.dir)) await rm(join(server.dir, name), { recursive: true, force: true })
+  for (const name of await readdir(server.dir))
+    await rm(join(server.dir, name), { recursive: true, force: true })
 }
 
 function newRondo(nodes: readonly ChaosNode[], coordinator: number, log: LogEntry[]): Rondo {

@@ -4,7 +4,7 @@
  */
 import { increment, putIf, take } from '../../src/coordinator/modify.ts'
 import type { UpdateDone } from '../../src/coordinator/update.ts'
-import { KIND_VALUE, type StoredRecord } from '../../src/core/codec.ts'
+import type { StoredRecord } from '../../src/core/codec.ts'
 import type { RondoError } from '../../src/core/errors.ts'
 import type { Rondo } from '../../src/rondo.ts'
 import type { Random } from '../support/random.ts'
@@ -98,7 +98,8 @@ export class Workload {
   /** Reads every key through every coordinator. */
   async readAll(): Promise<void> {
     for (const key of this.keys) {
-      for (let i = 0; i < this.rondos.length; i++) await this.perform(this.begin(1000 + i, i, key, 'read', null), null)
+      for (let i = 0; i < this.rondos.length; i++)
+        await this.perform(this.begin(1000 + i, i, key, 'read', null), null)
     }
   }
 
@@ -131,7 +132,9 @@ export class Workload {
 
   private pickKey(): string {
     const { keys, operationsPerKey } = this.options
-    const index = this.random.chance(HOT_SHARE) ? this.random.below(Math.min(HOT_KEYS, keys)) : this.random.below(keys)
+    const index = this.random.chance(HOT_SHARE)
+      ? this.random.below(Math.min(HOT_KEYS, keys))
+      : this.random.below(keys)
     let key = this.live[index]!
     if (key.uses >= operationsPerKey) this.live[index] = key = this.newKey()
     key.uses++
@@ -200,7 +203,9 @@ export class Workload {
         operation.error = `${error.code}: ${error.message}`
         finish(kind === 'read' || error.details.outcome === 'not-applied' ? 'none' : 'unknown', null)
       }
-      const updated = (result: (before: StoredRecord | null, after: StoredRecord | null) => number | null): UpdateDone => ({
+      const updated = (
+        result: (before: StoredRecord | null, after: StoredRecord | null) => number | null,
+      ): UpdateDone => ({
         updated: (before, after) => ok(result(before, after), versionIn(after), numberIn(after)),
         failed,
       })
@@ -209,24 +214,50 @@ export class Workload {
           coordinator.read(key, { read: (r) => ok(numberIn(r), versionIn(r), numberIn(r)), failed }, 'quorum')
           return
         case 'write':
-          coordinator.write(key, bytes, 0, { written: (version) => ok(null, version, value), failed }, 'quorum')
+          coordinator.write(
+            key,
+            bytes,
+            0,
+            { written: (version) => ok(null, version, value), failed },
+            'quorum',
+          )
           return
         case 'delete':
           coordinator.remove(key, { written: (version) => ok(null, version, null), failed }, 'quorum')
           return
         case 'nx':
-          coordinator.update(key, putIf({ kind: 'absent' }, bytes, 0, nowMs), updated(() => 1), 'quorum')
+          coordinator.update(
+            key,
+            putIf({ kind: 'absent' }, bytes, 0, nowMs),
+            updated(() => 1),
+            'quorum',
+          )
           return
         case 'cas': {
           const condition = { kind: 'version', version: known!.version } as const
-          coordinator.update(key, putIf(condition, bytes, 0, nowMs), updated(() => 1), 'quorum')
+          coordinator.update(
+            key,
+            putIf(condition, bytes, 0, nowMs),
+            updated(() => 1),
+            'quorum',
+          )
           return
         }
         case 'incr':
-          coordinator.update(key, increment(1n, nowMs), updated((_, after) => numberIn(after)), 'quorum')
+          coordinator.update(
+            key,
+            increment(1n, nowMs),
+            updated((_, after) => numberIn(after)),
+            'quorum',
+          )
           return
         case 'take':
-          coordinator.update(key, take(nowMs), updated((before) => numberIn(before)), 'quorum')
+          coordinator.update(
+            key,
+            take(nowMs),
+            updated((before) => numberIn(before)),
+            'quorum',
+          )
       }
     })
   }
@@ -240,17 +271,14 @@ function versionIn(record: StoredRecord | null): Buffer | null {
 
 export function nameOf(operation: Operation): string {
   const { client, coordinator, kind, key, value, expected, outcome, result, error } = operation
-  const what = kind === 'write' || kind === 'nx' ? ` ${value}` : kind === 'cas' ? ` ${expected} → ${value}` : ''
+  const what =
+    kind === 'write' || kind === 'nx' ? ` ${value}` : kind === 'cas' ? ` ${expected} → ${value}` : ''
   return `client ${client} (coordinator ${coordinator}): ${kind} ${key}${what}: ${outcome} ${result ?? ''}${error ?? ''}`
 }
 
 /** Whether it writes a value, or nothing. */
 export function isDelete(kind: Kind): boolean {
   return kind === 'delete' || kind === 'take'
-}
-
-export function kindOfRecord(record: StoredRecord | null): 'value' | 'nothing' {
-  return record?.kind === KIND_VALUE && versionIn(record) !== null ? 'value' : 'nothing'
 }
 
 function pause(ms: number): Promise<void> {

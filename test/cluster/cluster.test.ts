@@ -205,7 +205,9 @@ describe('the cluster', () => {
     await under.time.advance(3 * PING_INTERVAL_MS)
     node.clockOffMs = 0
     await under.time.advance(3 * PING_INTERVAL_MS)
-    expect(under.told('node-clock').map((event) => 'far' in event && [event.far, Math.round(event.offMs)])).to.deep.equal([
+    expect(
+      under.told('node-clock').map((event) => 'far' in event && [event.far, Math.round(event.offMs)]),
+    ).to.deep.equal([
       [true, -5000],
       [false, 0],
     ])
@@ -228,6 +230,17 @@ describe('the cluster', () => {
     expect(under.told('node-evicting')).to.deep.equal([
       { kind: 'node-evicting', node: node.id, policy: 'volatile-lru', evictedKeys: 1 },
     ])
+  })
+
+  it('finds as many home replicas as are asked for, however many the ring has listed', () => {
+    const many = new CoordinatorUnderTest({ nodes: 12 })
+    for (const replicas of [1, 3, 7, 8, 9, 12]) {
+      expect(new Set(many.cluster.homesOf(Buffer.from('k'), replicas)).size).to.equal(replicas)
+      for (const homes of many.cluster.replicaSets(replicas)) expect(new Set(homes).size).to.equal(replicas)
+    }
+    expect(many.cluster.homesOf(Buffer.from('k'), 9).slice(0, 3)).to.deep.equal(
+      many.cluster.homesOf(Buffer.from('k'), 3),
+    )
   })
 
   it('is quiet and does nothing after it was stopped', async () => {

@@ -57,7 +57,9 @@ async function foundTogether(seed: number, trouble: Trouble): Promise<Coordinato
 }
 
 function expectOneCluster(all: CoordinatorUnderTest[], how: string): void {
-  const known = all.flatMap((under) => under.told('cluster-known')).map((event) => 'cluster' in event && event.cluster)
+  const known = all
+    .flatMap((under) => under.told('cluster-known'))
+    .map((event) => 'cluster' in event && event.cluster)
   expect(known, how).to.have.length(all.length)
   expect(new Set(known).size, `${how}: ${known.join(', ')}`).to.equal(1)
   for (const node of all[0]!.nodes) {

@@ -1,6 +1,12 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { decodeMarker, encodeMarker, judgeMarker, type Marker, type MarkerContext } from '../../src/cluster/marker.ts'
+import {
+  decodeMarker,
+  encodeMarker,
+  judgeMarker,
+  type Marker,
+  type MarkerContext,
+} from '../../src/cluster/marker.ts'
 
 const MARKER: Marker = { cluster: 'c1', id: 'a', runId: 'run-1', token: 't1', state: 'clean', epoch: 3 }
 const CONTEXT: MarkerContext = {

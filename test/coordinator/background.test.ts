@@ -39,6 +39,20 @@ describe('work that nobody waits for', () => {
     expect(await background.drain(1000)).to.equal(0)
   })
 
+  it('is waited for although it begins anew at the very moment when the last of it ends', async () => {
+    let left = -1
+    background.begin()
+    void background.drain(1000).then((count) => (left = count))
+    await time.settle()
+    background.end()
+    background.begin() // a hint of what was missed
+    await time.settle()
+    expect(left).to.equal(-1)
+    background.end()
+    await time.settle()
+    expect(left).to.equal(0)
+  })
+
   it('keeps nobody waiting when there is none', async () => {
     expect(await background.drain(1000)).to.equal(0)
     expect(time.pendingTimers).to.equal(0)

@@ -234,7 +234,20 @@ describe('listing the keys', () => {
   })
 
   it('refuses cursors that it did not give', async () => {
-    for (const cursor of ['', '1', 'x', '9-0', '-1-0', '0-', '0-x', '0-0-0', '0-0.', '0-0.4', '0-0.x', '00000000000000-1']) {
+    for (const cursor of [
+      '',
+      '1',
+      'x',
+      '9-0',
+      '-1-0',
+      '0-',
+      '0-x',
+      '0-0-0',
+      '0-0.',
+      '0-0.4',
+      '0-0.x',
+      '00000000000000-1',
+    ]) {
       expect((await failure({ match: null, cursor, count: 10 })).code, cursor).to.equal('BAD_REQUEST')
     }
   })

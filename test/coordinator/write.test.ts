@@ -180,7 +180,9 @@ describe('a write at one', () => {
         node.refusal = { kind: 'refused', reason: 'wrong-type', message: 'WRONGTYPE' }
       }
       expect((await under.put(KEY, 'v')).result).to.equal('WRONG_TYPE')
-      expect(behind(), 'a key of another type says nothing about the node').to.deep.equal(Array(4).fill(false))
+      expect(behind(), 'a key of another type says nothing about the node').to.deep.equal(
+        Array(4).fill(false),
+      )
     })
   })
 
@@ -299,10 +301,9 @@ describe('a write at one', () => {
       expect(under.member(first).takesValues).to.equal(true)
       await under.put(KEY, 'v3')
       expect(held()).to.deep.equal(['v3', 'v3', 'v3', '(absent)'])
-      expect(under.told('node-writable').map((event) => 'writable' in event && event.writable)).to.deep.equal([
-        false,
-        true,
-      ])
+      expect(under.told('node-writable').map((event) => 'writable' in event && event.writable)).to.deep.equal(
+        [false, true],
+      )
     })
   })
 

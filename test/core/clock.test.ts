@@ -34,7 +34,9 @@ describe('a version', () => {
   it('is written where it is asked for and nowhere else', () => {
     const target = Buffer.alloc(20, 0xee)
     clock.stamp(target, 4)
-    expect(target.subarray(0, 4).toString('hex') + target.subarray(16).toString('hex')).to.equal('ee'.repeat(8))
+    expect(target.subarray(0, 4).toString('hex') + target.subarray(16).toString('hex')).to.equal(
+      'ee'.repeat(8),
+    )
     expect(target.readUIntBE(4, 6)).to.equal(NOW)
   })
 
@@ -120,7 +122,8 @@ describe('a version', () => {
       version({ ms: 2 ** 47, counter: 0, coordinator: 0 }),
     ]
     for (const [i, a] of sorted.entries()) {
-      for (const [j, b] of sorted.entries()) expect(Math.sign(compareVersions(a, b))).to.equal(Math.sign(i - j))
+      for (const [j, b] of sorted.entries())
+        expect(Math.sign(compareVersions(a, b))).to.equal(Math.sign(i - j))
     }
   })
 
@@ -131,7 +134,14 @@ describe('a version', () => {
     expect(versionText(new Uint8Array(bytes))).to.equal(text)
     expect(Buffer.from(parseVersion(text)!)).to.deep.equal(bytes)
     expect(Buffer.from(parseVersion(text.toUpperCase())!)).to.deep.equal(bytes)
-    for (const bad of ['', text.slice(1), `${text}0`, `${text.slice(1)}g`, ` ${text.slice(1)}`, `${text}\n`]) {
+    for (const bad of [
+      '',
+      text.slice(1),
+      `${text}0`,
+      `${text.slice(1)}g`,
+      ` ${text.slice(1)}`,
+      `${text}\n`,
+    ]) {
       expect(parseVersion(bad), JSON.stringify(bad)).to.equal(null)
     }
   })

@@ -51,7 +51,11 @@ describe('the plan of a read', () => {
     it(`${health}: ${inTurn || 'nobody'} in turn, then ${compared || 'nobody'}`, () => {
       const { preference, replicas } = nodes(health)
       const plan = planRead(preference, replicas)
-      expect([names(plan.inTurn), names(plan.compared), plan.comparedHomes]).to.deep.equal([inTurn, compared, homes])
+      expect([names(plan.inTurn), names(plan.compared), plan.comparedHomes]).to.deep.equal([
+        inTurn,
+        compared,
+        homes,
+      ])
     })
   }
 })

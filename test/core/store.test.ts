@@ -1,4 +1,5 @@
 import { expect } from 'chai'
+import { VERSION_ZERO, type Version } from '../../src/core/clock.ts'
 import {
   FLAGS_AT,
   HEAD_BYTES,
@@ -104,6 +105,33 @@ describe('compare and store', () => {
     expect(life(Infinity, 2 * GRACE_MS)).to.equal(2 * GRACE_MS)
   })
 
+  it('on a condition is stale unless exactly that version is held, and tells what is', () => {
+    const held = kept(record(5, 'held'), kept(record(3)))
+    const storeIf = (bytes: Buffer | null, onlyIf: Version, next = record(9)) =>
+      decideStore(bytes, bytes ? Infinity : 0, next, 1, GRACE_MS, onlyIf)
+    const stale = { kind: 'stale', held: held.subarray(5, 25) }
+    const unversioned = { kind: 'stale', held: Buffer.alloc(20) }
+    expect(storeIf(held, version({ ms: 5 })).kind).to.equal('keep')
+    expect(storeIf(held, version({ ms: 3 }))).to.deep.equal(stale)
+    expect(storeIf(held, version({ ms: 5, coordinator: 2 }))).to.deep.equal(stale)
+    expect(storeIf(held, VERSION_ZERO)).to.deep.equal(stale)
+    expect(storeIf(held, version({ ms: 5 }), record(4))).to.deep.equal(stale)
+    expect(storeIf(held, version({ ms: 4 }), record(5, 'held'))).to.deep.equal(stale) // though it is here already
+    for (const bytes of [null, Buffer.from('plain'), held.subarray(0, 30)]) {
+      expect(storeIf(bytes, VERSION_ZERO).kind).to.equal('keep')
+      expect(storeIf(bytes, version({ ms: 5 }))).to.deep.equal(unversioned)
+    }
+  })
+
+  it('on a condition asks for the version of the record, and heeds a promise on it', () => {
+    const held = prepared(kept(record(5)), version({ ms: 7 }))
+    const storeIf = (onlyIf: Version, at: number) =>
+      decideStore(held, Infinity, record(at), 1, GRACE_MS, onlyIf).kind
+    expect(storeIf(version({ ms: 5 }), 6)).to.equal('stale')
+    expect(storeIf(version({ ms: 7 }), 8)).to.equal('stale')
+    expect(storeIf(version({ ms: 5 }), 8)).to.equal('keep')
+  })
+
   it('writes to no buffer that it was given, and keeps none of them', () => {
     const held = kept(record(1, 'old'))
     const next = record(2, 'new')
@@ -167,27 +195,55 @@ describe('a promise', () => {
 })
 
 describe('accept', () => {
+  const accept = (held: Buffer | null, next: NewRecord, heldLifeMs = Infinity, ownMs = 1) =>
+    decideAccept(held, heldLifeMs, next, ownMs, GRACE_MS)
+  const stale = (held: Buffer) => ({ kind: 'stale', held })
+
   it('stores where the promise still stands, once or twice', () => {
     const held = prepared(kept(record(5)), version({ ms: 7 }))
-    const decision = decideAccept(held, record(7, 'chosen'))
+    const decision = accept(held, record(7, 'chosen'))
     expect(decision).to.deep.equal({
-      ok: true,
+      kind: 'keep',
       bytes: kept(record(7, 'chosen'), kept(record(5))),
-      record: null,
+      lifeMs: GRACE_MS,
     })
-    const again = decideAccept((decision as { bytes: Buffer }).bytes, record(7, 'chosen'))
-    expect(again).to.deep.equal({ ok: true, bytes: null, record: null })
+    expect(accept((decision as { bytes: Buffer }).bytes, record(7, 'chosen'))).to.deep.equal({
+      kind: 'unchanged',
+    })
   })
 
-  it('is refused where the promise has gone or went to another', () => {
-    expect(decideAccept(null, record(7))).to.deep.equal({ ok: false, newest: Buffer.alloc(12) })
-    expect(decideAccept(Buffer.from('plain'), record(7))).to.deep.equal({
-      ok: false,
-      newest: Buffer.alloc(12),
-    })
-    expect(decideAccept(kept(record(9)), record(7))).to.deep.equal({ ok: false, newest: version({ ms: 9 }) })
-    const other = prepared(null, version({ ms: 8 }))
-    expect(decideAccept(other, record(7))).to.deep.equal({ ok: false, newest: version({ ms: 8 }) })
-    expect(decideAccept(other, record(9))).to.deep.equal({ ok: false, newest: version({ ms: 8 }) })
+  it('is stale where the promise has gone or went to another, and tells what is held as a store does', () => {
+    expect(accept(null, record(7), 0)).to.deep.equal(stale(Buffer.alloc(20)))
+    expect(accept(Buffer.from('plain'), record(7))).to.deep.equal(stale(Buffer.alloc(20)))
+    const newer = kept(record(9), kept(record(5)))
+    expect(accept(newer, record(7))).to.deep.equal(stale(newer.subarray(5, 25)))
+    const other = prepared(newer, version({ ms: 12 }))
+    const held = Buffer.concat([version({ ms: 12 }), version({ ms: 5 }).subarray(0, 8)])
+    expect(accept(other, record(11))).to.deep.equal(stale(held))
+    expect(accept(other, record(13))).to.deep.equal(stale(held))
+  })
+
+  it('takes a promise that is cut off for none', () => {
+    const cut = prepared(kept(record(5)), version({ ms: 7 })).subarray(0, 42)
+    expect(accept(cut, record(7))).to.deep.equal(stale(Buffer.alloc(20)))
+  })
+
+  it('replaces nothing where only a promise was', () => {
+    const decision = accept(prepared(null, version({ ms: 7 })), record(7, 'v'))
+    expect(decision.kind === 'keep' && decision.bytes).to.deep.equal(kept(record(7, 'v')))
+  })
+
+  it('keeps a record for its own life, and what it replaces for up to the grace', () => {
+    const held = prepared(kept(record(5)), version({ ms: 7 }))
+    const life = (heldLifeMs: number, ownMs: number) => {
+      const decision = accept(held, record(7), heldLifeMs, ownMs)
+      return decision.kind === 'keep' ? decision.lifeMs : decision.kind
+    }
+    expect(life(Infinity, 60 * SECOND)).to.equal(GRACE_MS)
+    expect(life(90 * SECOND, 60 * SECOND)).to.equal(90 * SECOND)
+    expect(life(30 * SECOND, 60 * SECOND)).to.equal(60 * SECOND)
+    expect(life(2 * GRACE_MS, 60 * SECOND)).to.equal(GRACE_MS)
+    expect(life(30 * SECOND, 2 * GRACE_MS)).to.equal(2 * GRACE_MS)
+    expect(life(30 * SECOND, Infinity)).to.equal(Infinity)
   })
 })

@@ -3,13 +3,7 @@ import { expect } from 'chai'
 import { isVersioned, KIND_TOMBSTONE, StoredRecord } from '../../src/core/codec.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
 import { startRedis, startRedisCluster, type RedisServer } from '../support/redis-server.ts'
-import {
-  LATE_MS,
-  PING_INTERVAL_MS,
-  REQUEST_TIMEOUT_MS,
-  RondoUnderTest,
-  until,
-} from '../support/rondo-under-test.ts'
+import { PING_INTERVAL_MS, REQUEST_TIMEOUT_MS, RondoUnderTest, until } from '../support/rondo-under-test.ts'
 import { SteadyLoad } from '../support/steady-load.ts'
 
 /** RONDO_FIGURES=1 shows what was measured. */
@@ -22,7 +16,10 @@ describe('with real servers that fail', function () {
   let servers: RedisServer[] = []
   let under: RondoUnderTest | null = null
 
-  async function start(args: readonly string[] = [], env: Record<string, string> = {}): Promise<RondoUnderTest> {
+  async function start(
+    args: readonly string[] = [],
+    env: Record<string, string> = {},
+  ): Promise<RondoUnderTest> {
     servers = await startRedisCluster(4, { args })
     under = await RondoUnderTest.start(servers, env)
     return under
@@ -35,17 +32,15 @@ describe('with real servers that fail', function () {
     under = null
   })
 
-  const isDown = (id: string) => (event: { node: string; to: string }) => event.node === id && event.to === 'down'
-  const fills = (id: string) => (event: { node: string; to: string }) => event.node === id && event.to === 'filling'
+  const isDown = (id: string) => (event: { node: string; to: string }) =>
+    event.node === id && event.to === 'down'
+  const fills = (id: string) => (event: { node: string; to: string }) =>
+    event.node === id && event.to === 'filling'
   const rawRecord = async (rondo: RondoUnderTest, server: RedisServer, key: string) => {
     const client = rondo.client(server)
     const bytes = await client.getBuffer(key)
     client.disconnect()
     return bytes && new StoredRecord(bytes)
-  }
-  const expectInTime = (load: SteadyLoad) => {
-    const slowest = load.done.reduce((a, b) => (b.tookMs > a.tookMs ? b : a))
-    expect(slowest.tookMs, `${slowest.op} ${slowest.key}`).to.be.below(REQUEST_TIMEOUT_MS + LATE_MS)
   }
 
   it('a killed node: no request fails for long, none waits for it, and it is used again when it is back', async () => {
@@ -77,9 +72,11 @@ describe('with real servers that fail', function () {
     figure(`while it was there: ${load.latencies(0, killedAtMs)}`)
     figure(`until detected:     ${load.latencies(killedAtMs - 20, downAtMs)}`)
     figure(`while it was away:  ${load.latencies(downAtMs, backAtMs)}`)
-    figure(`answers → in use ${(usedAtMs - answersAtMs).toFixed(0)} ms; ${load.failed.length} requests failed`)
+    figure(
+      `answers → in use ${(usedAtMs - answersAtMs).toFixed(0)} ms; ${load.failed.length} requests failed`,
+    )
     load.expectNothingWrong()
-    expectInTime(load)
+    load.expectInTime()
     expect(tookWriteAtMs - answersAtMs).to.be.below(2 * PING_INTERVAL_MS)
     for (const { startedAtMs, error } of failedWhileAway) {
       expect(startedAtMs, String(error)).to.be.below(killedAtMs + REQUEST_TIMEOUT_MS)
@@ -111,12 +108,14 @@ describe('with real servers that fail', function () {
     figure(`while it was away:  ${load.latencies(downAtMs, resumedAtMs)}`)
     figure(`awake → in use ${(usedAtMs - resumedAtMs).toFixed(0)} ms; ${load.failed.length} requests failed`)
     load.expectNothingWrong()
-    expectInTime(load)
+    load.expectInTime()
     expect(load.failed.map(({ error }) => error!.message)).to.deep.equal([])
     // It has lost nothing, only missed some: a valid member that is asked last until it has caught up.
     await rondo.event('node-behind', ({ node }) => node === 'redis-3', pausedAtMs)
     expect(await rondo.status(victim)).to.include({ completeness: 'clean' })
-    const filled = rondo.events.filter(({ event }) => event.kind === 'node-completeness' && event.to === 'filling')
+    const filled = rondo.events.filter(
+      ({ event }) => event.kind === 'node-completeness' && event.to === 'filling',
+    )
     expect(filled).to.deep.equal([])
   })
 
@@ -184,7 +183,9 @@ describe('with real servers that fail', function () {
         return rondo.members.filter((member) => member.health.state === 'down').length === 2
       })
       const held = keys.filter((key) => rondo.serversOf(key)[3] === standIn && !untouched.includes(key))
-      expect(held.some((key) => deleted.includes(key)) && held.some((key) => fresh.includes(key))).to.equal(true)
+      expect(held.some((key) => deleted.includes(key)) && held.some((key) => fresh.includes(key))).to.equal(
+        true,
+      )
       for (const key of held) {
         expect((await rondo.get(key)).result, key).to.equal(deleted.includes(key) ? '(deleted)' : 'v2')
       }
@@ -221,7 +222,8 @@ describe('with real servers that fail', function () {
     await rondo.client(victim).flushall()
     expect((await rondo.put(key!, 'w')).result).to.equal('ok')
     const others = rondo.serversOf(key!).slice(1, 3)
-    for (const server of others) expect((await rawRecord(rondo, server, key!))!.value.toString()).to.equal('w')
+    for (const server of others)
+      expect((await rawRecord(rondo, server, key!))!.value.toString()).to.equal('w')
     expect((await rondo.get(key!)).result).to.equal('w')
   })
 
@@ -380,14 +382,18 @@ describe('with real servers that fail', function () {
     const password = 'hunter2-not-the-right-one'
     const rondo = await RondoUnderTest.start(servers, {
       REDIS_URLS: servers
-        .map((server, i) => `redis-${i + 1}=redis://${i === 0 ? `:${password}@` : ''}127.0.0.1:${server.port}`)
+        .map(
+          (server, i) => `redis-${i + 1}=redis://${i === 0 ? `:${password}@` : ''}127.0.0.1:${server.port}`,
+        )
         .join(','),
     })
     under = rondo
     const plain = rondo.client(locked)
     expect((await rondo.status(locked)).error).to.match(/AUTH|password/) // it has none at all yet
     await plain.config('SET', 'requirepass', 'the right one')
-    await until('the error is shown', async () => String((await rondo.status(locked)).error).includes('WRONGPASS'))
+    await until('the error is shown', async () =>
+      String((await rondo.status(locked)).error).includes('WRONGPASS'),
+    )
     expect(await rondo.status(locked)).to.include({ isHealthy: false })
     const [key] = rondo.keysAt(locked, 0, 1)
     expect((await rondo.put(key!, 'v')).result).to.equal('ok')

@@ -20,8 +20,40 @@ const MAX_BYTES = 1024 * 1024
 const CLIENTS = 8
 
 /** Keys that tools on the way like to tidy up. */
-const AWKWARD = ['.', '..', '...', './.', '../..', 'a/../b', '/', '//', '%', '%2e%2e', '%2F', '+', ' ', '\0', '\r\n', 'é']
-  .concat(['日本', '🔑', '?', '#', '&=', '"', '\\', '{tag}', '{}', '*', '[a]', 'constructor', '__proto__', '__rondo'])
+const AWKWARD = [
+  '.',
+  '..',
+  '...',
+  './.',
+  '../..',
+  'a/../b',
+  '/',
+  '//',
+  '%',
+  '%2e%2e',
+  '%2F',
+  '+',
+  ' ',
+  '\0',
+  '\r\n',
+  'é',
+]
+  .concat([
+    '日本',
+    '🔑',
+    '?',
+    '#',
+    '&=',
+    '"',
+    '\\',
+    '{tag}',
+    '{}',
+    '*',
+    '[a]',
+    'constructor',
+    '__proto__',
+    '__rondo',
+  ])
   .concat('x'.repeat(1024))
 
 function* filesBelow(dir: string): Generator<string> {
@@ -89,7 +121,10 @@ describe('real input', function () {
   }
 
   /** Several clients work through the list side by side. */
-  async function byClients<T>(items: readonly T[], work: (item: T, i: number) => Promise<void>): Promise<void> {
+  async function byClients<T>(
+    items: readonly T[],
+    work: (item: T, i: number) => Promise<void>,
+  ): Promise<void> {
     let next = 0
     const client = async () => {
       while (next < items.length) {
@@ -129,7 +164,9 @@ describe('real input', function () {
           `Content-Length: ${body.length}\r\n\r\n${body.toString('latin1')}`,
       )
       expect((await raw.answer()).status).to.equal(200)
-      raw.send(`GET /api/v1/keys/${key} HTTP/1.1\r\nHost: localhost\r\nAccept: application/octet-stream\r\n\r\n`)
+      raw.send(
+        `GET /api/v1/keys/${key} HTTP/1.1\r\nHost: localhost\r\nAccept: application/octet-stream\r\n\r\n`,
+      )
       expect((await raw.answer()).bytes.equals(body)).to.equal(true)
       raw.socket.destroy()
     }

@@ -5,13 +5,19 @@
  */
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { KIND_NOTHING, KIND_TOMBSTONE, KIND_VALUE, type NewRecord } from '../../src/core/codec.ts'
+import { VERSION_ZERO } from '../../src/core/clock.ts'
+import { KIND_NOTHING, KIND_TOMBSTONE, KIND_VALUE, versionOf, type NewRecord } from '../../src/core/codec.ts'
 import { globMatches } from '../../src/core/glob.ts'
-import { MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
+import { leaseKey, MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import { MemoryNode } from '../../src/nodes/memory.ts'
 import type { Node, ScanEntry } from '../../src/nodes/node.ts'
-import { get, record, store, version, type GetResult, type StoreResult } from '../support/node-calls.ts'
-import { memoryNodeUnderTest, redisNodeUnderTest, type NodeUnderTest } from '../support/nodes-under-test.ts'
+import { accept, get, hint, prepare, record, store, version, type CallResult } from '../support/node-calls.ts'
+import {
+  fenceOf,
+  memoryNodeUnderTest,
+  redisNodeUnderTest,
+  type NodeUnderTest,
+} from '../support/nodes-under-test.ts'
 import { realClock, realTimers } from '../support/real-time.ts'
 import { startRedis, type RedisServer } from '../support/redis-server.ts'
 
@@ -23,16 +29,28 @@ const TOLERANCE_MS = 60_000
 const MARKERS = ['marker', 'marker 2', ''].map((text) => Buffer.from(text))
 const USER_KEYS = ['', 'a', 'ab', '\xff\0*'].map((text) => Buffer.from(text, 'latin1'))
 const KEYS = [...USER_KEYS, TOPOLOGY_KEY]
+const TARGETS = ['b', 'c']
+const LEASES = ['one', 'two']
+/** Fewer than keys. */
+const MAX_HINTS = 3
 
 // ---- commands
 
-type DataCall = { do: 'get'; key: Buffer } | { do: 'store'; key: Buffer; record: NewRecord; lifeMs: number }
+type DataCall =
+  | { do: 'get'; key: Buffer }
+  | { do: 'store'; key: Buffer; record: NewRecord; lifeMs: number; onlyIf: Buffer | undefined }
+  | { do: 'prepare'; key: Buffer; ballot: Buffer }
+  | { do: 'accept'; key: Buffer; record: NewRecord; lifeMs: number }
+  | { do: 'hint'; target: string; key: Buffer; version: Buffer }
 type Command =
   | { do: 'batch'; calls: DataCall[] }
-  | { do: 'prepare'; ballot: Buffer }
-  | { do: 'accept'; record: NewRecord }
+  | { do: 'prepareRegister'; ballot: Buffer }
+  | { do: 'acceptRegister'; record: NewRecord }
+  | { do: 'dropHint'; target: string; key: Buffer; version: Buffer }
+  | { do: 'dropCopy'; key: Buffer; version: Buffer }
+  | { do: 'lease'; name: string; owner: string; forMs: number }
   | { do: 'swap'; expected: Buffer | null; next: Buffer }
-  | { do: 'open'; marker: Buffer }
+  | { do: 'open'; marker: Buffer; sameRun: boolean }
   | { do: 'shut' }
   | { do: 'raw'; key: Buffer; bytes: Buffer; ttlMs: number | undefined }
   | { do: 'delete'; key: Buffer }
@@ -95,6 +113,10 @@ const patterns = fc
   .filter((pattern) => process.arch === 'x64' || !crossesSigns(pattern))
   .map((pattern) => Buffer.from(pattern, 'latin1'))
 
+const conditions = fc.oneof(fc.constant(Buffer.from(VERSION_ZERO)), fewVersions)
+const lives = fc.constantFrom(...LIVES_MS)
+const targets = fc.constantFrom(...TARGETS)
+
 const dataCalls: fc.Arbitrary<DataCall> = fc.oneof(
   fc.record({ do: fc.constant('get' as const), key: keys }),
   {
@@ -102,23 +124,60 @@ const dataCalls: fc.Arbitrary<DataCall> = fc.oneof(
       do: fc.constant('store' as const),
       key: keys,
       record: records,
-      lifeMs: fc.constantFrom(...LIVES_MS),
+      lifeMs: lives,
+      onlyIf: fc.option(conditions, { nil: undefined, freq: 3 }),
     }),
     weight: 3,
   },
+  {
+    arbitrary: fc.record({ do: fc.constant('prepare' as const), key: keys, ballot: fewVersions }),
+    weight: 2,
+  },
+  {
+    arbitrary: fc.record({ do: fc.constant('accept' as const), key: keys, record: records, lifeMs: lives }),
+    weight: 2,
+  },
+  fc.record({ do: fc.constant('hint' as const), target: targets, key: keys, version: fewVersions }),
 )
+/** Both rounds for one record, and now and then something in between: chance alone seldom finds the ballot again. */
+const rounds: fc.Arbitrary<DataCall[]> = fc
+  .tuple(keys, records, lives, fc.array(dataCalls, { maxLength: 2 }))
+  .map(([key, record, lifeMs, between]) => [
+    { do: 'prepare', key, ballot: Buffer.from(versionOf(record)) },
+    ...between,
+    { do: 'accept', key, record, lifeMs },
+  ])
 const ttls = fc.constantFrom(undefined, ...LIVES_MS)
 
 const commands: fc.Arbitrary<Command> = fc.oneof(
   {
     arbitrary: fc.record({
       do: fc.constant('batch' as const),
-      calls: fc.array(dataCalls, { minLength: 1, maxLength: 8 }),
+      calls: fc.oneof(fc.array(dataCalls, { minLength: 1, maxLength: 8 }), rounds),
     }),
-    weight: 8,
+    weight: 12,
   },
-  { arbitrary: fc.record({ do: fc.constant('prepare' as const), ballot: fewVersions }), weight: 3 },
-  { arbitrary: fc.record({ do: fc.constant('accept' as const), record: records }), weight: 3 },
+  { arbitrary: fc.record({ do: fc.constant('prepareRegister' as const), ballot: fewVersions }), weight: 2 },
+  { arbitrary: fc.record({ do: fc.constant('acceptRegister' as const), record: records }), weight: 2 },
+  {
+    arbitrary: fc.record({
+      do: fc.constant('dropHint' as const),
+      target: targets,
+      key: keys,
+      version: fewVersions,
+    }),
+    weight: 2,
+  },
+  {
+    arbitrary: fc.record({ do: fc.constant('dropCopy' as const), key: keys, version: conditions }),
+    weight: 2,
+  },
+  fc.record({
+    do: fc.constant('lease' as const),
+    name: fc.constantFrom(...LEASES),
+    owner: fc.constantFrom('o', 'p'),
+    forMs: lives,
+  }),
   {
     arbitrary: fc.record({ do: fc.constant('raw' as const), key: keys, bytes: rawBytes, ttlMs: ttls }),
     weight: 3,
@@ -128,7 +187,11 @@ const commands: fc.Arbitrary<Command> = fc.oneof(
     expected: fc.option(fc.constantFrom(...MARKERS)),
     next: fc.constantFrom(...MARKERS),
   }),
-  fc.record({ do: fc.constant('open' as const), marker: fc.constantFrom(...MARKERS) }),
+  fc.record({
+    do: fc.constant('open' as const),
+    marker: fc.constantFrom(...MARKERS),
+    sameRun: fc.constantFrom(true, true, true, false),
+  }),
   fc.record({ do: fc.constant('shut' as const) }),
   fc.record({ do: fc.constant('delete' as const), key: fc.constantFrom(...KEYS, MARKER_KEY) }),
   fc.record({ do: fc.constant('flush' as const) }),
@@ -145,17 +208,25 @@ async function answer({ node, server }: NodeUnderTest, command: Command): Promis
   switch (command.do) {
     case 'batch':
       return (await Promise.all(command.calls.map((call) => ask(node, call)))).map(comparable)
-    case 'prepare':
+    case 'prepareRegister':
       return node.prepareRegister(command.ballot)
-    case 'accept':
+    case 'acceptRegister':
       return node.acceptRegister(command.record)
+    case 'dropHint':
+      return node.dropHint(command.target, command.key, command.version)
+    case 'dropCopy':
+      return node.dropCopy(command.key, command.version)
+    case 'lease':
+      return node.lease(command.name, command.owner, command.forMs)
     case 'swap':
       return node.swapMarker(command.expected, command.next)
-    case 'open':
-      return node.open({ marker: command.marker, clean: true }).then(
+    case 'open': {
+      const fence = await fenceOf(node, command.marker)
+      return node.open(command.sameRun ? fence : { ...fence, runId: 'another' }).then(
         () => 'opened',
-        () => 'refused',
+        (error: Error) => error.message,
       )
+    }
     case 'shut':
       return node.shut('test')
     case 'raw':
@@ -169,14 +240,25 @@ async function answer({ node, server }: NodeUnderTest, command: Command): Promis
   }
 }
 
-function ask(node: Node, call: DataCall): Promise<GetResult | StoreResult> {
-  return call.do === 'get' ? get(node, call.key) : store(node, call.key, call.record, call.lifeMs)
+function ask(node: Node, call: DataCall): Promise<CallResult> {
+  switch (call.do) {
+    case 'get':
+      return get(node, call.key)
+    case 'store':
+      return store(node, call.key, call.record, call.lifeMs, call.onlyIf)
+    case 'prepare':
+      return prepare(node, call.key, call.ballot)
+    case 'accept':
+      return accept(node, call.key, call.record, call.lifeMs)
+    case 'hint':
+      return hint(node, call.target, call.key, call.version)
+  }
 }
 
-/** Words for people may differ. */
-function comparable(result: GetResult | StoreResult): unknown {
-  if (result.kind !== 'failed') return result
-  return { kind: result.failure.kind, reason: result.failure.reason }
+/** Words for people may differ, and the drivers' processes do. */
+function comparable(result: CallResult): unknown {
+  if (result.kind === 'failed') return { kind: result.failure.kind, reason: result.failure.reason }
+  return { ...result, fence: result.fence.marker.toString() }
 }
 
 async function listed(node: Node, match: Buffer | null, count: number): Promise<string[]> {
@@ -193,15 +275,21 @@ async function listed(node: Node, match: Buffer | null, count: number): Promise<
 /** All that is stored, and for how long, in steps that hide how fast the test runs. */
 async function stored({ node, server }: NodeUnderTest): Promise<unknown> {
   const rows = await Promise.all(
-    [...KEYS, MARKER_KEY].map(async (key) => {
+    [...KEYS, MARKER_KEY, ...LEASES.map(leaseKey)].map(async (key) => {
       const lifeMs = await server.ttl(key)
       expect(await node.lifeMs(key)).to.be.closeTo(lifeMs, TOLERANCE_MS)
       const bytes = await server.getRaw(key)
       return [key.toString('latin1'), bytes?.toString('hex'), Math.ceil(lifeMs / TOLERANCE_MS)]
     }),
   )
-  const probe = await node.probe()
-  return { rows, ready: node.ready, marker: probe.marker, topology: probe.topology }
+  const hints = await Promise.all(
+    TARGETS.map(async (target) => {
+      const page = await node.hints(target, '0', 100)
+      return page.hints.map(({ key, version }) => `${key.toString('hex')} ${version.toString('hex')}`).sort()
+    }),
+  )
+  const { marker, topology, hints: hintCounts } = await node.probe(TARGETS)
+  return { rows, hints, ready: node.ready, marker, topology, hintCounts: [...hintCounts] }
 }
 
 describe('both drivers', function () {
@@ -211,7 +299,7 @@ describe('both drivers', function () {
 
   before(async () => {
     redis = await startRedis()
-    real = await redisNodeUnderTest(redis, { graceMs: GRACE_MS })
+    real = await redisNodeUnderTest(redis, { graceMs: GRACE_MS, maxHints: MAX_HINTS })
     // Loads the scripts. Without, the first batch is answered with NOSCRIPT, and under a foreign marker not sent again.
     await real.node.probe()
   })
@@ -225,6 +313,7 @@ describe('both drivers', function () {
       id: 'm',
       maxBytes: 1024 * 1024,
       graceMs: GRACE_MS,
+      maxHints: MAX_HINTS,
       clock: realClock,
       timers: realTimers,
     })
@@ -233,7 +322,7 @@ describe('both drivers', function () {
       node.shut('next run')
       await server.flush()
       await server.setRaw(MARKER_KEY, MARKERS[0]!)
-      await node.open({ marker: MARKERS[0]!, clean: true })
+      await node.open(await fenceOf(node, MARKERS[0]!))
     }
     return both
   }

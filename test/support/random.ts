@@ -18,7 +18,12 @@ export function seeded(seed: number): Random {
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
   }
   const below = (n: number) => Math.floor(next() * n)
-  return { next, below, chance: (probability) => next() < probability, pick: (from) => from[below(from.length)]! }
+  return {
+    next,
+    below,
+    chance: (probability) => next() < probability,
+    pick: (from) => from[below(from.length)]!,
+  }
 }
 
 /** Seeds of one run of the tests: `RONDO_SEED=7` repeats one, otherwise they differ from run to run. */

@@ -15,8 +15,6 @@ import type { RedisServer } from './redis-server.ts'
 
 export const PING_INTERVAL_MS = 1000
 export const REQUEST_TIMEOUT_MS = 1000
-/** What a timer may be late on a busy machine with two cores. */
-export const LATE_MS = 250
 
 export interface Ended {
   /** A value, `(deleted)`, `(absent)`, `ok` for a write; or the code of an error. */
@@ -63,7 +61,10 @@ export class RondoUnderTest {
   }
 
   /** Started, with its HTTP door open. */
-  static async start(servers: readonly RedisServer[], env: Record<string, string> = {}): Promise<RondoUnderTest> {
+  static async start(
+    servers: readonly RedisServer[],
+    env: Record<string, string> = {},
+  ): Promise<RondoUnderTest> {
     const under = new RondoUnderTest(servers, env)
     await under.rondo.start()
     const { port } = await under.rondo.listen()
@@ -103,7 +104,10 @@ export class RondoUnderTest {
 
   /** A plain client of the server itself. */
   client(server: RedisServer): Redis {
-    const client = new Redis(server.port, '127.0.0.1', { retryStrategy: () => 20, maxRetriesPerRequest: null })
+    const client = new Redis(server.port, '127.0.0.1', {
+      retryStrategy: () => 20,
+      maxRetriesPerRequest: null,
+    })
     client.on('error', () => undefined) // the server is killed now and then; the client comes back by itself
     this.clients.push(client)
     return client

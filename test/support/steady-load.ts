@@ -2,9 +2,10 @@
  * Clients that write, read and delete without a pause, each its own keys, and know what they must find: the last write
  * that was acknowledged, or one after it of which nobody knows whether it was applied.
  */
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
-import type { Ended, RondoUnderTest } from './rondo-under-test.ts'
+import { REQUEST_TIMEOUT_MS, type Ended, type RondoUnderTest } from './rondo-under-test.ts'
 
 const CLIENTS = 16
 const KEYS_PER_CLIENT = 25
@@ -21,11 +22,13 @@ export class SteadyLoad {
   readonly wrong: string[] = []
   private readonly under: RondoUnderTest
   private readonly expected = new Map<string, Set<string>>()
+  private readonly lag = monitorEventLoopDelay({ resolution: 5 })
   private running = true
   private readonly clients: Promise<void>[]
 
   constructor(under: RondoUnderTest) {
     this.under = under
+    this.lag.enable()
     this.clients = Array.from({ length: CLIENTS }, (_, client) => this.run(client))
   }
 
@@ -38,11 +41,19 @@ export class SteadyLoad {
     this.running = false
     await Promise.all(this.clients)
     for (const key of this.expected.keys()) await this.read(key)
+    this.lag.disable()
   }
 
   expectNothingWrong(): void {
     expect(this.done.length).to.be.above(1000)
     expect(this.wrong.slice(0, 5)).to.deep.equal([])
+  }
+
+  /** No request took longer than REQUEST_TIMEOUT_MS, but for what timers of this process were late. */
+  expectInTime(): void {
+    const slowest = this.done.reduce((a, b) => (b.tookMs > a.tookMs ? b : a))
+    const lateMs = this.lag.max / 1e6
+    expect(slowest.tookMs, `${slowest.op} ${slowest.key}`).to.be.below(REQUEST_TIMEOUT_MS + lateMs + 10)
   }
 
   /** For people: how long requests took that began in this stretch of time. */

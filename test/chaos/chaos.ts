@@ -1,0 +1,143 @@
+/**
+ * One run of real chaos: found a cluster, let clients and faults loose on it, wait until the replicas agree, read every
+ * key once more, and judge.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { seeded } from '../support/random.ts'
+import { ChaosCluster, NODE_IDS, REQUEST_TIMEOUT_MS, type LogEntry } from './cluster.ts'
+import { Faults, planFaults, type Detection, type Incident } from './faults.ts'
+import { differences, faultsDuring, judgeHistory, type Difference, type KeyVerdict } from './verdict.ts'
+import { Workload, type Operation } from './workload.ts'
+
+export interface ChaosOptions {
+  readonly seed: number
+  readonly faults: number
+  readonly operationsPerSecond: number
+  /** No new fault begins after this. */
+  readonly limitMs: number
+  /** Operations go on until there were this many. */
+  readonly operations: number
+  readonly onProgress?: (line: string) => void
+}
+
+export interface ChaosResult {
+  readonly startedAtMs: number
+  readonly history: readonly Operation[]
+  readonly incidents: readonly Incident[]
+  readonly detections: readonly Detection[]
+  readonly complaints: readonly string[]
+  readonly verdicts: readonly KeyVerdict[]
+  readonly keys: number
+  /** Operations that took longer than the request timeout and a little. */
+  readonly stuck: readonly Operation[]
+  /** Null: not within the time. */
+  readonly convergedAfterMs: number | null
+  readonly differences: readonly Difference[]
+  readonly hintsLeft: number
+  readonly behind: readonly string[]
+  /** The longest time that our own event loop was busy. */
+  readonly longestLagMs: number
+  readonly log: readonly LogEntry[]
+  readonly tookMs: number
+}
+
+export const LATE_MS = 250
+export const CONVERGED_WITHIN_MS = 60_000
+const WARM_UP_MS = 300
+const LAG_EVERY_MS = 10
+
+export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
+  const { seed, faults: count, operationsPerSecond, limitMs, onProgress } = options
+  const startedAtMs = performance.now()
+  const plan = planFaults(count, seeded(seed))
+  const lag = new LagWatch()
+  const cluster = await ChaosCluster.start()
+  try {
+    const workload = new Workload(
+      cluster.rondos,
+      { clientsPerCoordinator: 4, operationsPerSecond, keys: 30, operationsPerKey: 150 },
+      seeded(seed + 1),
+    )
+    workload.start()
+    await delay(WARM_UP_MS)
+    const faults = new Faults(cluster, performance.now() + limitMs)
+    const ticker = setInterval(() => {
+      onProgress?.(`${faults.incidents.length} of ${count} faults, ${workload.history.length} operations`)
+    }, 10_000)
+    try {
+      await faults.run(plan)
+      while (workload.history.length < options.operations && faults.complaints.length === 0) await delay(100)
+    } finally {
+      clearInterval(ticker)
+      await workload.stop()
+    }
+    const convergence = await converge(cluster, workload.keys)
+    const finalFrom = workload.history.length
+    await workload.readAll()
+    if (!(await cluster.foreignUntouched())) faults.complaints.push("somebody else's Redis was written to")
+    const { history } = workload
+    return {
+      startedAtMs,
+      history,
+      incidents: faults.incidents,
+      detections: faults.detections,
+      complaints: faults.complaints,
+      verdicts: judgeHistory(history, finalFrom),
+      keys: workload.keys.length,
+      stuck: history.filter(({ startMs, endMs }) => endMs - startMs > REQUEST_TIMEOUT_MS + LATE_MS),
+      ...convergence,
+      longestLagMs: lag.stop(),
+      log: cluster.log,
+      tookMs: performance.now() - startedAtMs,
+    }
+  } finally {
+    lag.stop()
+    await cluster.stop()
+  }
+}
+
+/** Waits until every node is whole and not behind, and replicas are equal. */
+async function converge(
+  cluster: ChaosCluster,
+  keys: readonly string[],
+): Promise<Pick<ChaosResult, 'convergedAfterMs' | 'differences' | 'hintsLeft' | 'behind'>> {
+  const fromMs = performance.now()
+  for (;;) {
+    const whole = await Promise.all(NODE_IDS.map((id) => cluster.isWhole(id)))
+    const behind = NODE_IDS.filter((id, i) => !whole[i] || cluster.isBehind(id))
+    const found = await differences(cluster, keys)
+    const hintsLeft = await cluster.hintCount()
+    const tookMs = performance.now() - fromMs
+    const done = behind.length === 0 && found.length === 0 && hintsLeft === 0
+    if (done || tookMs > CONVERGED_WITHIN_MS) {
+      return { convergedAfterMs: done ? tookMs : null, differences: found, hintsLeft, behind }
+    }
+    await delay(50)
+  }
+}
+
+export function failedOperations({ history }: ChaosResult): Operation[] {
+  return history.filter(({ outcome }) => outcome !== 'ok')
+}
+
+/** Operations during which exactly one node was at fault. */
+export function withOneNodeAtFault({ history, incidents }: ChaosResult): Operation[] {
+  return history.filter(
+    (operation) => new Set(faultsDuring(operation, incidents).map(({ node }) => node)).size === 1,
+  )
+}
+
+class LagWatch {
+  private longestMs = 0
+  private lastMs = performance.now()
+  private readonly timer = setInterval(() => {
+    const nowMs = performance.now()
+    this.longestMs = Math.max(this.longestMs, nowMs - this.lastMs - LAG_EVERY_MS)
+    this.lastMs = nowMs
+  }, LAG_EVERY_MS)
+
+  stop(): number {
+    clearInterval(this.timer)
+    return this.longestMs
+  }
+}

@@ -1,0 +1,67 @@
+/**
+ * `npm run chaos`: real redis-server processes that are killed, paused, wiped, swapped and cut off under load, and a table
+ * of what became of the promises.
+ *
+ *   npm run chaos -- [--faults 200] [--seed N] [--ops-per-second 150] [--operations 10000] [--dump FILE]
+ *
+ * The seed draws the faults and what the clients do; when exactly things happen is up to the machine, so the same seed
+ * brings the same faults, not the same interleavings. Exit code 1 when a target was missed.
+ */
+import { writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { runChaos, type ChaosResult } from './chaos.ts'
+import { reportOn } from './report.ts'
+
+const { values } = parseArgs({
+  options: {
+    faults: { type: 'string', default: '200' },
+    seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
+    'ops-per-second': { type: 'string', default: '150' },
+    operations: { type: 'string', default: '10000' },
+    /** Everything that happened, for looking into a run that failed. */
+    dump: { type: 'string' },
+  },
+})
+const seed = Number(values.seed)
+const faults = Number(values.faults)
+const operations = Number(values.operations)
+/** No fault begins after this; what is left of eight minutes is for the end. */
+const LIMIT_MS = 6.25 * 60_000
+
+console.log(`seed ${seed}: ${faults} faults`)
+const result = await runChaos({
+  seed,
+  faults,
+  operations,
+  operationsPerSecond: Number(values['ops-per-second']),
+  limitMs: LIMIT_MS,
+  onProgress: (line) => console.log(`  ${line}`),
+})
+if (values.dump !== undefined) writeFileSync(values.dump, dumpOf(result))
+const report = reportOn(result, { seed, faults, operations })
+console.log(`\n${report.text}`)
+process.exitCode = report.reached ? 0 : 1
+
+/** One line per thing that happened, in order of time. */
+function dumpOf({ startedAtMs, history, incidents, log }: ChaosResult): string {
+  const lines: (readonly [number, string])[] = [
+    ...log.map(({ atMs, coordinator, text }) => [atMs, `coordinator ${coordinator}: ${text}`] as const),
+    ...incidents.flatMap(({ kind, node, coordinators, fromMs, undoneAtMs, wholeAtMs }) => [
+      [fromMs, `FAULT ${kind} of ${node} for ${coordinators.join()}`] as const,
+      [undoneAtMs, `UNDONE ${kind} of ${node}`] as const,
+      [wholeAtMs, `WHOLE ${node} after ${kind}`] as const,
+    ]),
+    ...history.flatMap((op) => {
+      const id = `${op.start} c${op.coordinator} client ${op.client} ${op.kind} ${op.key}`
+      const version = op.version?.toString('hex') ?? '-'
+      return [
+        [op.startMs, `> ${id} value ${op.value} expected ${op.expected}`] as const,
+        [op.endMs, `< ${id} ${op.outcome} ${op.result} ${version} ${op.error ?? ''}`] as const,
+      ]
+    }),
+  ]
+  return lines
+    .sort(([a], [b]) => a - b)
+    .map(([atMs, text]) => `${(atMs - startedAtMs).toFixed(2)} ${text}`)
+    .join('\n')
+}
