@@ -8,9 +8,11 @@
  *   - only before the deadline;
  *   - stale is no ack, unless the record it met has replaced ours: then ours was applied there.
  *
- * A replica that met a newer record without ever having held ours never will. Once a majority of the home replicas is
- * like that, nobody can have read our write and nobody ever will, so it is made again, later than what was met. Any
- * other mix of answers is an unknown outcome, and says so.
+ * A replica that met a newer record or a promise without ever having held ours never will. Once all home replicas are
+ * like that, nobody can have seen our write and nobody ever will, so it is made again, later than what was met. Any other
+ * mix of answers is an unknown outcome, and says so. A majority of them is not enough: a read-modify-write may have seen
+ * ours on the one that held it, and have put its result, made from ours, on the others; made again, our write would take
+ * effect twice. (test/simulation: write and INCR at the same time, then the sum goes back to what was written.)
  */
 import type { Member } from '../cluster/member.ts'
 import { VERSION_BYTES } from '../core/clock.ts'
@@ -103,7 +105,7 @@ export class QuorumWrite extends Deadline {
     this.done.written(versionOf(record))
   }
 
-  /** A majority never held this version, and never will. */
+  /** No home replica ever held this version, and none ever will. */
   again(acked: number): void {
     if (this.finished) return
     if (this.attempts < MAX_ATTEMPTS) this.attempt()
@@ -208,9 +210,7 @@ class QuorumAttempt implements StoreCall {
       this.write.succeed(this.record)
       return
     }
-    const majority = Math.floor(this.homes.length / 2) + 1
-    if (this.never >= majority) {
-      this.never = 0 // once: later answers to this attempt change nothing
+    if (this.never === this.homes.length) {
       this.write.again(this.acked)
       return
     }

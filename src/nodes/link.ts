@@ -67,6 +67,8 @@ interface Batch {
   readonly sentAtMs: number
   /** Replies that have arrived, without the marker's. */
   replies: number
+  /** The one sent after it. */
+  next: Batch | null
 }
 
 const CR = 13
@@ -108,9 +110,9 @@ export class Link {
   private chunkAt = 0
   private calls: LinkCall[] = []
 
-  // Batches in flight, oldest at `oldest`; the answered ones before it are cut off now and then.
-  private batches: Batch[] = []
-  private oldest = 0
+  // Batches in flight. A list, because an answered batch must be let go of at once: all of its requests hang on it.
+  private oldest: Batch | null = null
+  private youngest: Batch | null = null
   private inFlight = 0
   private overdueCheck: TimerHandle | null = null
 
@@ -196,14 +198,14 @@ export class Link {
     if (this.overdueCheck) this.timers.clearTimeout(this.overdueCheck)
     this.overdueCheck = null
     const unsent = this.calls
-    const inFlight = this.batches.slice(this.oldest)
+    let inFlight = this.oldest
     this.calls = []
-    this.batches = []
-    this.oldest = 0
+    this.oldest = null
+    this.youngest = null
     this.inFlight = 0
     this.parts = []
     this.pending = []
-    for (const batch of inFlight) for (const call of batch.calls) call.lost(failure)
+    for (; inFlight; inFlight = inFlight.next) for (const call of inFlight.calls) call.lost(failure)
     for (const call of unsent) call.lost({ ...failure, kind: 'not-sent' })
     if (wasReady) this.onBroken(failure)
     else this.onHandshake?.(failure)
@@ -288,9 +290,12 @@ export class Link {
       fence: this.fence,
       sentAtMs: this.clock.monotonicMs(),
       replies: 0,
+      next: null,
     }
     this.calls = []
-    this.batches.push(batch)
+    if (this.youngest) this.youngest.next = batch
+    else this.oldest = batch
+    this.youngest = batch
     const parts = this.parts
     this.parts = []
     if (parts.length === 1) {
@@ -432,7 +437,7 @@ export class Link {
       this.onGreeting(type, reply)
       return
     }
-    const batch = this.batches[this.oldest]
+    const batch = this.oldest
     if (!batch) {
       this.nonsense('an answer to nothing')
       return
@@ -447,10 +452,8 @@ export class Link {
   }
 
   private onMarker(batch: Batch, type: number, reply: Buffer | null): void {
-    if (++this.oldest > 64) {
-      this.batches = this.batches.slice(this.oldest)
-      this.oldest = 0
-    }
+    this.oldest = batch.next
+    if (!batch.next) this.youngest = null
     this.inFlight -= batch.calls.length
     if (isMarker(type, reply, batch.fence)) {
       for (const call of batch.calls) call.answered(batch.fence)
@@ -473,7 +476,7 @@ export class Link {
 
   private readonly checkOverdue = (): void => {
     this.overdueCheck = null
-    const batch = this.batches[this.oldest]
+    const batch = this.oldest
     if (!batch) return
     const leftMs = batch.sentAtMs + this.options.callTimeoutMs - this.clock.monotonicMs()
     if (leftMs > 0) {
@@ -483,7 +486,7 @@ export class Link {
     // Let what has arrived while we were busy be read first: a whole turn lies between two ends of turns.
     this.timers.endOfTurn(() => {
       this.timers.endOfTurn(() => {
-        const still = this.batches[this.oldest]
+        const still = this.oldest
         if (still === batch) {
           this.destroy(lost('timeout', `no answer within ${this.options.callTimeoutMs} ms`))
         } else if (still) {

@@ -451,7 +451,6 @@ export class RedisNode implements Node {
       timer = timers.setTimeout(() => {
         timers.endOfTurn(() => {
           timers.endOfTurn(() => {
-            // A connection on which a command hangs is of no use to the next probe.
             reject(new Error(`no answer to a ping within ${limitMs} ms`))
           })
         })
@@ -461,10 +460,11 @@ export class RedisNode implements Node {
       return await Promise.race([answer, overdue])
     } catch (error) {
       answer.catch(() => undefined) // told above
-      this.control?.disconnect()
+      this.control?.disconnect() // where a command hangs, it is of no use to the next probe
       // What ioredis says when the connection is lost before a command leaves speaks of its own options.
-      if (/enableOfflineQueue|Connection is closed/.test(String(error)))
-        throw new Error('the connection was lost')
+      if (/enableOfflineQueue|Connection is closed/.test(String(error))) {
+        throw new Error('the connection was lost', { cause: error })
+      }
       throw error
     } finally {
       timers.clearTimeout(timer!)

@@ -5,6 +5,7 @@
  */
 import { compareVersions } from '../../src/core/clock.ts'
 import { READ_FIRST } from '../../src/core/plan.ts'
+import { EPOCH_MS } from './host.ts'
 import type { Faults } from './faults.ts'
 import { checkLinearizable, type HistoryEntry } from './linearizable.ts'
 import { NODE_TIMEOUT_MS } from './link.ts'
@@ -158,7 +159,12 @@ export class Checks implements Watch {
     }
     for (const key of new Set(history.map((done) => done.operation.key))) {
       const homes = this.world.homesOf(key)
-      const held = homes.map((home) => home.process?.record(Buffer.from(key)) ?? null)
+      // What has ended for users goes from each node in its own time: nothing, deleted and expired are the same.
+      const nowMs = EPOCH_MS + this.world.scheduler.nowMs
+      const held = homes.map((home) => {
+        const record = home.process?.record(Buffer.from(key)) ?? null
+        return record?.isLive(nowMs) ? record : null
+      })
       const same = held.every((record) => {
         const first = held[0]
         if (!record || !first) return record === first

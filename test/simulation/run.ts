@@ -7,6 +7,8 @@
  *   --beyond      more replicas than a quorum can spare may lose data: looks for crashes and stuck requests only
  *   --converge    after healing all replicas must become equal, and every node clean
  *   --all         goes on after a failure, and names all failing seeds
+ *   --ignore 7,9  leaves out these seeds
+ *   --counters    tells what happened how often
  *   --no-shrink   prints a failing run as it is
  */
 import { parseArgs } from 'node:util'
@@ -25,11 +27,13 @@ const { values } = parseArgs({
     beyond: { type: 'boolean', default: false },
     converge: { type: 'boolean', default: false },
     all: { type: 'boolean', default: false },
+    ignore: { type: 'string', default: '' },
     counters: { type: 'boolean', default: false },
     'no-shrink': { type: 'boolean', default: false },
   },
 })
 
+const ignored = new Set(values.ignore.split(',').filter(Boolean).map(Number))
 const MOST_TOLD = 25
 const profile = { beyond: values.beyond }
 const options: RunOptions = values.converge ? { expect: { converge: true } } : {}
@@ -52,6 +56,7 @@ async function many(from: number, count: number): Promise<number> {
   const failed: RunResult[] = []
   let seed = from
   for (; seed < from + count && (values.all || failed.length === 0); seed++) {
+    if (ignored.has(seed)) continue
     const result = await simulate(makeSchedule(seed, profile), options)
     counters.add(result.counters)
     undecided += result.undecided

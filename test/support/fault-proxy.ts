@@ -137,7 +137,9 @@ class Tunnel {
     this.gone = true
     this.requests.stop()
     this.replies.stop()
-    this.client.resetAndDestroy()
+    // A socket that is being shut down refuses to be reset, and Node.js then never closes it.
+    if (this.client.writableEnded) this.client.destroy()
+    else this.client.resetAndDestroy()
     this.upstream.destroy()
     this.onGone()
   }

@@ -1,0 +1,288 @@
+/**
+ * Planted bugs: each leaves out one rule of the design, in one place. The simulation has to find every one of them
+ * (sabotage.ts); one that it does not find is a promise that nobody checks.
+ *
+ * `find` must stand exactly once in the file.
+ *
+ * Rules that live where the simulation does not reach, or that are not there yet, get their place here when they are:
+ * - the marker at the end of a batch, as link.ts reads it (here: memory.ts, which does the same; test/nodes holds link.ts)
+ * - deletes coming back after the grace, a grace too short for expiry, a paused repair worker: anti-entropy, synced_at and
+ *   deadlines of repair writes (runs last seconds, a grace lasts a day)
+ * - acks from the old majority only while a member joins: topology changes
+ */
+export interface Sabotage {
+  readonly name: string
+  /** What is left out. */
+  readonly rule: string
+  readonly file: string
+  readonly find: string
+  readonly replace: string
+  /** Found only by what must be equal in the end. */
+  readonly converge?: boolean
+}
+
+export const SABOTAGES: readonly Sabotage[] = [
+  // ---- what counts
+  {
+    name: 'marker-ignored',
+    rule: 'every batch ends with the marker; if it is another one, nothing counts',
+    file: 'src/nodes/memory.ts',
+    find: 'if (marker?.equals(call.fence.marker)) answers[i]!()',
+    replace: 'if (marker !== undefined) answers[i]!()',
+  },
+  {
+    name: 'unclean-acks',
+    rule: 'the ack of a node that is being filled does not count',
+    file: 'src/coordinator/quorum-write.ts',
+    find: 'if (this.isHome(node) && fence.clean) this.acked++',
+    replace: 'if (this.isHome(node) && fence) this.acked++',
+  },
+  {
+    name: 'unclean-votes',
+    rule: 'the vote of a node that is being filled does not count',
+    file: 'src/coordinator/quorum-read.ts',
+    find: 'if (fence.clean) this.votes.set(node, record)',
+    replace: 'this.votes.set(node, record)',
+  },
+  {
+    name: 'unclean-promises',
+    rule: 'the promise of a node that is being filled does not count',
+    file: 'src/coordinator/update.ts',
+    find: 'if (fence.clean) this.votes.push(',
+    replace: 'if (fence) this.votes.push(',
+  },
+  {
+    name: 'unclean-accepts',
+    rule: 'the acceptance of a node that is being filled does not count',
+    file: 'src/coordinator/update.ts',
+    find: 'if (fence.clean) this.accepted++',
+    replace: 'if (fence) this.accepted++',
+  },
+  {
+    name: 'one-vote',
+    rule: 'a read at quorum needs a majority of votes',
+    file: 'src/coordinator/quorum-read.ts',
+    find: 'if (this.votes.size < this.read.required) {',
+    replace: 'if (this.votes.size < 1) {',
+  },
+  {
+    name: 'one-ack',
+    rule: 'a write at quorum needs a majority of acks',
+    file: 'src/coordinator/quorum-write.ts',
+    find: 'if (this.acked >= required) {',
+    replace: 'if (this.acked >= Math.min(1, required)) {',
+  },
+  {
+    name: 'stand-ins-count',
+    rule: 'only home replicas count',
+    file: 'src/coordinator/quorum-write.ts',
+    find: 'if (this.isHome(node) && fence.clean) this.acked++',
+    replace: 'if (fence.clean) this.acked++',
+  },
+  // ---- reads at quorum
+  {
+    name: 'no-write-back',
+    rule: 'where votes differ, the newest is at a majority before it is answered',
+    file: 'src/coordinator/quorum-read.ts',
+    find: 'if (this.holding >= this.majority) {',
+    replace: 'if (this.holding >= 1 && this.majority > 0) {',
+  },
+  {
+    name: 'write-back-stale-counts',
+    rule: 'a write-back that meets something newer proves nothing',
+    file: 'src/coordinator/quorum-read.ts',
+    find: '    this.over = true\n    this.read.round()\n  }\n\n  private count',
+    replace: '    this.pending--\n    this.holding++\n    this.count()\n  }\n\n  private count',
+  },
+  // ---- stale
+  {
+    name: 'stale-is-an-ack',
+    rule: 'stale is never an ack',
+    file: 'src/coordinator/quorum-write.ts',
+    find: 'if (replaced === 0) this.acked++',
+    replace: 'if (replaced <= 0) this.acked++',
+  },
+  {
+    name: 'stale-retried-at-once',
+    rule: 'a write is made again only when nobody can have seen it',
+    file: 'src/coordinator/quorum-write.ts',
+    find: 'if (this.never === this.homes.length) {',
+    replace: 'if (this.never > 0) {',
+  },
+  {
+    name: 'stale-majority-retried',
+    rule: 'a write is made again only when nobody can have seen it, not even a read-modify-write on the one that held it',
+    file: 'src/coordinator/quorum-write.ts',
+    find: 'if (this.never === this.homes.length) {',
+    replace: 'if (this.never > this.homes.length / 2) {',
+  },
+  {
+    name: 'replaced-ignored',
+    rule: 'a replica whose record replaced ours has held ours',
+    file: 'src/coordinator/quorum-write.ts',
+    find: 'else if (replaced < 0) this.never++',
+    replace: 'if (replaced <= 0 || replaced > 0) this.never++',
+  },
+  {
+    name: 'older-replaces-newer',
+    rule: 'a node keeps the newest',
+    file: 'src/core/store.ts',
+    find: 'if (order >= 0) return staleOf(here)',
+    replace: 'if (order === 0) return staleOf(here)',
+  },
+  {
+    name: 'versions-not-observed',
+    rule: 'the next version is later than every one seen',
+    file: 'src/core/clock.ts',
+    find: 'if (ms < this.ms) return',
+    replace: 'if (ms >= 0) return',
+  },
+  // ---- two rounds
+  {
+    name: 'promise-not-kept-by-store',
+    rule: 'a promise refuses older writes',
+    file: 'src/core/store.ts',
+    find: 'if (here.promise && compareVersions(here.promise, version) > 0) {',
+    replace: 'if (here.promise && compareVersions(here.promise, version) > 1) {',
+  },
+  {
+    name: 'accept-without-promise',
+    rule: 'accepted only where the promise still stands',
+    file: 'src/core/store.ts',
+    find: 'if (compareVersions(here.promise, ballot) !== 0) {',
+    replace: 'if (compareVersions(here.promise, ballot) > 1) {',
+  },
+  {
+    name: 'prepare-refuses-nobody',
+    rule: 'a promise refuses older ballots',
+    file: 'src/core/store.ts',
+    find: 'if (here.promise && compareVersions(here.promise, ballot) > 0) return refused(here.promise)',
+    replace: '',
+  },
+  {
+    name: 'nx-at-the-first-replica',
+    rule: 'read-modify-write at quorum takes two rounds over a majority',
+    file: 'src/coordinator/coordinator.ts',
+    find: "if (level === 'one') new UpdateOne(",
+    replace: "if (level !== 'all') new UpdateOne(",
+  },
+  {
+    name: 'unknown-update-retried',
+    rule: 'an unknown outcome is never tried again',
+    file: 'src/coordinator/update.ts',
+    find: 'if (this.touched > 0) {',
+    replace: 'if (this.touched > 99) {',
+  },
+  {
+    name: 'refusal-without-majority',
+    rule: 'what a refused NX has seen is at a majority before it is told',
+    file: 'src/coordinator/update.ts',
+    find: "this.agreeing() >= required('quorum', this.update.homes.length)) {",
+    replace: 'this.agreeing() >= 1) {',
+  },
+  // ---- deadlines
+  {
+    name: 'deadline-ignored',
+    rule: 'no request outlives its deadline',
+    file: 'src/core/deadlines.ts',
+    find: 'this.remove(entry)\n      entry.overdue()',
+    replace: 'this.remove(entry)',
+  },
+  {
+    name: 'answered-after-the-deadline',
+    rule: 'nothing counts after the deadline',
+    file: 'src/coordinator/quorum-write.ts',
+    find: '  succeed(record: NewRecord): void {\n    if (this.finished) return\n',
+    replace: '  succeed(record: NewRecord): void {\n',
+  },
+  // ---- at one
+  {
+    name: 'not-found-from-a-stand-in',
+    rule: '"not found" is an answer of home replicas',
+    file: 'src/coordinator/read.ts',
+    find: 'if (!this.newest && !this.homeAnswered) {',
+    replace: 'if (!this.newest && this.homeAnswered === undefined) {',
+  },
+  {
+    name: 'filling-node-read-first',
+    rule: 'a node that is being filled serves no read while another can',
+    file: 'src/cluster/member.ts',
+    find: "if (this.completeness !== 'clean' || this.behind) return READ_COMPARED",
+    replace: 'if (this.behind) return READ_COMPARED',
+  },
+  // ---- markers
+  {
+    name: 'restart-trusted',
+    rule: 'a node that restarted may have lost its tail, and is filled',
+    file: 'src/cluster/marker.ts',
+    find: 'if (context.durable) {',
+    replace: 'if (context.durable || true) {',
+  },
+  {
+    name: 'empty-node-trusted',
+    rule: 'a node without a marker was wiped, and is filled',
+    file: 'src/cluster/marker.ts',
+    find: "{ kind: 'write', marker: fresh('filling'), why: 'it has no marker",
+    replace: "{ kind: 'write', marker: fresh('clean'), why: 'it has no marker",
+  },
+  {
+    name: 'other-node-taken',
+    rule: 'a node with another id is refused',
+    file: 'src/cluster/marker.ts',
+    find: 'if (found.id !== id) return',
+    replace: 'if (found.id === undefined) return',
+  },
+  {
+    name: 'other-cluster-taken',
+    rule: 'a node of another cluster is refused; not a byte is written',
+    file: 'src/cluster/marker.ts',
+    find: 'if (found.cluster !== cluster) return',
+    replace: 'if (found.cluster === undefined) return',
+  },
+  // ---- filling
+  {
+    name: 'filled-from-nobody',
+    rule: 'clean only after every key was merged',
+    file: 'src/repair/fill.ts',
+    find: 'await merge(this.context, member, sources, progress, keepLease)',
+    replace: 'await keepLease()',
+  },
+  {
+    name: 'filled-from-one',
+    rule: 'every key is merged from N − Q + 1 other clean home replicas',
+    file: 'src/repair/merge.ts',
+    find: 'for (const [i, source] of sources.members.entries()) {\n    await mergeFrom',
+    replace: 'for (const [i, source] of [...sources.members.entries()].slice(0, 1)) {\n    await mergeFrom',
+  },
+  {
+    name: 'filled-without-waiting',
+    rule: 'filling begins when all writes from before its token have ended',
+    file: 'src/repair/fill.ts',
+    find: 'if (clock.monotonicMs() - seenMs < requestTimeoutMs) return false',
+    replace: '',
+  },
+  {
+    name: 'filled-without-compare',
+    rule: 'filling ends by compare-and-set of the token it began with',
+    file: 'src/repair/fill.ts',
+    find: 'await member.node.swapMarker(encodeMarker(marker), encodeMarker(clean))',
+    replace: 'await member.node.swapMarker((await member.node.probe()).marker, encodeMarker({ ...clean, runId: (await member.node.probe()).runId }))',
+  },
+  // ---- time
+  {
+    name: 'own-clock',
+    rule: 'cluster time is the median of the nodes, not our own clock',
+    file: 'src/cluster/time.ts',
+    find: 'return this.clock.monotonicMs() + this.offsetMs',
+    replace: 'return this.clock.wallMs()',
+  },
+  // ---- hints
+  {
+    name: 'hints-dropped',
+    rule: 'a hint is removed when its record is delivered',
+    file: 'src/repair/hints.ts',
+    find: 'await storeCopy(target.node, hint.key, record, cluster.time.nowMs())',
+    replace: 'await Promise.resolve()',
+    converge: true,
+  },
+]
