@@ -40,6 +40,10 @@ export interface Config {
   /** 0 = values without a ttl of their own do not expire. */
   readonly defaultTtlMs: number
   readonly graceMs: number
+  /** 0 = rounds of anti-entropy only on demand. */
+  readonly repairIntervalMs: number
+  /** 0 = no limit. */
+  readonly repairKeysPerSecond: number
   readonly host: string
   /** 0 = any free port. */
   readonly port: number
@@ -172,7 +176,20 @@ const rows = {
     unit: 'seconds',
     check: wholeNumber(10, 10 * 365 * 86_400),
     meaning:
-      'How long a delete is remembered, and so how long a node may stay away and still keep its data on return.',
+      'How long a delete is remembered, and so how long a node may be away without being emptied before it returns.',
+  }),
+  REPAIR_INTERVAL_SECONDS: row({
+    default: '3600',
+    unit: 'seconds',
+    check: wholeNumber(0, 5 * 365 * 86_400),
+    meaning:
+      'How often all copies are compared and repaired; 0 = only on `POST /repair`. Less than half of `GRACE_SECONDS`.',
+  }),
+  REPAIR_KEYS_PER_SECOND: row({
+    default: '50000',
+    unit: 'keys a second',
+    check: wholeNumber(0, 10_000_000),
+    meaning: 'How many copies that comparison looks at in a second, of all nodes together; 0 = no limit.',
   }),
   HOST: row({
     default: '127.0.0.1',
@@ -309,6 +326,8 @@ export function loadConfig(
     pingIntervalMs: v.PING_INTERVAL_SECONDS * 1000,
     defaultTtlMs: v.DEFAULT_TTL_SECONDS * 1000,
     graceMs: v.GRACE_SECONDS * 1000,
+    repairIntervalMs: v.REPAIR_INTERVAL_SECONDS * 1000,
+    repairKeysPerSecond: v.REPAIR_KEYS_PER_SECOND,
     host: v.HOST,
     port: v.PORT,
     dataToken: v.DATA_TOKEN ?? null,
@@ -348,6 +367,14 @@ function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
         `NODE_TIMEOUT_MS (${v.NODE_TIMEOUT_MS}) must not be larger than REQUEST_TIMEOUT_MS (${v.REQUEST_TIMEOUT_MS}): ` +
           'a request would end before its first node has failed, and no other could be tried. ' +
           'Lower the one or raise the other.',
+      )
+
+  if (v.REPAIR_INTERVAL_SECONDS !== undefined && v.GRACE_SECONDS !== undefined)
+    if (2 * v.REPAIR_INTERVAL_SECONDS >= v.GRACE_SECONDS)
+      problems.push(
+        `REPAIR_INTERVAL_SECONDS (${v.REPAIR_INTERVAL_SECONDS}) must be less than half of GRACE_SECONDS ` +
+          `(${v.GRACE_SECONDS}): a copy that missed a delete is found by such a repair, and must be before the delete ` +
+          'is forgotten, also when one repair fails. Lower the one or raise the other.',
       )
 
   if (!given.has('REDIS_URLS')) {

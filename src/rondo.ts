@@ -20,6 +20,8 @@ import { HttpDoor } from './doors/http/app.ts'
 import { createServer } from './doors/http/server.ts'
 import { MemoryNode } from './nodes/memory.ts'
 import { RedisNode } from './nodes/redis.ts'
+import { AntiEntropy } from './repair/anti-entropy.ts'
+import type { RepairContext } from './repair/context.ts'
 import { Repairer } from './repair/repairer.ts'
 import { createTelemetry, type Telemetry } from './telemetry.ts'
 
@@ -50,6 +52,7 @@ export class Rondo {
   readonly door: HttpDoor
   readonly telemetry: Telemetry
   private readonly repairer: Repairer
+  private readonly antiEntropy: AntiEntropy
   private server: Server | null = null
   private stopping = false
 
@@ -69,7 +72,7 @@ export class Rondo {
     })
     this.telemetry.watch(this.cluster)
     this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, random: Math.random, emit })
-    this.repairer = new Repairer({
+    const repair: RepairContext = {
       cluster: this.cluster,
       replicas: this.coordinator.replicas,
       requestTimeoutMs: config.requestTimeoutMs,
@@ -77,11 +80,18 @@ export class Rondo {
       timers,
       emit,
       owner: randomBytes(8).toString('hex'),
+    }
+    this.repairer = new Repairer(repair)
+    this.antiEntropy = new AntiEntropy(repair, {
+      intervalMs: config.repairIntervalMs,
+      keysPerSecond: config.repairKeysPerSecond,
+      random: Math.random,
     })
     const metrics = options.metrics ?? ownMetrics
     this.door = new HttpDoor({
       ...config,
       coordinator: this.coordinator,
+      antiEntropy: this.antiEntropy,
       monotonicMs: () => clock.monotonicMs(),
       onEnd: (end) => this.telemetry.onRequestEnd(end),
       metrics: () => metrics(this.telemetry),
@@ -98,6 +108,7 @@ export class Rondo {
   async start(): Promise<void> {
     await this.cluster.start()
     this.repairer.start()
+    this.antiEntropy.start()
   }
 
   /** Opens the HTTP door; resolves with where it listens. */
@@ -136,6 +147,7 @@ export class Rondo {
       const why = `${left} replica writes were still unanswered when the process stopped`
       this.telemetry.onEvent({ kind: 'background-failed', what: 'draining', why })
     }
+    await this.antiEntropy.stop()
     await this.repairer.stop()
     await this.cluster.stop()
   }

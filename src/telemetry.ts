@@ -55,6 +55,28 @@ export function createTelemetry(log: Logger, logRequests: 'none' | 'errors' | 'a
     registers,
   })
 
+  const repairRounds = new Counter({
+    name: 'rondo_repair_rounds_total',
+    help: 'Rounds of anti-entropy: complete, partial (a node took no part) or stopped.',
+    labelNames: ['result'] as const,
+    registers,
+  })
+  const repairCounter = (name: string, help: string) =>
+    new Counter({ name: `rondo_repair_${name}_total`, help, registers })
+  const repaired = {
+    checkedKeys: repairCounter('checked_keys', 'Copies that rounds of anti-entropy looked at.'),
+    rangesCompared: repairCounter('ranges_compared', 'Token ranges compared.'),
+    rangesDiffering: repairCounter('ranges_differing', 'Token ranges in which copies differed.'),
+    copied: repairCounter('copied_records', 'Records sent to nodes that lacked them or held older ones.'),
+    movedHome: repairCounter('moved_home_records', 'Copies of stand-ins that were brought home and dropped.'),
+  }
+  const repairSeconds = repairCounter('seconds', 'Time that rounds of anti-entropy took.')
+  const noteRepair = (event: Extract<RondoEvent, { kind: 'anti-entropy' }>) => {
+    repairRounds.inc({ result: event.result })
+    for (const count of Object.keys(repaired) as (keyof typeof repaired)[]) repaired[count].inc(event[count])
+    repairSeconds.inc(event.ms / 1000)
+  }
+
   // One child a combination, looked up by a short text: resolving labels costs more than observing.
   const children = new Map<string, { observe(seconds: number): void }>()
   const observe = ({ method, route, status, ms }: RequestEnd) => {
@@ -75,6 +97,7 @@ export function createTelemetry(log: Logger, logRequests: 'none' | 'errors' | 'a
       if (event.kind === 'marker-mismatch') mismatches.inc({ node: event.node })
       if (event.kind === 'data-loss-possible') dataLoss.inc({ node: event.node })
       if (event.kind === 'background-failed') backgroundFailures.inc({ what: event.what })
+      if (event.kind === 'anti-entropy') noteRepair(event)
       const { level, sentence } = lineFor(event)
       log[level]({ event }, sentence)
     },
@@ -219,6 +242,17 @@ function lineFor(event: RondoEvent): { level: Level; sentence: string } {
           ` (missing: ${event.missing.join(', ') || 'none'}; new: ${event.unknown.join(', ') || 'none'}):` +
           ' keys whose replicas changed are not moved, and may not be found',
       }
+    case 'anti-entropy': {
+      const { result, checkedKeys, copied, movedHome, ms, why, evicting } = event
+      const notGiven =
+        evicting.length > 0 ? `; ${evicting.join(', ')} evicts, and was not given what it lacks` : ''
+      return {
+        level: result === 'complete' ? 'info' : 'warn',
+        sentence:
+          `repair round ${result}: ${checkedKeys} copies checked in ${(ms / 1000).toFixed(1)} s, ${copied} sent, ` +
+          `${movedHome} brought home${notGiven}${why.length > 0 ? ` (${why.join('; ')})` : ''}`,
+      }
+    }
     case 'background-failed':
       return { level: 'error', sentence: `${event.what} failed: ${event.why}` }
   }

@@ -42,6 +42,8 @@ describe('configuration', () => {
       pingIntervalMs: 3000,
       defaultTtlMs: 0,
       graceMs: 86_400_000,
+      repairIntervalMs: 3_600_000,
+      repairKeysPerSecond: 50_000,
       host: '127.0.0.1',
       port: 8080,
       dataToken: null,
@@ -74,6 +76,8 @@ describe('configuration', () => {
       PING_INTERVAL_SECONDS: '1',
       DEFAULT_TTL_SECONDS: '60',
       GRACE_SECONDS: '3600',
+      REPAIR_INTERVAL_SECONDS: '600',
+      REPAIR_KEYS_PER_SECOND: '0',
       HOST: '0.0.0.0',
       PORT: '0',
       DATA_TOKEN: TOKEN,
@@ -104,6 +108,8 @@ describe('configuration', () => {
       pingIntervalMs: 1000,
       defaultTtlMs: 60_000,
       graceMs: 3_600_000,
+      repairIntervalMs: 600_000,
+      repairKeysPerSecond: 0,
       host: '0.0.0.0',
       port: 0,
       dataToken: TOKEN,
@@ -155,6 +161,8 @@ describe('configuration', () => {
       PING_INTERVAL_SECONDS: [...whole, '0', '3601', '3s'],
       DEFAULT_TTL_SECONDS: [...whole, '3153600001'],
       GRACE_SECONDS: [...whole, '0', '9'],
+      REPAIR_INTERVAL_SECONDS: [...whole, '157680001'],
+      REPAIR_KEYS_PER_SECOND: [...whole, '10000001'],
       PORT: [...whole, '65536', '8080a', ':8080'],
       MAX_BATCH_KEYS: [...whole, '0'],
       MAX_IN_FLIGHT: [...whole, '0'],
@@ -257,6 +265,15 @@ describe('configuration', () => {
         /^NODE_TIMEOUT_MS \(1001\).*REQUEST_TIMEOUT_MS/,
       )
       good({ NODE_TIMEOUT_MS: '1000' })
+    })
+
+    it('repairs twice before a delete is forgotten', () => {
+      expect(problemsOf({ REPAIR_INTERVAL_SECONDS: '43200' }).join()).to.match(
+        /^REPAIR_INTERVAL_SECONDS \(43200\).*half of GRACE_SECONDS \(86400\)/,
+      )
+      expect(problemsOf({ GRACE_SECONDS: '7200' }).join()).to.match(/^REPAIR_INTERVAL_SECONDS \(3600\)/)
+      good({ REPAIR_INTERVAL_SECONDS: '43199' })
+      good({ GRACE_SECONDS: '10', REPAIR_INTERVAL_SECONDS: '0' })
     })
 
     it('takes certificate and key together or not at all', () => {

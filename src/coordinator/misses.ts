@@ -7,6 +7,14 @@ import { versionOf, type NewRecord } from '../core/codec.ts'
 import type { Node, NodeFailure, StoreCall } from '../nodes/node.ts'
 import type { CoordinatorContext } from './context.ts'
 
+/**
+ * A delete that a home replica misses must be remembered until that one is back, also by a stand-in, which has nothing
+ * to delete itself and would forget it after a minute.
+ */
+export function lifeWhileAway(lifeMs: number, isDelete: boolean, graceMs: number): number {
+  return isDelete ? Math.max(lifeMs, graceMs) : lifeMs
+}
+
 export function noteMiss(
   context: CoordinatorContext,
   missed: Member,

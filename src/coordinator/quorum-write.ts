@@ -29,7 +29,7 @@ import { Deadline } from '../core/deadlines.ts'
 import { RondoError } from '../core/errors.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../nodes/node.ts'
 import { positionOf, type CoordinatorContext } from './context.ts'
-import { noteMiss } from './misses.ts'
+import { lifeWhileAway, noteMiss } from './misses.ts'
 import { WRONG_TYPE_SENTENCE } from './read.ts'
 import type { MakeRecord, WriteDone } from './write.ts'
 
@@ -138,7 +138,7 @@ export class QuorumWrite extends Deadline {
 class QuorumAttempt implements StoreCall {
   private readonly write: QuorumWrite
   private readonly record: NewRecord
-  private readonly lifeMs: number
+  private lifeMs: number
   private readonly homes: readonly Member[]
   private targets: readonly Member[] = []
   private pending = 0
@@ -162,6 +162,7 @@ class QuorumAttempt implements StoreCall {
       .filter((node) => (isDelete ? node.takesDeletes : node.takesValues))
       .slice(0, missing.length)
     this.targets = [...usable, ...standIns]
+    if (missing.length > 0) this.lifeMs = lifeWhileAway(this.lifeMs, isDelete, context.graceMs)
     this.pending = this.targets.length
     for (const target of this.targets) {
       context.background.begin()

@@ -31,7 +31,7 @@ import { planWrite, READ_FIRST } from '../core/plan.ts'
 import type { Node, NodeFailure, StoreCall } from '../nodes/node.ts'
 import type { CoordinatorContext, Failing } from './context.ts'
 import { positionOf } from './context.ts'
-import { noteMiss } from './misses.ts'
+import { lifeWhileAway, noteMiss } from './misses.ts'
 import { WRONG_TYPE_SENTENCE } from './read.ts'
 
 export interface WriteDone extends Failing {
@@ -149,7 +149,7 @@ const FAILED = 3
 class Attempt implements StoreCall {
   private readonly write: WriteOne
   private readonly record: NewRecord
-  private readonly lifeMs: number
+  private lifeMs: number
 
   /** Whom the write may go to: home replicas, stand-ins, then spare nodes. */
   private order: readonly Member[]
@@ -177,6 +177,7 @@ class Attempt implements StoreCall {
       const { context, preference } = this.write
       const plan = planWrite(preference, context.replicas, this.isDelete)
       missing = plan.missing
+      if (missing.length > 0) this.lifeMs = lifeWhileAway(this.lifeMs, this.isDelete, context.graceMs)
       this.order = [...plan.targets, ...plan.spare]
       this.homes = plan.homes
       this.sent = plan.targets.length

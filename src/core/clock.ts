@@ -42,6 +42,8 @@ export type Version = Uint8Array
 
 export const VERSION_BYTES = 12
 const MAX_COUNTER = 0xffff
+/** The year 6429. Later than that is no version that a clock has made, and following it would leave no room. */
+const LATEST_MS = 2 ** 47
 /** From one counter to the next in the same lane. */
 const LANES = 256
 
@@ -83,7 +85,7 @@ export class VersionClock {
   /** From now on every stamp is later than the version at `at` in `bytes`. */
   observe(bytes: Buffer, at = 0): void {
     const ms = bytes.readUIntBE(at, 6)
-    if (ms < this.ms) return
+    if (ms < this.ms || ms > LATEST_MS) return
     const counter = bytes.readUInt16BE(at + 6)
     if (ms > this.ms) {
       this.ms = ms

@@ -22,6 +22,19 @@ export type RondoEvent =
   | { kind: 'cluster-known'; cluster: string; founded: boolean }
   | { kind: 'cluster-waiting'; reached: number; needed: number; members: number }
   | { kind: 'members-differ'; missing: readonly string[]; unknown: readonly string[] }
+  | {
+      kind: 'anti-entropy'
+      result: 'complete' | 'partial' | 'stopped'
+      why: readonly string[]
+      startedAtMs: number
+      ms: number
+      checkedKeys: number
+      rangesCompared: number
+      rangesDiffering: number
+      copied: number
+      movedHome: number
+      evicting: readonly string[]
+    }
   | { kind: 'background-failed'; what: string; why: string }
 
 export type Emit = (event: RondoEvent) => void

@@ -170,7 +170,9 @@ export class Link {
       this.socket = socket
       socket.setNoDelay(true)
       const overdue = this.timers.setTimeout(() => {
-        this.destroy(lost('timeout', `no handshake within ${connectTimeoutMs} ms`))
+        this.afterReading(() => {
+          if (!this.isReady) this.destroy(lost('timeout', `no handshake within ${connectTimeoutMs} ms`))
+        })
       }, connectTimeoutMs)
       const settle = (failure: NodeFailure | null) => {
         this.timers.clearTimeout(overdue)
@@ -214,7 +216,7 @@ export class Link {
 
   // ---- encoding: head(…), then an argument at a time, then enqueue(…)
 
-  /** A ready-made stretch of protocol, short. */
+  /** A ready-made stretch of protocol, shorter than CHUNK_BYTES. */
   raw(bytes: Buffer): void {
     this.room(bytes.length)
     this.chunkAt += bytes.copy(this.chunk, this.chunkAt)
@@ -483,17 +485,19 @@ export class Link {
       this.overdueCheck = this.timers.setTimeout(this.checkOverdue, Math.ceil(leftMs))
       return
     }
-    // Let what has arrived while we were busy be read first: a whole turn lies between two ends of turns.
-    this.timers.endOfTurn(() => {
-      this.timers.endOfTurn(() => {
-        const still = this.oldest
-        if (still === batch) {
-          this.destroy(lost('timeout', `no answer within ${this.options.callTimeoutMs} ms`))
-        } else if (still) {
-          this.overdueCheck ??= this.timers.setTimeout(this.checkOverdue, 1)
-        }
-      })
+    this.afterReading(() => {
+      const still = this.oldest
+      if (still === batch) {
+        this.destroy(lost('timeout', `no answer within ${this.options.callTimeoutMs} ms`))
+      } else if (still) {
+        this.overdueCheck ??= this.timers.setTimeout(this.checkOverdue, 1)
+      }
     })
+  }
+
+  /** Lets what has arrived while we were busy be read first: a whole turn lies between two ends of turns. */
+  private afterReading(run: () => void): void {
+    this.timers.endOfTurn(() => this.timers.endOfTurn(run))
   }
 }
 

@@ -18,7 +18,13 @@ import type { TimerHandle } from '../core/clock.ts'
 import { RondoError } from '../core/errors.ts'
 import { LEASE_MS, type RepairContext } from './context.ts'
 import { Pace } from './pace.ts'
-import { NO_COUNTS, readRoundState, writeRoundState, type RoundReport, type RoundState } from './round-state.ts'
+import {
+  NO_COUNTS,
+  readRoundState,
+  writeRoundState,
+  type RoundReport,
+  type RoundState,
+} from './round-state.ts'
 import { Round, RoundStopped } from './round.ts'
 
 export interface AntiEntropyOptions {
@@ -34,6 +40,7 @@ export interface AntiEntropyOptions {
 
 const LEASE = 'anti-entropy'
 const BEAT_MS = LEASE_MS / 3
+const GIVEN_BACK_MS = 1
 
 export class AntiEntropy {
   private readonly context: RepairContext
@@ -43,7 +50,7 @@ export class AntiEntropy {
   private timer: TimerHandle | null = null
   private looking: Promise<void> | null = null
   private current: { round: Round; pace: Pace; ended: Promise<void> } | null = null
-  private beginning: Promise<boolean> | null = null
+  private beginning: Promise<void> | null = null
   private lastRound: RoundReport | null = null
   private stopped = false
 
@@ -79,7 +86,13 @@ export class AntiEntropy {
 
   async progress(): Promise<RoundState> {
     if (this.current) return this.ownState(this.current.round)
-    const last = { ...NO_COUNTS, state: 'idle', startedAtMs: null, evicting: [], lastRound: this.lastRound } as const
+    const last = {
+      ...NO_COUNTS,
+      state: 'idle',
+      startedAtMs: null,
+      evicting: [],
+      lastRound: this.lastRound,
+    } as const
     return (await readRoundState(this.context.cluster)) ?? last
   }
 
@@ -107,7 +120,9 @@ export class AntiEntropy {
     if (this.current || !this.context.cluster.ready) return
     const known = await readRoundState(this.context.cluster)
     if (known?.lastRound) this.lastRound = known.lastRound
-    if (this.isDue(known)) await this.begin()
+    // Asked again once the lease is ours: the worker may have ended in between.
+    if (this.isDue(known))
+      await this.begin(async () => this.isDue(await readRoundState(this.context.cluster)))
   }
 
   private isDue(known: RoundState | null): boolean {
@@ -123,17 +138,19 @@ export class AntiEntropy {
 
   // ---- who
 
-  /** False when a round is under way. */
-  private begin(): Promise<boolean> {
-    if (this.current || this.stopped) return Promise.resolve(false)
-    this.beginning ??= this.tryBegin().finally(() => (this.beginning = null))
+  /** Does nothing while a round is under way, here or elsewhere. */
+  private begin(stillWanted?: () => Promise<boolean>): Promise<void> {
+    if (this.current || this.stopped) return Promise.resolve()
+    this.beginning ??= this.tryBegin(stillWanted).finally(() => (this.beginning = null))
     return this.beginning
   }
 
-  private async tryBegin(): Promise<boolean> {
-    if (!(await this.lease(LEASE_MS))) return false
-    // Another one may have ended since we looked, or we have been told to stop.
-    if (this.stopped) return false
+  private async tryBegin(stillWanted?: () => Promise<boolean>): Promise<void> {
+    if (!(await this.lease(LEASE_MS))) return
+    if (this.stopped || (stillWanted && !(await stillWanted()))) {
+      await this.lease(GIVEN_BACK_MS)
+      return
+    }
     const { clock, timers } = this.context
     const pace = new Pace(this.options.keysPerSecond, clock, timers)
     const round = new Round(this.context, pace, this.options.listedKeys)
@@ -141,7 +158,6 @@ export class AntiEntropy {
       .catch((error: unknown) => this.failed(error))
       .finally(() => (this.current = null))
     this.current = { round, pace, ended }
-    return true
   }
 
   /** On the first member that can be asked. Coordinators that see different ones may both get it: no harm is done. */
@@ -166,6 +182,8 @@ export class AntiEntropy {
     await Promise.resolve() // `current` is set by now
     const stopBeating = this.beat(round, pace)
     let report: RoundReport
+    /** It stays "running" in the nodes: whoever looks next takes it over. */
+    let handedOn = false
     try {
       await writeRoundState(cluster, this.ownState(round))
       const { members, leftOut } = await round.run()
@@ -174,15 +192,15 @@ export class AntiEntropy {
     } catch (error) {
       const why = error instanceof RoundStopped ? error.message : String(error)
       report = this.report(round, begunMs, 'stopped', [], [why])
-      if (!(error instanceof RoundStopped)) this.failed(error)
+      handedOn = error instanceof RoundStopped
+      if (!handedOn) this.failed(error)
     } finally {
       await stopBeating()
     }
     this.lastRound = report
     if (report.result === 'complete') this.noteCaughtUp(missesThen, report)
     emit({ kind: 'anti-entropy', ...report })
-    // One that was stopped is still "running" in the nodes: whoever looks next takes it over.
-    if (report.result === 'stopped') return
+    if (handedOn) return
     await writeRoundState(cluster, {
       ...NO_COUNTS,
       state: 'idle',
@@ -190,7 +208,7 @@ export class AntiEntropy {
       evicting: report.evicting,
       lastRound: report,
     })
-    await this.lease(1)
+    await this.lease(GIVEN_BACK_MS)
   }
 
   private report(

@@ -218,9 +218,7 @@ export class Round {
 
   /** Written since the round began. A version from the future is not: it would be young for ever. */
   private isYoung(version: Version): boolean {
-    return (
-      compareVersions(version, this.startVersion) > 0 && versionMs(version) <= this.cluster.time.nowMs()
-    )
+    return compareVersions(version, this.startVersion) > 0 && versionMs(version) <= this.cluster.time.nowMs()
   }
 
   /** Whoever lost its data, or was restarted, while it was read has another marker by now. */
@@ -261,7 +259,8 @@ export class Round {
       const first = trees[0]!
       const leaves = new Set<number>()
       for (const tree of trees) {
-        if (tree !== first && !tree.agreesWith(first)) for (const leaf of tree.differences(first)) leaves.add(leaf)
+        if (tree !== first && !tree.agreesWith(first))
+          for (const leaf of tree.differences(first)) leaves.add(leaf)
       }
       if (leaves.size === 0) continue
       this.counts.rangesDiffering++
@@ -518,7 +517,13 @@ function headText(record: StoredRecord, atMs: number): string {
 }
 
 /** Whether a home replica is to be sent the newest record. */
-function needs(part: Part, lacks: boolean, older: boolean, newestLives: boolean, fromStandIn: boolean): boolean {
+function needs(
+  part: Part,
+  lacks: boolean,
+  older: boolean,
+  newestLives: boolean,
+  fromStandIn: boolean,
+): boolean {
   if (!lacks) return older
   // A stand-in's copy is a write that somebody missed, and not one that was evicted.
   return newestLives && (fromStandIn || !part.evicts)
@@ -532,7 +537,8 @@ function isOurs(record: StoredRecord): boolean {
 function newestOf(held: readonly (StoredRecord | null)[]): StoredRecord | null {
   let newest: StoredRecord | null = null
   for (const record of held) {
-    if (record && isOurs(record) && (!newest || compareVersions(record.version, newest.version) > 0)) newest = record
+    if (record && isOurs(record) && (!newest || compareVersions(record.version, newest.version) > 0))
+      newest = record
   }
   return newest
 }

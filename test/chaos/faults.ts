@@ -78,6 +78,8 @@ export interface Detection {
   readonly coordinator: number
   /** Null: not within the time that the fault lasted. */
   readonly afterMs: number | null
+  /** Of that, how long this whole process stood still, because the machine had other things to do. */
+  readonly stalledMs: number
   readonly lastedMs: number
 }
 
@@ -129,6 +131,8 @@ function isOfNetwork(kind: FaultKind): boolean {
 
 const WHOLE_WITHIN_MS = 45_000
 const LOOK_EVERY_MS = 40
+/** Between two looks that should be a millisecond apart. */
+const STALL_MS = 20
 
 export class Faults {
   readonly incidents: Incident[] = []
@@ -326,13 +330,21 @@ export class Faults {
     const watched = this.cluster.rondos.flatMap((_, coordinator) => {
       const member = this.cluster.member(coordinator, id)
       const uses = member.health.state === 'up' && member.node.ready
-      return uses ? [{ coordinator, member, rank: member.readRank, afterMs: null as number | null }] : []
+      return uses
+        ? [{ coordinator, member, rank: member.readRank, afterMs: null as number | null, stalledMs: 0 }]
+        : []
     })
+    let stalledMs = 0
+    let lastMs = fromMs
     const look = () => {
+      const nowMs = performance.now()
+      if (nowMs - lastMs > STALL_MS) stalledMs += nowMs - lastMs
+      lastMs = nowMs
       for (const entry of watched) {
         const { member } = entry
         if (entry.afterMs === null && (member.health.state !== 'up' || member.readRank !== entry.rank)) {
-          entry.afterMs = performance.now() - fromMs
+          entry.afterMs = nowMs - fromMs
+          entry.stalledMs = stalledMs
         }
       }
     }
@@ -341,8 +353,8 @@ export class Faults {
       look()
       clearInterval(timer)
       const lastedMs = performance.now() - fromMs
-      for (const { coordinator, afterMs } of watched) {
-        this.detections.push({ kind, node: id, coordinator, afterMs, lastedMs })
+      for (const { coordinator, afterMs, stalledMs } of watched) {
+        this.detections.push({ kind, node: id, coordinator, afterMs, stalledMs, lastedMs })
       }
     }
   }

@@ -105,6 +105,11 @@ describe('a version', () => {
     expect(stamped(clock).readUIntBE(0, 6)).to.equal(NOW + 50)
   })
 
+  it('is unmoved by bytes that no clock can have made', () => {
+    clock.observe(Buffer.alloc(VERSION_BYTES, 0xff))
+    expect(stamped(clock).readUIntBE(0, 6)).to.equal(NOW)
+  })
+
   it('is unmoved by older versions', () => {
     clock.observe(version({ ms: NOW - 1, counter: 0xffff, coordinator: 0xffffffff }))
     expect(stamped(clock)).to.deep.equal(version({ ms: NOW, counter: 0x98, coordinator: 0xfedcba98 }))

@@ -636,6 +636,11 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         await server.setRaw(KEY, Buffer.from('plain'))
         await node.dropCopy(KEY, Buffer.from(VERSION_ZERO))
         expect(await value()).to.equal('plain')
+        const { head } = record(5)
+        head[3] = 2 // a format to come
+        await server.setRaw(KEY, head)
+        await drop(5)
+        expect(await server.getRaw(KEY)).to.deep.equal(head)
       })
     })
 

@@ -46,6 +46,7 @@ export class Checks implements Watch {
 
   began(done: Done, running: Running): void {
     const { operation } = done
+    done.seenAtStart.clean.push(...this.cleanServers())
     if (operation.level === 'quorum') return
     const key = Buffer.from(operation.key)
     const untouched = this.world.homesOf(operation.key).filter((home) => !this.faults.touched.has(home.index))
@@ -70,13 +71,26 @@ export class Checks implements Watch {
       this.world.fault(`${nameOf(done)} failed after healing: ${done.error}`)
     }
     if (this.schedule.beyond) return
-    if (operation.level === 'one') this.checkOne(done)
+    if (operation.level === 'quorum') this.checkQuorum(done)
+    else if (operation.level === 'one') this.checkOne(done)
     else if (operation.level === 'all') this.checkAll(done)
   }
 
   /** A coordinator that was stalled answers late. */
   private get stalledMs(): number {
     return this.schedule.faults.reduce((sum, fault) => sum + (fault.kind === 'stall' ? fault.forMs : 0), 0)
+  }
+
+  private checkQuorum(done: Done): void {
+    const { operation, outcome, version } = done
+    const writes = operation.kind === 'write' || operation.kind === 'delete'
+    if (outcome === 'ok' && version && writes) {
+      this.checkHeld(done, Math.floor(this.schedule.replicas / 2) + 1)
+    }
+  }
+
+  private cleanServers(): number[] {
+    return this.world.servers.filter((server) => server.process?.isClean).map((server) => server.index)
   }
 
   private checkOne(done: Done): void {
@@ -110,17 +124,22 @@ export class Checks implements Watch {
     if (version && (!newest || compareVersions(version, newest) > 0)) this.newestAcked.set(operation.key, version)
   }
 
-  /** As many home replicas as the level says held it; those that lost data since may not show it. */
+  /**
+   * As many home replicas as the level says held it. One that lost data since may not show it, but one that was being
+   * filled all the time has not counted.
+   */
   private checkHeld(done: Done, atLeast: number): void {
     const { operation, version } = done
     const key = Buffer.from(operation.key)
     let possible = 0
     for (const server of this.world.servers) {
       const isHome = this.world.homesOf(operation.key).includes(server)
-      if (!isHome && operation.level === 'all') continue
+      if (!isHome && operation.level !== 'one') continue
       const record = server.process?.record(key)
       const holds = record && compareVersions(record.version, version!) >= 0
-      if (holds || this.faults.touched.has(server.index)) possible++
+      const wasClean = done.seenAtStart.clean.includes(server.index) || (server.process?.isClean ?? false)
+      const touched = this.faults.touched.has(server.index)
+      if (touched ? wasClean || operation.level === 'one' : holds) possible++
     }
     if (possible < atLeast) this.world.fault(`${nameOf(done)} was confirmed, but ${possible} replicas hold it`)
   }

@@ -2,7 +2,7 @@
  * What goes wrong, carried out. A fault that would break the bound of the promise (fewer than a majority of a key's home
  * replicas have lost data and not been refilled) is left out, as far as the schedule asks for the bound.
  */
-import { FOREIGN_SERVER, type Fault, type Schedule } from './schedule.ts'
+import { ALL_SERVERS, FOREIGN_SERVER, type Fault, type Schedule } from './schedule.ts'
 import type { Snapshot } from './server.ts'
 import type { World } from './world.ts'
 
@@ -98,7 +98,9 @@ export class Faults {
         world.servers[fault.server]!.process?.engine.storage.delete(Buffer.from(fault.key))
         return
       case 'clock':
-        world.servers[fault.server]!.clockOffMs = fault.offMs
+        for (const server of world.servers) {
+          if (fault.server === ALL_SERVERS || fault.server === server.index) server.clockOffMs = fault.offMs
+        }
         return
       case 'wall':
         world.coordinators[fault.coordinator]!.host.wallOffMs = fault.offMs

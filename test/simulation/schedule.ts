@@ -32,6 +32,7 @@ export type Fault =
   | { readonly kind: 'swap'; at: number; forMs: number; server: number; other: number }
   | { readonly kind: 'refuse'; at: number; forMs: number; server: number; reason: 'out-of-memory' | 'read-only' }
   | { readonly kind: 'evict'; at: number; server: number; key: string }
+  /** @param server ALL_SERVERS: somebody has set all of them wrong */
   | { readonly kind: 'clock'; at: number; server: number; offMs: number }
   | { readonly kind: 'wall'; at: number; coordinator: number; offMs: number }
   | { readonly kind: 'stall'; at: number; forMs: number; coordinator: number }
@@ -56,6 +57,7 @@ export interface Schedule {
 
 /** At the address of another server: a Redis of another cluster. */
 export const FOREIGN_SERVER = -1
+export const ALL_SERVERS = -2
 
 export interface ProfileOptions {
   readonly beyond?: boolean
@@ -73,6 +75,16 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
   const durable = random.chance(0.15)
   const beyond = options.beyond ?? false
   const lasts = LASTS_MS * (0.2 + 0.8 * random.next())
+  const operations = operationsOf(random, options.operations ?? 30 + random.below(16), lasts, coordinators)
+  const size: Size = {
+    servers,
+    coordinators,
+    durable,
+    beyond,
+    replicas,
+    withTtl: operations.some(({ ttlMs }) => ttlMs > 0),
+  }
+  const plot = random.chance(0.35) ? random.pick(PLOTS)(random, lasts, size) : []
   return {
     seed,
     servers,
@@ -80,8 +92,8 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
     coordinators,
     durable,
     healAt: lasts + 1500,
-    operations: operationsOf(random, options.operations ?? 30 + random.below(16), lasts, coordinators),
-    faults: faultsOf(random, lasts, { servers, coordinators, durable, beyond, replicas }),
+    operations,
+    faults: plot.length > 0 ? plot : faultsOf(random, lasts, size),
     beyond,
   }
 }
@@ -144,6 +156,8 @@ interface Size {
   durable: boolean
   beyond: boolean
   replicas: number
+  /** Values expire: then a majority of the clocks has to be right. */
+  withTtl: boolean
 }
 
 function faultsOf(random: Random, lasts: number, size: Size): Fault[] {
@@ -196,7 +210,7 @@ function faultOf(random: Random, kind: FaultKind, where: Where): Fault {
     case 'evict':
       return { kind, at, server, key: random.pick(['q1', 'q2']) }
     case 'clock':
-      return { kind, at, server: loser, offMs: random.pick([-60_000, -5000, 5000, 60_000, 0]) }
+      return { kind, at, server: size.withTtl || random.chance(0.5) ? loser : ALL_SERVERS, offMs: random.pick([-60_000, -5000, 5000, 60_000, 0]) }
     case 'wall':
       return { kind, at, coordinator, offMs: random.pick([-60_000, -1000, 1000, 60_000]) }
     case 'stall':
@@ -204,4 +218,76 @@ function faultOf(random: Random, kind: FaultKind, where: Where): Fault {
     case 'kill':
       return { kind, at, forMs, coordinator }
   }
+}
+
+/**
+ * Faults that chance alone brings together too rarely: what the rules are there for takes several of them, at the right
+ * time, on different nodes.
+ */
+type Plot = (random: Random, lasts: number, size: Size) => Fault[]
+
+/** One node misses what is written, another one forgets it, and the third one, which knows it, is silent. */
+const missedForgottenSilent: Plot = (random, lasts, { servers, coordinators }) => {
+  const [misses, forgets, silent] = shuffled(random, servers)
+  const faults: Fault[] = []
+  for (let at = random.next() * 100; at < lasts; at += 100 + random.next() * 400) {
+    const missesFor = 30 + random.below(250)
+    for (let coordinator = 0; coordinator < coordinators; coordinator++) {
+      faults.push({ kind: 'cut', at: Math.floor(at), forMs: missesFor, coordinator, server: misses!, direction: 'to' })
+    }
+    const forgetsAt = Math.floor(at + missesFor * (0.3 + random.next()))
+    if (random.chance(0.6)) faults.push({ kind: 'flush', at: forgetsAt, server: forgets! })
+    else faults.push({ kind: 'wipe', at: forgetsAt, forMs: 5 + random.below(40), server: forgets!, noticed: true })
+    faults.push({ kind: 'pause', at: Math.floor(forgetsAt + random.next() * 60), forMs: 30 + random.below(240), server: silent! })
+  }
+  return faults.sort((a, b) => a.at - b.at)
+}
+
+/** One node forgets again and again, also while it is filled, and the connections of all are cut now and then. */
+const forgetsAgain: Plot = (random, lasts, { servers, coordinators }) => {
+  const [forgets] = shuffled(random, servers)
+  const faults: Fault[] = []
+  for (let at = random.next() * 200; at < lasts + 1200; at += 150 + random.next() * 1200) {
+    faults.push({ kind: 'wipe', at: Math.floor(at), forMs: 2 + random.below(30), server: forgets!, noticed: random.chance(0.7) })
+    const coordinator = random.below(coordinators)
+    const server = random.below(servers)
+    faults.push({ kind: 'cut', at: Math.floor(at + random.next() * 300), forMs: 50 + random.below(600), coordinator, server, direction: random.pick(['to', 'from', 'both']) })
+  }
+  return faults.filter(({ at }) => at < lasts + 1300).sort((a, b) => a.at - b.at)
+}
+
+/** Everything is slow, though not too slow: what takes several rounds takes long. */
+const slowRounds: Plot = (random, lasts, { servers, coordinators }) => {
+  const faults: Fault[] = []
+  for (let coordinator = 0; coordinator < coordinators; coordinator++) {
+    for (let server = 0; server < servers; server++) {
+      faults.push({ kind: 'slow', at: 0, forMs: Math.floor(lasts + 800), coordinator, server, extraMs: 100 + random.below(60) })
+    }
+  }
+  return faults
+}
+
+/** Nodes come and go, so that stand-ins take copies. */
+const standIns: Plot = (random, lasts, { servers, coordinators }) => {
+  const faults: Fault[] = []
+  for (let at = 0; at < lasts; at += 40 + random.next() * 250) {
+    const server = random.below(servers)
+    const forMs = 100 + random.below(900)
+    for (let coordinator = 0; coordinator < coordinators; coordinator++) {
+      if (random.chance(0.8)) faults.push({ kind: 'cut', at: Math.floor(at), forMs, coordinator, server, direction: 'both' })
+    }
+    faults.push({ kind: 'reset', at: Math.floor(at), coordinator: random.below(coordinators), server, loses: random.chance(0.5) })
+  }
+  return faults
+}
+
+const PLOTS: readonly Plot[] = [missedForgottenSilent, missedForgottenSilent, forgetsAgain, slowRounds, standIns]
+
+function shuffled(random: Random, count: number): number[] {
+  const numbers = Array.from({ length: count }, (_, i) => i)
+  for (let i = count - 1; i > 0; i--) {
+    const j = random.below(i + 1)
+    ;[numbers[i], numbers[j]] = [numbers[j]!, numbers[i]!]
+  }
+  return numbers
 }

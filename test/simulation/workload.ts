@@ -26,7 +26,7 @@ export interface Done {
   version: Buffer | null
   error: string | null
   /** What the checks of the weak levels need to know of the moment it began. */
-  readonly seenAtStart: { untouchedHolders: number[]; mustBeAtLeast: Buffer | null }
+  readonly seenAtStart: { untouchedHolders: number[]; clean: number[]; mustBeAtLeast: Buffer | null }
 }
 
 /** Told of every operation's beginning and end. */
@@ -97,7 +97,7 @@ export class Workload {
       expiresAtMs: operation.ttlMs === 0 ? 0 : this.world.scheduler.nowMs + operation.ttlMs,
       version: null,
       error: null,
-      seenAtStart: { untouchedHolders: [], mustBeAtLeast: null },
+      seenAtStart: { untouchedHolders: [], clean: [], mustBeAtLeast: null },
     }
     client.busy = true
     this.done.push(done)

@@ -5,17 +5,20 @@ import express, { type Express, type NextFunction, type Request, type Response }
 import helmet from 'helmet'
 import type { Coordinator } from '../../coordinator/coordinator.ts'
 import { RondoError } from '../../core/errors.ts'
+import type { AntiEntropy } from '../../repair/anti-entropy.ts'
 import { handleBatch, type BatchCall, type BatchOptions } from './batch.ts'
 import { Exchange, type ExchangeDeps } from './exchange.ts'
 import { Guard, type GuardOptions, type Scope } from './guard.ts'
 import { keyFromSegment, keyToText, parseKeyEncoding } from './key-path.ts'
 import { isKeyPath, KEYS_PREFIX, KeysHandler, methodNotAllowed } from './keys.ts'
 import { handleOperation, OPERATIONS } from './operations.ts'
+import { handleRepair } from './repair.ts'
 import { statusOf } from './status.ts'
 import { page, PAGE_POLICY } from '../dashboard/page.ts'
 
 export interface HttpDoorOptions extends BatchOptions, GuardOptions, ExchangeDeps {
   readonly coordinator: Coordinator
+  readonly antiEntropy: Pick<AntiEntropy, 'request' | 'progress'>
   /** The process's metrics as Prometheus text. */
   readonly metrics: () => Promise<{ contentType: string; text: string }>
   /** False while the process drains. */
@@ -49,7 +52,7 @@ export class HttpDoor {
       exchange.fail(unsound, { close: true })
       return true
     }
-    const refused = this.guard.admit(req, scopeOf(path))
+    const refused = this.guard.admit(req, scopeOf(req.method!, path))
     if (refused) {
       exchange.fail(refused)
       return true
@@ -128,6 +131,9 @@ export class HttpDoor {
     this.route(app, 'POST', '/api/v1/mget', batch('mget'))
     this.route(app, 'POST', '/api/v1/mset', batch('mset'))
     this.route(app, 'POST', '/api/v1/mdelete', batch('mdelete'))
+    app.all('/repair', async (req: Request, res: Response) => {
+      await handleRepair(Exchange.of(req, res, options), options.antiEntropy)
+    })
   }
 
   /** One path, one method (and HEAD with GET); any other method gets 405 with Allow. */
@@ -188,8 +194,10 @@ export class HttpDoor {
 }
 
 /** Whatever is not known to be harmless is guarded. */
-function scopeOf(path: string): Scope {
+function scopeOf(method: string, path: string): Scope {
   if (path.startsWith('/api/')) return 'data'
+  // Outside of /api/ whatever changes something changes the cluster.
+  if (method !== 'GET' && method !== 'HEAD' && !OPEN_PATHS.has(path)) return 'admin'
   return OPEN_PATHS.has(path) ? 'open' : 'status'
 }
 

@@ -9,7 +9,7 @@ import type { IncomingMessage } from 'node:http'
 import { LRUCache } from 'lru-cache'
 import { RondoError } from '../../core/errors.ts'
 
-export type Scope = 'open' | 'data' | 'status'
+export type Scope = 'open' | 'data' | 'status' | 'admin'
 
 export interface GuardOptions {
   readonly dataToken: string | null
@@ -37,13 +37,15 @@ export class Guard {
   constructor(options: GuardOptions) {
     const { dataToken, adminToken, allowInsecure } = options
     const data = dataToken === null ? [] : [digest(dataToken)]
-    const either = adminToken === null ? data : [...data, digest(adminToken)]
-    this.tokens = { open: [], data, status: either }
+    const admin = adminToken === null ? [] : [digest(adminToken)]
+    const either = [...data, ...admin]
+    this.tokens = { open: [], data, status: either, admin }
     const guarded = either.length > 0
     this.anyHost = {
       open: allowInsecure || guarded,
       data: allowInsecure || data.length > 0,
       status: allowInsecure || guarded,
+      admin: allowInsecure || admin.length > 0,
     }
   }
 
