@@ -11,7 +11,7 @@
  */
 import type { Member } from '../cluster/member.ts'
 import { compareVersions, VERSION_ZERO } from '../core/clock.ts'
-import { recordToSend, StoredRecord, VERSION_AT } from '../core/codec.ts'
+import { HEAD_BYTES, recordToSend, StoredRecord, VERSION_AT } from '../core/codec.ts'
 import { required, type ConsistencyLevel } from '../core/consistency.ts'
 import { Deadline } from '../core/deadlines.ts'
 import { RondoError } from '../core/errors.ts'
@@ -68,8 +68,8 @@ export class QuorumRead extends Deadline {
   round(): void {
     if (this.finished) return
     if (this.rounds++ >= MAX_ROUNDS) {
-      this.finish()
-      this.settle(this.done)
+      // The deadline stays that of the read.
+      this.settle({ read: (record) => this.answer(record), failed: (error) => this.end(error) })
       return
     }
     new ReadRound(this).start()
@@ -86,9 +86,13 @@ export class QuorumRead extends Deadline {
   }
 
   fail(code: 'QUORUM_NOT_MET' | 'WRONG_TYPE', sentence: string): void {
+    this.end(new RondoError(code, sentence, { required: this.required }))
+  }
+
+  private end(error: RondoError): void {
     if (this.finished) return
     this.finish()
-    this.done.failed(new RondoError(code, sentence, { required: this.required }))
+    this.done.failed(error)
   }
 
   private finish(): void {
@@ -124,7 +128,9 @@ class ReadRound implements GetCall, StoreCall {
   onRecord(node: Node, bytes: Buffer | null, fence: Fence): void {
     this.pending--
     const record = bytes ? new StoredRecord(bytes) : null
-    if (record?.versioned) this.read.context.cluster.versions.observe(record.bytes, VERSION_AT)
+    const { versions } = this.read.context.cluster
+    if (record?.versioned) versions.observe(record.bytes, VERSION_AT)
+    if (record?.promise) versions.observe(record.bytes, HEAD_BYTES) // or the next write here would be refused
     if (this.writingBack) this.lateVote(node, record, fence)
     else if (!this.over && !this.read.isFinished) {
       if (fence.clean) this.votes.set(node, record)

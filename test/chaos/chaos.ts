@@ -7,6 +7,7 @@ import { seeded } from '../support/random.ts'
 import { ChaosCluster, NODE_IDS, REQUEST_TIMEOUT_MS, type LogEntry } from './cluster.ts'
 import { Faults, planFaults, type Detection, type Incident } from './faults.ts'
 import { differences, faultsDuring, judgeHistory, type Difference, type KeyVerdict } from './verdict.ts'
+import { Stalls } from './stalls.ts'
 import { Workload, type Operation } from './workload.ts'
 
 export interface ChaosOptions {
@@ -35,8 +36,7 @@ export interface ChaosResult {
   readonly differences: readonly Difference[]
   readonly hintsLeft: number
   readonly behind: readonly string[]
-  /** The longest time that our own event loop was busy. */
-  readonly longestLagMs: number
+  readonly longestStallMs: number
   readonly log: readonly LogEntry[]
   readonly tookMs: number
 }
@@ -44,13 +44,12 @@ export interface ChaosResult {
 export const LATE_MS = 250
 export const CONVERGED_WITHIN_MS = 60_000
 const WARM_UP_MS = 300
-const LAG_EVERY_MS = 10
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const { seed, faults: count, operationsPerSecond, limitMs, onProgress } = options
   const startedAtMs = performance.now()
   const plan = planFaults(count, seeded(seed))
-  const lag = new LagWatch()
+  const stalls = new Stalls()
   const cluster = await ChaosCluster.start()
   try {
     const workload = new Workload(
@@ -60,7 +59,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     )
     workload.start()
     await delay(WARM_UP_MS)
-    const faults = new Faults(cluster, performance.now() + limitMs)
+    const faults = new Faults(cluster, stalls, performance.now() + limitMs)
     const ticker = setInterval(() => {
       onProgress?.(`${faults.incidents.length} of ${count} faults, ${workload.history.length} operations`)
     }, 10_000)
@@ -84,14 +83,18 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
       complaints: faults.complaints,
       verdicts: judgeHistory(history, finalFrom),
       keys: workload.keys.length,
-      stuck: history.filter(({ startMs, endMs }) => endMs - startMs > REQUEST_TIMEOUT_MS + LATE_MS),
+      stuck: history.filter(
+        ({ startMs, endMs }) =>
+          endMs - startMs > REQUEST_TIMEOUT_MS + LATE_MS &&
+          endMs - startMs - stalls.betweenMs(startMs, endMs) > REQUEST_TIMEOUT_MS + LATE_MS,
+      ),
       ...convergence,
-      longestLagMs: lag.stop(),
+      longestStallMs: stalls.longestMs,
       log: cluster.log,
       tookMs: performance.now() - startedAtMs,
     }
   } finally {
-    lag.stop()
+    stalls.stop()
     await cluster.stop()
   }
 }
@@ -125,19 +128,4 @@ export function withOneNodeAtFault({ history, incidents }: ChaosResult): Operati
   return history.filter(
     (operation) => new Set(faultsDuring(operation, incidents).map(({ node }) => node)).size === 1,
   )
-}
-
-class LagWatch {
-  private longestMs = 0
-  private lastMs = performance.now()
-  private readonly timer = setInterval(() => {
-    const nowMs = performance.now()
-    this.longestMs = Math.max(this.longestMs, nowMs - this.lastMs - LAG_EVERY_MS)
-    this.lastMs = nowMs
-  }, LAG_EVERY_MS)
-
-  stop(): number {
-    clearInterval(this.timer)
-    return this.longestMs
-  }
 }

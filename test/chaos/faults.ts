@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { FAIR, WEATHER } from '../support/fault-proxy.ts'
 import type { Random } from '../support/random.ts'
 import { COORDINATORS, forgetAll, NODE_IDS, type ChaosCluster, type NodeId } from './cluster.ts'
+import type { Stalls } from './stalls.ts'
 
 export const FAULT_KINDS = [
   'kill, back empty',
@@ -78,7 +79,7 @@ export interface Detection {
   readonly coordinator: number
   /** Null: not within the time that the fault lasted. */
   readonly afterMs: number | null
-  /** Of that, how long this whole process stood still, because the machine had other things to do. */
+  /** Of that, how long this whole process stood still. */
   readonly stalledMs: number
   readonly lastedMs: number
 }
@@ -131,8 +132,6 @@ function isOfNetwork(kind: FaultKind): boolean {
 
 const WHOLE_WITHIN_MS = 45_000
 const LOOK_EVERY_MS = 40
-/** Between two looks that should be a millisecond apart. */
-const STALL_MS = 20
 
 export class Faults {
   readonly incidents: Incident[] = []
@@ -140,12 +139,17 @@ export class Faults {
   /** What should not have happened, apart from what the history tells. */
   readonly complaints: string[] = []
   private readonly cluster: ChaosCluster
+  private readonly stalls: Stalls
   private readonly endAtMs: number
   /** By node: the faults that last, and have not been got over. */
   private readonly open = new Map<NodeId, Set<Promise<void>>>()
 
+  /** By node: the last fault that lost data; resolved once the node is whole again. */
+  private readonly losing = new Map<NodeId, Promise<void>>()
+
   /** @param endAtMs no new fault begins after this */
-  constructor(cluster: ChaosCluster, endAtMs: number) {
+  constructor(cluster: ChaosCluster, stalls: Stalls, endAtMs: number) {
+    this.stalls = stalls
     this.cluster = cluster
     this.endAtMs = endAtMs
     for (const id of NODE_IDS) this.open.set(id, new Set())
@@ -159,6 +163,7 @@ export class Faults {
       await this.waitFor(fault)
       if (this.complaints.length > 0) break // a node that does not come back: nothing after that would be fair
       const over = this.carryOut(fault)
+      if (LOSES_DATA.has(fault.kind)) this.losing.set(fault.node, over)
       const open = this.open.get(fault.node)!
       open.add(over)
       void over.then(() => open.delete(over))
@@ -177,6 +182,8 @@ export class Faults {
     const busy = others.filter((id) => this.open.get(id)!.size > 0)
     if (busy.length > 1) await this.settled(others)
     if (!LOSES_DATA.has(kind)) return
+    // One that is about to lose data may still look whole.
+    await Promise.all([...this.losing].filter(([id]) => id !== node).map(([, over]) => over))
     // Another fault that lasts is fine, as long as its node has lost nothing: a paused one is asked when it goes on.
     await this.untilWhole(others)
   }
@@ -330,21 +337,13 @@ export class Faults {
     const watched = this.cluster.rondos.flatMap((_, coordinator) => {
       const member = this.cluster.member(coordinator, id)
       const uses = member.health.state === 'up' && member.node.ready
-      return uses
-        ? [{ coordinator, member, rank: member.readRank, afterMs: null as number | null, stalledMs: 0 }]
-        : []
+      return uses ? [{ coordinator, member, rank: member.readRank, afterMs: null as number | null }] : []
     })
-    let stalledMs = 0
-    let lastMs = fromMs
     const look = () => {
-      const nowMs = performance.now()
-      if (nowMs - lastMs > STALL_MS) stalledMs += nowMs - lastMs
-      lastMs = nowMs
       for (const entry of watched) {
         const { member } = entry
         if (entry.afterMs === null && (member.health.state !== 'up' || member.readRank !== entry.rank)) {
-          entry.afterMs = nowMs - fromMs
-          entry.stalledMs = stalledMs
+          entry.afterMs = performance.now() - fromMs
         }
       }
     }
@@ -353,7 +352,8 @@ export class Faults {
       look()
       clearInterval(timer)
       const lastedMs = performance.now() - fromMs
-      for (const { coordinator, afterMs, stalledMs } of watched) {
+      for (const { coordinator, afterMs } of watched) {
+        const stalledMs = afterMs === null ? 0 : this.stalls.betweenMs(fromMs, fromMs + afterMs)
         this.detections.push({ kind, node: id, coordinator, afterMs, stalledMs, lastedMs })
       }
     }

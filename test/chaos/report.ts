@@ -26,6 +26,7 @@ export function reportOn(
 ): Report {
   const { history, incidents, verdicts, stuck, convergedAfterMs, complaints } = result
   const count = (what: string) => verdicts.filter((verdict) => verdict.what === what).length
+  const lostKeys = new Set(verdicts.filter(({ what }) => what === 'lost').map(({ key }) => key))
   const failed = failedOperations(result)
   const atFault = withOneNodeAtFault(result)
   const failedAtFault = atFault.filter(({ outcome }) => outcome !== 'ok')
@@ -48,7 +49,7 @@ export function reportOn(
     },
     { what: 'failed, all', found: share(failed.length, history.length) },
     { what: 'outcome unknown, all', found: share(unknown.length, history.length) },
-    none('acknowledged quorum writes lost', count('lost')),
+    none('acknowledged quorum writes lost', lostKeys.size),
     none('stale or backward quorum reads', count('stale')),
     none('keys whose history has no order', count('not linearizable')),
     { what: 'keys of which that is undecided', found: String(count('undecided')) },
@@ -65,7 +66,7 @@ export function reportOn(
       reached: convergedAfterMs !== null,
     },
     none('other complaints', complaints.length),
-    { what: 'longest stall of this process', found: `${result.longestLagMs.toFixed(0)} ms` },
+    { what: 'longest stall of this process', found: `${result.longestStallMs.toFixed(0)} ms` },
     { what: 'slowest operation', found: `${slowest(history).toFixed(0)} ms` },
     { what: 'the run took', found: `${(result.tookMs / 1000).toFixed(0)} s` },
   ]

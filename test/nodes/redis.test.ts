@@ -18,6 +18,7 @@ before(async () => {
 after(() => redis.stop())
 
 describeNodeContract('the redis node', {
+  otherTypes: true,
   create: () => redisNodeUnderTest(redis, { graceMs: GRACE_MS, maxHints: MAX_HINTS }),
 })
 

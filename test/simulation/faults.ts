@@ -123,8 +123,10 @@ export class Faults {
 
   /** All other servers hold all that was acknowledged. */
   private mayLose(server: number): boolean {
-    if (this.schedule.beyond) return true
     const { world } = this
+    // A blank server at the address of another one becomes that one, and is refused when it is back at its own.
+    if (world.route[server] !== server) return false
+    if (this.schedule.beyond) return true
     return world.servers.every((other) => other.index === server || (other.process?.isClean ?? false) || !this.touched.has(other.index))
   }
 

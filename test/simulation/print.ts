@@ -6,7 +6,7 @@ import { nameOf, type Done } from './workload.ts'
 export function printRun(result: RunResult): string {
   const { schedule, history } = result
   const { seed, servers, replicas, coordinators, durable, healAt, faults } = schedule
-  const from = history.length > 0 ? Math.min(...history.map((done) => done.startMs - done.operation.at)) : 0
+  const from = result.foundedAtMs
   const lines: { at: number; text: string }[] = [
     ...faults.map((fault) => ({ at: fault.at, text: `    ${textOf(fault)}` })),
     ...history.map((done) => ({ at: done.startMs - from, text: resultOf(done, from) })),

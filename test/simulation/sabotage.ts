@@ -66,7 +66,13 @@ async function failing(sabotage: Sabotage): Promise<number[]> {
 async function hunt(sabotage: Sabotage): Promise<Found> {
   const startedAt = performance.now()
   const ignored = sabotage.converge ? converging : plain
-  const output = await run(plant(sabotage), ['--no-shrink', '--seeds', values.seeds, '--ignore', ignored.join(','), ...flags(sabotage)])
+  let copy: string
+  try {
+    copy = plant(sabotage)
+  } catch (error) {
+    return { sabotage, seed: null, violation: `NOT PLANTED: ${(error as Error).message}`, seconds: 0 }
+  }
+  const output = await run(copy, ['--no-shrink', '--seeds', values.seeds, '--ignore', ignored.join(','), ...flags(sabotage)])
   const seconds = (performance.now() - startedAt) / 1000
   const first = /^seed (\d+): at [\d.]+ ms: (.*)$/m.exec(output)
   if (!first && !/ 0 failed/.test(output)) throw new Error(`${sabotage.name}: the run broke\n${output.slice(-2000)}`)

@@ -59,13 +59,6 @@ export const SABOTAGES: readonly Sabotage[] = [
     replace: 'if (fence) this.accepted++',
   },
   {
-    name: 'one-vote',
-    rule: 'a read at quorum needs a majority of votes',
-    file: 'src/coordinator/quorum-read.ts',
-    find: 'if (this.votes.size < this.read.required) {',
-    replace: 'if (this.votes.size < 1) {',
-  },
-  {
     name: 'one-ack',
     rule: 'a write at quorum needs a majority of acks',
     file: 'src/coordinator/quorum-write.ts',
@@ -80,6 +73,13 @@ export const SABOTAGES: readonly Sabotage[] = [
     replace: 'if (fence.clean) this.acked++',
   },
   // ---- reads at quorum
+  {
+    name: 'one-vote',
+    rule: 'a read at quorum needs a majority of votes, and answers what a majority holds',
+    file: 'src/coordinator/quorum-read.ts',
+    find: 'this.required = required(level, context.replicas)',
+    replace: "this.required = 1\n    Object.defineProperty(this, 'homes', { value: this.homes.slice(0, level === 'one' ? 0 : 1) })",
+  },
   {
     name: 'no-write-back',
     rule: 'where votes differ, the newest is at a majority before it is answered',
@@ -117,13 +117,6 @@ export const SABOTAGES: readonly Sabotage[] = [
     replace: 'if (this.never > this.homes.length / 2) {',
   },
   {
-    name: 'replaced-ignored',
-    rule: 'a replica whose record replaced ours has held ours',
-    file: 'src/coordinator/quorum-write.ts',
-    find: 'else if (replaced < 0) this.never++',
-    replace: 'if (replaced <= 0 || replaced > 0) this.never++',
-  },
-  {
     name: 'older-replaces-newer',
     rule: 'a node keeps the newest',
     file: 'src/core/store.ts',
@@ -134,7 +127,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'versions-not-observed',
     rule: 'the next version is later than every one seen',
     file: 'src/core/clock.ts',
-    find: 'if (ms < this.ms) return',
+    find: 'if (ms < this.ms || ms > LATEST_MS) return',
     replace: 'if (ms >= 0) return',
   },
   // ---- two rounds
@@ -182,11 +175,18 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   // ---- deadlines
   {
+    name: 'settling-has-its-own-deadline',
+    rule: 'one deadline for each request, whatever it takes',
+    file: 'src/coordinator/quorum-read.ts',
+    find: 'this.settle({ read: (record) => this.answer(record), failed: (error) => this.end(error) })',
+    replace: 'this.finish()\n      this.settle(this.done)',
+  },
+  {
     name: 'deadline-ignored',
     rule: 'no request outlives its deadline',
     file: 'src/core/deadlines.ts',
     find: 'this.remove(entry)\n      entry.overdue()',
-    replace: 'this.remove(entry)',
+    replace: 'this.remove(entry)\n      this.timers.setTimeout(() => entry.overdue(), 500)',
   },
   {
     name: 'answered-after-the-deadline',
@@ -197,11 +197,11 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   // ---- at one
   {
-    name: 'not-found-from-a-stand-in',
-    rule: '"not found" is an answer of home replicas',
+    name: 'not-found-from-anybody',
+    rule: '"not found" is an answer of a home replica that knows',
     file: 'src/coordinator/read.ts',
-    find: 'if (!this.newest && !this.homeAnswered) {',
-    replace: 'if (!this.newest && this.homeAnswered === undefined) {',
+    find: 'if (!this.newest && !known) {',
+    replace: 'if (!this.newest && known === undefined) {',
   },
   {
     name: 'filling-node-read-first',

@@ -83,8 +83,9 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
     beyond,
     replicas,
     withTtl: operations.some(({ ttlMs }) => ttlMs > 0),
+    operations,
   }
-  const plot = random.chance(0.35) ? random.pick(PLOTS)(random, lasts, size) : []
+  const plot = random.chance(0.4) ? random.pick(PLOTS)(random, lasts, size) : []
   return {
     seed,
     servers,
@@ -158,6 +159,7 @@ interface Size {
   replicas: number
   /** Values expire: then a majority of the clocks has to be right. */
   withTtl: boolean
+  operations: readonly Operation[]
 }
 
 function faultsOf(random: Random, lasts: number, size: Size): Fault[] {
@@ -227,18 +229,23 @@ function faultOf(random: Random, kind: FaultKind, where: Where): Fault {
 type Plot = (random: Random, lasts: number, size: Size) => Fault[]
 
 /** One node misses what is written, another one forgets it, and the third one, which knows it, is silent. */
-const missedForgottenSilent: Plot = (random, lasts, { servers, coordinators }) => {
+const missedForgottenSilent: Plot = (random, lasts, { servers, coordinators, operations }) => {
   const [misses, forgets, silent] = shuffled(random, servers)
   const faults: Fault[] = []
-  for (let at = random.next() * 100; at < lasts; at += 100 + random.next() * 400) {
-    const missesFor = 30 + random.below(250)
+  const writes = operations.filter(({ kind }) => kind !== 'read')
+  for (let at = 0; at < lasts; at += 350 + random.next() * 400) {
+    const write = writes.find((one) => one.at >= at)
+    if (!write) break
+    at = write.at
+    const lostAt = at + 5 + random.below(40)
     for (let coordinator = 0; coordinator < coordinators; coordinator++) {
-      faults.push({ kind: 'cut', at: Math.floor(at), forMs: missesFor, coordinator, server: misses!, direction: 'to' })
+      const server = misses!
+      faults.push({ kind: 'cut', at: Math.max(0, at - 1), forMs: lostAt - at + 2, coordinator, server, direction: 'to' })
+      faults.push({ kind: 'reset', at: lostAt, coordinator, server, loses: true })
     }
-    const forgetsAt = Math.floor(at + missesFor * (0.3 + random.next()))
-    if (random.chance(0.6)) faults.push({ kind: 'flush', at: forgetsAt, server: forgets! })
-    else faults.push({ kind: 'wipe', at: forgetsAt, forMs: 5 + random.below(40), server: forgets!, noticed: true })
-    faults.push({ kind: 'pause', at: Math.floor(forgetsAt + random.next() * 60), forMs: 30 + random.below(240), server: silent! })
+    if (random.chance(0.6)) faults.push({ kind: 'flush', at: lostAt, server: forgets! })
+    else faults.push({ kind: 'wipe', at: lostAt, forMs: 1 + random.below(10), server: forgets!, noticed: true })
+    faults.push({ kind: 'pause', at: lostAt + random.below(20), forMs: 100 + random.below(180), server: silent! })
   }
   return faults.sort((a, b) => a.at - b.at)
 }
@@ -281,7 +288,7 @@ const standIns: Plot = (random, lasts, { servers, coordinators }) => {
   return faults
 }
 
-const PLOTS: readonly Plot[] = [missedForgottenSilent, missedForgottenSilent, forgetsAgain, slowRounds, standIns]
+const PLOTS: readonly Plot[] = [missedForgottenSilent, missedForgottenSilent, missedForgottenSilent, forgetsAgain, slowRounds, standIns]
 
 function shuffled(random: Random, count: number): number[] {
   const numbers = Array.from({ length: count }, (_, i) => i)

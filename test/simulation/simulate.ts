@@ -27,6 +27,8 @@ export interface RunResult {
   readonly counters: Counters
   readonly history: readonly Done[]
   readonly trace: readonly string[] | null
+  /** Virtual time at which the schedule's time 0 was. */
+  readonly foundedAtMs: number
 }
 
 const BACK_IN_SERVICE_MS = 2000
@@ -42,9 +44,11 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
   const faults = new Faults(world, schedule)
   const checks = new Checks(world, faults, schedule)
   const workload = new Workload(world, checks)
+  let foundedAtMs = 0
   try {
     await world.found()
     const fromMs = scheduler.nowMs
+    foundedAtMs = fromMs
     for (const path of world.paths.flat()) path.calm = false
     faults.begin(fromMs)
     workload.schedule(schedule.operations, fromMs)
@@ -75,6 +79,7 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
     counters: world.counters,
     history: workload.done,
     trace: scheduler.lines,
+    foundedAtMs,
   }
 }
 

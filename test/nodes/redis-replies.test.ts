@@ -1,11 +1,11 @@
 /**
- * The pipelined socket against a server that says exactly what a test tells it to: what a real one says too seldom, or
- * in pieces that nobody chooses.
+ * What the Redis node makes of answers that a real server gives too seldom, or in pieces that nobody chooses: it talks
+ * to a server that says exactly what a test tells it to. The socket alone is in link-socket.test.ts.
  */
 import net from 'node:net'
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { RedisNode, type RedisNodeOptions } from '../../src/nodes/redis.ts'
+import { RedisNode } from '../../src/nodes/redis.ts'
 import { accept, get, hint, prepare, record, store, version, type CallResult } from '../support/node-calls.ts'
 import { realClock, realTimers } from '../support/real-time.ts'
 import { GRACE_MS, HeardListener, MARKER } from './node.contract.ts'
@@ -84,23 +84,11 @@ class ScriptedServer {
   }
 }
 
-describe('the pipelined socket', () => {
+describe('the redis node, told by a script', () => {
   let server: ScriptedServer
   let node: RedisNode
   let listener: HeardListener
-  let port: number
 
-  const nodeOf = (address: Partial<RedisNodeOptions['address']> = {}) =>
-    new RedisNode({
-      id: 'r',
-      address: { host: '127.0.0.1', port, tls: false, ...address },
-      graceMs: GRACE_MS,
-      nodeTimeoutMs: 2000,
-      connectTimeoutMs: 2000,
-      maxValueBytes: MAX_VALUE_BYTES,
-      clock: realClock,
-      timers: realTimers,
-    })
   const opening = (fence = FENCE) =>
     node.open(fence).then(
       () => 'opened',
@@ -112,8 +100,16 @@ describe('the pipelined socket', () => {
 
   beforeEach(async () => {
     server = new ScriptedServer()
-    port = await server.listen()
-    node = nodeOf()
+    node = new RedisNode({
+      id: 'r',
+      address: { host: '127.0.0.1', port: await server.listen(), tls: false },
+      graceMs: GRACE_MS,
+      nodeTimeoutMs: 2000,
+      connectTimeoutMs: 2000,
+      maxValueBytes: MAX_VALUE_BYTES,
+      clock: realClock,
+      timers: realTimers,
+    })
     listener = new HeardListener()
     node.listener = listener
   })
@@ -128,12 +124,6 @@ describe('the pipelined socket', () => {
       expect(node.ready).to.equal(true)
     })
 
-    it('also behind a password', async () => {
-      node = nodeOf({ password: 'secret' })
-      server.greeting = [Buffer.from('+OK\r\n'), ...GREETING]
-      expect(await opening()).to.equal('opened')
-    })
-
     const refusals: [string, Buffer[], RegExp, string[]][] = [
       ['another run', [INFO('another-run'), bulk(MARKER)], /another process/, ['foreign marker']],
       ['a run that begins alike', [INFO('this-run-2'), bulk(MARKER)], /another process/, ['foreign marker']],
@@ -144,7 +134,6 @@ describe('the pipelined socket', () => {
       ['an endless marker', [GREETING[0]!, bulk(LARGE)], /expected marker/, ['foreign marker']],
       ['a marker it may not see', [GREETING[0]!, NOT_LOADED], /refused the handshake: LOADING/, []],
       ['an INFO it may not see', [error('NOPERM no'), bulk(MARKER)], /refused the handshake: NOPERM/, []],
-      ['another protocol', [Buffer.from('HTTP/1.1 400 Bad'), Buffer.from('Request\r\n')], /byte 72/, []],
     ]
     for (const [what, greeting, message, heard] of refusals) {
       it(`refuses ${what}`, async () => {
@@ -154,12 +143,6 @@ describe('the pipelined socket', () => {
         expect(listener.heard).to.deep.equal(heard)
       })
     }
-
-    it('refuses a wrong password', async () => {
-      node = nodeOf({ password: 'wrong' })
-      server.greeting = [error('WRONGPASS invalid username-password pair'), ...GREETING]
-      expect(await opening()).to.match(/refused the handshake: WRONGPASS/)
-    })
 
     it('stays open to the same run under another marker, and connects anew for another run', async () => {
       await opening()
@@ -285,45 +268,5 @@ describe('the pipelined socket', () => {
       { numRuns: 60 },
     )
     expect(listener.heard).to.deep.equal([])
-  })
-
-  describe('breaks, and everything in flight is unknown,', () => {
-    const nonsense: [string, Buffer][] = [
-      ['when an answer begins like none', Buffer.from('hello\r\n')],
-      ['when a length is none', Buffer.from('$five\r\n')],
-      ['when a length is below nil', Buffer.from('$-2\r\n')],
-      ['when a length has no end', Buffer.from('$99999999999999\r\n')],
-      ['when a line has no end', Buffer.concat([Buffer.from('+'), Buffer.alloc(40_000, 'x')])],
-    ]
-    for (const [what, said] of nonsense) {
-      it(what, async () => {
-        await opening()
-        const answered = all([get(node, 'a'), get(node, 'b')])
-        await server.received(3)
-        await server.say(said)
-        expect(await answered).to.deep.equal(['unknown: error', 'unknown: error'])
-        expect(listener.heard).to.deep.equal(['broken: error'])
-      })
-    }
-
-    it('when more is answered than was asked, but what was asked before is answered', async () => {
-      await opening()
-      const answered = all([get(node, 'a')])
-      await server.received(2)
-      await server.say(Buffer.concat([NIL, bulk(MARKER), NIL]))
-      expect(await answered).to.deep.equal(['absent'])
-      expect(listener.heard).to.deep.equal(['broken: error'])
-    })
-
-    it('when the node closes the connection, also in the middle of a value that is stepped over', async () => {
-      await opening()
-      const answered = all([get(node, 'large'), get(node, 'b')])
-      await server.received(3)
-      await server.say(bulk(LARGE).subarray(0, 20_000))
-      await server.close()
-      expect(await answered).to.deep.equal(['unknown: closed', 'unknown: closed'])
-      expect(listener.heard).to.deep.equal(['broken: closed'])
-      expect(node.ready).to.equal(false)
-    })
   })
 })

@@ -1,0 +1,79 @@
+/** A bounded part of the simulation, for every run of the tests; `npm run simulate` does more. */
+import { expect } from 'chai'
+import { Counters } from './coverage.ts'
+import { printRun } from './print.ts'
+import { makeSchedule } from './schedule.ts'
+import { shrink } from './shrink.ts'
+import { simulate } from './simulate.ts'
+
+const RUNS = 150
+const RUNS_BEYOND = 25
+
+/** What a run of this many seeds must have met, or it has shown nothing. */
+const MET = [
+  ...['cut', 'reset', 'slow', 'pause', 'crash', 'wipe', 'flush', 'swap', 'refuse', 'clock', 'wall', 'stall', 'kill'].map(
+    (kind) => `fault: ${kind}`,
+  ),
+  'timeouts',
+  'calls lost in flight',
+  'carried out after its connection was given up',
+  'batches of several calls',
+  'batches under a foreign marker',
+  'refused: out-of-memory',
+  'refused: read-only',
+  'event: node-completeness filling',
+  'event: node-completeness refused',
+  'event: fill finished',
+  'event: hints-delivered',
+  'event: marker-mismatch',
+  'quorum read begun again',
+  'quorum read settled in two rounds',
+  'quorum write retried after stale',
+  'quorum update begun again',
+  'store of ReadRound Applied',
+  'store of ReadRound Stale',
+  'store of QuorumAttempt Stale',
+  'prepare of UpdateAttempt Refused',
+  'accept of UpdateAttempt Stale',
+  'unclean: get of ReadRound Record',
+  'unclean: store of QuorumAttempt Applied',
+  'unclean: prepare of UpdateAttempt Promised',
+  'quorum write unknown',
+  'quorum incr unknown',
+]
+
+describe('simulation', () => {
+  it(`keeps its promises in ${RUNS} random runs, which meet every fault and every retry`, async function () {
+    this.timeout(60_000)
+    const counters = new Counters()
+    for (let seed = 1; seed <= RUNS; seed++) {
+      const result = await simulate(makeSchedule(seed))
+      counters.add(result.counters)
+      if (result.violations.length > 0) {
+        const short = await shrink(result, {}, 200)
+        expect.fail(`seed ${seed} (npx tsx test/simulation/run.ts --seed ${seed} --trace):\n${printRun(short)}`)
+      }
+      expect(result.undecided, `undecided histories with seed ${seed}`).to.equal(0)
+    }
+    expect(MET.filter((what) => !counters.counts.has(what))).to.deep.equal([])
+  })
+
+  it('neither crashes nor hangs where more replicas lose their data than a quorum can spare', async function () {
+    this.timeout(60_000)
+    for (let seed = 1; seed <= RUNS_BEYOND; seed++) {
+      const result = await simulate(makeSchedule(seed, { beyond: true }))
+      expect(result.violations, `seed ${seed} with --beyond`).to.deep.equal([])
+    }
+  })
+
+  it('runs the same way from the same seed, event by event', async () => {
+    for (const seed of [3, 14, 15]) {
+      const first = await simulate(makeSchedule(seed))
+      const second = await simulate(makeSchedule(seed))
+      expect(second.hash).to.equal(first.hash)
+      expect(second.events).to.equal(first.events)
+    }
+    const [one, other] = [await simulate(makeSchedule(3)), await simulate(makeSchedule(4))]
+    expect(one.hash).not.to.equal(other.hash)
+  })
+})
