@@ -71,7 +71,11 @@ export function decideStore(
       return { kind: 'stale', held: Buffer.concat([here.promise, here.replaced]) }
     }
   }
-  return { kind: 'keep', bytes: merged(record, here), lifeMs: keptMs(ownMs, heldLifeMs, graceMs) }
+  return {
+    kind: 'keep',
+    bytes: merged(record, here),
+    lifeMs: keptMs(ownMs, replacedLifeMs(here, heldLifeMs), graceMs),
+  }
 }
 
 /**
@@ -109,10 +113,19 @@ export function decideAccept(
     if (compareVersions(here.promise, ballot) !== 0) {
       return { kind: 'stale', held: Buffer.concat([here.promise, here.replaced]) }
     }
-    return { kind: 'keep', bytes: merged(record, here), lifeMs: keptMs(ownMs, heldLifeMs, graceMs) }
+    return {
+      kind: 'keep',
+      bytes: merged(record, here),
+      lifeMs: keptMs(ownMs, replacedLifeMs(here, heldLifeMs), graceMs),
+    }
   }
   // No promise: a newer write took its place, or this very record did.
   return compareVersions(here.version, ballot) === 0 ? { kind: 'unchanged' } : staleOf(here)
+}
+
+/** A key that was made by a promise alone replaces nothing that could come back. */
+function replacedLifeMs(here: StoredRecord | null, heldLifeMs: number): number {
+  return here?.kind === KIND_NOTHING ? 0 : heldLifeMs
 }
 
 /** What a node tells that holds something else: version and replaced field, zeros where it has none of ours. */

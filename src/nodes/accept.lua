@@ -30,7 +30,8 @@ if life == 0 then
   redis.call('SET', key, record)
   return 1
 end
-if life < grace then
+-- A key that was made by the promise alone replaces nothing that could come back.
+if life < grace and flags % 16 ~= 2 then
   local left = redis.call('PTTL', key)
   if left == -1 or left > grace then left = grace end
   if left > life then life = left end

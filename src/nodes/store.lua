@@ -49,7 +49,8 @@ if ours then
 end
 
 local grace = tonumber(ARGV[4])
-if life < grace then
+local nothing = ours and flags % 16 == 2
+if life < grace and not nothing then
   -- Whatever was here must not come back from a replica that missed this write: outlive it, up to the grace.
   local left = redis.call('PTTL', key)
   if left ~= -2 then

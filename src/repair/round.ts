@@ -46,7 +46,7 @@ import { fetchRecord, RepairStopped, storeCopy } from './copy.ts'
 import type { RepairContext } from './context.ts'
 import type { Pace } from './pace.ts'
 
-const PAGE_KEYS = 256
+const PAGE_KEYS = 128
 /** Keys whose heads are held at once, about: 300 to 400 bytes each. */
 const LISTED_KEYS = 100_000
 /** Keys read and copied at once: each may be as large as the largest value, on every home replica. */

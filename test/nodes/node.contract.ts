@@ -430,7 +430,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         const SHORT = VALUE_LIFE(1 * SECOND)
         const LONG = VALUE_LIFE(1000 * SECOND)
         const cases: [string, number | null, number, number][] = [
-          ['over a promise alone: what that has left', null, SHORT, GRACE_MS],
+          ['over a promise alone: its own', null, SHORT, SHORT],
           ['over a promise alone, without expiry: a far end', null, FAR_END_MS, FAR_END_MS],
           ['shorter than what it replaces: to the end of that', LONG, SHORT, LONG],
           ['longer than what it replaces: its own', SHORT, LONG, LONG],

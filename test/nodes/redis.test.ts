@@ -76,6 +76,16 @@ describe('the redis node, where only a redis can go wrong', () => {
     expect(listener.heard).to.deep.equal(['broken: timeout'])
   })
 
+  it('refuses calls beyond those that may wait for the node, and has room again when they were answered', async () => {
+    const MAY_WAIT = 100_000
+    const ask = async (calls: number) => {
+      const results = await Promise.all(Array.from({ length: calls }, () => get(under.node, 'k')))
+      return results.filter(({ kind }) => kind === 'absent').length
+    }
+    expect(await ask(MAY_WAIT + 5)).to.equal(MAY_WAIT)
+    expect(await ask(MAY_WAIT)).to.equal(MAY_WAIT)
+  })
+
   it('works although the server has forgotten the scripts', async () => {
     await under.client.script('FLUSH')
     const results = await Promise.all<CallResult>([

@@ -4,14 +4,14 @@
  * operations succeed again, and, where asked for, all replicas are equal.
  */
 import { compareVersions } from '../../src/core/clock.ts'
-import { READ_FIRST } from '../../src/core/plan.ts'
 import { EPOCH_MS } from './host.ts'
 import type { Faults } from './faults.ts'
+import type { Server } from './server.ts'
 import { checkLinearizable, type HistoryEntry } from './linearizable.ts'
 import { NODE_TIMEOUT_MS } from './link.ts'
 import { ALL_SERVERS, type Schedule } from './schedule.ts'
 import { nameOf, type Done, type Watch } from './workload.ts'
-import { REQUEST_TIMEOUT_MS, type Running, type World } from './world.ts'
+import { REQUEST_TIMEOUT_MS, type World } from './world.ts'
 
 /** What exists to be checked. */
 export interface Expectations {
@@ -35,6 +35,7 @@ export class Checks implements Watch {
     this.world = world
     this.faults = faults
     this.schedule = schedule
+    world.onMarked = (server) => this.marked(server)
   }
 
   /** From now on every operation has to succeed. */
@@ -44,15 +45,14 @@ export class Checks implements Watch {
 
   // ---- while it runs
 
-  began(done: Done, running: Running): void {
+  began(done: Done): void {
     const { operation } = done
     done.seenAtStart.clean.push(...this.cleanServers())
     if (operation.level === 'quorum') return
     const key = Buffer.from(operation.key)
-    const untouched = this.world.homesOf(operation.key).filter((home) => !this.faults.touched.has(home.index))
-    if (untouched.every((home) => home.process?.record(key))) {
-      const usable = untouched.filter((home) => running.cluster.members[home.index]!.readRank === READ_FIRST)
-      done.seenAtStart.untouchedHolders.push(...usable.map((home) => home.index))
+    const clean = this.world.homesOf(operation.key).filter((home) => home.process?.isClean)
+    if (clean.every((home) => home.process!.record(key))) {
+      done.seenAtStart.cleanHolders.push(...clean.map((home) => home.index))
     }
     if (operation.level === 'all' && operation.kind === 'read') {
       ;(done.seenAtStart as { mustBeAtLeast: Buffer | null }).mustBeAtLeast = this.newestAcked.get(operation.key) ?? null
@@ -96,10 +96,36 @@ export class Checks implements Watch {
   }
 
   private checkQuorum(done: Done): void {
-    const { operation, outcome, version } = done
-    const writes = operation.kind === 'write' || operation.kind === 'delete'
-    if (outcome === 'ok' && version && writes) {
-      this.checkHeld(done, Math.floor(this.schedule.replicas / 2) + 1)
+    const { operation, outcome, version, result } = done
+    const refused = (operation.kind === 'nx' || operation.kind === 'cas') && result === 0
+    if (outcome !== 'ok' || !version || operation.kind === 'read' || operation.kind === 'take' || refused) return
+    this.confirmed.push(done)
+    this.checkHeld(done, Math.floor(this.schedule.replicas / 2) + 1)
+  }
+
+  private readonly confirmed: Done[] = []
+  /** Since when each server has been filled: when its marker said so first. */
+  private readonly fillingSinceMs = new Map<number, number>()
+
+  /**
+   * A clean node holds all that was confirmed at quorum of what was begun before its filling began: it was merged from
+   * as many others as that takes, after all of it had ended.
+   */
+  private marked(server: Server): void {
+    const { marker } = server.process!
+    if (marker?.state === 'filling') this.fillingSinceMs.set(server.index, this.world.scheduler.nowMs)
+    const sinceMs = this.fillingSinceMs.get(server.index)
+    if (marker?.state !== 'clean' || sinceMs === undefined) return
+    this.fillingSinceMs.delete(server.index)
+    this.world.counters.count('nodes filled')
+    if (this.schedule.beyond) return
+    for (const done of this.confirmed) {
+      if (done.startMs >= sinceMs || done.operation.ttlMs > 0) continue
+      if (!this.world.homesOf(done.operation.key).includes(server)) continue
+      const record = server.process!.record(Buffer.from(done.operation.key))
+      if (record && compareVersions(record.version, done.version!) >= 0) continue
+      this.world.fault(`${server.id} was declared clean without what ${nameOf(done)} had confirmed`)
+      return
     }
   }
 
@@ -111,11 +137,8 @@ export class Checks implements Watch {
     const { operation, outcome, version } = done
     if (outcome !== 'ok') return
     if (operation.kind === 'read') {
-      // Nothing was ever deleted there, and all that lost nothing hold it: "not found" is a lie as long as one of them
-      // can be asked.
-      const untouched = done.seenAtStart.untouchedHolders.length
-      const quick = done.endMs - done.startMs < NODE_TIMEOUT_MS
-      if (operation.key === 'one-kept' && version === null && untouched > 0 && quick) {
+      // Nothing is ever deleted there, and all home replicas that know hold it: nobody can say that there is nothing.
+      if (operation.key === 'one-kept' && version === null && done.seenAtStart.cleanHolders.length > 0) {
         this.world.fault(`${nameOf(done)} was told that there is nothing`)
       }
       return

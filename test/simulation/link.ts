@@ -27,6 +27,8 @@ export interface LinkWorld {
   /** Who is at the address now. */
   readonly resolve: () => Server
   readonly note: (what: string, detail?: () => string) => void
+  /** A marker was written there. */
+  readonly onMarked: (process: Process) => void
 }
 
 interface Batch {
@@ -301,12 +303,14 @@ export class SimLink {
     counters.count(`control: ${method}`)
     note(`${process.server.id} ${method}`)
     process.control(method, args).then(
-      (value) =>
+      (value) => {
+        if (method === 'swapMarker' && value === true) this.world.onMarked(process)
         wire.reply(() => {
           if (!this.controlCalls.has(call)) return
           settle()
           resolve(value)
-        }),
+        })
+      },
       (error: Error) => wire.reply(() => call.reject(error)),
     )
   }

@@ -188,13 +188,6 @@ export const SABOTAGES: readonly Sabotage[] = [
     find: 'this.remove(entry)\n      entry.overdue()',
     replace: 'this.remove(entry)\n      this.timers.setTimeout(() => entry.overdue(), 500)',
   },
-  {
-    name: 'answered-after-the-deadline',
-    rule: 'nothing counts after the deadline',
-    file: 'src/coordinator/quorum-write.ts',
-    find: '  succeed(record: NewRecord): void {\n    if (this.finished) return\n',
-    replace: '  succeed(record: NewRecord): void {\n',
-  },
   // ---- at one
   {
     name: 'not-found-from-anybody',

@@ -243,8 +243,12 @@ const missedForgottenSilent: Plot = (random, lasts, { servers, coordinators, ope
       faults.push({ kind: 'cut', at: Math.max(0, at - 1), forMs: lostAt - at + 2, coordinator, server, direction: 'to' })
       faults.push({ kind: 'reset', at: lostAt, coordinator, server, loses: true })
     }
-    if (random.chance(0.6)) faults.push({ kind: 'flush', at: lostAt, server: forgets! })
-    else faults.push({ kind: 'wipe', at: lostAt, forMs: 1 + random.below(10), server: forgets!, noticed: true })
+    const server = forgets!
+    const downMs = 1 + random.below(10)
+    const how = random.next()
+    if (how < 0.4) faults.push({ kind: 'flush', at: lostAt, server })
+    else if (how < 0.6) faults.push({ kind: 'wipe', at: lostAt, forMs: downMs, server, noticed: true })
+    else faults.push({ kind: 'crash', at: lostAt, forMs: downMs, server, lostMs: lostAt - at + 1 + random.below(20), noticed: true })
     faults.push({ kind: 'pause', at: lostAt + random.below(20), forMs: 100 + random.below(180), server: silent! })
   }
   return faults.sort((a, b) => a.at - b.at)
@@ -288,7 +292,43 @@ const standIns: Plot = (random, lasts, { servers, coordinators }) => {
   return faults
 }
 
-const PLOTS: readonly Plot[] = [missedForgottenSilent, missedForgottenSilent, missedForgottenSilent, forgetsAgain, slowRounds, standIns]
+/** Somebody exchanges the addresses of nodes, again and again, and a third one is away. */
+const exchanged: Plot = (random, lasts, { servers, coordinators }) => {
+  const faults: Fault[] = []
+  for (let at = 0; at < lasts; at += 150 + random.next() * 500) {
+    const [server, other, away] = shuffled(random, servers)
+    faults.push({ kind: 'swap', at: Math.floor(at), forMs: 150 + random.below(500), server: server!, other: other! })
+    const coordinator = random.below(coordinators)
+    faults.push({ kind: 'cut', at: Math.floor(at + 100), forMs: 50 + random.below(400), coordinator, server: away!, direction: 'both' })
+  }
+  return faults.sort((a, b) => a.at - b.at)
+}
+
+/** All clocks are set back, and coordinators that know nothing of what was before begin. */
+const clocksSetBack: Plot = (random, lasts, { coordinators, withTtl, servers }) => {
+  const at = Math.floor(lasts * (0.3 + 0.5 * random.next()))
+  const server = withTtl ? random.below(servers) : ALL_SERVERS
+  const faults: Fault[] = [{ kind: 'clock', at, server, offMs: -60_000 }]
+  for (let coordinator = 0; coordinator < coordinators; coordinator++) {
+    if (random.chance(0.7)) faults.push({ kind: 'kill', at: at + 1 + random.below(100), forMs: 5 + random.below(100), coordinator })
+  }
+  return faults.sort((a, b) => a.at - b.at)
+}
+
+/** A coordinator is out of breath while a node loses its data: what it then takes for confirmed is long gone. */
+const outOfBreath: Plot = (random, lasts, { coordinators, servers, operations }) => {
+  const [forgets, misses] = shuffled(random, servers)
+  const write = operations.find(({ kind, at }) => kind === 'write' && at > random.next() * lasts * 0.5)
+  const at = write?.at ?? 50
+  const coordinator = write?.coordinator ?? random.below(coordinators)
+  return [
+    { kind: 'cut', at: Math.max(0, at - 1), forMs: 20 + random.below(300), coordinator, server: misses!, direction: 'to' },
+    { kind: 'stall', at: at + 1 + random.below(4), forMs: 1200 + random.below(1500), coordinator },
+    { kind: 'flush', at: at + 5 + random.below(40), server: forgets! },
+  ]
+}
+
+const PLOTS: readonly Plot[] = [exchanged, clocksSetBack, outOfBreath, missedForgottenSilent, missedForgottenSilent, missedForgottenSilent, forgetsAgain, slowRounds, standIns]
 
 function shuffled(random: Random, count: number): number[] {
   const numbers = Array.from({ length: count }, (_, i) => i)

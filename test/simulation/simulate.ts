@@ -91,7 +91,7 @@ function lastOperations(schedule: Schedule): Operation[] {
   let value = 1_000_000
   for (let coordinator = 0; coordinator < schedule.coordinators; coordinator++) {
     for (const key of keys) {
-      for (const kind of ['read', 'write', 'read'] as const) {
+      for (const kind of ['read', 'write', 'write', 'read'] as const) {
         value += 1000
         at += 15
         operations.push({ at, client: 1000, coordinator, key, level: 'quorum', kind, value, ttlMs: 0 })

@@ -26,12 +26,12 @@ export interface Done {
   version: Buffer | null
   error: string | null
   /** What the checks of the weak levels need to know of the moment it began. */
-  readonly seenAtStart: { untouchedHolders: number[]; clean: number[]; mustBeAtLeast: Buffer | null }
+  readonly seenAtStart: { cleanHolders: number[]; clean: number[]; mustBeAtLeast: Buffer | null }
 }
 
 /** Told of every operation's beginning and end. */
 export interface Watch {
-  began(done: Done, running: Running): void
+  began(done: Done): void
   ended(done: Done): void
 }
 
@@ -97,13 +97,13 @@ export class Workload {
       expiresAtMs: operation.ttlMs === 0 ? 0 : this.world.scheduler.nowMs + operation.ttlMs,
       version: null,
       error: null,
-      seenAtStart: { untouchedHolders: [], clean: [], mustBeAtLeast: null },
+      seenAtStart: { cleanHolders: [], clean: [], mustBeAtLeast: null },
     }
     client.busy = true
     this.done.push(done)
     this.inFlight.set(done, { client, running })
     this.world.note(`c${operation.coordinator} ${operation.kind}`, () => `${nameOf(done)} begins`)
-    this.watch.began(done, running)
+    this.watch.began(done)
     // A request reaches the process as input: in a turn of its own.
     running.host.enter(() => this.issue(running, done, known?.version ?? null))
   }

@@ -55,6 +55,7 @@ export class World {
   readonly violations: string[] = []
   readonly events: { kind: RondoEvent['kind'] }[] = []
   onKilled: (running: Running) => void = () => undefined
+  onMarked: (server: Server) => void = () => undefined
   private starts = 0
 
   constructor(options: WorldOptions) {
@@ -113,6 +114,7 @@ export class World {
         counters: this.counters,
         resolve: () => this.server(this.route[server.index]!),
         note: (what, detail) => this.note(`c${index} ${what}`, detail),
+        onMarked: (process) => this.onMarked(process.server),
       })
       links.push(link)
       return new Member(node)
