@@ -79,6 +79,7 @@ export class Rondo {
       clock,
       timers,
       emit,
+      settle: (key, record) => this.coordinator.settleRecord(key, record),
       owner: randomBytes(8).toString('hex'),
     }
     this.repairer = new Repairer(repair)

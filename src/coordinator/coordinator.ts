@@ -6,7 +6,7 @@
  */
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Member } from '../cluster/member.ts'
-import type { Clock, Timers } from '../core/clock.ts'
+import { compareVersions, type Clock, type Timers } from '../core/clock.ts'
 import { KIND_TOMBSTONE, KIND_VALUE, newRecord, StoredRecord } from '../core/codec.ts'
 import type { ConsistencyLevel } from '../core/consistency.ts'
 import { Deadlines } from '../core/deadlines.ts'
@@ -159,6 +159,21 @@ export class Coordinator {
     const preference = this.preferenceList(key)
     if (level === 'one') new WriteOne(this.context, key, preference, make, done).start()
     else new QuorumWrite(this.context, key, preference, level, make, done).start()
+  }
+
+  /**
+   * Brings a record, or a newer one that is found, to a majority under a new version, past promises that nobody keeps.
+   * For repairs (repair/context.ts).
+   */
+  settleRecord(key: Buffer, record: StoredRecord): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const modify: Modify = (current) => {
+        const newer = current && compareVersions(current.version, record.version) > 0 ? current : record
+        return { kind: 'write', record: newer }
+      }
+      const done: UpdateDone = { updated: () => resolve(), failed: reject }
+      new QuorumUpdate(this.context, key, this.preferenceList(key), 'quorum', modify, done).start()
+    })
   }
 
   /** Too much under way: refused at once, rather than late. */

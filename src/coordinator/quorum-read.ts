@@ -216,10 +216,10 @@ class ReadRound implements GetCall, StoreCall {
 
   private writeBack(home: Member): void {
     if (!this.newest?.versioned) return
-    const { background, cluster } = this.read.context
+    const { background, cluster, graceMs } = this.read.context
     background.begin()
     this.pending++
-    const lifeMs = repairedLifeMs(this.newest, cluster.time.nowMs())
+    const lifeMs = repairedLifeMs(this.newest, cluster.time.nowMs(), graceMs)
     home.node.store(this.read.key, recordToSend(this.newest), lifeMs, this)
   }
 

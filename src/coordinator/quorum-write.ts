@@ -8,7 +8,7 @@
  *   - only before the deadline;
  *   - stale is no ack, unless the record it met has replaced ours: then ours was applied there.
  *
- * A replica that met a newer record or a promise without ever having held ours never will. Once all home replicas are
+ * A replica that met a newer record or a promise without ever having held ours, or that was sent nothing, never will. Once all home replicas are
  * like that, nobody can have seen our write and nobody ever will, so it is made again, later than what was met. Any other
  * mix of answers is an unknown outcome, and says so. A majority of them is not enough: a read-modify-write may have seen
  * ours on the one that held it, and have put its result, made from ours, on the others; made again, our write would take
@@ -29,7 +29,7 @@ import { Deadline } from '../core/deadlines.ts'
 import { RondoError } from '../core/errors.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../nodes/node.ts'
 import { positionOf, type CoordinatorContext } from './context.ts'
-import { lifeWhileAway, noteMiss } from './misses.ts'
+import { Copies, lifeWhileAway, noteMiss } from './misses.ts'
 import { WRONG_TYPE_SENTENCE } from './read.ts'
 import type { MakeRecord, WriteDone } from './write.ts'
 
@@ -155,13 +155,10 @@ class QuorumAttempt implements StoreCall {
   }
 
   start(usable: readonly Member[], isDelete: boolean): void {
-    const { context, preference } = this.write
+    const { context } = this.write
     const missing = this.homes.filter((home) => !usable.includes(home))
-    const standIns = preference
-      .slice(context.replicas)
-      .filter((node) => (isDelete ? node.takesDeletes : node.takesValues))
-      .slice(0, missing.length)
-    this.targets = [...usable, ...standIns]
+    this.targets = usable
+    this.never = missing.length // nothing is sent there
     if (missing.length > 0) this.lifeMs = lifeWhileAway(this.lifeMs, isDelete, context.graceMs)
     this.pending = this.targets.length
     for (const target of this.targets) {
@@ -178,7 +175,7 @@ class QuorumAttempt implements StoreCall {
 
   onStale(node: Node, held: Buffer, fence: Fence): void {
     this.write.context.cluster.versions.observe(held)
-    if (this.isHome(node) && fence.clean) {
+    if (this.isHome(node)) {
       const replaced = held.compare(
         this.record.head,
         VERSION_AT,
@@ -186,7 +183,7 @@ class QuorumAttempt implements StoreCall {
         VERSION_BYTES,
         VERSION_BYTES + REPLACED_BYTES,
       )
-      if (replaced === 0) this.acked++
+      if (replaced === 0 && fence.clean) this.acked++
       else if (replaced < 0) this.never++
     }
     this.settled()
@@ -194,6 +191,7 @@ class QuorumAttempt implements StoreCall {
 
   onFailure(node: Node, failure: NodeFailure): void {
     this.lastFailure = failure
+    if (failure.kind !== 'unknown') this.never++
     const place = positionOf(this.homes, node)
     if (failure.reason === 'wrong-type') this.write.wrongType()
     else if (place >= 0) {
@@ -208,6 +206,7 @@ class QuorumAttempt implements StoreCall {
     if (this.write.isFinished) return
     const { required } = this.write
     if (this.acked >= required) {
+      this.copyToStandIns()
       this.write.succeed(this.record)
       return
     }
@@ -221,6 +220,20 @@ class QuorumAttempt implements StoreCall {
         : 'Replicas held newer records.'
       this.write.fail(this.acked, why)
     }
+  }
+
+  /** So that as many copies exist as the replication factor says, while home replicas are away. They never count. */
+  private copyToStandIns(): void {
+    const { context, key, preference } = this.write
+    const away = this.homes.length - this.targets.length
+    if (away === 0) return
+    const isDelete = this.record.head[FLAGS_AT] === KIND_TOMBSTONE
+    const standIns = preference
+      .slice(context.replicas)
+      .filter((node) => (isDelete ? node.takesDeletes : node.takesValues))
+      .slice(0, away)
+    const missing = this.homes.filter((home) => !this.targets.includes(home))
+    new Copies(context, key, this.record, missing, standIns).send(standIns, this.lifeMs)
   }
 
   private noteMiss(missed: Member, why: string): void {

@@ -105,10 +105,12 @@ export class QuorumUpdate extends Deadline {
 
   attempt(): void {
     this.attempts++
-    const usable = this.homes.filter((home) => home.takesValues)
-    const counting = usable.filter((home) => home.completeness === 'clean').length
-    if (counting < this.required) {
-      this.fails(new RondoError('QUORUM_NOT_MET', tooFew(counting, this.required, this.homes), this.details))
+    // A node that is being filled is asked for no promise: it would count for nothing, and only keep the fill out.
+    const usable = this.homes.filter((home) => home.takesValues && home.completeness === 'clean')
+    if (usable.length < this.required) {
+      this.fails(
+        new RondoError('QUORUM_NOT_MET', tooFew(usable.length, this.required, this.homes), this.details),
+      )
       return
     }
     new UpdateAttempt(this, usable).prepare()
@@ -158,14 +160,19 @@ export class QuorumUpdate extends Deadline {
     this.fails(new RondoError(code, `${why} ${outcome}`, this.details))
   }
 
-  /** So that as many copies exist as the replication factor says, while home replicas are away. They never count. */
-  copyToStandIns(record: NewRecord, lifeMs: number): void {
-    const here = this.homes.filter((home) => home.takesValues)
+  /**
+   * The result goes to whom it was not brought in two rounds: home replicas that are being filled, and stand-ins for
+   * those that are away. They never count.
+   */
+  copyToOthers(record: NewRecord, lifeMs: number, accepting: readonly Node[]): void {
+    const others = this.homes.filter((home) => home.takesValues && !accepting.includes(home.node))
+    const away = this.homes.filter((home) => !home.takesValues && !accepting.includes(home.node))
     const standIns = this.preference
       .slice(this.context.replicas)
       .filter((node) => node.takesValues)
-      .slice(0, this.homes.length - here.length)
-    new Copies(this.context, this.key, record, this.homes, [...here, ...standIns]).send(standIns, lifeMs)
+      .slice(0, away.length)
+    const holders = [...this.homes.filter((home) => !away.includes(home)), ...standIns]
+    new Copies(this.context, this.key, record, this.homes, holders).send([...others, ...standIns], lifeMs)
   }
 
   /** A home replica failed before it could be seen to hold the result. */
@@ -192,6 +199,8 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   private round: 'prepare' | 'accept' | 'over' = 'prepare'
   private pending = 0
   private readonly promised: Node[] = []
+  /** Who was sent the prepare, and so gets the accept as well. */
+  private readonly asked = new Set<Node>()
   /** What the clean ones among them hold. */
   private readonly votes: (StoredRecord | null)[] = []
   private before: StoredRecord | null = null
@@ -211,6 +220,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   prepare(): void {
     for (const home of this.usable) {
       this.begin()
+      this.asked.add(home.node)
       home.node.prepare(this.update.key, versionOf(this.ballot), this)
     }
   }
@@ -288,9 +298,12 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     this.checkAccepts()
   }
 
-  onStale(_node: Node, held: Buffer): void {
+  onStale(node: Node, held: Buffer): void {
     this.end()
     this.update.context.cluster.versions.observe(held)
+    // Another promise may be what refused it, and may never be kept: then it lacks the result for good.
+    const home = this.update.homes[positionOf(this.update.homes, node)]!
+    this.update.missed(home, 'it had promised otherwise', this.result!)
     this.checkAccepts()
   }
 
@@ -331,7 +344,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     const after = this.result
       ? new StoredRecord(Buffer.concat([this.result.head, this.result.value]))
       : this.before
-    if (this.result) this.update.copyToStandIns(this.result, this.lifeMs)
+    if (this.result) this.update.copyToOthers(this.result, this.lifeMs, [...this.asked])
     if (modified.kind === 'refuse') this.update.fails(modified.error)
     else this.update.succeed(this.before, after)
   }

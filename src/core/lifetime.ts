@@ -28,13 +28,14 @@ export function ownLifeMs(kind: number, expiresAtMs: number, clusterMs: number):
 }
 
 /**
- * The same for a record that is repaired: a tombstone's margin counts from its delete, so that copying it from node to
- * node never makes it live longer.
+ * What a copy of a record asks for when nobody knows what it has replaced elsewhere: a delete or an expiry must be
+ * remembered as long as any delete may be, the grace, counted from when it was made. So copying it from node to node
+ * never makes it live longer.
  */
-export function repairedLifeMs(record: StoredRecord, clusterMs: number): number {
-  const { kind } = record
-  const endsAtMs = kind === KIND_VALUE ? record.expiresAtMs : versionMs(record.version)
-  return ownLifeMs(kind, endsAtMs, clusterMs)
+export function repairedLifeMs(record: StoredRecord, clusterMs: number, graceMs: number): number {
+  const { kind, expiresAtMs } = record
+  const ownMs = ownLifeMs(kind, expiresAtMs, clusterMs)
+  return Math.max(kind === KIND_VALUE ? ownMs : 1, Math.ceil(versionMs(record.version) + graceMs - clusterMs))
 }
 
 /**

@@ -1,6 +1,7 @@
 /** What every repair needs. */
 import type { Cluster } from '../cluster/cluster.ts'
 import type { MonotonicClock, Timers } from '../core/clock.ts'
+import type { StoredRecord } from '../core/codec.ts'
 import type { Emit } from '../core/events.ts'
 
 export interface RepairContext {
@@ -11,6 +12,11 @@ export interface RepairContext {
   readonly clock: MonotonicClock
   readonly timers: Timers
   readonly emit: Emit
+  /**
+   * Brings a record, or a newer one that is found, to a majority of the key's home replicas under a new version: past
+   * promises that whoever gave them may never keep. Rejects when it cannot.
+   */
+  readonly settle: (key: Buffer, record: StoredRecord) => Promise<void>
   /** Names this coordinator in leases. */
   readonly owner: string
 }

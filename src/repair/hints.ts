@@ -12,7 +12,7 @@ import { compareVersions } from '../core/clock.ts'
 import type { StoredRecord } from '../core/codec.ts'
 import type { Hint } from '../nodes/node.ts'
 import type { RepairContext } from './context.ts'
-import { fetchRecord, storeCopy } from './copy.ts'
+import { copyRecord, fetchRecord } from './copy.ts'
 
 const PAGE_HINTS = 256
 
@@ -40,23 +40,24 @@ async function deliver(context: RepairContext, holder: Member, target: Member, h
   const record = await fetchRecord(holder.node, hint.key, null)
   // Gone or older: it expired here, or was lost. What other replicas hold they have hints for themselves.
   if (record?.versioned && compareVersions(record.version, hint.version) >= 0) {
-    await storeCopy(target.node, hint.key, record, cluster.time.nowMs())
+    await copyRecord(context, holder.node, target.node, hint.key, record)
     const homes = cluster.homesOf(hint.key, replicas)
-    if (!homes.includes(holder)) await moveHome(context, holder, homes, hint.key, record)
+    // The hint stays until the stand-in's copy has gone: it tells that there is one.
+    if (!homes.includes(holder) && !(await moveHome(context, holder, homes, hint.key, record))) return
   }
   await holder.node.dropHint(target.id, hint.key, hint.version)
 }
 
-/** A stand-in's copy has done its duty when every home replica holds it, or something newer. */
+/** False while it must stay. A stand-in's copy has done its duty when every home replica holds it, or something newer. */
 async function moveHome(
   context: RepairContext,
   standIn: Member,
   homes: readonly Member[],
   key: Buffer,
   record: StoredRecord,
-): Promise<void> {
-  if (!homes.every((home) => home.takesValues && home.completeness === 'clean')) return
-  const nowMs = context.cluster.time.nowMs()
-  await Promise.all(homes.map((home) => storeCopy(home.node, key, record, nowMs)))
+): Promise<boolean> {
+  if (!homes.every((home) => home.takesValues && home.completeness === 'clean')) return false
+  await Promise.all(homes.map((home) => copyRecord(context, standIn.node, home.node, key, record)))
   await standIn.node.dropCopy(key, Buffer.from(record.version))
+  return true
 }

@@ -12,7 +12,7 @@ import { compareVersions } from '../core/clock.ts'
 import { required } from '../core/consistency.ts'
 import { StoredRecord } from '../core/codec.ts'
 import { isReserved } from '../core/keys.ts'
-import { fetchRecord, RepairStopped, storeCopy } from './copy.ts'
+import { copyRecord, fetchRecord, RepairStopped } from './copy.ts'
 import type { RepairContext } from './context.ts'
 
 export interface MergeProgress {
@@ -117,5 +117,5 @@ async function bring(
   const record = await fetchRecord(source.node, key, marker)
   if (!record?.versioned) return
   progress.sent++
-  await storeCopy(member.node, key, record, context.cluster.time.nowMs())
+  await copyRecord(context, source.node, member.node, key, record)
 }

@@ -31,7 +31,7 @@
  * more differ, the members are scanned again for the next portion. (All keys of one leaf are listed together. Keys that
  * share a hash tag share a leaf.)
  *
- * A life is never extended: copies go through storeCopy, which counts from the record's own expiry or delete.
+ * A life is never extended: copies live as long as they have left at their source (copy.ts).
  */
 import type { Cluster } from '../cluster/cluster.ts'
 import { encodeMarker, type Marker } from '../cluster/marker.ts'
@@ -42,7 +42,7 @@ import { isReserved } from '../core/keys.ts'
 import { DigestTree, leafOf, leavesPerRange } from '../core/merkle.ts'
 import type { TokenRange } from '../core/ring.ts'
 import { tokenOf } from '../core/token.ts'
-import { fetchRecord, RepairStopped, storeCopy } from './copy.ts'
+import { copyRecord, fetchRecord, RepairStopped } from './copy.ts'
 import type { RepairContext } from './context.ts'
 import type { Pace } from './pace.ts'
 
@@ -299,7 +299,7 @@ export class Round {
     await this.inGroups(differing, async ({ key, homes }) => {
       const parts = homes.flatMap((home) => this.partOf(home) ?? [])
       const held = await this.recordsAt(parts, key)
-      if (held) await this.bring(key, newestOf(held), parts, held, false)
+      if (held) await this.bring(key, parts, parts, held, false)
     })
   }
 
@@ -327,10 +327,11 @@ export class Round {
     const parts = homes.map((home) => this.partOf(home))
     if (!parts.every((part) => part?.member.takesValues)) return
     const targets = parts as Part[]
-    const held = await this.recordsAt([...targets, standIn], key)
+    const holders = [...targets, standIn]
+    const held = await this.recordsAt(holders, key)
     const copy = held?.at(-1)
     if (!held || !copy || !isOurs(copy)) return
-    if (!(await this.bring(key, newestOf(held), targets, held, true))) return
+    if (!(await this.bring(key, targets, holders, held, true))) return
     try {
       await standIn.member.node.dropCopy(key, Buffer.from(copy.version))
       if (!copy.promise) this.counts.movedHome++
@@ -347,14 +348,18 @@ export class Round {
     return held.includes(FAILED) ? null : (held as (StoredRecord | null)[])
   }
 
-  /** @returns false when one that needs the record did not take it */
+  /**
+   * @param holders who was read, the parts first, in the order of `held`
+   * @returns false when one that needs the record did not take it
+   */
   private async bring(
     key: Buffer,
-    newest: StoredRecord | null,
     parts: readonly Part[],
+    holders: readonly Part[],
     held: readonly (StoredRecord | null)[],
     fromStandIn: boolean,
   ): Promise<boolean> {
+    const newest = newestOf(held)
     if (!newest) return true
     const nowMs = this.cluster.time.nowMs()
     const lives = newest.isLive(nowMs)
@@ -363,8 +368,11 @@ export class Round {
       const older = here !== null && compareVersions(here.version, newest.version) < 0
       return needs(part, here === null, older, lives, fromStandIn)
     })
+    const source = holders[held.indexOf(newest)]!.member.node
     const sent = await Promise.all(
-      takers.map((part) => this.attempt(part, () => storeCopy(part.member.node, key, newest, nowMs))),
+      takers.map((part) =>
+        this.attempt(part, () => copyRecord(this.context, source, part.member.node, key, newest)),
+      ),
     )
     const stored = sent.filter((answer) => answer !== FAILED).length
     this.counts.copied += stored

@@ -136,7 +136,7 @@ describe('anti-entropy', () => {
       })
       expect(userCalls(repair)).to.equal(0)
       const pages = (node: FaultyNode) =>
-        Math.ceil((node.memory.storage.page(0, 1_000_000).entries.length + 1) / 256)
+        Math.ceil((node.memory.storage.page(0, 1_000_000).entries.length + 1) / 128)
       for (const node of repair.nodes) expect(scans.get(node)).to.be.within(pages(node) - 1, pages(node))
     })
 
@@ -625,7 +625,7 @@ describe('anti-entropy by several coordinators', () => {
     await first.time.advance(2000)
     const frozen: (() => void)[] = []
     for (const node of first.nodes) {
-      node.network = (call) => new Promise((resolve) => frozen.push(() => resolve())).then(call)
+      node.network = (call) => new Promise<void>((resolve) => frozen.push(() => resolve())).then(call)
     }
     await first.time.advance(LEASE_MS + 5000)
     second.antiEntropy.start()

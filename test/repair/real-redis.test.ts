@@ -92,7 +92,8 @@ describe('anti-entropy on real Redis', () => {
     const life = async (server: RedisServer, key: string) => clients.get(server)!.pttl(key)
     expect(await life(b, '{k}missing')).to.be.within(80_000, 30_000 + EXPIRY_MARGIN_MS)
     expect(await life(a, '{k}deleted')).to.be.within(40_000, 55_000)
-    expect(await life(a, '{k}expired')).to.be.within(50_000, 59_000)
+    // As long as at its source, which knows what it replaced.
+    expect(await life(a, '{k}expired')).to.be.within(30_000, 40_000)
 
     expect(await round()).to.include({ result: 'complete', copied: 0, movedHome: 0, rangesDiffering: 0 })
     const metrics = await (await fetch(`${under.url}/metrics`)).text()

@@ -37,6 +37,7 @@ export class RepairUnderTest {
       clock: under.time,
       timers: under.time,
       emit: (event) => under.events.push(event),
+      settle: (key, record) => under.coordinator.settleRecord(key, record),
       owner: `coordinator-${coordinator}`,
     }
     this.antiEntropy = new AntiEntropy(this.context, {

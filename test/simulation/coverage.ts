@@ -42,7 +42,12 @@ export function noteSent(counters: Counters, call: SentCall): void {
   else if (name === 'Attempt') noteRound(counters, waiting, 'write', 'write at one retried after stale')
 }
 
-export function noteAnswer(counters: Counters, call: SentCall, method: string, args: readonly unknown[]): void {
+export function noteAnswer(
+  counters: Counters,
+  call: SentCall,
+  method: string,
+  args: readonly unknown[],
+): void {
   const waiting = call.args[call.doneAt] as object
   const name = waiting.constructor.name
   const fence = args.at(-1) as Partial<Fence> | undefined

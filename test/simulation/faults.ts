@@ -127,7 +127,10 @@ export class Faults {
     // A blank server at the address of another one becomes that one, and is refused when it is back at its own.
     if (world.route[server] !== server) return false
     if (this.schedule.beyond) return true
-    return world.servers.every((other) => other.index === server || (other.process?.isClean ?? false) || !this.touched.has(other.index))
+    return world.servers.every(
+      (other) =>
+        other.index === server || (other.process?.isClean ?? false) || !this.touched.has(other.index),
+    )
   }
 
   private restart(index: number, noticed: boolean, downMs: number, onDisk: () => Snapshot | null): void {

@@ -1,7 +1,13 @@
 import { expect } from 'chai'
 import { checkLinearizable, type HistoryEntry } from './linearizable.ts'
 
-type Short = [kind: HistoryEntry['kind'], value: number | null, start: number, end: number, more?: Partial<HistoryEntry>]
+type Short = [
+  kind: HistoryEntry['kind'],
+  value: number | null,
+  start: number,
+  end: number,
+  more?: Partial<HistoryEntry>,
+]
 
 function verdict(...entries: Short[]) {
   return checkLinearizable(
@@ -24,7 +30,9 @@ function verdict(...entries: Short[]) {
 
 describe('linearizability check', () => {
   it('accepts what happened one after the other', () => {
-    expect(verdict(['write', 1, 1, 2], ['read', 1, 3, 4], ['delete', null, 5, 6], ['read', null, 7, 8])).to.equal('linearizable')
+    expect(
+      verdict(['write', 1, 1, 2], ['read', 1, 3, 4], ['delete', null, 5, 6], ['read', null, 7, 8]),
+    ).to.equal('linearizable')
   })
 
   it('accepts either order of what overlaps', () => {
@@ -34,11 +42,15 @@ describe('linearizability check', () => {
 
   it('finds a stale read, and one that goes backwards', () => {
     expect(verdict(['write', 1, 1, 2], ['write', 2, 3, 4], ['read', 1, 5, 6])).to.equal('violated')
-    expect(verdict(['write', 1, 1, 2], ['write', 2, 3, 20], ['read', 2, 4, 5], ['read', 1, 6, 7])).to.equal('violated')
+    expect(verdict(['write', 1, 1, 2], ['write', 2, 3, 20], ['read', 2, 4, 5], ['read', 1, 6, 7])).to.equal(
+      'violated',
+    )
   })
 
   it('lets an unknown write happen late, or never, but once', () => {
-    expect(verdict(['write', 1, 1, Infinity], ['read', null, 3, 4], ['read', 1, 5, 6])).to.equal('linearizable')
+    expect(verdict(['write', 1, 1, Infinity], ['read', null, 3, 4], ['read', 1, 5, 6])).to.equal(
+      'linearizable',
+    )
     expect(verdict(['write', 1, 1, Infinity], ['read', null, 3, 4])).to.equal('linearizable')
     expect(
       verdict(['write', 1, 1, Infinity], ['read', 1, 3, 4], ['delete', null, 5, 6], ['read', 1, 7, 8]),
@@ -57,7 +69,9 @@ describe('linearizability check', () => {
 
   it('knows when a value has expired', () => {
     const expiring = { expiresAtMs: 10 }
-    expect(verdict(['write', 1, 1, 2, expiring], ['read', 1, 8, 9], ['read', null, 11, 12])).to.equal('linearizable')
+    expect(verdict(['write', 1, 1, 2, expiring], ['read', 1, 8, 9], ['read', null, 11, 12])).to.equal(
+      'linearizable',
+    )
     expect(verdict(['write', 1, 1, 2, expiring], ['read', null, 8, 9])).to.equal('violated')
     expect(verdict(['write', 1, 1, 2, expiring], ['read', 1, 11, 12])).to.equal('violated')
   })

@@ -11,7 +11,14 @@
  * through the same network without being mentioned here.
  */
 import type { TimerHandle } from '../../src/core/clock.ts'
-import type { Fence, Node, NodeFailure, NodeListener, NodeReport, UnwritableReason } from '../../src/nodes/node.ts'
+import type {
+  Fence,
+  Node,
+  NodeFailure,
+  NodeListener,
+  NodeReport,
+  UnwritableReason,
+} from '../../src/nodes/node.ts'
 import { noteAnswer, noteSent, type Counters } from './coverage.ts'
 import type { Host } from './host.ts'
 import { Wire, type Path } from './network.ts'
@@ -169,7 +176,10 @@ export class SimLink {
       host.endOfTurn(() => {
         if (this.batches[0] === batch) {
           this.world.counters.count('timeouts')
-          this.destroy({ kind: 'unknown', reason: 'timeout', message: `no answer within ${NODE_TIMEOUT_MS} ms` }, true)
+          this.destroy(
+            { kind: 'unknown', reason: 'timeout', message: `no answer within ${NODE_TIMEOUT_MS} ms` },
+            true,
+          )
         } else if (this.batches.length > 0) {
           this.overdueCheck ??= host.setTimeout(this.checkOverdue, 1)
         }
@@ -209,14 +219,16 @@ export class SimLink {
     const { host, path, resolve } = this.world
     const wire = new Wire(path, host, resolve, {
       onClosed: (why) => {
-        if (this.wire === wire) this.destroy({ ...SHUT, message: why === 'refused' ? 'ECONNREFUSED' : why }, true)
+        if (this.wire === wire)
+          this.destroy({ ...SHUT, message: why === 'refused' ? 'ECONNREFUSED' : why }, true)
       },
     })
     this.wire = wire
     this.fence = fence
     return new Promise((opened, reject) => {
       const overdue = host.setTimeout(() => {
-        if (this.wire === wire) this.destroy({ ...SHUT, reason: 'timeout', message: 'no handshake in time' }, false)
+        if (this.wire === wire)
+          this.destroy({ ...SHUT, reason: 'timeout', message: 'no handshake in time' }, false)
       }, CONNECT_TIMEOUT_MS)
       this.rejectOpening = (failure) => {
         host.clearTimeout(overdue)
@@ -269,7 +281,8 @@ export class SimLink {
     const { host } = this.world
     const isNew = this.controlWire === null
     const wire = (this.controlWire ??= this.dialControl())
-    const limitMs = method === 'probe' ? NODE_TIMEOUT_MS + (isNew ? CONNECT_TIMEOUT_MS : 0) : 4 * NODE_TIMEOUT_MS
+    const limitMs =
+      method === 'probe' ? NODE_TIMEOUT_MS + (isNew ? CONNECT_TIMEOUT_MS : 0) : 4 * NODE_TIMEOUT_MS
     return new Promise((resolve, reject) => {
       const settle = () => {
         host.clearTimeout(overdue)
@@ -337,5 +350,9 @@ function describe({ call, method }: Outcome): string {
   return `${call.method} ${key} → ${method.slice(2)}`
 }
 
-const NOT_CONNECTED: NodeFailure = { kind: 'not-sent', reason: 'not-connected', message: 'the node is not connected' }
+const NOT_CONNECTED: NodeFailure = {
+  kind: 'not-sent',
+  reason: 'not-connected',
+  message: 'the node is not connected',
+}
 const SHUT: NodeFailure = { kind: 'unknown', reason: 'closed', message: 'the connection was closed' }

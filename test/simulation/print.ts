@@ -1,5 +1,5 @@
 /** A run for people: its schedule, what came of every operation, and what was wrong. */
-import type { Fault, Operation, Schedule } from './schedule.ts'
+import { ALL_SERVERS, FOREIGN_SERVER, type Fault } from './schedule.ts'
 import type { RunResult } from './simulate.ts'
 import { nameOf, type Done } from './workload.ts'
 
@@ -11,7 +11,9 @@ export function printRun(result: RunResult): string {
     ...faults.map((fault) => ({ at: fault.at, text: `    ${textOf(fault)}` })),
     ...history.map((done) => ({ at: done.startMs - from, text: resultOf(done, from) })),
   ]
-  const rows = lines.sort((a, b) => a.at - b.at).map(({ at, text }) => `${at.toFixed(1).padStart(8)}  ${text}`)
+  const rows = lines
+    .sort((a, b) => a.at - b.at)
+    .map(({ at, text }) => `${at.toFixed(1).padStart(8)}  ${text}`)
   const head = `seed ${seed}: ${servers} servers${durable ? ' (durable)' : ''}, ${replicas} replicas, ${coordinators} coordinators, healed at ${healAt.toFixed(0)} ms`
   return [head, ...rows, ...result.violations.map((violation) => `  VIOLATED ${violation}`)].join('\n')
 }
@@ -19,23 +21,19 @@ export function printRun(result: RunResult): string {
 function resultOf(done: Done, from: number): string {
   const { operation, outcome, result, error } = done
   const sees = operation.kind === 'read' || operation.kind === 'incr' || operation.kind === 'take'
-  const told = outcome === 'ok' ? (sees ? String(result ?? 'nothing') : result === 0 ? 'refused' : 'ok') : outcome
+  const told =
+    outcome === 'ok' ? (sees ? String(result ?? 'nothing') : result === 0 ? 'refused' : 'ok') : outcome
   const end = done.endMs === Infinity ? 'never' : (done.endMs - from).toFixed(1)
   return `${nameOf(done)} via c${operation.coordinator} → ${told} (${end}${error ? `, ${error}` : ''})`
 }
 
 export function textOf(fault: Fault): string {
-  const { kind, at: _at, ...rest } = fault
-  const of = Object.entries(rest).map(([name, value]) => {
-    if (name === 'server' || name === 'other') return value === -1 ? 'foreign' : `s${String(value)}`
+  const { kind, ...rest } = fault
+  const of = Object.entries(rest).flatMap(([name, value]) => {
+    if (name === 'at') return []
+    if (name === 'server' || name === 'other')
+      return value === FOREIGN_SERVER ? 'foreign' : value === ALL_SERVERS ? 'all' : `s${String(value)}`
     return name === 'coordinator' ? `c${String(value)}` : `${name} ${String(value)}`
   })
   return `*** ${kind} ${of.join(', ')}`
 }
-
-/** The schedule as something that can be run again. */
-export function asJson(schedule: Schedule): string {
-  return JSON.stringify(schedule, (_key, value: unknown) => value)
-}
-
-export type { Operation }

@@ -14,7 +14,7 @@
 import { parseArgs } from 'node:util'
 import { Counters } from './coverage.ts'
 import { printRun } from './print.ts'
-import { makeSchedule } from './schedule.ts'
+import { makeSchedule } from './make-schedule.ts'
 import { shrink } from './shrink.ts'
 import { simulate, type RunOptions, type RunResult } from './simulate.ts'
 
@@ -38,7 +38,10 @@ const MOST_TOLD = 25
 const profile = { beyond: values.beyond }
 const options: RunOptions = values.converge ? { expect: { converge: true } } : {}
 
-process.exitCode = values.seed === undefined ? await many(Number(values.from), Number(values.seeds)) : await one(Number(values.seed))
+process.exitCode =
+  values.seed === undefined
+    ? await many(Number(values.from), Number(values.seeds))
+    : await one(Number(values.seed))
 
 async function one(seed: number): Promise<number> {
   const result = await simulate(makeSchedule(seed, profile), { ...options, tracing: values.trace })
@@ -72,12 +75,19 @@ async function many(from: number, count: number): Promise<number> {
   const seconds = (performance.now() - startedAt) / 1000
   const runs = seed - from
   if (values.counters) {
-    console.log([...counters.counts].sort().map(([what, n]) => `${String(n).padStart(9)}  ${what}`).join('\n'))
+    console.log(
+      [...counters.counts]
+        .sort()
+        .map(([what, n]) => `${String(n).padStart(9)}  ${what}`)
+        .join('\n'),
+    )
   }
   if (failed[0]) {
     const result = values['no-shrink'] ? failed[0] : await shrink(failed[0], options)
     console.log(`\n${printRun(result)}\n`)
   }
-  console.log(`${runs} runs in ${seconds.toFixed(1)} s, ${failed.length} failed, ${undecided} histories undecided`)
+  console.log(
+    `${runs} runs in ${seconds.toFixed(1)} s, ${failed.length} failed, ${undecided} histories undecided`,
+  )
   return failed.length > 0 ? 1 : 0
 }

@@ -78,7 +78,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     rule: 'a read at quorum needs a majority of votes, and answers what a majority holds',
     file: 'src/coordinator/quorum-read.ts',
     find: 'this.required = required(level, context.replicas)',
-    replace: "this.required = 1\n    Object.defineProperty(this, 'homes', { value: this.homes.slice(0, level === 'one' ? 0 : 1) })",
+    replace:
+      "this.required = 1\n    Object.defineProperty(this, 'homes', { value: this.homes.slice(0, level === 'one' ? 0 : 1) })",
   },
   {
     name: 'no-write-back',
@@ -259,7 +260,15 @@ export const SABOTAGES: readonly Sabotage[] = [
     rule: 'filling ends by compare-and-set of the token it began with',
     file: 'src/repair/fill.ts',
     find: 'await member.node.swapMarker(encodeMarker(marker), encodeMarker(clean))',
-    replace: 'await member.node.swapMarker((await member.node.probe()).marker, encodeMarker({ ...clean, runId: (await member.node.probe()).runId }))',
+    replace:
+      'await member.node.swapMarker((await member.node.probe()).marker, encodeMarker({ ...clean, runId: (await member.node.probe()).runId }))',
+  },
+  {
+    name: 'copies-stopped-by-promises',
+    rule: 'a promise is no record: a copy that it refuses has not arrived',
+    file: 'src/repair/copy.ts',
+    find: 'await context.settle(key, record).catch(',
+    replace: 'await Promise.resolve(record).catch(',
   },
   // ---- time
   {
@@ -274,7 +283,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'hints-dropped',
     rule: 'a hint is removed when its record is delivered',
     file: 'src/repair/hints.ts',
-    find: 'await storeCopy(target.node, hint.key, record, cluster.time.nowMs())',
+    find: 'await copyRecord(context, holder.node, target.node, hint.key, record)',
     replace: 'await Promise.resolve()',
     converge: true,
   },

@@ -185,7 +185,9 @@ export class Process {
     const entries = storage.page(0, 1_000_000).entries.map(({ key, bytes }) => {
       return { key, bytes, lifeMs: storage.lifeMs(key) }
     })
-    const hints = this.server.peers.map((peer) => [peer, storage.hintsFor(peer).page(0, 1_000_000).hints] as const)
+    const hints = this.server.peers.map(
+      (peer) => [peer, storage.hintsFor(peer).page(0, 1_000_000).hints] as const,
+    )
     return { entries, hints }
   }
 

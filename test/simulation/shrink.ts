@@ -8,7 +8,11 @@ import { simulate, type RunOptions, type RunResult } from './simulate.ts'
 const OTHER_SEEDS = 3
 const MAX_RUNS = 1500
 
-export async function shrink(failed: RunResult, options: RunOptions = {}, maxRuns = MAX_RUNS): Promise<RunResult> {
+export async function shrink(
+  failed: RunResult,
+  options: RunOptions = {},
+  maxRuns = MAX_RUNS,
+): Promise<RunResult> {
   const kind = kindOf(failed)
   let best = failed
   let runs = 0
@@ -24,11 +28,15 @@ export async function shrink(failed: RunResult, options: RunOptions = {}, maxRun
     return false
   }
 
-  for (let shorter = true; shorter && runs < maxRuns; ) {
+  for (let shorter = true; shorter && runs < maxRuns;) {
     shorter = false
     for (const list of ['faults', 'operations'] as const) {
-      for (let size = Math.ceil(best.schedule[list].length / 2); size >= 1; size = size === 1 ? 0 : size >> 1) {
-        for (let at = 0; at < best.schedule[list].length; ) {
+      for (
+        let size = Math.ceil(best.schedule[list].length / 2);
+        size >= 1;
+        size = size === 1 ? 0 : size >> 1
+      ) {
+        for (let at = 0; at < best.schedule[list].length;) {
           const entries: readonly (Operation | Fault)[] = best.schedule[list]
           const rest = [...entries.slice(0, at), ...entries.slice(at + size)]
           if (await attempt({ ...best.schedule, [list]: rest })) shorter = true
@@ -43,5 +51,9 @@ export async function shrink(failed: RunResult, options: RunOptions = {}, maxRun
 /** What went wrong, without names, times and numbers. */
 function kindOf({ violations }: RunResult): string {
   const [first = ''] = violations
-  return first.replace(/^at [\d.]+ ms: /, '').replace(/client \d+: \w+ \S+( \d+)?( for \d+ ms)?/g, 'x').replace(/\d+/g, '#').slice(0, 40)
+  return first
+    .replace(/^at [\d.]+ ms: /, '')
+    .replace(/client \d+: \w+ \S+( \d+)?( for \d+ ms)?/g, 'x')
+    .replace(/\d+/g, '#')
+    .slice(0, 40)
 }

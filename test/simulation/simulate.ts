@@ -32,6 +32,7 @@ export interface RunResult {
 }
 
 const BACK_IN_SERVICE_MS = 2000
+const ANTI_ENTROPY_MS = 10_000
 const CONVERGED_MS = 60_000
 
 /** What is switched on for every run, as the repairs that it needs come to be. */
@@ -39,7 +40,11 @@ export const EXPECT: Expectations = { converge: false }
 
 export async function simulate(schedule: Schedule, options: RunOptions = {}): Promise<RunResult> {
   const expect = { ...EXPECT, ...options.expect }
-  const world = new World({ ...schedule, tracing: options.tracing ?? false })
+  const world = new World({
+    ...schedule,
+    tracing: options.tracing ?? false,
+    antiEntropyMs: expect.converge ? ANTI_ENTROPY_MS : 0,
+  })
   const { scheduler } = world
   const faults = new Faults(world, schedule)
   const checks = new Checks(world, faults, schedule)
@@ -85,7 +90,9 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
 
 /** After healing, through every coordinator: read what is there, write, read again, on every key. */
 function lastOperations(schedule: Schedule): Operation[] {
-  const keys = [...new Set(schedule.operations.filter(({ level }) => level === 'quorum').map(({ key }) => key))]
+  const keys = [
+    ...new Set(schedule.operations.filter(({ level }) => level === 'quorum').map(({ key }) => key)),
+  ]
   const operations: Operation[] = []
   let at = 0
   let value = 1_000_000

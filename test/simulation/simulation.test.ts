@@ -2,7 +2,7 @@
 import { expect } from 'chai'
 import { Counters } from './coverage.ts'
 import { printRun } from './print.ts'
-import { makeSchedule } from './schedule.ts'
+import { makeSchedule } from './make-schedule.ts'
 import { shrink } from './shrink.ts'
 import { simulate } from './simulate.ts'
 
@@ -11,9 +11,21 @@ const RUNS_BEYOND = 25
 
 /** What a run of this many seeds must have met, or it has shown nothing. */
 const MET = [
-  ...['cut', 'reset', 'slow', 'pause', 'crash', 'wipe', 'flush', 'swap', 'refuse', 'clock', 'wall', 'stall', 'kill'].map(
-    (kind) => `fault: ${kind}`,
-  ),
+  ...[
+    'cut',
+    'reset',
+    'slow',
+    'pause',
+    'crash',
+    'wipe',
+    'flush',
+    'swap',
+    'refuse',
+    'clock',
+    'wall',
+    'stall',
+    'kill',
+  ].map((kind) => `fault: ${kind}`),
   'timeouts',
   'calls lost in flight',
   'carried out after its connection was given up',
@@ -24,6 +36,8 @@ const MET = [
   'event: node-completeness filling',
   'event: node-completeness refused',
   'event: fill finished',
+  'nodes filled',
+  'records settled past a promise',
   'event: hints-delivered',
   'event: marker-mismatch',
   'quorum read begun again',
@@ -51,7 +65,9 @@ describe('simulation', () => {
       counters.add(result.counters)
       if (result.violations.length > 0) {
         const short = await shrink(result, {}, 200)
-        expect.fail(`seed ${seed} (npx tsx test/simulation/run.ts --seed ${seed} --trace):\n${printRun(short)}`)
+        expect.fail(
+          `seed ${seed} (npx tsx test/simulation/run.ts --seed ${seed} --trace):\n${printRun(short)}`,
+        )
       }
       expect(result.undecided, `undecided histories with seed ${seed}`).to.equal(0)
     }

@@ -9,7 +9,6 @@ import type { RondoError } from '../../src/core/errors.ts'
 import type { Operation } from './schedule.ts'
 import type { Running, World } from './world.ts'
 
-
 const THINKS_MS = 0.05
 
 export interface Done {
@@ -94,7 +93,7 @@ export class Workload {
       outcome: 'running',
       result: null,
       expected: operation.kind === 'cas' ? known!.value : null,
-      expiresAtMs: operation.ttlMs === 0 ? 0 : this.world.scheduler.nowMs + operation.ttlMs,
+      expiresAtMs: 0,
       version: null,
       error: null,
       seenAtStart: { cleanHolders: [], clean: [], mustBeAtLeast: null },
@@ -114,12 +113,20 @@ export class Workload {
     const value = Buffer.from(String(done.operation.value))
     const nowMs = () => coordinator.nowMs()
     const expiresAtMs = ttlMs === 0 ? 0 : Math.ceil(nowMs() + ttlMs)
+    if (ttlMs > 0) done.expiresAtMs = this.world.scheduler.nowMs + ttlMs
     const failed = (error: RondoError) => this.failed(done, error)
     const written = { written: (at: Uint8Array) => this.ended(done, null, Buffer.from(at)), failed }
-    const updated = (result: (before: StoredRecord | null, after: StoredRecord | null) => number | null): UpdateDone => ({
+    const updated = (
+      result: (before: StoredRecord | null, after: StoredRecord | null) => number | null,
+    ): UpdateDone => ({
       updated: (before, after) => {
         const now = after && coordinator.isLive(after) ? after : null
-        this.ended(done, result(before, after), now && Buffer.from(now.version), now && Number(now.value.toString()))
+        this.ended(
+          done,
+          result(before, after),
+          now && Buffer.from(now.version),
+          now && Number(now.value.toString()),
+        )
       },
       failed,
     })
@@ -139,18 +146,34 @@ export class Workload {
         coordinator.remove(key, written, level)
         return
       case 'nx':
-        coordinator.update(key, putIf({ kind: 'absent' }, value, expiresAtMs, nowMs), updated(() => 1), level)
+        coordinator.update(
+          key,
+          putIf({ kind: 'absent' }, value, expiresAtMs, nowMs),
+          updated(() => 1),
+          level,
+        )
         return
       case 'cas': {
         const condition = { kind: 'version', version: version! } as const
-        coordinator.update(key, putIf(condition, value, expiresAtMs, nowMs), updated(() => 1), level)
+        coordinator.update(
+          key,
+          putIf(condition, value, expiresAtMs, nowMs),
+          updated(() => 1),
+          level,
+        )
         return
       }
       case 'incr':
-        coordinator.update(key, increment(1n, nowMs), updated((_before, after) => Number(after!.value.toString())), level)
+        coordinator.update(
+          key,
+          increment(1n, nowMs),
+          updated((_before, after) => Number(after!.value.toString())),
+          level,
+        )
         return
       case 'take': {
-        const before = (record: StoredRecord | null) => (coordinator.isLive(record) ? Number(record.value.toString()) : null)
+        const before = (record: StoredRecord | null) =>
+          coordinator.isLive(record) ? Number(record.value.toString()) : null
         coordinator.update(key, take(nowMs), updated(before), level)
       }
     }
@@ -190,7 +213,10 @@ export class Workload {
     done.outcome = outcome
     done.end = ++this.clockTicks
     done.endMs = this.world.scheduler.nowMs
-    this.world.note(`c${done.operation.coordinator} ends ${done.operation.value} ${outcome} ${done.result}`, () => `${nameOf(done)} ${done.error ?? ''}`)
+    this.world.note(
+      `c${done.operation.coordinator} ends ${done.operation.value} ${outcome} ${done.result}`,
+      () => `${nameOf(done)} ${done.error ?? ''}`,
+    )
     this.world.counters.count(`${done.operation.level} ${done.operation.kind} ${outcome}`)
     this.watch.ended(done)
     // The client gets its answer, and comes back with the next request, over a network.

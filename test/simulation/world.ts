@@ -7,6 +7,8 @@ import { Coordinator } from '../../src/coordinator/coordinator.ts'
 import type { RondoEvent } from '../../src/core/events.ts'
 import { encodeMarker } from '../../src/cluster/marker.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
+import { AntiEntropy } from '../../src/repair/anti-entropy.ts'
+import type { RepairContext } from '../../src/repair/context.ts'
 import { Repairer } from '../../src/repair/repairer.ts'
 import { tokenOf } from '../../src/core/token.ts'
 import { seeded, type Random } from '../support/random.ts'
@@ -38,6 +40,8 @@ export interface WorldOptions {
   readonly coordinators: number
   readonly durable: boolean
   readonly tracing: boolean
+  /** How often replicas are compared in the background; 0 = never. */
+  readonly antiEntropyMs: number
 }
 
 export class World {
@@ -62,7 +66,9 @@ export class World {
     this.options = options
     this.scheduler = new Scheduler(options.tracing)
     const peers = Array.from({ length: options.servers }, (_, i) => `s${i}`)
-    this.servers = peers.map((id, i) => new Server(this.scheduler, i, id, { durable: options.durable, peers }))
+    this.servers = peers.map(
+      (id, i) => new Server(this.scheduler, i, id, { durable: options.durable, peers }),
+    )
     this.foreign = new Server(this.scheduler, FOREIGN_SERVER, 'foreign', { durable: false, peers })
     const { storage } = this.foreign.process!.engine
     storage.set(MARKER_KEY, FOREIGN_MARKER, Infinity)
@@ -141,25 +147,38 @@ export class World {
       maxInFlight: 10_000,
       clock: host,
       timers: host,
-      random: random.next,
+      random: () => random.next(),
       emit,
     })
     this.countSettling(coordinator)
     const running: Running = { index, host, cluster, coordinator, links }
     this.coordinators[index] = running
     this.note(`c${index} starts`)
-    const repairer = new Repairer({
+    const repair: RepairContext = {
       cluster,
       replicas: coordinator.replicas,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       clock: host,
       timers: host,
       emit,
+      settle: (key, record) => {
+        this.counters.count('records settled past a promise')
+        return coordinator.settleRecord(key, record)
+      },
       owner: `owner-${number}`,
+    }
+    const repairer = new Repairer(repair)
+    const antiEntropy = new AntiEntropy(repair, {
+      intervalMs: this.options.antiEntropyMs,
+      keysPerSecond: 0,
+      random: () => random.next(),
     })
     cluster
       .start()
-      .then(() => repairer.start())
+      .then(() => {
+        repairer.start()
+        if (this.options.antiEntropyMs > 0) antiEntropy.start()
+      })
       .catch((error: unknown) => this.fault(`the coordinator did not start: ${String(error)}`))
     return running
   }
@@ -196,7 +215,8 @@ export class World {
   }
 
   private onEvent(index: number, event: RondoEvent): void {
-    const which = event.kind === 'node-completeness' ? ` ${event.to}` : event.kind === 'fill' ? ` ${event.state}` : ''
+    const which =
+      event.kind === 'node-completeness' ? ` ${event.to}` : event.kind === 'fill' ? ` ${event.state}` : ''
     this.counters.count(`event: ${event.kind}${which}`)
     this.note(`c${index} tells ${event.kind}`, () => JSON.stringify(event))
     // A node that fails may stop a repair; a mistake in the code may not.
