@@ -205,6 +205,11 @@ describe('anti-entropy', () => {
       }
       expect(repair.reports[0]!.rangesDiffering, 'it did meet them').to.be.greaterThan(10)
       expect(repair.reports[0]).to.include({ copied: 0, result: 'complete' })
+      const reads = repair.nodes.flatMap((node) => node.calls.filter(({ op }) => op === 'get'))
+      expect(
+        reads.filter(({ key }) => key !== String(ROUND_STATE_KEY)),
+        'not even read',
+      ).to.deep.equal([])
       repair.expectEqual()
       expect(await repair.round()).to.include({ copied: 0, rangesDiffering: 0 })
     })
@@ -351,6 +356,27 @@ describe('anti-entropy', () => {
       expect(repair.reports[0]).to.include({ result: 'partial', copied: 1 })
       expect(repair.reports[0]!.why.join()).to.include(nodes[1]!.id)
       expect(repair.holdings('k').slice(0, 3)).to.deep.equal(['v', '(absent)', 'v'])
+    })
+
+    it('a member that takes no values leaves, and the others get theirs', async () => {
+      b.unwritable = 'out-of-memory'
+      for (const key of ['{k}1', '{k}2']) repair.plant(a, key, repair.value(5000, 'v'))
+      const report = await repair.round()
+      expect(report).to.include({ result: 'partial', copied: 2 })
+      expect(report.why.join()).to.include(b.id).and.include('OOM')
+      expect(repair.holdings('{k}2').slice(0, 3)).to.deep.equal(['v', '(absent)', 'v'])
+    })
+
+    it('a member that is flushed right after it was listed, before anybody has noticed, does not', async () => {
+      const scan = b.scan.bind(b)
+      b.scan = async (...args) => {
+        const page = await scan(...args)
+        if (page.cursor === '0') b.flush()
+        return page
+      }
+      const report = await repair.round()
+      expect(report).to.include({ result: 'partial' })
+      expect(report.why.join()).to.include(b.id)
     })
 
     for (const fault of ['wipe', 'flush', 'restart'] as const) {
