@@ -14,7 +14,8 @@ interface Progress {
   lastRound: (Record<string, unknown> & { result: string; why: string[] }) | null
 }
 
-describe('anti-entropy on real Redis', () => {
+describe('anti-entropy on real Redis', function () {
+  this.timeout(30_000) // a slow machine takes its time to fill a node
   let servers: RedisServer[]
   let under: RondoUnderTest
   let clients: Map<RedisServer, Redis>

@@ -85,7 +85,9 @@ export class RepairUnderTest {
       if (passed > limitMs) throw new Error(`the round has not ended in ${limitMs} ms`)
       await this.time.advance(10)
     }
-    return this.reports.at(-1)!
+    const report = this.reports.at(-1)!
+    expect(report.result, report.why.join()).to.not.equal('stopped')
+    return report
   }
 
   get reports(): RoundReport[] {

@@ -6,7 +6,7 @@
 import { compareVersions } from '../../src/core/clock.ts'
 import { EPOCH_MS } from './host.ts'
 import type { Faults } from './faults.ts'
-import type { Server } from './server.ts'
+import type { Process, Server } from './server.ts'
 import { checkLinearizable, type HistoryEntry } from './linearizable.ts'
 import { NODE_TIMEOUT_MS } from './link.ts'
 import { ALL_SERVERS, type Schedule } from './schedule.ts'
@@ -104,6 +104,7 @@ export class Checks implements Watch {
     if (outcome !== 'ok' || !version || operation.kind === 'read' || operation.kind === 'take' || refused)
       return
     this.confirmed.push(done)
+    for (const fill of this.fills) if (fill.sinceMs > done.issuedMs) this.checkFilled(fill.process, done)
     this.checkHeld(done, Math.floor(this.schedule.replicas / 2) + 1)
   }
 
@@ -123,14 +124,18 @@ export class Checks implements Watch {
     this.fillingSinceMs.delete(server.index)
     this.world.counters.count('nodes filled')
     if (this.schedule.beyond) return
-    for (const done of this.confirmed) {
-      if (done.startMs >= sinceMs || done.operation.ttlMs > 0) continue
-      if (!this.world.homesOf(done.operation.key).includes(server)) continue
-      const record = server.process!.record(Buffer.from(done.operation.key))
-      if (record && compareVersions(record.version, done.version!) >= 0) continue
-      this.world.fault(`${server.id} was declared clean without what ${nameOf(done)} had confirmed`)
-      return
-    }
+    this.fills.push({ process: server.process!, sinceMs })
+    for (const done of this.confirmed) if (done.issuedMs < sinceMs) this.checkFilled(server.process!, done)
+  }
+
+  private readonly fills: { process: Process; sinceMs: number }[] = []
+
+  private checkFilled(process: Process, done: Done): void {
+    if (!process.isClean || done.operation.ttlMs > 0) return
+    if (!this.world.homesOf(done.operation.key).includes(process.server)) return
+    const record = process.record(Buffer.from(done.operation.key))
+    if (record && compareVersions(record.version, done.version!) >= 0) return
+    this.world.fault(`${process.server.id} was declared clean without what ${nameOf(done)} had confirmed`)
   }
 
   private cleanServers(): number[] {

@@ -37,7 +37,7 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
     withTtl: operations.some(({ ttlMs }) => ttlMs > 0),
     operations,
   }
-  const plot = random.chance(0.4) ? random.pick(PLOTS)(random, lasts, size) : []
+  const plot = random.chance(0.6) ? random.pick(PLOTS)(random, lasts, size) : []
   return {
     seed,
     servers,
@@ -57,6 +57,7 @@ const MIXES: readonly (readonly QuorumKind[])[] = [
   ['write', 'delete', 'nx', 'read', 'read'],
   ['nx', 'delete', 'read'],
   ['incr', 'incr', 'read'],
+  ['incr', 'incr', 'incr', 'read', 'read', 'read'],
   ['write', 'cas', 'cas', 'read'],
   ['write', 'read', 'delete', 'nx', 'cas', 'incr', 'take'],
 ]
@@ -64,9 +65,9 @@ const MIXES: readonly (readonly QuorumKind[])[] = [
 function operationsOf(random: Random, count: number, lasts: number, coordinators: number): Operation[] {
   const clients = 3 + random.below(3)
   const keys = random.pick([['q1'], ['q1'], ['q1', 'q2']])
-  const withTtl = random.chance(0.2)
+  const withTtl = random.chance(0.3)
   const mixes = keys.map(() => random.pick(MIXES))
-  const weak = random.chance(0.35)
+  const weak = random.chance(0.45)
   const operations: Operation[] = []
   // They come in bursts: nothing is learned of operations that do not overlap.
   let at = 0

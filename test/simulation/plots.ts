@@ -92,6 +92,20 @@ const forgetsAgain: Plot = (random, lasts, { servers, coordinators }) => {
   return faults.filter(({ at }) => at < lasts + 1300).sort((a, b) => a.at - b.at)
 }
 
+/** One node forgets, and again just when its filling comes to its end, while another one is slow. */
+const forgetsWhileFilled: Plot = (random, lasts, { servers, coordinators }) => {
+  const [server, slow] = shuffled(random, servers)
+  const faults: Fault[] = []
+  for (let coordinator = 0; coordinator < coordinators; coordinator++) {
+    const forMs = Math.floor(lasts + 1000)
+    faults.push({ kind: 'slow', at: 0, forMs, coordinator, server: slow!, extraMs: random.below(500) })
+  }
+  for (let at = random.next() * lasts * 0.7; at < lasts + 1200; at += 1100 + random.next() * 500) {
+    faults.push({ kind: 'flush', at: Math.floor(at), server: server! })
+  }
+  return faults
+}
+
 /** Everything is slow, though not too slow: what takes several rounds takes long. */
 const slowRounds: Plot = (random, lasts, { servers, coordinators }) => {
   const faults: Fault[] = []
@@ -156,7 +170,7 @@ const exchanged: Plot = (random, lasts, { servers, coordinators }) => {
   return faults.sort((a, b) => a.at - b.at)
 }
 
-/** All clocks are set back, and coordinators that know nothing of what was before begin. */
+/** All clocks are set back, and coordinators that know nothing of what was before begin; their own clocks are wrong. */
 const clocksSetBack: Plot = (random, lasts, { coordinators, withTtl, servers }) => {
   const at = Math.floor(lasts * (0.3 + 0.5 * random.next()))
   const server = withTtl ? random.below(servers) : ALL_SERVERS
@@ -168,36 +182,46 @@ const clocksSetBack: Plot = (random, lasts, { coordinators, withTtl, servers }) 
   return faults.sort((a, b) => a.at - b.at)
 }
 
-/** A coordinator is out of breath while a node loses its data: what it then takes for confirmed is long gone. */
+/**
+ * A coordinator is out of breath while one node that had confirmed loses its data and is filled again, before another one
+ * gets the write and confirms it too: two confirmations, of which the first is worth nothing any more.
+ */
 const outOfBreath: Plot = (random, lasts, { coordinators, servers, operations }) => {
-  const [forgets, misses] = shuffled(random, servers)
-  const write = operations.find(({ kind, at }) => kind === 'write' && at > random.next() * lasts * 0.5)
+  const [forgets, misses, late] = shuffled(random, servers)
+  const from = random.next() * lasts * 0.5
+  const write = operations.find(({ kind, at }) => kind === 'write' && at > from)
   const at = write?.at ?? 50
   const coordinator = write?.coordinator ?? random.below(coordinators)
+  const before = Math.max(0, at - 1)
   return [
     {
       kind: 'cut',
-      at: Math.max(0, at - 1),
-      forMs: 20 + random.below(300),
+      at: before,
+      forMs: 20 + random.below(3000),
       coordinator,
       server: misses!,
       direction: 'to',
     },
-    { kind: 'stall', at: at + 1 + random.below(4), forMs: 1200 + random.below(1500), coordinator },
+    { kind: 'cut', at: before, forMs: 1200 + random.below(900), coordinator, server: late!, direction: 'to' },
+    { kind: 'stall', at: at + 1 + random.below(4), forMs: 1500 + random.below(1200), coordinator },
     { kind: 'flush', at: at + 5 + random.below(40), server: forgets! },
   ]
 }
 
 export const PLOTS: readonly Plot[] = [
-  exchanged,
-  clocksSetBack,
-  outOfBreath,
+  missedForgottenSilent,
+  missedForgottenSilent,
   missedForgottenSilent,
   missedForgottenSilent,
   missedForgottenSilent,
   forgetsAgain,
+  forgetsWhileFilled,
+  slowRounds,
   slowRounds,
   standIns,
+  exchanged,
+  clocksSetBack,
+  outOfBreath,
 ]
 
 function shuffled(random: Random, count: number): number[] {

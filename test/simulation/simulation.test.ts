@@ -51,7 +51,6 @@ const MET = [
   'accept of UpdateAttempt Stale',
   'unclean: get of ReadRound Record',
   'unclean: store of QuorumAttempt Applied',
-  'unclean: prepare of UpdateAttempt Promised',
   'quorum write unknown',
   'quorum incr unknown',
 ]

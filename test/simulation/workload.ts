@@ -15,6 +15,8 @@ export interface Done {
   readonly operation: Operation
   readonly start: number
   readonly startMs: number
+  /** When its coordinator began with it. */
+  issuedMs: number
   end: number
   endMs: number
   /** ok: it took effect, or told what is there. unknown: nobody can say. none: it certainly did nothing. */
@@ -88,6 +90,7 @@ export class Workload {
       operation,
       start: ++this.clockTicks,
       startMs: this.world.scheduler.nowMs,
+      issuedMs: Infinity,
       end: Infinity,
       endMs: Infinity,
       outcome: 'running',
@@ -109,6 +112,7 @@ export class Workload {
 
   private issue({ coordinator }: Running, done: Done, version: Buffer | null): void {
     const { kind, level, ttlMs } = done.operation
+    done.issuedMs = this.world.scheduler.nowMs
     const key = Buffer.from(done.operation.key)
     const value = Buffer.from(String(done.operation.value))
     const nowMs = () => coordinator.nowMs()
