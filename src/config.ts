@@ -186,7 +186,7 @@ const rows = {
       'How often all copies are compared and repaired; 0 = only on `POST /repair`. Less than half of `GRACE_SECONDS`.',
   }),
   REPAIR_KEYS_PER_SECOND: row({
-    default: '50000',
+    default: '10000',
     unit: 'keys a second',
     check: wholeNumber(0, 10_000_000),
     meaning: 'How many copies that comparison looks at in a second, of all nodes together; 0 = no limit.',

@@ -9,6 +9,7 @@ import type { Random } from '../support/random.ts'
 import type { ScheduledEvent, Scheduler } from './scheduler.ts'
 
 const LONGEST_TURN_MS = 0.3
+const TIMERS_LATER_MS = 0.01
 
 export class Host implements Clock, Timers {
   alive = true
@@ -35,7 +36,7 @@ export class Host implements Clock, Timers {
   }
 
   setTimeout(run: () => void, ms: number): TimerHandle {
-    return this.scheduler.after(ms, () => this.enter(run))
+    return this.scheduler.after(ms, () => this.enter(run, TIMERS_LATER_MS))
   }
 
   clearTimeout(handle: TimerHandle): void {
@@ -47,10 +48,14 @@ export class Host implements Clock, Timers {
     this.scheduler.after(this.random.next() * LONGEST_TURN_MS, () => this.enter(this.finishTurn))
   }
 
-  /** Something reaches the process: handled at once, or when it is no longer busy, or never. */
-  enter(run: () => void): void {
+  /**
+   * Something reaches the process: handled at once, or when it is no longer busy, or never. A process that goes on after
+   * a stop in its poll for input handles what has come first, and its timers then.
+   */
+  enter(run: () => void, laterMs = 0): void {
     if (!this.alive) return
-    if (this.busyUntilMs > this.scheduler.nowMs) this.scheduler.at(this.busyUntilMs, () => this.enter(run))
+    const { busyUntilMs } = this
+    if (busyUntilMs > this.scheduler.nowMs) this.scheduler.at(busyUntilMs + laterMs, () => this.enter(run))
     else run()
   }
 

@@ -32,6 +32,7 @@ export interface RunResult {
 }
 
 const BACK_IN_SERVICE_MS = 2000
+const YOUNG_MS = 1100
 const ANTI_ENTROPY_MS = 10_000
 const CONVERGED_MS = 60_000
 
@@ -52,6 +53,8 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
   let foundedAtMs = 0
   try {
     await world.found()
+    // While it is young, a node without a marker may be one that its founder has not marked yet.
+    await scheduler.runUntil(scheduler.nowMs + YOUNG_MS)
     const fromMs = scheduler.nowMs
     foundedAtMs = fromMs
     for (const path of world.paths.flat()) path.calm = false
