@@ -73,6 +73,11 @@ export class QuorumWrite extends Deadline {
     return this.finished
   }
 
+  /** Nothing counts any more, whether or not the timer has come to say so. */
+  get isPast(): boolean {
+    return this.context.deadlines.isPast(this)
+  }
+
   overdue(): void {
     this.fail(0, `The write was not confirmed within ${this.context.requestTimeoutMs} ms.`)
   }
@@ -205,6 +210,10 @@ class QuorumAttempt implements StoreCall {
     this.pending--
     if (this.write.isFinished) return
     const { required } = this.write
+    if (this.write.isPast) {
+      this.write.overdue() // an ack from before may be of a node that has lost it since, and was filled again
+      return
+    }
     if (this.acked >= required) {
       this.copyToStandIns()
       this.write.succeed(this.record)

@@ -140,6 +140,10 @@ export class QuorumUpdate extends Deadline {
 
   succeed(before: StoredRecord | null, after: StoredRecord | null): void {
     if (this.finished) return
+    if (this.context.deadlines.isPast(this)) {
+      this.overdue() // nothing counts any more, whether or not the timer has come to say so
+      return
+    }
     this.finish()
     this.done.updated(before, after)
   }

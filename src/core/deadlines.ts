@@ -49,6 +49,11 @@ export class Deadlines {
     this.timer ??= this.timers.setTimeout(this.check, this.timeoutMs)
   }
 
+  /** True from the deadline on, also where the timer had no chance to run: after a pause of the whole process. */
+  isPast(entry: Deadline): boolean {
+    return this.clock.monotonicMs() >= entry.dueAtMs
+  }
+
   /** Harmless for an entry that is not there. */
   remove(entry: Deadline): void {
     if (entry.previousDue) entry.previousDue.nextDue = entry.nextDue

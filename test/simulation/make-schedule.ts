@@ -44,7 +44,10 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
     replicas,
     coordinators,
     durable,
-    healAt: lasts + 1500,
+    healAt: Math.max(
+      lasts + 1500,
+      ...plot.map((fault) => fault.at + ('forMs' in fault ? fault.forMs : 0) + 100),
+    ),
     operations,
     faults: plot.length > 0 ? plot : faultsOf(random, lasts, size),
     beyond,

@@ -189,7 +189,7 @@ const clocksSetBack: Plot = (random, lasts, { coordinators, withTtl, servers }) 
 const outOfBreath: Plot = (random, lasts, { coordinators, servers, operations }) => {
   const [forgets, misses, late] = shuffled(random, servers)
   const from = random.next() * lasts * 0.5
-  const write = operations.find(({ kind, at }) => kind === 'write' && at > from)
+  const write = operations.find((one) => one.kind === 'write' && one.level === 'quorum' && one.at > from)
   const at = write?.at ?? 50
   const coordinator = write?.coordinator ?? random.below(coordinators)
   const before = Math.max(0, at - 1)
@@ -197,13 +197,13 @@ const outOfBreath: Plot = (random, lasts, { coordinators, servers, operations })
     {
       kind: 'cut',
       at: before,
-      forMs: 20 + random.below(3000),
+      forMs: 3000 + random.below(1000),
       coordinator,
       server: misses!,
       direction: 'to',
     },
-    { kind: 'cut', at: before, forMs: 1200 + random.below(900), coordinator, server: late!, direction: 'to' },
-    { kind: 'stall', at: at + 1 + random.below(4), forMs: 1500 + random.below(1200), coordinator },
+    { kind: 'cut', at: before, forMs: 1700 + random.below(500), coordinator, server: late!, direction: 'to' },
+    { kind: 'stall', at: at + 1 + random.below(4), forMs: 2300 + random.below(500), coordinator },
     { kind: 'flush', at: at + 5 + random.below(40), server: forgets! },
   ]
 }
@@ -221,6 +221,7 @@ export const PLOTS: readonly Plot[] = [
   standIns,
   exchanged,
   clocksSetBack,
+  outOfBreath,
   outOfBreath,
 ]
 

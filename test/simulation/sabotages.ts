@@ -178,6 +178,13 @@ export const SABOTAGES: readonly Sabotage[] = [
     find: 'this.remove(entry)\n      entry.overdue()',
     replace: 'this.remove(entry)\n      this.timers.setTimeout(() => entry.overdue(), 500)',
   },
+  {
+    name: 'answered-after-the-deadline',
+    rule: 'acks after the deadline never count',
+    file: 'src/core/deadlines.ts',
+    find: 'return this.clock.monotonicMs() >= entry.dueAtMs',
+    replace: 'return entry.dueAtMs < 0',
+  },
   // ---- at one
   {
     name: 'not-found-from-anybody',
