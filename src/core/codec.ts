@@ -3,7 +3,7 @@
  *
  *   0    3 magic FF 52 44
  *   3    1 format 01
- *   4    1 flags: low four bits kind, bit 4: a promise follows the head
+ *   4    1 flags: low four bits kind, bit 4: a promise follows the head, bit 5: a lasting copy (lifetime.ts)
  *   5   12 version: milliseconds 6, counter 2, coordinator 4
  *   17   8 milliseconds and counter of the version that this record replaced on this node
  *   25   6 logical expiry in milliseconds of cluster time, 0 = none
@@ -31,7 +31,8 @@ export const KIND_NOTHING = 2
 
 const MAGIC_AND_FORMAT = 0xff524401
 const KIND_MASK = 0x0f
-const PROMISE_FLAG = 0x10
+export const PROMISE_FLAG = 0x10
+export const LASTING_FLAG = 0x20
 
 export function isVersioned(bytes: Buffer): boolean {
   return (
@@ -64,6 +65,11 @@ export class StoredRecord {
   /** Milliseconds of cluster time, 0 = none. An unversioned value's own TTL is known to its node only. */
   get expiresAtMs(): number {
     return this.versioned ? this.bytes.readUIntBE(EXPIRY_AT, 6) : 0
+  }
+
+  /** Kept here as long as any older copy could come back: set by the node, or by whoever brought its life up to that. */
+  get isLasting(): boolean {
+    return this.versioned && (this.bytes[FLAGS_AT]! & LASTING_FLAG) !== 0
   }
 
   get replaced(): Buffer {
@@ -118,12 +124,26 @@ export function newRecord(kind: number, clock: Stamp, expiresAtMs: number, value
   return { head, value }
 }
 
-/** A record that a node holds, made ready to be sent to another: the same version, without promise and replaced field. */
+/**
+ * A record that a node holds, made ready to be sent to another: the same version, without promise and replaced field.
+ * That the copy is lasting goes with it, because so does its life.
+ */
 export function recordToSend(stored: StoredRecord): NewRecord {
   const head = Buffer.from(stored.bytes.subarray(0, HEAD_BYTES))
-  head[FLAGS_AT] = stored.kind
+  head[FLAGS_AT] = stored.kind | (stored.isLasting ? LASTING_FLAG : 0)
   head.fill(0, REPLACED_AT, REPLACED_AT + REPLACED_BYTES)
   return { head, value: stored.value }
+}
+
+/** The same record, for a copy that is brought up to the life that it needs. */
+export function lastingCopy({ head, value }: NewRecord): NewRecord {
+  const lasting = Buffer.from(head)
+  lasting[FLAGS_AT]! |= LASTING_FLAG
+  return { head: lasting, value }
+}
+
+export function kindOf(record: NewRecord): number {
+  return record.head[FLAGS_AT]! & KIND_MASK
 }
 
 export function versionOf(record: NewRecord): Buffer {

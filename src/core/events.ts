@@ -4,8 +4,11 @@
  */
 export type NodeState = 'up' | 'suspect' | 'down'
 
-/** Whether a node holds all that was acknowledged. `unknown` until its marker was read; `refused`: it is not ours. */
-export type Completeness = 'unknown' | 'clean' | 'filling' | 'refused'
+/**
+ * Whether a node holds all that was acknowledged, and nothing that was deleted. `unknown` until its marker was read;
+ * `stale`: it was not compared with others for longer than deletes are remembered; `refused`: it is not ours.
+ */
+export type Completeness = 'unknown' | 'clean' | 'filling' | 'stale' | 'refused'
 
 export type RondoEvent =
   | { kind: 'node-state'; node: string; from: NodeState; to: NodeState; why: string }
@@ -16,11 +19,15 @@ export type RondoEvent =
   | { kind: 'node-evicting'; node: string; policy: string; evictedKeys: number }
   | { kind: 'node-caught-up'; node: string }
   | { kind: 'fill'; node: string; state: 'started' | 'finished'; checked: number; sent: number }
+  | { kind: 'stale-dropped'; node: string; state: 'started' | 'finished'; dropped: number }
+  | { kind: 'stale-kept'; node: string; sinceMs: number }
   | { kind: 'data-loss-possible'; node: string }
   | { kind: 'hints-delivered'; node: string; hints: number }
   | { kind: 'marker-mismatch'; node: string }
   | { kind: 'cluster-known'; cluster: string; founded: boolean }
+  | { kind: 'cluster-left'; cluster: string; members: number; other: string; otherMembers: number }
   | { kind: 'cluster-waiting'; reached: number; needed: number; members: number }
+  | { kind: 'rings-differ'; differ: boolean }
   | { kind: 'members-differ'; missing: readonly string[]; unknown: readonly string[] }
   | {
       kind: 'anti-entropy'
@@ -35,6 +42,8 @@ export type RondoEvent =
       movedHome: number
       evicting: readonly string[]
     }
+  /** A client's MULTI over keys that do not share a replica set: refused, or carried out one by one. */
+  | { kind: 'cross-set-multi'; then: 'refuse' | 'unordered' }
   | { kind: 'background-failed'; what: string; why: string }
 
 export type Emit = (event: RondoEvent) => void

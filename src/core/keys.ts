@@ -5,6 +5,8 @@ export const RESERVED_PREFIX = Buffer.from('__rondo:')
 export const MARKER_KEY = Buffer.from('__rondo:node')
 /** The cluster's topology register. */
 export const TOPOLOGY_KEY = Buffer.from('__rondo:topology')
+/** When the node was last compared with enough others (core/synced-at.ts). */
+export const SYNCED_AT_KEY = Buffer.from('__rondo:synced_at')
 /** Hints for one node: a hash from key to version. */
 export function hintsKey(target: string): Buffer {
   return Buffer.from(`__rondo:hints:${target}`)

@@ -59,17 +59,30 @@ export interface WritePlan<T> {
   readonly spare: readonly T[]
 }
 
+/** Who takes the copies of home replicas that are away: further nodes that take writes, in order. */
+export function standInsFor<T extends Candidate>(
+  preference: readonly T[],
+  replicas: number,
+  isDelete: boolean,
+): T[] {
+  return preference.slice(replicas).filter((node) => takes(node, isDelete))
+}
+
+/** Who takes this write, of the home replicas. */
+export function takes(node: Candidate, isDelete: boolean): boolean {
+  return isDelete ? node.takesDeletes : node.takesValues
+}
+
 export function planWrite<T extends Candidate>(
   preference: readonly T[],
   replicas: number,
   isDelete: boolean,
 ): WritePlan<T> {
-  const takes = (node: T) => (isDelete ? node.takesDeletes : node.takesValues)
   const homes = preference.slice(0, replicas)
   // In the order of reads: whoever acknowledges is then asked first, so that a client reads its own writes.
-  const taking = homes.filter(takes).sort((a, b) => a.readRank - b.readRank)
-  const missing = homes.filter((node) => !takes(node))
-  const standIns = preference.slice(replicas).filter(takes)
+  const taking = homes.filter((node) => takes(node, isDelete)).sort((a, b) => a.readRank - b.readRank)
+  const missing = homes.filter((node) => !takes(node, isDelete))
+  const standIns = standInsFor(preference, replicas, isDelete)
   return {
     targets: [...taking, ...standIns.slice(0, missing.length)],
     homes: taking.length,

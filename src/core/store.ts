@@ -13,22 +13,25 @@ import {
   HEAD_WITH_PROMISE_BYTES,
   KIND_NOTHING,
   KIND_VALUE,
+  LASTING_FLAG,
   PROMISE_BYTES,
+  PROMISE_FLAG,
   REPLACED_AT,
   REPLACED_BYTES,
   StoredRecord,
   VERSION_AT,
+  kindOf,
   newRecord,
   versionOf,
   type NewRecord,
 } from './codec.ts'
-import { keptMs } from './lifetime.ts'
+import { isLastingLife, keptMs } from './lifetime.ts'
 
 export type StoreDecision =
   | { readonly kind: 'keep'; readonly bytes: Buffer; readonly lifeMs: number }
-  /** The very record is here already: applied. */
-  | { readonly kind: 'unchanged' }
-  /** @see StoreCall.onStale: version and replaced field of what is held */
+  /** The very record is here already, for as long as was asked at least: applied. */
+  | { readonly kind: 'unchanged'; readonly lifeMs: number }
+  /** @see StoreCall.onStale */
   | { readonly kind: 'stale'; readonly held: Buffer }
 
 export type PrepareDecision =
@@ -41,7 +44,6 @@ export type PrepareDecision =
     }
   | { readonly ok: false; readonly newest: Buffer }
 
-const WITH_PROMISE = 0x10
 const ZERO_VERSION = { stamp: (target: Buffer, at: number) => void target.fill(0, at, at + VERSION_BYTES) }
 
 /**
@@ -65,17 +67,13 @@ export function decideStore(
   if (onlyIf && compareVersions(here?.version ?? VERSION_ZERO, onlyIf) !== 0) return staleOf(here)
   if (here?.versioned) {
     const order = compareVersions(here.version, version)
-    if (order === 0 && isSame(here, record)) return { kind: 'unchanged' }
+    if (order === 0 && isSame(here, record)) return sameAgain(here, heldLifeMs, record, ownMs)
     if (order >= 0) return staleOf(here)
     if (here.promise && compareVersions(here.promise, version) > 0) {
-      return { kind: 'stale', held: Buffer.concat([here.promise, here.replaced]) }
+      return { kind: 'stale', held: Buffer.from(here.promise) }
     }
   }
-  return {
-    kind: 'keep',
-    bytes: merged(record, here),
-    lifeMs: keptMs(ownMs, replacedLifeMs(here, heldLifeMs), graceMs),
-  }
+  return kept(record, here, heldLifeMs, ownMs, graceMs)
 }
 
 /**
@@ -111,35 +109,53 @@ export function decideAccept(
   if (!here?.versioned) return staleOf(null)
   if (here.promise) {
     if (compareVersions(here.promise, ballot) !== 0) {
-      return { kind: 'stale', held: Buffer.concat([here.promise, here.replaced]) }
+      return { kind: 'stale', held: Buffer.from(here.promise) }
     }
-    return {
-      kind: 'keep',
-      bytes: merged(record, here),
-      lifeMs: keptMs(ownMs, replacedLifeMs(here, heldLifeMs), graceMs),
-    }
+    return kept(record, here, heldLifeMs, ownMs, graceMs)
   }
   // No promise: a newer write took its place, or this very record did.
-  return compareVersions(here.version, ballot) === 0 ? { kind: 'unchanged' } : staleOf(here)
+  return compareVersions(here.version, ballot) === 0
+    ? sameAgain(here, heldLifeMs, record, ownMs)
+    : staleOf(here)
 }
 
-/** A key that was made by a promise alone replaces nothing that could come back. */
-function replacedLifeMs(here: StoredRecord | null, heldLifeMs: number): number {
-  return here?.kind === KIND_NOTHING ? 0 : heldLifeMs
+function kept(
+  record: NewRecord,
+  here: StoredRecord | null,
+  heldLifeMs: number,
+  ownMs: number,
+  graceMs: number,
+): StoreDecision {
+  // A key that was made by a promise alone replaces nothing that could come back.
+  const lifeMs = keptMs(ownMs, here?.kind === KIND_NOTHING ? 0 : heldLifeMs, graceMs)
+  const bytes = merged(record, here)
+  if (ownMs < graceMs && isLastingLife(lifeMs, graceMs)) bytes[FLAGS_AT]! |= LASTING_FLAG
+  return { kind: 'keep', bytes, lifeMs }
+}
+
+/** Makes its life longer where more is asked, never shorter. */
+function sameAgain(here: StoredRecord, heldLifeMs: number, record: NewRecord, ownMs: number): StoreDecision {
+  const lifeMs = Math.max(heldLifeMs, ownMs)
+  const becomesLasting = (record.head[FLAGS_AT]! & LASTING_FLAG) !== 0 && !here.isLasting
+  const isEndless = ownMs === Infinity // the register
+  if (isEndless || (lifeMs === heldLifeMs && !becomesLasting)) return { kind: 'unchanged', lifeMs }
+  const bytes = Buffer.from(here.bytes)
+  if (becomesLasting) bytes[FLAGS_AT]! |= LASTING_FLAG
+  return { kind: 'keep', bytes, lifeMs }
 }
 
 /** What a node tells that holds something else: version and replaced field, zeros where it has none of ours. */
-function staleOf(here: StoredRecord | null): StoreDecision {
+export function staleOf(here: StoredRecord | null): StoreDecision & { readonly kind: 'stale' } {
   return {
     kind: 'stale',
     held: here ? Buffer.concat([here.version, here.replaced]) : Buffer.alloc(VERSION_BYTES + REPLACED_BYTES),
   }
 }
 
-/** Whether the same kind, expiry and value are here, whatever they replaced and whatever is promised. */
+/** Whether the same kind, expiry and value are here, whatever they replaced, is promised, or is known of their life. */
 function isSame(here: StoredRecord, record: NewRecord): boolean {
   return (
-    here.kind === record.head[FLAGS_AT] &&
+    here.kind === kindOf(record) &&
     here.bytes.compare(record.head, EXPIRY_AT, HEAD_BYTES, EXPIRY_AT, HEAD_BYTES) === 0 &&
     here.value.equals(record.value)
   )
@@ -158,7 +174,7 @@ function merged({ head, value }: NewRecord, here: StoredRecord | null): Buffer {
 function withPromise(head: Buffer, ballot: Version, value: Buffer | null): Buffer {
   const bytes = Buffer.allocUnsafeSlow(HEAD_WITH_PROMISE_BYTES + (value?.length ?? 0))
   head.copy(bytes, 0, 0, HEAD_BYTES)
-  bytes[FLAGS_AT] = (bytes[FLAGS_AT]! & (WITH_PROMISE - 1)) | WITH_PROMISE
+  bytes[FLAGS_AT] = new StoredRecord(head).kind | (head[FLAGS_AT]! & LASTING_FLAG) | PROMISE_FLAG
   bytes.set(ballot.subarray(0, PROMISE_BYTES), HEAD_BYTES)
   value?.copy(bytes, HEAD_WITH_PROMISE_BYTES)
   return bytes

@@ -6,36 +6,48 @@
 -- ARGV[3]  own life: milliseconds that the record's own expiry asks the key to be kept; 0 = without an end
 -- ARGV[4]  grace in milliseconds
 --
--- Returns  1           stored, or stored already
---          20 bytes    refused: promised to another ballot, or replaced; the promise or version held, and its replaced
---                      field
+-- Returns  1           stored, or stored already, and kept as long as was asked
+--          more than 1 the same, and kept for so many milliseconds, which is longer
+--          12 bytes    refused: promised to another ballot, which is told
+--          20 bytes    refused: replaced, or never promised; version and replaced field of what is held
 
 local key = KEYS[1]
 local held = redis.call('GETRANGE', key, 0, 42)
 local ballot = string.sub(ARGV[1], 6, 17)
 local flags = #held >= 31 and string.sub(held, 1, 4) == '\255RD\1' and string.byte(held, 5)
 local promised = flags and bit.band(flags, 16) ~= 0
+local asked, grace, new = tonumber(ARGV[3]), tonumber(ARGV[4]), string.byte(ARGV[1], 5)
 
 if not flags or (promised and #held < 43) then return string.rep('\0', 20) end
 if not promised then
   -- No promise: a newer write took its place, or this very record did.
-  if string.sub(held, 6, 17) == ballot then return 1 end
-  return string.sub(held, 6, 25)
+  if string.sub(held, 6, 17) ~= ballot then return string.sub(held, 6, 25) end
+  if asked == 0 then return 1 end
+  local left = redis.call('PTTL', key)
+  local lasting = bit.band(new, 32) ~= 0 and bit.band(flags, 32) == 0
+  if left ~= -1 and (left < asked or lasting) then redis.call('PEXPIRE', key, math.max(left, asked)) end
+  if lasting then redis.call('SETRANGE', key, 4, string.char(flags + 32)) end
+  return left > asked and left or 1
 end
-if string.sub(held, 32, 43) ~= ballot then return string.sub(held, 32, 43) .. string.sub(held, 18, 25) end
+if string.sub(held, 32, 43) ~= ballot then return string.sub(held, 32, 43) end
 
-local life, grace = tonumber(ARGV[3]), tonumber(ARGV[4])
-local record = ARGV[1] .. string.sub(held, 6, 13) .. ARGV[2]
+local first, rest, life = ARGV[1], string.sub(held, 6, 13) .. ARGV[2], asked
 if life == 0 then
-  redis.call('SET', key, record)
+  redis.call('SET', key, first .. rest)
   return 1
 end
--- A key that was made by the promise alone replaces nothing that could come back.
-if life < grace and flags % 16 ~= 2 then
-  local left = redis.call('PTTL', key)
-  if left == -1 or left > grace then left = grace end
-  if left > life then life = left end
+if life < grace then
+  -- A key that was made by the promise alone replaces nothing that could come back.
+  if flags % 16 ~= 2 then
+    local left = redis.call('PTTL', key)
+    if left == -1 or left > grace then left = grace end
+    if left > life then life = left end
+  end
+  -- As long as any could have to: a lasting copy (core/lifetime.ts).
+  if life >= grace - 60000 then
+    first = string.sub(first, 1, 4) .. string.char(bit.bor(new, 32)) .. string.sub(first, 6)
+  end
 end
-if string.byte(ARGV[1], 5) == 1 then redis.call('DEL', key) end
-redis.call('SET', key, record, 'PX', life)
-return 1
+if new % 16 == 1 then redis.call('DEL', key) end
+redis.call('SET', key, first .. rest, 'PX', life)
+return life > asked and life or 1

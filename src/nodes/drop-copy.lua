@@ -1,11 +1,15 @@
--- Removes a copy that no longer belongs on this node, unless it has changed since.
+-- Removes a copy that no longer belongs on this node, unless it has changed since, or the node lost its data and may have
+-- been given the copy anew.
 --
--- KEYS[1]  the user's key
--- ARGV[1]  the version that may be removed (12 bytes)
+-- KEYS[1]  the marker
+-- KEYS[2]  the user's key
+-- ARGV[1]  the marker under which the work was begun
+-- ARGV[2]  the version that may be removed (12 bytes)
 --
--- Returns  1 removed, 0 another version (or a promise) is there
+-- Returns  1 removed, 0 another version, a promise or another marker is there
 
-local head = redis.call('GETRANGE', KEYS[1], 0, 30)
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local head = redis.call('GETRANGE', KEYS[2], 0, 30)
 if #head < 31 or string.sub(head, 1, 4) ~= '\255RD\1' or bit.band(string.byte(head, 5), 16) ~= 0 then return 0 end
-if string.sub(head, 6, 17) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])
+if string.sub(head, 6, 17) ~= ARGV[2] then return 0 end
+return redis.call('DEL', KEYS[2])

@@ -1,5 +1,8 @@
 -- Removes a hint that was delivered, unless a newer miss was noted since.
 --
+-- The version is condition enough, without the marker: what it tells of has reached its target, whoever noted it, and if
+-- the target has lost it since, that one is filled from everybody and needs no hint.
+--
 -- KEYS[1]  the hash of hints
 -- ARGV[1]  the user's key
 -- ARGV[2]  the version that was delivered (12 bytes)

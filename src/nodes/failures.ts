@@ -22,6 +22,12 @@ export const OTHER_RUN: NodeFailure = {
   message: 'the node is another process than the one that its marker names: it was restarted',
 }
 
+export const TOO_LATE: NodeFailure = {
+  kind: 'refused',
+  reason: 'too-late',
+  message: 'it came after the time until which it was to be done',
+}
+
 export function hintsFull(target: string): NodeFailure {
   return { kind: 'refused', reason: 'error', message: `the hints for ${target} are full` }
 }

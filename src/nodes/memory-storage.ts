@@ -90,6 +90,12 @@ export class MemoryStorage {
     return true
   }
 
+  /** Whether these can be held at the same time. */
+  fits(entries: readonly { readonly key: Buffer; readonly bytes: Buffer }[]): boolean {
+    const cost = entries.reduce((sum, { key, bytes }) => sum + costOf(nameOf(key), bytes), 0)
+    return cost <= this.maxBytes
+  }
+
   delete(key: Buffer): void {
     const name = nameOf(key)
     this.shelfOf(name).delete(name)

@@ -11,18 +11,21 @@
  * Nothing outlives the process. A batch here is carried out and answered in one go, so shut() finds nothing in flight:
  * what it overtakes was certainly not applied.
  */
-import { compareVersions, VERSION_BYTES, type Clock, type Timers, type Version } from '../core/clock.ts'
+import { compareVersions, VERSION_BYTES, versionMs, type Clock, type Timers } from '../core/clock.ts'
 import { HEAD_WITH_PROMISE_BYTES, StoredRecord, type NewRecord } from '../core/codec.ts'
 import { globMatches } from '../core/glob.ts'
-import { leaseKey, MARKER_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../core/keys.ts'
+import { leaseKey, MARKER_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../core/keys.ts'
+import { decideStoreAll } from '../core/store-all.ts'
 import { decideAccept, decidePrepare, decideStore, type StoreDecision } from '../core/store.ts'
-import { FOREIGN_MARKER, hintsFull, NOT_CONNECTED, OTHER_RUN, SHUT } from './failures.ts'
+import { decodeSyncedAt, encodeSyncedAt, type SyncedAt } from '../core/synced-at.ts'
+import { FOREIGN_MARKER, hintsFull, NOT_CONNECTED, OTHER_RUN, SHUT, TOO_LATE } from './failures.ts'
 import { MemoryStorage } from './memory-storage.ts'
 import {
   MAX_HINTS,
   type Fence,
   type GetCall,
   type Hint,
+  type HintCall,
   type HintPage,
   type Node,
   type NodeFailure,
@@ -31,7 +34,11 @@ import {
   type PrepareCall,
   type RegisterAnswer,
   type ScanPage,
+  type StoreAllCall,
+  type StoreAllMode,
+  type StoreAllWrite,
   type StoreCall,
+  type StoreCondition,
 } from './node.ts'
 
 export interface MemoryNodeOptions {
@@ -53,7 +60,8 @@ interface PendingCall {
   fail(failure: NodeFailure): void
 }
 
-type Decide = (held: Buffer | null, heldLifeMs: number) => StoreDecision
+/** Null = too late. */
+type Decide = (held: Buffer | null, heldLifeMs: number) => StoreDecision | null
 
 const PROBED_WRITE_LIFE_MS = 1000
 
@@ -105,10 +113,11 @@ export class MemoryNode implements Node {
     })
   }
 
-  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, onlyIf?: Version): void {
-    const { graceMs } = this.options
-    this.enqueueStore(key, call, (held, heldLifeMs) => {
-      return decideStore(held, heldLifeMs, record, lifeMs, graceMs, onlyIf)
+  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void {
+    const { graceMs, clock } = this.options
+    this.enqueueStore(key, lifeMs, call, (held, heldLifeMs) => {
+      if (condition?.untilMs !== undefined && clock.wallMs() > condition.untilMs) return null
+      return decideStore(held, heldLifeMs, record, lifeMs, graceMs, condition?.onlyIf)
     })
   }
 
@@ -130,12 +139,45 @@ export class MemoryNode implements Node {
 
   accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
     const { graceMs } = this.options
-    this.enqueueStore(key, call, (held, heldLifeMs) => {
+    this.enqueueStore(key, lifeMs, call, (held, heldLifeMs) => {
       return decideAccept(held, heldLifeMs, record, lifeMs, graceMs)
     })
   }
 
-  hint(target: string, key: Buffer, version: Buffer, call: StoreCall): void {
+  storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall): void {
+    const fence = this.usableFence(call)
+    if (!fence) return
+    const asked = writes.map((write) => ({ ...write, key: Buffer.from(write.key) }))
+    this.enqueue({
+      fence,
+      execute: () => this.executeStoreAll(asked, mode, fence, call),
+      fail: (failure) => call.onFailure(this, failure),
+    })
+  }
+
+  private executeStoreAll(
+    writes: readonly StoreAllWrite[],
+    mode: StoreAllMode,
+    fence: Fence,
+    call: StoreAllCall,
+  ) {
+    const found = writes.map((write) => ({
+      ...write,
+      held: this.storage.get(write.key),
+      heldLifeMs: Math.max(0, this.storage.lifeMs(write.key)),
+    }))
+    const decision = decideStoreAll(found, mode, this.options.graceMs)
+    if (decision.kind === 'stale') return () => call.onStale(this, decision.held, fence)
+    const kept = decision.decisions.flatMap((one, i) => {
+      return one?.kind === 'keep' ? [{ key: writes[i]!.key, bytes: one.bytes, lifeMs: one.lifeMs }] : []
+    })
+    if (!this.storage.fits(kept)) return () => call.onFailure(this, TOO_LARGE)
+    for (const { key, bytes, lifeMs } of kept) this.storage.set(key, bytes, lifeMs)
+    const keptMs = decision.decisions.map((one, i) => (one ? keptFor(one.lifeMs, writes[i]!.lifeMs) : 0))
+    return () => call.onApplied(this, fence, keptMs)
+  }
+
+  hint(target: string, key: Buffer, version: Buffer, call: HintCall): void {
     const fence = this.usableFence(call)
     if (!fence) return
     const hint: Hint = { key: Buffer.from(key), version: Buffer.from(version) }
@@ -149,33 +191,29 @@ export class MemoryNode implements Node {
     })
   }
 
-  private enqueueStore(key: Buffer, call: StoreCall, decide: Decide): void {
+  private enqueueStore(key: Buffer, askedMs: number, call: StoreCall, decide: Decide): void {
     const fence = this.usableFence(call)
     if (!fence) return
     const asked = Buffer.from(key)
     this.enqueue({
       fence,
-      execute: () => this.executeStore(asked, decide, fence, call),
+      execute: () => this.executeStore(asked, askedMs, decide, fence, call),
       fail: (failure) => call.onFailure(this, failure),
     })
   }
 
-  private executeStore(key: Buffer, decide: Decide, fence: Fence, call: StoreCall) {
+  private executeStore(key: Buffer, askedMs: number, decide: Decide, fence: Fence, call: StoreCall) {
     const decision = decide(this.storage.get(key), Math.max(0, this.storage.lifeMs(key)))
-    switch (decision.kind) {
-      case 'stale':
-        return () => call.onStale(this, decision.held, fence)
-      case 'keep':
-        if (!this.storage.set(key, decision.bytes, decision.lifeMs)) {
-          return () => call.onFailure(this, TOO_LARGE)
-        }
-        return () => call.onApplied(this, fence)
-      case 'unchanged':
-        return () => call.onApplied(this, fence)
+    if (!decision) return () => call.onFailure(this, TOO_LATE)
+    if (decision.kind === 'stale') return () => call.onStale(this, decision.held, fence)
+    if (decision.kind === 'keep' && !this.storage.set(key, decision.bytes, decision.lifeMs)) {
+      return () => call.onFailure(this, TOO_LARGE)
     }
+    const keptMs = keptFor(decision.lifeMs, askedMs)
+    return () => call.onApplied(this, fence, keptMs)
   }
 
-  private usableFence(call: GetCall | StoreCall | PrepareCall): Fence | null {
+  private usableFence(call: Pick<GetCall, 'onFailure'>): Fence | null {
     if (!this.fence) this.options.timers.endOfTurn(() => call.onFailure(this, NOT_CONNECTED))
     return this.fence
   }
@@ -248,6 +286,7 @@ export class MemoryNode implements Node {
       receivedAtMonotonicMs: clock.monotonicMs(),
       marker: this.storage.get(MARKER_KEY),
       topology: this.storage.get(TOPOLOGY_KEY),
+      syncedAt: decodeSyncedAt(this.storage.get(SYNCED_AT_KEY)),
       durable: false,
       software: 'memory',
       memoryUsedBytes: this.storage.usedBytes,
@@ -272,6 +311,32 @@ export class MemoryNode implements Node {
     return this.storage.set(MARKER_KEY, Buffer.from(next), Infinity)
   }
 
+  async stamp(marker: Buffer, syncedAt: SyncedAt): Promise<boolean> {
+    await this.reached()
+    if (!this.storage.get(MARKER_KEY)?.equals(marker)) return false
+    const held = decodeSyncedAt(this.storage.get(SYNCED_AT_KEY))
+    if (!held || Math.floor(syncedAt.atMs) > held.atMs) {
+      this.storage.set(SYNCED_AT_KEY, encodeSyncedAt(syncedAt), Infinity)
+    }
+    return true
+  }
+
+  async dropOlder(marker: Buffer, keys: readonly Buffer[], beforeMs: number): Promise<number | null> {
+    await this.reached()
+    if (!this.storage.get(MARKER_KEY)?.equals(marker)) return null
+    let removed = 0
+    for (const key of keys) {
+      const bytes = this.storage.get(key)
+      if (!bytes) continue
+      const record = new StoredRecord(bytes)
+      const ms = record.versioned ? versionMs(record.version) : 0
+      if (ms === 0 || ms >= Math.floor(beforeMs)) continue
+      this.storage.delete(key)
+      removed++
+    }
+    return removed
+  }
+
   async lease(name: string, owner: string, forMs: number): Promise<boolean> {
     await this.reached()
     const held = this.storage.get(leaseKey(name))
@@ -291,8 +356,9 @@ export class MemoryNode implements Node {
     this.storage.hintsFor(target).drop(key, version)
   }
 
-  async dropCopy(key: Buffer, version: Buffer): Promise<void> {
+  async dropCopy(marker: Buffer, key: Buffer, version: Buffer): Promise<void> {
     await this.reached()
+    if (!this.storage.get(MARKER_KEY)?.equals(marker)) return
     const bytes = this.storage.get(key)
     const record = bytes && new StoredRecord(bytes)
     if (record?.versioned && !record.promise && compareVersions(record.version, version) === 0) {
@@ -356,6 +422,11 @@ export class MemoryNode implements Node {
   private checkNotClosed(): void {
     if (this.closed) throw new Error(`node ${this.id} is closed`)
   }
+}
+
+/** What has no end is kept as long as was asked, too. */
+function keptFor(lifeMs: number, askedMs: number): number {
+  return lifeMs === Infinity ? askedMs : Math.ceil(lifeMs)
 }
 
 const TOO_LARGE: NodeFailure = {

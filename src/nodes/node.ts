@@ -14,6 +14,7 @@
  */
 import type { Version } from '../core/clock.ts'
 import type { NewRecord } from '../core/codec.ts'
+import type { SyncedAt } from '../core/synced-at.ts'
 
 /** What a node can say about a call that brought no answer. */
 export interface NodeFailure {
@@ -31,6 +32,8 @@ export type FailureReason =
   | 'timeout'
   | 'marker'
   | 'wrong-type'
+  /** It came after the time until which it was to be done. */
+  | 'too-late'
   | 'error'
   | UnwritableReason
 
@@ -54,9 +57,26 @@ export interface GetCall {
 }
 
 export interface StoreCall {
-  onApplied(node: Node, fence: Fence): void
-  /** @param held version (12 bytes) and replaced field (8 bytes) of the record that the node holds instead */
+  /** @param keptMs how long the node keeps it: as long as was asked, or longer */
+  onApplied(node: Node, fence: Fence, keptMs: number): void
+  /**
+   * @param held version (12 bytes) and replaced field (8 bytes) of the record that the node holds instead; the version
+   *   alone where that is only promised
+   */
   onStale(node: Node, held: Buffer, fence: Fence): void
+  onFailure(node: Node, failure: NodeFailure): void
+}
+
+/** What must be true at the node for a store to be carried out. */
+export interface StoreCondition {
+  /** Stale unless the node holds exactly this version (VERSION_ZERO: nothing, or nothing of ours). */
+  readonly onlyIf?: Version
+  /** Refused as too late when the node's own clock is past this (milliseconds since 1970). */
+  readonly untilMs?: number
+}
+
+export interface HintCall {
+  onApplied(node: Node, fence: Fence): void
   onFailure(node: Node, failure: NodeFailure): void
 }
 
@@ -67,6 +87,32 @@ export interface PrepareCall {
   onRefused(node: Node, newest: Buffer, fence: Fence): void
   onFailure(node: Node, failure: NodeFailure): void
 }
+
+/** One key of several that are changed together. */
+export interface StoreAllWrite {
+  readonly key: Buffer
+  /** Null = the key is only checked. */
+  readonly record: NewRecord | null
+  /** What the record's own expiry asks the key to be kept. */
+  readonly lifeMs: number
+  /** The version that must be held (VERSION_ZERO: nothing, or nothing of ours), or promised: then it is the record's own. */
+  readonly onlyIf: Version
+}
+
+export interface StoreAllCall {
+  /** @param keptMs how long the node keeps each of the keys: as long as was asked, or longer; 0 = it was only checked */
+  onApplied(node: Node, fence: Fence, keptMs: readonly number[]): void
+  /**
+   * Nothing was changed.
+   *
+   * @param held for each key null where its condition was met, otherwise as StoreCall.onStale has it
+   */
+  onStale(node: Node, held: readonly (Buffer | null)[], fence: Fence): void
+  onFailure(node: Node, failure: NodeFailure): void
+}
+
+/** What a change of several keys asks of each of them: to hold a version, or to be promised to one. */
+export type StoreAllMode = 'if-held' | 'if-promised'
 
 /** What a probe finds. */
 export interface NodeReport {
@@ -80,6 +126,8 @@ export interface NodeReport {
   readonly marker: Buffer | null
   /** Bytes of TOPOLOGY_KEY, null = none. */
   readonly topology: Buffer | null
+  /** Null = none. */
+  readonly syncedAt: SyncedAt | null
   /** Every acknowledged write is on disk (`appendfsync always`): a restart loses nothing. */
   readonly durable: boolean
   readonly software: string
@@ -142,22 +190,23 @@ export interface Node {
   readonly ready: boolean
   get(key: Buffer, call: GetCall): void
   /**
-   * Compare and store: kept only where nothing as new is held (nodes/store.lua).
+   * Compare and store: kept only where nothing as new is held (nodes/store.lua). The very record that is held already is
+   * kept longer where more is asked.
    *
    * @param lifeMs what the record's own expiry asks the key to be kept
-   * @param onlyIf stale unless the node holds exactly this version (VERSION_ZERO: nothing, or nothing of ours)
    */
-  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, onlyIf?: Version): void
+  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void
   /** First round of a two-round write: the node promises to refuse older writes (nodes/prepare.lua). */
   prepare(key: Buffer, ballot: Buffer, call: PrepareCall): void
   /** Second round: stored where the promise to this version still stands (nodes/accept.lua). */
   accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void
+  /** Stores several keys, or where one of them does not meet its condition none of them (nodes/store-all.lua). */
+  storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall): void
 
   /**
-   * Notes here that `target` missed this version of the key. The call ends as a store does, but never as stale; it is
-   * refused where MAX_HINTS are kept for the target already.
+   * Notes here that `target` missed this version of the key; refused where MAX_HINTS are kept for the target already.
    */
-  hint(target: string, key: Buffer, version: Buffer, call: StoreCall): void
+  hint(target: string, key: Buffer, version: Buffer, call: HintCall): void
 
   /**
    * Connects the control path where it is not; throws when the node does not answer as it should.
@@ -173,13 +222,21 @@ export interface Node {
   tryWrite(): Promise<void>
   /** Writes the marker if the bytes there are still the expected ones (null = none). */
   swapMarker(expected: Buffer | null, next: Buffer): Promise<boolean>
+  /** Moves synced_at forward. False, and nothing is done, under another marker. */
+  stamp(marker: Buffer, syncedAt: SyncedAt): Promise<boolean>
+  /**
+   * Removes those of the keys that hold a record of Rondo's older than this (cluster time).
+   *
+   * @returns how many it removed; null, and nothing is done, under another marker
+   */
+  dropOlder(marker: Buffer, keys: readonly Buffer[], beforeMs: number): Promise<number | null>
   /** True while nobody else holds the lease of this name here. It saves work; nothing relies on it. */
   lease(name: string, owner: string, forMs: number): Promise<boolean>
   hints(target: string, cursor: string, count: number): Promise<HintPage>
   /** Only if the hint still is of this version. */
   dropHint(target: string, key: Buffer, version: Buffer): Promise<void>
-  /** Removes a copy that no longer belongs here, only if it still is of this version. */
-  dropCopy(key: Buffer, version: Buffer): Promise<void>
+  /** Removes a copy that no longer belongs here, only if it still is of this version, and under this marker. */
+  dropCopy(marker: Buffer, key: Buffer, version: Buffer): Promise<void>
   /** First round on the topology register: promises to refuse ballots below this one. */
   prepareRegister(ballot: Buffer): Promise<RegisterAnswer>
   /** Second round: stores the record if its version still is the promise. */

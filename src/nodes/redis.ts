@@ -12,10 +12,11 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { ConnectionOptions } from 'node:tls'
 import { Redis } from 'ioredis'
-import { VERSION_BYTES, type Clock, type TimerHandle, type Timers, type Version } from '../core/clock.ts'
+import { VERSION_BYTES, type Clock, type TimerHandle, type Timers } from '../core/clock.ts'
 import { EXPIRY_AT, HEAD_BYTES, HEAD_WITH_PROMISE_BYTES, REPLACED_AT, type NewRecord } from '../core/codec.ts'
-import { hintsKey, leaseKey, MARKER_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../core/keys.ts'
-import { hintsFull, NOT_CONNECTED, SHUT } from './failures.ts'
+import { hintsKey, leaseKey, MARKER_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../core/keys.ts'
+import { decodeSyncedAt, encodeSyncedAt, type SyncedAt } from '../core/synced-at.ts'
+import { hintsFull, NOT_CONNECTED, SHUT, TOO_LATE } from './failures.ts'
 import {
   encodeCommand,
   Link,
@@ -33,6 +34,7 @@ import {
   type Fence,
   type GetCall,
   type Hint,
+  type HintCall,
   type HintPage,
   type Node,
   type NodeFailure,
@@ -42,7 +44,11 @@ import {
   type RegisterAnswer,
   type ScanEntry,
   type ScanPage,
+  type StoreAllCall,
+  type StoreAllMode,
+  type StoreAllWrite,
   type StoreCall,
+  type StoreCondition,
   type UnwritableReason,
 } from './node.ts'
 
@@ -72,6 +78,8 @@ const MAX_UNSENT_BYTES = 64 * 1024 * 1024
 /** What a reply may be longer than a value: its head, or all of what the greeting asks for. */
 const REPLY_MARGIN_BYTES = 16 * 1024
 const PROBED_WRITE_LIFE_MS = 1000
+/** Keys that one call of scan looks at, at most: a node serves nobody else meanwhile. */
+const MAX_SCANNED = 1000
 
 interface Script {
   readonly text: Buffer
@@ -83,19 +91,19 @@ function loadScript(name: string): Script {
   return { text, sha: createHash('sha1').update(text).digest('hex') }
 }
 
-/** How a call of a script on one key begins, in short and with the script's whole text. */
+/** How a call of a script begins, in short and with the script's whole text. */
 interface ScriptHeads {
   readonly bySha: Buffer
   readonly withText: Buffer
 }
 
 /** @param argCount how many ARGV the call has */
-function headsOf(script: Script, argCount: number): ScriptHeads {
-  const count = Buffer.from(`*${4 + argCount}\r\n`)
+function headsOf(script: Script, argCount: number, keyCount = 1): ScriptHeads {
+  const count = Buffer.from(`*${3 + keyCount + argCount}\r\n`)
   const part = (args: (string | Buffer)[]) => encodeCommand(args).subarray('*3\r\n'.length)
   return {
-    bySha: Buffer.concat([count, part(['EVALSHA', script.sha, '1'])]),
-    withText: Buffer.concat([count, part(['EVAL', script.text, '1'])]),
+    bySha: Buffer.concat([count, part(['EVALSHA', script.sha, String(keyCount)])]),
+    withText: Buffer.concat([count, part(['EVAL', script.text, String(keyCount)])]),
   }
 }
 
@@ -104,18 +112,30 @@ const SWAP_MARKER = loadScript('swap-marker')
 const HINT = loadScript('hint')
 const DROP_HINT = loadScript('drop-hint')
 const DROP_COPY = loadScript('drop-copy')
+const STAMP = loadScript('stamp')
+const DROP_OLDER = loadScript('drop-older')
 const LEASE = loadScript('lease')
 const PREPARE = loadScript('prepare')
 const ACCEPT = loadScript('accept')
+const STORE_ALL = loadScript('store-all')
+const SCAN = loadScript('scan')
 
 const STORE_HEADS = headsOf(STORE, 4)
 const STORE_IF_HEADS = headsOf(STORE, 5)
+const STORE_UNTIL_HEADS = headsOf(STORE, 6)
 const PREPARE_HEADS = headsOf(PREPARE, 2)
 const ACCEPT_HEADS = headsOf(ACCEPT, 4)
 const HINT_HEADS = headsOf(HINT, 3)
 const GET_HEAD = Buffer.from('*2\r\n$3\r\nGET\r\n')
+const NO_BYTES = Buffer.alloc(0)
+const HELD = Buffer.from('held')
+const PROMISED = Buffer.from('promised')
 const PLUS = 0x2b
 const ZERO = 0x30
+const ONE = 0x31
+
+/** Whoever waits for a call. */
+type DataCall = Pick<GetCall, 'onFailure'>
 
 class PendingGet extends LinkCall {
   private readonly node: RedisNode
@@ -139,12 +159,13 @@ class PendingGet extends LinkCall {
   }
 }
 
-/** A script on one key. A node that has forgotten the script gets the call once more, with its text. */
+/** A script. A node that has forgotten it gets the call once more, with its text. */
 abstract class PendingScript extends LinkCall {
   protected readonly node: RedisNode
+  /** The first of its keys. */
   protected readonly key: Buffer
   abstract readonly heads: ScriptHeads
-  protected abstract readonly call: StoreCall | PrepareCall
+  protected abstract readonly call: DataCall
 
   constructor(node: RedisNode, key: Buffer) {
     super()
@@ -172,8 +193,8 @@ class PendingStore extends PendingScript {
   readonly heads: ScriptHeads
   protected readonly call: StoreCall
   private readonly record: NewRecord
-  private readonly life: Buffer
-  private readonly onlyIf: Version | undefined
+  private readonly lifeMs: number
+  private readonly condition: StoreCondition | undefined
 
   constructor(
     node: RedisNode,
@@ -182,14 +203,14 @@ class PendingStore extends PendingScript {
     record: NewRecord,
     lifeMs: number,
     call: StoreCall,
-    onlyIf?: Version,
+    condition?: StoreCondition,
   ) {
     super(node, key)
     this.heads = heads
     this.record = record
-    this.life = decimal(lifeMs)
+    this.lifeMs = lifeMs
     this.call = call
-    this.onlyIf = onlyIf
+    this.condition = condition
   }
 
   override encode(link: Link): void {
@@ -197,27 +218,84 @@ class PendingStore extends PendingScript {
     link.bulk(this.key)
     link.bulk(head.subarray(0, REPLACED_AT))
     link.bulkOfTwo(head, EXPIRY_AT, HEAD_BYTES, value)
-    link.bulk(this.life)
+    link.bulk(decimal(this.lifeMs))
     link.bulk(this.node.grace)
-    if (this.onlyIf) link.bulk(Buffer.from(this.onlyIf))
+    if (!this.condition) return
+    const { onlyIf, untilMs } = this.condition
+    link.bulk(onlyIf ? Buffer.from(onlyIf) : NO_BYTES)
+    if (untilMs !== undefined) link.bulk(Buffer.from(String(untilMs)))
   }
 
   protected override replied(fence: Fence): boolean {
-    if (this.replyType === REPLY_INTEGER) this.call.onApplied(this.node, fence)
+    if (this.replyType === REPLY_INTEGER) this.stored(this.reply!, fence)
     else if (this.replyType === REPLY_BULK) this.call.onStale(this.node, this.reply!, fence)
     else return false
     return true
   }
+
+  private stored(reply: Buffer, fence: Fence): void {
+    if (reply[0] === ZERO) this.call.onFailure(this.node, TOO_LATE)
+    else if (reply[0] === ONE && reply.length === 1) this.call.onApplied(this.node, fence, this.lifeMs)
+    else this.call.onApplied(this.node, fence, Number(reply.toString('latin1')))
+  }
+}
+
+class PendingStoreAll extends PendingScript {
+  readonly heads: ScriptHeads
+  protected readonly call: StoreAllCall
+  private readonly writes: readonly StoreAllWrite[]
+  private readonly mode: StoreAllMode
+
+  constructor(node: RedisNode, writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall) {
+    super(node, writes[0]!.key)
+    this.heads = headsOf(STORE_ALL, 2 + 4 * writes.length, writes.length)
+    this.writes = writes
+    this.mode = mode
+    this.call = call
+  }
+
+  override encode(link: Link): void {
+    for (const { key } of this.writes) link.bulk(key)
+    link.bulk(this.node.grace)
+    link.bulk(this.mode === 'if-held' ? HELD : PROMISED)
+    for (const { record, lifeMs, onlyIf } of this.writes) {
+      link.bulk(record ? record.head.subarray(0, REPLACED_AT) : NO_BYTES)
+      if (record) link.bulkOfTwo(record.head, EXPIRY_AT, HEAD_BYTES, record.value)
+      else link.bulk(NO_BYTES)
+      link.bulk(decimal(lifeMs))
+      link.bulk(Buffer.from(onlyIf))
+    }
+  }
+
+  protected override replied(fence: Fence): boolean {
+    if (this.replyType !== REPLY_BULK) return false
+    const rest = this.reply!.subarray(1)
+    if (this.reply![0] === PLUS) {
+      this.call.onApplied(this.node, fence, rest.toString('latin1').split(' ').map(Number))
+    } else this.call.onStale(this.node, refusals(rest), fence)
+    return true
+  }
+}
+
+/** One for each key: a byte that tells the length, and what follows it. */
+function refusals(bytes: Buffer): (Buffer | null)[] {
+  const held: (Buffer | null)[] = []
+  for (let at = 0; at < bytes.length;) {
+    const end = at + 1 + bytes[at]!
+    held.push(bytes[at] === 0 ? null : bytes.subarray(at + 1, end))
+    at = end
+  }
+  return held
 }
 
 class PendingHint extends PendingScript {
   readonly heads = HINT_HEADS
-  protected readonly call: StoreCall
+  protected readonly call: HintCall
   private readonly target: string
   private readonly field: Buffer
   private readonly version: Buffer
 
-  constructor(node: RedisNode, target: string, key: Buffer, version: Buffer, call: StoreCall) {
+  constructor(node: RedisNode, target: string, key: Buffer, version: Buffer, call: HintCall) {
     super(node, hintsKey(target))
     this.target = target
     this.field = key
@@ -306,9 +384,10 @@ export class RedisNode implements Node {
     link.enqueue(new PendingGet(this, call))
   }
 
-  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, onlyIf?: Version): void {
-    const heads = onlyIf ? STORE_IF_HEADS : STORE_HEADS
-    this.send(new PendingStore(this, key, heads, record, lifeMs, call, onlyIf), call)
+  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void {
+    const withCondition = condition?.untilMs === undefined ? STORE_IF_HEADS : STORE_UNTIL_HEADS
+    const heads = condition ? withCondition : STORE_HEADS
+    this.send(new PendingStore(this, key, heads, record, lifeMs, call, condition), call)
   }
 
   prepare(key: Buffer, ballot: Buffer, call: PrepareCall): void {
@@ -319,11 +398,15 @@ export class RedisNode implements Node {
     this.send(new PendingStore(this, key, ACCEPT_HEADS, record, lifeMs, call), call)
   }
 
-  hint(target: string, key: Buffer, version: Buffer, call: StoreCall): void {
+  storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall): void {
+    this.send(new PendingStoreAll(this, writes, mode, call), call)
+  }
+
+  hint(target: string, key: Buffer, version: Buffer, call: HintCall): void {
     this.send(new PendingHint(this, target, key, version, call), call)
   }
 
-  private send(pending: PendingScript, call: StoreCall | PrepareCall): void {
+  private send(pending: PendingScript, call: DataCall): void {
     const link = this.usableLink(call)
     if (!link) return
     link.raw(pending.heads.bySha)
@@ -343,7 +426,7 @@ export class RedisNode implements Node {
     this.link!.enqueue(pending)
   }
 
-  private usableLink(call: GetCall | StoreCall | PrepareCall): Link | null {
+  private usableLink(call: DataCall): Link | null {
     const refusal = this.link ? this.link.refusal() : NOT_CONNECTED
     if (!refusal) return this.link
     this.options.timers.endOfTurn(() => call.onFailure(this, refusal))
@@ -415,14 +498,15 @@ export class RedisNode implements Node {
       .call('TIME')
       .callBuffer('GET', MARKER_KEY)
       .callBuffer('GET', TOPOLOGY_KEY)
+      .callBuffer('GET', SYNCED_AT_KEY)
       .call('INFO')
     for (const peer of peers) asked.call('HLEN', hintsKey(peer))
     const answers = await this.inTime(nodeTimeoutMs, asked.exec())
     const receivedAtMonotonicMs = this.options.clock.monotonicMs()
-    const [time, marker, topology, info, ...hintCounts] = (answers ?? []).map(([error, value]) => {
+    const [time, marker, topology, syncedAt, info, ...hintCounts] = (answers ?? []).map(([error, value]) => {
       if (error) throw error
       return value
-    }) as [[string, string], Buffer | null, Buffer | null, string, ...number[]]
+    }) as [[string, string], Buffer | null, Buffer | null, Buffer | null, string, ...number[]]
     const field = infoFields(info)
     return {
       runId: field('run_id'),
@@ -431,6 +515,7 @@ export class RedisNode implements Node {
       receivedAtMonotonicMs,
       marker,
       topology,
+      syncedAt: decodeSyncedAt(syncedAt),
       durable: await this.isDurable(client, field('aof_enabled')),
       software: `${field('valkey_version') ? 'valkey' : 'redis'} ${field('valkey_version') || field('redis_version')}`,
       memoryUsedBytes: Number(field('used_memory')),
@@ -520,7 +605,7 @@ export class RedisNode implements Node {
     this.control = client
     try {
       await client.connect()
-      for (const script of [STORE, PREPARE, ACCEPT, HINT]) await client.script('LOAD', script.text)
+      for (const script of [STORE, PREPARE, ACCEPT, STORE_ALL, HINT]) await client.script('LOAD', script.text)
       return client
     } catch (error) {
       client.disconnect()
@@ -536,6 +621,16 @@ export class RedisNode implements Node {
   async swapMarker(expected: Buffer | null, next: Buffer): Promise<boolean> {
     const args = [expected ? '1' : '0', expected ?? '', next]
     return (await this.run(SWAP_MARKER, MARKER_KEY, args)) === 1
+  }
+
+  async stamp(marker: Buffer, syncedAt: SyncedAt): Promise<boolean> {
+    return (await this.runOn(STAMP, [MARKER_KEY, SYNCED_AT_KEY], [marker, encodeSyncedAt(syncedAt)])) === 1
+  }
+
+  async dropOlder(marker: Buffer, keys: readonly Buffer[], beforeMs: number): Promise<number | null> {
+    const args = [marker, String(Math.floor(beforeMs))]
+    const removed = (await this.runOn(DROP_OLDER, [MARKER_KEY, ...keys], args)) as number
+    return removed < 0 ? null : removed
   }
 
   async lease(name: string, owner: string, forMs: number): Promise<boolean> {
@@ -555,8 +650,8 @@ export class RedisNode implements Node {
     await this.run(DROP_HINT, hintsKey(target), [key, version])
   }
 
-  async dropCopy(key: Buffer, version: Buffer): Promise<void> {
-    await this.run(DROP_COPY, key, [version])
+  async dropCopy(marker: Buffer, key: Buffer, version: Buffer): Promise<void> {
+    await this.runOn(DROP_COPY, [MARKER_KEY, key], [marker, version])
   }
 
   async prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
@@ -575,35 +670,32 @@ export class RedisNode implements Node {
       : { ok: true, record: null }
   }
 
-  private async run(script: Script, key: Buffer, args: (string | Buffer)[]): Promise<unknown> {
+  /** @param key null = a script that is given none */
+  private run(script: Script, key: Buffer | null, args: readonly (string | Buffer)[]): Promise<unknown> {
+    return this.runOn(script, key ? [key] : [], args)
+  }
+
+  private async runOn(
+    script: Script,
+    keys: readonly Buffer[],
+    args: readonly (string | Buffer)[],
+  ): Promise<unknown> {
     const client = await this.connectControl()
+    const rest = [String(keys.length), ...keys, ...args]
     try {
-      return await client.callBuffer('EVALSHA', script.sha, '1', key, ...args)
+      return await client.callBuffer('EVALSHA', script.sha, ...rest)
     } catch (error) {
       if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error
-      return client.callBuffer('EVAL', script.text, '1', key, ...args)
+      return client.callBuffer('EVAL', script.text, ...rest)
     }
   }
 
   async scan(cursor: string, match: Buffer | null, count: number): Promise<ScanPage> {
-    const client = await this.connectControl()
-    const args = [cursor, ...(match ? ['MATCH', match] : []), 'COUNT', String(count), 'TYPE', 'string']
-    const [next, keys] = (await client.callBuffer('SCAN', ...args)) as [Buffer, Buffer[]]
-    const reads = client.pipeline()
-    for (const key of keys) {
-      reads.callBuffer('GETRANGE', key, '0', String(HEAD_WITH_PROMISE_BYTES - 1)).call('EXISTS', key)
-    }
-    const answers = keys.length > 0 ? await reads.exec() : []
+    const args = [cursor, String(Math.min(count, MAX_SCANNED)), String(HEAD_WITH_PROMISE_BYTES - 1)]
+    const [next, ...flat] = (await this.run(SCAN, null, match ? [...args, match] : args)) as Buffer[]
     const entries: ScanEntry[] = []
-    keys.forEach((key, i) => {
-      const [error, head] = answers![2 * i]!
-      const [existsError, exists] = answers![2 * i + 1]!
-      // Between SCAN and here a key may have changed its type, or gone.
-      if (error && errorReason(error.message) === 'wrong-type') return
-      if (error ?? existsError) throw (error ?? existsError)!
-      if (exists === 1) entries.push({ key, head: head as Buffer })
-    })
-    return { cursor: next.toString(), entries }
+    for (let i = 0; i < flat.length; i += 2) entries.push({ key: flat[i]!, head: flat[i + 1]! })
+    return { cursor: next!.toString(), entries }
   }
 
   async lifeMs(key: Buffer): Promise<number> {

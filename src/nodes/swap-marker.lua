@@ -13,5 +13,7 @@ if ARGV[1] == '1' then
 elseif found then
   return 0
 end
+-- A full node refuses a script that sets, unless it has deleted first.
+redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[3])
 return 1

@@ -5,18 +5,20 @@ import {
   HEAD_BYTES,
   KIND_NOTHING,
   KIND_TOMBSTONE,
+  lastingCopy,
   StoredRecord,
   type NewRecord,
 } from '../../src/core/codec.ts'
+import { EXPIRY_MARGIN_MS, FAR_END_MS } from '../../src/core/lifetime.ts'
 import { decideAccept, decidePrepare, decideStore } from '../../src/core/store.ts'
 import { record, version } from '../support/node-calls.ts'
 
 const GRACE_MS = 86_400_000
 const SECOND = 1000
 
-/** What a node holds after this was written over `held`. */
+/** What a node holds after this was written over `held`, to be kept for ever. */
 function kept(next: NewRecord, held: Buffer | null = null): Buffer {
-  const decision = decideStore(held, held ? Infinity : 0, next, 1, GRACE_MS)
+  const decision = decideStore(held, held ? Infinity : 0, next, FAR_END_MS, GRACE_MS)
   if (decision.kind !== 'keep') throw new Error(decision.kind)
   return decision.bytes
 }
@@ -85,6 +87,48 @@ describe('compare and store', () => {
       expect(next).to.deep.equal(kept(record(1, 'v')))
     })
   }
+
+  it('marks what it keeps for about the grace as lasting, where its own life is shorter, and nothing else', () => {
+    const isLasting = (heldLifeMs: number, ownMs: number, next = record(2)) => {
+      const held = heldLifeMs > 0 ? kept(record(1)) : null
+      const decision = decideStore(held, heldLifeMs, next, ownMs, GRACE_MS)
+      return decision.kind === 'keep' && new StoredRecord(decision.bytes).isLasting
+    }
+    expect(isLasting(Infinity, 60 * SECOND)).to.equal(true)
+    expect(isLasting(GRACE_MS - EXPIRY_MARGIN_MS, 60 * SECOND)).to.equal(true)
+    expect(isLasting(GRACE_MS - EXPIRY_MARGIN_MS - 1, 60 * SECOND)).to.equal(false)
+    expect(isLasting(0, 60 * SECOND)).to.equal(false)
+    expect(isLasting(Infinity, FAR_END_MS)).to.equal(false)
+    expect(isLasting(0, 60 * SECOND, lastingCopy(record(2)))).to.equal(true) // whoever sent it knows
+  })
+
+  it('makes the life of the same record longer where more is asked, and never shorter', () => {
+    const held = prepared(kept(record(5, 'a'), kept(record(3))), version({ ms: 9 }))
+    const again = (heldLifeMs: number, ownMs: number, next = record(5, 'a')) =>
+      decideStore(held, heldLifeMs, next, ownMs, GRACE_MS)
+    expect(again(60 * SECOND, 90 * SECOND)).to.deep.equal({ kind: 'keep', bytes: held, lifeMs: 90 * SECOND })
+    expect(again(90 * SECOND, 60 * SECOND)).to.deep.equal({ kind: 'unchanged', lifeMs: 90 * SECOND })
+    expect(again(Infinity, 60 * SECOND)).to.deep.equal({ kind: 'unchanged', lifeMs: Infinity })
+  })
+
+  it('takes over that the same record is lasting, and forgets it no more', () => {
+    const held = prepared(kept(record(5, 'a'), kept(record(3))), version({ ms: 9 }))
+    const again = (bytes: Buffer, next: NewRecord) =>
+      decideStore(bytes, 90 * SECOND, next, 60 * SECOND, GRACE_MS)
+    const before = held.toString('hex')
+    const marked = again(held, lastingCopy(record(5, 'a')))
+    if (marked.kind !== 'keep') throw new Error(marked.kind)
+    expect(held.toString('hex')).to.equal(before)
+    const now = new StoredRecord(marked.bytes)
+    expect(now.isLasting).to.equal(true)
+    expect(marked.lifeMs).to.equal(90 * SECOND)
+    expect(now.promise).to.deep.equal(version({ ms: 9 }))
+    expect(now.replaced).to.deep.equal(version({ ms: 3 }).subarray(0, 8))
+    expect(again(marked.bytes, record(5, 'a'))).to.deep.equal({ kind: 'unchanged', lifeMs: 90 * SECOND })
+    expect(again(marked.bytes, lastingCopy(record(5, 'a'))).kind).to.equal('unchanged')
+    expect(new StoredRecord(prepared(marked.bytes, version({ ms: 10 }))).isLasting).to.equal(true)
+    expect(new StoredRecord(kept(record(11), marked.bytes)).isLasting).to.equal(false)
+  })
 
   it('keeps what replaced nothing for its own life, and else what was there for up to the grace', () => {
     const life = (heldLifeMs: number, ownMs: number) => {
@@ -172,10 +216,7 @@ describe('a promise', () => {
 
   it('refuses writes below it, and goes with a write above it', () => {
     const held = prepared(kept(record(5)), version({ ms: 7 }))
-    expect(store(held, record(6))).to.deep.equal({
-      kind: 'stale',
-      held: Buffer.concat([version({ ms: 7 }), Buffer.alloc(8)]),
-    })
+    expect(store(held, record(6))).to.deep.equal({ kind: 'stale', held: version({ ms: 7 }) })
     const above = kept(record(8), held)
     expect(above[FLAGS_AT]).to.equal(0)
     expect(new StoredRecord(above).replaced).to.deep.equal(version({ ms: 5 }).subarray(0, 8))
@@ -204,23 +245,25 @@ describe('accept', () => {
     const decision = accept(held, record(7, 'chosen'))
     expect(decision).to.deep.equal({
       kind: 'keep',
-      bytes: kept(record(7, 'chosen'), kept(record(5))),
+      bytes: kept(lastingCopy(record(7, 'chosen')), kept(record(5))),
       lifeMs: GRACE_MS,
     })
-    expect(accept((decision as { bytes: Buffer }).bytes, record(7, 'chosen'))).to.deep.equal({
+    const { bytes } = decision as { bytes: Buffer }
+    expect(accept(bytes, record(7, 'chosen'), GRACE_MS)).to.deep.equal({
       kind: 'unchanged',
+      lifeMs: GRACE_MS,
     })
+    expect(accept(bytes, record(7, 'chosen'), 2, 3)).to.deep.equal({ kind: 'keep', bytes, lifeMs: 3 })
   })
 
-  it('is stale where the promise has gone or went to another, and tells what is held as a store does', () => {
+  it('is stale where the promise has gone or went to another, and tells what is held or promised', () => {
     expect(accept(null, record(7), 0)).to.deep.equal(stale(Buffer.alloc(20)))
     expect(accept(Buffer.from('plain'), record(7))).to.deep.equal(stale(Buffer.alloc(20)))
     const newer = kept(record(9), kept(record(5)))
     expect(accept(newer, record(7))).to.deep.equal(stale(newer.subarray(5, 25)))
     const other = prepared(newer, version({ ms: 12 }))
-    const held = Buffer.concat([version({ ms: 12 }), version({ ms: 5 }).subarray(0, 8)])
-    expect(accept(other, record(11))).to.deep.equal(stale(held))
-    expect(accept(other, record(13))).to.deep.equal(stale(held))
+    expect(accept(other, record(11))).to.deep.equal(stale(version({ ms: 12 })))
+    expect(accept(other, record(13))).to.deep.equal(stale(version({ ms: 12 })))
   })
 
   it('takes a promise that is cut off for none', () => {

@@ -6,12 +6,30 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { VERSION_ZERO } from '../../src/core/clock.ts'
-import { KIND_NOTHING, KIND_TOMBSTONE, KIND_VALUE, versionOf, type NewRecord } from '../../src/core/codec.ts'
+import {
+  KIND_NOTHING,
+  KIND_TOMBSTONE,
+  KIND_VALUE,
+  lastingCopy,
+  VERSION_AT,
+  versionOf,
+  type NewRecord,
+} from '../../src/core/codec.ts'
 import { globMatches } from '../../src/core/glob.ts'
 import { leaseKey, MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import { MemoryNode } from '../../src/nodes/memory.ts'
-import type { Node, ScanEntry } from '../../src/nodes/node.ts'
-import { accept, get, hint, prepare, record, store, version, type CallResult } from '../support/node-calls.ts'
+import type { Node, ScanEntry, StoreAllMode, StoreAllWrite } from '../../src/nodes/node.ts'
+import {
+  accept,
+  get,
+  hint,
+  prepare,
+  record,
+  store,
+  storeAll,
+  version,
+  type CallResult,
+} from '../support/node-calls.ts'
 import {
   fenceOf,
   memoryNodeUnderTest,
@@ -38,16 +56,24 @@ const MAX_HINTS = 3
 
 type DataCall =
   | { do: 'get'; key: Buffer }
-  | { do: 'store'; key: Buffer; record: NewRecord; lifeMs: number; onlyIf: Buffer | undefined }
+  | {
+      do: 'store'
+      key: Buffer
+      record: NewRecord
+      lifeMs: number
+      onlyIf: Buffer | undefined
+      until: 'past' | 'future' | undefined
+    }
   | { do: 'prepare'; key: Buffer; ballot: Buffer }
   | { do: 'accept'; key: Buffer; record: NewRecord; lifeMs: number }
+  | { do: 'storeAll'; writes: StoreAllWrite[]; mode: StoreAllMode }
   | { do: 'hint'; target: string; key: Buffer; version: Buffer }
 type Command =
   | { do: 'batch'; calls: DataCall[] }
   | { do: 'prepareRegister'; ballot: Buffer }
   | { do: 'acceptRegister'; record: NewRecord }
   | { do: 'dropHint'; target: string; key: Buffer; version: Buffer }
-  | { do: 'dropCopy'; key: Buffer; version: Buffer }
+  | { do: 'dropCopy'; marker: Buffer; key: Buffer; version: Buffer }
   | { do: 'lease'; name: string; owner: string; forMs: number }
   | { do: 'swap'; expected: Buffer | null; next: Buffer }
   | { do: 'open'; marker: Buffer; sameRun: boolean }
@@ -78,10 +104,12 @@ const records = fc
     values,
     fc.constantFrom(KIND_VALUE, KIND_TOMBSTONE),
     fc.constantFrom(0, 0, 7, 0xffffffffffff),
+    fc.constantFrom(false, false, false, true),
   )
-  .map(([at, value, kind, expiresAtMs]) =>
-    record(at, kind === KIND_VALUE ? value : '', { kind, expiresAtMs }),
-  )
+  .map(([at, value, kind, expiresAtMs, lasting]) => {
+    const made = record(at, kind === KIND_VALUE ? value : '', { kind, expiresAtMs })
+    return lasting ? lastingCopy(made) : made
+  })
 const keys = fc.constantFrom(...KEYS)
 
 /** Whole heads, heads with promises, cut ones, odd flags and formats, and anything else. */
@@ -126,6 +154,7 @@ const dataCalls: fc.Arbitrary<DataCall> = fc.oneof(
       record: records,
       lifeMs: lives,
       onlyIf: fc.option(conditions, { nil: undefined, freq: 3 }),
+      until: fc.constantFrom(undefined, undefined, undefined, 'past' as const, 'future' as const),
     }),
     weight: 3,
   },
@@ -139,6 +168,54 @@ const dataCalls: fc.Arbitrary<DataCall> = fc.oneof(
   },
   fc.record({ do: fc.constant('hint' as const), target: targets, key: keys, version: fewVersions }),
 )
+/** Several keys at once; the versions that are asked for are often there. */
+const storeAlls: fc.Arbitrary<DataCall> = fc
+  .tuple(
+    fc.uniqueArray(
+      fc.record({ key: keys, record: fc.option(records, { freq: 3 }), lifeMs: lives, onlyIf: conditions }),
+      { minLength: 1, maxLength: 4, selector: ({ key }) => key.toString('latin1') },
+    ),
+    fc.constantFrom('if-held' as const, 'if-promised' as const),
+  )
+  .map(([writes, mode]) => ({ do: 'storeAll', mode, writes: writes.map((write) => asked(write, mode)) }))
+
+function asked(write: StoreAllWrite, mode: StoreAllMode): StoreAllWrite {
+  return write.record && mode === 'if-promised' ? { ...write, onlyIf: versionOf(write.record) } : write
+}
+
+/** Both rounds for several keys under one ballot, and now and then something in between. */
+const roundsOfAll: fc.Arbitrary<DataCall[]> = fc
+  .tuple(
+    fewVersions,
+    fc.uniqueArray(keys, { minLength: 1, maxLength: 4, selector: (key) => key.toString('latin1') }),
+    fc.array(fc.option(records, { freq: 3 }), { minLength: 4, maxLength: 4 }),
+    lives,
+    fc.array(dataCalls, { maxLength: 1 }),
+    fc.boolean(),
+  )
+  .map(([ballot, keys, made, lifeMs, between, again]) => {
+    const writes = keys.map((key, i) => ({
+      key,
+      record: under(ballot, made[i] ?? null),
+      lifeMs,
+      onlyIf: ballot,
+    }))
+    const accept: DataCall = { do: 'storeAll', mode: 'if-promised', writes }
+    return [
+      ...keys.map((key) => ({ do: 'prepare' as const, key, ballot: Buffer.from(ballot) })),
+      ...between,
+      accept,
+      ...(again ? [accept] : []),
+    ]
+  })
+
+function under(ballot: Buffer, made: NewRecord | null): NewRecord | null {
+  if (!made) return null
+  const head = Buffer.from(made.head)
+  ballot.copy(head, VERSION_AT)
+  return { head, value: made.value }
+}
+
 /** Both rounds for one record, and now and then something in between: chance alone seldom finds the ballot again. */
 const rounds: fc.Arbitrary<DataCall[]> = fc
   .tuple(keys, records, lives, fc.array(dataCalls, { maxLength: 2 }))
@@ -147,13 +224,38 @@ const rounds: fc.Arbitrary<DataCall[]> = fc
     ...between,
     { do: 'accept', key, record, lifeMs },
   ])
+/** The same record twice, for lives of any kind. */
+const twice: fc.Arbitrary<DataCall[]> = fc
+  .tuple(keys, records, lives, lives, fc.constantFrom('store', 'accept', 'prepare'), fc.boolean())
+  .map(([key, record, lifeMs, nextMs, how, marks]) => {
+    const write = { key, onlyIf: undefined, until: undefined }
+    const ballot = Buffer.from(versionOf(record))
+    const next = marks ? lastingCopy(record) : record
+    const again: DataCall =
+      how === 'accept'
+        ? { do: 'accept', key, record: next, lifeMs: nextMs }
+        : { do: 'store', ...write, record: next, lifeMs: nextMs }
+    return [
+      { do: 'prepare', key, ballot },
+      how === 'store' ? { do: 'store', ...write, record, lifeMs } : { do: 'accept', key, record, lifeMs },
+      ...(how === 'prepare'
+        ? [{ do: 'prepare' as const, key, ballot: version({ ms: 0x7ffffffffffe }) }]
+        : []),
+      again,
+    ]
+  })
 const ttls = fc.constantFrom(undefined, ...LIVES_MS)
 
 const commands: fc.Arbitrary<Command> = fc.oneof(
   {
     arbitrary: fc.record({
       do: fc.constant('batch' as const),
-      calls: fc.oneof(fc.array(dataCalls, { minLength: 1, maxLength: 8 }), rounds),
+      calls: fc.oneof(
+        fc.array(fc.oneof({ arbitrary: dataCalls, weight: 5 }, storeAlls), { minLength: 1, maxLength: 8 }),
+        rounds,
+        twice,
+        roundsOfAll,
+      ),
     }),
     weight: 12,
   },
@@ -169,7 +271,12 @@ const commands: fc.Arbitrary<Command> = fc.oneof(
     weight: 2,
   },
   {
-    arbitrary: fc.record({ do: fc.constant('dropCopy' as const), key: keys, version: conditions }),
+    arbitrary: fc.record({
+      do: fc.constant('dropCopy' as const),
+      marker: fc.constantFrom(...MARKERS),
+      key: keys,
+      version: conditions,
+    }),
     weight: 2,
   },
   fc.record({
@@ -215,7 +322,7 @@ async function answer({ node, server }: NodeUnderTest, command: Command): Promis
     case 'dropHint':
       return node.dropHint(command.target, command.key, command.version)
     case 'dropCopy':
-      return node.dropCopy(command.key, command.version)
+      return node.dropCopy(command.marker, command.key, command.version)
     case 'lease':
       return node.lease(command.name, command.owner, command.forMs)
     case 'swap':
@@ -244,12 +351,20 @@ function ask(node: Node, call: DataCall): Promise<CallResult> {
   switch (call.do) {
     case 'get':
       return get(node, call.key)
-    case 'store':
-      return store(node, call.key, call.record, call.lifeMs, call.onlyIf)
+    case 'store': {
+      const { onlyIf, until } = call
+      const condition = {
+        ...(onlyIf ? { onlyIf } : {}),
+        ...(until ? { untilMs: realClock.wallMs() + (until === 'past' ? -TOLERANCE_MS : TOLERANCE_MS) } : {}),
+      }
+      return store(node, call.key, call.record, call.lifeMs, onlyIf || until ? condition : undefined)
+    }
     case 'prepare':
       return prepare(node, call.key, call.ballot)
     case 'accept':
       return accept(node, call.key, call.record, call.lifeMs)
+    case 'storeAll':
+      return storeAll(node, call.writes, call.mode)
     case 'hint':
       return hint(node, call.target, call.key, call.version)
   }
@@ -258,7 +373,9 @@ function ask(node: Node, call: DataCall): Promise<CallResult> {
 /** Words for people may differ, and the drivers' processes do. */
 function comparable(result: CallResult): unknown {
   if (result.kind === 'failed') return { kind: result.failure.kind, reason: result.failure.reason }
-  return { ...result, fence: result.fence.marker.toString() }
+  const kept =
+    'keptMs' in result ? { keptMs: [result.keptMs].flat().map((ms) => Math.ceil(ms / TOLERANCE_MS)) } : {}
+  return { ...result, fence: result.fence.marker.toString(), ...kept }
 }
 
 async function listed(node: Node, match: Buffer | null, count: number): Promise<string[]> {

@@ -5,8 +5,14 @@
 import { randomBytes } from 'node:crypto'
 import { expect } from 'chai'
 import { VERSION_ZERO } from '../../src/core/clock.ts'
-import { KIND_NOTHING, KIND_TOMBSTONE, StoredRecord, type NewRecord } from '../../src/core/codec.ts'
-import { MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
+import {
+  KIND_NOTHING,
+  KIND_TOMBSTONE,
+  lastingCopy,
+  StoredRecord,
+  type NewRecord,
+} from '../../src/core/codec.ts'
+import { MARKER_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import { EXPIRY_MARGIN_MS, FAR_END_MS, ownLifeMs } from '../../src/core/lifetime.ts'
 import type { Fence, Hint, Node, NodeFailure, NodeListener, ScanEntry } from '../../src/nodes/node.ts'
 import { fenceOf, type NodeUnderTest, type RawServer } from '../support/nodes-under-test.ts'
@@ -67,8 +73,15 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
     const rawRecord = async (key = KEY) => new StoredRecord((await server.getRaw(key))!)
     const failureOf = (result: { kind: string; failure?: NodeFailure }) =>
       result.failure ? { kind: result.failure.kind, reason: result.failure.reason } : result.kind
-    async function applied(next: NewRecord, lifeMs = FAR_END_MS, key = KEY): Promise<void> {
-      expect(await store(node, key, next, lifeMs)).to.deep.equal({ kind: 'applied', fence })
+    /** Gives how long the node says that it keeps it. */
+    async function applied(next: NewRecord, lifeMs = FAR_END_MS, key = KEY): Promise<number> {
+      return keptOf(await store(node, key, next, lifeMs), lifeMs)
+    }
+    function keptOf(result: StoreResult, askedMs: number): number {
+      if (result.kind !== 'applied') throw new Error(result.kind)
+      expect(result.fence).to.equal(fence)
+      expect(result.keptMs).to.be.at.least(askedMs)
+      return result.keptMs
     }
     async function value(key = KEY): Promise<string> {
       const found = await get(node, key)
@@ -130,7 +143,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         await applied(record(3))
         await applied(record(5, 'same'), VALUE_LIFE(10 * SECOND))
         const before = await server.getRaw(KEY)
-        await applied(record(5, 'same'))
+        await applied(record(5, 'same'), VALUE_LIFE(10 * SECOND))
         expect(await server.getRaw(KEY)).to.deep.equal(before)
         expect(await server.ttl(KEY)).to.be.at.most(GRACE_MS)
       })
@@ -190,7 +203,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
 
     describe('a write on a condition', () => {
       const storeIf = (onlyIf: Uint8Array, next: NewRecord, lifeMs = FAR_END_MS) =>
-        store(node, KEY, next, lifeMs, onlyIf)
+        store(node, KEY, next, lifeMs, { onlyIf })
       const staleOver = (held: Buffer) => ({ kind: 'stale', held, fence })
       const ZEROS = Buffer.alloc(20)
 
@@ -241,9 +254,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         await applied(record(5))
         expect((await storeIf(version({ ms: 5 }), record(4))).kind).to.equal('stale')
         await prepare(node, KEY, version({ ms: 8 }))
-        expect(await storeIf(version({ ms: 5 }), record(7))).to.deep.equal(
-          staleOver(Buffer.concat([version({ ms: 8 }), Buffer.alloc(8)])),
-        )
+        expect(await storeIf(version({ ms: 5 }), record(7))).to.deep.equal(staleOver(version({ ms: 8 })))
         expect((await storeIf(version({ ms: 8 }), record(9))).kind).to.equal('stale')
         expect((await storeIf(version({ ms: 5 }), record(9))).kind).to.equal('applied')
       })
@@ -265,6 +276,33 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
       })
     })
 
+    describe('a write with a time until which it may come', () => {
+      const nowMs = async () => (await node.probe()).timeMs
+
+      it('is applied before, by the clock of the node', async () => {
+        const untilMs = (await nowMs()) + 60 * SECOND
+        expect((await store(node, KEY, record(5, 'v'), FAR_END_MS, { untilMs })).kind).to.equal('applied')
+        const onlyIf = version({ ms: 5 })
+        const next = await store(node, KEY, record(6, 'w'), FAR_END_MS, { onlyIf, untilMs })
+        expect(next.kind).to.equal('applied')
+        expect((await store(node, KEY, record(7), FAR_END_MS, { onlyIf, untilMs })).kind).to.equal('stale')
+        expect(await value()).to.equal('w')
+      })
+
+      it('is refused as too late afterwards, and changes nothing, although it would be stale or the same', async () => {
+        await applied(record(5, 'held'), VALUE_LIFE(10 * SECOND))
+        const before = await server.getRaw(KEY)
+        const untilMs = (await nowMs()) - 1
+        const tooLate = { kind: 'refused', reason: 'too-late' }
+        for (const next of [record(4), record(5, 'held'), lastingCopy(record(5, 'held')), record(6)]) {
+          expect(failureOf(await store(node, KEY, next, FAR_END_MS, { untilMs }))).to.deep.equal(tooLate)
+        }
+        expect(await server.getRaw(KEY)).to.deep.equal(before)
+        expect(await server.ttl(KEY)).to.be.at.most(VALUE_LIFE(10 * SECOND))
+        expect(listener.heard).to.deep.equal([])
+      })
+    })
+
     describe('a write in two rounds', () => {
       const ballot = (ms: number) => version({ ms })
       const promisedOver = (bytes: Buffer | null) => ({ kind: 'promised', bytes, fence })
@@ -277,7 +315,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         const promised = await rawRecord()
         expect(promised.kind).to.equal(KIND_NOTHING)
         expect(promised.promise).to.deep.equal(ballot(5))
-        expect(await accept(node, KEY, record(5, 'chosen'))).to.deep.equal({ kind: 'applied', fence })
+        keptOf(await accept(node, KEY, record(5, 'chosen')), FAR_END_MS)
         expect(await value()).to.equal('chosen')
         expect((await rawRecord()).promise).to.equal(null)
         expect((await rawRecord()).replaced).to.deep.equal(Buffer.alloc(8))
@@ -302,7 +340,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
           const found = await prepare(node, key, ballot(5))
           const before = new StoredRecord((found as { bytes: Buffer }).bytes)
           expect(before.value.equals(bytes)).to.equal(true)
-          expect(await accept(node, key, record(5, bytes))).to.deep.equal({ kind: 'applied', fence })
+          keptOf(await accept(node, key, record(5, bytes)), FAR_END_MS)
         }
       })
 
@@ -320,7 +358,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         await applied(record(3, 'before'))
         await prepare(node, KEY, ballot(5))
         await prepare(node, KEY, ballot(7))
-        const held = staleOver(Buffer.concat([ballot(7), Buffer.alloc(8)]))
+        const held = staleOver(ballot(7))
         expect(await accept(node, KEY, record(5, 'late'))).to.deep.equal(held)
         expect(await accept(node, KEY, record(9, 'never promised'))).to.deep.equal(held)
         expect(await value()).to.equal('before')
@@ -351,9 +389,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
       it('keeps plain writes below it out, and gives way to one above it', async () => {
         await applied(record(3, 'old'))
         await prepare(node, KEY, ballot(7))
-        expect(await store(node, KEY, record(6))).to.deep.equal(
-          staleOver(Buffer.concat([ballot(7), Buffer.alloc(8)])),
-        )
+        expect(await store(node, KEY, record(6))).to.deep.equal(staleOver(ballot(7)))
         await applied(record(3, 'old')) // it is here already
         expect((await rawRecord()).promise).to.deep.equal(ballot(7))
         await applied(record(8, 'newer'))
@@ -606,7 +642,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
     })
 
     describe('a copy', () => {
-      const drop = (ms: number) => node.dropCopy(KEY, version({ ms }))
+      const drop = (ms: number, marker = MARKER) => node.dropCopy(marker, KEY, version({ ms }))
 
       it('is dropped if it still is of that version', async () => {
         await applied(record(5, 'value'))
@@ -616,6 +652,17 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         await drop(5)
         expect(await server.getRaw(KEY)).to.equal(null)
         await drop(5)
+      })
+
+      it('stays under another marker than that under which the work was begun', async () => {
+        await applied(record(5, 'value'))
+        await drop(5, Buffer.from('another'))
+        await server.deleteRaw(MARKER_KEY)
+        await drop(5)
+        expect(await server.getRaw(KEY)).to.not.equal(null)
+        await server.setRaw(MARKER_KEY, MARKER)
+        await drop(5)
+        expect(await server.getRaw(KEY)).to.equal(null)
       })
 
       it('is dropped as a tombstone, too', async () => {
@@ -637,13 +684,106 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
 
       it('stays if somebody else wrote it', async () => {
         await server.setRaw(KEY, Buffer.from('plain'))
-        await node.dropCopy(KEY, Buffer.from(VERSION_ZERO))
+        await node.dropCopy(MARKER, KEY, Buffer.from(VERSION_ZERO))
         expect(await value()).to.equal('plain')
         const { head } = record(5)
         head[3] = 2 // a format to come
         await server.setRaw(KEY, head)
         await drop(5)
         expect(await server.getRaw(KEY)).to.deep.equal(head)
+      })
+    })
+
+    describe('when it was last compared', () => {
+      const at = async () => (await node.probe()).syncedAt
+      const OTHER = Buffer.from('{"cluster":"other"}')
+
+      it('is told by a probe, and moves forward only', async () => {
+        expect(await at()).to.equal(null)
+        expect(await node.stamp(MARKER, { atMs: 1_700_000_000_000.7, assumed: true })).to.equal(true)
+        expect(await at()).to.deep.equal({ atMs: 1_700_000_000_000, assumed: true })
+        for (const atMs of [999, 1_700_000_000_000]) {
+          expect(await node.stamp(MARKER, { atMs, assumed: false })).to.equal(true)
+          expect(await at()).to.deep.equal({ atMs: 1_700_000_000_000, assumed: true })
+        }
+        expect(await node.stamp(MARKER, { atMs: 1_700_000_000_001, assumed: false })).to.equal(true)
+        expect(await at()).to.deep.equal({ atMs: 1_700_000_000_001, assumed: false })
+      })
+
+      it('is not noted under another marker, nor without one', async () => {
+        expect(await node.stamp(OTHER, { atMs: 5, assumed: false })).to.equal(false)
+        await server.deleteRaw(MARKER_KEY)
+        expect(await node.stamp(MARKER, { atMs: 5, assumed: false })).to.equal(false)
+        expect(await at()).to.equal(null)
+      })
+
+      it('is not known where something else stands in its place, which is replaced', async () => {
+        await server.setRaw(SYNCED_AT_KEY, Buffer.from('soon'))
+        expect(await at()).to.equal(null)
+        expect(await node.stamp(MARKER, { atMs: 5, assumed: false })).to.equal(true)
+        expect(await at()).to.deep.equal({ atMs: 5, assumed: false })
+      })
+
+      it('is forgotten with everything else', async () => {
+        await node.stamp(MARKER, { atMs: 5, assumed: false })
+        await server.flush()
+        expect(await at()).to.equal(null)
+      })
+    })
+
+    describe('dropping what is old', () => {
+      const key = (name: string) => Buffer.from(name)
+      const left = async (...names: string[]) => {
+        const held = await Promise.all(names.map((name) => server.getRaw(key(name))))
+        return names.filter((_, i) => held[i] !== null)
+      }
+      const drop = (names: string[], marker = MARKER) => node.dropOlder(marker, names.map(key), 100)
+
+      it('takes values, tombstones and what is promised on them, and tells how many', async () => {
+        await applied(record(99, 'v'), FAR_END_MS, key('value'))
+        await applied(record(5, '', { kind: KIND_TOMBSTONE }), EXPIRY_MARGIN_MS, key('tombstone'))
+        await applied(record(5, 'v'), FAR_END_MS, key('promised'))
+        await prepare(node, key('promised'), version({ ms: 500 }))
+        await applied(record(5, 'v'), FAR_END_MS, key('not asked'))
+        expect(await drop(['value', 'tombstone', 'promised', 'absent'])).to.equal(3)
+        expect(await left('value', 'tombstone', 'promised', 'not asked')).to.deep.equal(['not asked'])
+      })
+
+      it('leaves what is as young, or younger', async () => {
+        await applied(record(100), FAR_END_MS, key('as young'))
+        await applied(record(2 ** 45), FAR_END_MS, key('younger'))
+        expect(await drop(['as young', 'younger'])).to.equal(0)
+        expect(await left('as young', 'younger')).to.have.length(2)
+      })
+
+      it('leaves what Rondo did not write', async () => {
+        await server.setRaw(key('raw'), Buffer.from('plain'))
+        await server.setRaw(key('short'), record(5).head.subarray(0, 30))
+        await server.setRaw(key('raw and promised'), Buffer.from('plain'))
+        await prepare(node, key('raw and promised'), version({ ms: 5 }))
+        await prepare(node, key('promised'), version({ ms: 5 }))
+        const { head } = record(5)
+        head[3] = 2 // a format to come
+        await server.setRaw(key('to come'), head)
+        await server.setOtherType?.(key('list'))
+        const names = ['raw', 'short', 'raw and promised', 'promised', 'to come']
+        expect(await drop([...names, 'list'])).to.equal(0)
+        expect(await left(...names)).to.deep.equal(names)
+      })
+
+      it('does nothing under another marker, or without one', async () => {
+        await applied(record(5, 'v'), FAR_END_MS, key('value'))
+        expect(await drop(['value'], Buffer.from('{}'))).to.equal(null)
+        await server.deleteRaw(MARKER_KEY)
+        expect(await drop(['value'])).to.equal(null)
+        expect(await left('value')).to.deep.equal(['value'])
+      })
+
+      it('may be of many keys, and of none', async () => {
+        const names = Array.from({ length: 1000 }, (_, i) => `k${i}`)
+        for (const name of names) await applied(record(5), FAR_END_MS, key(name))
+        expect(await drop(names)).to.equal(1000)
+        expect(await drop([])).to.equal(0)
       })
     })
 
@@ -714,6 +854,70 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         await server.setRaw(other, Buffer.from('plain'), 500 * SECOND)
         await applied(record(9), TTL_VALUE, other)
         expect(await server.ttl(other)).to.be.within(500 * SECOND - TOLERANCE_MS, 500 * SECOND)
+      })
+
+      it('is told with the ack: as long as was asked, or longer where something must be outlived', async () => {
+        const about = (ms: number) => [ms - TOLERANCE_MS, ms] as const
+        expect(await applied(record(3), TTL_VALUE)).to.equal(TTL_VALUE)
+        expect(await applied(record(5), VALUE_LIFE(1))).to.be.within(...about(TTL_VALUE))
+        expect(await applied(record(7), 60_000_000)).to.equal(60_000_000)
+        expect(await applied(tombstone, 60 * SECOND)).to.be.within(...about(60_000_000))
+        await prepare(node, KEY, version({ ms: 12 }))
+        const accepted = await accept(node, KEY, record(12), VALUE_LIFE(1))
+        expect(keptOf(accepted, VALUE_LIFE(1))).to.be.within(...about(60_000_000))
+        const again = await accept(node, KEY, record(12), VALUE_LIFE(1))
+        expect(keptOf(again, VALUE_LIFE(1))).to.be.within(...about(60_000_000))
+      })
+
+      it('becomes longer by the same record again, if more is asked, and never shorter', async () => {
+        const within = async (ms: number) => expect(await server.ttl(KEY)).to.be.within(ms - TOLERANCE_MS, ms)
+        const [SHORT, LONG] = [VALUE_LIFE(1), VALUE_LIFE(1000 * SECOND)]
+        await applied(record(9, 'same'), SHORT)
+        expect(await applied(record(9, 'same'), LONG)).to.equal(LONG)
+        await within(LONG)
+        expect(await applied(record(9, 'same'), SHORT)).to.be.within(LONG - TOLERANCE_MS, LONG)
+        await within(LONG)
+        await prepare(node, KEY, version({ ms: 12 }))
+        expect(await applied(record(9, 'same'), 2 * LONG)).to.equal(2 * LONG) // under a promise, too
+        await accept(node, KEY, record(12), SHORT)
+        keptOf(await accept(node, KEY, record(12), 3 * LONG), 3 * LONG)
+        await within(3 * LONG)
+        await server.setRaw(KEY, (await server.getRaw(KEY))!) // without an end
+        expect(await applied(record(12), LONG)).to.equal(LONG)
+        expect(await server.ttl(KEY)).to.equal(-1)
+      })
+
+      it('is marked as lasting where it is about the grace, which is more than was asked', async () => {
+        const isLasting = async () => (await rawRecord()).isLasting
+        await applied(NO_EXPIRY)
+        expect(await isLasting()).to.equal(false)
+        await applied(tombstone, 60 * SECOND)
+        expect(await isLasting()).to.equal(true)
+        await prepare(node, KEY, version({ ms: 12 }))
+        expect(await isLasting()).to.equal(true)
+        await accept(node, KEY, record(12), TTL_VALUE)
+        expect(await isLasting()).to.equal(true) // by what the tombstone had left, nearly all of the grace
+        await server.deleteRaw(KEY)
+        await applied(record(13), TTL_VALUE)
+        await applied(record(14), TTL_VALUE)
+        expect(await isLasting()).to.equal(false)
+      })
+
+      it('is marked as lasting by the same record again, which says so, and stays marked', async () => {
+        await applied(record(3), TTL_VALUE)
+        await applied(record(9, 'same'), TTL_VALUE)
+        const before = (await server.getRaw(KEY))!
+        expect(await applied(lastingCopy(record(9, 'same')), VALUE_LIFE(1))).to.be.above(VALUE_LIFE(1))
+        const marked = await rawRecord()
+        expect(marked.isLasting).to.equal(true)
+        expect(marked.bytes.subarray(5)).to.deep.equal(before.subarray(5)) // and nothing else has changed
+        expect(await server.ttl(KEY)).to.be.within(TTL_VALUE - TOLERANCE_MS, TTL_VALUE)
+        await applied(record(9, 'same'), TTL_VALUE)
+        expect((await rawRecord()).isLasting).to.equal(true)
+        expect(await value()).to.equal('same')
+        await applied(lastingCopy(record(20, '', { kind: KIND_TOMBSTONE })), TTL_VALUE)
+        expect((await rawRecord()).kind).to.equal(KIND_TOMBSTONE)
+        expect((await rawRecord()).isLasting).to.equal(true)
       })
 
       it('is not changed by a stale write', async () => {
@@ -793,9 +997,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         await write(3, 'old')
         await node.prepareRegister(ballot(7))
         const result = await write(6)
-        expect(result.kind === 'stale' && result.held).to.deep.equal(
-          Buffer.concat([ballot(7), Buffer.alloc(8)]),
-        )
+        expect(result.kind === 'stale' && result.held).to.deep.equal(ballot(7))
         expect((await write(3, 'old')).kind).to.equal('applied') // it is here already
         expect((await rawRecord(TOPOLOGY_KEY)).promise).to.deep.equal(ballot(7))
         expect((await write(8, 'newer')).kind).to.equal('applied')
@@ -993,7 +1195,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
           () => node.tryWrite(),
           () => node.lease('fill', 'one', SECOND),
           () => node.hints('b', '0', 10),
-          () => node.dropCopy(KEY, version({ ms: 5 })),
+          () => node.dropCopy(MARKER, KEY, version({ ms: 5 })),
         ]) {
           expect(await (use() as Promise<unknown>).then(String, (error: Error) => error.message)).to.match(
             /closed/,

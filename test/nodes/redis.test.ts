@@ -1,6 +1,6 @@
 import net from 'node:net'
 import { expect } from 'chai'
-import { KIND_TOMBSTONE, StoredRecord } from '../../src/core/codec.ts'
+import { KIND_TOMBSTONE, lastingCopy, StoredRecord } from '../../src/core/codec.ts'
 import { hintsKey, MARKER_KEY } from '../../src/core/keys.ts'
 import type { Fence } from '../../src/nodes/node.ts'
 import { errorReason } from '../../src/nodes/redis.ts'
@@ -91,8 +91,8 @@ describe('the redis node, where only a redis can go wrong', () => {
     const results = await Promise.all<CallResult>([
       store(under.node, 'k', record(5, 'v')),
       store(under.node, 'k', record(4)),
-      store(under.node, 'k', record(6, 'w'), 60_000, version({ ms: 5 })),
-      store(under.node, 'k', record(7), 60_000, version({ ms: 5 })),
+      store(under.node, 'k', record(6, 'w'), 60_000, { onlyIf: version({ ms: 5 }) }),
+      store(under.node, 'k', record(7), 60_000, { onlyIf: version({ ms: 5 }) }),
       prepare(under.node, 'l', version({ ms: 5 })),
       accept(under.node, 'l', record(5)),
       hint(under.node, 'b', 'k', version({ ms: 5 })),
@@ -109,7 +109,7 @@ describe('the redis node, where only a redis can go wrong', () => {
     await under.client.script('FLUSH')
     expect((await under.node.prepareRegister(version({ ms: 1 }))).ok).to.equal(true)
     expect(await under.node.lease('fill', 'one', 60_000)).to.equal(true)
-    await under.node.dropCopy(Buffer.from('k'), version({ ms: 6 }))
+    await under.node.dropCopy(MARKER, Buffer.from('k'), version({ ms: 6 }))
     expect(await under.server.getRaw(Buffer.from('k'))).to.equal(null)
   })
 
@@ -134,6 +134,9 @@ describe('the redis node, where only a redis can go wrong', () => {
     const tombstone = (ms: number) => record(ms, '', { kind: KIND_TOMBSTONE })
     expect((await store(under.node, 'k', tombstone(6), 60_000)).kind).to.equal('applied')
     expect((await accept(under.node, 'l', tombstone(5), 60_000)).kind).to.equal('applied')
+    expect((await store(under.node, 'l', lastingCopy(tombstone(5)), 90_000)).kind).to.equal('applied')
+    expect(new StoredRecord((await under.server.getRaw(Buffer.from('l')))!).isLasting).to.equal(true)
+    expect(await under.server.ttl(Buffer.from('l'))).to.be.above(80_000)
     expect(await under.node.tryWrite().catch((error: Error) => error.message)).to.match(/^OOM/)
   })
 
@@ -220,24 +223,44 @@ describe('the redis node, where only a redis can go wrong', () => {
     expect(await under.server.ttl(hintsKey('b'))).to.equal(-1)
   })
 
-  it('lists no key that goes, or becomes something else, after SCAN has named it', async () => {
+  it('lists keys with what they hold at one moment: nothing that changes after it has asked gets in between', async () => {
     const names = ['a', 'b', 'c', 'd', 'e'].map((name) => Buffer.from(name))
-    const proxy = await heldUp(redis.port, async (bytes) => {
-      if (!bytes.includes('GETRANGE')) return
+    let asked = Infinity
+    const proxy = await heldUp(redis.port, async () => {
+      if (asked++ === 0) return
       await under.client.del('b', 'd')
       await under.client.lpush('d', 'x')
       await under.client.set('e', '')
     })
     try {
       await reopened({ address: { host: '127.0.0.1', port: proxy.port, tls: false } })
+      await under.node.scan('0', null, 1) // from now on the server knows the script
       for (const name of names) await under.server.setRaw(name, Buffer.from('value'))
+      asked = 0
       const { entries } = await under.node.scan('0', Buffer.from('?'), 100)
       const shown = entries.map(({ key, head }) => `${key.toString()} ${head.toString()}`)
-      expect(shown.sort()).to.deep.equal(['a value', 'c value', 'e '])
+      expect(shown.sort()).to.deep.equal(names.map((name) => `${name.toString()} value`))
     } finally {
       await under.node.close()
       await proxy.close()
     }
+  })
+
+  it('lists strings only, the empty one too, and looks at a thousand keys at most in one call', async () => {
+    await under.client.mset(Object.fromEntries(Array.from({ length: 3000 }, (_, i) => [`key:${i}`, 'value'])))
+    await under.client.lpush('list', 'x')
+    await under.client.set('empty', '')
+    const listed = new Map<string, string>()
+    let cursor = '0'
+    do {
+      const page = await under.node.scan(cursor, null, 1_000_000)
+      expect(page.entries.length).to.be.below(1100)
+      for (const { key, head } of page.entries) listed.set(key.toString(), head.toString())
+      cursor = page.cursor
+    } while (cursor !== '0')
+    expect(listed.get('empty')).to.equal('')
+    expect(listed.has('list')).to.equal(false)
+    expect([...listed.values()].filter((head) => head === 'value')).to.have.length(3000)
   })
 })
 

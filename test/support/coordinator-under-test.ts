@@ -33,6 +33,8 @@ export interface UnderTestOptions {
   /** Another coordinator, whose nodes this one uses as well. */
   readonly beside?: CoordinatorUnderTest
   readonly coordinator?: number
+  /** By default a day, as the grace. */
+  readonly staleAfterMs?: number
 }
 
 export class CoordinatorUnderTest {
@@ -56,6 +58,7 @@ export class CoordinatorUnderTest {
       members: this.nodes.map((node) => new Member(node)),
       vnodesPerNode: 20,
       pingIntervalMs: PING_INTERVAL_MS,
+      staleAfterMs: options.staleAfterMs ?? 86_400_000,
       clock: this.time,
       timers: this.time,
       randomId: () => `id-${coordinator}-${++ids}`,

@@ -5,12 +5,13 @@
  * It fails as the Redis driver does: calls in flight end first, then the listener hears of it; a call that is not
  * answered in time breaks the connection and takes all the others with it.
  */
-import type { Version } from '../../src/core/clock.ts'
-import { FLAGS_AT, KIND_TOMBSTONE, StoredRecord, type NewRecord } from '../../src/core/codec.ts'
+import { KIND_TOMBSTONE, kindOf, StoredRecord, type NewRecord } from '../../src/core/codec.ts'
+import type { SyncedAt } from '../../src/core/synced-at.ts'
 import { MemoryNode } from '../../src/nodes/memory.ts'
 import type {
   Fence,
   GetCall,
+  HintCall,
   HintPage,
   Node,
   NodeFailure,
@@ -19,7 +20,11 @@ import type {
   PrepareCall,
   RegisterAnswer,
   ScanPage,
+  StoreAllCall,
+  StoreAllMode,
+  StoreAllWrite,
   StoreCall,
+  StoreCondition,
   UnwritableReason,
 } from '../../src/nodes/node.ts'
 import type { VirtualTime } from './virtual-time.ts'
@@ -27,7 +32,8 @@ import type { VirtualTime } from './virtual-time.ts'
 export const NODE_TIMEOUT_MS = 300
 
 export interface DataCall {
-  readonly op: 'get' | 'store' | 'prepare' | 'hint'
+  readonly op: 'get' | 'store' | 'prepare' | 'store-all' | 'hint'
+  /** The first of several. */
   readonly key: string
   readonly atMs: number
   /** Which turn of the virtual event loop: equal numbers, same turn. */
@@ -76,7 +82,7 @@ export class FaultyNode implements Node {
       id,
       maxBytes: 1 << 26,
       graceMs: 86_400_000,
-      clock: time,
+      clock: { monotonicMs: () => time.monotonicMs(), wallMs: () => time.wallMs() + this.clockOffMs },
       timers: time,
       runId: `${id}-run`,
     })
@@ -163,9 +169,9 @@ export class FaultyNode implements Node {
     })
   }
 
-  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, onlyIf?: Version): void {
+  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void {
     const fly = this.beginStore(key, record, call)
-    if (fly) this.memory.store(key, record, lifeMs, flying(this, call, fly), onlyIf)
+    if (fly) this.memory.store(key, record, lifeMs, flying(this, call, fly), condition)
   }
 
   accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
@@ -184,17 +190,38 @@ export class FaultyNode implements Node {
     })
   }
 
-  hint(target: string, key: Buffer, version: Buffer, call: StoreCall): void {
+  storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall): void {
+    const records = writes.flatMap(({ record }) => record ?? [])
+    const isDelete = records.every((record) => kindOf(record) === KIND_TOMBSTONE)
+    const takes = this.takes(isDelete) || records.length === 0
+    const refusal = takes ? this.refusal : refusedAs(this.unwritable!)
+    const { key } = writes[0]!
+    const fly = this.begin('store-all', key, (failure) => call.onFailure(this, failure), refusal)
+    if (!fly) return
+    this.memory.storeAll(writes, mode, {
+      onApplied: (_node, fence, keptMs) => fly(() => call.onApplied(this, fence, keptMs)),
+      onStale: (_node, held, fence) => fly(() => call.onStale(this, held, fence)),
+      onFailure: (_node, failure) => fly(() => call.onFailure(this, failure)),
+    })
+  }
+
+  hint(target: string, key: Buffer, version: Buffer, call: HintCall): void {
     const refusal = this.unwritable ? refusedAs(this.unwritable) : this.refusal
     const fly = this.begin('hint', key, (failure) => call.onFailure(this, failure), refusal)
-    if (fly) this.memory.hint(target, key, version, flying(this, call, fly))
+    if (!fly) return
+    this.memory.hint(target, key, version, {
+      onApplied: (_node, fence) => fly(() => call.onApplied(this, fence)),
+      onFailure: (_node, failure) => fly(() => call.onFailure(this, failure)),
+    })
   }
 
   private beginStore(key: Buffer, record: NewRecord, call: StoreCall): Fly | null {
-    const isDelete = record.head[FLAGS_AT] === KIND_TOMBSTONE
-    const takes = this.unwritable === null || (isDelete && this.unwritable === 'out-of-memory')
-    const refusal = takes ? this.refusal : refusedAs(this.unwritable!)
+    const refusal = this.takes(kindOf(record) === KIND_TOMBSTONE) ? this.refusal : refusedAs(this.unwritable!)
     return this.begin('store', key, (failure) => call.onFailure(this, failure), refusal)
+  }
+
+  private takes(isDelete: boolean): boolean {
+    return this.unwritable === null || (isDelete && this.unwritable === 'out-of-memory')
   }
 
   /** Null when the call is not carried out; otherwise what delivers its answer. */
@@ -258,8 +285,7 @@ export class FaultyNode implements Node {
 
   async probe(peers?: readonly string[]): Promise<NodeReport> {
     this.probes++
-    const report = await this.control(() => this.memory.probe(peers))
-    return { ...report, timeMs: report.timeMs + this.clockOffMs }
+    return this.control(() => this.memory.probe(peers))
   }
 
   async tryWrite(): Promise<void> {
@@ -269,6 +295,14 @@ export class FaultyNode implements Node {
 
   swapMarker(expected: Buffer | null, next: Buffer): Promise<boolean> {
     return this.control(() => this.memory.swapMarker(expected, next))
+  }
+
+  stamp(marker: Buffer, syncedAt: SyncedAt): Promise<boolean> {
+    return this.control(() => this.memory.stamp(marker, syncedAt))
+  }
+
+  dropOlder(marker: Buffer, keys: readonly Buffer[], beforeMs: number): Promise<number | null> {
+    return this.control(() => this.memory.dropOlder(marker, keys, beforeMs))
   }
 
   prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
@@ -291,8 +325,8 @@ export class FaultyNode implements Node {
     return this.control(() => this.memory.dropHint(target, key, version))
   }
 
-  dropCopy(key: Buffer, version: Buffer): Promise<void> {
-    return this.control(() => this.memory.dropCopy(key, version))
+  dropCopy(marker: Buffer, key: Buffer, version: Buffer): Promise<void> {
+    return this.control(() => this.memory.dropCopy(marker, key, version))
   }
 
   scan(cursor: string, match: Buffer | null, count: number): Promise<ScanPage> {
@@ -327,7 +361,7 @@ export class FaultyNode implements Node {
 
 function flying(node: FaultyNode, call: StoreCall, fly: Fly): StoreCall {
   return {
-    onApplied: (_node, fence) => fly(() => call.onApplied(node, fence)),
+    onApplied: (_node, fence, keptMs) => fly(() => call.onApplied(node, fence, keptMs)),
     onStale: (_node, held, fence) => fly(() => call.onStale(node, held, fence)),
     onFailure: (_node, failure) => fly(() => call.onFailure(node, failure)),
   }

@@ -2,21 +2,34 @@
  * Promises around a node's data path, for tests. They also watch over the contract of a completion object: exactly one
  * method, exactly once, and never before the call has returned. A breach throws where it happens, which mocha reports.
  */
-import type { Version } from '../../src/core/clock.ts'
 import { KIND_VALUE, newRecord, type NewRecord } from '../../src/core/codec.ts'
 import { FAR_END_MS } from '../../src/core/lifetime.ts'
-import type { Fence, Node, NodeFailure, StoreCall } from '../../src/nodes/node.ts'
+import type {
+  Fence,
+  HintCall,
+  Node,
+  NodeFailure,
+  StoreAllMode,
+  StoreAllWrite,
+  StoreCall,
+  StoreCondition,
+} from '../../src/nodes/node.ts'
 
 export type Failed = { kind: 'failed'; failure: NodeFailure }
 export type GetResult =
   { kind: 'found'; bytes: Buffer; fence: Fence } | { kind: 'absent'; fence: Fence } | Failed
 export type StoreResult =
-  { kind: 'applied'; fence: Fence } | { kind: 'stale'; held: Buffer; fence: Fence } | Failed
+  { kind: 'applied'; fence: Fence; keptMs: number } | { kind: 'stale'; held: Buffer; fence: Fence } | Failed
+export type HintResult = { kind: 'applied'; fence: Fence } | Failed
 export type PrepareResult =
   | { kind: 'promised'; bytes: Buffer | null; fence: Fence }
   | { kind: 'refused'; newest: Buffer; fence: Fence }
   | Failed
-export type CallResult = GetResult | StoreResult | PrepareResult
+export type StoreAllResult =
+  | { kind: 'applied'; fence: Fence; keptMs: readonly number[] }
+  | { kind: 'stale'; held: readonly (Buffer | null)[]; fence: Fence }
+  | Failed
+export type CallResult = GetResult | StoreResult | HintResult | PrepareResult | StoreAllResult
 
 export function get(node: Node, key: Buffer | string): Promise<GetResult> {
   return complete((end) =>
@@ -34,9 +47,9 @@ export function store(
   key: Buffer | string,
   record: NewRecord,
   lifeMs = FAR_END_MS,
-  onlyIf?: Version,
+  condition?: StoreCondition,
 ): Promise<StoreResult> {
-  return complete((end) => node.store(Buffer.from(key), record, lifeMs, storeCall(end), onlyIf))
+  return complete((end) => node.store(Buffer.from(key), record, lifeMs, storeCall(end), condition))
 }
 
 export function prepare(node: Node, key: Buffer | string, ballot: Buffer): Promise<PrepareResult> {
@@ -58,18 +71,33 @@ export function accept(
   return complete((end) => node.accept(Buffer.from(key), record, lifeMs, storeCall(end)))
 }
 
-export function hint(
+export function storeAll(
   node: Node,
-  target: string,
-  key: Buffer | string,
-  version: Buffer,
-): Promise<StoreResult> {
-  return complete((end) => node.hint(target, Buffer.from(key), version, storeCall(end)))
+  writes: readonly StoreAllWrite[],
+  mode: StoreAllMode = 'if-held',
+): Promise<StoreAllResult> {
+  return complete((end) =>
+    node.storeAll(writes, mode, {
+      onApplied: (_node, fence, keptMs) => end({ kind: 'applied', fence, keptMs }),
+      onStale: (_node, held, fence) => end({ kind: 'stale', held, fence }),
+      onFailure: (_node, failure) => end({ kind: 'failed', failure }),
+    }),
+  )
+}
+
+export function hint(node: Node, target: string, key: Buffer | string, version: Buffer): Promise<HintResult> {
+  return complete((end) => {
+    const call: HintCall = {
+      onApplied: (_node, fence) => end({ kind: 'applied', fence }),
+      onFailure: (_node, failure) => end({ kind: 'failed', failure }),
+    }
+    node.hint(target, Buffer.from(key), version, call)
+  })
 }
 
 function storeCall(end: (result: StoreResult) => void): StoreCall {
   return {
-    onApplied: (_node, fence) => end({ kind: 'applied', fence }),
+    onApplied: (_node, fence, keptMs) => end({ kind: 'applied', fence, keptMs }),
     onStale: (_node, held, fence) => end({ kind: 'stale', held, fence }),
     onFailure: (_node, failure) => end({ kind: 'failed', failure }),
   }

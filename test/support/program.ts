@@ -29,7 +29,7 @@ export class Program {
   constructor(env: Record<string, string>, { group = false } = {}) {
     this.child = spawn(process.execPath, [MAIN], {
       cwd: this.dir,
-      env: { PATH: process.env.PATH, PORT: '0', ...env },
+      env: { PATH: process.env.PATH, PORT: '0', RESP_PORT: '0', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: group,
     })

@@ -29,6 +29,8 @@ export interface RedisOptions {
   port?: number
   /** Arguments of redis-server; they win over the defaults (`--save '' --appendonly no`). */
   args?: readonly string[]
+  /** Beside the environment of this process. */
+  env?: Readonly<Record<string, string>>
   /** The folder for its files; without it a temporary one, removed by stop(). */
   dir?: string
 }
@@ -135,7 +137,10 @@ class RealRedis implements RedisServer {
     const fixed = ['--port', String(this.port), '--bind', host, '--dir', this.dir]
     const args = [...fixed, '--save', '', '--appendonly', 'no', ...(this.#options.args ?? [])]
     this.#log = []
-    const child = spawn(binary, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(binary, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...this.#options.env },
+    })
     this.#child = child
     this.#gone = new Promise((resolve) => {
       const ended = () => {

@@ -36,6 +36,7 @@ export class RondoUnderTest {
   /** Every line logged, as it would be printed. */
   readonly log: string[] = []
   url = ''
+  respPort = 0
   private readonly clients: Redis[] = []
 
   private constructor(servers: readonly RedisServer[], env: Record<string, string>) {
@@ -44,6 +45,7 @@ export class RondoUnderTest {
       REDIS_URLS: servers.map((server, i) => `redis-${i + 1}=${server.url}`).join(','),
       PING_INTERVAL_SECONDS: '1',
       PORT: '0',
+      RESP_PORT: '0',
       LOG_REQUESTS: 'all',
       ...env,
     })
@@ -67,8 +69,9 @@ export class RondoUnderTest {
   ): Promise<RondoUnderTest> {
     const under = new RondoUnderTest(servers, env)
     await under.rondo.start()
-    const { port } = await under.rondo.listen()
-    under.url = `http://127.0.0.1:${port}`
+    const { http, resp } = await under.rondo.listen()
+    under.url = `http://127.0.0.1:${http.port}`
+    under.respPort = resp!.port
     return under
   }
 

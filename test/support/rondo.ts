@@ -26,7 +26,7 @@ export interface RunningRondo {
 
 /** @param env as in .env.local; without REDIS_URLS four memory nodes serve */
 export async function startRondo(env: Environment = {}): Promise<RunningRondo> {
-  const loaded = loadConfig({ PORT: '0', ...env })
+  const loaded = loadConfig({ PORT: '0', RESP_PORT: '0', ...env })
   if (!loaded.ok) throw new Error(loaded.problems.join('\n'))
   const { config } = loaded
   let text = ''
@@ -38,7 +38,7 @@ export async function startRondo(env: Environment = {}): Promise<RunningRondo> {
   })
   const rondo = new Rondo(config, { log: pino({ level: config.logLevel }, stream) })
   await rondo.start()
-  const { port } = await rondo.listen()
+  const { port } = (await rondo.listen()).http
   const appServer = createServer(rondo.app)
   await new Promise<void>((resolve) => appServer.listen(0, '127.0.0.1', resolve))
   return {

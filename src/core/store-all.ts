@@ -1,0 +1,57 @@
+/**
+ * What a node makes of a change of several keys: the decisions of nodes/store-all.lua, for nodes that run no Lua. Each key
+ * is decided as by itself (store.ts); if one of them is refused, all are.
+ */
+import { compareVersions, VERSION_ZERO, type Version } from './clock.ts'
+import { StoredRecord, type NewRecord } from './codec.ts'
+import { decideAccept, decideStore, staleOf, type StoreDecision } from './store.ts'
+
+/** One of the keys: what is asked of it, and what is there. */
+export interface KeyToDecide {
+  /** Null = it is only checked. */
+  readonly record: NewRecord | null
+  readonly lifeMs: number
+  readonly onlyIf: Version
+  /** The key's bytes, null = none. */
+  readonly held: Buffer | null
+  /** What they have left to live: Infinity without an end, 0 when there are none. */
+  readonly heldLifeMs: number
+}
+
+type Refusal = StoreDecision & { readonly kind: 'stale' }
+
+export type StoreAllDecision =
+  /** By key; null = it was only checked. */
+  | { readonly kind: 'apply'; readonly decisions: readonly (Exclude<StoreDecision, Refusal> | null)[] }
+  /** By key; null = its condition is met. */
+  | { readonly kind: 'stale'; readonly held: readonly (Buffer | null)[] }
+
+export function decideStoreAll(
+  keys: readonly KeyToDecide[],
+  mode: 'if-held' | 'if-promised',
+  graceMs: number,
+): StoreAllDecision {
+  const apply: (Exclude<StoreDecision, Refusal> | null)[] = []
+  const held: (Buffer | null)[] = []
+  for (const key of keys) {
+    const decision = decide(key, mode, graceMs)
+    const refused = decision?.kind === 'stale'
+    apply.push(refused ? null : decision)
+    held.push(refused ? decision.held : null)
+  }
+  return held.some((other) => other !== null) ? { kind: 'stale', held } : { kind: 'apply', decisions: apply }
+}
+
+function decide(key: KeyToDecide, mode: 'if-held' | 'if-promised', graceMs: number): StoreDecision | null {
+  const { record, lifeMs, onlyIf, held, heldLifeMs } = key
+  if (record && mode === 'if-held') return decideStore(held, heldLifeMs, record, lifeMs, graceMs, onlyIf)
+  if (record) return decideAccept(held, heldLifeMs, record, lifeMs, graceMs)
+  const here = held && new StoredRecord(held)
+  if (mode === 'if-held') {
+    return compareVersions(here?.version ?? VERSION_ZERO, onlyIf) === 0 ? null : staleOf(here)
+  }
+  if (!here?.promise) return staleOf(here)
+  return compareVersions(here.promise, onlyIf) === 0
+    ? null
+    : { kind: 'stale', held: Buffer.from(here.promise) }
+}
