@@ -47,6 +47,11 @@ export interface Config {
   readonly host: string
   /** 0 = any free port. */
   readonly port: number
+  /** 0 = any free port, null = no Redis protocol door. */
+  readonly respPort: number | null
+  readonly crossSetMulti: 'refuse' | 'unordered'
+  /** KEYS, FLUSHALL and FLUSHDB over the Redis protocol. */
+  readonly allowDangerousCommands: boolean
   readonly dataToken: string | null
   readonly adminToken: string | null
   readonly allowInsecure: boolean
@@ -176,7 +181,8 @@ const rows = {
     unit: 'seconds',
     check: wholeNumber(10, 10 * 365 * 86_400),
     meaning:
-      'How long a delete is remembered, and so how long a node may be away without being emptied before it returns.',
+      'How long a delete is remembered. A node that was not compared with the others for longer than this is emptied, ' +
+      'and filled again.',
   }),
   REPAIR_INTERVAL_SECONDS: row({
     default: '3600',
@@ -186,7 +192,7 @@ const rows = {
       'How often all copies are compared and repaired; 0 = only on `POST /repair`. Less than half of `GRACE_SECONDS`.',
   }),
   REPAIR_KEYS_PER_SECOND: row({
-    default: '10000',
+    default: '30000',
     unit: 'keys a second',
     check: wholeNumber(0, 10_000_000),
     meaning: 'How many copies that comparison looks at in a second, of all nodes together; 0 = no limit.',
@@ -204,6 +210,26 @@ const rows = {
     default: '8080',
     check: wholeNumber(0, 65_535),
     meaning: 'The port of the HTTP door; 0 = any free one.',
+  }),
+  RESP_PORT: row({
+    default: '6390',
+    check: z
+      .string()
+      .refine((text) => text === 'off' || inRange(text, 0, 65_535), 'a whole number from 0 to 65535, or off')
+      .transform((text) => (text === 'off' ? null : Number(text))),
+    meaning: 'The port of the Redis protocol door; 0 = any free one, `off` = none.',
+  }),
+  RESP_CROSS_SET_MULTI: row({
+    default: 'refuse',
+    check: oneOf(['refuse', 'unordered']),
+    meaning:
+      'What becomes of MULTI/EXEC over keys that do not share a replica set: `refuse` (CROSSSLOT), or `unordered`: ' +
+      'each command by itself.',
+  }),
+  ALLOW_DANGEROUS_COMMANDS: row({
+    default: 'false',
+    check: flag(),
+    meaning: '`true` allows KEYS, FLUSHALL and FLUSHDB over the Redis protocol.',
   }),
   DATA_TOKEN: row({
     check: token(),
@@ -330,6 +356,9 @@ export function loadConfig(
     repairKeysPerSecond: v.REPAIR_KEYS_PER_SECOND,
     host: v.HOST,
     port: v.PORT,
+    respPort: v.RESP_PORT,
+    crossSetMulti: v.RESP_CROSS_SET_MULTI,
+    allowDangerousCommands: v.ALLOW_DANGEROUS_COMMANDS,
     dataToken: v.DATA_TOKEN ?? null,
     adminToken: v.ADMIN_TOKEN ?? null,
     allowInsecure: v.ALLOW_INSECURE,

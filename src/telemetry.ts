@@ -145,6 +145,18 @@ export function createTelemetry(log: Logger, logRequests: 'none' | 'errors' | 'a
         },
       })
       new Gauge({
+        name: 'rondo_node_synced_age_seconds',
+        help: 'How long ago the node was last compared with enough others; past GRACE_SECONDS it is stale.',
+        labelNames: ['node'] as const,
+        aggregator: 'max',
+        registers,
+        collect() {
+          for (const { id, report } of cluster.members) {
+            if (report?.syncedAt) this.set({ node: id }, (cluster.time.nowMs() - report.syncedAt.atMs) / 1000)
+          }
+        },
+      })
+      new Gauge({
         name: 'rondo_node_clock_offset_seconds',
         help: 'How far the clock of the node is from cluster time, the median of all.',
         labelNames: ['node'] as const,
@@ -200,6 +212,21 @@ function lineFor(event: RondoEvent): { level: Level; sentence: string } {
         level: 'info',
         sentence: `filling of node ${event.node} ${event.state}: ${event.checked} keys checked, ${event.sent} sent`,
       }
+    case 'stale-dropped':
+      return {
+        level: 'info',
+        sentence:
+          event.state === 'started'
+            ? `what node ${event.node} holds is dropped, because deletes that it missed are forgotten; then it is filled`
+            : `what node ${event.node} held was dropped: ${event.dropped} records`,
+      }
+    case 'stale-kept':
+      return {
+        level: 'error',
+        sentence:
+          `node ${event.node} was not compared with the others since ${new Date(event.sinceMs).toISOString()}, longer than` +
+          ' GRACE_SECONDS, and too few others were: it is used as it is, and values that were deleted meanwhile may come back',
+      }
     case 'data-loss-possible':
       return {
         level: 'error',
@@ -229,6 +256,13 @@ function lineFor(event: RondoEvent): { level: Level; sentence: string } {
         level: 'info',
         sentence: event.founded ? `founded cluster ${event.cluster}` : `met cluster ${event.cluster}`,
       }
+    case 'cluster-left':
+      return {
+        level: 'error',
+        sentence:
+          `left cluster ${event.cluster} (${event.members} nodes) for ${event.other} (${event.otherMembers} nodes):` +
+          ' another Redis answered at the address of a node when this coordinator started',
+      }
     case 'cluster-waiting':
       return {
         level: 'warn',
@@ -242,6 +276,15 @@ function lineFor(event: RondoEvent): { level: Level; sentence: string } {
           ` (missing: ${event.missing.join(', ') || 'none'}; new: ${event.unknown.join(', ') || 'none'}):` +
           ' keys whose replicas changed are not moved, and may not be found',
       }
+    case 'rings-differ':
+      return event.differ
+        ? {
+            level: 'error',
+            sentence:
+              'another coordinator of this cluster has other nodes, weights, zones, VNODES_PER_NODE or REPLICATION_FACTOR:' +
+              ' the two look for keys in different places, and this one begins no repair',
+          }
+        : { level: 'info', sentence: 'all coordinators draw the same ring again' }
     case 'anti-entropy': {
       const { result, checkedKeys, copied, movedHome, ms, why, evicting } = event
       const notGiven =
@@ -253,6 +296,18 @@ function lineFor(event: RondoEvent): { level: Level; sentence: string } {
           `${movedHome} brought home${notGiven}${why.length > 0 ? ` (${why.join('; ')})` : ''}`,
       }
     }
+    case 'cross-set-multi':
+      return {
+        level: 'warn',
+        sentence:
+          'a client sent MULTI/EXEC over keys that do not share a replica set, and ' +
+          (event.then === 'refuse'
+            ? 'was refused with CROSSSLOT: give such keys one {hash tag}, or switch transactions off in the client ' +
+              '(redis-py: pipeline(transaction=False)), or set RESP_CROSS_SET_MULTI=unordered'
+            : 'its commands were carried out one by one, not atomically (RESP_CROSS_SET_MULTI=unordered). Clients that ' +
+              'need no transaction can switch it off (redis-py: pipeline(transaction=False))') +
+          '; said once',
+      }
     case 'background-failed':
       return { level: 'error', sentence: `${event.what} failed: ${event.why}` }
   }

@@ -5,6 +5,8 @@
  *                 └────▶ marker: keep, write or refuse ──▶ open the data path under it ──▶ good
  *   any step fails ──▶ bad: suspect, then down; the data path of a node that is down is shut
  *
+ * A member that is stale (isStale) is opened all the same, but does not count, whatever its marker says.
+ *
  * The first probes go out at once at start. Until the members have agreed on a cluster id (founding.ts), or a member
  * that has one was met, no data path opens: a wiped node must not pass for a new one.
  */
@@ -23,6 +25,8 @@ export interface ClusterOptions {
   readonly members: readonly Member[]
   readonly vnodesPerNode: number
   readonly pingIntervalMs: number
+  /** How long a node may go without being compared with others; 0 = for ever, because nobody compares. */
+  readonly staleAfterMs: number
   readonly clock: Clock
   readonly timers: Timers
   /** A fresh random text of at least 64 bits. */
@@ -256,6 +260,7 @@ export class Cluster implements NodeListener {
       durable: report.durable,
       freshToken: this.options.randomId,
       founding: this.foundedHere.get(member) === report.runId,
+      former: member.formerTokens,
     })
     this.foundedHere.delete(member)
     if (verdict.kind === 'refuse') {
@@ -263,6 +268,7 @@ export class Cluster implements NodeListener {
       this.time.forget(member.id)
       member.lastError = `refused: ${verdict.why}`
       this.complete(member, 'refused', verdict.why)
+      await this.leaveIfOutvoted()
       return false
     }
     let bytes = report.marker
@@ -273,15 +279,40 @@ export class Cluster implements NodeListener {
         this.probes.get(member)!.again = true
         return false
       }
+      if (this.clusterId !== cluster) return false
     }
+    this.noteToken(member, verdict.marker.token)
     member.marker = verdict.marker
-    await member.node.open({
-      marker: bytes!,
-      runId: verdict.marker.runId,
-      clean: verdict.marker.state === 'clean',
-    })
-    this.complete(member, verdict.marker.state, verdict.kind === 'write' ? verdict.why : 'so its marker says')
+    const stale = this.isStale(member)
+    const { runId, state } = verdict.marker
+    await member.node.open({ marker: bytes!, runId, clean: state === 'clean' && !stale })
+    if (this.clusterId !== cluster) {
+      member.node.shut(LEFT)
+      return false
+    }
+    if (stale) this.complete(member, 'stale', STALE_WHY)
+    else this.complete(member, state, verdict.kind === 'write' ? verdict.why : 'so its marker says')
+    if (report.syncedAt === null) await this.beginSyncedAt(member, bytes!)
     return true
+  }
+
+  /** It may hold values that were deleted meanwhile, and whose deletes nobody remembers. */
+  isStale(member: Member): boolean {
+    const { marker, report } = member
+    if (marker?.dropBeforeMs !== undefined) return true
+    const { staleAfterMs } = this.options
+    if (staleAfterMs === 0 || !report?.syncedAt) return false
+    return this.time.nowMs() - report.syncedAt.atMs > staleAfterMs
+  }
+
+  /** Without any it was never compared, or nobody had noted it: counted from now on. */
+  private async beginSyncedAt({ node }: Member, marker: Buffer): Promise<void> {
+    const syncedAt = { atMs: this.time.nowMs(), assumed: true }
+    await node.stamp(marker, syncedAt).catch(() => undefined) // it may take no writes now: the next probe tries again
+  }
+
+  private noteToken(member: Member, token: string): void {
+    if (member.marker && member.marker.token !== token) member.formerTokens.add(member.marker.token)
   }
 
   private async tryWrite(member: Member): Promise<void> {
@@ -331,6 +362,44 @@ export class Cluster implements NodeListener {
     } finally {
       this.founding = false
     }
+  }
+
+  /**
+   * Whoever starts while it reaches only a node of another cluster, at the address of one of ours, takes that cluster for
+   * its own. It leaves as soon as more members have been seen in another one. An equal number changes nothing, or
+   * two halves would take turns. A node of our cluster at the address of another one of it speaks for it all the same:
+   * exchanged addresses are no reason to leave.
+   */
+  private async leaveIfOutvoted(): Promise<void> {
+    const own = this.clusterId
+    const markers = this.members.map(({ report }) => report?.marker ?? null)
+    const seen = this.members.map((member, i) => clusterIn(markers[i]!, member.id))
+    const other = mostCommon(seen)
+    if (own === null || other === null || other === own) return
+    const members = markers.filter((marker) => marker && decodeMarker(marker)?.cluster === own).length
+    const otherMembers = seen.filter((found) => found === other).length
+    if (otherMembers <= members) return
+    this.clusterId = null
+    this.foundedHere.clear()
+    for (const member of this.members) {
+      member.node.shut(LEFT)
+      member.marker = null
+      member.completeness = 'unknown'
+      member.refresh()
+    }
+    this.options.emit({
+      kind: 'cluster-left',
+      cluster: own,
+      members,
+      other,
+      otherMembers,
+    })
+    await this.learnCluster()
+  }
+
+  /** A fresh token for a marker. */
+  freshToken(): string {
+    return this.options.randomId()
   }
 
   /**
@@ -396,6 +465,7 @@ export class Cluster implements NodeListener {
   private readonly farOff = new Set<Member>()
 
   private noteClock(member: Member): void {
+    if (!this.looked) return // half of the clocks are not the median
     const { offMs, errorMs } = this.time.distance(member.id)!
     const far = Math.abs(offMs) > FAR_OFF_MS + errorMs
     if (far === this.farOff.has(member)) return
@@ -428,6 +498,8 @@ interface Probe {
   again: boolean
 }
 
+const LEFT = 'its cluster was left for another one'
+const STALE_WHY = 'it was not compared with the others for longer than deletes are remembered'
 const SELF_SUSPECT_PROBE_MS = 100
 /** While a node answers but is not usable yet, look again this soon. */
 const UNSETTLED_PROBE_MS = 250

@@ -7,7 +7,11 @@
  *   no marker                               → filling with a fresh token: the node is new, or was wiped or flushed
  *   another run id                          → filling: a restart may have lost the tail of what was acknowledged
  *   another run id, appendfsync always      → stamped again, stays what it was: a restart loses nothing
+ *   a token that was replaced before        → filling: the address led elsewhere, and back to who was there before
  *   another cluster's or another node's     → refused: not a byte is written
+ *
+ * `drop_before` stands in it while a node that was stale is emptied, before it is filled (repair/stale.ts): what is older
+ * than that goes. A restart forgets it, so that whether to empty the node is decided anew.
  *
  * Pure.
  */
@@ -19,11 +23,15 @@ export interface Marker {
   readonly token: string
   readonly state: 'clean' | 'filling'
   readonly epoch: number
+  /** Cluster time: its older records are being removed. */
+  readonly dropBeforeMs?: number
 }
 
 export function encodeMarker(marker: Marker): Buffer {
-  const { cluster, id, runId, token, state, epoch } = marker
-  return Buffer.from(JSON.stringify({ cluster, id, run_id: runId, token, state, epoch }))
+  const { cluster, id, runId, token, state, epoch, dropBeforeMs } = marker
+  return Buffer.from(
+    JSON.stringify({ cluster, id, run_id: runId, token, state, epoch, drop_before: dropBeforeMs }),
+  )
 }
 
 /** Null for what is not a marker. */
@@ -35,11 +43,20 @@ export function decodeMarker(bytes: Buffer): Marker | null {
     return null // somebody else's bytes: the caller refuses the node
   }
   if (typeof found !== 'object' || found === null) return null
-  const { cluster, id, run_id: runId, token, state, epoch } = found as Record<string, unknown>
+  const {
+    cluster,
+    id,
+    run_id: runId,
+    token,
+    state,
+    epoch,
+    drop_before: dropBeforeMs,
+  } = found as Record<string, unknown>
   if (typeof cluster !== 'string' || typeof id !== 'string' || typeof runId !== 'string') return null
   if (typeof token !== 'string' || typeof epoch !== 'number') return null
   if (state !== 'clean' && state !== 'filling') return null
-  return { cluster, id, runId, token, state, epoch }
+  const marker = { cluster, id, runId, token, state, epoch } as const
+  return typeof dropBeforeMs === 'number' ? { ...marker, dropBeforeMs } : marker
 }
 
 export type MarkerVerdict =
@@ -55,6 +72,8 @@ export interface MarkerContext {
   readonly freshToken: () => string
   /** The cluster is being founded by us with this node: it starts out clean. */
   readonly founding: boolean
+  /** Tokens that were seen here, and seen replaced. */
+  readonly former: ReadonlySet<string>
 }
 
 export function judgeMarker(bytes: Buffer | null, context: MarkerContext): MarkerVerdict {
@@ -76,6 +95,10 @@ export function judgeMarker(bytes: Buffer | null, context: MarkerContext): Marke
   if (!found) return { kind: 'refuse', why: 'its marker is not one of ours' }
   if (found.cluster !== cluster) return { kind: 'refuse', why: `it belongs to cluster ${found.cluster}` }
   if (found.id !== id) return { kind: 'refuse', why: `it is node ${found.id}, not ${id}` }
+  if (context.former.has(found.token)) {
+    const marker = { ...fresh('filling'), epoch: found.epoch }
+    return { kind: 'write', marker, why: 'another one stood in for it, and took writes that it has missed' }
+  }
   if (found.runId === runId) return { kind: 'keep', marker: found }
   if (context.durable) {
     return { kind: 'write', marker: { ...found, runId }, why: 'it restarted, and loses nothing at a restart' }

@@ -17,6 +17,8 @@ export class Member implements Candidate {
 
   completeness: Completeness = 'unknown'
   marker: Marker | null = null
+  /** Tokens that it had, and had no longer: whoever comes back with one has missed what was written in between. */
+  readonly formerTokens = new Set<string>()
   /** Missed a write that this coordinator knows of, or was away: its copy of some key may be old. */
   behind = false
   /** Counts the misses, so that whoever repairs them notices when another comes in between. */

@@ -10,6 +10,10 @@
  * ends within LEASE_MS, what it has left in the nodes (round-state.ts) still says "running", and the next look of another
  * coordinator takes over. Two at the same time would do the same work twice, and nothing else.
  *
+ * A round moves copies to where its own ring has their homes, and drops them elsewhere. So there is none while another
+ * coordinator draws another ring: all that draw the same one share a lease in its name, on every member, and prolong it as
+ * long as they live.
+ *
  * When a round is due is decided by what the nodes keep, not by this process's own age: a fleet of coordinators makes one
  * round an interval together, also when each of them is restarted more often than that.
  */
@@ -25,7 +29,7 @@ import {
   type RoundReport,
   type RoundState,
 } from './round-state.ts'
-import { Round, RoundStopped } from './round.ts'
+import { Round, RoundStopped, type RoundResult } from './round.ts'
 
 export interface AntiEntropyOptions {
   /** 0 = only on demand. */
@@ -38,9 +42,22 @@ export interface AntiEntropyOptions {
   readonly listedKeys?: number
 }
 
+const OTHER_RING =
+  'another coordinator has other nodes, weights, zones, VNODES_PER_NODE or REPLICATION_FACTOR, or had until half a minute ago'
+
+/** A node that fails, or has lost its data since, goes without: the next round comes. */
+async function stampAll(synced: RoundResult['synced'], atMs: number): Promise<void> {
+  await Promise.allSettled(
+    synced.map(({ member, marker }) => member.node.stamp(marker, { atMs, assumed: false })),
+  )
+}
+
 const LEASE = 'anti-entropy'
 const BEAT_MS = LEASE_MS / 3
 const GIVEN_BACK_MS = 1
+const RING_LEASE = 'ring'
+/** Longer than from one look to the next. */
+const RING_LEASE_MS = 3 * LEASE_MS
 
 export class AntiEntropy {
   private readonly context: RepairContext
@@ -53,6 +70,7 @@ export class AntiEntropy {
   private beginning: Promise<void> | null = null
   private lastRound: RoundReport | null = null
   private stopped = false
+  private ringsDiffer = false
 
   constructor(context: RepairContext, options: AntiEntropyOptions) {
     this.context = context
@@ -80,6 +98,7 @@ export class AntiEntropy {
     if (!this.context.cluster.ready) {
       throw new RondoError('UNAVAILABLE', 'No node can be used yet; /status says why.')
     }
+    if (await this.otherRing()) throw new RondoError('UNAVAILABLE', `No repair is begun: ${OTHER_RING}.`)
     await this.begin()
     return this.progress()
   }
@@ -117,7 +136,13 @@ export class AntiEntropy {
   }
 
   private async look(): Promise<void> {
-    if (this.current || !this.context.cluster.ready) return
+    if (!this.context.cluster.ready) return
+    if (await this.otherRing()) {
+      this.current?.round.stop(OTHER_RING)
+      this.current?.pace.stop()
+      return
+    }
+    if (this.current) return
     const known = await readRoundState(this.context.cluster)
     if (known?.lastRound) this.lastRound = known.lastRound
     // Asked again once the lease is ours: the worker may have ended in between.
@@ -137,6 +162,22 @@ export class AntiEntropy {
   }
 
   // ---- who
+
+  /** Whether a coordinator that was alive half a minute ago draws another ring. Tells when that changes. */
+  private async otherRing(): Promise<boolean> {
+    const { cluster, replicas, emit } = this.context
+    const ring = `${cluster.ring.checksum} ${replicas}`
+    const ours = await Promise.all(
+      cluster.members.map(async ({ node }) => {
+        // Whoever does not answer now says nothing of other coordinators.
+        return !node.ready || node.lease(RING_LEASE, ring, RING_LEASE_MS).catch(() => true)
+      }),
+    )
+    const differ = ours.includes(false)
+    if (differ !== this.ringsDiffer) emit({ kind: 'rings-differ', differ })
+    this.ringsDiffer = differ
+    return differ
+  }
 
   /** Does nothing while a round is under way, here or elsewhere. */
   private begin(stillWanted?: () => Promise<boolean>): Promise<void> {
@@ -186,7 +227,8 @@ export class AntiEntropy {
     let handedOn = false
     try {
       await writeRoundState(cluster, this.ownState(round))
-      const { members, leftOut } = await round.run()
+      const { members, leftOut, synced } = await round.run()
+      await stampAll(synced, round.startedAtMs)
       const result = leftOut.length === 0 ? 'complete' : 'partial'
       report = this.report(round, begunMs, result, members, leftOut)
     } catch (error) {

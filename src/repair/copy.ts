@@ -1,12 +1,23 @@
 /**
  * Copying one record from a node that holds it to a node that may lack it: what all repairs are made of. It goes through
- * the same compare-and-store as every write, so it may be repeated, come late or be done by two workers at once.
+ * the same compare-and-store as every write, so it may be repeated or be done by two workers at once.
+ *
+ * It must not come late: a worker that was paused could bring back a value that was deleted meanwhile, and whose delete
+ * nobody remembers any more. So a copy is good for a few seconds from when the record was read, and the node that is to
+ * store it judges that, by its own clock.
  */
+import type { Cluster } from '../cluster/cluster.ts'
 import { compareVersions } from '../core/clock.ts'
 import { KIND_VALUE, recordToSend, StoredRecord } from '../core/codec.ts'
-import { FAR_END_MS, ownLifeMs } from '../core/lifetime.ts'
-import type { Fence, Node, NodeFailure } from '../nodes/node.ts'
+import { FAR_END_MS } from '../core/lifetime.ts'
+import type { Fence, Node, NodeFailure, StoreCall } from '../nodes/node.ts'
 import type { RepairContext } from './context.ts'
+
+/**
+ * From when a record was read to when its copy must be stored: all the calls in between, and small beside the minute for
+ * which everything outlives what users see.
+ */
+const GOOD_FOR_MS = 5000
 
 /** A node gave no answer that counts: the work stops here, and begins anew later. */
 export class RepairStopped extends Error {
@@ -39,25 +50,32 @@ export function fetchRecord(node: Node, key: Buffer, marker: Buffer | null): Pro
 }
 
 /**
- * Copies a record to a node, where nothing as new is held. It lives there as long as it has left at its source: that
- * knows what it replaced, and how long this must be remembered.
+ * Copies a record to a node, where nothing as new is held. It lives there as long as it has left at its sources: whichever
+ * keeps it longest knows how long it must be remembered. Where it is held already, its life is made as long.
  *
  * A promise there to a newer record refuses it, though that record may never come: then the key is settled, in two
  * rounds of its own. When this has returned, the target holds this record or a newer one.
  *
+ * @param sources nodes that hold this version
+ * @param readAtMs cluster time at which it was not yet read
  * @throws RepairStopped
  */
 export async function copyRecord(
   context: RepairContext,
-  source: Node,
+  sources: readonly Node[],
   target: Node,
   key: Buffer,
   record: StoredRecord,
+  readAtMs: number,
 ): Promise<void> {
-  const lifeMs = await lifeAt(context, source, key, record)
-  if (lifeMs === null || (await store(target, key, record, lifeMs))) return
+  const { cluster } = context
+  const lifeMs = await lifeAmong(sources, key, record)
+  if (lifeMs === null) return
+  const untilMs = readAtMs + GOOD_FOR_MS
+  if (await store(target, key, record, lifeMs, untilMs + clockOffMs(cluster, target))) return
   const here = await fetchRecord(target, key, null)
   if (here && compareVersions(here.version, record.version) >= 0) return
+  if (cluster.time.nowMs() > untilMs) throw new RepairStopped(target, 'the copy came too late')
   await context.settle(key, record).catch((error: unknown) => {
     throw new RepairStopped(
       target,
@@ -66,32 +84,53 @@ export async function copyRecord(
   })
 }
 
-/** Null when it has gone there in the meantime. */
-async function lifeAt(
-  context: RepairContext,
-  source: Node,
+/** Null when it has gone everywhere in the meantime. */
+async function lifeAmong(
+  sources: readonly Node[],
   key: Buffer,
   record: StoredRecord,
 ): Promise<number | null> {
-  const nowMs = context.cluster.time.nowMs()
-  if (record.kind === KIND_VALUE && record.expiresAtMs === 0) return ownLifeMs(KIND_VALUE, 0, nowMs)
-  const leftMs = await source.lifeMs(key).catch((error: unknown) => {
-    throw new RepairStopped(source, String(error))
+  if (!canEnd(record)) return FAR_END_MS
+  const lives = await Promise.all(sources.map((source) => lifeAt(source, key)))
+  const lifeMs = Math.max(...lives)
+  return lifeMs > 0 ? lifeMs : null
+}
+
+export function canEnd(record: StoredRecord): boolean {
+  return record.kind !== KIND_VALUE || record.expiresAtMs > 0
+}
+
+/** Milliseconds that a key has left, 0 = it is not there. @throws RepairStopped */
+export async function lifeAt(node: Node, key: Buffer): Promise<number> {
+  const leftMs = await node.lifeMs(key).catch((error: unknown) => {
+    throw new RepairStopped(node, String(error))
   })
-  return leftMs === -2 ? null : leftMs === -1 ? FAR_END_MS : Math.max(1, leftMs)
+  return leftMs === -2 ? 0 : leftMs === -1 ? FAR_END_MS : Math.max(1, leftMs)
+}
+
+/** By how much the node's clock is ahead of cluster time. It was measured before the data path was opened. */
+function clockOffMs(cluster: Cluster, node: Node): number {
+  return cluster.time.distance(node.id)?.offMs ?? 0
 }
 
 /** False when the node holds something newer, or a promise to it. */
-function store(node: Node, key: Buffer, record: StoredRecord, lifeMs: number): Promise<boolean> {
+function store(
+  node: Node,
+  key: Buffer,
+  record: StoredRecord,
+  lifeMs: number,
+  untilMs: number,
+): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    node.store(key, recordToSend(record), lifeMs, {
+    const call: StoreCall = {
       onApplied: () => resolve(true),
       onStale: () => resolve(false),
       onFailure: (_node, failure) => {
         if (failure.reason === 'wrong-type') resolve(true)
         else reject(new RepairStopped(node, failure.message))
       },
-    })
+    }
+    node.store(key, recordToSend(record), lifeMs, call, { untilMs })
   })
 }
 

@@ -4,7 +4,7 @@
  *   1. Wait one request timeout from when its token was first seen: writes that were sent before, and might still be
  *      acknowledged by others who counted on it, have ended by then.
  *   2. Merge from enough clean fellows (merge.ts).
- *   3. Declare it clean, by compare-and-set of the very marker that was seen at 1. If it was wiped again in between, its
+ *   3. Stamp it with the time at which the merge began (core/synced-at.ts), and declare it clean, by compare-and-set of the very marker that was seen at 1. If it was wiped again in between, its
  *      token is another one, and so is its marker: the fill counts for nothing, and begins anew.
  *
  * Two coordinators may fill the same member; a lease keeps them from it, but nothing breaks if they do.
@@ -41,12 +41,15 @@ export class Filling {
     const missesThen = member.misses
     const progress: MergeProgress = { checked: 0, sent: 0 }
     member.filling = progress
+    const beganAtMs = cluster.time.nowMs()
     emit({ kind: 'fill', node: member.id, state: 'started', ...progress })
     try {
       await merge(this.context, member, sources, progress, keepLease)
     } finally {
       member.filling = null
     }
+    if (cluster.isStale(member)) throw new RepairStopped(member.node, 'filling it took too long: it is stale')
+    await member.node.stamp(encodeMarker(marker), { atMs: beganAtMs, assumed: sources.lossy })
     const clean: Marker = { ...marker, state: 'clean', epoch: marker.epoch + (sources.lossy ? 1 : 0) }
     if (!(await member.node.swapMarker(encodeMarker(marker), encodeMarker(clean)))) {
       throw new RepairStopped(member.node, 'it lost its data again while it was filled')

@@ -7,9 +7,9 @@
  *
  * Hints shorten the time during which replicas differ; no promise rests on them.
  */
+import { encodeMarker } from '../cluster/marker.ts'
 import type { Member } from '../cluster/member.ts'
 import { compareVersions } from '../core/clock.ts'
-import type { StoredRecord } from '../core/codec.ts'
 import type { Hint } from '../nodes/node.ts'
 import type { RepairContext } from './context.ts'
 import { copyRecord, fetchRecord } from './copy.ts'
@@ -37,27 +37,21 @@ export async function deliverHints(context: RepairContext, target: Member): Prom
 
 async function deliver(context: RepairContext, holder: Member, target: Member, hint: Hint): Promise<void> {
   const { cluster, replicas } = context
+  const marker = encodeMarker(holder.marker!)
+  const readAtMs = cluster.time.nowMs()
   const record = await fetchRecord(holder.node, hint.key, null)
   // Gone or older: it expired here, or was lost. What other replicas hold they have hints for themselves.
   if (record?.versioned && compareVersions(record.version, hint.version) >= 0) {
-    await copyRecord(context, holder.node, target.node, hint.key, record)
+    const copyTo = (home: Member) => copyRecord(context, [holder.node], home.node, hint.key, record, readAtMs)
+    await copyTo(target)
     const homes = cluster.homesOf(hint.key, replicas)
-    // The hint stays until the stand-in's copy has gone: it tells that there is one.
-    if (!homes.includes(holder) && !(await moveHome(context, holder, homes, hint.key, record))) return
+    if (!homes.includes(holder)) {
+      // The hint stays until the stand-in's copy has gone: it tells that there is one. The copy has done its duty when
+      // every home replica holds it, or something newer.
+      if (!homes.every((home) => home.takesValues && home.completeness === 'clean')) return
+      await Promise.all(homes.map(copyTo))
+      await holder.node.dropCopy(marker, hint.key, Buffer.from(record.version))
+    }
   }
   await holder.node.dropHint(target.id, hint.key, hint.version)
-}
-
-/** False while it must stay. A stand-in's copy has done its duty when every home replica holds it, or something newer. */
-async function moveHome(
-  context: RepairContext,
-  standIn: Member,
-  homes: readonly Member[],
-  key: Buffer,
-  record: StoredRecord,
-): Promise<boolean> {
-  if (!homes.every((home) => home.takesValues && home.completeness === 'clean')) return false
-  await Promise.all(homes.map((home) => copyRecord(context, standIn.node, home.node, key, record)))
-  await standIn.node.dropCopy(key, Buffer.from(record.version))
-  return true
 }

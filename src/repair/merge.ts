@@ -12,7 +12,8 @@ import { compareVersions } from '../core/clock.ts'
 import { required } from '../core/consistency.ts'
 import { StoredRecord } from '../core/codec.ts'
 import { isReserved } from '../core/keys.ts'
-import { copyRecord, fetchRecord, RepairStopped } from './copy.ts'
+import { LIFE_TOLERANCE_MS } from '../core/lifetime.ts'
+import { canEnd, copyRecord, fetchRecord, lifeAt, RepairStopped } from './copy.ts'
 import type { RepairContext } from './context.ts'
 
 export interface MergeProgress {
@@ -34,8 +35,8 @@ const PAGE_KEYS = 256
  * Whom to merge from, or null while somebody must be waited for.
  *
  * For each key, N − Q + 1 of the member's fellow home replicas must be clean: any Q that acknowledged a write include
- * one of them. A fellow that cannot be reached may come back with what it holds. But once all of them are there, and
- * some have lost data themselves, there is nothing to wait for.
+ * one of them. A fellow that cannot be reached may come back with what it holds, and one that is stale may be kept
+ * (stale.ts). But once all of them are there, and some have lost data themselves, there is nothing to wait for.
  */
 export function sourcesFor(cluster: Cluster, member: Member, replicas: number): Sources | null {
   const needed = replicas - required('quorum', replicas) + 1
@@ -45,11 +46,14 @@ export function sourcesFor(cluster: Cluster, member: Member, replicas: number): 
     const fellows = homes.filter((home) => home !== member)
     const clean = fellows.filter((home) => home.node.ready && home.completeness === 'clean')
     if (clean.length >= needed) continue
-    if (!fellows.every((home) => home.node.ready && home.marker)) return null
+    if (!fellows.every((home) => home.node.ready && home.marker && home.completeness !== 'stale')) return null
     lossy = true
   }
   return {
-    members: cluster.members.filter((other) => other !== member && other.node.ready && other.marker),
+    // What a stale one holds may have been deleted.
+    members: cluster.members.filter(
+      (other) => other !== member && other.node.ready && other.marker && other.completeness !== 'stale',
+    ),
     lossy,
   }
 }
@@ -102,7 +106,7 @@ async function mergeFrom(
   } while (cursor !== '0')
 }
 
-/** Compares heads first: only what is missing crosses as a whole. */
+/** Compares heads first: only what is missing crosses as a whole, and what would be kept longer than it is here. */
 async function bring(
   context: RepairContext,
   member: Member,
@@ -113,9 +117,17 @@ async function bring(
   progress: MergeProgress,
 ): Promise<void> {
   const held = await fetchRecord(member.node, key, null)
-  if (held && compareVersions(held.version, new StoredRecord(head).version) >= 0) return
+  const order = held ? compareVersions(held.version, new StoredRecord(head).version) : -1
+  if (order > 0) return
+  if (order === 0 && (!canEnd(held!) || held!.isLasting || !(await livesLonger(source, member, key)))) return
+  const readAtMs = context.cluster.time.nowMs()
   const record = await fetchRecord(source.node, key, marker)
   if (!record?.versioned) return
   progress.sent++
-  await copyRecord(context, source.node, member.node, key, record)
+  await copyRecord(context, [source.node], member.node, key, record, readAtMs)
+}
+
+async function livesLonger(source: Member, member: Member, key: Buffer): Promise<boolean> {
+  const [there, here] = await Promise.all([lifeAt(source.node, key), lifeAt(member.node, key)])
+  return there > here + LIFE_TOLERANCE_MS
 }

@@ -1,6 +1,7 @@
 /**
  * The background worker of a coordinator: looks at its members now and then, and repairs the one that needs it most.
  *
+ *   stale                                    → drop what it holds, or keep it (stale.ts)
  *   filling                                  → fill (fill.ts)
  *   clean, but may have missed writes:
  *     hints wait for it                      → deliver them (hints.ts)
@@ -17,6 +18,7 @@ import { RepairStopped } from './copy.ts'
 import { Filling } from './fill.ts'
 import { deliverHints } from './hints.ts'
 import { merge, sourcesFor } from './merge.ts'
+import { settleStale } from './stale.ts'
 
 const PAUSE_MS = 250
 
@@ -58,7 +60,8 @@ export class Repairer {
     for (const member of this.context.cluster.members) {
       if (this.stopped || !member.node.ready || member.health.state === 'down' || !member.marker) continue
       try {
-        if (member.completeness === 'filling') await this.filling.tryFill(member)
+        if (member.completeness === 'stale') await settleStale(this.context, member)
+        else if (member.completeness === 'filling') await this.filling.tryFill(member)
         else if (member.behind && member.takesValues) await this.catchUp(member)
       } catch (error) {
         // A node that fails shows in its health. Everything else is a fault of ours.
@@ -71,8 +74,10 @@ export class Repairer {
 
   private async catchUp(member: Member): Promise<void> {
     const { cluster, replicas } = this.context
-    // Whoever will be here in a moment may keep a hint, or a copy. Who is down could not be compared with either.
-    const awaited = (other: Member) => !other.node.ready && other.health.state !== 'down'
+    // Whoever will be here in a moment may keep a hint, or a copy. Who is down could not be compared with either. What a
+    // stale one has hints for may have been deleted.
+    const awaited = (other: Member) =>
+      other.completeness === 'stale' || (!other.node.ready && other.health.state !== 'down')
     if (cluster.members.some((other) => other !== member && awaited(other))) return
     const missesThen = member.misses
     const delivered = await deliverHints(this.context, member)

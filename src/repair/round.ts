@@ -31,17 +31,19 @@
  * more differ, the members are scanned again for the next portion. (All keys of one leaf are listed together. Keys that
  * share a hash tag share a leaf.)
  *
- * A life is never extended: copies live as long as they have left at their source (copy.ts).
+ * A life is never extended: copies live as long as they have left where they are kept longest (copy.ts).
  */
 import type { Cluster } from '../cluster/cluster.ts'
 import { encodeMarker, type Marker } from '../cluster/marker.ts'
 import type { Member } from '../cluster/member.ts'
 import { compareVersions, VERSION_BYTES, VERSION_ZERO, versionMs, type Version } from '../core/clock.ts'
 import { StoredRecord } from '../core/codec.ts'
+import { required } from '../core/consistency.ts'
 import { isReserved } from '../core/keys.ts'
 import { DigestTree, leafOf, leavesPerRange } from '../core/merkle.ts'
 import type { TokenRange } from '../core/ring.ts'
 import { tokenOf } from '../core/token.ts'
+import { newestOf } from '../core/votes.ts'
 import { copyRecord, fetchRecord, RepairStopped } from './copy.ts'
 import type { RepairContext } from './context.ts'
 import type { Pace } from './pace.ts'
@@ -70,6 +72,8 @@ export interface RoundResult {
   readonly members: readonly string[]
   /** Those that did not, each with why. */
   readonly leftOut: readonly string[]
+  /** Those that were told of every delete, with the markers that they had: see `synced` below. */
+  readonly synced: readonly { readonly member: Member; readonly marker: Buffer }[]
 }
 
 /** The round was told to end. */
@@ -146,7 +150,29 @@ export class Round {
     await this.confirm()
     const { members } = this.cluster
     const whole = this.parts.filter((part) => part.takesPart).map((part) => part.member.id)
-    return { members: members.map(({ id }) => id).filter((id) => whole.includes(id)), leftOut: this.leftOut }
+    return {
+      members: members.map(({ id }) => id).filter((id) => whole.includes(id)),
+      leftOut: this.leftOut,
+      synced: this.synced(),
+    }
+  }
+
+  /**
+   * Who needs no other member to know all that was acknowledged when the round began: for each of its ranges, N − Q other
+   * home replicas took part to the end. Together with them it makes one home replica of any Q that acknowledged a write
+   * or a delete. So one member that is away keeps no other from it.
+   */
+  private synced(): RoundResult['synced'] {
+    const { replicas } = this.context
+    const needed = replicas - required('quorum', replicas)
+    const lacking = new Set<Member>()
+    for (const { homes } of this.places) {
+      const took = homes.filter((home) => this.partOf(home))
+      if (took.length - 1 < needed) for (const home of took) lacking.add(home)
+    }
+    return this.parts
+      .filter((part) => part.takesPart && !lacking.has(part.member))
+      .map(({ member, markerBytes }) => ({ member, marker: markerBytes }))
   }
 
   // ---- scanning
@@ -297,9 +323,16 @@ export class Round {
       if (!young && this.differs(homes, heads)) differing.push({ key: Buffer.from(name, 'latin1'), homes })
     }
     await this.inGroups(differing, async ({ key, homes }) => {
-      const parts = homes.flatMap((home) => this.partOf(home) ?? [])
-      const held = await this.recordsAt(parts, key)
-      if (held) await this.bring(key, parts, parts, held, false)
+      for (;;) {
+        const parts = homes.flatMap((home) => this.partOf(home) ?? [])
+        const readAtMs = this.cluster.time.nowMs()
+        const held = await this.recordsAt(parts, key)
+        if (held) {
+          await this.bring(key, parts, parts, held, readAtMs, false)
+          return
+        }
+        // Whoever failed is left out; the others are to agree all the same.
+      }
     })
   }
 
@@ -328,12 +361,13 @@ export class Round {
     if (!parts.every((part) => part?.member.takesValues)) return
     const targets = parts as Part[]
     const holders = [...targets, standIn]
+    const readAtMs = this.cluster.time.nowMs()
     const held = await this.recordsAt(holders, key)
     const copy = held?.at(-1)
     if (!held || !copy || !isOurs(copy)) return
-    if (!(await this.bring(key, targets, holders, held, true))) return
+    if (!(await this.bring(key, targets, holders, held, readAtMs, true))) return
     try {
-      await standIn.member.node.dropCopy(key, Buffer.from(copy.version))
+      await standIn.member.node.dropCopy(standIn.markerBytes, key, Buffer.from(copy.version))
       if (!copy.promise) this.counts.movedHome++
     } catch (error) {
       this.leaveOut(standIn, String(error))
@@ -350,6 +384,7 @@ export class Round {
 
   /**
    * @param holders who was read, the parts first, in the order of `held`
+   * @param readAtMs cluster time before they were read
    * @returns false when one that needs the record did not take it
    */
   private async bring(
@@ -357,10 +392,11 @@ export class Round {
     parts: readonly Part[],
     holders: readonly Part[],
     held: readonly (StoredRecord | null)[],
+    readAtMs: number,
     fromStandIn: boolean,
   ): Promise<boolean> {
     const newest = newestOf(held)
-    if (!newest) return true
+    if (!newest || !isOurs(newest)) return true
     const nowMs = this.cluster.time.nowMs()
     const lives = newest.isLive(nowMs)
     const takers = parts.filter((part, i) => {
@@ -368,10 +404,13 @@ export class Round {
       const older = here !== null && compareVersions(here.version, newest.version) < 0
       return needs(part, here === null, older, lives, fromStandIn)
     })
-    const source = holders[held.indexOf(newest)]!.member.node
+    const sources = holders.flatMap(({ member }, i) => {
+      const here = held[i]
+      return here && compareVersions(here.version, newest.version) === 0 ? [member.node] : []
+    })
     const sent = await Promise.all(
       takers.map((part) =>
-        this.attempt(part, () => copyRecord(this.context, source, part.member.node, key, newest)),
+        this.attempt(part, () => copyRecord(this.context, sources, part.member.node, key, newest, readAtMs)),
       ),
     )
     const stored = sent.filter((answer) => answer !== FAILED).length
@@ -540,15 +579,6 @@ function needs(
 /** Values of others, and what only holds a promise, have version 0: nothing to compare, nothing to copy. */
 function isOurs(record: StoredRecord): boolean {
   return record.versioned && compareVersions(record.version, VERSION_ZERO) !== 0
-}
-
-function newestOf(held: readonly (StoredRecord | null)[]): StoredRecord | null {
-  let newest: StoredRecord | null = null
-  for (const record of held) {
-    if (record && isOurs(record) && (!newest || compareVersions(record.version, newest.version) > 0))
-      newest = record
-  }
-  return newest
 }
 
 function whyUnfit(member: Member): string | null {

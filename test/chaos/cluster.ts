@@ -226,6 +226,7 @@ function newRondo(nodes: readonly ChaosNode[], coordinator: number, log: LogEntr
     READ_CONSISTENCY: 'quorum',
     WRITE_CONSISTENCY: 'quorum',
     PORT: '0',
+    RESP_PORT: '0',
   })
   if (!loaded.ok) throw new Error(loaded.problems.join('\n'))
   const stream = new Writable({

@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import { decodeMarker, encodeMarker } from '../../src/cluster/marker.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
+import { MemoryStorage } from '../../src/nodes/memory-storage.ts'
 import { READ_COMPARED, READ_FIRST, READ_LATER, READ_NEVER } from '../../src/core/plan.ts'
 import { CoordinatorUnderTest, PING_INTERVAL_MS } from '../support/coordinator-under-test.ts'
 import { NODE_TIMEOUT_MS, type FaultyNode } from '../support/faulty-node.ts'
@@ -18,6 +19,7 @@ describe('the cluster', () => {
   const member = () => under.member(node)
   const state = () => member().health.state
   const rank = () => member().readRank
+  const completeness = () => member().completeness
   const transitions = () =>
     under.events.flatMap((event) =>
       event.kind === 'node-state' && event.node === node.id ? [`${event.from} → ${event.to}`] : [],
@@ -197,6 +199,127 @@ describe('the cluster', () => {
       expect(member().completeness).to.equal('filling')
       expect(state()).to.equal('up')
       expect(member().takesValues).to.equal(true)
+    })
+  })
+
+  describe('when an address leads to a fresh node for a while, and back to the old one', () => {
+    /** What is at the address now, to be brought back with the same process later. */
+    const keep = () => {
+      const { storage } = node.memory
+      const runs = (node.memory as unknown as { options: { runId: string } }).options
+      return { storage, run: runs.runId }
+    }
+    const lead = async ({ storage, run }: ReturnType<typeof keep>) => {
+      node.cut()
+      Object.assign(node.memory, { storage })
+      Object.assign((node.memory as unknown as { options: object }).options, { runId: run })
+      node.heal()
+      await under.time.advance(3000)
+    }
+
+    it('fills the old one, which has missed what the fresh one took', async () => {
+      const old = keep()
+      const before = markerOf(node)
+      await lead({ storage: new MemoryStorage(1 << 26, under.time), run: 'fresh' })
+      expect(completeness()).to.equal('filling')
+      await lead(old)
+      expect(markerOf(node)).to.include({ state: 'filling', runId: before.runId })
+      expect(markerOf(node).token).to.not.equal(before.token)
+      expect(completeness()).to.equal('filling')
+    })
+  })
+
+  describe('when it starts while it reaches only a node of another cluster', () => {
+    let late: CoordinatorUnderTest
+    let foreign: Buffer
+    const swapped = (...nodes: FaultyNode[]) => swappedTo('elsewhere', ...nodes)
+    const swappedTo = (cluster: string, ...nodes: FaultyNode[]) => {
+      for (const each of nodes) {
+        each.memory.storage.set(
+          MARKER_KEY,
+          encodeMarker({ ...markerOf(each), cluster, runId: `${each.id}-run` }),
+          Infinity,
+        )
+      }
+      foreign = nodes[0]!.memory.storage.get(MARKER_KEY)!
+    }
+    const startLate = async (reached: number) => {
+      await under.cluster.stop()
+      late = new CoordinatorUnderTest({ beside: under, coordinator: 2 })
+      for (const each of late.nodes.slice(reached)) each.cut()
+      for (const each of late.nodes.slice(reached)) each.reachable = false
+      await late.start()
+    }
+    const states = () => late.cluster.members.map((each) => each.completeness)
+    afterEach(() => late.cluster.stop())
+
+    it('serves with it, and leaves it for its own as soon as more nodes are of another one', async () => {
+      swapped(node)
+      await startLate(1)
+      expect(late.cluster.id).to.equal('elsewhere')
+      expect(states()[0]).to.equal('clean')
+      for (const each of late.nodes) each.heal()
+      await late.time.advance(3000)
+      expect(late.cluster.id).to.equal(under.cluster.id)
+      expect(states()).to.deep.equal(['refused', 'clean', 'clean', 'clean'])
+      expect(late.nodes[0]!.ready).to.equal(false)
+      expect(await late.put('k', 'v')).to.include({ result: 'ok' })
+      expect(late.told('cluster-left')).to.have.length(1)
+      expect(late.told('cluster-left')[0]).to.include({ cluster: 'elsewhere', other: under.cluster.id })
+      expect(node.memory.storage.get(MARKER_KEY)).to.deep.equal(foreign)
+    })
+
+    it('also when the right node is back by then', async () => {
+      const mine = node.memory.storage.get(MARKER_KEY)!
+      swapped(node)
+      await startLate(1)
+      node.memory.storage.set(MARKER_KEY, mine, Infinity)
+      for (const each of late.nodes) each.heal()
+      await late.time.advance(3000)
+      expect(late.cluster.id).to.equal(under.cluster.id)
+      expect(states()).to.deep.equal(['clean', 'clean', 'clean', 'clean'])
+    })
+
+    for (const name of ['a-cluster', 'z-cluster']) {
+      it(`stays where it is while two halves are equally large (${name})`, async () => {
+        swappedTo(name, ...under.nodes.slice(0, 2))
+        await startLate(1)
+        for (const each of late.nodes) each.heal()
+        await late.time.advance(60_000)
+        expect(late.cluster.id).to.equal(name)
+        expect(states()).to.deep.equal(['clean', 'clean', 'refused', 'refused'])
+        expect(late.told('cluster-known')).to.have.length(1)
+        expect(late.told('cluster-left')).to.deep.equal([])
+      })
+    }
+
+    it('does not leave its own for one node less than it has', async () => {
+      await startLate(4)
+      swapped(node)
+      await late.time.advance(3 * PING_INTERVAL_MS)
+      expect(late.cluster.id).to.equal(under.cluster.id)
+      expect(states()).to.deep.equal(['refused', 'clean', 'clean', 'clean'])
+    })
+
+    it('does not leave its own because their addresses were exchanged, and writes nothing to the foreign one', async () => {
+      await startLate(4)
+      const [, second, third, fourth] = late.nodes as [FaultyNode, FaultyNode, FaultyNode, FaultyNode]
+      const cyclic = [markerOf(third), markerOf(fourth), markerOf(second)]
+      for (const [i, each] of [second, third, fourth].entries()) {
+        each.memory.storage.set(MARKER_KEY, encodeMarker(cyclic[i]!), Infinity)
+      }
+      await late.time.advance(2 * PING_INTERVAL_MS)
+      expect(states()).to.deep.equal(['clean', 'refused', 'refused', 'refused'])
+      swapped(node)
+      const held = () =>
+        node.memory.storage.page(0, 100).entries.map(({ key, bytes }) => [String(key), String(bytes)])
+      const before = held()
+      await late.time.advance(3 * PING_INTERVAL_MS)
+      await late.put('k', 'v')
+      expect(late.cluster.id).to.equal(under.cluster.id)
+      expect(states()[0]).to.equal('refused')
+      expect(late.told('cluster-left')).to.deep.equal([])
+      expect(held()).to.deep.equal(before)
     })
   })
 

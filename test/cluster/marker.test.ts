@@ -16,6 +16,7 @@ const CONTEXT: MarkerContext = {
   durable: false,
   founding: false,
   freshToken: () => 'fresh',
+  former: new Set(),
 }
 const judge = (marker: Partial<Marker> | null, context: Partial<MarkerContext> = {}) =>
   judgeMarker(marker && encodeMarker({ ...MARKER, ...marker }), { ...CONTEXT, ...context })
@@ -41,6 +42,13 @@ describe('a marker', () => {
         expect(decodeMarker(encodeMarker(value))).to.deep.equal(value)
       }),
     )
+  })
+
+  it('tells, while a stale node is emptied, what has to go', () => {
+    const dropping: Marker = { ...MARKER, state: 'filling', dropBeforeMs: 1_700_000_000_000 }
+    expect(encodeMarker(dropping).toString()).to.include('"drop_before":1700000000000')
+    expect(decodeMarker(encodeMarker(dropping))).to.deep.equal(dropping)
+    expect(judge({ ...dropping }).kind).to.equal('keep')
   })
 
   const noMarkers = [
@@ -97,6 +105,22 @@ describe('what a node turns out to be', () => {
       const verdict = judge({ state, runId: 'run-0' }, { durable: true })
       expect(verdict).to.deep.include({ kind: 'write', marker: { ...MARKER, state } })
     }
+  })
+
+  it('who was here before another one took the address: filling, also where a restart loses nothing', () => {
+    const former = new Set(['t0', 't1'])
+    for (const runId of ['run-1', 'run-0']) {
+      expect(judge({ runId }, { former, durable: true })).to.deep.include({
+        kind: 'write',
+        marker: { ...MARKER, state: 'filling', token: 'fresh' },
+      })
+    }
+    expect(judge({ token: 't2' }, { former }).kind).to.equal('keep')
+  })
+
+  it('restarted while it was emptied: whether that goes on is decided anew', () => {
+    const verdict = judge({ runId: 'run-0', state: 'filling', dropBeforeMs: 5 })
+    expect(verdict).to.have.property('marker').that.does.not.have.property('dropBeforeMs')
   })
 
   it("another cluster's, or another node's: refused, whatever else it says", () => {

@@ -26,7 +26,7 @@ export class RepairUnderTest {
   readonly antiEntropy: AntiEntropy
   readonly context: RepairContext
 
-  private constructor(under: CoordinatorUnderTest, settings: Settings) {
+  protected constructor(under: CoordinatorUnderTest, settings: Settings) {
     this.under = under
     const { coordinator = 1 } = settings
     const random = seeded(coordinator)

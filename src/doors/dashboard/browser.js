@@ -24,6 +24,7 @@ const STATES = {
 const DATA = {
   clean: ['clean', 'ok', 'holds all that was acknowledged'],
   filling: ['filling', 'warn', 'its answers do not count until it is clean'],
+  stale: ['stale', 'warn', 'it may hold deleted values: its answers do not count'],
   refused: ['refused', 'bad', 'not a node of this cluster'],
   unknown: ['not known yet', 'warn', ''],
 }
@@ -77,6 +78,8 @@ function troublesOf(nodes) {
     )
   const filling = inState('up').filter((node) => node.completeness === 'filling')
   tell(filling, 'filling: answers from there do not count until all is there')
+  const stale = inState('up').filter((node) => node.completeness === 'stale')
+  tell(stale, 'stale: away for so long that it may hold deleted values, so answers from there do not count')
   const behind = inState('up').filter((node) => node.mayBeBehind)
   tell(behind, 'behind: writes may have been missed there, so reads go to others first')
   return sentences

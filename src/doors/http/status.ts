@@ -1,5 +1,6 @@
 /** GET /status: the nodes by address, as this coordinator sees them. Holds no secret. */
 import type { Member } from '../../cluster/member.ts'
+import type { ClusterTime } from '../../cluster/time.ts'
 import type { Coordinator } from '../../coordinator/coordinator.ts'
 
 export interface NodeStatus {
@@ -9,6 +10,8 @@ export interface NodeStatus {
   readonly state: string
   /** Whether it holds all that was acknowledged; only a clean node's answers count by themselves. */
   readonly completeness: string
+  /** How long ago it was last compared with enough others, or was new; null = not known. */
+  readonly syncedAgoSeconds: number | null
   readonly mayBeBehind: boolean
   /** Why it takes no writes now, or null. */
   readonly unwritable: string | null
@@ -29,18 +32,21 @@ export function statusOf(coordinator: Coordinator): Record<string, NodeStatus> {
   const { cluster } = coordinator
   const status: Record<string, NodeStatus> = {}
   for (const member of cluster.ring.nodes) {
-    status[member.node.address] = nodeStatus(member, cluster.time.distance(member.id))
+    status[member.node.address] = nodeStatus(member, cluster.time)
   }
   return status
 }
 
-function nodeStatus(member: Member, clock: { offMs: number; errorMs: number } | null): NodeStatus {
+function nodeStatus(member: Member, time: ClusterTime): NodeStatus {
   const { report } = member
+  const clock = time.distance(member.id)
+  const syncedAt = report?.syncedAt ?? null
   return {
     id: member.id,
     isHealthy: member.health.state === 'up' && member.node.ready && member.completeness !== 'refused',
     state: member.health.state,
     completeness: member.completeness,
+    syncedAgoSeconds: syncedAt && Math.round((time.nowMs() - syncedAt.atMs) / 1000),
     mayBeBehind: member.behind,
     unwritable: member.unwritable,
     error: member.lastError,

@@ -1,0 +1,149 @@
+/**
+ * A stale member: clean or filling, but not compared with others for longer than deletes are remembered (core/synced-at.ts).
+ * It may hold values that were deleted, and a fill only adds to what it holds. Its votes and acks count for nothing
+ * (cluster.ts) until one of these has come to its end:
+ *
+ *   for each of its ranges, N − Q + 1 others are clean and fresh    → drop what it holds; then it is filled as any other
+ *   not so many are, but some are away, and may be                  → wait
+ *   there cannot be so many                                         → keep it as it is, and say so
+ *
+ * The last happens when the whole cluster was off for longer than the grace: values may come back that were deleted just
+ * before, but nothing is ever dropped that no other node is known to hold.
+ *
+ * Dropping, so that it may be cut off anywhere and go on elsewhere:
+ *
+ *   1. The marker becomes `filling` under a fresh token, and tells that everything older than this moment must go.
+ *   2. Key by key that is done, by a script that asks for this very marker. Younger records are writes that came since.
+ *   3. synced_at becomes that moment, and the note goes out of the marker.
+ *
+ * Hints that it keeps for others stay: one without its record comes to nothing when it is delivered.
+ */
+import type { Member } from '../cluster/member.ts'
+import { encodeMarker, type Marker } from '../cluster/marker.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import { required } from '../core/consistency.ts'
+import { isReserved } from '../core/keys.ts'
+import type { Node } from '../nodes/node.ts'
+import { LEASE_MS, type RepairContext } from './context.ts'
+import { RepairStopped } from './copy.ts'
+
+const PAGE_KEYS = 256
+const GIVEN_BACK_MS = 1
+
+export type StaleVerdict = 'drop' | 'wait' | 'keep'
+
+export function judgeStale(cluster: Cluster, member: Member, replicas: number): StaleVerdict {
+  const needed = replicas - required('quorum', replicas) + 1
+  let verdict: StaleVerdict = 'drop'
+  for (const homes of cluster.replicaSets(replicas)) {
+    if (!homes.includes(member)) continue
+    const fellows = homes.filter((home) => home !== member)
+    const fresh = fellows.filter((home) => isFresh(cluster, home)).length
+    if (fresh >= needed) continue
+    if (fresh + fellows.filter(mayBeFresh).length < needed) return 'keep'
+    verdict = 'wait'
+  }
+  return verdict
+}
+
+/** It was compared with others, and remembers all deletes that those may have forgotten. */
+function isFresh(cluster: Cluster, member: Member): boolean {
+  return (
+    member.node.ready &&
+    member.completeness === 'clean' &&
+    member.report?.syncedAt?.assumed === false &&
+    !cluster.isStale(member)
+  )
+}
+
+/**
+ * Nobody knows of what is away. What is being filled does not count: if the others do not suffice for this member, then
+ * neither do they for that one, which therefore waits for this one to be kept.
+ */
+function mayBeFresh({ node, completeness }: Member): boolean {
+  return !node.ready && completeness !== 'refused'
+}
+
+/** One try to end its being stale. @throws RepairStopped */
+export async function settleStale(context: RepairContext, member: Member): Promise<void> {
+  const { cluster, replicas, owner } = context
+  if (judgeStale(cluster, member, replicas) === 'wait') return
+  const { node } = member
+  if (!(await answerOf(node, node.lease('fill', owner, LEASE_MS)))) return
+  try {
+    // What is known is as old as the last ping: this one may be settled by now, and another one wiped.
+    await Promise.all(cluster.members.map((each) => cluster.look(each)))
+    const verdict = member.completeness === 'stale' ? judgeStale(cluster, member, replicas) : 'wait'
+    if (verdict === 'keep') await keep(context, member)
+    if (verdict === 'drop') await drop(context, member)
+    await cluster.look(member)
+  } finally {
+    await answerOf(node, node.lease('fill', owner, GIVEN_BACK_MS))
+  }
+}
+
+async function keep({ cluster, emit }: RepairContext, member: Member): Promise<void> {
+  const { dropBeforeMs, ...marker } = member.marker!
+  const sinceMs = member.report?.syncedAt?.atMs ?? dropBeforeMs!
+  if (dropBeforeMs !== undefined) {
+    // Those it would have been filled from have gone while it was emptied: it is filled from what there is.
+    const filling = { ...marker, token: cluster.freshToken() }
+    await swap(member, member.marker!, filling)
+    await stamp(member, filling, cluster.time.nowMs(), true)
+  } else await stamp(member, marker, cluster.time.nowMs(), true)
+  emit({ kind: 'stale-kept', node: member.id, sinceMs })
+}
+
+async function drop(context: RepairContext, member: Member): Promise<void> {
+  const { cluster, emit, owner, replicas } = context
+  const { node } = member
+  let dropping = member.marker!
+  if (dropping.dropBeforeMs === undefined) {
+    const dropBeforeMs = Math.floor(cluster.time.nowMs())
+    dropping = { ...dropping, state: 'filling', token: cluster.freshToken(), dropBeforeMs }
+    await swap(member, member.marker!, dropping)
+    emit({ kind: 'stale-dropped', node: member.id, state: 'started', dropped: 0 })
+  }
+  const bytes = encodeMarker(dropping)
+  const { dropBeforeMs: beforeMs, ...emptied } = dropping
+  let dropped = 0
+  let cursor = '0'
+  do {
+    if (!(await answerOf(node, node.lease('fill', owner, LEASE_MS)))) {
+      throw new RepairStopped(node, 'another coordinator empties it')
+    }
+    if (judgeStale(cluster, member, replicas) !== 'drop') {
+      throw new RepairStopped(node, 'too few others are left to fill it from')
+    }
+    const page = await answerOf(node, node.scan(cursor, null, PAGE_KEYS))
+    const keys = page.entries.map(({ key }) => key).filter((key) => !isReserved(key))
+    const removed = await answerOf(node, node.dropOlder(bytes, keys, beforeMs!))
+    if (removed === null) throw changed(member)
+    dropped += removed
+    cursor = page.cursor
+  } while (cursor !== '0')
+  await stamp(member, dropping, beforeMs!, false)
+  await swap(member, dropping, emptied)
+  emit({ kind: 'stale-dropped', node: member.id, state: 'finished', dropped })
+}
+
+async function swap(member: Member, from: Marker, to: Marker): Promise<void> {
+  const { node } = member
+  if (!(await answerOf(node, node.swapMarker(encodeMarker(from), encodeMarker(to))))) throw changed(member)
+}
+
+async function stamp(member: Member, marker: Marker, atMs: number, assumed: boolean): Promise<void> {
+  const { node } = member
+  if (!(await answerOf(node, node.stamp(encodeMarker(marker), { atMs, assumed })))) throw changed(member)
+}
+
+/** A node that fails stops the work. */
+function answerOf<T>(node: Node, answer: Promise<T>): Promise<T> {
+  return answer.catch((error: unknown) => {
+    throw new RepairStopped(node, String(error))
+  })
+}
+
+function changed({ node }: Member): RepairStopped {
+  return new RepairStopped(node, 'its marker has changed')
+}
