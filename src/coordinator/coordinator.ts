@@ -23,6 +23,15 @@ import { listKeys, type KeyPage } from './listing.ts'
 import { ReadOne, type ReadDone } from './read.ts'
 import { QuorumRead } from './quorum-read.ts'
 import { QuorumWrite } from './quorum-write.ts'
+import {
+  crossReplicaSet,
+  shareReplicaSet,
+  type ModifyAll,
+  type PlacedKey,
+  type TransactDone,
+} from './transact.ts'
+import { TransactionAtOne } from './transact-one.ts'
+import { QuorumTransaction } from './transact-quorum.ts'
 import { UpdateOne } from './update-one.ts'
 import { QuorumUpdate, type Modify, type UpdateDone } from './update.ts'
 import { WriteOne, type MakeRecord, type WriteDone } from './write.ts'
@@ -43,6 +52,9 @@ export interface CoordinatorOptions {
   readonly random: () => number
   readonly emit: Emit
 }
+
+/** Of what may be under way at once. */
+const CROWDED = 0.75
 
 /** What a node says of a key that it does not hold. */
 const ABSENT = -2
@@ -154,6 +166,34 @@ export class Coordinator {
     else new QuorumUpdate(this.context, key, preference, level, modify, done).start()
   }
 
+  /** Whether transact() takes these keys together: those with the same hash tag always. */
+  sharesReplicaSet(keys: readonly Buffer[]): boolean {
+    return shareReplicaSet(this.context, this.placed(keys))
+  }
+
+  /**
+   * Reads, modifies and writes several keys as one (transact.ts), as far as the level promises. Fails with
+   * CROSS_REPLICA_SET where the keys do not share a replica set.
+   *
+   * @param keys at least one, each once; they have passed checkKey
+   */
+  transact(
+    keys: readonly Buffer[],
+    modify: ModifyAll,
+    done: TransactDone,
+    level: ConsistencyLevel = 'one',
+  ): void {
+    if (this.sheds(done)) return
+    const placed = this.placed(keys)
+    if (!shareReplicaSet(this.context, placed)) done.failed(crossReplicaSet())
+    else if (level === 'one') new TransactionAtOne(this.context, placed, modify, done).start()
+    else new QuorumTransaction(this.context, placed, level, modify, done).start()
+  }
+
+  private placed(keys: readonly Buffer[]): PlacedKey[] {
+    return keys.map((key) => ({ key, preference: this.preferenceList(key) }))
+  }
+
   private replicate(key: Buffer, make: MakeRecord, done: WriteDone, level: ConsistencyLevel): void {
     if (this.sheds(done)) return
     const preference = this.preferenceList(key)
@@ -174,6 +214,11 @@ export class Coordinator {
       const done: UpdateDone = { updated: () => resolve(), failed: reject }
       new QuorumUpdate(this.context, key, this.preferenceList(key), 'quorum', modify, done).start()
     })
+  }
+
+  /** So much is under way that whoever can wait should: soon more will be refused. */
+  get crowded(): boolean {
+    return this.context.deadlines.size >= this.options.maxInFlight * CROWDED
   }
 
   /** Too much under way: refused at once, rather than late. */

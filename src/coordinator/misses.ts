@@ -4,7 +4,7 @@
  */
 import type { Member } from '../cluster/member.ts'
 import { versionOf, type NewRecord } from '../core/codec.ts'
-import type { Node, NodeFailure, StoreCall } from '../nodes/node.ts'
+import type { HintCall, Node, NodeFailure, StoreCall } from '../nodes/node.ts'
 import type { CoordinatorContext } from './context.ts'
 
 /**
@@ -83,7 +83,7 @@ export class Copies implements StoreCall {
   }
 }
 
-class MissNote implements StoreCall {
+class MissNote implements HintCall {
   private readonly context: CoordinatorContext
   private readonly missed: Member
   /** One for the call that is still leaving hints. */
@@ -107,10 +107,6 @@ class MissNote implements StoreCall {
 
   onApplied(): void {
     this.noted = true
-    this.onEnd()
-  }
-
-  onStale(): void {
     this.onEnd()
   }
 

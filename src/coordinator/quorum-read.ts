@@ -5,20 +5,23 @@
  *   1. Ask all home replicas. A vote counts only from a clean one (its batch found the marker of a clean node).
  *   2. Enough votes: the newest version wins. Where a majority of them agree, that is the answer.
  *   3. Otherwise write the newest back to those that lack it, and answer when a majority holds it. Without this a second
- *      reader could meet an older majority, and see time go backwards.
+ *      reader could meet an older majority, and see time go backwards. A delete, or a value that expires, goes back also
+ *      to those that hold it but may forget it before the others do (core/votes.ts): whoever wrote it may have died before
+ *      it had made their lives equal. From then on these copies are marked as lasting, and are not written again.
  *   4. A write-back that meets something newer proves nothing: begin again with 1. If what it meets is a promise, whoever
  *      gave it may be gone: after a few rounds the key is settled in two rounds of its own (update.ts).
  */
 import type { Member } from '../cluster/member.ts'
 import { compareVersions, VERSION_ZERO } from '../core/clock.ts'
-import { HEAD_BYTES, recordToSend, StoredRecord, VERSION_AT } from '../core/codec.ts'
+import { HEAD_BYTES, lastingCopy, recordToSend, StoredRecord, VERSION_AT } from '../core/codec.ts'
 import { required, type ConsistencyLevel } from '../core/consistency.ts'
 import { Deadline } from '../core/deadlines.ts'
 import { RondoError } from '../core/errors.ts'
-import { repairedLifeMs } from '../core/lifetime.ts'
+import { livesMayDiffer, repairedLifeMs } from '../core/lifetime.ts'
 import { READ_NEVER } from '../core/plan.ts'
+import { newestOf, sureHolders } from '../core/votes.ts'
 import type { Fence, GetCall, Node, NodeFailure, StoreCall } from '../nodes/node.ts'
-import { positionOf, type CoordinatorContext } from './context.ts'
+import type { CoordinatorContext } from './context.ts'
 import { WRONG_TYPE_SENTENCE, type ReadDone } from './read.ts'
 
 const MAX_ROUNDS = 3
@@ -105,8 +108,12 @@ class ReadRound implements GetCall, StoreCall {
   private readonly read: QuorumRead
   private pending = 0
   private readonly votes = new Map<Node, StoredRecord | null>()
-  /** Home replicas known to hold the newest version, once it is chosen. */
+  /** Whom the newest record is on its way to. */
+  private readonly writing = new Set<Node>()
+  /** Home replicas known to hold the newest version, for as long as it is needed, once it is chosen. */
   private holding = 0
+  /** What those of them have replaced that are not marked as lasting; null = there are none. */
+  private replaced: Buffer | null = null
   private newest: StoredRecord | null = null
   private writingBack = false
   private over = false
@@ -138,8 +145,9 @@ class ReadRound implements GetCall, StoreCall {
     }
   }
 
-  onFailure(_node: Node, failure: NodeFailure): void {
+  onFailure(node: Node, failure: NodeFailure): void {
     this.pending--
+    if (this.writing.delete(node)) this.read.context.background.end()
     if (this.over || this.read.isFinished) return
     if (failure.reason === 'wrong-type') {
       this.read.wrongType()
@@ -148,7 +156,8 @@ class ReadRound implements GetCall, StoreCall {
     this.count()
   }
 
-  onApplied(_node: Node, fence: Fence): void {
+  onApplied(node: Node, fence: Fence): void {
+    this.writing.delete(node)
     this.read.context.background.end()
     this.pending--
     if (this.over || this.read.isFinished) return
@@ -156,8 +165,9 @@ class ReadRound implements GetCall, StoreCall {
     this.count()
   }
 
-  onStale(_node: Node, held: Buffer): void {
+  onStale(node: Node, held: Buffer): void {
     const { background, cluster } = this.read.context
+    this.writing.delete(node)
     background.end()
     cluster.versions.observe(held)
     if (this.over || this.read.isFinished) return
@@ -186,41 +196,47 @@ class ReadRound implements GetCall, StoreCall {
   }
 
   private choose(): void {
-    for (const record of this.votes.values()) {
-      if (record && (!this.newest || compareVersions(record.version, this.newest.version) > 0))
-        this.newest = record
-    }
-    const version = this.newest?.version ?? VERSION_ZERO
-    const lacking: Member[] = []
-    for (const [node, record] of this.votes) {
-      if (compareVersions(record?.version ?? VERSION_ZERO, version) === 0) this.holding++
-      else lacking.push(this.read.homes[positionOf(this.read.homes, node)]!)
-    }
+    this.newest = newestOf(this.votes.values())
+    const sure = sureHolders(this.votes, this.newest, this.majority, this.read.context.graceMs)
+    this.holding = sure.length
+    this.replaced =
+      sure.map((node) => this.votes.get(node)).find((vote) => vote && !vote.isLasting)?.replaced ?? null
     this.writingBack = true
-    for (const home of lacking) this.writeBack(home)
+    for (const node of this.votes.keys()) if (!sure.includes(node)) this.writeBack(node)
   }
 
   /** A vote that came after the choice was made: perhaps after the answer, and still a replica to be repaired. */
   private lateVote(node: Node, record: StoredRecord | null, fence: Fence): void {
     const order = compareVersions(record?.version ?? VERSION_ZERO, this.newest?.version ?? VERSION_ZERO)
-    if (order < 0 && fence.clean) this.writeBack(this.read.homes[positionOf(this.read.homes, node)]!)
+    const sure = order === 0 && this.isSureBeside(record)
+    if (order <= 0 && !sure && fence.clean) this.writeBack(node)
     if (this.over || this.read.isFinished) return
     if (order > 0) {
       this.over = true
       this.read.round()
       return
     }
-    if (order === 0 && fence.clean) this.holding++
+    if (sure && fence.clean) this.holding++
     this.count()
   }
 
-  private writeBack(home: Member): void {
-    if (!this.newest?.versioned) return
-    const { background, cluster, graceMs } = this.read.context
+  /** Whether this copy of the newest record is surely kept as long as those that were taken for sure before. */
+  private isSureBeside(record: StoredRecord | null): boolean {
+    if (!record || !livesMayDiffer(record, this.read.context.graceMs) || record.isLasting) return true
+    return this.replaced?.equals(record.replaced) ?? false
+  }
+
+  private writeBack(node: Node): void {
+    const { background, cluster, deadlines, graceMs } = this.read.context
+    // After a pause of this process the newest that was read may have been deleted since, and the delete forgotten.
+    if (!this.newest?.versioned || deadlines.isPast(this.read)) return
     background.begin()
     this.pending++
+    this.writing.add(node)
     const lifeMs = repairedLifeMs(this.newest, cluster.time.nowMs(), graceMs)
-    home.node.store(this.read.key, recordToSend(this.newest), lifeMs, this)
+    const copy = recordToSend(this.newest)
+    const record = livesMayDiffer(this.newest, graceMs) ? lastingCopy(copy) : copy
+    node.store(this.read.key, record, lifeMs, this)
   }
 
   private get majority(): number {

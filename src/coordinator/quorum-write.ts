@@ -6,19 +6,22 @@
  *   - only a home replica's, and only while it is clean: the batch was sent under the marker of a clean node, and found
  *     it. Stand-ins get a copy, and never count;
  *   - only before the deadline;
- *   - stale is no ack, unless the record it met has replaced ours: then ours was applied there.
+ *   - stale is no ack, unless the record it met has replaced ours: then ours was applied there;
+ *   - only if the record is kept there as long as it is elsewhere (acks.ts).
  *
- * A replica that met a newer record or a promise without ever having held ours, or that was sent nothing, never will. Once all home replicas are
- * like that, nobody can have seen our write and nobody ever will, so it is made again, later than what was met. Any other
- * mix of answers is an unknown outcome, and says so. A majority of them is not enough: a read-modify-write may have seen
- * ours on the one that held it, and have put its result, made from ours, on the others; made again, our write would take
- * effect twice. (test/simulation: write and INCR at the same time, then the sum goes back to what was written.)
+ * A replica that met a newer record or a promise without ever having held ours, or that was sent nothing, never will. Once
+ * all home replicas are like that, nobody can have seen our write and nobody ever will, so it is made again, later than
+ * what was met. Any other mix of answers is an unknown outcome, and says so. A majority of them is not enough: a
+ * read-modify-write may have seen ours on the one that held it, and have put its result, made from ours, on the others;
+ * made again, our write would take effect twice. (test/simulation: write and INCR at the same time, then the sum goes back
+ * to what was written. docs/decisions/0011.)
  */
 import type { Member } from '../cluster/member.ts'
 import { VERSION_BYTES } from '../core/clock.ts'
 import {
-  FLAGS_AT,
   KIND_TOMBSTONE,
+  kindOf,
+  lastingCopy,
   REPLACED_BYTES,
   VERSION_AT,
   versionOf,
@@ -27,7 +30,9 @@ import {
 import { required, type ConsistencyLevel } from '../core/consistency.ts'
 import { Deadline } from '../core/deadlines.ts'
 import { RondoError } from '../core/errors.ts'
+import { standInsFor, takes } from '../core/plan.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../nodes/node.ts'
+import { Acks } from './acks.ts'
 import { positionOf, type CoordinatorContext } from './context.ts'
 import { Copies, lifeWhileAway, noteMiss } from './misses.ts'
 import { WRONG_TYPE_SENTENCE } from './read.ts'
@@ -84,9 +89,9 @@ export class QuorumWrite extends Deadline {
 
   attempt(): void {
     const { record, lifeMs } = this.make()
-    const isDelete = record.head[FLAGS_AT] === KIND_TOMBSTONE
+    const isDelete = kindOf(record) === KIND_TOMBSTONE
     const homes = this.preference.slice(0, this.context.replicas)
-    const usable = homes.filter((home) => (isDelete ? home.takesDeletes : home.takesValues))
+    const usable = homes.filter((home) => takes(home, isDelete))
     const counting = usable.filter((home) => home.completeness === 'clean').length
     if (counting < this.required && !this.sent) {
       // Nothing is sent that could not be confirmed.
@@ -142,21 +147,25 @@ export class QuorumWrite extends Deadline {
 
 class QuorumAttempt implements StoreCall {
   private readonly write: QuorumWrite
-  private readonly record: NewRecord
+  private record: NewRecord
   private lifeMs: number
   private readonly homes: readonly Member[]
   private targets: readonly Member[] = []
   private pending = 0
-  private acked = 0
+  private readonly acks: Acks
+  /** Home replicas that a promise has turned away: they may lack the record for good, if it is never kept. */
+  private readonly turnedAway: Member[] = []
   /** Home replicas that never held this version and never will. */
   private never = 0
   private lastFailure: NodeFailure | null = null
+  private confirmed = false
 
   constructor(write: QuorumWrite, record: NewRecord, lifeMs: number, homes: readonly Member[]) {
     this.write = write
     this.record = record
     this.lifeMs = lifeMs
     this.homes = homes
+    this.acks = new Acks(write.context, write.key, record, write.required, () => this.checkAcks())
   }
 
   start(usable: readonly Member[], isDelete: boolean): void {
@@ -164,7 +173,10 @@ class QuorumAttempt implements StoreCall {
     const missing = this.homes.filter((home) => !usable.includes(home))
     this.targets = usable
     this.never = missing.length // nothing is sent there
-    if (missing.length > 0) this.lifeMs = lifeWhileAway(this.lifeMs, isDelete, context.graceMs)
+    if (missing.length > 0 && isDelete) {
+      this.lifeMs = lifeWhileAway(this.lifeMs, isDelete, context.graceMs)
+      this.record = lastingCopy(this.record)
+    }
     this.pending = this.targets.length
     for (const target of this.targets) {
       context.background.begin()
@@ -173,24 +185,18 @@ class QuorumAttempt implements StoreCall {
     for (const home of missing) this.noteMiss(home, 'it took no writes, and missed one')
   }
 
-  onApplied(node: Node, fence: Fence): void {
-    if (this.isHome(node) && fence.clean) this.acked++
+  onApplied(node: Node, fence: Fence, keptMs: number): void {
+    this.acks.add(node, fence, keptMs)
     this.settled()
   }
 
   onStale(node: Node, held: Buffer, fence: Fence): void {
     this.write.context.cluster.versions.observe(held)
-    if (this.isHome(node)) {
-      const replaced = held.compare(
-        this.record.head,
-        VERSION_AT,
-        VERSION_AT + REPLACED_BYTES,
-        VERSION_BYTES,
-        VERSION_BYTES + REPLACED_BYTES,
-      )
-      if (replaced === 0 && fence.clean) this.acked++
-      else if (replaced < 0) this.never++
-    }
+    const isPromise = held.length === VERSION_BYTES
+    const replaced = held.compare(this.record.head, VERSION_AT, VERSION_AT + REPLACED_BYTES, VERSION_BYTES)
+    if (isPromise) this.turnedAway.push(this.homes[positionOf(this.homes, node)]!)
+    if (isPromise || replaced < 0) this.never++
+    else if (replaced === 0 && fence.clean) this.acks.addReplaced(node, this.lifeMs)
     this.settled()
   }
 
@@ -208,26 +214,33 @@ class QuorumAttempt implements StoreCall {
   private settled(): void {
     this.write.context.background.end()
     this.pending--
+    this.checkAcks()
+  }
+
+  private checkAcks(): void {
+    if (this.confirmed) this.noteTurnedAway()
     if (this.write.isFinished) return
     const { required } = this.write
     if (this.write.isPast) {
       this.write.overdue() // an ack from before may be of a node that has lost it since, and was filled again
       return
     }
-    if (this.acked >= required) {
+    const acked = this.acks.counted
+    if (acked >= required) {
+      this.confirmed = true
       this.copyToStandIns()
+      this.noteTurnedAway()
       this.write.succeed(this.record)
       return
     }
     if (this.never === this.homes.length) {
-      this.write.again(this.acked)
+      this.write.again(acked)
       return
     }
-    if (this.pending === 0) {
-      const why = this.lastFailure
-        ? `A replica failed: ${this.lastFailure.message}.`
-        : 'Replicas held newer records.'
-      this.write.fail(this.acked, why)
+    if (this.pending + this.acks.pending === 0) {
+      const failure = this.lastFailure ?? this.acks.failure
+      const why = failure ? `A replica failed: ${failure.message}.` : 'Replicas held newer records.'
+      this.write.fail(acked, why)
     }
   }
 
@@ -236,22 +249,20 @@ class QuorumAttempt implements StoreCall {
     const { context, key, preference } = this.write
     const away = this.homes.length - this.targets.length
     if (away === 0) return
-    const isDelete = this.record.head[FLAGS_AT] === KIND_TOMBSTONE
-    const standIns = preference
-      .slice(context.replicas)
-      .filter((node) => (isDelete ? node.takesDeletes : node.takesValues))
-      .slice(0, away)
+    const isDelete = kindOf(this.record) === KIND_TOMBSTONE
+    const standIns = standInsFor(preference, context.replicas, isDelete).slice(0, away)
     const missing = this.homes.filter((home) => !this.targets.includes(home))
-    new Copies(context, key, this.record, missing, standIns).send(standIns, this.lifeMs)
+    const lifeMs = Math.max(this.lifeMs, this.acks.longestMs)
+    new Copies(context, key, this.record, missing, standIns).send(standIns, lifeMs)
+  }
+
+  private noteTurnedAway(): void {
+    for (const home of this.turnedAway.splice(0)) this.noteMiss(home, 'it had promised otherwise')
   }
 
   private noteMiss(missed: Member, why: string): void {
     const holders = this.targets.filter((target) => target !== missed && target.node.ready)
     noteMiss(this.write.context, missed, why, holders, this.write.key, versionOf(this.record))
-  }
-
-  private isHome(node: Node): boolean {
-    return positionOf(this.homes, node) >= 0
   }
 }
 

@@ -24,6 +24,11 @@ import type { CoordinatorContext, Failing } from './context.ts'
 export interface ReadDone extends Failing {
   /** @param record the newest record found, a tombstone or an expired one too; null = nothing is stored */
   read(record: StoredRecord | null): void
+  /**
+   * Whoever asks has asked for more since. A replica that is asked only now may have got a write that came behind this
+   * read, so no second one is asked because the first is late.
+   */
+  isFollowed?(): boolean
 }
 
 export class ReadOne extends Deadline implements GetCall {
@@ -74,6 +79,10 @@ export class ReadOne extends Deadline implements GetCall {
     if (this.finished) return
     const record = bytes ? new StoredRecord(bytes) : null
     if (record?.versioned) this.context.cluster.versions.observe(record.bytes, VERSION_AT)
+    if (this.comparing === 0 && !fence.clean) {
+      this.failedInTurn() // it has lost its data since it was chosen, and does not know
+      return
+    }
     if (this.comparing === 0) {
       this.context.hedging.answered(this.context.deadlines.startOf(this))
       this.finish()
@@ -101,6 +110,10 @@ export class ReadOne extends Deadline implements GetCall {
       this.compared()
       return
     }
+    this.failedInTurn()
+  }
+
+  private failedInTurn(): void {
     if (--this.outstanding > 0) return
     this.plan ??= this.planWithoutFirst()
     this.askNext()
@@ -110,7 +123,7 @@ export class ReadOne extends Deadline implements GetCall {
     if (this.hedged || this.outstanding !== 1 || this.tries >= this.context.maxTries) return
     this.plan ??= this.planWithoutFirst()
     const next = this.plan.inTurn[this.nextInTurn]
-    if (!next || !this.context.hedging.spend()) return
+    if (!next || this.done.isFollowed?.() || !this.context.hedging.spend()) return
     this.hedged = true
     this.ask(next)
   }

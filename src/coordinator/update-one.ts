@@ -149,7 +149,7 @@ export class UpdateOne extends Deadline implements StoreCall {
   private send(node: Node, onlyIf: Version | undefined): void {
     this.mayBeApplied = true
     this.context.background.begin()
-    node.store(this.key, this.result!, this.lifeMs, this, onlyIf)
+    node.store(this.key, this.result!, this.lifeMs, this, onlyIf && { onlyIf })
   }
 
   private fail(why: string): void {

@@ -7,19 +7,20 @@
  *   1. prepare(version) on all home replicas: each promises to refuse older writes, and tells what it holds. A promise is
  *      kept in the record, and does not expire by itself.
  *   2. A majority of clean promises: the newest record among them is the current one. modify() makes the result.
- *   3. accept(result) where the promise still stands. A majority of clean acceptances: done.
+ *   3. accept(result) where the promise still stands. A majority of clean acceptances, kept equally long (acks.ts): done.
  *
  *   A refusal in round 1 or, if nobody has accepted, in round 2 names a newer version: begin again, later than that. Once
  *   a single accept may have been applied, what was not confirmed is an unknown outcome, and is never tried again.
  *
  * If nothing is to be changed (a refused NX), what was seen must still be at a majority, or a later reader could see
- * something older: where the votes agree it is; otherwise the same record is accepted anew.
+ * something older: where the votes agree, and surely live equally long (core/votes.ts), it is; otherwise the same record is
+ * accepted anew.
  *
  * At `one`: read the first healthy home replica, make the result, and store it there only if that replica still holds
  * what was read (update-one.ts); then send it to the others. Not a lock: during a fault two of these can succeed.
  */
 import type { Member } from '../cluster/member.ts'
-import { compareVersions, VERSION_ZERO } from '../core/clock.ts'
+import { compareVersions, VERSION_BYTES } from '../core/clock.ts'
 import {
   KIND_NOTHING,
   newRecord,
@@ -33,7 +34,10 @@ import { required, type ConsistencyLevel } from '../core/consistency.ts'
 import { Deadline } from '../core/deadlines.ts'
 import { RondoError, type Outcome } from '../core/errors.ts'
 import { ownLifeMs } from '../core/lifetime.ts'
+import { standInsFor } from '../core/plan.ts'
+import { newestOf, sureHolders } from '../core/votes.ts'
 import type { Fence, Node, NodeFailure, PrepareCall, StoreCall } from '../nodes/node.ts'
+import { Acks } from './acks.ts'
 import { positionOf, type CoordinatorContext, type Failing } from './context.ts'
 import { Copies, noteMiss } from './misses.ts'
 import { tooFew } from './quorum-write.ts'
@@ -171,10 +175,7 @@ export class QuorumUpdate extends Deadline {
   copyToOthers(record: NewRecord, lifeMs: number, accepting: readonly Node[]): void {
     const others = this.homes.filter((home) => home.takesValues && !accepting.includes(home.node))
     const away = this.homes.filter((home) => !home.takesValues && !accepting.includes(home.node))
-    const standIns = this.preference
-      .slice(this.context.replicas)
-      .filter((node) => node.takesValues)
-      .slice(0, away.length)
+    const standIns = standInsFor(this.preference, this.context.replicas, false).slice(0, away.length)
     const holders = [...this.homes.filter((home) => !away.includes(home)), ...standIns]
     new Copies(this.context, this.key, record, this.homes, holders).send([...others, ...standIns], lifeMs)
   }
@@ -206,12 +207,12 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   /** Who was sent the prepare, and so gets the accept as well. */
   private readonly asked = new Set<Node>()
   /** What the clean ones among them hold. */
-  private readonly votes: (StoredRecord | null)[] = []
+  private readonly votes = new Map<Node, StoredRecord | null>()
   private before: StoredRecord | null = null
   private modified: Modified | null = null
   private result: NewRecord | null = null
   private lifeMs = 0
-  private accepted = 0
+  private acks: Acks | null = null
   /** Accepts that were applied, or may have been. */
   private touched = 0
 
@@ -239,8 +240,8 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     }
     if (this.round !== 'prepare' || this.update.isFinished) return
     this.promised.push(node)
-    if (fence.clean) this.votes.push(bytes ? new StoredRecord(bytes) : null)
-    if (this.votes.length >= this.update.required) this.decide()
+    if (fence.clean) this.votes.set(node, bytes ? new StoredRecord(bytes) : null)
+    if (this.votes.size >= this.update.required) this.decide()
     else this.checkPromises()
   }
 
@@ -256,27 +257,30 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   private checkPromises(): void {
     if (this.pending > 0) return
     this.round = 'over'
-    this.update.fail(`${this.votes.length} of ${this.update.required} required replicas could promise.`)
+    this.update.fail(`${this.votes.size} of ${this.update.required} required replicas could promise.`)
   }
 
   private decide(): void {
-    this.before = newestOf(this.votes)
+    this.before = newestOf(this.votes.values())
     this.modified = this.update.modify(this.before)
-    if (this.modified.kind !== 'write' && this.agreeing() >= required('quorum', this.update.homes.length)) {
-      this.conclude()
-      return
+    const { homes, context } = this.update
+    const majority = required('quorum', homes.length)
+    if (this.modified.kind !== 'write') {
+      const agreeing = sureHolders(this.votes, this.before, majority, context.graceMs).length
+      if (agreeing >= majority) {
+        this.conclude()
+        return
+      }
     }
     this.round = 'accept'
     this.result = this.resultOf(this.modified)
+    this.acks = new Acks(context, this.update.key, this.result, this.update.required, () =>
+      this.checkAccepts(),
+    )
     const stored = new StoredRecord(this.result.head)
-    this.lifeMs = ownLifeMs(stored.kind, stored.expiresAtMs, this.update.context.cluster.time.nowMs())
+    this.lifeMs = ownLifeMs(stored.kind, stored.expiresAtMs, context.cluster.time.nowMs())
     this.update.sent()
     for (const node of this.promised) this.acceptAt(node)
-  }
-
-  private agreeing(): number {
-    const version = this.before?.version ?? VERSION_ZERO
-    return this.votes.filter((vote) => compareVersions(vote?.version ?? VERSION_ZERO, version) === 0).length
   }
 
   /** What is to be stored under the ballot's version: the change, or what was there. */
@@ -295,34 +299,36 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     node.accept(this.update.key, this.result!, this.lifeMs, this)
   }
 
-  onApplied(_node: Node, fence: Fence): void {
+  onApplied(node: Node, fence: Fence, keptMs: number): void {
     this.end()
     this.touched++
-    if (fence.clean) this.accepted++
+    this.acks!.add(node, fence, keptMs)
     this.checkAccepts()
   }
 
   onStale(node: Node, held: Buffer): void {
     this.end()
     this.update.context.cluster.versions.observe(held)
-    // Another promise may be what refused it, and may never be kept: then it lacks the result for good.
-    const home = this.update.homes[positionOf(this.update.homes, node)]!
-    this.update.missed(home, 'it had promised otherwise', this.result!)
+    const isPromise = held.length === VERSION_BYTES
+    if (isPromise || compareVersions(held.subarray(0, VERSION_BYTES), versionOf(this.ballot)) < 0) {
+      // Another promise may be what refused it, and may never be kept: then it lacks the result for good.
+      const home = this.update.homes[positionOf(this.update.homes, node)]!
+      this.update.missed(home, 'it had promised otherwise', this.result!)
+    }
     this.checkAccepts()
   }
 
   private checkAccepts(): void {
     if (this.round !== 'accept' || this.update.isFinished) return
-    if (this.accepted >= this.update.required) {
+    const accepted = this.acks!.counted
+    if (accepted >= this.update.required) {
       this.conclude()
       return
     }
-    if (this.pending > 0) return
+    if (this.pending + this.acks!.pending > 0) return
     this.round = 'over'
     if (this.touched > 0) {
-      this.update.fail(
-        `${this.accepted} of ${this.update.required} required replicas have confirmed the update.`,
-      )
+      this.update.fail(`${accepted} of ${this.update.required} required replicas have confirmed the update.`)
       return
     }
     // All refused for certain: nobody will ever see this result.
@@ -348,7 +354,10 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     const after = this.result
       ? new StoredRecord(Buffer.concat([this.result.head, this.result.value]))
       : this.before
-    if (this.result) this.update.copyToOthers(this.result, this.lifeMs, [...this.asked])
+    if (this.result) {
+      const lifeMs = Math.max(this.lifeMs, this.acks!.longestMs)
+      this.update.copyToOthers(this.result, lifeMs, [...this.asked])
+    }
     if (modified.kind === 'refuse') this.update.fails(modified.error)
     else this.update.succeed(this.before, after)
   }
@@ -362,12 +371,4 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     this.pending--
     this.update.context.background.end()
   }
-}
-
-function newestOf(records: readonly (StoredRecord | null)[]): StoredRecord | null {
-  let newest: StoredRecord | null = null
-  for (const record of records) {
-    if (record && (!newest || compareVersions(record.version, newest.version) > 0)) newest = record
-  }
-  return newest
 }

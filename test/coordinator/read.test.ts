@@ -190,6 +190,34 @@ describe('a read at one', () => {
     expect((await under.get(KEY)).result).to.equal('(absent)')
   })
 
+  it('does not take "not there" from a replica that has lost its data since it was chosen', async () => {
+    await under.put(KEY, 'v')
+    first.cut()
+    await under.time.advance(10)
+    second.answerAfterMs = 10
+    const reading = under.read(KEY)
+    third.flush()
+    await under.cluster.look(under.member(third))
+    expect(under.member(third).completeness).to.equal('filling')
+    second.cut()
+    const { result } = await under.done(reading)
+    expect(third.callsFor(KEY, 'get')).to.have.length(1)
+    expect(result).to.equal('UNAVAILABLE')
+  })
+
+  it('goes on to the next when the one that was asked has lost its data since it was chosen', async () => {
+    await under.put(KEY, 'v')
+    under.member(first).health.onBad(false) // asked after the others
+    under.member(first).refresh()
+    second.answerAfterMs = 10
+    const reading = under.read(KEY)
+    third.flush()
+    await under.cluster.look(under.member(third))
+    second.cut()
+    expect((await under.done(reading)).result).to.equal('v')
+    expect(asked()).to.deep.equal([1, 1, 1, 0])
+  })
+
   it('never serves a record that was read under a foreign marker', async () => {
     await under.put(KEY, 'v')
     first.flush()

@@ -1,0 +1,233 @@
+/**
+ * A transaction at `one`: the first healthy home replica decides.
+ *
+ *   1. Read every key as any read at `one` (read.ts).
+ *   2. Make the results, and store all of them at the first home replica that takes writes, by one atomic script and only
+ *      if that replica still holds what was read of every key, also of those that are only read. If it holds something
+ *      newer: again from 1. If it holds something older than what was read (it missed a write), then only if it still
+ *      holds that: the result is newer than both.
+ *   3. Send the results to the other home replicas and the stand-ins, as any write at `one`, without waiting.
+ *
+ * Where nothing is to be changed, 2 is a script that only looks, so that what was read was there together.
+ *
+ * Does not promise that it is seen as a whole on the other replicas: there the keys arrive one by one. And not a lock:
+ * during a fault two coordinators may take different replicas for the first, and both succeed.
+ */
+import type { Member } from '../cluster/member.ts'
+import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../core/clock.ts'
+import { KIND_TOMBSTONE, kindOf, newRecord, StoredRecord, versionOf } from '../core/codec.ts'
+import { Deadline } from '../core/deadlines.ts'
+import { RondoError, type Outcome } from '../core/errors.ts'
+import { ownLifeMs } from '../core/lifetime.ts'
+import { planRead, planWrite } from '../core/plan.ts'
+import type { Node, NodeFailure, StoreAllCall, StoreAllWrite } from '../nodes/node.ts'
+import type { CoordinatorContext } from './context.ts'
+import { Copies, noteMiss } from './misses.ts'
+import { ReadOne, WRONG_TYPE_SENTENCE } from './read.ts'
+import { changesOf, type ModifyAll, type PlacedKey, type TransactDone } from './transact.ts'
+
+/** Times that it reads or sends. */
+const MAX_ATTEMPTS = 128
+
+export class TransactionAtOne extends Deadline implements StoreAllCall {
+  private readonly context: CoordinatorContext
+  private readonly keys: readonly PlacedKey[]
+  private readonly modify: ModifyAll
+  private readonly done: TransactDone
+  private finished = false
+  private attempts = 0
+  private mayBeApplied = false
+
+  private before: readonly (StoredRecord | null)[] = []
+  private writes: readonly StoreAllWrite[] = []
+  /** By key: who gets a copy afterwards. */
+  private copies: readonly (readonly Member[])[] = []
+
+  /** @param keys at least one; they share a replica set */
+  constructor(
+    context: CoordinatorContext,
+    keys: readonly PlacedKey[],
+    modify: ModifyAll,
+    done: TransactDone,
+  ) {
+    super()
+    this.context = context
+    this.keys = keys
+    this.modify = modify
+    this.done = done
+  }
+
+  start(): void {
+    this.context.deadlines.add(this)
+    this.attempt()
+  }
+
+  overdue(): void {
+    this.fail(`The transaction was not confirmed within ${this.context.requestTimeoutMs} ms.`)
+  }
+
+  onApplied(node: Node): void {
+    this.context.background.end()
+    const first = this.context.cluster.memberOf(node)
+    this.writes.forEach(({ key, record, lifeMs }, i) => {
+      if (!record) return
+      const targets = this.copies[i]!
+      new Copies(this.context, key, record, this.homes, [first, ...targets]).send(targets, lifeMs)
+    })
+    if (this.finished) return
+    this.finish()
+    const after = this.writes.map(({ record }, i) => {
+      return record ? new StoredRecord(Buffer.concat([record.head, record.value])) : this.before[i]!
+    })
+    this.done.transacted(this.before, after)
+  }
+
+  onStale(node: Node, held: readonly (Buffer | null)[]): void {
+    this.context.background.end()
+    for (const other of held) if (other) this.context.cluster.versions.observe(other)
+    if (this.finished) return
+    this.mayBeApplied = false
+    const expected = held.map((other, i) => (other ? this.olderThanRead(other, i) : this.writes[i]!.onlyIf))
+    if (expected.includes(null)) this.attempt()
+    else {
+      // It missed what was read elsewhere.
+      this.writes = this.writes.map((write, i) => ({ ...write, onlyIf: expected[i]! }))
+      this.send(node)
+    }
+  }
+
+  onFailure(node: Node, failure: NodeFailure): void {
+    this.context.background.end()
+    if (failure.reason !== 'wrong-type') this.noteMisses(node, failure)
+    if (this.finished) return
+    if (failure.reason === 'wrong-type') {
+      this.mayBeApplied = false
+      this.end(new RondoError('WRONG_TYPE', WRONG_TYPE_SENTENCE, this.details))
+    } else if (failure.kind === 'unknown' && this.mayBeApplied) {
+      // It may have been applied: made once more, it might count twice.
+      this.fail(`The replica that decides failed: ${failure.message}.`)
+    } else {
+      this.mayBeApplied = false
+      this.attempt()
+    }
+  }
+
+  private attempt(): void {
+    if (this.isTooOften()) return
+    const before: (StoredRecord | null)[] = []
+    let missing = this.keys.length
+    this.keys.forEach(({ key, preference }, i) => {
+      new ReadOne(this.context, key, preference, {
+        read: (record) => {
+          before[i] = record
+          if (--missing === 0 && !this.finished) this.decide(before)
+        },
+        failed: (error) => this.end(new RondoError(error.code, error.message, this.details)),
+      }).start()
+    })
+  }
+
+  private decide(before: readonly (StoredRecord | null)[]): void {
+    this.before = before
+    const modified = this.modify(before)
+    if (modified.kind === 'refuse') {
+      this.end(modified.error)
+      return
+    }
+    const { cluster } = this.context
+    this.writes = changesOf(modified, this.keys).map((change, i) => {
+      const onlyIf = before[i]?.version ?? VERSION_ZERO
+      const { key } = this.keys[i]!
+      if (!change) return { key, record: null, lifeMs: 0, onlyIf }
+      const { kind, value, expiresAtMs } = change
+      const lifeMs = ownLifeMs(kind, expiresAtMs, cluster.time.nowMs())
+      return { key, record: newRecord(kind, cluster.versions, expiresAtMs, value), lifeMs, onlyIf }
+    })
+    if (!this.changesAnything && this.keys.length === 1) {
+      this.finish()
+      this.done.transacted(before, before)
+      return
+    }
+    const first = this.changesAnything ? this.planWrites() : this.firstToRead()
+    if (first) this.send(first.node)
+    else this.fail('None of the nodes that could decide can be asked now.')
+  }
+
+  /** Who decides; where no home replica can, it may be a stand-in of all the keys. */
+  private planWrites(): Member | undefined {
+    const { replicas } = this.context
+    const { onlyDeletes } = this
+    const plans = this.keys.map(({ preference }) => planWrite(preference, replicas, onlyDeletes))
+    const first = plans[0]!.targets[0]
+    this.copies = plans.map(({ targets }) => targets.slice(1))
+    return plans.every(({ targets }) => targets[0] === first) ? first : undefined
+  }
+
+  private firstToRead(): Member | undefined {
+    const { inTurn, compared } = planRead(this.keys[0]!.preference, this.context.replicas)
+    return inTurn[0] ?? compared[0]
+  }
+
+  private send(node: Node): void {
+    if (this.isTooOften()) return
+    this.mayBeApplied = this.changesAnything
+    this.context.background.begin()
+    node.storeAll(this.writes, 'if-held', this)
+  }
+
+  /** What the replica holds of a key, if that is older than what was read of it; otherwise null. */
+  private olderThanRead(held: Buffer, i: number): Version | null {
+    const version = held.subarray(0, VERSION_BYTES)
+    const isPromise = held.length === VERSION_BYTES
+    const read = this.before[i]
+    return !isPromise && read && compareVersions(version, read.version) < 0 ? version : null
+  }
+
+  private noteMisses(node: Node, failure: NodeFailure): void {
+    const member = this.context.cluster.memberOf(node)
+    this.writes.forEach(({ key, record }, i) => {
+      if (!record) return
+      const holders = this.copies[i]!.filter((copy) => copy.node.ready)
+      noteMiss(this.context, member, `it missed a write: ${failure.message}`, holders, key, versionOf(record))
+    })
+  }
+
+  private get homes(): readonly Member[] {
+    return this.keys[0]!.preference.slice(0, this.context.replicas)
+  }
+
+  private get changesAnything(): boolean {
+    return this.writes.some(({ record }) => record !== null)
+  }
+
+  private get onlyDeletes(): boolean {
+    return this.writes.every(({ record }) => !record || kindOf(record) === KIND_TOMBSTONE)
+  }
+
+  private isTooOften(): boolean {
+    if (this.attempts++ < MAX_ATTEMPTS) return false
+    this.fail('Other updates of the keys kept coming in between.')
+    return true
+  }
+
+  private fail(why: string): void {
+    const code = this.mayBeApplied ? 'OUTCOME_UNKNOWN' : 'UNAVAILABLE'
+    const outcome = this.mayBeApplied ? 'It may have been applied.' : 'It was not applied.'
+    this.end(new RondoError(code, `${why} ${outcome}`, this.details))
+  }
+
+  private get details(): { outcome: Outcome; required: number } {
+    return { outcome: this.mayBeApplied ? 'unknown' : 'not-applied', required: 1 }
+  }
+
+  private end(error: RondoError): void {
+    if (this.finished) return
+    this.finish()
+    this.done.failed(error)
+  }
+
+  private finish(): void {
+    this.finished = true
+    this.context.deadlines.remove(this)
+  }
+}

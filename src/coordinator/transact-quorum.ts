@@ -1,0 +1,447 @@
+/**
+ * A transaction at `quorum` and `all`: the two rounds of an update (update.ts), for several keys under one ballot.
+ *
+ *   1. prepare every key on all home replicas. A replica counts when it has promised all of them.
+ *   2. A majority of such promises: by key the newest record is the current one. modify() makes the results.
+ *   3. accept all results in one script a node, which stores them only where every one of the promises still stands: a
+ *      node takes all or nothing. A majority of nodes that took all, and keep each key as long as the others (acks.ts):
+ *      done.
+ *
+ *   A key that is only read is left as it is where a majority holds it; its promise must still stand in 3, so nothing came
+ *   in between. Otherwise the same record is accepted anew (update.ts says why). The same goes for a transaction that
+ *   changes nothing: with several keys it takes 3 as well, because the promises of 1 are not of one moment.
+ *
+ * Why two transactions cannot each win a part: they meet at some node in every key that they share. There the one with
+ * the older ballot either has all its keys stored before the newer one prepares the first of them, and is seen in all, or
+ * finds a promise that does not stand any more, and has none. So transactions and updates that were confirmed took effect
+ * in the order of their ballots, each as a whole.
+ *
+ * What it does not promise:
+ *
+ *   - An unknown outcome may be of a part of the keys. If the coordinator dies, or is overtaken, when some nodes have
+ *     accepted and fewer than a majority, then whoever reads one key next may bring that one to a majority (quorum-read.ts,
+ *     an update, a repair), and nobody the others. A transaction over all the same keys brings all or none, unless a
+ *     repair came before it.
+ *   - Plain reads and writes are of one key. Two reads, one after the other, may find one key after a transaction that is
+ *     still under way and the other before it; a plain write may come between. Who must see several keys as of one moment
+ *     reads them in a transaction.
+ */
+import type { Member } from '../cluster/member.ts'
+import { compareVersions, VERSION_BYTES } from '../core/clock.ts'
+import {
+  KIND_NOTHING,
+  newRecord,
+  REPLACED_AT,
+  StoredRecord,
+  VERSION_AT,
+  versionOf,
+  type NewRecord,
+} from '../core/codec.ts'
+import { required, type ConsistencyLevel } from '../core/consistency.ts'
+import { Deadline } from '../core/deadlines.ts'
+import { RondoError, type Outcome } from '../core/errors.ts'
+import { ownLifeMs } from '../core/lifetime.ts'
+import { standInsFor } from '../core/plan.ts'
+import { newestOf, sureHolders } from '../core/votes.ts'
+import type { Fence, Node, NodeFailure, PrepareCall, StoreAllCall, StoreAllWrite } from '../nodes/node.ts'
+import { Acks } from './acks.ts'
+import { positionOf, type CoordinatorContext } from './context.ts'
+import { Copies, noteMiss } from './misses.ts'
+import { tooFew } from './quorum-write.ts'
+import { WRONG_TYPE_SENTENCE } from './read.ts'
+import { changesOf, type AllModified, type ModifyAll, type PlacedKey, type TransactDone } from './transact.ts'
+
+const MAX_ATTEMPTS = 16
+
+type Records = readonly (StoredRecord | null)[]
+
+export class QuorumTransaction extends Deadline {
+  readonly context: CoordinatorContext
+  readonly keys: readonly PlacedKey[]
+  readonly homes: readonly Member[]
+  readonly required: number
+  readonly modify: ModifyAll
+  private readonly done: TransactDone
+  private finished = false
+  private attempts = 0
+  private mayBeApplied = false
+
+  /** @param keys at least one; they share a replica set */
+  constructor(
+    context: CoordinatorContext,
+    keys: readonly PlacedKey[],
+    level: ConsistencyLevel,
+    modify: ModifyAll,
+    done: TransactDone,
+  ) {
+    super()
+    this.context = context
+    this.keys = keys
+    this.homes = keys[0]!.preference.slice(0, context.replicas)
+    this.required = required(level, context.replicas)
+    this.modify = modify
+    this.done = done
+  }
+
+  start(): void {
+    this.context.deadlines.add(this)
+    this.attempt()
+  }
+
+  get isFinished(): boolean {
+    return this.finished
+  }
+
+  overdue(): void {
+    this.fail(`The transaction was not confirmed within ${this.context.requestTimeoutMs} ms.`)
+  }
+
+  /** Somebody else's newer version was met: again, a little later each time, so that two do not chase each other. */
+  again(): void {
+    if (this.finished) return
+    if (this.attempts >= MAX_ATTEMPTS) {
+      this.fail('Other updates of the keys kept coming in between.')
+      return
+    }
+    const waitMs = this.context.random() * Math.min(50, 2 ** this.attempts)
+    this.context.timers.setTimeout(() => {
+      if (!this.finished) this.attempt()
+    }, waitMs)
+  }
+
+  /** From now on the outcome is unknown, until a majority confirms or all have refused. */
+  sent(): void {
+    this.mayBeApplied = true
+  }
+
+  refused(): void {
+    this.mayBeApplied = false
+  }
+
+  succeed(before: Records, after: Records): void {
+    if (this.finished) return
+    if (this.context.deadlines.isPast(this)) {
+      this.overdue() // nothing counts any more, whether or not the timer has come to say so
+      return
+    }
+    this.finish()
+    this.done.transacted(before, after)
+  }
+
+  fails(error: RondoError): void {
+    if (this.finished) return
+    this.finish()
+    this.done.failed(error)
+  }
+
+  wrongType(): void {
+    this.fails(new RondoError('WRONG_TYPE', WRONG_TYPE_SENTENCE, this.details))
+  }
+
+  fail(why: string): void {
+    const code = this.mayBeApplied ? 'OUTCOME_UNKNOWN' : 'QUORUM_NOT_MET'
+    const outcome = this.mayBeApplied
+      ? 'It may have been applied, also to a part of the keys.'
+      : 'It was not applied.'
+    this.fails(new RondoError(code, `${why} ${outcome}`, this.details))
+  }
+
+  private attempt(): void {
+    this.attempts++
+    // A node that is being filled is asked for no promise: it would count for nothing, and only keep the fill out.
+    const usable = this.homes.filter((home) => home.takesValues && home.completeness === 'clean')
+    if (usable.length < this.required) {
+      const sentence = tooFew(usable.length, this.required, this.homes)
+      this.fails(new RondoError('QUORUM_NOT_MET', sentence, this.details))
+      return
+    }
+    new TransactionAttempt(this, usable).prepare()
+  }
+
+  private get details(): { outcome: Outcome; required: number } {
+    return { outcome: this.mayBeApplied ? 'unknown' : 'not-applied', required: this.required }
+  }
+
+  private finish(): void {
+    this.finished = true
+    this.context.deadlines.remove(this)
+  }
+}
+
+/** What one home replica has said to the prepares so far. */
+interface Promises {
+  readonly held: (StoredRecord | null)[]
+  missing: number
+  clean: boolean
+}
+
+class TransactionAttempt implements StoreAllCall {
+  private readonly transaction: QuorumTransaction
+  private readonly keys: readonly PlacedKey[]
+  private readonly usable: readonly Member[]
+  /** Its version is the ballot, and the version of all results. */
+  private readonly ballot: NewRecord
+  private round: 'prepare' | 'accept' | 'over' = 'prepare'
+  private pending = 0
+  private readonly promises = new Map<Node, Promises>()
+  /** Who has promised every key. */
+  private readonly promised: Node[] = []
+  /** What the clean ones among them hold, by key. */
+  private readonly votes: Map<Node, StoredRecord | null>[]
+  private before: Records = []
+  private modified: AllModified | null = null
+  /** Once it is decided. */
+  private writes: readonly StoreAllWrite[] | null = null
+  /** By key; null = it is only checked. */
+  private acks: readonly (Acks | null)[] = []
+  /** Clean nodes that have taken all. */
+  private confirmed = 0
+  /** Accepts that were applied, or may have been. */
+  private touched = 0
+  /** Home replicas that failed, or are not waited for any more, and why. */
+  private readonly failed = new Map<Node, string>()
+
+  constructor(transaction: QuorumTransaction, usable: readonly Member[]) {
+    this.transaction = transaction
+    this.keys = transaction.keys
+    this.usable = usable
+    this.ballot = newRecord(KIND_NOTHING, transaction.context.cluster.versions, 0)
+    this.votes = this.keys.map(() => new Map<Node, StoredRecord | null>())
+  }
+
+  // ---- round 1
+
+  prepare(): void {
+    const calls = this.keys.map((_, i) => this.callFor(i))
+    for (const { node } of this.usable) {
+      this.promises.set(node, { held: [], missing: this.keys.length, clean: true })
+      this.keys.forEach(({ key }, i) => {
+        this.begin()
+        node.prepare(key, versionOf(this.ballot), calls[i]!)
+      })
+    }
+  }
+
+  private callFor(i: number): PrepareCall {
+    return {
+      onPromised: (node, bytes, fence) => this.onPromised(i, node, bytes, fence),
+      onRefused: (node, newest) => this.onRefused(node, newest),
+      onFailure: (node, failure) => this.onFailure(node, failure),
+    }
+  }
+
+  private onPromised(i: number, node: Node, bytes: Buffer | null, fence: Fence): void {
+    this.end()
+    const promises = this.promises.get(node)!
+    promises.held[i] = bytes ? new StoredRecord(bytes) : null
+    if (!fence.clean) promises.clean = false
+    if (--promises.missing === 0) this.hasPromisedAll(node, promises)
+    else this.check()
+  }
+
+  private hasPromisedAll(node: Node, { held, clean }: Promises): void {
+    if (this.writes) {
+      this.acceptAt(node) // late, but it shall hold the results too
+      return
+    }
+    if (this.round !== 'prepare' || this.transaction.isFinished) return
+    this.promised.push(node)
+    if (clean) this.votes.forEach((votes, i) => votes.set(node, held[i]!))
+    if (this.votes[0]!.size >= this.transaction.required) this.decide()
+    else this.checkPromises()
+  }
+
+  private onRefused(node: Node, newest: Buffer): void {
+    this.end()
+    this.transaction.context.cluster.versions.observe(newest)
+    if (this.round === 'prepare' && !this.transaction.isFinished) {
+      this.round = 'over'
+      this.transaction.again()
+      return
+    }
+    if (this.writes) this.missedOnce(node, 'it had promised otherwise')
+    this.checkAccepts() // it may have been the last that was waited for
+  }
+
+  private checkPromises(): void {
+    if (this.round !== 'prepare' || this.pending > 0 || this.transaction.isFinished) return
+    this.round = 'over'
+    const votes = this.votes[0]!.size
+    this.transaction.fail(`${votes} of ${this.transaction.required} required replicas could promise.`)
+  }
+
+  private decide(): void {
+    const { transaction, keys } = this
+    const { graceMs } = transaction.context
+    this.before = this.votes.map((votes) => newestOf(votes.values()))
+    this.modified = transaction.modify(this.before)
+    const majority = required('quorum', transaction.homes.length)
+    const changes = changesOf(this.modified, keys)
+    this.writes = keys.map(({ key }, i) => {
+      const before = this.before[i]!
+      const agreed = sureHolders(this.votes[i]!, before, majority, graceMs).length >= majority
+      const next = changes[i] ?? (agreed ? null : before)
+      return this.writeOf(key, next)
+    })
+    const seenTogether = keys.length === 1 || this.modified.kind === 'refuse'
+    if (seenTogether && !this.writesAnything) {
+      this.conclude()
+      return
+    }
+    this.round = 'accept'
+    this.acks = this.writes.map(({ key, record }) => {
+      return (
+        record && new Acks(transaction.context, key, record, transaction.required, () => this.checkAccepts())
+      )
+    })
+    if (this.changesAnything) transaction.sent()
+    for (const node of this.promised) this.acceptAt(node)
+    for (const [node, why] of this.failed) this.missed(node, why)
+  }
+
+  /** What is to be stored under the ballot's version; null = the key is only checked. */
+  private writeOf(
+    key: Buffer,
+    next: { kind: number; value: Buffer; expiresAtMs: number } | null,
+  ): StoreAllWrite {
+    const onlyIf = versionOf(this.ballot)
+    if (!next) return { key, record: null, lifeMs: 0, onlyIf }
+    const { kind, value, expiresAtMs } = next
+    const underBallot = {
+      stamp: (target: Buffer, at: number) => void this.ballot.head.copy(target, at, VERSION_AT, REPLACED_AT),
+    }
+    const lifeMs = ownLifeMs(kind, expiresAtMs, this.transaction.context.cluster.time.nowMs())
+    return { key, record: newRecord(kind, underBallot, expiresAtMs, value), lifeMs, onlyIf }
+  }
+
+  // ---- round 2
+
+  private acceptAt(node: Node): void {
+    this.begin()
+    node.storeAll(this.writes!, 'if-promised', this)
+  }
+
+  onApplied(node: Node, fence: Fence, keptMs: readonly number[]): void {
+    this.end()
+    this.touched++
+    if (fence.clean) this.confirmed++
+    this.acks.forEach((acks, i) => acks?.add(node, fence, keptMs[i]!))
+    this.checkAccepts()
+  }
+
+  onStale(node: Node, held: readonly (Buffer | null)[]): void {
+    this.end()
+    for (const other of held) if (other) this.transaction.context.cluster.versions.observe(other)
+    // Another promise may be what refused it, and may never be kept: then it lacks the results for good.
+    this.missed(node, 'it had promised otherwise', (i) => this.lacks(held[i]!))
+    this.checkAccepts()
+  }
+
+  onFailure(node: Node, failure: NodeFailure): void {
+    this.end()
+    if (this.writes) {
+      if (failure.kind === 'unknown') this.touched++
+      this.missedOnce(node, failure.message)
+    } else this.failed.set(node, failure.message)
+    if (failure.reason === 'wrong-type') this.transaction.wrongType()
+    else this.check()
+  }
+
+  /** Another answer less is waited for. */
+  private check(): void {
+    if (this.round === 'prepare') this.checkPromises()
+    else this.checkAccepts()
+  }
+
+  private checkAccepts(): void {
+    if (this.round !== 'accept' || this.transaction.isFinished) return
+    const counted = this.acks.map((acks) => acks?.counted ?? this.confirmed)
+    const accepted = Math.min(this.confirmed, ...counted)
+    if (accepted >= this.transaction.required) {
+      this.conclude()
+      return
+    }
+    const lengthening = this.acks.reduce((sum, acks) => sum + (acks?.pending ?? 0), 0)
+    if (this.pending + lengthening > 0) return
+    this.round = 'over'
+    if (this.touched > 0 && this.changesAnything) {
+      const { required } = this.transaction
+      this.transaction.fail(`${accepted} of ${required} required replicas have confirmed the transaction.`)
+      return
+    }
+    // All refused for certain, or nothing was changed: nobody will ever see a result.
+    this.transaction.refused()
+    this.transaction.again()
+  }
+
+  private conclude(): void {
+    this.round = 'over'
+    const modified = this.modified!
+    const after = this.writes!.map(({ record }, i) => {
+      return record ? new StoredRecord(Buffer.concat([record.head, record.value])) : this.before[i]!
+    })
+    this.copyToOthers()
+    if (modified.kind === 'refuse') this.transaction.fails(modified.error)
+    else this.transaction.succeed(this.before, after)
+  }
+
+  /**
+   * The results go to whom they were not brought in two rounds: home replicas that are being filled, and stand-ins for
+   * those that are away. They never count.
+   */
+  private copyToOthers(): void {
+    const { homes, context } = this.transaction
+    const others = homes.filter((home) => home.takesValues && !this.promises.has(home.node))
+    const away = homes.filter((home) => !home.takesValues && !this.promises.has(home.node))
+    this.writes!.forEach(({ key, record, lifeMs }, i) => {
+      if (!record) return
+      const { preference } = this.keys[i]!
+      const standIns = standInsFor(preference, context.replicas, false).slice(0, away.length)
+      const holders = [...homes.filter((home) => !away.includes(home)), ...standIns]
+      const longestMs = Math.max(lifeMs, this.acks[i]!.longestMs)
+      new Copies(context, key, record, homes, holders).send([...others, ...standIns], longestMs)
+    })
+  }
+
+  private missedOnce(node: Node, why: string): void {
+    if (!this.failed.has(node)) this.missed(node, why)
+    this.failed.set(node, why)
+  }
+
+  /** A home replica failed or refused before it could be seen to hold the results. */
+  private missed(node: Node, why: string, which: (i: number) => boolean = () => true): void {
+    const { homes, context } = this.transaction
+    const home = homes[positionOf(homes, node)]!
+    const holders = homes.filter((other) => other !== home && other.node.ready)
+    this.writes!.forEach(({ key, record }, i) => {
+      if (record && which(i))
+        noteMiss(context, home, `it missed a write: ${why}`, holders, key, versionOf(record))
+    })
+  }
+
+  /** @param held what a node holds that has refused; null = what was asked for, which was not enough */
+  private lacks(held: Buffer | null): boolean {
+    if (!held || held.length === VERSION_BYTES) return true
+    return compareVersions(held.subarray(0, VERSION_BYTES), versionOf(this.ballot)) < 0
+  }
+
+  /** Whether anything is to be stored at all, be it only what was there. */
+  private get writesAnything(): boolean {
+    return this.writes!.some(({ record }) => record !== null)
+  }
+
+  /** Whether the user changes something. */
+  private get changesAnything(): boolean {
+    return changesOf(this.modified!, this.keys).some((change) => change !== undefined)
+  }
+
+  private begin(): void {
+    this.pending++
+    this.transaction.context.background.begin()
+  }
+
+  private end(): void {
+    this.pending--
+    this.transaction.context.background.end()
+  }
+}
