@@ -9,8 +9,8 @@ import type { Faults } from './faults.ts'
 import type { Process, Server } from './server.ts'
 import { checkLinearizable, type HistoryEntry } from './linearizable.ts'
 import { NODE_TIMEOUT_MS } from './link.ts'
-import { ALL_SERVERS, type Schedule } from './schedule.ts'
-import { nameOf, type Done, type Watch } from './workload.ts'
+import { ALL_SERVERS, keysOf, type Schedule } from './schedule.ts'
+import { nameOf, onlyReads, type Done, type Watch } from './workload.ts'
 import { REQUEST_TIMEOUT_MS, type World } from './world.ts'
 
 /** What exists to be checked. */
@@ -101,7 +101,7 @@ export class Checks implements Watch {
   private checkQuorum(done: Done): void {
     const { operation, outcome, version, result } = done
     const refused = (operation.kind === 'nx' || operation.kind === 'cas') && result === 0
-    if (outcome !== 'ok' || !version || operation.kind === 'read' || operation.kind === 'take' || refused)
+    if (outcome !== 'ok' || !version || onlyReads(operation.kind) || operation.kind === 'take' || refused)
       return
     this.confirmed.push(done)
     for (const fill of this.fills) if (fill.sinceMs > done.issuedMs) this.checkFilled(fill.process, done)
@@ -132,10 +132,12 @@ export class Checks implements Watch {
 
   private checkFilled(process: Process, done: Done): void {
     if (!process.isClean || done.operation.ttlMs > 0) return
-    if (!this.world.homesOf(done.operation.key).includes(process.server)) return
-    const record = process.record(Buffer.from(done.operation.key))
-    if (record && compareVersions(record.version, done.version!) >= 0) return
-    this.world.fault(`${process.server.id} was declared clean without what ${nameOf(done)} had confirmed`)
+    for (const key of keysOf(done.operation)) {
+      if (!this.world.homesOf(key).includes(process.server)) continue
+      const record = process.record(Buffer.from(key))
+      if (record && compareVersions(record.version, done.version!) >= 0) continue
+      this.world.fault(`${process.server.id} was declared clean without what ${nameOf(done)} had confirmed`)
+    }
   }
 
   private cleanServers(): number[] {
@@ -176,11 +178,15 @@ export class Checks implements Watch {
    * filled all the time has not counted.
    */
   private checkHeld(done: Done, atLeast: number): void {
+    for (const key of keysOf(done.operation)) this.checkKeyHeld(done, key, atLeast)
+  }
+
+  private checkKeyHeld(done: Done, name: string, atLeast: number): void {
     const { operation, version } = done
-    const key = Buffer.from(operation.key)
+    const key = Buffer.from(name)
     let possible = 0
     for (const server of this.world.servers) {
-      const isHome = this.world.homesOf(operation.key).includes(server)
+      const isHome = this.world.homesOf(name).includes(server)
       if (!isHome && operation.level !== 'one') continue
       const record = server.process?.record(key)
       const holds = record && compareVersions(record.version, version!) >= 0
@@ -208,16 +214,36 @@ export class Checks implements Watch {
 
   checkHistories(history: readonly Done[]): void {
     if (this.schedule.beyond) return
-    const keys = new Set(history.map((done) => done.operation.key))
+    const keys = new Set(history.flatMap((done) => keysOf(done.operation)))
     for (const key of keys) {
-      const ofKey = history.filter((done) => done.operation.key === key && done.operation.level === 'quorum')
+      const ofKey = history.filter(
+        ({ operation }) => keysOf(operation).includes(key) && operation.level === 'quorum',
+      )
       if (ofKey.length === 0) continue
       const verdict = checkLinearizable(
-        ofKey.filter((done) => done.outcome !== 'none').map(entryOf),
+        ofKey.filter((done) => done.outcome !== 'none').map((done) => entryOf(done, key)),
         CLOCK_ERROR_MS,
       )
       if (verdict === 'undecided') this.undecided++
       if (verdict === 'violated') this.world.fault(`the history of ${key} is not linearizable`)
+    }
+  }
+
+  /**
+   * A move takes from one account what it gives to another, both or neither, so the sum over all is 0 whenever they are
+   * read in one transaction. Only of a move whose outcome is unknown one half may stand without the other
+   * (transact-quorum.ts): then the sum is off by its amount, this way or that. The amounts are powers of three, so what
+   * the sum is off by can be made of them in one way only.
+   */
+  checkTotals(history: readonly Done[]): void {
+    if (this.schedule.beyond) return
+    const moves = history.filter(({ operation }) => operation.kind === 'move')
+    for (const total of history.filter(({ operation }) => operation.kind === 'total')) {
+      if (total.outcome !== 'ok') continue
+      const byHalves = moves.filter((move) => move.outcome === 'unknown' && move.start < total.end)
+      const amounts = new Set(byHalves.map(({ operation }) => operation.value))
+      const sum = total.balances.reduce<number>((before, balance) => before + (balance ?? 0), 0)
+      if (!isMadeOf(sum, amounts)) this.world.fault(`${nameOf(total)} finds accounts that add up to ${sum}`)
     }
   }
 
@@ -227,7 +253,7 @@ export class Checks implements Watch {
       const hints = server.process?.hintCount ?? 0
       if (hints > 0) this.world.fault(`${server.id} still keeps ${hints} hints`)
     }
-    for (const key of new Set(history.map((done) => done.operation.key))) {
+    for (const key of new Set(history.flatMap((done) => keysOf(done.operation)))) {
       const homes = this.world.homesOf(key)
       // What has ended for users goes from each node in its own time: nothing, deleted and expired are the same.
       const nowMs = EPOCH_MS + this.world.scheduler.nowMs
@@ -248,19 +274,38 @@ export class Checks implements Watch {
   }
 }
 
-function entryOf(done: Done): HistoryEntry {
-  const { kind, value } = done.operation
+/** Whether a sum is made of some of these powers of three, each added or taken away at most once. */
+function isMadeOf(sum: number, amounts: ReadonlySet<number>): boolean {
+  let left = sum
+  for (let power = 1; left !== 0; power *= 3) {
+    const digit = [-1, 0, 1].find((one) => (left - one * power) % (3 * power) === 0)
+    if (digit === undefined || (digit !== 0 && !amounts.has(power))) return false
+    left -= digit * power
+  }
+  return true
+}
+
+/** What an operation did to one of its keys. */
+function entryOf(done: Done, key: string): HistoryEntry {
   const known = done.outcome === 'ok'
   return {
-    kind,
-    value,
+    ...effectOn(done, key),
     expected: done.expected,
     start: done.start,
     end: known ? done.end : Infinity,
     known,
-    result: done.result,
     expiresAtMs: done.expiresAtMs,
     startMs: done.startMs,
     endMs: known ? done.endMs : Infinity,
   }
+}
+
+function effectOn(done: Done, key: string): Pick<HistoryEntry, 'kind' | 'value' | 'result'> {
+  const { operation, result } = done
+  const { kind, value } = operation
+  const place = keysOf(operation).indexOf(key)
+  const balance = done.balances[place] ?? null
+  if (kind === 'total') return { kind: 'read', value: 0, result: balance }
+  if (kind === 'move') return { kind: 'add', value: place === 0 ? -value : value, result: balance }
+  return { kind, value, result }
 }

@@ -50,7 +50,7 @@ export function noteAnswer(
 ): void {
   const waiting = call.args[call.doneAt] as object
   const name = waiting.constructor.name
-  const fence = args.at(-1) as Partial<Fence> | undefined
+  const fence = args.find((arg): arg is Fence => typeof (arg as Partial<Fence> | null)?.clean === 'boolean')
   if (method !== 'onFailure') {
     if (fence?.clean === false) counters.count(`unclean: ${call.method} of ${name} ${method.slice(2)}`)
     if (method !== 'onRecord') counters.count(`${call.method} of ${name} ${method.slice(2)}`)

@@ -3,14 +3,15 @@
  * replicas have lost data and not been refilled) is left out, as far as the schedule asks for the bound.
  */
 import { ALL_SERVERS, FOREIGN_SERVER, type Fault, type Schedule } from './schedule.ts'
-import type { Snapshot } from './server.ts'
+import type { Server, Snapshot } from './server.ts'
+import { MARKER_KEY } from '../../src/core/keys.ts'
 import type { World } from './world.ts'
 
 export class Faults {
   /** Servers that lost data at any time, or may have. */
   readonly touched = new Set<number>()
-  /** Servers and coordinators to which anything at all was done. */
-  readonly disturbed = new Set<string>()
+  /** Servers that are down, and come back with nothing. */
+  private readonly blankWhenBack = new Set<Server>()
   private readonly world: World
   private readonly schedule: Schedule
   private fromMs = 0
@@ -138,8 +139,10 @@ export class Faults {
     const server = world.servers[index]!
     if (!server.process) return
     world.killServer(server, noticed)
+    if (!hasMarker(onDisk())) this.blankWhenBack.add(server)
     this.lasting(downMs, () => {
       world.note(`${server.id} is back`)
+      this.blankWhenBack.delete(server)
       server.start(onDisk())
     })
   }
@@ -148,6 +151,8 @@ export class Faults {
   private swap(index: number, other: number, forMs: number): void {
     const { route } = this.world
     if (route[index] !== index || (other !== FOREIGN_SERVER && route[other] !== other)) return
+    // As in mayLose: nobody can tell whose a server without a marker is, so it is not moved before it has one.
+    if (this.isBlank(index) || this.isBlank(other)) return
     route[index] = other
     if (other !== FOREIGN_SERVER) route[other] = index
     this.resetAll(index, other)
@@ -156,6 +161,11 @@ export class Faults {
       if (other !== FOREIGN_SERVER) route[other] = other
       this.resetAll(index, other)
     })
+  }
+
+  private isBlank(index: number): boolean {
+    const server = this.world.server(index)
+    return server.process ? server.process.markerBytes === null : this.blankWhenBack.has(server)
   }
 
   private resetAll(...addresses: number[]): void {
@@ -172,4 +182,8 @@ export class Faults {
     this.ending.add(once)
     this.world.scheduler.after(forMs, once)
   }
+}
+
+function hasMarker(snapshot: Snapshot | null): boolean {
+  return snapshot?.entries.some(({ key }) => key.equals(MARKER_KEY)) ?? false
 }

@@ -35,6 +35,16 @@ describe('linearizability check', () => {
     ).to.equal('linearizable')
   })
 
+  it('adds amounts, and knows the sums that were told', () => {
+    const add = (value: number, result: number, start: number, end: number): Short => {
+      return ['add', value, start, end, { result }]
+    }
+    expect(verdict(add(9, 9, 1, 2), add(-3, 6, 3, 4), ['read', 6, 5, 6])).to.equal('linearizable')
+    expect(verdict(add(9, 6, 1, 5), add(-3, -3, 2, 4))).to.equal('linearizable')
+    expect(verdict(add(9, 9, 1, 2), add(-3, -3, 3, 4))).to.equal('violated')
+    expect(verdict(add(9, 9, 1, 2), ['add', -3, 3, Infinity], ['read', 6, 5, 6])).to.equal('linearizable')
+  })
+
   it('accepts either order of what overlaps', () => {
     expect(verdict(['write', 1, 1, 10], ['write', 2, 2, 9], ['read', 1, 11, 12])).to.equal('linearizable')
     expect(verdict(['write', 1, 1, 10], ['write', 2, 2, 9], ['read', 2, 11, 12])).to.equal('linearizable')

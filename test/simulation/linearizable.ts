@@ -6,8 +6,8 @@
  * with an unknown outcome takes effect at any time after its start, or never.
  */
 export interface HistoryEntry {
-  readonly kind: 'read' | 'write' | 'delete' | 'nx' | 'cas' | 'incr' | 'take'
-  /** What it writes; for cas also what it expects. */
+  readonly kind: 'read' | 'write' | 'delete' | 'nx' | 'cas' | 'incr' | 'take' | 'add'
+  /** What it writes, or adds. */
   readonly value: number
   readonly expected: number | null
   /** Order of events, not time. */
@@ -15,7 +15,7 @@ export interface HistoryEntry {
   /** Infinity where the outcome is unknown. */
   readonly end: number
   readonly known: boolean
-  /** read, take: what was there. nx, cas: 1 done, 0 refused. incr: the sum. */
+  /** read, take: what was there. nx, cas: 1 done, 0 refused. incr, add: the sum. */
   readonly result: number | null
   /** When the value written expires, true time; 0 = never. */
   readonly expiresAtMs: number
@@ -98,8 +98,9 @@ function after(entry: HistoryEntry, seen: State, state: State): State[] {
       // A refusal says nothing: the same value may have got another version.
       if (known && result === 0) return [state]
       return seen.value !== null && seen.value === entry.expected ? [written] : []
-    case 'incr': {
-      const sum = (seen.value ?? 0) + 1
+    case 'incr':
+    case 'add': {
+      const sum = (seen.value ?? 0) + (kind === 'add' ? entry.value : 1)
       return known && result !== sum ? [] : [{ value: sum, expiresAtMs: seen.expiresAtMs }]
     }
     case 'take':

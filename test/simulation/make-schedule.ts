@@ -1,7 +1,8 @@
 /** Schedules from seeds: which operations, in bursts, and which faults, by chance or by a plot (plots.ts). */
 import { seeded, type Random } from '../support/random.ts'
-import { PLOTS, type Size } from './plots.ts'
+import { CROWDED, EXPIRING, PLOTS, type Plot, type Size } from './plots.ts'
 import {
+  ACCOUNTS,
   ALL_SERVERS,
   FOREIGN_SERVER,
   type Fault,
@@ -17,6 +18,11 @@ export interface ProfileOptions {
 }
 
 const LASTS_MS = 2500
+const CROWD_LASTS_MS = 1200
+/** Values that expire in the middle, and values that are there to the end. */
+const LIVES_MS = [50, 50, 20_000]
+/** 3 to the power of more, and of those after healing, would be too much for a number. */
+export const MAX_MOVES = 26
 
 export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedule {
   const random = seeded(seed * 2 + 1)
@@ -26,8 +32,11 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
   const coordinators = random.pick([2, 2, 3])
   const durable = random.chance(0.15)
   const beyond = options.beyond ?? false
-  const lasts = LASTS_MS * (0.2 + 0.8 * random.next())
-  const operations = operationsOf(random, options.operations ?? 30 + random.below(16), lasts, coordinators)
+  const plot = random.chance(0.6) ? random.pick(PLOTS) : null
+  const crowded = plot !== null && CROWDED.has(plot)
+  const lasts = (crowded ? CROWD_LASTS_MS : LASTS_MS) * (0.2 + 0.8 * random.next())
+  const count = options.operations ?? 30 + random.below(16)
+  const operations = operationsOf(random, count, lasts, coordinators, plot)
   const size: Size = {
     servers,
     coordinators,
@@ -37,7 +46,7 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
     withTtl: operations.some(({ ttlMs }) => ttlMs > 0),
     operations,
   }
-  const plot = random.chance(0.6) ? random.pick(PLOTS)(random, lasts, size) : []
+  const plotted = plot ? plot(random, lasts, size) : []
   return {
     seed,
     servers,
@@ -46,10 +55,10 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
     durable,
     healAt: Math.max(
       lasts + 1500,
-      ...plot.map((fault) => fault.at + ('forMs' in fault ? fault.forMs : 0) + 100),
+      ...plotted.map((fault) => fault.at + ('forMs' in fault ? fault.forMs : 0) + 100),
     ),
-    operations,
-    faults: plot.length > 0 ? plot : faultsOf(random, lasts, size),
+    operations: [...operations, ...movesOf(seed, lasts, coordinators)].sort((a, b) => a.at - b.at),
+    faults: plotted.length > 0 ? plotted : faultsOf(random, lasts, size),
     beyond,
   }
 }
@@ -60,17 +69,31 @@ const MIXES: readonly (readonly QuorumKind[])[] = [
   ['write', 'delete', 'nx', 'read', 'read'],
   ['nx', 'delete', 'read'],
   ['incr', 'incr', 'read'],
+  ['write', 'incr', 'incr', 'read', 'read'],
   ['incr', 'incr', 'incr', 'read', 'read', 'read'],
   ['write', 'cas', 'cas', 'read'],
   ['write', 'read', 'delete', 'nx', 'cas', 'incr', 'take'],
 ]
 
-function operationsOf(random: Random, count: number, lasts: number, coordinators: number): Operation[] {
-  const clients = 3 + random.below(3)
-  const keys = random.pick([['q1'], ['q1'], ['q1', 'q2']])
-  const withTtl = random.chance(0.3)
-  const mixes = keys.map(() => random.pick(MIXES))
-  const weak = random.chance(0.45)
+const CROWDS_MIXES: readonly (readonly QuorumKind[])[] = [
+  ['write', 'incr', 'incr', 'read', 'read'],
+  ['write', 'cas', 'incr', 'take', 'read', 'read'],
+  ['nx', 'nx', 'delete', 'read', 'read'],
+]
+
+function operationsOf(
+  random: Random,
+  count: number,
+  lasts: number,
+  coordinators: number,
+  plot: Plot | null,
+): Operation[] {
+  const crowded = plot !== null && CROWDED.has(plot)
+  const clients = crowded ? 10 : 3 + random.below(3)
+  const keys = random.pick(crowded ? [['q1']] : [['q1'], ['q1'], ['q1', 'q2']])
+  const withTtl = random.chance(plot !== null && EXPIRING.has(plot) ? 1 : 0.3)
+  const mixes = keys.map(() => random.pick(crowded ? CROWDS_MIXES : MIXES))
+  const weakShare = random.pick(crowded ? [0] : [0, 0, 0.3, 0.7])
   const operations: Operation[] = []
   // They come in bursts: nothing is learned of operations that do not overlap.
   let at = 0
@@ -82,7 +105,7 @@ function operationsOf(random: Random, count: number, lasts: number, coordinators
     let key = keys[which]!
     let level: Operation['level'] = 'quorum'
     let kind = random.pick(mixes[which]!)
-    if (weak && random.chance(0.3)) {
+    if (random.chance(weakShare)) {
       level = random.pick(['one', 'all'])
       key = level === 'one' ? random.pick(['one-kept', 'one-deleted']) : 'all'
       kind = random.pick(key === 'one-kept' ? ['write', 'read'] : ['write', 'read', 'read', 'delete'])
@@ -96,14 +119,41 @@ function operationsOf(random: Random, count: number, lasts: number, coordinators
       level,
       kind,
       value: (i + 1) * 1000,
-      ttlMs: withTtl && sets && key !== 'one-kept' && random.chance(0.5) ? 50 + random.below(1500) : 0,
+      ttlMs:
+        withTtl && sets && key !== 'one-kept' && random.chance(0.5)
+          ? random.pick(LIVES_MS) + random.below(1500)
+          : 0,
     })
   }
   return operations.sort((a, b) => a.at - b.at)
 }
 
+/**
+ * In some runs: transactions beside the other operations. From a random source of their own, so that those stay what they
+ * are. The amounts are powers of three: what a sum is off by then tells which moves were made by halves.
+ */
+function movesOf(seed: number, lasts: number, coordinators: number): Operation[] {
+  const random = seeded(seed * 2 + 1_000_000_001)
+  for (let i = 0; i < 3; i++) random.next()
+  if (!random.chance(0.25)) return []
+  const count = 12 + random.below(MAX_MOVES - 12)
+  // Close together, so that they meet.
+  const from = random.next() * 0.5 * lasts
+  const within = random.pick([20, 200, lasts])
+  return Array.from({ length: count }, (_, i) => ({
+    at: Math.round(from + random.next() * within),
+    client: 100 + random.below(4),
+    coordinator: random.below(coordinators),
+    key: random.pick(ACCOUNTS),
+    level: 'quorum' as const,
+    kind: random.pick(['move', 'move', 'total']),
+    value: 3 ** i,
+    ttlMs: 0,
+  }))
+}
+
 const HARMLESS: readonly FaultKind[] = [
-  'cut', 'cut', 'cut', 'reset', 'reset', 'reset', 'slow', 'pause', 'pause', 'swap', 'refuse', 'clock', 'wall', 'stall', 'kill', 'kill',
+  'cut', 'cut', 'cut', 'reset', 'reset', 'reset', 'slow', 'pause', 'pause', 'swap', 'refuse', 'refuse', 'clock', 'wall', 'stall', 'kill', 'kill',
 ] // prettier-ignore
 const LOSING: readonly FaultKind[] = ['crash', 'crash', 'wipe', 'flush']
 

@@ -3,7 +3,7 @@
  * time, on different nodes.
  */
 import type { Random } from '../support/random.ts'
-import { ALL_SERVERS, type Fault, type Operation } from './schedule.ts'
+import { ALL_SERVERS, FOREIGN_SERVER, type Fault, type Operation, type QuorumKind } from './schedule.ts'
 
 /** What the faults are chosen for. */
 export interface Size {
@@ -17,7 +17,7 @@ export interface Size {
   operations: readonly Operation[]
 }
 
-type Plot = (random: Random, lasts: number, size: Size) => Fault[]
+export type Plot = (random: Random, lasts: number, size: Size) => Fault[]
 
 /** One node misses what is written, another one forgets it, and the third one, which knows it, is silent. */
 const missedForgottenSilent: Plot = (random, lasts, { servers, coordinators, operations, durable }) => {
@@ -29,18 +29,7 @@ const missedForgottenSilent: Plot = (random, lasts, { servers, coordinators, ope
     if (!write) break
     at = write.at
     const lostAt = at + 5 + random.below(40)
-    for (let coordinator = 0; coordinator < coordinators; coordinator++) {
-      const server = misses!
-      faults.push({
-        kind: 'cut',
-        at: Math.max(0, at - 1),
-        forMs: lostAt - at + 2,
-        coordinator,
-        server,
-        direction: 'to',
-      })
-      faults.push({ kind: 'reset', at: lostAt, coordinator, server, loses: true })
-    }
+    faults.push(...missing(coordinators, misses!, Math.max(0, at - 1), lostAt))
     const server = forgets!
     const downMs = 1 + random.below(10)
     const how = random.next()
@@ -92,36 +81,19 @@ const forgetsAgain: Plot = (random, lasts, { servers, coordinators }) => {
   return faults.filter(({ at }) => at < lasts + 1300).sort((a, b) => a.at - b.at)
 }
 
-/** One node forgets, and again just when its filling comes to its end, while another one is slow. */
+/** One node forgets, and again just when its filling comes to its end, which takes long, because everything is slow. */
 const forgetsWhileFilled: Plot = (random, lasts, { servers, coordinators }) => {
-  const [server, slow] = shuffled(random, servers)
-  const faults: Fault[] = []
-  for (let coordinator = 0; coordinator < coordinators; coordinator++) {
-    const forMs = Math.floor(lasts + 1000)
-    faults.push({ kind: 'slow', at: 0, forMs, coordinator, server: slow!, extraMs: random.below(500) })
-  }
-  for (let at = random.next() * lasts * 0.7; at < lasts + 1200; at += 1100 + random.next() * 500) {
+  const [server] = shuffled(random, servers)
+  const faults = slowPaths(servers, coordinators, lasts + 1300, 20 + random.below(120))
+  for (let at = random.next() * lasts * 0.5; at < lasts + 1200; at += 1150 + random.next() * 1000) {
     faults.push({ kind: 'flush', at: Math.floor(at), server: server! })
   }
   return faults
 }
 
-/** Everything is slow, though not too slow: what takes several rounds takes long. */
+/** Everything is slow, though not too slow: what takes several rounds takes long, and others come in between. */
 const slowRounds: Plot = (random, lasts, { servers, coordinators }) => {
-  const faults: Fault[] = []
-  for (let coordinator = 0; coordinator < coordinators; coordinator++) {
-    for (let server = 0; server < servers; server++) {
-      faults.push({
-        kind: 'slow',
-        at: 0,
-        forMs: Math.floor(lasts + 800),
-        coordinator,
-        server,
-        extraMs: 100 + random.below(60),
-      })
-    }
-  }
-  return faults
+  return slowPaths(servers, coordinators, lasts + 800, 120 + random.below(60))
 }
 
 /** Nodes come and go, so that stand-ins take copies. */
@@ -145,17 +117,18 @@ const standIns: Plot = (random, lasts, { servers, coordinators }) => {
   return faults
 }
 
-/** Somebody exchanges the addresses of nodes, again and again, and a third one is away. */
+/** Somebody exchanges the addresses of nodes, again and again, also with one of somebody else's, and a third one is away. */
 const exchanged: Plot = (random, lasts, { servers, coordinators }) => {
   const faults: Fault[] = []
   for (let at = 0; at < lasts; at += 150 + random.next() * 500) {
     const [server, other, away] = shuffled(random, servers)
+    const foreign = random.chance(0.3) // it says that it is s0
     faults.push({
       kind: 'swap',
       at: Math.floor(at),
       forMs: 150 + random.below(500),
-      server: server!,
-      other: other!,
+      server: foreign ? 0 : server!,
+      other: foreign ? FOREIGN_SERVER : other!,
     })
     const coordinator = random.below(coordinators)
     faults.push({
@@ -208,22 +181,150 @@ const outOfBreath: Plot = (random, lasts, { coordinators, servers, operations })
   ]
 }
 
-export const PLOTS: readonly Plot[] = [
-  missedForgottenSilent,
-  missedForgottenSilent,
-  missedForgottenSilent,
-  missedForgottenSilent,
-  missedForgottenSilent,
-  forgetsAgain,
-  forgetsWhileFilled,
-  slowRounds,
-  slowRounds,
-  standIns,
-  exchanged,
-  clocksSetBack,
-  outOfBreath,
-  outOfBreath,
+/** Whoever updates dies between its two rounds, everything is slow, and one node has missed the write before. */
+const promisesInTheWay: Plot = (random, lasts, { servers, coordinators, operations }) => {
+  const faults = slowPaths(servers, coordinators, lasts + 800, 100 + random.below(100))
+  const updates = operations.filter(({ level, kind }) => level === 'quorum' && UPDATES.includes(kind))
+  for (let at = 100 + random.next() * 300; at < lasts; at += 500 + random.next() * 500) {
+    const update = updates.find((one) => one.at >= at)
+    if (!update) break
+    at = update.at
+    const [misses] = shuffled(random, servers)
+    faults.push(...missing(coordinators, misses!, Math.max(0, at - 300), at - 1))
+    const forMs = 5 + random.below(100)
+    faults.push({ kind: 'kill', at: at + 10 + random.below(180), forMs, coordinator: update.coordinator })
+  }
+  return faults.sort((a, b) => a.at - b.at)
+}
+
+/**
+ * A coordinator is out of breath, not for too long, while a node that has confirmed forgets and is filled again, and
+ * before the other nodes get the same write, late or never.
+ */
+const lateCopies: Plot = (random, lasts, { servers, operations }) => {
+  const [forgets, late, ...others] = shuffled(random, servers)
+  const faults: Fault[] = []
+  const writes = operations.filter(({ level, kind }) => level === 'quorum' && kind === 'write')
+  for (let at = random.next() * 300; at < lasts; at += 1300 + random.next() * 300) {
+    const write = writes.find((one) => one.at >= at)
+    if (!write) break
+    at = write.at
+    const { coordinator } = write
+    const before = Math.max(0, at - 1)
+    const stalledMs = 500 + random.below(450)
+    const lateMs = Math.floor(stalledMs * (0.3 + 0.6 * random.next()))
+    faults.push({ kind: 'stall', at: at + 1 + random.below(3), forMs: stalledMs, coordinator })
+    faults.push({ kind: 'flush', at: at + 5 + random.below(25), server: forgets! })
+    faults.push({ kind: 'cut', at: before, forMs: lateMs, coordinator, server: late!, direction: 'to' })
+    for (const server of others) {
+      if (random.chance(0.5))
+        faults.push({ kind: 'cut', at: before, forMs: lateMs, coordinator, server, direction: 'to' })
+      else faults.push(...missing([coordinator], server, before, at + stalledMs))
+    }
+  }
+  return faults.sort((a, b) => a.at - b.at)
+}
+
+/** What a coordinator sends reaches one node only, and that one is silent now and then. */
+const reachesOneOnly: Plot = (random, lasts, { servers, operations }) => {
+  const faults: Fault[] = []
+  const changes = operations.filter(({ level, kind }) => level === 'quorum' && kind !== 'read')
+  for (let at = random.next() * 200; at < lasts; at += 300 + random.next() * 500) {
+    const change = changes.find((one) => one.at >= at)
+    if (!change) break
+    at = change.at
+    const [reached, ...others] = shuffled(random, servers)
+    for (const server of others) {
+      faults.push(...missing([change.coordinator], server, Math.max(0, at - 1), at + 5 + random.below(60)))
+    }
+    if (random.chance(0.7)) {
+      faults.push({
+        kind: 'pause',
+        at: at + 50 + random.below(400),
+        forMs: 100 + random.below(150),
+        server: reached!,
+      })
+    }
+  }
+  return faults.sort((a, b) => a.at - b.at)
+}
+
+/** A coordinator reaches only one node, and that one has just lost everything. */
+const aloneWithABlankOne: Plot = (random, lasts, { servers, coordinators }) => {
+  const faults: Fault[] = []
+  const [blank] = shuffled(random, servers)
+  for (let at = 200 + random.next() * 500; at < lasts; at += 1500 + random.next() * 500) {
+    const coordinator = random.below(coordinators)
+    const forMs = 900 + random.below(600)
+    for (let server = 0; server < servers; server++) {
+      if (server !== blank) {
+        faults.push({ kind: 'cut', at: Math.floor(at), forMs, coordinator, server, direction: 'both' })
+      }
+    }
+    faults.push({ kind: 'flush', at: Math.floor(at + random.next() * 500), server: blank! })
+  }
+  return faults.sort((a, b) => a.at - b.at)
+}
+
+/** The coordinators' own clocks are wrong, each in its own way. */
+const wrongOwnClocks: Plot = (random, lasts, { coordinators }) => {
+  const faults: Fault[] = []
+  for (let coordinator = 0; coordinator < coordinators; coordinator++) {
+    for (let at = random.next() * 300; at < lasts; at += 300 + random.next() * 2000) {
+      const offMs = random.pick([-60_000, -5000, 5000, 60_000])
+      faults.push({ kind: 'wall', at: Math.floor(at), coordinator, offMs })
+    }
+  }
+  return faults.sort((a, b) => a.at - b.at)
+}
+
+const UPDATES: readonly QuorumKind[] = ['nx', 'cas', 'incr', 'take']
+
+/** What is sent to the server from one time to the other never arrives. */
+function missing(
+  coordinators: number | readonly number[],
+  server: number,
+  fromMs: number,
+  toMs: number,
+): Fault[] {
+  const which =
+    typeof coordinators === 'number' ? Array.from({ length: coordinators }, (_, i) => i) : coordinators
+  return which.flatMap((coordinator) => [
+    { kind: 'cut', at: fromMs, forMs: toMs - fromMs + 2, coordinator, server, direction: 'to' },
+    { kind: 'reset', at: toMs, coordinator, server, loses: true },
+  ])
+}
+
+function slowPaths(servers: number, coordinators: number, forMs: number, extraMs: number): Fault[] {
+  return Array.from({ length: servers * coordinators }, (_, i) => {
+    const path = { coordinator: Math.floor(i / servers), server: i % servers }
+    return { kind: 'slow', at: 0, forMs: Math.floor(forMs), ...path, extraMs }
+  })
+}
+
+/** How often each of them is chosen. */
+const WEIGHTS: readonly (readonly [number, Plot])[] = [
+  [5, missedForgottenSilent],
+  [1, forgetsAgain],
+  [2, forgetsWhileFilled],
+  [2, reachesOneOnly],
+  [2, slowRounds],
+  [1, promisesInTheWay],
+  [1, standIns],
+  [1, exchanged],
+  [1, clocksSetBack],
+  [1, wrongOwnClocks],
+  [2, outOfBreath],
+  [2, lateCopies],
+  [1, aloneWithABlankOne],
 ]
+
+export const PLOTS: readonly Plot[] = WEIGHTS.flatMap(([weight, plot]) => Array<Plot>(weight).fill(plot))
+
+/** Show something only where many clients want the same key at the same time. */
+export const CROWDED: ReadonlySet<Plot> = new Set([slowRounds, promisesInTheWay, reachesOneOnly])
+/** Show something only where values expire. */
+export const EXPIRING: ReadonlySet<Plot> = new Set([wrongOwnClocks])
 
 function shuffled(random: Random, count: number): number[] {
   const numbers = Array.from({ length: count }, (_, i) => i)

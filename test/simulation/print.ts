@@ -21,6 +21,9 @@ export function printRun(result: RunResult): string {
 function resultOf(done: Done, from: number): string {
   const { operation, outcome, result, error } = done
   const sees = operation.kind === 'read' || operation.kind === 'incr' || operation.kind === 'take'
+  if (outcome === 'ok' && done.balances.length > 0) {
+    return `${nameOf(done)} via c${operation.coordinator} → ${done.balances.join(', ')} (${(done.endMs - from).toFixed(1)})`
+  }
   const told =
     outcome === 'ok' ? (sees ? String(result ?? 'nothing') : result === 0 ? 'refused' : 'ok') : outcome
   const end = done.endMs === Infinity ? 'never' : (done.endMs - from).toFixed(1)

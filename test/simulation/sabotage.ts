@@ -1,23 +1,24 @@
 /**
  * Plants each bug of sabotages.ts in a copy of the code, and lets the simulation loose on it.
  *
- *   tsx test/simulation/sabotage.ts [--only name] [--seeds 1000] [--jobs 2]
+ *   tsx test/simulation/sabotage.ts [--only name,name] [--seeds 1000] [--jobs 2]
  *
- * Ends in a table: found or not, by which seed, in how long. Exit 1 if one was not found. Seeds on which the code fails
- * without a planted bug prove nothing and are left out.
+ * First the code as it is, whose failing seeds prove nothing and are left out; then one line for each planted bug, as soon
+ * as it is known: found or not, by which seed, in how long. Exit 1 if one was not found, or could not be planted.
  */
 import { spawn } from 'node:child_process'
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { SABOTAGES, type Sabotage } from './sabotages.ts'
+import { SABOTAGES, type Change, type Sabotage } from './sabotages.ts'
 
 const { values } = parseArgs({
   options: {
     only: { type: 'string' },
     seeds: { type: 'string', default: '1000' },
-    jobs: { type: 'string', default: '2' },
+    jobs: { type: 'string', default: String(availableParallelism()) },
   },
 })
 
@@ -31,11 +32,16 @@ interface Found {
   readonly seconds: number
 }
 
-const chosen = SABOTAGES.filter(({ name }) => values.only === undefined || name === values.only)
+const startedAt = performance.now()
+const only = values.only?.split(',')
+const chosen = SABOTAGES.filter(({ name }) => only?.includes(name) ?? true)
+const unknown = only?.filter((name) => !SABOTAGES.some((one) => one.name === name)) ?? []
+if (unknown.length > 0) throw new Error(`there is no sabotage called ${unknown.join(', ')}`)
 const sound = { name: 'none', rule: '', file: '', find: '', replace: '' }
+console.log(`${chosen.length} planted bugs, ${values.seeds} seeds each at most; first the code without any`)
 const [plain, converging] = await Promise.all([
   failing(sound),
-  failing({ ...sound, name: 'none-converge', converge: true }),
+  chosen.some(({ converge }) => converge) ? failing({ ...sound, name: 'none-converge', converge: true }) : [],
 ])
 if (plain.length + converging.length > 0) {
   console.log(
@@ -50,13 +56,14 @@ await Promise.all(
     for (let sabotage = left.shift(); sabotage; sabotage = left.shift()) {
       const result = await hunt(sabotage)
       found.push(result)
-      console.log(row(result))
+      console.log(`${String(found.length).padStart(2)}/${chosen.length} ${row(result)}`)
     }
   }),
 )
 const missed = found.filter(({ seed }) => seed === null)
+const minutes = (performance.now() - startedAt) / 60_000
 console.log(
-  `${found.length - missed.length} of ${found.length} found${missed.length > 0 ? '; NOT FOUND: ' : ''}${missed.map(({ sabotage }) => sabotage.name).join(', ')}`,
+  `${found.length - missed.length} of ${found.length} found in ${minutes.toFixed(1)} minutes${missed.length > 0 ? '; NOT FOUND: ' : ''}${missed.map(({ sabotage }) => sabotage.name).join(', ')}`,
 )
 process.exitCode = missed.length > 0 ? 1 : 0
 
@@ -105,7 +112,8 @@ function flags({ converge }: Sabotage): string[] {
 }
 
 /** Makes a copy of the code with the bug in it; returns where. */
-function plant({ name, file, find, replace }: Sabotage): string {
+function plant(sabotage: Sabotage): string {
+  const { name, file, also } = sabotage
   const copy = join(cache, name)
   rmSync(copy, { recursive: true, force: true })
   mkdirSync(copy, { recursive: true })
@@ -113,13 +121,17 @@ function plant({ name, file, find, replace }: Sabotage): string {
     cpSync(join(root, part), join(copy, part), { recursive: true })
   writeFileSync(join(copy, 'package.json'), '{"type":"module"}')
   if (file === '') return copy
-  const path = join(copy, file)
-  const text = readFileSync(path, 'utf8')
-  const parts = text.split(find)
-  if (parts.length !== 2)
-    throw new Error(`${name}: what is to be replaced stands ${parts.length - 1} times in ${file}`)
-  writeFileSync(path, parts.join(replace))
+  change(copy, sabotage)
+  if (also) change(copy, also)
   return copy
+}
+
+function change(copy: string, { file, find, replace }: Change): void {
+  const path = join(copy, file)
+  const parts = readFileSync(path, 'utf8').split(find)
+  if (parts.length !== 2)
+    throw new Error(`what is to be replaced stands ${parts.length - 1} times in ${file}`)
+  writeFileSync(path, parts.join(replace))
 }
 
 function run(copy: string, args: readonly string[]): Promise<string> {

@@ -13,13 +13,18 @@
  * - stand-ins that count: they get their copies only after a majority of home replicas has confirmed
  * - acks from the old majority only while a member joins: topology changes
  */
-export interface Sabotage {
-  readonly name: string
-  /** What is left out. */
-  readonly rule: string
+export interface Change {
   readonly file: string
   readonly find: string
   readonly replace: string
+}
+
+export interface Sabotage extends Change {
+  readonly name: string
+  /** What is left out. */
+  readonly rule: string
+  /** Where the same rule is kept a second time: one place makes up for the other. */
+  readonly also?: Change
   /** Found only by what must be equal in the end. */
   readonly converge?: boolean
 }
@@ -36,9 +41,9 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'unclean-acks',
     rule: 'the ack of a node that is being filled does not count',
-    file: 'src/coordinator/quorum-write.ts',
-    find: 'if (this.isHome(node) && fence.clean) this.acked++',
-    replace: 'if (this.isHome(node) && fence) this.acked++',
+    file: 'src/coordinator/acks.ts',
+    find: 'this.note({ node, clean: fence.clean, keptMs, askedMs: keptMs })',
+    replace: 'this.note({ node, clean: fence !== null, keptMs, askedMs: keptMs })',
   },
   {
     name: 'unclean-votes',
@@ -51,16 +56,16 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'one-ack',
     rule: 'a write at quorum needs a majority of acks',
     file: 'src/coordinator/quorum-write.ts',
-    find: 'if (this.acked >= required) {',
-    replace: 'if (this.acked >= Math.min(1, required)) {',
+    find: 'if (acked >= required) {',
+    replace: 'if (acked >= Math.min(1, required)) {',
   },
   // ---- reads at quorum
   {
     name: 'filling-taken-for-clean',
     rule: 'a node counts only while its marker says clean',
     file: 'src/cluster/cluster.ts',
-    find: "clean: verdict.marker.state === 'clean',",
-    replace: 'clean: true,',
+    find: "clean: state === 'clean' && !stale })",
+    replace: 'clean: !stale })',
   },
   {
     name: 'one-vote',
@@ -89,8 +94,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'stale-is-an-ack',
     rule: 'stale is never an ack',
     file: 'src/coordinator/quorum-write.ts',
-    find: 'if (replaced === 0 && fence.clean) this.acked++',
-    replace: 'if (replaced <= 0 && fence.clean) this.acked++',
+    find: '    if (isPromise || replaced < 0) this.never++\n    else if (replaced === 0 && fence.clean)',
+    replace: '    if (fence.clean)',
   },
   {
     name: 'stale-retried-at-once',
@@ -160,8 +165,41 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'refusal-without-majority',
     rule: 'what a refused NX has seen is at a majority before it is told',
     file: 'src/coordinator/update.ts',
-    find: "this.agreeing() >= required('quorum', this.update.homes.length)) {",
-    replace: 'this.agreeing() >= 1) {',
+    find: 'if (agreeing >= majority) {',
+    replace: 'if (agreeing >= 0) {',
+  },
+  // ---- several keys together
+  {
+    name: 'transaction-key-by-key',
+    rule: 'a node takes all keys of a transaction or none',
+    file: 'src/core/store-all.ts',
+    find: 'return held.some((other) => other !== null)',
+    replace: 'return held.every((other) => other !== null)',
+  },
+  {
+    name: 'transaction-accepted-in-parts',
+    rule: 'the keys of a transaction are accepted together',
+    file: 'src/coordinator/transact-quorum.ts',
+    find: "node.storeAll(this.writes!, 'if-promised', this)",
+    replace: `const ignored = () => undefined
+    for (const write of this.writes!) {
+      node.storeAll([write], 'if-promised', { onApplied: ignored, onStale: ignored, onFailure: ignored })
+    }
+    node.storeAll(this.writes!, 'if-promised', this)`,
+  },
+  {
+    name: 'transaction-without-majority',
+    rule: 'a transaction is confirmed by a majority that has taken all of it',
+    file: 'src/coordinator/transact-quorum.ts',
+    find: 'if (accepted >= this.transaction.required) {',
+    replace: 'if (accepted >= 1) {',
+  },
+  {
+    name: 'unknown-transaction-retried',
+    rule: 'an unknown transaction is never tried again',
+    file: 'src/coordinator/transact-quorum.ts',
+    find: 'if (this.touched > 0 && this.changesAnything) {',
+    replace: 'if (this.touched > 99) {',
   },
   // ---- deadlines
   {
@@ -199,6 +237,11 @@ export const SABOTAGES: readonly Sabotage[] = [
     file: 'src/cluster/member.ts',
     find: "if (this.completeness !== 'clean' || this.behind) return READ_COMPARED",
     replace: 'if (this.behind) return READ_COMPARED',
+    also: {
+      file: 'src/coordinator/read.ts',
+      find: 'if (this.comparing === 0 && !fence.clean) {',
+      replace: 'if (this.comparing < 0 && !fence.clean) {',
+    },
   },
   // ---- markers
   {

@@ -4,7 +4,20 @@
  *
  * Times are virtual milliseconds since the cluster stood.
  */
-export type QuorumKind = 'read' | 'write' | 'delete' | 'nx' | 'cas' | 'incr' | 'take'
+export type QuorumKind = 'read' | 'write' | 'delete' | 'nx' | 'cas' | 'incr' | 'take' | 'move' | 'total'
+
+/**
+ * move takes an amount, `value`, from its key and gives it to the next one of these, in one transaction; total reads all of
+ * them in one. So their sum stays 0.
+ */
+export const ACCOUNTS: readonly string[] = ['{accounts}a', '{accounts}b', '{accounts}c']
+
+/** The keys of an operation. */
+export function keysOf({ kind, key }: Operation): readonly string[] {
+  if (kind === 'total') return ACCOUNTS
+  if (kind === 'move') return [key, ACCOUNTS[(ACCOUNTS.indexOf(key) + 1) % ACCOUNTS.length]!]
+  return [key]
+}
 
 export interface Operation {
   readonly at: number

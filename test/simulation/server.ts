@@ -8,11 +8,11 @@
  * Calls that arrive for a process that has died are gone.
  */
 import type { Clock, Timers } from '../../src/core/clock.ts'
-import { FLAGS_AT, KIND_TOMBSTONE, StoredRecord, type NewRecord } from '../../src/core/codec.ts'
+import { KIND_TOMBSTONE, kindOf, StoredRecord, type NewRecord } from '../../src/core/codec.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
 import { decodeMarker, type Marker } from '../../src/cluster/marker.ts'
 import { MemoryNode } from '../../src/nodes/memory.ts'
-import type { Fence, Hint, NodeFailure, UnwritableReason } from '../../src/nodes/node.ts'
+import type { Fence, Hint, NodeFailure, StoreAllWrite, UnwritableReason } from '../../src/nodes/node.ts'
 import { EPOCH_MS } from './host.ts'
 import type { Scheduler } from './scheduler.ts'
 
@@ -35,7 +35,15 @@ export interface Outcome {
 
 type DataMethod = (...args: unknown[]) => void
 
-const WRITES_OF_CONTROL = new Set(['tryWrite', 'swapMarker', 'prepareRegister', 'acceptRegister', 'lease'])
+const WRITES_OF_CONTROL = new Set([
+  'tryWrite',
+  'swapMarker',
+  'stamp',
+  'dropOlder',
+  'prepareRegister',
+  'acceptRegister',
+  'lease',
+])
 
 interface Entry {
   readonly key: Buffer
@@ -245,8 +253,10 @@ export class Server {
   /** What a node that takes no writes says to a call, null when it carries it out. */
   refusalOf({ method, args }: SentCall): NodeFailure | null {
     if (!this.refuses || method === 'get') return null
+    if (method === 'storeAll' && (args[0] as StoreAllWrite[]).every(({ record }) => record === null))
+      return null
     const record = args[1] as NewRecord | undefined
-    const isDelete = (method === 'store' || method === 'accept') && record!.head[FLAGS_AT] === KIND_TOMBSTONE
+    const isDelete = (method === 'store' || method === 'accept') && kindOf(record!) === KIND_TOMBSTONE
     if (isDelete && this.refuses === 'out-of-memory') return null
     return { kind: 'refused', reason: this.refuses, message: REFUSALS[this.refuses] }
   }

@@ -9,7 +9,8 @@
 import { Checks, type Expectations } from './checks.ts'
 import type { Counters } from './coverage.ts'
 import { Faults } from './faults.ts'
-import type { Operation, Schedule } from './schedule.ts'
+import { MAX_MOVES } from './make-schedule.ts'
+import { ACCOUNTS, type Operation, type Schedule } from './schedule.ts'
 import { Workload, type Done } from './workload.ts'
 import { REQUEST_TIMEOUT_MS, World } from './world.ts'
 
@@ -75,6 +76,7 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
     }
     checks.checkForeignUntouched()
     checks.checkHistories(workload.done)
+    checks.checkTotals(workload.done)
   } catch (error) {
     world.fault(`the run broke: ${(error as Error).stack ?? String(error)}`)
   }
@@ -93,13 +95,29 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
 
 /** After healing, through every coordinator: read what is there, write, read again, on every key. */
 function lastOperations(schedule: Schedule): Operation[] {
-  const keys = [
-    ...new Set(schedule.operations.filter(({ level }) => level === 'quorum').map(({ key }) => key)),
-  ]
+  const atQuorum = schedule.operations.filter(({ level }) => level === 'quorum').map(({ key }) => key)
+  const keys = [...new Set(atQuorum.filter((key) => !ACCOUNTS.includes(key)))]
   const operations: Operation[] = []
   let at = 0
   let value = 1_000_000
   for (let coordinator = 0; coordinator < schedule.coordinators; coordinator++) {
+    if (atQuorum.some((key) => ACCOUNTS.includes(key))) {
+      for (const kind of ['total', 'move', 'total'] as const) {
+        at += 15
+        const key = ACCOUNTS[coordinator]!
+        const amount = 3 ** (MAX_MOVES + coordinator)
+        operations.push({
+          at,
+          client: 1000,
+          coordinator,
+          key,
+          level: 'quorum',
+          kind,
+          value: amount,
+          ttlMs: 0,
+        })
+      }
+    }
     for (const key of keys) {
       for (const kind of ['read', 'write', 'write', 'read'] as const) {
         value += 1000

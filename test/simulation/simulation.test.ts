@@ -51,8 +51,11 @@ const MET = [
   'accept of UpdateAttempt Stale',
   'unclean: get of ReadRound Record',
   'unclean: store of QuorumAttempt Applied',
+  'storeAll of TransactionAttempt Stale',
   'quorum write unknown',
   'quorum incr unknown',
+  'quorum move unknown',
+  'quorum total ok',
 ]
 
 describe('simulation', () => {

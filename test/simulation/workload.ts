@@ -2,11 +2,13 @@
  * The clients: each does its operations one after the other, at their times or as soon as it is free, and writes down
  * what came of them.
  */
-import { type StoredRecord } from '../../src/core/codec.ts'
+import { KIND_VALUE, type StoredRecord } from '../../src/core/codec.ts'
+import type { Coordinator } from '../../src/coordinator/coordinator.ts'
 import { increment, putIf, take } from '../../src/coordinator/modify.ts'
+import type { ModifyAll, TransactDone } from '../../src/coordinator/transact.ts'
 import type { UpdateDone } from '../../src/coordinator/update.ts'
 import type { RondoError } from '../../src/core/errors.ts'
-import type { Operation } from './schedule.ts'
+import { keysOf, type Operation } from './schedule.ts'
 import type { Running, World } from './world.ts'
 
 const THINKS_MS = 0.05
@@ -22,6 +24,8 @@ export interface Done {
   /** ok: it took effect, or told what is there. unknown: nobody can say. none: it certainly did nothing. */
   outcome: 'running' | 'ok' | 'unknown' | 'none'
   result: number | null
+  /** move, total: what is there now, by key (schedule.ts). */
+  balances: readonly (number | null)[]
   expected: number | null
   expiresAtMs: number
   version: Buffer | null
@@ -95,6 +99,7 @@ export class Workload {
       endMs: Infinity,
       outcome: 'running',
       result: null,
+      balances: [],
       expected: operation.kind === 'cas' ? known!.value : null,
       expiresAtMs: 0,
       version: null,
@@ -179,8 +184,41 @@ export class Workload {
         const before = (record: StoredRecord | null) =>
           coordinator.isLive(record) ? Number(record.value.toString()) : null
         coordinator.update(key, take(nowMs), updated(before), level)
+        return
       }
+      case 'move':
+      case 'total':
+        this.issueTransaction(coordinator, done, failed)
     }
+  }
+
+  private issueTransaction(coordinator: Coordinator, done: Done, failed: (error: RondoError) => void): void {
+    const { kind, level, value } = done.operation
+    const keys = keysOf(done.operation)
+    const balance = (record: StoredRecord | null) =>
+      coordinator.isLive(record) ? Number(record.value.toString()) : null
+    const account = (amount: number) => ({
+      kind: KIND_VALUE,
+      value: Buffer.from(String(amount)),
+      expiresAtMs: 0,
+    })
+    const move: ModifyAll = (current) => {
+      const [from, to] = current.map((record) => balance(record) ?? 0)
+      return { kind: 'write', records: [account(from! - value), account(to! + value)] }
+    }
+    const answer: TransactDone = {
+      transacted: (_before, after) => {
+        done.balances = after.map(balance)
+        this.ended(done, null, after[0] ? Buffer.from(after[0].version) : null)
+      },
+      failed,
+    }
+    coordinator.transact(
+      keys.map((key) => Buffer.from(key)),
+      kind === 'move' ? move : () => ({ kind: 'keep' }),
+      answer,
+      level,
+    )
   }
 
   private failed(done: Done, error: RondoError): void {
@@ -190,7 +228,7 @@ export class Workload {
       return
     }
     done.error = `${error.code}: ${error.message}`
-    this.finish(done, kind === 'read' || error.details.outcome === 'not-applied' ? 'none' : 'unknown')
+    this.finish(done, onlyReads(kind) || error.details.outcome === 'not-applied' ? 'none' : 'unknown')
   }
 
   private ended(done: Done, result: number | null, version: Buffer | null, value?: number | null): void {
@@ -235,13 +273,17 @@ export class Workload {
     for (const [done, entry] of [...this.inFlight]) {
       if (entry.running !== running) continue
       done.error = 'killed'
-      this.finish(done, done.operation.kind === 'read' ? 'none' : 'unknown')
+      this.finish(done, onlyReads(done.operation.kind) ? 'none' : 'unknown')
     }
   }
 }
 
+export function onlyReads(kind: Operation['kind']): boolean {
+  return kind === 'read' || kind === 'total'
+}
+
 export function nameOf({ operation }: Done): string {
   const { client, kind, key, value, level, ttlMs } = operation
-  const what = kind === 'write' || kind === 'nx' || kind === 'cas' ? ` ${value}` : ''
+  const what = kind === 'write' || kind === 'nx' || kind === 'cas' || kind === 'move' ? ` ${value}` : ''
   return `client ${client}: ${kind} ${key}${what}${ttlMs > 0 ? ` for ${ttlMs} ms` : ''}${level === 'quorum' ? '' : ` at ${level}`}`
 }

@@ -131,6 +131,7 @@ export class World {
       members,
       vnodesPerNode: VNODES,
       pingIntervalMs: PING_INTERVAL_MS,
+      staleAfterMs: GRACE_MS,
       clock: host,
       timers: host,
       randomId: () => `id-${number}-${++ids}`,
