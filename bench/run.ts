@@ -1,9 +1,11 @@
 /**
  * `npm run bench`: Rondo side by side with its peers, in one run, on this machine.
  *
- *   npm run bench                              about two minutes
+ *   npm run bench                              about six minutes: both doors
+ *   npm run bench -- --doors resp              the Redis protocol alone (resp.ts)
  *   npm run bench -- --only rondo --ops GET    one target, one operation
  *   npm run bench -- --profile /tmp/profiles   a CPU profile of every Node.js target after its rounds
+ *   npm run bench -- --memory                  instead: what short-lived values cost in memory (memory.ts)
  *
  * Turn by turn: in each round every target gets the same load for the same time, one after the other, so that what the
  * machine does besides hits all of them alike. Medians of the rounds are shown; a ratio is the median of the ratios
@@ -21,8 +23,10 @@ import { parseArgs } from 'node:util'
 import { findRedisServer } from '../scripts/find-redis-server.mjs'
 import { KEYS, OPS, REPLICAS, requestFile, VALUE_BYTES, type Op } from './dataset.ts'
 import { chooseGenerator, CONNECTIONS, run, type Generator, type Load, type Measure } from './load.ts'
+import { measureMemory } from './memory.ts'
 import { profileDuring, summarise } from './profile/profile.ts'
 import { ratiosOf, ratioTableOf, tableOf, warningsOf, type Series } from './report.ts'
+import { measureResp, type RespPlan } from './resp.ts'
 import { startTarget, TARGET_NAMES, type Target, type TargetName } from './targets.ts'
 
 const WARM_UP_SECONDS = 3
@@ -31,19 +35,22 @@ const PROFILED_FUNCTIONS = 25
 const MAX_SECONDS = 60
 const MAX_ROUNDS = 50
 
+const DOORS = ['http', 'resp'] as const
+
 const HELP = `npm run bench -- [options]
   --seconds <n>     of each round, target and operation (default 4)
   --rounds <n>      (default 5)
+  --doors <doors>   comma-separated: ${DOORS.join(', ')} (default both; the other options are about http)
   --only <targets>  comma-separated: ${TARGET_NAMES.join(', ')}
   --ops <ops>       comma-separated: ${OPS.join(', ')}
   --generator <g>   wrk or autocannon (default: wrk where it is installed)
   --profile <dir>   write CPU profiles there and print the functions with the most self time
   --json <file>     write everything that was measured
+  --memory          instead: keys and memory held, against a plain Redis, under values of a short TTL (--ttl, default 10 s)
 `
 
-interface Plan {
-  readonly seconds: number
-  readonly rounds: number
+interface Plan extends RespPlan {
+  readonly doors: readonly (typeof DOORS)[number][]
   readonly only: readonly TargetName[]
   readonly ops: readonly Op[]
   readonly generator: Generator
@@ -62,9 +69,22 @@ interface Phase {
 }
 
 async function main(): Promise<void> {
-  const plan = planFrom(process.argv.slice(2))
+  const args = process.argv.slice(2)
+  if (args.includes('--memory')) {
+    await measureMemory(args)
+    return
+  }
+  const plan = planFrom(args)
   const machine = await machineOf(plan.generator)
   say(`${machine.join('; ')}`)
+  if (plan.doors.includes('http')) await measureHttp(plan, machine)
+  if (plan.doors.includes('resp')) {
+    const text = await measureResp(plan, say)
+    process.stdout.write(`\n${plan.doors.includes('http') ? '' : `${machine.join('\n')}\n\n`}${text}\n`)
+  }
+}
+
+async function measureHttp(plan: Plan, machine: readonly string[]): Promise<void> {
   const targets: Target[] = []
   try {
     await startAll(plan, targets)
@@ -215,6 +235,7 @@ function planFrom(args: string[]): Plan {
     options: {
       seconds: { type: 'string', default: '4' },
       rounds: { type: 'string', default: '5' },
+      doors: { type: 'string', default: DOORS.join(',') },
       only: { type: 'string', default: TARGET_NAMES.join(',') },
       ops: { type: 'string', default: OPS.join(',') },
       generator: { type: 'string' },
@@ -235,6 +256,7 @@ function planFrom(args: string[]): Plan {
   return {
     seconds: wholeNumber('--seconds', values.seconds, MAX_SECONDS),
     rounds: wholeNumber('--rounds', values.rounds, MAX_ROUNDS),
+    doors: someOf('--doors', values.doors, DOORS),
     only: someOf('--only', values.only, TARGET_NAMES),
     ops: someOf('--ops', values.ops.toUpperCase(), OPS),
     generator: chooseGenerator(generator),

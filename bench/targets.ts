@@ -53,7 +53,13 @@ async function startRondo(options: TargetOptions): Promise<Target> {
   const nodes = await startRedisCluster(NODES)
   const main = localFile('../dist/main.js')
   const coordinator = start(process.execPath, [...profiler(options), main], {
-    env: { NODE_ENV: 'production', REDIS_URLS: urlsOf(nodes), PORT: '0', ...profileEnv('rondo', options) },
+    env: {
+      NODE_ENV: 'production',
+      REDIS_URLS: urlsOf(nodes),
+      PORT: '0',
+      RESP_PORT: '0',
+      ...profileEnv('rondo', options),
+    },
   })
   const port = await portSaidBy(coordinator, /listens on http:\/\/[^:]+:(\d+)/)
   const url = `http://127.0.0.1:${port}`

@@ -8,7 +8,7 @@ import { pino, type Logger } from 'pino'
 import { describeConfig, loadConfig, readEnvironment, type Config } from './config.ts'
 import { setRequestIdPrefix } from './doors/http/exchange.ts'
 import { Rondo } from './rondo.ts'
-import { runPrimary, sharedMetrics, shareRegistry } from './workers.ts'
+import { runPrimary, sharedMetrics, shareRegistry, type Ports } from './workers.ts'
 
 /** What a stop may take before the process is ended all the same. */
 const STOP_LIMIT_MS = 15_000
@@ -21,8 +21,8 @@ const workers = config.workers === 'auto' ? availableParallelism() : config.work
 
 if (workers > 1 && cluster.isPrimary) {
   log.info({ config: describeConfig(config), workers }, 'starting')
-  const primary = runPrimary(workers, log, {
-    listening: (port) => greet(config, port),
+  const primary = runPrimary(workers, config.respPort !== null, log, {
+    listening: (ports) => greet(config, ports),
     cannotStart: () => process.exit(1),
   })
   closeWithGrace({ delay: STOP_LIMIT_MS, logger: log }, () => primary.stop())
@@ -48,8 +48,8 @@ async function serve(config: Config, log: Logger): Promise<void> {
   if (!alone) onFirstSignal(() => grace.close())
   await rondo.start()
   try {
-    const { port } = await rondo.listen()
-    if (alone) greet(config, port)
+    const { http, resp } = await rondo.listen()
+    if (alone) greet(config, { http: http.port, resp: resp?.port ?? null })
   } catch (error) {
     explainListenError(error as NodeJS.ErrnoException, config)
     await rondo.stop()
@@ -72,26 +72,31 @@ function onFirstSignal(stop: () => void): void {
   }
 }
 
-function greet(config: Config, port: number): void {
+function greet(config: Config, ports: Ports): void {
   const scheme = config.tls ? 'https' : 'http'
   const host = ['0.0.0.0', '::', '127.0.0.1', '::1'].includes(config.host) ? 'localhost' : config.host
   const token = config.dataToken === null ? '' : ` -H "Authorization: Bearer $DATA_TOKEN"`
-  const url = `${scheme}://${host}:${port}`
+  const url = `${scheme}://${host}:${ports.http}`
   const lines = [
     `Rondo listens on ${url}`,
     `  try:  curl -X PUT ${url}/api/v1/keys/hello -H 'Content-Type: application/json' -d '{"value":"world"}'${token}`,
     `        curl ${url}/api/v1/keys/hello${token}`,
   ]
+  if (ports.resp !== null) {
+    const options = `${config.tls ? ' --tls' : ''}${config.dataToken === null ? '' : ' -a "$DATA_TOKEN"'}`
+    lines.push(`and to any Redis client on ${host}:${ports.resp}`, `  try:  redis-cli -p ${ports.resp}${options}`)
+  }
   process.stdout.write(lines.join('\n') + '\n')
 }
 
-function explainListenError(error: NodeJS.ErrnoException, { host, port }: Config): void {
-  const where = `${host}:${port}`
+function explainListenError(error: NodeJS.ErrnoException & { port?: number }, config: Config): void {
+  const name = error.port === config.respPort && error.port !== config.port ? 'RESP_PORT' : 'PORT'
+  const where = `${config.host}:${error.port ?? config.port}`
   const sentence =
     error.code === 'EADDRINUSE'
-      ? `Port ${where} is taken by another program: stop it, or set PORT to a free one (PORT=0 takes any).`
+      ? `Port ${where} is taken by another program: stop it, or set ${name} to a free one (${name}=0 takes any).`
       : error.code === 'EACCES'
-        ? `Port ${where} may not be opened by this user: set PORT to one above 1023.`
+        ? `Port ${where} may not be opened by this user: set ${name} to one above 1023.`
         : `Cannot listen on ${where}: ${error.message}.`
   process.stderr.write(`${sentence}\n`)
 }

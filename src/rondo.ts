@@ -7,7 +7,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Server as NetServer } from 'node:net'
 import type { Express } from 'express'
 import { pino, type Logger } from 'pino'
 import { Cluster } from './cluster/cluster.ts'
@@ -18,6 +18,9 @@ import type { Clock, Timers } from './core/clock.ts'
 import type { RondoEvent } from './core/events.ts'
 import { HttpDoor } from './doors/http/app.ts'
 import { createServer } from './doors/http/server.ts'
+import { RespDoor } from './doors/resp/door.ts'
+import { registerRespMetrics } from './doors/resp/metrics.ts'
+import { createRespServer } from './doors/resp/server.ts'
 import { MemoryNode } from './nodes/memory.ts'
 import { RedisNode } from './nodes/redis.ts'
 import { AntiEntropy } from './repair/anti-entropy.ts'
@@ -50,10 +53,12 @@ export class Rondo {
   readonly cluster: Cluster
   readonly coordinator: Coordinator
   readonly door: HttpDoor
+  readonly respDoor: RespDoor
   readonly telemetry: Telemetry
   private readonly repairer: Repairer
   private readonly antiEntropy: AntiEntropy
   private server: Server | null = null
+  private respServer: NetServer | null = null
   private stopping = false
 
   constructor(config: Config, options: RondoOptions = {}) {
@@ -64,6 +69,8 @@ export class Rondo {
       members: createMembers(config),
       vnodesPerNode: config.vnodesPerNode,
       pingIntervalMs: config.pingIntervalMs,
+      // Without rounds of anti-entropy nobody would be found fresh.
+      staleAfterMs: config.repairIntervalMs > 0 ? config.graceMs : 0,
       clock,
       timers,
       randomId: () => randomBytes(12).toString('hex'),
@@ -98,6 +105,14 @@ export class Rondo {
       metrics: () => metrics(this.telemetry),
       accepting: () => !this.stopping,
     })
+    this.respDoor = new RespDoor({
+      ...config,
+      coordinator: this.coordinator,
+      monotonicMs: () => clock.monotonicMs(),
+      timers,
+      emit,
+    })
+    registerRespMetrics(this.telemetry.registry, this.respDoor)
   }
 
   /** The Express application, with the same behaviour as the socket. */
@@ -112,20 +127,15 @@ export class Rondo {
     this.antiEntropy.start()
   }
 
-  /** Opens the HTTP door; resolves with where it listens. */
-  async listen(): Promise<AddressInfo> {
-    const { tls, host, port } = this.config
+  /** Opens the doors, HTTP first; resolves with where they listen. */
+  async listen(): Promise<{ http: AddressInfo; resp: AddressInfo | null }> {
+    const { tls, host, port, respPort } = this.config
     const files = tls && { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) }
-    const server = createServer(this.door, files)
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
-      server.listen({ host, port }, () => {
-        server.removeListener('error', reject)
-        resolve()
-      })
-    })
-    this.server = server
-    return server.address() as AddressInfo
+    this.server = createServer(this.door, files)
+    const http = await listenOn(this.server, host, port)
+    if (respPort === null) return { http, resp: null }
+    this.respServer = createRespServer(this.respDoor, files)
+    return { http, resp: await listenOn(this.respServer, host, respPort) }
   }
 
   /** Takes no more requests, answers those it has, lets replication finish, and lets go of the nodes. */
@@ -133,7 +143,8 @@ export class Rondo {
     this.stopping = true
     const server = this.server
     const limitMs = this.config.requestTimeoutMs * 2
-    if (server) {
+    const respClosed = this.respServer && this.stopResp(this.respServer, limitMs)
+    if (server?.listening) {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
       // A connection may bring one more request, and goes when that is answered, or as soon as it is idle.
       server.prependListener('request', (_req, res) => (res.shouldKeepAlive = false))
@@ -143,6 +154,7 @@ export class Rondo {
       clearInterval(idle)
       clearTimeout(cut)
     }
+    await respClosed
     const left = await this.coordinator.drain(limitMs)
     if (left > 0) {
       const why = `${left} replica writes were still unanswered when the process stopped`
@@ -151,6 +163,16 @@ export class Rondo {
     await this.antiEntropy.stop()
     await this.repairer.stop()
     await this.cluster.stop()
+  }
+
+  /** What clients have asked for is answered; then their connections end. */
+  private async stopResp(server: NetServer, limitMs: number): Promise<void> {
+    if (!server.listening) return
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+    this.respDoor.stop()
+    const cut = setTimeout(() => this.respDoor.cut(), limitMs)
+    await closed
+    clearTimeout(cut)
   }
 }
 
@@ -186,6 +208,16 @@ function createMembers(config: Config): Member[] {
       timers,
     })
     return new Member(node, { weight, ...(zone === undefined ? {} : { zone }) })
+  })
+}
+
+function listenOn(server: NetServer, host: string, port: number): Promise<AddressInfo> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ host, port }, () => {
+      server.removeListener('error', reject)
+      resolve(server.address() as AddressInfo)
+    })
   })
 }
 

@@ -16,15 +16,26 @@ type Metrics = { contentType: string; text: string }
 type Ask = { rondo: 'metrics?'; id: number }
 type Answer = { rondo: 'metrics'; id: number } & (Metrics | { failed: string })
 
+/** Where the doors listen; the Redis protocol's may be closed. */
+export interface Ports {
+  readonly http: number
+  readonly resp: number | null
+}
+
 export interface PrimaryCalls {
-  /** All workers listen, on this port. */
-  listening(port: number): void
+  /** All workers listen. */
+  listening(ports: Ports): void
   /** A worker ended by itself before any of them listened, and has said why. None is forked any more. */
   cannotStart(): void
 }
 
 /** Runs the primary until every worker has ended. */
-export function runPrimary(count: number, log: Logger, calls: PrimaryCalls): { stop(): Promise<void> } {
+export function runPrimary(
+  count: number,
+  withResp: boolean,
+  log: Logger,
+  calls: PrimaryCalls,
+): { stop(): Promise<void> } {
   const metrics = new AggregatorRegistry()
   let stopping = false
   let listening = 0
@@ -32,8 +43,11 @@ export function runPrimary(count: number, log: Logger, calls: PrimaryCalls): { s
   const fork = () => {
     const startedAtMs = Date.now()
     const worker = cluster.fork()
-    worker.once('listening', ({ port }) => {
-      if (++listening === count) calls.listening(port)
+    const ports: number[] = []
+    worker.on('listening', ({ port }) => {
+      // The HTTP door opens first.
+      if (ports.push(port) < (withResp ? 2 : 1)) return
+      if (++listening === count) calls.listening({ http: ports[0]!, resp: ports[1] ?? null })
     })
     worker.on('message', (message: Ask) => void answer(worker, message))
     worker.once('exit', (code, signal) => {

@@ -30,11 +30,11 @@ suite(chromium.missing === null ? title : `${title} (skipped: ${chromium.missing
 
   /** Starts a coordinator, and gives where it listens. */
   async function serve(env: Environment = {}): Promise<string> {
-    const loaded = loadConfig({ PORT: '0', PING_INTERVAL_SECONDS: '1', ...env })
+    const loaded = loadConfig({ PORT: '0', RESP_PORT: 'off', PING_INTERVAL_SECONDS: '1', ...env })
     if (!loaded.ok) throw new Error(loaded.problems.join('\n'))
     rondo = new Rondo(loaded.config)
     await rondo.start()
-    const { port } = await rondo.listen()
+    const { port } = (await rondo.listen()).http
     return `http://localhost:${port}`
   }
 
@@ -209,9 +209,10 @@ suite(chromium.missing === null ? title : `${title} (skipped: ${chromium.missing
       'g:1': { mayBeBehind: true },
       'h:1': { isHealthy: false, state: 'down', error: 'refused' },
       'i:1': { isHealthy: false, state: 'down', error: 'refused' },
+      'j:1': { completeness: 'stale' },
     })
     await page.goto(origin)
-    await summarySays('4 of 9 nodes healthy')
+    await summarySays('5 of 10 nodes healthy')
     expect((await page.locator('#summary').innerText()).split(/\n+/).slice(1)).to.deep.equal([
       'h:1 and i:1 are down; their keys are served by the replicas that are left, if any.',
       'f:1 is suspect: the last call failed, and another is on its way.',
@@ -219,6 +220,7 @@ suite(chromium.missing === null ? title : `${title} (skipped: ${chromium.missing
       'e:1 is not in use yet; a new cluster begins once more than half of its nodes answer.',
       'a:1 is full: it serves reads and deletes, but takes no new values.',
       'c:1 is filling: answers from there do not count until all is there.',
+      'j:1 is stale: away for so long that it may hold deleted values, so answers from there do not count.',
       'g:1 is behind: writes may have been missed there, so reads go to others first.',
     ])
     const rows = await page.locator('tbody tr').allInnerTexts()
@@ -232,6 +234,7 @@ suite(chromium.missing === null ? title : `${title} (skipped: ${chromium.missing
       /● up\s+clean, behind/,
       /○ down/,
       /○ down/,
+      /● up\s+stale/,
     ]
     expect(rows).to.have.length(expected.length)
     expected.forEach((pattern, i) => expect(rows[i]).to.match(pattern))
@@ -301,6 +304,7 @@ const HEALTHY: NodeStatus = {
   isHealthy: true,
   state: 'up',
   completeness: 'clean',
+  syncedAgoSeconds: 60,
   mayBeBehind: false,
   unwritable: null,
   error: null,

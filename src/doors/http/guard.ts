@@ -4,10 +4,9 @@
  * What no token guards is for this machine only. Such a request must name a loopback host: a web page that makes a
  * browser call us under a name of its own (DNS rebinding) names another. Where there is a token the token decides.
  */
-import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { LRUCache } from 'lru-cache'
 import { RondoError } from '../../core/errors.ts'
+import { digest, TokenTries } from '../tokens.ts'
 
 export type Scope = 'open' | 'data' | 'status' | 'admin'
 
@@ -18,12 +17,6 @@ export interface GuardOptions {
   readonly allowInsecure: boolean
 }
 
-/** Wrong tokens from one address within the window, beyond which it gets 429 whatever it sends. */
-const MAX_WRONG_TOKENS = 20
-const WRONG_TOKEN_WINDOW_MS = 60_000
-/** Addresses remembered; beyond that the oldest are forgotten. */
-const MAX_ADDRESSES = 10_000
-
 const LOOPBACK_HOST = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?$/i
 
 export class Guard {
@@ -31,8 +24,7 @@ export class Guard {
   private readonly tokens: Readonly<Record<Scope, readonly Buffer[]>>
   /** Whether requests of a scope may name any host. */
   private readonly anyHost: Readonly<Record<Scope, boolean>>
-  /** Wrong tokens by address; an entry goes a window after its last one. */
-  private readonly wrong = new LRUCache<string, number>({ max: MAX_ADDRESSES, ttl: WRONG_TOKEN_WINDOW_MS })
+  private readonly tries = new TokenTries()
 
   constructor(options: GuardOptions) {
     const { dataToken, adminToken, allowInsecure } = options
@@ -88,20 +80,11 @@ export class Guard {
 
   private checkToken(req: IncomingMessage, tokens: readonly Buffer[]): RondoError | null {
     const address = req.socket.remoteAddress ?? ''
-    if (this.wrong.size > 0 && (this.wrong.get(address) ?? 0) >= MAX_WRONG_TOKENS) {
+    if (this.tries.isBarred(address)) {
       return new RondoError('RATE_LIMITED', 'Too many wrong tokens came from this address; wait a minute.')
     }
     const sent = /^Bearer ([\x21-\x7e]{1,512})$/i.exec(req.headers.authorization ?? '')?.[1]
-    if (sent !== undefined) {
-      const sentDigest = digest(sent)
-      if (tokens.filter((token) => timingSafeEqual(token, sentDigest)).length > 0) return null
-      this.wrong.set(address, (this.wrong.get(address) ?? 0) + 1)
-    }
+    if (sent !== undefined && this.tries.accepts(address, sent, tokens)) return null
     return new RondoError('UNAUTHORIZED', 'Send the token as "Authorization: Bearer <token>".')
   }
-}
-
-/** Equal lengths for the comparison, which then takes the same time whatever was sent. */
-function digest(token: string): Buffer {
-  return createHash('sha256').update(token).digest()
 }

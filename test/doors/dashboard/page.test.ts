@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
 import { expect } from 'chai'
-import type { AddressInfo } from 'node:net'
 import { loadConfig } from '../../../src/config.ts'
 import { page, PAGE_POLICY } from '../../../src/doors/dashboard/page.ts'
 import { Rondo } from '../../../src/rondo.ts'
@@ -49,12 +48,12 @@ describe('the page at /', () => {
   })
 
   it('lists calls that the coordinator knows, each with its methods', async () => {
-    const loaded = loadConfig({ HOST: '127.0.0.1', PORT: '0' })
+    const loaded = loadConfig({ HOST: '127.0.0.1', PORT: '0', RESP_PORT: 'off' })
     if (!loaded.ok) throw new Error(loaded.problems.join('\n'))
     const rondo = new Rondo(loaded.config)
     try {
       await rondo.start()
-      const { port }: AddressInfo = await rondo.listen()
+      const { port } = (await rondo.listen()).http
       const calls = [...html.matchAll(/<code>((?:[A-Z]+ )+)(\/[^<?]*)<\/code>/g)].flatMap(
         ([, methods, path]) =>
           methods!

@@ -1,0 +1,58 @@
+/** What the door knows of a command: what COMMAND INFO tells of it, and how it is carried out. */
+import type { Connection } from './connection.ts'
+import type { Named } from './parser.ts'
+import type { Reply, RespError } from './reply.ts'
+import type { Step } from './step.ts'
+
+export interface Command extends Named {
+  /** Lower case. */
+  readonly name: string
+  /** As Redis has it: the count of arguments with the name; negative = at least. */
+  readonly arity: number
+  /** As COMMAND INFO tells them. */
+  readonly flags: readonly string[]
+  /** Places of its keys among its arguments, as COMMAND INFO tells them; 0 = none. */
+  readonly firstKey: number
+  /** Negative = counted from the end. */
+  readonly lastKey: number
+  readonly keyStep: number
+  /** Its place in the metrics. */
+  readonly index: number
+  /** Carried out by itself, also inside MULTI. */
+  readonly control: boolean
+  /** May be sent before the client has shown its password. */
+  readonly open: boolean
+  /** Begins when all that came before it on its connection is answered. */
+  readonly inTurn?: boolean
+  run(connection: Connection, args: Buffer[], command: Command): void
+  /** For commands on keys: what it does, or why it cannot. */
+  step?(connection: Connection, args: readonly Buffer[]): Step | RespError
+  /** Carries it out without a place in the order of replies. */
+  alone?(connection: Connection, args: readonly Buffer[]): Promise<Reply>
+  /** For what needs no key and may stand inside MULTI. */
+  reply?(connection: Connection, args: readonly Buffer[]): Reply
+}
+
+export type Run = Command['run']
+
+/** A command on the connection or the server, not on keys. */
+export function controlCommand(
+  name: string,
+  arity: number,
+  run: Run,
+  more: Partial<Command> = {},
+): Omit<Command, 'index'> {
+  return {
+    name,
+    nameBytes: Buffer.from(name),
+    arity,
+    flags: ['noscript', 'loading', 'stale', 'fast'],
+    firstKey: 0,
+    lastKey: 0,
+    keyStep: 0,
+    control: true,
+    open: false,
+    run,
+    ...more,
+  }
+}

@@ -1,0 +1,346 @@
+/**
+ * One client: what it has said of itself, and its commands on their way.
+ *
+ *   bytes ──parser──▶ command ──▶ slot ──coordinator──▶ done ──in order──▶ output, once a turn of the event loop
+ *
+ * Commands that are pipelined run side by side, on as many nodes as their keys live on. One that touches a key which an
+ * earlier command of this connection is still changing waits for it (`busy`), and so does everything behind: a client sees
+ * its own writes, in its own order. Plain writes at `one` need no such waiting: they, and reads behind them, take the same
+ * way to the same replicas, one after the other.
+ *
+ * Bounded: a client is not read from while too many of its commands are under way, or while it does not take its
+ * replies; one that takes none at all is closed.
+ */
+import type { Socket } from 'node:net'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
+import { tokenOf } from '../../core/token.ts'
+import type { Command } from './command.ts'
+import type { RespDoor } from './door.ts'
+import type { Output } from './output.ts'
+import { BROKEN, FOREIGN, MORE, RequestParser, UNKNOWN } from './parser.ts'
+import { RespError, type Protocol, type Reply } from './reply.ts'
+import { ReplySlot, type Slot } from './slot.ts'
+import type { Transaction, Watch } from './transaction.ts'
+
+/** Commands under way on one connection; beyond that it is not read from. */
+const MAX_PIPELINED = 2048
+/** Replies that the client has not taken; beyond the first it is not read from, beyond the second it is closed. */
+const PAUSE_BYTES = 1024 * 1024
+/** Replies of this many bytes do not wait for those behind them. */
+const WORTH_WRITING_BYTES = 16 * 1024
+const MAX_REPLY_BYTES = 64 * 1024 * 1024
+
+/** Claimed in place of a key's token: all keys. */
+export const EVERYTHING = -1
+
+export class Connection {
+  readonly id: number
+  readonly door: RespDoor
+  readonly socket: Socket
+  readonly openedAtMs: number
+
+  protocol: Protocol = 2
+  name = ''
+  libraryName = ''
+  libraryVersion = ''
+  authenticated: boolean
+  readLevel: ConsistencyLevel
+  writeLevel: ConsistencyLevel
+  /** CLIENT REPLY: so many replies from here on are not written. */
+  unsaidReplies = 0
+  transaction: Transaction | null = null
+  watch: Watch | null = null
+
+  /** When the bytes came in that are being looked at. */
+  readAtUs = 0
+  /** When the oldest bytes came that are no whole command yet, 0 = there are none. */
+  insideSinceMs = 0
+  /** Since when it has not taken anything of its replies, 0 = there are none to take. */
+  stuckSinceMs = 0
+  private stuckBytes = 0
+
+  private readonly parser: RequestParser<Command>
+  private first: Slot | null = null
+  private last: Slot | null = null
+  /** Commands that have taken their place so far. */
+  added = 0
+  private pipelined = 0
+  /** Of those, how many have their reply. */
+  private ready = 0
+  /** Of replies that wait for their turn. */
+  private waitingBytes = 0
+  private dirty = false
+  /** Replies wait for the ones behind them. */
+  private holding = false
+  private paused = false
+  /** Nothing more is read from what has come, and the connection ends with the last reply. */
+  private ending = false
+  private inputEnded = false
+  private readonly busy = new Map<number, number>()
+  /** Read, and kept back until the keys it touches are no longer busy. */
+  private heldBack: Command | null = null
+
+  constructor(door: RespDoor, socket: Socket, id: number, nowMs: number) {
+    this.door = door
+    this.socket = socket
+    this.id = id
+    this.openedAtMs = nowMs
+    this.authenticated = !door.needsPassword
+    this.readLevel = door.options.readConsistency
+    this.writeLevel = door.options.writeConsistency
+    this.parser = new RequestParser(door.parserOptions)
+    this.parser.stranger = !this.authenticated
+  }
+
+  // ---- in
+
+  onData(chunk: Buffer): void {
+    if (this.ending) return
+    this.readAtUs = this.door.nowUs()
+    this.parser.feed(chunk)
+    if (this.heldBack) this.socket.pause()
+    else this.pump()
+  }
+
+  /** The client sends no more; what it has asked for is answered. */
+  onEnd(): void {
+    this.inputEnded = true
+    this.flushSoon()
+  }
+
+  authenticate(): void {
+    this.authenticated = true
+    this.parser.stranger = false
+  }
+
+  /** As if it had just come. */
+  reset(): void {
+    this.protocol = 2
+    this.name = ''
+    this.authenticated = !this.door.needsPassword
+    this.parser.stranger = !this.authenticated
+    this.readLevel = this.door.options.readConsistency
+    this.writeLevel = this.door.options.writeConsistency
+    this.unsaidReplies = 0
+    this.transaction = null
+    this.watch = null
+  }
+
+  /** Replies so far are sent, and then the connection ends. */
+  end(): void {
+    this.ending = true
+    this.flushSoon()
+  }
+
+  private pump(): void {
+    const before = this.insideSinceMs
+    this.insideSinceMs = 0 // while nothing is read, it is not the client who keeps us waiting
+    let whole = false
+    while (!this.ending) {
+      if (this.pipelined >= MAX_PIPELINED || this.unread > PAUSE_BYTES || this.shouldWait) {
+        this.pause()
+        return
+      }
+      const found = this.parser.next()
+      if (found === MORE) break
+      whole = true
+      if (found === FOREIGN) {
+        this.destroy()
+        return
+      }
+      if (found === BROKEN) {
+        this.say(new RespError(`ERR Protocol error: ${this.parser.problem}`))
+        this.end()
+        break
+      }
+      if (found === UNKNOWN) this.door.dispatchUnknown(this, this.parser.args)
+      else if (!this.dispatch(this.parser.command!, this.parser.args)) return
+    }
+    if (!this.parser.inside || this.ending) return
+    this.insideSinceMs = (!whole && before) || this.door.nowMs()
+  }
+
+  /** False when the command has to wait, and everything behind it. */
+  private dispatch(command: Command, args: Buffer[]): boolean {
+    if ((this.busy.size > 0 || command.inTurn) && this.mustWait(command, args)) {
+      this.heldBack = command
+      return false
+    }
+    this.door.dispatch(this, command, args)
+    return true
+  }
+
+  private mustWait(command: Command, args: readonly Buffer[]): boolean {
+    if (this.busy.has(EVERYTHING)) return true
+    return command.inTurn ? this.pipelined > this.ready : this.touchesBusy(command, args)
+  }
+
+  private touchesBusy(command: Command, args: readonly Buffer[]): boolean {
+    if (this.busy.size === 0) return false
+    if (command.control) return this.transaction !== null
+    if (this.transaction || command.firstKey === 0) return false
+    const last = command.lastKey < 0 ? args.length + command.lastKey : command.lastKey
+    for (let i = command.firstKey; i <= last && i < args.length; i += command.keyStep) {
+      if (this.busy.has(tokenOf(args[i]!))) return true
+    }
+    return false
+  }
+
+  /** From now until `released`, commands on this key wait. */
+  claim(token: number): void {
+    this.busy.set(token, (this.busy.get(token) ?? 0) + 1)
+  }
+
+  released(token: number): void {
+    const left = this.busy.get(token)! - 1
+    if (left > 0) this.busy.set(token, left)
+    else this.busy.delete(token)
+    this.goOn()
+  }
+
+  /** What was kept back is carried out, if it need not wait any longer. */
+  private goOn(): void {
+    const command = this.heldBack
+    if (!command || this.ending || this.mustWait(command, this.parser.args)) return
+    this.heldBack = null
+    this.door.dispatch(this, command, this.parser.args)
+    this.pump()
+    if (!this.heldBack && !this.paused) this.socket.resume()
+  }
+
+  // ---- out
+
+  /** Takes its place in the order of replies. */
+  add(slot: Slot): void {
+    if (this.unsaidReplies > 0) {
+      slot.unsaid = true
+      this.unsaidReplies--
+    }
+    this.added++
+    this.pipelined++
+    if (this.last) this.last.next = slot
+    else this.first = slot
+    this.last = slot
+  }
+
+  /** A reply that is there at once. */
+  say(reply: Reply, command: Command = this.door.nameless): void {
+    const slot = new ReplySlot(this, command)
+    this.add(slot)
+    slot.answer(reply)
+  }
+
+  completed(slot: Slot): void {
+    this.waitingBytes += slot.bytes
+    this.ready++
+    if (this.waitingBytes > MAX_REPLY_BYTES) {
+      this.destroy()
+      return
+    }
+    if (slot === this.first) this.flushSoon()
+    if (this.heldBack?.inTurn) this.goOn()
+  }
+
+  private flushSoon(): void {
+    if (this.dirty) return
+    this.dirty = true
+    this.door.schedule(this)
+  }
+
+  /**
+   * Writes what is ready, at the end of a turn.
+   *
+   * @param held what is ready has waited long enough for the replies behind it
+   */
+  flush(output: Output, nowUs: number, held: boolean): void {
+    this.dirty = false
+    if (this.socket.destroyed) return
+    // The replies of one pipeline come from several nodes, a few at a time: one write for all of them costs a fraction.
+    if (!held && this.pipelined > this.ready && this.waitingBytes < WORTH_WRITING_BYTES && !this.ending) {
+      if (!this.holding) this.door.holdBack(this)
+      this.holding = true
+      return
+    }
+    if (held) this.holding = false
+    let slot = this.first
+    while (slot?.done) {
+      this.door.stats.ended(slot, nowUs)
+      this.waitingBytes -= slot.bytes
+      this.pipelined--
+      this.ready--
+      if (!slot.unsaid) slot.write(output)
+      slot = slot.next
+    }
+    this.first = slot
+    if (!slot) this.last = null
+    output.sendTo(this.socket)
+    if (this.socket.writableLength > MAX_REPLY_BYTES) {
+      this.destroy()
+      return
+    }
+    this.stuckSinceMs = this.socket.writableLength > 0 ? this.stuckSinceMs || this.door.nowMs() : 0
+    if (this.paused) this.resumeWhenTaken()
+    if (!this.first && (this.ending || (this.inputEnded && !this.heldBack && !this.paused))) {
+      this.socket.end()
+      // A client that does not end it in turn is not waited for.
+      this.stuckSinceMs ||= this.door.nowMs()
+    }
+  }
+
+  /** Has kept the rest of a command, or has taken nothing of its replies, since before this. */
+  isOverdue(limitMs: number): boolean {
+    if (this.insideSinceMs > 0 && this.insideSinceMs < limitMs) return true
+    if (this.stuckSinceMs === 0) return false
+    const left = unsentBytes(this.socket)
+    if (left !== this.stuckBytes) this.stuckSinceMs = this.door.nowMs() // slow, but it takes them
+    this.stuckBytes = left
+    return this.stuckSinceMs < limitMs
+  }
+
+  private pause(): void {
+    this.paused = true
+    this.socket.pause()
+  }
+
+  onDrain(): void {
+    this.stuckSinceMs = 0
+    if (this.paused) this.resumeWhenTaken()
+  }
+
+  private resumeWhenTaken(): void {
+    if (this.pipelined >= MAX_PIPELINED / 2 || this.unread > PAUSE_BYTES / 2 || this.shouldWait) return
+    this.paused = false
+    if (!this.heldBack) this.pump()
+    if (!this.paused) this.socket.resume()
+  }
+
+  /** A pipeline is not refused for its length: it goes on as earlier commands of its own are answered. */
+  private get shouldWait(): boolean {
+    return this.pipelined > 0 && this.door.options.coordinator.crowded
+  }
+
+  private get unread(): number {
+    return this.socket.writableLength + this.waitingBytes
+  }
+
+  destroy(): void {
+    this.ending = true
+    this.first = this.last = null
+    this.socket.destroy()
+  }
+}
+
+interface Handle {
+  readonly writeQueueSize?: number
+  /** Below TLS. */
+  readonly _parent?: Handle
+}
+
+/**
+ * What the kernel has not taken yet. `writableLength` tells only of whole writes; node:net itself looks here, too, to
+ * see whether a write makes progress.
+ */
+function unsentBytes(socket: Socket): number {
+  const handle = (socket as { _handle?: Handle | null })._handle
+  return (handle?._parent ?? handle)?.writeQueueSize ?? 0
+}

@@ -1,0 +1,185 @@
+/**
+ * The Redis protocol door: connections, the commands that they may send, and one write a connection in a turn of the event
+ * loop. It shares the coordinator with the HTTP door; both see the same data.
+ */
+import type { Socket } from 'node:net'
+import type { Coordinator } from '../../coordinator/coordinator.ts'
+import type { Timers } from '../../core/clock.ts'
+import type { Emit } from '../../core/events.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
+import { COMMANDS, lookUp, NAMELESS } from './commands.ts'
+import type { Command } from './command.ts'
+import { Connection } from './connection.ts'
+import { Output } from './output.ts'
+import type { ParserOptions } from './parser.ts'
+import { RespError } from './reply.ts'
+import { ScanCursors } from './scan-cursor.ts'
+import { Stats } from './stats.ts'
+import type { StepLimits } from './step.ts'
+import { digest, TokenTries } from '../tokens.ts'
+import { queue, refuseQueued } from './transaction.ts'
+import { unknownCommand } from './unknown.ts'
+
+export interface RespDoorOptions {
+  readonly coordinator: Coordinator
+  readonly readConsistency: ConsistencyLevel
+  readonly writeConsistency: ConsistencyLevel
+  readonly defaultTtlMs: number
+  readonly maxValueBytes: number
+  /** Of all arguments of one command. */
+  readonly maxBatchBytes: number
+  /** Keys that one transaction may touch, and one connection watch. */
+  readonly maxBatchKeys: number
+  /** What becomes of a transaction whose keys do not share a replica set. */
+  readonly crossSetMulti: 'refuse' | 'unordered'
+  readonly emit: Emit
+  readonly dataToken: string | null
+  /** KEYS, FLUSHALL, FLUSHDB. */
+  readonly allowDangerousCommands: boolean
+  readonly monotonicMs: () => number
+  readonly timers: Timers
+}
+
+/** A value may be this much shorter than a bulk that is taken: other arguments have to fit as well. */
+const PATIENCE_MS = 9000
+/** How long a reply waits at most for the ones behind it, to leave in one write with them. */
+const HELD_MS = 1
+const SMALLEST_BULK_LIMIT = 64 * 1024
+const NO_AUTH = 'NOAUTH Authentication required.'
+
+export class RespDoor {
+  readonly options: RespDoorOptions
+  readonly parserOptions: ParserOptions<Command>
+  readonly limits: StepLimits
+  readonly stats = new Stats(COMMANDS)
+  readonly connections = new Set<Connection>()
+  readonly nameless: Command = NAMELESS
+  /** Without the nameless one. */
+  readonly commands: readonly Command[] = COMMANDS.slice(1)
+  readonly cursors: ScanCursors
+  readonly tries = new TokenTries()
+  /** Digest of the password. */
+  readonly tokens: readonly Buffer[]
+  readonly startedAtMs: number
+  connectionsReceived = 0
+  /** Where it listens. */
+  port = 0
+  private readonly output = new Output()
+  private dirty: Connection[] = []
+  private held: Connection[] = []
+  private nextId = 1
+  private crossSetTold = false
+
+  constructor(options: RespDoorOptions) {
+    this.options = options
+    this.startedAtMs = options.monotonicMs()
+    this.cursors = new ScanCursors(options.coordinator.cluster.members.length)
+    this.tokens = options.dataToken === null ? [] : [digest(options.dataToken)]
+    this.limits = { maxValueBytes: options.maxValueBytes }
+    this.parserOptions = {
+      lookUp,
+      maxBulkBytes: Math.max(options.maxValueBytes, SMALLEST_BULK_LIMIT),
+      maxRequestBytes: Math.max(options.maxBatchBytes, options.maxValueBytes + SMALLEST_BULK_LIMIT),
+    }
+  }
+
+  /** A client has sent a transaction over keys that cannot be changed together: said once. */
+  onCrossSet(then: RespDoorOptions['crossSetMulti']): void {
+    if (this.crossSetTold) return
+    this.crossSetTold = true
+    this.options.emit({ kind: 'cross-set-multi', then })
+  }
+
+  lookUp(name: Buffer): Command | null {
+    return lookUp(name, 0, name.length)
+  }
+
+  get needsPassword(): boolean {
+    return this.options.dataToken !== null
+  }
+
+  nowMs(): number {
+    return this.options.monotonicMs()
+  }
+
+  nowUs(): number {
+    return (this.options.monotonicMs() * 1000) | 0
+  }
+
+  connected(socket: Socket): Connection {
+    this.connectionsReceived++
+    const connection = new Connection(this, socket, this.nextId++, this.nowMs())
+    this.connections.add(connection)
+    socket.on('data', (chunk: Buffer) => connection.onData(chunk))
+    socket.on('drain', () => connection.onDrain())
+    socket.on('end', () => connection.onEnd())
+    socket.on('error', () => connection.destroy()) // the client is gone; nobody is left to be told
+    socket.on('close', () => {
+      connection.destroy()
+      this.connections.delete(connection)
+    })
+    return connection
+  }
+
+  dispatch(connection: Connection, command: Command, args: Buffer[]): void {
+    const { arity } = command
+    if (!connection.authenticated && !command.open) {
+      connection.say(new RespError(NO_AUTH), command)
+      return
+    }
+    if (arity > 0 ? args.length !== arity : args.length < -arity) {
+      const sentence = `ERR wrong number of arguments for '${command.name}' command`
+      if (connection.transaction) refuseQueued(connection, command, sentence)
+      else connection.say(new RespError(sentence), command)
+      return
+    }
+    if (connection.transaction && !command.control) queue(connection, command, args)
+    else command.run(connection, args, command)
+  }
+
+  dispatchUnknown(connection: Connection, args: readonly Buffer[]): void {
+    const sentence = connection.authenticated ? unknownCommand(args) : NO_AUTH
+    if (connection.transaction) refuseQueued(connection, NAMELESS, sentence)
+    else connection.say(new RespError(sentence))
+  }
+
+  /** Connections that have kept the rest of a command, or have not taken a reply, for too long. */
+  endOverdue(): void {
+    const limitMs = this.nowMs() - PATIENCE_MS
+    for (const connection of this.connections) if (connection.isOverdue(limitMs)) connection.destroy()
+  }
+
+  /** No more commands are read; connections end when those under way are answered. */
+  stop(): void {
+    for (const connection of this.connections) connection.end()
+  }
+
+  /** Whoever is still here. */
+  cut(): void {
+    for (const connection of this.connections) connection.destroy()
+  }
+
+  /** It has something to say at the end of this turn. */
+  schedule(connection: Connection): void {
+    if (this.dirty.push(connection) === 1) this.options.timers.endOfTurn(this.flush)
+  }
+
+  private readonly flush = (): void => {
+    const dirty = this.dirty
+    this.dirty = []
+    const nowUs = this.nowUs()
+    for (const connection of dirty) connection.flush(this.output, nowUs, false)
+  }
+
+  /** Its replies wait for the ones behind them, but not for long. */
+  holdBack(connection: Connection): void {
+    if (this.held.push(connection) === 1) this.options.timers.setTimeout(this.flushHeld, HELD_MS)
+  }
+
+  private readonly flushHeld = (): void => {
+    const held = this.held
+    this.held = []
+    const nowUs = this.nowUs()
+    for (const connection of held) connection.flush(this.output, nowUs, true)
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * GET, and SET without conditions: the two commands that nearly all traffic is made of, without a promise or a closure
+ * between socket and node. Everything else goes through steps (keyed.ts).
+ */
+import type { ReadDone } from '../../coordinator/read.ts'
+import type { WriteDone } from '../../coordinator/write.ts'
+import type { StoredRecord } from '../../core/codec.ts'
+import type { RondoError } from '../../core/errors.ts'
+import { tokenOf } from '../../core/token.ts'
+import type { Command } from './command.ts'
+import type { Connection } from './connection.ts'
+import { errorOf } from './errors.ts'
+import type { Output } from './output.ts'
+import { encodeReply, OK, RespError, type Reply } from './reply.ts'
+import { Slot } from './slot.ts'
+
+const FRAME_BYTES = 16
+const encodedNull = { 2: encodeReply(null, 2), 3: encodeReply(null, 3) }
+const encodedOk = encodeReply(OK, 2)
+
+export function get(connection: Connection, args: readonly Buffer[], command: Command): void {
+  const key = args[1]!
+  const { coordinator } = connection.door.options
+  const slot = new GetSlot(connection, command)
+  connection.add(slot)
+  const unusable = coordinator.checkKey(key)
+  if (unusable) slot.failed(unusable)
+  else coordinator.read(key, slot, connection.readLevel)
+}
+
+/** @param expiresAtMs cluster time, 0 = never */
+export function set(
+  connection: Connection,
+  command: Command,
+  key: Buffer,
+  value: Buffer,
+  expiresAtMs: number,
+): void {
+  const { coordinator } = connection.door.options
+  const { writeLevel } = connection
+  const slot = new SetSlot(connection, command)
+  connection.add(slot)
+  const unusable = coordinator.checkKey(key) ?? coordinator.checkValue(value.length)
+  if (unusable) {
+    slot.failed(unusable)
+    return
+  }
+  // At `one` whatever follows on this connection takes the same way; at the other levels it might be quicker.
+  if (writeLevel !== 'one') slot.claim(tokenOf(key))
+  coordinator.write(key, value, expiresAtMs, slot, writeLevel)
+}
+
+/** A slot whose reply is the value of a record, or ready-made bytes. */
+abstract class FastSlot extends Slot {
+  protected value: Buffer | null = null
+  protected encoded: Buffer | null = null
+
+  failed(error: RondoError): void {
+    this.answer(errorOf(error))
+  }
+
+  protected answer(reply: Reply): void {
+    this.isError = reply instanceof RespError
+    this.encoded = encodeReply(reply, this.connection.protocol)
+    this.complete(this.encoded.length)
+  }
+
+  write(output: Output): void {
+    if (this.value) output.bulk(this.value)
+    else output.raw(this.encoded!)
+  }
+}
+
+class GetSlot extends FastSlot implements ReadDone {
+  isFollowed(): boolean {
+    return this.next !== null
+  }
+
+  read(record: StoredRecord | null): void {
+    if (this.connection.door.options.coordinator.isLive(record)) {
+      this.value = record.value
+      this.complete(this.value.length + FRAME_BYTES)
+    } else {
+      this.encoded = encodedNull[this.connection.protocol]
+      this.complete(FRAME_BYTES)
+    }
+  }
+}
+
+class SetSlot extends FastSlot implements WriteDone {
+  private claimed: number | null = null
+
+  claim(token: number): void {
+    this.claimed = token
+    this.connection.claim(token)
+  }
+
+  written(): void {
+    this.encoded = encodedOk
+    this.complete(FRAME_BYTES)
+    this.release()
+  }
+
+  override failed(error: RondoError): void {
+    super.failed(error)
+    this.release()
+  }
+
+  private release(): void {
+    if (this.claimed !== null) this.connection.released(this.claimed)
+  }
+}

@@ -1,0 +1,77 @@
+/** Who is there: HELLO and AUTH. The only user is `default`, and its password is DATA_TOKEN. */
+import { integerArgument, word } from './arguments.ts'
+import { CODES } from '../codes.ts'
+import { checkName } from './client.ts'
+import type { Connection } from './connection.ts'
+import { OK, RespMap, type Protocol, type Reply } from './reply.ts'
+import { REDIS_VERSION } from './server-info.ts'
+import { immediate, outside, type SessionCommand } from './session-command.ts'
+import { CommandError, SYNTAX_ERROR } from './step.ts'
+
+const USER = 'default'
+const WRONG_PASSWORD = 'WRONGPASS invalid username-password pair or user is disabled.'
+const NO_PASSWORD =
+  'ERR AUTH <password> called without any password configured for the default user. ' +
+  'Are you sure your configuration is correct?'
+const HELLO_FIRST =
+  'NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> ' +
+  'option can be used to authenticate the client and select the RESP protocol version at the same time'
+
+function auth(connection: Connection, args: readonly Buffer[]): Reply {
+  if (args.length > 3) throw new CommandError(SYNTAX_ERROR)
+  if (args.length === 2 && !connection.door.needsPassword) throw new CommandError(NO_PASSWORD)
+  const [user, password] = args.length === 2 ? [Buffer.from(USER), args[1]!] : [args[1]!, args[2]!]
+  logIn(connection, user, password)
+  return OK
+}
+
+/** @throws CommandError */
+function logIn(connection: Connection, user: Buffer, password: Buffer): void {
+  const { door } = connection
+  const address = connection.socket.remoteAddress ?? ''
+  if (door.tries.isBarred(address)) {
+    const sentence = 'Too many wrong passwords came from this address; wait a minute.'
+    throw new CommandError(`${CODES.RATE_LIMITED.resp} ${sentence}`)
+  }
+  const isUser = user.toString('latin1') === USER
+  const isRight = !door.needsPassword || door.tries.accepts(address, password, door.tokens)
+  if (!isUser || !isRight) throw new CommandError(WRONG_PASSWORD)
+  connection.authenticate()
+}
+
+function hello(connection: Connection, args: readonly Buffer[]): Reply {
+  let protocol: Protocol = connection.protocol
+  if (args.length > 1) {
+    const given = integerArgument(args[1]!, 'ERR Protocol version is not an integer or out of range')
+    if (given !== 2 && given !== 3) throw new CommandError('NOPROTO unsupported protocol version')
+    protocol = given
+  }
+  for (let i = 2; i < args.length; i++) {
+    const option = word(args[i]!)
+    const left = args.length - 1 - i
+    if (option === 'AUTH' && left >= 2) {
+      logIn(connection, args[i + 1]!, args[i + 2]!)
+      i += 2
+    } else if (option === 'SETNAME' && left >= 1) {
+      connection.name = checkName(args[i + 1]!)
+      i += 1
+    } else throw new CommandError(`ERR Syntax error in HELLO option '${args[i]!.toString()}'`)
+  }
+  if (!connection.authenticated) throw new CommandError(HELLO_FIRST)
+  connection.protocol = protocol
+  return new RespMap([
+    ['server', 'redis'],
+    ['version', REDIS_VERSION],
+    ['proto', protocol],
+    ['id', connection.id],
+    ['mode', 'standalone'],
+    ['role', 'master'],
+    ['modules', []],
+  ])
+}
+
+export const HELLO_COMMANDS: readonly SessionCommand[] = [
+  // What was asked before is answered in the protocol in which it was asked.
+  outside('hello', -1, hello, { open: true, inTurn: true }),
+  immediate('auth', -2, auth, { open: true }),
+]

@@ -1,0 +1,155 @@
+/**
+ * INFO, CONFIG GET and TIME: what tools and client libraries ask of a server. What is not known, or would have to be made
+ * up, is left out.
+ */
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { globMatches } from '../../core/glob.ts'
+import { word } from './arguments.ts'
+import type { Connection } from './connection.ts'
+import type { RespDoor } from './door.ts'
+import { countKeys } from './listing.ts'
+import { RespMap, Verbatim, type Reply } from './reply.ts'
+import { MAX_CONNECTIONS } from './server.ts'
+import { immediate, overall, wrongNumber, type SessionCommand } from './session-command.ts'
+import { CommandError } from './step.ts'
+
+/** The Redis whose commands and replies the door has. */
+export const REDIS_VERSION = '7.0.15'
+const { version: RONDO_VERSION } = JSON.parse(
+  readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'),
+) as { version: string }
+const RUN_ID = randomBytes(20).toString('hex')
+
+type Fields = Record<string, string | number>
+type Section = (connection: Connection) => Fields | Promise<Fields>
+
+const sections = {
+  Server: ({ door }) => {
+    const upSeconds = Math.floor((door.nowMs() - door.startedAtMs) / 1000)
+    return {
+      redis_version: REDIS_VERSION,
+      redis_mode: 'standalone',
+      rondo_version: RONDO_VERSION,
+      arch_bits: 64,
+      process_id: process.pid,
+      run_id: RUN_ID,
+      tcp_port: door.port,
+      server_time_usec: Math.floor(door.options.coordinator.nowMs() * 1000),
+      uptime_in_seconds: upSeconds,
+      uptime_in_days: Math.floor(upSeconds / 86_400),
+    }
+  },
+  Clients: ({ door }) => ({
+    connected_clients: door.connections.size,
+    maxclients: MAX_CONNECTIONS,
+    blocked_clients: 0,
+  }),
+  Memory: ({ door }) => {
+    const { rss, heapUsed, external } = process.memoryUsage()
+    const { usedBytes, limitBytes, policy } = nodesMemory(door)
+    return {
+      used_memory: heapUsed + external,
+      used_memory_rss: rss,
+      rondo_nodes_used_memory: usedBytes,
+      maxmemory: limitBytes,
+      ...(policy === null ? {} : { maxmemory_policy: policy }),
+    }
+  },
+  Persistence: () => ({ loading: 0 }),
+  Stats: ({ door }) => {
+    let commands = 0
+    let errors = 0
+    for (const row of door.stats.rows()) {
+      commands += row.buckets.reduce((sum, count) => sum + count, 0)
+      errors += row.errors
+    }
+    return {
+      total_connections_received: door.connectionsReceived,
+      total_commands_processed: commands,
+      total_error_replies: errors,
+    }
+  },
+  Replication: ({ door }) => ({
+    role: 'master',
+    connected_slaves: 0,
+    rondo_replicas: door.options.coordinator.replicas,
+    rondo_nodes: door.options.coordinator.cluster.members.length,
+  }),
+  // Counting is a walk over all keys: only for who asks for this section by name.
+  Keyspace: async (connection): Promise<Fields> => {
+    const keys = await countKeys(connection)
+    return keys === 0 ? {} : { db0: `keys=${keys}` }
+  },
+} satisfies Record<string, Section>
+
+const EVERY = ['', 'DEFAULT', 'ALL', 'EVERYTHING']
+
+async function info(connection: Connection, args: readonly Buffer[]): Promise<Reply> {
+  const asked = args.length === 1 ? [''] : args.slice(1).map(word)
+  const texts: string[] = []
+  for (const [name, fieldsOf] of Object.entries(sections) as [string, Section][]) {
+    const isAsked = asked.includes(name.toUpperCase())
+    if (!isAsked && (name === 'Keyspace' || !asked.some((one) => EVERY.includes(one)))) continue
+    const fields = Object.entries(await fieldsOf(connection))
+    texts.push(`# ${name}\r\n${fields.map(([field, value]) => `${field}:${value}\r\n`).join('')}`)
+  }
+  return new Verbatim(texts.join('\r\n'))
+}
+
+/** What the nodes have together; the policy only where all have the same. */
+function nodesMemory({ options }: RespDoor) {
+  const reports = options.coordinator.cluster.members.flatMap(({ report }) => report ?? [])
+  const sum = (numbers: number[]) => numbers.reduce((total, number) => total + number, 0)
+  const limits = reports.map(({ memoryLimitBytes }) => memoryLimitBytes)
+  const policies = new Set(reports.map(({ evictionPolicy }) => evictionPolicy))
+  return {
+    usedBytes: sum(reports.map(({ memoryUsedBytes }) => memoryUsedBytes)),
+    limitBytes: limits.includes(0) ? 0 : sum(limits),
+    policy: policies.size === 1 ? [...policies][0]! : null,
+  }
+}
+
+function config({ door }: Connection, args: readonly Buffer[]): Reply {
+  const subcommand = word(args[1]!)
+  if (subcommand !== 'GET') {
+    throw new CommandError(
+      `ERR CONFIG ${subcommand.slice(0, 128)} is not offered: Rondo is configured by environment variables. There is only CONFIG GET.`,
+    )
+  }
+  if (args.length < 3) throw wrongNumber('config|get')
+  const { limitBytes, policy } = nodesMemory(door)
+  const settings: Fields = {
+    appendonly: 'no',
+    databases: 1,
+    maxclients: MAX_CONNECTIONS,
+    maxmemory: limitBytes,
+    ...(policy === null ? {} : { 'maxmemory-policy': policy }),
+    port: door.port,
+    'proto-max-bulk-len': door.parserOptions.maxBulkBytes,
+    save: '',
+    timeout: 0,
+  }
+  const asked = new Map<string, string>()
+  for (const pattern of args.slice(2)) {
+    const given = pattern.toString('latin1')
+    const isGlob = /[*?[]/.test(given)
+    const lowerCase = Buffer.from(given.toLowerCase(), 'latin1')
+    for (const name of Object.keys(settings)) {
+      // As in Redis, a plain name comes back as it was written.
+      if (globMatches(lowerCase, Buffer.from(name))) asked.set(name, isGlob ? name : given)
+    }
+  }
+  return new RespMap([...asked].map(([name, shown]) => [shown, String(settings[name])]))
+}
+
+function time({ door }: Connection): Reply {
+  const us = BigInt(Math.floor(door.options.coordinator.nowMs() * 1000))
+  return [String(us / 1_000_000n), String(us % 1_000_000n)]
+}
+
+export const SERVER_COMMANDS: readonly SessionCommand[] = [
+  overall('info', -1, info),
+  immediate('config', -2, config, { flags: ['admin', 'noscript', 'loading', 'stale'] }),
+  immediate('time', 1, time),
+]

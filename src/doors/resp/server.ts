@@ -1,0 +1,42 @@
+/**
+ * The socket of the Redis protocol door, every limit set: how many connections, and for how long one may hold back the
+ * rest of a command, or not take its replies.
+ */
+import net from 'node:net'
+import tls from 'node:tls'
+import type { RespDoor } from './door.ts'
+
+export const MAX_CONNECTIONS = 20_000
+const KEEP_ALIVE_MS = 300_000
+const CHECK_MS = 1000
+
+/** @param limits tests set shorter ones */
+export function createRespServer(
+  door: RespDoor,
+  files: { cert: Buffer; key: Buffer } | null,
+  limits = { maxConnections: MAX_CONNECTIONS },
+): net.Server {
+  const serve = (socket: net.Socket) => {
+    if (door.connections.size >= limits.maxConnections) {
+      socket.on('error', () => socket.destroy())
+      socket.end('-ERR max number of clients reached\r\n')
+      return
+    }
+    door.connected(socket)
+  }
+  const options = {
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: KEEP_ALIVE_MS,
+    allowHalfOpen: true,
+  }
+  const server = files
+    ? tls.createServer({ ...options, ...files, handshakeTimeout: 10_000 }, serve)
+    : net.createServer(options, serve)
+  server.on('listening', () => {
+    door.port = (server.address() as net.AddressInfo).port
+  })
+  const check = setInterval(() => door.endOverdue(), CHECK_MS)
+  server.on('close', () => clearInterval(check))
+  return server
+}

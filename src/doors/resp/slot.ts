@@ -1,0 +1,61 @@
+/**
+ * One command of a connection, from when it is read to when its reply is written. The slots of a connection form a
+ * queue: commands are carried out side by side, and replies leave in the order in which the commands came.
+ */
+import type { Command } from './command.ts'
+import type { Connection } from './connection.ts'
+import { replyOf } from './errors.ts'
+import type { Output } from './output.ts'
+import { encodeReply, RespError, type Reply } from './reply.ts'
+
+export abstract class Slot {
+  next: Slot | null = null
+  done = false
+  /** CLIENT REPLY: the client does not want its reply. */
+  unsaid = false
+  /** What its reply takes in memory, about. */
+  bytes = 0
+  /** For the metrics: the reply is an error. */
+  isError = false
+  readonly connection: Connection
+  readonly command: Command
+  /** In microseconds of the monotonic clock, 31 bits of them. */
+  readonly startedUs: number
+
+  constructor(connection: Connection, command: Command) {
+    this.connection = connection
+    this.command = command
+    this.startedUs = connection.readAtUs
+  }
+
+  abstract write(output: Output): void
+
+  protected complete(bytes: number): void {
+    this.done = true
+    this.bytes = bytes
+    this.connection.completed(this)
+  }
+}
+
+/** A slot for any reply. */
+export class ReplySlot extends Slot {
+  private encoded: Buffer | null = null
+
+  /** Exactly once. */
+  answer(reply: Reply): void {
+    this.isError = reply instanceof RespError
+    this.encoded = encodeReply(reply, this.connection.protocol)
+    this.complete(this.encoded.length)
+  }
+
+  answerWith(reply: Promise<Reply>): void {
+    reply.then(
+      (value) => this.answer(value),
+      (error: unknown) => this.answer(replyOf(error)),
+    )
+  }
+
+  write(output: Output): void {
+    output.raw(this.encoded!)
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * A command on keys as a pure function of what is stored: what it answers, and what is stored afterwards. The same steps
+ * serve a command by itself and one inside MULTI (transaction.ts).
+ *
+ * Errors: what is wrong with the arguments alone is thrown while the step is made, as a CommandError; what only shows
+ * when the keys are known (INCR of text) is the step's reply, and then nothing is stored. Inside MULTI, Redis finds both
+ * kinds at EXEC: a command is queued once its name and number of arguments are right.
+ */
+import { RespError, type Reply } from './reply.ts'
+
+/** A live value; what is deleted, expired or absent is null. */
+export interface Held {
+  readonly value: Buffer
+  /** Cluster time, 0 = never. */
+  readonly expiresAtMs: number
+}
+
+/** What a step does to its keys. `undefined` = left as it is, null = deleted. */
+export interface Stepped {
+  readonly reply: Reply
+  /** In the order of the step's keys; left out where nothing is to be stored. */
+  readonly next?: readonly (Held | null | undefined)[]
+}
+
+export interface Step {
+  /** All different, also where the command names one twice. */
+  readonly keys: readonly Buffer[]
+  /** False: neither answer nor result depends on what the keys hold (SET, MSET); `apply` may be given nulls. */
+  readonly reads: boolean
+  /** False: never stores anything, so a read is enough. */
+  readonly writes: boolean
+  /**
+   * Pure; may be called several times, once for each attempt.
+   *
+   * @param held what the keys hold, in their order
+   * @param nowMs cluster time, whole milliseconds
+   */
+  apply(held: readonly (Held | null)[], nowMs: number): Stepped
+}
+
+export interface StepLimits {
+  readonly maxValueBytes: number
+}
+
+/**
+ * Makes a step from a command's arguments (the name first), or throws a CommandError with Redis's own words. The number
+ * of arguments has been compared with the arity.
+ *
+ * @param nowMs cluster time: relative lives (EX, EXPIRE) begin here, the same for every attempt
+ */
+export type StepMaker = (args: readonly Buffer[], nowMs: number, limits: StepLimits) => Step
+
+/** What COMMAND INFO tells of a command, and how its step is made. */
+export interface CommandSpec {
+  /** Number of arguments, the name included; negative = at least. */
+  readonly arity: number
+  /** As Redis 7 names them. */
+  readonly flags: readonly string[]
+  readonly firstKey: number
+  /** -1 = the last argument. */
+  readonly lastKey: number
+  readonly keyStep: number
+  readonly make: StepMaker
+}
+
+/** An error for the client, as it is sent: 'ERR syntax error'. */
+export class CommandError extends Error {}
+
+export const SYNTAX_ERROR = 'ERR syntax error'
+export const NOT_INTEGER = 'ERR value is not an integer or out of range'
+
+/** A step that stores nothing. */
+export function look(key: Buffer, answer: (held: Held | null, nowMs: number) => Reply): Step {
+  return {
+    keys: [key],
+    reads: true,
+    writes: false,
+    apply: ([held = null], nowMs) => ({ reply: answer(held, nowMs) }),
+  }
+}
+
+/** A step that makes what one key holds into something else. */
+export function change(key: Buffer, apply: (held: Held | null, nowMs: number) => Stepped): Step {
+  return { keys: [key], reads: true, writes: true, apply: ([held = null], nowMs) => apply(held, nowMs) }
+}
+
+/** An error that shows only when the keys are known. */
+export function refused(text: string): Stepped {
+  return { reply: new RespError(text) }
+}
+
+/** A value until its end; one whose end has passed is deleted at once. */
+export function until(value: Buffer, expiresAtMs: number, nowMs: number): Held | null {
+  return expiresAtMs !== 0 && expiresAtMs <= nowMs ? null : { value, expiresAtMs }
+}
+
+/** The keys of a command that may name one several times: each once, and for every mention its place among them. */
+export function distinct(mentions: readonly Buffer[]): { keys: Buffer[]; places: number[] } {
+  const keys: Buffer[] = []
+  const placeOf = new Map<string, number>()
+  const places = mentions.map((key) => {
+    const name = key.toString('latin1')
+    let place = placeOf.get(name)
+    if (place === undefined) {
+      place = keys.push(key) - 1
+      placeOf.set(name, place)
+    }
+    return place
+  })
+  return { keys, places }
+}

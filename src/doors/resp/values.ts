@@ -1,0 +1,168 @@
+/** Whole values and parts of them: GET, SET and their kin, APPEND, SETRANGE. */
+import { integerArgument, inclusiveRange, isBackward } from './arguments.ts'
+import { endArgument, MILLISECONDS, SECONDS, type TimeUnit } from './ends.ts'
+import { OK } from './reply.ts'
+import { getexOptions, setOptions, type SetOptions } from './set-options.ts'
+import {
+  change,
+  CommandError,
+  distinct,
+  look,
+  refused,
+  until,
+  type Held,
+  type Step,
+  type StepLimits,
+  type Stepped,
+} from './step.ts'
+
+const EMPTY = Buffer.alloc(0)
+const TOO_LONG = 'ERR string exceeds maximum allowed size (proto-max-bulk-len)'
+
+const valueOf = (held: Held | null) => held?.value ?? null
+
+export function get(args: readonly Buffer[]): Step {
+  return look(args[1]!, valueOf)
+}
+
+export function strlen(args: readonly Buffer[]): Step {
+  return look(args[1]!, (held) => held?.value.length ?? 0)
+}
+
+export function getrange(args: readonly Buffer[]): Step {
+  const start = integerArgument(args[2]!)
+  const end = integerArgument(args[3]!)
+  return look(args[1]!, (held) => {
+    if (!held || isBackward(start, end)) return EMPTY
+    const range = inclusiveRange(start, end, held.value.length)
+    return range ? held.value.subarray(range[0], range[1] + 1) : EMPTY
+  })
+}
+
+export function mget(args: readonly Buffer[]): Step {
+  const { keys, places } = distinct(args.slice(1))
+  return {
+    keys,
+    reads: true,
+    writes: false,
+    apply: (held) => ({ reply: places.map((place) => valueOf(held[place]!)) }),
+  }
+}
+
+// ---- whole values
+
+export function set(args: readonly Buffer[], nowMs: number): Step {
+  return setStep(args[1]!, args[2]!, setOptions(args, nowMs))
+}
+
+export function getset(args: readonly Buffer[]): Step {
+  return setStep(args[1]!, args[2]!, { condition: null, answersOld: true, keepsEnd: false, endMs: 0 })
+}
+
+export function setex(args: readonly Buffer[], nowMs: number): Step {
+  return setWithEnd(args, SECONDS, nowMs, 'setex')
+}
+
+export function psetex(args: readonly Buffer[], nowMs: number): Step {
+  return setWithEnd(args, MILLISECONDS, nowMs, 'psetex')
+}
+
+function setWithEnd(args: readonly Buffer[], unit: TimeUnit, nowMs: number, command: string): Step {
+  const endMs = endArgument(args[2]!, unit, nowMs, command)
+  return setStep(args[1]!, args[3]!, { condition: null, answersOld: false, keepsEnd: false, endMs })
+}
+
+function setStep(key: Buffer, value: Buffer, options: SetOptions): Step {
+  const { condition, answersOld, keepsEnd, endMs } = options
+  const apply = (held: Held | null, nowMs: number): Stepped => {
+    const met = condition === null || (condition === 'absent') === (held === null)
+    if (!met) return { reply: answersOld ? valueOf(held) : null }
+    const end = keepsEnd ? (held?.expiresAtMs ?? 0) : endMs
+    return { reply: answersOld ? valueOf(held) : OK, next: [until(value, end, nowMs)] }
+  }
+  return {
+    keys: [key],
+    reads: condition !== null || answersOld || keepsEnd,
+    writes: true,
+    apply: ([held = null], nowMs) => apply(held, nowMs),
+  }
+}
+
+export function setnx(args: readonly Buffer[]): Step {
+  return change(args[1]!, (held) =>
+    held ? { reply: 0 } : { reply: 1, next: [{ value: args[2]!, expiresAtMs: 0 }] },
+  )
+}
+
+export function mset(args: readonly Buffer[]): Step {
+  const { keys, next } = pairs(args, 'mset')
+  return { keys, reads: false, writes: true, apply: () => ({ reply: OK, next }) }
+}
+
+export function msetnx(args: readonly Buffer[]): Step {
+  const { keys, next } = pairs(args, 'msetnx')
+  return {
+    keys,
+    reads: true,
+    writes: true,
+    apply: (held) => (held.some((one) => one !== null) ? { reply: 0 } : { reply: 1, next }),
+  }
+}
+
+/** Of a key that comes twice, the last value counts. */
+function pairs(args: readonly Buffer[], command: string): { keys: Buffer[]; next: Held[] } {
+  if (args.length % 2 === 0) {
+    throw new CommandError(`ERR wrong number of arguments for '${command}' command`)
+  }
+  const { keys, places } = distinct(args.filter((_, i) => i % 2 === 1))
+  const next: Held[] = []
+  places.forEach((place, i) => {
+    next[place] = { value: args[2 * i + 2]!, expiresAtMs: 0 }
+  })
+  return { keys, next }
+}
+
+export function getdel(args: readonly Buffer[]): Step {
+  return change(args[1]!, (held) => (held ? { reply: held.value, next: [null] } : { reply: null }))
+}
+
+export function getex(args: readonly Buffer[], nowMs: number): Step {
+  const newEnd = getexOptions(args, nowMs)
+  if (newEnd === 'same') return look(args[1]!, valueOf)
+  return change(args[1]!, (held, applyMs) => {
+    if (!held) return { reply: null }
+    // Redis looks for the key before it looks at the time.
+    if (newEnd instanceof CommandError) return refused(newEnd.message)
+    if (newEnd === held.expiresAtMs) return { reply: held.value }
+    return { reply: held.value, next: [until(held.value, newEnd, applyMs)] }
+  })
+}
+
+// ---- parts of values
+
+export function append(args: readonly Buffer[], _nowMs: number, limits: StepLimits): Step {
+  const tail = args[2]!
+  return change(args[1]!, (held) => {
+    if (!held) return { reply: tail.length, next: [{ value: tail, expiresAtMs: 0 }] }
+    const length = held.value.length + tail.length
+    if (length > limits.maxValueBytes) return refused(TOO_LONG)
+    const { value, expiresAtMs } = held
+    return { reply: length, next: [{ value: Buffer.concat([value, tail]), expiresAtMs }] }
+  })
+}
+
+export function setrange(args: readonly Buffer[], _nowMs: number, limits: StepLimits): Step {
+  const offset = integerArgument(args[2]!)
+  if (offset < 0) throw new CommandError('ERR offset is out of range')
+  const at = Number(offset)
+  const part = args[3]!
+  return change(args[1]!, (held) => {
+    const before = held?.value ?? EMPTY
+    if (part.length === 0) return { reply: before.length }
+    if (at + part.length > limits.maxValueBytes) return refused(TOO_LONG)
+    const value = Buffer.alloc(Math.max(before.length, at + part.length))
+    before.copy(value)
+    part.copy(value, at)
+    return { reply: value.length, next: [{ value, expiresAtMs: held?.expiresAtMs ?? 0 }] }
+  })
+}
