@@ -89,7 +89,7 @@ describe('docker-compose.yml', () => {
   })
 
   it('publishes on the loopback address only, since it has no tokens', () => {
-    expect(coordinator.ports).to.deep.equal(['127.0.0.1:8080:8080'])
+    expect(coordinator.ports).to.deep.equal(['127.0.0.1:8080:8080', '127.0.0.1:6390:6390'])
     expect(coordinator.environment).to.include({ HOST: '0.0.0.0', ALLOW_INSECURE: 'true' })
     const published = Object.values(compose.services).flatMap((service) => service.ports ?? [])
     expect(published.filter((port) => !port.startsWith('127.0.0.1:'))).to.deep.equal([])
@@ -171,7 +171,7 @@ describe('Dockerfile', () => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
     expect(command.join(' ')).to.equal(scripts.start)
     expect(final.instructions.some(({ name }) => name === 'ENTRYPOINT')).to.equal(false)
-    expect(last('EXPOSE').rest).to.equal('8080')
+    expect(last('EXPOSE').rest).to.equal('8080 6390')
     expect(last('ENV').rest.split(' ')).to.have.members(['NODE_ENV=production', 'RONDO_IMAGE=true'])
   })
 

@@ -75,6 +75,7 @@ function plainTtlMs(option: Buffer, amount: Buffer): number {
   if (option.length !== 2 || (option[1]! | 0x20) !== 0x78 || amount.length > MAX_FAST_TTL_DIGITS) return 0
   const unit = option[0]! | 0x20
   const factor = unit === 0x65 ? 1000 : unit === 0x70 ? 1 : 0
+  if (amount[0] === 0x30) return 0 // 0 is no life, and 01 no number
   let value = 0
   for (const byte of amount) {
     if (byte < 0x30 || byte > 0x39) return 0

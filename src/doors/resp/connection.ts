@@ -177,8 +177,8 @@ export class Connection {
 
   private touchesBusy(command: Command, args: readonly Buffer[]): boolean {
     if (this.busy.size === 0) return false
-    if (command.control) return this.transaction !== null
-    if (this.transaction || command.firstKey === 0) return false
+    if (this.transaction) return command.control
+    if (command.firstKey === 0) return false
     const last = command.lastKey < 0 ? args.length + command.lastKey : command.lastKey
     for (let i = command.firstKey; i <= last && i < args.length; i += command.keyStep) {
       if (this.busy.has(tokenOf(args[i]!))) return true

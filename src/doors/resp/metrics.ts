@@ -28,7 +28,7 @@ export function registerRespMetrics(registry: Registry, door: RespDoor): void {
 
 type Metric = Awaited<ReturnType<Histogram<'command'>['get']>>
 
-const DURATIONS = 'rondo_resp_commands_duration_seconds'
+const DURATIONS = 'rondo_resp_command_duration_seconds'
 const HELP = 'How long commands of the Redis protocol took, from their last byte to their reply, by command.'
 
 /** A histogram that was counted elsewhere: one observation a command would cost more than the command. */

@@ -50,8 +50,8 @@ describe('the program and its Redis protocol door', function () {
     }
     const http = await program.listening()
     const text = await (await fetch(`http://127.0.0.1:${http}/metrics`)).text()
-    expect(text).to.match(/^rondo_resp_commands_duration_seconds_count\{command="get"} 40$/m)
-    expect(text).to.match(/^rondo_resp_commands_duration_seconds_bucket\{le="\+Inf",command="get"} 40$/m)
+    expect(text).to.match(/^rondo_resp_command_duration_seconds_count\{command="get"} 40$/m)
+    expect(text).to.match(/^rondo_resp_command_duration_seconds_bucket\{le="\+Inf",command="get"} 40$/m)
     expect(text).to.match(/^rondo_resp_connections 8$/m)
     for (const client of clients) client.close()
   })

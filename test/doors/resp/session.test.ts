@@ -486,7 +486,7 @@ describe('a session of the Redis protocol', () => {
         const count = (command: string) =>
           Number(
             new RegExp(
-              `^rondo_resp_commands_duration_seconds_count\\{command="${command}"} (\\d+)$`,
+              `^rondo_resp_command_duration_seconds_count\\{command="${command}"} (\\d+)$`,
               'm',
             ).exec(text)?.[1],
           )
@@ -494,7 +494,7 @@ describe('a session of the Redis protocol', () => {
         expect(count('unknown')).to.be.above(0)
         expect(text).to.match(/^rondo_resp_command_errors_total\{command="strlen"} 1$/m)
         expect(text).to.match(
-          /^rondo_resp_commands_duration_seconds_bucket\{le="\+Inf",command="strlen"} 4$/m,
+          /^rondo_resp_command_duration_seconds_bucket\{le="\+Inf",command="strlen"} 4$/m,
         )
         expect(text).to.match(/^rondo_resp_connections [1-9]/m)
         expect(text).not.to.include('nosuch')
