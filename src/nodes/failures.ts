@@ -22,6 +22,12 @@ export const OTHER_RUN: NodeFailure = {
   message: 'the node is another process than the one that its marker names: it was restarted',
 }
 
+export const WRONG_TYPE: NodeFailure = {
+  kind: 'refused',
+  reason: 'wrong-type',
+  message: 'the key holds another type than a string',
+}
+
 export const TOO_LATE: NodeFailure = {
   kind: 'refused',
   reason: 'too-late',

@@ -98,6 +98,7 @@ export class Link {
   private readonly timers: Timers
   private readonly onBroken: (failure: NodeFailure) => void
   private readonly onForeignMarker: () => void
+  private readonly endOfBatch: () => void
 
   private socket: net.Socket | null = null
   private isReady = false
@@ -109,6 +110,8 @@ export class Link {
   private chunkFrom = 0
   private chunkAt = 0
   private calls: LinkCall[] = []
+  /** At the end of this turn. */
+  private flushing = false
 
   // Batches in flight. A list, because an answered batch must be let go of at once: all of its requests hang on it.
   private oldest: Batch | null = null
@@ -127,7 +130,12 @@ export class Link {
     options: LinkOptions,
     fence: Fence,
     deps: { clock: MonotonicClock; timers: Timers },
-    events: { onBroken(failure: NodeFailure): void; onForeignMarker(): void },
+    events: {
+      onBroken(failure: NodeFailure): void
+      onForeignMarker(): void
+      /** The batch is about to leave, or to be lost: what belongs to it is encoded now. */
+      endOfBatch?(): void
+    },
   ) {
     this.options = options
     this.fence = fence
@@ -135,6 +143,7 @@ export class Link {
     this.timers = deps.timers
     this.onBroken = (failure) => events.onBroken(failure)
     this.onForeignMarker = () => events.onForeignMarker()
+    this.endOfBatch = () => events.endOfBatch?.()
   }
 
   get ready(): boolean {
@@ -191,6 +200,7 @@ export class Link {
   destroy(failure: NodeFailure): void {
     const socket = this.socket
     if (!socket) return
+    this.endOfBatch()
     this.socket = null
     const wasReady = this.isReady
     this.isReady = false
@@ -249,8 +259,16 @@ export class Link {
 
   /** The command encoded since the last call is complete. */
   enqueue(call: LinkCall): void {
+    this.expectMore()
     this.inFlight++
-    if (this.calls.push(call) === 1) this.timers.endOfTurn(this.flush)
+    this.calls.push(call)
+  }
+
+  /** There is, or will be, something to send at the end of this turn. */
+  expectMore(): void {
+    if (this.flushing) return
+    this.flushing = true
+    this.timers.endOfTurn(this.flush)
   }
 
   private bulkHead(length: number): void {
@@ -283,6 +301,8 @@ export class Link {
   }
 
   private readonly flush = (): void => {
+    this.endOfBatch()
+    this.flushing = false
     const socket = this.socket
     if (!socket || this.calls.length === 0) return
     this.raw(FENCE_COMMAND)

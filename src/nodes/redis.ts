@@ -13,10 +13,19 @@ import { readFileSync } from 'node:fs'
 import type { ConnectionOptions } from 'node:tls'
 import { Redis } from 'ioredis'
 import { VERSION_BYTES, type Clock, type TimerHandle, type Timers } from '../core/clock.ts'
-import { EXPIRY_AT, HEAD_BYTES, HEAD_WITH_PROMISE_BYTES, REPLACED_AT, type NewRecord } from '../core/codec.ts'
+import {
+  EXPIRY_AT,
+  FLAGS_AT,
+  HEAD_BYTES,
+  HEAD_WITH_PROMISE_BYTES,
+  KIND_VALUE,
+  REPLACED_AT,
+  REPLACED_BYTES,
+  type NewRecord,
+} from '../core/codec.ts'
 import { hintsKey, leaseKey, MARKER_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../core/keys.ts'
 import { decodeSyncedAt, encodeSyncedAt, type SyncedAt } from '../core/synced-at.ts'
-import { hintsFull, NOT_CONNECTED, SHUT, TOO_LATE } from './failures.ts'
+import { hintsFull, NOT_CONNECTED, SHUT, TOO_LATE, WRONG_TYPE } from './failures.ts'
 import {
   encodeCommand,
   Link,
@@ -120,9 +129,10 @@ const ACCEPT = loadScript('accept')
 const STORE_ALL = loadScript('store-all')
 const SCAN = loadScript('scan')
 
-const STORE_HEADS = headsOf(STORE, 4)
-const STORE_IF_HEADS = headsOf(STORE, 5)
-const STORE_UNTIL_HEADS = headsOf(STORE, 6)
+/** By how many keys. */
+const STORE_HEADS: ScriptHeads[] = []
+const MAX_STORES_PER_CALL = 32
+const MAX_STORE_BYTES_PER_CALL = 16 * 1024
 const PREPARE_HEADS = headsOf(PREPARE, 2)
 const ACCEPT_HEADS = headsOf(ACCEPT, 4)
 const HINT_HEADS = headsOf(HINT, 3)
@@ -132,6 +142,11 @@ const HELD = Buffer.from('held')
 const PROMISED = Buffer.from('promised')
 const PLUS = 0x2b
 const ZERO = 0x30
+const APPLIED_MARK = 0x41 // A
+const LONGER_MARK = 0x4c // L
+const STALE_MARK = 0x53 // S
+const PROMISED_MARK = 0x50 // P
+const TOO_LATE_MARK = 0x54 // T
 const ONE = 0x31
 
 /** Whoever waits for a call. */
@@ -159,8 +174,19 @@ class PendingGet extends LinkCall {
   }
 }
 
+/** A call of a script that can be made once more, with the script's text. */
+interface Resendable extends LinkCall {
+  readonly heads: ScriptHeads
+  /** Keys and arguments. */
+  encode(link: Link): void
+}
+
+function isNoScript({ replyType, reply }: LinkCall): boolean {
+  return replyType === REPLY_ERROR && reply!.toString('latin1', 0, 8) === 'NOSCRIPT'
+}
+
 /** A script. A node that has forgotten it gets the call once more, with its text. */
-abstract class PendingScript extends LinkCall {
+abstract class PendingScript extends LinkCall implements Resendable {
   protected readonly node: RedisNode
   /** The first of its keys. */
   protected readonly key: Buffer
@@ -173,15 +199,13 @@ abstract class PendingScript extends LinkCall {
     this.key = key
   }
 
-  /** Key and arguments. */
   abstract encode(link: Link): void
   protected abstract replied(fence: Fence): boolean
 
   override answered(fence: Fence): void {
     if (this.replyType !== REPLY_ERROR && this.replied(fence)) return
-    if (this.replyType === REPLY_ERROR && this.reply!.toString('latin1', 0, 8) === 'NOSCRIPT') {
-      this.node.sendWithText(this)
-    } else this.lost(this.node.judge(this.replyType, this.reply))
+    if (isNoScript(this)) this.node.sendWithText(this)
+    else this.lost(this.node.judge(this.replyType, this.reply))
   }
 
   override lost(failure: NodeFailure): void {
@@ -189,28 +213,110 @@ abstract class PendingScript extends LinkCall {
   }
 }
 
-class PendingStore extends PendingScript {
-  readonly heads: ScriptHeads
+interface StoreEntry {
+  readonly key: Buffer
+  readonly record: NewRecord
+  readonly lifeMs: number
+  readonly call: StoreCall
+}
+
+/**
+ * Stores of one turn that go to the script together: one call of it costs more than what it does for one record. Each
+ * has its own outcome.
+ */
+class PendingStores extends LinkCall implements Resendable {
+  private readonly node: RedisNode
+  private readonly condition: StoreCondition | undefined
+  private readonly entries: StoreEntry[] = []
+  private bytes = 0
+
+  constructor(node: RedisNode, condition?: StoreCondition) {
+    super()
+    this.node = node
+    this.condition = condition
+  }
+
+  add(entry: StoreEntry): void {
+    this.entries.push(entry)
+    this.bytes += entry.record.value.length
+  }
+
+  get isFull(): boolean {
+    return this.entries.length === MAX_STORES_PER_CALL || this.bytes >= MAX_STORE_BYTES_PER_CALL
+  }
+
+  get heads(): ScriptHeads {
+    const keys = this.entries.length
+    return (STORE_HEADS[keys] ??= headsOf(STORE, 3 + 3 * keys, keys))
+  }
+
+  encode(link: Link): void {
+    for (const { key } of this.entries) link.bulk(key)
+    link.bulk(this.node.grace)
+    const { onlyIf, untilMs } = this.condition ?? {}
+    link.bulk(onlyIf ? Buffer.from(onlyIf) : NO_BYTES)
+    link.bulk(untilMs === undefined ? NO_BYTES : Buffer.from(String(untilMs)))
+    for (const { record, lifeMs } of this.entries) {
+      const { head, value } = record
+      link.bulkOfTwo(head, 0, REPLACED_AT, NO_BYTES)
+      link.bulkOfTwo(head, EXPIRY_AT, HEAD_BYTES, value)
+      link.bulk(decimal(lifeMs))
+    }
+  }
+
+  override answered(fence: Fence): void {
+    if (this.replyType === REPLY_INTEGER) {
+      for (const { call, lifeMs } of this.entries) call.onApplied(this.node, fence, lifeMs)
+    } else if (this.replyType === REPLY_BULK) this.eachOf(this.reply!, fence)
+    else if (isNoScript(this)) this.node.sendWithText(this)
+    else this.lost(this.node.judge(this.replyType, this.reply))
+  }
+
+  override lost(failure: NodeFailure): void {
+    for (const { call } of this.entries) call.onFailure(this.node, failure)
+  }
+
+  /** An outcome for each entry (store.lua tells how they are written). */
+  private eachOf(outcomes: Buffer, fence: Fence): void {
+    if (outcomes[0] === TOO_LATE_MARK) {
+      this.lost(TOO_LATE)
+      return
+    }
+    let at = 0
+    for (const { call, lifeMs } of this.entries) {
+      switch (outcomes[at++]) {
+        case APPLIED_MARK:
+          call.onApplied(this.node, fence, lifeMs)
+          break
+        case LONGER_MARK:
+          call.onApplied(this.node, fence, outcomes.readUIntBE(at, 6))
+          at += 6
+          break
+        case STALE_MARK:
+          call.onStale(this.node, outcomes.subarray(at, (at += VERSION_BYTES + REPLACED_BYTES)), fence)
+          break
+        case PROMISED_MARK:
+          call.onStale(this.node, outcomes.subarray(at, (at += VERSION_BYTES)), fence)
+          break
+        default:
+          call.onFailure(this.node, WRONG_TYPE)
+      }
+    }
+  }
+}
+
+/** The second round of a two-round write. */
+class PendingAccept extends PendingScript {
+  readonly heads = ACCEPT_HEADS
   protected readonly call: StoreCall
   private readonly record: NewRecord
   private readonly lifeMs: number
-  private readonly condition: StoreCondition | undefined
 
-  constructor(
-    node: RedisNode,
-    key: Buffer,
-    heads: ScriptHeads,
-    record: NewRecord,
-    lifeMs: number,
-    call: StoreCall,
-    condition?: StoreCondition,
-  ) {
+  constructor(node: RedisNode, key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall) {
     super(node, key)
-    this.heads = heads
     this.record = record
     this.lifeMs = lifeMs
     this.call = call
-    this.condition = condition
   }
 
   override encode(link: Link): void {
@@ -220,23 +326,16 @@ class PendingStore extends PendingScript {
     link.bulkOfTwo(head, EXPIRY_AT, HEAD_BYTES, value)
     link.bulk(decimal(this.lifeMs))
     link.bulk(this.node.grace)
-    if (!this.condition) return
-    const { onlyIf, untilMs } = this.condition
-    link.bulk(onlyIf ? Buffer.from(onlyIf) : NO_BYTES)
-    if (untilMs !== undefined) link.bulk(Buffer.from(String(untilMs)))
   }
 
   protected override replied(fence: Fence): boolean {
-    if (this.replyType === REPLY_INTEGER) this.stored(this.reply!, fence)
-    else if (this.replyType === REPLY_BULK) this.call.onStale(this.node, this.reply!, fence)
+    const reply = this.reply!
+    if (this.replyType === REPLY_INTEGER) {
+      const asAsked = reply[0] === ONE && reply.length === 1
+      this.call.onApplied(this.node, fence, asAsked ? this.lifeMs : Number(reply.toString('latin1')))
+    } else if (this.replyType === REPLY_BULK) this.call.onStale(this.node, reply, fence)
     else return false
     return true
-  }
-
-  private stored(reply: Buffer, fence: Fence): void {
-    if (reply[0] === ZERO) this.call.onFailure(this.node, TOO_LATE)
-    else if (reply[0] === ONE && reply.length === 1) this.call.onApplied(this.node, fence, this.lifeMs)
-    else this.call.onApplied(this.node, fence, Number(reply.toString('latin1')))
   }
 }
 
@@ -357,6 +456,8 @@ export class RedisNode implements Node {
   /** As the script takes it. */
   readonly maxHints: Buffer
   private link: Link | null = null
+  /** Those of this turn that nothing else has come behind. */
+  private openStores: PendingStores | null = null
   private control: Redis | null = null
   private connecting: Promise<Redis> | null = null
   private closed = false
@@ -379,15 +480,32 @@ export class RedisNode implements Node {
   get(key: Buffer, call: GetCall): void {
     const link = this.usableLink(call)
     if (!link) return
+    this.closeStores()
     link.raw(GET_HEAD)
     link.bulk(key)
     link.enqueue(new PendingGet(this, call))
   }
 
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void {
-    const withCondition = condition?.untilMs === undefined ? STORE_IF_HEADS : STORE_UNTIL_HEADS
-    const heads = condition ? withCondition : STORE_HEADS
-    this.send(new PendingStore(this, key, heads, record, lifeMs, call, condition), call)
+    const link = this.usableLink(call)
+    if (!link) return
+    // A delete goes alone: a full node takes it, and refuses what stands in front of it in the same script.
+    const alone = condition !== undefined || record.head[FLAGS_AT] !== KIND_VALUE
+    if (alone || !this.openStores) {
+      this.closeStores()
+      this.openStores = new PendingStores(this, condition)
+      link.expectMore()
+    }
+    this.openStores.add({ key, record, lifeMs, call })
+    if (alone || this.openStores.isFull) this.closeStores()
+  }
+
+  /** What comes next must not overtake the stores before it. */
+  private readonly closeStores = (): void => {
+    const stores = this.openStores
+    if (!stores) return
+    this.openStores = null
+    this.enqueue(this.link!, stores, stores.heads.bySha)
   }
 
   prepare(key: Buffer, ballot: Buffer, call: PrepareCall): void {
@@ -395,7 +513,7 @@ export class RedisNode implements Node {
   }
 
   accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
-    this.send(new PendingStore(this, key, ACCEPT_HEADS, record, lifeMs, call), call)
+    this.send(new PendingAccept(this, key, record, lifeMs, call), call)
   }
 
   storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall): void {
@@ -409,21 +527,25 @@ export class RedisNode implements Node {
   private send(pending: PendingScript, call: DataCall): void {
     const link = this.usableLink(call)
     if (!link) return
-    link.raw(pending.heads.bySha)
+    this.closeStores()
+    this.enqueue(link, pending, pending.heads.bySha)
+  }
+
+  private enqueue(link: Link, pending: Resendable, head: Buffer): void {
+    link.raw(head)
     pending.encode(link)
     link.enqueue(pending)
   }
 
   /** The node has forgotten the script: certainly not applied, so this once the call is sent again. */
-  sendWithText(pending: PendingScript): void {
+  sendWithText(pending: Resendable): void {
     const refusal = this.link ? this.link.refusal() : NOT_CONNECTED
     if (refusal) {
       pending.lost(refusal)
       return
     }
-    this.link!.raw(pending.heads.withText)
-    pending.encode(this.link!)
-    this.link!.enqueue(pending)
+    this.closeStores()
+    this.enqueue(this.link!, pending, pending.heads.withText)
   }
 
   private usableLink(call: DataCall): Link | null {
@@ -460,12 +582,14 @@ export class RedisNode implements Node {
       onForeignMarker: () => {
         if (this.link === link) this.listener?.onForeignMarker(this)
       },
+      endOfBatch: this.closeStores,
     })
     this.link = link
     await link.connect()
   }
 
   shut(reason: string): void {
+    this.closeStores()
     const link = this.link
     this.link = null
     link?.destroy({ ...SHUT, message: reason })

@@ -165,6 +165,34 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         expect(await value()).to.equal('again')
       })
 
+      it('takes the stores of one turn each by itself, and each after those before it', async () => {
+        const keys = Array.from({ length: 100 }, (_, i) => Buffer.from(`turn:${i}`))
+        await Promise.all(keys.map((key, i) => store(node, key, record(i % 3 === 0 ? 9 : 3, 'before'))))
+        const results = await Promise.all([
+          ...keys.map((key) => store(node, key, record(5, 'after'))),
+          get(node, keys[1]!),
+          store(node, keys[1]!, record(6, 'later')),
+          store(node, keys[1]!, record(5, 'after')),
+          store(node, keys[2]!, record(7, '', { kind: KIND_TOMBSTONE }), EXPIRY_MARGIN_MS),
+          store(node, keys[2]!, record(6, 'too old')),
+          get(node, keys[1]!),
+        ])
+        expect(results.slice(0, 100).map(({ kind }) => kind)).to.deep.equal(
+          keys.map((_, i) => (i % 3 === 0 ? 'stale' : 'applied')),
+        )
+        expect(results.slice(100).map(({ kind }) => kind)).to.deep.equal([
+          'found',
+          'applied',
+          'stale',
+          'applied',
+          'stale',
+          'found',
+        ])
+        const valueIn = (result: unknown) =>
+          new StoredRecord((result as { bytes: Buffer }).bytes).value.toString()
+        expect([valueIn(results[100]), valueIn(results[105])]).to.deep.equal(['after', 'later'])
+      })
+
       it('compares versions as unsigned numbers', async () => {
         await applied(record(version({ ms: 0x7fffffffffff, counter: 0x7fff, coordinator: 0x7fffffff })))
         await applied(record(version({ ms: 0x7fffffffffff, counter: 0x7fff, coordinator: 0x80000000 })))

@@ -140,6 +140,32 @@ describe('the redis node, where only a redis can go wrong', () => {
     expect(await under.node.tryWrite().catch((error: Error) => error.message)).to.match(/^OOM/)
   })
 
+  it('refuses the values of one turn on a full server, and takes the delete among them', async () => {
+    await store(under.node, 'k', record(5, 'v'))
+    await under.client.config('SET', 'maxmemory', '1')
+    const results = await Promise.all([
+      store(under.node, 'a', record(5)),
+      store(under.node, 'b', record(5)),
+      store(under.node, 'k', record(6, '', { kind: KIND_TOMBSTONE }), 60_000),
+      store(under.node, 'c', record(5)),
+    ])
+    const full = 'refused: out-of-memory'
+    expect(
+      results.map((result) => (result.kind === 'failed' ? failureOf(result) : result.kind)),
+    ).to.deep.equal([full, full, 'applied', full])
+    expect(await under.client.exists('a', 'b', 'c')).to.equal(0)
+  })
+
+  it('takes the stores of one turn after the script was forgotten, and refuses only the key of another type', async () => {
+    await under.client.script('FLUSH')
+    await under.client.rpush('list', 'x')
+    const results = await Promise.all(['a', 'list', 'b'].map((key) => store(under.node, key, record(5))))
+    expect(
+      results.map((result) => (result.kind === 'failed' ? failureOf(result) : result.kind)),
+    ).to.deep.equal(['applied', 'refused: wrong-type', 'applied'])
+    expect(await under.client.lrange('list', 0, -1)).to.deep.equal(['x'])
+  })
+
   it('keeps a full server from refusing a delete without losing what the tombstone replaces', async () => {
     await store(under.node, 'k', record(5, 'v'))
     await under.client.config('SET', 'maxmemory', '1')
