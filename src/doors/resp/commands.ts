@@ -5,6 +5,7 @@ import { nowMs } from './held.ts'
 import { runAlone, runKeyed, stepOf, type Several } from './keyed.ts'
 import { SESSION_COMMANDS } from './session.ts'
 import { TRANSACTION_COMMANDS } from './transaction.ts'
+import { defaultEnd } from './step.ts'
 import { STEPS } from './strings.ts'
 
 const SEVERAL: Readonly<Record<string, Several>> = { del: 'each', unlink: 'each' }
@@ -59,8 +60,8 @@ const byName = new Map(COMMANDS.slice(1).map((command) => [command.name, command
 function runSet(otherwise: Run): Run {
   return (connection, args, command) => {
     if (args.length === 3) {
-      const { coordinator, defaultTtlMs } = connection.door.options
-      const expiresAtMs = defaultTtlMs > 0 ? nowMs(coordinator) + defaultTtlMs : 0
+      const { limits, options } = connection.door
+      const expiresAtMs = limits.defaultTtlMs > 0 ? defaultEnd(limits, nowMs(options.coordinator)) : 0
       set(connection, command, args[1]!, args[2]!, expiresAtMs)
       return
     }

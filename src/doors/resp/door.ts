@@ -75,7 +75,8 @@ export class RespDoor {
     this.startedAtMs = options.monotonicMs()
     this.cursors = new ScanCursors(options.coordinator.cluster.members.length)
     this.tokens = options.dataToken === null ? [] : [digest(options.dataToken)]
-    this.limits = { maxValueBytes: options.maxValueBytes }
+    const { maxValueBytes, defaultTtlMs } = options
+    this.limits = { maxValueBytes, defaultTtlMs }
     this.parserOptions = {
       lookUp,
       maxBulkBytes: Math.max(options.maxValueBytes, SMALLEST_BULK_LIMIT),

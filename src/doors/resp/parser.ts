@@ -273,7 +273,7 @@ function splitWords(line: Buffer): Buffer[] | null {
     while (at < line.length && isSpace(line[at]!)) at++
     if (at >= line.length) return words
     const word: number[] = []
-    while (at < line.length && !isSpace(line[at]!)) {
+    while (at < line.length && !endsWord(line[at]!)) {
       const quote = line[at]!
       if (quote !== QUOTE && quote !== APOSTROPHE) {
         word.push(quote)
@@ -319,4 +319,9 @@ function quoted(line: Buffer, from: number, quote: number, word: number[]): numb
 
 function isSpace(byte: number): boolean {
   return byte === 0x20 || (byte >= 9 && byte <= 13) || byte === 0
+}
+
+/** Fewer than separate words: as in Redis, a form feed within a word belongs to it. */
+function endsWord(byte: number): boolean {
+  return isSpace(byte) && byte !== 11 && byte !== 12
 }

@@ -1,7 +1,7 @@
 /** The options of SET and GETEX: which may stand together, and which of two wins, is Redis's own rule. */
 import { word } from './arguments.ts'
 import { endArgument, MILLISECONDS, MILLISECONDS_AT, SECONDS, SECONDS_AT, type TimeUnit } from './ends.ts'
-import { CommandError, SYNTAX_ERROR } from './step.ts'
+import { CommandError, defaultEnd, SYNTAX_ERROR, type StepLimits } from './step.ts'
 
 export interface SetOptions {
   /** NX, XX. */
@@ -21,11 +21,8 @@ const UNITS: ReadonlyMap<string, TimeUnit> = new Map([
   ['PXAT', MILLISECONDS_AT],
 ])
 
-const NO_OPTIONS: SetOptions = { condition: null, answersOld: false, keepsEnd: false, endMs: 0 }
-
 /** @throws CommandError */
-export function setOptions(args: readonly Buffer[], nowMs: number): SetOptions {
-  if (args.length === 3) return NO_OPTIONS
+export function setOptions(args: readonly Buffer[], nowMs: number, limits: StepLimits): SetOptions {
   let condition: SetOptions['condition'] = null
   let answersOld = false
   const life = new LifeOption('KEEPTTL')
@@ -37,7 +34,7 @@ export function setOptions(args: readonly Buffer[], nowMs: number): SetOptions {
     else at += life.take(option, args[at + 1])
   }
   const { end, withoutTime: keepsEnd } = life
-  const endMs = end === null ? 0 : endArgument(end.argument, end.unit, nowMs, 'set')
+  const endMs = end === null ? defaultEnd(limits, nowMs) : endArgument(end.argument, end.unit, nowMs, 'set')
   return { condition, answersOld, keepsEnd, endMs }
 }
 

@@ -40,6 +40,13 @@ export interface Step {
 
 export interface StepLimits {
   readonly maxValueBytes: number
+  /** How long a value lives that is set without a time; 0 = without an end. */
+  readonly defaultTtlMs: number
+}
+
+/** The end of a value that is set at this moment without a time of its own, 0 = none. */
+export function defaultEnd({ defaultTtlMs }: StepLimits, nowMs: number): number {
+  return defaultTtlMs > 0 ? nowMs + defaultTtlMs : 0
 }
 
 /**

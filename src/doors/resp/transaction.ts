@@ -127,7 +127,14 @@ function watch(connection: Connection, args: readonly Buffer[], command: Command
     watched.add(key, version)
     return version
   })
-  slot.answerWith(Promise.all(reads).then(() => OK))
+  // What the client itself changes from now on counts as a change.
+  const tokens = keys.map((key) => tokenOf(key))
+  for (const token of tokens) connection.claim(token)
+  const released = () => {
+    for (const token of tokens) connection.released(token)
+  }
+  const seen = Promise.all(reads).then(() => OK)
+  slot.answerWith(seen.finally(released))
 }
 
 function unwatch(connection: Connection): Reply {

@@ -6,6 +6,7 @@ import { getexOptions, setOptions, type SetOptions } from './set-options.ts'
 import {
   change,
   CommandError,
+  defaultEnd,
   distinct,
   look,
   refused,
@@ -51,12 +52,13 @@ export function mget(args: readonly Buffer[]): Step {
 
 // ---- whole values
 
-export function set(args: readonly Buffer[], nowMs: number): Step {
-  return setStep(args[1]!, args[2]!, setOptions(args, nowMs))
+export function set(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
+  return setStep(args[1]!, args[2]!, setOptions(args, nowMs, limits))
 }
 
-export function getset(args: readonly Buffer[]): Step {
-  return setStep(args[1]!, args[2]!, { condition: null, answersOld: true, keepsEnd: false, endMs: 0 })
+export function getset(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
+  const endMs = defaultEnd(limits, nowMs)
+  return setStep(args[1]!, args[2]!, { condition: null, answersOld: true, keepsEnd: false, endMs })
 }
 
 export function setex(args: readonly Buffer[], nowMs: number): Step {
@@ -88,19 +90,18 @@ function setStep(key: Buffer, value: Buffer, options: SetOptions): Step {
   }
 }
 
-export function setnx(args: readonly Buffer[]): Step {
-  return change(args[1]!, (held) =>
-    held ? { reply: 0 } : { reply: 1, next: [{ value: args[2]!, expiresAtMs: 0 }] },
-  )
+export function setnx(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
+  const next = [{ value: args[2]!, expiresAtMs: defaultEnd(limits, nowMs) }]
+  return change(args[1]!, (held) => (held ? { reply: 0 } : { reply: 1, next }))
 }
 
-export function mset(args: readonly Buffer[]): Step {
-  const { keys, next } = pairs(args, 'mset')
+export function mset(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
+  const { keys, next } = pairs(args, 'mset', defaultEnd(limits, nowMs))
   return { keys, reads: false, writes: true, apply: () => ({ reply: OK, next }) }
 }
 
-export function msetnx(args: readonly Buffer[]): Step {
-  const { keys, next } = pairs(args, 'msetnx')
+export function msetnx(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
+  const { keys, next } = pairs(args, 'msetnx', defaultEnd(limits, nowMs))
   return {
     keys,
     reads: true,
@@ -110,14 +111,18 @@ export function msetnx(args: readonly Buffer[]): Step {
 }
 
 /** Of a key that comes twice, the last value counts. */
-function pairs(args: readonly Buffer[], command: string): { keys: Buffer[]; next: Held[] } {
+function pairs(
+  args: readonly Buffer[],
+  command: string,
+  expiresAtMs: number,
+): { keys: Buffer[]; next: Held[] } {
   if (args.length % 2 === 0) {
     throw new CommandError(`ERR wrong number of arguments for '${command}' command`)
   }
   const { keys, places } = distinct(args.filter((_, i) => i % 2 === 1))
   const next: Held[] = []
   places.forEach((place, i) => {
-    next[place] = { value: args[2 * i + 2]!, expiresAtMs: 0 }
+    next[place] = { value: args[2 * i + 2]!, expiresAtMs }
   })
   return { keys, next }
 }

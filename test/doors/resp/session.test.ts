@@ -493,9 +493,7 @@ describe('a session of the Redis protocol', () => {
         expect(count('strlen')).to.equal(4)
         expect(count('unknown')).to.be.above(0)
         expect(text).to.match(/^rondo_resp_command_errors_total\{command="strlen"} 1$/m)
-        expect(text).to.match(
-          /^rondo_resp_command_duration_seconds_bucket\{le="\+Inf",command="strlen"} 4$/m,
-        )
+        expect(text).to.match(/^rondo_resp_command_duration_seconds_bucket\{le="\+Inf",command="strlen"} 4$/m)
         expect(text).to.match(/^rondo_resp_connections [1-9]/m)
         expect(text).not.to.include('nosuch')
       })

@@ -23,7 +23,7 @@ export class StepExecutor {
     if (!spec) throw new Error(`${String(args[0])} is not in the table`)
     let step: Step
     try {
-      step = spec.make(args, nowMs, { maxValueBytes: this.#maxValueBytes })
+      step = spec.make(args, nowMs, { maxValueBytes: this.#maxValueBytes, defaultTtlMs: 0 })
     } catch (error) {
       if (error instanceof CommandError) return encodeReply(new RespError(error.message), this.#protocol)
       throw error

@@ -110,7 +110,7 @@ describe('steps of the Redis protocol', function () {
   })
 
   it('counts a life from the moment it was asked for, in every attempt', () => {
-    const limits = { maxValueBytes: MAX_VALUE_BYTES }
+    const limits = { maxValueBytes: MAX_VALUE_BYTES, defaultTtlMs: 0 }
     const set = STEPS.set!.make(words('SET a 1 EX 10'), 5_000, limits)
     const expire = STEPS.expire!.make(words('EXPIRE a 10'), 5_000, limits)
     const held = { value: Buffer.from('1'), expiresAtMs: 0 }
@@ -147,7 +147,7 @@ describe('steps of the Redis protocol', function () {
     for (const [line, before] of idle) {
       const args = words(line)
       const spec = STEPS[args[0]!.toString().toLowerCase()]!
-      const step = spec.make(args, 1_000, { maxValueBytes: MAX_VALUE_BYTES })
+      const step = spec.make(args, 1_000, { maxValueBytes: MAX_VALUE_BYTES, defaultTtlMs: 0 })
       expect(step.apply(before, 1_000).next, line).to.equal(undefined)
     }
   })

@@ -1,0 +1,46 @@
+/** DEFAULT_TTL_SECONDS over the Redis protocol: for values that are set without a time, and for nothing else. */
+import { expect } from 'chai'
+import { Redis } from 'ioredis'
+import { startRondo, type RunningRondo } from '../../support/rondo.ts'
+
+const TTL_SECONDS = 100
+
+describe('the default ttl over the Redis protocol', () => {
+  let running: RunningRondo
+  let client: Redis
+
+  before(async () => {
+    running = await startRondo({ DEFAULT_TTL_SECONDS: String(TTL_SECONDS) })
+    client = new Redis({ host: '127.0.0.1', port: running.rondo.respDoor.port })
+  })
+  after(async () => {
+    client.disconnect()
+    await running.stop()
+  })
+
+  const writes: [string, () => Promise<unknown>][] = [
+    ['SET', () => client.set('{k}', 'v')],
+    ['SET NX', () => client.set('{k}', 'v', 'NX')],
+    ['SETNX', () => client.setnx('{k}', 'v')],
+    ['GETSET', () => client.getset('{k}', 'v')],
+    ['MSET', () => client.mset('{k}', 'v', '{k}2', 'v')],
+    ['MSETNX', () => client.msetnx('{k}', 'v', '{k}2', 'v')],
+    ['SET in MULTI', () => client.multi().set('{k}', 'v').exec()],
+  ]
+  for (const [name, write] of writes) {
+    it(`is that of ${name}`, async () => {
+      await client.del('{k}', '{k}2')
+      await write()
+      expect(await client.ttl('{k}')).to.be.within(TTL_SECONDS - 5, TTL_SECONDS)
+    })
+  }
+
+  it('gives way to a time that is named, to KEEPTTL and to PERSIST', async () => {
+    await client.set('k', 'v', 'EX', 1000)
+    expect(await client.ttl('k')).to.be.above(TTL_SECONDS)
+    await client.set('k', 'w', 'KEEPTTL')
+    expect(await client.ttl('k')).to.be.above(TTL_SECONDS)
+    await client.persist('k')
+    expect(await client.ttl('k')).to.equal(-1)
+  })
+})
