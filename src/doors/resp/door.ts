@@ -134,8 +134,14 @@ export class RespDoor {
       else connection.say(new RespError(sentence), command)
       return
     }
-    if (connection.transaction && !command.control) queue(connection, command, args)
-    else command.run(connection, args, command)
+    try {
+      if (connection.transaction && !command.control) queue(connection, command, args)
+      else command.run(connection, args, command)
+    } catch (error) {
+      // A fault of our own. Which replies are still owed is unknown: this connection ends, and no other one.
+      this.options.emit({ kind: 'background-failed', what: `command ${command.name}`, why: String(error) })
+      connection.destroy()
+    }
   }
 
   dispatchUnknown(connection: Connection, args: readonly Buffer[]): void {

@@ -34,13 +34,13 @@ export function runKeyed(
   make: StepMaker,
   several: Several,
 ): void {
-  const slot = new ReplySlot(connection, command)
-  connection.add(slot)
   const step = stepOf(connection, args, make)
   if (step instanceof RespError) {
-    slot.answer(step)
+    connection.say(step, command)
     return
   }
+  const slot = new ReplySlot(connection, command)
+  connection.add(slot)
   const tokens = step.writes ? step.keys.map((key) => tokenOf(key)) : []
   for (const token of tokens) connection.claim(token)
   const answer = carryOut(connection, step, args, make, several).finally(() => {

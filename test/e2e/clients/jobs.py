@@ -1,0 +1,85 @@
+"""The work of an ordinary user of redis-py, against Rondo. It prints `ok`, or fails with what it found."""
+import sys
+
+import redis
+
+port, cross_set = int(sys.argv[1]), sys.argv[2]
+client = redis.Redis(port=port)
+
+# Values, bytes, ends.
+raw = bytes(range(256))
+assert client.set(raw, raw, ex=100) is True
+assert client.get(raw) == raw
+assert 98 <= client.ttl(raw) <= 100
+assert client.set("nx", "1", nx=True) is True
+assert client.set("nx", "2", nx=True) is None
+assert client.getdel("nx") == b"1"
+assert client.incrbyfloat("f", 0.1) == 0.1
+assert client.append("text", "abc") == 3
+assert client.setrange("text", 1, "XY") == 3
+assert client.getrange("text", 0, -1) == b"aXY"
+assert client.delete(raw, "f", "text") == 3
+
+# Scanning finds every key once.
+client.mset({f"scan:{i}": i for i in range(200)})
+found = sorted(client.scan_iter(match="scan:*", count=50))
+assert found == sorted(f"scan:{i}".encode() for i in range(200)), found
+assert client.delete(*found) == 200
+
+# A pipeline is a transaction, unless it is told not to be one.
+with client.pipeline() as pipe:
+    assert pipe.set("{t}a", 1).incr("{t}a").get("{t}a").rename("{t}a", "{t}b").mget("{t}a", "{t}b").execute() == [
+        True, 2, b"2", True, [None, b"2"]
+    ]
+with client.pipeline(transaction=False) as pipe:
+    for i in range(500):
+        pipe.set(f"p:{i}", i)
+    assert pipe.execute() == [True] * 500
+assert client.mget([f"p:{i}" for i in range(500)]) == [str(i).encode() for i in range(500)]
+
+# Optimistic locking: somebody else was faster, and the second try counts.
+tries = 0
+
+
+def increment(pipe):
+    global tries
+    tries += 1
+    count = int(pipe.get("{t}b"))
+    if tries == 1:
+        client.set("{t}b", 40)
+    pipe.multi()
+    pipe.set("{t}b", count + 1)
+
+
+assert client.transaction(increment, "{t}b") == [True]
+assert tries == 2 and client.get("{t}b") == b"41"
+
+# Keys of different replica sets in one transaction.
+pipe = client.pipeline()
+for i in range(50):
+    pipe.set(f"spread:{i}", i)
+if cross_set == "unordered":
+    assert pipe.execute() == [True] * 50
+    assert client.mget([f"spread:{i}" for i in range(50)]) == [str(i).encode() for i in range(50)]
+    client.delete(*[f"spread:{i}" for i in range(50)])
+else:
+    try:
+        pipe.execute()
+        raise AssertionError("keys of different replica sets were changed together")
+    except redis.ResponseError as error:
+        assert str(error) == "CROSSSLOT Keys in request don't hash to the same slot", error
+    assert client.exists(*[f"spread:{i}" for i in range(50)]) == 0
+
+# Errors are the library's own.
+client.set("text", "x")
+try:
+    client.incr("text")
+    raise AssertionError("text was incremented")
+except redis.ResponseError as error:
+    assert str(error) == "value is not an integer or out of range", error
+
+# A lock as the library makes it needs scripts; a plain one does not.
+assert client.set("lock", "me", nx=True, px=10_000) is True
+assert client.set("lock", "you", nx=True, px=10_000) is None
+
+print("ok")

@@ -1,0 +1,155 @@
+/**
+ * What the door answered beside what Redis answered to the same bytes: equal, or one of the differences that are meant.
+ */
+import type { Kind } from './streams.ts'
+
+export interface Answered {
+  readonly bytes: Buffer
+  /** The connection ended with an error, so that the last replies may have been lost on the way. */
+  readonly reset: boolean
+}
+
+/** Equal; or why the difference is meant; or what is wrong. */
+export type Verdict = { is: 'equal' } | { is: 'meant'; reason: string } | { is: 'wrong'; problem: string }
+
+/** What the two clocks may be apart, and a stream take. */
+const TOLERANCE_MS = 30_000
+const SHORTEST_END_S = 900
+const LOOSE = 'what does not end in CRLF is no request'
+
+/** The replies of a connection, each as the bytes that it is; `rest` is what is none. */
+export function split(bytes: Buffer): { replies: string[]; rest: string } {
+  const replies: string[] = []
+  let at = 0
+  for (let end; (end = replyEnd(bytes, at)) !== null; at = end)
+    replies.push(bytes.toString('latin1', at, end))
+  return { replies, rest: bytes.toString('latin1', at) }
+}
+
+export function compare(kind: Kind, sent: Buffer, ours: Answered, theirs: Answered): Verdict {
+  const mine = split(ours.bytes)
+  const redis = split(theirs.bytes)
+  if (mine.rest !== '' && !ours.reset) return wrong(`what came last is no reply: ${shown(mine.rest)}`)
+  const count = Math.min(mine.replies.length, redis.replies.length)
+  for (let i = 0; i < count; i++) {
+    const [a, b] = [mine.replies[i]!, redis.replies[i]!]
+    if (a === b || isSameTime(a, b)) continue
+    if (kind === 'damaged') {
+      const meant = meantDifference(sent, a, b)
+      if (meant) return { is: 'meant', reason: meant }
+    }
+    if (isOnceMoreAbsent(sent, a, b)) {
+      return { is: 'meant', reason: 'a watched key that was absent, and is so again, has not changed' }
+    }
+    return wrong(`reply ${i}: ${shown(a)}, Redis: ${shown(b)}`)
+  }
+  if (mine.replies.length === redis.replies.length) return { is: 'equal' }
+  const shorter = mine.replies.length < redis.replies.length ? ours : theirs
+  if (shorter.reset) return { is: 'meant', reason: 'the last replies were lost with the connection' }
+  if (kind === 'damaged') {
+    if (shorter === ours && hasLooseLineEnd(sent)) return { is: 'meant', reason: LOOSE }
+    if (shorter === ours && /post|host:/i.test(sent.toString('latin1'))) {
+      return { is: 'meant', reason: 'a browser is left at once, whatever was under way' }
+    }
+    const next = mine.replies[count]
+    if (next !== undefined && sent.includes(0)) {
+      return { is: 'meant', reason: 'a line with a NUL never ends for Redis' }
+    }
+    const more = meantDifference(sent, next ?? '', redis.replies[count] ?? '')
+    if (more) return { is: 'meant', reason: more }
+  }
+  return wrong(
+    `${mine.replies.length} replies, Redis: ${redis.replies.length}; the next would be ` +
+      shown(mine.replies[count] ?? redis.replies[count]!),
+  )
+}
+
+function meantDifference(sent: Buffer, ours: string, theirs: string): string | null {
+  if (/^-ERR unknown command .* \([^)]+\)\r\n$/s.test(ours))
+    return 'a command that Redis has and Rondo has not'
+  if (theirs === '' && ours.startsWith("-ERR Protocol error: expected '$'"))
+    return 'Redis waits for the end of a wrong line'
+  if (ours.startsWith('-ERR Protocol error: too big '))
+    return 'a line that is too long, and came with its end'
+  if (ours.startsWith('+QUEUED') && /^-ERR (unknown subcommand|wrong number .*\|)/.test(theirs)) {
+    return 'subcommands are looked up by EXEC, not before'
+  }
+  if (ours.startsWith('-ERR invalid expire time in ')) return 'an end beyond what a record can hold'
+  if (
+    ours.startsWith('-ERR Protocol error: invalid multibulk length') &&
+    /\*\d{7}/.test(sent.toString('latin1'))
+  ) {
+    return 'a request of more than a million arguments'
+  }
+  if (theirs.startsWith('-EXECABORT Transaction discarded because of: wrong number')) {
+    return 'EXEC with arguments does not end the transaction'
+  }
+  // Redis does not look at the byte behind a CR, or at the two behind a bulk.
+  const broken = [ours, theirs].some((reply) => reply.startsWith('-ERR Protocol error:'))
+  const strict = ours.startsWith('-ERR Protocol error: expected CRLF')
+  if (strict || (broken && hasLooseLineEnd(sent))) return LOOSE
+  if (ours.startsWith('-CROSSSLOT')) return 'damaged keys do not share a hash tag any more'
+  if (isSameButUnprintable(ours, theirs)) {
+    return 'control characters and what is not UTF-8 are not repeated in errors'
+  }
+  return null
+}
+
+/** WATCH goes by versions, and what is deleted, expired or absent has none. */
+function isOnceMoreAbsent(sent: Buffer, ours: string, theirs: string): boolean {
+  const text = sent.toString('latin1').toLowerCase()
+  const isStoppedThere = theirs === '_\r\n' || theirs === '*-1\r\n'
+  return (
+    ours.startsWith('*') &&
+    isStoppedThere &&
+    text.includes('watch') &&
+    /del|unlink|rename|exat|pxat|expire/.test(text)
+  )
+}
+
+function hasLooseLineEnd(bytes: Buffer): boolean {
+  return bytes.some((byte, i) => (byte === 13 && bytes[i + 1] !== 10) || (byte === 10 && bytes[i - 1] !== 13))
+}
+
+function isSameButUnprintable(ours: string, theirs: string): boolean {
+  const clean = (text: string) =>
+    text.replace(/got '.'/s, "got '?'").replace(/^-.*$/gm, (line) => line.replace(/[^\x20-\x7e]+/g, '?'))
+  const [a, b] = [clean(ours), clean(theirs)]
+  const upTo = b.indexOf('?')
+  return a === b || (b.startsWith('-') && upTo >= 0 && a.slice(0, upTo) === b.slice(0, upTo))
+}
+
+/** Two numbers that may be the same end, told a little later; also within an EXEC's reply. */
+function isSameTime(ours: string, theirs: string): boolean {
+  const numbers = /^:(\d+)$/gm
+  if (ours.replace(numbers, ':') !== theirs.replace(numbers, ':')) return false
+  const [a, b] = [ours, theirs].map((text) => [...text.matchAll(numbers)].map(([, digits]) => Number(digits)))
+  return a!.every((ms, i) => {
+    const apart = Math.abs(ms - b![i]!)
+    if (apart === 0) return true
+    const least = Math.min(ms, b![i]!)
+    if (least < SHORTEST_END_S) return false
+    return apart <= (least < SHORTEST_END_S * 1000 ? TOLERANCE_MS / 1000 : TOLERANCE_MS)
+  })
+}
+
+const wrong = (problem: string): Verdict => ({ is: 'wrong', problem })
+const shown = (text: string) => JSON.stringify(text.length > 300 ? `${text.slice(0, 300)}…` : text)
+
+/** Where the reply that begins at `at` ends, or null: a part of it is missing, or it is none. */
+function replyEnd(bytes: Buffer, at: number): number | null {
+  const lineEnd = bytes.indexOf('\r\n', at)
+  if (lineEnd === -1) return null
+  const kind = String.fromCharCode(bytes[at]!)
+  if (!'+-:$*_%~=#,!('.includes(kind)) return null
+  const count = Number(bytes.toString('latin1', at + 1, lineEnd))
+  let end: number | null = lineEnd + 2
+  if ('$=!'.includes(kind)) {
+    if (count >= 0) end += count + 2
+    return end <= bytes.length ? end : null
+  }
+  if (!'*%~'.includes(kind)) return end
+  for (let left = kind === '%' ? 2 * count : count; left > 0 && end !== null; left--)
+    end = replyEnd(bytes, end)
+  return end
+}

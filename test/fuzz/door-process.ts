@@ -1,0 +1,25 @@
+/**
+ * The door on memory nodes as a process of its own, so that one that crashes or hangs is seen from outside. It tells its
+ * port, and when it is asked, what it holds after a garbage collection.
+ */
+import { startRondo } from '../support/rondo.ts'
+import { DOOR_ENV } from './oracle.ts'
+
+/** Soon full, so that the heap says something about leaks; and what is evicted is long not used any more. */
+const NODE_BYTES = 8 * 1024 * 1024
+
+export interface Holdings {
+  readonly heapBytes: number
+  readonly connections: number
+}
+
+const { rondo } = await startRondo({ ...DOOR_ENV, MEMORY_NODE_MAX_BYTES: String(NODE_BYTES) })
+process.on('disconnect', () => process.exit())
+process.on('message', () => {
+  global.gc!()
+  global.gc!()
+  const { heapUsed, external } = process.memoryUsage()
+  const holdings: Holdings = { heapBytes: heapUsed + external, connections: rondo.respDoor.connections.size }
+  process.send!(holdings)
+})
+process.send!({ port: rondo.respDoor.port })

@@ -1,0 +1,88 @@
+/**
+ * The fuzzer as a command.
+ *
+ *   npm run fuzz -- [--minutes 10] [--seed 7]
+ *
+ * Ends with 1, and the shortest stream that it can find, when the door answers what Redis does not, crashes, hangs, or
+ * holds more and more memory.
+ */
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { randomInt } from 'node:crypto'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { startRedis } from '../support/redis-server.ts'
+import type { Holdings } from './door-process.ts'
+import { Fuzz, printed } from './fuzz.ts'
+import { ORACLE_ARGS } from './oracle.ts'
+
+const { values } = parseArgs({
+  options: { minutes: { type: 'string', default: '10' }, seed: { type: 'string' } },
+})
+const seed = values.seed === undefined ? randomInt(2 ** 31) : Number(values.seed)
+const limitMs = Number(values.minutes) * 60_000
+const TOLD_EVERY_MS = 5000
+/** What the heap may grow by, from a quarter of the time on. */
+const MAX_GROWTH_BYTES = 16 * 1024 * 1024
+
+const redis = await startRedis({ args: ORACLE_ARGS })
+const door = fork(fileURLToPath(new URL('door-process.ts', import.meta.url)), {
+  execArgv: ['--import', 'tsx', '--expose-gc'],
+})
+const crashed = once(door, 'exit').then(([code, signal]) => {
+  throw new Error(`the door's process ended: code ${code}, signal ${signal}`)
+})
+const [{ port }] = (await Promise.race([once(door, 'message'), crashed])) as [{ port: number }]
+const holdings = async () => {
+  door.send('holdings')
+  const [told] = (await once(door, 'message')) as [Holdings]
+  return told
+}
+
+const startedAtMs = performance.now()
+const fuzz = new Fuzz(port, redis.port)
+let quarter: Holdings | null = null
+const progress = () => {
+  const seconds = ((performance.now() - startedAtMs) / 1000).toFixed(0)
+  const state = fuzz.failure ? `, making this shorter: ${fuzz.failure.problem}` : ''
+  console.log(`${seconds} s: ${fuzz.streams} streams, ${fuzz.commands} commands${state}`)
+}
+const telling = setInterval(progress, TOLD_EVERY_MS)
+const atQuarter = setTimeout(() => {
+  holdings().then(
+    (told) => (quarter = told),
+    (error: unknown) => console.error(error),
+  )
+}, limitMs / 4)
+console.log(`seed ${seed}, ${values.minutes} minutes, door on port ${port}, Redis on port ${redis.port}`)
+try {
+  await Promise.race([fuzz.run(seed, limitMs), crashed])
+  progress()
+  for (const [reason, count] of fuzz.meant) console.log(`meant to differ, ${count} times: ${reason}`)
+  const problems = fuzz.failure ? [printed(fuzz.failure)] : await leaks()
+  for (const problem of problems) console.error(`\n${problem}\n\nseed ${seed}`)
+  if (problems.length > 0) process.exitCode = 1
+} catch (error) {
+  console.error(`${String(error)}\n\nseed ${seed}`)
+  process.exitCode = 1
+} finally {
+  clearInterval(telling)
+  clearTimeout(atQuarter)
+  crashed.catch(() => undefined) // it is meant to end now
+  door.kill()
+  await redis.stop()
+}
+
+async function leaks(): Promise<string[]> {
+  const end = await holdings()
+  const mib = (bytes: number) => `${(bytes / 1024 / 1024).toFixed(1)} MiB`
+  console.log(
+    `heap: ${quarter ? mib(quarter.heapBytes) : '?'} at a quarter, ${mib(end.heapBytes)} at the end`,
+  )
+  const problems: string[] = []
+  if (end.connections > 0)
+    problems.push(`${end.connections} connections are still open, and nobody is at the other end`)
+  if (quarter && end.heapBytes - quarter.heapBytes > MAX_GROWTH_BYTES)
+    problems.push('the heap grows and grows')
+  return problems
+}
