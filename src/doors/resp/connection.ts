@@ -142,6 +142,7 @@ export class Connection {
         return
       }
       const found = this.parser.next()
+      if (this.parser.passedEmpty) this.onEmptyRequest()
       if (found === MORE) break
       whole = true
       if (found === FOREIGN) {
@@ -158,6 +159,12 @@ export class Connection {
     }
     if (!this.parser.inside || this.ending) return
     this.insideSinceMs = (!whole && before) || this.door.nowMs()
+  }
+
+  /** Gets no reply, but Redis counts it as the command that CLIENT REPLY SKIP leaves without one. */
+  private onEmptyRequest(): void {
+    this.parser.passedEmpty = false
+    if (this.unsaidReplies === 1) this.unsaidReplies = 0
   }
 
   /** False when the command has to wait, and everything behind it. */

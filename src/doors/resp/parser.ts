@@ -50,6 +50,8 @@ export class RequestParser<C extends Named> {
   args: Buffer[] = []
   /** Without 'ERR Protocol error: '. */
   problem = ''
+  /** A request of no words was passed over: set here, reset by the caller. */
+  passedEmpty = false
   /** True until the client has shown its password. */
   stranger = false
 
@@ -114,7 +116,10 @@ export class RequestParser<C extends Named> {
         if (this.stranger && args > MAX_STRANGERS_ARGUMENTS) {
           return this.broken('unauthenticated multibulk length')
         }
-        if (args <= 0) continue
+        if (args <= 0) {
+          this.passedEmpty = true
+          continue
+        }
         this.begin(args)
       }
       const found = this.arguments()
@@ -211,7 +216,10 @@ export class RequestParser<C extends Named> {
     const words = splitWords(input.subarray(this.at, to))
     this.at = end + 1
     if (!words) return this.broken('unbalanced quotes in request')
-    if (words.length === 0) return AGAIN
+    if (words.length === 0) {
+      this.passedEmpty = true
+      return AGAIN
+    }
     const first = words[0]!
     const text = first.toString('latin1').toLowerCase()
     if (text === 'post' || text === 'host:') return FOREIGN

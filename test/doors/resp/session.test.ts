@@ -50,6 +50,7 @@ const LIKE_REDIS = [
     'PING seen',
   ],
   ['CLIENT REPLY SKIP', 'CLIENT REPLY SKIP', 'PING a', 'PING b', 'CLIENT REPLY ON'],
+  ['CLIENT REPLY SKIP', '', 'PING seen', 'CLIENT REPLY SKIP', 'PING unseen', '', 'PING seen'],
   [
     'COMMAND NOSUCH',
     'COMMAND COUNT x',
