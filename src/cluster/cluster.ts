@@ -330,12 +330,14 @@ export class Cluster implements NodeListener {
 
   /** From a marker that a member has, otherwise by founding, once a majority is reached. */
   private async learnCluster(): Promise<void> {
-    const reached = this.members.filter((member) => member.report !== null)
-    const met = mostCommon(reached.map((member) => clusterIn(member.report!.marker, member.id)))
-    if (met) {
-      this.known(met, false)
+    const { placed, anywhere } = this.clustersSeen()
+    const met = mostCommon(placed)
+    if (met !== null) {
+      const most = mostCommon(anywhere)!
+      this.known(countOf(anywhere, most) > countOf(anywhere, met) ? most : met, false)
       return
     }
+    const reached = this.members.filter((member) => member.report !== null)
     // A member with bytes there that are no marker of ours is not ours to write to.
     const blank = reached.filter((member) => member.report!.marker === null)
     const needed = Math.floor(this.members.length / 2) + 1
@@ -367,17 +369,15 @@ export class Cluster implements NodeListener {
   /**
    * Whoever starts while it reaches only a node of another cluster, at the address of one of ours, takes that cluster for
    * its own. It leaves as soon as more members have been seen in another one. An equal number changes nothing, or
-   * two halves would take turns. A node of our cluster at the address of another one of it speaks for it all the same:
-   * exchanged addresses are no reason to leave.
+   * two halves would take turns.
    */
   private async leaveIfOutvoted(): Promise<void> {
     const own = this.clusterId
-    const markers = this.members.map(({ report }) => report?.marker ?? null)
-    const seen = this.members.map((member, i) => clusterIn(markers[i]!, member.id))
-    const other = mostCommon(seen)
+    const { placed, anywhere } = this.clustersSeen()
+    const other = mostCommon(placed)
     if (own === null || other === null || other === own) return
-    const members = markers.filter((marker) => marker && decodeMarker(marker)?.cluster === own).length
-    const otherMembers = seen.filter((found) => found === other).length
+    const members = countOf(anywhere, own)
+    const otherMembers = countOf(placed, other)
     if (otherMembers <= members) return
     this.clusterId = null
     this.foundedHere.clear()
@@ -395,6 +395,20 @@ export class Cluster implements NodeListener {
       otherMembers,
     })
     await this.learnCluster()
+  }
+
+  /**
+   * The clusters that the members' markers name, member by member: of nodes that are in their place, and of those also that
+   * are in the place of another member. Addresses that were exchanged make a node no less one of its cluster, or a single
+   * foreign one would outvote it.
+   */
+  private clustersSeen(): Record<'placed' | 'anywhere', readonly (string | null)[]> {
+    const ids = new Set(this.members.map((member) => member.id))
+    const markers = this.members.map(({ report }) => report?.marker && decodeMarker(report.marker))
+    return {
+      placed: markers.map((marker, i) => (marker?.id === this.members[i]!.id ? marker.cluster : null)),
+      anywhere: markers.map((marker) => (marker && ids.has(marker.id) ? marker.cluster : null)),
+    }
   }
 
   /** A fresh token for a marker. */
@@ -509,10 +523,8 @@ const FOUNDING_PROBE_MS = 50
 /** How long start() waits for nodes that answer, but are not in use yet. */
 const START_PATIENCE_MS = 2 * FOUNDER_PATIENCE_MS
 
-/** The cluster in which this marker has that member; null for none, and for a node that has come from elsewhere. */
-function clusterIn(marker: Buffer | null, member: string): string | null {
-  const found = marker && decodeMarker(marker)
-  return found?.id === member ? found.cluster : null
+function countOf(texts: readonly (string | null)[], text: string): number {
+  return texts.filter((one) => one === text).length
 }
 
 /** Ties go to the lesser text, so that all coordinators decide alike. */

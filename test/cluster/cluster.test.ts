@@ -301,13 +301,39 @@ describe('the cluster', () => {
       expect(states()).to.deep.equal(['refused', 'clean', 'clean', 'clean'])
     })
 
+    /** The addresses of all but the first lead to one another. */
+    const exchanged = () => {
+      const [, ...nodes] = under.nodes
+      const markers = nodes.map((each) => encodeMarker(markerOf(each)))
+      nodes.forEach((each, i) =>
+        each.memory.storage.set(MARKER_KEY, markers[(i + 1) % nodes.length]!, Infinity),
+      )
+    }
+
+    it('does not take a foreign one for its own because the addresses of the others were exchanged', async () => {
+      exchanged()
+      swapped(node)
+      await startLate(4)
+      expect(late.cluster.id).to.equal(under.cluster.id)
+      expect(states()).to.deep.equal(['refused', 'refused', 'refused', 'refused'])
+      expect(await late.put('k', 'v')).to.include({ result: 'UNAVAILABLE' })
+      expect(node.holds('k')).to.equal('(absent)')
+      expect(node.memory.storage.get(MARKER_KEY)).to.deep.equal(foreign)
+    })
+
+    it('takes the one member that is in its place, whatever strangers are at the other addresses', async () => {
+      for (const each of under.nodes.slice(1)) {
+        const marker = { ...markerOf(each), cluster: 'elsewhere', id: `their-${each.id}` }
+        each.memory.storage.set(MARKER_KEY, encodeMarker(marker), Infinity)
+      }
+      await startLate(4)
+      expect(late.cluster.id).to.equal(under.cluster.id)
+      expect(states()).to.deep.equal(['clean', 'refused', 'refused', 'refused'])
+    })
+
     it('does not leave its own because their addresses were exchanged, and writes nothing to the foreign one', async () => {
       await startLate(4)
-      const [, second, third, fourth] = late.nodes as [FaultyNode, FaultyNode, FaultyNode, FaultyNode]
-      const cyclic = [markerOf(third), markerOf(fourth), markerOf(second)]
-      for (const [i, each] of [second, third, fourth].entries()) {
-        each.memory.storage.set(MARKER_KEY, encodeMarker(cyclic[i]!), Infinity)
-      }
+      exchanged()
       await late.time.advance(2 * PING_INTERVAL_MS)
       expect(states()).to.deep.equal(['clean', 'refused', 'refused', 'refused'])
       swapped(node)

@@ -131,7 +131,7 @@ export class Checks implements Watch {
   private readonly fills: { process: Process; sinceMs: number }[] = []
 
   private checkFilled(process: Process, done: Done): void {
-    if (!process.isClean || done.operation.ttlMs > 0) return
+    if (!process.isClean || done.expires) return
     for (const key of keysOf(done.operation)) {
       if (!this.world.homesOf(key).includes(process.server)) continue
       const record = process.record(Buffer.from(key))

@@ -1,6 +1,6 @@
 /** Schedules from seeds: which operations, in bursts, and which faults, by chance or by a plot (plots.ts). */
 import { seeded, type Random } from '../support/random.ts'
-import { CROWDED, EXPIRING, PLOTS, type Plot, type Size } from './plots.ts'
+import { CROWDED, EXPIRING, PLOTS, WEAK, type Plot, type Size } from './plots.ts'
 import {
   ACCOUNTS,
   ALL_SERVERS,
@@ -93,7 +93,8 @@ function operationsOf(
   const keys = random.pick(crowded ? [['q1']] : [['q1'], ['q1'], ['q1', 'q2']])
   const withTtl = random.chance(plot !== null && EXPIRING.has(plot) ? 1 : 0.3)
   const mixes = keys.map(() => random.pick(crowded ? CROWDS_MIXES : MIXES))
-  const weakShare = random.pick(crowded ? [0] : [0, 0, 0.3, 0.7])
+  const weakShares = plot !== null && WEAK.has(plot) ? [0.7] : [0, 0, 0.3, 0.7]
+  const weakShare = random.pick(crowded ? [0] : weakShares)
   const operations: Operation[] = []
   // They come in bursts: nothing is learned of operations that do not overlap.
   let at = 0

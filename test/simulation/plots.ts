@@ -261,7 +261,7 @@ const aloneWithABlankOne: Plot = (random, lasts, { servers, coordinators }) => {
         faults.push({ kind: 'cut', at: Math.floor(at), forMs, coordinator, server, direction: 'both' })
       }
     }
-    faults.push({ kind: 'flush', at: Math.floor(at + random.next() * 500), server: blank! })
+    faults.push({ kind: 'flush', at: Math.floor(at + random.next() * 100), server: blank! })
   }
   return faults.sort((a, b) => a.at - b.at)
 }
@@ -325,6 +325,8 @@ export const PLOTS: readonly Plot[] = WEIGHTS.flatMap(([weight, plot]) => Array<
 export const CROWDED: ReadonlySet<Plot> = new Set([slowRounds, promisesInTheWay, reachesOneOnly])
 /** Show something only where values expire. */
 export const EXPIRING: ReadonlySet<Plot> = new Set([wrongOwnClocks])
+/** Show something only to reads at `one`. */
+export const WEAK: ReadonlySet<Plot> = new Set([aloneWithABlankOne])
 
 function shuffled(random: Random, count: number): number[] {
   const numbers = Array.from({ length: count }, (_, i) => i)

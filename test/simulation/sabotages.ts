@@ -272,6 +272,13 @@ export const SABOTAGES: readonly Sabotage[] = [
     find: 'if (found.cluster !== cluster) return',
     replace: 'if (found.cluster === undefined) return',
   },
+  {
+    name: 'exchanged-outvoted',
+    rule: 'a coordinator does not take a foreign cluster for its own because addresses were exchanged',
+    file: 'src/cluster/cluster.ts',
+    find: 'markers.map((marker) => (marker && ids.has(marker.id) ?',
+    replace: 'markers.map((marker, i) => (marker?.id === this.members[i]!.id && ids.size > 0 ?',
+  },
   // ---- filling
   {
     name: 'filled-from-nobody',

@@ -28,6 +28,8 @@ export interface Done {
   balances: readonly (number | null)[]
   expected: number | null
   expiresAtMs: number
+  /** What it wrote ends by itself, also where that is the end of the value that it changed. */
+  expires: boolean
   version: Buffer | null
   error: string | null
   /** What the checks of the weak levels need to know of the moment it began. */
@@ -102,6 +104,7 @@ export class Workload {
       balances: [],
       expected: operation.kind === 'cas' ? known!.value : null,
       expiresAtMs: 0,
+      expires: operation.ttlMs > 0,
       version: null,
       error: null,
       seenAtStart: { cleanHolders: [], clean: [], mustBeAtLeast: null },
@@ -130,6 +133,7 @@ export class Workload {
     ): UpdateDone => ({
       updated: (before, after) => {
         const now = after && coordinator.isLive(after) ? after : null
+        if (after && after.expiresAtMs > 0) done.expires = true
         this.ended(
           done,
           result(before, after),
