@@ -95,7 +95,12 @@ export async function measureResp(plan: RespPlan, say: (line: string) => void): 
     for (const target of targets) await verify(target)
     return report(plan, phases)
   } finally {
-    await Promise.all(targets.flatMap(({ proxy }) => (proxy ? [proxy.end()] : [])))
+    await Promise.all(
+      targets.map(async ({ proxy, nodes }) => {
+        await proxy?.end()
+        await Promise.all(nodes.map((node) => node.stop()))
+      }),
+    )
   }
 }
 
