@@ -242,7 +242,8 @@ export class Coordinator {
 
   /** Whether a user sees a value in this record now. */
   isLive(record: StoredRecord | null): record is StoredRecord {
-    return record?.isLive(this.nowMs()) ?? false
+    // Most values have no expiry, and then nobody needs to know the time.
+    return record?.isLive(record.expiresAtMs === 0 ? 0 : this.nowMs()) ?? false
   }
 
   /** When a record that is live expires, cluster time; 0 = never. Asks a node for a value that Rondo did not write. */
