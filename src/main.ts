@@ -84,7 +84,10 @@ function greet(config: Config, ports: Ports): void {
   ]
   if (ports.resp !== null) {
     const options = `${config.tls ? ' --tls' : ''}${config.dataToken === null ? '' : ' -a "$DATA_TOKEN"'}`
-    lines.push(`and to any Redis client on ${host}:${ports.resp}`, `  try:  redis-cli -p ${ports.resp}${options}`)
+    lines.push(
+      `and to any Redis client on ${host}:${ports.resp}`,
+      `  try:  redis-cli -p ${ports.resp}${options}`,
+    )
   }
   process.stdout.write(lines.join('\n') + '\n')
 }
