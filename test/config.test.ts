@@ -43,7 +43,7 @@ describe('configuration', () => {
       defaultTtlMs: 0,
       graceMs: 86_400_000,
       repairIntervalMs: 3_600_000,
-      repairKeysPerSecond: 10_000,
+      repairKeysPerSecond: 30_000,
       host: '127.0.0.1',
       port: 8080,
       respPort: 6390,
