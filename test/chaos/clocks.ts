@@ -2,7 +2,7 @@
  * Wrong clocks on real processes, as a command. It needs Linux and a C compiler (`cc`), for wrong-clock.c: libfaketime and
  * the memory allocator of Redis do not get along.
  *
- *   npx tsx test/chaos/clocks.ts
+ *   npm run clocks
  *
  * Of four redis-server processes one has a clock that is a minute ahead or behind, from the start or all of a sudden; or
  * one of two coordinators has. Meanwhile clients write at quorum through that one, and read through both. It must hold:
