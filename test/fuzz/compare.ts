@@ -69,7 +69,8 @@ function meantDifference(sent: Buffer, ours: string, theirs: string): string | n
     return 'a command that Redis has and Rondo has not'
   if (theirs === '' && ours.startsWith("-ERR Protocol error: expected '$'"))
     return 'Redis waits for the end of a wrong line'
-  if (ours.startsWith('-ERR Protocol error: too big '))
+  const tooBig = '-ERR Protocol error: too big '
+  if (ours.startsWith(tooBig) || (theirs.startsWith(tooBig) && ours.startsWith('-ERR Protocol error: ')))
     return 'a line that is too long, and came with its end'
   if (ours.startsWith('+QUEUED') && /^-ERR (unknown subcommand|wrong number .*\|)/.test(theirs)) {
     return 'subcommands are looked up by EXEC, not before'

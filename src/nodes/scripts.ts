@@ -1,0 +1,43 @@
+/** The Lua scripts of a Redis node, and how their calls begin. */
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { encodeCommand } from './link.ts'
+
+export interface Script {
+  readonly text: Buffer
+  readonly sha: string
+}
+
+export function loadScript(name: string): Script {
+  const text = readFileSync(new URL(`./${name}.lua`, import.meta.url))
+  return { text, sha: createHash('sha1').update(text).digest('hex') }
+}
+
+/** How a call of a script begins, in short and with the script's whole text. */
+export interface ScriptHeads {
+  readonly bySha: Buffer
+  readonly withText: Buffer
+}
+
+/** @param argCount how many ARGV the call has */
+export function headsOf(script: Script, argCount: number, keyCount = 1): ScriptHeads {
+  const count = Buffer.from(`*${3 + keyCount + argCount}\r\n`)
+  const part = (args: (string | Buffer)[]) => encodeCommand(args).subarray('*3\r\n'.length)
+  return {
+    bySha: Buffer.concat([count, part(['EVALSHA', script.sha, String(keyCount)])]),
+    withText: Buffer.concat([count, part(['EVAL', script.text, String(keyCount)])]),
+  }
+}
+
+export const STORE = loadScript('store')
+export const SWAP_MARKER = loadScript('swap-marker')
+export const HINT = loadScript('hint')
+export const DROP_HINT = loadScript('drop-hint')
+export const DROP_COPY = loadScript('drop-copy')
+export const STAMP = loadScript('stamp')
+export const DROP_OLDER = loadScript('drop-older')
+export const LEASE = loadScript('lease')
+export const PREPARE = loadScript('prepare')
+export const ACCEPT = loadScript('accept')
+export const STORE_ALL = loadScript('store-all')
+export const SCAN = loadScript('scan')
