@@ -75,7 +75,8 @@ function meantDifference(sent: Buffer, ours: string, theirs: string): string | n
   if (ours.startsWith('+QUEUED') && /^-ERR (unknown subcommand|wrong number .*\|)/.test(theirs)) {
     return 'subcommands are looked up by EXEC, not before'
   }
-  if (ours.startsWith('-ERR invalid expire time in ')) return 'an end beyond what a record can hold'
+  // Also as one of the replies of EXEC.
+  if (ours.includes('-ERR invalid expire time in ')) return 'an end beyond what a record can hold'
   if (
     ours.startsWith('-ERR Protocol error: invalid multibulk length') &&
     /\*\d{7}/.test(sent.toString('latin1'))
