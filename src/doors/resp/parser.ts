@@ -292,6 +292,7 @@ function splitWords(line: Buffer): Buffer[] | null {
       // A quote must end its word: "a"b is a mistake.
       if (end < 0 || (end < line.length && !isSpace(line[end]!))) return null
       at = end
+      break
     }
     words.push(Buffer.from(word))
   }
