@@ -72,6 +72,11 @@ export class StoredRecord {
     return this.versioned && (this.bytes[FLAGS_AT]! & LASTING_FLAG) !== 0
   }
 
+  /** A value without expiry as it was stored, with no flag set since: its key has the far end. */
+  get isEndless(): boolean {
+    return this.versioned && this.bytes[FLAGS_AT] === KIND_VALUE && this.expiresAtMs === 0
+  }
+
   get replaced(): Buffer {
     return this.versioned
       ? this.bytes.subarray(REPLACED_AT, REPLACED_AT + REPLACED_BYTES)

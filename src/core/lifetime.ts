@@ -9,7 +9,8 @@
  *   - the earlier of: the replaced record's own end, and now + the grace
  *
  * and a value without expiry lives, for a node, until a far end: under a `volatile-*` policy a node may then evict any
- * user's value, and never an internal key, which has none.
+ * user's value, and never an internal key, which has none. Where such a value replaces another, the key's end stays as it
+ * is: for a node that costs less than to set it again.
  *
  * A replica that replaced nothing keeps its copy for less than one that did. But it may be that copy which stands, one
  * day, beside the replica that missed it all:
@@ -65,6 +66,11 @@ export function repairedLifeMs(record: StoredRecord, clusterMs: number, graceMs:
   const { kind, expiresAtMs } = record
   const ownMs = ownLifeMs(kind, expiresAtMs, clusterMs)
   return Math.max(kind === KIND_VALUE ? ownMs : 1, Math.ceil(versionMs(record.version) + graceMs - clusterMs))
+}
+
+/** Whether the key's end stays as it is: one value without expiry takes the place of another. */
+export function keepsItsEnd(held: StoredRecord, ownMs: number): boolean {
+  return ownMs === FAR_END_MS && held.isEndless
 }
 
 /**

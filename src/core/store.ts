@@ -25,7 +25,7 @@ import {
   versionOf,
   type NewRecord,
 } from './codec.ts'
-import { isLastingLife, keptMs } from './lifetime.ts'
+import { isLastingLife, keepsItsEnd, keptMs } from './lifetime.ts'
 
 export type StoreDecision =
   | { readonly kind: 'keep'; readonly bytes: Buffer; readonly lifeMs: number }
@@ -127,7 +127,10 @@ function kept(
   graceMs: number,
 ): StoreDecision {
   // A key that was made by a promise alone replaces nothing that could come back.
-  const lifeMs = keptMs(ownMs, here?.kind === KIND_NOTHING ? 0 : heldLifeMs, graceMs)
+  const lifeMs =
+    here && keepsItsEnd(here, ownMs)
+      ? heldLifeMs
+      : keptMs(ownMs, here?.kind === KIND_NOTHING ? 0 : heldLifeMs, graceMs)
   const bytes = merged(record, here)
   if (ownMs < graceMs && isLastingLife(lifeMs, graceMs)) bytes[FLAGS_AT]! |= LASTING_FLAG
   return { kind: 'keep', bytes, lifeMs }

@@ -193,7 +193,7 @@ export interface Node {
    * Compare and store: kept only where nothing as new is held (nodes/store.lua). The very record that is held already is
    * kept longer where more is asked.
    *
-   * @param lifeMs what the record's own expiry asks the key to be kept
+   * @param lifeMs what the record's own expiry asks the key to be kept: FAR_END_MS for a value without, as for no other
    */
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void
   /** First round of a two-round write: the node promises to refuse older writes (nodes/prepare.lua). */

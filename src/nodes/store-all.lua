@@ -18,7 +18,9 @@
 -- none after a write: so values are set first, and tombstones, which delete before they set, after them.
 
 local grace, promises = tonumber(ARGV[1]), ARGV[2] == 'promised'
-local ZEROS = string.rep('\0', 20)
+local ZEROS, NO_EXPIRY = string.rep('\0', 20), string.rep('\0', 6)
+-- What a value without expiry asks for (core/lifetime.ts).
+local FAR_END = '3153600000000'
 local plan, kept, refusals, refused = {}, {}, {}, false
 
 local function newer(a, at, b, bt)
@@ -78,8 +80,10 @@ for i, key in ipairs(KEYS) do
           first = string.sub(first, 1, 4) .. string.char(bit.bor(new, 32)) .. string.sub(first, 6)
         end
       end
+      -- One value without expiry over another: the key's end stays as it is.
+      local keep = asked == FAR_END and flags == 0 and string.sub(held, 26, 31) == NO_EXPIRY
       local replaced = flags and string.sub(held, 6, 13) or string.sub(ZEROS, 1, 8)
-      plan[#plan + 1] = { key = key, life = life, bytes = first .. replaced .. rest, tombstone = new % 16 == 1 }
+      plan[#plan + 1] = { key = key, life = life, bytes = first .. replaced .. rest, keep = keep, tombstone = new % 16 == 1 }
     end
     kept[i] = string.format('%.0f', life)
   end
@@ -88,7 +92,11 @@ end
 if refused then return '-' .. table.concat(refusals) end
 
 for _, step in ipairs(plan) do
-  if step.bytes and not step.tombstone then redis.call('SET', step.key, step.bytes, 'PX', step.life) end
+  if step.keep then
+    redis.call('SET', step.key, step.bytes, 'KEEPTTL')
+  elseif step.bytes and not step.tombstone then
+    redis.call('SET', step.key, step.bytes, 'PX', step.life)
+  end
 end
 for _, step in ipairs(plan) do
   if step.tombstone then

@@ -25,16 +25,20 @@
 
 local grace, onlyIf = tonumber(ARGV[1]), ARGV[2]
 local results, plain = {}, true
+-- What a value without expiry asks for (core/lifetime.ts).
+local FAR_END = '3153600000000'
+local NOTHING, NO_EXPIRY = '\0\0\0\0\0\0\0\0\0\0\0\0', '\0\0\0\0\0\0'
+local call, pcall, sub, byte, unpack = redis.call, redis.pcall, string.sub, string.byte, struct.unpack
 
 if ARGV[3] ~= '' then
-  local now = redis.call('TIME')
+  local now = call('TIME')
   if now[1] * 1000 + now[2] / 1000 > tonumber(ARGV[3]) then return 'T' end
 end
 
 -- Numbers are given to Redis as texts where they can be: it would print them first, which costs more than all else here.
 for i, key in ipairs(KEYS) do
   local first, rest, life = ARGV[3 * i + 1], ARGV[3 * i + 2], ARGV[3 * i + 3]
-  local head = redis.pcall('GETRANGE', key, '0', '42')
+  local head = pcall('GETRANGE', key, '0', '42')
   local result
 
   repeat
@@ -42,53 +46,59 @@ for i, key in ipairs(KEYS) do
       result = 'W'
       break
     end
-    local flags = #head >= 31 and string.sub(head, 1, 4) == '\255RD\1' and string.byte(head, 5)
-    local promised = flags and bit.band(flags, 16) ~= 0
+    local flags = #head >= 31 and sub(head, 1, 4) == '\255RD\1' and byte(head, 5)
+    local promised = flags and flags % 32 >= 16
     local ours = flags and (not promised or #head == 43)
-    local asked = tonumber(life)
 
-    if onlyIf ~= '' and (ours and string.sub(head, 6, 17) or string.rep('\0', 12)) ~= onlyIf then
-      result = 'S' .. (ours and string.sub(head, 6, 25) or string.rep('\0', 20))
+    if onlyIf ~= '' and (ours and sub(head, 6, 17) or NOTHING) ~= onlyIf then
+      result = 'S' .. (ours and sub(head, 6, 25) or string.rep('\0', 20))
       break
     end
 
     local replaced = '\0\0\0\0\0\0\0\0'
     if ours then
-      local ms, count, who = struct.unpack('>I6I2I4', first, 6)
-      local heldMs, heldCount, heldWho = struct.unpack('>I6I2I4', head, 6)
+      local ms, count, who = unpack('>I6I2I4', first, 6)
+      local heldMs, heldCount, heldWho = unpack('>I6I2I4', head, 6)
       if heldMs > ms or (heldMs == ms and (heldCount > count or (heldCount == count and heldWho > who))) then
-        result = 'S' .. string.sub(head, 6, 25)
+        result = 'S' .. sub(head, 6, 25)
         break
       end
       if heldMs == ms and heldCount == count and heldWho == who then
         -- The same version: applied if it is the same record, whatever it replaced here.
-        local held = redis.call('GETRANGE', key, promised and '43' or '31', '-1')
-        local new = string.byte(first, 5)
-        if flags % 16 ~= new % 16 or string.sub(head, 26, 31) .. held ~= rest then
-          result = 'S' .. string.sub(head, 6, 25)
+        local held = call('GETRANGE', key, promised and '43' or '31', '-1')
+        local new = byte(first, 5)
+        if flags % 16 ~= new % 16 or sub(head, 26, 31) .. held ~= rest then
+          result = 'S' .. sub(head, 6, 25)
           break
         end
-        local left = redis.call('PTTL', key)
+        local left, asked = call('PTTL', key), tonumber(life)
         local lasting = bit.band(new, 32) ~= 0 and bit.band(flags, 32) == 0
         -- Longer where more is asked, never shorter. Before it sets: a full node refuses a script that sets first.
-        if left ~= -1 and (left < asked or lasting) then redis.call('PEXPIRE', key, math.max(left, asked)) end
-        if lasting then redis.call('SETRANGE', key, 4, string.char(flags + 32)) end
+        if left ~= -1 and (left < asked or lasting) then call('PEXPIRE', key, math.max(left, asked)) end
+        if lasting then call('SETRANGE', key, 4, string.char(flags + 32)) end
         if left > asked then result = 'L' .. struct.pack('>I6', left) end
         break
       end
       if promised then
-        local promMs, promCount, promWho = struct.unpack('>I6I2I4', head, 32)
+        local promMs, promCount, promWho = unpack('>I6I2I4', head, 32)
         if promMs > ms or (promMs == ms and (promCount > count or (promCount == count and promWho > who))) then
-          result = 'P' .. string.sub(head, 32, 43)
+          result = 'P' .. sub(head, 32, 43)
           break
         end
       end
-      replaced = string.sub(head, 6, 13)
+      replaced = sub(head, 6, 13)
+
+      -- One value without expiry over another: the key's end stays as it is, which costs less than to set it again.
+      if life == FAR_END and flags == 0 and sub(head, 26, 31) == NO_EXPIRY then
+        call('SET', key, first .. replaced .. rest, 'KEEPTTL')
+        break
+      end
     end
 
+    local asked = tonumber(life)
     if asked < grace then
       -- Whatever was here must not come back from a replica that missed this write: outlive it, up to the grace.
-      local left = ours and flags % 16 == 2 and -2 or redis.call('PTTL', key)
+      local left = ours and flags % 16 == 2 and -2 or call('PTTL', key)
       if left == -1 or left > grace then left = grace end
       if left > asked then
         result = 'L' .. struct.pack('>I6', left)
@@ -96,13 +106,13 @@ for i, key in ipairs(KEYS) do
       end
       -- As long as any could have to: a lasting copy (core/lifetime.ts).
       if math.max(left, asked) >= grace - 60000 then
-        first = string.sub(first, 1, 4) .. string.char(bit.bor(string.byte(first, 5), 32)) .. string.sub(first, 6)
+        first = sub(first, 1, 4) .. string.char(bit.bor(byte(first, 5), 32)) .. sub(first, 6)
       end
     end
 
     -- A full node refuses a script that sets, unless it has deleted first: so it can still delete.
-    if string.byte(first, 5) % 16 == 1 then redis.call('DEL', key) end
-    redis.call('SET', key, first .. replaced .. rest, 'PX', life)
+    if byte(first, 5) % 16 == 1 then call('DEL', key) end
+    call('SET', key, first .. replaced .. rest, 'PX', life)
   until true
 
   if result then plain = false end

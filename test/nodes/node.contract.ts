@@ -818,6 +818,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
     describe('how long a key is kept', () => {
       const TTL_VALUE = VALUE_LIFE(10 * SECOND)
       const NO_EXPIRY = record(3, 'for ever')
+      const EXPIRING = record(3, 'for a while', { expiresAtMs: 7 })
       const tombstone = record(9, '', { kind: KIND_TOMBSTONE })
       const cases: [string, [NewRecord, number] | null, [NewRecord, number], number][] = [
         [
@@ -845,7 +846,19 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
           TTL_VALUE,
         ],
         ['a TTL beyond the grace: its own', [NO_EXPIRY, FAR_END_MS], [record(9), 2 * GRACE_MS], 2 * GRACE_MS],
-        ['a value without expiry: a far end', [record(3), TTL_VALUE], [record(9), FAR_END_MS], FAR_END_MS],
+        ['a value without expiry: a far end', [EXPIRING, TTL_VALUE], [record(9), FAR_END_MS], FAR_END_MS],
+        [
+          'a value without expiry over another: a far end',
+          [NO_EXPIRY, FAR_END_MS],
+          [record(9), FAR_END_MS],
+          FAR_END_MS,
+        ],
+        [
+          'a value without expiry over a tombstone: a far end',
+          [record(3, '', { kind: KIND_TOMBSTONE }), TTL_VALUE],
+          [record(9), FAR_END_MS],
+          FAR_END_MS,
+        ],
         [
           'a tombstone over nothing: the margin',
           null,

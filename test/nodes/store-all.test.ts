@@ -7,13 +7,14 @@ import { VERSION_ZERO, type Version } from '../../src/core/clock.ts'
 import {
   KIND_NOTHING,
   KIND_TOMBSTONE,
+  kindOf,
   lastingCopy,
   StoredRecord,
   versionOf,
   type NewRecord,
 } from '../../src/core/codec.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
-import { EXPIRY_MARGIN_MS, FAR_END_MS } from '../../src/core/lifetime.ts'
+import { EXPIRY_MARGIN_MS, FAR_END_MS, ownLifeMs } from '../../src/core/lifetime.ts'
 import { MemoryNode } from '../../src/nodes/memory.ts'
 import type { Fence, Node, StoreAllMode, StoreAllWrite } from '../../src/nodes/node.ts'
 import { get, prepare, record, store, storeAll, version, type StoreAllResult } from '../support/node-calls.ts'
@@ -66,10 +67,10 @@ const over = (
   key: Buffer,
   held: number | Version,
   next: NewRecord | null,
-  lifeMs = FAR_END_MS,
+  lifeMs = next ? ownLifeMs(kindOf(next), 0, 0) : 0,
 ): StoreAllWrite => {
   const onlyIf = typeof held === 'number' ? version({ ms: held }) : held
-  return { key, record: next, lifeMs: next ? lifeMs : 0, onlyIf }
+  return { key, record: next, lifeMs, onlyIf }
 }
 /** Stored only where it is promised to its own version. */
 const promised = (key: Buffer, next: NewRecord, lifeMs = FAR_END_MS): StoreAllWrite => {
