@@ -248,7 +248,8 @@ export class Link {
   bulkOfTwo(first: Buffer, from: number, to: number, second: Buffer): void {
     this.bulkHead(to - from + second.length)
     this.room(to - from)
-    this.chunkAt += first.copy(this.chunk, this.chunkAt, from, to)
+    // Byte by byte: to copy a part, Node makes an object for it first.
+    for (let i = from; i < to; i++) this.chunk[this.chunkAt++] = first[i]!
     if (second.length > COPY_LIMIT_BYTES) this.byReference(second)
     else {
       this.room(second.length + CRLF_BYTES)
