@@ -18,11 +18,11 @@
  * key's home replicas was sound, the key may be left out, or come twice, when it is repaired meanwhile.
  */
 import type { Member } from '../cluster/member.ts'
-import { compareVersions } from '../core/clock.ts'
 import { StoredRecord } from '../core/codec.ts'
 import { RondoError } from '../core/errors.ts'
 import { isReserved } from '../core/keys.ts'
 import { READ_COMPARED, READ_NEVER } from '../core/plan.ts'
+import { newestOf } from '../core/votes.ts'
 import { askNode } from './ask.ts'
 import { preferenceListOf, type CoordinatorContext } from './context.ts'
 
@@ -139,10 +139,10 @@ async function tellsOf(
   }
   const asked = preference.filter((other) => other.readRank !== READ_NEVER)
   const records = await Promise.all(asked.map((other) => recordAt(other, key)))
-  const held = records.filter((record) => record !== null)
-  if (held.length === 0) return false
+  const newest = newestOf(records)
+  if (!newest) return false
   if (!teller && asked[records.findIndex((record) => record !== null)] !== member) return false
-  return held.reduce((a, b) => (compareVersions(b.version, a.version) > 0 ? b : a)).isLive(nowMs)
+  return newest.isLive(nowMs)
 }
 
 /** A key of another type is none of ours: it is not listed, and keeps no other from being listed. */

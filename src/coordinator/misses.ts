@@ -15,17 +15,20 @@ export function lifeWhileAway(lifeMs: number, isDelete: boolean, graceMs: number
   return isDelete ? Math.max(lifeMs, graceMs) : lifeMs
 }
 
+/** @param holders all that took the record or are sent it; the hints go to those that can be reached */
 export function noteMiss(
   context: CoordinatorContext,
   missed: Member,
   why: string,
   holders: readonly Member[],
   key: Buffer,
-  version: Buffer,
+  record: NewRecord,
 ): void {
   context.cluster.markBehind(missed, why)
   const note = new MissNote(context, missed)
-  for (const holder of holders) note.leave(holder, key, version)
+  for (const holder of holders) {
+    if (holder !== missed && holder.node.ready) note.leave(holder, key, versionOf(record))
+  }
   note.left()
 }
 
@@ -78,8 +81,7 @@ export class Copies implements StoreCall {
   }
 
   private note(home: Member, why: string): void {
-    const holders = this.holders.filter((holder) => holder !== home && holder.node.ready)
-    noteMiss(this.context, home, why, holders, this.key, versionOf(this.record))
+    noteMiss(this.context, home, why, this.holders, this.key, this.record)
   }
 }
 

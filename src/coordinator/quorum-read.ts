@@ -15,25 +15,23 @@ import type { Member } from '../cluster/member.ts'
 import { compareVersions, VERSION_ZERO } from '../core/clock.ts'
 import { HEAD_BYTES, lastingCopy, recordToSend, StoredRecord, VERSION_AT } from '../core/codec.ts'
 import { required, type ConsistencyLevel } from '../core/consistency.ts'
-import { Deadline } from '../core/deadlines.ts'
 import { RondoError } from '../core/errors.ts'
 import { livesMayDiffer, repairedLifeMs } from '../core/lifetime.ts'
 import { READ_NEVER } from '../core/plan.ts'
 import { newestOf, sureHolders } from '../core/votes.ts'
 import type { Fence, GetCall, Node, NodeFailure, StoreCall } from '../nodes/node.ts'
 import type { CoordinatorContext } from './context.ts'
-import { WRONG_TYPE_SENTENCE, type ReadDone } from './read.ts'
+import { wrongType } from './errors.ts'
+import { Operation } from './operation.ts'
+import type { ReadDone } from './read.ts'
 
 const MAX_ROUNDS = 3
 
-export class QuorumRead extends Deadline {
-  readonly context: CoordinatorContext
+export class QuorumRead extends Operation<ReadDone> {
   readonly key: Buffer
   readonly homes: readonly Member[]
   readonly required: number
-  private readonly done: ReadDone
   private readonly settle: (done: ReadDone) => void
-  private finished = false
   private rounds = 0
 
   /** @param settle settles the key in two rounds, for when promises keep the read from ending */
@@ -45,31 +43,19 @@ export class QuorumRead extends Deadline {
     done: ReadDone,
     settle: (done: ReadDone) => void,
   ) {
-    super()
-    this.context = context
+    super(context, done)
     this.key = key
     this.homes = preference.slice(0, context.replicas)
     this.required = required(level, context.replicas)
-    this.done = done
     this.settle = settle
-  }
-
-  start(): void {
-    this.context.deadlines.add(this)
-    this.round()
-  }
-
-  get isFinished(): boolean {
-    return this.finished
   }
 
   overdue(): void {
     const { requestTimeoutMs } = this.context
-    this.fail('QUORUM_NOT_MET', `Too few replicas answered within ${requestTimeoutMs} ms.`)
+    this.fail(`Too few replicas answered within ${requestTimeoutMs} ms.`)
   }
 
-  round(): void {
-    if (this.finished) return
+  protected attempt(): void {
     if (this.rounds++ >= MAX_ROUNDS) {
       // The deadline stays that of the read.
       this.settle({ read: (record) => this.answer(record), failed: (error) => this.end(error) })
@@ -78,29 +64,21 @@ export class QuorumRead extends Deadline {
     new ReadRound(this).start()
   }
 
+  /** Something newer was met. */
+  again(): void {
+    if (!this.isFinished) this.attempt()
+  }
+
   answer(record: StoredRecord | null): void {
-    if (this.finished) return
-    this.finish()
-    this.done.read(record)
+    if (this.finish()) this.done.read(record)
   }
 
   wrongType(): void {
-    this.fail('WRONG_TYPE', WRONG_TYPE_SENTENCE)
+    this.end(wrongType({ required: this.required }))
   }
 
-  fail(code: 'QUORUM_NOT_MET' | 'WRONG_TYPE', sentence: string): void {
-    this.end(new RondoError(code, sentence, { required: this.required }))
-  }
-
-  private end(error: RondoError): void {
-    if (this.finished) return
-    this.finish()
-    this.done.failed(error)
-  }
-
-  private finish(): void {
-    this.finished = true
-    this.context.deadlines.remove(this)
+  fail(sentence: string): void {
+    this.end(new RondoError('QUORUM_NOT_MET', sentence, { required: this.required }))
   }
 }
 
@@ -126,7 +104,7 @@ class ReadRound implements GetCall, StoreCall {
     const asked = this.read.homes.filter((home) => home.readRank !== READ_NEVER)
     this.pending = asked.length
     if (asked.length < this.read.required) {
-      this.read.fail('QUORUM_NOT_MET', this.tooFewVotes(asked.length))
+      this.read.fail(this.tooFewVotes(asked.length))
       return
     }
     for (const home of asked) home.node.get(this.read.key, this)
@@ -173,13 +151,13 @@ class ReadRound implements GetCall, StoreCall {
     if (this.over || this.read.isFinished) return
     // Something newer is here, or a promise to it: what we were about to answer may no longer be the newest.
     this.over = true
-    this.read.round()
+    this.read.again()
   }
 
   private count(): void {
     if (!this.writingBack) {
       if (this.votes.size < this.read.required) {
-        if (this.pending === 0) this.read.fail('QUORUM_NOT_MET', this.tooFewVotes(this.votes.size))
+        if (this.pending === 0) this.read.fail(this.tooFewVotes(this.votes.size))
         return
       }
       this.choose()
@@ -188,10 +166,7 @@ class ReadRound implements GetCall, StoreCall {
       this.over = true
       this.read.answer(this.newest)
     } else if (this.pending === 0) {
-      this.read.fail(
-        'QUORUM_NOT_MET',
-        'The newest record could not be brought to a majority of the replicas.',
-      )
+      this.read.fail('The newest record could not be brought to a majority of the replicas.')
     }
   }
 
@@ -213,7 +188,7 @@ class ReadRound implements GetCall, StoreCall {
     if (this.over || this.read.isFinished) return
     if (order > 0) {
       this.over = true
-      this.read.round()
+      this.read.again()
       return
     }
     if (sure && fence.clean) this.holding++

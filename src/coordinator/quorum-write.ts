@@ -28,26 +28,23 @@ import {
   type NewRecord,
 } from '../core/codec.ts'
 import { required, type ConsistencyLevel } from '../core/consistency.ts'
-import { Deadline } from '../core/deadlines.ts'
 import { RondoError } from '../core/errors.ts'
 import { standInsFor, takes } from '../core/plan.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../nodes/node.ts'
 import { Acks } from './acks.ts'
 import { positionOf, type CoordinatorContext } from './context.ts'
+import { tooFew, wrongType } from './errors.ts'
 import { Copies, lifeWhileAway, noteMiss } from './misses.ts'
-import { WRONG_TYPE_SENTENCE } from './read.ts'
+import { Operation } from './operation.ts'
 import type { MakeRecord, WriteDone } from './write.ts'
 
 const MAX_ATTEMPTS = 4
 
-export class QuorumWrite extends Deadline {
-  readonly context: CoordinatorContext
+export class QuorumWrite extends Operation<WriteDone> {
   readonly key: Buffer
   readonly preference: readonly Member[]
   readonly required: number
   private readonly make: MakeRecord
-  private readonly done: WriteDone
-  private finished = false
   private attempts = 0
   /** An earlier attempt, or this one, may be applied somewhere. */
   private sent = false
@@ -60,22 +57,11 @@ export class QuorumWrite extends Deadline {
     make: MakeRecord,
     done: WriteDone,
   ) {
-    super()
-    this.context = context
+    super(context, done)
     this.key = key
     this.preference = preference
     this.required = required(level, context.replicas)
     this.make = make
-    this.done = done
-  }
-
-  start(): void {
-    this.context.deadlines.add(this)
-    this.attempt()
-  }
-
-  get isFinished(): boolean {
-    return this.finished
   }
 
   /** Nothing counts any more, whether or not the timer has come to say so. */
@@ -87,21 +73,14 @@ export class QuorumWrite extends Deadline {
     this.fail(0, `The write was not confirmed within ${this.context.requestTimeoutMs} ms.`)
   }
 
-  attempt(): void {
+  protected attempt(): void {
     const { record, lifeMs } = this.make()
     const isDelete = kindOf(record) === KIND_TOMBSTONE
     const homes = this.preference.slice(0, this.context.replicas)
     const usable = homes.filter((home) => takes(home, isDelete))
     const counting = usable.filter((home) => home.completeness === 'clean').length
     if (counting < this.required && !this.sent) {
-      // Nothing is sent that could not be confirmed.
-      this.end(
-        new RondoError('QUORUM_NOT_MET', tooFew(counting, this.required, homes), {
-          outcome: 'not-applied',
-          acked: 0,
-          required: this.required,
-        }),
-      )
+      this.end(tooFew(counting, homes, { outcome: 'not-applied', acked: 0, required: this.required }))
       return
     }
     this.attempts++
@@ -110,20 +89,18 @@ export class QuorumWrite extends Deadline {
   }
 
   succeed(record: NewRecord): void {
-    if (this.finished) return
-    this.finish()
-    this.done.written(versionOf(record))
+    if (this.finish()) this.done.written(versionOf(record))
   }
 
   /** No home replica ever held this version, and none ever will. */
   again(acked: number): void {
-    if (this.finished) return
+    if (this.isFinished) return
     if (this.attempts < MAX_ATTEMPTS) this.attempt()
     else this.fail(acked, 'Other writes to the key kept coming in between.')
   }
 
   wrongType(): void {
-    this.end(new RondoError('WRONG_TYPE', WRONG_TYPE_SENTENCE, { outcome: 'unknown' }))
+    this.end(wrongType({ outcome: 'unknown' }))
   }
 
   fail(acked: number, why: string): void {
@@ -131,17 +108,6 @@ export class QuorumWrite extends Deadline {
     this.end(
       new RondoError('OUTCOME_UNKNOWN', sentence, { outcome: 'unknown', acked, required: this.required }),
     )
-  }
-
-  private end(error: RondoError): void {
-    if (this.finished) return
-    this.finish()
-    this.done.failed(error)
-  }
-
-  private finish(): void {
-    this.finished = true
-    this.context.deadlines.remove(this)
   }
 }
 
@@ -151,6 +117,8 @@ class QuorumAttempt implements StoreCall {
   private lifeMs: number
   private readonly homes: readonly Member[]
   private targets: readonly Member[] = []
+  /** Home replicas that are sent nothing. */
+  private missing: readonly Member[] = []
   private pending = 0
   private readonly acks: Acks
   /** Home replicas that a promise has turned away: they may lack the record for good, if it is never kept. */
@@ -170,10 +138,10 @@ class QuorumAttempt implements StoreCall {
 
   start(usable: readonly Member[], isDelete: boolean): void {
     const { context } = this.write
-    const missing = this.homes.filter((home) => !usable.includes(home))
     this.targets = usable
-    this.never = missing.length // nothing is sent there
-    if (missing.length > 0 && isDelete) {
+    this.missing = this.homes.filter((home) => !usable.includes(home))
+    this.never = this.missing.length
+    if (this.missing.length > 0 && isDelete) {
       this.lifeMs = lifeWhileAway(this.lifeMs, isDelete, context.graceMs)
       this.record = lastingCopy(this.record)
     }
@@ -182,7 +150,7 @@ class QuorumAttempt implements StoreCall {
       context.background.begin()
       target.node.store(this.write.key, this.record, this.lifeMs, this)
     }
-    for (const home of missing) this.noteMiss(home, 'it took no writes, and missed one')
+    for (const home of this.missing) this.noteMiss(home, 'it took no writes, and missed one')
   }
 
   onApplied(node: Node, fence: Fence, keptMs: number): void {
@@ -247,13 +215,11 @@ class QuorumAttempt implements StoreCall {
   /** So that as many copies exist as the replication factor says, while home replicas are away. They never count. */
   private copyToStandIns(): void {
     const { context, key, preference } = this.write
-    const away = this.homes.length - this.targets.length
-    if (away === 0) return
+    if (this.missing.length === 0) return
     const isDelete = kindOf(this.record) === KIND_TOMBSTONE
-    const standIns = standInsFor(preference, context.replicas, isDelete).slice(0, away)
-    const missing = this.homes.filter((home) => !this.targets.includes(home))
+    const standIns = standInsFor(preference, context.replicas, isDelete).slice(0, this.missing.length)
     const lifeMs = Math.max(this.lifeMs, this.acks.longestMs)
-    new Copies(context, key, this.record, missing, standIns).send(standIns, lifeMs)
+    new Copies(context, key, this.record, this.missing, standIns).send(standIns, lifeMs)
   }
 
   private noteTurnedAway(): void {
@@ -261,17 +227,6 @@ class QuorumAttempt implements StoreCall {
   }
 
   private noteMiss(missed: Member, why: string): void {
-    const holders = this.targets.filter((target) => target !== missed && target.node.ready)
-    noteMiss(this.write.context, missed, why, holders, this.write.key, versionOf(this.record))
+    noteMiss(this.write.context, missed, why, this.targets, this.write.key, this.record)
   }
-}
-
-export function tooFew(counting: number, required: number, homes: readonly Member[]): string {
-  const out = homes
-    .filter((home) => home.completeness !== 'clean' || !home.takesValues)
-    .map((home) => `${home.id} (${home.health.state}, ${home.unwritable ?? home.completeness})`)
-  return (
-    `${counting} of the key's ${homes.length} replicas can confirm this now, and ${required} must: ` +
-    `${out.join(', ')} cannot. Nothing was sent.`
-  )
 }

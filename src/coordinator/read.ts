@@ -19,7 +19,8 @@ import { Deadline } from '../core/deadlines.ts'
 import { RondoError } from '../core/errors.ts'
 import { planRead, READ_FIRST, type ReadPlan } from '../core/plan.ts'
 import type { Fence, GetCall, Node, NodeFailure } from '../nodes/node.ts'
-import type { CoordinatorContext, Failing } from './context.ts'
+import { positionOf, type CoordinatorContext, type Failing } from './context.ts'
+import { wrongType } from './errors.ts'
 
 export interface ReadDone extends Failing {
   /** @param record the newest record found, a tombstone or an expired one too; null = nothing is stored */
@@ -31,6 +32,7 @@ export interface ReadDone extends Failing {
   isFollowed?(): boolean
 }
 
+/** Not an Operation, for speed (operation.ts). */
 export class ReadOne extends Deadline implements GetCall {
   private readonly context: CoordinatorContext
   private readonly key: Buffer
@@ -89,7 +91,7 @@ export class ReadOne extends Deadline implements GetCall {
       this.done.read(record)
       return
     }
-    if (this.plan!.compared.findIndex((member) => member.node === node) < this.plan!.comparedHomes) {
+    if (positionOf(this.plan!.compared, node) < this.plan!.comparedHomes) {
       this.homesHeard++
       if (fence.clean) this.cleanHeard = true
     }
@@ -103,7 +105,7 @@ export class ReadOne extends Deadline implements GetCall {
     if (this.finished) return
     this.lastFailure = failure
     if (failure.reason === 'wrong-type') {
-      this.fail(new RondoError('WRONG_TYPE', WRONG_TYPE_SENTENCE))
+      this.fail(wrongType())
       return
     }
     if (this.comparing > 0) {
@@ -193,6 +195,3 @@ export class ReadOne extends Deadline implements GetCall {
     this.context.deadlines.remove(this)
   }
 }
-
-export const WRONG_TYPE_SENTENCE =
-  'The key holds a Redis type other than a string, stored by somebody else; Rondo holds strings.'

@@ -15,28 +15,21 @@
  */
 import type { Member } from '../cluster/member.ts'
 import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../core/clock.ts'
-import { KIND_TOMBSTONE, kindOf, newRecord, StoredRecord, versionOf } from '../core/codec.ts'
-import { Deadline } from '../core/deadlines.ts'
-import { RondoError, type Outcome } from '../core/errors.ts'
-import { ownLifeMs } from '../core/lifetime.ts'
+import { KIND_TOMBSTONE, kindOf, type StoredRecord } from '../core/codec.ts'
 import { planRead, planWrite } from '../core/plan.ts'
 import type { Node, NodeFailure, StoreAllCall, StoreAllWrite } from '../nodes/node.ts'
 import type { CoordinatorContext } from './context.ts'
+import { DecidedByOne } from './decided-by-one.ts'
 import { Copies, noteMiss } from './misses.ts'
-import { ReadOne, WRONG_TYPE_SENTENCE } from './read.ts'
+import { asStored } from './read-modify-write.ts'
 import { changesOf, type ModifyAll, type PlacedKey, type TransactDone } from './transact.ts'
 
 /** Times that it reads or sends. */
 const MAX_ATTEMPTS = 128
 
-export class TransactionAtOne extends Deadline implements StoreAllCall {
-  private readonly context: CoordinatorContext
+export class TransactionAtOne extends DecidedByOne<TransactDone> implements StoreAllCall {
   private readonly keys: readonly PlacedKey[]
   private readonly modify: ModifyAll
-  private readonly done: TransactDone
-  private finished = false
-  private attempts = 0
-  private mayBeApplied = false
 
   private before: readonly (StoredRecord | null)[] = []
   private writes: readonly StoreAllWrite[] = []
@@ -50,20 +43,9 @@ export class TransactionAtOne extends Deadline implements StoreAllCall {
     modify: ModifyAll,
     done: TransactDone,
   ) {
-    super()
-    this.context = context
+    super(context, 'one', 'transaction', done)
     this.keys = keys
     this.modify = modify
-    this.done = done
-  }
-
-  start(): void {
-    this.context.deadlines.add(this)
-    this.attempt()
-  }
-
-  overdue(): void {
-    this.fail(`The transaction was not confirmed within ${this.context.requestTimeoutMs} ms.`)
   }
 
   onApplied(node: Node): void {
@@ -74,18 +56,15 @@ export class TransactionAtOne extends Deadline implements StoreAllCall {
       const targets = this.copies[i]!
       new Copies(this.context, key, record, this.homes, [first, ...targets]).send(targets, lifeMs)
     })
-    if (this.finished) return
-    this.finish()
-    const after = this.writes.map(({ record }, i) => {
-      return record ? new StoredRecord(Buffer.concat([record.head, record.value])) : this.before[i]!
-    })
+    if (!this.finish()) return
+    const after = this.writes.map(({ record }, i) => (record ? asStored(record) : this.before[i]!))
     this.done.transacted(this.before, after)
   }
 
   onStale(node: Node, held: readonly (Buffer | null)[]): void {
     this.context.background.end()
     for (const other of held) if (other) this.context.cluster.versions.observe(other)
-    if (this.finished) return
+    if (this.isFinished) return
     this.mayBeApplied = false
     const expected = held.map((other, i) => (other ? this.olderThanRead(other, i) : this.writes[i]!.onlyIf))
     if (expected.includes(null)) this.attempt()
@@ -99,31 +78,18 @@ export class TransactionAtOne extends Deadline implements StoreAllCall {
   onFailure(node: Node, failure: NodeFailure): void {
     this.context.background.end()
     if (failure.reason !== 'wrong-type') this.noteMisses(node, failure)
-    if (this.finished) return
-    if (failure.reason === 'wrong-type') {
-      this.mayBeApplied = false
-      this.end(new RondoError('WRONG_TYPE', WRONG_TYPE_SENTENCE, this.details))
-    } else if (failure.kind === 'unknown' && this.mayBeApplied) {
-      // It may have been applied: made once more, it might count twice.
-      this.fail(`The replica that decides failed: ${failure.message}.`)
-    } else {
-      this.mayBeApplied = false
-      this.attempt()
-    }
+    this.decidingFailed(failure)
   }
 
-  private attempt(): void {
+  protected attempt(): void {
     if (this.isTooOften()) return
     const before: (StoredRecord | null)[] = []
     let missing = this.keys.length
     this.keys.forEach(({ key, preference }, i) => {
-      new ReadOne(this.context, key, preference, {
-        read: (record) => {
-          before[i] = record
-          if (--missing === 0 && !this.finished) this.decide(before)
-        },
-        failed: (error) => this.end(new RondoError(error.code, error.message, this.details)),
-      }).start()
+      this.readFirst(key, preference, (record) => {
+        before[i] = record
+        if (--missing === 0) this.decide(before)
+      })
     })
   }
 
@@ -139,9 +105,7 @@ export class TransactionAtOne extends Deadline implements StoreAllCall {
       const onlyIf = before[i]?.version ?? VERSION_ZERO
       const { key } = this.keys[i]!
       if (!change) return { key, record: null, lifeMs: 0, onlyIf }
-      const { kind, value, expiresAtMs } = change
-      const lifeMs = ownLifeMs(kind, expiresAtMs, cluster.time.nowMs())
-      return { key, record: newRecord(kind, cluster.versions, expiresAtMs, value), lifeMs, onlyIf }
+      return { key, ...this.recordOf(change, cluster.versions), onlyIf }
     })
     if (!this.changesAnything && this.keys.length === 1) {
       this.finish()
@@ -185,10 +149,9 @@ export class TransactionAtOne extends Deadline implements StoreAllCall {
 
   private noteMisses(node: Node, failure: NodeFailure): void {
     const member = this.context.cluster.memberOf(node)
+    const why = `it missed a write: ${failure.message}`
     this.writes.forEach(({ key, record }, i) => {
-      if (!record) return
-      const holders = this.copies[i]!.filter((copy) => copy.node.ready)
-      noteMiss(this.context, member, `it missed a write: ${failure.message}`, holders, key, versionOf(record))
+      if (record) noteMiss(this.context, member, why, this.copies[i]!, key, record)
     })
   }
 
@@ -206,28 +169,7 @@ export class TransactionAtOne extends Deadline implements StoreAllCall {
 
   private isTooOften(): boolean {
     if (this.attempts++ < MAX_ATTEMPTS) return false
-    this.fail('Other updates of the keys kept coming in between.')
+    this.tooOften()
     return true
-  }
-
-  private fail(why: string): void {
-    const code = this.mayBeApplied ? 'OUTCOME_UNKNOWN' : 'UNAVAILABLE'
-    const outcome = this.mayBeApplied ? 'It may have been applied.' : 'It was not applied.'
-    this.end(new RondoError(code, `${why} ${outcome}`, this.details))
-  }
-
-  private get details(): { outcome: Outcome; required: number } {
-    return { outcome: this.mayBeApplied ? 'unknown' : 'not-applied', required: 1 }
-  }
-
-  private end(error: RondoError): void {
-    if (this.finished) return
-    this.finish()
-    this.done.failed(error)
-  }
-
-  private finish(): void {
-    this.finished = true
-    this.context.deadlines.remove(this)
   }
 }

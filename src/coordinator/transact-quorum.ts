@@ -27,44 +27,22 @@
  *     reads them in a transaction.
  */
 import type { Member } from '../cluster/member.ts'
-import { compareVersions, VERSION_BYTES } from '../core/clock.ts'
-import {
-  KIND_NOTHING,
-  newRecord,
-  REPLACED_AT,
-  StoredRecord,
-  VERSION_AT,
-  versionOf,
-  type NewRecord,
-} from '../core/codec.ts'
-import { required, type ConsistencyLevel } from '../core/consistency.ts'
-import { Deadline } from '../core/deadlines.ts'
-import { RondoError, type Outcome } from '../core/errors.ts'
-import { ownLifeMs } from '../core/lifetime.ts'
-import { standInsFor } from '../core/plan.ts'
-import { newestOf, sureHolders } from '../core/votes.ts'
+import { StoredRecord } from '../core/codec.ts'
+import type { ConsistencyLevel } from '../core/consistency.ts'
+import { newestOf } from '../core/votes.ts'
 import type { Fence, Node, NodeFailure, PrepareCall, StoreAllCall, StoreAllWrite } from '../nodes/node.ts'
 import { Acks } from './acks.ts'
-import { positionOf, type CoordinatorContext } from './context.ts'
-import { Copies, noteMiss } from './misses.ts'
-import { tooFew } from './quorum-write.ts'
-import { WRONG_TYPE_SENTENCE } from './read.ts'
+import type { CoordinatorContext } from './context.ts'
+import { asStored } from './read-modify-write.ts'
 import { changesOf, type AllModified, type ModifyAll, type PlacedKey, type TransactDone } from './transact.ts'
-
-const MAX_ATTEMPTS = 16
+import { Ballot, TwoRounds } from './two-rounds.ts'
 
 type Records = readonly (StoredRecord | null)[]
 
-export class QuorumTransaction extends Deadline {
-  readonly context: CoordinatorContext
+export class QuorumTransaction extends TwoRounds<TransactDone> {
   readonly keys: readonly PlacedKey[]
-  readonly homes: readonly Member[]
-  readonly required: number
   readonly modify: ModifyAll
-  private readonly done: TransactDone
-  private finished = false
-  private attempts = 0
-  private mayBeApplied = false
+  protected override readonly unknownSentence = 'It may have been applied, also to a part of the keys.'
 
   /** @param keys at least one; they share a replica set */
   constructor(
@@ -74,97 +52,17 @@ export class QuorumTransaction extends Deadline {
     modify: ModifyAll,
     done: TransactDone,
   ) {
-    super()
-    this.context = context
+    super(context, keys[0]!.preference, level, 'transaction', done)
     this.keys = keys
-    this.homes = keys[0]!.preference.slice(0, context.replicas)
-    this.required = required(level, context.replicas)
     this.modify = modify
-    this.done = done
   }
 
-  start(): void {
-    this.context.deadlines.add(this)
-    this.attempt()
-  }
-
-  get isFinished(): boolean {
-    return this.finished
-  }
-
-  overdue(): void {
-    this.fail(`The transaction was not confirmed within ${this.context.requestTimeoutMs} ms.`)
-  }
-
-  /** Somebody else's newer version was met: again, a little later each time, so that two do not chase each other. */
-  again(): void {
-    if (this.finished) return
-    if (this.attempts >= MAX_ATTEMPTS) {
-      this.fail('Other updates of the keys kept coming in between.')
-      return
-    }
-    const waitMs = this.context.random() * Math.min(50, 2 ** this.attempts)
-    this.context.timers.setTimeout(() => {
-      if (!this.finished) this.attempt()
-    }, waitMs)
-  }
-
-  /** From now on the outcome is unknown, until a majority confirms or all have refused. */
-  sent(): void {
-    this.mayBeApplied = true
-  }
-
-  refused(): void {
-    this.mayBeApplied = false
-  }
-
-  succeed(before: Records, after: Records): void {
-    if (this.finished) return
-    if (this.context.deadlines.isPast(this)) {
-      this.overdue() // nothing counts any more, whether or not the timer has come to say so
-      return
-    }
-    this.finish()
-    this.done.transacted(before, after)
-  }
-
-  fails(error: RondoError): void {
-    if (this.finished) return
-    this.finish()
-    this.done.failed(error)
-  }
-
-  wrongType(): void {
-    this.fails(new RondoError('WRONG_TYPE', WRONG_TYPE_SENTENCE, this.details))
-  }
-
-  fail(why: string): void {
-    const code = this.mayBeApplied ? 'OUTCOME_UNKNOWN' : 'QUORUM_NOT_MET'
-    const outcome = this.mayBeApplied
-      ? 'It may have been applied, also to a part of the keys.'
-      : 'It was not applied.'
-    this.fails(new RondoError(code, `${why} ${outcome}`, this.details))
-  }
-
-  private attempt(): void {
-    this.attempts++
-    // A node that is being filled is asked for no promise: it would count for nothing, and only keep the fill out.
-    const usable = this.homes.filter((home) => home.takesValues && home.completeness === 'clean')
-    if (usable.length < this.required) {
-      const sentence = tooFew(usable.length, this.required, this.homes)
-      this.fails(new RondoError('QUORUM_NOT_MET', sentence, this.details))
-      return
-    }
+  protected prepare(usable: readonly Member[]): void {
     new TransactionAttempt(this, usable).prepare()
   }
 
-  private get details(): { outcome: Outcome; required: number } {
-    return { outcome: this.mayBeApplied ? 'unknown' : 'not-applied', required: this.required }
-  }
-
-  private finish(): void {
-    this.finished = true
-    this.context.deadlines.remove(this)
+  succeed(before: Records, after: Records): void {
+    if (this.finishInTime()) this.done.transacted(before, after)
   }
 }
 
@@ -179,8 +77,7 @@ class TransactionAttempt implements StoreAllCall {
   private readonly transaction: QuorumTransaction
   private readonly keys: readonly PlacedKey[]
   private readonly usable: readonly Member[]
-  /** Its version is the ballot, and the version of all results. */
-  private readonly ballot: NewRecord
+  private readonly ballot: Ballot
   private round: 'prepare' | 'accept' | 'over' = 'prepare'
   private pending = 0
   private readonly promises = new Map<Node, Promises>()
@@ -205,7 +102,7 @@ class TransactionAttempt implements StoreAllCall {
     this.transaction = transaction
     this.keys = transaction.keys
     this.usable = usable
-    this.ballot = newRecord(KIND_NOTHING, transaction.context.cluster.versions, 0)
+    this.ballot = new Ballot(transaction.context.cluster.versions)
     this.votes = this.keys.map(() => new Map<Node, StoredRecord | null>())
   }
 
@@ -217,7 +114,7 @@ class TransactionAttempt implements StoreAllCall {
       this.promises.set(node, { held: [], missing: this.keys.length, clean: true })
       this.keys.forEach(({ key }, i) => {
         this.begin()
-        node.prepare(key, versionOf(this.ballot), calls[i]!)
+        node.prepare(key, this.ballot.version, calls[i]!)
       })
     }
   }
@@ -272,16 +169,16 @@ class TransactionAttempt implements StoreAllCall {
 
   private decide(): void {
     const { transaction, keys } = this
-    const { graceMs } = transaction.context
     this.before = this.votes.map((votes) => newestOf(votes.values()))
     this.modified = transaction.modify(this.before)
-    const majority = required('quorum', transaction.homes.length)
     const changes = changesOf(this.modified, keys)
+    const onlyIf = this.ballot.version
     this.writes = keys.map(({ key }, i) => {
       const before = this.before[i]!
-      const agreed = sureHolders(this.votes[i]!, before, majority, graceMs).length >= majority
+      const agreed = transaction.isAtMajority(this.votes[i]!, before)
       const next = changes[i] ?? (agreed ? null : before)
-      return this.writeOf(key, next)
+      if (!next) return { key, record: null, lifeMs: 0, onlyIf } // it is only checked
+      return { key, ...transaction.recordOf(next, this.ballot), onlyIf }
     })
     const seenTogether = keys.length === 1 || this.modified.kind === 'refuse'
     if (seenTogether && !this.writesAnything) {
@@ -297,21 +194,6 @@ class TransactionAttempt implements StoreAllCall {
     if (this.changesAnything) transaction.sent()
     for (const node of this.promised) this.acceptAt(node)
     for (const [node, why] of this.failed) this.missed(node, why)
-  }
-
-  /** What is to be stored under the ballot's version; null = the key is only checked. */
-  private writeOf(
-    key: Buffer,
-    next: { kind: number; value: Buffer; expiresAtMs: number } | null,
-  ): StoreAllWrite {
-    const onlyIf = versionOf(this.ballot)
-    if (!next) return { key, record: null, lifeMs: 0, onlyIf }
-    const { kind, value, expiresAtMs } = next
-    const underBallot = {
-      stamp: (target: Buffer, at: number) => void this.ballot.head.copy(target, at, VERSION_AT, REPLACED_AT),
-    }
-    const lifeMs = ownLifeMs(kind, expiresAtMs, this.transaction.context.cluster.time.nowMs())
-    return { key, record: newRecord(kind, underBallot, expiresAtMs, value), lifeMs, onlyIf }
   }
 
   // ---- round 2
@@ -332,8 +214,8 @@ class TransactionAttempt implements StoreAllCall {
   onStale(node: Node, held: readonly (Buffer | null)[]): void {
     this.end()
     for (const other of held) if (other) this.transaction.context.cluster.versions.observe(other)
-    // Another promise may be what refused it, and may never be kept: then it lacks the results for good.
-    this.missed(node, 'it had promised otherwise', (i) => this.lacks(held[i]!))
+    // Where null is held the promise stands: that key was refused because of another one, and lacks its result too.
+    this.missed(node, 'it had promised otherwise', (i) => !held[i] || this.ballot.isLackedBy(held[i]))
     this.checkAccepts()
   }
 
@@ -377,29 +259,17 @@ class TransactionAttempt implements StoreAllCall {
   private conclude(): void {
     this.round = 'over'
     const modified = this.modified!
-    const after = this.writes!.map(({ record }, i) => {
-      return record ? new StoredRecord(Buffer.concat([record.head, record.value])) : this.before[i]!
-    })
+    const after = this.writes!.map(({ record }, i) => (record ? asStored(record) : this.before[i]!))
     this.copyToOthers()
-    if (modified.kind === 'refuse') this.transaction.fails(modified.error)
+    if (modified.kind === 'refuse') this.transaction.end(modified.error)
     else this.transaction.succeed(this.before, after)
   }
 
-  /**
-   * The results go to whom they were not brought in two rounds: home replicas that are being filled, and stand-ins for
-   * those that are away. They never count.
-   */
   private copyToOthers(): void {
-    const { homes, context } = this.transaction
-    const others = homes.filter((home) => home.takesValues && !this.promises.has(home.node))
-    const away = homes.filter((home) => !home.takesValues && !this.promises.has(home.node))
     this.writes!.forEach(({ key, record, lifeMs }, i) => {
       if (!record) return
-      const { preference } = this.keys[i]!
-      const standIns = standInsFor(preference, context.replicas, false).slice(0, away.length)
-      const holders = [...homes.filter((home) => !away.includes(home)), ...standIns]
       const longestMs = Math.max(lifeMs, this.acks[i]!.longestMs)
-      new Copies(context, key, record, homes, holders).send([...others, ...standIns], longestMs)
+      this.transaction.copyToOthers(key, this.keys[i]!.preference, record, longestMs, this.usable)
     })
   }
 
@@ -408,21 +278,10 @@ class TransactionAttempt implements StoreAllCall {
     this.failed.set(node, why)
   }
 
-  /** A home replica failed or refused before it could be seen to hold the results. */
   private missed(node: Node, why: string, which: (i: number) => boolean = () => true): void {
-    const { homes, context } = this.transaction
-    const home = homes[positionOf(homes, node)]!
-    const holders = homes.filter((other) => other !== home && other.node.ready)
     this.writes!.forEach(({ key, record }, i) => {
-      if (record && which(i))
-        noteMiss(context, home, `it missed a write: ${why}`, holders, key, versionOf(record))
+      if (record && which(i)) this.transaction.missed(node, why, key, record)
     })
-  }
-
-  /** @param held what a node holds that has refused; null = what was asked for, which was not enough */
-  private lacks(held: Buffer | null): boolean {
-    if (!held || held.length === VERSION_BYTES) return true
-    return compareVersions(held.subarray(0, VERSION_BYTES), versionOf(this.ballot)) < 0
   }
 
   /** Whether anything is to be stored at all, be it only what was there. */

@@ -10,9 +10,7 @@ import type { Member } from '../cluster/member.ts'
 import type { StoredRecord } from '../core/codec.ts'
 import { RondoError } from '../core/errors.ts'
 import type { CoordinatorContext, Failing } from './context.ts'
-import type { Modified } from './update.ts'
-
-type Change = Extract<Modified, { kind: 'write' }>['record']
+import type { Change } from './read-modify-write.ts'
 
 /** What a transaction makes of its keys. */
 export type AllModified =

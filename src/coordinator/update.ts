@@ -20,32 +20,19 @@
  * what was read (update-one.ts); then send it to the others. Not a lock: during a fault two of these can succeed.
  */
 import type { Member } from '../cluster/member.ts'
-import { compareVersions, VERSION_BYTES } from '../core/clock.ts'
-import {
-  KIND_NOTHING,
-  newRecord,
-  REPLACED_AT,
-  StoredRecord,
-  VERSION_AT,
-  versionOf,
-  type NewRecord,
-} from '../core/codec.ts'
-import { required, type ConsistencyLevel } from '../core/consistency.ts'
-import { Deadline } from '../core/deadlines.ts'
-import { RondoError, type Outcome } from '../core/errors.ts'
-import { ownLifeMs } from '../core/lifetime.ts'
-import { standInsFor } from '../core/plan.ts'
-import { newestOf, sureHolders } from '../core/votes.ts'
+import { StoredRecord, type NewRecord } from '../core/codec.ts'
+import type { ConsistencyLevel } from '../core/consistency.ts'
+import type { RondoError } from '../core/errors.ts'
+import { newestOf } from '../core/votes.ts'
 import type { Fence, Node, NodeFailure, PrepareCall, StoreCall } from '../nodes/node.ts'
 import { Acks } from './acks.ts'
-import { positionOf, type CoordinatorContext, type Failing } from './context.ts'
-import { Copies, noteMiss } from './misses.ts'
-import { tooFew } from './quorum-write.ts'
-import { WRONG_TYPE_SENTENCE } from './read.ts'
+import type { CoordinatorContext, Failing } from './context.ts'
+import { asStored, type Change } from './read-modify-write.ts'
+import { Ballot, TwoRounds } from './two-rounds.ts'
 
 /** What an update makes of the current record. */
 export type Modified =
-  | { readonly kind: 'write'; readonly record: { kind: number; value: Buffer; expiresAtMs: number } }
+  | { readonly kind: 'write'; readonly record: Change }
   /** Nothing is to be changed. */
   | { readonly kind: 'keep' }
   | { readonly kind: 'refuse'; readonly error: RondoError }
@@ -62,19 +49,10 @@ export interface UpdateDone extends Failing {
   updated(before: StoredRecord | null, after: StoredRecord | null): void
 }
 
-const MAX_ATTEMPTS = 16
-
-export class QuorumUpdate extends Deadline {
-  readonly context: CoordinatorContext
+export class QuorumUpdate extends TwoRounds<UpdateDone> {
   readonly key: Buffer
   readonly preference: readonly Member[]
-  readonly homes: readonly Member[]
-  readonly required: number
   readonly modify: Modify
-  private readonly done: UpdateDone
-  private finished = false
-  private attempts = 0
-  private mayBeApplied = false
 
   constructor(
     context: CoordinatorContext,
@@ -84,128 +62,28 @@ export class QuorumUpdate extends Deadline {
     modify: Modify,
     done: UpdateDone,
   ) {
-    super()
-    this.context = context
+    super(context, preference, level, 'update', done)
     this.key = key
     this.preference = preference
-    this.homes = preference.slice(0, context.replicas)
-    this.required = required(level, context.replicas)
     this.modify = modify
-    this.done = done
   }
 
-  start(): void {
-    this.context.deadlines.add(this)
-    this.attempt()
-  }
-
-  get isFinished(): boolean {
-    return this.finished
-  }
-
-  overdue(): void {
-    this.fail(`The update was not confirmed within ${this.context.requestTimeoutMs} ms.`)
-  }
-
-  attempt(): void {
-    this.attempts++
-    // A node that is being filled is asked for no promise: it would count for nothing, and only keep the fill out.
-    const usable = this.homes.filter((home) => home.takesValues && home.completeness === 'clean')
-    if (usable.length < this.required) {
-      this.fails(
-        new RondoError('QUORUM_NOT_MET', tooFew(usable.length, this.required, this.homes), this.details),
-      )
-      return
-    }
+  protected prepare(usable: readonly Member[]): void {
     new UpdateAttempt(this, usable).prepare()
   }
 
-  /** Somebody else's newer version was met: again, a little later each time, so that two do not chase each other. */
-  again(): void {
-    if (this.finished) return
-    if (this.attempts >= MAX_ATTEMPTS) {
-      this.fail('Other updates of the key kept coming in between.')
-      return
-    }
-    const waitMs = this.context.random() * Math.min(50, 2 ** this.attempts)
-    this.context.timers.setTimeout(() => {
-      if (!this.finished) this.attempt()
-    }, waitMs)
-  }
-
-  /** From now on the outcome is unknown, until a majority confirms or all have refused. */
-  sent(): void {
-    this.mayBeApplied = true
-  }
-
-  refused(): void {
-    this.mayBeApplied = false
-  }
-
   succeed(before: StoredRecord | null, after: StoredRecord | null): void {
-    if (this.finished) return
-    if (this.context.deadlines.isPast(this)) {
-      this.overdue() // nothing counts any more, whether or not the timer has come to say so
-      return
-    }
-    this.finish()
-    this.done.updated(before, after)
-  }
-
-  fails(error: RondoError): void {
-    if (this.finished) return
-    this.finish()
-    this.done.failed(error)
-  }
-
-  wrongType(): void {
-    this.fails(new RondoError('WRONG_TYPE', WRONG_TYPE_SENTENCE, this.details))
-  }
-
-  fail(why: string): void {
-    const code = this.mayBeApplied ? 'OUTCOME_UNKNOWN' : 'QUORUM_NOT_MET'
-    const outcome = this.mayBeApplied ? 'It may have been applied.' : 'It was not applied.'
-    this.fails(new RondoError(code, `${why} ${outcome}`, this.details))
-  }
-
-  /**
-   * The result goes to whom it was not brought in two rounds: home replicas that are being filled, and stand-ins for
-   * those that are away. They never count.
-   */
-  copyToOthers(record: NewRecord, lifeMs: number, accepting: readonly Node[]): void {
-    const others = this.homes.filter((home) => home.takesValues && !accepting.includes(home.node))
-    const away = this.homes.filter((home) => !home.takesValues && !accepting.includes(home.node))
-    const standIns = standInsFor(this.preference, this.context.replicas, false).slice(0, away.length)
-    const holders = [...this.homes.filter((home) => !away.includes(home)), ...standIns]
-    new Copies(this.context, this.key, record, this.homes, holders).send([...others, ...standIns], lifeMs)
-  }
-
-  /** A home replica failed before it could be seen to hold the result. */
-  missed(home: Member, why: string, record: NewRecord): void {
-    const holders = this.homes.filter((other) => other !== home && other.node.ready)
-    noteMiss(this.context, home, `it missed a write: ${why}`, holders, this.key, versionOf(record))
-  }
-
-  private get details(): { outcome: Outcome; required: number } {
-    return { outcome: this.mayBeApplied ? 'unknown' : 'not-applied', required: this.required }
-  }
-
-  private finish(): void {
-    this.finished = true
-    this.context.deadlines.remove(this)
+    if (this.finishInTime()) this.done.updated(before, after)
   }
 }
 
 class UpdateAttempt implements PrepareCall, StoreCall {
   private readonly update: QuorumUpdate
   private readonly usable: readonly Member[]
-  /** Its version is the ballot, and the version of the result. */
-  private readonly ballot: NewRecord
+  private readonly ballot: Ballot
   private round: 'prepare' | 'accept' | 'over' = 'prepare'
   private pending = 0
   private readonly promised: Node[] = []
-  /** Who was sent the prepare, and so gets the accept as well. */
-  private readonly asked = new Set<Node>()
   /** What the clean ones among them hold. */
   private readonly votes = new Map<Node, StoredRecord | null>()
   private before: StoredRecord | null = null
@@ -219,14 +97,13 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   constructor(update: QuorumUpdate, usable: readonly Member[]) {
     this.update = update
     this.usable = usable
-    this.ballot = newRecord(KIND_NOTHING, update.context.cluster.versions, 0)
+    this.ballot = new Ballot(update.context.cluster.versions)
   }
 
   prepare(): void {
     for (const home of this.usable) {
       this.begin()
-      this.asked.add(home.node)
-      home.node.prepare(this.update.key, versionOf(this.ballot), this)
+      home.node.prepare(this.update.key, this.ballot.version, this)
     }
   }
 
@@ -263,33 +140,19 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   private decide(): void {
     this.before = newestOf(this.votes.values())
     this.modified = this.update.modify(this.before)
-    const { homes, context } = this.update
-    const majority = required('quorum', homes.length)
-    if (this.modified.kind !== 'write') {
-      const agreeing = sureHolders(this.votes, this.before, majority, context.graceMs).length
-      if (agreeing >= majority) {
-        this.conclude()
-        return
-      }
+    if (this.modified.kind !== 'write' && this.update.isAtMajority(this.votes, this.before)) {
+      this.conclude()
+      return
     }
     this.round = 'accept'
-    this.result = this.resultOf(this.modified)
-    this.acks = new Acks(context, this.update.key, this.result, this.update.required, () =>
-      this.checkAccepts(),
-    )
-    const stored = new StoredRecord(this.result.head)
-    this.lifeMs = ownLifeMs(stored.kind, stored.expiresAtMs, context.cluster.time.nowMs())
+    const { context, key, required } = this.update
+    const change = this.modified.kind === 'write' ? this.modified.record : this.before!
+    const { record, lifeMs } = this.update.recordOf(change, this.ballot)
+    this.result = record
+    this.lifeMs = lifeMs
+    this.acks = new Acks(context, key, record, required, () => this.checkAccepts())
     this.update.sent()
     for (const node of this.promised) this.acceptAt(node)
-  }
-
-  /** What is to be stored under the ballot's version: the change, or what was there. */
-  private resultOf(modified: Modified): NewRecord {
-    const { kind, value, expiresAtMs } = modified.kind === 'write' ? modified.record : this.before!
-    const underBallot = {
-      stamp: (target: Buffer, at: number) => void this.ballot.head.copy(target, at, VERSION_AT, REPLACED_AT),
-    }
-    return newRecord(kind, underBallot, expiresAtMs, value)
   }
 
   // ---- round 2
@@ -309,12 +172,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   onStale(node: Node, held: Buffer): void {
     this.end()
     this.update.context.cluster.versions.observe(held)
-    const isPromise = held.length === VERSION_BYTES
-    if (isPromise || compareVersions(held.subarray(0, VERSION_BYTES), versionOf(this.ballot)) < 0) {
-      // Another promise may be what refused it, and may never be kept: then it lacks the result for good.
-      const home = this.update.homes[positionOf(this.update.homes, node)]!
-      this.update.missed(home, 'it had promised otherwise', this.result!)
-    }
+    if (this.ballot.isLackedBy(held)) this.missed(node, 'it had promised otherwise')
     this.checkAccepts()
   }
 
@@ -340,8 +198,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     this.end()
     if (this.result) {
       if (failure.kind === 'unknown') this.touched++
-      const place = positionOf(this.update.homes, node)
-      this.update.missed(this.update.homes[place]!, failure.message, this.result)
+      this.missed(node, failure.message)
     }
     if (failure.reason === 'wrong-type') this.update.wrongType()
     else if (this.round === 'prepare' && !this.update.isFinished) this.checkPromises()
@@ -351,15 +208,18 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   private conclude(): void {
     this.round = 'over'
     const modified = this.modified!
-    const after = this.result
-      ? new StoredRecord(Buffer.concat([this.result.head, this.result.value]))
-      : this.before
+    const after = this.result ? asStored(this.result) : this.before
     if (this.result) {
+      const { key, preference } = this.update
       const lifeMs = Math.max(this.lifeMs, this.acks!.longestMs)
-      this.update.copyToOthers(this.result, lifeMs, [...this.asked])
+      this.update.copyToOthers(key, preference, this.result, lifeMs, this.usable)
     }
-    if (modified.kind === 'refuse') this.update.fails(modified.error)
+    if (modified.kind === 'refuse') this.update.end(modified.error)
     else this.update.succeed(this.before, after)
+  }
+
+  private missed(node: Node, why: string): void {
+    this.update.missed(node, why, this.update.key, this.result!)
   }
 
   private begin(): void {

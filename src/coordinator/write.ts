@@ -17,8 +17,8 @@
  */
 import type { Member } from '../cluster/member.ts'
 import {
-  FLAGS_AT,
   KIND_TOMBSTONE,
+  kindOf,
   REPLACED_BYTES,
   VERSION_AT,
   versionOf,
@@ -29,10 +29,9 @@ import { Deadline } from '../core/deadlines.ts'
 import { RondoError, type Outcome } from '../core/errors.ts'
 import { planWrite, READ_FIRST } from '../core/plan.ts'
 import type { Node, NodeFailure, StoreCall } from '../nodes/node.ts'
-import type { CoordinatorContext, Failing } from './context.ts'
-import { positionOf } from './context.ts'
+import { positionOf, type CoordinatorContext, type Failing } from './context.ts'
+import { wrongType } from './errors.ts'
 import { lifeWhileAway, noteMiss } from './misses.ts'
-import { WRONG_TYPE_SENTENCE } from './read.ts'
 
 export interface WriteDone extends Failing {
   written(version: Version): void
@@ -43,6 +42,7 @@ export type MakeRecord = () => { record: NewRecord; lifeMs: number }
 
 const MAX_ATTEMPTS = 4
 
+/** Not an Operation, for speed (operation.ts). */
 export class WriteOne extends Deadline {
   readonly context: CoordinatorContext
   readonly key: Buffer
@@ -106,7 +106,7 @@ export class WriteOne extends Deadline {
   }
 
   wrongType(): void {
-    this.end(new RondoError('WRONG_TYPE', WRONG_TYPE_SENTENCE, { outcome: this.outcome }))
+    this.end(wrongType({ outcome: this.outcome }))
   }
 
   fail(why: string): void {
@@ -227,10 +227,8 @@ class Attempt implements StoreCall {
 
   /** Hints go to all that were sent the record and have not failed: behind it, on the same connections. */
   private noteMiss(missed: Member, why: string): void {
-    const holders = this.order.filter((member, i) => {
-      return i < this.sent && member !== missed && this.said[i] !== FAILED && member.node.ready
-    })
-    noteMiss(this.write.context, missed, why, holders, this.write.key, versionOf(this.record))
+    const holders = this.order.filter((_, i) => i < this.sent && this.said[i] !== FAILED)
+    noteMiss(this.write.context, missed, why, holders, this.write.key, this.record)
   }
 
   /** The one that was waited for has failed: who answers instead? */
@@ -258,7 +256,7 @@ class Attempt implements StoreCall {
   }
 
   private get isDelete(): boolean {
-    return this.record.head[FLAGS_AT] === KIND_TOMBSTONE
+    return kindOf(this.record) === KIND_TOMBSTONE
   }
 
   private allHomesAreFine(): boolean {

@@ -8,7 +8,7 @@
  * - the marker at the end of a batch, as link.ts reads it (here: memory.ts, which does the same; test/nodes holds link.ts)
  * - deletes coming back after the grace, a grace too short for expiry, a paused repair worker: anti-entropy, synced_at and
  *   deadlines of repair writes (runs last seconds, a grace lasts a day)
- * - promises and acceptances of a node that is being filled: it is not asked, and would not count (update.ts)
+ * - promises and acceptances of a node that is being filled: it is not asked, and would not count (two-rounds.ts)
  * - hints: no promise rests on them, and anti-entropy heals what they would have
  * - stand-ins that count: they get their copies only after a majority of home replicas has confirmed
  * - acks from the old majority only while a member joins: topology changes
@@ -86,7 +86,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'write-back-stale-counts',
     rule: 'a write-back that meets something newer proves nothing',
     file: 'src/coordinator/quorum-read.ts',
-    find: '    this.over = true\n    this.read.round()\n  }\n\n  private count',
+    find: '    this.over = true\n    this.read.again()\n  }\n\n  private count',
     replace: '    this.pending--\n    this.holding++\n    this.count()\n  }\n\n  private count',
   },
   // ---- stale
@@ -164,9 +164,9 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'refusal-without-majority',
     rule: 'what a refused NX has seen is at a majority before it is told',
-    file: 'src/coordinator/update.ts',
-    find: 'if (agreeing >= majority) {',
-    replace: 'if (agreeing >= 0) {',
+    file: 'src/coordinator/two-rounds.ts',
+    find: 'return sureHolders(votes, newest, majority, this.context.graceMs).length >= majority',
+    replace: 'return sureHolders(votes, newest, majority, this.context.graceMs).length >= 0',
   },
   // ---- several keys together
   {

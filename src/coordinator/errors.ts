@@ -1,0 +1,28 @@
+/** Errors that several kinds of operations end with. */
+import type { Member } from '../cluster/member.ts'
+import { RondoError, type ErrorDetails } from '../core/errors.ts'
+
+export function wrongType(details?: ErrorDetails): RondoError {
+  const sentence =
+    'The key holds a Redis type other than a string, stored by somebody else; Rondo holds strings.'
+  return new RondoError('WRONG_TYPE', sentence, details)
+}
+
+/**
+ * Nothing is sent that could not be confirmed.
+ *
+ * @param counting how many of the home replicas could confirm it
+ */
+export function tooFew(
+  counting: number,
+  homes: readonly Member[],
+  details: ErrorDetails & { required: number },
+): RondoError {
+  const out = homes
+    .filter((home) => home.completeness !== 'clean' || !home.takesValues)
+    .map((home) => `${home.id} (${home.health.state}, ${home.unwritable ?? home.completeness})`)
+  const sentence =
+    `${counting} of the key's ${homes.length} replicas can confirm this now, and ${details.required} must: ` +
+    `${out.join(', ')} cannot. Nothing was sent.`
+  return new RondoError('QUORUM_NOT_MET', sentence, details)
+}

@@ -1,0 +1,183 @@
+/** What every operation promises, of whatever kind and at whatever level: how it ends, and what is said of it. */
+import { expect } from 'chai'
+import { Coordinator } from '../../src/coordinator/coordinator.ts'
+import type { ConsistencyLevel } from '../../src/core/consistency.ts'
+import { KIND_VALUE } from '../../src/core/codec.ts'
+import type { RondoError } from '../../src/core/errors.ts'
+import { CoordinatorUnderTest, REQUEST_TIMEOUT_MS } from '../support/coordinator-under-test.ts'
+import { refusedAs, type FaultyNode } from '../support/faulty-node.ts'
+import { version } from '../support/node-calls.ts'
+
+const KEY = 'k'
+const BYTES = Buffer.from(KEY)
+const VALUE = { kind: KIND_VALUE, value: Buffer.from('new'), expiresAtMs: 0 }
+const LEVELS = ['one', 'quorum'] as const
+
+type End = (result: string, error: RondoError | null) => void
+interface Kind {
+  /** How often it goes to the nodes and back. */
+  readonly roundTrips: number
+  begin(coordinator: Coordinator, level: ConsistencyLevel, end: End, meanwhile?: () => void): void
+}
+
+const failed = (end: End) => (error: RondoError) => end(error.code, error)
+const KINDS: Record<string, Kind> = {
+  read: {
+    roundTrips: 1,
+    begin: (coordinator, level, end) =>
+      coordinator.read(BYTES, { read: () => end('ok', null), failed: failed(end) }, level),
+  },
+  write: {
+    roundTrips: 1,
+    begin: (coordinator, level, end) => {
+      const done = { written: () => end('ok', null), failed: failed(end) }
+      coordinator.write(BYTES, VALUE.value, 0, done, level)
+    },
+  },
+  update: {
+    roundTrips: 2,
+    begin: (coordinator, level, end, meanwhile) => {
+      const modify = () => {
+        meanwhile?.()
+        return { kind: 'write', record: VALUE } as const
+      }
+      coordinator.update(BYTES, modify, { updated: () => end('ok', null), failed: failed(end) }, level)
+    },
+  },
+  transaction: {
+    roundTrips: 2,
+    begin: (coordinator, level, end, meanwhile) => {
+      const modify = () => {
+        meanwhile?.()
+        return { kind: 'write', records: [VALUE] } as const
+      }
+      const done = { transacted: () => end('ok', null), failed: failed(end) }
+      coordinator.transact([BYTES], modify, done, level)
+    },
+  },
+}
+
+describe('an operation', () => {
+  let under: CoordinatorUnderTest
+  let homes: FaultyNode[]
+
+  beforeEach(async () => {
+    under = await CoordinatorUnderTest.started({ nodes: 3 })
+    homes = under.nodesOf(KEY)
+  })
+  afterEach(() => under.cluster.stop())
+
+  const coordinatorWith = (options: { requestTimeoutMs?: number; maxInFlight?: number }) =>
+    new Coordinator(under.cluster, {
+      replicationFactor: 3,
+      maxTries: 0,
+      requestTimeoutMs: REQUEST_TIMEOUT_MS,
+      graceMs: 86_400_000,
+      maxKeyBytes: 1024,
+      maxValueBytes: 1024,
+      maxInFlight: 100,
+      clock: under.time,
+      timers: under.time,
+      random: () => 0.5,
+      emit: () => undefined,
+      ...options,
+    })
+  const run = (kind: Kind, level: ConsistencyLevel, meanwhile?: () => void, by = under.coordinator) =>
+    under.done(
+      new Promise<{ result: string; error: RondoError | null }>((resolve) =>
+        kind.begin(by, level, (result, error) => resolve({ result, error }), meanwhile),
+      ),
+    )
+  const calls = (node: FaultyNode) => node.calls.map(({ op }) => op)
+
+  for (const level of LEVELS) {
+    for (const [name, kind] of Object.entries(KINDS)) {
+      it(`makes room for the next as soon as it has ended, well or badly: ${name} at ${level}`, async () => {
+        const coordinator = coordinatorWith({ maxInFlight: 1 })
+        expect((await run(kind, level, undefined, coordinator)).result).to.equal('ok')
+        expect((await run(kind, level, undefined, coordinator)).result).to.equal('ok')
+        for (const home of homes) home.cut()
+        expect((await run(kind, level, undefined, coordinator)).result).not.to.be.oneOf(['ok', 'OVERLOADED'])
+        expect((await run(kind, level, undefined, coordinator)).result).not.to.be.oneOf(['ok', 'OVERLOADED'])
+      })
+
+      it(`is told its end once, at its deadline, whatever comes after it: ${name} at ${level}`, async () => {
+        const ends: string[] = []
+        const answerAfterMs = 250
+        const requestTimeoutMs = kind.roundTrips * answerAfterMs - 50
+        const coordinator = coordinatorWith({ requestTimeoutMs })
+        for (const home of homes) home.answerAfterMs = answerAfterMs
+        const startedAtMs = under.time.monotonicMs()
+        kind.begin(coordinator, level, (result) =>
+          ends.push(`${result} after ${under.time.monotonicMs() - startedAtMs}`),
+        )
+        await under.time.advance(2000)
+        expect(ends).to.have.length(1)
+        expect(ends[0]).to.match(
+          new RegExp(`^(UNAVAILABLE|QUORUM_NOT_MET|OUTCOME_UNKNOWN) after ${requestTimeoutMs}$`),
+        )
+      })
+    }
+  }
+
+  for (const name of ['write', 'update', 'transaction']) {
+    const kind = KINDS[name]!
+
+    it(`is not confirmed past its deadline, when the process stood still in between: ${name} at quorum`, async () => {
+      for (const home of homes) home.answerAfterMs = 50
+      const monotonicMs = under.time.monotonicMs.bind(under.time)
+      const pause = () => (under.time.monotonicMs = () => monotonicMs() + 2 * REQUEST_TIMEOUT_MS)
+      try {
+        const running = run(kind, 'quorum', kind.roundTrips > 1 ? pause : undefined)
+        if (kind.roundTrips === 1) pause()
+        const { result, error } = await running
+        expect(result).to.equal('OUTCOME_UNKNOWN')
+        expect(error!.details.outcome).to.equal('unknown')
+      } finally {
+        under.time.monotonicMs = monotonicMs
+      }
+    })
+
+    it(`leaves its hints with the others, and none with the one that missed it: ${name} at quorum`, async () => {
+      const refuse = () => (homes[1]!.refusal = refusedAs('busy'))
+      if (kind.roundTrips === 1) refuse()
+      expect((await run(kind, 'quorum', refuse)).result).to.equal('ok')
+      await under.time.advance(100)
+      expect(homes.map((home) => calls(home).includes('hint'))).to.deep.equal([true, false, true])
+    })
+  }
+
+  for (const name of ['update', 'transaction']) {
+    const kind = KINDS[name]!
+
+    it(`says that nothing was applied when all have refused for certain, and nobody is left to ask: ${name}`, async () => {
+      for (const home of homes) home.answerAfterMs = 5
+      let attempts = 0
+      const { result, error } = await run(kind, 'quorum', () => {
+        attempts++
+        const nothing = () => undefined
+        const call = { onPromised: nothing, onRefused: nothing, onFailure: nothing }
+        for (const home of homes) {
+          // Somebody else's promise comes before what this sends; and after it the node takes nothing more.
+          home.memory.prepare(BYTES, version({ ms: under.time.wallMs() + 2 }), call)
+          under.time.setTimeout(() => (home.refusal = refusedAs('busy')), 2)
+        }
+      })
+      expect([result, attempts]).to.deep.equal(['QUORUM_NOT_MET', 1])
+      expect(error!.details.outcome).to.equal('not-applied')
+      expect(error!.message).to.match(/It was not applied\.$/)
+    })
+
+    it(`asks no promise of a node that is being filled, but sends it the result: ${name}`, async () => {
+      homes[1]!.wipe()
+      await under.time.advance(5000)
+      expect(under.member(homes[1]!).completeness).to.equal('filling')
+      for (const home of homes) home.calls.length = 0
+      expect((await run(kind, 'quorum')).result).to.equal('ok')
+      await under.time.advance(100)
+      const accept = name === 'update' ? 'store' : 'store-all'
+      expect(homes.map(calls)).to.deep.equal([['prepare', accept], ['store'], ['prepare', accept]])
+      expect(homes.map((home) => home.holds(KEY))).to.deep.equal(['new', 'new', 'new'])
+    })
+  }
+})
