@@ -11,28 +11,35 @@
  * ReadOne and WriteOne do the same by themselves. Code that many kinds of objects run through is slower for each of them
  * (the engine cannot tell beforehand which one it has), by about 0.4 µs here, and these two are nearly all of the traffic.
  */
-import { Deadline } from '../core/deadlines.ts'
+import type { Deadline, Timed } from '../core/deadlines.ts'
 import type { RondoError } from '../core/errors.ts'
 import type { CoordinatorContext, Failing } from './context.ts'
 
-export abstract class Operation<Done extends Failing> extends Deadline {
+export abstract class Operation<Done extends Failing> implements Timed {
   readonly context: CoordinatorContext
   /** Who waits for it. */
   protected readonly done: Done
+  private deadline: Deadline | null = null
   private finished = false
 
   constructor(context: CoordinatorContext, done: Done) {
-    super()
     this.context = context
     this.done = done
   }
 
   start(): void {
-    this.context.deadlines.add(this)
+    this.deadline = this.context.deadlines.add(this)
     this.attempt()
   }
 
   protected abstract attempt(): void
+
+  abstract overdue(): void
+
+  /** Nothing counts any more, whether or not the timer has come to say so. */
+  get isPast(): boolean {
+    return this.context.deadlines.isPast(this.deadline!)
+  }
 
   get isFinished(): boolean {
     return this.finished
@@ -42,7 +49,7 @@ export abstract class Operation<Done extends Failing> extends Deadline {
   protected finish(): boolean {
     if (this.finished) return false
     this.finished = true
-    this.context.deadlines.remove(this)
+    this.context.deadlines.remove(this.deadline!)
     return true
   }
 

@@ -202,9 +202,9 @@ class ReadRound implements GetCall, StoreCall {
   }
 
   private writeBack(node: Node): void {
-    const { background, cluster, deadlines, graceMs } = this.read.context
+    const { background, cluster, graceMs } = this.read.context
     // After a pause of this process the newest that was read may have been deleted since, and the delete forgotten.
-    if (!this.newest?.versioned || deadlines.isPast(this.read)) return
+    if (!this.newest?.versioned || this.read.isPast) return
     background.begin()
     this.pending++
     this.writing.add(node)

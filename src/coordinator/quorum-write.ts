@@ -64,11 +64,6 @@ export class QuorumWrite extends Operation<WriteDone> {
     this.make = make
   }
 
-  /** Nothing counts any more, whether or not the timer has come to say so. */
-  get isPast(): boolean {
-    return this.context.deadlines.isPast(this)
-  }
-
   overdue(): void {
     this.fail(0, `The write was not confirmed within ${this.context.requestTimeoutMs} ms.`)
   }

@@ -15,7 +15,7 @@
 import type { Member } from '../cluster/member.ts'
 import { StoredRecord, VERSION_AT } from '../core/codec.ts'
 import { compareVersions } from '../core/clock.ts'
-import { Deadline } from '../core/deadlines.ts'
+import type { Deadline, Timed } from '../core/deadlines.ts'
 import { RondoError } from '../core/errors.ts'
 import { planRead, READ_FIRST, type ReadPlan } from '../core/plan.ts'
 import type { Fence, GetCall, Node, NodeFailure } from '../nodes/node.ts'
@@ -33,11 +33,12 @@ export interface ReadDone extends Failing {
 }
 
 /** Not an Operation, for speed (operation.ts). */
-export class ReadOne extends Deadline implements GetCall {
+export class ReadOne implements GetCall, Timed {
   private readonly context: CoordinatorContext
   private readonly key: Buffer
   private readonly preference: readonly Member[]
   private readonly done: ReadDone
+  private deadline: Deadline | null = null
   private finished = false
 
   private plan: ReadPlan<Member> | null = null
@@ -56,7 +57,6 @@ export class ReadOne extends Deadline implements GetCall {
   private lastFailure: NodeFailure | null = null
 
   constructor(context: CoordinatorContext, key: Buffer, preference: readonly Member[], done: ReadDone) {
-    super()
     this.context = context
     this.key = key
     this.preference = preference
@@ -64,7 +64,7 @@ export class ReadOne extends Deadline implements GetCall {
   }
 
   start(): void {
-    this.context.deadlines.add(this)
+    this.deadline = this.context.deadlines.add(this)
     this.context.hedging.begun()
     const first = this.preference[0]!
     if (first.readRank === READ_FIRST) {
@@ -86,7 +86,7 @@ export class ReadOne extends Deadline implements GetCall {
       return
     }
     if (this.comparing === 0) {
-      this.context.hedging.answered(this.context.deadlines.startOf(this))
+      this.context.hedging.answered(this.context.deadlines.startOf(this.deadline!))
       this.finish()
       this.done.read(record)
       return
@@ -121,7 +121,7 @@ export class ReadOne extends Deadline implements GetCall {
     this.askNext()
   }
 
-  override late(): void {
+  late(): void {
     if (this.hedged || this.outstanding !== 1 || this.tries >= this.context.maxTries) return
     this.plan ??= this.planWithoutFirst()
     const next = this.plan.inTurn[this.nextInTurn]
@@ -192,6 +192,6 @@ export class ReadOne extends Deadline implements GetCall {
 
   private finish(): void {
     this.finished = true
-    this.context.deadlines.remove(this)
+    this.context.deadlines.remove(this.deadline!)
   }
 }

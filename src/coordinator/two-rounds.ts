@@ -74,9 +74,9 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
     this.mayBeApplied = false
   }
 
-  /** Like finish, but not past the deadline: nothing counts any more, whether or not the timer has come to say so. */
+  /** Like finish, but not past the deadline. */
   protected finishInTime(): boolean {
-    if (!this.context.deadlines.isPast(this)) return this.finish()
+    if (!this.isPast) return this.finish()
     this.overdue()
     return false
   }

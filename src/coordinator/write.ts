@@ -25,7 +25,7 @@ import {
   type NewRecord,
 } from '../core/codec.ts'
 import { VERSION_BYTES, type Version } from '../core/clock.ts'
-import { Deadline } from '../core/deadlines.ts'
+import type { Deadline, Timed } from '../core/deadlines.ts'
 import { RondoError, type Outcome } from '../core/errors.ts'
 import { planWrite, READ_FIRST } from '../core/plan.ts'
 import type { Node, NodeFailure, StoreCall } from '../nodes/node.ts'
@@ -43,12 +43,13 @@ export type MakeRecord = () => { record: NewRecord; lifeMs: number }
 const MAX_ATTEMPTS = 4
 
 /** Not an Operation, for speed (operation.ts). */
-export class WriteOne extends Deadline {
+export class WriteOne implements Timed {
   readonly context: CoordinatorContext
   readonly key: Buffer
   readonly preference: readonly Member[]
   private readonly make: MakeRecord
   private readonly done: WriteDone
+  private deadline: Deadline | null = null
   private finished = false
   private attempts = 0
   /** Copies on their way, of all attempts. */
@@ -62,7 +63,6 @@ export class WriteOne extends Deadline {
     make: MakeRecord,
     done: WriteDone,
   ) {
-    super()
     this.context = context
     this.key = key
     this.preference = preference
@@ -71,7 +71,7 @@ export class WriteOne extends Deadline {
   }
 
   start(): void {
-    this.context.deadlines.add(this)
+    this.deadline = this.context.deadlines.add(this)
     this.attempt()
   }
 
@@ -137,7 +137,7 @@ export class WriteOne extends Deadline {
 
   private finish(): void {
     this.finished = true
-    this.context.deadlines.remove(this)
+    this.context.deadlines.remove(this.deadline!)
   }
 }
 

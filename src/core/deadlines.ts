@@ -1,20 +1,30 @@
 /**
  * Deadlines of many operations that all may take as long, with one timer: the list is in order of arrival, so the first
- * is due first. Adding and removing cost a few pointer writes; a finished operation is let go of at once.
+ * is due first. Adding and removing cost an object and a few pointer writes; a finished operation is let go of at once.
  */
 import type { MonotonicClock, TimerHandle, Timers } from './clock.ts'
 
-/** An operation with a deadline; extend it. */
-export abstract class Deadline {
-  dueAtMs = 0
-  previousDue: Deadline | null = null
-  nextDue: Deadline | null = null
-
-  abstract overdue(): void
-
+/** An operation with a deadline. */
+export interface Timed {
+  overdue(): void
   /** It takes longer than usual; may be told more than once. */
-  late(): void {
-    // Most operations can do nothing about it.
+  late?(): void
+}
+
+/**
+ * One operation's place in the list. An object of its own: operations are of many kinds, and a list through all of them
+ * would cost each of them three times as much.
+ */
+export class Deadline {
+  readonly operation: Timed
+  readonly dueAtMs: number
+  previous: Deadline | null
+  next: Deadline | null = null
+
+  constructor(operation: Timed, dueAtMs: number, previous: Deadline | null) {
+    this.operation = operation
+    this.dueAtMs = dueAtMs
+    this.previous = previous
   }
 }
 
@@ -38,15 +48,14 @@ export class Deadlines {
     return this.count
   }
 
-  add(entry: Deadline): void {
+  add(operation: Timed): Deadline {
     this.count++
-    entry.dueAtMs = this.clock.monotonicMs() + this.timeoutMs
-    entry.previousDue = this.last
-    entry.nextDue = null
-    if (this.last) this.last.nextDue = entry
+    const entry = new Deadline(operation, this.clock.monotonicMs() + this.timeoutMs, this.last)
+    if (this.last) this.last.next = entry
     else this.first = entry
     this.last = entry
     this.timer ??= this.timers.setTimeout(this.check, this.timeoutMs)
+    return entry
   }
 
   /** True from the deadline on, also where the timer had no chance to run: after a pause of the whole process. */
@@ -54,22 +63,23 @@ export class Deadlines {
     return this.clock.monotonicMs() >= entry.dueAtMs
   }
 
-  /** Harmless for an entry that is not there. */
+  /** Harmless for an entry that is no longer there. */
   remove(entry: Deadline): void {
-    if (entry.previousDue) entry.previousDue.nextDue = entry.nextDue
-    else if (this.first === entry) this.first = entry.nextDue
+    const { previous, next } = entry
+    if (previous) previous.next = next
+    else if (this.first === entry) this.first = next
     else return
     this.count--
-    if (entry.nextDue) entry.nextDue.previousDue = entry.previousDue
-    else this.last = entry.previousDue
-    entry.previousDue = null
-    entry.nextDue = null
+    if (next) next.previous = previous
+    else this.last = previous
+    entry.previous = null
+    entry.next = null
   }
 
   /** Tells all that have been under way for longer than this. */
   tellLate(afterMs: number): void {
     const before = this.clock.monotonicMs() + this.timeoutMs - afterMs
-    for (let entry = this.first; entry && entry.dueAtMs < before; entry = entry.nextDue) entry.late()
+    for (let entry = this.first; entry && entry.dueAtMs < before; entry = entry.next) entry.operation.late?.()
   }
 
   /** When an entry was added. */
@@ -83,7 +93,7 @@ export class Deadlines {
     while (this.first && this.first.dueAtMs <= now) {
       const entry = this.first
       this.remove(entry)
-      entry.overdue()
+      entry.operation.overdue()
     }
     // Whoever was told may have begun something new, and with it set the timer.
     if (this.first) this.timer ??= this.timers.setTimeout(this.check, Math.max(1, this.first.dueAtMs - now))

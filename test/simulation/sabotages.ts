@@ -213,8 +213,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'deadline-ignored',
     rule: 'no request outlives its deadline',
     file: 'src/core/deadlines.ts',
-    find: 'this.remove(entry)\n      entry.overdue()',
-    replace: 'this.remove(entry)\n      this.timers.setTimeout(() => entry.overdue(), 500)',
+    find: 'this.remove(entry)\n      entry.operation.overdue()',
+    replace: 'this.remove(entry)\n      this.timers.setTimeout(() => entry.operation.overdue(), 500)',
   },
   {
     name: 'answered-after-the-deadline',
