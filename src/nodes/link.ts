@@ -14,7 +14,8 @@
  * whether it was applied. Nothing is kept for a later socket and nothing is ever sent twice: a write that was reported
  * as unknown must not turn up again minutes later.
  *
- * One deadline serves all calls: they all may take as long, so the oldest batch is overdue first. Before a socket is
+ * One deadline serves all calls: they all may take as long, so the oldest batch is overdue first. A node that is silent
+ * for that long has failed; one that is busy delivering megabytes that others have asked for has not. Before a socket is
  * blamed, the event loop gets one full turn to read what has already arrived: our own lag is not the node's fault.
  *
  * It does not reconnect (health decides when), and does not know what the commands mean (redis.ts does).
@@ -51,7 +52,7 @@ export interface LinkOptions {
   readonly username?: string
   readonly password?: string
   readonly connectTimeoutMs: number
-  /** How long a batch may take before the socket is destroyed. */
+  /** How long the node may be silent, while a batch waits for it, before the socket is destroyed. */
   readonly callTimeoutMs: number
   /** Calls in flight beyond which new ones are refused. */
   readonly maxInFlight: number
@@ -118,6 +119,7 @@ export class Link {
   private youngest: Batch | null = null
   private inFlight = 0
   private overdueCheck: TimerHandle | null = null
+  private heardAtMs = 0
 
   // Bytes of a reply that is not complete yet, kept apart until enough have come.
   private pending: Buffer[] = []
@@ -375,6 +377,7 @@ export class Link {
   // ---- replies
 
   private onData(bytes: Buffer): void {
+    this.heardAtMs = this.clock.monotonicMs()
     let input = bytes
     if (this.pendingBytes > 0) {
       this.pending.push(bytes)
@@ -501,14 +504,15 @@ export class Link {
     this.overdueCheck = null
     const batch = this.oldest
     if (!batch) return
-    const leftMs = batch.sentAtMs + this.options.callTimeoutMs - this.clock.monotonicMs()
+    const silentSinceMs = Math.max(batch.sentAtMs, this.heardAtMs)
+    const leftMs = silentSinceMs + this.options.callTimeoutMs - this.clock.monotonicMs()
     if (leftMs > 0) {
       this.overdueCheck = this.timers.setTimeout(this.checkOverdue, Math.ceil(leftMs))
       return
     }
     this.afterReading(() => {
       const still = this.oldest
-      if (still === batch) {
+      if (still === batch && this.heardAtMs <= silentSinceMs) {
         this.destroy(lost('timeout', `no answer within ${this.options.callTimeoutMs} ms`))
       } else if (still) {
         this.overdueCheck ??= this.timers.setTimeout(this.checkOverdue, 1)

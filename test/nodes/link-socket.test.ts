@@ -365,6 +365,20 @@ describe('the link to a node', () => {
       expect(await second.ended).to.deep.equal([REPLY_INTEGER, '1'])
     })
 
+    it('does not call a node overdue that keeps delivering, however long it takes', async () => {
+      await connected(sound(), { callTimeoutMs: 300 })
+      const [pieces, pauseMs] = [6, 100]
+      server.send = (bytes, socket) => {
+        const size = Math.ceil(bytes.length / pieces)
+        for (let i = 0; i < pieces; i++) {
+          setTimeout(() => socket.write(bytes.subarray(i * size, (i + 1) * size)), i * pauseMs)
+        }
+      }
+      const large = call('SET', 'a', '1')
+      expect(await large.ended).to.deep.equal([REPLY_INTEGER, '1'])
+      expect(broken).to.deep.equal([])
+    })
+
     it('sends nothing twice, whatever becomes of it', async () => {
       await connected(
         sound(() => null),

@@ -8,8 +8,8 @@
  * its own writes, in its own order. Plain writes at `one` need no such waiting: they, and reads behind them, take the same
  * way to the same replicas, one after the other.
  *
- * Bounded: a client is not read from while too many of its commands are under way, or while it does not take its
- * replies; one that takes none at all is closed.
+ * Bounded: a client is not read from while too many of its commands are under way, or too many bytes (of their arguments,
+ * and of replies that it has not taken or that are to be expected); one that takes nothing at all is closed.
  */
 import type { Socket } from 'node:net'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
@@ -24,11 +24,15 @@ import type { Transaction, Watch } from './transaction.ts'
 
 /** Commands under way on one connection; beyond that it is not read from. */
 const MAX_PIPELINED = 2048
-/** Replies that the client has not taken; beyond the first it is not read from, beyond the second it is closed. */
-const PAUSE_BYTES = 1024 * 1024
+/** Bytes under way on one connection, and on all together; beyond that it is read from one command at a time. */
+const MAX_BYTES = 8 * 1024 * 1024
+const MAX_BYTES_OF_ALL = 256 * 1024 * 1024
+/** A reply is expected to be as long as the last dozen were on average; before there was any, this long. */
+const FIRST_REPLY_BYTES = 64 * 1024
 /** Replies of this many bytes do not wait for those behind them. */
 const WORTH_WRITING_BYTES = 16 * 1024
-const MAX_REPLY_BYTES = 64 * 1024 * 1024
+/** Not more than this is given to the kernel and not taken by it; what else is ready stays with its slots. */
+const MAX_UNSENT_BYTES = 1024 * 1024
 
 /** Claimed in place of a key's token: all keys. */
 export const EVERYTHING = -1
@@ -67,14 +71,18 @@ export class Connection {
   private pipelined = 0
   /** Of those, how many have their reply. */
   private ready = 0
+  /** Of the arguments of those that have not. */
+  private requestBytes = 0
   /** Of replies that wait for their turn. */
-  private waitingBytes = 0
+  private readyBytes = 0
+  private usualReplyBytes = FIRST_REPLY_BYTES
   private dirty = false
   /** Replies wait for the ones behind them. */
   private holding = false
   private paused = false
   /** Nothing more is read from what has come, and the connection ends with the last reply. */
   private ending = false
+  private gone = false
   private inputEnded = false
   private readonly busy = new Map<number, number>()
   /** Read, and kept back until the keys it touches are no longer busy. */
@@ -137,7 +145,7 @@ export class Connection {
     this.insideSinceMs = 0 // while nothing is read, it is not the client who keeps us waiting
     let whole = false
     while (!this.ending) {
-      if (this.pipelined >= MAX_PIPELINED || this.unread > PAUSE_BYTES || this.shouldWait) {
+      if (this.pipelined >= MAX_PIPELINED || this.bytes > MAX_BYTES || this.shouldWait) {
         this.pause()
         return
       }
@@ -225,6 +233,8 @@ export class Connection {
     }
     this.added++
     this.pipelined++
+    slot.bytes = this.parser.requestBytes
+    this.hold(slot.bytes, 0)
     if (this.last) this.last.next = slot
     else this.first = slot
     this.last = slot
@@ -237,13 +247,13 @@ export class Connection {
     slot.answer(reply)
   }
 
-  completed(slot: Slot): void {
-    this.waitingBytes += slot.bytes
+  /** @param replyBytes about */
+  completed(slot: Slot, replyBytes: number): void {
+    if (this.gone) return
     this.ready++
-    if (this.waitingBytes > MAX_REPLY_BYTES) {
-      this.destroy()
-      return
-    }
+    this.hold(-slot.bytes, replyBytes)
+    slot.bytes = replyBytes
+    this.usualReplyBytes += (replyBytes - this.usualReplyBytes) >> 3
     if (slot === this.first) this.flushSoon()
     if (this.heldBack?.inTurn) this.goOn()
   }
@@ -261,30 +271,16 @@ export class Connection {
    */
   flush(output: Output, nowUs: number, held: boolean): void {
     this.dirty = false
-    if (this.socket.destroyed) return
+    if (this.gone || this.socket.destroyed) return
     // The replies of one pipeline come from several nodes, a few at a time: one write for all of them costs a fraction.
-    if (!held && this.pipelined > this.ready && this.waitingBytes < WORTH_WRITING_BYTES && !this.ending) {
+    if (!held && this.pipelined > this.ready && this.readyBytes < WORTH_WRITING_BYTES && !this.ending) {
       if (!this.holding) this.door.holdBack(this)
       this.holding = true
       return
     }
     if (held) this.holding = false
-    let slot = this.first
-    while (slot?.done) {
-      this.door.stats.ended(slot, nowUs)
-      this.waitingBytes -= slot.bytes
-      this.pipelined--
-      this.ready--
-      if (!slot.unsaid) slot.write(output)
-      slot = slot.next
-    }
-    this.first = slot
-    if (!slot) this.last = null
-    output.sendTo(this.socket)
-    if (this.socket.writableLength > MAX_REPLY_BYTES) {
-      this.destroy()
-      return
-    }
+    do this.writeSome(output, nowUs)
+    while (this.first?.done && this.socket.writableLength < MAX_UNSENT_BYTES)
     this.stuckSinceMs = this.socket.writableLength > 0 ? this.stuckSinceMs || this.door.nowMs() : 0
     if (this.paused) this.resumeWhenTaken()
     if (!this.first && (this.ending || (this.inputEnded && !this.heldBack && !this.paused))) {
@@ -292,6 +288,23 @@ export class Connection {
       // A client that does not end it in turn is not waited for.
       this.stuckSinceMs ||= this.door.nowMs()
     }
+  }
+
+  private writeSome(output: Output, nowUs: number): void {
+    let slot = this.first
+    let bytes = 0
+    while (slot?.done && bytes < MAX_UNSENT_BYTES) {
+      this.door.stats.ended(slot, nowUs)
+      bytes += slot.bytes
+      this.pipelined--
+      this.ready--
+      if (!slot.unsaid) slot.write(output)
+      slot = slot.next
+    }
+    this.hold(0, -bytes)
+    this.first = slot
+    if (!slot) this.last = null
+    output.sendTo(this.socket)
   }
 
   /** Has kept the rest of a command, or has taken nothing of its replies, since before this. */
@@ -311,11 +324,12 @@ export class Connection {
 
   onDrain(): void {
     this.stuckSinceMs = 0
+    if (this.first?.done) this.flushSoon()
     if (this.paused) this.resumeWhenTaken()
   }
 
   private resumeWhenTaken(): void {
-    if (this.pipelined >= MAX_PIPELINED / 2 || this.unread > PAUSE_BYTES / 2 || this.shouldWait) return
+    if (this.pipelined >= MAX_PIPELINED / 2 || this.bytes > MAX_BYTES / 2 || this.shouldWait) return
     this.paused = false
     if (!this.heldBack) this.pump()
     if (!this.paused) this.socket.resume()
@@ -323,16 +337,29 @@ export class Connection {
 
   /** A pipeline is not refused for its length: it goes on as earlier commands of its own are answered. */
   private get shouldWait(): boolean {
-    return this.pipelined > 0 && this.door.options.coordinator.crowded
+    return (
+      this.pipelined > 0 && (this.door.options.coordinator.crowded || this.door.bytesHeld > MAX_BYTES_OF_ALL)
+    )
   }
 
-  private get unread(): number {
-    return this.socket.writableLength + this.waitingBytes
+  /** What this client costs in memory now, and soon. */
+  private get bytes(): number {
+    const expected = (this.pipelined - this.ready) * this.usualReplyBytes
+    return this.requestBytes + this.readyBytes + expected + this.socket.writableLength
+  }
+
+  private hold(requestBytes: number, readyBytes: number): void {
+    this.requestBytes += requestBytes
+    this.readyBytes += readyBytes
+    this.door.bytesHeld += requestBytes + readyBytes
   }
 
   destroy(): void {
+    if (this.gone) return
+    this.gone = true
     this.ending = true
     this.first = this.last = null
+    this.hold(-this.requestBytes, -this.readyBytes)
     this.socket.destroy()
   }
 }

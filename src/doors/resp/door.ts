@@ -62,6 +62,8 @@ export class RespDoor {
   readonly tokens: readonly Buffer[]
   readonly startedAtMs: number
   connectionsReceived = 0
+  /** Of all connections: arguments of commands under way, and replies that wait. */
+  bytesHeld = 0
   /** Where it listens. */
   port = 0
   private readonly output = new Output()

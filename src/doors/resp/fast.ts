@@ -11,8 +11,8 @@ import type { Command } from './command.ts'
 import type { Connection } from './connection.ts'
 import { errorOf } from './errors.ts'
 import type { Output } from './output.ts'
-import { encodeReply, OK, RespError, type Reply } from './reply.ts'
-import { Slot } from './slot.ts'
+import { encodeReply, OK } from './reply.ts'
+import { ReplySlot } from './slot.ts'
 
 const FRAME_BYTES = 16
 const encodedNull = { 2: encodeReply(null, 2), 3: encodeReply(null, 3) }
@@ -50,28 +50,18 @@ export function set(
   coordinator.write(key, value, expiresAtMs, slot, writeLevel)
 }
 
-/** A slot whose reply is the value of a record, or ready-made bytes. */
-abstract class FastSlot extends Slot {
-  protected value: Buffer | null = null
-  protected encoded: Buffer | null = null
+class GetSlot extends ReplySlot implements ReadDone {
+  private value: Buffer | null = null
 
   failed(error: RondoError): void {
     this.answer(errorOf(error))
   }
 
-  protected answer(reply: Reply): void {
-    this.isError = reply instanceof RespError
-    this.encoded = encodeReply(reply, this.connection.protocol)
-    this.complete(this.encoded.length)
-  }
-
-  write(output: Output): void {
+  override write(output: Output): void {
     if (this.value) output.bulk(this.value)
-    else output.raw(this.encoded!)
+    else super.write(output)
   }
-}
 
-class GetSlot extends FastSlot implements ReadDone {
   isFollowed(): boolean {
     return this.next !== null
   }
@@ -87,7 +77,7 @@ class GetSlot extends FastSlot implements ReadDone {
   }
 }
 
-class SetSlot extends FastSlot implements WriteDone {
+class SetSlot extends ReplySlot implements WriteDone {
   private claimed: number | null = null
 
   claim(token: number): void {
@@ -101,8 +91,8 @@ class SetSlot extends FastSlot implements WriteDone {
     this.release()
   }
 
-  override failed(error: RondoError): void {
-    super.failed(error)
+  failed(error: RondoError): void {
+    this.answer(errorOf(error))
     this.release()
   }
 

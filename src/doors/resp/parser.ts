@@ -67,7 +67,8 @@ export class RequestParser<C extends Named> {
   private left = 0
   /** Of the bulk under way, -1 = its length is still to come. */
   private bulkBytes = -1
-  private requestBytes = 0
+  /** Of the arguments of the request under way, or of the last one; 0 = it was an inline command. */
+  requestBytes = 0
   private fresh = true
 
   constructor(options: ParserOptions<C>) {
@@ -223,6 +224,7 @@ export class RequestParser<C extends Named> {
     const first = words[0]!
     const text = first.toString('latin1').toLowerCase()
     if (text === 'post' || text === 'host:') return FOREIGN
+    this.requestBytes = 0
     this.command = this.options.lookUp(first, 0, first.length)
     if (this.command) words[0] = this.command.nameBytes
     this.args = words

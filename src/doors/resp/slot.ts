@@ -13,7 +13,7 @@ export abstract class Slot {
   done = false
   /** CLIENT REPLY: the client does not want its reply. */
   unsaid = false
-  /** What its reply takes in memory, about. */
+  /** What it takes in memory, about: its arguments, then its reply. */
   bytes = 0
   /** For the metrics: the reply is an error. */
   isError = false
@@ -30,16 +30,16 @@ export abstract class Slot {
 
   abstract write(output: Output): void
 
-  protected complete(bytes: number): void {
+  /** @param replyBytes about */
+  protected complete(replyBytes: number): void {
     this.done = true
-    this.bytes = bytes
-    this.connection.completed(this)
+    this.connection.completed(this, replyBytes)
   }
 }
 
 /** A slot for any reply. */
 export class ReplySlot extends Slot {
-  private encoded: Buffer | null = null
+  protected encoded: Buffer | null = null
 
   /** Exactly once. */
   answer(reply: Reply): void {

@@ -1,0 +1,122 @@
+// Pipelines of large values: they take their time, and nobody pays for it with an error.
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { expect } from 'chai'
+import { command, RawResp } from '../../support/raw-resp.ts'
+import { startRedisCluster, type RedisServer } from '../../support/redis-server.ts'
+import { RondoUnderTest } from '../../support/rondo-under-test.ts'
+
+const MEGABYTE = 1_000_000
+
+/** Sends all at once, and compares what comes with these replies, byte by byte, as it comes. */
+class Pipeline {
+  private readonly socket: Socket
+  private readonly expected: readonly Buffer[]
+  private index = 0
+  private at = 0
+
+  private constructor(socket: Socket, expected: readonly Buffer[]) {
+    this.socket = socket
+    this.expected = expected
+  }
+
+  /** How many replies have come; all that were expected, unless one was another or the connection ended. */
+  static async run(port: number, commands: readonly Buffer[], expected: readonly Buffer[]): Promise<number> {
+    const socket = connect({ port, host: '127.0.0.1' })
+    const pipeline = new Pipeline(socket, expected)
+    const closed = once(socket, 'close')
+    socket.on('data', (chunk) => pipeline.onData(chunk))
+    for (const bytes of commands) socket.write(bytes)
+    await closed
+    return pipeline.index
+  }
+
+  private onData(chunk: Buffer): void {
+    for (let from = 0; from < chunk.length && this.index < this.expected.length;) {
+      const reply = this.expected[this.index]!
+      const length = Math.min(chunk.length - from, reply.length - this.at)
+      if (chunk.compare(reply, this.at, this.at + length, from, from + length) !== 0) {
+        this.socket.destroy(new Error(`reply ${this.index}: ${chunk.toString('latin1', from, from + 200)}`))
+        return
+      }
+      from += length
+      this.at += length
+      if (this.at < reply.length) continue
+      this.index++
+      this.at = 0
+    }
+    if (this.index === this.expected.length) this.socket.destroy()
+  }
+}
+
+const bulk = (bytes: Buffer) =>
+  Buffer.concat([Buffer.from(`$${bytes.length}\r\n`), bytes, Buffer.from('\r\n')])
+const valueOf = (i: number, bytes: number) => Buffer.alloc(bytes, `value ${i}, `)
+
+describe('pipelines of large values', function () {
+  this.timeout(60_000)
+  let servers: RedisServer[]
+  let under: RondoUnderTest
+  before(async () => {
+    servers = await startRedisCluster(3)
+    under = await RondoUnderTest.start(servers)
+  })
+  after(async () => {
+    await under.stop()
+    await Promise.all(servers.map((server) => server.stop()))
+  })
+  /** A healthy node was not taken for a failed one. */
+  afterEach(() => {
+    const states = under.events.flatMap(({ event }) => (event.kind === 'node-state' ? [event] : []))
+    expect(states.filter((event) => event.to !== 'up')).to.deep.equal([])
+  })
+
+  for (const [count, bytes] of [
+    [150, MEGABYTE],
+    [1000, 100_000],
+  ] as const) {
+    it(`${count} of ${bytes} bytes are stored and read back, in order`, async () => {
+      const keys = Array.from({ length: 10 }, (_, i) => `large:${bytes}:${i}`)
+      const values = keys.map((_, i) => valueOf(i, bytes))
+      const nth = <T>(all: readonly T[], i: number) => all[i % all.length]!
+      const sets = keys.map((key, i) => command('SET', key, values[i]!))
+      const gets = keys.map((key) => command('GET', key))
+      const each = Array.from({ length: count }, (_, i) => i)
+      const oks = each.map(() => Buffer.from('+OK\r\n'))
+      expect(
+        await Pipeline.run(
+          under.respPort,
+          each.map((i) => nth(sets, i)),
+          oks,
+        ),
+      ).to.equal(count)
+      const replies = values.map(bulk)
+      const found = await Pipeline.run(
+        under.respPort,
+        each.map((i) => nth(gets, i)),
+        each.map((i) => nth(replies, i)),
+      )
+      expect(found).to.equal(count)
+    })
+  }
+
+  it('do not keep others waiting for an error', async () => {
+    const key = 'large:shared'
+    const client = await RawResp.open(under.respPort)
+    expect(await client.ask('SET', key, valueOf(0, MEGABYTE))).to.equal('+OK\r\n')
+    let busy = true
+    const reply = bulk(valueOf(0, MEGABYTE))
+    const greedy = Promise.all(
+      [1, 2, 3].map(() =>
+        Pipeline.run(
+          under.respPort,
+          Array.from({ length: 60 }, () => command('GET', key)),
+          Array.from({ length: 60 }, () => reply),
+        ),
+      ),
+    ).finally(() => (busy = false))
+    for (let i = 0; busy; i++) expect(await client.ask('SET', `small:${i}`, 'v')).to.equal('+OK\r\n')
+    expect(await greedy).to.deep.equal([60, 60, 60])
+    client.close()
+  })
+})
