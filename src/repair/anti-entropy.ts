@@ -20,7 +20,7 @@
 import type { Member } from '../cluster/member.ts'
 import type { TimerHandle } from '../core/clock.ts'
 import { RondoError } from '../core/errors.ts'
-import { LEASE_MS, type RepairContext } from './context.ts'
+import { GIVEN_BACK_MS, LEASE_MS, type RepairContext } from './context.ts'
 import { Pace } from './pace.ts'
 import {
   NO_COUNTS,
@@ -54,7 +54,6 @@ async function stampAll(synced: RoundResult['synced'], atMs: number): Promise<vo
 
 const LEASE = 'anti-entropy'
 const BEAT_MS = LEASE_MS / 3
-const GIVEN_BACK_MS = 1
 const RING_LEASE = 'ring'
 /** Longer than from one look to the next. */
 const RING_LEASE_MS = 3 * LEASE_MS

@@ -22,3 +22,5 @@ export interface RepairContext {
 }
 
 export const LEASE_MS = 10_000
+/** A lease of this length gives it back. */
+export const GIVEN_BACK_MS = 1

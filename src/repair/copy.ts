@@ -14,8 +14,8 @@ import type { Fence, Node, NodeFailure, StoreCall } from '../nodes/node.ts'
 import type { RepairContext } from './context.ts'
 
 /**
- * From when a record was read to when its copy must be stored: all the calls in between, and small beside the minute for
- * which everything outlives what users see.
+ * From when a record was read to when its copy must be stored: all the calls in between, and small beside the time for
+ * which whatever takes its place meanwhile is remembered.
  */
 const GOOD_FOR_MS = 5000
 
@@ -25,6 +25,13 @@ export class RepairStopped extends Error {
     super(`node ${node.id}: ${why}`)
     this.name = 'RepairStopped'
   }
+}
+
+/** A node that fails stops the work. */
+export function answerOf<T>(node: Node, answer: Promise<T>): Promise<T> {
+  return answer.catch((error: unknown) => {
+    throw new RepairStopped(node, String(error))
+  })
 }
 
 /**
@@ -102,9 +109,7 @@ export function canEnd(record: StoredRecord): boolean {
 
 /** Milliseconds that a key has left, 0 = it is not there. @throws RepairStopped */
 export async function lifeAt(node: Node, key: Buffer): Promise<number> {
-  const leftMs = await node.lifeMs(key).catch((error: unknown) => {
-    throw new RepairStopped(node, String(error))
-  })
+  const leftMs = await answerOf(node, node.lifeMs(key))
   return leftMs === -2 ? 0 : leftMs === -1 ? FAR_END_MS : Math.max(1, leftMs)
 }
 

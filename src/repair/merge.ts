@@ -13,7 +13,7 @@ import { required } from '../core/consistency.ts'
 import { StoredRecord } from '../core/codec.ts'
 import { isReserved } from '../core/keys.ts'
 import { LIFE_TOLERANCE_MS } from '../core/lifetime.ts'
-import { canEnd, copyRecord, fetchRecord, lifeAt, RepairStopped } from './copy.ts'
+import { answerOf, canEnd, copyRecord, fetchRecord, lifeAt, RepairStopped } from './copy.ts'
 import type { RepairContext } from './context.ts'
 
 export interface MergeProgress {
@@ -89,9 +89,7 @@ async function mergeFrom(
   let cursor = '0'
   do {
     await keepGoing()
-    const page = await source.node.scan(cursor, null, PAGE_KEYS).catch((error: unknown) => {
-      throw new RepairStopped(source.node, String(error))
-    })
+    const page = await answerOf(source.node, source.node.scan(cursor, null, PAGE_KEYS))
     progress.checked += page.entries.length
     const wanted = page.entries.filter(
       ({ key, head }) =>

@@ -23,12 +23,10 @@ import { encodeMarker, type Marker } from '../cluster/marker.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { required } from '../core/consistency.ts'
 import { isReserved } from '../core/keys.ts'
-import type { Node } from '../nodes/node.ts'
-import { LEASE_MS, type RepairContext } from './context.ts'
-import { RepairStopped } from './copy.ts'
+import { GIVEN_BACK_MS, LEASE_MS, type RepairContext } from './context.ts'
+import { answerOf, RepairStopped } from './copy.ts'
 
 const PAGE_KEYS = 256
-const GIVEN_BACK_MS = 1
 
 export type StaleVerdict = 'drop' | 'wait' | 'keep'
 
@@ -135,13 +133,6 @@ async function swap(member: Member, from: Marker, to: Marker): Promise<void> {
 async function stamp(member: Member, marker: Marker, atMs: number, assumed: boolean): Promise<void> {
   const { node } = member
   if (!(await answerOf(node, node.stamp(encodeMarker(marker), { atMs, assumed })))) throw changed(member)
-}
-
-/** A node that fails stops the work. */
-function answerOf<T>(node: Node, answer: Promise<T>): Promise<T> {
-  return answer.catch((error: unknown) => {
-    throw new RepairStopped(node, String(error))
-  })
 }
 
 function changed({ node }: Member): RepairStopped {
