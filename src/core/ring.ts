@@ -21,7 +21,8 @@
  *
  * How it is fast: the tokens stand sorted in one Uint32Array, and the first eight nodes behind each are worked out when
  * the ring is made (workOutLists, below). Vnodes with the same list share one array: four nodes have at most 24. A lookup
- * is a binary search and creates no object. Nodes beyond the eighth are walked to only when somebody asks for them.
+ * looks up by the token's first bits where to begin, goes on from there by less than one vnode on average, and creates no
+ * object. Nodes beyond the eighth are walked to only when somebody asks for them.
  *
  * What it does not promise: equal shares (with 100 vnodes a node's share is off by about a tenth, as 1/√vnodes), and
  * anything about health: who is up never changes who stands where.
@@ -77,6 +78,9 @@ export class Ring<T extends RingNode = RingNode> {
   /** Sorted; `holders[i]` is the node that stands at `tokens[i]`, as an index of `nodes`. */
   private readonly tokens: Uint32Array
   private readonly holders: Uint32Array
+  /** By the first bits of a token: the index of the first vnode at or after all that begin so, or size. */
+  private readonly starts: Uint32Array
+  private readonly startShift: number
   private readonly lists: readonly (readonly T[])[]
   /** Zone of each of `nodes`, numbered 0 … zoneCount − 1. */
   private readonly zones: Uint32Array
@@ -104,6 +108,9 @@ export class Ring<T extends RingNode = RingNode> {
     const vnodes = placeVnodes(this.nodes, counts)
     this.tokens = vnodes.tokens
     this.holders = vnodes.holders
+    const bits = Math.max(1, Math.ceil(Math.log2(this.tokens.length)))
+    this.startShift = 32 - bits
+    this.starts = startsOf(this.tokens, bits)
 
     const zones = numberZones(this.nodes)
     this.zones = zones.zones
@@ -192,15 +199,10 @@ export class Ring<T extends RingNode = RingNode> {
 
   /** Index (0 … size − 1) of the vnode that a token (uint32) belongs to: the first at or after it, clockwise. */
   indexAt(token: number): number {
-    const tokens = this.tokens
-    let low = 0
-    let high = tokens.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (tokens[middle]! < token) low = middle + 1
-      else high = middle
-    }
-    return low === tokens.length ? 0 : low
+    const { tokens } = this
+    let index = this.starts[token >>> this.startShift]!
+    while (index < tokens.length && tokens[index]! < token) index++
+    return index === tokens.length ? 0 : index
   }
 
   /**
@@ -283,6 +285,16 @@ function numberZones(nodes: readonly RingNode[]) {
     return zoneCount++
   })
   return { zones, zoneCount }
+}
+
+function startsOf(tokens: Uint32Array, bits: number): Uint32Array {
+  const starts = new Uint32Array(2 ** bits)
+  let index = 0
+  for (let first = 0; first < starts.length; first++) {
+    while (index < tokens.length && tokens[index]! >>> (32 - bits) < first) index++
+    starts[first] = index
+  }
+  return starts
 }
 
 /**
