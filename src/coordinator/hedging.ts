@@ -6,7 +6,7 @@
  * took longer than the estimate, down by 0.05 when it did not, which rests where 5 % take longer. The budget keeps the
  * extra reads below 5 % of all, so that a node that is slow because it is busy does not get busier.
  */
-import type { MonotonicClock, TimerHandle, Timers } from '../core/clock.ts'
+import type { TimerHandle, Timers } from '../core/clock.ts'
 import type { Deadlines } from '../core/deadlines.ts'
 
 const QUANTILE = 0.95
@@ -20,15 +20,13 @@ const STEP = 0.05
 
 export class Hedging {
   private readonly deadlines: Deadlines
-  private readonly clock: MonotonicClock
   private readonly timers: Timers
   private usualMs = 20
   private budget = BURST
   private timer: TimerHandle | null = null
 
-  constructor(deadlines: Deadlines, deps: { clock: MonotonicClock; timers: Timers }) {
+  constructor(deadlines: Deadlines, deps: { timers: Timers }) {
     this.deadlines = deadlines
-    this.clock = deps.clock
     this.timers = deps.timers
   }
 
@@ -46,7 +44,7 @@ export class Hedging {
   /** A read was answered. */
   answered(startedAtMs: number): void {
     const step = STEP * Math.max(this.usualMs, 0.1)
-    const ms = this.clock.monotonicMs() - startedAtMs
+    const ms = this.deadlines.turnMs() - startedAtMs
     this.usualMs += ms > this.usualMs ? step * QUANTILE : -step * (1 - QUANTILE)
   }
 

@@ -36,6 +36,8 @@ export class Deadlines {
   private last: Deadline | null = null
   private timer: TimerHandle | null = null
   private count = 0
+  /** -1 = nobody has asked in this turn of the event loop. */
+  private turnAtMs = -1
 
   constructor(timeoutMs: number, deps: { clock: MonotonicClock; timers: Timers }) {
     this.timeoutMs = timeoutMs
@@ -50,12 +52,28 @@ export class Deadlines {
 
   add(operation: Timed): Deadline {
     this.count++
-    const entry = new Deadline(operation, this.clock.monotonicMs() + this.timeoutMs, this.last)
+    const entry = new Deadline(operation, this.turnMs() + this.timeoutMs, this.last)
     if (this.last) this.last.next = entry
     else this.first = entry
     this.last = entry
     this.timer ??= this.timers.setTimeout(this.check, this.timeoutMs)
     return entry
+  }
+
+  /**
+   * When somebody first asked in this turn of the event loop: near enough to when an operation began, and much cheaper than
+   * to read the clock for each.
+   */
+  turnMs(): number {
+    if (this.turnAtMs < 0) {
+      this.turnAtMs = this.clock.monotonicMs()
+      this.timers.endOfTurn(this.endTurn)
+    }
+    return this.turnAtMs
+  }
+
+  private readonly endTurn = (): void => {
+    this.turnAtMs = -1
   }
 
   /** True from the deadline on, also where the timer had no chance to run: after a pause of the whole process. */

@@ -94,4 +94,19 @@ describe('deadlines', () => {
     expect(heard[0]).to.equal('a at 1000.7')
     expect(Number(heard[1]!.split(' ')[2])).to.be.within(1000.9, 1002)
   })
+
+  it('reads the clock once a turn of the event loop, however many operations begin in it', async () => {
+    let read = 0
+    const clock = { monotonicMs: () => (read++, time.monotonicMs()) }
+    deadlines = new Deadlines(1000, { clock, timers: time })
+    for (let i = 0; i < 1000; i++) add(String(i))
+    expect(read).to.equal(1)
+    await time.advance(100)
+    add('in a later turn')
+    expect(read).to.equal(2)
+    await time.advance(999)
+    expect(heard).to.have.length(1000)
+    await time.advance(1)
+    expect(heard.at(-1)).to.equal('in a later turn at 1100')
+  })
 })
