@@ -74,6 +74,7 @@ interface Batch {
 
 const CR = 13
 const CRLF_BYTES = 2
+const SHORT_LINE_BYTES = 8
 const CHUNK_BYTES = 64 * 1024
 /** Longer arguments are sent by reference instead of being copied. */
 const COPY_LIMIT_BYTES = 16 * 1024
@@ -409,7 +410,7 @@ export class Link {
 
   /** Handles the reply that begins at `at` and returns where it ends, or -1 when it is not complete. */
   private parseReply(input: Buffer, at: number): number {
-    const lineEnd = input.indexOf(CR, at + 1)
+    const lineEnd = endOfLine(input, at + 1)
     if (lineEnd < 0 || lineEnd + 1 >= input.length) {
       if (input.length - at > this.options.maxReplyBytes) this.nonsense('an endless line')
       return -1
@@ -538,6 +539,13 @@ function lost(reason: NodeFailure['reason'], message: string): NodeFailure {
 
 function isMarker(type: number, reply: Buffer | null, fence: Fence): boolean {
   return type === REPLY_BULK && fence.marker.equals(reply!)
+}
+
+/** Where the CR is, or -1. Lengths are short: to look at a few bytes here is quicker than to call out for it. */
+function endOfLine(input: Buffer, from: number): number {
+  const near = Math.min(from + SHORT_LINE_BYTES, input.length)
+  for (let i = from; i < near; i++) if (input[i] === CR) return i
+  return input.indexOf(CR, near)
 }
 
 /** A decimal between `from` and `to`; -1 for `-1`, -2 for what is not a length. */
