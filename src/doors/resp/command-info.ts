@@ -1,88 +1,110 @@
 /** COMMAND: what the door's table of commands tells of each. */
 import { globMatches } from '../../core/glob.ts'
 import { word } from './arguments.ts'
-import type { Command } from './command.ts'
+import { categoriesOf, describe, docsOf, infoOf, type Described } from './command-docs.ts'
 import type { Connection } from './connection.ts'
-import { RespMap, RespSet, Simple, type Reply } from './reply.ts'
+import { RespMap, type Reply } from './reply.ts'
 import { immediate, subcommandOf, withHelp, type Answer, type SessionCommand } from './session-command.ts'
 import { CommandError, SYNTAX_ERROR } from './step.ts'
+
+const FLAGS = ['loading', 'stale']
 
 const subcommands = withHelp<Answer>('command', {
   count: {
     arity: 2,
-    help: 'Return the total number of commands here.',
+    since: '2.8.13',
+    flags: FLAGS,
+    summary: 'Counts the commands that there are.',
     answer: ({ door }) => door.commands.length,
   },
   docs: {
     arity: -2,
-    usage: '[<command-name> ...]',
-    help: 'Return where each command is described.',
+    since: '7.0.0',
+    syntax: '[command-name...]',
+    flags: FLAGS,
+    summary: 'Describes commands for people.',
     answer: docs,
   },
   getkeys: {
     arity: -4,
-    usage: '<full-command>',
-    help: 'Return the keys from a full command.',
+    since: '2.8.13',
+    syntax: 'command [arg...]',
+    flags: FLAGS,
+    summary: 'Tells the keys of a command with its arguments.',
     answer: getKeys,
   },
   info: {
     arity: -2,
-    usage: '[<command-name> ...]',
-    help: 'Return details about several commands.',
+    since: '2.8.13',
+    syntax: '[command-name...]',
+    flags: FLAGS,
+    summary: 'Describes commands for programs.',
     answer: info,
   },
   list: {
     arity: -2,
-    usage: '[FILTERBY PATTERN <pattern>]',
-    help: 'Return the names of all commands here.',
+    since: '7.0.0',
+    syntax: '[FILTERBY filterby(MODULE module-name|ACLCAT category|PATTERN pattern)]',
+    flags: FLAGS,
+    summary: 'Tells the names of all commands and subcommands, or of some.',
     answer: list,
   },
 })
 
-export const COMMAND: SessionCommand = immediate('command', -1, (connection, args) => {
-  if (args.length === 1) return connection.door.commands.map(infoOf)
-  return subcommandOf('command', subcommands, args).answer(connection, args)
-})
+export const COMMAND: SessionCommand = immediate(
+  'command',
+  -1,
+  (connection, args) => {
+    if (args.length === 1) return connection.door.commands.map((command) => infoOf(describe(command)))
+    return subcommandOf('command', subcommands, args).answer(connection, args)
+  },
+  { subcommands },
+)
 
-function info({ door }: Connection, args: readonly Buffer[]): Reply {
-  if (args.length === 2) return door.commands.map(infoOf)
-  return args.slice(2).map((name) => {
-    const command = door.lookUp(name)
-    return command ? infoOf(command) : null
+/** By the names in these arguments, or all commands; null where there is none of a name. */
+function asked({ door }: Connection, names: readonly Buffer[]): (Described | null)[] {
+  if (names.length === 0) return door.commands.map(describe)
+  return names.map((name) => {
+    const bar = name.indexOf('|')
+    const command = door.lookUp(bar === -1 ? name : name.subarray(0, bar))
+    if (!command) return null
+    const described = describe(command)
+    if (bar === -1) return described
+    const fullName = name.toString('latin1').toLowerCase()
+    return described.subcommands.find((subcommand) => subcommand.name === fullName) ?? null
   })
 }
 
-/** Name, arity, flags, first key, last key, step; and what nothing is known of: categories, tips, key specs, subcommands. */
-function infoOf({ name, arity, flags, firstKey, lastKey, keyStep }: Command): Reply {
-  const none = new RespSet([])
-  const flagNames = new RespSet(flags.map((flag) => new Simple(flag)))
-  return [name, arity, flagNames, firstKey, lastKey, keyStep, none, [], [], []]
+function info(connection: Connection, args: readonly Buffer[]): Reply {
+  return asked(connection, args.slice(2)).map((described) => described && infoOf(described))
 }
 
-function docs({ door }: Connection, args: readonly Buffer[]): Reply {
-  const found = args.length === 2 ? door.commands : args.slice(2).flatMap((name) => door.lookUp(name) ?? [])
-  return new RespMap(
-    found.map(({ name, firstKey }) => {
-      const summary = name === 'rondo' ? 'See RONDO HELP' : `As in Redis: https://redis.io/commands/${name}/`
-      const group = firstKey > 0 ? 'generic' : 'server'
-      return [
-        name,
-        new RespMap([
-          ['summary', summary],
-          ['since', '1.0.0'],
-          ['group', group],
-        ]),
-      ]
-    }),
-  )
+function docs(connection: Connection, args: readonly Buffer[]): Reply {
+  const found = asked(connection, args.slice(2)).filter((described) => described !== null)
+  return new RespMap(found.map(docsOf))
 }
 
 function list({ door }: Connection, args: readonly Buffer[]): Reply {
-  const names = door.commands.map(({ name }) => name)
-  if (args.length === 2) return names
-  const isPattern = args.length === 5 && word(args[2]!) === 'FILTERBY' && word(args[3]!) === 'PATTERN'
-  if (!isPattern) throw new CommandError(SYNTAX_ERROR)
-  return names.filter((name) => globMatches(args[4]!, Buffer.from(name)))
+  const all = door.commands.map(describe).flatMap((command) => [command, ...command.subcommands])
+  return all.filter(filterOf(args)).map(({ name }) => name)
+}
+
+/** @throws CommandError */
+function filterOf(args: readonly Buffer[]): (described: Described) => boolean {
+  if (args.length === 2) return () => true
+  if (args.length !== 5 || word(args[2]!) !== 'FILTERBY') throw new CommandError(SYNTAX_ERROR)
+  switch (word(args[3]!)) {
+    case 'MODULE':
+      return () => false
+    case 'ACLCAT': {
+      const category = word(args[4]!).toLowerCase()
+      return (described) => categoriesOf(described).includes(category)
+    }
+    case 'PATTERN':
+      return ({ name }) => globMatches(args[4]!, Buffer.from(name))
+    default:
+      throw new CommandError(SYNTAX_ERROR)
+  }
 }
 
 function getKeys({ door }: Connection, args: readonly Buffer[]): Reply {

@@ -1,7 +1,9 @@
 /** What the door knows of a command: what COMMAND INFO tells of it, and how it is carried out. */
+import { CONTROL } from './about.ts'
 import type { Connection } from './connection.ts'
 import type { Named } from './parser.ts'
 import type { Reply, RespError } from './reply.ts'
+import type { Subcommands } from './session-command.ts'
 import type { Step } from './step.ts'
 
 export interface Command extends Named {
@@ -16,6 +18,8 @@ export interface Command extends Named {
   /** Negative = counted from the end. */
   readonly lastKey: number
   readonly keyStep: number
+  /** What it is made of. */
+  readonly subcommands?: Subcommands<unknown>
   /** Its place in the metrics. */
   readonly index: number
   /** Carried out by itself, also inside MULTI. */
@@ -27,10 +31,8 @@ export interface Command extends Named {
   run(connection: Connection, args: Buffer[], command: Command): void
   /** For commands on keys: what it does, or why it cannot. */
   step?(connection: Connection, args: readonly Buffer[]): Step | RespError
-  /** Carries it out without a place in the order of replies. */
+  /** Carries it out without a place in the order of replies; errors are replies. What lacks it has no place inside MULTI. */
   alone?(connection: Connection, args: readonly Buffer[]): Promise<Reply>
-  /** For what needs no key and may stand inside MULTI. */
-  reply?(connection: Connection, args: readonly Buffer[]): Reply
 }
 
 export type Run = Command['run']
@@ -46,7 +48,7 @@ export function controlCommand(
     name,
     nameBytes: Buffer.from(name),
     arity,
-    flags: ['noscript', 'loading', 'stale', 'fast'],
+    flags: CONTROL[name]!.flags,
     firstKey: 0,
     lastKey: 0,
     keyStep: 0,

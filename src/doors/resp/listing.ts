@@ -9,7 +9,8 @@ import { integerArgument, word } from './arguments.ts'
 import type { Connection } from './connection.ts'
 import { errorOf } from './errors.ts'
 import { OK, RespError, type Reply } from './reply.ts'
-import { overall, type SessionCommand } from './session-command.ts'
+import { overall, overallOutside, type SessionCommand } from './session-command.ts'
+import { inSlices } from './slices.ts'
 import { CommandError, SYNTAX_ERROR } from './step.ts'
 
 const DEFAULT_COUNT = 10
@@ -17,8 +18,6 @@ const MAX_COUNT = 1000
 /** Keys looked at with one call of the listing. */
 const PAGE = 1000
 const RANDOM_PAGE = 100
-/** Deletes under way at once for one FLUSHALL. */
-const FLUSH_AT_ONCE = 256
 /** What KEYS may answer. */
 const MAX_KEYS_BYTES = 32 * 1024 * 1024
 
@@ -124,15 +123,11 @@ async function flush(connection: Connection, args: readonly Buffer[]): Promise<R
   let deleted = 0
   const failures: RondoError[] = []
   for await (const keys of pagesOf(connection)) {
-    const left = keys.values()
-    const worker = async () => {
-      for (const key of left) {
-        const failure = await removal(connection, key)
-        if (failure) failures.push(failure)
-        else deleted++
-      }
-    }
-    await Promise.all(Array.from({ length: FLUSH_AT_ONCE }, worker))
+    await inSlices(connection, keys.length, async (i) => {
+      const failure = await removal(connection, keys[i]!)
+      if (failure) failures.push(failure)
+      else deleted++
+    })
   }
   const first = failures[0]
   if (!first) return OK
@@ -157,14 +152,11 @@ function checkAllowed(connection: Connection, name: string, instead: string): vo
   )
 }
 
-const READ = { flags: ['readonly'] }
-const WRITE = { flags: ['write'] }
-
 export const LISTING_COMMANDS: readonly SessionCommand[] = [
-  overall('scan', -2, scan, READ),
-  overall('dbsize', 1, countKeys, READ),
-  overall('randomkey', 1, randomKey, READ),
-  overall('keys', 2, keys, READ),
-  overall('flushall', -1, flush, WRITE),
-  overall('flushdb', -1, flush, WRITE),
+  overall('scan', -2, scan),
+  overall('dbsize', 1, countKeys),
+  overall('randomkey', 1, randomKey),
+  overall('keys', 2, keys),
+  overallOutside('flushall', -1, flush),
+  overallOutside('flushdb', -1, flush),
 ]

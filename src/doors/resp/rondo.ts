@@ -1,6 +1,7 @@
 /** RONDO: what Redis has no command for. */
 import { isConsistencyLevel, type ConsistencyLevel } from '../../core/consistency.ts'
 import type { Explanation, ReplicaView } from '../../coordinator/explain.ts'
+import { CONTROL } from './about.ts'
 import { word } from './arguments.ts'
 import type { Connection } from './connection.ts'
 import { errorOf } from './errors.ts'
@@ -10,25 +11,45 @@ import { CommandError, SYNTAX_ERROR } from './step.ts'
 
 type Telling = (connection: Connection, args: readonly Buffer[]) => Reply | Promise<Reply>
 
-const subcommands = withHelp<Telling>('rondo', {
-  consistency: {
-    arity: -2,
-    usage: '[READ|WRITE] [ONE|QUORUM|ALL|DEFAULT]',
-    help: 'Set, or without a level tell, how many replicas reads and writes of this connection ask.',
-    answer: consistency,
+const SINCE = '0.1.0'
+const { flags } = CONTROL.rondo!
+
+const subcommands = withHelp<Telling>(
+  'rondo',
+  {
+    consistency: {
+      arity: -2,
+      since: SINCE,
+      syntax: '[kind(READ|WRITE)] [level(ONE|QUORUM|ALL|DEFAULT)]',
+      flags,
+      summary: 'Sets, or without a level tells, how many replicas reads and writes of this connection ask.',
+      answer: consistency,
+    },
+    explain: {
+      arity: 3,
+      since: SINCE,
+      syntax: 'key:string',
+      flags,
+      summary: 'Tells where a key lives, and what each replica holds.',
+      answer: explain,
+    },
+    status: {
+      arity: 2,
+      since: SINCE,
+      flags,
+      summary: 'Tells the state of the nodes, as this coordinator sees them.',
+      answer: status,
+    },
   },
-  explain: {
-    arity: 3,
-    usage: '<key>',
-    help: 'Tell where a key lives, and what each replica holds.',
-    answer: explain,
-  },
-  status: { arity: 2, help: 'Tell the state of the nodes, as this coordinator sees them.', answer: status },
-})
+  SINCE,
+)
 
 /** In turn: a level counts for what comes behind it. */
-export const RONDO: SessionCommand = overall('rondo', -2, async (connection, args) =>
-  subcommandOf('rondo', subcommands, args).answer(connection, args),
+export const RONDO: SessionCommand = overall(
+  'rondo',
+  -2,
+  async (connection, args) => subcommandOf('rondo', subcommands, args).answer(connection, args),
+  { subcommands },
 )
 
 function consistency(connection: Connection, args: readonly Buffer[]): Reply {

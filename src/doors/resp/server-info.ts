@@ -11,7 +11,14 @@ import type { RespDoor } from './door.ts'
 import { countKeys } from './listing.ts'
 import { RespMap, Verbatim, type Reply } from './reply.ts'
 import { MAX_CONNECTIONS } from './server.ts'
-import { immediate, overall, wrongNumber, type SessionCommand } from './session-command.ts'
+import {
+  immediate,
+  overall,
+  subcommandOf,
+  withHelp,
+  type Answer,
+  type SessionCommand,
+} from './session-command.ts'
 import { CommandError } from './step.ts'
 
 /** The Redis whose commands and replies the door has. */
@@ -110,14 +117,28 @@ function nodesMemory({ options }: RespDoor) {
   }
 }
 
-function config({ door }: Connection, args: readonly Buffer[]): Reply {
-  const subcommand = word(args[1]!)
-  if (subcommand !== 'GET') {
+const configSubcommands = withHelp<Answer>('config', {
+  get: {
+    arity: -3,
+    since: '2.0.0',
+    syntax: 'parameter(parameter)...',
+    flags: ['admin', 'noscript', 'loading', 'stale'],
+    summary: 'Tells settings by name or glob. They are made with environment variables, and not from here.',
+    answer: getConfig,
+  },
+})
+
+function config(connection: Connection, args: readonly Buffer[]): Reply {
+  const name = word(args[1]!)
+  if (!Object.hasOwn(configSubcommands, name.toLowerCase())) {
     throw new CommandError(
-      `ERR CONFIG ${subcommand.slice(0, 128)} is not offered: Rondo is configured by environment variables. There is only CONFIG GET.`,
+      `ERR CONFIG ${name.slice(0, 128)} is not offered: Rondo is configured by environment variables. There is only CONFIG GET.`,
     )
   }
-  if (args.length < 3) throw wrongNumber('config|get')
+  return subcommandOf('config', configSubcommands, args).answer(connection, args)
+}
+
+function getConfig({ door }: Connection, args: readonly Buffer[]): Reply {
   const { limitBytes, policy } = nodesMemory(door)
   const settings: Fields = {
     appendonly: 'no',
@@ -126,7 +147,8 @@ function config({ door }: Connection, args: readonly Buffer[]): Reply {
     maxmemory: limitBytes,
     ...(policy === null ? {} : { 'maxmemory-policy': policy }),
     port: door.port,
-    'proto-max-bulk-len': door.parserOptions.maxBulkBytes,
+    // Of what can be stored. Somewhat more is read, to be refused with a sentence.
+    'proto-max-bulk-len': door.limits.maxValueBytes,
     save: '',
     timeout: 0,
   }
@@ -150,6 +172,6 @@ function time({ door }: Connection): Reply {
 
 export const SERVER_COMMANDS: readonly SessionCommand[] = [
   overall('info', -1, info),
-  immediate('config', -2, config, { flags: ['admin', 'noscript', 'loading', 'stale'] }),
+  immediate('config', -2, config, { subcommands: configSubcommands }),
   immediate('time', 1, time),
 ]
