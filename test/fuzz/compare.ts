@@ -15,6 +15,8 @@ export type Verdict = { is: 'equal' } | { is: 'meant'; reason: string } | { is: 
 /** What the two clocks may be apart, and a stream take. */
 const TOLERANCE_MS = 30_000
 const SHORTEST_END_S = 900
+/** The last end that a record holds. */
+const LATEST_MS = 2 ** 48 - 1
 const LOOSE = 'what does not end in CRLF is no request'
 
 /** The replies of a connection, each as the bytes that it is; `rest` is what is none. */
@@ -72,19 +74,18 @@ function meantDifference(sent: Buffer, ours: string, theirs: string): string | n
   const tooBig = '-ERR Protocol error: too big '
   if (ours.startsWith(tooBig) || (theirs.startsWith(tooBig) && ours.startsWith('-ERR Protocol error: ')))
     return 'a line that is too long, and came with its end'
-  if (ours.startsWith('+QUEUED') && /^-ERR (unknown subcommand|wrong number .*\|)/.test(theirs)) {
-    return 'subcommands are looked up by EXEC, not before'
-  }
+  if (isLatestEnd(ours)) return 'an end beyond what a record can hold'
+  if (hasBitsBeyond(ours, theirs)) return 'bits beyond what a value can hold'
   // Also as one of the replies of EXEC.
-  if (ours.includes('-ERR invalid expire time in ')) return 'an end beyond what a record can hold'
+  if (ours.includes('-ERR The key has ')) return 'a key that is too long'
+  if (theirs.startsWith('-ERR Protocol error: invalid bulk length')) {
+    return 'a value that is too large is read, and refused with a sentence'
+  }
   if (
     ours.startsWith('-ERR Protocol error: invalid multibulk length') &&
     /\*\d{7}/.test(sent.toString('latin1'))
   ) {
     return 'a request of more than a million arguments'
-  }
-  if (theirs.startsWith('-EXECABORT Transaction discarded because of: wrong number')) {
-    return 'EXEC with arguments does not end the transaction'
   }
   // Redis does not look at the byte behind a CR, or at the two behind a bulk.
   const broken = [ours, theirs].some((reply) => reply.startsWith('-ERR Protocol error:'))
@@ -95,6 +96,28 @@ function meantDifference(sent: Buffer, ours: string, theirs: string): string | n
     return 'control characters and what is not UTF-8 are not repeated in errors'
   }
   return null
+}
+
+/** Told as an end, or as what is left until then; in milliseconds or seconds; also within an EXEC's reply. */
+function isLatestEnd(ours: string): boolean {
+  const ends = [LATEST_MS, LATEST_MS - Date.now()].flatMap((ms) => [ms, ms / 1000])
+  const numbers = [...ours.matchAll(/^:(\d+)\r$/gm)].map(([, digits]) => Number(digits))
+  return numbers.some((told) => ends.some((end) => Math.abs(told - end) <= TOLERANCE_MS))
+}
+
+/** To read they are zeros, to set too many; also among the replies of EXEC. */
+function hasBitsBeyond(ours: string, theirs: string): boolean {
+  const mine = ours.split('\r\n')
+  const redis = theirs.split('\r\n')
+  return (
+    mine.length === redis.length &&
+    mine.every((line, i) => {
+      const isRefused = redis[i] === '-ERR bit offset is not an integer or out of range'
+      return (
+        line === redis[i] || (isRefused && (line === ':0' || line.startsWith('-ERR The value would have ')))
+      )
+    })
+  )
 }
 
 /** WATCH goes by versions, and what is deleted, expired or absent has none. */

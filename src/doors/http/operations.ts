@@ -73,9 +73,9 @@ function modifierOf(operation: Operation, object: JsonObject, options: KeysOptio
   const nowMs = () => coordinator.nowMs()
   switch (operation) {
     case 'incr':
-      return increment(integerOf(object.by), nowMs)
+      return making(increment.bind(null, integerOf(object.by)), options)
     case 'append':
-      return append(valueFromJson(object), maxValueBytes, nowMs)
+      return making(append.bind(null, valueFromJson(object), maxValueBytes), options)
     case 'getdel':
       return take(nowMs)
     case 'expire': {
@@ -86,6 +86,19 @@ function modifierOf(operation: Operation, object: JsonObject, options: KeysOptio
     }
     case 'persist':
       return expireAt(0, nowMs)
+  }
+}
+
+/** An operation that makes the key if it is not there: then with the end that PUT gives it. */
+function making(
+  modifyAt: (nowMs: () => number) => Modify,
+  { coordinator, defaultTtlMs }: KeysOptions,
+): Modify {
+  return (current) => {
+    const nowMs = coordinator.nowMs()
+    const modified = modifyAt(() => nowMs)(current)
+    if (modified.kind !== 'write' || defaultTtlMs === 0 || live(current, nowMs)) return modified
+    return { kind: 'write', record: { ...modified.record, expiresAtMs: Math.ceil(nowMs) + defaultTtlMs } }
   }
 }
 

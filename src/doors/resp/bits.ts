@@ -4,9 +4,12 @@ import { RespError, type Reply } from './reply.ts'
 import {
   change,
   CommandError,
+  defaultEnd,
   look,
   NOT_INTEGER,
+  inPlaceOf,
   SYNTAX_ERROR,
+  tooLong,
   type Held,
   type Step,
   type StepLimits,
@@ -15,6 +18,8 @@ import {
 const BAD_OFFSET = 'ERR bit offset is not an integer or out of range'
 const BAD_BIT = 'ERR bit is not an integer or out of range'
 const EMPTY = Buffer.alloc(0)
+/** Redis's, where proto-max-bulk-len is what it is by default. */
+const BIT_OFFSETS = 2 ** 32
 
 const BITS_OF_BYTE = Uint8Array.from({ length: 256 }, (_, byte) => {
   let bits = 0
@@ -22,17 +27,19 @@ const BITS_OF_BYTE = Uint8Array.from({ length: 256 }, (_, byte) => {
   return bits
 })
 
-export function getbit(args: readonly Buffer[], _nowMs: number, limits: StepLimits): Step {
-  const offset = bitOffset(args[2]!, limits)
+export function getbit(args: readonly Buffer[]): Step {
+  const offset = bitOffset(args[2]!)
   return look(args[1]!, (held) => (held ? bitAt(held.value, offset) : 0))
 }
 
-export function setbit(args: readonly Buffer[], _nowMs: number, limits: StepLimits): Step {
-  const offset = bitOffset(args[2]!, limits)
+export function setbit(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
+  const offset = bitOffset(args[2]!)
   const bit = integerArgument(args[3]!, BAD_BIT)
   if (bit !== 0 && bit !== 1) throw new CommandError(BAD_BIT)
   const byte = Math.floor(offset / 8)
+  if (byte >= limits.maxValueBytes) throw new CommandError(tooLong(byte + 1, limits))
   const mask = 0x80 >> (offset % 8)
+  const newEndMs = defaultEnd(limits, nowMs)
   return change(args[1]!, (held) => {
     const before = held?.value ?? EMPTY
     const old = bitAt(before, offset)
@@ -41,7 +48,7 @@ export function setbit(args: readonly Buffer[], _nowMs: number, limits: StepLimi
     before.copy(value)
     if (bit === 1) value[byte]! |= mask
     else value[byte]! &= ~mask
-    return { reply: old, next: [{ value, expiresAtMs: held?.expiresAtMs ?? 0 }] }
+    return { reply: old, next: [inPlaceOf(held, value, newEndMs)] }
   })
 }
 
@@ -87,9 +94,9 @@ function firstBit(held: Held, bit: 0 | 1, args: readonly Buffer[]): Reply {
 }
 
 /** @throws CommandError */
-function bitOffset(argument: Buffer, limits: StepLimits): number {
+function bitOffset(argument: Buffer): number {
   const offset = integerArgument(argument, BAD_OFFSET)
-  if (offset < 0 || offset >= limits.maxValueBytes * 8) throw new CommandError(BAD_OFFSET)
+  if (offset < 0 || offset >= BIT_OFFSETS) throw new CommandError(BAD_OFFSET)
   return Number(offset)
 }
 

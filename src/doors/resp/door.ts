@@ -12,12 +12,11 @@ import type { Command } from './command.ts'
 import { Connection } from './connection.ts'
 import { Output } from './output.ts'
 import type { ParserOptions } from './parser.ts'
-import { RespError } from './reply.ts'
 import { ScanCursors } from './scan-cursor.ts'
 import { Stats } from './stats.ts'
 import type { StepLimits } from './step.ts'
 import { digest, TokenTries } from '../tokens.ts'
-import { queue, refuseQueued } from './transaction.ts'
+import { queue, refuse } from './transaction.ts'
 import { unknownCommand } from './unknown.ts'
 
 export interface RespDoorOptions {
@@ -28,7 +27,7 @@ export interface RespDoorOptions {
   readonly maxValueBytes: number
   /** Of all arguments of one command. */
   readonly maxBatchBytes: number
-  /** Keys that one transaction may touch, and one connection watch. */
+  /** Keys that one transaction may touch where it is one, and one connection watch. */
   readonly maxBatchKeys: number
   /** What becomes of a transaction whose keys do not share a replica set. */
   readonly crossSetMulti: 'refuse' | 'unordered'
@@ -40,11 +39,14 @@ export interface RespDoorOptions {
   readonly timers: Timers
 }
 
-/** A value may be this much shorter than a bulk that is taken: other arguments have to fit as well. */
+/** How long a client may keep the rest of a command, or take nothing of its replies. */
 const PATIENCE_MS = 9000
 /** How long a reply waits at most for the ones behind it, to leave in one write with them. */
 const HELD_MS = 1
-const SMALLEST_BULK_LIMIT = 64 * 1024
+/** A value so many times too large is still taken in, to be refused with a sentence and not with the connection's end. */
+const ROOM_TO_REFUSE = 2
+/** Other arguments than values have to fit as well. */
+const SMALLEST_REQUEST_LIMIT = 128 * 1024
 const NO_AUTH = 'NOAUTH Authentication required.'
 
 export class RespDoor {
@@ -79,11 +81,13 @@ export class RespDoor {
     this.tokens = options.dataToken === null ? [] : [digest(options.dataToken)]
     const { maxValueBytes, defaultTtlMs } = options
     this.limits = { maxValueBytes, defaultTtlMs }
-    this.parserOptions = {
-      lookUp,
-      maxBulkBytes: Math.max(options.maxValueBytes, SMALLEST_BULK_LIMIT),
-      maxRequestBytes: Math.max(options.maxBatchBytes, options.maxValueBytes + SMALLEST_BULK_LIMIT),
-    }
+    const maxRequestBytes = Math.max(
+      options.maxBatchBytes,
+      options.maxValueBytes * ROOM_TO_REFUSE,
+      SMALLEST_REQUEST_LIMIT,
+    )
+    // What a request may have, one argument may have: that alone bounds what is held.
+    this.parserOptions = { lookUp, maxBulkBytes: maxRequestBytes, maxRequestBytes }
   }
 
   /** A client has sent a transaction over keys that cannot be changed together: said once. */
@@ -127,13 +131,11 @@ export class RespDoor {
   dispatch(connection: Connection, command: Command, args: Buffer[]): void {
     const { arity } = command
     if (!connection.authenticated && !command.open) {
-      connection.say(new RespError(NO_AUTH), command)
+      refuse(connection, command, NO_AUTH)
       return
     }
     if (arity > 0 ? args.length !== arity : args.length < -arity) {
-      const sentence = `ERR wrong number of arguments for '${command.name}' command`
-      if (connection.transaction) refuseQueued(connection, command, sentence)
-      else connection.say(new RespError(sentence), command)
+      refuse(connection, command, `ERR wrong number of arguments for '${command.name}' command`)
       return
     }
     try {
@@ -147,9 +149,7 @@ export class RespDoor {
   }
 
   dispatchUnknown(connection: Connection, args: readonly Buffer[]): void {
-    const sentence = connection.authenticated ? unknownCommand(args) : NO_AUTH
-    if (connection.transaction) refuseQueued(connection, NAMELESS, sentence)
-    else connection.say(new RespError(sentence))
+    refuse(connection, NAMELESS, connection.authenticated ? unknownCommand(args) : NO_AUTH)
   }
 
   /** Connections that have kept the rest of a command, or have not taken a reply, for too long. */

@@ -1,5 +1,5 @@
 /** When a value ends: how Redis reads seconds and milliseconds, relative and absolute. */
-import { integerArgument } from './arguments.ts'
+import { integerArgument, isInt64, type Integer } from './arguments.ts'
 import { CommandError } from './step.ts'
 
 export interface TimeUnit {
@@ -13,10 +13,8 @@ export const MILLISECONDS: TimeUnit = { ms: 1, absolute: false }
 export const SECONDS_AT: TimeUnit = { ms: 1000, absolute: true }
 export const MILLISECONDS_AT: TimeUnit = { ms: 1, absolute: true }
 
-/** What a record's head can hold: the year 10889. Redis itself goes up to 64 bits. */
+/** What a record's head can hold, the year 10889: later ends, up to Redis's own 64 bits, become this one. */
 const LATEST_MS = 2 ** 48 - 1
-/** Redis refuses what a signed number of 64 bits cannot hold in milliseconds. */
-const EARLIEST_SECONDS = -(2n ** 63n) / 1000n
 
 /**
  * The end that an argument of SET, GETEX or SETEX gives: after now, or absolute and after 1970.
@@ -26,7 +24,7 @@ const EARLIEST_SECONDS = -(2n ** 63n) / 1000n
 export function endArgument(argument: Buffer, unit: TimeUnit, nowMs: number, command: string): number {
   const given = integerArgument(argument)
   if (given <= 0) throw invalid(command)
-  return notTooLate(given, unit, nowMs, command)
+  return endOf(given, unit, nowMs, command)
 }
 
 /**
@@ -35,15 +33,15 @@ export function endArgument(argument: Buffer, unit: TimeUnit, nowMs: number, com
  * @throws CommandError
  */
 export function anyEndArgument(argument: Buffer, unit: TimeUnit, nowMs: number, command: string): number {
-  const given = integerArgument(argument)
-  if (unit.ms === 1000 && given < EARLIEST_SECONDS) throw invalid(command)
-  return notTooLate(given, unit, nowMs, command)
+  return endOf(integerArgument(argument), unit, nowMs, command)
 }
 
-function notTooLate(given: number | bigint, unit: TimeUnit, nowMs: number, command: string): number {
-  const end = Number(given) * unit.ms + (unit.absolute ? 0 : nowMs)
-  if (end > LATEST_MS) throw invalid(command)
-  return end
+/** As in Redis, both the time and the end must fit 64 bits. */
+function endOf(given: Integer, unit: TimeUnit, nowMs: number, command: string): number {
+  const time = BigInt(given) * BigInt(unit.ms)
+  const end = unit.absolute ? time : time + BigInt(nowMs)
+  if (!isInt64(time) || !isInt64(end)) throw invalid(command)
+  return Math.min(Number(end), LATEST_MS)
 }
 
 function invalid(command: string): CommandError {

@@ -4,13 +4,16 @@ import { CODES } from '../codes.ts'
 import { RespError } from './reply.ts'
 import { CommandError } from './step.ts'
 
+/** Where a sentence of the coordinator points for more; here it is a command. */
+const STATUS_PATH = '/status'
+const STATUS_COMMAND = 'RONDO STATUS'
 const WRONG_TYPE = 'WRONGTYPE Operation against a key holding the wrong kind of value'
 
 export function errorOf(error: RondoError): RespError {
   if (error.code === 'WRONG_TYPE') return new RespError(WRONG_TYPE)
   // Whatever stopped it: only what certainly did not happen may be called anything else.
   const word = error.details.outcome === 'unknown' ? 'UNKNOWN' : CODES[error.code].resp
-  return new RespError(`${word} ${error.message}`)
+  return new RespError(`${word} ${error.message.replace(STATUS_PATH, STATUS_COMMAND)}`)
 }
 
 /** What a client is told of anything that was thrown. */

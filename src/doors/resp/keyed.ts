@@ -8,24 +8,30 @@
  *   changes each key alone  (DEL, UNLINK) a step a key, and the answers are added up
  *   changes keys together   (RENAME, COPY, MSETNX) as a transaction, where they share a replica set
  *
- * Keys live on different nodes: MSET and DEL change every key atomically, but not all of them together.
+ * Keys live on different nodes: MSET and DEL change every key atomically, but not all of them together. They walk their
+ * keys in slices (slices.ts), and begin no further one once one has failed.
  *
  * A key that could not be asked makes the whole command fail: it never becomes "there is none".
  */
 import type { Modified, Modify } from '../../coordinator/update.ts'
 import { RondoError } from '../../core/errors.ts'
-import { tokenOf } from '../../core/token.ts'
+import { claimKeys } from './claims.ts'
 import type { Command } from './command.ts'
 import type { Connection } from './connection.ts'
 import { errorOf, replyOf } from './errors.ts'
 import { heldIn, nowMs, readRecord, recordOf, tooLarge } from './held.ts'
 import { RespError, type Reply } from './reply.ts'
+import { allInSlices, inSlices } from './slices.ts'
 import { ReplySlot } from './slot.ts'
 import { CommandError, type Held, type Step, type StepMaker, type Stepped } from './step.ts'
 import { runTogether } from './together.ts'
 
 /** How a command that reads and changes several keys does it. */
 export type Several = 'together' | 'each'
+
+/** What a command that only reads may hold of values, while it reads. */
+const MAX_HELD_BYTES = 256 * 1024 * 1024
+const TOO_MUCH_HELD = `ERR the values under the keys of one command may have ${MAX_HELD_BYTES} bytes together`
 
 export function runKeyed(
   connection: Connection,
@@ -41,12 +47,8 @@ export function runKeyed(
   }
   const slot = new ReplySlot(connection, command)
   connection.add(slot)
-  const tokens = step.writes ? step.keys.map((key) => tokenOf(key)) : []
-  for (const token of tokens) connection.claim(token)
-  const answer = carryOut(connection, step, args, make, several).finally(() => {
-    for (const token of tokens) connection.released(token)
-  })
-  slot.answerWith(answer)
+  const released = claimKeys(connection, step.writes ? step.keys : [])
+  slot.answerWith(carryOut(connection, step, args, make, several).finally(released))
 }
 
 /** The command by itself, without a place in the order of replies. */
@@ -56,9 +58,12 @@ export async function runAlone(
   make: StepMaker,
   several: Several,
 ): Promise<Reply> {
-  const step = stepOf(connection, args, make)
-  if (step instanceof RespError) return step
-  return carryOut(connection, step, args, make, several).catch(replyOf)
+  try {
+    const step = stepOf(connection, args, make)
+    return step instanceof RespError ? step : await carryOut(connection, step, args, make, several)
+  } catch (error) {
+    return replyOf(error)
+  }
 }
 
 /** The step, or why there is none: its arguments are wrong, or a key cannot be used. */
@@ -81,7 +86,13 @@ export function stepOf(connection: Connection, args: readonly Buffer[], make: St
 
 async function readStep(connection: Connection, step: Step): Promise<Reply> {
   const { coordinator } = connection.door.options
-  const held = await Promise.all(step.keys.map((key) => heldAt(connection, key)))
+  let bytes = 0
+  const held = await allInSlices(connection, step.keys.length, async (i) => {
+    const one = await heldAt(connection, step.keys[i]!)
+    bytes += one?.value.length ?? 0
+    if (bytes > MAX_HELD_BYTES) throw new CommandError(TOO_MUCH_HELD)
+    return one
+  })
   return step.apply(held, nowMs(coordinator)).reply
 }
 
@@ -103,24 +114,43 @@ async function carryOut(
   if (!step.reads) return writeEach(connection, step)
   if (step.keys.length === 1) return updateStep(connection, step)
   if (several === 'together') return runTogether(connection, step)
-  const replies = await allOf(
-    step.keys.map((key) => updateStep(connection, stepOf(connection, [args[0]!, key], make) as Step)),
-  )
-  return (replies as number[]).reduce((sum, count) => sum + count, 0)
+  return eachKey(connection, step, (key) => stepOf(connection, [args[0]!, key], make) as Step)
+}
+
+/** A step a key; how many keys they changed. */
+async function eachKey(
+  connection: Connection,
+  { keys }: Step,
+  stepFor: (key: Buffer) => Step,
+): Promise<Reply> {
+  const settled = await inSlices(connection, keys.length, (i) => updateStep(connection, stepFor(keys[i]!)))
+  const counts = settled as PromiseSettledResult<number>[]
+  const changed = counts.reduce((sum, one) => sum + (one.status === 'fulfilled' ? one.value : 0), 0)
+  throwFailure(keys.length, changed, settled)
+  return changed
 }
 
 /**
- * Waits for all of them, also when one fails. If one did, and another did not, the whole has an outcome that nobody can
- * name in one word.
+ * One word for all of them: what some keys have become decides on it, too.
+ *
+ * @param changed how many keys certainly were
+ * @throws if one has failed
  */
-async function allOf<T>(writes: readonly Promise<T>[]): Promise<T[]> {
-  const settled = await Promise.allSettled(writes)
-  const failure = settled.find((one) => one.status === 'rejected')
-  if (!failure) return settled.map((one) => (one as PromiseFulfilledResult<T>).value)
-  const { reason } = failure as { reason: unknown }
-  if (!(reason instanceof RondoError) || settled.length === 1) throw reason
-  const sentence = `${reason.message} Other keys of the same command may have been changed.`
-  throw new RondoError(reason.code, sentence, { ...reason.details, outcome: 'unknown' })
+function throwFailure(
+  count: number,
+  changed: number,
+  settled: readonly PromiseSettledResult<unknown>[],
+): void {
+  const reasons = settled.filter((one) => one.status === 'rejected').map((one) => one.reason as unknown)
+  if (reasons.length === 0) return
+  const [first] = reasons
+  if (!(first instanceof RondoError)) throw first
+  const unknown = reasons.filter((one) => one instanceof RondoError && one.details.outcome === 'unknown')
+  if (count === 1 || changed + unknown.length === 0) throw first
+  const told = `${changed} of ${count} keys were changed, ${unknown.length} may have been, and the others were not.`
+  throw new RondoError('OUTCOME_UNKNOWN', `${told} Of the first that failed: ${first.message}`, {
+    outcome: 'unknown',
+  })
 }
 
 /** One key, atomically: what the step makes of what is there. */
@@ -149,18 +179,22 @@ async function writeEach(connection: Connection, step: Step): Promise<Reply> {
     const error = tooLarge(connection, held)
     if (error) throw error
   }
-  await allOf(
-    step.keys.map((key, i) => {
-      const held = next[i]
-      return new Promise<void>((resolve, failed) => {
-        const done = { written: () => resolve(), failed }
-        if (held === undefined) resolve()
-        else if (held === null) coordinator.remove(key, done, connection.writeLevel)
-        else coordinator.write(key, held.value, held.expiresAtMs, done, connection.writeLevel)
-      })
-    }),
+  const settled = await inSlices(connection, step.keys.length, (i) =>
+    writeKey(connection, step.keys[i]!, next[i]),
   )
+  const changed = settled.filter(({ status }) => status === 'fulfilled').length
+  throwFailure(step.keys.length, changed, settled)
   return reply
+}
+
+function writeKey(connection: Connection, key: Buffer, held: Held | null | undefined): Promise<void> {
+  const { coordinator } = connection.door.options
+  return new Promise((resolve, failed) => {
+    const done = { written: () => resolve(), failed }
+    if (held === undefined) resolve()
+    else if (held === null) coordinator.remove(key, done, connection.writeLevel)
+    else coordinator.write(key, held.value, held.expiresAtMs, done, connection.writeLevel)
+  })
 }
 
 function modifiedBy(next: Held | null | undefined): Modified {

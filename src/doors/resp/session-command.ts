@@ -1,10 +1,13 @@
 /** How commands on the connection or the server are made: those that answer at once, and those that take a while. */
 import { word } from './arguments.ts'
+import { claimEverything } from './claims.ts'
 import { controlCommand, type Command } from './command.ts'
-import { EVERYTHING, type Connection } from './connection.ts'
+import type { Connection } from './connection.ts'
+import { replyOf } from './errors.ts'
 import { RespError, Simple, type Reply } from './reply.ts'
 import { ReplySlot } from './slot.ts'
 import { CommandError } from './step.ts'
+import { parseSyntax, usageOf } from './syntax.ts'
 
 export type SessionCommand = Omit<Command, 'index'>
 /** May throw a CommandError. */
@@ -19,7 +22,7 @@ export function immediate(
 ): SessionCommand {
   const reply = replying(answer)
   const alone = (connection: Connection, args: readonly Buffer[]) => Promise.resolve(reply(connection, args))
-  return controlCommand(name, arity, saying(reply), { control: false, reply, alone, ...more })
+  return controlCommand(name, arity, saying(reply), { control: false, alone, ...more })
 }
 
 /** Answers at once, and has no place inside MULTI. */
@@ -50,52 +53,58 @@ function saying(reply: Answer): Command['run'] {
 
 /**
  * Looks at keys all over the cluster: begins when all that this connection has sent before is answered, and what it sends
- * later waits for it.
+ * later waits for it. Inside MULTI it comes when the commands on keys have been carried out.
  */
 export function overall(
   name: string,
   arity: number,
-  answer: (connection: Connection, args: readonly Buffer[]) => Promise<Reply>,
+  answer: OverallAnswer,
+  more: Partial<Command> = {},
+): SessionCommand {
+  const alone = (connection: Connection, args: readonly Buffer[]) => answer(connection, args).catch(replyOf)
+  return overallOutside(name, arity, answer, { alone, ...more })
+}
+
+/** The same, without a place inside MULTI. */
+export function overallOutside(
+  name: string,
+  arity: number,
+  answer: OverallAnswer,
   more: Partial<Command> = {},
 ): SessionCommand {
   const run: Command['run'] = (connection, args, command) => {
     const slot = new ReplySlot(connection, command)
     connection.add(slot)
-    connection.claim(EVERYTHING)
-    slot.answerWith(answer(connection, args).finally(() => connection.released(EVERYTHING)))
+    slot.answerWith(answer(connection, args).finally(claimEverything(connection)))
   }
   return controlCommand(name, arity, run, { control: false, inTurn: true, ...more })
 }
 
+type OverallAnswer = (connection: Connection, args: readonly Buffer[]) => Promise<Reply>
+
 export interface Subcommand<A = Answer> {
   /** As Redis counts: the command's name and its own included; negative = at least. */
   readonly arity: number
-  /** For HELP: what follows its name. */
-  readonly usage?: string
-  readonly help: string
+  /** The version of Redis that first had it. */
+  readonly since: string
+  /** What follows its name, as syntax.ts reads it. */
+  readonly syntax?: string
+  /** As COMMAND INFO tells them. */
+  readonly flags: readonly string[]
+  readonly summary: string
   readonly answer: A
 }
 
 /** By lower-case name. */
 export type Subcommands<A = Answer> = Readonly<Record<string, Subcommand<A>>>
 
-/** A command that is made of others: CLIENT, COMMAND. HELP comes by itself. */
-export function container(
+export function withHelp<A>(
   name: string,
-  subcommands: Subcommands,
-  more: Partial<Command> = {},
-): SessionCommand {
-  const all = withHelp(name, subcommands)
-  return immediate(
-    name,
-    -2,
-    (connection, args) => subcommandOf(name, all, args).answer(connection, args),
-    more,
-  )
-}
-
-export function withHelp<A>(name: string, subcommands: Subcommands<A | Answer>): Subcommands<A | Answer> {
-  const help = { arity: 2, help: 'Print this help.', answer: (): Reply => lines }
+  subcommands: Subcommands<A | Answer>,
+  since = '5.0.0',
+): Subcommands<A | Answer> {
+  const flags = ['loading', 'stale']
+  const help = { arity: 2, since, flags, summary: 'Shows this help.', answer: (): Reply => lines }
   const all = { ...subcommands, help }
   const lines: Reply = helpOf(name, all)
   return all
@@ -124,8 +133,9 @@ export function wrongNumber(name: string): CommandError {
 
 function helpOf(name: string, subcommands: Subcommands<unknown>): Reply {
   const lines = [`${name.toUpperCase()} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:`]
-  for (const [subcommand, { usage, help }] of Object.entries(subcommands)) {
-    lines.push([subcommand.toUpperCase(), ...(usage ? [usage] : [])].join(' '), `    ${help}`)
+  for (const [subcommand, { syntax = '', summary }] of Object.entries(subcommands)) {
+    const usage = usageOf(parseSyntax(syntax))
+    lines.push(`${subcommand.toUpperCase()} ${usage}`.trimEnd(), `    ${summary}`)
   }
   return lines.map((line) => new Simple(line))
 }

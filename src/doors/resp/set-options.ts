@@ -10,7 +10,7 @@ export interface SetOptions {
   readonly answersOld: boolean
   /** KEEPTTL. */
   readonly keepsEnd: boolean
-  /** 0 = none. */
+  /** 0 = none. With KEEPTTL that of a key which was not there. */
   readonly endMs: number
 }
 

@@ -49,6 +49,16 @@ export function defaultEnd({ defaultTtlMs }: StepLimits, nowMs: number): number 
   return defaultTtlMs > 0 ? nowMs + defaultTtlMs : 0
 }
 
+/** A new value for what is there keeps its end; what was not there gets the end of any new value. */
+export function inPlaceOf(held: Held | null, value: Buffer, newEndMs: number): Held {
+  return { value, expiresAtMs: held ? held.expiresAtMs : newEndMs }
+}
+
+/** What is wrong with a value of this length. */
+export function tooLong(bytes: number, { maxValueBytes }: StepLimits): string {
+  return `ERR The value would have ${bytes} bytes; at most ${maxValueBytes} are allowed (MAX_VALUE_BYTES).`
+}
+
 /**
  * Makes a step from a command's arguments (the name first), or throws a CommandError with Redis's own words. The number
  * of arguments has been compared with the arity.

@@ -1,7 +1,7 @@
 /**
  * The commands on strings and keys: what COMMAND INFO of Redis 7 tells of each, and what makes its step. Their replies and
  * errors are those of Redis 7.0, to the letter, but for two limits of our own: a value has at most `maxValueBytes`, where
- * Redis has proto-max-bulk-len, and an end in time must fit a record's head.
+ * Redis has proto-max-bulk-len, and an end beyond what a record's head can hold becomes the last that it can.
  */
 import { bitcount, bitpos, getbit, setbit } from './bits.ts'
 import {

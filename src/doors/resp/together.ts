@@ -5,6 +5,7 @@
  */
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
+import { answerBytes, MAX_ANSWER_BYTES } from './answer-limit.ts'
 import type { Connection } from './connection.ts'
 import { heldIn, nowMs, recordOf, tooLarge } from './held.ts'
 import { RespError, type Reply } from './reply.ts'
@@ -15,11 +16,20 @@ const STOPPED = new RondoError('PRECONDITION_FAILED', 'A watched key has changed
   outcome: 'not-applied',
 })
 
-/** What is carried out in turn; a reply stands for a command that needs no key, or cannot be carried out. */
-export type Queue = readonly (Step | Reply)[]
+/** Bytes of values that the steps of one transaction may look at and make, over and over: they run in one go. */
+const MAX_TOUCHED_BYTES = 256 * 1024 * 1024
+const TOO_MUCH = new RondoError(
+  'BAD_REQUEST',
+  `The commands of this transaction would work on more than ${MAX_TOUCHED_BYTES} bytes of values, or answer with more ` +
+    `than ${MAX_ANSWER_BYTES}. It was not applied.`,
+  { outcome: 'not-applied' },
+)
 
-export function isStep(queued: Step | Reply): queued is Step {
-  return typeof queued === 'object' && queued !== null && 'apply' in queued
+/** What is carried out in turn: a step; why there is none; or null for a command that needs no key. */
+export type Queue = readonly (Step | RespError | null)[]
+
+export function isStep(queued: Queue[number]): queued is Step {
+  return queued !== null && 'apply' in queued
 }
 
 /** By key: undefined = left as it is, null = deleted. */
@@ -32,45 +42,56 @@ export async function runTogether(connection: Connection, step: Step): Promise<R
   let replies: readonly Reply[] = []
   await transact(connection, step.keys, (current, now) => {
     const outcome = runSteps([step], step.keys, current, now)
+    if (outcome instanceof RondoError) return outcome
     replies = outcome.replies
     return outcome.next
   })
   return replies[0]!
 }
 
-/** What the steps make of the keys, one after the other. */
+/** What the steps make of the keys, one after the other; the reply of what is no step is null. */
 export function runSteps(
   steps: Queue,
   keys: readonly Buffer[],
   current: readonly (StoredRecord | null)[],
   now: number,
-): { replies: Reply[]; next: Next } {
+): { replies: Reply[]; next: Next } | RondoError {
   const names = keys.map((key) => key.toString('latin1'))
   const held = new Map(names.map((name, i) => [name, heldIn(current[i]!, now)]))
   const changed = new Set<string>()
-  const replies = steps.map((step) => {
-    if (!isStep(step)) return step
+  let touched = 0
+  let answered = 0
+  const replies: Reply[] = []
+  for (const step of steps) {
+    if (!isStep(step)) {
+      replies.push(step)
+      continue
+    }
     const mine = step.keys.map((key) => key.toString('latin1'))
-    const { reply, next = [] } = step.apply(
-      mine.map((name) => held.get(name)!),
-      now,
-    )
+    const before = mine.map((name) => held.get(name)!)
+    const { reply, next = [] } = step.apply(before, now)
     mine.forEach((name, i) => {
       const after = next[i]
+      touched += (before[i]?.value.length ?? 0) + (after?.value.length ?? 0)
       if (after === undefined) return
       held.set(name, after)
       changed.add(name)
     })
-    return reply
-  })
+    answered += answerBytes(reply)
+    if (touched > MAX_TOUCHED_BYTES || answered > MAX_ANSWER_BYTES) return TOO_MUCH
+    replies.push(reply)
+  }
   return { replies, next: names.map((name) => (changed.has(name) ? held.get(name)! : undefined)) }
 }
 
-/** @param change what the keys shall hold; null = nothing is changed, and nothing need have been there together */
+/**
+ * @param change what the keys shall hold; null = nothing is changed, and nothing need have been there together; an error =
+ * the same, and transact fails with it
+ */
 export function transact(
   connection: Connection,
   keys: readonly Buffer[],
-  change: (current: readonly (StoredRecord | null)[], now: number) => Next | null,
+  change: (current: readonly (StoredRecord | null)[], now: number) => Next | RondoError | null,
 ): Promise<void> {
   const { coordinator } = connection.door.options
   return new Promise((resolve, failed) => {
@@ -85,6 +106,7 @@ export function transact(
       (current) => {
         const next = change(current, nowMs(coordinator))
         if (!next) return { kind: 'refuse', error: STOPPED }
+        if (next instanceof RondoError) return { kind: 'refuse', error: next }
         const error = next.map((held) => tooLarge(connection, held)).find((found) => found !== null)
         if (error) return { kind: 'refuse', error }
         if (next.every((held) => held === undefined)) return { kind: 'keep' }

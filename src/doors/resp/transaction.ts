@@ -11,17 +11,22 @@
  */
 import { compareVersions, VERSION_ZERO, type Version } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
-import { tokenOf } from '../../core/token.ts'
+import { RondoError } from '../../core/errors.ts'
+import { claimEverything, claimKeys } from './claims.ts'
 import { controlCommand, type Command } from './command.ts'
 import type { Connection } from './connection.ts'
 import { errorOf } from './errors.ts'
 import { nowMs, readRecord } from './held.ts'
+import { oneByOne } from './one-by-one.ts'
 import { NULL_ARRAY, OK, RespError, Simple, type Reply } from './reply.ts'
+import { subcommandOf } from './session-command.ts'
 import { ReplySlot } from './slot.ts'
-import { distinct } from './step.ts'
+import { CommandError, distinct } from './step.ts'
 import { CROSS_SET, isStep, runSteps, transact, type Queue } from './together.ts'
 
 const QUEUED = new Simple('QUEUED')
+/** What a transaction may hold; how many keys it may touch, where it is one, is MAX_BATCH_KEYS. */
+const MAX_COMMANDS = 100_000
 
 interface Queued {
   readonly command: Command
@@ -74,23 +79,43 @@ function multi(connection: Connection, _args: readonly Buffer[], command: Comman
 /** A command that came after MULTI. */
 export function queue(connection: Connection, command: Command, args: readonly Buffer[]): void {
   const transaction = connection.transaction!
-  const { maxBatchKeys, maxBatchBytes } = connection.door.options
+  const { maxBatchBytes } = connection.door.options
   transaction.bytes += args.reduce((sum, arg) => sum + arg.length, 0)
-  if (transaction.queued.length >= maxBatchKeys || transaction.bytes > maxBatchBytes) {
-    const sentence = `ERR a transaction may hold ${maxBatchKeys} commands (MAX_BATCH_KEYS) of ${maxBatchBytes} bytes (MAX_BATCH_BYTES)`
-    refuseQueued(connection, command, sentence)
-    return
-  }
-  if (!command.step && !command.reply) {
-    refuseQueued(connection, command, `ERR Command '${command.name}' not allowed inside a transaction`)
+  const isTooLong = transaction.queued.length >= MAX_COMMANDS || transaction.bytes > maxBatchBytes
+  const why = isTooLong
+    ? `ERR a transaction may hold ${MAX_COMMANDS} commands of ${maxBatchBytes} bytes together (MAX_BATCH_BYTES)`
+    : refusalOf(command, args)
+  if (why !== null) {
+    refuse(connection, command, why)
     return
   }
   transaction.queued.push({ command, args })
   connection.say(QUEUED, command)
 }
 
-export function refuseQueued(connection: Connection, command: Command, text: string): void {
-  connection.transaction!.aborted = true
+/** Null, or why a command cannot be queued. Beside its own arguments, Redis counts those of a subcommand. */
+function refusalOf(command: Command, args: readonly Buffer[]): string | null {
+  const { name, subcommands } = command
+  if (!command.alone) return `ERR Command '${name}' not allowed inside a transaction`
+  try {
+    if (subcommands && args.length > 1) subcommandOf(name, subcommands, args)
+  } catch (error) {
+    if (error instanceof CommandError) return error.message
+    throw error
+  }
+  return null
+}
+
+/** A command that is not carried out, whatever it is: it spoils a transaction, and EXEC ends one. */
+export function refuse(connection: Connection, command: Command, text: string): void {
+  if (command.name === 'exec') {
+    connection.transaction = null
+    connection.watch = null
+    const why = text.replace(/^ERR /, '')
+    connection.say(new RespError(`EXECABORT Transaction discarded because of: ${why}`), command)
+    return
+  }
+  if (connection.transaction) connection.transaction.aborted = true
   connection.say(new RespError(text), command)
 }
 
@@ -128,11 +153,7 @@ function watch(connection: Connection, args: readonly Buffer[], command: Command
     return version
   })
   // What the client itself changes from now on counts as a change.
-  const tokens = keys.map((key) => tokenOf(key))
-  for (const token of tokens) connection.claim(token)
-  const released = () => {
-    for (const token of tokens) connection.released(token)
-  }
+  const released = claimKeys(connection, keys)
   const seen = Promise.all(reads).then(() => OK)
   slot.answerWith(seen.finally(released))
 }
@@ -157,12 +178,12 @@ function exec(connection: Connection, _args: readonly Buffer[], command: Command
   }
   const slot = new ReplySlot(connection, command)
   connection.add(slot)
-  const steps = transaction.queued.map(({ command, args }) =>
-    command.step ? command.step(connection, args) : command.reply!(connection, args),
-  )
-  const { released, keys } = claimAll(connection, steps, watch)
-  const answer = execSteps(connection, transaction, steps, keys, watch).finally(released)
-  slot.answerWith(answer)
+  const steps = transaction.queued.map(({ command, args }) => command.step?.(connection, args) ?? null)
+  const watched = watch?.all.map(({ key }) => key) ?? []
+  const { keys } = distinct([...steps.filter(isStep).flatMap((step) => [...step.keys]), ...watched])
+  // Commands without keys change, or tell, what concerns all that follows.
+  const released = steps.includes(null) ? claimEverything(connection) : claimKeys(connection, keys)
+  slot.answerWith(execSteps(connection, transaction, steps, keys, watch).finally(released))
 }
 
 export const TRANSACTION_COMMANDS = [
@@ -173,23 +194,11 @@ export const TRANSACTION_COMMANDS = [
   // Inside MULTI it waits for its turn as any other, and then there is nothing left to forget.
   controlCommand('unwatch', 1, (connection, _args, command) => connection.say(unwatch(connection), command), {
     control: false,
-    reply: unwatch,
     alone: (connection) => Promise.resolve(unwatch(connection)),
   }),
 ]
 
 // ---- carrying out
-
-function claimAll(connection: Connection, steps: Queue, watch: Watch | null) {
-  const watched = watch?.all.map(({ key }) => key) ?? []
-  const { keys } = distinct([...steps.filter(isStep).flatMap((step) => [...step.keys]), ...watched])
-  const tokens = keys.map((key) => tokenOf(key))
-  for (const token of tokens) connection.claim(token)
-  const released = () => {
-    for (const token of tokens) connection.released(token)
-  }
-  return { keys, released }
-}
 
 async function execSteps(
   connection: Connection,
@@ -198,36 +207,56 @@ async function execSteps(
   keys: readonly Buffer[],
   watch: Watch | null,
 ): Promise<Reply> {
-  const { coordinator, crossSetMulti } = connection.door.options
-  if (!coordinator.sharesReplicaSet(keys)) {
-    connection.door.onCrossSet(crossSetMulti)
-    if (crossSetMulti === 'refuse') return new RespError(CROSS_SET)
-    return oneByOne(connection, transaction, watch)
+  const { coordinator, crossSetMulti, maxBatchKeys } = connection.door.options
+  const isTooLarge = keys.length > maxBatchKeys
+  if (!isTooLarge && coordinator.sharesReplicaSet(keys)) {
+    return asOne(connection, transaction, steps, keys, watch)
   }
+  if (isTooLarge && crossSetMulti === 'refuse') {
+    return new RespError(
+      `ERR this transaction touches ${keys.length} keys; at most ${maxBatchKeys} are allowed (MAX_BATCH_KEYS)`,
+    )
+  }
+  connection.door.onCrossSet(crossSetMulti)
+  if (crossSetMulti === 'refuse') return new RespError(CROSS_SET)
+  return inParts(connection, transaction, steps, watch)
+}
+
+async function asOne(
+  connection: Connection,
+  { queued }: Transaction,
+  steps: Queue,
+  keys: readonly Buffer[],
+  watch: Watch | null,
+): Promise<Reply> {
   const watched = await Promise.all(
     (watch?.all ?? []).map(async ({ key, version }) => ({ key, version: await version })),
   )
   const places = watched.map(({ key }) => keys.findIndex((other) => other.equals(key)))
-  let replies: readonly Reply[] | null = null
+  const done: { replies: Reply[] | null } = { replies: null }
   await transact(connection, keys, (current, now) => {
+    done.replies = null
     const changed = watched.some(({ version }, i) => {
       return compareVersions(version, versionSeen(current[places[i]!]!, now)) !== 0
     })
-    if (changed) {
-      replies = null
-      return null
-    }
+    if (changed) return null
     const outcome = runSteps(steps, keys, current, now)
-    replies = outcome.replies
+    if (outcome instanceof RondoError) return outcome
+    done.replies = outcome.replies
     return outcome.next
   })
-  return replies ?? NULL_ARRAY
+  const { replies } = done
+  if (!replies) return NULL_ARRAY
+  // Once, although the steps may have run several times; and only now that nothing can stop the transaction any more.
+  for (const [i, step] of steps.entries()) if (step === null) replies[i] = await aside(connection, queued[i]!)
+  return replies
 }
 
-/** Keys on different replica sets: each command by itself, as if there were no MULTI. */
-async function oneByOne(
+/** Keys on different replica sets, or too many of them: each command by itself. */
+async function inParts(
   connection: Connection,
   { queued }: Transaction,
+  steps: Queue,
   watch: Watch | null,
 ): Promise<Reply> {
   const { coordinator } = connection.door.options
@@ -235,9 +264,18 @@ async function oneByOne(
     const now = await readRecord(connection, key, connection.writeLevel)
     if (compareVersions(await version, versionSeen(now, nowMs(coordinator))) !== 0) return NULL_ARRAY
   }
-  const replies: Reply[] = []
-  for (const { command, args } of queued) replies.push(await command.alone!(connection, args))
-  return replies
+  return oneByOne(connection, steps, (place) => {
+    const { command, args } = queued[place]!
+    return steps[place] === null ? aside(connection, queued[place]!) : command.alone!(connection, args)
+  })
+}
+
+/** A command without keys. Its reply is a part of EXEC's. */
+async function aside(connection: Connection, { command, args }: Queued): Promise<Reply> {
+  const reply = await command.alone!(connection, args)
+  // CLIENT REPLY SKIP leaves out its own reply and the next; here it is not one of its own that comes next.
+  if (connection.unsaidReplies === 2) connection.unsaidReplies = 1
+  return reply
 }
 
 /** The version of a live value; what is deleted, expired or absent is all the same to a user. */

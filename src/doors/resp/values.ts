@@ -1,7 +1,8 @@
 /** Whole values and parts of them: GET, SET and their kin, APPEND, SETRANGE. */
 import { integerArgument, inclusiveRange, isBackward } from './arguments.ts'
 import { endArgument, MILLISECONDS, SECONDS, type TimeUnit } from './ends.ts'
-import { OK } from './reply.ts'
+import { MAX_ANSWER_BYTES } from './answer-limit.ts'
+import { OK, RespError } from './reply.ts'
 import { getexOptions, setOptions, type SetOptions } from './set-options.ts'
 import {
   change,
@@ -10,6 +11,7 @@ import {
   distinct,
   look,
   refused,
+  inPlaceOf,
   until,
   type Held,
   type Step,
@@ -19,6 +21,10 @@ import {
 
 const EMPTY = Buffer.alloc(0)
 const TOO_LONG = 'ERR string exceeds maximum allowed size (proto-max-bulk-len)'
+
+const TOO_MUCH = new RespError(
+  `ERR the values of these keys have more than ${MAX_ANSWER_BYTES} bytes together; ask for fewer`,
+)
 
 const valueOf = (held: Held | null) => held?.value ?? null
 
@@ -46,7 +52,11 @@ export function mget(args: readonly Buffer[]): Step {
     keys,
     reads: true,
     writes: false,
-    apply: (held) => ({ reply: places.map((place) => valueOf(held[place]!)) }),
+    apply(held) {
+      const bytes = places.reduce((sum, place) => sum + (held[place]?.value.length ?? 0), 0)
+      if (bytes > MAX_ANSWER_BYTES) return { reply: TOO_MUCH }
+      return { reply: places.map((place) => valueOf(held[place]!)) }
+    },
   }
 }
 
@@ -79,7 +89,7 @@ function setStep(key: Buffer, value: Buffer, options: SetOptions): Step {
   const apply = (held: Held | null, nowMs: number): Stepped => {
     const met = condition === null || (condition === 'absent') === (held === null)
     if (!met) return { reply: answersOld ? valueOf(held) : null }
-    const end = keepsEnd ? (held?.expiresAtMs ?? 0) : endMs
+    const end = keepsEnd && held ? held.expiresAtMs : endMs
     return { reply: answersOld ? valueOf(held) : OK, next: [until(value, end, nowMs)] }
   }
   return {
@@ -145,22 +155,23 @@ export function getex(args: readonly Buffer[], nowMs: number): Step {
 
 // ---- parts of values
 
-export function append(args: readonly Buffer[], _nowMs: number, limits: StepLimits): Step {
+export function append(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
   const tail = args[2]!
+  const newEndMs = defaultEnd(limits, nowMs)
   return change(args[1]!, (held) => {
-    if (!held) return { reply: tail.length, next: [{ value: tail, expiresAtMs: 0 }] }
-    const length = held.value.length + tail.length
-    if (length > limits.maxValueBytes) return refused(TOO_LONG)
-    const { value, expiresAtMs } = held
-    return { reply: length, next: [{ value: Buffer.concat([value, tail]), expiresAtMs }] }
+    const length = (held?.value.length ?? 0) + tail.length
+    if (held && length > limits.maxValueBytes) return refused(TOO_LONG)
+    const value = held ? Buffer.concat([held.value, tail]) : tail
+    return { reply: length, next: [inPlaceOf(held, value, newEndMs)] }
   })
 }
 
-export function setrange(args: readonly Buffer[], _nowMs: number, limits: StepLimits): Step {
+export function setrange(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
   const offset = integerArgument(args[2]!)
   if (offset < 0) throw new CommandError('ERR offset is out of range')
   const at = Number(offset)
   const part = args[3]!
+  const newEndMs = defaultEnd(limits, nowMs)
   return change(args[1]!, (held) => {
     const before = held?.value ?? EMPTY
     if (part.length === 0) return { reply: before.length }
@@ -168,6 +179,6 @@ export function setrange(args: readonly Buffer[], _nowMs: number, limits: StepLi
     const value = Buffer.alloc(Math.max(before.length, at + part.length))
     before.copy(value)
     part.copy(value, at)
-    return { reply: value.length, next: [{ value, expiresAtMs: held?.expiresAtMs ?? 0 }] }
+    return { reply: value.length, next: [inPlaceOf(held, value, newEndMs)] }
   })
 }

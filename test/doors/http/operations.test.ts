@@ -25,6 +25,27 @@ for (const door of DOORS) {
       expect((await get('n')).version).to.equal(up.version)
     })
 
+    it('incr and append give a key that they make the default ttl, and leave the end of one that is there', async () => {
+      const timed = await startRondo({ DEFAULT_TTL_SECONDS: '100' })
+      try {
+        const send = (method: string, path: string, body: object) =>
+          callPort(timed.ports[door], method, `/api/v1/keys/${path}`, { body })
+        for (const [operation, body] of [
+          ['incr', { by: 1 }],
+          ['append', { value: '1' }],
+        ] as const) {
+          const path = `made-by-${operation}/${operation}`
+          expect((await send('POST', path, body)).json().ttl).to.equal(100)
+          await send('PUT', `made-by-${operation}`, { value: '1', ttl: 1000 })
+          expect((await send('POST', path, body)).json().ttl).to.equal(1000)
+          await send('POST', `made-by-${operation}/persist`, {})
+          expect((await send('POST', path, body)).json().ttl).to.equal(0)
+        }
+      } finally {
+        await timed.stop()
+      }
+    })
+
     it('increments that come at once are all counted', async () => {
       await Promise.all(Array.from({ length: 50 }, () => post('many/incr')))
       expect((await get('many')).value).to.equal('50')

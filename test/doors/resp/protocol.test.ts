@@ -164,7 +164,23 @@ const CASES: Record<string, Case> = {
     ours: true,
   },
   'a value that is too long': {
-    sent: command('SET', 'k', Buffer.alloc(KIB * KIB + 1)),
+    sent: pipeline(
+      ['SET', 'k', 'v'],
+      ['SET', 'k', Buffer.alloc(KIB * KIB + 1)],
+      ['MSET', 'k', 'w', 'l', Buffer.alloc(10 * KIB * KIB)],
+      ['APPEND', 'm', Buffer.alloc(2 * KIB * KIB)],
+      ['GET', 'k'],
+    ),
+    answer:
+      '+OK\r\n' +
+      error('ERR The value has 1048577 bytes; at most 1048576 are allowed (MAX_VALUE_BYTES).') +
+      error('ERR The value has 10485760 bytes; at most 1048576 are allowed (MAX_VALUE_BYTES).') +
+      error('ERR The value has 2097152 bytes; at most 1048576 are allowed (MAX_VALUE_BYTES).') +
+      '$1\r\nv\r\n',
+    ours: true,
+  },
+  'a bulk longer than a request may be': {
+    sent: `*2\r\n$3\r\nGET\r\n$${16 * KIB * KIB + 1}\r\n`,
     answer: problem('invalid bulk length'),
     closed: true,
     ours: true,

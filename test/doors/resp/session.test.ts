@@ -38,6 +38,23 @@ const LIKE_REDIS = [
     'CLIENT SETNAME "\\xff"',
   ],
   ['CLIENT SETNAME name', 'CLIENT GETNAME', 'CLIENT SETNAME ""', 'CLIENT GETNAME'],
+  [
+    'CLIENT LIST ID',
+    'CLIENT LIST ID x',
+    'CLIENT LIST ID 1 x',
+    'CLIENT LIST ID 99999999999999999999',
+    'CLIENT LIST ID 999999 -1',
+    'CLIENT LIST TYPE master',
+    'CLIENT LIST TYPE REPLICA',
+    'CLIENT LIST TYPE slave',
+    'CLIENT LIST TYPE pubsub',
+    'CLIENT LIST TYPE nosuch',
+    'CLIENT LIST TYPE ""',
+    'CLIENT LIST TYPE',
+    'CLIENT LIST TYPE normal x',
+    'CLIENT LIST NOSUCH',
+    'CLIENT LIST NOSUCH x',
+  ],
   ['CLIENT NO-EVICT ON', 'CLIENT NO-EVICT OFF', 'CLIENT NO-EVICT x', 'CLIENT NO-EVICT'],
   ['CLIENT REPLY', 'CLIENT REPLY x', 'CLIENT REPLY ON', 'CLIENT REPLY SKIP', 'PING unseen', 'PING seen'],
   [
@@ -78,6 +95,7 @@ const LIKE_REDIS = [
     'CONFIG GET appendonly',
     'CONFIG GET nosuch',
     'CONFIG GET timeou?',
+    'CONFIG HELP x',
   ],
   ['INFO nosuch', 'INFO nosuch nothing', 'DBSIZE x', 'TIME x', 'RANDOMKEY', 'RANDOMKEY x', 'DBSIZE'],
   [
@@ -100,6 +118,34 @@ const LIKE_REDIS = [
   ['FLUSHALL x', 'FLUSHALL SYNC x', 'FLUSHALL', 'FLUSHDB ASYNC', 'FLUSHALL SYNC', 'KEYS', 'KEYS *'],
   ['GET missing', 'CONFIG GET save', 'COMMAND INFO nosuch', 'MGET a b', 'TTL a'],
   ['CLIENT SETNAME me', 'MULTI', 'RESET', 'CLIENT GETNAME', 'EXEC', 'PING'],
+  [
+    'MULTI',
+    'CLIENT ID x',
+    'EXEC',
+    'MULTI',
+    'CLIENT NOSUCH x',
+    'EXEC',
+    'MULTI',
+    'CLIENT',
+    'EXEC',
+    'GET missing',
+  ],
+  ['MULTI', 'CONFIG GET', 'EXEC', 'MULTI', 'COMMAND GETKEYS', 'EXEC', 'MULTI', 'CONFIG GET save', 'EXEC'],
+  ['MULTI', 'CLIENT SETNAME me', 'GET a', 'SELECT 99', 'CLIENT GETNAME', 'EXEC', 'CLIENT GETNAME'],
+  [
+    'MULTI',
+    'DBSIZE',
+    'RANDOMKEY',
+    'SCAN 0',
+    'SCAN x',
+    'INFO nosuch',
+    'GET a',
+    'EXEC',
+    'MULTI',
+    'SCAN',
+    'EXEC',
+  ],
+  ['EXEC x', 'MULTI', 'EXEC x', 'EXEC', 'MULTI', 'GET', 'EXEC x', 'EXEC'],
   ['QUIT'],
 ]
 
@@ -171,14 +217,63 @@ describe('a session of the Redis protocol', () => {
             const told = await client.ask('CLIENT', subcommand)
             expect(told).to.match(
               new RegExp(
-                `\r\nid=\\d+ addr=127\\.0\\.0\\.1:${localPort} laddr=127\\.0\\.0\\.1:${port} name=me `,
+                `\r\nid=\\d+ addr=127\\.0\\.0\\.1:${localPort} laddr=127\\.0\\.0\\.1:${port} fd=\\d+ name=me `,
               ),
             )
             expect(told)
-              .to.include(` resp=2 lib-name=lib(1) lib-ver=1.2`)
+              .to.match(/ resp=2 .*lib-name=lib\(1\) lib-ver=1\.2\n/)
               .and.include(`cmd=client|${subcommand}`)
             expect(told).not.to.include('other')
           }
+        }),
+      ))
+
+    it('INFO has every field of Redis, in its order, and newer ones behind them', () =>
+      withClient(async (client) => {
+        const oracle = await RawResp.open(redis.port)
+        const fieldsOf = async (one: RawResp) => {
+          const [, line] = (await one.ask('CLIENT', 'INFO')).split('\r\n')
+          return line!
+            .trim()
+            .split(' ')
+            .map((field) => field.split('=', 2) as [string, string])
+        }
+        for (const one of [client, oracle]) {
+          await one.ask('CLIENT', 'SETNAME', 'me')
+          await one.ask('HELLO', '3')
+          await one.ask('HELLO', '2')
+        }
+        const [ours, theirs] = [await fieldsOf(client), await fieldsOf(oracle)]
+        oracle.close()
+        expect(ours.map(([field]) => field)).to.deep.equal([
+          ...theirs.map(([field]) => field),
+          ...['watch', 'lib-name', 'lib-ver'],
+        ])
+        const differing = ['id', 'addr', 'laddr', 'fd']
+        const buffers = ['qbuf', 'qbuf-free', 'argv-mem', 'rbs', 'rbp', 'tot-mem']
+        const [mine, redisHas] = [Object.fromEntries(ours), Object.fromEntries(theirs)]
+        for (const [field, value] of theirs) {
+          if (buffers.includes(field)) expect(mine[field], field).to.equal('0')
+          else if (!differing.includes(field)) expect(mine[field], field).to.equal(value)
+        }
+        expect(redisHas.name).to.equal('me')
+        await client.ask('WATCH', 'a', 'b')
+        expect(await client.ask('CLIENT', 'INFO')).to.include(' watch=2 ')
+      }))
+
+    it('LIST ID and TYPE have this connection, as often as Redis would, or nothing', () =>
+      withClient((client) =>
+        withClient(async (other) => {
+          const [id, otherId] = [await client.ask('CLIENT', 'ID'), await other.ask('CLIENT', 'ID')].map(
+            (reply) => reply.slice(1, -2),
+          )
+          const ids = async (...filter: string[]) =>
+            [...(await client.ask('CLIENT', 'LIST', ...filter)).matchAll(/^id=(\d+) /gm)].map(([, id]) => id)
+          expect(await ids('ID', id!)).to.deep.equal([id])
+          expect(await ids('ID', otherId!)).to.deep.equal([])
+          expect(await ids('id', otherId!, id!, id!)).to.deep.equal([id, id])
+          expect(await ids('TYPE', 'normal')).to.deep.equal([id])
+          expect(await ids('TYPE', 'master')).to.deep.equal([])
         }),
       ))
 
@@ -208,7 +303,7 @@ describe('a session of the Redis protocol', () => {
           )
         }
         expect(await client.ask('CLIENT', 'HELP'))
-          .to.include('+SETNAME <name>\r\n')
+          .to.include('+SETNAME <connection-name>\r\n')
           .and.include('+HELP\r\n')
       }))
 
@@ -224,9 +319,12 @@ describe('a session of the Redis protocol', () => {
     it('tells of the whole table: COUNT, LIST, INFO and DOCS agree', () =>
       withClient(async (client) => {
         const { commands } = running.rondo.respDoor
-        const list = commands.map(({ name }) => bulk(name)).join('')
+        const list = commands.flatMap(({ name, subcommands }) => [
+          name,
+          ...Object.keys(subcommands ?? {}).map((subcommand) => `${name}|${subcommand}`),
+        ])
         expect(await client.ask('COMMAND', 'COUNT')).to.equal(`:${commands.length}\r\n`)
-        expect(await client.ask('COMMAND', 'LIST')).to.equal(`*${commands.length}\r\n${list}`)
+        expect(await client.ask('COMMAND', 'LIST')).to.equal(`*${list.length}\r\n${list.map(bulk).join('')}`)
         expect(await client.ask('COMMAND')).to.equal(await client.ask('COMMAND', 'INFO'))
         expect((await client.ask('COMMAND', 'DOCS')).startsWith(`*${commands.length * 2}\r\n`)).to.equal(true)
         expect(await client.ask('COMMAND', 'DOCS', 'nosuch')).to.equal('*0\r\n')
@@ -269,9 +367,23 @@ describe('a session of the Redis protocol', () => {
         )
       }))
 
+    it('CONFIG HELP, like CLIENT HELP and COMMAND HELP, tells what there is', () =>
+      withClient(async (client) => {
+        for (const [name, usage] of [
+          ['CONFIG', 'GET <parameter> [<parameter> ...]'],
+          ['CLIENT', 'REPLY (ON|OFF|SKIP)'],
+          ['COMMAND', 'LIST [FILTERBY (MODULE <module-name>|ACLCAT <category>|PATTERN <pattern>)]'],
+        ]) {
+          expect(await client.ask(name!, 'HELP'))
+            .to.match(new RegExp(`^\\*\\d+\r\n\\+${name} <subcommand> `))
+            .and.include(`+${usage}\r\n+    `)
+            .and.include('+HELP\r\n')
+        }
+      }))
+
     it('every other CONFIG is refused by name', () =>
       withClient(async (client) => {
-        for (const name of ['SET', 'RESETSTAT', 'REWRITE', 'HELP', 'NOSUCH']) {
+        for (const name of ['SET', 'RESETSTAT', 'REWRITE', 'NOSUCH']) {
           expect(await client.ask('CONFIG', name, 'save', 'x')).to.match(
             new RegExp(`^-ERR CONFIG ${name} is not offered: `),
           )
@@ -530,6 +642,7 @@ describe('passwords of the Redis protocol', () => {
     ['HELLO 3', 'HELLO', 'HELLO 3 AUTH default wrong', 'GET a', `HELLO 4 AUTH default ${TOKEN}`, 'GET a'],
     [`AUTH ${TOKEN}`, 'AUTH wrong', 'GET a', 'RESET', 'GET a'],
     ['AUTH', 'AUTH a b c', 'RESET x', 'QUIT'],
+    ['MULTI', 'GET a', 'EXEC', 'DISCARD', `AUTH ${TOKEN}`, 'EXEC'],
   ]) {
     it(`as Redis answers: ${lines.join(' / ')}`, async () => {
       const [ours, theirs] = await Promise.all([allReplies(port, lines), allReplies(redis.port, lines)])
@@ -553,7 +666,8 @@ describe('passwords of the Redis protocol', () => {
       if (open.includes(name)) continue
       for (const count of [1, Math.abs(arity), Math.abs(arity) + 2]) {
         const args = Array.from({ length: count - 1 }, () => 'a')
-        expect(await client.ask(name, ...args), name).to.equal(NOAUTH)
+        const wrapped = `-EXECABORT Transaction discarded because of: ${NOAUTH.slice(1)}`
+        expect(await client.ask(name, ...args), name).to.equal(name === 'exec' ? wrapped : NOAUTH)
       }
     }
     expect(await client.ask('AUTH', TOKEN)).to.equal(OK)

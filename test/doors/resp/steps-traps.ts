@@ -18,6 +18,7 @@ const NOT_INTEGER = '-ERR value is not an integer or out of range'
 const SYNTAX = '-ERR syntax error'
 const invalid = (name: string) => `-ERR invalid expire time in '${name}' command`
 const TOO_LONG = '-ERR string exceeds maximum allowed size (proto-max-bulk-len)'
+const LATEST = ':281474976710655'
 const BAD_OFFSET = '-ERR bit offset is not an integer or out of range'
 
 export const TRAPS: readonly Trap[] = [
@@ -110,10 +111,12 @@ export const TRAPS: readonly Trap[] = [
 
   // bits
   trap('SETBIT a 8388607 1', ':0'),
-  trap('SETBIT a 8388608 1', BAD_OFFSET),
+  trap('SETBIT a 4294967296 1', BAD_OFFSET),
   trap('SETBIT a -1 1', BAD_OFFSET),
   trap('SETBIT a 1 2', '-ERR bit is not an integer or out of range'),
-  trap('GETBIT a 8388608', BAD_OFFSET),
+  trap('SETBIT a 4294967296 2', BAD_OFFSET),
+  trap('GETBIT a 8388607', ':0'),
+  trap('GETBIT a 4294967296', BAD_OFFSET),
   trap('SETBIT a 7 0', 'GET a', '$1\r\n\0'),
   trap('BITCOUNT a x y', ':0'),
   trap('SET a foobar', 'BITCOUNT a 5 30 BIT', ':17'),
@@ -166,6 +169,18 @@ export const TRAPS: readonly Trap[] = [
   trap(`PEXPIRE a ${MAX}`, invalid('pexpire')),
   trap('SET a 1', `PEXPIRE a ${MIN}`, ':1'),
   trap(`EXPIREAT a ${MAX}`, invalid('expireat')),
+  trap('SET a 1 EXAT 9223372036854776', invalid('set')),
+  trap('SET a 1 EX 9223372036854775', invalid('set')),
+  trap('SET a 1 EXAT 9223372036854775', '+OK'),
+  trap(`SET a 1 PX ${MAX}`, invalid('set')),
+  trap(`SET a 1 PXAT ${MAX}`, '+OK'),
+  trap('SET a 1', `GETEX a PXAT ${MAX}`, '$1\r\n1'),
+  trap('SETEX a 9999999999999 1', '+OK'),
+  trap('SET a 1', 'EXPIRE a 9223372036854775', invalid('expire')),
+  trap('SET a 1', 'EXPIREAT a 9223372036854775', ':1'),
+  trap('SET a 1', `PEXPIREAT a ${MAX}`, ':1'),
+  trap('SET a 1', 'PEXPIREAT a 281474976710656', ':1'),
+  trap('EXPIRE a 999999999999', ':0'),
   trap('EXPIRE a 10 foo', '-ERR Unsupported option foo'),
   trap('EXPIRE a 10 NX XX', '-ERR NX and XX, GT or LT options at the same time are not compatible'),
   trap('EXPIRE a 10 LT GT', '-ERR GT and LT options at the same time are not compatible'),
@@ -181,17 +196,23 @@ export const TRAPS: readonly Trap[] = [
   trap('PERSIST a', ':0'),
 ]
 
-/** A record's head holds milliseconds up to 2^48 - 1. */
 export const WHERE_WE_DIFFER: readonly Trap[] = [
-  trap('SET a 1 PXAT 281474976710656', invalid('set')),
-  trap('SET a 1 PXAT 281474976710655', '+OK'),
-  trap(`SET a 1 PXAT ${MAX}`, invalid('set')),
-  trap('SET a 1 EX 281474976710', invalid('set')),
-  trap('SET a 1', 'GETEX a PX 281474976710655', invalid('getex')),
-  trap('SETEX a 281474976710 1', invalid('setex')),
-  trap('EXPIREAT a 281474976711', invalid('expireat')),
-  trap(`PEXPIREAT a ${MAX}`, invalid('pexpireat')),
-  trap('SET a 1', 'PEXPIREAT a 281474976710655', ':1'),
+  // A record's head holds milliseconds up to 2^48 - 1: an end beyond becomes this one.
+  trap('SET a 1 PXAT 281474976710654', 'PEXPIRETIME a', ':281474976710654'),
+  trap('SET a 1 PXAT 281474976710656', 'PEXPIRETIME a', LATEST),
+  trap(`SET a 1 PXAT ${MAX}`, 'PEXPIRETIME a', LATEST),
+  trap('SET a 1 EX 281474976710', 'PEXPIRETIME a', LATEST),
+  trap('SET a 1', 'GETEX a PX 281474976710655', 'PEXPIRETIME a', LATEST),
+  trap('SETEX a 281474976710 1', 'PEXPIRETIME a', LATEST),
+  trap('SET a 1', 'EXPIREAT a 281474976711', 'PEXPIRETIME a', LATEST),
+  trap('SET a 1', `PEXPIREAT a ${MAX}`, 'PEXPIRETIME a', LATEST),
+  // MAX_VALUE_BYTES stands where Redis has proto-max-bulk-len, but bits beyond it are simply not there.
+  trap(
+    'SETBIT a 8388608 1',
+    '-ERR The value would have 1048577 bytes; at most 1048576 are allowed (MAX_VALUE_BYTES).',
+  ),
+  trap('SET a 1', 'GETBIT a 8388608', ':0'),
+  trap('GETBIT a 4294967295', ':0'),
   trap(
     'SETRANGE a 4000 x',
     'SETRANGE b 4000 x',

@@ -1,0 +1,24 @@
+/** Keys that a command changes: what comes behind it on its connection, and touches one of them, waits until it has ended. */
+import { tokenOf } from '../../core/token.ts'
+import { EVERYTHING, type Connection } from './connection.ts'
+
+/** @returns ends the claim; once */
+export function claimKeys(connection: Connection, keys: readonly Buffer[]): () => void {
+  return claimTokens(
+    connection,
+    keys.map((key) => tokenOf(key)),
+  )
+}
+
+/** What comes behind waits, whatever it is. */
+export function claimEverything(connection: Connection): () => void {
+  return claimTokens(connection, [EVERYTHING])
+}
+
+function claimTokens(connection: Connection, tokens: readonly number[]): () => void {
+  for (const token of tokens) connection.claim(token)
+  return () => {
+    // From the last on: a command that waits for them looks at its own keys at each release, and mostly stops at the first.
+    for (let i = tokens.length - 1; i >= 0; i--) connection.released(tokens[i]!)
+  }
+}

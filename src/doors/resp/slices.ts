@@ -1,0 +1,61 @@
+/**
+ * Many operations of the coordinator for one command: begun one after the other, with only so many of them under way at
+ * once, so that a command on ten thousand keys is not refused for its own weight, and leaves room for other clients.
+ */
+import type { Connection } from './connection.ts'
+
+const AT_ONCE = 256
+
+/**
+ * Once one has failed, no further one is begun.
+ *
+ * @param begin called in the order of the places
+ * @returns by place, those that were begun, when all of them have ended
+ */
+export function inSlices<T>(
+  { door }: Connection,
+  count: number,
+  begin: (place: number) => Promise<T>,
+): Promise<PromiseSettledResult<T>[]> {
+  const { coordinator } = door.options
+  const settled: PromiseSettledResult<T>[] = []
+  let next = 0
+  let underWay = 0
+  let failed = false
+  return new Promise((resolve) => {
+    const ended = (place: number, result: PromiseSettledResult<T>) => {
+      settled[place] = result
+      underWay--
+      goOn()
+    }
+    const goOn = () => {
+      // One is always under way: it may be the others that crowd us out.
+      while (next < count && !failed && underWay < AT_ONCE && (underWay === 0 || !coordinator.crowded)) {
+        const place = next++
+        underWay++
+        begin(place).then(
+          (value) => ended(place, { status: 'fulfilled', value }),
+          (reason: unknown) => {
+            failed = true
+            ended(place, { status: 'rejected', reason })
+          },
+        )
+      }
+      if (underWay === 0) resolve(settled)
+    }
+    goOn()
+  })
+}
+
+/** As above, but every answer is needed. @throws what the first that failed has thrown, when all have ended */
+export async function allInSlices<T>(
+  connection: Connection,
+  count: number,
+  begin: (place: number) => Promise<T>,
+): Promise<T[]> {
+  const settled = await inSlices(connection, count, begin)
+  return settled.map((one) => {
+    if (one.status === 'rejected') throw one.reason
+    return one.value
+  })
+}
