@@ -19,6 +19,7 @@ import { Background } from './background.ts'
 import { preferenceListOf, type CoordinatorContext, type Failing } from './context.ts'
 import { explain, type Explanation } from './explain.ts'
 import { Hedging } from './hedging.ts'
+import { Lines, nameOf } from './lines.ts'
 import { listKeys, type KeyPage } from './listing.ts'
 import { ReadOne, type ReadDone } from './read.ts'
 import { QuorumRead } from './quorum-read.ts'
@@ -30,9 +31,8 @@ import {
   type PlacedKey,
   type TransactDone,
 } from './transact.ts'
-import { TransactionAtOne } from './transact-one.ts'
-import { QuorumTransaction } from './transact-quorum.ts'
-import { UpdateOne } from './update-one.ts'
+import { newTransaction, TransactionInLine } from './transact-in-line.ts'
+import { newUpdate, UpdateInLine } from './update-in-line.ts'
 import { QuorumUpdate, type Modify, type UpdateDone } from './update.ts'
 import { WriteOne, type MakeRecord, type WriteDone } from './write.ts'
 
@@ -63,10 +63,12 @@ export class Coordinator {
   readonly cluster: Cluster
   private readonly options: CoordinatorOptions
   private readonly context: CoordinatorContext
+  private readonly lines: Lines
 
   constructor(cluster: Cluster, options: CoordinatorOptions) {
     this.cluster = cluster
     this.options = options
+    this.lines = new Lines(options.timers)
     const deadlines = new Deadlines(options.requestTimeoutMs, options)
     this.context = {
       cluster,
@@ -158,12 +160,17 @@ export class Coordinator {
     this.replicate(key, make, done, level)
   }
 
-  /** Reads, modifies and writes one key atomically, as far as the level promises (update.ts). */
+  /**
+   * Reads, modifies and writes one key atomically, as far as the level promises (update.ts). While another change of the
+   * key is under way here, it waits for its turn (lines.ts).
+   */
   update(key: Buffer, modify: Modify, done: UpdateDone, level: ConsistencyLevel = 'one'): void {
     if (this.sheds(done)) return
-    const preference = this.preferenceList(key)
-    if (level === 'one') new UpdateOne(this.context, key, preference, modify, done).start()
-    else new QuorumUpdate(this.context, key, preference, level, modify, done).start()
+    const { context, lines } = this
+    const name = nameOf(key)
+    if (lines.enter(name)) {
+      newUpdate(context, key, this.preferenceList(key), level, modify, done).startIn(lines, name)
+    } else new UpdateInLine(context, lines, name, key, level, modify, done).start()
   }
 
   /** Whether transact() takes these keys together: those with the same hash tag always. */
@@ -172,8 +179,9 @@ export class Coordinator {
   }
 
   /**
-   * Reads, modifies and writes several keys as one (transact.ts), as far as the level promises. Fails with
-   * CROSS_REPLICA_SET where the keys do not share a replica set.
+   * Reads, modifies and writes several keys as one (transact.ts), as far as the level promises. While other changes of
+   * any of them are under way here, it waits for its turn (lines.ts). Fails with CROSS_REPLICA_SET where the keys do not
+   * share a replica set.
    *
    * @param keys at least one, each once; they have passed checkKey
    */
@@ -185,9 +193,15 @@ export class Coordinator {
   ): void {
     if (this.sheds(done)) return
     const placed = this.placed(keys)
-    if (!shareReplicaSet(this.context, placed)) done.failed(crossReplicaSet())
-    else if (level === 'one') new TransactionAtOne(this.context, placed, modify, done).start()
-    else new QuorumTransaction(this.context, placed, level, modify, done).start()
+    if (!shareReplicaSet(this.context, placed)) {
+      done.failed(crossReplicaSet())
+      return
+    }
+    const { context, lines } = this
+    const names = keys.map(nameOf)
+    if (lines.enterAll(names)) {
+      newTransaction(context, placed, level, modify, done).startIn(lines, names)
+    } else new TransactionInLine(context, lines, names, placed, level, modify, done).start()
   }
 
   private placed(keys: readonly Buffer[]): PlacedKey[] {

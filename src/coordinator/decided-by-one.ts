@@ -13,6 +13,8 @@ import { ReadModifyWrite } from './read-modify-write.ts'
 import { ReadOne } from './read.ts'
 
 export abstract class DecidedByOne<Done extends Failing> extends ReadModifyWrite<Done> {
+  protected override readonly againAtOnce = 3
+
   protected readFirst(
     key: Buffer,
     preference: readonly Member[],
@@ -35,6 +37,6 @@ export abstract class DecidedByOne<Done extends Failing> extends ReadModifyWrite
     }
     this.mayBeApplied = false
     if (failure.reason === 'wrong-type') this.wrongType()
-    else this.attempt()
+    else this.again()
   }
 }

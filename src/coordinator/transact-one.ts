@@ -24,9 +24,6 @@ import { Copies, noteMiss } from './misses.ts'
 import { asStored } from './read-modify-write.ts'
 import { changesOf, type ModifyAll, type PlacedKey, type TransactDone } from './transact.ts'
 
-/** Times that it reads or sends. */
-const MAX_ATTEMPTS = 128
-
 export class TransactionAtOne extends DecidedByOne<TransactDone> implements StoreAllCall {
   private readonly keys: readonly PlacedKey[]
   private readonly modify: ModifyAll
@@ -67,7 +64,7 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
     if (this.isFinished) return
     this.mayBeApplied = false
     const expected = held.map((other, i) => (other ? this.olderThanRead(other, i) : this.writes[i]!.onlyIf))
-    if (expected.includes(null)) this.attempt()
+    if (expected.includes(null)) this.overtaken()
     else {
       // It missed what was read elsewhere.
       this.writes = this.writes.map((write, i) => ({ ...write, onlyIf: expected[i]! }))
@@ -82,7 +79,6 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
   }
 
   protected attempt(): void {
-    if (this.isTooOften()) return
     const before: (StoredRecord | null)[] = []
     let missing = this.keys.length
     this.keys.forEach(({ key, preference }, i) => {
@@ -133,7 +129,6 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
   }
 
   private send(node: Node): void {
-    if (this.isTooOften()) return
     this.mayBeApplied = this.changesAnything
     this.context.background.begin()
     node.storeAll(this.writes, 'if-held', this)
@@ -165,11 +160,5 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
 
   private get onlyDeletes(): boolean {
     return this.writes.every(({ record }) => !record || kindOf(record) === KIND_TOMBSTONE)
-  }
-
-  private isTooOften(): boolean {
-    if (this.attempts++ < MAX_ATTEMPTS) return false
-    this.tooOften()
-    return true
   }
 }

@@ -153,7 +153,7 @@ class TransactionAttempt implements StoreAllCall {
     this.transaction.context.cluster.versions.observe(newest)
     if (this.round === 'prepare' && !this.transaction.isFinished) {
       this.round = 'over'
-      this.transaction.again()
+      this.transaction.overtaken()
       return
     }
     if (this.writes) this.missedOnce(node, 'it had promised otherwise')
@@ -253,7 +253,7 @@ class TransactionAttempt implements StoreAllCall {
     }
     // All refused for certain, or nothing was changed: nobody will ever see a result.
     this.transaction.refused()
-    this.transaction.again()
+    this.transaction.overtaken()
   }
 
   private conclude(): void {

@@ -6,7 +6,7 @@
  */
 import type { Member } from '../cluster/member.ts'
 import { compareVersions, VERSION_BYTES } from '../core/clock.ts'
-import type { NewRecord, Stamp, StoredRecord } from '../core/codec.ts'
+import type { NewRecord, StoredRecord } from '../core/codec.ts'
 import { required, type ConsistencyLevel } from '../core/consistency.ts'
 import { standInsFor } from '../core/plan.ts'
 import { sureHolders } from '../core/votes.ts'
@@ -14,9 +14,7 @@ import type { Node } from '../nodes/node.ts'
 import { positionOf, type CoordinatorContext, type Failing } from './context.ts'
 import { tooFew } from './errors.ts'
 import { Copies, noteMiss } from './misses.ts'
-import { ReadModifyWrite } from './read-modify-write.ts'
-
-const MAX_ATTEMPTS = 16
+import { NewVersion, ReadModifyWrite } from './read-modify-write.ts'
 
 export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Done> {
   readonly homes: readonly Member[]
@@ -33,7 +31,6 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
   }
 
   protected attempt(): void {
-    this.attempts++
     // A node that is being filled is asked for no promise: it would count for nothing, and only keep the fill out.
     const usable = this.homes.filter((home) => home.takesValues && home.completeness === 'clean')
     if (usable.length < this.required) {
@@ -45,19 +42,6 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
 
   /** Begins the rounds. */
   protected abstract prepare(usable: readonly Member[]): void
-
-  /** Somebody else's newer version was met: again, a little later each time, so that two do not chase each other. */
-  again(): void {
-    if (this.isFinished) return
-    if (this.attempts >= MAX_ATTEMPTS) {
-      this.tooOften()
-      return
-    }
-    const waitMs = this.context.random() * Math.min(50, 2 ** this.attempts)
-    this.context.timers.setTimeout(() => {
-      if (!this.isFinished) this.attempt()
-    }, waitMs)
-  }
 
   /** Whether a majority surely holds what was read, so that it may be told as it is. */
   isAtMajority(votes: ReadonlyMap<Node, StoredRecord | null>, newest: StoredRecord | null): boolean {
@@ -110,19 +94,7 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
 }
 
 /** The version under which an attempt goes its two rounds. Its results are stamped with it as well. */
-export class Ballot implements Stamp {
-  readonly version: Buffer
-
-  /** @param versions makes it */
-  constructor(versions: Stamp) {
-    this.version = Buffer.allocUnsafe(VERSION_BYTES)
-    versions.stamp(this.version, 0)
-  }
-
-  stamp(target: Buffer, at: number): void {
-    this.version.copy(target, at)
-  }
-
+export class Ballot extends NewVersion {
   /**
    * Whether a node that refused an accept may lack the result for good: another promise may be what refused it, and may
    * never be kept.

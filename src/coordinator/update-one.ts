@@ -20,8 +20,6 @@ import { Copies, noteMiss } from './misses.ts'
 import { asStored } from './read-modify-write.ts'
 import type { Modified, Modify, UpdateDone } from './update.ts'
 
-const MAX_ATTEMPTS = 64
-
 export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
   private readonly key: Buffer
   private readonly preference: readonly Member[]
@@ -62,7 +60,7 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
     const heldVersion = held.subarray(0, VERSION_BYTES)
     if (this.before && compareVersions(heldVersion, this.before.version) < 0) {
       this.send(node, undefined) // it missed what was read elsewhere
-    } else this.attempt()
+    } else this.overtaken()
   }
 
   onFailure(node: Node, failure: NodeFailure): void {
@@ -76,8 +74,7 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
   }
 
   protected attempt(): void {
-    if (this.attempts++ >= MAX_ATTEMPTS) this.tooOften()
-    else this.readFirst(this.key, this.preference, (record) => this.decide(record))
+    this.readFirst(this.key, this.preference, (record) => this.decide(record))
   }
 
   private decide(before: StoredRecord | null): void {

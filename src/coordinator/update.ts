@@ -93,6 +93,8 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   private acks: Acks | null = null
   /** Accepts that were applied, or may have been. */
   private touched = 0
+  /** Home replicas that failed before there was a result, and why. */
+  private readonly failed: { readonly node: Node; readonly why: string }[] = []
 
   constructor(update: QuorumUpdate, usable: readonly Member[]) {
     this.update = update
@@ -122,13 +124,14 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     else this.checkPromises()
   }
 
-  onRefused(_node: Node, newest: Buffer): void {
+  onRefused(node: Node, newest: Buffer): void {
     this.end()
     this.update.context.cluster.versions.observe(newest)
+    if (this.result) this.missed(node, 'it had promised otherwise')
     if (this.round === 'accept') this.checkAccepts() // it may have been the last that was waited for
     if (this.round !== 'prepare' || this.update.isFinished) return
     this.round = 'over'
-    this.update.again()
+    this.update.overtaken()
   }
 
   private checkPromises(): void {
@@ -153,6 +156,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     this.acks = new Acks(context, key, record, required, () => this.checkAccepts())
     this.update.sent()
     for (const node of this.promised) this.acceptAt(node)
+    for (const { node, why } of this.failed) this.missed(node, why)
   }
 
   // ---- round 2
@@ -191,7 +195,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     }
     // All refused for certain: nobody will ever see this result.
     this.update.refused()
-    this.update.again()
+    this.update.overtaken()
   }
 
   onFailure(node: Node, failure: NodeFailure): void {
@@ -199,7 +203,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     if (this.result) {
       if (failure.kind === 'unknown') this.touched++
       this.missed(node, failure.message)
-    }
+    } else this.failed.push({ node, why: failure.message })
     if (failure.reason === 'wrong-type') this.update.wrongType()
     else if (this.round === 'prepare' && !this.update.isFinished) this.checkPromises()
     else this.checkAccepts()

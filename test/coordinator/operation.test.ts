@@ -168,6 +168,14 @@ describe('an operation', () => {
       expect(error!.message).to.match(/It was not applied\.$/)
     })
 
+    it(`leaves hints for a home replica that promised nothing, and marks it as behind: ${name} at quorum`, async () => {
+      homes[1]!.refusal = refusedAs('busy')
+      expect((await run(kind, 'quorum')).result).to.equal('ok')
+      await under.time.advance(100)
+      expect(homes.map((home) => calls(home).includes('hint'))).to.deep.equal([true, false, true])
+      expect(homes.map((home) => under.member(home).behind)).to.deep.equal([false, true, false])
+    })
+
     it(`asks no promise of a node that is being filled, but sends it the result: ${name}`, async () => {
       homes[1]!.wipe()
       await under.time.advance(5000)

@@ -32,6 +32,16 @@ function noteRound(counters: Counters, round: object, parent: string, again: str
   if (known.size > 1) counters.count(again)
 }
 
+/** Counts calls for updates that are carried out together, and for what had to wait in a line. */
+function noteLine(counters: Counters, call: SentCall, operation: object): void {
+  const { done } = operation as { done: object }
+  const { members } = done as { members?: readonly object[] }
+  if (members)
+    counters.count(`${call.method} for ${members.length > 1 ? 'updates together' : 'an update that waited'}`)
+  if (done.constructor.name === 'TransactionInLine')
+    counters.count(`${call.method} for a transaction that waited`)
+}
+
 export function noteSent(counters: Counters, call: SentCall): void {
   const waiting = call.args[call.doneAt] as object
   const name = waiting.constructor.name
@@ -40,6 +50,8 @@ export function noteSent(counters: Counters, call: SentCall): void {
   else if (name === 'ReadRound') noteRound(counters, waiting, 'read', 'quorum read begun again')
   else if (name === 'UpdateAttempt') noteRound(counters, waiting, 'update', 'quorum update begun again')
   else if (name === 'Attempt') noteRound(counters, waiting, 'write', 'write at one retried after stale')
+  const { update, transaction } = waiting as { update?: object; transaction?: object }
+  if (update ?? transaction) noteLine(counters, call, (update ?? transaction)!)
 }
 
 export function noteAnswer(

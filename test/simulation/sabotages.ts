@@ -316,6 +316,43 @@ export const SABOTAGES: readonly Sabotage[] = [
     find: 'await context.settle(key, record).catch(',
     replace: 'await Promise.resolve(record).catch(',
   },
+  // ---- lines
+  {
+    name: 'told-alike',
+    rule: 'of updates that are carried out together each is told what it made itself',
+    file: 'src/coordinator/update-in-line.ts',
+    find: 'results[turn.after]!)',
+    replace: 'results.at(-1)!)',
+  },
+  {
+    name: 'refused-too-early',
+    rule: 'a refusal because of what another one made is told when that is confirmed',
+    file: 'src/coordinator/update-in-line.ts',
+    find: 'turns.push({ member,',
+    replace: 'if (refusal) member.end(refusal)\n      turns.push({ member,',
+  },
+  {
+    name: 'told-too-early',
+    rule: 'of updates that are carried out together none is told before the last result is confirmed',
+    file: 'src/coordinator/update-in-line.ts',
+    find: 'results[results.length - 1] = asStored(newRecord(last.kind, stamp, last.expiresAtMs, last.value))',
+    replace:
+      'results[results.length - 1] = asStored(newRecord(last.kind, stamp, last.expiresAtMs, last.value))\n        const { member: one, before: saw } = turns.at(-1)!\n        one.updated(results[saw]!, results[results.length - 1]!)',
+  },
+  {
+    name: 'applied-after-its-end',
+    rule: 'an update that was told that it was not applied is left out of later attempts',
+    file: 'src/coordinator/update-in-line.ts',
+    find: 'if (member.isFinished) continue',
+    replace: '',
+  },
+  {
+    name: 'line-not-left',
+    rule: 'whoever is first in a line leaves it at its end, whatever that is',
+    file: 'src/coordinator/read-modify-write.ts',
+    find: 'this.lines?.leave(this.names)',
+    replace: 'if (!this.isPast) this.lines?.leave(this.names)',
+  },
   // ---- time
   {
     name: 'own-clock',

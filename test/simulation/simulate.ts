@@ -93,7 +93,7 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
   }
 }
 
-/** After healing, through every coordinator: read what is there, write, read again, on every key. */
+/** After healing, through every coordinator: read what is there, write, update, write, read again, on every key. */
 function lastOperations(schedule: Schedule): Operation[] {
   const atQuorum = schedule.operations.filter(({ level }) => level === 'quorum').map(({ key }) => key)
   const keys = [...new Set(atQuorum.filter((key) => !ACCOUNTS.includes(key)))]
@@ -119,7 +119,7 @@ function lastOperations(schedule: Schedule): Operation[] {
       }
     }
     for (const key of keys) {
-      for (const kind of ['read', 'write', 'write', 'read'] as const) {
+      for (const kind of ['read', 'write', 'incr', 'write', 'read'] as const) {
         value += 1000
         at += 15
         operations.push({ at, client: 1000, coordinator, key, level: 'quorum', kind, value, ttlMs: 0 })

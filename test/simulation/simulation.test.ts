@@ -44,6 +44,8 @@ const MET = [
   'quorum read settled in two rounds',
   'quorum write retried after stale',
   'quorum update begun again',
+  'accept for updates together',
+  'storeAll for a transaction that waited',
   'store of ReadRound Applied',
   'store of ReadRound Stale',
   'store of QuorumAttempt Stale',
