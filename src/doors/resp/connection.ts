@@ -201,15 +201,17 @@ export class Connection {
     return false
   }
 
-  /** From now until `released`, commands on this key wait. */
-  claim(token: number): void {
-    this.busy.set(token, (this.busy.get(token) ?? 0) + 1)
+  /** From now until `released`, commands on keys with these tokens wait. */
+  claim(tokens: readonly number[]): void {
+    for (const token of tokens) this.busy.set(token, (this.busy.get(token) ?? 0) + 1)
   }
 
-  released(token: number): void {
-    const left = this.busy.get(token)! - 1
-    if (left > 0) this.busy.set(token, left)
-    else this.busy.delete(token)
+  released(tokens: readonly number[]): void {
+    for (const token of tokens) {
+      const left = this.busy.get(token)! - 1
+      if (left > 0) this.busy.set(token, left)
+      else this.busy.delete(token)
+    }
     this.goOn()
   }
 

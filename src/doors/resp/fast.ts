@@ -46,7 +46,7 @@ export function set(
     return
   }
   // At `one` whatever follows on this connection takes the same way; at the other levels it might be quicker.
-  if (writeLevel !== 'one') slot.claim(tokenOf(key))
+  if (writeLevel !== 'one') slot.claim([tokenOf(key)])
   coordinator.write(key, value, expiresAtMs, slot, writeLevel)
 }
 
@@ -78,11 +78,11 @@ class GetSlot extends ReplySlot implements ReadDone {
 }
 
 class SetSlot extends ReplySlot implements WriteDone {
-  private claimed: number | null = null
+  private claimed: readonly number[] | null = null
 
-  claim(token: number): void {
-    this.claimed = token
-    this.connection.claim(token)
+  claim(tokens: readonly number[]): void {
+    this.claimed = tokens
+    this.connection.claim(tokens)
   }
 
   written(): void {
@@ -97,6 +97,6 @@ class SetSlot extends ReplySlot implements WriteDone {
   }
 
   private release(): void {
-    if (this.claimed !== null) this.connection.released(this.claimed)
+    if (this.claimed) this.connection.released(this.claimed)
   }
 }
