@@ -106,14 +106,17 @@ export class Deadlines {
   }
 
   private readonly check = (): void => {
-    this.timer = null
     const now = this.clock.monotonicMs()
-    while (this.first && this.first.dueAtMs <= now) {
-      const entry = this.first
-      this.remove(entry)
-      entry.operation.overdue()
+    try {
+      while (this.first && this.first.dueAtMs <= now) {
+        const entry = this.first
+        this.remove(entry)
+        entry.operation.overdue()
+      }
+    } finally {
+      // Not before: what begins while others are told must not set a timer that those which follow would wait for.
+      const next = this.first
+      this.timer = next && this.timers.setTimeout(this.check, Math.max(1, next.dueAtMs - now))
     }
-    // Whoever was told may have begun something new, and with it set the timer.
-    if (this.first) this.timer ??= this.timers.setTimeout(this.check, Math.max(1, this.first.dueAtMs - now))
   }
 }

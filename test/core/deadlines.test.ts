@@ -85,6 +85,14 @@ describe('deadlines', () => {
     expect(time.pendingTimers).to.equal(1)
   })
 
+  it('what begins while others are told keeps nobody waiting', async () => {
+    add('a', () => add('again'))
+    await time.advance(300)
+    add('b')
+    await time.advance(2000)
+    expect(heard).to.deep.equal(['a at 1000', 'b at 1300', 'again at 2000'])
+  })
+
   it('is late by no more than a millisecond where time has fractions', async () => {
     await time.advance(0.7)
     add('a')
