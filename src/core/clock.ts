@@ -12,8 +12,9 @@
  *
  * The coordinator part is random per process, so no two processes make the same version. A record also tells which
  * version it replaced, by milliseconds and counter alone (codec.ts); so that two coordinators do not make the same of
- * those in one millisecond either, each counts in a lane of its own: the counter's low eight bits are the coordinator's. Milliseconds fit 48 bits and
- * so a JavaScript number; the whole version does not, and never becomes one.
+ * those in one millisecond either, each counts in a lane of its own (the counter's low eight bits), and takes another
+ * one when it sees somebody in it. Milliseconds fit 48 bits and so a JavaScript number; the whole version does not, and
+ * never becomes one.
  */
 
 /** Milliseconds that only grow; for measuring, not for dating. */
@@ -53,7 +54,7 @@ export const VERSION_ZERO: Version = new Uint8Array(VERSION_BYTES)
 export class VersionClock {
   private readonly clusterMs: () => number
   private readonly coordinator: number
-  private readonly lane: number
+  private lane: number
   private ms = 0
   private counter = 0
 
@@ -87,12 +88,18 @@ export class VersionClock {
     const ms = bytes.readUIntBE(at, 6)
     if (ms < this.ms || ms > LATEST_MS) return
     const counter = bytes.readUInt16BE(at + 6)
+    if (counter % LANES === this.lane && bytes.readUInt32BE(at + 8) !== this.coordinator) this.changeLane()
     if (ms > this.ms) {
       this.ms = ms
       this.counter = counter
     } else if (counter > this.counter) {
       this.counter = counter
     }
+  }
+
+  /** Somebody else is in it. By how much it changes follows from bits that the two do not share. */
+  private changeLane(): void {
+    this.lane = (this.lane + 1 + ((this.coordinator >>> 8) % (LANES - 1))) % LANES
   }
 }
 

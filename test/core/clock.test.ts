@@ -100,6 +100,19 @@ describe('a version', () => {
     expect(seen.size).to.equal(3000)
   })
 
+  it('shares them no longer with one of the same lane, once it has seen a version of that', () => {
+    const [a, b] = [0x12_03, 0x45_03].map((coordinator) => new VersionClock(() => now, coordinator))
+    const eight = (one: VersionClock | undefined) => stamped(one!).toString('hex', 0, 8)
+    expect(eight(a)).to.equal(eight(b))
+    a!.observe(stamped(b!))
+    const seen = new Set<string>()
+    for (let i = 0; i < 1000; i++) {
+      for (const one of [a, b]) seen.add(eight(one))
+      if (i % 7 === 0) now++
+    }
+    expect(seen.size).to.equal(2000)
+  })
+
   it('observes at a place within other bytes', () => {
     clock.observe(Buffer.concat([Buffer.alloc(5, 0xff), version({ ms: NOW + 50 }), Buffer.alloc(9, 0xff)]), 5)
     expect(stamped(clock).readUIntBE(0, 6)).to.equal(NOW + 50)
