@@ -157,7 +157,7 @@ class TransactionAttempt implements StoreAllCall {
       return
     }
     if (this.writes) this.missedOnce(node, 'it had promised otherwise')
-    this.checkAccepts() // it may have been the last that was waited for
+    this.check()
   }
 
   private checkPromises(): void {
@@ -229,8 +229,9 @@ class TransactionAttempt implements StoreAllCall {
     else this.check()
   }
 
-  /** Another answer less is waited for. */
+  /** Another answer less is waited for. Only the last one can decide anything; to look at all keys after each takes long. */
   private check(): void {
+    if (this.pending > 0) return
     if (this.round === 'prepare') this.checkPromises()
     else this.checkAccepts()
   }
