@@ -26,7 +26,9 @@ import { QuorumRead } from './quorum-read.ts'
 import { QuorumWrite } from './quorum-write.ts'
 import {
   crossReplicaSet,
+  modifyOne,
   shareReplicaSet,
+  transactedOne,
   type ModifyAll,
   type PlacedKey,
   type TransactDone,
@@ -191,6 +193,10 @@ export class Coordinator {
     done: TransactDone,
     level: ConsistencyLevel = 'one',
   ): void {
+    if (keys.length === 1) {
+      this.update(keys[0]!, modifyOne(modify), transactedOne(done), level)
+      return
+    }
     if (this.sheds(done)) return
     const placed = this.placed(keys)
     if (!shareReplicaSet(this.context, placed)) {

@@ -33,7 +33,7 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
   /** By key: who gets a copy afterwards. */
   private copies: readonly (readonly Member[])[] = []
 
-  /** @param keys at least one; they share a replica set */
+  /** @param keys at least two; they share a replica set */
   constructor(
     context: CoordinatorContext,
     keys: readonly PlacedKey[],
@@ -103,11 +103,6 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
       if (!change) return { key, record: null, lifeMs: 0, onlyIf }
       return { key, ...this.recordOf(change, cluster.versions), onlyIf }
     })
-    if (!this.changesAnything && this.keys.length === 1) {
-      this.finish()
-      this.done.transacted(before, before)
-      return
-    }
     const first = this.changesAnything ? this.planWrites() : this.firstToRead()
     if (first) this.send(first.node)
     else this.fail('None of the nodes that could decide can be asked now.')

@@ -44,7 +44,7 @@ export class QuorumTransaction extends TwoRounds<TransactDone> {
   readonly modify: ModifyAll
   protected override readonly unknownSentence = 'It may have been applied, also to a part of the keys.'
 
-  /** @param keys at least one; they share a replica set */
+  /** @param keys at least two; they share a replica set */
   constructor(
     context: CoordinatorContext,
     keys: readonly PlacedKey[],
@@ -180,8 +180,7 @@ class TransactionAttempt implements StoreAllCall {
       if (!next) return { key, record: null, lifeMs: 0, onlyIf } // it is only checked
       return { key, ...transaction.recordOf(next, this.ballot), onlyIf }
     })
-    const seenTogether = keys.length === 1 || this.modified.kind === 'refuse'
-    if (seenTogether && !this.writesAnything) {
+    if (this.modified.kind === 'refuse' && !this.writesAnything) {
       this.conclude()
       return
     }

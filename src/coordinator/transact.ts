@@ -11,6 +11,7 @@ import type { StoredRecord } from '../core/codec.ts'
 import { RondoError } from '../core/errors.ts'
 import type { CoordinatorContext, Failing } from './context.ts'
 import type { Change } from './read-modify-write.ts'
+import type { Modify, UpdateDone } from './update.ts'
 
 /** What a transaction makes of its keys. */
 export type AllModified =
@@ -52,6 +53,23 @@ export function crossReplicaSet(): RondoError {
   const sentence =
     'The keys do not share a replica set, so they cannot be changed together. Keys with the same {hash tag} always do.'
   return new RondoError('CROSS_REPLICA_SET', sentence, { outcome: 'not-applied' })
+}
+
+/** A transaction on one key is an update: it may go together with others. */
+export function modifyOne(modify: ModifyAll): Modify {
+  return (current) => {
+    const modified = modify([current])
+    if (modified.kind !== 'write') return modified
+    const [record] = modified.records
+    return record ? { kind: 'write', record } : { kind: 'keep' }
+  }
+}
+
+export function transactedOne(done: TransactDone): UpdateDone {
+  return {
+    updated: (before, after) => done.transacted([before], [after]),
+    failed: (error) => done.failed(error),
+  }
 }
 
 /** By key what is to be written; all undefined where nothing is. */

@@ -15,6 +15,7 @@ import { record } from '../support/node-calls.ts'
 const LEVELS = ['one', 'quorum', 'all'] as const
 const A = '{t}a'
 const B = '{t}b'
+const C = '{t}c'
 
 interface Told {
   /** `ok`, or the code of an error. */
@@ -278,7 +279,6 @@ describe('a line of those who change a key', () => {
       })
 
       it('transactions over keys in a circle do not wait for one another for ever', async () => {
-        const C = '{t}c'
         const circle = [[A, B], [B, C], [C, A]] // prettier-ignore
         const told = await all(many(30, (i) => transact(incrAll, level, circle[i % 3]!)))
         expect(new Set(told.map(({ result }) => result))).to.deep.equal(new Set(['ok']))
@@ -290,7 +290,7 @@ describe('a line of those who change a key', () => {
         for (const home of homes) home.answerAfterMs = 290
         const told = await all([
           update(incr, level),
-          transact(incrAll, level, [A]),
+          transact(incrAll, level, [A, C]),
           update(incr, level),
           transact(incrAll, level, [A, B]),
           update(incr, level),
@@ -315,7 +315,7 @@ describe('a line of those who change a key', () => {
 
       it('one whose deadline passes before anything was sent was not applied, and those with it go on', async () => {
         for (const home of homes) home.answerAfterMs = 290
-        const told = [update(incr, level), transact(incrAll, level, [A])]
+        const told = [update(incr, level), transact(incrAll, level, [A, C])]
         await under.time.advance(100)
         told.push(update(incr, level))
         await under.time.advance(400)

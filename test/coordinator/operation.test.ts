@@ -10,6 +10,8 @@ import { version } from '../support/node-calls.ts'
 
 const KEY = 'k'
 const BYTES = Buffer.from(KEY)
+/** Where KEY is, too. */
+const BESIDE = Buffer.from(`beside {${KEY}}`)
 const VALUE = { kind: KIND_VALUE, value: Buffer.from('new'), expiresAtMs: 0 }
 const LEVELS = ['one', 'quorum'] as const
 
@@ -49,10 +51,10 @@ const KINDS: Record<string, Kind> = {
     begin: (coordinator, level, end, meanwhile) => {
       const modify = () => {
         meanwhile?.()
-        return { kind: 'write', records: [VALUE] } as const
+        return { kind: 'write', records: [VALUE, undefined] } as const
       }
       const done = { transacted: () => end('ok', null), failed: failed(end) }
-      coordinator.transact([BYTES], modify, done, level)
+      coordinator.transact([BYTES, BESIDE], modify, done, level)
     },
   },
 }
@@ -183,8 +185,8 @@ describe('an operation', () => {
       for (const home of homes) home.calls.length = 0
       expect((await run(kind, 'quorum')).result).to.equal('ok')
       await under.time.advance(100)
-      const accept = name === 'update' ? 'store' : 'store-all'
-      expect(homes.map(calls)).to.deep.equal([['prepare', accept], ['store'], ['prepare', accept]])
+      const asked = name === 'update' ? ['prepare', 'store'] : ['prepare', 'prepare', 'store-all']
+      expect(homes.map(calls)).to.deep.equal([asked, ['store'], asked])
       expect(homes.map((home) => home.holds(KEY))).to.deep.equal(['new', 'new', 'new'])
     })
   }
