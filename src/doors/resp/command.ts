@@ -22,6 +22,8 @@ export interface Command extends Named {
   readonly subcommands?: Subcommands<unknown>
   /** Its place in the metrics. */
   readonly index: number
+  /** Reads and changes its one key, whatever its arguments are. */
+  readonly updates?: boolean
   /** Carried out by itself, also inside MULTI. */
   readonly control: boolean
   /** May be sent before the client has shown its password. */

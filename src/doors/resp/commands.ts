@@ -9,6 +9,13 @@ import { defaultEnd } from './step.ts'
 import { STEPS } from './strings.ts'
 
 const SEVERAL: Readonly<Record<string, Several>> = { del: 'each', unlink: 'each' }
+/** Those that read and change their one key, whatever their arguments are. */
+const UPDATES = new Set(
+  (
+    'append decr decrby expire expireat getdel getset incr incrby incrbyfloat ' +
+    'persist pexpire pexpireat setbit setnx setrange'
+  ).split(' '),
+)
 const MAX_FAST_TTL_DIGITS = 9
 
 const keyed: Omit<Command, 'index'>[] = Object.entries(STEPS).map(([name, spec]) => {
@@ -23,6 +30,7 @@ const keyed: Omit<Command, 'index'>[] = Object.entries(STEPS).map(([name, spec])
     firstKey: spec.firstKey,
     lastKey: spec.lastKey,
     keyStep: spec.keyStep,
+    updates: UPDATES.has(name),
     control: false,
     open: false,
     run: name === 'get' ? get : name === 'set' ? runSet(run) : run,

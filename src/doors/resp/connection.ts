@@ -6,7 +6,8 @@
  * Commands that are pipelined run side by side, on as many nodes as their keys live on. One that touches a key which an
  * earlier command of this connection is still changing waits for it (`busy`), and so does everything behind: a client sees
  * its own writes, in its own order. Plain writes at `one` need no such waiting: they, and reads behind them, take the same
- * way to the same replicas, one after the other.
+ * way to the same replicas, one after the other. Nor do updates of a key behind updates of that key: the coordinator takes
+ * them in the order in which they come, and those that have gathered together.
  *
  * Bounded: a client is not read from while too many of its commands are under way, or too many bytes (of their arguments,
  * and of replies that it has not taken or that are to be expected); one that takes nothing at all is closed.
@@ -84,7 +85,10 @@ export class Connection {
   private ending = false
   private gone = false
   private inputEnded = false
+  /** By token of a key, how many commands are changing it. */
   private readonly busy = new Map<number, number>()
+  /** The same, for those that are updates of a single key: other updates need not wait for them. */
+  private readonly updating = new Map<number, number>()
   /** Read, and kept back until the keys it touches are no longer busy. */
   private heldBack: Command | null = null
 
@@ -177,7 +181,7 @@ export class Connection {
 
   /** False when the command has to wait, and everything behind it. */
   private dispatch(command: Command, args: Buffer[]): boolean {
-    if ((this.busy.size > 0 || command.inTurn) && this.mustWait(command, args)) {
+    if ((this.changing || command.inTurn) && this.mustWait(command, args)) {
       this.heldBack = command
       return false
     }
@@ -191,26 +195,34 @@ export class Connection {
   }
 
   private touchesBusy(command: Command, args: readonly Buffer[]): boolean {
-    if (this.busy.size === 0) return false
+    if (!this.changing) return false
     if (this.transaction) return command.control
     if (command.firstKey === 0) return false
     const last = command.lastKey < 0 ? args.length + command.lastKey : command.lastKey
     for (let i = command.firstKey; i <= last && i < args.length; i += command.keyStep) {
-      if (this.busy.has(tokenOf(args[i]!))) return true
+      const token = tokenOf(args[i]!)
+      if (this.busy.has(token) || (!command.updates && this.updating.has(token))) return true
     }
     return false
   }
 
-  /** From now until `released`, commands on keys with these tokens wait. */
-  claim(tokens: readonly number[]): void {
-    for (const token of tokens) this.busy.set(token, (this.busy.get(token) ?? 0) + 1)
+  private get changing(): boolean {
+    return this.busy.size > 0 || this.updating.size > 0
   }
 
-  released(tokens: readonly number[]): void {
+  /** From now until `released`, commands on keys with these tokens wait; updates only if `by` is none. */
+  claim(tokens: readonly number[], by?: Command): void {
+    const claims = by?.updates ? this.updating : this.busy
+    for (const token of tokens) claims.set(token, (claims.get(token) ?? 0) + 1)
+  }
+
+  /** @param by as it was claimed */
+  released(tokens: readonly number[], by?: Command): void {
+    const claims = by?.updates ? this.updating : this.busy
     for (const token of tokens) {
-      const left = this.busy.get(token)! - 1
-      if (left > 0) this.busy.set(token, left)
-      else this.busy.delete(token)
+      const left = claims.get(token)! - 1
+      if (left > 0) claims.set(token, left)
+      else claims.delete(token)
     }
     this.goOn()
   }

@@ -47,7 +47,7 @@ export function runKeyed(
   }
   const slot = new ReplySlot(connection, command)
   connection.add(slot)
-  const released = claimKeys(connection, step.writes ? step.keys : [])
+  const released = claimKeys(connection, step.writes ? step.keys : [], command)
   slot.answerWith(carryOut(connection, step, args, make, several).finally(released))
 }
 

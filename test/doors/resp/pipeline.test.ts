@@ -1,5 +1,7 @@
 // Commands sent without waiting: replies in the order of the commands, and each command sees those before it.
 import { expect } from 'chai'
+import { COMMANDS } from '../../../src/doors/resp/commands.ts'
+import { STEPS } from '../../../src/doors/resp/strings.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
 import { seeded, seeds } from '../../support/random.ts'
 import { type RedisServer, startRedisCluster } from '../../support/redis-server.ts'
@@ -10,6 +12,16 @@ const LEVELS = ['one', 'quorum', 'all']
 const bulk = (text: string) => `$${Buffer.byteLength(text)}\r\n${text}\r\n`
 
 describe('pipelines of the Redis protocol', () => {
+  it('what is taken for an update of one key is one, so that reads behind it wait', () => {
+    const args = ['k', '1', '1'].map((text) => Buffer.from(text))
+    const limits = { maxValueBytes: 1024, defaultTtlMs: 0 }
+    for (const { name, nameBytes, arity } of COMMANDS.filter(({ updates }) => updates)) {
+      const step = STEPS[name]!.make([nameBytes, ...args].slice(0, Math.abs(arity)), 0, limits)
+      expect(step, name).to.include({ reads: true, writes: true })
+      expect(step.keys, name).to.deep.equal([args[0]])
+    }
+  })
+
   describe('on memory nodes', () => {
     let running: RunningRondo
     let client: RawResp
@@ -80,6 +92,26 @@ describe('pipelines of the Redis protocol', () => {
     afterEach(async () => {
       await under.stop()
       await Promise.all(servers.map((server) => server.stop()))
+    })
+
+    it('updates of one key gather: a thousand need a few stores', async () => {
+      const client = await RawResp.open(under.respPort)
+      client.send(Buffer.concat(Array.from({ length: 1000 }, () => command('INCR', 'gathered'))))
+      const replies = await client.replies(1000)
+      expect(replies).to.deep.equal(Array.from({ length: 1000 }, (_, i) => `:${i + 1}\r\n`))
+      client.close()
+      const stats = await Promise.all(
+        servers.map(async ({ port }) => {
+          const direct = await RawResp.open(port)
+          const told = await direct.ask('INFO', 'commandstats')
+          direct.close()
+          return told
+        }),
+      )
+      const calls = [...stats.join().matchAll(/cmdstat_evalsha:calls=(\d+)/g)].map(([, count]) =>
+        Number(count),
+      )
+      expect(calls.reduce((sum, count) => sum + count)).to.be.within(1, 100)
     })
 
     for (const end of ['is killed', 'hangs'] as const) {
