@@ -74,11 +74,17 @@ function meantDifference(sent: Buffer, ours: string, theirs: string): string | n
   const tooBig = '-ERR Protocol error: too big '
   if (ours.startsWith(tooBig) || (theirs.startsWith(tooBig) && ours.startsWith('-ERR Protocol error: ')))
     return 'a line that is too long, and came with its end'
+  if (theirs.startsWith(`${tooBig}inline`) && sent.includes(0)) {
+    return 'a line with a NUL never ends for Redis'
+  }
   if (isLatestEnd(ours)) return 'an end beyond what a record can hold'
   if (hasBitsBeyond(ours, theirs)) return 'bits beyond what a value can hold'
   // Also as one of the replies of EXEC.
   if (ours.includes('-ERR The key has ')) return 'a key that is too long'
-  if (theirs.startsWith('-ERR Protocol error: invalid bulk length')) {
+  if (
+    theirs.startsWith('-ERR Protocol error: invalid bulk length') &&
+    /\$\d{7}/.test(sent.toString('latin1'))
+  ) {
     return 'a value that is too large is read, and refused with a sentence'
   }
   if (
