@@ -26,8 +26,8 @@ import { QuorumUpdate, type Modified, type Modify, type UpdateDone } from './upd
 
 /** Updates that are carried out together. */
 const MOST_TOGETHER = 1000
-/** What their results in between may take: of a long value that many append to, each is as long. */
-const MOST_BYTES_BETWEEN = 4 * 1024 * 1024
+/** What all of them but the first look at may take: of a long value that many append to, each result is as long. */
+const MOST_BYTES_TOGETHER = 4 * 1024 * 1024
 
 export class UpdateInLine extends Operation<UpdateDone> implements Waiting {
   readonly level: ConsistencyLevel
@@ -150,12 +150,12 @@ export class UpdateGroup implements UpdateDone {
     let bytes = 0
     for (const [i, member] of this.members.entries()) {
       if (member.isFinished) continue
+      if (turns.length > 0) bytes += HEAD_BYTES + (last ? last.value.length : (current?.value.length ?? 0))
+      if (bytes > MOST_BYTES_TOGETHER) {
+        this.leaveForLater(i)
+        break
+      }
       if (last && !isSeen) {
-        bytes += HEAD_BYTES + last.value.length
-        if (bytes > MOST_BYTES_BETWEEN) {
-          this.leaveForLater(i)
-          break
-        }
         const stamp = this.versions[results.length - 2]!
         results[results.length - 1] = asStored(newRecord(last.kind, stamp, last.expiresAtMs, last.value))
         isSeen = true

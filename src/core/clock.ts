@@ -48,6 +48,9 @@ const LATEST_MS = 2 ** 47
 /** From one counter to the next in the same lane. */
 const LANES = 256
 
+/** Whoever made a version longer ago than this may have ended since. */
+const LANE_WATCH_MS = 10_000
+
 /** The version of a value that Rondo did not write: older than every other. */
 export const VERSION_ZERO: Version = new Uint8Array(VERSION_BYTES)
 
@@ -86,9 +89,10 @@ export class VersionClock {
   /** From now on every stamp is later than the version at `at` in `bytes`. */
   observe(bytes: Buffer, at = 0): void {
     const ms = bytes.readUIntBE(at, 6)
-    if (ms < this.ms || ms > LATEST_MS) return
+    if (ms < this.ms - LANE_WATCH_MS || ms > LATEST_MS) return
     const counter = bytes.readUInt16BE(at + 6)
     if (counter % LANES === this.lane && bytes.readUInt32BE(at + 8) !== this.coordinator) this.changeLane()
+    if (ms < this.ms) return
     if (ms > this.ms) {
       this.ms = ms
       this.counter = counter

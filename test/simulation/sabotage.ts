@@ -1,7 +1,7 @@
 /**
  * Plants each bug of sabotages.ts in a copy of the code, and lets the simulation loose on it.
  *
- *   tsx test/simulation/sabotage.ts [--only name,name] [--seeds 1000] [--jobs 2]
+ *   tsx test/simulation/sabotage.ts [--only name,name] [--seeds 3000] [--jobs 2]
  *
  * First the code as it is, whose failing seeds prove nothing and are left out; then one line for each planted bug, as soon
  * as it is known: found or not, by which seed, in how long. Exit 1 if one was not found, or could not be planted.
@@ -17,7 +17,7 @@ import { SABOTAGES, type Change, type Sabotage } from './sabotages.ts'
 const { values } = parseArgs({
   options: {
     only: { type: 'string' },
-    seeds: { type: 'string', default: '1000' },
+    seeds: { type: 'string', default: '3000' },
     jobs: { type: 'string', default: String(availableParallelism()) },
   },
 })

@@ -150,9 +150,9 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'nx-at-the-first-replica',
     rule: 'read-modify-write at quorum takes two rounds over a majority',
-    file: 'src/coordinator/coordinator.ts',
-    find: "if (level === 'one') new UpdateOne(",
-    replace: "if (level !== 'all') new UpdateOne(",
+    file: 'src/coordinator/update-in-line.ts',
+    find: "if (level === 'one') return new UpdateOne(",
+    replace: "if (level !== 'all') return new UpdateOne(",
   },
   {
     name: 'unknown-update-retried',
@@ -213,8 +213,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'deadline-ignored',
     rule: 'no request outlives its deadline',
     file: 'src/core/deadlines.ts',
-    find: 'this.remove(entry)\n      entry.operation.overdue()',
-    replace: 'this.remove(entry)\n      this.timers.setTimeout(() => entry.operation.overdue(), 500)',
+    find: 'entry.operation.overdue()',
+    replace: 'this.timers.setTimeout(() => entry.operation.overdue(), 500)',
   },
   {
     name: 'answered-after-the-deadline',

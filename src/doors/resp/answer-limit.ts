@@ -1,11 +1,18 @@
 /** How long the answer to one command may be: it is held in memory until the client has taken it. */
-import type { Reply } from './reply.ts'
+import { RespMap, RespSet, Verbatim, type Reply } from './reply.ts'
 
 export const MAX_ANSWER_BYTES = 32 * 1024 * 1024
+const ELEMENT_BYTES = 8
 
 /** About what a reply takes. */
 export function answerBytes(reply: Reply): number {
   if (Buffer.isBuffer(reply) || typeof reply === 'string') return reply.length
-  if (!Array.isArray(reply)) return 0
-  return (reply as readonly Reply[]).reduce<number>((sum, one) => sum + answerBytes(one), 0)
+  if (reply instanceof Verbatim) return reply.text.length
+  if (reply instanceof RespSet) return sumOf(reply.items)
+  if (reply instanceof RespMap) return sumOf(reply.entries.flat())
+  return Array.isArray(reply) ? sumOf(reply as readonly Reply[]) : ELEMENT_BYTES
+}
+
+function sumOf(replies: readonly Reply[]): number {
+  return replies.reduce<number>((sum, one) => sum + answerBytes(one), ELEMENT_BYTES)
 }

@@ -134,6 +134,7 @@ function reply(connection: Connection, args: readonly Buffer[]): Reply {
   return OK
 }
 
+const MAX_IDS = 1000
 const TYPES = ['NORMAL', 'MASTER', 'REPLICA', 'SLAVE', 'PUBSUB']
 
 /** Of all connections there are, a client sees its own. */
@@ -148,6 +149,7 @@ function list(connection: Connection, args: readonly Buffer[]): Reply {
     return new Verbatim(type === 'NORMAL' ? own : '')
   }
   if (filter !== 'ID' || args.length === 3) throw new CommandError(SYNTAX_ERROR)
+  if (args.length > MAX_IDS) throw new CommandError(`ERR at most ${MAX_IDS} clients can be asked for at once`)
   const ids = args.slice(3).map((arg) => integerArgument(arg, 'ERR Invalid client ID'))
   // As in Redis, as often as it is named.
   return new Verbatim(ids.map((id) => (id === connection.id ? own : '')).join(''))

@@ -61,9 +61,14 @@ export const COMMAND: SessionCommand = immediate(
   { subcommands },
 )
 
+/** Telling of a command takes a tenth of a millisecond. */
+const MAX_NAMES = 1000
+
 /** By the names in these arguments, or all commands; null where there is none of a name. */
 function asked({ door }: Connection, names: readonly Buffer[]): (Described | null)[] {
   if (names.length === 0) return door.commands.map(describe)
+  if (names.length > MAX_NAMES)
+    throw new CommandError(`ERR at most ${MAX_NAMES} commands can be asked for at once`)
   return names.map((name) => {
     const bar = name.indexOf('|')
     const command = door.lookUp(bar === -1 ? name : name.subarray(0, bar))

@@ -30,6 +30,11 @@ const MAX_BYTES = 8 * 1024 * 1024
 const MAX_BYTES_OF_ALL = 256 * 1024 * 1024
 /** A reply is expected to be as long as the last dozen were on average; before there was any, this long. */
 const FIRST_REPLY_BYTES = 64 * 1024
+/**
+ * Updates of one key under way at once. The time of each begins when it is read: however long a pipeline of them is, and
+ * however large the value, it must suffice for those in front.
+ */
+const MAX_UPDATES_OF_A_KEY = 16
 /** Replies of this many bytes do not wait for those behind them. */
 const WORTH_WRITING_BYTES = 16 * 1024
 /** Not more than this is given to the kernel and not taken by it; what else is ready stays with its slots. */
@@ -77,6 +82,8 @@ export class Connection {
   /** Of replies that wait for their turn. */
   private readyBytes = 0
   private usualReplyBytes = FIRST_REPLY_BYTES
+  /** Of replies that the socket holds. */
+  private unsentBytes = 0
   private dirty = false
   /** Replies wait for the ones behind them. */
   private holding = false
@@ -201,7 +208,9 @@ export class Connection {
     const last = command.lastKey < 0 ? args.length + command.lastKey : command.lastKey
     for (let i = command.firstKey; i <= last && i < args.length; i += command.keyStep) {
       const token = tokenOf(args[i]!)
-      if (this.busy.has(token) || (!command.updates && this.updating.has(token))) return true
+      const updates = this.updating.get(token) ?? 0
+      if (this.busy.has(token) || (command.updates ? updates >= MAX_UPDATES_OF_A_KEY : updates > 0))
+        return true
     }
     return false
   }
@@ -319,6 +328,7 @@ export class Connection {
     this.first = slot
     if (!slot) this.last = null
     output.sendTo(this.socket)
+    this.countUnsent()
   }
 
   /** Has kept the rest of a command, or has taken nothing of its replies, since before this. */
@@ -338,8 +348,9 @@ export class Connection {
 
   onDrain(): void {
     this.stuckSinceMs = 0
-    if (this.first?.done) this.flushSoon()
+    this.countUnsent()
     if (this.paused) this.resumeWhenTaken()
+    if (this.first?.done || this.ending || this.inputEnded) this.flushSoon()
   }
 
   private resumeWhenTaken(): void {
@@ -362,6 +373,13 @@ export class Connection {
     return this.requestBytes + this.readyBytes + expected + this.socket.writableLength
   }
 
+  /** What the kernel has not taken is held by the socket. */
+  private countUnsent(): void {
+    const unsent = this.socket.writableLength
+    this.door.bytesHeld += unsent - this.unsentBytes
+    this.unsentBytes = unsent
+  }
+
   private hold(requestBytes: number, readyBytes: number): void {
     this.requestBytes += requestBytes
     this.readyBytes += readyBytes
@@ -374,6 +392,7 @@ export class Connection {
     this.ending = true
     this.first = this.last = null
     this.hold(-this.requestBytes, -this.readyBytes)
+    this.door.bytesHeld -= this.unsentBytes
     this.socket.destroy()
   }
 }

@@ -47,8 +47,13 @@ export function runKeyed(
   }
   const slot = new ReplySlot(connection, command)
   connection.add(slot)
-  const released = claimKeys(connection, step.writes ? step.keys : [], command)
-  slot.answerWith(carryOut(connection, step, args, make, several).finally(released))
+  let released = claimKeys(connection, step.writes ? step.keys : [], command)
+  // What is asked for now is read before what comes behind is written. Only if that is not all, it has to be claimed.
+  const heldUp = () => void (released = claimKeys(connection, step.keys))
+  const answer = step.writes
+    ? carryOut(connection, step, args, make, several)
+    : readStep(connection, step, heldUp)
+  slot.answerWith(answer.finally(() => released()))
 }
 
 /** The command by itself, without a place in the order of replies. */
@@ -84,15 +89,16 @@ export function stepOf(connection: Connection, args: readonly Buffer[], make: St
   return step
 }
 
-async function readStep(connection: Connection, step: Step): Promise<Reply> {
+async function readStep(connection: Connection, step: Step, heldUp?: () => void): Promise<Reply> {
   const { coordinator } = connection.door.options
   let bytes = 0
-  const held = await allInSlices(connection, step.keys.length, async (i) => {
+  const read = async (i: number) => {
     const one = await heldAt(connection, step.keys[i]!)
     bytes += one?.value.length ?? 0
     if (bytes > MAX_HELD_BYTES) throw new CommandError(TOO_MUCH_HELD)
     return one
-  })
+  }
+  const held = await allInSlices(connection, step.keys.length, read, heldUp)
   return step.apply(held, nowMs(coordinator)).reply
 }
 

@@ -9,7 +9,7 @@ import { RespError, type Reply } from './reply.ts'
 import { allInSlices } from './slices.ts'
 import { isStep, type Queue } from './together.ts'
 
-const LEFT_OUT = `ERR the command was carried out, but the answers of this transaction have more than ${MAX_ANSWER_BYTES} bytes`
+export const LEFT_OUT = `ERR the command was carried out, but the answers of this transaction have more than ${MAX_ANSWER_BYTES} bytes`
 
 /**
  * @param queue what the commands do, to know their keys

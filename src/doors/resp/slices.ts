@@ -10,12 +10,14 @@ const AT_ONCE = 256
  * Once one has failed, no further one is begun.
  *
  * @param begin called in the order of the places
+ * @param heldUp called at once if not all of them could be begun at once
  * @returns by place, those that were begun, when all of them have ended
  */
 export function inSlices<T>(
   { door }: Connection,
   count: number,
   begin: (place: number) => Promise<T>,
+  heldUp?: () => void,
 ): Promise<PromiseSettledResult<T>[]> {
   const { coordinator } = door.options
   const settled: PromiseSettledResult<T>[] = []
@@ -44,6 +46,7 @@ export function inSlices<T>(
       if (underWay === 0) resolve(settled)
     }
     goOn()
+    if (next < count) heldUp?.()
   })
 }
 
@@ -52,8 +55,9 @@ export async function allInSlices<T>(
   connection: Connection,
   count: number,
   begin: (place: number) => Promise<T>,
+  heldUp?: () => void,
 ): Promise<T[]> {
-  const settled = await inSlices(connection, count, begin)
+  const settled = await inSlices(connection, count, begin, heldUp)
   return settled.map((one) => {
     if (one.status === 'rejected') throw one.reason
     return one.value

@@ -12,12 +12,13 @@
 import { compareVersions, VERSION_ZERO, type Version } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
+import { answerBytes, MAX_ANSWER_BYTES } from './answer-limit.ts'
 import { claimEverything, claimKeys } from './claims.ts'
 import { controlCommand, type Command } from './command.ts'
 import type { Connection } from './connection.ts'
 import { errorOf } from './errors.ts'
 import { nowMs, readRecord } from './held.ts'
-import { oneByOne } from './one-by-one.ts'
+import { LEFT_OUT, oneByOne } from './one-by-one.ts'
 import { NULL_ARRAY, OK, RespError, Simple, type Reply } from './reply.ts'
 import { subcommandOf } from './session-command.ts'
 import { ReplySlot } from './slot.ts'
@@ -27,6 +28,7 @@ import { CROSS_SET, isStep, runSteps, transact, type Queue } from './together.ts
 const QUEUED = new Simple('QUEUED')
 /** What a transaction may hold; how many keys it may touch, where it is one, is MAX_BATCH_KEYS. */
 const MAX_COMMANDS = 100_000
+const ASIDES_A_TURN = 64
 
 interface Queued {
   readonly command: Command
@@ -248,7 +250,14 @@ async function asOne(
   const { replies } = done
   if (!replies) return NULL_ARRAY
   // Once, although the steps may have run several times; and only now that nothing can stop the transaction any more.
-  for (const [i, step] of steps.entries()) if (step === null) replies[i] = await aside(connection, queued[i]!)
+  let bytes = 0
+  for (const [i, step] of steps.entries()) {
+    if (step !== null) continue
+    const reply = await aside(connection, queued[i]!)
+    bytes += answerBytes(reply)
+    replies[i] = bytes > MAX_ANSWER_BYTES ? new RespError(LEFT_OUT) : reply
+    if (i % ASIDES_A_TURN === 0) await endOfTurn(connection)
+  }
   return replies
 }
 
@@ -268,6 +277,11 @@ async function inParts(
     const { command, args } = queued[place]!
     return steps[place] === null ? aside(connection, queued[place]!) : command.alone!(connection, args)
   })
+}
+
+/** Lets others have their turn: commands without keys answer at once, and there may be many. */
+function endOfTurn({ door }: Connection): Promise<void> {
+  return new Promise((resolve) => door.options.timers.endOfTurn(resolve))
 }
 
 /** A command without keys. Its reply is a part of EXEC's. */

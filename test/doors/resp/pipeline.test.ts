@@ -1,4 +1,6 @@
 // Commands sent without waiting: replies in the order of the commands, and each command sees those before it.
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { expect } from 'chai'
 import { COMMANDS } from '../../../src/doors/resp/commands.ts'
 import { STEPS } from '../../../src/doors/resp/strings.ts'
@@ -70,6 +72,45 @@ describe('pipelines of the Redis protocol', () => {
       expect(await client.replies(10_000)).to.deep.equal(
         Array.from({ length: 10_000 }, (_, i) => bulk(String(i))),
       )
+    })
+
+    it('a read of many keys sees none of what was sent behind it', async () => {
+      const keys = Array.from({ length: 600 }, (_, i) => `read:${i}`)
+      const last = keys.at(-1)!
+      client.send(Buffer.concat(keys.map((key) => command('SET', key, 'old'))))
+      await client.replies(keys.length)
+      client.send(
+        Buffer.concat([
+          command('MGET', ...keys),
+          command('SET', last, 'new'),
+          command('EXISTS', ...keys),
+          command('DEL', last),
+          command('GET', last),
+        ]),
+      )
+      const [mget, ...others] = await client.replies(5)
+      expect(mget).to.equal(`*600\r\n${bulk('old').repeat(600)}`)
+      expect(others).to.deep.equal(['+OK\r\n', ':600\r\n', ':1\r\n', '$-1\r\n'])
+    })
+
+    it('a client that closed its end and reads late gets all, and then the end', async () => {
+      await client.ask('SET', 'large', Buffer.alloc(1_000_000, 'v'))
+      const late = connect({ port: running.rondo.respDoor.port, host: '127.0.0.1' })
+      let bytes = 0
+      late.on('data', (chunk) => (bytes += chunk.length))
+      const mget = command('MGET', ...Array.from({ length: 9 }, () => 'large'))
+      const replyBytes = 4 + 9 * (1_000_000 + 12)
+      for (let i = 1; i <= 8; i++) {
+        late.write(mget)
+        while (bytes < i * replyBytes) await once(late, 'data')
+      }
+      late.pause()
+      const before = [command('SET', 'n', '4'), command('INCR', 'n'), command('GET', 'n')]
+      late.end(Buffer.concat([...before, mget, mget, mget, mget]))
+      await new Promise((resolve) => setTimeout(resolve, 200)) // the kernel has taken what it can
+      late.resume()
+      await once(late, 'end')
+      expect(bytes).to.equal('+OK\r\n:5\r\n$1\r\n5\r\n'.length + 12 * replyBytes)
     })
 
     it('what a client sent before it closed its end is answered', async () => {
