@@ -15,8 +15,8 @@
  * as unknown must not turn up again minutes later.
  *
  * One deadline serves all calls: they all may take as long, so the oldest batch is overdue first. A node that is silent
- * for that long has failed; one that is busy delivering megabytes that others have asked for has not. Before a socket is
- * blamed, the event loop gets one full turn to read what has already arrived: our own lag is not the node's fault.
+ * for that long has failed; one that is busy with megabytes that were asked for before has not, as long as they come at
+ * BYTES_PER_MS. Before a socket is blamed, the event loop gets one full turn to read what has already arrived: our own lag is not the node's fault.
  *
  * It does not reconnect (health decides when), and does not know what the commands mean (redis.ts does).
  */
@@ -66,12 +66,19 @@ interface Batch {
   readonly calls: LinkCall[]
   readonly fence: Fence
   readonly sentAtMs: number
+  readonly bytes: number
+  /** Of requests that were not answered when it was sent, itself among them. */
+  readonly bytesBefore: number
+  /** Of replies that had come when it was sent. */
+  readonly heardBefore: number
   /** Replies that have arrived, without the marker's. */
   replies: number
   /** The one sent after it. */
   next: Batch | null
 }
 
+/** A node that delivers, or takes, less than 5 MB/s while others wait for it has failed as a silent one has. */
+const BYTES_PER_MS = 5000
 const CR = 13
 const CRLF_BYTES = 2
 const SHORT_LINE_BYTES = 8
@@ -121,6 +128,11 @@ export class Link {
   private inFlight = 0
   private overdueCheck: TimerHandle | null = null
   private heardAtMs = 0
+  private heardBytes = 0
+  /** Of requests in flight. */
+  private askedBytes = 0
+  /** Of this turn's requests, in `parts`. */
+  private cutBytes = 0
 
   // Bytes of a reply that is not complete yet, kept apart until enough have come.
   private pending: Buffer[] = []
@@ -296,11 +308,13 @@ export class Link {
   private byReference(bytes: Buffer): void {
     this.cut()
     this.parts.push(bytes)
+    this.cutBytes += bytes.length
   }
 
   /** What the current chunk holds becomes a part; the rest of the chunk serves on. */
   private cut(): void {
     if (this.chunkAt > this.chunkFrom) this.parts.push(this.chunk.subarray(this.chunkFrom, this.chunkAt))
+    this.cutBytes += this.chunkAt - this.chunkFrom
     this.chunkFrom = this.chunkAt
   }
 
@@ -311,14 +325,19 @@ export class Link {
     if (!socket || this.calls.length === 0) return
     this.raw(FENCE_COMMAND)
     this.cut()
+    this.askedBytes += this.cutBytes
     const batch: Batch = {
       calls: this.calls,
       fence: this.fence,
       sentAtMs: this.clock.monotonicMs(),
+      bytes: this.cutBytes,
+      bytesBefore: this.askedBytes,
+      heardBefore: this.heardBytes,
       replies: 0,
       next: null,
     }
     this.calls = []
+    this.cutBytes = 0
     if (this.youngest) this.youngest.next = batch
     else this.oldest = batch
     this.youngest = batch
@@ -379,6 +398,7 @@ export class Link {
 
   private onData(bytes: Buffer): void {
     this.heardAtMs = this.clock.monotonicMs()
+    this.heardBytes += bytes.length
     let input = bytes
     if (this.pendingBytes > 0) {
       this.pending.push(bytes)
@@ -482,6 +502,7 @@ export class Link {
     this.oldest = batch.next
     if (!batch.next) this.youngest = null
     this.inFlight -= batch.calls.length
+    this.askedBytes -= batch.bytes
     if (isMarker(type, reply, batch.fence)) {
       for (const call of batch.calls) call.answered(batch.fence)
       return
@@ -505,20 +526,27 @@ export class Link {
     this.overdueCheck = null
     const batch = this.oldest
     if (!batch) return
-    const silentSinceMs = Math.max(batch.sentAtMs, this.heardAtMs)
-    const leftMs = silentSinceMs + this.options.callTimeoutMs - this.clock.monotonicMs()
+    const leftMs = this.leftMs(batch)
     if (leftMs > 0) {
       this.overdueCheck = this.timers.setTimeout(this.checkOverdue, Math.ceil(leftMs))
       return
     }
     this.afterReading(() => {
       const still = this.oldest
-      if (still === batch && this.heardAtMs <= silentSinceMs) {
+      if (still === batch && this.leftMs(batch) <= 0) {
         this.destroy(lost('timeout', `no answer within ${this.options.callTimeoutMs} ms`))
       } else if (still) {
         this.overdueCheck ??= this.timers.setTimeout(this.checkOverdue, 1)
       }
     })
+  }
+
+  /** Until the oldest batch is overdue. */
+  private leftMs({ sentAtMs, bytesBefore, heardBefore }: Batch): number {
+    const { callTimeoutMs } = this.options
+    const silentAtMs = Math.max(sentAtMs, this.heardAtMs) + callTimeoutMs
+    const workMs = (bytesBefore + this.heardBytes - heardBefore) / BYTES_PER_MS
+    return Math.min(silentAtMs, sentAtMs + callTimeoutMs + workMs) - this.clock.monotonicMs()
   }
 
   /** Lets what has arrived while we were busy be read first: a whole turn lies between two ends of turns. */

@@ -365,18 +365,35 @@ describe('the link to a node', () => {
       expect(await second.ended).to.deep.equal([REPLY_INTEGER, '1'])
     })
 
-    it('does not call a node overdue that keeps delivering, however long it takes', async () => {
-      await connected(sound(), { callTimeoutMs: 300 })
+    describe('that delivers a piece from time to time', () => {
       const [pieces, pauseMs] = [6, 100]
-      server.send = (bytes, socket) => {
+      const inPieces: ScriptedServer['send'] = (bytes, socket) => {
         const size = Math.ceil(bytes.length / pieces)
         for (let i = 0; i < pieces; i++) {
           setTimeout(() => socket.write(bytes.subarray(i * size, (i + 1) * size)), i * pauseMs)
         }
       }
-      const large = call('SET', 'a', '1')
-      expect(await large.ended).to.deep.equal([REPLY_INTEGER, '1'])
-      expect(broken).to.deep.equal([])
+      const connectedTo = async (value: string) => {
+        await connected(
+          sound(() => bulk(value)),
+          { callTimeoutMs: 300, maxReplyBytes: 20_000_000 },
+        )
+        server.send = inPieces
+      }
+
+      it('is not overdue as long as it delivers megabytes', async () => {
+        const value = 'v'.repeat(10_000_000)
+        await connectedTo(value)
+        const [type, reply] = (await call('GET', 'a').ended) as [number, string]
+        expect([type, reply === value]).to.deep.equal([REPLY_BULK, true])
+        expect(broken).to.deep.equal([])
+      })
+
+      it('is overdue when its time is over and it was too little', async () => {
+        await connectedTo('v'.repeat(100_000))
+        expect(await call('GET', 'a').ended).to.include({ kind: 'unknown', reason: 'timeout' })
+        expect(broken).to.have.length(1)
+      })
     })
 
     it('sends nothing twice, whatever becomes of it', async () => {
