@@ -20,7 +20,7 @@ import { planRead, planWrite } from '../core/plan.ts'
 import type { Node, NodeFailure, StoreAllCall, StoreAllWrite } from '../nodes/node.ts'
 import type { CoordinatorContext } from './context.ts'
 import { DecidedByOne } from './decided-by-one.ts'
-import { Copies, noteMiss } from './misses.ts'
+import { Copies, lifeWhileAway, noteMiss } from './misses.ts'
 import { asStored } from './read-modify-write.ts'
 import { changesOf, type ModifyAll, type PlacedKey, type TransactDone } from './transact.ts'
 
@@ -110,9 +110,14 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
 
   /** Who decides; where no home replica can, it may be a stand-in of all the keys. */
   private planWrites(): Member | undefined {
-    const { replicas } = this.context
+    const { graceMs, replicas } = this.context
     const { onlyDeletes } = this
     const plans = this.keys.map(({ preference }) => planWrite(preference, replicas, onlyDeletes))
+    this.writes = this.writes.map((write, i) => {
+      if (!write.record || plans[i]!.missing.length === 0) return write
+      const isDelete = kindOf(write.record) === KIND_TOMBSTONE
+      return { ...write, lifeMs: lifeWhileAway(write.lifeMs, isDelete, graceMs) }
+    })
     const first = plans[0]!.targets[0]
     this.copies = plans.map(({ targets }) => targets.slice(1))
     return plans.every(({ targets }) => targets[0] === first) ? first : undefined

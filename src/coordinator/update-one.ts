@@ -11,12 +11,12 @@
  */
 import type { Member } from '../cluster/member.ts'
 import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../core/clock.ts'
-import type { NewRecord, StoredRecord } from '../core/codec.ts'
+import { KIND_TOMBSTONE, type NewRecord, type StoredRecord } from '../core/codec.ts'
 import { planWrite } from '../core/plan.ts'
 import type { Node, NodeFailure, StoreCall } from '../nodes/node.ts'
 import type { CoordinatorContext } from './context.ts'
 import { DecidedByOne } from './decided-by-one.ts'
-import { Copies, noteMiss } from './misses.ts'
+import { Copies, lifeWhileAway, noteMiss } from './misses.ts'
 import { asStored } from './read-modify-write.ts'
 import type { Modified, Modify, UpdateDone } from './update.ts'
 
@@ -89,8 +89,9 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
       this.done.updated(before, before)
       return
     }
-    const { cluster, replicas } = this.context
-    const plan = planWrite(this.preference, replicas, false)
+    const { cluster, graceMs, replicas } = this.context
+    const isDelete = modified.record.kind === KIND_TOMBSTONE
+    const plan = planWrite(this.preference, replicas, isDelete)
     const [first, ...copies] = plan.targets
     if (!first) {
       this.fail('None of the nodes takes writes now.')
@@ -99,7 +100,7 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
     this.copies = copies
     const { record, lifeMs } = this.recordOf(modified.record, cluster.versions)
     this.result = record
-    this.lifeMs = lifeMs
+    this.lifeMs = plan.missing.length > 0 ? lifeWhileAway(lifeMs, isDelete, graceMs) : lifeMs
     this.send(first.node, before?.version ?? VERSION_ZERO)
   }
 

@@ -2,7 +2,7 @@
 import { expect } from 'chai'
 import { Coordinator } from '../../src/coordinator/coordinator.ts'
 import type { ConsistencyLevel } from '../../src/core/consistency.ts'
-import { KIND_VALUE } from '../../src/core/codec.ts'
+import { KIND_TOMBSTONE, KIND_VALUE } from '../../src/core/codec.ts'
 import type { RondoError } from '../../src/core/errors.ts'
 import { CoordinatorUnderTest, REQUEST_TIMEOUT_MS } from '../support/coordinator-under-test.ts'
 import { refusedAs, type FaultyNode } from '../support/faulty-node.ts'
@@ -190,4 +190,32 @@ describe('an operation', () => {
       expect(homes.map((home) => home.holds(KEY))).to.deep.equal(['new', 'new', 'new'])
     })
   }
+
+  describe('an update that deletes', () => {
+    const NOTHING = { kind: KIND_TOMBSTONE, value: Buffer.alloc(0), expiresAtMs: 0 }
+    const remove: Kind = {
+      roundTrips: 2,
+      begin: (coordinator, level, end) => {
+        const done = { updated: () => end('ok', null), failed: failed(end) }
+        coordinator.update(BYTES, () => ({ kind: 'write', record: NOTHING }), done, level)
+      },
+    }
+
+    it('does so on full nodes, as a plain delete', async () => {
+      await under.put(KEY, 'v')
+      for (const home of homes) home.unwritable = 'out-of-memory'
+      await under.put(KEY, 'w')
+      expect((await run(remove, 'one')).result).to.equal('ok')
+      expect(homes.map((home) => home.holds(KEY))).to.deep.equal(['(deleted)', '(deleted)', '(deleted)'])
+    })
+
+    it('is remembered for the grace while a home replica is away, as a plain delete', async () => {
+      homes[2]!.cut()
+      await under.time.advance(2000)
+      expect((await run(remove, 'one')).result).to.equal('ok')
+      await under.time.advance(100)
+      const lives = await Promise.all(homes.slice(0, 2).map((home) => home.memory.lifeMs(BYTES)))
+      for (const lifeMs of lives) expect(lifeMs).to.be.above(23 * 3_600_000)
+    })
+  })
 })
