@@ -1,9 +1,9 @@
 /**
  * One pipelined socket to one Redis: the data path.
  *
- * Commands encoded in one turn of the event loop leave in one write, as a batch; the batch ends with a GET of the
- * node's marker. Replies come back in order as slices of what the socket delivered, and are handed out only when the
- * batch's marker has arrived and is the expected one:
+ * Commands encoded in one turn of the event loop leave in one write, as a batch, or in several if they are many; each
+ * batch ends with a GET of the node's marker. Replies come back in order as slices of what the socket delivered, and are
+ * handed out only when the batch's marker has arrived and is the expected one:
  *
  *     turn n:      GET a   EVALSHA … b   GET c   GET __rondo:node     → one write
  *     turn n+k:    $…      :1            $-1     $…marker             → marker equal? then a, b, c are answered
@@ -83,6 +83,9 @@ const CR = 13
 const CRLF_BYTES = 2
 const SHORT_LINE_BYTES = 8
 const CHUNK_BYTES = 64 * 1024
+/** A batch that has grown so large does not wait for the end of the turn: node and coordinator work side by side. */
+const FULL_BATCH_CALLS = 64
+const FULL_BATCH_BYTES = 16 * 1024
 /** Longer arguments are sent by reference instead of being copied. */
 const COPY_LIMIT_BYTES = 16 * 1024
 
@@ -278,6 +281,8 @@ export class Link {
     this.expectMore()
     this.inFlight++
     this.calls.push(call)
+    const bytes = this.cutBytes + this.chunkAt - this.chunkFrom
+    if (this.calls.length >= FULL_BATCH_CALLS || bytes >= FULL_BATCH_BYTES) this.send()
   }
 
   /** There is, or will be, something to send at the end of this turn. */
@@ -321,6 +326,10 @@ export class Link {
   private readonly flush = (): void => {
     this.endOfBatch()
     this.flushing = false
+    this.send()
+  }
+
+  private send(): void {
     const socket = this.socket
     if (!socket || this.calls.length === 0) return
     this.raw(FENCE_COMMAND)

@@ -291,6 +291,25 @@ describe('the link to a node', () => {
       })
     }
 
+    it('that have grown large leave at once, each with a marker of its own', async () => {
+      await connected()
+      let markers = 0
+      server.answer = (command) => {
+        // Only the first is good.
+        return command[0] === 'SET' ? ':1\r\n' : markers++ === 0 ? sound()(command) : bulk('another')
+      }
+      const calls = Array.from({ length: 200 }, (_, i) => call('SET', String(i), '1'))
+      const large = call('SET', 'large', 'v'.repeat(20_000))
+      const ends = await Promise.all([...calls, large].map(({ ended }) => ended))
+      const good = ends.findIndex((end) => !Array.isArray(end))
+      expect(good).to.be.within(1, 100)
+      for (const end of ends.slice(0, good)) expect(end).to.deep.equal([REPLY_INTEGER, '1'])
+      for (const end of ends.slice(good)) expect(end).to.include({ kind: 'unknown', reason: 'marker' })
+      expect(server.commands.slice(0, 200).filter((command) => command.startsWith('GET')).length).to.be.above(
+        1,
+      )
+    })
+
     it('that are refused as a whole were refused, and what was carried out in them is unknown', async () => {
       await connected()
       server.answer = ([name]) => (name === 'SET' ? ':1\r\n' : '-BUSY running a script\r\n')
