@@ -277,7 +277,8 @@ export class Connection {
     this.hold(-slot.bytes, replyBytes)
     slot.bytes = replyBytes
     this.usualReplyBytes += (replyBytes - this.usualReplyBytes) >> 3
-    if (slot === this.first) this.flushSoon()
+    // Or the last of those for which the first has been held back.
+    if (slot === this.first || this.ready === this.pipelined) this.flushSoon()
     if (this.heldBack?.inTurn) this.goOn()
   }
 
