@@ -101,7 +101,7 @@ export class VersionClock {
     }
   }
 
-  /** Somebody else is in it. By how much it changes follows from bits that the two do not share. */
+  /** Somebody else is in it. By how much it changes follows from the other bits, so that two seldom go together. */
   private changeLane(): void {
     this.lane = (this.lane + 1 + ((this.coordinator >>> 8) % (LANES - 1))) % LANES
   }

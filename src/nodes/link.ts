@@ -22,6 +22,7 @@
  */
 import net from 'node:net'
 import tls from 'node:tls'
+import { indexOfNear } from '../core/bytes.ts'
 import type { MonotonicClock, TimerHandle, Timers } from '../core/clock.ts'
 import { MARKER_KEY } from '../core/keys.ts'
 import { FOREIGN_MARKER, NOT_CONNECTED, OTHER_RUN } from './failures.ts'
@@ -81,7 +82,6 @@ interface Batch {
 const BYTES_PER_MS = 5000
 const CR = 13
 const CRLF_BYTES = 2
-const SHORT_LINE_BYTES = 8
 const CHUNK_BYTES = 64 * 1024
 /** A batch that has grown so large does not wait for the end of the turn: node and coordinator work side by side. */
 const FULL_BATCH_CALLS = 64
@@ -439,7 +439,7 @@ export class Link {
 
   /** Handles the reply that begins at `at` and returns where it ends, or -1 when it is not complete. */
   private parseReply(input: Buffer, at: number): number {
-    const lineEnd = endOfLine(input, at + 1)
+    const lineEnd = indexOfNear(input, CR, at + 1)
     if (lineEnd < 0 || lineEnd + 1 >= input.length) {
       if (input.length - at > this.options.maxReplyBytes) this.nonsense('an endless line')
       return -1
@@ -576,13 +576,6 @@ function lost(reason: NodeFailure['reason'], message: string): NodeFailure {
 
 function isMarker(type: number, reply: Buffer | null, fence: Fence): boolean {
   return type === REPLY_BULK && fence.marker.equals(reply!)
-}
-
-/** Where the CR is, or -1. Lengths are short: to look at a few bytes here is quicker than to call out for it. */
-function endOfLine(input: Buffer, from: number): number {
-  const near = Math.min(from + SHORT_LINE_BYTES, input.length)
-  for (let i = from; i < near; i++) if (input[i] === CR) return i
-  return input.indexOf(CR, near)
 }
 
 /** A decimal between `from` and `to`; -1 for `-1`, -2 for what is not a length. */

@@ -13,6 +13,8 @@
  * Stricter than Redis in one point: what follows a bulk, or a length, must be CRLF. No memory is set aside for what was
  * only announced. The texts of the problems are Redis's.
  */
+import { indexOfNear } from '../../core/bytes.ts'
+
 const CR = 13
 const LF = 10
 const CRLF_BYTES = 2
@@ -25,7 +27,6 @@ export const UNKNOWN = 2
 export const BROKEN = 3
 export const FOREIGN = 4
 
-const SHORT_LINE_BYTES = 8
 /** A line (a length, an inline command) may be this long, as in Redis. */
 const MAX_LINE_BYTES = 64 * 1024
 const MAX_ARGUMENTS = 1024 * 1024
@@ -177,7 +178,7 @@ export class RequestParser<C extends Named> {
 
   /** Where the line that begins here ends (the place of its CR), WAITING, or REFUSED. */
   private line(tooLong: string): number {
-    const end = endOfLine(this.input, this.at)
+    const end = indexOfNear(this.input, LF, this.at)
     if (end < 0) {
       if (this.input.length - this.at > MAX_LINE_BYTES) {
         this.broken(tooLong)
@@ -254,13 +255,6 @@ export class RequestParser<C extends Named> {
     this.at = 0
     return BROKEN
   }
-}
-
-/** Where the LF is, or -1. Lengths are short: to look at a few bytes here is quicker than to call out for it. */
-function endOfLine(input: Buffer, from: number): number {
-  const near = Math.min(from + SHORT_LINE_BYTES, input.length)
-  for (let i = from; i < near; i++) if (input[i] === LF) return i
-  return input.indexOf(LF, near)
 }
 
 const EMPTY = Buffer.alloc(0)
