@@ -370,19 +370,7 @@ describe('a line of those who change a key', () => {
   })
 
   it('those who wait count among what is under way', async () => {
-    const coordinator = new Coordinator(under.cluster, {
-      replicationFactor: 3,
-      maxTries: 0,
-      requestTimeoutMs: REQUEST_TIMEOUT_MS,
-      graceMs: 86_400_000,
-      maxKeyBytes: 1024,
-      maxValueBytes: 1024,
-      maxInFlight: 10,
-      clock: under.time,
-      timers: under.time,
-      random: () => 0.5,
-      emit: () => undefined,
-    })
+    const coordinator = under.coordinatorWith({ maxInFlight: 10 })
     const told = await all(many(30, () => update(incr, 'quorum', { by: coordinator })))
     expect(told.filter(({ result }) => result === 'ok')).to.have.length(10)
     expect(told.filter(({ result }) => result === 'OVERLOADED')).to.have.length(20)

@@ -1,6 +1,6 @@
 /** What every operation promises, of whatever kind and at whatever level: how it ends, and what is said of it. */
 import { expect } from 'chai'
-import { Coordinator } from '../../src/coordinator/coordinator.ts'
+import type { Coordinator } from '../../src/coordinator/coordinator.ts'
 import type { ConsistencyLevel } from '../../src/core/consistency.ts'
 import { KIND_TOMBSTONE, KIND_VALUE } from '../../src/core/codec.ts'
 import type { RondoError } from '../../src/core/errors.ts'
@@ -69,21 +69,6 @@ describe('an operation', () => {
   })
   afterEach(() => under.cluster.stop())
 
-  const coordinatorWith = (options: { requestTimeoutMs?: number; maxInFlight?: number }) =>
-    new Coordinator(under.cluster, {
-      replicationFactor: 3,
-      maxTries: 0,
-      requestTimeoutMs: REQUEST_TIMEOUT_MS,
-      graceMs: 86_400_000,
-      maxKeyBytes: 1024,
-      maxValueBytes: 1024,
-      maxInFlight: 100,
-      clock: under.time,
-      timers: under.time,
-      random: () => 0.5,
-      emit: () => undefined,
-      ...options,
-    })
   const run = (kind: Kind, level: ConsistencyLevel, meanwhile?: () => void, by = under.coordinator) =>
     under.done(
       new Promise<{ result: string; error: RondoError | null }>((resolve) =>
@@ -95,7 +80,7 @@ describe('an operation', () => {
   for (const level of LEVELS) {
     for (const [name, kind] of Object.entries(KINDS)) {
       it(`makes room for the next as soon as it has ended, well or badly: ${name} at ${level}`, async () => {
-        const coordinator = coordinatorWith({ maxInFlight: 1 })
+        const coordinator = under.coordinatorWith({ maxInFlight: 1 })
         expect((await run(kind, level, undefined, coordinator)).result).to.equal('ok')
         expect((await run(kind, level, undefined, coordinator)).result).to.equal('ok')
         for (const home of homes) home.cut()
@@ -107,7 +92,7 @@ describe('an operation', () => {
         const ends: string[] = []
         const answerAfterMs = 250
         const requestTimeoutMs = kind.roundTrips * answerAfterMs - 50
-        const coordinator = coordinatorWith({ requestTimeoutMs })
+        const coordinator = under.coordinatorWith({ requestTimeoutMs })
         for (const home of homes) home.answerAfterMs = answerAfterMs
         const startedAtMs = under.time.monotonicMs()
         kind.begin(coordinator, level, (result) =>

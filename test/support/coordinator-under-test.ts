@@ -5,7 +5,7 @@
  */
 import { Cluster } from '../../src/cluster/cluster.ts'
 import { Member } from '../../src/cluster/member.ts'
-import { Coordinator } from '../../src/coordinator/coordinator.ts'
+import { Coordinator, type CoordinatorOptions } from '../../src/coordinator/coordinator.ts'
 import { versionText } from '../../src/core/clock.ts'
 import { KIND_TOMBSTONE, type StoredRecord } from '../../src/core/codec.ts'
 import type { RondoError } from '../../src/core/errors.ts'
@@ -42,6 +42,7 @@ export class CoordinatorUnderTest {
   readonly nodes: readonly FaultyNode[]
   readonly cluster: Cluster
   readonly coordinator: Coordinator
+  private readonly options: CoordinatorOptions
   readonly events: RondoEvent[] = []
 
   /** Not started. */
@@ -65,7 +66,7 @@ export class CoordinatorUnderTest {
       coordinator,
       emit: (event) => this.events.push(event),
     })
-    this.coordinator = new Coordinator(this.cluster, {
+    this.options = {
       replicationFactor: replicas,
       maxTries,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
@@ -77,7 +78,13 @@ export class CoordinatorUnderTest {
       timers: this.time,
       random: () => random.next(),
       emit: (event) => this.events.push(event),
-    })
+    }
+    this.coordinator = new Coordinator(this.cluster, this.options)
+  }
+
+  /** One more over the same cluster, with other settings. */
+  coordinatorWith(options: Partial<CoordinatorOptions>): Coordinator {
+    return new Coordinator(this.cluster, { ...this.options, ...options })
   }
 
   static async started(options: UnderTestOptions = {}): Promise<CoordinatorUnderTest> {
