@@ -185,6 +185,15 @@ export function createTelemetry(log: Logger, logRequests: 'none' | 'errors' | 'a
   }
 }
 
+/** What a client did that does not speak the Redis protocol on its port. */
+const OPENINGS = {
+  tls: 'speaks TLS to the Redis port, which has none',
+  http: 'speaks HTTP to the Redis port',
+  proxy: 'sent a PROXY header to the Redis port, and is not among TRUSTED_PROXIES',
+  binary: 'speaks an unknown binary protocol to the Redis port',
+  unknown: 'began on the Redis port with a line that is no command',
+} as const
+
 type Level = 'info' | 'warn' | 'error'
 
 function lineFor(event: RondoEvent): { level: Level; sentence: string } {
@@ -307,6 +316,11 @@ function lineFor(event: RondoEvent): { level: Level; sentence: string } {
             : 'its commands were carried out one by one, not atomically (RESP_CROSS_SET_MULTI=unordered). Clients that ' +
               'need no transaction can switch it off (redis-py: pipeline(transaction=False))') +
           '; said once',
+      }
+    case 'other-protocol':
+      return {
+        level: 'info',
+        sentence: `a client at ${event.address} ${OPENINGS[event.protocol]}: the connection was closed, no command was executed`,
       }
     case 'background-failed':
       return { level: 'error', sentence: `${event.what} failed: ${event.why}` }

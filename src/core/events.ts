@@ -44,6 +44,8 @@ export type RondoEvent =
     }
   /** A client's MULTI over keys that do not share a replica set: refused, or carried out one by one. */
   | { kind: 'cross-set-multi'; then: 'refuse' | 'unordered' }
+  /** A connection to the port of the Redis protocol that began with another one: told once a minute for each address. */
+  | { kind: 'other-protocol'; address: string; protocol: 'tls' | 'http' | 'proxy' | 'binary' | 'unknown' }
   | { kind: 'background-failed'; what: string; why: string }
 
 export type Emit = (event: RondoEvent) => void

@@ -18,7 +18,7 @@ import { tokenOf } from '../../core/token.ts'
 import type { Command } from './command.ts'
 import type { RespDoor } from './door.ts'
 import type { Output } from './output.ts'
-import { BROKEN, FOREIGN, MORE, RequestParser, UNKNOWN } from './parser.ts'
+import { BROKEN, FOREIGN, MISTAKEN, MORE, RequestParser, UNKNOWN } from './parser.ts'
 import { RespError, type Protocol, type Reply } from './reply.ts'
 import { ReplySlot, type Slot } from './slot.ts'
 import type { Transaction, Watch } from './transaction.ts'
@@ -164,9 +164,15 @@ export class Connection {
       if (this.parser.passedEmpty) this.onEmptyRequest()
       if (found === MORE) break
       whole = true
-      if (found === FOREIGN) {
-        this.destroy()
-        return
+      if (found === FOREIGN || found === MISTAKEN) {
+        this.door.onOtherProtocol(this, this.parser.foreign)
+        if (found === FOREIGN) {
+          this.destroy()
+          return
+        }
+        this.door.dispatchUnknown(this, this.parser.args)
+        this.end()
+        break
       }
       if (found === BROKEN) {
         this.say(new RespError(`ERR Protocol error: ${this.parser.problem}`))

@@ -10,6 +10,7 @@ import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { COMMANDS, lookUp, NAMELESS } from './commands.ts'
 import type { Command } from './command.ts'
 import { Connection } from './connection.ts'
+import { OtherProtocols, type OtherProtocol } from './other-protocol.ts'
 import { Output } from './output.ts'
 import type { ParserOptions } from './parser.ts'
 import { ScanCursors } from './scan-cursor.ts'
@@ -62,6 +63,7 @@ export class RespDoor {
   readonly tries = new TokenTries()
   /** Digest of the password. */
   readonly tokens: readonly Buffer[]
+  readonly otherProtocols: OtherProtocols
   readonly startedAtMs: number
   connectionsReceived = 0
   /** Of all connections: arguments of commands under way, and replies that wait. */
@@ -77,6 +79,7 @@ export class RespDoor {
   constructor(options: RespDoorOptions) {
     this.options = options
     this.startedAtMs = options.monotonicMs()
+    this.otherProtocols = new OtherProtocols(options.emit, options.monotonicMs)
     this.cursors = new ScanCursors(options.coordinator.cluster.members.length)
     this.tokens = options.dataToken === null ? [] : [digest(options.dataToken)]
     const { maxValueBytes, defaultTtlMs } = options
@@ -150,6 +153,11 @@ export class RespDoor {
 
   dispatchUnknown(connection: Connection, args: readonly Buffer[]): void {
     refuse(connection, NAMELESS, connection.authenticated ? unknownCommand(args) : NO_AUTH)
+  }
+
+  /** It began with what is not the Redis protocol. */
+  onOtherProtocol({ socket }: Connection, protocol: OtherProtocol): void {
+    this.otherProtocols.note(socket.remoteAddress ?? '', protocol)
   }
 
   /** Connections that have kept the rest of a command, or have not taken a reply, for too long. */

@@ -16,6 +16,16 @@ export function registerRespMetrics(registry: Registry, door: RespDoor): void {
       for (const { command, errors } of door.stats.rows()) this.inc({ command }, errors)
     },
   })
+  new Counter({
+    name: 'rondo_resp_other_protocol_connections_total',
+    help: 'Connections to the port of the Redis protocol that began with another protocol, and were closed.',
+    labelNames: ['protocol'] as const,
+    registers,
+    collect() {
+      this.reset()
+      for (const [protocol, count] of door.otherProtocols.counts) this.inc({ protocol }, count)
+    },
+  })
   new Gauge({
     name: 'rondo_resp_connections',
     help: 'Connections of the Redis protocol door.',

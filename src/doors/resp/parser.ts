@@ -8,12 +8,14 @@
  *     UNKNOWN   as above, but nobody knows the name: args[0] is what the client sent
  *     MORE      all that has come is used up, or the rest is kept until more comes
  *     BROKEN    problem says why; nothing that follows can be understood, and the connection ends
- *     FOREIGN   a browser, or another program that speaks HTTP: the connection ends without a word
+ *     FOREIGN   another protocol (`foreign` says which, other-protocol.ts how it is told): the connection ends without a word
+ *     MISTAKEN  as UNKNOWN, and the connection ends: this was its first line, and may be another protocol's
  *
  * Stricter than Redis in one point: what follows a bulk, or a length, must be CRLF. No memory is set aside for what was
  * only announced. The texts of the problems are Redis's.
  */
 import { indexOfNear } from '../../core/bytes.ts'
+import { protocolOfByte, protocolOfLine, type OtherProtocol } from './other-protocol.ts'
 
 const CR = 13
 const LF = 10
@@ -26,6 +28,7 @@ export const COMMAND = 1
 export const UNKNOWN = 2
 export const BROKEN = 3
 export const FOREIGN = 4
+export const MISTAKEN = 5
 
 /** A line (a length, an inline command) may be this long, as in Redis. */
 const MAX_LINE_BYTES = 64 * 1024
@@ -52,12 +55,15 @@ export class RequestParser<C extends Named> {
   args: Buffer[] = []
   /** Without 'ERR Protocol error: '. */
   problem = ''
+  foreign: OtherProtocol = 'unknown'
   /** A request of no words was passed over: set here, reset by the caller. */
   passedEmpty = false
   /** True until the client has shown its password. */
   stranger = false
 
   private readonly options: ParserOptions<C>
+  /** Nothing but empty lines has come so far. */
+  private opening = true
   private input: Buffer = EMPTY
   private at = 0
   // What is kept until enough has come.
@@ -111,6 +117,7 @@ export class RequestParser<C extends Named> {
           if (found !== AGAIN) return found
           continue
         }
+        this.opening = false
         const count = this.line('too big mbulk count string')
         if (count < 0) return count === WAITING ? MORE : BROKEN
         const args = this.integer(this.at + 1, count)
@@ -209,6 +216,10 @@ export class RequestParser<C extends Named> {
 
   private inline(): number {
     const { input } = this
+    if (this.opening) {
+      const protocol = protocolOfByte(input[this.at]!)
+      if (protocol) return this.ofProtocol(protocol)
+    }
     const end = input.indexOf(LF, this.at)
     if (end < 0) {
       if (input.length - this.at > MAX_LINE_BYTES) return this.broken('too big inline request')
@@ -216,7 +227,12 @@ export class RequestParser<C extends Named> {
     }
     if (end - this.at > MAX_LINE_BYTES) return this.broken('too big inline request')
     const to = end > this.at && input[end - 1] === CR ? end - 1 : end
-    const words = splitWords(input.subarray(this.at, to))
+    const line = input.subarray(this.at, to)
+    if (this.opening) {
+      const protocol = protocolOfLine(line.toString('latin1'))
+      if (protocol) return this.ofProtocol(protocol)
+    }
+    const words = splitWords(line)
     this.at = end + 1
     if (!words) return this.broken('unbalanced quotes in request')
     if (words.length === 0) {
@@ -225,12 +241,25 @@ export class RequestParser<C extends Named> {
     }
     const first = words[0]!
     const text = first.toString('latin1').toLowerCase()
-    if (text === 'post' || text === 'host:') return FOREIGN
+    // On any line, as in Redis.
+    if (text === 'post' || text === 'host:') return this.ofProtocol('http')
     this.requestBytes = 0
     this.command = this.options.lookUp(first, 0, first.length)
     if (this.command) words[0] = this.command.nameBytes
     this.args = words
+    if (this.command === null && this.opening) {
+      this.foreign = 'unknown'
+      return MISTAKEN
+    }
+    this.opening = false
     return this.command ? COMMAND : UNKNOWN
+  }
+
+  private ofProtocol(protocol: OtherProtocol): number {
+    this.foreign = protocol
+    this.input = EMPTY
+    this.at = 0
+    return FOREIGN
   }
 
   /** A decimal of the input; NaN for what is none. -1 and below are told as they are. */

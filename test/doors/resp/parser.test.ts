@@ -6,6 +6,7 @@ import {
   BROKEN,
   COMMAND,
   FOREIGN,
+  MISTAKEN,
   MORE,
   RequestParser,
   UNKNOWN,
@@ -34,11 +35,12 @@ function parse(chunks: readonly Buffer[], parser = newParser()): string[] {
     parser.feed(chunk)
     for (let what; (what = parser.next()) !== MORE;) {
       if (what === BROKEN || what === FOREIGN)
-        return [...found, what === FOREIGN ? 'foreign' : parser.problem]
-      expect(what).to.be.oneOf([COMMAND, UNKNOWN])
+        return [...found, what === FOREIGN ? `foreign: ${parser.foreign}` : parser.problem]
+      expect(what).to.be.oneOf([COMMAND, UNKNOWN, MISTAKEN])
       found.push(
-        (what === UNKNOWN ? '?' : '') + JSON.stringify(parser.args.map((arg) => arg.toString('latin1'))),
+        (what === COMMAND ? '' : '?') + JSON.stringify(parser.args.map((arg) => arg.toString('latin1'))),
       )
+      if (what === MISTAKEN) return [...found, 'mistaken']
     }
   }
   return found
@@ -58,6 +60,9 @@ const CORPUS: Record<string, Buffer> = {
   'inline commands': bytes('PING\r\nget  a \t b\nset "a b" \'c d\'\r\n  get "\\x00\\n\\"" \'it\\\'s\'\r\n'),
   'a break in the middle of it all': bytes('PING\r\n*2\r\n$3\r\nget\r\n$1x\r\nPING\r\n'),
   'a browser': bytes('GET / HTTP/1.1\r\nHost: x\r\nPING\r\n'),
+  'a browser behind a command': bytes('PING\r\nHost: x\r\nPING\r\n'),
+  'a first line that is no command': bytes('\r\n \r\nEHLO x\r\nPING\r\n'),
+  TLS: bytes('\x16\x03\x01\r\nPING\r\n'),
 }
 
 describe('RequestParser', () => {
