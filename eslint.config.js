@@ -9,6 +9,7 @@ const rooms = [
   'index',
   'workers',
   'rondo',
+  'certificates',
   'telemetry',
   'config',
   'doors',
@@ -19,7 +20,7 @@ const rooms = [
   'core',
 ]
 const roomPath = (room) =>
-  ['main', 'telemetry', 'config'].includes(room) ? `./src/${room}.ts` : `./src/${room}`
+  ['main', 'certificates', 'telemetry', 'config'].includes(room) ? `./src/${room}.ts` : `./src/${room}`
 
 // Every room must not import from a room above it; config and telemetry belong to main alone.
 const arrows = rooms.flatMap((room, level) =>

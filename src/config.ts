@@ -23,6 +23,7 @@ export type Environment = Readonly<Record<string, string | undefined>>
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 export const LOG_REQUESTS = ['none', 'errors', 'all'] as const
+export const TLS_VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const
 
 export interface Config {
   readonly nodes: RedisNodes | MemoryNodes
@@ -55,7 +56,9 @@ export interface Config {
   readonly dataToken: string | null
   readonly adminToken: string | null
   readonly allowInsecure: boolean
-  readonly tls: { readonly certFile: string; readonly keyFile: string } | null
+  readonly tls: ServerTls | null
+  /** Of both servers, and of the links to the nodes. */
+  readonly tlsMinVersion: (typeof TLS_VERSIONS)[number]
   readonly maxKeyBytes: number
   readonly maxValueBytes: number
   readonly maxBatchKeys: number
@@ -73,6 +76,18 @@ export interface RedisNodes {
   readonly addresses: readonly NodeAddress[]
   /** Whom to trust for `rediss://`; null = the authorities that Node.js comes with. */
   readonly tlsCaFile: string | null
+  /** What Rondo shows to nodes that ask for a client certificate. */
+  readonly tlsKeyPair: KeyPairFiles | null
+}
+
+export interface KeyPairFiles {
+  readonly certFile: string
+  readonly keyFile: string
+}
+
+export interface ServerTls extends KeyPairFiles {
+  /** Clients need a certificate of one of these authorities; null = clients need none. */
+  readonly clientCaFile: string | null
 }
 
 export interface MemoryNodes {
@@ -109,6 +124,15 @@ const rows = {
     check: filePath(),
     meaning:
       'PEM file of the authorities to trust for `rediss://` nodes. Not set: those that Node.js comes with.',
+  }),
+  NODE_TLS_CERT_FILE: row({
+    check: filePath(),
+    meaning:
+      'PEM file of the client certificate for `rediss://` nodes that ask for one (`tls-auth-clients yes`).',
+  }),
+  NODE_TLS_KEY_FILE: row({
+    check: filePath(),
+    meaning: "PEM file of that certificate's private key.",
   }),
   MEMORY_NODES: row({
     default: '4',
@@ -254,6 +278,16 @@ const rows = {
     check: filePath(),
     meaning: "PEM file of that certificate's private key.",
   }),
+  TLS_CLIENT_CA_FILE: row({
+    check: filePath(),
+    meaning:
+      'PEM file of authorities. With it, clients of both servers must show a certificate that one of them has signed.',
+  }),
+  TLS_MIN_VERSION: row({
+    default: 'TLSv1.2',
+    check: oneOf(TLS_VERSIONS),
+    meaning: 'The oldest TLS version taken, from clients and nodes: TLSv1.2 or TLSv1.3.',
+  }),
   MAX_KEY_BYTES: row({
     default: '1024',
     unit: 'bytes',
@@ -339,7 +373,12 @@ export function loadConfig(
   const v = values as Values & Record<Optional, Values[Optional] | undefined>
   const config: Config = {
     nodes: given.has('REDIS_URLS')
-      ? { kind: 'redis', addresses: v.REDIS_URLS ?? [], tlsCaFile: v.NODE_TLS_CA_FILE ?? null }
+      ? {
+          kind: 'redis',
+          addresses: v.REDIS_URLS ?? [],
+          tlsCaFile: v.NODE_TLS_CA_FILE ?? null,
+          tlsKeyPair: keyPair(v.NODE_TLS_CERT_FILE, v.NODE_TLS_KEY_FILE),
+        }
       : { kind: 'memory', count: v.MEMORY_NODES, maxBytesPerNode: v.MEMORY_NODE_MAX_BYTES },
     vnodesPerNode: v.VNODES_PER_NODE,
     replicationFactor: v.REPLICATION_FACTOR,
@@ -362,7 +401,8 @@ export function loadConfig(
     dataToken: v.DATA_TOKEN ?? null,
     adminToken: v.ADMIN_TOKEN ?? null,
     allowInsecure: v.ALLOW_INSECURE,
-    tls: v.TLS_CERT_FILE && v.TLS_KEY_FILE ? { certFile: v.TLS_CERT_FILE, keyFile: v.TLS_KEY_FILE } : null,
+    tls: serverTls(keyPair(v.TLS_CERT_FILE, v.TLS_KEY_FILE), v.TLS_CLIENT_CA_FILE),
+    tlsMinVersion: v.TLS_MIN_VERSION,
     maxKeyBytes: v.MAX_KEY_BYTES,
     maxValueBytes: v.MAX_VALUE_BYTES,
     maxBatchKeys: v.MAX_BATCH_KEYS,
@@ -377,7 +417,23 @@ export function loadConfig(
 
 /** The variables without a default. */
 type Optional =
-  'REDIS_URLS' | 'NODE_TLS_CA_FILE' | 'DATA_TOKEN' | 'ADMIN_TOKEN' | 'TLS_CERT_FILE' | 'TLS_KEY_FILE'
+  | 'REDIS_URLS'
+  | 'NODE_TLS_CA_FILE'
+  | 'NODE_TLS_CERT_FILE'
+  | 'NODE_TLS_KEY_FILE'
+  | 'DATA_TOKEN'
+  | 'ADMIN_TOKEN'
+  | 'TLS_CERT_FILE'
+  | 'TLS_KEY_FILE'
+  | 'TLS_CLIENT_CA_FILE'
+
+function keyPair(certFile: string | undefined, keyFile: string | undefined): KeyPairFiles | null {
+  return certFile !== undefined && keyFile !== undefined ? { certFile, keyFile } : null
+}
+
+function serverTls(pair: KeyPairFiles | null, clientCaFile: string | null = null): ServerTls | null {
+  return pair && { ...pair, clientCaFile }
+}
 
 function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
   const problems: string[] = []
@@ -419,15 +475,27 @@ function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
       )
   }
 
-  if (given.has('TLS_CERT_FILE') !== given.has('TLS_KEY_FILE')) {
-    const [is, isNot] = given.has('TLS_CERT_FILE')
-      ? ['TLS_CERT_FILE', 'TLS_KEY_FILE']
-      : ['TLS_KEY_FILE', 'TLS_CERT_FILE']
+  problems.push(...tlsProblems(given))
+  return problems
+}
+
+function tlsProblems(given: ReadonlySet<Name>): string[] {
+  const problems: string[] = []
+  for (const [cert, key, otherwise] of [
+    ['TLS_CERT_FILE', 'TLS_KEY_FILE', 'to listen without TLS'],
+    ['NODE_TLS_CERT_FILE', 'NODE_TLS_KEY_FILE', 'to show nodes no certificate'],
+  ] as const) {
+    if (given.has(cert) === given.has(key)) continue
+    const [is, isNot] = given.has(cert) ? [cert, key] : [key, cert]
     problems.push(
-      `${is} is set and ${isNot} is not, but a TLS door needs both. Set ${isNot} too, or remove ${is} ` +
-        'to listen without TLS.',
+      `${is} is set and ${isNot} is not, but TLS needs both. Set ${isNot} too, or remove ${is} ${otherwise}.`,
     )
   }
+  if (given.has('TLS_CLIENT_CA_FILE') && !given.has('TLS_CERT_FILE') && !given.has('TLS_KEY_FILE'))
+    problems.push(
+      'TLS_CLIENT_CA_FILE is set, but without TLS_CERT_FILE and TLS_KEY_FILE no client is asked for a certificate. ' +
+        'Set these too, or remove TLS_CLIENT_CA_FILE.',
+    )
   return problems
 }
 

@@ -5,9 +5,10 @@ import cluster from 'node:cluster'
 import { availableParallelism } from 'node:os'
 import closeWithGrace from 'close-with-grace'
 import { pino, type Logger } from 'pino'
+import { CertificateError } from './certificates.ts'
 import { describeConfig, loadConfig, readEnvironment, type Config } from './config.ts'
 import { setRequestIdPrefix } from './doors/http/exchange.ts'
-import { Rondo } from './rondo.ts'
+import { Rondo, type RondoOptions } from './rondo.ts'
 import { runPrimary, sharedMetrics, shareRegistry, type Ports } from './workers.ts'
 
 /** What a stop may take before the process is ended all the same. */
@@ -37,7 +38,7 @@ async function serve(config: Config, log: Logger): Promise<void> {
     log.warn('REDIS_URLS is not set: values are kept in this process only, and nothing outlives it')
   }
   setRequestIdPrefix(`${process.pid.toString(36)}-${Date.now().toString(36)}-`)
-  const rondo = new Rondo(config, { log, ...(alone ? {} : { metrics: sharedMetrics() }) })
+  const rondo = rondoOrExit(config, { log, ...(alone ? {} : { metrics: sharedMetrics() }) })
   if (!alone) shareRegistry(rondo.telemetry.registry)
   const skip = alone ? [] : [...STOP_SIGNALS]
   const grace = closeWithGrace({ delay: STOP_LIMIT_MS, logger: log, skip }, async ({ err, signal }) => {
@@ -102,6 +103,16 @@ function explainListenError(error: NodeJS.ErrnoException & { port?: number }, co
         ? `Port ${where} may not be opened by this user: set ${name} to one above 1023.`
         : `Cannot listen on ${where}: ${error.message}.`
   process.stderr.write(`${sentence}\n`)
+}
+
+function rondoOrExit(config: Config, options: RondoOptions): Rondo {
+  try {
+    return new Rondo(config, options)
+  } catch (error) {
+    if (!(error instanceof CertificateError)) throw error
+    process.stderr.write(`Rondo cannot start: ${error.message}\n`)
+    process.exit(1)
+  }
 }
 
 function configOrExit(): Config {

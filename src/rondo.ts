@@ -5,11 +5,11 @@
  * in one process.
  */
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import type { Server } from 'node:http'
 import type { AddressInfo, Server as NetServer } from 'node:net'
 import type { Express } from 'express'
 import { pino, type Logger } from 'pino'
+import { Certificates } from './certificates.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { Member } from './cluster/member.ts'
 import type { Config } from './config.ts'
@@ -55,18 +55,21 @@ export class Rondo {
   readonly door: HttpDoor
   readonly respDoor: RespDoor
   readonly telemetry: Telemetry
+  private readonly certificates: Certificates
   private readonly repairer: Repairer
   private readonly antiEntropy: AntiEntropy
   private server: Server | null = null
   private respServer: NetServer | null = null
   private stopping = false
 
+  /** @throws CertificateError */
   constructor(config: Config, options: RondoOptions = {}) {
     this.config = config
+    this.certificates = new Certificates(config)
     this.telemetry = createTelemetry(options.log ?? pino({ level: 'silent' }), config.logRequests)
     const emit = (event: RondoEvent) => this.telemetry.onEvent(event)
     this.cluster = new Cluster({
-      members: createMembers(config),
+      members: createMembers(config, this.certificates),
       vnodesPerNode: config.vnodesPerNode,
       pingIntervalMs: config.pingIntervalMs,
       // Without rounds of anti-entropy nobody would be found fresh.
@@ -129,12 +132,12 @@ export class Rondo {
 
   /** Opens the doors, HTTP first; resolves with where they listen. */
   async listen(): Promise<{ http: AddressInfo; resp: AddressInfo | null }> {
-    const { tls, host, port, respPort } = this.config
-    const files = tls && { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) }
-    this.server = createServer(this.door, files)
+    const { host, port, respPort } = this.config
+    const tls = this.certificates.servers
+    this.server = createServer(this.door, tls)
     const http = await listenOn(this.server, host, port)
     if (respPort === null) return { http, resp: null }
-    this.respServer = createRespServer(this.respDoor, files)
+    this.respServer = createRespServer(this.respDoor, tls)
     return { http, resp: await listenOn(this.respServer, host, respPort) }
   }
 
@@ -185,7 +188,7 @@ export function createApp(config: Config, options?: RondoOptions): { app: Expres
   return { app: rondo.app, rondo }
 }
 
-function createMembers(config: Config): Member[] {
+function createMembers(config: Config, certificates: Certificates): Member[] {
   const { graceMs, nodeTimeoutMs, connectTimeoutMs, maxValueBytes, nodes } = config
   if (nodes.kind === 'memory') {
     return Array.from({ length: nodes.count }, (_, i) => {
@@ -193,13 +196,12 @@ function createMembers(config: Config): Member[] {
       return new Member(new MemoryNode({ id, maxBytes: nodes.maxBytesPerNode, graceMs, clock, timers }))
     })
   }
-  const tlsOptions = nodes.tlsCaFile === null ? {} : { ca: readFileSync(nodes.tlsCaFile) }
   return nodes.addresses.map((address) => {
     const { id, weight, zone } = address
     const node = new RedisNode({
       id,
       address,
-      tlsOptions,
+      tlsOptions: certificates.forNode,
       graceMs,
       nodeTimeoutMs,
       connectTimeoutMs,

@@ -53,6 +53,7 @@ describe('configuration', () => {
       adminToken: null,
       allowInsecure: false,
       tls: null,
+      tlsMinVersion: 'TLSv1.2',
       maxKeyBytes: 1024,
       maxValueBytes: 1_048_576,
       maxBatchKeys: 1000,
@@ -68,6 +69,8 @@ describe('configuration', () => {
     const config = good({
       REDIS_URLS: 'a=redis://u:pw@h1,b=rediss://h2',
       NODE_TLS_CA_FILE: '/etc/ca.pem',
+      NODE_TLS_CERT_FILE: '/etc/client.pem',
+      NODE_TLS_KEY_FILE: '/etc/client-key.pem',
       VNODES_PER_NODE: '10',
       REPLICATION_FACTOR: '2',
       READ_CONSISTENCY: 'quorum',
@@ -90,6 +93,8 @@ describe('configuration', () => {
       ADMIN_TOKEN: OTHER,
       TLS_CERT_FILE: 'cert.pem',
       TLS_KEY_FILE: 'key.pem',
+      TLS_CLIENT_CA_FILE: 'clients.pem',
+      TLS_MIN_VERSION: 'TLSv1.3',
       MAX_KEY_BYTES: '2KiB',
       MAX_VALUE_BYTES: '2mib',
       MAX_BATCH_KEYS: '7',
@@ -123,7 +128,8 @@ describe('configuration', () => {
       allowDangerousCommands: true,
       dataToken: TOKEN,
       adminToken: OTHER,
-      tls: { certFile: 'cert.pem', keyFile: 'key.pem' },
+      tls: { certFile: 'cert.pem', keyFile: 'key.pem', clientCaFile: 'clients.pem' },
+      tlsMinVersion: 'TLSv1.3',
       maxKeyBytes: 2048,
       maxValueBytes: 2_097_152,
       maxBatchKeys: 7,
@@ -194,7 +200,11 @@ describe('configuration', () => {
       ADMIN_TOKEN: ['short', 'with some spaces inside'],
       TLS_CERT_FILE: ['-----BEGIN CERTIFICATE-----', 'a\nb'],
       TLS_KEY_FILE: ['-----BEGIN PRIVATE KEY-----'],
+      TLS_CLIENT_CA_FILE: ['-----BEGIN CERTIFICATE-----'],
+      TLS_MIN_VERSION: ['TLSv1.1', 'tlsv1.2', '1.2', 'SSLv3'],
       NODE_TLS_CA_FILE: ['-----BEGIN CERTIFICATE-----'],
+      NODE_TLS_CERT_FILE: ['-----BEGIN CERTIFICATE-----'],
+      NODE_TLS_KEY_FILE: ['-----BEGIN PRIVATE KEY-----'],
       REDIS_URLS: ['http://h', 'h:0', 'a,,b', ' , '],
     }
 
@@ -295,6 +305,19 @@ describe('configuration', () => {
       expect(problemsOf({ TLS_KEY_FILE: 'k' }).join()).to.match(
         /^TLS_KEY_FILE is set and TLS_CERT_FILE is not/,
       )
+      expect(problemsOf({ NODE_TLS_CERT_FILE: 'c' }).join()).to.match(
+        /^NODE_TLS_CERT_FILE is set and NODE_TLS_KEY_FILE is not/,
+      )
+      expect(problemsOf({ NODE_TLS_KEY_FILE: 'k' }).join()).to.match(
+        /^NODE_TLS_KEY_FILE is set and NODE_TLS_CERT_FILE is not/,
+      )
+    })
+
+    it('asks clients for a certificate only over TLS', () => {
+      expect(problemsOf({ TLS_CLIENT_CA_FILE: 'c' }).join()).to.match(
+        /^TLS_CLIENT_CA_FILE is set, but without/,
+      )
+      good({ TLS_CLIENT_CA_FILE: 'c', TLS_CERT_FILE: 'c', TLS_KEY_FILE: 'k' })
     })
   })
 

@@ -8,6 +8,7 @@
  * The scripts are loaded by every probe that connects. A SCRIPT FLUSH in between is answered with NOSCRIPT, which is
  * the one refusal after which the same call is sent once more, with the script's text: it certainly was not applied.
  */
+import { isIP } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
 import { Redis } from 'ioredis'
 import { VERSION_BYTES, type Clock, type TimerHandle, type Timers } from '../core/clock.ts'
@@ -85,8 +86,8 @@ export interface RedisNodeOptions {
     readonly username?: string
     readonly password?: string
   }
-  /** Certificates to trust for `rediss://`, beside the system's. */
-  readonly tlsOptions?: ConnectionOptions
+  /** For `rediss://`: asked for with every connection, since certificates are renewed. */
+  readonly tlsOptions?: () => ConnectionOptions
   readonly graceMs: number
   readonly nodeTimeoutMs: number
   readonly connectTimeoutMs: number
@@ -260,7 +261,7 @@ export class RedisNode implements Node {
     return {
       host,
       port,
-      tls: tls ? { servername: host, ...this.options.tlsOptions } : null,
+      tls: tls ? this.tlsOptions() : null,
       ...(username === undefined ? {} : { username }),
       ...(password === undefined ? {} : { password }),
       connectTimeoutMs: this.options.connectTimeoutMs,
@@ -269,6 +270,12 @@ export class RedisNode implements Node {
       maxUnsentBytes: MAX_UNSENT_BYTES,
       maxReplyBytes: this.options.maxValueBytes + REPLY_MARGIN_BYTES,
     }
+  }
+
+  private tlsOptions(): ConnectionOptions {
+    const { host } = this.options.address
+    // An address is not a server name (RFC 6066); the certificate is checked against it all the same.
+    return { ...(isIP(host) === 0 ? { servername: host } : {}), ...this.options.tlsOptions?.() }
   }
 
   // ---- control path
@@ -371,7 +378,7 @@ export class RedisNode implements Node {
       port,
       ...(username === undefined ? {} : { username }),
       ...(password === undefined ? {} : { password }),
-      ...(tls ? { tls: { servername: host, ...this.options.tlsOptions } } : {}),
+      ...(tls ? { tls: this.tlsOptions() } : {}),
       lazyConnect: true,
       enableOfflineQueue: false,
       enableReadyCheck: false,

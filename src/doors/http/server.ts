@@ -5,6 +5,7 @@ import http from 'node:http'
 import https from 'node:https'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
+import type { TlsOptions } from 'node:tls'
 import { RondoError } from '../../core/errors.ts'
 import { CODES } from '../codes.ts'
 import type { HttpDoor } from './app.ts'
@@ -25,7 +26,7 @@ const MAX_CONNECTIONS = 20_000
 /** @param limits tests set shorter ones */
 export function createServer(
   door: HttpDoor,
-  tls: { cert: Buffer; key: Buffer } | null,
+  tls: TlsOptions | null,
   limits: Partial<typeof LIMITS> = {},
 ): Server {
   const options = { ...LIMITS, ...limits }

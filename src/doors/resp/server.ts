@@ -13,7 +13,7 @@ const CHECK_MS = 1000
 /** @param limits tests set shorter ones */
 export function createRespServer(
   door: RespDoor,
-  files: { cert: Buffer; key: Buffer } | null,
+  tlsOptions: tls.TlsOptions | null,
   limits = { maxConnections: MAX_CONNECTIONS },
 ): net.Server {
   const serve = (socket: net.Socket) => {
@@ -30,8 +30,8 @@ export function createRespServer(
     keepAliveInitialDelay: KEEP_ALIVE_MS,
     allowHalfOpen: true,
   }
-  const server = files
-    ? tls.createServer({ ...options, ...files, handshakeTimeout: 10_000 }, serve)
+  const server = tlsOptions
+    ? tls.createServer({ ...options, ...tlsOptions, handshakeTimeout: 10_000 }, serve)
     : net.createServer(options, serve)
   server.on('listening', () => {
     door.port = (server.address() as net.AddressInfo).port
