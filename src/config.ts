@@ -56,6 +56,8 @@ export interface Config {
   readonly dataToken: string | null
   readonly adminToken: string | null
   readonly allowInsecure: boolean
+  /** Host names in lower case, beside loopback and HOST; `*.example.com` stands for all below it. */
+  readonly allowedHosts: readonly string[]
   readonly tls: ServerTls | null
   /** Of both servers, and of the links to the nodes. */
   readonly tlsMinVersion: (typeof TLS_VERSIONS)[number]
@@ -270,6 +272,12 @@ const rows = {
     check: flag(),
     meaning: '`true` allows an address that is not loopback without tokens.',
   }),
+  ALLOWED_HOSTS: row({
+    check: hostNames(),
+    meaning:
+      'Comma-separated host names that HTTP requests may name beside loopback and `HOST`; `*.example.com` for all ' +
+      'below one. Not set: with tokens any, without tokens none with a dot in it.',
+  }),
   TLS_CERT_FILE: row({
     check: filePath(),
     meaning: 'PEM file of the certificate of the HTTP door. With `TLS_KEY_FILE` the door speaks HTTPS only.',
@@ -401,6 +409,7 @@ export function loadConfig(
     dataToken: v.DATA_TOKEN ?? null,
     adminToken: v.ADMIN_TOKEN ?? null,
     allowInsecure: v.ALLOW_INSECURE,
+    allowedHosts: v.ALLOWED_HOSTS ?? [],
     tls: serverTls(keyPair(v.TLS_CERT_FILE, v.TLS_KEY_FILE), v.TLS_CLIENT_CA_FILE),
     tlsMinVersion: v.TLS_MIN_VERSION,
     maxKeyBytes: v.MAX_KEY_BYTES,
@@ -423,6 +432,7 @@ type Optional =
   | 'NODE_TLS_KEY_FILE'
   | 'DATA_TOKEN'
   | 'ADMIN_TOKEN'
+  | 'ALLOWED_HOSTS'
   | 'TLS_CERT_FILE'
   | 'TLS_KEY_FILE'
   | 'TLS_CLIENT_CA_FILE'
@@ -589,6 +599,26 @@ function token(): z.ZodType<string, string> {
       /^[\x21-\x7e]{16,512}$/,
       'at least 16 and at most 512 visible ASCII characters without spaces, as `openssl rand -hex 32` prints',
     )
+}
+
+/** In lower case and without ports. A wildcard stands in front of a dot only. */
+function hostNames(): z.ZodType<readonly string[], string> {
+  return z.string().transform((text, ctx) => {
+    const names = text.split(',').map((name) => name.trim())
+    const parsed = names.map((name) => {
+      const host = parseHost(name.replace(/^\*\./, ''))
+      return host !== null && name.startsWith('*.') ? `*.${host}` : host
+    })
+    if (!parsed.every((name) => name !== null)) {
+      ctx.addIssue({
+        code: 'custom',
+        message:
+          'host names or IP addresses without ports, separated by commas, such as cache.example.com,*.corp.example',
+      })
+      return []
+    }
+    return parsed
+  })
 }
 
 function filePath(): z.ZodType<string, string> {

@@ -32,10 +32,16 @@ export class RawConnection {
     })
   }
 
-  /** @param allowHalfOpen a client that does not close when the server does */
-  static open(port: number, { allowHalfOpen = false } = {}): Promise<RawConnection> {
+  /**
+   * @param allowHalfOpen a client that does not close when the server does
+   * @param localAddress another address of loopback, for what the server counts by address
+   */
+  static open(
+    port: number,
+    { allowHalfOpen = false, localAddress = '127.0.0.1' } = {},
+  ): Promise<RawConnection> {
     return new Promise((resolve, reject) => {
-      const socket = connect({ port, host: '127.0.0.1', allowHalfOpen }, () => {
+      const socket = connect({ port, host: '127.0.0.1', allowHalfOpen, localAddress }, () => {
         socket.removeListener('error', reject)
         resolve(new RawConnection(socket))
       })

@@ -6,6 +6,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { RondoError } from '../../core/errors.ts'
 import { CODES } from '../codes.ts'
+import { isOriginForm, reduceAbsolute } from './target.ts'
 
 export interface RequestEnd {
   readonly id: string
@@ -26,7 +27,6 @@ export const JSON_TYPE = 'application/json; charset=utf-8'
 export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8'
 const EXCHANGE = Symbol('exchange')
 const SENT_ID = /^[\w.:-]{1,64}$/
-const SLASH = 0x2f
 /** How long what is still coming in after a refusal is read and dropped. */
 export const LINGER_MS = 2000
 
@@ -46,11 +46,17 @@ export class Exchange {
   readonly req: IncomingMessage
   readonly res: ServerResponse
   readonly id: string
+  /** False: the target is none that target.ts takes, and the request is not served. */
+  readonly soundTarget: boolean = true
+  /** Whom the request names: the host of an absolute target, or else the Host header. */
+  readonly host: string | undefined
   /** The part of the target before `?`, not decoded. */
   readonly path: string
   /** The part after `?`, or ''. */
   readonly queryText: string
   route = ''
+  /** What is left to do behind the guard, for what is not served on the hot path. */
+  serve: (() => void | Promise<void>) | null = null
   /** The client sends the body only once it is told to go on. */
   awaitsContinue = false
 
@@ -65,9 +71,16 @@ export class Exchange {
     this.startedAtMs = deps.monotonicMs()
     const sentId = req.headers['x-request-id']
     this.id = typeof sentId === 'string' && SENT_ID.test(sentId) ? sentId : newRequestId()
-    let url = req.url ?? '/'
-    // Also for Express, which must not see another path than the guard.
-    if (url.charCodeAt(0) !== SLASH) url = req.url = originForm(url)
+    let url = req.url ?? ''
+    let host = req.headers.host
+    if (!isOriginForm(url)) {
+      const reduced = reduceAbsolute(url)
+      this.soundTarget = reduced !== null
+      // Also for Express, which must not see another path than the guard.
+      url = req.url = reduced?.url ?? '/'
+      host = reduced?.host ?? host
+    }
+    this.host = host
     const question = url.indexOf('?')
     this.path = question < 0 ? url : url.slice(0, question)
     this.queryText = question < 0 ? '' : url.slice(question + 1)
@@ -76,10 +89,6 @@ export class Exchange {
   static of(req: IncomingMessage, res: ServerResponse, deps: ExchangeDeps): Exchange {
     const carrier = req as IncomingMessage & { [EXCHANGE]?: Exchange }
     return (carrier[EXCHANGE] ??= new Exchange(req, res, deps))
-  }
-
-  static has(req: IncomingMessage): boolean {
-    return EXCHANGE in req
   }
 
   /**
@@ -251,12 +260,6 @@ export function asRondoError(thrown: unknown): RondoError {
   const error = new RondoError('INTERNAL', 'Something went wrong in the coordinator; its log says more.')
   error.cause = thrown
   return error
-}
-
-/** What a client that takes us for a proxy sends, without scheme and host. */
-function originForm(url: string): string {
-  const rest = url.replace(/^https?:\/\/[^/?#]*/i, '')
-  return rest.startsWith('?') || rest === '' ? `/${rest}` : rest
 }
 
 /** @throws RondoError BAD_REQUEST */

@@ -1,52 +1,47 @@
 /**
- * What every request must pass before anything looks at it: sound framing, the loopback rule, the token.
- *
- * What no token guards is for this machine only. Such a request must name a loopback host: a web page that makes a
- * browser call us under a name of its own (DNS rebinding) names another. Where there is a token the token decides.
+ * What every request must pass before anything looks at it: sound framing, a host name and an origin that are ours
+ * (hosts.ts), and the token of its scope. The scope is that of the route that matched (routes.ts).
  */
 import type { IncomingMessage } from 'node:http'
 import { RondoError } from '../../core/errors.ts'
 import { digest, TokenTries } from '../tokens.ts'
+import type { Exchange } from './exchange.ts'
+import { Hosts, type HostOptions } from './hosts.ts'
 
 export type Scope = 'open' | 'data' | 'status' | 'admin'
 
-export interface GuardOptions {
+export interface GuardOptions extends HostOptions {
   readonly dataToken: string | null
   readonly adminToken: string | null
-  /** Take any Host although there are no tokens. */
-  readonly allowInsecure: boolean
 }
-
-const LOOPBACK_HOST = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?$/i
 
 export class Guard {
   /** Digests of the tokens that open each scope; none = nobody is asked for one. */
   private readonly tokens: Readonly<Record<Scope, readonly Buffer[]>>
-  /** Whether requests of a scope may name any host. */
-  private readonly anyHost: Readonly<Record<Scope, boolean>>
+  /** Whether a token decides on a scope; what is open to all counts as the rest of the server. */
+  private readonly guarded: Readonly<Record<Scope, boolean>>
+  private readonly hosts: Hosts
   private readonly tries = new TokenTries()
 
   constructor(options: GuardOptions) {
-    const { dataToken, adminToken, allowInsecure } = options
+    const { dataToken, adminToken } = options
     const data = dataToken === null ? [] : [digest(dataToken)]
     const admin = adminToken === null ? [] : [digest(adminToken)]
     const either = [...data, ...admin]
     this.tokens = { open: [], data, status: either, admin }
     const guarded = either.length > 0
-    this.anyHost = {
-      open: allowInsecure || guarded,
-      data: allowInsecure || data.length > 0,
-      status: allowInsecure || guarded,
-      admin: allowInsecure || admin.length > 0,
+    this.guarded = {
+      open: guarded,
+      data: data.length > 0,
+      status: guarded,
+      admin: admin.length > 0,
     }
+    this.hosts = new Hosts(options)
   }
 
   /** Null, or why the connection has to end: two readers could disagree on where such a request ends. */
   framing(req: IncomingMessage): RondoError | null {
     if (req.httpVersionMajor !== 1) return new RondoError('BAD_REQUEST', 'Only HTTP/1.1 is spoken here.')
-    if (req.url!.includes('#')) {
-      return new RondoError('BAD_REQUEST', 'A # in a path or query is sent as %23.')
-    }
     const raw = req.rawHeaders
     let hosts = 0
     for (let i = 0; i < raw.length; i += 2) {
@@ -66,13 +61,13 @@ export class Guard {
   }
 
   /** Null, or why this request is not served. */
-  admit(req: IncomingMessage, scope: Scope): RondoError | null {
-    const host = req.headers.host
-    if (!this.anyHost[scope] && host !== undefined && !LOOPBACK_HOST.test(host)) {
-      return new RondoError(
-        'FORBIDDEN',
-        'Without a token for it this is served to this machine only: the Host header must name localhost.',
-      )
+  admit({ req, host }: Exchange, scope: Scope): RondoError | null {
+    const foreign = this.hosts.refuseHost(host, this.guarded[scope])
+    if (foreign) return foreign
+    // A link to an open page may stand anywhere.
+    if (scope !== 'open' || (req.method !== 'GET' && req.method !== 'HEAD')) {
+      const refused = this.hosts.refuseOrigin(req, host)
+      if (refused) return refused
     }
     const tokens = this.tokens[scope]
     return tokens.length === 0 ? null : this.checkToken(req, tokens)

@@ -1,8 +1,8 @@
 /**
  * The keys API on the hot path: PUT, GET, HEAD and DELETE of /api/v1/keys/:key.
  *
- * One function, mounted in front of Express (server.ts) and inside it (app.ts), so that supertest and users of
- * createApp() get what the network gets. It uses nothing of Express: that is where most of the time would go.
+ * Served in front of Express, behind our own server and in createApp() alike (app.ts): Express is where most of the time
+ * would go.
  */
 import type { Coordinator } from '../../coordinator/coordinator.ts'
 import type { ReadDone } from '../../coordinator/read.ts'
@@ -20,8 +20,6 @@ import { keyFromSegment, keyToText, parseKeyEncoding, type KeyEncoding } from '.
 import { levelFromQuery, ttlFromJson, ttlFromQuery, ttlSeconds, valueFromJson, valueToJson } from './value.ts'
 
 export const KEYS_PREFIX = '/api/v1/keys/'
-const KEY_ROUTE = '/api/v1/keys/:key'
-const KEY_METHODS = 'GET, HEAD, PUT, DELETE'
 
 export interface KeysOptions {
   readonly coordinator: Coordinator
@@ -36,11 +34,6 @@ export interface KeysOptions {
 const JSON_BYTES_PER_VALUE_BYTE = 6
 const JSON_FRAME_BYTES = 1024
 
-/** Whether this path names one key, and nothing below it. */
-export function isKeyPath(path: string): boolean {
-  return path.startsWith(KEYS_PREFIX) && !path.includes('/', KEYS_PREFIX.length)
-}
-
 export class KeysHandler {
   private readonly options: KeysOptions
 
@@ -48,32 +41,7 @@ export class KeysHandler {
     this.options = options
   }
 
-  /** Call for paths that isKeyPath() takes, after the guard. */
-  handle(exchange: Exchange): void {
-    exchange.route = KEY_ROUTE
-    try {
-      switch (exchange.req.method) {
-        case 'GET':
-        case 'HEAD':
-          this.get(exchange)
-          return
-        case 'PUT':
-          this.put(exchange)
-          return
-        case 'DELETE':
-          this.remove(exchange)
-          return
-        default:
-          exchange.fail(methodNotAllowed(exchange.req.method, KEY_METHODS), {
-            headers: ['Allow', KEY_METHODS],
-          })
-      }
-    } catch (error) {
-      exchange.fail(error)
-    }
-  }
-
-  private get(exchange: Exchange): void {
+  get(exchange: Exchange): void {
     const query = exchange.query(['consistency', 'keyEncoding'])
     const level = levelFromQuery(query.consistency, this.options.readConsistency)
     const encoding = parseKeyEncoding(query.keyEncoding)
@@ -85,7 +53,7 @@ export class KeysHandler {
     )
   }
 
-  private put(exchange: Exchange): void {
+  put(exchange: Exchange): void {
     const condition = conditionOf(exchange.req)
     const isJson = saysJson(exchange.req)
     const query = exchange.query(['consistency', 'keyEncoding', 'ttl'])
@@ -136,7 +104,7 @@ export class KeysHandler {
       )
   }
 
-  private remove(exchange: Exchange): void {
+  remove(exchange: Exchange): void {
     const condition = conditionOf(exchange.req)
     const query = exchange.query(['consistency', 'keyEncoding'])
     const level = levelFromQuery(query.consistency, this.options.writeConsistency)

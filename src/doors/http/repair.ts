@@ -4,31 +4,20 @@ import type { RoundReport, RoundState } from '../../repair/round-state.ts'
 import { RondoError } from '../../core/errors.ts'
 import { parseObject, readBody, saysJson } from './body.ts'
 import type { Exchange } from './exchange.ts'
-import { methodNotAllowed } from './keys.ts'
 
 const MOST_BODY_BYTES = 1024
-const ALLOWED = 'GET, HEAD, POST'
 
-export async function handleRepair(
-  exchange: Exchange,
-  antiEntropy: Pick<AntiEntropy, 'request' | 'progress'>,
-): Promise<void> {
-  exchange.route = '/repair'
-  const method = exchange.req.method!
-  switch (method) {
-    case 'GET':
-    case 'HEAD':
-      exchange.query([])
-      exchange.json(200, progressOf(await antiEntropy.progress()))
-      return
-    case 'POST':
-      exchange.query([])
-      await checkBody(exchange)
-      exchange.json(202, progressOf(await antiEntropy.request()))
-      return
-    default:
-      exchange.fail(methodNotAllowed(method, ALLOWED), { headers: ['Allow', ALLOWED] })
-  }
+type Rounds = Pick<AntiEntropy, 'request' | 'progress'>
+
+export async function tellRepair(exchange: Exchange, antiEntropy: Rounds): Promise<void> {
+  exchange.query([])
+  exchange.json(200, progressOf(await antiEntropy.progress()))
+}
+
+export async function beginRepair(exchange: Exchange, antiEntropy: Rounds): Promise<void> {
+  exchange.query([])
+  await checkBody(exchange)
+  exchange.json(202, progressOf(await antiEntropy.request()))
 }
 
 /** @throws RondoError BAD_REQUEST */

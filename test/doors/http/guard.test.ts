@@ -183,15 +183,6 @@ describe('who may ask', () => {
     })
   })
 
-  it('ALLOW_INSECURE=true takes any Host', async () => {
-    await withRondo({ ALLOW_INSECURE: 'true', HOST: '0.0.0.0' }, async ({ ports }) => {
-      const headers = { Host: 'rondo:8080' }
-      for (const path of [...OPEN, ...STATUS, '/api/v1/keys']) {
-        expect((await callPort(ports.socket, 'GET', path, { headers })).status, path).to.equal(200)
-      }
-    })
-  })
-
   it('listens on loopback only, unless told otherwise', async () => {
     await withRondo({}, ({ rondo }) => {
       const { server } = rondo as unknown as { server: Server }

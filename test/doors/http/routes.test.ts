@@ -99,7 +99,6 @@ for (const door of DOORS) {
       const folded = [
         '/ping/',
         '/PING',
-        '//ping',
         '/./ping',
         '/x/../ping',
         '/ping%2F',
@@ -119,7 +118,6 @@ for (const door of DOORS) {
           expectProblem(await call(method, path), 404, 'NOT_FOUND', `${method} ${path}`)
         }
       }
-      expectProblem(await call('OPTIONS', '*'), 404, 'NOT_FOUND')
     })
 
     it('a malformed % in any path: 400, or 404 where there is nothing anyway, in JSON', async () => {
@@ -131,9 +129,33 @@ for (const door of DOORS) {
       }
     })
 
-    it('a path with a #, which no well-behaved client sends: 400', async () => {
-      for (const path of ['/ping#x', '/#/../status', '/api/v1/keys/a#b', '/ping?x#y']) {
-        expectProblem(await call('GET', path), 400, 'BAD_REQUEST', path)
+    it('a target that is neither a path nor http:// with a host and a path: 400', async () => {
+      for (const target of [
+        ...['/ping#x', '/#/../status', '/api/v1/keys/a#b', '/ping?x#y', '/api/v1/keys/a\\b', '/\\ping'],
+        ...[
+          '*',
+          '//ping',
+          '//localhost/ping',
+          '///ping',
+          'x://h/ping',
+          'ftp://localhost/ping',
+          'httpx://h/ping',
+        ],
+        ...[
+          'http:///ping',
+          'http:/ping',
+          'http://u@h/ping',
+          'http://h//ping',
+          'http://h#/ping',
+          'http://h\\/ping',
+        ],
+        ...['http://h:port/ping', 'http://h%2f/ping', 'http://[::1/ping'],
+      ]) {
+        const answer = await call(target === '*' ? 'OPTIONS' : 'GET', target)
+        // Some of them Node's parser refuses, which says so in JSON on our own socket only.
+        if (door === 'socket') expectProblem(answer, 400, 'BAD_REQUEST', target)
+        expect(answer.status, target).to.equal(400)
+        expect(answer.headers.connection, target).to.equal('close')
       }
     })
 
