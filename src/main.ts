@@ -1,6 +1,8 @@
 /**
- * The program: reads the configuration, runs one coordinator or several workers, listens, and drains on SIGTERM.
+ * The program: reads the configuration, runs one coordinator or several workers, listens, drains on SIGTERM, and
+ * reads files again on SIGHUP.
  */
+import { onHangUp } from './hang-up.ts' // first, see there
 import cluster from 'node:cluster'
 import { availableParallelism } from 'node:os'
 import closeWithGrace from 'close-with-grace'
@@ -9,11 +11,11 @@ import { CertificateError } from './certificates.ts'
 import { describeConfig, loadConfig, readEnvironment, type Config } from './config.ts'
 import { setRequestIdPrefix } from './doors/http/exchange.ts'
 import { Rondo, type RondoOptions } from './rondo.ts'
-import { runPrimary, sharedMetrics, shareRegistry, type Ports } from './workers.ts'
+import { onReload, runPrimary, sharedMetrics, shareRegistry, type Ports } from './workers.ts'
 
 /** What a stop may take before the process is ended all the same. */
 const STOP_LIMIT_MS = 15_000
-const STOP_SIGNALS = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'] as const
+const STOP_SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGTERM'] as const
 
 const config = configOrExit()
 // Lines for people go to stdout, log lines (JSON) to stderr.
@@ -26,7 +28,8 @@ if (workers > 1 && cluster.isPrimary) {
     listening: (ports) => greet(config, ports),
     cannotStart: () => process.exit(1),
   })
-  closeWithGrace({ delay: STOP_LIMIT_MS, logger: log }, () => primary.stop())
+  closeWithGrace({ delay: STOP_LIMIT_MS, logger: log, skip: ['SIGHUP'] }, () => primary.stop())
+  onHangUp(() => primary.reload())
 } else {
   await serve(config, log)
 }
@@ -40,12 +43,18 @@ async function serve(config: Config, log: Logger): Promise<void> {
   setRequestIdPrefix(`${process.pid.toString(36)}-${Date.now().toString(36)}-`)
   const rondo = rondoOrExit(config, { log, ...(alone ? {} : { metrics: sharedMetrics() }) })
   if (!alone) shareRegistry(rondo.telemetry.registry)
-  const skip = alone ? [] : [...STOP_SIGNALS]
-  const grace = closeWithGrace({ delay: STOP_LIMIT_MS, logger: log, skip }, async ({ err, signal }) => {
-    if (err) log.fatal({ err }, 'stopping after an error that nothing handled')
-    else log.info(`stopping (${signal ?? 'asked to'})`)
-    await rondo.stop()
-  })
+  const reload = () => reloadFiles(rondo, log)
+  onHangUp(reload)
+  if (!alone) onReload(reload)
+  const skip = alone ? (['SIGHUP'] as const) : (['SIGHUP', ...STOP_SIGNALS] as const)
+  const grace = closeWithGrace(
+    { delay: STOP_LIMIT_MS, logger: log, skip: [...skip] },
+    async ({ err, signal }) => {
+      if (err) log.fatal({ err }, 'stopping after an error that nothing handled')
+      else log.info(`stopping (${signal ?? 'asked to'})`)
+      await rondo.stop()
+    },
+  )
   if (!alone) onFirstSignal(() => grace.close())
   await rondo.start()
   try {
@@ -70,6 +79,15 @@ function onFirstSignal(stop: () => void): void {
       stopping = true
       stop()
     })
+  }
+}
+
+function reloadFiles(rondo: Rondo, log: Logger): void {
+  try {
+    rondo.reload()
+    log.info('files were read again (SIGHUP)')
+  } catch (error) {
+    log.error(`files were read again (SIGHUP), and nothing is changed: ${(error as Error).message}`)
   }
 }
 

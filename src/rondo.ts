@@ -7,6 +7,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Server } from 'node:http'
 import type { AddressInfo, Server as NetServer } from 'node:net'
+import { Server as TlsServer } from 'node:tls'
 import type { Express } from 'express'
 import { pino, type Logger } from 'pino'
 import { Certificates } from './certificates.ts'
@@ -139,6 +140,18 @@ export class Rondo {
     if (respPort === null) return { http, resp: null }
     this.respServer = createRespServer(this.respDoor, tls)
     return { http, resp: await listenOn(this.respServer, host, respPort) }
+  }
+
+  /**
+   * Reads its files again, for new connections; those that are open go on.
+   *
+   * @throws CertificateError and keeps what there was
+   */
+  reload(): void {
+    this.certificates.reload()
+    const tls = this.certificates.servers
+    for (const server of [this.server, this.respServer])
+      if (tls !== null && server instanceof TlsServer) server.setSecureContext(tls)
   }
 
   /** Takes no more requests, answers those it has, lets replication finish, and lets go of the nodes. */

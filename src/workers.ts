@@ -14,6 +14,7 @@ const RESTART_DELAY_MS = 1000
 
 type Metrics = { contentType: string; text: string }
 type Ask = { rondo: 'metrics?'; id: number }
+type Reload = { rondo: 'reload' }
 type Answer = { rondo: 'metrics'; id: number } & (Metrics | { failed: string })
 
 /** Where the doors listen; the Redis protocol's may be closed. */
@@ -35,7 +36,7 @@ export function runPrimary(
   withResp: boolean,
   log: Logger,
   calls: PrimaryCalls,
-): { stop(): Promise<void> } {
+): { stop(): Promise<void>; reload(): void } {
   const metrics = new AggregatorRegistry()
   let stopping = false
   let listening = 0
@@ -75,11 +76,19 @@ export function runPrimary(
     if (worker.isConnected()) worker.send({ rondo: 'metrics', id: message.id, ...found } satisfies Answer)
   }
 
+  const allWorkers = () => Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined)
+
   for (let i = 0; i < count; i++) fork()
   return {
+    /** By message, not by signal: one that has just been forked would die of the signal. */
+    reload() {
+      for (const worker of allWorkers()) {
+        if (worker.isConnected()) worker.send({ rondo: 'reload' } satisfies Reload)
+      }
+    },
     async stop() {
       stopping = true
-      const workers = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined)
+      const workers = allWorkers()
       await Promise.all(
         workers.map((worker) => {
           const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
@@ -89,6 +98,13 @@ export function runPrimary(
       )
     },
   }
+}
+
+/** In a worker: whenever the primary is asked to read files again. */
+export function onReload(run: () => void): void {
+  process.on('message', (message: Reload) => {
+    if (message?.rondo === 'reload') run()
+  })
 }
 
 /** In a worker: the metrics of all workers, asked for at the primary. */
