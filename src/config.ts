@@ -67,6 +67,7 @@ export interface Config {
   readonly maxBatchBytes: number
   /** Operations on single keys under way at once. */
   readonly maxInFlight: number
+  readonly queueTimeoutMs: number
   /** `auto` = one a core. */
   readonly workers: number | 'auto'
   readonly logLevel: (typeof LOG_LEVELS)[number]
@@ -324,6 +325,12 @@ const rows = {
     check: wholeNumber(1, 1_000_000),
     meaning: 'The most operations under way at once; one more is refused at once with 503.',
   }),
+  QUEUE_TIMEOUT_MS: row({
+    default: '10000',
+    check: wholeNumber(1, 3_600_000),
+    meaning:
+      'How long nothing that a connection asks for may begin because its nodes are busy, before it is refused with 503.',
+  }),
   WORKERS: row({
     default: '1',
     check: z
@@ -417,6 +424,7 @@ export function loadConfig(
     maxBatchKeys: v.MAX_BATCH_KEYS,
     maxBatchBytes: v.MAX_BATCH_BYTES,
     maxInFlight: v.MAX_IN_FLIGHT,
+    queueTimeoutMs: v.QUEUE_TIMEOUT_MS,
     workers: v.WORKERS,
     logLevel: v.LOG_LEVEL,
     logRequests: v.LOG_REQUESTS,

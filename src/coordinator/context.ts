@@ -5,14 +5,17 @@ import type { Timers } from '../core/clock.ts'
 import type { Deadlines } from '../core/deadlines.ts'
 import type { RondoError } from '../core/errors.ts'
 import { tokenOf } from '../core/token.ts'
+import type { Asker } from './asker.ts'
 import type { Background } from './background.ts'
 import type { Hedging } from './hedging.ts'
+import type { Sizes } from './sizes.ts'
 
 export interface CoordinatorContext {
   readonly cluster: Cluster
   readonly background: Background
   readonly deadlines: Deadlines
   readonly hedging: Hedging
+  readonly sizes: Sizes
   /** N: how many home replicas a key has; never more than there are members. */
   readonly replicas: number
   /** How many healthy nodes one operation at `one` may try. */
@@ -26,6 +29,8 @@ export interface CoordinatorContext {
 
 /** Whoever waits for an operation. Exactly one call, exactly once, never before the operation was started. */
 export interface Failing {
+  /** Who asks. */
+  readonly asker?: Asker
   failed(error: RondoError): void
 }
 

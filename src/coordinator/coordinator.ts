@@ -13,8 +13,10 @@ import { Deadlines } from '../core/deadlines.ts'
 import type { Emit } from '../core/events.ts'
 import { isReserved } from '../core/keys.ts'
 import { ownLifeMs } from '../core/lifetime.ts'
-import { READ_NEVER } from '../core/plan.ts'
+import { READ_FIRST, READ_NEVER } from '../core/plan.ts'
 import { RondoError, type ErrorDetails } from '../core/errors.ts'
+import { tokenOf } from '../core/token.ts'
+import { Admission, READS_ONE, type Windows } from './admission.ts'
 import { Background } from './background.ts'
 import { preferenceListOf, type CoordinatorContext, type Failing } from './context.ts'
 import { explain, type Explanation } from './explain.ts'
@@ -33,6 +35,7 @@ import {
   type PlacedKey,
   type TransactDone,
 } from './transact.ts'
+import { Sizes } from './sizes.ts'
 import { newTransaction, TransactionInLine } from './transact-in-line.ts'
 import { newUpdate, UpdateInLine } from './update-in-line.ts'
 import { QuorumUpdate, type Modify, type UpdateDone } from './update.ts'
@@ -48,6 +51,10 @@ export interface CoordinatorOptions {
   readonly maxValueBytes: number
   /** Operations under way at once. */
   readonly maxInFlight: number
+  /** How long nothing of a connection may begin because its nodes are busy. */
+  readonly queueTimeoutMs: number
+  /** By default WINDOWS. */
+  readonly windows?: Windows
   readonly clock: Clock
   readonly timers: Timers
   /** A number from 0 up to 1. */
@@ -66,17 +73,20 @@ export class Coordinator {
   private readonly options: CoordinatorOptions
   private readonly context: CoordinatorContext
   private readonly lines: Lines
+  private readonly admission: Admission
 
   constructor(cluster: Cluster, options: CoordinatorOptions) {
     this.cluster = cluster
     this.options = options
     this.lines = new Lines(options.timers)
+    this.admission = new Admission(options)
     const deadlines = new Deadlines(options.requestTimeoutMs, options)
     this.context = {
       cluster,
       background: new Background(options.timers, options.emit),
       deadlines,
       hedging: new Hedging(deadlines, options),
+      sizes: new Sizes(),
       replicas: Math.min(options.replicationFactor, cluster.members.length),
       maxTries: options.maxTries > 0 ? options.maxTries : Infinity,
       graceMs: options.graceMs,
@@ -124,13 +134,22 @@ export class Coordinator {
   /** Reads the key's record. The key has passed checkKey. */
   read(key: Buffer, done: ReadDone, level: ConsistencyLevel = 'one'): void {
     if (this.sheds(done, {})) return
-    const preference = this.preferenceList(key)
+    const { context, admission } = this
+    const token = tokenOf(key)
+    const preference = context.cluster.preferenceListAt(token, context.replicas)
+    const bytes = context.sizes.expected(token)
     if (level === 'one') {
-      new ReadOne(this.context, key, preference, done).start()
+      const operation = new ReadOne(context, key, preference, bytes, done)
+      const first = preference[0]!
+      if (first.readRank === READ_FIRST && admission.isOpen(first.node.load, bytes)) operation.start()
+      else admission.enter({ operation, done, preference, nodes: READS_ONE, bytes })
       return
     }
     const settle = (waiting: ReadDone) => this.settle(key, preference, waiting)
-    new QuorumRead(this.context, key, preference, level, done, settle).start()
+    const operation = new QuorumRead(context, key, preference, level, bytes, done, settle)
+    const nodes = context.replicas
+    if (admission.areOpen(preference, nodes, bytes)) operation.start()
+    else admission.enter({ operation, done, preference, nodes, bytes })
   }
 
   /**
@@ -150,7 +169,7 @@ export class Coordinator {
       record: newRecord(KIND_VALUE, versions, expiresAtMs, value),
       lifeMs: ownLifeMs(KIND_VALUE, expiresAtMs, time.nowMs()),
     })
-    this.replicate(key, make, done, level)
+    this.replicate(key, make, value.length, done, level)
   }
 
   /** Deletes a key: writes a tombstone, which beats every older value a replica may still hold. */
@@ -159,7 +178,7 @@ export class Coordinator {
       record: newRecord(KIND_TOMBSTONE, this.cluster.versions, 0),
       lifeMs: ownLifeMs(KIND_TOMBSTONE, 0, 0),
     })
-    this.replicate(key, make, done, level)
+    this.replicate(key, make, 0, done, level)
   }
 
   /**
@@ -168,10 +187,29 @@ export class Coordinator {
    */
   update(key: Buffer, modify: Modify, done: UpdateDone, level: ConsistencyLevel = 'one'): void {
     if (this.sheds(done)) return
+    const token = tokenOf(key)
+    const { cluster, replicas: nodes, sizes } = this.context
+    const preference = cluster.preferenceListAt(token, nodes)
+    const bytes = sizes.expected(token)
+    if (this.admission.areOpen(preference, nodes, bytes)) {
+      this.startUpdate(key, preference, modify, done, level)
+      return
+    }
+    const start = () => this.startUpdate(key, preference, modify, done, level)
+    this.admission.enter({ operation: { start }, done, preference, nodes, bytes })
+  }
+
+  private startUpdate(
+    key: Buffer,
+    preference: readonly Member[],
+    modify: Modify,
+    done: UpdateDone,
+    level: ConsistencyLevel,
+  ): void {
     const { context, lines } = this
     const name = nameOf(key)
     if (lines.enter(name)) {
-      newUpdate(context, key, this.preferenceList(key), level, modify, done).startIn(lines, name)
+      newUpdate(context, key, preference, level, modify, done).startIn(lines, name)
     } else new UpdateInLine(context, lines, name, key, level, modify, done).start()
   }
 
@@ -203,8 +241,21 @@ export class Coordinator {
       done.failed(crossReplicaSet())
       return
     }
+    const { sizes, replicas } = this.context
+    const bytes = keys.reduce((sum, key) => sum + sizes.expected(tokenOf(key)), 0)
+    const { preference } = placed[0]!
+    const start = () => this.startTransaction(placed, modify, done, level)
+    this.admission.enter({ operation: { start }, done, preference, nodes: replicas, bytes })
+  }
+
+  private startTransaction(
+    placed: PlacedKey[],
+    modify: ModifyAll,
+    done: TransactDone,
+    level: ConsistencyLevel,
+  ): void {
     const { context, lines } = this
-    const names = keys.map(nameOf)
+    const names = placed.map(({ key }) => nameOf(key))
     if (lines.enterAll(names)) {
       newTransaction(context, placed, level, modify, done).startIn(lines, names)
     } else new TransactionInLine(context, lines, names, placed, level, modify, done).start()
@@ -214,11 +265,26 @@ export class Coordinator {
     return keys.map((key) => ({ key, preference: this.preferenceList(key) }))
   }
 
-  private replicate(key: Buffer, make: MakeRecord, done: WriteDone, level: ConsistencyLevel): void {
+  /** @param bytes of the value */
+  private replicate(
+    key: Buffer,
+    make: MakeRecord,
+    bytes: number,
+    done: WriteDone,
+    level: ConsistencyLevel,
+  ): void {
     if (this.sheds(done)) return
-    const preference = this.preferenceList(key)
-    if (level === 'one') new WriteOne(this.context, key, preference, make, done).start()
-    else new QuorumWrite(this.context, key, preference, level, make, done).start()
+    const { context, admission } = this
+    const { cluster, sizes, replicas } = context
+    const token = tokenOf(key)
+    sizes.learn(token, bytes)
+    const preference = cluster.preferenceListAt(token, replicas)
+    const operation =
+      level === 'one'
+        ? new WriteOne(context, key, preference, make, done)
+        : new QuorumWrite(context, key, preference, level, make, done)
+    if (admission.areOpen(preference, replicas, bytes)) operation.start()
+    else admission.enter({ operation, done, preference, nodes: replicas, bytes })
   }
 
   /**
@@ -238,13 +304,18 @@ export class Coordinator {
 
   /** So much is under way that whoever can wait should: soon more will be refused. */
   get crowded(): boolean {
-    return this.context.deadlines.size >= this.options.maxInFlight * CROWDED
+    return this.underWay >= this.options.maxInFlight * CROWDED
+  }
+
+  /** Those that wait to begin count as well: they take memory. */
+  private get underWay(): number {
+    return this.context.deadlines.size + this.admission.waiting
   }
 
   /** Too much under way: refused at once, rather than late. */
   private sheds(done: Failing, details: ErrorDetails = { outcome: 'not-applied' }): boolean {
     const { maxInFlight } = this.options
-    if (this.context.deadlines.size < maxInFlight) return false
+    if (this.underWay < maxInFlight) return false
     const sentence = `${maxInFlight} operations are under way, and no more are taken (MAX_IN_FLIGHT). Try again soon.`
     done.failed(new RondoError('OVERLOADED', sentence, details))
     return true

@@ -7,6 +7,7 @@
 import type { Member } from '../cluster/member.ts'
 import type { StoredRecord } from '../core/codec.ts'
 import { RondoError } from '../core/errors.ts'
+import { tokenOf } from '../core/token.ts'
 import type { NodeFailure } from '../nodes/node.ts'
 import type { Failing } from './context.ts'
 import { ReadModifyWrite } from './read-modify-write.ts'
@@ -20,7 +21,8 @@ export abstract class DecidedByOne<Done extends Failing> extends ReadModifyWrite
     preference: readonly Member[],
     then: (record: StoredRecord | null) => void,
   ): void {
-    new ReadOne(this.context, key, preference, {
+    const expectedBytes = this.context.sizes.expected(tokenOf(key))
+    new ReadOne(this.context, key, preference, expectedBytes, {
       read: (record) => {
         if (!this.isFinished) then(record)
       },

@@ -31,15 +31,20 @@ export class QuorumRead extends Operation<ReadDone> {
   readonly key: Buffer
   readonly homes: readonly Member[]
   readonly required: number
+  readonly expectedBytes: number
   private readonly settle: (done: ReadDone) => void
   private rounds = 0
 
-  /** @param settle settles the key in two rounds, for when promises keep the read from ending */
+  /**
+   * @param expectedBytes how long each reply will be, about (sizes.ts)
+   * @param settle settles the key in two rounds, for when promises keep the read from ending
+   */
   constructor(
     context: CoordinatorContext,
     key: Buffer,
     preference: readonly Member[],
     level: ConsistencyLevel,
+    expectedBytes: number,
     done: ReadDone,
     settle: (done: ReadDone) => void,
   ) {
@@ -47,6 +52,7 @@ export class QuorumRead extends Operation<ReadDone> {
     this.key = key
     this.homes = preference.slice(0, context.replicas)
     this.required = required(level, context.replicas)
+    this.expectedBytes = expectedBytes
     this.settle = settle
   }
 
@@ -107,13 +113,15 @@ class ReadRound implements GetCall, StoreCall {
       this.read.fail(this.tooFewVotes(asked.length))
       return
     }
-    for (const home of asked) home.node.get(this.read.key, this)
+    for (const home of asked) home.node.get(this.read.key, this, this.read.expectedBytes)
   }
 
   onRecord(node: Node, bytes: Buffer | null, fence: Fence): void {
     this.pending--
     const record = bytes ? new StoredRecord(bytes) : null
-    const { versions } = this.read.context.cluster
+    const { key, expectedBytes, context } = this.read
+    const { versions } = context.cluster
+    context.sizes.found(key, bytes?.length ?? 0, expectedBytes)
     if (record?.versioned) versions.observe(record.bytes, VERSION_AT)
     if (record?.promise) versions.observe(record.bytes, HEAD_BYTES) // or the next write here would be refused
     if (this.writingBack) this.lateVote(node, record, fence)

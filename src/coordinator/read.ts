@@ -18,6 +18,7 @@ import { compareVersions } from '../core/clock.ts'
 import type { Deadline, Timed } from '../core/deadlines.ts'
 import { RondoError } from '../core/errors.ts'
 import { planRead, READ_FIRST, type ReadPlan } from '../core/plan.ts'
+import { SMALL_BYTES } from '../nodes/load.ts'
 import type { Fence, GetCall, Node, NodeFailure } from '../nodes/node.ts'
 import { positionOf, type CoordinatorContext, type Failing } from './context.ts'
 import { wrongType } from './errors.ts'
@@ -38,6 +39,7 @@ export class ReadOne implements GetCall, Timed {
   private readonly key: Buffer
   private readonly preference: readonly Member[]
   private readonly done: ReadDone
+  private readonly expectedBytes: number
   private deadline: Deadline | null = null
   private finished = false
 
@@ -56,10 +58,18 @@ export class ReadOne implements GetCall, Timed {
   private newest: StoredRecord | null = null
   private lastFailure: NodeFailure | null = null
 
-  constructor(context: CoordinatorContext, key: Buffer, preference: readonly Member[], done: ReadDone) {
+  /** @param expectedBytes how long the reply will be, about (sizes.ts) */
+  constructor(
+    context: CoordinatorContext,
+    key: Buffer,
+    preference: readonly Member[],
+    expectedBytes: number,
+    done: ReadDone,
+  ) {
     this.context = context
     this.key = key
     this.preference = preference
+    this.expectedBytes = expectedBytes
     this.done = done
   }
 
@@ -70,7 +80,7 @@ export class ReadOne implements GetCall, Timed {
     if (first.readRank === READ_FIRST) {
       this.tries = 1
       this.outstanding = 1
-      first.node.get(this.key, this)
+      first.node.get(this.key, this, this.expectedBytes)
       return
     }
     this.plan = planRead(this.preference, this.context.replicas)
@@ -80,13 +90,14 @@ export class ReadOne implements GetCall, Timed {
   onRecord(node: Node, bytes: Buffer | null, fence: Fence): void {
     if (this.finished) return
     const record = bytes ? new StoredRecord(bytes) : null
+    this.context.sizes.found(this.key, bytes?.length ?? 0, this.expectedBytes)
     if (record?.versioned) this.context.cluster.versions.observe(record.bytes, VERSION_AT)
     if (this.comparing === 0 && !fence.clean) {
       this.failedInTurn() // it has lost its data since it was chosen, and does not know
       return
     }
     if (this.comparing === 0) {
-      this.context.hedging.answered(this.context.deadlines.startOf(this.deadline!))
+      if (!this.isLarge) this.context.hedging.answered(this.context.deadlines.startOf(this.deadline!))
       this.finish()
       this.done.read(record)
       return
@@ -115,6 +126,10 @@ export class ReadOne implements GetCall, Timed {
     this.failedInTurn()
   }
 
+  private get isLarge(): boolean {
+    return this.expectedBytes > SMALL_BYTES
+  }
+
   private failedInTurn(): void {
     if (--this.outstanding > 0) return
     this.plan ??= this.planWithoutFirst()
@@ -122,7 +137,8 @@ export class ReadOne implements GetCall, Timed {
   }
 
   late(): void {
-    if (this.hedged || this.outstanding !== 1 || this.tries >= this.context.maxTries) return
+    // A large one takes its time, and once more would take it from others.
+    if (this.hedged || this.isLarge || this.outstanding !== 1 || this.tries >= this.context.maxTries) return
     this.plan ??= this.planWithoutFirst()
     const next = this.plan.inTurn[this.nextInTurn]
     if (!next || this.done.isFollowed?.() || !this.context.hedging.spend()) return
@@ -147,14 +163,14 @@ export class ReadOne implements GetCall, Timed {
     }
     this.tries = this.context.maxTries
     this.comparing = compared.length
-    for (const member of compared) member.node.get(this.key, this)
+    for (const member of compared) member.node.get(this.key, this, this.expectedBytes)
   }
 
   private ask(member: Member): void {
     this.tries++
     this.nextInTurn++
     this.outstanding++
-    member.node.get(this.key, this)
+    member.node.get(this.key, this, this.expectedBytes)
   }
 
   /** The first was asked without a plan: plan the rest with what is known now. */

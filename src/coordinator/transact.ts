@@ -67,6 +67,7 @@ export function modifyOne(modify: ModifyAll): Modify {
 
 export function transactedOne(done: TransactDone): UpdateDone {
   return {
+    ...(done.asker && { asker: done.asker }),
     updated: (before, after) => done.transacted([before], [after]),
     failed: (error) => done.failed(error),
   }

@@ -23,6 +23,7 @@ import type { Member } from '../cluster/member.ts'
 import { StoredRecord, type NewRecord } from '../core/codec.ts'
 import type { ConsistencyLevel } from '../core/consistency.ts'
 import type { RondoError } from '../core/errors.ts'
+import { tokenOf } from '../core/token.ts'
 import { newestOf } from '../core/votes.ts'
 import type { Fence, Node, NodeFailure, PrepareCall, StoreCall } from '../nodes/node.ts'
 import { Acks } from './acks.ts'
@@ -103,9 +104,11 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   }
 
   prepare(): void {
+    const { key, context } = this.update
+    const expectedBytes = context.sizes.expected(tokenOf(key))
     for (const home of this.usable) {
       this.begin()
-      home.node.prepare(this.update.key, this.ballot.version, this)
+      home.node.prepare(key, this.ballot.version, this, expectedBytes)
     }
   }
 

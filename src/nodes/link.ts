@@ -26,6 +26,7 @@ import { indexOfNear } from '../core/bytes.ts'
 import type { MonotonicClock, TimerHandle, Timers } from '../core/clock.ts'
 import { MARKER_KEY } from '../core/keys.ts'
 import { FOREIGN_MARKER, NOT_CONNECTED, OTHER_RUN } from './failures.ts'
+import { SMALL_BYTES, type NodeLoad } from './load.ts'
 import type { Fence, NodeFailure } from './node.ts'
 
 export const REPLY_BULK = 1
@@ -38,9 +39,15 @@ export const REPLY_TOO_LONG = 6
 
 /** One command in flight. The link fills in the reply, and calls one of the two methods once. */
 export abstract class LinkCall {
+  /** Of the values that go to the node, or are expected from it. */
+  valueBytes: number
   replyType = 0
   /** The bulk's bytes, or the text of an error, simple string or integer. */
   reply: Buffer | null = null
+
+  constructor(valueBytes: number) {
+    this.valueBytes = valueBytes
+  }
 
   abstract answered(fence: Fence): void
   abstract lost(failure: NodeFailure): void
@@ -72,6 +79,9 @@ interface Batch {
   readonly bytesBefore: number
   /** Of replies that had come when it was sent. */
   readonly heardBefore: number
+  /** What it adds to the node's load. */
+  readonly largeBytes: number
+  readonly smallBytes: number
   /** Replies that have arrived, without the marker's. */
   replies: number
   /** The one sent after it. */
@@ -111,6 +121,7 @@ export class Link {
   private readonly onBroken: (failure: NodeFailure) => void
   private readonly onForeignMarker: () => void
   private readonly endOfBatch: () => void
+  private readonly load: NodeLoad
 
   private socket: net.Socket | null = null
   private isReady = false
@@ -122,6 +133,8 @@ export class Link {
   private chunkFrom = 0
   private chunkAt = 0
   private calls: LinkCall[] = []
+  private largeBytes = 0
+  private smallBytes = 0
   /** At the end of this turn. */
   private flushing = false
 
@@ -147,7 +160,7 @@ export class Link {
   constructor(
     options: LinkOptions,
     fence: Fence,
-    deps: { clock: MonotonicClock; timers: Timers },
+    deps: { clock: MonotonicClock; timers: Timers; load: NodeLoad },
     events: {
       onBroken(failure: NodeFailure): void
       onForeignMarker(): void
@@ -159,6 +172,7 @@ export class Link {
     this.fence = fence
     this.clock = deps.clock
     this.timers = deps.timers
+    this.load = deps.load
     this.onBroken = (failure) => events.onBroken(failure)
     this.onForeignMarker = () => events.onForeignMarker()
     this.endOfBatch = () => events.endOfBatch?.()
@@ -229,17 +243,25 @@ export class Link {
     this.overdueCheck = null
     const unsent = this.calls
     let inFlight = this.oldest
+    let { largeBytes, smallBytes } = this
     this.calls = []
     this.oldest = null
     this.youngest = null
     this.inFlight = 0
     this.parts = []
     this.pending = []
-    for (; inFlight; inFlight = inFlight.next) for (const call of inFlight.calls) call.lost(failure)
+    this.largeBytes = this.smallBytes = 0
+    for (; inFlight; inFlight = inFlight.next) {
+      largeBytes += inFlight.largeBytes
+      smallBytes += inFlight.smallBytes
+      for (const call of inFlight.calls) call.lost(failure)
+    }
     for (const call of unsent) call.lost({ ...failure, kind: 'not-sent' })
     if (wasReady) this.onBroken(failure)
     else this.onHandshake?.(failure)
     this.onHandshake = null
+    // Last: whoever waits for room goes elsewhere now that it is known that this node is gone.
+    this.load.less(largeBytes, smallBytes)
   }
 
   // ---- encoding: head(…), then an argument at a time, then enqueue(…)
@@ -281,6 +303,14 @@ export class Link {
     this.expectMore()
     this.inFlight++
     this.calls.push(call)
+    const { valueBytes } = call
+    if (valueBytes > SMALL_BYTES) {
+      this.largeBytes += valueBytes
+      this.load.largeBytes += valueBytes
+    } else {
+      this.smallBytes += valueBytes
+      this.load.smallBytes += valueBytes
+    }
     const bytes = this.cutBytes + this.chunkAt - this.chunkFrom
     if (this.calls.length >= FULL_BATCH_CALLS || bytes >= FULL_BATCH_BYTES) this.send()
   }
@@ -342,10 +372,13 @@ export class Link {
       bytes: this.cutBytes,
       bytesBefore: this.askedBytes,
       heardBefore: this.heardBytes,
+      largeBytes: this.largeBytes,
+      smallBytes: this.smallBytes,
       replies: 0,
       next: null,
     }
     this.calls = []
+    this.largeBytes = this.smallBytes = 0
     this.cutBytes = 0
     if (this.youngest) this.youngest.next = batch
     else this.oldest = batch
@@ -512,10 +545,12 @@ export class Link {
     if (!batch.next) this.youngest = null
     this.inFlight -= batch.calls.length
     this.askedBytes -= batch.bytes
-    if (isMarker(type, reply, batch.fence)) {
-      for (const call of batch.calls) call.answered(batch.fence)
-      return
-    }
+    if (isMarker(type, reply, batch.fence)) for (const call of batch.calls) call.answered(batch.fence)
+    else this.onOtherMarker(batch, type, reply)
+    this.load.less(batch.largeBytes, batch.smallBytes)
+  }
+
+  private onOtherMarker(batch: Batch, type: number, reply: Buffer | null): void {
     if (type === REPLY_ERROR) {
       // Busy, loading: the node did not get to look at its marker. Calls that it refused were refused all the same.
       const failure = lost('error', `the node did not show its marker: ${reply!.toString()}`)

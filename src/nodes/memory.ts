@@ -19,6 +19,7 @@ import { decideStoreAll } from '../core/store-all.ts'
 import { decideAccept, decidePrepare, decideStore, type StoreDecision } from '../core/store.ts'
 import { decodeSyncedAt, encodeSyncedAt, type SyncedAt } from '../core/synced-at.ts'
 import { FOREIGN_MARKER, hintsFull, NOT_CONNECTED, OTHER_RUN, SHUT, TOO_LATE } from './failures.ts'
+import { NodeLoad } from './load.ts'
 import { MemoryStorage } from './memory-storage.ts'
 import {
   MAX_HINTS,
@@ -69,6 +70,8 @@ export class MemoryNode implements Node {
   readonly id: string
   readonly address: string
   listener: NodeListener | null = null
+  /** Always none: it is never busy for longer than a turn. */
+  readonly load = new NodeLoad()
   /** What the node holds: for tests, and for faults in the simulation. */
   readonly storage: MemoryStorage
 

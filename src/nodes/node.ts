@@ -15,6 +15,7 @@
 import type { Version } from '../core/clock.ts'
 import type { NewRecord } from '../core/codec.ts'
 import type { SyncedAt } from '../core/synced-at.ts'
+import type { NodeLoad } from './load.ts'
 
 /** What a node can say about a call that brought no answer. */
 export interface NodeFailure {
@@ -188,7 +189,10 @@ export interface Node {
 
   /** True while the data path takes calls. */
   readonly ready: boolean
-  get(key: Buffer, call: GetCall): void
+  /** What it is busy with; no call is refused for it here. */
+  readonly load: NodeLoad
+  /** @param expectedBytes what the reply is expected to take: counts in the load until it has come */
+  get(key: Buffer, call: GetCall, expectedBytes?: number): void
   /**
    * Compare and store: kept only where nothing as new is held (nodes/store.lua). The very record that is held already is
    * kept longer where more is asked.
@@ -197,7 +201,7 @@ export interface Node {
    */
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void
   /** First round of a two-round write: the node promises to refuse older writes (nodes/prepare.lua). */
-  prepare(key: Buffer, ballot: Buffer, call: PrepareCall): void
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes?: number): void
   /** Second round: stored where the promise to this version still stands (nodes/accept.lua). */
   accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void
   /** Stores several keys, or where one of them does not meet its condition none of them (nodes/store-all.lua). */

@@ -56,8 +56,8 @@ export class PendingGet extends LinkCall {
   private readonly node: RedisNode
   private readonly call: GetCall
 
-  constructor(node: RedisNode, call: GetCall) {
-    super()
+  constructor(node: RedisNode, call: GetCall, expectedBytes: number) {
+    super(expectedBytes)
     this.node = node
     this.call = call
   }
@@ -93,8 +93,8 @@ export abstract class PendingScript extends LinkCall implements Resendable {
   abstract readonly heads: ScriptHeads
   protected abstract readonly call: DataCall
 
-  constructor(node: RedisNode, key: Buffer) {
-    super()
+  constructor(node: RedisNode, key: Buffer, valueBytes: number) {
+    super(valueBytes)
     this.node = node
     this.key = key
   }
@@ -128,21 +128,20 @@ export class PendingStores extends LinkCall implements Resendable {
   private readonly node: RedisNode
   private readonly condition: StoreCondition | undefined
   private readonly entries: StoreEntry[] = []
-  private bytes = 0
 
   constructor(node: RedisNode, condition?: StoreCondition) {
-    super()
+    super(0)
     this.node = node
     this.condition = condition
   }
 
   add(entry: StoreEntry): void {
     this.entries.push(entry)
-    this.bytes += entry.record.value.length
+    this.valueBytes += entry.record.value.length
   }
 
   get isFull(): boolean {
-    return this.entries.length === MAX_STORES_PER_CALL || this.bytes >= MAX_STORE_BYTES_PER_CALL
+    return this.entries.length === MAX_STORES_PER_CALL || this.valueBytes >= MAX_STORE_BYTES_PER_CALL
   }
 
   get heads(): ScriptHeads {
@@ -213,7 +212,7 @@ export class PendingAccept extends PendingScript {
   private readonly lifeMs: number
 
   constructor(node: RedisNode, key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall) {
-    super(node, key)
+    super(node, key, record.value.length)
     this.record = record
     this.lifeMs = lifeMs
     this.call = call
@@ -246,7 +245,8 @@ export class PendingStoreAll extends PendingScript {
   private readonly mode: StoreAllMode
 
   constructor(node: RedisNode, writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall) {
-    super(node, writes[0]!.key)
+    const valueBytes = writes.reduce((sum, { record }) => sum + (record?.value.length ?? 0), 0)
+    super(node, writes[0]!.key, valueBytes)
     this.heads = headsOf(STORE_ALL, 2 + 4 * writes.length, writes.length)
     this.writes = writes
     this.mode = mode
@@ -295,7 +295,7 @@ export class PendingHint extends PendingScript {
   private readonly version: Buffer
 
   constructor(node: RedisNode, target: string, key: Buffer, version: Buffer, call: HintCall) {
-    super(node, hintsKey(target))
+    super(node, hintsKey(target), 0)
     this.target = target
     this.field = key
     this.version = version
@@ -322,8 +322,8 @@ export class PendingPrepare extends PendingScript {
   protected readonly call: PrepareCall
   private readonly ballot: Buffer
 
-  constructor(node: RedisNode, key: Buffer, ballot: Buffer, call: PrepareCall) {
-    super(node, key)
+  constructor(node: RedisNode, key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes: number) {
+    super(node, key, expectedBytes)
     this.ballot = ballot
     this.call = call
   }

@@ -24,6 +24,7 @@ import { hintsKey, leaseKey, MARKER_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY, WRITABLE_K
 import { decodeSyncedAt, encodeSyncedAt, type SyncedAt } from '../core/synced-at.ts'
 import { errorReason, isUnwritable } from './error-replies.ts'
 import { NOT_CONNECTED, SHUT } from './failures.ts'
+import { NodeLoad } from './load.ts'
 import { Link, REPLY_ERROR, REPLY_TOO_LONG, type LinkOptions } from './link.ts'
 import {
   MAX_HINTS,
@@ -110,6 +111,7 @@ export class RedisNode implements Node {
   readonly id: string
   readonly address: string
   listener: NodeListener | null = null
+  readonly load = new NodeLoad()
 
   private readonly options: RedisNodeOptions
   /** GRACE_SECONDS in milliseconds, as the scripts take it. */
@@ -138,13 +140,13 @@ export class RedisNode implements Node {
     return this.link?.ready ?? false
   }
 
-  get(key: Buffer, call: GetCall): void {
+  get(key: Buffer, call: GetCall, expectedBytes = 0): void {
     const link = this.usableLink(call)
     if (!link) return
     this.closeStores()
     link.raw(GET_HEAD)
     link.bulk(key)
-    link.enqueue(new PendingGet(this, call))
+    link.enqueue(new PendingGet(this, call, expectedBytes))
   }
 
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void {
@@ -169,8 +171,8 @@ export class RedisNode implements Node {
     this.enqueue(this.link!, stores, stores.heads.bySha)
   }
 
-  prepare(key: Buffer, ballot: Buffer, call: PrepareCall): void {
-    this.send(new PendingPrepare(this, key, ballot, call), call)
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes = 0): void {
+    this.send(new PendingPrepare(this, key, ballot, call, expectedBytes), call)
   }
 
   accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
@@ -236,15 +238,20 @@ export class RedisNode implements Node {
     }
     this.shut(SHUT.message)
     if (this.closed) throw new Error(`node ${this.id} is closed`)
-    const link = new Link(this.linkOptions(), fence, this.options, {
-      onBroken: (failure) => {
-        if (this.link === link) this.listener?.onBroken(this, failure)
+    const link = new Link(
+      this.linkOptions(),
+      fence,
+      { ...this.options, load: this.load },
+      {
+        onBroken: (failure) => {
+          if (this.link === link) this.listener?.onBroken(this, failure)
+        },
+        onForeignMarker: () => {
+          if (this.link === link) this.listener?.onForeignMarker(this)
+        },
+        endOfBatch: this.closeStores,
       },
-      onForeignMarker: () => {
-        if (this.link === link) this.listener?.onForeignMarker(this)
-      },
-      endOfBatch: this.closeStores,
-    })
+    )
     this.link = link
     await link.connect()
   }

@@ -18,6 +18,7 @@ import {
   REPLY_TOO_LONG,
   type LinkOptions,
 } from '../../src/nodes/link.ts'
+import { NodeLoad } from '../../src/nodes/load.ts'
 import type { Fence, NodeFailure } from '../../src/nodes/node.ts'
 import { realClock, realTimers } from '../support/real-time.ts'
 import { startRedis, type RedisServer } from '../support/redis-server.ts'
@@ -46,8 +47,8 @@ class Call extends LinkCall {
   readonly ended: Promise<Reply>
   times = 0
   private end!: (reply: Reply) => void
-  constructor() {
-    super()
+  constructor(valueBytes = 0) {
+    super(valueBytes)
     this.ended = new Promise((resolve) => (this.end = resolve))
   }
   override answered(): void {
@@ -65,9 +66,11 @@ describe('the link to a node', () => {
   let link: Link
   let broken: NodeFailure[]
   let foreign: number
+  let load: NodeLoad
 
   function makeLink(options: Partial<LinkOptions> = {}, fence = FENCE): Link {
     broken = []
+    load = new NodeLoad()
     foreign = 0
     link = new Link(
       {
@@ -82,7 +85,7 @@ describe('the link to a node', () => {
         ...options,
       },
       fence,
-      { clock: realClock, timers: realTimers },
+      { clock: realClock, timers: realTimers, load },
       { onBroken: (failure) => void broken.push(failure), onForeignMarker: () => void foreign++ },
     )
     return link
@@ -598,7 +601,7 @@ describe('the link to a real server', () => {
         maxReplyBytes: 1 << 26,
       },
       { ...FENCE, runId },
-      { clock: realClock, timers: realTimers },
+      { clock: realClock, timers: realTimers, load: new NodeLoad() },
       { onBroken: (failure) => void broken.push(failure), onForeignMarker: () => undefined },
     )
     await link.connect()

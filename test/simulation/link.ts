@@ -11,6 +11,7 @@
  * through the same network without being mentioned here.
  */
 import type { TimerHandle } from '../../src/core/clock.ts'
+import { NodeLoad } from '../../src/nodes/load.ts'
 import type {
   Fence,
   Node,
@@ -61,6 +62,8 @@ export class SimLink {
   readonly address: string
   listener: NodeListener | null = null
   ready = false
+  /** Here each call counts as one byte, of both kinds. */
+  readonly load = new NodeLoad()
   private readonly world: LinkWorld
   private node!: Node
 
@@ -120,6 +123,8 @@ export class SimLink {
       return
     }
     noteSent(counters, call)
+    this.load.smallBytes++
+    this.load.largeBytes++
     if (this.calls.push(call) === 1) host.endOfTurn(this.flush)
   }
 
@@ -153,9 +158,17 @@ export class SimLink {
       noteAnswer(this.world.counters, call, method, args)
       this.end(call, method, args)
     }
-    if (!foreign) return
-    this.world.counters.count('batches under a foreign marker')
-    this.listener?.onForeignMarker(this.node)
+    if (foreign) {
+      this.world.counters.count('batches under a foreign marker')
+      this.listener?.onForeignMarker(this.node)
+    }
+    this.less(batch.calls.length)
+  }
+
+  private less(calls: number): void {
+    const { largeWaiting, smallWaiting } = this.load
+    if (largeWaiting + smallWaiting > 0) this.world.counters.count('operations wait for room at a node')
+    this.load.less(calls, calls)
   }
 
   private end(call: SentCall, method: string, args: readonly unknown[]): void {
@@ -206,6 +219,7 @@ export class SimLink {
     if (ready && tells) this.listener?.onBroken(this.node, failure)
     this.rejectOpening?.(failure)
     this.rejectOpening = null
+    this.less(inFlight.length + unsent.length)
   }
 
   open(fence: Fence): Promise<void> {

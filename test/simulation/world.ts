@@ -21,8 +21,11 @@ import { Scheduler } from './scheduler.ts'
 import { GRACE_MS, Server } from './server.ts'
 
 export const REQUEST_TIMEOUT_MS = 1000
+export const QUEUE_TIMEOUT_MS = 500
 const PING_INTERVAL_MS = 3000
 const VNODES = 8
+/** Calls under way at a node beyond which operations wait: few, so that they do. */
+const CALLS_AT_ONCE = 2
 
 /** A coordinator's process. */
 export interface Running {
@@ -146,6 +149,8 @@ export class World {
       maxKeyBytes: 1024,
       maxValueBytes: 1 << 20,
       maxInFlight: 10_000,
+      queueTimeoutMs: QUEUE_TIMEOUT_MS,
+      windows: { largeBytes: CALLS_AT_ONCE, smallBytes: CALLS_AT_ONCE },
       clock: host,
       timers: host,
       random: () => random.next(),

@@ -16,6 +16,7 @@ import { seeded } from './random.ts'
 import { VirtualTime } from './virtual-time.ts'
 
 export const REQUEST_TIMEOUT_MS = 1000
+export const QUEUE_TIMEOUT_MS = 5000
 export const PING_INTERVAL_MS = 3000
 
 export interface Ended {
@@ -74,6 +75,7 @@ export class CoordinatorUnderTest {
       maxKeyBytes: 1024,
       maxValueBytes: 1 << 20,
       maxInFlight: 10_000,
+      queueTimeoutMs: QUEUE_TIMEOUT_MS,
       clock: this.time,
       timers: this.time,
       random: () => random.next(),

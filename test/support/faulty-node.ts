@@ -7,6 +7,7 @@
  */
 import { KIND_TOMBSTONE, kindOf, StoredRecord, type NewRecord } from '../../src/core/codec.ts'
 import type { SyncedAt } from '../../src/core/synced-at.ts'
+import { NodeLoad, SMALL_BYTES } from '../../src/nodes/load.ts'
 import { MemoryNode } from '../../src/nodes/memory.ts'
 import type {
   Fence,
@@ -41,6 +42,7 @@ export interface DataCall {
 }
 
 interface InFlight {
+  readonly valueBytes: number
   fail(failure: NodeFailure): void
 }
 
@@ -52,6 +54,7 @@ export class FaultyNode implements Node {
   readonly address: string
   readonly memory: MemoryNode
   listener: NodeListener | null = null
+  readonly load = new NodeLoad()
   readonly calls: DataCall[] = []
   probes = 0
 
@@ -152,6 +155,7 @@ export class FaultyNode implements Node {
     this.memory.shut(message)
     for (const call of lost) call.fail({ kind: 'unknown', reason, message })
     this.listener?.onBroken(this, { kind: 'unknown', reason, message })
+    for (const { valueBytes } of lost) this.less(valueBytes)
   }
 
   // ---- data path
@@ -160,8 +164,14 @@ export class FaultyNode implements Node {
     return this.memory.ready
   }
 
-  get(key: Buffer, call: GetCall): void {
-    const fly = this.begin('get', key, (failure) => call.onFailure(this, failure))
+  get(key: Buffer, call: GetCall, expectedBytes = 0): void {
+    const fly = this.begin(
+      'get',
+      key,
+      (failure) => call.onFailure(this, failure),
+      this.refusal,
+      expectedBytes,
+    )
     if (!fly) return
     this.memory.get(key, {
       onRecord: (_node, bytes, fence) => fly(() => call.onRecord(this, bytes, fence)),
@@ -179,9 +189,10 @@ export class FaultyNode implements Node {
     if (fly) this.memory.accept(key, record, lifeMs, flying(this, call, fly))
   }
 
-  prepare(key: Buffer, ballot: Buffer, call: PrepareCall): void {
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes = 0): void {
     const refusal = this.unwritable ? refusedAs(this.unwritable) : this.refusal
-    const fly = this.begin('prepare', key, (failure) => call.onFailure(this, failure), refusal)
+    const fail = (failure: NodeFailure) => call.onFailure(this, failure)
+    const fly = this.begin('prepare', key, fail, refusal, expectedBytes)
     if (!fly) return
     this.memory.prepare(key, ballot, {
       onPromised: (_node, bytes, fence) => fly(() => call.onPromised(this, bytes, fence)),
@@ -196,7 +207,8 @@ export class FaultyNode implements Node {
     const takes = this.takes(isDelete) || records.length === 0
     const refusal = takes ? this.refusal : refusedAs(this.unwritable!)
     const { key } = writes[0]!
-    const fly = this.begin('store-all', key, (failure) => call.onFailure(this, failure), refusal)
+    const bytes = records.reduce((sum, { value }) => sum + value.length, 0)
+    const fly = this.begin('store-all', key, (failure) => call.onFailure(this, failure), refusal, bytes)
     if (!fly) return
     this.memory.storeAll(writes, mode, {
       onApplied: (_node, fence, keptMs) => fly(() => call.onApplied(this, fence, keptMs)),
@@ -217,7 +229,8 @@ export class FaultyNode implements Node {
 
   private beginStore(key: Buffer, record: NewRecord, call: StoreCall): Fly | null {
     const refusal = this.takes(kindOf(record) === KIND_TOMBSTONE) ? this.refusal : refusedAs(this.unwritable!)
-    return this.begin('store', key, (failure) => call.onFailure(this, failure), refusal)
+    const fail = (failure: NodeFailure) => call.onFailure(this, failure)
+    return this.begin('store', key, fail, refusal, record.value.length)
   }
 
   private takes(isDelete: boolean): boolean {
@@ -230,6 +243,7 @@ export class FaultyNode implements Node {
     key: Buffer,
     fail: (failure: NodeFailure) => void,
     refusal = this.refusal,
+    valueBytes = 0,
   ): Fly | null {
     this.calls.push({ op, key: key.toString(), atMs: this.time.monotonicMs(), turn: this.currentTurn() })
     if (!this.ready) {
@@ -243,11 +257,15 @@ export class FaultyNode implements Node {
       })
       return null
     }
-    const call: InFlight = { fail }
+    const call: InFlight = { valueBytes, fail }
     this.inFlight.add(call)
+    if (valueBytes > SMALL_BYTES) this.load.largeBytes += valueBytes
+    else this.load.smallBytes += valueBytes
     const delayMs = this.answerAfterMs
     const end = (deliver: () => void) => {
-      if (this.inFlight.delete(call)) deliver()
+      if (!this.inFlight.delete(call)) return
+      deliver()
+      this.less(valueBytes)
     }
     if (delayMs >= NODE_TIMEOUT_MS) {
       this.time.setTimeout(() => {
@@ -257,6 +275,11 @@ export class FaultyNode implements Node {
     }
     if (delayMs === 0) return end
     return (deliver) => void this.time.setTimeout(() => end(deliver), delayMs)
+  }
+
+  private less(valueBytes: number): void {
+    const isLarge = valueBytes > SMALL_BYTES
+    this.load.less(isLarge ? valueBytes : 0, isLarge ? 0 : valueBytes)
   }
 
   private currentTurn(): number {
@@ -279,6 +302,7 @@ export class FaultyNode implements Node {
     this.inFlight = new Set()
     this.memory.shut(reason)
     for (const call of lost) call.fail({ kind: 'unknown', reason: 'closed', message: reason })
+    for (const { valueBytes } of lost) this.less(valueBytes)
   }
 
   // ---- control path

@@ -1,4 +1,5 @@
 /** mget, mset and mdelete: many keys in one request, each with its own result. */
+import type { Asker } from '../../coordinator/asker.ts'
 import type { Coordinator } from '../../coordinator/coordinator.ts'
 import type { WriteDone } from '../../coordinator/write.ts'
 import { versionText } from '../../core/clock.ts'
@@ -47,7 +48,7 @@ export async function handleBatch(exchange: Exchange, call: BatchCall, options: 
   // Everything is checked before anything is done: a mistake in the last item leaves the first unwritten.
   const items = call === 'mset' ? parseItems(body, encoding, options) : parseKeys(body, encoding, options)
   const does = call === 'mget' ? reader : call === 'mset' ? writer : remover
-  const work = does(options, level)
+  const work = does(options, level, exchange.asker)
   const results: Result[] = []
   for (let at = 0; at < items.length; at += WINDOW) {
     results.push(...(await Promise.all(items.slice(at, at + WINDOW).map(work))))
@@ -97,13 +98,17 @@ function parseKey(
   return { key, bytes }
 }
 
-function reader(options: BatchOptions, level: ConsistencyLevel): (item: Item) => Promise<Result> {
+function reader(
+  options: BatchOptions,
+  level: ConsistencyLevel,
+  asker: Asker,
+): (item: Item) => Promise<Result> {
   const { coordinator } = options
   let answerBytes = 0
   return async ({ key, bytes }) => {
     try {
       if (answerBytes > options.maxBatchBytes) throw answerTooLarge(options)
-      const record = await readKey(coordinator, bytes, level)
+      const record = await readKey(coordinator, bytes, level, asker)
       if (!coordinator.isLive(record)) return { key, ...errorOf(keyNotFound()) }
       answerBytes += record.value.length
       if (answerBytes > options.maxBatchBytes) throw answerTooLarge(options)
@@ -123,12 +128,14 @@ function answerTooLarge({ maxBatchBytes }: BatchOptions): RondoError {
 function writer(
   { coordinator, defaultTtlMs }: BatchOptions,
   level: ConsistencyLevel,
+  asker: Asker,
 ): (item: Item) => Promise<Result> {
   return ({ key, bytes, value, ttl }) => {
     const lifeMs = ttl > 0 ? ttl * 1000 : defaultTtlMs
     const expiresAtMs = lifeMs > 0 ? Math.ceil(coordinator.nowMs()) + lifeMs : 0
     return new Promise((resolve) => {
       const done: WriteDone = {
+        asker,
         written: (version) => resolve({ key, message: 'ok', version: versionText(version) }),
         failed: (error) => resolve({ key, ...errorOf(error) }),
       }
@@ -137,10 +144,15 @@ function writer(
   }
 }
 
-function remover({ coordinator }: BatchOptions, level: ConsistencyLevel): (item: Item) => Promise<Result> {
+function remover(
+  { coordinator }: BatchOptions,
+  level: ConsistencyLevel,
+  asker: Asker,
+): (item: Item) => Promise<Result> {
   return ({ key, bytes }) =>
     new Promise((resolve) => {
       const done: WriteDone = {
+        asker,
         written: () => resolve({ key, message: 'ok' }),
         failed: (error) => resolve({ key, ...errorOf(error) }),
       }
@@ -152,9 +164,10 @@ function readKey(
   coordinator: Coordinator,
   key: Buffer,
   level: ConsistencyLevel,
+  asker: Asker,
 ): Promise<StoredRecord | null> {
   return new Promise((resolve, reject) => {
-    coordinator.read(key, { read: resolve, failed: reject }, level)
+    coordinator.read(key, { asker, read: resolve, failed: reject }, level)
   })
 }
 

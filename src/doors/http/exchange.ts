@@ -4,7 +4,9 @@
  * Created once per request, in front of Express or inside it, whoever sees the request first.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Asker } from '../../coordinator/asker.ts'
 import { RondoError } from '../../core/errors.ts'
+import { askerOf } from './asker.ts'
 import { CODES } from '../codes.ts'
 import { isOriginForm, reduceAbsolute } from './target.ts'
 
@@ -89,6 +91,11 @@ export class Exchange {
   static of(req: IncomingMessage, res: ServerResponse, deps: ExchangeDeps): Exchange {
     const carrier = req as IncomingMessage & { [EXCHANGE]?: Exchange }
     return (carrier[EXCHANGE] ??= new Exchange(req, res, deps))
+  }
+
+  /** Whose turn it is when operations have to wait: the connection's. */
+  get asker(): Asker {
+    return askerOf(this.req.socket)
   }
 
   /**

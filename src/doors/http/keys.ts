@@ -4,6 +4,7 @@
  * Served in front of Express, behind our own server and in createApp() alike (app.ts): Express is where most of the time
  * would go.
  */
+import type { Asker } from '../../coordinator/asker.ts'
 import type { Coordinator } from '../../coordinator/coordinator.ts'
 import type { ReadDone } from '../../coordinator/read.ts'
 import { deleteIf, putIf, type Condition } from '../../coordinator/modify.ts'
@@ -144,6 +145,10 @@ class GetAnswer implements ReadDone {
     this.encoding = encoding
   }
 
+  get asker(): Asker {
+    return this.exchange.asker
+  }
+
   read(record: StoredRecord | null): void {
     const { coordinator, exchange } = this
     if (!coordinator.isLive(record)) {
@@ -193,6 +198,10 @@ class PutAnswer implements WriteDone, UpdateDone {
     this.exchange = exchange
   }
 
+  get asker(): Asker {
+    return this.exchange.asker
+  }
+
   updated(_before: StoredRecord | null, after: StoredRecord | null): void {
     this.written(after!.version)
   }
@@ -213,6 +222,10 @@ class DeleteAnswer implements WriteDone, UpdateDone {
 
   constructor(exchange: Exchange) {
     this.exchange = exchange
+  }
+
+  get asker(): Asker {
+    return this.exchange.asker
   }
 
   updated(): void {

@@ -51,7 +51,7 @@ export async function handleOperation(
   const modify = modifierOf(operation, object, options)
   const updated = await new Promise<Updated>((resolve, reject) => {
     const updated = (before: StoredRecord | null, after: StoredRecord | null) => resolve({ before, after })
-    coordinator.update(key, modify, { updated, failed: reject }, level)
+    coordinator.update(key, modify, { asker: exchange.asker, updated, failed: reject }, level)
   })
   exchange.json(200, { key: keyToText(key, encoding), ...answerOf(operation, updated, coordinator) })
 }

@@ -13,6 +13,7 @@
  * and of replies that it has not taken or that are to be expected); one that takes nothing at all is closed.
  */
 import type { Socket } from 'node:net'
+import type { Asker } from '../../coordinator/asker.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { tokenOf } from '../../core/token.ts'
 import type { Command } from './command.ts'
@@ -43,7 +44,7 @@ const MAX_UNSENT_BYTES = 1024 * 1024
 /** Claimed in place of a key's token: all keys. */
 export const EVERYTHING = -1
 
-export class Connection {
+export class Connection implements Asker {
   readonly id: number
   readonly door: RespDoor
   readonly socket: Socket
@@ -60,6 +61,10 @@ export class Connection {
   unsaidReplies = 0
   transaction: Transaction | null = null
   watch: Watch | null = null
+
+  // What waits for room at its nodes (coordinator/admission.ts): then nothing that came behind it is begun.
+  waiting = 0
+  begunAtMs = 0
 
   /** When the bytes came in that are being looked at. */
   readAtUs = 0
@@ -90,7 +95,7 @@ export class Connection {
   private paused = false
   /** Nothing more is read from what has come, and the connection ends with the last reply. */
   private ending = false
-  private gone = false
+  gone = false
   private inputEnded = false
   /** By token of a key, how many commands are changing it. */
   private readonly busy = new Map<number, number>()
@@ -245,7 +250,7 @@ export class Connection {
   /** What was kept back is carried out, if it need not wait any longer. */
   private goOn(): void {
     const command = this.heldBack
-    if (!command || this.ending || this.mustWait(command, this.parser.args)) return
+    if (!command || this.ending || this.waiting > 0 || this.mustWait(command, this.parser.args)) return
     this.heldBack = null
     this.door.dispatch(this, command, this.parser.args)
     this.pump()
@@ -367,8 +372,18 @@ export class Connection {
     if (!this.paused) this.socket.resume()
   }
 
+  /** Not in the middle of what the coordinator does: there may be more to begin. */
+  noneWaits(): void {
+    this.door.options.timers.endOfTurn(() => {
+      if (this.gone || this.waiting > 0) return
+      this.goOn()
+      if (this.paused) this.resumeWhenTaken()
+    })
+  }
+
   /** A pipeline is not refused for its length: it goes on as earlier commands of its own are answered. */
   private get shouldWait(): boolean {
+    if (this.waiting > 0) return true
     return (
       this.pipelined > 0 && (this.door.options.coordinator.crowded || this.door.bytesHeld > MAX_BYTES_OF_ALL)
     )

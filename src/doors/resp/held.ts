@@ -16,7 +16,7 @@ export function readRecord(
   const { added, door } = connection
   const isFollowed = () => connection.added !== added
   return new Promise((read, failed) => {
-    door.options.coordinator.read(key, { read, failed, isFollowed }, level)
+    door.options.coordinator.read(key, { asker: connection, read, failed, isFollowed }, level)
   })
 }
 

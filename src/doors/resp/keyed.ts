@@ -172,7 +172,12 @@ function updateStep(connection: Connection, step: Step): Promise<Reply> {
   }
   return new Promise((resolve, reject) => {
     const updated = () => resolve(stepped.reply)
-    coordinator.update(step.keys[0]!, modify, { updated, failed: reject }, connection.writeLevel)
+    coordinator.update(
+      step.keys[0]!,
+      modify,
+      { asker: connection, updated, failed: reject },
+      connection.writeLevel,
+    )
   })
 }
 
@@ -196,7 +201,7 @@ async function writeEach(connection: Connection, step: Step): Promise<Reply> {
 function writeKey(connection: Connection, key: Buffer, held: Held | null | undefined): Promise<void> {
   const { coordinator } = connection.door.options
   return new Promise((resolve, failed) => {
-    const done = { written: () => resolve(), failed }
+    const done = { asker: connection, written: () => resolve(), failed }
     if (held === undefined) resolve()
     else if (held === null) coordinator.remove(key, done, connection.writeLevel)
     else coordinator.write(key, held.value, held.expiresAtMs, done, connection.writeLevel)

@@ -2,6 +2,7 @@
  * One command of a connection, from when it is read to when its reply is written. The slots of a connection form a
  * queue: commands are carried out side by side, and replies leave in the order in which the commands came.
  */
+import type { Asker } from '../../coordinator/asker.ts'
 import type { Command } from './command.ts'
 import type { Connection } from './connection.ts'
 import { replyOf } from './errors.ts'
@@ -40,6 +41,10 @@ export abstract class Slot {
 /** A slot for any reply. */
 export class ReplySlot extends Slot {
   protected encoded: Buffer | null = null
+
+  get asker(): Asker {
+    return this.connection
+  }
 
   /** Exactly once. */
   answer(reply: Reply): void {

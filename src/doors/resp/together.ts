@@ -115,7 +115,7 @@ export function transact(
           records: next.map((held) => (held === undefined ? undefined : recordOf(held))),
         }
       },
-      { transacted, failed: (error) => (error === STOPPED ? resolve() : failed(error)) },
+      { asker: connection, transacted, failed: (error) => (error === STOPPED ? resolve() : failed(error)) },
       connection.writeLevel,
     )
   })

@@ -1,0 +1,26 @@
+/**
+ * The bytes that a node is busy with for this coordinator: values on their way to it, and replies that are expected from
+ * it. Large and small ones are counted apart, so that small calls can pass when no more large ones are sent.
+ *
+ * Kept by the node, so that every call counts, whoever makes it: reads, writes, their copies, retries, hedged reads and
+ * repairs. Read by whoever decides whether more may be sent (coordinator/admission.ts).
+ */
+
+/** Values above this are large. */
+export const SMALL_BYTES = 16 * 1024
+
+export class NodeLoad {
+  largeBytes = 0
+  smallBytes = 0
+  /** Operations that wait until there is room for a large or a small value; kept by whoever makes them wait. */
+  largeWaiting = 0
+  smallWaiting = 0
+  /** Called after the load has become less, while operations wait. */
+  onLess: (() => void) | null = null
+
+  less(largeBytes: number, smallBytes: number): void {
+    this.largeBytes -= largeBytes
+    this.smallBytes -= smallBytes
+    if (this.largeWaiting + this.smallWaiting > 0) this.onLess?.()
+  }
+}
