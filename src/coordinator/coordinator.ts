@@ -38,6 +38,7 @@ import {
 import { Sizes } from './sizes.ts'
 import { newTransaction, TransactionInLine } from './transact-in-line.ts'
 import { newUpdate, UpdateInLine } from './update-in-line.ts'
+import { KeyCount, Pages } from './walks.ts'
 import { QuorumUpdate, type Modify, type UpdateDone } from './update.ts'
 import { WriteOne, type MakeRecord, type WriteDone } from './write.ts'
 
@@ -64,6 +65,9 @@ export interface CoordinatorOptions {
 
 /** Of what may be under way at once. */
 const CROWDED = 0.75
+/** Pages of listings under way at once, and how many keys one looks at where all keys are counted. */
+const PAGES_AT_ONCE = 4
+const COUNTED_PAGE = 1000
 
 /** What a node says of a key that it does not hold. */
 const ABSENT = -2
@@ -74,12 +78,15 @@ export class Coordinator {
   private readonly context: CoordinatorContext
   private readonly lines: Lines
   private readonly admission: Admission
+  private readonly pages = new Pages(PAGES_AT_ONCE)
+  private readonly keyCount: KeyCount
 
   constructor(cluster: Cluster, options: CoordinatorOptions) {
     this.cluster = cluster
     this.options = options
     this.lines = new Lines(options.timers)
     this.admission = new Admission(options)
+    this.keyCount = new KeyCount(() => this.walkAll(), options)
     const deadlines = new Deadlines(options.requestTimeoutMs, options)
     this.context = {
       cluster,
@@ -348,8 +355,31 @@ export class Coordinator {
     return 0
   }
 
-  list(request: { match: Buffer | null; cursor: string; count: number }): Promise<KeyPage> {
-    return listKeys(this.context, request)
+  /** A page of all keys. The cursor of the one before, '0' begins. */
+  async list(request: { match: Buffer | null; cursor: string; count: number }): Promise<KeyPage> {
+    const { maxKeyBytes } = this.options
+    const bytes = request.match?.length ?? 0
+    if (bytes > maxKeyBytes) {
+      const sentence = `The pattern has ${bytes} bytes; at most ${maxKeyBytes} are allowed (MAX_KEY_BYTES).`
+      throw new RondoError('BAD_REQUEST', sentence)
+    }
+    return this.pages.run(() => listKeys(this.context, request))
+  }
+
+  /** How many keys there are. A walk over all of them, which serves everybody who asks meanwhile (walks.ts). */
+  countKeys(): Promise<number> {
+    return this.keyCount.get()
+  }
+
+  private async walkAll(): Promise<number> {
+    let count = 0
+    let cursor = '0'
+    do {
+      const page = await this.list({ match: null, cursor, count: COUNTED_PAGE })
+      count += page.keys.length
+      cursor = page.cursor
+    } while (cursor !== '0')
+    return count
   }
 
   explain(key: Buffer): Promise<Explanation> {

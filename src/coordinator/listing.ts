@@ -20,9 +20,11 @@
 import type { Member } from '../cluster/member.ts'
 import { StoredRecord } from '../core/codec.ts'
 import { RondoError } from '../core/errors.ts'
+import { Glob } from '../core/glob.ts'
 import { isReserved } from '../core/keys.ts'
 import { READ_COMPARED, READ_NEVER } from '../core/plan.ts'
 import { newestOf } from '../core/votes.ts'
+import type { ScanEntry } from '../nodes/node.ts'
 import { askNode } from './ask.ts'
 import { preferenceListOf, type CoordinatorContext } from './context.ts'
 
@@ -40,6 +42,9 @@ interface Progress {
   readonly sound: ReadonlySet<Member>
 }
 
+/** What a pattern may compare before others have their turn: some milliseconds. */
+const STEPS_A_TURN = 1_000_000
+
 /** SCAN calls made for one page at most: a pattern that matches little must not hold a request for long. */
 const MAX_SCANS_PER_PAGE = 16
 
@@ -50,21 +55,20 @@ export async function listKeys(
   const members = context.cluster.ring.nodes
   refuseToBeIncomplete(context, members)
   const progress = parseCursor(request.cursor, members)
+  const glob = request.match && new Glob(request.match)
+  // A node serves nobody else while it matches: what could take it long is matched here.
+  const [there, here] = glob?.isLight ? [request.match, null] : [null, glob]
   const keys = new Map<string, Buffer>()
   for (let scans = 0; scans < MAX_SCANS_PER_PAGE && keys.size < request.count; scans++) {
     const member = nextToList(members, progress)
     if (!member) return { keys: [...keys.values()], cursor: '0' }
-    const page = await member.node
-      .scan(progress.nodeCursor, request.match, request.count)
-      .catch((error: unknown) => {
-        throw cannotBeListed(member, String(error))
-      })
-    const told = await Promise.all(
-      page.entries.map(({ key, head }) => tellsOf(context, progress.sound, member, key, head)),
-    )
-    page.entries.forEach(({ key }, i) => {
-      if (told[i]) keys.set(key.toString('latin1'), key)
+    const page = await member.node.scan(progress.nodeCursor, there, request.count).catch((error: unknown) => {
+      throw cannotBeListed(member, String(error))
     })
+    const entries = here ? await matching(context, here, page.entries) : page.entries
+    for (const key of await toldBy(context, progress.sound, member, entries)) {
+      keys.set(key.toString('latin1'), key)
+    }
     progress.nodeCursor = page.cursor
     if (page.cursor === '0') progress.place++
   }
@@ -122,26 +126,80 @@ function parseCursor(cursor: string, members: readonly Member[]): Progress {
   return { place: Number(place), nodeCursor, sound: new Set(members.filter((_, i) => !unsound.has(i))) }
 }
 
-async function tellsOf(
+async function matching(
+  { timers }: CoordinatorContext,
+  glob: Glob,
+  entries: readonly ScanEntry[],
+): Promise<ScanEntry[]> {
+  const found: ScanEntry[] = []
+  let turnEnds = glob.steps + STEPS_A_TURN
+  for (const entry of entries) {
+    if (glob.matches(entry.key)) found.push(entry)
+    if (glob.steps < turnEnds) continue
+    await new Promise<void>((next) => timers.endOfTurn(next))
+    turnEnds = glob.steps + STEPS_A_TURN
+  }
+  return found
+}
+
+/** The keys among these that it is up to this member to tell. */
+async function toldBy(
+  context: CoordinatorContext,
+  sound: ReadonlySet<Member>,
+  member: Member,
+  entries: readonly ScanEntry[],
+): Promise<Buffer[]> {
+  const answers = entries.map(({ key, head }) => tellsOf(context, sound, member, key, head))
+  // Nearly all are known at once.
+  const asked = answers.filter((answer) => typeof answer !== 'boolean')
+  if (asked.length > 0) await Promise.all(asked)
+  const told: Buffer[] = []
+  for (const [i, answer] of answers.entries()) {
+    if (typeof answer === 'boolean' ? answer : await answer) told.push(entries[i]!.key)
+  }
+  return told
+}
+
+function tellsOf(
   context: CoordinatorContext,
   sound: ReadonlySet<Member>,
   member: Member,
   key: Buffer,
   head: Buffer,
-): Promise<boolean> {
+): boolean | Promise<boolean> {
   if (isReserved(key)) return false
   const nowMs = context.cluster.time.nowMs()
   const preference = preferenceListOf(context, key)
-  const teller = preference.slice(0, context.replicas).find((home) => sound.has(home))
+  const teller = tellerOf(preference, context.replicas, sound)
   if (teller) {
     if (teller !== member) return false
     if (!member.behind) return new StoredRecord(head).isLive(nowMs)
   }
+  return tellsAfterAll(member, preference, key, teller !== undefined, nowMs)
+}
+
+function tellerOf(
+  preference: readonly Member[],
+  replicas: number,
+  sound: ReadonlySet<Member>,
+): Member | undefined {
+  for (let i = 0; i < replicas; i++) if (sound.has(preference[i]!)) return preference[i]
+  return undefined
+}
+
+/** Looks at all copies: the newest must be live, and where nobody is the teller, this member the first that holds one. */
+async function tellsAfterAll(
+  member: Member,
+  preference: readonly Member[],
+  key: Buffer,
+  isTeller: boolean,
+  nowMs: number,
+): Promise<boolean> {
   const asked = preference.filter((other) => other.readRank !== READ_NEVER)
   const records = await Promise.all(asked.map((other) => recordAt(other, key)))
   const newest = newestOf(records)
   if (!newest) return false
-  if (!teller && asked[records.findIndex((record) => record !== null)] !== member) return false
+  if (!isTeller && asked[records.findIndex((record) => record !== null)] !== member) return false
   return newest.isLive(nowMs)
 }
 

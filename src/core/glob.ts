@@ -11,8 +11,10 @@
  * lone `[^` is any byte, the empty key is matched by `*` and by the empty pattern only, and the ends of a range are
  * compared as signed bytes (as on x86; it shows only where a range crosses 7f/80).
  *
- * Time is at most pattern × text: only the last `*` is ever tried again, because what an earlier one could gain by
- * taking more, the last one can gain as well. Redis's recursion before 7.0.9 took exponential time (CVE-2022-36021).
+ * A pattern is compiled once: a class becomes a set of 256 bits, so its length does not matter afterwards, and the stars
+ * cut the pattern into segments of fixed length. The first segment stands at the text's beginning, the last at its end,
+ * and each one between at the first place that it fits: what an earlier star could gain by taking more, the next one can
+ * gain as well. So time is at most segment × text, summed over the segments, and `steps` counts it.
  */
 const STAR = 0x2a
 const QUESTION = 0x3f
@@ -22,73 +24,132 @@ const CLOSE = 0x5d
 const CARET = 0x5e
 const DASH = 0x2d
 
-const NO_MATCH = -1
+/** Elements of a segment: a byte, ANY, or CLASSES + the number of a class. */
+const ANY = 256
+const CLASSES = 257
 
-export function globMatches(pattern: Uint8Array, text: Uint8Array): boolean {
-  if (text.length === 0) return pattern.length === 0 || (pattern.length === 1 && pattern[0] === STAR)
-  let p = 0
-  let t = 0
-  // Behind the last star, and where the text after what it has taken begins.
-  let afterStar = -1
-  let takenTo = 0
-  while (t < text.length) {
-    if (p < pattern.length && pattern[p] === STAR) {
-      afterStar = ++p
-      takenTo = t
-      continue
-    }
-    const next = p < pattern.length ? matchOne(pattern, p, text[t]!) : NO_MATCH
-    if (next !== NO_MATCH) {
-      p = next
-      t++
-    } else {
-      if (afterStar < 0) return false
-      p = afterStar
-      t = ++takenTo
-    }
+type Segment = readonly number[]
+/** Bit n of word w = byte 32w + n. */
+type ByteSet = Uint32Array
+
+/** What may follow the first star for a node to be given the pattern. */
+const MAX_NODE_TAIL_BYTES = 16
+
+export class Glob {
+  /** Bytes compared so far, for whoever divides a long search into slices. */
+  steps = 0
+  /**
+   * Whether Redis matches it in a short time against any key. Nobody else is served meanwhile, and what follows a star is
+   * tried at every place of the key; older versions take exponential time for several stars (CVE-2022-36021).
+   */
+  readonly isLight: boolean
+  private readonly segments: readonly Segment[]
+  private readonly classes: readonly ByteSet[]
+  private readonly matchesEmpty: boolean
+
+  constructor(pattern: Uint8Array) {
+    const { segments, classes, tailBytes } = parse(pattern)
+    this.segments = segments
+    this.classes = classes
+    this.matchesEmpty = pattern.length === 0 || (pattern.length === 1 && pattern[0] === STAR)
+    const stars = segments.length - 1
+    const isLastFree = segments.at(-1)!.length === 0
+    this.isLight = stars - (isLastFree ? 1 : 0) <= 1 && tailBytes <= MAX_NODE_TAIL_BYTES
   }
-  while (p < pattern.length && pattern[p] === STAR) p++
-  return p === pattern.length
+
+  matches(text: Uint8Array): boolean {
+    if (text.length === 0) return this.matchesEmpty
+    const { segments } = this
+    const first = segments[0]!
+    if (segments.length === 1) return first.length === text.length && this.fits(first, text, 0)
+    const last = segments.at(-1)!
+    const end = text.length - last.length
+    if (first.length > end || !this.fits(first, text, 0) || !this.fits(last, text, end)) return false
+    let at = first.length
+    for (let i = 1; i < segments.length - 1; i++) {
+      at = this.find(segments[i]!, text, at, end)
+      if (at < 0) return false
+    }
+    return true
+  }
+
+  /** Behind the first place from `at` on where the segment fits and ends before `end`; -1 = nowhere. */
+  private find(segment: Segment, text: Uint8Array, at: number, end: number): number {
+    for (; at + segment.length <= end; at++) {
+      if (this.fits(segment, text, at)) return at + segment.length
+    }
+    return -1
+  }
+
+  private fits(segment: Segment, text: Uint8Array, at: number): boolean {
+    for (let i = 0; i < segment.length; i++) {
+      const element = segment[i]!
+      const byte = text[at + i]!
+      const fits =
+        element < ANY
+          ? element === byte
+          : element === ANY || (this.classes[element - CLASSES]![byte >> 5]! & (1 << (byte & 31))) !== 0
+      if (!fits) {
+        this.steps += i + 1
+        return false
+      }
+    }
+    this.steps += segment.length
+    return true
+  }
 }
 
-/** Where the pattern goes on after one byte was matched at `p`, or NO_MATCH. */
-function matchOne(pattern: Uint8Array, p: number, byte: number): number {
-  const wanted = pattern[p]!
-  switch (wanted) {
-    case QUESTION:
-      return p + 1
-    case OPEN:
-      return matchClass(pattern, p + 1, byte)
-    case BACKSLASH: {
-      const at = p + 1 < pattern.length ? p + 1 : p // a backslash at the end is itself
-      return pattern[at] === byte ? at + 1 : NO_MATCH
+/** For a pattern that is needed once. */
+export function globMatches(pattern: Uint8Array, text: Uint8Array): boolean {
+  return new Glob(pattern).matches(text)
+}
+
+function parse(pattern: Uint8Array): { segments: Segment[]; classes: ByteSet[]; tailBytes: number } {
+  let segment: number[] = []
+  const segments = [segment]
+  const classes: ByteSet[] = []
+  let afterStar = -1
+  let lastStar = pattern.length
+  for (let p = 0; p < pattern.length;) {
+    const byte = pattern[p]!
+    if (byte === STAR) {
+      // Several in a row are one.
+      if (segments.length === 1 || segment.length > 0) segments.push((segment = []))
+      if (afterStar < 0) afterStar = p + 1
+      lastStar = p
+      p++
+    } else if (byte === OPEN) {
+      const found = parseClass(pattern, p + 1)
+      segment.push(CLASSES + classes.length)
+      classes.push(found.set)
+      p = found.end
+    } else {
+      if (byte === BACKSLASH && p + 1 < pattern.length) p++ // a backslash at the end is itself
+      segment.push(byte === QUESTION ? ANY : pattern[p]!)
+      p++
     }
-    default:
-      return wanted === byte ? p + 1 : NO_MATCH
   }
+  const tailEnd = segment.length === 0 ? lastStar : pattern.length
+  return { segments, classes, tailBytes: afterStar < 0 ? 0 : Math.max(0, tailEnd - afterStar) }
 }
 
 /** @param p just behind the opening bracket */
-function matchClass(pattern: Uint8Array, p: number, byte: number): number {
+function parseClass(pattern: Uint8Array, p: number): { set: ByteSet; end: number } {
+  const set = new Uint32Array(8)
+  const add = (byte: number) => (set[byte >> 5]! |= 1 << (byte & 31))
   const negated = pattern[p] === CARET
   if (negated) p++
-  let found = false
   for (; p < pattern.length && pattern[p] !== CLOSE; p++) {
     const left = pattern.length - p
-    if (pattern[p] === BACKSLASH && left >= 2) {
-      p++
-      if (pattern[p] === byte) found = true
-    } else if (left >= 3 && pattern[p + 1] === DASH) {
-      if (isBetween(signed(byte), signed(pattern[p]!), signed(pattern[p + 2]!))) found = true
+    if (pattern[p] === BACKSLASH && left >= 2) add(pattern[++p]!)
+    else if (left >= 3 && pattern[p + 1] === DASH) {
+      const ends = [signed(pattern[p]!), signed(pattern[p + 2]!)]
+      for (let byte = Math.min(...ends); byte <= Math.max(...ends); byte++) add(byte & 0xff)
       p += 2
-    } else if (pattern[p] === byte) found = true
+    } else add(pattern[p]!)
   }
-  if (found === negated) return NO_MATCH
-  return Math.min(p + 1, pattern.length)
-}
-
-function isBetween(n: number, a: number, b: number): boolean {
-  return a <= b ? a <= n && n <= b : b <= n && n <= a
+  if (negated) set.forEach((word, i) => (set[i] = ~word))
+  return { set, end: Math.min(p + 1, pattern.length) }
 }
 
 function signed(byte: number): number {

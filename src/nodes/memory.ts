@@ -13,7 +13,7 @@
  */
 import { compareVersions, VERSION_BYTES, versionMs, type Clock, type Timers } from '../core/clock.ts'
 import { HEAD_WITH_PROMISE_BYTES, StoredRecord, type NewRecord } from '../core/codec.ts'
-import { globMatches } from '../core/glob.ts'
+import { Glob } from '../core/glob.ts'
 import { leaseKey, MARKER_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../core/keys.ts'
 import { decideStoreAll } from '../core/store-all.ts'
 import { decideAccept, decidePrepare, decideStore, type StoreDecision } from '../core/store.ts'
@@ -398,8 +398,9 @@ export class MemoryNode implements Node {
     await this.reached()
     checkPage(cursor, count)
     const page = this.storage.page(Number(cursor), count)
+    const glob = match && new Glob(match)
     const entries = page.entries
-      .filter(({ key }) => match === null || globMatches(match, key))
+      .filter(({ key }) => glob?.matches(key) ?? true)
       .map(({ key, bytes }) => ({ key, head: Buffer.from(bytes.subarray(0, HEAD_WITH_PROMISE_BYTES)) }))
     return { cursor: String(page.cursor), entries }
   }

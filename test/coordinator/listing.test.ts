@@ -49,6 +49,30 @@ describe('listing the keys', () => {
     expect(await list('nothing*')).to.deep.equal([])
   })
 
+  it('matches what could keep a node busy by itself, and gives the node no such pattern', async () => {
+    const given: (string | null)[] = []
+    for (const { node } of under.cluster.members) {
+      const scan = node.scan.bind(node)
+      node.scan = (cursor, match, count) => {
+        given.push(match && match.toString())
+        return scan(cursor, match, count)
+      }
+    }
+    expect(await list('k*:*1*?')).to.deep.equal(KEYS.slice(10, 20))
+    expect(await list(`*[${'B'.repeat(500)}1]?`)).to.deep.equal(KEYS.slice(10, 20))
+    expect(new Set(given)).to.deep.equal(new Set([null]))
+    await list('key:1?')
+    expect(given.at(-1)).to.equal('key:1?')
+  })
+
+  it('refuses a pattern that is longer than a key', async () => {
+    const match = Buffer.alloc(1025, '*')
+    const error: unknown = await under
+      .done(under.coordinator.list({ match, cursor: '0', count: 1 }))
+      .catch((error: unknown) => error)
+    expect(error).to.include({ code: 'BAD_REQUEST' })
+  })
+
   it('leaves out what is deleted or expired, and our own keys', async () => {
     await under.del(KEYS[3]!)
     await under.put(KEYS[4]!, 'v', under.coordinator.nowMs() + 100)

@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { globMatches } from '../../src/core/glob.ts'
+import { Glob, globMatches } from '../../src/core/glob.ts'
 
 const matches = (pattern: string, text: string) =>
   globMatches(Buffer.from(pattern, 'latin1'), Buffer.from(text, 'latin1'))
@@ -81,5 +81,58 @@ describe('glob', () => {
       }),
       { numRuns: 2000 },
     )
+  })
+})
+
+describe('the cost of a glob', () => {
+  const stepsOf = (pattern: string, text: string) => {
+    const glob = new Glob(Buffer.from(pattern, 'latin1'))
+    glob.matches(Buffer.from(text, 'latin1'))
+    return glob.steps
+  }
+
+  it('a class costs one step for a byte, however long it is', () => {
+    const text = 'a'.repeat(1000)
+    expect(stepsOf(`*[${'B'.repeat(100_000)}]x`, text)).to.be.at.most(stepsOf('*[B]x', text))
+  })
+
+  it('is at most what the worst segment costs at every place of the text', () => {
+    const text = 'a'.repeat(1024)
+    for (const pattern of [
+      `*${'a'.repeat(511)}b*`,
+      '*a'.repeat(500) + 'b',
+      `*${'?'.repeat(500)}b*`,
+      `*${'[a]'.repeat(300)}b*`,
+    ]) {
+      expect(stepsOf(pattern, text), pattern.slice(0, 20)).to.be.below(512 * 1024)
+    }
+  })
+
+  it('a node is only given what is light for every Redis', () => {
+    const isLight = (pattern: string) => new Glob(Buffer.from(pattern)).isLight
+    for (const light of [
+      '',
+      '*',
+      'a',
+      'user:*',
+      'user:*:name',
+      '*name',
+      '*name*',
+      'a**',
+      '[ab]x*',
+      '?'.repeat(99),
+    ]) {
+      expect(isLight(light), light).to.equal(true)
+    }
+    for (const heavy of [
+      '*a*b',
+      'a*b*c*',
+      '*a*a*a*b',
+      `*[${'B'.repeat(99)}]`,
+      `*${'?'.repeat(17)}*`,
+      `a*${'b'.repeat(17)}`,
+    ]) {
+      expect(isLight(heavy), heavy).to.equal(false)
+    }
   })
 })

@@ -1,5 +1,5 @@
 /** How long the answer to one command may be: it is held in memory until the client has taken it. */
-import { RespMap, RespSet, Verbatim, type Reply } from './reply.ts'
+import { Constant, RespMap, RespSet, Verbatim, type Reply } from './reply.ts'
 
 export const MAX_ANSWER_BYTES = 32 * 1024 * 1024
 const ELEMENT_BYTES = 8
@@ -8,6 +8,7 @@ const ELEMENT_BYTES = 8
 export function answerBytes(reply: Reply): number {
   if (Buffer.isBuffer(reply) || typeof reply === 'string') return reply.length
   if (reply instanceof Verbatim) return reply.text.length
+  if (reply instanceof Constant) return reply.bytes(2).length
   if (reply instanceof RespSet) return sumOf(reply.items)
   if (reply instanceof RespMap) return sumOf(reply.entries.flat())
   return Array.isArray(reply) ? sumOf(reply as readonly Reply[]) : ELEMENT_BYTES

@@ -43,9 +43,19 @@ export function integerArgument(bytes: Buffer, error = NOT_INTEGER): Integer {
   return value
 }
 
+/** No option's name is this long: of a longer argument no more is looked at. */
+const MAX_WORD_BYTES = 64
+/** Of an argument that stands in an error. */
+const MAX_SHOWN_BYTES = 128
+
 /** An option's name in capitals. Redis reads it as a C string, so it ends at a NUL. */
 export function word(bytes: Buffer): string {
-  return cString(bytes).toString('latin1').toUpperCase()
+  return cString(bytes.subarray(0, MAX_WORD_BYTES)).toString('latin1').toUpperCase()
+}
+
+/** What an error may show of an argument. */
+export function shown(bytes: Buffer): string {
+  return cString(bytes.subarray(0, MAX_SHOWN_BYTES)).toString()
 }
 
 /** Up to the first NUL. */

@@ -1,5 +1,5 @@
 /** CLIENT: what a connection says of itself, and which of its replies it wants. */
-import { cString, integerArgument, word } from './arguments.ts'
+import { integerArgument, shown, word } from './arguments.ts'
 import type { Connection } from './connection.ts'
 import { OK, Verbatim, type Reply } from './reply.ts'
 import { immediate, subcommandOf, withHelp, type Answer, type SessionCommand } from './session-command.ts'
@@ -94,11 +94,11 @@ export const CLIENT: SessionCommand = immediate(
 
 /** @throws CommandError */
 export function checkName(bytes: Buffer, what = 'Client names'): string {
-  if (bytes.some((byte) => byte < 0x21 || byte > 0x7e)) {
-    throw new CommandError(`ERR ${what} cannot contain spaces, newlines or special characters.`)
-  }
   if (bytes.length > MAX_NAME_BYTES) {
     throw new CommandError(`ERR ${what} cannot be longer than ${MAX_NAME_BYTES} bytes.`)
+  }
+  if (bytes.some((byte) => byte < 0x21 || byte > 0x7e)) {
+    throw new CommandError(`ERR ${what} cannot contain spaces, newlines or special characters.`)
   }
   return bytes.toString('latin1')
 }
@@ -107,7 +107,7 @@ function setInfo(connection: Connection, args: readonly Buffer[]): Reply {
   const option = word(args[2]!)
   if (option === 'LIB-NAME') connection.libraryName = checkName(args[3]!, 'lib-name')
   else if (option === 'LIB-VER') connection.libraryVersion = checkName(args[3]!, 'lib-ver')
-  else throw new CommandError(`ERR Unrecognized option '${args[2]!.toString()}'`)
+  else throw new CommandError(`ERR Unrecognized option '${shown(args[2]!)}'`)
   return OK
 }
 
@@ -144,8 +144,7 @@ function list(connection: Connection, args: readonly Buffer[]): Reply {
   const filter = word(args[2]!)
   if (filter === 'TYPE' && args.length === 4) {
     const type = word(args[3]!)
-    if (!TYPES.includes(type))
-      throw new CommandError(`ERR Unknown client type '${cString(args[3]!).toString()}'`)
+    if (!TYPES.includes(type)) throw new CommandError(`ERR Unknown client type '${shown(args[3]!)}'`)
     return new Verbatim(type === 'NORMAL' ? own : '')
   }
   if (filter !== 'ID' || args.length === 3) throw new CommandError(SYNTAX_ERROR)

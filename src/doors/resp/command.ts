@@ -11,6 +11,8 @@ export interface Command extends Named {
   readonly name: string
   /** As Redis has it: the count of arguments with the name; negative = at least. */
   readonly arity: number
+  /** With the name. Where each is a key or belongs to one, only the length of the request limits them. */
+  readonly maxArguments: number
   /** As COMMAND INFO tells them. */
   readonly flags: readonly string[]
   /** Places of its keys among its arguments, as COMMAND INFO tells them; 0 = none. */
@@ -38,14 +40,11 @@ export interface Command extends Named {
 }
 
 export type Run = Command['run']
+/** Before it has its place in the table. */
+export type Unlisted = Omit<Command, 'index' | 'maxArguments'>
 
 /** A command on the connection or the server, not on keys. */
-export function controlCommand(
-  name: string,
-  arity: number,
-  run: Run,
-  more: Partial<Command> = {},
-): Omit<Command, 'index'> {
+export function controlCommand(name: string, arity: number, run: Run, more: Partial<Command> = {}): Unlisted {
   return {
     name,
     nameBytes: Buffer.from(name),

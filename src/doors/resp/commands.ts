@@ -1,5 +1,5 @@
 /** All commands of the door in one table, and how a name is found in it. */
-import type { Command, Run } from './command.ts'
+import type { Command, Run, Unlisted } from './command.ts'
 import { get, set } from './fast.ts'
 import { nowMs } from './held.ts'
 import { runAlone, runKeyed, stepOf, type Several } from './keyed.ts'
@@ -17,8 +17,10 @@ const UPDATES = new Set(
   ).split(' '),
 )
 const MAX_FAST_TTL_DIGITS = 9
+/** Of a command whose arguments are not all keys. They are looked at one by one, and nobody needs more. */
+const MAX_OPTIONS = 1024
 
-const keyed: Omit<Command, 'index'>[] = Object.entries(STEPS).map(([name, spec]) => {
+const keyed: Unlisted[] = Object.entries(STEPS).map(([name, spec]) => {
   const several = SEVERAL[name] ?? 'together'
   const { make } = spec
   const run: Run = (connection, args, command) => runKeyed(connection, command, args, make, several)
@@ -44,6 +46,7 @@ export const NAMELESS: Command = {
   name: 'unknown',
   nameBytes: Buffer.alloc(0),
   arity: -1,
+  maxArguments: Infinity,
   flags: [],
   firstKey: 0,
   lastKey: 0,
@@ -59,8 +62,14 @@ export const COMMANDS: readonly Command[] = [
   ...[...keyed, ...SESSION_COMMANDS, ...TRANSACTION_COMMANDS].map((command, i) => ({
     ...command,
     index: i + 1,
+    maxArguments: mostArguments(command),
   })),
 ]
+
+function mostArguments({ arity, lastKey }: Unlisted): number {
+  if (arity > 0) return arity
+  return lastKey < 0 ? Infinity : MAX_OPTIONS
+}
 
 const byName = new Map(COMMANDS.slice(1).map((command) => [command.name, command]))
 

@@ -25,6 +25,7 @@ export interface RespDoorOptions {
   readonly readConsistency: ConsistencyLevel
   readonly writeConsistency: ConsistencyLevel
   readonly defaultTtlMs: number
+  readonly maxKeyBytes: number
   readonly maxValueBytes: number
   /** Of all arguments of one command. */
   readonly maxBatchBytes: number
@@ -132,13 +133,21 @@ export class RespDoor {
   }
 
   dispatch(connection: Connection, command: Command, args: Buffer[]): void {
-    const { arity } = command
+    const { arity, maxArguments } = command
     if (!connection.authenticated && !command.open) {
       refuse(connection, command, NO_AUTH)
       return
     }
     if (arity > 0 ? args.length !== arity : args.length < -arity) {
       refuse(connection, command, `ERR wrong number of arguments for '${command.name}' command`)
+      return
+    }
+    if (args.length > maxArguments) {
+      refuse(
+        connection,
+        command,
+        `ERR too many arguments for '${command.name}' command; at most ${maxArguments}`,
+      )
       return
     }
     try {

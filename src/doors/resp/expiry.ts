@@ -1,5 +1,5 @@
 /** When keys end: EXPIRE and its kin, TTL and its kin, PERSIST. */
-import { cString, word } from './arguments.ts'
+import { shown, word } from './arguments.ts'
 import { anyEndArgument, MILLISECONDS, MILLISECONDS_AT, SECONDS, SECONDS_AT, type TimeUnit } from './ends.ts'
 import { change, CommandError, look, type Held, type Step, type StepMaker } from './step.ts'
 
@@ -40,7 +40,7 @@ function conditionOf(args: readonly Buffer[]): EndCondition {
   for (const argument of args.slice(3)) {
     const name = word(argument)
     if (!Object.hasOwn(CONDITIONS, name)) {
-      throw new CommandError(`ERR Unsupported option ${cString(argument).toString()}`)
+      throw new CommandError(`ERR Unsupported option ${shown(argument)}`)
     }
     names.add(name)
   }

@@ -1,5 +1,5 @@
 /** Who is there: HELLO and AUTH. The only user is `default`, and its password is DATA_TOKEN. */
-import { integerArgument, word } from './arguments.ts'
+import { integerArgument, shown, word } from './arguments.ts'
 import { CODES } from '../codes.ts'
 import { checkName } from './client.ts'
 import type { Connection } from './connection.ts'
@@ -8,7 +8,7 @@ import { REDIS_VERSION } from './server-info.ts'
 import { immediate, outside, type SessionCommand } from './session-command.ts'
 import { CommandError, SYNTAX_ERROR } from './step.ts'
 
-const USER = 'default'
+const USER = Buffer.from('default')
 const WRONG_PASSWORD = 'WRONGPASS invalid username-password pair or user is disabled.'
 const NO_PASSWORD =
   'ERR AUTH <password> called without any password configured for the default user. ' +
@@ -20,7 +20,7 @@ const HELLO_FIRST =
 function auth(connection: Connection, args: readonly Buffer[]): Reply {
   if (args.length > 3) throw new CommandError(SYNTAX_ERROR)
   if (args.length === 2 && !connection.door.needsPassword) throw new CommandError(NO_PASSWORD)
-  const [user, password] = args.length === 2 ? [Buffer.from(USER), args[1]!] : [args[1]!, args[2]!]
+  const [user, password] = args.length === 2 ? [USER, args[1]!] : [args[1]!, args[2]!]
   logIn(connection, user, password)
   return OK
 }
@@ -33,7 +33,7 @@ function logIn(connection: Connection, user: Buffer, password: Buffer): void {
     const sentence = 'Too many wrong passwords came from this address; wait a minute.'
     throw new CommandError(`${CODES.RATE_LIMITED.resp} ${sentence}`)
   }
-  const isUser = user.toString('latin1') === USER
+  const isUser = user.equals(USER)
   const isRight = !door.needsPassword || door.tries.accepts(address, password, door.tokens)
   if (!isUser || !isRight) throw new CommandError(WRONG_PASSWORD)
   connection.authenticate()
@@ -55,7 +55,7 @@ function hello(connection: Connection, args: readonly Buffer[]): Reply {
     } else if (option === 'SETNAME' && left >= 1) {
       connection.name = checkName(args[i + 1]!)
       i += 1
-    } else throw new CommandError(`ERR Syntax error in HELLO option '${args[i]!.toString()}'`)
+    } else throw new CommandError(`ERR Syntax error in HELLO option '${shown(args[i]!)}'`)
   }
   if (!connection.authenticated) throw new CommandError(HELLO_FIRST)
   connection.protocol = protocol

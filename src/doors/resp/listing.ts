@@ -62,7 +62,7 @@ function scanOptions(args: readonly Buffer[]): { match: Buffer | null; count: nu
 }
 
 /** All keys, a page at a time; it ends early when nobody waits for it any more. */
-export async function* pagesOf(connection: Connection, match: Buffer | null = null) {
+async function* pagesOf(connection: Connection, match: Buffer | null = null) {
   const { coordinator } = connection.door.options
   let cursor = '0'
   do {
@@ -70,12 +70,6 @@ export async function* pagesOf(connection: Connection, match: Buffer | null = nu
     yield page.keys
     cursor = page.cursor
   } while (cursor !== '0' && !connection.socket.destroyed)
-}
-
-export async function countKeys(connection: Connection): Promise<number> {
-  let count = 0
-  for await (const keys of pagesOf(connection)) count += keys.length
-  return count
 }
 
 /** A key of a page somewhere: any key may come, but not each as often as the others. */
@@ -154,7 +148,7 @@ function checkAllowed(connection: Connection, name: string, instead: string): vo
 
 export const LISTING_COMMANDS: readonly SessionCommand[] = [
   overall('scan', -2, scan),
-  overall('dbsize', 1, countKeys),
+  overall('dbsize', 1, ({ door }) => door.options.coordinator.countKeys()),
   overall('randomkey', 1, randomKey),
   overall('keys', 2, keys),
   overallOutside('flushall', -1, flush),

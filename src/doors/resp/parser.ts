@@ -33,6 +33,8 @@ export const MISTAKEN = 5
 /** A line (a length, an inline command) may be this long, as in Redis. */
 const MAX_LINE_BYTES = 64 * 1024
 const MAX_ARGUMENTS = 1024 * 1024
+/** What an argument takes beside its bytes: its share of the limit of a request, so that empty ones have one too. */
+const ARGUMENT_BYTES = 96
 /** From somebody who has not shown a password yet, as in Redis. */
 const MAX_STRANGERS_ARGUMENTS = 10
 const MAX_STRANGERS_BULK_BYTES = 16 * 1024
@@ -64,6 +66,7 @@ export class RequestParser<C extends Named> {
   private readonly options: ParserOptions<C>
   /** Nothing but empty lines has come so far. */
   private opening = true
+  private readonly maxArguments: number
   private input: Buffer = EMPTY
   private at = 0
   // What is kept until enough has come.
@@ -81,6 +84,7 @@ export class RequestParser<C extends Named> {
 
   constructor(options: ParserOptions<C>) {
     this.options = options
+    this.maxArguments = Math.min(MAX_ARGUMENTS, Math.floor(options.maxRequestBytes / ARGUMENT_BYTES))
   }
 
   /** Whether a request has begun and not ended. */
@@ -122,7 +126,7 @@ export class RequestParser<C extends Named> {
         if (count < 0) return count === WAITING ? MORE : BROKEN
         const args = this.integer(this.at + 1, count)
         this.at = count + CRLF_BYTES
-        if (Number.isNaN(args) || args > MAX_ARGUMENTS) return this.broken('invalid multibulk length')
+        if (!(args <= this.maxArguments)) return this.broken('invalid multibulk length')
         if (this.stranger && args > MAX_STRANGERS_ARGUMENTS) {
           return this.broken('unauthenticated multibulk length')
         }

@@ -35,6 +35,20 @@ export class RespSet {
   }
 }
 
+/** A reply that is always the same: encoded once, for each protocol in which it is asked for. */
+export class Constant {
+  private readonly reply: Reply
+  private readonly encoded: Partial<Record<Protocol, Buffer>> = {}
+
+  constructor(reply: Reply) {
+    this.reply = reply
+  }
+
+  bytes(protocol: Protocol): Buffer {
+    return (this.encoded[protocol] ??= encodeReply(this.reply, protocol))
+  }
+}
+
 /** A null where RESP2 has an array (`*-1`): an EXEC that WATCH has stopped. */
 export const NULL_ARRAY = Symbol('null array')
 
@@ -59,6 +73,7 @@ export type Reply =
   | RespMap
   | RespSet
   | Verbatim
+  | Constant
   | readonly Reply[]
 
 export type Protocol = 2 | 3
@@ -85,6 +100,7 @@ function write(reply: Reply, protocol: Protocol, parts: Buffer[]): void {
   else if (Buffer.isBuffer(reply)) writeBulk(reply, parts)
   else if (reply instanceof Simple) parts.push(Buffer.from(`+${oneLine(reply.text)}\r\n`))
   else if (reply instanceof RespError) parts.push(Buffer.from(`-${oneLine(reply.text)}\r\n`))
+  else if (reply instanceof Constant) parts.push(reply.bytes(protocol))
   else if (reply instanceof Verbatim) {
     const text = protocol === 3 ? `txt:${reply.text}` : reply.text
     const bytes = Buffer.from(text)

@@ -4,11 +4,11 @@
  */
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { globMatches } from '../../core/glob.ts'
+import { Glob } from '../../core/glob.ts'
 import { word } from './arguments.ts'
 import type { Connection } from './connection.ts'
+import { checkPattern } from './pattern.ts'
 import type { RespDoor } from './door.ts'
-import { countKeys } from './listing.ts'
 import { RespMap, Verbatim, type Reply } from './reply.ts'
 import { MAX_CONNECTIONS } from './server.ts'
 import {
@@ -84,8 +84,8 @@ const sections = {
     rondo_nodes: door.options.coordinator.cluster.members.length,
   }),
   // Counting is a walk over all keys: only for who asks for this section by name.
-  Keyspace: async (connection): Promise<Fields> => {
-    const keys = await countKeys(connection)
+  Keyspace: async ({ door }): Promise<Fields> => {
+    const keys = await door.options.coordinator.countKeys()
     return keys === 0 ? {} : { db0: `keys=${keys}` }
   },
 } satisfies Record<string, Section>
@@ -138,7 +138,13 @@ function config(connection: Connection, args: readonly Buffer[]): Reply {
   return subcommandOf('config', configSubcommands, args).answer(connection, args)
 }
 
+const MAX_PATTERNS = 100
+
 function getConfig({ door }: Connection, args: readonly Buffer[]): Reply {
+  const patterns = args.slice(2)
+  if (patterns.length > MAX_PATTERNS) {
+    throw new CommandError(`ERR at most ${MAX_PATTERNS} settings or patterns can be asked for at once`)
+  }
   const { limitBytes, policy } = nodesMemory(door)
   const settings: Fields = {
     appendonly: 'no',
@@ -153,13 +159,14 @@ function getConfig({ door }: Connection, args: readonly Buffer[]): Reply {
     timeout: 0,
   }
   const asked = new Map<string, string>()
-  for (const pattern of args.slice(2)) {
+  for (const pattern of patterns) {
+    checkPattern(door, pattern)
     const given = pattern.toString('latin1')
     const isGlob = /[*?[]/.test(given)
-    const lowerCase = Buffer.from(given.toLowerCase(), 'latin1')
+    const glob = new Glob(Buffer.from(given.toLowerCase(), 'latin1'))
     for (const name of Object.keys(settings)) {
       // As in Redis, a plain name comes back as it was written.
-      if (globMatches(lowerCase, Buffer.from(name))) asked.set(name, isGlob ? name : given)
+      if (glob.matches(Buffer.from(name))) asked.set(name, isGlob ? name : given)
     }
   }
   return new RespMap([...asked].map(([name, shown]) => [shown, String(settings[name])]))

@@ -1,7 +1,7 @@
 /** How commands on the connection or the server are made: those that answer at once, and those that take a while. */
-import { word } from './arguments.ts'
+import { shown, word } from './arguments.ts'
 import { claimEverything } from './claims.ts'
-import { controlCommand, type Command } from './command.ts'
+import { controlCommand, type Command, type Unlisted } from './command.ts'
 import type { Connection } from './connection.ts'
 import { replyOf } from './errors.ts'
 import { RespError, Simple, type Reply } from './reply.ts'
@@ -9,7 +9,7 @@ import { ReplySlot } from './slot.ts'
 import { CommandError } from './step.ts'
 import { parseSyntax, usageOf } from './syntax.ts'
 
-export type SessionCommand = Omit<Command, 'index'>
+export type SessionCommand = Unlisted
 /** May throw a CommandError. */
 export type Answer = (connection: Connection, args: readonly Buffer[]) => Reply
 
@@ -118,8 +118,7 @@ export function subcommandOf<A>(
 ): Subcommand<A> {
   const given = word(args[1]!).toLowerCase()
   if (!Object.hasOwn(subcommands, given)) {
-    const shown = args[1]!.subarray(0, 128).toString()
-    throw new CommandError(`ERR unknown subcommand '${shown}'. Try ${name.toUpperCase()} HELP.`)
+    throw new CommandError(`ERR unknown subcommand '${shown(args[1]!)}'. Try ${name.toUpperCase()} HELP.`)
   }
   const subcommand = subcommands[given]!
   const { arity } = subcommand

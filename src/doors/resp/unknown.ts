@@ -1,4 +1,5 @@
 /** What is said of a command that there is not. Of those that Redis has, also why. */
+import { cString } from './arguments.ts'
 
 const OTHER_TYPES = 'Rondo keeps strings, no other types of values'
 const NOT_HERE = 'Redis has it, Rondo does not'
@@ -57,8 +58,7 @@ export function unknownCommand(args: readonly Buffer[]): string {
 
 /** Line ends become spaces when the error is sent, as in Redis; other control characters might play with a terminal. */
 function shown(bytes: Buffer, limit: number): string {
-  const nul = bytes.indexOf(0)
-  const text = bytes.toString('utf8', 0, Math.min(nul === -1 ? bytes.length : nul, limit))
+  const text = cString(bytes.subarray(0, limit)).toString()
   // eslint-disable-next-line no-control-regex
   return text.replace(/[\x01-\x09\x0b\x0c\x0e-\x1f\x7f]/g, '?')
 }

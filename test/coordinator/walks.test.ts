@@ -1,0 +1,82 @@
+// What walks over all keys share, so that asking for many of them costs little more than asking for one.
+import { expect } from 'chai'
+import { KeyCount, Pages } from '../../src/coordinator/walks.ts'
+import { VirtualTime } from '../support/virtual-time.ts'
+
+/** A walk that ends when it is told to. */
+class Walks {
+  readonly ends: ((count: number) => void)[] = []
+  readonly walk = () => new Promise<number>((resolve) => this.ends.push(resolve))
+}
+
+describe('walks over all keys', () => {
+  it('one walk counts for all who asked before it began, and nobody is told of an earlier one', async () => {
+    const time = new VirtualTime()
+    const walks = new Walks()
+    const count = new KeyCount(walks.walk, { clock: time, timers: time })
+    const first = count.get()
+    const others = Array.from({ length: 50 }, () => count.get())
+    expect(walks.ends).to.have.length(1)
+    walks.ends[0]!(1)
+    expect(await first).to.equal(1)
+    await Promise.resolve()
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(walks.ends).to.have.length(2)
+    walks.ends[1]!(2)
+    expect(await Promise.all(others)).to.deep.equal(others.map(() => 2))
+  })
+
+  it('after a walk counting rests for as long as the walk took', async () => {
+    const time = new VirtualTime()
+    const walks = new Walks()
+    const count = new KeyCount(walks.walk, { clock: time, timers: time })
+    const first = count.get()
+    await time.advance(1000)
+    walks.ends[0]!(1)
+    await first
+    const second = count.get()
+    const third = count.get()
+    await new Promise((resolve) => setImmediate(resolve))
+    await time.advance(999)
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(walks.ends).to.have.length(1)
+    await time.advance(2)
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(walks.ends).to.have.length(2)
+    walks.ends[1]!(2)
+    expect(await Promise.all([second, third])).to.deep.equal([2, 2])
+  })
+
+  it('a walk that fails is told to those who waited for it, and the next one is made', async () => {
+    const time = new VirtualTime()
+    let walks = 0
+    const walk = () => (++walks === 1 ? Promise.reject(new Error('no')) : Promise.resolve(7))
+    const count = new KeyCount(walk, { clock: time, timers: time })
+    const answers = await Promise.allSettled([count.get(), count.get(), count.get()])
+    expect(answers.map(({ status }) => status)).to.deep.equal(['rejected', 'fulfilled', 'fulfilled'])
+    expect(walks).to.equal(2)
+  })
+
+  it('only so many pages are listed at once, in the order in which they were asked for', async () => {
+    const pages = new Pages(2)
+    const begun: number[] = []
+    const ends: (() => void)[] = []
+    const asked = [0, 1, 2, 3].map((i) =>
+      pages.run(() => {
+        begun.push(i)
+        return new Promise<void>((resolve) => ends.push(resolve))
+      }),
+    )
+    expect(begun).to.deep.equal([0, 1])
+    ends[0]!()
+    await asked[0]
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(begun).to.deep.equal([0, 1, 2])
+    ends[1]!()
+    ends[2]!()
+    await new Promise((resolve) => setImmediate(resolve))
+    ends[3]!()
+    await Promise.all(asked)
+    expect(begun).to.deep.equal([0, 1, 2, 3])
+  })
+})
