@@ -1,17 +1,28 @@
 // docker-compose.yml, Dockerfile and .dockerignore, checked for form and for what they promise. No container
 // engine is needed, and none is used: that the images build and run is not shown here. What can be tried
 // without one is: the Redis arguments on a real redis-server, and the health check against a real listener.
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { posix } from 'node:path'
+import { spawn, spawnSync } from 'node:child_process'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, posix } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { Ajv } from 'ajv'
 import { expect } from 'chai'
 import { Redis } from 'ioredis'
+import { parse as parseEnv } from 'dotenv'
 import { parse } from 'yaml'
-import { freePort, startRedis } from '../support/redis-server.ts'
+import { findRedisServer } from '../../scripts/find-redis-server.mjs'
+import { loadConfig } from '../../src/config.ts'
+import { freePort } from '../support/redis-server.ts'
 
 interface Service {
   image: string
@@ -22,6 +33,9 @@ interface Service {
   healthcheck?: { test: string[] }
   ports?: string[]
   volumes?: string[]
+  restart?: string
+  mem_limit?: string
+  pids_limit?: number
   read_only?: boolean
   cap_drop?: string[]
   security_opt?: string[]
@@ -35,8 +49,34 @@ const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta
 const inRepository = (path: string) => existsSync(new URL(`../../${path}`, import.meta.url))
 const fourIds = ['redis-1', 'redis-2', 'redis-3', 'redis-4']
 
+const SECRETS = ['DATA_TOKEN', 'ADMIN_TOKEN', 'REDIS_PASSWORD'] as const
+const secrets: Record<string, string> = {
+  DATA_TOKEN: 'data-token-of-the-test',
+  ADMIN_TOKEN: 'admin-token-of-the-test',
+  REDIS_PASSWORD: '0123456789abcdef',
+}
+
+/** The parts of Compose's interpolation that the file uses: `$$`, `${NAME}`, `${NAME:?why}`. */
+function interpolated(text: string, env: Record<string, string>): string {
+  return text.replace(/\$(?:\$|\{(\w+)(?::\?([^}]*))?\})/g, (whole, name?: string, why?: string) => {
+    if (name === undefined) return '$'
+    if (env[name]) return env[name]
+    throw new Error(why === undefined ? `${whole} is not set` : `${name} ${why}`)
+  })
+}
+
+function composeWith(env: Record<string, string>): Compose {
+  const resolve = (value: unknown): unknown => {
+    if (typeof value === 'string') return interpolated(value, env)
+    if (Array.isArray(value)) return value.map(resolve)
+    if (typeof value !== 'object' || value === null) return value
+    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, resolve(inner)]))
+  }
+  return resolve(parse(read('docker-compose.yml'), { merge: true })) as Compose
+}
+
 describe('docker-compose.yml', () => {
-  const compose = parse(read('docker-compose.yml'), { merge: true }) as Compose
+  const compose = composeWith(secrets)
   const coordinator = compose.services.rondo!
   const nodes = fourIds.map((id) => compose.services[id]!)
 
@@ -61,7 +101,7 @@ describe('docker-compose.yml', () => {
   })
 
   it('gives the coordinator the four under stable ids', () => {
-    const urls = fourIds.map((id) => `${id}=redis://${id}:6379`)
+    const urls = fourIds.map((id) => `${id}=redis://:${secrets.REDIS_PASSWORD}@${id}:6379`)
     expect(coordinator.environment?.REDIS_URLS).to.equal(urls.join(','))
   })
 
@@ -70,29 +110,104 @@ describe('docker-compose.yml', () => {
     expect(Object.keys(compose.volumes)).to.deep.equal(fourIds)
   })
 
-  it('gives each Redis arguments that a real one takes: append-only, bounded, evicting values only', async () => {
+  it('gives each Redis a command that a real one takes: password, append-only, bounded, evicting values only', async () => {
     for (const node of nodes) expect(node.command).to.deep.equal(nodes[0]!.command)
-    const [program, ...args] = nodes[0]!.command!
-    expect(program).to.equal('redis-server')
-    const server = await startRedis({ args })
-    const redis = new Redis(server.url, { lazyConnect: true })
+    const [shell, option, script] = nodes[0]!.command!
+    expect([shell, option]).to.deep.equal(['sh', '-c'])
+    expect(script).not.to.include(secrets.REDIS_PASSWORD!) // it would stand in the list of processes
+    const port = await freePort()
+    const dir = mkdtempSync(join(tmpdir(), 'rondo-compose-'))
+    const own = `'${await findRedisServer()}' - --port ${port} --bind 127.0.0.1 --dir '${dir}'`
+    const here = script!.replace('redis-server -', own)
+    const child = spawn('sh', ['-c', here], { env: { ...process.env, ...nodes[0]!.environment } as never })
+    const ended = new Promise((resolve) => child.once('close', resolve))
+    const password = secrets.REDIS_PASSWORD!
+    const retryStrategy = () => 20
+    const redis = new Redis({ port, password, retryStrategy, maxRetriesPerRequest: null })
+    const stranger = new Redis({ port, retryStrategy, maxRetriesPerRequest: null, enableReadyCheck: false })
+    for (const client of [redis, stranger]) client.on('error', () => undefined) // until it has started
     try {
-      await redis.connect()
       const setting = async (name: string) => (await redis.config('GET', name))[1]
       expect(await setting('appendonly')).to.equal('yes')
       expect(await setting('maxmemory')).to.equal(String(256 * 1024 * 1024))
       expect(await setting('maxmemory-policy')).to.equal('volatile-lru')
+      const refused = await stranger.ping().catch((error: Error) => error.message)
+      expect(refused).to.match(/NOAUTH/)
+      expect(child.spawnargs.join(' ')).not.to.include(password)
     } finally {
       redis.disconnect()
-      await server.stop()
+      stranger.disconnect()
+      child.kill('SIGKILL')
+      await ended
+      rmSync(dir, { recursive: true, force: true })
     }
   })
 
-  it('publishes on the loopback address only, since it has no tokens', () => {
+  it('lets the health check of each Redis log in', () => {
+    for (const node of nodes) expect(node.environment?.REDISCLI_AUTH).to.equal(secrets.REDIS_PASSWORD)
+  })
+
+  it('publishes on the loopback address only, and with tokens all the same', () => {
     expect(coordinator.ports).to.deep.equal(['127.0.0.1:8080:8080', '127.0.0.1:6390:6390'])
-    expect(coordinator.environment).to.include({ HOST: '0.0.0.0', ALLOW_INSECURE: 'true' })
+    const { DATA_TOKEN, ADMIN_TOKEN } = secrets
+    expect(coordinator.environment).to.include({ HOST: '0.0.0.0', DATA_TOKEN, ADMIN_TOKEN })
+    expect(coordinator.environment).not.to.have.property('ALLOW_INSECURE')
     const published = Object.values(compose.services).flatMap((service) => service.ports ?? [])
     expect(published.filter((port) => !port.startsWith('127.0.0.1:'))).to.deep.equal([])
+  })
+
+  it('gives the coordinator a configuration that it takes', () => {
+    const loaded = loadConfig({ RONDO_IMAGE: 'true', ...(coordinator.environment as Record<string, string>) })
+    expect(loaded.ok ? [] : loaded.problems).to.deep.equal([])
+  })
+
+  it('says in one line what to type while a secret is missing', () => {
+    for (const name of SECRETS) {
+      const without = () => composeWith({ ...secrets, [name]: '' })
+      expect(without, name).to.throw(new RegExp(`^${name} is not set.* sh scripts/secrets.sh$`))
+    }
+    // Old versions of Compose take one of these for an operator of their own, and the rest for a default.
+    for (const [, why] of read('docker-compose.yml').matchAll(/:\?([^}]*)\}/g))
+      expect(why).to.match(/^[^-+?:${]+$/)
+  })
+
+  it('gets its secrets from scripts/secrets.sh, which replaces none', function () {
+    if (spawnSync('openssl', ['version']).error) {
+      this.test!.title += ' (skipped: there is no openssl)'
+      this.skip()
+    }
+    const dir = mkdtempSync(join(tmpdir(), 'rondo-secrets-'))
+    try {
+      mkdirSync(join(dir, 'scripts'))
+      const script = join(dir, 'scripts/secrets.sh')
+      copyFileSync(fileURLToPath(new URL('../../scripts/secrets.sh', import.meta.url)), script)
+      const run = () => {
+        expect(spawnSync('sh', [script], { cwd: tmpdir() }).status).to.equal(0)
+        return parseEnv(readFileSync(join(dir, '.env')))
+      }
+      const made = run()
+      expect(Object.keys(made)).to.deep.equal(SECRETS)
+      expect(new Set(Object.values(made)).size).to.equal(3)
+      for (const secret of Object.values(made)) expect(secret).to.match(/^[0-9a-f]{64}$/)
+      expect(statSync(join(dir, '.env')).mode & 0o077).to.equal(0)
+      const { environment } = composeWith(made).services.rondo!
+      expect(loadConfig(environment as Record<string, string>).ok).to.equal(true)
+      expect(run()).to.deep.equal(made)
+      writeFileSync(join(dir, '.env'), 'DATA_TOKEN=my-own-token-for-data\n')
+      expect(run()).to.include({ DATA_TOKEN: 'my-own-token-for-data' })
+    } finally {
+      rmSync(dir, { recursive: true })
+    }
+  })
+
+  it('bounds memory and processes of every service, and lets none write but to its volume', () => {
+    for (const [name, service] of Object.entries(compose.services)) {
+      expect(service.mem_limit, name).to.match(/^\d+[mg]$/)
+      expect(service.pids_limit, name).to.be.within(32, 512)
+      expect(service.read_only, name).to.equal(true)
+      expect(service.restart, name).to.equal('unless-stopped')
+    }
+    for (const node of nodes) expect(parseInt(node.mem_limit!)).to.be.at.least(2 * 256)
   })
 
   it('publishes the four where .env.local.example looks for them, under the same ids', () => {
@@ -113,7 +228,6 @@ describe('docker-compose.yml', () => {
       expect(service.cap_drop).to.deep.equal(['ALL'])
       expect(service.security_opt).to.deep.equal(['no-new-privileges:true'])
     }
-    expect(coordinator.read_only).to.equal(true)
     expect(coordinator.user).to.equal(undefined) // the image's own, which the next suite checks
   })
 })
@@ -122,11 +236,10 @@ describe('Dockerfile', () => {
   const stages = parseDockerfile(read('Dockerfile'))
   const final = stages.at(-1)!
   const last = (name: string) => final.instructions.filter((instruction) => instruction.name === name).at(-1)!
-  const healthCheck = JSON.parse(/CMD (\[.*\])$/.exec(last('HEALTHCHECK').rest)![1]!) as string[]
 
   it('builds in stages, and the last has neither sources nor development packages', () => {
     expect(stages.map((stage) => stage.alias)).to.deep.equal(['build', 'dependencies', undefined])
-    for (const stage of stages) expect(stage.image).to.match(/^node:20-/) // the oldest that package.json allows
+    for (const stage of stages) expect(stage.image).to.equal('${NODE_IMAGE}') // one for all, and to be pinned
     expect(final.instructions.filter(({ name }) => name === 'RUN')).to.deep.equal([])
     const copied = final.instructions
       .flatMap((instruction) => copies(instruction))
@@ -134,6 +247,14 @@ describe('Dockerfile', () => {
     expect(copied).to.deep.equal(['package.json', '/app/node_modules', '/app/dist'])
     const dependencies = stages[1]!.instructions.find(({ name }) => name === 'RUN')
     expect(dependencies?.rest).to.equal('npm ci --omit=dev --ignore-scripts')
+  })
+
+  it('is based on an exact version, and says how to pin its digest', () => {
+    const text = read('Dockerfile')
+    const image = /^ARG NODE_IMAGE=(.*)$/m.exec(text)![1]!
+    expect(image).to.match(/^node:24\.\d+\.\d+-bookworm-slim$/)
+    for (const file of [text, read('docs/OPERATING.md')])
+      expect(file).to.include(`docker buildx imagetools inspect ${image} `)
   })
 
   it('copies only what the repository sends, or what an earlier stage has made', () => {
@@ -155,7 +276,7 @@ describe('Dockerfile', () => {
 
   it('sends no secrets, history or foreign packages to the engine', () => {
     const ignored = dockerIgnore(read('.dockerignore'))
-    for (const path of ['.env.local', '.git', 'node_modules', 'dist', 'test']) {
+    for (const path of ['.env', '.env.local', '.git', 'node_modules', 'dist', 'test']) {
       expect(ignored(path), path).to.equal(true)
     }
   })
@@ -175,30 +296,10 @@ describe('Dockerfile', () => {
     expect(last('ENV').rest.split(' ')).to.have.members(['NODE_ENV=production', 'RONDO_IMAGE=true'])
   })
 
-  it('checks its health with node alone: well when /livez says so on PORT, ill otherwise', async () => {
-    expect(healthCheck.slice(0, 2)).to.deep.equal(['node', '-e'])
-    let status = 200
-    const asked: string[] = []
-    const server = createServer((request, response) => {
-      asked.push(request.url ?? '')
-      response.writeHead(status).end()
-    }).listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    const port = String((server.address() as AddressInfo).port)
-    const run = async (at: string) => {
-      const child = spawn(process.execPath, healthCheck.slice(1), { env: { PORT: at }, stdio: 'inherit' })
-      const [code] = (await once(child, 'close')) as [number]
-      return code
-    }
-    try {
-      expect(await run(port)).to.equal(0)
-      expect(asked).to.deep.equal(['/livez'])
-      status = 503
-      expect(await run(port)).to.equal(1)
-      expect(await run(String(await freePort()))).to.equal(1)
-    } finally {
-      server.close()
-    }
+  it('checks its health with a file of its own program', () => {
+    const command = JSON.parse(/CMD (\[.*\])$/.exec(last('HEALTHCHECK').rest)![1]!) as string[]
+    expect(command).to.deep.equal(['node', 'dist/health-check.js'])
+    expect(inRepository('src/health-check.ts')).to.equal(true)
   })
 })
 
@@ -217,6 +318,7 @@ function parseDockerfile(text: string): Stage[] {
   const stages: Stage[] = []
   const lines = text.replace(/^\s*#.*\n/gm, '').replace(/\\\n\s*/g, '')
   for (const line of lines.split('\n').filter((candidate) => candidate.trim() !== '')) {
+    if (line.startsWith('ARG ') && stages.length === 0) continue
     const parts = /^(FROM|WORKDIR|COPY|RUN|ENV|USER|EXPOSE|HEALTHCHECK|CMD|ENTRYPOINT) (.+)$/.exec(line)
     if (!parts) throw new Error(`not understood: ${line}`)
     const [, name, rest] = parts as unknown as [string, string, string]
