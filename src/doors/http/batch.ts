@@ -6,10 +6,12 @@ import { versionText } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
-import { checkObject, parseObject, readBody, saysJson } from './body.ts'
-import { asRondoError, type Exchange } from './exchange.ts'
+import { checkObject, parseObjectInTurns, readBody, saysJson } from './body.ts'
+import { asRondoError, JSON_TYPE, type Exchange } from './exchange.ts'
+import { isLong, objectAround, Pieces } from './json-text.ts'
 import { keyFromText, parseKeyEncoding, type KeyEncoding } from './key-path.ts'
 import { keyNotFound, type KeysOptions } from './keys.ts'
+import { Work } from './turns.ts'
 import { levelFromQuery, ttlFromJson, ttlSeconds, valueFromJson, valueToJson } from './value.ts'
 
 export interface BatchOptions extends KeysOptions {
@@ -21,6 +23,9 @@ export type BatchCall = 'mget' | 'mset' | 'mdelete'
 
 /** Keys asked for at once: bounds how much of a large answer is in memory before its size is known. */
 const WINDOW = 64
+const WINDOW_BYTES = 1024 * 1024
+/** Base64 takes 1.4 bytes for one of a value; text that JSON has to escape takes up to six. */
+const MOST_TEXT_PER_VALUE = 2
 
 type Result = Record<string, unknown>
 
@@ -46,18 +51,44 @@ export async function handleBatch(exchange: Exchange, call: BatchCall, options: 
     )
   })
   // Everything is checked before anything is done: a mistake in the last item leaves the first unwritten.
-  const items = call === 'mset' ? parseItems(body, encoding, options) : parseKeys(body, encoding, options)
+  const work = new Work()
+  const parse = call === 'mset' ? parseItems : parseKeys
+  const items = await parse(body, encoding, options, work)
   const does = call === 'mget' ? reader : call === 'mset' ? writer : remover
-  const work = does(options, level, exchange.asker)
-  const results: Result[] = []
-  for (let at = 0; at < items.length; at += WINDOW) {
-    results.push(...(await Promise.all(items.slice(at, at + WINDOW).map(work))))
+  const doOne = does(options, level, exchange.asker, work)
+  const answer = new Pieces()
+  answer.push('{"results":[')
+  for (let at = 0; at < items.length;) {
+    const window = windowAt(items, at)
+    const results = await Promise.all(window.map(doOne))
+    results.forEach((result, i) => {
+      if (at + i > 0) answer.push(',')
+      answer.push(Array.isArray(result) ? result : JSON.stringify(result))
+    })
+    at += window.length
   }
-  exchange.json(200, { results })
+  answer.push(']}')
+  answer.flush()
+  await exchange.sendPieces(200, ['Content-Type', JSON_TYPE], answer.all)
 }
 
-function parseKeys(body: Buffer, encoding: KeyEncoding, options: BatchOptions): Item[] {
-  const { keys } = parseObject(body, ['keys'])
+/** The next keys to ask for at once: so many, and no more than so many bytes of values. */
+function windowAt(items: readonly Item[], from: number): Item[] {
+  let bytes = 0
+  let end = from
+  while (end < items.length && end - from < WINDOW && bytes < WINDOW_BYTES)
+    bytes += items[end++]!.value.length
+  return items.slice(from, end)
+}
+
+async function parseKeys(
+  body: Buffer,
+  encoding: KeyEncoding,
+  options: BatchOptions,
+  work: Work,
+): Promise<Item[]> {
+  const shape = { depth: 2, entries: options.maxBatchKeys }
+  const { keys } = await parseObjectInTurns(body, ['keys'], shape, work)
   return checkList(keys, '"keys"', options).map((key) => ({
     ...parseKey(key, encoding, options.coordinator),
     value: Buffer.alloc(0),
@@ -65,15 +96,29 @@ function parseKeys(body: Buffer, encoding: KeyEncoding, options: BatchOptions): 
   }))
 }
 
-function parseItems(body: Buffer, encoding: KeyEncoding, options: BatchOptions): Item[] {
-  const { items } = parseObject(body, ['items'])
-  return checkList(items, '"items"', options).map((entry, i) => {
+async function parseItems(
+  body: Buffer,
+  encoding: KeyEncoding,
+  options: BatchOptions,
+  work: Work,
+): Promise<Item[]> {
+  const shape = { depth: 3, entries: options.maxBatchKeys }
+  const { items } = await parseObjectInTurns(body, ['items'], shape, work)
+  const parsed: Item[] = []
+  for (const [i, entry] of checkList(items, '"items"', options).entries()) {
     const object = checkObject(entry, ['key', 'value', 'ttl', 'encoding'], `Item ${i}`)
     const value = valueFromJson(object)
     const tooLarge = options.coordinator.checkValue(value.length)
     if (tooLarge) throw tooLarge
-    return { ...parseKey(object.key, encoding, options.coordinator), value, ttl: ttlFromJson(object.ttl) }
-  })
+    parsed.push({
+      ...parseKey(object.key, encoding, options.coordinator),
+      value,
+      ttl: ttlFromJson(object.ttl),
+    })
+    const turn = work.spend(value.length)
+    if (turn) await turn
+  }
+  return parsed
 }
 
 function checkList(list: unknown, name: string, { maxBatchKeys }: BatchOptions): unknown[] {
@@ -102,18 +147,29 @@ function reader(
   options: BatchOptions,
   level: ConsistencyLevel,
   asker: Asker,
-): (item: Item) => Promise<Result> {
-  const { coordinator } = options
-  let answerBytes = 0
+  work: Work,
+): (item: Item) => Promise<Result | Buffer[]> {
+  const { coordinator, maxBatchBytes } = options
+  let valueBytes = 0
+  let textBytes = 0
   return async ({ key, bytes }) => {
     try {
-      if (answerBytes > options.maxBatchBytes) throw answerTooLarge(options)
+      if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
       const record = await readKey(coordinator, bytes, level, asker)
       if (!coordinator.isLive(record)) return { key, ...errorOf(keyNotFound()) }
-      answerBytes += record.value.length
-      if (answerBytes > options.maxBatchBytes) throw answerTooLarge(options)
+      valueBytes += record.value.length
+      if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
       const ttl = ttlSeconds(await coordinator.expiresAtMs(bytes, record), coordinator.nowMs())
-      return { key, ...valueToJson(record.value), ttl, version: versionText(record.version) }
+      const version = versionText(record.version)
+      if (!isLong(record.value)) {
+        await work.spend(record.value.length)
+        return { key, ...valueToJson(record.value), ttl, version }
+      }
+      const after = `,"ttl":${ttl},"version":"${version}"`
+      const pieces = await objectAround(`"key":${JSON.stringify(key)},`, record.value, after, work)
+      textBytes += pieces.reduce((sum, piece) => sum + piece.length, 0)
+      if (textBytes > MOST_TEXT_PER_VALUE * maxBatchBytes) throw answerTooLarge(options)
+      return pieces
     } catch (error) {
       return { key, ...errorOf(error) }
     }

@@ -3,6 +3,11 @@ import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
 import { RondoError } from '../../core/errors.ts'
 import type { Exchange } from './exchange.ts'
+import { parseLongJson, type Shape } from './json-parser.ts'
+import type { Work } from './turns.ts'
+
+/** Of a body whose members are plain values. */
+export const FLAT: Shape = { depth: 1, entries: 0 }
 
 const EMPTY = Buffer.alloc(0)
 
@@ -70,6 +75,23 @@ export function parseObject(body: Buffer, known: readonly string[]): JsonObject 
     throw new RondoError('BAD_REQUEST', `The body is not valid JSON: ${why}.`)
   }
   return checkObject(parsed, known, 'The body')
+}
+
+/** Beyond this, JSON is parsed in turns: JSON.parse of it takes a millisecond or two at the worst. */
+export const LONG_JSON_BYTES = 64 * 1024
+
+/**
+ * As parseObject(), in turns where the body is long.
+ * @throws RondoError BAD_REQUEST
+ */
+export async function parseObjectInTurns(
+  body: Buffer,
+  known: readonly string[],
+  shape: Shape,
+  work: Work,
+): Promise<JsonObject> {
+  if (body.length <= LONG_JSON_BYTES) return parseObject(body, known)
+  return checkObject(await parseLongJson(body, shape, work), known, 'The body')
 }
 
 /** @throws RondoError BAD_REQUEST */

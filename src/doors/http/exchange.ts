@@ -131,20 +131,26 @@ export class Exchange {
   send(status: number, headers: string[], body: string | Buffer): void {
     if (this.ended) return
     const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length
-    headers.push(
-      'Content-Length',
-      String(length),
-      'X-Request-Id',
-      this.id,
-      'X-Content-Type-Options',
-      'nosniff',
-      'Cache-Control',
-      'no-store',
-    )
-    this.res.writeHead(status, headers)
+    this.res.writeHead(status, this.withCommon(headers, length))
     if (this.req.method === 'HEAD') this.res.end()
     else endWith(this.res, body)
     this.end(status, null)
+  }
+
+  /** As send(), for answers of many megabytes: no more of it goes to the socket than the client takes. */
+  async sendPieces(status: number, headers: string[], pieces: readonly Buffer[]): Promise<void> {
+    if (this.ended) return
+    const { req, res } = this
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0)
+    this.res.writeHead(status, this.withCommon(headers, length))
+    this.end(status, null)
+    if (req.method !== 'HEAD') {
+      for (const piece of pieces) {
+        if (res.destroyed) return
+        if (!res.write(piece)) await drained(res)
+      }
+    }
+    res.end()
   }
 
   sendEmpty(status: number, headers: string[]): void {
@@ -233,6 +239,20 @@ export class Exchange {
     req.resume()
   }
 
+  private withCommon(headers: string[], length: number): string[] {
+    headers.push(
+      'Content-Length',
+      String(length),
+      'X-Request-Id',
+      this.id,
+      'X-Content-Type-Options',
+      'nosniff',
+      'Cache-Control',
+      'no-store',
+    )
+    return headers
+  }
+
   private end(status: number, error: RondoError | null): void {
     this.ended = true
     this.deps.onEnd({
@@ -260,6 +280,19 @@ function endWith(res: ServerResponse, body: string | Buffer): void {
   res.write(body)
   socket.uncork() // write() holds the bytes back until the next tick
   res.end()
+}
+
+/** Until more can be written, or nobody is there any more. */
+function drained(res: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      res.removeListener('drain', done)
+      res.removeListener('close', done)
+      resolve()
+    }
+    res.once('drain', done)
+    res.once('close', done)
+  })
 }
 
 export function asRondoError(thrown: unknown): RondoError {

@@ -6,6 +6,7 @@
  */
 import { isAscii, isUtf8 } from 'node:buffer'
 import { RondoError } from '../../core/errors.ts'
+import { decodeBase64 } from './base64.ts'
 
 export type KeyEncoding = 'utf8' | 'base64url'
 
@@ -35,10 +36,8 @@ export function keyFromSegment(segment: string, encoding: KeyEncoding): Buffer {
 /** @throws RondoError BAD_REQUEST */
 export function keyFromText(text: string, encoding: KeyEncoding): Buffer {
   if (encoding === 'base64url') {
-    const bytes = Buffer.from(text, 'base64url')
-    if (bytes.toString('base64url') !== text.replace(/=+$/, '')) {
-      throw new RondoError('BAD_REQUEST', 'The key is not valid base64url.')
-    }
+    const bytes = decodeBase64(text, encoding)
+    if (!bytes) throw new RondoError('BAD_REQUEST', 'The key is not valid base64url.')
     return bytes
   }
   if (!text.isWellFormed()) {

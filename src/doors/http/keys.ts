@@ -14,10 +14,20 @@ import { versionText, type Version } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
-import { parseObject, readBody, saysJson } from './body.ts'
+import {
+  FLAT,
+  LONG_JSON_BYTES,
+  parseObject,
+  parseObjectInTurns,
+  readBody,
+  saysJson,
+  type JsonObject,
+} from './body.ts'
 import { conditionOf } from './condition.ts'
 import { JSON_TYPE, type Exchange } from './exchange.ts'
+import { isLong, objectAround } from './json-text.ts'
 import { keyFromSegment, keyToText, parseKeyEncoding, type KeyEncoding } from './key-path.ts'
+import { Work } from './turns.ts'
 import { levelFromQuery, ttlFromJson, ttlFromQuery, ttlSeconds, valueFromJson, valueToJson } from './value.ts'
 
 export const KEYS_PREFIX = '/api/v1/keys/'
@@ -34,6 +44,7 @@ export interface KeysOptions {
 /** A JSON string may spell one byte of a value in six (`\u0001`). */
 const JSON_BYTES_PER_VALUE_BYTE = 6
 const JSON_FRAME_BYTES = 1024
+const PUT_MEMBERS = ['value', 'ttl', 'encoding']
 
 export class KeysHandler {
   private readonly options: KeysOptions
@@ -73,8 +84,14 @@ export class KeysHandler {
           this.write(exchange, key, body, queryTtl, level, condition)
           return
         }
-        const object = parseObject(body, ['value', 'ttl', 'encoding'])
-        this.write(exchange, key, valueFromJson(object), ttlFromJson(object.ttl), level, condition)
+        const write = (object: JsonObject) => {
+          this.write(exchange, key, valueFromJson(object), ttlFromJson(object.ttl), level, condition)
+        }
+        if (body.length <= LONG_JSON_BYTES) write(parseObject(body, PUT_MEMBERS))
+        else {
+          const parsed = parseObjectInTurns(body, PUT_MEMBERS, FLAT, new Work())
+          parsed.then(write).catch((thrown: unknown) => exchange.fail(thrown))
+        }
       } catch (thrown) {
         exchange.fail(thrown)
       }
@@ -181,13 +198,20 @@ class GetAnswer implements ReadDone {
       )
       return
     }
-    const { value, encoding } = valueToJson(record.value)
     const ttl = ttlSeconds(expiresAtMs, this.coordinator.nowMs())
+    const after = `,"key":${JSON.stringify(keyToText(this.key, this.encoding))},"ttl":${ttl},"version":"${version}"`
+    const headers = ['Content-Type', JSON_TYPE, 'ETag', `"${version}"`]
+    if (isLong(record.value)) {
+      this.answerInTurns(record.value, after, headers).catch((error: unknown) => this.exchange.fail(error))
+      return
+    }
+    const { value, encoding } = valueToJson(record.value)
     const marked = encoding ? `,"encoding":"${encoding}"` : ''
-    const body =
-      `{"value":${JSON.stringify(value)}${marked},"key":${JSON.stringify(keyToText(this.key, this.encoding))},` +
-      `"ttl":${ttl},"version":"${version}"}`
-    this.exchange.send(200, ['Content-Type', JSON_TYPE, 'ETag', `"${version}"`], body)
+    this.exchange.send(200, headers, `{"value":${JSON.stringify(value)}${marked}${after}}`)
+  }
+
+  private async answerInTurns(value: Buffer, after: string, headers: string[]): Promise<void> {
+    await this.exchange.sendPieces(200, headers, await objectAround('', value, after, new Work()))
   }
 }
 

@@ -1,15 +1,15 @@
 /** The atomic operations on one key: POST /api/v1/keys/:key/incr, /append, /getdel, /expire and /persist. */
-import type { Coordinator } from '../../coordinator/coordinator.ts'
 import { append, expireAt, increment, live, take } from '../../coordinator/modify.ts'
 import type { Modify } from '../../coordinator/update.ts'
-import { versionText } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
-import { parseObject, readBody, saysJson, type JsonObject } from './body.ts'
+import { FLAT, parseObjectInTurns, readBody, saysJson, type JsonObject } from './body.ts'
 import type { Exchange } from './exchange.ts'
 import { keyFromSegment, keyToText, parseKeyEncoding } from './key-path.ts'
 import { keyNotFound, KEYS_PREFIX, type KeysOptions } from './keys.ts'
-import { levelFromQuery, ttlFromJson, ttlSeconds, valueFromJson, valueToJson } from './value.ts'
+import { sendRecord } from './record.ts'
+import { Work } from './turns.ts'
+import { levelFromQuery, ttlFromJson, valueFromJson } from './value.ts'
 
 export const OPERATIONS = ['incr', 'append', 'getdel', 'expire', 'persist'] as const
 export type Operation = (typeof OPERATIONS)[number]
@@ -47,16 +47,23 @@ export async function handleOperation(
   const body = await new Promise<Buffer>((resolve, reject) => {
     readBody(exchange, limit, 'MAX_VALUE_BYTES', (error, bytes) => (error ? reject(error) : resolve(bytes)))
   })
-  const object = objectOf(exchange, body, MEMBERS[operation])
+  const work = new Work()
+  const object = await objectOf(exchange, body, MEMBERS[operation], work)
   const modify = modifierOf(operation, object, options)
   const updated = await new Promise<Updated>((resolve, reject) => {
     const updated = (before: StoredRecord | null, after: StoredRecord | null) => resolve({ before, after })
     coordinator.update(key, modify, { asker: exchange.asker, updated, failed: reject }, level)
   })
-  exchange.json(200, { key: keyToText(key, encoding), ...answerOf(operation, updated, coordinator) })
+  const shown = shownOf(operation, updated, coordinator.nowMs())
+  await sendRecord(exchange, keyToText(key, encoding), shown, coordinator.nowMs(), work)
 }
 
-function objectOf(exchange: Exchange, body: Buffer, members: readonly string[]): JsonObject {
+function objectOf(
+  exchange: Exchange,
+  body: Buffer,
+  members: readonly string[],
+  work: Work,
+): Promise<JsonObject> {
   if (!saysJson(exchange.req)) {
     // Also keeps a page in a browser from posting here: this type needs its permission first.
     throw new RondoError(
@@ -64,7 +71,7 @@ function objectOf(exchange: Exchange, body: Buffer, members: readonly string[]):
       'Send JSON, and say so: Content-Type: application/json (a body of {} will do).',
     )
   }
-  return parseObject(body.length === 0 ? Buffer.from('{}') : body, members)
+  return parseObjectInTurns(body.length === 0 ? Buffer.from('{}') : body, members, FLAT, work)
 }
 
 /** @throws RondoError BAD_REQUEST */
@@ -110,14 +117,9 @@ function integerOf(by: unknown): bigint {
   throw new RondoError('BAD_REQUEST', '"by" must be a whole number (as a string beyond 2^53).')
 }
 
-function answerOf(operation: Operation, { before, after }: Updated, coordinator: Coordinator): JsonObject {
-  const nowMs = coordinator.nowMs()
+function shownOf(operation: Operation, { before, after }: Updated, nowMs: number): StoredRecord {
   // Only a missing key is an answer of its own; incr and append make it.
   const shown = operation === 'getdel' ? live(before, nowMs) : after
   if (!shown || (operation !== 'getdel' && !shown.isLive(nowMs))) throw keyNotFound()
-  return {
-    ...valueToJson(shown.value),
-    ttl: ttlSeconds(shown.expiresAtMs, nowMs),
-    version: versionText(shown.version),
-  }
+  return shown
 }

@@ -2,6 +2,7 @@
 import { isUtf8 } from 'node:buffer'
 import { isConsistencyLevel, type ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
+import { decodeBase64 } from './base64.ts'
 import type { JsonObject } from './body.ts'
 
 /** About a hundred years: more is a mistake, and would not fit the record's head for ever. */
@@ -21,10 +22,8 @@ export function valueFromJson(object: JsonObject): Buffer {
   }
   if (encoding !== 'base64')
     throw new RondoError('BAD_REQUEST', '"encoding" is utf8 (the default) or base64.')
-  const bytes = Buffer.from(value, 'base64')
-  if (bytes.toString('base64').replace(/=+$/, '') !== value.replace(/=+$/, '')) {
-    throw new RondoError('BAD_REQUEST', '"value" is not valid base64.')
-  }
+  const bytes = decodeBase64(value, 'base64')
+  if (!bytes) throw new RondoError('BAD_REQUEST', '"value" is not valid base64.')
   return bytes
 }
 
