@@ -16,6 +16,7 @@ import type { Completeness, Emit } from '../core/events.ts'
 import { LISTED_NODES, Ring } from '../core/ring.ts'
 import { tokenOf } from '../core/token.ts'
 import type { Node, NodeFailure, NodeListener, UnwritableReason } from '../nodes/node.ts'
+import { forbiddenSentence } from '../nodes/permissions.ts'
 import { agreeOnTopology, decodeTopology } from './founding.ts'
 import { decodeMarker, encodeMarker, judgeMarker } from './marker.ts'
 import { Member } from './member.ts'
@@ -77,6 +78,11 @@ export class Cluster implements NodeListener {
   /** At least one member takes requests. */
   get ready(): boolean {
     return this.members.some((member) => member.node.ready)
+  }
+
+  /** At least one member takes some kind of writes. */
+  get takesWrites(): boolean {
+    return this.members.some((member) => member.takesDeletes)
   }
 
   /** When more than half of the members look down, it may be our own network: all the sooner they are tried again. */
@@ -221,14 +227,17 @@ export class Cluster implements NodeListener {
 
   /** One probe, start to end. Never throws: whatever goes wrong is the node's health. */
   private async probe(member: Member): Promise<void> {
+    let forbidden: string | null = null
     try {
       const report = await member.node.probe(this.peersOf(member))
       if (this.stopped) return
+      if (decodeTopology(report.topology) === 'damaged') throw new Error(TOPOLOGY_DAMAGED)
       this.noteEviction(member, report.evictedKeys, report.evictionPolicy)
       member.report = report
       this.noteHints(report.hints)
       this.time.sample(member.id, report.timeMs, report.sentAtMonotonicMs, report.receivedAtMonotonicMs)
       this.noteClock(member)
+      forbidden = this.noteForbidden(member, report.forbidden)
       if (!(await this.identify(member))) return
       if (member.unwritable) await this.tryWrite(member)
       this.good(member)
@@ -237,7 +246,7 @@ export class Cluster implements NodeListener {
       const failure = error as Error & { code?: string }
       this.bad(
         member,
-        failure.message,
+        forbidden ?? failure.message,
         failure.code === 'ECONNREFUSED' || failure.message.includes('ECONNREFUSED'),
       )
     }
@@ -315,7 +324,22 @@ export class Cluster implements NodeListener {
     if (member.marker && member.marker.token !== token) member.formerTokens.add(member.marker.token)
   }
 
+  /** It can be read, and takes no writes: what is not allowed is needed for some, and hardly ever all that is missing. */
+  private noteForbidden(member: Member, commands: readonly string[]): string | null {
+    const before = member.forbidden
+    member.forbidden = commands.length > 0 ? forbiddenSentence(commands) : null
+    if (member.forbidden === null) return null
+    member.lastError = member.forbidden
+    member.unwritable = 'no-permission'
+    member.refresh()
+    if (member.forbidden !== before) {
+      this.options.emit({ kind: 'node-writable', node: member.id, writable: false, why: member.forbidden })
+    }
+    return member.forbidden
+  }
+
   private async tryWrite(member: Member): Promise<void> {
+    if (member.forbidden !== null) return
     try {
       await member.node.tryWrite()
     } catch (error) {
@@ -435,8 +459,8 @@ export class Cluster implements NodeListener {
   /** The members that the cluster was founded with decide where its keys lie. */
   private compareMembers(cluster: string): void {
     const topologies = this.members.map(({ report }) => decodeTopology(report?.topology ?? null))
-    const topology = topologies.find((found) => found?.cluster === cluster)
-    if (!topology) return
+    const topology = topologies.find((found) => found !== 'damaged' && found?.cluster === cluster)
+    if (!topology || topology === 'damaged') return
     const ids = new Set(this.members.map((member) => member.id))
     const missing = topology.members.filter((id) => !ids.has(id))
     const unknown = [...ids].filter((id) => !topology.members.includes(id))
@@ -512,6 +536,7 @@ interface Probe {
   again: boolean
 }
 
+const TOPOLOGY_DAMAGED = "the node's key __rondo:topology is damaged; remove it there to use the node again"
 const LEFT = 'its cluster was left for another one'
 const STALE_WHY = 'it was not compared with the others for longer than deletes are remembered'
 const SELF_SUSPECT_PROBE_MS = 100

@@ -11,8 +11,16 @@
  * A round that was overtaken is tried again by the caller, with a later ballot.
  */
 import type { VersionClock } from '../core/clock.ts'
-import { KIND_VALUE, newRecord, StoredRecord, versionOf, type NewRecord } from '../core/codec.ts'
-import { compareVersions } from '../core/clock.ts'
+import {
+  KIND_NOTHING,
+  KIND_VALUE,
+  newRecord,
+  StoredRecord,
+  versionOf,
+  type NewRecord,
+} from '../core/codec.ts'
+import { compareVersions, VERSION_ZERO } from '../core/clock.ts'
+import { isName } from '../core/printable.ts'
 import type { Node, RegisterAnswer } from '../nodes/node.ts'
 
 export interface Topology {
@@ -21,12 +29,31 @@ export interface Topology {
   readonly members: readonly string[]
 }
 
-/** Null for bytes that hold no topology (nothing decided, or only a promise). */
-export function decodeTopology(bytes: Buffer | null): Topology | null {
+/**
+ * Null for bytes that hold no topology (nothing decided, or only a promise); `damaged` for what no coordinator has written
+ * there.
+ */
+export function decodeTopology(bytes: Buffer | null): Topology | 'damaged' | null {
   if (!bytes) return null
   const record = new StoredRecord(bytes)
-  if (!record.versioned || record.kind !== KIND_VALUE || record.value.length === 0) return null
-  return JSON.parse(record.value.toString('utf8')) as Topology
+  if (!record.versioned) return 'damaged'
+  if (record.kind === KIND_NOTHING) return null
+  const topology = record.kind === KIND_VALUE ? parseTopology(record.value) : null
+  return topology ?? 'damaged'
+}
+
+function parseTopology(value: Buffer): Topology | null {
+  let found: unknown
+  try {
+    found = JSON.parse(value.toString('utf8'))
+  } catch {
+    return null // damaged, as the caller says
+  }
+  if (typeof found !== 'object' || found === null) return null
+  const { cluster, epoch, members } = found as Record<string, unknown>
+  if (!isName(cluster) || !Number.isSafeInteger(epoch)) return null
+  if (!Array.isArray(members) || members.length === 0 || !members.every(isName)) return null
+  return { cluster, epoch: epoch as number, members }
 }
 
 /** What the members have agreed on, or null when no majority answered or another coordinator came in between. */
@@ -38,15 +65,20 @@ export async function agreeOnTopology(
 ): Promise<Topology | null> {
   const majority = Math.floor(memberCount / 2) + 1
   const ballot = newRecord(KIND_VALUE, versions, 0)
-  const promises = await answersOf(reached, versions, (node) => node.prepareRegister(versionOf(ballot)))
+  // What is damaged may have been what was decided: such a promise does not count.
+  const answers = await answersOf(reached, versions, (node) => node.prepareRegister(versionOf(ballot)))
+  const promises = answers.filter(({ record }) => decodeTopology(record) !== 'damaged')
   if (promises.length < majority) return null
 
-  let accepted: Buffer | null = null
+  let topology = own
+  let newest: Uint8Array = VERSION_ZERO
   for (const { record } of promises) {
-    if (!decodeTopology(record)) continue
-    if (!accepted || compareVersions(versionAt(record!), versionAt(accepted)) > 0) accepted = record
+    const accepted = decodeTopology(record)
+    if (accepted === null || accepted === 'damaged' || compareVersions(versionAt(record!), newest) <= 0)
+      continue
+    newest = versionAt(record!)
+    topology = accepted
   }
-  const topology = decodeTopology(accepted) ?? own
   const proposal: NewRecord = { head: ballot.head, value: Buffer.from(JSON.stringify(topology)) }
   const acceptances = await answersOf(reached, versions, (node) => node.acceptRegister(proposal))
   return acceptances.length >= majority ? topology : null

@@ -15,6 +15,8 @@
  *
  * Pure.
  */
+import { isName } from '../core/printable.ts'
+
 export interface Marker {
   readonly cluster: string
   readonly id: string
@@ -52,11 +54,14 @@ export function decodeMarker(bytes: Buffer): Marker | null {
     epoch,
     drop_before: dropBeforeMs,
   } = found as Record<string, unknown>
-  if (typeof cluster !== 'string' || typeof id !== 'string' || typeof runId !== 'string') return null
-  if (typeof token !== 'string' || typeof epoch !== 'number') return null
+  if (!isName(cluster) || !isName(id) || !isName(runId) || !isName(token)) return null
+  if (typeof epoch !== 'number' || !Number.isSafeInteger(epoch)) return null
   if (state !== 'clean' && state !== 'filling') return null
   const marker = { cluster, id, runId, token, state, epoch } as const
-  return typeof dropBeforeMs === 'number' ? { ...marker, dropBeforeMs } : marker
+  if (dropBeforeMs === undefined) return marker
+  return typeof dropBeforeMs === 'number' && Number.isFinite(dropBeforeMs)
+    ? { ...marker, dropBeforeMs }
+    : null
 }
 
 export type MarkerVerdict =

@@ -28,6 +28,8 @@ export class Member implements Candidate {
   /** How far its filling by this coordinator has come. */
   filling: { checked: number; sent: number } | null = null
   unwritable: UnwritableReason | null = null
+  /** What Rondo needs of it and may not do, in a sentence. */
+  forbidden: string | null = null
   report: NodeReport | null = null
   lastError: string | null = null
 

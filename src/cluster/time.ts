@@ -35,6 +35,8 @@ export class ClusterTime {
 
   /** @param nodeMs the node's clock, read between `sentAtMs` and `receivedAtMs` of the monotonic clock */
   sample(node: string, nodeMs: number, sentAtMs: number, receivedAtMs: number): void {
+    // What is no time has no place in a median: it would come before or behind every other, as the sort likes.
+    if (!Number.isFinite(nodeMs)) return
     this.samples.set(node, {
       offsetMs: nodeMs - (sentAtMs + receivedAtMs) / 2,
       errorMs: (receivedAtMs - sentAtMs) / 2,

@@ -18,6 +18,9 @@ export function leaseKey(name: string): Buffer {
 /** Written to find out whether a node that refused writes takes them again. */
 export const WRITABLE_KEY = Buffer.from('__rondo:writable')
 
+/** Never written: what it is asked for only shows whether that may be asked. */
+export const PERMISSION_KEY = Buffer.from('__rondo:permission')
+
 export function isReserved(key: Uint8Array): boolean {
   if (key.length < RESERVED_PREFIX.length) return false
   for (let i = 0; i < RESERVED_PREFIX.length; i++) if (key[i] !== RESERVED_PREFIX[i]) return false

@@ -16,7 +16,12 @@ const UNWRITABLE: ReadonlySet<FailureReason> = new Set<UnwritableReason>([
   'loading',
   'misconf',
   'busy',
+  'no-permission',
 ])
+
+/** Of a command, that is: a user that may not use a key may use others. */
+const FORBIDDEN_COMMAND =
+  /^-?(NOPERM .*\bcommand\b|ERR unknown command\b|ERR .*(The user executing the script can't run this command|Unknown (Redis )?command called from))/
 
 /**
  * The first word of an error reply says what it is. Redis before 7 quotes what a script met, with a dash where the
@@ -26,6 +31,7 @@ const UNWRITABLE: ReadonlySet<FailureReason> = new Set<UnwritableReason>([
  *     ERR Error running script (call to f_0a9b…): @user_script:41: WRONGTYPE Operation against a key holding …
  */
 export function errorReason(text: string): FailureReason {
+  if (FORBIDDEN_COMMAND.test(text)) return 'no-permission'
   const word = /^-?([A-Z]+)\b/.exec(text)?.[1] ?? ''
   const inScript = /^-?ERR Error running script .*@user_script: ?\d+: -?([A-Z]+) /.exec(text)?.[1] ?? ''
   return ERROR_REASONS[word] ?? ERROR_REASONS[inScript] ?? 'error'

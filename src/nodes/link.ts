@@ -25,6 +25,7 @@ import tls from 'node:tls'
 import { indexOfNear } from '../core/bytes.ts'
 import type { MonotonicClock, TimerHandle, Timers } from '../core/clock.ts'
 import { MARKER_KEY } from '../core/keys.ts'
+import { printable } from '../core/printable.ts'
 import { FOREIGN_MARKER, NOT_CONNECTED, OTHER_RUN } from './failures.ts'
 import { SMALL_BYTES, type NodeLoad } from './load.ts'
 import type { Fence, NodeFailure } from './node.ts'
@@ -90,6 +91,10 @@ interface Batch {
 
 /** A node that delivers, or takes, less than 5 MB/s while others wait for it has failed as a silent one has. */
 const BYTES_PER_MS = 5000
+/** No error of a Redis is as long. */
+const MAX_LINE_BYTES = 16 * 1024
+/** The longest that a Redis holds is 512 MB, unless it is told otherwise. */
+const MAX_BULK_BYTES = 2 ** 32
 const CR = 13
 const CRLF_BYTES = 2
 const CHUNK_BYTES = 64 * 1024
@@ -415,7 +420,7 @@ export class Link {
 
   private onGreeting(type: number, reply: Buffer | null): void {
     if (type === REPLY_ERROR) {
-      this.destroy(lost('error', `the node refused the handshake: ${reply!.toString()}`))
+      this.destroy(lost('error', `the node refused the handshake: ${printable(reply!)}`))
       return
     }
     this.greetings--
@@ -474,10 +479,14 @@ export class Link {
   private parseReply(input: Buffer, at: number): number {
     const lineEnd = indexOfNear(input, CR, at + 1)
     if (lineEnd < 0 || lineEnd + 1 >= input.length) {
-      if (input.length - at > this.options.maxReplyBytes) this.nonsense('an endless line')
+      if (input.length - at > MAX_LINE_BYTES) this.nonsense('an endless line')
       return -1
     }
     const after = lineEnd + CRLF_BYTES
+    if (lineEnd - at > MAX_LINE_BYTES) {
+      this.nonsense('an endless line')
+      return -1
+    }
     switch (input[at]) {
       case 0x24 /* $ */: {
         const length = parseLength(input, at + 1, lineEnd)
@@ -485,8 +494,8 @@ export class Link {
           this.onReply(REPLY_NIL, null)
           return after
         }
-        if (length < 0) {
-          this.nonsense('a bulk without a length')
+        if (length < 0 || length > MAX_BULK_BYTES) {
+          this.nonsense('a bulk without a possible length')
           return -1
         }
         if (length > this.options.maxReplyBytes) {
@@ -517,7 +526,8 @@ export class Link {
     }
   }
 
-  private nonsense(what: string): void {
+  /** The node sent what cannot be an answer: from now on nothing that it sends is known to be one. */
+  nonsense(what: string): void {
     this.destroy(lost('error', `the node sent ${what}, which is not an answer to what was asked`))
   }
 
@@ -553,7 +563,7 @@ export class Link {
   private onOtherMarker(batch: Batch, type: number, reply: Buffer | null): void {
     if (type === REPLY_ERROR) {
       // Busy, loading: the node did not get to look at its marker. Calls that it refused were refused all the same.
-      const failure = lost('error', `the node did not show its marker: ${reply!.toString()}`)
+      const failure = lost('error', `the node did not show its marker: ${printable(reply!)}`)
       for (const call of batch.calls) {
         if (call.replyType === REPLY_ERROR) call.answered(batch.fence)
         else call.lost(failure)

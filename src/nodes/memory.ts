@@ -299,6 +299,7 @@ export class MemoryNode implements Node {
       hints: new Map(
         peers.map((peer) => [peer, this.storage.hintsFor(peer).size] as const).filter(([, n]) => n > 0),
       ),
+      forbidden: [],
     }
   }
 

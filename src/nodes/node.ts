@@ -39,7 +39,8 @@ export type FailureReason =
   | UnwritableReason
 
 /** Answers that come from a node that is reachable, but does not take writes. */
-export type UnwritableReason = 'out-of-memory' | 'read-only' | 'loading' | 'misconf' | 'busy'
+export type UnwritableReason =
+  'out-of-memory' | 'read-only' | 'loading' | 'misconf' | 'busy' | 'no-permission'
 
 /** The marker a batch was sent under. */
 export interface Fence {
@@ -139,6 +140,8 @@ export interface NodeReport {
   readonly evictedKeys: number
   /** How many hints the node keeps for each of the peers that were asked about; those without any are left out. */
   readonly hints: ReadonlyMap<string, number>
+  /** Commands that Rondo needs, and that the node does not allow it. */
+  readonly forbidden: readonly string[]
 }
 
 /** The most hints that a node keeps for one other node. Of what that one misses then, only anti-entropy tells. */

@@ -1,9 +1,17 @@
 /**
  * Calls of the data path on their way to a Redis and back: how each is encoded, and what becomes of its reply.
  */
-import { VERSION_BYTES } from '../core/clock.ts'
-import { EXPIRY_AT, HEAD_BYTES, REPLACED_AT, REPLACED_BYTES, type NewRecord } from '../core/codec.ts'
+import { EXPIRY_AT, HEAD_BYTES, REPLACED_AT, type NewRecord } from '../core/codec.ts'
 import { hintsKey } from '../core/keys.ts'
+import {
+  isDigit,
+  isHeld,
+  isTooLate,
+  lifeOf,
+  prepareOutcome,
+  storeAllOutcome,
+  storeOutcomes,
+} from './data-replies.ts'
 import { hintsFull, TOO_LATE, WRONG_TYPE } from './failures.ts'
 import {
   LinkCall,
@@ -40,14 +48,6 @@ export const GET_HEAD = Buffer.from('*2\r\n$3\r\nGET\r\n')
 const NO_BYTES = Buffer.alloc(0)
 const HELD = Buffer.from('held')
 const PROMISED = Buffer.from('promised')
-export const PLUS = 0x2b
-export const ZERO = 0x30
-const APPLIED_MARK = 0x41 // A
-const LONGER_MARK = 0x4c // L
-const STALE_MARK = 0x53 // S
-const PROMISED_MARK = 0x50 // P
-const TOO_LATE_MARK = 0x54 // T
-const ONE = 0x31
 
 /** Whoever waits for a call. */
 export type DataCall = Pick<GetCall, 'onFailure'>
@@ -100,6 +100,7 @@ export abstract class PendingScript extends LinkCall implements Resendable {
   }
 
   abstract encode(link: Link): void
+  /** False, and nobody was told anything, for what is not an answer. */
   protected abstract replied(fence: Fence): boolean
 
   override answered(fence: Fence): void {
@@ -164,42 +165,33 @@ export class PendingStores extends LinkCall implements Resendable {
   }
 
   override answered(fence: Fence): void {
-    if (this.replyType === REPLY_INTEGER) {
+    const { replyType, reply } = this
+    if (replyType === REPLY_INTEGER && isDigit(reply!, 1)) {
       for (const { call, lifeMs } of this.entries) call.onApplied(this.node, fence, lifeMs)
-    } else if (this.replyType === REPLY_BULK) this.eachOf(this.reply!, fence)
+    } else if (replyType === REPLY_BULK) this.eachOf(reply!, fence)
     else if (isNoScript(this)) this.node.sendWithText(this)
-    else this.lost(this.node.judge(this.replyType, this.reply))
+    else this.lost(this.node.judge(replyType, reply))
   }
 
   override lost(failure: NodeFailure): void {
     for (const { call } of this.entries) call.onFailure(this.node, failure)
   }
 
-  /** An outcome for each entry (store.lua tells how they are written). */
-  private eachOf(outcomes: Buffer, fence: Fence): void {
-    if (outcomes[0] === TOO_LATE_MARK) {
+  private eachOf(bytes: Buffer, fence: Fence): void {
+    if (this.condition?.untilMs !== undefined && isTooLate(bytes)) {
       this.lost(TOO_LATE)
       return
     }
-    let at = 0
-    for (const { call, lifeMs } of this.entries) {
-      switch (outcomes[at++]) {
-        case APPLIED_MARK:
-          call.onApplied(this.node, fence, lifeMs)
-          break
-        case LONGER_MARK:
-          call.onApplied(this.node, fence, outcomes.readUIntBE(at, 6))
-          at += 6
-          break
-        case STALE_MARK:
-          call.onStale(this.node, outcomes.subarray(at, (at += VERSION_BYTES + REPLACED_BYTES)), fence)
-          break
-        case PROMISED_MARK:
-          call.onStale(this.node, outcomes.subarray(at, (at += VERSION_BYTES)), fence)
-          break
-        default:
-          call.onFailure(this.node, WRONG_TYPE)
-      }
+    const outcomes = storeOutcomes(bytes, this.entries.length)
+    if (!outcomes) {
+      this.lost(this.node.judge(this.replyType, bytes))
+      return
+    }
+    for (const [i, { call, lifeMs }] of this.entries.entries()) {
+      const outcome = outcomes[i]!
+      if (outcome.kind === 'applied') call.onApplied(this.node, fence, outcome.keptMs ?? lifeMs)
+      else if (outcome.kind === 'stale') call.onStale(this.node, outcome.held, fence)
+      else call.onFailure(this.node, WRONG_TYPE)
     }
   }
 }
@@ -230,9 +222,10 @@ export class PendingAccept extends PendingScript {
   protected override replied(fence: Fence): boolean {
     const reply = this.reply!
     if (this.replyType === REPLY_INTEGER) {
-      const asAsked = reply[0] === ONE && reply.length === 1
-      this.call.onApplied(this.node, fence, asAsked ? this.lifeMs : Number(reply.toString('latin1')))
-    } else if (this.replyType === REPLY_BULK) this.call.onStale(this.node, reply, fence)
+      const keptMs = isDigit(reply, 1) ? this.lifeMs : lifeOf(reply)
+      if (keptMs === null) return false
+      this.call.onApplied(this.node, fence, keptMs)
+    } else if (this.replyType === REPLY_BULK && isHeld(reply)) this.call.onStale(this.node, reply, fence)
     else return false
     return true
   }
@@ -267,24 +260,12 @@ export class PendingStoreAll extends PendingScript {
   }
 
   protected override replied(fence: Fence): boolean {
-    if (this.replyType !== REPLY_BULK) return false
-    const rest = this.reply!.subarray(1)
-    if (this.reply![0] === PLUS) {
-      this.call.onApplied(this.node, fence, rest.toString('latin1').split(' ').map(Number))
-    } else this.call.onStale(this.node, refusals(rest), fence)
+    const outcome = this.replyType === REPLY_BULK ? storeAllOutcome(this.reply!, this.writes.length) : null
+    if (!outcome) return false
+    if (outcome.ok) this.call.onApplied(this.node, fence, outcome.keptMs)
+    else this.call.onStale(this.node, outcome.held, fence)
     return true
   }
-}
-
-/** One for each key: a byte that tells the length, and what follows it. */
-function refusals(bytes: Buffer): (Buffer | null)[] {
-  const held: (Buffer | null)[] = []
-  for (let at = 0; at < bytes.length;) {
-    const end = at + 1 + bytes[at]!
-    held.push(bytes[at] === 0 ? null : bytes.subarray(at + 1, end))
-    at = end
-  }
-  return held
 }
 
 export class PendingHint extends PendingScript {
@@ -311,8 +292,9 @@ export class PendingHint extends PendingScript {
 
   protected override replied(fence: Fence): boolean {
     if (this.replyType !== REPLY_INTEGER) return false
-    if (this.reply![0] === ZERO) this.call.onFailure(this.node, hintsFull(this.target))
-    else this.call.onApplied(this.node, fence)
+    if (isDigit(this.reply!, 1)) this.call.onApplied(this.node, fence)
+    else if (isDigit(this.reply!, 0)) this.call.onFailure(this.node, hintsFull(this.target))
+    else return false
     return true
   }
 }
@@ -335,12 +317,10 @@ export class PendingPrepare extends PendingScript {
   }
 
   protected override replied(fence: Fence): boolean {
-    if (this.replyType !== REPLY_BULK) return false
-    const answer = this.reply!
-    const rest = answer.subarray(1)
-    if (answer[0] === PLUS) this.call.onPromised(this.node, rest, fence)
-    else if (answer[0] === ZERO) this.call.onPromised(this.node, null, fence)
-    else this.call.onRefused(this.node, rest, fence)
+    const outcome = this.replyType === REPLY_BULK ? prepareOutcome(this.reply!) : null
+    if (!outcome) return false
+    if (outcome.ok) this.call.onPromised(this.node, outcome.record, fence)
+    else this.call.onRefused(this.node, outcome.newest, fence)
     return true
   }
 }

@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import { decodeTopology } from '../../src/cluster/founding.ts'
 import { decodeMarker } from '../../src/cluster/marker.ts'
-import { KIND_VALUE } from '../../src/core/codec.ts'
+import { KIND_NOTHING, KIND_TOMBSTONE, KIND_VALUE } from '../../src/core/codec.ts'
 import { TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import { CoordinatorUnderTest } from '../support/coordinator-under-test.ts'
 import { record } from '../support/node-calls.ts'
@@ -199,13 +199,44 @@ describe('founding a cluster', () => {
 })
 
 describe('a topology', () => {
-  it('is not what holds only a promise, is deleted, empty or no record', () => {
-    expect(decodeTopology(null)).to.equal(null)
-    expect(decodeTopology(Buffer.from('{"cluster":"c"}'))).to.equal(null)
-    for (const kind of [1, 2]) {
-      const { head, value } = record(1, '{}', { kind })
-      expect(decodeTopology(Buffer.concat([head, value]))).to.equal(null)
-    }
-    expect(decodeTopology(record(1, '', { kind: KIND_VALUE }).head)).to.equal(null)
+  const bytesOf = (value: string, kind = KIND_VALUE) => {
+    const { head, value: body } = record(1, value, { kind })
+    return Buffer.concat([head, body])
+  }
+  const topology = { cluster: 'c', epoch: 1, members: ['a', 'b'] }
+
+  it('is read as it was written', () => {
+    expect(decodeTopology(bytesOf(JSON.stringify(topology)))).to.deep.equal(topology)
   })
+
+  it('is not there yet where there is nothing, or only a promise', () => {
+    expect(decodeTopology(null)).to.equal(null)
+    expect(decodeTopology(bytesOf('{}', KIND_NOTHING))).to.equal(null)
+  })
+
+  const damaged: [string, Buffer][] = [
+    ['no record', Buffer.from(JSON.stringify(topology))],
+    ['a tombstone', bytesOf(JSON.stringify(topology), KIND_TOMBSTONE)],
+    ['empty', bytesOf('')],
+    ['half', bytesOf('{"cluster":')],
+    ...[
+      null,
+      7,
+      [],
+      {},
+      { ...topology, cluster: '' },
+      { ...topology, cluster: 'c\n' },
+      { ...topology, cluster: 'c'.repeat(10_000) },
+      { ...topology, epoch: '1' },
+      { ...topology, epoch: 1e300 },
+      { ...topology, members: undefined },
+      { ...topology, members: 5 },
+      { ...topology, members: [] },
+      { ...topology, members: ['a', 7] },
+      { ...topology, members: ['a', null] },
+    ].map((found): [string, Buffer] => [JSON.stringify(found).slice(0, 60), bytesOf(JSON.stringify(found))]),
+  ]
+  for (const [what, bytes] of damaged) {
+    it(`is damaged when it is ${what}`, () => expect(decodeTopology(bytes)).to.equal('damaged'))
+  }
 })

@@ -334,9 +334,29 @@ describe('an error reply', () => {
     ],
     ['a mistake of ours', 'error', 'ERR value is not an integer or out of range'],
     [
-      'a mistake in a script of Redis 6',
-      'error',
+      'a command that was renamed, met by a script of Redis 6',
+      'no-permission',
       `${F} @user_script:1: @user_script: 1: Unknown Redis command called from Lua script `,
+    ],
+    [
+      'a command that was renamed',
+      'no-permission',
+      "ERR unknown command 'EVALSHA', with args beginning with: ",
+    ],
+    [
+      'a command that the user may not use',
+      'no-permission',
+      "NOPERM this user has no permissions to run the 'evalsha' command",
+    ],
+    [
+      'a command that a script may not use',
+      'no-permission',
+      "ERR The user executing the script can't run this command or subcommand script: 6294b9fc, on @user_script:1.",
+    ],
+    [
+      'a key that the user may not use',
+      'error',
+      'NOPERM this user has no permissions to access one of the keys used as arguments',
     ],
     ['what only begins like one', 'error', 'OOMPH'],
     ['nothing', 'error', ''],

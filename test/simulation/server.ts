@@ -268,4 +268,5 @@ const REFUSALS: Record<UnwritableReason, string> = {
   loading: 'LOADING the dataset is being loaded',
   misconf: 'MISCONF errors writing to the AOF file',
   busy: 'BUSY running a script',
+  'no-permission': "NOPERM this user has no permissions to run the 'evalsha' command",
 }

@@ -202,5 +202,8 @@ function tellReady(exchange: Exchange, { accepting, coordinator }: HttpDoorOptio
   if (!coordinator.cluster.ready) {
     throw new RondoError('UNAVAILABLE', 'No node can be used yet; /status says why.')
   }
+  if (!coordinator.cluster.takesWrites) {
+    throw new RondoError('UNAVAILABLE', 'No node takes writes; /status says why.')
+  }
   exchange.json(200, { status: 'ready' })
 }
