@@ -237,7 +237,8 @@ export class Cluster implements NodeListener {
       this.noteHints(report.hints)
       this.time.sample(member.id, report.timeMs, report.sentAtMonotonicMs, report.receivedAtMonotonicMs)
       this.noteClock(member)
-      forbidden = this.noteForbidden(member, report.forbidden)
+      if (this.mayBeOurs(member)) forbidden = this.noteForbidden(member, await member.node.forbidden())
+      if (this.stopped) return
       if (!(await this.identify(member))) return
       if (member.unwritable) await this.tryWrite(member)
       this.good(member)
@@ -322,6 +323,13 @@ export class Cluster implements NodeListener {
 
   private noteToken(member: Member, token: string): void {
     if (member.marker && member.marker.token !== token) member.formerTokens.add(member.marker.token)
+  }
+
+  /** Not marked, or marked as ours: no other node is asked to carry out anything. */
+  private mayBeOurs({ id, report }: Member): boolean {
+    if (report!.marker === null) return true
+    const marker = decodeMarker(report!.marker)
+    return marker?.cluster === this.clusterId && marker?.id === id
   }
 
   /** It can be read, and takes no writes: what is not allowed is needed for some, and hardly ever all that is missing. */

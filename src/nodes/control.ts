@@ -41,8 +41,6 @@ interface Question {
   readonly take: (reply: unknown) => void
 }
 
-/** With what nothing else is asked of the user than in scripts. */
-const PERMISSION_ARGS = ['2', PERMISSION_KEY, MARKER_KEY] as const
 const LOADED_SCRIPTS = [STORE, PREPARE, ACCEPT, STORE_ALL, HINT, CHECK_PERMISSIONS]
 
 export class ControlPath {
@@ -98,18 +96,33 @@ export class ControlPath {
     for (const { command, args } of questions) pipeline.callBuffer(command, ...args)
     const answers = await this.inTime(nodeTimeoutMs, pipeline.exec())
     const receivedAtMonotonicMs = clock.monotonicMs()
-    const { forbidden } = await this.readAnswer(Promise.resolve(answers), (replies) =>
+    const denied = await this.readAnswer(Promise.resolve(answers), (replies) =>
       takeAnswers(questions, replies as [Error | null, unknown][]),
     )
     found.refuseMode()
-    if (!found.complete) throw new Error(forbiddenSentence([...this.forbiddenAtConnect, ...forbidden]))
+    if (denied.length > 0) throw new Error(forbiddenSentence([...this.forbiddenAtConnect, ...denied]))
     return {
       ...found.report(),
       sentAtMonotonicMs,
       receivedAtMonotonicMs,
       durable: await this.isDurable(found.info!.aofEnabled),
-      forbidden: [...new Set([...this.forbiddenAtConnect, ...forbidden, ...found.forbidden])],
     }
+  }
+
+  /** Only of a node that is ours, or to be: on another one nothing is carried out that could write. */
+  async forbidden(): Promise<readonly string[]> {
+    if (this.forbiddenAtConnect.length > 0) await this.loadScripts(await this.connected())
+    const keys = [PERMISSION_KEY, MARKER_KEY]
+    const inScripts = this.run(CHECK_PERMISSIONS, keys, [], permissionsReply)
+    const evaluated = this.ask('EVAL', ['return 1', '0'], (reply) => integerReply('EVAL', reply, 1, 1))
+    const found = await this.inTime(
+      this.options.nodeTimeoutMs,
+      Promise.all([
+        inScripts.catch((error: Error) => deniedBy('EVALSHA', error)),
+        evaluated.then(() => []).catch((error: Error) => deniedBy('EVAL', error)),
+      ]),
+    )
+    return [...new Set([...this.forbiddenAtConnect, ...found.flat()])]
   }
 
   /** Asked once a connection; where CONFIG is forbidden the answer is no. */
@@ -222,25 +235,15 @@ export class ControlPath {
 
   /** Where that is forbidden, the node is reported, and not given up: it may still be read. */
   private async loadScripts(client: Redis): Promise<void> {
-    const forbidden: string[] = []
-    const tried = async (command: string, answer: Promise<unknown>, read: (reply: unknown) => unknown) => {
+    const denied = new Set<string>()
+    for (const script of LOADED_SCRIPTS) {
       try {
-        read(await answer)
+        loadedReply(await client.callBuffer('SCRIPT', 'LOAD', script.text), script.sha)
       } catch (error) {
-        const name = forbiddenBy(command, (error as Error).message)
-        if (name === null) throw error
-        forbidden.push(name)
+        for (const name of deniedBy('SCRIPT LOAD', error as Error)) denied.add(name)
       }
     }
-    for (const script of LOADED_SCRIPTS) {
-      await tried('SCRIPT LOAD', client.callBuffer('SCRIPT', 'LOAD', script.text), (reply) =>
-        loadedReply(reply, script.sha),
-      )
-    }
-    await tried('EVAL', client.callBuffer('EVAL', CHECK_PERMISSIONS.text, ...PERMISSION_ARGS), (reply) =>
-      forbidden.push(...permissionsReply(reply)),
-    )
-    this.forbiddenAtConnect = forbidden.filter((name) => name === 'SCRIPT LOAD' || name === 'EVAL')
+    this.forbiddenAtConnect = [...denied]
   }
 }
 
@@ -248,36 +251,34 @@ function permissionsReply(reply: unknown): readonly string[] {
   return namesReply('check-permissions', reply, CHECKED_COMMANDS)
 }
 
+/** What the error says is forbidden; throws another error. */
+function deniedBy(command: string, error: Error): readonly string[] {
+  const name = forbiddenBy(command, error.message)
+  if (name === null) throw error
+  return [name]
+}
+
 /** Hands on the answers; returns what is forbidden. Throws what else is wrong with any of them. */
-function takeAnswers(
-  questions: readonly Question[],
-  answers: [Error | null, unknown][],
-): { forbidden: string[] } {
-  const forbidden: string[] = []
+function takeAnswers(questions: readonly Question[], answers: [Error | null, unknown][]): readonly string[] {
+  const denied: string[] = []
   for (const [i, { command, args, take }] of questions.entries()) {
     const [error, reply] = answers[i]!
-    if (!error) {
-      take(reply)
-      continue
-    }
-    const name = forbiddenBy(command, error.message)
-    if (name !== null) forbidden.push(name)
+    if (!error) take(reply)
     else if (errorReason(error.message) === 'wrong-type') {
       throw new Error(`the node's key ${String(args[0])} is damaged: it holds another type; remove it there`)
-    } else if (!error.message.startsWith('NOSCRIPT')) throw error // without the scripts, the calls of them tell
+    } else denied.push(...deniedBy(command, error))
   }
-  return { forbidden }
+  return denied
 }
 
 /** What a probe asks, and what it has found. */
 class ProbeAnswers {
   info: ReturnType<typeof infoReply> | null = null
-  forbidden: readonly string[] = []
   private readonly peers: readonly string[]
-  private timeMs: number | null = null
-  private marker: Buffer | null | undefined
-  private topology: Buffer | null | undefined
-  private syncedAt: Buffer | null | undefined
+  private timeMs = 0
+  private marker: Buffer | null = null
+  private topology: Buffer | null = null
+  private syncedAt: Buffer | null = null
   private readonly hints = new Map<string, number>()
 
   constructor(peers: readonly string[]) {
@@ -292,11 +293,6 @@ class ProbeAnswers {
       { command: 'GET', args: [TOPOLOGY_KEY], take: (reply) => (this.topology = bytesOrNil('GET', reply)) },
       { command: 'GET', args: [SYNCED_AT_KEY], take: (reply) => (this.syncedAt = bytesOrNil('GET', reply)) },
       { command: 'INFO', args: [], take: (reply) => (this.info = infoReply(reply)) },
-      {
-        command: 'EVALSHA',
-        args: [CHECK_PERMISSIONS.sha, ...PERMISSION_ARGS],
-        take: (reply) => (this.forbidden = permissionsReply(reply)),
-      },
       ...this.peers.map((peer) => ({
         command: 'HLEN',
         args: [hintsKey(peer)],
@@ -310,28 +306,20 @@ class ProbeAnswers {
     if (count > 0) this.hints.set(peer, count)
   }
 
-  /** False while something is missing without which it cannot be used at all. */
-  get complete(): boolean {
-    const { timeMs, info, marker, topology, syncedAt } = this
-    return (
-      timeMs !== null && info !== null && [marker, topology, syncedAt].every((bytes) => bytes !== undefined)
-    )
-  }
-
   refuseMode(): void {
     const { mode = '' } = this.info ?? {}
     if (mode !== 'cluster' && mode !== 'sentinel') return
     throw new Error(`the node runs in ${mode} mode; Rondo needs a plain Redis server`)
   }
 
-  report(): Omit<NodeReport, 'sentAtMonotonicMs' | 'receivedAtMonotonicMs' | 'durable' | 'forbidden'> {
+  report(): Omit<NodeReport, 'sentAtMonotonicMs' | 'receivedAtMonotonicMs' | 'durable'> {
     const info = this.info!
     return {
       runId: info.runId,
-      timeMs: this.timeMs!,
-      marker: this.marker!,
-      topology: this.topology!,
-      syncedAt: decodeSyncedAt(this.syncedAt!),
+      timeMs: this.timeMs,
+      marker: this.marker,
+      topology: this.topology,
+      syncedAt: decodeSyncedAt(this.syncedAt),
       software: info.software,
       memoryUsedBytes: info.usedMemory,
       memoryLimitBytes: info.maxMemory,

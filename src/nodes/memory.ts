@@ -299,8 +299,12 @@ export class MemoryNode implements Node {
       hints: new Map(
         peers.map((peer) => [peer, this.storage.hintsFor(peer).size] as const).filter(([, n]) => n > 0),
       ),
-      forbidden: [],
     }
+  }
+
+  async forbidden(): Promise<readonly string[]> {
+    await this.reached()
+    return []
   }
 
   async tryWrite(): Promise<void> {

@@ -140,8 +140,6 @@ export interface NodeReport {
   readonly evictedKeys: number
   /** How many hints the node keeps for each of the peers that were asked about; those without any are left out. */
   readonly hints: ReadonlyMap<string, number>
-  /** Commands that Rondo needs, and that the node does not allow it. */
-  readonly forbidden: readonly string[]
 }
 
 /** The most hints that a node keeps for one other node. Of what that one misses then, only anti-entropy tells. */
@@ -221,6 +219,8 @@ export interface Node {
    * @param peers ids of the nodes for which it may keep hints
    */
   probe(peers?: readonly string[]): Promise<NodeReport>
+  /** The commands that Rondo needs and that the node does not allow it. Changes nothing there. */
+  forbidden(): Promise<readonly string[]>
   /** Opens the data path under this marker, or changes what is expected on one that is open to the same run. */
   open(fence: Fence): Promise<void>
   /** Closes the data path; calls in flight end as unknown. */

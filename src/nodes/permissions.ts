@@ -20,7 +20,7 @@ export const CHECKED_COMMANDS = [
   'HSET',
 ] as const
 
-/** Those that no script can try: the answers to them tell. */
+/** Those that a script cannot try: the answers to them tell. */
 export const CALLED_COMMANDS = ['INFO', 'EVAL', 'EVALSHA', 'SCRIPT LOAD'] as const
 
 const KEYS = 'access to the keys __rondo:*'
@@ -31,7 +31,9 @@ const KEYS = 'access to the keys __rondo:*'
  */
 export function forbiddenBy(command: string, message: string): string | null {
   if (/^NOPERM .*\bkeys\b/.test(message)) return KEYS
-  return /^(NOPERM\b|ERR unknown command\b)/i.test(message) ? command : null
+  if (!/^(NOPERM\b|ERR unknown command\b)/i.test(message)) return null
+  const named = /'([\w|-]{1,40})'/.exec(message)?.[1]
+  return named?.toUpperCase().replace('|', ' ') ?? command
 }
 
 export function forbiddenSentence(forbidden: readonly string[]): string {

@@ -294,6 +294,10 @@ export class RedisNode implements Node {
     return this.control.probe(peers)
   }
 
+  forbidden(): Promise<readonly string[]> {
+    return this.control.forbidden()
+  }
+
   tryWrite(): Promise<void> {
     const args = [WRITABLE_KEY, '1', 'PX', String(PROBED_WRITE_LIFE_MS)]
     return this.control.ask('SET', args, (reply) => okReply('SET', reply))

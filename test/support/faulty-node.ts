@@ -312,6 +312,13 @@ export class FaultyNode implements Node {
     return this.control(() => this.memory.probe(peers))
   }
 
+  /** What it does not allow. */
+  denied: readonly string[] = []
+
+  forbidden(): Promise<readonly string[]> {
+    return this.control(() => Promise.resolve(this.denied))
+  }
+
   async tryWrite(): Promise<void> {
     await this.control(() => this.memory.tryWrite())
     if (this.unwritable) throw new Error(refusedAs(this.unwritable).message)
