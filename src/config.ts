@@ -17,6 +17,7 @@ import { join } from 'node:path'
 import { parse } from 'dotenv'
 import { z } from 'zod'
 import { CONSISTENCY_LEVELS, type ConsistencyLevel } from './core/consistency.ts'
+import { parseTokens, TOKENS_MUST_BE, type TokenSource } from './doors/token-list.ts'
 import { describe, isLoopback, parseHost, parseNodeList, type NodeAddress } from './nodes/address.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -53,8 +54,8 @@ export interface Config {
   readonly crossSetMulti: 'refuse' | 'unordered'
   /** KEYS, FLUSHALL and FLUSHDB over the Redis protocol. */
   readonly allowDangerousCommands: boolean
-  readonly dataToken: string | null
-  readonly adminToken: string | null
+  readonly dataTokens: TokenSource
+  readonly adminTokens: TokenSource
   readonly allowInsecure: boolean
   /** Host names in lower case, beside loopback and HOST; `*.example.com` stands for all below it. */
   readonly allowedHosts: readonly string[]
@@ -259,14 +260,23 @@ const rows = {
     meaning: '`true` allows KEYS, FLUSHALL and FLUSHDB over the Redis protocol.',
   }),
   DATA_TOKEN: row({
-    check: token(),
+    check: tokens(),
     secret: true,
-    meaning: 'The bearer token that reading and writing keys asks for. Not set: none is asked for.',
+    meaning:
+      'The bearer token that reading and writing keys asks for, or two, separated by a space. Not set: none is asked for.',
   }),
   ADMIN_TOKEN: row({
-    check: token(),
+    check: tokens(),
     secret: true,
-    meaning: 'The bearer token for members, repair and snapshots. Not set: none is asked for.',
+    meaning: 'The bearer token for members, repair and snapshots, or two. Not set: none is asked for.',
+  }),
+  DATA_TOKEN_FILE: row({
+    check: filePath('a file of tokens'),
+    meaning: 'A file that holds `DATA_TOKEN` instead, one token a line, at most two; read again on SIGHUP.',
+  }),
+  ADMIN_TOKEN_FILE: row({
+    check: filePath('a file of tokens'),
+    meaning: 'A file that holds `ADMIN_TOKEN` instead, as `DATA_TOKEN_FILE`.',
   }),
   ALLOW_INSECURE: row({
     default: 'false',
@@ -413,8 +423,8 @@ export function loadConfig(
     respPort: v.RESP_PORT,
     crossSetMulti: v.RESP_CROSS_SET_MULTI,
     allowDangerousCommands: v.ALLOW_DANGEROUS_COMMANDS,
-    dataToken: v.DATA_TOKEN ?? null,
-    adminToken: v.ADMIN_TOKEN ?? null,
+    dataTokens: { tokens: v.DATA_TOKEN ?? [], file: v.DATA_TOKEN_FILE ?? null },
+    adminTokens: { tokens: v.ADMIN_TOKEN ?? [], file: v.ADMIN_TOKEN_FILE ?? null },
     allowInsecure: v.ALLOW_INSECURE,
     allowedHosts: v.ALLOWED_HOSTS ?? [],
     tls: serverTls(keyPair(v.TLS_CERT_FILE, v.TLS_KEY_FILE), v.TLS_CLIENT_CA_FILE),
@@ -439,7 +449,9 @@ type Optional =
   | 'NODE_TLS_CERT_FILE'
   | 'NODE_TLS_KEY_FILE'
   | 'DATA_TOKEN'
+  | 'DATA_TOKEN_FILE'
   | 'ADMIN_TOKEN'
+  | 'ADMIN_TOKEN_FILE'
   | 'ALLOWED_HOSTS'
   | 'TLS_CERT_FILE'
   | 'TLS_KEY_FILE'
@@ -453,10 +465,16 @@ function serverTls(pair: KeyPairFiles | null, clientCaFile: string | null = null
   return pair && { ...pair, clientCaFile }
 }
 
+const TOKEN_NAMES = ['DATA_TOKEN', 'ADMIN_TOKEN'] as const
+
 function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
   const problems: string[] = []
 
-  const missingTokens = (['DATA_TOKEN', 'ADMIN_TOKEN'] as const).filter((name) => !given.has(name))
+  for (const name of TOKEN_NAMES) {
+    if (given.has(name) && given.has(`${name}_FILE`))
+      problems.push(`${name} and ${name}_FILE are both set: remove one, so that it is clear which is valid.`)
+  }
+  const missingTokens = TOKEN_NAMES.filter((name) => !given.has(name) && !given.has(`${name}_FILE`))
   if (v.HOST !== undefined && !isLoopback(v.HOST) && missingTokens.length > 0 && v.ALLOW_INSECURE === false)
     problems.push(
       `HOST ${v.HOST} can be reached from other machines, and without ${missingTokens.join(' and ')} anyone there ` +
@@ -554,9 +572,13 @@ export function describeConfig(config: Config): Record<string, unknown> {
   return {
     ...config,
     nodes: nodes.kind === 'redis' ? { ...nodes, addresses: nodes.addresses.map(describe) } : nodes,
-    dataToken: config.dataToken === null ? null : '***',
-    adminToken: config.adminToken === null ? null : '***',
+    dataTokens: hidden(config.dataTokens),
+    adminTokens: hidden(config.adminTokens),
   }
+}
+
+function hidden({ tokens, file }: TokenSource): TokenSource {
+  return { tokens: tokens.map(() => '***'), file }
 }
 
 function row<T>(given: Omit<Row<T>, 'default' | 'unit'> & Partial<Pick<Row<T>, 'default' | 'unit'>>): Row<T> {
@@ -600,13 +622,12 @@ function flag(): z.ZodType<boolean, string> {
   return oneOf(['true', 'false']).transform((text) => text === 'true')
 }
 
-function token(): z.ZodType<string, string> {
-  return z
-    .string()
-    .regex(
-      /^[\x21-\x7e]{16,512}$/,
-      'at least 16 and at most 512 visible ASCII characters without spaces, as `openssl rand -hex 32` prints',
-    )
+function tokens(): z.ZodType<readonly string[], string> {
+  return z.string().transform((text, ctx) => {
+    const found = parseTokens(text)
+    if (!found) ctx.addIssue({ code: 'custom', message: TOKENS_MUST_BE })
+    return found ?? []
+  })
 }
 
 /** In lower case and without ports. A wildcard stands in front of a dot only. */
@@ -629,6 +650,6 @@ function hostNames(): z.ZodType<readonly string[], string> {
   })
 }
 
-function filePath(): z.ZodType<string, string> {
-  return z.string().regex(/^(?!-----)[^\0\r\n]{1,4096}$/, 'the path of a PEM file, not what stands in it')
+function filePath(what = 'a PEM file'): z.ZodType<string, string> {
+  return z.string().regex(/^(?!-----)[^\0\r\n]{1,4096}$/, `the path of ${what}, not what stands in it`)
 }

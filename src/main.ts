@@ -10,6 +10,7 @@ import { pino, type Logger } from 'pino'
 import { CertificateError } from './certificates.ts'
 import { describeConfig, loadConfig, readEnvironment, type Config } from './config.ts'
 import { setRequestIdPrefix } from './doors/http/exchange.ts'
+import { readTokens } from './doors/token-list.ts'
 import { Rondo, type RondoOptions } from './rondo.ts'
 import { onReload, runPrimary, sharedMetrics, shareRegistry, type Ports } from './workers.ts'
 
@@ -94,7 +95,9 @@ function reloadFiles(rondo: Rondo, log: Logger): void {
 function greet(config: Config, ports: Ports): void {
   const scheme = config.tls ? 'https' : 'http'
   const host = ['0.0.0.0', '::', '127.0.0.1', '::1'].includes(config.host) ? 'localhost' : config.host
-  const token = config.dataToken === null ? '' : ` -H "Authorization: Bearer $DATA_TOKEN"`
+  const { tokens, file } = config.dataTokens
+  const asks = tokens.length > 0 || file !== null
+  const token = !asks ? '' : ` -H "Authorization: Bearer $DATA_TOKEN"`
   const url = `${scheme}://${host}:${ports.http}`
   const lines = [
     `Rondo listens on ${url}`,
@@ -102,7 +105,7 @@ function greet(config: Config, ports: Ports): void {
     `        curl ${url}/api/v1/keys/hello${token}`,
   ]
   if (ports.resp !== null) {
-    const options = `${config.tls ? ' --tls' : ''}${config.dataToken === null ? '' : ' -a "$DATA_TOKEN"'}`
+    const options = `${config.tls ? ' --tls' : ''}${!asks ? '' : ' -a "$DATA_TOKEN"'}`
     lines.push(
       `and to any Redis client on ${host}:${ports.resp}`,
       `  try:  redis-cli -p ${ports.resp}${options}`,
@@ -135,8 +138,24 @@ function rondoOrExit(config: Config, options: RondoOptions): Rondo {
 
 function configOrExit(): Config {
   const loaded = loadConfig(readEnvironment(process.cwd()))
-  if (loaded.ok) return loaded.config
-  const problems = loaded.problems.map((problem) => `  - ${problem}\n`).join('')
+  const found = loaded.ok ? tokenProblems(loaded.config) : loaded.problems
+  if (loaded.ok && found.length === 0) return loaded.config
+  const problems = found.map((problem) => `  - ${problem}\n`).join('')
   process.stderr.write(`Rondo cannot start with this configuration:\n${problems}See .env.local.example.\n`)
   process.exit(1)
+}
+
+function tokenProblems({ dataTokens, adminTokens }: Config): string[] {
+  const sources = [
+    ['DATA_TOKEN_FILE', dataTokens],
+    ['ADMIN_TOKEN_FILE', adminTokens],
+  ] as const
+  return sources.flatMap(([name, source]) => {
+    try {
+      readTokens(name, source)
+      return []
+    } catch (error) {
+      return [(error as Error).message]
+    }
+  })
 }

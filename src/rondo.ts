@@ -22,6 +22,10 @@ import { createServer } from './doors/http/server.ts'
 import { RespDoor } from './doors/resp/door.ts'
 import { registerRespMetrics } from './doors/resp/metrics.ts'
 import { createRespServer } from './doors/resp/server.ts'
+import { readTokens } from './doors/token-list.ts'
+import { TokenTries } from './doors/token-tries.ts'
+import { Tokens, type PlainTokens } from './doors/tokens.ts'
+import { registerTokenMetrics } from './doors/token-metrics.ts'
 import { MemoryNode } from './nodes/memory.ts'
 import { RedisNode } from './nodes/redis.ts'
 import { AntiEntropy } from './repair/anti-entropy.ts'
@@ -57,15 +61,18 @@ export class Rondo {
   readonly respDoor: RespDoor
   readonly telemetry: Telemetry
   private readonly certificates: Certificates
+  readonly tokens: Tokens
+  readonly tries: TokenTries
   private readonly repairer: Repairer
   private readonly antiEntropy: AntiEntropy
   private server: Server | null = null
   private respServer: NetServer | null = null
   private stopping = false
 
-  /** @throws CertificateError */
+  /** @throws CertificateError, or another Error when a file of tokens cannot be read */
   constructor(config: Config, options: RondoOptions = {}) {
     this.config = config
+    this.tokens = new Tokens(tokensOf(config))
     this.certificates = new Certificates(config)
     this.telemetry = createTelemetry(options.log ?? pino({ level: 'silent' }), config.logRequests)
     const emit = (event: RondoEvent) => this.telemetry.onEvent(event)
@@ -82,6 +89,8 @@ export class Rondo {
       emit,
     })
     this.telemetry.watch(this.cluster)
+    this.tries = new TokenTries({ emit, timers, monotonicMs: () => clock.monotonicMs() })
+    registerTokenMetrics(this.telemetry.registry, this.tries)
     this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, random: Math.random, emit })
     const repair: RepairContext = {
       cluster: this.cluster,
@@ -102,6 +111,8 @@ export class Rondo {
     const metrics = options.metrics ?? ownMetrics
     this.door = new HttpDoor({
       ...config,
+      tokens: this.tokens,
+      tries: this.tries,
       coordinator: this.coordinator,
       antiEntropy: this.antiEntropy,
       monotonicMs: () => clock.monotonicMs(),
@@ -111,6 +122,8 @@ export class Rondo {
     })
     this.respDoor = new RespDoor({
       ...config,
+      tokens: this.tokens,
+      tries: this.tries,
       coordinator: this.coordinator,
       monotonicMs: () => clock.monotonicMs(),
       timers,
@@ -145,10 +158,12 @@ export class Rondo {
   /**
    * Reads its files again, for new connections; those that are open go on.
    *
-   * @throws CertificateError and keeps what there was
+   * @throws Error whose message says which file is bad, and keeps what there was, all of it
    */
   reload(): void {
+    const tokens = tokensOf(this.config)
     this.certificates.reload()
+    this.tokens.replace(tokens)
     const tls = this.certificates.servers
     for (const server of [this.server, this.respServer])
       if (tls !== null && server instanceof TlsServer) server.setSecureContext(tls)
@@ -199,6 +214,14 @@ export class Rondo {
 export function createApp(config: Config, options?: RondoOptions): { app: Express; rondo: Rondo } {
   const rondo = new Rondo(config, options)
   return { app: rondo.app, rondo }
+}
+
+/** @throws Error when a file of tokens cannot be read */
+function tokensOf({ dataTokens, adminTokens }: Config): PlainTokens {
+  return {
+    data: readTokens('DATA_TOKEN_FILE', dataTokens),
+    admin: readTokens('ADMIN_TOKEN_FILE', adminTokens),
+  }
 }
 
 function createMembers(config: Config, certificates: Certificates): Member[] {

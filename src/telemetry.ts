@@ -185,6 +185,8 @@ export function createTelemetry(log: Logger, logRequests: 'none' | 'errors' | 'a
   }
 }
 
+const SERVERS = { http: 'HTTP', resp: 'Redis protocol' } as const
+
 /** What a client did that does not speak the Redis protocol on its port. */
 const OPENINGS = {
   tls: 'speaks TLS to the Redis port, which has none',
@@ -321,6 +323,13 @@ function lineFor(event: RondoEvent): { level: Level; sentence: string } {
       return {
         level: 'info',
         sentence: `a client at ${event.address} ${OPENINGS[event.protocol]}: the connection was closed, no command was executed`,
+      }
+    case 'token-refused':
+      return {
+        level: 'warn',
+        sentence:
+          `a client at ${event.address} sent a wrong token (${SERVERS[event.server]}; ${event.count} in a row from ` +
+          'there): it is refused',
       }
     case 'background-failed':
       return { level: 'error', sentence: `${event.what} failed: ${event.why}` }

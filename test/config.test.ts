@@ -49,8 +49,8 @@ describe('configuration', () => {
       respPort: 6390,
       crossSetMulti: 'refuse',
       allowDangerousCommands: false,
-      dataToken: null,
-      adminToken: null,
+      dataTokens: { tokens: [], file: null },
+      adminTokens: { tokens: [], file: null },
       allowInsecure: false,
       allowedHosts: [],
       tls: null,
@@ -129,8 +129,8 @@ describe('configuration', () => {
       respPort: null,
       crossSetMulti: 'unordered',
       allowDangerousCommands: true,
-      dataToken: TOKEN,
-      adminToken: OTHER,
+      dataTokens: { tokens: [TOKEN], file: null },
+      adminTokens: { tokens: [OTHER], file: null },
       allowedHosts: ['cache.example', '*.corp.example', '10.0.0.1', 'fd00::1'],
       tls: { certFile: 'cert.pem', keyFile: 'key.pem', clientCaFile: 'clients.pem' },
       tlsMinVersion: 'TLSv1.3',
@@ -210,7 +210,16 @@ describe('configuration', () => {
       RONDO_IMAGE: ['yes'],
       WORKERS: [...whole, '0', '1025', 'AUTO', 'max'],
       HOST: ['*', 'http://127.0.0.1', '127.0.0.1:80', '1.2.3', 'a b', '::g'],
-      DATA_TOKEN: ['short', 'with some spaces inside', 'fünfzehn-zeichen-und-mehr', 'a'.repeat(513)],
+      DATA_TOKEN: [
+        'short',
+        `${TOKEN} short`,
+        `${TOKEN} ${TOKEN} ${TOKEN}`,
+        'with some spaces inside',
+        'fünfzehn-zeichen-und-mehr',
+        'a'.repeat(513),
+      ],
+      DATA_TOKEN_FILE: ['-----BEGIN', 'a\nb'],
+      ADMIN_TOKEN_FILE: ['a\nb'],
       ADMIN_TOKEN: ['short', 'with some spaces inside'],
       TLS_CERT_FILE: ['-----BEGIN CERTIFICATE-----', 'a\nb'],
       TLS_KEY_FILE: ['-----BEGIN PRIVATE KEY-----'],
@@ -312,6 +321,20 @@ describe('configuration', () => {
       good({ GRACE_SECONDS: '10', REPAIR_INTERVAL_SECONDS: '0' })
     })
 
+    it('takes a token or its file, not both, and either guards an address that others reach', () => {
+      for (const name of ['DATA_TOKEN', 'ADMIN_TOKEN']) {
+        expect(problemsOf({ [name]: TOKEN, [`${name}_FILE`]: 'f' }).join()).to.match(
+          new RegExp(`^${name} and ${name}_FILE are both set`),
+        )
+      }
+      good({ HOST: '0.0.0.0', DATA_TOKEN_FILE: 'd', ADMIN_TOKEN_FILE: 'a' })
+      const { dataTokens } = good({
+        DATA_TOKEN: `${TOKEN} \t${OTHER}`,
+        ADMIN_TOKEN_FILE: '/run/secrets/admin',
+      })
+      expect(dataTokens).to.deep.equal({ tokens: [TOKEN, OTHER], file: null })
+    })
+
     it('takes certificate and key together or not at all', () => {
       expect(problemsOf({ TLS_CERT_FILE: 'c' }).join()).to.match(
         /^TLS_CERT_FILE is set and TLS_KEY_FILE is not/,
@@ -345,7 +368,11 @@ describe('configuration', () => {
       expect(JSON.stringify(config).match(/hunter2/g)).to.have.length(4)
       const shown = JSON.stringify(describeConfig(config))
       expect(shown).to.not.match(/hunter2|topuser/)
-      expect(describeConfig(config)).to.deep.include({ dataToken: '***', adminToken: '***', port: 8080 })
+      expect(describeConfig(config)).to.deep.include({
+        dataTokens: { tokens: ['***'], file: null },
+        adminTokens: { tokens: ['***'], file: null },
+        port: 8080,
+      })
       expect(shown).to.contain('a (at h1:1, with a password)')
     })
 

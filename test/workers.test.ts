@@ -1,10 +1,14 @@
 // The program as its user runs it: dist/main.js in a process of its own, alone and with several workers.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect } from 'chai'
 import { Program } from './support/program.ts'
 import { call, RawConnection, requestBytes } from './support/raw-http.ts'
+import { RawResp } from './support/raw-resp.ts'
 import { type RedisServer, startRedisCluster } from './support/redis-server.ts'
 
 describe('the program', function () {
@@ -79,6 +83,81 @@ describe('the program', function () {
       program.signal('SIGTERM')
       expect(await program.ended).to.deep.equal({ code: 0, signal: null })
       expect(performance.now() - before).to.be.below(3000)
+    })
+  })
+
+  describe('on SIGHUP', () => {
+    const OLD = 'old-data-token-0123456789'
+    const NEW = 'new-data-token-0123456789'
+    let servers: RedisServer[]
+    let dir: string
+    before(async () => (servers = await startRedisCluster(1)))
+    after(() => Promise.all(servers.map((server) => server.stop())))
+    beforeEach(() => (dir = mkdtempSync(join(tmpdir(), 'rondo-tokens-'))))
+    afterEach(() => rmSync(dir, { recursive: true }))
+
+    for (const [title, workers, to] of [
+      ['one process', '1', 'process'],
+      ['two workers', '2', 'process'],
+      ['two workers and the whole group', '2', 'group'],
+    ] as const) {
+      it(`reads token files again, drops no connection and does not end: ${title}`, async () => {
+        const file = join(dir, 'tokens')
+        writeFileSync(file, `${OLD}\n`)
+        const env = { REDIS_URLS: servers[0]!.url, WORKERS: workers, DATA_TOKEN_FILE: file }
+        const program = run(env, { group: to === 'group' })
+        const port = await program.listening()
+        const respPort = Number(/redis-cli -p (\d+)/.exec(program.stdout)![1])
+        const rereadings = (part: RegExp) => program.log.filter(({ msg }) => part.test(String(msg))).length
+        // Both workers, and twice where the group is signalled.
+        const expected = Number(workers) * (to === 'group' ? 2 : 1)
+        let [good, bad] = [0, 0]
+        const reread = async (text: string, isGood: boolean) => {
+          writeFileSync(file, text)
+          program.signal('SIGHUP', to)
+          if (isGood) good += expected
+          else bad += expected
+          await program.until(() => rereadings(/^files were read again \(SIGHUP\)$/) >= good || undefined)
+          await program.until(
+            () => rereadings(/^files were read again \(SIGHUP\), and nothing/) >= bad || undefined,
+          )
+        }
+        const opens = async (token: string) => {
+          const statuses = new Set<number>()
+          const headers = { Authorization: `Bearer ${token}` }
+          for (let i = 0; i < 6; i++)
+            statuses.add((await call(port, 'GET', '/api/v1/keys/k', { headers })).status)
+          return [...statuses]
+        }
+        const inside = await RawResp.open(respPort)
+        expect(await inside.ask('AUTH', OLD)).to.equal('+OK\r\n')
+        expect([await opens(OLD), await opens(NEW)]).to.deep.equal([[404], [401]])
+        await reread(`${OLD}\n${NEW}\n`, true)
+        expect([await opens(OLD), await opens(NEW)]).to.deep.equal([[404], [404]])
+        await reread(`${NEW}\nshort`, false)
+        expect([await opens(OLD), await opens(NEW)], 'a bad file changes nothing').to.deep.equal([
+          [404],
+          [404],
+        ])
+        await reread(`${NEW}\n`, true)
+        expect([await opens(OLD), await opens(NEW)]).to.deep.equal([[401], [404]])
+        expect(await inside.ask('PING'), 'who was inside stays').to.equal('+PONG\r\n')
+        const late = await RawResp.open(respPort)
+        expect(await late.ask('AUTH', OLD)).to.match(/^-WRONGPASS /)
+        expect(await late.ask('AUTH', NEW)).to.equal('+OK\r\n')
+        for (const client of [inside, late]) client.close()
+        expect(program.stderr).not.to.include(OLD).and.not.include(NEW)
+        expect(rereadings(/^worker/)).to.equal(0)
+        program.signal('SIGTERM')
+        expect((await program.ended).code).to.equal(0)
+      })
+    }
+
+    it('does not start with a bad token file, and says which', async () => {
+      const program = run({ DATA_TOKEN_FILE: join(dir, 'none'), ADMIN_TOKEN_FILE: dir })
+      expect(await program.ended).to.deep.equal({ code: 1, signal: null })
+      expect(program.stderr).to.include('DATA_TOKEN_FILE names cannot be read: ENOENT')
+      expect(program.stderr).to.include('ADMIN_TOKEN_FILE names cannot be read')
     })
   })
 

@@ -46,6 +46,8 @@ export type RondoEvent =
   | { kind: 'cross-set-multi'; then: 'refuse' | 'unordered' }
   /** A connection to the port of the Redis protocol that began with another one: told once a minute for each address. */
   | { kind: 'other-protocol'; address: string; protocol: 'tls' | 'http' | 'proxy' | 'binary' | 'unknown' }
+  /** A wrong token came, the count-th from its address in a row: told once a minute for each address. */
+  | { kind: 'token-refused'; address: string; server: 'http' | 'resp'; count: number }
   | { kind: 'background-failed'; what: string; why: string }
 
 export type Emit = (event: RondoEvent) => void

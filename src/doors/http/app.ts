@@ -12,6 +12,7 @@ import { Guard } from './guard.ts'
 import { KeysHandler, methodNotAllowed } from './keys.ts'
 import { matchRoute, type HttpDoorOptions, type Match, type Serving } from './routes.ts'
 import { badTarget } from './target.ts'
+import { refuse } from './wrong-token.ts'
 import { PAGE_POLICY } from '../dashboard/page.ts'
 
 /** Everything that a request needs, in front of Express and inside it. */
@@ -39,7 +40,7 @@ export class HttpDoor implements Serving {
     const match = matchRoute(exchange.path, req.method!)
     const refused = this.guard.admit(exchange, match.scope)
     if (refused) {
-      exchange.fail(refused)
+      refuse(exchange, refused, this.options.tries)
       return true
     }
     exchange.route = match.entry?.route.path ?? ''

@@ -4,31 +4,31 @@
  */
 import type { IncomingMessage } from 'node:http'
 import { RondoError } from '../../core/errors.ts'
-import { digest, TokenTries } from '../tokens.ts'
+import { plainAddress } from '../client-address.ts'
+import { isAmong, type Tokens } from '../tokens.ts'
+import type { TokenTries } from '../token-tries.ts'
 import type { Exchange } from './exchange.ts'
 import { Hosts, type HostOptions } from './hosts.ts'
+import { WrongToken } from './wrong-token.ts'
 
 export type Scope = 'open' | 'data' | 'status' | 'admin'
 
 export interface GuardOptions extends HostOptions {
-  readonly dataToken: string | null
-  readonly adminToken: string | null
+  readonly tokens: Tokens
+  readonly tries: TokenTries
 }
 
 export class Guard {
-  /** Digests of the tokens that open each scope; none = nobody is asked for one. */
-  private readonly tokens: Readonly<Record<Scope, readonly Buffer[]>>
+  private readonly tokens: Tokens
   /** Whether a token decides on a scope; what is open to all counts as the rest of the server. */
   private readonly guarded: Readonly<Record<Scope, boolean>>
   private readonly hosts: Hosts
-  private readonly tries = new TokenTries()
+  private readonly tries: TokenTries
 
   constructor(options: GuardOptions) {
-    const { dataToken, adminToken } = options
-    const data = dataToken === null ? [] : [digest(dataToken)]
-    const admin = adminToken === null ? [] : [digest(adminToken)]
-    const either = [...data, ...admin]
-    this.tokens = { open: [], data, status: either, admin }
+    this.tokens = options.tokens
+    this.tries = options.tries
+    const { data, admin, either } = options.tokens
     const guarded = either.length > 0
     this.guarded = {
       open: guarded,
@@ -69,17 +69,37 @@ export class Guard {
       const refused = this.hosts.refuseOrigin(req, host)
       if (refused) return refused
     }
-    const tokens = this.tokens[scope]
+    const tokens = this.tokensFor(scope)
     return tokens.length === 0 ? null : this.checkToken(req, tokens)
   }
 
-  private checkToken(req: IncomingMessage, tokens: readonly Buffer[]): RondoError | null {
-    const address = req.socket.remoteAddress ?? ''
-    if (this.tries.isBarred(address)) {
-      return new RondoError('RATE_LIMITED', 'Too many wrong tokens came from this address; wait a minute.')
+  /** None = nobody is asked for one. */
+  private tokensFor(scope: Scope): readonly Buffer[] {
+    switch (scope) {
+      case 'open':
+        return []
+      case 'data':
+        return this.tokens.data
+      case 'status':
+        return this.tokens.either
+      case 'admin':
+        return this.tokens.admin
     }
-    const sent = /^Bearer ([\x21-\x7e]{1,512})$/i.exec(req.headers.authorization ?? '')?.[1]
-    if (sent !== undefined && this.tries.accepts(address, sent, tokens)) return null
-    return new RondoError('UNAUTHORIZED', 'Send the token as "Authorization: Bearer <token>".')
+  }
+
+  private checkToken(req: IncomingMessage, tokens: readonly Buffer[]): RondoError | null {
+    const { authorization } = req.headers
+    if (authorization === undefined) {
+      return new RondoError('UNAUTHORIZED', 'This needs a token: send it as "Authorization: Bearer <token>".')
+    }
+    const sent = /^Bearer ([\x21-\x7e]{1,512})$/i.exec(authorization)?.[1]
+    if (sent === undefined) {
+      return new RondoError(
+        'UNAUTHORIZED',
+        'The Authorization header is malformed: it must be "Bearer <token>", and no other scheme is offered.',
+      )
+    }
+    if (isAmong(tokens, sent)) return null
+    return new WrongToken(this.tries.note(plainAddress(req.socket.remoteAddress), 'http'))
   }
 }

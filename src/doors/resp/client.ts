@@ -1,4 +1,5 @@
 /** CLIENT: what a connection says of itself, and which of its replies it wants. */
+import { addressText, plainAddress } from '../client-address.ts'
 import { integerArgument, shown, word } from './arguments.ts'
 import type { Connection } from './connection.ts'
 import { OK, Verbatim, type Reply } from './reply.ts'
@@ -162,8 +163,8 @@ function describe(connection: Connection, command: string): string {
   const { socket, door, transaction } = connection
   const fields: [string, string | number][] = [
     ['id', connection.id],
-    ['addr', `${socket.remoteAddress}:${socket.remotePort}`],
-    ['laddr', `${socket.localAddress}:${socket.localPort}`],
+    ['addr', addressText(connection.address, socket.remotePort)],
+    ['laddr', addressText(plainAddress(socket.localAddress), socket.localPort)],
     ['fd', 0],
     ['name', connection.name],
     ['age', Math.floor((door.nowMs() - connection.openedAtMs) / 1000)],

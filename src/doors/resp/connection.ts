@@ -49,6 +49,8 @@ export class Connection implements Asker {
   readonly door: RespDoor
   readonly socket: Socket
   readonly openedAtMs: number
+  /** Of the client. */
+  address = ''
 
   protocol: Protocol = 2
   name = ''

@@ -16,7 +16,9 @@ import type { ParserOptions } from './parser.ts'
 import { ScanCursors } from './scan-cursor.ts'
 import { Stats } from './stats.ts'
 import type { StepLimits } from './step.ts'
-import { digest, TokenTries } from '../tokens.ts'
+import { plainAddress } from '../client-address.ts'
+import type { Tokens } from '../tokens.ts'
+import type { TokenTries } from '../token-tries.ts'
 import { queue, refuse } from './transaction.ts'
 import { unknownCommand } from './unknown.ts'
 
@@ -34,7 +36,9 @@ export interface RespDoorOptions {
   /** What becomes of a transaction whose keys do not share a replica set. */
   readonly crossSetMulti: 'refuse' | 'unordered'
   readonly emit: Emit
-  readonly dataToken: string | null
+  /** Passwords are those for data. */
+  readonly tokens: Tokens
+  readonly tries: TokenTries
   /** KEYS, FLUSHALL, FLUSHDB. */
   readonly allowDangerousCommands: boolean
   readonly monotonicMs: () => number
@@ -61,9 +65,6 @@ export class RespDoor {
   /** Without the nameless one. */
   readonly commands: readonly Command[] = COMMANDS.slice(1)
   readonly cursors: ScanCursors
-  readonly tries = new TokenTries()
-  /** Digest of the password. */
-  readonly tokens: readonly Buffer[]
   readonly otherProtocols: OtherProtocols
   readonly startedAtMs: number
   connectionsReceived = 0
@@ -82,7 +83,6 @@ export class RespDoor {
     this.startedAtMs = options.monotonicMs()
     this.otherProtocols = new OtherProtocols(options.emit, options.monotonicMs)
     this.cursors = new ScanCursors(options.coordinator.cluster.members.length)
-    this.tokens = options.dataToken === null ? [] : [digest(options.dataToken)]
     const { maxValueBytes, defaultTtlMs } = options
     this.limits = { maxValueBytes, defaultTtlMs }
     const maxRequestBytes = Math.max(
@@ -106,7 +106,7 @@ export class RespDoor {
   }
 
   get needsPassword(): boolean {
-    return this.options.dataToken !== null
+    return this.options.tokens.data.length > 0
   }
 
   nowMs(): number {
@@ -120,6 +120,7 @@ export class RespDoor {
   connected(socket: Socket): Connection {
     this.connectionsReceived++
     const connection = new Connection(this, socket, this.nextId++, this.nowMs())
+    connection.address = plainAddress(socket.remoteAddress)
     this.connections.add(connection)
     socket.on('data', (chunk: Buffer) => connection.onData(chunk))
     socket.on('drain', () => connection.onDrain())
@@ -165,8 +166,8 @@ export class RespDoor {
   }
 
   /** It began with what is not the Redis protocol. */
-  onOtherProtocol({ socket }: Connection, protocol: OtherProtocol): void {
-    this.otherProtocols.note(socket.remoteAddress ?? '', protocol)
+  onOtherProtocol({ address }: Connection, protocol: OtherProtocol): void {
+    this.otherProtocols.note(address, protocol)
   }
 
   /** Connections that have kept the rest of a command, or have not taken a reply, for too long. */

@@ -1,11 +1,15 @@
 /** Who is there: HELLO and AUTH. The only user is `default`, and its password is DATA_TOKEN. */
 import { integerArgument, shown, word } from './arguments.ts'
-import { CODES } from '../codes.ts'
+import { isAmong } from '../tokens.ts'
+import type { Refusal } from '../token-tries.ts'
+import { claimEverything } from './claims.ts'
 import { checkName } from './client.ts'
+import type { Command, Run } from './command.ts'
 import type { Connection } from './connection.ts'
-import { OK, RespMap, type Protocol, type Reply } from './reply.ts'
+import { OK, RespError, RespMap, type Protocol, type Reply } from './reply.ts'
 import { REDIS_VERSION } from './server-info.ts'
-import { immediate, outside, type SessionCommand } from './session-command.ts'
+import { immediate, outside, type Answer, type SessionCommand } from './session-command.ts'
+import { ReplySlot } from './slot.ts'
 import { CommandError, SYNTAX_ERROR } from './step.ts'
 
 const USER = Buffer.from('default')
@@ -28,15 +32,59 @@ function auth(connection: Connection, args: readonly Buffer[]): Reply {
 /** @throws CommandError */
 function logIn(connection: Connection, user: Buffer, password: Buffer): void {
   const { door } = connection
-  const address = connection.socket.remoteAddress ?? ''
-  if (door.tries.isBarred(address)) {
-    const sentence = 'Too many wrong passwords came from this address; wait a minute.'
-    throw new CommandError(`${CODES.RATE_LIMITED.resp} ${sentence}`)
-  }
   const isUser = user.equals(USER)
-  const isRight = !door.needsPassword || door.tries.accepts(address, password, door.tokens)
-  if (!isUser || !isRight) throw new CommandError(WRONG_PASSWORD)
+  if (!door.needsPassword) {
+    if (!isUser) throw new CommandError(WRONG_PASSWORD)
+  } else {
+    const isRight = isAmong(door.options.tokens.data, password)
+    if (!isUser || !isRight) throw new WrongPassword(door.options.tries.note(connection.address, 'resp'))
+  }
   connection.authenticate()
+}
+
+class WrongPassword extends CommandError {
+  readonly refusal: Refusal
+
+  constructor(refusal: Refusal) {
+    super(WRONG_PASSWORD)
+    this.refusal = refusal
+  }
+}
+
+/**
+ * Answers at once, but to a wrong password. What comes behind one waits with its answer. Inside MULTI nothing is held
+ * back: that far come only those who have shown the right one.
+ */
+function holdingWrong(answer: Answer): Run {
+  return (connection, args, command) => {
+    let reply: Reply
+    try {
+      reply = answer(connection, args)
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error
+      reply = new RespError(error.message)
+      if (error instanceof WrongPassword) {
+        refuse(connection, command, reply, error.refusal)
+        return
+      }
+    }
+    connection.say(reply, command)
+  }
+}
+
+function refuse(connection: Connection, command: Command, reply: Reply, { delayMs, close }: Refusal): void {
+  if (close) {
+    connection.say(reply, command)
+    connection.end()
+    return
+  }
+  const slot = new ReplySlot(connection, command)
+  connection.add(slot)
+  const release = claimEverything(connection)
+  connection.door.options.tries.hold(delayMs, () => {
+    slot.answer(reply)
+    release()
+  })
 }
 
 function hello(connection: Connection, args: readonly Buffer[]): Reply {
@@ -72,6 +120,6 @@ function hello(connection: Connection, args: readonly Buffer[]): Reply {
 
 export const HELLO_COMMANDS: readonly SessionCommand[] = [
   // What was asked before is answered in the protocol in which it was asked.
-  outside('hello', -1, hello, { open: true, inTurn: true }),
-  immediate('auth', -2, auth, { open: true }),
+  outside('hello', -1, hello, { open: true, inTurn: true, run: holdingWrong(hello) }),
+  immediate('auth', -2, auth, { open: true, run: holdingWrong(auth) }),
 ]
