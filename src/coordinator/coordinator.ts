@@ -32,6 +32,7 @@ import {
   shareReplicaSet,
   transactedOne,
   type ModifyAll,
+  type ModifyAllSlowly,
   type PlacedKey,
   type TransactDone,
 } from './transact.ts'
@@ -242,6 +243,16 @@ export class Coordinator {
       this.update(keys[0]!, modifyOne(modify), transactedOne(done), level)
       return
     }
+    this.transactSlowly(keys, (current, then) => then(modify(current)), done, level)
+  }
+
+  /** The same, where to modify takes long. It does not go together with updates of its key, if there is only one. */
+  transactSlowly(
+    keys: readonly Buffer[],
+    modify: ModifyAllSlowly,
+    done: TransactDone,
+    level: ConsistencyLevel = 'one',
+  ): void {
     if (this.sheds(done)) return
     const placed = this.placed(keys)
     if (!shareReplicaSet(this.context, placed)) {
@@ -257,7 +268,7 @@ export class Coordinator {
 
   private startTransaction(
     placed: PlacedKey[],
-    modify: ModifyAll,
+    modify: ModifyAllSlowly,
     done: TransactDone,
     level: ConsistencyLevel,
   ): void {

@@ -10,7 +10,7 @@ import type { Lines, Waiting } from './lines.ts'
 import { Operation } from './operation.ts'
 import { TransactionAtOne } from './transact-one.ts'
 import { QuorumTransaction } from './transact-quorum.ts'
-import type { ModifyAll, PlacedKey, TransactDone } from './transact.ts'
+import type { ModifyAllSlowly, PlacedKey, TransactDone } from './transact.ts'
 import { keptWaiting } from './update-in-line.ts'
 
 export class TransactionInLine extends Operation<TransactDone> implements Waiting, TransactDone {
@@ -19,7 +19,7 @@ export class TransactionInLine extends Operation<TransactDone> implements Waitin
   /** Lines in which it is first. */
   private readonly firstIn: string[] = []
   private readonly keys: readonly PlacedKey[]
-  private readonly modify: ModifyAll
+  private readonly modify: ModifyAllSlowly
   private readonly level: ConsistencyLevel
   /** Once it is carried out. */
   private transaction: TransactionAtOne | QuorumTransaction | null = null
@@ -31,7 +31,7 @@ export class TransactionInLine extends Operation<TransactDone> implements Waitin
     names: readonly string[],
     keys: readonly PlacedKey[],
     level: ConsistencyLevel,
-    modify: ModifyAll,
+    modify: ModifyAllSlowly,
     done: TransactDone,
   ) {
     super(context, done)
@@ -84,7 +84,7 @@ export function newTransaction(
   context: CoordinatorContext,
   keys: readonly PlacedKey[],
   level: ConsistencyLevel,
-  modify: ModifyAll,
+  modify: ModifyAllSlowly,
   done: TransactDone,
 ): TransactionAtOne | QuorumTransaction {
   if (level === 'one') return new TransactionAtOne(context, keys, modify, done)

@@ -22,22 +22,28 @@ import type { CoordinatorContext } from './context.ts'
 import { DecidedByOne } from './decided-by-one.ts'
 import { Copies, lifeWhileAway, noteMiss } from './misses.ts'
 import { asStored } from './read-modify-write.ts'
-import { changesOf, type ModifyAll, type PlacedKey, type TransactDone } from './transact.ts'
+import {
+  changesOf,
+  type AllModified,
+  type ModifyAllSlowly,
+  type PlacedKey,
+  type TransactDone,
+} from './transact.ts'
 
 export class TransactionAtOne extends DecidedByOne<TransactDone> implements StoreAllCall {
   private readonly keys: readonly PlacedKey[]
-  private readonly modify: ModifyAll
+  private readonly modify: ModifyAllSlowly
 
   private before: readonly (StoredRecord | null)[] = []
   private writes: readonly StoreAllWrite[] = []
   /** By key: who gets a copy afterwards. */
   private copies: readonly (readonly Member[])[] = []
 
-  /** @param keys at least two; they share a replica set */
+  /** @param keys they share a replica set */
   constructor(
     context: CoordinatorContext,
     keys: readonly PlacedKey[],
-    modify: ModifyAll,
+    modify: ModifyAllSlowly,
     done: TransactDone,
   ) {
     super(context, 'one', 'transaction', done)
@@ -91,7 +97,12 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
 
   private decide(before: readonly (StoredRecord | null)[]): void {
     this.before = before
-    const modified = this.modify(before)
+    this.modify(before, (modified) => {
+      if (!this.isFinished) this.store(before, modified)
+    })
+  }
+
+  private store(before: readonly (StoredRecord | null)[], modified: AllModified): void {
     if (modified.kind === 'refuse') {
       this.end(modified.error)
       return

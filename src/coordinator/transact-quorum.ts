@@ -35,22 +35,28 @@ import type { Fence, Node, NodeFailure, PrepareCall, StoreAllCall, StoreAllWrite
 import { Acks } from './acks.ts'
 import type { CoordinatorContext } from './context.ts'
 import { asStored } from './read-modify-write.ts'
-import { changesOf, type AllModified, type ModifyAll, type PlacedKey, type TransactDone } from './transact.ts'
+import {
+  changesOf,
+  type AllModified,
+  type ModifyAllSlowly,
+  type PlacedKey,
+  type TransactDone,
+} from './transact.ts'
 import { Ballot, TwoRounds } from './two-rounds.ts'
 
 type Records = readonly (StoredRecord | null)[]
 
 export class QuorumTransaction extends TwoRounds<TransactDone> {
   readonly keys: readonly PlacedKey[]
-  readonly modify: ModifyAll
+  readonly modify: ModifyAllSlowly
   protected override readonly unknownSentence = 'It may have been applied, also to a part of the keys.'
 
-  /** @param keys at least two; they share a replica set */
+  /** @param keys they share a replica set */
   constructor(
     context: CoordinatorContext,
     keys: readonly PlacedKey[],
     level: ConsistencyLevel,
-    modify: ModifyAll,
+    modify: ModifyAllSlowly,
     done: TransactDone,
   ) {
     super(context, keys[0]!.preference, level, 'transaction', done)
@@ -79,11 +85,13 @@ class TransactionAttempt implements StoreAllCall {
   private readonly keys: readonly PlacedKey[]
   private readonly usable: readonly Member[]
   private readonly ballot: Ballot
-  private round: 'prepare' | 'accept' | 'over' = 'prepare'
+  private round: 'prepare' | 'modify' | 'accept' | 'over' = 'prepare'
   private pending = 0
   private readonly promises = new Map<Node, Promises>()
   /** Who has promised every key. */
   private readonly promised: Node[] = []
+  /** Who has done so while the results were being made: they count for nothing, but shall hold the results too. */
+  private readonly late: Node[] = []
   /** What the clean ones among them hold, by key. */
   private readonly votes: Map<Node, StoredRecord | null>[]
   private before: Records = []
@@ -144,6 +152,7 @@ class TransactionAttempt implements StoreAllCall {
       this.acceptAt(node) // late, but it shall hold the results too
       return
     }
+    if (this.round === 'modify') this.late.push(node)
     if (this.round !== 'prepare' || this.transaction.isFinished) return
     this.promised.push(node)
     if (clean) this.votes.forEach((votes, i) => votes.set(node, held[i]!))
@@ -160,6 +169,7 @@ class TransactionAttempt implements StoreAllCall {
       return
     }
     if (this.writes) this.missedOnce(node, 'it had promised otherwise')
+    else if (this.round === 'modify') this.failed.set(node, 'it had promised otherwise')
     this.check()
   }
 
@@ -171,9 +181,17 @@ class TransactionAttempt implements StoreAllCall {
   }
 
   private decide(): void {
-    const { transaction, keys } = this
     this.before = this.votes.map((votes) => newestOf(votes.values()))
-    this.modified = transaction.modify(this.before)
+    this.round = 'modify'
+    this.transaction.modify(this.before, (modified) => {
+      if (this.transaction.isFinished) this.round = 'over'
+      else this.accept(modified)
+    })
+  }
+
+  private accept(modified: AllModified): void {
+    const { transaction, keys } = this
+    this.modified = modified
     const changes = changesOf(this.modified, keys)
     const onlyIf = this.ballot.version
     this.writes = keys.map(({ key }, i) => {
@@ -194,7 +212,7 @@ class TransactionAttempt implements StoreAllCall {
       )
     })
     if (this.changesAnything) transaction.sent()
-    for (const node of this.promised) this.acceptAt(node)
+    for (const node of [...this.promised, ...this.late]) this.acceptAt(node)
     for (const [node, why] of this.failed) this.missed(node, why)
   }
 

@@ -29,6 +29,15 @@ export type AllModified =
  */
 export type ModifyAll = (current: readonly (StoredRecord | null)[]) => AllModified
 
+/**
+ * The same for what takes long: it may tell the outcome later, when others have had their turn, and then exactly once. By
+ * then the transaction may have ended.
+ */
+export type ModifyAllSlowly = (
+  current: readonly (StoredRecord | null)[],
+  then: (modified: AllModified) => void,
+) => void
+
 export interface TransactDone extends Failing {
   /** @param before what was there, by key @param after what is there now */
   transacted(before: readonly (StoredRecord | null)[], after: readonly (StoredRecord | null)[]): void

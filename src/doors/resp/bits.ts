@@ -120,15 +120,18 @@ function bitAt(value: Buffer, offset: number): 0 | 1 {
 }
 
 function countBits(value: Buffer, first: number, last: number): number {
-  let count = 0
-  for (let byte = Math.floor(first / 8); byte <= Math.floor(last / 8); byte++) {
-    count += BITS_OF_BYTE[value[byte]! & within(byte, first, last)]!
-  }
-  return count
+  const from = Math.floor(first / 8)
+  const to = Math.floor(last / 8)
+  if (from === to) return BITS_OF_BYTE[value[from]! & within(from, first, last)]!
+  let count = BITS_OF_BYTE[value[from]! & within(from, first, last)]!
+  for (let byte = from + 1; byte < to; byte++) count += BITS_OF_BYTE[value[byte]!]!
+  return count + BITS_OF_BYTE[value[to]! & within(to, first, last)]!
 }
 
 function findBit(value: Buffer, bit: 0 | 1, first: number, last: number): number {
+  const skipped = bit === 1 ? 0 : 0xff
   for (let byte = Math.floor(first / 8); byte <= Math.floor(last / 8); byte++) {
+    if (value[byte] === skipped) continue
     const wanted = (bit === 1 ? value[byte]! : ~value[byte]!) & within(byte, first, last)
     if (wanted !== 0) return byte * 8 + Math.clz32(wanted) - 24
   }

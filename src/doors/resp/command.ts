@@ -15,6 +15,8 @@ export interface Command extends Named {
   readonly maxArguments: number
   /** As COMMAND INFO tells them. */
   readonly flags: readonly string[]
+  /** What it costs to begin it (work.ts). */
+  readonly units: number
   /** Places of its keys among its arguments, as COMMAND INFO tells them; 0 = none. */
   readonly firstKey: number
   /** Negative = counted from the end. */
@@ -41,7 +43,7 @@ export interface Command extends Named {
 
 export type Run = Command['run']
 /** Before it has its place in the table. */
-export type Unlisted = Omit<Command, 'index' | 'maxArguments'>
+export type Unlisted = Omit<Command, 'index' | 'maxArguments' | 'units'>
 
 /** A command on the connection or the server, not on keys. */
 export function controlCommand(name: string, arity: number, run: Run, more: Partial<Command> = {}): Unlisted {

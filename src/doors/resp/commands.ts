@@ -19,6 +19,8 @@ const UPDATES = new Set(
 const MAX_FAST_TTL_DIGITS = 9
 /** Of a command whose arguments are not all keys. They are looked at one by one, and nobody needs more. */
 const MAX_OPTIONS = 1024
+/** They answer at once, and some of them take up to a tenth of a millisecond, or a kilobyte of arguments. */
+const UNITS_WITHOUT_KEYS = 16
 
 const keyed: Unlisted[] = Object.entries(STEPS).map(([name, spec]) => {
   const several = SEVERAL[name] ?? 'together'
@@ -47,6 +49,7 @@ export const NAMELESS: Command = {
   nameBytes: Buffer.alloc(0),
   arity: -1,
   maxArguments: Infinity,
+  units: UNITS_WITHOUT_KEYS,
   flags: [],
   firstKey: 0,
   lastKey: 0,
@@ -63,6 +66,7 @@ export const COMMANDS: readonly Command[] = [
     ...command,
     index: i + 1,
     maxArguments: mostArguments(command),
+    units: command.firstKey === 0 ? UNITS_WITHOUT_KEYS : 1,
   })),
 ]
 

@@ -23,6 +23,7 @@ import { BROKEN, FOREIGN, MISTAKEN, MORE, RequestParser, UNKNOWN } from './parse
 import { RespError, type Protocol, type Reply } from './reply.ts'
 import { ReplySlot, type Slot } from './slot.ts'
 import type { Transaction, Watch } from './transaction.ts'
+import type { Worker } from './work.ts'
 
 /** Commands under way on one connection; beyond that it is not read from. */
 const MAX_PIPELINED = 2048
@@ -41,10 +42,13 @@ const WORTH_WRITING_BYTES = 16 * 1024
 /** Not more than this is given to the kernel and not taken by it; what else is ready stays with its slots. */
 const MAX_UNSENT_BYTES = 1024 * 1024
 
+/** Of input, as a power of two: what its parsing costs. */
+const INPUT_BYTES_A_UNIT = 8
+
 /** Claimed in place of a key's token: all keys. */
 export const EVERYTHING = -1
 
-export class Connection implements Asker {
+export class Connection implements Asker, Worker {
   readonly id: number
   readonly door: RespDoor
   readonly socket: Socket
@@ -95,6 +99,8 @@ export class Connection implements Asker {
   /** Replies wait for the ones behind them. */
   private holding = false
   private paused = false
+  /** It waits for its turn to be read from (work.ts). */
+  private parked = false
   /** Nothing more is read from what has come, and the connection ends with the last reply. */
   private ending = false
   gone = false
@@ -124,7 +130,8 @@ export class Connection implements Asker {
     if (this.ending) return
     this.readAtUs = this.door.nowUs()
     this.parser.feed(chunk)
-    if (this.heldBack) this.socket.pause()
+    this.door.work.spend(chunk.length >> INPUT_BYTES_A_UNIT)
+    if (this.heldBack || this.parked) this.socket.pause()
     else this.pump()
   }
 
@@ -167,6 +174,10 @@ export class Connection implements Asker {
         this.pause()
         return
       }
+      if (this.door.work.isOver) {
+        this.park()
+        return
+      }
       const found = this.parser.next()
       if (this.parser.passedEmpty) this.onEmptyRequest()
       if (found === MORE) break
@@ -205,8 +216,29 @@ export class Connection implements Asker {
       this.heldBack = command
       return false
     }
+    this.door.work.spend(command.units)
     this.door.dispatch(this, command, args)
     return true
+  }
+
+  /** What has been read and what comes later waits until others have had their turn. */
+  private park(): void {
+    this.parked = true
+    this.socket.pause()
+    this.door.work.enqueue(this)
+  }
+
+  takeTurn(): boolean {
+    this.parked = false
+    if (this.gone) return false
+    if (!this.heldBack && !this.paused) this.pump()
+    if (this.isReading) this.socket.resume()
+    if (this.inputEnded) this.flushSoon()
+    return false // pump() has enqueued it, if there is more
+  }
+
+  private get isReading(): boolean {
+    return !this.heldBack && !this.paused && !this.parked
   }
 
   private mustWait(command: Command, args: readonly Buffer[]): boolean {
@@ -255,8 +287,8 @@ export class Connection implements Asker {
     if (!command || this.ending || this.waiting > 0 || this.mustWait(command, this.parser.args)) return
     this.heldBack = null
     this.door.dispatch(this, command, this.parser.args)
-    this.pump()
-    if (!this.heldBack && !this.paused) this.socket.resume()
+    if (!this.parked) this.pump()
+    if (this.isReading) this.socket.resume()
   }
 
   // ---- out
@@ -320,7 +352,7 @@ export class Connection implements Asker {
     while (this.first?.done && this.socket.writableLength < MAX_UNSENT_BYTES)
     this.stuckSinceMs = this.socket.writableLength > 0 ? this.stuckSinceMs || this.door.nowMs() : 0
     if (this.paused) this.resumeWhenTaken()
-    if (!this.first && (this.ending || (this.inputEnded && !this.heldBack && !this.paused))) {
+    if (!this.first && (this.ending || (this.inputEnded && this.isReading))) {
       this.socket.end()
       // A client that does not end it in turn is not waited for.
       this.stuckSinceMs ||= this.door.nowMs()
@@ -370,8 +402,8 @@ export class Connection implements Asker {
   private resumeWhenTaken(): void {
     if (this.pipelined >= MAX_PIPELINED / 2 || this.bytes > MAX_BYTES / 2 || this.shouldWait) return
     this.paused = false
-    if (!this.heldBack) this.pump()
-    if (!this.paused) this.socket.resume()
+    if (!this.heldBack && !this.parked) this.pump()
+    if (this.isReading) this.socket.resume()
   }
 
   /** Not in the middle of what the coordinator does: there may be more to begin. */

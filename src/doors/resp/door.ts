@@ -21,6 +21,7 @@ import type { Tokens } from '../tokens.ts'
 import type { TokenTries } from '../token-tries.ts'
 import { queue, refuse } from './transaction.ts'
 import { unknownCommand } from './unknown.ts'
+import { Work } from './work.ts'
 
 export interface RespDoorOptions {
   readonly coordinator: Coordinator
@@ -65,6 +66,7 @@ export class RespDoor {
   /** Without the nameless one. */
   readonly commands: readonly Command[] = COMMANDS.slice(1)
   readonly cursors: ScanCursors
+  readonly work: Work
   readonly otherProtocols: OtherProtocols
   readonly startedAtMs: number
   connectionsReceived = 0
@@ -81,6 +83,7 @@ export class RespDoor {
   constructor(options: RespDoorOptions) {
     this.options = options
     this.startedAtMs = options.monotonicMs()
+    this.work = new Work(options)
     this.otherProtocols = new OtherProtocols(options.emit, options.monotonicMs)
     this.cursors = new ScanCursors(options.coordinator.cluster.members.length)
     const { maxValueBytes, defaultTtlMs } = options

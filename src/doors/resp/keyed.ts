@@ -99,7 +99,10 @@ async function readStep(connection: Connection, step: Step, heldUp?: () => void)
     return one
   }
   const held = await allInSlices(connection, step.keys.length, read, heldUp)
-  return step.apply(held, nowMs(coordinator)).reply
+  const now = nowMs(coordinator)
+  if (!step.slow) return step.apply(held, now).reply
+  // Its table is large: one at a time, or a pipeline of them would hold as many.
+  return (await connection.door.work.outcomeAlone(connection, step.slow.slices(held, now))).reply
 }
 
 async function heldAt(connection: Connection, key: Buffer): Promise<Held | null> {

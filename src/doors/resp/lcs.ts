@@ -3,15 +3,20 @@
  * the walk back through the table goes the way that Redis goes, so that it finds the same one and the same ranges.
  */
 import { integerArgument, word } from './arguments.ts'
-import { RespMap, type Reply } from './reply.ts'
-import { CommandError, refused, SYNTAX_ERROR, type Step } from './step.ts'
+import { RespError, RespMap, type Reply } from './reply.ts'
+import { CommandError, lookSlowly, SYNTAX_ERROR, type Held, type Step } from './step.ts'
+import type { Sliced } from './work.ts'
 
 /**
- * Nothing else is served while the table is filled, some 20 ms for this many. Redis's own limit is 512 MB. The shorter
+ * The table takes some 20 ms and 8 MiB for this many, and is filled in slices. Redis's own limit is 512 MB. The shorter
  * value has less than 2048 bytes then, so that lengths fit 16 bits.
  */
 const MAX_CELLS = 2 ** 22
 const TOO_LARGE = `ERR Insufficient memory, transient memory for LCS exceeds ${MAX_CELLS} cells`
+
+const CELLS_A_UNIT = 512
+/** Cells between two places where others may have their turn. */
+const CELLS_A_PIECE = 64 * 1024
 
 const EMPTY = Buffer.alloc(0)
 
@@ -24,17 +29,16 @@ interface LcsOptions {
 export function lcs(args: readonly Buffer[]): Step {
   const [, keyA, keyB] = args as [Buffer, Buffer, Buffer]
   const options = lcsOptions(args)
-  return {
-    keys: keyA.equals(keyB) ? [keyA] : [keyA, keyB],
-    reads: true,
-    writes: false,
-    apply(held) {
-      const a = held[0]?.value ?? EMPTY
-      const b = held.at(-1)?.value ?? EMPTY
-      if ((a.length + 1) * (b.length + 1) > MAX_CELLS) return refused(TOO_LARGE)
-      return { reply: answer(a, b, options) }
-    },
+  const keys = keyA.equals(keyB) ? [keyA] : [keyA, keyB]
+  const cost = (held: readonly (Held | null)[]) => {
+    const cells = cellsOf(held)
+    return cells > MAX_CELLS ? 1 : cells / CELLS_A_UNIT
   }
+  return lookSlowly(keys, cost, (held) => answer(held, options))
+}
+
+function cellsOf(held: readonly (Held | null)[]): number {
+  return ((held[0]?.value.length ?? 0) + 1) * ((held.at(-1)?.value.length ?? 0) + 1)
 }
 
 function lcsOptions(args: readonly Buffer[]): LcsOptions {
@@ -57,8 +61,11 @@ function lcsOptions(args: readonly Buffer[]): LcsOptions {
   return { answers: ranges ? 'ranges' : length ? 'length' : 'subsequence', minLength, withLength }
 }
 
-function answer(a: Buffer, b: Buffer, options: LcsOptions): Reply {
-  const table = lengths(a, b)
+function* answer(held: readonly (Held | null)[], options: LcsOptions): Sliced<Reply> {
+  if (cellsOf(held) > MAX_CELLS) return new RespError(TOO_LARGE)
+  const a = held[0]?.value ?? EMPTY
+  const b = held.at(-1)?.value ?? EMPTY
+  const table = yield* lengths(a, b)
   const longest = table.at(-1)!
   if (options.answers === 'length') return longest
   const matches = walkBack(a, b, table)
@@ -81,17 +88,26 @@ function answer(a: Buffer, b: Buffer, options: LcsOptions): Reply {
 }
 
 /** For each pair of beginnings, row by row of `a`, how long their longest common subsequence is. */
-function lengths(a: Buffer, b: Buffer): Uint16Array {
+function* lengths(a: Buffer, b: Buffer): Sliced<Uint16Array> {
   const width = b.length + 1
   const table = new Uint16Array((a.length + 1) * width)
   for (let i = 1; i <= a.length; i++) {
-    for (let j = 1; j <= b.length; j++) {
-      const at = i * width + j
-      table[at] =
-        a[i - 1] === b[j - 1] ? table[at - width - 1]! + 1 : Math.max(table[at - width]!, table[at - 1]!)
+    for (let from = 1; from <= b.length; from += CELLS_A_PIECE) {
+      const to = Math.min(from + CELLS_A_PIECE, width)
+      fillRow(table, a[i - 1]!, b, i * width, from, to)
+      yield (to - from) / CELLS_A_UNIT
     }
   }
   return table
+}
+
+/** @param row where it begins in the table */
+function fillRow(table: Uint16Array, byte: number, b: Buffer, row: number, from: number, to: number): void {
+  const width = b.length + 1
+  for (let j = from; j < to; j++) {
+    const at = row + j
+    table[at] = byte === b[j - 1] ? table[at - width - 1]! + 1 : Math.max(table[at - width]!, table[at - 1]!)
+  }
 }
 
 /** Bytes in a row that both values have. */

@@ -9,6 +9,9 @@ import { RespError, type Reply } from './reply.ts'
 import { allInSlices } from './slices.ts'
 import { isStep, type Queue } from './together.ts'
 
+/** What a command without keys costs. */
+const UNITS_WITHOUT_KEYS = 16
+
 export const LEFT_OUT = `ERR the command was carried out, but the answers of this transaction have more than ${MAX_ANSWER_BYTES} bytes`
 
 /**
@@ -32,7 +35,10 @@ export async function oneByOne(
     let to = from
     while (to < queue.length && queue[to] !== null) to++
     await sideBySide(connection, queue.slice(from, to), (i) => answer(from + i))
-    if (to < queue.length) await answer(to)
+    if (to < queue.length) {
+      await answer(to)
+      await connection.door.work.breathe(UNITS_WITHOUT_KEYS)
+    }
     from = to + 1
   }
   return replies

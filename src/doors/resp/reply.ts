@@ -2,6 +2,7 @@
  * Replies of the Redis protocol, as values and as bytes. RESP2 has no nulls, maps or doubles of their own: there they
  * become what Redis 7 sends to such a client.
  */
+import type { Sliced } from './work.ts'
 
 /** A simple string: `+OK`. */
 export class Simple {
@@ -85,6 +86,66 @@ const NULL_3 = Buffer.from('_\r\n')
 const NULL_BULK_2 = Buffer.from('$-1\r\n')
 const NULL_ARRAY_2 = Buffer.from('*-1\r\n')
 
+/** Replies of more elements are encoded in slices. */
+const LONG = 1000
+const ELEMENTS_A_PIECE = 128
+const UNITS_A_PIECE = 32
+
+/** Whether to encode it takes long: it has many elements, be they nested. */
+export function isLong(reply: Reply): boolean {
+  return elementsWithin(reply, LONG) > LONG
+}
+
+/** How many elements a reply has; more than `limit` are not counted. */
+function elementsWithin(reply: Reply, limit: number): number {
+  const items = itemsOf(reply)
+  if (!items) return 1
+  let count = items.length
+  for (let i = 0; i < items.length && count <= limit; i++)
+    count += elementsWithin(items[i]!, limit - count) - 1
+  return count
+}
+
+/** Null for what is no aggregate. */
+function itemsOf(reply: Reply): readonly Reply[] | null {
+  if (reply instanceof RespMap) return reply.entries.flat()
+  if (reply instanceof RespSet) return reply.items
+  return Array.isArray(reply) ? (reply as readonly Reply[]) : null
+}
+
+/** The same bytes as encodeReply's, in parts. */
+export function* encodeInSlices(reply: Reply, protocol: Protocol): Sliced<Buffer[]> {
+  const whole: Buffer[] = []
+  let parts: Buffer[] = []
+  let elements = 0
+  // What is left of the aggregates that are open, the innermost last.
+  const open = [[reply].values() as Iterator<Reply>]
+  while (open.length > 0) {
+    const next = open.at(-1)!.next()
+    if (next.done) {
+      open.pop()
+      continue
+    }
+    const items = itemsOf(next.value)
+    if (items) {
+      parts.push(headOf(next.value, items.length, protocol))
+      open.push(items.values())
+    } else write(next.value, protocol, parts)
+    if (++elements % ELEMENTS_A_PIECE !== 0) continue
+    whole.push(Buffer.concat(parts))
+    parts = []
+    yield UNITS_A_PIECE
+  }
+  whole.push(Buffer.concat(parts))
+  return whole
+}
+
+/** @param items how many elements, a map's fields and values counted each */
+function headOf(reply: Reply, items: number, protocol: Protocol): Buffer {
+  if (protocol === 3 && reply instanceof RespMap) return Buffer.from(`%${items / 2}\r\n`)
+  return Buffer.from(`${protocol === 3 && reply instanceof RespSet ? '~' : '*'}${items}\r\n`)
+}
+
 /** The reply's bytes. Large bulks are copied once, here. */
 export function encodeReply(reply: Reply, protocol: Protocol): Buffer {
   const parts: Buffer[] = []
@@ -105,17 +166,9 @@ function write(reply: Reply, protocol: Protocol, parts: Buffer[]): void {
     const text = protocol === 3 ? `txt:${reply.text}` : reply.text
     const bytes = Buffer.from(text)
     parts.push(Buffer.from(`${protocol === 3 ? '=' : '$'}${bytes.length}\r\n`), bytes, CRLF)
-  } else if (reply instanceof RespMap) {
-    const { entries } = reply
-    parts.push(Buffer.from(protocol === 3 ? `%${entries.length}\r\n` : `*${entries.length * 2}\r\n`))
-    for (const [field, value] of entries) {
-      write(field, protocol, parts)
-      write(value, protocol, parts)
-    }
   } else {
-    const items = reply instanceof RespSet ? reply.items : reply
-    const mark = reply instanceof RespSet && protocol === 3 ? '~' : '*'
-    parts.push(Buffer.from(`${mark}${items.length}\r\n`))
+    const items = itemsOf(reply)!
+    parts.push(headOf(reply, items.length, protocol))
     for (const item of items) write(item, protocol, parts)
   }
 }

@@ -5,6 +5,8 @@
 import type { Connection } from './connection.ts'
 
 const AT_ONCE = 256
+/** What one of them costs, with its answer. */
+const UNITS_EACH = 2
 
 /**
  * Once one has failed, no further one is begun.
@@ -19,11 +21,14 @@ export function inSlices<T>(
   begin: (place: number) => Promise<T>,
   heldUp?: () => void,
 ): Promise<PromiseSettledResult<T>[]> {
+  const { work } = door
   const { coordinator } = door.options
   const settled: PromiseSettledResult<T>[] = []
   let next = 0
   let underWay = 0
   let failed = false
+  /** The turn's slice is used up (work.ts): it goes on in another one. */
+  let parked = false
   return new Promise((resolve) => {
     const ended = (place: number, result: PromiseSettledResult<T>) => {
       settled[place] = result
@@ -32,7 +37,18 @@ export function inSlices<T>(
     }
     const goOn = () => {
       // One is always under way: it may be the others that crowd us out.
-      while (next < count && !failed && underWay < AT_ONCE && (underWay === 0 || !coordinator.crowded)) {
+      while (
+        next < count &&
+        !failed &&
+        !parked &&
+        underWay < AT_ONCE &&
+        (underWay === 0 || !coordinator.crowded)
+      ) {
+        if (work.spend(UNITS_EACH)) {
+          parked = true
+          work.enqueue({ takeTurn })
+          return
+        }
         const place = next++
         underWay++
         begin(place).then(
@@ -43,7 +59,12 @@ export function inSlices<T>(
           },
         )
       }
-      if (underWay === 0) resolve(settled)
+      if (underWay === 0 && !parked) resolve(settled)
+    }
+    const takeTurn = () => {
+      parked = false
+      goOn()
+      return false // goOn() has enqueued it again, if there is more
     }
     goOn()
     if (next < count) heldUp?.()

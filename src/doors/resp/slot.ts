@@ -7,7 +7,7 @@ import type { Command } from './command.ts'
 import type { Connection } from './connection.ts'
 import { replyOf } from './errors.ts'
 import type { Output } from './output.ts'
-import { encodeReply, RespError, type Reply } from './reply.ts'
+import { encodeReply, encodeInSlices, isLong, RespError, type Reply } from './reply.ts'
 
 export abstract class Slot {
   next: Slot | null = null
@@ -41,6 +41,8 @@ export abstract class Slot {
 /** A slot for any reply. */
 export class ReplySlot extends Slot {
   protected encoded: Buffer | null = null
+  /** Of a long reply, which is encoded in slices. */
+  private encodedParts: readonly Buffer[] | null = null
 
   get asker(): Asker {
     return this.connection
@@ -49,6 +51,10 @@ export class ReplySlot extends Slot {
   /** Exactly once. */
   answer(reply: Reply): void {
     this.isError = reply instanceof RespError
+    if (isLong(reply)) {
+      this.encodeInSlices(reply)
+      return
+    }
     this.encoded = encodeReply(reply, this.connection.protocol)
     this.complete(this.encoded.length)
   }
@@ -60,7 +66,17 @@ export class ReplySlot extends Slot {
     )
   }
 
+  private encodeInSlices(reply: Reply): void {
+    const { door, protocol } = this.connection
+    const encoded = (parts: readonly Buffer[]) => {
+      this.encodedParts = parts
+      this.complete(parts.reduce((sum, part) => sum + part.length, 0))
+    }
+    door.work.carryOut(encodeInSlices(reply, protocol), encoded, (error) => this.answer(replyOf(error)))
+  }
+
   write(output: Output): void {
-    output.raw(this.encoded!)
+    if (this.encodedParts) for (const part of this.encodedParts) output.raw(part)
+    else output.raw(this.encoded!)
   }
 }

@@ -7,6 +7,7 @@
  * kinds at EXEC: a command is queued once its name and number of arguments are right.
  */
 import { RespError, type Reply } from './reply.ts'
+import { inOneGo, type Sliced } from './work.ts'
 
 /** A live value; what is deleted, expired or absent is null. */
 export interface Held {
@@ -36,6 +37,12 @@ export interface Step {
    * @param nowMs cluster time, whole milliseconds
    */
   apply(held: readonly (Held | null)[], nowMs: number): Stepped
+  /** For what takes long: the same in pieces. */
+  readonly slow?: {
+    /** In units (work.ts), known before it begins; what is too much for one transaction is refused by it. */
+    cost(held: readonly (Held | null)[]): number
+    slices(held: readonly (Held | null)[], nowMs: number): Sliced<Stepped>
+  }
 }
 
 export interface StepLimits {
@@ -93,6 +100,24 @@ export function look(key: Buffer, answer: (held: Held | null, nowMs: number) => 
     reads: true,
     writes: false,
     apply: ([held = null], nowMs) => ({ reply: answer(held, nowMs) }),
+  }
+}
+
+/** A step that stores nothing, and takes long for long values. */
+export function lookSlowly(
+  keys: readonly Buffer[],
+  cost: (held: readonly (Held | null)[]) => number,
+  answer: (held: readonly (Held | null)[]) => Sliced<Reply>,
+): Step {
+  function* slices(held: readonly (Held | null)[]): Sliced<Stepped> {
+    return { reply: yield* answer(held) }
+  }
+  return {
+    keys,
+    reads: true,
+    writes: false,
+    apply: (held) => inOneGo(slices(held)),
+    slow: { cost, slices },
   }
 }
 

@@ -3,6 +3,7 @@
  * over a copy of what the keys hold. The coordinator stores the outcome only if nothing has changed meanwhile, and
  * otherwise has it made again (Coordinator.transact).
  */
+import type { AllModified, ModifyAllSlowly } from '../../coordinator/transact.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { answerBytes, MAX_ANSWER_BYTES } from './answer-limit.ts'
@@ -10,6 +11,7 @@ import type { Connection } from './connection.ts'
 import { heldIn, nowMs, recordOf, tooLarge } from './held.ts'
 import { RespError, type Reply } from './reply.ts'
 import type { Held, Step } from './step.ts'
+import { inOneGo, type Sliced } from './work.ts'
 
 export const CROSS_SET = "CROSSSLOT Keys in request don't hash to the same slot"
 const STOPPED = new RondoError('PRECONDITION_FAILED', 'A watched key has changed.', {
@@ -18,6 +20,13 @@ const STOPPED = new RondoError('PRECONDITION_FAILED', 'A watched key has changed
 
 /** Bytes of values that the steps of one transaction may look at and make, over and over: they run in one go. */
 const MAX_TOUCHED_BYTES = 256 * 1024 * 1024
+/** What the slow ones among them may cost together (work.ts), told before the first of them begins. */
+const MAX_SLOW_UNITS = 32 * 1024
+/** From so many steps on they run in slices. */
+const MANY_STEPS = 256
+const UNITS_A_STEP = 0.5
+const UNITS_TO_ESTIMATE = 0.1
+const BYTES_A_UNIT = 32 * 1024
 const TOO_MUCH = new RondoError(
   'BAD_REQUEST',
   `The commands of this transaction would work on more than ${MAX_TOUCHED_BYTES} bytes of values, or answer with more ` +
@@ -35,13 +44,16 @@ export function isStep(queued: Queue[number]): queued is Step {
 /** By key: undefined = left as it is, null = deleted. */
 export type Next = readonly (Held | null | undefined)[]
 
+/** What is made of what the keys hold; see transact(). */
+type Change = (current: readonly (StoredRecord | null)[], now: number) => Sliced<Next | RondoError | null>
+
 /** A command on several keys, as one. */
 export async function runTogether(connection: Connection, step: Step): Promise<Reply> {
   const { coordinator } = connection.door.options
   if (!coordinator.sharesReplicaSet(step.keys)) return new RespError(CROSS_SET)
   let replies: readonly Reply[] = []
-  await transact(connection, step.keys, (current, now) => {
-    const outcome = runSteps([step], step.keys, current, now)
+  await transact(connection, step.keys, paceOf([step]), function* (current, now) {
+    const outcome = yield* runSteps([step], step.keys, current, now)
     if (outcome instanceof RondoError) return outcome
     replies = outcome.replies
     return outcome.next
@@ -49,19 +61,29 @@ export async function runTogether(connection: Connection, step: Step): Promise<R
   return replies[0]!
 }
 
+/** How steps run: many in slices, and those that need much memory alone as well. */
+export type Pace = 'at-once' | 'in-slices' | 'alone'
+
+export function paceOf(steps: Queue): Pace {
+  if (steps.some((step) => isStep(step) && step.slow !== undefined)) return 'alone'
+  return steps.length > MANY_STEPS ? 'in-slices' : 'at-once'
+}
+
 /** What the steps make of the keys, one after the other; the reply of what is no step is null. */
-export function runSteps(
+export function* runSteps(
   steps: Queue,
   keys: readonly Buffer[],
   current: readonly (StoredRecord | null)[],
   now: number,
-): { replies: Reply[]; next: Next } | RondoError {
+): Sliced<{ replies: Reply[]; next: Next } | RondoError> {
   const names = keys.map((key) => key.toString('latin1'))
   const held = new Map(names.map((name, i) => [name, heldIn(current[i]!, now)]))
   const changed = new Set<string>()
   let touched = 0
   let answered = 0
+  let slowUnits = 0
   const replies: Reply[] = []
+  if (yield* isTooMuch(steps, held)) return TOO_MUCH
   for (const step of steps) {
     if (!isStep(step)) {
       replies.push(step)
@@ -69,7 +91,10 @@ export function runSteps(
     }
     const mine = step.keys.map((key) => key.toString('latin1'))
     const before = mine.map((name) => held.get(name)!)
-    const { reply, next = [] } = step.apply(before, now)
+    slowUnits += step.slow?.cost(before) ?? 0
+    if (slowUnits > MAX_SLOW_UNITS) return TOO_MUCH
+    const touchedBefore = touched
+    const { reply, next = [] } = step.slow ? yield* step.slow.slices(before, now) : step.apply(before, now)
     mine.forEach((name, i) => {
       const after = next[i]
       touched += (before[i]?.value.length ?? 0) + (after?.value.length ?? 0)
@@ -80,8 +105,24 @@ export function runSteps(
     answered += answerBytes(reply)
     if (touched > MAX_TOUCHED_BYTES || answered > MAX_ANSWER_BYTES) return TOO_MUCH
     replies.push(reply)
+    yield UNITS_A_STEP + (touched - touchedBefore) / BYTES_A_UNIT
   }
   return { replies, next: names.map((name) => (changed.has(name) ? held.get(name)! : undefined)) }
+}
+
+/** Whether the steps would work on too much, were the values to stay as they are: nothing is begun then. */
+function* isTooMuch(steps: Queue, held: ReadonlyMap<string, Held | null>): Sliced<boolean> {
+  let touched = 0
+  let slowUnits = 0
+  for (const step of steps) {
+    if (!isStep(step) || !step.reads) continue
+    const before = step.keys.map((key) => held.get(key.toString('latin1'))!)
+    slowUnits += step.slow?.cost(before) ?? 0
+    for (const one of before) touched += one?.value.length ?? 0
+    if (slowUnits > MAX_SLOW_UNITS || touched > MAX_TOUCHED_BYTES) return true
+    yield UNITS_TO_ESTIMATE
+  }
+  return false
 }
 
 /**
@@ -91,32 +132,54 @@ export function runSteps(
 export function transact(
   connection: Connection,
   keys: readonly Buffer[],
-  change: (current: readonly (StoredRecord | null)[], now: number) => Next | RondoError | null,
+  pace: Pace,
+  change: Change,
 ): Promise<void> {
+  const { work } = connection.door
   const { coordinator } = connection.door.options
+  const decided = (next: Next | RondoError | null) => decidedBy(connection, next)
   return new Promise((resolve, failed) => {
     if (keys.length === 0) {
-      change([], nowMs(coordinator))
-      resolve()
+      work.carryOut(change([], nowMs(coordinator)), () => resolve(), failed)
       return
     }
-    const transacted = () => resolve()
+    const done = {
+      asker: connection,
+      transacted: () => resolve(),
+      failed: (error: RondoError) => (error === STOPPED ? resolve() : failed(error)),
+    }
+    if (pace !== 'at-once') {
+      const modify: ModifyAllSlowly = (current, then) => {
+        const failedHere = (error: unknown) => then({ kind: 'refuse', error: fault(error) })
+        const job = change(current, nowMs(coordinator))
+        const made = (next: Next | RondoError | null) => then(decided(next))
+        if (pace === 'alone') work.carryOutAlone(connection, job, made, failedHere)
+        else work.carryOut(job, made, failedHere)
+      }
+      coordinator.transactSlowly(keys, modify, done, connection.writeLevel)
+      return
+    }
     coordinator.transact(
       keys,
-      (current) => {
-        const next = change(current, nowMs(coordinator))
-        if (!next) return { kind: 'refuse', error: STOPPED }
-        if (next instanceof RondoError) return { kind: 'refuse', error: next }
-        const error = next.map((held) => tooLarge(connection, held)).find((found) => found !== null)
-        if (error) return { kind: 'refuse', error }
-        if (next.every((held) => held === undefined)) return { kind: 'keep' }
-        return {
-          kind: 'write',
-          records: next.map((held) => (held === undefined ? undefined : recordOf(held))),
-        }
-      },
-      { asker: connection, transacted, failed: (error) => (error === STOPPED ? resolve() : failed(error)) },
+      (current) => decided(inOneGo(change(current, nowMs(coordinator)))),
+      done,
       connection.writeLevel,
     )
   })
+}
+
+function decidedBy(connection: Connection, next: Next | RondoError | null): AllModified {
+  if (!next) return { kind: 'refuse', error: STOPPED }
+  if (next instanceof RondoError) return { kind: 'refuse', error: next }
+  const error = next.map((held) => tooLarge(connection, held)).find((found) => found !== null)
+  if (error) return { kind: 'refuse', error }
+  if (next.every((held) => held === undefined)) return { kind: 'keep' }
+  return {
+    kind: 'write',
+    records: next.map((held) => (held === undefined ? undefined : recordOf(held))),
+  }
+}
+
+function fault(error: unknown): RondoError {
+  return new RondoError('INTERNAL', `A fault of Rondo's own: ${String(error)}`, { outcome: 'not-applied' })
 }

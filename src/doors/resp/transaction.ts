@@ -23,12 +23,11 @@ import { NULL_ARRAY, OK, RespError, Simple, type Reply } from './reply.ts'
 import { subcommandOf } from './session-command.ts'
 import { ReplySlot } from './slot.ts'
 import { CommandError, distinct } from './step.ts'
-import { CROSS_SET, isStep, runSteps, transact, type Queue } from './together.ts'
+import { CROSS_SET, isStep, paceOf, runSteps, transact, type Queue } from './together.ts'
 
 const QUEUED = new Simple('QUEUED')
 /** What a transaction may hold; how many keys it may touch, where it is one, is MAX_BATCH_KEYS. */
 const MAX_COMMANDS = 100_000
-const ASIDES_A_TURN = 64
 
 interface Queued {
   readonly command: Command
@@ -236,13 +235,13 @@ async function asOne(
   )
   const places = watched.map(({ key }) => keys.findIndex((other) => other.equals(key)))
   const done: { replies: Reply[] | null } = { replies: null }
-  await transact(connection, keys, (current, now) => {
+  await transact(connection, keys, paceOf(steps), function* (current, now) {
     done.replies = null
     const changed = watched.some(({ version }, i) => {
       return compareVersions(version, versionSeen(current[places[i]!]!, now)) !== 0
     })
     if (changed) return null
-    const outcome = runSteps(steps, keys, current, now)
+    const outcome = yield* runSteps(steps, keys, current, now)
     if (outcome instanceof RondoError) return outcome
     done.replies = outcome.replies
     return outcome.next
@@ -256,7 +255,7 @@ async function asOne(
     const reply = await aside(connection, queued[i]!)
     bytes += answerBytes(reply)
     replies[i] = bytes > MAX_ANSWER_BYTES ? new RespError(LEFT_OUT) : reply
-    if (i % ASIDES_A_TURN === 0) await endOfTurn(connection)
+    await connection.door.work.breathe(queued[i]!.command.units)
   }
   return replies
 }
@@ -277,11 +276,6 @@ async function inParts(
     const { command, args } = queued[place]!
     return steps[place] === null ? aside(connection, queued[place]!) : command.alone!(connection, args)
   })
-}
-
-/** Lets others have their turn: commands without keys answer at once, and there may be many. */
-function endOfTurn({ door }: Connection): Promise<void> {
-  return new Promise((resolve) => door.options.timers.endOfTurn(resolve))
 }
 
 /** A command without keys. Its reply is a part of EXEC's. */
