@@ -106,6 +106,8 @@ const COPY_LIMIT_BYTES = 16 * 1024
 
 /** `$<n>\r\n` for the lengths that nearly all arguments have. */
 const BULK_HEADS = Array.from({ length: 1024 }, (_, n) => Buffer.from(`$${n}\r\n`))
+/** What a socket delivers, until it is copied, in the same turn. */
+const readBuffer = Buffer.allocUnsafeSlow(256 * 1024)
 const FENCE_COMMAND = encodeCommand(['GET', MARKER_KEY])
 const RUN_COMMAND = encodeCommand(['INFO', 'server'])
 
@@ -155,10 +157,11 @@ export class Link {
   /** Of this turn's requests, in `parts`. */
   private cutBytes = 0
 
-  // Bytes of a reply that is not complete yet, kept apart until enough have come.
-  private pending: Buffer[] = []
-  private pendingBytes = 0
-  private neededBytes = 0
+  /** The beginning of a reply of which the length has not come yet. */
+  private rest: Buffer | null = null
+  /** A bulk that is coming in, with its head, as long as it will be; and how much of it has come. */
+  private partial: Buffer | null = null
+  private partialBytes = 0
   /** Bytes of a reply too long to be taken that are still to come. */
   private toSkip = 0
 
@@ -212,7 +215,7 @@ export class Link {
       const { host, port, connectTimeoutMs } = this.options
       const socket = this.options.tls
         ? tls.connect({ host, port, ...this.options.tls })
-        : net.connect({ host, port })
+        : net.connect({ host, port, onread: { buffer: readBuffer, callback: this.onRead } })
       this.socket = socket
       socket.setNoDelay(true)
       const overdue = this.timers.setTimeout(() => {
@@ -226,7 +229,7 @@ export class Link {
         else resolve()
       }
       this.onHandshake = settle
-      socket.on('data', (bytes: Buffer) => this.onData(bytes))
+      if (this.options.tls) socket.on('data', (bytes: Buffer) => this.onData(bytes))
       socket.on('error', (error: Error) => this.destroy(lost('closed', error.message)))
       socket.on('close', () => this.destroy(lost('closed', 'the node closed the connection')))
       socket.once(this.options.tls ? 'secureConnect' : 'connect', () => this.greet())
@@ -254,7 +257,7 @@ export class Link {
     this.youngest = null
     this.inFlight = 0
     this.parts = []
-    this.pending = []
+    this.rest = this.partial = null
     this.largeBytes = this.smallBytes = 0
     for (; inFlight; inFlight = inFlight.next) {
       largeBytes += inFlight.largeBytes
@@ -443,29 +446,53 @@ export class Link {
 
   // ---- replies
 
-  private onData(bytes: Buffer): void {
-    this.heardAtMs = this.clock.monotonicMs()
-    this.heardBytes += bytes.length
-    let input = bytes
-    if (this.pendingBytes > 0) {
-      this.pending.push(bytes)
-      this.pendingBytes += bytes.length
-      if (this.pendingBytes < this.neededBytes) return
-      input = Buffer.concat(this.pending, this.pendingBytes)
-      this.pending = []
-      this.pendingBytes = 0
+  /**
+   * What came is in the buffer that all links share. It is copied once, to where it stays: the end of a bulk into the
+   * bulk's own bytes, everything else together. A new buffer for each read, as sockets make them, would cost more in
+   * garbage than all else that a large reply needs.
+   */
+  private readonly onRead = (length: number): boolean => {
+    const from = this.fill(readBuffer, length)
+    if (from < length && this.socket) {
+      const bytes = Buffer.allocUnsafe(length - from)
+      readBuffer.copy(bytes, 0, from, length)
+      this.parse(bytes)
     }
-    this.neededBytes = 0
+    return true
+  }
+
+  private onData(bytes: Buffer): void {
+    const from = this.fill(bytes, bytes.length)
+    if (from < bytes.length && this.socket) this.parse(from === 0 ? bytes : bytes.subarray(from))
+  }
+
+  /** Takes what belongs to the bulk that is coming in, if there is one; returns how much. */
+  private fill(bytes: Buffer, length: number): number {
+    this.heardAtMs = this.clock.monotonicMs()
+    this.heardBytes += length
+    const { partial } = this
+    if (!partial) return 0
+    const taken = Math.min(length, partial.length - this.partialBytes)
+    bytes.copy(partial, this.partialBytes, 0, taken)
+    this.partialBytes += taken
+    if (this.partialBytes === partial.length) {
+      this.partial = null
+      this.parse(partial)
+    }
+    return taken
+  }
+
+  /** @param bytes slices of it are handed on */
+  private parse(bytes: Buffer): void {
+    const input = this.rest ? Buffer.concat([this.rest, bytes]) : bytes
+    this.rest = null
     let at = this.toSkip > 0 ? this.skip(input, 0) : 0
     while (at < input.length && this.socket) {
       const next = this.parseReply(input, at)
       if (next < 0) break
       at = next
     }
-    if (at < input.length && this.socket) {
-      this.pending.push(at === 0 ? input : input.subarray(at))
-      this.pendingBytes = input.length - at
-    }
+    if (at < input.length && this.socket && !this.partial) this.rest = input.subarray(at)
   }
 
   /** Reads past what is to be skipped, as far as it has come; returns where the next reply begins. */
@@ -505,7 +532,8 @@ export class Link {
         }
         const end = after + length + CRLF_BYTES
         if (end > input.length) {
-          this.neededBytes = end - at
+          this.partial = Buffer.allocUnsafeSlow(end - at)
+          this.partialBytes = input.copy(this.partial, 0, at)
           return -1
         }
         this.onReply(REPLY_BULK, input.subarray(after, after + length))

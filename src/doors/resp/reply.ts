@@ -146,11 +146,17 @@ function headOf(reply: Reply, items: number, protocol: Protocol): Buffer {
   return Buffer.from(`${protocol === 3 && reply instanceof RespSet ? '~' : '*'}${items}\r\n`)
 }
 
-/** The reply's bytes. Large bulks are copied once, here. */
+/** The reply's bytes. */
 export function encodeReply(reply: Reply, protocol: Protocol): Buffer {
+  const parts = encodeParts(reply, protocol)
+  return parts.length === 1 ? parts[0]! : Buffer.concat(parts)
+}
+
+/** The reply's bytes, one part after the other; bulks are not copied. */
+export function encodeParts(reply: Reply, protocol: Protocol): Buffer[] {
   const parts: Buffer[] = []
   write(reply, protocol, parts)
-  return parts.length === 1 ? parts[0]! : Buffer.concat(parts)
+  return parts
 }
 
 function write(reply: Reply, protocol: Protocol, parts: Buffer[]): void {

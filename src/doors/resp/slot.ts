@@ -7,7 +7,10 @@ import type { Command } from './command.ts'
 import type { Connection } from './connection.ts'
 import { replyOf } from './errors.ts'
 import type { Output } from './output.ts'
-import { encodeReply, encodeInSlices, isLong, RespError, type Reply } from './reply.ts'
+import { encodeInSlices, encodeParts, isLong, RespError, type Reply } from './reply.ts'
+
+/** Above this an answer is not put together, but sent part by part. */
+const WORTH_PARTS_BYTES = 64 * 1024
 
 export abstract class Slot {
   next: Slot | null = null
@@ -41,7 +44,7 @@ export abstract class Slot {
 /** A slot for any reply. */
 export class ReplySlot extends Slot {
   protected encoded: Buffer | null = null
-  /** Of a long reply, which is encoded in slices. */
+  /** Instead of `encoded`: of a long reply, which is encoded in slices, or where to put them together would copy much. */
   private encodedParts: readonly Buffer[] | null = null
 
   get asker(): Asker {
@@ -55,8 +58,13 @@ export class ReplySlot extends Slot {
       this.encodeInSlices(reply)
       return
     }
-    this.encoded = encodeReply(reply, this.connection.protocol)
-    this.complete(this.encoded.length)
+    const parts = encodeParts(reply, this.connection.protocol)
+    let bytes = 0
+    for (const part of parts) bytes += part.length
+    if (parts.length === 1) this.encoded = parts[0]!
+    else if (bytes < WORTH_PARTS_BYTES) this.encoded = Buffer.concat(parts, bytes)
+    else this.encodedParts = parts
+    this.complete(bytes)
   }
 
   answerWith(reply: Promise<Reply>): void {
