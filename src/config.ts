@@ -336,7 +336,7 @@ const rows = {
     meaning: 'The most operations under way at once; one more is refused at once with 503.',
   }),
   QUEUE_TIMEOUT_MS: row({
-    default: '10000',
+    default: '30000',
     check: wholeNumber(1, 3_600_000),
     meaning:
       'How long nothing that a connection asks for may begin because its nodes are busy, before it is refused with 503.',

@@ -59,7 +59,7 @@ describe('configuration', () => {
       maxValueBytes: 1_048_576,
       maxBatchKeys: 1000,
       maxInFlight: 10_000,
-      queueTimeoutMs: 10_000,
+      queueTimeoutMs: 30_000,
       maxBatchBytes: 16_777_216,
       workers: 1,
       logLevel: 'info',

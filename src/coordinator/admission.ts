@@ -11,7 +11,7 @@
  * - Room is counted apart for large and for small values: a small call never waits for large ones, and on the node's
  *   connection not more than one window of large replies is before it. A window takes one more call as long as it is not
  *   full, so a value larger than the window passes as well.
- * - Connections take turns, operation by operation. Operations of one connection begin in the order in which they came, as
+ * - Connections take turns (turns.ts). Operations of one connection begin in the order in which they came, as
  *   far as they wait for the same nodes; a connection on which later commands must see earlier ones begins no further
  *   command while one waits (Asker.waiting).
  * - An operation needs room at all nodes that it sends its value to, or reads from. It waits at one after the other, and
@@ -28,6 +28,7 @@ import { READ_FIRST, READ_NEVER } from '../core/plan.ts'
 import { SMALL_BYTES, type NodeLoad } from '../nodes/load.ts'
 import type { Asker } from './asker.ts'
 import type { Failing } from './context.ts'
+import { Turns } from './turns.ts'
 
 export interface Windows {
   readonly largeBytes: number
@@ -198,8 +199,8 @@ function firstToRead(preference: readonly Member[]): Member {
 }
 
 interface NodeQueues {
-  readonly large: Turns
-  readonly small: Turns
+  readonly large: Turns<Waiting>
+  readonly small: Turns<Waiting>
   letting: boolean
 }
 
@@ -222,26 +223,6 @@ class Waiting implements Timed {
 
   overdue(): void {
     this.admission.overdue(this)
-  }
-}
-
-/** What waits at one node: each asker's in order, and the askers in turn. */
-class Turns {
-  private readonly byAsker = new Map<Asker, Waiting[]>()
-
-  add(waiting: Waiting): void {
-    const line = this.byAsker.get(waiting.asker)
-    if (line) line.push(waiting)
-    else this.byAsker.set(waiting.asker, [waiting])
-  }
-
-  /** There is one. */
-  next(): Waiting {
-    const [asker, line] = this.byAsker.entries().next().value!
-    const waiting = line.shift()!
-    this.byAsker.delete(asker)
-    if (line.length > 0) this.byAsker.set(asker, line)
-    return waiting
   }
 }
 

@@ -100,6 +100,57 @@ describe('pipelines of large values', function () {
     })
   }
 
+  it('are seen in order where large and small values of a key follow each other', async () => {
+    const large = valueOf(1, 150_000)
+    const commands: Buffer[] = []
+    const replies: Buffer[] = []
+    const ok = Buffer.from('+OK\r\n')
+    for (let i = 0; i < 20; i++) {
+      const key = `mixed:${i % 4}`
+      const small = Buffer.from(`small ${i}`)
+      commands.push(command('SET', key, large), command('GET', key), command('SET', key, small))
+      commands.push(
+        command('APPEND', key, '!'),
+        command('GET', key),
+        command('MSET', key, large, 'mixed:5', small),
+      )
+      commands.push(command('MGET', key, 'mixed:5'))
+      const both = Buffer.concat([Buffer.from('*2\r\n'), bulk(large), bulk(small)])
+      replies.push(ok, bulk(large), ok, Buffer.from(`:${small.length + 1}\r\n`))
+      replies.push(bulk(Buffer.from(`small ${i}!`)), ok, both)
+    }
+    const others = [0, 1, 2, 3].map((other) => {
+      const mine = commands.map((bytes) =>
+        Buffer.from(bytes.toString('latin1').replaceAll('mixed', `mixe${other}`)),
+      )
+      return Pipeline.run(under.respPort, mine, replies)
+    })
+    const counts = await Promise.all([Pipeline.run(under.respPort, commands, replies), ...others])
+    expect(counts).to.deep.equal([1, 2, 3, 4, 5].map(() => replies.length))
+  })
+
+  it('are fetched by many clients at once, 30 MB each, and no node is asked for too much', async () => {
+    const keys = Array.from({ length: 30 }, (_, i) => `many:${i}`)
+    const values = keys.map((_, i) => valueOf(i, MEGABYTE))
+    const client = await RawResp.open(under.respPort)
+    for (const [i, key] of keys.entries()) {
+      expect(await client.ask('SET', key, values[i]!)).to.equal('+OK\r\n')
+    }
+    const reply = Buffer.concat([Buffer.from('*30\r\n'), ...values.map(bulk)])
+    const most = { bytes: 0 }
+    const look = setInterval(() => {
+      for (const { node } of under.members) most.bytes = Math.max(most.bytes, node.load.largeBytes)
+    }, 1)
+    const clients = Array.from({ length: 16 }, () =>
+      Pipeline.run(under.respPort, [command('MGET', ...keys)], [reply]),
+    )
+    expect(await Promise.all(clients)).to.deep.equal(clients.map(() => 1))
+    clearInterval(look)
+    expect(most.bytes).to.be.within(1, 8 * MEGABYTE)
+    expect(under.members.map(({ node }) => node.load.largeBytes)).to.deep.equal([0, 0, 0])
+    client.close()
+  })
+
   it('do not keep others waiting for an error', async () => {
     const key = 'large:shared'
     const client = await RawResp.open(under.respPort)
