@@ -237,6 +237,7 @@ describe('admission', () => {
     const OTHERS = {
       settleRecord: 'repairs have a pace of their own',
       list: 'the control path',
+      countKeys: 'the control path',
       explain: 'the control path',
       expiresAtMs: 'the control path',
       drain: 'asks for nothing',
@@ -248,12 +249,22 @@ describe('admission', () => {
       remove: (asker, level) => remove('k:{a}', asker, level),
       update: (asker, level) => update('k:{a}', LARGE_BYTES, asker, level),
       transact: (asker, level) => transact(['k:{a}1', 'k:{a}2'], asker, level),
+      transactSlowly: (asker, level) =>
+        operation('transact slowly', asker, (done, transacted) =>
+          coordinator.transactSlowly(
+            [Buffer.from('k:{a}1')],
+            (_current, then) => then({ kind: 'keep' }),
+            { ...done, transacted },
+            level,
+          ),
+        ),
     }
 
     it('is known here', () => {
       const own = Object.getOwnPropertyDescriptors(Coordinator.prototype)
       const isPrivate = [
         'startUpdate',
+        'walkAll',
         'startTransaction',
         'placed',
         'replicate',
@@ -273,7 +284,8 @@ describe('admission', () => {
           await under.time.advance(10)
           const closed = name === 'remove' ? 'smallBytes' : 'largeBytes'
           for (const { load } of under.nodes) load[closed] += 2 * WINDOW_BYTES
-          if (name === 'transact') for (const { load } of under.nodes) load.smallBytes += 2 * WINDOW_BYTES
+          if (name.startsWith('transact'))
+            for (const { load } of under.nodes) load.smallBytes += 2 * WINDOW_BYTES
           const before = under.nodes.reduce((sum, node) => sum + node.calls.length, 0)
           const asker = new Client()
           const waiting = begin(asker, level)
@@ -281,7 +293,7 @@ describe('admission', () => {
           expect(under.nodes.reduce((sum, node) => sum + node.calls.length, 0)).to.equal(before)
           expect([waiting.outcome, asker.waiting]).to.deep.equal(['running', 1])
           for (const { load } of under.nodes) {
-            const isTransaction = name === 'transact'
+            const isTransaction = name.startsWith('transact')
             load.less(
               closed === 'largeBytes' ? 2 * WINDOW_BYTES : 0,
               closed === 'smallBytes' || isTransaction ? 2 * WINDOW_BYTES : 0,
