@@ -18,6 +18,7 @@ import { parse } from 'dotenv'
 import { z } from 'zod'
 import { CONSISTENCY_LEVELS, type ConsistencyLevel } from './core/consistency.ts'
 import { parseTokens, TOKENS_MUST_BE, type TokenSource } from './doors/token-list.ts'
+import { isNetwork } from './doors/trusted-proxies.ts'
 import { describe, isLoopback, parseHost, parseNodeList, type NodeAddress } from './nodes/address.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -59,6 +60,8 @@ export interface Config {
   readonly allowInsecure: boolean
   /** Host names in lower case, beside loopback and HOST; `*.example.com` stands for all below it. */
   readonly allowedHosts: readonly string[]
+  /** Addresses and networks of proxies that are believed who their clients are. */
+  readonly trustedProxies: readonly string[]
   readonly tls: ServerTls | null
   /** Of both servers, and of the links to the nodes. */
   readonly tlsMinVersion: (typeof TLS_VERSIONS)[number]
@@ -289,6 +292,12 @@ const rows = {
       'Comma-separated host names that HTTP requests may name beside loopback and `HOST`; `*.example.com` for all ' +
       'below one. Not set: with tokens any, without tokens none with a dot in it.',
   }),
+  TRUSTED_PROXIES: row({
+    check: networks(),
+    meaning:
+      'Comma-separated addresses and networks of proxies whose `X-Forwarded-For` (HTTP) and PROXY header (Redis ' +
+      'protocol) tell who the client is. Not set: nobody.',
+  }),
   TLS_CERT_FILE: row({
     check: filePath(),
     meaning: 'PEM file of the certificate of the HTTP door. With `TLS_KEY_FILE` the door speaks HTTPS only.',
@@ -427,6 +436,7 @@ export function loadConfig(
     adminTokens: { tokens: v.ADMIN_TOKEN ?? [], file: v.ADMIN_TOKEN_FILE ?? null },
     allowInsecure: v.ALLOW_INSECURE,
     allowedHosts: v.ALLOWED_HOSTS ?? [],
+    trustedProxies: v.TRUSTED_PROXIES ?? [],
     tls: serverTls(keyPair(v.TLS_CERT_FILE, v.TLS_KEY_FILE), v.TLS_CLIENT_CA_FILE),
     tlsMinVersion: v.TLS_MIN_VERSION,
     maxKeyBytes: v.MAX_KEY_BYTES,
@@ -453,6 +463,7 @@ type Optional =
   | 'ADMIN_TOKEN'
   | 'ADMIN_TOKEN_FILE'
   | 'ALLOWED_HOSTS'
+  | 'TRUSTED_PROXIES'
   | 'TLS_CERT_FILE'
   | 'TLS_KEY_FILE'
   | 'TLS_CLIENT_CA_FILE'
@@ -627,6 +638,18 @@ function tokens(): z.ZodType<readonly string[], string> {
     const found = parseTokens(text)
     if (!found) ctx.addIssue({ code: 'custom', message: TOKENS_MUST_BE })
     return found ?? []
+  })
+}
+
+function networks(): z.ZodType<readonly string[], string> {
+  return z.string().transform((text, ctx) => {
+    const found = text.split(',').map((one) => one.trim())
+    if (!found.every(isNetwork))
+      ctx.addIssue({
+        code: 'custom',
+        message: 'IP addresses and networks, separated by commas, such as 10.0.0.7,192.168.0.0/16,fd00::/8',
+      })
+    return found
   })
 }
 

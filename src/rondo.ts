@@ -24,6 +24,7 @@ import { registerRespMetrics } from './doors/resp/metrics.ts'
 import { createRespServer } from './doors/resp/server.ts'
 import { readTokens } from './doors/token-list.ts'
 import { TokenTries } from './doors/token-tries.ts'
+import { TrustedProxies } from './doors/trusted-proxies.ts'
 import { Tokens, type PlainTokens } from './doors/tokens.ts'
 import { registerTokenMetrics } from './doors/token-metrics.ts'
 import { MemoryNode } from './nodes/memory.ts'
@@ -109,10 +110,12 @@ export class Rondo {
       random: Math.random,
     })
     const metrics = options.metrics ?? ownMetrics
+    const proxies = new TrustedProxies(config.trustedProxies)
     this.door = new HttpDoor({
       ...config,
       tokens: this.tokens,
       tries: this.tries,
+      proxies,
       coordinator: this.coordinator,
       antiEntropy: this.antiEntropy,
       monotonicMs: () => clock.monotonicMs(),
@@ -124,6 +127,7 @@ export class Rondo {
       ...config,
       tokens: this.tokens,
       tries: this.tries,
+      proxies,
       coordinator: this.coordinator,
       monotonicMs: () => clock.monotonicMs(),
       timers,

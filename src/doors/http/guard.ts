@@ -7,6 +7,7 @@ import { RondoError } from '../../core/errors.ts'
 import { plainAddress } from '../client-address.ts'
 import { isAmong, type Tokens } from '../tokens.ts'
 import type { TokenTries } from '../token-tries.ts'
+import type { TrustedProxies } from '../trusted-proxies.ts'
 import type { Exchange } from './exchange.ts'
 import { Hosts, type HostOptions } from './hosts.ts'
 import { WrongToken } from './wrong-token.ts'
@@ -16,6 +17,8 @@ export type Scope = 'open' | 'data' | 'status' | 'admin'
 export interface GuardOptions extends HostOptions {
   readonly tokens: Tokens
   readonly tries: TokenTries
+  /** Whose X-Forwarded-For is believed. */
+  readonly proxies: TrustedProxies
 }
 
 export class Guard {
@@ -24,10 +27,12 @@ export class Guard {
   private readonly guarded: Readonly<Record<Scope, boolean>>
   private readonly hosts: Hosts
   private readonly tries: TokenTries
+  private readonly proxies: TrustedProxies
 
   constructor(options: GuardOptions) {
     this.tokens = options.tokens
     this.tries = options.tries
+    this.proxies = options.proxies
     const { data, admin, either } = options.tokens
     const guarded = either.length > 0
     this.guarded = {
@@ -100,6 +105,8 @@ export class Guard {
       )
     }
     if (isAmong(tokens, sent)) return null
-    return new WrongToken(this.tries.note(plainAddress(req.socket.remoteAddress), 'http'))
+    const peer = plainAddress(req.socket.remoteAddress)
+    const client = this.proxies.clientOf(peer, req.headers['x-forwarded-for'])
+    return new WrongToken(this.tries.note(client, 'http'))
   }
 }

@@ -163,7 +163,7 @@ function describe(connection: Connection, command: string): string {
   const { socket, door, transaction } = connection
   const fields: [string, string | number][] = [
     ['id', connection.id],
-    ['addr', addressText(connection.address, socket.remotePort)],
+    ['addr', addressText(connection.address, connection.port)],
     ['laddr', addressText(plainAddress(socket.localAddress), socket.localPort)],
     ['fd', 0],
     ['name', connection.name],

@@ -53,8 +53,9 @@ export class Connection implements Asker, Worker {
   readonly door: RespDoor
   readonly socket: Socket
   readonly openedAtMs: number
-  /** Of the client. */
+  /** Of the client, which may be behind a proxy. */
   address = ''
+  port = 0
 
   protocol: Protocol = 2
   name = ''

@@ -16,9 +16,10 @@ import type { ParserOptions } from './parser.ts'
 import { ScanCursors } from './scan-cursor.ts'
 import { Stats } from './stats.ts'
 import type { StepLimits } from './step.ts'
-import { plainAddress } from '../client-address.ts'
+import type { ClientEnd } from '../proxy-header.ts'
 import type { Tokens } from '../tokens.ts'
 import type { TokenTries } from '../token-tries.ts'
+import type { TrustedProxies } from '../trusted-proxies.ts'
 import { queue, refuse } from './transaction.ts'
 import { unknownCommand } from './unknown.ts'
 import { Work } from './work.ts'
@@ -40,6 +41,8 @@ export interface RespDoorOptions {
   /** Passwords are those for data. */
   readonly tokens: Tokens
   readonly tries: TokenTries
+  /** Who may say, in a PROXY header, whose connection it is. */
+  readonly proxies: TrustedProxies
   /** KEYS, FLUSHALL, FLUSHDB. */
   readonly allowDangerousCommands: boolean
   readonly monotonicMs: () => number
@@ -120,10 +123,12 @@ export class RespDoor {
     return (this.options.monotonicMs() * 1000) | 0
   }
 
-  connected(socket: Socket): Connection {
+  /** @param client who is behind the socket */
+  connected(socket: Socket, client: ClientEnd): Connection {
     this.connectionsReceived++
     const connection = new Connection(this, socket, this.nextId++, this.nowMs())
-    connection.address = plainAddress(socket.remoteAddress)
+    connection.address = client.address
+    connection.port = client.port
     this.connections.add(connection)
     socket.on('data', (chunk: Buffer) => connection.onData(chunk))
     socket.on('drain', () => connection.onDrain())

@@ -5,6 +5,7 @@
 import net from 'node:net'
 import tls from 'node:tls'
 import type { RespDoor } from './door.ts'
+import { ProxiedClients } from './proxied.ts'
 
 export const MAX_CONNECTIONS = 20_000
 const KEEP_ALIVE_MS = 300_000
@@ -16,13 +17,16 @@ export function createRespServer(
   tlsOptions: tls.TlsOptions | null,
   limits = { maxConnections: MAX_CONNECTIONS },
 ): net.Server {
+  const proxied = new ProxiedClients()
   const serve = (socket: net.Socket) => {
     if (door.connections.size >= limits.maxConnections) {
       socket.on('error', () => socket.destroy())
       socket.end('-ERR max number of clients reached\r\n')
       return
     }
-    door.connected(socket)
+    door.connected(socket, proxied.clientOf(socket))
+    // One that was read for a header has been paused. Not before TLS has it: what follows the header would be lost.
+    socket.resume()
   }
   const options = {
     noDelay: true,
@@ -33,6 +37,7 @@ export function createRespServer(
   const server = tlsOptions
     ? tls.createServer({ ...options, ...tlsOptions, handshakeTimeout: 10_000 }, serve)
     : net.createServer(options, serve)
+  proxied.watch(server, door.options.proxies, door.options.timers)
   server.on('listening', () => {
     door.port = (server.address() as net.AddressInfo).port
   })
