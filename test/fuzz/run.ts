@@ -1,7 +1,7 @@
 /**
  * The fuzzer as a command.
  *
- *   npm run fuzz -- [--minutes 10] [--seed 7]
+ *   npm run fuzz -- [--server resp|http] [--minutes 10] [--seed 7]
  *
  * Ends with 1, and the shortest stream that it can find, when the door answers what Redis does not, crashes, hangs, or
  * holds more and more memory.
@@ -14,13 +14,30 @@ import { parseArgs } from 'node:util'
 import { startRedis } from '../support/redis-server.ts'
 import type { Holdings } from './door-process.ts'
 import { Fuzz, printed } from './fuzz.ts'
+import { fuzzHttp } from './http/run.ts'
 import { ORACLE_ARGS } from './oracle.ts'
 
 const { values } = parseArgs({
-  options: { minutes: { type: 'string', default: '10' }, seed: { type: 'string' } },
+  options: {
+    server: { type: 'string', default: 'resp' },
+    minutes: { type: 'string', default: '10' },
+    seed: { type: 'string' },
+    help: { type: 'boolean', default: false },
+  },
 })
+if (values.help || !['resp', 'http'].includes(values.server) || !(Number(values.minutes) > 0)) {
+  console.log('npm run fuzz -- [--server resp|http] [--minutes 10] [--seed 7]')
+  console.log(
+    'Sends random bytes to one server, and ends with 1 when it crashes, hangs, leaks or answers wrongly.',
+  )
+  process.exit(values.help ? 0 : 2)
+}
 const seed = values.seed === undefined ? randomInt(2 ** 31) : Number(values.seed)
 const limitMs = Number(values.minutes) * 60_000
+if (values.server === 'http') {
+  await fuzzHttp(seed, limitMs)
+  process.exit()
+}
 const TOLD_EVERY_MS = 5000
 /** What the heap may grow by, from a quarter of the time on. */
 const MAX_GROWTH_BYTES = 16 * 1024 * 1024

@@ -21,7 +21,7 @@ export async function shrink(
   await shorter(bytes, (some) => fails({ ...shortest, pieces: [Buffer.concat(some)] }), endMs)
 }
 
-async function shorter(
+export async function shorter(
   pieces: readonly Buffer[],
   fails: (kept: readonly Buffer[]) => Promise<boolean>,
   endMs: number,

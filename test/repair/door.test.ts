@@ -99,7 +99,8 @@ for (const door of DOORS) {
           body: {},
           headers: bearer(DATA),
         })
-        expect(status, path).to.equal(401)
+        // Other spellings are no routes: there is nothing, or they are no targets.
+        expect(status, path).to.be.oneOf(path === '/repair?' ? [401] : [400, 404])
       }
     })
 

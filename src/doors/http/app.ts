@@ -7,7 +7,7 @@
 import express, { type Express, type NextFunction, type Request, type Response } from 'express'
 import helmet from 'helmet'
 import { RondoError } from '../../core/errors.ts'
-import { Exchange } from './exchange.ts'
+import { comesTooLate, Exchange } from './exchange.ts'
 import { Guard } from './guard.ts'
 import { KeysHandler, methodNotAllowed } from './keys.ts'
 import { matchRoute, type HttpDoorOptions, type Match, type Serving } from './routes.ts'
@@ -98,6 +98,7 @@ export class HttpDoor implements Serving {
     inner.handle = (req, res, next) => {
       const exchange = Exchange.of(req, res, this.options)
       // Behind server.ts the request has passed already.
+      if (!exchange.serve && comesTooLate(res)) return
       if (exchange.serve || !this.handleEarly(exchange)) handle(req, res, next)
     }
   }

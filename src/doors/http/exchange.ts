@@ -282,6 +282,14 @@ function endWith(res: ServerResponse, body: string | Buffer): void {
   res.end()
 }
 
+/**
+ * Whether a new request comes behind an answer that ended its connection. Node goes on parsing, gives such a request the
+ * socket out of its turn, and fails an assertion, which ends the process, when it is answered before those in front.
+ */
+export function comesTooLate({ socket }: ServerResponse): boolean {
+  return socket !== null && (socket.writableEnded || socket.destroyed)
+}
+
 /** Until more can be written, or nobody is there any more. */
 function drained(res: ServerResponse): Promise<void> {
   return new Promise((resolve) => {

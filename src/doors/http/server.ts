@@ -9,7 +9,7 @@ import type { TlsOptions } from 'node:tls'
 import { RondoError } from '../../core/errors.ts'
 import { CODES } from '../codes.ts'
 import type { HttpDoor } from './app.ts'
-import { Exchange, LINGER_MS, newRequestId, PROBLEM_TYPE } from './exchange.ts'
+import { comesTooLate, Exchange, LINGER_MS, newRequestId, PROBLEM_TYPE } from './exchange.ts'
 
 const LIMITS = {
   maxHeaderSize: 16 * 1024,
@@ -36,6 +36,7 @@ export function createServer(
   }
   const waiting = new WeakMap<Duplex, number>()
   const serveInTurn = (req: IncomingMessage, res: ServerResponse) => {
+    if (comesTooLate(res)) return
     if (res.socket !== null || !mustWait(req, waiting)) {
       serve(req, res)
       return
@@ -57,6 +58,7 @@ export function createServer(
     serveInTurn(req, res)
   })
   server.on('checkExpectation', (req: IncomingMessage, res: ServerResponse) => {
+    if (comesTooLate(res)) return
     const error = new RondoError('BAD_REQUEST', 'The only Expect header taken is 100-continue.')
     Exchange.of(req, res, door.options).fail(error, { status: 417, close: true })
   })
