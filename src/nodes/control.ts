@@ -43,6 +43,9 @@ interface Question {
 
 const LOADED_SCRIPTS = [STORE, PREPARE, ACCEPT, STORE_ALL, HINT, CHECK_PERMISSIONS]
 
+/** The node answered with an error. */
+class ErrorReply extends Error {}
+
 export class ControlPath {
   private readonly options: RedisNodeOptions
   private readonly tlsOptions: () => ConnectionOptions
@@ -133,7 +136,7 @@ export class ControlPath {
     ).then(
       (setting) => setting ?? 'unknown',
       (error: Error) => {
-        const reason = errorReason(error.message)
+        const reason = error instanceof ErrorReply ? errorReason(error.message) : null
         if (reason === 'no-permission' || reason === 'error') return 'unknown'
         throw error
       },
@@ -157,6 +160,7 @@ export class ControlPath {
       if (this.lastError instanceof BrokenFraming) return this.lastError
       return new Error('the connection was lost', { cause: error })
     }
+    if (error.name === 'ReplyError') return new ErrorReply(printable(error.message))
     const { code } = error as NodeJS.ErrnoException
     return Object.assign(new Error(printable(error.message)), code === undefined ? {} : { code })
   }
@@ -187,7 +191,8 @@ export class ControlPath {
 
   private async connected(): Promise<Redis> {
     if (this.closed) throw new Error(`node ${this.options.id} is closed`)
-    if (this.client?.status === 'ready') return this.client
+    // A stream that was destroyed is told to ioredis a turn later.
+    if (this.client?.status === 'ready' && this.client.stream.writable) return this.client
     this.connecting ??= this.connect().finally(() => (this.connecting = null))
     return this.connecting
   }
@@ -236,13 +241,14 @@ export class ControlPath {
   /** Where that is forbidden, the node is reported, and not given up: it may still be read. */
   private async loadScripts(client: Redis): Promise<void> {
     const denied = new Set<string>()
-    for (const script of LOADED_SCRIPTS) {
+    const load = async (script: Script) => {
       try {
         loadedReply(await client.callBuffer('SCRIPT', 'LOAD', script.text), script.sha)
       } catch (error) {
         for (const name of deniedBy('SCRIPT LOAD', error as Error)) denied.add(name)
       }
     }
+    await Promise.all(LOADED_SCRIPTS.map(load))
     this.forbiddenAtConnect = [...denied]
   }
 }

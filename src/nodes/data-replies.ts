@@ -4,6 +4,7 @@
  */
 import { VERSION_BYTES } from '../core/clock.ts'
 import { REPLACED_BYTES } from '../core/codec.ts'
+import type { StoreAllWrite } from './node.ts'
 
 const PLUS = 0x2b
 const MINUS = 0x2d
@@ -19,6 +20,11 @@ const LIFE_BYTES = 6
 const HELD_BYTES = VERSION_BYTES + REPLACED_BYTES
 /** 2^53 has sixteen. */
 const MAX_DIGITS = 15
+
+/** A store, of which this much must be known to read what became of it. */
+interface Asked {
+  readonly lifeMs: number
+}
 
 /** How each of several stores ended. */
 export type StoreOutcome =
@@ -38,11 +44,11 @@ export function isTooLate(bytes: Buffer): boolean {
   return bytes.length === 1 && bytes[0] === TOO_LATE_MARK
 }
 
-/** An outcome for each of `count` records (store.lua tells how they are written). */
-export function storeOutcomes(bytes: Buffer, count: number): readonly StoreOutcome[] | null {
+/** An outcome for each record (store.lua tells how they are written). */
+export function storeOutcomes(bytes: Buffer, asked: readonly Asked[]): readonly StoreOutcome[] | null {
   const outcomes: StoreOutcome[] = []
   let at = 0
-  for (let i = 0; i < count; i++) {
+  for (const { lifeMs } of asked) {
     const from = at + 1
     switch (bytes[at]) {
       case APPLIED_MARK:
@@ -55,7 +61,7 @@ export function storeOutcomes(bytes: Buffer, count: number): readonly StoreOutco
         break
       case LONGER_MARK:
         at = from + LIFE_BYTES
-        if (at > bytes.length) return null
+        if (at > bytes.length || bytes.readUIntBE(from, LIFE_BYTES) < lifeMs) return null
         outcomes.push({ kind: 'applied', keptMs: bytes.readUIntBE(from, LIFE_BYTES) })
         break
       case STALE_MARK:
@@ -91,18 +97,22 @@ export type StoreAllOutcome =
   | { readonly ok: true; readonly keptMs: readonly number[] }
   | { readonly ok: false; readonly held: readonly (Buffer | null)[] }
 
-/** For `count` keys (store-all.lua tells how it is written). */
-export function storeAllOutcome(bytes: Buffer, count: number): StoreAllOutcome | null {
+/** For each key (store-all.lua tells how it is written). */
+export function storeAllOutcome(bytes: Buffer, asked: readonly StoreAllWrite[]): StoreAllOutcome | null {
   const rest = bytes.subarray(1)
   if (bytes[0] === PLUS) {
     const keptMs = rest
       .toString('latin1')
       .split(' ')
       .map((life) => lifeOf(Buffer.from(life, 'latin1')))
-    return keptMs.length === count && keptMs.every((ms) => ms !== null) ? { ok: true, keptMs } : null
+    const fits = keptMs.every((ms, i): ms is number => {
+      const { record = null, lifeMs = 0 } = asked[i] ?? {}
+      return ms !== null && (record ? ms >= lifeMs : ms === 0)
+    })
+    return keptMs.length === asked.length && fits ? { ok: true, keptMs } : null
   }
   const held = bytes[0] === MINUS ? refusals(rest) : null
-  return held?.length === count ? { ok: false, held } : null
+  return held?.length === asked.length ? { ok: false, held } : null
 }
 
 /** One for each key: a byte that tells the length, and what follows it. */

@@ -96,6 +96,7 @@ const MAX_LINE_BYTES = 16 * 1024
 /** The longest that a Redis holds is 512 MB, unless it is told otherwise. */
 const MAX_BULK_BYTES = 2 ** 32
 const CR = 13
+const LF = 10
 const CRLF_BYTES = 2
 const CHUNK_BYTES = 64 * 1024
 /** A batch that has grown so large does not wait for the end of the turn: node and coordinator work side by side. */
@@ -510,7 +511,7 @@ export class Link {
       return -1
     }
     const after = lineEnd + CRLF_BYTES
-    if (lineEnd - at > MAX_LINE_BYTES) {
+    if (lineEnd - at > MAX_LINE_BYTES || input[lineEnd + 1] !== LF) {
       this.nonsense('an endless line')
       return -1
     }
@@ -534,6 +535,10 @@ export class Link {
         if (end > input.length) {
           this.partial = Buffer.allocUnsafeSlow(end - at)
           this.partialBytes = input.copy(this.partial, 0, at)
+          return -1
+        }
+        if (input[end - CRLF_BYTES] !== CR || input[end - 1] !== LF) {
+          this.nonsense('a bulk of another length than it said')
           return -1
         }
         this.onReply(REPLY_BULK, input.subarray(after, after + length))

@@ -182,7 +182,7 @@ export class PendingStores extends LinkCall implements Resendable {
       this.lost(TOO_LATE)
       return
     }
-    const outcomes = storeOutcomes(bytes, this.entries.length)
+    const outcomes = storeOutcomes(bytes, this.entries)
     if (!outcomes) {
       this.lost(this.node.judge(this.replyType, bytes))
       return
@@ -223,7 +223,7 @@ export class PendingAccept extends PendingScript {
     const reply = this.reply!
     if (this.replyType === REPLY_INTEGER) {
       const keptMs = isDigit(reply, 1) ? this.lifeMs : lifeOf(reply)
-      if (keptMs === null) return false
+      if (keptMs === null || keptMs < this.lifeMs) return false
       this.call.onApplied(this.node, fence, keptMs)
     } else if (this.replyType === REPLY_BULK && isHeld(reply)) this.call.onStale(this.node, reply, fence)
     else return false
@@ -260,7 +260,7 @@ export class PendingStoreAll extends PendingScript {
   }
 
   protected override replied(fence: Fence): boolean {
-    const outcome = this.replyType === REPLY_BULK ? storeAllOutcome(this.reply!, this.writes.length) : null
+    const outcome = this.replyType === REPLY_BULK ? storeAllOutcome(this.reply!, this.writes) : null
     if (!outcome) return false
     if (outcome.ok) this.call.onApplied(this.node, fence, outcome.keptMs)
     else this.call.onStale(this.node, outcome.held, fence)

@@ -2,6 +2,7 @@
  * The door on memory nodes as a process of its own, so that one that crashes or hangs is seen from outside. It tells its
  * port, and when it is asked, what it holds after a garbage collection.
  */
+import type { MemoryNode } from '../../src/nodes/memory.ts'
 import { startRondo } from '../support/rondo.ts'
 import { DOOR_ENV } from './oracle.ts'
 
@@ -9,6 +10,7 @@ import { DOOR_ENV } from './oracle.ts'
 const NODE_BYTES = 8 * 1024 * 1024
 
 export interface Holdings {
+  /** Without what the nodes store: they fill up all the while. */
   readonly heapBytes: number
   readonly connections: number
 }
@@ -19,7 +21,10 @@ process.on('message', () => {
   global.gc!()
   global.gc!()
   const { heapUsed, external } = process.memoryUsage()
-  const holdings: Holdings = { heapBytes: heapUsed + external, connections: rondo.respDoor.connections.size }
+  const nodes = rondo.cluster.members.map(({ node }) => node as MemoryNode)
+  const storedBytes = nodes.reduce((sum, { storage }) => sum + storage.usedBytes, 0)
+  const heapBytes = heapUsed + external - storedBytes
+  const holdings: Holdings = { heapBytes, connections: rondo.respDoor.connections.size }
   process.send!(holdings)
 })
 process.send!({ port: rondo.respDoor.port })

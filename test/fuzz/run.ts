@@ -9,6 +9,7 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { randomInt } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { startRedis } from '../support/redis-server.ts'
@@ -41,6 +42,9 @@ if (values.server === 'http') {
 const TOLD_EVERY_MS = 5000
 /** What the heap may grow by, from a quarter of the time on. */
 const MAX_GROWTH_BYTES = 16 * 1024 * 1024
+/** Longer than any request may take. */
+const AT_REST_MS = 15_000
+const LOOK_AGAIN_MS = 100
 
 const redis = await startRedis({ args: ORACLE_ARGS })
 const door = fork(fileURLToPath(new URL('door-process.ts', import.meta.url)), {
@@ -90,8 +94,18 @@ try {
   await redis.stop()
 }
 
+/** The last clients have left just now, and what they asked for may still be under way. */
+async function holdingsAtRest(): Promise<Holdings> {
+  const endMs = performance.now() + AT_REST_MS
+  for (;;) {
+    const told = await holdings()
+    if (told.connections === 0 || performance.now() > endMs) return told
+    await delay(LOOK_AGAIN_MS)
+  }
+}
+
 async function leaks(): Promise<string[]> {
-  const end = await holdings()
+  const end = await holdingsAtRest()
   const mib = (bytes: number) => `${(bytes / 1024 / 1024).toFixed(1)} MiB`
   console.log(
     `heap: ${quarter ? mib(quarter.heapBytes) : '?'} at a quarter, ${mib(end.heapBytes)} at the end`,
