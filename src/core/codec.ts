@@ -13,6 +13,7 @@
  * zeros there. Whatever does not parse is a value at version 0 that somebody else stored: it can be read as it is.
  */
 import { VERSION_BYTES, VERSION_ZERO, type Version } from './clock.ts'
+import { cut, placesIn, type ByteRange, type Part } from './part.ts'
 
 export const HEAD_BYTES = 31
 export const PROMISE_BYTES = 12
@@ -34,6 +35,8 @@ const KIND_MASK = 0x0f
 export const PROMISE_FLAG = 0x10
 export const LASTING_FLAG = 0x20
 
+const EMPTY = Buffer.alloc(0)
+
 export function isVersioned(bytes: Buffer): boolean {
   return (
     bytes.length >= HEAD_BYTES &&
@@ -42,8 +45,9 @@ export function isVersioned(bytes: Buffer): boolean {
   )
 }
 
-/** A record as a node holds it: a view over its bytes that copies nothing. */
-export class StoredRecord {
+/** All but the value of a record that a node holds: a view over its bytes that copies nothing. */
+export abstract class RecordHead {
+  /** The first HEAD_WITH_PROMISE_BYTES, or more. */
   readonly bytes: Buffer
   /** False for a value that Rondo did not write. */
   readonly versioned: boolean
@@ -88,11 +92,6 @@ export class StoredRecord {
     return this.hasPromise ? this.bytes.subarray(HEAD_BYTES, HEAD_WITH_PROMISE_BYTES) : null
   }
 
-  get value(): Buffer {
-    if (!this.versioned) return this.bytes
-    return this.bytes.subarray(this.hasPromise ? HEAD_WITH_PROMISE_BYTES : HEAD_BYTES)
-  }
-
   /** Whether a user would see a value: it is one, and has not expired. */
   isLive(clusterMs: number): boolean {
     if (this.kind !== KIND_VALUE) return false
@@ -100,12 +99,92 @@ export class StoredRecord {
     return expiresAtMs === 0 || expiresAtMs > clusterMs
   }
 
+  /** Where the value begins. */
+  protected get valueAt(): number {
+    if (!this.versioned) return 0
+    return this.hasPromise ? HEAD_WITH_PROMISE_BYTES : HEAD_BYTES
+  }
+
   private get hasPromise(): boolean {
     return this.versioned && (this.bytes[FLAGS_AT]! & PROMISE_FLAG) !== 0
   }
 }
 
-const EMPTY = Buffer.alloc(0)
+/** A record as a node holds it. */
+export class StoredRecord extends RecordHead {
+  get value(): Buffer {
+    return this.versioned ? this.bytes.subarray(this.valueAt) : this.bytes
+  }
+
+  get valueLength(): number {
+    return this.bytes.length - this.valueAt
+  }
+}
+
+/** What a node has told of a record whose value was not fetched, or not all of it. */
+export class PeekedRecord extends RecordHead {
+  /** Of the whole record; null = it was not asked for. */
+  private readonly storedBytes: number | null
+  private readonly partBytes: Buffer
+  private readonly range: ByteRange | null
+
+  /**
+   * @param head the record's first HEAD_WITH_PROMISE_BYTES, or all of a shorter one
+   * @param partBytes the bytes of the range that was asked for
+   */
+  constructor(
+    head: Buffer,
+    storedBytes: number | null = null,
+    partBytes: Buffer = EMPTY,
+    part: Part = 'head',
+  ) {
+    super(head)
+    this.storedBytes = storedBytes
+    this.partBytes = partBytes
+    this.range = typeof part === 'string' ? null : part
+  }
+
+  /** What would have been told of this record. */
+  static of({ bytes, value }: StoredRecord, part: Part): PeekedRecord {
+    const head = bytes.subarray(0, HEAD_WITH_PROMISE_BYTES)
+    if (part === 'head') return new PeekedRecord(head)
+    return new PeekedRecord(head, bytes.length, part === 'length' ? EMPTY : cut(value, part), part)
+  }
+
+  /** @throws Error where it was not asked for */
+  get valueLength(): number {
+    if (this.storedBytes === null) throw new Error('only the head of the record was asked for')
+    return this.storedBytes - this.valueAt
+  }
+
+  get partLength(): number {
+    return this.partBytes.length
+  }
+
+  /** Whether what came is exactly what was asked for. */
+  get isWhole(): boolean {
+    if (this.storedBytes === null) return true
+    if (this.bytes.length !== Math.min(this.storedBytes, HEAD_WITH_PROMISE_BYTES)) return false
+    const places = this.range && placesIn(this.range, this.valueLength)
+    return this.partBytes.length === (places ? places[1] - places[0] + 1 : 0)
+  }
+
+  /**
+   * Bytes of the value that lie in the range that was asked for.
+   *
+   * @throws Error where they were not asked for
+   */
+  part(range: ByteRange): Buffer {
+    const length = this.valueLength
+    const wanted = placesIn(range, length)
+    if (!wanted) return EMPTY
+    const known = this.range && placesIn(this.range, length)
+    if (!known || wanted[0] < known[0] || wanted[1] > known[1]) {
+      throw new Error('these bytes of the value were not asked for')
+    }
+    return this.partBytes.subarray(wanted[0] - known[0], wanted[1] - known[0] + 1)
+  }
+}
 
 /** A record on its way to the nodes: head and value apart, so that a large value is never copied to be sent. */
 export interface NewRecord {

@@ -25,7 +25,7 @@
  * Readers take copies without the mark for equally long only if they replaced the same (votes.ts).
  */
 import { compareVersions, VERSION_ZERO, versionMs } from './clock.ts'
-import { KIND_VALUE, type StoredRecord } from './codec.ts'
+import { KIND_VALUE, type RecordHead } from './codec.ts'
 
 export const EXPIRY_MARGIN_MS = 60_000
 /** About a hundred years: no expiry, but still a TTL. */
@@ -62,14 +62,14 @@ function expiryMarginMs(ttlMs: number): number {
  * remembered as long as any delete may be, the grace, counted from when it was made. So copying it from node to node
  * never makes it live longer.
  */
-export function repairedLifeMs(record: StoredRecord, clusterMs: number, graceMs: number): number {
+export function repairedLifeMs(record: RecordHead, clusterMs: number, graceMs: number): number {
   const { kind, expiresAtMs } = record
   const ownMs = ownLifeMs(kind, expiresAtMs, clusterMs)
   return Math.max(kind === KIND_VALUE ? ownMs : 1, Math.ceil(versionMs(record.version) + graceMs - clusterMs))
 }
 
 /** Whether the key's end stays as it is: one value without expiry takes the place of another. */
-export function keepsItsEnd(held: StoredRecord, ownMs: number): boolean {
+export function keepsItsEnd(held: RecordHead, ownMs: number): boolean {
   return ownMs === FAR_END_MS && held.isEndless
 }
 
@@ -89,7 +89,7 @@ export function isLastingLife(lifeMs: number, graceMs: number): boolean {
 }
 
 /** Whether nodes may keep copies of this record for different times: its own expiry asks for less than the grace. */
-export function livesMayDiffer(record: StoredRecord, graceMs: number): boolean {
+export function livesMayDiffer(record: RecordHead, graceMs: number): boolean {
   const { kind, expiresAtMs, version } = record
   if (compareVersions(version, VERSION_ZERO) === 0) return false // nothing, or nothing of ours
   if (kind === KIND_VALUE && expiresAtMs === 0) return false

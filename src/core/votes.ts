@@ -1,11 +1,11 @@
 /** What several replicas hold of one key, and what follows from it. */
 import { compareVersions, VERSION_ZERO } from './clock.ts'
-import type { StoredRecord } from './codec.ts'
+import type { RecordHead } from './codec.ts'
 import { livesMayDiffer } from './lifetime.ts'
 
 /** Null where nobody holds anything. */
-export function newestOf(held: Iterable<StoredRecord | null>): StoredRecord | null {
-  let newest: StoredRecord | null = null
+export function newestOf<R extends RecordHead>(held: Iterable<R | null>): R | null {
+  let newest: R | null = null
   for (const record of held) {
     if (record && (!newest || compareVersions(record.version, newest.version) > 0)) newest = record
   }
@@ -20,8 +20,8 @@ export function newestOf(held: Iterable<StoredRecord | null>): StoredRecord | nu
  * @param majority how many are asked for
  */
 export function sureHolders<T>(
-  votes: ReadonlyMap<T, StoredRecord | null>,
-  newest: StoredRecord | null,
+  votes: ReadonlyMap<T, RecordHead | null>,
+  newest: RecordHead | null,
   majority: number,
   graceMs: number,
 ): T[] {

@@ -12,6 +12,8 @@ local key, marker = KEYS[1], KEYS[2]
 local tries = {
   { 'GET', key },
   { 'GETRANGE', key, '0', '0' },
+  { 'STRLEN', key },
+  { 'EXISTS', key },
   { 'SET', key, '1', 'XX' },
   { 'SETRANGE', key, '0', '' },
   { 'DEL', key },

@@ -30,7 +30,7 @@ import { errorReason } from './error-replies.ts'
 import type { NodeReport } from './node.ts'
 import { CHECKED_COMMANDS, forbiddenBy, forbiddenSentence } from './permissions.ts'
 import type { RedisNodeOptions } from './redis.ts'
-import { ACCEPT, CHECK_PERMISSIONS, HINT, PREPARE, STORE, STORE_ALL, type Script } from './scripts.ts'
+import { ACCEPT, CHECK_PERMISSIONS, HINT, PEEK, PREPARE, STORE, STORE_ALL, type Script } from './scripts.ts'
 
 type Argument = string | Buffer
 
@@ -41,7 +41,7 @@ interface Question {
   readonly take: (reply: unknown) => void
 }
 
-const LOADED_SCRIPTS = [STORE, PREPARE, ACCEPT, STORE_ALL, HINT, CHECK_PERMISSIONS]
+const LOADED_SCRIPTS = [STORE, PEEK, PREPARE, ACCEPT, STORE_ALL, HINT, CHECK_PERMISSIONS]
 
 /** The node answered with an error. */
 class ErrorReply extends Error {}

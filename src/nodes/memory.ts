@@ -12,9 +12,10 @@
  * what it overtakes was certainly not applied.
  */
 import { compareVersions, VERSION_BYTES, versionMs, type Clock, type Timers } from '../core/clock.ts'
-import { HEAD_WITH_PROMISE_BYTES, StoredRecord, type NewRecord } from '../core/codec.ts'
+import { HEAD_WITH_PROMISE_BYTES, PeekedRecord, StoredRecord, type NewRecord } from '../core/codec.ts'
 import { Glob } from '../core/glob.ts'
 import { leaseKey, MARKER_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../core/keys.ts'
+import type { Part } from '../core/part.ts'
 import { decideStoreAll } from '../core/store-all.ts'
 import { decideAccept, decidePrepare, decideStore, type StoreDecision } from '../core/store.ts'
 import { decodeSyncedAt, encodeSyncedAt, type SyncedAt } from '../core/synced-at.ts'
@@ -32,6 +33,7 @@ import {
   type NodeFailure,
   type NodeListener,
   type NodeReport,
+  type PeekCall,
   type PrepareCall,
   type RegisterAnswer,
   type ScanPage,
@@ -116,6 +118,20 @@ export class MemoryNode implements Node {
     })
   }
 
+  peek(key: Buffer, part: Part, call: PeekCall): void {
+    const fence = this.usableFence(call)
+    if (!fence) return
+    const asked = Buffer.from(key)
+    this.enqueue({
+      fence,
+      execute: () => {
+        const bytes = this.storage.get(asked)
+        return () => call.onPeeked(this, bytes && PeekedRecord.of(new StoredRecord(bytes), part), fence)
+      },
+      fail: (failure) => call.onFailure(this, failure),
+    })
+  }
+
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void {
     const { graceMs, clock } = this.options
     this.enqueueStore(key, lifeMs, call, (held, heldLifeMs) => {
@@ -124,7 +140,13 @@ export class MemoryNode implements Node {
     })
   }
 
-  prepare(key: Buffer, ballot: Buffer, call: PrepareCall): void {
+  prepare(
+    key: Buffer,
+    ballot: Buffer,
+    call: PrepareCall,
+    _expectedBytes = 0,
+    tells: 'value' | 'head' = 'value',
+  ): void {
     const fence = this.usableFence(call)
     if (!fence) return
     const asked = Buffer.from(key)
@@ -133,7 +155,10 @@ export class MemoryNode implements Node {
       execute: () => {
         const answer = this.executePrepare(asked, ballot, this.options.graceMs)
         if (!answer) return () => call.onFailure(this, TOO_LARGE)
-        if (answer.ok) return () => call.onPromised(this, answer.record, fence)
+        if (answer.ok) {
+          const told = tells === 'head' ? answer.record?.subarray(0, HEAD_WITH_PROMISE_BYTES) : answer.record
+          return () => call.onPromised(this, told ?? null, fence)
+        }
         return () => call.onRefused(this, answer.newest, fence)
       },
       fail: (failure) => call.onFailure(this, failure),

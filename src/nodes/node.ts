@@ -13,7 +13,8 @@
  * A node does not judge its own health or completeness: it reports (NodeListener), and the cluster room decides.
  */
 import type { Version } from '../core/clock.ts'
-import type { NewRecord } from '../core/codec.ts'
+import type { NewRecord, PeekedRecord } from '../core/codec.ts'
+import type { Part } from '../core/part.ts'
 import type { SyncedAt } from '../core/synced-at.ts'
 import type { NodeLoad } from './load.ts'
 
@@ -58,6 +59,12 @@ export interface GetCall {
   onFailure(node: Node, failure: NodeFailure): void
 }
 
+export interface PeekCall {
+  /** @param record what was asked for of it, null = nothing stored */
+  onPeeked(node: Node, record: PeekedRecord | null, fence: Fence): void
+  onFailure(node: Node, failure: NodeFailure): void
+}
+
 export interface StoreCall {
   /** @param keptMs how long the node keeps it: as long as was asked, or longer */
   onApplied(node: Node, fence: Fence, keptMs: number): void
@@ -83,7 +90,10 @@ export interface HintCall {
 }
 
 export interface PrepareCall {
-  /** @param bytes the record as it was before the promise, null = nothing stored */
+  /**
+   * @param bytes the record as it was before the promise, or its first HEAD_WITH_PROMISE_BYTES where only the head was
+   *   asked for; null = nothing stored
+   */
   onPromised(node: Node, bytes: Buffer | null, fence: Fence): void
   /** @param newest the promise or the record, at least as new, that the node holds: its version, 12 bytes */
   onRefused(node: Node, newest: Buffer, fence: Fence): void
@@ -194,6 +204,8 @@ export interface Node {
   readonly load: NodeLoad
   /** @param expectedBytes what the reply is expected to take: counts in the load until it has come */
   get(key: Buffer, call: GetCall, expectedBytes?: number): void
+  /** Tells of a record what is asked for, without fetching its value (nodes/peeks.ts). */
+  peek(key: Buffer, part: Part, call: PeekCall, expectedBytes?: number): void
   /**
    * Compare and store: kept only where nothing as new is held (nodes/store.lua). The very record that is held already is
    * kept longer where more is asked.
@@ -201,8 +213,18 @@ export interface Node {
    * @param lifeMs what the record's own expiry asks the key to be kept: FAR_END_MS for a value without, as for no other
    */
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void
-  /** First round of a two-round write: the node promises to refuse older writes (nodes/prepare.lua). */
-  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes?: number): void
+  /**
+   * First round of a two-round write: the node promises to refuse older writes (nodes/prepare.lua).
+   *
+   * @param tells how much it tells of what it holds, by default all of it
+   */
+  prepare(
+    key: Buffer,
+    ballot: Buffer,
+    call: PrepareCall,
+    expectedBytes?: number,
+    tells?: 'value' | 'head',
+  ): void
   /** Second round: stored where the promise to this version still stands (nodes/accept.lua). */
   accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void
   /** Stores several keys, or where one of them does not meet its condition none of them (nodes/store-all.lua). */

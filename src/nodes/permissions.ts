@@ -5,6 +5,8 @@ import { printable } from '../core/printable.ts'
 export const CHECKED_COMMANDS = [
   'GET',
   'GETRANGE',
+  'STRLEN',
+  'EXISTS',
   'SET',
   'SETRANGE',
   'DEL',

@@ -19,6 +19,7 @@ import {
   type NewRecord,
 } from '../core/codec.ts'
 import { hintsKey, leaseKey, MARKER_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../core/keys.ts'
+import type { Part } from '../core/part.ts'
 import { printable } from '../core/printable.ts'
 import { encodeSyncedAt, type SyncedAt } from '../core/synced-at.ts'
 import { ControlPath } from './control.ts'
@@ -45,6 +46,7 @@ import {
   type NodeFailure,
   type NodeListener,
   type NodeReport,
+  type PeekCall,
   type PrepareCall,
   type RegisterAnswer,
   type ScanPage,
@@ -67,6 +69,7 @@ import {
   type PendingScript,
   type Resendable,
 } from './redis-calls.ts'
+import { enqueueHead, PendingPeek } from './peeks.ts'
 import {
   DROP_COPY,
   DROP_HINT,
@@ -150,6 +153,22 @@ export class RedisNode implements Node {
     link.enqueue(new PendingGet(this, call, expectedBytes))
   }
 
+  peek(key: Buffer, part: Part, call: PeekCall, expectedBytes = 0): void {
+    if (part !== 'head') {
+      this.peekByScript(key, part, call, expectedBytes)
+      return
+    }
+    const link = this.usableLink(call)
+    if (!link) return
+    this.closeStores()
+    enqueueHead(link, this, key, call)
+  }
+
+  /** As of one moment. */
+  peekByScript(key: Buffer, part: Part, call: PeekCall, expectedBytes = 0): void {
+    this.send(new PendingPeek(this, key, part, call, expectedBytes), call)
+  }
+
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void {
     const link = this.usableLink(call)
     if (!link) return
@@ -172,8 +191,14 @@ export class RedisNode implements Node {
     this.enqueue(this.link!, stores, stores.heads.bySha)
   }
 
-  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes = 0): void {
-    this.send(new PendingPrepare(this, key, ballot, call, expectedBytes), call)
+  prepare(
+    key: Buffer,
+    ballot: Buffer,
+    call: PrepareCall,
+    expectedBytes = 0,
+    tells: 'value' | 'head' = 'value',
+  ): void {
+    this.send(new PendingPrepare(this, key, ballot, call, expectedBytes, tells === 'head'), call)
   }
 
   accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
@@ -341,7 +366,7 @@ export class RedisNode implements Node {
   }
 
   prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
-    return this.control.run(PREPARE, [TOPOLOGY_KEY], [ballot, '0'], prepareRegisterReply)
+    return this.control.run(PREPARE, [TOPOLOGY_KEY], [ballot, '0', ''], prepareRegisterReply)
   }
 
   acceptRegister(record: NewRecord): Promise<RegisterAnswer> {

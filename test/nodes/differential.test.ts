@@ -17,12 +17,14 @@ import {
 } from '../../src/core/codec.ts'
 import { globMatches } from '../../src/core/glob.ts'
 import { leaseKey, MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
+import { byteRange, type Part } from '../../src/core/part.ts'
 import { MemoryNode } from '../../src/nodes/memory.ts'
 import type { Node, ScanEntry, StoreAllMode, StoreAllWrite } from '../../src/nodes/node.ts'
 import {
   accept,
   get,
   hint,
+  peek,
   prepare,
   record,
   store,
@@ -56,6 +58,7 @@ const MAX_HINTS = 3
 
 type DataCall =
   | { do: 'get'; key: Buffer }
+  | { do: 'peek'; key: Buffer; part: Part }
   | {
       do: 'store'
       key: Buffer
@@ -64,7 +67,7 @@ type DataCall =
       onlyIf: Buffer | undefined
       until: 'past' | 'future' | undefined
     }
-  | { do: 'prepare'; key: Buffer; ballot: Buffer }
+  | { do: 'prepare'; key: Buffer; ballot: Buffer; tells?: 'value' | 'head' }
   | { do: 'accept'; key: Buffer; record: NewRecord; lifeMs: number }
   | { do: 'storeAll'; writes: StoreAllWrite[]; mode: StoreAllMode }
   | { do: 'hint'; target: string; key: Buffer; version: Buffer }
@@ -141,12 +144,22 @@ const patterns = fc
   .filter((pattern) => process.arch === 'x64' || !crossesSigns(pattern))
   .map((pattern) => Buffer.from(pattern, 'latin1'))
 
+/** Near both ends of the values, and far from them. */
+const places = fc.oneof(
+  { arbitrary: fc.integer({ min: -70, max: 70 }), weight: 5 },
+  fc.constantFrom(-(2 ** 63), -(2 ** 31), 2 ** 31, 2 ** 63),
+)
+const parts: fc.Arbitrary<Part> = fc.oneof(
+  fc.constantFrom('head' as const, 'length' as const),
+  fc.tuple(places, places).map(([from, to]) => byteRange(from, to)),
+)
 const conditions = fc.oneof(fc.constant(Buffer.from(VERSION_ZERO)), fewVersions)
 const lives = fc.constantFrom(...LIVES_MS)
 const targets = fc.constantFrom(...TARGETS)
 
 const dataCalls: fc.Arbitrary<DataCall> = fc.oneof(
   fc.record({ do: fc.constant('get' as const), key: keys }),
+  { arbitrary: fc.record({ do: fc.constant('peek' as const), key: keys, part: parts }), weight: 3 },
   {
     arbitrary: fc.record({
       do: fc.constant('store' as const),
@@ -159,7 +172,12 @@ const dataCalls: fc.Arbitrary<DataCall> = fc.oneof(
     weight: 3,
   },
   {
-    arbitrary: fc.record({ do: fc.constant('prepare' as const), key: keys, ballot: fewVersions }),
+    arbitrary: fc.record({
+      do: fc.constant('prepare' as const),
+      key: keys,
+      ballot: fewVersions,
+      tells: fc.constantFrom('value' as const, 'head' as const),
+    }),
     weight: 2,
   },
   {
@@ -351,6 +369,8 @@ function ask(node: Node, call: DataCall): Promise<CallResult> {
   switch (call.do) {
     case 'get':
       return get(node, call.key)
+    case 'peek':
+      return peek(node, call.key, call.part)
     case 'store': {
       const { onlyIf, until } = call
       const condition = {
@@ -360,7 +380,7 @@ function ask(node: Node, call: DataCall): Promise<CallResult> {
       return store(node, call.key, call.record, call.lifeMs, onlyIf || until ? condition : undefined)
     }
     case 'prepare':
-      return prepare(node, call.key, call.ballot)
+      return prepare(node, call.key, call.ballot, call.tells)
     case 'accept':
       return accept(node, call.key, call.record, call.lifeMs)
     case 'storeAll':

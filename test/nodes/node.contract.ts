@@ -6,24 +6,29 @@ import { randomBytes } from 'node:crypto'
 import { expect } from 'chai'
 import { VERSION_ZERO } from '../../src/core/clock.ts'
 import {
+  HEAD_WITH_PROMISE_BYTES,
   KIND_NOTHING,
   KIND_TOMBSTONE,
+  KIND_VALUE,
   lastingCopy,
   StoredRecord,
   type NewRecord,
 } from '../../src/core/codec.ts'
 import { MARKER_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import { EXPIRY_MARGIN_MS, FAR_END_MS, ownLifeMs } from '../../src/core/lifetime.ts'
+import type { ByteRange, Part } from '../../src/core/part.ts'
 import type { Fence, Hint, Node, NodeFailure, NodeListener, ScanEntry } from '../../src/nodes/node.ts'
 import { fenceOf, type NodeUnderTest, type RawServer } from '../support/nodes-under-test.ts'
 import {
   accept,
   get,
   hint,
+  peek,
   prepare,
   record,
   store,
   version,
+  type PeekResult,
   type StoreResult,
 } from '../support/node-calls.ts'
 
@@ -227,6 +232,115 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
           expect(listener.heard).to.deep.equal([])
         })
       }
+    })
+
+    describe('a look at a part of a record', () => {
+      const BALLOT = version({ ms: 9 })
+      const looked = async (part: Part) => {
+        const result = await peek(node, KEY, part)
+        expect(result.kind).to.equal('found')
+        return result as Extract<PeekResult, { kind: 'found' }>
+      }
+      const part = async (range: ByteRange) => (await looked(range)).record.part(range).toString('latin1')
+
+      it('tells head, length and bytes, of a record with a promise as of one without', async () => {
+        await applied(record(5, 'hello world', { expiresAtMs: 7777 }))
+        for (const promised of [false, true]) {
+          if (promised) await prepare(node, KEY, BALLOT)
+          const { record: head, fence: seen } = await looked('head')
+          expect(head).to.deep.include({ kind: KIND_VALUE, expiresAtMs: 7777 })
+          expect(head.version).to.deep.equal(version({ ms: 5 }))
+          expect(head.promise).to.deep.equal(promised ? BALLOT : null)
+          expect(seen).to.equal(fence)
+          expect((await looked('length')).record.valueLength).to.equal(11)
+          expect(await part({ from: 0, to: 4 })).to.equal('hello')
+          expect(await part({ from: -5, to: -1 })).to.equal('world')
+          expect(await part({ from: 9, to: 100 })).to.equal('ld')
+          expect(await part({ from: -100, to: 0 })).to.equal('h')
+          expect(await part({ from: 11, to: 12 })).to.equal('')
+          expect((await looked({ from: 20, to: 30 })).record.valueLength).to.equal(11)
+        }
+      })
+
+      it('tells of a tombstone, and of a promise over nothing, that they hold no value', async () => {
+        await applied(record(5, '', { kind: KIND_TOMBSTONE }))
+        expect((await looked('head')).record.kind).to.equal(KIND_TOMBSTONE)
+        const other = Buffer.from('other')
+        await prepare(node, other, BALLOT)
+        const result = await peek(node, other, 'length')
+        expect(result.kind === 'found' && [result.record.kind, result.record.valueLength]).to.deep.equal([
+          KIND_NOTHING,
+          0,
+        ])
+      })
+
+      it('tells an absent key from an empty string that somebody else stored', async () => {
+        for (const asked of ['head', 'length', { from: 0, to: 5 }] as const) {
+          expect((await peek(node, 'absent', asked)).kind).to.equal('absent')
+          await server.setRaw(KEY, Buffer.alloc(0))
+          const { record: empty } = await looked(asked)
+          expect(empty.versioned).to.equal(false)
+          expect(empty.isLive(0)).to.equal(true)
+          if (asked !== 'head') expect(empty.valueLength).to.equal(0)
+        }
+      })
+
+      it('tells of what somebody else stored, short or long', async () => {
+        for (const length of [1, 30, 31, 43, 44, 5000]) {
+          const bytes = randomBytes(length).fill(0x61, 0, 1)
+          await server.setRaw(KEY, bytes)
+          expect((await looked('head')).record.versioned).to.equal(false)
+          expect((await looked('length')).record.valueLength).to.equal(length)
+          const range = { from: -2, to: -1 }
+          expect((await looked(range)).record.part(range)).to.deep.equal(bytes.subarray(-2))
+        }
+      })
+
+      it('sees what came before it in its batch, and not what comes behind', async () => {
+        const [before, , after] = await Promise.all([
+          peek(node, KEY, 'head'),
+          store(node, KEY, record(5, 'v')),
+          peek(node, KEY, 'length'),
+        ])
+        expect([before.kind, after.kind]).to.deep.equal(['absent', 'found'])
+      })
+
+      it('fetches no more than was asked for, in the first of two rounds too', async () => {
+        await applied(record(5, Buffer.alloc(100_000, 'v')))
+        const { record: head } = await looked('head')
+        expect(head.bytes.length).to.equal(HEAD_WITH_PROMISE_BYTES)
+        const promised = await prepare(node, KEY, BALLOT, 'head')
+        expect(promised.kind === 'promised' && promised.bytes?.length).to.equal(HEAD_WITH_PROMISE_BYTES)
+        expect((await rawRecord()).value.length).to.equal(100_000)
+        const again = await prepare(node, KEY, version({ ms: 10 }), 'head')
+        expect(again.kind === 'promised' && again.bytes?.length).to.equal(HEAD_WITH_PROMISE_BYTES)
+        expect(await prepare(node, 'absent', BALLOT, 'head')).to.deep.include({ bytes: null })
+      })
+
+      it('is no answer under another marker', async () => {
+        await applied(record(5, 'v'))
+        await server.setRaw(MARKER_KEY, Buffer.from('another'))
+        const results = await Promise.all([peek(node, KEY, 'head'), peek(node, KEY, 'length')])
+        expect(results.map(failureOf)).to.deep.equal([
+          { kind: 'unknown', reason: 'marker' },
+          { kind: 'unknown', reason: 'marker' },
+        ])
+      })
+
+      if (factory.otherTypes)
+        it('answers one of another type with a refusal of that call alone', async () => {
+          await server.setOtherType!(KEY)
+          const results = await Promise.all([
+            peek(node, KEY, 'head'),
+            peek(node, KEY, { from: 0, to: 1 }),
+            get(node, 'absent'),
+          ])
+          expect(results.map(failureOf)).to.deep.equal([
+            { kind: 'refused', reason: 'wrong-type' },
+            { kind: 'refused', reason: 'wrong-type' },
+            'absent',
+          ])
+        })
     })
 
     describe('a write on a condition', () => {

@@ -6,7 +6,17 @@ import net from 'node:net'
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { RedisNode } from '../../src/nodes/redis.ts'
-import { accept, get, hint, prepare, record, store, version, type CallResult } from '../support/node-calls.ts'
+import {
+  accept,
+  get,
+  hint,
+  peek,
+  prepare,
+  record,
+  store,
+  version,
+  type CallResult,
+} from '../support/node-calls.ts'
 import { realClock, realTimers } from '../support/real-time.ts'
 import { GRACE_MS, HeardListener, MARKER } from './node.contract.ts'
 
@@ -202,6 +212,93 @@ describe('the redis node, told by a script', () => {
       await server.received(2)
       await server.say(NIL, bulk(MARKER))
       expect(await next).to.deep.equal(['absent'])
+    })
+  })
+
+  describe('looking at a part of a record', () => {
+    const head = Buffer.concat([record(5).head])
+    /** As peek.lua puts it. */
+    const told = (stored: number, ...rest: Buffer[]) => {
+      const length = Buffer.alloc(6)
+      length.writeUIntBE(stored, 0, 6)
+      return bulk(Buffer.concat([length, ...rest]))
+    }
+    const RANGE = { from: 2, to: 4 }
+    const VALUE = Buffer.from('0123456789abcdef')
+    const STORED = head.length + VALUE.length
+    const first = Buffer.concat([head, VALUE.subarray(0, 12)])
+
+    const scripted: [string, 'length' | typeof RANGE, Buffer, string][] = [
+      ['the length', 'length', told(STORED, first), 'found'],
+      ['a range', RANGE, told(STORED, first, VALUE.subarray(2, 5)), 'found'],
+      ['a range behind the end', { from: 20, to: 30 }, told(STORED, first), 'found'],
+      ['nothing', RANGE, NIL, 'absent'],
+      ['a range too long to be taken', { from: 0, to: -1 }, bulk(LARGE), 'refused: error'],
+      ['fewer bytes than were asked for', RANGE, told(STORED, first, VALUE.subarray(2, 4)), 'unknown: error'],
+      ['more bytes than were asked for', RANGE, told(STORED, first, VALUE), 'unknown: error'],
+      ['bytes that nobody asked for', 'length', told(STORED, first, VALUE), 'unknown: error'],
+      ['a head that is cut', 'length', told(STORED, head), 'unknown: error'],
+      ['a length beyond all', 'length', told(2 ** 48 - 1, head), 'unknown: error'],
+      ['five bytes', 'length', bulk('12345'), 'unknown: error'],
+      ['no bytes', 'length', bulk(''), 'unknown: error'],
+      ['a number', RANGE, ONE, 'unknown: error'],
+      ['a simple string', RANGE, Buffer.from('+OK\r\n'), 'unknown: error'],
+      ['an error', RANGE, error('ERR no'), 'refused: error'],
+    ]
+    for (const [what, part, reply, expected] of scripted) {
+      it(`takes ${what} for what it is: ${expected}`, async () => {
+        await opening()
+        const results = all([peek(node, 'k', part), get(node, 'other')])
+        await server.received(3)
+        await server.say(reply, NIL, bulk(MARKER))
+        expect(await results).to.deep.equal([expected, 'absent'])
+      })
+    }
+
+    const plain: [string, Buffer, Buffer, string][] = [
+      ['a head', bulk(head), ONE, 'found'],
+      ['a head, whatever is said behind it', bulk(first), error('ERR no'), 'found'],
+      ['nothing, twice', bulk(''), Buffer.from(':0\r\n'), 'absent'],
+      ['more than was asked for', bulk(Buffer.alloc(44)), ONE, 'unknown: error'],
+      ['nil', NIL, ONE, 'unknown: error'],
+      ['an error', error('ERR no'), ONE, 'refused: error'],
+      ['an error behind nothing', bulk(''), error('ERR no'), 'refused: error'],
+      ['a count behind nothing', bulk(''), Buffer.from(':2\r\n'), 'unknown: error'],
+      ['a word behind nothing', bulk(''), Buffer.from('+OK\r\n'), 'unknown: error'],
+    ]
+    for (const [what, range, exists, expected] of plain) {
+      it(`takes, asked for the head alone, ${what} for what it is: ${expected}`, async () => {
+        await opening()
+        const results = all([peek(node, 'k', 'head'), get(node, 'other')])
+        await server.received(4)
+        await server.say(range, exists, NIL, bulk(MARKER))
+        expect(await results).to.deep.equal([expected, 'absent'])
+      })
+    }
+
+    it('looks once more, by the script, where nothing was read and something was there', async () => {
+      await opening()
+      const results = all([peek(node, 'k', 'head')])
+      await server.received(3)
+      await server.say(bulk(''), ONE, bulk(MARKER))
+      await server.received(2)
+      await server.say(told(0), bulk(MARKER))
+      expect(await results).to.deep.equal(['found'])
+    })
+
+    it('fails as a whole where one half of it went under another marker', async () => {
+      await opening()
+      // The batch is full between the two commands.
+      const results = all([...Array.from({ length: 63 }, () => get(node, 'a')), peek(node, 'k', 'head')])
+      await server.received(66)
+      await server.say(
+        ...Array.from({ length: 63 }, () => NIL),
+        bulk(head),
+        bulk('another'),
+        ONE,
+        bulk(MARKER),
+      )
+      expect((await results).at(-1)).to.equal('unknown: marker')
     })
   })
 

@@ -4,7 +4,17 @@ import { KIND_TOMBSTONE, lastingCopy, StoredRecord } from '../../src/core/codec.
 import { hintsKey, MARKER_KEY } from '../../src/core/keys.ts'
 import type { Fence } from '../../src/nodes/node.ts'
 import { errorReason } from '../../src/nodes/error-replies.ts'
-import { accept, get, hint, prepare, record, store, version, type CallResult } from '../support/node-calls.ts'
+import {
+  accept,
+  get,
+  hint,
+  peek,
+  prepare,
+  record,
+  store,
+  version,
+  type CallResult,
+} from '../support/node-calls.ts'
 import { fenceOf, redisNodeUnderTest } from '../support/nodes-under-test.ts'
 import { realTimers } from '../support/real-time.ts'
 import { startRedis, type RedisServer } from '../support/redis-server.ts'
@@ -96,6 +106,7 @@ describe('the redis node, where only a redis can go wrong', () => {
       prepare(under.node, 'l', version({ ms: 5 })),
       accept(under.node, 'l', record(5)),
       hint(under.node, 'b', 'k', version({ ms: 5 })),
+      peek(under.node, 'l', 'length'),
     ])
     expect(results.map(({ kind }) => kind)).to.deep.equal([
       'applied',
@@ -105,6 +116,7 @@ describe('the redis node, where only a redis can go wrong', () => {
       'promised',
       'applied',
       'applied',
+      'found',
     ])
     await under.client.script('FLUSH')
     expect((await under.node.prepareRegister(version({ ms: 1 }))).ok).to.equal(true)

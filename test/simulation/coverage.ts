@@ -65,6 +65,7 @@ export function noteAnswer(
   const fence = args.find((arg): arg is Fence => typeof (arg as Partial<Fence> | null)?.clean === 'boolean')
   if (method !== 'onFailure') {
     if (fence?.clean === false) counters.count(`unclean: ${call.method} of ${name} ${method.slice(2)}`)
-    if (method !== 'onRecord') counters.count(`${call.method} of ${name} ${method.slice(2)}`)
+    if (method !== 'onRecord' && method !== 'onPeeked')
+      counters.count(`${call.method} of ${name} ${method.slice(2)}`)
   }
 }

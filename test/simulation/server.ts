@@ -252,7 +252,7 @@ export class Server {
 
   /** What a node that takes no writes says to a call, null when it carries it out. */
   refusalOf({ method, args }: SentCall): NodeFailure | null {
-    if (!this.refuses || method === 'get') return null
+    if (!this.refuses || method === 'get' || method === 'peek') return null
     if (method === 'storeAll' && (args[0] as StoreAllWrite[]).every(({ record }) => record === null))
       return null
     const record = args[1] as NewRecord | undefined

@@ -6,6 +6,7 @@
  * answered in time breaks the connection and takes all the others with it.
  */
 import { KIND_TOMBSTONE, kindOf, StoredRecord, type NewRecord } from '../../src/core/codec.ts'
+import type { Part } from '../../src/core/part.ts'
 import type { SyncedAt } from '../../src/core/synced-at.ts'
 import { NodeLoad, SMALL_BYTES } from '../../src/nodes/load.ts'
 import { MemoryNode } from '../../src/nodes/memory.ts'
@@ -18,6 +19,7 @@ import type {
   NodeFailure,
   NodeListener,
   NodeReport,
+  PeekCall,
   PrepareCall,
   RegisterAnswer,
   ScanPage,
@@ -33,7 +35,7 @@ import type { VirtualTime } from './virtual-time.ts'
 export const NODE_TIMEOUT_MS = 300
 
 export interface DataCall {
-  readonly op: 'get' | 'store' | 'prepare' | 'store-all' | 'hint'
+  readonly op: 'get' | 'peek' | 'store' | 'prepare' | 'store-all' | 'hint'
   /** The first of several. */
   readonly key: string
   readonly atMs: number
@@ -179,6 +181,15 @@ export class FaultyNode implements Node {
     })
   }
 
+  peek(key: Buffer, part: Part, call: PeekCall): void {
+    const fly = this.begin('peek', key, (failure) => call.onFailure(this, failure))
+    if (!fly) return
+    this.memory.peek(key, part, {
+      onPeeked: (_node, record, fence) => fly(() => call.onPeeked(this, record, fence)),
+      onFailure: (_node, failure) => fly(() => call.onFailure(this, failure)),
+    })
+  }
+
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void {
     const fly = this.beginStore(key, record, call)
     if (fly) this.memory.store(key, record, lifeMs, flying(this, call, fly), condition)
@@ -189,16 +200,28 @@ export class FaultyNode implements Node {
     if (fly) this.memory.accept(key, record, lifeMs, flying(this, call, fly))
   }
 
-  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes = 0): void {
+  prepare(
+    key: Buffer,
+    ballot: Buffer,
+    call: PrepareCall,
+    expectedBytes = 0,
+    tells?: 'value' | 'head',
+  ): void {
     const refusal = this.unwritable ? refusedAs(this.unwritable) : this.refusal
     const fail = (failure: NodeFailure) => call.onFailure(this, failure)
     const fly = this.begin('prepare', key, fail, refusal, expectedBytes)
     if (!fly) return
-    this.memory.prepare(key, ballot, {
-      onPromised: (_node, bytes, fence) => fly(() => call.onPromised(this, bytes, fence)),
-      onRefused: (_node, newest, fence) => fly(() => call.onRefused(this, newest, fence)),
-      onFailure: (_node, failure) => fly(() => call.onFailure(this, failure)),
-    })
+    this.memory.prepare(
+      key,
+      ballot,
+      {
+        onPromised: (_node, bytes, fence) => fly(() => call.onPromised(this, bytes, fence)),
+        onRefused: (_node, newest, fence) => fly(() => call.onRefused(this, newest, fence)),
+        onFailure: (_node, failure) => fly(() => call.onFailure(this, failure)),
+      },
+      expectedBytes,
+      tells,
+    )
   }
 
   storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall): void {

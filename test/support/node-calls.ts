@@ -2,13 +2,15 @@
  * Promises around a node's data path, for tests. They also watch over the contract of a completion object: exactly one
  * method, exactly once, and never before the call has returned. A breach throws where it happens, which mocha reports.
  */
-import { KIND_VALUE, newRecord, type NewRecord } from '../../src/core/codec.ts'
+import { KIND_VALUE, newRecord, type NewRecord, type PeekedRecord } from '../../src/core/codec.ts'
 import { FAR_END_MS } from '../../src/core/lifetime.ts'
+import type { Part } from '../../src/core/part.ts'
 import type {
   Fence,
   HintCall,
   Node,
   NodeFailure,
+  PrepareCall,
   StoreAllMode,
   StoreAllWrite,
   StoreCall,
@@ -18,6 +20,8 @@ import type {
 export type Failed = { kind: 'failed'; failure: NodeFailure }
 export type GetResult =
   { kind: 'found'; bytes: Buffer; fence: Fence } | { kind: 'absent'; fence: Fence } | Failed
+export type PeekResult =
+  { kind: 'found'; record: PeekedRecord; fence: Fence } | { kind: 'absent'; fence: Fence } | Failed
 export type StoreResult =
   { kind: 'applied'; fence: Fence; keptMs: number } | { kind: 'stale'; held: Buffer; fence: Fence } | Failed
 export type HintResult = { kind: 'applied'; fence: Fence } | Failed
@@ -29,13 +33,23 @@ export type StoreAllResult =
   | { kind: 'applied'; fence: Fence; keptMs: readonly number[] }
   | { kind: 'stale'; held: readonly (Buffer | null)[]; fence: Fence }
   | Failed
-export type CallResult = GetResult | StoreResult | HintResult | PrepareResult | StoreAllResult
+export type CallResult = GetResult | PeekResult | StoreResult | HintResult | PrepareResult | StoreAllResult
 
 export function get(node: Node, key: Buffer | string): Promise<GetResult> {
   return complete((end) =>
     node.get(Buffer.from(key), {
       onRecord: (_node, bytes, fence) =>
         end(bytes ? { kind: 'found', bytes, fence } : { kind: 'absent', fence }),
+      onFailure: (_node, failure) => end({ kind: 'failed', failure }),
+    }),
+  )
+}
+
+export function peek(node: Node, key: Buffer | string, part: Part): Promise<PeekResult> {
+  return complete((end) =>
+    node.peek(Buffer.from(key), part, {
+      onPeeked: (_node, record, fence) =>
+        end(record ? { kind: 'found', record, fence } : { kind: 'absent', fence }),
       onFailure: (_node, failure) => end({ kind: 'failed', failure }),
     }),
   )
@@ -52,14 +66,20 @@ export function store(
   return complete((end) => node.store(Buffer.from(key), record, lifeMs, storeCall(end), condition))
 }
 
-export function prepare(node: Node, key: Buffer | string, ballot: Buffer): Promise<PrepareResult> {
-  return complete((end) =>
-    node.prepare(Buffer.from(key), ballot, {
+export function prepare(
+  node: Node,
+  key: Buffer | string,
+  ballot: Buffer,
+  tells?: 'value' | 'head',
+): Promise<PrepareResult> {
+  return complete((end) => {
+    const call: PrepareCall = {
       onPromised: (_node, bytes, fence) => end({ kind: 'promised', bytes, fence }),
       onRefused: (_node, newest, fence) => end({ kind: 'refused', newest, fence }),
       onFailure: (_node, failure) => end({ kind: 'failed', failure }),
-    }),
-  )
+    }
+    node.prepare(Buffer.from(key), ballot, call, 0, tells)
+  })
 }
 
 export function accept(
