@@ -7,12 +7,20 @@
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Member } from '../cluster/member.ts'
 import { compareVersions, type Clock, type Timers } from '../core/clock.ts'
-import { KIND_TOMBSTONE, KIND_VALUE, newRecord, StoredRecord } from '../core/codec.ts'
+import {
+  KIND_TOMBSTONE,
+  KIND_VALUE,
+  newRecord,
+  type PeekedRecord,
+  type RecordHead,
+  type StoredRecord,
+} from '../core/codec.ts'
 import type { ConsistencyLevel } from '../core/consistency.ts'
 import { Deadlines } from '../core/deadlines.ts'
 import type { Emit } from '../core/events.ts'
 import { isReserved } from '../core/keys.ts'
 import { ownLifeMs } from '../core/lifetime.ts'
+import { partBytes, type Part } from '../core/part.ts'
 import { READ_FIRST, READ_NEVER } from '../core/plan.ts'
 import { RondoError, type ErrorDetails } from '../core/errors.ts'
 import { tokenOf } from '../core/token.ts'
@@ -147,17 +155,33 @@ export class Coordinator {
     const preference = context.cluster.preferenceListAt(token, context.replicas)
     const bytes = context.sizes.expected(token)
     if (level === 'one') {
-      const operation = new ReadOne(context, key, preference, bytes, done)
+      const operation = ReadOne.ofValue(context, key, preference, bytes, done)
       const first = preference[0]!
       if (first.readRank === READ_FIRST && admission.isOpen(first.node.load, bytes)) operation.start()
       else admission.enter({ operation, done, preference, nodes: READS_ONE, bytes })
       return
     }
     const settle = (waiting: ReadDone) => this.settle(key, preference, waiting)
-    const operation = new QuorumRead(context, key, preference, level, bytes, done, settle)
+    const operation = QuorumRead.ofValue(context, key, preference, level, bytes, done, settle)
     const nodes = context.replicas
     if (admission.areOpen(preference, nodes, bytes)) operation.start()
     else admission.enter({ operation, done, preference, nodes, bytes })
+  }
+
+  /** Reads the key's record without its value, but for the part of it that is asked for. The key has passed checkKey. */
+  peek(key: Buffer, part: Part, done: ReadDone<PeekedRecord>, level: ConsistencyLevel = 'one'): void {
+    if (this.sheds(done, {})) return
+    const { context, admission } = this
+    const token = tokenOf(key)
+    const preference = context.cluster.preferenceListAt(token, context.replicas)
+    const bytes = Math.min(partBytes(part), context.sizes.expected(token))
+    const settle = (waiting: ReadDone) => this.settle(key, preference, waiting)
+    const operation =
+      level === 'one'
+        ? ReadOne.ofPart(context, key, preference, bytes, part, done)
+        : QuorumRead.ofPart(context, key, preference, level, bytes, part, done, settle)
+    const nodes = level === 'one' ? READS_ONE : context.replicas
+    admission.enter({ operation, done, preference, nodes, bytes })
   }
 
   /**
@@ -350,13 +374,13 @@ export class Coordinator {
   }
 
   /** Whether a user sees a value in this record now. */
-  isLive(record: StoredRecord | null): record is StoredRecord {
+  isLive<R extends RecordHead>(record: R | null): record is R {
     // Most values have no expiry, and then nobody needs to know the time.
     return record?.isLive(record.expiresAtMs === 0 ? 0 : this.nowMs()) ?? false
   }
 
   /** When a record that is live expires, cluster time; 0 = never. Asks a node for a value that Rondo did not write. */
-  async expiresAtMs(key: Buffer, record: StoredRecord): Promise<number> {
+  async expiresAtMs(key: Buffer, record: RecordHead): Promise<number> {
     if (record.versioned) return record.expiresAtMs
     for (const member of this.preferenceList(key)) {
       if (member.readRank === READ_NEVER) continue

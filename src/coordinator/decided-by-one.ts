@@ -22,7 +22,7 @@ export abstract class DecidedByOne<Done extends Failing> extends ReadModifyWrite
     then: (record: StoredRecord | null) => void,
   ): void {
     const expectedBytes = this.context.sizes.expected(tokenOf(key))
-    new ReadOne(this.context, key, preference, expectedBytes, {
+    ReadOne.ofValue(this.context, key, preference, expectedBytes, {
       read: (record) => {
         if (!this.isFinished) then(record)
       },

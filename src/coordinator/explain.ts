@@ -1,7 +1,7 @@
 /** Where a key lives and what each of its replicas holds: for people who wonder. */
 import type { Member } from '../cluster/member.ts'
 import { versionText } from '../core/clock.ts'
-import { KIND_TOMBSTONE, KIND_VALUE, type StoredRecord } from '../core/codec.ts'
+import { KIND_TOMBSTONE, KIND_VALUE, type PeekedRecord } from '../core/codec.ts'
 import { planRead, READ_NEVER } from '../core/plan.ts'
 import { tokenOf } from '../core/token.ts'
 import { askNode } from './ask.ts'
@@ -69,20 +69,20 @@ export async function explain(
 async function holdsOf(member: Member, key: Buffer, nowMs: number): Promise<ReplicaView['holds']> {
   if (member.readRank === READ_NEVER) return { error: member.lastError ?? 'the node cannot be read now' }
   try {
-    const record = await askNode(member, key)
+    const record = await askNode(member, key, 'length')
     return record && viewOf(record, nowMs)
   } catch (error) {
     return { error: (error as Error).message }
   }
 }
 
-function viewOf(record: StoredRecord, nowMs: number): RecordView {
+function viewOf(record: PeekedRecord, nowMs: number): RecordView {
   const { kind, expiresAtMs } = record
   return {
     kind: kind === KIND_VALUE ? 'value' : kind === KIND_TOMBSTONE ? 'tombstone' : 'nothing',
     version: versionText(record.version),
     expiresAtMs,
     expired: expiresAtMs > 0 && expiresAtMs <= nowMs,
-    valueBytes: record.value.length,
+    valueBytes: record.valueLength,
   }
 }

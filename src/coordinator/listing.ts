@@ -18,7 +18,7 @@
  * key's home replicas was sound, the key may be left out, or come twice, when it is repaired meanwhile.
  */
 import type { Member } from '../cluster/member.ts'
-import { StoredRecord } from '../core/codec.ts'
+import { StoredRecord, type PeekedRecord } from '../core/codec.ts'
 import { RondoError } from '../core/errors.ts'
 import { Glob } from '../core/glob.ts'
 import { isReserved } from '../core/keys.ts'
@@ -204,9 +204,9 @@ async function tellsAfterAll(
 }
 
 /** A key of another type is none of ours: it is not listed, and keeps no other from being listed. */
-async function recordAt(member: Member, key: Buffer): Promise<StoredRecord | null> {
+async function recordAt(member: Member, key: Buffer): Promise<PeekedRecord | null> {
   try {
-    return await askNode(member, key)
+    return await askNode(member, key, 'head')
   } catch (error) {
     if (error instanceof RondoError && error.code === 'WRONG_TYPE') return null
     throw error

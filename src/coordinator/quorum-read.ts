@@ -8,18 +8,30 @@
  *      reader could meet an older majority, and see time go backwards. A delete, or a value that expires, goes back also
  *      to those that hold it but may forget it before the others do (core/votes.ts): whoever wrote it may have died before
  *      it had made their lives equal. From then on these copies are marked as lasting, and are not written again.
+ *   A look at a part of the record (its head) votes in the same way. What has to be written back was not fetched then: the
+ *   read begins again with whole records. After the answer, a read of its own in the background repairs a late voter.
  *   4. A write-back that meets something newer proves nothing: begin again with 1. If what it meets is a promise, whoever
  *      gave it may be gone: after a few rounds the key is settled in two rounds of its own (update.ts).
  */
 import type { Member } from '../cluster/member.ts'
 import { compareVersions, VERSION_ZERO } from '../core/clock.ts'
-import { HEAD_BYTES, lastingCopy, recordToSend, StoredRecord, VERSION_AT } from '../core/codec.ts'
+import {
+  HEAD_BYTES,
+  lastingCopy,
+  PeekedRecord,
+  recordToSend,
+  StoredRecord,
+  VERSION_AT,
+  type RecordHead,
+} from '../core/codec.ts'
 import { required, type ConsistencyLevel } from '../core/consistency.ts'
 import { RondoError } from '../core/errors.ts'
 import { livesMayDiffer, repairedLifeMs } from '../core/lifetime.ts'
+import type { Part } from '../core/part.ts'
 import { READ_NEVER } from '../core/plan.ts'
+import { tokenOf } from '../core/token.ts'
 import { newestOf, sureHolders } from '../core/votes.ts'
-import type { Fence, GetCall, Node, NodeFailure, StoreCall } from '../nodes/node.ts'
+import type { Fence, GetCall, Node, NodeFailure, PeekCall, StoreCall } from '../nodes/node.ts'
 import type { CoordinatorContext } from './context.ts'
 import { wrongType } from './errors.ts'
 import { Operation } from './operation.ts'
@@ -27,19 +39,46 @@ import type { ReadDone } from './read.ts'
 
 const MAX_ROUNDS = 3
 
-export class QuorumRead extends Operation<ReadDone> {
+export class QuorumRead extends Operation<ReadDone<RecordHead>> {
   readonly key: Buffer
-  readonly homes: readonly Member[]
   readonly required: number
-  readonly expectedBytes: number
+  /** How long each reply will be, about (sizes.ts). */
+  expectedBytes: number
+  /** What is fetched; null = whole records. */
+  fetched: Part | null
+  private readonly preference: readonly Member[]
+  private readonly level: ConsistencyLevel
+  private readonly part: Part | null
   private readonly settle: (done: ReadDone) => void
   private rounds = 0
+  private repairing = false
 
   /**
-   * @param expectedBytes how long each reply will be, about (sizes.ts)
+   * @param part what is told; null = whole records
    * @param settle settles the key in two rounds, for when promises keep the read from ending
    */
-  constructor(
+  private constructor(
+    context: CoordinatorContext,
+    key: Buffer,
+    preference: readonly Member[],
+    level: ConsistencyLevel,
+    expectedBytes: number,
+    part: Part | null,
+    done: ReadDone<RecordHead>,
+    settle: (done: ReadDone) => void,
+  ) {
+    super(context, done)
+    this.key = key
+    this.preference = preference
+    this.level = level
+    this.required = required(level, context.replicas)
+    this.expectedBytes = expectedBytes
+    this.part = part
+    this.fetched = part
+    this.settle = settle
+  }
+
+  static ofValue(
     context: CoordinatorContext,
     key: Buffer,
     preference: readonly Member[],
@@ -47,13 +86,25 @@ export class QuorumRead extends Operation<ReadDone> {
     expectedBytes: number,
     done: ReadDone,
     settle: (done: ReadDone) => void,
-  ) {
-    super(context, done)
-    this.key = key
-    this.homes = preference.slice(0, context.replicas)
-    this.required = required(level, context.replicas)
-    this.expectedBytes = expectedBytes
-    this.settle = settle
+  ): QuorumRead {
+    return new QuorumRead(context, key, preference, level, expectedBytes, null, done, settle)
+  }
+
+  static ofPart(
+    context: CoordinatorContext,
+    key: Buffer,
+    preference: readonly Member[],
+    level: ConsistencyLevel,
+    expectedBytes: number,
+    part: Part,
+    done: ReadDone<PeekedRecord>,
+    settle: (done: ReadDone) => void,
+  ): QuorumRead {
+    return new QuorumRead(context, key, preference, level, expectedBytes, part, done, settle)
+  }
+
+  get homes(): readonly Member[] {
+    return this.preference.slice(0, this.context.replicas)
   }
 
   overdue(): void {
@@ -75,8 +126,28 @@ export class QuorumRead extends Operation<ReadDone> {
     if (!this.isFinished) this.attempt()
   }
 
-  answer(record: StoredRecord | null): void {
-    if (this.finish()) this.done.read(record)
+  /** A record has to be written back before the answer, and only a part of it was fetched. */
+  againWithValues(): void {
+    this.fetched = null
+    this.expectedBytes = this.context.sizes.expected(tokenOf(this.key))
+    this.again()
+  }
+
+  /** The same after the answer: a read of its own brings it where it lacks. */
+  repair(): void {
+    if (this.repairing) return
+    this.repairing = true
+    const { context, key, preference, level, settle } = this
+    context.background.begin()
+    const ended = () => context.background.end()
+    const bytes = context.sizes.expected(tokenOf(key))
+    QuorumRead.ofValue(context, key, preference, level, bytes, { read: ended, failed: ended }, settle).start()
+  }
+
+  answer(record: RecordHead | null): void {
+    if (!this.finish()) return
+    const isMore = this.part !== null && record instanceof StoredRecord
+    this.done.read(isMore ? PeekedRecord.of(record, this.part) : record)
   }
 
   wrongType(): void {
@@ -88,17 +159,17 @@ export class QuorumRead extends Operation<ReadDone> {
   }
 }
 
-class ReadRound implements GetCall, StoreCall {
+class ReadRound implements GetCall, PeekCall, StoreCall {
   private readonly read: QuorumRead
   private pending = 0
-  private readonly votes = new Map<Node, StoredRecord | null>()
+  private readonly votes = new Map<Node, RecordHead | null>()
   /** Whom the newest record is on its way to. */
   private readonly writing = new Set<Node>()
   /** Home replicas known to hold the newest version, for as long as it is needed, once it is chosen. */
   private holding = 0
   /** What those of them have replaced that are not marked as lasting; null = there are none. */
   private replaced: Buffer | null = null
-  private newest: StoredRecord | null = null
+  private newest: RecordHead | null = null
   private writingBack = false
   private over = false
 
@@ -113,15 +184,22 @@ class ReadRound implements GetCall, StoreCall {
       this.read.fail(this.tooFewVotes(asked.length))
       return
     }
-    for (const home of asked) home.node.get(this.read.key, this, this.read.expectedBytes)
+    const { key, fetched, expectedBytes } = this.read
+    for (const { node } of asked) {
+      if (fetched === null) node.get(key, this, expectedBytes)
+      else node.peek(key, fetched, this, expectedBytes)
+    }
   }
 
   onRecord(node: Node, bytes: Buffer | null, fence: Fence): void {
-    this.pending--
-    const record = bytes ? new StoredRecord(bytes) : null
     const { key, expectedBytes, context } = this.read
-    const { versions } = context.cluster
     context.sizes.found(key, bytes?.length ?? 0, expectedBytes)
+    this.onPeeked(node, bytes ? new StoredRecord(bytes) : null, fence)
+  }
+
+  onPeeked(node: Node, record: RecordHead | null, fence: Fence): void {
+    this.pending--
+    const { versions } = this.read.context.cluster
     if (record?.versioned) versions.observe(record.bytes, VERSION_AT)
     if (record?.promise) versions.observe(record.bytes, HEAD_BYTES) // or the next write here would be refused
     if (this.writingBack) this.lateVote(node, record, fence)
@@ -169,6 +247,7 @@ class ReadRound implements GetCall, StoreCall {
         return
       }
       this.choose()
+      if (this.over) return
     }
     if (this.holding >= this.majority) {
       this.over = true
@@ -185,11 +264,17 @@ class ReadRound implements GetCall, StoreCall {
     this.replaced =
       sure.map((node) => this.votes.get(node)).find((vote) => vote && !vote.isLasting)?.replaced ?? null
     this.writingBack = true
+    const isPart = this.newest?.versioned && !(this.newest instanceof StoredRecord)
+    if (isPart && this.holding < this.majority) {
+      this.over = true
+      this.read.againWithValues()
+      return
+    }
     for (const node of this.votes.keys()) if (!sure.includes(node)) this.writeBack(node)
   }
 
   /** A vote that came after the choice was made: perhaps after the answer, and still a replica to be repaired. */
-  private lateVote(node: Node, record: StoredRecord | null, fence: Fence): void {
+  private lateVote(node: Node, record: RecordHead | null, fence: Fence): void {
     const order = compareVersions(record?.version ?? VERSION_ZERO, this.newest?.version ?? VERSION_ZERO)
     const sure = order === 0 && this.isSureBeside(record)
     if (order <= 0 && !sure && fence.clean) this.writeBack(node)
@@ -204,7 +289,7 @@ class ReadRound implements GetCall, StoreCall {
   }
 
   /** Whether this copy of the newest record is surely kept as long as those that were taken for sure before. */
-  private isSureBeside(record: StoredRecord | null): boolean {
+  private isSureBeside(record: RecordHead | null): boolean {
     if (!record || !livesMayDiffer(record, this.read.context.graceMs) || record.isLasting) return true
     return this.replaced?.equals(record.replaced) ?? false
   }
@@ -213,6 +298,10 @@ class ReadRound implements GetCall, StoreCall {
     const { background, cluster, graceMs } = this.read.context
     // After a pause of this process the newest that was read may have been deleted since, and the delete forgotten.
     if (!this.newest?.versioned || this.read.isPast) return
+    if (!(this.newest instanceof StoredRecord)) {
+      this.read.repair()
+      return
+    }
     background.begin()
     this.pending++
     this.writing.add(node)

@@ -13,19 +13,21 @@
  * knows to be overwritten or deleted.
  */
 import type { Member } from '../cluster/member.ts'
-import { StoredRecord, VERSION_AT } from '../core/codec.ts'
+import { StoredRecord, VERSION_AT, type PeekedRecord, type RecordHead } from '../core/codec.ts'
 import { compareVersions } from '../core/clock.ts'
 import type { Deadline, Timed } from '../core/deadlines.ts'
 import { RondoError } from '../core/errors.ts'
+import type { Part } from '../core/part.ts'
 import { planRead, READ_FIRST, type ReadPlan } from '../core/plan.ts'
 import { SMALL_BYTES } from '../nodes/load.ts'
-import type { Fence, GetCall, Node, NodeFailure } from '../nodes/node.ts'
+import type { Fence, GetCall, Node, NodeFailure, PeekCall } from '../nodes/node.ts'
 import { positionOf, type CoordinatorContext, type Failing } from './context.ts'
 import { wrongType } from './errors.ts'
 
-export interface ReadDone extends Failing {
+/** By default whoever reads gets the whole record; a look at a part of it (Coordinator.peek) gets that. */
+export interface ReadDone<R extends RecordHead = StoredRecord> extends Failing {
   /** @param record the newest record found, a tombstone or an expired one too; null = nothing is stored */
-  read(record: StoredRecord | null): void
+  read(record: R | null): void
   /**
    * Whoever asks has asked for more since. A replica that is asked only now may have got a write that came behind this
    * read, so no second one is asked because the first is late.
@@ -34,12 +36,14 @@ export interface ReadDone extends Failing {
 }
 
 /** Not an Operation, for speed (operation.ts). */
-export class ReadOne implements GetCall, Timed {
+export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, PeekCall, Timed {
   private readonly context: CoordinatorContext
   private readonly key: Buffer
   private readonly preference: readonly Member[]
-  private readonly done: ReadDone
+  private readonly done: ReadDone<R>
   private readonly expectedBytes: number
+  /** Null = the whole record. */
+  private readonly part: Part | null
   private deadline: Deadline | null = null
   private finished = false
 
@@ -55,22 +59,45 @@ export class ReadOne implements GetCall, Timed {
   /** Home replicas heard; how many of them, and whether one is clean. */
   private homesHeard = 0
   private cleanHeard = false
-  private newest: StoredRecord | null = null
+  private newest: R | null = null
   private lastFailure: NodeFailure | null = null
 
   /** @param expectedBytes how long the reply will be, about (sizes.ts) */
-  constructor(
+  private constructor(
     context: CoordinatorContext,
     key: Buffer,
     preference: readonly Member[],
     expectedBytes: number,
-    done: ReadDone,
+    done: ReadDone<R>,
+    part: Part | null,
   ) {
     this.context = context
     this.key = key
     this.preference = preference
     this.expectedBytes = expectedBytes
     this.done = done
+    this.part = part
+  }
+
+  static ofValue(
+    context: CoordinatorContext,
+    key: Buffer,
+    preference: readonly Member[],
+    expectedBytes: number,
+    done: ReadDone,
+  ): ReadOne {
+    return new ReadOne(context, key, preference, expectedBytes, done, null)
+  }
+
+  static ofPart(
+    context: CoordinatorContext,
+    key: Buffer,
+    preference: readonly Member[],
+    expectedBytes: number,
+    part: Part,
+    done: ReadDone<PeekedRecord>,
+  ): ReadOne<PeekedRecord> {
+    return new ReadOne(context, key, preference, expectedBytes, done, part)
   }
 
   start(): void {
@@ -80,17 +107,31 @@ export class ReadOne implements GetCall, Timed {
     if (first.readRank === READ_FIRST) {
       this.tries = 1
       this.outstanding = 1
-      first.node.get(this.key, this, this.expectedBytes)
+      this.fetch(first.node)
       return
     }
     this.plan = planRead(this.preference, this.context.replicas)
     this.askNext()
   }
 
+  private fetch(node: Node): void {
+    if (this.part === null) node.get(this.key, this, this.expectedBytes)
+    else node.peek(this.key, this.part, this, this.expectedBytes)
+  }
+
   onRecord(node: Node, bytes: Buffer | null, fence: Fence): void {
     if (this.finished) return
-    const record = bytes ? new StoredRecord(bytes) : null
+    // Only whoever wants whole records asks for them.
+    const record = (bytes ? new StoredRecord(bytes) : null) as RecordHead | null as R | null
     this.context.sizes.found(this.key, bytes?.length ?? 0, this.expectedBytes)
+    this.answered(node, record, fence)
+  }
+
+  onPeeked(node: Node, record: PeekedRecord | null, fence: Fence): void {
+    if (!this.finished) this.answered(node, record as RecordHead | null as R | null, fence)
+  }
+
+  private answered(node: Node, record: R | null, fence: Fence): void {
     if (record?.versioned) this.context.cluster.versions.observe(record.bytes, VERSION_AT)
     if (this.comparing === 0 && !fence.clean) {
       this.failedInTurn() // it has lost its data since it was chosen, and does not know
@@ -163,14 +204,14 @@ export class ReadOne implements GetCall, Timed {
     }
     this.tries = this.context.maxTries
     this.comparing = compared.length
-    for (const member of compared) member.node.get(this.key, this, this.expectedBytes)
+    for (const member of compared) this.fetch(member.node)
   }
 
   private ask(member: Member): void {
     this.tries++
     this.nextInTurn++
     this.outstanding++
-    member.node.get(this.key, this, this.expectedBytes)
+    this.fetch(member.node)
   }
 
   /** The first was asked without a plan: plan the rest with what is known now. */

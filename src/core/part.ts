@@ -28,6 +28,13 @@ export function placesIn({ from, to }: ByteRange, length: number): readonly [num
   return first > last ? null : [first, last]
 }
 
+/** The most that a part may have; Infinity where only the value's length tells. */
+export function partBytes(part: Part): number {
+  if (typeof part === 'string') return 0
+  const { from, to } = part
+  return from < 0 === to < 0 ? Math.max(to - from + 1, 0) : Infinity
+}
+
 /** The bytes of a range. */
 export function cut(value: Buffer, range: ByteRange): Buffer {
   const places = placesIn(range, value.length)

@@ -140,13 +140,7 @@ export class MemoryNode implements Node {
     })
   }
 
-  prepare(
-    key: Buffer,
-    ballot: Buffer,
-    call: PrepareCall,
-    _expectedBytes = 0,
-    tells: 'value' | 'head' = 'value',
-  ): void {
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, tells: 'value' | 'head' = 'value'): void {
     const fence = this.usableFence(call)
     if (!fence) return
     const asked = Buffer.from(key)

@@ -222,8 +222,8 @@ export interface Node {
     key: Buffer,
     ballot: Buffer,
     call: PrepareCall,
-    expectedBytes?: number,
     tells?: 'value' | 'head',
+    expectedBytes?: number,
   ): void
   /** Second round: stored where the promise to this version still stands (nodes/accept.lua). */
   accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void

@@ -42,6 +42,10 @@ export function enqueueHead(link: Link, node: RedisNode, key: Buffer, call: Peek
 class PendingHead extends LinkCall {
   failure: NodeFailure | null = null
 
+  constructor() {
+    super(0)
+  }
+
   override answered(): void {
     // What came is judged together with what comes behind it.
   }
@@ -58,7 +62,7 @@ class PendingExists extends LinkCall {
   private readonly head: PendingHead
 
   constructor(node: RedisNode, key: Buffer, call: PeekCall, head: PendingHead) {
-    super()
+    super(0)
     this.node = node
     this.key = key
     this.call = call

@@ -195,8 +195,8 @@ export class RedisNode implements Node {
     key: Buffer,
     ballot: Buffer,
     call: PrepareCall,
-    expectedBytes = 0,
     tells: 'value' | 'head' = 'value',
+    expectedBytes = 0,
   ): void {
     this.send(new PendingPrepare(this, key, ballot, call, expectedBytes, tells === 'head'), call)
   }

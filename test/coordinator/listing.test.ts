@@ -54,7 +54,7 @@ describe('listing the keys', () => {
     for (const { node } of under.cluster.members) {
       const scan = node.scan.bind(node)
       node.scan = (cursor, match, count) => {
-        given.push(match && match.toString())
+        given.push(match?.toString() ?? null)
         return scan(cursor, match, count)
       }
     }

@@ -8,6 +8,7 @@
  */
 import { expect } from 'chai'
 import { putIf, take } from '../../src/coordinator/modify.ts'
+import type { StoredRecord } from '../../src/core/codec.ts'
 import { CoordinatorUnderTest } from '../support/coordinator-under-test.ts'
 import type { FaultyNode } from '../support/faulty-node.ts'
 import { seeded } from '../support/random.ts'
@@ -143,7 +144,7 @@ class Run {
     const seen = await this.under.done(
       new Promise<string>((resolve) => {
         const done = {
-          read: (found: Parameters<typeof coordinator.isLive>[0]) =>
+          read: (found: StoredRecord | null) =>
             resolve(coordinator.isLive(found) ? found.value.toString() : '(none)'),
           failed: (error: { code: string }) => resolve(error.code),
         }

@@ -5,7 +5,7 @@
 import { expect } from 'chai'
 import { increment, putIf, take, expireAt } from '../../src/coordinator/modify.ts'
 import type { Modify } from '../../src/coordinator/update.ts'
-import { KIND_TOMBSTONE, versionOf, type NewRecord } from '../../src/core/codec.ts'
+import { KIND_TOMBSTONE, versionOf, type NewRecord, type StoredRecord } from '../../src/core/codec.ts'
 import { EXPIRY_MARGIN_MS, FAR_END_MS } from '../../src/core/lifetime.ts'
 import { CoordinatorUnderTest } from '../support/coordinator-under-test.ts'
 import { NODE_TIMEOUT_MS, type FaultyNode } from '../support/faulty-node.ts'
@@ -53,7 +53,7 @@ describe('what was deleted or has expired at quorum', () => {
     )
   const read = () =>
     ended((end) => {
-      const seen = (found: Parameters<typeof under.coordinator.isLive>[0]) =>
+      const seen = (found: StoredRecord | null) =>
         end(under.coordinator.isLive(found) ? found.value.toString() : '(none)')
       under.coordinator.read(KEY, { read: seen, failed: failed(end) }, 'quorum')
     })

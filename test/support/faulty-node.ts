@@ -181,8 +181,9 @@ export class FaultyNode implements Node {
     })
   }
 
-  peek(key: Buffer, part: Part, call: PeekCall): void {
-    const fly = this.begin('peek', key, (failure) => call.onFailure(this, failure))
+  peek(key: Buffer, part: Part, call: PeekCall, expectedBytes = 0): void {
+    const fail = (failure: NodeFailure) => call.onFailure(this, failure)
+    const fly = this.begin('peek', key, fail, this.refusal, expectedBytes)
     if (!fly) return
     this.memory.peek(key, part, {
       onPeeked: (_node, record, fence) => fly(() => call.onPeeked(this, record, fence)),
@@ -200,13 +201,7 @@ export class FaultyNode implements Node {
     if (fly) this.memory.accept(key, record, lifeMs, flying(this, call, fly))
   }
 
-  prepare(
-    key: Buffer,
-    ballot: Buffer,
-    call: PrepareCall,
-    expectedBytes = 0,
-    tells?: 'value' | 'head',
-  ): void {
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, tells?: 'value' | 'head', expectedBytes = 0): void {
     const refusal = this.unwritable ? refusedAs(this.unwritable) : this.refusal
     const fail = (failure: NodeFailure) => call.onFailure(this, failure)
     const fly = this.begin('prepare', key, fail, refusal, expectedBytes)
@@ -219,7 +214,6 @@ export class FaultyNode implements Node {
         onRefused: (_node, newest, fence) => fly(() => call.onRefused(this, newest, fence)),
         onFailure: (_node, failure) => fly(() => call.onFailure(this, failure)),
       },
-      expectedBytes,
       tells,
     )
   }

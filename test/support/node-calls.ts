@@ -78,7 +78,7 @@ export function prepare(
       onRefused: (_node, newest, fence) => end({ kind: 'refused', newest, fence }),
       onFailure: (_node, failure) => end({ kind: 'failed', failure }),
     }
-    node.prepare(Buffer.from(key), ballot, call, 0, tells)
+    node.prepare(Buffer.from(key), ballot, call, tells)
   })
 }
 

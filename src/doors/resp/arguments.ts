@@ -1,4 +1,5 @@
 /** How Redis reads the arguments of a command. */
+import { placesIn } from '../../core/part.ts'
 import { CommandError, NOT_INTEGER } from './step.ts'
 
 /** A signed number of 64 bits; a bigint only where a number might not hold it. */
@@ -69,10 +70,12 @@ export function cString(bytes: Buffer): Buffer {
  *
  * Number() rounds what is beyond 2^53, but that lies outside of every value and is cut off.
  */
-export function inclusiveRange(start: Integer, end: Integer, length: number): [number, number] | null {
-  const from = Math.max(start < 0 ? length + Number(start) : Number(start), 0)
-  const to = Math.min(Math.max(end < 0 ? length + Number(end) : Number(end), 0), length - 1)
-  return from > to ? null : [from, to]
+export function inclusiveRange(
+  start: Integer,
+  end: Integer,
+  length: number,
+): readonly [number, number] | null {
+  return placesIn({ from: Number(start), to: Number(end) }, length)
 }
 
 /**

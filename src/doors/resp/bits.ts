@@ -1,4 +1,5 @@
 /** Values as bits, the highest of the first byte first: GETBIT, SETBIT, BITCOUNT, BITPOS. */
+import { byteRange, placesIn } from '../../core/part.ts'
 import { inclusiveRange, integerArgument, isBackward, parseInteger, word, type Integer } from './arguments.ts'
 import { RespError, type Reply } from './reply.ts'
 import {
@@ -6,11 +7,13 @@ import {
   CommandError,
   defaultEnd,
   look,
+  lookAtHead,
+  lookAtPart,
   NOT_INTEGER,
   inPlaceOf,
   SYNTAX_ERROR,
   tooLong,
-  type Held,
+  type SeenPart,
   type Step,
   type StepLimits,
 } from './step.ts'
@@ -29,7 +32,8 @@ const BITS_OF_BYTE = Uint8Array.from({ length: 256 }, (_, byte) => {
 
 export function getbit(args: readonly Buffer[]): Step {
   const offset = bitOffset(args[2]!)
-  return look(args[1]!, (held) => (held ? bitAt(held.value, offset) : 0))
+  const byte = Math.floor(offset / 8)
+  return lookAtPart(args[1]!, { from: byte, to: byte }, (seen) => (seen ? bitAt(seen.part, offset % 8) : 0))
 }
 
 export function setbit(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
@@ -53,44 +57,80 @@ export function setbit(args: readonly Buffer[], nowMs: number, limits: StepLimit
 }
 
 export function bitcount(args: readonly Buffer[]): Step {
-  return look(args[1]!, (held) => {
-    // Redis answers for a missing key before it looks at the other arguments.
-    if (!held) return 0
-    if (args.length === 2) return countBits(held.value, 0, held.value.length * 8 - 1)
-    if (args.length !== 4 && args.length !== 5) return new RespError(SYNTAX_ERROR)
-    const start = parseInteger(args[2]!)
-    const end = parseInteger(args[3]!)
-    if (start === null || end === null) return new RespError(NOT_INTEGER)
-    if (isBackward(start, end)) return 0
-    const unit = bitsOfUnit(args[4])
-    if (unit === null) return new RespError(SYNTAX_ERROR)
-    const range = bitRange(held, start, end, unit)
-    return range ? countBits(held.value, range[0], range[1]) : 0
-  })
+  const key = args[1]!
+  if (args.length === 2) return lookAtBits(key, WHOLE, (bits) => countBits(bits))
+  if (args.length !== 4 && args.length !== 5) return refusedIfThere(key, 0, SYNTAX_ERROR)
+  const start = parseInteger(args[2]!)
+  const end = parseInteger(args[3]!)
+  if (start === null || end === null) return refusedIfThere(key, 0, NOT_INTEGER)
+  if (isBackward(start, end)) return lookAtHead(key, () => 0)
+  const unit = bitsOfUnit(args[4])
+  if (unit === null) return refusedIfThere(key, 0, SYNTAX_ERROR)
+  return lookAtBits(key, { start, end, unit }, (bits) => countBits(bits))
 }
 
 export function bitpos(args: readonly Buffer[]): Step {
   const bit = integerArgument(args[2]!)
   if (bit !== 0 && bit !== 1) throw new CommandError('ERR The bit argument must be 1 or 0.')
-  return look(args[1]!, (held) => {
-    if (!held) return bit === 1 ? -1 : 0
-    return firstBit(held, bit, args)
+  const key = args[1]!
+  const missing = bit === 1 ? -1 : 0
+  if (args.length > 6) return refusedIfThere(key, missing, SYNTAX_ERROR)
+  const start = args[3] === undefined ? 0 : parseInteger(args[3])
+  if (start === null) return refusedIfThere(key, missing, NOT_INTEGER)
+  const unit = bitsOfUnit(args[5])
+  if (unit === null) return refusedIfThere(key, missing, SYNTAX_ERROR)
+  const end = args[4] === undefined ? -1 : parseInteger(args[4])
+  if (end === null) return refusedIfThere(key, missing, NOT_INTEGER)
+  const range = args[3] === undefined ? WHOLE : { start, end, unit }
+  return lookAtBits(key, range, (bits, seen) => {
+    if (!seen) return missing
+    if (!bits) return -1
+    const found = findBit(bits, bit)
+    // After a value without a given end, zeros are thought to follow.
+    return found === -1 && bit === 0 && args[4] === undefined ? seen.length * 8 : found
   })
 }
 
-function firstBit(held: Held, bit: 0 | 1, args: readonly Buffer[]): Reply {
-  if (args.length > 6) return new RespError(SYNTAX_ERROR)
-  const start = args[3] === undefined ? 0 : parseInteger(args[3])
-  if (start === null) return new RespError(NOT_INTEGER)
-  const unit = bitsOfUnit(args[5])
-  if (unit === null) return new RespError(SYNTAX_ERROR)
-  const end = args[4] === undefined ? -1 : parseInteger(args[4])
-  if (end === null) return new RespError(NOT_INTEGER)
-  const range = bitRange(held, start, end, unit)
-  if (!range) return -1
-  const found = findBit(held.value, bit, range[0], range[1])
-  // After a value without a given end, zeros are thought to follow.
-  return found === -1 && bit === 0 && args[4] === undefined ? held.value.length * 8 : found
+/** As a command names them: bits or bytes (8 bits), negative ones counted from the end. */
+interface BitRange {
+  readonly start: Integer
+  readonly end: Integer
+  readonly unit: 1 | 8
+}
+
+const WHOLE: BitRange = { start: 0, end: -1, unit: 8 }
+
+/** Bits of a value from `first` to `last`; `bytes` begins with the value's byte number `at`. */
+interface Bits {
+  readonly bytes: Buffer
+  readonly at: number
+  readonly first: number
+  readonly last: number
+}
+
+/** @param answer bits null = none lie in the range; seen null = nothing is there */
+function lookAtBits(
+  key: Buffer,
+  range: BitRange,
+  answer: (bits: Bits | null, seen: SeenPart | null) => Reply,
+): Step {
+  const { start, end, unit } = range
+  const byteOf = (place: Integer) => Math.floor((Number(place) * unit) / 8)
+  const bytes = byteRange(byteOf(start), byteOf(end))
+  const answerOn = (seen: SeenPart | null) => {
+    const places = seen && inclusiveRange(start, end, (seen.length * 8) / unit)
+    if (!places) return answer(null, seen)
+    const at = placesIn(bytes, seen.length)![0]
+    const [first, last] = [places[0] * unit, places[1] * unit + unit - 1]
+    return answer({ bytes: seen.part, at, first, last }, seen)
+  }
+  if (range !== WHOLE) return lookAtPart(key, bytes, answerOn)
+  return look(key, (held) => answerOn(held && { ...held, length: held.value.length, part: held.value }))
+}
+
+/** Redis answers for a missing key before it looks at the other arguments. */
+function refusedIfThere(key: Buffer, missing: number, text: string): Step {
+  return lookAtHead(key, (seen) => (seen ? new RespError(text) : missing))
 }
 
 /** @throws CommandError */
@@ -108,31 +148,29 @@ function bitsOfUnit(argument: Buffer | undefined): 1 | 8 | null {
   return name === 'BYTE' ? 8 : null
 }
 
-/** First and last bit. */
-function bitRange({ value }: Held, start: Integer, end: Integer, unit: 1 | 8): [number, number] | null {
-  const range = inclusiveRange(start, end, (value.length * 8) / unit)
-  return range && [range[0] * unit, range[1] * unit + unit - 1]
-}
-
 function bitAt(value: Buffer, offset: number): 0 | 1 {
   const byte = value[Math.floor(offset / 8)] ?? 0
   return (byte & (0x80 >> (offset % 8))) === 0 ? 0 : 1
 }
 
-function countBits(value: Buffer, first: number, last: number): number {
+/** Whole bytes in between are by far the most. */
+function countBits(bits: Bits | null): number {
+  if (!bits) return 0
+  const { bytes, at, first, last } = bits
   const from = Math.floor(first / 8)
   const to = Math.floor(last / 8)
-  if (from === to) return BITS_OF_BYTE[value[from]! & within(from, first, last)]!
-  let count = BITS_OF_BYTE[value[from]! & within(from, first, last)]!
-  for (let byte = from + 1; byte < to; byte++) count += BITS_OF_BYTE[value[byte]!]!
-  return count + BITS_OF_BYTE[value[to]! & within(to, first, last)]!
+  let count = BITS_OF_BYTE[bytes[from - at]! & within(from, first, last)]!
+  if (from === to) return count
+  for (let i = from + 1 - at; i < to - at; i++) count += BITS_OF_BYTE[bytes[i]!]!
+  return count + BITS_OF_BYTE[bytes[to - at]! & within(to, first, last)]!
 }
 
-function findBit(value: Buffer, bit: 0 | 1, first: number, last: number): number {
+function findBit({ bytes, at, first, last }: Bits, bit: 0 | 1): number {
   const skipped = bit === 1 ? 0 : 0xff
   for (let byte = Math.floor(first / 8); byte <= Math.floor(last / 8); byte++) {
-    if (value[byte] === skipped) continue
-    const wanted = (bit === 1 ? value[byte]! : ~value[byte]!) & within(byte, first, last)
+    const held = bytes[byte - at]!
+    if (held === skipped) continue
+    const wanted = (bit === 1 ? held : ~held) & within(byte, first, last)
     if (wanted !== 0) return byte * 8 + Math.clz32(wanted) - 24
   }
   return -1

@@ -1,7 +1,7 @@
 /** When keys end: EXPIRE and its kin, TTL and its kin, PERSIST. */
 import { shown, word } from './arguments.ts'
 import { anyEndArgument, MILLISECONDS, MILLISECONDS_AT, SECONDS, SECONDS_AT, type TimeUnit } from './ends.ts'
-import { change, CommandError, look, type Held, type Step, type StepMaker } from './step.ts'
+import { change, CommandError, lookAtHead, type Seen, type Step, type StepMaker } from './step.ts'
 
 const NO_KEY = -2
 const NO_END = -1
@@ -69,11 +69,11 @@ export const expiretime = asking(inSeconds)
 export const pexpiretime = asking((endMs) => endMs)
 
 function asking(answer: (endMs: number, nowMs: number) => number): StepMaker {
-  const reply = (held: Held | null, nowMs: number) => {
-    if (!held) return NO_KEY
-    return held.expiresAtMs === 0 ? NO_END : answer(held.expiresAtMs, nowMs)
+  const reply = (seen: Seen | null, nowMs: number) => {
+    if (!seen) return NO_KEY
+    return seen.expiresAtMs === 0 ? NO_END : answer(seen.expiresAtMs, nowMs)
   }
-  return (args) => look(args[1]!, reply)
+  return (args) => lookAtHead(args[1]!, reply)
 }
 
 /** Rounded to the nearest, as Redis does. */

@@ -1,28 +1,29 @@
 /** What keys hold, between the coordinator's records and the steps of commands. */
 import type { Coordinator } from '../../coordinator/coordinator.ts'
-import { KIND_TOMBSTONE, KIND_VALUE, type StoredRecord } from '../../core/codec.ts'
+import { KIND_TOMBSTONE, KIND_VALUE, type PeekedRecord, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
+import type { Need } from '../../core/part.ts'
 import type { RondoError } from '../../core/errors.ts'
 import type { Connection } from './connection.ts'
 import type { Held } from './step.ts'
 
 const EMPTY = Buffer.alloc(0)
 
-export function readRecord(
+/** Reads of the key as much as is needed. */
+export function readNeeded(
   connection: Connection,
   key: Buffer,
+  need: Need,
   level: ConsistencyLevel,
-): Promise<StoredRecord | null> {
+): Promise<StoredRecord | PeekedRecord | null> {
   const { added, door } = connection
+  const { coordinator } = door.options
   const isFollowed = () => connection.added !== added
   return new Promise((read, failed) => {
-    door.options.coordinator.read(key, { asker: connection, read, failed, isFollowed }, level)
+    const done = { asker: connection, read, failed, isFollowed }
+    if (need === 'value') coordinator.read(key, done, level)
+    else coordinator.peek(key, need, done, level)
   })
-}
-
-/** What a user sees of a record. */
-export function heldIn(record: StoredRecord | null, nowMs: number): Held | null {
-  return record?.isLive(nowMs) ? { value: record.value, expiresAtMs: record.expiresAtMs } : null
 }
 
 /** What is stored for it; null = a delete. */

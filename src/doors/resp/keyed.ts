@@ -15,11 +15,13 @@
  */
 import type { Modified, Modify } from '../../coordinator/update.ts'
 import { RondoError } from '../../core/errors.ts'
+import type { Need } from '../../core/part.ts'
 import { claimKeys } from './claims.ts'
 import type { Command } from './command.ts'
 import type { Connection } from './connection.ts'
 import { errorOf, replyOf } from './errors.ts'
-import { heldIn, nowMs, readRecord, recordOf, tooLarge } from './held.ts'
+import { nowMs, readNeeded, recordOf, tooLarge } from './held.ts'
+import { applyTo, bytesOf, knownIn, knownOf, wholesOf, type Known } from './known.ts'
 import { RespError, type Reply } from './reply.ts'
 import { allInSlices, inSlices } from './slices.ts'
 import { ReplySlot } from './slot.ts'
@@ -93,23 +95,24 @@ async function readStep(connection: Connection, step: Step, heldUp?: () => void)
   const { coordinator } = connection.door.options
   let bytes = 0
   const read = async (i: number) => {
-    const one = await heldAt(connection, step.keys[i]!)
-    bytes += one?.value.length ?? 0
+    const one = await knownAt(connection, step.keys[i]!, step.needs)
+    bytes += bytesOf(one)
     if (bytes > MAX_HELD_BYTES) throw new CommandError(TOO_MUCH_HELD)
     return one
   }
   const held = await allInSlices(connection, step.keys.length, read, heldUp)
   const now = nowMs(coordinator)
-  if (!step.slow) return step.apply(held, now).reply
+  if (step.needs !== 'value' || !step.slow) return applyTo(step, held, now).reply
   // Its table is large: one at a time, or a pipeline of them would hold as many.
-  return (await connection.door.work.outcomeAlone(connection, step.slow.slices(held, now))).reply
+  const job = step.slow.slices(wholesOf(held), now)
+  return (await connection.door.work.outcomeAlone(connection, job)).reply
 }
 
-async function heldAt(connection: Connection, key: Buffer): Promise<Held | null> {
+async function knownAt(connection: Connection, key: Buffer, need: Need): Promise<Known | null> {
   const { coordinator } = connection.door.options
-  const record = await readRecord(connection, key, connection.readLevel)
+  const record = await readNeeded(connection, key, need, connection.readLevel)
   if (!coordinator.isLive(record)) return null
-  return { value: record.value, expiresAtMs: await coordinator.expiresAtMs(key, record) }
+  return knownOf(record, await coordinator.expiresAtMs(key, record))
 }
 
 async function carryOut(
@@ -168,7 +171,7 @@ function updateStep(connection: Connection, step: Step): Promise<Reply> {
   let stepped: Stepped = { reply: null }
   const modify: Modify = (current) => {
     const now = nowMs(coordinator)
-    stepped = step.apply([heldIn(current, now)], now)
+    stepped = applyTo(step, [knownIn(current, now)], now)
     const next = stepped.next?.[0]
     const error = tooLarge(connection, next)
     return error ? { kind: 'refuse', error } : modifiedBy(next)
@@ -188,7 +191,7 @@ function updateStep(connection: Connection, step: Step): Promise<Reply> {
 async function writeEach(connection: Connection, step: Step): Promise<Reply> {
   const { coordinator } = connection.door.options
   const nothing = step.keys.map(() => null)
-  const { reply, next = [] } = step.apply(nothing, nowMs(coordinator))
+  const { reply, next = [] } = applyTo(step, nothing, nowMs(coordinator))
   for (const held of next) {
     const error = tooLarge(connection, held)
     if (error) throw error

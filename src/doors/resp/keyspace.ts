@@ -1,7 +1,15 @@
 /** Keys whatever they hold: DEL, EXISTS, TYPE, RENAME, COPY. */
 import { integerArgument, word } from './arguments.ts'
 import { OK, RespError, Simple } from './reply.ts'
-import { CommandError, distinct, look, SYNTAX_ERROR, type Held, type Step, type Stepped } from './step.ts'
+import {
+  CommandError,
+  distinct,
+  lookAtHead,
+  SYNTAX_ERROR,
+  type Held,
+  type Step,
+  type Stepped,
+} from './step.ts'
 
 const STRING = new Simple('string')
 const NONE = new Simple('none')
@@ -13,6 +21,7 @@ const INT32_MAX = 2 ** 31 - 1
 export function del(args: readonly Buffer[]): Step {
   const { keys } = distinct(args.slice(1))
   return {
+    needs: 'head',
     keys,
     reads: true,
     writes: true,
@@ -27,6 +36,7 @@ export function del(args: readonly Buffer[]): Step {
 export function exists(args: readonly Buffer[]): Step {
   const { keys, places } = distinct(args.slice(1))
   return {
+    needs: 'head',
     keys,
     reads: true,
     writes: false,
@@ -35,7 +45,7 @@ export function exists(args: readonly Buffer[]): Step {
 }
 
 export function type(args: readonly Buffer[]): Step {
-  return look(args[1]!, (held) => (held ? STRING : NONE))
+  return lookAtHead(args[1]!, (seen) => (seen ? STRING : NONE))
 }
 
 export function rename(args: readonly Buffer[]): Step {
@@ -54,6 +64,7 @@ function move(
   const [, from, to] = args as [Buffer, Buffer, Buffer]
   if (from.equals(to)) {
     return {
+      needs: 'head',
       keys: [from],
       reads: true,
       writes: false,
@@ -61,6 +72,7 @@ function move(
     }
   }
   return {
+    needs: 'value',
     keys: [from, to],
     reads: true,
     writes: true,
@@ -82,6 +94,7 @@ export function copy(args: readonly Buffer[]): Step {
   }
   if (from.equals(to)) throw new CommandError('ERR source and destination objects are the same')
   return {
+    needs: 'value',
     keys: [from, to],
     reads: true,
     writes: true,

@@ -6,14 +6,26 @@
  * when the keys are known (INCR of text) is the step's reply, and then nothing is stored. Inside MULTI, Redis finds both
  * kinds at EXEC: a command is queued once its name and number of arguments are right.
  */
+import type { ByteRange } from '../../core/part.ts'
 import { RespError, type Reply } from './reply.ts'
 import { inOneGo, type Sliced } from './work.ts'
 
-/** A live value; what is deleted, expired or absent is null. */
-export interface Held {
-  readonly value: Buffer
+/** That a live value is there; what is deleted, expired or absent is null. */
+export interface Seen {
   /** Cluster time, 0 = never. */
   readonly expiresAtMs: number
+}
+
+/** A live value of which only a part is looked at. */
+export interface SeenPart extends Seen {
+  readonly length: number
+  /** The bytes of the step's range, as far as there are any. */
+  readonly part: Buffer
+}
+
+/** A live value. */
+export interface Held extends Seen {
+  readonly value: Buffer
 }
 
 /** What a step does to its keys. `undefined` = left as it is, null = deleted. */
@@ -23,7 +35,9 @@ export interface Stepped {
   readonly next?: readonly (Held | null | undefined)[]
 }
 
-export interface Step {
+interface StepOf<Need, Shown> {
+  /** What it looks at of each of its keys: no more is fetched for it. */
+  readonly needs: Need
   /** All different, also where the command names one twice. */
   readonly keys: readonly Buffer[]
   /** False: neither answer nor result depends on what the keys hold (SET, MSET); `apply` may be given nulls. */
@@ -36,14 +50,16 @@ export interface Step {
    * @param held what the keys hold, in their order
    * @param nowMs cluster time, whole milliseconds
    */
-  apply(held: readonly (Held | null)[], nowMs: number): Stepped
+  apply(held: readonly (Shown | null)[], nowMs: number): Stepped
   /** For what takes long: the same in pieces. */
   readonly slow?: {
     /** In units (work.ts), known before it begins; what is too much for one transaction is refused by it. */
-    cost(held: readonly (Held | null)[]): number
-    slices(held: readonly (Held | null)[], nowMs: number): Sliced<Stepped>
+    cost(held: readonly (Shown | null)[]): number
+    slices(held: readonly (Shown | null)[], nowMs: number): Sliced<Stepped>
   }
 }
+
+export type Step = StepOf<'value', Held> | StepOf<'head', Seen> | StepOf<'length' | ByteRange, SeenPart>
 
 export interface StepLimits {
   readonly maxValueBytes: number
@@ -96,6 +112,7 @@ export const NOT_INTEGER = 'ERR value is not an integer or out of range'
 /** A step that stores nothing. */
 export function look(key: Buffer, answer: (held: Held | null, nowMs: number) => Reply): Step {
   return {
+    needs: 'value',
     keys: [key],
     reads: true,
     writes: false,
@@ -113,6 +130,7 @@ export function lookSlowly(
     return { reply: yield* answer(held) }
   }
   return {
+    needs: 'value',
     keys,
     reads: true,
     writes: false,
@@ -121,9 +139,41 @@ export function lookSlowly(
   }
 }
 
+/** A step that stores nothing, and whose answer does not depend on the value. */
+export function lookAtHead(key: Buffer, answer: (seen: Seen | null, nowMs: number) => Reply): Step {
+  return {
+    needs: 'head',
+    keys: [key],
+    reads: true,
+    writes: false,
+    apply: ([seen = null], nowMs) => ({ reply: answer(seen, nowMs) }),
+  }
+}
+
+/** A step that stores nothing, and whose answer depends on the value's length, and perhaps on some of its bytes. */
+export function lookAtPart(
+  key: Buffer,
+  needs: 'length' | ByteRange,
+  answer: (seen: SeenPart | null) => Reply,
+): Step {
+  return {
+    needs,
+    keys: [key],
+    reads: true,
+    writes: false,
+    apply: ([seen = null]) => ({ reply: answer(seen) }),
+  }
+}
+
 /** A step that makes what one key holds into something else. */
 export function change(key: Buffer, apply: (held: Held | null, nowMs: number) => Stepped): Step {
-  return { keys: [key], reads: true, writes: true, apply: ([held = null], nowMs) => apply(held, nowMs) }
+  return {
+    needs: 'value',
+    keys: [key],
+    reads: true,
+    writes: true,
+    apply: ([held = null], nowMs) => apply(held, nowMs),
+  }
 }
 
 /** An error that shows only when the keys are known. */

@@ -8,9 +8,10 @@ import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { answerBytes, MAX_ANSWER_BYTES } from './answer-limit.ts'
 import type { Connection } from './connection.ts'
-import { heldIn, nowMs, recordOf, tooLarge } from './held.ts'
+import { nowMs, recordOf, tooLarge } from './held.ts'
+import { applyTo, bytesOf, knownIn, wholesOf, type Known } from './known.ts'
 import { RespError, type Reply } from './reply.ts'
-import type { Held, Step } from './step.ts'
+import type { Held, Step, Stepped } from './step.ts'
 import { inOneGo, type Sliced } from './work.ts'
 
 export const CROSS_SET = "CROSSSLOT Keys in request don't hash to the same slot"
@@ -77,8 +78,8 @@ export function* runSteps(
   now: number,
 ): Sliced<{ replies: Reply[]; next: Next } | RondoError> {
   const names = keys.map((key) => key.toString('latin1'))
-  const held = new Map(names.map((name, i) => [name, heldIn(current[i]!, now)]))
-  const changed = new Set<string>()
+  const held = new Map<string, Known | null>(names.map((name, i) => [name, knownIn(current[i]!, now)]))
+  const changed = new Map<string, Held | null>()
   let touched = 0
   let answered = 0
   let slowUnits = 0
@@ -91,34 +92,44 @@ export function* runSteps(
     }
     const mine = step.keys.map((key) => key.toString('latin1'))
     const before = mine.map((name) => held.get(name)!)
-    slowUnits += step.slow?.cost(before) ?? 0
+    slowUnits += costOf(step, before)
     if (slowUnits > MAX_SLOW_UNITS) return TOO_MUCH
     const touchedBefore = touched
-    const { reply, next = [] } = step.slow ? yield* step.slow.slices(before, now) : step.apply(before, now)
+    const { reply, next = [] } = yield* slicesOf(step, before, now)
     mine.forEach((name, i) => {
       const after = next[i]
-      touched += (before[i]?.value.length ?? 0) + (after?.value.length ?? 0)
+      touched += bytesOf(before[i]!) + bytesOf(after ?? null)
       if (after === undefined) return
       held.set(name, after)
-      changed.add(name)
+      changed.set(name, after)
     })
     answered += answerBytes(reply)
     if (touched > MAX_TOUCHED_BYTES || answered > MAX_ANSWER_BYTES) return TOO_MUCH
     replies.push(reply)
     yield UNITS_A_STEP + (touched - touchedBefore) / BYTES_A_UNIT
   }
-  return { replies, next: names.map((name) => (changed.has(name) ? held.get(name)! : undefined)) }
+  return { replies, next: names.map((name) => changed.get(name)) }
+}
+
+/** In units; 0 for what does not take long. */
+function costOf(step: Step, known: readonly (Known | null)[]): number {
+  return step.needs === 'value' && step.slow ? step.slow.cost(wholesOf(known)) : 0
+}
+
+function* slicesOf(step: Step, known: readonly (Known | null)[], now: number): Sliced<Stepped> {
+  if (step.needs === 'value' && step.slow) return yield* step.slow.slices(wholesOf(known), now)
+  return applyTo(step, known, now)
 }
 
 /** Whether the steps would work on too much, were the values to stay as they are: nothing is begun then. */
-function* isTooMuch(steps: Queue, held: ReadonlyMap<string, Held | null>): Sliced<boolean> {
+function* isTooMuch(steps: Queue, held: ReadonlyMap<string, Known | null>): Sliced<boolean> {
   let touched = 0
   let slowUnits = 0
   for (const step of steps) {
     if (!isStep(step) || !step.reads) continue
     const before = step.keys.map((key) => held.get(key.toString('latin1'))!)
-    slowUnits += step.slow?.cost(before) ?? 0
-    for (const one of before) touched += one?.value.length ?? 0
+    slowUnits += costOf(step, before)
+    for (const one of before) touched += bytesOf(one)
     if (slowUnits > MAX_SLOW_UNITS || touched > MAX_TOUCHED_BYTES) return true
     yield UNITS_TO_ESTIMATE
   }

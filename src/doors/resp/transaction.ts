@@ -10,14 +10,14 @@
  * WATCH notes the versions that the keys have; EXEC goes ahead only while they still have them.
  */
 import { compareVersions, VERSION_ZERO, type Version } from '../../core/clock.ts'
-import type { StoredRecord } from '../../core/codec.ts'
+import type { RecordHead } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { answerBytes, MAX_ANSWER_BYTES } from './answer-limit.ts'
 import { claimEverything, claimKeys } from './claims.ts'
 import { controlCommand, type Command } from './command.ts'
 import type { Connection } from './connection.ts'
 import { errorOf } from './errors.ts'
-import { nowMs, readRecord } from './held.ts'
+import { nowMs, readNeeded } from './held.ts'
 import { LEFT_OUT, oneByOne } from './one-by-one.ts'
 import { NULL_ARRAY, OK, RespError, Simple, type Reply } from './reply.ts'
 import { subcommandOf } from './session-command.ts'
@@ -147,7 +147,7 @@ function watch(connection: Connection, args: readonly Buffer[], command: Command
   const slot = new ReplySlot(connection, command)
   connection.add(slot)
   const reads = keys.map((key) => {
-    const version = readRecord(connection, key, connection.writeLevel).then((record) =>
+    const version = readNeeded(connection, key, 'head', connection.writeLevel).then((record) =>
       versionSeen(record, nowMs(coordinator)),
     )
     watched.add(key, version)
@@ -269,7 +269,7 @@ async function inParts(
 ): Promise<Reply> {
   const { coordinator } = connection.door.options
   for (const { key, version } of watch?.all ?? []) {
-    const now = await readRecord(connection, key, connection.writeLevel)
+    const now = await readNeeded(connection, key, 'head', connection.writeLevel)
     if (compareVersions(await version, versionSeen(now, nowMs(coordinator))) !== 0) return NULL_ARRAY
   }
   return oneByOne(connection, steps, (place) => {
@@ -287,6 +287,6 @@ async function aside(connection: Connection, { command, args }: Queued): Promise
 }
 
 /** The version of a live value; what is deleted, expired or absent is all the same to a user. */
-function versionSeen(record: StoredRecord | null, now: number): Version {
+function versionSeen(record: RecordHead | null, now: number): Version {
   return record?.isLive(now) ? Buffer.from(record.version) : VERSION_ZERO
 }

@@ -1,8 +1,9 @@
 /** Whole values and parts of them: GET, SET and their kin, APPEND, SETRANGE. */
-import { integerArgument, inclusiveRange, isBackward } from './arguments.ts'
+import { byteRange } from '../../core/part.ts'
+import { integerArgument, isBackward } from './arguments.ts'
 import { endArgument, MILLISECONDS, SECONDS, type TimeUnit } from './ends.ts'
 import { MAX_ANSWER_BYTES } from './answer-limit.ts'
-import { OK, RespError } from './reply.ts'
+import { OK, RespError, type Reply } from './reply.ts'
 import { getexOptions, setOptions, type SetOptions } from './set-options.ts'
 import {
   change,
@@ -10,10 +11,12 @@ import {
   defaultEnd,
   distinct,
   look,
+  lookAtPart,
   refused,
   inPlaceOf,
   until,
   type Held,
+  type Seen,
   type Step,
   type StepLimits,
   type Stepped,
@@ -33,22 +36,20 @@ export function get(args: readonly Buffer[]): Step {
 }
 
 export function strlen(args: readonly Buffer[]): Step {
-  return look(args[1]!, (held) => held?.value.length ?? 0)
+  return lookAtPart(args[1]!, 'length', (seen) => seen?.length ?? 0)
 }
 
 export function getrange(args: readonly Buffer[]): Step {
   const start = integerArgument(args[2]!)
   const end = integerArgument(args[3]!)
-  return look(args[1]!, (held) => {
-    if (!held || isBackward(start, end)) return EMPTY
-    const range = inclusiveRange(start, end, held.value.length)
-    return range ? held.value.subarray(range[0], range[1] + 1) : EMPTY
-  })
+  if (isBackward(start, end)) return lookAtPart(args[1]!, 'length', () => EMPTY)
+  return lookAtPart(args[1]!, byteRange(Number(start), Number(end)), (seen) => seen?.part ?? EMPTY)
 }
 
 export function mget(args: readonly Buffer[]): Step {
   const { keys, places } = distinct(args.slice(1))
   return {
+    needs: 'value',
     keys,
     reads: true,
     writes: false,
@@ -86,33 +87,47 @@ function setWithEnd(args: readonly Buffer[], unit: TimeUnit, nowMs: number, comm
 
 function setStep(key: Buffer, value: Buffer, options: SetOptions): Step {
   const { condition, answersOld, keepsEnd, endMs } = options
-  const apply = (held: Held | null, nowMs: number): Stepped => {
-    const met = condition === null || (condition === 'absent') === (held === null)
-    if (!met) return { reply: answersOld ? valueOf(held) : null }
-    const end = keepsEnd && held ? held.expiresAtMs : endMs
-    return { reply: answersOld ? valueOf(held) : OK, next: [until(value, end, nowMs)] }
+  const step = { keys: [key], reads: condition !== null || answersOld || keepsEnd, writes: true }
+  const next = (seen: Seen | null, nowMs: number) => {
+    const met = condition === null || (condition === 'absent') === (seen === null)
+    return met ? [until(value, keepsEnd && seen ? seen.expiresAtMs : endMs, nowMs)] : undefined
   }
-  return {
-    keys: [key],
-    reads: condition !== null || answersOld || keepsEnd,
-    writes: true,
-    apply: ([held = null], nowMs) => apply(held, nowMs),
+  if (answersOld) {
+    const apply = ([held = null]: readonly (Held | null)[], nowMs: number) =>
+      stepped(valueOf(held), next(held, nowMs))
+    return { ...step, needs: 'value', apply }
   }
+  const apply = ([seen = null]: readonly (Seen | null)[], nowMs: number) => {
+    const made = next(seen, nowMs)
+    return stepped(made ? OK : null, made)
+  }
+  return { ...step, needs: 'head', apply }
+}
+
+function stepped(reply: Reply, next: Stepped['next']): Stepped {
+  return next ? { reply, next } : { reply }
 }
 
 export function setnx(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
   const next = [{ value: args[2]!, expiresAtMs: defaultEnd(limits, nowMs) }]
-  return change(args[1]!, (held) => (held ? { reply: 0 } : { reply: 1, next }))
+  return {
+    needs: 'head',
+    keys: [args[1]!],
+    reads: true,
+    writes: true,
+    apply: ([seen = null]) => (seen ? { reply: 0 } : { reply: 1, next }),
+  }
 }
 
 export function mset(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
   const { keys, next } = pairs(args, 'mset', defaultEnd(limits, nowMs))
-  return { keys, reads: false, writes: true, apply: () => ({ reply: OK, next }) }
+  return { needs: 'head', keys, reads: false, writes: true, apply: () => ({ reply: OK, next }) }
 }
 
 export function msetnx(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
   const { keys, next } = pairs(args, 'msetnx', defaultEnd(limits, nowMs))
   return {
+    needs: 'head',
     keys,
     reads: true,
     writes: true,

@@ -1,11 +1,14 @@
 /**
  * Steps on a Map, one after the other: the smallest thing that can run them. On the way it holds every step to what
- * step.ts promises: it is pure, its keys are the command's, and `reads` and `writes` are true.
+ * step.ts promises: it is pure, its keys are the command's, `reads` and `writes` are true, and what it needs is enough.
  */
 import { expect } from 'chai'
+import { PeekedRecord, StoredRecord } from '../../../src/core/codec.ts'
+import { applyTo, knownOf } from '../../../src/doors/resp/known.ts'
 import { encodeReply, RespError, type Protocol } from '../../../src/doors/resp/reply.ts'
 import { CommandError, type Held, type Step, type Stepped } from '../../../src/doors/resp/step.ts'
 import { STEPS } from '../../../src/doors/resp/strings.ts'
+import { record } from '../../support/node-calls.ts'
 
 export class StepExecutor {
   readonly #values = new Map<string, Held>()
@@ -37,9 +40,10 @@ export class StepExecutor {
 
     const held = names.map((name) => this.#live(name, nowMs))
     const before = structuredClone(held)
-    const stepped = step.apply(held, nowMs)
+    const stepped = applyTo(step, held, nowMs)
     const plain = structuredClone(stepped.next)
-    expect(step.apply(held, nowMs)).to.deep.equal(stepped)
+    expect(applyTo(step, held, nowMs)).to.deep.equal(stepped)
+    expectNoMoreNeeded(step, held, stepped, nowMs)
     expect(structuredClone(held)).to.deep.equal(before)
     if (!step.writes) expect(stepped.next).to.equal(undefined)
     if (!step.reads) expectBlind(step, stepped, nowMs)
@@ -64,9 +68,26 @@ export class StepExecutor {
   }
 }
 
+/** What it says that it needs is enough, with a record of that and no more. */
+function expectNoMoreNeeded(
+  step: Step,
+  held: readonly (Held | null)[],
+  stepped: Stepped,
+  nowMs: number,
+): void {
+  const { needs } = step
+  if (needs === 'value') return
+  const parts = held.map((one) => {
+    if (!one) return null
+    const stored = new StoredRecord(Buffer.concat([record(1).head, one.value]))
+    return knownOf(PeekedRecord.of(stored, needs), one.expiresAtMs)
+  })
+  expect(applyTo(step, parts, nowMs)).to.deep.equal(stepped)
+}
+
 function expectBlind(step: Step, stepped: Stepped, nowMs: number): void {
   const nothing = step.keys.map(() => null)
   const something = step.keys.map(() => ({ value: Buffer.from('other'), expiresAtMs: nowMs + 1 }))
-  expect(step.apply(nothing, nowMs)).to.deep.equal(stepped)
-  expect(step.apply(something, nowMs)).to.deep.equal(stepped)
+  expect(applyTo(step, nothing, nowMs)).to.deep.equal(stepped)
+  expect(applyTo(step, something, nowMs)).to.deep.equal(stepped)
 }

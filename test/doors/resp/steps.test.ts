@@ -2,6 +2,7 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import type { Protocol } from '../../../src/doors/resp/reply.ts'
+import { applyTo } from '../../../src/doors/resp/known.ts'
 import { STEPS } from '../../../src/doors/resp/strings.ts'
 import { startRedis, type RedisServer } from '../../support/redis-server.ts'
 import { StepExecutor } from './steps-executor.ts'
@@ -118,10 +119,12 @@ describe('steps of the Redis protocol', function () {
     const expire = STEPS.expire!.make(words('EXPIRE a 10'), 5_000, limits)
     const held = { value: Buffer.from('1'), expiresAtMs: 0 }
     for (const nowMs of [5_000, 9_000, 14_999]) {
-      expect(set.apply([null], nowMs).next).to.deep.equal([{ value: Buffer.from('1'), expiresAtMs: 15_000 }])
-      expect(expire.apply([held], nowMs).next).to.deep.equal([{ ...held, expiresAtMs: 15_000 }])
+      expect(applyTo(set, [null], nowMs).next).to.deep.equal([
+        { value: Buffer.from('1'), expiresAtMs: 15_000 },
+      ])
+      expect(applyTo(expire, [held], nowMs).next).to.deep.equal([{ ...held, expiresAtMs: 15_000 }])
     }
-    for (const step of [set, expire]) expect(step.apply([held], 15_000).next).to.deep.equal([null])
+    for (const step of [set, expire]) expect(applyTo(step, [held], 15_000).next).to.deep.equal([null])
   })
 
   it('stores nothing when a command changes nothing', () => {
@@ -151,7 +154,7 @@ describe('steps of the Redis protocol', function () {
       const args = words(line)
       const spec = STEPS[args[0]!.toString().toLowerCase()]!
       const step = spec.make(args, 1_000, { maxValueBytes: MAX_VALUE_BYTES, defaultTtlMs: 0 })
-      expect(step.apply(before, 1_000).next, line).to.equal(undefined)
+      expect(applyTo(step, before, 1_000).next, line).to.equal(undefined)
     }
   })
 })
