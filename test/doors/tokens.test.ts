@@ -8,7 +8,7 @@ import { readTokens } from '../../src/doors/token-list.ts'
 import { MANY_WRONG_TOKENS, MAX_HELD, TokenTries } from '../../src/doors/token-tries.ts'
 import type { RondoEvent } from '../../src/core/events.ts'
 import { expectProblem } from '../support/problem.ts'
-import { call } from '../support/raw-http.ts'
+import { call, RawConnection, requestBytes } from '../support/raw-http.ts'
 import { command, RawResp } from '../support/raw-resp.ts'
 import { type RunningRondo, startRondo } from '../support/rondo.ts'
 import { VirtualTime } from '../support/virtual-time.ts'
@@ -118,17 +118,31 @@ describe('tokens at every way in', () => {
       await RawResp.open(running.rondo.respDoor.port),
     ]
     const order: string[] = []
-    slow.send(Buffer.concat([command('AUTH', WRONG), command('AUTH', DATA), command('PING')]))
+    const { counts } = running.rondo.tries
+    slow.send(Buffer.concat([command('AUTH', WRONG), command('AUTH', WRONG), command('AUTH', DATA)]))
     const late = slow.replies(3).then((replies) => {
       order.push('slow')
       return replies
     })
     await quick.ask('AUTH', DATA)
     order.push('quick')
-    expect(await late).to.deep.equal([WRONGPASS, OK, '+PONG\r\n'])
+    expect(counts.resp, 'the second guess is not looked at yet').to.equal(11)
+    expect(await late).to.deep.equal([WRONGPASS, WRONGPASS, OK])
     expect(order).to.deep.equal(['quick', 'slow'])
     slow.close()
     quick.close()
+  })
+
+  it('a wrong token that is pipelined behind another ends its HTTP connection', async () => {
+    const connection = await RawConnection.open(running.ports.socket)
+    const request = requestBytes('GET', '/status', { headers: bearer(WRONG) })
+    connection.send(
+      Buffer.concat([request, request, requestBytes('GET', '/status', { headers: bearer(DATA) })]),
+    )
+    const [first, second] = [await connection.answer(), await connection.answer()]
+    expect([first.status, first.headers.connection]).to.deep.equal([401, 'keep-alive'])
+    expect([second.status, second.headers.connection]).to.deep.equal([401, 'close'])
+    expect(await connection.closed()).to.equal('')
   })
 
   it('past the bound of answers held back, the refusal leaves at once and the connection ends', async () => {
