@@ -11,7 +11,8 @@
  * - Room is counted apart for large and for small values: a small call never waits for large ones, and on the node's
  *   connection not more than one window of large replies is before it. A window takes one more call as long as it is not
  *   full, so a value larger than the window passes as well.
- * - Connections take turns (turns.ts). Operations of one connection begin in the order in which they came, as
+ * - The windows of a node that answers slowly shrink (NodeLoad.pace): what has begun must not wait there until its deadline.
+- Connections take turns (turns.ts). Operations of one connection begin in the order in which they came, as
  *   far as they wait for the same nodes; a connection on which later commands must see earlier ones begins no further
  *   command while one waits (Asker.waiting).
  * - An operation needs room at all nodes that it sends its value to, or reads from. It waits at one after the other, and
@@ -80,8 +81,16 @@ export class Admission {
 
   /** Whether there is room, and nobody waits for it. */
   isOpen(load: NodeLoad, bytes: number): boolean {
-    if (bytes > SMALL_BYTES) return load.largeBytes < this.windows.largeBytes && load.largeWaiting === 0
-    return load.smallBytes < this.windows.smallBytes && load.smallWaiting === 0
+    if (bytes > SMALL_BYTES) return load.largeWaiting === 0 && this.hasRoomForLarge(load)
+    return load.smallWaiting === 0 && this.hasRoomForSmall(load)
+  }
+
+  private hasRoomForLarge(load: NodeLoad): boolean {
+    return load.largeBytes < this.windows.largeBytes * load.pace
+  }
+
+  private hasRoomForSmall(load: NodeLoad): boolean {
+    return load.smallBytes < this.windows.smallBytes * load.pace
   }
 
   /** The same at the first of a preference list. */
@@ -136,11 +145,11 @@ export class Admission {
     if (queues.letting) return // something that began has ended at once; the loops below go on
     queues.letting = true
     try {
-      while (load.smallWaiting > 0 && load.smallBytes < this.windows.smallBytes) {
+      while (load.smallWaiting > 0 && this.hasRoomForSmall(load)) {
         load.smallWaiting--
         this.turnOf(queues.small.next(), load)
       }
-      while (load.largeWaiting > 0 && load.largeBytes < this.windows.largeBytes) {
+      while (load.largeWaiting > 0 && this.hasRoomForLarge(load)) {
         load.largeWaiting--
         this.turnOf(queues.large.next(), load)
       }

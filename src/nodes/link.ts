@@ -590,6 +590,7 @@ export class Link {
     this.askedBytes -= batch.bytes
     if (isMarker(type, reply, batch.fence)) for (const call of batch.calls) call.answered(batch.fence)
     else this.onOtherMarker(batch, type, reply)
+    this.load.answeredAfter(this.heardAtMs - batch.sentAtMs)
     this.load.less(batch.largeBytes, batch.smallBytes)
   }
 

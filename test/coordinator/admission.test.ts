@@ -132,6 +132,20 @@ describe('admission', () => {
     expect(under.nodes.every((node) => under.member(node).health.state === 'up')).to.equal(true)
   })
 
+  it('asks a node that answers slowly for less, and for more again when it is quick', async () => {
+    for (const { load } of under.nodes) load.answeredAfter(500)
+    slow(200)
+    const writes = Array.from({ length: 3 }, () => write('k:same', LARGE_BYTES))
+    expect(callsOf('store')).to.have.length(1 * 3)
+    for (let i = 0; i < 10; i++) await under.time.advance(100)
+    expect(writes.every(({ outcome }) => outcome === 'ok')).to.equal(true)
+    const { load } = under.nodes[0]!
+    for (let i = 0; i < 100; i++) load.answeredAfter(500)
+    expect(load.pace).to.be.within(0.01, 0.1)
+    for (let i = 0; i < 100; i++) load.answeredAfter(1)
+    expect(load.pace).to.equal(1)
+  })
+
   it('lets small values pass beside large ones that wait', async () => {
     slow(200)
     for (let i = 0; i < 6; i++) write('k:same', LARGE_BYTES)
