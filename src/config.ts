@@ -72,6 +72,12 @@ export interface Config {
   /** Operations on single keys under way at once. */
   readonly maxInFlight: number
   readonly queueTimeoutMs: number
+  /** What clients may make one process hold; null = from the machine's memory. */
+  readonly maxClientMemory: number | null
+  /** Of one process; null = as many as its descriptors allow. */
+  readonly maxConnections: number | null
+  /** 0 = idle connections are not closed. */
+  readonly idleMs: number
   /** `auto` = one a core. */
   readonly workers: number | 'auto'
   readonly logLevel: (typeof LOG_LEVELS)[number]
@@ -350,6 +356,24 @@ const rows = {
     meaning:
       'How long nothing that a connection asks for may begin because its nodes are busy, before it is refused with 503.',
   }),
+  MAX_CLIENT_MEMORY: row({
+    unit: 'bytes',
+    check: size(16 * 1024 ** 2, 1024 ** 4),
+    meaning:
+      'What clients may make one process hold: requests, queued transactions, replies that wait. Not set: a quarter of the ' +
+      'memory of the machine or container, shared by the workers.',
+  }),
+  MAX_CONNECTIONS: row({
+    check: wholeNumber(1, 10_000_000),
+    meaning:
+      'The most connections of clients to one process, over all its ports. Not set: as many as its limit of open files allows.',
+  }),
+  CLIENT_IDLE_SECONDS: row({
+    default: '0',
+    unit: 'seconds',
+    check: wholeNumber(0, 365 * 86_400),
+    meaning: 'A connection of the Redis protocol that is idle for so long is closed; 0 = never.',
+  }),
   WORKERS: row({
     default: '1',
     check: z
@@ -445,6 +469,9 @@ export function loadConfig(
     maxBatchBytes: v.MAX_BATCH_BYTES,
     maxInFlight: v.MAX_IN_FLIGHT,
     queueTimeoutMs: v.QUEUE_TIMEOUT_MS,
+    maxClientMemory: v.MAX_CLIENT_MEMORY ?? null,
+    maxConnections: v.MAX_CONNECTIONS ?? null,
+    idleMs: v.CLIENT_IDLE_SECONDS * 1000,
     workers: v.WORKERS,
     logLevel: v.LOG_LEVEL,
     logRequests: v.LOG_REQUESTS,
@@ -467,6 +494,8 @@ type Optional =
   | 'TLS_CERT_FILE'
   | 'TLS_KEY_FILE'
   | 'TLS_CLIENT_CA_FILE'
+  | 'MAX_CLIENT_MEMORY'
+  | 'MAX_CONNECTIONS'
 
 function keyPair(certFile: string | undefined, keyFile: string | undefined): KeyPairFiles | null {
   return certFile !== undefined && keyFile !== undefined ? { certFile, keyFile } : null

@@ -18,6 +18,7 @@ import { Coordinator } from './coordinator/coordinator.ts'
 import type { Clock, Timers } from './core/clock.ts'
 import type { RondoEvent } from './core/events.ts'
 import { HttpDoor } from './doors/http/app.ts'
+import { registerClientMetrics } from './doors/client-metrics.ts'
 import { createServer } from './doors/http/server.ts'
 import { RespDoor } from './doors/resp/door.ts'
 import { registerRespMetrics } from './doors/resp/metrics.ts'
@@ -27,6 +28,9 @@ import { TokenTries } from './doors/token-tries.ts'
 import { TrustedProxies } from './doors/trusted-proxies.ts'
 import { Tokens, type PlainTokens } from './doors/tokens.ts'
 import { registerTokenMetrics } from './doors/token-metrics.ts'
+import { Ledger } from './doors/ledger.ts'
+import { Seats } from './doors/seats.ts'
+import { BACKLOG, clientLimits, isOutOfDescriptors, type ClientLimits } from './machine.ts'
 import { MemoryNode } from './nodes/memory.ts'
 import { RedisNode } from './nodes/redis.ts'
 import { AntiEntropy } from './repair/anti-entropy.ts'
@@ -47,6 +51,8 @@ export const timers: Timers = {
 
 /** How often a coordinator that stops looks for connections that have become idle. */
 const IDLE_CHECK_MS = 20
+/** What may happen thousands of times a second is told so often. */
+const ACCEPT_FAILED_PAUSE_MS = 10_000
 
 export interface RondoOptions {
   readonly log?: Logger
@@ -64,6 +70,12 @@ export class Rondo {
   private readonly certificates: Certificates
   readonly tokens: Tokens
   readonly tries: TokenTries
+  /** What clients make this process hold, and how many they are. */
+  readonly ledger: Ledger
+  readonly seats: Seats
+  private readonly limits: ClientLimits
+  private readonly log: Logger
+  private acceptFailedAtMs = -Infinity
   private readonly repairer: Repairer
   private readonly antiEntropy: AntiEntropy
   private server: Server | null = null
@@ -75,7 +87,8 @@ export class Rondo {
     this.config = config
     this.tokens = new Tokens(tokensOf(config))
     this.certificates = new Certificates(config)
-    this.telemetry = createTelemetry(options.log ?? pino({ level: 'silent' }), config.logRequests)
+    this.log = options.log ?? pino({ level: 'silent' })
+    this.telemetry = createTelemetry(this.log, config.logRequests)
     const emit = (event: RondoEvent) => this.telemetry.onEvent(event)
     this.cluster = new Cluster({
       members: createMembers(config, this.certificates),
@@ -109,6 +122,16 @@ export class Rondo {
       keysPerSecond: config.repairKeysPerSecond,
       random: Math.random,
     })
+    this.limits = clientLimits(config, this.cluster.members.length)
+    this.ledger = new Ledger({
+      limitBytes: this.limits.memoryBytes,
+      timers,
+      monotonicMs: () => clock.monotonicMs(),
+      onCut: (connections, bytes) => emit({ kind: 'clients-cut', connections, bytes }),
+    })
+    this.seats = new Seats(this.limits.connections, () => clock.monotonicMs())
+    const { ledger, seats } = this
+    registerClientMetrics(this.telemetry.registry, ledger, seats)
     const metrics = options.metrics ?? ownMetrics
     const proxies = new TrustedProxies(config.trustedProxies)
     this.door = new HttpDoor({
@@ -122,6 +145,8 @@ export class Rondo {
       onEnd: (end) => this.telemetry.onRequestEnd(end),
       metrics: () => metrics(this.telemetry),
       accepting: () => !this.stopping,
+      ledger,
+      seats,
     })
     this.respDoor = new RespDoor({
       ...config,
@@ -132,6 +157,8 @@ export class Rondo {
       monotonicMs: () => clock.monotonicMs(),
       timers,
       emit,
+      ledger,
+      seats,
     })
     registerRespMetrics(this.telemetry.registry, this.respDoor)
   }
@@ -150,13 +177,34 @@ export class Rondo {
 
   /** Opens the doors, HTTP first; resolves with where they listen. */
   async listen(): Promise<{ http: AddressInfo; resp: AddressInfo | null }> {
+    for (const { level, sentence } of this.limits.lines) this.log[level](sentence)
     const { host, port, respPort } = this.config
     const tls = this.certificates.servers
     this.server = createServer(this.door, tls)
-    const http = await listenOn(this.server, host, port)
+    const http = await this.listenOn(this.server, host, port)
     if (respPort === null) return { http, resp: null }
     this.respServer = createRespServer(this.respDoor, tls)
-    return { http, resp: await listenOn(this.respServer, host, respPort) }
+    return { http, resp: await this.listenOn(this.respServer, host, respPort) }
+  }
+
+  private listenOn(server: NetServer, host: string, port: number): Promise<AddressInfo> {
+    return new Promise((resolve, reject) => {
+      server.once('error', reject)
+      server.listen({ host, port, backlog: BACKLOG }, () => {
+        server.removeListener('error', reject)
+        server.on('error', (error) => this.onAcceptFailed(error))
+        resolve(server.address() as AddressInfo)
+      })
+    })
+  }
+
+  /** The server goes on listening; told once in a while. */
+  private onAcceptFailed(error: NodeJS.ErrnoException): void {
+    if (isOutOfDescriptors(error)) this.seats.relieve()
+    const nowMs = clock.monotonicMs()
+    if (nowMs - this.acceptFailedAtMs < ACCEPT_FAILED_PAUSE_MS) return
+    this.acceptFailedAtMs = nowMs
+    this.telemetry.onEvent({ kind: 'accept-failed', why: error.message })
   }
 
   /**
@@ -250,16 +298,6 @@ function createMembers(config: Config, certificates: Certificates): Member[] {
       timers,
     })
     return new Member(node, { weight, ...(zone === undefined ? {} : { zone }) })
-  })
-}
-
-function listenOn(server: NetServer, host: string, port: number): Promise<AddressInfo> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen({ host, port }, () => {
-      server.removeListener('error', reject)
-      resolve(server.address() as AddressInfo)
-    })
   })
 }
 

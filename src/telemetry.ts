@@ -331,6 +331,18 @@ function lineFor(event: RondoEvent): { level: Level; sentence: string } {
           `a client at ${event.address} sent a wrong token (${SERVERS[event.server]}; ${event.count} in a row from ` +
           'there): it is refused',
       }
+    case 'clients-cut':
+      return {
+        level: 'warn',
+        sentence:
+          `${event.connections} connections that held ${event.bytes} bytes were ended: clients hold more than they may ` +
+          '(MAX_CLIENT_MEMORY)',
+      }
+    case 'accept-failed':
+      return {
+        level: 'error',
+        sentence: `a connection could not be accepted: ${event.why}; raise the limit of open files, or lower MAX_CONNECTIONS`,
+      }
     case 'background-failed':
       return { level: 'error', sentence: `${event.what} failed: ${event.why}` }
   }

@@ -48,6 +48,10 @@ export type RondoEvent =
   | { kind: 'other-protocol'; address: string; protocol: 'tls' | 'http' | 'proxy' | 'binary' | 'unknown' }
   /** A wrong token came, the count-th from its address in a row: told once a minute for each address. */
   | { kind: 'token-refused'; address: string; server: 'http' | 'resp'; count: number }
+  /** Connections were ended because clients made the process hold too much (MAX_CLIENT_MEMORY). */
+  | { kind: 'clients-cut'; connections: number; bytes: number }
+  /** A connection of a client could not be accepted. */
+  | { kind: 'accept-failed'; why: string }
   | { kind: 'background-failed'; what: string; why: string }
 
 export type Emit = (event: RondoEvent) => void

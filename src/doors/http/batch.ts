@@ -6,6 +6,7 @@ import { versionText } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
+import { ARGUMENT_BYTES } from '../ledger.ts'
 import { checkObject, parseObjectInTurns, readBody, saysJson } from './body.ts'
 import { asRondoError, JSON_TYPE, type Exchange } from './exchange.ts'
 import { isLong, objectAround, Pieces } from './json-text.ts'
@@ -26,6 +27,9 @@ const WINDOW = 64
 const WINDOW_BYTES = 1024 * 1024
 /** Base64 takes 1.4 bytes for one of a value; text that JSON has to escape takes up to six. */
 const MOST_TEXT_PER_VALUE = 2
+
+/** A value of an answer is held as it was read, as text, and as JSON. */
+const HELD_TIMES = 3
 
 type Result = Record<string, unknown>
 
@@ -54,8 +58,13 @@ export async function handleBatch(exchange: Exchange, call: BatchCall, options: 
   const work = new Work()
   const parse = call === 'mset' ? parseItems : parseKeys
   const items = await parse(body, encoding, options, work)
-  const does = call === 'mget' ? reader : call === 'mset' ? writer : remover
-  const doOne = does(options, level, exchange.asker, work)
+  // Once more, as it was parsed.
+  const refused = exchange.hold(body.length + items.length * ARGUMENT_BYTES)
+  if (refused) throw refused
+  const doOne =
+    call === 'mget'
+      ? reader(options, level, exchange, work)
+      : (call === 'mset' ? writer : remover)(options, level, exchange.asker)
   const answer = new Pieces()
   answer.push('{"results":[')
   for (let at = 0; at < items.length;) {
@@ -146,7 +155,7 @@ function parseKey(
 function reader(
   options: BatchOptions,
   level: ConsistencyLevel,
-  asker: Asker,
+  exchange: Exchange,
   work: Work,
 ): (item: Item) => Promise<Result | Buffer[]> {
   const { coordinator, maxBatchBytes } = options
@@ -155,10 +164,12 @@ function reader(
   return async ({ key, bytes }) => {
     try {
       if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
-      const record = await readKey(coordinator, bytes, level, asker)
+      const record = await readKey(coordinator, bytes, level, exchange.asker)
       if (!coordinator.isLive(record)) return { key, ...errorOf(keyNotFound()) }
       valueBytes += record.value.length
       if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
+      const refused = exchange.hold(record.value.length * HELD_TIMES)
+      if (refused) throw refused
       const ttl = ttlSeconds(await coordinator.expiresAtMs(bytes, record), coordinator.nowMs())
       const version = versionText(record.version)
       if (!isLong(record.value)) {

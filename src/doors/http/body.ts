@@ -2,6 +2,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
 import { RondoError } from '../../core/errors.ts'
+import { ARGUMENT_BYTES } from '../ledger.ts'
 import type { Exchange } from './exchange.ts'
 import { parseLongJson, type Shape } from './json-parser.ts'
 import type { Work } from './turns.ts'
@@ -29,18 +30,27 @@ export function readBody(
   let chunks: Buffer[] | null = null
   let bytes = 0
   let over = false
+  const refuse = (error: RondoError) => {
+    over = true
+    chunks = null
+    first = null
+    done(error, EMPTY)
+  }
   req.on('data', (chunk: Buffer) => {
     if (over) return
     bytes += chunk.length
     if (bytes > limitBytes) {
-      over = true
-      chunks = null
-      first = null
-      done(tooLarge(limitBytes, limitName), EMPTY)
+      refuse(tooLarge(limitBytes, limitName))
+      return
+    }
+    const refused = exchange.hold(chunk.length + ARGUMENT_BYTES)
+    if (refused) {
+      refuse(refused)
       return
     }
     if (!first) first = chunk
     else (chunks ??= [first]).push(chunk)
+    if (bytes < declared) exchange.pauseIfCrowded()
   })
   req.on('end', () => {
     if (!over) done(null, chunks ? Buffer.concat(chunks, bytes) : (first ?? EMPTY))

@@ -9,6 +9,7 @@ import { RondoError } from '../../core/errors.ts'
 import { askerOf } from './asker.ts'
 import { CODES } from '../codes.ts'
 import { isOriginForm, reduceAbsolute } from './target.ts'
+import { connectionOf, type HttpConnection } from './traffic.ts'
 
 export interface RequestEnd {
   readonly id: string
@@ -62,14 +63,20 @@ export class Exchange {
   /** The client sends the body only once it is told to go on. */
   awaitsContinue = false
 
+  /** Undefined where the socket is another server's. */
+  private readonly connection: HttpConnection | undefined
   private readonly deps: ExchangeDeps
   private readonly startedAtMs: number
+  private begun = false
   private ended = false
+  /** What the request makes the process hold. */
+  private heldBytes = 0
 
   private constructor(req: IncomingMessage, res: ServerResponse, deps: ExchangeDeps) {
     this.req = req
     this.res = res
     this.deps = deps
+    this.connection = connectionOf(req.socket)
     this.startedAtMs = deps.monotonicMs()
     const sentId = req.headers['x-request-id']
     this.id = typeof sentId === 'string' && SENT_ID.test(sentId) ? sentId : newRequestId()
@@ -96,6 +103,34 @@ export class Exchange {
   /** Whose turn it is when operations have to wait: the connection's. */
   get asker(): Asker {
     return askerOf(this.req.socket)
+  }
+
+  /** It is this request's turn. @returns false when it was refused, because its connection holds too much already */
+  begin(): boolean {
+    const { connection } = this
+    if (!connection || this.ended) return true
+    this.begun = true
+    connection.began()
+    if (!connection.account.isRefused) return true
+    this.fail(connection.account.refusal(), { close: true })
+    return false
+  }
+
+  /**
+   * Until it is answered this request makes the process hold so many more bytes.
+   * @returns null, or why it may not
+   */
+  hold(bytes: number): RondoError | null {
+    const account = this.connection?.account
+    if (!account || this.ended) return null
+    this.heldBytes += bytes
+    account.add(bytes)
+    return account.isRefused ? account.refusal() : null
+  }
+
+  /** The body is not read on while clients hold too much. */
+  pauseIfCrowded(): void {
+    if (this.connection?.account.mustWait) this.connection.pause(this.req)
   }
 
   /**
@@ -134,6 +169,7 @@ export class Exchange {
     this.res.writeHead(status, this.withCommon(headers, length))
     if (this.req.method === 'HEAD') this.res.end()
     else endWith(this.res, body)
+    this.connection?.answered(this.res, length)
     this.end(status, null)
   }
 
@@ -144,13 +180,16 @@ export class Exchange {
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0)
     this.res.writeHead(status, this.withCommon(headers, length))
     this.end(status, null)
+    this.connection?.account.add(length)
     if (req.method !== 'HEAD') {
       for (const piece of pieces) {
-        if (res.destroyed) return
+        if (res.destroyed) return // and its account is closed
         if (!res.write(piece)) await drained(res)
       }
     }
     res.end()
+    this.connection?.account.add(-length)
+    this.connection?.answered(res, length)
   }
 
   sendEmpty(status: number, headers: string[]): void {
@@ -253,8 +292,15 @@ export class Exchange {
     return headers
   }
 
+  private leave(connection: HttpConnection): void {
+    if (this.begun) connection.ended()
+    if (this.heldBytes !== 0) connection.account.add(-this.heldBytes)
+    this.heldBytes = 0
+  }
+
   private end(status: number, error: RondoError | null): void {
     this.ended = true
+    if (this.connection) this.leave(this.connection)
     this.deps.onEnd({
       id: this.id,
       method: this.req.method ?? '',

@@ -11,6 +11,7 @@ import type { TrustedProxies } from '../trusted-proxies.ts'
 import type { Exchange } from './exchange.ts'
 import { Hosts, type HostOptions } from './hosts.ts'
 import { WrongToken } from './wrong-token.ts'
+import { connectionOf } from './traffic.ts'
 
 export type Scope = 'open' | 'data' | 'status' | 'admin'
 
@@ -104,7 +105,10 @@ export class Guard {
         'The Authorization header is malformed: it must be "Bearer <token>", and no other scheme is offered.',
       )
     }
-    if (isAmong(tokens, sent)) return null
+    if (isAmong(tokens, sent)) {
+      connectionOf(req.socket)?.showedToken()
+      return null
+    }
     const peer = plainAddress(req.socket.remoteAddress)
     const client = this.proxies.clientOf(peer, req.headers['x-forwarded-for'])
     return new WrongToken(this.tries.note(client, 'http'))

@@ -18,8 +18,10 @@ import { listKeys, type ListOptions } from './list.ts'
 import { handleOperation, OPERATIONS } from './operations.ts'
 import { beginRepair, tellRepair } from './repair.ts'
 import { statusOf } from './status.ts'
+import type { TrafficOptions } from './traffic.ts'
 
-export interface HttpDoorOptions extends BatchOptions, ListOptions, GuardOptions, ExchangeDeps {
+export interface HttpDoorOptions
+  extends BatchOptions, ListOptions, GuardOptions, ExchangeDeps, Pick<TrafficOptions, 'ledger' | 'seats'> {
   readonly coordinator: Coordinator
   readonly antiEntropy: Pick<AntiEntropy, 'request' | 'progress'>
   /** The process's metrics as Prometheus text. */

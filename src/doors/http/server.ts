@@ -1,57 +1,53 @@
 /**
  * The HTTP door's socket: node:http with every limit set, the keys handler in front, Express behind it.
+ *
+ * There is no limit for the whole of a request: a slow upload may go on while it makes progress (traffic.ts).
  */
 import http from 'node:http'
 import https from 'node:https'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TlsOptions } from 'node:tls'
 import { RondoError } from '../../core/errors.ts'
 import { CODES } from '../codes.ts'
 import type { HttpDoor } from './app.ts'
 import { comesTooLate, Exchange, LINGER_MS, newRequestId, PROBLEM_TYPE } from './exchange.ts'
+import { connectionOf, Traffic, TRAFFIC_LIMITS, type HttpConnection, type TrafficLimits } from './traffic.ts'
 
 const LIMITS = {
   maxHeaderSize: 16 * 1024,
   headersTimeout: 10_000,
-  requestTimeout: 30_000,
+  requestTimeout: 0,
   keepAliveTimeout: 65_000,
-  connectionsCheckingInterval: 2_000,
+  connectionsCheckingInterval: 1_000,
   noDelay: true,
   insecureHTTPParser: false,
   requireHostHeader: false, // the guard asks for it, and answers in JSON
 }
-const MAX_CONNECTIONS = 20_000
 
 /** @param limits tests set shorter ones */
 export function createServer(
   door: HttpDoor,
   tls: TlsOptions | null,
-  limits: Partial<typeof LIMITS> = {},
+  limits: Partial<typeof LIMITS & TrafficLimits> = {},
 ): Server {
-  const options = { ...LIMITS, ...limits }
+  const options = { ...LIMITS, ...TRAFFIC_LIMITS, ...limits }
   const serve = (req: IncomingMessage, res: ServerResponse) => {
     const exchange = Exchange.of(req, res, door.options)
-    if (!door.handleEarly(exchange)) door.app(req, res)
+    if (exchange.begin() && !door.handleEarly(exchange)) door.app(req, res)
   }
-  const waiting = new WeakMap<Duplex, number>()
   const serveInTurn = (req: IncomingMessage, res: ServerResponse) => {
     if (comesTooLate(res)) return
-    if (res.socket !== null || !mustWait(req, waiting)) {
-      serve(req, res)
-      return
-    }
-    const { socket } = req
-    waiting.set(socket, (waiting.get(socket) ?? 0) + 1)
-    res.once('socket', () => {
-      waiting.set(socket, waiting.get(socket)! - 1)
-      serve(req, res)
-    })
+    const connection = connectionOf(req.socket)
+    connection?.arrived(req)
+    if (!connection || res.socket !== null || !mustWait(req, connection)) serve(req, res)
+    else connection.wait(res, () => serve(req, res))
   }
   const server = tls
     ? https.createServer({ ...options, ...tls, handshakeTimeout: options.headersTimeout }, serveInTurn)
     : http.createServer(options, serveInTurn)
-  server.maxConnections = MAX_CONNECTIONS
+  watchTraffic(server, door, options)
   // A client that asks first is told to go on by whoever wants the body, and not for one that is refused.
   server.on('checkContinue', (req: IncomingMessage, res: ServerResponse) => {
     Exchange.of(req, res, door.options).awaitsContinue = true
@@ -82,13 +78,38 @@ export function createServer(
   return server
 }
 
+/** Counts what connections hold, refuses those that are too many, and ends requests that do not go on. */
+function watchTraffic(
+  server: Server,
+  door: HttpDoor,
+  options: TrafficLimits & { connectionsCheckingInterval: number },
+): void {
+  const traffic = new Traffic(door.options, options)
+  server.maxConnections = door.options.seats.max
+  server.on(server instanceof https.Server ? 'secureConnection' : 'connection', (socket: Socket) => {
+    if (traffic.opened(socket)) return
+    const error = new RondoError('OVERLOADED', 'There are too many connections; try again later.')
+    end(socket, { error, status: CODES[error.code].http }, door, 'Retry-After: 1\r\n')
+    socket.destroySoon()
+  })
+  const onSpent = (socket: Socket) => {
+    const error = Object.assign(new Error('the request does not go on'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
+    server.emit('clientError', error, socket)
+  }
+  const check = setInterval(() => traffic.check(onSpent), options.connectionsCheckingInterval)
+  check.unref()
+  server.on('close', () => clearInterval(check))
+}
+
 /**
  * Whether a pipelined request has to wait for those before it. Only reads run side by side (RFC 9110, 9.3.2): a read
- * must see the write before it, and nothing behind a request that is refused with its connection may be carried out.
+ * must see the write before it, and nothing behind a request that is refused with its connection may be carried out. Nor
+ * do more of them than their answers have room for.
  * Node hands out all that arrive, gives a response its socket when its turn comes, and says so by a `socket` event.
  */
-function mustWait(req: IncomingMessage, waiting: WeakMap<Duplex, number>): boolean {
-  return !isSafe(req) || !isSafe(answering(req.socket)?.req) || (waiting.get(req.socket) ?? 0) > 0
+function mustWait(req: IncomingMessage, connection: HttpConnection): boolean {
+  if (!isSafe(req) || !isSafe(answering(req.socket)?.req)) return true
+  return connection.hasWaiting || !connection.mayServeBeside
 }
 
 function isSafe(req: IncomingMessage | undefined): boolean {

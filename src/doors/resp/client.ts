@@ -157,7 +157,7 @@ function list(connection: Connection, args: readonly Buffer[]): Reply {
 
 /**
  * All of Redis 7.0's fields, in its order; those of newer versions that are known here follow. Only the connection that
- * asks is shown, so it is not idle. What is not counted for each connection (its buffers) is 0.
+ * asks is shown, so it is not idle. What is not counted for each connection by itself is 0.
  */
 function describe(connection: Connection, command: string): string {
   const { socket, door, transaction } = connection
@@ -184,7 +184,7 @@ function describe(connection: Connection, command: string): string {
     ['obl', 0],
     ['oll', 0],
     ['omem', socket.writableLength],
-    ['tot-mem', 0],
+    ['tot-mem', connection.account.bytes],
     ['events', 'r'],
     ['cmd', command],
     ['user', 'default'],

@@ -9,13 +9,29 @@
  * way to the same replicas, one after the other. Nor do updates of a key behind updates of that key: the coordinator takes
  * them in the order in which they come, and those that have gathered together.
  *
- * Bounded: a client is not read from while too many of its commands are under way, or too many bytes (of their arguments,
- * and of replies that it has not taken or that are to be expected); one that takes nothing at all is closed.
+ * Bounded: a client is not read from while too many of its commands are under way, or too many bytes of arguments and of
+ * replies to be expected. Replies are handed to the socket as they are ready, whether the client reads or not: many write
+ * a whole pipeline before they read. What waits there, and everything else, is in the connection's account (ledger.ts), and
+ * what it may hold is decided there. A client that neither sends nor takes anything for a minute, though there is
+ * something to take, is closed.
  */
 import type { Socket } from 'node:net'
 import type { Asker } from '../../coordinator/asker.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { tokenOf } from '../../core/token.ts'
+import {
+  ARGUMENT_BYTES,
+  COMMAND_BYTES,
+  IDLE_BYTES,
+  IDLE_TLS_BYTES,
+  STRANGER,
+  type Account,
+  type Holder,
+} from '../ledger.ts'
+import { Patience } from '../patience.ts'
+import type { ClientEnd } from '../proxy-header.ts'
+import type { Seat } from '../seats.ts'
+import { takenBytes } from '../sockets.ts'
 import type { Command } from './command.ts'
 import type { RespDoor } from './door.ts'
 import type { Output } from './output.ts'
@@ -27,9 +43,8 @@ import type { Worker } from './work.ts'
 
 /** Commands under way on one connection; beyond that it is not read from. */
 const MAX_PIPELINED = 2048
-/** Bytes under way on one connection, and on all together; beyond that it is read from one command at a time. */
-const MAX_BYTES = 8 * 1024 * 1024
-const MAX_BYTES_OF_ALL = 256 * 1024 * 1024
+/** Bytes under way on one connection; beyond that it is not read from. */
+const MAX_BYTES_UNDER_WAY = 8 * 1024 * 1024
 /** A reply is expected to be as long as the last dozen were on average; before there was any, this long. */
 const FIRST_REPLY_BYTES = 64 * 1024
 /**
@@ -39,8 +54,15 @@ const FIRST_REPLY_BYTES = 64 * 1024
 const MAX_UPDATES_OF_A_KEY = 16
 /** Replies of this many bytes do not wait for those behind them. */
 const WORTH_WRITING_BYTES = 16 * 1024
-/** Not more than this is given to the kernel and not taken by it; what else is ready stays with its slots. */
-const MAX_UNSENT_BYTES = 1024 * 1024
+/** What is handed to the socket in one go. */
+const MAX_WRITE_BYTES = 1024 * 1024
+/** A chunk that came in and holds so much more than its commands counts as what it is. */
+const WORTH_COUNTING_BYTES = 4096
+/** How long a client may take to show the token that it needs. */
+const LOGIN_MS = 10_000
+/** How long a client may take nothing of its replies and send nothing; and the same once we have closed our end. */
+const UNMOVED_MS = 60_000
+const CLOSING_MS = 10_000
 
 /** Of input, as a power of two: what its parsing costs. */
 const INPUT_BYTES_A_UNIT = 8
@@ -48,14 +70,14 @@ const INPUT_BYTES_A_UNIT = 8
 /** Claimed in place of a key's token: all keys. */
 export const EVERYTHING = -1
 
-export class Connection implements Asker, Worker {
+export class Connection implements Asker, Worker, Holder, Seat {
   readonly id: number
   readonly door: RespDoor
   readonly socket: Socket
   readonly openedAtMs: number
   /** Of the client, which may be behind a proxy. */
-  address = ''
-  port = 0
+  readonly address: string
+  readonly port: number
 
   protocol: Protocol = 2
   name = ''
@@ -75,11 +97,14 @@ export class Connection implements Asker, Worker {
 
   /** When the bytes came in that are being looked at. */
   readAtUs = 0
-  /** When the oldest bytes came that are no whole command yet, 0 = there are none. */
-  insideSinceMs = 0
-  /** Since when it has not taken anything of its replies, 0 = there are none to take. */
-  stuckSinceMs = 0
-  private stuckBytes = 0
+  /** What it holds in memory. */
+  readonly account: Account
+  private readonly patience: Patience
+  /** When it was last seen to move: it sent something, or took something. */
+  private movedAtMs: number
+  private movedBytes = 0
+  /** Bytes that came from it. */
+  private receivedBytes = 0
 
   private readonly parser: RequestParser<Command>
   private first: Slot | null = null
@@ -96,6 +121,8 @@ export class Connection implements Asker, Worker {
   private usualReplyBytes = FIRST_REPLY_BYTES
   /** Of replies that the socket holds. */
   private unsentBytes = 0
+  /** Of what the parser holds. */
+  private inputBytes = 0
   private dirty = false
   /** Replies wait for the ones behind them. */
   private holding = false
@@ -104,6 +131,8 @@ export class Connection implements Asker, Worker {
   private parked = false
   /** Nothing more is read from what has come, and the connection ends with the last reply. */
   private ending = false
+  /** Our end is closed. */
+  private closing = false
   gone = false
   private inputEnded = false
   /** By token of a key, how many commands are changing it. */
@@ -113,9 +142,11 @@ export class Connection implements Asker, Worker {
   /** Read, and kept back until the keys it touches are no longer busy. */
   private heldBack: Command | null = null
 
-  constructor(door: RespDoor, socket: Socket, id: number, nowMs: number) {
+  constructor(door: RespDoor, socket: Socket, id: number, nowMs: number, client: ClientEnd) {
     this.door = door
     this.socket = socket
+    this.address = client.address
+    this.port = client.port
     this.id = id
     this.openedAtMs = nowMs
     this.authenticated = !door.needsPassword
@@ -123,17 +154,34 @@ export class Connection implements Asker, Worker {
     this.writeLevel = door.options.writeConsistency
     this.parser = new RequestParser(door.parserOptions)
     this.parser.stranger = !this.authenticated
+    const base = 'encrypted' in socket ? IDLE_TLS_BYTES : IDLE_BYTES
+    this.account = door.options.ledger.open(this.userName, this, base)
+    this.patience = new Patience(nowMs)
+    this.movedAtMs = nowMs
   }
 
   // ---- in
 
   onData(chunk: Buffer): void {
     if (this.ending) return
+    this.receivedBytes += chunk.length
     this.readAtUs = this.door.nowUs()
+    const before = this.requestBytes
     this.parser.feed(chunk)
     this.door.work.spend(chunk.length >> INPUT_BYTES_A_UNIT)
-    if (this.heldBack || this.parked) this.socket.pause()
-    else this.pump()
+    if (this.heldBack || this.parked) {
+      this.socket.pause()
+      this.countInput()
+    } else this.pump()
+    const unused = chunk.length - (this.requestBytes - before)
+    if (unused > WORTH_COUNTING_BYTES && this.last && !this.last.done) this.countWith(this.last, unused)
+  }
+
+  /** These bytes are in memory for as long as this command has no reply. */
+  private countWith(slot: Slot, bytes: number): void {
+    slot.bytes += bytes
+    this.requestBytes += bytes
+    this.account.add(bytes)
   }
 
   /** The client sends no more; what it has asked for is answered. */
@@ -145,6 +193,13 @@ export class Connection implements Asker, Worker {
   authenticate(): void {
     this.authenticated = true
     this.parser.stranger = false
+    this.account.moveTo(this.userName)
+  }
+
+  /** Whose memory it uses: all who show the token are one user, and without one an address is. */
+  private get userName(): string {
+    if (!this.door.needsPassword) return this.address
+    return this.authenticated ? 'token' : STRANGER
   }
 
   /** As if it had just come. */
@@ -156,7 +211,19 @@ export class Connection implements Asker, Worker {
     this.readLevel = this.door.options.readConsistency
     this.writeLevel = this.door.options.writeConsistency
     this.unsaidReplies = 0
+    this.account.moveTo(this.userName)
+    this.forgetTransaction()
+  }
+
+  /** What MULTI and WATCH have kept goes. */
+  forgetTransaction(): void {
+    this.transaction?.release()
     this.transaction = null
+    this.forgetWatch()
+  }
+
+  forgetWatch(): void {
+    this.watch?.release()
     this.watch = null
   }
 
@@ -167,11 +234,15 @@ export class Connection implements Asker, Worker {
   }
 
   private pump(): void {
-    const before = this.insideSinceMs
-    this.insideSinceMs = 0 // while nothing is read, it is not the client who keeps us waiting
-    let whole = false
+    this.readCommands()
+    this.countInput()
+    // With the rest of a command as with its replies: a client that holds too much is not read from.
+    if (!this.paused && !this.ending && this.account.mustWait && this.parser.inside) this.pause()
+  }
+
+  private readCommands(): void {
     while (!this.ending) {
-      if (this.pipelined >= MAX_PIPELINED || this.bytes > MAX_BYTES || this.shouldWait) {
+      if (this.pipelined >= MAX_PIPELINED || this.bytesUnderWay > MAX_BYTES_UNDER_WAY || this.shouldWait) {
         this.pause()
         return
       }
@@ -181,8 +252,7 @@ export class Connection implements Asker, Worker {
       }
       const found = this.parser.next()
       if (this.parser.passedEmpty) this.onEmptyRequest()
-      if (found === MORE) break
-      whole = true
+      if (found === MORE) return
       if (found === FOREIGN || found === MISTAKEN) {
         this.door.onOtherProtocol(this, this.parser.foreign)
         if (found === FOREIGN) {
@@ -191,18 +261,23 @@ export class Connection implements Asker, Worker {
         }
         this.door.dispatchUnknown(this, this.parser.args)
         this.end()
-        break
+        return
       }
       if (found === BROKEN) {
         this.say(new RespError(`ERR Protocol error: ${this.parser.problem}`))
         this.end()
-        break
+        return
       }
       if (found === UNKNOWN) this.door.dispatchUnknown(this, this.parser.args)
       else if (!this.dispatch(this.parser.command!, this.parser.args)) return
     }
-    if (!this.parser.inside || this.ending) return
-    this.insideSinceMs = (!whole && before) || this.door.nowMs()
+  }
+
+  private countInput(): void {
+    const held = this.ending ? 0 : this.parser.heldBytes
+    if (held === this.inputBytes) return
+    this.account.add(held - this.inputBytes)
+    this.inputBytes = held
   }
 
   /** Gets no reply, but Redis counts it as the command that CLIENT REPLY SKIP leaves without one. */
@@ -302,8 +377,9 @@ export class Connection implements Asker, Worker {
     }
     this.added++
     this.pipelined++
-    slot.bytes = this.parser.requestBytes
-    this.hold(slot.bytes, 0)
+    slot.bytes = this.parser.requestBytes + this.parser.args.length * ARGUMENT_BYTES
+    this.requestBytes += slot.bytes
+    this.account.add(slot.bytes + COMMAND_BYTES)
     if (this.last) this.last.next = slot
     else this.first = slot
     this.last = slot
@@ -320,7 +396,9 @@ export class Connection implements Asker, Worker {
   completed(slot: Slot, replyBytes: number): void {
     if (this.gone) return
     this.ready++
-    this.hold(-slot.bytes, replyBytes)
+    this.requestBytes -= slot.bytes
+    this.readyBytes += replyBytes
+    this.account.add(replyBytes - slot.bytes)
     slot.bytes = replyBytes
     this.usualReplyBytes += (replyBytes - this.usualReplyBytes) >> 3
     // Or the last of those for which the first has been held back.
@@ -350,20 +428,19 @@ export class Connection implements Asker, Worker {
     }
     if (held) this.holding = false
     do this.writeSome(output, nowUs)
-    while (this.first?.done && this.socket.writableLength < MAX_UNSENT_BYTES)
-    this.stuckSinceMs = this.socket.writableLength > 0 ? this.stuckSinceMs || this.door.nowMs() : 0
+    while (this.first?.done)
     if (this.paused) this.resumeWhenTaken()
     if (!this.first && (this.ending || (this.inputEnded && this.isReading))) {
       this.socket.end()
-      // A client that does not end it in turn is not waited for.
-      this.stuckSinceMs ||= this.door.nowMs()
+      this.closing = true
     }
   }
 
   private writeSome(output: Output, nowUs: number): void {
     let slot = this.first
     let bytes = 0
-    while (slot?.done && bytes < MAX_UNSENT_BYTES) {
+    const before = this.pipelined
+    while (slot?.done && bytes < MAX_WRITE_BYTES) {
       this.door.stats.ended(slot, nowUs)
       bytes += slot.bytes
       this.pipelined--
@@ -371,37 +448,74 @@ export class Connection implements Asker, Worker {
       if (!slot.unsaid) slot.write(output)
       slot = slot.next
     }
-    this.hold(0, -bytes)
+    this.readyBytes -= bytes
     this.first = slot
     if (!slot) this.last = null
     output.sendTo(this.socket)
-    this.countUnsent()
+    this.countUnsent(bytes + (before - this.pipelined) * COMMAND_BYTES)
   }
 
-  /** Has kept the rest of a command, or has taken nothing of its replies, since before this. */
-  isOverdue(limitMs: number): boolean {
-    if (this.insideSinceMs > 0 && this.insideSinceMs < limitMs) return true
-    if (this.stuckSinceMs === 0) return false
-    const left = unsentBytes(this.socket)
-    if (left !== this.stuckBytes) this.stuckSinceMs = this.door.nowMs() // slow, but it takes them
-    this.stuckBytes = left
-    return this.stuckSinceMs < limitMs
+  // ---- limits in time; looked at about once a second
+
+  /** It has taken too long to log in or to go on with a command, has not moved although there is something to take, or is idle. */
+  isOverdue(nowMs: number): boolean {
+    if (!this.authenticated && nowMs - this.openedAtMs >= LOGIN_MS) return true
+    const moved = this.moved()
+    if (moved !== this.movedBytes) this.movedAtMs = nowMs // slow, but it moves
+    this.movedBytes = moved
+    if (this.patience.isSpent(nowMs, this.isInside, this.receivedBytes, this.added)) return true
+    const unmovedMs = nowMs - this.movedAtMs
+    if (this.closing) return unmovedMs >= CLOSING_MS
+    if (this.socket.writableLength > 0) return unmovedMs >= UNMOVED_MS
+    const { idleMs } = this.door.options
+    return idleMs > 0 && this.pipelined === 0 && unmovedMs >= idleMs
+  }
+
+  /** A command has begun, and it is the client who has to go on. */
+  get isInside(): boolean {
+    return this.parser.inside && this.isReading && !this.ending
+  }
+
+  /** Bytes that it has sent and taken so far. */
+  moved(): number {
+    return this.receivedBytes + takenBytes(this.socket)
+  }
+
+  /** For a newcomer, when there are no more connections to be had. */
+  mayGiveWay(): boolean {
+    return this.door.needsPassword ? !this.authenticated : this.added === 0
+  }
+
+  cut(): void {
+    this.destroy()
   }
 
   private pause(): void {
     this.paused = true
     this.socket.pause()
+    if (this.account.mustWait) this.account.wait()
+  }
+
+  /** There is memory again. */
+  resume(): void {
+    if (this.paused && !this.gone) this.resumeWhenTaken()
   }
 
   onDrain(): void {
-    this.stuckSinceMs = 0
-    this.countUnsent()
+    this.countUnsent(0)
     if (this.paused) this.resumeWhenTaken()
     if (this.first?.done || this.ending || this.inputEnded) this.flushSoon()
   }
 
   private resumeWhenTaken(): void {
-    if (this.pipelined >= MAX_PIPELINED / 2 || this.bytes > MAX_BYTES / 2 || this.shouldWait) return
+    if (
+      this.pipelined >= MAX_PIPELINED / 2 ||
+      this.bytesUnderWay > MAX_BYTES_UNDER_WAY / 2 ||
+      this.shouldWait
+    ) {
+      if (this.account.mustWait) this.account.wait()
+      return
+    }
     this.paused = false
     if (!this.heldBack && !this.parked) this.pump()
     if (this.isReading) this.socket.resume()
@@ -419,28 +533,24 @@ export class Connection implements Asker, Worker {
   /** A pipeline is not refused for its length: it goes on as earlier commands of its own are answered. */
   private get shouldWait(): boolean {
     if (this.waiting > 0) return true
-    return (
-      this.pipelined > 0 && (this.door.options.coordinator.crowded || this.door.bytesHeld > MAX_BYTES_OF_ALL)
-    )
+    if (this.pipelined > 0) return this.account.mustWait || this.door.options.coordinator.crowded
+    return this.unsentBytes > 0 && this.account.mustWait
   }
 
-  /** What this client costs in memory now, and soon. */
-  private get bytes(): number {
-    const expected = (this.pipelined - this.ready) * this.usualReplyBytes
-    return this.requestBytes + this.readyBytes + expected + this.socket.writableLength
+  /** Arguments, and replies to be expected. */
+  private get bytesUnderWay(): number {
+    return this.requestBytes + (this.pipelined - this.ready) * this.usualReplyBytes
   }
 
-  /** What the kernel has not taken is held by the socket. */
-  private countUnsent(): void {
+  /**
+   * What the kernel has not taken is held by the socket.
+   *
+   * @param handedOver what was held until now in another form
+   */
+  private countUnsent(handedOver: number): void {
     const unsent = this.socket.writableLength
-    this.door.bytesHeld += unsent - this.unsentBytes
+    this.account.add(unsent - this.unsentBytes - handedOver)
     this.unsentBytes = unsent
-  }
-
-  private hold(requestBytes: number, readyBytes: number): void {
-    this.requestBytes += requestBytes
-    this.readyBytes += readyBytes
-    this.door.bytesHeld += requestBytes + readyBytes
   }
 
   destroy(): void {
@@ -448,23 +558,7 @@ export class Connection implements Asker, Worker {
     this.gone = true
     this.ending = true
     this.first = this.last = null
-    this.hold(-this.requestBytes, -this.readyBytes)
-    this.door.bytesHeld -= this.unsentBytes
+    this.account.close()
     this.socket.destroy()
   }
-}
-
-interface Handle {
-  readonly writeQueueSize?: number
-  /** Below TLS. */
-  readonly _parent?: Handle
-}
-
-/**
- * What the kernel has not taken yet. `writableLength` tells only of whole writes; node:net itself looks here, too, to
- * see whether a write makes progress.
- */
-function unsentBytes(socket: Socket): number {
-  const handle = (socket as { _handle?: Handle | null })._handle
-  return (handle?._parent ?? handle)?.writeQueueSize ?? 0
 }

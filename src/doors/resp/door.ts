@@ -20,6 +20,8 @@ import type { ClientEnd } from '../proxy-header.ts'
 import type { Tokens } from '../tokens.ts'
 import type { TokenTries } from '../token-tries.ts'
 import type { TrustedProxies } from '../trusted-proxies.ts'
+import type { Ledger } from '../ledger.ts'
+import type { Seats } from '../seats.ts'
 import { queue, refuse } from './transaction.ts'
 import { unknownCommand } from './unknown.ts'
 import { Work } from './work.ts'
@@ -43,20 +45,25 @@ export interface RespDoorOptions {
   readonly tries: TokenTries
   /** Who may say, in a PROXY header, whose connection it is. */
   readonly proxies: TrustedProxies
+  /** What clients make the process hold, here and elsewhere. */
+  readonly ledger: Ledger
+  /** Connections, here and elsewhere. */
+  readonly seats: Seats
+  /** A connection that is idle for longer is closed; 0 = never. */
+  readonly idleMs: number
   /** KEYS, FLUSHALL, FLUSHDB. */
   readonly allowDangerousCommands: boolean
   readonly monotonicMs: () => number
   readonly timers: Timers
 }
 
-/** How long a client may keep the rest of a command, or take nothing of its replies. */
-const PATIENCE_MS = 9000
 /** How long a reply waits at most for the ones behind it, to leave in one write with them. */
 const HELD_MS = 1
 /** A value so many times too large is still taken in, to be refused with a sentence and not with the connection's end. */
 const ROOM_TO_REFUSE = 2
 /** Other arguments than values have to fit as well. */
 const SMALLEST_REQUEST_LIMIT = 128 * 1024
+const SERVER = 'resp'
 const NO_AUTH = 'NOAUTH Authentication required.'
 
 export class RespDoor {
@@ -73,8 +80,6 @@ export class RespDoor {
   readonly otherProtocols: OtherProtocols
   readonly startedAtMs: number
   connectionsReceived = 0
-  /** Of all connections: arguments of commands under way, and replies that wait. */
-  bytesHeld = 0
   /** Where it listens. */
   port = 0
   private readonly output = new Output()
@@ -96,8 +101,9 @@ export class RespDoor {
       options.maxValueBytes * ROOM_TO_REFUSE,
       SMALLEST_REQUEST_LIMIT,
     )
-    // What a request may have, one argument may have: that alone bounds what is held.
-    this.parserOptions = { lookUp, maxBulkBytes: maxRequestBytes, maxRequestBytes }
+    // What a request may have, one argument may have.
+    const maxBulkBytes = Math.min(maxRequestBytes, options.ledger.connectionShare)
+    this.parserOptions = { lookUp, maxBulkBytes, maxRequestBytes: maxBulkBytes }
   }
 
   /** A client has sent a transaction over keys that cannot be changed together: said once. */
@@ -123,12 +129,17 @@ export class RespDoor {
     return (this.options.monotonicMs() * 1000) | 0
   }
 
-  /** @param client who is behind the socket */
-  connected(socket: Socket, client: ClientEnd): Connection {
+  /**
+   * @param client who is behind the socket
+   * @returns null when there are too many connections, and none gives way
+   */
+  connected(socket: Socket, client: ClientEnd): Connection | null {
     this.connectionsReceived++
-    const connection = new Connection(this, socket, this.nextId++, this.nowMs())
-    connection.address = client.address
-    connection.port = client.port
+    const connection = new Connection(this, socket, this.nextId++, this.nowMs(), client)
+    if (!this.options.seats.take(SERVER, connection)) {
+      connection.account.close()
+      return null
+    }
     this.connections.add(connection)
     socket.on('data', (chunk: Buffer) => connection.onData(chunk))
     socket.on('drain', () => connection.onDrain())
@@ -137,6 +148,7 @@ export class RespDoor {
     socket.on('close', () => {
       connection.destroy()
       this.connections.delete(connection)
+      this.options.seats.leave(SERVER, connection)
     })
     return connection
   }
@@ -178,10 +190,10 @@ export class RespDoor {
     this.otherProtocols.note(address, protocol)
   }
 
-  /** Connections that have kept the rest of a command, or have not taken a reply, for too long. */
+  /** Ends the connections that do not go on. */
   endOverdue(): void {
-    const limitMs = this.nowMs() - PATIENCE_MS
-    for (const connection of this.connections) if (connection.isOverdue(limitMs)) connection.destroy()
+    const nowMs = this.nowMs()
+    for (const connection of this.connections) if (connection.isOverdue(nowMs)) connection.destroy()
   }
 
   /** No more commands are read; connections end when those under way are answered. */

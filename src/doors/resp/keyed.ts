@@ -96,16 +96,23 @@ async function readStep(connection: Connection, step: Step, heldUp?: () => void)
   let bytes = 0
   const read = async (i: number) => {
     const one = await knownAt(connection, step.keys[i]!, step.needs)
-    bytes += bytesOf(one)
+    const length = bytesOf(one)
+    bytes += length
+    connection.account.add(length)
     if (bytes > MAX_HELD_BYTES) throw new CommandError(TOO_MUCH_HELD)
+    if (step.keys.length > 1 && connection.account.isRefused) throw connection.account.refusal()
     return one
   }
-  const held = await allInSlices(connection, step.keys.length, read, heldUp)
-  const now = nowMs(coordinator)
-  if (step.needs !== 'value' || !step.slow) return applyTo(step, held, now).reply
-  // Its table is large: one at a time, or a pipeline of them would hold as many.
-  const job = step.slow.slices(wholesOf(held), now)
-  return (await connection.door.work.outcomeAlone(connection, job)).reply
+  try {
+    const held = await allInSlices(connection, step.keys.length, read, heldUp)
+    const now = nowMs(coordinator)
+    if (step.needs !== 'value' || !step.slow) return applyTo(step, held, now).reply
+    // Its table is large: one at a time, or a pipeline of them would hold as many.
+    const job = step.slow.slices(wholesOf(held), now)
+    return (await connection.door.work.outcomeAlone(connection, job)).reply
+  } finally {
+    connection.account.add(-bytes)
+  }
 }
 
 async function knownAt(connection: Connection, key: Buffer, need: Need): Promise<Known | null> {

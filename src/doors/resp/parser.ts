@@ -15,6 +15,7 @@
  * only announced. The texts of the problems are Redis's.
  */
 import { indexOfNear } from '../../core/bytes.ts'
+import { ARGUMENT_BYTES } from '../ledger.ts'
 import { protocolOfByte, protocolOfLine, type OtherProtocol } from './other-protocol.ts'
 
 const CR = 13
@@ -33,8 +34,6 @@ export const MISTAKEN = 5
 /** A line (a length, an inline command) may be this long, as in Redis. */
 const MAX_LINE_BYTES = 64 * 1024
 const MAX_ARGUMENTS = 1024 * 1024
-/** What an argument takes beside its bytes: its share of the limit of a request, so that empty ones have one too. */
-const ARGUMENT_BYTES = 96
 /** From somebody who has not shown a password yet, as in Redis. */
 const MAX_STRANGERS_ARGUMENTS = 10
 const MAX_STRANGERS_BULK_BYTES = 16 * 1024
@@ -73,17 +72,20 @@ export class RequestParser<C extends Named> {
   private kept: Buffer[] = []
   private keptBytes = 0
   private needed = 0
+  /** Of the chunks that hold arguments of the request under way. */
+  private pinnedBytes = 0
 
   /** Arguments still to come of the request under way; 0 = none is under way. */
   private left = 0
   /** Of the bulk under way, -1 = its length is still to come. */
   private bulkBytes = -1
-  /** Of the arguments of the request under way, or of the last one; 0 = it was an inline command. */
+  /** Of the arguments of the request under way, or of the last one; of an inline command, its line. */
   requestBytes = 0
   private fresh = true
 
   constructor(options: ParserOptions<C>) {
     this.options = options
+    // Empty ones have their share of the limit, too.
     this.maxArguments = Math.min(MAX_ARGUMENTS, Math.floor(options.maxRequestBytes / ARGUMENT_BYTES))
   }
 
@@ -92,7 +94,14 @@ export class RequestParser<C extends Named> {
     return this.left > 0 || this.keptBytes > 0
   }
 
+  /** What it holds in memory, about: chunks that are not used up, and arguments of a request that is not whole. */
+  get heldBytes(): number {
+    if (this.left > 0) return this.pinnedBytes + this.args.length * ARGUMENT_BYTES
+    return this.keptBytes + this.input.length
+  }
+
   feed(chunk: Buffer): void {
+    if (this.left > 0) this.pinnedBytes += chunk.length
     if (this.keptBytes > 0) {
       this.kept.push(chunk)
       this.keptBytes += chunk.length
@@ -147,6 +156,7 @@ export class RequestParser<C extends Named> {
     this.command = null
     this.bulkBytes = -1
     this.requestBytes = 0
+    this.pinnedBytes = this.input.length
     this.fresh = true
   }
 
@@ -210,7 +220,8 @@ export class RequestParser<C extends Named> {
     const rest = this.at === 0 ? this.input : this.input.subarray(this.at)
     this.needed = bytes
     if (rest.length > 0) {
-      this.kept.push(rest)
+      // A few bytes must not keep a whole chunk.
+      this.kept.push(rest.length * 2 < this.input.length ? Buffer.from(rest) : rest)
       this.keptBytes = rest.length
     }
     this.input = EMPTY
@@ -237,6 +248,7 @@ export class RequestParser<C extends Named> {
       if (protocol) return this.ofProtocol(protocol)
     }
     const words = splitWords(line)
+    const bytes = to - this.at
     this.at = end + 1
     if (!words) return this.broken('unbalanced quotes in request')
     if (words.length === 0) {
@@ -247,7 +259,7 @@ export class RequestParser<C extends Named> {
     const text = first.toString('latin1').toLowerCase()
     // On any line, as in Redis.
     if (text === 'post' || text === 'host:') return this.ofProtocol('http')
-    this.requestBytes = 0
+    this.requestBytes = bytes
     this.command = this.options.lookUp(first, 0, first.length)
     if (this.command) words[0] = this.command.nameBytes
     this.args = words

@@ -10,7 +10,6 @@ import type { Connection } from './connection.ts'
 import { checkPattern } from './pattern.ts'
 import type { RespDoor } from './door.ts'
 import { RespMap, Verbatim, type Reply } from './reply.ts'
-import { MAX_CONNECTIONS } from './server.ts'
 import {
   immediate,
   overall,
@@ -49,7 +48,7 @@ const sections = {
   },
   Clients: ({ door }) => ({
     connected_clients: door.connections.size,
-    maxclients: MAX_CONNECTIONS,
+    maxclients: door.options.seats.max,
     blocked_clients: 0,
   }),
   Memory: ({ door }) => {
@@ -58,6 +57,8 @@ const sections = {
     return {
       used_memory: heapUsed + external,
       used_memory_rss: rss,
+      mem_clients_normal: door.options.ledger.used,
+      maxmemory_clients: door.options.ledger.limit,
       rondo_nodes_used_memory: usedBytes,
       maxmemory: limitBytes,
       ...(policy === null ? {} : { maxmemory_policy: policy }),
@@ -75,6 +76,9 @@ const sections = {
       total_connections_received: door.connectionsReceived,
       total_commands_processed: commands,
       total_error_replies: errors,
+      rejected_connections: door.options.seats.refused,
+      evicted_clients: door.options.ledger.cut,
+      rondo_refused_for_memory: door.options.ledger.refused,
     }
   },
   Replication: ({ door }) => ({
@@ -149,14 +153,15 @@ function getConfig({ door }: Connection, args: readonly Buffer[]): Reply {
   const settings: Fields = {
     appendonly: 'no',
     databases: 1,
-    maxclients: MAX_CONNECTIONS,
+    maxclients: door.options.seats.max,
     maxmemory: limitBytes,
     ...(policy === null ? {} : { 'maxmemory-policy': policy }),
     port: door.port,
     // Of what can be stored. Somewhat more is read, to be refused with a sentence.
     'proto-max-bulk-len': door.limits.maxValueBytes,
     save: '',
-    timeout: 0,
+    'maxmemory-clients': door.options.ledger.limit,
+    timeout: door.options.idleMs / 1000,
   }
   const asked = new Map<string, string>()
   for (const pattern of patterns) {

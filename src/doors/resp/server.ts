@@ -1,30 +1,25 @@
 /**
- * The socket of the Redis protocol door, every limit set: how many connections, and for how long one may hold back the
- * rest of a command, or not take its replies.
+ * The socket of the Redis protocol door, with every limit set. How many connections there may be is decided by Seats, and how
+ * long one may take by Connection.isOverdue.
  */
 import net from 'node:net'
 import tls from 'node:tls'
 import type { RespDoor } from './door.ts'
 import { ProxiedClients } from './proxied.ts'
 
-export const MAX_CONNECTIONS = 20_000
 const KEEP_ALIVE_MS = 300_000
 const CHECK_MS = 1000
+/** One that is refused is told so, and not waited for. */
+const REFUSED = '-ERR max number of clients reached\r\n'
 
-/** @param limits tests set shorter ones */
-export function createRespServer(
-  door: RespDoor,
-  tlsOptions: tls.TlsOptions | null,
-  limits = { maxConnections: MAX_CONNECTIONS },
-): net.Server {
+export function createRespServer(door: RespDoor, tlsOptions: tls.TlsOptions | null): net.Server {
   const proxied = new ProxiedClients()
   const serve = (socket: net.Socket) => {
-    if (door.connections.size >= limits.maxConnections) {
+    if (!door.connected(socket, proxied.clientOf(socket))) {
       socket.on('error', () => socket.destroy())
-      socket.end('-ERR max number of clients reached\r\n')
+      socket.end(REFUSED, () => socket.destroy())
       return
     }
-    door.connected(socket, proxied.clientOf(socket))
     // One that was read for a header has been paused. Not before TLS has it: what follows the header would be lost.
     socket.resume()
   }
@@ -38,6 +33,8 @@ export function createRespServer(
     ? tls.createServer({ ...options, ...tlsOptions, handshakeTimeout: 10_000 }, serve)
     : net.createServer(options, serve)
   proxied.watch(server, door.options.proxies, door.options.timers)
+  // Those that have not ended their TLS handshake count here alone.
+  server.maxConnections = door.options.seats.max
   server.on('listening', () => {
     door.port = (server.address() as net.AddressInfo).port
   })

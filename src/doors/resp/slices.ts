@@ -16,7 +16,7 @@ const UNITS_EACH = 2
  * @returns by place, those that were begun, when all of them have ended
  */
 export function inSlices<T>(
-  { door }: Connection,
+  { door, account }: Connection,
   count: number,
   begin: (place: number) => Promise<T>,
   heldUp?: () => void,
@@ -29,6 +29,7 @@ export function inSlices<T>(
   let failed = false
   /** The turn's slice is used up (work.ts): it goes on in another one. */
   let parked = false
+  const mustWait = () => coordinator.crowded || account.mustWait
   return new Promise((resolve) => {
     const ended = (place: number, result: PromiseSettledResult<T>) => {
       settled[place] = result
@@ -37,13 +38,7 @@ export function inSlices<T>(
     }
     const goOn = () => {
       // One is always under way: it may be the others that crowd us out.
-      while (
-        next < count &&
-        !failed &&
-        !parked &&
-        underWay < AT_ONCE &&
-        (underWay === 0 || !coordinator.crowded)
-      ) {
+      while (next < count && !failed && !parked && underWay < AT_ONCE && (underWay === 0 || !mustWait())) {
         if (work.spend(UNITS_EACH)) {
           parked = true
           work.enqueue({ takeTurn })

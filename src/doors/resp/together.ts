@@ -149,7 +149,18 @@ export function transact(
   const { work } = connection.door
   const { coordinator } = connection.door.options
   const decided = (next: Next | RondoError | null) => decidedBy(connection, next)
-  return new Promise((resolve, failed) => {
+  const { account } = connection
+  let heldBytes = 0
+  const hold = (bytes: number) => {
+    account.add(bytes - heldBytes)
+    heldBytes = bytes
+  }
+  /** What the keys hold is in memory until the outcome is stored. */
+  const overloaded = (current: readonly (StoredRecord | null)[]): RondoError | null => {
+    hold(current.reduce((sum, record) => sum + (record?.value.length ?? 0), 0))
+    return account.isRefused ? account.refusal() : null
+  }
+  return new Promise<void>((resolve, failed) => {
     if (keys.length === 0) {
       work.carryOut(change([], nowMs(coordinator)), () => resolve(), failed)
       return
@@ -161,6 +172,11 @@ export function transact(
     }
     if (pace !== 'at-once') {
       const modify: ModifyAllSlowly = (current, then) => {
+        const refused = overloaded(current)
+        if (refused) {
+          then(decided(refused))
+          return
+        }
         const failedHere = (error: unknown) => then({ kind: 'refuse', error: fault(error) })
         const job = change(current, nowMs(coordinator))
         const made = (next: Next | RondoError | null) => then(decided(next))
@@ -172,11 +188,11 @@ export function transact(
     }
     coordinator.transact(
       keys,
-      (current) => decided(inOneGo(change(current, nowMs(coordinator)))),
+      (current) => decided(overloaded(current) ?? inOneGo(change(current, nowMs(coordinator)))),
       done,
       connection.writeLevel,
     )
-  })
+  }).finally(() => hold(0))
 }
 
 function decidedBy(connection: Connection, next: Next | RondoError | null): AllModified {

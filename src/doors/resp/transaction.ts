@@ -13,8 +13,10 @@ import { compareVersions, VERSION_ZERO, type Version } from '../../core/clock.ts
 import type { RecordHead } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { answerBytes, MAX_ANSWER_BYTES } from './answer-limit.ts'
+import { ARGUMENT_BYTES, COMMAND_BYTES, type Account } from '../ledger.ts'
 import { claimEverything, claimKeys } from './claims.ts'
 import { controlCommand, type Command } from './command.ts'
+import { compacted } from './compact.ts'
 import type { Connection } from './connection.ts'
 import { errorOf } from './errors.ts'
 import { nowMs, readNeeded } from './held.ts'
@@ -40,6 +42,25 @@ export class Transaction {
   bytes = 0
   /** A command was refused: EXEC will refuse them all. */
   aborted = false
+  /** What it takes in memory. */
+  private heldBytes = 0
+  private readonly account: Account
+
+  constructor(account: Account) {
+    this.account = account
+  }
+
+  add(command: Command, args: readonly Buffer[], bytes: number): void {
+    this.queued.push({ command, args: compacted(args) })
+    this.heldBytes += bytes
+    this.account.add(bytes)
+  }
+
+  /** Nothing of it is needed any more. */
+  release(): void {
+    this.account.add(-this.heldBytes)
+    this.heldBytes = 0
+  }
 }
 
 interface Watched {
@@ -50,6 +71,12 @@ interface Watched {
 /** The keys that a connection watches. */
 export class Watch {
   private readonly keys = new Map<string, Watched>()
+  private readonly account: Account
+  private heldBytes = 0
+
+  constructor(account: Account) {
+    this.account = account
+  }
 
   get size(): number {
     return this.keys.size
@@ -58,7 +85,16 @@ export class Watch {
   add(key: Buffer, version: Promise<Version>): void {
     const name = key.toString('latin1')
     // The first WATCH of a key counts: it may have changed since.
-    if (!this.keys.has(name)) this.keys.set(name, { key: Buffer.from(key), version })
+    if (this.keys.has(name)) return
+    this.keys.set(name, { key: Buffer.from(key), version })
+    const bytes = 2 * key.length + COMMAND_BYTES
+    this.heldBytes += bytes
+    this.account.add(bytes)
+  }
+
+  release(): void {
+    this.account.add(-this.heldBytes)
+    this.heldBytes = 0
   }
 
   get all(): readonly Watched[] {
@@ -73,7 +109,7 @@ function multi(connection: Connection, _args: readonly Buffer[], command: Comman
     connection.say(new RespError('ERR MULTI calls can not be nested'), command)
     return
   }
-  connection.transaction = new Transaction()
+  connection.transaction = new Transaction(connection.account)
   connection.say(OK, command)
 }
 
@@ -81,7 +117,8 @@ function multi(connection: Connection, _args: readonly Buffer[], command: Comman
 export function queue(connection: Connection, command: Command, args: readonly Buffer[]): void {
   const transaction = connection.transaction!
   const { maxBatchBytes } = connection.door.options
-  transaction.bytes += args.reduce((sum, arg) => sum + arg.length, 0)
+  const bytes = args.reduce((sum, arg) => sum + arg.length, 0)
+  transaction.bytes += bytes
   const isTooLong = transaction.queued.length >= MAX_COMMANDS || transaction.bytes > maxBatchBytes
   const why = isTooLong
     ? `ERR a transaction may hold ${MAX_COMMANDS} commands of ${maxBatchBytes} bytes together (MAX_BATCH_BYTES)`
@@ -90,7 +127,11 @@ export function queue(connection: Connection, command: Command, args: readonly B
     refuse(connection, command, why)
     return
   }
-  transaction.queued.push({ command, args })
+  if (connection.account.isRefused) {
+    refuse(connection, command, errorOf(connection.account.refusal()).text)
+    return
+  }
+  transaction.add(command, args, bytes + args.length * ARGUMENT_BYTES + COMMAND_BYTES)
   connection.say(QUEUED, command)
 }
 
@@ -110,8 +151,7 @@ function refusalOf(command: Command, args: readonly Buffer[]): string | null {
 /** A command that is not carried out, whatever it is: it spoils a transaction, and EXEC ends one. */
 export function refuse(connection: Connection, command: Command, text: string): void {
   if (command.name === 'exec') {
-    connection.transaction = null
-    connection.watch = null
+    connection.forgetTransaction()
     const why = text.replace(/^ERR /, '')
     connection.say(new RespError(`EXECABORT Transaction discarded because of: ${why}`), command)
     return
@@ -125,8 +165,7 @@ function discard(connection: Connection, _args: readonly Buffer[], command: Comm
     connection.say(new RespError('ERR DISCARD without MULTI'), command)
     return
   }
-  connection.transaction = null
-  connection.watch = null
+  connection.forgetTransaction()
   connection.say(OK, command)
 }
 
@@ -138,7 +177,7 @@ function watch(connection: Connection, args: readonly Buffer[], command: Command
   const { coordinator, maxBatchKeys } = connection.door.options
   const keys = args.slice(1)
   const unusable = keys.map((key) => coordinator.checkKey(key)).find((error) => error !== null)
-  const watched = (connection.watch ??= new Watch())
+  const watched = (connection.watch ??= new Watch(connection.account))
   if (unusable || watched.size + keys.length > maxBatchKeys) {
     const sentence = `ERR at most ${maxBatchKeys} keys can be watched (MAX_BATCH_KEYS)`
     connection.say(unusable ? errorOf(unusable) : new RespError(sentence), command)
@@ -160,7 +199,7 @@ function watch(connection: Connection, args: readonly Buffer[], command: Command
 }
 
 function unwatch(connection: Connection): Reply {
-  connection.watch = null
+  connection.forgetWatch()
   return OK
 }
 
@@ -170,13 +209,14 @@ function exec(connection: Connection, _args: readonly Buffer[], command: Command
     connection.say(new RespError('ERR EXEC without MULTI'), command)
     return
   }
-  connection.transaction = null
-  connection.watch = null
   if (transaction.aborted) {
+    connection.forgetTransaction()
     const sentence = 'EXECABORT Transaction discarded because of previous errors.'
     connection.say(new RespError(sentence), command)
     return
   }
+  connection.transaction = null
+  connection.forgetWatch()
   const slot = new ReplySlot(connection, command)
   connection.add(slot)
   const steps = transaction.queued.map(({ command, args }) => command.step?.(connection, args) ?? null)
@@ -184,7 +224,11 @@ function exec(connection: Connection, _args: readonly Buffer[], command: Command
   const { keys } = distinct([...steps.filter(isStep).flatMap((step) => [...step.keys]), ...watched])
   // Commands without keys change, or tell, what concerns all that follows.
   const released = steps.includes(null) ? claimEverything(connection) : claimKeys(connection, keys)
-  slot.answerWith(execSteps(connection, transaction, steps, keys, watch).finally(released))
+  const ended = () => {
+    transaction.release()
+    released()
+  }
+  slot.answerWith(execSteps(connection, transaction, steps, keys, watch).finally(ended))
 }
 
 export const TRANSACTION_COMMANDS = [

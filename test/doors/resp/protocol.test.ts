@@ -4,8 +4,11 @@ import { connect, type AddressInfo } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
+import { Ledger } from '../../../src/doors/ledger.ts'
 import { RespDoor } from '../../../src/doors/resp/door.ts'
 import { createRespServer } from '../../../src/doors/resp/server.ts'
+import { Seats } from '../../../src/doors/seats.ts'
+import { timers } from '../../../src/rondo.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
 import { type RedisServer, startRedis } from '../../support/redis-server.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
@@ -263,17 +266,22 @@ describe('the Redis protocol', () => {
     let running: RunningRondo
     let aheadMs = 0
     let door: RespDoor
+    let ledger: Ledger
     let server: ReturnType<typeof createRespServer>
     let tlsServer: ReturnType<typeof createRespServer>
     before(async () => {
       running = await startRondo()
       // A second door to the same coordinator, whose clock the tests advance.
       const monotonicMs = () => performance.now() + aheadMs
-      door = new RespDoor({ ...running.rondo.respDoor.options, monotonicMs })
+      const limitBytes = 64 * KIB * KIB
+      ledger = new Ledger({ limitBytes, monotonicMs, timers })
+      // One of them is kept for other servers.
+      const seats = new Seats(21, monotonicMs)
+      door = new RespDoor({ ...running.rondo.respDoor.options, monotonicMs, ledger, seats })
       const file = (name: string) => readFileSync(new URL(`../../support/tls/${name}.pem`, import.meta.url))
       tlsServer = createRespServer(door, { cert: file('cert'), key: file('key') })
       await new Promise<void>((resolve) => tlsServer.listen(0, '127.0.0.1', resolve))
-      server = createRespServer(door, null, { maxConnections: 20 })
+      server = createRespServer(door, null)
       await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     })
     after(async () => {
@@ -354,14 +362,14 @@ describe('the Redis protocol', () => {
       socket.on('error', () => undefined) // it is cut in the end
       const before = process.memoryUsage()
       socket.write(Buffer.concat(Array.from({ length: 10_000 }, () => command('GET', 'large'))))
-      const connection = await until(() => [...door.connections].find(({ stuckSinceMs }) => stuckSinceMs > 0))
+      const connection = await until(() => [...door.connections].find(({ account }) => account.mustWait))
       await delay(200) // whatever it could still grow
       const { heapUsed, external } = process.memoryUsage()
       expect(heapUsed + external - before.heapUsed - before.external).to.be.below(100 * KIB * KIB)
-      expect(connection.socket.writableLength).to.be.below(4 * KIB * KIB)
+      expect(connection.account.bytes).to.be.below(ledger.connectionShare + 10 * KIB * KIB)
       const closed = new Promise((resolve) => socket.once('close', resolve))
       await pass(1000) // here its backlog is noted
-      await pass()
+      await pass(60_000)
       await until(() => door.connections.size === 1)
       socket.resume() // what the kernel had taken comes, and the end
       await closed
@@ -413,6 +421,7 @@ describe('the Redis protocol', () => {
       socket.write('*x\r\n')
       await new Promise((resolve) => socket.once('end', resolve))
       expect(door.connections.size).to.equal(1)
+      await pass(1000) // here it is seen that it has moved until now
       await pass()
       await until(() => door.connections.size === 0)
       socket.destroy()
@@ -439,7 +448,7 @@ async function exchange(port: number, sent: string | Buffer, closed: boolean | u
 
 /** So many connections have begun a command. */
 async function seen(door: RespDoor, count: number): Promise<void> {
-  await until(() => [...door.connections].filter(({ insideSinceMs }) => insideSinceMs > 0).length === count)
+  await until(() => [...door.connections].filter(({ isInside }) => isInside).length === count)
 }
 
 async function until<T>(find: () => T | undefined | false): Promise<T> {
