@@ -50,6 +50,8 @@ const SMALL_SHARE = 1 / 4
 const LOOK_MS = 50
 /** So long may accounts wait while one that holds much does not move. */
 const STUCK_MS = 5000
+/** Then there is to be room for those that go on. */
+const STUCK_TO = 1 / 2
 /** An account moves if within that time it takes or sends this part of what it holds. */
 const MOVING_PART = 1 / 256
 
@@ -147,7 +149,8 @@ export class Account {
     return !this.isSmall && (this.isPastShare || this.ledger.isNearlyFull)
   }
 
-  private get isPastShare(): boolean {
+  /** It holds more than any one connection may: to wait for others does not help. */
+  get isPastShare(): boolean {
     return this.bytes > this.ledger.connectionShare
   }
 
@@ -275,8 +278,9 @@ export class Ledger {
 
   /** @internal */
   waits(account: Account): void {
+    const nowMs = this.options.monotonicMs()
+    if (!this.waiting.has(account)) this.noteMoves(account, nowMs)
     if (this.waiting.size === 0) {
-      const nowMs = this.options.monotonicMs()
       this.crowdedSinceMs = nowMs
       for (const user of this.users.values()) user.waitingSinceMs = nowMs
     }
@@ -308,11 +312,11 @@ export class Ledger {
     for (const user of this.users.values()) {
       if (user.bytes <= user.limit) user.waitingSinceMs = nowMs
       const isStuck = nowMs - user.waitingSinceMs >= STUCK_MS
-      if (isStuck) this.cutWhile(() => user.bytes > user.limit, this.stuckOf(user, nowMs))
+      if (isStuck) this.cutWhile(() => user.bytes > user.limit * STUCK_TO, this.stuckOf(user, nowMs))
     }
     if (allAreStuck) {
       const stuck = [...this.users.values()].flatMap((user) => this.stuckOf(user, nowMs))
-      this.cutWhile(() => this.isCrowded, stuck)
+      this.cutWhile(() => this.used > this.limit * STUCK_TO, stuck)
     }
     for (const account of this.waiting) this.noteMoves(account, nowMs)
   }

@@ -147,6 +147,8 @@ export class HttpConnection implements Holder, Seat {
     // node:http stops reading from a connection whose answers pile up, and by this it counts.
     pending(WAITING_BYTES)
     res.once('socket', () => {
+      // The client is gone; and node:http must not go on reading what it has sent.
+      if (this.socket.destroyed) return
       this.waiting--
       this.account.add(-WAITING_BYTES)
       pending(-WAITING_BYTES)

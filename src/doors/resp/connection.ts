@@ -34,6 +34,7 @@ import type { Seat } from '../seats.ts'
 import { takenBytes } from '../sockets.ts'
 import type { Command } from './command.ts'
 import type { RespDoor } from './door.ts'
+import { errorOf } from './errors.ts'
 import type { Output } from './output.ts'
 import { BROKEN, FOREIGN, MISTAKEN, MORE, RequestParser, UNKNOWN } from './parser.ts'
 import { RespError, type Protocol, type Reply } from './reply.ts'
@@ -100,6 +101,8 @@ export class Connection implements Asker, Worker, Holder, Seat {
   /** What it holds in memory. */
   readonly account: Account
   private readonly patience: Patience
+  /** Since when it has to show a password, unless it has. */
+  private strangerSinceMs: number
   /** When it was last seen to move: it sent something, or took something. */
   private movedAtMs: number
   private movedBytes = 0
@@ -158,6 +161,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
     this.account = door.options.ledger.open(this.userName, this, base)
     this.patience = new Patience(nowMs)
     this.movedAtMs = nowMs
+    this.strangerSinceMs = nowMs
   }
 
   // ---- in
@@ -211,6 +215,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
     this.readLevel = this.door.options.readConsistency
     this.writeLevel = this.door.options.writeConsistency
     this.unsaidReplies = 0
+    this.strangerSinceMs = this.door.nowMs()
     this.account.moveTo(this.userName)
     this.forgetTransaction()
   }
@@ -237,7 +242,13 @@ export class Connection implements Asker, Worker, Holder, Seat {
     this.readCommands()
     this.countInput()
     // With the rest of a command as with its replies: a client that holds too much is not read from.
-    if (!this.paused && !this.ending && this.account.mustWait && this.parser.inside) this.pause()
+    if (this.paused || this.ending || !this.parser.inside || !this.account.mustWait) return
+    if (this.account.isPastShare && this.pipelined === 0 && this.unsentBytes === 0) {
+      // There is nothing whose end could be waited for.
+      this.say(errorOf(this.account.refusal()))
+      this.end()
+      this.countInput()
+    } else this.pause()
   }
 
   private readCommands(): void {
@@ -459,7 +470,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
 
   /** It has taken too long to log in or to go on with a command, has not moved although there is something to take, or is idle. */
   isOverdue(nowMs: number): boolean {
-    if (!this.authenticated && nowMs - this.openedAtMs >= LOGIN_MS) return true
+    if (!this.authenticated && nowMs - this.strangerSinceMs >= LOGIN_MS) return true
     const moved = this.moved()
     if (moved !== this.movedBytes) this.movedAtMs = nowMs // slow, but it moves
     this.movedBytes = moved

@@ -56,6 +56,11 @@ export class Transaction {
     this.account.add(bytes)
   }
 
+  drop(): void {
+    this.queued.length = 0
+    this.release()
+  }
+
   /** Nothing of it is needed any more. */
   release(): void {
     this.account.add(-this.heldBytes)
@@ -129,6 +134,8 @@ export function queue(connection: Connection, command: Command, args: readonly B
   }
   if (connection.account.isRefused) {
     refuse(connection, command, errorOf(connection.account.refusal()).text)
+    // It will not be carried out, and nothing of it is needed.
+    transaction.drop()
     return
   }
   transaction.add(command, args, bytes + args.length * ARGUMENT_BYTES + COMMAND_BYTES)
