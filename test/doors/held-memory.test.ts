@@ -49,7 +49,7 @@ const WAYS: Record<string, Way> = {
   'arguments of a command that is not whole': {
     over: 'resp',
     connections: 12,
-    sent: () => [Buffer.from(`*100000\r\n$4\r\nMGET\r\n${bulks(60_000)}`)],
+    sent: () => [Buffer.from(`*40000\r\n$4\r\nMGET\r\n${bulks(35_000)}`)],
   },
   'transactions that do not end': {
     over: 'resp',

@@ -242,7 +242,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
     this.readCommands()
     this.countInput()
     // With the rest of a command as with its replies: a client that holds too much is not read from.
-    if (this.paused || this.ending || !this.parser.inside || !this.account.mustWait) return
+    if (this.paused || this.parked || this.ending || !this.parser.inside || !this.account.mustWait) return
     if (this.account.isPastShare && this.pipelined === 0 && this.unsentBytes === 0) {
       // There is nothing whose end could be waited for.
       this.say(errorOf(this.account.refusal()))
