@@ -60,6 +60,7 @@ class PendingExists extends LinkCall {
   private readonly key: Buffer
   private readonly call: PeekCall
   private readonly head: PendingHead
+  private readonly resends: number
 
   constructor(node: RedisNode, key: Buffer, call: PeekCall, head: PendingHead) {
     super(0)
@@ -67,11 +68,13 @@ class PendingExists extends LinkCall {
     this.key = key
     this.call = call
     this.head = head
+    this.resends = node.resends
   }
 
   override answered(fence: Fence): void {
     const { failure, replyType, reply } = this.head
     if (failure) this.lost(failure)
+    else if (this.resends !== this.node.resends) this.node.peek(this.key, 'head', this.call)
     else if (replyType !== REPLY_BULK || reply!.length > HEAD_WITH_PROMISE_BYTES) {
       this.lost(this.node.judge(replyType, reply))
     } else if (reply!.length > 0) this.call.onPeeked(this.node, new PeekedRecord(reply!), fence)
@@ -91,11 +94,13 @@ export class PendingPeek extends PendingScript {
   readonly heads = PEEK_HEADS
   protected readonly call: PeekCall
   private readonly part: Part
+  private readonly resends: number
 
   constructor(node: RedisNode, key: Buffer, part: Part, call: PeekCall, expectedBytes: number) {
     super(node, key, expectedBytes)
     this.part = part
     this.call = call
+    this.resends = node.resends
   }
 
   override encode(link: Link): void {
@@ -110,6 +115,10 @@ export class PendingPeek extends PendingScript {
   }
 
   protected override replied(fence: Fence): boolean {
+    if (this.resends !== this.node.resends) {
+      this.node.peekByScript(this.key, this.part, this.call, this.valueBytes)
+      return true
+    }
     if (this.replyType === REPLY_NIL) {
       this.call.onPeeked(this.node, null, fence)
       return true

@@ -55,16 +55,21 @@ export type DataCall = Pick<GetCall, 'onFailure'>
 
 export class PendingGet extends LinkCall {
   private readonly node: RedisNode
+  private readonly key: Buffer
   private readonly call: GetCall
+  private readonly resends: number
 
-  constructor(node: RedisNode, call: GetCall, expectedBytes: number) {
+  constructor(node: RedisNode, key: Buffer, call: GetCall, expectedBytes: number) {
     super(expectedBytes)
     this.node = node
+    this.key = key
     this.call = call
+    this.resends = node.resends
   }
 
   override answered(fence: Fence): void {
-    if (this.replyType === REPLY_BULK) this.call.onRecord(this.node, this.reply, fence)
+    if (this.resends !== this.node.resends) this.node.get(this.key, this.call, this.valueBytes)
+    else if (this.replyType === REPLY_BULK) this.call.onRecord(this.node, this.reply, fence)
     else if (this.replyType === REPLY_NIL) this.call.onRecord(this.node, null, fence)
     else if (this.replyType === REPLY_TOO_LONG) this.call.onFailure(this.node, TOO_LONG)
     else this.call.onFailure(this.node, this.node.judge(this.replyType, this.reply))

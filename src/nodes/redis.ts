@@ -120,6 +120,11 @@ export class RedisNode implements Node {
   private readonly options: RedisNodeOptions
   /** GRACE_SECONDS in milliseconds, as the scripts take it. */
   readonly grace: Buffer
+  /**
+   * Calls that were sent again (sendWithText). A read sent before such a store was sent again, and behind it at first, has
+   * overtaken it: it asks once more.
+   */
+  resends = 0
   /** As the script takes it. */
   readonly maxHints: Buffer
   private link: Link | null = null
@@ -150,7 +155,7 @@ export class RedisNode implements Node {
     this.closeStores()
     link.raw(GET_HEAD)
     link.bulk(key)
-    link.enqueue(new PendingGet(this, call, expectedBytes))
+    link.enqueue(new PendingGet(this, key, call, expectedBytes))
   }
 
   peek(key: Buffer, part: Part, call: PeekCall, expectedBytes = 0): void {
@@ -234,6 +239,7 @@ export class RedisNode implements Node {
       return
     }
     this.closeStores()
+    this.resends++
     this.enqueue(this.link!, pending, pending.heads.withText)
   }
 

@@ -125,6 +125,23 @@ describe('the redis node, where only a redis can go wrong', () => {
     expect(await under.server.getRaw(Buffer.from('k'))).to.equal(null)
   })
 
+  it('reads behind a store see it, although the server had forgotten its script', async () => {
+    for (const reads of [
+      () => get(under.node, 'k').then((found) => found.kind === 'found' && new StoredRecord(found.bytes)),
+      ...(['head', 'length', { from: 0, to: 1 }] as const).map(
+        (part) => () => peek(under.node, 'k', part).then((found) => found.kind === 'found' && found.record),
+      ),
+    ]) {
+      await under.server.deleteRaw(Buffer.from('k'))
+      expect((await store(under.node, 'k', record(5))).kind).to.equal('applied')
+      await under.client.script('FLUSH')
+      expect((await peek(under.node, 'other', 'length')).kind).to.equal('absent')
+      const [stored, found] = await Promise.all([store(under.node, 'k', record(6)), reads()])
+      expect(stored.kind).to.equal('applied')
+      expect(found && Buffer.from(found.version)).to.deep.equal(version({ ms: 6 }))
+    }
+  })
+
   it('sends nothing again under a foreign marker, also where the script was forgotten', async () => {
     await under.client.script('FLUSH')
     await under.server.deleteRaw(MARKER_KEY)
