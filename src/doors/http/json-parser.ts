@@ -205,7 +205,7 @@ class Parser {
     }
   }
 
-  /** The place at or a little before `end` where no character, escape or pair of surrogates is torn apart. */
+  /** The place at or a little before `end` where no character or escape is torn apart; surrogates find together again. */
   private cut(from: number, end: number): number {
     const { body } = this
     let cut = end
@@ -215,9 +215,8 @@ class Parser {
     const escape = cut - ESCAPE_BYTES + at
     if (this.backslashesBefore(escape + 1, from) % 2 === 0) return cut
     const isUnicode = body[escape + 1] === SMALL_U
-    const isHigh = isUnicode && /^[dD][89abAB]/.test(body.toString('latin1', escape + 2, escape + 4))
     const escapeEnd = escape + (isUnicode ? ESCAPE_BYTES : 2)
-    return escapeEnd > cut || isHigh ? escape : cut
+    return escapeEnd > cut ? escape : cut
   }
 
   private backslashesBefore(end: number, from: number): number {

@@ -153,7 +153,8 @@ function answerBroken(socket: Duplex, problem: Problem, door: HttpDoor): void {
     end(socket, problem, door)
     return
   }
-  if (current.req.complete) {
+  // One that is answered before its body broke off is over in a moment.
+  if (current.req.complete || current.writableEnded) {
     current.once('close', () => answerBroken(socket, problem, door))
     return
   }

@@ -75,6 +75,21 @@ describe('HTTP on the wire', () => {
     })
   }
 
+  it('a client that shuts its side in the middle of a body, behind requests under way, is let go of', async () => {
+    for (const before of [0, 1, 2, 8]) {
+      const connection = await RawConnection.open(port, { allowHalfOpen: true })
+      const slow = requestBytes('POST', '/api/v1/mset', {
+        body: { items: [{ key: 'wire-end', value: 'v' }] },
+      })
+      for (let n = 0; n < before; n++) connection.send(slow)
+      connection.send(`GET /ping HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n`)
+      connection.socket.end()
+      await connection.closed() // by the server
+      connection.destroy()
+    }
+    await alive()
+  })
+
   it('headers over 16 KiB: 431, also when they keep coming', async () => {
     for (const length of [17_000, 2_000_000]) {
       const connection = await RawConnection.open(port)
