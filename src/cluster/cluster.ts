@@ -512,7 +512,9 @@ export class Cluster implements NodeListener {
 
   private noteClock(member: Member): void {
     if (!this.looked) return // half of the clocks are not the median
-    const { offMs, errorMs } = this.time.distance(member.id)!
+    const distance = this.time.distance(member.id)
+    if (!distance) return // it told no time
+    const { offMs, errorMs } = distance
     const far = Math.abs(offMs) > FAR_OFF_MS + errorMs
     if (far === this.farOff.has(member)) return
     if (far) this.farOff.add(member)

@@ -24,6 +24,17 @@ describe('cluster time', () => {
     time.sample(node, trueMs() + wayMs / 2 + offMs, sentAtMs, sentAtMs + wayMs)
   }
 
+  for (const nonsense of [NaN, Infinity, -Infinity]) {
+    it(`is not moved by a clock that says ${nonsense}`, () => {
+      time.sample('a', nonsense, 0, 0)
+      expect(time.nowMs()).to.equal(clock.wallMs())
+      probe('b')
+      time.sample('a', nonsense, 0, 0)
+      expect(time.nowMs()).to.equal(trueMs())
+      expect(time.distance('a')).to.equal(null)
+    })
+  }
+
   it('is our own until the first node has answered', () => {
     expect(time.nowMs()).to.equal(clock.wallMs())
   })
