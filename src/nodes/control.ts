@@ -156,7 +156,11 @@ export class ControlPath {
   /** What is said of a call that failed: short, and not in terms of ioredis's own options. */
   private told(error: Error): Error {
     if (error instanceof NotAnAnswer || error instanceof BrokenFraming) return error
-    if (/enableOfflineQueue|Connection is closed|Stream isn't writeable/.test(error.message)) {
+    if (
+      /enableOfflineQueue|Connection is closed|aborted due to connection close|Stream isn't writeable/.test(
+        error.message,
+      )
+    ) {
       if (this.lastError instanceof BrokenFraming) return this.lastError
       return new Error('the connection was lost', { cause: error })
     }
