@@ -160,7 +160,9 @@ class Parser {
   private goOnWithString(): void {
     const from = this.at
     const closing = this.closingQuote(from)
-    const end = closing ?? this.cut(from, Math.min(from + PIECE_BYTES, this.body.length))
+    if (closing === null && from + PIECE_BYTES >= this.body.length)
+      throw this.wrong('it ends within a string')
+    const end = closing ?? this.cut(from, from + PIECE_BYTES)
     const piece = this.body.subarray(from, end)
     if (!isUtf8(piece))
       throw new RondoError('BAD_REQUEST', 'The body is not valid UTF-8, which JSON must be.')
@@ -170,10 +172,7 @@ class Parser {
       throw this.wrong(`there is a control character or a bad escape in the string around byte ${from}`)
     }
     this.at = end
-    if (closing === null) {
-      if (end >= this.body.length) throw this.wrong('it ends within a string')
-      return
-    }
+    if (closing === null) return
     this.at++
     const text = this.text!
     this.text = null
@@ -209,7 +208,7 @@ class Parser {
   private cut(from: number, end: number): number {
     const { body } = this
     let cut = end
-    for (let back = 0; back < 3 && cut < body.length && (body[cut]! & 0xc0) === 0x80; back++) cut--
+    for (let back = 0; back < 3 && (body[cut]! & 0xc0) === 0x80; back++) cut--
     const at = body.subarray(cut - ESCAPE_BYTES, cut).lastIndexOf(BACKSLASH)
     if (at < 0) return cut
     const escape = cut - ESCAPE_BYTES + at

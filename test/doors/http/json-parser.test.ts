@@ -123,7 +123,14 @@ describe('JSON in turns', function () {
   it('refuses strings that are not UTF-8 or do not end', async () => {
     expect(await refusal(Buffer.from('"\xff"', 'latin1'))).to.match(/UTF-8/)
     expect(await refusal(Buffer.concat([Buffer.from('"'), Buffer.alloc(3 * PIECE, 0x80)]))).to.match(/UTF-8/)
-    expect(await refusal(`"${'x'.repeat(2 * PIECE)}`)).to.match(/ends within a string/)
+    for (const end of ['', 'x', '\\', '\\u', '\\u00', '\\u00e9', '\\"', 'é']) {
+      for (const front of ['', 'x'.repeat(PIECE - 6), 'x'.repeat(PIECE - 1), 'x'.repeat(2 * PIECE)]) {
+        for (const text of [`"${front}${end}`, `{"${front}${end}`]) {
+          expect(await refusal(text), end).to.match(/ends within a string/)
+        }
+      }
+    }
+    expect(await refusal(Buffer.from('"\xc3', 'latin1'))).to.match(/ends within a string/)
   })
 })
 

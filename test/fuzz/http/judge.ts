@@ -13,6 +13,9 @@ const STATUSES = [100, 200, 202, 204, 400, 401, 403, 404, 405, 408, 409, 412, 41
 /** What a node:http server says by itself, without a body. */
 const BARE = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'
 
+/** How a problem begins that a client may have made itself by leaving before it had its answers. */
+export const CUT_SHORT = 'an answer is cut short'
+
 /** Null, or what is wrong. @param reset the connection broke, and its last answer with it */
 export function judge(
   { sender, pieces }: Stream,
@@ -36,7 +39,7 @@ export function judge(
 
 function take(bytes: Buffer, mayHead: boolean): { answer: Answer; length: number } | string {
   const headEnd = bytes.indexOf('\r\n\r\n')
-  if (headEnd < 0) return 'the head of an answer does not end'
+  if (headEnd < 0) return `${CUT_SHORT}: its head does not end`
   const [first = '', ...lines] = bytes.toString('latin1', 0, headEnd).split('\r\n')
   const status = Number(/^HTTP\/1\.1 (\d{3}) [\w' -]+$/.exec(first)?.[1])
   if (!STATUSES.includes(status)) return 'an unexpected status line'
@@ -54,7 +57,7 @@ function take(bytes: Buffer, mayHead: boolean): { answer: Answer; length: number
   const next = bytes.toString('latin1', from, from + 9)
   const isHead = mayHead && Number(declared) > 0 && (next === '' || next === 'HTTP/1.1 ')
   const end = isHead ? from : from + Number(declared)
-  if (end > bytes.length) return 'the body of an answer does not end'
+  if (end > bytes.length) return `${CUT_SHORT}: its body does not end`
   return answerOf(status, headers, bytes.subarray(from, end), isHead, end)
 }
 
