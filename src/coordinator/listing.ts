@@ -60,6 +60,8 @@ export async function listKeys(
   const [there, here] = glob?.isLight ? [request.match, null] : [null, glob]
   const keys = new Map<string, Buffer>()
   for (let scans = 0; scans < MAX_SCANS_PER_PAGE && keys.size < request.count; scans++) {
+    // A node inside of this process answers at once: page after page would be listed in one turn.
+    await nextTurn(context)
     const member = nextToList(members, progress)
     if (!member) return { keys: [...keys.values()], cursor: '0' }
     const page = await member.node.scan(progress.nodeCursor, there, request.count).catch((error: unknown) => {
@@ -126,8 +128,12 @@ function parseCursor(cursor: string, members: readonly Member[]): Progress {
   return { place: Number(place), nodeCursor, sound: new Set(members.filter((_, i) => !unsound.has(i))) }
 }
 
+function nextTurn({ timers }: CoordinatorContext): Promise<void> {
+  return new Promise((next) => timers.endOfTurn(next))
+}
+
 async function matching(
-  { timers }: CoordinatorContext,
+  context: CoordinatorContext,
   glob: Glob,
   entries: readonly ScanEntry[],
 ): Promise<ScanEntry[]> {
@@ -136,7 +142,7 @@ async function matching(
   for (const entry of entries) {
     if (glob.matches(entry.key)) found.push(entry)
     if (glob.steps < turnEnds) continue
-    await new Promise<void>((next) => timers.endOfTurn(next))
+    await nextTurn(context)
     turnEnds = glob.steps + STEPS_A_TURN
   }
   return found

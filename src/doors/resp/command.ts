@@ -5,6 +5,10 @@ import type { Named } from './parser.ts'
 import type { Reply, RespError } from './reply.ts'
 import type { Subcommands } from './session-command.ts'
 import type { Step } from './step.ts'
+import type { Sliced } from './work.ts'
+
+/** A command with more of them is prepared in slices, and by itself: what else its connection has sent waits. */
+export const MANY_ARGUMENTS = 1000
 
 export interface Command extends Named {
   /** Lower case. */
@@ -37,6 +41,8 @@ export interface Command extends Named {
   run(connection: Connection, args: Buffer[], command: Command): void
   /** For commands on keys: what it does, or why it cannot. */
   step?(connection: Connection, args: readonly Buffer[]): Step | RespError
+  /** The same, for very many arguments. */
+  stepInSlices?(connection: Connection, args: readonly Buffer[]): Sliced<Step | RespError>
   /** Carries it out without a place in the order of replies; errors are replies. What lacks it has no place inside MULTI. */
   alone?(connection: Connection, args: readonly Buffer[]): Promise<Reply>
 }

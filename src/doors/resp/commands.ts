@@ -2,7 +2,7 @@
 import type { Command, Run, Unlisted } from './command.ts'
 import { get, set } from './fast.ts'
 import { nowMs } from './held.ts'
-import { runAlone, runKeyed, stepOf, type Several } from './keyed.ts'
+import { runAlone, runKeyed, stepInSlices, stepOf, type Several } from './keyed.ts'
 import { SESSION_COMMANDS } from './session.ts'
 import { TRANSACTION_COMMANDS } from './transaction.ts'
 import { defaultEnd } from './step.ts'
@@ -39,6 +39,7 @@ const keyed: Unlisted[] = Object.entries(STEPS).map(([name, spec]) => {
     open: false,
     run: name === 'get' ? get : name === 'set' ? runSet(run) : run,
     step: (connection, args) => stepOf(connection, args, make),
+    stepInSlices: (connection, args) => stepInSlices(connection, args, make),
     alone: (connection, args) => runAlone(connection, args, make, several),
   }
 })

@@ -32,7 +32,7 @@ import { Patience } from '../patience.ts'
 import type { ClientEnd } from '../proxy-header.ts'
 import type { Seat } from '../seats.ts'
 import { takenBytes } from '../sockets.ts'
-import type { Command } from './command.ts'
+import { MANY_ARGUMENTS, type Command } from './command.ts'
 import type { RespDoor } from './door.ts'
 import { errorOf } from './errors.ts'
 import type { Output } from './output.ts'
@@ -330,7 +330,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
 
   private mustWait(command: Command, args: readonly Buffer[]): boolean {
     if (this.busy.has(EVERYTHING)) return true
-    return command.inTurn ? this.pipelined > this.ready : this.touchesBusy(command, args)
+    return waitsForAll(command, args) ? this.pipelined > this.ready : this.touchesBusy(command, args)
   }
 
   private touchesBusy(command: Command, args: readonly Buffer[]): boolean {
@@ -414,7 +414,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
     this.usualReplyBytes += (replyBytes - this.usualReplyBytes) >> 3
     // Or the last of those for which the first has been held back.
     if (slot === this.first || this.ready === this.pipelined) this.flushSoon()
-    if (this.heldBack?.inTurn) this.goOn()
+    if (this.heldBack && waitsForAll(this.heldBack, this.parser.args)) this.goOn()
   }
 
   private flushSoon(): void {
@@ -572,4 +572,9 @@ export class Connection implements Asker, Worker, Holder, Seat {
     this.account.close()
     this.socket.destroy()
   }
+}
+
+/** Until all that came before it on its connection is answered. */
+function waitsForAll(command: Command, args: readonly Buffer[]): boolean {
+  return command.inTurn === true || args.length > MANY_ARGUMENTS
 }

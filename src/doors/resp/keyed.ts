@@ -16,8 +16,8 @@
 import type { Modified, Modify } from '../../coordinator/update.ts'
 import { RondoError } from '../../core/errors.ts'
 import type { Need } from '../../core/part.ts'
-import { claimKeys } from './claims.ts'
-import type { Command } from './command.ts'
+import { claimEverything, claimKeys } from './claims.ts'
+import { MANY_ARGUMENTS, type Command } from './command.ts'
 import type { Connection } from './connection.ts'
 import { errorOf, replyOf } from './errors.ts'
 import { nowMs, readNeeded, recordOf, tooLarge } from './held.ts'
@@ -25,14 +25,28 @@ import { applyTo, bytesOf, knownIn, knownOf, wholesOf, type Known } from './know
 import { RespError, type Reply } from './reply.ts'
 import { allInSlices, inSlices } from './slices.ts'
 import { ReplySlot } from './slot.ts'
-import { CommandError, type Held, type Step, type StepMaker, type Stepped } from './step.ts'
+import {
+  CommandError,
+  distinctInSlices,
+  KEYS_A_PIECE,
+  UNITS_A_PIECE,
+  type Held,
+  type Mentions,
+  type Step,
+  type StepMaker,
+  type Stepped,
+} from './step.ts'
 import { runTogether } from './together.ts'
+import type { Sliced } from './work.ts'
 
 /** How a command that reads and changes several keys does it. */
 export type Several = 'together' | 'each'
 
 /** What a command that only reads may hold of values, while it reads. */
 const MAX_HELD_BYTES = 256 * 1024 * 1024
+/** To look at values of fewer bytes takes no time. */
+const SHORT_BYTES = 16 * 1024
+const BYTES_A_UNIT = 4096
 const TOO_MUCH_HELD = `ERR the values under the keys of one command may have ${MAX_HELD_BYTES} bytes together`
 
 export function runKeyed(
@@ -42,6 +56,13 @@ export function runKeyed(
   make: StepMaker,
   several: Several,
 ): void {
+  if (args.length > MANY_ARGUMENTS) {
+    const slot = new ReplySlot(connection, command)
+    connection.add(slot)
+    const released = claimEverything(connection)
+    slot.answerWith(runAlone(connection, args, make, several).finally(released))
+    return
+  }
   const step = stepOf(connection, args, make)
   if (step instanceof RespError) {
     connection.say(step, command)
@@ -66,7 +87,10 @@ export async function runAlone(
   several: Several,
 ): Promise<Reply> {
   try {
-    const step = stepOf(connection, args, make)
+    const step =
+      args.length > MANY_ARGUMENTS
+        ? await connection.door.work.outcomeOf(stepInSlices(connection, args, make))
+        : stepOf(connection, args, make)
     return step instanceof RespError ? step : await carryOut(connection, step, args, make, several)
   } catch (error) {
     return replyOf(error)
@@ -76,19 +100,46 @@ export async function runAlone(
 /** The step, or why there is none: its arguments are wrong, or a key cannot be used. */
 export function stepOf(connection: Connection, args: readonly Buffer[], make: StepMaker): Step | RespError {
   const { coordinator } = connection.door.options
-  const { limits } = connection.door
-  let step: Step
-  try {
-    step = make(args, nowMs(coordinator), limits)
-  } catch (error) {
-    if (error instanceof CommandError) return new RespError(error.message)
-    throw error
-  }
+  const step = made(connection, args, make)
+  if (step instanceof RespError) return step
   for (const key of step.keys) {
     const unusable = coordinator.checkKey(key)
     if (unusable) return errorOf(unusable)
   }
   return step
+}
+
+/** The same for very many keys: every argument is one, or every second. */
+export function* stepInSlices(
+  connection: Connection,
+  args: readonly Buffer[],
+  make: StepMaker,
+): Sliced<Step | RespError> {
+  const { coordinator } = connection.door.options
+  const { keyStep } = connection.door.lookUp(args[0]!)!
+  const mentions = yield* distinctInSlices(args.filter((_, i) => i > 0 && (i - 1) % keyStep === 0))
+  const step = made(connection, args, make, mentions)
+  if (step instanceof RespError) return step
+  for (const [i, key] of step.keys.entries()) {
+    const unusable = coordinator.checkKey(key)
+    if (unusable) return errorOf(unusable)
+    if (i % KEYS_A_PIECE === 0) yield UNITS_A_PIECE
+  }
+  return step
+}
+
+function made(
+  { door }: Connection,
+  args: readonly Buffer[],
+  make: StepMaker,
+  mentions?: Mentions,
+): Step | RespError {
+  try {
+    return make(args, nowMs(door.options.coordinator), door.limits, mentions)
+  } catch (error) {
+    if (error instanceof CommandError) return new RespError(error.message)
+    throw error
+  }
 }
 
 async function readStep(connection: Connection, step: Step, heldUp?: () => void): Promise<Reply> {
@@ -105,6 +156,8 @@ async function readStep(connection: Connection, step: Step, heldUp?: () => void)
   }
   try {
     const held = await allInSlices(connection, step.keys.length, read, heldUp)
+    // Many of them may have their values in the same turn.
+    if (bytes > SHORT_BYTES) await connection.door.work.breathe(bytes / BYTES_A_UNIT)
     const now = nowMs(coordinator)
     if (step.needs !== 'value' || !step.slow) return applyTo(step, held, now).reply
     // Its table is large: one at a time, or a pipeline of them would hold as many.

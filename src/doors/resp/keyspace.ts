@@ -8,6 +8,7 @@ import {
   SYNTAX_ERROR,
   type Held,
   type Step,
+  type StepMaker,
   type Stepped,
 } from './step.ts'
 
@@ -18,8 +19,8 @@ const INT32_MIN = -(2 ** 31)
 const INT32_MAX = 2 ** 31 - 1
 
 /** DEL and UNLINK. Answers how many keys there were. */
-export function del(args: readonly Buffer[]): Step {
-  const { keys } = distinct(args.slice(1))
+export const del: StepMaker = (args, _nowMs, _limits, mentions = distinct(args.slice(1))): Step => {
+  const { keys } = mentions
   return {
     needs: 'head',
     keys,
@@ -33,8 +34,8 @@ export function del(args: readonly Buffer[]): Step {
 }
 
 /** EXISTS and TOUCH: a key that comes twice counts twice. */
-export function exists(args: readonly Buffer[]): Step {
-  const { keys, places } = distinct(args.slice(1))
+export const exists: StepMaker = (args, _nowMs, _limits, mentions = distinct(args.slice(1))): Step => {
+  const { keys, places } = mentions
   return {
     needs: 'head',
     keys,

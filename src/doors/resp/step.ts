@@ -87,8 +87,14 @@ export function tooLong(bytes: number, { maxValueBytes }: StepLimits): string {
  * of arguments has been compared with the arity.
  *
  * @param nowMs cluster time: relative lives (EX, EXPIRE) begin here, the same for every attempt
+ * @param mentions for commands on any number of keys: its keys, where they have been gathered before
  */
-export type StepMaker = (args: readonly Buffer[], nowMs: number, limits: StepLimits) => Step
+export type StepMaker = (
+  args: readonly Buffer[],
+  nowMs: number,
+  limits: StepLimits,
+  mentions?: Mentions,
+) => Step
 
 /** What COMMAND INFO tells of a command, and how its step is made. */
 export interface CommandSpec {
@@ -187,17 +193,31 @@ export function until(value: Buffer, expiresAtMs: number, nowMs: number): Held |
 }
 
 /** The keys of a command that may name one several times: each once, and for every mention its place among them. */
-export function distinct(mentions: readonly Buffer[]): { keys: Buffer[]; places: number[] } {
+export function distinct(mentions: readonly Buffer[]): Mentions {
+  return inOneGo(distinctInSlices(mentions))
+}
+
+export interface Mentions {
+  readonly keys: Buffer[]
+  readonly places: number[]
+}
+
+/** Keys looked at between two places where others may have their turn. */
+export const KEYS_A_PIECE = 256
+export const UNITS_A_PIECE = 32
+
+export function* distinctInSlices(mentions: readonly Buffer[]): Sliced<Mentions> {
   const keys: Buffer[] = []
+  const places: number[] = []
   const placeOf = new Map<string, number>()
-  const places = mentions.map((key) => {
+  for (const key of mentions) {
     const name = key.toString('latin1')
     let place = placeOf.get(name)
     if (place === undefined) {
       place = keys.push(key) - 1
       placeOf.set(name, place)
     }
-    return place
-  })
+    if (places.push(place) % KEYS_A_PIECE === 0) yield UNITS_A_PIECE
+  }
   return { keys, places }
 }

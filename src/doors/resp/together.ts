@@ -24,7 +24,7 @@ const MAX_TOUCHED_BYTES = 256 * 1024 * 1024
 /** What the slow ones among them may cost together (work.ts), told before the first of them begins. */
 const MAX_SLOW_UNITS = 32 * 1024
 /** From so many steps on they run in slices. */
-const MANY_STEPS = 256
+const MANY_STEPS = 16
 const UNITS_A_STEP = 0.5
 const UNITS_TO_ESTIMATE = 0.1
 const BYTES_A_UNIT = 32 * 1024
@@ -50,7 +50,10 @@ type Change = (current: readonly (StoredRecord | null)[], now: number) => Sliced
 
 /** A command on several keys, as one. */
 export async function runTogether(connection: Connection, step: Step): Promise<Reply> {
-  const { coordinator } = connection.door.options
+  const { coordinator, maxBatchKeys } = connection.door.options
+  if (step.keys.length > maxBatchKeys) {
+    return new RespError(`ERR at most ${maxBatchKeys} keys can be changed together (MAX_BATCH_KEYS)`)
+  }
   if (!coordinator.sharesReplicaSet(step.keys)) return new RespError(CROSS_SET)
   let replies: readonly Reply[] = []
   await transact(connection, step.keys, paceOf([step]), function* (current, now) {

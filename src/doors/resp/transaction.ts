@@ -15,7 +15,7 @@ import { RondoError } from '../../core/errors.ts'
 import { answerBytes, MAX_ANSWER_BYTES } from './answer-limit.ts'
 import { ARGUMENT_BYTES, COMMAND_BYTES, type Account } from '../ledger.ts'
 import { claimEverything, claimKeys } from './claims.ts'
-import { controlCommand, type Command } from './command.ts'
+import { controlCommand, MANY_ARGUMENTS, type Command } from './command.ts'
 import { compacted } from './compact.ts'
 import type { Connection } from './connection.ts'
 import { errorOf } from './errors.ts'
@@ -24,12 +24,15 @@ import { LEFT_OUT, oneByOne } from './one-by-one.ts'
 import { NULL_ARRAY, OK, RespError, Simple, type Reply } from './reply.ts'
 import { subcommandOf } from './session-command.ts'
 import { ReplySlot } from './slot.ts'
-import { CommandError, distinct } from './step.ts'
+import { CommandError, distinctInSlices } from './step.ts'
 import { CROSS_SET, isStep, paceOf, runSteps, transact, type Queue } from './together.ts'
+import { inOneGo, type Sliced } from './work.ts'
 
 const QUEUED = new Simple('QUEUED')
 /** What a transaction may hold; how many keys it may touch, where it is one, is MAX_BATCH_KEYS. */
 const MAX_COMMANDS = 100_000
+/** One of more is prepared in slices. */
+const MANY_COMMANDS = 256
 
 interface Queued {
   readonly command: Command
@@ -42,6 +45,14 @@ export class Transaction {
   bytes = 0
   /** A command was refused: EXEC will refuse them all. */
   aborted = false
+  /** A command has very many arguments. */
+  hasMany = false
+
+  /** It is prepared in slices. */
+  get isLong(): boolean {
+    return this.hasMany || this.queued.length > MANY_COMMANDS
+  }
+
   /** What it takes in memory. */
   private heldBytes = 0
   private readonly account: Account
@@ -139,6 +150,7 @@ export function queue(connection: Connection, command: Command, args: readonly B
     return
   }
   transaction.add(command, args, bytes + args.length * ARGUMENT_BYTES + COMMAND_BYTES)
+  if (args.length > MANY_ARGUMENTS) transaction.hasMany = true
   connection.say(QUEUED, command)
 }
 
@@ -183,9 +195,12 @@ function watch(connection: Connection, args: readonly Buffer[], command: Command
   }
   const { coordinator, maxBatchKeys } = connection.door.options
   const keys = args.slice(1)
-  const unusable = keys.map((key) => coordinator.checkKey(key)).find((error) => error !== null)
   const watched = (connection.watch ??= new Watch(connection.account))
-  if (unusable || watched.size + keys.length > maxBatchKeys) {
+  const isTooMany = watched.size + keys.length > maxBatchKeys
+  const unusable = isTooMany
+    ? null
+    : keys.map((key) => coordinator.checkKey(key)).find((error) => error !== null)
+  if (unusable || isTooMany) {
     const sentence = `ERR at most ${maxBatchKeys} keys can be watched (MAX_BATCH_KEYS)`
     connection.say(unusable ? errorOf(unusable) : new RespError(sentence), command)
     return
@@ -226,16 +241,44 @@ function exec(connection: Connection, _args: readonly Buffer[], command: Command
   connection.forgetWatch()
   const slot = new ReplySlot(connection, command)
   connection.add(slot)
-  const steps = transaction.queued.map(({ command, args }) => command.step?.(connection, args) ?? null)
-  const watched = watch?.all.map(({ key }) => key) ?? []
-  const { keys } = distinct([...steps.filter(isStep).flatMap((step) => [...step.keys]), ...watched])
+  const job = prepare(connection, transaction, watch)
+  if (transaction.isLong) {
+    const released = claimEverything(connection)
+    const prepared = connection.door.work.outcomeOf(job)
+    const answer = prepared.then(({ steps, keys }) => execSteps(connection, transaction, steps, keys, watch))
+    slot.answerWith(answer.finally(() => endOf(transaction, released)))
+    return
+  }
+  const { steps, keys } = inOneGo(job)
   // Commands without keys change, or tell, what concerns all that follows.
   const released = steps.includes(null) ? claimEverything(connection) : claimKeys(connection, keys)
-  const ended = () => {
-    transaction.release()
-    released()
+  const answer = execSteps(connection, transaction, steps, keys, watch)
+  slot.answerWith(answer.finally(() => endOf(transaction, released)))
+}
+
+function endOf(transaction: Transaction, released: () => void): void {
+  transaction.release()
+  released()
+}
+
+/** What its commands do, and all its keys, those that are watched too. */
+function* prepare(
+  connection: Connection,
+  { queued }: Transaction,
+  watch: Watch | null,
+): Sliced<{ steps: Queue; keys: Buffer[] }> {
+  const steps: Queue[number][] = []
+  const mentions: Buffer[] = watch?.all.map(({ key }) => key) ?? []
+  for (const { command, args } of queued) {
+    const step =
+      args.length > MANY_ARGUMENTS && command.stepInSlices !== undefined
+        ? yield* command.stepInSlices(connection, args)
+        : (command.step?.(connection, args) ?? null)
+    steps.push(step)
+    if (isStep(step)) for (const key of step.keys) mentions.push(key)
+    yield 1
   }
-  slot.answerWith(execSteps(connection, transaction, steps, keys, watch).finally(ended))
+  return { steps, keys: (yield* distinctInSlices(mentions)).keys }
 }
 
 export const TRANSACTION_COMMANDS = [

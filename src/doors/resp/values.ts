@@ -16,9 +16,11 @@ import {
   inPlaceOf,
   until,
   type Held,
+  type Mentions,
   type Seen,
   type Step,
   type StepLimits,
+  type StepMaker,
   type Stepped,
 } from './step.ts'
 
@@ -46,8 +48,8 @@ export function getrange(args: readonly Buffer[]): Step {
   return lookAtPart(args[1]!, byteRange(Number(start), Number(end)), (seen) => seen?.part ?? EMPTY)
 }
 
-export function mget(args: readonly Buffer[]): Step {
-  const { keys, places } = distinct(args.slice(1))
+export const mget: StepMaker = (args, _nowMs, _limits, mentions = distinct(args.slice(1))): Step => {
+  const { keys, places } = mentions
   return {
     needs: 'value',
     keys,
@@ -119,13 +121,13 @@ export function setnx(args: readonly Buffer[], nowMs: number, limits: StepLimits
   }
 }
 
-export function mset(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
-  const { keys, next } = pairs(args, 'mset', defaultEnd(limits, nowMs))
+export const mset: StepMaker = (args, nowMs, limits, mentions): Step => {
+  const { keys, next } = pairs(args, 'mset', defaultEnd(limits, nowMs), mentions)
   return { needs: 'head', keys, reads: false, writes: true, apply: () => ({ reply: OK, next }) }
 }
 
-export function msetnx(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
-  const { keys, next } = pairs(args, 'msetnx', defaultEnd(limits, nowMs))
+export const msetnx: StepMaker = (args, nowMs, limits, mentions): Step => {
+  const { keys, next } = pairs(args, 'msetnx', defaultEnd(limits, nowMs), mentions)
   return {
     needs: 'head',
     keys,
@@ -140,11 +142,12 @@ function pairs(
   args: readonly Buffer[],
   command: string,
   expiresAtMs: number,
+  mentions?: Mentions,
 ): { keys: Buffer[]; next: Held[] } {
   if (args.length % 2 === 0) {
     throw new CommandError(`ERR wrong number of arguments for '${command}' command`)
   }
-  const { keys, places } = distinct(args.filter((_, i) => i % 2 === 1))
+  const { keys, places } = mentions ?? distinct(args.filter((_, i) => i % 2 === 1))
   const next: Held[] = []
   places.forEach((place, i) => {
     next[place] = { value: args[2 * i + 2]!, expiresAtMs }
