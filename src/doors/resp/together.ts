@@ -30,8 +30,8 @@ const UNITS_TO_ESTIMATE = 0.1
 const BYTES_A_UNIT = 32 * 1024
 const TOO_MUCH = new RondoError(
   'BAD_REQUEST',
-  `The commands of this transaction would work on more than ${MAX_TOUCHED_BYTES} bytes of values, or answer with more ` +
-    `than ${MAX_ANSWER_BYTES}. It was not applied.`,
+  `The commands of this transaction would work on more than ${MAX_TOUCHED_BYTES} bytes of values, answer with more ` +
+    `than ${MAX_ANSWER_BYTES}, or compare too much (LCS). It was not applied.`,
   { outcome: 'not-applied' },
 )
 
