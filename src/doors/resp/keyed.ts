@@ -37,7 +37,7 @@ import {
   type Stepped,
 } from './step.ts'
 import { runTogether } from './together.ts'
-import type { Sliced } from './work.ts'
+import { inOnePiece, type Sliced } from './work.ts'
 
 /** How a command that reads and changes several keys does it. */
 export type Several = 'together' | 'each'
@@ -156,10 +156,13 @@ async function readStep(connection: Connection, step: Step, heldUp?: () => void)
   }
   try {
     const held = await allInSlices(connection, step.keys.length, read, heldUp)
-    // Many of them may have their values in the same turn.
-    if (bytes > SHORT_BYTES) await connection.door.work.breathe(bytes / BYTES_A_UNIT)
     const now = nowMs(coordinator)
-    if (step.needs !== 'value' || !step.slow) return applyTo(step, held, now).reply
+    if (step.needs !== 'value' || !step.slow) {
+      if (bytes <= SHORT_BYTES) return applyTo(step, held, now).reply
+      // Many of them may have their values in the same turn.
+      const look = () => applyTo(step, held, now)
+      return (await connection.door.work.outcomeOf(inOnePiece(look, bytes / BYTES_A_UNIT))).reply
+    }
     // Its table is large: one at a time, or a pipeline of them would hold as many.
     const job = step.slow.slices(wholesOf(held), now)
     return (await connection.door.work.outcomeAlone(connection, job)).reply

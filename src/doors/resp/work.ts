@@ -35,6 +35,13 @@ export function inOneGo<T>(job: Sliced<T>): T {
   }
 }
 
+/** What cannot be divided, but can wait for its turn. */
+export function* inOnePiece<T>(compute: () => T, units: number): Sliced<T> {
+  const result = compute()
+  yield units
+  return result
+}
+
 export class Work {
   /** The slice is used up: nothing more is begun in this turn. */
   isOver = false

@@ -197,6 +197,8 @@ describe('the input that costs most', function () {
       socket.on('connect', () => {
         look()
         for (const one of commands) socket.write(one)
+        // A MULTI is still open.
+        socket.write(command('DISCARD'))
         socket.write(command('PING', END))
       })
     })
