@@ -178,18 +178,22 @@ export class Exchange {
     if (this.ended) return
     const { req, res } = this
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0)
-    this.res.writeHead(status, this.withCommon(headers, length))
+    const { connection } = this
+    connection?.learn(length)
+    const refused = req.method === 'HEAD' ? null : this.hold(length)
+    if (refused) throw refused
+    res.writeHead(status, this.withCommon(headers, length))
     this.end(status, null)
-    this.connection?.account.add(length)
     if (req.method !== 'HEAD') {
+      connection?.holdAnswer(length)
       for (const piece of pieces) {
         if (res.destroyed) return // and its account is closed
-        if (!res.write(piece)) await drained(res)
+        const isTaken = res.write(piece)
+        if (!isTaken) await drained(res)
+        connection?.holdAnswer(-piece.length)
       }
     }
     res.end()
-    this.connection?.account.add(-length)
-    this.connection?.answered(res, length)
   }
 
   sendEmpty(status: number, headers: string[]): void {

@@ -211,6 +211,8 @@ class GetAnswer implements ReadDone {
   }
 
   private async answerInTurns(value: Buffer, after: string, headers: string[]): Promise<void> {
+    const refused = this.exchange.hold(value.length)
+    if (refused) throw refused
     await this.exchange.sendPieces(200, headers, await objectAround('', value, after, new Work()))
   }
 }

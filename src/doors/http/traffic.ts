@@ -96,6 +96,8 @@ export class HttpConnection implements Holder, Seat {
   private waiting = 0
   /** Of what the socket holds. */
   private unsent = 0
+  /** Of answers that wait for the socket. */
+  private pending = 0
   /** A body that is not read on until there is memory. */
   private paused: IncomingMessage | null = null
   private patience: Patience | null = null
@@ -135,7 +137,7 @@ export class HttpConnection implements Holder, Seat {
 
   /** Whether one more read may be served beside those under way. */
   get mayServeBeside(): boolean {
-    const bytes = this.underWay * this.traffic.usualAnswerBytes + this.unsent
+    const bytes = this.underWay * this.traffic.usualAnswerBytes + this.unsent + this.pending
     return this.underWay < SIDE_BY_SIDE && bytes < SIDE_BY_SIDE_BYTES && !this.account.mustWait
   }
 
@@ -166,13 +168,25 @@ export class HttpConnection implements Holder, Seat {
 
   /** An answer was handed to node:http. */
   answered(res: ServerResponse, bytes: number): void {
-    const { traffic } = this
-    traffic.usualAnswerBytes += (bytes - traffic.usualAnswerBytes) >> 3
+    this.learn(bytes)
     this.countUnsent()
     if (res.socket !== null) return
     // It waits for those before it.
+    this.holdAnswer(bytes)
+    res.once('socket', () => this.holdAnswer(-bytes))
+  }
+
+  /** So long are answers. */
+  learn(bytes: number): void {
+    const { traffic } = this
+    traffic.usualAnswerBytes += (bytes - traffic.usualAnswerBytes) >> 3
+  }
+
+  /** @param bytes of an answer that waits for the socket; negative: it has them */
+  holdAnswer(bytes: number): void {
+    this.pending += bytes
     this.account.add(bytes)
-    res.once('socket', () => this.account.add(-bytes))
+    this.countUnsent()
   }
 
   /** The body is read on when there is memory. */
