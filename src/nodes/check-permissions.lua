@@ -14,6 +14,8 @@ local tries = {
   { 'GETRANGE', key, '0', '0' },
   { 'STRLEN', key },
   { 'EXISTS', key },
+  { 'STRLEN', key },
+  { 'EXISTS', key },
   { 'SET', key, '1', 'XX' },
   { 'SETRANGE', key, '0', '' },
   { 'DEL', key },

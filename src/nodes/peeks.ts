@@ -77,12 +77,16 @@ class PendingExists extends LinkCall {
     else if (this.resends !== this.node.resends) this.node.peek(this.key, 'head', this.call)
     else if (replyType !== REPLY_BULK || reply!.length > HEAD_WITH_PROMISE_BYTES) {
       this.lost(this.node.judge(replyType, reply))
-    } else if (reply!.length > 0) this.call.onPeeked(this.node, new PeekedRecord(reply!), fence)
-    else if (this.replyType !== REPLY_INTEGER || this.reply!.length !== 1) {
-      this.lost(this.node.judge(this.replyType, this.reply))
-    } else if (this.reply![0] === ZERO) this.call.onPeeked(this.node, null, fence)
-    else if (this.reply![0] === ONE) this.node.peekByScript(this.key, 'head', this.call)
-    else this.lost(this.node.judge(this.replyType, this.reply))
+    } else if (!this.isFlag) this.lost(this.node.judge(this.replyType, this.reply))
+    else if (reply!.length > 0) this.call.onPeeked(this.node, new PeekedRecord(reply!), fence)
+    else if (this.reply![0] === ZERO) this.call.onPeeked(this.node, null, fence)
+    else this.node.peekByScript(this.key, 'head', this.call)
+  }
+
+  /** 0 or 1, as EXISTS answers. */
+  private get isFlag(): boolean {
+    const { replyType, reply } = this
+    return replyType === REPLY_INTEGER && reply!.length === 1 && (reply![0] === ZERO || reply![0] === ONE)
   }
 
   override lost(failure: NodeFailure): void {

@@ -7,6 +7,8 @@ export const CHECKED_COMMANDS = [
   'GETRANGE',
   'STRLEN',
   'EXISTS',
+  'STRLEN',
+  'EXISTS',
   'SET',
   'SETRANGE',
   'DEL',

@@ -10,7 +10,7 @@ import { MARKER_KEY } from '../../src/core/keys.ts'
 import type { Node } from '../../src/nodes/node.ts'
 import { RedisNode } from '../../src/nodes/redis.ts'
 import * as scripts from '../../src/nodes/scripts.ts'
-import { accept, get, hint, prepare, record, store, storeAll, version } from '../support/node-calls.ts'
+import { accept, get, hint, peek, prepare, record, store, storeAll, version } from '../support/node-calls.ts'
 import { realClock, realTimers } from '../support/real-time.ts'
 import { ScriptedServer, type Answer } from '../support/scripted-server.ts'
 import { GRACE_MS, HeardListener } from './node.contract.ts'
@@ -40,6 +40,9 @@ const HONEST: Record<string, Answer> = {
   ),
   [`GET ${MARKER_KEY.toString()}`]: bulk(MARKER),
   GET: '$-1\r\n',
+  GETRANGE: bulk(''),
+  EXISTS: ':0\r\n',
+  peek: '$-1\r\n',
   HLEN: ':0\r\n',
   HSCAN: array(bulk('0'), array(bulk('k'), bulk(VERSION))),
   PTTL: ':5\r\n',
@@ -168,6 +171,9 @@ const ANSWERS: Record<string, readonly string[]> = {
   'data GET': [...ANY_BULK, 'nil'],
   // It was there; what comes behind it ends the connection, as an answer to nothing.
   [`data GET ${MARKER_KEY.toString()}`]: ['twice what is right', 'a nil behind what is right'],
+  // A head has 43 bytes at most.
+  'data GETRANGE': ANY_BULK.filter((name) => name !== 'bytes'),
+  'data peek': ['nil'],
   'data prepare': A_RECORD,
   'control GET': ANY_BYTES,
   [`control GET ${MARKER_KEY.toString()}`]: ANY_BYTES,
@@ -193,6 +199,12 @@ const ROWS: Record<string, readonly Row[]> = {
   get: [
     { command: 'GET', path: 'data', call: (node) => get(node, 'k') },
     { command: `GET ${MARKER_KEY.toString()}`, path: 'data', call: (node) => get(node, 'k') },
+  ],
+  peek: [
+    { command: 'GETRANGE', path: 'data', call: (node) => peek(node, 'k', 'head') },
+    { command: 'EXISTS', path: 'data', call: (node) => peek(node, 'k', 'head') },
+    { command: 'peek', path: 'data', call: (node) => peek(node, 'k', 'length') },
+    { command: 'peek', path: 'data', call: (node) => peek(node, 'k', { from: 0, to: 3 }) },
   ],
   store: [
     { command: 'store', path: 'data', call: (node) => store(node, 'k', record(5)) },
@@ -244,7 +256,15 @@ const ROWS: Record<string, readonly Row[]> = {
   lifeMs: [{ command: 'PTTL', path: 'control', call: (node) => node.lifeMs(KEY) }],
 }
 /** They send nothing, or send what another one sends. */
-const WITHOUT_ROW = new Set(['constructor', 'ready', 'shut', 'close', 'judge', 'sendWithText'])
+const WITHOUT_ROW = new Set([
+  'constructor',
+  'ready',
+  'shut',
+  'close',
+  'judge',
+  'peekByScript',
+  'sendWithText',
+])
 const PRIVATE = new Set(['send', 'enqueue', 'usableLink', 'linkOptions', 'tlsOptions', 'closeStores'])
 
 const NAMES = new Map(
