@@ -137,6 +137,13 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       this.failedInTurn() // it has lost its data since it was chosen, and does not know
       return
     }
+    if (this.comparing === 0 && this.isBehind(node)) {
+      // It missed a write since it was chosen, perhaps one that came before this read.
+      this.plan = null
+      this.nextInTurn = 0
+      this.failedInTurn()
+      return
+    }
     if (this.comparing === 0) {
       if (!this.isLarge) this.context.hedging.answered(this.context.deadlines.startOf(this.deadline!))
       this.finish()
@@ -165,6 +172,12 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       return
     }
     this.failedInTurn()
+  }
+
+  private isBehind(node: Node): boolean {
+    const first = this.preference[0]!
+    if (first.node === node) return first.behind
+    return this.preference[positionOf(this.preference, node)]!.behind
   }
 
   private get isLarge(): boolean {

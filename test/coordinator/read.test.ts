@@ -76,6 +76,16 @@ describe('a read at one', () => {
     await under.time.advance(1000) // the late answer disturbs nobody
   })
 
+  it('does not believe a replica that missed a write while it was being read', async () => {
+    await under.put(KEY, 'v1')
+    first.unwritable = 'out-of-memory'
+    first.answerAfterMs = 10
+    const writing = under.write(KEY, 'v2')
+    const reading = under.read(KEY) // asks before anybody knows that the write was refused there
+    expect((await under.done(reading)).result).to.equal('v2')
+    expect((await under.done(writing)).result).to.equal('ok')
+  })
+
   it('does not double the load of nodes that are slow because they are busy', async () => {
     await under.put(KEY, 'v')
     for (const node of under.nodes) node.answerAfterMs = 250
