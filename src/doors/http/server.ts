@@ -61,7 +61,7 @@ export function createServer(
   const broken = new WeakSet<Duplex>()
   server.on('clientError', (error: Error & { code?: string }, socket: Duplex) => {
     if (error.code === 'ECONNRESET' || !socket.writable) {
-      socket.destroy()
+      letGo(socket)
       return
     }
     // What comes in behind the first mistake is made of mistakes.
@@ -161,10 +161,16 @@ function answerBroken(socket: Duplex, problem: Problem, door: HttpDoor): void {
   Exchange.of(current.req, current, door.options).fail(problem.error, { status: problem.status, close: true })
 }
 
+/** Ends a connection that takes no more answers; those that are still on their way to the client get there. */
+function letGo(socket: Duplex): void {
+  if (socket.writableEnded && !socket.writableFinished) (socket as Socket).destroySoon()
+  else socket.destroy()
+}
+
 /** An answer on the bare socket, for what never became a request. */
 function end(socket: Duplex, { error, status }: Problem, door: HttpDoor, headers = ''): void {
   if (!socket.writable) {
-    socket.destroy()
+    letGo(socket)
     return
   }
   const { code, message } = error
