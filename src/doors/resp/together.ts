@@ -11,7 +11,7 @@ import type { Connection } from './connection.ts'
 import { nowMs, recordOf, tooLarge } from './held.ts'
 import { applyTo, bytesOf, knownIn, wholesOf, type Known } from './known.ts'
 import { RespError, type Reply } from './reply.ts'
-import type { Held, Step, Stepped } from './step.ts'
+import type { Held, Step } from './step.ts'
 import { inOneGo, type Sliced } from './work.ts'
 
 export const CROSS_SET = "CROSSSLOT Keys in request don't hash to the same slot"
@@ -98,7 +98,8 @@ export function* runSteps(
     slowUnits += costOf(step, before)
     if (slowUnits > MAX_SLOW_UNITS) return TOO_MUCH
     const touchedBefore = touched
-    const { reply, next = [] } = yield* slicesOf(step, before, now)
+    const slow = step.needs === 'value' ? step.slow : undefined
+    const { reply, next = [] } = slow ? yield* slow.slices(wholesOf(before), now) : applyTo(step, before, now)
     mine.forEach((name, i) => {
       const after = next[i]
       touched += bytesOf(before[i]!) + bytesOf(after ?? null)
@@ -117,11 +118,6 @@ export function* runSteps(
 /** In units; 0 for what does not take long. */
 function costOf(step: Step, known: readonly (Known | null)[]): number {
   return step.needs === 'value' && step.slow ? step.slow.cost(wholesOf(known)) : 0
-}
-
-function* slicesOf(step: Step, known: readonly (Known | null)[], now: number): Sliced<Stepped> {
-  if (step.needs === 'value' && step.slow) return yield* step.slow.slices(wholesOf(known), now)
-  return applyTo(step, known, now)
 }
 
 /** Whether the steps would work on too much, were the values to stay as they are: nothing is begun then. */
