@@ -2,7 +2,7 @@
  * The clients: each does its operations one after the other, at their times or as soon as it is free, and writes down
  * what came of them.
  */
-import { KIND_VALUE, type StoredRecord } from '../../src/core/codec.ts'
+import { KIND_VALUE, type PeekedRecord, type RecordHead, type StoredRecord } from '../../src/core/codec.ts'
 import type { Coordinator } from '../../src/coordinator/coordinator.ts'
 import { increment, putIf, take } from '../../src/coordinator/modify.ts'
 import type { ModifyAll, TransactDone } from '../../src/coordinator/transact.ts'
@@ -12,6 +12,8 @@ import { keysOf, type Operation } from './schedule.ts'
 import type { Running, World } from './world.ts'
 
 const THINKS_MS = 0.05
+/** Of a value: all of it. */
+const WHOLE = { from: 0, to: -1 }
 
 export interface Done {
   readonly operation: Operation
@@ -56,6 +58,7 @@ export class Workload {
   private readonly clients = new Map<number, Client>()
   private readonly inFlight = new Map<Done, { client: Client; running: Running }>()
   private clockTicks = 0
+  private looks = 0
 
   constructor(world: World, watch: Watch) {
     this.world = world
@@ -145,11 +148,15 @@ export class Workload {
     })
     switch (kind) {
       case 'read': {
-        const read = (record: StoredRecord | null) => {
-          const live = coordinator.isLive(record) ? Number(record.value.toString()) : null
+        const ended = (record: RecordHead | null, value: () => Buffer) => {
+          const live = coordinator.isLive(record) ? Number(value().toString()) : null
           this.ended(done, live, record && Buffer.from(record.version), live)
         }
-        coordinator.read(key, { read, failed }, level)
+        const read = (record: StoredRecord | null) => ended(record, () => record!.value)
+        const peeked = (record: PeekedRecord | null) => ended(record, () => record!.part(WHOLE))
+        // Every other one as a look at a part, which here is all of it.
+        if (this.looks++ % 2 === 0) coordinator.read(key, { read, failed }, level)
+        else coordinator.peek(key, WHOLE, { read: peeked, failed }, level)
         return
       }
       case 'write':
