@@ -26,7 +26,6 @@ if first then
   local length = stored - at
   if first < 0 then first = math.max(length + first, 0) end
   if last < 0 then last = math.max(length + last, 0) end
-  last = math.min(last, length - 1)
   if first <= last then
     part = redis.call('GETRANGE', key, string.format('%.0f', at + first), string.format('%.0f', at + last))
   end
