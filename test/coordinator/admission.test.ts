@@ -78,6 +78,11 @@ describe('admission', () => {
     operation(`read ${key}`, asker, (done, ok) =>
       coordinator.read(Buffer.from(key), { ...done, read: ok }, level),
     )
+  /** Of all bytes of the value: it weighs as much as a read. */
+  const peek = (key: string, asker: Asker, level: ConsistencyLevel) =>
+    operation(`peek ${key}`, asker, (done, ok) =>
+      coordinator.peek(Buffer.from(key), { from: 0, to: -1 }, { ...done, read: ok }, level),
+    )
   const update = (key: string, bytes: number, asker: Asker, level: ConsistencyLevel) =>
     operation(`update ${key}`, asker, (done, updated) =>
       coordinator.update(
@@ -259,6 +264,7 @@ describe('admission', () => {
     const NOT_ASKING = ['constructor', 'nowMs', 'checkKey', 'checkValue', 'sharesReplicaSet', 'isLive']
     const WAYS: Record<string, (asker: Asker, level: ConsistencyLevel) => { outcome: Outcome }> = {
       read: (asker, level) => read('k:{a}', asker, level),
+      peek: (asker, level) => peek('k:{a}', asker, level),
       write: (asker, level) => write('k:{a}', LARGE_BYTES, asker, level),
       remove: (asker, level) => remove('k:{a}', asker, level),
       update: (asker, level) => update('k:{a}', LARGE_BYTES, asker, level),
