@@ -178,6 +178,7 @@ export class Admission {
     waiting.entrant = null
     this.deadlines.remove(waiting.deadline!)
     this.waiting--
+    if (this.waiting === 0) this.deadlines.rest()
     asker.waiting--
     asker.begunAtMs = asker.waiting > 0 ? this.clock.monotonicMs() : 0
     try {

@@ -36,6 +36,8 @@ export class Deadlines {
   private last: Deadline | null = null
   private timer: TimerHandle | null = null
   private count = 0
+  /** Operations are being told that their time is over. */
+  private telling = false
   /** -1 = nobody has asked in this turn of the event loop. */
   private turnAtMs = -1
 
@@ -94,6 +96,13 @@ export class Deadlines {
     entry.next = null
   }
 
+  /** Where nothing is under way: no timer keeps the process alive. Costs a new timer at the next operation. */
+  rest(): void {
+    if (this.first !== null || this.timer === null || this.telling) return
+    this.timers.clearTimeout(this.timer)
+    this.timer = null
+  }
+
   /** Tells all that have been under way for longer than this. */
   tellLate(afterMs: number): void {
     const before = this.clock.monotonicMs() + this.timeoutMs - afterMs
@@ -107,6 +116,7 @@ export class Deadlines {
 
   private readonly check = (): void => {
     const now = this.clock.monotonicMs()
+    this.telling = true
     try {
       while (this.first && this.first.dueAtMs <= now) {
         const entry = this.first
@@ -114,6 +124,7 @@ export class Deadlines {
         entry.operation.overdue()
       }
     } finally {
+      this.telling = false
       // Not before: what begins while others are told must not set a timer that those which follow would wait for.
       const next = this.first
       this.timer = next && this.timers.setTimeout(this.check, Math.max(1, next.dueAtMs - now))

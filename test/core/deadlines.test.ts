@@ -29,6 +29,17 @@ describe('deadlines', () => {
     heard = []
   })
 
+  it('keeps no timer once it may rest, and tells what comes later in time', async () => {
+    deadlines.remove(add('a'))
+    deadlines.rest()
+    expect(time.pendingTimers).to.equal(0)
+    await time.advance(500)
+    add('b')
+    deadlines.rest() // not while something is under way
+    await time.advance(1000)
+    expect(heard).to.deep.equal(['b at 1500'])
+  })
+
   it('each operation is told once, when its time is over, in order', async () => {
     add('a')
     add('b')
