@@ -452,9 +452,9 @@ export class MemoryNode implements Node {
   }
 }
 
-/** What has no end is kept as long as was asked, too. */
+/** What has no end is kept as long as was asked, too, and so is what keeps its far end, of which a moment has passed. */
 function keptFor(lifeMs: number, askedMs: number): number {
-  return lifeMs === Infinity ? askedMs : Math.ceil(lifeMs)
+  return lifeMs === Infinity ? askedMs : Math.max(askedMs, Math.ceil(lifeMs))
 }
 
 const TOO_LARGE: NodeFailure = {
