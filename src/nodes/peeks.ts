@@ -144,6 +144,9 @@ function peekedIn(reply: Buffer, part: Part): PeekedRecord | null {
   const stored = reply.readUIntBE(0, LENGTH_BYTES)
   const partAt = LENGTH_BYTES + Math.min(stored, HEAD_WITH_PROMISE_BYTES)
   if (reply.length < partAt) return null
-  const record = new PeekedRecord(reply.subarray(LENGTH_BYTES, partAt), stored, reply.subarray(partAt), part)
+  const head = reply.subarray(LENGTH_BYTES, partAt)
+  // As the two commands tell it.
+  if (part === 'head') return reply.length === partAt ? new PeekedRecord(head) : null
+  const record = new PeekedRecord(head, stored, reply.subarray(partAt), part)
   return record.isWhole ? record : null
 }

@@ -282,6 +282,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
           expect(empty.versioned).to.equal(false)
           expect(empty.isLive(0)).to.equal(true)
           if (asked !== 'head') expect(empty.valueLength).to.equal(0)
+          else expect(() => empty.valueLength).to.throw('only the head')
         }
       })
 

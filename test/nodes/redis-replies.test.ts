@@ -257,7 +257,8 @@ describe('the redis node, told by a script', () => {
 
     const plain: [string, Buffer, Buffer, string][] = [
       ['a head', bulk(head), ONE, 'found'],
-      ['a head, whatever is said behind it', bulk(first), error('ERR no'), 'found'],
+      ['a head that has gone since', bulk(head), Buffer.from(':0\r\n'), 'found'],
+      ['an error behind a head', bulk(head), error('ERR no'), 'refused: error'],
       ['nothing, twice', bulk(''), Buffer.from(':0\r\n'), 'absent'],
       ['more than was asked for', bulk(Buffer.alloc(44)), ONE, 'unknown: error'],
       ['nil', NIL, ONE, 'unknown: error'],
