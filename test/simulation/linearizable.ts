@@ -31,7 +31,7 @@ interface State {
 }
 
 const NOTHING: State = { value: null, expiresAtMs: 0 }
-const MAX_STEPS = 300_000
+const MAX_STEPS = 1_000_000
 
 /** @param clockErrorMs by how much two coordinators may disagree about the time */
 export function checkLinearizable(history: readonly HistoryEntry[], clockErrorMs: number): Verdict {
