@@ -125,7 +125,7 @@ class TransactionAttempt implements StoreAllCall {
       this.promises.set(node, { held: [], missing: this.keys.length, clean: true })
       this.keys.forEach(({ key }, i) => {
         this.begin()
-        node.prepare(key, this.ballot.version, calls[i]!, 'value', expected[i])
+        node.prepare(key, this.ballot.version, calls[i]!, expected[i])
       })
     }
   }

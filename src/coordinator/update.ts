@@ -108,7 +108,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     const expectedBytes = context.sizes.expected(tokenOf(key))
     for (const home of this.usable) {
       this.begin()
-      home.node.prepare(key, this.ballot.version, this, 'value', expectedBytes)
+      home.node.prepare(key, this.ballot.version, this, expectedBytes)
     }
   }
 

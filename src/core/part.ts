@@ -40,16 +40,3 @@ export function cut(value: Buffer, range: ByteRange): Buffer {
   const places = placesIn(range, value.length)
   return places ? value.subarray(places[0], places[1] + 1) : value.subarray(0, 0)
 }
-
-/** What serves both. */
-export function bothOf(a: Need, b: Need): Need {
-  if (a === b || b === 'head') return a
-  if (a === 'head') return b
-  if (a === 'value' || b === 'value') return 'value'
-  if (a === 'length') return b
-  if (b === 'length') return a
-  // Only of ranges that are counted from the same end is it known, without the length, what lies between.
-  const ends = [a.from, a.to, b.from, b.to]
-  if (ends.some((end) => end < 0) && ends.some((end) => end >= 0)) return 'value'
-  return { from: Math.min(a.from, b.from), to: Math.max(a.to, b.to) }
-}

@@ -140,7 +140,7 @@ export class MemoryNode implements Node {
     })
   }
 
-  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, tells: 'value' | 'head' = 'value'): void {
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall): void {
     const fence = this.usableFence(call)
     if (!fence) return
     const asked = Buffer.from(key)
@@ -149,10 +149,7 @@ export class MemoryNode implements Node {
       execute: () => {
         const answer = this.executePrepare(asked, ballot, this.options.graceMs)
         if (!answer) return () => call.onFailure(this, TOO_LARGE)
-        if (answer.ok) {
-          const told = tells === 'head' ? answer.record?.subarray(0, HEAD_WITH_PROMISE_BYTES) : answer.record
-          return () => call.onPromised(this, told ?? null, fence)
-        }
+        if (answer.ok) return () => call.onPromised(this, answer.record, fence)
         return () => call.onRefused(this, answer.newest, fence)
       },
       fail: (failure) => call.onFailure(this, failure),

@@ -213,18 +213,8 @@ export interface Node {
    * @param lifeMs what the record's own expiry asks the key to be kept: FAR_END_MS for a value without, as for no other
    */
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void
-  /**
-   * First round of a two-round write: the node promises to refuse older writes (nodes/prepare.lua).
-   *
-   * @param tells how much it tells of what it holds, by default all of it
-   */
-  prepare(
-    key: Buffer,
-    ballot: Buffer,
-    call: PrepareCall,
-    tells?: 'value' | 'head',
-    expectedBytes?: number,
-  ): void
+  /** First round of a two-round write: the node promises to refuse older writes (nodes/prepare.lua). */
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes?: number): void
   /** Second round: stored where the promise to this version still stands (nodes/accept.lua). */
   accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void
   /** Stores several keys, or where one of them does not meet its condition none of them (nodes/store-all.lua). */

@@ -3,7 +3,6 @@
 -- KEYS[1]  the key
 -- ARGV[1]  ballot, a version (12 bytes)
 -- ARGV[2]  milliseconds that a key without a record is kept for its promise; 0 = without an end
--- ARGV[3]  '1' = only the first 43 bytes of the record are told; empty = all of it
 --
 -- Returns  '+' and the record as it was     promised
 --          '0'                              promised, and nothing was held
@@ -19,7 +18,6 @@ local function newer(a, at, b, bt)
 end
 
 local key, ballot = KEYS[1], ARGV[1]
-local told = ARGV[3] == '1' and 43 or -1
 local held = redis.call('GET', key)
 
 if not held then
@@ -33,10 +31,10 @@ local hasPromise = flags and bit.band(flags, 16) ~= 0
 if not flags or (hasPromise and #held < 43) then
   -- A value at version 0: give it a head that keeps it readable.
   redis.call('SET', key, '\255RD\1\16' .. string.rep('\0', 26) .. ballot .. held, 'KEEPTTL')
-  return '+' .. string.sub(held, 1, told)
+  return '+' .. held
 end
 if hasPromise and newer(held, 32, ballot, 1) then return '-' .. string.sub(held, 32, 43) end
 if not newer(ballot, 1, held, 6) then return '-' .. string.sub(held, 6, 17) end
 local promised = string.sub(held, 1, 4) .. string.char(flags % 16 + 16 + bit.band(flags, 32)) .. string.sub(held, 6, 31) .. ballot
 redis.call('SET', key, promised .. string.sub(held, hasPromise and 44 or 32), 'KEEPTTL')
-return '+' .. string.sub(held, 1, told)
+return '+' .. held

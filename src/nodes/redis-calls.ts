@@ -1,7 +1,7 @@
 /**
  * Calls of the data path on their way to a Redis and back: how each is encoded, and what becomes of its reply.
  */
-import { EXPIRY_AT, HEAD_BYTES, HEAD_WITH_PROMISE_BYTES, REPLACED_AT, type NewRecord } from '../core/codec.ts'
+import { EXPIRY_AT, HEAD_BYTES, REPLACED_AT, type NewRecord } from '../core/codec.ts'
 import { hintsKey } from '../core/keys.ts'
 import {
   isDigit,
@@ -41,14 +41,13 @@ import { ACCEPT, headsOf, HINT, PREPARE, STORE, STORE_ALL, type ScriptHeads } fr
 const STORE_HEADS: ScriptHeads[] = []
 const MAX_STORES_PER_CALL = 32
 const MAX_STORE_BYTES_PER_CALL = 16 * 1024
-const PREPARE_HEADS = headsOf(PREPARE, 3)
+const PREPARE_HEADS = headsOf(PREPARE, 2)
 const ACCEPT_HEADS = headsOf(ACCEPT, 4)
 const HINT_HEADS = headsOf(HINT, 3)
 export const GET_HEAD = Buffer.from('*2\r\n$3\r\nGET\r\n')
 const NO_BYTES = Buffer.alloc(0)
 const HELD = Buffer.from('held')
 const PROMISED = Buffer.from('promised')
-const HEAD_ONLY = Buffer.from('1')
 
 /** Whoever waits for a call. */
 export type DataCall = Pick<GetCall, 'onFailure'>
@@ -309,40 +308,26 @@ export class PendingPrepare extends PendingScript {
   readonly heads = PREPARE_HEADS
   protected readonly call: PrepareCall
   private readonly ballot: Buffer
-  private readonly headOnly: boolean
 
-  constructor(
-    node: RedisNode,
-    key: Buffer,
-    ballot: Buffer,
-    call: PrepareCall,
-    expectedBytes: number,
-    headOnly: boolean,
-  ) {
+  constructor(node: RedisNode, key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes: number) {
     super(node, key, expectedBytes)
     this.ballot = ballot
     this.call = call
-    this.headOnly = headOnly
   }
 
   override encode(link: Link): void {
     link.bulk(this.key)
     link.bulk(this.ballot)
     link.bulk(this.node.grace)
-    link.bulk(this.headOnly ? HEAD_ONLY : NO_BYTES)
   }
 
   protected override replied(fence: Fence): boolean {
     const outcome = this.replyType === REPLY_BULK ? prepareOutcome(this.reply!) : null
-    if (!outcome || (this.headOnly && outcome.ok && isMoreThanHead(outcome.record))) return false
+    if (!outcome) return false
     if (outcome.ok) this.call.onPromised(this.node, outcome.record, fence)
     else this.call.onRefused(this.node, outcome.newest, fence)
     return true
   }
-}
-
-function isMoreThanHead(record: Buffer | null): boolean {
-  return record !== null && record.length > HEAD_WITH_PROMISE_BYTES
 }
 
 export const TOO_LONG: NodeFailure = {

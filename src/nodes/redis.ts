@@ -196,14 +196,8 @@ export class RedisNode implements Node {
     this.enqueue(this.link!, stores, stores.heads.bySha)
   }
 
-  prepare(
-    key: Buffer,
-    ballot: Buffer,
-    call: PrepareCall,
-    tells: 'value' | 'head' = 'value',
-    expectedBytes = 0,
-  ): void {
-    this.send(new PendingPrepare(this, key, ballot, call, expectedBytes, tells === 'head'), call)
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes = 0): void {
+    this.send(new PendingPrepare(this, key, ballot, call, expectedBytes), call)
   }
 
   accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
@@ -372,7 +366,7 @@ export class RedisNode implements Node {
   }
 
   prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
-    return this.control.run(PREPARE, [TOPOLOGY_KEY], [ballot, '0', ''], prepareRegisterReply)
+    return this.control.run(PREPARE, [TOPOLOGY_KEY], [ballot, '0'], prepareRegisterReply)
   }
 
   acceptRegister(record: NewRecord): Promise<RegisterAnswer> {

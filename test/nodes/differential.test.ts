@@ -67,7 +67,7 @@ type DataCall =
       onlyIf: Buffer | undefined
       until: 'past' | 'future' | undefined
     }
-  | { do: 'prepare'; key: Buffer; ballot: Buffer; tells?: 'value' | 'head' }
+  | { do: 'prepare'; key: Buffer; ballot: Buffer }
   | { do: 'accept'; key: Buffer; record: NewRecord; lifeMs: number }
   | { do: 'storeAll'; writes: StoreAllWrite[]; mode: StoreAllMode }
   | { do: 'hint'; target: string; key: Buffer; version: Buffer }
@@ -176,7 +176,6 @@ const dataCalls: fc.Arbitrary<DataCall> = fc.oneof(
       do: fc.constant('prepare' as const),
       key: keys,
       ballot: fewVersions,
-      tells: fc.constantFrom('value' as const, 'head' as const),
     }),
     weight: 2,
   },
@@ -380,7 +379,7 @@ function ask(node: Node, call: DataCall): Promise<CallResult> {
       return store(node, call.key, call.record, call.lifeMs, onlyIf || until ? condition : undefined)
     }
     case 'prepare':
-      return prepare(node, call.key, call.ballot, call.tells)
+      return prepare(node, call.key, call.ballot)
     case 'accept':
       return accept(node, call.key, call.record, call.lifeMs)
     case 'storeAll':

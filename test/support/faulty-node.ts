@@ -201,21 +201,16 @@ export class FaultyNode implements Node {
     if (fly) this.memory.accept(key, record, lifeMs, flying(this, call, fly))
   }
 
-  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, tells?: 'value' | 'head', expectedBytes = 0): void {
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes = 0): void {
     const refusal = this.unwritable ? refusedAs(this.unwritable) : this.refusal
     const fail = (failure: NodeFailure) => call.onFailure(this, failure)
     const fly = this.begin('prepare', key, fail, refusal, expectedBytes)
     if (!fly) return
-    this.memory.prepare(
-      key,
-      ballot,
-      {
-        onPromised: (_node, bytes, fence) => fly(() => call.onPromised(this, bytes, fence)),
-        onRefused: (_node, newest, fence) => fly(() => call.onRefused(this, newest, fence)),
-        onFailure: (_node, failure) => fly(() => call.onFailure(this, failure)),
-      },
-      tells,
-    )
+    this.memory.prepare(key, ballot, {
+      onPromised: (_node, bytes, fence) => fly(() => call.onPromised(this, bytes, fence)),
+      onRefused: (_node, newest, fence) => fly(() => call.onRefused(this, newest, fence)),
+      onFailure: (_node, failure) => fly(() => call.onFailure(this, failure)),
+    })
   }
 
   storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall): void {
