@@ -17,7 +17,7 @@ const TRIES = 3
 /** How long a client waits for more before it leaves. */
 const QUIET_MS = 10
 /** The second time, where it seems to have left too early: the machine may be busy. */
-const LONG_QUIET_MS = 1000
+const LONG_QUIET_MS = 5000
 const SHRINK_MS = 15_000
 const OPEN_PATHS = ['/', '/ping', '/livez', '/readyz']
 
@@ -33,6 +33,11 @@ export class Fuzz {
   requests = 0
   /** How often each status was answered. */
   readonly statuses = new Map<string, number>()
+  /**
+   * Answers that did not arrive whole, and did when the same was sent again. When an answer ends a connection on which
+   * the client still has much under way, the kernel resets it, and what it has not delivered yet is lost.
+   */
+  cutShort = 0
   failure: Failure | null = null
   private readonly port: number
   private openBodies: string[] = []
@@ -90,8 +95,12 @@ export class Fuzz {
       for (const [, status] of bytes.toString('latin1').matchAll(/^HTTP\/1\.1 (\d{3}) /gm))
         this.statuses.set(status!, (this.statuses.get(status!) ?? 0) + 1)
       const problem = stream.leaves ? null : judge(stream, bytes, reset, this.openBodies)
-      const maybeOurs = problem?.startsWith(CUT_SHORT) && quietMs === QUIET_MS
-      return maybeOurs ? await this.tried(stream, LONG_QUIET_MS) : problem
+      if (!problem?.startsWith(CUT_SHORT) || quietMs > QUIET_MS) return problem
+      this.cutShort++
+      let again: string | null = problem
+      for (let tries = 0; again?.startsWith(CUT_SHORT) && tries < TRIES; tries++)
+        again = await this.tried(stream, LONG_QUIET_MS)
+      return again
     } catch (error) {
       return String(error)
     }

@@ -57,7 +57,7 @@ function take(bytes: Buffer, mayHead: boolean): { answer: Answer; length: number
   const next = bytes.toString('latin1', from, from + 9)
   const isHead = mayHead && Number(declared) > 0 && (next === '' || next === 'HTTP/1.1 ')
   const end = isHead ? from : from + Number(declared)
-  if (end > bytes.length) return `${CUT_SHORT}: its body does not end`
+  if (end > bytes.length) return `${CUT_SHORT}: its body has ${bytes.length - from} of ${declared} bytes`
   return answerOf(status, headers, bytes.subarray(from, end), isHead, end)
 }
 

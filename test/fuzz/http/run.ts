@@ -44,7 +44,9 @@ export async function fuzzHttp(seed: number, limitMs: number): Promise<void> {
       clearInterval(telling)
     }
     const statuses = [...fuzz.statuses].sort().map(([status, count]) => `${status}: ${count}`)
-    console.log(`${fuzz.streams} streams, ${fuzz.requests} pieces; answers ${statuses.join(', ')}`)
+    console.log(
+      `${fuzz.streams} streams, ${fuzz.requests} pieces; answers ${statuses.join(', ')}; ${fuzz.cutShort} cut short once`,
+    )
     const problems = fuzz.failure ? [printed(fuzz.failure)] : await leaks(await quarter, holdings)
     for (const problem of problems) console.error(`\n${problem}\n\nseed ${seed}`)
     if (problems.length > 0) process.exitCode = 1
