@@ -262,24 +262,29 @@ export class Exchange {
   }
 
   /**
-   * Sends the answer and shuts our side of the connection, and ends it when the client has sent all, or after a while.
-   * To end it with bytes unread would reset it, and many a client that is still sending would never see the answer.
+   * Sends the answer and shuts our side of the connection, and ends it when the client has shut its own, or after a
+   * while. To end it with bytes unread would reset it, and many a client that is still sending would never see this
+   * answer, or those before it.
    */
   private endAndClose(body: string | undefined): void {
     const { req, res } = this
+    const { socket } = res
+    req.resume()
+    if (!socket) {
+      // Answers to earlier requests on the connection go first.
+      res.once('socket', () => this.endAndClose(body))
+      return
+    }
     if (body === undefined) res.flushHeaders()
     else res.write(body)
-    const socket = res.socket // null while answers to earlier requests on the connection go first
-    socket?.end()
+    socket.end()
     const close = () => {
       clearTimeout(timer)
-      if (socket) socket.destroySoon()
-      else res.end()
+      socket.destroySoon()
     }
     const timer = setTimeout(close, LINGER_MS)
-    req.once('end', close)
-    req.once('close', close)
-    req.resume()
+    socket.once('end', close)
+    socket.once('close', close)
   }
 
   private withCommon(headers: string[], length: number): string[] {
