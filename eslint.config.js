@@ -21,7 +21,7 @@ const rooms = [
   'core',
 ]
 const roomPath = (room) =>
-  ['main', 'health-check', 'certificates', 'telemetry', 'config'].includes(room)
+  ['main', 'program', 'health-check', 'certificates', 'telemetry', 'config'].includes(room)
     ? `./src/${room}.ts`
     : `./src/${room}`
 

@@ -1,5 +1,5 @@
 /**
- * SIGHUP means "read your files again", and never ends the process: the default action would. main.ts imports this
+ * SIGHUP means "read your files again", and never ends the process: the default action would. main.ts loads this
  * before everything else, since a signal may come while the rest is being loaded.
  */
 let act: () => void = () => undefined

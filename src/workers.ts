@@ -26,8 +26,8 @@ export interface Ports {
 export interface PrimaryCalls {
   /** All workers listen. */
   listening(ports: Ports): void
-  /** A worker ended by itself before any of them listened, and has said why. None is forked any more. */
-  cannotStart(): void
+  /** A worker ended by itself before any of them listened. None is forked any more. @param why how it ended */
+  cannotStart(why: string): void
 }
 
 /** Runs the primary until every worker has ended. */
@@ -55,7 +55,7 @@ export function runPrimary(
       if (stopping) return
       if (listening === 0) {
         stopping = true
-        calls.cannotStart()
+        calls.cannotStart(signal ?? `code ${code}`)
         return
       }
       log.error(`worker ${worker.process.pid} ended (${signal ?? `code ${code}`}); another takes its place`)

@@ -31,6 +31,7 @@ import type { NodeReport } from './node.ts'
 import { CHECKED_COMMANDS, forbiddenBy, forbiddenSentence } from './permissions.ts'
 import type { RedisNodeOptions } from './redis.ts'
 import { ACCEPT, CHECK_PERMISSIONS, HINT, PEEK, PREPARE, STORE, STORE_ALL, type Script } from './scripts.ts'
+import { passwordRefused, withoutSecrets } from './secrets.ts'
 
 type Argument = string | Buffer
 
@@ -164,9 +165,16 @@ export class ControlPath {
       if (this.lastError instanceof BrokenFraming) return this.lastError
       return new Error('the connection was lost', { cause: error })
     }
-    if (error.name === 'ReplyError') return new ErrorReply(printable(error.message))
+    const { address } = this.options
+    if (error.name === 'ReplyError') {
+      const { command } = error as Error & { command?: { name?: string } }
+      const isAuth = command?.name?.toLowerCase() === 'auth'
+      const said = printable(error.message)
+      return new ErrorReply(isAuth ? passwordRefused(said, address) : withoutSecrets(said, address))
+    }
     const { code } = error as NodeJS.ErrnoException
-    return Object.assign(new Error(printable(error.message)), code === undefined ? {} : { code })
+    const message = withoutSecrets(printable(error.message), address)
+    return Object.assign(new Error(message), code === undefined ? {} : { code })
   }
 
   /** Rejects when the node is overdue, but not before we have read what arrived while our event loop was busy. */

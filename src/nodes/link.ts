@@ -29,6 +29,7 @@ import { printable } from '../core/printable.ts'
 import { FOREIGN_MARKER, NOT_CONNECTED, OTHER_RUN } from './failures.ts'
 import { SMALL_BYTES, type NodeLoad } from './load.ts'
 import type { Fence, NodeFailure } from './node.ts'
+import { passwordRefused, withoutSecrets } from './secrets.ts'
 
 export const REPLY_BULK = 1
 export const REPLY_NIL = 2
@@ -110,6 +111,8 @@ const BULK_HEADS = Array.from({ length: 1024 }, (_, n) => Buffer.from(`$${n}\r\n
 /** What a socket delivers, until it is copied, in the same turn. */
 const readBuffer = Buffer.allocUnsafeSlow(256 * 1024)
 const FENCE_COMMAND = encodeCommand(['GET', MARKER_KEY])
+/** AUTH, INFO, GET: as many replies are outstanding while AUTH has none. */
+const GREETINGS_WITH_AUTH = 3
 const RUN_COMMAND = encodeCommand(['INFO', 'server'])
 
 /** A whole command in the Redis protocol. */
@@ -424,7 +427,7 @@ export class Link {
 
   private onGreeting(type: number, reply: Buffer | null): void {
     if (type === REPLY_ERROR) {
-      this.destroy(lost('error', `the node refused the handshake: ${printable(reply!)}`))
+      this.destroy(lost('error', this.handshakeRefused(printable(reply!))))
       return
     }
     this.greetings--
@@ -438,6 +441,13 @@ export class Link {
     this.isReady = true
     this.onHandshake?.(null)
     this.onHandshake = null
+  }
+
+  private handshakeRefused(said: string): string {
+    const isAuth = this.options.password !== undefined && this.greetings === GREETINGS_WITH_AUTH
+    return isAuth
+      ? passwordRefused(said, this.options)
+      : `the node refused the handshake: ${withoutSecrets(said, this.options)}`
   }
 
   private refuse(why: NodeFailure): void {
@@ -597,7 +607,8 @@ export class Link {
   private onOtherMarker(batch: Batch, type: number, reply: Buffer | null): void {
     if (type === REPLY_ERROR) {
       // Busy, loading: the node did not get to look at its marker. Calls that it refused were refused all the same.
-      const failure = lost('error', `the node did not show its marker: ${printable(reply!)}`)
+      const said = withoutSecrets(printable(reply!), this.options)
+      const failure = lost('error', `the node did not show its marker: ${said}`)
       for (const call of batch.calls) {
         if (call.replyType === REPLY_ERROR) call.answered(batch.fence)
         else call.lost(failure)

@@ -81,6 +81,7 @@ import {
   STAMP,
   SWAP_MARKER,
 } from './scripts.ts'
+import { withoutSecrets } from './secrets.ts'
 
 export interface RedisNodeOptions {
   readonly id: string
@@ -248,7 +249,7 @@ export class RedisNode implements Node {
   judge(replyType: number, reply: Buffer | null): NodeFailure {
     // What answers with a record may have changed it first.
     if (replyType === REPLY_TOO_LONG) return { ...TOO_LONG, kind: 'unknown' }
-    const text = reply ? printable(reply) : 'nil'
+    const text = reply ? withoutSecrets(printable(reply), this.options.address) : 'nil'
     if (replyType !== REPLY_ERROR) {
       // Whatever comes behind it on this connection may belong to something else, too.
       this.link?.nonsense(`"${text}"`)

@@ -137,9 +137,22 @@ describe('the link to a node', () => {
     it("fails with the node's own words, and without the password, when it is wrong", async () => {
       server.answer = ([name]) => (name === 'AUTH' ? '-WRONGPASS invalid password\r\n' : '-NOAUTH\r\n')
       const why = await whyNot(makeLink({ password: 'geheim' }).connect())
-      expect(why).to.equal('the node refused the handshake: WRONGPASS invalid password')
+      expect(why).to.equal('the node refused the user or password (WRONGPASS)')
       expect(link.ready).to.equal(false)
       expect(broken).to.deep.equal([]) // it never was whole
+    })
+
+    it('repeats neither user nor password, whatever the node says', async () => {
+      for (const [refused, said] of [
+        ['AUTH', "-ERR unknown command 'AUTH', with args beginning with: 'me' 'geheim'\r\n"],
+        ['AUTH', '-geheim me\r\n'],
+        ['INFO', '-ERR you are me with geheim\r\n'],
+      ] as const) {
+        server.answer = ([name]) => (name === refused ? said : '+OK\r\n')
+        const why = await whyNot(makeLink({ username: 'me', password: 'geheim' }).connect())
+        expect(why).to.match(/^the node refused/)
+        expect(why).not.to.match(/geheim|'me'/)
+      }
     })
 
     for (const [what, answer] of [

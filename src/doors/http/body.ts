@@ -11,6 +11,9 @@ import type { Work } from './turns.ts'
 export const FLAT: Shape = { depth: 1, entries: 0 }
 
 const EMPTY = Buffer.alloc(0)
+/** So many pieces may be of any size; after that they must have this many bytes on average. */
+const FREE_PIECES = 1024
+const MIN_PIECE_BYTES = 64
 
 /** Calls back once, with the body or with why not; not at all when the client goes away. */
 export function readBody(
@@ -29,6 +32,7 @@ export function readBody(
   let first: Buffer | null = null
   let chunks: Buffer[] | null = null
   let bytes = 0
+  let pieces = 0
   let over = false
   const refuse = (error: RondoError) => {
     over = true
@@ -41,6 +45,13 @@ export function readBody(
     bytes += chunk.length
     if (bytes > limitBytes) {
       refuse(tooLarge(limitBytes, limitName))
+      return
+    }
+    if (++pieces > FREE_PIECES && bytes < pieces * MIN_PIECE_BYTES) {
+      // Each piece costs far more than its bytes, and the rest would cost as much.
+      exchange.restIsDear = true
+      req.pause()
+      refuse(new RondoError('BAD_REQUEST', 'The body comes in too many tiny chunks: send larger ones.'))
       return
     }
     const refused = exchange.hold(chunk.length + ARGUMENT_BYTES)

@@ -62,6 +62,8 @@ export class Exchange {
   serve: (() => void | Promise<void>) | null = null
   /** The client sends the body only once it is told to go on. */
   awaitsContinue = false
+  /** Reading the rest of the body, only to drop it, would cost too much: the connection ends at once. */
+  restIsDear = false
 
   /** Undefined where the socket is another server's. */
   private readonly connection: HttpConnection | undefined
@@ -269,7 +271,7 @@ export class Exchange {
   private endAndClose(body: string | undefined): void {
     const { req, res } = this
     const { socket } = res
-    req.resume()
+    if (!this.restIsDear) req.resume()
     if (!socket) {
       // Answers to earlier requests on the connection go first.
       res.once('socket', () => this.endAndClose(body))
@@ -278,6 +280,10 @@ export class Exchange {
     if (body === undefined) res.flushHeaders()
     else res.write(body)
     socket.end()
+    if (this.restIsDear) {
+      socket.destroySoon()
+      return
+    }
     const close = () => {
       clearTimeout(timer)
       socket.destroySoon()

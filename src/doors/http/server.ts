@@ -13,6 +13,7 @@ import { RondoError } from '../../core/errors.ts'
 import { CODES } from '../codes.ts'
 import type { HttpDoor } from './app.ts'
 import { comesTooLate, Exchange, LINGER_MS, newRequestId, PROBLEM_TYPE } from './exchange.ts'
+import { KEYS_PREFIX } from './keys.ts'
 import { connectionOf, Traffic, TRAFFIC_LIMITS, type HttpConnection, type TrafficLimits } from './traffic.ts'
 
 const LIMITS = {
@@ -73,7 +74,7 @@ export function createServer(
     socket.on('error', () => socket.destroy())
     const error = new RondoError('METHOD_NOT_ALLOWED', 'CONNECT is not offered.')
     const problem = { error, status: CODES[error.code].http }
-    end(socket, problem, door, 'Allow: GET, HEAD, PUT, POST, DELETE\r\n')
+    inTurn(socket, () => end(socket, problem, door, 'Allow: GET, HEAD, PUT, POST, DELETE\r\n'))
   })
   return server
 }
@@ -102,18 +103,18 @@ function watchTraffic(
 }
 
 /**
- * Whether a pipelined request has to wait for those before it. Only reads run side by side (RFC 9110, 9.3.2): a read
- * must see the write before it, and nothing behind a request that is refused with its connection may be carried out. Nor
- * do more of them than their answers have room for.
+ * Whether a pipelined request has to wait for those before it. Only reads of keys run side by side (RFC 9110, 9.3.2): a
+ * read must see the write before it, and nothing behind a request that is refused with its connection may be carried out.
+ * Nor do more of them than their answers have room for. Whatever else is asked for is answered one a turn.
  * Node hands out all that arrive, gives a response its socket when its turn comes, and says so by a `socket` event.
  */
 function mustWait(req: IncomingMessage, connection: HttpConnection): boolean {
-  if (!isSafe(req) || !isSafe(answering(req.socket)?.req)) return true
+  if (!isKeyRead(req) || !isKeyRead(answering(req.socket)?.req)) return true
   return connection.hasWaiting || !connection.mayServeBeside
 }
 
-function isSafe(req: IncomingMessage | undefined): boolean {
-  return req?.method === 'GET' || req?.method === 'HEAD'
+function isKeyRead(req: IncomingMessage | undefined): boolean {
+  return (req?.method === 'GET' || req?.method === 'HEAD') && req.url!.startsWith(KEYS_PREFIX)
 }
 
 /** What node:http is answering on this socket: not documented, but its own handler of broken requests looks there. */
@@ -141,6 +142,13 @@ function problemOf(code: string | undefined): Problem {
     default:
       return bad('The request is not valid HTTP.', 400)
   }
+}
+
+/** Runs when the answers to requests that came before it on the connection have left. */
+function inTurn(socket: Duplex, run: () => void): void {
+  const current = answering(socket)
+  if (current) current.once('close', () => inTurn(socket, run))
+  else run()
 }
 
 /**

@@ -90,6 +90,8 @@ export class HttpConnection implements Holder, Seat {
   private readonly socket: Socket
   /** Requests so far; the last one. */
   private requests = 0
+  private hasShownToken = false
+  private readonly asksForTokens: boolean
   private last: IncomingMessage | null = null
   /** Served, and not answered yet. */
   private underWay = 0
@@ -108,6 +110,7 @@ export class HttpConnection implements Holder, Seat {
   constructor(traffic: Traffic, socket: Socket) {
     const { ledger, tokens, monotonicMs } = traffic.options
     const isOpen = tokens.either.length === 0
+    this.asksForTokens = !isOpen
     this.traffic = traffic
     this.socket = socket
     this.movedAtMs = monotonicMs()
@@ -128,6 +131,7 @@ export class HttpConnection implements Holder, Seat {
 
   /** It has shown a token that is right. */
   showedToken(): void {
+    this.hasShownToken = true
     this.account.moveTo('token')
   }
 
@@ -154,7 +158,10 @@ export class HttpConnection implements Holder, Seat {
       this.waiting--
       this.account.add(-WAITING_BYTES)
       pending(-WAITING_BYTES)
-      serve()
+      // Hundreds may have come in one piece, and each may be answered at once: others have their turn in between.
+      setImmediate(() => {
+        if (!this.socket.destroyed) serve()
+      })
     })
   }
 
@@ -245,7 +252,7 @@ export class HttpConnection implements Holder, Seat {
   }
 
   mayGiveWay(): boolean {
-    return this.requests === 0
+    return this.asksForTokens ? !this.hasShownToken : this.requests === 0
   }
 }
 

@@ -318,7 +318,8 @@ export class Connection implements Asker, Worker, Holder, Seat {
   takeTurn(): boolean {
     this.parked = false
     if (this.gone) return false
-    if (!this.heldBack && !this.paused) this.pump()
+    if (this.heldBack) this.goOn(true)
+    else if (!this.paused) this.pump()
     if (this.isReading) this.socket.resume()
     if (this.inputEnded) this.flushSoon()
     return false // pump() has enqueued it, if there is more
@@ -369,9 +370,14 @@ export class Connection implements Asker, Worker, Holder, Seat {
   }
 
   /** What was kept back is carried out, if it need not wait any longer. */
-  private goOn(): void {
+  private goOn(inTurn = false): void {
     const command = this.heldBack
     if (!command || this.ending || this.waiting > 0 || this.mustWait(command, this.parser.args)) return
+    // One a turn: they come one after the other, often at once, and cost much.
+    if (!inTurn && waitsForAll(command, this.parser.args)) {
+      if (!this.parked) this.park()
+      return
+    }
     this.heldBack = null
     this.door.dispatch(this, command, this.parser.args)
     if (!this.parked) this.pump()
