@@ -135,9 +135,9 @@ describe('tokens at every way in', () => {
 
   it('a wrong token that is pipelined behind another ends its HTTP connection', async () => {
     const connection = await RawConnection.open(running.ports.socket)
-    const request = requestBytes('GET', '/status', { headers: bearer(WRONG) })
+    const request = requestBytes('GET', '/api/v1/keys/k', { headers: bearer(WRONG) })
     connection.send(
-      Buffer.concat([request, request, requestBytes('GET', '/status', { headers: bearer(DATA) })]),
+      Buffer.concat([request, request, requestBytes('GET', '/api/v1/keys/k', { headers: bearer(DATA) })]),
     )
     const [first, second] = [await connection.answer(), await connection.answer()]
     expect([first.status, first.headers.connection]).to.deep.equal([401, 'keep-alive'])

@@ -405,7 +405,8 @@ describe('with real servers that fail', function () {
     expect([status, metrics, ...rondo.log].filter((text) => text.includes('hunter2'))).to.deep.equal([])
   })
 
-  it('a server that takes no more connections is shown with its own words', async () => {
+  it('a server that takes no more connections is shown with its own words', async function () {
+    this.timeout(40_000)
     servers = await startRedisCluster(4)
     const crowded = servers[0]!
     const rondo = await RondoUnderTest.start(servers)
@@ -413,8 +414,10 @@ describe('with real servers that fail', function () {
     const plain = rondo.client(crowded)
     await plain.config('SET', 'maxclients', '1')
     await plain.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
-    await until('the error is shown', async () =>
-      String((await rondo.status(crowded)).error).includes('max number of clients'),
+    await until(
+      'the error is shown',
+      async () => String((await rondo.status(crowded)).error).includes('max number of clients'),
+      30_000,
     )
     const [key] = rondo.keysAt(crowded, 0, 1)
     expect((await rondo.put(key!, 'v')).result).to.equal('ok')
