@@ -61,8 +61,8 @@ export function createServer(
   })
   const broken = new WeakSet<Duplex>()
   server.on('clientError', (error: Error & { code?: string }, socket: Duplex) => {
-    if (error.code === 'ECONNRESET' || !socket.writable) {
-      letGo(socket)
+    if (error.code === 'ECONNRESET') {
+      socket.destroy()
       return
     }
     // What comes in behind the first mistake is made of mistakes.
@@ -169,10 +169,18 @@ function answerBroken(socket: Duplex, problem: Problem, door: HttpDoor): void {
   Exchange.of(current.req, current, door.options).fail(problem.error, { status: problem.status, close: true })
 }
 
-/** Ends a connection that takes no more answers; those that are still on their way to the client get there. */
+/**
+ * Ends a connection that takes no more answers. Where our side is shut already, the last of them may be on its way, and
+ * to end it at once would reset it.
+ */
 function letGo(socket: Duplex): void {
-  if (socket.writableEnded && !socket.writableFinished) (socket as Socket).destroySoon()
-  else socket.destroy()
+  if (!socket.writableEnded) {
+    socket.destroy()
+    return
+  }
+  socket.resume()
+  const timer = setTimeout(() => (socket as Socket).destroySoon(), LINGER_MS)
+  socket.once('close', () => clearTimeout(timer))
 }
 
 /** An answer on the bare socket, for what never became a request. */

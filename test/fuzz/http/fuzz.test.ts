@@ -21,7 +21,7 @@ describe('random bytes to the HTTP server', function () {
     const [seed] = seeds(1)
     const fuzz = new Fuzz(running.ports.socket)
     await fuzz.run(seed!, LIMIT_MS)
-    expect(fuzz.failure && `${printed(fuzz.failure)}\nRONDO_SEED=${seed}`).to.equal(null)
+    if (fuzz.failure) throw new Error(`${printed(fuzz.failure)}\nRONDO_SEED=${seed}`)
     expect(fuzz.streams).to.be.above(20)
   })
 
