@@ -12,6 +12,7 @@ import net from 'node:net'
 import { Duplex } from 'node:stream'
 import tls from 'node:tls'
 import { AbstractConnector, type RedisOptions } from 'ioredis'
+import { printable } from '../core/printable.ts'
 import { RespFraming, type FramingLimits } from './resp-framing.ts'
 
 /** The longest that a Redis says to what is asked here is a page of 1,000 keys, each with the head of its record. */
@@ -22,6 +23,8 @@ const REPLY_LIMITS: FramingLimits = {
   elements: 100_000,
   depth: 3,
 }
+const MINUS = 0x2d
+const CR = 0x0d
 const NO_LIMITS: FramingLimits = {
   lineBytes: Infinity,
   bulkBytes: Infinity,
@@ -37,11 +40,19 @@ export class BrokenFraming extends Error {
   }
 }
 
+/** The node ended the connection with these words, before it was asked anything: it has too many, or is protected. */
+export class ConnectionRefused extends Error {
+  constructor(said: string) {
+    super(`the node refused the connection: ${said}`)
+  }
+}
+
 /** Behaves as the socket does, as far as ioredis uses it. */
 class GuardedStream extends Duplex {
   private readonly socket: net.Socket
   private readonly asked = new RespFraming(NO_LIMITS)
   private readonly answers = new RespFraming(REPLY_LIMITS)
+  private hasWritten = false
 
   constructor(socket: net.Socket) {
     super({ allowHalfOpen: false })
@@ -76,6 +87,17 @@ class GuardedStream extends Duplex {
   }
 
   override _write(bytes: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    if (this.hasWritten) this.send(bytes, done)
+    // A refusal that is there already is lost by writing to a socket that the node has closed: a turn for reading it.
+    else setImmediate(() => setImmediate(() => this.send(bytes, done)))
+    this.hasWritten = true
+  }
+
+  private send(bytes: Buffer, done: (error?: Error | null) => void): void {
+    if (this.destroyed) {
+      done()
+      return
+    }
     this.asked.scan(bytes)
     this.socket.write(bytes, done)
   }
@@ -94,9 +116,15 @@ class GuardedStream extends Duplex {
     if (this.destroyed) return
     const problem = this.answers.scan(bytes)
     if (problem !== null) this.destroy(new BrokenFraming(problem))
-    else if (this.answers.complete > this.asked.complete)
-      this.destroy(new BrokenFraming('an answer to nothing'))
+    else if (this.answers.complete > this.asked.complete) this.destroy(this.unasked(bytes))
     else if (!this.push(bytes)) this.socket.pause()
+  }
+
+  private unasked(bytes: Buffer): Error {
+    const isRefusal = this.asked.complete === 0 && bytes[0] === MINUS
+    return isRefusal
+      ? new ConnectionRefused(printable(bytes.subarray(1, bytes.indexOf(CR))))
+      : new BrokenFraming('an answer to nothing')
   }
 }
 

@@ -236,7 +236,9 @@ export class Link {
       if (this.options.tls) socket.on('data', (bytes: Buffer) => this.onData(bytes))
       socket.on('error', (error: Error) => this.destroy(lost('closed', error.message)))
       socket.on('close', () => this.destroy(lost('closed', 'the node closed the connection')))
-      socket.once(this.options.tls ? 'secureConnect' : 'connect', () => this.greet())
+      // A refusal that is there already is lost by writing to a socket that the node has closed: a turn for reading it.
+      const greet = () => this.afterReading(() => this.greet())
+      socket.once(this.options.tls ? 'secureConnect' : 'connect', greet)
     })
   }
 
@@ -422,7 +424,7 @@ export class Link {
     }
     parts.push(RUN_COMMAND, FENCE_COMMAND)
     this.greetings = parts.length
-    this.socket!.write(Buffer.concat(parts))
+    this.socket?.write(Buffer.concat(parts))
   }
 
   private onGreeting(type: number, reply: Buffer | null): void {
