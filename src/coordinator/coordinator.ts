@@ -8,6 +8,7 @@ import type { Cluster } from '../cluster/cluster.ts'
 import type { Member } from '../cluster/member.ts'
 import { compareVersions, type Clock, type Timers } from '../core/clock.ts'
 import {
+  HEAD_BYTES,
   KIND_TOMBSTONE,
   KIND_VALUE,
   newRecord,
@@ -77,6 +78,9 @@ const CROWDED = 0.75
 /** Pages of listings under way at once, and how many keys one looks at where all keys are counted. */
 const PAGES_AT_ONCE = 4
 const COUNTED_PAGE = 1000
+
+/** Of a read that is refused. */
+const NOTHING_WRITTEN: ErrorDetails = {}
 
 /** What a node says of a key that it does not hold. */
 const ABSENT = -2
@@ -149,7 +153,7 @@ export class Coordinator {
 
   /** Reads the key's record. The key has passed checkKey. */
   read(key: Buffer, done: ReadDone, level: ConsistencyLevel = 'one'): void {
-    if (this.sheds(done, {})) return
+    if (this.sheds(done, NOTHING_WRITTEN)) return
     const { context, admission } = this
     const token = tokenOf(key)
     const preference = context.cluster.preferenceListAt(token, context.replicas)
@@ -170,7 +174,7 @@ export class Coordinator {
 
   /** Reads the key's record without its value, but for the part of it that is asked for. The key has passed checkKey. */
   peek(key: Buffer, part: Part, done: ReadDone<PeekedRecord>, level: ConsistencyLevel = 'one'): void {
-    if (this.sheds(done, {})) return
+    if (this.sheds(done, NOTHING_WRITTEN)) return
     const { context, admission } = this
     const token = tokenOf(key)
     const preference = context.cluster.preferenceListAt(token, context.replicas)
@@ -201,7 +205,7 @@ export class Coordinator {
       record: newRecord(KIND_VALUE, versions, expiresAtMs, value),
       lifeMs: ownLifeMs(KIND_VALUE, expiresAtMs, time.nowMs()),
     })
-    this.replicate(key, make, value.length, done, level)
+    this.replicate(key, make, HEAD_BYTES + value.length, done, level)
   }
 
   /** Deletes a key: writes a tombstone, which beats every older value a replica may still hold. */
@@ -210,7 +214,7 @@ export class Coordinator {
       record: newRecord(KIND_TOMBSTONE, this.cluster.versions, 0),
       lifeMs: ownLifeMs(KIND_TOMBSTONE, 0, 0),
     })
-    this.replicate(key, make, 0, done, level)
+    this.replicate(key, make, HEAD_BYTES, done, level)
   }
 
   /**
@@ -307,7 +311,7 @@ export class Coordinator {
     return keys.map((key) => ({ key, preference: this.preferenceList(key) }))
   }
 
-  /** @param bytes of the value */
+  /** @param bytes of the record */
   private replicate(
     key: Buffer,
     make: MakeRecord,

@@ -57,7 +57,7 @@ const MAX_UPDATES_OF_A_KEY = 16
 const WORTH_WRITING_BYTES = 16 * 1024
 /** What is handed to the socket in one go. */
 const MAX_WRITE_BYTES = 1024 * 1024
-/** A chunk that came in and holds so much more than its commands counts as what it is. */
+/** What may be held before it is counted; and by how much a chunk may be longer than its commands before it counts as what it is. */
 const WORTH_COUNTING_BYTES = 4096
 /** How long a client may take to show the token that it needs. */
 const LOGIN_MS = 10_000
@@ -126,6 +126,9 @@ export class Connection implements Asker, Worker, Holder, Seat {
   private unsentBytes = 0
   /** Of what the parser holds. */
   private inputBytes = 0
+  /** Of all these, what is in the account; and what has come or gone since, about. */
+  private countedBytes = 0
+  private uncountedBytes = 0
   private dirty = false
   /** Replies wait for the ones behind them. */
   private holding = false
@@ -185,7 +188,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
   private countWith(slot: Slot, bytes: number): void {
     slot.bytes += bytes
     this.requestBytes += bytes
-    this.account.add(bytes)
+    this.count()
   }
 
   /** The client sends no more; what it has asked for is answered. */
@@ -285,10 +288,23 @@ export class Connection implements Asker, Worker, Holder, Seat {
   }
 
   private countInput(): void {
-    const held = this.ending ? 0 : this.parser.heldBytes
-    if (held === this.inputBytes) return
-    this.account.add(held - this.inputBytes)
-    this.inputBytes = held
+    this.inputBytes = this.ending ? 0 : this.parser.heldBytes
+    this.count()
+  }
+
+  /** Brings the account up to date. Not with every small command: it passes on to others, three times a command. */
+  private count(): void {
+    this.uncountedBytes = 0
+    const commands = this.requestBytes + this.readyBytes + this.pipelined * COMMAND_BYTES
+    const held = commands + this.unsentBytes + this.inputBytes
+    if (held === this.countedBytes) return
+    this.account.add(held - this.countedBytes)
+    this.countedBytes = held
+  }
+
+  private countSoon(bytes: number): void {
+    this.uncountedBytes += bytes
+    if (this.uncountedBytes > WORTH_COUNTING_BYTES) this.count()
   }
 
   /** Gets no reply, but Redis counts it as the command that CLIENT REPLY SKIP leaves without one. */
@@ -396,7 +412,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
     this.pipelined++
     slot.bytes = this.parser.requestBytes + this.parser.args.length * ARGUMENT_BYTES
     this.requestBytes += slot.bytes
-    this.account.add(slot.bytes + COMMAND_BYTES)
+    this.countSoon(slot.bytes + COMMAND_BYTES)
     if (this.last) this.last.next = slot
     else this.first = slot
     this.last = slot
@@ -415,7 +431,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
     this.ready++
     this.requestBytes -= slot.bytes
     this.readyBytes += replyBytes
-    this.account.add(replyBytes - slot.bytes)
+    this.countSoon(replyBytes - slot.bytes)
     slot.bytes = replyBytes
     this.usualReplyBytes += (replyBytes - this.usualReplyBytes) >> 3
     // Or the last of those for which the first has been held back.
@@ -456,7 +472,6 @@ export class Connection implements Asker, Worker, Holder, Seat {
   private writeSome(output: Output, nowUs: number): void {
     let slot = this.first
     let bytes = 0
-    const before = this.pipelined
     while (slot?.done && bytes < MAX_WRITE_BYTES) {
       this.door.stats.ended(slot, nowUs)
       bytes += slot.bytes
@@ -469,7 +484,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
     this.first = slot
     if (!slot) this.last = null
     output.sendTo(this.socket)
-    this.countUnsent(bytes + (before - this.pipelined) * COMMAND_BYTES)
+    this.countUnsent()
   }
 
   // ---- limits in time; looked at about once a second
@@ -519,7 +534,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
   }
 
   onDrain(): void {
-    this.countUnsent(0)
+    this.countUnsent()
     if (this.paused) this.resumeWhenTaken()
     if (this.first?.done || this.ending || this.inputEnded) this.flushSoon()
   }
@@ -559,15 +574,10 @@ export class Connection implements Asker, Worker, Holder, Seat {
     return this.requestBytes + (this.pipelined - this.ready) * this.usualReplyBytes
   }
 
-  /**
-   * What the kernel has not taken is held by the socket.
-   *
-   * @param handedOver what was held until now in another form
-   */
-  private countUnsent(handedOver: number): void {
-    const unsent = this.socket.writableLength
-    this.account.add(unsent - this.unsentBytes - handedOver)
-    this.unsentBytes = unsent
+  /** What the kernel has not taken is held by the socket. */
+  private countUnsent(): void {
+    this.unsentBytes = this.socket.writableLength
+    this.count()
   }
 
   destroy(): void {
