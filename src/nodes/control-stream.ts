@@ -12,6 +12,7 @@ import net from 'node:net'
 import { Duplex } from 'node:stream'
 import tls from 'node:tls'
 import { AbstractConnector, type RedisOptions } from 'ioredis'
+import type { Timers } from '../core/clock.ts'
 import { printable } from '../core/printable.ts'
 import { RespFraming, type FramingLimits } from './resp-framing.ts'
 
@@ -52,11 +53,13 @@ class GuardedStream extends Duplex {
   private readonly socket: net.Socket
   private readonly asked = new RespFraming(NO_LIMITS)
   private readonly answers = new RespFraming(REPLY_LIMITS)
+  private readonly timers: Timers
   private hasWritten = false
 
-  constructor(socket: net.Socket) {
+  constructor(socket: net.Socket, timers: Timers) {
     super({ allowHalfOpen: false })
     this.socket = socket
+    this.timers = timers
     for (const event of ['connect', 'secureConnect']) socket.once(event, () => this.emit(event))
     socket.on('data', (bytes: Buffer) => this.onData(bytes))
     socket.on('error', (error) => this.destroy(error))
@@ -89,7 +92,7 @@ class GuardedStream extends Duplex {
   override _write(bytes: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     if (this.hasWritten) this.send(bytes, done)
     // A refusal that is there already is lost by writing to a socket that the node has closed: a turn for reading it.
-    else setImmediate(() => setImmediate(() => this.send(bytes, done)))
+    else this.timers.endOfTurn(() => this.timers.endOfTurn(() => this.send(bytes, done)))
     this.hasWritten = true
   }
 
@@ -129,20 +132,22 @@ class GuardedStream extends Duplex {
 }
 
 /** For ioredis: connects as its own connector does, through a GuardedStream. */
-export class GuardedConnector extends AbstractConnector {
-  private readonly options: RedisOptions
+export function guardedConnector(timers: Timers): new (options: unknown) => AbstractConnector {
+  return class extends AbstractConnector {
+    private readonly options: RedisOptions
 
-  constructor(options: unknown) {
-    super((options as { disconnectTimeout: number }).disconnectTimeout)
-    this.options = options as RedisOptions
-  }
+    constructor(options: unknown) {
+      super((options as { disconnectTimeout: number }).disconnectTimeout)
+      this.options = options as RedisOptions
+    }
 
-  override connect(): Promise<net.Socket> {
-    const { host, port, tls: secure } = this.options
-    const place = { host: host!, port: port! }
-    const stream = new GuardedStream(secure ? tls.connect({ ...place, ...secure }) : net.connect(place))
-    // It has all of a socket that ioredis uses, and not the rest.
-    this.stream = stream as unknown as net.Socket
-    return Promise.resolve(this.stream)
+    override connect(): Promise<net.Socket> {
+      const { host, port, tls: secure } = this.options
+      const place = { host: host!, port: port! }
+      const socket = secure ? tls.connect({ ...place, ...secure }) : net.connect(place)
+      // It has all of a socket that ioredis uses, and not the rest.
+      this.stream = new GuardedStream(socket, timers) as unknown as net.Socket
+      return Promise.resolve(this.stream)
+    }
   }
 }

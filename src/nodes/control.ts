@@ -25,7 +25,7 @@ import {
   settingReply,
   timeReply,
 } from './control-replies.ts'
-import { BrokenFraming, GuardedConnector } from './control-stream.ts'
+import { BrokenFraming, guardedConnector } from './control-stream.ts'
 import { errorReason } from './error-replies.ts'
 import type { NodeReport } from './node.ts'
 import { CHECKED_COMMANDS, forbiddenBy, forbiddenSentence } from './permissions.ts'
@@ -235,7 +235,7 @@ export class ControlPath {
       ...(username === undefined ? {} : { username }),
       ...(password === undefined ? {} : { password }),
       ...(tls ? { tls: this.tlsOptions() } : {}),
-      Connector: GuardedConnector,
+      Connector: guardedConnector(this.options.timers),
       protocol: 2, // pushes have no place in it
       lazyConnect: true,
       enableOfflineQueue: false,
