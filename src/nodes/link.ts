@@ -108,8 +108,10 @@ const COPY_LIMIT_BYTES = 16 * 1024
 
 /** `$<n>\r\n` for the lengths that nearly all arguments have. */
 const BULK_HEADS = Array.from({ length: 1024 }, (_, n) => Buffer.from(`$${n}\r\n`))
+/** Of a bulk, still to come. */
+const WORTH_READING_INTO = 16 * 1024
 /** What a socket delivers, until it is copied, in the same turn. */
-const readBuffer = Buffer.allocUnsafeSlow(256 * 1024)
+const readBuffer = Buffer.allocUnsafeSlow(64 * 1024)
 const FENCE_COMMAND = encodeCommand(['GET', MARKER_KEY])
 /** AUTH, INFO, GET: as many replies are outstanding while AUTH has none. */
 const GREETINGS_WITH_AUTH = 3
@@ -166,6 +168,8 @@ export class Link {
   /** A bulk that is coming in, with its head, as long as it will be; and how much of it has come. */
   private partial: Buffer | null = null
   private partialBytes = 0
+  /** The socket reads straight into it. */
+  private isReadingInto = false
   /** Bytes of a reply too long to be taken that are still to come. */
   private toSkip = 0
 
@@ -219,7 +223,7 @@ export class Link {
       const { host, port, connectTimeoutMs } = this.options
       const socket = this.options.tls
         ? tls.connect({ host, port, ...this.options.tls })
-        : net.connect({ host, port, onread: { buffer: readBuffer, callback: this.onRead } })
+        : net.connect({ host, port, onread: { buffer: this.nextBuffer, callback: this.onRead } })
       this.socket = socket
       socket.setNoDelay(true)
       const overdue = this.timers.setTimeout(() => {
@@ -460,11 +464,22 @@ export class Link {
   // ---- replies
 
   /**
-   * What came is in the buffer that all links share. It is copied once, to where it stays: the end of a bulk into the
-   * bulk's own bytes, everything else together. A new buffer for each read, as sockets make them, would cost more in
+   * Where the socket reads to: the rest of a large bulk straight to its place, everything else to a buffer that all links
+   * share, from which it is copied in the same turn. A new buffer for each read, as sockets make them, would cost more in
    * garbage than all else that a large reply needs.
    */
+  private readonly nextBuffer = (): Buffer => {
+    const { partial, partialBytes } = this
+    this.isReadingInto = partial !== null && partial.length - partialBytes >= WORTH_READING_INTO
+    return this.isReadingInto ? partial!.subarray(partialBytes) : readBuffer
+  }
+
   private readonly onRead = (length: number): boolean => {
+    if (this.isReadingInto) {
+      this.heard(length)
+      if (this.partial) this.filled(this.partial, length)
+      return true
+    }
     const from = this.fill(readBuffer, length)
     if (from < length && this.socket) {
       const bytes = Buffer.allocUnsafe(length - from)
@@ -481,18 +496,26 @@ export class Link {
 
   /** Takes what belongs to the bulk that is coming in, if there is one; returns how much. */
   private fill(bytes: Buffer, length: number): number {
-    this.heardAtMs = this.clock.monotonicMs()
-    this.heardBytes += length
+    this.heard(length)
     const { partial } = this
     if (!partial) return 0
     const taken = Math.min(length, partial.length - this.partialBytes)
     bytes.copy(partial, this.partialBytes, 0, taken)
-    this.partialBytes += taken
-    if (this.partialBytes === partial.length) {
-      this.partial = null
-      this.parse(partial)
-    }
+    this.filled(partial, taken)
     return taken
+  }
+
+  private heard(bytes: number): void {
+    this.heardAtMs = this.clock.monotonicMs()
+    this.heardBytes += bytes
+  }
+
+  /** So many more of its bytes are there. */
+  private filled(partial: Buffer, bytes: number): void {
+    this.partialBytes += bytes
+    if (this.partialBytes < partial.length) return
+    this.partial = null
+    this.parse(partial)
   }
 
   /** @param bytes slices of it are handed on */

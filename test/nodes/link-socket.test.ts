@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import { expect } from 'chai'
 import { Redis } from 'ioredis'
 import {
@@ -274,6 +275,38 @@ describe('the link to a node', () => {
         server.send = (bytes, socket) => inPieces(bytes, ends, socket)
         const calls = [call('a'), call('nil'), call('err'), call('d')]
         expect(await Promise.all(calls.map(({ ended }) => ended)), ends.join()).to.deep.equal(expected)
+      }
+    }).timeout(20_000)
+
+    it('that are large may be split anywhere as well', async () => {
+      const text = Array.from({ length: 20_000 }, (_, i) => String(i).padStart(5)).join('')
+      await connected(sound(([name]) => (name === 'err' ? '-ERR x\r\n' : bulk(text))))
+      const first = Buffer.byteLength(bulk(text))
+      const near = [
+        1,
+        8,
+        9,
+        100,
+        16_384,
+        65_535,
+        65_536,
+        65_537,
+        first - 16_385,
+        first - 16_384,
+        first - 16_383,
+      ]
+      const ends = [...near, first - 3, first - 2, first - 1, first, first + 1, first + 8, first + 9]
+      const expected = [
+        [REPLY_BULK, text],
+        [REPLY_ERROR, 'ERR x'],
+        [REPLY_BULK, text],
+      ]
+      for (const split of [...ends.map((end) => [end]), ends, ends.map((end) => end + 8)]) {
+        const inOrder = [...split].sort((a, b) => a - b)
+        server.send = (bytes, socket) => inPieces(bytes, inOrder, socket)
+        const calls = [call('a'), call('err'), call('b')]
+        const replies = await Promise.all(calls.map(({ ended }) => ended))
+        expect(isDeepStrictEqual(replies, expected), inOrder.join()).to.equal(true)
       }
     }).timeout(20_000)
 
