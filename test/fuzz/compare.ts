@@ -77,6 +77,10 @@ function meantDifference(sent: Buffer, ours: string, theirs: string): string | n
   if (theirs.startsWith(`${tooBig}inline`) && sent.includes(0)) {
     return 'a line with a NUL never ends for Redis'
   }
+  // The oracle runs with a proto-max-bulk-len of 1 MB, which also bounds that.
+  if (theirs.includes('transient memory for LCS exceeds proto-max-bulk-len')) {
+    return 'LCS over more than the oracle may compare'
+  }
   if (isLatestEnd(ours)) return 'an end beyond what a record can hold'
   if (hasBitsBeyond(ours, theirs)) return 'bits beyond what a value can hold'
   // Also as one of the replies of EXEC.
