@@ -633,6 +633,12 @@ describe('the link to a real server', () => {
   beforeEach(async () => {
     await client.flushall()
     await client.set('__rondo:node', MARKER)
+  })
+  const close = () => link.destroy({ kind: 'unknown', reason: 'closed', message: 'the test is over' })
+  afterEach(close)
+
+  /** @param callTimeoutMs by default longer than any answer takes, also where others use the machine */
+  const open = async (callTimeoutMs = 15_000) => {
     const runId = /run_id:(\w+)/.exec(await client.info('server'))![1]!
     broken = []
     link = new Link(
@@ -640,8 +646,8 @@ describe('the link to a real server', () => {
         host: '127.0.0.1',
         port: redis.port,
         tls: null,
-        connectTimeoutMs: 1000,
-        callTimeoutMs: 120,
+        connectTimeoutMs: 5000,
+        callTimeoutMs,
         maxInFlight: 1000,
         maxUnsentBytes: 1 << 28,
         maxReplyBytes: 1 << 26,
@@ -651,8 +657,7 @@ describe('the link to a real server', () => {
       { onBroken: (failure) => void broken.push(failure), onForeignMarker: () => undefined },
     )
     await link.connect()
-  })
-  afterEach(() => link.destroy({ kind: 'unknown', reason: 'closed', message: 'the test is over' }))
+  }
 
   const send = (encode: () => void): Call => {
     encode()
@@ -667,6 +672,7 @@ describe('the link to a real server', () => {
   }
 
   it('is not blamed for our own busy event loop', async () => {
+    await open(120)
     for (let i = 0; i < 3; i++) {
       const made = send(() => link.raw(encodeCommand(['GET', 'nothing'])))
       await turn() // it is sent
@@ -678,6 +684,7 @@ describe('the link to a real server', () => {
   })
 
   it('is blamed for its own silence, however busy we are', async () => {
+    await open(120)
     await redis.pause()
     const made = send(() => link.raw(encodeCommand(['GET', 'nothing'])))
     await turn()
@@ -687,6 +694,7 @@ describe('the link to a real server', () => {
   })
 
   it('brings values of every size there and back as they were, copied or by reference', async () => {
+    await open()
     const sizes = [0, 1, 1023, 1024, 16_383, 16_384, 16_385, 65_535, 65_536, 65_537, 200_000, 3_000_000]
     const values = sizes.map((size) => randomBytes(size))
     const head = randomBytes(40)
@@ -713,6 +721,7 @@ describe('the link to a real server', () => {
   })
 
   it('keeps what was sent as it was, though the memory it was encoded in is used again', async () => {
+    await open()
     const expected: string[] = []
     for (let batch = 0; batch < 300; batch++) {
       const calls: Call[] = []
