@@ -7,7 +7,7 @@
  */
 import http from 'node:http'
 import https from 'node:https'
-import { loadConfig, readEnvironment, type Config } from './config.ts'
+import { loadConfig, readEnvironment, type Config } from './config/config.ts'
 
 const TIMEOUT_MS = 4000
 const CERTIFICATE_REQUIRED = 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED'

@@ -2,5 +2,5 @@
 export { Ring, type RingNode, type RingOptions } from './core/ring.ts'
 export { tokenOf } from './core/token.ts'
 export { RondoError, type ErrorCode } from './core/errors.ts'
-export { loadConfig, type Config, type Environment } from './config.ts'
-export { createApp, Rondo, type RondoOptions } from './rondo.ts'
+export { loadConfig, type Config, type Environment } from './config/config.ts'
+export { createApp, Rondo, type RondoOptions } from './app/rondo.ts'

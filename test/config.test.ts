@@ -10,7 +10,7 @@ import {
   readEnvironment,
   type Config,
   type Environment,
-} from '../src/config.ts'
+} from '../src/config/config.ts'
 import { DOCUMENTED, configMarkdown, parseConfigMarkdown } from './support/config-table.ts'
 
 const TOKEN = 'a-token-of-some-length'

@@ -2,7 +2,7 @@
  * Founding a cluster: the members agree on one cluster id, once, however many coordinators start at the same time.
  *
  * The topology register lies on the members themselves and is written in two rounds over a majority of them (Lamport's
- * single-decree Paxos; the acceptor is nodes/prepare.lua and accept.lua):
+ * single-decree Paxos; the acceptor is nodes/redis/prepare.lua and accept.lua):
  *
  *   1. prepare(ballot) on all: a majority promises to refuse older ballots, and tells what it has accepted so far.
  *   2. accept(ballot, value) on all, where value is the newest accepted one if there is any, otherwise our own.

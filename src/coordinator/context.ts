@@ -7,8 +7,8 @@ import type { RondoError } from '../core/errors.ts'
 import { tokenOf } from '../core/token.ts'
 import type { Asker } from './asker.ts'
 import type { Background } from './background.ts'
-import type { Hedging } from './hedging.ts'
-import type { Sizes } from './sizes.ts'
+import type { Hedging } from './read/hedging.ts'
+import type { Sizes } from './admission/sizes.ts'
 
 export interface CoordinatorContext {
   readonly cluster: Cluster

@@ -25,16 +25,16 @@ import { partBytes, type Part } from '../core/part.ts'
 import { READ_FIRST, READ_NEVER } from '../core/plan.ts'
 import { RondoError, type ErrorDetails } from '../core/errors.ts'
 import { tokenOf } from '../core/token.ts'
-import { Admission, READS_ONE, type Windows } from './admission.ts'
+import { Admission, READS_ONE, type Windows } from './admission/admission.ts'
 import { Background } from './background.ts'
 import { preferenceListOf, type CoordinatorContext, type Failing } from './context.ts'
 import { explain, type Explanation } from './explain.ts'
-import { Hedging } from './hedging.ts'
-import { Lines, nameOf } from './lines.ts'
-import { listKeys, type KeyPage } from './listing.ts'
-import { ReadOne, type ReadDone } from './read.ts'
-import { QuorumRead } from './quorum-read.ts'
-import { QuorumWrite } from './quorum-write.ts'
+import { Hedging } from './read/hedging.ts'
+import { Lines, nameOf } from './update/lines.ts'
+import { listKeys, type KeyPage } from './listing/listing.ts'
+import { ReadOne, type ReadDone } from './read/read.ts'
+import { QuorumRead } from './read/quorum-read.ts'
+import { QuorumWrite } from './write/quorum-write.ts'
 import {
   crossReplicaSet,
   modifyOne,
@@ -44,13 +44,13 @@ import {
   type ModifyAllSlowly,
   type PlacedKey,
   type TransactDone,
-} from './transact.ts'
-import { Sizes } from './sizes.ts'
-import { newTransaction, TransactionInLine } from './transact-in-line.ts'
-import { newUpdate, UpdateInLine } from './update-in-line.ts'
-import { KeyCount, Pages } from './walks.ts'
-import { QuorumUpdate, type Modify, type UpdateDone } from './update.ts'
-import { WriteOne, type MakeRecord, type WriteDone } from './write.ts'
+} from './transact/transact.ts'
+import { Sizes } from './admission/sizes.ts'
+import { newTransaction, TransactionInLine } from './transact/transact-in-line.ts'
+import { newUpdate, UpdateInLine } from './update/update-in-line.ts'
+import { KeyCount, Pages } from './listing/walks.ts'
+import { QuorumUpdate, type Modify, type UpdateDone } from './update/update.ts'
+import { WriteOne, type MakeRecord, type WriteDone } from './write/write.ts'
 
 export interface CoordinatorOptions {
   readonly replicationFactor: number

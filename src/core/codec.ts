@@ -9,7 +9,7 @@
  *   25   6 logical expiry in milliseconds of cluster time, 0 = none
  *   31     [12 promise] then the value's bytes
  *
- * All numbers big-endian. The replaced field is the node's to fill (nodes/store.lua, memory.ts): a coordinator sends
+ * All numbers big-endian. The replaced field is the node's to fill (nodes/redis/store.lua, memory.ts): a coordinator sends
  * zeros there. Whatever does not parse is a value at version 0 that somebody else stored: it can be read as it is.
  */
 import { VERSION_BYTES, VERSION_ZERO, type Version } from './clock.ts'

@@ -1,5 +1,5 @@
 /**
- * What the lower rooms have to tell: transitions, not attempts. telemetry.ts turns them into log lines and metrics, so
+ * What the lower rooms have to tell: transitions, not attempts. telemetry/telemetry.ts turns them into log lines and metrics, so
  * that no lower room knows a logger.
  */
 export type NodeState = 'up' | 'suspect' | 'down'

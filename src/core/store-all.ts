@@ -1,5 +1,5 @@
 /**
- * What a node makes of a change of several keys: the decisions of nodes/store-all.lua, for nodes that run no Lua. Each key
+ * What a node makes of a change of several keys: the decisions of nodes/redis/store-all.lua, for nodes that run no Lua. Each key
  * is decided as by itself (store.ts); if one of them is refused, all are.
  */
 import { compareVersions, VERSION_ZERO, type Version } from './clock.ts'

@@ -1,5 +1,5 @@
 /**
- * What a node makes of a write: the decisions of nodes/store.lua, prepare.lua and accept.lua, byte for byte, for nodes
+ * What a node makes of a write: the decisions of nodes/redis/store.lua, prepare.lua and accept.lua, byte for byte, for nodes
  * that run no Lua. Change one and you change the other; test/nodes/differential.test.ts holds them together.
  *
  * They only decide: whoever asks carries the answer out before asking about the same key again. No buffer passed in is

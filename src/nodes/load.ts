@@ -3,7 +3,7 @@
  * it. Large and small ones are counted apart, so that small calls can pass when no more large ones are sent.
  *
  * Kept by the node, so that every call counts, whoever makes it: reads, writes, their copies, retries, hedged reads and
- * repairs. Read by whoever decides whether more may be sent (coordinator/admission.ts).
+ * repairs. Read by whoever decides whether more may be sent (coordinator/admission/admission.ts).
  */
 
 /** A batch that takes longer tells that less should be under way; one that takes less, that there may be more. */

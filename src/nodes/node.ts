@@ -204,20 +204,20 @@ export interface Node {
   readonly load: NodeLoad
   /** @param expectedBytes what the reply is expected to take: counts in the load until it has come */
   get(key: Buffer, call: GetCall, expectedBytes?: number): void
-  /** Tells of a record what is asked for, without fetching its value (nodes/peeks.ts). */
+  /** Tells of a record what is asked for, without fetching its value (nodes/redis/peeks.ts). */
   peek(key: Buffer, part: Part, call: PeekCall, expectedBytes?: number): void
   /**
-   * Compare and store: kept only where nothing as new is held (nodes/store.lua). The very record that is held already is
+   * Compare and store: kept only where nothing as new is held (nodes/redis/store.lua). The very record that is held already is
    * kept longer where more is asked.
    *
    * @param lifeMs what the record's own expiry asks the key to be kept: FAR_END_MS for a value without, as for no other
    */
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void
-  /** First round of a two-round write: the node promises to refuse older writes (nodes/prepare.lua). */
+  /** First round of a two-round write: the node promises to refuse older writes (nodes/redis/prepare.lua). */
   prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes?: number): void
-  /** Second round: stored where the promise to this version still stands (nodes/accept.lua). */
+  /** Second round: stored where the promise to this version still stands (nodes/redis/accept.lua). */
   accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void
-  /** Stores several keys, or where one of them does not meet its condition none of them (nodes/store-all.lua). */
+  /** Stores several keys, or where one of them does not meet its condition none of them (nodes/redis/store-all.lua). */
   storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall): void
 
   /**

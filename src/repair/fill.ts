@@ -12,8 +12,8 @@
 import type { Member } from '../cluster/member.ts'
 import { encodeMarker, type Marker } from '../cluster/marker.ts'
 import { LEASE_MS, type RepairContext } from './context.ts'
-import { RepairStopped } from './copy.ts'
-import { merge, sourcesFor, type MergeProgress } from './merge.ts'
+import { RepairStopped } from './round/copy.ts'
+import { merge, sourcesFor, type MergeProgress } from './round/merge.ts'
 
 export class Filling {
   private readonly context: RepairContext

@@ -12,7 +12,7 @@ import type { Member } from '../cluster/member.ts'
 import { compareVersions } from '../core/clock.ts'
 import type { Hint } from '../nodes/node.ts'
 import type { RepairContext } from './context.ts'
-import { copyRecord, fetchRecord } from './copy.ts'
+import { copyRecord, fetchRecord } from './round/copy.ts'
 
 const PAGE_HINTS = 256
 

@@ -14,10 +14,10 @@
 import type { Member } from '../cluster/member.ts'
 import type { TimerHandle } from '../core/clock.ts'
 import type { RepairContext } from './context.ts'
-import { RepairStopped } from './copy.ts'
+import { RepairStopped } from './round/copy.ts'
 import { Filling } from './fill.ts'
 import { deliverHints } from './hints.ts'
-import { merge, sourcesFor } from './merge.ts'
+import { merge, sourcesFor } from './round/merge.ts'
 import { settleStale } from './stale.ts'
 
 const PAUSE_MS = 250

@@ -24,7 +24,7 @@ import type { Cluster } from '../cluster/cluster.ts'
 import { required } from '../core/consistency.ts'
 import { isReserved } from '../core/keys.ts'
 import { GIVEN_BACK_MS, LEASE_MS, type RepairContext } from './context.ts'
-import { answerOf, RepairStopped } from './copy.ts'
+import { answerOf, RepairStopped } from './round/copy.ts'
 
 const PAGE_KEYS = 256
 

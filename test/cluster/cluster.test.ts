@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import { decodeMarker, encodeMarker } from '../../src/cluster/marker.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
-import { MemoryStorage } from '../../src/nodes/memory-storage.ts'
+import { MemoryStorage } from '../../src/nodes/memory/memory-storage.ts'
 import { READ_COMPARED, READ_FIRST, READ_LATER, READ_NEVER } from '../../src/core/plan.ts'
 import { CoordinatorUnderTest, PING_INTERVAL_MS } from '../support/coordinator-under-test.ts'
 import { NODE_TIMEOUT_MS, type FaultyNode } from '../support/faulty-node.ts'

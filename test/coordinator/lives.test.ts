@@ -3,8 +3,8 @@
  * there before.
  */
 import { expect } from 'chai'
-import { increment, putIf, take, expireAt } from '../../src/coordinator/modify.ts'
-import type { Modify } from '../../src/coordinator/update.ts'
+import { increment, putIf, take, expireAt } from '../../src/coordinator/update/modify.ts'
+import type { Modify } from '../../src/coordinator/update/update.ts'
 import { KIND_TOMBSTONE, versionOf, type NewRecord, type StoredRecord } from '../../src/core/codec.ts'
 import { EXPIRY_MARGIN_MS, FAR_END_MS } from '../../src/core/lifetime.ts'
 import { CoordinatorUnderTest } from '../support/coordinator-under-test.ts'

@@ -1,6 +1,6 @@
 // What walks over all keys share, so that asking for many of them costs little more than asking for one.
 import { expect } from 'chai'
-import { KeyCount, Pages } from '../../src/coordinator/walks.ts'
+import { KeyCount, Pages } from '../../src/coordinator/listing/walks.ts'
 import { VirtualTime } from '../support/virtual-time.ts'
 
 /** A walk that ends when it is told to. */

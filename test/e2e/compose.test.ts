@@ -21,7 +21,7 @@ import { Redis } from 'ioredis'
 import { parse as parseEnv } from 'dotenv'
 import { parse } from 'yaml'
 import { findRedisServer } from '../../scripts/find-redis-server.mjs'
-import { loadConfig } from '../../src/config.ts'
+import { loadConfig } from '../../src/config/config.ts'
 import { freePort } from '../support/redis-server.ts'
 
 interface Service {

@@ -2,7 +2,7 @@
  * The door on memory nodes as a process of its own, so that one that crashes or hangs is seen from outside. It tells its
  * port, and when it is asked, what it holds after a garbage collection.
  */
-import type { MemoryNode } from '../../src/nodes/memory.ts'
+import type { MemoryNode } from '../../src/nodes/memory/memory-node.ts'
 import { startRondo } from '../support/rondo.ts'
 import { DOOR_ENV } from './oracle.ts'
 

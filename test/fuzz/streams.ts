@@ -9,8 +9,8 @@
  * it has TAG, so that it can be sent again and again.
  */
 import fc from 'fast-check'
-import { COMMANDS } from '../../src/doors/resp/commands.ts'
-import { argumentsAt, commands, KEYS } from '../doors/resp/steps-stream.ts'
+import { COMMANDS } from '../../src/servers/resp/table.ts'
+import { argumentsAt, commands, KEYS } from '../servers/resp/steps-stream.ts'
 import { command } from '../support/raw-resp.ts'
 import type { Random } from '../support/random.ts'
 

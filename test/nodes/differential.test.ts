@@ -18,7 +18,7 @@ import {
 import { globMatches } from '../../src/core/glob.ts'
 import { leaseKey, MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import { byteRange, type Part } from '../../src/core/part.ts'
-import { MemoryNode } from '../../src/nodes/memory.ts'
+import { MemoryNode } from '../../src/nodes/memory/memory-node.ts'
 import type { Node, ScanEntry, StoreAllMode, StoreAllWrite } from '../../src/nodes/node.ts'
 import {
   accept,

@@ -18,7 +18,7 @@ import {
   REPLY_SIMPLE,
   REPLY_TOO_LONG,
   type LinkOptions,
-} from '../../src/nodes/link.ts'
+} from '../../src/nodes/redis/link.ts'
 import { NodeLoad } from '../../src/nodes/load.ts'
 import type { Fence, NodeFailure } from '../../src/nodes/node.ts'
 import { realClock, realTimers } from '../support/real-time.ts'

@@ -5,7 +5,7 @@
 import net from 'node:net'
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { RedisNode } from '../../src/nodes/redis.ts'
+import { RedisNode } from '../../src/nodes/redis/redis-node.ts'
 import {
   accept,
   get,

@@ -3,7 +3,7 @@ import { expect } from 'chai'
 import { KIND_TOMBSTONE, lastingCopy, StoredRecord } from '../../src/core/codec.ts'
 import { hintsKey, MARKER_KEY } from '../../src/core/keys.ts'
 import type { Fence } from '../../src/nodes/node.ts'
-import { errorReason } from '../../src/nodes/error-replies.ts'
+import { errorReason } from '../../src/nodes/redis/error-replies.ts'
 import {
   accept,
   get,

@@ -15,7 +15,7 @@ import {
 } from '../../src/core/codec.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
 import { EXPIRY_MARGIN_MS, FAR_END_MS, ownLifeMs } from '../../src/core/lifetime.ts'
-import { MemoryNode } from '../../src/nodes/memory.ts'
+import { MemoryNode } from '../../src/nodes/memory/memory-node.ts'
 import type { Fence, Node, StoreAllMode, StoreAllWrite } from '../../src/nodes/node.ts'
 import { get, prepare, record, store, storeAll, version, type StoreAllResult } from '../support/node-calls.ts'
 import {

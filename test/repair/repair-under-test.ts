@@ -7,9 +7,9 @@ import { isReserved } from '../../src/core/keys.ts'
 import { KIND_TOMBSTONE, StoredRecord, type NewRecord } from '../../src/core/codec.ts'
 import { EXPIRY_MARGIN_MS, FAR_END_MS } from '../../src/core/lifetime.ts'
 import { versionText } from '../../src/core/clock.ts'
-import { AntiEntropy, type AntiEntropyOptions } from '../../src/repair/anti-entropy.ts'
+import { AntiEntropy, type AntiEntropyOptions } from '../../src/repair/round/anti-entropy.ts'
 import type { RepairContext } from '../../src/repair/context.ts'
-import type { RoundReport } from '../../src/repair/round-state.ts'
+import type { RoundReport } from '../../src/repair/round/round-state.ts'
 import {
   CoordinatorUnderTest,
   REQUEST_TIMEOUT_MS,

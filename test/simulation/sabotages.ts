@@ -34,28 +34,28 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'marker-ignored',
     rule: 'every batch ends with the marker; if it is another one, nothing counts',
-    file: 'src/nodes/memory.ts',
+    file: 'src/nodes/memory/memory-node.ts',
     find: 'if (marker?.equals(call.fence.marker)) answers[i]!()',
     replace: 'if (marker !== undefined) answers[i]!()',
   },
   {
     name: 'unclean-acks',
     rule: 'the ack of a node that is being filled does not count',
-    file: 'src/coordinator/acks.ts',
+    file: 'src/coordinator/write/acks.ts',
     find: 'this.note({ node, clean: fence.clean, keptMs, askedMs: keptMs })',
     replace: 'this.note({ node, clean: fence !== null, keptMs, askedMs: keptMs })',
   },
   {
     name: 'unclean-votes',
     rule: 'the vote of a node that is being filled does not count',
-    file: 'src/coordinator/quorum-read.ts',
+    file: 'src/coordinator/read/quorum-read.ts',
     find: 'if (fence.clean) this.votes.set(node, record)',
     replace: 'this.votes.set(node, record)',
   },
   {
     name: 'one-ack',
     rule: 'a write at quorum needs a majority of acks',
-    file: 'src/coordinator/quorum-write.ts',
+    file: 'src/coordinator/write/quorum-write.ts',
     find: 'if (acked >= required) {',
     replace: 'if (acked >= Math.min(1, required)) {',
   },
@@ -70,7 +70,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'one-vote',
     rule: 'a read at quorum needs a majority of votes, and answers what a majority holds',
-    file: 'src/coordinator/quorum-read.ts',
+    file: 'src/coordinator/read/quorum-read.ts',
     find: 'this.required = required(level, context.replicas)',
     replace:
       "this.required = 1\n    Object.defineProperty(this, 'homes', { value: this.homes.slice(0, level === 'one' ? 0 : 1) })",
@@ -78,14 +78,14 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'no-write-back',
     rule: 'where votes differ, the newest is at a majority before it is answered',
-    file: 'src/coordinator/quorum-read.ts',
+    file: 'src/coordinator/read/quorum-read.ts',
     find: 'if (this.holding >= this.majority) {',
     replace: 'if (this.holding >= 1 && this.majority > 0) {',
   },
   {
     name: 'write-back-stale-counts',
     rule: 'a write-back that meets something newer proves nothing',
-    file: 'src/coordinator/quorum-read.ts',
+    file: 'src/coordinator/read/quorum-read.ts',
     find: '    this.over = true\n    this.read.again()\n  }\n\n  private count',
     replace: '    this.pending--\n    this.holding++\n    this.count()\n  }\n\n  private count',
   },
@@ -93,21 +93,21 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'stale-is-an-ack',
     rule: 'stale is never an ack',
-    file: 'src/coordinator/quorum-write.ts',
+    file: 'src/coordinator/write/quorum-write.ts',
     find: '    if (isPromise || replaced < 0) this.never++\n    else if (replaced === 0 && fence.clean)',
     replace: '    if (fence.clean)',
   },
   {
     name: 'stale-retried-at-once',
     rule: 'a write is made again only when nobody can have seen it',
-    file: 'src/coordinator/quorum-write.ts',
+    file: 'src/coordinator/write/quorum-write.ts',
     find: 'if (this.never === this.homes.length) {',
     replace: 'if (this.never > 0) {',
   },
   {
     name: 'stale-majority-retried',
     rule: 'a write is made again only when nobody can have seen it, not even a read-modify-write on the one that held it',
-    file: 'src/coordinator/quorum-write.ts',
+    file: 'src/coordinator/write/quorum-write.ts',
     find: 'if (this.never === this.homes.length) {',
     replace: 'if (this.never > this.homes.length / 2) {',
   },
@@ -150,21 +150,21 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'nx-at-the-first-replica',
     rule: 'read-modify-write at quorum takes two rounds over a majority',
-    file: 'src/coordinator/update-in-line.ts',
+    file: 'src/coordinator/update/update-in-line.ts',
     find: "if (level === 'one') return new UpdateOne(",
     replace: "if (level !== 'all') return new UpdateOne(",
   },
   {
     name: 'unknown-update-retried',
     rule: 'an unknown outcome is never tried again',
-    file: 'src/coordinator/update.ts',
+    file: 'src/coordinator/update/update.ts',
     find: 'if (this.touched > 0) {',
     replace: 'if (this.touched > 99) {',
   },
   {
     name: 'refusal-without-majority',
     rule: 'what a refused NX has seen is at a majority before it is told',
-    file: 'src/coordinator/two-rounds.ts',
+    file: 'src/coordinator/update/two-rounds.ts',
     find: 'return sureHolders(votes, newest, majority, this.context.graceMs).length >= majority',
     replace: 'return sureHolders(votes, newest, majority, this.context.graceMs).length >= 0',
   },
@@ -179,7 +179,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'transaction-accepted-in-parts',
     rule: 'the keys of a transaction are accepted together',
-    file: 'src/coordinator/transact-quorum.ts',
+    file: 'src/coordinator/transact/transact-quorum.ts',
     find: "node.storeAll(this.writes!, 'if-promised', this)",
     replace: `const ignored = () => undefined
     for (const write of this.writes!) {
@@ -190,14 +190,14 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'transaction-without-majority',
     rule: 'a transaction is confirmed by a majority that has taken all of it',
-    file: 'src/coordinator/transact-quorum.ts',
+    file: 'src/coordinator/transact/transact-quorum.ts',
     find: 'if (accepted >= this.transaction.required) {',
     replace: 'if (accepted >= 1) {',
   },
   {
     name: 'unknown-transaction-retried',
     rule: 'an unknown transaction is never tried again',
-    file: 'src/coordinator/transact-quorum.ts',
+    file: 'src/coordinator/transact/transact-quorum.ts',
     find: 'if (this.touched > 0 && this.changesAnything) {',
     replace: 'if (this.touched > 99) {',
   },
@@ -205,7 +205,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'settling-has-its-own-deadline',
     rule: 'one deadline for each request, whatever it takes',
-    file: 'src/coordinator/quorum-read.ts',
+    file: 'src/coordinator/read/quorum-read.ts',
     find: 'this.settle({ read: (record) => this.answer(record), failed: (error) => this.end(error) })',
     replace: 'this.finish()\n      this.settle(this.done)',
   },
@@ -227,7 +227,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'not-found-from-anybody',
     rule: '"not found" is an answer of a home replica that knows',
-    file: 'src/coordinator/read.ts',
+    file: 'src/coordinator/read/read.ts',
     find: 'if (!this.newest && !known) {',
     replace: 'if (!this.newest && known === undefined) {',
   },
@@ -238,7 +238,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     find: "if (this.completeness !== 'clean' || this.behind) return READ_COMPARED",
     replace: 'if (this.behind) return READ_COMPARED',
     also: {
-      file: 'src/coordinator/read.ts',
+      file: 'src/coordinator/read/read.ts',
       find: 'if (this.comparing === 0 && !fence.clean) {',
       replace: 'if (this.comparing < 0 && !fence.clean) {',
     },
@@ -290,7 +290,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'filled-from-one',
     rule: 'every key is merged from N − Q + 1 other clean home replicas',
-    file: 'src/repair/merge.ts',
+    file: 'src/repair/round/merge.ts',
     find: 'for (const [i, source] of sources.members.entries()) {\n    await mergeFrom',
     replace: 'for (const [i, source] of [...sources.members.entries()].slice(0, 1)) {\n    await mergeFrom',
   },
@@ -312,7 +312,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'copies-stopped-by-promises',
     rule: 'a promise is no record: a copy that it refuses has not arrived',
-    file: 'src/repair/copy.ts',
+    file: 'src/repair/round/copy.ts',
     find: 'await context.settle(key, record).catch(',
     replace: 'await Promise.resolve(record).catch(',
   },
@@ -320,21 +320,21 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'told-alike',
     rule: 'of updates that are carried out together each is told what it made itself',
-    file: 'src/coordinator/update-in-line.ts',
+    file: 'src/coordinator/update/update-in-line.ts',
     find: 'results[turn.after]!)',
     replace: 'results.at(-1)!)',
   },
   {
     name: 'refused-too-early',
     rule: 'a refusal because of what another one made is told when that is confirmed',
-    file: 'src/coordinator/update-in-line.ts',
+    file: 'src/coordinator/update/update-in-line.ts',
     find: 'turns.push({ member,',
     replace: 'if (refusal) member.end(refusal)\n      turns.push({ member,',
   },
   {
     name: 'told-too-early',
     rule: 'of updates that are carried out together none is told before the last result is confirmed',
-    file: 'src/coordinator/update-in-line.ts',
+    file: 'src/coordinator/update/update-in-line.ts',
     find: 'results[results.length - 1] = asStored(newRecord(last.kind, stamp, last.expiresAtMs, last.value))',
     replace:
       'results[results.length - 1] = asStored(newRecord(last.kind, stamp, last.expiresAtMs, last.value))\n        const { member: one, before: saw } = turns.at(-1)!\n        one.updated(results[saw]!, results[results.length - 1]!)',
@@ -342,14 +342,14 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'applied-after-its-end',
     rule: 'an update that was told that it was not applied is left out of later attempts',
-    file: 'src/coordinator/update-in-line.ts',
+    file: 'src/coordinator/update/update-in-line.ts',
     find: 'if (member.isFinished) continue',
     replace: '',
   },
   {
     name: 'line-not-left',
     rule: 'whoever is first in a line leaves it at its end, whatever that is',
-    file: 'src/coordinator/read-modify-write.ts',
+    file: 'src/coordinator/update/read-modify-write.ts',
     find: 'this.lines?.leave(this.names)',
     replace: 'if (!this.isPast) this.lines?.leave(this.names)',
   },

@@ -1,6 +1,6 @@
 /**
  * A simulated Redis: a process with its data, behind an address. The data and all decisions about it are those of
- * MemoryNode (src/nodes/memory.ts); here are the process around it, and what can happen to that.
+ * MemoryNode (src/nodes/memory/memory-node.ts); here are the process around it, and what can happen to that.
  *
  *   batch ──▶ Process.receive ── paused? queued until it resumes
  *                            └── carried out call by call, then the marker is read: one atomic step
@@ -11,7 +11,7 @@ import type { Clock, Timers } from '../../src/core/clock.ts'
 import { KIND_TOMBSTONE, kindOf, StoredRecord, type NewRecord } from '../../src/core/codec.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
 import { decodeMarker, type Marker } from '../../src/cluster/marker.ts'
-import { MemoryNode } from '../../src/nodes/memory.ts'
+import { MemoryNode } from '../../src/nodes/memory/memory-node.ts'
 import type { Fence, Hint, NodeFailure, StoreAllWrite, UnwritableReason } from '../../src/nodes/node.ts'
 import { EPOCH_MS } from './host.ts'
 import type { Scheduler } from './scheduler.ts'

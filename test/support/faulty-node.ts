@@ -9,7 +9,7 @@ import { KIND_TOMBSTONE, kindOf, StoredRecord, type NewRecord } from '../../src/
 import type { Part } from '../../src/core/part.ts'
 import type { SyncedAt } from '../../src/core/synced-at.ts'
 import { NodeLoad, SMALL_BYTES } from '../../src/nodes/load.ts'
-import { MemoryNode } from '../../src/nodes/memory.ts'
+import { MemoryNode } from '../../src/nodes/memory/memory-node.ts'
 import type {
   Fence,
   GetCall,

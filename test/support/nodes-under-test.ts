@@ -1,8 +1,8 @@
 /** Nodes of each driver for tests, with access to the data behind them. */
 import { Redis } from 'ioredis'
-import type { MemoryNode } from '../../src/nodes/memory.ts'
+import type { MemoryNode } from '../../src/nodes/memory/memory-node.ts'
 import type { Fence, Node } from '../../src/nodes/node.ts'
-import { RedisNode, type RedisNodeOptions } from '../../src/nodes/redis.ts'
+import { RedisNode, type RedisNodeOptions } from '../../src/nodes/redis/redis-node.ts'
 import { realClock, realTimers } from './real-time.ts'
 import type { RedisServer } from './redis-server.ts'
 

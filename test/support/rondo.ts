@@ -6,8 +6,8 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Writable } from 'node:stream'
 import { pino } from 'pino'
-import { loadConfig, type Environment } from '../../src/config.ts'
-import { Rondo } from '../../src/rondo.ts'
+import { loadConfig, type Environment } from '../../src/config/config.ts'
+import { Rondo } from '../../src/app/rondo.ts'
 
 export type LogLine = Record<string, unknown> & { level: number; msg: string }
 

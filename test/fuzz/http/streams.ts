@@ -3,7 +3,7 @@
  *
  * A stream shows one kind of token only, so that whatever comes back can be held against it.
  */
-import { ROUTES } from '../../../src/doors/http/routes.ts'
+import { ROUTES } from '../../../src/servers/http/routes.ts'
 import type { Random } from '../../support/random.ts'
 
 export const TOKENS = { data: 'data-token-of-the-fuzzer-0123', admin: 'admin-token-of-the-fuzzer-0123' }

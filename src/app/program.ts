@@ -1,0 +1,164 @@
+/**
+ * The program: reads the configuration, runs one coordinator or several workers, listens, drains on SIGTERM, and
+ * reads files again on SIGHUP.
+ */
+import cluster from 'node:cluster'
+import { availableParallelism } from 'node:os'
+import closeWithGrace from 'close-with-grace'
+import { pino, type Logger } from 'pino'
+import { CertificateError } from './certificates.ts'
+import { describeConfig, loadConfig, readEnvironment, type Config } from '../config/config.ts'
+import { setRequestIdPrefix } from '../servers/http/exchange.ts'
+import { readTokens } from '../servers/token-list.ts'
+import { onHangUp } from './hang-up.ts'
+import { Rondo, type RondoOptions } from './rondo.ts'
+import { onReload, runPrimary, sharedMetrics, shareRegistry, type Ports } from './workers.ts'
+
+/** What a stop may take before the process is ended all the same. */
+const STOP_LIMIT_MS = 15_000
+const STOP_SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGTERM'] as const
+
+const config = configOrExit()
+// Lines for people go to stdout, log lines (JSON) to stderr.
+const log = pino({ level: config.logLevel, base: { pid: process.pid } }, pino.destination(2))
+const workers = config.workers === 'auto' ? availableParallelism() : config.workers
+
+if (workers > 1 && cluster.isPrimary) {
+  log.info({ config: describeConfig(config), workers }, 'starting')
+  const primary = runPrimary(workers, config.respPort !== null, log, {
+    listening: (ports) => greet(config, ports),
+    cannotStart: (why) => {
+      log.fatal(`the workers cannot start: the first one ended (${why})`)
+      process.exit(1)
+    },
+  })
+  closeWithGrace({ delay: STOP_LIMIT_MS, logger: log, skip: ['SIGHUP'] }, () => primary.stop())
+  onHangUp(() => primary.reload())
+} else {
+  await serve(config, log)
+}
+
+async function serve(config: Config, log: Logger): Promise<void> {
+  const alone = cluster.isPrimary
+  if (alone) log.info({ config: describeConfig(config) }, 'starting')
+  if (config.nodes.kind === 'memory') {
+    log.warn('REDIS_URLS is not set: values are kept in this process only, and nothing outlives it')
+  }
+  setRequestIdPrefix(`${process.pid.toString(36)}-${Date.now().toString(36)}-`)
+  const rondo = rondoOrExit(config, { log, ...(alone ? {} : { metrics: sharedMetrics() }) })
+  if (!alone) shareRegistry(rondo.telemetry.registry)
+  const reload = () => reloadFiles(rondo, log)
+  onHangUp(reload)
+  if (!alone) onReload(reload)
+  const skip = alone ? (['SIGHUP'] as const) : (['SIGHUP', ...STOP_SIGNALS] as const)
+  const grace = closeWithGrace(
+    { delay: STOP_LIMIT_MS, logger: log, skip: [...skip] },
+    async ({ err, signal }) => {
+      if (err) log.fatal({ err }, 'stopping after an error that nothing handled')
+      else log.info(`stopping (${signal ?? 'asked to'})`)
+      await rondo.stop()
+    },
+  )
+  if (!alone) onFirstSignal(() => grace.close())
+  await rondo.start()
+  try {
+    const { http, resp } = await rondo.listen()
+    if (alone) greet(config, { http: http.port, resp: resp?.port ?? null })
+  } catch (error) {
+    explainListenError(error as NodeJS.ErrnoException, config)
+    await rondo.stop()
+    process.exit(1)
+  }
+}
+
+/**
+ * A second signal means "at once" to a program alone. A worker gets two in the ordinary course: a terminal or a service
+ * manager signals the whole group, and then the primary its workers.
+ */
+function onFirstSignal(stop: () => void): void {
+  let stopping = false
+  for (const signal of STOP_SIGNALS) {
+    process.on(signal, () => {
+      if (stopping) return
+      stopping = true
+      stop()
+    })
+  }
+}
+
+function reloadFiles(rondo: Rondo, log: Logger): void {
+  try {
+    rondo.reload()
+    log.info('files were read again (SIGHUP)')
+  } catch (error) {
+    log.error(`files were read again (SIGHUP), and nothing is changed: ${(error as Error).message}`)
+  }
+}
+
+function greet(config: Config, ports: Ports): void {
+  const scheme = config.tls ? 'https' : 'http'
+  const host = ['0.0.0.0', '::', '127.0.0.1', '::1'].includes(config.host) ? 'localhost' : config.host
+  const { tokens, file } = config.dataTokens
+  const asks = tokens.length > 0 || file !== null
+  const token = !asks ? '' : ` -H "Authorization: Bearer $DATA_TOKEN"`
+  const url = `${scheme}://${host}:${ports.http}`
+  const lines = [
+    `Rondo listens on ${url}`,
+    `  try:  curl -X PUT ${url}/api/v1/keys/hello -H 'Content-Type: application/json' -d '{"value":"world"}'${token}`,
+    `        curl ${url}/api/v1/keys/hello${token}`,
+  ]
+  if (ports.resp !== null) {
+    const options = `${config.tls ? ' --tls' : ''}${!asks ? '' : ' -a "$DATA_TOKEN"'}`
+    lines.push(
+      `and to any Redis client on ${host}:${ports.resp}`,
+      `  try:  redis-cli -p ${ports.resp}${options}`,
+    )
+  }
+  process.stdout.write(lines.join('\n') + '\n')
+}
+
+function explainListenError(error: NodeJS.ErrnoException & { port?: number }, config: Config): void {
+  const name = error.port === config.respPort && error.port !== config.port ? 'RESP_PORT' : 'PORT'
+  const where = `${config.host}:${error.port ?? config.port}`
+  const sentence =
+    error.code === 'EADDRINUSE'
+      ? `Port ${where} is taken by another program: stop it, or set ${name} to a free one (${name}=0 takes any).`
+      : error.code === 'EACCES'
+        ? `Port ${where} may not be opened by this user: set ${name} to one above 1023.`
+        : `Cannot listen on ${where}: ${error.message}.`
+  process.stderr.write(`${sentence}\n`)
+}
+
+function rondoOrExit(config: Config, options: RondoOptions): Rondo {
+  try {
+    return new Rondo(config, options)
+  } catch (error) {
+    if (!(error instanceof CertificateError)) throw error
+    process.stderr.write(`Rondo cannot start: ${error.message}\n`)
+    process.exit(1)
+  }
+}
+
+function configOrExit(): Config {
+  const loaded = loadConfig(readEnvironment(process.cwd()))
+  const found = loaded.ok ? tokenProblems(loaded.config) : loaded.problems
+  if (loaded.ok && found.length === 0) return loaded.config
+  const problems = found.map((problem) => `  - ${problem}\n`).join('')
+  process.stderr.write(`Rondo cannot start with this configuration:\n${problems}See .env.local.example.\n`)
+  process.exit(1)
+}
+
+function tokenProblems({ dataTokens, adminTokens }: Config): string[] {
+  const sources = [
+    ['DATA_TOKEN_FILE', dataTokens],
+    ['ADMIN_TOKEN_FILE', adminTokens],
+  ] as const
+  return sources.flatMap(([name, source]) => {
+    try {
+      readTokens(name, source)
+      return []
+    } catch (error) {
+      return [(error as Error).message]
+    }
+  })
+}

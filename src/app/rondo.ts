@@ -1,0 +1,306 @@
+/**
+ * One coordinator process, wired together from a Config: nodes, cluster, coordinator, HTTP door, telemetry.
+ *
+ * main.ts runs it as a program; tests and embedding programs run it as an object. Nothing is global, so several may live
+ * in one process.
+ */
+import { randomBytes } from 'node:crypto'
+import type { Server } from 'node:http'
+import type { AddressInfo, Server as NetServer } from 'node:net'
+import { Server as TlsServer } from 'node:tls'
+import type { Express } from 'express'
+import { pino, type Logger } from 'pino'
+import { Certificates } from './certificates.ts'
+import { Cluster } from '../cluster/cluster.ts'
+import { Member } from '../cluster/member.ts'
+import type { Config } from '../config/config.ts'
+import { Coordinator } from '../coordinator/coordinator.ts'
+import type { Clock, Timers } from '../core/clock.ts'
+import type { RondoEvent } from '../core/events.ts'
+import { HttpDoor } from '../servers/http/app.ts'
+import { registerClientMetrics } from '../servers/client-metrics.ts'
+import { createServer } from '../servers/http/server.ts'
+import { RespDoor } from '../servers/resp/resp-server.ts'
+import { registerRespMetrics } from '../servers/resp/metrics.ts'
+import { createRespServer } from '../servers/resp/listener.ts'
+import { readTokens } from '../servers/token-list.ts'
+import { TokenTries } from '../servers/token-tries.ts'
+import { TrustedProxies } from '../servers/trusted-proxies.ts'
+import { Tokens, type PlainTokens } from '../servers/tokens.ts'
+import { registerTokenMetrics } from '../servers/token-metrics.ts'
+import { Ledger } from '../servers/ledger.ts'
+import { Seats } from '../servers/seats.ts'
+import { BACKLOG, clientLimits, isOutOfDescriptors, type ClientLimits } from './machine.ts'
+import { MemoryNode } from '../nodes/memory/memory-node.ts'
+import { RedisNode } from '../nodes/redis/redis-node.ts'
+import { AntiEntropy } from '../repair/round/anti-entropy.ts'
+import type { RepairContext } from '../repair/context.ts'
+import { Repairer } from '../repair/repairer.ts'
+import { createTelemetry, type Telemetry } from '../telemetry/telemetry.ts'
+
+export const clock: Clock = {
+  wallMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+}
+
+export const timers: Timers = {
+  setTimeout: (run, ms) => setTimeout(run, ms),
+  clearTimeout: (handle) => clearTimeout(handle as NodeJS.Timeout),
+  endOfTurn: (run) => void setImmediate(run),
+}
+
+/** How often a coordinator that stops looks for connections that have become idle. */
+const IDLE_CHECK_MS = 20
+/** What may happen thousands of times a second is told so often. */
+const ACCEPT_FAILED_PAUSE_MS = 10_000
+
+export interface RondoOptions {
+  readonly log?: Logger
+  /** Where /metrics comes from; by default this process alone. */
+  readonly metrics?: (own: Telemetry) => Promise<{ contentType: string; text: string }>
+}
+
+export class Rondo {
+  readonly config: Config
+  readonly cluster: Cluster
+  readonly coordinator: Coordinator
+  readonly door: HttpDoor
+  readonly respDoor: RespDoor
+  readonly telemetry: Telemetry
+  private readonly certificates: Certificates
+  readonly tokens: Tokens
+  readonly tries: TokenTries
+  /** What clients make this process hold, and how many they are. */
+  readonly ledger: Ledger
+  readonly seats: Seats
+  private readonly limits: ClientLimits
+  private readonly log: Logger
+  private acceptFailedAtMs = -Infinity
+  private readonly repairer: Repairer
+  private readonly antiEntropy: AntiEntropy
+  private server: Server | null = null
+  private respServer: NetServer | null = null
+  private stopping = false
+
+  /** @throws CertificateError, or another Error when a file of tokens cannot be read */
+  constructor(config: Config, options: RondoOptions = {}) {
+    this.config = config
+    this.tokens = new Tokens(tokensOf(config))
+    this.certificates = new Certificates(config)
+    this.log = options.log ?? pino({ level: 'silent' })
+    this.telemetry = createTelemetry(this.log, config.logRequests)
+    const emit = (event: RondoEvent) => this.telemetry.onEvent(event)
+    this.cluster = new Cluster({
+      members: createMembers(config, this.certificates),
+      vnodesPerNode: config.vnodesPerNode,
+      pingIntervalMs: config.pingIntervalMs,
+      // Without rounds of anti-entropy nobody would be found fresh.
+      staleAfterMs: config.repairIntervalMs > 0 ? config.graceMs : 0,
+      clock,
+      timers,
+      randomId: () => randomBytes(12).toString('hex'),
+      coordinator: randomBytes(4).readUInt32BE(),
+      emit,
+    })
+    this.telemetry.watch(this.cluster)
+    this.tries = new TokenTries({ emit, timers, monotonicMs: () => clock.monotonicMs() })
+    registerTokenMetrics(this.telemetry.registry, this.tries)
+    this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, random: Math.random, emit })
+    const repair: RepairContext = {
+      cluster: this.cluster,
+      replicas: this.coordinator.replicas,
+      requestTimeoutMs: config.requestTimeoutMs,
+      clock,
+      timers,
+      emit,
+      settle: (key, record) => this.coordinator.settleRecord(key, record),
+      owner: randomBytes(8).toString('hex'),
+    }
+    this.repairer = new Repairer(repair)
+    this.antiEntropy = new AntiEntropy(repair, {
+      intervalMs: config.repairIntervalMs,
+      keysPerSecond: config.repairKeysPerSecond,
+      random: Math.random,
+    })
+    this.limits = clientLimits(config, this.cluster.members.length)
+    this.ledger = new Ledger({
+      limitBytes: this.limits.memoryBytes,
+      timers,
+      monotonicMs: () => clock.monotonicMs(),
+      onCut: (connections, bytes) => emit({ kind: 'clients-cut', connections, bytes }),
+    })
+    this.seats = new Seats(this.limits.connections, () => clock.monotonicMs())
+    const { ledger, seats } = this
+    registerClientMetrics(this.telemetry.registry, ledger, seats)
+    const metrics = options.metrics ?? ownMetrics
+    const proxies = new TrustedProxies(config.trustedProxies)
+    this.door = new HttpDoor({
+      ...config,
+      tokens: this.tokens,
+      tries: this.tries,
+      proxies,
+      coordinator: this.coordinator,
+      antiEntropy: this.antiEntropy,
+      monotonicMs: () => clock.monotonicMs(),
+      onEnd: (end) => this.telemetry.onRequestEnd(end),
+      metrics: () => metrics(this.telemetry),
+      accepting: () => !this.stopping,
+      ledger,
+      seats,
+    })
+    this.respDoor = new RespDoor({
+      ...config,
+      tokens: this.tokens,
+      tries: this.tries,
+      proxies,
+      coordinator: this.coordinator,
+      monotonicMs: () => clock.monotonicMs(),
+      timers,
+      emit,
+      ledger,
+      seats,
+    })
+    registerRespMetrics(this.telemetry.registry, this.respDoor)
+  }
+
+  /** The Express application, with the same behaviour as the socket. */
+  get app(): Express {
+    return this.door.app
+  }
+
+  /** Probes the nodes once, so that the first request finds those that are there. */
+  async start(): Promise<void> {
+    await this.cluster.start()
+    this.repairer.start()
+    this.antiEntropy.start()
+  }
+
+  /** Opens the doors, HTTP first; resolves with where they listen. */
+  async listen(): Promise<{ http: AddressInfo; resp: AddressInfo | null }> {
+    for (const { level, sentence } of this.limits.lines) this.log[level](sentence)
+    const { host, port, respPort } = this.config
+    const tls = this.certificates.servers
+    this.server = createServer(this.door, tls)
+    const http = await this.listenOn(this.server, host, port)
+    if (respPort === null) return { http, resp: null }
+    this.respServer = createRespServer(this.respDoor, tls)
+    return { http, resp: await this.listenOn(this.respServer, host, respPort) }
+  }
+
+  private listenOn(server: NetServer, host: string, port: number): Promise<AddressInfo> {
+    return new Promise((resolve, reject) => {
+      server.once('error', reject)
+      server.listen({ host, port, backlog: BACKLOG }, () => {
+        server.removeListener('error', reject)
+        server.on('error', (error) => this.onAcceptFailed(error))
+        resolve(server.address() as AddressInfo)
+      })
+    })
+  }
+
+  /** The server goes on listening; told once in a while. */
+  private onAcceptFailed(error: NodeJS.ErrnoException): void {
+    if (isOutOfDescriptors(error)) this.seats.relieve()
+    const nowMs = clock.monotonicMs()
+    if (nowMs - this.acceptFailedAtMs < ACCEPT_FAILED_PAUSE_MS) return
+    this.acceptFailedAtMs = nowMs
+    this.telemetry.onEvent({ kind: 'accept-failed', why: error.message })
+  }
+
+  /**
+   * Reads its files again, for new connections; those that are open go on.
+   *
+   * @throws Error whose message says which file is bad, and keeps what there was, all of it
+   */
+  reload(): void {
+    const tokens = tokensOf(this.config)
+    this.certificates.reload()
+    this.tokens.replace(tokens)
+    const tls = this.certificates.servers
+    for (const server of [this.server, this.respServer])
+      if (tls !== null && server instanceof TlsServer) server.setSecureContext(tls)
+  }
+
+  /** Takes no more requests, answers those it has, lets replication finish, and lets go of the nodes. */
+  async stop(): Promise<void> {
+    this.stopping = true
+    const server = this.server
+    const limitMs = this.config.requestTimeoutMs * 2
+    const respClosed = this.respServer && this.stopResp(this.respServer, limitMs)
+    if (server?.listening) {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      // A connection may bring one more request, and goes when that is answered, or as soon as it is idle.
+      server.prependListener('request', (_req, res) => (res.shouldKeepAlive = false))
+      const idle = setInterval(() => server.closeIdleConnections(), IDLE_CHECK_MS)
+      const cut = setTimeout(() => server.closeAllConnections(), limitMs)
+      await closed
+      clearInterval(idle)
+      clearTimeout(cut)
+    }
+    await respClosed
+    const left = await this.coordinator.drain(limitMs)
+    if (left > 0) {
+      const why = `${left} replica writes were still unanswered when the process stopped`
+      this.telemetry.onEvent({ kind: 'background-failed', what: 'draining', why })
+    }
+    await this.antiEntropy.stop()
+    await this.repairer.stop()
+    await this.cluster.stop()
+  }
+
+  /** What clients have asked for is answered; then their connections end. */
+  private async stopResp(server: NetServer, limitMs: number): Promise<void> {
+    if (!server.listening) return
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+    this.respDoor.stop()
+    const cut = setTimeout(() => this.respDoor.cut(), limitMs)
+    await closed
+    clearTimeout(cut)
+  }
+}
+
+/**
+ * The HTTP door as an Express application, to be mounted in a program of your own, which then owns the socket. Call
+ * `start()` before the first request, and `stop()` at the end.
+ */
+export function createApp(config: Config, options?: RondoOptions): { app: Express; rondo: Rondo } {
+  const rondo = new Rondo(config, options)
+  return { app: rondo.app, rondo }
+}
+
+/** @throws Error when a file of tokens cannot be read */
+function tokensOf({ dataTokens, adminTokens }: Config): PlainTokens {
+  return {
+    data: readTokens('DATA_TOKEN_FILE', dataTokens),
+    admin: readTokens('ADMIN_TOKEN_FILE', adminTokens),
+  }
+}
+
+function createMembers(config: Config, certificates: Certificates): Member[] {
+  const { graceMs, nodeTimeoutMs, connectTimeoutMs, maxValueBytes, nodes } = config
+  if (nodes.kind === 'memory') {
+    return Array.from({ length: nodes.count }, (_, i) => {
+      const id = `memory-${i + 1}`
+      return new Member(new MemoryNode({ id, maxBytes: nodes.maxBytesPerNode, graceMs, clock, timers }))
+    })
+  }
+  return nodes.addresses.map((address) => {
+    const { id, weight, zone } = address
+    const node = new RedisNode({
+      id,
+      address,
+      tlsOptions: certificates.forNode,
+      graceMs,
+      nodeTimeoutMs,
+      connectTimeoutMs,
+      maxValueBytes,
+      clock,
+      timers,
+    })
+    return new Member(node, { weight, ...(zone === undefined ? {} : { zone }) })
+  })
+}
+
+async function ownMetrics({ registry }: Telemetry): Promise<{ contentType: string; text: string }> {
+  return { contentType: registry.contentType, text: await registry.metrics() }
+}

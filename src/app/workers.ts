@@ -1,0 +1,134 @@
+/**
+ * Several coordinators on one port: a primary process that forks WORKERS of them, replaces those that die, and adds up
+ * their metrics. Each worker is a coordinator of its own; they share nothing but the socket.
+ */
+import cluster, { type Worker } from 'node:cluster'
+import type { Logger } from 'pino'
+import { AggregatorRegistry } from 'prom-client'
+import { RondoError } from '../core/errors.ts'
+import type { Telemetry } from '../telemetry/telemetry.ts'
+
+/** A worker that dies sooner than this after its start is not replaced at once. */
+const SHORT_LIFE_MS = 5000
+const RESTART_DELAY_MS = 1000
+
+type Metrics = { contentType: string; text: string }
+type Ask = { rondo: 'metrics?'; id: number }
+type Reload = { rondo: 'reload' }
+type Answer = { rondo: 'metrics'; id: number } & (Metrics | { failed: string })
+
+/** Where the doors listen; the Redis protocol's may be closed. */
+export interface Ports {
+  readonly http: number
+  readonly resp: number | null
+}
+
+export interface PrimaryCalls {
+  /** All workers listen. */
+  listening(ports: Ports): void
+  /** A worker ended by itself before any of them listened. None is forked any more. @param why how it ended */
+  cannotStart(why: string): void
+}
+
+/** Runs the primary until every worker has ended. */
+export function runPrimary(
+  count: number,
+  withResp: boolean,
+  log: Logger,
+  calls: PrimaryCalls,
+): { stop(): Promise<void>; reload(): void } {
+  const metrics = new AggregatorRegistry()
+  let stopping = false
+  let listening = 0
+
+  const fork = () => {
+    const startedAtMs = Date.now()
+    const worker = cluster.fork()
+    const ports: number[] = []
+    worker.on('listening', ({ port }) => {
+      // The HTTP door opens first.
+      if (ports.push(port) < (withResp ? 2 : 1)) return
+      if (++listening === count) calls.listening({ http: ports[0]!, resp: ports[1] ?? null })
+    })
+    worker.on('message', (message: Ask) => void answer(worker, message))
+    worker.once('exit', (code, signal) => {
+      if (stopping) return
+      if (listening === 0) {
+        stopping = true
+        calls.cannotStart(signal ?? `code ${code}`)
+        return
+      }
+      log.error(`worker ${worker.process.pid} ended (${signal ?? `code ${code}`}); another takes its place`)
+      // One that cannot start must not be forked in a loop.
+      const delayMs = Date.now() - startedAtMs < SHORT_LIFE_MS ? RESTART_DELAY_MS : 0
+      setTimeout(() => {
+        if (!stopping) fork()
+      }, delayMs)
+    })
+  }
+
+  const answer = async (worker: Worker, message: Ask) => {
+    if (message?.rondo !== 'metrics?') return
+    const found = await metrics.clusterMetrics().then(
+      (text) => ({ contentType: metrics.contentType, text }),
+      (error: unknown) => ({ failed: String(error) }),
+    )
+    if (worker.isConnected()) worker.send({ rondo: 'metrics', id: message.id, ...found } satisfies Answer)
+  }
+
+  const allWorkers = () => Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined)
+
+  for (let i = 0; i < count; i++) fork()
+  return {
+    /** By message, not by signal: one that has just been forked would die of the signal. */
+    reload() {
+      for (const worker of allWorkers()) {
+        if (worker.isConnected()) worker.send({ rondo: 'reload' } satisfies Reload)
+      }
+    },
+    async stop() {
+      stopping = true
+      const workers = allWorkers()
+      await Promise.all(
+        workers.map((worker) => {
+          const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
+          worker.process.kill('SIGTERM')
+          return ended
+        }),
+      )
+    },
+  }
+}
+
+/** In a worker: whenever the primary is asked to read files again. */
+export function onReload(run: () => void): void {
+  process.on('message', (message: Reload) => {
+    if (message?.rondo === 'reload') run()
+  })
+}
+
+/** In a worker: the metrics of all workers, asked for at the primary. */
+export function sharedMetrics(): () => Promise<Metrics> {
+  let lastId = 0
+  const waiting = new Map<number, (answer: Answer) => void>()
+  process.on('message', (message: Answer) => {
+    if (message?.rondo !== 'metrics') return
+    waiting.get(message.id)?.(message)
+    waiting.delete(message.id)
+  })
+  return () =>
+    new Promise((resolve, reject) => {
+      const id = ++lastId
+      waiting.set(id, (answer) => {
+        if (!('failed' in answer)) resolve(answer)
+        else reject(new RondoError('UNAVAILABLE', `Not all workers told their metrics: ${answer.failed}`))
+      })
+      process.send!({ rondo: 'metrics?', id } satisfies Ask)
+    })
+}
+
+/** From now on the primary can ask this worker for its metrics. */
+export function shareRegistry(registry: Telemetry['registry']): void {
+  AggregatorRegistry.setRegistries(registry)
+  new AggregatorRegistry() // listens for the primary's question
+}

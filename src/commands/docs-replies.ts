@@ -1,0 +1,125 @@
+/**
+ * What COMMAND tells of one command or subcommand, in the shapes of Redis 7.0. Left out are tips, which say how to spread
+ * a command over the nodes of a Redis Cluster, notes, and of the docs what is about Redis's own past and inside:
+ * complexity, history, deprecation, and since when there is an argument.
+ */
+import { ABOUT, type About } from './docs.ts'
+import type { Command } from '../servers/resp/command.ts'
+import { RespMap, RespSet, Simple, type Reply } from './reply.ts'
+import { parseSyntax, type Argument } from './docs-syntax.ts'
+
+/** All that is to be told. */
+export interface Described extends About {
+  /** A subcommand's with its command's: `client|list`. */
+  readonly name: string
+  readonly arity: number
+  readonly flags: readonly string[]
+  readonly firstKey: number
+  readonly lastKey: number
+  readonly keyStep: number
+  readonly subcommands: readonly Described[]
+}
+
+export function describe(command: Command): Described {
+  const { name, arity, flags, firstKey, lastKey, keyStep } = command
+  const about = ABOUT[name]!
+  const subcommands = Object.entries(command.subcommands ?? {}).map(
+    ([subName, { arity, flags, since, syntax = '', summary }]): Described => ({
+      ...about,
+      ...{ name: `${name}|${subName}`, arity, flags, since, syntax, summary },
+      ...{ firstKey: 0, lastKey: 0, keyStep: 0, subcommands: [] },
+    }),
+  )
+  // What does nothing without a subcommand has no categories of its own.
+  const categories = subcommands.length > 0 && arity < -1 ? [] : about.categories
+  return { ...about, name, arity, flags, firstKey, lastKey, keyStep, subcommands, categories }
+}
+
+// ---- COMMAND INFO
+
+export function infoOf(described: Described): Reply {
+  const { name, arity, flags, firstKey, lastKey, keyStep, subcommands } = described
+  const categories = categoriesOf(described).map((category) => `@${category}`)
+  const tips = new RespSet([])
+  const specs = new RespSet(keySpecsOf(described))
+  const infos = subcommands.length > 0 ? subcommands.map(infoOf) : new RespSet([]) // so Redis has it
+  return [name, arity, names(flags), firstKey, lastKey, keyStep, names(categories), tips, specs, infos]
+}
+
+/** Those that a command here can have, in the order in which Redis tells them. */
+const CATEGORIES = [
+  'keyspace',
+  'read',
+  'write',
+  'string',
+  'bitmap',
+  'admin',
+  'fast',
+  'slow',
+  'dangerous',
+  'connection',
+  'transaction',
+]
+
+export function categoriesOf({ flags, categories }: Described): string[] {
+  const has = new Set([...categories, flags.includes('fast') ? 'fast' : 'slow'])
+  if (flags.includes('readonly')) has.add('read')
+  if (flags.includes('write')) has.add('write')
+  if (flags.includes('admin')) has.add('admin').add('dangerous')
+  return CATEGORIES.filter((category) => has.has(category))
+}
+
+/** One for all keys, or one for each. */
+function keySpecsOf({ keys, firstKey, lastKey, keyStep }: Described): Reply[] {
+  if (keys.length > 1) return keys.map((flags, i) => keySpec(flags, firstKey + i, 0, keyStep))
+  // A last key counted from the first one, or, negative, from the end.
+  const last = lastKey < 0 ? lastKey : lastKey - firstKey
+  return keys.map((flags) => keySpec(flags, firstKey, last, keyStep))
+}
+
+function keySpec(flags: readonly string[], index: number, lastkey: number, keystep: number): Reply {
+  return map({
+    flags: names(flags),
+    begin_search: map({ type: 'index', spec: map({ index }) }),
+    find_keys: map({ type: 'range', spec: map({ lastkey, keystep, limit: 0 }) }),
+  })
+}
+
+// ---- COMMAND DOCS
+
+/** The name, and what belongs to it. */
+export function docsOf(described: Described): [Reply, Reply] {
+  const { name, summary, since, group, syntax, keys, subcommands } = described
+  let keysSeen = 0
+  const keySpecIndex = () => Math.min(keysSeen++, keys.length - 1) // each has its own, as far as there are some
+  const docs: Record<string, Reply> = {
+    summary,
+    since,
+    group,
+    ...(syntax === '' ? {} : { arguments: argumentsOf(parseSyntax(syntax), keySpecIndex) }),
+    ...(subcommands.length === 0 ? {} : { subcommands: new RespMap(subcommands.map(docsOf)) }),
+  }
+  return [name, map(docs)]
+}
+
+function argumentsOf(syntax: readonly Argument[], keySpecIndex: () => number): Reply {
+  return syntax.map(({ name, type, token, optional, multiple, parts }) => {
+    const flags = [...(optional ? ['optional'] : []), ...(multiple ? ['multiple'] : [])]
+    return map({
+      name,
+      type,
+      ...(token === undefined ? {} : { token }),
+      ...(type === 'key' ? { key_spec_index: keySpecIndex() } : {}),
+      ...(flags.length === 0 ? {} : { flags: names(flags) }),
+      ...(parts.length === 0 ? {} : { arguments: argumentsOf(parts, keySpecIndex) }),
+    })
+  })
+}
+
+function map(fields: Readonly<Record<string, Reply>>): Reply {
+  return new RespMap(Object.entries(fields))
+}
+
+function names(texts: readonly string[]): Reply {
+  return new RespSet(texts.map((text) => new Simple(text)))
+}

@@ -1,0 +1,115 @@
+/** Keys whatever they hold: DEL, EXISTS, TYPE, RENAME, COPY. */
+import { integerArgument, word } from '../arguments.ts'
+import { OK, RespError, Simple } from '../reply.ts'
+import {
+  CommandError,
+  distinct,
+  lookAtHead,
+  SYNTAX_ERROR,
+  type Held,
+  type Step,
+  type StepMaker,
+  type Stepped,
+} from '../step.ts'
+
+const STRING = new Simple('string')
+const NONE = new Simple('none')
+const NO_SUCH_KEY: Stepped = { reply: new RespError('ERR no such key') }
+const INT32_MIN = -(2 ** 31)
+const INT32_MAX = 2 ** 31 - 1
+
+/** DEL and UNLINK. Answers how many keys there were. */
+export const del: StepMaker = (args, _nowMs, _limits, mentions = distinct(args.slice(1))): Step => {
+  const { keys } = mentions
+  return {
+    needs: 'head',
+    keys,
+    reads: true,
+    writes: true,
+    apply(held) {
+      const reply = held.reduce((sum, one) => sum + (one ? 1 : 0), 0)
+      return reply === 0 ? { reply } : { reply, next: held.map((one) => (one ? null : undefined)) }
+    },
+  }
+}
+
+/** EXISTS and TOUCH: a key that comes twice counts twice. */
+export const exists: StepMaker = (args, _nowMs, _limits, mentions = distinct(args.slice(1))): Step => {
+  const { keys, places } = mentions
+  return {
+    needs: 'head',
+    keys,
+    reads: true,
+    writes: false,
+    apply: (held) => ({ reply: places.reduce((sum, place) => sum + (held[place] ? 1 : 0), 0) }),
+  }
+}
+
+export function type(args: readonly Buffer[]): Step {
+  return lookAtHead(args[1]!, (seen) => (seen ? STRING : NONE))
+}
+
+export function rename(args: readonly Buffer[]): Step {
+  return move(args, () => true, { moved: OK, same: OK })
+}
+
+export function renamenx(args: readonly Buffer[]): Step {
+  return move(args, (target) => target === null, { moved: 1, same: 0 })
+}
+
+function move(
+  args: readonly Buffer[],
+  mayReplace: (target: Held | null) => boolean,
+  replies: { moved: Stepped['reply']; same: Stepped['reply'] },
+): Step {
+  const [, from, to] = args as [Buffer, Buffer, Buffer]
+  if (from.equals(to)) {
+    return {
+      needs: 'head',
+      keys: [from],
+      reads: true,
+      writes: false,
+      apply: ([held]) => (held ? { reply: replies.same } : NO_SUCH_KEY),
+    }
+  }
+  return {
+    needs: 'value',
+    keys: [from, to],
+    reads: true,
+    writes: true,
+    apply([held = null, target = null]) {
+      if (!held) return NO_SUCH_KEY
+      return mayReplace(target) ? { reply: replies.moved, next: [null, held] } : { reply: 0 }
+    },
+  }
+}
+
+export function copy(args: readonly Buffer[]): Step {
+  const [, from, to] = args as [Buffer, Buffer, Buffer]
+  let replaces = false
+  for (let at = 3; at < args.length; at++) {
+    const option = word(args[at]!)
+    if (option === 'REPLACE') replaces = true
+    else if (option === 'DB' && at + 1 < args.length) onlyDatabase0(args[++at]!)
+    else throw new CommandError(SYNTAX_ERROR)
+  }
+  if (from.equals(to)) throw new CommandError('ERR source and destination objects are the same')
+  return {
+    needs: 'value',
+    keys: [from, to],
+    reads: true,
+    writes: true,
+    apply([held = null, target = null]) {
+      if (!held || (target && !replaces)) return { reply: 0 }
+      return { reply: 1, next: [undefined, held] }
+    },
+  }
+}
+
+function onlyDatabase0(argument: Buffer): void {
+  const index = integerArgument(argument)
+  if (index < INT32_MIN || index > INT32_MAX) {
+    throw new CommandError(`ERR value is out of range, value must between ${INT32_MIN} and ${INT32_MAX}`)
+  }
+  if (index !== 0) throw new CommandError('ERR DB index is out of range')
+}

@@ -1,0 +1,57 @@
+/** What is known of the values under a step's keys, which may be no more than its step looks at. */
+import { StoredRecord, type PeekedRecord, type RecordHead } from '../../core/codec.ts'
+import { cut, type ByteRange } from '../../core/part.ts'
+import type { Held, Seen, SeenPart, Step, Stepped } from '../step.ts'
+
+/** A live value of which only a part was fetched. */
+interface Peeked extends Seen {
+  readonly record: PeekedRecord
+}
+
+export type Known = Held | Peeked
+
+/** @param expiresAtMs where the record itself does not tell */
+export function knownOf(record: StoredRecord | PeekedRecord, expiresAtMs = record.expiresAtMs): Known {
+  return record instanceof StoredRecord ? { value: record.value, expiresAtMs } : { record, expiresAtMs }
+}
+
+/** What a user sees of a record. */
+export function knownIn(record: RecordHead | null, nowMs: number): Known | null {
+  return record?.isLive(nowMs) ? knownOf(record as StoredRecord | PeekedRecord) : null
+}
+
+/** How much of it is held here. */
+export function bytesOf(known: Known | null): number {
+  if (!known) return 0
+  return 'value' in known ? known.value.length : known.record.partLength
+}
+
+/** @throws Error where more would be needed than is known */
+export function applyTo(step: Step, known: readonly (Known | null)[], nowMs: number): Stepped {
+  if (step.needs === 'head') return step.apply(known, nowMs)
+  if (step.needs === 'value') return step.apply(wholesOf(known), nowMs)
+  const { needs } = step
+  const parts = known.map((one) => one && partOf(one, needs))
+  return step.apply(parts, nowMs)
+}
+
+/** @throws Error where only a part is known */
+export function wholesOf(known: readonly (Known | null)[]): (Held | null)[] {
+  return known.map((one) => {
+    if (one && !('value' in one)) throw new Error('the value was not fetched')
+    return one
+  })
+}
+
+function partOf(known: Known, needs: 'length' | ByteRange): SeenPart {
+  const { expiresAtMs } = known
+  const range = needs === 'length' ? null : needs
+  if ('value' in known) {
+    const { value } = known
+    return { expiresAtMs, length: value.length, part: range ? cut(value, range) : NONE }
+  }
+  const { record } = known
+  return { expiresAtMs, length: record.valueLength, part: range ? record.part(range) : NONE }
+}
+
+const NONE = Buffer.alloc(0)

@@ -1,0 +1,62 @@
+/**
+ * A transaction that cannot be one (RESP_CROSS_SET_MULTI=unordered): each command by itself, as if there were no MULTI. Those
+ * on different keys run side by side, in slices (slices.ts); those on the same key one after the other, as they came; and
+ * a command without keys when all before it have ended.
+ */
+import { answerBytes, MAX_ANSWER_BYTES } from './answer-limit.ts'
+import type { Connection } from '../../servers/resp/connection/connection.ts'
+import { RespError, type Reply } from '../reply.ts'
+import { allInSlices } from './slices.ts'
+import { isStep, type Queue } from './together.ts'
+
+/** What a command without keys costs. */
+const UNITS_WITHOUT_KEYS = 16
+
+export const LEFT_OUT = `ERR the command was carried out, but the answers of this transaction have more than ${MAX_ANSWER_BYTES} bytes`
+
+/**
+ * @param queue what the commands do, to know their keys
+ * @param carryOut the command at this place, by itself; never rejects
+ */
+export async function oneByOne(
+  connection: Connection,
+  queue: Queue,
+  carryOut: (place: number) => Promise<Reply>,
+): Promise<Reply[]> {
+  const replies: Reply[] = []
+  let bytes = 0
+  const answer = async (place: number) => {
+    const reply = await carryOut(place)
+    bytes += answerBytes(reply)
+    replies[place] = bytes > MAX_ANSWER_BYTES ? new RespError(LEFT_OUT) : reply
+  }
+  let from = 0
+  while (from < queue.length) {
+    let to = from
+    while (to < queue.length && queue[to] !== null) to++
+    await sideBySide(connection, queue.slice(from, to), (i) => answer(from + i))
+    if (to < queue.length) {
+      await answer(to)
+      await connection.door.work.breathe(UNITS_WITHOUT_KEYS)
+    }
+    from = to + 1
+  }
+  return replies
+}
+
+async function sideBySide(
+  connection: Connection,
+  queue: Queue,
+  answer: (place: number) => Promise<void>,
+): Promise<void> {
+  /** By key: the last command on it. */
+  const lastOn = new Map<string, Promise<void>>()
+  await allInSlices(connection, queue.length, (place) => {
+    const queued = queue[place]!
+    const names = isStep(queued) ? queued.keys.map((key) => key.toString('latin1')) : []
+    const before = names.flatMap((name) => lastOn.get(name) ?? [])
+    const answered = before.length > 0 ? Promise.all(before).then(() => answer(place)) : answer(place)
+    for (const name of names) lastOn.set(name, answered)
+    return answered
+  })
+}

@@ -1,0 +1,211 @@
+/**
+ * Several keys changed as one: the steps of a transaction, or of a command that changes keys together, one after the other
+ * over a copy of what the keys hold. The coordinator stores the outcome only if nothing has changed meanwhile, and
+ * otherwise has it made again (Coordinator.transact).
+ */
+import type { AllModified, ModifyAllSlowly } from '../../coordinator/transact/transact.ts'
+import type { StoredRecord } from '../../core/codec.ts'
+import { RondoError } from '../../core/errors.ts'
+import { answerBytes, MAX_ANSWER_BYTES } from './answer-limit.ts'
+import type { Connection } from '../../servers/resp/connection/connection.ts'
+import { nowMs, recordOf, tooLarge } from './held.ts'
+import { applyTo, bytesOf, knownIn, wholesOf, type Known } from './known.ts'
+import { RespError, type Reply } from '../reply.ts'
+import type { Held, Step } from '../step.ts'
+import { inOneGo, type Sliced } from '../../core/work.ts'
+
+export const CROSS_SET = "CROSSSLOT Keys in request don't hash to the same slot"
+const STOPPED = new RondoError('PRECONDITION_FAILED', 'A watched key has changed.', {
+  outcome: 'not-applied',
+})
+
+/** Bytes of values that the steps of one transaction may look at and make, over and over: they run in one go. */
+const MAX_TOUCHED_BYTES = 256 * 1024 * 1024
+/** What the slow ones among them may cost together (work.ts), told before the first of them begins. */
+const MAX_SLOW_UNITS = 32 * 1024
+/** From so many steps on they run in slices. */
+const MANY_STEPS = 16
+const UNITS_A_STEP = 0.5
+const UNITS_TO_ESTIMATE = 0.1
+const BYTES_A_UNIT = 32 * 1024
+const TOO_MUCH = new RondoError(
+  'BAD_REQUEST',
+  `The commands of this transaction would work on more than ${MAX_TOUCHED_BYTES} bytes of values, answer with more ` +
+    `than ${MAX_ANSWER_BYTES}, or compare too much (LCS). It was not applied.`,
+  { outcome: 'not-applied' },
+)
+
+/** What is carried out in turn: a step; why there is none; or null for a command that needs no key. */
+export type Queue = readonly (Step | RespError | null)[]
+
+export function isStep(queued: Queue[number]): queued is Step {
+  return queued !== null && 'apply' in queued
+}
+
+/** By key: undefined = left as it is, null = deleted. */
+export type Next = readonly (Held | null | undefined)[]
+
+/** What is made of what the keys hold; see transact(). */
+type Change = (current: readonly (StoredRecord | null)[], now: number) => Sliced<Next | RondoError | null>
+
+/** A command on several keys, as one. */
+export async function runTogether(connection: Connection, step: Step): Promise<Reply> {
+  const { coordinator, maxBatchKeys } = connection.door.options
+  if (step.keys.length > maxBatchKeys) {
+    return new RespError(`ERR at most ${maxBatchKeys} keys can be changed together (MAX_BATCH_KEYS)`)
+  }
+  if (!coordinator.sharesReplicaSet(step.keys)) return new RespError(CROSS_SET)
+  let replies: readonly Reply[] = []
+  await transact(connection, step.keys, paceOf([step]), function* (current, now) {
+    const outcome = yield* runSteps([step], step.keys, current, now)
+    if (outcome instanceof RondoError) return outcome
+    replies = outcome.replies
+    return outcome.next
+  })
+  return replies[0]!
+}
+
+/** How steps run: many in slices, and those that need much memory alone as well. */
+export type Pace = 'at-once' | 'in-slices' | 'alone'
+
+export function paceOf(steps: Queue): Pace {
+  if (steps.some((step) => isStep(step) && step.slow !== undefined)) return 'alone'
+  return steps.length > MANY_STEPS ? 'in-slices' : 'at-once'
+}
+
+/** What the steps make of the keys, one after the other; the reply of what is no step is null. */
+export function* runSteps(
+  steps: Queue,
+  keys: readonly Buffer[],
+  current: readonly (StoredRecord | null)[],
+  now: number,
+): Sliced<{ replies: Reply[]; next: Next } | RondoError> {
+  const names = keys.map((key) => key.toString('latin1'))
+  const held = new Map<string, Known | null>(names.map((name, i) => [name, knownIn(current[i]!, now)]))
+  const changed = new Map<string, Held | null>()
+  let touched = 0
+  let answered = 0
+  let slowUnits = 0
+  const replies: Reply[] = []
+  if (yield* isTooMuch(steps, held)) return TOO_MUCH
+  for (const step of steps) {
+    if (!isStep(step)) {
+      replies.push(step)
+      continue
+    }
+    const mine = step.keys.map((key) => key.toString('latin1'))
+    const before = mine.map((name) => held.get(name)!)
+    slowUnits += costOf(step, before)
+    if (slowUnits > MAX_SLOW_UNITS) return TOO_MUCH
+    const touchedBefore = touched
+    const slow = step.needs === 'value' ? step.slow : undefined
+    const { reply, next = [] } = slow ? yield* slow.slices(wholesOf(before), now) : applyTo(step, before, now)
+    mine.forEach((name, i) => {
+      const after = next[i]
+      touched += bytesOf(before[i]!) + bytesOf(after ?? null)
+      if (after === undefined) return
+      held.set(name, after)
+      changed.set(name, after)
+    })
+    answered += answerBytes(reply)
+    if (touched > MAX_TOUCHED_BYTES || answered > MAX_ANSWER_BYTES) return TOO_MUCH
+    replies.push(reply)
+    yield UNITS_A_STEP + (touched - touchedBefore) / BYTES_A_UNIT
+  }
+  return { replies, next: names.map((name) => changed.get(name)) }
+}
+
+/** In units; 0 for what does not take long. */
+function costOf(step: Step, known: readonly (Known | null)[]): number {
+  return step.needs === 'value' && step.slow ? step.slow.cost(wholesOf(known)) : 0
+}
+
+/** Whether the steps would work on too much, were the values to stay as they are: nothing is begun then. */
+function* isTooMuch(steps: Queue, held: ReadonlyMap<string, Known | null>): Sliced<boolean> {
+  let touched = 0
+  let slowUnits = 0
+  for (const step of steps) {
+    if (!isStep(step) || !step.reads) continue
+    const before = step.keys.map((key) => held.get(key.toString('latin1'))!)
+    slowUnits += costOf(step, before)
+    for (const one of before) touched += bytesOf(one)
+    if (slowUnits > MAX_SLOW_UNITS || touched > MAX_TOUCHED_BYTES) return true
+    yield UNITS_TO_ESTIMATE
+  }
+  return false
+}
+
+/**
+ * @param change what the keys shall hold; null = nothing is changed, and nothing need have been there together; an error =
+ * the same, and transact fails with it
+ */
+export function transact(
+  connection: Connection,
+  keys: readonly Buffer[],
+  pace: Pace,
+  change: Change,
+): Promise<void> {
+  const { work } = connection.door
+  const { coordinator } = connection.door.options
+  const decided = (next: Next | RondoError | null) => decidedBy(connection, next)
+  const { account } = connection
+  let heldBytes = 0
+  const hold = (bytes: number) => {
+    account.add(bytes - heldBytes)
+    heldBytes = bytes
+  }
+  /** What the keys hold is in memory until the outcome is stored. */
+  const overloaded = (current: readonly (StoredRecord | null)[]): RondoError | null => {
+    hold(current.reduce((sum, record) => sum + (record?.value.length ?? 0), 0))
+    return account.isRefused ? account.refusal() : null
+  }
+  return new Promise<void>((resolve, failed) => {
+    if (keys.length === 0) {
+      work.carryOut(change([], nowMs(coordinator)), () => resolve(), failed)
+      return
+    }
+    const done = {
+      asker: connection,
+      transacted: () => resolve(),
+      failed: (error: RondoError) => (error === STOPPED ? resolve() : failed(error)),
+    }
+    if (pace !== 'at-once') {
+      const modify: ModifyAllSlowly = (current, then) => {
+        const refused = overloaded(current)
+        if (refused) {
+          then(decided(refused))
+          return
+        }
+        const failedHere = (error: unknown) => then({ kind: 'refuse', error: fault(error) })
+        const job = change(current, nowMs(coordinator))
+        const made = (next: Next | RondoError | null) => then(decided(next))
+        if (pace === 'alone') work.carryOutAlone(connection, job, made, failedHere)
+        else work.carryOut(job, made, failedHere)
+      }
+      coordinator.transactSlowly(keys, modify, done, connection.writeLevel)
+      return
+    }
+    coordinator.transact(
+      keys,
+      (current) => decided(overloaded(current) ?? inOneGo(change(current, nowMs(coordinator)))),
+      done,
+      connection.writeLevel,
+    )
+  }).finally(() => hold(0))
+}
+
+function decidedBy(connection: Connection, next: Next | RondoError | null): AllModified {
+  if (!next) return { kind: 'refuse', error: STOPPED }
+  if (next instanceof RondoError) return { kind: 'refuse', error: next }
+  const error = next.map((held) => tooLarge(connection, held)).find((found) => found !== null)
+  if (error) return { kind: 'refuse', error }
+  if (next.every((held) => held === undefined)) return { kind: 'keep' }
+  return {
+    kind: 'write',
+    records: next.map((held) => (held === undefined ? undefined : recordOf(held))),
+  }
+}
+
+function fault(error: unknown): RondoError {
+  return new RondoError('INTERNAL', `A fault of Rondo's own: ${String(error)}`, { outcome: 'not-applied' })
+}

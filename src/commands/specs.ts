@@ -1,0 +1,113 @@
+/**
+ * The commands on strings and keys: what COMMAND INFO of Redis 7 tells of each, and what makes its step. Their replies and
+ * errors are those of Redis 7.0, to the letter, but for two limits of our own: a value has at most `maxValueBytes`, where
+ * Redis has proto-max-bulk-len, and an end beyond what a record's head can hold becomes the last that it can.
+ */
+import { bitcount, bitpos, getbit, setbit } from './strings/bits.ts'
+import {
+  expire,
+  expireat,
+  expiretime,
+  persist,
+  pexpire,
+  pexpireat,
+  pexpiretime,
+  pttl,
+  ttl,
+} from './keys/expiry.ts'
+import { copy, del, exists, rename, renamenx, type } from './keys/keyspace.ts'
+import { lcs } from './strings/lcs.ts'
+import { decr, decrby, incr, incrby, incrbyfloat } from './strings/numbers.ts'
+import type { CommandSpec, StepMaker } from './step.ts'
+import {
+  append,
+  get,
+  getdel,
+  getex,
+  getrange,
+  getset,
+  mget,
+  mset,
+  msetnx,
+  psetex,
+  set,
+  setex,
+  setnx,
+  setrange,
+  strlen,
+} from './strings/values.ts'
+
+const READ = ['readonly', 'fast']
+const SLOW_READ = ['readonly']
+const WRITE = ['write', 'denyoom', 'fast']
+const SLOW_WRITE = ['write', 'denyoom']
+/** Writes that need no memory. */
+const LEAN_WRITE = ['write', 'fast']
+const SLOW_LEAN_WRITE = ['write']
+
+/** By lower-case name. */
+export const STEPS: Readonly<Record<string, CommandSpec>> = {
+  get: oneKey(2, READ, get),
+  set: oneKey(-3, SLOW_WRITE, set),
+  setex: oneKey(4, SLOW_WRITE, setex),
+  psetex: oneKey(4, SLOW_WRITE, psetex),
+  setnx: oneKey(3, WRITE, setnx),
+  getset: oneKey(3, WRITE, getset),
+  getdel: oneKey(2, LEAN_WRITE, getdel),
+  getex: oneKey(-2, LEAN_WRITE, getex),
+  mget: allKeys(-2, READ, mget),
+  mset: pairsOfKeyAndValue(-3, SLOW_WRITE, mset),
+  msetnx: pairsOfKeyAndValue(-3, SLOW_WRITE, msetnx),
+  append: oneKey(3, WRITE, append),
+  strlen: oneKey(2, READ, strlen),
+  getrange: oneKey(4, SLOW_READ, getrange),
+  substr: oneKey(4, SLOW_READ, getrange),
+  setrange: oneKey(4, SLOW_WRITE, setrange),
+  lcs: twoKeys(-3, SLOW_READ, lcs),
+
+  incr: oneKey(2, WRITE, incr),
+  decr: oneKey(2, WRITE, decr),
+  incrby: oneKey(3, WRITE, incrby),
+  decrby: oneKey(3, WRITE, decrby),
+  incrbyfloat: oneKey(3, WRITE, incrbyfloat),
+
+  getbit: oneKey(3, READ, getbit),
+  setbit: oneKey(4, SLOW_WRITE, setbit),
+  bitcount: oneKey(-2, SLOW_READ, bitcount),
+  bitpos: oneKey(-3, SLOW_READ, bitpos),
+
+  del: allKeys(-2, SLOW_LEAN_WRITE, del),
+  unlink: allKeys(-2, LEAN_WRITE, del),
+  exists: allKeys(-2, READ, exists),
+  touch: allKeys(-2, READ, exists),
+  type: oneKey(2, READ, type),
+  rename: twoKeys(3, SLOW_LEAN_WRITE, rename),
+  renamenx: twoKeys(3, LEAN_WRITE, renamenx),
+  copy: twoKeys(-3, SLOW_WRITE, copy),
+
+  expire: oneKey(-3, LEAN_WRITE, expire),
+  pexpire: oneKey(-3, LEAN_WRITE, pexpire),
+  expireat: oneKey(-3, LEAN_WRITE, expireat),
+  pexpireat: oneKey(-3, LEAN_WRITE, pexpireat),
+  persist: oneKey(2, LEAN_WRITE, persist),
+  ttl: oneKey(2, READ, ttl),
+  pttl: oneKey(2, READ, pttl),
+  expiretime: oneKey(2, READ, expiretime),
+  pexpiretime: oneKey(2, READ, pexpiretime),
+}
+
+function oneKey(arity: number, flags: readonly string[], make: StepMaker): CommandSpec {
+  return { arity, flags, firstKey: 1, lastKey: 1, keyStep: 1, make }
+}
+
+function twoKeys(arity: number, flags: readonly string[], make: StepMaker): CommandSpec {
+  return { arity, flags, firstKey: 1, lastKey: 2, keyStep: 1, make }
+}
+
+function allKeys(arity: number, flags: readonly string[], make: StepMaker): CommandSpec {
+  return { arity, flags, firstKey: 1, lastKey: -1, keyStep: 1, make }
+}
+
+function pairsOfKeyAndValue(arity: number, flags: readonly string[], make: StepMaker): CommandSpec {
+  return { arity, flags, firstKey: 1, lastKey: -1, keyStep: 2, make }
+}

@@ -1,0 +1,82 @@
+/** The options of SET and GETEX: which may stand together, and which of two wins, is Redis's own rule. */
+import { word } from '../arguments.ts'
+import { endArgument, MILLISECONDS, MILLISECONDS_AT, SECONDS, SECONDS_AT, type TimeUnit } from '../keys/ends.ts'
+import { CommandError, defaultEnd, SYNTAX_ERROR, type StepLimits } from '../step.ts'
+
+export interface SetOptions {
+  /** NX, XX. */
+  readonly condition: 'absent' | 'present' | null
+  /** GET. */
+  readonly answersOld: boolean
+  /** KEEPTTL. */
+  readonly keepsEnd: boolean
+  /** 0 = none. With KEEPTTL that of a key which was not there. */
+  readonly endMs: number
+}
+
+const UNITS: ReadonlyMap<string, TimeUnit> = new Map([
+  ['EX', SECONDS],
+  ['PX', MILLISECONDS],
+  ['EXAT', SECONDS_AT],
+  ['PXAT', MILLISECONDS_AT],
+])
+
+/** @throws CommandError */
+export function setOptions(args: readonly Buffer[], nowMs: number, limits: StepLimits): SetOptions {
+  let condition: SetOptions['condition'] = null
+  let answersOld = false
+  const life = new LifeOption('KEEPTTL')
+  for (let at = 3; at < args.length; at++) {
+    const option = word(args[at]!)
+    if (option === 'NX' && condition !== 'present') condition = 'absent'
+    else if (option === 'XX' && condition !== 'absent') condition = 'present'
+    else if (option === 'GET') answersOld = true
+    else at += life.take(option, args[at + 1])
+  }
+  const { end, withoutTime: keepsEnd } = life
+  const endMs = end === null ? defaultEnd(limits, nowMs) : endArgument(end.argument, end.unit, nowMs, 'set')
+  return { condition, answersOld, keepsEnd, endMs }
+}
+
+/**
+ * The end that GETEX gives its key (0 = none, from PERSIST), 'same' when it only reads, or what is wrong with the time:
+ * an error only if the key is there.
+ *
+ * @throws CommandError for bad syntax
+ */
+export function getexOptions(args: readonly Buffer[], nowMs: number): number | 'same' | CommandError {
+  const life = new LifeOption('PERSIST')
+  for (let at = 2; at < args.length; at++) at += life.take(word(args[at]!), args[at + 1])
+  const { end, withoutTime: persists } = life
+  if (end === null) return persists ? 0 : 'same'
+  try {
+    return endArgument(end.argument, end.unit, nowMs, 'getex')
+  } catch (error) {
+    if (error instanceof CommandError) return error
+    throw error
+  }
+}
+
+/** EX, PX, EXAT, PXAT, and the one option that none of them goes with. The same one may come again; the last counts. */
+class LifeOption {
+  end: { unit: TimeUnit; argument: Buffer } | null = null
+  withoutTime = false
+  readonly #withoutTime: 'KEEPTTL' | 'PERSIST'
+
+  constructor(withoutTime: 'KEEPTTL' | 'PERSIST') {
+    this.#withoutTime = withoutTime
+  }
+
+  /** @returns how many arguments of its own the option has */
+  take(option: string, argument: Buffer | undefined): number {
+    if (option === this.#withoutTime && this.end === null) {
+      this.withoutTime = true
+      return 0
+    }
+    const unit = UNITS.get(option)
+    const other = this.withoutTime || (this.end !== null && this.end.unit !== unit)
+    if (unit === undefined || argument === undefined || other) throw new CommandError(SYNTAX_ERROR)
+    this.end = { unit, argument }
+    return 1
+  }
+}

@@ -1,0 +1,202 @@
+/** Whole values and parts of them: GET, SET and their kin, APPEND, SETRANGE. */
+import { byteRange } from '../../core/part.ts'
+import { integerArgument, isBackward } from '../arguments.ts'
+import { endArgument, MILLISECONDS, SECONDS, type TimeUnit } from '../keys/ends.ts'
+import { MAX_ANSWER_BYTES } from '../run/answer-limit.ts'
+import { OK, RespError, type Reply } from '../reply.ts'
+import { getexOptions, setOptions, type SetOptions } from './set-options.ts'
+import {
+  change,
+  CommandError,
+  defaultEnd,
+  distinct,
+  look,
+  lookAtPart,
+  refused,
+  inPlaceOf,
+  until,
+  type Held,
+  type Mentions,
+  type Seen,
+  type Step,
+  type StepLimits,
+  type StepMaker,
+  type Stepped,
+} from '../step.ts'
+
+const EMPTY = Buffer.alloc(0)
+const TOO_LONG = 'ERR string exceeds maximum allowed size (proto-max-bulk-len)'
+
+const TOO_MUCH = new RespError(
+  `ERR the values of these keys have more than ${MAX_ANSWER_BYTES} bytes together; ask for fewer`,
+)
+
+const valueOf = (held: Held | null) => held?.value ?? null
+
+export function get(args: readonly Buffer[]): Step {
+  return look(args[1]!, valueOf)
+}
+
+export function strlen(args: readonly Buffer[]): Step {
+  return lookAtPart(args[1]!, 'length', (seen) => seen?.length ?? 0)
+}
+
+export function getrange(args: readonly Buffer[]): Step {
+  const start = integerArgument(args[2]!)
+  const end = integerArgument(args[3]!)
+  if (isBackward(start, end)) return lookAtPart(args[1]!, 'length', () => EMPTY)
+  return lookAtPart(args[1]!, byteRange(Number(start), Number(end)), (seen) => seen?.part ?? EMPTY)
+}
+
+export const mget: StepMaker = (args, _nowMs, _limits, mentions = distinct(args.slice(1))): Step => {
+  const { keys, places } = mentions
+  return {
+    needs: 'value',
+    keys,
+    reads: true,
+    writes: false,
+    apply(held) {
+      const bytes = places.reduce((sum, place) => sum + (held[place]?.value.length ?? 0), 0)
+      if (bytes > MAX_ANSWER_BYTES) return { reply: TOO_MUCH }
+      return { reply: places.map((place) => valueOf(held[place]!)) }
+    },
+  }
+}
+
+// ---- whole values
+
+export function set(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
+  return setStep(args[1]!, args[2]!, setOptions(args, nowMs, limits))
+}
+
+export function getset(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
+  const endMs = defaultEnd(limits, nowMs)
+  return setStep(args[1]!, args[2]!, { condition: null, answersOld: true, keepsEnd: false, endMs })
+}
+
+export function setex(args: readonly Buffer[], nowMs: number): Step {
+  return setWithEnd(args, SECONDS, nowMs, 'setex')
+}
+
+export function psetex(args: readonly Buffer[], nowMs: number): Step {
+  return setWithEnd(args, MILLISECONDS, nowMs, 'psetex')
+}
+
+function setWithEnd(args: readonly Buffer[], unit: TimeUnit, nowMs: number, command: string): Step {
+  const endMs = endArgument(args[2]!, unit, nowMs, command)
+  return setStep(args[1]!, args[3]!, { condition: null, answersOld: false, keepsEnd: false, endMs })
+}
+
+function setStep(key: Buffer, value: Buffer, options: SetOptions): Step {
+  const { condition, answersOld, keepsEnd, endMs } = options
+  const step = { keys: [key], reads: condition !== null || answersOld || keepsEnd, writes: true }
+  const next = (seen: Seen | null, nowMs: number) => {
+    const met = condition === null || (condition === 'absent') === (seen === null)
+    return met ? [until(value, keepsEnd && seen ? seen.expiresAtMs : endMs, nowMs)] : undefined
+  }
+  if (answersOld) {
+    const apply = ([held = null]: readonly (Held | null)[], nowMs: number) =>
+      stepped(valueOf(held), next(held, nowMs))
+    return { ...step, needs: 'value', apply }
+  }
+  const apply = ([seen = null]: readonly (Seen | null)[], nowMs: number) => {
+    const made = next(seen, nowMs)
+    return stepped(made ? OK : null, made)
+  }
+  return { ...step, needs: 'head', apply }
+}
+
+function stepped(reply: Reply, next: Stepped['next']): Stepped {
+  return next ? { reply, next } : { reply }
+}
+
+export function setnx(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
+  const next = [{ value: args[2]!, expiresAtMs: defaultEnd(limits, nowMs) }]
+  return {
+    needs: 'head',
+    keys: [args[1]!],
+    reads: true,
+    writes: true,
+    apply: ([seen = null]) => (seen ? { reply: 0 } : { reply: 1, next }),
+  }
+}
+
+export const mset: StepMaker = (args, nowMs, limits, mentions): Step => {
+  const { keys, next } = pairs(args, 'mset', defaultEnd(limits, nowMs), mentions)
+  return { needs: 'head', keys, reads: false, writes: true, apply: () => ({ reply: OK, next }) }
+}
+
+export const msetnx: StepMaker = (args, nowMs, limits, mentions): Step => {
+  const { keys, next } = pairs(args, 'msetnx', defaultEnd(limits, nowMs), mentions)
+  return {
+    needs: 'head',
+    keys,
+    reads: true,
+    writes: true,
+    apply: (held) => (held.some((one) => one !== null) ? { reply: 0 } : { reply: 1, next }),
+  }
+}
+
+/** Of a key that comes twice, the last value counts. */
+function pairs(
+  args: readonly Buffer[],
+  command: string,
+  expiresAtMs: number,
+  mentions?: Mentions,
+): { keys: Buffer[]; next: Held[] } {
+  if (args.length % 2 === 0) {
+    throw new CommandError(`ERR wrong number of arguments for '${command}' command`)
+  }
+  const { keys, places } = mentions ?? distinct(args.filter((_, i) => i % 2 === 1))
+  const next: Held[] = []
+  places.forEach((place, i) => {
+    next[place] = { value: args[2 * i + 2]!, expiresAtMs }
+  })
+  return { keys, next }
+}
+
+export function getdel(args: readonly Buffer[]): Step {
+  return change(args[1]!, (held) => (held ? { reply: held.value, next: [null] } : { reply: null }))
+}
+
+export function getex(args: readonly Buffer[], nowMs: number): Step {
+  const newEnd = getexOptions(args, nowMs)
+  if (newEnd === 'same') return look(args[1]!, valueOf)
+  return change(args[1]!, (held, applyMs) => {
+    if (!held) return { reply: null }
+    // Redis looks for the key before it looks at the time.
+    if (newEnd instanceof CommandError) return refused(newEnd.message)
+    if (newEnd === held.expiresAtMs) return { reply: held.value }
+    return { reply: held.value, next: [until(held.value, newEnd, applyMs)] }
+  })
+}
+
+// ---- parts of values
+
+export function append(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
+  const tail = args[2]!
+  const newEndMs = defaultEnd(limits, nowMs)
+  return change(args[1]!, (held) => {
+    const length = (held?.value.length ?? 0) + tail.length
+    if (held && length > limits.maxValueBytes) return refused(TOO_LONG)
+    const value = held ? Buffer.concat([held.value, tail]) : tail
+    return { reply: length, next: [inPlaceOf(held, value, newEndMs)] }
+  })
+}
+
+export function setrange(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
+  const offset = integerArgument(args[2]!)
+  if (offset < 0) throw new CommandError('ERR offset is out of range')
+  const at = Number(offset)
+  const part = args[3]!
+  const newEndMs = defaultEnd(limits, nowMs)
+  return change(args[1]!, (held) => {
+    const before = held?.value ?? EMPTY
+    if (part.length === 0) return { reply: before.length }
+    if (at + part.length > limits.maxValueBytes) return refused(TOO_LONG)
+    const value = Buffer.alloc(Math.max(before.length, at + part.length))
+    before.copy(value)
+    part.copy(value, at)
+    return { reply: value.length, next: [inPlaceOf(held, value, newEndMs)] }
+  })
+}

@@ -1,0 +1,707 @@
+/**
+ * Everything that can be set, in one table: variable, default, unit, check, meaning.
+ *
+ * Text comes in (the environment over `.env.local`), and one readonly object goes out, or every problem at once, each
+ * as a sentence that says what is wrong, why, and what to do. An empty variable counts as not set; variables that are
+ * not in the table are left alone, because an environment holds many. Only main.ts imports this file: the rooms below
+ * receive plain values.
+ *
+ * Secrets (tokens, passwords inside REDIS_URLS) appear neither in a problem nor in `describeConfig`. A bad value is
+ * quoted only where it is plain enough not to be one.
+ *
+ * `.env.local.example` tells what raising or lowering each variable costs; test/config.test.ts holds this table, that
+ * file and README.md together.
+ */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parse } from 'dotenv'
+import { z } from 'zod'
+import { CONSISTENCY_LEVELS, type ConsistencyLevel } from '../core/consistency.ts'
+import { parseTokens, TOKENS_MUST_BE, type TokenSource } from '../servers/token-list.ts'
+import { isNetwork } from '../servers/trusted-proxies.ts'
+import { describe, isLoopback, parseHost, parseNodeList, type NodeAddress } from './node-addresses.ts'
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+export const LOG_REQUESTS = ['none', 'errors', 'all'] as const
+export const TLS_VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const
+
+export interface Config {
+  readonly nodes: RedisNodes | MemoryNodes
+  readonly vnodesPerNode: number
+  /** Copies of each key. With fewer nodes than this, every node holds every key: min(this, nodes) is what counts. */
+  readonly replicationFactor: number
+  /** Healthy nodes that one operation at `one` may try; 0 = all of the preference list. */
+  readonly maxTries: number
+  readonly readConsistency: ConsistencyLevel
+  readonly writeConsistency: ConsistencyLevel
+  readonly requestTimeoutMs: number
+  readonly nodeTimeoutMs: number
+  readonly connectTimeoutMs: number
+  readonly pingIntervalMs: number
+  /** 0 = values without a ttl of their own do not expire. */
+  readonly defaultTtlMs: number
+  readonly graceMs: number
+  /** 0 = rounds of anti-entropy only on demand. */
+  readonly repairIntervalMs: number
+  /** 0 = no limit. */
+  readonly repairKeysPerSecond: number
+  readonly host: string
+  /** 0 = any free port. */
+  readonly port: number
+  /** 0 = any free port, null = no Redis protocol door. */
+  readonly respPort: number | null
+  readonly crossSetMulti: 'refuse' | 'unordered'
+  /** KEYS, FLUSHALL and FLUSHDB over the Redis protocol. */
+  readonly allowDangerousCommands: boolean
+  readonly dataTokens: TokenSource
+  readonly adminTokens: TokenSource
+  readonly allowInsecure: boolean
+  /** Host names in lower case, beside loopback and HOST; `*.example.com` stands for all below it. */
+  readonly allowedHosts: readonly string[]
+  /** Addresses and networks of proxies that are believed who their clients are. */
+  readonly trustedProxies: readonly string[]
+  readonly tls: ServerTls | null
+  /** Of both servers, and of the links to the nodes. */
+  readonly tlsMinVersion: (typeof TLS_VERSIONS)[number]
+  readonly maxKeyBytes: number
+  readonly maxValueBytes: number
+  readonly maxBatchKeys: number
+  readonly maxBatchBytes: number
+  /** Operations on single keys under way at once. */
+  readonly maxInFlight: number
+  readonly queueTimeoutMs: number
+  /** What clients may make one process hold; null = from the machine's memory. */
+  readonly maxClientMemory: number | null
+  /** Of one process; null = as many as its descriptors allow. */
+  readonly maxConnections: number | null
+  /** 0 = idle connections are not closed. */
+  readonly idleMs: number
+  /** `auto` = one a core. */
+  readonly workers: number | 'auto'
+  readonly logLevel: (typeof LOG_LEVELS)[number]
+  readonly logRequests: (typeof LOG_REQUESTS)[number]
+}
+
+export interface RedisNodes {
+  readonly kind: 'redis'
+  readonly addresses: readonly NodeAddress[]
+  /** Whom to trust for `rediss://`; null = the authorities that Node.js comes with. */
+  readonly tlsCaFile: string | null
+  /** What Rondo shows to nodes that ask for a client certificate. */
+  readonly tlsKeyPair: KeyPairFiles | null
+}
+
+export interface KeyPairFiles {
+  readonly certFile: string
+  readonly keyFile: string
+}
+
+export interface ServerTls extends KeyPairFiles {
+  /** Clients need a certificate of one of these authorities; null = clients need none. */
+  readonly clientCaFile: string | null
+}
+
+export interface MemoryNodes {
+  readonly kind: 'memory'
+  readonly count: number
+  readonly maxBytesPerNode: number
+}
+
+interface Row<T> {
+  /** As it would be written; empty = not set. */
+  readonly default: string
+  readonly unit: string
+  readonly meaning: string
+  /** Its message completes "NAME must be …". */
+  readonly check: z.ZodType<T, string>
+  readonly secret?: true
+  /** Set by our own files (the image), and not offered to users. */
+  readonly hidden?: true
+}
+
+const rows = {
+  REDIS_URLS: row({
+    check: z.string().transform((text, ctx) => {
+      const { nodes, problems } = parseNodeList(text)
+      for (const problem of problems) ctx.addIssue({ code: 'custom', message: problem })
+      return nodes
+    }),
+    meaning:
+      'The nodes: comma-separated `[id=][redis[s]://][user:password@]host:port[?weight=2&zone=a]`. ' +
+      'Not set: in-process memory nodes, which lose everything when the process ends.',
+    secret: true,
+  }),
+  NODE_TLS_CA_FILE: row({
+    check: filePath(),
+    meaning:
+      'PEM file of the authorities to trust for `rediss://` nodes. Not set: those that Node.js comes with.',
+  }),
+  NODE_TLS_CERT_FILE: row({
+    check: filePath(),
+    meaning:
+      'PEM file of the client certificate for `rediss://` nodes that ask for one (`tls-auth-clients yes`).',
+  }),
+  NODE_TLS_KEY_FILE: row({
+    check: filePath(),
+    meaning: "PEM file of that certificate's private key.",
+  }),
+  MEMORY_NODES: row({
+    default: '4',
+    check: wholeNumber(1, 64),
+    meaning: 'How many in-process memory nodes serve while `REDIS_URLS` is not set.',
+  }),
+  MEMORY_NODE_MAX_BYTES: row({
+    default: '64MiB',
+    unit: 'bytes',
+    check: size(1024, 64 * 1024 ** 3),
+    meaning: 'What one memory node may hold; past it, the least recently used keys go.',
+  }),
+  VNODES_PER_NODE: row({
+    default: '100',
+    check: wholeNumber(1, 10_000),
+    meaning: "A node's places on the ring, times its weight. Must be the same on every coordinator.",
+  }),
+  REPLICATION_FACTOR: row({
+    default: '3',
+    check: wholeNumber(1, 64),
+    meaning: 'Copies of each key. With fewer nodes than this, each node holds one.',
+  }),
+  READ_CONSISTENCY: row({
+    default: 'one',
+    check: oneOf(CONSISTENCY_LEVELS),
+    meaning: 'How many replicas a read asks, unless the request says so itself: one, quorum or all.',
+  }),
+  WRITE_CONSISTENCY: row({
+    default: 'one',
+    check: oneOf(CONSISTENCY_LEVELS),
+    meaning: 'How many replicas must hold a write before it is answered: one, quorum or all.',
+  }),
+  MAX_TRIES: row({
+    default: '3',
+    check: wholeNumber(0, 1000),
+    meaning: 'How many healthy nodes one operation at `one` may try; 0 = as many as there are.',
+  }),
+  REQUEST_TIMEOUT_MS: row({
+    default: '1000',
+    unit: 'milliseconds',
+    check: wholeNumber(10, 600_000),
+    meaning: 'No operation on a key takes longer than this; a batch is made of many.',
+  }),
+  NODE_TIMEOUT_MS: row({
+    default: '300',
+    unit: 'milliseconds',
+    check: wholeNumber(10, 600_000),
+    meaning: 'A node that does not answer a call within this has failed it. At most `REQUEST_TIMEOUT_MS`.',
+  }),
+  CONNECT_TIMEOUT_MS: row({
+    default: '300',
+    unit: 'milliseconds',
+    check: wholeNumber(10, 600_000),
+    meaning: 'How long connecting to a node may take, TLS and password included.',
+  }),
+  PING_INTERVAL_SECONDS: row({
+    default: '3',
+    unit: 'seconds',
+    check: wholeNumber(1, 3600),
+    meaning: 'How often each node is pinged.',
+  }),
+  DEFAULT_TTL_SECONDS: row({
+    default: '0',
+    unit: 'seconds',
+    check: wholeNumber(0, 100 * 365 * 86_400),
+    meaning: 'How long a value lives when its write names no ttl; 0 = until it is deleted.',
+  }),
+  GRACE_SECONDS: row({
+    default: '86400',
+    unit: 'seconds',
+    check: wholeNumber(10, 10 * 365 * 86_400),
+    meaning:
+      'How long a delete is remembered. A node that was not compared with the others for longer than this is emptied, ' +
+      'and filled again.',
+  }),
+  REPAIR_INTERVAL_SECONDS: row({
+    default: '3600',
+    unit: 'seconds',
+    check: wholeNumber(0, 5 * 365 * 86_400),
+    meaning:
+      'How often all copies are compared and repaired; 0 = only on `POST /repair`. Less than half of `GRACE_SECONDS`.',
+  }),
+  REPAIR_KEYS_PER_SECOND: row({
+    default: '30000',
+    unit: 'keys a second',
+    check: wholeNumber(0, 10_000_000),
+    meaning: 'How many copies that comparison looks at in a second, of all nodes together; 0 = no limit.',
+  }),
+  HOST: row({
+    default: '127.0.0.1',
+    check: z.string().transform((text, ctx) => {
+      const host = parseHost(text)
+      if (host === null) ctx.addIssue({ code: 'custom', message: 'an IP address or a host name' })
+      return host ?? ''
+    }),
+    meaning: 'The address to listen on. Anything but loopback needs both tokens.',
+  }),
+  PORT: row({
+    default: '8080',
+    check: wholeNumber(0, 65_535),
+    meaning: 'The port of the HTTP door; 0 = any free one.',
+  }),
+  RESP_PORT: row({
+    default: '6390',
+    check: z
+      .string()
+      .refine((text) => text === 'off' || inRange(text, 0, 65_535), 'a whole number from 0 to 65535, or off')
+      .transform((text) => (text === 'off' ? null : Number(text))),
+    meaning: 'The port of the Redis protocol door; 0 = any free one, `off` = none.',
+  }),
+  RESP_CROSS_SET_MULTI: row({
+    default: 'refuse',
+    check: oneOf(['refuse', 'unordered']),
+    meaning:
+      'What becomes of MULTI/EXEC over keys that do not share a replica set: `refuse` (CROSSSLOT), or `unordered`: ' +
+      'each command by itself.',
+  }),
+  ALLOW_DANGEROUS_COMMANDS: row({
+    default: 'false',
+    check: flag(),
+    meaning: '`true` allows KEYS, FLUSHALL and FLUSHDB over the Redis protocol.',
+  }),
+  DATA_TOKEN: row({
+    check: tokens(),
+    secret: true,
+    meaning:
+      'The bearer token that reading and writing keys asks for, or two, separated by a space. Not set: none is asked for.',
+  }),
+  ADMIN_TOKEN: row({
+    check: tokens(),
+    secret: true,
+    meaning: 'The bearer token for members, repair and snapshots, or two. Not set: none is asked for.',
+  }),
+  DATA_TOKEN_FILE: row({
+    check: filePath('a file of tokens'),
+    meaning: 'A file that holds `DATA_TOKEN` instead, one token a line, at most two; read again on SIGHUP.',
+  }),
+  ADMIN_TOKEN_FILE: row({
+    check: filePath('a file of tokens'),
+    meaning: 'A file that holds `ADMIN_TOKEN` instead, as `DATA_TOKEN_FILE`.',
+  }),
+  ALLOW_INSECURE: row({
+    default: 'false',
+    check: flag(),
+    meaning: '`true` allows an address that is not loopback without tokens.',
+  }),
+  ALLOWED_HOSTS: row({
+    check: hostNames(),
+    meaning:
+      'Comma-separated host names that HTTP requests may name beside loopback and `HOST`; `*.example.com` for all ' +
+      'below one. Not set: with tokens any, without tokens none with a dot in it.',
+  }),
+  TRUSTED_PROXIES: row({
+    check: networks(),
+    meaning:
+      'Comma-separated addresses and networks of proxies whose `X-Forwarded-For` (HTTP) and PROXY header (Redis ' +
+      'protocol) tell who the client is. Not set: nobody.',
+  }),
+  TLS_CERT_FILE: row({
+    check: filePath(),
+    meaning: 'PEM file of the certificate of the HTTP door. With `TLS_KEY_FILE` the door speaks HTTPS only.',
+  }),
+  TLS_KEY_FILE: row({
+    check: filePath(),
+    meaning: "PEM file of that certificate's private key.",
+  }),
+  TLS_CLIENT_CA_FILE: row({
+    check: filePath(),
+    meaning:
+      'PEM file of authorities. With it, clients of both servers must show a certificate that one of them has signed.',
+  }),
+  TLS_MIN_VERSION: row({
+    default: 'TLSv1.2',
+    check: oneOf(TLS_VERSIONS),
+    meaning: 'The oldest TLS version taken, from clients and nodes: TLSv1.2 or TLSv1.3.',
+  }),
+  MAX_KEY_BYTES: row({
+    default: '1024',
+    unit: 'bytes',
+    check: size(1, 64 * 1024),
+    meaning: 'The longest key that is taken.',
+  }),
+  MAX_VALUE_BYTES: row({
+    default: '1MiB',
+    unit: 'bytes',
+    check: size(1, 256 * 1024 ** 2),
+    meaning: 'The largest value that is taken.',
+  }),
+  MAX_BATCH_KEYS: row({
+    default: '1000',
+    check: wholeNumber(1, 100_000),
+    meaning: 'The most keys in one mget, mset or mdelete.',
+  }),
+  MAX_BATCH_BYTES: row({
+    default: '16MiB',
+    unit: 'bytes',
+    check: size(1, 1024 ** 3),
+    meaning: 'The most bytes in one mget, mset or mdelete.',
+  }),
+  MAX_IN_FLIGHT: row({
+    default: '10000',
+    check: wholeNumber(1, 1_000_000),
+    meaning: 'The most operations under way at once; one more is refused at once with 503.',
+  }),
+  QUEUE_TIMEOUT_MS: row({
+    default: '30000',
+    check: wholeNumber(1, 3_600_000),
+    meaning:
+      'How long nothing that a connection asks for may begin because its nodes are busy, before it is refused with 503.',
+  }),
+  MAX_CLIENT_MEMORY: row({
+    unit: 'bytes',
+    check: size(16 * 1024 ** 2, 1024 ** 4),
+    meaning:
+      'What clients may make one process hold: requests, queued transactions, replies that wait. Not set: a quarter of the ' +
+      'memory of the machine or container, shared by the workers.',
+  }),
+  MAX_CONNECTIONS: row({
+    check: wholeNumber(1, 10_000_000),
+    meaning:
+      'The most connections of clients to one process, over all its ports. Not set: as many as its limit of open files allows.',
+  }),
+  CLIENT_IDLE_SECONDS: row({
+    default: '0',
+    unit: 'seconds',
+    check: wholeNumber(0, 365 * 86_400),
+    meaning: 'A connection of the Redis protocol that is idle for so long is closed; 0 = never.',
+  }),
+  WORKERS: row({
+    default: '1',
+    check: z
+      .string()
+      .refine((text) => text === 'auto' || inRange(text, 1, 1024), 'a whole number from 1 to 1024, or auto')
+      .transform((text) => (text === 'auto' ? text : Number(text))),
+    meaning: 'How many processes serve, each a coordinator of its own; `auto` = one a core.',
+  }),
+  LOG_LEVEL: row({
+    default: 'info',
+    check: oneOf(LOG_LEVELS),
+    meaning: 'The least important line that is logged: trace, debug, info, warn, error, fatal or silent.',
+  }),
+  LOG_REQUESTS: row({
+    default: 'errors',
+    check: oneOf(LOG_REQUESTS),
+    meaning: 'Which requests get a log line: none, errors or all.',
+  }),
+  RONDO_IMAGE: row({
+    default: 'false',
+    check: flag(),
+    hidden: true,
+    meaning: '`true` in the container image: memory nodes then need `MEMORY_NODES`.',
+  }),
+}
+
+type Name = keyof typeof rows
+type Values = { [K in Name]: (typeof rows)[K] extends Row<infer T> ? T : never }
+
+/** The table as documents are checked against it. */
+export type Variable = { readonly name: string } & Omit<Row<unknown>, 'check'>
+export const VARIABLES: readonly Variable[] = Object.entries(rows).map(([name, row]) => ({ name, ...row }))
+
+/** Pure: looks at nothing but its argument. */
+export function loadConfig(
+  env: Environment,
+): { ok: true; config: Config } | { ok: false; problems: string[] } {
+  const problems: string[] = []
+  const given = new Set<Name>()
+  const values: Partial<Record<Name, unknown>> = {}
+  for (const [name, row] of Object.entries(rows) as [Name, Row<unknown>][]) {
+    const text = env[name]?.trim() ?? ''
+    if (text !== '') given.add(name)
+    if (text === '' && row.default === '') continue
+    const result = row.check.safeParse(text === '' ? row.default : text)
+    if (result.success) values[name] = result.data
+    else if (name === 'REDIS_URLS')
+      problems.push(...result.error.issues.map((issue) => `REDIS_URLS, ${issue.message}`))
+    else problems.push(refusal(name, row, text, result.error.issues[0]?.message ?? 'valid'))
+  }
+  // What failed its own check is missing here, and each rule below passes over what is missing.
+  problems.push(...crossProblems(values as Partial<Values>, given))
+  if (problems.length > 0) return { ok: false, problems }
+
+  const v = values as Values & Record<Optional, Values[Optional] | undefined>
+  const config: Config = {
+    nodes: given.has('REDIS_URLS')
+      ? {
+          kind: 'redis',
+          addresses: v.REDIS_URLS ?? [],
+          tlsCaFile: v.NODE_TLS_CA_FILE ?? null,
+          tlsKeyPair: keyPair(v.NODE_TLS_CERT_FILE, v.NODE_TLS_KEY_FILE),
+        }
+      : { kind: 'memory', count: v.MEMORY_NODES, maxBytesPerNode: v.MEMORY_NODE_MAX_BYTES },
+    vnodesPerNode: v.VNODES_PER_NODE,
+    replicationFactor: v.REPLICATION_FACTOR,
+    maxTries: v.MAX_TRIES,
+    readConsistency: v.READ_CONSISTENCY,
+    writeConsistency: v.WRITE_CONSISTENCY,
+    requestTimeoutMs: v.REQUEST_TIMEOUT_MS,
+    nodeTimeoutMs: v.NODE_TIMEOUT_MS,
+    connectTimeoutMs: v.CONNECT_TIMEOUT_MS,
+    pingIntervalMs: v.PING_INTERVAL_SECONDS * 1000,
+    defaultTtlMs: v.DEFAULT_TTL_SECONDS * 1000,
+    graceMs: v.GRACE_SECONDS * 1000,
+    repairIntervalMs: v.REPAIR_INTERVAL_SECONDS * 1000,
+    repairKeysPerSecond: v.REPAIR_KEYS_PER_SECOND,
+    host: v.HOST,
+    port: v.PORT,
+    respPort: v.RESP_PORT,
+    crossSetMulti: v.RESP_CROSS_SET_MULTI,
+    allowDangerousCommands: v.ALLOW_DANGEROUS_COMMANDS,
+    dataTokens: { tokens: v.DATA_TOKEN ?? [], file: v.DATA_TOKEN_FILE ?? null },
+    adminTokens: { tokens: v.ADMIN_TOKEN ?? [], file: v.ADMIN_TOKEN_FILE ?? null },
+    allowInsecure: v.ALLOW_INSECURE,
+    allowedHosts: v.ALLOWED_HOSTS ?? [],
+    trustedProxies: v.TRUSTED_PROXIES ?? [],
+    tls: serverTls(keyPair(v.TLS_CERT_FILE, v.TLS_KEY_FILE), v.TLS_CLIENT_CA_FILE),
+    tlsMinVersion: v.TLS_MIN_VERSION,
+    maxKeyBytes: v.MAX_KEY_BYTES,
+    maxValueBytes: v.MAX_VALUE_BYTES,
+    maxBatchKeys: v.MAX_BATCH_KEYS,
+    maxBatchBytes: v.MAX_BATCH_BYTES,
+    maxInFlight: v.MAX_IN_FLIGHT,
+    queueTimeoutMs: v.QUEUE_TIMEOUT_MS,
+    maxClientMemory: v.MAX_CLIENT_MEMORY ?? null,
+    maxConnections: v.MAX_CONNECTIONS ?? null,
+    idleMs: v.CLIENT_IDLE_SECONDS * 1000,
+    workers: v.WORKERS,
+    logLevel: v.LOG_LEVEL,
+    logRequests: v.LOG_REQUESTS,
+  }
+  return { ok: true, config: Object.freeze(config) }
+}
+
+/** The variables without a default. */
+type Optional =
+  | 'REDIS_URLS'
+  | 'NODE_TLS_CA_FILE'
+  | 'NODE_TLS_CERT_FILE'
+  | 'NODE_TLS_KEY_FILE'
+  | 'DATA_TOKEN'
+  | 'DATA_TOKEN_FILE'
+  | 'ADMIN_TOKEN'
+  | 'ADMIN_TOKEN_FILE'
+  | 'ALLOWED_HOSTS'
+  | 'TRUSTED_PROXIES'
+  | 'TLS_CERT_FILE'
+  | 'TLS_KEY_FILE'
+  | 'TLS_CLIENT_CA_FILE'
+  | 'MAX_CLIENT_MEMORY'
+  | 'MAX_CONNECTIONS'
+
+function keyPair(certFile: string | undefined, keyFile: string | undefined): KeyPairFiles | null {
+  return certFile !== undefined && keyFile !== undefined ? { certFile, keyFile } : null
+}
+
+function serverTls(pair: KeyPairFiles | null, clientCaFile: string | null = null): ServerTls | null {
+  return pair && { ...pair, clientCaFile }
+}
+
+const TOKEN_NAMES = ['DATA_TOKEN', 'ADMIN_TOKEN'] as const
+
+function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
+  const problems: string[] = []
+
+  for (const name of TOKEN_NAMES) {
+    if (given.has(name) && given.has(`${name}_FILE`))
+      problems.push(`${name} and ${name}_FILE are both set: remove one, so that it is clear which is valid.`)
+  }
+  const missingTokens = TOKEN_NAMES.filter((name) => !given.has(name) && !given.has(`${name}_FILE`))
+  if (v.HOST !== undefined && !isLoopback(v.HOST) && missingTokens.length > 0 && v.ALLOW_INSECURE === false)
+    problems.push(
+      `HOST ${v.HOST} can be reached from other machines, and without ${missingTokens.join(' and ')} anyone there ` +
+        `could read, change or take apart this cache. Set ${missingTokens.join(' and ')}, or listen on 127.0.0.1, ` +
+        'or set ALLOW_INSECURE=true where something else keeps strangers out.',
+    )
+
+  if (v.NODE_TIMEOUT_MS !== undefined && v.REQUEST_TIMEOUT_MS !== undefined)
+    if (v.NODE_TIMEOUT_MS > v.REQUEST_TIMEOUT_MS)
+      problems.push(
+        `NODE_TIMEOUT_MS (${v.NODE_TIMEOUT_MS}) must not be larger than REQUEST_TIMEOUT_MS (${v.REQUEST_TIMEOUT_MS}): ` +
+          'a request would end before its first node has failed, and no other could be tried. ' +
+          'Lower the one or raise the other.',
+      )
+
+  if (v.REPAIR_INTERVAL_SECONDS !== undefined && v.GRACE_SECONDS !== undefined)
+    if (2 * v.REPAIR_INTERVAL_SECONDS >= v.GRACE_SECONDS)
+      problems.push(
+        `REPAIR_INTERVAL_SECONDS (${v.REPAIR_INTERVAL_SECONDS}) must be less than half of GRACE_SECONDS ` +
+          `(${v.GRACE_SECONDS}): a copy that missed a delete is found by such a repair, and must be before the delete ` +
+          'is forgotten, also when one repair fails. Lower the one or raise the other.',
+      )
+
+  if (!given.has('REDIS_URLS')) {
+    if (v.WORKERS !== undefined && v.WORKERS !== 1)
+      problems.push(
+        `WORKERS is ${v.WORKERS}, but REDIS_URLS is not set and memory nodes live inside one process: each worker ` +
+          'would be a cache of its own. Set REDIS_URLS, or WORKERS=1.',
+      )
+    if (v.RONDO_IMAGE === true && !given.has('MEMORY_NODES'))
+      problems.push(
+        'REDIS_URLS is not set, and this image does not fall back to memory nodes by itself: a mistyped name would ' +
+          'lose data quietly. Set REDIS_URLS, or MEMORY_NODES=4 if nothing needs to outlive the process.',
+      )
+  }
+
+  problems.push(...tlsProblems(given))
+  return problems
+}
+
+function tlsProblems(given: ReadonlySet<Name>): string[] {
+  const problems: string[] = []
+  for (const [cert, key, otherwise] of [
+    ['TLS_CERT_FILE', 'TLS_KEY_FILE', 'to listen without TLS'],
+    ['NODE_TLS_CERT_FILE', 'NODE_TLS_KEY_FILE', 'to show nodes no certificate'],
+  ] as const) {
+    if (given.has(cert) === given.has(key)) continue
+    const [is, isNot] = given.has(cert) ? [cert, key] : [key, cert]
+    problems.push(
+      `${is} is set and ${isNot} is not, but TLS needs both. Set ${isNot} too, or remove ${is} ${otherwise}.`,
+    )
+  }
+  if (given.has('TLS_CLIENT_CA_FILE') && !given.has('TLS_CERT_FILE') && !given.has('TLS_KEY_FILE'))
+    problems.push(
+      'TLS_CLIENT_CA_FILE is set, but without TLS_CERT_FILE and TLS_KEY_FILE no client is asked for a certificate. ' +
+        'Set these too, or remove TLS_CLIENT_CA_FILE.',
+    )
+  return problems
+}
+
+function refusal(name: Name, row: Row<unknown>, text: string, must: string): string {
+  // A URL or a long word in the wrong place may be a secret.
+  const shown = (row.secret ?? !/^[\w.:+-]{1,24}$/.test(text)) ? '' : `, and is "${text}"`
+  const otherwise = row.default === '' ? 'remove it' : `remove it for the default, ${row.default}`
+  return `${name} must be ${must}${shown}. Correct it, or ${otherwise}.`
+}
+
+/**
+ * The process's environment over `.env.local` in the given folder. A variable that is set there to nothing hides the
+ * file's: `REDIS_URLS= npm start` runs on memory nodes.
+ *
+ * @throws Error when the file is there but cannot be read
+ */
+export function readEnvironment(cwd: string, processEnv: Environment = process.env): Environment {
+  const path = join(cwd, '.env.local')
+  let text = ''
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'ENOENT')
+      throw new Error(
+        `${path} is there but cannot be read (${code}): correct its permissions or remove it.`,
+        {
+          cause: error,
+        },
+      )
+  }
+  return { ...parse(text.replace(/^\uFEFF/, '')), ...processEnv }
+}
+
+/** For one log line at start: everything that applies, secrets as `***`. */
+export function describeConfig(config: Config): Record<string, unknown> {
+  const { nodes } = config
+  return {
+    ...config,
+    nodes: nodes.kind === 'redis' ? { ...nodes, addresses: nodes.addresses.map(describe) } : nodes,
+    dataTokens: hidden(config.dataTokens),
+    adminTokens: hidden(config.adminTokens),
+  }
+}
+
+function hidden({ tokens, file }: TokenSource): TokenSource {
+  return { tokens: tokens.map(() => '***'), file }
+}
+
+function row<T>(given: Omit<Row<T>, 'default' | 'unit'> & Partial<Pick<Row<T>, 'default' | 'unit'>>): Row<T> {
+  return { default: '', unit: '', ...given }
+}
+
+function inRange(text: string, min: number, max: number): boolean {
+  return /^(0|[1-9]\d*)$/.test(text) && Number(text) >= min && Number(text) <= max
+}
+
+function wholeNumber(min: number, max: number): z.ZodType<number, string> {
+  return z
+    .string()
+    .refine((text) => inRange(text, min, max), `a whole number from ${min} to ${max}`)
+    .transform(Number)
+}
+
+const BYTES_PER = { '': 1, kib: 1024, mib: 1024 ** 2, gib: 1024 ** 3 }
+
+function size(min: number, max: number): z.ZodType<number, string> {
+  return z.string().transform((text, ctx) => {
+    const [, digits = '', suffix = ''] = /^([1-9]\d{0,14}|0)(kib|mib|gib)?$/i.exec(text) ?? []
+    const bytes =
+      digits === '' ? NaN : Number(digits) * BYTES_PER[suffix.toLowerCase() as keyof typeof BYTES_PER]
+    if (!(bytes >= min && bytes <= max))
+      ctx.addIssue({
+        code: 'custom',
+        message: `a whole number of bytes from ${min} to ${max}, or one with KiB, MiB or GiB behind it`,
+      })
+    return bytes
+  })
+}
+
+function oneOf<const T extends string>(words: readonly T[]): z.ZodType<T, string> {
+  return z
+    .string()
+    .refine((text): text is T => (words as readonly string[]).includes(text), `one of ${words.join(', ')}`)
+}
+
+function flag(): z.ZodType<boolean, string> {
+  return oneOf(['true', 'false']).transform((text) => text === 'true')
+}
+
+function tokens(): z.ZodType<readonly string[], string> {
+  return z.string().transform((text, ctx) => {
+    const found = parseTokens(text)
+    if (!found) ctx.addIssue({ code: 'custom', message: TOKENS_MUST_BE })
+    return found ?? []
+  })
+}
+
+function networks(): z.ZodType<readonly string[], string> {
+  return z.string().transform((text, ctx) => {
+    const found = text.split(',').map((one) => one.trim())
+    if (!found.every(isNetwork))
+      ctx.addIssue({
+        code: 'custom',
+        message: 'IP addresses and networks, separated by commas, such as 10.0.0.7,192.168.0.0/16,fd00::/8',
+      })
+    return found
+  })
+}
+
+/** In lower case and without ports. A wildcard stands in front of a dot only. */
+function hostNames(): z.ZodType<readonly string[], string> {
+  return z.string().transform((text, ctx) => {
+    const names = text.split(',').map((name) => name.trim())
+    const parsed = names.map((name) => {
+      const host = parseHost(name.replace(/^\*\./, ''))
+      return host !== null && name.startsWith('*.') ? `*.${host}` : host
+    })
+    if (!parsed.every((name) => name !== null)) {
+      ctx.addIssue({
+        code: 'custom',
+        message:
+          'host names or IP addresses without ports, separated by commas, such as cache.example.com,*.corp.example',
+      })
+      return []
+    }
+    return parsed
+  })
+}
+
+function filePath(what = 'a PEM file'): z.ZodType<string, string> {
+  return z.string().regex(/^(?!-----)[^\0\r\n]{1,4096}$/, `the path of ${what}, not what stands in it`)
+}

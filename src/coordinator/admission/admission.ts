@@ -1,0 +1,260 @@
+/**
+ * Which operations may begin, so that no node is asked for more than it delivers in a moment.
+ *
+ *   operation ──▶ room at its nodes? ──yes──▶ it begins: its deadline runs, its calls count in the nodes' load
+ *                       └──no──▶ it waits, by connection ──a node's load has become less──▶ the next in turn begins
+ *
+ * Without this, a few clients that read large values ask each node for seconds of work: answers come after the deadline,
+ * healthy nodes look failed, and the load moves on to the next ones.
+ *
+ * - An operation that waits has not begun: nothing was sent, its deadline does not run, nodes are not judged by it.
+ * - Room is counted apart for large and for small values: a small call never waits for large ones, and on the node's
+ *   connection not more than one window of large replies is before it. A window takes one more call as long as it is not
+ *   full, so a value larger than the window passes as well.
+ * - The windows of a node that answers slowly shrink (NodeLoad.pace): what has begun must not wait there until its deadline.
+- Connections take turns (turns.ts). Operations of one connection begin in the order in which they came, as
+ *   far as they wait for the same nodes; a connection on which later commands must see earlier ones begins no further
+ *   command while one waits (Asker.waiting).
+ * - An operation needs room at all nodes that it sends its value to, or reads from. It waits at one after the other, and
+ *   room that it found is not kept for it: it may find more load than a window there, by what waits elsewhere meanwhile.
+ * - A connection of which nothing has begun for `queueTimeoutMs` is told so: OVERLOADED, nothing was applied.
+ * - What was already begun is not held up here: retries at the next replica, copies, second rounds. They count in the
+ *   load, and so hold up what comes next.
+ */
+import type { Member } from '../../cluster/member.ts'
+import type { MonotonicClock, Timers } from '../../core/clock.ts'
+import { Deadlines, type Deadline, type Timed } from '../../core/deadlines.ts'
+import { RondoError } from '../../core/errors.ts'
+import { READ_FIRST, READ_NEVER } from '../../core/plan.ts'
+import { SMALL_BYTES, type NodeLoad } from '../../nodes/load.ts'
+import type { Asker } from '../asker.ts'
+import type { Failing } from '../context.ts'
+import { Turns } from './turns.ts'
+
+export interface Windows {
+  readonly largeBytes: number
+  readonly smallBytes: number
+}
+
+/** For each node. About what a node delivers in 10 ms while all of them share a machine with few cores. */
+export const WINDOWS: Windows = { largeBytes: 1024 * 1024, smallBytes: 1024 * 1024 }
+
+export interface AdmissionOptions {
+  readonly queueTimeoutMs: number
+  readonly clock: MonotonicClock
+  readonly timers: Timers
+  readonly windows?: Windows
+}
+
+export interface Startable {
+  start(): void
+}
+
+/** An operation, and what it needs room for. */
+export interface Entrant {
+  readonly operation: Startable
+  readonly done: Failing
+  readonly preference: readonly Member[]
+  /** How many nodes of the preference list it goes to; READS_ONE = the one that a read asks first. */
+  readonly nodes: number
+  /** Of the value, on its way to each of them or back. */
+  readonly bytes: number
+}
+
+export const READS_ONE = 0
+
+export class Admission {
+  /** How many operations wait. */
+  waiting = 0
+  private readonly windows: Windows
+  private readonly clock: MonotonicClock
+  private readonly queueTimeoutMs: number
+  private readonly deadlines: Deadlines
+  private readonly queues = new Map<NodeLoad, NodeQueues>()
+
+  constructor(options: AdmissionOptions) {
+    this.windows = options.windows ?? WINDOWS
+    this.clock = options.clock
+    this.queueTimeoutMs = options.queueTimeoutMs
+    this.deadlines = new Deadlines(options.queueTimeoutMs, options)
+  }
+
+  /** Whether there is room, and nobody waits for it. */
+  isOpen(load: NodeLoad, bytes: number): boolean {
+    if (bytes > SMALL_BYTES) return load.largeWaiting === 0 && this.hasRoomForLarge(load)
+    return load.smallWaiting === 0 && this.hasRoomForSmall(load)
+  }
+
+  private hasRoomForLarge(load: NodeLoad): boolean {
+    return load.largeBytes < this.windows.largeBytes * load.pace
+  }
+
+  private hasRoomForSmall(load: NodeLoad): boolean {
+    return load.smallBytes < this.windows.smallBytes * load.pace
+  }
+
+  /** The same at the first of a preference list. */
+  areOpen(preference: readonly Member[], nodes: number, bytes: number): boolean {
+    for (let i = 0; i < nodes; i++) if (!this.isOpen(preference[i]!.node.load, bytes)) return false
+    return true
+  }
+
+  /** Begins now, or once there is room. */
+  enter(entrant: Entrant): void {
+    const next = this.closedNode(entrant, [])
+    if (!next) {
+      entrant.operation.start()
+      return
+    }
+    const waiting = new Waiting(this, entrant)
+    this.waiting++
+    waiting.asker.waiting++
+    waiting.asker.begunAtMs ||= this.clock.monotonicMs()
+    waiting.deadline = this.deadlines.add(waiting)
+    this.wait(waiting, next)
+  }
+
+  /** A connection for which nothing has begun for too long. */
+  overdue(waiting: Waiting): void {
+    const { asker } = waiting
+    if (this.clock.monotonicMs() - asker.begunAtMs < this.queueTimeoutMs) {
+      waiting.deadline = this.deadlines.add(waiting)
+      return
+    }
+    this.end(waiting, (entrant) => entrant.done.failed(keptWaiting(this.queueTimeoutMs)))
+  }
+
+  private wait(waiting: Waiting, { node }: Member): void {
+    const { load } = node
+    let queues = this.queues.get(load)
+    if (!queues) {
+      queues = { large: new Turns(), small: new Turns(), letting: false }
+      this.queues.set(load, queues)
+      load.onLess = () => this.letIn(load, queues!)
+    }
+    if (waiting.isLarge) {
+      queues.large.add(waiting)
+      load.largeWaiting++
+    } else {
+      queues.small.add(waiting)
+      load.smallWaiting++
+    }
+  }
+
+  private letIn(load: NodeLoad, queues: NodeQueues): void {
+    if (queues.letting) return // something that began has ended at once; the loops below go on
+    queues.letting = true
+    try {
+      while (load.smallWaiting > 0 && this.hasRoomForSmall(load)) {
+        load.smallWaiting--
+        this.turnOf(queues.small.next(), load)
+      }
+      while (load.largeWaiting > 0 && this.hasRoomForLarge(load)) {
+        load.largeWaiting--
+        this.turnOf(queues.large.next(), load)
+      }
+    } finally {
+      queues.letting = false
+    }
+  }
+
+  private turnOf(waiting: Waiting, load: NodeLoad): void {
+    const { entrant, asker, passed } = waiting
+    if (!entrant) return
+    if (asker.gone) {
+      this.end(waiting, ({ done }) => done.failed(clientGone()))
+      return
+    }
+    passed.push(load)
+    const next = this.closedNode(entrant, passed)
+    if (next) this.wait(waiting, next)
+    else this.end(waiting, ({ operation }) => operation.start())
+  }
+
+  /** It waits no longer. */
+  private end(waiting: Waiting, then: (entrant: Entrant) => void): void {
+    const { entrant, asker } = waiting
+    if (!entrant) return
+    waiting.entrant = null
+    this.deadlines.remove(waiting.deadline!)
+    this.waiting--
+    if (this.waiting === 0) this.deadlines.rest()
+    asker.waiting--
+    asker.begunAtMs = asker.waiting > 0 ? this.clock.monotonicMs() : 0
+    try {
+      then(entrant)
+    } finally {
+      if (asker.waiting === 0) asker.noneWaits()
+    }
+  }
+
+  /** The first of its nodes, as they are now, at which there is no room, beside those where it has waited. */
+  private closedNode({ preference, nodes, bytes }: Entrant, passed: readonly NodeLoad[]): Member | null {
+    if (nodes === READS_ONE) {
+      const first = firstToRead(preference)
+      return this.isOpen(first.node.load, bytes) || passed.includes(first.node.load) ? null : first
+    }
+    for (let i = 0; i < nodes; i++) {
+      const member = preference[i]!
+      if (!this.isOpen(member.node.load, bytes) && !passed.includes(member.node.load)) return member
+    }
+    return null
+  }
+}
+
+/** Whom a read at `one` asks first, as far as it matters here. */
+function firstToRead(preference: readonly Member[]): Member {
+  const best = preference.find(({ readRank }) => readRank === READ_FIRST)
+  return best ?? preference.find(({ readRank }) => readRank < READ_NEVER) ?? preference[0]!
+}
+
+interface NodeQueues {
+  readonly large: Turns<Waiting>
+  readonly small: Turns<Waiting>
+  letting: boolean
+}
+
+class Waiting implements Timed {
+  readonly asker: Asker
+  readonly isLarge: boolean
+  /** Null once it has begun, or has been told why not. */
+  entrant: Entrant | null
+  /** Where it has waited. */
+  readonly passed: NodeLoad[] = []
+  deadline: Deadline | null = null
+  private readonly admission: Admission
+
+  constructor(admission: Admission, entrant: Entrant) {
+    this.admission = admission
+    this.entrant = entrant
+    this.asker = entrant.done.asker ?? new Nobody()
+    this.isLarge = entrant.bytes > SMALL_BYTES
+  }
+
+  overdue(): void {
+    this.admission.overdue(this)
+  }
+}
+
+/** Whoever does not say who asks takes a turn of its own. */
+class Nobody implements Asker {
+  waiting = 0
+  begunAtMs = 0
+  readonly gone = false
+  noneWaits(): void {
+    // nobody is held up by it
+  }
+}
+
+function keptWaiting(queueTimeoutMs: number): RondoError {
+  const sentence =
+    `Nothing of this connection could begin for ${queueTimeoutMs} ms (QUEUE_TIMEOUT_MS): the nodes are busy with what was ` +
+    'asked for before. It was not applied. Try again.'
+  return new RondoError('OVERLOADED', sentence, { outcome: 'not-applied' })
+}
+
+function clientGone(): RondoError {
+  return new RondoError('OVERLOADED', 'The connection ended before it could begin. It was not applied.', {
+    outcome: 'not-applied',
+  })
+}

@@ -1,0 +1,220 @@
+/**
+ * Listing the keys of all nodes: every key once, although it has N copies.
+ *
+ * The nodes are walked in the order of their ids, each with its own SCAN. Who tells of a key must not change while the
+ * walk goes on, though nodes fail, return and are repaired meanwhile: a key whose teller moved to a node that was walked
+ * already would be left out. So the listing begins by noting which nodes are sound (clean, and not behind), and the
+ * cursor carries that note:
+ *
+ *   - a key is told by the first of its home replicas that was sound when the listing began;
+ *   - a key without one is told by the first node of its preference list that holds anything for it, and only if the
+ *     newest record on all of them is a live value.
+ *
+ * The cursor is `<node's place>-<node's cursor>`, and `.<place>` for every node that was not sound; '0' begins, and comes
+ * back at the end. A node that was sound and cannot be listed now is an error: the same cursor goes on when it is back, or
+ * a new listing does without it.
+ *
+ * Like SCAN it promises every key that is there during the whole listing, and nothing about the others. Where none of a
+ * key's home replicas was sound, the key may be left out, or come twice, when it is repaired meanwhile.
+ */
+import type { Member } from '../../cluster/member.ts'
+import { StoredRecord, type PeekedRecord } from '../../core/codec.ts'
+import { RondoError } from '../../core/errors.ts'
+import { Glob } from '../../core/glob.ts'
+import { isReserved } from '../../core/keys.ts'
+import { READ_COMPARED, READ_NEVER } from '../../core/plan.ts'
+import { newestOf } from '../../core/votes.ts'
+import type { ScanEntry } from '../../nodes/node.ts'
+import { askNode } from '../ask.ts'
+import { preferenceListOf, type CoordinatorContext } from '../context.ts'
+
+export interface KeyPage {
+  readonly keys: readonly Buffer[]
+  /** For the next page; '0' = that was all. */
+  readonly cursor: string
+}
+
+/** How far a listing has come. */
+interface Progress {
+  place: number
+  nodeCursor: string
+  /** Those that were sound when it began. */
+  readonly sound: ReadonlySet<Member>
+}
+
+/** What a pattern may compare before others have their turn: some milliseconds. */
+const STEPS_A_TURN = 1_000_000
+
+/** SCAN calls made for one page at most: a pattern that matches little must not hold a request for long. */
+const MAX_SCANS_PER_PAGE = 16
+
+export async function listKeys(
+  context: CoordinatorContext,
+  request: { match: Buffer | null; cursor: string; count: number },
+): Promise<KeyPage> {
+  const members = context.cluster.ring.nodes
+  refuseToBeIncomplete(context, members)
+  const progress = parseCursor(request.cursor, members)
+  const glob = request.match && new Glob(request.match)
+  // A node serves nobody else while it matches: what could take it long is matched here.
+  const [there, here] = glob?.isLight ? [request.match, null] : [null, glob]
+  const keys = new Map<string, Buffer>()
+  for (let scans = 0; scans < MAX_SCANS_PER_PAGE && keys.size < request.count; scans++) {
+    // A node inside of this process answers at once: page after page would be listed in one turn.
+    await nextTurn(context)
+    const member = nextToList(members, progress)
+    if (!member) return { keys: [...keys.values()], cursor: '0' }
+    const page = await member.node.scan(progress.nodeCursor, there, request.count).catch((error: unknown) => {
+      throw cannotBeListed(member, String(error))
+    })
+    const entries = here ? await matching(context, here, page.entries) : page.entries
+    for (const key of await toldBy(context, progress.sound, member, entries)) {
+      keys.set(key.toString('latin1'), key)
+    }
+    progress.nodeCursor = page.cursor
+    if (page.cursor === '0') progress.place++
+  }
+  const atEnd = nextToList(members, progress) === null
+  return { keys: [...keys.values()], cursor: atEnd ? '0' : formatCursor(progress, members) }
+}
+
+/** With as many nodes away as a key has replicas, some keys may have no node left to tell of them. */
+function refuseToBeIncomplete({ replicas }: CoordinatorContext, members: readonly Member[]): void {
+  const away = members.filter((member) => member.readRank === READ_NEVER)
+  if (away.length < replicas) return
+  const names = away.map((member) => member.id).join(', ')
+  throw new RondoError('UNAVAILABLE', `The list would be incomplete: ${names} cannot be read. See /status.`)
+}
+
+/** The node to go on with, or null when all were listed. */
+function nextToList(members: readonly Member[], progress: Progress): Member | null {
+  for (; progress.place < members.length; progress.place++) {
+    const member = members[progress.place]!
+    if (progress.sound.has(member)) {
+      if (member.readRank === READ_NEVER) throw cannotBeListed(member, 'it cannot be read now')
+      if (member.completeness !== 'clean') throw cannotBeListed(member, 'it may have lost keys')
+      return member
+    }
+    if (member.readRank !== READ_NEVER) return member
+    progress.nodeCursor = '0' // other nodes hold its keys
+  }
+  return null
+}
+
+function cannotBeListed(member: Member, why: string): RondoError {
+  const sentence = `Node ${member.id} cannot be listed: ${why}. Try again, or begin a new listing with cursor 0.`
+  return new RondoError('UNAVAILABLE', sentence)
+}
+
+function formatCursor({ place, nodeCursor, sound }: Progress, members: readonly Member[]): string {
+  const others = members.map((member, i) => (sound.has(member) ? '' : `.${i}`))
+  return `${place}-${nodeCursor}${others.join('')}`
+}
+
+function parseCursor(cursor: string, members: readonly Member[]): Progress {
+  if (cursor === '0') {
+    const sound = members.filter((member) => member.readRank < READ_COMPARED)
+    return { place: 0, nodeCursor: '0', sound: new Set(sound) }
+  }
+  const [, place, nodeCursor, others] = /^(\d{1,6})-(\d{1,20})((?:\.\d{1,6})*)$/.exec(cursor) ?? []
+  const unsound = new Set(others?.split('.').slice(1).map(Number))
+  if (
+    place === undefined ||
+    nodeCursor === undefined ||
+    ![Number(place), ...unsound].every((i) => i in members)
+  ) {
+    throw new RondoError('BAD_REQUEST', 'The cursor is not one that a listing returned; begin with 0.')
+  }
+  return { place: Number(place), nodeCursor, sound: new Set(members.filter((_, i) => !unsound.has(i))) }
+}
+
+function nextTurn({ timers }: CoordinatorContext): Promise<void> {
+  return new Promise((next) => timers.endOfTurn(next))
+}
+
+async function matching(
+  context: CoordinatorContext,
+  glob: Glob,
+  entries: readonly ScanEntry[],
+): Promise<ScanEntry[]> {
+  const found: ScanEntry[] = []
+  let turnEnds = glob.steps + STEPS_A_TURN
+  for (const entry of entries) {
+    if (glob.matches(entry.key)) found.push(entry)
+    if (glob.steps < turnEnds) continue
+    await nextTurn(context)
+    turnEnds = glob.steps + STEPS_A_TURN
+  }
+  return found
+}
+
+/** The keys among these that it is up to this member to tell. */
+async function toldBy(
+  context: CoordinatorContext,
+  sound: ReadonlySet<Member>,
+  member: Member,
+  entries: readonly ScanEntry[],
+): Promise<Buffer[]> {
+  const answers = entries.map(({ key, head }) => tellsOf(context, sound, member, key, head))
+  // Nearly all are known at once.
+  const asked = answers.filter((answer) => typeof answer !== 'boolean')
+  if (asked.length > 0) await Promise.all(asked)
+  const told: Buffer[] = []
+  for (const [i, answer] of answers.entries()) {
+    if (typeof answer === 'boolean' ? answer : await answer) told.push(entries[i]!.key)
+  }
+  return told
+}
+
+function tellsOf(
+  context: CoordinatorContext,
+  sound: ReadonlySet<Member>,
+  member: Member,
+  key: Buffer,
+  head: Buffer,
+): boolean | Promise<boolean> {
+  if (isReserved(key)) return false
+  const nowMs = context.cluster.time.nowMs()
+  const preference = preferenceListOf(context, key)
+  const teller = tellerOf(preference, context.replicas, sound)
+  if (teller) {
+    if (teller !== member) return false
+    if (!member.behind) return new StoredRecord(head).isLive(nowMs)
+  }
+  return tellsAfterAll(member, preference, key, teller !== undefined, nowMs)
+}
+
+function tellerOf(
+  preference: readonly Member[],
+  replicas: number,
+  sound: ReadonlySet<Member>,
+): Member | undefined {
+  for (let i = 0; i < replicas; i++) if (sound.has(preference[i]!)) return preference[i]
+  return undefined
+}
+
+/** Looks at all copies: the newest must be live, and where nobody is the teller, this member the first that holds one. */
+async function tellsAfterAll(
+  member: Member,
+  preference: readonly Member[],
+  key: Buffer,
+  isTeller: boolean,
+  nowMs: number,
+): Promise<boolean> {
+  const asked = preference.filter((other) => other.readRank !== READ_NEVER)
+  const records = await Promise.all(asked.map((other) => recordAt(other, key)))
+  const newest = newestOf(records)
+  if (!newest) return false
+  if (!isTeller && asked[records.findIndex((record) => record !== null)] !== member) return false
+  return newest.isLive(nowMs)
+}
+
+/** A key of another type is none of ours: it is not listed, and keeps no other from being listed. */
+async function recordAt(member: Member, key: Buffer): Promise<PeekedRecord | null> {
+  try {
+    return await askNode(member, key, 'head')
+  } catch (error) {
+    if (error instanceof RondoError && error.code === 'WRONG_TYPE') return null
+    throw error
+  }
+}

@@ -1,0 +1,267 @@
+/**
+ * A read at `one`: the first healthy home replica in preference order answers; if it fails, the next.
+ *
+ *   1. Home replicas that are clean and missed nothing, one after the other. Nearly every read ends with the first; one
+ *      that takes longer than usual asks the next as well (hedging.ts), and the first answer counts.
+ *   2. If none of them answers: all others that can be reached, at once, and the newest record wins. Those are home
+ *      replicas that may lack writes, and the stand-ins that took writes in their place.
+ *
+ * "Not found" is an answer of a clean home replica, or of all home replicas together. If only stand-ins and nodes that
+ * lost data could be asked, nobody knows: that is an error.
+ *
+ * Does not promise the newest value after a fault (that is what quorum is for), but nothing that a reachable replica
+ * knows to be overwritten or deleted.
+ */
+import type { Member } from '../../cluster/member.ts'
+import { StoredRecord, VERSION_AT, type PeekedRecord, type RecordHead } from '../../core/codec.ts'
+import { compareVersions } from '../../core/clock.ts'
+import type { Deadline, Timed } from '../../core/deadlines.ts'
+import { RondoError } from '../../core/errors.ts'
+import type { Part } from '../../core/part.ts'
+import { planRead, READ_FIRST, type ReadPlan } from '../../core/plan.ts'
+import { SMALL_BYTES } from '../../nodes/load.ts'
+import type { Fence, GetCall, Node, NodeFailure, PeekCall } from '../../nodes/node.ts'
+import { positionOf, type CoordinatorContext, type Failing } from '../context.ts'
+import { wrongType } from '../errors.ts'
+
+/** By default whoever reads gets the whole record; a look at a part of it (Coordinator.peek) gets that. */
+export interface ReadDone<R extends RecordHead = StoredRecord> extends Failing {
+  /** @param record the newest record found, a tombstone or an expired one too; null = nothing is stored */
+  read(record: R | null): void
+  /**
+   * Whoever asks has asked for more since. A replica that is asked only now may have got a write that came behind this
+   * read, so no second one is asked because the first is late.
+   */
+  isFollowed?(): boolean
+}
+
+/** Not an Operation, for speed (operation.ts). */
+export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, PeekCall, Timed {
+  private readonly context: CoordinatorContext
+  private readonly key: Buffer
+  private readonly preference: readonly Member[]
+  private readonly done: ReadDone<R>
+  private readonly expectedBytes: number
+  /** Null = the whole record. */
+  private readonly part: Part | null
+  private deadline: Deadline | null = null
+  private finished = false
+
+  private plan: ReadPlan<Member> | null = null
+  private nextInTurn = 0
+  private tries = 0
+  /** Asked, and not failed yet, of those whose answer is good by itself. */
+  private outstanding = 0
+  private hedged = false
+
+  // While comparing:
+  private comparing = 0
+  /** Home replicas heard; how many of them, and whether one is clean. */
+  private homesHeard = 0
+  private cleanHeard = false
+  private newest: R | null = null
+  private lastFailure: NodeFailure | null = null
+
+  /** @param expectedBytes how long the reply will be, about (sizes.ts) */
+  private constructor(
+    context: CoordinatorContext,
+    key: Buffer,
+    preference: readonly Member[],
+    expectedBytes: number,
+    done: ReadDone<R>,
+    part: Part | null,
+  ) {
+    this.context = context
+    this.key = key
+    this.preference = preference
+    this.expectedBytes = expectedBytes
+    this.done = done
+    this.part = part
+  }
+
+  static ofValue(
+    context: CoordinatorContext,
+    key: Buffer,
+    preference: readonly Member[],
+    expectedBytes: number,
+    done: ReadDone,
+  ): ReadOne {
+    return new ReadOne(context, key, preference, expectedBytes, done, null)
+  }
+
+  static ofPart(
+    context: CoordinatorContext,
+    key: Buffer,
+    preference: readonly Member[],
+    expectedBytes: number,
+    part: Part,
+    done: ReadDone<PeekedRecord>,
+  ): ReadOne<PeekedRecord> {
+    return new ReadOne(context, key, preference, expectedBytes, done, part)
+  }
+
+  start(): void {
+    this.deadline = this.context.deadlines.add(this)
+    this.context.hedging.begun()
+    const first = this.preference[0]!
+    if (first.readRank === READ_FIRST) {
+      this.tries = 1
+      this.outstanding = 1
+      this.fetch(first.node)
+      return
+    }
+    this.plan = planRead(this.preference, this.context.replicas)
+    this.askNext()
+  }
+
+  private fetch(node: Node): void {
+    if (this.part === null) node.get(this.key, this, this.expectedBytes)
+    else node.peek(this.key, this.part, this, this.expectedBytes)
+  }
+
+  onRecord(node: Node, bytes: Buffer | null, fence: Fence): void {
+    if (this.finished) return
+    // Only whoever wants whole records asks for them.
+    const record = (bytes ? new StoredRecord(bytes) : null) as RecordHead | null as R | null
+    this.context.sizes.found(this.key, bytes?.length ?? 0, this.expectedBytes)
+    this.answered(node, record, fence)
+  }
+
+  onPeeked(node: Node, record: PeekedRecord | null, fence: Fence): void {
+    if (!this.finished) this.answered(node, record as RecordHead | null as R | null, fence)
+  }
+
+  private answered(node: Node, record: R | null, fence: Fence): void {
+    if (record?.versioned) this.context.cluster.versions.observe(record.bytes, VERSION_AT)
+    if (this.comparing === 0 && !fence.clean) {
+      this.failedInTurn() // it has lost its data since it was chosen, and does not know
+      return
+    }
+    if (this.comparing === 0 && this.isBehind(node)) {
+      // It missed a write since it was chosen, perhaps one that came before this read.
+      this.plan = null
+      this.nextInTurn = 0
+      this.failedInTurn()
+      return
+    }
+    if (this.comparing === 0) {
+      if (!this.isLarge) this.context.hedging.answered(this.context.deadlines.startOf(this.deadline!))
+      this.finish()
+      this.done.read(record)
+      return
+    }
+    if (positionOf(this.plan!.compared, node) < this.plan!.comparedHomes) {
+      this.homesHeard++
+      if (fence.clean) this.cleanHeard = true
+    }
+    if (record && (!this.newest || compareVersions(record.version, this.newest.version) > 0)) {
+      this.newest = record
+    }
+    this.compared()
+  }
+
+  onFailure(_node: Node, failure: NodeFailure): void {
+    if (this.finished) return
+    this.lastFailure = failure
+    if (failure.reason === 'wrong-type') {
+      this.fail(wrongType())
+      return
+    }
+    if (this.comparing > 0) {
+      this.compared()
+      return
+    }
+    this.failedInTurn()
+  }
+
+  private isBehind(node: Node): boolean {
+    const first = this.preference[0]!
+    if (first.node === node) return first.behind
+    return this.preference[positionOf(this.preference, node)]!.behind
+  }
+
+  private get isLarge(): boolean {
+    return this.expectedBytes > SMALL_BYTES
+  }
+
+  private failedInTurn(): void {
+    if (--this.outstanding > 0) return
+    this.plan ??= this.planWithoutFirst()
+    this.askNext()
+  }
+
+  late(): void {
+    // A large one takes its time, and once more would take it from others.
+    if (this.hedged || this.isLarge || this.outstanding !== 1 || this.tries >= this.context.maxTries) return
+    this.plan ??= this.planWithoutFirst()
+    const next = this.plan.inTurn[this.nextInTurn]
+    if (!next || this.done.isFollowed?.() || !this.context.hedging.spend()) return
+    this.hedged = true
+    this.ask(next)
+  }
+
+  overdue(): void {
+    const { requestTimeoutMs } = this.context
+    this.fail(new RondoError('UNAVAILABLE', `No replica of the key answered within ${requestTimeoutMs} ms.`))
+  }
+
+  private askNext(): void {
+    const { inTurn, compared } = this.plan!
+    if (this.tries < this.context.maxTries && this.nextInTurn < inTurn.length) {
+      this.ask(inTurn[this.nextInTurn]!)
+      return
+    }
+    if (this.tries >= this.context.maxTries || compared.length === 0) {
+      this.fail(this.nobodyAnswered())
+      return
+    }
+    this.tries = this.context.maxTries
+    this.comparing = compared.length
+    for (const member of compared) this.fetch(member.node)
+  }
+
+  private ask(member: Member): void {
+    this.tries++
+    this.nextInTurn++
+    this.outstanding++
+    this.fetch(member.node)
+  }
+
+  /** The first was asked without a plan: plan the rest with what is known now. */
+  private planWithoutFirst(): ReadPlan<Member> {
+    const first = this.preference[0]!
+    const plan = planRead(this.preference, this.context.replicas)
+    return { ...plan, inTurn: plan.inTurn.filter((member) => member !== first) }
+  }
+
+  private compared(): void {
+    if (--this.comparing > 0) return
+    // A home replica that is being filled does not know what it lost, unless all of them say the same.
+    const known = this.cleanHeard || this.homesHeard === this.context.replicas
+    if (!this.newest && !known) {
+      this.fail(this.nobodyAnswered())
+      return
+    }
+    this.finish()
+    this.done.read(this.newest)
+  }
+
+  private nobodyAnswered(): RondoError {
+    const why = this.lastFailure ? ` The last one tried said: ${this.lastFailure.message}.` : ''
+    return new RondoError(
+      'UNAVAILABLE',
+      `None of the key's ${this.context.replicas} replicas could be asked.${why} Try again, and see /status.`,
+    )
+  }
+
+  private fail(error: RondoError): void {
+    if (this.finished) return
+    this.finish()
+    this.done.failed(error)
+  }
+
+  private finish(): void {
+    this.finished = true
+    this.context.deadlines.remove(this.deadline!)
+  }
+}

@@ -1,0 +1,175 @@
+/**
+ * A transaction at `one`: the first healthy home replica decides.
+ *
+ *   1. Read every key as any read at `one` (read.ts).
+ *   2. Make the results, and store all of them at the first home replica that takes writes, by one atomic script and only
+ *      if that replica still holds what was read of every key, also of those that are only read. If it holds something
+ *      newer: again from 1. If it holds something older than what was read (it missed a write), then only if it still
+ *      holds that: the result is newer than both.
+ *   3. Send the results to the other home replicas and the stand-ins, as any write at `one`, without waiting.
+ *
+ * Where nothing is to be changed, 2 is a script that only looks, so that what was read was there together.
+ *
+ * Does not promise that it is seen as a whole on the other replicas: there the keys arrive one by one. And not a lock:
+ * during a fault two coordinators may take different replicas for the first, and both succeed.
+ */
+import type { Member } from '../../cluster/member.ts'
+import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../../core/clock.ts'
+import { KIND_TOMBSTONE, kindOf, type StoredRecord } from '../../core/codec.ts'
+import { planRead, planWrite } from '../../core/plan.ts'
+import type { Node, NodeFailure, StoreAllCall, StoreAllWrite } from '../../nodes/node.ts'
+import type { CoordinatorContext } from '../context.ts'
+import { DecidedByOne } from '../update/decided-by-one.ts'
+import { Copies, lifeWhileAway, noteMiss } from '../write/misses.ts'
+import { asStored } from '../update/read-modify-write.ts'
+import {
+  changesOf,
+  type AllModified,
+  type ModifyAllSlowly,
+  type PlacedKey,
+  type TransactDone,
+} from './transact.ts'
+
+export class TransactionAtOne extends DecidedByOne<TransactDone> implements StoreAllCall {
+  private readonly keys: readonly PlacedKey[]
+  private readonly modify: ModifyAllSlowly
+
+  private before: readonly (StoredRecord | null)[] = []
+  private writes: readonly StoreAllWrite[] = []
+  /** By key: who gets a copy afterwards. */
+  private copies: readonly (readonly Member[])[] = []
+
+  /** @param keys they share a replica set */
+  constructor(
+    context: CoordinatorContext,
+    keys: readonly PlacedKey[],
+    modify: ModifyAllSlowly,
+    done: TransactDone,
+  ) {
+    super(context, 'one', 'transaction', done)
+    this.keys = keys
+    this.modify = modify
+  }
+
+  onApplied(node: Node): void {
+    this.context.background.end()
+    const first = this.context.cluster.memberOf(node)
+    this.writes.forEach(({ key, record, lifeMs }, i) => {
+      if (!record) return
+      const targets = this.copies[i]!
+      new Copies(this.context, key, record, this.homes, [first, ...targets]).send(targets, lifeMs)
+    })
+    if (!this.finish()) return
+    const after = this.writes.map(({ record }, i) => (record ? asStored(record) : this.before[i]!))
+    this.done.transacted(this.before, after)
+  }
+
+  onStale(node: Node, held: readonly (Buffer | null)[]): void {
+    this.context.background.end()
+    for (const other of held) if (other) this.context.cluster.versions.observe(other)
+    if (this.isFinished) return
+    this.mayBeApplied = false
+    const expected = held.map((other, i) => (other ? this.olderThanRead(other, i) : this.writes[i]!.onlyIf))
+    if (expected.includes(null)) this.overtaken()
+    else {
+      // It missed what was read elsewhere.
+      this.writes = this.writes.map((write, i) => ({ ...write, onlyIf: expected[i]! }))
+      this.send(node)
+    }
+  }
+
+  onFailure(node: Node, failure: NodeFailure): void {
+    this.context.background.end()
+    if (failure.reason !== 'wrong-type') this.noteMisses(node, failure)
+    this.decidingFailed(failure)
+  }
+
+  protected attempt(): void {
+    const before: (StoredRecord | null)[] = []
+    let missing = this.keys.length
+    this.keys.forEach(({ key, preference }, i) => {
+      this.readFirst(key, preference, (record) => {
+        before[i] = record
+        if (--missing === 0) this.decide(before)
+      })
+    })
+  }
+
+  private decide(before: readonly (StoredRecord | null)[]): void {
+    this.before = before
+    this.modify(before, (modified) => {
+      if (!this.isFinished) this.store(before, modified)
+    })
+  }
+
+  private store(before: readonly (StoredRecord | null)[], modified: AllModified): void {
+    if (modified.kind === 'refuse') {
+      this.end(modified.error)
+      return
+    }
+    const { cluster } = this.context
+    this.writes = changesOf(modified, this.keys).map((change, i) => {
+      const onlyIf = before[i]?.version ?? VERSION_ZERO
+      const { key } = this.keys[i]!
+      if (!change) return { key, record: null, lifeMs: 0, onlyIf }
+      return { key, ...this.recordOf(change, cluster.versions), onlyIf }
+    })
+    const first = this.changesAnything ? this.planWrites() : this.firstToRead()
+    if (first) this.send(first.node)
+    else this.fail('None of the nodes that could decide can be asked now.')
+  }
+
+  /** Who decides; where no home replica can, it may be a stand-in of all the keys. */
+  private planWrites(): Member | undefined {
+    const { graceMs, replicas } = this.context
+    const { onlyDeletes } = this
+    const plans = this.keys.map(({ preference }) => planWrite(preference, replicas, onlyDeletes))
+    this.writes = this.writes.map((write, i) => {
+      if (!write.record || plans[i]!.missing.length === 0) return write
+      const isDelete = kindOf(write.record) === KIND_TOMBSTONE
+      return { ...write, lifeMs: lifeWhileAway(write.lifeMs, isDelete, graceMs) }
+    })
+    const first = plans[0]!.targets[0]
+    this.copies = plans.map(({ targets }) => targets.slice(1))
+    return plans.every(({ targets }) => targets[0] === first) ? first : undefined
+  }
+
+  private firstToRead(): Member | undefined {
+    const { inTurn, compared } = planRead(this.keys[0]!.preference, this.context.replicas)
+    return inTurn[0] ?? compared[0]
+  }
+
+  private send(node: Node): void {
+    this.mayBeApplied = this.changesAnything
+    this.context.background.begin()
+    node.storeAll(this.writes, 'if-held', this)
+  }
+
+  /** What the replica holds of a key, if that is older than what was read of it; otherwise null. */
+  private olderThanRead(held: Buffer, i: number): Version | null {
+    const version = held.subarray(0, VERSION_BYTES)
+    const isPromise = held.length === VERSION_BYTES
+    const read = this.before[i]
+    return !isPromise && read && compareVersions(version, read.version) < 0 ? version : null
+  }
+
+  private noteMisses(node: Node, failure: NodeFailure): void {
+    const member = this.context.cluster.memberOf(node)
+    const why = `it missed a write: ${failure.message}`
+    this.writes.forEach(({ key, record }, i) => {
+      if (record) noteMiss(this.context, member, why, this.copies[i]!, key, record)
+    })
+  }
+
+  private get homes(): readonly Member[] {
+    return this.keys[0]!.preference.slice(0, this.context.replicas)
+  }
+
+  private get changesAnything(): boolean {
+    return this.writes.some(({ record }) => record !== null)
+  }
+
+  private get onlyDeletes(): boolean {
+    return this.writes.every(({ record }) => !record || kindOf(record) === KIND_TOMBSTONE)
+  }
+}

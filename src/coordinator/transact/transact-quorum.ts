@@ -1,0 +1,327 @@
+/**
+ * A transaction at `quorum` and `all`: the two rounds of an update (update.ts), for several keys under one ballot.
+ *
+ *   1. prepare every key on all home replicas. A replica counts when it has promised all of them.
+ *   2. A majority of such promises: by key the newest record is the current one. modify() makes the results.
+ *   3. accept all results in one script a node, which stores them only where every one of the promises still stands: a
+ *      node takes all or nothing. A majority of nodes that took all, and keep each key as long as the others (acks.ts):
+ *      done.
+ *
+ *   A key that is only read is left as it is where a majority holds it; its promise must still stand in 3, so nothing came
+ *   in between. Otherwise the same record is accepted anew (update.ts says why). The same goes for a transaction that
+ *   changes nothing: with several keys it takes 3 as well, because the promises of 1 are not of one moment.
+ *
+ * Why two transactions cannot each win a part: they meet at some node in every key that they share. There the one with
+ * the older ballot either has all its keys stored before the newer one prepares the first of them, and is seen in all, or
+ * finds a promise that does not stand any more, and has none. So transactions and updates that were confirmed took effect
+ * in the order of their ballots, each as a whole.
+ *
+ * What it does not promise:
+ *
+ *   - An unknown outcome may be of a part of the keys. If the coordinator dies, or is overtaken, when some nodes have
+ *     accepted and fewer than a majority, then whoever reads one key next may bring that one to a majority (quorum-read.ts,
+ *     an update, a repair), and nobody the others. A transaction over all the same keys brings all or none, unless a
+ *     repair came before it.
+ *   - Plain reads and writes are of one key. Two reads, one after the other, may find one key after a transaction that is
+ *     still under way and the other before it; a plain write may come between. Who must see several keys as of one moment
+ *     reads them in a transaction.
+ */
+import type { Member } from '../../cluster/member.ts'
+import { StoredRecord } from '../../core/codec.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
+import { tokenOf } from '../../core/token.ts'
+import { newestOf } from '../../core/votes.ts'
+import type { Fence, Node, NodeFailure, PrepareCall, StoreAllCall, StoreAllWrite } from '../../nodes/node.ts'
+import { Acks } from '../write/acks.ts'
+import type { CoordinatorContext } from '../context.ts'
+import { asStored } from '../update/read-modify-write.ts'
+import {
+  changesOf,
+  type AllModified,
+  type ModifyAllSlowly,
+  type PlacedKey,
+  type TransactDone,
+} from './transact.ts'
+import { Ballot, TwoRounds } from '../update/two-rounds.ts'
+
+type Records = readonly (StoredRecord | null)[]
+
+export class QuorumTransaction extends TwoRounds<TransactDone> {
+  readonly keys: readonly PlacedKey[]
+  readonly modify: ModifyAllSlowly
+  protected override readonly unknownSentence = 'It may have been applied, also to a part of the keys.'
+
+  /** @param keys they share a replica set */
+  constructor(
+    context: CoordinatorContext,
+    keys: readonly PlacedKey[],
+    level: ConsistencyLevel,
+    modify: ModifyAllSlowly,
+    done: TransactDone,
+  ) {
+    super(context, keys[0]!.preference, level, 'transaction', done)
+    this.keys = keys
+    this.modify = modify
+  }
+
+  protected prepare(usable: readonly Member[]): void {
+    new TransactionAttempt(this, usable).prepare()
+  }
+
+  succeed(before: Records, after: Records): void {
+    if (this.finishInTime()) this.done.transacted(before, after)
+  }
+}
+
+/** What one home replica has said to the prepares so far. */
+interface Promises {
+  readonly held: (StoredRecord | null)[]
+  missing: number
+  clean: boolean
+}
+
+class TransactionAttempt implements StoreAllCall {
+  private readonly transaction: QuorumTransaction
+  private readonly keys: readonly PlacedKey[]
+  private readonly usable: readonly Member[]
+  private readonly ballot: Ballot
+  private round: 'prepare' | 'modify' | 'accept' | 'over' = 'prepare'
+  private pending = 0
+  private readonly promises = new Map<Node, Promises>()
+  /** Who has promised every key. */
+  private readonly promised: Node[] = []
+  /** Who has done so while the results were being made: they count for nothing, but shall hold the results too. */
+  private readonly late: Node[] = []
+  /** What the clean ones among them hold, by key. */
+  private readonly votes: Map<Node, StoredRecord | null>[]
+  private before: Records = []
+  private modified: AllModified | null = null
+  /** Once it is decided. */
+  private writes: readonly StoreAllWrite[] | null = null
+  /** By key; null = it is only checked. */
+  private acks: readonly (Acks | null)[] = []
+  /** Clean nodes that have taken all. */
+  private confirmed = 0
+  /** Accepts that were applied, or may have been. */
+  private touched = 0
+  /** Home replicas that failed, or are not waited for any more, and why. */
+  private readonly failed = new Map<Node, string>()
+
+  constructor(transaction: QuorumTransaction, usable: readonly Member[]) {
+    this.transaction = transaction
+    this.keys = transaction.keys
+    this.usable = usable
+    this.ballot = new Ballot(transaction.context.cluster.versions)
+    this.votes = this.keys.map(() => new Map<Node, StoredRecord | null>())
+  }
+
+  // ---- round 1
+
+  prepare(): void {
+    const { sizes } = this.transaction.context
+    const calls = this.keys.map((_, i) => this.callFor(i))
+    const expected = this.keys.map(({ key }) => sizes.expected(tokenOf(key)))
+    for (const { node } of this.usable) {
+      this.promises.set(node, { held: [], missing: this.keys.length, clean: true })
+      this.keys.forEach(({ key }, i) => {
+        this.begin()
+        node.prepare(key, this.ballot.version, calls[i]!, expected[i])
+      })
+    }
+  }
+
+  private callFor(i: number): PrepareCall {
+    return {
+      onPromised: (node, bytes, fence) => this.onPromised(i, node, bytes, fence),
+      onRefused: (node, newest) => this.onRefused(node, newest),
+      onFailure: (node, failure) => this.onFailure(node, failure),
+    }
+  }
+
+  private onPromised(i: number, node: Node, bytes: Buffer | null, fence: Fence): void {
+    this.end()
+    const promises = this.promises.get(node)!
+    promises.held[i] = bytes ? new StoredRecord(bytes) : null
+    if (!fence.clean) promises.clean = false
+    if (--promises.missing === 0) this.hasPromisedAll(node, promises)
+    else this.check()
+  }
+
+  private hasPromisedAll(node: Node, { held, clean }: Promises): void {
+    if (this.writes) {
+      this.acceptAt(node) // late, but it shall hold the results too
+      return
+    }
+    if (this.round === 'modify') this.late.push(node)
+    if (this.round !== 'prepare' || this.transaction.isFinished) return
+    this.promised.push(node)
+    if (clean) this.votes.forEach((votes, i) => votes.set(node, held[i]!))
+    if (this.votes[0]!.size >= this.transaction.required) this.decide()
+    else this.checkPromises()
+  }
+
+  private onRefused(node: Node, newest: Buffer): void {
+    this.end()
+    this.transaction.context.cluster.versions.observe(newest)
+    if (this.round === 'prepare' && !this.transaction.isFinished) {
+      this.round = 'over'
+      this.transaction.overtaken()
+      return
+    }
+    if (this.writes) this.missedOnce(node, 'it had promised otherwise')
+    else if (this.round === 'modify') this.failed.set(node, 'it had promised otherwise')
+    this.check()
+  }
+
+  private checkPromises(): void {
+    if (this.round !== 'prepare' || this.pending > 0 || this.transaction.isFinished) return
+    this.round = 'over'
+    const votes = this.votes[0]!.size
+    this.transaction.fail(`${votes} of ${this.transaction.required} required replicas could promise.`)
+  }
+
+  private decide(): void {
+    this.before = this.votes.map((votes) => newestOf(votes.values()))
+    this.round = 'modify'
+    this.transaction.modify(this.before, (modified) => {
+      if (this.transaction.isFinished) this.round = 'over'
+      else this.accept(modified)
+    })
+  }
+
+  private accept(modified: AllModified): void {
+    const { transaction, keys } = this
+    this.modified = modified
+    const changes = changesOf(this.modified, keys)
+    const onlyIf = this.ballot.version
+    this.writes = keys.map(({ key }, i) => {
+      const before = this.before[i]!
+      const agreed = transaction.isAtMajority(this.votes[i]!, before)
+      const next = changes[i] ?? (agreed ? null : before)
+      if (!next) return { key, record: null, lifeMs: 0, onlyIf } // it is only checked
+      return { key, ...transaction.recordOf(next, this.ballot), onlyIf }
+    })
+    if (this.modified.kind === 'refuse' && !this.writesAnything) {
+      this.conclude()
+      return
+    }
+    this.round = 'accept'
+    this.acks = this.writes.map(({ key, record }) => {
+      return (
+        record && new Acks(transaction.context, key, record, transaction.required, () => this.checkAccepts())
+      )
+    })
+    if (this.changesAnything) transaction.sent()
+    for (const node of [...this.promised, ...this.late]) this.acceptAt(node)
+    for (const [node, why] of this.failed) this.missed(node, why)
+  }
+
+  // ---- round 2
+
+  private acceptAt(node: Node): void {
+    this.begin()
+    node.storeAll(this.writes!, 'if-promised', this)
+  }
+
+  onApplied(node: Node, fence: Fence, keptMs: readonly number[]): void {
+    this.end()
+    this.touched++
+    if (fence.clean) this.confirmed++
+    this.acks.forEach((acks, i) => acks?.add(node, fence, keptMs[i]!))
+    this.checkAccepts()
+  }
+
+  onStale(node: Node, held: readonly (Buffer | null)[]): void {
+    this.end()
+    for (const other of held) if (other) this.transaction.context.cluster.versions.observe(other)
+    // Where null is held the promise stands: that key was refused because of another one, and lacks its result too.
+    this.missed(node, 'it had promised otherwise', (i) => !held[i] || this.ballot.isLackedBy(held[i]))
+    this.checkAccepts()
+  }
+
+  onFailure(node: Node, failure: NodeFailure): void {
+    this.end()
+    if (this.writes) {
+      if (failure.kind === 'unknown') this.touched++
+      this.missedOnce(node, failure.message)
+    } else this.failed.set(node, failure.message)
+    if (failure.reason === 'wrong-type') this.transaction.wrongType()
+    else this.check()
+  }
+
+  /** Another answer less is waited for. Only the last one can decide anything; to look at all keys after each takes long. */
+  private check(): void {
+    if (this.pending > 0) return
+    if (this.round === 'prepare') this.checkPromises()
+    else this.checkAccepts()
+  }
+
+  private checkAccepts(): void {
+    if (this.round !== 'accept' || this.transaction.isFinished) return
+    const counted = this.acks.map((acks) => acks?.counted ?? this.confirmed)
+    const accepted = Math.min(this.confirmed, ...counted)
+    if (accepted >= this.transaction.required) {
+      this.conclude()
+      return
+    }
+    const lengthening = this.acks.reduce((sum, acks) => sum + (acks?.pending ?? 0), 0)
+    if (this.pending + lengthening > 0) return
+    this.round = 'over'
+    if (this.touched > 0 && this.changesAnything) {
+      const { required } = this.transaction
+      this.transaction.fail(`${accepted} of ${required} required replicas have confirmed the transaction.`)
+      return
+    }
+    // All refused for certain, or nothing was changed: nobody will ever see a result.
+    this.transaction.refused()
+    this.transaction.overtaken()
+  }
+
+  private conclude(): void {
+    this.round = 'over'
+    const modified = this.modified!
+    const after = this.writes!.map(({ record }, i) => (record ? asStored(record) : this.before[i]!))
+    this.copyToOthers()
+    if (modified.kind === 'refuse') this.transaction.end(modified.error)
+    else this.transaction.succeed(this.before, after)
+  }
+
+  private copyToOthers(): void {
+    this.writes!.forEach(({ key, record, lifeMs }, i) => {
+      if (!record) return
+      const longestMs = Math.max(lifeMs, this.acks[i]!.longestMs)
+      this.transaction.copyToOthers(key, this.keys[i]!.preference, record, longestMs, this.usable)
+    })
+  }
+
+  private missedOnce(node: Node, why: string): void {
+    if (!this.failed.has(node)) this.missed(node, why)
+    this.failed.set(node, why)
+  }
+
+  private missed(node: Node, why: string, which: (i: number) => boolean = () => true): void {
+    this.writes!.forEach(({ key, record }, i) => {
+      if (record && which(i)) this.transaction.missed(node, why, key, record)
+    })
+  }
+
+  /** Whether anything is to be stored at all, be it only what was there. */
+  private get writesAnything(): boolean {
+    return this.writes!.some(({ record }) => record !== null)
+  }
+
+  /** Whether the user changes something. */
+  private get changesAnything(): boolean {
+    return changesOf(this.modified!, this.keys).some((change) => change !== undefined)
+  }
+
+  private begin(): void {
+    this.pending++
+    this.transaction.context.background.begin()
+  }
+
+  private end(): void {
+    this.pending--
+    this.transaction.context.background.end()
+  }
+}

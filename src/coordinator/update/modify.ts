@@ -1,0 +1,113 @@
+/**
+ * The single-key operations, as pure functions from the current record to its successor. What is replicated is what they
+ * return, never the operation.
+ */
+import { compareVersions, type Version } from '../../core/clock.ts'
+import { KIND_TOMBSTONE, KIND_VALUE, type StoredRecord } from '../../core/codec.ts'
+import { RondoError } from '../../core/errors.ts'
+import type { Modified, Modify } from './update.ts'
+
+/** A precondition on what is there now. */
+export type Condition =
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'present' }
+  /** Exactly this version is live. */
+  | { readonly kind: 'version'; readonly version: Version }
+
+const INT64_MIN = -(2n ** 63n)
+const INT64_MAX = 2n ** 63n - 1n
+const EMPTY = Buffer.alloc(0)
+
+const write = (value: Buffer, expiresAtMs: number): Modified => ({
+  kind: 'write',
+  record: { kind: KIND_VALUE, value, expiresAtMs },
+})
+const TOMBSTONE: Modified = { kind: 'write', record: { kind: KIND_TOMBSTONE, value: EMPTY, expiresAtMs: 0 } }
+const KEEP: Modified = { kind: 'keep' }
+
+/** @param nowMs cluster time, asked for at every attempt */
+export function live(current: StoredRecord | null, nowMs: number): StoredRecord | null {
+  return current?.isLive(nowMs) ? current : null
+}
+
+/** Stores a value if the condition holds. @throws nothing; refuses with PRECONDITION_FAILED */
+export function putIf(condition: Condition, value: Buffer, expiresAtMs: number, nowMs: () => number): Modify {
+  return (current) => unmet(condition, live(current, nowMs())) ?? write(value, expiresAtMs)
+}
+
+/** Deletes if the condition holds. */
+export function deleteIf(condition: Condition, nowMs: () => number): Modify {
+  return (current) => unmet(condition, live(current, nowMs())) ?? TOMBSTONE
+}
+
+/**
+ * Adds to a whole number of 64 bits; a missing key counts as 0. Keeps the expiry. Redis's INCRBY.
+ * Refuses with NOT_INTEGER.
+ */
+export function increment(by: bigint, nowMs: () => number): Modify {
+  return (current) => {
+    const held = live(current, nowMs())
+    const before = held ? parseInteger(held.value) : 0n
+    if (before === null) return refuse('NOT_INTEGER', 'value is not an integer or out of range')
+    const after = before + by
+    if (after < INT64_MIN || after > INT64_MAX) {
+      return refuse('NOT_INTEGER', 'increment or decrement would overflow')
+    }
+    return write(Buffer.from(String(after)), held?.expiresAtMs ?? 0)
+  }
+}
+
+/** Adds bytes at the end; a missing key counts as empty. Keeps the expiry. Redis's APPEND. */
+export function append(bytes: Buffer, maxValueBytes: number, nowMs: () => number): Modify {
+  return (current) => {
+    const held = live(current, nowMs())
+    const length = (held?.value.length ?? 0) + bytes.length
+    if (length > maxValueBytes) {
+      return refuse(
+        'VALUE_TOO_LARGE',
+        `The value would have ${length} bytes; at most ${maxValueBytes} are allowed.`,
+      )
+    }
+    return write(held ? Buffer.concat([held.value, bytes]) : bytes, held?.expiresAtMs ?? 0)
+  }
+}
+
+/** Deletes what is there, if anything is. Redis's GETDEL. */
+export function take(nowMs: () => number): Modify {
+  return (current) => (live(current, nowMs()) ? TOMBSTONE : KEEP)
+}
+
+/** Gives a live value another end, 0 = none. Redis's EXPIREAT and PERSIST. */
+export function expireAt(expiresAtMs: number, nowMs: () => number): Modify {
+  return (current) => {
+    const held = live(current, nowMs())
+    if (!held || held.expiresAtMs === expiresAtMs) return KEEP
+    return write(held.value, expiresAtMs)
+  }
+}
+
+function unmet(condition: Condition, held: StoredRecord | null): Modified | null {
+  switch (condition.kind) {
+    case 'absent':
+      return held ? refuse('PRECONDITION_FAILED', 'The key exists.') : null
+    case 'present':
+      return held ? null : refuse('PRECONDITION_FAILED', 'The key does not exist.')
+    case 'version':
+      return held && compareVersions(held.version, condition.version) === 0
+        ? null
+        : refuse('PRECONDITION_FAILED', 'The key holds another version than the one named, or nothing.')
+  }
+}
+
+function refuse(code: 'PRECONDITION_FAILED' | 'NOT_INTEGER' | 'VALUE_TOO_LARGE', sentence: string): Modified {
+  return { kind: 'refuse', error: new RondoError(code, sentence, { outcome: 'not-applied' }) }
+}
+
+/** What Redis takes for an integer: no spaces, no plus, no leading zeros, 64 bits. */
+function parseInteger(value: Buffer): bigint | null {
+  if (value.length > 20) return null
+  const text = value.toString('latin1')
+  if (!/^(0|-?[1-9]\d*)$/.test(text)) return null
+  const parsed = BigInt(text)
+  return parsed < INT64_MIN || parsed > INT64_MAX ? null : parsed
+}

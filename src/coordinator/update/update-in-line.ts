@@ -1,0 +1,197 @@
+/**
+ * Updates that wait for their turn (lines.ts), and how those that have gathered are carried out together: as one update,
+ * which applies what each makes of the record, one after the other, and stores only the last result.
+ *
+ *   under way: incr                         waiting: incr, append, incr … at the same level
+ *   its end ──▶ one update: read, incr ∘ append ∘ incr, store
+ *           ──▶ confirmed: each is told what was there before it and after it, or why it refused
+ *           ──▶ failed: all are told so; where the outcome is unknown, it is for all of them
+ *
+ * - Nobody is told anything before the last result is confirmed: what one of them saw may be what another one made, and
+ *   that is there only with the rest.
+ * - Results in between are never stored, and have versions of their own: nobody who holds one as an ETag meets it again.
+ * - Each ends at its own deadline. One that ended before anything was sent was told that it was not applied, and is left
+ *   out of every later attempt.
+ */
+import type { Member } from '../../cluster/member.ts'
+import { HEAD_BYTES, newRecord, type StoredRecord } from '../../core/codec.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
+import { RondoError } from '../../core/errors.ts'
+import { preferenceListOf, type CoordinatorContext } from '../context.ts'
+import type { Lines, Waiting } from './lines.ts'
+import { Operation } from '../operation.ts'
+import { asStored, NewVersion, type Change } from './read-modify-write.ts'
+import { UpdateOne } from './update-one.ts'
+import { QuorumUpdate, type Modified, type Modify, type UpdateDone } from './update.ts'
+
+/** Updates that are carried out together. */
+const MOST_TOGETHER = 1000
+/** What all of them but the first look at may take: of a long value that many append to, each result is as long. */
+const MOST_BYTES_TOGETHER = 4 * 1024 * 1024
+
+export class UpdateInLine extends Operation<UpdateDone> implements Waiting {
+  readonly level: ConsistencyLevel
+  readonly modify: Modify
+  private readonly lines: Lines
+  private readonly name: string
+  private readonly key: Buffer
+  /** Once it is carried out. */
+  group: UpdateGroup | null = null
+
+  constructor(
+    context: CoordinatorContext,
+    lines: Lines,
+    name: string,
+    key: Buffer,
+    level: ConsistencyLevel,
+    modify: Modify,
+    done: UpdateDone,
+  ) {
+    super(context, done)
+    this.lines = lines
+    this.name = name
+    this.key = key
+    this.level = level
+    this.modify = modify
+  }
+
+  protected attempt(): void {
+    this.lines.wait(this.name, this)
+  }
+
+  first(name: string): void {
+    const alike = (waiting: Waiting): waiting is UpdateInLine =>
+      waiting instanceof UpdateInLine && waiting.level === this.level
+    const members = [this, ...this.lines.takeNext(name, MOST_TOGETHER - 1, alike)]
+    new UpdateGroup(this.context, this.lines, name, this.key, members).start()
+  }
+
+  updated(before: StoredRecord | null, after: StoredRecord | null): void {
+    if (this.finish()) this.done.updated(before, after)
+  }
+
+  overdue(): void {
+    this.end(this.group?.overdueError() ?? keptWaiting(this.context))
+    this.group?.memberEnded()
+  }
+}
+
+export function keptWaiting({ requestTimeoutMs }: CoordinatorContext): RondoError {
+  const sentence = `Other changes of the key were before this one for ${requestTimeoutMs} ms. It was not applied. Try again.`
+  return new RondoError('OVERLOADED', sentence, { outcome: 'not-applied' })
+}
+
+/** What became of one of them in an attempt: which of the results it saw, and which it left. */
+interface Turn {
+  readonly member: UpdateInLine
+  readonly before: number
+  readonly after: number
+  readonly refusal: RondoError | null
+}
+
+export class UpdateGroup implements UpdateDone {
+  private readonly lines: Lines
+  private readonly name: string
+  private readonly members: UpdateInLine[]
+  private readonly update: UpdateOne | QuorumUpdate
+  /**
+   * For the results in between. Made before the update makes its own: what is stored in the end is later than they are.
+   * They serve every attempt, because nobody is told of any but the last.
+   */
+  private readonly versions: readonly NewVersion[]
+  /** Of the latest attempt. */
+  private turns: Turn[] = []
+  /** Of the latest attempt: what was read, and then each result; the last one is there once it was stored. */
+  private results: (StoredRecord | null)[] = []
+
+  /** @param members at least one, all at one level */
+  constructor(context: CoordinatorContext, lines: Lines, name: string, key: Buffer, members: UpdateInLine[]) {
+    this.lines = lines
+    this.name = name
+    this.members = members
+    this.versions = members.slice(1).map(() => new NewVersion(context.cluster.versions))
+    const { level } = members[0]!
+    const modify: Modify = (current) => this.apply(current)
+    this.update = newUpdate(context, key, preferenceListOf(context, key), level, modify, this)
+  }
+
+  start(): void {
+    for (const member of this.members) member.group = this
+    this.update.startIn(this.lines, this.name)
+  }
+
+  updated(_before: StoredRecord | null, after: StoredRecord | null): void {
+    const { turns, results } = this
+    results[results.length - 1] = after
+    for (const turn of turns) {
+      if (turn.refusal) turn.member.end(turn.refusal)
+      else turn.member.updated(results[turn.before]!, results[turn.after]!)
+    }
+  }
+
+  failed(error: RondoError): void {
+    for (const member of this.members) member.end(error)
+  }
+
+  overdueError(): RondoError {
+    return this.update.overdueError()
+  }
+
+  memberEnded(): void {
+    if (this.members.every(({ isFinished }) => isFinished)) this.update.overdue()
+  }
+
+  /** The Modify of the whole. */
+  private apply(current: StoredRecord | null): Modified {
+    const turns: Turn[] = []
+    const results = [current]
+    let last: Change | null = null
+    let isSeen = true
+    let bytes = 0
+    for (const [i, member] of this.members.entries()) {
+      if (member.isFinished) continue
+      if (turns.length > 0) bytes += HEAD_BYTES + (last ? last.value.length : (current?.value.length ?? 0))
+      if (bytes > MOST_BYTES_TOGETHER) {
+        this.leaveForLater(i)
+        break
+      }
+      if (last && !isSeen) {
+        const stamp = this.versions[results.length - 2]!
+        results[results.length - 1] = asStored(newRecord(last.kind, stamp, last.expiresAtMs, last.value))
+        isSeen = true
+      }
+      const before = results.length - 1
+      const modified = member.modify(results[before]!)
+      if (modified.kind === 'write') {
+        last = modified.record
+        results.push(null)
+        isSeen = false
+      }
+      const refusal = modified.kind === 'refuse' ? modified.error : null
+      turns.push({ member, before, after: results.length - 1, refusal })
+    }
+    this.turns = turns
+    this.results = results
+    return last ? { kind: 'write', record: last } : { kind: 'keep' }
+  }
+
+  /** From this one on they are next, in another group. */
+  private leaveForLater(from: number): void {
+    const later = this.members.splice(from)
+    for (const member of later) member.group = null
+    this.lines.putBack(this.name, later)
+  }
+}
+
+/** One update, at any level. Not started. */
+export function newUpdate(
+  context: CoordinatorContext,
+  key: Buffer,
+  preference: readonly Member[],
+  level: ConsistencyLevel,
+  modify: Modify,
+  done: UpdateDone,
+): UpdateOne | QuorumUpdate {
+  if (level === 'one') return new UpdateOne(context, key, preference, modify, done)
+  return new QuorumUpdate(context, key, preference, level, modify, done)
+}

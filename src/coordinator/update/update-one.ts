@@ -1,0 +1,112 @@
+/**
+ * Read, modify, write at `one`: the first healthy home replica decides.
+ *
+ *   1. Read as any read at `one` (read.ts).
+ *   2. Make the result, and store it at the first home replica that takes writes, by one atomic script and only if that
+ *      replica still holds what was read. If it holds something newer: again from 1. If it holds something older than
+ *      what was read (it missed a write), the result is simply newer than both.
+ *   3. Send the result to the other home replicas and the stand-ins, as any write at `one`, without waiting.
+ *
+ * Not a lock: during a fault two coordinators may take different replicas for the first, and both succeed.
+ */
+import type { Member } from '../../cluster/member.ts'
+import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../../core/clock.ts'
+import { KIND_TOMBSTONE, type NewRecord, type StoredRecord } from '../../core/codec.ts'
+import { planWrite } from '../../core/plan.ts'
+import type { Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
+import type { CoordinatorContext } from '../context.ts'
+import { DecidedByOne } from './decided-by-one.ts'
+import { Copies, lifeWhileAway, noteMiss } from '../write/misses.ts'
+import { asStored } from './read-modify-write.ts'
+import type { Modified, Modify, UpdateDone } from './update.ts'
+
+export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
+  private readonly key: Buffer
+  private readonly preference: readonly Member[]
+  private readonly modify: Modify
+
+  private before: StoredRecord | null = null
+  private result: NewRecord | null = null
+  private lifeMs = 0
+  private copies: readonly Member[] = []
+
+  constructor(
+    context: CoordinatorContext,
+    key: Buffer,
+    preference: readonly Member[],
+    modify: Modify,
+    done: UpdateDone,
+  ) {
+    super(context, 'one', 'update', done)
+    this.key = key
+    this.preference = preference
+    this.modify = modify
+  }
+
+  onApplied(node: Node): void {
+    this.context.background.end()
+    const first = this.context.cluster.memberOf(node)
+    const homes = this.preference.slice(0, this.context.replicas)
+    const copies = new Copies(this.context, this.key, this.result!, homes, [first, ...this.copies])
+    copies.send(this.copies, this.lifeMs)
+    if (this.finish()) this.done.updated(this.before, asStored(this.result!))
+  }
+
+  onStale(node: Node, held: Buffer): void {
+    this.context.background.end()
+    this.context.cluster.versions.observe(held)
+    if (this.isFinished) return
+    this.mayBeApplied = false
+    const heldVersion = held.subarray(0, VERSION_BYTES)
+    if (this.before && compareVersions(heldVersion, this.before.version) < 0) {
+      this.send(node, undefined) // it missed what was read elsewhere
+    } else this.overtaken()
+  }
+
+  onFailure(node: Node, failure: NodeFailure): void {
+    this.context.background.end()
+    if (failure.reason !== 'wrong-type') {
+      const member = this.context.cluster.memberOf(node)
+      const why = `it missed a write: ${failure.message}`
+      noteMiss(this.context, member, why, this.copies, this.key, this.result!)
+    }
+    this.decidingFailed(failure)
+  }
+
+  protected attempt(): void {
+    this.readFirst(this.key, this.preference, (record) => this.decide(record))
+  }
+
+  private decide(before: StoredRecord | null): void {
+    this.before = before
+    const modified: Modified = this.modify(before)
+    if (modified.kind === 'refuse') {
+      this.end(modified.error)
+      return
+    }
+    if (modified.kind === 'keep') {
+      this.finish()
+      this.done.updated(before, before)
+      return
+    }
+    const { cluster, graceMs, replicas } = this.context
+    const isDelete = modified.record.kind === KIND_TOMBSTONE
+    const plan = planWrite(this.preference, replicas, isDelete)
+    const [first, ...copies] = plan.targets
+    if (!first) {
+      this.fail('None of the nodes takes writes now.')
+      return
+    }
+    this.copies = copies
+    const { record, lifeMs } = this.recordOf(modified.record, cluster.versions)
+    this.result = record
+    this.lifeMs = plan.missing.length > 0 ? lifeWhileAway(lifeMs, isDelete, graceMs) : lifeMs
+    this.send(first.node, before?.version ?? VERSION_ZERO)
+  }
+
+  private send(node: Node, onlyIf: Version | undefined): void {
+    this.mayBeApplied = true
+    this.context.background.begin()
+    node.store(this.key, this.result!, this.lifeMs, this, onlyIf && { onlyIf })
+  }
+}

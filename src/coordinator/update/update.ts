@@ -1,0 +1,241 @@
+/**
+ * Read, modify, write: NX, compare-and-set, increment, append, get-and-delete, expire … What is replicated is the result,
+ * never the command.
+ *
+ * At `quorum` and `all`, two rounds (Paxos for one register, as in Rystsov's CASPaxos), the version being the ballot:
+ *
+ *   1. prepare(version) on all home replicas: each promises to refuse older writes, and tells what it holds. A promise is
+ *      kept in the record, and does not expire by itself.
+ *   2. A majority of clean promises: the newest record among them is the current one. modify() makes the result.
+ *   3. accept(result) where the promise still stands. A majority of clean acceptances, kept equally long (acks.ts): done.
+ *
+ *   A refusal in round 1 or, if nobody has accepted, in round 2 names a newer version: begin again, later than that. Once
+ *   a single accept may have been applied, what was not confirmed is an unknown outcome, and is never tried again.
+ *
+ * If nothing is to be changed (a refused NX), what was seen must still be at a majority, or a later reader could see
+ * something older: where the votes agree, and surely live equally long (core/votes.ts), it is; otherwise the same record is
+ * accepted anew.
+ *
+ * At `one`: read the first healthy home replica, make the result, and store it there only if that replica still holds
+ * what was read (update-one.ts); then send it to the others. Not a lock: during a fault two of these can succeed.
+ */
+import type { Member } from '../../cluster/member.ts'
+import { StoredRecord, type NewRecord } from '../../core/codec.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
+import type { RondoError } from '../../core/errors.ts'
+import { tokenOf } from '../../core/token.ts'
+import { newestOf } from '../../core/votes.ts'
+import type { Fence, Node, NodeFailure, PrepareCall, StoreCall } from '../../nodes/node.ts'
+import { Acks } from '../write/acks.ts'
+import type { CoordinatorContext, Failing } from '../context.ts'
+import { asStored, type Change } from './read-modify-write.ts'
+import { Ballot, TwoRounds } from './two-rounds.ts'
+
+/** What an update makes of the current record. */
+export type Modified =
+  | { readonly kind: 'write'; readonly record: Change }
+  /** Nothing is to be changed. */
+  | { readonly kind: 'keep' }
+  | { readonly kind: 'refuse'; readonly error: RondoError }
+
+/**
+ * Pure; may be called several times, once for each attempt.
+ *
+ * @param current what is stored now, a tombstone or an expired record too; null = nothing
+ */
+export type Modify = (current: StoredRecord | null) => Modified
+
+export interface UpdateDone extends Failing {
+  /** @param before what was there @param after what is there now; the same when nothing was to be changed */
+  updated(before: StoredRecord | null, after: StoredRecord | null): void
+}
+
+export class QuorumUpdate extends TwoRounds<UpdateDone> {
+  readonly key: Buffer
+  readonly preference: readonly Member[]
+  readonly modify: Modify
+
+  constructor(
+    context: CoordinatorContext,
+    key: Buffer,
+    preference: readonly Member[],
+    level: ConsistencyLevel,
+    modify: Modify,
+    done: UpdateDone,
+  ) {
+    super(context, preference, level, 'update', done)
+    this.key = key
+    this.preference = preference
+    this.modify = modify
+  }
+
+  protected prepare(usable: readonly Member[]): void {
+    new UpdateAttempt(this, usable).prepare()
+  }
+
+  succeed(before: StoredRecord | null, after: StoredRecord | null): void {
+    if (this.finishInTime()) this.done.updated(before, after)
+  }
+}
+
+class UpdateAttempt implements PrepareCall, StoreCall {
+  private readonly update: QuorumUpdate
+  private readonly usable: readonly Member[]
+  private readonly ballot: Ballot
+  private round: 'prepare' | 'accept' | 'over' = 'prepare'
+  private pending = 0
+  private readonly promised: Node[] = []
+  /** What the clean ones among them hold. */
+  private readonly votes = new Map<Node, StoredRecord | null>()
+  private before: StoredRecord | null = null
+  private modified: Modified | null = null
+  private result: NewRecord | null = null
+  private lifeMs = 0
+  private acks: Acks | null = null
+  /** Accepts that were applied, or may have been. */
+  private touched = 0
+  /** Home replicas that failed before there was a result, and why. */
+  private readonly failed: { readonly node: Node; readonly why: string }[] = []
+
+  constructor(update: QuorumUpdate, usable: readonly Member[]) {
+    this.update = update
+    this.usable = usable
+    this.ballot = new Ballot(update.context.cluster.versions)
+  }
+
+  prepare(): void {
+    const { key, context } = this.update
+    const expectedBytes = context.sizes.expected(tokenOf(key))
+    for (const home of this.usable) {
+      this.begin()
+      home.node.prepare(key, this.ballot.version, this, expectedBytes)
+    }
+  }
+
+  // ---- round 1
+
+  onPromised(node: Node, bytes: Buffer | null, fence: Fence): void {
+    this.end()
+    if (this.result) {
+      this.acceptAt(node) // late, but it shall hold the result too
+      return
+    }
+    if (this.round !== 'prepare' || this.update.isFinished) return
+    this.promised.push(node)
+    if (fence.clean) this.votes.set(node, bytes ? new StoredRecord(bytes) : null)
+    if (this.votes.size >= this.update.required) this.decide()
+    else this.checkPromises()
+  }
+
+  onRefused(node: Node, newest: Buffer): void {
+    this.end()
+    this.update.context.cluster.versions.observe(newest)
+    if (this.result) this.missed(node, 'it had promised otherwise')
+    if (this.round === 'accept') this.checkAccepts() // it may have been the last that was waited for
+    if (this.round !== 'prepare' || this.update.isFinished) return
+    this.round = 'over'
+    this.update.overtaken()
+  }
+
+  private checkPromises(): void {
+    if (this.pending > 0) return
+    this.round = 'over'
+    this.update.fail(`${this.votes.size} of ${this.update.required} required replicas could promise.`)
+  }
+
+  private decide(): void {
+    this.before = newestOf(this.votes.values())
+    this.modified = this.update.modify(this.before)
+    if (this.modified.kind !== 'write' && this.update.isAtMajority(this.votes, this.before)) {
+      this.conclude()
+      return
+    }
+    this.round = 'accept'
+    const { context, key, required } = this.update
+    const change = this.modified.kind === 'write' ? this.modified.record : this.before!
+    const { record, lifeMs } = this.update.recordOf(change, this.ballot)
+    this.result = record
+    this.lifeMs = lifeMs
+    this.acks = new Acks(context, key, record, required, () => this.checkAccepts())
+    this.update.sent()
+    for (const node of this.promised) this.acceptAt(node)
+    for (const { node, why } of this.failed) this.missed(node, why)
+  }
+
+  // ---- round 2
+
+  private acceptAt(node: Node): void {
+    this.begin()
+    node.accept(this.update.key, this.result!, this.lifeMs, this)
+  }
+
+  onApplied(node: Node, fence: Fence, keptMs: number): void {
+    this.end()
+    this.touched++
+    this.acks!.add(node, fence, keptMs)
+    this.checkAccepts()
+  }
+
+  onStale(node: Node, held: Buffer): void {
+    this.end()
+    this.update.context.cluster.versions.observe(held)
+    if (this.ballot.isLackedBy(held)) this.missed(node, 'it had promised otherwise')
+    this.checkAccepts()
+  }
+
+  private checkAccepts(): void {
+    if (this.round !== 'accept' || this.update.isFinished) return
+    const accepted = this.acks!.counted
+    if (accepted >= this.update.required) {
+      this.conclude()
+      return
+    }
+    if (this.pending + this.acks!.pending > 0) return
+    this.round = 'over'
+    if (this.touched > 0) {
+      this.update.fail(`${accepted} of ${this.update.required} required replicas have confirmed the update.`)
+      return
+    }
+    // All refused for certain: nobody will ever see this result.
+    this.update.refused()
+    this.update.overtaken()
+  }
+
+  onFailure(node: Node, failure: NodeFailure): void {
+    this.end()
+    if (this.result) {
+      if (failure.kind === 'unknown') this.touched++
+      this.missed(node, failure.message)
+    } else this.failed.push({ node, why: failure.message })
+    if (failure.reason === 'wrong-type') this.update.wrongType()
+    else if (this.round === 'prepare' && !this.update.isFinished) this.checkPromises()
+    else this.checkAccepts()
+  }
+
+  private conclude(): void {
+    this.round = 'over'
+    const modified = this.modified!
+    const after = this.result ? asStored(this.result) : this.before
+    if (this.result) {
+      const { key, preference } = this.update
+      const lifeMs = Math.max(this.lifeMs, this.acks!.longestMs)
+      this.update.copyToOthers(key, preference, this.result, lifeMs, this.usable)
+    }
+    if (modified.kind === 'refuse') this.update.end(modified.error)
+    else this.update.succeed(this.before, after)
+  }
+
+  private missed(node: Node, why: string): void {
+    this.update.missed(node, why, this.update.key, this.result!)
+  }
+
+  private begin(): void {
+    this.pending++
+    this.update.context.background.begin()
+  }
+
+  private end(): void {
+    this.pending--
+    this.update.context.background.end()
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * The acks of one record on its way to its home replicas: who holds it, and how long it is kept there.
+ *
+ * A copy counts only if it is kept as long as the longest of them, or an older value that some replica still shows could
+ * outlive it (core/lifetime.ts). Once a majority holds the record, the longest life among its copies is long enough: one
+ * of them replaced whatever was acknowledged before. Then the short ones are sent the record once more, with that life,
+ * and count when they have acked that. In the ordinary case all have replaced the same, and nothing more is sent.
+ */
+import { lastingCopy, type NewRecord } from '../../core/codec.ts'
+import { LIFE_TOLERANCE_MS } from '../../core/lifetime.ts'
+import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
+import type { CoordinatorContext } from '../context.ts'
+
+interface Ack {
+  readonly node: Node
+  /** Only then it counts. All are lengthened: a node that is being filled will vote one day. */
+  readonly clean: boolean
+  keptMs: number
+  /** The life that was asked for in the end. */
+  askedMs: number
+}
+
+export class Acks implements StoreCall {
+  /** Lengthenings on their way. */
+  pending = 0
+  /** What came of the last one that failed. */
+  failure: NodeFailure | null = null
+
+  private readonly context: CoordinatorContext
+  private readonly key: Buffer
+  private readonly record: NewRecord
+  private readonly required: number
+  private readonly changed: () => void
+  private readonly acks: Ack[] = []
+  private longest = 0
+
+  /**
+   * @param required a majority at least
+   * @param changed called when a lengthening has ended
+   */
+  constructor(
+    context: CoordinatorContext,
+    key: Buffer,
+    record: NewRecord,
+    required: number,
+    changed: () => void,
+  ) {
+    this.context = context
+    this.key = key
+    this.record = record
+    this.required = required
+    this.changed = changed
+  }
+
+  /** A home replica holds the record. */
+  add(node: Node, fence: Fence, keptMs: number): void {
+    this.note({ node, clean: fence.clean, keptMs, askedMs: keptMs })
+  }
+
+  /**
+   * A clean home replica held the record, and holds a newer one in its place. How long it was kept is not known, beyond
+   * what was asked for, and there is nothing left to be lengthened.
+   */
+  addReplaced(node: Node, askedMs: number): void {
+    this.note({ node, clean: true, keptMs: askedMs, askedMs: Infinity })
+  }
+
+  /** How many replicas hold it, and long enough. */
+  get counted(): number {
+    return this.acks.filter(({ clean, keptMs }) => clean && !this.isShort(keptMs)).length
+  }
+
+  /** How long the record is to be kept, as far as is known. */
+  get longestMs(): number {
+    return this.longest
+  }
+
+  private note(ack: Ack): void {
+    this.acks.push(ack)
+    if (ack.clean) this.longest = Math.max(this.longest, Math.min(ack.keptMs, this.context.graceMs))
+    if (this.acks.filter(({ clean }) => clean).length < this.required) return
+    for (const other of this.acks) if (this.isShort(other.askedMs)) this.lengthen(other)
+  }
+
+  private isShort(lifeMs: number): boolean {
+    return lifeMs < this.longest - LIFE_TOLERANCE_MS
+  }
+
+  private lengthen(ack: Ack): void {
+    ack.askedMs = this.longest
+    this.pending++
+    this.context.background.begin()
+    ack.node.store(this.key, lastingCopy(this.record), this.longest, this)
+  }
+
+  onApplied(node: Node, fence: Fence, keptMs: number): void {
+    const ack = this.acks.find((one) => one.node === node)!
+    if (fence.clean) ack.keptMs = Math.max(ack.keptMs, keptMs)
+    this.ended()
+  }
+
+  onStale(_node: Node, held: Buffer): void {
+    this.context.cluster.versions.observe(held)
+    this.ended()
+  }
+
+  onFailure(_node: Node, failure: NodeFailure): void {
+    this.failure = failure
+    this.ended()
+  }
+
+  private ended(): void {
+    this.pending--
+    this.context.background.end()
+    this.changed()
+  }
+}

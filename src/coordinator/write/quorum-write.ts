@@ -1,0 +1,227 @@
+/**
+ * A write (or delete) at `quorum` or `all`: answered when that many home replicas hold it.
+ *
+ * What counts as an ack (the model of the replication rules breaks each promise when one of these is left out):
+ *
+ *   - only a home replica's, and only while it is clean: the batch was sent under the marker of a clean node, and found
+ *     it. Stand-ins get a copy, and never count;
+ *   - only before the deadline;
+ *   - stale is no ack, unless the record it met has replaced ours: then ours was applied there;
+ *   - only if the record is kept there as long as it is elsewhere (acks.ts).
+ *
+ * A replica that met a newer record or a promise without ever having held ours, or that was sent nothing, never will. Once
+ * all home replicas are like that, nobody can have seen our write and nobody ever will, so it is made again, later than
+ * what was met. Any other mix of answers is an unknown outcome, and says so. A majority of them is not enough: a
+ * read-modify-write may have seen ours on the one that held it, and have put its result, made from ours, on the others;
+ * made again, our write would take effect twice. (test/simulation: write and INCR at the same time, then the sum goes back
+ * to what was written. docs/decisions/0011.)
+ */
+import type { Member } from '../../cluster/member.ts'
+import { VERSION_BYTES } from '../../core/clock.ts'
+import {
+  KIND_TOMBSTONE,
+  kindOf,
+  lastingCopy,
+  REPLACED_BYTES,
+  VERSION_AT,
+  versionOf,
+  type NewRecord,
+} from '../../core/codec.ts'
+import { required, type ConsistencyLevel } from '../../core/consistency.ts'
+import { RondoError } from '../../core/errors.ts'
+import { standInsFor, takes } from '../../core/plan.ts'
+import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
+import { Acks } from './acks.ts'
+import { positionOf, type CoordinatorContext } from '../context.ts'
+import { tooFew, wrongType } from '../errors.ts'
+import { Copies, lifeWhileAway, noteMiss } from './misses.ts'
+import { Operation } from '../operation.ts'
+import type { MakeRecord, WriteDone } from './write.ts'
+
+const MAX_ATTEMPTS = 4
+
+export class QuorumWrite extends Operation<WriteDone> {
+  readonly key: Buffer
+  readonly preference: readonly Member[]
+  readonly required: number
+  private readonly make: MakeRecord
+  private attempts = 0
+  /** An earlier attempt, or this one, may be applied somewhere. */
+  private sent = false
+
+  constructor(
+    context: CoordinatorContext,
+    key: Buffer,
+    preference: readonly Member[],
+    level: ConsistencyLevel,
+    make: MakeRecord,
+    done: WriteDone,
+  ) {
+    super(context, done)
+    this.key = key
+    this.preference = preference
+    this.required = required(level, context.replicas)
+    this.make = make
+  }
+
+  overdue(): void {
+    this.fail(0, `The write was not confirmed within ${this.context.requestTimeoutMs} ms.`)
+  }
+
+  protected attempt(): void {
+    const { record, lifeMs } = this.make()
+    const isDelete = kindOf(record) === KIND_TOMBSTONE
+    const homes = this.preference.slice(0, this.context.replicas)
+    const usable = homes.filter((home) => takes(home, isDelete))
+    const counting = usable.filter((home) => home.completeness === 'clean').length
+    if (counting < this.required && !this.sent) {
+      this.end(tooFew(counting, homes, { outcome: 'not-applied', acked: 0, required: this.required }))
+      return
+    }
+    this.attempts++
+    this.sent = true
+    new QuorumAttempt(this, record, lifeMs, homes).start(usable, isDelete)
+  }
+
+  succeed(record: NewRecord): void {
+    if (this.finish()) this.done.written(versionOf(record))
+  }
+
+  /** No home replica ever held this version, and none ever will. */
+  again(acked: number): void {
+    if (this.isFinished) return
+    if (this.attempts < MAX_ATTEMPTS) this.attempt()
+    else this.fail(acked, 'Other writes to the key kept coming in between.')
+  }
+
+  wrongType(): void {
+    this.end(wrongType({ outcome: 'unknown' }))
+  }
+
+  fail(acked: number, why: string): void {
+    const sentence = `${why} ${acked} of ${this.required} required replicas have confirmed it; it may have been applied.`
+    this.end(
+      new RondoError('OUTCOME_UNKNOWN', sentence, { outcome: 'unknown', acked, required: this.required }),
+    )
+  }
+}
+
+class QuorumAttempt implements StoreCall {
+  private readonly write: QuorumWrite
+  private record: NewRecord
+  private lifeMs: number
+  private readonly homes: readonly Member[]
+  private targets: readonly Member[] = []
+  /** Home replicas that are sent nothing. */
+  private missing: readonly Member[] = []
+  private pending = 0
+  private readonly acks: Acks
+  /** Home replicas that a promise has turned away: they may lack the record for good, if it is never kept. */
+  private readonly turnedAway: Member[] = []
+  /** Home replicas that never held this version and never will. */
+  private never = 0
+  private lastFailure: NodeFailure | null = null
+  private confirmed = false
+
+  constructor(write: QuorumWrite, record: NewRecord, lifeMs: number, homes: readonly Member[]) {
+    this.write = write
+    this.record = record
+    this.lifeMs = lifeMs
+    this.homes = homes
+    this.acks = new Acks(write.context, write.key, record, write.required, () => this.checkAcks())
+  }
+
+  start(usable: readonly Member[], isDelete: boolean): void {
+    const { context } = this.write
+    this.targets = usable
+    this.missing = this.homes.filter((home) => !usable.includes(home))
+    this.never = this.missing.length
+    if (this.missing.length > 0 && isDelete) {
+      this.lifeMs = lifeWhileAway(this.lifeMs, isDelete, context.graceMs)
+      this.record = lastingCopy(this.record)
+    }
+    this.pending = this.targets.length
+    for (const target of this.targets) {
+      context.background.begin()
+      target.node.store(this.write.key, this.record, this.lifeMs, this)
+    }
+    for (const home of this.missing) this.noteMiss(home, 'it took no writes, and missed one')
+  }
+
+  onApplied(node: Node, fence: Fence, keptMs: number): void {
+    this.acks.add(node, fence, keptMs)
+    this.settled()
+  }
+
+  onStale(node: Node, held: Buffer, fence: Fence): void {
+    this.write.context.cluster.versions.observe(held)
+    const isPromise = held.length === VERSION_BYTES
+    const replaced = held.compare(this.record.head, VERSION_AT, VERSION_AT + REPLACED_BYTES, VERSION_BYTES)
+    if (isPromise) this.turnedAway.push(this.homes[positionOf(this.homes, node)]!)
+    if (isPromise || replaced < 0) this.never++
+    else if (replaced === 0 && fence.clean) this.acks.addReplaced(node, this.lifeMs)
+    this.settled()
+  }
+
+  onFailure(node: Node, failure: NodeFailure): void {
+    this.lastFailure = failure
+    if (failure.kind !== 'unknown') this.never++
+    const place = positionOf(this.homes, node)
+    if (failure.reason === 'wrong-type') this.write.wrongType()
+    else if (place >= 0) {
+      this.noteMiss(this.homes[place]!, `it missed a write: ${failure.message}`)
+    }
+    this.settled()
+  }
+
+  private settled(): void {
+    this.write.context.background.end()
+    this.pending--
+    this.checkAcks()
+  }
+
+  private checkAcks(): void {
+    if (this.confirmed) this.noteTurnedAway()
+    if (this.write.isFinished) return
+    const { required } = this.write
+    if (this.write.isPast) {
+      this.write.overdue() // an ack from before may be of a node that has lost it since, and was filled again
+      return
+    }
+    const acked = this.acks.counted
+    if (acked >= required) {
+      this.confirmed = true
+      this.copyToStandIns()
+      this.noteTurnedAway()
+      this.write.succeed(this.record)
+      return
+    }
+    if (this.never === this.homes.length) {
+      this.write.again(acked)
+      return
+    }
+    if (this.pending + this.acks.pending === 0) {
+      const failure = this.lastFailure ?? this.acks.failure
+      const why = failure ? `A replica failed: ${failure.message}.` : 'Replicas held newer records.'
+      this.write.fail(acked, why)
+    }
+  }
+
+  /** So that as many copies exist as the replication factor says, while home replicas are away. They never count. */
+  private copyToStandIns(): void {
+    const { context, key, preference } = this.write
+    if (this.missing.length === 0) return
+    const isDelete = kindOf(this.record) === KIND_TOMBSTONE
+    const standIns = standInsFor(preference, context.replicas, isDelete).slice(0, this.missing.length)
+    const lifeMs = Math.max(this.lifeMs, this.acks.longestMs)
+    new Copies(context, key, this.record, this.missing, standIns).send(standIns, lifeMs)
+  }
+
+  private noteTurnedAway(): void {
+    for (const home of this.turnedAway.splice(0)) this.noteMiss(home, 'it had promised otherwise')
+  }
+
+  private noteMiss(missed: Member, why: string): void {
+    noteMiss(this.write.context, missed, why, this.targets, this.write.key, this.record)
+  }
+}

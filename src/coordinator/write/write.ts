@@ -1,0 +1,269 @@
+/**
+ * A write (or delete) at `one`: all replicas get the record in the same turn of the event loop; the answer waits for the
+ * first healthy one in preference order only.
+ *
+ *   targets   A  B  C        A applied                 → answered; B and C go on by themselves
+ *             A✗ B  C        A failed                  → the answer is B's, which a read would ask next
+ *             A✗ B✗ C✗  D    all failed: one further node, as long as MAX_TRIES allows
+ *
+ * A home replica that misses the write is marked as behind. A stand-in takes the copy of a home replica that takes no
+ * writes now, so that N copies exist; its ack answers only when no home replica is left that could.
+ *
+ * Stale (the replica holds a newer record) is never an ack. If the record it replaced is ours, ours was applied there
+ * and overwritten since: that counts. Otherwise the same write is made again with a version later than the one met.
+ *
+ * "Not applied" is said only when every copy that was sent has certainly come to nothing. An ack that was not waited
+ * for, a copy without an answer and one still on its way make the outcome unknown.
+ */
+import type { Member } from '../../cluster/member.ts'
+import {
+  KIND_TOMBSTONE,
+  kindOf,
+  REPLACED_BYTES,
+  VERSION_AT,
+  versionOf,
+  type NewRecord,
+} from '../../core/codec.ts'
+import { VERSION_BYTES, type Version } from '../../core/clock.ts'
+import type { Deadline, Timed } from '../../core/deadlines.ts'
+import { RondoError, type Outcome } from '../../core/errors.ts'
+import { planWrite, READ_FIRST } from '../../core/plan.ts'
+import type { Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
+import { positionOf, type CoordinatorContext, type Failing } from '../context.ts'
+import { wrongType } from '../errors.ts'
+import { lifeWhileAway, noteMiss } from './misses.ts'
+
+export interface WriteDone extends Failing {
+  written(version: Version): void
+}
+
+/** Makes the record anew, with a version later than all that were seen. */
+export type MakeRecord = () => { record: NewRecord; lifeMs: number }
+
+const MAX_ATTEMPTS = 4
+
+/** Not an Operation, for speed (operation.ts). */
+export class WriteOne implements Timed {
+  readonly context: CoordinatorContext
+  readonly key: Buffer
+  readonly preference: readonly Member[]
+  private readonly make: MakeRecord
+  private readonly done: WriteDone
+  private deadline: Deadline | null = null
+  private finished = false
+  private attempts = 0
+  /** Copies on their way, of all attempts. */
+  private unanswered = 0
+  private mayBeApplied = false
+
+  constructor(
+    context: CoordinatorContext,
+    key: Buffer,
+    preference: readonly Member[],
+    make: MakeRecord,
+    done: WriteDone,
+  ) {
+    this.context = context
+    this.key = key
+    this.preference = preference
+    this.make = make
+    this.done = done
+  }
+
+  start(): void {
+    this.deadline = this.context.deadlines.add(this)
+    this.attempt()
+  }
+
+  overdue(): void {
+    this.fail(`No replica confirmed the write within ${this.context.requestTimeoutMs} ms.`)
+  }
+
+  /** A replica that answers for the write holds it. */
+  succeed(record: NewRecord): void {
+    if (this.finished) return
+    this.finish()
+    this.done.written(versionOf(record))
+  }
+
+  /** The replica that counts held something newer: once more, later than that. */
+  again(): void {
+    if (this.finished) return
+    if (this.attempts < MAX_ATTEMPTS) this.attempt()
+    else this.fail('Other writes to the key kept coming in between.')
+  }
+
+  copySent(): void {
+    this.unanswered++
+    this.context.background.begin()
+  }
+
+  /** @param mayBeApplied false if this copy certainly came to nothing */
+  copyEnded(mayBeApplied: boolean): void {
+    this.unanswered--
+    if (mayBeApplied) this.mayBeApplied = true
+    this.context.background.end()
+  }
+
+  wrongType(): void {
+    this.end(wrongType({ outcome: this.outcome }))
+  }
+
+  fail(why: string): void {
+    const { outcome } = this
+    const advice =
+      outcome === 'unknown'
+        ? 'It may have been applied: read the key, or write it again.'
+        : 'It was not applied.'
+    const code = outcome === 'unknown' ? 'OUTCOME_UNKNOWN' : 'UNAVAILABLE'
+    this.end(new RondoError(code, `${why} ${advice}`, { outcome, acked: 0, required: 1 }))
+  }
+
+  private get outcome(): Outcome {
+    return this.mayBeApplied || this.unanswered > 0 ? 'unknown' : 'not-applied'
+  }
+
+  private attempt(): void {
+    this.attempts++
+    const { record, lifeMs } = this.make()
+    new Attempt(this, record, lifeMs).start()
+  }
+
+  private end(error: RondoError): void {
+    if (this.finished) return
+    this.finish()
+    this.done.failed(error)
+  }
+
+  private finish(): void {
+    this.finished = true
+    this.context.deadlines.remove(this.deadline!)
+  }
+}
+
+const APPLIED = 1
+const STALE = 2
+const FAILED = 3
+
+/** One record on its way to its replicas. Lives on after the answer, until the last replica has spoken. */
+class Attempt implements StoreCall {
+  private readonly write: WriteOne
+  private readonly record: NewRecord
+  private lifeMs: number
+
+  /** Whom the write may go to: home replicas, stand-ins, then spare nodes. */
+  private order: readonly Member[]
+  /** How many of `order`, from its start, are home replicas. */
+  private homes: number
+  /** How many of `order`, from its start, were sent the record. */
+  private sent: number
+  /** The place in `order` that is waited for: the first that has not failed. */
+  private lead = 0
+  /** What each place in `order` has answered so far: APPLIED, STALE, FAILED. */
+  private readonly said: number[] = []
+
+  constructor(write: WriteOne, record: NewRecord, lifeMs: number) {
+    this.write = write
+    this.record = record
+    this.lifeMs = lifeMs
+    this.order = write.preference
+    this.homes = write.context.replicas
+    this.sent = this.homes
+  }
+
+  start(): void {
+    let missing: readonly Member[] = []
+    if (!this.allHomesAreFine()) {
+      const { context, preference } = this.write
+      const plan = planWrite(preference, context.replicas, this.isDelete)
+      missing = plan.missing
+      if (missing.length > 0) this.lifeMs = lifeWhileAway(this.lifeMs, this.isDelete, context.graceMs)
+      this.order = [...plan.targets, ...plan.spare]
+      this.homes = plan.homes
+      this.sent = plan.targets.length
+      if (this.sent === 0) {
+        this.write.fail('None of the nodes takes writes now.')
+        return
+      }
+    }
+    const count = this.sent
+    for (let i = 0; i < count; i++) this.send(this.order[i]!)
+    for (const member of missing) this.noteMiss(member, 'it took no writes, and missed one')
+  }
+
+  onApplied(node: Node): void {
+    this.write.copyEnded(true)
+    const place = positionOf(this.order, node)
+    this.said[place] = APPLIED
+    if (place === this.lead) this.write.succeed(this.record)
+  }
+
+  onStale(node: Node, held: Buffer): void {
+    this.write.context.cluster.versions.observe(held)
+    if (held.compare(this.record.head, VERSION_AT, VERSION_AT + REPLACED_BYTES, VERSION_BYTES) === 0) {
+      this.onApplied(node) // it was applied here, and then replaced
+      return
+    }
+    this.write.copyEnded(false)
+    const place = positionOf(this.order, node)
+    this.said[place] = STALE
+    if (place === this.lead) this.write.again()
+  }
+
+  onFailure(node: Node, failure: NodeFailure): void {
+    this.write.copyEnded(failure.kind === 'unknown')
+    const place = positionOf(this.order, node)
+    this.said[place] = FAILED
+    if (failure.reason === 'wrong-type') {
+      // About this key and not about the node; a read would be told the same.
+      if (place === this.lead) this.write.wrongType()
+      return
+    }
+    if (place < this.homes) {
+      this.noteMiss(this.order[place]!, `it missed a write: ${failure.message}`)
+    }
+    if (place === this.lead) this.follow(failure)
+  }
+
+  /** Hints go to all that were sent the record and have not failed: behind it, on the same connections. */
+  private noteMiss(missed: Member, why: string): void {
+    const holders = this.order.filter((_, i) => i < this.sent && this.said[i] !== FAILED)
+    noteMiss(this.write.context, missed, why, holders, this.write.key, this.record)
+  }
+
+  /** The one that was waited for has failed: who answers instead? */
+  private follow(failure: NodeFailure): void {
+    while (this.said[this.lead] === FAILED) this.lead++
+    if (this.lead < this.sent) {
+      if (this.said[this.lead] === APPLIED) this.write.succeed(this.record)
+      else if (this.said[this.lead] === STALE) this.write.again()
+      return
+    }
+    const next = this.order[this.sent]
+    if (next && this.sent < this.write.context.maxTries) {
+      this.sent++
+      this.send(next)
+      return
+    }
+    this.write.fail(
+      `None of the replicas tried has confirmed the write; the last one said: ${failure.message}.`,
+    )
+  }
+
+  private send(member: Member): void {
+    this.write.copySent()
+    member.node.store(this.write.key, this.record, this.lifeMs, this)
+  }
+
+  private get isDelete(): boolean {
+    return kindOf(this.record) === KIND_TOMBSTONE
+  }
+
+  private allHomesAreFine(): boolean {
+    for (let i = 0; i < this.homes; i++) {
+      const home = this.order[i]!
+      if (home.readRank !== READ_FIRST || !home.takesValues) return false
+    }
+    return true
+  }
+}

@@ -1,0 +1,46 @@
+/**
+ * The hints that a memory node keeps for one other node. Listing goes from the youngest to the oldest, as that of keys
+ * does (key-order.ts): it gives every hint that is there all the time, while others are noted and dropped.
+ */
+import { KeyOrder } from './key-order.ts'
+import type { Hint } from '../node.ts'
+
+export interface HintsPage {
+  /** Where to go on, 0 = that was all. */
+  readonly cursor: number
+  readonly hints: readonly Hint[]
+}
+
+export class MemoryHints {
+  /** By the key as latin1. */
+  private readonly noted = new Map<string, { readonly hint: Hint; readonly number: number }>()
+  private readonly order = new KeyOrder()
+
+  get size(): number {
+    return this.noted.size
+  }
+
+  /** @returns false when there are `max` already, and none for this key */
+  note(hint: Hint, max: number): boolean {
+    const name = hint.key.toString('latin1')
+    const before = this.noted.get(name)
+    if (!before && this.noted.size >= max) return false
+    this.noted.set(name, { hint, number: before?.number ?? this.order.append(name) })
+    return true
+  }
+
+  /** Only if it still is of this version. */
+  drop(key: Buffer, version: Buffer): void {
+    const name = key.toString('latin1')
+    const noted = this.noted.get(name)
+    if (!noted?.hint.version.equals(version)) return
+    this.noted.delete(name)
+    this.order.remove(noted.number)
+  }
+
+  /** Up to `count` from the cursor on; 0 = from the beginning. */
+  page(cursor: number, count: number): HintsPage {
+    const { names, next } = this.order.below(cursor === 0 ? Infinity : cursor, count)
+    return { cursor: next, hints: names.map((name) => this.noted.get(name)!.hint) }
+  }
+}

@@ -1,0 +1,467 @@
+/**
+ * An in-process node: what serves when no Redis is configured, and what the simulation runs on. It behaves as a Redis
+ * behind redis.ts does, decision by decision (core/store.ts) and turn by turn:
+ *
+ *     this turn:    get a   store b   get c          → noted
+ *     end of turn:  a, b, c are carried out in order → marker as expected? then a, b, c are answered
+ *
+ * So a call never completes before it has returned, and a batch under a foreign marker counts for nothing, although it
+ * was carried out.
+ *
+ * Nothing outlives the process. A batch here is carried out and answered in one go, so shut() finds nothing in flight:
+ * what it overtakes was certainly not applied.
+ */
+import { compareVersions, VERSION_BYTES, versionMs, type Clock, type Timers } from '../../core/clock.ts'
+import { HEAD_WITH_PROMISE_BYTES, PeekedRecord, StoredRecord, type NewRecord } from '../../core/codec.ts'
+import { Glob } from '../../core/glob.ts'
+import { leaseKey, MARKER_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../../core/keys.ts'
+import type { Part } from '../../core/part.ts'
+import { decideStoreAll } from '../../core/store-all.ts'
+import { decideAccept, decidePrepare, decideStore, type StoreDecision } from '../../core/store.ts'
+import { decodeSyncedAt, encodeSyncedAt, type SyncedAt } from '../../core/synced-at.ts'
+import { FOREIGN_MARKER, hintsFull, NOT_CONNECTED, OTHER_RUN, SHUT, TOO_LATE } from '../failures.ts'
+import { NodeLoad } from '../load.ts'
+import { MemoryStorage } from './memory-storage.ts'
+import {
+  MAX_HINTS,
+  type Fence,
+  type GetCall,
+  type Hint,
+  type HintCall,
+  type HintPage,
+  type Node,
+  type NodeFailure,
+  type NodeListener,
+  type NodeReport,
+  type PeekCall,
+  type PrepareCall,
+  type RegisterAnswer,
+  type ScanPage,
+  type StoreAllCall,
+  type StoreAllMode,
+  type StoreAllWrite,
+  type StoreCall,
+  type StoreCondition,
+} from '../node.ts'
+
+export interface MemoryNodeOptions {
+  readonly id: string
+  /** For users' keys, values and what holding them costs; the least recently used go first. */
+  readonly maxBytes: number
+  readonly graceMs: number
+  readonly clock: Clock
+  readonly timers: Timers
+  readonly runId?: string
+  /** By default MAX_HINTS. */
+  readonly maxHints?: number
+}
+
+interface PendingCall {
+  readonly fence: Fence
+  /** Carries the call out, and returns what tells the caller. */
+  execute(): () => void
+  fail(failure: NodeFailure): void
+}
+
+/** Null = too late. */
+type Decide = (held: Buffer | null, heldLifeMs: number) => StoreDecision | null
+
+const PROBED_WRITE_LIFE_MS = 1000
+
+export class MemoryNode implements Node {
+  readonly id: string
+  readonly address: string
+  listener: NodeListener | null = null
+  /** Always none: it is never busy for longer than a turn. */
+  readonly load = new NodeLoad()
+  /** What the node holds: for tests, and for faults in the simulation. */
+  readonly storage: MemoryStorage
+
+  private readonly options: MemoryNodeOptions
+  private fence: Fence | null = null
+  private opening: object | null = null
+  private pending: PendingCall[] = []
+  private closed = false
+
+  constructor(options: MemoryNodeOptions) {
+    this.options = options
+    this.id = options.id
+    this.address = options.id
+    this.storage = new MemoryStorage(options.maxBytes, options.clock)
+  }
+
+  /** Loses everything, the marker too, and comes back as another process: a Redis that was killed without its files. */
+  wipe(): void {
+    this.storage.wipe()
+    const wasOpen = this.fence !== null
+    this.shut('the node was wiped')
+    if (wasOpen) this.listener?.onBroken(this, { ...SHUT, message: 'the node was wiped' })
+  }
+
+  // ---- data path
+
+  get ready(): boolean {
+    return this.fence !== null
+  }
+
+  get(key: Buffer, call: GetCall): void {
+    const fence = this.usableFence(call)
+    if (!fence) return
+    const asked = Buffer.from(key)
+    this.enqueue({
+      fence,
+      execute: () => {
+        const bytes = this.storage.get(asked)
+        return () => call.onRecord(this, bytes, fence)
+      },
+      fail: (failure) => call.onFailure(this, failure),
+    })
+  }
+
+  peek(key: Buffer, part: Part, call: PeekCall): void {
+    const fence = this.usableFence(call)
+    if (!fence) return
+    const asked = Buffer.from(key)
+    this.enqueue({
+      fence,
+      execute: () => {
+        const bytes = this.storage.get(asked)
+        return () => call.onPeeked(this, bytes && PeekedRecord.of(new StoredRecord(bytes), part), fence)
+      },
+      fail: (failure) => call.onFailure(this, failure),
+    })
+  }
+
+  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void {
+    const { graceMs, clock } = this.options
+    this.enqueueStore(key, lifeMs, call, (held, heldLifeMs) => {
+      if (condition?.untilMs !== undefined && clock.wallMs() > condition.untilMs) return null
+      return decideStore(held, heldLifeMs, record, lifeMs, graceMs, condition?.onlyIf)
+    })
+  }
+
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall): void {
+    const fence = this.usableFence(call)
+    if (!fence) return
+    const asked = Buffer.from(key)
+    this.enqueue({
+      fence,
+      execute: () => {
+        const answer = this.executePrepare(asked, ballot, this.options.graceMs)
+        if (!answer) return () => call.onFailure(this, TOO_LARGE)
+        if (answer.ok) return () => call.onPromised(this, answer.record, fence)
+        return () => call.onRefused(this, answer.newest, fence)
+      },
+      fail: (failure) => call.onFailure(this, failure),
+    })
+  }
+
+  accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
+    const { graceMs } = this.options
+    this.enqueueStore(key, lifeMs, call, (held, heldLifeMs) => {
+      return decideAccept(held, heldLifeMs, record, lifeMs, graceMs)
+    })
+  }
+
+  storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall): void {
+    const fence = this.usableFence(call)
+    if (!fence) return
+    const asked = writes.map((write) => ({ ...write, key: Buffer.from(write.key) }))
+    this.enqueue({
+      fence,
+      execute: () => this.executeStoreAll(asked, mode, fence, call),
+      fail: (failure) => call.onFailure(this, failure),
+    })
+  }
+
+  private executeStoreAll(
+    writes: readonly StoreAllWrite[],
+    mode: StoreAllMode,
+    fence: Fence,
+    call: StoreAllCall,
+  ) {
+    const found = writes.map((write) => ({
+      ...write,
+      held: this.storage.get(write.key),
+      heldLifeMs: Math.max(0, this.storage.lifeMs(write.key)),
+    }))
+    const decision = decideStoreAll(found, mode, this.options.graceMs)
+    if (decision.kind === 'stale') return () => call.onStale(this, decision.held, fence)
+    const kept = decision.decisions.flatMap((one, i) => {
+      return one?.kind === 'keep' ? [{ key: writes[i]!.key, bytes: one.bytes, lifeMs: one.lifeMs }] : []
+    })
+    if (!this.storage.fits(kept)) return () => call.onFailure(this, TOO_LARGE)
+    for (const { key, bytes, lifeMs } of kept) this.storage.set(key, bytes, lifeMs)
+    const keptMs = decision.decisions.map((one, i) => (one ? keptFor(one.lifeMs, writes[i]!.lifeMs) : 0))
+    return () => call.onApplied(this, fence, keptMs)
+  }
+
+  hint(target: string, key: Buffer, version: Buffer, call: HintCall): void {
+    const fence = this.usableFence(call)
+    if (!fence) return
+    const hint: Hint = { key: Buffer.from(key), version: Buffer.from(version) }
+    this.enqueue({
+      fence,
+      execute: () => {
+        const noted = this.storage.hintsFor(target).note(hint, this.options.maxHints ?? MAX_HINTS)
+        return () => (noted ? call.onApplied(this, fence) : call.onFailure(this, hintsFull(target)))
+      },
+      fail: (failure) => call.onFailure(this, failure),
+    })
+  }
+
+  private enqueueStore(key: Buffer, askedMs: number, call: StoreCall, decide: Decide): void {
+    const fence = this.usableFence(call)
+    if (!fence) return
+    const asked = Buffer.from(key)
+    this.enqueue({
+      fence,
+      execute: () => this.executeStore(asked, askedMs, decide, fence, call),
+      fail: (failure) => call.onFailure(this, failure),
+    })
+  }
+
+  private executeStore(key: Buffer, askedMs: number, decide: Decide, fence: Fence, call: StoreCall) {
+    const decision = decide(this.storage.get(key), Math.max(0, this.storage.lifeMs(key)))
+    if (!decision) return () => call.onFailure(this, TOO_LATE)
+    if (decision.kind === 'stale') return () => call.onStale(this, decision.held, fence)
+    if (decision.kind === 'keep' && !this.storage.set(key, decision.bytes, decision.lifeMs)) {
+      return () => call.onFailure(this, TOO_LARGE)
+    }
+    const keptMs = keptFor(decision.lifeMs, askedMs)
+    return () => call.onApplied(this, fence, keptMs)
+  }
+
+  private usableFence(call: Pick<GetCall, 'onFailure'>): Fence | null {
+    if (!this.fence) this.options.timers.endOfTurn(() => call.onFailure(this, NOT_CONNECTED))
+    return this.fence
+  }
+
+  private enqueue(call: PendingCall): void {
+    if (this.pending.push(call) === 1) this.options.timers.endOfTurn(this.flush)
+  }
+
+  private readonly flush = (): void => {
+    const calls = this.pending
+    this.pending = []
+    const answers = calls.map((call) => call.execute())
+    const marker = this.storage.get(MARKER_KEY)
+    let foreign = false
+    calls.forEach((call, i) => {
+      if (marker?.equals(call.fence.marker)) answers[i]!()
+      else {
+        foreign = true
+        call.fail(FOREIGN_MARKER)
+      }
+    })
+    if (foreign) this.listener?.onForeignMarker(this)
+  }
+
+  async open(fence: Fence): Promise<void> {
+    this.checkNotClosed()
+    if (this.fence?.runId === fence.runId) {
+      this.fence = fence
+      return
+    }
+    this.shut(SHUT.message)
+    const opening = {}
+    this.opening = opening
+    await Promise.resolve()
+    if (this.opening !== opening) throw new Error(SHUT.message)
+    this.opening = null
+    if (fence.runId !== this.runId) this.refuse(OTHER_RUN)
+    if (!this.storage.get(MARKER_KEY)?.equals(fence.marker)) this.refuse(FOREIGN_MARKER)
+    this.fence = fence
+  }
+
+  private refuse(why: NodeFailure): never {
+    this.listener?.onForeignMarker(this)
+    throw new Error(why.message)
+  }
+
+  private get runId(): string {
+    const { id, runId = `memory-${id}` } = this.options
+    const { wipes } = this.storage
+    return wipes === 0 ? runId : `${runId}-${wipes}`
+  }
+
+  shut(reason: string): void {
+    const calls = this.pending
+    this.pending = []
+    this.fence = null
+    this.opening = null
+    for (const call of calls) call.fail({ ...SHUT, kind: 'not-sent', message: reason })
+  }
+
+  // ---- control path
+
+  async probe(peers: readonly string[] = []): Promise<NodeReport> {
+    const { clock, maxBytes } = this.options
+    await this.reached()
+    return {
+      runId: this.runId,
+      timeMs: clock.wallMs(),
+      sentAtMonotonicMs: clock.monotonicMs(),
+      receivedAtMonotonicMs: clock.monotonicMs(),
+      marker: this.storage.get(MARKER_KEY),
+      topology: this.storage.get(TOPOLOGY_KEY),
+      syncedAt: decodeSyncedAt(this.storage.get(SYNCED_AT_KEY)),
+      durable: false,
+      software: 'memory',
+      memoryUsedBytes: this.storage.usedBytes,
+      memoryLimitBytes: maxBytes,
+      evictionPolicy: 'lru (in process)',
+      evictedKeys: this.storage.evictedKeys,
+      hints: new Map(
+        peers.map((peer) => [peer, this.storage.hintsFor(peer).size] as const).filter(([, n]) => n > 0),
+      ),
+    }
+  }
+
+  async forbidden(): Promise<readonly string[]> {
+    await this.reached()
+    return []
+  }
+
+  async tryWrite(): Promise<void> {
+    await this.reached()
+    this.storage.set(WRITABLE_KEY, Buffer.from('1'), PROBED_WRITE_LIFE_MS)
+  }
+
+  async swapMarker(expected: Buffer | null, next: Buffer): Promise<boolean> {
+    await this.reached()
+    const found = this.storage.get(MARKER_KEY)
+    if (expected ? !found?.equals(expected) : found) return false
+    return this.storage.set(MARKER_KEY, Buffer.from(next), Infinity)
+  }
+
+  async stamp(marker: Buffer, syncedAt: SyncedAt): Promise<boolean> {
+    await this.reached()
+    if (!this.storage.get(MARKER_KEY)?.equals(marker)) return false
+    const held = decodeSyncedAt(this.storage.get(SYNCED_AT_KEY))
+    if (!held || Math.floor(syncedAt.atMs) > held.atMs) {
+      this.storage.set(SYNCED_AT_KEY, encodeSyncedAt(syncedAt), Infinity)
+    }
+    return true
+  }
+
+  async dropOlder(marker: Buffer, keys: readonly Buffer[], beforeMs: number): Promise<number | null> {
+    await this.reached()
+    if (!this.storage.get(MARKER_KEY)?.equals(marker)) return null
+    let removed = 0
+    for (const key of keys) {
+      const bytes = this.storage.get(key)
+      if (!bytes) continue
+      const record = new StoredRecord(bytes)
+      const ms = record.versioned ? versionMs(record.version) : 0
+      if (ms === 0 || ms >= Math.floor(beforeMs)) continue
+      this.storage.delete(key)
+      removed++
+    }
+    return removed
+  }
+
+  async lease(name: string, owner: string, forMs: number): Promise<boolean> {
+    await this.reached()
+    const held = this.storage.get(leaseKey(name))
+    if (held && held.toString() !== owner) return false
+    return this.storage.set(leaseKey(name), Buffer.from(owner), forMs)
+  }
+
+  async hints(target: string, cursor: string, count: number): Promise<HintPage> {
+    await this.reached()
+    checkPage(cursor, count)
+    const page = this.storage.hintsFor(target).page(Number(cursor), count)
+    return { cursor: String(page.cursor), hints: page.hints }
+  }
+
+  async dropHint(target: string, key: Buffer, version: Buffer): Promise<void> {
+    await this.reached()
+    this.storage.hintsFor(target).drop(key, version)
+  }
+
+  async dropCopy(marker: Buffer, key: Buffer, version: Buffer): Promise<void> {
+    await this.reached()
+    if (!this.storage.get(MARKER_KEY)?.equals(marker)) return
+    const bytes = this.storage.get(key)
+    const record = bytes && new StoredRecord(bytes)
+    if (record?.versioned && !record.promise && compareVersions(record.version, version) === 0) {
+      this.storage.delete(key)
+    }
+  }
+
+  async prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
+    await this.reached()
+    return this.executePrepare(TOPOLOGY_KEY, ballot, Infinity)! // it has no bound
+  }
+
+  async acceptRegister(record: NewRecord): Promise<RegisterAnswer> {
+    await this.reached()
+    const decision = decideAccept(this.storage.get(TOPOLOGY_KEY), Infinity, record, Infinity, Infinity)
+    if (decision.kind === 'stale') return { ok: false, newest: decision.held.subarray(0, VERSION_BYTES) }
+    if (decision.kind === 'keep') this.storage.set(TOPOLOGY_KEY, decision.bytes, decision.lifeMs)
+    return { ok: true, record: null }
+  }
+
+  /**
+   * @param newLifeMs what a key without a record is kept for its promise
+   * @returns null when there is no room for the promise
+   */
+  private executePrepare(key: Buffer, ballot: Buffer, newLifeMs: number): RegisterAnswer | null {
+    const lifeMs = this.storage.lifeMs(key)
+    const decision = decidePrepare(this.storage.get(key), ballot)
+    if (!decision.ok) return decision
+    const kept = this.storage.set(key, decision.bytes, lifeMs < 0 ? newLifeMs : lifeMs)
+    return kept ? { ok: true, record: decision.record } : null
+  }
+
+  async scan(cursor: string, match: Buffer | null, count: number): Promise<ScanPage> {
+    await this.reached()
+    checkPage(cursor, count)
+    const page = this.storage.page(Number(cursor), count)
+    const glob = match && new Glob(match)
+    const entries = page.entries
+      .filter(({ key }) => glob?.matches(key) ?? true)
+      .map(({ key, bytes }) => ({ key, head: Buffer.from(bytes.subarray(0, HEAD_WITH_PROMISE_BYTES)) }))
+    return { cursor: String(page.cursor), entries }
+  }
+
+  async lifeMs(key: Buffer): Promise<number> {
+    await this.reached()
+    const lifeMs = this.storage.lifeMs(key)
+    return lifeMs === Infinity ? -1 : Math.ceil(lifeMs)
+  }
+
+  close(): Promise<void> {
+    this.closed = true
+    this.shut('the coordinator is closing')
+    return Promise.resolve()
+  }
+
+  /** Control calls take effect after they have returned, too. */
+  private async reached(): Promise<void> {
+    this.checkNotClosed()
+    await Promise.resolve()
+  }
+
+  private checkNotClosed(): void {
+    if (this.closed) throw new Error(`node ${this.id} is closed`)
+  }
+}
+
+/** What has no end is kept as long as was asked, too, and so is what keeps its far end, of which a moment has passed. */
+function keptFor(lifeMs: number, askedMs: number): number {
+  return lifeMs === Infinity ? askedMs : Math.max(askedMs, Math.ceil(lifeMs))
+}
+
+const TOO_LARGE: NodeFailure = {
+  kind: 'refused',
+  reason: 'out-of-memory',
+  message: 'the record is larger than all the memory of the node',
+}
+
+/** As Redis refuses them. */
+function checkPage(cursor: string, count: number): void {
+  if (!/^\d{1,16}$/.test(cursor)) throw new Error('ERR invalid cursor')
+  if (!(count >= 1)) throw new Error('ERR syntax error')
+}

@@ -1,0 +1,349 @@
+/**
+ * The control path to a Redis: probes, markers, listings, over ioredis.
+ *
+ * ioredis may send again what it has reported as failed. It is therefore set up never to queue, never to resend, and never
+ * to reconnect by itself: health decides when to try again, by probing. What the node sends passes a guard before ioredis
+ * sees it (control-stream.ts), and a check after it (control-replies.ts). A node that gives what is no answer loses its
+ * connection: what comes next on it could be anything.
+ *
+ * The scripts are loaded by every probe that connects. A SCRIPT FLUSH in between is answered with NOSCRIPT, which is the
+ * one refusal after which the same call is sent once more, with the script's text: it certainly was not applied.
+ */
+import type { ConnectionOptions } from 'node:tls'
+import { Redis } from 'ioredis'
+import type { TimerHandle } from '../../core/clock.ts'
+import { hintsKey, MARKER_KEY, PERMISSION_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY } from '../../core/keys.ts'
+import { printable } from '../../core/printable.ts'
+import { decodeSyncedAt } from '../../core/synced-at.ts'
+import {
+  bytesOrNil,
+  infoReply,
+  integerReply,
+  loadedReply,
+  namesReply,
+  NotAnAnswer,
+  settingReply,
+  timeReply,
+} from './control-replies.ts'
+import { BrokenFraming, guardedConnector } from './control-stream.ts'
+import { errorReason } from './error-replies.ts'
+import type { NodeReport } from '../node.ts'
+import { CHECKED_COMMANDS, forbiddenBy, forbiddenSentence } from '../permissions.ts'
+import type { RedisNodeOptions } from './redis-node.ts'
+import { ACCEPT, CHECK_PERMISSIONS, HINT, PEEK, PREPARE, STORE, STORE_ALL, type Script } from './scripts.ts'
+import { passwordRefused, withoutSecrets } from './secrets.ts'
+
+type Argument = string | Buffer
+
+/** One question of a probe, and what becomes of its answer. */
+interface Question {
+  readonly command: string
+  readonly args: readonly Argument[]
+  readonly take: (reply: unknown) => void
+}
+
+const LOADED_SCRIPTS = [STORE, PEEK, PREPARE, ACCEPT, STORE_ALL, HINT, CHECK_PERMISSIONS]
+
+/** The node answered with an error. */
+class ErrorReply extends Error {}
+
+export class ControlPath {
+  private readonly options: RedisNodeOptions
+  private readonly tlsOptions: () => ConnectionOptions
+  private client: Redis | null = null
+  private connecting: Promise<Redis> | null = null
+  private closed = false
+  /** What ended the connection. */
+  private lastError: Error | null = null
+  private appendfsync: string | null = null
+  /** What could not be done when it was connected. */
+  private forbiddenAtConnect: readonly string[] = []
+
+  constructor(options: RedisNodeOptions, tlsOptions: () => ConnectionOptions) {
+    this.options = options
+    this.tlsOptions = tlsOptions
+  }
+
+  /** Asks, and hands the answer to `read`, which throws NotAnAnswer for what is none. */
+  async ask<T>(command: string, args: readonly Argument[], read: (reply: unknown) => T): Promise<T> {
+    const client = await this.connected()
+    return this.readAnswer(client.callBuffer(command, ...args), read)
+  }
+
+  async run<T>(
+    script: Script,
+    keys: readonly Buffer[],
+    args: readonly Argument[],
+    read: (reply: unknown) => T,
+  ): Promise<T> {
+    const client = await this.connected()
+    const rest = [String(keys.length), ...keys, ...args]
+    const answer = client.callBuffer('EVALSHA', script.sha, ...rest).catch((error: Error) => {
+      if (!error.message.startsWith('NOSCRIPT')) throw error
+      return client.callBuffer('EVAL', script.text, ...rest)
+    })
+    return this.readAnswer(answer, read)
+  }
+
+  close(): void {
+    this.closed = true
+    this.client?.disconnect()
+  }
+
+  async probe(peers: readonly string[]): Promise<NodeReport> {
+    const { connectTimeoutMs, nodeTimeoutMs, clock } = this.options
+    const client = await this.inTime(connectTimeoutMs + nodeTimeoutMs, this.connected())
+    const found = new ProbeAnswers(peers)
+    const questions = found.questions()
+    const sentAtMonotonicMs = clock.monotonicMs()
+    const pipeline = client.pipeline()
+    for (const { command, args } of questions) pipeline.callBuffer(command, ...args)
+    const answers = await this.inTime(nodeTimeoutMs, pipeline.exec())
+    const receivedAtMonotonicMs = clock.monotonicMs()
+    const denied = await this.readAnswer(Promise.resolve(answers), (replies) =>
+      takeAnswers(questions, replies as [Error | null, unknown][]),
+    )
+    found.refuseMode()
+    if (denied.length > 0) throw new Error(forbiddenSentence([...this.forbiddenAtConnect, ...denied]))
+    return {
+      ...found.report(),
+      sentAtMonotonicMs,
+      receivedAtMonotonicMs,
+      durable: await this.isDurable(found.info!.aofEnabled),
+    }
+  }
+
+  /** Only of a node that is ours, or to be: on another one nothing is carried out that could write. */
+  async forbidden(): Promise<readonly string[]> {
+    if (this.forbiddenAtConnect.length > 0) await this.loadScripts(await this.connected())
+    const keys = [PERMISSION_KEY, MARKER_KEY]
+    const inScripts = this.run(CHECK_PERMISSIONS, keys, [], permissionsReply)
+    const evaluated = this.ask('EVAL', ['return 1', '0'], (reply) => integerReply('EVAL', reply, 1, 1))
+    const found = await this.inTime(
+      this.options.nodeTimeoutMs,
+      Promise.all([
+        inScripts.catch((error: Error) => deniedBy('EVALSHA', error)),
+        evaluated.then(() => []).catch((error: Error) => deniedBy('EVAL', error)),
+      ]),
+    )
+    return [...new Set([...this.forbiddenAtConnect, ...found.flat()])]
+  }
+
+  /** Asked once a connection; where CONFIG is forbidden the answer is no. */
+  private async isDurable(aofEnabled: boolean): Promise<boolean> {
+    if (!aofEnabled) return false
+    this.appendfsync ??= await this.ask('CONFIG', ['GET', 'appendfsync'], (reply) =>
+      settingReply(reply, 'appendfsync'),
+    ).then(
+      (setting) => setting ?? 'unknown',
+      (error: Error) => {
+        const reason = error instanceof ErrorReply ? errorReason(error.message) : null
+        if (reason === 'no-permission' || reason === 'error') return 'unknown'
+        throw error
+      },
+    )
+    return this.appendfsync === 'always'
+  }
+
+  private async readAnswer<T>(answer: Promise<unknown>, read: (reply: unknown) => T): Promise<T> {
+    try {
+      return read(await answer)
+    } catch (error) {
+      if (error instanceof NotAnAnswer) this.client?.disconnect()
+      throw this.told(error as Error)
+    }
+  }
+
+  /** What is said of a call that failed: short, and not in terms of ioredis's own options. */
+  private told(error: Error): Error {
+    if (error instanceof NotAnAnswer || error instanceof BrokenFraming) return error
+    if (
+      /enableOfflineQueue|Connection is closed|aborted due to connection close|Stream isn't writeable/.test(
+        error.message,
+      )
+    ) {
+      if (this.lastError instanceof BrokenFraming) return this.lastError
+      return new Error('the connection was lost', { cause: error })
+    }
+    const { address } = this.options
+    if (error.name === 'ReplyError') {
+      const { command } = error as Error & { command?: { name?: string } }
+      const isAuth = command?.name?.toLowerCase() === 'auth'
+      const said = printable(error.message)
+      return new ErrorReply(isAuth ? passwordRefused(said, address) : withoutSecrets(said, address))
+    }
+    const { code } = error as NodeJS.ErrnoException
+    const message = withoutSecrets(printable(error.message), address)
+    return Object.assign(new Error(message), code === undefined ? {} : { code })
+  }
+
+  /** Rejects when the node is overdue, but not before we have read what arrived while our event loop was busy. */
+  private async inTime<T>(limitMs: number, answer: Promise<T>): Promise<T> {
+    const { timers } = this.options
+    let timer: TimerHandle | null = null
+    const overdue = new Promise<never>((_, reject) => {
+      timer = timers.setTimeout(() => {
+        timers.endOfTurn(() => {
+          timers.endOfTurn(() => {
+            reject(new Error(`no answer to a ping within ${limitMs} ms`))
+          })
+        })
+      }, limitMs)
+    })
+    try {
+      return await Promise.race([answer, overdue])
+    } catch (error) {
+      answer.catch(() => undefined) // told above
+      this.client?.disconnect() // where a command hangs, it is of no use to the next probe
+      throw this.told(error as Error)
+    } finally {
+      timers.clearTimeout(timer!)
+    }
+  }
+
+  private async connected(): Promise<Redis> {
+    if (this.closed) throw new Error(`node ${this.options.id} is closed`)
+    // A stream that was destroyed is told to ioredis a turn later.
+    if (this.client?.status === 'ready' && this.client.stream.writable) return this.client
+    this.connecting ??= this.connect().finally(() => (this.connecting = null))
+    return this.connecting
+  }
+
+  private async connect(): Promise<Redis> {
+    this.client?.disconnect()
+    this.appendfsync = null
+    this.lastError = null
+    const client = this.newClient()
+    // connect() reports as well, but not errors that come later: a broken control connection shows at the next probe.
+    client.on('error', (error: Error) => (this.lastError ??= error))
+    this.client = client
+    try {
+      await client.connect()
+      await this.loadScripts(client)
+      return client
+    } catch (error) {
+      client.disconnect()
+      throw this.told(this.lastError ?? (error as Error))
+    }
+  }
+
+  private newClient(): Redis {
+    const { host, port, tls, username, password } = this.options.address
+    return new Redis({
+      host,
+      port,
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
+      ...(tls ? { tls: this.tlsOptions() } : {}),
+      Connector: guardedConnector(this.options.timers),
+      protocol: 2, // pushes have no place in it
+      lazyConnect: true,
+      enableOfflineQueue: false,
+      enableReadyCheck: false,
+      autoResendUnfulfilledCommands: false,
+      maxRetriesPerRequest: 0,
+      disableClientInfo: true,
+      retryStrategy: () => null,
+      connectTimeout: this.options.connectTimeoutMs,
+      // Probes have their own, shorter deadline; this one bounds listings and the rest.
+      commandTimeout: 4 * Math.max(this.options.connectTimeoutMs, this.options.nodeTimeoutMs),
+    })
+  }
+
+  /** Where that is forbidden, the node is reported, and not given up: it may still be read. */
+  private async loadScripts(client: Redis): Promise<void> {
+    const denied = new Set<string>()
+    const load = async (script: Script) => {
+      try {
+        loadedReply(await client.callBuffer('SCRIPT', 'LOAD', script.text), script.sha)
+      } catch (error) {
+        for (const name of deniedBy('SCRIPT LOAD', error as Error)) denied.add(name)
+      }
+    }
+    await Promise.all(LOADED_SCRIPTS.map(load))
+    this.forbiddenAtConnect = [...denied]
+  }
+}
+
+function permissionsReply(reply: unknown): readonly string[] {
+  return namesReply('check-permissions', reply, CHECKED_COMMANDS)
+}
+
+/** What the error says is forbidden; throws another error. */
+function deniedBy(command: string, error: Error): readonly string[] {
+  const name = forbiddenBy(command, error.message)
+  if (name === null) throw error
+  return [name]
+}
+
+/** Hands on the answers; returns what is forbidden. Throws what else is wrong with any of them. */
+function takeAnswers(questions: readonly Question[], answers: [Error | null, unknown][]): readonly string[] {
+  const denied: string[] = []
+  for (const [i, { command, args, take }] of questions.entries()) {
+    const [error, reply] = answers[i]!
+    if (!error) take(reply)
+    else if (errorReason(error.message) === 'wrong-type') {
+      throw new Error(`the node's key ${String(args[0])} is damaged: it holds another type; remove it there`)
+    } else denied.push(...deniedBy(command, error))
+  }
+  return denied
+}
+
+/** What a probe asks, and what it has found. */
+class ProbeAnswers {
+  info: ReturnType<typeof infoReply> | null = null
+  private readonly peers: readonly string[]
+  private timeMs = 0
+  private marker: Buffer | null = null
+  private topology: Buffer | null = null
+  private syncedAt: Buffer | null = null
+  private readonly hints = new Map<string, number>()
+
+  constructor(peers: readonly string[]) {
+    this.peers = peers
+  }
+
+  /** TIME is the first: what it takes to answer the others would make it look late. */
+  questions(): Question[] {
+    return [
+      { command: 'TIME', args: [], take: (reply) => (this.timeMs = timeReply(reply)) },
+      { command: 'GET', args: [MARKER_KEY], take: (reply) => (this.marker = bytesOrNil('GET', reply)) },
+      { command: 'GET', args: [TOPOLOGY_KEY], take: (reply) => (this.topology = bytesOrNil('GET', reply)) },
+      { command: 'GET', args: [SYNCED_AT_KEY], take: (reply) => (this.syncedAt = bytesOrNil('GET', reply)) },
+      { command: 'INFO', args: [], take: (reply) => (this.info = infoReply(reply)) },
+      ...this.peers.map((peer) => ({
+        command: 'HLEN',
+        args: [hintsKey(peer)],
+        take: (reply: unknown) =>
+          this.takeHints(peer, integerReply('HLEN', reply, 0, Number.MAX_SAFE_INTEGER)),
+      })),
+    ]
+  }
+
+  private takeHints(peer: string, count: number): void {
+    if (count > 0) this.hints.set(peer, count)
+  }
+
+  refuseMode(): void {
+    const { mode = '' } = this.info ?? {}
+    if (mode !== 'cluster' && mode !== 'sentinel') return
+    throw new Error(`the node runs in ${mode} mode; Rondo needs a plain Redis server`)
+  }
+
+  report(): Omit<NodeReport, 'sentAtMonotonicMs' | 'receivedAtMonotonicMs' | 'durable'> {
+    const info = this.info!
+    return {
+      runId: info.runId,
+      timeMs: this.timeMs,
+      marker: this.marker,
+      topology: this.topology,
+      syncedAt: decodeSyncedAt(this.syncedAt),
+      software: info.software,
+      memoryUsedBytes: info.usedMemory,
+      memoryLimitBytes: info.maxMemory,
+      evictionPolicy: info.evictionPolicy,
+      evictedKeys: info.evictedKeys,
+      hints: this.hints,
+    }
+  }
+}

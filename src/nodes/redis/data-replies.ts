@@ -1,0 +1,140 @@
+/**
+ * What answers on the data path must look like, and what they say. Each function takes the bytes of a reply and returns
+ * what is in it, or null for what is not an answer: all of it is looked at before anybody is told anything.
+ */
+import { VERSION_BYTES } from '../../core/clock.ts'
+import { REPLACED_BYTES } from '../../core/codec.ts'
+import type { StoreAllWrite } from '../node.ts'
+
+const PLUS = 0x2b
+const MINUS = 0x2d
+const ZERO = 0x30
+const NINE = 0x39
+const APPLIED_MARK = 0x41 // A
+const LONGER_MARK = 0x4c // L
+const STALE_MARK = 0x53 // S
+const PROMISED_MARK = 0x50 // P
+const OTHER_TYPE_MARK = 0x57 // W
+const TOO_LATE_MARK = 0x54 // T
+const LIFE_BYTES = 6
+const HELD_BYTES = VERSION_BYTES + REPLACED_BYTES
+/** 2^53 has sixteen. */
+const MAX_DIGITS = 15
+
+/** A store, of which this much must be known to read what became of it. */
+interface Asked {
+  readonly lifeMs: number
+}
+
+/** How each of several stores ended. */
+export type StoreOutcome =
+  | { readonly kind: 'applied'; readonly keptMs: number | null }
+  | { readonly kind: 'stale'; readonly held: Buffer }
+  | { readonly kind: 'other-type' }
+
+const APPLIED: StoreOutcome = { kind: 'applied', keptMs: null }
+const OTHER_TYPE: StoreOutcome = { kind: 'other-type' }
+
+/** One digit. */
+export function isDigit(bytes: Buffer, digit: 0 | 1): boolean {
+  return bytes.length === 1 && bytes[0] === ZERO + digit
+}
+
+export function isTooLate(bytes: Buffer): boolean {
+  return bytes.length === 1 && bytes[0] === TOO_LATE_MARK
+}
+
+/** An outcome for each record (store.lua tells how they are written). */
+export function storeOutcomes(bytes: Buffer, asked: readonly Asked[]): readonly StoreOutcome[] | null {
+  const outcomes: StoreOutcome[] = []
+  let at = 0
+  for (const { lifeMs } of asked) {
+    const from = at + 1
+    switch (bytes[at]) {
+      case APPLIED_MARK:
+        at = from
+        outcomes.push(APPLIED)
+        break
+      case OTHER_TYPE_MARK:
+        at = from
+        outcomes.push(OTHER_TYPE)
+        break
+      case LONGER_MARK:
+        at = from + LIFE_BYTES
+        if (at > bytes.length || bytes.readUIntBE(from, LIFE_BYTES) < lifeMs) return null
+        outcomes.push({ kind: 'applied', keptMs: bytes.readUIntBE(from, LIFE_BYTES) })
+        break
+      case STALE_MARK:
+      case PROMISED_MARK:
+        at = from + (bytes[at] === STALE_MARK ? HELD_BYTES : VERSION_BYTES)
+        if (at > bytes.length) return null
+        outcomes.push({ kind: 'stale', held: bytes.subarray(from, at) })
+        break
+      default:
+        return null
+    }
+  }
+  return at === bytes.length ? outcomes : null
+}
+
+/** Milliseconds, in digits. */
+export function lifeOf(bytes: Buffer): number | null {
+  if (bytes.length === 0 || bytes.length > MAX_DIGITS) return null
+  let ms = 0
+  for (const byte of bytes) {
+    if (byte < ZERO || byte > NINE) return null
+    ms = ms * 10 + byte - ZERO
+  }
+  return ms
+}
+
+/** What is held instead: a version, or a version and what it replaced. */
+export function isHeld(bytes: Buffer): boolean {
+  return bytes.length === VERSION_BYTES || bytes.length === HELD_BYTES
+}
+
+export type StoreAllOutcome =
+  | { readonly ok: true; readonly keptMs: readonly number[] }
+  | { readonly ok: false; readonly held: readonly (Buffer | null)[] }
+
+/** For each key (store-all.lua tells how it is written). */
+export function storeAllOutcome(bytes: Buffer, asked: readonly StoreAllWrite[]): StoreAllOutcome | null {
+  const rest = bytes.subarray(1)
+  if (bytes[0] === PLUS) {
+    const keptMs = rest
+      .toString('latin1')
+      .split(' ')
+      .map((life) => lifeOf(Buffer.from(life, 'latin1')))
+    const fits = keptMs.every((ms, i): ms is number => {
+      const { record = null, lifeMs = 0 } = asked[i] ?? {}
+      return ms !== null && (record ? ms >= lifeMs : ms === 0)
+    })
+    return keptMs.length === asked.length && fits ? { ok: true, keptMs } : null
+  }
+  const held = bytes[0] === MINUS ? refusals(rest) : null
+  return held?.length === asked.length ? { ok: false, held } : null
+}
+
+/** One for each key: a byte that tells the length, and what follows it. */
+function refusals(bytes: Buffer): (Buffer | null)[] | null {
+  const held: (Buffer | null)[] = []
+  for (let at = 0; at < bytes.length;) {
+    const end = at + 1 + bytes[at]!
+    const refusal = bytes.subarray(at + 1, end)
+    if (end > bytes.length || (refusal.length > 0 && !isHeld(refusal))) return null
+    held.push(refusal.length === 0 ? null : refusal)
+    at = end
+  }
+  return held
+}
+
+export type PrepareOutcome =
+  { readonly ok: true; readonly record: Buffer | null } | { readonly ok: false; readonly newest: Buffer }
+
+/** Of prepare.lua, on either path. */
+export function prepareOutcome(bytes: Buffer): PrepareOutcome | null {
+  const rest = bytes.subarray(1)
+  if (bytes[0] === PLUS) return { ok: true, record: rest }
+  if (isDigit(bytes, 0)) return { ok: true, record: null }
+  return bytes[0] === MINUS && rest.length === VERSION_BYTES ? { ok: false, newest: rest } : null
+}

@@ -1,0 +1,707 @@
+/**
+ * One pipelined socket to one Redis: the data path.
+ *
+ * Commands encoded in one turn of the event loop leave in one write, as a batch, or in several if they are many; each
+ * batch ends with a GET of the node's marker. Replies come back in order as slices of what the socket delivered, and are
+ * handed out only when the batch's marker has arrived and is the expected one:
+ *
+ *     turn n:      GET a   EVALSHA … b   GET c   GET __rondo:node     → one write
+ *     turn n+k:    $…      :1            $-1     $…marker             → marker equal? then a, b, c are answered
+ *
+ * One GET a batch notices a wiped, restored, flushed or swapped node on a live connection.
+ *
+ * A socket that breaks, answers nonsense or is overdue is destroyed, and everything in flight is lost: nobody knows
+ * whether it was applied. Nothing is kept for a later socket and nothing is ever sent twice: a write that was reported
+ * as unknown must not turn up again minutes later.
+ *
+ * One deadline serves all calls: they all may take as long, so the oldest batch is overdue first. A node that is silent
+ * for that long has failed; one that is busy with megabytes that were asked for before has not, as long as they come at
+ * BYTES_PER_MS. Before a socket is blamed, the event loop gets one full turn to read what has already arrived: our own lag is not the node's fault.
+ *
+ * It does not reconnect (health decides when), and does not know what the commands mean (redis.ts does).
+ */
+import net from 'node:net'
+import tls from 'node:tls'
+import { indexOfNear } from '../../core/bytes.ts'
+import type { MonotonicClock, TimerHandle, Timers } from '../../core/clock.ts'
+import { MARKER_KEY } from '../../core/keys.ts'
+import { printable } from '../../core/printable.ts'
+import { FOREIGN_MARKER, NOT_CONNECTED, OTHER_RUN } from '../failures.ts'
+import { SMALL_BYTES, type NodeLoad } from '../load.ts'
+import type { Fence, NodeFailure } from '../node.ts'
+import { passwordRefused, withoutSecrets } from './secrets.ts'
+
+export const REPLY_BULK = 1
+export const REPLY_NIL = 2
+export const REPLY_INTEGER = 3
+export const REPLY_ERROR = 4
+export const REPLY_SIMPLE = 5
+/** A bulk longer than is taken: read past, and thrown away. */
+export const REPLY_TOO_LONG = 6
+
+/** One command in flight. The link fills in the reply, and calls one of the two methods once. */
+export abstract class LinkCall {
+  /** Of the values that go to the node, or are expected from it. */
+  valueBytes: number
+  replyType = 0
+  /** The bulk's bytes, or the text of an error, simple string or integer. */
+  reply: Buffer | null = null
+
+  constructor(valueBytes: number) {
+    this.valueBytes = valueBytes
+  }
+
+  abstract answered(fence: Fence): void
+  abstract lost(failure: NodeFailure): void
+}
+
+export interface LinkOptions {
+  readonly host: string
+  readonly port: number
+  readonly tls: tls.ConnectionOptions | null
+  readonly username?: string
+  readonly password?: string
+  readonly connectTimeoutMs: number
+  /** How long the node may be silent, while a batch waits for it, before the socket is destroyed. */
+  readonly callTimeoutMs: number
+  /** Calls in flight beyond which new ones are refused. */
+  readonly maxInFlight: number
+  /** Bytes not yet taken by the kernel beyond which new calls are refused. */
+  readonly maxUnsentBytes: number
+  /** The longest reply taken from the node. */
+  readonly maxReplyBytes: number
+}
+
+interface Batch {
+  readonly calls: LinkCall[]
+  readonly fence: Fence
+  readonly sentAtMs: number
+  readonly bytes: number
+  /** Of requests that were not answered when it was sent, itself among them. */
+  readonly bytesBefore: number
+  /** Of replies that had come when it was sent. */
+  readonly heardBefore: number
+  /** What it adds to the node's load. */
+  readonly largeBytes: number
+  readonly smallBytes: number
+  /** Replies that have arrived, without the marker's. */
+  replies: number
+  /** The one sent after it. */
+  next: Batch | null
+}
+
+/** A node that delivers, or takes, less than 5 MB/s while others wait for it has failed as a silent one has. */
+const BYTES_PER_MS = 5000
+/** No error of a Redis is as long. */
+const MAX_LINE_BYTES = 16 * 1024
+/** The longest that a Redis holds is 512 MB, unless it is told otherwise. */
+const MAX_BULK_BYTES = 2 ** 32
+const CR = 13
+const LF = 10
+const CRLF_BYTES = 2
+const CHUNK_BYTES = 64 * 1024
+/** A batch that has grown so large does not wait for the end of the turn: node and coordinator work side by side. */
+const FULL_BATCH_CALLS = 64
+const FULL_BATCH_BYTES = 16 * 1024
+/** Longer arguments are sent by reference instead of being copied. */
+const COPY_LIMIT_BYTES = 16 * 1024
+
+/** `$<n>\r\n` for the lengths that nearly all arguments have. */
+const BULK_HEADS = Array.from({ length: 1024 }, (_, n) => Buffer.from(`$${n}\r\n`))
+/** Of a bulk, still to come. */
+const WORTH_READING_INTO = 16 * 1024
+/** What a socket delivers, until it is copied, in the same turn. */
+const readBuffer = Buffer.allocUnsafeSlow(64 * 1024)
+const FENCE_COMMAND = encodeCommand(['GET', MARKER_KEY])
+/** AUTH, INFO, GET: as many replies are outstanding while AUTH has none. */
+const GREETINGS_WITH_AUTH = 3
+const RUN_COMMAND = encodeCommand(['INFO', 'server'])
+
+/** A whole command in the Redis protocol. */
+export function encodeCommand(args: readonly (string | Buffer)[]): Buffer {
+  const parts: Buffer[] = [Buffer.from(`*${args.length}\r\n`)]
+  for (const arg of args) {
+    const bytes = typeof arg === 'string' ? Buffer.from(arg) : arg
+    parts.push(Buffer.from(`$${bytes.length}\r\n`), bytes, Buffer.from('\r\n'))
+  }
+  return Buffer.concat(parts)
+}
+
+export class Link {
+  private readonly options: LinkOptions
+  private readonly clock: MonotonicClock
+  private readonly timers: Timers
+  private readonly onBroken: (failure: NodeFailure) => void
+  private readonly onForeignMarker: () => void
+  private readonly endOfBatch: () => void
+  private readonly load: NodeLoad
+
+  private socket: net.Socket | null = null
+  private isReady = false
+  private fence: Fence
+
+  // What this turn has encoded: full parts, then the used stretch of the current chunk.
+  private parts: Buffer[] = []
+  private chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
+  private chunkFrom = 0
+  private chunkAt = 0
+  private calls: LinkCall[] = []
+  private largeBytes = 0
+  private smallBytes = 0
+  /** At the end of this turn. */
+  private flushing = false
+
+  // Batches in flight. A list, because an answered batch must be let go of at once: all of its requests hang on it.
+  private oldest: Batch | null = null
+  private youngest: Batch | null = null
+  private inFlight = 0
+  private overdueCheck: TimerHandle | null = null
+  private heardAtMs = 0
+  private heardBytes = 0
+  /** Of requests in flight. */
+  private askedBytes = 0
+  /** Of this turn's requests, in `parts`. */
+  private cutBytes = 0
+
+  /** The beginning of a reply of which the length has not come yet. */
+  private rest: Buffer | null = null
+  /** A bulk that is coming in, with its head, as long as it will be; and how much of it has come. */
+  private partial: Buffer | null = null
+  private partialBytes = 0
+  /** The socket reads straight into it. */
+  private isReadingInto = false
+  /** Bytes of a reply too long to be taken that are still to come. */
+  private toSkip = 0
+
+  constructor(
+    options: LinkOptions,
+    fence: Fence,
+    deps: { clock: MonotonicClock; timers: Timers; load: NodeLoad },
+    events: {
+      onBroken(failure: NodeFailure): void
+      onForeignMarker(): void
+      /** The batch is about to leave, or to be lost: what belongs to it is encoded now. */
+      endOfBatch?(): void
+    },
+  ) {
+    this.options = options
+    this.fence = fence
+    this.clock = deps.clock
+    this.timers = deps.timers
+    this.load = deps.load
+    this.onBroken = (failure) => events.onBroken(failure)
+    this.onForeignMarker = () => events.onForeignMarker()
+    this.endOfBatch = () => events.endOfBatch?.()
+  }
+
+  get ready(): boolean {
+    return this.isReady
+  }
+
+  /** The run of the node's process that it is connected to. */
+  get runId(): string {
+    return this.fence.runId
+  }
+
+  /** Batches sent from now on must find this marker, of the same run. */
+  expect(fence: Fence): void {
+    this.flush()
+    this.fence = fence
+  }
+
+  /** Null when a call may be made, otherwise why not. */
+  refusal(): NodeFailure | null {
+    if (!this.isReady) return NOT_CONNECTED
+    if (this.inFlight >= this.options.maxInFlight) return TOO_MUCH_IN_FLIGHT
+    if (this.socket!.writableLength > this.options.maxUnsentBytes) return TOO_MUCH_IN_FLIGHT
+    return null
+  }
+
+  /** Connects, authenticates and sees the expected marker; rejects with a sentence otherwise. Once per link. */
+  connect(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const { host, port, connectTimeoutMs } = this.options
+      const socket = this.options.tls
+        ? tls.connect({ host, port, ...this.options.tls })
+        : net.connect({ host, port, onread: { buffer: this.nextBuffer, callback: this.onRead } })
+      this.socket = socket
+      socket.setNoDelay(true)
+      const overdue = this.timers.setTimeout(() => {
+        this.afterReading(() => {
+          if (!this.isReady) this.destroy(lost('timeout', `no handshake within ${connectTimeoutMs} ms`))
+        })
+      }, connectTimeoutMs)
+      const settle = (failure: NodeFailure | null) => {
+        this.timers.clearTimeout(overdue)
+        if (failure) reject(new Error(failure.message))
+        else resolve()
+      }
+      this.onHandshake = settle
+      if (this.options.tls) socket.on('data', (bytes: Buffer) => this.onData(bytes))
+      socket.on('error', (error: Error) => this.destroy(lost('closed', error.message)))
+      socket.on('close', () => this.destroy(lost('closed', 'the node closed the connection')))
+      // A refusal that is there already is lost by writing to a socket that the node has closed: a turn for reading it.
+      const greet = () => this.afterReading(() => this.greet())
+      socket.once(this.options.tls ? 'secureConnect' : 'connect', greet)
+    })
+  }
+
+  /** Calls in flight end as unknown. Harmless on a link that is already gone. */
+  destroy(failure: NodeFailure): void {
+    const socket = this.socket
+    if (!socket) return
+    this.endOfBatch()
+    this.socket = null
+    const wasReady = this.isReady
+    this.isReady = false
+    socket.removeAllListeners('data')
+    socket.on('error', () => undefined) // a destroyed socket may still report; everything was told below
+    socket.destroy()
+    if (this.overdueCheck) this.timers.clearTimeout(this.overdueCheck)
+    this.overdueCheck = null
+    const unsent = this.calls
+    let inFlight = this.oldest
+    let { largeBytes, smallBytes } = this
+    this.calls = []
+    this.oldest = null
+    this.youngest = null
+    this.inFlight = 0
+    this.parts = []
+    this.rest = this.partial = null
+    this.largeBytes = this.smallBytes = 0
+    for (; inFlight; inFlight = inFlight.next) {
+      largeBytes += inFlight.largeBytes
+      smallBytes += inFlight.smallBytes
+      for (const call of inFlight.calls) call.lost(failure)
+    }
+    for (const call of unsent) call.lost({ ...failure, kind: 'not-sent' })
+    if (wasReady) this.onBroken(failure)
+    else this.onHandshake?.(failure)
+    this.onHandshake = null
+    // Last: whoever waits for room goes elsewhere now that it is known that this node is gone.
+    this.load.less(largeBytes, smallBytes)
+  }
+
+  // ---- encoding: head(…), then an argument at a time, then enqueue(…)
+
+  /** A ready-made stretch of protocol, shorter than CHUNK_BYTES. */
+  raw(bytes: Buffer): void {
+    this.room(bytes.length)
+    this.chunkAt += bytes.copy(this.chunk, this.chunkAt)
+  }
+
+  /** One argument. */
+  bulk(bytes: Buffer): void {
+    const length = bytes.length
+    this.bulkHead(length)
+    if (length > COPY_LIMIT_BYTES) this.byReference(bytes)
+    else {
+      this.room(length + CRLF_BYTES)
+      this.chunkAt += bytes.copy(this.chunk, this.chunkAt)
+    }
+    this.crlf()
+  }
+
+  /** One argument made of a short stretch of `first` and the whole of `second`. */
+  bulkOfTwo(first: Buffer, from: number, to: number, second: Buffer): void {
+    this.bulkHead(to - from + second.length)
+    this.room(to - from)
+    // Byte by byte: to copy a part, Node makes an object for it first.
+    for (let i = from; i < to; i++) this.chunk[this.chunkAt++] = first[i]!
+    if (second.length > COPY_LIMIT_BYTES) this.byReference(second)
+    else {
+      this.room(second.length + CRLF_BYTES)
+      this.chunkAt += second.copy(this.chunk, this.chunkAt)
+    }
+    this.crlf()
+  }
+
+  /** The command encoded since the last call is complete. */
+  enqueue(call: LinkCall): void {
+    this.expectMore()
+    this.inFlight++
+    this.calls.push(call)
+    const { valueBytes } = call
+    if (valueBytes > SMALL_BYTES) {
+      this.largeBytes += valueBytes
+      this.load.largeBytes += valueBytes
+    } else {
+      this.smallBytes += valueBytes
+      this.load.smallBytes += valueBytes
+    }
+    const bytes = this.cutBytes + this.chunkAt - this.chunkFrom
+    if (this.calls.length >= FULL_BATCH_CALLS || bytes >= FULL_BATCH_BYTES) this.send()
+  }
+
+  /** There is, or will be, something to send at the end of this turn. */
+  expectMore(): void {
+    if (this.flushing) return
+    this.flushing = true
+    this.timers.endOfTurn(this.flush)
+  }
+
+  private bulkHead(length: number): void {
+    this.raw(length < BULK_HEADS.length ? BULK_HEADS[length]! : Buffer.from(`$${length}\r\n`))
+  }
+
+  private crlf(): void {
+    this.room(CRLF_BYTES)
+    this.chunk[this.chunkAt++] = 13
+    this.chunk[this.chunkAt++] = 10
+  }
+
+  private room(bytes: number): void {
+    if (this.chunkAt + bytes <= CHUNK_BYTES) return
+    this.cut()
+    this.chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
+    this.chunkFrom = 0
+    this.chunkAt = 0
+  }
+
+  private byReference(bytes: Buffer): void {
+    this.cut()
+    this.parts.push(bytes)
+    this.cutBytes += bytes.length
+  }
+
+  /** What the current chunk holds becomes a part; the rest of the chunk serves on. */
+  private cut(): void {
+    if (this.chunkAt > this.chunkFrom) this.parts.push(this.chunk.subarray(this.chunkFrom, this.chunkAt))
+    this.cutBytes += this.chunkAt - this.chunkFrom
+    this.chunkFrom = this.chunkAt
+  }
+
+  private readonly flush = (): void => {
+    this.endOfBatch()
+    this.flushing = false
+    this.send()
+  }
+
+  private send(): void {
+    const socket = this.socket
+    if (!socket || this.calls.length === 0) return
+    this.raw(FENCE_COMMAND)
+    this.cut()
+    this.askedBytes += this.cutBytes
+    const batch: Batch = {
+      calls: this.calls,
+      fence: this.fence,
+      sentAtMs: this.clock.monotonicMs(),
+      bytes: this.cutBytes,
+      bytesBefore: this.askedBytes,
+      heardBefore: this.heardBytes,
+      largeBytes: this.largeBytes,
+      smallBytes: this.smallBytes,
+      replies: 0,
+      next: null,
+    }
+    this.calls = []
+    this.largeBytes = this.smallBytes = 0
+    this.cutBytes = 0
+    if (this.youngest) this.youngest.next = batch
+    else this.oldest = batch
+    this.youngest = batch
+    const parts = this.parts
+    this.parts = []
+    if (parts.length === 1) {
+      socket.write(parts[0]!)
+      // The kernel has taken it all: the chunk can be filled again from its start.
+      if (socket.writableLength === 0) this.chunkFrom = this.chunkAt = 0
+    } else {
+      socket.cork()
+      for (const part of parts) socket.write(part)
+      socket.uncork()
+    }
+    this.overdueCheck ??= this.timers.setTimeout(this.checkOverdue, this.options.callTimeoutMs)
+  }
+
+  // ---- handshake
+
+  private onHandshake: ((failure: NodeFailure | null) => void) | null = null
+  private greetings = 0
+
+  private greet(): void {
+    const { username, password } = this.options
+    const parts: Buffer[] = []
+    if (password !== undefined) {
+      parts.push(encodeCommand(username ? ['AUTH', username, password] : ['AUTH', password]))
+    }
+    parts.push(RUN_COMMAND, FENCE_COMMAND)
+    this.greetings = parts.length
+    this.socket?.write(Buffer.concat(parts))
+  }
+
+  private onGreeting(type: number, reply: Buffer | null): void {
+    if (type === REPLY_ERROR) {
+      this.destroy(lost('error', this.handshakeRefused(printable(reply!))))
+      return
+    }
+    this.greetings--
+    // A process that was restarted since the probe may have its old marker back, but not all of its data.
+    if (this.greetings === 1 && !reply?.includes(`run_id:${this.fence.runId}\r\n`)) this.refuse(OTHER_RUN)
+    if (this.greetings > 0) return
+    if (!isMarker(type, reply, this.fence)) {
+      this.refuse(FOREIGN_MARKER)
+      return
+    }
+    this.isReady = true
+    this.onHandshake?.(null)
+    this.onHandshake = null
+  }
+
+  private handshakeRefused(said: string): string {
+    const isAuth = this.options.password !== undefined && this.greetings === GREETINGS_WITH_AUTH
+    return isAuth
+      ? passwordRefused(said, this.options)
+      : `the node refused the handshake: ${withoutSecrets(said, this.options)}`
+  }
+
+  private refuse(why: NodeFailure): void {
+    this.destroy(why)
+    this.onForeignMarker()
+  }
+
+  // ---- replies
+
+  /**
+   * Where the socket reads to: the rest of a large bulk straight to its place, everything else to a buffer that all links
+   * share, from which it is copied in the same turn. A new buffer for each read, as sockets make them, would cost more in
+   * garbage than all else that a large reply needs.
+   */
+  private readonly nextBuffer = (): Buffer => {
+    const { partial, partialBytes } = this
+    this.isReadingInto = partial !== null && partial.length - partialBytes >= WORTH_READING_INTO
+    return this.isReadingInto ? partial!.subarray(partialBytes) : readBuffer
+  }
+
+  private readonly onRead = (length: number): boolean => {
+    if (this.isReadingInto) {
+      this.heard(length)
+      if (this.partial) this.filled(this.partial, length)
+      return true
+    }
+    const from = this.fill(readBuffer, length)
+    if (from < length && this.socket) {
+      const bytes = Buffer.allocUnsafe(length - from)
+      readBuffer.copy(bytes, 0, from, length)
+      this.parse(bytes)
+    }
+    return true
+  }
+
+  private onData(bytes: Buffer): void {
+    const from = this.fill(bytes, bytes.length)
+    if (from < bytes.length && this.socket) this.parse(from === 0 ? bytes : bytes.subarray(from))
+  }
+
+  /** Takes what belongs to the bulk that is coming in, if there is one; returns how much. */
+  private fill(bytes: Buffer, length: number): number {
+    this.heard(length)
+    const { partial } = this
+    if (!partial) return 0
+    const taken = Math.min(length, partial.length - this.partialBytes)
+    bytes.copy(partial, this.partialBytes, 0, taken)
+    this.filled(partial, taken)
+    return taken
+  }
+
+  private heard(bytes: number): void {
+    this.heardAtMs = this.clock.monotonicMs()
+    this.heardBytes += bytes
+  }
+
+  /** So many more of its bytes are there. */
+  private filled(partial: Buffer, bytes: number): void {
+    this.partialBytes += bytes
+    if (this.partialBytes < partial.length) return
+    this.partial = null
+    this.parse(partial)
+  }
+
+  /** @param bytes slices of it are handed on */
+  private parse(bytes: Buffer): void {
+    const input = this.rest ? Buffer.concat([this.rest, bytes]) : bytes
+    this.rest = null
+    let at = this.toSkip > 0 ? this.skip(input, 0) : 0
+    while (at < input.length && this.socket) {
+      const next = this.parseReply(input, at)
+      if (next < 0) break
+      at = next
+    }
+    if (at < input.length && this.socket && !this.partial) this.rest = input.subarray(at)
+  }
+
+  /** Reads past what is to be skipped, as far as it has come; returns where the next reply begins. */
+  private skip(input: Buffer, at: number): number {
+    const skipped = Math.min(this.toSkip, input.length - at)
+    this.toSkip -= skipped
+    return at + skipped
+  }
+
+  /** Handles the reply that begins at `at` and returns where it ends, or -1 when it is not complete. */
+  private parseReply(input: Buffer, at: number): number {
+    const lineEnd = indexOfNear(input, CR, at + 1)
+    if (lineEnd < 0 || lineEnd + 1 >= input.length) {
+      if (input.length - at > MAX_LINE_BYTES) this.nonsense('an endless line')
+      return -1
+    }
+    const after = lineEnd + CRLF_BYTES
+    if (lineEnd - at > MAX_LINE_BYTES || input[lineEnd + 1] !== LF) {
+      this.nonsense('an endless line')
+      return -1
+    }
+    switch (input[at]) {
+      case 0x24 /* $ */: {
+        const length = parseLength(input, at + 1, lineEnd)
+        if (length === -1) {
+          this.onReply(REPLY_NIL, null)
+          return after
+        }
+        if (length < 0 || length > MAX_BULK_BYTES) {
+          this.nonsense('a bulk without a possible length')
+          return -1
+        }
+        if (length > this.options.maxReplyBytes) {
+          this.toSkip = length + CRLF_BYTES
+          this.onReply(REPLY_TOO_LONG, null)
+          return this.skip(input, after)
+        }
+        const end = after + length + CRLF_BYTES
+        if (end > input.length) {
+          this.partial = Buffer.allocUnsafeSlow(end - at)
+          this.partialBytes = input.copy(this.partial, 0, at)
+          return -1
+        }
+        if (input[end - CRLF_BYTES] !== CR || input[end - 1] !== LF) {
+          this.nonsense('a bulk of another length than it said')
+          return -1
+        }
+        this.onReply(REPLY_BULK, input.subarray(after, after + length))
+        return end
+      }
+      case 0x3a /* : */:
+        this.onReply(REPLY_INTEGER, input.subarray(at + 1, lineEnd))
+        return after
+      case 0x2d /* - */:
+        this.onReply(REPLY_ERROR, input.subarray(at + 1, lineEnd))
+        return after
+      case 0x2b /* + */:
+        this.onReply(REPLY_SIMPLE, input.subarray(at + 1, lineEnd))
+        return after
+      default:
+        this.nonsense(`a reply that begins with byte ${input[at]}`)
+        return -1
+    }
+  }
+
+  /** The node sent what cannot be an answer: from now on nothing that it sends is known to be one. */
+  nonsense(what: string): void {
+    this.destroy(lost('error', `the node sent ${what}, which is not an answer to what was asked`))
+  }
+
+  private onReply(type: number, reply: Buffer | null): void {
+    if (!this.isReady) {
+      this.onGreeting(type, reply)
+      return
+    }
+    const batch = this.oldest
+    if (!batch) {
+      this.nonsense('an answer to nothing')
+      return
+    }
+    if (batch.replies < batch.calls.length) {
+      const call = batch.calls[batch.replies++]!
+      call.replyType = type
+      call.reply = reply
+      return
+    }
+    this.onMarker(batch, type, reply)
+  }
+
+  private onMarker(batch: Batch, type: number, reply: Buffer | null): void {
+    this.oldest = batch.next
+    if (!batch.next) this.youngest = null
+    this.inFlight -= batch.calls.length
+    this.askedBytes -= batch.bytes
+    if (isMarker(type, reply, batch.fence)) for (const call of batch.calls) call.answered(batch.fence)
+    else this.onOtherMarker(batch, type, reply)
+    this.load.answeredAfter(this.heardAtMs - batch.sentAtMs)
+    this.load.less(batch.largeBytes, batch.smallBytes)
+  }
+
+  private onOtherMarker(batch: Batch, type: number, reply: Buffer | null): void {
+    if (type === REPLY_ERROR) {
+      // Busy, loading: the node did not get to look at its marker. Calls that it refused were refused all the same.
+      const said = withoutSecrets(printable(reply!), this.options)
+      const failure = lost('error', `the node did not show its marker: ${said}`)
+      for (const call of batch.calls) {
+        if (call.replyType === REPLY_ERROR) call.answered(batch.fence)
+        else call.lost(failure)
+      }
+      return
+    }
+    for (const call of batch.calls) call.lost(FOREIGN_MARKER)
+    this.onForeignMarker()
+  }
+
+  // ---- deadlines
+
+  private readonly checkOverdue = (): void => {
+    this.overdueCheck = null
+    const batch = this.oldest
+    if (!batch) return
+    const leftMs = this.leftMs(batch)
+    if (leftMs > 0) {
+      this.overdueCheck = this.timers.setTimeout(this.checkOverdue, Math.ceil(leftMs))
+      return
+    }
+    this.afterReading(() => {
+      const still = this.oldest
+      if (still === batch && this.leftMs(batch) <= 0) {
+        this.destroy(lost('timeout', `no answer within ${this.options.callTimeoutMs} ms`))
+      } else if (still) {
+        this.overdueCheck ??= this.timers.setTimeout(this.checkOverdue, 1)
+      }
+    })
+  }
+
+  /** Until the oldest batch is overdue. */
+  private leftMs({ sentAtMs, bytesBefore, heardBefore }: Batch): number {
+    const { callTimeoutMs } = this.options
+    const silentAtMs = Math.max(sentAtMs, this.heardAtMs) + callTimeoutMs
+    const workMs = (bytesBefore + this.heardBytes - heardBefore) / BYTES_PER_MS
+    return Math.min(silentAtMs, sentAtMs + callTimeoutMs + workMs) - this.clock.monotonicMs()
+  }
+
+  /** Lets what has arrived while we were busy be read first: a whole turn lies between two ends of turns. */
+  private afterReading(run: () => void): void {
+    this.timers.endOfTurn(() => this.timers.endOfTurn(run))
+  }
+}
+
+const TOO_MUCH_IN_FLIGHT: NodeFailure = {
+  kind: 'not-sent',
+  reason: 'too-much-in-flight',
+  message: 'too many calls are waiting for the node',
+}
+
+function lost(reason: NodeFailure['reason'], message: string): NodeFailure {
+  return { kind: 'unknown', reason, message }
+}
+
+function isMarker(type: number, reply: Buffer | null, fence: Fence): boolean {
+  return type === REPLY_BULK && fence.marker.equals(reply!)
+}
+
+/** A decimal between `from` and `to`; -1 for `-1`, -2 for what is not a length. */
+function parseLength(input: Buffer, from: number, to: number): number {
+  if (to === from || to - from > 12) return -2
+  if (input[from] === 0x2d) return to - from === 2 && input[from + 1] === 0x31 ? -1 : -2
+  let length = 0
+  for (let i = from; i < to; i++) {
+    const digit = input[i]! - 0x30
+    if (digit < 0 || digit > 9) return -2
+    length = length * 10 + digit
+  }
+  return length
+}

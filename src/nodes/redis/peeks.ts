@@ -1,0 +1,152 @@
+/**
+ * Looks at records without fetching their values, on their way to a Redis and back.
+ *
+ * The head alone is two plain commands, which cost Redis half of what a script does:
+ *
+ *     GETRANGE key 0 42   head    → the record's head
+ *     EXISTS key          0 | 1   → asked only because an empty answer may be an empty string that somebody else stored
+ *
+ * They are not one moment. An empty answer and 0: absent at the second. An empty answer and 1: an empty string, or written
+ * in between; then the script (peek.lua) looks once more, as it does at once where a length or a range is wanted.
+ */
+import { HEAD_WITH_PROMISE_BYTES, PeekedRecord } from '../../core/codec.ts'
+import type { Part } from '../../core/part.ts'
+import { LinkCall, REPLY_BULK, REPLY_INTEGER, REPLY_NIL, REPLY_TOO_LONG, type Link } from './link.ts'
+import type { Fence, NodeFailure, PeekCall } from '../node.ts'
+import { PendingScript, TOO_LONG } from './redis-calls.ts'
+import type { RedisNode } from './redis-node.ts'
+import { headsOf, PEEK } from './scripts.ts'
+
+const GETRANGE_HEAD = Buffer.from('*4\r\n$8\r\nGETRANGE\r\n')
+const HEAD_RANGE = Buffer.from(`$1\r\n0\r\n$2\r\n${HEAD_WITH_PROMISE_BYTES - 1}\r\n`)
+const EXISTS_HEAD = Buffer.from('*2\r\n$6\r\nEXISTS\r\n')
+const PEEK_HEADS = headsOf(PEEK, 2)
+const LENGTH_BYTES = 6
+const NO_BYTES = Buffer.alloc(0)
+const ZERO = 0x30
+const ONE = 0x31
+
+/** Both commands for the head of a record. */
+export function enqueueHead(link: Link, node: RedisNode, key: Buffer, call: PeekCall): void {
+  const head = new PendingHead()
+  link.raw(GETRANGE_HEAD)
+  link.bulk(key)
+  link.raw(HEAD_RANGE)
+  link.enqueue(head)
+  link.raw(EXISTS_HEAD)
+  link.bulk(key)
+  link.enqueue(new PendingExists(node, key, call, head))
+}
+
+/** Ends before the command behind it does, which tells the caller. They may leave in different batches. */
+class PendingHead extends LinkCall {
+  failure: NodeFailure | null = null
+
+  constructor() {
+    super(0)
+  }
+
+  override answered(): void {
+    // What came is judged together with what comes behind it.
+  }
+
+  override lost(failure: NodeFailure): void {
+    this.failure = failure
+  }
+}
+
+class PendingExists extends LinkCall {
+  private readonly node: RedisNode
+  private readonly key: Buffer
+  private readonly call: PeekCall
+  private readonly head: PendingHead
+  private readonly resends: number
+
+  constructor(node: RedisNode, key: Buffer, call: PeekCall, head: PendingHead) {
+    super(0)
+    this.node = node
+    this.key = key
+    this.call = call
+    this.head = head
+    this.resends = node.resends
+  }
+
+  override answered(fence: Fence): void {
+    const { failure, replyType, reply } = this.head
+    if (failure) this.lost(failure)
+    else if (this.resends !== this.node.resends) this.node.peek(this.key, 'head', this.call)
+    else if (replyType !== REPLY_BULK || reply!.length > HEAD_WITH_PROMISE_BYTES) {
+      this.lost(this.node.judge(replyType, reply))
+    } else if (!this.isFlag) this.lost(this.node.judge(this.replyType, this.reply))
+    else if (reply!.length > 0) this.call.onPeeked(this.node, new PeekedRecord(reply!), fence)
+    else if (this.reply![0] === ZERO) this.call.onPeeked(this.node, null, fence)
+    else this.node.peekByScript(this.key, 'head', this.call)
+  }
+
+  /** 0 or 1, as EXISTS answers. */
+  private get isFlag(): boolean {
+    const { replyType, reply } = this
+    return replyType === REPLY_INTEGER && reply!.length === 1 && (reply![0] === ZERO || reply![0] === ONE)
+  }
+
+  override lost(failure: NodeFailure): void {
+    this.call.onFailure(this.node, this.head.failure ?? failure)
+  }
+}
+
+export class PendingPeek extends PendingScript {
+  readonly heads = PEEK_HEADS
+  protected readonly call: PeekCall
+  private readonly part: Part
+  private readonly resends: number
+
+  constructor(node: RedisNode, key: Buffer, part: Part, call: PeekCall, expectedBytes: number) {
+    super(node, key, expectedBytes)
+    this.part = part
+    this.call = call
+    this.resends = node.resends
+  }
+
+  override encode(link: Link): void {
+    link.bulk(this.key)
+    if (typeof this.part === 'string') {
+      link.bulk(NO_BYTES)
+      link.bulk(NO_BYTES)
+    } else {
+      link.bulk(Buffer.from(String(this.part.from)))
+      link.bulk(Buffer.from(String(this.part.to)))
+    }
+  }
+
+  protected override replied(fence: Fence): boolean {
+    if (this.resends !== this.node.resends) {
+      this.node.peekByScript(this.key, this.part, this.call, this.valueBytes)
+      return true
+    }
+    if (this.replyType === REPLY_NIL) {
+      this.call.onPeeked(this.node, null, fence)
+      return true
+    }
+    if (this.replyType === REPLY_TOO_LONG) {
+      this.call.onFailure(this.node, TOO_LONG)
+      return true
+    }
+    const record = this.replyType === REPLY_BULK ? peekedIn(this.reply!, this.part) : null
+    if (!record) return false
+    this.call.onPeeked(this.node, record, fence)
+    return true
+  }
+}
+
+/** The reply of peek.lua; null where it is none. */
+function peekedIn(reply: Buffer, part: Part): PeekedRecord | null {
+  if (reply.length < LENGTH_BYTES) return null
+  const stored = reply.readUIntBE(0, LENGTH_BYTES)
+  const partAt = LENGTH_BYTES + Math.min(stored, HEAD_WITH_PROMISE_BYTES)
+  if (reply.length < partAt) return null
+  const head = reply.subarray(LENGTH_BYTES, partAt)
+  // As the two commands tell it.
+  if (part === 'head') return reply.length === partAt ? new PeekedRecord(head) : null
+  const record = new PeekedRecord(head, stored, reply.subarray(partAt), part)
+  return record.isWhole ? record : null
+}

@@ -1,0 +1,349 @@
+/**
+ * Calls of the data path on their way to a Redis and back: how each is encoded, and what becomes of its reply.
+ */
+import { EXPIRY_AT, HEAD_BYTES, REPLACED_AT, type NewRecord } from '../../core/codec.ts'
+import { hintsKey } from '../../core/keys.ts'
+import {
+  isDigit,
+  isHeld,
+  isTooLate,
+  lifeOf,
+  prepareOutcome,
+  storeAllOutcome,
+  storeOutcomes,
+} from './data-replies.ts'
+import { hintsFull, TOO_LATE, WRONG_TYPE } from '../failures.ts'
+import {
+  LinkCall,
+  REPLY_BULK,
+  REPLY_ERROR,
+  REPLY_INTEGER,
+  REPLY_NIL,
+  REPLY_TOO_LONG,
+  type Link,
+} from './link.ts'
+import type {
+  Fence,
+  GetCall,
+  HintCall,
+  NodeFailure,
+  PrepareCall,
+  StoreAllCall,
+  StoreAllMode,
+  StoreAllWrite,
+  StoreCall,
+  StoreCondition,
+} from '../node.ts'
+import type { RedisNode } from './redis-node.ts'
+import { ACCEPT, headsOf, HINT, PREPARE, STORE, STORE_ALL, type ScriptHeads } from './scripts.ts'
+
+/** By how many keys. */
+const STORE_HEADS: ScriptHeads[] = []
+const MAX_STORES_PER_CALL = 32
+const MAX_STORE_BYTES_PER_CALL = 16 * 1024
+const PREPARE_HEADS = headsOf(PREPARE, 2)
+const ACCEPT_HEADS = headsOf(ACCEPT, 4)
+const HINT_HEADS = headsOf(HINT, 3)
+export const GET_HEAD = Buffer.from('*2\r\n$3\r\nGET\r\n')
+const NO_BYTES = Buffer.alloc(0)
+const HELD = Buffer.from('held')
+const PROMISED = Buffer.from('promised')
+
+/** Whoever waits for a call. */
+export type DataCall = Pick<GetCall, 'onFailure'>
+
+export class PendingGet extends LinkCall {
+  private readonly node: RedisNode
+  private readonly key: Buffer
+  private readonly call: GetCall
+  private readonly resends: number
+
+  constructor(node: RedisNode, key: Buffer, call: GetCall, expectedBytes: number) {
+    super(expectedBytes)
+    this.node = node
+    this.key = key
+    this.call = call
+    this.resends = node.resends
+  }
+
+  override answered(fence: Fence): void {
+    if (this.resends !== this.node.resends) this.node.get(this.key, this.call, this.valueBytes)
+    else if (this.replyType === REPLY_BULK) this.call.onRecord(this.node, this.reply, fence)
+    else if (this.replyType === REPLY_NIL) this.call.onRecord(this.node, null, fence)
+    else if (this.replyType === REPLY_TOO_LONG) this.call.onFailure(this.node, TOO_LONG)
+    else this.call.onFailure(this.node, this.node.judge(this.replyType, this.reply))
+  }
+
+  override lost(failure: NodeFailure): void {
+    this.call.onFailure(this.node, failure)
+  }
+}
+
+/** A call of a script that can be made once more, with the script's text. */
+export interface Resendable extends LinkCall {
+  readonly heads: ScriptHeads
+  /** Keys and arguments. */
+  encode(link: Link): void
+}
+
+function isNoScript({ replyType, reply }: LinkCall): boolean {
+  return replyType === REPLY_ERROR && reply!.toString('latin1', 0, 8) === 'NOSCRIPT'
+}
+
+/** A script. A node that has forgotten it gets the call once more, with its text. */
+export abstract class PendingScript extends LinkCall implements Resendable {
+  protected readonly node: RedisNode
+  /** The first of its keys. */
+  protected readonly key: Buffer
+  abstract readonly heads: ScriptHeads
+  protected abstract readonly call: DataCall
+
+  constructor(node: RedisNode, key: Buffer, valueBytes: number) {
+    super(valueBytes)
+    this.node = node
+    this.key = key
+  }
+
+  abstract encode(link: Link): void
+  /** False, and nobody was told anything, for what is not an answer. */
+  protected abstract replied(fence: Fence): boolean
+
+  override answered(fence: Fence): void {
+    if (this.replyType !== REPLY_ERROR && this.replied(fence)) return
+    if (isNoScript(this)) this.node.sendWithText(this)
+    else this.lost(this.node.judge(this.replyType, this.reply))
+  }
+
+  override lost(failure: NodeFailure): void {
+    this.call.onFailure(this.node, failure)
+  }
+}
+
+interface StoreEntry {
+  readonly key: Buffer
+  readonly record: NewRecord
+  readonly lifeMs: number
+  readonly call: StoreCall
+}
+
+/**
+ * Stores of one turn that go to the script together: one call of it costs more than what it does for one record. Each
+ * has its own outcome.
+ */
+export class PendingStores extends LinkCall implements Resendable {
+  private readonly node: RedisNode
+  private readonly condition: StoreCondition | undefined
+  private readonly entries: StoreEntry[] = []
+
+  constructor(node: RedisNode, condition?: StoreCondition) {
+    super(0)
+    this.node = node
+    this.condition = condition
+  }
+
+  add(entry: StoreEntry): void {
+    this.entries.push(entry)
+    this.valueBytes += entry.record.value.length
+  }
+
+  get isFull(): boolean {
+    return this.entries.length === MAX_STORES_PER_CALL || this.valueBytes >= MAX_STORE_BYTES_PER_CALL
+  }
+
+  get heads(): ScriptHeads {
+    const keys = this.entries.length
+    return (STORE_HEADS[keys] ??= headsOf(STORE, 3 + 3 * keys, keys))
+  }
+
+  encode(link: Link): void {
+    for (const { key } of this.entries) link.bulk(key)
+    link.bulk(this.node.grace)
+    const { onlyIf, untilMs } = this.condition ?? {}
+    link.bulk(onlyIf ? Buffer.from(onlyIf) : NO_BYTES)
+    link.bulk(untilMs === undefined ? NO_BYTES : Buffer.from(String(untilMs)))
+    for (const { record, lifeMs } of this.entries) {
+      const { head, value } = record
+      link.bulkOfTwo(head, 0, REPLACED_AT, NO_BYTES)
+      link.bulkOfTwo(head, EXPIRY_AT, HEAD_BYTES, value)
+      link.bulk(decimal(lifeMs))
+    }
+  }
+
+  override answered(fence: Fence): void {
+    const { replyType, reply } = this
+    if (replyType === REPLY_INTEGER && isDigit(reply!, 1)) {
+      for (const { call, lifeMs } of this.entries) call.onApplied(this.node, fence, lifeMs)
+    } else if (replyType === REPLY_BULK) this.eachOf(reply!, fence)
+    else if (isNoScript(this)) this.node.sendWithText(this)
+    else this.lost(this.node.judge(replyType, reply))
+  }
+
+  override lost(failure: NodeFailure): void {
+    for (const { call } of this.entries) call.onFailure(this.node, failure)
+  }
+
+  private eachOf(bytes: Buffer, fence: Fence): void {
+    if (this.condition?.untilMs !== undefined && isTooLate(bytes)) {
+      this.lost(TOO_LATE)
+      return
+    }
+    const outcomes = storeOutcomes(bytes, this.entries)
+    if (!outcomes) {
+      this.lost(this.node.judge(this.replyType, bytes))
+      return
+    }
+    for (const [i, { call, lifeMs }] of this.entries.entries()) {
+      const outcome = outcomes[i]!
+      if (outcome.kind === 'applied') call.onApplied(this.node, fence, outcome.keptMs ?? lifeMs)
+      else if (outcome.kind === 'stale') call.onStale(this.node, outcome.held, fence)
+      else call.onFailure(this.node, WRONG_TYPE)
+    }
+  }
+}
+
+/** The second round of a two-round write. */
+export class PendingAccept extends PendingScript {
+  readonly heads = ACCEPT_HEADS
+  protected readonly call: StoreCall
+  private readonly record: NewRecord
+  private readonly lifeMs: number
+
+  constructor(node: RedisNode, key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall) {
+    super(node, key, record.value.length)
+    this.record = record
+    this.lifeMs = lifeMs
+    this.call = call
+  }
+
+  override encode(link: Link): void {
+    const { head, value } = this.record
+    link.bulk(this.key)
+    link.bulk(head.subarray(0, REPLACED_AT))
+    link.bulkOfTwo(head, EXPIRY_AT, HEAD_BYTES, value)
+    link.bulk(decimal(this.lifeMs))
+    link.bulk(this.node.grace)
+  }
+
+  protected override replied(fence: Fence): boolean {
+    const reply = this.reply!
+    if (this.replyType === REPLY_INTEGER) {
+      const keptMs = isDigit(reply, 1) ? this.lifeMs : lifeOf(reply)
+      if (keptMs === null || keptMs < this.lifeMs) return false
+      this.call.onApplied(this.node, fence, keptMs)
+    } else if (this.replyType === REPLY_BULK && isHeld(reply)) this.call.onStale(this.node, reply, fence)
+    else return false
+    return true
+  }
+}
+
+export class PendingStoreAll extends PendingScript {
+  readonly heads: ScriptHeads
+  protected readonly call: StoreAllCall
+  private readonly writes: readonly StoreAllWrite[]
+  private readonly mode: StoreAllMode
+
+  constructor(node: RedisNode, writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall) {
+    const valueBytes = writes.reduce((sum, { record }) => sum + (record?.value.length ?? 0), 0)
+    super(node, writes[0]!.key, valueBytes)
+    this.heads = headsOf(STORE_ALL, 2 + 4 * writes.length, writes.length)
+    this.writes = writes
+    this.mode = mode
+    this.call = call
+  }
+
+  override encode(link: Link): void {
+    for (const { key } of this.writes) link.bulk(key)
+    link.bulk(this.node.grace)
+    link.bulk(this.mode === 'if-held' ? HELD : PROMISED)
+    for (const { record, lifeMs, onlyIf } of this.writes) {
+      link.bulk(record ? record.head.subarray(0, REPLACED_AT) : NO_BYTES)
+      if (record) link.bulkOfTwo(record.head, EXPIRY_AT, HEAD_BYTES, record.value)
+      else link.bulk(NO_BYTES)
+      link.bulk(decimal(lifeMs))
+      link.bulk(Buffer.from(onlyIf))
+    }
+  }
+
+  protected override replied(fence: Fence): boolean {
+    const outcome = this.replyType === REPLY_BULK ? storeAllOutcome(this.reply!, this.writes) : null
+    if (!outcome) return false
+    if (outcome.ok) this.call.onApplied(this.node, fence, outcome.keptMs)
+    else this.call.onStale(this.node, outcome.held, fence)
+    return true
+  }
+}
+
+export class PendingHint extends PendingScript {
+  readonly heads = HINT_HEADS
+  protected readonly call: HintCall
+  private readonly target: string
+  private readonly field: Buffer
+  private readonly version: Buffer
+
+  constructor(node: RedisNode, target: string, key: Buffer, version: Buffer, call: HintCall) {
+    super(node, hintsKey(target), 0)
+    this.target = target
+    this.field = key
+    this.version = version
+    this.call = call
+  }
+
+  override encode(link: Link): void {
+    link.bulk(this.key)
+    link.bulk(this.field)
+    link.bulk(this.version)
+    link.bulk(this.node.maxHints)
+  }
+
+  protected override replied(fence: Fence): boolean {
+    if (this.replyType !== REPLY_INTEGER) return false
+    if (isDigit(this.reply!, 1)) this.call.onApplied(this.node, fence)
+    else if (isDigit(this.reply!, 0)) this.call.onFailure(this.node, hintsFull(this.target))
+    else return false
+    return true
+  }
+}
+
+export class PendingPrepare extends PendingScript {
+  readonly heads = PREPARE_HEADS
+  protected readonly call: PrepareCall
+  private readonly ballot: Buffer
+
+  constructor(node: RedisNode, key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes: number) {
+    super(node, key, expectedBytes)
+    this.ballot = ballot
+    this.call = call
+  }
+
+  override encode(link: Link): void {
+    link.bulk(this.key)
+    link.bulk(this.ballot)
+    link.bulk(this.node.grace)
+  }
+
+  protected override replied(fence: Fence): boolean {
+    const outcome = this.replyType === REPLY_BULK ? prepareOutcome(this.reply!) : null
+    if (!outcome) return false
+    if (outcome.ok) this.call.onPromised(this.node, outcome.record, fence)
+    else this.call.onRefused(this.node, outcome.newest, fence)
+    return true
+  }
+}
+
+export const TOO_LONG: NodeFailure = {
+  kind: 'refused',
+  reason: 'error',
+  message: 'the stored value is larger than MAX_VALUE_BYTES allows',
+}
+
+const DECIMALS = new Map<number, Buffer>()
+
+/** Lives repeat (no expiry, or the same TTL again and again): most are encoded once. */
+function decimal(n: number): Buffer {
+  let bytes = DECIMALS.get(n)
+  if (!bytes) {
+    bytes = Buffer.from(String(n))
+    if (DECIMALS.size < 1024) DECIMALS.set(n, bytes)
+  }
+  return bytes
+}

@@ -1,0 +1,398 @@
+/**
+ * A Redis (or Valkey) as a node: data over our own pipelined socket (link.ts), everything else over ioredis (control.ts).
+ *
+ * Two paths because three ioredis commands a write cost more than everything else together, and because ioredis may
+ * send again what it has reported as failed.
+ *
+ * Every answer is checked where it enters: data-replies.ts and control-replies.ts. One that cannot be an answer fails its
+ * call, and ends the connection on which it came.
+ */
+import { isIP } from 'node:net'
+import type { ConnectionOptions } from 'node:tls'
+import type { Clock, Timers } from '../../core/clock.ts'
+import {
+  EXPIRY_AT,
+  FLAGS_AT,
+  HEAD_WITH_PROMISE_BYTES,
+  KIND_VALUE,
+  REPLACED_AT,
+  type NewRecord,
+} from '../../core/codec.ts'
+import { hintsKey, leaseKey, MARKER_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../../core/keys.ts'
+import type { Part } from '../../core/part.ts'
+import { printable } from '../../core/printable.ts'
+import { encodeSyncedAt, type SyncedAt } from '../../core/synced-at.ts'
+import { ControlPath } from './control.ts'
+import {
+  acceptRegisterReply,
+  hintPageReply,
+  integerReply,
+  okReply,
+  prepareRegisterReply,
+  scanPageReply,
+  yesOrNo,
+} from './control-replies.ts'
+import { errorReason, isUnwritable } from './error-replies.ts'
+import { NOT_CONNECTED, SHUT } from '../failures.ts'
+import { NodeLoad } from '../load.ts'
+import { Link, REPLY_ERROR, REPLY_TOO_LONG, type LinkOptions } from './link.ts'
+import {
+  MAX_HINTS,
+  type Fence,
+  type GetCall,
+  type HintCall,
+  type HintPage,
+  type Node,
+  type NodeFailure,
+  type NodeListener,
+  type NodeReport,
+  type PeekCall,
+  type PrepareCall,
+  type RegisterAnswer,
+  type ScanPage,
+  type StoreAllCall,
+  type StoreAllMode,
+  type StoreAllWrite,
+  type StoreCall,
+  type StoreCondition,
+} from '../node.ts'
+import {
+  GET_HEAD,
+  PendingAccept,
+  PendingGet,
+  PendingHint,
+  PendingPrepare,
+  PendingStoreAll,
+  PendingStores,
+  TOO_LONG,
+  type DataCall,
+  type PendingScript,
+  type Resendable,
+} from './redis-calls.ts'
+import { enqueueHead, PendingPeek } from './peeks.ts'
+import {
+  DROP_COPY,
+  DROP_HINT,
+  DROP_OLDER,
+  LEASE,
+  PREPARE,
+  ACCEPT,
+  SCAN,
+  STAMP,
+  SWAP_MARKER,
+} from './scripts.ts'
+import { withoutSecrets } from './secrets.ts'
+
+export interface RedisNodeOptions {
+  readonly id: string
+  readonly address: {
+    readonly host: string
+    readonly port: number
+    readonly tls: boolean
+    readonly username?: string
+    readonly password?: string
+  }
+  /** For `rediss://`: asked for with every connection, since certificates are renewed. */
+  readonly tlsOptions?: () => ConnectionOptions
+  readonly graceMs: number
+  readonly nodeTimeoutMs: number
+  readonly connectTimeoutMs: number
+  readonly maxValueBytes: number
+  /** By default MAX_HINTS. */
+  readonly maxHints?: number
+  readonly clock: Clock
+  readonly timers: Timers
+}
+
+const MAX_IN_FLIGHT = 100_000
+const MAX_UNSENT_BYTES = 64 * 1024 * 1024
+/** What a reply may be longer than a value: its head, or all of what the greeting asks for. */
+const REPLY_MARGIN_BYTES = 16 * 1024
+const PROBED_WRITE_LIFE_MS = 1000
+/** Keys that one call of scan looks at, at most: a node serves nobody else meanwhile. */
+const MAX_SCANNED = 1000
+
+export class RedisNode implements Node {
+  readonly id: string
+  readonly address: string
+  listener: NodeListener | null = null
+  readonly load = new NodeLoad()
+
+  private readonly options: RedisNodeOptions
+  /** GRACE_SECONDS in milliseconds, as the scripts take it. */
+  readonly grace: Buffer
+  /**
+   * Calls that were sent again (sendWithText). A read sent before such a store was sent again, and behind it at first, has
+   * overtaken it: it asks once more.
+   */
+  resends = 0
+  /** As the script takes it. */
+  readonly maxHints: Buffer
+  private link: Link | null = null
+  /** Those of this turn that nothing else has come behind. */
+  private openStores: PendingStores | null = null
+  private readonly control: ControlPath
+  private closed = false
+
+  constructor(options: RedisNodeOptions) {
+    this.options = options
+    this.control = new ControlPath(options, () => this.tlsOptions())
+    this.id = options.id
+    const { host, port } = options.address
+    this.address = `${host.includes(':') ? `[${host}]` : host}:${port}`
+    this.grace = Buffer.from(String(options.graceMs))
+    this.maxHints = Buffer.from(String(options.maxHints ?? MAX_HINTS))
+  }
+
+  // ---- data path
+
+  get ready(): boolean {
+    return this.link?.ready ?? false
+  }
+
+  get(key: Buffer, call: GetCall, expectedBytes = 0): void {
+    const link = this.usableLink(call)
+    if (!link) return
+    this.closeStores()
+    link.raw(GET_HEAD)
+    link.bulk(key)
+    link.enqueue(new PendingGet(this, key, call, expectedBytes))
+  }
+
+  peek(key: Buffer, part: Part, call: PeekCall, expectedBytes = 0): void {
+    if (part !== 'head') {
+      this.peekByScript(key, part, call, expectedBytes)
+      return
+    }
+    const link = this.usableLink(call)
+    if (!link) return
+    this.closeStores()
+    enqueueHead(link, this, key, call)
+  }
+
+  /** As of one moment. */
+  peekByScript(key: Buffer, part: Part, call: PeekCall, expectedBytes = 0): void {
+    this.send(new PendingPeek(this, key, part, call, expectedBytes), call)
+  }
+
+  store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void {
+    const link = this.usableLink(call)
+    if (!link) return
+    // A delete goes alone: a full node takes it, and refuses what stands in front of it in the same script.
+    const alone = condition !== undefined || record.head[FLAGS_AT] !== KIND_VALUE
+    if (alone || !this.openStores) {
+      this.closeStores()
+      this.openStores = new PendingStores(this, condition)
+      link.expectMore()
+    }
+    this.openStores.add({ key, record, lifeMs, call })
+    if (alone || this.openStores.isFull) this.closeStores()
+  }
+
+  /** What comes next must not overtake the stores before it. */
+  private readonly closeStores = (): void => {
+    const stores = this.openStores
+    if (!stores) return
+    this.openStores = null
+    this.enqueue(this.link!, stores, stores.heads.bySha)
+  }
+
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes = 0): void {
+    this.send(new PendingPrepare(this, key, ballot, call, expectedBytes), call)
+  }
+
+  accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
+    this.send(new PendingAccept(this, key, record, lifeMs, call), call)
+  }
+
+  storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall): void {
+    this.send(new PendingStoreAll(this, writes, mode, call), call)
+  }
+
+  hint(target: string, key: Buffer, version: Buffer, call: HintCall): void {
+    this.send(new PendingHint(this, target, key, version, call), call)
+  }
+
+  private send(pending: PendingScript, call: DataCall): void {
+    const link = this.usableLink(call)
+    if (!link) return
+    this.closeStores()
+    this.enqueue(link, pending, pending.heads.bySha)
+  }
+
+  private enqueue(link: Link, pending: Resendable, head: Buffer): void {
+    link.raw(head)
+    pending.encode(link)
+    link.enqueue(pending)
+  }
+
+  /** The node has forgotten the script: certainly not applied, so this once the call is sent again. */
+  sendWithText(pending: Resendable): void {
+    const refusal = this.link ? this.link.refusal() : NOT_CONNECTED
+    if (refusal) {
+      pending.lost(refusal)
+      return
+    }
+    this.closeStores()
+    this.resends++
+    this.enqueue(this.link!, pending, pending.heads.withText)
+  }
+
+  private usableLink(call: DataCall): Link | null {
+    const refusal = this.link ? this.link.refusal() : NOT_CONNECTED
+    if (!refusal) return this.link
+    this.options.timers.endOfTurn(() => call.onFailure(this, refusal))
+    return null
+  }
+
+  /** What an error reply (or one of the wrong type) says about the call and about the node. */
+  judge(replyType: number, reply: Buffer | null): NodeFailure {
+    // What answers with a record may have changed it first.
+    if (replyType === REPLY_TOO_LONG) return { ...TOO_LONG, kind: 'unknown' }
+    const text = reply ? withoutSecrets(printable(reply), this.options.address) : 'nil'
+    if (replyType !== REPLY_ERROR) {
+      // Whatever comes behind it on this connection may belong to something else, too.
+      this.link?.nonsense(`"${text}"`)
+      return { kind: 'unknown', reason: 'error', message: `unexpected answer "${text}"` }
+    }
+    const reason = errorReason(text)
+    if (isUnwritable(reason)) this.listener?.onUnwritable(this, reason)
+    return { kind: 'refused', reason, message: text }
+  }
+
+  async open(fence: Fence): Promise<void> {
+    if (this.link?.ready && this.link.runId === fence.runId) {
+      this.link.expect(fence)
+      return
+    }
+    this.shut(SHUT.message)
+    if (this.closed) throw new Error(`node ${this.id} is closed`)
+    const link = new Link(
+      this.linkOptions(),
+      fence,
+      { ...this.options, load: this.load },
+      {
+        onBroken: (failure) => {
+          if (this.link === link) this.listener?.onBroken(this, failure)
+        },
+        onForeignMarker: () => {
+          if (this.link === link) this.listener?.onForeignMarker(this)
+        },
+        endOfBatch: this.closeStores,
+      },
+    )
+    this.link = link
+    await link.connect()
+  }
+
+  shut(reason: string): void {
+    this.closeStores()
+    const link = this.link
+    this.link = null
+    link?.destroy({ ...SHUT, message: reason })
+  }
+
+  private linkOptions(): LinkOptions {
+    const { host, port, tls, username, password } = this.options.address
+    return {
+      host,
+      port,
+      tls: tls ? this.tlsOptions() : null,
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
+      connectTimeoutMs: this.options.connectTimeoutMs,
+      callTimeoutMs: this.options.nodeTimeoutMs,
+      maxInFlight: MAX_IN_FLIGHT,
+      maxUnsentBytes: MAX_UNSENT_BYTES,
+      maxReplyBytes: this.options.maxValueBytes + REPLY_MARGIN_BYTES,
+    }
+  }
+
+  private tlsOptions(): ConnectionOptions {
+    const { host } = this.options.address
+    // An address is not a server name (RFC 6066); the certificate is checked against it all the same.
+    return { ...(isIP(host) === 0 ? { servername: host } : {}), ...this.options.tlsOptions?.() }
+  }
+
+  // ---- control path
+
+  probe(peers: readonly string[] = []): Promise<NodeReport> {
+    return this.control.probe(peers)
+  }
+
+  forbidden(): Promise<readonly string[]> {
+    return this.control.forbidden()
+  }
+
+  tryWrite(): Promise<void> {
+    const args = [WRITABLE_KEY, '1', 'PX', String(PROBED_WRITE_LIFE_MS)]
+    return this.control.ask('SET', args, (reply) => okReply('SET', reply))
+  }
+
+  swapMarker(expected: Buffer | null, next: Buffer): Promise<boolean> {
+    const args = [expected ? '1' : '0', expected ?? '', next]
+    return this.control.run(SWAP_MARKER, [MARKER_KEY], args, (reply) => yesOrNo('swap-marker', reply))
+  }
+
+  stamp(marker: Buffer, syncedAt: SyncedAt): Promise<boolean> {
+    const args = [marker, encodeSyncedAt(syncedAt)]
+    return this.control.run(STAMP, [MARKER_KEY, SYNCED_AT_KEY], args, (reply) => yesOrNo('stamp', reply))
+  }
+
+  dropOlder(marker: Buffer, keys: readonly Buffer[], beforeMs: number): Promise<number | null> {
+    const args = [marker, String(Math.floor(beforeMs))]
+    return this.control.run(DROP_OLDER, [MARKER_KEY, ...keys], args, (reply) => {
+      const removed = integerReply('drop-older', reply, -1, keys.length)
+      return removed < 0 ? null : removed
+    })
+  }
+
+  lease(name: string, owner: string, forMs: number): Promise<boolean> {
+    const args = [owner, String(forMs)]
+    return this.control.run(LEASE, [leaseKey(name)], args, (reply) => yesOrNo('lease', reply))
+  }
+
+  hints(target: string, cursor: string, count: number): Promise<HintPage> {
+    return this.control.ask('HSCAN', [hintsKey(target), cursor, 'COUNT', String(count)], hintPageReply)
+  }
+
+  async dropHint(target: string, key: Buffer, version: Buffer): Promise<void> {
+    const read = (reply: unknown) => yesOrNo('drop-hint', reply)
+    await this.control.run(DROP_HINT, [hintsKey(target)], [key, version], read)
+  }
+
+  async dropCopy(marker: Buffer, key: Buffer, version: Buffer): Promise<void> {
+    const read = (reply: unknown) => yesOrNo('drop-copy', reply)
+    await this.control.run(DROP_COPY, [MARKER_KEY, key], [marker, version], read)
+  }
+
+  prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
+    return this.control.run(PREPARE, [TOPOLOGY_KEY], [ballot, '0'], prepareRegisterReply)
+  }
+
+  acceptRegister(record: NewRecord): Promise<RegisterAnswer> {
+    const rest = Buffer.concat([record.head.subarray(EXPIRY_AT), record.value])
+    const args = [record.head.subarray(0, REPLACED_AT), rest, '0', '0']
+    return this.control.run(ACCEPT, [TOPOLOGY_KEY], args, acceptRegisterReply)
+  }
+
+  scan(cursor: string, match: Buffer | null, count: number): Promise<ScanPage> {
+    const args = [cursor, String(Math.min(count, MAX_SCANNED)), String(HEAD_WITH_PROMISE_BYTES - 1)]
+    return this.control.run(SCAN, [], match ? [...args, match] : args, (reply) =>
+      scanPageReply(reply, HEAD_WITH_PROMISE_BYTES),
+    )
+  }
+
+  lifeMs(key: Buffer): Promise<number> {
+    return this.control.ask('PTTL', [key], (reply) =>
+      integerReply('PTTL', reply, -2, Number.MAX_SAFE_INTEGER),
+    )
+  }
+
+  close(): Promise<void> {
+    this.closed = true
+    this.shut('the coordinator is closing')
+    this.control.close()
+    return Promise.resolve()
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * Copying one record from a node that holds it to a node that may lack it: what all repairs are made of. It goes through
+ * the same compare-and-store as every write, so it may be repeated or be done by two workers at once.
+ *
+ * It must not come late: a worker that was paused could bring back a value that was deleted meanwhile, and whose delete
+ * nobody remembers any more. So a copy is good for a few seconds from when the record was read, and the node that is to
+ * store it judges that, by its own clock.
+ */
+import type { Cluster } from '../../cluster/cluster.ts'
+import { compareVersions } from '../../core/clock.ts'
+import { KIND_VALUE, recordToSend, StoredRecord } from '../../core/codec.ts'
+import { FAR_END_MS } from '../../core/lifetime.ts'
+import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
+import type { RepairContext } from '../context.ts'
+
+/**
+ * From when a record was read to when its copy must be stored: all the calls in between, and small beside the time for
+ * which whatever takes its place meanwhile is remembered.
+ */
+const GOOD_FOR_MS = 5000
+
+/** A node gave no answer that counts: the work stops here, and begins anew later. */
+export class RepairStopped extends Error {
+  constructor(node: Node, why: string) {
+    super(`node ${node.id}: ${why}`)
+    this.name = 'RepairStopped'
+  }
+}
+
+/** A node that fails stops the work. */
+export function answerOf<T>(node: Node, answer: Promise<T>): Promise<T> {
+  return answer.catch((error: unknown) => {
+    throw new RepairStopped(node, String(error))
+  })
+}
+
+/**
+ * A node's record of a key.
+ *
+ * @param marker the marker under which the answer must have been given, null = any
+ * @throws RepairStopped
+ */
+export function fetchRecord(node: Node, key: Buffer, marker: Buffer | null): Promise<StoredRecord | null> {
+  return new Promise((resolve, reject) => {
+    node.get(key, {
+      onRecord: (_node, bytes, fence: Fence) => {
+        if (marker && !fence.marker.equals(marker)) reject(new RepairStopped(node, 'its marker has changed'))
+        else resolve(bytes ? new StoredRecord(bytes) : null)
+      },
+      onFailure: (_node, failure: NodeFailure) => {
+        // Of another Redis type, or too long to be taken: nothing that Rondo has written.
+        if (failure.kind === 'refused' && !isAboutNode(failure)) resolve(null)
+        else reject(new RepairStopped(node, failure.message))
+      },
+    })
+  })
+}
+
+/**
+ * Copies a record to a node, where nothing as new is held. It lives there as long as it has left at its sources: whichever
+ * keeps it longest knows how long it must be remembered. Where it is held already, its life is made as long.
+ *
+ * A promise there to a newer record refuses it, though that record may never come: then the key is settled, in two
+ * rounds of its own. When this has returned, the target holds this record or a newer one.
+ *
+ * @param sources nodes that hold this version
+ * @param readAtMs cluster time at which it was not yet read
+ * @throws RepairStopped
+ */
+export async function copyRecord(
+  context: RepairContext,
+  sources: readonly Node[],
+  target: Node,
+  key: Buffer,
+  record: StoredRecord,
+  readAtMs: number,
+): Promise<void> {
+  const { cluster } = context
+  const lifeMs = await lifeAmong(sources, key, record)
+  if (lifeMs === null) return
+  const untilMs = readAtMs + GOOD_FOR_MS
+  if (await store(target, key, record, lifeMs, untilMs + clockOffMs(cluster, target))) return
+  const here = await fetchRecord(target, key, null)
+  if (here && compareVersions(here.version, record.version) >= 0) return
+  if (cluster.time.nowMs() > untilMs) throw new RepairStopped(target, 'the copy came too late')
+  await context.settle(key, record).catch((error: unknown) => {
+    throw new RepairStopped(
+      target,
+      `a promise keeps it from a copy, and the key could not be settled: ${String(error)}`,
+    )
+  })
+}
+
+/** Null when it has gone everywhere in the meantime. */
+async function lifeAmong(
+  sources: readonly Node[],
+  key: Buffer,
+  record: StoredRecord,
+): Promise<number | null> {
+  if (!canEnd(record)) return FAR_END_MS
+  const lives = await Promise.all(sources.map((source) => lifeAt(source, key)))
+  const lifeMs = Math.max(...lives)
+  return lifeMs > 0 ? lifeMs : null
+}
+
+export function canEnd(record: StoredRecord): boolean {
+  return record.kind !== KIND_VALUE || record.expiresAtMs > 0
+}
+
+/** Milliseconds that a key has left, 0 = it is not there. @throws RepairStopped */
+export async function lifeAt(node: Node, key: Buffer): Promise<number> {
+  const leftMs = await answerOf(node, node.lifeMs(key))
+  return leftMs === -2 ? 0 : leftMs === -1 ? FAR_END_MS : Math.max(1, leftMs)
+}
+
+/** By how much the node's clock is ahead of cluster time. It was measured before the data path was opened. */
+function clockOffMs(cluster: Cluster, node: Node): number {
+  return cluster.time.distance(node.id)?.offMs ?? 0
+}
+
+/** False when the node holds something newer, or a promise to it. */
+function store(
+  node: Node,
+  key: Buffer,
+  record: StoredRecord,
+  lifeMs: number,
+  untilMs: number,
+): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const call: StoreCall = {
+      onApplied: () => resolve(true),
+      onStale: () => resolve(false),
+      onFailure: (_node, failure) => {
+        if (failure.reason === 'wrong-type') resolve(true)
+        else reject(new RepairStopped(node, failure.message))
+      },
+    }
+    node.store(key, recordToSend(record), lifeMs, call, { untilMs })
+  })
+}
+
+function isAboutNode(failure: NodeFailure): boolean {
+  return !['wrong-type', 'error'].includes(failure.reason)
+}

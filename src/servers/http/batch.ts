@@ -1,0 +1,244 @@
+/** mget, mset and mdelete: many keys in one request, each with its own result. */
+import type { Asker } from '../../coordinator/asker.ts'
+import type { Coordinator } from '../../coordinator/coordinator.ts'
+import type { WriteDone } from '../../coordinator/write/write.ts'
+import { versionText } from '../../core/clock.ts'
+import type { StoredRecord } from '../../core/codec.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
+import { RondoError } from '../../core/errors.ts'
+import { ARGUMENT_BYTES } from '../ledger.ts'
+import { checkObject, parseObjectInTurns, readBody, saysJson } from './body.ts'
+import { asRondoError, JSON_TYPE, type Exchange } from './exchange.ts'
+import { isLong, objectAround, Pieces } from './json-text.ts'
+import { keyFromText, parseKeyEncoding, type KeyEncoding } from './key-path.ts'
+import { keyNotFound, type KeysOptions } from './keys.ts'
+import { Work } from './turns.ts'
+import { levelFromQuery, ttlFromJson, ttlSeconds, valueFromJson, valueToJson } from './value.ts'
+
+export interface BatchOptions extends KeysOptions {
+  readonly maxBatchKeys: number
+  readonly maxBatchBytes: number
+}
+
+export type BatchCall = 'mget' | 'mset' | 'mdelete'
+
+/** Keys asked for at once: bounds how much of a large answer is in memory before its size is known. */
+const WINDOW = 64
+const WINDOW_BYTES = 1024 * 1024
+/** Base64 takes 1.4 bytes for one of a value; text that JSON has to escape takes up to six. */
+const MOST_TEXT_PER_VALUE = 2
+
+/** A value of an answer is held as it was read, as text, and as JSON. */
+const HELD_TIMES = 3
+
+type Result = Record<string, unknown>
+
+interface Item {
+  /** As it was sent. */
+  readonly key: string
+  readonly bytes: Buffer
+  readonly value: Buffer
+  readonly ttl: number
+}
+
+export async function handleBatch(exchange: Exchange, call: BatchCall, options: BatchOptions): Promise<void> {
+  const query = exchange.query(['consistency', 'keyEncoding'])
+  const byDefault = call === 'mget' ? options.readConsistency : options.writeConsistency
+  const level = levelFromQuery(query.consistency, byDefault)
+  const encoding = parseKeyEncoding(query.keyEncoding)
+  if (!saysJson(exchange.req)) {
+    throw new RondoError('BAD_REQUEST', 'Send JSON, and say so: Content-Type: application/json.')
+  }
+  const body = await new Promise<Buffer>((resolve, reject) => {
+    readBody(exchange, options.maxBatchBytes, 'MAX_BATCH_BYTES', (error, bytes) =>
+      error ? reject(error) : resolve(bytes),
+    )
+  })
+  // Everything is checked before anything is done: a mistake in the last item leaves the first unwritten.
+  const work = new Work()
+  const parse = call === 'mset' ? parseItems : parseKeys
+  const items = await parse(body, encoding, options, work)
+  // Once more, as it was parsed.
+  const refused = exchange.hold(body.length + items.length * ARGUMENT_BYTES)
+  if (refused) throw refused
+  const doOne =
+    call === 'mget'
+      ? reader(options, level, exchange, work)
+      : (call === 'mset' ? writer : remover)(options, level, exchange.asker)
+  const answer = new Pieces()
+  answer.push('{"results":[')
+  for (let at = 0; at < items.length;) {
+    const window = windowAt(items, at)
+    const results = await Promise.all(window.map(doOne))
+    results.forEach((result, i) => {
+      if (at + i > 0) answer.push(',')
+      answer.push(Array.isArray(result) ? result : JSON.stringify(result))
+    })
+    at += window.length
+  }
+  answer.push(']}')
+  answer.flush()
+  await exchange.sendPieces(200, ['Content-Type', JSON_TYPE], answer.all)
+}
+
+/** The next keys to ask for at once: so many, and no more than so many bytes of values. */
+function windowAt(items: readonly Item[], from: number): Item[] {
+  let bytes = 0
+  let end = from
+  while (end < items.length && end - from < WINDOW && bytes < WINDOW_BYTES)
+    bytes += items[end++]!.value.length
+  return items.slice(from, end)
+}
+
+async function parseKeys(
+  body: Buffer,
+  encoding: KeyEncoding,
+  options: BatchOptions,
+  work: Work,
+): Promise<Item[]> {
+  const shape = { depth: 2, entries: options.maxBatchKeys }
+  const { keys } = await parseObjectInTurns(body, ['keys'], shape, work)
+  return checkList(keys, '"keys"', options).map((key) => ({
+    ...parseKey(key, encoding, options.coordinator),
+    value: Buffer.alloc(0),
+    ttl: 0,
+  }))
+}
+
+async function parseItems(
+  body: Buffer,
+  encoding: KeyEncoding,
+  options: BatchOptions,
+  work: Work,
+): Promise<Item[]> {
+  const shape = { depth: 3, entries: options.maxBatchKeys }
+  const { items } = await parseObjectInTurns(body, ['items'], shape, work)
+  const parsed: Item[] = []
+  for (const [i, entry] of checkList(items, '"items"', options).entries()) {
+    const object = checkObject(entry, ['key', 'value', 'ttl', 'encoding'], `Item ${i}`)
+    const value = valueFromJson(object)
+    const tooLarge = options.coordinator.checkValue(value.length)
+    if (tooLarge) throw tooLarge
+    parsed.push({
+      ...parseKey(object.key, encoding, options.coordinator),
+      value,
+      ttl: ttlFromJson(object.ttl),
+    })
+    const turn = work.spend(value.length)
+    if (turn) await turn
+  }
+  return parsed
+}
+
+function checkList(list: unknown, name: string, { maxBatchKeys }: BatchOptions): unknown[] {
+  if (!Array.isArray(list)) throw new RondoError('BAD_REQUEST', `${name} must be an array.`)
+  if (list.length > maxBatchKeys) {
+    const sentence = `${name} has ${list.length} entries; at most ${maxBatchKeys} are allowed (MAX_BATCH_KEYS).`
+    throw new RondoError('BAD_REQUEST', sentence)
+  }
+  return list
+}
+
+function parseKey(
+  key: unknown,
+  encoding: KeyEncoding,
+  coordinator: Coordinator,
+): { key: string; bytes: Buffer } {
+  if (typeof key !== 'string' || key === '')
+    throw new RondoError('BAD_REQUEST', 'Every key must be a string, not empty.')
+  const bytes = keyFromText(key, encoding)
+  const unusable = coordinator.checkKey(bytes)
+  if (unusable) throw unusable
+  return { key, bytes }
+}
+
+function reader(
+  options: BatchOptions,
+  level: ConsistencyLevel,
+  exchange: Exchange,
+  work: Work,
+): (item: Item) => Promise<Result | Buffer[]> {
+  const { coordinator, maxBatchBytes } = options
+  let valueBytes = 0
+  let textBytes = 0
+  return async ({ key, bytes }) => {
+    try {
+      if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
+      const record = await readKey(coordinator, bytes, level, exchange.asker)
+      if (!coordinator.isLive(record)) return { key, ...errorOf(keyNotFound()) }
+      valueBytes += record.value.length
+      if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
+      const refused = exchange.hold(record.value.length * HELD_TIMES)
+      if (refused) throw refused
+      const ttl = ttlSeconds(await coordinator.expiresAtMs(bytes, record), coordinator.nowMs())
+      const version = versionText(record.version)
+      if (!isLong(record.value)) {
+        await work.spend(record.value.length)
+        return { key, ...valueToJson(record.value), ttl, version }
+      }
+      const after = `,"ttl":${ttl},"version":"${version}"`
+      const pieces = await objectAround(`"key":${JSON.stringify(key)},`, record.value, after, work)
+      textBytes += pieces.reduce((sum, piece) => sum + piece.length, 0)
+      if (textBytes > MOST_TEXT_PER_VALUE * maxBatchBytes) throw answerTooLarge(options)
+      return pieces
+    } catch (error) {
+      return { key, ...errorOf(error) }
+    }
+  }
+}
+
+function answerTooLarge({ maxBatchBytes }: BatchOptions): RondoError {
+  const sentence = `The values of this request exceed ${maxBatchBytes} bytes (MAX_BATCH_BYTES): ask for fewer keys.`
+  return new RondoError('VALUE_TOO_LARGE', sentence)
+}
+
+function writer(
+  { coordinator, defaultTtlMs }: BatchOptions,
+  level: ConsistencyLevel,
+  asker: Asker,
+): (item: Item) => Promise<Result> {
+  return ({ key, bytes, value, ttl }) => {
+    const lifeMs = ttl > 0 ? ttl * 1000 : defaultTtlMs
+    const expiresAtMs = lifeMs > 0 ? Math.ceil(coordinator.nowMs()) + lifeMs : 0
+    return new Promise((resolve) => {
+      const done: WriteDone = {
+        asker,
+        written: (version) => resolve({ key, message: 'ok', version: versionText(version) }),
+        failed: (error) => resolve({ key, ...errorOf(error) }),
+      }
+      coordinator.write(bytes, value, expiresAtMs, done, level)
+    })
+  }
+}
+
+function remover(
+  { coordinator }: BatchOptions,
+  level: ConsistencyLevel,
+  asker: Asker,
+): (item: Item) => Promise<Result> {
+  return ({ key, bytes }) =>
+    new Promise((resolve) => {
+      const done: WriteDone = {
+        asker,
+        written: () => resolve({ key, message: 'ok' }),
+        failed: (error) => resolve({ key, ...errorOf(error) }),
+      }
+      coordinator.remove(bytes, done, level)
+    })
+}
+
+function readKey(
+  coordinator: Coordinator,
+  key: Buffer,
+  level: ConsistencyLevel,
+  asker: Asker,
+): Promise<StoredRecord | null> {
+  return new Promise((resolve, reject) => {
+    coordinator.read(key, { asker, read: resolve, failed: reject }, level)
+  })
+}
+
+function errorOf(thrown: unknown): Result {
+  const { code, message, details } = asRondoError(thrown)
+  return { code, error: message, ...details }
+}

@@ -1,0 +1,390 @@
+/**
+ * One HTTP request and its answer, on node:http alone: what the hot path and Express share.
+ *
+ * Created once per request, in front of Express or inside it, whoever sees the request first.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Asker } from '../../coordinator/asker.ts'
+import { RondoError } from '../../core/errors.ts'
+import { askerOf } from './asker.ts'
+import { CODES } from '../../core/error-codes.ts'
+import { isOriginForm, reduceAbsolute } from './target.ts'
+import { connectionOf, type HttpConnection } from './traffic.ts'
+
+export interface RequestEnd {
+  readonly id: string
+  readonly method: string
+  /** The path's template, never the path: no user's key becomes a label or a log line of its own. */
+  readonly route: string
+  readonly status: number
+  readonly ms: number
+  readonly error: RondoError | null
+}
+
+export interface ExchangeDeps {
+  readonly monotonicMs: () => number
+  readonly onEnd: (end: RequestEnd) => void
+}
+
+export const JSON_TYPE = 'application/json; charset=utf-8'
+export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8'
+const EXCHANGE = Symbol('exchange')
+const SENT_ID = /^[\w.:-]{1,64}$/
+/** How long what is still coming in after a refusal is read and dropped. */
+export const LINGER_MS = 2000
+
+let requestCount = 0
+/** Distinguishes processes in logs that are merged. */
+let idPrefix = ''
+
+export function setRequestIdPrefix(prefix: string): void {
+  idPrefix = prefix
+}
+
+export function newRequestId(): string {
+  return `${idPrefix}${(++requestCount).toString(36)}`
+}
+
+export class Exchange {
+  readonly req: IncomingMessage
+  readonly res: ServerResponse
+  readonly id: string
+  /** False: the target is none that target.ts takes, and the request is not served. */
+  readonly soundTarget: boolean = true
+  /** Whom the request names: the host of an absolute target, or else the Host header. */
+  readonly host: string | undefined
+  /** The part of the target before `?`, not decoded. */
+  readonly path: string
+  /** The part after `?`, or ''. */
+  readonly queryText: string
+  route = ''
+  /** What is left to do behind the guard, for what is not served on the hot path. */
+  serve: (() => void | Promise<void>) | null = null
+  /** The client sends the body only once it is told to go on. */
+  awaitsContinue = false
+  /** Reading the rest of the body, only to drop it, would cost too much: the connection ends at once. */
+  restIsDear = false
+
+  /** Undefined where the socket is another server's. */
+  private readonly connection: HttpConnection | undefined
+  private readonly deps: ExchangeDeps
+  private readonly startedAtMs: number
+  private begun = false
+  private ended = false
+  /** What the request makes the process hold. */
+  private heldBytes = 0
+
+  private constructor(req: IncomingMessage, res: ServerResponse, deps: ExchangeDeps) {
+    this.req = req
+    this.res = res
+    this.deps = deps
+    this.connection = connectionOf(req.socket)
+    this.startedAtMs = deps.monotonicMs()
+    const sentId = req.headers['x-request-id']
+    this.id = typeof sentId === 'string' && SENT_ID.test(sentId) ? sentId : newRequestId()
+    let url = req.url ?? ''
+    let host = req.headers.host
+    if (!isOriginForm(url)) {
+      const reduced = reduceAbsolute(url)
+      this.soundTarget = reduced !== null
+      // Also for Express, which must not see another path than the guard.
+      url = req.url = reduced?.url ?? '/'
+      host = reduced?.host ?? host
+    }
+    this.host = host
+    const question = url.indexOf('?')
+    this.path = question < 0 ? url : url.slice(0, question)
+    this.queryText = question < 0 ? '' : url.slice(question + 1)
+  }
+
+  static of(req: IncomingMessage, res: ServerResponse, deps: ExchangeDeps): Exchange {
+    const carrier = req as IncomingMessage & { [EXCHANGE]?: Exchange }
+    return (carrier[EXCHANGE] ??= new Exchange(req, res, deps))
+  }
+
+  /** Whose turn it is when operations have to wait: the connection's. */
+  get asker(): Asker {
+    return askerOf(this.req.socket)
+  }
+
+  /** It is this request's turn. @returns false when it was refused, because its connection holds too much already */
+  begin(): boolean {
+    const { connection } = this
+    if (!connection || this.ended) return true
+    this.begun = true
+    connection.began()
+    if (!connection.account.isRefused) return true
+    this.fail(connection.account.refusal(), { close: true })
+    return false
+  }
+
+  /**
+   * Until it is answered this request makes the process hold so many more bytes.
+   * @returns null, or why it may not
+   */
+  hold(bytes: number): RondoError | null {
+    const account = this.connection?.account
+    if (!account || this.ended) return null
+    this.heldBytes += bytes
+    account.add(bytes)
+    return account.isRefused ? account.refusal() : null
+  }
+
+  /** The body is not read on while clients hold too much. */
+  pauseIfCrowded(): void {
+    if (this.connection?.account.mustWait) this.connection.pause(this.req)
+  }
+
+  /**
+   * The query's parameters, each given at most once and known.
+   * @throws RondoError BAD_REQUEST
+   */
+  query<const Name extends string>(known: readonly Name[]): Partial<Record<Name, string>> {
+    const found: Partial<Record<Name, string>> = {}
+    if (this.queryText === '') return found
+    for (const part of this.queryText.split('&')) {
+      if (part === '') continue
+      const equals = part.indexOf('=')
+      const name = decodeQuery(equals < 0 ? part : part.slice(0, equals))
+      const value = equals < 0 ? '' : decodeQuery(part.slice(equals + 1))
+      const match = known.find((candidate) => candidate === name)
+      if (match === undefined) {
+        const list = known.length > 0 ? `This call knows ${known.join(', ')}.` : 'This call takes none.'
+        throw new RondoError('BAD_REQUEST', `Unknown query parameter ${JSON.stringify(name)}. ${list}`)
+      }
+      if (found[match] !== undefined) {
+        throw new RondoError('BAD_REQUEST', `The query parameter "${name}" is given twice.`)
+      }
+      found[match] = value
+    }
+    return found
+  }
+
+  json(status: number, body: unknown): void {
+    this.send(status, ['Content-Type', JSON_TYPE], JSON.stringify(body))
+  }
+
+  /** @param headers names and values in turn; Content-Length is added */
+  send(status: number, headers: string[], body: string | Buffer): void {
+    if (this.ended) return
+    const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length
+    this.res.writeHead(status, this.withCommon(headers, length))
+    if (this.req.method === 'HEAD') this.res.end()
+    else endWith(this.res, body)
+    this.connection?.answered(this.res, length)
+    this.end(status, null)
+  }
+
+  /** As send(), for answers of many megabytes: no more of it goes to the socket than the client takes. */
+  async sendPieces(status: number, headers: string[], pieces: readonly Buffer[]): Promise<void> {
+    if (this.ended) return
+    const { req, res } = this
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0)
+    const { connection } = this
+    connection?.learn(length)
+    const refused = req.method === 'HEAD' ? null : this.hold(length)
+    if (refused) throw refused
+    res.writeHead(status, this.withCommon(headers, length))
+    this.end(status, null)
+    if (req.method !== 'HEAD') {
+      connection?.holdAnswer(length)
+      for (const piece of pieces) {
+        if (res.destroyed) return // and its account is closed
+        const isTaken = res.write(piece)
+        if (!isTaken) await drained(res)
+        connection?.holdAnswer(-piece.length)
+      }
+    }
+    res.end()
+  }
+
+  sendEmpty(status: number, headers: string[]): void {
+    if (this.ended) return
+    headers.push('X-Request-Id', this.id)
+    this.res.writeHead(status, headers)
+    this.res.end()
+    this.end(status, null)
+  }
+
+  /** Tells a client that waits for it to send the body. */
+  invite(): void {
+    if (this.awaitsContinue) this.res.writeContinue()
+  }
+
+  /**
+   * Answers with problem+json. Extra members of the body come from the error's details. The connection ends where it is
+   * told to, and where a body that nobody wants is still coming in.
+   *
+   * @param options.status instead of the code's own
+   */
+  fail(
+    thrown: unknown,
+    options: { close?: boolean; status?: number; headers?: readonly string[] } = {},
+  ): void {
+    if (this.ended) return
+    const error = asRondoError(thrown)
+    const { http, title } = CODES[error.code]
+    const status = options.status ?? http
+    if (this.res.headersSent) {
+      this.res.destroy() // too late to say it: a broken answer must not look whole
+      this.end(status, error)
+      return
+    }
+    const body = JSON.stringify({
+      type: 'about:blank',
+      title,
+      status,
+      code: error.code,
+      error: error.message,
+      requestId: this.id,
+      ...error.details,
+    })
+    const close = options.close === true || hasUnreadBody(this.req)
+    this.res.writeHead(status, [
+      'Content-Type',
+      PROBLEM_TYPE,
+      'Content-Length',
+      String(Buffer.byteLength(body)),
+      'X-Request-Id',
+      this.id,
+      'X-Content-Type-Options',
+      'nosniff',
+      'Cache-Control',
+      'no-store',
+      ...(status === 503 ? ['Retry-After', '1'] : []),
+      ...(status === 429 ? ['Retry-After', '60'] : []),
+      ...(status === 401 ? ['WWW-Authenticate', 'Bearer'] : []),
+      ...(close ? ['Connection', 'close'] : []),
+      ...(options.headers ?? []),
+    ])
+    const shown = this.req.method === 'HEAD' ? undefined : body
+    if (close) this.endAndClose(shown)
+    else this.res.end(shown)
+    this.end(status, error)
+  }
+
+  /**
+   * Sends the answer and shuts our side of the connection, and ends it when the client has shut its own, or after a
+   * while. To end it with bytes unread would reset it, and many a client that is still sending would never see this
+   * answer, or those before it.
+   */
+  private endAndClose(body: string | undefined): void {
+    const { req, res } = this
+    const { socket } = res
+    if (!this.restIsDear) req.resume()
+    if (!socket) {
+      // Answers to earlier requests on the connection go first.
+      res.once('socket', () => this.endAndClose(body))
+      return
+    }
+    if (body === undefined) res.flushHeaders()
+    else res.write(body)
+    socket.end()
+    if (this.restIsDear) {
+      socket.destroySoon()
+      return
+    }
+    const close = () => {
+      clearTimeout(timer)
+      socket.destroySoon()
+    }
+    const timer = setTimeout(close, LINGER_MS)
+    socket.once('end', close)
+    socket.once('close', close)
+  }
+
+  private withCommon(headers: string[], length: number): string[] {
+    headers.push(
+      'Content-Length',
+      String(length),
+      'X-Request-Id',
+      this.id,
+      'X-Content-Type-Options',
+      'nosniff',
+      'Cache-Control',
+      'no-store',
+    )
+    return headers
+  }
+
+  private leave(connection: HttpConnection): void {
+    if (this.begun) connection.ended()
+    if (this.heldBytes !== 0) connection.account.add(-this.heldBytes)
+    this.heldBytes = 0
+  }
+
+  private end(status: number, error: RondoError | null): void {
+    this.ended = true
+    if (this.connection) this.leave(this.connection)
+    this.deps.onEnd({
+      id: this.id,
+      method: this.req.method ?? '',
+      route: this.route || 'other',
+      status,
+      ms: this.deps.monotonicMs() - this.startedAtMs,
+      error,
+    })
+  }
+}
+
+/**
+ * `res.end(body)` in one write to the socket. Node ends an answer with an empty chunk of its own, so end(body) always
+ * becomes a gathered write of two; a text that leaves with the head before end() is one, and costs 13 % less in all.
+ */
+function endWith(res: ServerResponse, body: string | Buffer): void {
+  const { socket } = res
+  // Behind another answer on the same connection, or behind bytes the client has not taken: nothing to be gained.
+  if (typeof body !== 'string' || !socket || socket.writableLength > 0) {
+    res.end(body)
+    return
+  }
+  res.write(body)
+  socket.uncork() // write() holds the bytes back until the next tick
+  res.end()
+}
+
+/**
+ * Whether a new request comes behind an answer that ended its connection. Node goes on parsing, gives such a request the
+ * socket out of its turn, and fails an assertion, which ends the process, when it is answered before those in front.
+ */
+export function comesTooLate({ socket }: ServerResponse): boolean {
+  return socket !== null && (socket.writableEnded || socket.destroyed)
+}
+
+/** Until more can be written, or nobody is there any more. */
+function drained(res: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      res.removeListener('drain', done)
+      res.removeListener('close', done)
+      resolve()
+    }
+    res.once('drain', done)
+    res.once('close', done)
+  })
+}
+
+export function asRondoError(thrown: unknown): RondoError {
+  if (thrown instanceof RondoError) return thrown
+  const error = new RondoError('INTERNAL', 'Something went wrong in the coordinator; its log says more.')
+  error.cause = thrown
+  return error
+}
+
+/** @throws RondoError BAD_REQUEST */
+function decodeQuery(text: string): string {
+  try {
+    return decodeURIComponent(text.replaceAll('+', ' '))
+  } catch {
+    throw new RondoError(
+      'BAD_REQUEST',
+      'There is a malformed % escape in the query: each is UTF-8, and a percent sign is %25.',
+    )
+  }
+}
+
+/** After an early refusal the rest of the body is not read: the connection cannot serve on. */
+function hasUnreadBody(req: IncomingMessage): boolean {
+  if (req.complete) return false
+  return req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0
+}

@@ -1,0 +1,284 @@
+/**
+ * The keys API on the hot path: PUT, GET, HEAD and DELETE of /api/v1/keys/:key.
+ *
+ * Served in front of Express, behind our own server and in createApp() alike (app.ts): Express is where most of the time
+ * would go.
+ */
+import type { Asker } from '../../coordinator/asker.ts'
+import type { Coordinator } from '../../coordinator/coordinator.ts'
+import type { ReadDone } from '../../coordinator/read/read.ts'
+import { deleteIf, putIf, type Condition } from '../../coordinator/update/modify.ts'
+import type { UpdateDone } from '../../coordinator/update/update.ts'
+import type { WriteDone } from '../../coordinator/write/write.ts'
+import { versionText, type Version } from '../../core/clock.ts'
+import type { StoredRecord } from '../../core/codec.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
+import { RondoError } from '../../core/errors.ts'
+import {
+  FLAT,
+  LONG_JSON_BYTES,
+  parseObject,
+  parseObjectInTurns,
+  readBody,
+  saysJson,
+  type JsonObject,
+} from './body.ts'
+import { conditionOf } from './condition.ts'
+import { JSON_TYPE, type Exchange } from './exchange.ts'
+import { isLong, objectAround } from './json-text.ts'
+import { keyFromSegment, keyToText, parseKeyEncoding, type KeyEncoding } from './key-path.ts'
+import { Work } from './turns.ts'
+import { levelFromQuery, ttlFromJson, ttlFromQuery, ttlSeconds, valueFromJson, valueToJson } from './value.ts'
+
+export const KEYS_PREFIX = '/api/v1/keys/'
+
+export interface KeysOptions {
+  readonly coordinator: Coordinator
+  readonly readConsistency: ConsistencyLevel
+  readonly writeConsistency: ConsistencyLevel
+  /** Milliseconds, 0 = none. */
+  readonly defaultTtlMs: number
+  readonly maxValueBytes: number
+}
+
+/** A JSON string may spell one byte of a value in six (`\u0001`). */
+const JSON_BYTES_PER_VALUE_BYTE = 6
+const JSON_FRAME_BYTES = 1024
+const PUT_MEMBERS = ['value', 'ttl', 'encoding']
+
+export class KeysHandler {
+  private readonly options: KeysOptions
+
+  constructor(options: KeysOptions) {
+    this.options = options
+  }
+
+  get(exchange: Exchange): void {
+    const query = exchange.query(['consistency', 'keyEncoding'])
+    const level = levelFromQuery(query.consistency, this.options.readConsistency)
+    const encoding = parseKeyEncoding(query.keyEncoding)
+    const key = this.keyOf(exchange, encoding)
+    this.options.coordinator.read(
+      key,
+      new GetAnswer(this.options.coordinator, exchange, key, encoding),
+      level,
+    )
+  }
+
+  put(exchange: Exchange): void {
+    const condition = conditionOf(exchange.req)
+    const isJson = saysJson(exchange.req)
+    const query = exchange.query(['consistency', 'keyEncoding', 'ttl'])
+    if (isJson && query.ttl !== undefined) {
+      throw new RondoError('BAD_REQUEST', 'With a JSON body the ttl stands in the body, not in the query.')
+    }
+    const level = levelFromQuery(query.consistency, this.options.writeConsistency)
+    const key = this.keyOf(exchange, parseKeyEncoding(query.keyEncoding))
+    const queryTtl = ttlFromQuery(query.ttl)
+    const { maxValueBytes } = this.options
+    const limit = isJson ? maxValueBytes * JSON_BYTES_PER_VALUE_BYTE + JSON_FRAME_BYTES : maxValueBytes
+    readBody(exchange, limit, 'MAX_VALUE_BYTES', (error, body) => {
+      try {
+        if (error) throw error
+        if (!isJson) {
+          this.write(exchange, key, body, queryTtl, level, condition)
+          return
+        }
+        const write = (object: JsonObject) => {
+          this.write(exchange, key, valueFromJson(object), ttlFromJson(object.ttl), level, condition)
+        }
+        if (body.length <= LONG_JSON_BYTES) write(parseObject(body, PUT_MEMBERS))
+        else {
+          const parsed = parseObjectInTurns(body, PUT_MEMBERS, FLAT, new Work())
+          parsed.then(write).catch((thrown: unknown) => exchange.fail(thrown))
+        }
+      } catch (thrown) {
+        exchange.fail(thrown)
+      }
+    })
+  }
+
+  private write(
+    exchange: Exchange,
+    key: Buffer,
+    value: Buffer,
+    ttl: number,
+    level: ConsistencyLevel,
+    condition: Condition | null,
+  ): void {
+    const { coordinator, defaultTtlMs } = this.options
+    const tooLarge = coordinator.checkValue(value.length)
+    if (tooLarge) throw tooLarge
+    const lifeMs = ttl > 0 ? ttl * 1000 : defaultTtlMs
+    const expiresAtMs = lifeMs > 0 ? Math.ceil(coordinator.nowMs()) + lifeMs : 0
+    const answer = new PutAnswer(exchange)
+    if (!condition) coordinator.write(key, value, expiresAtMs, answer, level)
+    else
+      coordinator.update(
+        key,
+        putIf(condition, value, expiresAtMs, () => coordinator.nowMs()),
+        answer,
+        level,
+      )
+  }
+
+  remove(exchange: Exchange): void {
+    const condition = conditionOf(exchange.req)
+    const query = exchange.query(['consistency', 'keyEncoding'])
+    const level = levelFromQuery(query.consistency, this.options.writeConsistency)
+    const key = this.keyOf(exchange, parseKeyEncoding(query.keyEncoding))
+    const { coordinator } = this.options
+    const answer = new DeleteAnswer(exchange)
+    if (!condition) coordinator.remove(key, answer, level)
+    else
+      coordinator.update(
+        key,
+        deleteIf(condition, () => coordinator.nowMs()),
+        answer,
+        level,
+      )
+  }
+
+  private keyOf(exchange: Exchange, encoding: KeyEncoding): Buffer {
+    const segment = exchange.path.slice(KEYS_PREFIX.length)
+    if (segment === '') throw new RondoError('BAD_REQUEST', `Name a key: ${KEYS_PREFIX}<key>.`)
+    const key = keyFromSegment(segment, encoding)
+    const unusable = this.options.coordinator.checkKey(key)
+    if (unusable) throw unusable
+    return key
+  }
+}
+
+class GetAnswer implements ReadDone {
+  private readonly coordinator: Coordinator
+  private readonly exchange: Exchange
+  private readonly key: Buffer
+  private readonly encoding: KeyEncoding
+
+  constructor(coordinator: Coordinator, exchange: Exchange, key: Buffer, encoding: KeyEncoding) {
+    this.coordinator = coordinator
+    this.exchange = exchange
+    this.key = key
+    this.encoding = encoding
+  }
+
+  get asker(): Asker {
+    return this.exchange.asker
+  }
+
+  read(record: StoredRecord | null): void {
+    const { coordinator, exchange } = this
+    if (!coordinator.isLive(record)) {
+      exchange.fail(keyNotFound())
+      return
+    }
+    const raw = acceptsRaw(exchange)
+    if (record.versioned || raw) {
+      this.answer(record, record.expiresAtMs, raw)
+      return
+    }
+    // A value that Rondo did not write keeps its own TTL, which only its node knows.
+    coordinator.expiresAtMs(this.key, record).then(
+      (expiresAtMs) => this.answer(record, expiresAtMs, raw),
+      (error: unknown) => exchange.fail(error),
+    )
+  }
+
+  failed(error: RondoError): void {
+    this.exchange.fail(error)
+  }
+
+  private answer(record: StoredRecord, expiresAtMs: number, raw: boolean): void {
+    const version = versionText(record.version)
+    if (raw) {
+      this.exchange.send(
+        200,
+        ['Content-Type', 'application/octet-stream', 'ETag', `"${version}"`],
+        record.value,
+      )
+      return
+    }
+    const ttl = ttlSeconds(expiresAtMs, this.coordinator.nowMs())
+    const after = `,"key":${JSON.stringify(keyToText(this.key, this.encoding))},"ttl":${ttl},"version":"${version}"`
+    const headers = ['Content-Type', JSON_TYPE, 'ETag', `"${version}"`]
+    if (isLong(record.value)) {
+      this.answerInTurns(record.value, after, headers).catch((error: unknown) => this.exchange.fail(error))
+      return
+    }
+    const { value, encoding } = valueToJson(record.value)
+    const marked = encoding ? `,"encoding":"${encoding}"` : ''
+    this.exchange.send(200, headers, `{"value":${JSON.stringify(value)}${marked}${after}}`)
+  }
+
+  private async answerInTurns(value: Buffer, after: string, headers: string[]): Promise<void> {
+    const refused = this.exchange.hold(value.length)
+    if (refused) throw refused
+    await this.exchange.sendPieces(200, headers, await objectAround('', value, after, new Work()))
+  }
+}
+
+class PutAnswer implements WriteDone, UpdateDone {
+  private readonly exchange: Exchange
+
+  constructor(exchange: Exchange) {
+    this.exchange = exchange
+  }
+
+  get asker(): Asker {
+    return this.exchange.asker
+  }
+
+  updated(_before: StoredRecord | null, after: StoredRecord | null): void {
+    this.written(after!.version)
+  }
+
+  written(version: Version): void {
+    const text = versionText(version)
+    const body = `{"message":"ok","version":"${text}"}`
+    this.exchange.send(200, ['Content-Type', JSON_TYPE, 'ETag', `"${text}"`], body)
+  }
+
+  failed(error: RondoError): void {
+    this.exchange.fail(error)
+  }
+}
+
+class DeleteAnswer implements WriteDone, UpdateDone {
+  private readonly exchange: Exchange
+
+  constructor(exchange: Exchange) {
+    this.exchange = exchange
+  }
+
+  get asker(): Asker {
+    return this.exchange.asker
+  }
+
+  updated(): void {
+    this.written()
+  }
+
+  written(): void {
+    this.exchange.sendEmpty(204, [])
+  }
+
+  failed(error: RondoError): void {
+    this.exchange.fail(error)
+  }
+}
+
+export function keyNotFound(): RondoError {
+  return new RondoError('KEY_NOT_FOUND', 'key not found')
+}
+
+export function methodNotAllowed(method: string | undefined, allowed: string): RondoError {
+  return new RondoError(
+    'METHOD_NOT_ALLOWED',
+    `${method ?? 'This method'} is not allowed here; allowed: ${allowed}.`,
+  )
+}
+
+function acceptsRaw(exchange: Exchange): boolean {
+  const accept = exchange.req.headers.accept
+  return accept !== undefined && /^\s*application\/octet-stream\b/i.test(accept)
+}

@@ -1,0 +1,53 @@
+/** GET /repair: how far anti-entropy is, and how the last round went. POST /repair: begins a round now. */
+import type { AntiEntropy } from '../../repair/round/anti-entropy.ts'
+import type { RoundReport, RoundState } from '../../repair/round/round-state.ts'
+import { RondoError } from '../../core/errors.ts'
+import { parseObject, readBody, saysJson } from './body.ts'
+import type { Exchange } from './exchange.ts'
+
+const MOST_BODY_BYTES = 1024
+
+type Rounds = Pick<AntiEntropy, 'request' | 'progress'>
+
+export async function tellRepair(exchange: Exchange, antiEntropy: Rounds): Promise<void> {
+  exchange.query([])
+  exchange.json(200, progressOf(await antiEntropy.progress()))
+}
+
+export async function beginRepair(exchange: Exchange, antiEntropy: Rounds): Promise<void> {
+  exchange.query([])
+  await checkBody(exchange)
+  exchange.json(202, progressOf(await antiEntropy.request()))
+}
+
+/** @throws RondoError BAD_REQUEST */
+async function checkBody(exchange: Exchange): Promise<void> {
+  if (!saysJson(exchange.req)) {
+    // Also keeps a page in a browser from posting here: this type needs its permission first.
+    const sentence = 'Send JSON, and say so: Content-Type: application/json (a body of {} will do).'
+    throw new RondoError('BAD_REQUEST', sentence)
+  }
+  const body = await new Promise<Buffer>((resolve, reject) => {
+    readBody(exchange, MOST_BODY_BYTES, 'a repair takes no members', (error, bytes) =>
+      error ? reject(error) : resolve(bytes),
+    )
+  })
+  if (body.length > 0) parseObject(body, [])
+}
+
+function progressOf({ startedAtMs, lastRound, ...counts }: RoundState): Record<string, unknown> {
+  return {
+    ...counts,
+    startedAt: startedAtMs === null ? null : timeText(startedAtMs),
+    lastRound: lastRound && reportOf(lastRound),
+  }
+}
+
+function reportOf({ startedAtMs, finishedAtMs, ...report }: RoundReport): Record<string, unknown> {
+  return { ...report, startedAt: timeText(startedAtMs), finishedAt: timeText(finishedAtMs) }
+}
+
+/** Cluster time, as ISO 8601. */
+function timeText(ms: number): string {
+  return new Date(ms).toISOString()
+}

@@ -1,0 +1,211 @@
+/**
+ * Every call of the HTTP server, with the scope that opens it: the one place where a path gets a meaning.
+ *
+ * The guard decides by the route that matched, so that no second reading of a path can disagree with it. A path matches
+ * byte for byte; `:key` is one segment that is not empty. What matches nothing, and a method that a route does not have,
+ * is guarded too (`scopeOf`).
+ */
+import type { Coordinator } from '../../coordinator/coordinator.ts'
+import { RondoError } from '../../core/errors.ts'
+import type { AntiEntropy } from '../../repair/round/anti-entropy.ts'
+import { page } from './dashboard/page.ts'
+import { handleBatch, type BatchOptions } from './batch.ts'
+import type { Exchange, ExchangeDeps } from './exchange.ts'
+import { explain } from './explain.ts'
+import type { GuardOptions, Scope } from './guard.ts'
+import { KEYS_PREFIX, type KeysHandler } from './keys.ts'
+import { listKeys, type ListOptions } from './list.ts'
+import { handleOperation, OPERATIONS } from './operations.ts'
+import { beginRepair, tellRepair } from './repair.ts'
+import { statusOf } from './status.ts'
+import type { TrafficOptions } from './traffic.ts'
+
+export interface HttpDoorOptions
+  extends BatchOptions, ListOptions, GuardOptions, ExchangeDeps, Pick<TrafficOptions, 'ledger' | 'seats'> {
+  readonly coordinator: Coordinator
+  readonly antiEntropy: Pick<AntiEntropy, 'request' | 'progress'>
+  /** The process's metrics as Prometheus text. */
+  readonly metrics: () => Promise<{ contentType: string; text: string }>
+  /** False while the process drains. */
+  readonly accepting: () => boolean
+}
+
+/** What the calls are served from. */
+export interface Serving {
+  readonly options: HttpDoorOptions
+  readonly keys: KeysHandler
+}
+
+export interface Call {
+  readonly scope: Scope
+  /** May throw or reject with what becomes the answer. */
+  readonly serve: (exchange: Exchange, serving: Serving) => void | Promise<void>
+}
+
+export type Method = 'GET' | 'PUT' | 'POST' | 'DELETE'
+
+export interface Route {
+  readonly path: string
+  /** GET serves HEAD too. */
+  readonly calls: Readonly<Partial<Record<Method, Call>>>
+  /** Served in front of Express. */
+  readonly hot?: true
+}
+
+export const ROUTES: readonly Route[] = [
+  {
+    path: '/api/v1/keys/:key',
+    hot: true,
+    calls: {
+      GET: { scope: 'data', serve: (exchange, { keys }) => keys.get(exchange) },
+      PUT: { scope: 'data', serve: (exchange, { keys }) => keys.put(exchange) },
+      DELETE: { scope: 'data', serve: (exchange, { keys }) => keys.remove(exchange) },
+    },
+  },
+  {
+    path: '/api/v1/keys/:key/explain',
+    calls: {
+      GET: { scope: 'data', serve: (exchange, { options }) => explain(exchange, options.coordinator) },
+    },
+  },
+  ...OPERATIONS.map((operation): Route => ({
+    path: `/api/v1/keys/:key/${operation}`,
+    calls: {
+      POST: {
+        scope: 'data',
+        serve: (exchange, { options }) => handleOperation(exchange, operation, options),
+      },
+    },
+  })),
+  {
+    path: '/api/v1/keys',
+    calls: { GET: { scope: 'data', serve: (exchange, { options }) => listKeys(exchange, options) } },
+  },
+  ...(['mget', 'mset', 'mdelete'] as const).map((call): Route => ({
+    path: `/api/v1/${call}`,
+    calls: {
+      POST: { scope: 'data', serve: (exchange, { options }) => handleBatch(exchange, call, options) },
+    },
+  })),
+  {
+    path: '/repair',
+    calls: {
+      GET: { scope: 'status', serve: (exchange, { options }) => tellRepair(exchange, options.antiEntropy) },
+      POST: { scope: 'admin', serve: (exchange, { options }) => beginRepair(exchange, options.antiEntropy) },
+    },
+  },
+  {
+    path: '/status',
+    calls: {
+      GET: {
+        scope: 'status',
+        serve: (exchange, { options }) => exchange.json(200, statusOf(options.coordinator)),
+      },
+    },
+  },
+  {
+    path: '/metrics',
+    calls: {
+      GET: {
+        scope: 'status',
+        serve: async (exchange, { options }) => {
+          const { contentType, text } = await options.metrics()
+          exchange.send(200, ['Content-Type', contentType], text)
+        },
+      },
+    },
+  },
+  {
+    path: '/',
+    calls: {
+      GET: {
+        scope: 'open',
+        serve: (exchange) => exchange.send(200, ['Content-Type', 'text/html; charset=utf-8'], page()),
+      },
+    },
+  },
+  {
+    path: '/ping',
+    calls: { GET: { scope: 'open', serve: (exchange) => exchange.json(200, { message: 'pong' }) } },
+  },
+  {
+    path: '/livez',
+    calls: { GET: { scope: 'open', serve: (exchange) => exchange.json(200, { status: 'alive' }) } },
+  },
+  {
+    path: '/readyz',
+    calls: { GET: { scope: 'open', serve: (exchange, { options }) => tellReady(exchange, options) } },
+  },
+]
+
+/** As `Route`, prepared for lookups. */
+interface Entry {
+  readonly route: Route
+  readonly calls: ReadonlyMap<string, Call>
+  readonly allowed: string
+  readonly strictest: Scope
+}
+
+export interface Match {
+  readonly entry: Entry | null
+  /** Null: no such path, or not with this method. */
+  readonly call: Call | null
+  readonly scope: Scope
+}
+
+/** For what matches nothing: the answer is 404 anyway, and is not for strangers. */
+const UNMATCHED: Scope = 'status'
+const STRICTNESS: readonly Scope[] = ['open', 'data', 'status', 'admin']
+const NOTHING: Match = { entry: null, call: null, scope: UNMATCHED }
+const KEY_TEMPLATE = `${KEYS_PREFIX}:key`
+
+const exact = new Map<string, Entry>()
+/** By what follows the key: '' or '/incr'. */
+const belowKeys = new Map<string, Entry>()
+for (const route of ROUTES) {
+  const entry = entryOf(route)
+  if (route.path.startsWith(KEY_TEMPLATE)) belowKeys.set(route.path.slice(KEY_TEMPLATE.length), entry)
+  else exact.set(route.path, entry)
+}
+const keyEntry = belowKeys.get('')!
+
+/** The route of a path, by a target that target.ts has let through. */
+export function matchRoute(path: string, method: string): Match {
+  const entry = entryAt(path)
+  if (!entry) return NOTHING
+  const call = entry.calls.get(method)
+  return call ? { entry, call, scope: call.scope } : { entry, call: null, scope: entry.strictest }
+}
+
+function entryAt(path: string): Entry | undefined {
+  if (!path.startsWith(KEYS_PREFIX)) return exact.get(path)
+  const slash = path.indexOf('/', KEYS_PREFIX.length)
+  if (slash < 0) return keyEntry // an empty key is refused with a sentence
+  return slash === KEYS_PREFIX.length ? undefined : belowKeys.get(path.slice(slash))
+}
+
+function entryOf(route: Route): Entry {
+  const calls = new Map<string, Call>()
+  for (const [method, call] of Object.entries(route.calls)) {
+    calls.set(method, call)
+    if (method === 'GET') calls.set('HEAD', call)
+  }
+  const scopes = [...calls.values()].map(({ scope }) => scope)
+  return {
+    route,
+    calls,
+    allowed: [...calls.keys()].join(', '),
+    strictest: STRICTNESS.findLast((scope) => scopes.includes(scope)) ?? UNMATCHED,
+  }
+}
+
+function tellReady(exchange: Exchange, { accepting, coordinator }: HttpDoorOptions): void {
+  if (!accepting()) throw new RondoError('UNAVAILABLE', 'The process is stopping.')
+  if (!coordinator.cluster.ready) {
+    throw new RondoError('UNAVAILABLE', 'No node can be used yet; /status says why.')
+  }
+  if (!coordinator.cluster.takesWrites) {
+    throw new RondoError('UNAVAILABLE', 'No node takes writes; /status says why.')
+  }
+  exchange.json(200, { status: 'ready' })
+}

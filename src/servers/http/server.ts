@@ -1,0 +1,212 @@
+/**
+ * The HTTP door's socket: node:http with every limit set, the keys handler in front, Express behind it.
+ *
+ * There is no limit for the whole of a request: a slow upload may go on while it makes progress (traffic.ts).
+ */
+import http from 'node:http'
+import https from 'node:https'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { TlsOptions } from 'node:tls'
+import { RondoError } from '../../core/errors.ts'
+import { CODES } from '../../core/error-codes.ts'
+import type { HttpDoor } from './app.ts'
+import { comesTooLate, Exchange, LINGER_MS, newRequestId, PROBLEM_TYPE } from './exchange.ts'
+import { KEYS_PREFIX } from './keys.ts'
+import { connectionOf, Traffic, TRAFFIC_LIMITS, type HttpConnection, type TrafficLimits } from './traffic.ts'
+
+const LIMITS = {
+  maxHeaderSize: 16 * 1024,
+  headersTimeout: 10_000,
+  requestTimeout: 0,
+  keepAliveTimeout: 65_000,
+  connectionsCheckingInterval: 1_000,
+  noDelay: true,
+  insecureHTTPParser: false,
+  requireHostHeader: false, // the guard asks for it, and answers in JSON
+}
+
+/** @param limits tests set shorter ones */
+export function createServer(
+  door: HttpDoor,
+  tls: TlsOptions | null,
+  limits: Partial<typeof LIMITS & TrafficLimits> = {},
+): Server {
+  const options = { ...LIMITS, ...TRAFFIC_LIMITS, ...limits }
+  const serve = (req: IncomingMessage, res: ServerResponse) => {
+    const exchange = Exchange.of(req, res, door.options)
+    if (exchange.begin() && !door.handleEarly(exchange)) door.app(req, res)
+  }
+  const serveInTurn = (req: IncomingMessage, res: ServerResponse) => {
+    if (comesTooLate(res)) return
+    const connection = connectionOf(req.socket)
+    connection?.arrived(req)
+    if (!connection || res.socket !== null || !mustWait(req, connection)) serve(req, res)
+    else connection.wait(res, () => serve(req, res))
+  }
+  const server = tls
+    ? https.createServer({ ...options, ...tls, handshakeTimeout: options.headersTimeout }, serveInTurn)
+    : http.createServer(options, serveInTurn)
+  watchTraffic(server, door, options)
+  // A client that asks first is told to go on by whoever wants the body, and not for one that is refused.
+  server.on('checkContinue', (req: IncomingMessage, res: ServerResponse) => {
+    Exchange.of(req, res, door.options).awaitsContinue = true
+    serveInTurn(req, res)
+  })
+  server.on('checkExpectation', (req: IncomingMessage, res: ServerResponse) => {
+    if (comesTooLate(res)) return
+    const error = new RondoError('BAD_REQUEST', 'The only Expect header taken is 100-continue.')
+    Exchange.of(req, res, door.options).fail(error, { status: 417, close: true })
+  })
+  const broken = new WeakSet<Duplex>()
+  server.on('clientError', (error: Error & { code?: string }, socket: Duplex) => {
+    if (error.code === 'ECONNRESET') {
+      socket.destroy()
+      return
+    }
+    // What comes in behind the first mistake is made of mistakes.
+    if (broken.has(socket)) return
+    broken.add(socket)
+    answerBroken(socket, problemOf(error.code), door)
+  })
+  server.on('connect', (_req, socket: Duplex) => {
+    socket.on('error', () => socket.destroy())
+    const error = new RondoError('METHOD_NOT_ALLOWED', 'CONNECT is not offered.')
+    const problem = { error, status: CODES[error.code].http }
+    inTurn(socket, () => end(socket, problem, door, 'Allow: GET, HEAD, PUT, POST, DELETE\r\n'))
+  })
+  return server
+}
+
+/** Counts what connections hold, refuses those that are too many, and ends requests that do not go on. */
+function watchTraffic(
+  server: Server,
+  door: HttpDoor,
+  options: TrafficLimits & { connectionsCheckingInterval: number },
+): void {
+  const traffic = new Traffic(door.options, options)
+  server.maxConnections = door.options.seats.max
+  server.on(server instanceof https.Server ? 'secureConnection' : 'connection', (socket: Socket) => {
+    if (traffic.opened(socket)) return
+    const error = new RondoError('OVERLOADED', 'There are too many connections; try again later.')
+    end(socket, { error, status: CODES[error.code].http }, door, 'Retry-After: 1\r\n')
+    socket.destroySoon()
+  })
+  const onSpent = (socket: Socket) => {
+    const error = Object.assign(new Error('the request does not go on'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
+    server.emit('clientError', error, socket)
+  }
+  const check = setInterval(() => traffic.check(onSpent), options.connectionsCheckingInterval)
+  check.unref()
+  server.on('close', () => clearInterval(check))
+}
+
+/**
+ * Whether a pipelined request has to wait for those before it. Only reads of keys run side by side (RFC 9110, 9.3.2): a
+ * read must see the write before it, and nothing behind a request that is refused with its connection may be carried out.
+ * Nor do more of them than their answers have room for. Whatever else is asked for is answered one a turn.
+ * Node hands out all that arrive, gives a response its socket when its turn comes, and says so by a `socket` event.
+ */
+function mustWait(req: IncomingMessage, connection: HttpConnection): boolean {
+  if (!isKeyRead(req) || !isKeyRead(answering(req.socket)?.req)) return true
+  return connection.hasWaiting || !connection.mayServeBeside
+}
+
+function isKeyRead(req: IncomingMessage | undefined): boolean {
+  return (req?.method === 'GET' || req?.method === 'HEAD') && req.url!.startsWith(KEYS_PREFIX)
+}
+
+/** What node:http is answering on this socket: not documented, but its own handler of broken requests looks there. */
+function answering(socket: Duplex): ServerResponse | null {
+  return (socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? null
+}
+
+interface Problem {
+  readonly error: RondoError
+  readonly status: number
+}
+
+function problemOf(code: string | undefined): Problem {
+  const bad = (sentence: string, status: number) => ({
+    error: new RondoError('BAD_REQUEST', sentence),
+    status,
+  })
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return bad(`The headers exceed ${LIMITS.maxHeaderSize} bytes.`, 431)
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return bad('The chunk extensions are too long.', 413)
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return bad('The request did not arrive in time.', 408)
+    default:
+      return bad('The request is not valid HTTP.', 400)
+  }
+}
+
+/** Runs when the answers to requests that came before it on the connection have left. */
+function inTurn(socket: Duplex, run: () => void): void {
+  const current = answering(socket)
+  if (current) current.once('close', () => inTurn(socket, run))
+  else run()
+}
+
+/**
+ * Says what the parser refused, in its turn. Answers to requests that came before it on the connection go first, and a
+ * request that broke off in the middle of its body may have been answered already.
+ */
+function answerBroken(socket: Duplex, problem: Problem, door: HttpDoor): void {
+  const current = answering(socket)
+  if (!current) {
+    end(socket, problem, door)
+    return
+  }
+  // One that is answered before its body broke off is over in a moment.
+  if (current.req.complete || current.writableEnded) {
+    current.once('close', () => answerBroken(socket, problem, door))
+    return
+  }
+  Exchange.of(current.req, current, door.options).fail(problem.error, { status: problem.status, close: true })
+}
+
+/**
+ * Ends a connection that takes no more answers. Where our side is shut already, the last of them may be on its way, and
+ * to end it at once would reset it.
+ */
+function letGo(socket: Duplex): void {
+  if (!socket.writableEnded) {
+    socket.destroy()
+    return
+  }
+  socket.resume()
+  const timer = setTimeout(() => (socket as Socket).destroySoon(), LINGER_MS)
+  socket.once('close', () => clearTimeout(timer))
+}
+
+/** An answer on the bare socket, for what never became a request. */
+function end(socket: Duplex, { error, status }: Problem, door: HttpDoor, headers = ''): void {
+  if (!socket.writable) {
+    letGo(socket)
+    return
+  }
+  const { code, message } = error
+  const id = newRequestId()
+  const body = JSON.stringify({
+    type: 'about:blank',
+    title: CODES[code].title,
+    status,
+    code,
+    error: message,
+    requestId: id,
+  })
+  socket.end(
+    `HTTP/1.1 ${status} ${http.STATUS_CODES[status]}\r\n` +
+      `Content-Type: ${PROBLEM_TYPE}\r\nX-Request-Id: ${id}\r\n${headers}` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  )
+  door.options.onEnd({ id, method: '', route: 'other', status, ms: 0, error })
+  socket.resume()
+  // A client that does not close in turn is not waited for.
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS)
+  socket.once('close', () => clearTimeout(timer))
+}

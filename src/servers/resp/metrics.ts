@@ -1,0 +1,81 @@
+/** The door's counts (stats.ts) as metrics. Those of several workers add up. */
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+import type { RespDoor } from './resp-server.ts'
+import { BUCKETS_US } from './connection/stats.ts'
+
+export function registerRespMetrics(registry: Registry, door: RespDoor): void {
+  const registers = [registry]
+  new Durations(door, registers)
+  new Counter({
+    name: 'rondo_resp_command_errors_total',
+    help: 'Commands of the Redis protocol that were answered with an error, by command.',
+    labelNames: ['command'] as const,
+    registers,
+    collect() {
+      this.reset()
+      for (const { command, errors } of door.stats.rows()) this.inc({ command }, errors)
+    },
+  })
+  new Counter({
+    name: 'rondo_resp_other_protocol_connections_total',
+    help: 'Connections to the port of the Redis protocol that began with another protocol, and were closed.',
+    labelNames: ['protocol'] as const,
+    registers,
+    collect() {
+      this.reset()
+      for (const [protocol, count] of door.otherProtocols.counts) this.inc({ protocol }, count)
+    },
+  })
+  new Gauge({
+    name: 'rondo_resp_connections',
+    help: 'Connections of the Redis protocol door.',
+    registers,
+    collect() {
+      this.set(door.connections.size)
+    },
+  })
+}
+
+type Metric = Awaited<ReturnType<Histogram<'command'>['get']>>
+
+const DURATIONS = 'rondo_resp_command_duration_seconds'
+const HELP = 'How long commands of the Redis protocol took, from their last byte to their reply, by command.'
+
+/** A histogram that was counted elsewhere: one observation a command would cost more than the command. */
+class Durations extends Histogram<'command'> {
+  private readonly door: RespDoor
+
+  constructor(door: RespDoor, registers: Registry[]) {
+    const buckets = BUCKETS_US.map((us) => us / 1e6)
+    super({ name: DURATIONS, help: HELP, labelNames: ['command'], buckets, registers })
+    this.door = door
+  }
+
+  override get(): Promise<Metric> {
+    const metric = { name: DURATIONS, help: HELP, type: 'histogram', aggregator: 'sum', values: this.rows() }
+    // The library's own metrics look like this; its types do not.
+    return Promise.resolve(metric as unknown as Metric)
+  }
+
+  /** What the text is made of. */
+  getForPromString(): Promise<Metric> {
+    return this.get()
+  }
+
+  private rows(): Metric['values'] {
+    return [...this.door.stats.rows()].flatMap(({ command, seconds, buckets }) => {
+      const value = (part: string, value: number, le?: number | string) => ({
+        metricName: `${DURATIONS}_${part}`,
+        labels: { ...(le === undefined ? {} : { le }), command },
+        value,
+        exemplar: null,
+      })
+      let count = 0
+      const cumulative = buckets.map((bucket, i) => {
+        count += bucket
+        return value('bucket', count, i < BUCKETS_US.length ? BUCKETS_US[i]! / 1e6 : '+Inf')
+      })
+      return [...cumulative, value('sum', seconds), value('count', count)]
+    })
+  }
+}

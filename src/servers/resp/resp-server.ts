@@ -1,0 +1,232 @@
+/**
+ * The Redis protocol door: connections, the commands that they may send, and one write a connection in a turn of the event
+ * loop. It shares the coordinator with the HTTP door; both see the same data.
+ */
+import type { Socket } from 'node:net'
+import type { Coordinator } from '../../coordinator/coordinator.ts'
+import type { Timers } from '../../core/clock.ts'
+import type { Emit } from '../../core/events.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
+import { COMMANDS, lookUp, NAMELESS } from './table.ts'
+import type { Command } from './command.ts'
+import { Connection } from './connection/connection.ts'
+import { OtherProtocols, type OtherProtocol } from './wire/other-protocol.ts'
+import { Output } from './wire/output.ts'
+import type { ParserOptions } from './wire/parser.ts'
+import { ScanCursors } from '../../commands/keys/scan-cursor.ts'
+import { Stats } from './connection/stats.ts'
+import type { StepLimits } from '../../commands/step.ts'
+import type { ClientEnd } from '../proxy-header.ts'
+import type { Tokens } from '../tokens.ts'
+import type { TokenTries } from '../token-tries.ts'
+import type { TrustedProxies } from '../trusted-proxies.ts'
+import type { Ledger } from '../ledger.ts'
+import type { Seats } from '../seats.ts'
+import { queue, refuse } from './session/transaction.ts'
+import { unknownCommand } from './session/unknown.ts'
+import { Work } from '../../core/work.ts'
+
+export interface RespDoorOptions {
+  readonly coordinator: Coordinator
+  readonly readConsistency: ConsistencyLevel
+  readonly writeConsistency: ConsistencyLevel
+  readonly defaultTtlMs: number
+  readonly maxKeyBytes: number
+  readonly maxValueBytes: number
+  /** Of all arguments of one command. */
+  readonly maxBatchBytes: number
+  /** Keys that one transaction may touch where it is one, and one connection watch. */
+  readonly maxBatchKeys: number
+  /** What becomes of a transaction whose keys do not share a replica set. */
+  readonly crossSetMulti: 'refuse' | 'unordered'
+  readonly emit: Emit
+  /** Passwords are those for data. */
+  readonly tokens: Tokens
+  readonly tries: TokenTries
+  /** Who may say, in a PROXY header, whose connection it is. */
+  readonly proxies: TrustedProxies
+  /** What clients make the process hold, here and elsewhere. */
+  readonly ledger: Ledger
+  /** Connections, here and elsewhere. */
+  readonly seats: Seats
+  /** A connection that is idle for longer is closed; 0 = never. */
+  readonly idleMs: number
+  /** KEYS, FLUSHALL, FLUSHDB. */
+  readonly allowDangerousCommands: boolean
+  readonly monotonicMs: () => number
+  readonly timers: Timers
+}
+
+/** How long a reply waits at most for the ones behind it, to leave in one write with them. */
+const HELD_MS = 1
+/** A value so many times too large is still taken in, to be refused with a sentence and not with the connection's end. */
+const ROOM_TO_REFUSE = 2
+/** Other arguments than values have to fit as well. */
+const SMALLEST_REQUEST_LIMIT = 128 * 1024
+const SERVER = 'resp'
+const NO_AUTH = 'NOAUTH Authentication required.'
+
+export class RespDoor {
+  readonly options: RespDoorOptions
+  readonly parserOptions: ParserOptions<Command>
+  readonly limits: StepLimits
+  readonly stats = new Stats(COMMANDS)
+  readonly connections = new Set<Connection>()
+  readonly nameless: Command = NAMELESS
+  /** Without the nameless one. */
+  readonly commands: readonly Command[] = COMMANDS.slice(1)
+  readonly cursors: ScanCursors
+  readonly work: Work
+  readonly otherProtocols: OtherProtocols
+  readonly startedAtMs: number
+  connectionsReceived = 0
+  /** Where it listens. */
+  port = 0
+  private readonly output = new Output()
+  private dirty: Connection[] = []
+  private held: Connection[] = []
+  private nextId = 1
+  private crossSetTold = false
+
+  constructor(options: RespDoorOptions) {
+    this.options = options
+    this.startedAtMs = options.monotonicMs()
+    this.work = new Work(options)
+    this.otherProtocols = new OtherProtocols(options.emit, options.monotonicMs)
+    this.cursors = new ScanCursors(options.coordinator.cluster.members.length)
+    const { maxValueBytes, defaultTtlMs } = options
+    this.limits = { maxValueBytes, defaultTtlMs }
+    const maxRequestBytes = Math.max(
+      options.maxBatchBytes,
+      options.maxValueBytes * ROOM_TO_REFUSE,
+      SMALLEST_REQUEST_LIMIT,
+    )
+    // What a request may have, one argument may have.
+    const maxBulkBytes = Math.min(maxRequestBytes, options.ledger.connectionShare)
+    this.parserOptions = { lookUp, maxBulkBytes, maxRequestBytes: maxBulkBytes }
+  }
+
+  /** A client has sent a transaction over keys that cannot be changed together: said once. */
+  onCrossSet(then: RespDoorOptions['crossSetMulti']): void {
+    if (this.crossSetTold) return
+    this.crossSetTold = true
+    this.options.emit({ kind: 'cross-set-multi', then })
+  }
+
+  lookUp(name: Buffer): Command | null {
+    return lookUp(name, 0, name.length)
+  }
+
+  get needsPassword(): boolean {
+    return this.options.tokens.data.length > 0
+  }
+
+  nowMs(): number {
+    return this.options.monotonicMs()
+  }
+
+  nowUs(): number {
+    return (this.options.monotonicMs() * 1000) | 0
+  }
+
+  /**
+   * @param client who is behind the socket
+   * @returns null when there are too many connections, and none gives way
+   */
+  connected(socket: Socket, client: ClientEnd): Connection | null {
+    this.connectionsReceived++
+    const connection = new Connection(this, socket, this.nextId++, this.nowMs(), client)
+    if (!this.options.seats.take(SERVER, connection)) {
+      connection.account.close()
+      return null
+    }
+    this.connections.add(connection)
+    socket.on('data', (chunk: Buffer) => connection.onData(chunk))
+    socket.on('drain', () => connection.onDrain())
+    socket.on('end', () => connection.onEnd())
+    socket.on('error', () => connection.destroy()) // the client is gone; nobody is left to be told
+    socket.on('close', () => {
+      connection.destroy()
+      this.connections.delete(connection)
+      this.options.seats.leave(SERVER, connection)
+    })
+    return connection
+  }
+
+  dispatch(connection: Connection, command: Command, args: Buffer[]): void {
+    const { arity, maxArguments } = command
+    if (!connection.authenticated && !command.open) {
+      refuse(connection, command, NO_AUTH)
+      return
+    }
+    if (arity > 0 ? args.length !== arity : args.length < -arity) {
+      refuse(connection, command, `ERR wrong number of arguments for '${command.name}' command`)
+      return
+    }
+    if (args.length > maxArguments) {
+      refuse(
+        connection,
+        command,
+        `ERR too many arguments for '${command.name}' command; at most ${maxArguments}`,
+      )
+      return
+    }
+    try {
+      if (connection.transaction && !command.control) queue(connection, command, args)
+      else command.run(connection, args, command)
+    } catch (error) {
+      // A fault of our own. Which replies are still owed is unknown: this connection ends, and no other one.
+      this.options.emit({ kind: 'background-failed', what: `command ${command.name}`, why: String(error) })
+      connection.destroy()
+    }
+  }
+
+  dispatchUnknown(connection: Connection, args: readonly Buffer[]): void {
+    refuse(connection, NAMELESS, connection.authenticated ? unknownCommand(args) : NO_AUTH)
+  }
+
+  /** It began with what is not the Redis protocol. */
+  onOtherProtocol({ address }: Connection, protocol: OtherProtocol): void {
+    this.otherProtocols.note(address, protocol)
+  }
+
+  /** Ends the connections that do not go on. */
+  endOverdue(): void {
+    const nowMs = this.nowMs()
+    for (const connection of this.connections) if (connection.isOverdue(nowMs)) connection.destroy()
+  }
+
+  /** No more commands are read; connections end when those under way are answered. */
+  stop(): void {
+    for (const connection of this.connections) connection.end()
+  }
+
+  /** Whoever is still here. */
+  cut(): void {
+    for (const connection of this.connections) connection.destroy()
+  }
+
+  /** It has something to say at the end of this turn. */
+  schedule(connection: Connection): void {
+    if (this.dirty.push(connection) === 1) this.options.timers.endOfTurn(this.flush)
+  }
+
+  private readonly flush = (): void => {
+    const dirty = this.dirty
+    this.dirty = []
+    const nowUs = this.nowUs()
+    for (const connection of dirty) connection.flush(this.output, nowUs, false)
+  }
+
+  /** Its replies wait for the ones behind them, but not for long. */
+  holdBack(connection: Connection): void {
+    if (this.held.push(connection) === 1) this.options.timers.setTimeout(this.flushHeld, HELD_MS)
+  }
+
+  private readonly flushHeld = (): void => {
+    const held = this.held
+    this.held = []
+    const nowUs = this.nowUs()
+    for (const connection of held) connection.flush(this.output, nowUs, true)
+  }
+}

@@ -1,0 +1,198 @@
+/** CLIENT: what a connection says of itself, and which of its replies it wants. */
+import { addressText, plainAddress } from '../../client-address.ts'
+import { integerArgument, shown, word } from '../../../commands/arguments.ts'
+import type { Connection } from '../connection/connection.ts'
+import { OK, Verbatim, type Reply } from '../../../commands/reply.ts'
+import { immediate, subcommandOf, withHelp, type Answer, type SessionCommand } from './session-command.ts'
+import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'
+
+const MAX_NAME_BYTES = 256
+
+const NORMAL = ['noscript', 'loading', 'stale']
+const ADMIN = ['admin', ...NORMAL]
+
+const subcommands = withHelp<Answer>('client', {
+  getname: {
+    arity: 2,
+    since: '2.6.9',
+    flags: NORMAL,
+    summary: 'Tells the name of this connection.',
+    answer: (connection) => connection.name || null,
+  },
+  id: {
+    arity: 2,
+    since: '5.0.0',
+    flags: NORMAL,
+    summary: 'Tells the number of this connection.',
+    answer: (connection) => connection.id,
+  },
+  info: {
+    arity: 2,
+    since: '6.2.0',
+    flags: NORMAL,
+    summary: 'Tells about this connection.',
+    answer: (connection) => new Verbatim(describe(connection, 'client|info')),
+  },
+  list: {
+    arity: -2,
+    since: '2.4.0',
+    syntax: '[TYPE normal_master_replica_pubsub(NORMAL|MASTER|REPLICA|PUBSUB)] [ID id(client-id...)]',
+    flags: ADMIN,
+    summary: 'Tells about this connection, if it is among those asked for, and about no other.',
+    answer: list,
+  },
+  'no-evict': {
+    arity: 3,
+    since: '7.0.0',
+    syntax: 'enabled(ON|OFF)',
+    flags: ADMIN,
+    summary: 'Taken for the sake of clients: no connection is evicted.',
+    answer: onOrOff,
+  },
+  'no-touch': {
+    arity: 3,
+    since: '7.2.0',
+    syntax: 'enabled(ON|OFF)',
+    flags: NORMAL,
+    summary: 'Taken for the sake of clients: the nodes see every read.',
+    answer: onOrOff,
+  },
+  reply: {
+    arity: 3,
+    since: '3.2.0',
+    syntax: 'on_off_skip(ON|OFF|SKIP)',
+    flags: NORMAL,
+    summary: 'Tells which replies this connection wants: all, none, or all but the next.',
+    answer: reply,
+  },
+  setinfo: {
+    arity: 4,
+    since: '7.2.0',
+    syntax: 'attr(LIB-NAME libname|LIB-VER libver)',
+    flags: NORMAL,
+    summary: 'Says with which client library this connection was made.',
+    answer: setInfo,
+  },
+  setname: {
+    arity: 3,
+    since: '2.6.9',
+    syntax: 'connection-name',
+    flags: NORMAL,
+    summary: 'Gives this connection a name.',
+    answer: (connection, args) => {
+      connection.name = checkName(args[2]!)
+      return OK
+    },
+  },
+})
+
+export const CLIENT: SessionCommand = immediate(
+  'client',
+  -2,
+  (connection, args) => subcommandOf('client', subcommands, args).answer(connection, args),
+  { subcommands },
+)
+
+/** @throws CommandError */
+export function checkName(bytes: Buffer, what = 'Client names'): string {
+  if (bytes.length > MAX_NAME_BYTES) {
+    throw new CommandError(`ERR ${what} cannot be longer than ${MAX_NAME_BYTES} bytes.`)
+  }
+  if (bytes.some((byte) => byte < 0x21 || byte > 0x7e)) {
+    throw new CommandError(`ERR ${what} cannot contain spaces, newlines or special characters.`)
+  }
+  return bytes.toString('latin1')
+}
+
+function setInfo(connection: Connection, args: readonly Buffer[]): Reply {
+  const option = word(args[2]!)
+  if (option === 'LIB-NAME') connection.libraryName = checkName(args[3]!, 'lib-name')
+  else if (option === 'LIB-VER') connection.libraryVersion = checkName(args[3]!, 'lib-ver')
+  else throw new CommandError(`ERR Unrecognized option '${shown(args[2]!)}'`)
+  return OK
+}
+
+function onOrOff(_connection: Connection, args: readonly Buffer[]): Reply {
+  if (!['ON', 'OFF'].includes(word(args[2]!))) throw new CommandError(SYNTAX_ERROR)
+  return OK
+}
+
+function reply(connection: Connection, args: readonly Buffer[]): Reply {
+  switch (word(args[2]!)) {
+    case 'ON':
+      connection.unsaidReplies = 0
+      break
+    case 'OFF':
+      connection.unsaidReplies = Infinity
+      break
+    case 'SKIP':
+      // Its own, and that of the next command.
+      connection.unsaidReplies = Math.max(connection.unsaidReplies, 2)
+      break
+    default:
+      throw new CommandError(SYNTAX_ERROR)
+  }
+  return OK
+}
+
+const MAX_IDS = 1000
+const TYPES = ['NORMAL', 'MASTER', 'REPLICA', 'SLAVE', 'PUBSUB']
+
+/** Of all connections there are, a client sees its own. */
+function list(connection: Connection, args: readonly Buffer[]): Reply {
+  const own = describe(connection, 'client|list')
+  if (args.length === 2) return new Verbatim(own)
+  const filter = word(args[2]!)
+  if (filter === 'TYPE' && args.length === 4) {
+    const type = word(args[3]!)
+    if (!TYPES.includes(type)) throw new CommandError(`ERR Unknown client type '${shown(args[3]!)}'`)
+    return new Verbatim(type === 'NORMAL' ? own : '')
+  }
+  if (filter !== 'ID' || args.length === 3) throw new CommandError(SYNTAX_ERROR)
+  if (args.length > MAX_IDS) throw new CommandError(`ERR at most ${MAX_IDS} clients can be asked for at once`)
+  const ids = args.slice(3).map((arg) => integerArgument(arg, 'ERR Invalid client ID'))
+  // As in Redis, as often as it is named.
+  return new Verbatim(ids.map((id) => (id === connection.id ? own : '')).join(''))
+}
+
+/**
+ * All of Redis 7.0's fields, in its order; those of newer versions that are known here follow. Only the connection that
+ * asks is shown, so it is not idle. What is not counted for each connection by itself is 0.
+ */
+function describe(connection: Connection, command: string): string {
+  const { socket, door, transaction } = connection
+  const fields: [string, string | number][] = [
+    ['id', connection.id],
+    ['addr', addressText(connection.address, connection.port)],
+    ['laddr', addressText(plainAddress(socket.localAddress), socket.localPort)],
+    ['fd', 0],
+    ['name', connection.name],
+    ['age', Math.floor((door.nowMs() - connection.openedAtMs) / 1000)],
+    ['idle', 0],
+    ['flags', 'N'],
+    ['db', 0],
+    ['sub', 0],
+    ['psub', 0],
+    ['ssub', 0],
+    ['multi', transaction ? transaction.queued.length : -1],
+    ['qbuf', 0],
+    ['qbuf-free', 0],
+    ['argv-mem', 0],
+    ['multi-mem', 0],
+    ['rbs', 0],
+    ['rbp', 0],
+    ['obl', 0],
+    ['oll', 0],
+    ['omem', socket.writableLength],
+    ['tot-mem', connection.account.bytes],
+    ['events', 'r'],
+    ['cmd', command],
+    ['user', 'default'],
+    ['redir', -1],
+    ['resp', connection.protocol],
+    ['watch', connection.watch ? connection.watch.size : 0],
+    ['lib-name', connection.libraryName],
+    ['lib-ver', connection.libraryVersion],
+  ]
+  return `${fields.map(([field, value]) => `${field}=${value}`).join(' ')}\n`
+}

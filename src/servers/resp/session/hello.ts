@@ -1,0 +1,125 @@
+/** Who is there: HELLO and AUTH. The only user is `default`, and its password is DATA_TOKEN. */
+import { integerArgument, shown, word } from '../../../commands/arguments.ts'
+import { isAmong } from '../../tokens.ts'
+import type { Refusal } from '../../token-tries.ts'
+import { claimEverything } from '../connection/claims.ts'
+import { checkName } from './client.ts'
+import type { Command, Run } from '../command.ts'
+import type { Connection } from '../connection/connection.ts'
+import { OK, RespError, RespMap, type Protocol, type Reply } from '../../../commands/reply.ts'
+import { REDIS_VERSION } from './server-info.ts'
+import { immediate, outside, type Answer, type SessionCommand } from './session-command.ts'
+import { ReplySlot } from '../connection/slot.ts'
+import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'
+
+const USER = Buffer.from('default')
+const WRONG_PASSWORD = 'WRONGPASS invalid username-password pair or user is disabled.'
+const NO_PASSWORD =
+  'ERR AUTH <password> called without any password configured for the default user. ' +
+  'Are you sure your configuration is correct?'
+const HELLO_FIRST =
+  'NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> ' +
+  'option can be used to authenticate the client and select the RESP protocol version at the same time'
+
+function auth(connection: Connection, args: readonly Buffer[]): Reply {
+  if (args.length > 3) throw new CommandError(SYNTAX_ERROR)
+  if (args.length === 2 && !connection.door.needsPassword) throw new CommandError(NO_PASSWORD)
+  const [user, password] = args.length === 2 ? [USER, args[1]!] : [args[1]!, args[2]!]
+  logIn(connection, user, password)
+  return OK
+}
+
+/** @throws CommandError */
+function logIn(connection: Connection, user: Buffer, password: Buffer): void {
+  const { door } = connection
+  const isUser = user.equals(USER)
+  if (!door.needsPassword) {
+    if (!isUser) throw new CommandError(WRONG_PASSWORD)
+  } else {
+    const isRight = isAmong(door.options.tokens.data, password)
+    if (!isUser || !isRight) throw new WrongPassword(door.options.tries.note(connection.address, 'resp'))
+  }
+  connection.authenticate()
+}
+
+class WrongPassword extends CommandError {
+  readonly refusal: Refusal
+
+  constructor(refusal: Refusal) {
+    super(WRONG_PASSWORD)
+    this.refusal = refusal
+  }
+}
+
+/**
+ * Answers at once, but to a wrong password. What comes behind one waits with its answer. Inside MULTI nothing is held
+ * back: that far come only those who have shown the right one.
+ */
+function holdingWrong(answer: Answer): Run {
+  return (connection, args, command) => {
+    let reply: Reply
+    try {
+      reply = answer(connection, args)
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error
+      reply = new RespError(error.message)
+      if (error instanceof WrongPassword) {
+        refuse(connection, command, reply, error.refusal)
+        return
+      }
+    }
+    connection.say(reply, command)
+  }
+}
+
+function refuse(connection: Connection, command: Command, reply: Reply, { delayMs, close }: Refusal): void {
+  if (close) {
+    connection.say(reply, command)
+    connection.end()
+    return
+  }
+  const slot = new ReplySlot(connection, command)
+  connection.add(slot)
+  const release = claimEverything(connection)
+  connection.door.options.tries.hold(delayMs, () => {
+    slot.answer(reply)
+    release()
+  })
+}
+
+function hello(connection: Connection, args: readonly Buffer[]): Reply {
+  let protocol: Protocol = connection.protocol
+  if (args.length > 1) {
+    const given = integerArgument(args[1]!, 'ERR Protocol version is not an integer or out of range')
+    if (given !== 2 && given !== 3) throw new CommandError('NOPROTO unsupported protocol version')
+    protocol = given
+  }
+  for (let i = 2; i < args.length; i++) {
+    const option = word(args[i]!)
+    const left = args.length - 1 - i
+    if (option === 'AUTH' && left >= 2) {
+      logIn(connection, args[i + 1]!, args[i + 2]!)
+      i += 2
+    } else if (option === 'SETNAME' && left >= 1) {
+      connection.name = checkName(args[i + 1]!)
+      i += 1
+    } else throw new CommandError(`ERR Syntax error in HELLO option '${shown(args[i]!)}'`)
+  }
+  if (!connection.authenticated) throw new CommandError(HELLO_FIRST)
+  connection.protocol = protocol
+  return new RespMap([
+    ['server', 'redis'],
+    ['version', REDIS_VERSION],
+    ['proto', protocol],
+    ['id', connection.id],
+    ['mode', 'standalone'],
+    ['role', 'master'],
+    ['modules', []],
+  ])
+}
+
+export const HELLO_COMMANDS: readonly SessionCommand[] = [
+  // What was asked before is answered in the protocol in which it was asked.
+  outside('hello', -1, hello, { open: true, inTurn: true, run: holdingWrong(hello) }),
+  immediate('auth', -2, auth, { open: true, run: holdingWrong(auth) }),
+]

@@ -1,0 +1,138 @@
+/** RONDO: what Redis has no command for. */
+import { isConsistencyLevel, type ConsistencyLevel } from '../../../core/consistency.ts'
+import type { Explanation, ReplicaView } from '../../../coordinator/explain.ts'
+import { CONTROL } from '../../../commands/docs.ts'
+import { word } from '../../../commands/arguments.ts'
+import type { Connection } from '../connection/connection.ts'
+import { errorOf } from '../../../commands/errors.ts'
+import { OK, RespMap, type Reply } from '../../../commands/reply.ts'
+import { overall, subcommandOf, withHelp, type SessionCommand } from './session-command.ts'
+import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'
+
+type Telling = (connection: Connection, args: readonly Buffer[]) => Reply | Promise<Reply>
+
+const SINCE = '0.1.0'
+const { flags } = CONTROL.rondo!
+
+const subcommands = withHelp<Telling>(
+  'rondo',
+  {
+    consistency: {
+      arity: -2,
+      since: SINCE,
+      syntax: '[kind(READ|WRITE)] [level(ONE|QUORUM|ALL|DEFAULT)]',
+      flags,
+      summary: 'Sets, or without a level tells, how many replicas reads and writes of this connection ask.',
+      answer: consistency,
+    },
+    explain: {
+      arity: 3,
+      since: SINCE,
+      syntax: 'key:string',
+      flags,
+      summary: 'Tells where a key lives, and what each replica holds.',
+      answer: explain,
+    },
+    status: {
+      arity: 2,
+      since: SINCE,
+      flags,
+      summary: 'Tells the state of the nodes, as this coordinator sees them.',
+      answer: status,
+    },
+  },
+  SINCE,
+)
+
+/** In turn: a level counts for what comes behind it. */
+export const RONDO: SessionCommand = overall(
+  'rondo',
+  -2,
+  async (connection, args) => subcommandOf('rondo', subcommands, args).answer(connection, args),
+  { subcommands },
+)
+
+function consistency(connection: Connection, args: readonly Buffer[]): Reply {
+  const words = args.slice(2).map(word)
+  const kind = words[0] === 'READ' || words[0] === 'WRITE' ? words.shift()! : null
+  const text = words.shift()
+  if (words.length > 0) throw new CommandError(SYNTAX_ERROR)
+  if (text === undefined) {
+    if (kind === 'READ') return connection.readLevel
+    if (kind === 'WRITE') return connection.writeLevel
+    return new RespMap([
+      ['read', connection.readLevel],
+      ['write', connection.writeLevel],
+    ])
+  }
+  const { readConsistency, writeConsistency } = connection.door.options
+  if (kind !== 'WRITE') connection.readLevel = levelOf(text, readConsistency)
+  if (kind !== 'READ') connection.writeLevel = levelOf(text, writeConsistency)
+  return OK
+}
+
+/** @throws CommandError */
+function levelOf(text: string, otherwise: ConsistencyLevel): ConsistencyLevel {
+  const level = text.toLowerCase()
+  if (level === 'default') return otherwise
+  if (isConsistencyLevel(level)) return level
+  throw new CommandError('ERR the consistency level must be one, quorum, all or default')
+}
+
+async function explain(connection: Connection, args: readonly Buffer[]): Promise<Reply> {
+  const { coordinator } = connection.door.options
+  const unusable = coordinator.checkKey(args[2]!)
+  if (unusable) return errorOf(unusable)
+  const { token, replicaSet, readOrder, replicas }: Explanation = await coordinator.explain(args[2]!)
+  return new RespMap([
+    ['token', token],
+    ['replica_set', replicaSet],
+    ['read_order', readOrder],
+    ['replicas', replicas.map(replicaReply)],
+  ])
+}
+
+function replicaReply({ node, address, role, state, completeness, mayBeBehind, holds }: ReplicaView): Reply {
+  return new RespMap([
+    ['node', node],
+    ['address', address],
+    ['role', role],
+    ['state', state],
+    ['completeness', completeness],
+    ['may_be_behind', yesOrNo(mayBeBehind)],
+    ['holds', heldReply(holds)],
+  ])
+}
+
+function heldReply(holds: ReplicaView['holds']): Reply {
+  if (holds === null) return null
+  if ('error' in holds) return new RespMap([['error', holds.error]])
+  return new RespMap([
+    ['kind', holds.kind],
+    ['version', holds.version],
+    ['expires_at_ms', holds.expiresAtMs],
+    ['expired', yesOrNo(holds.expired)],
+    ['value_bytes', holds.valueBytes],
+  ])
+}
+
+function status(connection: Connection): Reply {
+  const { ring } = connection.door.options.coordinator.cluster
+  return new RespMap(
+    ring.nodes.map((member) => [
+      member.id,
+      new RespMap([
+        ['address', member.node.address],
+        ['state', member.health.state],
+        ['completeness', member.completeness],
+        ['may_be_behind', yesOrNo(member.behind)],
+        ['unwritable', member.unwritable],
+        ['error', member.lastError],
+      ]),
+    ]),
+  )
+}
+
+function yesOrNo(value: boolean): string {
+  return value ? 'yes' : 'no'
+}

@@ -1,0 +1,140 @@
+/** How commands on the connection or the server are made: those that answer at once, and those that take a while. */
+import { shown, word } from '../../../commands/arguments.ts'
+import { claimEverything } from '../connection/claims.ts'
+import { controlCommand, type Command, type Unlisted } from '../command.ts'
+import type { Connection } from '../connection/connection.ts'
+import { replyOf } from '../../../commands/errors.ts'
+import { RespError, Simple, type Reply } from '../../../commands/reply.ts'
+import { ReplySlot } from '../connection/slot.ts'
+import { CommandError } from '../../../commands/step.ts'
+import { parseSyntax, usageOf } from '../../../commands/docs-syntax.ts'
+
+export type SessionCommand = Unlisted
+/** May throw a CommandError. */
+export type Answer = (connection: Connection, args: readonly Buffer[]) => Reply
+
+/** Answers at once, and may stand inside MULTI. */
+export function immediate(
+  name: string,
+  arity: number,
+  answer: Answer,
+  more: Partial<Command> = {},
+): SessionCommand {
+  const reply = replying(answer)
+  const alone = (connection: Connection, args: readonly Buffer[]) => Promise.resolve(reply(connection, args))
+  return controlCommand(name, arity, saying(reply), { control: false, alone, ...more })
+}
+
+/** Answers at once, and has no place inside MULTI. */
+export function outside(
+  name: string,
+  arity: number,
+  answer: Answer,
+  more: Partial<Command> = {},
+): SessionCommand {
+  return controlCommand(name, arity, saying(replying(answer)), { control: false, ...more })
+}
+
+/** Its CommandErrors as replies. */
+function replying(answer: Answer): Answer {
+  return (connection, args) => {
+    try {
+      return answer(connection, args)
+    } catch (error) {
+      if (error instanceof CommandError) return new RespError(error.message)
+      throw error
+    }
+  }
+}
+
+function saying(reply: Answer): Command['run'] {
+  return (connection, args, command) => connection.say(reply(connection, args), command)
+}
+
+/**
+ * Looks at keys all over the cluster: begins when all that this connection has sent before is answered, and what it sends
+ * later waits for it. Inside MULTI it comes when the commands on keys have been carried out.
+ */
+export function overall(
+  name: string,
+  arity: number,
+  answer: OverallAnswer,
+  more: Partial<Command> = {},
+): SessionCommand {
+  const alone = (connection: Connection, args: readonly Buffer[]) => answer(connection, args).catch(replyOf)
+  return overallOutside(name, arity, answer, { alone, ...more })
+}
+
+/** The same, without a place inside MULTI. */
+export function overallOutside(
+  name: string,
+  arity: number,
+  answer: OverallAnswer,
+  more: Partial<Command> = {},
+): SessionCommand {
+  const run: Command['run'] = (connection, args, command) => {
+    const slot = new ReplySlot(connection, command)
+    connection.add(slot)
+    slot.answerWith(answer(connection, args).finally(claimEverything(connection)))
+  }
+  return controlCommand(name, arity, run, { control: false, inTurn: true, ...more })
+}
+
+type OverallAnswer = (connection: Connection, args: readonly Buffer[]) => Promise<Reply>
+
+export interface Subcommand<A = Answer> {
+  /** As Redis counts: the command's name and its own included; negative = at least. */
+  readonly arity: number
+  /** The version of Redis that first had it. */
+  readonly since: string
+  /** What follows its name, as syntax.ts reads it. */
+  readonly syntax?: string
+  /** As COMMAND INFO tells them. */
+  readonly flags: readonly string[]
+  readonly summary: string
+  readonly answer: A
+}
+
+/** By lower-case name. */
+export type Subcommands<A = Answer> = Readonly<Record<string, Subcommand<A>>>
+
+export function withHelp<A>(
+  name: string,
+  subcommands: Subcommands<A | Answer>,
+  since = '5.0.0',
+): Subcommands<A | Answer> {
+  const flags = ['loading', 'stale']
+  const help = { arity: 2, since, flags, summary: 'Shows this help.', answer: (): Reply => lines }
+  const all = { ...subcommands, help }
+  const lines: Reply = helpOf(name, all)
+  return all
+}
+
+/** @throws CommandError */
+export function subcommandOf<A>(
+  name: string,
+  subcommands: Subcommands<A>,
+  args: readonly Buffer[],
+): Subcommand<A> {
+  const given = word(args[1]!).toLowerCase()
+  if (!Object.hasOwn(subcommands, given)) {
+    throw new CommandError(`ERR unknown subcommand '${shown(args[1]!)}'. Try ${name.toUpperCase()} HELP.`)
+  }
+  const subcommand = subcommands[given]!
+  const { arity } = subcommand
+  if (arity > 0 ? args.length !== arity : args.length < -arity) throw wrongNumber(`${name}|${given}`)
+  return subcommand
+}
+
+export function wrongNumber(name: string): CommandError {
+  return new CommandError(`ERR wrong number of arguments for '${name}' command`)
+}
+
+function helpOf(name: string, subcommands: Subcommands<unknown>): Reply {
+  const lines = [`${name.toUpperCase()} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:`]
+  for (const [subcommand, { syntax = '', summary }] of Object.entries(subcommands)) {
+    const usage = usageOf(parseSyntax(syntax))
+    lines.push(`${subcommand.toUpperCase()} ${usage}`.trimEnd(), `    ${summary}`)
+  }
+  return lines.map((line) => new Simple(line))
+}

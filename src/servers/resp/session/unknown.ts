@@ -1,0 +1,64 @@
+/** What is said of a command that there is not. Of those that Redis has, also why. */
+import { cString } from '../../../commands/arguments.ts'
+
+const OTHER_TYPES = 'Rondo keeps strings, no other types of values'
+const NOT_HERE = 'Redis has it, Rondo does not'
+const SCRIPTS = 'Rondo runs no scripts and functions'
+const MESSAGES = 'Rondo passes on no messages'
+const ADMINISTRATION = 'Rondo is run with environment variables and over HTTP'
+const NODES = 'ask the nodes themselves'
+
+const REASONS: readonly (readonly [reason: string, names: string])[] = [
+  [
+    OTHER_TYPES,
+    'blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin geoadd geodist geohash ' +
+      'geopos georadius georadius_ro georadiusbymember georadiusbymember_ro geosearch geosearchstore hdel hexists hget ' +
+      'hgetall hincrby hincrbyfloat hkeys hlen hmget hmset hrandfield hscan hset hsetnx hstrlen hvals lindex linsert ' +
+      'llen lmove lmpop lpop lpos lpush lpushx lrange lrem lset ltrim rpop ' +
+      'rpoplpush rpush rpushx sadd scard sdiff sdiffstore sinter sintercard sinterstore sismember smembers smismember ' +
+      'smove spop srandmember srem sscan sunion sunionstore xack xadd xautoclaim xclaim xdel xgroup xinfo ' +
+      'xlen xpending xrange xread xreadgroup xrevrange xsetid xtrim zadd zcard zcount zdiff zdiffstore zincrby zinter ' +
+      'zintercard zinterstore zlexcount zmpop zmscore zpopmax zpopmin zrandmember zrange zrangebylex zrangebyscore ' +
+      'zrangestore zrank zrem zremrangebylex zremrangebyrank zremrangebyscore zrevrange zrevrangebylex ' +
+      'zrevrangebyscore zrevrank zscan zscore zunion zunionstore',
+  ],
+  [SCRIPTS, 'eval eval_ro evalsha evalsha_ro fcall fcall_ro function script'],
+  [
+    MESSAGES,
+    'monitor psubscribe publish pubsub punsubscribe spublish ssubscribe subscribe sunsubscribe unsubscribe',
+  ],
+  [
+    ADMINISTRATION,
+    'acl bgrewriteaof bgsave cluster failover lastsave module replicaof role save shutdown slaveof swapdb wait',
+  ],
+  [NODES, 'debug latency memory slowlog'],
+  [
+    NOT_HERE,
+    'bitfield bitfield_ro bitop dump lolwut migrate move object pfadd pfcount pfdebug pfmerge pfselftest restore sort sort_ro',
+  ],
+]
+
+const REASON_OF = new Map(
+  REASONS.flatMap(([reason, names]) => names.split(' ').map((name) => [name, reason])),
+)
+
+const MAX_SHOWN_BYTES = 128
+
+/** Redis's sentence, and for what Redis has and Rondo has not, why. */
+export function unknownCommand(args: readonly Buffer[]): string {
+  let rest = ''
+  for (let i = 1; i < args.length && rest.length < MAX_SHOWN_BYTES; i++) {
+    rest += `'${shown(args[i]!, MAX_SHOWN_BYTES - rest.length)}' `
+  }
+  const name = shown(args[0]!, MAX_SHOWN_BYTES)
+  const reason = REASON_OF.get(name.toLowerCase())
+  const why = reason === undefined ? '' : `(${reason})`
+  return `ERR unknown command '${name}', with args beginning with: ${rest}${why}`
+}
+
+/** Line ends become spaces when the error is sent, as in Redis; other control characters might play with a terminal. */
+function shown(bytes: Buffer, limit: number): string {
+  const text = cString(bytes.subarray(0, limit)).toString()
+  // eslint-disable-next-line no-control-regex
+  return text.replace(/[\x01-\x09\x0b\x0c\x0e-\x1f\x7f]/g, '?')
+}

@@ -1,0 +1,142 @@
+/** All commands of the door in one table, and how a name is found in it. */
+import type { Command, Run, Unlisted } from './command.ts'
+import { get, set } from './session/fast.ts'
+import { nowMs } from '../../commands/run/held.ts'
+import { runAlone, runKeyed, stepInSlices, stepOf, type Several } from '../../commands/run/keyed.ts'
+import { SESSION_COMMANDS } from './session/session.ts'
+import { TRANSACTION_COMMANDS } from './session/transaction.ts'
+import { defaultEnd } from '../../commands/step.ts'
+import { STEPS } from '../../commands/specs.ts'
+
+const SEVERAL: Readonly<Record<string, Several>> = { del: 'each', unlink: 'each' }
+/** Those that read and change their one key, whatever their arguments are. */
+const UPDATES = new Set(
+  (
+    'append decr decrby expire expireat getdel getset incr incrby incrbyfloat ' +
+    'persist pexpire pexpireat setbit setnx setrange'
+  ).split(' '),
+)
+const MAX_FAST_TTL_DIGITS = 9
+/** Of a command whose arguments are not all keys. They are looked at one by one, and nobody needs more. */
+const MAX_OPTIONS = 1024
+/** They answer at once, and some of them take up to a tenth of a millisecond, or a kilobyte of arguments. */
+const UNITS_WITHOUT_KEYS = 16
+
+const keyed: Unlisted[] = Object.entries(STEPS).map(([name, spec]) => {
+  const several = SEVERAL[name] ?? 'together'
+  const { make } = spec
+  const run: Run = (connection, args, command) => runKeyed(connection, command, args, make, several)
+  return {
+    name,
+    nameBytes: Buffer.from(name),
+    arity: spec.arity,
+    flags: spec.flags,
+    firstKey: spec.firstKey,
+    lastKey: spec.lastKey,
+    keyStep: spec.keyStep,
+    updates: UPDATES.has(name),
+    control: false,
+    open: false,
+    run: name === 'get' ? get : name === 'set' ? runSet(run) : run,
+    step: (connection, args) => stepOf(connection, args, make),
+    stepInSlices: (connection, args) => stepInSlices(connection, args, make),
+    alone: (connection, args) => runAlone(connection, args, make, several),
+  }
+})
+
+/** What is not a command: a request that could not be understood, a name that nobody knows. */
+export const NAMELESS: Command = {
+  name: 'unknown',
+  nameBytes: Buffer.alloc(0),
+  arity: -1,
+  maxArguments: Infinity,
+  units: UNITS_WITHOUT_KEYS,
+  flags: [],
+  firstKey: 0,
+  lastKey: 0,
+  keyStep: 0,
+  index: 0,
+  control: false,
+  open: false,
+  run: () => undefined,
+}
+
+export const COMMANDS: readonly Command[] = [
+  NAMELESS,
+  ...[...keyed, ...SESSION_COMMANDS, ...TRANSACTION_COMMANDS].map((command, i) => ({
+    ...command,
+    index: i + 1,
+    maxArguments: mostArguments(command),
+    units: command.firstKey === 0 ? UNITS_WITHOUT_KEYS : 1,
+  })),
+]
+
+function mostArguments({ arity, lastKey }: Unlisted): number {
+  if (arity > 0) return arity
+  return lastKey < 0 ? Infinity : MAX_OPTIONS
+}
+
+const byName = new Map(COMMANDS.slice(1).map((command) => [command.name, command]))
+
+/** SET without options, or with a plain EX or PX, needs to know nothing of what is there. */
+function runSet(otherwise: Run): Run {
+  return (connection, args, command) => {
+    if (args.length === 3) {
+      const { limits, options } = connection.door
+      const expiresAtMs = limits.defaultTtlMs > 0 ? defaultEnd(limits, nowMs(options.coordinator)) : 0
+      set(connection, command, args[1]!, args[2]!, expiresAtMs)
+      return
+    }
+    const ttlMs = args.length === 5 ? plainTtlMs(args[3]!, args[4]!) : 0
+    if (ttlMs === 0) otherwise(connection, args, command)
+    else set(connection, command, args[1]!, args[2]!, nowMs(connection.door.options.coordinator) + ttlMs)
+  }
+}
+
+/** 0 for anything that is not an ordinary EX or PX. */
+function plainTtlMs(option: Buffer, amount: Buffer): number {
+  if (option.length !== 2 || (option[1]! | 0x20) !== 0x78 || amount.length > MAX_FAST_TTL_DIGITS) return 0
+  const unit = option[0]! | 0x20
+  const factor = unit === 0x65 ? 1000 : unit === 0x70 ? 1 : 0
+  if (amount[0] === 0x30) return 0 // 0 is no life, and 01 no number
+  let value = 0
+  for (const byte of amount) {
+    if (byte < 0x30 || byte > 0x39) return 0
+    value = value * 10 + byte - 0x30
+  }
+  return value * factor
+}
+
+/** Names by their letters, five bits each; what has other characters, or is longer, is found by its text. */
+const byLetters = new Map<number, Command[]>()
+const MAX_LETTERS = 6
+for (const command of byName.values()) {
+  if (command.name.length > MAX_LETTERS) continue
+  const sum = lettersOf(command.nameBytes, 0, command.nameBytes.length)
+  byLetters.set(sum, [...(byLetters.get(sum) ?? []), command])
+}
+
+export function lookUp(bytes: Buffer, from: number, to: number): Command | null {
+  if (to - from > MAX_LETTERS) {
+    return to - from > 32 ? null : (byName.get(bytes.toString('latin1', from, to).toLowerCase()) ?? null)
+  }
+  const found = byLetters.get(lettersOf(bytes, from, to))
+  if (!found) return null
+  for (const command of found) if (isNamed(command, bytes, from, to)) return command
+  return null
+}
+
+function lettersOf(bytes: Buffer, from: number, to: number): number {
+  let sum = 0
+  for (let i = from; i < to; i++) sum = (sum << 5) | (bytes[i]! & 31)
+  return sum
+}
+
+function isNamed({ nameBytes }: Command, bytes: Buffer, from: number, to: number): boolean {
+  if (to - from !== nameBytes.length) return false
+  for (let i = 0; i < nameBytes.length; i++) {
+    const byte = bytes[from + i]!
+    if ((byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte) !== nameBytes[i]) return false
+  }
+  return true
+}

@@ -1,0 +1,162 @@
+/**
+ * What each command fetches from the nodes, while its key holds 1 MB: counted by real servers. A command that needs no
+ * value and fetches it fills the nodes' output buffers at the price of a few bytes.
+ */
+import { expect } from 'chai'
+import { STEPS } from '../../../src/commands/specs.ts'
+import { RawResp } from '../../support/raw-resp.ts'
+import { startRedis, type RedisServer } from '../../support/redis-server.ts'
+import { RondoUnderTest } from '../../support/rondo-under-test.ts'
+
+const VALUE_BYTES = 1_000_000
+/** Far above what probes and listings take meanwhile, and far below a value. */
+const LITTLE_BYTES = 200_000
+const KEY = '{t}k'
+
+type Fetches =
+  | 'little'
+  /** The answer, or what is stored then, is made of the whole value. */
+  | 'value'
+  /** The answer needs no more than a head; as a change that goes through a key's line, one at a time, it reads the value. */
+  | 'value for a change'
+
+/** Of each command its arguments, perhaps several times, and what they fetch. A new command needs a line. */
+const COMMANDS: Readonly<Record<string, readonly (readonly [string, Fetches])[]>> = {
+  get: [[KEY, 'value']],
+  mget: [[KEY, 'value']],
+  getex: [[KEY, 'value']],
+  getdel: [[KEY, 'value']],
+  getset: [[`${KEY} v`, 'value']],
+  lcs: [[`${KEY} {t}other LEN`, 'value']],
+  append: [[`${KEY} v`, 'value']],
+  setrange: [[`${KEY} 0 v`, 'value']],
+  setbit: [[`${KEY} 7 1`, 'value']],
+  copy: [[`${KEY} {t}other`, 'value']],
+  rename: [[`${KEY} {t}other`, 'value']],
+  renamenx: [[`${KEY} {t}other`, 'value']],
+  expire: [[`${KEY} 100`, 'value']],
+  pexpire: [[`${KEY} 100000`, 'value']],
+  expireat: [[`${KEY} 9999999999`, 'value']],
+  pexpireat: [[`${KEY} 9999999999999`, 'value']],
+  persist: [[KEY, 'value for a change']],
+  incr: [[KEY, 'value for a change']],
+  decr: [[KEY, 'value for a change']],
+  incrby: [[`${KEY} 5`, 'value for a change']],
+  decrby: [[`${KEY} 5`, 'value for a change']],
+  incrbyfloat: [[`${KEY} 5`, 'value for a change']],
+  setnx: [[`${KEY} v`, 'value for a change']],
+  msetnx: [[`${KEY} v {t}other v`, 'value for a change']],
+  del: [[KEY, 'value for a change']],
+  unlink: [[KEY, 'value for a change']],
+  set: [
+    [`${KEY} v`, 'little'],
+    [`${KEY} v EX 100`, 'little'],
+    [`${KEY} v NX`, 'value for a change'],
+    [`${KEY} v GET`, 'value'],
+  ],
+  setex: [[`${KEY} 100 v`, 'little']],
+  psetex: [[`${KEY} 100000 v`, 'little']],
+  mset: [[`${KEY} v {t}other v`, 'little']],
+  strlen: [[KEY, 'little']],
+  getbit: [[`${KEY} 7999999`, 'little']],
+  getrange: [
+    [`${KEY} 0 9`, 'little'],
+    [`${KEY} -10 -1`, 'little'],
+    [`${KEY} 5 4`, 'little'],
+    [`${KEY} -1 -5`, 'little'],
+    [`${KEY} 0 -1`, 'value'],
+  ],
+  substr: [[`${KEY} 999990 -1`, 'little']],
+  bitcount: [
+    [`${KEY} 0 9`, 'little'],
+    [`${KEY} -100 -1 BIT`, 'little'],
+    [`${KEY} 0 x`, 'little'],
+    [KEY, 'value'],
+  ],
+  bitpos: [
+    [`${KEY} 1 -10 -1`, 'little'],
+    [`${KEY} 0 100 200 BIT`, 'little'],
+    [`${KEY} 1`, 'value'],
+  ],
+  exists: [[`${KEY} ${KEY} {t}other`, 'little']],
+  touch: [[KEY, 'little']],
+  type: [[KEY, 'little']],
+  ttl: [[KEY, 'little']],
+  pttl: [[KEY, 'little']],
+  expiretime: [[KEY, 'little']],
+  pexpiretime: [[KEY, 'little']],
+}
+
+/** Not in the table of steps. */
+const OTHERS: readonly string[] = [`WATCH ${KEY}`, `RONDO EXPLAIN ${KEY}`, 'SCAN 0 COUNT 100']
+
+describe('what a command fetches from the nodes', () => {
+  let servers: RedisServer[]
+  let under: RondoUnderTest
+  let client: RawResp
+
+  before(async function () {
+    this.timeout(30_000)
+    servers = await Promise.all([startRedis(), startRedis(), startRedis()])
+    under = await RondoUnderTest.start(servers, { RESP_REQUIRE_AUTH: 'false' })
+    client = await RawResp.open(under.respPort)
+  })
+  after(async () => {
+    client.close()
+    await under.stop()
+    await Promise.all(servers.map((server) => server.stop()))
+  })
+  const stored = async () => {
+    expect(await client.ask('SET', KEY, Buffer.alloc(VALUE_BYTES, 'v'))).to.equal('+OK\r\n')
+    await client.ask('SET', '{t}other', 'v')
+  }
+  const outputBytes = async () => {
+    const told = await Promise.all(servers.map((server) => under.client(server).info('stats')))
+    return told.reduce((sum, text) => sum + Number(/total_net_output_bytes:(\d+)/.exec(text)![1]), 0)
+  }
+  const fetchedBy = async (line: string) => {
+    const before = await outputBytes()
+    const reply = await client.ask(...line.split(' '))
+    expect(reply, line).not.to.match(
+      /^-(?!ERR value is not|ERR syntax|ERR Insufficient|ERR value is not a valid float)/,
+    )
+    return (await outputBytes()) - before
+  }
+
+  it('is known of every command on keys', () => {
+    expect(Object.keys(COMMANDS).sort()).to.deep.equal(Object.keys(STEPS).sort())
+  })
+
+  for (const [name, lines] of Object.entries(COMMANDS)) {
+    for (const [args, fetches] of lines) {
+      it(`${name} ${args}: ${fetches}`, async () => {
+        await stored()
+        const bytes = await fetchedBy(`${name} ${args}`)
+        if (fetches === 'little') expect(bytes).to.be.below(LITTLE_BYTES)
+        else expect(bytes).to.be.within(VALUE_BYTES, 2 * VALUE_BYTES + LITTLE_BYTES)
+      }).timeout(10_000)
+    }
+  }
+
+  for (const line of OTHERS) {
+    it(`${line}: little`, async () => {
+      await stored()
+      expect(await fetchedBy(line)).to.be.below(LITTLE_BYTES)
+      await client.ask('UNWATCH')
+    }).timeout(10_000)
+  }
+
+  it('is as little where a quorum is asked', async () => {
+    await client.ask('RONDO', 'CONSISTENCY', 'READ', 'QUORUM')
+    await client.ask('RONDO', 'CONSISTENCY', 'WRITE', 'QUORUM')
+    await stored()
+    for (const [name, lines] of Object.entries(COMMANDS)) {
+      const only = lines.every(([, fetches]) => fetches === 'little')
+      if (!only || STEPS[name]!.flags[0] !== 'readonly') continue
+      for (const [args] of lines) {
+        expect(await fetchedBy(`${name} ${args}`), `${name} ${args}`).to.be.below(LITTLE_BYTES)
+      }
+    }
+    expect(await fetchedBy(`WATCH ${KEY}`)).to.be.below(LITTLE_BYTES)
+  }).timeout(20_000)
+})

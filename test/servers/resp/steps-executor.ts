@@ -1,0 +1,93 @@
+/**
+ * Steps on a Map, one after the other: the smallest thing that can run them. On the way it holds every step to what
+ * step.ts promises: it is pure, its keys are the command's, `reads` and `writes` are true, and what it needs is enough.
+ */
+import { expect } from 'chai'
+import { PeekedRecord, StoredRecord } from '../../../src/core/codec.ts'
+import { applyTo, knownOf } from '../../../src/commands/run/known.ts'
+import { encodeReply, RespError, type Protocol } from '../../../src/commands/reply.ts'
+import { CommandError, type Held, type Step, type Stepped } from '../../../src/commands/step.ts'
+import { STEPS } from '../../../src/commands/specs.ts'
+import { record } from '../../support/node-calls.ts'
+
+export class StepExecutor {
+  readonly #values = new Map<string, Held>()
+  readonly #protocol: Protocol
+  readonly #maxValueBytes: number
+
+  constructor(protocol: Protocol, maxValueBytes: number) {
+    this.#protocol = protocol
+    this.#maxValueBytes = maxValueBytes
+  }
+
+  /** The reply's bytes. */
+  run(args: readonly Buffer[], nowMs: number): Buffer {
+    const spec = STEPS[args[0]!.toString().toLowerCase()]
+    if (!spec) throw new Error(`${String(args[0])} is not in the table`)
+    let step: Step
+    try {
+      step = spec.make(args, nowMs, { maxValueBytes: this.#maxValueBytes, defaultTtlMs: 0 })
+    } catch (error) {
+      if (error instanceof CommandError) return encodeReply(new RespError(error.message), this.#protocol)
+      throw error
+    }
+    const names = step.keys.map((key) => key.toString('latin1'))
+    const last = spec.lastKey < 0 ? args.length + spec.lastKey : spec.lastKey
+    const mentioned = args.filter(
+      (_, i) => i >= spec.firstKey && i <= last && (i - spec.firstKey) % spec.keyStep === 0,
+    )
+    expect(names).to.deep.equal([...new Set(mentioned.map((key) => key.toString('latin1')))])
+
+    const held = names.map((name) => this.#live(name, nowMs))
+    const before = structuredClone(held)
+    const stepped = applyTo(step, held, nowMs)
+    const plain = structuredClone(stepped.next)
+    expect(applyTo(step, held, nowMs)).to.deep.equal(stepped)
+    expectNoMoreNeeded(step, held, stepped, nowMs)
+    expect(structuredClone(held)).to.deep.equal(before)
+    if (!step.writes) expect(stepped.next).to.equal(undefined)
+    if (!step.reads) expectBlind(step, stepped, nowMs)
+    if (stepped.reply instanceof RespError) expect(stepped.next).to.equal(undefined)
+    this.#store(names, stepped)
+    expect(structuredClone(stepped.next)).to.deep.equal(plain)
+    return encodeReply(stepped.reply, this.#protocol)
+  }
+
+  #live(name: string, nowMs: number): Held | null {
+    const held = this.#values.get(name)
+    if (!held) return null
+    return held.expiresAtMs === 0 || held.expiresAtMs > nowMs ? held : null
+  }
+
+  #store(names: readonly string[], { next }: Stepped): void {
+    next?.forEach((held, i) => {
+      if (held === undefined) return
+      if (held === null) this.#values.delete(names[i]!)
+      else this.#values.set(names[i]!, held)
+    })
+  }
+}
+
+/** What it says that it needs is enough, with a record of that and no more. */
+function expectNoMoreNeeded(
+  step: Step,
+  held: readonly (Held | null)[],
+  stepped: Stepped,
+  nowMs: number,
+): void {
+  const { needs } = step
+  if (needs === 'value') return
+  const parts = held.map((one) => {
+    if (!one) return null
+    const stored = new StoredRecord(Buffer.concat([record(1).head, one.value]))
+    return knownOf(PeekedRecord.of(stored, needs), one.expiresAtMs)
+  })
+  expect(applyTo(step, parts, nowMs)).to.deep.equal(stepped)
+}
+
+function expectBlind(step: Step, stepped: Stepped, nowMs: number): void {
+  const nothing = step.keys.map(() => null)
+  const something = step.keys.map(() => ({ value: Buffer.from('other'), expiresAtMs: nowMs + 1 }))
+  expect(applyTo(step, nothing, nowMs)).to.deep.equal(stepped)
+  expect(applyTo(step, something, nowMs)).to.deep.equal(stepped)
+}

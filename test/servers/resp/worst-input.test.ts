@@ -1,0 +1,241 @@
+// Whatever a client sends, the others have their turn. Each command and subcommand of the table, with the arguments that
+// cost most, alone, in a pipeline, and inside MULTI: no turn of the event loop may take long. A turn is measured in the
+// CPU time of this process, which does not depend on what else the machine does. (The client is in this process, too.)
+import { connect } from 'node:net'
+import { expect } from 'chai'
+import { COMMANDS } from '../../../src/servers/resp/table.ts'
+import { command } from '../../support/raw-resp.ts'
+import { type RunningRondo, startRondo } from '../../support/rondo.ts'
+
+/** Far above what is promised (50 ms until others are answered): garbage is collected in other threads, and counts. */
+const MAX_TURN_MS = 150
+/** A command that takes long does so each time; what the machine adds, it does not. */
+const TRIES = 3
+const END = 'the end of this test'
+const MANY = 3000
+const PIPELINE_BYTES = 256 * 1024
+const MOST_IN_PIPELINE = 40
+
+type Args = (string | Buffer)[]
+const key = '{t}large'
+const [a, b] = ['{t}a', '{t}b']
+const many = (each: (i: number) => string = (i) => `{t}${i}`) =>
+  Array.from({ length: MANY }, (_, i) => each(i))
+const long = Buffer.alloc(256 * 1024, 'x')
+const options = (word: string) => Array.from({ length: 1000 }, () => word)
+const pattern = `*[${'B'.repeat(500)}]*${'a?'.repeat(200)}b`
+
+/** By command, or command and subcommand; the name is put before. */
+const WORST: Readonly<Record<string, Args[]>> = {
+  get: [[key]],
+  set: [
+    [key, long],
+    [key, 'v', ...options('NX')],
+    [key, 'v', long],
+  ],
+  setex: [[key, '100', long]],
+  psetex: [[key, '100000', long]],
+  setnx: [[key, long]],
+  getset: [[key, long]],
+  getdel: [[key]],
+  getex: [[key, ...options('PERSIST')]],
+  mget: [many(), many(() => a)],
+  mset: [many((i) => (i % 2 === 0 ? `{t}${i}` : 'v'))],
+  msetnx: [many((i) => (i % 2 === 0 ? `{t}${i}` : 'v'))],
+  append: [[key, 'x']],
+  strlen: [[key]],
+  getrange: [[key, '0', '-1']],
+  substr: [[key, '0', '-1']],
+  setrange: [[key, '1000000', 'x']],
+  lcs: [
+    [a, b],
+    [a, b, 'IDX', 'WITHMATCHLEN'],
+    [a, b, ...options('LEN')],
+  ],
+  incr: [['{t}n']],
+  decr: [['{t}n']],
+  incrby: [['{t}n', '9'.repeat(15)]],
+  decrby: [['{t}n', '9'.repeat(15)]],
+  incrbyfloat: [
+    ['{t}f', '1e-4900'],
+    ['{t}f', '9'.repeat(4900)],
+    ['{t}f', long],
+  ],
+  getbit: [[key, '8000000']],
+  setbit: [[key, '8000000', '1']],
+  bitcount: [[key], [key, '1', '8000000', 'BIT']],
+  bitpos: [['{t}zeros', '1']],
+  del: [many()],
+  unlink: [many()],
+  exists: [many(), many(() => a)],
+  touch: [many()],
+  type: [[key]],
+  rename: [[key, `${key}2`]],
+  renamenx: [[key, `${key}2`]],
+  copy: [[key, `${key}2`, ...options('REPLACE')]],
+  expire: [
+    [key, '100', ...options('XX')],
+    [key, '100', long],
+  ],
+  pexpire: [[key, '100000', ...options('XX')]],
+  expireat: [[key, '9999999999', ...options('XX')]],
+  pexpireat: [[key, '9999999999999', ...options('XX')]],
+  persist: [[key]],
+  ttl: [[key]],
+  pttl: [[key]],
+  expiretime: [[key]],
+  pexpiretime: [[key]],
+  hello: [
+    ['3', ...options('SETNAME')],
+    ['2', long],
+  ],
+  auth: [['x'.repeat(16_000)], [long, long]],
+  info: [[], ['everything'], ['keyspace'], options('keyspace')],
+  config: [[long]],
+  'config|get': [options(pattern).slice(0, 100), [long], many()],
+  'config|help': [[]],
+  time: [[]],
+  scan: [
+    ['0', 'MATCH', pattern, 'COUNT', '1000'],
+    ['0', 'MATCH', long],
+    ['0', 'COUNT', '1000'],
+  ],
+  dbsize: [[]],
+  randomkey: [[]],
+  keys: [['*'], [pattern]],
+  flushall: [[]],
+  flushdb: [[]],
+  client: [[long]],
+  'client|getname': [[]],
+  'client|id': [[]],
+  'client|info': [[]],
+  'client|list': [
+    ['ID', ...options('1')],
+    ['TYPE', long],
+  ],
+  'client|no-evict': [[long]],
+  'client|no-touch': [[long]],
+  'client|reply': [[long]],
+  'client|setinfo': [
+    ['LIB-NAME', long],
+    [long, 'x'],
+  ],
+  'client|setname': [[long]],
+  'client|help': [[]],
+  command: [[], [long]],
+  'command|count': [[]],
+  'command|docs': [[], options('client')],
+  'command|getkeys': [['MGET', ...options('a')]],
+  'command|info': [[], options('client')],
+  'command|list': [[], ['FILTERBY', 'PATTERN', pattern], ['FILTERBY', 'ACLCAT', long]],
+  'command|help': [[]],
+  rondo: [[long]],
+  'rondo|consistency': [['READ', long]],
+  'rondo|explain': [[key]],
+  'rondo|status': [[]],
+  'rondo|help': [[]],
+  ping: [[long]],
+  echo: [[long]],
+  select: [[long]],
+  readonly: [[]],
+  readwrite: [[]],
+  quit: [[]],
+  reset: [[]],
+  multi: [[]],
+  exec: [[]],
+  discard: [[]],
+  watch: [many(), many().slice(0, 900)],
+  unwatch: [[]],
+}
+
+const SLOW = new Set(['dbsize', 'info', 'lcs'])
+/** After these no other reply of the connection comes. */
+const ENDS_CONNECTION = new Set(['quit'])
+
+describe('the input that costs most', function () {
+  this.timeout(120_000)
+  let running: RunningRondo
+  before(async () => {
+    running = await startRondo({ ALLOW_DANGEROUS_COMMANDS: 'true' })
+    await send(
+      ...Array.from({ length: 10 }, (_, i) =>
+        command('MSET', ...Array.from({ length: 500 }, (_, j) => `key:${'a'.repeat(100)}:${i}:${j}`)),
+      ),
+    )
+  })
+  after(() => running.stop())
+  beforeEach(() =>
+    send(
+      command('SET', key, Buffer.alloc(1024 * 1024, 'x')),
+      command('SET', '{t}zeros', Buffer.alloc(1024 * 1024)),
+      command('SET', a, Buffer.alloc(2047, 'ab')),
+      command('SET', b, Buffer.alloc(2047, 'ba')),
+    ),
+  )
+
+  /** Sends this, and waits until all is answered. The CPU milliseconds that the longest turn took meanwhile. */
+  function send(...commands: Buffer[]): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const socket = connect(running.rondo.respDoor.port, '127.0.0.1')
+      let last = process.cpuUsage()
+      let longestUs = 0
+      let isOpen = true
+      const look = () => {
+        const { user, system } = process.cpuUsage(last)
+        longestUs = Math.max(longestUs, user + system)
+        last = process.cpuUsage()
+        if (isOpen) setImmediate(look)
+      }
+      let tail = ''
+      socket.on('data', (chunk) => {
+        tail = tail.slice(-100) + chunk.toString('latin1', Math.max(0, chunk.length - 100))
+        if (tail.includes(END)) socket.destroy()
+      })
+      socket.on('error', reject)
+      socket.on('close', () => {
+        isOpen = false
+        resolve(longestUs / 1000)
+      })
+      socket.on('connect', () => {
+        look()
+        for (const one of commands) socket.write(one)
+        // A MULTI is still open.
+        socket.write(command('DISCARD'))
+        socket.write(command('PING', END))
+      })
+    })
+  }
+
+  /** The least of several tries, as long as it is too much. */
+  async function longestTurn(...commands: Buffer[]): Promise<number> {
+    let least = Infinity
+    for (let i = 0; i < TRIES && least >= MAX_TURN_MS; i++) least = Math.min(least, await send(...commands))
+    return least
+  }
+
+  const names = COMMANDS.slice(1).flatMap(({ name, subcommands = {} }) => [
+    name,
+    ...Object.keys(subcommands).map((subcommand) => `${name}|${subcommand}`),
+  ])
+
+  it('is known of every command and subcommand', () => {
+    expect(Object.keys(WORST).sort()).to.deep.equal([...names].sort())
+  })
+
+  for (const name of names) {
+    it(`${name.toUpperCase().replace('|', ' ')} lets others have their turn`, async () => {
+      for (const args of WORST[name] ?? []) {
+        const one = command(...name.split('|'), ...args)
+        // Walks rest between them, and LCS takes its time.
+        const most = SLOW.has(name) ? 5 : MOST_IN_PIPELINE
+        const count = Math.max(1, Math.min(most, Math.floor(PIPELINE_BYTES / one.length)))
+        const several = Array.from({ length: count }, () => one)
+        expect(await longestTurn(one), 'alone').to.be.below(MAX_TURN_MS)
+        if (ENDS_CONNECTION.has(name)) continue
+        expect(await longestTurn(...several), `${count} in a pipeline`).to.be.below(MAX_TURN_MS)
+        const transaction = await longestTurn(command('MULTI'), ...several, command('EXEC'))
+        expect(transaction, `${count} inside MULTI`).to.be.below(MAX_TURN_MS)
+      }
+    })
+  }
+})
