@@ -91,7 +91,7 @@ describe('TLS towards clients', () => {
   let running: RunningRondo | undefined
   const start = async (env: Environment) => {
     running = await startRondo({ ...SERVER, ...env })
-    return { http: running.ports.socket, resp: running.rondo.respDoor.port }
+    return { http: running.ports.socket, resp: running.rondo.respServer.port }
   }
   afterEach(async () => {
     await running?.stop()

@@ -20,9 +20,9 @@ import type { RondoEvent } from '../core/events.ts'
 import { HttpDoor } from '../servers/http/app.ts'
 import { registerClientMetrics } from '../servers/client-metrics.ts'
 import { createServer } from '../servers/http/server.ts'
-import { RespDoor } from '../servers/resp/resp-server.ts'
+import { RespServer } from '../servers/resp/resp-server.ts'
 import { registerRespMetrics } from '../servers/resp/metrics.ts'
-import { createRespServer } from '../servers/resp/listener.ts'
+import { createRespListener } from '../servers/resp/listener.ts'
 import { readTokens } from '../servers/token-list.ts'
 import { TokenTries } from '../servers/token-tries.ts'
 import { TrustedProxies } from '../servers/trusted-proxies.ts'
@@ -65,7 +65,7 @@ export class Rondo {
   readonly cluster: Cluster
   readonly coordinator: Coordinator
   readonly door: HttpDoor
-  readonly respDoor: RespDoor
+  readonly respServer: RespServer
   readonly telemetry: Telemetry
   private readonly certificates: Certificates
   readonly tokens: Tokens
@@ -79,7 +79,7 @@ export class Rondo {
   private readonly repairer: Repairer
   private readonly antiEntropy: AntiEntropy
   private server: Server | null = null
-  private respServer: NetServer | null = null
+  private respListener: NetServer | null = null
   private stopping = false
 
   /** @throws CertificateError, or another Error when a file of tokens cannot be read */
@@ -148,19 +148,19 @@ export class Rondo {
       ledger,
       seats,
     })
-    this.respDoor = new RespDoor({
+    this.respServer = new RespServer({
       ...config,
       tokens: this.tokens,
       tries: this.tries,
       proxies,
-      coordinator: this.coordinator,
+      store: this.coordinator,
       monotonicMs: () => clock.monotonicMs(),
       timers,
       emit,
       ledger,
       seats,
     })
-    registerRespMetrics(this.telemetry.registry, this.respDoor)
+    registerRespMetrics(this.telemetry.registry, this.respServer)
   }
 
   /** The Express application, with the same behaviour as the socket. */
@@ -183,8 +183,8 @@ export class Rondo {
     this.server = createServer(this.door, tls)
     const http = await this.listenOn(this.server, host, port)
     if (respPort === null) return { http, resp: null }
-    this.respServer = createRespServer(this.respDoor, tls)
-    return { http, resp: await this.listenOn(this.respServer, host, respPort) }
+    this.respListener = createRespListener(this.respServer, tls)
+    return { http, resp: await this.listenOn(this.respListener, host, respPort) }
   }
 
   private listenOn(server: NetServer, host: string, port: number): Promise<AddressInfo> {
@@ -217,7 +217,7 @@ export class Rondo {
     this.certificates.reload()
     this.tokens.replace(tokens)
     const tls = this.certificates.servers
-    for (const server of [this.server, this.respServer])
+    for (const server of [this.server, this.respListener])
       if (tls !== null && server instanceof TlsServer) server.setSecureContext(tls)
   }
 
@@ -226,7 +226,7 @@ export class Rondo {
     this.stopping = true
     const server = this.server
     const limitMs = this.config.requestTimeoutMs * 2
-    const respClosed = this.respServer && this.stopResp(this.respServer, limitMs)
+    const respClosed = this.respListener && this.stopResp(this.respListener, limitMs)
     if (server?.listening) {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
       // A connection may bring one more request, and goes when that is answered, or as soon as it is idle.
@@ -252,8 +252,8 @@ export class Rondo {
   private async stopResp(server: NetServer, limitMs: number): Promise<void> {
     if (!server.listening) return
     const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-    this.respDoor.stop()
-    const cut = setTimeout(() => this.respDoor.cut(), limitMs)
+    this.respServer.stop()
+    const cut = setTimeout(() => this.respServer.cut(), limitMs)
     await closed
     clearTimeout(cut)
   }

@@ -4,7 +4,7 @@
  * complexity, history, deprecation, and since when there is an argument.
  */
 import { ABOUT, type About } from './docs.ts'
-import type { Command } from '../servers/resp/command.ts'
+import type { CommandDescription } from './model.ts'
 import { RespMap, RespSet, Simple, type Reply } from './reply.ts'
 import { parseSyntax, type Argument } from './docs-syntax.ts'
 
@@ -20,7 +20,7 @@ export interface Described extends About {
   readonly subcommands: readonly Described[]
 }
 
-export function describe(command: Command): Described {
+export function describe(command: CommandDescription): Described {
   const { name, arity, flags, firstKey, lastKey, keyStep } = command
   const about = ABOUT[name]!
   const subcommands = Object.entries(command.subcommands ?? {}).map(

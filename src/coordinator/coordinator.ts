@@ -26,12 +26,13 @@ import { READ_FIRST, READ_NEVER } from '../core/plan.ts'
 import { RondoError, type ErrorDetails } from '../core/errors.ts'
 import { tokenOf } from '../core/token.ts'
 import { Admission, READS_ONE, type Windows } from './admission/admission.ts'
+import type { KeyStore, NodeState } from './api.ts'
 import { Background } from './background.ts'
 import { preferenceListOf, type CoordinatorContext, type Failing } from './context.ts'
 import { explain, type Explanation } from './explain.ts'
 import { Hedging } from './read/hedging.ts'
 import { Lines, nameOf } from './update/lines.ts'
-import { listKeys, type KeyPage } from './listing/listing.ts'
+import { cursorElsewhere, listKeys, type KeyPage } from './listing/listing.ts'
 import { ReadOne, type ReadDone } from './read/read.ts'
 import { QuorumRead } from './read/quorum-read.ts'
 import { QuorumWrite } from './write/quorum-write.ts'
@@ -77,6 +78,7 @@ export interface CoordinatorOptions {
 const CROWDED = 0.75
 /** Pages of listings under way at once, and how many keys one looks at where all keys are counted. */
 const PAGES_AT_ONCE = 4
+const RANDOM_PAGE = 100
 const COUNTED_PAGE = 1000
 
 /** Of a read that is refused. */
@@ -85,7 +87,7 @@ const NOTHING_WRITTEN: ErrorDetails = {}
 /** What a node says of a key that it does not hold. */
 const ABSENT = -2
 
-export class Coordinator {
+export class Coordinator implements KeyStore {
   readonly cluster: Cluster
   private readonly options: CoordinatorOptions
   private readonly context: CoordinatorContext
@@ -119,6 +121,18 @@ export class Coordinator {
   /** How many home replicas a key has. */
   get replicas(): number {
     return this.context.replicas
+  }
+
+  get nodes(): readonly NodeState[] {
+    return this.cluster.ring.nodes
+  }
+
+  get ready(): boolean {
+    return this.cluster.ready
+  }
+
+  get takesWrites(): boolean {
+    return this.cluster.takesWrites
   }
 
   /** Cluster time, milliseconds since 1970. */
@@ -419,6 +433,21 @@ export class Coordinator {
       cursor = page.cursor
     } while (cursor !== '0')
     return count
+  }
+
+  /** A key of a page somewhere. */
+  async randomKey(): Promise<Buffer | null> {
+    const page = (cursor: string) => this.list({ match: null, cursor, count: RANDOM_PAGE })
+    const oneOf = (keys: readonly Buffer[]) => keys[Math.floor(this.options.random() * keys.length)]!
+    const first = await page('0')
+    // The same listing, but from somewhere else on; what it knows of the nodes stays.
+    let cursor = cursorElsewhere(first.cursor, this.cluster.members.length, this.options.random)
+    while (cursor !== '0') {
+      const next = await page(cursor)
+      if (next.keys.length > 0) return oneOf(next.keys)
+      cursor = next.cursor
+    }
+    return first.keys.length > 0 ? oneOf(first.keys) : null
   }
 
   explain(key: Buffer): Promise<Explanation> {

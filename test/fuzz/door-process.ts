@@ -24,7 +24,7 @@ process.on('message', () => {
   const nodes = rondo.cluster.members.map(({ node }) => node as MemoryNode)
   const storedBytes = nodes.reduce((sum, { storage }) => sum + storage.usedBytes, 0)
   const heapBytes = heapUsed + external - storedBytes
-  const holdings: Holdings = { heapBytes, connections: rondo.respDoor.connections.size }
+  const holdings: Holdings = { heapBytes, connections: rondo.respServer.connections.size }
   process.send!(holdings)
 })
-process.send!({ port: rondo.respDoor.port })
+process.send!({ port: rondo.respServer.port })

@@ -24,7 +24,7 @@ describe('random bytes to the Redis protocol door', function () {
 
   it('are answered as a real Redis answers them, and nobody else is disturbed', async () => {
     const [seed] = seeds(1)
-    const fuzz = new Fuzz(running.rondo.respDoor.port, redis.port)
+    const fuzz = new Fuzz(running.rondo.respServer.port, redis.port)
     await fuzz.run(seed!, LIMIT_MS)
     expect(fuzz.failure && `${printed(fuzz.failure)}\nRONDO_SEED=${seed}`).to.equal(null)
     expect(fuzz.streams).to.be.above(20)

@@ -89,7 +89,7 @@ describe('memory that clients make the process hold', function () {
   let small: RawResp
   before(async () => {
     running = await startWithValues()
-    small = await RawResp.open(running.rondo.respDoor.port)
+    small = await RawResp.open(running.rondo.respServer.port)
   })
   after(async () => {
     small.close()
@@ -110,7 +110,7 @@ describe('memory that clients make the process hold', function () {
   }
 
   it('a client that takes what it asked for leaves nothing in its account', async () => {
-    const client = await RawResp.open(running.rondo.respDoor.port)
+    const client = await RawResp.open(running.rondo.respServer.port)
     const commands = [
       command('MULTI'),
       command('SET', '{l}a', 'v'),
@@ -136,7 +136,7 @@ describe('memory that clients make the process hold', function () {
   })
 
   it('one that writes its whole pipeline before it reads gets all replies', async () => {
-    const client = connect(running.rondo.respDoor.port, '127.0.0.1')
+    const client = connect(running.rondo.respServer.port, '127.0.0.1')
     client.pause()
     const gets = 30_000
     // 30 bytes a GET, 3 MiB of replies and more of overhead: within a connection's share of what may be held.
@@ -155,7 +155,7 @@ describe('memory that clients make the process hold', function () {
 
   function accountOf(client: RawResp): Account {
     const port = client.socket.localPort
-    return [...running.rondo.respDoor.connections].find(({ socket }) => socket.remotePort === port)!.account
+    return [...running.rondo.respServer.connections].find(({ socket }) => socket.remotePort === port)!.account
   }
 })
 
@@ -170,7 +170,7 @@ async function until(holds: () => boolean): Promise<void> {
 /** With room for 16 MiB, and 21 values of 256 KiB in it. */
 async function startWithValues(): Promise<RunningRondo> {
   const running = await startRondo({ MAX_CLIENT_MEMORY: String(LIMIT), MEMORY_NODE_MAX_BYTES: '64MiB' })
-  const client = await RawResp.open(running.rondo.respDoor.port)
+  const client = await RawResp.open(running.rondo.respServer.port)
   expect(await client.ask('SET', 'large', VALUE)).to.equal('+OK\r\n')
   for (let i = 0; i < 20; i++) expect(await client.ask('SET', `large${i}`, VALUE)).to.equal('+OK\r\n')
   client.close()
@@ -187,12 +187,12 @@ function failureOf(tried: Promise<void>): Promise<unknown> {
 
 async function tryWay(way: Way): Promise<void> {
   const running = await startWithValues()
-  const { ledger, respDoor } = running.rondo
-  const small = await RawResp.open(respDoor.port)
-  const [smallOne] = respDoor.connections
+  const { ledger, respServer } = running.rondo
+  const small = await RawResp.open(respServer.port)
+  const [smallOne] = respServer.connections
   const sockets: Socket[] = []
   let most = 0
-  const port = way.over === 'resp' ? respDoor.port : running.ports.socket
+  const port = way.over === 'resp' ? respServer.port : running.ports.socket
   try {
     for (let i = 0; i < way.connections; i++) {
       const socket = connect(port, '127.0.0.1')
@@ -214,7 +214,7 @@ async function tryWay(way: Way): Promise<void> {
     expect(most).to.be.below(LIMIT * 3)
     const counted = most > LIMIT / 8 || ledger.refused > refusedBefore
     expect(counted, `${most} at most`).to.equal(!way.isCopied)
-    expect(respDoor.connections.has(smallOne!)).to.equal(true)
+    expect(respServer.connections.has(smallOne!)).to.equal(true)
     for (const socket of sockets) socket.destroy()
     await until(() => ledger.accounts === 1)
     await until(() => ledger.used === IDLE_BYTES)

@@ -171,7 +171,7 @@ for (const tls of [false, true]) {
 
     /** All that comes back to the header, and to what follows it (inside of TLS, where there is TLS). */
     const exchange = async (header: Buffer, sent: Buffer, oneByOne = false): Promise<string> => {
-      const raw = connectPlain({ port: running.rondo.respDoor.port, host: '127.0.0.1', noDelay: true })
+      const raw = connectPlain({ port: running.rondo.respServer.port, host: '127.0.0.1', noDelay: true })
       raw.on('error', () => undefined)
       await once(raw, 'connect')
       const pieces = oneByOne ? [...header].map((byte) => Buffer.from([byte])) : [header]
@@ -242,7 +242,7 @@ describe('clients behind a proxy', () => {
   it('wrong tokens count for the client, over HTTP and the Redis protocol together, and its address is logged', async () => {
     const headers = { Authorization: 'Bearer wrong-one', 'X-Forwarded-For': '1.1.1.1, 203.0.113.9' }
     expect((await call(running.ports.socket, 'GET', '/status', { headers })).status).to.equal(401)
-    const client = await RawResp.open(running.rondo.respDoor.port)
+    const client = await RawResp.open(running.rondo.respServer.port)
     client.send(
       Buffer.concat([bytes('PROXY TCP4 203.0.113.9 10.0.0.1 1 2\r\n'), command('AUTH', 'wrong-one')]),
     )
@@ -255,8 +255,8 @@ describe('clients behind a proxy', () => {
   })
 
   it('a silent connection of a proxy is served once it speaks, header or not', async () => {
-    const client = await RawResp.open(running.rondo.respDoor.port)
-    const { connections } = running.rondo.respDoor
+    const client = await RawResp.open(running.rondo.respServer.port)
+    const { connections } = running.rondo.respServer
     const before = connections.size
     while (connections.size === before) await new Promise((resolve) => setTimeout(resolve, 20))
     expect(await client.ask('AUTH', TOKEN)).to.equal('+OK\r\n')

@@ -51,7 +51,7 @@ function http(method: string, path: string, body?: object) {
 
 function resp(words: (token: string) => string[]) {
   return async ({ rondo }: RunningRondo, token: string) => {
-    const client = await RawResp.open(rondo.respDoor.port)
+    const client = await RawResp.open(rondo.respServer.port)
     const reply = await client.ask(...words(token))
     const entered = (await client.ask('GET', 'k')) === '$-1\r\n' || reply.startsWith('%')
     expect(entered ? reply : WRONGPASS).to.equal(reply)
@@ -114,8 +114,8 @@ describe('tokens at every way in', () => {
   it('what follows a wrong password on its connection waits with the answer, and others do not', async () => {
     for (let i = 0; i < 10; i++) running.rondo.tries.note('127.0.0.1', 'resp')
     const [slow, quick] = [
-      await RawResp.open(running.rondo.respDoor.port),
-      await RawResp.open(running.rondo.respDoor.port),
+      await RawResp.open(running.rondo.respServer.port),
+      await RawResp.open(running.rondo.respServer.port),
     ]
     const order: string[] = []
     const { counts } = running.rondo.tries
@@ -148,7 +148,7 @@ describe('tokens at every way in', () => {
   it('past the bound of answers held back, the refusal leaves at once and the connection ends', async () => {
     const { tries } = running.rondo
     const released = Array.from({ length: MAX_HELD }, () => tries.hold(60_000, () => undefined))
-    const client = await RawResp.open(running.rondo.respDoor.port)
+    const client = await RawResp.open(running.rondo.respServer.port)
     client.send(Buffer.concat([command('AUTH', WRONG), command('AUTH', DATA)]))
     expect(await client.rest()).to.equal(WRONGPASS)
     const answer = await call(running.ports.socket, 'GET', '/status', { headers: bearer(WRONG) })
@@ -161,7 +161,7 @@ describe('tokens at every way in', () => {
 
   it('wrong tokens are counted by server, and told of without the token, once for an address', async () => {
     await call(running.ports.socket, 'GET', '/status', { headers: bearer(WRONG) })
-    const client = await RawResp.open(running.rondo.respDoor.port)
+    const client = await RawResp.open(running.rondo.respServer.port)
     for (let i = 0; i < 2; i++) await client.ask('AUTH', WRONG)
     client.close()
     const text = await running.rondo.telemetry.registry.metrics()

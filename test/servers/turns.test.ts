@@ -38,7 +38,7 @@ describe('commands and requests that arrive in one piece', () => {
 
   for (const args of [['INFO'], ['RONDO', 'STATUS'], ['RANDOMKEY'], ['SCAN', '0'], ['DBSIZE']]) {
     it(`${args.join(' ')}: others have their turn between the replies`, async () => {
-      const client = await RawResp.open(running.rondo.respDoor.port)
+      const client = await RawResp.open(running.rondo.respServer.port)
       client.send(Buffer.concat(Array.from({ length: COUNT }, () => command(...args))))
       expect(await turnsDuring(client.replies(COUNT))).to.be.above(COUNT / 2)
       client.close()

@@ -1,28 +1,27 @@
 /** What keys hold, between the coordinator's records and the steps of commands. */
-import type { Coordinator } from '../../coordinator/coordinator.ts'
+import type { KeyStore } from '../../coordinator/api.ts'
 import { KIND_TOMBSTONE, KIND_VALUE, type PeekedRecord, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import type { Need } from '../../core/part.ts'
 import type { RondoError } from '../../core/errors.ts'
-import type { Connection } from '../../servers/resp/connection/connection.ts'
+import type { Caller } from '../model.ts'
 import type { Held } from '../step.ts'
 
 const EMPTY = Buffer.alloc(0)
 
 /** Reads of the key as much as is needed. */
 export function readNeeded(
-  connection: Connection,
+  caller: Caller,
   key: Buffer,
   need: Need,
   level: ConsistencyLevel,
 ): Promise<StoredRecord | PeekedRecord | null> {
-  const { added, door } = connection
-  const { coordinator } = door.options
-  const isFollowed = () => connection.added !== added
+  const { added, store } = caller
+  const isFollowed = () => caller.added !== added
   return new Promise((read, failed) => {
-    const done = { asker: connection, read, failed, isFollowed }
-    if (need === 'value') coordinator.read(key, done, level)
-    else coordinator.peek(key, need, done, level)
+    const done = { asker: caller, read, failed, isFollowed }
+    if (need === 'value') store.read(key, done, level)
+    else store.peek(key, need, done, level)
   })
 }
 
@@ -32,11 +31,11 @@ export function recordOf(next: Held | null): { kind: number; value: Buffer; expi
 }
 
 /** Null, or why this cannot be stored. */
-export function tooLarge({ door }: Connection, next: Held | null | undefined): RondoError | null {
-  return next ? door.options.coordinator.checkValue(next.value.length) : null
+export function tooLarge({ store }: Caller, next: Held | null | undefined): RondoError | null {
+  return next ? store.checkValue(next.value.length) : null
 }
 
 /** Cluster time, whole milliseconds. */
-export function nowMs(coordinator: Coordinator): number {
-  return Math.ceil(coordinator.nowMs())
+export function nowMs(store: KeyStore): number {
+  return Math.ceil(store.nowMs())
 }

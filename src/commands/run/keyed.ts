@@ -13,18 +13,15 @@
  *
  * A key that could not be asked makes the whole command fail: it never becomes "there is none".
  */
-import type { Modified, Modify } from '../../coordinator/update/update.ts'
+import type { Modified, Modify } from '../../coordinator/api.ts'
 import { RondoError } from '../../core/errors.ts'
 import type { Need } from '../../core/part.ts'
-import { claimEverything, claimKeys } from '../../servers/resp/connection/claims.ts'
-import { MANY_ARGUMENTS, type Command } from '../../servers/resp/command.ts'
-import type { Connection } from '../../servers/resp/connection/connection.ts'
+import { MANY_ARGUMENTS, type Caller } from '../model.ts'
 import { errorOf, replyOf } from '../errors.ts'
 import { nowMs, readNeeded, recordOf, tooLarge } from './held.ts'
 import { applyTo, bytesOf, knownIn, knownOf, wholesOf, type Known } from './known.ts'
 import { RespError, type Reply } from '../reply.ts'
 import { allInSlices, inSlices } from './slices.ts'
-import { ReplySlot } from '../../servers/resp/connection/slot.ts'
 import {
   CommandError,
   distinctInSlices,
@@ -39,8 +36,13 @@ import {
 import { runTogether } from './together.ts'
 import { inOnePiece, type Sliced } from '../../core/work.ts'
 
-/** How a command that reads and changes several keys does it. */
-export type Several = 'together' | 'each'
+/** A command on keys: its step, and how it is run. */
+export interface KeyedCommand {
+  readonly make: StepMaker
+  readonly keyStep: number
+  /** How it changes several keys that it has read: as a transaction, or one by one. */
+  readonly several: 'together' | 'each'
+}
 
 /** What a command that only reads may hold of values, while it reads. */
 const MAX_HELD_BYTES = 256 * 1024 * 1024
@@ -49,61 +51,30 @@ const SHORT_BYTES = 16 * 1024
 const BYTES_A_UNIT = 4096
 const TOO_MUCH_HELD = `ERR the values under the keys of one command may have ${MAX_HELD_BYTES} bytes together`
 
-export function runKeyed(
-  connection: Connection,
-  command: Command,
-  args: readonly Buffer[],
-  make: StepMaker,
-  several: Several,
-): void {
-  if (args.length > MANY_ARGUMENTS) {
-    const slot = new ReplySlot(connection, command)
-    connection.add(slot)
-    const released = claimEverything(connection)
-    slot.answerWith(runAlone(connection, args, make, several).finally(released))
-    return
-  }
-  const step = stepOf(connection, args, make)
-  if (step instanceof RespError) {
-    connection.say(step, command)
-    return
-  }
-  const slot = new ReplySlot(connection, command)
-  connection.add(slot)
-  let released = claimKeys(connection, step.writes ? step.keys : [], command)
-  // What is asked for now is read before what comes behind is written. Only if that is not all, it has to be claimed.
-  const heldUp = () => void (released = claimKeys(connection, step.keys))
-  const answer = step.writes
-    ? carryOut(connection, step, args, make, several)
-    : readStep(connection, step, heldUp)
-  slot.answerWith(answer.finally(() => released()))
-}
-
 /** The command by itself, without a place in the order of replies. */
 export async function runAlone(
-  connection: Connection,
+  caller: Caller,
   args: readonly Buffer[],
-  make: StepMaker,
-  several: Several,
+  command: KeyedCommand,
 ): Promise<Reply> {
   try {
     const step =
       args.length > MANY_ARGUMENTS
-        ? await connection.door.work.outcomeOf(stepInSlices(connection, args, make))
-        : stepOf(connection, args, make)
-    return step instanceof RespError ? step : await carryOut(connection, step, args, make, several)
+        ? await caller.work.outcomeOf(stepInSlices(caller, args, command))
+        : stepOf(caller, args, command.make)
+    return step instanceof RespError ? step : await carryOut(caller, step, args, command)
   } catch (error) {
     return replyOf(error)
   }
 }
 
 /** The step, or why there is none: its arguments are wrong, or a key cannot be used. */
-export function stepOf(connection: Connection, args: readonly Buffer[], make: StepMaker): Step | RespError {
-  const { coordinator } = connection.door.options
-  const step = made(connection, args, make)
+export function stepOf(caller: Caller, args: readonly Buffer[], make: StepMaker): Step | RespError {
+  const { store } = caller
+  const step = made(caller, args, make)
   if (step instanceof RespError) return step
   for (const key of step.keys) {
-    const unusable = coordinator.checkKey(key)
+    const unusable = store.checkKey(key)
     if (unusable) return errorOf(unusable)
   }
   return step
@@ -111,17 +82,16 @@ export function stepOf(connection: Connection, args: readonly Buffer[], make: St
 
 /** The same for very many keys: every argument is one, or every second. */
 export function* stepInSlices(
-  connection: Connection,
+  caller: Caller,
   args: readonly Buffer[],
-  make: StepMaker,
+  { make, keyStep }: KeyedCommand,
 ): Sliced<Step | RespError> {
-  const { coordinator } = connection.door.options
-  const { keyStep } = connection.door.lookUp(args[0]!)!
+  const { store } = caller
   const mentions = yield* distinctInSlices(args.filter((_, i) => i > 0 && (i - 1) % keyStep === 0))
-  const step = made(connection, args, make, mentions)
+  const step = made(caller, args, make, mentions)
   if (step instanceof RespError) return step
   for (const [i, key] of step.keys.entries()) {
-    const unusable = coordinator.checkKey(key)
+    const unusable = store.checkKey(key)
     if (unusable) return errorOf(unusable)
     if (i % KEYS_A_PIECE === 0) yield UNITS_A_PIECE
   }
@@ -129,76 +99,75 @@ export function* stepInSlices(
 }
 
 function made(
-  { door }: Connection,
+  caller: Caller,
   args: readonly Buffer[],
   make: StepMaker,
   mentions?: Mentions,
 ): Step | RespError {
   try {
-    return make(args, nowMs(door.options.coordinator), door.limits, mentions)
+    return make(args, nowMs(caller.store), caller.settings, mentions)
   } catch (error) {
     if (error instanceof CommandError) return new RespError(error.message)
     throw error
   }
 }
 
-async function readStep(connection: Connection, step: Step, heldUp?: () => void): Promise<Reply> {
-  const { coordinator } = connection.door.options
+export async function readStep(caller: Caller, step: Step, heldUp?: () => void): Promise<Reply> {
+  const { store } = caller
   let bytes = 0
   const read = async (i: number) => {
-    const one = await knownAt(connection, step.keys[i]!, step.needs)
+    const one = await knownAt(caller, step.keys[i]!, step.needs)
     const length = bytesOf(one)
     bytes += length
-    connection.account.add(length)
+    caller.account.add(length)
     if (bytes > MAX_HELD_BYTES) throw new CommandError(TOO_MUCH_HELD)
-    if (step.keys.length > 1 && connection.account.isRefused) throw connection.account.refusal()
+    if (step.keys.length > 1 && caller.account.isRefused) throw caller.account.refusal()
     return one
   }
   try {
-    const held = await allInSlices(connection, step.keys.length, read, heldUp)
-    const now = nowMs(coordinator)
+    const held = await allInSlices(caller, step.keys.length, read, heldUp)
+    const now = nowMs(store)
     if (step.needs !== 'value' || !step.slow) {
       if (bytes <= SHORT_BYTES) return applyTo(step, held, now).reply
       // Many of them may have their values in the same turn.
       const look = () => applyTo(step, held, now)
-      return (await connection.door.work.outcomeOf(inOnePiece(look, bytes / BYTES_A_UNIT))).reply
+      return (await caller.work.outcomeOf(inOnePiece(look, bytes / BYTES_A_UNIT))).reply
     }
     // Its table is large: one at a time, or a pipeline of them would hold as many.
     const job = step.slow.slices(wholesOf(held), now)
-    return (await connection.door.work.outcomeAlone(connection, job)).reply
+    return (await caller.work.outcomeAlone(caller, job)).reply
   } finally {
-    connection.account.add(-bytes)
+    caller.account.add(-bytes)
   }
 }
 
-async function knownAt(connection: Connection, key: Buffer, need: Need): Promise<Known | null> {
-  const { coordinator } = connection.door.options
-  const record = await readNeeded(connection, key, need, connection.readLevel)
-  if (!coordinator.isLive(record)) return null
-  return knownOf(record, await coordinator.expiresAtMs(key, record))
+async function knownAt(caller: Caller, key: Buffer, need: Need): Promise<Known | null> {
+  const { store } = caller
+  const record = await readNeeded(caller, key, need, caller.readLevel)
+  if (!store.isLive(record)) return null
+  return knownOf(record, await store.expiresAtMs(key, record))
 }
 
-async function carryOut(
-  connection: Connection,
+export async function carryOut(
+  caller: Caller,
   step: Step,
   args: readonly Buffer[],
-  make: StepMaker,
-  several: Several,
+  { make, several }: KeyedCommand,
 ): Promise<Reply> {
-  if (!step.writes) return readStep(connection, step)
-  if (!step.reads) return writeEach(connection, step)
-  if (step.keys.length === 1) return updateStep(connection, step)
-  if (several === 'together') return runTogether(connection, step)
-  return eachKey(connection, step, (key) => stepOf(connection, [args[0]!, key], make) as Step)
+  if (!step.writes) return readStep(caller, step)
+  if (!step.reads) return writeEach(caller, step)
+  if (step.keys.length === 1) return updateStep(caller, step)
+  if (several === 'together') return runTogether(caller, step)
+  return eachKey(caller, step, (key) => stepOf(caller, [args[0]!, key], make) as Step)
 }
 
 /** A step a key; how many keys they changed. */
 async function eachKey(
-  connection: Connection,
+  caller: Caller,
   { keys }: Step,
   stepFor: (key: Buffer) => Step,
 ): Promise<Reply> {
-  const settled = await inSlices(connection, keys.length, (i) => updateStep(connection, stepFor(keys[i]!)))
+  const settled = await inSlices(caller, keys.length, (i) => updateStep(caller, stepFor(keys[i]!)))
   const counts = settled as PromiseSettledResult<number>[]
   const changed = counts.reduce((sum, one) => sum + (one.status === 'fulfilled' ? one.value : 0), 0)
   throwFailure(keys.length, changed, settled)
@@ -229,51 +198,51 @@ function throwFailure(
 }
 
 /** One key, atomically: what the step makes of what is there. */
-function updateStep(connection: Connection, step: Step): Promise<Reply> {
-  const { coordinator } = connection.door.options
+function updateStep(caller: Caller, step: Step): Promise<Reply> {
+  const { store } = caller
   let stepped: Stepped = { reply: null }
   const modify: Modify = (current) => {
-    const now = nowMs(coordinator)
+    const now = nowMs(store)
     stepped = applyTo(step, [knownIn(current, now)], now)
     const next = stepped.next?.[0]
-    const error = tooLarge(connection, next)
+    const error = tooLarge(caller, next)
     return error ? { kind: 'refuse', error } : modifiedBy(next)
   }
   return new Promise((resolve, reject) => {
     const updated = () => resolve(stepped.reply)
-    coordinator.update(
+    store.update(
       step.keys[0]!,
       modify,
-      { asker: connection, updated, failed: reject },
-      connection.writeLevel,
+      { asker: caller, updated, failed: reject },
+      caller.writeLevel,
     )
   })
 }
 
 /** What does not depend on what was there. */
-async function writeEach(connection: Connection, step: Step): Promise<Reply> {
-  const { coordinator } = connection.door.options
+async function writeEach(caller: Caller, step: Step): Promise<Reply> {
+  const { store } = caller
   const nothing = step.keys.map(() => null)
-  const { reply, next = [] } = applyTo(step, nothing, nowMs(coordinator))
+  const { reply, next = [] } = applyTo(step, nothing, nowMs(store))
   for (const held of next) {
-    const error = tooLarge(connection, held)
+    const error = tooLarge(caller, held)
     if (error) throw error
   }
-  const settled = await inSlices(connection, step.keys.length, (i) =>
-    writeKey(connection, step.keys[i]!, next[i]),
+  const settled = await inSlices(caller, step.keys.length, (i) =>
+    writeKey(caller, step.keys[i]!, next[i]),
   )
   const changed = settled.filter(({ status }) => status === 'fulfilled').length
   throwFailure(step.keys.length, changed, settled)
   return reply
 }
 
-function writeKey(connection: Connection, key: Buffer, held: Held | null | undefined): Promise<void> {
-  const { coordinator } = connection.door.options
+function writeKey(caller: Caller, key: Buffer, held: Held | null | undefined): Promise<void> {
+  const { store } = caller
   return new Promise((resolve, failed) => {
-    const done = { asker: connection, written: () => resolve(), failed }
+    const done = { asker: caller, written: () => resolve(), failed }
     if (held === undefined) resolve()
-    else if (held === null) coordinator.remove(key, done, connection.writeLevel)
-    else coordinator.write(key, held.value, held.expiresAtMs, done, connection.writeLevel)
+    else if (held === null) store.remove(key, done, caller.writeLevel)
+    else store.write(key, held.value, held.expiresAtMs, done, caller.writeLevel)
   })
 }
 

@@ -4,7 +4,7 @@
  * a command without keys when all before it have ended.
  */
 import { answerBytes, MAX_ANSWER_BYTES } from './answer-limit.ts'
-import type { Connection } from '../../servers/resp/connection/connection.ts'
+import type { Caller } from '../model.ts'
 import { RespError, type Reply } from '../reply.ts'
 import { allInSlices } from './slices.ts'
 import { isStep, type Queue } from './together.ts'
@@ -19,7 +19,7 @@ export const LEFT_OUT = `ERR the command was carried out, but the answers of thi
  * @param carryOut the command at this place, by itself; never rejects
  */
 export async function oneByOne(
-  connection: Connection,
+  caller: Caller,
   queue: Queue,
   carryOut: (place: number) => Promise<Reply>,
 ): Promise<Reply[]> {
@@ -34,10 +34,10 @@ export async function oneByOne(
   while (from < queue.length) {
     let to = from
     while (to < queue.length && queue[to] !== null) to++
-    await sideBySide(connection, queue.slice(from, to), (i) => answer(from + i))
+    await sideBySide(caller, queue.slice(from, to), (i) => answer(from + i))
     if (to < queue.length) {
       await answer(to)
-      await connection.door.work.breathe(UNITS_WITHOUT_KEYS)
+      await caller.work.breathe(UNITS_WITHOUT_KEYS)
     }
     from = to + 1
   }
@@ -45,13 +45,13 @@ export async function oneByOne(
 }
 
 async function sideBySide(
-  connection: Connection,
+  caller: Caller,
   queue: Queue,
   answer: (place: number) => Promise<void>,
 ): Promise<void> {
   /** By key: the last command on it. */
   const lastOn = new Map<string, Promise<void>>()
-  await allInSlices(connection, queue.length, (place) => {
+  await allInSlices(caller, queue.length, (place) => {
     const queued = queue[place]!
     const names = isStep(queued) ? queued.keys.map((key) => key.toString('latin1')) : []
     const before = names.flatMap((name) => lastOn.get(name) ?? [])

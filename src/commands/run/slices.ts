@@ -2,7 +2,7 @@
  * Many operations of the coordinator for one command: begun one after the other, with only so many of them under way at
  * once, so that a command on ten thousand keys is not refused for its own weight, and leaves room for other clients.
  */
-import type { Connection } from '../../servers/resp/connection/connection.ts'
+import type { Caller } from '../model.ts'
 
 const AT_ONCE = 256
 /** What one of them costs, with its answer. */
@@ -16,20 +16,18 @@ const UNITS_EACH = 2
  * @returns by place, those that were begun, when all of them have ended
  */
 export function inSlices<T>(
-  { door, account }: Connection,
+  { store, work, account }: Caller,
   count: number,
   begin: (place: number) => Promise<T>,
   heldUp?: () => void,
 ): Promise<PromiseSettledResult<T>[]> {
-  const { work } = door
-  const { coordinator } = door.options
   const settled: PromiseSettledResult<T>[] = []
   let next = 0
   let underWay = 0
   let failed = false
   /** The turn's slice is used up (work.ts): it goes on in another one. */
   let parked = false
-  const mustWait = () => coordinator.crowded || account.mustWait
+  const mustWait = () => store.crowded || account.mustWait
   return new Promise((resolve) => {
     const ended = (place: number, result: PromiseSettledResult<T>) => {
       settled[place] = result
@@ -68,12 +66,12 @@ export function inSlices<T>(
 
 /** As above, but every answer is needed. @throws what the first that failed has thrown, when all have ended */
 export async function allInSlices<T>(
-  connection: Connection,
+  caller: Caller,
   count: number,
   begin: (place: number) => Promise<T>,
   heldUp?: () => void,
 ): Promise<T[]> {
-  const settled = await inSlices(connection, count, begin, heldUp)
+  const settled = await inSlices(caller, count, begin, heldUp)
   return settled.map((one) => {
     if (one.status === 'rejected') throw one.reason
     return one.value

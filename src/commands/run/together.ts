@@ -3,11 +3,11 @@
  * over a copy of what the keys hold. The coordinator stores the outcome only if nothing has changed meanwhile, and
  * otherwise has it made again (Coordinator.transact).
  */
-import type { AllModified, ModifyAllSlowly } from '../../coordinator/transact/transact.ts'
+import type { AllModified, ModifyAllSlowly } from '../../coordinator/api.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { answerBytes, MAX_ANSWER_BYTES } from './answer-limit.ts'
-import type { Connection } from '../../servers/resp/connection/connection.ts'
+import type { Caller } from '../model.ts'
 import { nowMs, recordOf, tooLarge } from './held.ts'
 import { applyTo, bytesOf, knownIn, wholesOf, type Known } from './known.ts'
 import { RespError, type Reply } from '../reply.ts'
@@ -49,14 +49,15 @@ export type Next = readonly (Held | null | undefined)[]
 type Change = (current: readonly (StoredRecord | null)[], now: number) => Sliced<Next | RondoError | null>
 
 /** A command on several keys, as one. */
-export async function runTogether(connection: Connection, step: Step): Promise<Reply> {
-  const { coordinator, maxBatchKeys } = connection.door.options
+export async function runTogether(caller: Caller, step: Step): Promise<Reply> {
+  const { store } = caller
+  const { maxBatchKeys } = caller.settings
   if (step.keys.length > maxBatchKeys) {
     return new RespError(`ERR at most ${maxBatchKeys} keys can be changed together (MAX_BATCH_KEYS)`)
   }
-  if (!coordinator.sharesReplicaSet(step.keys)) return new RespError(CROSS_SET)
+  if (!store.sharesReplicaSet(step.keys)) return new RespError(CROSS_SET)
   let replies: readonly Reply[] = []
-  await transact(connection, step.keys, paceOf([step]), function* (current, now) {
+  await transact(caller, step.keys, paceOf([step]), function* (current, now) {
     const outcome = yield* runSteps([step], step.keys, current, now)
     if (outcome instanceof RondoError) return outcome
     replies = outcome.replies
@@ -140,15 +141,15 @@ function* isTooMuch(steps: Queue, held: ReadonlyMap<string, Known | null>): Slic
  * the same, and transact fails with it
  */
 export function transact(
-  connection: Connection,
+  caller: Caller,
   keys: readonly Buffer[],
   pace: Pace,
   change: Change,
 ): Promise<void> {
-  const { work } = connection.door
-  const { coordinator } = connection.door.options
-  const decided = (next: Next | RondoError | null) => decidedBy(connection, next)
-  const { account } = connection
+  const { work } = caller
+  const { store } = caller
+  const decided = (next: Next | RondoError | null) => decidedBy(caller, next)
+  const { account } = caller
   let heldBytes = 0
   const hold = (bytes: number) => {
     account.add(bytes - heldBytes)
@@ -161,11 +162,11 @@ export function transact(
   }
   return new Promise<void>((resolve, failed) => {
     if (keys.length === 0) {
-      work.carryOut(change([], nowMs(coordinator)), () => resolve(), failed)
+      work.carryOut(change([], nowMs(store)), () => resolve(), failed)
       return
     }
     const done = {
-      asker: connection,
+      asker: caller,
       transacted: () => resolve(),
       failed: (error: RondoError) => (error === STOPPED ? resolve() : failed(error)),
     }
@@ -177,27 +178,27 @@ export function transact(
           return
         }
         const failedHere = (error: unknown) => then({ kind: 'refuse', error: fault(error) })
-        const job = change(current, nowMs(coordinator))
+        const job = change(current, nowMs(store))
         const made = (next: Next | RondoError | null) => then(decided(next))
-        if (pace === 'alone') work.carryOutAlone(connection, job, made, failedHere)
+        if (pace === 'alone') work.carryOutAlone(caller, job, made, failedHere)
         else work.carryOut(job, made, failedHere)
       }
-      coordinator.transactSlowly(keys, modify, done, connection.writeLevel)
+      store.transactSlowly(keys, modify, done, caller.writeLevel)
       return
     }
-    coordinator.transact(
+    store.transact(
       keys,
-      (current) => decided(overloaded(current) ?? inOneGo(change(current, nowMs(coordinator)))),
+      (current) => decided(overloaded(current) ?? inOneGo(change(current, nowMs(store)))),
       done,
-      connection.writeLevel,
+      caller.writeLevel,
     )
   }).finally(() => hold(0))
 }
 
-function decidedBy(connection: Connection, next: Next | RondoError | null): AllModified {
+function decidedBy(caller: Caller, next: Next | RondoError | null): AllModified {
   if (!next) return { kind: 'refuse', error: STOPPED }
   if (next instanceof RondoError) return { kind: 'refuse', error: next }
-  const error = next.map((held) => tooLarge(connection, held)).find((found) => found !== null)
+  const error = next.map((held) => tooLarge(caller, held)).find((found) => found !== null)
   if (error) return { kind: 'refuse', error }
   if (next.every((held) => held === undefined)) return { kind: 'keep' }
   return {

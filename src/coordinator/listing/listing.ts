@@ -218,3 +218,11 @@ async function recordAt(member: Member, key: Buffer): Promise<PeekedRecord | nul
     throw error
   }
 }
+
+/** The cursor of the same listing at another place, or '0' where it is at its end. */
+export function cursorElsewhere(cursor: string, members: number, random: () => number): string {
+  const [, others] = /^\d+-\d+(.*)$/.exec(cursor) ?? []
+  if (others === undefined) return '0'
+  const nodeCursor = Math.floor(random() * 2 ** 32)
+  return `${Math.floor(random() * members)}-${nodeCursor}${others}`
+}

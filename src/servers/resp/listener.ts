@@ -1,10 +1,10 @@
 /**
- * The socket of the Redis protocol door, with every limit set. How many connections there may be is decided by Seats, and how
+ * The socket of the Redis protocol, with every limit set. How many connections there may be is decided by Seats, and how
  * long one may take by Connection.isOverdue.
  */
 import net from 'node:net'
 import tls from 'node:tls'
-import type { RespDoor } from './resp-server.ts'
+import type { RespServer } from './resp-server.ts'
 import { ProxiedClients } from './connection/proxied.ts'
 
 const KEEP_ALIVE_MS = 300_000
@@ -12,10 +12,10 @@ const CHECK_MS = 1000
 /** One that is refused is told so, and not waited for. */
 const REFUSED = '-ERR max number of clients reached\r\n'
 
-export function createRespServer(door: RespDoor, tlsOptions: tls.TlsOptions | null): net.Server {
+export function createRespListener(resp: RespServer, tlsOptions: tls.TlsOptions | null): net.Server {
   const proxied = new ProxiedClients()
   const serve = (socket: net.Socket) => {
-    if (!door.connected(socket, proxied.clientOf(socket))) {
+    if (!resp.connected(socket, proxied.clientOf(socket))) {
       socket.on('error', () => socket.destroy())
       socket.end(REFUSED, () => socket.destroy())
       return
@@ -32,13 +32,13 @@ export function createRespServer(door: RespDoor, tlsOptions: tls.TlsOptions | nu
   const server = tlsOptions
     ? tls.createServer({ ...options, ...tlsOptions, handshakeTimeout: 10_000 }, serve)
     : net.createServer(options, serve)
-  proxied.watch(server, door.options.proxies, door.options.timers)
+  proxied.watch(server, resp.options.proxies, resp.options.timers)
   // Those that have not ended their TLS handshake count here alone.
-  server.maxConnections = door.options.seats.max
+  server.maxConnections = resp.options.seats.max
   server.on('listening', () => {
-    door.port = (server.address() as net.AddressInfo).port
+    resp.port = (server.address() as net.AddressInfo).port
   })
-  const check = setInterval(() => door.endOverdue(), CHECK_MS)
+  const check = setInterval(() => resp.endOverdue(), CHECK_MS)
   server.on('close', () => clearInterval(check))
   return server
 }

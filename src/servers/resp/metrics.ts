@@ -1,11 +1,11 @@
-/** The door's counts (stats.ts) as metrics. Those of several workers add up. */
+/** The server's counts (stats.ts) as metrics. Those of several workers add up. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
-import type { RespDoor } from './resp-server.ts'
+import type { RespServer } from './resp-server.ts'
 import { BUCKETS_US } from './connection/stats.ts'
 
-export function registerRespMetrics(registry: Registry, door: RespDoor): void {
+export function registerRespMetrics(registry: Registry, server: RespServer): void {
   const registers = [registry]
-  new Durations(door, registers)
+  new Durations(server, registers)
   new Counter({
     name: 'rondo_resp_command_errors_total',
     help: 'Commands of the Redis protocol that were answered with an error, by command.',
@@ -13,7 +13,7 @@ export function registerRespMetrics(registry: Registry, door: RespDoor): void {
     registers,
     collect() {
       this.reset()
-      for (const { command, errors } of door.stats.rows()) this.inc({ command }, errors)
+      for (const { command, errors } of server.stats.rows()) this.inc({ command }, errors)
     },
   })
   new Counter({
@@ -23,15 +23,15 @@ export function registerRespMetrics(registry: Registry, door: RespDoor): void {
     registers,
     collect() {
       this.reset()
-      for (const [protocol, count] of door.otherProtocols.counts) this.inc({ protocol }, count)
+      for (const [protocol, count] of server.otherProtocols.counts) this.inc({ protocol }, count)
     },
   })
   new Gauge({
     name: 'rondo_resp_connections',
-    help: 'Connections of the Redis protocol door.',
+    help: 'Connections of the Redis protocol.',
     registers,
     collect() {
-      this.set(door.connections.size)
+      this.set(server.connections.size)
     },
   })
 }
@@ -43,12 +43,12 @@ const HELP = 'How long commands of the Redis protocol took, from their last byte
 
 /** A histogram that was counted elsewhere: one observation a command would cost more than the command. */
 class Durations extends Histogram<'command'> {
-  private readonly door: RespDoor
+  private readonly server: RespServer
 
-  constructor(door: RespDoor, registers: Registry[]) {
+  constructor(server: RespServer, registers: Registry[]) {
     const buckets = BUCKETS_US.map((us) => us / 1e6)
     super({ name: DURATIONS, help: HELP, labelNames: ['command'], buckets, registers })
-    this.door = door
+    this.server = server
   }
 
   override get(): Promise<Metric> {
@@ -63,7 +63,7 @@ class Durations extends Histogram<'command'> {
   }
 
   private rows(): Metric['values'] {
-    return [...this.door.stats.rows()].flatMap(({ command, seconds, buckets }) => {
+    return [...this.server.stats.rows()].flatMap(({ command, seconds, buckets }) => {
       const value = (part: string, value: number, le?: number | string) => ({
         metricName: `${DURATIONS}_${part}`,
         labels: { ...(le === undefined ? {} : { le }), command },

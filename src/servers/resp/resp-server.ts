@@ -3,19 +3,19 @@
  * loop. It shares the coordinator with the HTTP door; both see the same data.
  */
 import type { Socket } from 'node:net'
-import type { Coordinator } from '../../coordinator/coordinator.ts'
+import type { KeyStore } from '../../coordinator/api.ts'
 import type { Timers } from '../../core/clock.ts'
 import type { Emit } from '../../core/events.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { COMMANDS, lookUp, NAMELESS } from './table.ts'
-import type { Command } from './command.ts'
-import { Connection } from './connection/connection.ts'
+import type { CommandSettings } from '../../commands/model.ts'
+import type { Command } from './model.ts'
+import { Connection, type Host } from './connection/connection.ts'
 import { OtherProtocols, type OtherProtocol } from './wire/other-protocol.ts'
 import { Output } from './wire/output.ts'
 import type { ParserOptions } from './wire/parser.ts'
 import { ScanCursors } from '../../commands/keys/scan-cursor.ts'
 import { Stats } from './connection/stats.ts'
-import type { StepLimits } from '../../commands/step.ts'
 import type { ClientEnd } from '../proxy-header.ts'
 import type { Tokens } from '../tokens.ts'
 import type { TokenTries } from '../token-tries.ts'
@@ -26,17 +26,12 @@ import { queue, refuse } from './session/transaction.ts'
 import { unknownCommand } from './session/unknown.ts'
 import { Work } from '../../core/work.ts'
 
-export interface RespDoorOptions {
-  readonly coordinator: Coordinator
+export interface RespServerOptions extends CommandSettings {
+  readonly store: KeyStore
   readonly readConsistency: ConsistencyLevel
   readonly writeConsistency: ConsistencyLevel
-  readonly defaultTtlMs: number
-  readonly maxKeyBytes: number
-  readonly maxValueBytes: number
   /** Of all arguments of one command. */
   readonly maxBatchBytes: number
-  /** Keys that one transaction may touch where it is one, and one connection watch. */
-  readonly maxBatchKeys: number
   /** What becomes of a transaction whose keys do not share a replica set. */
   readonly crossSetMulti: 'refuse' | 'unordered'
   readonly emit: Emit
@@ -51,8 +46,6 @@ export interface RespDoorOptions {
   readonly seats: Seats
   /** A connection that is idle for longer is closed; 0 = never. */
   readonly idleMs: number
-  /** KEYS, FLUSHALL, FLUSHDB. */
-  readonly allowDangerousCommands: boolean
   readonly monotonicMs: () => number
   readonly timers: Timers
 }
@@ -66,10 +59,11 @@ const SMALLEST_REQUEST_LIMIT = 128 * 1024
 const SERVER = 'resp'
 const NO_AUTH = 'NOAUTH Authentication required.'
 
-export class RespDoor {
-  readonly options: RespDoorOptions
+export class RespServer implements Host {
+  readonly options: RespServerOptions
   readonly parserOptions: ParserOptions<Command>
-  readonly limits: StepLimits
+  readonly settings: CommandSettings
+  readonly store: KeyStore
   readonly stats = new Stats(COMMANDS)
   readonly connections = new Set<Connection>()
   readonly nameless: Command = NAMELESS
@@ -88,14 +82,14 @@ export class RespDoor {
   private nextId = 1
   private crossSetTold = false
 
-  constructor(options: RespDoorOptions) {
+  constructor(options: RespServerOptions) {
     this.options = options
     this.startedAtMs = options.monotonicMs()
     this.work = new Work(options)
     this.otherProtocols = new OtherProtocols(options.emit, options.monotonicMs)
-    this.cursors = new ScanCursors(options.coordinator.cluster.members.length)
-    const { maxValueBytes, defaultTtlMs } = options
-    this.limits = { maxValueBytes, defaultTtlMs }
+    this.cursors = new ScanCursors(options.store.nodes.length)
+    this.settings = options
+    this.store = options.store
     const maxRequestBytes = Math.max(
       options.maxBatchBytes,
       options.maxValueBytes * ROOM_TO_REFUSE,
@@ -107,7 +101,7 @@ export class RespDoor {
   }
 
   /** A client has sent a transaction over keys that cannot be changed together: said once. */
-  onCrossSet(then: RespDoorOptions['crossSetMulti']): void {
+  onCrossSet(then: RespServerOptions['crossSetMulti']): void {
     if (this.crossSetTold) return
     this.crossSetTold = true
     this.options.emit({ kind: 'cross-set-multi', then })

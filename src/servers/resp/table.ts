@@ -1,14 +1,16 @@
-/** All commands of the door in one table, and how a name is found in it. */
-import type { Command, Run, Unlisted } from './command.ts'
-import { get, set } from './session/fast.ts'
+/** All commands of the Redis protocol in one table, and how a name is found in it. */
 import { nowMs } from '../../commands/run/held.ts'
-import { runAlone, runKeyed, stepInSlices, stepOf, type Several } from '../../commands/run/keyed.ts'
+import { defaultEnd } from '../../commands/step.ts'
+import { KEY_COMMANDS } from '../../commands/table.ts'
+import type { Command } from './model.ts'
+import { get, set } from './session/fast.ts'
+import { runKeyed } from './session/run-keyed.ts'
+import type { SessionCommand } from './session/session-command.ts'
 import { SESSION_COMMANDS } from './session/session.ts'
 import { TRANSACTION_COMMANDS } from './session/transaction.ts'
-import { defaultEnd } from '../../commands/step.ts'
-import { STEPS } from '../../commands/specs.ts'
 
-const SEVERAL: Readonly<Record<string, Several>> = { del: 'each', unlink: 'each' }
+type Run = Command['run']
+
 /** Those that read and change their one key, whatever their arguments are. */
 const UPDATES = new Set(
   (
@@ -22,25 +24,24 @@ const MAX_OPTIONS = 1024
 /** They answer at once, and some of them take up to a tenth of a millisecond, or a kilobyte of arguments. */
 const UNITS_WITHOUT_KEYS = 16
 
-const keyed: Unlisted[] = Object.entries(STEPS).map(([name, spec]) => {
-  const several = SEVERAL[name] ?? 'together'
-  const { make } = spec
-  const run: Run = (connection, args, command) => runKeyed(connection, command, args, make, several)
+const keyed: SessionCommand[] = KEY_COMMANDS.map((command) => {
+  const { name } = command
+  const run: Run = (client, args, its) => runKeyed(client, its, args, command)
   return {
     name,
     nameBytes: Buffer.from(name),
-    arity: spec.arity,
-    flags: spec.flags,
-    firstKey: spec.firstKey,
-    lastKey: spec.lastKey,
-    keyStep: spec.keyStep,
+    arity: command.arity,
+    flags: command.flags,
+    firstKey: command.firstKey,
+    lastKey: command.lastKey,
+    keyStep: command.keyStep,
     updates: UPDATES.has(name),
     control: false,
     open: false,
     run: name === 'get' ? get : name === 'set' ? runSet(run) : run,
-    step: (connection, args) => stepOf(connection, args, make),
-    stepInSlices: (connection, args) => stepInSlices(connection, args, make),
-    alone: (connection, args) => runAlone(connection, args, make, several),
+    step: command.step,
+    stepInSlices: command.stepInSlices,
+    alone: command.execute,
   }
 })
 
@@ -71,7 +72,7 @@ export const COMMANDS: readonly Command[] = [
   })),
 ]
 
-function mostArguments({ arity, lastKey }: Unlisted): number {
+function mostArguments({ arity, lastKey }: SessionCommand): number {
   if (arity > 0) return arity
   return lastKey < 0 ? Infinity : MAX_OPTIONS
 }
@@ -80,16 +81,16 @@ const byName = new Map(COMMANDS.slice(1).map((command) => [command.name, command
 
 /** SET without options, or with a plain EX or PX, needs to know nothing of what is there. */
 function runSet(otherwise: Run): Run {
-  return (connection, args, command) => {
+  return (client, args, command) => {
+    const { settings, store } = client
     if (args.length === 3) {
-      const { limits, options } = connection.door
-      const expiresAtMs = limits.defaultTtlMs > 0 ? defaultEnd(limits, nowMs(options.coordinator)) : 0
-      set(connection, command, args[1]!, args[2]!, expiresAtMs)
+      const expiresAtMs = settings.defaultTtlMs > 0 ? defaultEnd(settings, nowMs(store)) : 0
+      set(client, command, args[1]!, args[2]!, expiresAtMs)
       return
     }
     const ttlMs = args.length === 5 ? plainTtlMs(args[3]!, args[4]!) : 0
-    if (ttlMs === 0) otherwise(connection, args, command)
-    else set(connection, command, args[1]!, args[2]!, nowMs(connection.door.options.coordinator) + ttlMs)
+    if (ttlMs === 0) otherwise(client, args, command)
+    else set(client, command, args[1]!, args[2]!, nowMs(store) + ttlMs)
   }
 }
 

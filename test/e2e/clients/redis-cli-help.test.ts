@@ -32,7 +32,7 @@ describe('hints and help of redis-cli', function () {
     await redis?.stop()
     await running?.stop()
   })
-  const ports = () => [running.rondo.respDoor.port, redis.port] as const
+  const ports = () => [running.rondo.respServer.port, redis.port] as const
 
   for (const typed of HINTED) {
     it(`while one types '${typed}'`, async () => {

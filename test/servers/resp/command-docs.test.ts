@@ -29,7 +29,7 @@ describe('what COMMAND tells of commands', () => {
   before(async () => {
     running = await startRondo()
     redis = await startRedis()
-    ours = await RawResp.open(running.rondo.respDoor.port)
+    ours = await RawResp.open(running.rondo.respServer.port)
     theirs = await RawResp.open(redis.port)
   })
   after(async () => {
@@ -135,7 +135,7 @@ describe('what COMMAND tells of commands', () => {
   })
 
   it('node-redis reads it: GET has a key', async () => {
-    const client = createClient({ url: `redis://127.0.0.1:${running.rondo.respDoor.port}` })
+    const client = createClient({ url: `redis://127.0.0.1:${running.rondo.respServer.port}` })
     await client.connect()
     const [get, ping] = await client.commandInfo(['get', 'ping'])
     expect(get).to.deep.include({ name: 'get', arity: 2, isKeyless: false })

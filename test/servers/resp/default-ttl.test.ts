@@ -11,7 +11,7 @@ describe('the default ttl over the Redis protocol', () => {
 
   before(async () => {
     running = await startRondo({ DEFAULT_TTL_SECONDS: String(TTL_SECONDS) })
-    client = new Redis({ host: '127.0.0.1', port: running.rondo.respDoor.port })
+    client = new Redis({ host: '127.0.0.1', port: running.rondo.respServer.port })
   })
   after(async () => {
     client.disconnect()

@@ -31,7 +31,7 @@ describe('a command on many keys', () => {
       let client: RawResp
       before(async () => (running = await startRondo(env)))
       after(() => running.stop())
-      beforeEach(async () => (client = await RawResp.open(running.rondo.respDoor.port)))
+      beforeEach(async () => (client = await RawResp.open(running.rondo.respServer.port)))
       afterEach(() => client.close())
 
       for (const level of ['one', 'quorum']) {
@@ -59,7 +59,7 @@ describe('a command on many keys', () => {
 
       it('several clients do so at once', async () => {
         const clients = await Promise.all(
-          Array.from({ length: 4 }, () => RawResp.open(running.rondo.respDoor.port)),
+          Array.from({ length: 4 }, () => RawResp.open(running.rondo.respServer.port)),
         )
         const sets = clients.map((one, i) =>
           one.ask('MSET', ...pairs(names(count).map((key) => `${i}${key}`))),
@@ -99,7 +99,7 @@ describe('a command on many keys', () => {
     after(() => running.stop())
     beforeEach(async () => {
       refusal = () => null
-      client = await RawResp.open(running.rondo.respDoor.port)
+      client = await RawResp.open(running.rondo.respServer.port)
       await client.ask('MSET', ...pairs(names(1000)))
       begun = []
     })
@@ -160,7 +160,7 @@ describe('a command on many keys', () => {
     after(() => running.stop())
 
     it('MGET of more than 32 MiB is refused, and the connection goes on', async () => {
-      const client = await RawResp.open(running.rondo.respDoor.port)
+      const client = await RawResp.open(running.rondo.respServer.port)
       await client.ask('SET', 'large', Buffer.alloc(8 * 1024 * 1024))
       expect((await client.ask('MGET', 'large', 'large')).length).to.be.above(16 * 1024 * 1024)
       expect(await client.ask('MGET', ...Array.from({ length: 5 }, () => 'large'))).to.match(

@@ -91,7 +91,7 @@ describe('other protocols on the Redis port', () => {
   let port: number
   before(async () => {
     running = await startRondo()
-    port = running.rondo.respDoor.port
+    port = running.rondo.respServer.port
     witness = await RawResp.open(port)
   })
   after(async () => {
@@ -100,7 +100,7 @@ describe('other protocols on the Redis port', () => {
   })
   const executed = async () => (await witness.ask('EXISTS', 'pwn')) !== ':0\r\n'
   const count = (protocol: string) => {
-    const { counts } = running.rondo.respDoor.otherProtocols
+    const { counts } = running.rondo.respServer.otherProtocols
     return counts.get(protocol as 'tls')!
   }
   const answerTo = async (...pieces: Buffer[]) => {
@@ -215,7 +215,7 @@ describe('the Redis port with TLS', () => {
     const send = (sent: Buffer | string) =>
       new Promise<string>((resolve) => {
         const socket = connect({
-          port: running.rondo.respDoor.port,
+          port: running.rondo.respServer.port,
           host: '127.0.0.1',
           rejectUnauthorized: false,
         })

@@ -29,7 +29,7 @@ describe('pipelines of the Redis protocol', () => {
     let client: RawResp
     before(async () => (running = await startRondo()))
     after(() => running.stop())
-    beforeEach(async () => (client = await RawResp.open(running.rondo.respDoor.port)))
+    beforeEach(async () => (client = await RawResp.open(running.rondo.respServer.port)))
     afterEach(() => client.close())
 
     for (const level of LEVELS) {
@@ -95,7 +95,7 @@ describe('pipelines of the Redis protocol', () => {
 
     it('a client that closed its end and reads late gets all, and then the end', async () => {
       await client.ask('SET', 'large', Buffer.alloc(1_000_000, 'v'))
-      const late = connect({ port: running.rondo.respDoor.port, host: '127.0.0.1' })
+      const late = connect({ port: running.rondo.respServer.port, host: '127.0.0.1' })
       let bytes = 0
       late.on('data', (chunk) => (bytes += chunk.length))
       const mget = command('MGET', ...Array.from({ length: 9 }, () => 'large'))

@@ -5,8 +5,8 @@ import { connect as connectTls } from 'node:tls'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { Ledger } from '../../../src/servers/ledger.ts'
-import { RespDoor } from '../../../src/servers/resp/resp-server.ts'
-import { createRespServer } from '../../../src/servers/resp/listener.ts'
+import { RespServer } from '../../../src/servers/resp/resp-server.ts'
+import { createRespListener } from '../../../src/servers/resp/listener.ts'
 import { Seats } from '../../../src/servers/seats.ts'
 import { timers } from '../../../src/app/rondo.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
@@ -242,7 +242,7 @@ describe('the Redis protocol', () => {
       before(async () => {
         running = await startRondo(env)
         oracle = await startRedis({ args: redisArgs })
-        bystander = await RawResp.open(running.rondo.respDoor.port)
+        bystander = await RawResp.open(running.rondo.respServer.port)
         if (redisArgs.length > 0) await bystander.ask('AUTH', TOKEN)
       })
       after(async () => {
@@ -252,7 +252,7 @@ describe('the Redis protocol', () => {
       })
       for (const [name, { sent, answer, closed, ours }] of Object.entries(cases)) {
         it(`${name}: ${closed ? 'answered and closed' : 'answered'}${ours ? '' : ', as by Redis'}`, async () => {
-          const got = await exchange(running.rondo.respDoor.port, sent, closed)
+          const got = await exchange(running.rondo.respServer.port, sent, closed)
           if (typeof answer === 'string') expect(got).to.equal(answer)
           else expect(got).to.match(answer)
           if (!ours) expect(got, 'a real Redis').to.equal(await exchange(oracle.port, sent, closed))
@@ -265,10 +265,10 @@ describe('the Redis protocol', () => {
   describe('limits', () => {
     let running: RunningRondo
     let aheadMs = 0
-    let door: RespDoor
+    let door: RespServer
     let ledger: Ledger
-    let server: ReturnType<typeof createRespServer>
-    let tlsServer: ReturnType<typeof createRespServer>
+    let server: ReturnType<typeof createRespListener>
+    let tlsServer: ReturnType<typeof createRespListener>
     before(async () => {
       running = await startRondo()
       // A second door to the same coordinator, whose clock the tests advance.
@@ -277,11 +277,11 @@ describe('the Redis protocol', () => {
       ledger = new Ledger({ limitBytes, monotonicMs, timers })
       // One of them is kept for other servers.
       const seats = new Seats(21, monotonicMs)
-      door = new RespDoor({ ...running.rondo.respDoor.options, monotonicMs, ledger, seats })
+      door = new RespServer({ ...running.rondo.respServer.options, monotonicMs, ledger, seats })
       const file = (name: string) => readFileSync(new URL(`../../support/tls/${name}.pem`, import.meta.url))
-      tlsServer = createRespServer(door, { cert: file('cert'), key: file('key') })
+      tlsServer = createRespListener(door, { cert: file('cert'), key: file('key') })
       await new Promise<void>((resolve) => tlsServer.listen(0, '127.0.0.1', resolve))
-      server = createRespServer(door, null)
+      server = createRespListener(door, null)
       await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     })
     after(async () => {
@@ -447,7 +447,7 @@ async function exchange(port: number, sent: string | Buffer, closed: boolean | u
 }
 
 /** So many connections have begun a command. */
-async function seen(door: RespDoor, count: number): Promise<void> {
+async function seen(door: RespServer, count: number): Promise<void> {
   await until(() => [...door.connections].filter(({ isInside }) => isInside).length === count)
 }
 

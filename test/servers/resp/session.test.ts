@@ -156,7 +156,7 @@ describe('a session of the Redis protocol', () => {
   before(async () => {
     running = await startRondo({ ALLOW_DANGEROUS_COMMANDS: 'true' })
     redis = await startRedis()
-    port = running.rondo.respDoor.port
+    port = running.rondo.respServer.port
   })
   after(async () => {
     await redis.stop()
@@ -321,7 +321,7 @@ describe('a session of the Redis protocol', () => {
   describe('COMMAND', () => {
     it('tells of the whole table: COUNT, LIST, INFO and DOCS agree', () =>
       withClient(async (client) => {
-        const { commands } = running.rondo.respDoor
+        const { commands } = running.rondo.respServer
         const list = commands.flatMap(({ name, subcommands }) => [
           name,
           ...Object.keys(subcommands ?? {}).map((subcommand) => `${name}|${subcommand}`),
@@ -342,7 +342,7 @@ describe('a session of the Redis protocol', () => {
         const [, arity, keys] = info.exec(await client.ask('COMMAND', 'INFO', name)) ?? []
         return { arity, keys }
       }
-      for (const { name } of running.rondo.respDoor.commands) {
+      for (const { name } of running.rondo.respServer.commands) {
         if (!own.includes(name))
           expect(await infoOf(ours, name), name).to.deep.equal(await infoOf(oracle, name))
       }
@@ -624,7 +624,7 @@ describe('passwords of the Redis protocol', () => {
   beforeEach(async () => {
     running = await startRondo({ DATA_TOKEN: TOKEN, ADMIN_TOKEN: ADMIN })
     redis = await startRedis({ args: ['--requirepass', TOKEN] })
-    port = running.rondo.respDoor.port
+    port = running.rondo.respServer.port
   })
   afterEach(async () => {
     await redis.stop()
@@ -665,7 +665,7 @@ describe('passwords of the Redis protocol', () => {
   it('no command is carried out before, not one of them', async () => {
     const client = await RawResp.open(port)
     const open = ['hello', 'auth', 'quit', 'reset']
-    for (const { name, arity } of running.rondo.respDoor.commands) {
+    for (const { name, arity } of running.rondo.respServer.commands) {
       if (open.includes(name)) continue
       for (const count of [1, Math.abs(arity), Math.abs(arity) + 2]) {
         const args = Array.from({ length: count - 1 }, () => 'a')

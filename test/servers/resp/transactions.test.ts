@@ -29,7 +29,7 @@ describe('transactions of the Redis protocol', function () {
     before(async () => (running = await startRondo({ ALLOW_DANGEROUS_COMMANDS: 'true', ...env })))
     after(() => running.stop())
     beforeEach(async () => {
-      client = await RawResp.open(running.rondo.respDoor.port)
+      client = await RawResp.open(running.rondo.respServer.port)
       await client.ask('FLUSHALL')
     })
     afterEach(() => client.close())
@@ -214,7 +214,7 @@ describe('transactions of the Redis protocol', function () {
     })
 
     it('answers are bounded: what is beyond is carried out, and says so', async () => {
-      const redis = new Redis({ host: '127.0.0.1', port: running.rondo.respDoor.port, password: TOKEN })
+      const redis = new Redis({ host: '127.0.0.1', port: running.rondo.respServer.port, password: TOKEN })
       await redis.set('large', Buffer.alloc(1024 * 1024))
       const all = redis.multi(Array.from({ length: 40 }, () => ['get', 'large']))
       const answers = (await all.set('k', 'v').incr('n').exec())!

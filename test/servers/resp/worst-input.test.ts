@@ -176,7 +176,7 @@ describe('the input that costs most', function () {
   /** Sends this, and waits until all is answered. The CPU milliseconds that the longest turn took meanwhile. */
   function send(...commands: Buffer[]): Promise<number> {
     return new Promise((resolve, reject) => {
-      const socket = connect(running.rondo.respDoor.port, '127.0.0.1')
+      const socket = connect(running.rondo.respServer.port, '127.0.0.1')
       let last = process.cpuUsage()
       let longestUs = 0
       let isOpen = true

@@ -1,20 +1,22 @@
 /** Keys that a command changes: what comes behind it on its connection, and touches one of them, waits until it has ended. */
 import { tokenOf } from '../../../core/token.ts'
-import type { Command } from '../command.ts'
-import { EVERYTHING, type Connection } from './connection.ts'
+import type { Client, Command } from '../model.ts'
+
+/** Claimed in place of a key's token: all keys. */
+export const EVERYTHING = -1
 
 /** @returns ends the claim; once */
-export function claimKeys(connection: Connection, keys: readonly Buffer[], by?: Command): () => void {
+export function claimKeys(client: Client, keys: readonly Buffer[], by?: Command): () => void {
   const tokens = keys.map((key) => tokenOf(key))
-  return claimTokens(connection, tokens, by)
+  return claimTokens(client, tokens, by)
 }
 
 /** What comes behind waits, whatever it is. */
-export function claimEverything(connection: Connection): () => void {
-  return claimTokens(connection, [EVERYTHING])
+export function claimEverything(client: Client): () => void {
+  return claimTokens(client, [EVERYTHING])
 }
 
-function claimTokens(connection: Connection, tokens: readonly number[], by?: Command): () => void {
-  connection.claim(tokens, by)
-  return () => connection.released(tokens, by)
+function claimTokens(client: Client, tokens: readonly number[], by?: Command): () => void {
+  client.claim(tokens, by)
+  return () => client.released(tokens, by)
 }

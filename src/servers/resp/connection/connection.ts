@@ -16,7 +16,9 @@
  * something to take, is closed.
  */
 import type { Socket } from 'node:net'
-import type { Asker } from '../../../coordinator/asker.ts'
+import type { ScanCursors } from '../../../commands/keys/scan-cursor.ts'
+import type { KeyStore } from '../../../coordinator/api.ts'
+import type { Timers } from '../../../core/clock.ts'
 import type { ConsistencyLevel } from '../../../core/consistency.ts'
 import { tokenOf } from '../../../core/token.ts'
 import {
@@ -32,15 +34,16 @@ import { Patience } from '../../patience.ts'
 import type { ClientEnd } from '../../proxy-header.ts'
 import type { Seat } from '../../seats.ts'
 import { takenBytes } from '../../sockets.ts'
-import { MANY_ARGUMENTS, type Command } from '../command.ts'
-import type { RespDoor } from '../resp-server.ts'
+import { MANY_ARGUMENTS, type CommandSettings } from '../../../commands/model.ts'
+import type { Client, Command, ServerFacts, Transaction, Watch } from '../model.ts'
 import { errorOf } from '../../../commands/errors.ts'
 import type { Output } from '../wire/output.ts'
-import { BROKEN, FOREIGN, MISTAKEN, MORE, RequestParser, UNKNOWN } from '../wire/parser.ts'
+import type { OtherProtocol } from '../wire/other-protocol.ts'
+import { EVERYTHING } from './claims.ts'
+import { BROKEN, FOREIGN, MISTAKEN, MORE, RequestParser, UNKNOWN, type ParserOptions } from '../wire/parser.ts'
 import { RespError, type Protocol, type Reply } from '../../../commands/reply.ts'
 import { ReplySlot, type Slot } from './slot.ts'
-import type { Transaction, Watch } from '../session/transaction.ts'
-import type { Worker } from '../../../core/work.ts'
+import type { Work, Worker } from '../../../core/work.ts'
 
 /** Commands under way on one connection; beyond that it is not read from. */
 const MAX_PIPELINED = 2048
@@ -68,12 +71,32 @@ const CLOSING_MS = 10_000
 /** Of input, as a power of two: what its parsing costs. */
 const INPUT_BYTES_A_UNIT = 8
 
-/** Claimed in place of a key's token: all keys. */
-export const EVERYTHING = -1
+/** What a connection needs of its server. */
+export interface Host extends ServerFacts {
+  readonly options: ServerFacts['options'] & { readonly timers: Timers }
+  readonly store: KeyStore
+  readonly cursors: ScanCursors
+  readonly work: Work
+  readonly parserOptions: ParserOptions<Command>
+  readonly nameless: Command
+  readonly stats: ServerFacts['stats'] & { ended(slot: Slot, nowUs: number): void }
+  nowUs(): number
+  dispatch(connection: Connection, command: Command, args: Buffer[]): void
+  dispatchUnknown(connection: Connection, args: readonly Buffer[]): void
+  onOtherProtocol(connection: Connection, protocol: OtherProtocol): void
+  /** It has replies to write at the end of this turn. */
+  schedule(connection: Connection): void
+  /** Its replies wait for later ones, but not for long. */
+  holdBack(connection: Connection): void
+}
 
-export class Connection implements Asker, Worker, Holder, Seat {
+export class Connection implements Client, Worker, Holder, Seat {
   readonly id: number
-  readonly door: RespDoor
+  readonly server: Host
+  readonly store: KeyStore
+  readonly settings: CommandSettings
+  readonly work: Work
+  readonly cursors: ScanCursors
   readonly socket: Socket
   readonly openedAtMs: number
   /** Of the client, which may be behind a proxy. */
@@ -148,20 +171,24 @@ export class Connection implements Asker, Worker, Holder, Seat {
   /** Read, and kept back until the keys it touches are no longer busy. */
   private heldBack: Command | null = null
 
-  constructor(door: RespDoor, socket: Socket, id: number, nowMs: number, client: ClientEnd) {
-    this.door = door
+  constructor(server: Host, socket: Socket, id: number, nowMs: number, client: ClientEnd) {
+    this.server = server
+    this.store = server.store
+    this.settings = server.settings
+    this.work = server.work
+    this.cursors = server.cursors
     this.socket = socket
     this.address = client.address
     this.port = client.port
     this.id = id
     this.openedAtMs = nowMs
-    this.authenticated = !door.needsPassword
-    this.readLevel = door.options.readConsistency
-    this.writeLevel = door.options.writeConsistency
-    this.parser = new RequestParser(door.parserOptions)
+    this.authenticated = !server.needsPassword
+    this.readLevel = server.options.readConsistency
+    this.writeLevel = server.options.writeConsistency
+    this.parser = new RequestParser(server.parserOptions)
     this.parser.stranger = !this.authenticated
     const base = 'encrypted' in socket ? IDLE_TLS_BYTES : IDLE_BYTES
-    this.account = door.options.ledger.open(this.userName, this, base)
+    this.account = server.options.ledger.open(this.userName, this, base)
     this.patience = new Patience(nowMs)
     this.movedAtMs = nowMs
     this.strangerSinceMs = nowMs
@@ -172,10 +199,10 @@ export class Connection implements Asker, Worker, Holder, Seat {
   onData(chunk: Buffer): void {
     if (this.ending) return
     this.receivedBytes += chunk.length
-    this.readAtUs = this.door.nowUs()
+    this.readAtUs = this.server.nowUs()
     const before = this.requestBytes
     this.parser.feed(chunk)
-    this.door.work.spend(chunk.length >> INPUT_BYTES_A_UNIT)
+    this.work.spend(chunk.length >> INPUT_BYTES_A_UNIT)
     if (this.heldBack || this.parked) {
       this.socket.pause()
       this.countInput()
@@ -205,7 +232,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
 
   /** Whose memory it uses: all who show the token are one user, and without one an address is. */
   private get userName(): string {
-    if (!this.door.needsPassword) return this.address
+    if (!this.server.needsPassword) return this.address
     return this.authenticated ? 'token' : STRANGER
   }
 
@@ -213,12 +240,12 @@ export class Connection implements Asker, Worker, Holder, Seat {
   reset(): void {
     this.protocol = 2
     this.name = ''
-    this.authenticated = !this.door.needsPassword
+    this.authenticated = !this.server.needsPassword
     this.parser.stranger = !this.authenticated
-    this.readLevel = this.door.options.readConsistency
-    this.writeLevel = this.door.options.writeConsistency
+    this.readLevel = this.server.options.readConsistency
+    this.writeLevel = this.server.options.writeConsistency
     this.unsaidReplies = 0
-    this.strangerSinceMs = this.door.nowMs()
+    this.strangerSinceMs = this.server.nowMs()
     this.account.moveTo(this.userName)
     this.forgetTransaction()
   }
@@ -260,7 +287,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
         this.pause()
         return
       }
-      if (this.door.work.isOver) {
+      if (this.work.isOver) {
         this.park()
         return
       }
@@ -268,12 +295,12 @@ export class Connection implements Asker, Worker, Holder, Seat {
       if (this.parser.passedEmpty) this.onEmptyRequest()
       if (found === MORE) return
       if (found === FOREIGN || found === MISTAKEN) {
-        this.door.onOtherProtocol(this, this.parser.foreign)
+        this.server.onOtherProtocol(this, this.parser.foreign)
         if (found === FOREIGN) {
           this.destroy()
           return
         }
-        this.door.dispatchUnknown(this, this.parser.args)
+        this.server.dispatchUnknown(this, this.parser.args)
         this.end()
         return
       }
@@ -282,7 +309,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
         this.end()
         return
       }
-      if (found === UNKNOWN) this.door.dispatchUnknown(this, this.parser.args)
+      if (found === UNKNOWN) this.server.dispatchUnknown(this, this.parser.args)
       else if (!this.dispatch(this.parser.command!, this.parser.args)) return
     }
   }
@@ -319,8 +346,8 @@ export class Connection implements Asker, Worker, Holder, Seat {
       this.heldBack = command
       return false
     }
-    this.door.work.spend(command.units)
-    this.door.dispatch(this, command, args)
+    this.work.spend(command.units)
+    this.server.dispatch(this, command, args)
     return true
   }
 
@@ -328,7 +355,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
   private park(): void {
     this.parked = true
     this.socket.pause()
-    this.door.work.enqueue(this)
+    this.work.enqueue(this)
   }
 
   takeTurn(): boolean {
@@ -395,7 +422,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
       return
     }
     this.heldBack = null
-    this.door.dispatch(this, command, this.parser.args)
+    this.server.dispatch(this, command, this.parser.args)
     if (!this.parked) this.pump()
     if (this.isReading) this.socket.resume()
   }
@@ -419,7 +446,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
   }
 
   /** A reply that is there at once. */
-  say(reply: Reply, command: Command = this.door.nameless): void {
+  say(reply: Reply, command: Command = this.server.nameless): void {
     const slot = new ReplySlot(this, command)
     this.add(slot)
     slot.answer(reply)
@@ -442,7 +469,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
   private flushSoon(): void {
     if (this.dirty) return
     this.dirty = true
-    this.door.schedule(this)
+    this.server.schedule(this)
   }
 
   /**
@@ -455,7 +482,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
     if (this.gone || this.socket.destroyed) return
     // The replies of one pipeline come from several nodes, a few at a time: one write for all of them costs a fraction.
     if (!held && this.pipelined > this.ready && this.readyBytes < WORTH_WRITING_BYTES && !this.ending) {
-      if (!this.holding) this.door.holdBack(this)
+      if (!this.holding) this.server.holdBack(this)
       this.holding = true
       return
     }
@@ -473,7 +500,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
     let slot = this.first
     let bytes = 0
     while (slot?.done && bytes < MAX_WRITE_BYTES) {
-      this.door.stats.ended(slot, nowUs)
+      this.server.stats.ended(slot, nowUs)
       bytes += slot.bytes
       this.pipelined--
       this.ready--
@@ -499,7 +526,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
     const unmovedMs = nowMs - this.movedAtMs
     if (this.closing) return unmovedMs >= CLOSING_MS
     if (this.socket.writableLength > 0) return unmovedMs >= UNMOVED_MS
-    const { idleMs } = this.door.options
+    const { idleMs } = this.server.options
     return idleMs > 0 && this.pipelined === 0 && unmovedMs >= idleMs
   }
 
@@ -515,7 +542,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
 
   /** For a newcomer, when there are no more connections to be had. */
   mayGiveWay(): boolean {
-    return this.door.needsPassword ? !this.authenticated : this.added === 0
+    return this.server.needsPassword ? !this.authenticated : this.added === 0
   }
 
   cut(): void {
@@ -555,7 +582,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
 
   /** Not in the middle of what the coordinator does: there may be more to begin. */
   noneWaits(): void {
-    this.door.options.timers.endOfTurn(() => {
+    this.server.options.timers.endOfTurn(() => {
       if (this.gone || this.waiting > 0) return
       this.goOn()
       if (this.paused) this.resumeWhenTaken()
@@ -565,7 +592,7 @@ export class Connection implements Asker, Worker, Holder, Seat {
   /** A pipeline is not refused for its length: it goes on as earlier commands of its own are answered. */
   private get shouldWait(): boolean {
     if (this.waiting > 0) return true
-    if (this.pipelined > 0) return this.account.mustWait || this.door.options.coordinator.crowded
+    if (this.pipelined > 0) return this.account.mustWait || this.store.crowded
     return this.unsentBytes > 0 && this.account.mustWait
   }
 

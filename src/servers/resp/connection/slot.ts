@@ -2,15 +2,24 @@
  * One command of a connection, from when it is read to when its reply is written. The slots of a connection form a
  * queue: commands are carried out side by side, and replies leave in the order in which the commands came.
  */
-import type { Asker } from '../../../coordinator/asker.ts'
-import type { Command } from '../command.ts'
-import type { Connection } from './connection.ts'
+import type { Asker } from '../../../coordinator/api.ts'
+import type { Work } from '../../../core/work.ts'
 import { replyOf } from '../../../commands/errors.ts'
 import type { Output } from '../wire/output.ts'
-import { encodeInSlices, encodeParts, isLong, RespError, type Reply } from '../../../commands/reply.ts'
+import { encodeInSlices, encodeParts, isLong, RespError, type Protocol, type Reply } from '../../../commands/reply.ts'
 
 /** Above this an answer is not put together, but sent part by part. */
 const WORTH_PARTS_BYTES = 64 * 1024
+
+/** The connection that a slot is a part of. */
+export interface SlotOwner extends Asker {
+  readonly protocol: Protocol
+  /** When the bytes came in that are being looked at, as Slot.startedUs. */
+  readonly readAtUs: number
+  readonly work: Work
+  /** @param replyBytes about */
+  completed(slot: Slot, replyBytes: number): void
+}
 
 export abstract class Slot {
   next: Slot | null = null
@@ -21,15 +30,16 @@ export abstract class Slot {
   bytes = 0
   /** For the metrics: the reply is an error. */
   isError = false
-  readonly connection: Connection
-  readonly command: Command
+  readonly owner: SlotOwner
+  /** Which row of the metrics it counts in. */
+  readonly index: number
   /** In microseconds of the monotonic clock, 31 bits of them. */
   readonly startedUs: number
 
-  constructor(connection: Connection, command: Command) {
-    this.connection = connection
-    this.command = command
-    this.startedUs = connection.readAtUs
+  constructor(owner: SlotOwner, { index }: { readonly index: number }) {
+    this.owner = owner
+    this.index = index
+    this.startedUs = owner.readAtUs
   }
 
   abstract write(output: Output): void
@@ -37,7 +47,7 @@ export abstract class Slot {
   /** @param replyBytes about */
   protected complete(replyBytes: number): void {
     this.done = true
-    this.connection.completed(this, replyBytes)
+    this.owner.completed(this, replyBytes)
   }
 }
 
@@ -48,7 +58,7 @@ export class ReplySlot extends Slot {
   private encodedParts: readonly Buffer[] | null = null
 
   get asker(): Asker {
-    return this.connection
+    return this.owner
   }
 
   /** Exactly once. */
@@ -58,7 +68,7 @@ export class ReplySlot extends Slot {
       this.encodeInSlices(reply)
       return
     }
-    const parts = encodeParts(reply, this.connection.protocol)
+    const parts = encodeParts(reply, this.owner.protocol)
     let bytes = 0
     for (const part of parts) bytes += part.length
     if (parts.length === 1) this.encoded = parts[0]!
@@ -75,12 +85,12 @@ export class ReplySlot extends Slot {
   }
 
   private encodeInSlices(reply: Reply): void {
-    const { door, protocol } = this.connection
+    const { work, protocol } = this.owner
     const encoded = (parts: readonly Buffer[]) => {
       this.encodedParts = parts
       this.complete(parts.reduce((sum, part) => sum + part.length, 0))
     }
-    door.work.carryOut(encodeInSlices(reply, protocol), encoded, (error) => this.answer(replyOf(error)))
+    work.carryOut(encodeInSlices(reply, protocol), encoded, (error) => this.answer(replyOf(error)))
   }
 
   write(output: Output): void {

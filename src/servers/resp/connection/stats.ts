@@ -2,7 +2,6 @@
  * What the commands cost, counted without allocating: one row of buckets a command, by the time from when its bytes were
  * read to when its reply was handed to the socket.
  */
-import type { Command } from '../command.ts'
 import type { Slot } from './slot.ts'
 
 /** Upper bounds in microseconds; slower ones are in the last bucket. */
@@ -19,13 +18,18 @@ export interface CommandStats {
   readonly buckets: readonly number[]
 }
 
+interface Counted {
+  readonly name: string
+  readonly index: number
+}
+
 export class Stats {
-  private readonly commands: readonly Command[]
+  private readonly commands: readonly Counted[]
   private readonly counts: Float64Array
   private readonly micros: Float64Array
   private readonly errors: Float64Array
 
-  constructor(commands: readonly Command[]) {
+  constructor(commands: readonly Counted[]) {
     this.commands = commands
     this.counts = new Float64Array(commands.length * COLUMNS)
     this.micros = new Float64Array(commands.length)
@@ -33,7 +37,7 @@ export class Stats {
   }
 
   ended(slot: Slot, nowUs: number): void {
-    const { index } = slot.command
+    const { index } = slot
     const us = Math.max(0, (nowUs - slot.startedUs) | 0)
     let column = 0
     while (column < BUCKETS_US.length && us > BUCKETS_US[column]!) column++

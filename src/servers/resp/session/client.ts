@@ -1,9 +1,9 @@
-/** CLIENT: what a connection says of itself, and which of its replies it wants. */
+/** CLIENT: what a client says of itself, and which of its replies it wants. */
 import { addressText, plainAddress } from '../../client-address.ts'
 import { integerArgument, shown, word } from '../../../commands/arguments.ts'
-import type { Connection } from '../connection/connection.ts'
+import type { Client, Answer } from '../model.ts'
 import { OK, Verbatim, type Reply } from '../../../commands/reply.ts'
-import { immediate, subcommandOf, withHelp, type Answer, type SessionCommand } from './session-command.ts'
+import { immediate, subcommandOf, withHelp, type SessionCommand } from './session-command.ts'
 import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'
 
 const MAX_NAME_BYTES = 256
@@ -17,21 +17,21 @@ const subcommands = withHelp<Answer>('client', {
     since: '2.6.9',
     flags: NORMAL,
     summary: 'Tells the name of this connection.',
-    answer: (connection) => connection.name || null,
+    answer: (client) => client.name || null,
   },
   id: {
     arity: 2,
     since: '5.0.0',
     flags: NORMAL,
     summary: 'Tells the number of this connection.',
-    answer: (connection) => connection.id,
+    answer: (client) => client.id,
   },
   info: {
     arity: 2,
     since: '6.2.0',
     flags: NORMAL,
     summary: 'Tells about this connection.',
-    answer: (connection) => new Verbatim(describe(connection, 'client|info')),
+    answer: (client) => new Verbatim(describe(client, 'client|info')),
   },
   list: {
     arity: -2,
@@ -79,8 +79,8 @@ const subcommands = withHelp<Answer>('client', {
     syntax: 'connection-name',
     flags: NORMAL,
     summary: 'Gives this connection a name.',
-    answer: (connection, args) => {
-      connection.name = checkName(args[2]!)
+    answer: (client, args) => {
+      client.name = checkName(args[2]!)
       return OK
     },
   },
@@ -89,7 +89,7 @@ const subcommands = withHelp<Answer>('client', {
 export const CLIENT: SessionCommand = immediate(
   'client',
   -2,
-  (connection, args) => subcommandOf('client', subcommands, args).answer(connection, args),
+  (client, args) => subcommandOf('client', subcommands, args).answer(client, args),
   { subcommands },
 )
 
@@ -104,30 +104,30 @@ export function checkName(bytes: Buffer, what = 'Client names'): string {
   return bytes.toString('latin1')
 }
 
-function setInfo(connection: Connection, args: readonly Buffer[]): Reply {
+function setInfo(client: Client, args: readonly Buffer[]): Reply {
   const option = word(args[2]!)
-  if (option === 'LIB-NAME') connection.libraryName = checkName(args[3]!, 'lib-name')
-  else if (option === 'LIB-VER') connection.libraryVersion = checkName(args[3]!, 'lib-ver')
+  if (option === 'LIB-NAME') client.libraryName = checkName(args[3]!, 'lib-name')
+  else if (option === 'LIB-VER') client.libraryVersion = checkName(args[3]!, 'lib-ver')
   else throw new CommandError(`ERR Unrecognized option '${shown(args[2]!)}'`)
   return OK
 }
 
-function onOrOff(_connection: Connection, args: readonly Buffer[]): Reply {
+function onOrOff(_client: Client, args: readonly Buffer[]): Reply {
   if (!['ON', 'OFF'].includes(word(args[2]!))) throw new CommandError(SYNTAX_ERROR)
   return OK
 }
 
-function reply(connection: Connection, args: readonly Buffer[]): Reply {
+function reply(client: Client, args: readonly Buffer[]): Reply {
   switch (word(args[2]!)) {
     case 'ON':
-      connection.unsaidReplies = 0
+      client.unsaidReplies = 0
       break
     case 'OFF':
-      connection.unsaidReplies = Infinity
+      client.unsaidReplies = Infinity
       break
     case 'SKIP':
       // Its own, and that of the next command.
-      connection.unsaidReplies = Math.max(connection.unsaidReplies, 2)
+      client.unsaidReplies = Math.max(client.unsaidReplies, 2)
       break
     default:
       throw new CommandError(SYNTAX_ERROR)
@@ -139,8 +139,8 @@ const MAX_IDS = 1000
 const TYPES = ['NORMAL', 'MASTER', 'REPLICA', 'SLAVE', 'PUBSUB']
 
 /** Of all connections there are, a client sees its own. */
-function list(connection: Connection, args: readonly Buffer[]): Reply {
-  const own = describe(connection, 'client|list')
+function list(client: Client, args: readonly Buffer[]): Reply {
+  const own = describe(client, 'client|list')
   if (args.length === 2) return new Verbatim(own)
   const filter = word(args[2]!)
   if (filter === 'TYPE' && args.length === 4) {
@@ -152,22 +152,22 @@ function list(connection: Connection, args: readonly Buffer[]): Reply {
   if (args.length > MAX_IDS) throw new CommandError(`ERR at most ${MAX_IDS} clients can be asked for at once`)
   const ids = args.slice(3).map((arg) => integerArgument(arg, 'ERR Invalid client ID'))
   // As in Redis, as often as it is named.
-  return new Verbatim(ids.map((id) => (id === connection.id ? own : '')).join(''))
+  return new Verbatim(ids.map((id) => (id === client.id ? own : '')).join(''))
 }
 
 /**
  * All of Redis 7.0's fields, in its order; those of newer versions that are known here follow. Only the connection that
  * asks is shown, so it is not idle. What is not counted for each connection by itself is 0.
  */
-function describe(connection: Connection, command: string): string {
-  const { socket, door, transaction } = connection
+function describe(client: Client, command: string): string {
+  const { socket, server, transaction } = client
   const fields: [string, string | number][] = [
-    ['id', connection.id],
-    ['addr', addressText(connection.address, connection.port)],
+    ['id', client.id],
+    ['addr', addressText(client.address, client.port)],
     ['laddr', addressText(plainAddress(socket.localAddress), socket.localPort)],
     ['fd', 0],
-    ['name', connection.name],
-    ['age', Math.floor((door.nowMs() - connection.openedAtMs) / 1000)],
+    ['name', client.name],
+    ['age', Math.floor((server.nowMs() - client.openedAtMs) / 1000)],
     ['idle', 0],
     ['flags', 'N'],
     ['db', 0],
@@ -184,15 +184,15 @@ function describe(connection: Connection, command: string): string {
     ['obl', 0],
     ['oll', 0],
     ['omem', socket.writableLength],
-    ['tot-mem', connection.account.bytes],
+    ['tot-mem', client.account.bytes],
     ['events', 'r'],
     ['cmd', command],
     ['user', 'default'],
     ['redir', -1],
-    ['resp', connection.protocol],
-    ['watch', connection.watch ? connection.watch.size : 0],
-    ['lib-name', connection.libraryName],
-    ['lib-ver', connection.libraryVersion],
+    ['resp', client.protocol],
+    ['watch', client.watch ? client.watch.size : 0],
+    ['lib-name', client.libraryName],
+    ['lib-ver', client.libraryVersion],
   ]
   return `${fields.map(([field, value]) => `${field}=${value}`).join(' ')}\n`
 }

@@ -1,12 +1,11 @@
 /** COMMAND: what the door's table of commands tells of each. */
 import { Glob } from '../../../core/glob.ts'
 import { word } from '../../../commands/arguments.ts'
-import type { Command } from '../command.ts'
 import { categoriesOf, describe, docsOf, infoOf, type Described } from '../../../commands/docs-replies.ts'
-import type { Connection } from '../connection/connection.ts'
+import type { Client, Answer, Command } from '../model.ts'
 import { checkPattern } from '../../../commands/pattern.ts'
 import { Constant, RespMap, type Reply } from '../../../commands/reply.ts'
-import { immediate, subcommandOf, withHelp, type Answer, type SessionCommand } from './session-command.ts'
+import { immediate, subcommandOf, withHelp, type SessionCommand } from './session-command.ts'
 import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'
 
 const FLAGS = ['loading', 'stale']
@@ -17,7 +16,7 @@ const subcommands = withHelp<Answer>('command', {
     since: '2.8.13',
     flags: FLAGS,
     summary: 'Counts the commands that there are.',
-    answer: ({ door }) => door.commands.length,
+    answer: ({ server }) => server.commands.length,
   },
   docs: {
     arity: -2,
@@ -56,9 +55,9 @@ const subcommands = withHelp<Answer>('command', {
 export const COMMAND: SessionCommand = immediate(
   'command',
   -1,
-  (connection, args) => {
-    if (args.length === 1) return tables(connection).allInfos
-    return subcommandOf('command', subcommands, args).answer(connection, args)
+  (client, args) => {
+    if (args.length === 1) return tables(client).allInfos
+    return subcommandOf('command', subcommands, args).answer(client, args)
   },
   { subcommands },
 )
@@ -81,9 +80,9 @@ interface Tables {
 
 const tablesOf = new WeakMap<readonly Command[], Tables>()
 
-function tables({ door }: Connection): Tables {
-  let found = tablesOf.get(door.commands)
-  if (!found) tablesOf.set(door.commands, (found = makeTables(door.commands)))
+function tables({ server }: Client): Tables {
+  let found = tablesOf.get(server.commands)
+  if (!found) tablesOf.set(server.commands, (found = makeTables(server.commands)))
   return found
 }
 
@@ -106,33 +105,33 @@ function toldOf(described: Described): Told {
 const MAX_NAME_BYTES = 64
 
 /** By the names in these arguments; null where there is none of a name. */
-function asked(connection: Connection, names: readonly Buffer[]): (Told | null)[] {
-  const { told } = tables(connection)
+function asked(client: Client, names: readonly Buffer[]): (Told | null)[] {
+  const { told } = tables(client)
   return names.map((name) => {
     if (name.length > MAX_NAME_BYTES) return null
     return told.get(name.toString('latin1').toLowerCase()) ?? null
   })
 }
 
-function info(connection: Connection, args: readonly Buffer[]): Reply {
-  if (args.length === 2) return tables(connection).allInfos
-  return asked(connection, args.slice(2)).map((told) => told?.info ?? null)
+function info(client: Client, args: readonly Buffer[]): Reply {
+  if (args.length === 2) return tables(client).allInfos
+  return asked(client, args.slice(2)).map((told) => told?.info ?? null)
 }
 
-function docs(connection: Connection, args: readonly Buffer[]): Reply {
-  if (args.length === 2) return tables(connection).allDocs
-  const found = asked(connection, args.slice(2)).filter((told) => told !== null)
+function docs(client: Client, args: readonly Buffer[]): Reply {
+  if (args.length === 2) return tables(client).allDocs
+  const found = asked(client, args.slice(2)).filter((told) => told !== null)
   return new RespMap(found.map(({ docs }) => docs))
 }
 
-function list(connection: Connection, args: readonly Buffer[]): Reply {
-  const matches = filterOf(connection, args)
-  const all = [...tables(connection).told.values()]
+function list(client: Client, args: readonly Buffer[]): Reply {
+  const matches = filterOf(client, args)
+  const all = [...tables(client).told.values()]
   return all.filter(({ described }) => matches(described)).map(({ described }) => described.name)
 }
 
 /** @throws CommandError */
-function filterOf({ door }: Connection, args: readonly Buffer[]): (described: Described) => boolean {
+function filterOf({ server }: Client, args: readonly Buffer[]): (described: Described) => boolean {
   if (args.length === 2) return () => true
   if (args.length !== 5 || word(args[2]!) !== 'FILTERBY') throw new CommandError(SYNTAX_ERROR)
   switch (word(args[3]!)) {
@@ -144,7 +143,7 @@ function filterOf({ door }: Connection, args: readonly Buffer[]): (described: De
     }
     case 'PATTERN': {
       const pattern = args[4]!
-      checkPattern(door, pattern)
+      checkPattern(server.settings, pattern)
       const glob = new Glob(pattern)
       return ({ name }) => glob.matches(Buffer.from(name))
     }
@@ -153,8 +152,8 @@ function filterOf({ door }: Connection, args: readonly Buffer[]): (described: De
   }
 }
 
-function getKeys({ door }: Connection, args: readonly Buffer[]): Reply {
-  const command = door.lookUp(args[2]!)
+function getKeys({ server }: Client, args: readonly Buffer[]): Reply {
+  const command = server.lookUp(args[2]!)
   if (!command) throw new CommandError('ERR Invalid command specified')
   const { arity, firstKey, lastKey, keyStep } = command
   if (firstKey === 0) throw new CommandError('ERR The command has no key arguments')

@@ -2,13 +2,11 @@
  * GET, and SET without conditions: the two commands that nearly all traffic is made of, without a promise or a closure
  * between socket and node. Everything else goes through steps (keyed.ts).
  */
-import type { ReadDone } from '../../../coordinator/read/read.ts'
-import type { WriteDone } from '../../../coordinator/write/write.ts'
+import type { ReadDone, WriteDone } from '../../../coordinator/api.ts'
 import type { StoredRecord } from '../../../core/codec.ts'
 import type { RondoError } from '../../../core/errors.ts'
 import { tokenOf } from '../../../core/token.ts'
-import type { Command } from '../command.ts'
-import type { Connection } from '../connection/connection.ts'
+import type { Client, Command } from '../model.ts'
 import { errorOf } from '../../../commands/errors.ts'
 import type { Output } from '../wire/output.ts'
 import { encodeReply, OK } from '../../../commands/reply.ts'
@@ -18,39 +16,40 @@ const FRAME_BYTES = 16
 const encodedNull = { 2: encodeReply(null, 2), 3: encodeReply(null, 3) }
 const encodedOk = encodeReply(OK, 2)
 
-export function get(connection: Connection, args: readonly Buffer[], command: Command): void {
+export function get(client: Client, args: readonly Buffer[], command: Command): void {
   const key = args[1]!
-  const { coordinator } = connection.door.options
-  const slot = new GetSlot(connection, command)
-  connection.add(slot)
-  const unusable = coordinator.checkKey(key)
+  const { store } = client
+  const slot = new GetSlot(client, command)
+  client.add(slot)
+  const unusable = store.checkKey(key)
   if (unusable) slot.failed(unusable)
-  else coordinator.read(key, slot, connection.readLevel)
+  else store.read(key, slot, client.readLevel)
 }
 
 /** @param expiresAtMs cluster time, 0 = never */
 export function set(
-  connection: Connection,
+  client: Client,
   command: Command,
   key: Buffer,
   value: Buffer,
   expiresAtMs: number,
 ): void {
-  const { coordinator } = connection.door.options
-  const { writeLevel } = connection
-  const slot = new SetSlot(connection, command)
-  connection.add(slot)
-  const unusable = coordinator.checkKey(key) ?? coordinator.checkValue(value.length)
+  const { store } = client
+  const { writeLevel } = client
+  const slot = new SetSlot(client, command)
+  client.add(slot)
+  const unusable = store.checkKey(key) ?? store.checkValue(value.length)
   if (unusable) {
     slot.failed(unusable)
     return
   }
   // At `one` whatever follows on this connection takes the same way; at the other levels it might be quicker.
   if (writeLevel !== 'one') slot.claim([tokenOf(key)])
-  coordinator.write(key, value, expiresAtMs, slot, writeLevel)
+  store.write(key, value, expiresAtMs, slot, writeLevel)
 }
 
 class GetSlot extends ReplySlot implements ReadDone {
+  declare readonly owner: Client
   private value: Buffer | null = null
 
   failed(error: RondoError): void {
@@ -67,22 +66,23 @@ class GetSlot extends ReplySlot implements ReadDone {
   }
 
   read(record: StoredRecord | null): void {
-    if (this.connection.door.options.coordinator.isLive(record)) {
+    if (this.owner.store.isLive(record)) {
       this.value = record.value
       this.complete(this.value.length + FRAME_BYTES)
     } else {
-      this.encoded = encodedNull[this.connection.protocol]
+      this.encoded = encodedNull[this.owner.protocol]
       this.complete(FRAME_BYTES)
     }
   }
 }
 
 class SetSlot extends ReplySlot implements WriteDone {
+  declare readonly owner: Client
   private claimed: readonly number[] | null = null
 
   claim(tokens: readonly number[]): void {
     this.claimed = tokens
-    this.connection.claim(tokens)
+    this.owner.claim(tokens)
   }
 
   written(): void {
@@ -97,6 +97,6 @@ class SetSlot extends ReplySlot implements WriteDone {
   }
 
   private release(): void {
-    if (this.claimed) this.connection.released(this.claimed)
+    if (this.claimed) this.owner.released(this.claimed)
   }
 }

@@ -4,11 +4,10 @@ import { isAmong } from '../../tokens.ts'
 import type { Refusal } from '../../token-tries.ts'
 import { claimEverything } from '../connection/claims.ts'
 import { checkName } from './client.ts'
-import type { Command, Run } from '../command.ts'
-import type { Connection } from '../connection/connection.ts'
+import type { Client, Answer, Command } from '../model.ts'
 import { OK, RespError, RespMap, type Protocol, type Reply } from '../../../commands/reply.ts'
 import { REDIS_VERSION } from './server-info.ts'
-import { immediate, outside, type Answer, type SessionCommand } from './session-command.ts'
+import { immediate, outside, type SessionCommand } from './session-command.ts'
 import { ReplySlot } from '../connection/slot.ts'
 import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'
 
@@ -21,25 +20,25 @@ const HELLO_FIRST =
   'NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> ' +
   'option can be used to authenticate the client and select the RESP protocol version at the same time'
 
-function auth(connection: Connection, args: readonly Buffer[]): Reply {
+function auth(client: Client, args: readonly Buffer[]): Reply {
   if (args.length > 3) throw new CommandError(SYNTAX_ERROR)
-  if (args.length === 2 && !connection.door.needsPassword) throw new CommandError(NO_PASSWORD)
+  if (args.length === 2 && !client.server.needsPassword) throw new CommandError(NO_PASSWORD)
   const [user, password] = args.length === 2 ? [USER, args[1]!] : [args[1]!, args[2]!]
-  logIn(connection, user, password)
+  logIn(client, user, password)
   return OK
 }
 
 /** @throws CommandError */
-function logIn(connection: Connection, user: Buffer, password: Buffer): void {
-  const { door } = connection
+function logIn(client: Client, user: Buffer, password: Buffer): void {
+  const { server } = client
   const isUser = user.equals(USER)
-  if (!door.needsPassword) {
+  if (!server.needsPassword) {
     if (!isUser) throw new CommandError(WRONG_PASSWORD)
   } else {
-    const isRight = isAmong(door.options.tokens.data, password)
-    if (!isUser || !isRight) throw new WrongPassword(door.options.tries.note(connection.address, 'resp'))
+    const isRight = isAmong(server.options.tokens.data, password)
+    if (!isUser || !isRight) throw new WrongPassword(server.options.tries.note(client.address, 'resp'))
   }
-  connection.authenticate()
+  client.authenticate()
 }
 
 class WrongPassword extends CommandError {
@@ -55,40 +54,40 @@ class WrongPassword extends CommandError {
  * Answers at once, but to a wrong password. What comes behind one waits with its answer. Inside MULTI nothing is held
  * back: that far come only those who have shown the right one.
  */
-function holdingWrong(answer: Answer): Run {
-  return (connection, args, command) => {
+function holdingWrong(answer: Answer): Command['run'] {
+  return (client, args, command) => {
     let reply: Reply
     try {
-      reply = answer(connection, args)
+      reply = answer(client, args)
     } catch (error) {
       if (!(error instanceof CommandError)) throw error
       reply = new RespError(error.message)
       if (error instanceof WrongPassword) {
-        refuse(connection, command, reply, error.refusal)
+        refuse(client, command, reply, error.refusal)
         return
       }
     }
-    connection.say(reply, command)
+    client.say(reply, command)
   }
 }
 
-function refuse(connection: Connection, command: Command, reply: Reply, { delayMs, close }: Refusal): void {
+function refuse(client: Client, command: Command, reply: Reply, { delayMs, close }: Refusal): void {
   if (close) {
-    connection.say(reply, command)
-    connection.end()
+    client.say(reply, command)
+    client.end()
     return
   }
-  const slot = new ReplySlot(connection, command)
-  connection.add(slot)
-  const release = claimEverything(connection)
-  connection.door.options.tries.hold(delayMs, () => {
+  const slot = new ReplySlot(client, command)
+  client.add(slot)
+  const release = claimEverything(client)
+  client.server.options.tries.hold(delayMs, () => {
     slot.answer(reply)
     release()
   })
 }
 
-function hello(connection: Connection, args: readonly Buffer[]): Reply {
-  let protocol: Protocol = connection.protocol
+function hello(client: Client, args: readonly Buffer[]): Reply {
+  let protocol: Protocol = client.protocol
   if (args.length > 1) {
     const given = integerArgument(args[1]!, 'ERR Protocol version is not an integer or out of range')
     if (given !== 2 && given !== 3) throw new CommandError('NOPROTO unsupported protocol version')
@@ -98,20 +97,20 @@ function hello(connection: Connection, args: readonly Buffer[]): Reply {
     const option = word(args[i]!)
     const left = args.length - 1 - i
     if (option === 'AUTH' && left >= 2) {
-      logIn(connection, args[i + 1]!, args[i + 2]!)
+      logIn(client, args[i + 1]!, args[i + 2]!)
       i += 2
     } else if (option === 'SETNAME' && left >= 1) {
-      connection.name = checkName(args[i + 1]!)
+      client.name = checkName(args[i + 1]!)
       i += 1
     } else throw new CommandError(`ERR Syntax error in HELLO option '${shown(args[i]!)}'`)
   }
-  if (!connection.authenticated) throw new CommandError(HELLO_FIRST)
-  connection.protocol = protocol
+  if (!client.authenticated) throw new CommandError(HELLO_FIRST)
+  client.protocol = protocol
   return new RespMap([
     ['server', 'redis'],
     ['version', REDIS_VERSION],
     ['proto', protocol],
-    ['id', connection.id],
+    ['id', client.id],
     ['mode', 'standalone'],
     ['role', 'master'],
     ['modules', []],

@@ -1,15 +1,15 @@
 /** RONDO: what Redis has no command for. */
 import { isConsistencyLevel, type ConsistencyLevel } from '../../../core/consistency.ts'
-import type { Explanation, ReplicaView } from '../../../coordinator/explain.ts'
+import type { Explanation, ReplicaView } from '../../../coordinator/api.ts'
 import { CONTROL } from '../../../commands/docs.ts'
 import { word } from '../../../commands/arguments.ts'
-import type { Connection } from '../connection/connection.ts'
+import type { Client } from '../model.ts'
 import { errorOf } from '../../../commands/errors.ts'
 import { OK, RespMap, type Reply } from '../../../commands/reply.ts'
 import { overall, subcommandOf, withHelp, type SessionCommand } from './session-command.ts'
 import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'
 
-type Telling = (connection: Connection, args: readonly Buffer[]) => Reply | Promise<Reply>
+type Telling = (client: Client, args: readonly Buffer[]) => Reply | Promise<Reply>
 
 const SINCE = '0.1.0'
 const { flags } = CONTROL.rondo!
@@ -48,26 +48,26 @@ const subcommands = withHelp<Telling>(
 export const RONDO: SessionCommand = overall(
   'rondo',
   -2,
-  async (connection, args) => subcommandOf('rondo', subcommands, args).answer(connection, args),
+  async (client, args) => subcommandOf('rondo', subcommands, args).answer(client, args),
   { subcommands },
 )
 
-function consistency(connection: Connection, args: readonly Buffer[]): Reply {
+function consistency(client: Client, args: readonly Buffer[]): Reply {
   const words = args.slice(2).map(word)
   const kind = words[0] === 'READ' || words[0] === 'WRITE' ? words.shift()! : null
   const text = words.shift()
   if (words.length > 0) throw new CommandError(SYNTAX_ERROR)
   if (text === undefined) {
-    if (kind === 'READ') return connection.readLevel
-    if (kind === 'WRITE') return connection.writeLevel
+    if (kind === 'READ') return client.readLevel
+    if (kind === 'WRITE') return client.writeLevel
     return new RespMap([
-      ['read', connection.readLevel],
-      ['write', connection.writeLevel],
+      ['read', client.readLevel],
+      ['write', client.writeLevel],
     ])
   }
-  const { readConsistency, writeConsistency } = connection.door.options
-  if (kind !== 'WRITE') connection.readLevel = levelOf(text, readConsistency)
-  if (kind !== 'READ') connection.writeLevel = levelOf(text, writeConsistency)
+  const { readConsistency, writeConsistency } = client.server.options
+  if (kind !== 'WRITE') client.readLevel = levelOf(text, readConsistency)
+  if (kind !== 'READ') client.writeLevel = levelOf(text, writeConsistency)
   return OK
 }
 
@@ -79,11 +79,11 @@ function levelOf(text: string, otherwise: ConsistencyLevel): ConsistencyLevel {
   throw new CommandError('ERR the consistency level must be one, quorum, all or default')
 }
 
-async function explain(connection: Connection, args: readonly Buffer[]): Promise<Reply> {
-  const { coordinator } = connection.door.options
-  const unusable = coordinator.checkKey(args[2]!)
+async function explain(client: Client, args: readonly Buffer[]): Promise<Reply> {
+  const { store } = client
+  const unusable = store.checkKey(args[2]!)
   if (unusable) return errorOf(unusable)
-  const { token, replicaSet, readOrder, replicas }: Explanation = await coordinator.explain(args[2]!)
+  const { token, replicaSet, readOrder, replicas }: Explanation = await store.explain(args[2]!)
   return new RespMap([
     ['token', token],
     ['replica_set', replicaSet],
@@ -116,10 +116,10 @@ function heldReply(holds: ReplicaView['holds']): Reply {
   ])
 }
 
-function status(connection: Connection): Reply {
-  const { ring } = connection.door.options.coordinator.cluster
+function status(client: Client): Reply {
+  const { nodes } = client.store
   return new RespMap(
-    ring.nodes.map((member) => [
+    nodes.map((member) => [
       member.id,
       new RespMap([
         ['address', member.node.address],

@@ -4,23 +4,22 @@
  */
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import type { KeyStore } from '../../../coordinator/api.ts'
 import { Glob } from '../../../core/glob.ts'
 import { word } from '../../../commands/arguments.ts'
-import type { Connection } from '../connection/connection.ts'
+import type { Client, Answer } from '../model.ts'
 import { checkPattern } from '../../../commands/pattern.ts'
-import type { RespDoor } from '../resp-server.ts'
 import { RespMap, Verbatim, type Reply } from '../../../commands/reply.ts'
 import {
   immediate,
   overall,
   subcommandOf,
   withHelp,
-  type Answer,
   type SessionCommand,
 } from './session-command.ts'
 import { CommandError } from '../../../commands/step.ts'
 
-/** The Redis whose commands and replies the door has. */
+/** The Redis whose commands and replies the server has. */
 export const REDIS_VERSION = '7.0.15'
 const { version: RONDO_VERSION } = JSON.parse(
   readFileSync(new URL('../../../../package.json', import.meta.url), 'utf8'),
@@ -28,11 +27,11 @@ const { version: RONDO_VERSION } = JSON.parse(
 const RUN_ID = randomBytes(20).toString('hex')
 
 type Fields = Record<string, string | number>
-type Section = (connection: Connection) => Fields | Promise<Fields>
+type Section = (client: Client) => Fields | Promise<Fields>
 
 const sections = {
-  Server: ({ door }) => {
-    const upSeconds = Math.floor((door.nowMs() - door.startedAtMs) / 1000)
+  Server: ({ server, store }) => {
+    const upSeconds = Math.floor((server.nowMs() - server.startedAtMs) / 1000)
     return {
       redis_version: REDIS_VERSION,
       redis_mode: 'standalone',
@@ -40,77 +39,77 @@ const sections = {
       arch_bits: 64,
       process_id: process.pid,
       run_id: RUN_ID,
-      tcp_port: door.port,
-      server_time_usec: Math.floor(door.options.coordinator.nowMs() * 1000),
+      tcp_port: server.port,
+      server_time_usec: Math.floor(store.nowMs() * 1000),
       uptime_in_seconds: upSeconds,
       uptime_in_days: Math.floor(upSeconds / 86_400),
     }
   },
-  Clients: ({ door }) => ({
-    connected_clients: door.connections.size,
-    maxclients: door.options.seats.max,
+  Clients: ({ server }) => ({
+    connected_clients: server.connections.size,
+    maxclients: server.options.seats.max,
     blocked_clients: 0,
   }),
-  Memory: ({ door }) => {
+  Memory: ({ server, store }) => {
     const { rss, heapUsed, external } = process.memoryUsage()
-    const { usedBytes, limitBytes, policy } = nodesMemory(door)
+    const { usedBytes, limitBytes, policy } = nodesMemory(store)
     return {
       used_memory: heapUsed + external,
       used_memory_rss: rss,
-      mem_clients_normal: door.options.ledger.used,
-      maxmemory_clients: door.options.ledger.limit,
+      mem_clients_normal: server.options.ledger.used,
+      maxmemory_clients: server.options.ledger.limit,
       rondo_nodes_used_memory: usedBytes,
       maxmemory: limitBytes,
       ...(policy === null ? {} : { maxmemory_policy: policy }),
     }
   },
   Persistence: () => ({ loading: 0 }),
-  Stats: ({ door }) => {
+  Stats: ({ server }) => {
     let commands = 0
     let errors = 0
-    for (const row of door.stats.rows()) {
+    for (const row of server.stats.rows()) {
       commands += row.buckets.reduce((sum, count) => sum + count, 0)
       errors += row.errors
     }
     return {
-      total_connections_received: door.connectionsReceived,
+      total_connections_received: server.connectionsReceived,
       total_commands_processed: commands,
       total_error_replies: errors,
-      rejected_connections: door.options.seats.refused,
-      evicted_clients: door.options.ledger.cut,
-      rondo_refused_for_memory: door.options.ledger.refused,
+      rejected_connections: server.options.seats.refused,
+      evicted_clients: server.options.ledger.cut,
+      rondo_refused_for_memory: server.options.ledger.refused,
     }
   },
-  Replication: ({ door }) => ({
+  Replication: ({ store }) => ({
     role: 'master',
     connected_slaves: 0,
-    rondo_replicas: door.options.coordinator.replicas,
-    rondo_nodes: door.options.coordinator.cluster.members.length,
+    rondo_replicas: store.replicas,
+    rondo_nodes: store.nodes.length,
   }),
   // Counting is a walk over all keys: only for who asks for this section by name.
-  Keyspace: async ({ door }): Promise<Fields> => {
-    const keys = await door.options.coordinator.countKeys()
+  Keyspace: async ({ store }): Promise<Fields> => {
+    const keys = await store.countKeys()
     return keys === 0 ? {} : { db0: `keys=${keys}` }
   },
 } satisfies Record<string, Section>
 
 const EVERY = ['', 'DEFAULT', 'ALL', 'EVERYTHING']
 
-async function info(connection: Connection, args: readonly Buffer[]): Promise<Reply> {
+async function info(client: Client, args: readonly Buffer[]): Promise<Reply> {
   const asked = args.length === 1 ? [''] : args.slice(1).map(word)
   const texts: string[] = []
   for (const [name, fieldsOf] of Object.entries(sections) as [string, Section][]) {
     const isAsked = asked.includes(name.toUpperCase())
     if (!isAsked && (name === 'Keyspace' || !asked.some((one) => EVERY.includes(one)))) continue
-    const fields = Object.entries(await fieldsOf(connection))
+    const fields = Object.entries(await fieldsOf(client))
     texts.push(`# ${name}\r\n${fields.map(([field, value]) => `${field}:${value}\r\n`).join('')}`)
   }
   return new Verbatim(texts.join('\r\n'))
 }
 
 /** What the nodes have together; the policy only where all have the same. */
-function nodesMemory({ options }: RespDoor) {
-  const reports = options.coordinator.cluster.members.flatMap(({ report }) => report ?? [])
+function nodesMemory({ nodes }: KeyStore) {
+  const reports = nodes.flatMap(({ report }) => report ?? [])
   const sum = (numbers: number[]) => numbers.reduce((total, number) => total + number, 0)
   const limits = reports.map(({ memoryLimitBytes }) => memoryLimitBytes)
   const policies = new Set(reports.map(({ evictionPolicy }) => evictionPolicy))
@@ -132,40 +131,40 @@ const configSubcommands = withHelp<Answer>('config', {
   },
 })
 
-function config(connection: Connection, args: readonly Buffer[]): Reply {
+function config(client: Client, args: readonly Buffer[]): Reply {
   const name = word(args[1]!)
   if (!Object.hasOwn(configSubcommands, name.toLowerCase())) {
     throw new CommandError(
       `ERR CONFIG ${name.slice(0, 128)} is not offered: Rondo is configured by environment variables. There is only CONFIG GET.`,
     )
   }
-  return subcommandOf('config', configSubcommands, args).answer(connection, args)
+  return subcommandOf('config', configSubcommands, args).answer(client, args)
 }
 
 const MAX_PATTERNS = 100
 
-function getConfig({ door }: Connection, args: readonly Buffer[]): Reply {
+function getConfig({ server, store }: Client, args: readonly Buffer[]): Reply {
   const patterns = args.slice(2)
   if (patterns.length > MAX_PATTERNS) {
     throw new CommandError(`ERR at most ${MAX_PATTERNS} settings or patterns can be asked for at once`)
   }
-  const { limitBytes, policy } = nodesMemory(door)
+  const { limitBytes, policy } = nodesMemory(store)
   const settings: Fields = {
     appendonly: 'no',
     databases: 1,
-    maxclients: door.options.seats.max,
+    maxclients: server.options.seats.max,
     maxmemory: limitBytes,
     ...(policy === null ? {} : { 'maxmemory-policy': policy }),
-    port: door.port,
+    port: server.port,
     // Of what can be stored. Somewhat more is read, to be refused with a sentence.
-    'proto-max-bulk-len': door.limits.maxValueBytes,
+    'proto-max-bulk-len': server.settings.maxValueBytes,
     save: '',
-    'maxmemory-clients': door.options.ledger.limit,
-    timeout: door.options.idleMs / 1000,
+    'maxmemory-clients': server.options.ledger.limit,
+    timeout: server.options.idleMs / 1000,
   }
   const asked = new Map<string, string>()
   for (const pattern of patterns) {
-    checkPattern(door, pattern)
+    checkPattern(server.settings, pattern)
     const given = pattern.toString('latin1')
     const isGlob = /[*?[]/.test(given)
     const glob = new Glob(Buffer.from(given.toLowerCase(), 'latin1'))
@@ -177,8 +176,8 @@ function getConfig({ door }: Connection, args: readonly Buffer[]): Reply {
   return new RespMap([...asked].map(([name, shown]) => [shown, String(settings[name])]))
 }
 
-function time({ door }: Connection): Reply {
-  const us = BigInt(Math.floor(door.options.coordinator.nowMs() * 1000))
+function time({ store }: Client): Reply {
+  const us = BigInt(Math.floor(store.nowMs() * 1000))
   return [String(us / 1_000_000n), String(us % 1_000_000n)]
 }
 

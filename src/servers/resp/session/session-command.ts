@@ -1,17 +1,38 @@
 /** How commands on the connection or the server are made: those that answer at once, and those that take a while. */
 import { shown, word } from '../../../commands/arguments.ts'
 import { claimEverything } from '../connection/claims.ts'
-import { controlCommand, type Command, type Unlisted } from '../command.ts'
-import type { Connection } from '../connection/connection.ts'
+import { CONTROL } from '../../../commands/docs.ts'
+import type { Client, Answer, Command, Subcommand, Subcommands } from '../model.ts'
 import { replyOf } from '../../../commands/errors.ts'
 import { RespError, Simple, type Reply } from '../../../commands/reply.ts'
 import { ReplySlot } from '../connection/slot.ts'
 import { CommandError } from '../../../commands/step.ts'
 import { parseSyntax, usageOf } from '../../../commands/docs-syntax.ts'
 
-export type SessionCommand = Unlisted
-/** May throw a CommandError. */
-export type Answer = (connection: Connection, args: readonly Buffer[]) => Reply
+/** Before it has its place in the table. */
+export type SessionCommand = Omit<Command, 'index' | 'maxArguments' | 'units'>
+
+/** A command on the connection or the server, not on keys. */
+export function controlCommand(
+  name: string,
+  arity: number,
+  run: Command['run'],
+  more: Partial<Command> = {},
+): SessionCommand {
+  return {
+    name,
+    nameBytes: Buffer.from(name),
+    arity,
+    flags: CONTROL[name]!.flags,
+    firstKey: 0,
+    lastKey: 0,
+    keyStep: 0,
+    control: true,
+    open: false,
+    run,
+    ...more,
+  }
+}
 
 /** Answers at once, and may stand inside MULTI. */
 export function immediate(
@@ -21,7 +42,7 @@ export function immediate(
   more: Partial<Command> = {},
 ): SessionCommand {
   const reply = replying(answer)
-  const alone = (connection: Connection, args: readonly Buffer[]) => Promise.resolve(reply(connection, args))
+  const alone = (client: Client, args: readonly Buffer[]) => Promise.resolve(reply(client, args))
   return controlCommand(name, arity, saying(reply), { control: false, alone, ...more })
 }
 
@@ -37,9 +58,9 @@ export function outside(
 
 /** Its CommandErrors as replies. */
 function replying(answer: Answer): Answer {
-  return (connection, args) => {
+  return (client, args) => {
     try {
-      return answer(connection, args)
+      return answer(client, args)
     } catch (error) {
       if (error instanceof CommandError) return new RespError(error.message)
       throw error
@@ -48,7 +69,7 @@ function replying(answer: Answer): Answer {
 }
 
 function saying(reply: Answer): Command['run'] {
-  return (connection, args, command) => connection.say(reply(connection, args), command)
+  return (client, args, command) => client.say(reply(client, args), command)
 }
 
 /**
@@ -61,7 +82,7 @@ export function overall(
   answer: OverallAnswer,
   more: Partial<Command> = {},
 ): SessionCommand {
-  const alone = (connection: Connection, args: readonly Buffer[]) => answer(connection, args).catch(replyOf)
+  const alone = (client: Client, args: readonly Buffer[]) => answer(client, args).catch(replyOf)
   return overallOutside(name, arity, answer, { alone, ...more })
 }
 
@@ -72,31 +93,15 @@ export function overallOutside(
   answer: OverallAnswer,
   more: Partial<Command> = {},
 ): SessionCommand {
-  const run: Command['run'] = (connection, args, command) => {
-    const slot = new ReplySlot(connection, command)
-    connection.add(slot)
-    slot.answerWith(answer(connection, args).finally(claimEverything(connection)))
+  const run: Command['run'] = (client, args, command) => {
+    const slot = new ReplySlot(client, command)
+    client.add(slot)
+    slot.answerWith(answer(client, args).finally(claimEverything(client)))
   }
   return controlCommand(name, arity, run, { control: false, inTurn: true, ...more })
 }
 
-type OverallAnswer = (connection: Connection, args: readonly Buffer[]) => Promise<Reply>
-
-export interface Subcommand<A = Answer> {
-  /** As Redis counts: the command's name and its own included; negative = at least. */
-  readonly arity: number
-  /** The version of Redis that first had it. */
-  readonly since: string
-  /** What follows its name, as syntax.ts reads it. */
-  readonly syntax?: string
-  /** As COMMAND INFO tells them. */
-  readonly flags: readonly string[]
-  readonly summary: string
-  readonly answer: A
-}
-
-/** By lower-case name. */
-export type Subcommands<A = Answer> = Readonly<Record<string, Subcommand<A>>>
+type OverallAnswer = (client: Client, args: readonly Buffer[]) => Promise<Reply>
 
 export function withHelp<A>(
   name: string,

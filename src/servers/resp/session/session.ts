@@ -2,23 +2,22 @@
 import { integerArgument } from '../../../commands/arguments.ts'
 import { CLIENT } from './client.ts'
 import { COMMAND } from './command-info.ts'
-import { controlCommand } from '../command.ts'
-import type { Connection } from '../connection/connection.ts'
+import type { Client } from '../model.ts'
 import { HELLO_COMMANDS } from './hello.ts'
-import { LISTING_COMMANDS } from '../../../commands/keys/listing.ts'
+import { countKeys, flush, keys, randomKey, scan } from '../../../commands/keys/listing.ts'
 import { OK, Simple, type Reply } from '../../../commands/reply.ts'
 import { RONDO } from './rondo.ts'
 import { SERVER_COMMANDS } from './server-info.ts'
-import { immediate, wrongNumber, type SessionCommand } from './session-command.ts'
+import { controlCommand, immediate, overall, overallOutside, wrongNumber, type SessionCommand } from './session-command.ts'
 import { CommandError } from '../../../commands/step.ts'
 
-function ping(_connection: Connection, args: readonly Buffer[]): Reply {
+function ping(_client: Client, args: readonly Buffer[]): Reply {
   if (args.length > 2) throw wrongNumber('ping')
   return args[1] ?? new Simple('PONG')
 }
 
 /** There is one database. */
-function select(_connection: Connection, args: readonly Buffer[]): Reply {
+function select(_client: Client, args: readonly Buffer[]): Reply {
   if (integerArgument(args[1]!) !== 0) throw new CommandError('ERR DB index is out of range')
   return OK
 }
@@ -26,7 +25,12 @@ function select(_connection: Connection, args: readonly Buffer[]): Reply {
 export const SESSION_COMMANDS: readonly SessionCommand[] = [
   ...HELLO_COMMANDS,
   ...SERVER_COMMANDS,
-  ...LISTING_COMMANDS,
+  overall('scan', -2, scan),
+  overall('dbsize', 1, countKeys),
+  overall('randomkey', 1, randomKey),
+  overall('keys', 2, keys),
+  overallOutside('flushall', -1, flush),
+  overallOutside('flushdb', -1, flush),
   CLIENT,
   COMMAND,
   RONDO,
@@ -38,18 +42,18 @@ export const SESSION_COMMANDS: readonly SessionCommand[] = [
   controlCommand(
     'quit',
     -1,
-    (connection, _args, command) => {
-      connection.say(OK, command)
-      connection.end()
+    (client, _args, command) => {
+      client.say(OK, command)
+      client.end()
     },
     { open: true },
   ),
   controlCommand(
     'reset',
     1,
-    (connection, _args, command) => {
-      connection.reset()
-      connection.say(new Simple('RESET'), command)
+    (client, _args, command) => {
+      client.reset()
+      client.say(new Simple('RESET'), command)
     },
     { open: true, inTurn: true },
   ),

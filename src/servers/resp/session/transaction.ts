@@ -13,16 +13,15 @@ import { compareVersions, VERSION_ZERO, type Version } from '../../../core/clock
 import type { RecordHead } from '../../../core/codec.ts'
 import { RondoError } from '../../../core/errors.ts'
 import { answerBytes, MAX_ANSWER_BYTES } from '../../../commands/run/answer-limit.ts'
-import { ARGUMENT_BYTES, COMMAND_BYTES, type Account } from '../../ledger.ts'
+import { ARGUMENT_BYTES, COMMAND_BYTES } from '../../ledger.ts'
 import { claimEverything, claimKeys } from '../connection/claims.ts'
-import { controlCommand, MANY_ARGUMENTS, type Command } from '../command.ts'
-import { compacted } from '../connection/compact.ts'
-import type { Connection } from '../connection/connection.ts'
+import { MANY_ARGUMENTS } from '../../../commands/model.ts'
+import { Transaction, Watch, type Client, type Command, type Queued } from '../model.ts'
 import { errorOf } from '../../../commands/errors.ts'
 import { nowMs, readNeeded } from '../../../commands/run/held.ts'
 import { LEFT_OUT, oneByOne } from '../../../commands/run/one-by-one.ts'
 import { NULL_ARRAY, OK, RespError, Simple, type Reply } from '../../../commands/reply.ts'
-import { subcommandOf } from './session-command.ts'
+import { controlCommand, subcommandOf } from './session-command.ts'
 import { ReplySlot } from '../connection/slot.ts'
 import { CommandError, distinctInSlices } from '../../../commands/step.ts'
 import { CROSS_SET, isStep, paceOf, runSteps, transact, type Queue } from '../../../commands/run/together.ts'
@@ -31,108 +30,21 @@ import { inOneGo, type Sliced } from '../../../core/work.ts'
 const QUEUED = new Simple('QUEUED')
 /** What a transaction may hold; how many keys it may touch, where it is one, is MAX_BATCH_KEYS. */
 const MAX_COMMANDS = 100_000
-/** One of more is prepared in slices. */
-const MANY_COMMANDS = 256
-
-interface Queued {
-  readonly command: Command
-  readonly args: readonly Buffer[]
-}
-
-/** What a client has sent since its MULTI. */
-export class Transaction {
-  readonly queued: Queued[] = []
-  bytes = 0
-  /** A command was refused: EXEC will refuse them all. */
-  aborted = false
-  /** A command has very many arguments. */
-  hasMany = false
-
-  /** It is prepared in slices. */
-  get isLong(): boolean {
-    return this.hasMany || this.queued.length > MANY_COMMANDS
-  }
-
-  /** What it takes in memory. */
-  private heldBytes = 0
-  private readonly account: Account
-
-  constructor(account: Account) {
-    this.account = account
-  }
-
-  add(command: Command, args: readonly Buffer[], bytes: number): void {
-    this.queued.push({ command, args: compacted(args) })
-    this.heldBytes += bytes
-    this.account.add(bytes)
-  }
-
-  drop(): void {
-    this.queued.length = 0
-    this.release()
-  }
-
-  /** Nothing of it is needed any more. */
-  release(): void {
-    this.account.add(-this.heldBytes)
-    this.heldBytes = 0
-  }
-}
-
-interface Watched {
-  readonly key: Buffer
-  readonly version: Promise<Version>
-}
-
-/** The keys that a connection watches. */
-export class Watch {
-  private readonly keys = new Map<string, Watched>()
-  private readonly account: Account
-  private heldBytes = 0
-
-  constructor(account: Account) {
-    this.account = account
-  }
-
-  get size(): number {
-    return this.keys.size
-  }
-
-  add(key: Buffer, version: Promise<Version>): void {
-    const name = key.toString('latin1')
-    // The first WATCH of a key counts: it may have changed since.
-    if (this.keys.has(name)) return
-    this.keys.set(name, { key: Buffer.from(key), version })
-    const bytes = 2 * key.length + COMMAND_BYTES
-    this.heldBytes += bytes
-    this.account.add(bytes)
-  }
-
-  release(): void {
-    this.account.add(-this.heldBytes)
-    this.heldBytes = 0
-  }
-
-  get all(): readonly Watched[] {
-    return [...this.keys.values()]
-  }
-}
-
 // ---- commands
 
-function multi(connection: Connection, _args: readonly Buffer[], command: Command): void {
-  if (connection.transaction) {
-    connection.say(new RespError('ERR MULTI calls can not be nested'), command)
+function multi(client: Client, _args: readonly Buffer[], command: Command): void {
+  if (client.transaction) {
+    client.say(new RespError('ERR MULTI calls can not be nested'), command)
     return
   }
-  connection.transaction = new Transaction(connection.account)
-  connection.say(OK, command)
+  client.transaction = new Transaction(client.account)
+  client.say(OK, command)
 }
 
 /** A command that came after MULTI. */
-export function queue(connection: Connection, command: Command, args: readonly Buffer[]): void {
-  const transaction = connection.transaction!
-  const { maxBatchBytes } = connection.door.options
+export function queue(client: Client, command: Command, args: readonly Buffer[]): void {
+  const transaction = client.transaction!
+  const { maxBatchBytes } = client.server.options
   const bytes = args.reduce((sum, arg) => sum + arg.length, 0)
   transaction.bytes += bytes
   const isTooLong = transaction.queued.length >= MAX_COMMANDS || transaction.bytes > maxBatchBytes
@@ -140,18 +52,18 @@ export function queue(connection: Connection, command: Command, args: readonly B
     ? `ERR a transaction may hold ${MAX_COMMANDS} commands of ${maxBatchBytes} bytes together (MAX_BATCH_BYTES)`
     : refusalOf(command, args)
   if (why !== null) {
-    refuse(connection, command, why)
+    refuse(client, command, why)
     return
   }
-  if (connection.account.isRefused) {
-    refuse(connection, command, errorOf(connection.account.refusal()).text)
+  if (client.account.isRefused) {
+    refuse(client, command, errorOf(client.account.refusal()).text)
     // It will not be carried out, and nothing of it is needed.
     transaction.drop()
     return
   }
   transaction.add(command, args, bytes + args.length * ARGUMENT_BYTES + COMMAND_BYTES)
   if (args.length > MANY_ARGUMENTS) transaction.hasMany = true
-  connection.say(QUEUED, command)
+  client.say(QUEUED, command)
 }
 
 /** Null, or why a command cannot be queued. Beside its own arguments, Redis counts those of a subcommand. */
@@ -168,91 +80,92 @@ function refusalOf(command: Command, args: readonly Buffer[]): string | null {
 }
 
 /** A command that is not carried out, whatever it is: it spoils a transaction, and EXEC ends one. */
-export function refuse(connection: Connection, command: Command, text: string): void {
+export function refuse(client: Client, command: Command, text: string): void {
   if (command.name === 'exec') {
-    connection.forgetTransaction()
+    client.forgetTransaction()
     const why = text.replace(/^ERR /, '')
-    connection.say(new RespError(`EXECABORT Transaction discarded because of: ${why}`), command)
+    client.say(new RespError(`EXECABORT Transaction discarded because of: ${why}`), command)
     return
   }
-  if (connection.transaction) connection.transaction.aborted = true
-  connection.say(new RespError(text), command)
+  if (client.transaction) client.transaction.aborted = true
+  client.say(new RespError(text), command)
 }
 
-function discard(connection: Connection, _args: readonly Buffer[], command: Command): void {
-  if (!connection.transaction) {
-    connection.say(new RespError('ERR DISCARD without MULTI'), command)
+function discard(client: Client, _args: readonly Buffer[], command: Command): void {
+  if (!client.transaction) {
+    client.say(new RespError('ERR DISCARD without MULTI'), command)
     return
   }
-  connection.forgetTransaction()
-  connection.say(OK, command)
+  client.forgetTransaction()
+  client.say(OK, command)
 }
 
-function watch(connection: Connection, args: readonly Buffer[], command: Command): void {
-  if (connection.transaction) {
-    connection.say(new RespError('ERR WATCH inside MULTI is not allowed'), command)
+function watch(client: Client, args: readonly Buffer[], command: Command): void {
+  if (client.transaction) {
+    client.say(new RespError('ERR WATCH inside MULTI is not allowed'), command)
     return
   }
-  const { coordinator, maxBatchKeys } = connection.door.options
+  const { store, settings } = client
+  const { maxBatchKeys } = settings
   const keys = args.slice(1)
-  const watched = (connection.watch ??= new Watch(connection.account))
+  const watched = (client.watch ??= new Watch(client.account))
   const isTooMany = watched.size + keys.length > maxBatchKeys
   const unusable = isTooMany
     ? null
-    : keys.map((key) => coordinator.checkKey(key)).find((error) => error !== null)
+    : keys.map((key) => store.checkKey(key)).find((error) => error !== null)
   if (unusable || isTooMany) {
     const sentence = `ERR at most ${maxBatchKeys} keys can be watched (MAX_BATCH_KEYS)`
-    connection.say(unusable ? errorOf(unusable) : new RespError(sentence), command)
+    client.say(unusable ? errorOf(unusable) : new RespError(sentence), command)
     return
   }
-  const slot = new ReplySlot(connection, command)
-  connection.add(slot)
+  const slot = new ReplySlot(client, command)
+  client.add(slot)
   const reads = keys.map((key) => {
-    const version = readNeeded(connection, key, 'head', connection.writeLevel).then((record) =>
-      versionSeen(record, nowMs(coordinator)),
+    const version = readNeeded(client, key, 'head', client.writeLevel).then((record) =>
+      versionSeen(record, nowMs(store)),
     )
     watched.add(key, version)
     return version
   })
   // What the client itself changes from now on counts as a change.
-  const released = claimKeys(connection, keys)
+  const released = claimKeys(client, keys)
   const seen = Promise.all(reads).then(() => OK)
   slot.answerWith(seen.finally(released))
 }
 
-function unwatch(connection: Connection): Reply {
-  connection.forgetWatch()
+function unwatch(client: Client): Reply {
+  client.forgetWatch()
   return OK
 }
 
-function exec(connection: Connection, _args: readonly Buffer[], command: Command): void {
-  const { transaction, watch } = connection
+function exec(client: Client, _args: readonly Buffer[], command: Command): void {
+  const { transaction, watch } = client
   if (!transaction) {
-    connection.say(new RespError('ERR EXEC without MULTI'), command)
+    client.say(new RespError('ERR EXEC without MULTI'), command)
     return
   }
   if (transaction.aborted) {
-    connection.forgetTransaction()
+    client.forgetTransaction()
     const sentence = 'EXECABORT Transaction discarded because of previous errors.'
-    connection.say(new RespError(sentence), command)
+    client.say(new RespError(sentence), command)
     return
   }
-  connection.transaction = null
-  connection.forgetWatch()
-  const slot = new ReplySlot(connection, command)
-  connection.add(slot)
-  const job = prepare(connection, transaction, watch)
+  client.transaction = null
+  client.forgetWatch()
+  const slot = new ReplySlot(client, command)
+  client.add(slot)
+  const job = prepare(client, transaction, watch)
   if (transaction.isLong) {
-    const released = claimEverything(connection)
-    const prepared = connection.door.work.outcomeOf(job)
-    const answer = prepared.then(({ steps, keys }) => execSteps(connection, transaction, steps, keys, watch))
+    const released = claimEverything(client)
+    const prepared = client.work.outcomeOf(job)
+    const answer = prepared.then(({ steps, keys }) => execSteps(client, transaction, steps, keys, watch))
     slot.answerWith(answer.finally(() => endOf(transaction, released)))
     return
   }
   const { steps, keys } = inOneGo(job)
   // Commands without keys change, or tell, what concerns all that follows.
-  const released = steps.includes(null) ? claimEverything(connection) : claimKeys(connection, keys)
-  const answer = execSteps(connection, transaction, steps, keys, watch)
+  const released = steps.includes(null) ? claimEverything(client) : claimKeys(client, keys)
+  const answer = execSteps(client, transaction, steps, keys, watch)
   slot.answerWith(answer.finally(() => endOf(transaction, released)))
 }
 
@@ -263,7 +176,7 @@ function endOf(transaction: Transaction, released: () => void): void {
 
 /** What its commands do, and all its keys, those that are watched too. */
 function* prepare(
-  connection: Connection,
+  client: Client,
   { queued }: Transaction,
   watch: Watch | null,
 ): Sliced<{ steps: Queue; keys: Buffer[] }> {
@@ -272,8 +185,8 @@ function* prepare(
   for (const { command, args } of queued) {
     const step =
       args.length > MANY_ARGUMENTS && command.stepInSlices !== undefined
-        ? yield* command.stepInSlices(connection, args)
-        : (command.step?.(connection, args) ?? null)
+        ? yield* command.stepInSlices(client, args)
+        : (command.step?.(client, args) ?? null)
     steps.push(step)
     if (isStep(step)) for (const key of step.keys) mentions.push(key)
     yield 1
@@ -287,38 +200,40 @@ export const TRANSACTION_COMMANDS = [
   controlCommand('discard', 1, discard),
   controlCommand('watch', -2, watch, { firstKey: 1, lastKey: -1, keyStep: 1 }),
   // Inside MULTI it waits for its turn as any other, and then there is nothing left to forget.
-  controlCommand('unwatch', 1, (connection, _args, command) => connection.say(unwatch(connection), command), {
+  controlCommand('unwatch', 1, (client, _args, command) => client.say(unwatch(client), command), {
     control: false,
-    alone: (connection) => Promise.resolve(unwatch(connection)),
+    alone: (client) => Promise.resolve(unwatch(client)),
   }),
 ]
 
 // ---- carrying out
 
 async function execSteps(
-  connection: Connection,
+  client: Client,
   transaction: Transaction,
   steps: Queue,
   keys: readonly Buffer[],
   watch: Watch | null,
 ): Promise<Reply> {
-  const { coordinator, crossSetMulti, maxBatchKeys } = connection.door.options
+  const { store } = client
+  const { maxBatchKeys } = client.settings
+  const { crossSetMulti } = client.server.options
   const isTooLarge = keys.length > maxBatchKeys
-  if (!isTooLarge && coordinator.sharesReplicaSet(keys)) {
-    return asOne(connection, transaction, steps, keys, watch)
+  if (!isTooLarge && store.sharesReplicaSet(keys)) {
+    return asOne(client, transaction, steps, keys, watch)
   }
   if (isTooLarge && crossSetMulti === 'refuse') {
     return new RespError(
       `ERR this transaction touches ${keys.length} keys; at most ${maxBatchKeys} are allowed (MAX_BATCH_KEYS)`,
     )
   }
-  connection.door.onCrossSet(crossSetMulti)
+  client.server.onCrossSet(crossSetMulti)
   if (crossSetMulti === 'refuse') return new RespError(CROSS_SET)
-  return inParts(connection, transaction, steps, watch)
+  return inParts(client, transaction, steps, watch)
 }
 
 async function asOne(
-  connection: Connection,
+  client: Client,
   { queued }: Transaction,
   steps: Queue,
   keys: readonly Buffer[],
@@ -329,7 +244,7 @@ async function asOne(
   )
   const places = watched.map(({ key }) => keys.findIndex((other) => other.equals(key)))
   const done: { replies: Reply[] | null } = { replies: null }
-  await transact(connection, keys, paceOf(steps), function* (current, now) {
+  await transact(client, keys, paceOf(steps), function* (current, now) {
     done.replies = null
     const changed = watched.some(({ version }, i) => {
       return compareVersions(version, versionSeen(current[places[i]!]!, now)) !== 0
@@ -346,37 +261,37 @@ async function asOne(
   let bytes = 0
   for (const [i, step] of steps.entries()) {
     if (step !== null) continue
-    const reply = await aside(connection, queued[i]!)
+    const reply = await aside(client, queued[i]!)
     bytes += answerBytes(reply)
     replies[i] = bytes > MAX_ANSWER_BYTES ? new RespError(LEFT_OUT) : reply
-    await connection.door.work.breathe(queued[i]!.command.units)
+    await client.work.breathe(queued[i]!.command.units)
   }
   return replies
 }
 
 /** Keys on different replica sets, or too many of them: each command by itself. */
 async function inParts(
-  connection: Connection,
+  client: Client,
   { queued }: Transaction,
   steps: Queue,
   watch: Watch | null,
 ): Promise<Reply> {
-  const { coordinator } = connection.door.options
+  const { store } = client
   for (const { key, version } of watch?.all ?? []) {
-    const now = await readNeeded(connection, key, 'head', connection.writeLevel)
-    if (compareVersions(await version, versionSeen(now, nowMs(coordinator))) !== 0) return NULL_ARRAY
+    const now = await readNeeded(client, key, 'head', client.writeLevel)
+    if (compareVersions(await version, versionSeen(now, nowMs(store))) !== 0) return NULL_ARRAY
   }
-  return oneByOne(connection, steps, (place) => {
+  return oneByOne(client, steps, (place) => {
     const { command, args } = queued[place]!
-    return steps[place] === null ? aside(connection, queued[place]!) : command.alone!(connection, args)
+    return steps[place] === null ? aside(client, queued[place]!) : command.alone!(client, args)
   })
 }
 
 /** A command without keys. Its reply is a part of EXEC's. */
-async function aside(connection: Connection, { command, args }: Queued): Promise<Reply> {
-  const reply = await command.alone!(connection, args)
+async function aside(client: Client, { command, args }: Queued): Promise<Reply> {
+  const reply = await command.alone!(client, args)
   // CLIENT REPLY SKIP leaves out its own reply and the next; here it is not one of its own that comes next.
-  if (connection.unsaidReplies === 2) connection.unsaidReplies = 1
+  if (client.unsaidReplies === 2) client.unsaidReplies = 1
   return reply
 }
 

@@ -1,0 +1,36 @@
+/** Commands on keys, ready to run: by themselves (`execute`), or as the steps of a transaction. */
+import type { Caller, Execute } from './model.ts'
+import type { RespError } from './reply.ts'
+import { runAlone, stepInSlices, stepOf, type KeyedCommand } from './run/keyed.ts'
+import { STEPS } from './specs.ts'
+import type { CommandSpec, Step } from './step.ts'
+import type { Sliced } from '../core/work.ts'
+
+/** These change their keys one by one. */
+const ONE_BY_ONE = new Set(['del', 'unlink'])
+
+export interface KeyCommand extends CommandSpec, KeyedCommand {
+  /** Lower case. */
+  readonly name: string
+  readonly execute: Execute
+  /** What it does, or why it cannot. */
+  step(caller: Caller, args: readonly Buffer[]): Step | RespError
+  /** The same, for more than MANY_ARGUMENTS. */
+  stepInSlices(caller: Caller, args: readonly Buffer[]): Sliced<Step | RespError>
+}
+
+export const KEY_COMMANDS: readonly KeyCommand[] = Object.entries(STEPS).map(([name, spec]) => {
+  const keyed: KeyedCommand = {
+    make: spec.make,
+    keyStep: spec.keyStep,
+    several: ONE_BY_ONE.has(name) ? 'each' : 'together',
+  }
+  return {
+    ...spec,
+    ...keyed,
+    name,
+    execute: (caller, args) => runAlone(caller, args, keyed),
+    step: (caller, args) => stepOf(caller, args, keyed.make),
+    stepInSlices: (caller, args) => stepInSlices(caller, args, keyed),
+  }
+})

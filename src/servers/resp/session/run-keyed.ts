@@ -1,0 +1,36 @@
+/** A command on keys from a connection: its place in the order of replies, and what later commands wait for. */
+import { MANY_ARGUMENTS } from '../../../commands/model.ts'
+import { RespError } from '../../../commands/reply.ts'
+import { carryOut, readStep, runAlone, stepOf, type KeyedCommand } from '../../../commands/run/keyed.ts'
+import { claimEverything, claimKeys } from '../connection/claims.ts'
+import { ReplySlot } from '../connection/slot.ts'
+import type { Client, Command } from '../model.ts'
+
+export function runKeyed(
+  client: Client,
+  command: Command,
+  args: readonly Buffer[],
+  keyed: KeyedCommand,
+): void {
+  if (args.length > MANY_ARGUMENTS) {
+    const slot = new ReplySlot(client, command)
+    client.add(slot)
+    const released = claimEverything(client)
+    slot.answerWith(runAlone(client, args, keyed).finally(released))
+    return
+  }
+  const step = stepOf(client, args, keyed.make)
+  if (step instanceof RespError) {
+    client.say(step, command)
+    return
+  }
+  const slot = new ReplySlot(client, command)
+  client.add(slot)
+  let released = claimKeys(client, step.writes ? step.keys : [], command)
+  // What is asked for now is read before what comes behind is written. Only if that is not all, it has to be claimed.
+  const heldUp = () => void (released = claimKeys(client, step.keys))
+  const answer = step.writes
+    ? carryOut(client, step, args, keyed)
+    : readStep(client, step, heldUp)
+  slot.answerWith(answer.finally(() => released()))
+}
