@@ -2,7 +2,8 @@
 import { Redis } from 'ioredis'
 import type { MemoryNode } from '../../src/nodes/memory/memory-node.ts'
 import type { Fence, Node } from '../../src/nodes/node.ts'
-import { RedisNode, type RedisNodeOptions } from '../../src/nodes/redis/redis-node.ts'
+import type { RedisNodeOptions } from '../../src/nodes/redis/options.ts'
+import { RedisNode } from '../../src/nodes/redis/redis-node.ts'
 import { realClock, realTimers } from './real-time.ts'
 import type { RedisServer } from './redis-server.ts'
 

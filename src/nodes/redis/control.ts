@@ -29,7 +29,7 @@ import { BrokenFraming, guardedConnector } from './control-stream.ts'
 import { errorReason } from './error-replies.ts'
 import type { NodeReport } from '../node.ts'
 import { CHECKED_COMMANDS, forbiddenBy, forbiddenSentence } from '../permissions.ts'
-import type { RedisNodeOptions } from './redis-node.ts'
+import type { RedisNodeOptions } from './options.ts'
 import { ACCEPT, CHECK_PERMISSIONS, HINT, PEEK, PREPARE, STORE, STORE_ALL, type Script } from './scripts.ts'
 import { passwordRefused, withoutSecrets } from './secrets.ts'
 

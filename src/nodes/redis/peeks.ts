@@ -13,8 +13,7 @@ import { HEAD_WITH_PROMISE_BYTES, PeekedRecord } from '../../core/codec.ts'
 import type { Part } from '../../core/part.ts'
 import { LinkCall, REPLY_BULK, REPLY_INTEGER, REPLY_NIL, REPLY_TOO_LONG, type Link } from './link.ts'
 import type { Fence, NodeFailure, PeekCall } from '../node.ts'
-import { PendingScript, TOO_LONG } from './redis-calls.ts'
-import type { RedisNode } from './redis-node.ts'
+import { PendingScript, TOO_LONG, type CallHost } from './redis-calls.ts'
 import { headsOf, PEEK } from './scripts.ts'
 
 const GETRANGE_HEAD = Buffer.from('*4\r\n$8\r\nGETRANGE\r\n')
@@ -27,7 +26,7 @@ const ZERO = 0x30
 const ONE = 0x31
 
 /** Both commands for the head of a record. */
-export function enqueueHead(link: Link, node: RedisNode, key: Buffer, call: PeekCall): void {
+export function enqueueHead(link: Link, node: CallHost, key: Buffer, call: PeekCall): void {
   const head = new PendingHead()
   link.raw(GETRANGE_HEAD)
   link.bulk(key)
@@ -56,13 +55,13 @@ class PendingHead extends LinkCall {
 }
 
 class PendingExists extends LinkCall {
-  private readonly node: RedisNode
+  private readonly node: CallHost
   private readonly key: Buffer
   private readonly call: PeekCall
   private readonly head: PendingHead
   private readonly resends: number
 
-  constructor(node: RedisNode, key: Buffer, call: PeekCall, head: PendingHead) {
+  constructor(node: CallHost, key: Buffer, call: PeekCall, head: PendingHead) {
     super(0)
     this.node = node
     this.key = key
@@ -100,7 +99,7 @@ export class PendingPeek extends PendingScript {
   private readonly part: Part
   private readonly resends: number
 
-  constructor(node: RedisNode, key: Buffer, part: Part, call: PeekCall, expectedBytes: number) {
+  constructor(node: CallHost, key: Buffer, part: Part, call: PeekCall, expectedBytes: number) {
     super(node, key, expectedBytes)
     this.part = part
     this.call = call

@@ -2,6 +2,7 @@
  * Calls of the data path on their way to a Redis and back: how each is encoded, and what becomes of its reply.
  */
 import { EXPIRY_AT, HEAD_BYTES, REPLACED_AT, type NewRecord } from '../../core/codec.ts'
+import type { Part } from '../../core/part.ts'
 import { hintsKey } from '../../core/keys.ts'
 import {
   isDigit,
@@ -26,7 +27,9 @@ import type {
   Fence,
   GetCall,
   HintCall,
+  Node,
   NodeFailure,
+  PeekCall,
   PrepareCall,
   StoreAllCall,
   StoreAllMode,
@@ -34,7 +37,6 @@ import type {
   StoreCall,
   StoreCondition,
 } from '../node.ts'
-import type { RedisNode } from './redis-node.ts'
 import { ACCEPT, headsOf, HINT, PREPARE, STORE, STORE_ALL, type ScriptHeads } from './scripts.ts'
 
 /** By how many keys. */
@@ -49,16 +51,32 @@ const NO_BYTES = Buffer.alloc(0)
 const HELD = Buffer.from('held')
 const PROMISED = Buffer.from('promised')
 
+/** The node whose calls these are. */
+export interface CallHost extends Node {
+  /** GRACE_SECONDS in milliseconds, as the scripts take it. */
+  readonly grace: Buffer
+  /** As the script takes it. */
+  readonly maxHints: Buffer
+  /** Calls that were sent again so far: a read sent before one of them may have overtaken it, and asks once more. */
+  readonly resends: number
+  /** As Node.peek with a part of the value: head and part as of one moment. */
+  peekByScript(key: Buffer, part: Part, call: PeekCall, expectedBytes?: number): void
+  /** The node has forgotten the script: certainly not applied, so this once the call is sent again. */
+  sendWithText(pending: Resendable): void
+  /** What an error reply (or one of the wrong type) says about the call and about the node. */
+  judge(replyType: number, reply: Buffer | null): NodeFailure
+}
+
 /** Whoever waits for a call. */
 export type DataCall = Pick<GetCall, 'onFailure'>
 
 export class PendingGet extends LinkCall {
-  private readonly node: RedisNode
+  private readonly node: CallHost
   private readonly key: Buffer
   private readonly call: GetCall
   private readonly resends: number
 
-  constructor(node: RedisNode, key: Buffer, call: GetCall, expectedBytes: number) {
+  constructor(node: CallHost, key: Buffer, call: GetCall, expectedBytes: number) {
     super(expectedBytes)
     this.node = node
     this.key = key
@@ -92,13 +110,13 @@ function isNoScript({ replyType, reply }: LinkCall): boolean {
 
 /** A script. A node that has forgotten it gets the call once more, with its text. */
 export abstract class PendingScript extends LinkCall implements Resendable {
-  protected readonly node: RedisNode
+  protected readonly node: CallHost
   /** The first of its keys. */
   protected readonly key: Buffer
   abstract readonly heads: ScriptHeads
   protected abstract readonly call: DataCall
 
-  constructor(node: RedisNode, key: Buffer, valueBytes: number) {
+  constructor(node: CallHost, key: Buffer, valueBytes: number) {
     super(valueBytes)
     this.node = node
     this.key = key
@@ -131,11 +149,11 @@ interface StoreEntry {
  * has its own outcome.
  */
 export class PendingStores extends LinkCall implements Resendable {
-  private readonly node: RedisNode
+  private readonly node: CallHost
   private readonly condition: StoreCondition | undefined
   private readonly entries: StoreEntry[] = []
 
-  constructor(node: RedisNode, condition?: StoreCondition) {
+  constructor(node: CallHost, condition?: StoreCondition) {
     super(0)
     this.node = node
     this.condition = condition
@@ -208,7 +226,7 @@ export class PendingAccept extends PendingScript {
   private readonly record: NewRecord
   private readonly lifeMs: number
 
-  constructor(node: RedisNode, key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall) {
+  constructor(node: CallHost, key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall) {
     super(node, key, record.value.length)
     this.record = record
     this.lifeMs = lifeMs
@@ -242,7 +260,7 @@ export class PendingStoreAll extends PendingScript {
   private readonly writes: readonly StoreAllWrite[]
   private readonly mode: StoreAllMode
 
-  constructor(node: RedisNode, writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall) {
+  constructor(node: CallHost, writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall) {
     const valueBytes = writes.reduce((sum, { record }) => sum + (record?.value.length ?? 0), 0)
     super(node, writes[0]!.key, valueBytes)
     this.heads = headsOf(STORE_ALL, 2 + 4 * writes.length, writes.length)
@@ -280,7 +298,7 @@ export class PendingHint extends PendingScript {
   private readonly field: Buffer
   private readonly version: Buffer
 
-  constructor(node: RedisNode, target: string, key: Buffer, version: Buffer, call: HintCall) {
+  constructor(node: CallHost, target: string, key: Buffer, version: Buffer, call: HintCall) {
     super(node, hintsKey(target), 0)
     this.target = target
     this.field = key
@@ -309,7 +327,7 @@ export class PendingPrepare extends PendingScript {
   protected readonly call: PrepareCall
   private readonly ballot: Buffer
 
-  constructor(node: RedisNode, key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes: number) {
+  constructor(node: CallHost, key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes: number) {
     super(node, key, expectedBytes)
     this.ballot = ballot
     this.call = call

@@ -9,7 +9,6 @@
  */
 import { isIP } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
-import type { Clock, Timers } from '../../core/clock.ts'
 import {
   EXPIRY_AT,
   FLAGS_AT,
@@ -42,7 +41,6 @@ import {
   type GetCall,
   type HintCall,
   type HintPage,
-  type Node,
   type NodeFailure,
   type NodeListener,
   type NodeReport,
@@ -65,10 +63,12 @@ import {
   PendingStoreAll,
   PendingStores,
   TOO_LONG,
+  type CallHost,
   type DataCall,
   type PendingScript,
   type Resendable,
 } from './redis-calls.ts'
+import type { RedisNodeOptions } from './options.ts'
 import { enqueueHead, PendingPeek } from './peeks.ts'
 import {
   DROP_COPY,
@@ -83,27 +83,6 @@ import {
 } from './scripts.ts'
 import { withoutSecrets } from './secrets.ts'
 
-export interface RedisNodeOptions {
-  readonly id: string
-  readonly address: {
-    readonly host: string
-    readonly port: number
-    readonly tls: boolean
-    readonly username?: string
-    readonly password?: string
-  }
-  /** For `rediss://`: asked for with every connection, since certificates are renewed. */
-  readonly tlsOptions?: () => ConnectionOptions
-  readonly graceMs: number
-  readonly nodeTimeoutMs: number
-  readonly connectTimeoutMs: number
-  readonly maxValueBytes: number
-  /** By default MAX_HINTS. */
-  readonly maxHints?: number
-  readonly clock: Clock
-  readonly timers: Timers
-}
-
 const MAX_IN_FLIGHT = 100_000
 const MAX_UNSENT_BYTES = 64 * 1024 * 1024
 /** What a reply may be longer than a value: its head, or all of what the greeting asks for. */
@@ -112,7 +91,7 @@ const PROBED_WRITE_LIFE_MS = 1000
 /** Keys that one call of scan looks at, at most: a node serves nobody else meanwhile. */
 const MAX_SCANNED = 1000
 
-export class RedisNode implements Node {
+export class RedisNode implements CallHost {
   readonly id: string
   readonly address: string
   listener: NodeListener | null = null

@@ -1,0 +1,24 @@
+/** What a Redis node needs to know, for both of its paths. */
+import type { ConnectionOptions } from 'node:tls'
+import type { Clock, Timers } from '../../core/clock.ts'
+
+export interface RedisNodeOptions {
+  readonly id: string
+  readonly address: {
+    readonly host: string
+    readonly port: number
+    readonly tls: boolean
+    readonly username?: string
+    readonly password?: string
+  }
+  /** For `rediss://`: asked for with every connection, since certificates are renewed. */
+  readonly tlsOptions?: () => ConnectionOptions
+  readonly graceMs: number
+  readonly nodeTimeoutMs: number
+  readonly connectTimeoutMs: number
+  readonly maxValueBytes: number
+  /** By default MAX_HINTS. */
+  readonly maxHints?: number
+  readonly clock: Clock
+  readonly timers: Timers
+}
