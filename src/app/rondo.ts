@@ -23,9 +23,9 @@ import { createServer } from '../servers/http/server.ts'
 import { RespServer } from '../servers/resp/resp-server.ts'
 import { registerRespMetrics } from '../servers/resp/metrics.ts'
 import { createRespListener } from '../servers/resp/listener.ts'
-import { readTokens } from '../servers/token-list.ts'
+import { readTokens } from '../config/token-list.ts'
 import { TokenTries } from '../servers/token-tries.ts'
-import { TrustedProxies } from '../servers/trusted-proxies.ts'
+import { TrustedProxies } from '../config/trusted-proxies.ts'
 import { Tokens, type PlainTokens } from '../servers/tokens.ts'
 import { registerTokenMetrics } from '../servers/token-metrics.ts'
 import { Ledger } from '../servers/ledger.ts'
@@ -139,7 +139,7 @@ export class Rondo {
       tokens: this.tokens,
       tries: this.tries,
       proxies,
-      coordinator: this.coordinator,
+      store: this.coordinator,
       antiEntropy: this.antiEntropy,
       monotonicMs: () => clock.monotonicMs(),
       onEnd: (end) => this.telemetry.onRequestEnd(end),

@@ -14,9 +14,9 @@ export interface KeyCommand extends CommandSpec, KeyedCommand {
   readonly name: string
   readonly execute: Execute
   /** What it does, or why it cannot. */
-  step(caller: Caller, args: readonly Buffer[]): Step | RespError
+  readonly step: (caller: Caller, args: readonly Buffer[]) => Step | RespError
   /** The same, for more than MANY_ARGUMENTS. */
-  stepInSlices(caller: Caller, args: readonly Buffer[]): Sliced<Step | RespError>
+  readonly stepInSlices: (caller: Caller, args: readonly Buffer[]) => Sliced<Step | RespError>
 }
 
 export const KEY_COMMANDS: readonly KeyCommand[] = Object.entries(STEPS).map(([name, spec]) => {

@@ -17,8 +17,8 @@ import { join } from 'node:path'
 import { parse } from 'dotenv'
 import { z } from 'zod'
 import { CONSISTENCY_LEVELS, type ConsistencyLevel } from '../core/consistency.ts'
-import { parseTokens, TOKENS_MUST_BE, type TokenSource } from '../servers/token-list.ts'
-import { isNetwork } from '../servers/trusted-proxies.ts'
+import { parseTokens, TOKENS_MUST_BE, type TokenSource } from './token-list.ts'
+import { isNetwork } from './trusted-proxies.ts'
 import { describe, isLoopback, parseHost, parseNodeList, type NodeAddress } from './node-addresses.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>

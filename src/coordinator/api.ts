@@ -28,13 +28,15 @@ export type { WriteDone } from './write/write.ts'
 /** A node as this coordinator sees it. */
 export interface NodeState {
   readonly id: string
-  readonly node: { readonly address: string }
+  readonly node: { readonly address: string; readonly ready: boolean }
   readonly health: { readonly state: string }
   readonly completeness: Completeness
   readonly behind: boolean
   readonly unwritable: string | null
   readonly lastError: string | null
   readonly report: NodeReport | null
+  readonly weight: number
+  readonly zone: string | undefined
 }
 
 export interface KeyStore {
@@ -47,6 +49,9 @@ export interface KeyStore {
   readonly ready: boolean
   /** At least one node takes some kind of writes. */
   readonly takesWrites: boolean
+
+  /** How far a node's clock is from cluster time, and how well that is known; null = not known. */
+  clockOf(node: NodeState): { readonly offMs: number; readonly errorMs: number } | null
 
   /** Cluster time, milliseconds since 1970. */
   nowMs(): number

@@ -127,6 +127,10 @@ export class Coordinator implements KeyStore {
     return this.cluster.ring.nodes
   }
 
+  clockOf({ id }: NodeState): { readonly offMs: number; readonly errorMs: number } | null {
+    return this.cluster.time.distance(id) ?? null
+  }
+
   get ready(): boolean {
     return this.cluster.ready
   }

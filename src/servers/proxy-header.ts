@@ -3,7 +3,7 @@
  * on (https://www.haproxy.org/download/1.8/doc/proxy-protocol.txt). Pure: looks at the bytes so far.
  */
 import { isIPv4, isIPv6 } from 'node:net'
-import { plainAddress } from './client-address.ts'
+import { plainAddress } from '../config/client-address.ts'
 
 export type ProxyHeader =
   /** It may become one. */

@@ -9,7 +9,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Timers } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
-import { networkOf } from './client-address.ts'
+import { networkOf } from '../config/client-address.ts'
 import { LineLimit } from './line-limit.ts'
 
 /** An address that sent none for this long begins anew. */

@@ -2,7 +2,7 @@
  * The clients: each works through one coordinator, does one operation after the other at quorum, and writes down what
  * came of it. Keys are in use for a while and then left alone: what was acknowledged must outlive all later faults.
  */
-import { increment, putIf, take } from '../../src/coordinator/update/modify.ts'
+import { increment, putIf, take } from '../../src/commands/modify.ts'
 import type { UpdateDone } from '../../src/coordinator/update/update.ts'
 import type { StoredRecord } from '../../src/core/codec.ts'
 import type { RondoError } from '../../src/core/errors.ts'

@@ -1,7 +1,7 @@
 /** Many who change one key at the same time, at every level: nobody fails, and each is told what it did itself. */
 import { expect } from 'chai'
 import { Coordinator } from '../../src/coordinator/coordinator.ts'
-import { append, increment, putIf, take } from '../../src/coordinator/update/modify.ts'
+import { append, increment, putIf, take } from '../../src/commands/modify.ts'
 import type { ModifyAll } from '../../src/coordinator/transact/transact.ts'
 import type { Modify } from '../../src/coordinator/update/update.ts'
 import { compareVersions, parseVersion, versionText } from '../../src/core/clock.ts'

@@ -7,7 +7,7 @@
  * what one left whose outcome is unknown: that may take effect at any later time, and once.
  */
 import { expect } from 'chai'
-import { putIf, take } from '../../src/coordinator/update/modify.ts'
+import { putIf, take } from '../../src/commands/modify.ts'
 import type { StoredRecord } from '../../src/core/codec.ts'
 import { CoordinatorUnderTest } from '../support/coordinator-under-test.ts'
 import type { FaultyNode } from '../support/faulty-node.ts'

@@ -3,7 +3,7 @@
  * there before.
  */
 import { expect } from 'chai'
-import { increment, putIf, take, expireAt } from '../../src/coordinator/update/modify.ts'
+import { increment, putIf, take, expireAt } from '../../src/commands/modify.ts'
 import type { Modify } from '../../src/coordinator/update/update.ts'
 import { KIND_TOMBSTONE, versionOf, type NewRecord, type StoredRecord } from '../../src/core/codec.ts'
 import { EXPIRY_MARGIN_MS, FAR_END_MS } from '../../src/core/lifetime.ts'

@@ -1,6 +1,11 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { describe as describeNode, isLoopback, parseHost, parseNodeList } from '../../src/config/node-addresses.ts'
+import {
+  describe as describeNode,
+  isLoopback,
+  parseHost,
+  parseNodeList,
+} from '../../src/config/node-addresses.ts'
 
 function one(text: string) {
   const { nodes, problems } = parseNodeList(text)

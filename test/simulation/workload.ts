@@ -4,7 +4,7 @@
  */
 import { KIND_VALUE, type PeekedRecord, type RecordHead, type StoredRecord } from '../../src/core/codec.ts'
 import type { Coordinator } from '../../src/coordinator/coordinator.ts'
-import { increment, putIf, take } from '../../src/coordinator/update/modify.ts'
+import { increment, putIf, take } from '../../src/commands/modify.ts'
 import type { ModifyAll, TransactDone } from '../../src/coordinator/transact/transact.ts'
 import type { UpdateDone } from '../../src/coordinator/update/update.ts'
 import type { RondoError } from '../../src/core/errors.ts'

@@ -162,11 +162,7 @@ export async function carryOut(
 }
 
 /** A step a key; how many keys they changed. */
-async function eachKey(
-  caller: Caller,
-  { keys }: Step,
-  stepFor: (key: Buffer) => Step,
-): Promise<Reply> {
+async function eachKey(caller: Caller, { keys }: Step, stepFor: (key: Buffer) => Step): Promise<Reply> {
   const settled = await inSlices(caller, keys.length, (i) => updateStep(caller, stepFor(keys[i]!)))
   const counts = settled as PromiseSettledResult<number>[]
   const changed = counts.reduce((sum, one) => sum + (one.status === 'fulfilled' ? one.value : 0), 0)
@@ -210,12 +206,7 @@ function updateStep(caller: Caller, step: Step): Promise<Reply> {
   }
   return new Promise((resolve, reject) => {
     const updated = () => resolve(stepped.reply)
-    store.update(
-      step.keys[0]!,
-      modify,
-      { asker: caller, updated, failed: reject },
-      caller.writeLevel,
-    )
+    store.update(step.keys[0]!, modify, { asker: caller, updated, failed: reject }, caller.writeLevel)
   })
 }
 
@@ -228,9 +219,7 @@ async function writeEach(caller: Caller, step: Step): Promise<Reply> {
     const error = tooLarge(caller, held)
     if (error) throw error
   }
-  const settled = await inSlices(caller, step.keys.length, (i) =>
-    writeKey(caller, step.keys[i]!, next[i]),
-  )
+  const settled = await inSlices(caller, step.keys.length, (i) => writeKey(caller, step.keys[i]!, next[i]))
   const changed = settled.filter(({ status }) => status === 'fulfilled').length
   throwFailure(step.keys.length, changed, settled)
   return reply

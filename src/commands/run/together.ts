@@ -140,12 +140,7 @@ function* isTooMuch(steps: Queue, held: ReadonlyMap<string, Known | null>): Slic
  * @param change what the keys shall hold; null = nothing is changed, and nothing need have been there together; an error =
  * the same, and transact fails with it
  */
-export function transact(
-  caller: Caller,
-  keys: readonly Buffer[],
-  pace: Pace,
-  change: Change,
-): Promise<void> {
+export function transact(caller: Caller, keys: readonly Buffer[], pace: Pace, change: Change): Promise<void> {
   const { work } = caller
   const { store } = caller
   const decided = (next: Next | RondoError | null) => decidedBy(caller, next)

@@ -1,6 +1,13 @@
 /** Values as bits, the highest of the first byte first: GETBIT, SETBIT, BITCOUNT, BITPOS. */
 import { byteRange, placesIn } from '../../core/part.ts'
-import { inclusiveRange, integerArgument, isBackward, parseInteger, word, type Integer } from '../arguments.ts'
+import {
+  inclusiveRange,
+  integerArgument,
+  isBackward,
+  parseInteger,
+  word,
+  type Integer,
+} from '../arguments.ts'
 import { RespError, type Reply } from '../reply.ts'
 import {
   change,

@@ -1,6 +1,13 @@
 /** The options of SET and GETEX: which may stand together, and which of two wins, is Redis's own rule. */
 import { word } from '../arguments.ts'
-import { endArgument, MILLISECONDS, MILLISECONDS_AT, SECONDS, SECONDS_AT, type TimeUnit } from '../keys/ends.ts'
+import {
+  endArgument,
+  MILLISECONDS,
+  MILLISECONDS_AT,
+  SECONDS,
+  SECONDS_AT,
+  type TimeUnit,
+} from '../keys/ends.ts'
 import { CommandError, defaultEnd, SYNTAX_ERROR, type StepLimits } from '../step.ts'
 
 export interface SetOptions {

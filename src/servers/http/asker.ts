@@ -1,6 +1,6 @@
 /** An HTTP connection whose operations wait for room at their nodes. */
 import type { Socket } from 'node:net'
-import type { Asker } from '../../coordinator/asker.ts'
+import type { Asker } from '../../coordinator/api.ts'
 
 class HttpAsker implements Asker {
   waiting = 0

@@ -1,7 +1,7 @@
 /** mget, mset and mdelete: many keys in one request, each with its own result. */
-import type { Asker } from '../../coordinator/asker.ts'
-import type { Coordinator } from '../../coordinator/coordinator.ts'
-import type { WriteDone } from '../../coordinator/write/write.ts'
+import type { Asker } from '../../coordinator/api.ts'
+import type { KeyStore } from '../../coordinator/api.ts'
+import type { WriteDone } from '../../coordinator/api.ts'
 import { versionText } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
@@ -99,7 +99,7 @@ async function parseKeys(
   const shape = { depth: 2, entries: options.maxBatchKeys }
   const { keys } = await parseObjectInTurns(body, ['keys'], shape, work)
   return checkList(keys, '"keys"', options).map((key) => ({
-    ...parseKey(key, encoding, options.coordinator),
+    ...parseKey(key, encoding, options.store),
     value: Buffer.alloc(0),
     ttl: 0,
   }))
@@ -117,10 +117,10 @@ async function parseItems(
   for (const [i, entry] of checkList(items, '"items"', options).entries()) {
     const object = checkObject(entry, ['key', 'value', 'ttl', 'encoding'], `Item ${i}`)
     const value = valueFromJson(object)
-    const tooLarge = options.coordinator.checkValue(value.length)
+    const tooLarge = options.store.checkValue(value.length)
     if (tooLarge) throw tooLarge
     parsed.push({
-      ...parseKey(object.key, encoding, options.coordinator),
+      ...parseKey(object.key, encoding, options.store),
       value,
       ttl: ttlFromJson(object.ttl),
     })
@@ -139,15 +139,11 @@ function checkList(list: unknown, name: string, { maxBatchKeys }: BatchOptions):
   return list
 }
 
-function parseKey(
-  key: unknown,
-  encoding: KeyEncoding,
-  coordinator: Coordinator,
-): { key: string; bytes: Buffer } {
+function parseKey(key: unknown, encoding: KeyEncoding, store: KeyStore): { key: string; bytes: Buffer } {
   if (typeof key !== 'string' || key === '')
     throw new RondoError('BAD_REQUEST', 'Every key must be a string, not empty.')
   const bytes = keyFromText(key, encoding)
-  const unusable = coordinator.checkKey(bytes)
+  const unusable = store.checkKey(bytes)
   if (unusable) throw unusable
   return { key, bytes }
 }
@@ -158,19 +154,19 @@ function reader(
   exchange: Exchange,
   work: Work,
 ): (item: Item) => Promise<Result | Buffer[]> {
-  const { coordinator, maxBatchBytes } = options
+  const { store, maxBatchBytes } = options
   let valueBytes = 0
   let textBytes = 0
   return async ({ key, bytes }) => {
     try {
       if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
-      const record = await readKey(coordinator, bytes, level, exchange.asker)
-      if (!coordinator.isLive(record)) return { key, ...errorOf(keyNotFound()) }
+      const record = await readKey(store, bytes, level, exchange.asker)
+      if (!store.isLive(record)) return { key, ...errorOf(keyNotFound()) }
       valueBytes += record.value.length
       if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
       const refused = exchange.hold(record.value.length * HELD_TIMES)
       if (refused) throw refused
-      const ttl = ttlSeconds(await coordinator.expiresAtMs(bytes, record), coordinator.nowMs())
+      const ttl = ttlSeconds(await store.expiresAtMs(bytes, record), store.nowMs())
       const version = versionText(record.version)
       if (!isLong(record.value)) {
         await work.spend(record.value.length)
@@ -193,26 +189,26 @@ function answerTooLarge({ maxBatchBytes }: BatchOptions): RondoError {
 }
 
 function writer(
-  { coordinator, defaultTtlMs }: BatchOptions,
+  { store, defaultTtlMs }: BatchOptions,
   level: ConsistencyLevel,
   asker: Asker,
 ): (item: Item) => Promise<Result> {
   return ({ key, bytes, value, ttl }) => {
     const lifeMs = ttl > 0 ? ttl * 1000 : defaultTtlMs
-    const expiresAtMs = lifeMs > 0 ? Math.ceil(coordinator.nowMs()) + lifeMs : 0
+    const expiresAtMs = lifeMs > 0 ? Math.ceil(store.nowMs()) + lifeMs : 0
     return new Promise((resolve) => {
       const done: WriteDone = {
         asker,
         written: (version) => resolve({ key, message: 'ok', version: versionText(version) }),
         failed: (error) => resolve({ key, ...errorOf(error) }),
       }
-      coordinator.write(bytes, value, expiresAtMs, done, level)
+      store.write(bytes, value, expiresAtMs, done, level)
     })
   }
 }
 
 function remover(
-  { coordinator }: BatchOptions,
+  { store }: BatchOptions,
   level: ConsistencyLevel,
   asker: Asker,
 ): (item: Item) => Promise<Result> {
@@ -223,18 +219,18 @@ function remover(
         written: () => resolve({ key, message: 'ok' }),
         failed: (error) => resolve({ key, ...errorOf(error) }),
       }
-      coordinator.remove(bytes, done, level)
+      store.remove(bytes, done, level)
     })
 }
 
 function readKey(
-  coordinator: Coordinator,
+  store: KeyStore,
   key: Buffer,
   level: ConsistencyLevel,
   asker: Asker,
 ): Promise<StoredRecord | null> {
   return new Promise((resolve, reject) => {
-    coordinator.read(key, { asker, read: resolve, failed: reject }, level)
+    store.read(key, { asker, read: resolve, failed: reject }, level)
   })
 }
 

@@ -1,6 +1,6 @@
 /** `If-Match` and `If-None-Match`, as preconditions of a write. */
 import type { IncomingMessage } from 'node:http'
-import type { Condition } from '../../coordinator/update/modify.ts'
+import type { Condition } from '../../commands/modify.ts'
 import { parseVersion } from '../../core/clock.ts'
 import { RondoError } from '../../core/errors.ts'
 

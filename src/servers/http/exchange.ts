@@ -4,7 +4,7 @@
  * Created once per request, in front of Express or inside it, whoever sees the request first.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Asker } from '../../coordinator/asker.ts'
+import type { Asker } from '../../coordinator/api.ts'
 import { RondoError } from '../../core/errors.ts'
 import { askerOf } from './asker.ts'
 import { CODES } from '../../core/error-codes.ts'

@@ -4,10 +4,10 @@
  */
 import type { IncomingMessage } from 'node:http'
 import { RondoError } from '../../core/errors.ts'
-import { plainAddress } from '../client-address.ts'
+import { plainAddress } from '../../config/client-address.ts'
 import { isAmong, type Tokens } from '../tokens.ts'
 import type { TokenTries } from '../token-tries.ts'
-import type { TrustedProxies } from '../trusted-proxies.ts'
+import type { TrustedProxies } from '../../config/trusted-proxies.ts'
 import type { Exchange } from './exchange.ts'
 import { Hosts, type HostOptions } from './hosts.ts'
 import { WrongToken } from './wrong-token.ts'

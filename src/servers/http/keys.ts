@@ -4,12 +4,12 @@
  * Served in front of Express, behind our own server and in createApp() alike (app.ts): Express is where most of the time
  * would go.
  */
-import type { Asker } from '../../coordinator/asker.ts'
-import type { Coordinator } from '../../coordinator/coordinator.ts'
-import type { ReadDone } from '../../coordinator/read/read.ts'
-import { deleteIf, putIf, type Condition } from '../../coordinator/update/modify.ts'
-import type { UpdateDone } from '../../coordinator/update/update.ts'
-import type { WriteDone } from '../../coordinator/write/write.ts'
+import type { Asker } from '../../coordinator/api.ts'
+import type { KeyStore } from '../../coordinator/api.ts'
+import type { ReadDone } from '../../coordinator/api.ts'
+import { deleteIf, putIf, type Condition } from '../../commands/modify.ts'
+import type { UpdateDone } from '../../coordinator/api.ts'
+import type { WriteDone } from '../../coordinator/api.ts'
 import { versionText, type Version } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
@@ -33,7 +33,7 @@ import { levelFromQuery, ttlFromJson, ttlFromQuery, ttlSeconds, valueFromJson, v
 export const KEYS_PREFIX = '/api/v1/keys/'
 
 export interface KeysOptions {
-  readonly coordinator: Coordinator
+  readonly store: KeyStore
   readonly readConsistency: ConsistencyLevel
   readonly writeConsistency: ConsistencyLevel
   /** Milliseconds, 0 = none. */
@@ -58,11 +58,7 @@ export class KeysHandler {
     const level = levelFromQuery(query.consistency, this.options.readConsistency)
     const encoding = parseKeyEncoding(query.keyEncoding)
     const key = this.keyOf(exchange, encoding)
-    this.options.coordinator.read(
-      key,
-      new GetAnswer(this.options.coordinator, exchange, key, encoding),
-      level,
-    )
+    this.options.store.read(key, new GetAnswer(this.options.store, exchange, key, encoding), level)
   }
 
   put(exchange: Exchange): void {
@@ -106,17 +102,17 @@ export class KeysHandler {
     level: ConsistencyLevel,
     condition: Condition | null,
   ): void {
-    const { coordinator, defaultTtlMs } = this.options
-    const tooLarge = coordinator.checkValue(value.length)
+    const { store, defaultTtlMs } = this.options
+    const tooLarge = store.checkValue(value.length)
     if (tooLarge) throw tooLarge
     const lifeMs = ttl > 0 ? ttl * 1000 : defaultTtlMs
-    const expiresAtMs = lifeMs > 0 ? Math.ceil(coordinator.nowMs()) + lifeMs : 0
+    const expiresAtMs = lifeMs > 0 ? Math.ceil(store.nowMs()) + lifeMs : 0
     const answer = new PutAnswer(exchange)
-    if (!condition) coordinator.write(key, value, expiresAtMs, answer, level)
+    if (!condition) store.write(key, value, expiresAtMs, answer, level)
     else
-      coordinator.update(
+      store.update(
         key,
-        putIf(condition, value, expiresAtMs, () => coordinator.nowMs()),
+        putIf(condition, value, expiresAtMs, () => store.nowMs()),
         answer,
         level,
       )
@@ -127,13 +123,13 @@ export class KeysHandler {
     const query = exchange.query(['consistency', 'keyEncoding'])
     const level = levelFromQuery(query.consistency, this.options.writeConsistency)
     const key = this.keyOf(exchange, parseKeyEncoding(query.keyEncoding))
-    const { coordinator } = this.options
+    const { store } = this.options
     const answer = new DeleteAnswer(exchange)
-    if (!condition) coordinator.remove(key, answer, level)
+    if (!condition) store.remove(key, answer, level)
     else
-      coordinator.update(
+      store.update(
         key,
-        deleteIf(condition, () => coordinator.nowMs()),
+        deleteIf(condition, () => store.nowMs()),
         answer,
         level,
       )
@@ -143,20 +139,20 @@ export class KeysHandler {
     const segment = exchange.path.slice(KEYS_PREFIX.length)
     if (segment === '') throw new RondoError('BAD_REQUEST', `Name a key: ${KEYS_PREFIX}<key>.`)
     const key = keyFromSegment(segment, encoding)
-    const unusable = this.options.coordinator.checkKey(key)
+    const unusable = this.options.store.checkKey(key)
     if (unusable) throw unusable
     return key
   }
 }
 
 class GetAnswer implements ReadDone {
-  private readonly coordinator: Coordinator
+  private readonly store: KeyStore
   private readonly exchange: Exchange
   private readonly key: Buffer
   private readonly encoding: KeyEncoding
 
-  constructor(coordinator: Coordinator, exchange: Exchange, key: Buffer, encoding: KeyEncoding) {
-    this.coordinator = coordinator
+  constructor(store: KeyStore, exchange: Exchange, key: Buffer, encoding: KeyEncoding) {
+    this.store = store
     this.exchange = exchange
     this.key = key
     this.encoding = encoding
@@ -167,8 +163,8 @@ class GetAnswer implements ReadDone {
   }
 
   read(record: StoredRecord | null): void {
-    const { coordinator, exchange } = this
-    if (!coordinator.isLive(record)) {
+    const { store, exchange } = this
+    if (!store.isLive(record)) {
       exchange.fail(keyNotFound())
       return
     }
@@ -178,7 +174,7 @@ class GetAnswer implements ReadDone {
       return
     }
     // A value that Rondo did not write keeps its own TTL, which only its node knows.
-    coordinator.expiresAtMs(this.key, record).then(
+    store.expiresAtMs(this.key, record).then(
       (expiresAtMs) => this.answer(record, expiresAtMs, raw),
       (error: unknown) => exchange.fail(error),
     )
@@ -198,7 +194,7 @@ class GetAnswer implements ReadDone {
       )
       return
     }
-    const ttl = ttlSeconds(expiresAtMs, this.coordinator.nowMs())
+    const ttl = ttlSeconds(expiresAtMs, this.store.nowMs())
     const after = `,"key":${JSON.stringify(keyToText(this.key, this.encoding))},"ttl":${ttl},"version":"${version}"`
     const headers = ['Content-Type', JSON_TYPE, 'ETag', `"${version}"`]
     if (isLong(record.value)) {

@@ -1,11 +1,11 @@
 /** GET /api/v1/keys: pages of keys, by pattern and cursor. */
-import type { Coordinator } from '../../coordinator/coordinator.ts'
+import type { KeyStore } from '../../coordinator/api.ts'
 import { RondoError } from '../../core/errors.ts'
 import type { Exchange } from './exchange.ts'
 import { keyToText, parseKeyEncoding } from './key-path.ts'
 
 export interface ListOptions {
-  readonly coordinator: Coordinator
+  readonly store: KeyStore
   readonly maxBatchKeys: number
   readonly maxKeyBytes: number
 }
@@ -14,7 +14,7 @@ const DEFAULT_PAGE_KEYS = 100
 
 export async function listKeys(
   exchange: Exchange,
-  { coordinator, maxBatchKeys, maxKeyBytes }: ListOptions,
+  { store, maxBatchKeys, maxKeyBytes }: ListOptions,
 ): Promise<void> {
   const query = exchange.query(['match', 'cursor', 'count', 'keyEncoding'])
   const encoding = parseKeyEncoding(query.keyEncoding)
@@ -27,7 +27,7 @@ export async function listKeys(
   if (match && match.length > maxKeyBytes) {
     throw new RondoError('BAD_REQUEST', `match has more than ${maxKeyBytes} bytes (MAX_KEY_BYTES).`)
   }
-  const { keys, cursor } = await coordinator.list({ match, cursor: query.cursor ?? '0', count })
+  const { keys, cursor } = await store.list({ match, cursor: query.cursor ?? '0', count })
   const shown = encoding === 'utf8' ? keys.filter(isText) : keys
   const hidden = keys.length - shown.length
   exchange.json(200, {

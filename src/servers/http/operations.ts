@@ -1,6 +1,6 @@
 /** The atomic operations on one key: POST /api/v1/keys/:key/incr, /append, /getdel, /expire and /persist. */
-import { append, expireAt, increment, live, take } from '../../coordinator/update/modify.ts'
-import type { Modify } from '../../coordinator/update/update.ts'
+import { append, expireAt, increment, live, take } from '../../commands/modify.ts'
+import type { Modify } from '../../coordinator/api.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { FLAT, parseObjectInTurns, readBody, saysJson, type JsonObject } from './body.ts'
@@ -36,12 +36,12 @@ export async function handleOperation(
   operation: Operation,
   options: KeysOptions,
 ): Promise<void> {
-  const { coordinator, writeConsistency, maxValueBytes } = options
+  const { store, writeConsistency, maxValueBytes } = options
   const query = exchange.query(['consistency', 'keyEncoding'])
   const level = levelFromQuery(query.consistency, writeConsistency)
   const encoding = parseKeyEncoding(query.keyEncoding)
   const key = keyFromSegment(exchange.path.slice(KEYS_PREFIX.length, -operation.length - 1), encoding)
-  const unusable = coordinator.checkKey(key)
+  const unusable = store.checkKey(key)
   if (unusable) throw unusable
   const limit = maxValueBytes * JSON_BYTES_PER_VALUE_BYTE + BODY_FRAME_BYTES
   const body = await new Promise<Buffer>((resolve, reject) => {
@@ -52,10 +52,10 @@ export async function handleOperation(
   const modify = modifierOf(operation, object, options)
   const updated = await new Promise<Updated>((resolve, reject) => {
     const updated = (before: StoredRecord | null, after: StoredRecord | null) => resolve({ before, after })
-    coordinator.update(key, modify, { asker: exchange.asker, updated, failed: reject }, level)
+    store.update(key, modify, { asker: exchange.asker, updated, failed: reject }, level)
   })
-  const shown = shownOf(operation, updated, coordinator.nowMs())
-  await sendRecord(exchange, keyToText(key, encoding), shown, coordinator.nowMs(), work)
+  const shown = shownOf(operation, updated, store.nowMs())
+  await sendRecord(exchange, keyToText(key, encoding), shown, store.nowMs(), work)
 }
 
 function objectOf(
@@ -76,8 +76,8 @@ function objectOf(
 
 /** @throws RondoError BAD_REQUEST */
 function modifierOf(operation: Operation, object: JsonObject, options: KeysOptions): Modify {
-  const { coordinator, maxValueBytes } = options
-  const nowMs = () => coordinator.nowMs()
+  const { store, maxValueBytes } = options
+  const nowMs = () => store.nowMs()
   switch (operation) {
     case 'incr':
       return making(increment.bind(null, integerOf(object.by)), options)
@@ -97,12 +97,9 @@ function modifierOf(operation: Operation, object: JsonObject, options: KeysOptio
 }
 
 /** An operation that makes the key if it is not there: then with the end that PUT gives it. */
-function making(
-  modifyAt: (nowMs: () => number) => Modify,
-  { coordinator, defaultTtlMs }: KeysOptions,
-): Modify {
+function making(modifyAt: (nowMs: () => number) => Modify, { store, defaultTtlMs }: KeysOptions): Modify {
   return (current) => {
-    const nowMs = coordinator.nowMs()
+    const nowMs = store.nowMs()
     const modified = modifyAt(() => nowMs)(current)
     if (modified.kind !== 'write' || defaultTtlMs === 0 || live(current, nowMs)) return modified
     return { kind: 'write', record: { ...modified.record, expiresAtMs: Math.ceil(nowMs) + defaultTtlMs } }

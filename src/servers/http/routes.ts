@@ -5,7 +5,7 @@
  * byte for byte; `:key` is one segment that is not empty. What matches nothing, and a method that a route does not have,
  * is guarded too (`scopeOf`).
  */
-import type { Coordinator } from '../../coordinator/coordinator.ts'
+import type { KeyStore } from '../../coordinator/api.ts'
 import { RondoError } from '../../core/errors.ts'
 import type { AntiEntropy } from '../../repair/round/anti-entropy.ts'
 import { page } from './dashboard/page.ts'
@@ -22,7 +22,7 @@ import type { TrafficOptions } from './traffic.ts'
 
 export interface HttpDoorOptions
   extends BatchOptions, ListOptions, GuardOptions, ExchangeDeps, Pick<TrafficOptions, 'ledger' | 'seats'> {
-  readonly coordinator: Coordinator
+  readonly store: KeyStore
   readonly antiEntropy: Pick<AntiEntropy, 'request' | 'progress'>
   /** The process's metrics as Prometheus text. */
   readonly metrics: () => Promise<{ contentType: string; text: string }>
@@ -65,7 +65,7 @@ export const ROUTES: readonly Route[] = [
   {
     path: '/api/v1/keys/:key/explain',
     calls: {
-      GET: { scope: 'data', serve: (exchange, { options }) => explain(exchange, options.coordinator) },
+      GET: { scope: 'data', serve: (exchange, { options }) => explain(exchange, options.store) },
     },
   },
   ...OPERATIONS.map((operation): Route => ({
@@ -99,7 +99,7 @@ export const ROUTES: readonly Route[] = [
     calls: {
       GET: {
         scope: 'status',
-        serve: (exchange, { options }) => exchange.json(200, statusOf(options.coordinator)),
+        serve: (exchange, { options }) => exchange.json(200, statusOf(options.store)),
       },
     },
   },
@@ -199,12 +199,12 @@ function entryOf(route: Route): Entry {
   }
 }
 
-function tellReady(exchange: Exchange, { accepting, coordinator }: HttpDoorOptions): void {
+function tellReady(exchange: Exchange, { accepting, store }: HttpDoorOptions): void {
   if (!accepting()) throw new RondoError('UNAVAILABLE', 'The process is stopping.')
-  if (!coordinator.cluster.ready) {
+  if (!store.ready) {
     throw new RondoError('UNAVAILABLE', 'No node can be used yet; /status says why.')
   }
-  if (!coordinator.cluster.takesWrites) {
+  if (!store.takesWrites) {
     throw new RondoError('UNAVAILABLE', 'No node takes writes; /status says why.')
   }
   exchange.json(200, { status: 'ready' })

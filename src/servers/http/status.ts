@@ -1,7 +1,5 @@
 /** GET /status: the nodes by address, as this coordinator sees them. Holds no secret. */
-import type { Member } from '../../cluster/member.ts'
-import type { ClusterTime } from '../../cluster/time.ts'
-import type { Coordinator } from '../../coordinator/coordinator.ts'
+import type { KeyStore, NodeState } from '../../coordinator/api.ts'
 
 export interface NodeStatus {
   readonly id: string
@@ -28,25 +26,20 @@ export interface NodeStatus {
   readonly zone: string | null
 }
 
-export function statusOf(coordinator: Coordinator): Record<string, NodeStatus> {
-  const { cluster } = coordinator
-  const status: Record<string, NodeStatus> = {}
-  for (const member of cluster.ring.nodes) {
-    status[member.node.address] = nodeStatus(member, cluster.time)
-  }
-  return status
+export function statusOf(store: KeyStore): Record<string, NodeStatus> {
+  return Object.fromEntries(store.nodes.map((node) => [node.node.address, nodeStatus(node, store)]))
 }
 
-function nodeStatus(member: Member, time: ClusterTime): NodeStatus {
+function nodeStatus(member: NodeState, store: KeyStore): NodeStatus {
   const { report } = member
-  const clock = time.distance(member.id)
+  const clock = store.clockOf(member)
   const syncedAt = report?.syncedAt ?? null
   return {
     id: member.id,
     isHealthy: member.health.state === 'up' && member.node.ready && member.completeness !== 'refused',
     state: member.health.state,
     completeness: member.completeness,
-    syncedAgoSeconds: syncedAt && Math.round((time.nowMs() - syncedAt.atMs) / 1000),
+    syncedAgoSeconds: syncedAt && Math.round((store.nowMs() - syncedAt.atMs) / 1000),
     mayBeBehind: member.behind,
     unwritable: member.unwritable,
     error: member.lastError,

@@ -3,7 +3,12 @@
  * Connection and RespServer; commands know only these.
  */
 import type { Socket } from 'node:net'
-import type { Caller, CommandDescription, CommandSettings, SubcommandDescription } from '../../commands/model.ts'
+import type {
+  Caller,
+  CommandDescription,
+  CommandSettings,
+  SubcommandDescription,
+} from '../../commands/model.ts'
 import type { Protocol, Reply, RespError } from '../../commands/reply.ts'
 import type { Step } from '../../commands/step.ts'
 import type { Version } from '../../core/clock.ts'

@@ -40,7 +40,15 @@ import { errorOf } from '../../../commands/errors.ts'
 import type { Output } from '../wire/output.ts'
 import type { OtherProtocol } from '../wire/other-protocol.ts'
 import { EVERYTHING } from './claims.ts'
-import { BROKEN, FOREIGN, MISTAKEN, MORE, RequestParser, UNKNOWN, type ParserOptions } from '../wire/parser.ts'
+import {
+  BROKEN,
+  FOREIGN,
+  MISTAKEN,
+  MORE,
+  RequestParser,
+  UNKNOWN,
+  type ParserOptions,
+} from '../wire/parser.ts'
 import { RespError, type Protocol, type Reply } from '../../../commands/reply.ts'
 import { ReplySlot, type Slot } from './slot.ts'
 import type { Work, Worker } from '../../../core/work.ts'

@@ -5,9 +5,9 @@
  */
 import type { Server, Socket } from 'node:net'
 import type { Timers } from '../../../core/clock.ts'
-import { plainAddress } from '../../client-address.ts'
+import { plainAddress } from '../../../config/client-address.ts'
 import { parseProxyHeader, type ClientEnd } from '../../proxy-header.ts'
-import type { TrustedProxies } from '../../trusted-proxies.ts'
+import type { TrustedProxies } from '../../../config/trusted-proxies.ts'
 
 /** A proxy sends its header at once. A connection that is silent for so long has none; one that has begun it is closed. */
 const HEADER_LIMIT_MS = 2000

@@ -6,7 +6,14 @@ import type { Asker } from '../../../coordinator/api.ts'
 import type { Work } from '../../../core/work.ts'
 import { replyOf } from '../../../commands/errors.ts'
 import type { Output } from '../wire/output.ts'
-import { encodeInSlices, encodeParts, isLong, RespError, type Protocol, type Reply } from '../../../commands/reply.ts'
+import {
+  encodeInSlices,
+  encodeParts,
+  isLong,
+  RespError,
+  type Protocol,
+  type Reply,
+} from '../../../commands/reply.ts'
 
 /** Above this an answer is not put together, but sent part by part. */
 const WORTH_PARTS_BYTES = 64 * 1024

@@ -1,5 +1,5 @@
 /** CLIENT: what a client says of itself, and which of its replies it wants. */
-import { addressText, plainAddress } from '../../client-address.ts'
+import { addressText, plainAddress } from '../../../config/client-address.ts'
 import { integerArgument, shown, word } from '../../../commands/arguments.ts'
 import type { Client, Answer } from '../model.ts'
 import { OK, Verbatim, type Reply } from '../../../commands/reply.ts'

@@ -27,13 +27,7 @@ export function get(client: Client, args: readonly Buffer[], command: Command): 
 }
 
 /** @param expiresAtMs cluster time, 0 = never */
-export function set(
-  client: Client,
-  command: Command,
-  key: Buffer,
-  value: Buffer,
-  expiresAtMs: number,
-): void {
+export function set(client: Client, command: Command, key: Buffer, value: Buffer, expiresAtMs: number): void {
   const { store } = client
   const { writeLevel } = client
   const slot = new SetSlot(client, command)

@@ -29,8 +29,6 @@ export function runKeyed(
   let released = claimKeys(client, step.writes ? step.keys : [], command)
   // What is asked for now is read before what comes behind is written. Only if that is not all, it has to be claimed.
   const heldUp = () => void (released = claimKeys(client, step.keys))
-  const answer = step.writes
-    ? carryOut(client, step, args, keyed)
-    : readStep(client, step, heldUp)
+  const answer = step.writes ? carryOut(client, step, args, keyed) : readStep(client, step, heldUp)
   slot.answerWith(answer.finally(() => released()))
 }

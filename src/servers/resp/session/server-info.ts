@@ -10,13 +10,7 @@ import { word } from '../../../commands/arguments.ts'
 import type { Client, Answer } from '../model.ts'
 import { checkPattern } from '../../../commands/pattern.ts'
 import { RespMap, Verbatim, type Reply } from '../../../commands/reply.ts'
-import {
-  immediate,
-  overall,
-  subcommandOf,
-  withHelp,
-  type SessionCommand,
-} from './session-command.ts'
+import { immediate, overall, subcommandOf, withHelp, type SessionCommand } from './session-command.ts'
 import { CommandError } from '../../../commands/step.ts'
 
 /** The Redis whose commands and replies the server has. */

@@ -8,7 +8,14 @@ import { countKeys, flush, keys, randomKey, scan } from '../../../commands/keys/
 import { OK, Simple, type Reply } from '../../../commands/reply.ts'
 import { RONDO } from './rondo.ts'
 import { SERVER_COMMANDS } from './server-info.ts'
-import { controlCommand, immediate, overall, overallOutside, wrongNumber, type SessionCommand } from './session-command.ts'
+import {
+  controlCommand,
+  immediate,
+  overall,
+  overallOutside,
+  wrongNumber,
+  type SessionCommand,
+} from './session-command.ts'
 import { CommandError } from '../../../commands/step.ts'
 
 function ping(_client: Client, args: readonly Buffer[]): Reply {

@@ -110,9 +110,7 @@ function watch(client: Client, args: readonly Buffer[], command: Command): void 
   const keys = args.slice(1)
   const watched = (client.watch ??= new Watch(client.account))
   const isTooMany = watched.size + keys.length > maxBatchKeys
-  const unusable = isTooMany
-    ? null
-    : keys.map((key) => store.checkKey(key)).find((error) => error !== null)
+  const unusable = isTooMany ? null : keys.map((key) => store.checkKey(key)).find((error) => error !== null)
   if (unusable || isTooMany) {
     const sentence = `ERR at most ${maxBatchKeys} keys can be watched (MAX_BATCH_KEYS)`
     client.say(unusable ? errorOf(unusable) : new RespError(sentence), command)

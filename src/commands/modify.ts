@@ -2,10 +2,10 @@
  * The single-key operations, as pure functions from the current record to its successor. What is replicated is what they
  * return, never the operation.
  */
-import { compareVersions, type Version } from '../../core/clock.ts'
-import { KIND_TOMBSTONE, KIND_VALUE, type StoredRecord } from '../../core/codec.ts'
-import { RondoError } from '../../core/errors.ts'
-import type { Modified, Modify } from './update.ts'
+import { compareVersions, type Version } from '../core/clock.ts'
+import { KIND_TOMBSTONE, KIND_VALUE, type StoredRecord } from '../core/codec.ts'
+import { RondoError } from '../core/errors.ts'
+import type { Modified, Modify } from '../coordinator/api.ts'
 
 /** A precondition on what is there now. */
 export type Condition =

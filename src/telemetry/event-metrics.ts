@@ -1,0 +1,63 @@
+/** Counters of the coordinator's events. */
+import { Counter, type Registry } from 'prom-client'
+import type { RondoEvent } from '../core/events.ts'
+
+type RoundEnd = Extract<RondoEvent, { kind: 'anti-entropy' }>
+
+/** @returns counts an event */
+export function registerEventMetrics(registry: Registry): (event: RondoEvent) => void {
+  const counter = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
+    new Counter({ name: `rondo_${name}_total`, help, labelNames, registers: [registry] })
+  const transitions = counter(
+    'node_transitions',
+    'Changes of a node from one health state to another.',
+    'node',
+    'to',
+  )
+  const mismatches = counter(
+    'node_marker_mismatches',
+    'Batches that found a node without the expected marker: wiped, flushed, restored or swapped.',
+    'node',
+  )
+  const dataLoss = counter(
+    'data_loss_possible',
+    'Times a node was filled although too few replicas were whole: acknowledged writes may be lost.',
+    'node',
+  )
+  const backgroundFailures = counter('background_failures', 'Background work that failed.', 'what')
+  const countRound = registerRepairMetrics(registry)
+
+  return (event) => {
+    if (event.kind === 'node-state') transitions.inc({ node: event.node, to: event.to })
+    if (event.kind === 'marker-mismatch') mismatches.inc({ node: event.node })
+    if (event.kind === 'data-loss-possible') dataLoss.inc({ node: event.node })
+    if (event.kind === 'background-failed') backgroundFailures.inc({ what: event.what })
+    if (event.kind === 'anti-entropy') countRound(event)
+  }
+}
+
+/** @returns counts a round that has ended */
+function registerRepairMetrics(registry: Registry): (event: RoundEnd) => void {
+  const registers = [registry]
+  const rounds = new Counter({
+    name: 'rondo_repair_rounds_total',
+    help: 'Rounds of anti-entropy: complete, partial (a node took no part) or stopped.',
+    labelNames: ['result'] as const,
+    registers,
+  })
+  const counter = (name: string, help: string) =>
+    new Counter({ name: `rondo_repair_${name}_total`, help, registers })
+  const counters = {
+    checkedKeys: counter('checked_keys', 'Copies that rounds of anti-entropy looked at.'),
+    rangesCompared: counter('ranges_compared', 'Token ranges compared.'),
+    rangesDiffering: counter('ranges_differing', 'Token ranges in which copies differed.'),
+    copied: counter('copied_records', 'Records sent to nodes that lacked them or held older ones.'),
+    movedHome: counter('moved_home_records', 'Copies of fallback replicas that were moved home and dropped.'),
+  }
+  const seconds = counter('seconds', 'Time that rounds of anti-entropy took.')
+  return (event) => {
+    rounds.inc({ result: event.result })
+    for (const name of Object.keys(counters) as (keyof typeof counters)[]) counters[name].inc(event[name])
+    seconds.inc(event.ms / 1000)
+  }
+}
