@@ -16,7 +16,7 @@ import { Member } from '../cluster/member.ts'
 import type { Config } from '../config/config.ts'
 import { Coordinator } from '../coordinator/coordinator.ts'
 import type { Clock, Timers } from '../core/clock.ts'
-import type { RondoEvent } from '../core/events.ts'
+import type { Emit, RondoEvent } from '../core/events.ts'
 import { HttpDoor } from '../servers/http/app.ts'
 import { registerClientMetrics } from '../servers/client-metrics.ts'
 import { createServer } from '../servers/http/server.ts'
@@ -106,16 +106,7 @@ export class Rondo {
     this.tries = new TokenTries({ emit, timers, monotonicMs: () => clock.monotonicMs() })
     registerTokenMetrics(this.telemetry.registry, this.tries)
     this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, random: Math.random, emit })
-    const repair: RepairContext = {
-      cluster: this.cluster,
-      replicas: this.coordinator.replicas,
-      requestTimeoutMs: config.requestTimeoutMs,
-      clock,
-      timers,
-      emit,
-      settle: (key, record) => this.coordinator.settleRecord(key, record),
-      owner: randomBytes(8).toString('hex'),
-    }
+    const repair = this.repairContext(emit)
     this.repairer = new Repairer(repair)
     this.antiEntropy = new AntiEntropy(repair, {
       intervalMs: config.repairIntervalMs,
@@ -161,6 +152,19 @@ export class Rondo {
       seats,
     })
     registerRespMetrics(this.telemetry.registry, this.respServer)
+  }
+
+  private repairContext(emit: Emit): RepairContext {
+    return {
+      cluster: this.cluster,
+      replicas: this.coordinator.replicas,
+      requestTimeoutMs: this.config.requestTimeoutMs,
+      clock,
+      timers,
+      emit,
+      settle: (key, record) => this.coordinator.settleRecord(key, record),
+      owner: randomBytes(8).toString('hex'),
+    }
   }
 
   /** The Express application, with the same behaviour as the socket. */
