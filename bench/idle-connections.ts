@@ -1,5 +1,5 @@
 /**
- * What an idle connection of the Redis protocol door costs in memory:
+ * What an idle connection of the Redis protocol server costs in memory:
  *
  *     npm run build && (ulimit -n 11000; npx tsx bench/idle-connections.ts 10000)
  *

@@ -1,5 +1,5 @@
 /**
- * The Redis protocol door side by side with nutcracker (twemproxy, C) and with a plain Redis, under redis-benchmark: turn
+ * The Redis protocol server side by side with nutcracker (twemproxy, C) and with a plain Redis, under redis-benchmark: turn
  * by turn, 50 connections, values of 100 bytes, keys drawn at random, four nodes behind each proxy.
  *
  * The peers do not do the same work: nutcracker writes one copy without a version and notices no fault that this run could
@@ -70,7 +70,7 @@ const PEER = 'nutcracker'
 /** The part of the report, or a line that says why there is none. */
 export async function measureResp(plan: RespPlan, say: (line: string) => void): Promise<string> {
   if (onPath('redis-benchmark') === null) {
-    return 'redis-benchmark is not on PATH: the Redis protocol door was left out (Debian: apt-get install redis-tools).'
+    return 'redis-benchmark is not on PATH: the Redis protocol server was left out (Debian: apt-get install redis-tools).'
   }
   const targets: Target[] = []
   try {

@@ -1,8 +1,8 @@
 /**
  * `npm run bench`: Rondo side by side with its peers, in one run, on this machine.
  *
- *   npm run bench                              about six minutes: both doors
- *   npm run bench -- --doors resp              the Redis protocol alone (resp.ts)
+ *   npm run bench                              about six minutes: both servers
+ *   npm run bench -- --servers resp              the Redis protocol alone (resp.ts)
  *   npm run bench -- --only rondo --ops GET    one target, one operation
  *   npm run bench -- --profile /tmp/profiles   a CPU profile of every Node.js target after its rounds
  *   npm run bench -- --memory                  instead: what short-lived values cost in memory (memory.ts)
@@ -35,12 +35,12 @@ const PROFILED_FUNCTIONS = 25
 const MAX_SECONDS = 60
 const MAX_ROUNDS = 50
 
-const DOORS = ['http', 'resp'] as const
+const SERVERS = ['http', 'resp'] as const
 
 const HELP = `npm run bench -- [options]
   --seconds <n>     of each round, target and operation (default 4)
   --rounds <n>      (default 5)
-  --doors <doors>   comma-separated: ${DOORS.join(', ')} (default both; the other options are about http)
+  --servers <servers>   comma-separated: ${SERVERS.join(', ')} (default both; the other options are about http)
   --only <targets>  comma-separated: ${TARGET_NAMES.join(', ')}
   --ops <ops>       comma-separated: ${OPS.join(', ')}
   --generator <g>   wrk or autocannon (default: wrk where it is installed)
@@ -50,7 +50,7 @@ const HELP = `npm run bench -- [options]
 `
 
 interface Plan extends RespPlan {
-  readonly doors: readonly (typeof DOORS)[number][]
+  readonly servers: readonly (typeof SERVERS)[number][]
   readonly only: readonly TargetName[]
   readonly ops: readonly Op[]
   readonly generator: Generator
@@ -77,10 +77,10 @@ async function main(): Promise<void> {
   const plan = planFrom(args)
   const machine = await machineOf(plan.generator)
   say(`${machine.join('; ')}`)
-  if (plan.doors.includes('http')) await measureHttp(plan, machine)
-  if (plan.doors.includes('resp')) {
+  if (plan.servers.includes('http')) await measureHttp(plan, machine)
+  if (plan.servers.includes('resp')) {
     const text = await measureResp(plan, say)
-    process.stdout.write(`\n${plan.doors.includes('http') ? '' : `${machine.join('\n')}\n\n`}${text}\n`)
+    process.stdout.write(`\n${plan.servers.includes('http') ? '' : `${machine.join('\n')}\n\n`}${text}\n`)
   }
 }
 
@@ -235,7 +235,7 @@ function planFrom(args: string[]): Plan {
     options: {
       seconds: { type: 'string', default: '4' },
       rounds: { type: 'string', default: '5' },
-      doors: { type: 'string', default: DOORS.join(',') },
+      servers: { type: 'string', default: SERVERS.join(',') },
       only: { type: 'string', default: TARGET_NAMES.join(',') },
       ops: { type: 'string', default: OPS.join(',') },
       generator: { type: 'string' },
@@ -256,7 +256,7 @@ function planFrom(args: string[]): Plan {
   return {
     seconds: wholeNumber('--seconds', values.seconds, MAX_SECONDS),
     rounds: wholeNumber('--rounds', values.rounds, MAX_ROUNDS),
-    doors: someOf('--doors', values.doors, DOORS),
+    servers: someOf('--servers', values.servers, SERVERS),
     only: someOf('--only', values.only, TARGET_NAMES),
     ops: someOf('--ops', values.ops.toUpperCase(), OPS),
     generator: chooseGenerator(generator),

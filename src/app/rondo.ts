@@ -1,5 +1,5 @@
 /**
- * One coordinator process, wired together from a Config: nodes, cluster, coordinator, HTTP door, telemetry.
+ * One coordinator process, wired together from a Config: nodes, cluster, coordinator, HTTP server, telemetry.
  *
  * main.ts runs it as a program; tests and embedding programs run it as an object. Nothing is global, so several may live
  * in one process.
@@ -17,9 +17,9 @@ import type { Config } from '../config/config.ts'
 import { Coordinator } from '../coordinator/coordinator.ts'
 import type { Clock, Timers } from '../core/clock.ts'
 import type { Emit, RondoEvent } from '../core/events.ts'
-import { HttpDoor } from '../servers/http/app.ts'
+import { HttpServer } from '../servers/http/http-server.ts'
 import { registerClientMetrics } from '../servers/client-metrics.ts'
-import { createServer } from '../servers/http/server.ts'
+import { createHttpListener } from '../servers/http/listener.ts'
 import { RespServer } from '../servers/resp/resp-server.ts'
 import { registerRespMetrics } from '../servers/resp/metrics.ts'
 import { createRespListener } from '../servers/resp/listener.ts'
@@ -64,7 +64,7 @@ export class Rondo {
   readonly config: Config
   readonly cluster: Cluster
   readonly coordinator: Coordinator
-  readonly door: HttpDoor
+  readonly httpServer: HttpServer
   readonly respServer: RespServer
   readonly telemetry: Telemetry
   private readonly certificates: Certificates
@@ -78,7 +78,7 @@ export class Rondo {
   private acceptFailedAtMs = -Infinity
   private readonly repairer: Repairer
   private readonly antiEntropy: AntiEntropy
-  private server: Server | null = null
+  private httpListener: Server | null = null
   private respListener: NetServer | null = null
   private stopping = false
 
@@ -125,7 +125,7 @@ export class Rondo {
     registerClientMetrics(this.telemetry.registry, ledger, seats)
     const metrics = options.metrics ?? ownMetrics
     const proxies = new TrustedProxies(config.trustedProxies)
-    this.door = new HttpDoor({
+    this.httpServer = new HttpServer({
       ...config,
       tokens: this.tokens,
       tries: this.tries,
@@ -169,7 +169,7 @@ export class Rondo {
 
   /** The Express application, with the same behaviour as the socket. */
   get app(): Express {
-    return this.door.app
+    return this.httpServer.app
   }
 
   /** Probes the nodes once, so that the first request finds those that are there. */
@@ -179,13 +179,13 @@ export class Rondo {
     this.antiEntropy.start()
   }
 
-  /** Opens the doors, HTTP first; resolves with where they listen. */
+  /** Opens the servers, HTTP first; resolves with where they listen. */
   async listen(): Promise<{ http: AddressInfo; resp: AddressInfo | null }> {
     for (const { level, sentence } of this.limits.lines) this.log[level](sentence)
     const { host, port, respPort } = this.config
     const tls = this.certificates.servers
-    this.server = createServer(this.door, tls)
-    const http = await this.listenOn(this.server, host, port)
+    this.httpListener = createHttpListener(this.httpServer, tls)
+    const http = await this.listenOn(this.httpListener, host, port)
     if (respPort === null) return { http, resp: null }
     this.respListener = createRespListener(this.respServer, tls)
     return { http, resp: await this.listenOn(this.respListener, host, respPort) }
@@ -221,14 +221,14 @@ export class Rondo {
     this.certificates.reload()
     this.tokens.replace(tokens)
     const tls = this.certificates.servers
-    for (const server of [this.server, this.respListener])
+    for (const server of [this.httpListener, this.respListener])
       if (tls !== null && server instanceof TlsServer) server.setSecureContext(tls)
   }
 
   /** Takes no more requests, answers those it has, lets replication finish, and lets go of the nodes. */
   async stop(): Promise<void> {
     this.stopping = true
-    const server = this.server
+    const server = this.httpListener
     const limitMs = this.config.requestTimeoutMs * 2
     const respClosed = this.respListener && this.stopResp(this.respListener, limitMs)
     if (server?.listening) {
@@ -264,7 +264,7 @@ export class Rondo {
 }
 
 /**
- * The HTTP door as an Express application, to be mounted in a program of your own, which then owns the socket. Call
+ * The HTTP server as an Express application, to be mounted in a program of your own, which then owns the socket. Call
  * `start()` before the first request, and `stop()` at the end.
  */
 export function createApp(config: Config, options?: RondoOptions): { app: Express; rondo: Rondo } {

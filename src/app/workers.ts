@@ -17,7 +17,7 @@ type Ask = { rondo: 'metrics?'; id: number }
 type Reload = { rondo: 'reload' }
 type Answer = { rondo: 'metrics'; id: number } & (Metrics | { failed: string })
 
-/** Where the doors listen; the Redis protocol's may be closed. */
+/** Where the servers listen; the Redis protocol's may be closed. */
 export interface Ports {
   readonly http: number
   readonly resp: number | null
@@ -46,7 +46,7 @@ export function runPrimary(
     const worker = cluster.fork()
     const ports: number[] = []
     worker.on('listening', ({ port }) => {
-      // The HTTP door opens first.
+      // The HTTP server opens first.
       if (ports.push(port) < (withResp ? 2 : 1)) return
       if (++listening === count) calls.listening({ http: ports[0]!, resp: ports[1] ?? null })
     })

@@ -50,7 +50,7 @@ export interface Config {
   readonly host: string
   /** 0 = any free port. */
   readonly port: number
-  /** 0 = any free port, null = no Redis protocol door. */
+  /** 0 = any free port, null = no Redis protocol server. */
   readonly respPort: number | null
   readonly crossSetMulti: 'refuse' | 'unordered'
   /** KEYS, FLUSHALL and FLUSHDB over the Redis protocol. */
@@ -246,7 +246,7 @@ const rows = {
   PORT: row({
     default: '8080',
     check: wholeNumber(0, 65_535),
-    meaning: 'The port of the HTTP door; 0 = any free one.',
+    meaning: 'The port of the HTTP server; 0 = any free one.',
   }),
   RESP_PORT: row({
     default: '6390',
@@ -254,7 +254,7 @@ const rows = {
       .string()
       .refine((text) => text === 'off' || inRange(text, 0, 65_535), 'a whole number from 0 to 65535, or off')
       .transform((text) => (text === 'off' ? null : Number(text))),
-    meaning: 'The port of the Redis protocol door; 0 = any free one, `off` = none.',
+    meaning: 'The port of the Redis protocol server; 0 = any free one, `off` = none.',
   }),
   RESP_CROSS_SET_MULTI: row({
     default: 'refuse',
@@ -306,7 +306,8 @@ const rows = {
   }),
   TLS_CERT_FILE: row({
     check: filePath(),
-    meaning: 'PEM file of the certificate of the HTTP door. With `TLS_KEY_FILE` the door speaks HTTPS only.',
+    meaning:
+      'PEM file of the certificate of the HTTP server. With `TLS_KEY_FILE` the server speaks HTTPS only.',
   }),
   TLS_KEY_FILE: row({
     check: filePath(),

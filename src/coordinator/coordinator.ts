@@ -1,8 +1,8 @@
 /**
- * The coordinator: everything a door may ask for. Stateless but for what it knows of its nodes' health.
+ * The coordinator: everything a server may ask for. Stateless but for what it knows of its nodes' health.
  *
- * Hot calls take a completion object (ReadDone, WriteDone) and allocate one operation; promises live at the doors. Keys
- * and values are bytes from the door to the node.
+ * Hot calls take a completion object (ReadDone, WriteDone) and allocate one operation; promises live at the servers. Keys
+ * and values are bytes from the server to the node.
  */
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Member } from '../cluster/member.ts'

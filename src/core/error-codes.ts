@@ -1,7 +1,7 @@
-/** What each error code becomes at each door: the one table. */
+/** What each error code becomes at each server: the one table. */
 import type { ErrorCode } from './errors.ts'
 
-interface CodeAtDoors {
+interface CodeByServer {
   /** HTTP status. */
   readonly http: number
   /** What the kind of problem is called, for problem+json. */
@@ -10,7 +10,7 @@ interface CodeAtDoors {
   readonly resp: string
 }
 
-export const CODES: Readonly<Record<ErrorCode, CodeAtDoors>> = {
+export const CODES: Readonly<Record<ErrorCode, CodeByServer>> = {
   BAD_REQUEST: { http: 400, title: 'Bad request', resp: 'ERR' },
   NOT_FOUND: { http: 404, title: 'No such path', resp: 'ERR' },
   METHOD_NOT_ALLOWED: { http: 405, title: 'Method not allowed', resp: 'ERR' },

@@ -1,5 +1,5 @@
 /**
- * Every error that can reach a user has one of these codes. What a code becomes at a door (an HTTP status, a Redis
+ * Every error that can reach a user has one of these codes. What a code becomes at a server (an HTTP status, a Redis
  * error word) stands in one table: core/error-codes.ts.
  */
 export const ERROR_CODES = [

@@ -1,4 +1,4 @@
-/** Names that Rondo keeps for itself. No door lets a user read, write or list them. */
+/** Names that Rondo keeps for itself. No server lets a user read, write or list them. */
 export const RESERVED_PREFIX = Buffer.from('__rondo:')
 
 /** What a node is: its cluster, its id, and whether it is clean. */

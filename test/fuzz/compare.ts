@@ -1,5 +1,5 @@
 /**
- * What the door answered beside what Redis answered to the same bytes: equal, or one of the differences that are meant.
+ * What the server answered beside what Redis answered to the same bytes: equal, or one of the differences that are meant.
  */
 import type { Kind } from './streams.ts'
 

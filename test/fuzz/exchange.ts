@@ -18,13 +18,13 @@ export function bytesOf(stream: Stream, tag: string): Buffer {
 /** @throws Error when the connection does not end */
 export async function exchange(
   port: number,
-  server: 'door' | 'redis',
+  server: 'server' | 'redis',
   stream: Stream,
   bytes: Buffer,
 ): Promise<Answered> {
   const before = [
     ...(stream.protocol === 3 ? [command('HELLO', '3')] : []),
-    ...(server === 'door' ? [command('RONDO', 'CONSISTENCY', stream.level)] : []),
+    ...(server === 'server' ? [command('RONDO', 'CONSISTENCY', stream.level)] : []),
   ]
   const answered = await send(port, Buffer.concat(before), bytes, stream)
   if (stream.leaves) return answered

@@ -8,7 +8,7 @@ import { DOOR_ENV, ORACLE_ARGS } from './oracle.ts'
 
 const LIMIT_MS = 2000
 
-describe('random bytes to the Redis protocol door', function () {
+describe('random bytes to the Redis protocol server', function () {
   this.timeout(60_000) // for making a failure short
   let redis: RedisServer
   let running: RunningRondo

@@ -1,5 +1,5 @@
 /**
- * Random streams to the Redis protocol door, and to a real Redis beside it: equal answers, no fault, no connection that
+ * Random streams to the Redis protocol server, and to a real Redis beside it: equal answers, no fault, no connection that
  * hangs, and others are served on all the while.
  */
 import { seeded } from '../support/random.ts'
@@ -32,13 +32,13 @@ export class Fuzz {
   /** How often which difference was met that is meant. */
   readonly meant = new Map<string, number>()
   failure: Failure | null = null
-  private readonly doorPort: number
+  private readonly port: number
   private readonly redisPort: number
   private tags = 0
   private running = true
 
-  constructor(doorPort: number, redisPort: number) {
-    this.doorPort = doorPort
+  constructor(port: number, redisPort: number) {
+    this.port = port
     this.redisPort = redisPort
   }
 
@@ -72,16 +72,16 @@ export class Fuzz {
    * and the other does not. Without all such keys, does it still fail?
    */
   private async wasLeftOver(stream: Stream, cleaner: RawResp): Promise<boolean> {
-    const door = await RawResp.open(this.doorPort)
+    const server = await RawResp.open(this.port)
     try {
-      const strays = [...(await strayKeys(cleaner)), ...(await strayKeys(door))]
+      const strays = [...(await strayKeys(cleaner)), ...(await strayKeys(server))]
       for (const key of strays) {
         await cleaner.ask('DEL', key)
-        await door.ask('DEL', key)
+        await server.ask('DEL', key)
       }
       if (strays.length === 0 || (await this.judge(stream, cleaner, false)) !== null) return false
     } finally {
-      door.close()
+      server.close()
     }
     const reason = 'a damaged key was that of another stream, too'
     this.meant.set(reason, (this.meant.get(reason) ?? 0) + 1)
@@ -113,7 +113,7 @@ export class Fuzz {
       this.commands += stream.pieces.length
     }
     try {
-      const ours = exchange(this.doorPort, 'door', stream, bytes)
+      const ours = exchange(this.port, 'server', stream, bytes)
       if (stream.kind === 'hostile') return stream.leaves ? (await ours, null) : soundness(await ours)
       const [mine, theirs] = await Promise.all([ours, exchange(this.redisPort, 'redis', stream, bytes)])
       await cleaner.ask('DEL', ...keysOf(tag, true), ...keysOf(tag, false))
@@ -128,7 +128,7 @@ export class Fuzz {
 
   /** Somebody who behaves: served all the while, and finds what it wrote. */
   private async watch(): Promise<void> {
-    const witness = await RawResp.open(this.doorPort)
+    const witness = await RawResp.open(this.port)
     for (let n = 0; this.running && !this.failure; n++) {
       const late = setTimeout(() => witness.close(), WITNESS_LIMIT_MS)
       const value = `v${n}`
@@ -187,7 +187,7 @@ function soundness({ bytes, reset }: Answered): string | null {
     : `what came last is no reply: ${JSON.stringify(rest.slice(0, 300))}`
 }
 
-/** The door has met an exception that it did not expect. */
+/** The server has met an exception that it did not expect. */
 function faultIn(bytes: Buffer): string | null {
   const at = bytes.indexOf('A fault of Rondo')
   return at === -1 ? null : bytes.toString('latin1', at, at + 300)

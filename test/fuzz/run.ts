@@ -3,7 +3,7 @@
  *
  *   npm run fuzz -- [--server resp|http] [--minutes 10] [--seed 7]
  *
- * Ends with 1, and the shortest stream that it can find, when the door answers what Redis does not, crashes, hangs, or
+ * Ends with 1, and the shortest stream that it can find, when the server answers what Redis does not, crashes, hangs, or
  * holds more and more memory.
  */
 import { fork } from 'node:child_process'
@@ -13,7 +13,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { startRedis } from '../support/redis-server.ts'
-import type { Holdings } from './door-process.ts'
+import type { Holdings } from './server-process.ts'
 import { Fuzz, printed } from './fuzz.ts'
 import { fuzzHttp } from './http/run.ts'
 import { ORACLE_ARGS } from './oracle.ts'
@@ -47,16 +47,16 @@ const AT_REST_MS = 15_000
 const LOOK_AGAIN_MS = 100
 
 const redis = await startRedis({ args: ORACLE_ARGS })
-const door = fork(fileURLToPath(new URL('door-process.ts', import.meta.url)), {
+const server = fork(fileURLToPath(new URL('server-process.ts', import.meta.url)), {
   execArgv: ['--import', 'tsx', '--expose-gc'],
 })
-const crashed = once(door, 'exit').then(([code, signal]) => {
-  throw new Error(`the door's process ended: code ${code}, signal ${signal}`)
+const crashed = once(server, 'exit').then(([code, signal]) => {
+  throw new Error(`the server's process ended: code ${code}, signal ${signal}`)
 })
-const [{ port }] = (await Promise.race([once(door, 'message'), crashed])) as [{ port: number }]
+const [{ port }] = (await Promise.race([once(server, 'message'), crashed])) as [{ port: number }]
 const holdings = async () => {
-  door.send('holdings')
-  const [told] = (await once(door, 'message')) as [Holdings]
+  server.send('holdings')
+  const [told] = (await once(server, 'message')) as [Holdings]
   return told
 }
 
@@ -75,7 +75,7 @@ const atQuarter = setTimeout(() => {
     (error: unknown) => console.error(error),
   )
 }, limitMs / 4)
-console.log(`seed ${seed}, ${values.minutes} minutes, door on port ${port}, Redis on port ${redis.port}`)
+console.log(`seed ${seed}, ${values.minutes} minutes, server on port ${port}, Redis on port ${redis.port}`)
 try {
   await Promise.race([fuzz.run(seed, limitMs), crashed])
   progress()
@@ -90,7 +90,7 @@ try {
   clearInterval(telling)
   clearTimeout(atQuarter)
   crashed.catch(() => undefined) // it is meant to end now
-  door.kill()
+  server.kill()
   await redis.stop()
 }
 

@@ -1,9 +1,9 @@
 /**
- * Random streams for the Redis protocol door: what clients send, well or badly.
+ * Random streams for the Redis protocol server: what clients send, well or badly.
  *
  *   talk      valid and invalid commands over the same few keys, pipelined, inline, in MULTI: Redis must answer the same
  *   damaged   a talk with a few bytes changed: Redis must answer the same, but for the differences in compare.ts
- *   hostile   whatever the door must survive: garbage, huge lengths, clients that leave. Not for Redis
+ *   hostile   whatever the server must survive: garbage, huge lengths, clients that leave. Not for Redis
  *
  * A stream is a list of pieces, so that it can be made shorter. In place of a name that no other stream uses for its keys
  * it has TAG, so that it can be sent again and again.

@@ -1,4 +1,4 @@
-/** What every error of the HTTP door looks like. */
+/** What every error of the HTTP server looks like. */
 import { expect } from 'chai'
 import type { RawAnswer } from './raw-http.ts'
 

@@ -62,7 +62,7 @@ export class RondoUnderTest {
     this.rondo = new Rondo(loaded.config, { log: pino({ level: 'debug' }, lines) })
   }
 
-  /** Started, with its HTTP door open. */
+  /** Started, with its HTTP server open. */
   static async start(
     servers: readonly RedisServer[],
     env: Record<string, string> = {},

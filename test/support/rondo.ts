@@ -1,5 +1,5 @@
 /**
- * A whole Rondo in this process, for tests: on memory nodes, or on the Redis servers of REDIS_URLS, behind both doors
+ * A whole Rondo in this process, for tests: on memory nodes, or on the Redis servers of REDIS_URLS, behind both servers
  * that must not differ, its own socket and a plain server around createApp(), with every log line kept.
  */
 import { createServer } from 'node:http'
@@ -11,13 +11,13 @@ import { Rondo } from '../../src/app/rondo.ts'
 
 export type LogLine = Record<string, unknown> & { level: number; msg: string }
 
-export const DOORS = ['socket', 'app'] as const
-export type Door = (typeof DOORS)[number]
+export const HTTP_ENTRIES = ['socket', 'app'] as const
+export type HttpEntry = (typeof HTTP_ENTRIES)[number]
 
 export interface RunningRondo {
   readonly rondo: Rondo
   /** `socket`: rondo.listen(); `app`: rondo.app in a server of node:http without any settings. */
-  readonly ports: Readonly<Record<Door, number>>
+  readonly ports: Readonly<Record<HttpEntry, number>>
   /** As they would have gone to stderr. */
   logText(): string
   logLines(): LogLine[]

@@ -20,7 +20,7 @@ import { beginRepair, tellRepair } from './repair.ts'
 import { statusOf } from './status.ts'
 import type { TrafficOptions } from './traffic.ts'
 
-export interface HttpDoorOptions
+export interface HttpServerOptions
   extends BatchOptions, ListOptions, GuardOptions, ExchangeDeps, Pick<TrafficOptions, 'ledger' | 'seats'> {
   readonly store: KeyStore
   readonly antiEntropy: Pick<AntiEntropy, 'request' | 'progress'>
@@ -32,7 +32,7 @@ export interface HttpDoorOptions
 
 /** What the calls are served from. */
 export interface Serving {
-  readonly options: HttpDoorOptions
+  readonly options: HttpServerOptions
   readonly keys: KeysHandler
 }
 
@@ -199,7 +199,7 @@ function entryOf(route: Route): Entry {
   }
 }
 
-function tellReady(exchange: Exchange, { accepting, store }: HttpDoorOptions): void {
+function tellReady(exchange: Exchange, { accepting, store }: HttpServerOptions): void {
   if (!accepting()) throw new RondoError('UNAVAILABLE', 'The process is stopping.')
   if (!store.ready) {
     throw new RondoError('UNAVAILABLE', 'No node can be used yet; /status says why.')

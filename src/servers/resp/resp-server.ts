@@ -1,6 +1,6 @@
 /**
- * The Redis protocol door: connections, the commands that they may send, and one write a connection in a turn of the event
- * loop. It shares the coordinator with the HTTP door; both see the same data.
+ * The Redis protocol server: connections, the commands that they may send, and one write a connection in a turn of the event
+ * loop. It shares the coordinator with the HTTP server; both see the same data.
  */
 import type { Socket } from 'node:net'
 import type { KeyStore } from '../../coordinator/api.ts'

@@ -8,7 +8,7 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import type { Holdings } from '../door-process.ts'
+import type { Holdings } from '../server-process.ts'
 import { Fuzz, printed } from './fuzz.ts'
 
 const TOLD_EVERY_MS = 5000
@@ -18,19 +18,19 @@ const MAX_GROWTH_BYTES = 16 * 1024 * 1024
 const CLOSING_MS = 3000
 
 export async function fuzzHttp(seed: number, limitMs: number): Promise<void> {
-  const door = fork(fileURLToPath(new URL('door-process.ts', import.meta.url)), {
+  const server = fork(fileURLToPath(new URL('server-process.ts', import.meta.url)), {
     execArgv: ['--import', 'tsx', '--expose-gc'],
   })
-  const crashed = once(door, 'exit').then(([code, signal]) => {
+  const crashed = once(server, 'exit').then(([code, signal]) => {
     throw new Error(`the server's process ended: code ${code}, signal ${signal}`)
   })
   const holdings = async () => {
-    door.send('holdings')
-    const [told] = (await once(door, 'message')) as [Holdings]
+    server.send('holdings')
+    const [told] = (await once(server, 'message')) as [Holdings]
     return told
   }
   try {
-    const [{ port }] = (await Promise.race([once(door, 'message'), crashed])) as [{ port: number }]
+    const [{ port }] = (await Promise.race([once(server, 'message'), crashed])) as [{ port: number }]
     console.log(`seed ${seed}, ${limitMs / 60_000} minutes, HTTP on port ${port}`)
     const fuzz = new Fuzz(port)
     const telling = setInterval(
@@ -55,7 +55,7 @@ export async function fuzzHttp(seed: number, limitMs: number): Promise<void> {
     process.exitCode = 1
   } finally {
     crashed.catch(() => undefined) // it is meant to end now
-    door.kill()
+    server.kill()
   }
 }
 

@@ -3,24 +3,24 @@ import { Redis } from 'ioredis'
 import { expectProblem } from '../../support/problem.ts'
 import { call as callPort, type RawAnswer, type Sent } from '../../support/raw-http.ts'
 import { startRedisCluster } from '../../support/redis-server.ts'
-import { DOORS, type RunningRondo, startRondo } from '../../support/rondo.ts'
+import { HTTP_ENTRIES, type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 type Result = Record<string, unknown>
 
-for (const door of DOORS) {
-  describe(`many keys in one request (${door})`, () => {
+for (const entry of HTTP_ENTRIES) {
+  describe(`many keys in one request (${entry})`, () => {
     let running: RunningRondo
     before(async () => (running = await startRondo()))
     after(() => running.stop())
 
     const post = (what: string, body: object, query = '') =>
-      callPort(running.ports[door], 'POST', `/api/v1/${what}${query}`, { body })
+      callPort(running.ports[entry], 'POST', `/api/v1/${what}${query}`, { body })
     const results = async (what: string, body: object, query = '') => {
       const answer = await post(what, body, query)
       expect(answer.status, answer.text).to.equal(200)
       return answer.json().results as Result[]
     }
-    const get = (key: string) => callPort(running.ports[door], 'GET', `/api/v1/keys/${key}`)
+    const get = (key: string) => callPort(running.ports[entry], 'GET', `/api/v1/keys/${key}`)
 
     it('mset stores, mget reads and mdelete removes, with one result a key in the order of the request', async () => {
       const items = [
@@ -158,7 +158,7 @@ for (const door of DOORS) {
         const headers = type === undefined ? {} : { 'Content-Type': type }
         const sent: Sent = { headers, body: '{"keys":["a"]}' }
         expectProblem(
-          await callPort(running.ports[door], 'POST', '/api/v1/mdelete', sent),
+          await callPort(running.ports[entry], 'POST', '/api/v1/mdelete', sent),
           400,
           'BAD_REQUEST',
         )

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { expect } from 'chai'
 import { expectProblem } from '../../support/problem.ts'
 import { call as callPort, rawRequest, type Sent } from '../../support/raw-http.ts'
-import { DOORS, type RunningRondo, startRondo } from '../../support/rondo.ts'
+import { HTTP_ENTRIES, type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 const DATA = 'data-token-0123456789abcdef'
 const ADMIN = 'admin-token-0123456789abcdef'
@@ -24,14 +24,14 @@ const DATA_CALLS: [method: string, path: string, sent?: Sent][] = [
   ['POST', '/api/v1/mdelete', { body: { keys: ['k'] } }],
 ]
 
-for (const door of DOORS) {
-  describe(`who may ask (${door})`, () => {
+for (const entry of HTTP_ENTRIES) {
+  describe(`who may ask (${entry})`, () => {
     describe('without tokens: this machine only', () => {
       let running: RunningRondo
       before(async () => (running = await startRondo()))
       after(() => running.stop())
       const from = (host: string, path: string) =>
-        rawRequest(running.ports[door], `GET ${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`)
+        rawRequest(running.ports[entry], `GET ${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`)
 
       it('takes the names of loopback, with any port', async () => {
         const names = ['localhost', 'LocalHost', '127.0.0.1', '127.8.9.10', '[::1]']
@@ -63,14 +63,14 @@ for (const door of DOORS) {
           }
         }
         const put = { headers: { Host: 'evil.example' }, body: { value: 'v' } }
-        expectProblem(await callPort(running.ports[door], 'PUT', '/api/v1/keys/k', put), 403, 'FORBIDDEN')
+        expectProblem(await callPort(running.ports[entry], 'PUT', '/api/v1/keys/k', put), 403, 'FORBIDDEN')
         expect((await from('localhost', '/api/v1/keys/k')).status, 'nothing was written').to.equal(404)
       })
 
       it('gives no other origin leave to read or write', async () => {
         const headers = { Origin: 'https://evil.example', 'Access-Control-Request-Method': 'PUT' }
         for (const method of ['GET', 'OPTIONS', 'PUT']) {
-          const answer = await callPort(running.ports[door], method, '/api/v1/keys/k', { headers })
+          const answer = await callPort(running.ports[entry], method, '/api/v1/keys/k', { headers })
           const names = Object.keys(answer.headers).filter((name) => name.startsWith('access-control-'))
           expect(names).to.deep.equal([])
         }
@@ -82,7 +82,7 @@ for (const door of DOORS) {
       before(async () => (running = await startRondo({ DATA_TOKEN: DATA, ADMIN_TOKEN: ADMIN })))
       after(() => running.stop())
       const call = (method: string, path: string, sent?: Sent) =>
-        callPort(running.ports[door], method, path, sent)
+        callPort(running.ports[entry], method, path, sent)
 
       it('keys: 401 without the token or with another one, and nothing happens; served with it', async () => {
         await call('PUT', '/api/v1/keys/k', { body: { value: 'before' }, headers: bearer(DATA) })

@@ -3,7 +3,7 @@ import { expect } from 'chai'
 import { Hosts } from '../../../src/servers/http/hosts.ts'
 import { expectProblem } from '../../support/problem.ts'
 import { call as callPort, rawRequest } from '../../support/raw-http.ts'
-import { DOORS, type RunningRondo, startRondo } from '../../support/rondo.ts'
+import { HTTP_ENTRIES, type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 const DATA = 'data-token-0123456789abcdef'
 const ADMIN = 'admin-token-0123456789abcdef'
@@ -66,11 +66,11 @@ async function refused(
   paths: readonly string[] = PATHS,
 ): Promise<string[]> {
   const found = new Map<string, Set<boolean>>()
-  for (const door of DOORS) {
+  for (const entry of HTTP_ENTRIES) {
     for (const host of hosts) {
       for (const path of paths) {
         const bytes = `GET ${path} HTTP/1.1\r\nHost: ${host}\r\n${headers}\r\n`
-        const answer = await rawRequest(running.ports[door], bytes)
+        const answer = await rawRequest(running.ports[entry], bytes)
         if (answer.status === 403) expectProblem(answer, 403, 'FORBIDDEN')
         else expect(answer.status, `${host} ${path}`).to.equal(200)
         found.set(host, (found.get(host) ?? new Set()).add(answer.status === 403))
@@ -143,9 +143,9 @@ describe('host names', () => {
 
   it('the host of an absolute target stands for the Host header', () =>
     withRondo({}, async ({ ports }) => {
-      for (const door of DOORS) {
+      for (const entry of HTTP_ENTRIES) {
         const status = async (target: string, host: string) =>
-          (await rawRequest(ports[door], `GET ${target} HTTP/1.1\r\nHost: ${host}\r\n\r\n`)).status
+          (await rawRequest(ports[entry], `GET ${target} HTTP/1.1\r\nHost: ${host}\r\n\r\n`)).status
         expect(await status('http://evil.example/api/v1/keys', 'localhost')).to.equal(403)
         expect(await status('http://localhost/api/v1/keys', 'evil.example')).to.equal(200)
       }
@@ -166,30 +166,30 @@ describe('pages of other origins', () => {
     ['POST', '/ping', undefined],
   ] as const
 
-  for (const door of DOORS) {
+  for (const entry of HTTP_ENTRIES) {
     for (const env of [{}, { DATA_TOKEN: DATA, ADMIN_TOKEN: ADMIN }]) {
-      it(`are refused whatever they ask for, ${Object.keys(env).length} tokens set (${door})`, () =>
+      it(`are refused whatever they ask for, ${Object.keys(env).length} tokens set (${entry})`, () =>
         withRondo(env, async ({ ports }) => {
           const own: Record<string, string> = { Host: 'localhost:8080', Authorization: `Bearer ${DATA}` }
           for (const page of FOREIGN_PAGE) {
             for (const [method, path, body] of writes) {
               const sent = { headers: { ...own, ...page }, ...(body && { body }) }
-              const answer = await callPort(ports[door], method, path, sent)
+              const answer = await callPort(ports[entry], method, path, sent)
               expectProblem(answer, 403, 'FORBIDDEN', `${method} ${path} ${JSON.stringify(page)}`)
             }
           }
-          const { status } = await callPort(ports[door], 'GET', '/api/v1/keys/k', { headers: own })
+          const { status } = await callPort(ports[entry], 'GET', '/api/v1/keys/k', { headers: own })
           expect(status, 'nothing was written').to.equal(404)
         }))
     }
 
-    it(`may link to what is open (${door})`, () =>
+    it(`may link to what is open (${entry})`, () =>
       withRondo({}, async ({ ports }) => {
         for (const page of FOREIGN_PAGE) {
           for (const path of ['/', '/ping', '/livez', '/readyz']) {
             for (const method of ['GET', 'HEAD']) {
               expect(
-                (await callPort(ports[door], method, path, { headers: { ...page } })).status,
+                (await callPort(ports[entry], method, path, { headers: { ...page } })).status,
                 path,
               ).to.equal(200)
             }
@@ -197,7 +197,7 @@ describe('pages of other origins', () => {
         }
       }))
 
-    it(`our own page, and what is no browser, may do everything (${door})`, () =>
+    it(`our own page, and what is no browser, may do everything (${entry})`, () =>
       withRondo({ ALLOWED_HOSTS: 'cache.example' }, async ({ ports }) => {
         for (const headers of [
           { 'Sec-Fetch-Site': 'none' },
@@ -206,7 +206,7 @@ describe('pages of other origins', () => {
           { Origin: 'https://localhost:8443', Host: 'localhost:8443' },
           { Origin: 'https://cache.example', 'Sec-Fetch-Site': 'same-origin' }, // behind a proxy
         ] as Record<string, string>[]) {
-          const answer = await callPort(ports[door], 'PUT', '/api/v1/keys/k', {
+          const answer = await callPort(ports[entry], 'PUT', '/api/v1/keys/k', {
             headers,
             body: { value: 'v' },
           })

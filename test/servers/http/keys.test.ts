@@ -4,19 +4,19 @@ import fc from 'fast-check'
 import request from 'supertest'
 import { expectProblem } from '../../support/problem.ts'
 import { call as callPort, type RawAnswer, type Sent } from '../../support/raw-http.ts'
-import { DOORS, type RunningRondo, startRondo } from '../../support/rondo.ts'
+import { HTTP_ENTRIES, type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 const VERSION = /^[0-9a-f]{24}$/
 
 // Every promise holds on the socket, where the handler stands in front of Express, and inside of Express.
-for (const door of DOORS) {
-  describe(`keys over HTTP (${door})`, () => {
+for (const entry of HTTP_ENTRIES) {
+  describe(`keys over HTTP (${entry})`, () => {
     let running: RunningRondo
     before(async () => (running = await startRondo()))
     after(() => running.stop())
 
     const call = (method: string, path: string, sent?: Sent) =>
-      callPort(running.ports[door], method, `/api/v1/keys/${path}`, sent)
+      callPort(running.ports[entry], method, `/api/v1/keys/${path}`, sent)
 
     it('what was put as JSON is got back, with its key, ttl and version', async () => {
       const put = await call('PUT', 'hello', { body: { value: 'wörld ✓' } })
@@ -212,7 +212,7 @@ for (const door of DOORS) {
       expect(gone - before).to.be.within(990, 3000)
       await untilNotFound(() => call('HEAD', 'short-raw'))
       const { results } = (
-        await callPort(running.ports[door], 'POST', '/api/v1/mget', { body: { keys: ['short'] } })
+        await callPort(running.ports[entry], 'POST', '/api/v1/mget', { body: { keys: ['short'] } })
       ).json() as { results: { code: string }[] }
       expect(results[0]!.code).to.equal('KEY_NOT_FOUND')
     })

@@ -3,7 +3,7 @@ import { Redis } from 'ioredis'
 import { expectProblem } from '../../support/problem.ts'
 import { call as callPort } from '../../support/raw-http.ts'
 import { type RedisServer, startRedisCluster } from '../../support/redis-server.ts'
-import { type Door, DOORS, type RunningRondo, startRondo } from '../../support/rondo.ts'
+import { type HttpEntry, HTTP_ENTRIES, type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 interface Page {
   keys: string[]
@@ -33,17 +33,17 @@ for (const driver of ['memory', 'redis'] as const) {
     })
     const live = NAMES.slice(0, -10)
 
-    const page = async (query: string, door: Door = 'socket'): Promise<Page> => {
-      const answer = await callPort(running.ports[door], 'GET', `/api/v1/keys${query}`)
+    const page = async (query: string, entry: HttpEntry = 'socket'): Promise<Page> => {
+      const answer = await callPort(running.ports[entry], 'GET', `/api/v1/keys${query}`)
       expect(answer.status, answer.text).to.equal(200)
       return answer.json() as unknown as Page
     }
     /** Follows the cursor to the end. */
-    const list = async (query = '', door: Door = 'socket'): Promise<string[]> => {
+    const list = async (query = '', entry: HttpEntry = 'socket'): Promise<string[]> => {
       const keys: string[] = []
       let cursor = '0'
       for (let pages = 0; pages < 1000; pages++) {
-        const found = await page(`?cursor=${cursor}${query}`, door)
+        const found = await page(`?cursor=${cursor}${query}`, entry)
         keys.push(...found.keys)
         cursor = found.cursor
         if (cursor === '0') return keys
@@ -52,7 +52,7 @@ for (const driver of ['memory', 'redis'] as const) {
     }
 
     it('every key comes once although it has three copies; what was deleted and what is internal never', async () => {
-      for (const door of DOORS) expect((await list('', door)).sort()).to.deep.equal([...live].sort())
+      for (const entry of HTTP_ENTRIES) expect((await list('', entry)).sort()).to.deep.equal([...live].sort())
       for (const count of [13, 1000]) {
         expect((await list(`&count=${count}`)).sort(), `count=${count}`).to.deep.equal([...live].sort())
       }
@@ -124,8 +124,8 @@ for (const driver of ['memory', 'redis'] as const) {
     })
 
     it('explain tells where a key lives and what each replica holds', async () => {
-      for (const door of DOORS) {
-        const answer = await callPort(running.ports[door], 'GET', '/api/v1/keys/order:1%2F%C3%B6/explain')
+      for (const entry of HTTP_ENTRIES) {
+        const answer = await callPort(running.ports[entry], 'GET', '/api/v1/keys/order:1%2F%C3%B6/explain')
         expect(answer.status, answer.text).to.equal(200)
         const explained = answer.json() as {
           key: string
@@ -140,7 +140,7 @@ for (const driver of ['memory', 'redis'] as const) {
         expect(explained.readOrder[0]).to.equal(explained.replicaSet[0])
         expect(explained.replicas.map(({ node }) => node)).to.deep.equal(explained.replicaSet)
         expect(explained.replicas.map(({ role }) => role)).to.deep.equal(['primary', 'replica', 'replica'])
-        const got = await callPort(running.ports[door], 'GET', '/api/v1/keys/order:1%2F%C3%B6')
+        const got = await callPort(running.ports[entry], 'GET', '/api/v1/keys/order:1%2F%C3%B6')
         for (const { state, holds } of explained.replicas) {
           expect(state).to.equal('up')
           expect(holds).to.include({ kind: 'value', version: got.json().version, expired: false })

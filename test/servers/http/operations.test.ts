@@ -1,20 +1,20 @@
 import { expect } from 'chai'
 import { expectProblem } from '../../support/problem.ts'
 import { call as callPort } from '../../support/raw-http.ts'
-import { DOORS, type RunningRondo, startRondo } from '../../support/rondo.ts'
+import { HTTP_ENTRIES, type RunningRondo, startRondo } from '../../support/rondo.ts'
 
-for (const door of DOORS) {
-  describe(`atomic operations on a key (${door})`, () => {
+for (const entry of HTTP_ENTRIES) {
+  describe(`atomic operations on a key (${entry})`, () => {
     let running: RunningRondo
     before(async () => (running = await startRondo()))
     after(() => running.stop())
 
     const post = (path: string, body: object = {}) =>
-      callPort(running.ports[door], 'POST', `/api/v1/keys/${path}`, { body })
+      callPort(running.ports[entry], 'POST', `/api/v1/keys/${path}`, { body })
     const put = (key: string, body: object) =>
-      callPort(running.ports[door], 'PUT', `/api/v1/keys/${key}`, { body })
+      callPort(running.ports[entry], 'PUT', `/api/v1/keys/${key}`, { body })
     const get = async (key: string) =>
-      (await callPort(running.ports[door], 'GET', `/api/v1/keys/${key}`)).json()
+      (await callPort(running.ports[entry], 'GET', `/api/v1/keys/${key}`)).json()
 
     it('incr counts from 0, by any step, and keeps the ttl', async () => {
       expect((await post('n/incr')).json()).to.include({ key: 'n', value: '1', ttl: 0 })
@@ -29,7 +29,7 @@ for (const door of DOORS) {
       const timed = await startRondo({ DEFAULT_TTL_SECONDS: '100' })
       try {
         const send = (method: string, path: string, body: object) =>
-          callPort(timed.ports[door], method, `/api/v1/keys/${path}`, { body })
+          callPort(timed.ports[entry], method, `/api/v1/keys/${path}`, { body })
         for (const [operation, body] of [
           ['incr', { by: 1 }],
           ['append', { value: '1' }],
@@ -87,7 +87,7 @@ for (const door of DOORS) {
       ] as const) {
         expectProblem(await post(`none/${what}`, body), 404, 'KEY_NOT_FOUND')
       }
-      expectProblem(await callPort(running.ports[door], 'GET', '/api/v1/keys/none'), 404, 'KEY_NOT_FOUND')
+      expectProblem(await callPort(running.ports[entry], 'GET', '/api/v1/keys/none'), 404, 'KEY_NOT_FOUND')
     })
 
     it('bad input: refused, and nothing happens', async () => {
@@ -107,7 +107,7 @@ for (const door of DOORS) {
       }
       expectProblem(await post('__rondo:node/getdel'), 403, 'KEY_RESERVED')
       expectProblem(await post(`${'k'.repeat(1025)}/incr`), 414, 'KEY_TOO_LONG')
-      const noJson = await callPort(running.ports[door], 'POST', '/api/v1/keys/b/getdel')
+      const noJson = await callPort(running.ports[entry], 'POST', '/api/v1/keys/b/getdel')
       expectProblem(noJson, 400, 'BAD_REQUEST')
       expect((await get('b')).value).to.equal('1')
     })

@@ -3,7 +3,7 @@ import { expect } from 'chai'
 import request from 'supertest'
 import { expectProblem } from '../../support/problem.ts'
 import { call as callPort, rawRequest, type Sent } from '../../support/raw-http.ts'
-import { DOORS, type RunningRondo, startRondo } from '../../support/rondo.ts'
+import { HTTP_ENTRIES, type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 const CALLS: [path: string, allowed: string][] = [
   ['/', 'GET, HEAD'],
@@ -24,13 +24,13 @@ const CALLS: [path: string, allowed: string][] = [
   ['/api/v1/mdelete', 'POST'],
 ]
 
-for (const door of DOORS) {
-  describe(`the calls of the HTTP door (${door})`, () => {
+for (const entry of HTTP_ENTRIES) {
+  describe(`the calls of the HTTP server (${entry})`, () => {
     let running: RunningRondo
     before(async () => (running = await startRondo()))
     after(() => running.stop())
     const call = (method: string, path: string, sent?: Sent) =>
-      callPort(running.ports[door], method, path, sent)
+      callPort(running.ports[entry], method, path, sent)
 
     it('/ping, /livez and /readyz answer', async () => {
       expect((await call('GET', '/ping')).json()).to.deep.equal({ message: 'pong' })
@@ -153,7 +153,7 @@ for (const door of DOORS) {
       ]) {
         const answer = await call(target === '*' ? 'OPTIONS' : 'GET', target)
         // Some of them Node's parser refuses, which says so in JSON on our own socket only.
-        if (door === 'socket') expectProblem(answer, 400, 'BAD_REQUEST', target)
+        if (entry === 'socket') expectProblem(answer, 400, 'BAD_REQUEST', target)
         expect(answer.status, target).to.equal(400)
         expect(answer.headers.connection, target).to.equal('close')
       }
@@ -199,7 +199,7 @@ for (const door of DOORS) {
       }
       expect(own.size, 'every request has its own').to.equal(10)
       const two = await rawRequest(
-        running.ports[door],
+        running.ports[entry],
         'GET /ping HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: a\r\nX-Request-Id: b\r\n\r\n',
       )
       expect(two.headers['x-request-id']).to.match(/^[\w.:-]{1,64}$/)

@@ -2,7 +2,7 @@
 import { expect } from 'chai'
 import { ROUTES } from '../../../src/servers/http/routes.ts'
 import { RawConnection, type RawAnswer } from '../../support/raw-http.ts'
-import { DOORS, type RunningRondo, startRondo } from '../../support/rondo.ts'
+import { HTTP_ENTRIES, type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 const DATA = 'data-token-0123456789abcdef'
 const ADMIN = 'admin-token-0123456789abcdef'
@@ -171,8 +171,8 @@ describe('the scopes of all routes', function () {
     expect(told).to.deep.equal(EXPECTED)
   })
 
-  for (const door of DOORS) {
-    describe(`with both tokens (${door})`, () => {
+  for (const entry of HTTP_ENTRIES) {
+    describe(`with both tokens (${entry})`, () => {
       let running: RunningRondo
       before(async () => (running = await startRondo({ DATA_TOKEN: DATA, ADMIN_TOKEN: ADMIN })))
       after(() => running.stop())
@@ -182,7 +182,7 @@ describe('the scopes of all routes', function () {
           const senders = ['nobody', 'data', 'admin'] as const
           const paths = Object.keys(EXPECTED)
           const wrong = await Promise.all(
-            paths.map((path) => walk(running.ports[door], path, spelling, senders)),
+            paths.map((path) => walk(running.ports[entry], path, spelling, senders)),
           )
           expect(wrong.flat()).to.deep.equal([])
         })
@@ -197,11 +197,11 @@ describe('the scopes of all routes', function () {
     ] as const) {
       const running = await startRondo(env)
       try {
-        for (const door of DOORS) {
+        for (const entry of HTTP_ENTRIES) {
           for (const [path, calls] of Object.entries(EXPECTED)) {
             for (const [method, its] of Object.entries(calls) as [Method, Scope][]) {
               if (its !== scope && its !== 'status') continue
-              await allRefused(running.ports[door], path, method)
+              await allRefused(running.ports[entry], path, method)
             }
           }
         }

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import type { Server } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
-import { createServer as createDoorServer } from '../../../src/servers/http/server.ts'
+import { createHttpListener } from '../../../src/servers/http/listener.ts'
 import { expectProblem } from '../../support/problem.ts'
 import { call as callPort, RawConnection, rawRequest, requestBytes } from '../../support/raw-http.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
@@ -345,15 +345,15 @@ describe('HTTP on the wire', () => {
   })
 
   describe('slow clients', () => {
-    // The limits of the door are seconds; the same server with short ones shows what happens at them.
+    // The limits of the server are seconds; the same server with short ones shows what happens at them.
     let server: Server
     let slowPort: number
     before(async () => {
-      server = createDoorServer(running.rondo.door, null)
+      server = createHttpListener(running.rondo.httpServer, null)
       expect(server.headersTimeout).to.be.within(1, 10_000)
       expect(server.keepAliveTimeout).to.be.within(1, 120_000)
       expect(server.maxConnections).to.equal(running.rondo.seats.max)
-      server = createDoorServer(running.rondo.door, null, {
+      server = createHttpListener(running.rondo.httpServer, null, {
         headersTimeout: 200,
         patience: { firstMs: 400, mostMs: 1000, bytesPerSecond: 100 },
         unmovedMs: 1000,

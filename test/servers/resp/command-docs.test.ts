@@ -1,4 +1,4 @@
-// What COMMAND tells of the door's commands is what a real Redis tells of its own, but for the differences named here.
+// What COMMAND tells of the server's commands is what a real Redis tells of its own, but for the differences named here.
 import { expect } from 'chai'
 import { createClient } from 'redis-6'
 import { ABOUT } from '../../../src/commands/docs.ts'

@@ -1,11 +1,11 @@
-// The Redis protocol door of the program as its user runs it, alone and with workers.
+// The Redis protocol entry of the program as its user runs it, alone and with workers.
 import { createServer, type AddressInfo } from 'node:net'
 import { expect } from 'chai'
 import { Program } from '../../support/program.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
 import { type RedisServer, startRedisCluster } from '../../support/redis-server.ts'
 
-describe('the program and its Redis protocol door', function () {
+describe('the program and its Redis protocol server', function () {
   this.timeout(20_000)
   const started: Program[] = []
   const run = (env: Record<string, string>) => {

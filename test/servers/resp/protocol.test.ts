@@ -265,37 +265,37 @@ describe('the Redis protocol', () => {
   describe('limits', () => {
     let running: RunningRondo
     let aheadMs = 0
-    let door: RespServer
+    let server: RespServer
     let ledger: Ledger
-    let server: ReturnType<typeof createRespListener>
-    let tlsServer: ReturnType<typeof createRespListener>
+    let listener: ReturnType<typeof createRespListener>
+    let tlsListener: ReturnType<typeof createRespListener>
     before(async () => {
       running = await startRondo()
-      // A second door to the same coordinator, whose clock the tests advance.
+      // A second server over the same coordinator, whose clock the tests advance.
       const monotonicMs = () => performance.now() + aheadMs
       const limitBytes = 64 * KIB * KIB
       ledger = new Ledger({ limitBytes, monotonicMs, timers })
       // One of them is kept for other servers.
       const seats = new Seats(21, monotonicMs)
-      door = new RespServer({ ...running.rondo.respServer.options, monotonicMs, ledger, seats })
+      server = new RespServer({ ...running.rondo.respServer.options, monotonicMs, ledger, seats })
       const file = (name: string) => readFileSync(new URL(`../../support/tls/${name}.pem`, import.meta.url))
-      tlsServer = createRespListener(door, { cert: file('cert'), key: file('key') })
-      await new Promise<void>((resolve) => tlsServer.listen(0, '127.0.0.1', resolve))
-      server = createRespListener(door, null)
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      tlsListener = createRespListener(server, { cert: file('cert'), key: file('key') })
+      await new Promise<void>((resolve) => tlsListener.listen(0, '127.0.0.1', resolve))
+      listener = createRespListener(server, null)
+      await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
     })
     after(async () => {
-      door.cut()
-      await new Promise((resolve) => server.close(resolve))
-      await new Promise((resolve) => tlsServer.close(resolve))
+      server.cut()
+      await new Promise((resolve) => listener.close(resolve))
+      await new Promise((resolve) => tlsListener.close(resolve))
       await running.stop()
     })
-    const open = () => RawResp.open(door.port)
-    /** Ten seconds pass; the door looks once a second. */
+    const open = () => RawResp.open(server.port)
+    /** Ten seconds pass; the server looks once a second. */
     const pass = async (ms = 10_000) => {
       aheadMs += ms
       await delay(0)
-      door.endOverdue()
+      server.endOverdue()
     }
 
     it('an argument counts for more than its bytes: of empty ones, too, there are not too many', async () => {
@@ -308,7 +308,7 @@ describe('the Redis protocol', () => {
       const before = process.memoryUsage()
       const clients = await Promise.all(Array.from({ length: 10 }, open))
       for (const client of clients) client.send('*100000\r\n$1000000\r\n')
-      await seen(door, 10)
+      await seen(server, 10)
       const after = process.memoryUsage()
       const grown = after.heapUsed + after.external - before.heapUsed - before.external
       expect(grown).to.be.below(20 * KIB * KIB)
@@ -320,7 +320,7 @@ describe('the Redis protocol', () => {
       const idle = await open()
       await idle.ask('PING')
       drip.send('*2\r\n$3\r\nGE')
-      await seen(door, 1)
+      await seen(server, 1)
       for (const byte of 'T\r\n$5\r\nab') {
         drip.send(byte)
         await idle.ask('PING')
@@ -351,18 +351,18 @@ describe('the Redis protocol', () => {
       expect(await late.rest()).to.equal(error('ERR max number of clients reached'))
       expect(await clients[0]!.ask('PING')).to.equal(PONG)
       for (const client of clients) client.close()
-      await until(() => door.connections.size === 0)
+      await until(() => server.connections.size === 0)
     })
 
     it('10,000 pipelined whose replies nobody reads: bounded, and closed', async function () {
       this.timeout(20_000)
       const writer = await open()
       await writer.ask('SET', 'large', Buffer.alloc(20 * KIB, 'v'))
-      const socket = connect({ port: door.port, host: '127.0.0.1' })
+      const socket = connect({ port: server.port, host: '127.0.0.1' })
       socket.on('error', () => undefined) // it is cut in the end
       const before = process.memoryUsage()
       socket.write(Buffer.concat(Array.from({ length: 10_000 }, () => command('GET', 'large'))))
-      const connection = await until(() => [...door.connections].find(({ account }) => account.mustWait))
+      const connection = await until(() => [...server.connections].find(({ account }) => account.mustWait))
       await delay(200) // whatever it could still grow
       const { heapUsed, external } = process.memoryUsage()
       expect(heapUsed + external - before.heapUsed - before.external).to.be.below(100 * KIB * KIB)
@@ -370,7 +370,7 @@ describe('the Redis protocol', () => {
       const closed = new Promise((resolve) => socket.once('close', resolve))
       await pass(1000) // here its backlog is noted
       await pass(60_000)
-      await until(() => door.connections.size === 1)
+      await until(() => server.connections.size === 1)
       socket.resume() // what the kernel had taken comes, and the end
       await closed
       expect(await writer.ask('PING')).to.equal(PONG)
@@ -383,7 +383,7 @@ describe('the Redis protocol', () => {
         const writer = await open()
         await writer.ask('SET', 'large', Buffer.alloc(20 * KIB, 'v'))
         writer.close()
-        const { port } = (over === 'TLS' ? tlsServer : server).address() as AddressInfo
+        const { port } = (over === 'TLS' ? tlsListener : listener).address() as AddressInfo
         const to = { port, host: '127.0.0.1' }
         const socket = over === 'TLS' ? connectTls({ ...to, rejectUnauthorized: false }) : connect(to)
         let taken = 0
@@ -402,7 +402,7 @@ describe('the Redis protocol', () => {
         const gets = 2000
         socket.pause()
         socket.write(Buffer.concat(Array.from({ length: gets }, () => command('GET', 'large'))))
-        await until(() => [...door.connections].some((one) => one.socket.writableLength > KIB * KIB))
+        await until(() => [...server.connections].some((one) => one.socket.writableLength > KIB * KIB))
         for (let i = 0; i < 8; i++) {
           await take(2 * KIB * KIB)
           await pass(3000)
@@ -410,20 +410,20 @@ describe('the Redis protocol', () => {
         await take(gets * (20 * KIB + '$20480\r\n\r\n'.length) - wanted)
         expect(isClosed).to.equal(false)
         socket.destroy()
-        await until(() => door.connections.size === 0)
+        await until(() => server.connections.size === 0)
       })
 
     it('a client that keeps its end open after ours is closed is let go', async () => {
-      const socket = connect({ port: door.port, host: '127.0.0.1', allowHalfOpen: true })
+      const socket = connect({ port: server.port, host: '127.0.0.1', allowHalfOpen: true })
       await new Promise<void>((resolve) => socket.once('connect', resolve))
       socket.on('error', () => undefined)
       socket.resume()
       socket.write('*x\r\n')
       await new Promise((resolve) => socket.once('end', resolve))
-      expect(door.connections.size).to.equal(1)
+      expect(server.connections.size).to.equal(1)
       await pass(1000) // here it is seen that it has moved until now
       await pass()
-      await until(() => door.connections.size === 0)
+      await until(() => server.connections.size === 0)
       socket.destroy()
     })
   })
@@ -447,8 +447,8 @@ async function exchange(port: number, sent: string | Buffer, closed: boolean | u
 }
 
 /** So many connections have begun a command. */
-async function seen(door: RespServer, count: number): Promise<void> {
-  await until(() => [...door.connections].filter(({ isInside }) => isInside).length === count)
+async function seen(server: RespServer, count: number): Promise<void> {
+  await until(() => [...server.connections].filter(({ isInside }) => isInside).length === count)
 }
 
 async function until<T>(find: () => T | undefined | false): Promise<T> {

@@ -1,4 +1,4 @@
-/** COMMAND: what the door's table of commands tells of each. */
+/** COMMAND: what the server's table of commands tells of each. */
 import { Glob } from '../../../core/glob.ts'
 import { word } from '../../../commands/arguments.ts'
 import { categoriesOf, describe, docsOf, infoOf, type Described } from '../../../commands/docs-replies.ts'

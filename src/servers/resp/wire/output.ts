@@ -1,5 +1,5 @@
 /**
- * Where replies of one turn of the event loop are written: one chunk, shared by all connections of the door, one after
+ * Where replies of one turn of the event loop are written: one chunk, shared by all connections of the server, one after
  * the other. A socket that takes everything at once gives the chunk back; nothing is kept for an idle connection.
  */
 import type { Socket } from 'node:net'

@@ -1,5 +1,5 @@
 /**
- * The door on memory nodes as a process of its own, so that one that crashes or hangs is seen from outside. It tells its
+ * The server on memory nodes as a process of its own, so that one that crashes or hangs is seen from outside. It tells its
  * port, and when it is asked, what it holds after a garbage collection.
  */
 import type { MemoryNode } from '../../src/nodes/memory/memory-node.ts'

@@ -5,7 +5,7 @@ import { startFourNodes, type FourNodes } from './four-nodes.ts'
 
 const BYTES = Buffer.from(Array.from({ length: 256 }, (_, i) => i))
 
-describe('both doors', function () {
+describe('both servers', function () {
   this.timeout(20_000)
   let nodes: FourNodes
   let client: Redis
@@ -53,7 +53,7 @@ describe('both doors', function () {
     expect((await fetch(url('b'))).status).to.equal(404)
   })
 
-  it('a condition on the version at one door sees writes through the other', async () => {
+  it('a condition on the version at one server sees writes through the other', async () => {
     await client.set('c', '1')
     const tag = (await fetch(url('c'))).headers.get('etag')!
     await client.set('c', '2')

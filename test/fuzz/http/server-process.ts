@@ -4,7 +4,7 @@
  */
 import type { Server } from 'node:http'
 import { startRondo } from '../../support/rondo.ts'
-import type { Holdings } from '../door-process.ts'
+import type { Holdings } from '../server-process.ts'
 import { DOOR_ENV } from '../oracle.ts'
 import { TOKENS } from './streams.ts'
 

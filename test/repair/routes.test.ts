@@ -1,18 +1,18 @@
 import { expect } from 'chai'
 import { expectProblem } from '../support/problem.ts'
 import { call as callPort, type Sent } from '../support/raw-http.ts'
-import { DOORS, type RunningRondo, startRondo } from '../support/rondo.ts'
+import { HTTP_ENTRIES, type RunningRondo, startRondo } from '../support/rondo.ts'
 
 const DATA = 'data-token-0123456789abcdef'
 const ADMIN = 'admin-token-0123456789abcdef'
 const bearer = (token: string) => ({ Authorization: `Bearer ${token}` })
 const COUNTS = ['checkedKeys', 'rangesCompared', 'rangesDiffering', 'copied', 'movedHome']
 
-for (const door of DOORS) {
-  describe(`/repair (${door})`, () => {
+for (const entry of HTTP_ENTRIES) {
+  describe(`/repair (${entry})`, () => {
     let running: RunningRondo
     afterEach(() => running.stop())
-    const call = (method: string, sent?: Sent) => callPort(running.ports[door], method, '/repair', sent)
+    const call = (method: string, sent?: Sent) => callPort(running.ports[entry], method, '/repair', sent)
     const ended = async () => {
       for (;;) {
         const told = (await call('GET')).json()
@@ -45,7 +45,7 @@ for (const door of DOORS) {
 
     it('a round that is under way is told, not begun again', async () => {
       running = await startRondo({ REPAIR_KEYS_PER_SECOND: '20' })
-      const { port } = { port: running.ports[door] }
+      const { port } = { port: running.ports[entry] }
       for (let i = 0; i < 20; i++) await callPort(port, 'PUT', `/api/v1/keys/k${i}`, { body: { value: 'v' } })
       const [first, second] = [await call('POST', { body: {} }), await call('POST', { body: {} })]
       expect(first.status).to.equal(202)
@@ -68,7 +68,7 @@ for (const door of DOORS) {
       expectProblem(await call('POST', text('application/json', '[]')), 400, 'BAD_REQUEST')
       expectProblem(await call('POST', text('application/json', ' '.repeat(2000))), 413, 'VALUE_TOO_LARGE')
       expectProblem(
-        await callPort(running.ports[door], 'POST', '/repair?x=1', { body: {} }),
+        await callPort(running.ports[entry], 'POST', '/repair?x=1', { body: {} }),
         400,
         'BAD_REQUEST',
       )
@@ -95,7 +95,7 @@ for (const door of DOORS) {
       expect((await call('POST', { body: {}, headers: bearer(ADMIN) })).status).to.equal(202)
       expect((await call('GET', { headers: bearer(ADMIN) })).status).to.equal(200)
       for (const path of ['/repair/', '//repair', '/Repair', '/%72epair', '/./repair', '/repair?']) {
-        const { status } = await callPort(running.ports[door], 'POST', path, {
+        const { status } = await callPort(running.ports[entry], 'POST', path, {
           body: {},
           headers: bearer(DATA),
         })

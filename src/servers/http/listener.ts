@@ -1,5 +1,5 @@
 /**
- * The HTTP door's socket: node:http with every limit set, the keys handler in front, Express behind it.
+ * The HTTP server's socket: node:http with every limit set, the keys handler in front, Express behind it.
  *
  * There is no limit for the whole of a request: a slow upload may go on while it makes progress (traffic.ts).
  */
@@ -11,7 +11,7 @@ import type { Duplex } from 'node:stream'
 import type { TlsOptions } from 'node:tls'
 import { RondoError } from '../../core/errors.ts'
 import { CODES } from '../../core/error-codes.ts'
-import type { HttpDoor } from './app.ts'
+import type { HttpServer } from './http-server.ts'
 import { comesTooLate, Exchange, LINGER_MS, newRequestId, PROBLEM_TYPE } from './exchange.ts'
 import { KEYS_PREFIX } from './keys.ts'
 import { connectionOf, Traffic, TRAFFIC_LIMITS, type HttpConnection, type TrafficLimits } from './traffic.ts'
@@ -28,15 +28,15 @@ const LIMITS = {
 }
 
 /** @param limits tests set shorter ones */
-export function createServer(
-  door: HttpDoor,
+export function createHttpListener(
+  api: HttpServer,
   tls: TlsOptions | null,
   limits: Partial<typeof LIMITS & TrafficLimits> = {},
 ): Server {
   const options = { ...LIMITS, ...TRAFFIC_LIMITS, ...limits }
   const serve = (req: IncomingMessage, res: ServerResponse) => {
-    const exchange = Exchange.of(req, res, door.options)
-    if (exchange.begin() && !door.handleEarly(exchange)) door.app(req, res)
+    const exchange = Exchange.of(req, res, api.options)
+    if (exchange.begin() && !api.handleEarly(exchange)) api.app(req, res)
   }
   const serveInTurn = (req: IncomingMessage, res: ServerResponse) => {
     if (comesTooLate(res)) return
@@ -48,16 +48,16 @@ export function createServer(
   const server = tls
     ? https.createServer({ ...options, ...tls, handshakeTimeout: options.headersTimeout }, serveInTurn)
     : http.createServer(options, serveInTurn)
-  watchTraffic(server, door, options)
+  watchTraffic(server, api, options)
   // A client that asks first is told to go on by whoever wants the body, and not for one that is refused.
   server.on('checkContinue', (req: IncomingMessage, res: ServerResponse) => {
-    Exchange.of(req, res, door.options).awaitsContinue = true
+    Exchange.of(req, res, api.options).awaitsContinue = true
     serveInTurn(req, res)
   })
   server.on('checkExpectation', (req: IncomingMessage, res: ServerResponse) => {
     if (comesTooLate(res)) return
     const error = new RondoError('BAD_REQUEST', 'The only Expect header taken is 100-continue.')
-    Exchange.of(req, res, door.options).fail(error, { status: 417, close: true })
+    Exchange.of(req, res, api.options).fail(error, { status: 417, close: true })
   })
   const broken = new WeakSet<Duplex>()
   server.on('clientError', (error: Error & { code?: string }, socket: Duplex) => {
@@ -68,13 +68,13 @@ export function createServer(
     // What comes in behind the first mistake is made of mistakes.
     if (broken.has(socket)) return
     broken.add(socket)
-    answerBroken(socket, problemOf(error.code), door)
+    answerBroken(socket, problemOf(error.code), api)
   })
   server.on('connect', (_req, socket: Duplex) => {
     socket.on('error', () => socket.destroy())
     const error = new RondoError('METHOD_NOT_ALLOWED', 'CONNECT is not offered.')
     const problem = { error, status: CODES[error.code].http }
-    inTurn(socket, () => end(socket, problem, door, 'Allow: GET, HEAD, PUT, POST, DELETE\r\n'))
+    inTurn(socket, () => end(socket, problem, api, 'Allow: GET, HEAD, PUT, POST, DELETE\r\n'))
   })
   return server
 }
@@ -82,15 +82,15 @@ export function createServer(
 /** Counts what connections hold, refuses those that are too many, and ends requests that do not go on. */
 function watchTraffic(
   server: Server,
-  door: HttpDoor,
+  api: HttpServer,
   options: TrafficLimits & { connectionsCheckingInterval: number },
 ): void {
-  const traffic = new Traffic(door.options, options)
-  server.maxConnections = door.options.seats.max
+  const traffic = new Traffic(api.options, options)
+  server.maxConnections = api.options.seats.max
   server.on(server instanceof https.Server ? 'secureConnection' : 'connection', (socket: Socket) => {
     if (traffic.opened(socket)) return
     const error = new RondoError('OVERLOADED', 'There are too many connections; try again later.')
-    end(socket, { error, status: CODES[error.code].http }, door, 'Retry-After: 1\r\n')
+    end(socket, { error, status: CODES[error.code].http }, api, 'Retry-After: 1\r\n')
     socket.destroySoon()
   })
   const onSpent = (socket: Socket) => {
@@ -155,18 +155,18 @@ function inTurn(socket: Duplex, run: () => void): void {
  * Says what the parser refused, in its turn. Answers to requests that came before it on the connection go first, and a
  * request that broke off in the middle of its body may have been answered already.
  */
-function answerBroken(socket: Duplex, problem: Problem, door: HttpDoor): void {
+function answerBroken(socket: Duplex, problem: Problem, api: HttpServer): void {
   const current = answering(socket)
   if (!current) {
-    end(socket, problem, door)
+    end(socket, problem, api)
     return
   }
   // One that is answered before its body broke off is over in a moment.
   if (current.req.complete || current.writableEnded) {
-    current.once('close', () => answerBroken(socket, problem, door))
+    current.once('close', () => answerBroken(socket, problem, api))
     return
   }
-  Exchange.of(current.req, current, door.options).fail(problem.error, { status: problem.status, close: true })
+  Exchange.of(current.req, current, api.options).fail(problem.error, { status: problem.status, close: true })
 }
 
 /**
@@ -184,7 +184,7 @@ function letGo(socket: Duplex): void {
 }
 
 /** An answer on the bare socket, for what never became a request. */
-function end(socket: Duplex, { error, status }: Problem, door: HttpDoor, headers = ''): void {
+function end(socket: Duplex, { error, status }: Problem, api: HttpServer, headers = ''): void {
   if (!socket.writable) {
     letGo(socket)
     return
@@ -204,7 +204,7 @@ function end(socket: Duplex, { error, status }: Problem, door: HttpDoor, headers
       `Content-Type: ${PROBLEM_TYPE}\r\nX-Request-Id: ${id}\r\n${headers}` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   )
-  door.options.onEnd({ id, method: '', route: 'other', status, ms: 0, error })
+  api.options.onEnd({ id, method: '', route: 'other', status, ms: 0, error })
   socket.resume()
   // A client that does not close in turn is not waited for.
   const timer = setTimeout(() => socket.destroy(), LINGER_MS)

@@ -10,19 +10,19 @@ import { RondoError } from '../../core/errors.ts'
 import { comesTooLate, Exchange } from './exchange.ts'
 import { Guard } from './guard.ts'
 import { KeysHandler, methodNotAllowed } from './keys.ts'
-import { matchRoute, type HttpDoorOptions, type Match, type Serving } from './routes.ts'
+import { matchRoute, type HttpServerOptions, type Match, type Serving } from './routes.ts'
 import { badTarget } from './target.ts'
 import { refuse } from './wrong-token.ts'
 import { PAGE_POLICY } from './dashboard/page.ts'
 
 /** Everything that a request needs, in front of Express and inside it. */
-export class HttpDoor implements Serving {
-  readonly options: HttpDoorOptions
+export class HttpServer implements Serving {
+  readonly options: HttpServerOptions
   readonly guard: Guard
   readonly keys: KeysHandler
   readonly app: Express
 
-  constructor(options: HttpDoorOptions) {
+  constructor(options: HttpServerOptions) {
     this.options = options
     this.guard = new Guard(options)
     this.keys = new KeysHandler(options)
