@@ -11,7 +11,7 @@ import { loadConfig, type Config, type Environment } from '../src/config/config.
 import { clock, timers } from '../src/app/rondo.ts'
 import { RedisNode } from '../src/nodes/redis/redis-node.ts'
 import { call } from './support/raw-http.ts'
-import { freePort, type RedisServer, startRedis } from './support/redis-server.ts'
+import { freePort, type RedisServer, startRedis } from '../scripts/redis-server.ts'
 import { type RunningRondo, startRondo } from './support/rondo.ts'
 import { tlsFile } from './support/tls-files.ts'
 

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
 import { Program } from './support/program.ts'
-import { freePort } from './support/redis-server.ts'
+import { freePort } from '../scripts/redis-server.ts'
 import { tlsFile } from './support/tls-files.ts'
 
 const CHECK = fileURLToPath(new URL('../dist/health-check.js', import.meta.url))

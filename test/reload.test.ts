@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import tls from 'node:tls'
 import { expect } from 'chai'
 import { Program } from './support/program.ts'
-import { freePort, type RedisServer, startRedis } from './support/redis-server.ts'
+import { freePort, type RedisServer, startRedis } from '../scripts/redis-server.ts'
 import { tlsFile } from './support/tls-files.ts'
 
 const AGAIN = 'files were read again (SIGHUP)'

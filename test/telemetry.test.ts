@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { call, RawConnection, rawRequest } from './support/raw-http.ts'
-import { startRedisCluster } from './support/redis-server.ts'
+import { startRedisCluster } from '../scripts/redis-server.ts'
 import { type LogLine, type RunningRondo, startRondo } from './support/rondo.ts'
 
 describe('request logs', () => {

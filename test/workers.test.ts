@@ -9,7 +9,7 @@ import { expect } from 'chai'
 import { Program } from './support/program.ts'
 import { call, RawConnection, requestBytes } from './support/raw-http.ts'
 import { RawResp } from './support/raw-resp.ts'
-import { type RedisServer, startRedisCluster } from './support/redis-server.ts'
+import { type RedisServer, startRedisCluster } from '../scripts/redis-server.ts'
 
 describe('the program', function () {
   this.timeout(20_000)

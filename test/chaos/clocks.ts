@@ -18,7 +18,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { startRedis, type RedisServer } from '../support/redis-server.ts'
+import { optionsOf } from '../support/command-line.ts'
+import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
+
+const USAGE = `npm run clocks
+
+Runs real nodes and coordinators of which one has a wrong clock. Needs Linux and a C compiler (cc). Ends with 1 when a
+promise is broken, with 2 without a compiler. There are no options.`
+optionsOf(USAGE, {})
 
 const SHIM = fileURLToPath(new URL('./wrong-clock.c', import.meta.url))
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url))

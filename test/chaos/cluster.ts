@@ -22,7 +22,7 @@ import { loadConfig } from '../../src/config/config.ts'
 import { hintsKey, MARKER_KEY } from '../../src/core/keys.ts'
 import { Rondo } from '../../src/app/rondo.ts'
 import { FaultProxy } from '../support/fault-proxy.ts'
-import { startRedis, type RedisServer } from '../support/redis-server.ts'
+import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
 
 export const REQUEST_TIMEOUT_MS = 1000
 export const NODE_IDS = ['a', 'b', 'c', 'd'] as const

@@ -2,29 +2,34 @@
  * `npm run chaos`: real redis-server processes that are killed, paused, wiped, swapped and cut off under load, and a table
  * of what became of the promises.
  *
- *   npm run chaos -- [--faults 200] [--seed N] [--ops-per-second 150] [--operations 10000] [--dump FILE]
- *
  * The seed draws the faults and what the clients do; when exactly things happen is up to the machine, so the same seed
  * brings the same faults, not the same interleavings. Exit code 1 when a target was missed.
  */
 import { writeFileSync } from 'node:fs'
-import { parseArgs } from 'node:util'
+import { optionsOf, wholeNumber } from '../support/command-line.ts'
 import { runChaos, type ChaosResult } from './chaos.ts'
 import { reportOn } from './report.ts'
 
-const { values } = parseArgs({
-  options: {
-    faults: { type: 'string', default: '200' },
-    seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
-    'ops-per-second': { type: 'string', default: '150' },
-    operations: { type: 'string', default: '10000' },
-    /** Everything that happened, for looking into a run that failed. */
-    dump: { type: 'string' },
-  },
+const USAGE = `npm run chaos -- [options]
+
+Kills, pauses, wipes, swaps and cuts off real redis-server processes under load. Ends with 1 when a target is missed.
+
+  --faults 200            how many faults, within about eight minutes
+  --seed N                draws the same faults and client operations again
+  --ops-per-second 150    load
+  --operations 10000      how many operations at least
+  --dump FILE             writes everything that happened, in order of time`
+
+const values = optionsOf(USAGE, {
+  faults: { type: 'string', default: '200' },
+  seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
+  'ops-per-second': { type: 'string', default: '150' },
+  operations: { type: 'string', default: '10000' },
+  dump: { type: 'string' },
 })
-const seed = Number(values.seed)
-const faults = Number(values.faults)
-const operations = Number(values.operations)
+const seed = wholeNumber('seed', values.seed)
+const faults = wholeNumber('faults', values.faults, 1)
+const operations = wholeNumber('operations', values.operations, 1)
 /** No fault begins after this; what is left of eight minutes is for the end. */
 const LIMIT_MS = 6.25 * 60_000
 
@@ -33,7 +38,7 @@ const result = await runChaos({
   seed,
   faults,
   operations,
-  operationsPerSecond: Number(values['ops-per-second']),
+  operationsPerSecond: wholeNumber('ops-per-second', values['ops-per-second'], 1),
   limitMs: LIMIT_MS,
   onProgress: (line) => console.log(`  ${line}`),
 })

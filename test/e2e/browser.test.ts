@@ -5,7 +5,7 @@ import { type Environment, loadConfig } from '../../src/config/config.ts'
 import type { NodeStatus } from '../../src/servers/http/status.ts'
 import { Rondo } from '../../src/app/rondo.ts'
 import { findChromium, launchChromium } from '../support/browser.ts'
-import { type RedisServer, startRedisCluster } from '../support/redis-server.ts'
+import { type RedisServer, startRedisCluster } from '../../scripts/redis-server.ts'
 
 const chromium = findChromium()
 const title = 'the page at / in a browser'

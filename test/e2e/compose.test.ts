@@ -22,7 +22,7 @@ import { parse as parseEnv } from 'dotenv'
 import { parse } from 'yaml'
 import { findRedisServer } from '../../scripts/find-redis-server.mjs'
 import { loadConfig } from '../../src/config/config.ts'
-import { freePort } from '../support/redis-server.ts'
+import { freePort } from '../../scripts/redis-server.ts'
 
 interface Service {
   image: string

@@ -2,7 +2,7 @@
 import { expect } from 'chai'
 import { isVersioned, KIND_TOMBSTONE, StoredRecord } from '../../src/core/codec.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
-import { startRedis, startRedisCluster, type RedisServer } from '../support/redis-server.ts'
+import { startRedis, startRedisCluster, type RedisServer } from '../../scripts/redis-server.ts'
 import { PING_INTERVAL_MS, REQUEST_TIMEOUT_MS, RondoUnderTest, until } from '../support/rondo-under-test.ts'
 import { SteadyLoad } from '../support/steady-load.ts'
 

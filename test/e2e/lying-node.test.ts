@@ -1,7 +1,7 @@
 /** A whole coordinator with one node that lies beside two good ones: it serves on, and what it shows stays small. */
 import { expect } from 'chai'
 import { TOPOLOGY_KEY } from '../../src/core/keys.ts'
-import { startRedis, type RedisServer } from '../support/redis-server.ts'
+import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
 import { RondoUnderTest, until } from '../support/rondo-under-test.ts'
 import { ScriptedServer, type Answer } from '../support/scripted-server.ts'
 

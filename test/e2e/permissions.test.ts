@@ -5,7 +5,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { expect } from 'chai'
 import { CALLED_COMMANDS, CHECKED_COMMANDS } from '../../src/nodes/permissions.ts'
-import { startRedis, type RedisServer } from '../support/redis-server.ts'
+import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
 import { RondoUnderTest, until } from '../support/rondo-under-test.ts'
 
 const NEEDED = [...CHECKED_COMMANDS, ...CALLED_COMMANDS]

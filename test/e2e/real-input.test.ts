@@ -10,7 +10,7 @@ import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
 import { RawConnection } from '../support/raw-http.ts'
-import { startRedisCluster, type RedisServer } from '../support/redis-server.ts'
+import { startRedisCluster, type RedisServer } from '../../scripts/redis-server.ts'
 import { RondoUnderTest } from '../support/rondo-under-test.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))

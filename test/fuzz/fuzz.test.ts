@@ -1,6 +1,6 @@
 /** A moment of what `npm run fuzz` does for ten minutes. */
 import { expect } from 'chai'
-import { startRedis, type RedisServer } from '../support/redis-server.ts'
+import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
 import { type RunningRondo, startRondo } from '../support/rondo.ts'
 import { seeds } from '../support/random.ts'
 import { Fuzz, printed } from './fuzz.ts'

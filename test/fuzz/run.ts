@@ -1,8 +1,6 @@
 /**
  * The fuzzer as a command.
  *
- *   npm run fuzz -- [--server resp|http] [--minutes 10] [--seed 7]
- *
  * Ends with 1, and the shortest stream that it can find, when the server answers what Redis does not, crashes, hangs, or
  * holds more and more memory.
  */
@@ -11,27 +9,29 @@ import { once } from 'node:events'
 import { randomInt } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
-import { startRedis } from '../support/redis-server.ts'
+import { optionsOf } from '../support/command-line.ts'
+import { startRedis } from '../../scripts/redis-server.ts'
 import type { Holdings } from './server-process.ts'
 import { Fuzz, printed } from './fuzz.ts'
 import { fuzzHttp } from './http/run.ts'
 import { ORACLE_ARGS } from './oracle.ts'
 
-const { values } = parseArgs({
-  options: {
-    server: { type: 'string', default: 'resp' },
-    minutes: { type: 'string', default: '10' },
-    seed: { type: 'string' },
-    help: { type: 'boolean', default: false },
-  },
+const USAGE = `npm run fuzz -- [options]
+
+Sends random bytes to one server, and ends with 1 when it crashes, hangs, leaks or answers wrongly.
+
+  --server resp    or http
+  --minutes 10     how long
+  --seed 7         the same streams again`
+
+const values = optionsOf(USAGE, {
+  server: { type: 'string', default: 'resp' },
+  minutes: { type: 'string', default: '10' },
+  seed: { type: 'string' },
 })
-if (values.help || !['resp', 'http'].includes(values.server) || !(Number(values.minutes) > 0)) {
-  console.log('npm run fuzz -- [--server resp|http] [--minutes 10] [--seed 7]')
-  console.log(
-    'Sends random bytes to one server, and ends with 1 when it crashes, hangs, leaks or answers wrongly.',
-  )
-  process.exit(values.help ? 0 : 2)
+if (!['resp', 'http'].includes(values.server) || !(Number(values.minutes) > 0)) {
+  console.error(`--server must be resp or http, and --minutes more than 0.\n\n${USAGE}`)
+  process.exit(2)
 }
 const seed = values.seed === undefined ? randomInt(2 ** 31) : Number(values.seed)
 const limitMs = Number(values.minutes) * 60_000

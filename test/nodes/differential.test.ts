@@ -39,7 +39,7 @@ import {
   type NodeUnderTest,
 } from '../support/nodes-under-test.ts'
 import { realClock, realTimers } from '../support/real-time.ts'
-import { startRedis, type RedisServer } from '../support/redis-server.ts'
+import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
 
 const GRACE_MS = 1_000_000
 /** Lives are far apart, so that a slow machine cannot take one for another. */

@@ -22,7 +22,7 @@ import {
 import { NodeLoad } from '../../src/nodes/load.ts'
 import type { Fence, NodeFailure } from '../../src/nodes/node.ts'
 import { realClock, realTimers } from '../support/real-time.ts'
-import { startRedis, type RedisServer } from '../support/redis-server.ts'
+import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
 import { until } from '../support/rondo-under-test.ts'
 import { inPieces, ScriptedServer, type Answer } from '../support/scripted-server.ts'
 

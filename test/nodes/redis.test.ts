@@ -17,7 +17,7 @@ import {
 } from '../support/node-calls.ts'
 import { fenceOf, redisNodeUnderTest } from '../support/nodes-under-test.ts'
 import { realTimers } from '../support/real-time.ts'
-import { startRedis, type RedisServer } from '../support/redis-server.ts'
+import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
 import { describeNodeContract, GRACE_MS, HeardListener, MARKER, MAX_HINTS } from './node.contract.ts'
 
 let redis: RedisServer

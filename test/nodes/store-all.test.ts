@@ -26,7 +26,7 @@ import {
   type RawServer,
 } from '../support/nodes-under-test.ts'
 import { realClock, realTimers } from '../support/real-time.ts'
-import { startRedis, type RedisServer } from '../support/redis-server.ts'
+import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
 import { GRACE_MS, HeardListener, MARKER } from './node.contract.ts'
 
 const A = Buffer.from('{t}a')

@@ -3,7 +3,7 @@ import type { Redis } from 'ioredis'
 import { KIND_TOMBSTONE, StoredRecord, type NewRecord } from '../../src/core/codec.ts'
 import { EXPIRY_MARGIN_MS, FAR_END_MS } from '../../src/core/lifetime.ts'
 import { record } from '../support/node-calls.ts'
-import { startRedisCluster, type RedisServer } from '../support/redis-server.ts'
+import { startRedisCluster, type RedisServer } from '../../scripts/redis-server.ts'
 import { RondoUnderTest, until } from '../support/rondo-under-test.ts'
 
 interface Progress {

@@ -6,7 +6,7 @@ import { MARKER_KEY, SYNCED_AT_KEY } from '../../src/core/keys.ts'
 import { FAR_END_MS } from '../../src/core/lifetime.ts'
 import { decodeSyncedAt } from '../../src/core/synced-at.ts'
 import { record } from '../support/node-calls.ts'
-import { startRedisCluster, type RedisServer } from '../support/redis-server.ts'
+import { startRedisCluster, type RedisServer } from '../../scripts/redis-server.ts'
 import { RondoUnderTest, until } from '../support/rondo-under-test.ts'
 
 const DAY_MS = 86_400_000

@@ -1,36 +1,36 @@
-/**
- * The simulation as a command.
- *
- *   tsx test/simulation/run.ts --seeds 2000 [--from 1]     many runs; the first failing one is made short and printed
- *   tsx test/simulation/run.ts --seed 7 [--trace]          one run, printed
- *
- *   --beyond      more replicas than a quorum can spare may lose data: looks for crashes and stuck requests only
- *   --converge    after healing all replicas must become equal, and every node clean
- *   --all         goes on after a failure, and names all failing seeds
- *   --ignore 7,9  leaves out these seeds
- *   --counters    tells what happened how often
- *   --no-shrink   prints a failing run as it is
- */
-import { parseArgs } from 'node:util'
+/** The simulation as a command: many runs, of which the first failing one is made short and printed, or one run. */
+import { optionsOf, wholeNumber } from '../support/command-line.ts'
 import { Counters } from './coverage.ts'
 import { printRun } from './print.ts'
 import { makeSchedule } from './make-schedule.ts'
 import { shrink } from './shrink.ts'
 import { simulate, type RunOptions, type RunResult } from './simulate.ts'
 
-const { values } = parseArgs({
-  options: {
-    seeds: { type: 'string', default: '200' },
-    from: { type: 'string', default: '1' },
-    seed: { type: 'string' },
-    trace: { type: 'boolean', default: false },
-    beyond: { type: 'boolean', default: false },
-    converge: { type: 'boolean', default: false },
-    all: { type: 'boolean', default: false },
-    ignore: { type: 'string', default: '' },
-    counters: { type: 'boolean', default: false },
-    'no-shrink': { type: 'boolean', default: false },
-  },
+const USAGE = `npm run simulate -- [options]
+
+Runs simulated clusters with random faults on a virtual clock, and checks every promise. Ends with 1 when one is broken.
+
+  --seeds 200     how many runs
+  --from 1        the first seed
+  --seed 7        one run, printed; with --trace all of its events
+  --beyond        more replicas than a quorum can spare may lose data: looks for crashes and stuck requests only
+  --converge      after healing all replicas must become equal, and every node clean
+  --all           goes on after a failure, and names all failing seeds
+  --ignore 7,9    leaves out these seeds
+  --counters      tells what happened how often
+  --no-shrink     prints a failing run as it is`
+
+const values = optionsOf(USAGE, {
+  seeds: { type: 'string', default: '200' },
+  from: { type: 'string', default: '1' },
+  seed: { type: 'string' },
+  trace: { type: 'boolean', default: false },
+  beyond: { type: 'boolean', default: false },
+  converge: { type: 'boolean', default: false },
+  all: { type: 'boolean', default: false },
+  ignore: { type: 'string', default: '' },
+  counters: { type: 'boolean', default: false },
+  'no-shrink': { type: 'boolean', default: false },
 })
 
 const ignored = new Set(values.ignore.split(',').filter(Boolean).map(Number))
@@ -40,8 +40,8 @@ const options: RunOptions = values.converge ? { expect: { converge: true } } : {
 
 process.exitCode =
   values.seed === undefined
-    ? await many(Number(values.from), Number(values.seeds))
-    : await one(Number(values.seed))
+    ? await many(wholeNumber('from', values.from), wholeNumber('seeds', values.seeds, 1))
+    : await one(wholeNumber('seed', values.seed))
 
 async function one(seed: number): Promise<number> {
   const result = await simulate(makeSchedule(seed, profile), { ...options, tracing: values.trace })

@@ -1,8 +1,6 @@
 /**
  * Plants each bug of sabotages.ts in a copy of the code, and lets the simulation loose on it.
  *
- *   tsx test/simulation/sabotage.ts [--only name,name] [--seeds 3000] [--jobs 2]
- *
  * First the code as it is, whose failing seeds prove nothing and are left out; then one line for each planted bug, as soon
  * as it is known: found or not, by which seed, in how long. Exit 1 if one was not found, or could not be planted.
  */
@@ -11,16 +9,23 @@ import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { optionsOf, wholeNumber } from '../support/command-line.ts'
 import { SABOTAGES, type Change, type Sabotage } from './sabotages.ts'
 
-const { values } = parseArgs({
-  options: {
-    only: { type: 'string' },
-    seeds: { type: 'string', default: '3000' },
-    jobs: { type: 'string', default: String(availableParallelism()) },
-  },
+const USAGE = `npm run sabotage -- [options]
+
+Plants known bugs in a copy of the code, one at a time, and ends with 1 if the simulation does not find each.
+
+  --only a,b      these bugs only (names: test/simulation/sabotages.ts)
+  --seeds 3000    how many runs at most for each bug
+  --jobs 2        how many bugs at once; by default one a core`
+
+const values = optionsOf(USAGE, {
+  only: { type: 'string' },
+  seeds: { type: 'string', default: '3000' },
+  jobs: { type: 'string', default: String(availableParallelism()) },
 })
+wholeNumber('seeds', values.seeds, 1)
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const cache = join(root, 'node_modules/.cache/rondo-sabotage')
@@ -52,7 +57,7 @@ if (plain.length + converging.length > 0) {
 const left = [...chosen]
 const found: Found[] = []
 await Promise.all(
-  Array.from({ length: Number(values.jobs) }, async () => {
+  Array.from({ length: wholeNumber('jobs', values.jobs, 1) }, async () => {
     for (let sabotage = left.shift(); sabotage; sabotage = left.shift()) {
       const result = await hunt(sabotage)
       found.push(result)

@@ -11,7 +11,7 @@
  * bytes were dropped is of no use any more and is reset when the weather clears.
  */
 import net from 'node:net'
-import { freePort } from './redis-server.ts'
+import { freePort } from '../../scripts/redis-server.ts'
 
 export type Flow = 'deliver' | 'hold' | 'drop'
 

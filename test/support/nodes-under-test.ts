@@ -5,7 +5,7 @@ import type { Fence, Node } from '../../src/nodes/node.ts'
 import type { RedisNodeOptions } from '../../src/nodes/redis/options.ts'
 import { RedisNode } from '../../src/nodes/redis/redis-node.ts'
 import { realClock, realTimers } from './real-time.ts'
-import type { RedisServer } from './redis-server.ts'
+import type { RedisServer } from '../../scripts/redis-server.ts'
 
 /** The data behind a node, past its driver. */
 export interface RawServer {

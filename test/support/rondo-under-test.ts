@@ -11,7 +11,7 @@ import type { RondoError } from '../../src/core/errors.ts'
 import type { RondoEvent } from '../../src/core/events.ts'
 import { tokenOf } from '../../src/core/token.ts'
 import { Rondo } from '../../src/app/rondo.ts'
-import type { RedisServer } from './redis-server.ts'
+import type { RedisServer } from '../../scripts/redis-server.ts'
 
 export const PING_INTERVAL_MS = 1000
 export const REQUEST_TIMEOUT_MS = 1000

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { access, constants } from 'node:fs/promises'
 import { delimiter, dirname, join } from 'node:path'
 import { findRedisServer } from '../../../scripts/find-redis-server.mjs'
-import { startRedisCluster } from '../../support/redis-server.ts'
+import { startRedisCluster } from '../../../scripts/redis-server.ts'
 import { RondoUnderTest } from '../../support/rondo-under-test.ts'
 
 const TOOL_LIMIT_MS = 30_000

@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import { Redis } from 'ioredis'
 import { expectProblem } from '../../support/problem.ts'
 import { call as callPort, type RawAnswer, type Sent } from '../../support/raw-http.ts'
-import { startRedisCluster } from '../../support/redis-server.ts'
+import { startRedisCluster } from '../../../scripts/redis-server.ts'
 import { HTTP_ENTRIES, type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 type Result = Record<string, unknown>

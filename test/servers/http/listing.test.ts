@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import { Redis } from 'ioredis'
 import { expectProblem } from '../../support/problem.ts'
 import { call as callPort } from '../../support/raw-http.ts'
-import { type RedisServer, startRedisCluster } from '../../support/redis-server.ts'
+import { type RedisServer, startRedisCluster } from '../../../scripts/redis-server.ts'
 import { type HttpEntry, HTTP_ENTRIES, type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 interface Page {

@@ -5,7 +5,7 @@ import { ABOUT } from '../../../src/commands/docs.ts'
 import { COMMANDS } from '../../../src/servers/resp/table.ts'
 import { parseSyntax, usageOf } from '../../../src/commands/docs-syntax.ts'
 import { RawResp } from '../../support/raw-resp.ts'
-import { type RedisServer, startRedis } from '../../support/redis-server.ts'
+import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 /** A reply's bytes as a tree: bulks are `$text`, status replies `+text`, numbers numbers; what holds others knows its mark. */

@@ -5,7 +5,7 @@
 import { expect } from 'chai'
 import { STEPS } from '../../../src/commands/specs.ts'
 import { RawResp } from '../../support/raw-resp.ts'
-import { startRedis, type RedisServer } from '../../support/redis-server.ts'
+import { startRedis, type RedisServer } from '../../../scripts/redis-server.ts'
 import { RondoUnderTest } from '../../support/rondo-under-test.ts'
 
 const VALUE_BYTES = 1_000_000

@@ -1,7 +1,7 @@
 // Fifty clients that change one key at the same time: none of them is refused, and nothing is lost.
 import { expect } from 'chai'
 import { command, RawResp } from '../../support/raw-resp.ts'
-import { type RedisServer, startRedisCluster } from '../../support/redis-server.ts'
+import { type RedisServer, startRedisCluster } from '../../../scripts/redis-server.ts'
 import { RondoUnderTest } from '../../support/rondo-under-test.ts'
 
 const CLIENTS = 50

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { expect } from 'chai'
 import { command, RawResp } from '../../support/raw-resp.ts'
-import { startRedisCluster, type RedisServer } from '../../support/redis-server.ts'
+import { startRedisCluster, type RedisServer } from '../../../scripts/redis-server.ts'
 import { RondoUnderTest } from '../../support/rondo-under-test.ts'
 
 const MEGABYTE = 1_000_000

@@ -4,7 +4,7 @@ import { expect } from 'chai'
 import type { Coordinator } from '../../../src/coordinator/coordinator.ts'
 import { RondoError } from '../../../src/core/errors.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
-import { type RedisServer, startRedisCluster } from '../../support/redis-server.ts'
+import { type RedisServer, startRedisCluster } from '../../../scripts/redis-server.ts'
 import { RondoUnderTest, until } from '../../support/rondo-under-test.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 

@@ -14,7 +14,7 @@ import {
 } from '../../../src/servers/resp/wire/parser.ts'
 import { seeded, seeds } from '../../support/random.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
-import { type RedisServer, startRedis } from '../../support/redis-server.ts'
+import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
 
 const NAMES = new Map(['get', 'set', 'ping'].map((name) => [name, { nameBytes: Buffer.from(name) }]))
 const MAX_BULK_BYTES = 100_000

@@ -6,7 +6,7 @@ import { COMMANDS } from '../../../src/servers/resp/table.ts'
 import { STEPS } from '../../../src/commands/specs.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
 import { seeded, seeds } from '../../support/random.ts'
-import { type RedisServer, startRedisCluster } from '../../support/redis-server.ts'
+import { type RedisServer, startRedisCluster } from '../../../scripts/redis-server.ts'
 import { RondoUnderTest } from '../../support/rondo-under-test.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 

@@ -3,7 +3,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import { expect } from 'chai'
 import { Program } from '../../support/program.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
-import { type RedisServer, startRedisCluster } from '../../support/redis-server.ts'
+import { type RedisServer, startRedisCluster } from '../../../scripts/redis-server.ts'
 
 describe('the program and its Redis protocol server', function () {
   this.timeout(20_000)

@@ -10,7 +10,7 @@ import { createRespListener } from '../../../src/servers/resp/listener.ts'
 import { Seats } from '../../../src/servers/seats.ts'
 import { timers } from '../../../src/app/rondo.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
-import { type RedisServer, startRedis } from '../../support/redis-server.ts'
+import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 const PONG = '+PONG\r\n'

@@ -3,7 +3,7 @@ import { Redis } from 'ioredis'
 import { expect } from 'chai'
 import { ScanCursors } from '../../../src/commands/keys/scan-cursor.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
-import { type RedisServer, startRedis } from '../../support/redis-server.ts'
+import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 const OK = '+OK\r\n'

@@ -5,7 +5,7 @@ import { readdir } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
-import { freePort, type RedisServer, startRedis, startRedisCluster } from './redis-server.ts'
+import { freePort, type RedisServer, startRedis, startRedisCluster } from '../../scripts/redis-server.ts'
 
 describe('real redis-server processes for tests', () => {
   const started: RedisServer[] = []
@@ -112,7 +112,7 @@ describe('real redis-server processes for tests', () => {
   for (const how of ['process.exit(3)', "process.kill(process.pid, 'SIGKILL')"]) {
     it(`${how} of the tests' own process leaves no server behind, running or paused`, async () => {
       const script = `
-        const { startRedisCluster } = await import('./test/support/redis-server.ts')
+        const { startRedisCluster } = await import('../support/test/support/redis-server.ts')
         const [a, b] = await startRedisCluster(2)
         await b.pause()
         console.log(JSON.stringify({ pids: [a.pid, b.pid], dirs: [a.dir, b.dir] }))

@@ -22,7 +22,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { findRedisServer } from '../../scripts/find-redis-server.mjs'
+import { findRedisServer } from './find-redis-server.mjs'
 
 export interface RedisOptions {
   /** A fixed port; without it a free one is found. */
