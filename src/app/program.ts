@@ -11,8 +11,8 @@ import { describeConfig, loadConfig, readEnvironment, type Config } from '../con
 import { setRequestIdPrefix } from '../servers/http/exchange.ts'
 import { readTokens } from '../config/token-list.ts'
 import { onHangUp } from './hang-up.ts'
-import { Rondo, type RondoOptions } from './rondo.ts'
-import { onReload, runPrimary, sharedMetrics, shareRegistry, type Ports } from './workers.ts'
+import { Rondo, type Addresses, type RondoOptions } from './rondo.ts'
+import { onReload, runPrimary, sharedMetrics, shareRegistry, tellListening, type Ports } from './workers.ts'
 
 /** What a stop may take before the process is ended all the same. */
 const STOP_LIMIT_MS = 15_000
@@ -25,7 +25,7 @@ const workers = config.workers === 'auto' ? availableParallelism() : config.work
 
 if (workers > 1 && cluster.isPrimary) {
   log.info({ config: describeConfig(config), workers }, 'starting')
-  const primary = runPrimary(workers, config.respPort !== null, log, {
+  const primary = runPrimary(workers, log, {
     listening: (ports) => greet(config, ports),
     cannotStart: (why) => {
       log.fatal(`the workers cannot start: the first one ended (${why})`)
@@ -62,8 +62,10 @@ async function serve(config: Config, log: Logger): Promise<void> {
   if (!alone) onFirstSignal(() => grace.close())
   await rondo.start()
   try {
-    const { http, resp } = await rondo.listen()
-    if (alone) greet(config, { http: http.port, resp: resp?.port ?? null })
+    const addresses = await rondo.listen()
+    const ports = portsOf(addresses)
+    if (alone) greet(config, ports)
+    else tellListening(ports)
   } catch (error) {
     explainListenError(error as NodeJS.ErrnoException, config)
     await rondo.stop()
@@ -95,6 +97,11 @@ function reloadFiles(rondo: Rondo, log: Logger): void {
   }
 }
 
+function portsOf(addresses: Addresses): Ports {
+  const ports = Object.entries(addresses).map(([server, { port }]) => [server, port] as const)
+  return { ...Object.fromEntries(ports), http: addresses.http.port }
+}
+
 function greet(config: Config, ports: Ports): void {
   const scheme = config.tls ? 'https' : 'http'
   const host = ['0.0.0.0', '::', '127.0.0.1', '::1'].includes(config.host) ? 'localhost' : config.host
@@ -107,7 +114,7 @@ function greet(config: Config, ports: Ports): void {
     `  try:  curl -X PUT ${url}/api/v1/keys/hello -H 'Content-Type: application/json' -d '{"value":"world"}'${token}`,
     `        curl ${url}/api/v1/keys/hello${token}`,
   ]
-  if (ports.resp !== null) {
+  if (ports.resp !== undefined) {
     const options = `${config.tls ? ' --tls' : ''}${!asks ? '' : ' -a "$DATA_TOKEN"'}`
     lines.push(
       `and to any Redis client on ${host}:${ports.resp}`,

@@ -5,9 +5,7 @@
  * in one process.
  */
 import { randomBytes } from 'node:crypto'
-import type { Server } from 'node:http'
-import type { AddressInfo, Server as NetServer } from 'node:net'
-import { Server as TlsServer } from 'node:tls'
+import type { AddressInfo } from 'node:net'
 import type { Express } from 'express'
 import { pino, type Logger } from 'pino'
 import { Certificates } from './certificates.ts'
@@ -19,10 +17,10 @@ import type { Clock, Timers } from '../core/clock.ts'
 import type { Emit, RondoEvent } from '../core/events.ts'
 import { HttpServer } from '../servers/http/http-server.ts'
 import { registerClientMetrics } from '../servers/client-metrics.ts'
-import { createHttpListener } from '../servers/http/listener.ts'
+import { HttpSocketServer } from '../servers/http/listener.ts'
 import { RespServer } from '../servers/resp/resp-server.ts'
-import { registerRespMetrics } from '../servers/resp/metrics.ts'
-import { createRespListener } from '../servers/resp/listener.ts'
+import type { Server } from '../servers/server.ts'
+import { RespSocketServer } from '../servers/resp/listener.ts'
 import { readTokens } from '../config/token-list.ts'
 import { TokenTries } from '../servers/token-tries.ts'
 import { TrustedProxies } from '../config/trusted-proxies.ts'
@@ -49,10 +47,11 @@ export const timers: Timers = {
   endOfTurn: (run) => void setImmediate(run),
 }
 
-/** How often a coordinator that stops looks for connections that have become idle. */
-const IDLE_CHECK_MS = 20
 /** What may happen thousands of times a second is told so often. */
 const ACCEPT_FAILED_PAUSE_MS = 10_000
+
+/** Where servers listen, by name; the Redis protocol's may be off. */
+export type Addresses = Readonly<Record<string, AddressInfo>> & { readonly http: AddressInfo }
 
 export interface RondoOptions {
   readonly log?: Logger
@@ -78,8 +77,7 @@ export class Rondo {
   private acceptFailedAtMs = -Infinity
   private readonly repairer: Repairer
   private readonly antiEntropy: AntiEntropy
-  private httpListener: Server | null = null
-  private respListener: NetServer | null = null
+  private readonly servers: readonly { readonly server: Server; readonly port: number }[]
   private stopping = false
 
   /** @throws CertificateError, or another Error when a file of tokens cannot be read */
@@ -121,12 +119,24 @@ export class Rondo {
       onCut: (connections, bytes) => emit({ kind: 'clients-cut', connections, bytes }),
     })
     this.seats = new Seats(this.limits.connections, () => clock.monotonicMs())
-    const { ledger, seats } = this
-    registerClientMetrics(this.telemetry.registry, ledger, seats)
-    const metrics = options.metrics ?? ownMetrics
+    registerClientMetrics(this.telemetry.registry, this.ledger, this.seats)
     const proxies = new TrustedProxies(config.trustedProxies)
-    this.httpServer = new HttpServer({
-      ...config,
+    this.httpServer = this.createHttpServer(proxies, options.metrics ?? ownMetrics)
+    this.respServer = this.createRespServer(proxies, emit)
+    const { port, respPort } = config
+    this.servers = [
+      { server: new HttpSocketServer(this.httpServer), port },
+      ...(respPort === null ? [] : [{ server: new RespSocketServer(this.respServer), port: respPort }]),
+    ]
+    for (const { server } of this.servers) server.registerMetrics(this.telemetry.registry)
+  }
+
+  private createHttpServer(
+    proxies: TrustedProxies,
+    metrics: NonNullable<RondoOptions['metrics']>,
+  ): HttpServer {
+    return new HttpServer({
+      ...this.config,
       tokens: this.tokens,
       tries: this.tries,
       proxies,
@@ -136,11 +146,14 @@ export class Rondo {
       onEnd: (end) => this.telemetry.onRequestEnd(end),
       metrics: () => metrics(this.telemetry),
       accepting: () => !this.stopping,
-      ledger,
-      seats,
+      ledger: this.ledger,
+      seats: this.seats,
     })
-    this.respServer = new RespServer({
-      ...config,
+  }
+
+  private createRespServer(proxies: TrustedProxies, emit: Emit): RespServer {
+    return new RespServer({
+      ...this.config,
       tokens: this.tokens,
       tries: this.tries,
       proxies,
@@ -148,10 +161,9 @@ export class Rondo {
       monotonicMs: () => clock.monotonicMs(),
       timers,
       emit,
-      ledger,
-      seats,
+      ledger: this.ledger,
+      seats: this.seats,
     })
-    registerRespMetrics(this.telemetry.registry, this.respServer)
   }
 
   private repairContext(emit: Emit): RepairContext {
@@ -179,27 +191,18 @@ export class Rondo {
     this.antiEntropy.start()
   }
 
-  /** Opens the servers, HTTP first; resolves with where they listen. */
-  async listen(): Promise<{ http: AddressInfo; resp: AddressInfo | null }> {
+  /** Opens the servers, one after the other; resolves with where each listens, by name. */
+  async listen(): Promise<Addresses> {
     for (const { level, sentence } of this.limits.lines) this.log[level](sentence)
-    const { host, port, respPort } = this.config
-    const tls = this.certificates.servers
-    this.httpListener = createHttpListener(this.httpServer, tls)
-    const http = await this.listenOn(this.httpListener, host, port)
-    if (respPort === null) return { http, resp: null }
-    this.respListener = createRespListener(this.respServer, tls)
-    return { http, resp: await this.listenOn(this.respListener, host, respPort) }
-  }
-
-  private listenOn(server: NetServer, host: string, port: number): Promise<AddressInfo> {
-    return new Promise((resolve, reject) => {
-      server.once('error', reject)
-      server.listen({ host, port, backlog: BACKLOG }, () => {
-        server.removeListener('error', reject)
-        server.on('error', (error) => this.onAcceptFailed(error))
-        resolve(server.address() as AddressInfo)
+    const { host } = this.config
+    const addresses: Record<string, AddressInfo> = {}
+    for (const { server, port } of this.servers) {
+      addresses[server.name] = await server.listen({
+        ...{ host, port, backlog: BACKLOG, tls: this.certificates.servers },
+        onError: (error) => this.onAcceptFailed(error),
       })
-    })
+    }
+    return addresses as Addresses
   }
 
   /** The server goes on listening; told once in a while. */
@@ -221,27 +224,14 @@ export class Rondo {
     this.certificates.reload()
     this.tokens.replace(tokens)
     const tls = this.certificates.servers
-    for (const server of [this.httpListener, this.respListener])
-      if (tls !== null && server instanceof TlsServer) server.setSecureContext(tls)
+    if (tls !== null) for (const { server } of this.servers) server.useCertificates(tls)
   }
 
   /** Takes no more requests, answers those it has, lets replication finish, and lets go of the nodes. */
   async stop(): Promise<void> {
     this.stopping = true
-    const server = this.httpListener
     const limitMs = this.config.requestTimeoutMs * 2
-    const respClosed = this.respListener && this.stopResp(this.respListener, limitMs)
-    if (server?.listening) {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-      // A connection may bring one more request, and goes when that is answered, or as soon as it is idle.
-      server.prependListener('request', (_req, res) => (res.shouldKeepAlive = false))
-      const idle = setInterval(() => server.closeIdleConnections(), IDLE_CHECK_MS)
-      const cut = setTimeout(() => server.closeAllConnections(), limitMs)
-      await closed
-      clearInterval(idle)
-      clearTimeout(cut)
-    }
-    await respClosed
+    await Promise.all(this.servers.map(({ server }) => server.close(limitMs)))
     const left = await this.coordinator.drain(limitMs)
     if (left > 0) {
       const why = `${left} replica writes were still unanswered when the process stopped`
@@ -250,16 +240,6 @@ export class Rondo {
     await this.antiEntropy.stop()
     await this.repairer.stop()
     await this.cluster.stop()
-  }
-
-  /** What clients have asked for is answered; then their connections end. */
-  private async stopResp(server: NetServer, limitMs: number): Promise<void> {
-    if (!server.listening) return
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-    this.respServer.stop()
-    const cut = setTimeout(() => this.respServer.cut(), limitMs)
-    await closed
-    clearTimeout(cut)
   }
 }
 

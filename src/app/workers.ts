@@ -15,13 +15,11 @@ const RESTART_DELAY_MS = 1000
 type Metrics = { contentType: string; text: string }
 type Ask = { rondo: 'metrics?'; id: number }
 type Reload = { rondo: 'reload' }
+type Listening = { rondo: 'listening'; ports: Ports }
 type Answer = { rondo: 'metrics'; id: number } & (Metrics | { failed: string })
 
-/** Where the servers listen; the Redis protocol's may be closed. */
-export interface Ports {
-  readonly http: number
-  readonly resp: number | null
-}
+/** By server (`http`, `resp`), where it listens. */
+export type Ports = Readonly<Record<string, number>> & { readonly http: number }
 
 export interface PrimaryCalls {
   /** All workers listen. */
@@ -33,7 +31,6 @@ export interface PrimaryCalls {
 /** Runs the primary until every worker has ended. */
 export function runPrimary(
   count: number,
-  withResp: boolean,
   log: Logger,
   calls: PrimaryCalls,
 ): { stop(): Promise<void>; reload(): void } {
@@ -44,13 +41,10 @@ export function runPrimary(
   const fork = () => {
     const startedAtMs = Date.now()
     const worker = cluster.fork()
-    const ports: number[] = []
-    worker.on('listening', ({ port }) => {
-      // The HTTP server opens first.
-      if (ports.push(port) < (withResp ? 2 : 1)) return
-      if (++listening === count) calls.listening({ http: ports[0]!, resp: ports[1] ?? null })
+    worker.on('message', (message: Ask | Listening) => {
+      if (message?.rondo === 'listening' && ++listening === count) calls.listening(message.ports)
+      if (message?.rondo === 'metrics?') void answer(worker, message)
     })
-    worker.on('message', (message: Ask) => void answer(worker, message))
     worker.once('exit', (code, signal) => {
       if (stopping) return
       if (listening === 0) {
@@ -68,7 +62,6 @@ export function runPrimary(
   }
 
   const answer = async (worker: Worker, message: Ask) => {
-    if (message?.rondo !== 'metrics?') return
     const found = await metrics.clusterMetrics().then(
       (text) => ({ contentType: metrics.contentType, text }),
       (error: unknown) => ({ failed: String(error) }),
@@ -98,6 +91,11 @@ export function runPrimary(
       )
     },
   }
+}
+
+/** In a worker: all of its servers listen. */
+export function tellListening(ports: Ports): void {
+  process.send!({ rondo: 'listening', ports } satisfies Listening)
 }
 
 /** In a worker: whenever the primary is asked to read files again. */

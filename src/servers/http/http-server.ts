@@ -7,7 +7,7 @@
 import express, { type Express, type NextFunction, type Request, type Response } from 'express'
 import helmet from 'helmet'
 import { RondoError } from '../../core/errors.ts'
-import { comesTooLate, Exchange } from './exchange.ts'
+import { comesTooLate, Exchange, type RequestEnd } from './exchange.ts'
 import { Guard } from './guard.ts'
 import { KeysHandler, methodNotAllowed } from './keys.ts'
 import { matchRoute, type HttpServerOptions, type Match, type Serving } from './routes.ts'
@@ -18,12 +18,21 @@ import { PAGE_POLICY } from './dashboard/page.ts'
 /** Everything that a request needs, in front of Express and inside it. */
 export class HttpServer implements Serving {
   readonly options: HttpServerOptions
+  /** Counts a request that has ended. */
+  observe: (end: RequestEnd) => void = () => undefined
   readonly guard: Guard
   readonly keys: KeysHandler
   readonly app: Express
 
   constructor(options: HttpServerOptions) {
-    this.options = options
+    const { onEnd } = options
+    this.options = {
+      ...options,
+      onEnd: (end) => {
+        this.observe(end)
+        onEnd(end)
+      },
+    }
     this.guard = new Guard(options)
     this.keys = new KeysHandler(options)
     this.app = this.createExpress()

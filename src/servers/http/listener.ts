@@ -9,9 +9,12 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TlsOptions } from 'node:tls'
+import type { Registry } from 'prom-client'
 import { RondoError } from '../../core/errors.ts'
 import { CODES } from '../../core/error-codes.ts'
+import { SocketServer } from '../server.ts'
 import type { HttpServer } from './http-server.ts'
+import { registerHttpMetrics } from './metrics.ts'
 import { comesTooLate, Exchange, LINGER_MS, newRequestId, PROBLEM_TYPE } from './exchange.ts'
 import { KEYS_PREFIX } from './keys.ts'
 import { connectionOf, Traffic, TRAFFIC_LIMITS, type HttpConnection, type TrafficLimits } from './traffic.ts'
@@ -25,6 +28,39 @@ const LIMITS = {
   noDelay: true,
   insecureHTTPParser: false,
   requireHostHeader: false, // the guard asks for it, and answers in JSON
+}
+
+/** How often connections that have become idle are looked for while the server closes. */
+const IDLE_CHECK_MS = 20
+
+/** The HTTP server, as the program opens and closes it. */
+export class HttpSocketServer extends SocketServer<Server> {
+  readonly name = 'http'
+  private readonly api: HttpServer
+
+  constructor(api: HttpServer) {
+    super()
+    this.api = api
+  }
+
+  registerMetrics(registry: Registry): void {
+    this.api.observe = registerHttpMetrics(registry)
+  }
+
+  protected createListener(tls: TlsOptions | null): Server {
+    return createHttpListener(this.api, tls)
+  }
+
+  protected drain(listener: Server): () => void {
+    // A connection may bring one more request, and goes when that is answered, or as soon as it is idle.
+    listener.prependListener('request', (_req, res) => (res.shouldKeepAlive = false))
+    const idle = setInterval(() => listener.closeIdleConnections(), IDLE_CHECK_MS)
+    return () => clearInterval(idle)
+  }
+
+  protected cut(listener: Server): void {
+    listener.closeAllConnections()
+  }
 }
 
 /** @param limits tests set shorter ones */

@@ -4,6 +4,9 @@
  */
 import net from 'node:net'
 import tls from 'node:tls'
+import type { Registry } from 'prom-client'
+import { SocketServer } from '../server.ts'
+import { registerRespMetrics } from './metrics.ts'
 import type { RespServer } from './resp-server.ts'
 import { ProxiedClients } from './connection/proxied.ts'
 
@@ -41,4 +44,32 @@ export function createRespListener(resp: RespServer, tlsOptions: tls.TlsOptions 
   const check = setInterval(() => resp.endOverdue(), CHECK_MS)
   server.on('close', () => clearInterval(check))
   return server
+}
+
+/** The server of the Redis protocol, as the program opens and closes it. */
+export class RespSocketServer extends SocketServer<net.Server> {
+  readonly name = 'resp'
+  private readonly resp: RespServer
+
+  constructor(resp: RespServer) {
+    super()
+    this.resp = resp
+  }
+
+  registerMetrics(registry: Registry): void {
+    registerRespMetrics(registry, this.resp)
+  }
+
+  protected createListener(tlsOptions: tls.TlsOptions | null): net.Server {
+    return createRespListener(this.resp, tlsOptions)
+  }
+
+  protected drain(): () => void {
+    this.resp.stop()
+    return () => undefined
+  }
+
+  protected cut(): void {
+    this.resp.cut()
+  }
 }

@@ -397,8 +397,10 @@ describe('HTTP on the wire', () => {
 })
 
 function connectionsOf(running: RunningRondo): Promise<number> {
-  const { server } = running.rondo as unknown as { server: Server }
-  return new Promise((resolve) => server.getConnections((_error, count) => resolve(count)))
+  const { servers } = running.rondo as unknown as { servers: { server: { listener: Server } }[] }
+  return new Promise((resolve) =>
+    servers[0]!.server.listener.getConnections((_error, count) => resolve(count)),
+  )
 }
 
 async function until(holds: () => Promise<boolean>): Promise<void> {
