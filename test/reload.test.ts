@@ -9,7 +9,7 @@ import { Program } from './support/program.ts'
 import { freePort, type RedisServer, startRedis } from '../scripts/redis-server.ts'
 import { tlsFile } from './support/tls-files.ts'
 
-const AGAIN = 'files were read again (SIGHUP)'
+const AGAIN = 'reloaded files (SIGHUP)'
 
 describe('SIGHUP', function () {
   this.timeout(20_000)

@@ -22,11 +22,11 @@ describe('the program', function () {
   afterEach(() => Promise.all(started.splice(0).map((program) => program.stop())))
 
   describe('alone', () => {
-    it('says where it listens with a line to try, and that nothing outlives it, and ends on SIGTERM', async () => {
+    it('says where it listens with a line to try, and that values are lost when it stops, and ends on SIGTERM', async () => {
       const program = run({})
       const port = await program.listening()
       expect(program.stdout).to.include(`curl -X PUT http://localhost:${port}/api/v1/keys/hello`)
-      await program.logged('nothing outlives')
+      await program.logged('lost when it stops')
       await call(port, 'PUT', '/api/v1/keys/hello', { body: { value: 'world' } })
       expect((await call(port, 'GET', '/api/v1/keys/hello')).json().value).to.equal('world')
       program.signal('SIGTERM')
@@ -117,9 +117,9 @@ describe('the program', function () {
           program.signal('SIGHUP', to)
           if (isGood) good += expected
           else bad += expected
-          await program.until(() => rereadings(/^files were read again \(SIGHUP\)$/) >= good || undefined)
+          await program.until(() => rereadings(/^reloaded files \(SIGHUP\)$/) >= good || undefined)
           await program.until(
-            () => rereadings(/^files were read again \(SIGHUP\), and nothing/) >= bad || undefined,
+            () => rereadings(/^cannot reload files \(SIGHUP\), nothing/) >= bad || undefined,
           )
         }
         const opens = async (token: string) => {

@@ -1,12 +1,12 @@
 /**
- * SIGHUP means "read your files again", and never ends the process: the default action would. main.ts loads this
- * before everything else, since a signal may come while the rest is being loaded.
+ * SIGHUP reloads files. Its default action would end the process, so main.ts imports this module first: a signal may
+ * arrive while the rest is loading.
  */
 let act: () => void = () => undefined
 
 process.on('SIGHUP', () => act())
 
-/** What SIGHUP does from now on. Until then it does nothing: what is read at the start is new anyway. */
+/** Sets the handler. Before that SIGHUP does nothing: files read at startup are current anyway. */
 export function onHangUp(run: () => void): void {
   act = run
 }

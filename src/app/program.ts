@@ -1,6 +1,6 @@
 /**
  * The program: reads the configuration, runs one coordinator or several workers, listens, drains on SIGTERM, and
- * reads files again on SIGHUP.
+ * reloads files on SIGHUP.
  */
 import cluster from 'node:cluster'
 import { availableParallelism } from 'node:os'
@@ -14,7 +14,7 @@ import { onHangUp } from './hang-up.ts'
 import { Rondo, type Addresses, type RondoOptions } from './rondo.ts'
 import { onReload, runPrimary, sharedMetrics, shareRegistry, tellListening, type Ports } from './workers.ts'
 
-/** What a stop may take before the process is ended all the same. */
+/** A stop that takes longer ends the process anyway. */
 const STOP_LIMIT_MS = 15_000
 const STOP_SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGTERM'] as const
 
@@ -42,7 +42,9 @@ async function serve(config: Config, log: Logger): Promise<void> {
   const alone = cluster.isPrimary
   if (alone) log.info({ config: describeConfig(config) }, 'starting')
   if (config.nodes.kind === 'memory') {
-    log.warn('REDIS_URLS is not set: values are kept in this process only, and nothing outlives it')
+    log.warn(
+      'REDIS_URLS is not set: values are kept in the memory of this process, and are lost when it stops',
+    )
   }
   setRequestIdPrefix(`${process.pid.toString(36)}-${Date.now().toString(36)}-`)
   const rondo = rondoOrExit(config, { log, ...(alone ? {} : { metrics: sharedMetrics() }) })
@@ -54,8 +56,8 @@ async function serve(config: Config, log: Logger): Promise<void> {
   const grace = closeWithGrace(
     { delay: STOP_LIMIT_MS, logger: log, skip: [...skip] },
     async ({ err, signal }) => {
-      if (err) log.fatal({ err }, 'stopping after an error that nothing handled')
-      else log.info(`stopping (${signal ?? 'asked to'})`)
+      if (err) log.fatal({ err }, 'stopping after an unhandled error')
+      else log.info(`stopping (${signal ?? 'requested'})`)
       await rondo.stop()
     },
   )
@@ -74,8 +76,8 @@ async function serve(config: Config, log: Logger): Promise<void> {
 }
 
 /**
- * A second signal means "at once" to a program alone. A worker gets two in the ordinary course: a terminal or a service
- * manager signals the whole group, and then the primary its workers.
+ * A second signal means "at once" to a single process. A worker normally gets two: a terminal or a service manager
+ * signals the whole process group, and then the primary signals its workers.
  */
 function onFirstSignal(stop: () => void): void {
   let stopping = false
@@ -91,9 +93,9 @@ function onFirstSignal(stop: () => void): void {
 function reloadFiles(rondo: Rondo, log: Logger): void {
   try {
     rondo.reload()
-    log.info('files were read again (SIGHUP)')
+    log.info('reloaded files (SIGHUP)')
   } catch (error) {
-    log.error(`files were read again (SIGHUP), and nothing is changed: ${(error as Error).message}`)
+    log.error(`cannot reload files (SIGHUP), nothing is changed: ${(error as Error).message}`)
   }
 }
 

@@ -1,6 +1,6 @@
 /**
  * Several coordinators on one port: a primary process that forks WORKERS of them, replaces those that die, and adds up
- * their metrics. Each worker is a coordinator of its own; they share nothing but the socket.
+ * their metrics. Each worker is a coordinator of its own; they share only the socket.
  */
 import cluster, { type Worker } from 'node:cluster'
 import type { Logger } from 'pino'
@@ -8,7 +8,7 @@ import { AggregatorRegistry } from 'prom-client'
 import { RondoError } from '../core/errors.ts'
 import type { Telemetry } from '../telemetry/telemetry.ts'
 
-/** A worker that dies sooner than this after its start is not replaced at once. */
+/** A worker that dies sooner than this after its start is replaced after a delay. */
 const SHORT_LIFE_MS = 5000
 const RESTART_DELAY_MS = 1000
 
@@ -24,7 +24,7 @@ export type Ports = Readonly<Record<string, number>> & { readonly http: number }
 export interface PrimaryCalls {
   /** All workers listen. */
   listening(ports: Ports): void
-  /** A worker ended by itself before any of them listened. None is forked any more. @param why how it ended */
+  /** A worker exited before any of them listened. No more are forked. @param why how it ended */
   cannotStart(why: string): void
 }
 
@@ -52,8 +52,8 @@ export function runPrimary(
         calls.cannotStart(signal ?? `code ${code}`)
         return
       }
-      log.error(`worker ${worker.process.pid} ended (${signal ?? `code ${code}`}); another takes its place`)
-      // One that cannot start must not be forked in a loop.
+      log.error(`worker ${worker.process.pid} ended (${signal ?? `code ${code}`}); starting another`)
+      // Do not fork in a tight loop.
       const delayMs = Date.now() - startedAtMs < SHORT_LIFE_MS ? RESTART_DELAY_MS : 0
       setTimeout(() => {
         if (!stopping) fork()
@@ -73,7 +73,7 @@ export function runPrimary(
 
   for (let i = 0; i < count; i++) fork()
   return {
-    /** By message, not by signal: one that has just been forked would die of the signal. */
+    /** By message, not by signal: a signal would kill a worker that was just forked. */
     reload() {
       for (const worker of allWorkers()) {
         if (worker.isConnected()) worker.send({ rondo: 'reload' } satisfies Reload)
@@ -105,7 +105,7 @@ export function onReload(run: () => void): void {
   })
 }
 
-/** In a worker: the metrics of all workers, asked for at the primary. */
+/** In a worker: fetches the metrics of all workers from the primary. */
 export function sharedMetrics(): () => Promise<Metrics> {
   let lastId = 0
   const waiting = new Map<number, (answer: Answer) => void>()
@@ -119,13 +119,13 @@ export function sharedMetrics(): () => Promise<Metrics> {
       const id = ++lastId
       waiting.set(id, (answer) => {
         if (!('failed' in answer)) resolve(answer)
-        else reject(new RondoError('UNAVAILABLE', `Not all workers told their metrics: ${answer.failed}`))
+        else reject(new RondoError('UNAVAILABLE', `Not all workers reported their metrics: ${answer.failed}`))
       })
       process.send!({ rondo: 'metrics?', id } satisfies Ask)
     })
 }
 
-/** From now on the primary can ask this worker for its metrics. */
+/** Lets the primary ask this worker for its metrics. */
 export function shareRegistry(registry: Telemetry['registry']): void {
   AggregatorRegistry.setRegistries(registry)
   new AggregatorRegistry() // listens for the primary's question

@@ -520,7 +520,7 @@ function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
     problems.push(
       `HOST ${v.HOST} can be reached from other machines, and without ${missingTokens.join(' and ')} anyone there ` +
         `could read, change or take apart this cache. Set ${missingTokens.join(' and ')}, or listen on 127.0.0.1, ` +
-        'or set ALLOW_INSECURE=true where something else keeps strangers out.',
+        'or set ALLOW_INSECURE=true where the network keeps other clients out.',
     )
 
   if (v.NODE_TIMEOUT_MS !== undefined && v.REQUEST_TIMEOUT_MS !== undefined)

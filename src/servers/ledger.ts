@@ -35,8 +35,8 @@ export const IDLE_TLS_BYTES = 40 * 1024
 /** Of the limit. */
 const CONNECTION_SHARE = 1 / 4
 const USER_SHARE = 1 / 2
-/** All who have not shown the token that they need. */
-const STRANGERS_SHARE = 1 / 16
+/** Of all unauthenticated clients together. */
+const UNAUTHENTICATED_SHARE = 1 / 16
 const WAIT_ABOVE = 3 / 4
 const REFUSE_ABOVE = 7 / 8
 /** When accounts are cut, down to here. */
@@ -199,8 +199,8 @@ export interface LedgerOptions {
   readonly onCut?: (connections: number, bytes: number) => void
 }
 
-/** The user that everybody is who has not shown the token that is asked for. */
-export const STRANGER = ''
+/** The user that all unauthenticated clients share, where a token is required. */
+export const UNAUTHENTICATED = ''
 
 export class Ledger {
   /** So often something was refused because memory was short. */
@@ -245,7 +245,7 @@ export class Ledger {
   }
 
   /**
-   * @param user an address, or what stands for a token; STRANGER = has yet to show one
+   * @param user an address, a name for the token, or UNAUTHENTICATED
    * @param base what the connection costs while it does nothing
    */
   open(user: string, holder: Holder, base: number): Account {
@@ -258,7 +258,7 @@ export class Ledger {
   userOf(name: string): User {
     let user = this.users.get(name)
     if (!user) {
-      const share = name === STRANGER ? STRANGERS_SHARE : USER_SHARE
+      const share = name === UNAUTHENTICATED ? UNAUTHENTICATED_SHARE : USER_SHARE
       this.users.set(name, (user = new User(name, this.limit * share, this.options.monotonicMs())))
     }
     return user

@@ -1,6 +1,6 @@
 /**
- * Which log lines about strangers are written: one a minute for each subject, and so many a minute in all. Whoever causes
- * them can choose the subject (an address out of a large network), so neither the log nor this may grow with it.
+ * Rate limit for log lines that unauthenticated clients cause: one a minute for each subject, and MAX_LINES a minute in
+ * all. A client can choose the subject (an address of a large network), so neither the log nor this set may grow with it.
  */
 const WINDOW_MS = 60_000
 const MAX_LINES = 30
@@ -14,7 +14,7 @@ export class LineLimit {
     this.monotonicMs = monotonicMs
   }
 
-  /** Counts as written when it says so. */
+  /** @returns whether to write the line; if so, it is counted */
   allows(subject: string): boolean {
     const nowMs = this.monotonicMs()
     if (nowMs >= this.windowEndsMs) {

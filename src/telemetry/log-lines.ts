@@ -1,15 +1,15 @@
-/** Each event of the coordinator as a log line. */
+/** The log line of each event. */
 import type { RondoEvent } from '../core/events.ts'
 
 const SERVERS = { http: 'HTTP', resp: 'Redis protocol' } as const
 
-/** What a client did that does not speak the Redis protocol on its port. */
+/** What a client sent to the Redis port instead of the Redis protocol. */
 const OPENINGS = {
-  tls: 'speaks TLS to the Redis port, which has none',
-  http: 'speaks HTTP to the Redis port',
-  proxy: 'sent a PROXY header to the Redis port, and is not among TRUSTED_PROXIES',
-  binary: 'speaks an unknown binary protocol to the Redis port',
-  unknown: 'began on the Redis port with a line that is no command',
+  tls: 'sent TLS to the Redis port, which does not use TLS',
+  http: 'sent HTTP to the Redis port',
+  proxy: 'sent a PROXY header to the Redis port, and is not in TRUSTED_PROXIES',
+  binary: 'sent an unknown binary protocol to the Redis port',
+  unknown: 'sent an unknown command in its first line to the Redis port',
 } as const
 
 export interface LogLine {
@@ -31,34 +31,34 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
   }),
   'node-writable': (event) =>
     event.writable
-      ? { level: 'info', sentence: `node ${event.node} takes writes again` }
-      : { level: 'warn', sentence: `node ${event.node} takes no writes: ${event.why}` },
+      ? { level: 'info', sentence: `node ${event.node} accepts writes again` }
+      : { level: 'warn', sentence: `node ${event.node} does not accept writes: ${event.why}` },
   'node-behind': (event) => ({ level: 'warn', sentence: `node ${event.node} may be behind: ${event.why}` }),
   'node-caught-up': (event) => ({ level: 'info', sentence: `node ${event.node} has caught up` }),
   fill: (event) => ({
     level: 'info',
-    sentence: `filling of node ${event.node} ${event.state}: ${event.checked} keys checked, ${event.sent} sent`,
+    sentence: `rebuild of node ${event.node} ${event.state}: ${event.checked} keys checked, ${event.sent} sent`,
   }),
   'stale-dropped': (event) => ({
     level: 'info',
     sentence:
       event.state === 'started'
-        ? `what node ${event.node} holds is dropped, because deletes that it missed are forgotten; then it is filled`
-        : `what node ${event.node} held was dropped: ${event.dropped} records`,
+        ? `dropping the data of node ${event.node}: it missed deletes that are no longer remembered; a rebuild follows`
+        : `dropped the data of node ${event.node}: ${event.dropped} records`,
   }),
   'stale-kept': (event) => ({
     level: 'error',
     sentence:
-      `node ${event.node} was not compared with the others since ${new Date(event.sinceMs).toISOString()}, longer than` +
-      ' GRACE_SECONDS, and too few others were: it is used as it is, and values that were deleted meanwhile may come back',
+      `node ${event.node} has not been compared with the others since ${new Date(event.sinceMs).toISOString()}, longer` +
+      ' than GRACE_SECONDS, and too few other nodes have been: its data is kept, and deleted values may come back',
   }),
   'data-loss-possible': (event) => ({
     level: 'error',
-    sentence: `node ${event.node} was filled from what there is: too few replicas were whole, acknowledged writes may be lost`,
+    sentence: `node ${event.node} was rebuilt from incomplete replicas: acknowledged writes may be lost`,
   }),
   'hints-delivered': (event) => ({
     level: 'info',
-    sentence: `node ${event.node} got the writes of ${event.hints} hints`,
+    sentence: `delivered ${event.hints} hints to node ${event.node}`,
   }),
   'node-clock': (event) =>
     event.far
@@ -69,7 +69,7 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
       : { level: 'info', sentence: `the clock of node ${event.node} agrees with cluster time again` },
   'node-evicting': (event) => ({
     level: 'warn',
-    sentence: `node ${event.node} evicts keys (${event.policy}): what it evicts is lost there, acknowledged or not`,
+    sentence: `node ${event.node} evicts keys (${event.policy}): evicted values are lost on it, even acknowledged ones`,
   }),
   'marker-mismatch': (event) => ({
     level: 'error',
@@ -77,13 +77,13 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
   }),
   'cluster-known': (event) => ({
     level: 'info',
-    sentence: event.founded ? `founded cluster ${event.cluster}` : `met cluster ${event.cluster}`,
+    sentence: event.founded ? `founded cluster ${event.cluster}` : `found cluster ${event.cluster}`,
   }),
   'cluster-left': (event) => ({
     level: 'error',
     sentence:
       `left cluster ${event.cluster} (${event.members} nodes) for ${event.other} (${event.otherMembers} nodes):` +
-      ' another Redis answered at the address of a node when this coordinator started',
+      ' another Redis answered at the address of a node when this coordinator started; find out which',
   }),
   'cluster-waiting': (event) => ({
     level: 'warn',
@@ -92,7 +92,7 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
   'members-differ': (event) => ({
     level: 'error',
     sentence:
-      'REDIS_URLS names other nodes than the cluster was founded with' +
+      'REDIS_URLS does not list the nodes that the cluster was founded with' +
       ` (missing: ${event.missing.join(', ') || 'none'}; new: ${event.unknown.join(', ') || 'none'}):` +
       ' keys whose replicas changed are not moved, and may not be found',
   }),
@@ -102,18 +102,18 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
           level: 'error',
           sentence:
             'another coordinator of this cluster has other nodes, weights, zones, VNODES_PER_NODE or REPLICATION_FACTOR:' +
-            ' the two look for keys in different places, and this one begins no repair',
+            ' they place keys on different nodes, and this one starts no repair',
         }
-      : { level: 'info', sentence: 'all coordinators draw the same ring again' },
+      : { level: 'info', sentence: 'all coordinators have the same ring again' },
   'anti-entropy': (event) => {
     const { result, checkedKeys, copied, movedHome, ms, why, evicting } = event
     const notGiven =
-      evicting.length > 0 ? `; ${evicting.join(', ')} evicts, and was not given what it lacks` : ''
+      evicting.length > 0 ? `; nothing was sent to ${evicting.join(', ')}, which evicts keys` : ''
     return {
       level: result === 'complete' ? 'info' : 'warn',
       sentence:
         `repair round ${result}: ${checkedKeys} copies checked in ${(ms / 1000).toFixed(1)} s, ${copied} sent, ` +
-        `${movedHome} brought home${notGiven}${why.length > 0 ? ` (${why.join('; ')})` : ''}`,
+        `${movedHome} moved home${notGiven}${why.length > 0 ? ` (${why.join('; ')})` : ''}`,
     }
   },
   'cross-set-multi': (event) => ({
@@ -121,11 +121,11 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
     sentence:
       'a client sent MULTI/EXEC over keys that do not share a replica set, and ' +
       (event.then === 'refuse'
-        ? 'was refused with CROSSSLOT: give such keys one {hash tag}, or switch transactions off in the client ' +
+        ? 'was refused with CROSSSLOT: give such keys one {hash tag}, or turn transactions off in the client ' +
           '(redis-py: pipeline(transaction=False)), or set RESP_CROSS_SET_MULTI=unordered'
-        : 'its commands were carried out one by one, not atomically (RESP_CROSS_SET_MULTI=unordered). Clients that ' +
-          'need no transaction can switch it off (redis-py: pipeline(transaction=False))') +
-      '; said once',
+        : 'its commands were executed one by one, not atomically (RESP_CROSS_SET_MULTI=unordered). Clients that ' +
+          'need no transaction can turn it off (redis-py: pipeline(transaction=False))') +
+      '; logged once',
   }),
   'other-protocol': (event) => ({
     level: 'info',
@@ -134,18 +134,18 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
   'token-refused': (event) => ({
     level: 'warn',
     sentence:
-      `a client at ${event.address} sent a wrong token (${SERVERS[event.server]}; ${event.count} in a row from ` +
-      'there): it is refused',
+      `refused a client at ${event.address}: wrong token (${SERVERS[event.server]}; ${event.count} in a row from ` +
+      'this address)',
   }),
   'clients-cut': (event) => ({
     level: 'warn',
     sentence:
-      `${event.connections} connections that held ${event.bytes} bytes were ended: clients hold more than they may ` +
+      `closed ${event.connections} connections that used ${event.bytes} bytes: clients use more memory than allowed ` +
       '(MAX_CLIENT_MEMORY)',
   }),
   'accept-failed': (event) => ({
     level: 'error',
-    sentence: `a connection could not be accepted: ${event.why}; raise the limit of open files, or lower MAX_CONNECTIONS`,
+    sentence: `cannot accept a connection: ${event.why}; raise the limit of open files, or lower MAX_CONNECTIONS`,
   }),
   'background-failed': (event) => ({ level: 'error', sentence: `${event.what} failed: ${event.why}` }),
 }

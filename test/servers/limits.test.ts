@@ -1,6 +1,6 @@
 // The parts that limits are made of, on a clock that the tests move: who waits, is refused, is cut; who gives way; who is too slow.
 import { expect } from 'chai'
-import { Ledger, STRANGER, type Account, type Holder } from '../../src/servers/ledger.ts'
+import { Ledger, UNAUTHENTICATED, type Account, type Holder } from '../../src/servers/ledger.ts'
 import { Patience } from '../../src/servers/patience.ts'
 import { Seats, type Seat } from '../../src/servers/seats.ts'
 import { clientLimits, connectionsWithin } from '../../src/app/machine.ts'
@@ -81,11 +81,11 @@ describe('limits of clients', () => {
     })
 
     it('all who have yet to show a token share a small part', () => {
-      const stranger = open('stranger', STRANGER).account
-      stranger.add(5 * MIB)
-      expect(stranger.mustWait).to.equal(true)
-      stranger.moveTo('token')
-      expect(stranger.mustWait).to.equal(false)
+      const unauthenticated = open('unauthenticated', UNAUTHENTICATED).account
+      unauthenticated.add(5 * MIB)
+      expect(unauthenticated.mustWait).to.equal(true)
+      unauthenticated.moveTo('token')
+      expect(unauthenticated.mustWait).to.equal(false)
     })
 
     it('at the limit the largest of the largest user are cut, down to where the others may go on', () => {

@@ -169,7 +169,7 @@ describe('tokens at every way in', () => {
     expect(text).to.include('rondo_wrong_tokens_total{server="resp"} 2\n')
     const lines = running.logLines().filter(({ msg }) => msg.includes('wrong token'))
     expect(lines.map(({ msg }) => msg)).to.deep.equal([
-      'a client at 127.0.0.1 sent a wrong token (HTTP; 1 in a row from there): it is refused',
+      'refused a client at 127.0.0.1: wrong token (HTTP; 1 in a row from this address)',
     ])
     expect(running.logText()).not.to.include(WRONG)
   })

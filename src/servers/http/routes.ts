@@ -153,7 +153,7 @@ export interface Match {
   readonly scope: Scope
 }
 
-/** For what matches nothing: the answer is 404 anyway, and is not for strangers. */
+/** For what matches nothing: the answer is 404 anyway, and unauthenticated clients do not see it. */
 const UNMATCHED: Scope = 'status'
 const STRICTNESS: readonly Scope[] = ['open', 'data', 'status', 'admin']
 const NOTHING: Match = { entry: null, call: null, scope: UNMATCHED }

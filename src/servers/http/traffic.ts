@@ -8,7 +8,14 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { IDLE_BYTES, IDLE_TLS_BYTES, STRANGER, type Account, type Holder, type Ledger } from '../ledger.ts'
+import {
+  IDLE_BYTES,
+  IDLE_TLS_BYTES,
+  UNAUTHENTICATED,
+  type Account,
+  type Holder,
+  type Ledger,
+} from '../ledger.ts'
 import { Patience, PATIENCE, type PatienceLimits } from '../patience.ts'
 import type { Seat, Seats } from '../seats.ts'
 import { takenBytes } from '../sockets.ts'
@@ -115,7 +122,7 @@ export class HttpConnection implements Holder, Seat {
     this.socket = socket
     this.movedAtMs = monotonicMs()
     this.account = ledger.open(
-      isOpen ? (socket.remoteAddress ?? '') : STRANGER,
+      isOpen ? (socket.remoteAddress ?? '') : UNAUTHENTICATED,
       this,
       'encrypted' in socket ? IDLE_TLS_BYTES : IDLE_BYTES,
     )

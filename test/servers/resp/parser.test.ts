@@ -156,16 +156,18 @@ describe('RequestParser', () => {
       expect(parse(sent)).to.deep.equal(['too big request'])
     })
 
-    it('a stranger sends ten arguments of 16 KiB, and no more', () => {
-      const stranger = () => {
+    it('an unauthenticated client sends ten arguments of 16 KiB, and no more', () => {
+      const unauthenticated = () => {
         const parser = newParser()
-        parser.stranger = true
+        parser.unauthenticated = true
         return parser
       }
       const long = 'v'.repeat(16 * 1024)
-      expect(parse([command('SET', long)], stranger())).to.deep.equal([JSON.stringify(['set', long])])
-      expect(parse([bytes('*11\r\n')], stranger())).to.deep.equal(['unauthenticated multibulk length'])
-      expect(parse([bytes('*1\r\n$16385\r\n')], stranger())).to.deep.equal(['unauthenticated bulk length'])
+      expect(parse([command('SET', long)], unauthenticated())).to.deep.equal([JSON.stringify(['set', long])])
+      expect(parse([bytes('*11\r\n')], unauthenticated())).to.deep.equal(['unauthenticated multibulk length'])
+      expect(parse([bytes('*1\r\n$16385\r\n')], unauthenticated())).to.deep.equal([
+        'unauthenticated bulk length',
+      ])
     })
   })
 

@@ -190,7 +190,7 @@ const CASES: Record<string, Case> = {
   },
 }
 
-const STRANGERS: Record<string, Case> = {
+const UNAUTHENTICATED: Record<string, Case> = {
   'any command': { sent: command('GET', 'k'), answer: error('NOAUTH Authentication required.') },
   PING: { sent: command('PING'), answer: error('NOAUTH Authentication required.') },
   'SELECT, CLIENT, INFO and RONDO': {
@@ -231,7 +231,7 @@ describe('the Redis protocol', () => {
       title: 'to a client that has not shown its password',
       env: { DATA_TOKEN: TOKEN },
       redisArgs: ['--requirepass', TOKEN],
-      cases: STRANGERS,
+      cases: UNAUTHENTICATED,
     },
   ]
   for (const { title, env, redisArgs, cases } of servers) {
@@ -431,7 +431,7 @@ describe('the Redis protocol', () => {
 
 const MARK = error('ERR Protocol version is not an integer or out of range')
 
-/** What comes back; a mark behind it, which strangers may send too, tells that the connection goes on. */
+/** What comes back; a mark behind it, which unauthenticated clients may send too, tells that the connection goes on. */
 async function exchange(port: number, sent: string | Buffer, closed: boolean | undefined): Promise<string> {
   const client = await RawResp.open(port)
   try {

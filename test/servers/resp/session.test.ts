@@ -658,7 +658,7 @@ describe('passwords of the Redis protocol', () => {
     expect(await client.ask('HELLO', '3', 'AUTH', 'default', TOKEN, 'SETNAME', 'me')).to.match(/^%7\r\n/)
     expect(await client.ask('CLIENT', 'GETNAME')).to.equal(bulk('me'))
     client.send(command('SET', 'large', Buffer.alloc(100_000)))
-    expect(await client.reply(), 'the limits for strangers are lifted').to.equal(OK)
+    expect(await client.reply(), 'the limits for unauthenticated clients are lifted').to.equal(OK)
     client.close()
   })
 

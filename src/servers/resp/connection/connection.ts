@@ -26,7 +26,7 @@ import {
   COMMAND_BYTES,
   IDLE_BYTES,
   IDLE_TLS_BYTES,
-  STRANGER,
+  UNAUTHENTICATED,
   type Account,
   type Holder,
 } from '../../ledger.ts'
@@ -133,7 +133,7 @@ export class Connection implements Client, Worker, Holder, Seat {
   readonly account: Account
   private readonly patience: Patience
   /** Since when it has to show a password, unless it has. */
-  private strangerSinceMs: number
+  private unauthenticatedSinceMs: number
   /** When it was last seen to move: it sent something, or took something. */
   private movedAtMs: number
   private movedBytes = 0
@@ -194,12 +194,12 @@ export class Connection implements Client, Worker, Holder, Seat {
     this.readLevel = server.options.readConsistency
     this.writeLevel = server.options.writeConsistency
     this.parser = new RequestParser(server.parserOptions)
-    this.parser.stranger = !this.authenticated
+    this.parser.unauthenticated = !this.authenticated
     const base = 'encrypted' in socket ? IDLE_TLS_BYTES : IDLE_BYTES
     this.account = server.options.ledger.open(this.userName, this, base)
     this.patience = new Patience(nowMs)
     this.movedAtMs = nowMs
-    this.strangerSinceMs = nowMs
+    this.unauthenticatedSinceMs = nowMs
   }
 
   // ---- in
@@ -234,14 +234,14 @@ export class Connection implements Client, Worker, Holder, Seat {
 
   authenticate(): void {
     this.authenticated = true
-    this.parser.stranger = false
+    this.parser.unauthenticated = false
     this.account.moveTo(this.userName)
   }
 
   /** Whose memory it uses: all who show the token are one user, and without one an address is. */
   private get userName(): string {
     if (!this.server.needsPassword) return this.address
-    return this.authenticated ? 'token' : STRANGER
+    return this.authenticated ? 'token' : UNAUTHENTICATED
   }
 
   /** As if it had just come. */
@@ -249,11 +249,11 @@ export class Connection implements Client, Worker, Holder, Seat {
     this.protocol = 2
     this.name = ''
     this.authenticated = !this.server.needsPassword
-    this.parser.stranger = !this.authenticated
+    this.parser.unauthenticated = !this.authenticated
     this.readLevel = this.server.options.readConsistency
     this.writeLevel = this.server.options.writeConsistency
     this.unsaidReplies = 0
-    this.strangerSinceMs = this.server.nowMs()
+    this.unauthenticatedSinceMs = this.server.nowMs()
     this.account.moveTo(this.userName)
     this.forgetTransaction()
   }
@@ -526,7 +526,7 @@ export class Connection implements Client, Worker, Holder, Seat {
 
   /** It has taken too long to log in or to go on with a command, has not moved although there is something to take, or is idle. */
   isOverdue(nowMs: number): boolean {
-    if (!this.authenticated && nowMs - this.strangerSinceMs >= LOGIN_MS) return true
+    if (!this.authenticated && nowMs - this.unauthenticatedSinceMs >= LOGIN_MS) return true
     const moved = this.moved()
     if (moved !== this.movedBytes) this.movedAtMs = nowMs // slow, but it moves
     this.movedBytes = moved

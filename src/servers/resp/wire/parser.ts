@@ -35,8 +35,8 @@ export const MISTAKEN = 5
 const MAX_LINE_BYTES = 64 * 1024
 const MAX_ARGUMENTS = 1024 * 1024
 /** From somebody who has not shown a password yet, as in Redis. */
-const MAX_STRANGERS_ARGUMENTS = 10
-const MAX_STRANGERS_BULK_BYTES = 16 * 1024
+const MAX_UNAUTHENTICATED_ARGUMENTS = 10
+const MAX_UNAUTHENTICATED_BULK_BYTES = 16 * 1024
 
 export interface Named {
   /** As it stands in args[0]. */
@@ -60,7 +60,7 @@ export class RequestParser<C extends Named> {
   /** A request of no words was passed over: set here, reset by the caller. */
   passedEmpty = false
   /** True until the client has shown its password. */
-  stranger = false
+  unauthenticated = false
 
   private readonly options: ParserOptions<C>
   /** Nothing but empty lines has come so far. */
@@ -136,7 +136,7 @@ export class RequestParser<C extends Named> {
         const args = this.integer(this.at + 1, count)
         this.at = count + CRLF_BYTES
         if (!(args <= this.maxArguments)) return this.broken('invalid multibulk length')
-        if (this.stranger && args > MAX_STRANGERS_ARGUMENTS) {
+        if (this.unauthenticated && args > MAX_UNAUTHENTICATED_ARGUMENTS) {
           return this.broken('unauthenticated multibulk length')
         }
         if (args <= 0) {
@@ -172,7 +172,7 @@ export class RequestParser<C extends Named> {
         if (end < 0) return end === WAITING ? MORE : BROKEN
         const bytes = this.integer(this.at + 1, end)
         if (!(bytes >= 0 && bytes <= this.options.maxBulkBytes)) return this.broken('invalid bulk length')
-        if (this.stranger && bytes > MAX_STRANGERS_BULK_BYTES) {
+        if (this.unauthenticated && bytes > MAX_UNAUTHENTICATED_BULK_BYTES) {
           return this.broken('unauthenticated bulk length')
         }
         this.requestBytes += bytes
