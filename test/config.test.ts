@@ -433,10 +433,10 @@ describe('configuration', () => {
       expect(process.env).to.not.have.property('REDIS_URLS', 'redis://:a#b@h')
     })
 
-    it('stops the start when it is there but cannot be read', () => {
+    it('stops the start when it exists but cannot be read', () => {
       mkdirSync(join(folder, '.env.local'))
       expect(() => readEnvironment(folder, {})).to.throw(
-        /\.env\.local is there but cannot be read \(EISDIR\)/,
+        /\.env\.local exists but cannot be read \(EISDIR\)/,
       )
     })
   })

@@ -1,9 +1,9 @@
 /**
- * TLS for every server and every link: files are read, checked and turned into options here, and nowhere else.
+ * TLS for all servers and node connections: the only place that reads and checks certificate files.
  *
- * What always holds: versions and ciphers are the ones below, whatever Node.js or its command line would take by
- * default; a peer whose certificate does not verify is refused. `reload()` replaces everything or, if one file is
- * wrong, nothing. New connections use what was read last; those that are open go on as they are.
+ * Invariants: versions and ciphers are those below, whatever the defaults of Node.js or its command line; a peer whose
+ * certificate does not verify is refused. `reload()` replaces all files, or none if one is bad. New connections use the
+ * files read last; open ones are not affected.
  */
 import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -16,7 +16,7 @@ import {
 } from 'node:tls'
 import type { Config, KeyPairFiles } from '../config/config.ts'
 
-/** Forward secrecy and authenticated encryption only: without them TLS 1.2 has known attacks (RFC 9325, 4.2). */
+/** Only ciphers with forward secrecy and authenticated encryption: others have known attacks in TLS 1.2 (RFC 9325, 4.2). */
 export const CIPHERS = [
   'TLS_AES_128_GCM_SHA256',
   'TLS_AES_256_GCM_SHA384',
@@ -29,7 +29,7 @@ export const CIPHERS = [
   'ECDHE-RSA-CHACHA20-POLY1305',
 ].join(':')
 
-/** A file that cannot be used. The message is a sentence for the operator. */
+/** A file that cannot be used. The message is for the operator. */
 export class CertificateError extends Error {}
 
 type TlsConfig = Pick<Config, 'nodes' | 'tls' | 'tlsMinVersion'>
@@ -59,7 +59,7 @@ export class Certificates {
     return { rejectUnauthorized: true, ...(nodes === null ? {} : { secureContext: nodes }) }
   }
 
-  /** @throws CertificateError and keeps what there was */
+  /** @throws CertificateError; then nothing is changed */
   reload(): void {
     this.loaded = load(this.config)
   }
@@ -109,7 +109,7 @@ function keyPair(
   return pair
 }
 
-/** Node.js takes a file without any certificate in silence, and then trusts nobody. */
+/** Node.js silently accepts a file without any certificate, and then trusts nobody. */
 function authorities(name: string, path: string): Buffer {
   const pem = read(name, path)
   try {

@@ -1,8 +1,8 @@
 /**
- * One coordinator process, wired together from a Config: nodes, cluster, coordinator, HTTP server, telemetry.
+ * One coordinator, wired together from a Config: nodes, cluster, coordinator, servers, repair, telemetry.
  *
- * main.ts runs it as a program; tests and embedding programs run it as an object. Nothing is global, so several may live
- * in one process.
+ * main.ts runs it as a program; tests and embedding programs use it as an object. It has no global state, so one process
+ * may run several.
  */
 import { randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
@@ -55,7 +55,7 @@ export type Addresses = Readonly<Record<string, AddressInfo>> & { readonly http:
 
 export interface RondoOptions {
   readonly log?: Logger
-  /** Where /metrics comes from; by default this process alone. */
+  /** Source of /metrics; by default this process alone. */
   readonly metrics?: (own: Telemetry) => Promise<{ contentType: string; text: string }>
 }
 
@@ -69,7 +69,7 @@ export class Rondo {
   private readonly certificates: Certificates
   readonly tokens: Tokens
   readonly tries: TokenTries
-  /** What clients make this process hold, and how many they are. */
+  /** Limits on the memory and the number of client connections. */
   readonly ledger: Ledger
   readonly seats: Seats
   private readonly limits: ClientLimits
@@ -80,7 +80,7 @@ export class Rondo {
   private readonly servers: readonly { readonly server: Server; readonly port: number }[]
   private stopping = false
 
-  /** @throws CertificateError, or another Error when a file of tokens cannot be read */
+  /** @throws CertificateError, or another Error if a token file cannot be read */
   constructor(config: Config, options: RondoOptions = {}) {
     this.config = config
     this.tokens = new Tokens(tokensOf(config))
@@ -92,7 +92,7 @@ export class Rondo {
       members: createMembers(config, this.certificates),
       vnodesPerNode: config.vnodesPerNode,
       pingIntervalMs: config.pingIntervalMs,
-      // Without rounds of anti-entropy nobody would be found fresh.
+      // Without anti-entropy rounds no node would ever count as compared, and all would become stale.
       staleAfterMs: config.repairIntervalMs > 0 ? config.graceMs : 0,
       clock,
       timers,
@@ -179,12 +179,12 @@ export class Rondo {
     }
   }
 
-  /** The Express application, with the same behaviour as the socket. */
+  /** The Express application; it behaves as the listener does. */
   get app(): Express {
     return this.httpServer.app
   }
 
-  /** Probes the nodes once, so that the first request finds those that are there. */
+  /** Probes the nodes once, so that the first request finds those that are up. */
   async start(): Promise<void> {
     await this.cluster.start()
     this.repairer.start()
@@ -205,7 +205,7 @@ export class Rondo {
     return addresses as Addresses
   }
 
-  /** The server goes on listening; told once in a while. */
+  /** The server keeps listening; logged at most every ACCEPT_FAILED_PAUSE_MS. */
   private onAcceptFailed(error: NodeJS.ErrnoException): void {
     if (isOutOfDescriptors(error)) this.seats.relieve()
     const nowMs = clock.monotonicMs()
@@ -215,9 +215,9 @@ export class Rondo {
   }
 
   /**
-   * Reads its files again, for new connections; those that are open go on.
+   * Reloads certificates and token files for new connections; open ones are not affected.
    *
-   * @throws Error whose message says which file is bad, and keeps what there was, all of it
+   * @throws Error whose message names the bad file; then nothing is changed
    */
   reload(): void {
     const tokens = tokensOf(this.config)
@@ -227,7 +227,7 @@ export class Rondo {
     if (tls !== null) for (const { server } of this.servers) server.useCertificates(tls)
   }
 
-  /** Takes no more requests, answers those it has, lets replication finish, and lets go of the nodes. */
+  /** Stops accepting requests, answers those in flight, waits for replication, and disconnects from the nodes. */
   async stop(): Promise<void> {
     this.stopping = true
     const limitMs = this.config.requestTimeoutMs * 2
@@ -244,15 +244,15 @@ export class Rondo {
 }
 
 /**
- * The HTTP server as an Express application, to be mounted in a program of your own, which then owns the socket. Call
- * `start()` before the first request, and `stop()` at the end.
+ * The HTTP API as an Express application, to mount in your own program, which then owns the socket. Call `start()` before
+ * the first request, and `stop()` at the end.
  */
 export function createApp(config: Config, options?: RondoOptions): { app: Express; rondo: Rondo } {
   const rondo = new Rondo(config, options)
   return { app: rondo.app, rondo }
 }
 
-/** @throws Error when a file of tokens cannot be read */
+/** @throws Error if a token file cannot be read */
 function tokensOf({ dataTokens, adminTokens }: Config): PlainTokens {
   return {
     data: readTokens('DATA_TOKEN_FILE', dataTokens),

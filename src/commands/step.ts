@@ -1,25 +1,25 @@
 /**
- * A command on keys as a pure function of what is stored: what it answers, and what is stored afterwards. The same steps
- * serve a command by itself and one inside MULTI (transaction.ts).
+ * A step: a command on keys as a pure function from the stored values to a reply and the values to store. The same step
+ * serves a single command and one inside MULTI (transaction.ts).
  *
- * Errors: what is wrong with the arguments alone is thrown while the step is made, as a CommandError; what only shows
- * when the keys are known (INCR of text) is the step's reply, and then nothing is stored. Inside MULTI, Redis finds both
- * kinds at EXEC: a command is queued once its name and number of arguments are right.
+ * Errors in the arguments are thrown as a CommandError while the step is made. Errors that depend on the values (INCR of
+ * text) are the step's reply, and nothing is stored. Inside MULTI both appear at EXEC, as in Redis: a command is queued if
+ * its name and its number of arguments are right.
  */
 import type { ByteRange } from '../core/part.ts'
 import { RespError, type Reply } from './reply.ts'
 import { inOneGo, type Sliced } from '../core/work.ts'
 
-/** That a live value is there; what is deleted, expired or absent is null. */
+/** A live value exists; for a deleted, expired or absent one it is null. */
 export interface Seen {
   /** Cluster time, 0 = never. */
   readonly expiresAtMs: number
 }
 
-/** A live value of which only a part is looked at. */
+/** A live value of which only a part is read. */
 export interface SeenPart extends Seen {
   readonly length: number
-  /** The bytes of the step's range, as far as there are any. */
+  /** The bytes of the step's range that exist. */
   readonly part: Buffer
 }
 
@@ -28,32 +28,32 @@ export interface Held extends Seen {
   readonly value: Buffer
 }
 
-/** What a step does to its keys. `undefined` = left as it is, null = deleted. */
+/** The result of a step. In `next`, `undefined` = unchanged, null = deleted. */
 export interface Stepped {
   readonly reply: Reply
-  /** In the order of the step's keys; left out where nothing is to be stored. */
+  /** In the order of the step's keys; omitted when nothing is to be stored. */
   readonly next?: readonly (Held | null | undefined)[]
 }
 
 interface StepOf<Need, Shown> {
-  /** What it looks at of each of its keys: no more is fetched for it. */
+  /** What it reads of each key; no more is fetched. */
   readonly needs: Need
-  /** All different, also where the command names one twice. */
+  /** Distinct, even if the command names one twice. */
   readonly keys: readonly Buffer[]
-  /** False: neither answer nor result depends on what the keys hold (SET, MSET); `apply` may be given nulls. */
+  /** False: neither reply nor result depends on the stored values (SET, MSET); `apply` may be given nulls. */
   readonly reads: boolean
-  /** False: never stores anything, so a read is enough. */
+  /** False: never stores anything, so a read suffices. */
   readonly writes: boolean
   /**
-   * Pure; may be called several times, once for each attempt.
+   * Pure; called once per attempt.
    *
-   * @param held what the keys hold, in their order
+   * @param held the values, in the order of the keys
    * @param nowMs cluster time, whole milliseconds
    */
   apply(held: readonly (Shown | null)[], nowMs: number): Stepped
-  /** For what takes long: the same in pieces. */
+  /** For long computations: the same in slices. */
   readonly slow?: {
-    /** In units (work.ts), known before it begins; what is too much for one transaction is refused by it. */
+    /** In work units (work.ts), known in advance; a transaction that costs too much is refused. */
     cost(held: readonly (Shown | null)[]): number
     slices(held: readonly (Shown | null)[], nowMs: number): Sliced<Stepped>
   }
@@ -63,31 +63,31 @@ export type Step = StepOf<'value', Held> | StepOf<'head', Seen> | StepOf<'length
 
 export interface StepLimits {
   readonly maxValueBytes: number
-  /** How long a value lives that is set without a time; 0 = without an end. */
+  /** TTL of a value that is set without one; 0 = no expiry. */
   readonly defaultTtlMs: number
 }
 
-/** The end of a value that is set at this moment without a time of its own, 0 = none. */
+/** Expiry time of a value that is set now without a TTL, 0 = never. */
 export function defaultEnd({ defaultTtlMs }: StepLimits, nowMs: number): number {
   return defaultTtlMs > 0 ? nowMs + defaultTtlMs : 0
 }
 
-/** A new value for what is there keeps its end; what was not there gets the end of any new value. */
+/** Replaces a value and keeps its expiry time; a new value gets `newEndMs`. */
 export function inPlaceOf(held: Held | null, value: Buffer, newEndMs: number): Held {
   return { value, expiresAtMs: held ? held.expiresAtMs : newEndMs }
 }
 
-/** What is wrong with a value of this length. */
+/** The error for a value of this length. */
 export function tooLong(bytes: number, { maxValueBytes }: StepLimits): string {
   return `ERR The value would have ${bytes} bytes; at most ${maxValueBytes} are allowed (MAX_VALUE_BYTES).`
 }
 
 /**
- * Makes a step from a command's arguments (the name first), or throws a CommandError with Redis's own words. The number
- * of arguments has been compared with the arity.
+ * Makes a step from a command's arguments (the name first), or throws a CommandError with Redis's error text. The number
+ * of arguments has already been checked against the arity.
  *
- * @param nowMs cluster time: relative lives (EX, EXPIRE) begin here, the same for every attempt
- * @param mentions for commands on any number of keys: its keys, where they have been gathered before
+ * @param nowMs cluster time: relative TTLs (EX, EXPIRE) start here, the same for every attempt
+ * @param mentions for commands on any number of keys: the keys, if already collected
  */
 export type StepMaker = (
   args: readonly Buffer[],
@@ -96,7 +96,7 @@ export type StepMaker = (
   mentions?: Mentions,
 ) => Step
 
-/** What COMMAND INFO tells of a command, and how its step is made. */
+/** What COMMAND INFO shows of a command, and how to make its step. */
 export interface CommandSpec {
   /** Number of arguments, the name included; negative = at least. */
   readonly arity: number
@@ -115,7 +115,7 @@ export class CommandError extends Error {}
 export const SYNTAX_ERROR = 'ERR syntax error'
 export const NOT_INTEGER = 'ERR value is not an integer or out of range'
 
-/** A step that stores nothing. */
+/** A read-only step. */
 export function look(key: Buffer, answer: (held: Held | null, nowMs: number) => Reply): Step {
   return {
     needs: 'value',
@@ -126,7 +126,7 @@ export function look(key: Buffer, answer: (held: Held | null, nowMs: number) => 
   }
 }
 
-/** A step that stores nothing, and takes long for long values. */
+/** A read-only step that takes long for long values. */
 export function lookSlowly(
   keys: readonly Buffer[],
   cost: (held: readonly (Held | null)[]) => number,
@@ -145,7 +145,7 @@ export function lookSlowly(
   }
 }
 
-/** A step that stores nothing, and whose answer does not depend on the value. */
+/** A read-only step whose reply does not depend on the value. */
 export function lookAtHead(key: Buffer, answer: (seen: Seen | null, nowMs: number) => Reply): Step {
   return {
     needs: 'head',
@@ -156,7 +156,7 @@ export function lookAtHead(key: Buffer, answer: (seen: Seen | null, nowMs: numbe
   }
 }
 
-/** A step that stores nothing, and whose answer depends on the value's length, and perhaps on some of its bytes. */
+/** A read-only step whose reply depends on the value's length, and perhaps on some of its bytes. */
 export function lookAtPart(
   key: Buffer,
   needs: 'length' | ByteRange,
@@ -171,7 +171,7 @@ export function lookAtPart(
   }
 }
 
-/** A step that makes what one key holds into something else. */
+/** A step that changes one key. */
 export function change(key: Buffer, apply: (held: Held | null, nowMs: number) => Stepped): Step {
   return {
     needs: 'value',
@@ -182,17 +182,17 @@ export function change(key: Buffer, apply: (held: Held | null, nowMs: number) =>
   }
 }
 
-/** An error that shows only when the keys are known. */
+/** An error that depends on the stored values. */
 export function refused(text: string): Stepped {
   return { reply: new RespError(text) }
 }
 
-/** A value until its end; one whose end has passed is deleted at once. */
+/** A value with an expiry time; null (deleted) if that time has passed. */
 export function until(value: Buffer, expiresAtMs: number, nowMs: number): Held | null {
   return expiresAtMs !== 0 && expiresAtMs <= nowMs ? null : { value, expiresAtMs }
 }
 
-/** The keys of a command that may name one several times: each once, and for every mention its place among them. */
+/** Deduplicates the keys of a command: each key once, and for every mention its index among them. */
 export function distinct(mentions: readonly Buffer[]): Mentions {
   return inOneGo(distinctInSlices(mentions))
 }
@@ -202,7 +202,7 @@ export interface Mentions {
   readonly places: number[]
 }
 
-/** Keys looked at between two places where others may have their turn. */
+/** Keys processed between two yields. */
 export const KEYS_A_PIECE = 256
 export const UNITS_A_PIECE = 32
 

@@ -1,16 +1,15 @@
 /**
- * Everything that can be set, in one table: variable, default, unit, check, meaning.
+ * The configuration table: variable, default, unit, check and meaning of every setting.
  *
- * Text comes in (the environment over `.env.local`), and one readonly object goes out, or every problem at once, each
- * as a sentence that says what is wrong, why, and what to do. An empty variable counts as not set; variables that are
- * not in the table are left alone, because an environment holds many. Only main.ts imports this file: the rooms below
- * receive plain values.
+ * The input is text (the environment, which overrides `.env.local`). The output is one readonly object, or all problems at
+ * once, each saying what is wrong, why, and what to do. An empty variable counts as not set; variables that are not in the
+ * table are ignored. Only the program and its entry points load it: all other layers receive plain values.
  *
- * Secrets (tokens, passwords inside REDIS_URLS) appear neither in a problem nor in `describeConfig`. A bad value is
- * quoted only where it is plain enough not to be one.
+ * Secrets (tokens, passwords in REDIS_URLS) appear neither in a problem nor in `describeConfig`. A bad value is quoted
+ * only if it cannot be a secret.
  *
- * `.env.local.example` tells what raising or lowering each variable costs; test/config.test.ts holds this table, that
- * file and README.md together.
+ * `.env.local.example` explains the cost of raising or lowering each variable; test/config.test.ts checks that this
+ * table, that file and README.md agree.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -30,7 +29,7 @@ export const TLS_VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const
 export interface Config {
   readonly nodes: RedisNodes | MemoryNodes
   readonly vnodesPerNode: number
-  /** Copies of each key. With fewer nodes than this, every node holds every key: min(this, nodes) is what counts. */
+  /** Copies of each key; with fewer nodes than this, every node holds every key. */
   readonly replicationFactor: number
   /** Healthy nodes that one operation at `one` may try; 0 = all of the preference list. */
   readonly maxTries: number
@@ -60,21 +59,21 @@ export interface Config {
   readonly allowInsecure: boolean
   /** Host names in lower case, beside loopback and HOST; `*.example.com` stands for all below it. */
   readonly allowedHosts: readonly string[]
-  /** Addresses and networks of proxies that are believed who their clients are. */
+  /** Addresses and networks of proxies that are trusted to name their clients. */
   readonly trustedProxies: readonly string[]
   readonly tls: ServerTls | null
-  /** Of both servers, and of the links to the nodes. */
+  /** For both servers and for the connections to the nodes. */
   readonly tlsMinVersion: (typeof TLS_VERSIONS)[number]
   readonly maxKeyBytes: number
   readonly maxValueBytes: number
   readonly maxBatchKeys: number
   readonly maxBatchBytes: number
-  /** Operations on single keys under way at once. */
+  /** Operations on single keys in flight at once. */
   readonly maxInFlight: number
   readonly queueTimeoutMs: number
-  /** What clients may make one process hold; null = from the machine's memory. */
+  /** Bytes that clients may use in one process; null = derived from the machine's memory. */
   readonly maxClientMemory: number | null
-  /** Of one process; null = as many as its descriptors allow. */
+  /** Of one process; null = as many as its file descriptors allow. */
   readonly maxConnections: number | null
   /** 0 = idle connections are not closed. */
   readonly idleMs: number
@@ -87,9 +86,9 @@ export interface Config {
 export interface RedisNodes {
   readonly kind: 'redis'
   readonly addresses: readonly NodeAddress[]
-  /** Whom to trust for `rediss://`; null = the authorities that Node.js comes with. */
+  /** Trusted CAs for `rediss://`; null = those bundled with Node.js. */
   readonly tlsCaFile: string | null
-  /** What Rondo shows to nodes that ask for a client certificate. */
+  /** The client certificate for nodes that ask for one. */
   readonly tlsKeyPair: KeyPairFiles | null
 }
 
@@ -99,7 +98,7 @@ export interface KeyPairFiles {
 }
 
 export interface ServerTls extends KeyPairFiles {
-  /** Clients need a certificate of one of these authorities; null = clients need none. */
+  /** Clients need a certificate of one of these CAs; null = clients need none. */
   readonly clientCaFile: string | null
 }
 
@@ -110,14 +109,14 @@ export interface MemoryNodes {
 }
 
 interface Row<T> {
-  /** As it would be written; empty = not set. */
+  /** In the form of the variable; empty = not set. */
   readonly default: string
   readonly unit: string
   readonly meaning: string
   /** Its message completes "NAME must be …". */
   readonly check: z.ZodType<T, string>
   readonly secret?: true
-  /** Set by our own files (the image), and not offered to users. */
+  /** Set by the image, and not documented for users. */
   readonly hidden?: true
 }
 
@@ -135,8 +134,7 @@ const rows = {
   }),
   NODE_TLS_CA_FILE: row({
     check: filePath(),
-    meaning:
-      'PEM file of the authorities to trust for `rediss://` nodes. Not set: those that Node.js comes with.',
+    meaning: 'PEM file of the CAs to trust for `rediss://` nodes. Not set: those bundled with Node.js.',
   }),
   NODE_TLS_CERT_FILE: row({
     check: filePath(),
@@ -150,18 +148,18 @@ const rows = {
   MEMORY_NODES: row({
     default: '4',
     check: wholeNumber(1, 64),
-    meaning: 'How many in-process memory nodes serve while `REDIS_URLS` is not set.',
+    meaning: 'Number of in-process memory nodes, used while `REDIS_URLS` is not set.',
   }),
   MEMORY_NODE_MAX_BYTES: row({
     default: '64MiB',
     unit: 'bytes',
     check: size(1024, 64 * 1024 ** 3),
-    meaning: 'What one memory node may hold; past it, the least recently used keys go.',
+    meaning: 'Memory limit of one memory node; above it, the least recently used keys are evicted.',
   }),
   VNODES_PER_NODE: row({
     default: '100',
     check: wholeNumber(1, 10_000),
-    meaning: "A node's places on the ring, times its weight. Must be the same on every coordinator.",
+    meaning: 'Virtual nodes on the ring for a node of weight 1. Must be the same on every coordinator.',
   }),
   REPLICATION_FACTOR: row({
     default: '3',
@@ -171,35 +169,35 @@ const rows = {
   READ_CONSISTENCY: row({
     default: 'one',
     check: oneOf(CONSISTENCY_LEVELS),
-    meaning: 'How many replicas a read asks, unless the request says so itself: one, quorum or all.',
+    meaning: 'Default consistency level of reads: one, quorum or all. A request may override it.',
   }),
   WRITE_CONSISTENCY: row({
     default: 'one',
     check: oneOf(CONSISTENCY_LEVELS),
-    meaning: 'How many replicas must hold a write before it is answered: one, quorum or all.',
+    meaning: 'Default consistency level of writes: one, quorum or all. A request may override it.',
   }),
   MAX_TRIES: row({
     default: '3',
     check: wholeNumber(0, 1000),
-    meaning: 'How many healthy nodes one operation at `one` may try; 0 = as many as there are.',
+    meaning: 'Most healthy nodes that one operation at `one` may try; 0 = all.',
   }),
   REQUEST_TIMEOUT_MS: row({
     default: '1000',
     unit: 'milliseconds',
     check: wholeNumber(10, 600_000),
-    meaning: 'No operation on a key takes longer than this; a batch is made of many.',
+    meaning: 'Timeout of an operation on one key; a batch consists of many.',
   }),
   NODE_TIMEOUT_MS: row({
     default: '300',
     unit: 'milliseconds',
     check: wholeNumber(10, 600_000),
-    meaning: 'A node that does not answer a call within this has failed it. At most `REQUEST_TIMEOUT_MS`.',
+    meaning: 'Timeout of one call to a node. At most `REQUEST_TIMEOUT_MS`.',
   }),
   CONNECT_TIMEOUT_MS: row({
     default: '300',
     unit: 'milliseconds',
     check: wholeNumber(10, 600_000),
-    meaning: 'How long connecting to a node may take, TLS and password included.',
+    meaning: 'Timeout for connecting to a node, including TLS and authentication.',
   }),
   PING_INTERVAL_SECONDS: row({
     default: '3',
@@ -211,15 +209,15 @@ const rows = {
     default: '0',
     unit: 'seconds',
     check: wholeNumber(0, 100 * 365 * 86_400),
-    meaning: 'How long a value lives when its write names no ttl; 0 = until it is deleted.',
+    meaning: 'TTL of values that are written without one; 0 = no expiry.',
   }),
   GRACE_SECONDS: row({
     default: '86400',
     unit: 'seconds',
     check: wholeNumber(10, 10 * 365 * 86_400),
     meaning:
-      'How long a delete is remembered. A node that was not compared with the others for longer than this is emptied, ' +
-      'and filled again.',
+      'How long a delete is remembered. A node that was not compared with the others for longer is emptied and ' +
+      'rebuilt.',
   }),
   REPAIR_INTERVAL_SECONDS: row({
     default: '3600',
@@ -232,7 +230,7 @@ const rows = {
     default: '30000',
     unit: 'keys a second',
     check: wholeNumber(0, 10_000_000),
-    meaning: 'How many copies that comparison looks at in a second, of all nodes together; 0 = no limit.',
+    meaning: 'Most copies that a repair checks per second, over all nodes; 0 = no limit.',
   }),
   HOST: row({
     default: '127.0.0.1',
@@ -246,7 +244,7 @@ const rows = {
   PORT: row({
     default: '8080',
     check: wholeNumber(0, 65_535),
-    meaning: 'The port of the HTTP server; 0 = any free one.',
+    meaning: 'The port of the HTTP server; 0 = any free port.',
   }),
   RESP_PORT: row({
     default: '6390',
@@ -254,14 +252,14 @@ const rows = {
       .string()
       .refine((text) => text === 'off' || inRange(text, 0, 65_535), 'a whole number from 0 to 65535, or off')
       .transform((text) => (text === 'off' ? null : Number(text))),
-    meaning: 'The port of the Redis protocol server; 0 = any free one, `off` = none.',
+    meaning: 'The port of the Redis protocol server; 0 = any free port, `off` = disabled.',
   }),
   RESP_CROSS_SET_MULTI: row({
     default: 'refuse',
     check: oneOf(['refuse', 'unordered']),
     meaning:
-      'What becomes of MULTI/EXEC over keys that do not share a replica set: `refuse` (CROSSSLOT), or `unordered`: ' +
-      'each command by itself.',
+      'MULTI/EXEC over keys that do not share a replica set: `refuse` (CROSSSLOT), or `unordered`: each command by ' +
+      'itself.',
   }),
   ALLOW_DANGEROUS_COMMANDS: row({
     default: 'false',
@@ -272,42 +270,44 @@ const rows = {
     check: tokens(),
     secret: true,
     meaning:
-      'The bearer token that reading and writing keys asks for, or two, separated by a space. Not set: none is asked for.',
+      'The bearer token for reading and writing keys, or two, separated by a space. Not set: no token is ' +
+      'needed.',
   }),
   ADMIN_TOKEN: row({
     check: tokens(),
     secret: true,
-    meaning: 'The bearer token for members, repair and snapshots, or two. Not set: none is asked for.',
+    meaning: 'The bearer token for administration (repair), or two. Not set: no token is needed.',
   }),
   DATA_TOKEN_FILE: row({
     check: filePath('a file of tokens'),
-    meaning: 'A file that holds `DATA_TOKEN` instead, one token a line, at most two; read again on SIGHUP.',
+    meaning:
+      'A file with the data tokens instead of `DATA_TOKEN`, one token per line, at most two; reloaded on ' +
+      'SIGHUP.',
   }),
   ADMIN_TOKEN_FILE: row({
     check: filePath('a file of tokens'),
-    meaning: 'A file that holds `ADMIN_TOKEN` instead, as `DATA_TOKEN_FILE`.',
+    meaning: 'A file with the admin tokens instead of `ADMIN_TOKEN`, as `DATA_TOKEN_FILE`.',
   }),
   ALLOW_INSECURE: row({
     default: 'false',
     check: flag(),
-    meaning: '`true` allows an address that is not loopback without tokens.',
+    meaning: '`true` allows listening on a non-loopback address without tokens.',
   }),
   ALLOWED_HOSTS: row({
     check: hostNames(),
     meaning:
-      'Comma-separated host names that HTTP requests may name beside loopback and `HOST`; `*.example.com` for all ' +
-      'below one. Not set: with tokens any, without tokens none with a dot in it.',
+      'Comma-separated host names that HTTP requests may use besides loopback and `HOST`; `*.example.com` for ' +
+      'subdomains. Not set: with tokens any name, without tokens none with a dot in it.',
   }),
   TRUSTED_PROXIES: row({
     check: networks(),
     meaning:
       'Comma-separated addresses and networks of proxies whose `X-Forwarded-For` (HTTP) and PROXY header (Redis ' +
-      'protocol) tell who the client is. Not set: nobody.',
+      'protocol) are trusted. Not set: none.',
   }),
   TLS_CERT_FILE: row({
     check: filePath(),
-    meaning:
-      'PEM file of the certificate of the HTTP server. With `TLS_KEY_FILE` the server speaks HTTPS only.',
+    meaning: 'PEM file of the certificate of both servers. With `TLS_KEY_FILE` they accept TLS only.',
   }),
   TLS_KEY_FILE: row({
     check: filePath(),
@@ -315,25 +315,24 @@ const rows = {
   }),
   TLS_CLIENT_CA_FILE: row({
     check: filePath(),
-    meaning:
-      'PEM file of authorities. With it, clients of both servers must show a certificate that one of them has signed.',
+    meaning: 'PEM file of CAs. With it, clients of both servers need a certificate signed by one of them.',
   }),
   TLS_MIN_VERSION: row({
     default: 'TLSv1.2',
     check: oneOf(TLS_VERSIONS),
-    meaning: 'The oldest TLS version taken, from clients and nodes: TLSv1.2 or TLSv1.3.',
+    meaning: 'The oldest TLS version accepted for clients and nodes: TLSv1.2 or TLSv1.3.',
   }),
   MAX_KEY_BYTES: row({
     default: '1024',
     unit: 'bytes',
     check: size(1, 64 * 1024),
-    meaning: 'The longest key that is taken.',
+    meaning: 'The longest key accepted.',
   }),
   MAX_VALUE_BYTES: row({
     default: '1MiB',
     unit: 'bytes',
     check: size(1, 256 * 1024 ** 2),
-    meaning: 'The largest value that is taken.',
+    meaning: 'The largest value accepted.',
   }),
   MAX_BATCH_KEYS: row({
     default: '1000',
@@ -349,31 +348,33 @@ const rows = {
   MAX_IN_FLIGHT: row({
     default: '10000',
     check: wholeNumber(1, 1_000_000),
-    meaning: 'The most operations under way at once; one more is refused at once with 503.',
+    meaning: 'Most operations in flight at once; further ones are refused with 503.',
   }),
   QUEUE_TIMEOUT_MS: row({
     default: '30000',
     check: wholeNumber(1, 3_600_000),
     meaning:
-      'How long nothing that a connection asks for may begin because its nodes are busy, before it is refused with 503.',
+      'How long the operations of a connection may wait for busy nodes without any of them starting, before they ' +
+      'are refused with 503.',
   }),
   MAX_CLIENT_MEMORY: row({
     unit: 'bytes',
     check: size(16 * 1024 ** 2, 1024 ** 4),
     meaning:
-      'What clients may make one process hold: requests, queued transactions, replies that wait. Not set: a quarter of the ' +
-      'memory of the machine or container, shared by the workers.',
+      'Memory that clients may use in one process: requests, queued transactions, unsent replies. Not set: a ' +
+      'quarter of the memory of the machine or container, shared by the workers.',
   }),
   MAX_CONNECTIONS: row({
     check: wholeNumber(1, 10_000_000),
     meaning:
-      'The most connections of clients to one process, over all its ports. Not set: as many as its limit of open files allows.',
+      'Most client connections to one process, over all its ports. Not set: as many as its limit of open files ' +
+      'allows.',
   }),
   CLIENT_IDLE_SECONDS: row({
     default: '0',
     unit: 'seconds',
     check: wholeNumber(0, 365 * 86_400),
-    meaning: 'A connection of the Redis protocol that is idle for so long is closed; 0 = never.',
+    meaning: 'Redis protocol connections that are idle for longer are closed; 0 = never.',
   }),
   WORKERS: row({
     default: '1',
@@ -381,12 +382,12 @@ const rows = {
       .string()
       .refine((text) => text === 'auto' || inRange(text, 1, 1024), 'a whole number from 1 to 1024, or auto')
       .transform((text) => (text === 'auto' ? text : Number(text))),
-    meaning: 'How many processes serve, each a coordinator of its own; `auto` = one a core.',
+    meaning: 'Number of processes, each a coordinator of its own; `auto` = one per core.',
   }),
   LOG_LEVEL: row({
     default: 'info',
     check: oneOf(LOG_LEVELS),
-    meaning: 'The least important line that is logged: trace, debug, info, warn, error, fatal or silent.',
+    meaning: 'The lowest level that is logged: trace, debug, info, warn, error, fatal or silent.',
   }),
   LOG_REQUESTS: row({
     default: 'errors',
@@ -404,11 +405,11 @@ const rows = {
 type Name = keyof typeof rows
 type Values = { [K in Name]: (typeof rows)[K] extends Row<infer T> ? T : never }
 
-/** The table as documents are checked against it. */
+/** The table, for checking the documentation. */
 export type Variable = { readonly name: string } & Omit<Row<unknown>, 'check'>
 export const VARIABLES: readonly Variable[] = Object.entries(rows).map(([name, row]) => ({ name, ...row }))
 
-/** Pure: looks at nothing but its argument. */
+/** Pure: depends only on its argument. */
 export function loadConfig(
   env: Environment,
 ): { ok: true; config: Config } | { ok: false; problems: string[] } {
@@ -425,7 +426,7 @@ export function loadConfig(
       problems.push(...result.error.issues.map((issue) => `REDIS_URLS, ${issue.message}`))
     else problems.push(refusal(name, row, text, result.error.issues[0]?.message ?? 'valid'))
   }
-  // What failed its own check is missing here, and each rule below passes over what is missing.
+  // A value that failed its own check is missing here; each rule below skips missing values.
   problems.push(...crossProblems(values as Partial<Values>, given))
   if (problems.length > 0) return { ok: false, problems }
 
@@ -519,7 +520,7 @@ function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
   if (v.HOST !== undefined && !isLoopback(v.HOST) && missingTokens.length > 0 && v.ALLOW_INSECURE === false)
     problems.push(
       `HOST ${v.HOST} can be reached from other machines, and without ${missingTokens.join(' and ')} anyone there ` +
-        `could read, change or take apart this cache. Set ${missingTokens.join(' and ')}, or listen on 127.0.0.1, ` +
+        `could read, change or delete this cache. Set ${missingTokens.join(' and ')}, or listen on 127.0.0.1, ` +
         'or set ALLOW_INSECURE=true where the network keeps other clients out.',
     )
 
@@ -527,7 +528,7 @@ function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
     if (v.NODE_TIMEOUT_MS > v.REQUEST_TIMEOUT_MS)
       problems.push(
         `NODE_TIMEOUT_MS (${v.NODE_TIMEOUT_MS}) must not be larger than REQUEST_TIMEOUT_MS (${v.REQUEST_TIMEOUT_MS}): ` +
-          'a request would end before its first node has failed, and no other could be tried. ' +
+          'a request would time out before its first node fails, and no other could be tried. ' +
           'Lower the one or raise the other.',
       )
 
@@ -535,8 +536,8 @@ function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
     if (2 * v.REPAIR_INTERVAL_SECONDS >= v.GRACE_SECONDS)
       problems.push(
         `REPAIR_INTERVAL_SECONDS (${v.REPAIR_INTERVAL_SECONDS}) must be less than half of GRACE_SECONDS ` +
-          `(${v.GRACE_SECONDS}): a copy that missed a delete is found by such a repair, and must be before the delete ` +
-          'is forgotten, also when one repair fails. Lower the one or raise the other.',
+          `(${v.GRACE_SECONDS}): a repair has to find a copy that missed a delete before the delete is forgotten, ` +
+          'even if one repair fails. Lower the one or raise the other.',
       )
 
   if (!given.has('REDIS_URLS')) {
@@ -577,17 +578,17 @@ function tlsProblems(given: ReadonlySet<Name>): string[] {
 }
 
 function refusal(name: Name, row: Row<unknown>, text: string, must: string): string {
-  // A URL or a long word in the wrong place may be a secret.
+  // A URL or a long word may be a misplaced secret.
   const shown = (row.secret ?? !/^[\w.:+-]{1,24}$/.test(text)) ? '' : `, and is "${text}"`
   const otherwise = row.default === '' ? 'remove it' : `remove it for the default, ${row.default}`
   return `${name} must be ${must}${shown}. Correct it, or ${otherwise}.`
 }
 
 /**
- * The process's environment over `.env.local` in the given folder. A variable that is set there to nothing hides the
- * file's: `REDIS_URLS= npm start` runs on memory nodes.
+ * The process environment, which overrides `.env.local` in the given folder. A variable that is set to an empty string
+ * also overrides the file: `REDIS_URLS= npm start` runs on memory nodes.
  *
- * @throws Error when the file is there but cannot be read
+ * @throws Error if the file exists but cannot be read
  */
 export function readEnvironment(cwd: string, processEnv: Environment = process.env): Environment {
   const path = join(cwd, '.env.local')
@@ -597,17 +598,14 @@ export function readEnvironment(cwd: string, processEnv: Environment = process.e
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code !== 'ENOENT')
-      throw new Error(
-        `${path} is there but cannot be read (${code}): correct its permissions or remove it.`,
-        {
-          cause: error,
-        },
-      )
+      throw new Error(`${path} exists but cannot be read (${code}): correct its permissions or remove it.`, {
+        cause: error,
+      })
   }
   return { ...parse(text.replace(/^\uFEFF/, '')), ...processEnv }
 }
 
-/** For one log line at start: everything that applies, secrets as `***`. */
+/** For the log line at startup: all settings, with secrets as `***`. */
 export function describeConfig(config: Config): Record<string, unknown> {
   const { nodes } = config
   return {
@@ -683,7 +681,7 @@ function networks(): z.ZodType<readonly string[], string> {
   })
 }
 
-/** In lower case and without ports. A wildcard stands in front of a dot only. */
+/** In lower case and without ports. A wildcard is allowed only as `*.` at the start. */
 function hostNames(): z.ZodType<readonly string[], string> {
   return z.string().transform((text, ctx) => {
     const names = text.split(',').map((name) => name.trim())

@@ -1,12 +1,11 @@
 /**
- * Tokens as they are configured: one, or two while one takes the other's place, separated by white space, in a variable
- * or in a file.
+ * Parses configured tokens: one, or two during a rotation, separated by white space, from a variable or a file.
  */
 import { readFileSync, statSync } from 'node:fs'
 
 const TOKEN = /^[\x21-\x7e]{16,512}$/
 const MAX_TOKENS = 2
-/** Two of the longest, and line ends. */
+/** Fits two tokens of maximum length, and line ends. */
 const MAX_FILE_BYTES = 2048
 
 export const TOKENS_MUST_BE =
@@ -19,7 +18,7 @@ export interface TokenSource {
   readonly file: string | null
 }
 
-/** Null = not as they must be. */
+/** Null = invalid. */
 export function parseTokens(text: string): string[] | null {
   const tokens = text.split(/[ \t\r\n]+/).filter((token) => token !== '')
   const isGood =
@@ -29,7 +28,7 @@ export function parseTokens(text: string): string[] | null {
 
 /**
  * @param name of the variable that names the file
- * @throws Error whose message is a sentence, and holds nothing of the file
+ * @throws Error whose message reveals nothing of the file
  */
 export function readTokens(name: string, { tokens, file }: TokenSource): readonly string[] {
   if (file === null) return tokens
@@ -41,7 +40,7 @@ export function readTokens(name: string, { tokens, file }: TokenSource): readonl
 function readSmallFile(name: string, file: string): string {
   try {
     const stats = statSync(file)
-    // A pipe could not be read twice, and would wait for its writer.
+    // A pipe cannot be read twice, and blocks until its writer opens it.
     if (!stats.isFile()) throw new Error('it is not a regular file')
     if (stats.size > MAX_FILE_BYTES) throw new Error(`it has more than ${MAX_FILE_BYTES} bytes`)
     return readFileSync(file, 'latin1')

@@ -1,4 +1,4 @@
-/** Whom TRUSTED_PROXIES names, and whom a request comes from that one of them has handed on. */
+/** TRUSTED_PROXIES, and the client address of a request that one of them forwarded. */
 import { BlockList, isIP, isIPv6 } from 'node:net'
 import { plainAddress } from './client-address.ts'
 
@@ -21,9 +21,9 @@ export class TrustedProxies {
   }
 
   /**
-   * The rightmost address of X-Forwarded-For that is no trusted proxy: what stands left of it anybody may have written.
+   * The rightmost address of X-Forwarded-For that is not a trusted proxy: anything left of it may be forged.
    *
-   * @param peer who has the connection
+   * @param peer address of the connection's other end
    */
   clientOf(peer: string, forwardedFor: string | string[] | undefined): string {
     let client = peer

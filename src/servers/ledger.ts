@@ -1,34 +1,34 @@
 /**
- * The account of everything that clients can make this process hold: half requests, arguments, queued transactions, values
- * that are being collected, replies, request bodies, what the kernel has not taken, and the connections themselves.
+ * Accounts for all memory that clients use in this process: partial requests, arguments, queued transactions, values that
+ * are being collected, replies, request bodies, unsent output, and the connections themselves.
  *
- * Each connection has an account, each account belongs to a user (a token, or the address of who shows none), and the
- * ledger is the sum of all:
+ * Each connection has an account. Each account belongs to a user: all clients with a token are one, and without tokens each
+ * address is. The ledger is the sum of all:
  *
  *   ledger.used = sum of users = sum of accounts, never negative
  *
  * What happens as memory fills up, `limit` being MAX_CLIENT_MEMORY:
  *
- *   an account past its share, one of a user past its share, or any past 3/4   waits: it is not read from
- *   an account past its share, or any past 7/8                                 is refused what would make it hold more
- *   an account of a user, or of all, that wait for long while nothing moves    is cut, the largest first
- *   the limit itself                                                           the largest account of the largest user is cut
+ *   account or its user above its share, or used > 3/4 of the limit   the account waits: it is not read from
+ *   account above its share, or used > 7/8 of the limit               requests that need more memory are refused
+ *   a user, or all, waiting for long without progress                 accounts without progress are closed, largest first
+ *   used > limit                                                      the largest accounts of the largest user are closed
  *
- * An account with little in it neither waits nor is it refused or cut, whatever others do. Nobody waits without an end: what
- * is not read from either moves (its replies are taken), or is cut.
+ * A small account never waits, and is never refused or closed, whatever others do. No account waits forever: one that is
+ * not read from either makes progress (its client reads replies) or is closed.
  *
- * `add` passes with every command, several times: three additions and a comparison. Bytes are estimates: what JavaScript
- * needs around them is counted by the constants below. Garbage that is not collected yet is not in them, which is why the
- * default for the limit is far below the machine's memory.
+ * `add` runs several times per command, so it is three additions and a comparison. Bytes are estimates: the constants below
+ * count the overhead of JavaScript objects. Uncollected garbage is not included, which is why the default limit is far
+ * below the machine's memory.
  */
 import type { Timers } from '../core/clock.ts'
 import { RondoError } from '../core/errors.ts'
 
-/** What an object around some bytes costs: an argument, a slice. */
+/** Overhead of a Buffer: an argument, a slice. */
 export const ARGUMENT_BYTES = 96
-/** One command under way, beside its arguments. */
+/** One command in flight, without its arguments. */
 export const COMMAND_BYTES = 250
-/** A connection that does nothing. */
+/** An idle connection. */
 export const IDLE_BYTES = 5 * 1024
 export const IDLE_TLS_BYTES = 40 * 1024
 
@@ -39,33 +39,33 @@ const USER_SHARE = 1 / 2
 const UNAUTHENTICATED_SHARE = 1 / 16
 const WAIT_ABOVE = 3 / 4
 const REFUSE_ABOVE = 7 / 8
-/** When accounts are cut, down to here. */
+/** Accounts are closed until use is down to this. */
 const CUT_TO = 7 / 8
 
-/** An account that holds less than this is served in any case; less, where very many share the memory. */
+/** An account that uses less than this is always served; the bound is lower when very many connections share the memory. */
 const SMALL_BYTES = 64 * 1024
 const SMALL_SHARE = 1 / 4
 
-/** How often waiting accounts are looked at. */
+/** How often waiting accounts are checked. */
 const LOOK_MS = 50
-/** So long may accounts wait while one that holds much does not move. */
+/** How long accounts may wait for one that makes no progress. */
 const STUCK_MS = 5000
-/** Then there is to be room for those that go on. */
+/** Then stuck accounts are closed until use is down to this. */
 const STUCK_TO = 1 / 2
-/** An account moves if within that time it takes or sends this part of what it holds. */
+/** An account makes progress if within STUCK_MS its client reads or sends this fraction of what the account holds. */
 const MOVING_PART = 1 / 256
 
 const OUT_OF_MEMORY =
-  'Clients make this process hold as much as it may (MAX_CLIENT_MEMORY), and this connection has a large part of it: ' +
-  'take the answers that wait, or ask for less at once, and try again.'
+  'Clients have used up the memory of this process (MAX_CLIENT_MEMORY), and this connection uses a large part of it: ' +
+  'read the replies that wait, or ask for less at once, and try again.'
 
-/** Whose memory it is. */
+/** The owner of an account: a connection. */
 export interface Holder {
-  /** It need not wait any more. */
+  /** It may be read from again. */
   resume(): void
-  /** Ends the connection. */
+  /** Closes the connection. */
   cut(): void
-  /** Bytes that came from the client, and that it took, so far. */
+  /** Bytes sent and read by the client so far. */
   moved(): number
 }
 
@@ -79,13 +79,13 @@ class Sum {
   }
 }
 
-/** Where closed accounts count: nobody looks. */
+/** The sum that closed accounts add to; it is never read. */
 const NOWHERE = new Sum(Infinity, () => undefined)
 
 class User extends Sum {
   readonly name: string
   readonly accounts = new Set<Account>()
-  /** Within its share until then, or nobody waited. */
+  /** The last time at which it was within its share, or nobody waited. */
   waitingSinceMs: number
   constructor(name: string, share: number, nowMs: number) {
     super(share, () => undefined)
@@ -95,17 +95,16 @@ class User extends Sum {
 }
 
 export class Account {
-  /** Held now. */
   bytes: number
-  /** What the connection costs while it does nothing. */
+  /** Cost of the idle connection. */
   readonly base: number
   readonly holder: Holder
   private readonly ledger: Ledger
   private user: User
-  /** As the user and the ledger, until it is closed. */
+  /** The sums of the user and of the ledger; NOWHERE once closed. */
   private userSum: Sum
   private total: Sum
-  // For who looks whether it moves.
+  // Progress, as last checked by the ledger.
   movedBytes = 0
   movedAtMs = 0
 
@@ -121,7 +120,7 @@ export class Account {
     this.add(base)
   }
 
-  /** @param bytes negative: no longer held */
+  /** @param bytes negative = released */
   add(bytes: number): void {
     this.bytes += bytes
     this.userSum.bytes += bytes
@@ -138,34 +137,34 @@ export class Account {
     return this.bytes - this.base <= this.ledger.smallBytes
   }
 
-  /** It is not to be read from until it, its user or all hold less. */
+  /** It must not be read from until it, its user or all clients use less. */
   get mustWait(): boolean {
     if (this.isSmall) return false
     return this.isPastShare || this.user.bytes > this.user.limit || this.ledger.isCrowded
   }
 
-  /** What would make it hold more is refused. */
+  /** Requests that need more memory are refused. */
   get isRefused(): boolean {
     return !this.isSmall && (this.isPastShare || this.ledger.isNearlyFull)
   }
 
-  /** It holds more than any one connection may: to wait for others does not help. */
+  /** It uses more than one connection may: waiting for others does not help. */
   get isPastShare(): boolean {
     return this.bytes > this.ledger.connectionShare
   }
 
-  /** Counts it, and says why. */
+  /** Counts a refusal, and returns its error. */
   refusal(): RondoError {
     this.ledger.refused++
     return new RondoError('OVERLOADED', OUT_OF_MEMORY, { outcome: 'not-applied' })
   }
 
-  /** The holder is told to resume when it need not wait any more. */
+  /** Calls holder.resume() once it need not wait any more. */
   wait(): void {
     this.ledger.waits(this)
   }
 
-  /** From now on it is this user's. */
+  /** Moves it to another user. */
   moveTo(name: string): void {
     if (this.userSum === NOWHERE || this.user.name === name) return
     this.leave()
@@ -174,7 +173,7 @@ export class Account {
     this.user.bytes += this.bytes
   }
 
-  /** Nothing is held any more; what is added or taken off later counts nowhere. */
+  /** Releases all its memory; later calls of `add` have no effect. */
   close(): void {
     if (this.userSum === NOWHERE) return
     this.leave()
@@ -195,7 +194,7 @@ export interface LedgerOptions {
   readonly limitBytes: number
   readonly timers: Timers
   readonly monotonicMs: () => number
-  /** Connections were cut: how many, and what they held. */
+  /** Connections were closed: how many, and the memory they used. */
   readonly onCut?: (connections: number, bytes: number) => void
 }
 
@@ -203,9 +202,9 @@ export interface LedgerOptions {
 export const UNAUTHENTICATED = ''
 
 export class Ledger {
-  /** So often something was refused because memory was short. */
+  /** Requests refused for lack of memory. */
   refused = 0
-  /** Connections ended for it. */
+  /** Connections closed for lack of memory. */
   cut = 0
   readonly connectionShare: number
   smallBytes = SMALL_BYTES
@@ -246,7 +245,7 @@ export class Ledger {
 
   /**
    * @param user an address, a name for the token, or UNAUTHENTICATED
-   * @param base what the connection costs while it does nothing
+   * @param base cost of the idle connection
    */
   open(user: string, holder: Holder, base: number): Account {
     this.openCount++
@@ -292,12 +291,12 @@ export class Ledger {
     this.smallBytes = Math.min(SMALL_BYTES, (this.limit * SMALL_SHARE) / Math.max(1, this.openCount))
   }
 
-  /** Who waited and need not is resumed; where nothing moves, room is made. */
+  /** Resumes accounts that need not wait any more, and closes stuck ones. */
   private readonly look = (): void => {
     this.lookTimer = null
     this.endStuck()
     for (const account of [...this.waiting]) {
-      // Each that goes on may make the next one wait.
+      // Each account that resumes may make the next one wait.
       if (account.mustWait) continue
       this.waiting.delete(account)
       account.holder.resume()
@@ -339,7 +338,7 @@ export class Ledger {
   private overflow(): void {
     if (this.relieving) return
     this.relieving = true
-    // Not in the middle of what the connection is doing.
+    // Deferred: the connection is in the middle of something.
     this.options.timers.endOfTurn(() => {
       this.relieving = false
       this.relieve()
@@ -355,11 +354,11 @@ export class Ledger {
         0,
       )
       this.cutWhile(
-        // Down to the next largest user, and then it is both their turn.
+        // Down to the next largest user; from there both shrink.
         () => this.used > this.limit * CUT_TO && largest!.bytes >= next,
         [...largest!.accounts].filter((account) => !account.isSmall),
       )
-      if (this.used === before) return // nothing but small ones
+      if (this.used === before) return // only small accounts are left
     }
   }
 
@@ -378,7 +377,7 @@ export class Ledger {
     if (connections > 0) this.options.onCut?.(connections, bytes)
   }
 
-  /** What always holds, for tests: null, or what does not. */
+  /** Checks the invariant, for tests. @returns null, or what is violated */
   imbalance(): string | null {
     let users = 0
     let accounts = 0

@@ -1,17 +1,16 @@
 /**
- * Commands on keys that are written as steps (step.ts): how a step gets what its keys hold, and how what it makes of it
- * is stored.
+ * Runs commands on keys, which are written as steps (step.ts): reads the values that a step needs, and stores its result.
  *
- *   reads only              all keys are read, and the step answers
- *   writes only             (SETEX, MSET) a write a key
+ *   reads only              reads all keys, then applies the step
+ *   writes only             (SETEX, MSET) one write per key
  *   changes one key         one atomic update
- *   changes each key alone  (DEL, UNLINK) a step a key, and the answers are added up
- *   changes keys together   (RENAME, COPY, MSETNX) as a transaction, where they share a replica set
+ *   changes each key alone  (DEL, UNLINK) one step per key; the replies are added up
+ *   changes keys together   (RENAME, COPY, MSETNX) a transaction, if the keys share a replica set
  *
- * Keys live on different nodes: MSET and DEL change every key atomically, but not all of them together. They walk their
- * keys in slices (slices.ts), and begin no further one once one has failed.
+ * Keys live on different nodes: MSET and DEL change each key atomically, but not all of them together. They process their
+ * keys in slices (slices.ts), and start no further slice after a failure.
  *
- * A key that could not be asked makes the whole command fail: it never becomes "there is none".
+ * A key that cannot be read fails the whole command: it is never treated as absent.
  */
 import type { Modified, Modify } from '../../coordinator/api.ts'
 import { RondoError } from '../../core/errors.ts'
@@ -36,7 +35,7 @@ import {
 import { runTogether } from './together.ts'
 import { inOnePiece, type Sliced } from '../../core/work.ts'
 
-/** A command on keys: its step, and how it is run. */
+/** A command on keys: its step, and how to run it. */
 export interface KeyedCommand {
   readonly make: StepMaker
   readonly keyStep: number
@@ -44,14 +43,14 @@ export interface KeyedCommand {
   readonly several: 'together' | 'each'
 }
 
-/** What a command that only reads may hold of values, while it reads. */
+/** Most bytes of values that one read-only command may hold. */
 const MAX_HELD_BYTES = 256 * 1024 * 1024
-/** To look at values of fewer bytes takes no time. */
+/** Values of fewer bytes are processed at once. */
 const SHORT_BYTES = 16 * 1024
 const BYTES_A_UNIT = 4096
 const TOO_MUCH_HELD = `ERR the values under the keys of one command may have ${MAX_HELD_BYTES} bytes together`
 
-/** The command by itself, without a place in the order of replies. */
+/** Runs the command by itself, without a reply slot. */
 export async function runAlone(
   caller: Caller,
   args: readonly Buffer[],
@@ -68,7 +67,7 @@ export async function runAlone(
   }
 }
 
-/** The step, or why there is none: its arguments are wrong, or a key cannot be used. */
+/** The step, or the reason why there is none: bad arguments, or an invalid key. */
 export function stepOf(caller: Caller, args: readonly Buffer[], make: StepMaker): Step | RespError {
   const { store } = caller
   const step = made(caller, args, make)
@@ -80,7 +79,7 @@ export function stepOf(caller: Caller, args: readonly Buffer[], make: StepMaker)
   return step
 }
 
-/** The same for very many keys: every argument is one, or every second. */
+/** The same for very many keys: every argument is a key, or every second one. */
 export function* stepInSlices(
   caller: Caller,
   args: readonly Buffer[],
@@ -129,11 +128,11 @@ export async function readStep(caller: Caller, step: Step, heldUp?: () => void):
     const now = nowMs(store)
     if (step.needs !== 'value' || !step.slow) {
       if (bytes <= SHORT_BYTES) return applyTo(step, held, now).reply
-      // Many of them may have their values in the same turn.
+      // The values of many such commands may arrive in the same turn.
       const look = () => applyTo(step, held, now)
       return (await caller.work.outcomeOf(inOnePiece(look, bytes / BYTES_A_UNIT))).reply
     }
-    // Its table is large: one at a time, or a pipeline of them would hold as many.
+    // It needs a large table: one at a time, or a pipeline of them would hold many tables.
     const job = step.slow.slices(wholesOf(held), now)
     return (await caller.work.outcomeAlone(caller, job)).reply
   } finally {
@@ -161,7 +160,7 @@ export async function carryOut(
   return eachKey(caller, step, (key) => stepOf(caller, [args[0]!, key], make) as Step)
 }
 
-/** A step a key; how many keys they changed. */
+/** Runs one step per key. @returns how many keys were changed */
 async function eachKey(caller: Caller, { keys }: Step, stepFor: (key: Buffer) => Step): Promise<Reply> {
   const settled = await inSlices(caller, keys.length, (i) => updateStep(caller, stepFor(keys[i]!)))
   const counts = settled as PromiseSettledResult<number>[]
@@ -171,10 +170,10 @@ async function eachKey(caller: Caller, { keys }: Step, stepFor: (key: Buffer) =>
 }
 
 /**
- * One word for all of them: what some keys have become decides on it, too.
+ * Combines the failures of several keys into one error, which also says how many keys were changed.
  *
- * @param changed how many keys certainly were
- * @throws if one has failed
+ * @param changed how many keys were certainly changed
+ * @throws if one failed
  */
 function throwFailure(
   count: number,
@@ -193,7 +192,7 @@ function throwFailure(
   })
 }
 
-/** One key, atomically: what the step makes of what is there. */
+/** Applies the step to one key atomically. */
 function updateStep(caller: Caller, step: Step): Promise<Reply> {
   const { store } = caller
   let stepped: Stepped = { reply: null }
@@ -210,7 +209,7 @@ function updateStep(caller: Caller, step: Step): Promise<Reply> {
   })
 }
 
-/** What does not depend on what was there. */
+/** Writes keys without reading them. */
 async function writeEach(caller: Caller, step: Step): Promise<Reply> {
   const { store } = caller
   const nothing = step.keys.map(() => null)

@@ -1,7 +1,6 @@
 /**
- * One HTTP request and its answer, on node:http alone: what the hot path and Express share.
- *
- * Created once per request, in front of Express or inside it, whoever sees the request first.
+ * One HTTP request and its response, on node:http alone. Shared by the hot path and Express, and created once per request
+ * by whichever sees it first.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Asker } from '../../coordinator/api.ts'
@@ -30,11 +29,11 @@ export const JSON_TYPE = 'application/json; charset=utf-8'
 export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8'
 const EXCHANGE = Symbol('exchange')
 const SENT_ID = /^[\w.:-]{1,64}$/
-/** How long what is still coming in after a refusal is read and dropped. */
+/** How long the rest of a request is read and discarded after a refusal. */
 export const LINGER_MS = 2000
 
 let requestCount = 0
-/** Distinguishes processes in logs that are merged. */
+/** Distinguishes processes in merged logs. */
 let idPrefix = ''
 
 export function setRequestIdPrefix(prefix: string): void {
@@ -49,29 +48,29 @@ export class Exchange {
   readonly req: IncomingMessage
   readonly res: ServerResponse
   readonly id: string
-  /** False: the target is none that target.ts takes, and the request is not served. */
+  /** False: target.ts rejects the request target, and the request is not served. */
   readonly soundTarget: boolean = true
-  /** Whom the request names: the host of an absolute target, or else the Host header. */
+  /** The host of an absolute target, or else the Host header. */
   readonly host: string | undefined
   /** The part of the target before `?`, not decoded. */
   readonly path: string
   /** The part after `?`, or ''. */
   readonly queryText: string
   route = ''
-  /** What is left to do behind the guard, for what is not served on the hot path. */
+  /** The handler to run inside Express, for a request that is not on the hot path. */
   serve: (() => void | Promise<void>) | null = null
-  /** The client sends the body only once it is told to go on. */
+  /** The client waits for `100 Continue` before it sends the body. */
   awaitsContinue = false
-  /** Reading the rest of the body, only to drop it, would cost too much: the connection ends at once. */
+  /** Reading and discarding the rest of the body would cost too much: the connection is closed at once. */
   restIsDear = false
 
-  /** Undefined where the socket is another server's. */
+  /** Undefined if the socket belongs to another server. */
   private readonly connection: HttpConnection | undefined
   private readonly deps: ExchangeDeps
   private readonly startedAtMs: number
   private begun = false
   private ended = false
-  /** What the request makes the process hold. */
+  /** Memory that the request uses. */
   private heldBytes = 0
 
   private constructor(req: IncomingMessage, res: ServerResponse, deps: ExchangeDeps) {
@@ -87,7 +86,7 @@ export class Exchange {
     if (!isOriginForm(url)) {
       const reduced = reduceAbsolute(url)
       this.soundTarget = reduced !== null
-      // Also for Express, which must not see another path than the guard.
+      // Also for Express, which must see the same path as the guard.
       url = req.url = reduced?.url ?? '/'
       host = reduced?.host ?? host
     }
@@ -102,12 +101,12 @@ export class Exchange {
     return (carrier[EXCHANGE] ??= new Exchange(req, res, deps))
   }
 
-  /** Whose turn it is when operations have to wait: the connection's. */
+  /** The connection: operations that wait take turns by connection. */
   get asker(): Asker {
     return askerOf(this.req.socket)
   }
 
-  /** It is this request's turn. @returns false when it was refused, because its connection holds too much already */
+  /** Starts serving. @returns false if the request was refused because its connection uses too much memory */
   begin(): boolean {
     const { connection } = this
     if (!connection || this.ended) return true
@@ -119,8 +118,8 @@ export class Exchange {
   }
 
   /**
-   * Until it is answered this request makes the process hold so many more bytes.
-   * @returns null, or why it may not
+   * Counts more memory for this request until it is answered.
+   * @returns null, or the reason why it is refused
    */
   hold(bytes: number): RondoError | null {
     const account = this.connection?.account
@@ -130,7 +129,7 @@ export class Exchange {
     return account.isRefused ? account.refusal() : null
   }
 
-  /** The body is not read on while clients hold too much. */
+  /** Stops reading the body while clients use too much memory. */
   pauseIfCrowded(): void {
     if (this.connection?.account.mustWait) this.connection.pause(this.req)
   }
@@ -175,7 +174,7 @@ export class Exchange {
     this.end(status, null)
   }
 
-  /** As send(), for answers of many megabytes: no more of it goes to the socket than the client takes. */
+  /** As send(), for responses of many megabytes: writes only as fast as the client reads. */
   async sendPieces(status: number, headers: string[], pieces: readonly Buffer[]): Promise<void> {
     if (this.ended) return
     const { req, res } = this
@@ -189,7 +188,7 @@ export class Exchange {
     if (req.method !== 'HEAD') {
       connection?.holdAnswer(length)
       for (const piece of pieces) {
-        if (res.destroyed) return // and its account is closed
+        if (res.destroyed) return // its account is closed
         const isTaken = res.write(piece)
         if (!isTaken) await drained(res)
         connection?.holdAnswer(-piece.length)
@@ -206,16 +205,16 @@ export class Exchange {
     this.end(status, null)
   }
 
-  /** Tells a client that waits for it to send the body. */
+  /** Sends `100 Continue` to a client that waits for it. */
   invite(): void {
     if (this.awaitsContinue) this.res.writeContinue()
   }
 
   /**
-   * Answers with problem+json. Extra members of the body come from the error's details. The connection ends where it is
-   * told to, and where a body that nobody wants is still coming in.
+   * Responds with problem+json, with the error's details as extra members. Closes the connection if asked to, or if the
+   * request's body is not read to its end.
    *
-   * @param options.status instead of the code's own
+   * @param options.status overrides the code's status
    */
   fail(
     thrown: unknown,
@@ -226,7 +225,7 @@ export class Exchange {
     const { http, title } = CODES[error.code]
     const status = options.status ?? http
     if (this.res.headersSent) {
-      this.res.destroy() // too late to say it: a broken answer must not look whole
+      this.res.destroy() // too late for an error: a broken response must not look complete
       this.end(status, error)
       return
     }
@@ -264,16 +263,16 @@ export class Exchange {
   }
 
   /**
-   * Sends the answer and shuts our side of the connection, and ends it when the client has shut its own, or after a
-   * while. To end it with bytes unread would reset it, and many a client that is still sending would never see this
-   * answer, or those before it.
+   * Sends the response, half-closes the connection, and closes it when the client has closed its side, or after
+   * LINGER_MS. Closing with unread bytes would reset the connection, and a client that is still sending might lose this
+   * response and those before it.
    */
   private endAndClose(body: string | undefined): void {
     const { req, res } = this
     const { socket } = res
     if (!this.restIsDear) req.resume()
     if (!socket) {
-      // Answers to earlier requests on the connection go first.
+      // Responses to earlier requests on the connection go first.
       res.once('socket', () => this.endAndClose(body))
       return
     }
@@ -328,30 +327,31 @@ export class Exchange {
 }
 
 /**
- * `res.end(body)` in one write to the socket. Node ends an answer with an empty chunk of its own, so end(body) always
- * becomes a gathered write of two; a text that leaves with the head before end() is one, and costs 13 % less in all.
+ * `res.end(body)` in one write to the socket. Node ends a response with an empty chunk of its own, so end(body) always
+ * becomes a gathered write of two. Writing the text together with the head before end() is one write, and 13 % cheaper in
+ * all.
  */
 function endWith(res: ServerResponse, body: string | Buffer): void {
   const { socket } = res
-  // Behind another answer on the same connection, or behind bytes the client has not taken: nothing to be gained.
+  // No gain behind another response on the connection, or behind unsent bytes.
   if (typeof body !== 'string' || !socket || socket.writableLength > 0) {
     res.end(body)
     return
   }
   res.write(body)
-  socket.uncork() // write() holds the bytes back until the next tick
+  socket.uncork() // write() corks until the next tick
   res.end()
 }
 
 /**
- * Whether a new request comes behind an answer that ended its connection. Node goes on parsing, gives such a request the
- * socket out of its turn, and fails an assertion, which ends the process, when it is answered before those in front.
+ * Whether a request follows a response that closed its connection. Node keeps parsing and gives such a request the socket
+ * out of turn; answering it before earlier ones fails an assertion, which ends the process.
  */
 export function comesTooLate({ socket }: ServerResponse): boolean {
   return socket !== null && (socket.writableEnded || socket.destroyed)
 }
 
-/** Until more can be written, or nobody is there any more. */
+/** Resolves when more can be written, or the connection is closed. */
 function drained(res: ServerResponse): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
@@ -366,7 +366,7 @@ function drained(res: ServerResponse): Promise<void> {
 
 export function asRondoError(thrown: unknown): RondoError {
   if (thrown instanceof RondoError) return thrown
-  const error = new RondoError('INTERNAL', 'Something went wrong in the coordinator; its log says more.')
+  const error = new RondoError('INTERNAL', 'Internal error in the coordinator; see its log.')
   error.cause = thrown
   return error
 }
@@ -383,7 +383,7 @@ function decodeQuery(text: string): string {
   }
 }
 
-/** After an early refusal the rest of the body is not read: the connection cannot serve on. */
+/** After an early refusal the rest of the body is not read, so the connection cannot be reused. */
 function hasUnreadBody(req: IncomingMessage): boolean {
   if (req.complete) return false
   return req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0

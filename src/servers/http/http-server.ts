@@ -1,8 +1,8 @@
 /**
- * The HTTP server's Express application: all calls, the hot ones by the same handler that server.ts puts in front.
+ * The HTTP server's request handling, as an Express application with a hot path in front.
  *
- * Express adds headers and carries errors; it does not route. What a request means is decided once, by target.ts and
- * routes.ts, before Express sees it.
+ * Express adds headers and handles errors; it does not route. target.ts and routes.ts decide once, before Express runs,
+ * what a request means. Calls marked `hot` never reach Express.
  */
 import express, { type Express, type NextFunction, type Request, type Response } from 'express'
 import helmet from 'helmet'
@@ -15,7 +15,7 @@ import { badTarget } from './target.ts'
 import { refuse } from './wrong-token.ts'
 import { PAGE_POLICY } from './dashboard/page.ts'
 
-/** Everything that a request needs, in front of Express and inside it. */
+/** Serves requests, in front of Express and inside it. */
 export class HttpServer implements Serving {
   readonly options: HttpServerOptions
   /** Counts a request that has ended. */
@@ -38,7 +38,7 @@ export class HttpServer implements Serving {
     this.app = this.createExpress()
   }
 
-  /** True when the request was answered: refused, or served on the hot path. */
+  /** @returns true if the request was answered: refused, or served on the hot path */
   handleEarly(exchange: Exchange): boolean {
     const { req } = exchange
     const unsound = this.guard.framing(req) ?? (exchange.soundTarget ? null : badTarget())
@@ -65,7 +65,7 @@ export class HttpServer implements Serving {
     return true
   }
 
-  /** Behind the guard. */
+  /** Runs after the guard. */
   private serve(exchange: Exchange, { entry, call }: Match): void | Promise<void> {
     if (call) return call.serve(exchange, this)
     if (entry) {
@@ -84,7 +84,7 @@ export class HttpServer implements Serving {
     app.use(
       helmet({
         contentSecurityPolicy: { useDefaults: false, directives: PAGE_POLICY },
-        // It would bind every port of this host name, and more often than not that name is localhost.
+        // HSTS would apply to every port of this host name, which is often localhost.
         strictTransportSecurity: false,
       }),
     )
@@ -98,15 +98,15 @@ export class HttpServer implements Serving {
   }
 
   /**
-   * In front of Express's own router, which parses the target, and answers by itself where it finds no path in it.
-   * `handle` is what both a server and an application that this one is mounted in call.
+   * Runs before Express's router, which parses the target itself and answers on its own if it finds no path in it. Both a
+   * server and an application that mounts this one call `handle`.
    */
   private putInFront(app: Express): void {
     const inner = app as unknown as { handle: (req: Request, res: Response, next?: NextFunction) => void }
     const handle = inner.handle.bind(app)
     inner.handle = (req, res, next) => {
       const exchange = Exchange.of(req, res, this.options)
-      // Behind server.ts the request has passed already.
+      // listener.ts has already called handleEarly().
       if (!exchange.serve && comesTooLate(res)) return
       if (exchange.serve || !this.handleEarly(exchange)) handle(req, res, next)
     }

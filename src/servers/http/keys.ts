@@ -1,8 +1,7 @@
 /**
- * The keys API on the hot path: PUT, GET, HEAD and DELETE of /api/v1/keys/:key.
+ * The hot path of the keys API: PUT, GET, HEAD and DELETE of /api/v1/keys/:key.
  *
- * Served in front of Express, behind our own server and in createApp() alike (app.ts): Express is where most of the time
- * would go.
+ * It runs before Express, both in our own server and in createApp(): most of the time would be spent in Express.
  */
 import type { Asker } from '../../coordinator/api.ts'
 import type { KeyStore } from '../../coordinator/api.ts'
@@ -41,7 +40,7 @@ export interface KeysOptions {
   readonly maxValueBytes: number
 }
 
-/** A JSON string may spell one byte of a value in six (`\u0001`). */
+/** A JSON string may need six bytes for one byte of a value (`\u0001`). */
 const JSON_BYTES_PER_VALUE_BYTE = 6
 const JSON_FRAME_BYTES = 1024
 const PUT_MEMBERS = ['value', 'ttl', 'encoding']

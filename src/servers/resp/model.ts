@@ -1,6 +1,6 @@
 /**
- * What a command of the Redis protocol is, and what it sees of the connection that sent it and of the server. Implemented by
- * Connection and RespServer; commands know only these.
+ * Interfaces of the Redis protocol server: a command, and what it sees of its connection (`Client`) and of the server
+ * (`ServerFacts`). Connection and RespServer implement them; commands depend on nothing else.
  */
 import type { Socket } from 'node:net'
 import type {
@@ -24,31 +24,31 @@ import type { CommandStats } from './connection/stats.ts'
 import type { Named } from './wire/parser.ts'
 
 export interface Command extends Named, CommandDescription {
-  /** With the name. Where each is a key or belongs to one, only the length of the request limits them. */
+  /** Name included. Infinity where all arguments are keys or belong to keys: then only the request's length limits them. */
   readonly maxArguments: number
-  /** What it costs to begin it (work.ts). */
+  /** Cost of starting it, in work units (work.ts). */
   readonly units: number
   readonly subcommands?: Subcommands<unknown>
-  /** Its place in the metrics. */
+  /** Its row in the metrics. */
   readonly index: number
-  /** Reads and changes its one key, whatever its arguments are. */
+  /** Always reads and changes exactly one key, whatever its arguments are. */
   readonly updates?: boolean
-  /** Carried out by itself, also inside MULTI. */
+  /** Executed at once, also inside MULTI. */
   readonly control: boolean
-  /** May be sent before the client has shown its password. */
+  /** Allowed for unauthenticated clients. */
   readonly open: boolean
-  /** Begins when all that came before it on its connection is answered. */
+  /** Starts when all earlier commands of its connection are answered. */
   readonly inTurn?: boolean
   run(client: Client, args: Buffer[], command: Command): void
-  /** For commands on keys: what it does, or why it cannot. */
+  /** For commands on keys: the step, or the reason why there is none. */
   step?(client: Client, args: readonly Buffer[]): Step | RespError
   /** The same, for very many arguments. */
   stepInSlices?(client: Client, args: readonly Buffer[]): Sliced<Step | RespError>
-  /** Carries it out without a place in the order of replies; errors are replies. What lacks it has no place inside MULTI. */
+  /** Executes it without a reply slot; errors are replies. A command without it is not allowed inside MULTI. */
   alone?(client: Client, args: readonly Buffer[]): Promise<Reply>
 }
 
-/** What answers a command, or a subcommand, at once. May throw a CommandError. */
+/** Replies to a command or subcommand synchronously. May throw a CommandError. */
 export type Answer = (client: Client, args: readonly Buffer[]) => Reply
 
 export interface Subcommand<A = Answer> extends SubcommandDescription {
@@ -72,7 +72,7 @@ export interface ServerFacts {
     readonly idleMs: number
   }
   readonly settings: CommandSettings
-  /** Without the nameless one. */
+  /** Without the placeholder for unknown commands. */
   readonly commands: readonly Command[]
   readonly connections: { readonly size: number }
   readonly connectionsReceived: number
@@ -82,11 +82,11 @@ export interface ServerFacts {
   readonly stats: { rows(): Iterable<CommandStats> }
   lookUp(name: Buffer): Command | null
   nowMs(): number
-  /** A transaction touches keys that cannot be changed together: logged once. */
+  /** A transaction touches keys that do not share a replica set: logged once. */
   onCrossSet(then: 'refuse' | 'unordered'): void
 }
 
-/** A connection, as commands see it: a caller with a state of its own and an order of replies. */
+/** A connection, as commands see it: a caller with session state and ordered replies. */
 export interface Client extends Caller, SlotOwner {
   readonly server: ServerFacts
   readonly socket: Socket
@@ -102,7 +102,7 @@ export interface Client extends Caller, SlotOwner {
   readonly authenticated: boolean
   readLevel: ConsistencyLevel
   writeLevel: ConsistencyLevel
-  /** CLIENT REPLY: so many replies from here on are not written. */
+  /** CLIENT REPLY: the next so many replies are not written. */
   unsaidReplies: number
   transaction: Transaction | null
   watch: Watch | null
@@ -111,13 +111,13 @@ export interface Client extends Caller, SlotOwner {
   reset(): void
   forgetTransaction(): void
   forgetWatch(): void
-  /** Takes a place in the order of replies. */
+  /** Appends a slot to the queue of replies. */
   add(slot: Slot): void
   /** Replies at once. */
   say(reply: Reply, command?: Command): void
-  /** Until `released`, commands on keys with these tokens wait; updates only if `by` is none. */
+  /** Until `released`, commands on keys with these tokens wait; updates wait only if `by` is not an update. */
   claim(tokens: readonly number[], by?: Command): void
-  /** @param by as it was claimed */
+  /** @param by as passed to `claim` */
   released(tokens: readonly number[], by?: Command): void
   /** Closes the connection after the replies so far. */
   end(): void
@@ -126,7 +126,7 @@ export interface Client extends Caller, SlotOwner {
 
 // ---- MULTI and WATCH
 
-/** A transaction of more commands is prepared in slices. */
+/** A transaction of more commands than this is prepared in slices. */
 const MANY_COMMANDS = 256
 
 export interface Queued {
@@ -134,21 +134,20 @@ export interface Queued {
   readonly args: readonly Buffer[]
 }
 
-/** What a client has sent since its MULTI. */
+/** The commands queued since MULTI. */
 export class Transaction {
   readonly queued: Queued[] = []
   bytes = 0
-  /** A command was refused: EXEC will refuse them all. */
+  /** A command was refused: EXEC will fail. */
   aborted = false
   /** A command has very many arguments. */
   hasMany = false
 
-  /** It is prepared in slices. */
+  /** Prepared in slices. */
   get isLong(): boolean {
     return this.hasMany || this.queued.length > MANY_COMMANDS
   }
 
-  /** What it takes in memory. */
   private heldBytes = 0
   private readonly account: Account
 
@@ -167,7 +166,7 @@ export class Transaction {
     this.release()
   }
 
-  /** Nothing of it is needed any more. */
+  /** Returns its memory to the account. */
   release(): void {
     this.account.add(-this.heldBytes)
     this.heldBytes = 0
@@ -195,7 +194,7 @@ export class Watch {
 
   add(key: Buffer, version: Promise<Version>): void {
     const name = key.toString('latin1')
-    // The first WATCH of a key counts: it may have changed since.
+    // The first WATCH of a key counts: the key may have changed since.
     if (this.keys.has(name)) return
     this.keys.set(name, { key: Buffer.from(key), version })
     const bytes = 2 * key.length + COMMAND_BYTES

@@ -1,6 +1,6 @@
 /**
- * The Redis protocol server: connections, the commands that they may send, and one write a connection in a turn of the event
- * loop. It shares the coordinator with the HTTP server; both see the same data.
+ * The Redis protocol server: accepts connections, dispatches commands, and writes replies once per connection and turn of
+ * the event loop. It shares the coordinator with the HTTP server: both serve the same data.
  */
 import type { Socket } from 'node:net'
 import type { KeyStore } from '../../coordinator/api.ts'
@@ -32,29 +32,29 @@ export interface RespServerOptions extends CommandSettings {
   readonly writeConsistency: ConsistencyLevel
   /** Of all arguments of one command. */
   readonly maxBatchBytes: number
-  /** What becomes of a transaction whose keys do not share a replica set. */
+  /** How to handle a transaction whose keys do not share a replica set. */
   readonly crossSetMulti: 'refuse' | 'unordered'
   readonly emit: Emit
-  /** Passwords are those for data. */
+  /** The data tokens are the passwords. */
   readonly tokens: Tokens
   readonly tries: TokenTries
-  /** Who may say, in a PROXY header, whose connection it is. */
+  /** Proxies whose PROXY header is trusted. */
   readonly proxies: TrustedProxies
-  /** What clients make the process hold, here and elsewhere. */
+  /** Client memory, shared by all servers. */
   readonly ledger: Ledger
-  /** Connections, here and elsewhere. */
+  /** Client connections, shared by all servers. */
   readonly seats: Seats
-  /** A connection that is idle for longer is closed; 0 = never. */
+  /** Idle connections are closed after this; 0 = never. */
   readonly idleMs: number
   readonly monotonicMs: () => number
   readonly timers: Timers
 }
 
-/** How long a reply waits at most for the ones behind it, to leave in one write with them. */
+/** The longest time that a reply waits for later ones, to share a write with them. */
 const HELD_MS = 1
-/** A value so many times too large is still taken in, to be refused with a sentence and not with the connection's end. */
+/** A value up to this many times the limit is read, so that it is refused with an error, not by closing the connection. */
 const ROOM_TO_REFUSE = 2
-/** Other arguments than values have to fit as well. */
+/** Leaves room for arguments other than values. */
 const SMALLEST_REQUEST_LIMIT = 128 * 1024
 const SERVER = 'resp'
 const NO_AUTH = 'NOAUTH Authentication required.'
@@ -74,7 +74,7 @@ export class RespServer implements Host {
   readonly otherProtocols: OtherProtocols
   readonly startedAtMs: number
   connectionsReceived = 0
-  /** Where it listens. */
+  /** Set once it listens. */
   port = 0
   private readonly output = new Output()
   private dirty: Connection[] = []
@@ -95,12 +95,12 @@ export class RespServer implements Host {
       options.maxValueBytes * ROOM_TO_REFUSE,
       SMALLEST_REQUEST_LIMIT,
     )
-    // What a request may have, one argument may have.
+    // One argument may be as long as a whole request.
     const maxBulkBytes = Math.min(maxRequestBytes, options.ledger.connectionShare)
     this.parserOptions = { lookUp, maxBulkBytes, maxRequestBytes: maxBulkBytes }
   }
 
-  /** A client has sent a transaction over keys that cannot be changed together: said once. */
+  /** A client sent a transaction over keys that do not share a replica set: logged once. */
   onCrossSet(then: RespServerOptions['crossSetMulti']): void {
     if (this.crossSetTold) return
     this.crossSetTold = true
@@ -124,8 +124,8 @@ export class RespServer implements Host {
   }
 
   /**
-   * @param client who is behind the socket
-   * @returns null when there are too many connections, and none gives way
+   * @param client the client's address, which may be behind a proxy
+   * @returns null when the connection limit is reached, and no connection can be closed in favour of this one
    */
   connected(socket: Socket, client: ClientEnd): Connection | null {
     this.connectionsReceived++
@@ -138,7 +138,7 @@ export class RespServer implements Host {
     socket.on('data', (chunk: Buffer) => connection.onData(chunk))
     socket.on('drain', () => connection.onDrain())
     socket.on('end', () => connection.onEnd())
-    socket.on('error', () => connection.destroy()) // the client is gone; nobody is left to be told
+    socket.on('error', () => connection.destroy()) // the client is gone
     socket.on('close', () => {
       connection.destroy()
       this.connections.delete(connection)
@@ -169,7 +169,7 @@ export class RespServer implements Host {
       if (connection.transaction && !command.control) queue(connection, command, args)
       else command.run(connection, args, command)
     } catch (error) {
-      // A fault of our own. Which replies are still owed is unknown: this connection ends, and no other one.
+      // A bug. Which replies are still due is unknown, so this connection is closed, and no other.
       this.options.emit({ kind: 'background-failed', what: `command ${command.name}`, why: String(error) })
       connection.destroy()
     }
@@ -179,28 +179,28 @@ export class RespServer implements Host {
     refuse(connection, NAMELESS, connection.authenticated ? unknownCommand(args) : NO_AUTH)
   }
 
-  /** It began with what is not the Redis protocol. */
+  /** The first bytes were not the Redis protocol. */
   onOtherProtocol({ address }: Connection, protocol: OtherProtocol): void {
     this.otherProtocols.note(address, protocol)
   }
 
-  /** Ends the connections that do not go on. */
+  /** Closes connections that exceed a timeout. */
   endOverdue(): void {
     const nowMs = this.nowMs()
     for (const connection of this.connections) if (connection.isOverdue(nowMs)) connection.destroy()
   }
 
-  /** No more commands are read; connections end when those under way are answered. */
+  /** Reads no more commands; connections close once those in flight are answered. */
   stop(): void {
     for (const connection of this.connections) connection.end()
   }
 
-  /** Whoever is still here. */
+  /** Closes the remaining connections at once. */
   cut(): void {
     for (const connection of this.connections) connection.destroy()
   }
 
-  /** It has something to say at the end of this turn. */
+  /** Flushes it at the end of this turn. */
   schedule(connection: Connection): void {
     if (this.dirty.push(connection) === 1) this.options.timers.endOfTurn(this.flush)
   }
@@ -212,7 +212,7 @@ export class RespServer implements Host {
     for (const connection of dirty) connection.flush(this.output, nowUs, false)
   }
 
-  /** Its replies wait for the ones behind them, but not for long. */
+  /** Flushes it after HELD_MS. */
   holdBack(connection: Connection): void {
     if (this.held.push(connection) === 1) this.options.timers.setTimeout(this.flushHeld, HELD_MS)
   }

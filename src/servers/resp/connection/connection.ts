@@ -1,19 +1,18 @@
 /**
- * One client: what it has said of itself, and its commands on their way.
+ * One client connection: its session state and its commands in flight.
  *
- *   bytes ──parser──▶ command ──▶ slot ──coordinator──▶ done ──in order──▶ output, once a turn of the event loop
+ *   bytes ──parser──▶ command ──▶ slot ──coordinator──▶ done ──in order──▶ output, once per turn of the event loop
  *
- * Commands that are pipelined run side by side, on as many nodes as their keys live on. One that touches a key which an
- * earlier command of this connection is still changing waits for it (`busy`), and so does everything behind: a client sees
- * its own writes, in its own order. Plain writes at `one` need no such waiting: they, and reads behind them, take the same
- * way to the same replicas, one after the other. Nor do updates of a key behind updates of that key: the coordinator takes
- * them in the order in which they come, and those that have gathered together.
+ * Pipelined commands run concurrently, on the nodes of their keys. A command on a key that an earlier command of this
+ * connection is still changing waits (`busy`), and so do all commands after it: a client reads its own writes, in its own
+ * order. Two cases need no waiting. Plain writes at `one`, and reads after them, go to the same replicas by the same
+ * connections, in order. Updates of a key that follow updates of that key wait in the key's queue in the coordinator, which
+ * runs them in order and batches those that have gathered.
  *
- * Bounded: a client is not read from while too many of its commands are under way, or too many bytes of arguments and of
- * replies to be expected. Replies are handed to the socket as they are ready, whether the client reads or not: many write
- * a whole pipeline before they read. What waits there, and everything else, is in the connection's account (ledger.ts), and
- * what it may hold is decided there. A client that neither sends nor takes anything for a minute, though there is
- * something to take, is closed.
+ * Back-pressure: reading stops while too many commands, or too many bytes of arguments and expected replies, are in
+ * flight. Replies are written to the socket as soon as they are ready, whether the client reads or not: many clients write
+ * a whole pipeline before they read. All memory counts in the connection's account (ledger.ts), which sets the limits. A
+ * client that sends nothing and reads nothing for a minute, although replies wait, is closed.
  */
 import type { Socket } from 'node:net'
 import type { ScanCursors } from '../../../commands/keys/scan-cursor.ts'
@@ -53,33 +52,33 @@ import { RespError, type Protocol, type Reply } from '../../../commands/reply.ts
 import { ReplySlot, type Slot } from './slot.ts'
 import type { Work, Worker } from '../../../core/work.ts'
 
-/** Commands under way on one connection; beyond that it is not read from. */
+/** Commands in flight on one connection; at the limit, reading stops. */
 const MAX_PIPELINED = 2048
-/** Bytes under way on one connection; beyond that it is not read from. */
+/** Bytes in flight on one connection; above the limit, reading stops. */
 const MAX_BYTES_UNDER_WAY = 8 * 1024 * 1024
-/** A reply is expected to be as long as the last dozen were on average; before there was any, this long. */
+/** Expected length of the first reply; later the average of about the last dozen. */
 const FIRST_REPLY_BYTES = 64 * 1024
 /**
- * Updates of one key under way at once. The time of each begins when it is read: however long a pipeline of them is, and
- * however large the value, it must suffice for those in front.
+ * Updates of one key in flight at once. The timeout of each starts when it is read, so it must also cover those in front of
+ * it, however long the pipeline and however large the value.
  */
 const MAX_UPDATES_OF_A_KEY = 16
-/** Replies of this many bytes do not wait for those behind them. */
+/** At this many bytes, ready replies do not wait for later ones. */
 const WORTH_WRITING_BYTES = 16 * 1024
-/** What is handed to the socket in one go. */
+/** Written to the socket in one call. */
 const MAX_WRITE_BYTES = 1024 * 1024
-/** What may be held before it is counted; and by how much a chunk may be longer than its commands before it counts as what it is. */
+/** Memory that may be used before it is counted; and by how much a chunk may exceed its commands before all of it is counted. */
 const WORTH_COUNTING_BYTES = 4096
-/** How long a client may take to show the token that it needs. */
+/** Time to authenticate. */
 const LOGIN_MS = 10_000
-/** How long a client may take nothing of its replies and send nothing; and the same once we have closed our end. */
+/** How long a client may read no replies and send nothing; and the same after we have closed our end. */
 const UNMOVED_MS = 60_000
 const CLOSING_MS = 10_000
 
-/** Of input, as a power of two: what its parsing costs. */
+/** Parsing costs one work unit per 2^this bytes of input. */
 const INPUT_BYTES_A_UNIT = 8
 
-/** What a connection needs of its server. */
+/** What a connection needs from its server. */
 export interface Host extends ServerFacts {
   readonly options: ServerFacts['options'] & { readonly timers: Timers }
   readonly store: KeyStore
@@ -92,9 +91,9 @@ export interface Host extends ServerFacts {
   dispatch(connection: Connection, command: Command, args: Buffer[]): void
   dispatchUnknown(connection: Connection, args: readonly Buffer[]): void
   onOtherProtocol(connection: Connection, protocol: OtherProtocol): void
-  /** It has replies to write at the end of this turn. */
+  /** Calls flush() at the end of this turn. */
   schedule(connection: Connection): void
-  /** Its replies wait for later ones, but not for long. */
+  /** Calls flush() after a short delay: ready replies wait for later ones, to share a write. */
   holdBack(connection: Connection): void
 }
 
@@ -107,7 +106,7 @@ export class Connection implements Client, Worker, Holder, Seat {
   readonly cursors: ScanCursors
   readonly socket: Socket
   readonly openedAtMs: number
-  /** Of the client, which may be behind a proxy. */
+  /** Of the client, not of a trusted proxy in front of it. */
   readonly address: string
   readonly port: number
 
@@ -118,55 +117,53 @@ export class Connection implements Client, Worker, Holder, Seat {
   authenticated: boolean
   readLevel: ConsistencyLevel
   writeLevel: ConsistencyLevel
-  /** CLIENT REPLY: so many replies from here on are not written. */
+  /** CLIENT REPLY: the next so many replies are not written. */
   unsaidReplies = 0
   transaction: Transaction | null = null
   watch: Watch | null = null
 
-  // What waits for room at its nodes (coordinator/admission/admission.ts): then nothing that came behind it is begun.
+  // Operations waiting for room at their nodes (coordinator/admission/admission.ts); later commands do not start meanwhile.
   waiting = 0
   begunAtMs = 0
 
-  /** When the bytes came in that are being looked at. */
+  /** When the bytes that are being parsed were read. */
   readAtUs = 0
-  /** What it holds in memory. */
+  /** Memory of this connection. */
   readonly account: Account
   private readonly patience: Patience
-  /** Since when it has to show a password, unless it has. */
   private unauthenticatedSinceMs: number
-  /** When it was last seen to move: it sent something, or took something. */
+  /** When it last made progress: sent or read bytes. */
   private movedAtMs: number
   private movedBytes = 0
-  /** Bytes that came from it. */
   private receivedBytes = 0
 
   private readonly parser: RequestParser<Command>
   private first: Slot | null = null
   private last: Slot | null = null
-  /** Commands that have taken their place so far. */
+  /** Commands received so far. */
   added = 0
   private pipelined = 0
-  /** Of those, how many have their reply. */
+  /** Of these, how many have their reply. */
   private ready = 0
-  /** Of the arguments of those that have not. */
+  /** Arguments of commands without a reply. */
   private requestBytes = 0
-  /** Of replies that wait for their turn. */
+  /** Replies that wait for earlier ones. */
   private readyBytes = 0
   private usualReplyBytes = FIRST_REPLY_BYTES
-  /** Of replies that the socket holds. */
+  /** Replies in the socket's buffer. */
   private unsentBytes = 0
-  /** Of what the parser holds. */
+  /** Held by the parser. */
   private inputBytes = 0
-  /** Of all these, what is in the account; and what has come or gone since, about. */
+  /** What the account has of all these, and roughly what has changed since. */
   private countedBytes = 0
   private uncountedBytes = 0
   private dirty = false
-  /** Replies wait for the ones behind them. */
+  /** Ready replies wait for later ones. */
   private holding = false
   private paused = false
-  /** It waits for its turn to be read from (work.ts). */
+  /** Waits for its turn in the work queue (work.ts). */
   private parked = false
-  /** Nothing more is read from what has come, and the connection ends with the last reply. */
+  /** No further input is parsed, and the connection closes after the last reply. */
   private ending = false
   /** Our end is closed. */
   private closing = false
@@ -174,9 +171,9 @@ export class Connection implements Client, Worker, Holder, Seat {
   private inputEnded = false
   /** By token of a key, how many commands are changing it. */
   private readonly busy = new Map<number, number>()
-  /** The same, for those that are updates of a single key: other updates need not wait for them. */
+  /** The same for single-key updates, which other updates need not wait for. */
   private readonly updating = new Map<number, number>()
-  /** Read, and kept back until the keys it touches are no longer busy. */
+  /** Parsed, and held back until its keys are no longer busy. */
   private heldBack: Command | null = null
 
   constructor(server: Host, socket: Socket, id: number, nowMs: number, client: ClientEnd) {
@@ -219,14 +216,14 @@ export class Connection implements Client, Worker, Holder, Seat {
     if (unused > WORTH_COUNTING_BYTES && this.last && !this.last.done) this.countWith(this.last, unused)
   }
 
-  /** These bytes are in memory for as long as this command has no reply. */
+  /** Counts bytes that stay in memory until this command has its reply. */
   private countWith(slot: Slot, bytes: number): void {
     slot.bytes += bytes
     this.requestBytes += bytes
     this.count()
   }
 
-  /** The client sends no more; what it has asked for is answered. */
+  /** The client has closed its end; commands in flight are still answered. */
   onEnd(): void {
     this.inputEnded = true
     this.flushSoon()
@@ -238,13 +235,13 @@ export class Connection implements Client, Worker, Holder, Seat {
     this.account.moveTo(this.userName)
   }
 
-  /** Whose memory it uses: all who show the token are one user, and without one an address is. */
+  /** The user of the memory account: one for all authenticated clients; without tokens, one per address. */
   private get userName(): string {
     if (!this.server.needsPassword) return this.address
     return this.authenticated ? 'token' : UNAUTHENTICATED
   }
 
-  /** As if it had just come. */
+  /** Restores a new connection's defaults (RESET). */
   reset(): void {
     this.protocol = 2
     this.name = ''
@@ -258,7 +255,7 @@ export class Connection implements Client, Worker, Holder, Seat {
     this.forgetTransaction()
   }
 
-  /** What MULTI and WATCH have kept goes. */
+  /** Drops the state of MULTI and WATCH. */
   forgetTransaction(): void {
     this.transaction?.release()
     this.transaction = null
@@ -270,7 +267,7 @@ export class Connection implements Client, Worker, Holder, Seat {
     this.watch = null
   }
 
-  /** Replies so far are sent, and then the connection ends. */
+  /** Closes the connection after the replies so far. */
   end(): void {
     this.ending = true
     this.flushSoon()
@@ -279,10 +276,10 @@ export class Connection implements Client, Worker, Holder, Seat {
   private pump(): void {
     this.readCommands()
     this.countInput()
-    // With the rest of a command as with its replies: a client that holds too much is not read from.
+    // Half a command counts like replies: a client that uses too much memory is not read from.
     if (this.paused || this.parked || this.ending || !this.parser.inside || !this.account.mustWait) return
     if (this.account.isPastShare && this.pipelined === 0 && this.unsentBytes === 0) {
-      // There is nothing whose end could be waited for.
+      // Nothing is in flight whose end would free memory.
       this.say(errorOf(this.account.refusal()))
       this.end()
       this.countInput()
@@ -327,7 +324,7 @@ export class Connection implements Client, Worker, Holder, Seat {
     this.count()
   }
 
-  /** Brings the account up to date. Not with every small command: it passes on to others, three times a command. */
+  /** Updates the account. Not for every small command: each update touches three sums, and a command makes three. */
   private count(): void {
     this.uncountedBytes = 0
     const commands = this.requestBytes + this.readyBytes + this.pipelined * COMMAND_BYTES
@@ -342,13 +339,13 @@ export class Connection implements Client, Worker, Holder, Seat {
     if (this.uncountedBytes > WORTH_COUNTING_BYTES) this.count()
   }
 
-  /** Gets no reply, but Redis counts it as the command that CLIENT REPLY SKIP leaves without one. */
+  /** An empty request gets no reply, but uses up a CLIENT REPLY SKIP, as in Redis. */
   private onEmptyRequest(): void {
     this.parser.passedEmpty = false
     if (this.unsaidReplies === 1) this.unsaidReplies = 0
   }
 
-  /** False when the command has to wait, and everything behind it. */
+  /** @returns false when the command, and everything after it, has to wait */
   private dispatch(command: Command, args: Buffer[]): boolean {
     if ((this.changing || command.inTurn) && this.mustWait(command, args)) {
       this.heldBack = command
@@ -359,7 +356,7 @@ export class Connection implements Client, Worker, Holder, Seat {
     return true
   }
 
-  /** What has been read and what comes later waits until others have had their turn. */
+  /** Stops parsing until other connections have had their turn. */
   private park(): void {
     this.parked = true
     this.socket.pause()
@@ -403,13 +400,13 @@ export class Connection implements Client, Worker, Holder, Seat {
     return this.busy.size > 0 || this.updating.size > 0
   }
 
-  /** From now until `released`, commands on keys with these tokens wait; updates only if `by` is none. */
+  /** Until `released`, commands on keys with these tokens wait; updates wait only if `by` is not an update. */
   claim(tokens: readonly number[], by?: Command): void {
     const claims = by?.updates ? this.updating : this.busy
     for (const token of tokens) claims.set(token, (claims.get(token) ?? 0) + 1)
   }
 
-  /** @param by as it was claimed */
+  /** @param by as passed to `claim` */
   released(tokens: readonly number[], by?: Command): void {
     const claims = by?.updates ? this.updating : this.busy
     for (const token of tokens) {
@@ -420,11 +417,11 @@ export class Connection implements Client, Worker, Holder, Seat {
     this.goOn()
   }
 
-  /** What was kept back is carried out, if it need not wait any longer. */
+  /** Runs the command that was held back, if it need not wait any longer. */
   private goOn(inTurn = false): void {
     const command = this.heldBack
     if (!command || this.ending || this.waiting > 0 || this.mustWait(command, this.parser.args)) return
-    // One a turn: they come one after the other, often at once, and cost much.
+    // One per turn: such commands are costly, and often come one after the other.
     if (!inTurn && waitsForAll(command, this.parser.args)) {
       if (!this.parked) this.park()
       return
@@ -437,7 +434,7 @@ export class Connection implements Client, Worker, Holder, Seat {
 
   // ---- out
 
-  /** Takes its place in the order of replies. */
+  /** Appends a slot to the queue of replies. */
   add(slot: Slot): void {
     if (this.unsaidReplies > 0) {
       slot.unsaid = true
@@ -453,7 +450,7 @@ export class Connection implements Client, Worker, Holder, Seat {
     this.last = slot
   }
 
-  /** A reply that is there at once. */
+  /** Replies at once. */
   say(reply: Reply, command: Command = this.server.nameless): void {
     const slot = new ReplySlot(this, command)
     this.add(slot)
@@ -469,7 +466,7 @@ export class Connection implements Client, Worker, Holder, Seat {
     this.countSoon(replyBytes - slot.bytes)
     slot.bytes = replyBytes
     this.usualReplyBytes += (replyBytes - this.usualReplyBytes) >> 3
-    // Or the last of those for which the first has been held back.
+    // The second case: the first was held back for this one, the last.
     if (slot === this.first || this.ready === this.pipelined) this.flushSoon()
     if (this.heldBack && waitsForAll(this.heldBack, this.parser.args)) this.goOn()
   }
@@ -481,9 +478,9 @@ export class Connection implements Client, Worker, Holder, Seat {
   }
 
   /**
-   * Writes what is ready, at the end of a turn.
+   * Writes the replies that are ready, at the end of a turn.
    *
-   * @param held what is ready has waited long enough for the replies behind it
+   * @param held they have waited long enough for later replies
    */
   flush(output: Output, nowUs: number, held: boolean): void {
     this.dirty = false
@@ -522,13 +519,13 @@ export class Connection implements Client, Worker, Holder, Seat {
     this.countUnsent()
   }
 
-  // ---- limits in time; looked at about once a second
+  // ---- timeouts, checked about once a second
 
-  /** It has taken too long to log in or to go on with a command, has not moved although there is something to take, or is idle. */
+  /** Too slow to authenticate or to complete a command, not reading its replies, or idle. */
   isOverdue(nowMs: number): boolean {
     if (!this.authenticated && nowMs - this.unauthenticatedSinceMs >= LOGIN_MS) return true
     const moved = this.moved()
-    if (moved !== this.movedBytes) this.movedAtMs = nowMs // slow, but it moves
+    if (moved !== this.movedBytes) this.movedAtMs = nowMs // slow, but making progress
     this.movedBytes = moved
     if (this.patience.isSpent(nowMs, this.isInside, this.receivedBytes, this.added)) return true
     const unmovedMs = nowMs - this.movedAtMs
@@ -538,17 +535,17 @@ export class Connection implements Client, Worker, Holder, Seat {
     return idleMs > 0 && this.pipelined === 0 && unmovedMs >= idleMs
   }
 
-  /** A command has begun, and it is the client who has to go on. */
+  /** A command is incomplete, and the client has to send the rest. */
   get isInside(): boolean {
     return this.parser.inside && this.isReading && !this.ending
   }
 
-  /** Bytes that it has sent and taken so far. */
+  /** Bytes sent and read by the client so far. */
   moved(): number {
     return this.receivedBytes + takenBytes(this.socket)
   }
 
-  /** For a newcomer, when there are no more connections to be had. */
+  /** Whether it may be closed in favour of a new connection when the limit is reached. */
   mayGiveWay(): boolean {
     return this.server.needsPassword ? !this.authenticated : this.added === 0
   }
@@ -563,7 +560,7 @@ export class Connection implements Client, Worker, Holder, Seat {
     if (this.account.mustWait) this.account.wait()
   }
 
-  /** There is memory again. */
+  /** Called when memory is available again. */
   resume(): void {
     if (this.paused && !this.gone) this.resumeWhenTaken()
   }
@@ -588,7 +585,7 @@ export class Connection implements Client, Worker, Holder, Seat {
     if (this.isReading) this.socket.resume()
   }
 
-  /** Not in the middle of what the coordinator does: there may be more to begin. */
+  /** Deferred to the end of the turn: the coordinator may be about to start more. */
   noneWaits(): void {
     this.server.options.timers.endOfTurn(() => {
       if (this.gone || this.waiting > 0) return
@@ -597,19 +594,19 @@ export class Connection implements Client, Worker, Holder, Seat {
     })
   }
 
-  /** A pipeline is not refused for its length: it goes on as earlier commands of its own are answered. */
+  /** A long pipeline is not refused: it continues as its earlier commands are answered. */
   private get shouldWait(): boolean {
     if (this.waiting > 0) return true
     if (this.pipelined > 0) return this.account.mustWait || this.store.crowded
     return this.unsentBytes > 0 && this.account.mustWait
   }
 
-  /** Arguments, and replies to be expected. */
+  /** Arguments and expected replies. */
   private get bytesUnderWay(): number {
     return this.requestBytes + (this.pipelined - this.ready) * this.usualReplyBytes
   }
 
-  /** What the kernel has not taken is held by the socket. */
+  /** Counts what the socket buffers because the kernel has not accepted it. */
   private countUnsent(): void {
     this.unsentBytes = this.socket.writableLength
     this.count()
@@ -625,7 +622,7 @@ export class Connection implements Client, Worker, Holder, Seat {
   }
 }
 
-/** Until all that came before it on its connection is answered. */
+/** Whether it starts only when all earlier commands of its connection are answered. */
 function waitsForAll(command: Command, args: readonly Buffer[]): boolean {
   return command.inTurn === true || args.length > MANY_ARGUMENTS
 }

@@ -1,4 +1,4 @@
-/** RONDO: what Redis has no command for. */
+/** The RONDO command, for what Redis has no command for. */
 import { isConsistencyLevel, type ConsistencyLevel } from '../../../core/consistency.ts'
 import type { Explanation, ReplicaView } from '../../../coordinator/api.ts'
 import { CONTROL } from '../../../commands/docs.ts'
@@ -22,7 +22,8 @@ const subcommands = withHelp<Telling>(
       since: SINCE,
       syntax: '[kind(READ|WRITE)] [level(ONE|QUORUM|ALL|DEFAULT)]',
       flags,
-      summary: 'Sets, or without a level tells, how many replicas reads and writes of this connection ask.',
+      summary:
+        'Sets, or without a level shows, the consistency level of reads and writes of this connection.',
       answer: consistency,
     },
     explain: {
@@ -30,21 +31,21 @@ const subcommands = withHelp<Telling>(
       since: SINCE,
       syntax: 'key:string',
       flags,
-      summary: 'Tells where a key lives, and what each replica holds.',
+      summary: 'Shows where a key lives, and what each replica holds.',
       answer: explain,
     },
     status: {
       arity: 2,
       since: SINCE,
       flags,
-      summary: 'Tells the state of the nodes, as this coordinator sees them.',
+      summary: 'Shows the state of the nodes, as this coordinator sees them.',
       answer: status,
     },
   },
   SINCE,
 )
 
-/** In turn: a level counts for what comes behind it. */
+/** Runs in order: a level applies to the commands after it. */
 export const RONDO: SessionCommand = overall(
   'rondo',
   -2,
