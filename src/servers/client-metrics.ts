@@ -1,4 +1,4 @@
-/** What clients make the process hold (ledger.ts), and their connections (seats.ts), as metrics. Those of workers add up. */
+/** Metrics of client memory (ledger.ts) and connections (seats.ts); those of workers are summed. */
 import { Counter, Gauge, type Registry } from 'prom-client'
 import type { Ledger } from './ledger.ts'
 import type { Seats } from './seats.ts'
@@ -24,20 +24,20 @@ export function registerClientMetrics(registry: Registry, ledger: Ledger, seats:
         this.inc(value())
       },
     })
-  gauge('memory_bytes', 'What clients make the process hold, about.', () => ledger.used)
-  gauge('memory_limit_bytes', 'What they may make it hold (MAX_CLIENT_MEMORY).', () => ledger.limit)
-  gauge('connections', 'Connections of clients, of all servers.', () => seats.size)
+  gauge('memory_bytes', 'Memory that clients use, estimated.', () => ledger.used)
+  gauge(
+    'memory_limit_bytes',
+    'Limit of the memory that clients may use (MAX_CLIENT_MEMORY).',
+    () => ledger.limit,
+  )
+  gauge('connections', 'Client connections, of all servers.', () => seats.size)
   gauge(
     'connections_limit',
-    'How many there may be (MAX_CONNECTIONS, or the limit of open files).',
+    'Limit of client connections (MAX_CONNECTIONS, or the limit of open files).',
     () => seats.max,
   )
-  counter('memory_refused', 'Requests refused because clients hold too much memory.', () => ledger.refused)
-  counter('memory_cut', 'Connections ended because clients hold too much memory.', () => ledger.cut)
-  counter('connections_refused', 'Connections refused because there are too many.', () => seats.refused)
-  counter(
-    'connections_gave_way',
-    'Connections that had asked for nothing and gave way to a new one.',
-    () => seats.gaveWay,
-  )
+  counter('memory_refused', 'Requests refused because clients use too much memory.', () => ledger.refused)
+  counter('memory_cut', 'Connections closed because clients use too much memory.', () => ledger.cut)
+  counter('connections_refused', 'Connections refused because of the connection limit.', () => seats.refused)
+  counter('connections_gave_way', 'Unused connections closed in favour of new ones.', () => seats.gaveWay)
 }

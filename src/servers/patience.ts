@@ -1,16 +1,15 @@
 /**
- * How long a client may keep the rest of what it has begun: a command, or an HTTP request.
+ * Timeout for incomplete input: a command, or an HTTP request.
  *
- * Progress counts, not the whole. A client has ten seconds, and every byte that it sends earns it ten milliseconds more, up
- * to a minute: whoever sends a hundred bytes a second or more may go on for ever, and one that has sent some kilobytes may
- * pause in the middle of a command, as a producer behind a pipe with a buffer does. A drip of single bytes ends after
- * ten seconds. A request that is whole gives back the ten seconds.
+ * It measures progress, not the total time. A client has ten seconds, and every byte that it sends adds ten milliseconds,
+ * up to a minute: a client that sends at least a hundred bytes a second never times out, and one that has sent some
+ * kilobytes may pause in the middle of a command, as a producer behind a buffered pipe does. A trickle of single bytes
+ * times out after ten seconds. A complete request restores the ten seconds.
  *
- * Nothing happens on the way of a request: the client is looked at about once a second, and what it has sent since is
- * compared.
+ * There is no cost per request: a check about once a second compares the bytes received since the last one.
  */
 export interface PatienceLimits {
-  /** What a client begins with, and has again after each whole request. */
+  /** Initial time, restored after each complete request. */
   readonly firstMs: number
   readonly mostMs: number
   readonly bytesPerSecond: number
@@ -34,9 +33,9 @@ export class Patience {
   }
 
   /**
-   * @param isInside something has begun and is not whole, and it is the client who has to go on
+   * @param isInside the input is incomplete, and the client has to send the rest
    * @param bytes received so far
-   * @param whole requests received so far
+   * @param whole complete requests received so far
    * @returns true when the client has used up its time
    */
   isSpent(nowMs: number, isInside: boolean, bytes: number, whole: number): boolean {

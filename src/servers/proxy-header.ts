@@ -1,18 +1,18 @@
 /**
- * The header of the PROXY protocol, versions 1 (text) and 2 (binary), with which a proxy tells whose connection it hands
- * on (https://www.haproxy.org/download/1.8/doc/proxy-protocol.txt). Pure: looks at the bytes so far.
+ * Parser for the PROXY protocol header, versions 1 (text) and 2 (binary), in which a proxy sends the client's address
+ * (https://www.haproxy.org/download/1.8/doc/proxy-protocol.txt). Pure: takes the bytes received so far.
  */
 import { isIPv4, isIPv6 } from 'node:net'
 import { plainAddress } from '../config/client-address.ts'
 
 export type ProxyHeader =
-  /** It may become one. */
+  /** Incomplete so far. */
   | { readonly kind: 'more' }
-  /** These bytes begin none. */
+  /** No header. */
   | { readonly kind: 'none' }
-  /** It begins as one, and is none. */
+  /** An invalid header. */
   | { readonly kind: 'bad' }
-  /** Of so many bytes; null = it speaks of the proxy's own connection (LOCAL, UNKNOWN, another family). */
+  /** `bytes` = its length; `client` null = the proxy's own connection (LOCAL, UNKNOWN, another family). */
   | { readonly kind: 'header'; readonly bytes: number; readonly client: ClientEnd | null }
 
 /** One end of a connection. */
@@ -25,7 +25,7 @@ const TEXT_SIGNATURE = Buffer.from('PROXY ')
 const MAX_TEXT_BYTES = 107
 const SIGNATURE = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1')
 const HEAD_BYTES = 16
-/** The longest address (of a Unix socket, twice 108) and room for what proxies add behind it. */
+/** The longest addresses (two Unix sockets of 108 bytes), and room for extensions after them. */
 const MAX_BYTES = 536
 const LOCAL = 0x20
 const PROXY = 0x21
@@ -43,7 +43,7 @@ export function parseProxyHeader(bytes: Buffer): ProxyHeader {
   return NONE
 }
 
-/** As far as both go. */
+/** Compares the common length. */
 function beginsWith(bytes: Buffer, signature: Buffer): boolean {
   const length = Math.min(bytes.length, signature.length)
   return bytes.compare(signature, 0, length, 0, length) === 0
@@ -87,6 +87,6 @@ function addressOf(bytes: Buffer): string {
   const groups = Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i))
   const isMapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff
   if (isMapped) return bytes.subarray(12).join('.')
-  // A URL has the short form of RFC 5952.
+  // URL normalizes to the short form of RFC 5952.
   return new URL(`http://[${groups.map((group) => group.toString(16)).join(':')}]`).hostname.slice(1, -1)
 }

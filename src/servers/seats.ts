@@ -1,30 +1,30 @@
 /**
- * How many connections there may be, of all servers together: no more than the process has descriptors for, with some left
- * for nodes and files. One server does not take them all: the last sixteenth belongs to the others.
+ * Connection limit of all servers together: at most as many as the process has file descriptors for, less some for nodes
+ * and files. One server cannot take them all: the last sixteenth is reserved for the others.
  *
- * Where they are all taken, the oldest that has neither shown a token nor asked for anything gives way; only if there is
- * none is the newcomer refused.
+ * At the limit, the oldest connection that is unauthenticated or has sent no request is closed in favour of the new one; if
+ * there is none, the new one is refused.
  */
 export interface Seat {
-  /** It has not shown the token that is asked for, or has not asked for anything yet. */
+  /** It is unauthenticated, or, without tokens, has sent no request yet. */
   mayGiveWay(): boolean
-  /** Ends the connection. */
+  /** Closes the connection. */
   cut(): void
 }
 
-/** A search that found nobody is not repeated for so long. */
+/** A search without result is not repeated for this long. */
 const SEARCH_PAUSE_MS = 100
-/** Of the seats, as many as this fraction are kept from each server for the others. */
+/** Fraction of the limit that no single server may use. */
 const KEPT_FOR_OTHERS = 1 / 16
 const MOST_KEPT_FOR_OTHERS = 256
 
 export class Seats {
   readonly max: number
-  /** Connections that were refused, and that gave way. */
+  /** Connections that were refused, and that were closed in favour of new ones. */
   refused = 0
   gaveWay = 0
   private readonly nowMs: () => number
-  /** By server, in the order in which they came. */
+  /** By server, oldest first. */
   private readonly taken = new Map<string, Set<Seat>>()
   private noneUntilMs = 0
 
@@ -39,7 +39,7 @@ export class Seats {
     return size
   }
 
-  /** @returns false = refused; otherwise it is taken until `leave` */
+  /** @returns false = refused; otherwise it counts until `leave` */
   take(server: string, seat: Seat): boolean {
     let own = this.taken.get(server)
     if (!own) this.taken.set(server, (own = new Set()))
@@ -55,7 +55,7 @@ export class Seats {
     this.taken.get(server)?.delete(seat)
   }
 
-  /** Ends one connection that may give way, of any server: there are no descriptors left. */
+  /** Closes one connection that may give way, of any server: called when no file descriptors are left. */
   relieve(): void {
     this.endFirst([...this.taken.values()])
   }

@@ -1,4 +1,4 @@
-/** What sockets tell of how far their bytes have come. */
+/** Progress of a socket's output. */
 import type { Socket } from 'node:net'
 
 interface Handle {
@@ -8,15 +8,15 @@ interface Handle {
 }
 
 /**
- * What the kernel has not taken yet. `writableLength` tells only of whole writes; node:net itself looks here, too, to
- * see whether a write makes progress.
+ * Bytes that the kernel has not accepted yet. `writableLength` counts only whole writes; node:net itself also looks here
+ * to see whether a write makes progress.
  */
 export function unsentBytes(socket: Socket): number {
   const handle = (socket as { _handle?: Handle | null })._handle
   return (handle?._parent ?? handle)?.writeQueueSize ?? 0
 }
 
-/** Bytes that the client has taken so far. */
+/** Bytes passed to the kernel so far. */
 export function takenBytes(socket: Socket): number {
   return socket.bytesWritten - unsentBytes(socket)
 }

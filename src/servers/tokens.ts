@@ -1,4 +1,4 @@
-/** The tokens that are valid now, and their comparison, which takes the same time however much of one was right. */
+/** The currently valid tokens, and their comparison in constant time. */
 import { createHash, timingSafeEqual } from 'node:crypto'
 
 export interface PlainTokens {
@@ -7,7 +7,7 @@ export interface PlainTokens {
 }
 
 export class Tokens {
-  // Their digests, all of one length. None = nobody is asked for one; that does not change while the process runs.
+  // Digests, all of one length. Empty = no token is required, which does not change while the process runs.
   data: readonly Buffer[] = []
   admin: readonly Buffer[] = []
   /** Data and admin. */
@@ -17,7 +17,7 @@ export class Tokens {
     this.replace(plain)
   }
 
-  /** From now on these are valid, and no others. Who has shown one before on a connection is not asked again. */
+  /** Replaces all tokens. Connections that are already authenticated stay so. */
   replace({ data, admin }: PlainTokens): void {
     this.data = data.map(digest)
     this.admin = admin.map(digest)

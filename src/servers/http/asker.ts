@@ -1,4 +1,4 @@
-/** An HTTP connection whose operations wait for room at their nodes. */
+/** An HTTP connection as the origin of operations that wait for room at their nodes. */
 import type { Socket } from 'node:net'
 import type { Asker } from '../../coordinator/api.ts'
 

@@ -1,7 +1,7 @@
-/** Base64 that is checked: Node's decoder skips what is none. */
+/** Strict base64 decoding: Node's decoder skips invalid characters. */
 const EQUALS = 0x3d
 
-/** Null: the text is not valid base64, padded or not. In time linear in its length, whatever it holds. */
+/** Null = not valid base64, padded or not. Takes linear time for any input. */
 export function decodeBase64(text: string, encoding: 'base64' | 'base64url'): Buffer | null {
   const bare = withoutPadding(text)
   if (bare.length < text.length && text.length % 4 !== 0) return null
@@ -9,7 +9,7 @@ export function decodeBase64(text: string, encoding: 'base64' | 'base64url'): Bu
   return withoutPadding(bytes.toString(encoding)) === bare ? bytes : null
 }
 
-/** There are two at the most. */
+/** At most two. */
 function withoutPadding(text: string): string {
   let end = text.length
   while (end > text.length - 2 && text.charCodeAt(end - 1) === EQUALS) end--

@@ -22,13 +22,13 @@ export interface BatchOptions extends KeysOptions {
 
 export type BatchCall = 'mget' | 'mset' | 'mdelete'
 
-/** Keys asked for at once: bounds how much of a large answer is in memory before its size is known. */
+/** Keys read at once: limits how much of a large response is in memory before its size is known. */
 const WINDOW = 64
 const WINDOW_BYTES = 1024 * 1024
-/** Base64 takes 1.4 bytes for one of a value; text that JSON has to escape takes up to six. */
+/** Base64 needs 1.4 bytes for one of a value; text that JSON escapes needs up to six. */
 const MOST_TEXT_PER_VALUE = 2
 
-/** A value of an answer is held as it was read, as text, and as JSON. */
+/** A value in a response is held as it was read, as text, and as JSON. */
 const HELD_TIMES = 3
 
 type Result = Record<string, unknown>
@@ -54,11 +54,11 @@ export async function handleBatch(exchange: Exchange, call: BatchCall, options: 
       error ? reject(error) : resolve(bytes),
     )
   })
-  // Everything is checked before anything is done: a mistake in the last item leaves the first unwritten.
+  // Check everything before writing anything: an error in the last item leaves the first unwritten.
   const work = new Work()
   const parse = call === 'mset' ? parseItems : parseKeys
   const items = await parse(body, encoding, options, work)
-  // Once more, as it was parsed.
+  // Count it again, for the parsed copy.
   const refused = exchange.hold(body.length + items.length * ARGUMENT_BYTES)
   if (refused) throw refused
   const doOne =
@@ -81,7 +81,7 @@ export async function handleBatch(exchange: Exchange, call: BatchCall, options: 
   await exchange.sendPieces(200, ['Content-Type', JSON_TYPE], answer.all)
 }
 
-/** The next keys to ask for at once: so many, and no more than so many bytes of values. */
+/** The next keys to read at once, limited in number and in bytes of values. */
 function windowAt(items: readonly Item[], from: number): Item[] {
   let bytes = 0
   let end = from

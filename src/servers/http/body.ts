@@ -1,4 +1,4 @@
-/** Request bodies: read whole, bounded, and taken as JSON only where they say that they are. */
+/** Reads request bodies completely, up to a limit, and parses them as JSON only if their Content-Type says so. */
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
 import { RondoError } from '../../core/errors.ts'
@@ -11,11 +11,11 @@ import type { Work } from './turns.ts'
 export const FLAT: Shape = { depth: 1, entries: 0 }
 
 const EMPTY = Buffer.alloc(0)
-/** So many pieces may be of any size; after that they must have this many bytes on average. */
+/** This many chunks may have any size; after that they must have this many bytes on average. */
 const FREE_PIECES = 1024
 const MIN_PIECE_BYTES = 64
 
-/** Calls back once, with the body or with why not; not at all when the client goes away. */
+/** Calls back once, with the body or an error; not at all if the client disconnects. */
 export function readBody(
   exchange: Exchange,
   limitBytes: number,
@@ -48,7 +48,7 @@ export function readBody(
       return
     }
     if (++pieces > FREE_PIECES && bytes < pieces * MIN_PIECE_BYTES) {
-      // Each piece costs far more than its bytes, and the rest would cost as much.
+      // Each tiny chunk costs far more than its bytes, and discarding the rest would cost as much.
       exchange.restIsDear = true
       req.pause()
       refuse(new RondoError('BAD_REQUEST', 'The body comes in too many tiny chunks: send larger ones.'))
@@ -82,7 +82,7 @@ export function saysJson(req: IncomingMessage): boolean {
 export type JsonObject = Record<string, unknown>
 
 /**
- * A JSON object that has no other members than the known ones.
+ * Parses a JSON object that has only known members.
  * @throws RondoError BAD_REQUEST
  */
 export function parseObject(body: Buffer, known: readonly string[]): JsonObject {
@@ -91,18 +91,18 @@ export function parseObject(body: Buffer, known: readonly string[]): JsonObject 
   try {
     parsed = JSON.parse(body.toString('utf8'))
   } catch (error) {
-    // Without the excerpt of the body that it may end in: the sentence is also logged.
+    // Without the excerpt of the body that the message may contain, because it is also logged.
     const why = (error as Error).message.replace(/, (?:\.\.\.)?"[^]*$/, '')
     throw new RondoError('BAD_REQUEST', `The body is not valid JSON: ${why}.`)
   }
   return checkObject(parsed, known, 'The body')
 }
 
-/** Beyond this, JSON is parsed in turns: JSON.parse of it takes a millisecond or two at the worst. */
+/** Longer JSON is parsed in turns: at this length JSON.parse takes at most a millisecond or two. */
 export const LONG_JSON_BYTES = 64 * 1024
 
 /**
- * As parseObject(), in turns where the body is long.
+ * As parseObject(), but in turns if the body is long.
  * @throws RondoError BAD_REQUEST
  */
 export async function parseObjectInTurns(

@@ -5,8 +5,8 @@ import { parseVersion } from '../../core/clock.ts'
 import { RondoError } from '../../core/errors.ts'
 
 /**
- * Null where there is none.
- * @throws RondoError BAD_REQUEST: to take a condition that is not understood for none would lose data
+ * Null = no condition.
+ * @throws RondoError BAD_REQUEST: ignoring an invalid condition could lose data
  */
 export function conditionOf(req: IncomingMessage): Condition | null {
   const { 'if-match': ifMatch, 'if-none-match': ifNoneMatch } = req.headers

@@ -1,6 +1,6 @@
 /**
- * What every request must pass before anything looks at it: sound framing, a host name and an origin that are ours
- * (hosts.ts), and the token of its scope. The scope is that of the route that matched (routes.ts).
+ * Checks that every request must pass first: valid framing, an allowed host and origin (hosts.ts), and the token for the
+ * scope of the matched route (routes.ts).
  */
 import type { IncomingMessage } from 'node:http'
 import { RondoError } from '../../core/errors.ts'
@@ -18,13 +18,13 @@ export type Scope = 'open' | 'data' | 'status' | 'admin'
 export interface GuardOptions extends HostOptions {
   readonly tokens: Tokens
   readonly tries: TokenTries
-  /** Whose X-Forwarded-For is believed. */
+  /** Proxies whose X-Forwarded-For is trusted. */
   readonly proxies: TrustedProxies
 }
 
 export class Guard {
   private readonly tokens: Tokens
-  /** Whether a token decides on a scope; what is open to all counts as the rest of the server. */
+  /** Whether a scope needs a token; `open` counts as guarded if any token is set. */
   private readonly guarded: Readonly<Record<Scope, boolean>>
   private readonly hosts: Hosts
   private readonly tries: TokenTries
@@ -45,9 +45,9 @@ export class Guard {
     this.hosts = new Hosts(options)
   }
 
-  /** Null, or why the connection has to end: two readers could disagree on where such a request ends. */
+  /** Null, or the reason to close the connection: parsers could disagree on where such a request ends (request smuggling). */
   framing(req: IncomingMessage): RondoError | null {
-    if (req.httpVersionMajor !== 1) return new RondoError('BAD_REQUEST', 'Only HTTP/1.1 is spoken here.')
+    if (req.httpVersionMajor !== 1) return new RondoError('BAD_REQUEST', 'Only HTTP/1.1 is supported.')
     const raw = req.rawHeaders
     let hosts = 0
     for (let i = 0; i < raw.length; i += 2) {
@@ -66,11 +66,11 @@ export class Guard {
     return null
   }
 
-  /** Null, or why this request is not served. */
+  /** Null, or the reason why this request is refused. */
   admit({ req, host }: Exchange, scope: Scope): RondoError | null {
     const foreign = this.hosts.refuseHost(host, this.guarded[scope])
     if (foreign) return foreign
-    // A link to an open page may stand anywhere.
+    // Any site may link to an open page.
     if (scope !== 'open' || (req.method !== 'GET' && req.method !== 'HEAD')) {
       const refused = this.hosts.refuseOrigin(req, host)
       if (refused) return refused
@@ -79,7 +79,7 @@ export class Guard {
     return tokens.length === 0 ? null : this.checkToken(req, tokens)
   }
 
-  /** None = nobody is asked for one. */
+  /** Empty = no token is needed. */
   private tokensFor(scope: Scope): readonly Buffer[] {
     switch (scope) {
       case 'open':

@@ -1,9 +1,9 @@
 /**
- * Under which names the server is called, and by whose pages.
+ * Checks the host name and the origin of a request.
  *
- * A web page can make a browser call us in two ways. Under its own name, pointed at our address after the page has
- * loaded (DNS rebinding): the browser takes that for the page's own server, so only the Host header gives it away. Or
- * under our name, as a cross-site request: browsers say so in `Sec-Fetch-Site` or `Origin`.
+ * A web page can make a browser call this server in two ways. With its own name, pointed at our address after the page has
+ * loaded (DNS rebinding): the browser treats it as same-origin, so only the Host header shows it. Or with our name, as a
+ * cross-site request: browsers then send `Sec-Fetch-Site` or `Origin`.
  *
  * | Host header | token asked for | none, on loopback only | none, ALLOW_INSECURE=true |
  * | --- | --- | --- | --- |
@@ -11,8 +11,8 @@
  * | other IP address, name without a dot | yes | no | yes |
  * | other name with a dot | unless ALLOWED_HOSTS is set | no | no |
  *
- * Nobody can point an IP address elsewhere, or (outside of a local network) a name without a dot: such names are those
- * of containers and machines. What is no browser can send any header, and is stopped by tokens only.
+ * An IP address cannot be rebound, nor (outside a local network) a name without a dot: such names belong to containers
+ * and machines. Clients other than browsers can send any header; only tokens stop them.
  */
 import type { IncomingMessage } from 'node:http'
 import { isIPv4 } from 'node:net'
@@ -23,13 +23,13 @@ export interface HostOptions {
   readonly host: string
   /** In lower case; `*.example.com` stands for all names that end in `.example.com`. */
   readonly allowedHosts: readonly string[]
-  /** Serve others than this machine although there are no tokens. */
+  /** Serve other machines although there are no tokens. */
   readonly allowInsecure: boolean
 }
 
 const LOOPBACK_HOST = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?$/i
 const HOST_AND_PORT = /^([\w.-]{1,253}|\[[\da-f:.]{2,45}\])(?::\d{1,5})?$/i
-/** With the port left out where it is the scheme's own, as browsers send both. */
+/** Without the port if it is the scheme's default, as browsers send both. */
 const HTTP_ORIGIN = /^https?:\/\/([^/]{1,300})$/i
 
 export class Hosts {
@@ -46,11 +46,11 @@ export class Hosts {
     this.suffixes = allowedHosts.filter((name) => name.startsWith('*.')).map((name) => name.slice(1))
   }
 
-  /** Null, or why a request that names this host is not served. @param guarded a token decides as well */
+  /** Null, or the reason why a request with this host is refused. @param guarded a token is checked as well */
   refuseHost(host: string | undefined, guarded: boolean): RondoError | null {
     const { allowedHosts, allowInsecure } = this.options
     if (guarded && allowedHosts.length === 0) return null
-    // HTTP/1.0 without a Host: no browser.
+    // HTTP/1.0 without a Host: not a browser.
     if (host === undefined || LOOPBACK_HOST.test(host)) return null
     const name = HOST_AND_PORT.exec(host)?.[1]?.toLowerCase()
     if (name !== undefined) {
@@ -66,7 +66,7 @@ export class Hosts {
     )
   }
 
-  /** Null, or why a browser's request on behalf of a page that we did not serve is refused. */
+  /** Null, or the reason why a browser's cross-site request is refused. */
   refuseOrigin({ headers }: IncomingMessage, host: string | undefined): RondoError | null {
     const { origin } = headers
     const site = headers['sec-fetch-site']

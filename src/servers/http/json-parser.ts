@@ -1,17 +1,17 @@
 /**
- * JSON of many megabytes, parsed in turns, within bounds on its shape.
+ * Incremental parser for JSON of many megabytes, with limits on depth and size.
  *
- * JSON.parse takes seconds for a body that is made of brackets, and nothing else is served meanwhile. This parser takes
- * one token at a time, and long strings in pieces, each of which JSON.parse decodes. It stops at the first bracket that
- * is too deep and at the first entry that is too many, so what it builds stays small beside the strings in it. It takes
- * the same texts as JSON.parse does, but for numbers of more than 512 digits.
+ * JSON.parse takes seconds for a body of brackets, and blocks the event loop meanwhile. This parser processes one token at
+ * a time, and long strings in pieces, each of which JSON.parse decodes. It stops at the first bracket that is too deep and
+ * at the first entry that is too many, so its result is small apart from the strings. It accepts the same texts as
+ * JSON.parse, except numbers of more than 512 digits.
  */
 import { isUtf8 } from 'node:buffer'
 import { RondoError } from '../../core/errors.ts'
 import { Work } from './turns.ts'
 
 export interface Shape {
-  /** Arrays and objects within each other. */
+  /** Nesting depth of arrays and objects. */
   readonly depth: number
   /** Entries of one array. */
   readonly entries: number
@@ -20,7 +20,7 @@ export interface Shape {
 /** More than any call knows. */
 const MOST_MEMBERS = 16
 const PIECE_BYTES = 64 * 1024
-/** What a token costs beside its bytes. */
+/** Cost of a token in addition to its bytes. */
 const TOKEN_BYTES = 64
 const MOST_WORD_BYTES = 512
 const ESCAPE_BYTES = 6
@@ -58,7 +58,7 @@ class Parser {
   private readonly shape: Shape
   private readonly stack: Frame[] = []
   private expected: Expected = 'value'
-  /** What a long string has been so far; null: not within a string. */
+  /** The decoded pieces of a long string so far; null = not in a string. */
   private text: string | null = null
   private quoteAt = -1
 
@@ -93,7 +93,7 @@ class Parser {
     else this.punctuation(byte)
   }
 
-  /** False: there is more of it. */
+  /** @returns false if it continues */
   private skipSpace(): boolean {
     const { body } = this
     const limit = this.at + PIECE_BYTES
@@ -193,7 +193,7 @@ class Parser {
     this.expected = 'colon'
   }
 
-  /** Where the string ends, if it does within a piece. */
+  /** Where the string ends, if it ends within this piece. */
   private closingQuote(from: number): number | null {
     const limit = Math.min(from + PIECE_BYTES, this.body.length)
     for (;;) {
@@ -204,7 +204,7 @@ class Parser {
     }
   }
 
-  /** The place at or a little before `end` where no character or escape is torn apart; surrogates find together again. */
+  /** The position at or just before `end` that splits no character or escape; surrogate pairs are rejoined. */
   private cut(from: number, end: number): number {
     const { body } = this
     let cut = end
@@ -239,7 +239,7 @@ class Parser {
       }
       frame.array.push(value)
     } else if (frame.name === '__proto__') {
-      // An own member, as JSON.parse makes it.
+      // An own property, as with JSON.parse.
       const own = { value, enumerable: true, configurable: true, writable: true }
       Object.defineProperty(frame.object, frame.name, own)
     } else frame.object[frame.name] = value

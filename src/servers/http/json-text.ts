@@ -1,20 +1,20 @@
-/** JSON of values in pieces: a value of many megabytes is never turned into text at once. */
+/** Encodes values as JSON in pieces: a value of many megabytes is never converted at once. */
 import { isUtf8 } from 'node:buffer'
 import { SHARE_BYTES, type Work } from './turns.ts'
 
-/** A multiple of three, so that pieces of base64 can stand behind each other. */
+/** A multiple of three, so that base64 pieces can be concatenated. */
 const PIECE_BYTES = 3 * 2 ** 14
 
-/** Whether a value is so large that turning it into JSON at once would keep others waiting. */
+/** Whether converting a value to JSON at once would block other clients for too long. */
 export function isLong(value: Buffer): boolean {
   return value.length > SHARE_BYTES / 2
 }
 
 /**
- * An object with the value and its encoding in the middle, as valueToJson() of value.ts has them.
+ * A JSON object with the value and its encoding, as valueToJson() of value.ts returns them.
  *
- * @param before members in front of it, each with a comma behind
- * @param after members behind it, each with a comma in front
+ * @param before members before it, each followed by a comma
+ * @param after members after it, each preceded by a comma
  */
 export async function objectAround(
   before: string,
@@ -38,7 +38,7 @@ export async function objectAround(
   return pieces
 }
 
-/** Texts and pieces behind each other, as buffers of a useful size. */
+/** Concatenates texts and pieces into buffers of a useful size. */
 export class Pieces {
   readonly all: Buffer[] = []
   bytes = 0

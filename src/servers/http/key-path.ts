@@ -1,8 +1,8 @@
 /**
- * A key in a path: one segment, percent-encoded, bytes in the end.
+ * Decodes a key from a path: one percent-encoded segment.
  *
- * Nothing is normalised: `.`, `..`, `%2F` and `%00` are keys like any other. Text keys must be UTF-8; keys of any bytes
- * are sent with `?keyEncoding=base64url`.
+ * Nothing is normalized: `.`, `..`, `%2F` and `%00` are ordinary keys. Text keys must be UTF-8; other keys need
+ * `?keyEncoding=base64url`.
  */
 import { isAscii, isUtf8 } from 'node:buffer'
 import { RondoError } from '../../core/errors.ts'

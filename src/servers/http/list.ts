@@ -33,7 +33,7 @@ export async function listKeys(
   exchange.json(200, {
     keys: shown.map((key) => keyToText(key, encoding)),
     cursor,
-    // JSON has no word for them: ask again with keyEncoding=base64url.
+    // JSON cannot represent them: the client can list again with keyEncoding=base64url.
     ...(hidden > 0 ? { binaryKeys: hidden } : {}),
   })
 }

@@ -1,7 +1,7 @@
 /**
- * The HTTP server's socket: node:http with every limit set, the keys handler in front, Express behind it.
+ * The HTTP server's listener: node:http with all limits set, the hot path in front, Express behind it.
  *
- * There is no limit for the whole of a request: a slow upload may go on while it makes progress (traffic.ts).
+ * There is no timeout for a whole request: a slow upload may continue while it makes progress (traffic.ts).
  */
 import http from 'node:http'
 import https from 'node:https'
@@ -27,7 +27,7 @@ const LIMITS = {
   connectionsCheckingInterval: 1_000,
   noDelay: true,
   insecureHTTPParser: false,
-  requireHostHeader: false, // the guard asks for it, and answers in JSON
+  requireHostHeader: false, // the guard checks it, and responds in JSON
 }
 
 /** How often connections that have become idle are looked for while the server closes. */
@@ -85,7 +85,7 @@ export function createHttpListener(
     ? https.createServer({ ...options, ...tls, handshakeTimeout: options.headersTimeout }, serveInTurn)
     : http.createServer(options, serveInTurn)
   watchTraffic(server, api, options)
-  // A client that asks first is told to go on by whoever wants the body, and not for one that is refused.
+  // `100 Continue` is sent by the code that reads the body, and not for a refused request.
   server.on('checkContinue', (req: IncomingMessage, res: ServerResponse) => {
     Exchange.of(req, res, api.options).awaitsContinue = true
     serveInTurn(req, res)
@@ -101,7 +101,7 @@ export function createHttpListener(
       socket.destroy()
       return
     }
-    // What comes in behind the first mistake is made of mistakes.
+    // After the first error, further ones are meaningless.
     if (broken.has(socket)) return
     broken.add(socket)
     answerBroken(socket, problemOf(error.code), api)
@@ -115,7 +115,7 @@ export function createHttpListener(
   return server
 }
 
-/** Counts what connections hold, refuses those that are too many, and ends requests that do not go on. */
+/** Counts the memory of connections, enforces the connection limit, and ends requests without progress. */
 function watchTraffic(
   server: Server,
   api: HttpServer,
@@ -139,10 +139,10 @@ function watchTraffic(
 }
 
 /**
- * Whether a pipelined request has to wait for those before it. Only reads of keys run side by side (RFC 9110, 9.3.2): a
- * read must see the write before it, and nothing behind a request that is refused with its connection may be carried out.
- * Nor do more of them than their answers have room for. Whatever else is asked for is answered one a turn.
- * Node hands out all that arrive, gives a response its socket when its turn comes, and says so by a `socket` event.
+ * Whether a pipelined request has to wait for earlier ones. Only reads of keys run concurrently (RFC 9110, 9.3.2), as many
+ * as there is room for their responses: a read must see earlier writes, and nothing may be executed after a request whose
+ * refusal closes the connection. All other requests are served one per turn. Node emits all requests as they arrive, and
+ * emits `socket` on a response when its turn comes.
  */
 function mustWait(req: IncomingMessage, connection: HttpConnection): boolean {
   if (!isKeyRead(req) || !isKeyRead(answering(req.socket)?.req)) return true
@@ -153,7 +153,7 @@ function isKeyRead(req: IncomingMessage | undefined): boolean {
   return (req?.method === 'GET' || req?.method === 'HEAD') && req.url!.startsWith(KEYS_PREFIX)
 }
 
-/** What node:http is answering on this socket: not documented, but its own handler of broken requests looks there. */
+/** The response that node:http is sending on this socket: undocumented, but node:http's own error handler uses it. */
 function answering(socket: Duplex): ServerResponse | null {
   return (socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? null
 }
@@ -180,7 +180,7 @@ function problemOf(code: string | undefined): Problem {
   }
 }
 
-/** Runs when the answers to requests that came before it on the connection have left. */
+/** Runs when earlier responses on the connection have been sent. */
 function inTurn(socket: Duplex, run: () => void): void {
   const current = answering(socket)
   if (current) current.once('close', () => inTurn(socket, run))
@@ -188,8 +188,8 @@ function inTurn(socket: Duplex, run: () => void): void {
 }
 
 /**
- * Says what the parser refused, in its turn. Answers to requests that came before it on the connection go first, and a
- * request that broke off in the middle of its body may have been answered already.
+ * Responds to a request that the parser refused, after the responses to earlier requests. A request that broke off in its
+ * body may have been answered already.
  */
 function answerBroken(socket: Duplex, problem: Problem, api: HttpServer): void {
   const current = answering(socket)
@@ -197,7 +197,7 @@ function answerBroken(socket: Duplex, problem: Problem, api: HttpServer): void {
     end(socket, problem, api)
     return
   }
-  // One that is answered before its body broke off is over in a moment.
+  // If it was answered before its body broke off, it closes soon.
   if (current.req.complete || current.writableEnded) {
     current.once('close', () => answerBroken(socket, problem, api))
     return
@@ -206,8 +206,8 @@ function answerBroken(socket: Duplex, problem: Problem, api: HttpServer): void {
 }
 
 /**
- * Ends a connection that takes no more answers. Where our side is shut already, the last of them may be on its way, and
- * to end it at once would reset it.
+ * Closes a connection that is no longer writable. If our side is already closed, the last response may still be in
+ * flight, and closing at once would reset the connection.
  */
 function letGo(socket: Duplex): void {
   if (!socket.writableEnded) {
@@ -219,7 +219,7 @@ function letGo(socket: Duplex): void {
   socket.once('close', () => clearTimeout(timer))
 }
 
-/** An answer on the bare socket, for what never became a request. */
+/** A response on the bare socket, for input that never became a request. */
 function end(socket: Duplex, { error, status }: Problem, api: HttpServer, headers = ''): void {
   if (!socket.writable) {
     letGo(socket)
@@ -242,7 +242,7 @@ function end(socket: Duplex, { error, status }: Problem, api: HttpServer, header
   )
   api.options.onEnd({ id, method: '', route: 'other', status, ms: 0, error })
   socket.resume()
-  // A client that does not close in turn is not waited for.
+  // Do not wait for a client that does not close its side.
   const timer = setTimeout(() => socket.destroy(), LINGER_MS)
   socket.once('close', () => clearTimeout(timer))
 }

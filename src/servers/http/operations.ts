@@ -14,7 +14,7 @@ import { levelFromQuery, ttlFromJson, valueFromJson } from './value.ts'
 export const OPERATIONS = ['incr', 'append', 'getdel', 'expire', 'persist'] as const
 export type Operation = (typeof OPERATIONS)[number]
 
-/** Members of each operation's body; all may be left out where the operation can do without. */
+/** Members of each operation's body; optional where the operation has a default. */
 const MEMBERS: Record<Operation, readonly string[]> = {
   incr: ['by'],
   append: ['value', 'encoding'],
@@ -65,7 +65,7 @@ function objectOf(
   work: Work,
 ): Promise<JsonObject> {
   if (!saysJson(exchange.req)) {
-    // Also keeps a page in a browser from posting here: this type needs its permission first.
+    // This also stops cross-site posts of browsers: JSON needs a CORS preflight.
     throw new RondoError(
       'BAD_REQUEST',
       'Send JSON, and say so: Content-Type: application/json (a body of {} will do).',
@@ -96,7 +96,7 @@ function modifierOf(operation: Operation, object: JsonObject, options: KeysOptio
   }
 }
 
-/** An operation that makes the key if it is not there: then with the end that PUT gives it. */
+/** An operation that creates a missing key, with the expiry that PUT would give it. */
 function making(modifyAt: (nowMs: () => number) => Modify, { store, defaultTtlMs }: KeysOptions): Modify {
   return (current) => {
     const nowMs = store.nowMs()
@@ -106,7 +106,7 @@ function making(modifyAt: (nowMs: () => number) => Modify, { store, defaultTtlMs
   }
 }
 
-/** 1 where it is left out; beyond 2^53 as a string, because JSON numbers end there. */
+/** Default 1; above 2^53 a string, because JSON numbers are exact only up to there. */
 function integerOf(by: unknown): bigint {
   if (by === undefined) return 1n
   if (typeof by === 'number' && Number.isSafeInteger(by)) return BigInt(by)
@@ -115,7 +115,7 @@ function integerOf(by: unknown): bigint {
 }
 
 function shownOf(operation: Operation, { before, after }: Updated, nowMs: number): StoredRecord {
-  // Only a missing key is an answer of its own; incr and append make it.
+  // Only the other operations fail on a missing key; incr and append create it.
   const shown = operation === 'getdel' ? live(before, nowMs) : after
   if (!shown || (operation !== 'getdel' && !shown.isLive(nowMs))) throw keyNotFound()
   return shown

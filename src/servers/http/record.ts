@@ -1,4 +1,4 @@
-/** The JSON answer with one record: at once, or in turns where its value is long. */
+/** Sends one record as JSON, in turns if its value is long. */
 import { versionText } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { JSON_TYPE, type Exchange } from './exchange.ts'
@@ -6,7 +6,7 @@ import { isLong, objectAround } from './json-text.ts'
 import type { Work } from './turns.ts'
 import { ttlSeconds, valueToJson } from './value.ts'
 
-/** @param key as it is shown */
+/** @param key as shown in the response */
 export async function sendRecord(
   exchange: Exchange,
   key: string,

@@ -1,4 +1,4 @@
-/** GET /repair: how far anti-entropy is, and how the last round went. POST /repair: begins a round now. */
+/** GET /repair: the progress of anti-entropy, and the result of the last round. POST /repair: starts a round now. */
 import type { AntiEntropy } from '../../repair/round/anti-entropy.ts'
 import type { RoundReport, RoundState } from '../../repair/round/round-state.ts'
 import { RondoError } from '../../core/errors.ts'
@@ -23,7 +23,7 @@ export async function beginRepair(exchange: Exchange, antiEntropy: Rounds): Prom
 /** @throws RondoError BAD_REQUEST */
 async function checkBody(exchange: Exchange): Promise<void> {
   if (!saysJson(exchange.req)) {
-    // Also keeps a page in a browser from posting here: this type needs its permission first.
+    // This also stops cross-site posts of browsers: JSON needs a CORS preflight.
     const sentence = 'Send JSON, and say so: Content-Type: application/json (a body of {} will do).'
     throw new RondoError('BAD_REQUEST', sentence)
   }

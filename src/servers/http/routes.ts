@@ -1,9 +1,8 @@
 /**
- * Every call of the HTTP server, with the scope that opens it: the one place where a path gets a meaning.
+ * All calls of the HTTP server, with the scope that each needs: the only place that interprets paths.
  *
- * The guard decides by the route that matched, so that no second reading of a path can disagree with it. A path matches
- * byte for byte; `:key` is one segment that is not empty. What matches nothing, and a method that a route does not have,
- * is guarded too (`scopeOf`).
+ * The guard checks the scope of the matched route, so that no second interpretation of a path can differ. A path matches
+ * byte for byte; `:key` is one non-empty segment. Unknown paths, and methods that a route does not have, are guarded too.
  */
 import type { KeyStore } from '../../coordinator/api.ts'
 import { RondoError } from '../../core/errors.ts'
@@ -30,7 +29,7 @@ export interface HttpServerOptions
   readonly accepting: () => boolean
 }
 
-/** What the calls are served from. */
+/** What the calls need. */
 export interface Serving {
   readonly options: HttpServerOptions
   readonly keys: KeysHandler
@@ -38,7 +37,7 @@ export interface Serving {
 
 export interface Call {
   readonly scope: Scope
-  /** May throw or reject with what becomes the answer. */
+  /** May throw or reject with an error, which becomes the response. */
   readonly serve: (exchange: Exchange, serving: Serving) => void | Promise<void>
 }
 
@@ -148,19 +147,19 @@ interface Entry {
 
 export interface Match {
   readonly entry: Entry | null
-  /** Null: no such path, or not with this method. */
+  /** Null: no such path, or no such method. */
   readonly call: Call | null
   readonly scope: Scope
 }
 
-/** For what matches nothing: the answer is 404 anyway, and unauthenticated clients do not see it. */
+/** For unknown paths: unauthenticated clients do not even get the 404. */
 const UNMATCHED: Scope = 'status'
 const STRICTNESS: readonly Scope[] = ['open', 'data', 'status', 'admin']
 const NOTHING: Match = { entry: null, call: null, scope: UNMATCHED }
 const KEY_TEMPLATE = `${KEYS_PREFIX}:key`
 
 const exact = new Map<string, Entry>()
-/** By what follows the key: '' or '/incr'. */
+/** By the path after the key: '' or '/incr'. */
 const belowKeys = new Map<string, Entry>()
 for (const route of ROUTES) {
   const entry = entryOf(route)
@@ -169,7 +168,7 @@ for (const route of ROUTES) {
 }
 const keyEntry = belowKeys.get('')!
 
-/** The route of a path, by a target that target.ts has let through. */
+/** The route of a path that target.ts has accepted. */
 export function matchRoute(path: string, method: string): Match {
   const entry = entryAt(path)
   if (!entry) return NOTHING
@@ -180,7 +179,7 @@ export function matchRoute(path: string, method: string): Match {
 function entryAt(path: string): Entry | undefined {
   if (!path.startsWith(KEYS_PREFIX)) return exact.get(path)
   const slash = path.indexOf('/', KEYS_PREFIX.length)
-  if (slash < 0) return keyEntry // an empty key is refused with a sentence
+  if (slash < 0) return keyEntry // an empty key gets its own error
   return slash === KEYS_PREFIX.length ? undefined : belowKeys.get(path.slice(slash))
 }
 
@@ -205,7 +204,7 @@ function tellReady(exchange: Exchange, { accepting, store }: HttpServerOptions):
     throw new RondoError('UNAVAILABLE', 'No node can be used yet; /status says why.')
   }
   if (!store.takesWrites) {
-    throw new RondoError('UNAVAILABLE', 'No node takes writes; /status says why.')
+    throw new RondoError('UNAVAILABLE', 'No node accepts writes; /status says why.')
   }
   exchange.json(200, { status: 'ready' })
 }

@@ -1,21 +1,21 @@
-/** GET /status: the nodes by address, as this coordinator sees them. Holds no secret. */
+/** GET /status: the nodes by address, as this coordinator sees them. Contains no secrets. */
 import type { KeyStore, NodeState } from '../../coordinator/api.ts'
 
 export interface NodeStatus {
   readonly id: string
-  /** Up, in use and ours. */
+  /** Up, connected and not refused. */
   readonly isHealthy: boolean
   readonly state: string
-  /** Whether it holds all that was acknowledged; only a clean node's answers count by themselves. */
+  /** Whether it holds all acknowledged writes; only a clean node's replies count by themselves. */
   readonly completeness: string
-  /** How long ago it was last compared with enough others, or was new; null = not known. */
+  /** Time since it was last compared with enough others, or was new; null = unknown. */
   readonly syncedAgoSeconds: number | null
   readonly mayBeBehind: boolean
-  /** Why it takes no writes now, or null. */
+  /** The reason why it does not accept writes, or null. */
   readonly unwritable: string | null
   readonly error: string | null
   readonly software: string | null
-  /** How far its clock is from cluster time, and how well that is known. */
+  /** Offset of its clock from cluster time, and the possible error. */
   readonly clockOffMs: number | null
   readonly clockErrorMs: number | null
   readonly memoryUsedBytes: number | null

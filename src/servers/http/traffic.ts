@@ -1,10 +1,10 @@
 /**
- * Connections of the HTTP server: what each makes the process hold (ledger.ts), whether it goes on (patience.ts), and its
- * place among all connections (seats.ts).
+ * Connections of the HTTP server: their memory (ledger.ts), progress timeouts (patience.ts), and the connection limit
+ * (seats.ts).
  *
- * node:http hands out all requests that a chunk holds, hundreds of them, and their answers wait in memory until those before
- * them are taken. So only a few reads of one connection are served side by side, fewer the longer answers usually are; the
- * others wait until it is their turn, and meanwhile the connection is not read from.
+ * node:http emits all requests of a chunk at once, perhaps hundreds, and their responses wait in memory until earlier ones
+ * are read. So only a few reads of one connection are served concurrently, fewer the longer responses usually are; the
+ * others wait for their turn, and meanwhile the connection is not read from.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
@@ -31,25 +31,25 @@ export interface TrafficOptions {
 export interface TrafficLimits {
   /** How long the rest of a request may take. */
   readonly patience: PatienceLimits
-  /** How long a client may take nothing of an answer. */
+  /** How long a client may read nothing of a response. */
   readonly unmovedMs: number
 }
 
 export const TRAFFIC_LIMITS: TrafficLimits = { patience: PATIENCE, unmovedMs: 60_000 }
 
 const SERVER = 'http'
-/** Reads of one connection that are served side by side, and about how many bytes of answers they may have. */
+/** Most reads of one connection that are served concurrently, and most bytes of their responses, estimated. */
 const SIDE_BY_SIDE = 16
 const SIDE_BY_SIDE_BYTES = 1024 * 1024
-/** What is expected of an answer before there were any. */
+/** Expected length of the first response. */
 const FIRST_ANSWER_BYTES = 128 * 1024
-/** A request and a response that wait, as objects. */
+/** Memory of a waiting request and its response objects. */
 const WAITING_BYTES = 4096
 const CONNECTION = Symbol('connection')
 
 type Carrier = Socket & { [CONNECTION]?: HttpConnection }
 
-/** Undefined where the socket is not ours: the application was mounted in another server. */
+/** Undefined if the socket is not ours: the application is mounted in another server. */
 export function connectionOf(socket: Socket): HttpConnection | undefined {
   return (socket as Carrier)[CONNECTION]
 }
@@ -58,7 +58,7 @@ export class Traffic {
   readonly options: TrafficOptions
   readonly limits: TrafficLimits
   readonly connections = new Set<HttpConnection>()
-  /** As long as the last dozen were on average. */
+  /** The average of about the last dozen. */
   usualAnswerBytes = FIRST_ANSWER_BYTES
 
   constructor(options: TrafficOptions, limits: TrafficLimits) {
@@ -66,7 +66,7 @@ export class Traffic {
     this.limits = limits
   }
 
-  /** @returns false when there are too many connections, and none gives way */
+  /** @returns false when the connection limit is reached, and no connection can be closed in favour of this one */
   opened(socket: Socket): boolean {
     const connection = new HttpConnection(this, socket)
     const { seats } = this.options
@@ -84,7 +84,7 @@ export class Traffic {
     return true
   }
 
-  /** About once a second. @param onSpent a request does not go on */
+  /** Called about once a second. @param onSpent called for a request that makes no progress */
   check(onSpent: (socket: Socket) => void): void {
     const nowMs = this.options.monotonicMs()
     for (const connection of this.connections) connection.check(nowMs, onSpent)
@@ -100,14 +100,14 @@ export class HttpConnection implements Holder, Seat {
   private hasShownToken = false
   private readonly asksForTokens: boolean
   private last: IncomingMessage | null = null
-  /** Served, and not answered yet. */
+  /** Requests in service. */
   private underWay = 0
   private waiting = 0
-  /** Of what the socket holds. */
+  /** Bytes in the socket's buffer. */
   private unsent = 0
-  /** Of answers that wait for the socket. */
+  /** Bytes of responses that wait for the socket. */
   private pending = 0
-  /** A body that is not read on until there is memory. */
+  /** A body that is not read until memory is available. */
   private paused: IncomingMessage | null = null
   private patience: Patience | null = null
   private movedAtMs: number
@@ -136,7 +136,7 @@ export class HttpConnection implements Holder, Seat {
     this.countUnsent()
   }
 
-  /** It has shown a token that is right. */
+  /** The client has sent a correct token. */
   showedToken(): void {
     this.hasShownToken = true
     this.account.moveTo('token')
@@ -146,26 +146,26 @@ export class HttpConnection implements Holder, Seat {
     return this.waiting > 0
   }
 
-  /** Whether one more read may be served beside those under way. */
+  /** Whether one more read may be served concurrently. */
   get mayServeBeside(): boolean {
     const bytes = this.underWay * this.traffic.usualAnswerBytes + this.unsent + this.pending
     return this.underWay < SIDE_BY_SIDE && bytes < SIDE_BY_SIDE_BYTES && !this.account.mustWait
   }
 
-  /** Calls back when it is this request's turn; until then the connection is not read from. */
+  /** Calls `serve` when it is this request's turn; until then the connection is not read from. */
   wait(res: ServerResponse, serve: () => void): void {
     const pending = pendingOf(res)
     this.waiting++
     this.account.add(WAITING_BYTES)
-    // node:http stops reading from a connection whose answers pile up, and by this it counts.
+    // This makes node:http stop reading, as it does when responses pile up.
     pending(WAITING_BYTES)
     res.once('socket', () => {
-      // The client is gone; and node:http must not go on reading what it has sent.
+      // The client is gone, and node:http must not continue with its requests.
       if (this.socket.destroyed) return
       this.waiting--
       this.account.add(-WAITING_BYTES)
       pending(-WAITING_BYTES)
-      // Hundreds may have come in one piece, and each may be answered at once: others have their turn in between.
+      // Hundreds may have arrived in one chunk: let other connections run in between.
       setImmediate(() => {
         if (!this.socket.destroyed) serve()
       })
@@ -180,30 +180,30 @@ export class HttpConnection implements Holder, Seat {
     this.underWay--
   }
 
-  /** An answer was handed to node:http. */
+  /** A response was passed to node:http. */
   answered(res: ServerResponse, bytes: number): void {
     this.learn(bytes)
     this.countUnsent()
     if (res.socket !== null) return
-    // It waits for those before it.
+    // It waits for earlier responses.
     this.holdAnswer(bytes)
     res.once('socket', () => this.holdAnswer(-bytes))
   }
 
-  /** So long are answers. */
+  /** Updates the average length of responses. */
   learn(bytes: number): void {
     const { traffic } = this
     traffic.usualAnswerBytes += (bytes - traffic.usualAnswerBytes) >> 3
   }
 
-  /** @param bytes of an answer that waits for the socket; negative: it has them */
+  /** @param bytes of a response that wait for the socket; negative = written to it */
   holdAnswer(bytes: number): void {
     this.pending += bytes
     this.account.add(bytes)
     this.countUnsent()
   }
 
-  /** The body is read on when there is memory. */
+  /** Stops reading the body until memory is available. */
   pause(req: IncomingMessage): void {
     this.paused = req
     req.pause()
@@ -217,7 +217,7 @@ export class HttpConnection implements Holder, Seat {
     this.unsent = unsent
   }
 
-  // ---- limits in time
+  // ---- timeouts
 
   check(nowMs: number, onSpent: (socket: Socket) => void): void {
     this.countUnsent()
@@ -242,7 +242,7 @@ export class HttpConnection implements Holder, Seat {
     this.isSpent = true
   }
 
-  // ---- as its account and its seat see it
+  // ---- Holder and Seat
 
   resume(): void {
     const { paused } = this
@@ -263,7 +263,7 @@ export class HttpConnection implements Holder, Seat {
   }
 }
 
-/** node:http's own count of bytes that wait for a connection's turn: not documented, so it may be missing. */
+/** node:http's count of bytes that wait for their turn on a connection: undocumented, so it may be missing. */
 function pendingOf(res: ServerResponse): (bytes: number) => void {
   const { _onPendingData } = res as { _onPendingData?: (bytes: number) => void }
   return typeof _onPendingData === 'function' ? _onPendingData : () => undefined

@@ -1,12 +1,11 @@
 /**
- * Long work in many turns of the event loop, so that other clients are served in between.
+ * Splits long work over many turns of the event loop, so that other clients are served in between.
  *
- * Work counts what it spends, in bytes that it looks at, and gives its turn away whenever it has spent a share. All that
- * wait stand in one queue and get one turn of the event loop each: fifty large requests at once make each other slow,
- * and nobody else.
+ * Work counts the bytes that it processes, and yields whenever it has used up its share. All waiting work is in one queue
+ * and gets one turn of the event loop each: fifty large requests at once slow down each other, and nobody else.
  */
 
-/** Takes a few milliseconds at the dearest, which is text that is escaped byte by byte. */
+/** At most a few milliseconds, for text that is escaped byte by byte. */
 export const SHARE_BYTES = 128 * 1024
 
 const waiting: (() => void)[] = []
@@ -14,7 +13,7 @@ const waiting: (() => void)[] = []
 export class Work {
   private spent = 0
 
-  /** Await the result before going on; undefined: go on at once. */
+  /** Await the result before continuing; undefined = continue at once. */
   spend(bytes: number): Promise<void> | undefined {
     this.spent += bytes
     if (this.spent < SHARE_BYTES) return undefined

@@ -1,11 +1,11 @@
-/** Values, TTLs and levels as they come in JSON and queries, and as they go out. */
+/** Converts values, TTLs and consistency levels between JSON, queries and internal form. */
 import { isUtf8 } from 'node:buffer'
 import { isConsistencyLevel, type ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
 import { decodeBase64 } from './base64.ts'
 import type { JsonObject } from './body.ts'
 
-/** About a hundred years: more is a mistake, and would not fit the record's head for ever. */
+/** About a hundred years: more is a mistake, and would eventually overflow the record's header. */
 const MAX_TTL_SECONDS = 3_153_600_000
 
 /** @throws RondoError BAD_REQUEST */
@@ -58,14 +58,14 @@ export function levelFromQuery(text: string | undefined, byDefault: ConsistencyL
   return text
 }
 
-/** What is not text goes out as base64. */
+/** A value that is not UTF-8 becomes base64. */
 export function valueToJson(value: Buffer): { value: string; encoding?: 'base64' } {
   return isUtf8(value)
     ? { value: value.toString('utf8') }
     : { value: value.toString('base64'), encoding: 'base64' }
 }
 
-/** Whole seconds left, rounded up; 0 = no expiry. A value's end is set on a whole millisecond, rounded up as here. */
+/** Remaining whole seconds, rounded up; 0 = no expiry. Expiry times are whole milliseconds, also rounded up. */
 export function ttlSeconds(expiresAtMs: number, nowMs: number): number {
   return expiresAtMs === 0 ? 0 : Math.max(1, Math.ceil((expiresAtMs - Math.ceil(nowMs)) / 1000))
 }

@@ -1,4 +1,4 @@
-/** The answer to a wrong token over HTTP: held back, one for each connection. */
+/** The delayed response to a wrong token over HTTP, one per connection. */
 import type { Socket } from 'node:net'
 import { RondoError } from '../../core/errors.ts'
 import type { Refusal, TokenTries } from '../token-tries.ts'
@@ -18,17 +18,17 @@ export class WrongToken extends RondoError {
   }
 }
 
-/** Connections on which an answer is held back. */
+/** Connections with a delayed response. */
 const holding = new WeakSet<Socket>()
 
-/** Answers a request that the guard refused. */
+/** Responds to a request that the guard refused. */
 export function refuse(exchange: Exchange, error: RondoError, tries: TokenTries): void {
   if (!(error instanceof WrongToken)) {
     exchange.fail(error)
     return
   }
   const { socket } = exchange.req
-  // Pipelined behind another wrong token: one answer is held back, and with it the connection ends.
+  // Pipelined after another wrong token: that one's response is delayed, and closes the connection.
   if (error.refusal.close || holding.has(socket)) {
     exchange.fail(error, { close: true })
     return

@@ -1,6 +1,6 @@
 /**
- * The socket of the Redis protocol, with every limit set. How many connections there may be is decided by Seats, and how
- * long one may take by Connection.isOverdue.
+ * The listening socket of the Redis protocol. Seats limits the number of connections, and Connection.isOverdue their
+ * timeouts.
  */
 import net from 'node:net'
 import tls from 'node:tls'
@@ -12,7 +12,7 @@ import { ProxiedClients } from './connection/proxied.ts'
 
 const KEEP_ALIVE_MS = 300_000
 const CHECK_MS = 1000
-/** One that is refused is told so, and not waited for. */
+/** Sent to a refused connection, which is then closed without waiting. */
 const REFUSED = '-ERR max number of clients reached\r\n'
 
 export function createRespListener(resp: RespServer, tlsOptions: tls.TlsOptions | null): net.Server {
@@ -23,7 +23,7 @@ export function createRespListener(resp: RespServer, tlsOptions: tls.TlsOptions 
       socket.end(REFUSED, () => socket.destroy())
       return
     }
-    // One that was read for a header has been paused. Not before TLS has it: what follows the header would be lost.
+    // A connection that was read for a header is paused. Resume it only now that TLS has it, or the bytes after the header are lost.
     socket.resume()
   }
   const options = {
@@ -36,7 +36,7 @@ export function createRespListener(resp: RespServer, tlsOptions: tls.TlsOptions 
     ? tls.createServer({ ...options, ...tlsOptions, handshakeTimeout: 10_000 }, serve)
     : net.createServer(options, serve)
   proxied.watch(server, resp.options.proxies, resp.options.timers)
-  // Those that have not ended their TLS handshake count here alone.
+  // Connections in their TLS handshake are counted only here.
   server.maxConnections = resp.options.seats.max
   server.on('listening', () => {
     resp.port = (server.address() as net.AddressInfo).port

@@ -1,4 +1,4 @@
-/** The server's counts (stats.ts) as metrics. Those of several workers add up. */
+/** The server's statistics (stats.ts) as metrics; those of several workers are summed. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import type { RespServer } from './resp-server.ts'
 import { BUCKETS_US } from './connection/stats.ts'
@@ -18,7 +18,7 @@ export function registerRespMetrics(registry: Registry, server: RespServer): voi
   })
   new Counter({
     name: 'rondo_resp_other_protocol_connections_total',
-    help: 'Connections to the port of the Redis protocol that began with another protocol, and were closed.',
+    help: 'Connections to the Redis port that started with another protocol, and were closed.',
     labelNames: ['protocol'] as const,
     registers,
     collect() {
@@ -41,7 +41,7 @@ type Metric = Awaited<ReturnType<Histogram<'command'>['get']>>
 const DURATIONS = 'rondo_resp_command_duration_seconds'
 const HELP = 'How long commands of the Redis protocol took, from their last byte to their reply, by command.'
 
-/** A histogram that was counted elsewhere: one observation a command would cost more than the command. */
+/** A histogram of values counted elsewhere: observing each command would cost more than the command. */
 class Durations extends Histogram<'command'> {
   private readonly server: RespServer
 
@@ -57,7 +57,7 @@ class Durations extends Histogram<'command'> {
     return Promise.resolve(metric as unknown as Metric)
   }
 
-  /** What the text is made of. */
+  /** Called for the text format. */
   getForPromString(): Promise<Metric> {
     return this.get()
   }

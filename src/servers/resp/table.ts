@@ -1,4 +1,4 @@
-/** All commands of the Redis protocol in one table, and how a name is found in it. */
+/** The table of all commands of the Redis protocol, and the lookup by name. */
 import { nowMs } from '../../commands/run/held.ts'
 import { defaultEnd } from '../../commands/step.ts'
 import { KEY_COMMANDS } from '../../commands/table.ts'
@@ -11,7 +11,7 @@ import { TRANSACTION_COMMANDS } from './session/transaction.ts'
 
 type Run = Command['run']
 
-/** Those that read and change their one key, whatever their arguments are. */
+/** Commands that always read and change exactly one key, whatever their arguments are. */
 const UPDATES = new Set(
   (
     'append decr decrby expire expireat getdel getset incr incrby incrbyfloat ' +
@@ -19,9 +19,9 @@ const UPDATES = new Set(
   ).split(' '),
 )
 const MAX_FAST_TTL_DIGITS = 9
-/** Of a command whose arguments are not all keys. They are looked at one by one, and nobody needs more. */
+/** For commands whose arguments are not all keys: options are parsed one by one, and nobody needs more. */
 const MAX_OPTIONS = 1024
-/** They answer at once, and some of them take up to a tenth of a millisecond, or a kilobyte of arguments. */
+/** Commands that reply at once; some take up to 0.1 ms, or a kilobyte of arguments. */
 const UNITS_WITHOUT_KEYS = 16
 
 const keyed: SessionCommand[] = KEY_COMMANDS.map((command) => {
@@ -45,7 +45,7 @@ const keyed: SessionCommand[] = KEY_COMMANDS.map((command) => {
   }
 })
 
-/** What is not a command: a request that could not be understood, a name that nobody knows. */
+/** Placeholder for an unknown command or an invalid request. */
 export const NAMELESS: Command = {
   name: 'unknown',
   nameBytes: Buffer.alloc(0),
@@ -79,7 +79,7 @@ function mostArguments({ arity, lastKey }: SessionCommand): number {
 
 const byName = new Map(COMMANDS.slice(1).map((command) => [command.name, command]))
 
-/** SET without options, or with a plain EX or PX, needs to know nothing of what is there. */
+/** Fast path for SET without options, or with a plain EX or PX: it does not depend on the stored value. */
 function runSet(otherwise: Run): Run {
   return (client, args, command) => {
     const { settings, store } = client
@@ -94,12 +94,12 @@ function runSet(otherwise: Run): Run {
   }
 }
 
-/** 0 for anything that is not an ordinary EX or PX. */
+/** 0 for anything other than a plain EX or PX. */
 function plainTtlMs(option: Buffer, amount: Buffer): number {
   if (option.length !== 2 || (option[1]! | 0x20) !== 0x78 || amount.length > MAX_FAST_TTL_DIGITS) return 0
   const unit = option[0]! | 0x20
   const factor = unit === 0x65 ? 1000 : unit === 0x70 ? 1 : 0
-  if (amount[0] === 0x30) return 0 // 0 is no life, and 01 no number
+  if (amount[0] === 0x30) return 0 // 0 is not a TTL, and 01 not a number
   let value = 0
   for (const byte of amount) {
     if (byte < 0x30 || byte > 0x39) return 0
@@ -108,7 +108,7 @@ function plainTtlMs(option: Buffer, amount: Buffer): number {
   return value * factor
 }
 
-/** Names by their letters, five bits each; what has other characters, or is longer, is found by its text. */
+/** Short names by their letters, five bits each; longer ones are looked up by text. */
 const byLetters = new Map<number, Command[]>()
 const MAX_LETTERS = 6
 for (const command of byName.values()) {

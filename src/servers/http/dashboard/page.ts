@@ -1,8 +1,8 @@
 /**
- * The page at `/`: the state of the nodes, and a line to try.
+ * The page at `/`: the state of the nodes, and commands to try.
  *
- * It is served as one file without any outside resource: page.html with page.css and browser.js put into it. The policy
- * names both blocks by their hashes, so nothing else can run there, whatever a node manages to call itself.
+ * It is one file without external resources: page.html with page.css and browser.js inlined. The content security policy
+ * allows both blocks by hash, so nothing else can run, whatever text a node reports.
  */
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -17,7 +17,7 @@ export function page(): string {
   return HTML
 }
 
-/** Only what the page itself holds may run, and it may talk to this origin only. */
+/** Only the page's own blocks may run, and they may connect to this origin only. */
 export const PAGE_POLICY = {
   defaultSrc: ["'none'"],
   connectSrc: ["'self'"],
@@ -29,7 +29,7 @@ export const PAGE_POLICY = {
   frameAncestors: ["'none'"],
 }
 
-/** Browsers hash a block after turning its line ends into \n; a checkout on Windows has others. */
+/** Browsers normalize line ends to \n before hashing; a checkout on Windows has other line ends. */
 function read(name: string): string {
   return readFileSync(new URL(name, import.meta.url), 'utf8').replaceAll('\r\n', '\n')
 }

@@ -1,17 +1,17 @@
-/** Keys that a command changes: what comes behind it on its connection, and touches one of them, waits until it has ended. */
+/** Claims on keys that a command changes: later commands of its connection on these keys wait until it has ended. */
 import { tokenOf } from '../../../core/token.ts'
 import type { Client, Command } from '../model.ts'
 
 /** Claimed in place of a key's token: all keys. */
 export const EVERYTHING = -1
 
-/** @returns ends the claim; once */
+/** @returns releases the claim; call it once */
 export function claimKeys(client: Client, keys: readonly Buffer[], by?: Command): () => void {
   const tokens = keys.map((key) => tokenOf(key))
   return claimTokens(client, tokens, by)
 }
 
-/** What comes behind waits, whatever it is. */
+/** All later commands wait. */
 export function claimEverything(client: Client): () => void {
   return claimTokens(client, [EVERYTHING])
 }

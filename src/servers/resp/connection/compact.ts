@@ -1,9 +1,9 @@
 /**
- * Arguments that outlive their turn. What a client sends comes in chunks of up to 64 KiB, and an argument is a slice of one:
- * five bytes that are kept for a while would keep all of it.
+ * Copies arguments that outlive their turn. An argument is a slice of a chunk of up to 64 KiB: keeping five bytes of it
+ * would keep the whole chunk in memory.
  */
 
-/** The same bytes, in memory of their own where they are only a small part of what they stand in. */
+/** The same bytes, copied if they are less than half of the memory that they keep alive. */
 export function compacted(args: readonly Buffer[]): readonly Buffer[] {
   let bytes = 0
   let pinned = 0

@@ -1,7 +1,6 @@
 /**
- * Connections that a trusted proxy hands on: before anything else (TLS included) the proxy may say whose they are, in a
- * header of the PROXY protocol. From everybody else a connection goes straight to the server, which takes such a header
- * for another protocol.
+ * Connections from trusted proxies: before any other bytes (including TLS) the proxy may send the client's address in a
+ * PROXY protocol header. Other connections go straight to the server, which treats such a header as another protocol.
  */
 import type { Server, Socket } from 'node:net'
 import type { Timers } from '../../../core/clock.ts'
@@ -9,14 +8,14 @@ import { plainAddress } from '../../../config/client-address.ts'
 import { parseProxyHeader, type ClientEnd } from '../../proxy-header.ts'
 import type { TrustedProxies } from '../../../config/trusted-proxies.ts'
 
-/** A proxy sends its header at once. A connection that is silent for so long has none; one that has begun it is closed. */
+/** A proxy sends its header at once. After this time a silent connection counts as one without a header; an incomplete header closes it. */
 const HEADER_LIMIT_MS = 2000
 
 export class ProxiedClients {
-  /** By the proxy's end of the connection: the socket that TLS makes of it is another object, with the same ends. */
+  /** By the proxy's address and port, because TLS creates another socket object for the same connection. */
   private readonly clients = new Map<string, ClientEnd>()
 
-  /** Who is at the other end. */
+  /** The client's address. */
   clientOf(socket: Socket): ClientEnd {
     return (
       this.clients.get(endOf(socket)) ?? {
@@ -26,7 +25,7 @@ export class ProxiedClients {
     )
   }
 
-  /** Puts the reading of headers in front of what the server does with a new connection. */
+  /** Makes the server read headers before it handles new connections. */
   watch(server: Server, proxies: TrustedProxies, timers: Timers): void {
     if (proxies.isEmpty) return
     const listeners = server.listeners('connection') as ((socket: Socket) => void)[]
@@ -61,7 +60,7 @@ function endOf({ remoteAddress, remotePort }: Socket): string {
   return `${remoteAddress} ${remotePort}`
 }
 
-/** Hands the connection on, paused, with every byte that follows the header; or closes it. */
+/** Passes on the connection, paused, with all bytes after the header; or closes it. */
 function readHeader(socket: Socket, timers: Timers, handOn: (client: ClientEnd | null) => void): void {
   let bytes: Buffer = Buffer.alloc(0)
   const leave = () => {
@@ -70,7 +69,7 @@ function readHeader(socket: Socket, timers: Timers, handOn: (client: ClientEnd |
   }
   const giveUp = () => {
     leave()
-    socket.on('error', () => undefined) // nobody is left to be told
+    socket.on('error', () => undefined)
     socket.destroy()
   }
   const finish = (used: number, client: ClientEnd | null) => {

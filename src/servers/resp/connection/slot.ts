@@ -1,6 +1,6 @@
 /**
- * One command of a connection, from when it is read to when its reply is written. The slots of a connection form a
- * queue: commands are carried out side by side, and replies leave in the order in which the commands came.
+ * One command of a connection, from reading it to writing its reply. The slots of a connection form a queue: commands run
+ * concurrently, and replies are written in the order of the commands.
  */
 import type { Asker } from '../../../coordinator/api.ts'
 import type { Work } from '../../../core/work.ts'
@@ -15,13 +15,13 @@ import {
   type Reply,
 } from '../../../commands/reply.ts'
 
-/** Above this an answer is not put together, but sent part by part. */
+/** Longer replies are not concatenated, but written part by part. */
 const WORTH_PARTS_BYTES = 64 * 1024
 
-/** The connection that a slot is a part of. */
+/** The connection of a slot. */
 export interface SlotOwner extends Asker {
   readonly protocol: Protocol
-  /** When the bytes came in that are being looked at, as Slot.startedUs. */
+  /** When the bytes that are being parsed were read, in the unit of Slot.startedUs. */
   readonly readAtUs: number
   readonly work: Work
   /** @param replyBytes about */
@@ -31,16 +31,16 @@ export interface SlotOwner extends Asker {
 export abstract class Slot {
   next: Slot | null = null
   done = false
-  /** CLIENT REPLY: the client does not want its reply. */
+  /** CLIENT REPLY: the reply is not written. */
   unsaid = false
-  /** What it takes in memory, about: its arguments, then its reply. */
+  /** Its approximate memory: of its arguments, then of its reply. */
   bytes = 0
   /** For the metrics: the reply is an error. */
   isError = false
   readonly owner: SlotOwner
-  /** Which row of the metrics it counts in. */
+  /** Its row in the metrics. */
   readonly index: number
-  /** In microseconds of the monotonic clock, 31 bits of them. */
+  /** Microseconds of the monotonic clock, as 32-bit integer. */
   readonly startedUs: number
 
   constructor(owner: SlotOwner, { index }: { readonly index: number }) {
@@ -61,7 +61,7 @@ export abstract class Slot {
 /** A slot for any reply. */
 export class ReplySlot extends Slot {
   protected encoded: Buffer | null = null
-  /** Instead of `encoded`: of a long reply, which is encoded in slices, or where to put them together would copy much. */
+  /** Instead of `encoded`, for a long reply, which is encoded in slices, or would be costly to concatenate. */
   private encodedParts: readonly Buffer[] | null = null
 
   get asker(): Asker {

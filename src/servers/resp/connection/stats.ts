@@ -1,6 +1,6 @@
 /**
- * What the commands cost, counted without allocating: one row of buckets a command, by the time from when its bytes were
- * read to when its reply was handed to the socket.
+ * Latency histograms of the commands, counted without allocating: one row of buckets per command, for the time from reading
+ * its bytes to writing its reply to the socket.
  */
 import type { Slot } from './slot.ts'
 
@@ -14,7 +14,7 @@ export interface CommandStats {
   readonly command: string
   readonly errors: number
   readonly seconds: number
-  /** Not cumulative, in the order of BUCKETS_US, then the rest. */
+  /** Not cumulative; in the order of BUCKETS_US, then the slower ones. */
   readonly buckets: readonly number[]
 }
 

@@ -1,4 +1,4 @@
-/** CLIENT: what a client says of itself, and which of its replies it wants. */
+/** The CLIENT command: names, client information, and CLIENT REPLY. */
 import { addressText, plainAddress } from '../../../config/client-address.ts'
 import { integerArgument, shown, word } from '../../../commands/arguments.ts'
 import type { Client, Answer } from '../model.ts'
@@ -16,21 +16,21 @@ const subcommands = withHelp<Answer>('client', {
     arity: 2,
     since: '2.6.9',
     flags: NORMAL,
-    summary: 'Tells the name of this connection.',
+    summary: 'Returns the name of this connection.',
     answer: (client) => client.name || null,
   },
   id: {
     arity: 2,
     since: '5.0.0',
     flags: NORMAL,
-    summary: 'Tells the number of this connection.',
+    summary: 'Returns the id of this connection.',
     answer: (client) => client.id,
   },
   info: {
     arity: 2,
     since: '6.2.0',
     flags: NORMAL,
-    summary: 'Tells about this connection.',
+    summary: 'Describes this connection.',
     answer: (client) => new Verbatim(describe(client, 'client|info')),
   },
   list: {
@@ -38,7 +38,7 @@ const subcommands = withHelp<Answer>('client', {
     since: '2.4.0',
     syntax: '[TYPE normal_master_replica_pubsub(NORMAL|MASTER|REPLICA|PUBSUB)] [ID id(client-id...)]',
     flags: ADMIN,
-    summary: 'Tells about this connection, if it is among those asked for, and about no other.',
+    summary: 'Describes this connection, if it matches; other connections are not listed.',
     answer: list,
   },
   'no-evict': {
@@ -46,7 +46,7 @@ const subcommands = withHelp<Answer>('client', {
     since: '7.0.0',
     syntax: 'enabled(ON|OFF)',
     flags: ADMIN,
-    summary: 'Taken for the sake of clients: no connection is evicted.',
+    summary: 'Accepted for compatibility: no connection is evicted.',
     answer: onOrOff,
   },
   'no-touch': {
@@ -54,7 +54,7 @@ const subcommands = withHelp<Answer>('client', {
     since: '7.2.0',
     syntax: 'enabled(ON|OFF)',
     flags: NORMAL,
-    summary: 'Taken for the sake of clients: the nodes see every read.',
+    summary: 'Accepted for compatibility: every read counts as an access on the nodes.',
     answer: onOrOff,
   },
   reply: {
@@ -62,7 +62,7 @@ const subcommands = withHelp<Answer>('client', {
     since: '3.2.0',
     syntax: 'on_off_skip(ON|OFF|SKIP)',
     flags: NORMAL,
-    summary: 'Tells which replies this connection wants: all, none, or all but the next.',
+    summary: 'Sets which replies this connection gets: all, none, or all but the next.',
     answer: reply,
   },
   setinfo: {
@@ -70,7 +70,7 @@ const subcommands = withHelp<Answer>('client', {
     since: '7.2.0',
     syntax: 'attr(LIB-NAME libname|LIB-VER libver)',
     flags: NORMAL,
-    summary: 'Says with which client library this connection was made.',
+    summary: 'Sets the name or version of the client library of this connection.',
     answer: setInfo,
   },
   setname: {
@@ -78,7 +78,7 @@ const subcommands = withHelp<Answer>('client', {
     since: '2.6.9',
     syntax: 'connection-name',
     flags: NORMAL,
-    summary: 'Gives this connection a name.',
+    summary: 'Sets the name of this connection.',
     answer: (client, args) => {
       client.name = checkName(args[2]!)
       return OK
@@ -126,7 +126,7 @@ function reply(client: Client, args: readonly Buffer[]): Reply {
       client.unsaidReplies = Infinity
       break
     case 'SKIP':
-      // Its own, and that of the next command.
+      // Its own reply, and that of the next command.
       client.unsaidReplies = Math.max(client.unsaidReplies, 2)
       break
     default:
@@ -138,7 +138,7 @@ function reply(client: Client, args: readonly Buffer[]): Reply {
 const MAX_IDS = 1000
 const TYPES = ['NORMAL', 'MASTER', 'REPLICA', 'SLAVE', 'PUBSUB']
 
-/** Of all connections there are, a client sees its own. */
+/** A client sees only its own connection. */
 function list(client: Client, args: readonly Buffer[]): Reply {
   const own = describe(client, 'client|list')
   if (args.length === 2) return new Verbatim(own)
@@ -151,13 +151,13 @@ function list(client: Client, args: readonly Buffer[]): Reply {
   if (filter !== 'ID' || args.length === 3) throw new CommandError(SYNTAX_ERROR)
   if (args.length > MAX_IDS) throw new CommandError(`ERR at most ${MAX_IDS} clients can be asked for at once`)
   const ids = args.slice(3).map((arg) => integerArgument(arg, 'ERR Invalid client ID'))
-  // As in Redis, as often as it is named.
+  // As in Redis, once per mention.
   return new Verbatim(ids.map((id) => (id === client.id ? own : '')).join(''))
 }
 
 /**
- * All of Redis 7.0's fields, in its order; those of newer versions that are known here follow. Only the connection that
- * asks is shown, so it is not idle. What is not counted for each connection by itself is 0.
+ * All fields of Redis 7.0, in its order, followed by those of newer versions that are known here. Only the asking
+ * connection is shown, so it is never idle. Values that are not counted per connection are 0.
  */
 function describe(client: Client, command: string): string {
   const { socket, server, transaction } = client

@@ -1,4 +1,4 @@
-/** COMMAND: what the server's table of commands tells of each. */
+/** The COMMAND command: information about the supported commands. */
 import { Glob } from '../../../core/glob.ts'
 import { word } from '../../../commands/arguments.ts'
 import { categoriesOf, describe, docsOf, infoOf, type Described } from '../../../commands/docs-replies.ts'
@@ -15,7 +15,7 @@ const subcommands = withHelp<Answer>('command', {
     arity: 2,
     since: '2.8.13',
     flags: FLAGS,
-    summary: 'Counts the commands that there are.',
+    summary: 'Returns the number of commands.',
     answer: ({ server }) => server.commands.length,
   },
   docs: {
@@ -31,7 +31,7 @@ const subcommands = withHelp<Answer>('command', {
     since: '2.8.13',
     syntax: 'command [arg...]',
     flags: FLAGS,
-    summary: 'Tells the keys of a command with its arguments.',
+    summary: 'Returns the keys among the arguments of a command.',
     answer: getKeys,
   },
   info: {
@@ -47,7 +47,7 @@ const subcommands = withHelp<Answer>('command', {
     since: '7.0.0',
     syntax: '[FILTERBY filterby(MODULE module-name|ACLCAT category|PATTERN pattern)]',
     flags: FLAGS,
-    summary: 'Tells the names of all commands and subcommands, or of some.',
+    summary: 'Returns the names of all commands and subcommands, or of some.',
     answer: list,
   },
 })
@@ -62,15 +62,15 @@ export const COMMAND: SessionCommand = immediate(
   { subcommands },
 )
 
-/** What is told of one command or subcommand. */
+/** The replies for one command or subcommand. */
 interface Told {
   readonly described: Described
   readonly info: Constant
-  /** Its name is a part of the reply, too. */
+  /** With its name, which is part of the reply. */
   readonly docs: readonly [Reply, Constant]
 }
 
-/** To tell of a command takes a tenth of a millisecond, of all of them ten: it is done once. */
+/** Encoded once: describing a command takes 0.1 ms, and all of them 10 ms. */
 interface Tables {
   /** By lower-case name; a subcommand's is `client|list`. */
   readonly told: ReadonlyMap<string, Told>
@@ -101,10 +101,10 @@ function toldOf(described: Described): Told {
   return { described, info: new Constant(infoOf(described)), docs: [name, new Constant(docs)] }
 }
 
-/** The longest name there is has fewer. */
+/** Longer than any name. */
 const MAX_NAME_BYTES = 64
 
-/** By the names in these arguments; null where there is none of a name. */
+/** By name; null for unknown names. */
 function asked(client: Client, names: readonly Buffer[]): (Told | null)[] {
   const { told } = tables(client)
   return names.map((name) => {

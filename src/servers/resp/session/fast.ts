@@ -1,6 +1,6 @@
 /**
- * GET, and SET without conditions: the two commands that nearly all traffic is made of, without a promise or a closure
- * between socket and node. Everything else goes through steps (keyed.ts).
+ * Fast path for GET, and for SET without conditions, which are nearly all traffic: no promise and no closure between
+ * socket and node. All other commands are steps (keyed.ts).
  */
 import type { ReadDone, WriteDone } from '../../../coordinator/api.ts'
 import type { StoredRecord } from '../../../core/codec.ts'
@@ -37,7 +37,7 @@ export function set(client: Client, command: Command, key: Buffer, value: Buffer
     slot.failed(unusable)
     return
   }
-  // At `one` whatever follows on this connection takes the same way; at the other levels it might be quicker.
+  // At `one` later commands of this connection go the same way, in order; at other levels they could overtake this one.
   if (writeLevel !== 'one') slot.claim([tokenOf(key)])
   store.write(key, value, expiresAtMs, slot, writeLevel)
 }

@@ -1,4 +1,4 @@
-/** Who is there: HELLO and AUTH. The only user is `default`, and its password is DATA_TOKEN. */
+/** HELLO and AUTH. The only user is `default`, and its password is DATA_TOKEN. */
 import { integerArgument, shown, word } from '../../../commands/arguments.ts'
 import { isAmong } from '../../tokens.ts'
 import type { Refusal } from '../../token-tries.ts'
@@ -51,8 +51,8 @@ class WrongPassword extends CommandError {
 }
 
 /**
- * Answers at once, but to a wrong password. What comes behind one waits with its answer. Inside MULTI nothing is held
- * back: that far come only those who have shown the right one.
+ * Replies at once, except to a wrong password: that reply is delayed, and later commands wait for it. Inside MULTI nothing
+ * is delayed, because the client is already authenticated.
  */
 function holdingWrong(answer: Answer): Command['run'] {
   return (client, args, command) => {
@@ -118,7 +118,7 @@ function hello(client: Client, args: readonly Buffer[]): Reply {
 }
 
 export const HELLO_COMMANDS: readonly SessionCommand[] = [
-  // What was asked before is answered in the protocol in which it was asked.
+  // Earlier commands are answered in the protocol in which they were sent.
   outside('hello', -1, hello, { open: true, inTurn: true, run: holdingWrong(hello) }),
   immediate('auth', -2, auth, { open: true, run: holdingWrong(auth) }),
 ]

@@ -1,4 +1,4 @@
-/** A command on keys from a connection: its place in the order of replies, and what later commands wait for. */
+/** Runs a command on keys for a connection: adds its reply slot, and claims its keys so that later commands wait. */
 import { MANY_ARGUMENTS } from '../../../commands/model.ts'
 import { RespError } from '../../../commands/reply.ts'
 import { carryOut, readStep, runAlone, stepOf, type KeyedCommand } from '../../../commands/run/keyed.ts'
@@ -27,7 +27,7 @@ export function runKeyed(
   const slot = new ReplySlot(client, command)
   client.add(slot)
   let released = claimKeys(client, step.writes ? step.keys : [], command)
-  // What is asked for now is read before what comes behind is written. Only if that is not all, it has to be claimed.
+  // Reads that start now run before later writes. Keys need a claim only if some reads cannot start yet.
   const heldUp = () => void (released = claimKeys(client, step.keys))
   const answer = step.writes ? carryOut(client, step, args, keyed) : readStep(client, step, heldUp)
   slot.answerWith(answer.finally(() => released()))

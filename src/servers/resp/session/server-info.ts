@@ -1,6 +1,5 @@
 /**
- * INFO, CONFIG GET and TIME: what tools and client libraries ask of a server. What is not known, or would have to be made
- * up, is left out.
+ * INFO, CONFIG GET and TIME, for tools and client libraries. Fields without a meaningful value are left out.
  */
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -13,7 +12,7 @@ import { RespMap, Verbatim, type Reply } from '../../../commands/reply.ts'
 import { immediate, overall, subcommandOf, withHelp, type SessionCommand } from './session-command.ts'
 import { CommandError } from '../../../commands/step.ts'
 
-/** The Redis whose commands and replies the server has. */
+/** The Redis version that the server is compatible with. */
 export const REDIS_VERSION = '7.0.15'
 const { version: RONDO_VERSION } = JSON.parse(
   readFileSync(new URL('../../../../package.json', import.meta.url), 'utf8'),
@@ -80,7 +79,7 @@ const sections = {
     rondo_replicas: store.replicas,
     rondo_nodes: store.nodes.length,
   }),
-  // Counting is a walk over all keys: only for who asks for this section by name.
+  // Counting walks all keys: only if this section is requested by name.
   Keyspace: async ({ store }): Promise<Fields> => {
     const keys = await store.countKeys()
     return keys === 0 ? {} : { db0: `keys=${keys}` }
@@ -101,7 +100,7 @@ async function info(client: Client, args: readonly Buffer[]): Promise<Reply> {
   return new Verbatim(texts.join('\r\n'))
 }
 
-/** What the nodes have together; the policy only where all have the same. */
+/** The sum over all nodes; the policy only if all nodes have the same. */
 function nodesMemory({ nodes }: KeyStore) {
   const reports = nodes.flatMap(({ report }) => report ?? [])
   const sum = (numbers: number[]) => numbers.reduce((total, number) => total + number, 0)
@@ -120,7 +119,7 @@ const configSubcommands = withHelp<Answer>('config', {
     since: '2.0.0',
     syntax: 'parameter(parameter)...',
     flags: ['admin', 'noscript', 'loading', 'stale'],
-    summary: 'Tells settings by name or glob. They are made with environment variables, and not from here.',
+    summary: 'Returns settings by name or glob. They are set with environment variables.',
     answer: getConfig,
   },
 })
@@ -150,7 +149,7 @@ function getConfig({ server, store }: Client, args: readonly Buffer[]): Reply {
     maxmemory: limitBytes,
     ...(policy === null ? {} : { 'maxmemory-policy': policy }),
     port: server.port,
-    // Of what can be stored. Somewhat more is read, to be refused with a sentence.
+    // The largest value that can be stored. Somewhat longer ones are read, to be refused with an error.
     'proto-max-bulk-len': server.settings.maxValueBytes,
     save: '',
     'maxmemory-clients': server.options.ledger.limit,
@@ -163,7 +162,7 @@ function getConfig({ server, store }: Client, args: readonly Buffer[]): Reply {
     const isGlob = /[*?[]/.test(given)
     const glob = new Glob(Buffer.from(given.toLowerCase(), 'latin1'))
     for (const name of Object.keys(settings)) {
-      // As in Redis, a plain name comes back as it was written.
+      // As in Redis, a plain name is returned as it was sent.
       if (glob.matches(Buffer.from(name))) asked.set(name, isGlob ? name : given)
     }
   }

@@ -1,4 +1,4 @@
-/** How commands on the connection or the server are made: those that answer at once, and those that take a while. */
+/** Constructors of commands on the connection or the server: synchronous ones, and those that walk the cluster. */
 import { shown, word } from '../../../commands/arguments.ts'
 import { claimEverything } from '../connection/claims.ts'
 import { CONTROL } from '../../../commands/docs.ts'
@@ -9,7 +9,7 @@ import { ReplySlot } from '../connection/slot.ts'
 import { CommandError } from '../../../commands/step.ts'
 import { parseSyntax, usageOf } from '../../../commands/docs-syntax.ts'
 
-/** Before it has its place in the table. */
+/** A command before table.ts adds the rest. */
 export type SessionCommand = Omit<Command, 'index' | 'maxArguments' | 'units'>
 
 /** A command on the connection or the server, not on keys. */
@@ -34,7 +34,7 @@ export function controlCommand(
   }
 }
 
-/** Answers at once, and may stand inside MULTI. */
+/** Replies at once, and is allowed inside MULTI. */
 export function immediate(
   name: string,
   arity: number,
@@ -46,7 +46,7 @@ export function immediate(
   return controlCommand(name, arity, saying(reply), { control: false, alone, ...more })
 }
 
-/** Answers at once, and has no place inside MULTI. */
+/** Replies at once, and is not allowed inside MULTI. */
 export function outside(
   name: string,
   arity: number,
@@ -56,7 +56,7 @@ export function outside(
   return controlCommand(name, arity, saying(replying(answer)), { control: false, ...more })
 }
 
-/** Its CommandErrors as replies. */
+/** Turns CommandErrors into replies. */
 function replying(answer: Answer): Answer {
   return (client, args) => {
     try {
@@ -73,8 +73,8 @@ function saying(reply: Answer): Command['run'] {
 }
 
 /**
- * Looks at keys all over the cluster: begins when all that this connection has sent before is answered, and what it sends
- * later waits for it. Inside MULTI it comes when the commands on keys have been carried out.
+ * A command over the keys of the whole cluster: starts when all earlier commands of the connection are answered, and later
+ * ones wait for it. Inside MULTI it runs after the commands on keys.
  */
 export function overall(
   name: string,
@@ -86,7 +86,7 @@ export function overall(
   return overallOutside(name, arity, answer, { alone, ...more })
 }
 
-/** The same, without a place inside MULTI. */
+/** The same, not allowed inside MULTI. */
 export function overallOutside(
   name: string,
   arity: number,

@@ -23,7 +23,7 @@ function ping(_client: Client, args: readonly Buffer[]): Reply {
   return args[1] ?? new Simple('PONG')
 }
 
-/** There is one database. */
+/** There is only database 0. */
 function select(_client: Client, args: readonly Buffer[]): Reply {
   if (integerArgument(args[1]!) !== 0) throw new CommandError('ERR DB index is out of range')
   return OK

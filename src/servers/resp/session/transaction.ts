@@ -1,13 +1,13 @@
 /**
- * MULTI, EXEC, DISCARD, WATCH, UNWATCH; and commands that change several keys together.
+ * MULTI, EXEC, DISCARD, WATCH and UNWATCH.
  *
- * What EXEC carries out is one function from what all keys hold to what they shall hold and what each command answers: the
- * steps of the commands, one after the other, over a copy. The coordinator reads the keys, runs it, and stores the outcome
- * only if nothing has changed meanwhile (Coordinator.transact); otherwise it runs again. So nobody sees half of it, and
- * no other command comes in between. For that all keys must share a replica set: keys with the same {hash tag} do. Others
- * are refused with CROSSSLOT, as Redis Cluster does, or, with RESP_CROSS_SET_MULTI=unordered, are carried out one by one.
+ * EXEC builds one function from the current values of all keys to their new values and the replies: the steps of the
+ * commands, in order, over a copy. The coordinator reads the keys, runs the function, and stores the result only if nothing
+ * has changed meanwhile (Coordinator.transact); otherwise it retries. So a transaction is atomic and isolated. All keys must
+ * share a replica set, as keys with the same {hash tag} do. Others are refused with CROSSSLOT, as in Redis Cluster, or, with
+ * RESP_CROSS_SET_MULTI=unordered, the commands are executed one by one.
  *
- * WATCH notes the versions that the keys have; EXEC goes ahead only while they still have them.
+ * WATCH records the versions of the keys; EXEC proceeds only if they have not changed.
  */
 import { compareVersions, VERSION_ZERO, type Version } from '../../../core/clock.ts'
 import type { RecordHead } from '../../../core/codec.ts'
@@ -28,8 +28,9 @@ import { CROSS_SET, isStep, paceOf, runSteps, transact, type Queue } from '../..
 import { inOneGo, type Sliced } from '../../../core/work.ts'
 
 const QUEUED = new Simple('QUEUED')
-/** What a transaction may hold; how many keys it may touch, where it is one, is MAX_BATCH_KEYS. */
+/** Most commands of a transaction; MAX_BATCH_KEYS limits the keys of an atomic one. */
 const MAX_COMMANDS = 100_000
+
 // ---- commands
 
 function multi(client: Client, _args: readonly Buffer[], command: Command): void {
@@ -41,7 +42,7 @@ function multi(client: Client, _args: readonly Buffer[], command: Command): void
   client.say(OK, command)
 }
 
-/** A command that came after MULTI. */
+/** Queues a command that was sent after MULTI. */
 export function queue(client: Client, command: Command, args: readonly Buffer[]): void {
   const transaction = client.transaction!
   const { maxBatchBytes } = client.server.options
@@ -57,7 +58,7 @@ export function queue(client: Client, command: Command, args: readonly Buffer[])
   }
   if (client.account.isRefused) {
     refuse(client, command, errorOf(client.account.refusal()).text)
-    // It will not be carried out, and nothing of it is needed.
+    // EXEC will fail, so the queue is no longer needed.
     transaction.drop()
     return
   }
@@ -66,7 +67,7 @@ export function queue(client: Client, command: Command, args: readonly Buffer[])
   client.say(QUEUED, command)
 }
 
-/** Null, or why a command cannot be queued. Beside its own arguments, Redis counts those of a subcommand. */
+/** Null, or the reason why a command cannot be queued. As in Redis, a subcommand's arity is checked too. */
 function refusalOf(command: Command, args: readonly Buffer[]): string | null {
   const { name, subcommands } = command
   if (!command.alone) return `ERR Command '${name}' not allowed inside a transaction`
@@ -79,7 +80,7 @@ function refusalOf(command: Command, args: readonly Buffer[]): string | null {
   return null
 }
 
-/** A command that is not carried out, whatever it is: it spoils a transaction, and EXEC ends one. */
+/** Refuses a command. Inside MULTI this aborts the transaction; a refused EXEC discards it. */
 export function refuse(client: Client, command: Command, text: string): void {
   if (command.name === 'exec') {
     client.forgetTransaction()
@@ -125,7 +126,7 @@ function watch(client: Client, args: readonly Buffer[], command: Command): void 
     watched.add(key, version)
     return version
   })
-  // What the client itself changes from now on counts as a change.
+  // Later changes by the client itself count too.
   const released = claimKeys(client, keys)
   const seen = Promise.all(reads).then(() => OK)
   slot.answerWith(seen.finally(released))
@@ -161,7 +162,7 @@ function exec(client: Client, _args: readonly Buffer[], command: Command): void 
     return
   }
   const { steps, keys } = inOneGo(job)
-  // Commands without keys change, or tell, what concerns all that follows.
+  // Commands without keys may affect all later commands.
   const released = steps.includes(null) ? claimEverything(client) : claimKeys(client, keys)
   const answer = execSteps(client, transaction, steps, keys, watch)
   slot.answerWith(answer.finally(() => endOf(transaction, released)))
@@ -172,7 +173,7 @@ function endOf(transaction: Transaction, released: () => void): void {
   released()
 }
 
-/** What its commands do, and all its keys, those that are watched too. */
+/** The steps of its commands, and all its keys, including watched ones. */
 function* prepare(
   client: Client,
   { queued }: Transaction,
@@ -197,14 +198,14 @@ export const TRANSACTION_COMMANDS = [
   controlCommand('exec', 1, exec),
   controlCommand('discard', 1, discard),
   controlCommand('watch', -2, watch, { firstKey: 1, lastKey: -1, keyStep: 1 }),
-  // Inside MULTI it waits for its turn as any other, and then there is nothing left to forget.
+  // Inside MULTI it is queued like any other command, and then has no effect.
   controlCommand('unwatch', 1, (client, _args, command) => client.say(unwatch(client), command), {
     control: false,
     alone: (client) => Promise.resolve(unwatch(client)),
   }),
 ]
 
-// ---- carrying out
+// ---- execution
 
 async function execSteps(
   client: Client,
@@ -255,7 +256,7 @@ async function asOne(
   })
   const { replies } = done
   if (!replies) return NULL_ARRAY
-  // Once, although the steps may have run several times; and only now that nothing can stop the transaction any more.
+  // Once, although the steps may have run several times; and only now that the transaction cannot fail any more.
   let bytes = 0
   for (const [i, step] of steps.entries()) {
     if (step !== null) continue
@@ -267,7 +268,7 @@ async function asOne(
   return replies
 }
 
-/** Keys on different replica sets, or too many of them: each command by itself. */
+/** Keys on different replica sets, or too many keys: each command by itself. */
 async function inParts(
   client: Client,
   { queued }: Transaction,
@@ -285,15 +286,15 @@ async function inParts(
   })
 }
 
-/** A command without keys. Its reply is a part of EXEC's. */
+/** Runs a command without keys; its reply is part of EXEC's. */
 async function aside(client: Client, { command, args }: Queued): Promise<Reply> {
   const reply = await command.alone!(client, args)
-  // CLIENT REPLY SKIP leaves out its own reply and the next; here it is not one of its own that comes next.
+  // CLIENT REPLY SKIP suppresses its own reply and the next; here its own reply is part of EXEC's.
   if (client.unsaidReplies === 2) client.unsaidReplies = 1
   return reply
 }
 
-/** The version of a live value; what is deleted, expired or absent is all the same to a user. */
+/** The version of a live value; deleted, expired and absent are the same to a user. */
 function versionSeen(record: RecordHead | null, now: number): Version {
   return record?.isLive(now) ? Buffer.from(record.version) : VERSION_ZERO
 }

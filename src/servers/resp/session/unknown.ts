@@ -1,11 +1,11 @@
-/** What is said of a command that there is not. Of those that Redis has, also why. */
+/** Errors for unsupported commands. For commands that Redis has, with the reason. */
 import { cString } from '../../../commands/arguments.ts'
 
-const OTHER_TYPES = 'Rondo keeps strings, no other types of values'
-const NOT_HERE = 'Redis has it, Rondo does not'
-const SCRIPTS = 'Rondo runs no scripts and functions'
-const MESSAGES = 'Rondo passes on no messages'
-const ADMINISTRATION = 'Rondo is run with environment variables and over HTTP'
+const OTHER_TYPES = 'Rondo supports only strings'
+const NOT_HERE = 'Rondo does not support it'
+const SCRIPTS = 'Rondo supports no scripts or functions'
+const MESSAGES = 'Rondo has no publish and subscribe'
+const ADMINISTRATION = 'Rondo is administered with environment variables and over HTTP'
 const NODES = 'ask the nodes themselves'
 
 const REASONS: readonly (readonly [reason: string, names: string])[] = [
@@ -44,7 +44,7 @@ const REASON_OF = new Map(
 
 const MAX_SHOWN_BYTES = 128
 
-/** Redis's sentence, and for what Redis has and Rondo has not, why. */
+/** Redis's error text, followed by the reason if Redis has the command and Rondo does not. */
 export function unknownCommand(args: readonly Buffer[]): string {
   let rest = ''
   for (let i = 1; i < args.length && rest.length < MAX_SHOWN_BYTES; i++) {
@@ -56,7 +56,7 @@ export function unknownCommand(args: readonly Buffer[]): string {
   return `ERR unknown command '${name}', with args beginning with: ${rest}${why}`
 }
 
-/** Line ends become spaces when the error is sent, as in Redis; other control characters might play with a terminal. */
+/** Replaces control characters, which could affect a terminal. Line ends become spaces when the error is sent, as in Redis. */
 function shown(bytes: Buffer, limit: number): string {
   const text = cString(bytes.subarray(0, limit)).toString()
   // eslint-disable-next-line no-control-regex

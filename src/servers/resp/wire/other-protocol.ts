@@ -1,17 +1,17 @@
 /**
- * Clients of other protocols on the port of the Redis protocol. Browsers, HTTP libraries and TLS stacks can be made to
- * connect to any port and to send text of somebody else's choice, line breaks included; lines that look like inline
- * commands must not be carried out. What a connection begins with decides:
+ * Detects clients of other protocols on the Redis port. An attacker can make browsers, HTTP libraries and TLS stacks
+ * connect to any port and send chosen text, including line breaks; lines that look like inline commands must not be
+ * executed. The first bytes of a connection decide:
  *
- *   an array (`*`)                         the Redis protocol, as all clients speak it
- *   a byte that no text begins with        TLS (0x16, SSLv2 0x80), other binary protocols: the connection ends at once
- *   a line that HTTP could begin with      … likewise, when the line is complete
- *   `PROXY …`                              … likewise: a header from somebody who is not a trusted proxy
- *   a command that does not exist          answered as everywhere, and the connection ends: SMTP, SSH, FTP, typing errors
- *   any other line                         an inline command
+ *   an array (`*`)                  the Redis protocol, as all clients use it
+ *   a byte that no text starts with TLS (0x16, SSLv2 0x80) or another binary protocol: closed at once
+ *   a request line of HTTP          closed when the line is complete
+ *   `PROXY …`                       likewise: a header from an address that is not a trusted proxy
+ *   an unknown command              the usual error, then closed: SMTP, SSH, FTP, typing errors
+ *   any other line                  an inline command
  *
- * Empty lines in front do not count. Not defended against: a program that can be made to send `*` or an existing command
- * first (curl with a gopher:// URL). Tokens are for that.
+ * Leading empty lines are ignored. Not covered: a program that can be made to send `*` or an existing command first (curl
+ * with a gopher:// URL). Tokens protect against that.
  */
 import { METHODS } from 'node:http'
 import type { Emit } from '../../../core/events.ts'
@@ -23,18 +23,18 @@ export const OTHER_PROTOCOLS: readonly OtherProtocol[] = ['tls', 'http', 'proxy'
 
 const TLS_HANDSHAKE = 0x16
 const SSL2_HELLO = 0x80
-/** Some of them are commands, too: GET, COPY, UNLINK. */
+/** Some are Redis commands too: GET, COPY, UNLINK. */
 const HTTP_METHODS: ReadonlySet<string> = new Set(METHODS)
 const VERSION = /^[a-z]+\/\d/i
 const TARGET = /^(\/|[a-z][a-z0-9+.-]*:\/\/)/i
 
-/** By the first byte of the first line; null = it may be text. */
+/** Detects a protocol by the first byte; null = it may be text. */
 export function protocolOfByte(byte: number): OtherProtocol | null {
   if ((byte >= 0x20 && byte < 0x7f) || (byte >= 9 && byte <= 13)) return null
   return byte === TLS_HANDSHAKE || byte === SSL2_HELLO ? 'tls' : 'binary'
 }
 
-/** By the whole first line that is not empty; null = it may be a command. */
+/** Detects a protocol by the first non-empty line; null = it may be a command. */
 export function protocolOfLine(line: string): OtherProtocol | null {
   const words = line.trim().split(/\s+/)
   const first = words[0]!.toUpperCase()
@@ -46,7 +46,7 @@ export function protocolOfLine(line: string): OtherProtocol | null {
   return HTTP_METHODS.has(first) && TARGET.test(words[1]!) ? 'http' : null
 }
 
-/** Counts them, and has a line logged now and then. */
+/** Counts such connections, and logs them at a limited rate. */
 export class OtherProtocols {
   readonly counts = new Map<OtherProtocol, number>(OTHER_PROTOCOLS.map((protocol) => [protocol, 0]))
   private readonly emit: Emit

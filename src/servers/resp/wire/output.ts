@@ -1,6 +1,6 @@
 /**
- * Where replies of one turn of the event loop are written: one chunk, shared by all connections of the server, one after
- * the other. A socket that takes everything at once gives the chunk back; nothing is kept for an idle connection.
+ * Output buffer for the replies of one turn of the event loop: one chunk, which all connections of the server use in turn.
+ * If a socket accepts everything at once, the chunk is reused. An idle connection needs no buffer.
  */
 import type { Socket } from 'node:net'
 
@@ -17,7 +17,7 @@ export class Output {
   private at = 0
   private parts: Buffer[] = []
 
-  /** Bytes that are ready to be sent. */
+  /** Appends encoded bytes. */
   raw(bytes: Buffer): void {
     if (bytes.length > COPY_LIMIT_BYTES) this.byReference(bytes)
     else {
@@ -26,7 +26,7 @@ export class Output {
     }
   }
 
-  /** `$<length>`, the bytes, and what belongs around them. */
+  /** Appends a bulk: `$<length>`, the bytes, and CRLFs. */
   bulk(bytes: Buffer): void {
     const { length } = bytes
     this.room(LENGTH_BYTES)
@@ -43,12 +43,12 @@ export class Output {
     this.crlf()
   }
 
-  /** Everything since the last call goes to this socket. */
+  /** Writes everything since the last call to this socket. */
   sendTo(socket: Socket): void {
     if (this.parts.length === 0) {
       if (this.at === this.from) return
       socket.write(this.chunk.subarray(this.from, this.at))
-      // The kernel has taken it all: the chunk can be filled again.
+      // The kernel has accepted it all: reuse the chunk.
       if (socket.writableLength === 0) this.at = this.from
       else this.from = this.at
       return

@@ -1,18 +1,18 @@
 /**
- * Requests of the Redis protocol out of what a socket delivers, in pieces of any size: arrays of bulks, and inline
- * commands. Arguments are slices of what was delivered; nothing is copied but what a chunk's end has cut in two.
+ * Incremental parser for Redis protocol requests: arrays of bulks, and inline commands, in chunks of any size. Arguments
+ * are slices of the chunks; only what a chunk boundary splits is copied.
  *
- *   feed(chunk), then next() until it says MORE:
+ *   feed(chunk), then next() until it returns MORE:
  *
  *     COMMAND   command and args are set; args[0] is the command's own name, the rest are the client's bytes
- *     UNKNOWN   as above, but nobody knows the name: args[0] is what the client sent
- *     MORE      all that has come is used up, or the rest is kept until more comes
- *     BROKEN    problem says why; nothing that follows can be understood, and the connection ends
- *     FOREIGN   another protocol (`foreign` says which, other-protocol.ts how it is told): the connection ends without a word
- *     MISTAKEN  as UNKNOWN, and the connection ends: this was its first line, and may be another protocol's
+ *     UNKNOWN   as COMMAND, but the name is unknown: args[0] is what the client sent
+ *     MORE      the input is used up, or an incomplete rest is kept
+ *     BROKEN    a protocol error (`problem`); the connection must be closed
+ *     FOREIGN   another protocol (`foreign`, detected by other-protocol.ts): the connection is closed without a reply
+ *     MISTAKEN  as UNKNOWN, in the first line: the connection is closed, because it may be another protocol
  *
- * Stricter than Redis in one point: what follows a bulk, or a length, must be CRLF. No memory is set aside for what was
- * only announced. The texts of the problems are Redis's.
+ * Stricter than Redis in one point: a bulk, or a length, must be followed by CRLF. No memory is allocated for announced
+ * lengths. The error texts are Redis's.
  */
 import { indexOfNear } from '../../../core/bytes.ts'
 import { ARGUMENT_BYTES } from '../../ledger.ts'
@@ -34,17 +34,17 @@ export const MISTAKEN = 5
 /** A line (a length, an inline command) may be this long, as in Redis. */
 const MAX_LINE_BYTES = 64 * 1024
 const MAX_ARGUMENTS = 1024 * 1024
-/** From somebody who has not shown a password yet, as in Redis. */
+/** For unauthenticated clients, as in Redis. */
 const MAX_UNAUTHENTICATED_ARGUMENTS = 10
 const MAX_UNAUTHENTICATED_BULK_BYTES = 16 * 1024
 
 export interface Named {
-  /** As it stands in args[0]. */
+  /** As in args[0]. */
   readonly nameBytes: Buffer
 }
 
 export interface ParserOptions<C extends Named> {
-  /** Which command has this name, in any case; null = none. */
+  /** The command of this name, case-insensitive; null = none. */
   readonly lookUp: (bytes: Buffer, from: number, to: number) => C | null
   readonly maxBulkBytes: number
   /** Of all arguments of a command together. */
@@ -57,44 +57,44 @@ export class RequestParser<C extends Named> {
   /** Without 'ERR Protocol error: '. */
   problem = ''
   foreign: OtherProtocol = 'unknown'
-  /** A request of no words was passed over: set here, reset by the caller. */
+  /** An empty request was skipped: set here, reset by the caller. */
   passedEmpty = false
-  /** True until the client has shown its password. */
+  /** Applies the limits for unauthenticated clients. */
   unauthenticated = false
 
   private readonly options: ParserOptions<C>
-  /** Nothing but empty lines has come so far. */
+  /** Only empty lines so far. */
   private opening = true
   private readonly maxArguments: number
   private input: Buffer = EMPTY
   private at = 0
-  // What is kept until enough has come.
+  // Incomplete input, kept until more arrives.
   private kept: Buffer[] = []
   private keptBytes = 0
   private needed = 0
-  /** Of the chunks that hold arguments of the request under way. */
+  /** Of the chunks that hold arguments of the current request. */
   private pinnedBytes = 0
 
-  /** Arguments still to come of the request under way; 0 = none is under way. */
+  /** Remaining arguments of the current request; 0 = no current request. */
   private left = 0
-  /** Of the bulk under way, -1 = its length is still to come. */
+  /** Of the current bulk; -1 = its length has not arrived. */
   private bulkBytes = -1
-  /** Of the arguments of the request under way, or of the last one; of an inline command, its line. */
+  /** Of the arguments of the current or last request; for an inline command, of its line. */
   requestBytes = 0
   private fresh = true
 
   constructor(options: ParserOptions<C>) {
     this.options = options
-    // Empty ones have their share of the limit, too.
+    // Empty arguments count against the limit too.
     this.maxArguments = Math.min(MAX_ARGUMENTS, Math.floor(options.maxRequestBytes / ARGUMENT_BYTES))
   }
 
-  /** Whether a request has begun and not ended. */
+  /** Whether a request is incomplete. */
   get inside(): boolean {
     return this.left > 0 || this.keptBytes > 0
   }
 
-  /** What it holds in memory, about: chunks that are not used up, and arguments of a request that is not whole. */
+  /** Its approximate memory: unparsed chunks, and arguments of an incomplete request. */
   get heldBytes(): number {
     if (this.left > 0) return this.pinnedBytes + this.args.length * ARGUMENT_BYTES
     return this.keptBytes + this.input.length
@@ -111,7 +111,7 @@ export class RequestParser<C extends Named> {
       this.keptBytes = 0
       this.needed = 0
     } else if (this.at < this.input.length) {
-      // Whoever reads has stopped in the middle.
+      // The caller stopped before MORE.
       this.input = Buffer.concat([this.input.subarray(this.at), chunk])
     } else this.input = chunk
     this.at = 0
@@ -197,7 +197,7 @@ export class RequestParser<C extends Named> {
     this.args.push(this.command ? this.command.nameBytes : this.input.subarray(from, to))
   }
 
-  /** Where the line that begins here ends (the place of its CR), WAITING, or REFUSED. */
+  /** @returns the position of the CR that ends this line, WAITING, or REFUSED */
   private line(tooLong: string): number {
     const end = indexOfNear(this.input, LF, this.at)
     if (end < 0) {
@@ -215,12 +215,12 @@ export class RequestParser<C extends Named> {
     return end - 1
   }
 
-  /** What has not been used is kept until `bytes` of it have come, or anything more. */
+  /** Keeps the unparsed rest until it has `bytes` bytes; 0 = until anything more arrives. */
   private keep(bytes: number): number {
     const rest = this.at === 0 ? this.input : this.input.subarray(this.at)
     this.needed = bytes
     if (rest.length > 0) {
-      // A few bytes must not keep a whole chunk.
+      // A few bytes must not keep a whole chunk in memory.
       this.kept.push(rest.length * 2 < this.input.length ? Buffer.from(rest) : rest)
       this.keptBytes = rest.length
     }
@@ -278,13 +278,13 @@ export class RequestParser<C extends Named> {
     return FOREIGN
   }
 
-  /** A decimal of the input; NaN for what is none. -1 and below are told as they are. */
+  /** Parses a decimal; NaN if invalid. May be negative. */
   private integer(from: number, to: number): number {
     const { input } = this
     const negative = input[from] === 0x2d
     const start = negative ? from + 1 : from
     if (start === to || to - start > 10) return NaN
-    if (input[start] === 0x30 && to - from > 1) return NaN // 01 and -0 are none to Redis either
+    if (input[start] === 0x30 && to - from > 1) return NaN // 01 and -0 are invalid in Redis too
     let value = 0
     for (let i = start; i < to; i++) {
       const digit = input[i]! - 0x30
@@ -322,7 +322,7 @@ const ESCAPED = new Map([
   [0x61, 7],
 ])
 
-/** Words of an inline command, quoted as redis-cli quotes them; null = a quote without its end. */
+/** Splits an inline command into words, with redis-cli's quoting; null = an unbalanced quote. */
 function splitWords(line: Buffer): Buffer[] | null {
   const words: Buffer[] = []
   let at = 0
@@ -338,7 +338,7 @@ function splitWords(line: Buffer): Buffer[] | null {
         continue
       }
       const end = quoted(line, at + 1, quote, word)
-      // A quote must end its word: "a"b is a mistake.
+      // A closing quote must end its word: "a"b is an error.
       if (end < 0 || (end < line.length && !isSpace(line[end]!))) return null
       at = end
       break
@@ -347,7 +347,7 @@ function splitWords(line: Buffer): Buffer[] | null {
   }
 }
 
-/** Reads up to the closing quote and returns the place behind it, or -1. */
+/** Reads up to the closing quote. @returns the position after it, or -1 */
 function quoted(line: Buffer, from: number, quote: number, word: number[]): number {
   for (let at = from; at < line.length; at++) {
     const byte = line[at]!
@@ -379,7 +379,7 @@ function isSpace(byte: number): boolean {
   return byte === 0x20 || (byte >= 9 && byte <= 13) || byte === 0
 }
 
-/** Fewer than separate words: as in Redis, a form feed within a word belongs to it. */
+/** Not all white space: as in Redis, a form feed or vertical tab within a word belongs to it. */
 function endsWord(byte: number): boolean {
   return isSpace(byte) && byte !== 11 && byte !== 12
 }
