@@ -1,8 +1,8 @@
-/** How Redis reads the arguments of a command. */
+/** Parses arguments as Redis does. */
 import { placesIn } from '../core/part.ts'
 import { CommandError, NOT_INTEGER } from './step.ts'
 
-/** A signed number of 64 bits; a bigint only where a number might not hold it. */
+/** A signed 64-bit integer; a bigint only if a number could not hold it exactly. */
 export type Integer = number | bigint
 
 export const INT64_MIN = -(2n ** 63n)
@@ -11,11 +11,11 @@ export const INT64_MAX = 2n ** 63n - 1n
 const MINUS = 0x2d
 const ZERO = 0x30
 const NINE = 0x39
-/** So many digits always fit a number. */
+/** This many digits always fit a number. */
 const SAFE_DIGITS = 15
 const MAX_DIGITS = 19
 
-/** What Redis takes for an integer: no spaces, no plus, no leading zeros, 64 bits. Otherwise null. */
+/** Parses what Redis accepts as an integer: no spaces, no plus, no leading zeros, 64 bits. Otherwise null. */
 export function parseInteger(bytes: Buffer): Integer | null {
   const negative = bytes[0] === MINUS
   const start = negative ? 1 : 0
@@ -44,17 +44,17 @@ export function integerArgument(bytes: Buffer, error = NOT_INTEGER): Integer {
   return value
 }
 
-/** No option's name is this long: of a longer argument no more is looked at. */
+/** Longer than any option name; the rest of a longer argument is ignored. */
 const MAX_WORD_BYTES = 64
-/** Of an argument that stands in an error. */
+/** Of an argument that is quoted in an error. */
 const MAX_SHOWN_BYTES = 128
 
-/** An option's name in capitals. Redis reads it as a C string, so it ends at a NUL. */
+/** An option name in capitals. Redis reads it as a C string, so it ends at a NUL. */
 export function word(bytes: Buffer): string {
   return cString(bytes.subarray(0, MAX_WORD_BYTES)).toString('latin1').toUpperCase()
 }
 
-/** What an error may show of an argument. */
+/** The part of an argument that an error shows. */
 export function shown(bytes: Buffer): string {
   return cString(bytes.subarray(0, MAX_SHOWN_BYTES)).toString()
 }
@@ -66,9 +66,9 @@ export function cString(bytes: Buffer): Buffer {
 }
 
 /**
- * Redis's inclusive range over `length` places, negative places counted from the end. null = empty.
+ * Redis's inclusive range over `length` positions; negative ones count from the end. null = empty.
  *
- * Number() rounds what is beyond 2^53, but that lies outside of every value and is cut off.
+ * Number() rounds above 2^53, but such positions are outside every value and are clamped.
  */
 export function inclusiveRange(
   start: Integer,
@@ -79,8 +79,8 @@ export function inclusiveRange(
 }
 
 /**
- * Both counted from the end, and the wrong way round: always empty. Redis looks at this before it cuts a range to the
- * value; of "abc", -100 to -50 is cut to its first byte.
+ * Both negative, and in the wrong order: always empty. Redis checks this before it clamps a range to the value; in "abc",
+ * -100 to -50 is clamped to the first byte.
  */
 export function isBackward(start: Integer, end: Integer): boolean {
   return start < 0 && end < 0 && start > end

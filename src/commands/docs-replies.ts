@@ -1,16 +1,16 @@
 /**
- * What COMMAND tells of one command or subcommand, in the shapes of Redis 7.0. Left out are tips, which say how to spread
- * a command over the nodes of a Redis Cluster, notes, and of the docs what is about Redis's own past and inside:
- * complexity, history, deprecation, and since when there is an argument.
+ * COMMAND INFO and COMMAND DOCS replies for one command or subcommand, in the form of Redis 7.0. Left out are tips (for
+ * distributing a command over a Redis Cluster), notes, and what concerns Redis itself: complexity, history, deprecation,
+ * and the versions of arguments.
  */
 import { ABOUT, type About } from './docs.ts'
 import type { CommandDescription } from './model.ts'
 import { RespMap, RespSet, Simple, type Reply } from './reply.ts'
 import { parseSyntax, type Argument } from './docs-syntax.ts'
 
-/** All that is to be told. */
+/** Everything to be described. */
 export interface Described extends About {
-  /** A subcommand's with its command's: `client|list`. */
+  /** A subcommand's name includes its command: `client|list`. */
   readonly name: string
   readonly arity: number
   readonly flags: readonly string[]
@@ -30,7 +30,7 @@ export function describe(command: CommandDescription): Described {
       ...{ firstKey: 0, lastKey: 0, keyStep: 0, subcommands: [] },
     }),
   )
-  // What does nothing without a subcommand has no categories of its own.
+  // A command that needs a subcommand has no categories of its own.
   const categories = subcommands.length > 0 && arity < -1 ? [] : about.categories
   return { ...about, name, arity, flags, firstKey, lastKey, keyStep, subcommands, categories }
 }
@@ -42,11 +42,11 @@ export function infoOf(described: Described): Reply {
   const categories = categoriesOf(described).map((category) => `@${category}`)
   const tips = new RespSet([])
   const specs = new RespSet(keySpecsOf(described))
-  const infos = subcommands.length > 0 ? subcommands.map(infoOf) : new RespSet([]) // so Redis has it
+  const infos = subcommands.length > 0 ? subcommands.map(infoOf) : new RespSet([]) // as in Redis
   return [name, arity, names(flags), firstKey, lastKey, keyStep, names(categories), tips, specs, infos]
 }
 
-/** Those that a command here can have, in the order in which Redis tells them. */
+/** The possible flags, in Redis's order. */
 const CATEGORIES = [
   'keyspace',
   'read',
@@ -69,10 +69,10 @@ export function categoriesOf({ flags, categories }: Described): string[] {
   return CATEGORIES.filter((category) => has.has(category))
 }
 
-/** One for all keys, or one for each. */
+/** One spec for all keys, or one for each. */
 function keySpecsOf({ keys, firstKey, lastKey, keyStep }: Described): Reply[] {
   if (keys.length > 1) return keys.map((flags, i) => keySpec(flags, firstKey + i, 0, keyStep))
-  // A last key counted from the first one, or, negative, from the end.
+  // The last key relative to the first, or, negative, to the end.
   const last = lastKey < 0 ? lastKey : lastKey - firstKey
   return keys.map((flags) => keySpec(flags, firstKey, last, keyStep))
 }
@@ -87,7 +87,7 @@ function keySpec(flags: readonly string[], index: number, lastkey: number, keyst
 
 // ---- COMMAND DOCS
 
-/** The name, and what belongs to it. */
+/** The name, and its description. */
 export function docsOf(described: Described): [Reply, Reply] {
   const { name, summary, since, group, syntax, keys, subcommands } = described
   let keysSeen = 0

@@ -1,17 +1,17 @@
 /**
- * The arguments of a command, written as a line of text and read into the tree that COMMAND DOCS tells:
+ * Parses the arguments of a command, written as a line of text, into the tree that COMMAND DOCS returns:
  *
  *     key value [condition(NX|XX)] [GET] [expiration(EX seconds|PX milliseconds|KEEPTTL)]
  *
- * Capitals are what a client writes as it stands, alone or before a value. `[…]` may be left out, `…...` may be repeated.
- * A name with parentheses is a group: one of several, or, without `|`, all of them in this order. What a value is follows
- * from its name, unless it says so: `value:integer`.
+ * Capitals are literal tokens, alone or before a value. `[…]` is optional, `…...` may be repeated. A name with parentheses
+ * is a group: one of several, or, without `|`, all of them in this order. The type of a value follows from its name, unless
+ * it is given: `value:integer`.
  */
 export interface Argument {
   readonly name: string
   /** As Redis names them: key, string, integer, …, pure-token, oneof, block. */
   readonly type: string
-  /** What stands before it, or is all of it. */
+  /** The literal before the value, or the whole argument. */
   readonly token?: string
   readonly optional: boolean
   readonly multiple: boolean
@@ -47,7 +47,7 @@ const WORD = /\.\.\.|[[\]()|]|[^\s[\]()|.]+/g
 const TOKEN = /^[A-Z][A-Z-]*$/
 const NAME = /^[a-z]/
 
-/** @throws Error when the text is not of this form */
+/** @throws Error if the text does not have this form */
 export function parseSyntax(text: string): Argument[] {
   const words = text.match(WORD) ?? []
   let at = 0
@@ -94,7 +94,7 @@ export function parseSyntax(text: string): Argument[] {
   return found
 }
 
-/** As a line of HELP shows it to people: `[NX|XX] [ID <client-id> [<client-id> ...]]`. */
+/** In the form of a HELP line: `[NX|XX] [ID <client-id> [<client-id> ...]]`. */
 export function usageOf(syntax: readonly Argument[]): string {
   return syntax.map(usage).join(' ')
 }

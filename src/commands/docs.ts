@@ -1,7 +1,7 @@
 /**
- * What COMMAND tells of each command beside what carrying it out needs: for people, what it does and what its arguments
- * are, of which redis-cli makes its hints and its `help`; for programs, the version of Redis that first had it, its group,
- * and what it does to its keys. All but the sentences is as in Redis 7.0; syntax.ts has the form of arguments.
+ * Documentation of the commands for COMMAND DOCS and COMMAND INFO: summary and arguments, from which redis-cli makes its
+ * hints and `help`; the Redis version that introduced the command, its group, and how it accesses its keys. All but the
+ * summaries is as in Redis 7.0; docs-syntax.ts defines the form of arguments.
  */
 export interface About {
   readonly group: string
@@ -10,7 +10,7 @@ export interface About {
   readonly summary: string
   /** Flags of its key specs: of all its keys together, or of each. */
   readonly keys: readonly (readonly string[])[]
-  /** ACL categories, beside those that follow from the command's flags. */
+  /** ACL categories in addition to those that follow from the command's flags. */
   readonly categories: readonly string[]
 }
 
@@ -24,9 +24,9 @@ const CATEGORIES: Readonly<Record<string, readonly string[]>> = {
   transactions: ['transaction'],
 }
 
-/** By name: since, arguments, what is done to its keys (to each of them, with a comma), summary. */
+/** By name: since, arguments, key access flags (per key, separated by commas), summary. */
 type KeyedRows = Readonly<Record<string, readonly [string, string, string, string]>>
-/** By name: since, arguments, flags of the command, summary; and what differs from its group. */
+/** By name: since, arguments, flags of the command, summary; and differences from its group. */
 type ControlRows = Readonly<
   Record<string, readonly [string, string, string, string, { keys?: string; categories?: string }?]>
 >
@@ -45,42 +45,37 @@ const CONDITION = '[condition(NX|XX|GT|LT)]'
 const UNIT = '[index_unit(BYTE|BIT)]'
 
 const STRING: KeyedRows = {
-  append: ['2.0.0', 'key value', 'RW insert', 'Adds to the end of a value, or sets it where there is none.'],
-  decr: ['1.0.0', 'key', CHANGE, 'Counts an integer down by one.'],
-  decrby: ['1.0.0', 'key decrement', CHANGE, 'Takes a number from an integer.'],
+  append: ['2.0.0', 'key value', 'RW insert', 'Appends to a value, or sets it if the key does not exist.'],
+  decr: ['1.0.0', 'key', CHANGE, 'Decrements an integer by one.'],
+  decrby: ['1.0.0', 'key decrement', CHANGE, 'Decrements an integer by a number.'],
   get: ['1.0.0', 'key', LOOK, 'Reads a value.'],
   getdel: ['6.2.0', 'key', TAKE, 'Reads a value and deletes it.'],
-  getex: ['6.2.0', `key ${ENDS}|PERSIST)]`, CHANGE, 'Reads a value and changes when it ends.'],
+  getex: ['6.2.0', `key ${ENDS}|PERSIST)]`, CHANGE, 'Reads a value and changes its expiry time.'],
   getrange: ['2.4.0', 'key start end', LOOK, 'Reads a part of a value.'],
-  getset: ['1.0.0', 'key value', CHANGE, 'Sets a value and answers the one before.'],
-  incr: ['1.0.0', 'key', CHANGE, 'Counts an integer up by one.'],
-  incrby: ['1.0.0', 'key increment', CHANGE, 'Adds a number to an integer.'],
-  incrbyfloat: ['2.6.0', 'key increment:double', CHANGE, 'Adds a number with a fraction to a number.'],
+  getset: ['1.0.0', 'key value', CHANGE, 'Sets a value and returns the previous one.'],
+  incr: ['1.0.0', 'key', CHANGE, 'Increments an integer by one.'],
+  incrby: ['1.0.0', 'key increment', CHANGE, 'Increments an integer by a number.'],
+  incrbyfloat: ['2.6.0', 'key increment:double', CHANGE, 'Increments a floating-point number.'],
   lcs: [
     '7.0.0',
     'key1 key2 [LEN] [IDX] [MINMATCHLEN len] [WITHMATCHLEN]',
     LOOK,
-    'Finds the longest text that two values have in common.',
+    'Finds the longest common subsequence of two values.',
   ],
   mget: ['1.0.0', 'key...', LOOK, 'Reads several values.'],
   mset: ['1.0.1', 'key_value(key value)...', OVERWRITE, 'Sets several values.'],
-  msetnx: ['1.0.1', 'key_value(key value)...', CREATE, 'Sets several values if none of the keys has one.'],
-  psetex: [
-    '2.6.0',
-    'key milliseconds value',
-    OVERWRITE,
-    'Sets a value that ends after so many milliseconds.',
-  ],
+  msetnx: ['1.0.1', 'key_value(key value)...', CREATE, 'Sets several values if none of the keys exists.'],
+  psetex: ['2.6.0', 'key milliseconds value', OVERWRITE, 'Sets a value with an expiry in milliseconds.'],
   set: [
     '1.0.0',
     `key value [condition(NX|XX)] [GET] ${ENDS}|KEEPTTL)]`,
     `${CHANGE} variable_flags`,
-    'Sets a value, in place of what was there.',
+    'Sets a value, replacing the previous one.',
   ],
-  setex: ['2.0.0', 'key seconds value', OVERWRITE, 'Sets a value that ends after so many seconds.'],
-  setnx: ['1.0.0', 'key value', CREATE, 'Sets a value if the key has none.'],
+  setex: ['2.0.0', 'key seconds value', OVERWRITE, 'Sets a value with an expiry in seconds.'],
+  setnx: ['1.0.0', 'key value', CREATE, 'Sets a value if the key does not exist.'],
   setrange: ['2.2.0', 'key offset value', CHANGE_UNSEEN, 'Overwrites a part of a value.'],
-  strlen: ['2.2.0', 'key', LOOK_FROM_OUTSIDE, 'Tells how many bytes a value has.'],
+  strlen: ['2.2.0', 'key', LOOK_FROM_OUTSIDE, 'Returns the length of a value in bytes.'],
   substr: ['1.0.0', 'key start end', LOOK, 'Reads a part of a value; the old name of GETRANGE.'],
 }
 
@@ -90,7 +85,7 @@ const BITMAP: KeyedRows = {
     '2.8.7',
     `key bit [index(start [end_index(end ${UNIT})])]`,
     LOOK,
-    'Finds the first bit that is set, or that is not.',
+    'Finds the first bit that is set, or that is clear.',
   ],
   getbit: ['2.2.0', 'key offset', LOOK, 'Reads one bit of a value.'],
   setbit: ['2.2.0', 'key offset value:integer', CHANGE, 'Sets or clears one bit of a value.'],
@@ -104,35 +99,40 @@ const GENERIC: KeyedRows = {
     'Copies a value to another key.',
   ],
   del: ['1.0.0', 'key...', DELETE, 'Deletes keys.'],
-  exists: ['1.0.0', 'key...', LOOK_FROM_OUTSIDE, 'Counts which of the keys exist.'],
-  expire: ['1.0.0', `key seconds ${CONDITION}`, CHANGE_UNSEEN, 'Lets a key end after so many seconds.'],
+  exists: ['1.0.0', 'key...', LOOK_FROM_OUTSIDE, 'Counts how many of the keys exist.'],
+  expire: ['1.0.0', `key seconds ${CONDITION}`, CHANGE_UNSEEN, 'Sets the expiry of a key in seconds.'],
   expireat: [
     '1.2.0',
     `key unix-time-seconds ${CONDITION}`,
     CHANGE_UNSEEN,
-    'Lets a key end at a moment, in seconds since 1970.',
+    'Sets the expiry of a key as a Unix time in seconds.',
   ],
-  expiretime: ['7.0.0', 'key', LOOK, 'Tells when a key ends, in seconds since 1970.'],
-  persist: ['2.2.0', 'key', CHANGE_UNSEEN, 'Lets a key live without an end.'],
+  expiretime: ['7.0.0', 'key', LOOK, 'Returns the expiry time of a key as a Unix time in seconds.'],
+  persist: ['2.2.0', 'key', CHANGE_UNSEEN, 'Removes the expiry of a key.'],
   pexpire: [
     '2.6.0',
     `key milliseconds ${CONDITION}`,
     CHANGE_UNSEEN,
-    'Lets a key end after so many milliseconds.',
+    'Sets the expiry of a key in milliseconds.',
   ],
   pexpireat: [
     '2.6.0',
     `key unix-time-milliseconds ${CONDITION}`,
     CHANGE_UNSEEN,
-    'Lets a key end at a moment, in milliseconds since 1970.',
+    'Sets the expiry of a key as a Unix time in milliseconds.',
   ],
-  pexpiretime: ['7.0.0', 'key', LOOK, 'Tells when a key ends, in milliseconds since 1970.'],
-  pttl: ['2.6.0', 'key', LOOK, 'Tells how many milliseconds a key has left.'],
+  pexpiretime: ['7.0.0', 'key', LOOK, 'Returns the expiry time of a key as a Unix time in milliseconds.'],
+  pttl: ['2.6.0', 'key', LOOK, 'Returns the remaining time to live of a key in milliseconds.'],
   rename: ['1.0.0', 'key newkey', `${TAKE}, ${OVERWRITE}`, 'Moves a value to another key.'],
-  renamenx: ['1.0.0', 'key newkey', `${TAKE}, ${CREATE}`, 'Moves a value to another key, if that has none.'],
-  touch: ['3.2.1', 'key...', LOOK_FROM_OUTSIDE, 'Counts which of the keys exist, and marks them as used.'],
-  ttl: ['1.0.0', 'key', LOOK, 'Tells how many seconds a key has left.'],
-  type: ['1.0.0', 'key', LOOK_FROM_OUTSIDE, 'Tells what kind of value a key has.'],
+  renamenx: [
+    '1.0.0',
+    'key newkey',
+    `${TAKE}, ${CREATE}`,
+    'Moves a value to another key, if that does not exist.',
+  ],
+  touch: ['3.2.1', 'key...', LOOK_FROM_OUTSIDE, 'Counts how many of the keys exist, and marks them as used.'],
+  ttl: ['1.0.0', 'key', LOOK, 'Returns the remaining time to live of a key in seconds.'],
+  type: ['1.0.0', 'key', LOOK_FROM_OUTSIDE, 'Returns the type of the value of a key.'],
   unlink: ['4.0.0', 'key...', DELETE, 'Deletes keys, as DEL does.'],
 }
 
@@ -143,69 +143,86 @@ const TRANSACTION = `noscript ${FAST} allow_busy`
 const DANGEROUS = { categories: 'keyspace dangerous' }
 
 const ALL_KEYS: ControlRows = {
-  keys: ['1.0.0', 'pattern', 'readonly', 'Finds all keys of a pattern; SCAN does so in pieces.', DANGEROUS],
-  randomkey: ['1.0.0', '', 'readonly', 'Tells any key.'],
+  keys: [
+    '1.0.0',
+    'pattern',
+    'readonly',
+    'Returns all keys that match a pattern; SCAN does so in pages.',
+    DANGEROUS,
+  ],
+  randomkey: ['1.0.0', '', 'readonly', 'Returns a random key.'],
   scan: [
     '2.8.0',
     'cursor [MATCH pattern] [COUNT count] [TYPE type]',
     'readonly',
-    'Walks over all keys, some with each call.',
+    'Iterates over all keys, page by page.',
   ],
 }
 
 const CONNECTION: ControlRows = {
-  auth: ['1.0.0', '[username] password', NO_AUTH, 'Shows the password.'],
-  client: ['2.4.0', '', '', 'What a connection says of itself.'],
-  echo: ['1.0.0', 'message', FAST, 'Answers what it is given.'],
+  auth: ['1.0.0', '[username] password', NO_AUTH, 'Authenticates the connection.'],
+  client: ['2.4.0', '', '', 'Information about, and settings of, this connection.'],
+  echo: ['1.0.0', 'message', FAST, 'Returns its argument.'],
   hello: [
     '6.0.0',
     '[arguments(protover [AUTH username_password(username password)] [SETNAME clientname])]',
     NO_AUTH,
-    'Chooses the version of the protocol, and says who is there.',
+    'Selects the protocol version, and authenticates the connection.',
   ],
-  ping: ['1.0.0', '[message]', 'fast', 'Answers PONG, or what it is given.'],
-  quit: ['1.0.0', '', NO_AUTH, 'Ends the connection.'],
-  reset: ['6.2.0', '', NO_AUTH, 'Makes the connection as it was when it was new.'],
-  select: ['1.0.0', 'index', FAST, 'Chooses a database; here there is only 0.'],
+  ping: ['1.0.0', '[message]', 'fast', 'Returns PONG, or its argument.'],
+  quit: ['1.0.0', '', NO_AUTH, 'Closes the connection.'],
+  reset: ['6.2.0', '', NO_AUTH, "Restores a new connection's defaults."],
+  select: ['1.0.0', 'index', FAST, 'Selects a database; there is only database 0.'],
 }
 
 const CLUSTER: ControlRows = {
-  readonly: ['3.0.0', '', FAST, 'Answers OK: Rondo chooses which replica is read.'],
-  readwrite: ['3.0.0', '', FAST, 'Answers OK: Rondo chooses which replica is read.'],
+  readonly: ['3.0.0', '', FAST, 'Returns OK: Rondo chooses which replica is read.'],
+  readwrite: ['3.0.0', '', FAST, 'Returns OK: Rondo chooses which replica is read.'],
 }
 
 const FLUSH = '[async(ASYNC|SYNC)]'
 
 const SERVER: ControlRows = {
-  command: ['2.8.13', '', ANY_TIME, 'Tells which commands there are.', { categories: 'connection' }],
-  config: ['2.0.0', '', '', 'Settings that tools ask for.'],
+  command: ['2.8.13', '', ANY_TIME, 'Describes the commands.', { categories: 'connection' }],
+  config: ['2.0.0', '', '', 'Returns settings that tools ask for.'],
   dbsize: ['1.0.0', '', 'readonly fast', 'Counts all keys.', { categories: 'keyspace' }],
   flushall: ['1.0.0', FLUSH, 'write', 'Deletes all keys.', DANGEROUS],
   flushdb: ['1.0.0', FLUSH, 'write', 'Deletes all keys.', DANGEROUS],
-  info: ['1.0.0', '[section...]', ANY_TIME, 'Tells how the server is doing.', { categories: 'dangerous' }],
-  time: ['2.6.0', '', FAST, 'Tells the time of the cluster.'],
+  info: [
+    '1.0.0',
+    '[section...]',
+    ANY_TIME,
+    'Returns information and statistics about the server.',
+    { categories: 'dangerous' },
+  ],
+  time: ['2.6.0', '', FAST, 'Returns cluster time.'],
 }
 
 const TRANSACTIONS: ControlRows = {
-  discard: ['2.0.0', '', TRANSACTION, 'Drops all that came since MULTI.'],
-  exec: ['1.2.0', '', `noscript ${ANY_TIME} skip_slowlog`, 'Carries out all that came since MULTI, as one.'],
-  multi: ['1.2.0', '', TRANSACTION, 'Begins a transaction: what follows waits for EXEC.'],
-  unwatch: ['2.2.0', '', TRANSACTION, 'Forgets what WATCH has noted.'],
+  discard: ['2.0.0', '', TRANSACTION, 'Discards the commands queued since MULTI.'],
+  exec: [
+    '1.2.0',
+    '',
+    `noscript ${ANY_TIME} skip_slowlog`,
+    'Executes the commands queued since MULTI atomically.',
+  ],
+  multi: ['1.2.0', '', TRANSACTION, 'Starts a transaction: later commands are queued until EXEC.'],
+  unwatch: ['2.2.0', '', TRANSACTION, 'Stops watching all keys.'],
   watch: [
     '2.2.0',
     'key...',
     TRANSACTION,
-    'Lets EXEC fail if one of the keys changes before.',
+    'Makes EXEC fail if one of the keys changes before it.',
     { keys: 'RO' },
   ],
 }
 
-/** What Redis has no command for. */
+/** Commands that Redis does not have. */
 const OWN: ControlRows = {
   rondo: ['0.1.0', '', `noscript ${ANY_TIME}`, 'Consistency levels, places of keys, state of the nodes.'],
 }
 
-/** Of commands that are not carried out on keys. */
+/** Commands that do not operate on keys. */
 export const CONTROL: Readonly<Record<string, About & { readonly flags: readonly string[] }>> = {
   ...control('generic', ALL_KEYS),
   ...control('connection', CONNECTION),

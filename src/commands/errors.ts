@@ -1,22 +1,22 @@
-/** What an error of the coordinator becomes in the Redis protocol. */
+/** Converts errors of the coordinator to errors of the Redis protocol. */
 import { RondoError } from '../core/errors.ts'
 import { CODES } from '../core/error-codes.ts'
 import { RespError } from './reply.ts'
 import { CommandError } from './step.ts'
 
-/** Where a sentence of the coordinator points for more; here it is a command. */
+/** A hint to an HTTP path in a message; in the Redis protocol it becomes a command. */
 const STATUS_PATH = '/status'
 const STATUS_COMMAND = 'RONDO STATUS'
 const WRONG_TYPE = 'WRONGTYPE Operation against a key holding the wrong kind of value'
 
 export function errorOf(error: RondoError): RespError {
   if (error.code === 'WRONG_TYPE') return new RespError(WRONG_TYPE)
-  // Whatever stopped it: only what certainly did not happen may be called anything else.
+  // Any other error code would promise that the write did not happen.
   const word = error.details.outcome === 'unknown' ? 'UNKNOWN' : CODES[error.code].resp
   return new RespError(`${word} ${error.message.replace(STATUS_PATH, STATUS_COMMAND)}`)
 }
 
-/** What a client is told of anything that was thrown. */
+/** The error reply for anything that was thrown. */
 export function replyOf(error: unknown): RespError {
   if (error instanceof RondoError) return errorOf(error)
   if (error instanceof CommandError) return new RespError(error.message)

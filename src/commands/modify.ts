@@ -1,13 +1,13 @@
 /**
- * The single-key operations, as pure functions from the current record to its successor. What is replicated is what they
- * return, never the operation.
+ * Single-key operations as pure functions from the current record to the next one. The result is replicated, never the
+ * operation.
  */
 import { compareVersions, type Version } from '../core/clock.ts'
 import { KIND_TOMBSTONE, KIND_VALUE, type StoredRecord } from '../core/codec.ts'
 import { RondoError } from '../core/errors.ts'
 import type { Modified, Modify } from '../coordinator/api.ts'
 
-/** A precondition on what is there now. */
+/** A precondition on the current record. */
 export type Condition =
   | { readonly kind: 'absent' }
   | { readonly kind: 'present' }
@@ -25,7 +25,7 @@ const write = (value: Buffer, expiresAtMs: number): Modified => ({
 const TOMBSTONE: Modified = { kind: 'write', record: { kind: KIND_TOMBSTONE, value: EMPTY, expiresAtMs: 0 } }
 const KEEP: Modified = { kind: 'keep' }
 
-/** @param nowMs cluster time, asked for at every attempt */
+/** @param nowMs cluster time, called once per attempt */
 export function live(current: StoredRecord | null, nowMs: number): StoredRecord | null {
   return current?.isLive(nowMs) ? current : null
 }
@@ -41,7 +41,7 @@ export function deleteIf(condition: Condition, nowMs: () => number): Modify {
 }
 
 /**
- * Adds to a whole number of 64 bits; a missing key counts as 0. Keeps the expiry. Redis's INCRBY.
+ * Adds to a 64-bit integer; a missing key counts as 0. Keeps the expiry. Redis's INCRBY.
  * Refuses with NOT_INTEGER.
  */
 export function increment(by: bigint, nowMs: () => number): Modify {
@@ -72,12 +72,12 @@ export function append(bytes: Buffer, maxValueBytes: number, nowMs: () => number
   }
 }
 
-/** Deletes what is there, if anything is. Redis's GETDEL. */
+/** Deletes the value, if there is one. Redis's GETDEL. */
 export function take(nowMs: () => number): Modify {
   return (current) => (live(current, nowMs()) ? TOMBSTONE : KEEP)
 }
 
-/** Gives a live value another end, 0 = none. Redis's EXPIREAT and PERSIST. */
+/** Changes the expiry time of a live value, 0 = never. Redis's EXPIREAT and PERSIST. */
 export function expireAt(expiresAtMs: number, nowMs: () => number): Modify {
   return (current) => {
     const held = live(current, nowMs())

@@ -1,4 +1,4 @@
-/** Patterns that clients send: short enough to be matched in no time. */
+/** Limits the length of patterns that clients send, so that matching is fast. */
 import type { CommandSettings } from './model.ts'
 import { CommandError } from './step.ts'
 

@@ -1,6 +1,6 @@
 /**
- * Replies of the Redis protocol, as values and as bytes. RESP2 has no nulls, maps or doubles of their own: there they
- * become what Redis 7 sends to such a client.
+ * Replies of the Redis protocol, as values and as bytes. RESP2 has no null, map or double types: these are encoded as
+ * Redis 7 does for such a client.
  */
 import type { Sliced } from '../core/work.ts'
 
@@ -12,7 +12,7 @@ export class Simple {
   }
 }
 
-/** An error: its first word says what kind it is (`ERR`, `WRONGTYPE`), the rest is for people. */
+/** An error: the first word is its code (`ERR`, `WRONGTYPE`), the rest a message. */
 export class RespError {
   readonly text: string
   constructor(text: string) {
@@ -20,7 +20,7 @@ export class RespError {
   }
 }
 
-/** Field and value in turn; an array to RESP2. */
+/** Pairs of field and value; an array in RESP2. */
 export class RespMap {
   readonly entries: readonly (readonly [Reply, Reply])[]
   constructor(entries: readonly (readonly [Reply, Reply])[]) {
@@ -28,7 +28,7 @@ export class RespMap {
   }
 }
 
-/** A set to RESP3, an array to RESP2. */
+/** A set in RESP3, an array in RESP2. */
 export class RespSet {
   readonly items: readonly Reply[]
   constructor(items: readonly Reply[]) {
@@ -36,7 +36,7 @@ export class RespSet {
   }
 }
 
-/** A reply that is always the same: encoded once, for each protocol in which it is asked for. */
+/** A constant reply, encoded once per protocol. */
 export class Constant {
   private readonly reply: Reply
   private readonly encoded: Partial<Record<Protocol, Buffer>> = {}
@@ -50,10 +50,10 @@ export class Constant {
   }
 }
 
-/** A null where RESP2 has an array (`*-1`): an EXEC that WATCH has stopped. */
+/** A null array in RESP2 (`*-1`): an EXEC that WATCH has stopped. */
 export const NULL_ARRAY = Symbol('null array')
 
-/** Text for people of several lines (INFO): a verbatim string to RESP3, a bulk to RESP2. */
+/** Text of several lines (INFO): a verbatim string in RESP3, a bulk in RESP2. */
 export class Verbatim {
   readonly text: string
   constructor(text: string) {
@@ -86,17 +86,17 @@ const NULL_3 = Buffer.from('_\r\n')
 const NULL_BULK_2 = Buffer.from('$-1\r\n')
 const NULL_ARRAY_2 = Buffer.from('*-1\r\n')
 
-/** Replies of more elements are encoded in slices. */
+/** Replies with more elements are encoded in slices. */
 const LONG = 1000
 const ELEMENTS_A_PIECE = 128
 const UNITS_A_PIECE = 32
 
-/** Whether to encode it takes long: it has many elements, be they nested. */
+/** Whether encoding takes long, because there are many elements, nested ones included. */
 export function isLong(reply: Reply): boolean {
   return elementsWithin(reply, LONG) > LONG
 }
 
-/** How many elements a reply has; more than `limit` are not counted. */
+/** The number of elements of a reply; counting stops above `limit`. */
 function elementsWithin(reply: Reply, limit: number): number {
   const items = itemsOf(reply)
   if (!items) return 1
@@ -106,7 +106,7 @@ function elementsWithin(reply: Reply, limit: number): number {
   return count
 }
 
-/** Null for what is no aggregate. */
+/** Null if it is not an aggregate. */
 function itemsOf(reply: Reply): readonly Reply[] | null {
   if (reply instanceof RespMap) return reply.entries.flat()
   if (reply instanceof RespSet) return reply.items
@@ -118,7 +118,7 @@ export function* encodeInSlices(reply: Reply, protocol: Protocol): Sliced<Buffer
   const whole: Buffer[] = []
   let parts: Buffer[] = []
   let elements = 0
-  // What is left of the aggregates that are open, the innermost last.
+  // The remaining elements of open aggregates, the innermost last.
   const open = [[reply].values() as Iterator<Reply>]
   while (open.length > 0) {
     const next = open.at(-1)!.next()
@@ -140,7 +140,7 @@ export function* encodeInSlices(reply: Reply, protocol: Protocol): Sliced<Buffer
   return whole
 }
 
-/** @param items how many elements, a map's fields and values counted each */
+/** @param items number of elements; a map counts fields and values */
 function headOf(reply: Reply, items: number, protocol: Protocol): Buffer {
   if (protocol === 3 && reply instanceof RespMap) return Buffer.from(`%${items / 2}\r\n`)
   return Buffer.from(`${protocol === 3 && reply instanceof RespSet ? '~' : '*'}${items}\r\n`)
@@ -152,7 +152,7 @@ export function encodeReply(reply: Reply, protocol: Protocol): Buffer {
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts)
 }
 
-/** The reply's bytes, one part after the other; bulks are not copied. */
+/** The reply's bytes in parts; bulks are not copied. */
 export function encodeParts(reply: Reply, protocol: Protocol): Buffer[] {
   const parts: Buffer[] = []
   write(reply, protocol, parts)
@@ -183,7 +183,7 @@ function writeBulk(bytes: Buffer, parts: Buffer[]): void {
   parts.push(Buffer.from(`$${bytes.length}\r\n`), bytes, CRLF)
 }
 
-/** What a client sent may stand in an error: nothing of it may end the line. As in Redis, line ends at the end are dropped. */
+/** An error may contain client input, which must not end the line. As in Redis, trailing line ends are dropped. */
 function oneLine(text: string): string {
   let end = text.length
   while (end > 0 && (text[end - 1] === '\n' || text[end - 1] === '\r')) end--

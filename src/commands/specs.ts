@@ -1,7 +1,7 @@
 /**
- * The commands on strings and keys: what COMMAND INFO of Redis 7 tells of each, and what makes its step. Their replies and
- * errors are those of Redis 7.0, to the letter, but for two limits of our own: a value has at most `maxValueBytes`, where
- * Redis has proto-max-bulk-len, and an end beyond what a record's head can hold becomes the last that it can.
+ * The commands on strings and keys: their COMMAND INFO, as in Redis 7, and the function that makes their step. Replies and
+ * errors are exactly those of Redis 7.0, except for two limits: a value has at most `maxValueBytes` (in Redis
+ * proto-max-bulk-len), and an expiry time that a record's header cannot hold is capped.
  */
 import { bitcount, bitpos, getbit, setbit } from './strings/bits.ts'
 import {
@@ -41,7 +41,7 @@ const READ = ['readonly', 'fast']
 const SLOW_READ = ['readonly']
 const WRITE = ['write', 'denyoom', 'fast']
 const SLOW_WRITE = ['write', 'denyoom']
-/** Writes that need no memory. */
+/** Writes that need no additional memory. */
 const LEAN_WRITE = ['write', 'fast']
 const SLOW_LEAN_WRITE = ['write']
 

@@ -1,4 +1,4 @@
-/** Commands on keys, ready to run: by themselves (`execute`), or as the steps of a transaction. */
+/** The table of commands on keys, to run by themselves (`execute`), or as steps of a transaction. */
 import type { Caller, Execute } from './model.ts'
 import type { RespError } from './reply.ts'
 import { runAlone, stepInSlices, stepOf, type KeyedCommand } from './run/keyed.ts'
@@ -6,14 +6,14 @@ import { STEPS } from './specs.ts'
 import type { CommandSpec, Step } from './step.ts'
 import type { Sliced } from '../core/work.ts'
 
-/** These change their keys one by one. */
+/** Commands that change their keys one by one. */
 const ONE_BY_ONE = new Set(['del', 'unlink'])
 
 export interface KeyCommand extends CommandSpec, KeyedCommand {
   /** Lower case. */
   readonly name: string
   readonly execute: Execute
-  /** What it does, or why it cannot. */
+  /** The step, or the reason why there is none. */
   readonly step: (caller: Caller, args: readonly Buffer[]) => Step | RespError
   /** The same, for more than MANY_ARGUMENTS. */
   readonly stepInSlices: (caller: Caller, args: readonly Buffer[]) => Sliced<Step | RespError>

@@ -1,10 +1,10 @@
 /**
- * Wrong tokens, of all servers of the process. A right token is accepted at once, always: many clients share an address
- * (NAT, a proxy, a container host), and one with an old token must not lock out the others. The answer to a wrong one is
- * held back, longer with each that comes from the same address, so that a client that tries again and again costs little.
- * That does not keep anybody from guessing on many connections: the length of tokens does.
+ * Delays replies to wrong tokens, for all servers of the process. A correct token is always accepted at once: many clients
+ * may share an address (NAT, a proxy, a container host), and one with an old token must not lock out the others. The reply
+ * to a wrong one is delayed, longer with each from the same address, so that a client that retries costs little. This does
+ * not prevent guessing on many connections; the length of tokens does.
  *
- * Bounded: so many answers are held back at once; beyond that a refusal leaves at once, and its connection is closed.
+ * At most MAX_HELD replies are delayed at once; beyond that the refusal is sent at once, and its connection is closed.
  */
 import { LRUCache } from 'lru-cache'
 import type { Timers } from '../core/clock.ts'
@@ -12,24 +12,24 @@ import type { Emit } from '../core/events.ts'
 import { networkOf } from '../config/client-address.ts'
 import { LineLimit } from './line-limit.ts'
 
-/** An address that sent none for this long begins anew. */
+/** After this long without a wrong token, an address starts over. */
 const WINDOW_MS = 60_000
 const FIRST_DELAY_MS = 10
 const MAX_DELAY_MS = 1000
-/** More than this from one address within the window are too many: over HTTP, 429 instead of 401. */
+/** More than this from one address within the window: over HTTP, 429 instead of 401. */
 export const MANY_WRONG_TOKENS = 20
-/** Answers held back at once. */
+/** Replies delayed at once. */
 export const MAX_HELD = 1000
-/** Networks remembered; beyond that those that were quiet for longest are forgotten. */
+/** Networks remembered; beyond that the least recent ones are forgotten. */
 const MAX_NETWORKS = 10_000
 
 export type ServerName = 'http' | 'resp'
 
-/** How a wrong token is to be answered. */
+/** How to reply to a wrong token. */
 export interface Refusal {
   readonly delayMs: number
   readonly tooMany: boolean
-  /** Too many answers are held back already: this one leaves at once, and its connection with it. */
+  /** Too many replies are delayed already: send this one at once, and close its connection. */
   readonly close: boolean
 }
 
@@ -52,7 +52,7 @@ export class TokenTries {
     this.lines = new LineLimit(options.monotonicMs)
   }
 
-  /** A wrong token has come. */
+  /** Records a wrong token. */
   note(address: string, server: ServerName): Refusal {
     this.counts[server]++
     const count = this.countOf(networkOf(address))
@@ -68,9 +68,9 @@ export class TokenTries {
   }
 
   /**
-   * Answers when the delay is over.
+   * Calls `answer` after the delay.
    *
-   * @returns call it when the client has gone: then it is not answered
+   * @returns cancels it, for a client that has disconnected
    */
   hold(delayMs: number, answer: () => void): () => void {
     const { timers } = this.options

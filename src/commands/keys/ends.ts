@@ -1,4 +1,4 @@
-/** When a value ends: how Redis reads seconds and milliseconds, relative and absolute. */
+/** Parses expiry times as Redis does: seconds and milliseconds, relative and absolute. */
 import { integerArgument, isInt64, type Integer } from '../arguments.ts'
 import { CommandError } from '../step.ts'
 
@@ -13,11 +13,11 @@ export const MILLISECONDS: TimeUnit = { ms: 1, absolute: false }
 export const SECONDS_AT: TimeUnit = { ms: 1000, absolute: true }
 export const MILLISECONDS_AT: TimeUnit = { ms: 1, absolute: true }
 
-/** What a record's head can hold, the year 10889: later ends, up to Redis's own 64 bits, become this one. */
+/** The maximum of a record's header, in the year 10889; later times, up to Redis's 64 bits, are capped to it. */
 const LATEST_MS = 2 ** 48 - 1
 
 /**
- * The end that an argument of SET, GETEX or SETEX gives: after now, or absolute and after 1970.
+ * The expiry time from an argument of SET, GETEX or SETEX: after now, or absolute and after 1970.
  *
  * @throws CommandError
  */
@@ -28,7 +28,7 @@ export function endArgument(argument: Buffer, unit: TimeUnit, nowMs: number, com
 }
 
 /**
- * The end that EXPIRE and its kin give. It may lie in the past, before 1970 too.
+ * The expiry time from an argument of EXPIRE and related commands. It may be in the past, even before 1970.
  *
  * @throws CommandError
  */
@@ -36,7 +36,7 @@ export function anyEndArgument(argument: Buffer, unit: TimeUnit, nowMs: number, 
   return endOf(integerArgument(argument), unit, nowMs, command)
 }
 
-/** As in Redis, both the time and the end must fit 64 bits. */
+/** As in Redis, both the argument and the expiry time must fit 64 bits. */
 function endOf(given: Integer, unit: TimeUnit, nowMs: number, command: string): number {
   const time = BigInt(given) * BigInt(unit.ms)
   const end = unit.absolute ? time : time + BigInt(nowMs)

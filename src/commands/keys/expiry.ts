@@ -1,4 +1,4 @@
-/** When keys end: EXPIRE and its kin, TTL and its kin, PERSIST. */
+/** Expiry of keys: EXPIRE, TTL and related commands, PERSIST. */
 import { shown, word } from '../arguments.ts'
 import { anyEndArgument, MILLISECONDS, MILLISECONDS_AT, SECONDS, SECONDS_AT, type TimeUnit } from './ends.ts'
 import { change, CommandError, lookAtHead, type Seen, type Step, type StepMaker } from '../step.ts'
@@ -25,7 +25,7 @@ function expiring(command: string, unit: TimeUnit): StepMaker {
   }
 }
 
-/** Whether a key that ends at `current` (0 = never) may be given the end `endMs`. */
+/** Whether the expiry time `current` (0 = never) may be changed to `endMs`. */
 type EndCondition = (current: number, endMs: number) => boolean
 
 const CONDITIONS: Readonly<Record<string, EndCondition>> = {
@@ -61,7 +61,7 @@ export function persist(args: readonly Buffer[]): Step {
   })
 }
 
-// ---- asking
+// ---- reading
 
 export const ttl = asking((endMs, nowMs) => inSeconds(endMs - nowMs))
 export const pttl = asking((endMs, nowMs) => endMs - nowMs)

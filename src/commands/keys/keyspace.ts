@@ -1,4 +1,4 @@
-/** Keys whatever they hold: DEL, EXISTS, TYPE, RENAME, COPY. */
+/** Generic key commands: DEL, EXISTS, TYPE, RENAME, COPY. */
 import { integerArgument, word } from '../arguments.ts'
 import { OK, RespError, Simple } from '../reply.ts'
 import {
@@ -18,7 +18,7 @@ const NO_SUCH_KEY: Stepped = { reply: new RespError('ERR no such key') }
 const INT32_MIN = -(2 ** 31)
 const INT32_MAX = 2 ** 31 - 1
 
-/** DEL and UNLINK. Answers how many keys there were. */
+/** DEL and UNLINK. Replies with the number of keys that existed. */
 export const del: StepMaker = (args, _nowMs, _limits, mentions = distinct(args.slice(1))): Step => {
   const { keys } = mentions
   return {
@@ -33,7 +33,7 @@ export const del: StepMaker = (args, _nowMs, _limits, mentions = distinct(args.s
   }
 }
 
-/** EXISTS and TOUCH: a key that comes twice counts twice. */
+/** EXISTS and TOUCH: a key that is named twice counts twice. */
 export const exists: StepMaker = (args, _nowMs, _limits, mentions = distinct(args.slice(1))): Step => {
   const { keys, places } = mentions
   return {

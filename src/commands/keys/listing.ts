@@ -1,7 +1,6 @@
 /**
- * Commands over all keys: SCAN, DBSIZE, RANDOMKEY, and the dangerous ones, KEYS and FLUSHALL, which only
- * ALLOW_DANGEROUS_COMMANDS allows. All of them walk the cluster with the coordinator's listing, which tells every key
- * once and no internal one.
+ * Commands over all keys: SCAN, DBSIZE, RANDOMKEY, and KEYS and FLUSHALL, which need ALLOW_DANGEROUS_COMMANDS. All of them
+ * use the coordinator's listing, which returns every key once and no internal one.
  */
 import type { RondoError } from '../../core/errors.ts'
 import { integerArgument, word } from '../arguments.ts'
@@ -13,9 +12,9 @@ import { CommandError, SYNTAX_ERROR } from '../step.ts'
 
 const DEFAULT_COUNT = 10
 const MAX_COUNT = 1000
-/** Keys looked at with one call of the listing. */
+/** Keys per call of the listing. */
 const PAGE = 1000
-/** What KEYS may answer. */
+/** Limit for the reply of KEYS. */
 const MAX_KEYS_BYTES = 32 * 1024 * 1024
 
 export async function scan(caller: Caller, args: readonly Buffer[]): Promise<Reply> {
@@ -58,7 +57,7 @@ function scanOptions(args: readonly Buffer[]): { match: Buffer | null; count: nu
   return { match, count, type }
 }
 
-/** All keys, a page at a time; it ends early when nobody waits for it any more. */
+/** All keys, page by page; stops early when nobody waits for it any more. */
 async function* pagesOf(caller: Caller, match: Buffer | null = null) {
   const { store } = caller
   let cursor = '0'
@@ -93,7 +92,7 @@ export async function keys(caller: Caller, args: readonly Buffer[]): Promise<Rep
   return found
 }
 
-/** Every key that is there when it begins, and is not written meanwhile, is deleted; or an error tells how many were not. */
+/** Deletes every key that exists when it starts and is not written meanwhile, or fails with the number that were not deleted. */
 export async function flush(caller: Caller, args: readonly Buffer[]): Promise<Reply> {
   checkAllowed(caller, word(args[0]!), 'delete keys by name')
   if (args.length > 2 || (args.length === 2 && !['SYNC', 'ASYNC'].includes(word(args[1]!)))) {

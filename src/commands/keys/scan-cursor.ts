@@ -1,14 +1,14 @@
 /**
- * Cursors of SCAN. The coordinator's are texts, `<place of a node>-<its own cursor>` and `.<place>` for each node that was
- * not sound when the listing began; clients of Redis take only whole numbers of 64 bits, some only of 63 or 53. So the
- * text becomes a number in which the node's cursor stands on top, because that is small: Redis's is below the size of
- * its table of keys.
+ * Cursors of SCAN. The coordinator's are texts, `<index of a node>-<its own cursor>` and `.<index>` for each node that was
+ * not sound when the listing started; Redis clients accept only 64-bit integers, some only 63 or 53 bits. So the text is
+ * encoded as a number with the node's cursor in the highest digits, because it is small: Redis's is below the size of its
+ * key table.
  *
  *   ((cursor × nodes + place) × (nodes + 1) + 0) × (nodes + 1) + not sound + 1 …
  *
- * A number carries all that the text does: any coordinator of the same nodes goes on with it. A text for which 62 bits
- * are not enough (dozens of nodes that are not sound) is kept here instead, a bounded number of them, under a random
- * number above 2^62; those are lost with the process, and then the listing begins anew.
+ * The number contains everything in the text: any coordinator of the same nodes can continue with it. A text that does not
+ * fit 62 bits (dozens of nodes that are not sound) is kept here instead, a limited number of them, under a random number
+ * above 2^62; these are lost with the process, and then the listing starts over.
  */
 import { randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
@@ -38,7 +38,7 @@ export class ScanCursors {
     return number < KEPT_FROM ? String(number) : this.keep(cursor)
   }
 
-  /** The coordinator's cursor; the empty text begins, as in Redis; null = this is none, or one that is no longer kept. */
+  /** The coordinator's cursor; an empty text starts, as in Redis; null = invalid, or no longer kept. */
   toCursor(number: string): string | null {
     if (!/^\d{0,20}$/.test(number)) return null
     let rest = BigInt(number)

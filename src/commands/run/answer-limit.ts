@@ -1,10 +1,10 @@
-/** How long the answer to one command may be: it is held in memory until the client has taken it. */
+/** Limit for the reply to one command, which is held in memory until the client has read it. */
 import { Constant, RespMap, RespSet, Verbatim, type Reply } from '../reply.ts'
 
 export const MAX_ANSWER_BYTES = 32 * 1024 * 1024
 const ELEMENT_BYTES = 8
 
-/** About what a reply takes. */
+/** The approximate size of a reply. */
 export function answerBytes(reply: Reply): number {
   if (Buffer.isBuffer(reply) || typeof reply === 'string') return reply.length
   if (reply instanceof Verbatim) return reply.text.length

@@ -1,4 +1,4 @@
-/** What keys hold, between the coordinator's records and the steps of commands. */
+/** Converts between the coordinator's records and the values that steps use. */
 import type { KeyStore } from '../../coordinator/api.ts'
 import { KIND_TOMBSTONE, KIND_VALUE, type PeekedRecord, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
@@ -9,7 +9,7 @@ import type { Held } from '../step.ts'
 
 const EMPTY = Buffer.alloc(0)
 
-/** Reads of the key as much as is needed. */
+/** Reads only what is needed of the key. */
 export function readNeeded(
   caller: Caller,
   key: Buffer,
@@ -25,12 +25,12 @@ export function readNeeded(
   })
 }
 
-/** What is stored for it; null = a delete. */
+/** The record to store; null = a delete. */
 export function recordOf(next: Held | null): { kind: number; value: Buffer; expiresAtMs: number } {
   return next ? { kind: KIND_VALUE, ...next } : { kind: KIND_TOMBSTONE, value: EMPTY, expiresAtMs: 0 }
 }
 
-/** Null, or why this cannot be stored. */
+/** Null, or the reason why this cannot be stored. */
 export function tooLarge({ store }: Caller, next: Held | null | undefined): RondoError | null {
   return next ? store.checkValue(next.value.length) : null
 }

@@ -1,4 +1,4 @@
-/** What is known of the values under a step's keys, which may be no more than its step looks at. */
+/** The values of a step's keys, or only the parts that the step reads. */
 import { StoredRecord, type PeekedRecord, type RecordHead } from '../../core/codec.ts'
 import { cut, type ByteRange } from '../../core/part.ts'
 import type { Held, Seen, SeenPart, Step, Stepped } from '../step.ts'
@@ -10,23 +10,23 @@ interface Peeked extends Seen {
 
 export type Known = Held | Peeked
 
-/** @param expiresAtMs where the record itself does not tell */
+/** @param expiresAtMs if the record does not contain it */
 export function knownOf(record: StoredRecord | PeekedRecord, expiresAtMs = record.expiresAtMs): Known {
   return record instanceof StoredRecord ? { value: record.value, expiresAtMs } : { record, expiresAtMs }
 }
 
-/** What a user sees of a record. */
+/** The part of a record that a user sees. */
 export function knownIn(record: RecordHead | null, nowMs: number): Known | null {
   return record?.isLive(nowMs) ? knownOf(record as StoredRecord | PeekedRecord) : null
 }
 
-/** How much of it is held here. */
+/** The number of value bytes held. */
 export function bytesOf(known: Known | null): number {
   if (!known) return 0
   return 'value' in known ? known.value.length : known.record.partLength
 }
 
-/** @throws Error where more would be needed than is known */
+/** @throws Error if the step needs more than was read */
 export function applyTo(step: Step, known: readonly (Known | null)[], nowMs: number): Stepped {
   if (step.needs === 'head') return step.apply(known, nowMs)
   if (step.needs === 'value') return step.apply(wholesOf(known), nowMs)
@@ -35,7 +35,7 @@ export function applyTo(step: Step, known: readonly (Known | null)[], nowMs: num
   return step.apply(parts, nowMs)
 }
 
-/** @throws Error where only a part is known */
+/** @throws Error if only a part was read */
 export function wholesOf(known: readonly (Known | null)[]): (Held | null)[] {
   return known.map((one) => {
     if (one && !('value' in one)) throw new Error('the value was not fetched')

@@ -1,7 +1,7 @@
 /**
- * A transaction that cannot be one (RESP_CROSS_SET_MULTI=unordered): each command by itself, as if there were no MULTI. Those
- * on different keys run side by side, in slices (slices.ts); those on the same key one after the other, as they came; and
- * a command without keys when all before it have ended.
+ * Runs a transaction that cannot be atomic (RESP_CROSS_SET_MULTI=unordered): each command by itself, as if there were no
+ * MULTI. Commands on different keys run concurrently, in slices (slices.ts); those on the same key run in order; a command
+ * without keys runs when all before it have ended.
  */
 import { answerBytes, MAX_ANSWER_BYTES } from './answer-limit.ts'
 import type { Caller } from '../model.ts'
@@ -9,14 +9,14 @@ import { RespError, type Reply } from '../reply.ts'
 import { allInSlices } from './slices.ts'
 import { isStep, type Queue } from './together.ts'
 
-/** What a command without keys costs. */
+/** Cost of a command without keys. */
 const UNITS_WITHOUT_KEYS = 16
 
 export const LEFT_OUT = `ERR the command was carried out, but the answers of this transaction have more than ${MAX_ANSWER_BYTES} bytes`
 
 /**
- * @param queue what the commands do, to know their keys
- * @param carryOut the command at this place, by itself; never rejects
+ * @param queue the steps of the commands, for their keys
+ * @param carryOut runs the command at this index by itself; never rejects
  */
 export async function oneByOne(
   caller: Caller,

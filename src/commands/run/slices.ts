@@ -1,19 +1,19 @@
 /**
- * Many operations of the coordinator for one command: begun one after the other, with only so many of them under way at
- * once, so that a command on ten thousand keys is not refused for its own weight, and leaves room for other clients.
+ * Runs many coordinator operations for one command, with a limited number in flight at once, so that a command on ten
+ * thousand keys does not overload the coordinator by itself, and leaves room for other clients.
  */
 import type { Caller } from '../model.ts'
 
 const AT_ONCE = 256
-/** What one of them costs, with its answer. */
+/** Cost of one operation, including its result. */
 const UNITS_EACH = 2
 
 /**
- * Once one has failed, no further one is begun.
+ * After a failure no further operation is started.
  *
- * @param begin called in the order of the places
- * @param heldUp called at once if not all of them could be begun at once
- * @returns by place, those that were begun, when all of them have ended
+ * @param begin called in order of index
+ * @param heldUp called synchronously if not all operations can start at once
+ * @returns the results of those that were started, by index, when all have ended
  */
 export function inSlices<T>(
   { store, work, account }: Caller,
@@ -25,7 +25,7 @@ export function inSlices<T>(
   let next = 0
   let underWay = 0
   let failed = false
-  /** The turn's slice is used up (work.ts): it goes on in another one. */
+  /** The time slice of this turn is used up (work.ts): continues in a later one. */
   let parked = false
   const mustWait = () => store.crowded || account.mustWait
   return new Promise((resolve) => {
@@ -35,7 +35,7 @@ export function inSlices<T>(
       goOn()
     }
     const goOn = () => {
-      // One is always under way: it may be the others that crowd us out.
+      // Keep at least one in flight: other clients may use all the room.
       while (next < count && !failed && !parked && underWay < AT_ONCE && (underWay === 0 || !mustWait())) {
         if (work.spend(UNITS_EACH)) {
           parked = true
@@ -64,7 +64,7 @@ export function inSlices<T>(
   })
 }
 
-/** As above, but every answer is needed. @throws what the first that failed has thrown, when all have ended */
+/** As above, but all must succeed. @throws the first failure, when all have ended */
 export async function allInSlices<T>(
   caller: Caller,
   count: number,

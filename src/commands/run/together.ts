@@ -1,7 +1,7 @@
 /**
- * Several keys changed as one: the steps of a transaction, or of a command that changes keys together, one after the other
- * over a copy of what the keys hold. The coordinator stores the outcome only if nothing has changed meanwhile, and
- * otherwise has it made again (Coordinator.transact).
+ * Changes several keys atomically: runs the steps of a transaction, or of a command that changes keys together, in order
+ * over a copy of the values. The coordinator stores the result only if nothing has changed meanwhile, and otherwise retries
+ * (Coordinator.transact).
  */
 import type { AllModified, ModifyAllSlowly } from '../../coordinator/api.ts'
 import type { StoredRecord } from '../../core/codec.ts'
@@ -19,11 +19,11 @@ const STOPPED = new RondoError('PRECONDITION_FAILED', 'A watched key has changed
   outcome: 'not-applied',
 })
 
-/** Bytes of values that the steps of one transaction may look at and make, over and over: they run in one go. */
+/** Bytes of values that the steps of one transaction may read and produce in total, because they run without a pause. */
 const MAX_TOUCHED_BYTES = 256 * 1024 * 1024
-/** What the slow ones among them may cost together (work.ts), told before the first of them begins. */
+/** Total cost of its slow steps (work.ts), checked before the first one starts. */
 const MAX_SLOW_UNITS = 32 * 1024
-/** From so many steps on they run in slices. */
+/** From this many steps on, they run in slices. */
 const MANY_STEPS = 16
 const UNITS_A_STEP = 0.5
 const UNITS_TO_ESTIMATE = 0.1
@@ -35,20 +35,20 @@ const TOO_MUCH = new RondoError(
   { outcome: 'not-applied' },
 )
 
-/** What is carried out in turn: a step; why there is none; or null for a command that needs no key. */
+/** The commands in order: a step; the reason why there is none; or null for a command without keys. */
 export type Queue = readonly (Step | RespError | null)[]
 
 export function isStep(queued: Queue[number]): queued is Step {
   return queued !== null && 'apply' in queued
 }
 
-/** By key: undefined = left as it is, null = deleted. */
+/** By key: undefined = unchanged, null = deleted. */
 export type Next = readonly (Held | null | undefined)[]
 
-/** What is made of what the keys hold; see transact(). */
+/** Computes new values from the current ones; see transact(). */
 type Change = (current: readonly (StoredRecord | null)[], now: number) => Sliced<Next | RondoError | null>
 
-/** A command on several keys, as one. */
+/** Runs a command on several keys atomically. */
 export async function runTogether(caller: Caller, step: Step): Promise<Reply> {
   const { store } = caller
   const { maxBatchKeys } = caller.settings
@@ -74,7 +74,7 @@ export function paceOf(steps: Queue): Pace {
   return steps.length > MANY_STEPS ? 'in-slices' : 'at-once'
 }
 
-/** What the steps make of the keys, one after the other; the reply of what is no step is null. */
+/** Applies the steps to the keys in order; the reply for a command without a step is null. */
 export function* runSteps(
   steps: Queue,
   keys: readonly Buffer[],
@@ -116,12 +116,12 @@ export function* runSteps(
   return { replies, next: names.map((name) => changed.get(name)) }
 }
 
-/** In units; 0 for what does not take long. */
+/** In work units; 0 for a fast step. */
 function costOf(step: Step, known: readonly (Known | null)[]): number {
   return step.needs === 'value' && step.slow ? step.slow.cost(wholesOf(known)) : 0
 }
 
-/** Whether the steps would work on too much, were the values to stay as they are: nothing is begun then. */
+/** Whether the steps would process too much, assuming that the values do not change; then nothing is started. */
 function* isTooMuch(steps: Queue, held: ReadonlyMap<string, Known | null>): Sliced<boolean> {
   let touched = 0
   let slowUnits = 0
@@ -137,8 +137,8 @@ function* isTooMuch(steps: Queue, held: ReadonlyMap<string, Known | null>): Slic
 }
 
 /**
- * @param change what the keys shall hold; null = nothing is changed, and nothing need have been there together; an error =
- * the same, and transact fails with it
+ * @param change computes the new values; null = nothing is changed, and the values need not be consistent with each other;
+ * an error = the same, and transact fails with it
  */
 export function transact(caller: Caller, keys: readonly Buffer[], pace: Pace, change: Change): Promise<void> {
   const { work } = caller
@@ -150,7 +150,7 @@ export function transact(caller: Caller, keys: readonly Buffer[], pace: Pace, ch
     account.add(bytes - heldBytes)
     heldBytes = bytes
   }
-  /** What the keys hold is in memory until the outcome is stored. */
+  /** The values stay in memory until the result is stored. */
   const overloaded = (current: readonly (StoredRecord | null)[]): RondoError | null => {
     hold(current.reduce((sum, record) => sum + (record?.value.length ?? 0), 0))
     return account.isRefused ? account.refusal() : null

@@ -1,4 +1,4 @@
-/** Values as bits, the highest of the first byte first: GETBIT, SETBIT, BITCOUNT, BITPOS. */
+/** Commands on bits, starting with the highest bit of the first byte: GETBIT, SETBIT, BITCOUNT, BITPOS. */
 import { byteRange, placesIn } from '../../core/part.ts'
 import {
   inclusiveRange,
@@ -28,7 +28,7 @@ import {
 const BAD_OFFSET = 'ERR bit offset is not an integer or out of range'
 const BAD_BIT = 'ERR bit is not an integer or out of range'
 const EMPTY = Buffer.alloc(0)
-/** Redis's, where proto-max-bulk-len is what it is by default. */
+/** Redis's limit with the default proto-max-bulk-len. */
 const BIT_OFFSETS = 2 ** 32
 
 const BITS_OF_BYTE = Uint8Array.from({ length: 256 }, (_, byte) => {
@@ -93,12 +93,12 @@ export function bitpos(args: readonly Buffer[]): Step {
     if (!seen) return missing
     if (!bits) return -1
     const found = findBit(bits, bit)
-    // After a value without a given end, zeros are thought to follow.
+    // Without a given end, zeros follow the value.
     return found === -1 && bit === 0 && args[4] === undefined ? seen.length * 8 : found
   })
 }
 
-/** As a command names them: bits or bytes (8 bits), negative ones counted from the end. */
+/** As in the command: bits or bytes (8 bits); negative ones count from the end. */
 interface BitRange {
   readonly start: Integer
   readonly end: Integer
@@ -107,7 +107,7 @@ interface BitRange {
 
 const WHOLE: BitRange = { start: 0, end: -1, unit: 8 }
 
-/** Bits of a value from `first` to `last`; `bytes` begins with the value's byte number `at`. */
+/** Bits of a value from `first` to `last`; `bytes` starts with byte number `at` of the value. */
 interface Bits {
   readonly bytes: Buffer
   readonly at: number
@@ -115,7 +115,7 @@ interface Bits {
   readonly last: number
 }
 
-/** @param answer bits null = none lie in the range; seen null = nothing is there */
+/** @param answer bits null = none in the range; seen null = the key does not exist */
 function lookAtBits(
   key: Buffer,
   range: BitRange,
@@ -135,7 +135,7 @@ function lookAtBits(
   return look(key, (held) => answerOn(held && { ...held, length: held.value.length, part: held.value }))
 }
 
-/** Redis answers for a missing key before it looks at the other arguments. */
+/** Redis replies for a missing key before it checks the other arguments. */
 function refusedIfThere(key: Buffer, missing: number, text: string): Step {
   return lookAtHead(key, (seen) => (seen ? new RespError(text) : missing))
 }
@@ -160,7 +160,7 @@ function bitAt(value: Buffer, offset: number): 0 | 1 {
   return (byte & (0x80 >> (offset % 8))) === 0 ? 0 : 1
 }
 
-/** Whole bytes in between are by far the most. */
+/** Counts whole bytes separately, because they are by far the most. */
 function countBits(bits: Bits | null): number {
   if (!bits) return 0
   const { bytes, at, first, last } = bits
@@ -183,7 +183,7 @@ function findBit({ bytes, at, first, last }: Bits, bit: 0 | 1): number {
   return -1
 }
 
-/** The bits of a byte that lie between first and last. */
+/** The bits of a byte between first and last. */
 function within(byte: number, first: number, last: number): number {
   const from = Math.max(first - byte * 8, 0)
   const to = Math.min(last - byte * 8, 7)

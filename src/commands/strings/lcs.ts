@@ -1,6 +1,6 @@
 /**
- * LCS: the longest common subsequence of two values, by the usual table of m × n lengths. Where several are equally long,
- * the walk back through the table goes the way that Redis goes, so that it finds the same one and the same ranges.
+ * LCS: the longest common subsequence of two values, with the usual table of m × n lengths. If several are equally long,
+ * the walk back through the table makes the same choices as Redis, so that it finds the same one and the same ranges.
  */
 import { integerArgument, word } from '../arguments.ts'
 import { RespError, RespMap, type Reply } from '../reply.ts'
@@ -8,14 +8,14 @@ import { CommandError, lookSlowly, SYNTAX_ERROR, type Held, type Step } from '..
 import type { Sliced } from '../../core/work.ts'
 
 /**
- * The table takes some 20 ms and 8 MiB for this many, and is filled in slices. Redis's own limit is 512 MB. The shorter
- * value has less than 2048 bytes then, so that lengths fit 16 bits.
+ * The table takes about 20 ms and 8 MiB for this many cells, and is filled in slices. Redis's limit is 512 MB. The shorter
+ * value then has less than 2048 bytes, so that lengths fit 16 bits.
  */
 const MAX_CELLS = 2 ** 22
 const TOO_LARGE = `ERR Insufficient memory, transient memory for LCS exceeds ${MAX_CELLS} cells`
 
 const CELLS_A_UNIT = 512
-/** Cells between two places where others may have their turn. */
+/** Cells between two yields. */
 const CELLS_A_PIECE = 64 * 1024
 
 const EMPTY = Buffer.alloc(0)
@@ -87,7 +87,7 @@ function* answer(held: readonly (Held | null)[], options: LcsOptions): Sliced<Re
   ])
 }
 
-/** For each pair of beginnings, row by row of `a`, how long their longest common subsequence is. */
+/** The length of the longest common subsequence for each pair of prefixes, row by row of `a`. */
 function* lengths(a: Buffer, b: Buffer): Sliced<Uint16Array> {
   const width = b.length + 1
   const table = new Uint16Array((a.length + 1) * width)
@@ -101,7 +101,7 @@ function* lengths(a: Buffer, b: Buffer): Sliced<Uint16Array> {
   return table
 }
 
-/** @param row where it begins in the table */
+/** @param row its start in the table */
 function fillRow(table: Uint16Array, byte: number, b: Buffer, row: number, from: number, to: number): void {
   const width = b.length + 1
   for (let j = from; j < to; j++) {
@@ -110,14 +110,14 @@ function fillRow(table: Uint16Array, byte: number, b: Buffer, row: number, from:
   }
 }
 
-/** Bytes in a row that both values have. */
+/** A run of bytes that both values have. */
 interface Match {
   atA: number
   atB: number
   length: number
 }
 
-/** The subsequence from its end to its beginning, in stretches as long as possible. */
+/** The subsequence from its end to its start, in the longest possible runs. */
 function walkBack(a: Buffer, b: Buffer, table: Uint16Array): Match[] {
   const width = b.length + 1
   const matches: Match[] = []

@@ -1,10 +1,10 @@
 /**
- * The numbers of INCRBYFLOAT. Redis computes in C's long double and prints 17 decimals; so does this, digit for digit, for
- * the long double of x86-64: 64 bits of mantissa, exponents of 15 bits, ties to even. JavaScript's numbers have 53 bits,
- * and 0.1 + 0.2 would show it.
+ * The numbers of INCRBYFLOAT. Redis computes with C's long double and prints 17 decimals. This does the same, digit for
+ * digit, for the long double of x86-64: mantissa of 64 bits, exponent of 15 bits, ties to even. JavaScript's numbers have
+ * 53 bits, which 0.1 + 0.2 would show.
  *
- * A finite number is mantissa × 2^exponent, exactly. From text it comes as an exact fraction of bigints, and is rounded
- * once, as strtold does; a sum is exact before it is rounded, as the processor's is.
+ * A finite number is exactly mantissa × 2^exponent. Text is parsed to an exact fraction of bigints and rounded once, as
+ * strtold does; a sum is exact before it is rounded, as in the processor.
  */
 export interface Finite {
   /** |mantissa| ≤ 2^64. */
@@ -18,7 +18,7 @@ const MANTISSA_BITS = 64
 /** The smallest number above 0 is 2^-16445, the largest lies just below 2^16384. */
 const MIN_EXPONENT = -16445
 const MAX_BITS = 16384
-/** Beyond these powers of ten a number is too large or rounds to 0: no need to work them out. */
+/** Beyond these powers of ten a number is too large or rounds to 0, and need not be computed. */
 const MAX_POWER_OF_10 = 4940
 const MIN_POWER_OF_10 = -4970
 /** Redis's buffer for a number in text. */
@@ -30,7 +30,7 @@ const DECIMAL = /^([+-]?)(?=\.?\d)(\d*)(?:\.(\d*))?(?:e([+-]?\d+))?$/i
 const HEX = /^([+-]?)0x(?=\.?[\da-f])([\da-f]*)(?:\.([\da-f]*))?(?:p([+-]?\d+))?$/i
 const INFINITE = /^[+-]?inf(?:inity)?$/i
 
-/** What strtold reads, the whole of it, without space before it. null = no number, or too large or too small for one. */
+/** Parses text as strtold does, without leading space and to its end. null = not a number, too large or too small. */
 export function parseLongDouble(bytes: Buffer): LongDouble | null {
   if (bytes.length > MAX_TEXT_BYTES) return null
   const text = bytes.toString('latin1')
@@ -49,7 +49,7 @@ export function addLongDoubles(a: LongDouble, b: LongDouble): Finite | null {
   return exact < 0n ? negated(roundedPower(-exact, exponent)) : roundedPower(exact, exponent)
 }
 
-/** C's %.17Lf without the zeros at its end. */
+/** C's %.17Lf without trailing zeros. */
 export function formatLongDouble({ mantissa, exponent }: Finite): string {
   const magnitude = (mantissa < 0n ? -mantissa : mantissa) * SCALE
   const scaled =
@@ -82,7 +82,7 @@ function fromHex([, sign, whole, part = '', power]: RegExpExecArray): Finite | n
   return notZero(sign!, roundedPower(BigInt(`0x${digits}`), exponent))
 }
 
-/** Digits that are not zero must not have become zero. */
+/** Detects underflow: non-zero digits must not become zero. */
 function notZero(sign: string, found: Finite | null): Finite | null {
   if (found?.mantissa === 0n) return null
   return sign === '-' ? negated(found) : found
@@ -96,7 +96,7 @@ function roundedPower(value: bigint, exponent: number): Finite | null {
   return exponent >= 0 ? rounded(value << BigInt(exponent), 1n) : rounded(value, 1n << BigInt(-exponent))
 }
 
-/** The long double next to a fraction, ties to even. null = too large. */
+/** The long double nearest to a fraction, ties to even. null = too large. */
 function rounded(numerator: bigint, denominator: bigint): Finite | null {
   if (numerator === 0n) return { mantissa: 0n, exponent: 0 }
   // The fraction lies between 2^(size - 1) and 2^(size + 1).
@@ -107,7 +107,7 @@ function rounded(numerator: bigint, denominator: bigint): Finite | null {
         ? divideToEven(numerator, denominator << BigInt(exponent))
         : divideToEven(numerator << BigInt(-exponent), denominator)
     const bits = bitLength(mantissa)
-    // A mantissa of 2^64 has been rounded up to it, and is exact one exponent higher.
+    // A mantissa of 2^64 is the result of rounding up, and is exact with the next exponent.
     if (bits > MANTISSA_BITS && mantissa !== 1n << BigInt(MANTISSA_BITS)) continue
     return bits + exponent > MAX_BITS ? null : { mantissa, exponent }
   }

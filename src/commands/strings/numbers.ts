@@ -1,4 +1,4 @@
-/** Values as numbers: INCR and its kin, INCRBYFLOAT. */
+/** Commands on numbers: INCR and related commands, INCRBYFLOAT. */
 import { INT64_MIN, integerArgument, isInt64, parseInteger, type Integer } from '../arguments.ts'
 import { addLongDoubles, formatLongDouble, parseLongDouble } from './long-double.ts'
 import {
@@ -33,7 +33,7 @@ export function decrby(args: readonly Buffer[], nowMs: number, limits: StepLimit
   return add(args[1]!, -by, defaultEnd(limits, nowMs))
 }
 
-/** A missing key counts as 0; the end stays. */
+/** A missing key counts as 0; the expiry time is kept. */
 function add(key: Buffer, by: Integer, newEndMs: number): Step {
   return change(key, (held) => {
     const before = held ? parseInteger(held.value) : 0

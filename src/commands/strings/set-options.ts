@@ -1,4 +1,4 @@
-/** The options of SET and GETEX: which may stand together, and which of two wins, is Redis's own rule. */
+/** The options of SET and GETEX, with Redis's rules for combining them. */
 import { word } from '../arguments.ts'
 import {
   endArgument,
@@ -17,7 +17,7 @@ export interface SetOptions {
   readonly answersOld: boolean
   /** KEEPTTL. */
   readonly keepsEnd: boolean
-  /** 0 = none. With KEEPTTL that of a key which was not there. */
+  /** 0 = none. With KEEPTTL, that of a key that did not exist. */
   readonly endMs: number
 }
 
@@ -46,8 +46,8 @@ export function setOptions(args: readonly Buffer[], nowMs: number, limits: StepL
 }
 
 /**
- * The end that GETEX gives its key (0 = none, from PERSIST), 'same' when it only reads, or what is wrong with the time:
- * an error only if the key is there.
+ * The expiry time that GETEX sets (0 = none, from PERSIST), 'same' if it only reads, or the error in the time, which is
+ * returned only if the key exists.
  *
  * @throws CommandError for bad syntax
  */
@@ -64,7 +64,7 @@ export function getexOptions(args: readonly Buffer[], nowMs: number): number | '
   }
 }
 
-/** EX, PX, EXAT, PXAT, and the one option that none of them goes with. The same one may come again; the last counts. */
+/** EX, PX, EXAT, PXAT, and the option that excludes them. The same option may be repeated; the last one counts. */
 class LifeOption {
   end: { unit: TimeUnit; argument: Buffer } | null = null
   withoutTime = false
@@ -74,7 +74,7 @@ class LifeOption {
     this.#withoutTime = withoutTime
   }
 
-  /** @returns how many arguments of its own the option has */
+  /** @returns the number of the option's own arguments */
   take(option: string, argument: Buffer | undefined): number {
     if (option === this.#withoutTime && this.end === null) {
       this.withoutTime = true

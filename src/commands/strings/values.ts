@@ -1,4 +1,4 @@
-/** Whole values and parts of them: GET, SET and their kin, APPEND, SETRANGE. */
+/** Commands on whole values and parts of them: GET, SET and related commands, APPEND, SETRANGE. */
 import { byteRange } from '../../core/part.ts'
 import { integerArgument, isBackward } from '../arguments.ts'
 import { endArgument, MILLISECONDS, SECONDS, type TimeUnit } from '../keys/ends.ts'
@@ -137,7 +137,7 @@ export const msetnx: StepMaker = (args, nowMs, limits, mentions): Step => {
   }
 }
 
-/** Of a key that comes twice, the last value counts. */
+/** If a key is named twice, the last value counts. */
 function pairs(
   args: readonly Buffer[],
   command: string,
@@ -164,7 +164,7 @@ export function getex(args: readonly Buffer[], nowMs: number): Step {
   if (newEnd === 'same') return look(args[1]!, valueOf)
   return change(args[1]!, (held, applyMs) => {
     if (!held) return { reply: null }
-    // Redis looks for the key before it looks at the time.
+    // Redis checks the key before the expiry time.
     if (newEnd instanceof CommandError) return refused(newEnd.message)
     if (newEnd === held.expiresAtMs) return { reply: held.value }
     return { reply: held.value, next: [until(held.value, newEnd, applyMs)] }

@@ -115,7 +115,7 @@ function integerOf(by: unknown): bigint {
 }
 
 function shownOf(operation: Operation, { before, after }: Updated, nowMs: number): StoredRecord {
-  // Only the other operations fail on a missing key; incr and append create it.
+  // A missing key is an error, except for incr and append, which create it.
   const shown = operation === 'getdel' ? live(before, nowMs) : after
   if (!shown || (operation !== 'getdel' && !shown.isLive(nowMs))) throw keyNotFound()
   return shown
