@@ -1,5 +1,5 @@
 /**
- * Where a node is, and what it is called: one entry of REDIS_URLS.
+ * Parses REDIS_URLS: the address and id of each node.
  *
  *     [id=][redis[s]://][user:password@]host:port[?weight=2&zone=a]
  *
@@ -15,7 +15,7 @@
  * but no redis[s]://, since both may be the halves of one password with a raw comma. That is also why the reasons below
  * are fixed sentences that quote nothing.
  *
- * What this does not do: look a name up, or notice that two names lead to one machine (the node's marker does).
+ * Not done here: resolving names, or detecting that two names lead to one server (the node's marker does that).
  */
 import { BlockList, isIPv4, isIPv6 } from 'node:net'
 
@@ -49,7 +49,7 @@ const LOOPBACK = new BlockList()
 LOOPBACK.addSubnet('127.0.0.0', 8)
 LOOPBACK.addAddress('::1', 'ipv6')
 
-/** The list in the order given. Entries with a problem are not among the nodes. */
+/** Parses the list, in order. Entries with a problem are left out of the nodes. */
 export function parseNodeList(text: string): { nodes: NodeAddress[]; problems: string[] } {
   const entries = text.split(',').map((entry) => dissect(entry.trim()))
   const nodes: NodeAddress[] = []
@@ -80,7 +80,7 @@ export function parseNodeList(text: string): { nodes: NodeAddress[]; problems: s
   return { nodes, problems }
 }
 
-/** For logs: who and where, and whether there is a password, but never which. */
+/** For logs: id, address, and whether there is a password, but never the password. */
 export function describe(node: NodeAddress): string {
   const extras = [
     node.id === node.address ? '' : `at ${node.address}`,

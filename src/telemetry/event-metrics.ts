@@ -21,7 +21,7 @@ export function registerEventMetrics(registry: Registry): (event: RondoEvent) =>
   )
   const dataLoss = counter(
     'data_loss_possible',
-    'Times a node was filled although too few replicas were whole: acknowledged writes may be lost.',
+    'Times a node was rebuilt from incomplete replicas: acknowledged writes may be lost.',
     'node',
   )
   const backgroundFailures = counter('background_failures', 'Background work that failed.', 'what')
@@ -48,7 +48,7 @@ function registerRepairMetrics(registry: Registry): (event: RoundEnd) => void {
   const counter = (name: string, help: string) =>
     new Counter({ name: `rondo_repair_${name}_total`, help, registers })
   const counters = {
-    checkedKeys: counter('checked_keys', 'Copies that rounds of anti-entropy looked at.'),
+    checkedKeys: counter('checked_keys', 'Copies that rounds of anti-entropy checked.'),
     rangesCompared: counter('ranges_compared', 'Token ranges compared.'),
     rangesDiffering: counter('ranges_differing', 'Token ranges in which copies differed.'),
     copied: counter('copied_records', 'Records sent to nodes that lacked them or held older ones.'),

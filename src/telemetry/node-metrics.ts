@@ -1,4 +1,4 @@
-/** Gauges of what this coordinator knows of its nodes, read when they are asked for. */
+/** Gauges of this coordinator's view of its nodes, computed when they are read. */
 import { Gauge, type Registry } from 'prom-client'
 import type { Cluster } from '../cluster/cluster.ts'
 
@@ -16,7 +16,7 @@ export function registerNodeMetrics(registry: Registry, cluster: Cluster): void 
 function registerState(registers: Registry[], cluster: Cluster): void {
   new Gauge({
     name: 'rondo_node_state',
-    help: '1 for the state that the node is in, as this coordinator (of several workers: any) sees it.',
+    help: '1 for the current state of the node, as this coordinator (with several workers: any of them) sees it.',
     labelNames: ['node', 'state'] as const,
     aggregator: 'max',
     registers,
@@ -31,7 +31,7 @@ function registerState(registers: Registry[], cluster: Cluster): void {
 function registerCompleteness(registers: Registry[], cluster: Cluster): void {
   new Gauge({
     name: 'rondo_node_clean',
-    help: '1 if the node holds all that was acknowledged.',
+    help: '1 if the node holds all acknowledged writes.',
     labelNames: ['node'] as const,
     aggregator: 'min',
     registers,
@@ -46,7 +46,7 @@ function registerCompleteness(registers: Registry[], cluster: Cluster): void {
 function registerSyncedAge(registers: Registry[], cluster: Cluster): void {
   new Gauge({
     name: 'rondo_node_synced_age_seconds',
-    help: 'How long ago the node was last compared with enough others; past GRACE_SECONDS it is stale.',
+    help: 'Seconds since the node was last compared with enough others; above GRACE_SECONDS it is stale.',
     labelNames: ['node'] as const,
     aggregator: 'max',
     registers,
@@ -61,7 +61,7 @@ function registerSyncedAge(registers: Registry[], cluster: Cluster): void {
 function registerClockOffset(registers: Registry[], cluster: Cluster): void {
   new Gauge({
     name: 'rondo_node_clock_offset_seconds',
-    help: 'How far the clock of the node is from cluster time, the median of all.',
+    help: 'Offset of the clock of the node from cluster time, the median of all.',
     labelNames: ['node'] as const,
     aggregator: 'average',
     registers,
