@@ -49,7 +49,7 @@ export function readBody(
     }
     if (++pieces > FREE_PIECES && bytes < pieces * MIN_PIECE_BYTES) {
       // Each tiny chunk costs far more than its bytes, and discarding the rest would cost as much.
-      exchange.restIsDear = true
+      exchange.restIsCostly = true
       req.pause()
       refuse(new RondoError('BAD_REQUEST', 'The body comes in too many tiny chunks: send larger ones.'))
       return

@@ -62,7 +62,7 @@ export class Exchange {
   /** The client waits for `100 Continue` before it sends the body. */
   awaitsContinue = false
   /** Reading and discarding the rest of the body would cost too much: the connection is closed at once. */
-  restIsDear = false
+  restIsCostly = false
 
   /** Undefined if the socket belongs to another server. */
   private readonly connection: HttpConnection | undefined
@@ -270,7 +270,7 @@ export class Exchange {
   private endAndClose(body: string | undefined): void {
     const { req, res } = this
     const { socket } = res
-    if (!this.restIsDear) req.resume()
+    if (!this.restIsCostly) req.resume()
     if (!socket) {
       // Responses to earlier requests on the connection go first.
       res.once('socket', () => this.endAndClose(body))
@@ -279,7 +279,7 @@ export class Exchange {
     if (body === undefined) res.flushHeaders()
     else res.write(body)
     socket.end()
-    if (this.restIsDear) {
+    if (this.restIsCostly) {
       socket.destroySoon()
       return
     }

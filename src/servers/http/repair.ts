@@ -9,12 +9,12 @@ const MOST_BODY_BYTES = 1024
 
 type Rounds = Pick<AntiEntropy, 'request' | 'progress'>
 
-export async function tellRepair(exchange: Exchange, antiEntropy: Rounds): Promise<void> {
+export async function getRepair(exchange: Exchange, antiEntropy: Rounds): Promise<void> {
   exchange.query([])
   exchange.json(200, progressOf(await antiEntropy.progress()))
 }
 
-export async function beginRepair(exchange: Exchange, antiEntropy: Rounds): Promise<void> {
+export async function startRepair(exchange: Exchange, antiEntropy: Rounds): Promise<void> {
   exchange.query([])
   await checkBody(exchange)
   exchange.json(202, progressOf(await antiEntropy.request()))

@@ -15,7 +15,7 @@ import type { GuardOptions, Scope } from './guard.ts'
 import { KEYS_PREFIX, type KeysHandler } from './keys.ts'
 import { listKeys, type ListOptions } from './list.ts'
 import { handleOperation, OPERATIONS } from './operations.ts'
-import { beginRepair, tellRepair } from './repair.ts'
+import { startRepair, getRepair } from './repair.ts'
 import { statusOf } from './status.ts'
 import type { TrafficOptions } from './traffic.ts'
 
@@ -89,8 +89,8 @@ export const ROUTES: readonly Route[] = [
   {
     path: '/repair',
     calls: {
-      GET: { scope: 'status', serve: (exchange, { options }) => tellRepair(exchange, options.antiEntropy) },
-      POST: { scope: 'admin', serve: (exchange, { options }) => beginRepair(exchange, options.antiEntropy) },
+      GET: { scope: 'status', serve: (exchange, { options }) => getRepair(exchange, options.antiEntropy) },
+      POST: { scope: 'admin', serve: (exchange, { options }) => startRepair(exchange, options.antiEntropy) },
     },
   },
   {
@@ -133,7 +133,7 @@ export const ROUTES: readonly Route[] = [
   },
   {
     path: '/readyz',
-    calls: { GET: { scope: 'open', serve: (exchange, { options }) => tellReady(exchange, options) } },
+    calls: { GET: { scope: 'open', serve: (exchange, { options }) => sendReadiness(exchange, options) } },
   },
 ]
 
@@ -198,7 +198,7 @@ function entryOf(route: Route): Entry {
   }
 }
 
-function tellReady(exchange: Exchange, { accepting, store }: HttpServerOptions): void {
+function sendReadiness(exchange: Exchange, { accepting, store }: HttpServerOptions): void {
   if (!accepting()) throw new RondoError('UNAVAILABLE', 'The process is stopping.')
   if (!store.ready) {
     throw new RondoError('UNAVAILABLE', 'No node can be used yet; /status says why.')

@@ -103,7 +103,7 @@ export interface Client extends Caller, SlotOwner {
   readLevel: ConsistencyLevel
   writeLevel: ConsistencyLevel
   /** CLIENT REPLY: the next so many replies are not written. */
-  unsaidReplies: number
+  suppressedReplies: number
   transaction: Transaction | null
   watch: Watch | null
   authenticate(): void

@@ -80,7 +80,7 @@ export class RespServer implements Host {
   private dirty: Connection[] = []
   private held: Connection[] = []
   private nextId = 1
-  private crossSetTold = false
+  private crossSetReported = false
 
   constructor(options: RespServerOptions) {
     this.options = options
@@ -102,8 +102,8 @@ export class RespServer implements Host {
 
   /** A client sent a transaction over keys that do not share a replica set: logged once. */
   onCrossSet(then: RespServerOptions['crossSetMulti']): void {
-    if (this.crossSetTold) return
-    this.crossSetTold = true
+    if (this.crossSetReported) return
+    this.crossSetReported = true
     this.options.emit({ kind: 'cross-set-multi', then })
   }
 

@@ -118,7 +118,7 @@ export class Connection implements Client, Worker, Holder, Seat {
   readLevel: ConsistencyLevel
   writeLevel: ConsistencyLevel
   /** CLIENT REPLY: the next so many replies are not written. */
-  unsaidReplies = 0
+  suppressedReplies = 0
   transaction: Transaction | null = null
   watch: Watch | null = null
 
@@ -249,7 +249,7 @@ export class Connection implements Client, Worker, Holder, Seat {
     this.parser.unauthenticated = !this.authenticated
     this.readLevel = this.server.options.readConsistency
     this.writeLevel = this.server.options.writeConsistency
-    this.unsaidReplies = 0
+    this.suppressedReplies = 0
     this.unauthenticatedSinceMs = this.server.nowMs()
     this.account.moveTo(this.userName)
     this.forgetTransaction()
@@ -342,7 +342,7 @@ export class Connection implements Client, Worker, Holder, Seat {
   /** An empty request gets no reply, but uses up a CLIENT REPLY SKIP, as in Redis. */
   private onEmptyRequest(): void {
     this.parser.passedEmpty = false
-    if (this.unsaidReplies === 1) this.unsaidReplies = 0
+    if (this.suppressedReplies === 1) this.suppressedReplies = 0
   }
 
   /** @returns false when the command, and everything after it, has to wait */
@@ -436,9 +436,9 @@ export class Connection implements Client, Worker, Holder, Seat {
 
   /** Appends a slot to the queue of replies. */
   add(slot: Slot): void {
-    if (this.unsaidReplies > 0) {
-      slot.unsaid = true
-      this.unsaidReplies--
+    if (this.suppressedReplies > 0) {
+      slot.suppressed = true
+      this.suppressedReplies--
     }
     this.added++
     this.pipelined++
@@ -509,7 +509,7 @@ export class Connection implements Client, Worker, Holder, Seat {
       bytes += slot.bytes
       this.pipelined--
       this.ready--
-      if (!slot.unsaid) slot.write(output)
+      if (!slot.suppressed) slot.write(output)
       slot = slot.next
     }
     this.readyBytes -= bytes

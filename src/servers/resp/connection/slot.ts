@@ -32,7 +32,7 @@ export abstract class Slot {
   next: Slot | null = null
   done = false
   /** CLIENT REPLY: the reply is not written. */
-  unsaid = false
+  suppressed = false
   /** Its approximate memory: of its arguments, then of its reply. */
   bytes = 0
   /** For the metrics: the reply is an error. */

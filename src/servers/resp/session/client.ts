@@ -120,14 +120,14 @@ function onOrOff(_client: Client, args: readonly Buffer[]): Reply {
 function reply(client: Client, args: readonly Buffer[]): Reply {
   switch (word(args[2]!)) {
     case 'ON':
-      client.unsaidReplies = 0
+      client.suppressedReplies = 0
       break
     case 'OFF':
-      client.unsaidReplies = Infinity
+      client.suppressedReplies = Infinity
       break
     case 'SKIP':
       // Its own reply, and that of the next command.
-      client.unsaidReplies = Math.max(client.unsaidReplies, 2)
+      client.suppressedReplies = Math.max(client.suppressedReplies, 2)
       break
     default:
       throw new CommandError(SYNTAX_ERROR)

@@ -290,7 +290,7 @@ async function inParts(
 async function aside(client: Client, { command, args }: Queued): Promise<Reply> {
   const reply = await command.alone!(client, args)
   // CLIENT REPLY SKIP suppresses its own reply and the next; here its own reply is part of EXEC's.
-  if (client.unsaidReplies === 2) client.unsaidReplies = 1
+  if (client.suppressedReplies === 2) client.suppressedReplies = 1
   return reply
 }
 
