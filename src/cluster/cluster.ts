@@ -20,7 +20,7 @@ import { forbiddenSentence } from '../nodes/permissions.ts'
 import { agreeOnTopology, decodeTopology } from './founding.ts'
 import { decodeMarker, encodeMarker, judgeMarker } from './marker.ts'
 import { Member } from './member.ts'
-import { ClusterTime, FAR_OFF_MS } from './time.ts'
+import { ClusterTime, CLOCK_SKEW_MS } from './time.ts'
 
 export interface ClusterOptions {
   readonly members: readonly Member[]
@@ -53,9 +53,9 @@ export class Cluster implements NodeListener {
   private ownClusterId: string | null = null
   private founderMayMarkUntilMs = 0
   /** Every member was probed once. */
-  private looked = false
+  private allProbed = false
   private founding = false
-  private toldWaitingFor = -1
+  private reportedBlankCount = -1
   private stopped = false
 
   constructor(options: ClusterOptions) {
@@ -86,7 +86,7 @@ export class Cluster implements NodeListener {
   }
 
   /** When more than half of the members look down, it may be our own network: all the sooner they are tried again. */
-  private get suspectsItself(): boolean {
+  private get suspectsOwnNetwork(): boolean {
     return this.members.filter((member) => member.health.state === 'down').length * 2 > this.members.length
   }
 
@@ -98,7 +98,7 @@ export class Cluster implements NodeListener {
   async start(): Promise<void> {
     await Promise.all(this.members.map((member) => this.probeNow(member)))
     // Only now, when it is known who has which marker, is a cluster met or founded.
-    this.looked = true
+    this.allProbed = true
     await this.learnCluster()
     const { clock, timers } = this.options
     const untilMs = clock.monotonicMs() + START_PATIENCE_MS
@@ -111,7 +111,7 @@ export class Cluster implements NodeListener {
 
   /** Reached, and neither in use nor refused, though soon it should be. */
   private unsettled(): Member[] {
-    if (this.clusterId === null && this.toldWaitingFor >= 0) return []
+    if (this.clusterId === null && this.reportedBlankCount >= 0) return []
     return this.members.filter(
       (member) => member.report !== null && member.lastError === null && !member.node.ready,
     )
@@ -149,7 +149,7 @@ export class Cluster implements NodeListener {
   }
 
   /**
-   * The nodes for this token, home replicas first: the ring's ready-made list, which leaves room for stand-ins, or all
+   * The nodes for this token, home replicas first: the ring's ready-made list, which leaves room for fallback replicas, or all
    * nodes where a key has so many replicas that it would not.
    */
   preferenceListAt(token: number, replicas: number): readonly Member[] {
@@ -164,7 +164,7 @@ export class Cluster implements NodeListener {
   }
 
   /** Probes a member now, because something about it has changed. */
-  look(member: Member): Promise<void> {
+  reprobe(member: Member): Promise<void> {
     return this.probeNow(member)
   }
 
@@ -173,7 +173,7 @@ export class Cluster implements NodeListener {
   onBroken(node: Node, failure: NodeFailure): void {
     const member = this.memberOf(node)
     if (this.stopped) return
-    this.bad(member, failure.message, false)
+    this.onNodeFailed(member, failure.message, false)
     void this.probeNow(member)
   }
 
@@ -219,7 +219,8 @@ export class Cluster implements NodeListener {
 
   private nextProbeMs(member: Member): number {
     const delayMs = member.health.nextProbeMs(this.options.pingIntervalMs)
-    if (member.health.state !== 'up' && this.suspectsItself) return Math.min(delayMs, SELF_SUSPECT_PROBE_MS)
+    if (member.health.state !== 'up' && this.suspectsOwnNetwork)
+      return Math.min(delayMs, OWN_NETWORK_PROBE_MS)
     if (member.report && this.waitsForFounder(member)) return Math.min(delayMs, FOUNDING_PROBE_MS)
     const unsettled = member.health.state === 'up' && (member.unwritable !== null || !member.node.ready)
     return unsettled ? Math.min(delayMs, UNSETTLED_PROBE_MS) : delayMs
@@ -241,11 +242,11 @@ export class Cluster implements NodeListener {
       if (this.stopped) return
       if (!(await this.identify(member))) return
       if (member.unwritable) await this.tryWrite(member)
-      this.good(member)
+      this.onProbeSucceeded(member)
     } catch (error) {
       if (this.stopped) return
       const failure = error as Error & { code?: string }
-      this.bad(
+      this.onNodeFailed(
         member,
         forbidden ?? failure.message,
         failure.code === 'ECONNREFUSED' || failure.message.includes('ECONNREFUSED'),
@@ -260,7 +261,7 @@ export class Cluster implements NodeListener {
   /** Makes sure the node is ours and marked, and opens its data path. False while it is not to be used. */
   private async identify(member: Member): Promise<boolean> {
     const report = member.report!
-    if (this.clusterId === null && this.looked) await this.learnCluster()
+    if (this.clusterId === null && this.allProbed) await this.learnCluster()
     const cluster = this.clusterId
     if (cluster === null || this.waitsForFounder(member)) return false
     const verdict = judgeMarker(report.marker, {
@@ -277,7 +278,7 @@ export class Cluster implements NodeListener {
       member.node.shut(verdict.why)
       this.time.forget(member.id)
       member.lastError = `refused: ${verdict.why}`
-      this.complete(member, 'refused', verdict.why)
+      this.setCompleteness(member, 'refused', verdict.why)
       await this.leaveIfOutvoted()
       return false
     }
@@ -300,8 +301,8 @@ export class Cluster implements NodeListener {
       member.node.shut(LEFT)
       return false
     }
-    if (stale) this.complete(member, 'stale', STALE_WHY)
-    else this.complete(member, state, verdict.kind === 'write' ? verdict.why : 'so its marker says')
+    if (stale) this.setCompleteness(member, 'stale', STALE_WHY)
+    else this.setCompleteness(member, state, verdict.kind === 'write' ? verdict.why : 'so its marker says')
     if (report.syncedAt === null) await this.beginSyncedAt(member, bytes!)
     return true
   }
@@ -366,7 +367,7 @@ export class Cluster implements NodeListener {
     const met = mostCommon(placed)
     if (met !== null) {
       const most = mostCommon(anywhere)!
-      this.known(countOf(anywhere, most) > countOf(anywhere, met) ? most : met, false)
+      this.adoptCluster(countOf(anywhere, most) > countOf(anywhere, met) ? most : met, false)
       return
     }
     const reached = this.members.filter((member) => member.report !== null)
@@ -374,8 +375,8 @@ export class Cluster implements NodeListener {
     const blank = reached.filter((member) => member.report!.marker === null)
     const needed = Math.floor(this.members.length / 2) + 1
     if (blank.length < needed) {
-      if (this.toldWaitingFor !== blank.length) {
-        this.toldWaitingFor = blank.length
+      if (this.reportedBlankCount !== blank.length) {
+        this.reportedBlankCount = blank.length
         const { length: members } = this.members
         this.options.emit({ kind: 'cluster-waiting', reached: blank.length, needed, members })
       }
@@ -392,7 +393,7 @@ export class Cluster implements NodeListener {
       if (!topology || this.clusterId !== null) return
       const founded = topology.cluster === own.cluster
       if (founded) for (const member of blank) this.foundedHere.set(member, member.report!.runId)
-      this.known(topology.cluster, founded)
+      this.adoptCluster(topology.cluster, founded)
     } finally {
       this.founding = false
     }
@@ -456,7 +457,7 @@ export class Cluster implements NodeListener {
     return member.report!.marker === null && this.options.clock.monotonicMs() < this.founderMayMarkUntilMs
   }
 
-  private known(cluster: string, founded: boolean): void {
+  private adoptCluster(cluster: string, founded: boolean): void {
     this.clusterId = cluster
     if (!founded) this.founderMayMarkUntilMs = this.options.clock.monotonicMs() + FOUNDER_PATIENCE_MS
     this.options.emit({ kind: 'cluster-known', cluster, founded })
@@ -477,48 +478,48 @@ export class Cluster implements NodeListener {
 
   // ---- transitions
 
-  private good(member: Member): void {
+  private onProbeSucceeded(member: Member): void {
     const from = member.health.state
-    member.health.onGood()
+    member.health.onSuccess()
     if (!member.unwritable) member.lastError = null
-    this.moved(member, from, 'it answers')
+    this.emitStateChange(member, from, 'it answers')
   }
 
-  private bad(member: Member, why: string, certain: boolean): void {
+  private onNodeFailed(member: Member, why: string, certain: boolean): void {
     const from = member.health.state
-    member.health.onBad(certain)
+    member.health.onFailure(certain)
     member.lastError = why
     if (member.health.state === 'down') {
       member.node.shut(`the node is down: ${why}`)
       if (from !== 'down') this.markBehind(member, 'it was away, and may have missed writes')
     }
-    this.moved(member, from, why)
+    this.emitStateChange(member, from, why)
   }
 
-  private moved(member: Member, from: Member['health']['state'], why: string): void {
+  private emitStateChange(member: Member, from: Member['health']['state'], why: string): void {
     member.refresh()
     const to = member.health.state
     if (from !== to) this.options.emit({ kind: 'node-state', node: member.id, from, to, why })
   }
 
-  private complete(member: Member, to: Completeness, why: string): void {
+  private setCompleteness(member: Member, to: Completeness, why: string): void {
     const from = member.completeness
     member.completeness = to
     member.refresh()
     if (from !== to) this.options.emit({ kind: 'node-completeness', node: member.id, from, to, why })
   }
 
-  private readonly farOff = new Set<Member>()
+  private readonly skewed = new Set<Member>()
 
   private noteClock(member: Member): void {
-    if (!this.looked) return // half of the clocks are not the median
+    if (!this.allProbed) return // half of the clocks are not the median
     const distance = this.time.distance(member.id)
     if (!distance) return // it told no time
     const { offMs, errorMs } = distance
-    const far = Math.abs(offMs) > FAR_OFF_MS + errorMs
-    if (far === this.farOff.has(member)) return
-    if (far) this.farOff.add(member)
-    else this.farOff.delete(member)
+    const far = Math.abs(offMs) > CLOCK_SKEW_MS + errorMs
+    if (far === this.skewed.has(member)) return
+    if (far) this.skewed.add(member)
+    else this.skewed.delete(member)
     this.options.emit({ kind: 'node-clock', node: member.id, offMs, far })
   }
 
@@ -549,7 +550,7 @@ interface Probe {
 const TOPOLOGY_DAMAGED = "the node's key __rondo:topology is damaged; remove it there to use the node again"
 const LEFT = 'its cluster was left for another one'
 const STALE_WHY = 'it was not compared with the others for longer than deletes are remembered'
-const SELF_SUSPECT_PROBE_MS = 100
+const OWN_NETWORK_PROBE_MS = 100
 /** While a node answers but is not usable yet, look again this soon. */
 const UNSETTLED_PROBE_MS = 250
 /** How long whoever founds a cluster may take to mark its members. */

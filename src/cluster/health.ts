@@ -11,31 +11,31 @@
  */
 import type { NodeState } from '../core/events.ts'
 
-const BAD_UNTIL_DOWN = 3
-const GOOD_UNTIL_UP = 2
+const FAILURES_UNTIL_DOWN = 3
+const SUCCESSES_UNTIL_UP = 2
 const FIRST_RETRY_MS = 100
 const LAST_RETRY_MS = 1000
 
 export class Health {
   /** Nothing is known before the first probe: one good answer suffices then. */
   state: NodeState = 'suspect'
-  private bad = 0
-  private good = 0
+  private failures = 0
+  private successes = 0
   private retries = 0
 
-  onGood(): void {
-    this.bad = 0
-    this.good++
+  onSuccess(): void {
+    this.failures = 0
+    this.successes++
     this.retries = 0 // back soon, to confirm
-    if (this.state === 'down' && this.good < GOOD_UNTIL_UP) return
+    if (this.state === 'down' && this.successes < SUCCESSES_UNTIL_UP) return
     this.state = 'up'
   }
 
   /** @param certain nobody is there: no need to ask three times */
-  onBad(certain: boolean): void {
-    this.good = 0
-    this.bad++
-    this.state = certain || this.state === 'down' || this.bad >= BAD_UNTIL_DOWN ? 'down' : 'suspect'
+  onFailure(certain: boolean): void {
+    this.successes = 0
+    this.failures++
+    this.state = certain || this.state === 'down' || this.failures >= FAILURES_UNTIL_DOWN ? 'down' : 'suspect'
   }
 
   /** Milliseconds until the next probe; call once per probe. */

@@ -11,7 +11,7 @@
 import type { Clock } from '../core/clock.ts'
 
 /** A clock this far from the median is reported. */
-export const FAR_OFF_MS = 1000
+export const CLOCK_SKEW_MS = 1000
 
 interface Sample {
   readonly offsetMs: number

@@ -34,7 +34,7 @@ export interface Failing {
   failed(error: RondoError): void
 }
 
-/** The nodes for this key, home replicas first, then stand-ins. */
+/** The nodes for this key, home replicas first, then fallback replicas. */
 export function preferenceListOf({ cluster, replicas }: CoordinatorContext, key: Buffer): readonly Member[] {
   return cluster.preferenceListAt(tokenOf(key), replicas)
 }

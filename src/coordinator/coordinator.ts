@@ -31,7 +31,7 @@ import { Background } from './background.ts'
 import { preferenceListOf, type CoordinatorContext, type Failing } from './context.ts'
 import { explain, type Explanation } from './explain.ts'
 import { Hedging } from './read/hedging.ts'
-import { Lines, nameOf } from './update/lines.ts'
+import { KeyQueues, nameOf } from './update/key-queues.ts'
 import { cursorElsewhere, listKeys, type KeyPage } from './listing/listing.ts'
 import { ReadOne, type ReadDone } from './read/read.ts'
 import { QuorumRead } from './read/quorum-read.ts'
@@ -47,8 +47,8 @@ import {
   type TransactDone,
 } from './transact/transact.ts'
 import { Sizes } from './admission/sizes.ts'
-import { newTransaction, TransactionInLine } from './transact/transact-in-line.ts'
-import { newUpdate, UpdateInLine } from './update/update-in-line.ts'
+import { newTransaction, QueuedTransaction } from './transact/queued-transaction.ts'
+import { newUpdate, QueuedUpdate } from './update/queued-update.ts'
 import { KeyCount, Pages } from './listing/walks.ts'
 import { QuorumUpdate, type Modify, type UpdateDone } from './update/update.ts'
 import { WriteOne, type MakeRecord, type WriteDone } from './write/write.ts'
@@ -91,7 +91,7 @@ export class Coordinator implements KeyStore {
   readonly cluster: Cluster
   private readonly options: CoordinatorOptions
   private readonly context: CoordinatorContext
-  private readonly lines: Lines
+  private readonly queues: KeyQueues
   private readonly admission: Admission
   private readonly pages = new Pages(PAGES_AT_ONCE)
   private readonly keyCount: KeyCount
@@ -99,7 +99,7 @@ export class Coordinator implements KeyStore {
   constructor(cluster: Cluster, options: CoordinatorOptions) {
     this.cluster = cluster
     this.options = options
-    this.lines = new Lines(options.timers)
+    this.queues = new KeyQueues(options.timers)
     this.admission = new Admission(options)
     this.keyCount = new KeyCount(() => this.walkAll(), options)
     const deadlines = new Deadlines(options.requestTimeoutMs, options)
@@ -237,7 +237,7 @@ export class Coordinator implements KeyStore {
 
   /**
    * Reads, modifies and writes one key atomically, as far as the level promises (update.ts). While another change of the
-   * key is under way here, it waits for its turn (lines.ts).
+   * key is under way here, it waits for its turn (key-queues.ts).
    */
   update(key: Buffer, modify: Modify, done: UpdateDone, level: ConsistencyLevel = 'one'): void {
     if (this.sheds(done)) return
@@ -260,11 +260,11 @@ export class Coordinator implements KeyStore {
     done: UpdateDone,
     level: ConsistencyLevel,
   ): void {
-    const { context, lines } = this
+    const { context, queues } = this
     const name = nameOf(key)
-    if (lines.enter(name)) {
-      newUpdate(context, key, preference, level, modify, done).startIn(lines, name)
-    } else new UpdateInLine(context, lines, name, key, level, modify, done).start()
+    if (queues.enter(name)) {
+      newUpdate(context, key, preference, level, modify, done).startQueued(queues, name)
+    } else new QueuedUpdate(context, queues, name, key, level, modify, done).start()
   }
 
   /** Whether transact() takes these keys together: those with the same hash tag always. */
@@ -274,7 +274,7 @@ export class Coordinator implements KeyStore {
 
   /**
    * Reads, modifies and writes several keys as one (transact.ts), as far as the level promises. While other changes of
-   * any of them are under way here, it waits for its turn (lines.ts). Fails with CROSS_REPLICA_SET where the keys do not
+   * any of them are under way here, it waits for its turn (key-queues.ts). Fails with CROSS_REPLICA_SET where the keys do not
    * share a replica set.
    *
    * @param keys at least one, each once; they have passed checkKey
@@ -318,11 +318,11 @@ export class Coordinator implements KeyStore {
     done: TransactDone,
     level: ConsistencyLevel,
   ): void {
-    const { context, lines } = this
+    const { context, queues } = this
     const names = placed.map(({ key }) => nameOf(key))
-    if (lines.enterAll(names)) {
-      newTransaction(context, placed, level, modify, done).startIn(lines, names)
-    } else new TransactionInLine(context, lines, names, placed, level, modify, done).start()
+    if (queues.enterAll(names)) {
+      newTransaction(context, placed, level, modify, done).startQueued(queues, names)
+    } else new QueuedTransaction(context, queues, names, placed, level, modify, done).start()
   }
 
   private placed(keys: readonly Buffer[]): PlacedKey[] {

@@ -61,7 +61,7 @@ export async function explain(
     token: tokenOf(key),
     replicaSet: homes.map((member) => member.id),
     readOrder: [...plan.inTurn, ...plan.compared].map((member) => member.id),
-    // A stand-in that holds nothing is of no interest.
+    // A fallback replica that holds nothing is of no interest.
     replicas: replicas.filter((view) => view.role !== 'stand-in' || view.holds !== null),
   }
 }

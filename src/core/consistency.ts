@@ -7,7 +7,7 @@ export function isConsistencyLevel(text: string): text is ConsistencyLevel {
 }
 
 /**
- * Home replicas that must answer. R + W > N: every quorum read meets every quorum write, as long as stand-ins are not
+ * Home replicas that must answer. R + W > N: every quorum read meets every quorum write, as long as fallback replicas are not
  * counted.
  */
 export function required(level: ConsistencyLevel, homeReplicas: number): number {

@@ -2,7 +2,7 @@
  * Who is asked, and in which order: a pure function from the preference list and what is known of its nodes.
  *
  *   preference list   A   B   C  |  D   E        N = 3: A, B, C are the home replicas, whatever their health
- *   B is down         A  (B)  C     D            a write goes to A, C and the stand-in D; a read asks A, then C
+ *   B is down         A  (B)  C     D            a write goes to A, C and the fallback replica D; a read asks A, then C
  *   A may be behind   B   C   A                  A still takes every write, and is asked last
  *
  * A node that may lack writes (it was away, or is being filled) never answers a read alone while another node that may
@@ -29,7 +29,7 @@ export const READ_NEVER = 3
 export interface ReadPlan<T> {
   /** Asked one after the other: each one's answer is good by itself. */
   readonly inTurn: readonly T[]
-  /** If none of those answers: all asked at once, newest wins. Home replicas, then stand-ins. */
+  /** If none of those answers: all asked at once, newest wins. Home replicas, then fallback replicas. */
   readonly compared: readonly T[]
   /** How many of `compared`, from its start, are home replicas: only these can say "not found". */
   readonly comparedHomes: number
@@ -40,10 +40,10 @@ export function planRead<T extends Candidate>(preference: readonly T[], replicas
   const first = homes.filter((node) => node.readRank === READ_FIRST)
   const later = homes.filter((node) => node.readRank === READ_LATER)
   const compared = homes.filter((node) => node.readRank === READ_COMPARED)
-  const standIns = preference.slice(replicas).filter((node) => node.readRank !== READ_NEVER)
+  const fallbacks = preference.slice(replicas).filter((node) => node.readRank !== READ_NEVER)
   return {
     inTurn: [...first, ...later],
-    compared: [...compared, ...standIns],
+    compared: [...compared, ...fallbacks],
     comparedHomes: compared.length,
   }
 }
@@ -55,12 +55,12 @@ export interface WritePlan<T> {
   readonly homes: number
   /** Home replicas that miss this write. */
   readonly missing: readonly T[]
-  /** Further stand-ins, in order, for when a target fails. */
+  /** Further fallback replicas, in order, for when a target fails. */
   readonly spare: readonly T[]
 }
 
 /** Who takes the copies of home replicas that are away: further nodes that take writes, in order. */
-export function standInsFor<T extends Candidate>(
+export function fallbacksFor<T extends Candidate>(
   preference: readonly T[],
   replicas: number,
   isDelete: boolean,
@@ -82,11 +82,11 @@ export function planWrite<T extends Candidate>(
   // In the order of reads: whoever acknowledges is then asked first, so that a client reads its own writes.
   const taking = homes.filter((node) => takes(node, isDelete)).sort((a, b) => a.readRank - b.readRank)
   const missing = homes.filter((node) => !takes(node, isDelete))
-  const standIns = standInsFor(preference, replicas, isDelete)
+  const fallbacks = fallbacksFor(preference, replicas, isDelete)
   return {
-    targets: [...taking, ...standIns.slice(0, missing.length)],
+    targets: [...taking, ...fallbacks.slice(0, missing.length)],
     homes: taking.length,
     missing,
-    spare: standIns.slice(missing.length),
+    spare: fallbacks.slice(missing.length),
   }
 }

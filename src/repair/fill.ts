@@ -58,7 +58,7 @@ export class Filling {
     emit({ kind: 'fill', node: member.id, state: 'finished', ...progress })
     if (sources.lossy) emit({ kind: 'data-loss-possible', node: member.id })
     cluster.caughtUp(member, missesThen)
-    await cluster.look(member)
+    await cluster.reprobe(member)
     return true
   }
 }

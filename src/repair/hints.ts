@@ -3,7 +3,7 @@
  *
  * A write leaves a hint (key and version) for each home replica that did not take it, on every node that did. Here they
  * are delivered: the record is read where the hint lies, stored at its target by compare-and-store, and the hint removed
- * if it still is of that version. A copy on a stand-in goes, once every home replica of the key holds it.
+ * if it still is of that version. A copy on a fallback replica goes, once every home replica of the key holds it.
  *
  * Hints shorten the time during which replicas differ; no promise rests on them.
  */
@@ -46,7 +46,7 @@ async function deliver(context: RepairContext, holder: Member, target: Member, h
     await copyTo(target)
     const homes = cluster.homesOf(hint.key, replicas)
     if (!homes.includes(holder)) {
-      // The hint stays until the stand-in's copy has gone: it tells that there is one. The copy has done its duty when
+      // The hint stays until the fallback replica's copy has gone: it tells that there is one. The copy has done its duty when
       // every home replica holds it, or something newer.
       if (!homes.every((home) => home.takesValues && home.completeness === 'clean')) return
       await Promise.all(homes.map(copyTo))

@@ -48,7 +48,7 @@ export class Repairer {
   private schedule(): void {
     if (this.stopped) return
     this.timer = this.context.timers.setTimeout(() => {
-      this.running = this.look().finally(() => {
+      this.running = this.check().finally(() => {
         this.running = null
         this.schedule()
       })
@@ -56,7 +56,7 @@ export class Repairer {
   }
 
   /** One look at every member. Never throws: what stops a repair is tried again at the next look. */
-  private async look(): Promise<void> {
+  private async check(): Promise<void> {
     for (const member of this.context.cluster.members) {
       if (this.stopped || !member.node.ready || member.health.state === 'down' || !member.marker) continue
       try {

@@ -70,11 +70,11 @@ export async function settleStale(context: RepairContext, member: Member): Promi
   if (!(await answerOf(node, node.lease('fill', owner, LEASE_MS)))) return
   try {
     // What is known is as old as the last ping: this one may be settled by now, and another one wiped.
-    await Promise.all(cluster.members.map((each) => cluster.look(each)))
+    await Promise.all(cluster.members.map((each) => cluster.reprobe(each)))
     const verdict = member.completeness === 'stale' ? judgeStale(cluster, member, replicas) : 'wait'
     if (verdict === 'keep') await keep(context, member)
     if (verdict === 'drop') await drop(context, member)
-    await cluster.look(member)
+    await cluster.reprobe(member)
   } finally {
     await answerOf(node, node.lease('fill', owner, GIVEN_BACK_MS))
   }

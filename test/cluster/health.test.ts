@@ -6,8 +6,8 @@ import { Health } from '../../src/cluster/health.ts'
 function after(marks: string): Health {
   const health = new Health()
   for (const mark of marks) {
-    if (mark === 'g') health.onGood()
-    else health.onBad(mark === 'r')
+    if (mark === 'g') health.onSuccess()
+    else health.onFailure(mark === 'r')
   }
   return health
 }
@@ -43,8 +43,8 @@ describe('the health of a node', () => {
         for (const mark of marks) {
           const before = health.state
           goodInARow = mark === 'g' ? goodInARow + 1 : 0
-          if (mark === 'g') health.onGood()
-          else health.onBad(mark === 'r')
+          if (mark === 'g') health.onSuccess()
+          else health.onFailure(mark === 'r')
           if (before === 'down' && health.state !== 'down') expect(goodInARow).to.be.at.least(2)
           if (mark !== 'g') expect(health.state).not.to.equal('up')
           if (mark === 'r') expect(health.state).to.equal('down')
@@ -70,7 +70,7 @@ describe('the health of a node', () => {
   it('is looked at again soon after the first good answer, so that coming back takes one long wait at most', () => {
     const health = after('gr')
     delays(health, 10)
-    health.onGood()
+    health.onSuccess()
     expect(health.state).to.equal('down')
     expect(health.nextProbeMs(1000)).to.equal(100)
   })
@@ -78,9 +78,9 @@ describe('the health of a node', () => {
   it('starts from 100 ms again the next time', () => {
     const health = after('gr')
     delays(health, 10)
-    health.onGood()
-    health.onGood()
-    health.onBad(false)
+    health.onSuccess()
+    health.onSuccess()
+    health.onFailure(false)
     expect(delays(health, 2)).to.deep.equal([100, 200])
   })
 })

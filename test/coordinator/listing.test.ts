@@ -89,7 +89,7 @@ describe('listing the keys', () => {
     expect(await list('p*')).to.deep.equal(['plain'])
   })
 
-  it('gives each key once while a node is down, and those that only a stand-in took in its place', async () => {
+  it('gives each key once while a node is down, and those that only a fallback replica took in its place', async () => {
     const node = under.nodes[0]!
     node.cut()
     await under.time.advance(10)
@@ -112,7 +112,7 @@ describe('listing the keys', () => {
     const [first, second, third] = under.nodesOf(key) as [FaultyNode, FaultyNode, FaultyNode]
     for (const node of [first, second, third]) node.cut()
     await under.time.advance(10)
-    await under.del(key) // by the stand-in alone
+    await under.del(key) // by the fallback replica alone
     await under.put('new', 'v')
     for (const node of [first, second, third]) node.heal()
     await under.time.advance(3000)
@@ -120,7 +120,7 @@ describe('listing the keys', () => {
     expect(await list()).to.deep.equal([...KEYS.slice(1), 'new'].sort())
   })
 
-  it('lists what homes and stand-ins hold when every node may be behind', async () => {
+  it('lists what homes and fallback replicas hold when every node may be behind', async () => {
     for (const node of under.nodes) under.cluster.markBehind(under.member(node), 'test')
     expect(await list()).to.deep.equal(KEYS)
   })
@@ -282,7 +282,7 @@ describe('explaining a key', () => {
     const under = await CoordinatorUnderTest.started()
     await under.put('k', 'v1')
     const nodes = under.nodesOf('k')
-    const [first, second, third, standIn] = nodes as [FaultyNode, FaultyNode, FaultyNode, FaultyNode]
+    const [first, second, third, fallback] = nodes as [FaultyNode, FaultyNode, FaultyNode, FaultyNode]
     const plain = await under.done(under.coordinator.explain(Buffer.from('k')))
     expect(plain.replicaSet).to.deep.equal([first.id, second.id, third.id])
     expect(plain.readOrder).to.deep.equal(nodes.map((node) => node.id))
@@ -296,7 +296,7 @@ describe('explaining a key', () => {
     third.cut()
     await under.time.advance(10)
     const { replicas, readOrder } = await under.done(under.coordinator.explain(Buffer.from('k')))
-    expect(readOrder).to.deep.equal([second.id, first.id, standIn.id])
+    expect(readOrder).to.deep.equal([second.id, first.id, fallback.id])
     const told = replicas.map(({ node, role, state, mayBeBehind, holds }) => {
       return [node, role, state, mayBeBehind, holds && ('kind' in holds ? holds.kind : 'error')]
     })
@@ -304,7 +304,7 @@ describe('explaining a key', () => {
       [first.id, 'primary', 'up', true, 'value'],
       [second.id, 'replica', 'up', false, 'tombstone'],
       [third.id, 'replica', 'down', true, 'error'],
-      [standIn.id, 'stand-in', 'up', false, 'tombstone'],
+      [fallback.id, 'stand-in', 'up', false, 'tombstone'],
     ])
     await under.cluster.stop()
   })

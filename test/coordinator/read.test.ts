@@ -6,11 +6,11 @@ import { record } from '../support/node-calls.ts'
 describe('a read at one', () => {
   const KEY = 'user:1'
   let under: CoordinatorUnderTest
-  let first: FaultyNode, second: FaultyNode, third: FaultyNode, standIn: FaultyNode
+  let first: FaultyNode, second: FaultyNode, third: FaultyNode, fallback: FaultyNode
 
   async function started(options: ConstructorParameters<typeof CoordinatorUnderTest>[0] = {}) {
     under = await CoordinatorUnderTest.started(options)
-    ;[first, second, third, standIn] = under.nodesOf(KEY) as [FaultyNode, FaultyNode, FaultyNode, FaultyNode]
+    ;[first, second, third, fallback] = under.nodesOf(KEY) as [FaultyNode, FaultyNode, FaultyNode, FaultyNode]
   }
   beforeEach(() => started())
 
@@ -110,7 +110,7 @@ describe('a read at one', () => {
     const { result, error } = await under.get(KEY)
     expect(result).to.equal('UNAVAILABLE')
     expect(error!.message).to.match(/None of the key's 3 replicas/)
-    expect(asked()[3]).to.equal(1) // the stand-in holds nothing, which says nothing
+    expect(asked()[3]).to.equal(1) // the fallback replica holds nothing, which says nothing
   })
 
   it('is unavailable when every node is gone', async () => {
@@ -137,7 +137,7 @@ describe('a read at one', () => {
     expect(asked()).to.deep.equal([1, 1, 0, 0])
   })
 
-  it('serves what only a stand-in holds', async () => {
+  it('serves what only a fallback replica holds', async () => {
     for (const node of [first, second, third]) node.cut()
     await under.time.advance(10)
     expect((await under.put(KEY, 'v')).result).to.equal('ok')
@@ -146,7 +146,7 @@ describe('a read at one', () => {
 
   it('asks a suspect replica after the others', async () => {
     await under.put(KEY, 'v')
-    under.member(first).health.onBad(false)
+    under.member(first).health.onFailure(false)
     under.member(first).refresh()
     expect((await under.get(KEY)).result).to.equal('v')
     expect(asked()).to.deep.equal([0, 1, 0, 0])
@@ -160,18 +160,18 @@ describe('a read at one', () => {
     expect(asked()).to.deep.equal([0, 1, 0, 0])
   })
 
-  it('compares all that may be behind, stand-ins too, and takes the newest', async () => {
+  it('compares all that may be behind, fallback replicas too, and takes the newest', async () => {
     const records: [FaultyNode, number][] = [
       [first, 10],
       [second, 40],
       [third, 20],
-      [standIn, 30],
+      [fallback, 30],
     ]
     for (const [node, ms] of records) plant(node, ms, `v${ms}`)
     for (const node of [first, second, third]) behind(node)
     expect((await under.get(KEY)).result).to.equal('v40')
     expect(asked()).to.deep.equal([1, 1, 1, 1])
-    plant(standIn, 50, 'v50')
+    plant(fallback, 50, 'v50')
     expect((await under.get(KEY)).result).to.equal('v50')
   })
 
@@ -186,10 +186,10 @@ describe('a read at one', () => {
     third.cut()
     await under.time.advance(10)
     expect(first.holds(KEY)).to.equal('v')
-    expect((await under.get(KEY)).result).to.equal('(deleted)') // the stand-in remembers
+    expect((await under.get(KEY)).result).to.equal('(deleted)') // the fallback replica remembers
   })
 
-  it('does not take a stand-in\'s "not there" for an answer when the replicas that may be behind fail', async () => {
+  it('does not take a fallback replica\'s "not there" for an answer when the replicas that may be behind fail', async () => {
     behind(first)
     second.cut()
     third.cut()
@@ -207,7 +207,7 @@ describe('a read at one', () => {
     second.answerAfterMs = 10
     const reading = under.read(KEY)
     third.flush()
-    await under.cluster.look(under.member(third))
+    await under.cluster.reprobe(under.member(third))
     expect(under.member(third).completeness).to.equal('filling')
     second.cut()
     const { result } = await under.done(reading)
@@ -217,12 +217,12 @@ describe('a read at one', () => {
 
   it('goes on to the next when the one that was asked has lost its data since it was chosen', async () => {
     await under.put(KEY, 'v')
-    under.member(first).health.onBad(false) // asked after the others
+    under.member(first).health.onFailure(false) // asked after the others
     under.member(first).refresh()
     second.answerAfterMs = 10
     const reading = under.read(KEY)
     third.flush()
-    await under.cluster.look(under.member(third))
+    await under.cluster.reprobe(under.member(third))
     second.cut()
     expect((await under.done(reading)).result).to.equal('v')
     expect(asked()).to.deep.equal([1, 1, 1, 0])

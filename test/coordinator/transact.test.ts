@@ -278,7 +278,7 @@ describe('a transaction', () => {
       homes[0]!.unwritable = 'out-of-memory'
       expect((await run(put('x', 'y'), 'one')).result).to.equal('ok')
       await tick()
-      expect(held().slice(1)).to.deep.equal(['x y', 'x y', 'x y']) // and a stand-in has the third copy
+      expect(held().slice(1)).to.deep.equal(['x y', 'x y', 'x y']) // and a fallback replica has the third copy
     })
 
     it('looks at nodes that take no writes', async () => {

@@ -7,11 +7,11 @@ import { record } from '../support/node-calls.ts'
 describe('a write at one', () => {
   const KEY = 'user:1'
   let under: CoordinatorUnderTest
-  let first: FaultyNode, second: FaultyNode, third: FaultyNode, standIn: FaultyNode
+  let first: FaultyNode, second: FaultyNode, third: FaultyNode, fallback: FaultyNode
 
   async function started(options: ConstructorParameters<typeof CoordinatorUnderTest>[0] = {}) {
     under = await CoordinatorUnderTest.started(options)
-    ;[first, second, third, standIn] = under.nodesOf(KEY) as [FaultyNode, FaultyNode, FaultyNode, FaultyNode]
+    ;[first, second, third, fallback] = under.nodesOf(KEY) as [FaultyNode, FaultyNode, FaultyNode, FaultyNode]
   }
   beforeEach(() => started())
 
@@ -64,7 +64,7 @@ describe('a write at one', () => {
     expect(sent()).to.deep.equal([0, 1, 1, 1])
   })
 
-  it('gives the copy of a replica that takes no writes to a stand-in, and marks the replica as behind', async () => {
+  it('gives the copy of a replica that takes no writes to a fallback replica, and marks the replica as behind', async () => {
     second.cut()
     await tick()
     await under.put(KEY, 'v')
@@ -72,7 +72,7 @@ describe('a write at one', () => {
     expect(behind()).to.deep.equal([false, true, false, false])
   })
 
-  it('gives as many copies to stand-ins as replicas are away', async () => {
+  it('gives as many copies to fallback replicas as replicas are away', async () => {
     await started({ nodes: 6 })
     first.cut()
     third.cut()
@@ -81,19 +81,19 @@ describe('a write at one', () => {
     expect(sent()).to.deep.equal([0, 1, 0, 1, 1, 0])
   })
 
-  it("does not answer by a stand-in's ack while a home replica may still hold the write", async () => {
+  it("does not answer by a fallback replica's ack while a home replica may still hold the write", async () => {
     third.cut()
     await tick()
     first.answerAfterMs = 100
     second.answerAfterMs = 100
     const writing = under.write(KEY, 'v')
     await tick()
-    expect(standIn.holds(KEY)).to.equal('v') // and has said so
+    expect(fallback.holds(KEY)).to.equal('v') // and has said so
     first.cut()
     expect(await under.done(writing)).to.include({ result: 'ok', tookMs: 100 })
   })
 
-  it('is answered by a stand-in when no home replica is up', async () => {
+  it('is answered by a fallback replica when no home replica is up', async () => {
     for (const node of [first, second, third]) node.cut()
     await tick()
     expect(await under.put(KEY, 'v')).to.include({ result: 'ok', tookMs: 0 })
@@ -109,7 +109,7 @@ describe('a write at one', () => {
       await started({ maxTries })
       for (const node of [first, second, third]) node.refusal = refusedAs('misconf')
       expect((await under.put(KEY, 'v')).result, `MAX_TRIES ${maxTries}`).to.equal(result)
-      expect(standIn.holds(KEY)).to.equal(result === 'ok' ? 'v' : '(absent)')
+      expect(fallback.holds(KEY)).to.equal(result === 'ok' ? 'v' : '(absent)')
     }
   })
 
@@ -277,7 +277,7 @@ describe('a write at one', () => {
       first.unwritable = 'out-of-memory'
     })
 
-    it('goes to the other replicas, and from then on to a stand-in in its place', async () => {
+    it('goes to the other replicas, and from then on to a fallback replica in its place', async () => {
       expect((await under.put(KEY, 'v2')).result).to.equal('ok')
       expect(held()).to.deep.equal(['v1', 'v2', 'v2', '(absent)'])
       expect((await under.put(KEY, 'v3')).result).to.equal('ok')

@@ -21,7 +21,7 @@ const KINDS = {
 type Kind = keyof typeof KINDS
 type Named = Candidate & { name: string; kind: Kind; place: number }
 
-/** `oxb|o` are three home replicas and a stand-in, named A, B, C, D. */
+/** `oxb|o` are three home replicas and a fallback replica, named A, B, C, D. */
 function nodes(health: string): { preference: Named[]; replicas: number } {
   const kinds = [...health.replace('|', '')] as Kind[]
   const preference = kinds.map((kind, place) => {
@@ -111,7 +111,7 @@ describe('every plan, for every mix of health', () => {
     }
   })
 
-  it('keeps as many copies as there are nodes that take them, up to N, home replicas before stand-ins', () => {
+  it('keeps as many copies as there are nodes that take them, up to N, home replicas before fallback replicas', () => {
     for (const { preference, replicas } of all) {
       for (const isDelete of [false, true]) {
         const { targets, homes, missing, spare } = planWrite(preference, replicas, isDelete)
@@ -120,8 +120,8 @@ describe('every plan, for every mix of health', () => {
         expect([...names([...targets, ...spare])].sort().join('')).to.equal(names(taking))
         targets.forEach((node, i) => expect(node.place < replicas).to.equal(i < homes))
         expect(homes + missing.length).to.equal(replicas)
-        const standIns = [...targets.slice(homes), ...spare].map((node) => node.place)
-        expect(standIns).to.deep.equal([...standIns].sort())
+        const fallbacks = [...targets.slice(homes), ...spare].map((node) => node.place)
+        expect(fallbacks).to.deep.equal([...fallbacks].sort())
       }
     }
   })

@@ -175,14 +175,14 @@ describe('with real servers that fail', function () {
       for (const key of untouched) expect((await rondo.get(key)).result).to.equal('v1')
       expect(await rondo.list()).to.deep.equal([...overwritten, ...fresh, ...untouched].sort())
 
-      // Of many keys' replicas the returned node alone is left, and the stand-in that took its copies.
-      const standIn = rondo.serversOf(deleted[0]!)[3]!
-      const others = servers.filter((server) => server !== victim && server !== standIn)
+      // Of many keys' replicas the returned node alone is left, and the fallback replica that took its copies.
+      const fallback = rondo.serversOf(deleted[0]!)[3]!
+      const others = servers.filter((server) => server !== victim && server !== fallback)
       await Promise.all(others.map((server) => server.kill()))
       await until('two nodes are gone', () => {
         return rondo.members.filter((member) => member.health.state === 'down').length === 2
       })
-      const held = keys.filter((key) => rondo.serversOf(key)[3] === standIn && !untouched.includes(key))
+      const held = keys.filter((key) => rondo.serversOf(key)[3] === fallback && !untouched.includes(key))
       expect(held.some((key) => deleted.includes(key)) && held.some((key) => fresh.includes(key))).to.equal(
         true,
       )
@@ -261,7 +261,7 @@ describe('with real servers that fail', function () {
     }
   })
 
-  it('a full node: writes go to a stand-in, deletes still work, and it is used again when it has room', async () => {
+  it('a full node: writes go to a fallback replica, deletes still work, and it is used again when it has room', async () => {
     const rondo = await start()
     const victim = servers[1]!
     const [key, other] = rondo.keysAt(victim, 0, 2)

@@ -20,11 +20,11 @@ describe('a node that forbids what Rondo needs', () => {
     under!.client(server).call('ACL', 'SETUSER', 'rondo', 'on', '>secret', '~*', ...rules)
   /** As the next probe leaves it, which nobody waits for here. */
   async function readiness(): Promise<number> {
-    await under!.rondo.cluster.look(under!.member(server))
+    await under!.rondo.cluster.reprobe(under!.member(server))
     return (await fetch(`${under!.url}/readyz`)).status
   }
   async function error(): Promise<string> {
-    await under!.rondo.cluster.look(under!.member(server))
+    await under!.rondo.cluster.reprobe(under!.member(server))
     return String((await under!.status(server)).error)
   }
 

@@ -14,11 +14,11 @@ const HOUR_MS = 3_600_000
 describe('anti-entropy', function () {
   this.timeout(30_000) // it computes a lot, and other tests may run beside it
   let repair: RepairUnderTest
-  /** The nodes of `k`: three home replicas and the stand-in. */
-  let a: FaultyNode, b: FaultyNode, c: FaultyNode, standIn: FaultyNode
+  /** The nodes of `k`: three home replicas and the fallback replica. */
+  let a: FaultyNode, b: FaultyNode, c: FaultyNode, fallback: FaultyNode
   beforeEach(async () => {
     repair = await RepairUnderTest.started()
-    ;[a, b, c, standIn] = repair.under.nodesOf('k') as [FaultyNode, FaultyNode, FaultyNode, FaultyNode]
+    ;[a, b, c, fallback] = repair.under.nodesOf('k') as [FaultyNode, FaultyNode, FaultyNode, FaultyNode]
   })
   afterEach(() => repair.antiEntropy.stop())
 
@@ -213,9 +213,9 @@ describe('anti-entropy', function () {
     it('values that Rondo did not write, promises, and internal keys', async () => {
       repair.plant(a, 'k', 'raw', 5000)
       repair.plant(b, 'k', 'other raw')
-      repair.plant(standIn, 'k', 'raw of a stranger')
+      repair.plant(fallback, 'k', 'raw of a stranger')
       repair.plant(a, '{k}2', record(Buffer.alloc(12), '', { kind: KIND_NOTHING }))
-      for (const node of [a, standIn]) {
+      for (const node of [a, fallback]) {
         repair.plant(node, '{k}3', record(Buffer.alloc(12), 'raw, with a head for a promise'), 5000)
       }
       repair.plant(a, '__rondo:something', repair.value(5000, 'internal'))
@@ -291,9 +291,9 @@ describe('anti-entropy', function () {
     })
   })
 
-  describe('copies of stand-ins', () => {
+  describe('copies of fallback replicas', () => {
     it('are brought home and dropped', async () => {
-      repair.plant(standIn, 'k', repair.value(5000, 'v'))
+      repair.plant(fallback, 'k', repair.value(5000, 'v'))
       repair.plant(a, 'k', repair.value(9000, 'old'))
       expect(await repair.round()).to.include({ movedHome: 1 })
       expect(repair.holdings('k')).to.deep.equal(['v', 'v', 'v', '(absent)'])
@@ -301,32 +301,32 @@ describe('anti-entropy', function () {
     })
 
     it('do not beat what the home replicas hold', async () => {
-      repair.plant(standIn, 'k', repair.value(9000, 'old'))
+      repair.plant(fallback, 'k', repair.value(9000, 'old'))
       repair.plant(a, 'k', repair.value(5000, 'new'))
       await repair.round()
       expect(repair.holdings('k')).to.deep.equal(['new', 'new', 'new', '(absent)'])
     })
 
     it('do not come back on a home replica that has purged the delete', async () => {
-      repair.plant(standIn, 'k', repair.value(9000, 'deleted long ago'))
+      repair.plant(fallback, 'k', repair.value(9000, 'deleted long ago'))
       repair.plant(c, 'k', repair.tombstone(5000))
       await repair.round()
       expect(repair.holdings('k')).to.deep.equal(['(absent)', '(absent)', '(deleted)', '(absent)'])
     })
 
     it('that are deletes delete', async () => {
-      repair.plant(standIn, 'k', repair.tombstone(5000))
+      repair.plant(fallback, 'k', repair.tombstone(5000))
       for (const node of [a, b, c]) repair.plant(node, 'k', repair.value(9000, 'v'))
       await repair.round()
       expect(repair.holdings('k')).to.deep.equal(['(deleted)', '(deleted)', '(deleted)', '(absent)'])
     })
 
     it('stay while a home replica is away', async () => {
-      repair.plant(standIn, 'k', repair.value(5000, 'v'))
+      repair.plant(fallback, 'k', repair.value(5000, 'v'))
       a.cut()
       await repair.time.advance(100)
       expect(await repair.round()).to.include({ movedHome: 0, result: 'partial' })
-      expect(standIn.holds('k')).to.equal('v')
+      expect(fallback.holds('k')).to.equal('v')
     })
   })
 
@@ -348,10 +348,10 @@ describe('anti-entropy', function () {
       expect((await repair.until(repair.antiEntropy.progress())).evicting).to.deep.equal([a.id])
     })
 
-    it('still gets what a stand-in holds for it: that was missed, not evicted', async () => {
+    it('still gets what a fallback replica holds for it: that was missed, not evicted', async () => {
       for (const node of [a, b, c]) node.memory.storage.evictedKeys = 5
       await repair.time.advance(4000)
-      repair.plant(standIn, 'k', repair.value(5000, 'v'))
+      repair.plant(fallback, 'k', repair.value(5000, 'v'))
       await repair.round()
       expect(repair.holdings('k')).to.deep.equal(['v', 'v', 'v', '(absent)'])
     })
@@ -476,11 +476,11 @@ describe('anti-entropy', function () {
 
     it('have not after a partial one, after another miss, while hints wait for them, or when they evict', async () => {
       const member = missed(b)
-      standIn.cut()
+      fallback.cut()
       await repair.time.advance(100)
       expect(await repair.round()).to.include({ result: 'partial' })
       expect(member.behind, 'partial').to.equal(true)
-      standIn.heal()
+      fallback.heal()
       await repair.time.advance(5000)
 
       const scan = a.scan.bind(a)

@@ -15,7 +15,7 @@ const HOUR_MS = 3_600_000
 
 describe('the copy of a record', () => {
   let repair: RepairUnderTest
-  /** The nodes of `k`: three home replicas and the stand-in. */
+  /** The nodes of `k`: three home replicas and the fallback replica. */
   let a: FaultyNode, b: FaultyNode, c: FaultyNode, d: FaultyNode
 
   beforeEach(async () => {
@@ -173,7 +173,7 @@ describe('the copy of a record', () => {
     })
   })
 
-  describe('on a stand-in, brought home, stays where that one lost its data meanwhile and may need it', () => {
+  describe('on a fallback replica, brought home, stays where that one lost its data meanwhile and may need it', () => {
     /** Wiped, and filled again, when the home replica is sent the copy. */
     const changesItsMarker = () => {
       const store = a.store.bind(a)

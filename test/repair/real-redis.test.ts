@@ -59,7 +59,7 @@ describe('anti-entropy on real Redis', function () {
 
   it('replicas that differ in every way are equal after one round, no life is longer, and a second round copies nothing', async () => {
     await start()
-    const [a, b, c, standIn] = under.serversOf('{k}') as [RedisServer, RedisServer, RedisServer, RedisServer]
+    const [a, b, c, fallback] = under.serversOf('{k}') as [RedisServer, RedisServer, RedisServer, RedisServer]
     await plant(
       a,
       '{k}missing',
@@ -72,7 +72,7 @@ describe('anti-entropy on real Redis', function () {
     await plant(b, '{k}deleted', tombstone(5000), 50_000)
     await plant(a, '{k}expired', record(ago(9000), 'old'), 20_000)
     await plant(c, '{k}expired', record(ago(8000), 'short', { expiresAtMs: ago(1000) }), 40_000)
-    await plant(standIn, '{k}away', record(ago(5000), 'v'))
+    await plant(fallback, '{k}away', record(ago(5000), 'v'))
     await plant(b, '{k}purged', tombstone(5000), 50_000)
     await clients.get(a)!.set('{k}raw', 'of a stranger')
     await clients.get(a)!.lpush('{k}list', 'of a stranger')

@@ -17,7 +17,7 @@ const DAY_MS = 86_400_000
 describe('a node that was not compared with others for longer than the grace', function () {
   this.timeout(20_000)
   let repair: RepairUnderTest
-  /** The nodes of `k`: three home replicas and the stand-in. */
+  /** The nodes of `k`: three home replicas and the fallback replica. */
   let a: FaultyNode, b: FaultyNode, c: FaultyNode, d: FaultyNode
   let stopping: (() => Promise<void>)[]
 

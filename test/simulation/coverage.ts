@@ -38,7 +38,7 @@ function noteLine(counters: Counters, call: SentCall, operation: object): void {
   const { members } = done as { members?: readonly object[] }
   if (members)
     counters.count(`${call.method} for ${members.length > 1 ? 'updates together' : 'an update that waited'}`)
-  if (done.constructor.name === 'TransactionInLine')
+  if (done.constructor.name === 'QueuedTransaction')
     counters.count(`${call.method} for a transaction that waited`)
 }
 

@@ -96,8 +96,8 @@ const slowRounds: Plot = (random, lasts, { servers, coordinators }) => {
   return slowPaths(servers, coordinators, lasts + 800, 120 + random.below(60))
 }
 
-/** Nodes come and go, so that stand-ins take copies. */
-const standIns: Plot = (random, lasts, { servers, coordinators }) => {
+/** Nodes come and go, so that fallback replicas take copies. */
+const fallbacks: Plot = (random, lasts, { servers, coordinators }) => {
   const faults: Fault[] = []
   for (let at = 0; at < lasts; at += 40 + random.next() * 250) {
     const server = random.below(servers)
@@ -310,7 +310,7 @@ const WEIGHTS: readonly (readonly [number, Plot])[] = [
   [2, reachesOneOnly],
   [2, slowRounds],
   [1, promisesInTheWay],
-  [1, standIns],
+  [1, fallbacks],
   [1, exchanged],
   [1, clocksSetBack],
   [1, wrongOwnClocks],

@@ -10,7 +10,7 @@
  *   deadlines of repair writes (runs last seconds, a grace lasts a day)
  * - promises and acceptances of a node that is being filled: it is not asked, and would not count (two-rounds.ts)
  * - hints: no promise rests on them, and anti-entropy heals what they would have
- * - stand-ins that count: they get their copies only after a majority of home replicas has confirmed
+ * - fallback replicas that count: they get their copies only after a majority of home replicas has confirmed
  * - acks from the old majority only while a member joins: topology changes
  */
 export interface Change {
@@ -150,7 +150,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'nx-at-the-first-replica',
     rule: 'read-modify-write at quorum takes two rounds over a majority',
-    file: 'src/coordinator/update/update-in-line.ts',
+    file: 'src/coordinator/update/queued-update.ts',
     find: "if (level === 'one') return new UpdateOne(",
     replace: "if (level !== 'all') return new UpdateOne(",
   },
@@ -316,25 +316,25 @@ export const SABOTAGES: readonly Sabotage[] = [
     find: 'await context.settle(key, record).catch(',
     replace: 'await Promise.resolve(record).catch(',
   },
-  // ---- lines
+  // ---- per-key queues
   {
     name: 'told-alike',
     rule: 'of updates that are carried out together each is told what it made itself',
-    file: 'src/coordinator/update/update-in-line.ts',
+    file: 'src/coordinator/update/queued-update.ts',
     find: 'results[turn.after]!)',
     replace: 'results.at(-1)!)',
   },
   {
     name: 'refused-too-early',
     rule: 'a refusal because of what another one made is told when that is confirmed',
-    file: 'src/coordinator/update/update-in-line.ts',
+    file: 'src/coordinator/update/queued-update.ts',
     find: 'turns.push({ member,',
     replace: 'if (refusal) member.end(refusal)\n      turns.push({ member,',
   },
   {
     name: 'told-too-early',
     rule: 'of updates that are carried out together none is told before the last result is confirmed',
-    file: 'src/coordinator/update/update-in-line.ts',
+    file: 'src/coordinator/update/queued-update.ts',
     find: 'results[results.length - 1] = asStored(newRecord(last.kind, stamp, last.expiresAtMs, last.value))',
     replace:
       'results[results.length - 1] = asStored(newRecord(last.kind, stamp, last.expiresAtMs, last.value))\n        const { member: one, before: saw } = turns.at(-1)!\n        one.updated(results[saw]!, results[results.length - 1]!)',
@@ -342,16 +342,16 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'applied-after-its-end',
     rule: 'an update that was told that it was not applied is left out of later attempts',
-    file: 'src/coordinator/update/update-in-line.ts',
+    file: 'src/coordinator/update/queued-update.ts',
     find: 'if (member.isFinished) continue',
     replace: '',
   },
   {
     name: 'line-not-left',
-    rule: 'whoever is first in a line leaves it at its end, whatever that is',
+    rule: 'the first in a per-key queue leaves it at its end, whatever that is',
     file: 'src/coordinator/update/read-modify-write.ts',
-    find: 'this.lines?.leave(this.names)',
-    replace: 'if (!this.isPast) this.lines?.leave(this.names)',
+    find: 'this.queues?.leave(this.names)',
+    replace: 'if (!this.isPast) this.queues?.leave(this.names)',
   },
   // ---- time
   {

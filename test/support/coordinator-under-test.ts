@@ -102,7 +102,7 @@ export class CoordinatorUnderTest {
     await starting
   }
 
-  /** The nodes in the order of the key's preference list: home replicas, then stand-ins. */
+  /** The nodes in the order of the key's preference list: home replicas, then fallback replicas. */
   nodesOf(key: string): FaultyNode[] {
     const list = this.cluster.ring.preferenceListAt(tokenOf(Buffer.from(key)))
     return list.map((member) => member.node as FaultyNode)

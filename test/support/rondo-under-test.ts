@@ -90,7 +90,7 @@ export class RondoUnderTest {
     return this.members[this.servers.indexOf(server)]!
   }
 
-  /** The servers in the order of the key's preference list: home replicas, then stand-ins. */
+  /** The servers in the order of the key's preference list: home replicas, then fallback replicas. */
   serversOf(key: string): RedisServer[] {
     const list = this.rondo.cluster.ring.preferenceListAt(tokenOf(Buffer.from(key)))
     return list.map((member) => this.servers[this.members.indexOf(member)]!)

@@ -128,9 +128,9 @@ export class Admission {
     const { load } = node
     let queues = this.queues.get(load)
     if (!queues) {
-      queues = { large: new Turns(), small: new Turns(), letting: false }
+      queues = { large: new Turns(), small: new Turns(), admitting: false }
       this.queues.set(load, queues)
-      load.onLess = () => this.letIn(load, queues!)
+      load.onLess = () => this.admitWaiting(load, queues!)
     }
     if (waiting.isLarge) {
       queues.large.add(waiting)
@@ -141,9 +141,9 @@ export class Admission {
     }
   }
 
-  private letIn(load: NodeLoad, queues: NodeQueues): void {
-    if (queues.letting) return // something that began has ended at once; the loops below go on
-    queues.letting = true
+  private admitWaiting(load: NodeLoad, queues: NodeQueues): void {
+    if (queues.admitting) return // something that began has ended at once; the loops below go on
+    queues.admitting = true
     try {
       while (load.smallWaiting > 0 && this.hasRoomForSmall(load)) {
         load.smallWaiting--
@@ -154,7 +154,7 @@ export class Admission {
         this.turnOf(queues.large.next(), load)
       }
     } finally {
-      queues.letting = false
+      queues.admitting = false
     }
   }
 
@@ -211,7 +211,7 @@ function firstToRead(preference: readonly Member[]): Member {
 interface NodeQueues {
   readonly large: Turns<Waiting>
   readonly small: Turns<Waiting>
-  letting: boolean
+  admitting: boolean
 }
 
 class Waiting implements Timed {

@@ -2,7 +2,7 @@
  * Whose operation begins next, of those that wait at one node: connections take turns.
  *
  *   few    connections with a few operations that wait (a GET, a SET): in turn, one operation each
- *   many   connections with many (an MGET of large values): in order of arrival; the first of them are seated, and take
+ *   many   connections with many (an MGET of large values): in order of arrival; the first of them are active, and take
  *          turns among themselves
  *
  * The two kinds alternate. Were all that have many served in turn, all would be half done for most of the time, and what
@@ -10,44 +10,44 @@
  */
 import type { Asker } from '../asker.ts'
 
-const FEW = 4
-const SEATS = 4
+const MAX_FEW = 4
+const MAX_ACTIVE = 4
 
-type Lines<T> = Map<Asker, T[]>
+type Queues<T> = Map<Asker, T[]>
 
 export class Turns<T extends { readonly asker: Asker }> {
-  private readonly few: Lines<T> = new Map()
-  private readonly many: Lines<T> = new Map()
-  private readonly seated: Lines<T> = new Map()
+  private readonly few: Queues<T> = new Map()
+  private readonly many: Queues<T> = new Map()
+  private readonly active: Queues<T> = new Map()
   private fewWereLast = false
 
   /** Each asker's come in the order in which they were added. */
   add(waiting: T): void {
     const { asker } = waiting
-    const line = this.few.get(asker) ?? this.many.get(asker) ?? this.seated.get(asker) ?? []
-    line.push(waiting)
-    if (asker.waiting > FEW) {
+    const queue = this.few.get(asker) ?? this.many.get(asker) ?? this.active.get(asker) ?? []
+    queue.push(waiting)
+    if (asker.waiting > MAX_FEW) {
       this.few.delete(asker)
-      if (!this.seated.has(asker)) this.many.set(asker, line)
-    } else if (line.length === 1) this.few.set(asker, line)
+      if (!this.active.has(asker)) this.many.set(asker, queue)
+    } else if (queue.length === 1) this.few.set(asker, queue)
   }
 
   /** There must be one. */
   next(): T {
-    for (const [asker, line] of this.many) {
-      if (this.seated.size >= SEATS) break
+    for (const [asker, queue] of this.many) {
+      if (this.active.size >= MAX_ACTIVE) break
       this.many.delete(asker)
-      this.seated.set(asker, line)
+      this.active.set(asker, queue)
     }
-    this.fewWereLast = this.few.size > 0 && (this.seated.size === 0 || !this.fewWereLast)
-    return takeTurn(this.fewWereLast ? this.few : this.seated)
+    this.fewWereLast = this.few.size > 0 && (this.active.size === 0 || !this.fewWereLast)
+    return takeTurn(this.fewWereLast ? this.few : this.active)
   }
 }
 
-function takeTurn<T>(lines: Lines<T>): T {
-  const [asker, line] = lines.entries().next().value!
-  const next = line.shift()!
-  lines.delete(asker)
-  if (line.length > 0) lines.set(asker, line)
+function takeTurn<T>(queues: Queues<T>): T {
+  const [asker, queue] = queues.entries().next().value!
+  const next = queue.shift()!
+  queues.delete(asker)
+  if (queue.length > 0) queues.set(asker, queue)
   return next
 }

@@ -4,9 +4,9 @@
  *   1. Home replicas that are clean and missed nothing, one after the other. Nearly every read ends with the first; one
  *      that takes longer than usual asks the next as well (hedging.ts), and the first answer counts.
  *   2. If none of them answers: all others that can be reached, at once, and the newest record wins. Those are home
- *      replicas that may lack writes, and the stand-ins that took writes in their place.
+ *      replicas that may lack writes, and the fallback replicas that took writes in their place.
  *
- * "Not found" is an answer of a clean home replica, or of all home replicas together. If only stand-ins and nodes that
+ * "Not found" is an answer of a clean home replica, or of all home replicas together. If only fallback replicas and nodes that
  * lost data could be asked, nobody knows: that is an error.
  *
  * Does not promise the newest value after a fault (that is what quorum is for), but nothing that a reachable replica

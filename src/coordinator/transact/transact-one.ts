@@ -6,7 +6,7 @@
  *      if that replica still holds what was read of every key, also of those that are only read. If it holds something
  *      newer: again from 1. If it holds something older than what was read (it missed a write), then only if it still
  *      holds that: the result is newer than both.
- *   3. Send the results to the other home replicas and the stand-ins, as any write at `one`, without waiting.
+ *   3. Send the results to the other home replicas and the fallback replicas, as any write at `one`, without waiting.
  *
  * Where nothing is to be changed, 2 is a script that only looks, so that what was read was there together.
  *
@@ -119,7 +119,7 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
     else this.fail('None of the nodes that could decide can be asked now.')
   }
 
-  /** Who decides; where no home replica can, it may be a stand-in of all the keys. */
+  /** Who decides; where no home replica can, it may be a fallback replica of all the keys. */
   private planWrites(): Member | undefined {
     const { graceMs, replicas } = this.context
     const { onlyDeletes } = this

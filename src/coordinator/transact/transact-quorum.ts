@@ -235,7 +235,7 @@ class TransactionAttempt implements StoreAllCall {
     this.end()
     for (const other of held) if (other) this.transaction.context.cluster.versions.observe(other)
     // Where null is held the promise stands: that key was refused because of another one, and lacks its result too.
-    this.missed(node, 'it had promised otherwise', (i) => !held[i] || this.ballot.isLackedBy(held[i]))
+    this.missed(node, 'it had promised otherwise', (i) => !held[i] || this.ballot.isMissingFrom(held[i]))
     this.checkAccepts()
   }
 

@@ -43,13 +43,13 @@ export interface TransactDone extends Failing {
   transacted(before: readonly (StoredRecord | null)[], after: readonly (StoredRecord | null)[]): void
 }
 
-/** A key and the nodes for it, home replicas first, then stand-ins. */
+/** A key and the nodes for it, home replicas first, then fallback replicas. */
 export interface PlacedKey {
   readonly key: Buffer
   readonly preference: readonly Member[]
 }
 
-/** Whether all have the same home replicas in the same order. Their stand-ins may differ. */
+/** Whether all have the same home replicas in the same order. Their fallback replicas may differ. */
 export function shareReplicaSet({ replicas }: CoordinatorContext, keys: readonly PlacedKey[]): boolean {
   const [first, ...others] = keys
   return others.every(({ preference }) => {

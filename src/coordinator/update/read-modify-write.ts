@@ -6,7 +6,7 @@ import { RondoError, type Outcome } from '../../core/errors.ts'
 import { ownLifeMs } from '../../core/lifetime.ts'
 import type { CoordinatorContext, Failing } from '../context.ts'
 import { wrongType } from '../errors.ts'
-import type { Lines, Names } from './lines.ts'
+import type { KeyQueues, Names } from './key-queues.ts'
 import { Operation } from '../operation.ts'
 
 /** What is to stand there instead. */
@@ -33,7 +33,7 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
   /** From when the result is sent until it is certain that nobody took it. */
   protected mayBeApplied = false
   /** Where it is first until its end; null = nowhere. */
-  private lines: Lines | null = null
+  private queues: KeyQueues | null = null
   private names: Names = ''
 
   constructor(
@@ -48,16 +48,16 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
     this.what = what
   }
 
-  /** Begins as the first in these lines, and leaves them at its end. */
-  startIn(lines: Lines, names: Names): void {
-    this.lines = lines
+  /** Begins as the first in these queues, and leaves them at its end. */
+  startQueued(queues: KeyQueues, names: Names): void {
+    this.queues = queues
     this.names = names
     this.start()
   }
 
   protected override finish(): boolean {
     if (!super.finish()) return false
-    this.lines?.leave(this.names)
+    this.queues?.leave(this.names)
     return true
   }
 

@@ -8,7 +8,7 @@ import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_BYTES } from '../../core/clock.ts'
 import type { NewRecord, StoredRecord } from '../../core/codec.ts'
 import { required, type ConsistencyLevel } from '../../core/consistency.ts'
-import { standInsFor } from '../../core/plan.ts'
+import { fallbacksFor } from '../../core/plan.ts'
 import { sureHolders } from '../../core/votes.ts'
 import type { Node } from '../../nodes/node.ts'
 import { positionOf, type CoordinatorContext, type Failing } from '../context.ts'
@@ -66,7 +66,7 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
   }
 
   /**
-   * The result goes to whom it was not brought in two rounds: home replicas that are being filled, and stand-ins for
+   * The result goes to whom it was not brought in two rounds: home replicas that are being filled, and fallback replicas for
    * those that are away. They never count.
    *
    * @param asked home replicas that took part
@@ -81,9 +81,9 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
     const { context, homes } = this
     const others = homes.filter((home) => home.takesValues && !asked.includes(home))
     const away = homes.filter((home) => !home.takesValues && !asked.includes(home))
-    const standIns = standInsFor(preference, context.replicas, false).slice(0, away.length)
-    const holders = [...homes.filter((home) => !away.includes(home)), ...standIns]
-    new Copies(context, key, record, homes, holders).send([...others, ...standIns], lifeMs)
+    const fallbacks = fallbacksFor(preference, context.replicas, false).slice(0, away.length)
+    const holders = [...homes.filter((home) => !away.includes(home)), ...fallbacks]
+    new Copies(context, key, record, homes, holders).send([...others, ...fallbacks], lifeMs)
   }
 
   /** A home replica failed or refused before it could be seen to hold the result. */
@@ -101,7 +101,7 @@ export class Ballot extends NewVersion {
    *
    * @param held what it holds: the version, and the field of what that has replaced; or a promise
    */
-  isLackedBy(held: Buffer): boolean {
+  isMissingFrom(held: Buffer): boolean {
     return held.length === VERSION_BYTES || compareVersions(held.subarray(0, VERSION_BYTES), this.version) < 0
   }
 }

@@ -5,7 +5,7 @@
  *   2. Make the result, and store it at the first home replica that takes writes, by one atomic script and only if that
  *      replica still holds what was read. If it holds something newer: again from 1. If it holds something older than
  *      what was read (it missed a write), the result is simply newer than both.
- *   3. Send the result to the other home replicas and the stand-ins, as any write at `one`, without waiting.
+ *   3. Send the result to the other home replicas and the fallback replicas, as any write at `one`, without waiting.
  *
  * Not a lock: during a fault two coordinators may take different replicas for the first, and both succeed.
  */

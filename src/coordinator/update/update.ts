@@ -179,7 +179,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   onStale(node: Node, held: Buffer): void {
     this.end()
     this.update.context.cluster.versions.observe(held)
-    if (this.ballot.isLackedBy(held)) this.missed(node, 'it had promised otherwise')
+    if (this.ballot.isMissingFrom(held)) this.missed(node, 'it had promised otherwise')
     this.checkAccepts()
   }
 

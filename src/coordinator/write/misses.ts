@@ -8,7 +8,7 @@ import type { HintCall, Node, NodeFailure, StoreCall } from '../../nodes/node.ts
 import type { CoordinatorContext } from '../context.ts'
 
 /**
- * A delete that a home replica misses must be remembered until that one is back, also by a stand-in, which has nothing
+ * A delete that a home replica misses must be remembered until that one is back, also by a fallback replica, which has nothing
  * to delete itself and would forget it after a minute.
  */
 export function lifeWhileAway(lifeMs: number, isDelete: boolean, graceMs: number): number {

@@ -4,7 +4,7 @@
  * What counts as an ack (the model of the replication rules breaks each promise when one of these is left out):
  *
  *   - only a home replica's, and only while it is clean: the batch was sent under the marker of a clean node, and found
- *     it. Stand-ins get a copy, and never count;
+ *     it. Fallback replicas get a copy, and never count;
  *   - only before the deadline;
  *   - stale is no ack, unless the record it met has replaced ours: then ours was applied there;
  *   - only if the record is kept there as long as it is elsewhere (acks.ts).
@@ -29,7 +29,7 @@ import {
 } from '../../core/codec.ts'
 import { required, type ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
-import { standInsFor, takes } from '../../core/plan.ts'
+import { fallbacksFor, takes } from '../../core/plan.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import { Acks } from './acks.ts'
 import { positionOf, type CoordinatorContext } from '../context.ts'
@@ -191,7 +191,7 @@ class QuorumAttempt implements StoreCall {
     const acked = this.acks.counted
     if (acked >= required) {
       this.confirmed = true
-      this.copyToStandIns()
+      this.copyToFallbacks()
       this.noteTurnedAway()
       this.write.succeed(this.record)
       return
@@ -208,13 +208,13 @@ class QuorumAttempt implements StoreCall {
   }
 
   /** So that as many copies exist as the replication factor says, while home replicas are away. They never count. */
-  private copyToStandIns(): void {
+  private copyToFallbacks(): void {
     const { context, key, preference } = this.write
     if (this.missing.length === 0) return
     const isDelete = kindOf(this.record) === KIND_TOMBSTONE
-    const standIns = standInsFor(preference, context.replicas, isDelete).slice(0, this.missing.length)
+    const fallbacks = fallbacksFor(preference, context.replicas, isDelete).slice(0, this.missing.length)
     const lifeMs = Math.max(this.lifeMs, this.acks.longestMs)
-    new Copies(context, key, this.record, this.missing, standIns).send(standIns, lifeMs)
+    new Copies(context, key, this.record, this.missing, fallbacks).send(fallbacks, lifeMs)
   }
 
   private noteTurnedAway(): void {

@@ -6,7 +6,7 @@
  *             A✗ B  C        A failed                  → the answer is B's, which a read would ask next
  *             A✗ B✗ C✗  D    all failed: one further node, as long as MAX_TRIES allows
  *
- * A home replica that misses the write is marked as behind. A stand-in takes the copy of a home replica that takes no
+ * A home replica that misses the write is marked as behind. A fallback replica takes the copy of a home replica that takes no
  * writes now, so that N copies exist; its ack answers only when no home replica is left that could.
  *
  * Stale (the replica holds a newer record) is never an ack. If the record it replaced is ours, ours was applied there
@@ -151,7 +151,7 @@ class Attempt implements StoreCall {
   private readonly record: NewRecord
   private lifeMs: number
 
-  /** Whom the write may go to: home replicas, stand-ins, then spare nodes. */
+  /** Whom the write may go to: home replicas, fallback replicas, then spare nodes. */
   private order: readonly Member[]
   /** How many of `order`, from its start, are home replicas. */
   private homes: number

@@ -1,6 +1,6 @@
 /**
  * Brings to one member everything that the others hold for it: every key of which it is a home replica, from every other
- * member that has a copy, home replica or stand-in.
+ * member that has a copy, home replica or fallback replica.
  *
  * Who is read, and whether that is enough, is decided before (sources below) and confirmed afterwards: a source that
  * lost its data in the middle has another marker by then, and the whole merge counts for nothing.

@@ -2,7 +2,7 @@
  * One round of anti-entropy: finds what the home replicas of the same keys disagree on, and brings the newest to all.
  *
  *   1. scan    every clean member, page by page, in turns; per member and token range a digest tree (core/merkle.ts)
- *                a copy where it has no home (a stand-in's) is brought home and dropped at once
+ *                a copy where it has no home (a fallback replica's) is brought home and dropped at once
  *   2. compare per range the trees of its home replicas: agreeing ones cost this one comparison, and no key is named
  *   3. list    only where leaves differ: scan again, keep the heads of the keys that lie in those leaves
  *   4. settle  only where heads differ: read the key at its home replicas, and copy the newest record to those that hold
@@ -63,7 +63,7 @@ export interface RoundCounts {
   rangesDiffering: number
   /** Records sent to a home replica that held an older one or none. */
   copied: number
-  /** Copies of stand-ins that were brought home and dropped. */
+  /** Copies of fallback replicas that were brought home and dropped. */
   movedHome: number
 }
 
@@ -355,22 +355,22 @@ export class Round {
    * Brings a copy that has no home here to where it belongs. It goes when every home replica of the key holds it or
    * something newer; the newest is looked for among all of them, or an old copy would go to one that has deleted it.
    */
-  private async moveHome(standIn: Part, key: Buffer): Promise<void> {
+  private async moveHome(fallback: Part, key: Buffer): Promise<void> {
     const { homes } = this.places[this.cluster.ring.indexAt(tokenOf(key))]!
     const parts = homes.map((home) => this.partOf(home))
     if (!parts.every((part) => part?.member.takesValues)) return
     const targets = parts as Part[]
-    const holders = [...targets, standIn]
+    const holders = [...targets, fallback]
     const readAtMs = this.cluster.time.nowMs()
     const held = await this.recordsAt(holders, key)
     const copy = held?.at(-1)
     if (!held || !copy || !isOurs(copy)) return
     if (!(await this.bring(key, targets, holders, held, readAtMs, true))) return
     try {
-      await standIn.member.node.dropCopy(standIn.markerBytes, key, Buffer.from(copy.version))
+      await fallback.member.node.dropCopy(fallback.markerBytes, key, Buffer.from(copy.version))
       if (!copy.promise) this.counts.movedHome++
     } catch (error) {
-      this.leaveOut(standIn, String(error))
+      this.leaveOut(fallback, String(error))
     }
   }
 
@@ -393,7 +393,7 @@ export class Round {
     holders: readonly Part[],
     held: readonly (StoredRecord | null)[],
     readAtMs: number,
-    fromStandIn: boolean,
+    fromFallback: boolean,
   ): Promise<boolean> {
     const newest = newestOf(held)
     if (!newest || !isOurs(newest)) return true
@@ -402,7 +402,7 @@ export class Round {
     const takers = parts.filter((part, i) => {
       const here = held[i]!
       const older = here !== null && compareVersions(here.version, newest.version) < 0
-      return needs(part, here === null, older, lives, fromStandIn)
+      return needs(part, here === null, older, lives, fromFallback)
     })
     const sources = holders.flatMap(({ member }, i) => {
       const here = held[i]
@@ -569,11 +569,11 @@ function needs(
   lacks: boolean,
   older: boolean,
   newestLives: boolean,
-  fromStandIn: boolean,
+  fromFallback: boolean,
 ): boolean {
   if (!lacks) return older
-  // A stand-in's copy is a write that somebody missed, and not one that was evicted.
-  return newestLives && (fromStandIn || !part.evicts)
+  // A fallback replica's copy is a write that somebody missed, and not one that was evicted.
+  return newestLives && (fromFallback || !part.evicts)
 }
 
 /** Values of others, and what only holds a promise, have version 0: nothing to compare, nothing to copy. */

@@ -5,7 +5,7 @@
 
 const REFRESH_MS = 2500
 const ANSWER_MS = 5000
-const FAR_OFF_MS = 1000
+const CLOCK_SKEW_MS = 1000
 const SHOWN_NAMES = 4
 
 const find = (selector) => document.querySelector(selector)
@@ -109,7 +109,7 @@ function cellsOf(address, node) {
 
   const notes = []
   if (node.unwritable) notes.push(`It is ${UNWRITABLE[node.unwritable]}.`)
-  if (off !== null && Math.abs(off) > FAR_OFF_MS + node.clockErrorMs) {
+  if (off !== null && Math.abs(off) > CLOCK_SKEW_MS + node.clockErrorMs) {
     const seconds = (Math.abs(off) / 1000).toFixed(1)
     notes.push(`Its clock is ${seconds} s ${off > 0 ? 'ahead of' : 'behind'} cluster time.`)
   }

@@ -1,5 +1,5 @@
 /**
- * Updates that wait for their turn (lines.ts), and how those that have gathered are carried out together: as one update,
+ * Updates that wait for their turn (key-queues.ts), and how those that have gathered are carried out together: as one update,
  * which applies what each makes of the record, one after the other, and stores only the last result.
  *
  *   under way: incr                         waiting: incr, append, incr … at the same level
@@ -18,7 +18,7 @@ import { HEAD_BYTES, newRecord, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
 import { preferenceListOf, type CoordinatorContext } from '../context.ts'
-import type { Lines, Waiting } from './lines.ts'
+import type { KeyQueues, Waiting } from './key-queues.ts'
 import { Operation } from '../operation.ts'
 import { asStored, NewVersion, type Change } from './read-modify-write.ts'
 import { UpdateOne } from './update-one.ts'
@@ -29,10 +29,10 @@ const MOST_TOGETHER = 1000
 /** What all of them but the first look at may take: of a long value that many append to, each result is as long. */
 const MOST_BYTES_TOGETHER = 4 * 1024 * 1024
 
-export class UpdateInLine extends Operation<UpdateDone> implements Waiting {
+export class QueuedUpdate extends Operation<UpdateDone> implements Waiting {
   readonly level: ConsistencyLevel
   readonly modify: Modify
-  private readonly lines: Lines
+  private readonly queues: KeyQueues
   private readonly name: string
   private readonly key: Buffer
   /** Once it is carried out. */
@@ -40,7 +40,7 @@ export class UpdateInLine extends Operation<UpdateDone> implements Waiting {
 
   constructor(
     context: CoordinatorContext,
-    lines: Lines,
+    queues: KeyQueues,
     name: string,
     key: Buffer,
     level: ConsistencyLevel,
@@ -48,7 +48,7 @@ export class UpdateInLine extends Operation<UpdateDone> implements Waiting {
     done: UpdateDone,
   ) {
     super(context, done)
-    this.lines = lines
+    this.queues = queues
     this.name = name
     this.key = key
     this.level = level
@@ -56,14 +56,14 @@ export class UpdateInLine extends Operation<UpdateDone> implements Waiting {
   }
 
   protected attempt(): void {
-    this.lines.wait(this.name, this)
+    this.queues.wait(this.name, this)
   }
 
-  first(name: string): void {
-    const alike = (waiting: Waiting): waiting is UpdateInLine =>
-      waiting instanceof UpdateInLine && waiting.level === this.level
-    const members = [this, ...this.lines.takeNext(name, MOST_TOGETHER - 1, alike)]
-    new UpdateGroup(this.context, this.lines, name, this.key, members).start()
+  onTurn(name: string): void {
+    const alike = (waiting: Waiting): waiting is QueuedUpdate =>
+      waiting instanceof QueuedUpdate && waiting.level === this.level
+    const members = [this, ...this.queues.takeNext(name, MOST_TOGETHER - 1, alike)]
+    new UpdateGroup(this.context, this.queues, name, this.key, members).start()
   }
 
   updated(before: StoredRecord | null, after: StoredRecord | null): void {
@@ -83,16 +83,16 @@ export function keptWaiting({ requestTimeoutMs }: CoordinatorContext): RondoErro
 
 /** What became of one of them in an attempt: which of the results it saw, and which it left. */
 interface Turn {
-  readonly member: UpdateInLine
+  readonly member: QueuedUpdate
   readonly before: number
   readonly after: number
   readonly refusal: RondoError | null
 }
 
 export class UpdateGroup implements UpdateDone {
-  private readonly lines: Lines
+  private readonly queues: KeyQueues
   private readonly name: string
-  private readonly members: UpdateInLine[]
+  private readonly members: QueuedUpdate[]
   private readonly update: UpdateOne | QuorumUpdate
   /**
    * For the results in between. Made before the update makes its own: what is stored in the end is later than they are.
@@ -105,8 +105,14 @@ export class UpdateGroup implements UpdateDone {
   private results: (StoredRecord | null)[] = []
 
   /** @param members at least one, all at one level */
-  constructor(context: CoordinatorContext, lines: Lines, name: string, key: Buffer, members: UpdateInLine[]) {
-    this.lines = lines
+  constructor(
+    context: CoordinatorContext,
+    queues: KeyQueues,
+    name: string,
+    key: Buffer,
+    members: QueuedUpdate[],
+  ) {
+    this.queues = queues
     this.name = name
     this.members = members
     this.versions = members.slice(1).map(() => new NewVersion(context.cluster.versions))
@@ -117,7 +123,7 @@ export class UpdateGroup implements UpdateDone {
 
   start(): void {
     for (const member of this.members) member.group = this
-    this.update.startIn(this.lines, this.name)
+    this.update.startQueued(this.queues, this.name)
   }
 
   updated(_before: StoredRecord | null, after: StoredRecord | null): void {
@@ -179,7 +185,7 @@ export class UpdateGroup implements UpdateDone {
   private leaveForLater(from: number): void {
     const later = this.members.splice(from)
     for (const member of later) member.group = null
-    this.lines.putBack(this.name, later)
+    this.queues.putBack(this.name, later)
   }
 }
 

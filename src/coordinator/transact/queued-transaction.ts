@@ -1,22 +1,22 @@
 /**
- * A transaction that waits for its turn in the lines of all its keys (lines.ts). It begins when it is first in every one of
+ * A transaction that waits for its turn in the queues of all its keys (key-queues.ts). It begins when it is first in every one of
  * them; until then those in which it is first stand still. It is carried out by itself.
  */
 import type { StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import type { RondoError } from '../../core/errors.ts'
 import type { CoordinatorContext } from '../context.ts'
-import type { Lines, Waiting } from '../update/lines.ts'
+import type { KeyQueues, Waiting } from '../update/key-queues.ts'
 import { Operation } from '../operation.ts'
 import { TransactionAtOne } from './transact-one.ts'
 import { QuorumTransaction } from './transact-quorum.ts'
 import type { ModifyAllSlowly, PlacedKey, TransactDone } from './transact.ts'
-import { keptWaiting } from '../update/update-in-line.ts'
+import { keptWaiting } from '../update/queued-update.ts'
 
-export class TransactionInLine extends Operation<TransactDone> implements Waiting, TransactDone {
-  private readonly lines: Lines
+export class QueuedTransaction extends Operation<TransactDone> implements Waiting, TransactDone {
+  private readonly queues: KeyQueues
   private readonly names: readonly string[]
-  /** Lines in which it is first. */
+  /** KeyQueues in which it is first. */
   private readonly firstIn: string[] = []
   private readonly keys: readonly PlacedKey[]
   private readonly modify: ModifyAllSlowly
@@ -27,7 +27,7 @@ export class TransactionInLine extends Operation<TransactDone> implements Waitin
   /** @param names those of the keys */
   constructor(
     context: CoordinatorContext,
-    lines: Lines,
+    queues: KeyQueues,
     names: readonly string[],
     keys: readonly PlacedKey[],
     level: ConsistencyLevel,
@@ -35,7 +35,7 @@ export class TransactionInLine extends Operation<TransactDone> implements Waitin
     done: TransactDone,
   ) {
     super(context, done)
-    this.lines = lines
+    this.queues = queues
     this.names = names
     this.keys = keys
     this.modify = modify
@@ -44,13 +44,13 @@ export class TransactionInLine extends Operation<TransactDone> implements Waitin
 
   protected attempt(): void {
     for (const name of this.names) {
-      if (this.lines.enter(name)) this.firstIn.push(name)
-      else this.lines.wait(name, this)
+      if (this.queues.enter(name)) this.firstIn.push(name)
+      else this.queues.wait(name, this)
     }
     this.beginIfFirst()
   }
 
-  first(name: string): void {
+  onTurn(name: string): void {
     this.firstIn.push(name)
     this.beginIfFirst()
   }
@@ -69,13 +69,13 @@ export class TransactionInLine extends Operation<TransactDone> implements Waitin
       return
     }
     this.end(keptWaiting(this.context))
-    this.lines.leave(this.firstIn)
+    this.queues.leave(this.firstIn)
   }
 
   private beginIfFirst(): void {
     if (this.firstIn.length < this.names.length) return
     this.transaction = newTransaction(this.context, this.keys, this.level, this.modify, this)
-    this.transaction.startIn(this.lines, this.names)
+    this.transaction.startQueued(this.queues, this.names)
   }
 }
 
