@@ -1,14 +1,14 @@
 /**
- * Who is here and who is well: probes every member, keeps its health, its marker and cluster time, and owns the ring.
+ * Tracks members and their health: probes every member, keeps its health, its marker and cluster time, and owns the ring.
  *
  *   probe ──▶ report ──▶ cluster time
- *                 └────▶ marker: keep, write or refuse ──▶ open the data path under it ──▶ good
- *   any step fails ──▶ bad: suspect, then down; the data path of a node that is down is shut
+ *                 └────▶ marker: keep, write or refuse ──▶ open the data path under it ──▶ onProbeSucceeded
+ *   any step fails ──▶ onNodeFailed: suspect, then down; the data path of a node that is down is shut
  *
- * A member that is stale (isStale) is opened all the same, but does not count, whatever its marker says.
+ * A stale member (isStale) is opened as well, but does not count as clean, whatever its marker says.
  *
- * The first probes go out at once at start. Until the members have agreed on a cluster id (founding.ts), or a member
- * that has one was met, no data path opens: a wiped node must not pass for a new one.
+ * The first probes are sent at startup. No data path opens until the members have agreed on a cluster id (founding.ts), or
+ * a member that has one was found: otherwise a wiped node could pass for a new one.
  */
 import type { Clock, TimerHandle, Timers } from '../core/clock.ts'
 import { VersionClock } from '../core/clock.ts'
@@ -26,13 +26,13 @@ export interface ClusterOptions {
   readonly members: readonly Member[]
   readonly vnodesPerNode: number
   readonly pingIntervalMs: number
-  /** How long a node may go without being compared with others; 0 = for ever, because nobody compares. */
+  /** How long a node may go without anti-entropy; 0 = no limit, because anti-entropy is off. */
   readonly staleAfterMs: number
   readonly clock: Clock
   readonly timers: Timers
-  /** A fresh random text of at least 64 bits. */
+  /** Returns a new random string of at least 64 bits. */
   readonly randomId: () => string
-  /** Random uint32 of this coordinator, the last part of its versions. */
+  /** This coordinator's random uint32, the last part of its versions. */
   readonly coordinator: number
   readonly emit: Emit
 }
@@ -46,13 +46,13 @@ export class Cluster implements NodeListener {
   private readonly options: ClusterOptions
   private readonly byNode = new Map<Node, Member>()
   private readonly probes = new Map<Member, Probe>()
-  /** Founded by us with these, which we have not marked yet: the run in which each of them was then. */
+  /** Members of the cluster that we founded and have not marked yet, with their run id at that time. */
   private readonly foundedHere = new Map<Member, string>()
   private clusterId: string | null = null
-  /** Proposed until it, or another coordinator's, is agreed on. */
+  /** Our proposal, until the members agree on a cluster id. */
   private ownClusterId: string | null = null
   private founderMayMarkUntilMs = 0
-  /** Every member was probed once. */
+  /** Every member has been probed once. */
   private allProbed = false
   private founding = false
   private reportedBlankCount = -1
@@ -75,17 +75,17 @@ export class Cluster implements NodeListener {
     return this.clusterId
   }
 
-  /** At least one member takes requests. */
+  /** At least one member accepts requests. */
   get ready(): boolean {
     return this.members.some((member) => member.node.ready)
   }
 
-  /** At least one member takes some kind of writes. */
+  /** At least one member accepts some kind of writes. */
   get takesWrites(): boolean {
     return this.members.some((member) => member.takesDeletes)
   }
 
-  /** When more than half of the members look down, it may be our own network: all the sooner they are tried again. */
+  /** More than half of the members seem down: it may be our own network, so they are probed sooner. */
   private get suspectsOwnNetwork(): boolean {
     return this.members.filter((member) => member.health.state === 'down').length * 2 > this.members.length
   }
@@ -94,10 +94,10 @@ export class Cluster implements NodeListener {
     return this.byNode.get(node)!
   }
 
-  /** Probes every member; resolves when each of those that can be reached is in use, or has been refused. */
+  /** Probes every member; resolves when each reachable one is in use or has been refused. */
   async start(): Promise<void> {
     await Promise.all(this.members.map((member) => this.probeNow(member)))
-    // Only now, when it is known who has which marker, is a cluster met or founded.
+    // Join or found a cluster only now that the markers of all reachable members are known.
     this.allProbed = true
     await this.learnCluster()
     const { clock, timers } = this.options
@@ -109,7 +109,7 @@ export class Cluster implements NodeListener {
     }
   }
 
-  /** Reached, and neither in use nor refused, though soon it should be. */
+  /** Members that were reached and should soon be in use or refused. */
   private unsettled(): Member[] {
     if (this.clusterId === null && this.reportedBlankCount >= 0) return []
     return this.members.filter(
@@ -123,7 +123,7 @@ export class Cluster implements NodeListener {
     await Promise.all(this.members.map((member) => member.node.close()))
   }
 
-  /** The member missed a write, or may have: from now on its answers are compared. */
+  /** The member missed a write, or may have: from now on reads compare its answers. */
   markBehind(member: Member, why: string): void {
     member.misses++
     if (member.behind) return
@@ -132,7 +132,7 @@ export class Cluster implements NodeListener {
     this.options.emit({ kind: 'node-behind', node: member.id, why })
   }
 
-  /** All that it had missed was brought to it; false if it has missed something since. */
+  /** All that the member had missed was sent to it; false if it has missed something since. */
   caughtUp(member: Member, missesThen: number): boolean {
     if (member.misses !== missesThen) return false
     member.missedUnnoted = false
@@ -149,26 +149,26 @@ export class Cluster implements NodeListener {
   }
 
   /**
-   * The nodes for this token, home replicas first: the ring's ready-made list, which leaves room for fallback replicas, or all
-   * nodes where a key has so many replicas that it would not.
+   * The nodes for this token, home replicas first: the ring's precomputed list, or all nodes if a key has so many
+   * replicas that this list has no room for fallback replicas.
    */
   preferenceListAt(token: number, replicas: number): readonly Member[] {
     return replicas < LISTED_NODES ? this.ring.preferenceListAt(token) : [...this.ring.walkAt(token)]
   }
 
-  /** All sets of home replicas that the ring has, each as often as it likes. */
+  /** All replica sets of the ring, with duplicates. */
   *replicaSets(replicas: number): Generator<readonly Member[]> {
     for (let i = 0; i < this.ring.size; i++) {
       yield this.preferenceListAt(this.ring.vnodeAt(i).token, replicas).slice(0, replicas)
     }
   }
 
-  /** Probes a member now, because something about it has changed. */
+  /** Probes a member at once, after something about it has changed. */
   reprobe(member: Member): Promise<void> {
     return this.probeNow(member)
   }
 
-  // ---- what nodes report
+  // ---- reports of nodes
 
   onBroken(node: Node, failure: NodeFailure): void {
     const member = this.memberOf(node)
@@ -226,7 +226,7 @@ export class Cluster implements NodeListener {
     return unsettled ? Math.min(delayMs, UNSETTLED_PROBE_MS) : delayMs
   }
 
-  /** One probe, start to end. Never throws: whatever goes wrong is the node's health. */
+  /** One probe, start to end. Never throws: every error counts against the node's health. */
   private async probe(member: Member): Promise<void> {
     let forbidden: string | null = null
     try {
@@ -258,7 +258,7 @@ export class Cluster implements NodeListener {
     return this.members.filter((other) => other !== member).map((other) => other.id)
   }
 
-  /** Makes sure the node is ours and marked, and opens its data path. False while it is not to be used. */
+  /** Verifies that the node is ours and marked, then opens its data path. False while it must not be used. */
   private async identify(member: Member): Promise<boolean> {
     const report = member.report!
     if (this.clusterId === null && this.allProbed) await this.learnCluster()
@@ -285,7 +285,7 @@ export class Cluster implements NodeListener {
     let bytes = report.marker
     if (verdict.kind === 'write') {
       bytes = encodeMarker(verdict.marker)
-      // Somebody else was quicker: look again at once.
+      // Another coordinator was faster: probe again at once.
       if (!(await member.node.swapMarker(report.marker, bytes))) {
         this.probes.get(member)!.again = true
         return false
@@ -302,12 +302,12 @@ export class Cluster implements NodeListener {
       return false
     }
     if (stale) this.setCompleteness(member, 'stale', STALE_WHY)
-    else this.setCompleteness(member, state, verdict.kind === 'write' ? verdict.why : 'so its marker says')
+    else this.setCompleteness(member, state, verdict.kind === 'write' ? verdict.why : 'its marker says so')
     if (report.syncedAt === null) await this.beginSyncedAt(member, bytes!)
     return true
   }
 
-  /** It may hold values that were deleted meanwhile, and whose deletes nobody remembers. */
+  /** The member may hold values that were deleted meanwhile and whose tombstones are gone. */
   isStale(member: Member): boolean {
     const { marker, report } = member
     if (marker?.dropBeforeMs !== undefined) return true
@@ -316,24 +316,24 @@ export class Cluster implements NodeListener {
     return this.time.nowMs() - report.syncedAt.atMs > staleAfterMs
   }
 
-  /** Without any it was never compared, or nobody had noted it: counted from now on. */
+  /** A node without synced_at was never compared, or that was not recorded: start counting now. */
   private async beginSyncedAt({ node }: Member, marker: Buffer): Promise<void> {
     const syncedAt = { atMs: this.time.nowMs(), assumed: true }
-    await node.stamp(marker, syncedAt).catch(() => undefined) // it may take no writes now: the next probe tries again
+    await node.stamp(marker, syncedAt).catch(() => undefined) // it may accept no writes now; the next probe tries again
   }
 
   private noteToken(member: Member, token: string): void {
     if (member.marker && member.marker.token !== token) member.formerTokens.add(member.marker.token)
   }
 
-  /** Not marked, or marked as ours: no other node is asked to carry out anything. */
+  /** Not marked, or marked as ours. No other node is sent any command that has an effect. */
   private mayBeOurs({ id, report }: Member): boolean {
     if (report!.marker === null) return true
     const marker = decodeMarker(report!.marker)
     return marker?.cluster === this.clusterId && marker?.id === id
   }
 
-  /** It can be read, and takes no writes: what is not allowed is needed for some, and hardly ever all that is missing. */
+  /** The node lacks permissions: it stays readable but accepts no writes, as some need what is missing. */
   private noteForbidden(member: Member, commands: readonly string[]): string | null {
     const before = member.forbidden
     member.forbidden = commands.length > 0 ? forbiddenSentence(commands) : null
@@ -353,15 +353,20 @@ export class Cluster implements NodeListener {
       await member.node.tryWrite()
     } catch (error) {
       member.lastError = (error as Error).message
-      return // still unwritable; it answers, so it is up all the same
+      return // still unwritable, but it answers, so it is up
     }
     member.unwritable = null
-    this.options.emit({ kind: 'node-writable', node: member.id, writable: true, why: 'it took a write' })
+    this.options.emit({
+      kind: 'node-writable',
+      node: member.id,
+      writable: true,
+      why: 'it accepted a test write',
+    })
   }
 
-  // ---- the cluster's id
+  // ---- cluster id
 
-  /** From a marker that a member has, otherwise by founding, once a majority is reached. */
+  /** Takes the cluster id from the members' markers, or founds a cluster once a majority is reachable. */
   private async learnCluster(): Promise<void> {
     const { placed, anywhere } = this.clustersSeen()
     const met = mostCommon(placed)
@@ -371,7 +376,7 @@ export class Cluster implements NodeListener {
       return
     }
     const reached = this.members.filter((member) => member.report !== null)
-    // A member with bytes there that are no marker of ours is not ours to write to.
+    // Never write to a member whose marker key holds something else.
     const blank = reached.filter((member) => member.report!.marker === null)
     const needed = Math.floor(this.members.length / 2) + 1
     if (blank.length < needed) {
@@ -400,9 +405,8 @@ export class Cluster implements NodeListener {
   }
 
   /**
-   * Whoever starts while it reaches only a node of another cluster, at the address of one of ours, takes that cluster for
-   * its own. It leaves as soon as more members have been seen in another one. An equal number changes nothing, or
-   * two halves would take turns.
+   * A coordinator that, at startup, reaches only a node of a foreign cluster at one of our addresses joins that cluster.
+   * It leaves as soon as it has seen more members in another one. A tie changes nothing, or two halves would alternate.
    */
   private async leaveIfOutvoted(): Promise<void> {
     const own = this.clusterId
@@ -431,9 +435,9 @@ export class Cluster implements NodeListener {
   }
 
   /**
-   * The clusters that the members' markers name, member by member: of nodes that are in their place, and of those also that
-   * are in the place of another member. Addresses that were exchanged make a node no less one of its cluster, or a single
-   * foreign one would outvote it.
+   * The cluster ids in the members' markers, by member. `placed` counts nodes at their own address; `anywhere` also
+   * those at the address of another member. A node whose address was swapped still counts for its cluster, or a single
+   * foreign node would outvote it.
    */
   private clustersSeen(): Record<'placed' | 'anywhere', readonly (string | null)[]> {
     const ids = new Set(this.members.map((member) => member.id))
@@ -444,14 +448,14 @@ export class Cluster implements NodeListener {
     }
   }
 
-  /** A fresh token for a marker. */
+  /** A new token for a marker. */
   freshToken(): string {
     return this.options.randomId()
   }
 
   /**
-   * Several coordinators may have started at once. One of them founds the cluster, and with that knows which members
-   * were there from the start; were another one quicker to mark those, they would begin as filling.
+   * Several coordinators may start at once. Only the one that founds the cluster knows which members belonged to it
+   * from the start; if another one marked those first, they would start as filling.
    */
   private waitsForFounder(member: Member): boolean {
     return member.report!.marker === null && this.options.clock.monotonicMs() < this.founderMayMarkUntilMs
@@ -465,7 +469,7 @@ export class Cluster implements NodeListener {
     for (const member of this.members) if (member.report) void this.probeNow(member)
   }
 
-  /** The members that the cluster was founded with decide where its keys lie. */
+  /** Warns about a different member list: the members at founding decide where keys are placed. */
   private compareMembers(cluster: string): void {
     const topologies = this.members.map(({ report }) => decodeTopology(report?.topology ?? null))
     const topology = topologies.find((found) => found !== 'damaged' && found?.cluster === cluster)
@@ -491,7 +495,7 @@ export class Cluster implements NodeListener {
     member.lastError = why
     if (member.health.state === 'down') {
       member.node.shut(`the node is down: ${why}`)
-      if (from !== 'down') this.markBehind(member, 'it was away, and may have missed writes')
+      if (from !== 'down') this.markBehind(member, 'it was unreachable and may have missed writes')
     }
     this.emitStateChange(member, from, why)
   }
@@ -512,9 +516,9 @@ export class Cluster implements NodeListener {
   private readonly skewed = new Set<Member>()
 
   private noteClock(member: Member): void {
-    if (!this.allProbed) return // half of the clocks are not the median
+    if (!this.allProbed) return // the median needs all clocks
     const distance = this.time.distance(member.id)
-    if (!distance) return // it told no time
+    if (!distance) return // it reported no time
     const { offMs, errorMs } = distance
     const far = Math.abs(offMs) > CLOCK_SKEW_MS + errorMs
     if (far === this.skewed.has(member)) return
@@ -523,17 +527,17 @@ export class Cluster implements NodeListener {
     this.options.emit({ kind: 'node-clock', node: member.id, offMs, far })
   }
 
-  /** Other coordinators' writes that a member missed. */
+  /** Hints of other coordinators name members that missed writes. */
   private noteHints(hints: ReadonlyMap<string, number>): void {
     for (const id of hints.keys()) {
       const missing = this.members.find((member) => member.id === id)
-      if (missing && !missing.behind) this.markBehind(missing, 'hints wait for it')
+      if (missing && !missing.behind) this.markBehind(missing, 'other nodes hold hints for it')
     }
   }
 
   private noteEviction(member: Member, evictedKeys: number, policy: string): void {
     const before = member.report?.evictedKeys ?? 0
-    // A cache may evict all day long: told once, when it begins.
+    // A cache may evict continuously: report it once, when it starts.
     if (evictedKeys > 0 && before === 0) {
       this.options.emit({ kind: 'node-evicting', node: member.id, policy, evictedKeys })
     }
@@ -543,27 +547,27 @@ export class Cluster implements NodeListener {
 interface Probe {
   timer: TimerHandle | null
   running: Promise<void> | null
-  /** Something happened while one was running: another at once. */
+  /** Something changed while a probe was running: probe again at once. */
   again: boolean
 }
 
 const TOPOLOGY_DAMAGED = "the node's key __rondo:topology is damaged; remove it there to use the node again"
-const LEFT = 'its cluster was left for another one'
-const STALE_WHY = 'it was not compared with the others for longer than deletes are remembered'
+const LEFT = 'the coordinator left this cluster for another one'
+const STALE_WHY = 'it was not compared with other nodes for longer than tombstones are kept'
 const OWN_NETWORK_PROBE_MS = 100
-/** While a node answers but is not usable yet, look again this soon. */
+/** Probe interval while a node answers but is not usable yet. */
 const UNSETTLED_PROBE_MS = 250
-/** How long whoever founds a cluster may take to mark its members. */
+/** How long the founder of a cluster may take to mark its members. */
 const FOUNDER_PATIENCE_MS = 1000
 const FOUNDING_PROBE_MS = 50
-/** How long start() waits for nodes that answer, but are not in use yet. */
+/** How long start() waits for nodes that answer but are not in use yet. */
 const START_PATIENCE_MS = 2 * FOUNDER_PATIENCE_MS
 
 function countOf(texts: readonly (string | null)[], text: string): number {
   return texts.filter((one) => one === text).length
 }
 
-/** Ties go to the lesser text, so that all coordinators decide alike. */
+/** Ties go to the smaller string, so that all coordinators decide alike. */
 function mostCommon(texts: readonly (string | null)[]): string | null {
   const counts = new Map<string, number>()
   for (const text of texts) if (text !== null) counts.set(text, (counts.get(text) ?? 0) + 1)

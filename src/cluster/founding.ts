@@ -1,14 +1,14 @@
 /**
  * Founding a cluster: the members agree on one cluster id, once, however many coordinators start at the same time.
  *
- * The topology register lies on the members themselves and is written in two rounds over a majority of them (Lamport's
+ * The topology register is stored on the members and written in two rounds over a majority of them (Lamport's
  * single-decree Paxos; the acceptor is nodes/redis/prepare.lua and accept.lua):
  *
- *   1. prepare(ballot) on all: a majority promises to refuse older ballots, and tells what it has accepted so far.
+ *   1. prepare(ballot) on all: a majority promises to refuse older ballots, and returns what it has accepted so far.
  *   2. accept(ballot, value) on all, where value is the newest accepted one if there is any, otherwise our own.
  *      A majority of acceptances decides; any two majorities share a member, so a second value cannot be decided.
  *
- * A round that was overtaken is tried again by the caller, with a later ballot.
+ * The caller retries a superseded round with a later ballot.
  */
 import type { VersionClock } from '../core/clock.ts'
 import {
@@ -30,8 +30,8 @@ export interface Topology {
 }
 
 /**
- * Null for bytes that hold no topology (nothing decided, or only a promise); `damaged` for what no coordinator has written
- * there.
+ * Null for bytes that hold no topology (nothing decided, or only a promise); `damaged` for bytes that no coordinator
+ * wrote.
  */
 export function decodeTopology(bytes: Buffer | null): Topology | 'damaged' | null {
   if (!bytes) return null
@@ -56,7 +56,7 @@ function parseTopology(value: Buffer): Topology | null {
   return { cluster, epoch: epoch as number, members }
 }
 
-/** What the members have agreed on, or null when no majority answered or another coordinator came in between. */
+/** The topology that the members agreed on; null if no majority answered or another coordinator interfered. */
 export async function agreeOnTopology(
   reached: readonly Node[],
   memberCount: number,
@@ -65,7 +65,7 @@ export async function agreeOnTopology(
 ): Promise<Topology | null> {
   const majority = Math.floor(memberCount / 2) + 1
   const ballot = newRecord(KIND_VALUE, versions, 0)
-  // What is damaged may have been what was decided: such a promise does not count.
+  // Damaged bytes may have held the decision: such a promise does not count.
   const answers = await answersOf(reached, versions, (node) => node.prepareRegister(versionOf(ballot)))
   const promises = answers.filter(({ record }) => decodeTopology(record) !== 'damaged')
   if (promises.length < majority) return null
@@ -88,7 +88,7 @@ function versionAt(record: Buffer): Uint8Array {
   return new StoredRecord(record).version
 }
 
-/** The agreeing answers; a newer ballot seen in a refusal makes our next one newer still. */
+/** The positive answers. A newer ballot in a refusal makes our next one newer still. */
 async function answersOf(
   nodes: readonly Node[],
   versions: VersionClock,

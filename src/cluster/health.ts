@@ -1,13 +1,13 @@
 /**
- * One node's health, as this coordinator sees it: for speed only, never for safety.
+ * One node's health, as this coordinator sees it. It affects speed, never safety.
  *
- *              bad                3 bad in a row, or connection refused
+ *              failure            3 failures in a row, or connection refused
  *      up  ───────────▶ suspect ───────────────────────────────▶ down
- *       ◀────────────────┘  good                                  │
- *       ◀─────────────────────────────────────────────────────────┘  two good in a row
+ *       ◀────────────────┘  success                               │
+ *       ◀─────────────────────────────────────────────────────────┘  2 successes in a row
  *
- * Good and bad are probes and operations alike. Nodes that are up are probed at the ping interval, the others after
- * 100 ms, doubling to 1 s, and after a good one at 100 ms again. Pure: who probes and what follows is the cluster's business (cluster.ts).
+ * Probes and operations both count. Nodes that are up are probed at the ping interval, others after 100 ms, doubling to
+ * 1 s, and again after 100 ms once one succeeds. Pure: cluster.ts probes and reacts.
  */
 import type { NodeState } from '../core/events.ts'
 
@@ -17,7 +17,7 @@ const FIRST_RETRY_MS = 100
 const LAST_RETRY_MS = 1000
 
 export class Health {
-  /** Nothing is known before the first probe: one good answer suffices then. */
+  /** Unknown before the first probe: a single success suffices then. */
   state: NodeState = 'suspect'
   private failures = 0
   private successes = 0
@@ -26,12 +26,12 @@ export class Health {
   onSuccess(): void {
     this.failures = 0
     this.successes++
-    this.retries = 0 // back soon, to confirm
+    this.retries = 0 // probe soon, to confirm
     if (this.state === 'down' && this.successes < SUCCESSES_UNTIL_UP) return
     this.state = 'up'
   }
 
-  /** @param certain nobody is there: no need to ask three times */
+  /** @param certain the connection was refused: down at once */
   onFailure(certain: boolean): void {
     this.successes = 0
     this.failures++

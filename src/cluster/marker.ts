@@ -1,17 +1,17 @@
 /**
- * The marker: a node's own note of whose it is and whether it holds all that was acknowledged. It lives in the node
- * (MARKER_KEY), so a coordinator that restarts knows no less, and every batch ends by reading it.
+ * The marker: stored on each node under MARKER_KEY, it names the cluster and node id, and whether the node holds all
+ * acknowledged writes. A restarted coordinator reads it again, and every batch ends by reading it.
  *
- * What is found decides, by any coordinator, by compare-and-set:
+ * Any coordinator decides by what it finds, with compare-and-set:
  *
- *   no marker                               → filling with a fresh token: the node is new, or was wiped or flushed
- *   another run id                          → filling: a restart may have lost the tail of what was acknowledged
- *   another run id, appendfsync always      → stamped again, stays what it was: a restart loses nothing
- *   a token that was replaced before        → filling: the address led elsewhere, and back to who was there before
- *   another cluster's or another node's     → refused: not a byte is written
+ *   no marker                               → filling, with a new token: the node is new, or was wiped or flushed
+ *   another run id                          → filling: a restart may have lost the last acknowledged writes
+ *   another run id, appendfsync always      → gets the new run id and keeps its state: a restart loses nothing
+ *   a token that was replaced before        → filling: another node had this address meanwhile and took its writes
+ *   another cluster's or another node's     → refused: nothing is written to it
  *
- * `drop_before` stands in it while a node that was stale is emptied, before it is filled (repair/stale.ts): what is older
- * than that goes. A restart forgets it, so that whether to empty the node is decided anew.
+ * `drop_before` is set while a stale node is emptied, before it is filled (repair/stale.ts): older records are dropped.
+ * A restart removes it, so that the decision to empty the node is made again.
  *
  * Pure.
  */
@@ -21,11 +21,11 @@ export interface Marker {
   readonly cluster: string
   readonly id: string
   readonly runId: string
-  /** Changes whenever filling begins anew, so that a fill that was overtaken cannot declare the node clean. */
+  /** Changes whenever a new fill starts, so that an outdated fill cannot mark the node clean. */
   readonly token: string
   readonly state: 'clean' | 'filling'
   readonly epoch: number
-  /** Cluster time: its older records are being removed. */
+  /** Cluster time: older records are being dropped. */
   readonly dropBeforeMs?: number
 }
 
@@ -36,13 +36,13 @@ export function encodeMarker(marker: Marker): Buffer {
   )
 }
 
-/** Null for what is not a marker. */
+/** Null for bytes that are not a marker. */
 export function decodeMarker(bytes: Buffer): Marker | null {
   let found: unknown
   try {
     found = JSON.parse(bytes.toString('utf8'))
   } catch {
-    return null // somebody else's bytes: the caller refuses the node
+    return null // not written by Rondo: the caller refuses the node
   }
   if (typeof found !== 'object' || found === null) return null
   const {
@@ -75,9 +75,9 @@ export interface MarkerContext {
   readonly runId: string
   readonly durable: boolean
   readonly freshToken: () => string
-  /** The cluster is being founded by us with this node: it starts out clean. */
+  /** We are founding the cluster with this node: it starts clean. */
   readonly founding: boolean
-  /** Tokens that were seen here, and seen replaced. */
+  /** Tokens that this node had before. */
   readonly former: ReadonlySet<string>
 }
 

@@ -1,6 +1,6 @@
 /**
- * A node and all that this coordinator knows of it. What a request needs (readRank, takesValues, takesDeletes) is worked
- * out when something changes, not when a request comes.
+ * A node and all that this coordinator knows about it. What requests need (readRank, takesValues, takesDeletes) is
+ * computed when something changes, not per request.
  */
 import type { Completeness } from '../core/events.ts'
 import { READ_COMPARED, READ_FIRST, READ_LATER, READ_NEVER, type Candidate } from '../core/plan.ts'
@@ -17,18 +17,18 @@ export class Member implements Candidate {
 
   completeness: Completeness = 'unknown'
   marker: Marker | null = null
-  /** Tokens that it had, and had no longer: whoever comes back with one has missed what was written in between. */
+  /** Marker tokens that were replaced: a node that returns with one of them missed the writes in between. */
   readonly formerTokens = new Set<string>()
-  /** Missed a write that this coordinator knows of, or was away: its copy of some key may be old. */
+  /** Missed a write that this coordinator knows of, or was unreachable: some of its copies may be old. */
   behind = false
-  /** Counts the misses, so that whoever repairs them notices when another comes in between. */
+  /** Number of misses, so that a repair notices a miss that happens while it runs. */
   misses = 0
-  /** A miss of which no hint tells, because nobody could keep one. */
+  /** A write was missed, and no node could store a hint for it. */
   missedUnnoted = false
-  /** How far its filling by this coordinator has come. */
+  /** Progress of its fill by this coordinator. */
   filling: { checked: number; sent: number } | null = null
   unwritable: UnwritableReason | null = null
-  /** What Rondo needs of it and may not do, in a sentence. */
+  /** A sentence that names the commands that Rondo needs and may not run there. */
   forbidden: string | null = null
   report: NodeReport | null = null
   lastError: string | null = null

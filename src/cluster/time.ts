@@ -1,16 +1,16 @@
 /**
- * Cluster time: the median of the nodes' clocks, carried on by our monotonic clock.
+ * Cluster time: the median of the nodes' clocks, advanced by our monotonic clock.
  *
- * Each probe reads a node's TIME. Half of the round trip is the most by which that reading can be wrong, so
+ * Each probe reads a node's TIME. The reading is off by at most half of the round trip:
  *
  *     offset(node) = node's time − monotonic time at the middle of the round trip      ± round trip / 2
  *
- * and cluster time = monotonic time + the median offset. One wrong clock of three changes nothing, nor does ours: a
- * coordinator's wall clock counts only until the first node has answered.
+ * Cluster time = monotonic time + the median offset. One wrong clock of three has no effect, and neither has ours: a
+ * coordinator's wall clock is used only until the first node has answered.
  */
 import type { Clock } from '../core/clock.ts'
 
-/** A clock this far from the median is reported. */
+/** A clock that is off by more than this is reported. */
 export const CLOCK_SKEW_MS = 1000
 
 interface Sample {
@@ -35,7 +35,7 @@ export class ClusterTime {
 
   /** @param nodeMs the node's clock, read between `sentAtMs` and `receivedAtMs` of the monotonic clock */
   sample(node: string, nodeMs: number, sentAtMs: number, receivedAtMs: number): void {
-    // What is no time has no place in a median: it would come before or behind every other, as the sort likes.
+    // NaN would break the sort behind the median.
     if (!Number.isFinite(nodeMs)) return
     this.samples.set(node, {
       offsetMs: nodeMs - (sentAtMs + receivedAtMs) / 2,
@@ -44,7 +44,7 @@ export class ClusterTime {
     this.settle()
   }
 
-  /** Its clock counts no longer. */
+  /** Removes the node's clock from the median. */
   forget(node: string): void {
     if (this.samples.delete(node) && this.samples.size > 0) this.settle()
   }
@@ -53,19 +53,19 @@ export class ClusterTime {
     this.offsetMs = median([...this.samples.values()].map((sample) => sample.offsetMs))
   }
 
-  /** How far a node's clock is from cluster time, and by how much that measurement may be wrong; null = not measured. */
+  /** A node's clock skew against cluster time, and the error of that measurement; null = not measured. */
   distance(node: string): { offMs: number; errorMs: number } | null {
     const sample = this.samples.get(node)
     return sample ? { offMs: sample.offsetMs - this.offsetMs, errorMs: sample.errorMs } : null
   }
 
-  /** How far our own wall clock is from cluster time. */
+  /** Skew of our own wall clock against cluster time. */
   ownDistanceMs(): number {
     return this.clock.wallMs() - this.nowMs()
   }
 }
 
-/** Of an even number the lower middle: a mean would let one wrong clock of two pull. */
+/** The lower middle of an even number: a mean would let one wrong clock of two shift it. */
 function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.floor((sorted.length - 1) / 2)]!

@@ -1,7 +1,7 @@
 /**
- * What servers and commands may ask of the coordinator, and nothing else of it.
+ * The part of the coordinator that servers and commands may use.
  *
- * Hot calls (read, write) take a completion object and allocate one operation; promises are made by whoever wants them
+ * Hot calls (read, write) take a completion object and allocate one operation; callers that want promises make them
  * (promises.ts).
  */
 import type { NodeReport } from '../nodes/node.ts'
@@ -42,36 +42,36 @@ export interface NodeState {
 export interface KeyStore {
   /** How many home replicas a key has. */
   readonly replicas: number
-  /** So much is under way that whoever can wait should. */
+  /** The load is so high that clients that can wait should. */
   readonly crowded: boolean
   readonly nodes: readonly NodeState[]
   /** At least one node can be used. */
   readonly ready: boolean
-  /** At least one node takes some kind of writes. */
+  /** At least one node accepts some kind of writes. */
   readonly takesWrites: boolean
 
-  /** How far a node's clock is from cluster time, and how well that is known; null = not known. */
+  /** A node's clock skew against cluster time, and the error of that measurement; null = not measured. */
   clockOf(node: NodeState): { readonly offMs: number; readonly errorMs: number } | null
 
   /** Cluster time, milliseconds since 1970. */
   nowMs(): number
-  /** Null, or why this key cannot be used. */
+  /** Null, or the reason why this key cannot be used. */
   checkKey(key: Buffer): RondoError | null
-  /** Null, or why a value of so many bytes cannot be stored. */
+  /** Null, or the reason why a value of so many bytes cannot be stored. */
   checkValue(bytes: number): RondoError | null
 
-  /** Reads the key's record. The key has passed checkKey, as in all of the following. */
+  /** Reads the key's record. Here and in all calls below, the key has passed checkKey. */
   read(key: Buffer, done: ReadDone, level?: ConsistencyLevel): void
-  /** Reads the key's record without its value, but for the part of it that is asked for. */
+  /** Reads the head of the key's record, and only the requested part of its value. */
   peek(key: Buffer, part: Part, done: ReadDone<PeekedRecord>, level?: ConsistencyLevel): void
   /** @param expiresAtMs cluster time, 0 = never */
   write(key: Buffer, value: Buffer, expiresAtMs: number, done: WriteDone, level?: ConsistencyLevel): void
   remove(key: Buffer, done: WriteDone, level?: ConsistencyLevel): void
   /** Reads, modifies and writes one key atomically. */
   update(key: Buffer, modify: Modify, done: UpdateDone, level?: ConsistencyLevel): void
-  /** The same for several keys; they must share a replica set. Each is named once. */
+  /** The same for several different keys, which must share a replica set. */
   transact(keys: readonly Buffer[], modify: ModifyAll, done: TransactDone, level?: ConsistencyLevel): void
-  /** The same, where to modify takes long. */
+  /** The same for a slow modify(). */
   transactSlowly(
     keys: readonly Buffer[],
     modify: ModifyAllSlowly,
@@ -80,16 +80,16 @@ export interface KeyStore {
   ): void
   sharesReplicaSet(keys: readonly Buffer[]): boolean
 
-  /** Whether a user sees a value in this record now. */
+  /** Whether this record holds a value that clients can see now. */
   isLive<R extends RecordHead>(record: R | null): record is R
   /** When a live record expires, cluster time; 0 = never. */
   expiresAtMs(key: Buffer, record: RecordHead): Promise<number>
-  /** A page of all keys. The cursor of the one before, '0' begins. */
+  /** A page of all keys. Pass the cursor of the previous page; '0' starts. */
   list(request: { match: Buffer | null; cursor: string; count: number }): Promise<KeyPage>
-  /** How many keys there are: a walk over all of them. */
+  /** The number of keys. Lists all of them. */
   countKeys(): Promise<number>
-  /** One of the keys, not each as often as the others; null = there is none. */
+  /** A random key, not uniformly distributed; null = there are no keys. */
   randomKey(): Promise<Buffer | null>
-  /** Where the key lives, and what each replica holds. */
+  /** Where the key is placed, and what each replica holds. */
   explain(key: Buffer): Promise<Explanation>
 }

@@ -1,11 +1,11 @@
-/** Whoever asks for operations, a client's connection: those whose operations wait to begin take turns (admission.ts). */
+/** A client's connection. Connections whose operations wait for admission take turns (admission.ts). */
 export interface Asker {
-  /** How many of its operations wait. Kept by the admission, as the next. */
+  /** How many of its operations wait. Maintained by Admission, like begunAtMs. */
   waiting: number
-  /** When one of them began last, or, before that, when the first began to wait; 0 = none waits. */
+  /** When its last operation started or, before that, when the first began to wait; 0 = none waits. */
   begunAtMs: number
-  /** Nobody is there any more: what waits is dropped. */
+  /** The connection is closed: its waiting operations are dropped. */
   readonly gone: boolean
-  /** None of them waits any longer. */
+  /** Called when none of its operations waits any more. */
   noneWaits(): void
 }

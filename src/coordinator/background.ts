@@ -1,6 +1,6 @@
 /**
- * The owner of work that no caller waits for. Nothing detached is lost from sight: it is counted, its failures are told,
- * and a coordinator that stops can wait until it is done.
+ * Owns work that no caller waits for. It counts detached work, reports its failures, and lets a stopping coordinator wait
+ * until all of it is done.
  */
 import type { Timers } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
@@ -16,7 +16,7 @@ export class Background {
     this.emit = emit
   }
 
-  /** One piece of work has begun; every one of them must end. */
+  /** A task has started; each one must call end(). */
   begin(): void {
     this.running++
   }
@@ -25,7 +25,7 @@ export class Background {
     if (--this.running === 0) this.wake()
   }
 
-  /** Runs detached work to its end; a failure becomes an event. */
+  /** Runs a detached task; a failure becomes an event. */
   run(what: string, work: () => Promise<void>): void {
     this.begin()
     work()
@@ -34,14 +34,14 @@ export class Background {
       .catch(() => undefined) // end() and emit() do not throw; this only satisfies the promise
   }
 
-  /** Resolves when nothing runs, or after the limit; tells how much was still running. */
+  /** Resolves when nothing runs, or after the limit, with the number of tasks that still run. */
   async drain(limitMs: number): Promise<number> {
     let late = false
     const timer = this.timers.setTimeout(() => {
       late = true
       this.wake()
     }, limitMs)
-    // The end of one piece may have begun another: look again.
+    // The end of one task may have started another: check again.
     while (this.running > 0 && !late) await new Promise<void>((resolve) => this.waiting.push(resolve))
     this.timers.clearTimeout(timer)
     return this.running

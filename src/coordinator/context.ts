@@ -16,20 +16,20 @@ export interface CoordinatorContext {
   readonly deadlines: Deadlines
   readonly hedging: Hedging
   readonly sizes: Sizes
-  /** N: how many home replicas a key has; never more than there are members. */
+  /** N: the number of home replicas of a key; at most the number of members. */
   readonly replicas: number
   /** How many healthy nodes one operation at `one` may try. */
   readonly maxTries: number
   readonly graceMs: number
   readonly requestTimeoutMs: number
   readonly timers: Timers
-  /** A number from 0 up to 1. */
+  /** Returns a number in [0, 1). */
   readonly random: () => number
 }
 
-/** Whoever waits for an operation. Exactly one call, exactly once, never before the operation was started. */
+/** The completion object of an operation. Exactly one of its methods is called, once, after the operation has started. */
 export interface Failing {
-  /** Who asks. */
+  /** The connection that asks. */
   readonly asker?: Asker
   failed(error: RondoError): void
 }
@@ -39,7 +39,7 @@ export function preferenceListOf({ cluster, replicas }: CoordinatorContext, key:
   return cluster.preferenceListAt(tokenOf(key), replicas)
 }
 
-/** The member in a preference list that is this node. */
+/** The index of this node's member in a preference list; -1 = not in it. */
 export function positionOf(members: readonly Member[], node: object): number {
   for (let i = 0; i < members.length; i++) if (members[i]!.node === node) return i
   return -1

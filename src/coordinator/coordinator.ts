@@ -1,8 +1,8 @@
 /**
- * The coordinator: everything a server may ask for. Stateless but for what it knows of its nodes' health.
+ * The coordinator: every operation that a server can call. Its only state is the health of its nodes.
  *
- * Hot calls take a completion object (ReadDone, WriteDone) and allocate one operation; promises live at the servers. Keys
- * and values are bytes from the server to the node.
+ * Hot calls take a completion object (ReadDone, WriteDone) and allocate one operation; the servers make the promises. Keys
+ * and values stay bytes from the server to the node.
  */
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Member } from '../cluster/member.ts'
@@ -55,36 +55,36 @@ import { WriteOne, type MakeRecord, type WriteDone } from './write/write.ts'
 
 export interface CoordinatorOptions {
   readonly replicationFactor: number
-  /** 0 = as many as there are. */
+  /** 0 = no limit. */
   readonly maxTries: number
   readonly requestTimeoutMs: number
   readonly graceMs: number
   readonly maxKeyBytes: number
   readonly maxValueBytes: number
-  /** Operations under way at once. */
+  /** Limit of concurrent operations. */
   readonly maxInFlight: number
-  /** How long nothing of a connection may begin because its nodes are busy. */
+  /** How long a connection may wait, without any of its operations starting, because its nodes are busy. */
   readonly queueTimeoutMs: number
   /** By default WINDOWS. */
   readonly windows?: Windows
   readonly clock: Clock
   readonly timers: Timers
-  /** A number from 0 up to 1. */
+  /** Returns a number in [0, 1). */
   readonly random: () => number
   readonly emit: Emit
 }
 
-/** Of what may be under way at once. */
+/** Share of maxInFlight from which on clients should wait. */
 const CROWDED = 0.75
-/** Pages of listings under way at once, and how many keys one looks at where all keys are counted. */
+/** Concurrent pages of listings; keys per page for a random key, and for a count. */
 const PAGES_AT_ONCE = 4
 const RANDOM_PAGE = 100
 const COUNTED_PAGE = 1000
 
-/** Of a read that is refused. */
+/** Details of a refused read. */
 const NOTHING_WRITTEN: ErrorDetails = {}
 
-/** What a node says of a key that it does not hold. */
+/** Node.lifeMs of a key that the node does not hold. */
 const ABSENT = -2
 
 export class Coordinator implements KeyStore {
@@ -144,7 +144,7 @@ export class Coordinator implements KeyStore {
     return this.cluster.time.nowMs()
   }
 
-  /** Null, or why this key cannot be used. */
+  /** Null, or the reason why this key cannot be used. */
   checkKey(key: Buffer): RondoError | null {
     const { maxKeyBytes } = this.options
     if (key.length > maxKeyBytes) {
@@ -159,7 +159,7 @@ export class Coordinator implements KeyStore {
     return null
   }
 
-  /** Null, or why this value cannot be stored. */
+  /** Null, or the reason why this value cannot be stored. */
   checkValue(bytes: number): RondoError | null {
     const { maxValueBytes } = this.options
     if (bytes <= maxValueBytes) return null
@@ -190,7 +190,7 @@ export class Coordinator implements KeyStore {
     else admission.enter({ operation, done, preference, nodes, bytes })
   }
 
-  /** Reads the key's record without its value, but for the part of it that is asked for. The key has passed checkKey. */
+  /** Reads the head of the key's record, and only the requested part of its value. The key has passed checkKey. */
   peek(key: Buffer, part: Part, done: ReadDone<PeekedRecord>, level: ConsistencyLevel = 'one'): void {
     if (this.sheds(done, NOTHING_WRITTEN)) return
     const { context, admission } = this
@@ -226,7 +226,7 @@ export class Coordinator implements KeyStore {
     this.replicate(key, make, HEAD_BYTES + value.length, done, level)
   }
 
-  /** Deletes a key: writes a tombstone, which beats every older value a replica may still hold. */
+  /** Deletes a key: writes a tombstone, which supersedes every older value that a replica may still hold. */
   remove(key: Buffer, done: WriteDone, level: ConsistencyLevel = 'one'): void {
     const make = () => ({
       record: newRecord(KIND_TOMBSTONE, this.cluster.versions, 0),
@@ -236,8 +236,8 @@ export class Coordinator implements KeyStore {
   }
 
   /**
-   * Reads, modifies and writes one key atomically, as far as the level promises (update.ts). While another change of the
-   * key is under way here, it waits for its turn (key-queues.ts).
+   * Reads, modifies and writes one key atomically, as far as the level guarantees (update.ts). Waits in the key's queue
+   * (key-queues.ts) while this coordinator runs another change of the key.
    */
   update(key: Buffer, modify: Modify, done: UpdateDone, level: ConsistencyLevel = 'one'): void {
     if (this.sheds(done)) return
@@ -267,15 +267,15 @@ export class Coordinator implements KeyStore {
     } else new QueuedUpdate(context, queues, name, key, level, modify, done).start()
   }
 
-  /** Whether transact() takes these keys together: those with the same hash tag always. */
+  /** Whether transact() accepts these keys together; keys with the same hash tag always qualify. */
   sharesReplicaSet(keys: readonly Buffer[]): boolean {
     return shareReplicaSet(this.context, this.placed(keys))
   }
 
   /**
-   * Reads, modifies and writes several keys as one (transact.ts), as far as the level promises. While other changes of
-   * any of them are under way here, it waits for its turn (key-queues.ts). Fails with CROSS_REPLICA_SET where the keys do not
-   * share a replica set.
+   * Reads, modifies and writes several keys atomically (transact.ts), as far as the level guarantees. Waits in the keys'
+   * queues (key-queues.ts) while this coordinator runs other changes of any of them. Fails with CROSS_REPLICA_SET if the
+   * keys do not share a replica set.
    *
    * @param keys at least one, each once; they have passed checkKey
    */
@@ -292,7 +292,7 @@ export class Coordinator implements KeyStore {
     this.transactSlowly(keys, (current, then) => then(modify(current)), done, level)
   }
 
-  /** The same, where to modify takes long. It does not go together with updates of its key, if there is only one. */
+  /** The same for a slow modify(). With a single key, it is not combined with other updates of that key. */
   transactSlowly(
     keys: readonly Buffer[],
     modify: ModifyAllSlowly,
@@ -329,7 +329,7 @@ export class Coordinator implements KeyStore {
     return keys.map((key) => ({ key, preference: this.preferenceList(key) }))
   }
 
-  /** @param bytes of the record */
+  /** @param bytes size of the record */
   private replicate(
     key: Buffer,
     make: MakeRecord,
@@ -352,8 +352,8 @@ export class Coordinator implements KeyStore {
   }
 
   /**
-   * Brings a record, or a newer one that is found, to a majority under a new version, past promises that nobody keeps.
-   * For repairs (repair/context.ts).
+   * Writes a record, or a newer one that is found, to a majority under a new version, past abandoned promises. For
+   * repairs (repair/context.ts).
    */
   settleRecord(key: Buffer, record: StoredRecord): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -366,17 +366,17 @@ export class Coordinator implements KeyStore {
     })
   }
 
-  /** So much is under way that whoever can wait should: soon more will be refused. */
+  /** The load is so high that clients that can wait should; soon operations are refused. */
   get crowded(): boolean {
     return this.underWay >= this.options.maxInFlight * CROWDED
   }
 
-  /** Those that wait to begin count as well: they take memory. */
+  /** Operations that wait to start count as well, because they use memory. */
   private get underWay(): number {
     return this.context.deadlines.size + this.admission.waiting
   }
 
-  /** Too much under way: refused at once, rather than late. */
+  /** Load shedding: fails the operation at once when too many are in flight. */
   private sheds(done: Failing, details: ErrorDetails = { outcome: 'not-applied' }): boolean {
     const { maxInFlight } = this.options
     if (this.underWay < maxInFlight) return false
@@ -385,7 +385,7 @@ export class Coordinator implements KeyStore {
     return true
   }
 
-  /** A read that promises kept from ending: two rounds that change nothing, and tell what there is. */
+  /** For a read that promises blocked: two rounds that change nothing and return the current record. */
   private settle(key: Buffer, preference: readonly Member[], done: ReadDone): void {
     const keep: Modify = () => ({ kind: 'keep' })
     const answer: UpdateDone = {
@@ -395,13 +395,13 @@ export class Coordinator implements KeyStore {
     new QuorumUpdate(this.context, key, preference, 'quorum', keep, answer).start()
   }
 
-  /** Whether a user sees a value in this record now. */
+  /** Whether this record holds a value that clients can see now. */
   isLive<R extends RecordHead>(record: R | null): record is R {
-    // Most values have no expiry, and then nobody needs to know the time.
+    // Most values have no expiry: skip reading the clock.
     return record?.isLive(record.expiresAtMs === 0 ? 0 : this.nowMs()) ?? false
   }
 
-  /** When a record that is live expires, cluster time; 0 = never. Asks a node for a value that Rondo did not write. */
+  /** When a live record expires, cluster time; 0 = never. Asks a node if Rondo did not write the value. */
   async expiresAtMs(key: Buffer, record: RecordHead): Promise<number> {
     if (record.versioned) return record.expiresAtMs
     for (const member of this.preferenceList(key)) {
@@ -412,7 +412,7 @@ export class Coordinator implements KeyStore {
     return 0
   }
 
-  /** A page of all keys. The cursor of the one before, '0' begins. */
+  /** A page of all keys. Pass the cursor of the previous page; '0' starts. */
   async list(request: { match: Buffer | null; cursor: string; count: number }): Promise<KeyPage> {
     const { maxKeyBytes } = this.options
     const bytes = request.match?.length ?? 0
@@ -423,7 +423,7 @@ export class Coordinator implements KeyStore {
     return this.pages.run(() => listKeys(this.context, request))
   }
 
-  /** How many keys there are. A walk over all of them, which serves everybody who asks meanwhile (walks.ts). */
+  /** The number of keys. Lists all of them; concurrent calls share one run (walks.ts). */
   countKeys(): Promise<number> {
     return this.keyCount.get()
   }
@@ -439,12 +439,12 @@ export class Coordinator implements KeyStore {
     return count
   }
 
-  /** A key of a page somewhere. */
+  /** A random key of a random page. */
   async randomKey(): Promise<Buffer | null> {
     const page = (cursor: string) => this.list({ match: null, cursor, count: RANDOM_PAGE })
     const oneOf = (keys: readonly Buffer[]) => keys[Math.floor(this.options.random() * keys.length)]!
     const first = await page('0')
-    // The same listing, but from somewhere else on; what it knows of the nodes stays.
+    // The same listing, continued from a random position; its view of the nodes stays.
     let cursor = cursorElsewhere(first.cursor, this.cluster.members.length, this.options.random)
     while (cursor !== '0') {
       const next = await page(cursor)
@@ -458,7 +458,7 @@ export class Coordinator implements KeyStore {
     return explain(this.context, key, this.preferenceList(key))
   }
 
-  /** Waits for replication that is still on its way; tells how much was not done in time. */
+  /** Waits for outstanding replication; resolves with the number of calls that did not finish in time. */
   drain(limitMs: number): Promise<number> {
     return this.context.background.drain(limitMs)
   }

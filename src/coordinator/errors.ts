@@ -1,17 +1,17 @@
-/** Errors that several kinds of operations end with. */
+/** Errors shared by several kinds of operations. */
 import type { Member } from '../cluster/member.ts'
 import { RondoError, type ErrorDetails } from '../core/errors.ts'
 
 export function wrongType(details?: ErrorDetails): RondoError {
   const sentence =
-    'The key holds a Redis type other than a string, stored by somebody else; Rondo holds strings.'
+    'The key holds a Redis type other than a string, stored by another program; Rondo stores strings only.'
   return new RondoError('WRONG_TYPE', sentence, details)
 }
 
 /**
- * Nothing is sent that could not be confirmed.
+ * For operations that are refused up front because they could not be confirmed.
  *
- * @param counting how many of the home replicas could confirm it
+ * @param counting the number of home replicas that could confirm the operation
  */
 export function tooFew(
   counting: number,

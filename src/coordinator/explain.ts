@@ -1,4 +1,4 @@
-/** Where a key lives and what each of its replicas holds: for people who wonder. */
+/** Where a key is placed and what each of its replicas holds, for debugging. */
 import type { Member } from '../cluster/member.ts'
 import { versionText } from '../core/clock.ts'
 import { KIND_TOMBSTONE, KIND_VALUE, type PeekedRecord } from '../core/codec.ts'
@@ -8,11 +8,11 @@ import { askNode } from './ask.ts'
 import type { CoordinatorContext } from './context.ts'
 
 export interface Explanation {
-  /** The key's place on the ring, uint32. */
+  /** The key's position on the ring, uint32. */
   readonly token: number
   /** Ids of the home replicas, the primary first. */
   readonly replicaSet: readonly string[]
-  /** Ids in the order in which a read at `one` would ask now. */
+  /** Ids in the order in which a read at `one` would ask them now. */
   readonly readOrder: readonly string[]
   readonly replicas: readonly ReplicaView[]
 }
@@ -24,7 +24,7 @@ export interface ReplicaView {
   readonly state: string
   readonly completeness: string
   readonly mayBeBehind: boolean
-  /** What the node holds, or why it could not be asked. */
+  /** What the node holds, or the reason why it could not be asked. */
   readonly holds: RecordView | { readonly error: string } | null
 }
 
@@ -61,7 +61,7 @@ export async function explain(
     token: tokenOf(key),
     replicaSet: homes.map((member) => member.id),
     readOrder: [...plan.inTurn, ...plan.compared].map((member) => member.id),
-    // A fallback replica that holds nothing is of no interest.
+    // Omit fallback replicas that hold nothing.
     replicas: replicas.filter((view) => view.role !== 'stand-in' || view.holds !== null),
   }
 }

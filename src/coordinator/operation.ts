@@ -1,15 +1,15 @@
 /**
- * One thing that somebody has asked for: begun once, attempted as often as it takes, and ended once, with an answer or
- * with an error; at its deadline at the latest.
+ * The base of all operations but two: started once, attempted as often as needed, and finished once, with a result or an
+ * error, at its deadline at the latest.
  *
- *   start ──▶ attempt ──▶ … ──▶ finish, and done is told the answer
+ *   start ──▶ attempt ──▶ … ──▶ finish, then the result goes to `done`
  *                         └───▶ end(error)
  *
- * An answer that comes after the end finds `isFinished`, and changes nothing. What it tells of the nodes still counts: a
- * miss is noted, a version is observed.
+ * An answer that arrives later finds `isFinished` and does not affect the result. What it says about the nodes still
+ * counts: a miss is recorded, a version is observed.
  *
- * ReadOne and WriteOne do the same by themselves. Code that many kinds of objects run through is slower for each of them
- * (the engine cannot tell beforehand which one it has), by about 0.4 µs here, and these two are nearly all of the traffic.
+ * ReadOne and WriteOne implement the same by themselves: code shared by many classes is megamorphic to the engine, about
+ * 0.4 µs slower here, and these two are nearly all of the traffic.
  */
 import type { Deadline, Timed } from '../core/deadlines.ts'
 import type { RondoError } from '../core/errors.ts'
@@ -17,7 +17,7 @@ import type { CoordinatorContext, Failing } from './context.ts'
 
 export abstract class Operation<Done extends Failing> implements Timed {
   readonly context: CoordinatorContext
-  /** Who waits for it. */
+  /** Its completion object. */
   protected readonly done: Done
   private deadline: Deadline | null = null
   private finished = false
@@ -36,7 +36,7 @@ export abstract class Operation<Done extends Failing> implements Timed {
 
   abstract overdue(): void
 
-  /** Nothing counts any more, whether or not the timer has come to say so. */
+  /** The deadline has passed, whether or not its timer has fired. */
   get isPast(): boolean {
     return this.context.deadlines.isPast(this.deadline!)
   }
@@ -45,7 +45,7 @@ export abstract class Operation<Done extends Failing> implements Timed {
     return this.finished
   }
 
-  /** Whoever gets true may tell the answer; false = it has ended before. */
+  /** True = the caller reports the result; false = the operation had already finished. */
   protected finish(): boolean {
     if (this.finished) return false
     this.finished = true
@@ -53,7 +53,7 @@ export abstract class Operation<Done extends Failing> implements Timed {
     return true
   }
 
-  /** Harmless once it has ended. */
+  /** No effect once finished. */
   end(error: RondoError): void {
     if (this.finish()) this.done.failed(error)
   }

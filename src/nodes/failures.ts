@@ -1,4 +1,4 @@
-/** What both drivers, or their parts, say of calls that brought no answer. */
+/** Failures shared by both drivers. */
 import type { NodeFailure } from './node.ts'
 
 export const NOT_CONNECTED: NodeFailure = {
@@ -7,7 +7,7 @@ export const NOT_CONNECTED: NodeFailure = {
   message: 'the node is not connected',
 }
 
-/** For what was on its way; what was not sent yet is `not-sent`. */
+/** For calls in flight; calls that were not sent yet get `not-sent`. */
 export const SHUT: NodeFailure = { kind: 'unknown', reason: 'closed', message: 'the connection was closed' }
 
 export const FOREIGN_MARKER: NodeFailure = {
@@ -19,19 +19,19 @@ export const FOREIGN_MARKER: NodeFailure = {
 export const OTHER_RUN: NodeFailure = {
   kind: 'unknown',
   reason: 'marker',
-  message: 'the node is another process than the one that its marker names: it was restarted',
+  message: 'the run id of the node is not the one in its marker: it was restarted',
 }
 
 export const WRONG_TYPE: NodeFailure = {
   kind: 'refused',
   reason: 'wrong-type',
-  message: 'the key holds another type than a string',
+  message: 'the key holds a type other than string',
 }
 
 export const TOO_LATE: NodeFailure = {
   kind: 'refused',
   reason: 'too-late',
-  message: 'it came after the time until which it was to be done',
+  message: 'it arrived after its time limit',
 }
 
 export function hintsFull(target: string): NodeFailure {

@@ -1,12 +1,12 @@
 /**
- * The bytes that a node is busy with for this coordinator: values on their way to it, and replies that are expected from
- * it. Large and small ones are counted apart, so that small calls can pass when no more large ones are sent.
+ * The bytes that a node is busy with for this coordinator: values being sent to it, and expected replies. Large and small
+ * ones are counted separately, so that small calls can pass while large ones wait.
  *
- * Kept by the node, so that every call counts, whoever makes it: reads, writes, their copies, retries, hedged reads and
- * repairs. Read by whoever decides whether more may be sent (coordinator/admission/admission.ts).
+ * Maintained by the node, so that every call counts: reads, writes, copies, retries, hedged reads and repairs. Admission
+ * control reads it (coordinator/admission/admission.ts).
  */
 
-/** A batch that takes longer tells that less should be under way; one that takes less, that there may be more. */
+/** A batch that takes longer shrinks the windows; one that takes less grows them. */
 const SLOW_MS = 100
 const QUICK_MS = 50
 const SLOWEST_PACE = 1 / 32
@@ -17,15 +17,15 @@ export const SMALL_BYTES = 16 * 1024
 export class NodeLoad {
   largeBytes = 0
   smallBytes = 0
-  /** Operations that wait until there is room for a large or a small value; kept by whoever makes them wait. */
+  /** Operations that wait for room for a large or a small value; maintained by Admission. */
   largeWaiting = 0
   smallWaiting = 0
-  /** Which part of a window is used, at most 1: less where the node is slow, so that nothing waits there until its deadline. */
+  /** The usable share of a window, at most 1: less for a slow node, so that no call waits there until its deadline. */
   pace = 1
-  /** Called after the load has become less, while operations wait. */
+  /** Called when the load has fallen while operations wait. */
   onLess: (() => void) | null = null
 
-  /** A batch was answered after so long. */
+  /** A batch was answered after this time. */
   answeredAfter(ms: number): void {
     if (ms > SLOW_MS) this.pace = Math.max(SLOWEST_PACE, this.pace / 2)
     else if (this.pace < 1 && ms < QUICK_MS) this.pace = Math.min(1, this.pace * 1.1)

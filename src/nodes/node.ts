@@ -1,16 +1,16 @@
 /**
- * The storage contract. Two drivers keep it, the Redis one (redis.ts) and the in-process one (memory.ts), and one suite
- * (test/nodes/node.contract.ts) holds both to it.
+ * The storage contract. Two drivers implement it, for Redis (redis/redis-node.ts) and in process
+ * (memory/memory-node.ts); one suite (test/nodes/node.contract.ts) tests both.
  *
  * Two paths:
  *
  * - The data path takes completion objects and calls exactly one method of each exactly once, never before the call
- *   that started it has returned. Calls made in one turn of the event loop travel as one batch, and a batch ends by
- *   asking for the node's marker. If the marker is not the expected one, nothing in the batch counts: a read is no
- *   answer and a write is unknown. Nothing is ever sent twice.
- * - The control path (probe, marker, listing) returns promises; it is for seconds, not for requests.
+ *   that started it has returned. Calls made in one turn of the event loop are sent as one batch, and a batch ends by
+ *   reading the node's marker. If the marker is not the expected one, nothing in the batch counts: reads fail, and
+ *   the outcome of writes is unknown. Nothing is ever sent twice.
+ * - The control path (probe, marker, listing) returns promises; it is for calls that take seconds, not for requests.
  *
- * A node does not judge its own health or completeness: it reports (NodeListener), and the cluster room decides.
+ * A node does not judge its own health or completeness: it reports (NodeListener), and the cluster layer decides.
  */
 import type { Version } from '../core/clock.ts'
 import type { NewRecord, PeekedRecord } from '../core/codec.ts'
@@ -18,12 +18,12 @@ import type { Part } from '../core/part.ts'
 import type { SyncedAt } from '../core/synced-at.ts'
 import type { NodeLoad } from './load.ts'
 
-/** What a node can say about a call that brought no answer. */
+/** Why a call failed. */
 export interface NodeFailure {
   /** not-sent and refused: certainly without effect. unknown: may have been applied, or may still be. */
   readonly kind: 'not-sent' | 'refused' | 'unknown'
   readonly reason: FailureReason
-  /** What the node or the socket said, for people. */
+  /** The error of the node or the socket, human-readable. */
   readonly message: string
 }
 
@@ -34,39 +34,39 @@ export type FailureReason =
   | 'timeout'
   | 'marker'
   | 'wrong-type'
-  /** It came after the time until which it was to be done. */
+  /** It arrived after its time limit. */
   | 'too-late'
   | 'error'
   | UnwritableReason
 
-/** Answers that come from a node that is reachable, but does not take writes. */
+/** Why a reachable node accepts no writes. */
 export type UnwritableReason =
   'out-of-memory' | 'read-only' | 'loading' | 'misconf' | 'busy' | 'no-permission'
 
-/** The marker a batch was sent under. */
+/** The marker under which a batch is sent. */
 export interface Fence {
-  /** The marker's exact bytes, as they must be in the node. */
+  /** The exact bytes that the node must hold as its marker. */
   readonly marker: Buffer
-  /** The run of the node's process that the marker names: a connection to another run is refused. */
+  /** The run id in the marker: connections to another run are refused. */
   readonly runId: string
-  /** Whether a node with this marker holds all that was acknowledged: only then do its votes and acks count. */
+  /** Whether a node with this marker holds all acknowledged writes: only then do its votes and acks count. */
   readonly clean: boolean
 }
 
 export interface GetCall {
-  /** @param bytes the stored record, null = nothing stored. The bytes are the receiver's to keep. */
+  /** @param bytes the stored record, null = nothing stored. The receiver may keep the bytes. */
   onRecord(node: Node, bytes: Buffer | null, fence: Fence): void
   onFailure(node: Node, failure: NodeFailure): void
 }
 
 export interface PeekCall {
-  /** @param record what was asked for of it, null = nothing stored */
+  /** @param record the requested parts, null = nothing stored */
   onPeeked(node: Node, record: PeekedRecord | null, fence: Fence): void
   onFailure(node: Node, failure: NodeFailure): void
 }
 
 export interface StoreCall {
-  /** @param keptMs how long the node keeps it: as long as was asked, or longer */
+  /** @param keptMs how long the node keeps it: as long as requested, or longer */
   onApplied(node: Node, fence: Fence, keptMs: number): void
   /**
    * @param held version (12 bytes) and replaced field (8 bytes) of the record that the node holds instead; the version
@@ -76,11 +76,11 @@ export interface StoreCall {
   onFailure(node: Node, failure: NodeFailure): void
 }
 
-/** What must be true at the node for a store to be carried out. */
+/** Conditions of a store, checked by the node. */
 export interface StoreCondition {
-  /** Stale unless the node holds exactly this version (VERSION_ZERO: nothing, or nothing of ours). */
+  /** Stale unless the node holds exactly this version (VERSION_ZERO: nothing, or a value that Rondo did not write). */
   readonly onlyIf?: Version
-  /** Refused as too late when the node's own clock is past this (milliseconds since 1970). */
+  /** Refused as too late if the node's own clock is past this (milliseconds since 1970). */
   readonly untilMs?: number
 }
 
@@ -100,33 +100,33 @@ export interface PrepareCall {
   onFailure(node: Node, failure: NodeFailure): void
 }
 
-/** One key of several that are changed together. */
+/** One of several keys that are changed together. */
 export interface StoreAllWrite {
   readonly key: Buffer
   /** Null = the key is only checked. */
   readonly record: NewRecord | null
-  /** What the record's own expiry asks the key to be kept. */
+  /** How long to keep the key for the record's own expiry. */
   readonly lifeMs: number
-  /** The version that must be held (VERSION_ZERO: nothing, or nothing of ours), or promised: then it is the record's own. */
+  /** The version that must be held (VERSION_ZERO: nothing, or not Rondo's), or promised: then the record's own. */
   readonly onlyIf: Version
 }
 
 export interface StoreAllCall {
-  /** @param keptMs how long the node keeps each of the keys: as long as was asked, or longer; 0 = it was only checked */
+  /** @param keptMs how long the node keeps each key: as long as requested, or longer; 0 = it was only checked */
   onApplied(node: Node, fence: Fence, keptMs: readonly number[]): void
   /**
    * Nothing was changed.
    *
-   * @param held for each key null where its condition was met, otherwise as StoreCall.onStale has it
+   * @param held by key: null if its condition was met, otherwise as in StoreCall.onStale
    */
   onStale(node: Node, held: readonly (Buffer | null)[], fence: Fence): void
   onFailure(node: Node, failure: NodeFailure): void
 }
 
-/** What a change of several keys asks of each of them: to hold a version, or to be promised to one. */
+/** The condition for each of several keys: it holds a version, or a promise to it. */
 export type StoreAllMode = 'if-held' | 'if-promised'
 
-/** What a probe finds. */
+/** The result of a probe. */
 export interface NodeReport {
   /** Changes whenever the node's process restarts. */
   readonly runId: string
@@ -148,27 +148,27 @@ export interface NodeReport {
   readonly memoryLimitBytes: number
   readonly evictionPolicy: string
   readonly evictedKeys: number
-  /** How many hints the node keeps for each of the peers that were asked about; those without any are left out. */
+  /** Number of hints that the node keeps for each requested peer; peers without hints are omitted. */
   readonly hints: ReadonlyMap<string, number>
 }
 
-/** The most hints that a node keeps for one other node. Of what that one misses then, only anti-entropy tells. */
+/** Limit of hints that a node keeps for one other node. Only anti-entropy finds misses beyond it. */
 export const MAX_HINTS = 1_000_000
 
-/** A note that a node missed a version of a key. */
+/** Records that a node missed a version of a key. */
 export interface Hint {
   readonly key: Buffer
   readonly version: Buffer
 }
 
 export interface HintPage {
-  /** '0' = this was the last page. */
+  /** '0' = last page. */
   readonly cursor: string
   readonly hints: readonly Hint[]
 }
 
 export interface ScanPage {
-  /** The node's own cursor; '0' = this was the last page. */
+  /** The node's own cursor; '0' = last page. */
   readonly cursor: string
   readonly entries: readonly ScanEntry[]
 }
@@ -184,9 +184,9 @@ export type RegisterAnswer =
   { readonly ok: true; readonly record: Buffer | null } | { readonly ok: false; readonly newest: Buffer }
 
 export interface NodeListener {
-  /** The data path broke, and what was in flight is unknown. */
+  /** The data path broke; the outcome of calls in flight is unknown. */
   onBroken(node: Node, failure: NodeFailure): void
-  /** A batch found another marker than expected. */
+  /** A batch did not find the expected marker. */
   onForeignMarker(node: Node): void
   /** The node answered a data call with an error that says something about its state. */
   onUnwritable(node: Node, reason: UnwritableReason): void
@@ -194,73 +194,74 @@ export interface NodeListener {
 
 export interface Node {
   readonly id: string
-  /** host:port, or a name where there is none. Never holds secrets. */
+  /** host:port, or a name if there is none. Never contains secrets. */
   readonly address: string
   listener: NodeListener | null
 
-  /** True while the data path takes calls. */
+  /** True while the data path accepts calls. */
   readonly ready: boolean
-  /** What it is busy with; no call is refused for it here. */
+  /** Its current load; the node itself refuses no call because of it. */
   readonly load: NodeLoad
-  /** @param expectedBytes what the reply is expected to take: counts in the load until it has come */
+  /** @param expectedBytes estimated size of the reply; counts in the load until it has arrived */
   get(key: Buffer, call: GetCall, expectedBytes?: number): void
-  /** Tells of a record what is asked for, without fetching its value (nodes/redis/peeks.ts). */
+  /** Reads the requested parts of a record without fetching its value (nodes/redis/peeks.ts). */
   peek(key: Buffer, part: Part, call: PeekCall, expectedBytes?: number): void
   /**
-   * Compare and store: kept only where nothing as new is held (nodes/redis/store.lua). The very record that is held already is
-   * kept longer where more is asked.
+   * Compare and store: stores the record unless the node holds one at least as new (nodes/redis/store.lua). If it holds
+   * this very record, its life is extended if a longer one is requested.
    *
-   * @param lifeMs what the record's own expiry asks the key to be kept: FAR_END_MS for a value without, as for no other
+   * @param lifeMs how long to keep the key for the record's own expiry; FAR_END_MS for values without expiry, and only
+   *   for these
    */
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void
   /** First round of a two-round write: the node promises to refuse older writes (nodes/redis/prepare.lua). */
   prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes?: number): void
-  /** Second round: stored where the promise to this version still stands (nodes/redis/accept.lua). */
+  /** Second round: stores the record if the promise to its version still stands (nodes/redis/accept.lua). */
   accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void
-  /** Stores several keys, or where one of them does not meet its condition none of them (nodes/redis/store-all.lua). */
+  /** Stores several keys, or none if one of them does not meet its condition (nodes/redis/store-all.lua). */
   storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall): void
 
   /**
-   * Notes here that `target` missed this version of the key; refused where MAX_HINTS are kept for the target already.
+   * Stores a hint that `target` missed this version of the key; refused if it already keeps MAX_HINTS for the target.
    */
   hint(target: string, key: Buffer, version: Buffer, call: HintCall): void
 
   /**
-   * Connects the control path where it is not; throws when the node does not answer as it should.
+   * Connects the control path if needed; throws if the node does not answer correctly.
    *
-   * @param peers ids of the nodes for which it may keep hints
+   * @param peers ids of the nodes that it may keep hints for
    */
   probe(peers?: readonly string[]): Promise<NodeReport>
-  /** The commands that Rondo needs and that the node does not allow it. Changes nothing there. */
+  /** The commands that Rondo needs and the node forbids. Has no effect there. */
   forbidden(): Promise<readonly string[]>
-  /** Opens the data path under this marker, or changes what is expected on one that is open to the same run. */
+  /** Opens the data path under this marker, or changes the expected marker of one that is open to the same run. */
   open(fence: Fence): Promise<void>
-  /** Closes the data path; calls in flight end as unknown. */
+  /** Closes the data path; calls in flight fail as unknown. */
   shut(reason: string): void
-  /** One small real write, under the write rules of the node. Throws where it is refused. */
+  /** A small test write. Throws if the node refuses it. */
   tryWrite(): Promise<void>
   /** Writes the marker if the bytes there are still the expected ones (null = none). */
   swapMarker(expected: Buffer | null, next: Buffer): Promise<boolean>
-  /** Moves synced_at forward. False, and nothing is done, under another marker. */
+  /** Moves synced_at forward. False, without effect, under another marker. */
   stamp(marker: Buffer, syncedAt: SyncedAt): Promise<boolean>
   /**
-   * Removes those of the keys that hold a record of Rondo's older than this (cluster time).
+   * Removes those of the keys that hold a record of Rondo older than this (cluster time).
    *
-   * @returns how many it removed; null, and nothing is done, under another marker
+   * @returns the number of removed keys; null, without effect, under another marker
    */
   dropOlder(marker: Buffer, keys: readonly Buffer[], beforeMs: number): Promise<number | null>
-  /** True while nobody else holds the lease of this name here. It saves work; nothing relies on it. */
+  /** Takes or renews a lease; false if another owner holds it. It saves work; correctness does not rely on it. */
   lease(name: string, owner: string, forMs: number): Promise<boolean>
   hints(target: string, cursor: string, count: number): Promise<HintPage>
-  /** Only if the hint still is of this version. */
+  /** Removes a hint if it still has this version. */
   dropHint(target: string, key: Buffer, version: Buffer): Promise<void>
-  /** Removes a copy that no longer belongs here, only if it still is of this version, and under this marker. */
+  /** Removes a copy that no longer belongs here, if it still has this version, under this marker. */
   dropCopy(marker: Buffer, key: Buffer, version: Buffer): Promise<void>
   /** First round on the topology register: promises to refuse ballots below this one. */
   prepareRegister(ballot: Buffer): Promise<RegisterAnswer>
-  /** Second round: stores the record if its version still is the promise. */
+  /** Second round: stores the record if its version is still the promised one. */
   acceptRegister(record: NewRecord): Promise<RegisterAnswer>
-  /** One page of the stored string keys. @param match Redis glob, null = all @param count how many to look at */
+  /** One page of the stored string keys. @param match Redis glob, null = all @param count number of keys to scan */
   scan(cursor: string, match: Buffer | null, count: number): Promise<ScanPage>
   /** Milliseconds the key has left to live in the node: -1 without end, -2 absent. */
   lifeMs(key: Buffer): Promise<number>

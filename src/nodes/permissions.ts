@@ -1,7 +1,7 @@
-/** What a node's user must be allowed to do, and what is said where it is not. */
+/** The permissions that a node's user needs, and the error if some are missing. */
 import { printable } from '../core/printable.ts'
 
-/** Of the scripts and of the control path, as check-permissions.lua tries them. */
+/** Commands of the scripts and of the control path, checked by check-permissions.lua. */
 export const CHECKED_COMMANDS = [
   'GET',
   'GETRANGE',
@@ -24,14 +24,14 @@ export const CHECKED_COMMANDS = [
   'HSET',
 ] as const
 
-/** Those that a script cannot try: the answers to them tell. */
+/** Commands that a script cannot try: their own replies show it. */
 export const CALLED_COMMANDS = ['INFO', 'EVAL', 'EVALSHA', 'SCRIPT LOAD'] as const
 
 const KEYS = 'access to the keys __rondo:*'
 
 /**
- * What the error says is forbidden, or null for another error. A server that has not got a command, because it was
- * renamed, forbids it as well.
+ * What an error says is forbidden; null for other errors. A command that the server lacks, because it was renamed, counts
+ * as forbidden.
  */
 export function forbiddenBy(command: string, message: string): string | null {
   if (/^NOPERM .*\bkeys\b/.test(message)) return KEYS

@@ -209,7 +209,7 @@ describe('a write at one', () => {
     }
     const { result, error } = await under.put(KEY, 'mine')
     expect(result).to.equal('OUTCOME_UNKNOWN')
-    expect(error!.message).to.include('kept coming')
+    expect(error!.message).to.include('kept interfering')
     expect(sent()).to.deep.equal([4, 4, 4, 0])
   })
 

@@ -292,7 +292,7 @@ describe('anti-entropy', function () {
   })
 
   describe('copies of fallback replicas', () => {
-    it('are brought home and dropped', async () => {
+    it('are moved home and dropped', async () => {
       repair.plant(fallback, 'k', repair.value(5000, 'v'))
       repair.plant(a, 'k', repair.value(9000, 'old'))
       expect(await repair.round()).to.include({ movedHome: 1 })

@@ -48,7 +48,7 @@ describe('the copy of a record', () => {
   describe('must come soon', () => {
     it('within seconds from when it was read', async () => {
       plant(a, repair.value(HOUR_MS, 'v'))
-      expect(await copy([a], b, 5001)).to.match(/until which it was to be done/)
+      expect(await copy([a], b, 5001)).to.match(/after its time limit/)
       expect(b.holds('k')).to.equal('(absent)')
       expect(await copy([a], b, 4000)).to.equal('copied')
       expect(b.holds('k')).to.equal('v')
@@ -59,7 +59,7 @@ describe('the copy of a record', () => {
         plant(a, repair.value(HOUR_MS, 'v'))
         b.clockOffMs = offMs
         await repair.time.advance(4000) // it is measured with the pings
-        expect(await copy([a], b, 5001)).to.match(/until which it was to be done/)
+        expect(await copy([a], b, 5001)).to.match(/after its time limit/)
         expect(await copy([a], b)).to.equal('copied')
       })
     }
@@ -95,7 +95,7 @@ describe('the copy of a record', () => {
           })
         }
       }
-      const stopped = (error: Error) => expect(error.message).to.match(/until which it was to be done/)
+      const stopped = (error: Error) => expect(error.message).to.match(/after its time limit/)
       const holdings = () => [a, b, c].map((node) => node.holds('k'))
 
       it('who delivers hints', async () => {
@@ -173,7 +173,7 @@ describe('the copy of a record', () => {
     })
   })
 
-  describe('on a fallback replica, brought home, stays where that one lost its data meanwhile and may need it', () => {
+  describe('on a fallback replica, moved home, stays where that one lost its data meanwhile and may need it', () => {
     /** Wiped, and filled again, when the home replica is sent the copy. */
     const changesItsMarker = () => {
       const store = a.store.bind(a)

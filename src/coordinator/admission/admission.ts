@@ -1,25 +1,25 @@
 /**
- * Which operations may begin, so that no node is asked for more than it delivers in a moment.
+ * Admission control: decides which operations may start, so that no node gets more work than it can handle at a time.
  *
- *   operation ──▶ room at its nodes? ──yes──▶ it begins: its deadline runs, its calls count in the nodes' load
- *                       └──no──▶ it waits, by connection ──a node's load has become less──▶ the next in turn begins
+ *   operation ──▶ room at its nodes? ──yes──▶ it starts: its deadline runs, its calls count in the nodes' load
+ *                       └──no──▶ it waits in its connection's queue ──a node's load falls──▶ the next one in turn starts
  *
  * Without this, a few clients that read large values ask each node for seconds of work: answers come after the deadline,
- * healthy nodes look failed, and the load moves on to the next ones.
+ * healthy nodes seem to fail, and the load moves on to the next ones.
  *
- * - An operation that waits has not begun: nothing was sent, its deadline does not run, nodes are not judged by it.
- * - Room is counted apart for large and for small values: a small call never waits for large ones, and on the node's
- *   connection not more than one window of large replies is before it. A window takes one more call as long as it is not
- *   full, so a value larger than the window passes as well.
- * - The windows of a node that answers slowly shrink (NodeLoad.pace): what has begun must not wait there until its deadline.
-- Connections take turns (turns.ts). Operations of one connection begin in the order in which they came, as
- *   far as they wait for the same nodes; a connection on which later commands must see earlier ones begins no further
- *   command while one waits (Asker.waiting).
- * - An operation needs room at all nodes that it sends its value to, or reads from. It waits at one after the other, and
- *   room that it found is not kept for it: it may find more load than a window there, by what waits elsewhere meanwhile.
- * - A connection of which nothing has begun for `queueTimeoutMs` is told so: OVERLOADED, nothing was applied.
- * - What was already begun is not held up here: retries at the next replica, copies, second rounds. They count in the
- *   load, and so hold up what comes next.
+ * - A waiting operation has not started: nothing was sent, its deadline does not run, nodes are not judged by it.
+ * - Room is counted separately for large and small values: a small call never waits for large ones, and on the node's
+ *   connection at most one window of large replies is ahead of it. A window that is not full takes one more call, so a
+ *   value larger than the window passes as well.
+ * - The windows of a slow node shrink (NodeLoad.pace): started operations must not wait there until their deadline.
+ * - Connections take turns (turns.ts). Operations of one connection start in order of arrival, as far as they wait for the
+ *   same nodes; a connection on which later commands must see earlier ones starts no command while one waits
+ *   (Asker.waiting).
+ * - An operation needs room at all nodes that it sends its value to, or reads from. It waits for one after the other, and
+ *   room found earlier is not reserved: meanwhile a node may get more than a window, by operations that wait elsewhere.
+ * - If nothing of a connection has started for `queueTimeoutMs`, it gets OVERLOADED: nothing was applied.
+ * - Started operations are never held up here: retries at the next replica, copies, second rounds. They count in the load,
+ *   and so delay what comes next.
  */
 import type { Member } from '../../cluster/member.ts'
 import type { MonotonicClock, Timers } from '../../core/clock.ts'
@@ -36,7 +36,7 @@ export interface Windows {
   readonly smallBytes: number
 }
 
-/** For each node. About what a node delivers in 10 ms while all of them share a machine with few cores. */
+/** Per node. About what a node delivers in 10 ms if all of them share a machine with few cores. */
 export const WINDOWS: Windows = { largeBytes: 1024 * 1024, smallBytes: 1024 * 1024 }
 
 export interface AdmissionOptions {
@@ -50,21 +50,21 @@ export interface Startable {
   start(): void
 }
 
-/** An operation, and what it needs room for. */
+/** An operation and the room that it needs. */
 export interface Entrant {
   readonly operation: Startable
   readonly done: Failing
   readonly preference: readonly Member[]
-  /** How many nodes of the preference list it goes to; READS_ONE = the one that a read asks first. */
+  /** The number of nodes of the preference list that it needs; READS_ONE = the one that a read asks first. */
   readonly nodes: number
-  /** Of the value, on its way to each of them or back. */
+  /** Size of the value that is sent to or received from each of them. */
   readonly bytes: number
 }
 
 export const READS_ONE = 0
 
 export class Admission {
-  /** How many operations wait. */
+  /** The number of waiting operations. */
   waiting = 0
   private readonly windows: Windows
   private readonly clock: MonotonicClock
@@ -79,7 +79,7 @@ export class Admission {
     this.deadlines = new Deadlines(options.queueTimeoutMs, options)
   }
 
-  /** Whether there is room, and nobody waits for it. */
+  /** Whether there is room that no other operation waits for. */
   isOpen(load: NodeLoad, bytes: number): boolean {
     if (bytes > SMALL_BYTES) return load.largeWaiting === 0 && this.hasRoomForLarge(load)
     return load.smallWaiting === 0 && this.hasRoomForSmall(load)
@@ -93,13 +93,13 @@ export class Admission {
     return load.smallBytes < this.windows.smallBytes * load.pace
   }
 
-  /** The same at the first of a preference list. */
+  /** The same for the first `nodes` of a preference list. */
   areOpen(preference: readonly Member[], nodes: number, bytes: number): boolean {
     for (let i = 0; i < nodes; i++) if (!this.isOpen(preference[i]!.node.load, bytes)) return false
     return true
   }
 
-  /** Begins now, or once there is room. */
+  /** Starts the operation now, or once there is room. */
   enter(entrant: Entrant): void {
     const next = this.closedNode(entrant, [])
     if (!next) {
@@ -114,7 +114,7 @@ export class Admission {
     this.wait(waiting, next)
   }
 
-  /** A connection for which nothing has begun for too long. */
+  /** An operation has waited for the queue timeout; fails it if nothing else of its connection has started since. */
   overdue(waiting: Waiting): void {
     const { asker } = waiting
     if (this.clock.monotonicMs() - asker.begunAtMs < this.queueTimeoutMs) {
@@ -142,7 +142,7 @@ export class Admission {
   }
 
   private admitWaiting(load: NodeLoad, queues: NodeQueues): void {
-    if (queues.admitting) return // something that began has ended at once; the loops below go on
+    if (queues.admitting) return // reentrant call: a started operation has ended at once; the loops below go on
     queues.admitting = true
     try {
       while (load.smallWaiting > 0 && this.hasRoomForSmall(load)) {
@@ -171,7 +171,7 @@ export class Admission {
     else this.end(waiting, ({ operation }) => operation.start())
   }
 
-  /** It waits no longer. */
+  /** Ends the wait. */
   private end(waiting: Waiting, then: (entrant: Entrant) => void): void {
     const { entrant, asker } = waiting
     if (!entrant) return
@@ -188,7 +188,7 @@ export class Admission {
     }
   }
 
-  /** The first of its nodes, as they are now, at which there is no room, beside those where it has waited. */
+  /** The first of its nodes without room, except those where it has already waited. */
   private closedNode({ preference, nodes, bytes }: Entrant, passed: readonly NodeLoad[]): Member | null {
     if (nodes === READS_ONE) {
       const first = firstToRead(preference)
@@ -202,7 +202,7 @@ export class Admission {
   }
 }
 
-/** Whom a read at `one` asks first, as far as it matters here. */
+/** The replica that a read at `one` asks first, as far as it matters here. */
 function firstToRead(preference: readonly Member[]): Member {
   const best = preference.find(({ readRank }) => readRank === READ_FIRST)
   return best ?? preference.find(({ readRank }) => readRank < READ_NEVER) ?? preference[0]!
@@ -217,9 +217,9 @@ interface NodeQueues {
 class Waiting implements Timed {
   readonly asker: Asker
   readonly isLarge: boolean
-  /** Null once it has begun, or has been told why not. */
+  /** Null once it has started or failed. */
   entrant: Entrant | null
-  /** Where it has waited. */
+  /** Nodes where it has waited. */
   readonly passed: NodeLoad[] = []
   deadline: Deadline | null = null
   private readonly admission: Admission
@@ -236,25 +236,29 @@ class Waiting implements Timed {
   }
 }
 
-/** Whoever does not say who asks takes a turn of its own. */
+/** For operations without a connection: each takes its own turn. */
 class Nobody implements Asker {
   waiting = 0
   begunAtMs = 0
   readonly gone = false
   noneWaits(): void {
-    // nobody is held up by it
+    // nothing waits for it
   }
 }
 
 function keptWaiting(queueTimeoutMs: number): RondoError {
   const sentence =
-    `Nothing of this connection could begin for ${queueTimeoutMs} ms (QUEUE_TIMEOUT_MS): the nodes are busy with what was ` +
-    'asked for before. It was not applied. Try again.'
+    `No operation of this connection could start for ${queueTimeoutMs} ms (QUEUE_TIMEOUT_MS): the nodes are busy with ` +
+    'earlier ones. It was not applied. Try again.'
   return new RondoError('OVERLOADED', sentence, { outcome: 'not-applied' })
 }
 
 function clientGone(): RondoError {
-  return new RondoError('OVERLOADED', 'The connection ended before it could begin. It was not applied.', {
-    outcome: 'not-applied',
-  })
+  return new RondoError(
+    'OVERLOADED',
+    'The connection closed before the operation could start. It was not applied.',
+    {
+      outcome: 'not-applied',
+    },
+  )
 }

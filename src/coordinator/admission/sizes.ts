@@ -1,27 +1,26 @@
 /**
- * How long the value of a key is, as far as can be guessed before it has been read: what a reply will take is what has to
- * be bounded (admission.ts).
+ * Estimates the size of a key's value before it is read, because admission.ts limits the size of replies.
  *
- * A table of classes, one byte each, by the key's token: the smallest power of two that the value did not exceed the last
- * time. Keys that share a place share the guess. It goes up at once and down a class at a time, so a place that a large
- * and a small value share stays on the safe side. For a place that nothing is known of, the guess follows what such reads
- * have found: at once to the largest, and slowly down from there.
+ * A table of size classes, one byte each, indexed by the key's token: the smallest power of two that the last value did not
+ * exceed. Keys that share an entry share the estimate. It rises at once and falls one class at a time, so an entry shared
+ * by a large and a small value stays on the safe side. The estimate for unknown entries follows what such reads have
+ * found: at once up to the largest, and slowly down from there.
  *
- * It guesses; nothing relies on it for being right.
+ * Nothing relies on an estimate being right.
  */
 import { tokenOf } from '../../core/token.ts'
 
 /** One byte each: 256 KiB. */
 const PLACES = 1 << 18
 const FIRST_GUESS_BYTES = 16 * 1024
-/** Not below this: a burst of reads of unknown keys may be one of large values. */
+/** Lower limit: a burst of reads of unknown keys may hit large values. */
 const SMALLEST_GUESS_BYTES = 4 * 1024
 const LARGEST_CLASS = 30
-/** The guess for what is unknown falls by this part of the difference. */
+/** The estimate for unknown entries falls by difference >> FALL_SHIFT. */
 const FALL_SHIFT = 5
 
 export class Sizes {
-  /** 0 = nothing is known. */
+  /** 0 = unknown. */
   private readonly classes = new Uint8Array(PLACES)
   private unknownBytes = FIRST_GUESS_BYTES
 
@@ -30,7 +29,7 @@ export class Sizes {
     return known === 0 ? this.unknownBytes : 1 << known
   }
 
-  /** A value of this length was read or written, where this one was expected. */
+  /** A value of `bytes` was read or written where `expectedBytes` was the estimate. */
   found(key: Buffer, bytes: number, expectedBytes: number): void {
     if (1 << classOf(bytes) !== expectedBytes) this.learn(tokenOf(key), bytes)
   }

@@ -1,12 +1,12 @@
 /**
- * Whose operation begins next, of those that wait at one node: connections take turns.
+ * Fair queue of the operations that wait for one node: connections take turns.
  *
- *   few    connections with a few operations that wait (a GET, a SET): in turn, one operation each
- *   many   connections with many (an MGET of large values): in order of arrival; the first of them are active, and take
- *          turns among themselves
+ *   few    connections with a few waiting operations (a GET, a SET): round robin, one operation each
+ *   many   connections with many (an MGET of large values): in order of arrival; the first MAX_ACTIVE of them are active,
+ *          and take turns among themselves
  *
- * The two kinds alternate. Were all that have many served in turn, all would be half done for most of the time, and what
- * they have got so far would be held in memory for all of them at once.
+ * The two kinds alternate. If all connections with many were served in turn, all would be half done most of the time, and
+ * the partial results of all of them would be held in memory at once.
  */
 import type { Asker } from '../asker.ts'
 
@@ -21,7 +21,7 @@ export class Turns<T extends { readonly asker: Asker }> {
   private readonly active: Queues<T> = new Map()
   private fewWereLast = false
 
-  /** Each asker's come in the order in which they were added. */
+  /** FIFO per connection. */
   add(waiting: T): void {
     const { asker } = waiting
     const queue = this.few.get(asker) ?? this.many.get(asker) ?? this.active.get(asker) ?? []
@@ -32,7 +32,7 @@ export class Turns<T extends { readonly asker: Asker }> {
     } else if (queue.length === 1) this.few.set(asker, queue)
   }
 
-  /** There must be one. */
+  /** Must not be called when empty. */
   next(): T {
     for (const [asker, queue] of this.many) {
       if (this.active.size >= MAX_ACTIVE) break

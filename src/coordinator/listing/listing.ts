@@ -1,21 +1,20 @@
 /**
- * Listing the keys of all nodes: every key once, although it has N copies.
+ * Lists the keys of all nodes: every key once, although it has N copies.
  *
- * The nodes are walked in the order of their ids, each with its own SCAN. Who tells of a key must not change while the
- * walk goes on, though nodes fail, return and are repaired meanwhile: a key whose teller moved to a node that was walked
- * already would be left out. So the listing begins by noting which nodes are sound (clean, and not behind), and the
- * cursor carries that note:
+ * The nodes are scanned in the order of their ids, each with its own SCAN. Which node reports a key must not change during
+ * the listing, though nodes fail, return and are repaired meanwhile: a key that moves to an already scanned node would be
+ * missed. So a listing starts by recording which nodes are sound (clean, and not behind), and the cursor carries that:
  *
- *   - a key is told by the first of its home replicas that was sound when the listing began;
- *   - a key without one is told by the first node of its preference list that holds anything for it, and only if the
+ *   - a key is reported by the first of its home replicas that was sound when the listing began;
+ *   - a key without one is reported by the first node of its preference list that holds anything for it, and only if the
  *     newest record on all of them is a live value.
  *
- * The cursor is `<node's place>-<node's cursor>`, and `.<place>` for every node that was not sound; '0' begins, and comes
- * back at the end. A node that was sound and cannot be listed now is an error: the same cursor goes on when it is back, or
- * a new listing does without it.
+ * The cursor is `<node's place>-<node's cursor>`, and `.<place>` for every node that was not sound; '0' starts, and is
+ * returned at the end. A node that was sound and cannot be listed now is an error: the same cursor works when it is back;
+ * or start a new listing, which does without it.
  *
- * Like SCAN it promises every key that is there during the whole listing, and nothing about the others. Where none of a
- * key's home replicas was sound, the key may be left out, or come twice, when it is repaired meanwhile.
+ * As with SCAN, every key that exists during the whole listing is returned; for others there is no guarantee. If none of a
+ * key's home replicas was sound, the key may be missed, or returned twice, if it is repaired meanwhile.
  */
 import type { Member } from '../../cluster/member.ts'
 import { StoredRecord, type PeekedRecord } from '../../core/codec.ts'
@@ -30,22 +29,22 @@ import { preferenceListOf, type CoordinatorContext } from '../context.ts'
 
 export interface KeyPage {
   readonly keys: readonly Buffer[]
-  /** For the next page; '0' = that was all. */
+  /** For the next page; '0' = the end. */
   readonly cursor: string
 }
 
-/** How far a listing has come. */
+/** The progress of a listing. */
 interface Progress {
   place: number
   nodeCursor: string
-  /** Those that were sound when it began. */
+  /** Nodes that were sound when it began. */
   readonly sound: ReadonlySet<Member>
 }
 
-/** What a pattern may compare before others have their turn: some milliseconds. */
+/** Work of pattern matching before it yields: some milliseconds. */
 const STEPS_A_TURN = 1_000_000
 
-/** SCAN calls made for one page at most: a pattern that matches little must not hold a request for long. */
+/** Limit of SCAN calls per page: a pattern with few matches must not hold a request for long. */
 const MAX_SCANS_PER_PAGE = 16
 
 export async function listKeys(
@@ -56,11 +55,11 @@ export async function listKeys(
   refuseToBeIncomplete(context, members)
   const progress = parseCursor(request.cursor, members)
   const glob = request.match && new Glob(request.match)
-  // A node serves nobody else while it matches: what could take it long is matched here.
+  // A node blocks while it matches: match expensive patterns here.
   const [there, here] = glob?.isLight ? [request.match, null] : [null, glob]
   const keys = new Map<string, Buffer>()
   for (let scans = 0; scans < MAX_SCANS_PER_PAGE && keys.size < request.count; scans++) {
-    // A node inside of this process answers at once: page after page would be listed in one turn.
+    // A node in this process answers at once: yield, or all pages would be listed in one turn.
     await nextTurn(context)
     const member = nextToList(members, progress)
     if (!member) return { keys: [...keys.values()], cursor: '0' }
@@ -78,7 +77,7 @@ export async function listKeys(
   return { keys: [...keys.values()], cursor: atEnd ? '0' : formatCursor(progress, members) }
 }
 
-/** With as many nodes away as a key has replicas, some keys may have no node left to tell of them. */
+/** With as many nodes unavailable as a key has replicas, no node may be left that can report some keys. */
 function refuseToBeIncomplete({ replicas }: CoordinatorContext, members: readonly Member[]): void {
   const away = members.filter((member) => member.readRank === READ_NEVER)
   if (away.length < replicas) return
@@ -86,7 +85,7 @@ function refuseToBeIncomplete({ replicas }: CoordinatorContext, members: readonl
   throw new RondoError('UNAVAILABLE', `The list would be incomplete: ${names} cannot be read. See /status.`)
 }
 
-/** The node to go on with, or null when all were listed. */
+/** The node to continue with; null = all were listed. */
 function nextToList(members: readonly Member[], progress: Progress): Member | null {
   for (; progress.place < members.length; progress.place++) {
     const member = members[progress.place]!
@@ -148,7 +147,7 @@ async function matching(
   return found
 }
 
-/** The keys among these that it is up to this member to tell. */
+/** Those of the keys that this member has to report. */
 async function toldBy(
   context: CoordinatorContext,
   sound: ReadonlySet<Member>,
@@ -156,7 +155,7 @@ async function toldBy(
   entries: readonly ScanEntry[],
 ): Promise<Buffer[]> {
   const answers = entries.map(({ key, head }) => tellsOf(context, sound, member, key, head))
-  // Nearly all are known at once.
+  // Most are decided without asking a node.
   const asked = answers.filter((answer) => typeof answer !== 'boolean')
   if (asked.length > 0) await Promise.all(asked)
   const told: Buffer[] = []
@@ -193,7 +192,7 @@ function tellerOf(
   return undefined
 }
 
-/** Looks at all copies: the newest must be live, and where nobody is the teller, this member the first that holds one. */
+/** Checks all copies: the newest must be live, and without a sound replica, this member must be the first that holds one. */
 async function tellsAfterAll(
   member: Member,
   preference: readonly Member[],
@@ -209,7 +208,7 @@ async function tellsAfterAll(
   return newest.isLive(nowMs)
 }
 
-/** A key of another type is none of ours: it is not listed, and keeps no other from being listed. */
+/** A key of another Redis type is skipped, without failing the listing. */
 async function recordAt(member: Member, key: Buffer): Promise<PeekedRecord | null> {
   try {
     return await askNode(member, key, 'head')
@@ -219,7 +218,7 @@ async function recordAt(member: Member, key: Buffer): Promise<PeekedRecord | nul
   }
 }
 
-/** The cursor of the same listing at another place, or '0' where it is at its end. */
+/** The cursor of the same listing at another position; '0' if it is at its end. */
 export function cursorElsewhere(cursor: string, members: number, random: () => number): string {
   const [, others] = /^\d+-\d+(.*)$/.exec(cursor) ?? []
   if (others === undefined) return '0'

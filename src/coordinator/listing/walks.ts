@@ -1,16 +1,16 @@
 /**
- * Walks over all keys (SCAN, KEYS, DBSIZE, the listing over HTTP) cost a hundred thousand times what a GET costs, and are
- * as short to ask for. So they share:
+ * Listings of all keys (SCAN, KEYS, DBSIZE, HTTP listings) cost a hundred thousand times as much as a GET, and are as short
+ * to request. So they share:
  *
- *   - Pages: only so many pages are listed at once, whoever asks; the others wait in the order in which they came.
- *   - KeyCount: one walk counts for everybody who asked before it began. Who asks while it is under way waits for the
- *     next one, so a client always sees its own writes. After a walk, counting rests for as long as the walk took.
+ *   - Pages: a limit of pages that are listed at once, for all clients; others wait in FIFO order.
+ *   - KeyCount: one run counts for all who asked before it began. A call during a run waits for the next one, so a client
+ *     always sees its own writes. After a run, counting pauses for as long as the run took.
  */
 import type { MonotonicClock, Timers } from '../../core/clock.ts'
 
-/** The longest rest between two counts. */
+/** The longest pause between two counts. */
 const MAX_REST_MS = 5000
-/** A walk this short needs no rest. */
+/** A run this short needs no pause. */
 const SHORT_WALK_MS = 10
 
 export class Pages {
@@ -40,7 +40,7 @@ export class KeyCount {
   private readonly clock: MonotonicClock
   private readonly timers: Timers
   private underWay: Promise<number> | null = null
-  /** Of all who have asked since the one under way began. */
+  /** For all calls since the current run began. */
   private next: Promise<number> | null = null
   private restsUntilMs = 0
 
@@ -51,7 +51,7 @@ export class KeyCount {
     this.timers = timers
   }
 
-  /** How many keys there are, counted from now on. */
+  /** The number of keys, from a run that starts after this call. */
   get(): Promise<number> {
     if (this.next) return this.next
     if (!this.underWay && this.restMs <= 0) return this.begin()
@@ -67,7 +67,7 @@ export class KeyCount {
   }
 
   private async whenRested(): Promise<void> {
-    await this.underWay?.catch(() => undefined) // whoever asked for that one is told
+    await this.underWay?.catch(() => undefined) // its own callers get the error
     const { restMs } = this
     if (restMs > 0) await new Promise<void>((rested) => this.timers.setTimeout(rested, restMs))
   }

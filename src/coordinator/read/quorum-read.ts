@@ -1,17 +1,19 @@
 /**
- * A read at `quorum` or `all`: all home replicas are asked, and the newest record among enough votes is the answer,
- * once it is known that a majority holds it.
+ * A read at `quorum` or `all`: asks all home replicas and returns the newest record among enough votes, once a majority is
+ * known to hold it.
  *
  *   1. Ask all home replicas. A vote counts only from a clean one (its batch found the marker of a clean node).
- *   2. Enough votes: the newest version wins. Where a majority of them agree, that is the answer.
- *   3. Otherwise write the newest back to those that lack it, and answer when a majority holds it. Without this a second
- *      reader could meet an older majority, and see time go backwards. A delete, or a value that expires, goes back also
- *      to those that hold it but may forget it before the others do (core/votes.ts): whoever wrote it may have died before
- *      it had made their lives equal. From then on these copies are marked as lasting, and are not written again.
- *   A look at a part of the record (its head) votes in the same way. What has to be written back was not fetched then: the
- *   read begins again with whole records. After the answer, a read of its own in the background repairs a late voter.
- *   4. A write-back that meets something newer proves nothing: begin again with 1. If what it meets is a promise, whoever
- *      gave it may be gone: after a few rounds the key is settled in two rounds of its own (update.ts).
+ *   2. With enough votes, the newest version wins. If a majority of them agree, it is the answer.
+ *   3. Otherwise write the newest record back to the replicas that lack it, and answer when a majority holds it. Without
+ *      this a second reader could meet an older majority, and see time go backwards. A tombstone, or a value that expires,
+ *      is also written back to replicas that hold it but may drop it before the others do (core/votes.ts): its writer may
+ *      have died before it had made their lives equal. Then these copies are marked as lasting, and not written again.
+ *   4. A write-back that meets something newer proves nothing: begin again with 1. If it meets a promise, the coordinator
+ *      that made it may be gone: after a few rounds, two rounds of our own settle the key (update.ts).
+ *
+ * A read of a part of the record (its head) votes in the same way. If something must be written back, the whole record was
+ * not fetched: the read begins again with whole records. After the answer, a separate read in the background repairs a
+ * late voter.
  */
 import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_ZERO } from '../../core/clock.ts'
@@ -42,9 +44,9 @@ const MAX_ROUNDS = 3
 export class QuorumRead extends Operation<ReadDone<RecordHead>> {
   readonly key: Buffer
   readonly required: number
-  /** How long each reply will be, about (sizes.ts). */
+  /** Estimated size of each reply (sizes.ts). */
   expectedBytes: number
-  /** What is fetched; null = whole records. */
+  /** The part that is fetched; null = whole records. */
   fetched: Part | null
   private readonly preference: readonly Member[]
   private readonly level: ConsistencyLevel
@@ -54,8 +56,8 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
   private repairing = false
 
   /**
-   * @param part what is told; null = whole records
-   * @param settle settles the key in two rounds, for when promises keep the read from ending
+   * @param part the part that is returned; null = whole records
+   * @param settle settles the key in two rounds, in case promises block the read
    */
   private constructor(
     context: CoordinatorContext,
@@ -114,26 +116,26 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
 
   protected attempt(): void {
     if (this.rounds++ >= MAX_ROUNDS) {
-      // The deadline stays that of the read.
+      // The read's deadline still applies.
       this.settle({ read: (record) => this.answer(record), failed: (error) => this.end(error) })
       return
     }
     new ReadRound(this).start()
   }
 
-  /** Something newer was met. */
+  /** A replica held something newer. */
   again(): void {
     if (!this.isFinished) this.attempt()
   }
 
-  /** A record has to be written back before the answer, and only a part of it was fetched. */
+  /** A record must be written back before the answer, but only a part of it was fetched. */
   againWithValues(): void {
     this.fetched = null
     this.expectedBytes = this.context.sizes.expected(tokenOf(this.key))
     this.again()
   }
 
-  /** The same after the answer: a read of its own brings it where it lacks. */
+  /** The same after the answer: a separate read writes the record back. */
   repair(): void {
     if (this.repairing) return
     this.repairing = true
@@ -163,11 +165,11 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
   private readonly read: QuorumRead
   private pending = 0
   private readonly votes = new Map<Node, RecordHead | null>()
-  /** Whom the newest record is on its way to. */
+  /** Replicas that the newest record was sent to. */
   private readonly writing = new Set<Node>()
-  /** Home replicas known to hold the newest version, for as long as it is needed, once it is chosen. */
+  /** Once the newest version is chosen: home replicas known to hold it for as long as needed. */
   private holding = 0
-  /** What those of them have replaced that are not marked as lasting; null = there are none. */
+  /** The replaced versions of those of them that are not marked as lasting; null = there are none. */
   private replaced: Buffer | null = null
   private newest: RecordHead | null = null
   private writingBack = false
@@ -201,7 +203,7 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
     this.pending--
     const { versions } = this.read.context.cluster
     if (record?.versioned) versions.observe(record.bytes, VERSION_AT)
-    if (record?.promise) versions.observe(record.bytes, HEAD_BYTES) // or the next write here would be refused
+    if (record?.promise) versions.observe(record.bytes, HEAD_BYTES) // otherwise the next write here would be refused
     if (this.writingBack) this.lateVote(node, record, fence)
     else if (!this.over && !this.read.isFinished) {
       if (fence.clean) this.votes.set(node, record)
@@ -235,7 +237,7 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
     background.end()
     cluster.versions.observe(held)
     if (this.over || this.read.isFinished) return
-    // Something newer is here, or a promise to it: what we were about to answer may no longer be the newest.
+    // The replica holds or has promised something newer: our answer may no longer be the newest.
     this.over = true
     this.read.again()
   }
@@ -253,7 +255,7 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
       this.over = true
       this.read.answer(this.newest)
     } else if (this.pending === 0) {
-      this.read.fail('The newest record could not be brought to a majority of the replicas.')
+      this.read.fail('The newest record could not be written to a majority of the replicas.')
     }
   }
 
@@ -273,7 +275,7 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
     for (const node of this.votes.keys()) if (!sure.includes(node)) this.writeBack(node)
   }
 
-  /** A vote that came after the choice was made: perhaps after the answer, and still a replica to be repaired. */
+  /** A vote after the choice, perhaps after the answer: the replica may still need repair. */
   private lateVote(node: Node, record: RecordHead | null, fence: Fence): void {
     const order = compareVersions(record?.version ?? VERSION_ZERO, this.newest?.version ?? VERSION_ZERO)
     const sure = order === 0 && this.isSureBeside(record)
@@ -288,7 +290,7 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
     this.count()
   }
 
-  /** Whether this copy of the newest record is surely kept as long as those that were taken for sure before. */
+  /** Whether this copy of the newest record is certainly kept as long as the copies counted before. */
   private isSureBeside(record: RecordHead | null): boolean {
     if (!record || !livesMayDiffer(record, this.read.context.graceMs) || record.isLasting) return true
     return this.replaced?.equals(record.replaced) ?? false
@@ -296,7 +298,7 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
 
   private writeBack(node: Node): void {
     const { background, cluster, graceMs } = this.read.context
-    // After a pause of this process the newest that was read may have been deleted since, and the delete forgotten.
+    // After a pause of this process the record may have been deleted since, and the tombstone dropped.
     if (!this.newest?.versioned || this.read.isPast) return
     if (!(this.newest instanceof StoredRecord)) {
       this.read.repair()

@@ -1,16 +1,16 @@
 /**
- * A read at `one`: the first healthy home replica in preference order answers; if it fails, the next.
+ * A read at `one`: the first healthy home replica in preference order answers; if it fails, the next one.
  *
- *   1. Home replicas that are clean and missed nothing, one after the other. Nearly every read ends with the first; one
- *      that takes longer than usual asks the next as well (hedging.ts), and the first answer counts.
- *   2. If none of them answers: all others that can be reached, at once, and the newest record wins. Those are home
- *      replicas that may lack writes, and the fallback replicas that took writes in their place.
+ *   1. Home replicas that are clean and missed nothing, one after the other. Nearly every read ends with the first. If it
+ *      takes longer than usual, the next one is asked as well (hedging.ts), and the first answer counts.
+ *   2. If none of them answers: all other reachable nodes at once, and the newest record wins. These are home replicas
+ *      that may lack writes, and the fallback replicas that took writes in their place.
  *
- * "Not found" is an answer of a clean home replica, or of all home replicas together. If only fallback replicas and nodes that
- * lost data could be asked, nobody knows: that is an error.
+ * "Not found" needs the answer of a clean home replica, or of all home replicas. If only fallback replicas and nodes that
+ * lost data could be asked, the read fails.
  *
- * Does not promise the newest value after a fault (that is what quorum is for), but nothing that a reachable replica
- * knows to be overwritten or deleted.
+ * Guarantees: not the newest value after a fault (use quorum for that), but never a value that a reachable replica knows
+ * to be overwritten or deleted.
  */
 import type { Member } from '../../cluster/member.ts'
 import { StoredRecord, VERSION_AT, type PeekedRecord, type RecordHead } from '../../core/codec.ts'
@@ -24,13 +24,13 @@ import type { Fence, GetCall, Node, NodeFailure, PeekCall } from '../../nodes/no
 import { positionOf, type CoordinatorContext, type Failing } from '../context.ts'
 import { wrongType } from '../errors.ts'
 
-/** By default whoever reads gets the whole record; a look at a part of it (Coordinator.peek) gets that. */
+/** By default for the whole record; Coordinator.peek returns a part of it. */
 export interface ReadDone<R extends RecordHead = StoredRecord> extends Failing {
   /** @param record the newest record found, a tombstone or an expired one too; null = nothing is stored */
   read(record: R | null): void
   /**
-   * Whoever asks has asked for more since. A replica that is asked only now may have got a write that came behind this
-   * read, so no second one is asked because the first is late.
+   * The client has sent more commands since. A replica that is asked only now may already hold a write that came after
+   * this read, so a late read is not hedged.
    */
   isFollowed?(): boolean
 }
@@ -42,7 +42,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   private readonly preference: readonly Member[]
   private readonly done: ReadDone<R>
   private readonly expectedBytes: number
-  /** Null = the whole record. */
+  /** The part to read; null = the whole record. */
   private readonly part: Part | null
   private deadline: Deadline | null = null
   private finished = false
@@ -50,19 +50,19 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   private plan: ReadPlan<Member> | null = null
   private nextInTurn = 0
   private tries = 0
-  /** Asked, and not failed yet, of those whose answer is good by itself. */
+  /** Pending calls to replicas whose answer suffices by itself. */
   private outstanding = 0
   private hedged = false
 
   // While comparing:
   private comparing = 0
-  /** Home replicas heard; how many of them, and whether one is clean. */
+  /** Number of home replicas that answered, and whether one of them is clean. */
   private homesHeard = 0
   private cleanHeard = false
   private newest: R | null = null
   private lastFailure: NodeFailure | null = null
 
-  /** @param expectedBytes how long the reply will be, about (sizes.ts) */
+  /** @param expectedBytes estimated size of the reply (sizes.ts) */
   private constructor(
     context: CoordinatorContext,
     key: Buffer,
@@ -121,7 +121,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
 
   onRecord(node: Node, bytes: Buffer | null, fence: Fence): void {
     if (this.finished) return
-    // Only whoever wants whole records asks for them.
+    // Only reads of whole records fetch them.
     const record = (bytes ? new StoredRecord(bytes) : null) as RecordHead | null as R | null
     this.context.sizes.found(this.key, bytes?.length ?? 0, this.expectedBytes)
     this.answered(node, record, fence)
@@ -134,11 +134,11 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   private answered(node: Node, record: R | null, fence: Fence): void {
     if (record?.versioned) this.context.cluster.versions.observe(record.bytes, VERSION_AT)
     if (this.comparing === 0 && !fence.clean) {
-      this.failedInTurn() // it has lost its data since it was chosen, and does not know
+      this.failedInTurn() // it lost data after it was chosen: its answer does not count
       return
     }
     if (this.comparing === 0 && this.isBehind(node)) {
-      // It missed a write since it was chosen, perhaps one that came before this read.
+      // It missed a write after it was chosen, perhaps one from before this read.
       this.plan = null
       this.nextInTurn = 0
       this.failedInTurn()
@@ -191,7 +191,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   }
 
   late(): void {
-    // A large one takes its time, and once more would take it from others.
+    // A large reply is slow anyway, and a second one would slow down others.
     if (this.hedged || this.isLarge || this.outstanding !== 1 || this.tries >= this.context.maxTries) return
     this.plan ??= this.planWithoutFirst()
     const next = this.plan.inTurn[this.nextInTurn]
@@ -227,7 +227,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
     this.fetch(member.node)
   }
 
-  /** The first was asked without a plan: plan the rest with what is known now. */
+  /** The first replica was asked without a plan: plan the rest now. */
   private planWithoutFirst(): ReadPlan<Member> {
     const first = this.preference[0]!
     const plan = planRead(this.preference, this.context.replicas)
@@ -236,7 +236,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
 
   private compared(): void {
     if (--this.comparing > 0) return
-    // A home replica that is being filled does not know what it lost, unless all of them say the same.
+    // A filling replica does not know what it lost: its "nothing" counts only if all home replicas say so.
     const known = this.cleanHeard || this.homesHeard === this.context.replicas
     if (!this.newest && !known) {
       this.fail(this.nobodyAnswered())

@@ -1,6 +1,6 @@
 /**
- * A transaction that waits for its turn in the queues of all its keys (key-queues.ts). It begins when it is first in every one of
- * them; until then those in which it is first stand still. It is carried out by itself.
+ * A transaction that waits in the queues of all its keys (key-queues.ts). It starts when it is first in every one of them;
+ * until then it blocks those in which it is first. It runs alone.
  */
 import type { StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
@@ -16,15 +16,15 @@ import { keptWaiting } from '../update/queued-update.ts'
 export class QueuedTransaction extends Operation<TransactDone> implements Waiting, TransactDone {
   private readonly queues: KeyQueues
   private readonly names: readonly string[]
-  /** KeyQueues in which it is first. */
+  /** Queues in which it is first. */
   private readonly firstIn: string[] = []
   private readonly keys: readonly PlacedKey[]
   private readonly modify: ModifyAllSlowly
   private readonly level: ConsistencyLevel
-  /** Once it is carried out. */
+  /** Set once it runs. */
   private transaction: TransactionAtOne | QuorumTransaction | null = null
 
-  /** @param names those of the keys */
+  /** @param names of the keys */
   constructor(
     context: CoordinatorContext,
     queues: KeyQueues,
@@ -65,7 +65,7 @@ export class QueuedTransaction extends Operation<TransactDone> implements Waitin
 
   overdue(): void {
     if (this.transaction) {
-      this.transaction.overdue() // which tells this
+      this.transaction.overdue() // which then fails this one
       return
     }
     this.end(keptWaiting(this.context))
@@ -79,7 +79,7 @@ export class QueuedTransaction extends Operation<TransactDone> implements Waitin
   }
 }
 
-/** One transaction, at any level. Not started. */
+/** Makes a transaction for any level, without starting it. */
 export function newTransaction(
   context: CoordinatorContext,
   keys: readonly PlacedKey[],

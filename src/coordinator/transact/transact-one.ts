@@ -2,16 +2,16 @@
  * A transaction at `one`: the first healthy home replica decides.
  *
  *   1. Read every key as any read at `one` (read.ts).
- *   2. Make the results, and store all of them at the first home replica that takes writes, by one atomic script and only
- *      if that replica still holds what was read of every key, also of those that are only read. If it holds something
- *      newer: again from 1. If it holds something older than what was read (it missed a write), then only if it still
- *      holds that: the result is newer than both.
+ *   2. Make the results, and store all of them on the first home replica that accepts writes, by one atomic script and only
+ *      if that replica still holds what was read of every key, including keys that are only read. If it holds something
+ *      newer: again from 1. If it holds something older than what was read (it missed a write), the condition becomes that
+ *      older version: the result is newer than both.
  *   3. Send the results to the other home replicas and the fallback replicas, as any write at `one`, without waiting.
  *
- * Where nothing is to be changed, 2 is a script that only looks, so that what was read was there together.
+ * If nothing changes, 2 is a script that only checks that what was read is there together.
  *
- * Does not promise that it is seen as a whole on the other replicas: there the keys arrive one by one. And not a lock:
- * during a fault two coordinators may take different replicas for the first, and both succeed.
+ * Not guaranteed: atomic visibility on the other replicas, where the keys arrive one by one. And not a lock: during a fault
+ * two coordinators may choose different replicas as the first, and both succeed.
  */
 import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../../core/clock.ts'
@@ -36,7 +36,7 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
 
   private before: readonly (StoredRecord | null)[] = []
   private writes: readonly StoreAllWrite[] = []
-  /** By key: who gets a copy afterwards. */
+  /** By key: members that get a copy afterwards. */
   private copies: readonly (readonly Member[])[] = []
 
   /** @param keys they share a replica set */
@@ -72,7 +72,7 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
     const expected = held.map((other, i) => (other ? this.olderThanRead(other, i) : this.writes[i]!.onlyIf))
     if (expected.includes(null)) this.overtaken()
     else {
-      // It missed what was read elsewhere.
+      // The replica missed what was read elsewhere.
       this.writes = this.writes.map((write, i) => ({ ...write, onlyIf: expected[i]! }))
       this.send(node)
     }
@@ -116,10 +116,10 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
     })
     const first = this.changesAnything ? this.planWrites() : this.firstToRead()
     if (first) this.send(first.node)
-    else this.fail('None of the nodes that could decide can be asked now.')
+    else this.fail('None of the nodes that could decide can be reached now.')
   }
 
-  /** Who decides; where no home replica can, it may be a fallback replica of all the keys. */
+  /** The deciding replica; if no home replica can, it may be a fallback replica of all the keys. */
   private planWrites(): Member | undefined {
     const { graceMs, replicas } = this.context
     const { onlyDeletes } = this
@@ -145,7 +145,7 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
     node.storeAll(this.writes, 'if-held', this)
   }
 
-  /** What the replica holds of a key, if that is older than what was read of it; otherwise null. */
+  /** What the replica holds of a key if that is older than what was read; otherwise null. */
   private olderThanRead(held: Buffer, i: number): Version | null {
     const version = held.subarray(0, VERSION_BYTES)
     const isPromise = held.length === VERSION_BYTES

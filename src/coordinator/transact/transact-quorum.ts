@@ -2,29 +2,26 @@
  * A transaction at `quorum` and `all`: the two rounds of an update (update.ts), for several keys under one ballot.
  *
  *   1. prepare every key on all home replicas. A replica counts when it has promised all of them.
- *   2. A majority of such promises: by key the newest record is the current one. modify() makes the results.
- *   3. accept all results in one script a node, which stores them only where every one of the promises still stands: a
- *      node takes all or nothing. A majority of nodes that took all, and keep each key as long as the others (acks.ts):
- *      done.
+ *   2. A majority of such promises: for each key, the newest record is the current one. modify() makes the results.
+ *   3. accept all results in one script per node, which stores them only if every promise still stands: a node accepts all
+ *      or nothing. Done when a majority of nodes accepted all, and keep each key as long as the others (acks.ts).
  *
- *   A key that is only read is left as it is where a majority holds it; its promise must still stand in 3, so nothing came
- *   in between. Otherwise the same record is accepted anew (update.ts says why). The same goes for a transaction that
- *   changes nothing: with several keys it takes 3 as well, because the promises of 1 are not of one moment.
+ *   A key that is only read is left as it is if a majority holds it; its promise must still stand in 3, so nothing came in
+ *   between. Otherwise the same record is accepted again (update.ts explains why). The same holds for a transaction that
+ *   changes nothing: with several keys it runs 3 as well, because the promises of 1 are not of one moment.
  *
- * Why two transactions cannot each win a part: they meet at some node in every key that they share. There the one with
+ * Why two transactions cannot each win a part: they meet on some node in every key that they share. There the one with
  * the older ballot either has all its keys stored before the newer one prepares the first of them, and is seen in all, or
- * finds a promise that does not stand any more, and has none. So transactions and updates that were confirmed took effect
- * in the order of their ballots, each as a whole.
+ * finds a promise that no longer stands, and has none. So confirmed transactions and updates took effect in the order of
+ * their ballots, each as a whole.
  *
- * What it does not promise:
+ * Not guaranteed:
  *
- *   - An unknown outcome may be of a part of the keys. If the coordinator dies, or is overtaken, when some nodes have
- *     accepted and fewer than a majority, then whoever reads one key next may bring that one to a majority (quorum-read.ts,
- *     an update, a repair), and nobody the others. A transaction over all the same keys brings all or none, unless a
- *     repair came before it.
- *   - Plain reads and writes are of one key. Two reads, one after the other, may find one key after a transaction that is
- *     still under way and the other before it; a plain write may come between. Who must see several keys as of one moment
- *     reads them in a transaction.
+ *   - An unknown outcome may cover a part of the keys. If the coordinator dies or is superseded after fewer than a majority
+ *     of nodes have accepted, the next reader of one key may bring that key alone to a majority (quorum-read.ts, an update,
+ *     a repair). A transaction over all the same keys brings all or none, unless a repair came before it.
+ *   - Plain reads and writes concern one key. Two successive reads may see one key after a running transaction and the
+ *     other before it; a plain write may come in between. To see several keys as of one moment, read them in a transaction.
  */
 import type { Member } from '../../cluster/member.ts'
 import { StoredRecord } from '../../core/codec.ts'
@@ -73,7 +70,7 @@ export class QuorumTransaction extends TwoRounds<TransactDone> {
   }
 }
 
-/** What one home replica has said to the prepares so far. */
+/** One home replica's answers to the prepares so far. */
 interface Promises {
   readonly held: (StoredRecord | null)[]
   missing: number
@@ -88,23 +85,23 @@ class TransactionAttempt implements StoreAllCall {
   private round: 'prepare' | 'modify' | 'accept' | 'over' = 'prepare'
   private pending = 0
   private readonly promises = new Map<Node, Promises>()
-  /** Who has promised every key. */
+  /** Nodes that have promised every key. */
   private readonly promised: Node[] = []
-  /** Who has done so while the results were being made: they count for nothing, but shall hold the results too. */
+  /** Nodes that did so while the results were made: they do not count, but should hold the results too. */
   private readonly late: Node[] = []
-  /** What the clean ones among them hold, by key. */
+  /** What the clean ones of them hold, by key. */
   private readonly votes: Map<Node, StoredRecord | null>[]
   private before: Records = []
   private modified: AllModified | null = null
-  /** Once it is decided. */
+  /** Set once decided. */
   private writes: readonly StoreAllWrite[] | null = null
-  /** By key; null = it is only checked. */
+  /** By key; null = only checked. */
   private acks: readonly (Acks | null)[] = []
-  /** Clean nodes that have taken all. */
+  /** Clean nodes that have accepted all. */
   private confirmed = 0
   /** Accepts that were applied, or may have been. */
   private touched = 0
-  /** Home replicas that failed, or are not waited for any more, and why. */
+  /** Home replicas that failed or are no longer waited for, with the reason. */
   private readonly failed = new Map<Node, string>()
 
   constructor(transaction: QuorumTransaction, usable: readonly Member[]) {
@@ -149,7 +146,7 @@ class TransactionAttempt implements StoreAllCall {
 
   private hasPromisedAll(node: Node, { held, clean }: Promises): void {
     if (this.writes) {
-      this.acceptAt(node) // late, but it shall hold the results too
+      this.acceptAt(node) // late, but it should hold the results too
       return
     }
     if (this.round === 'modify') this.late.push(node)
@@ -168,8 +165,8 @@ class TransactionAttempt implements StoreAllCall {
       this.transaction.overtaken()
       return
     }
-    if (this.writes) this.missedOnce(node, 'it had promised otherwise')
-    else if (this.round === 'modify') this.failed.set(node, 'it had promised otherwise')
+    if (this.writes) this.missedOnce(node, 'it had promised a newer version')
+    else if (this.round === 'modify') this.failed.set(node, 'it had promised a newer version')
     this.check()
   }
 
@@ -198,7 +195,7 @@ class TransactionAttempt implements StoreAllCall {
       const before = this.before[i]!
       const agreed = transaction.isAtMajority(this.votes[i]!, before)
       const next = changes[i] ?? (agreed ? null : before)
-      if (!next) return { key, record: null, lifeMs: 0, onlyIf } // it is only checked
+      if (!next) return { key, record: null, lifeMs: 0, onlyIf } // only checked
       return { key, ...transaction.recordOf(next, this.ballot), onlyIf }
     })
     if (this.modified.kind === 'refuse' && !this.writesAnything) {
@@ -234,8 +231,12 @@ class TransactionAttempt implements StoreAllCall {
   onStale(node: Node, held: readonly (Buffer | null)[]): void {
     this.end()
     for (const other of held) if (other) this.transaction.context.cluster.versions.observe(other)
-    // Where null is held the promise stands: that key was refused because of another one, and lacks its result too.
-    this.missed(node, 'it had promised otherwise', (i) => !held[i] || this.ballot.isMissingFrom(held[i]))
+    // null: its promise stands. The key was refused because of another one, and lacks its result too.
+    this.missed(
+      node,
+      'it had promised a newer version',
+      (i) => !held[i] || this.ballot.isMissingFrom(held[i]),
+    )
     this.checkAccepts()
   }
 
@@ -249,7 +250,7 @@ class TransactionAttempt implements StoreAllCall {
     else this.check()
   }
 
-  /** Another answer less is waited for. Only the last one can decide anything; to look at all keys after each takes long. */
+  /** One answer fewer is pending. Only the last one can decide anything; checking all keys after each would be slow. */
   private check(): void {
     if (this.pending > 0) return
     if (this.round === 'prepare') this.checkPromises()
@@ -272,7 +273,7 @@ class TransactionAttempt implements StoreAllCall {
       this.transaction.fail(`${accepted} of ${required} required replicas have confirmed the transaction.`)
       return
     }
-    // All refused for certain, or nothing was changed: nobody will ever see a result.
+    // All have certainly refused, or nothing changed: nobody will ever see a result.
     this.transaction.refused()
     this.transaction.overtaken()
   }
@@ -305,12 +306,12 @@ class TransactionAttempt implements StoreAllCall {
     })
   }
 
-  /** Whether anything is to be stored at all, be it only what was there. */
+  /** Whether anything is stored at all, even if unchanged. */
   private get writesAnything(): boolean {
     return this.writes!.some(({ record }) => record !== null)
   }
 
-  /** Whether the user changes something. */
+  /** Whether the client changes something. */
   private get changesAnything(): boolean {
     return changesOf(this.modified!, this.keys).some((change) => change !== undefined)
   }

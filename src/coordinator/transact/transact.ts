@@ -1,7 +1,7 @@
 /**
- * Changing several keys together: what MULTI, MSETNX, RENAME and the like are made of. The keys must share a replica set:
- * then one script on one node can store all of them or none (nodes/redis/store-all.lua). As with an update (update.ts), what is
- * replicated is the result, never the command.
+ * Transactions: change several keys together (MULTI, MSETNX, RENAME and the like). The keys must share a replica set, so
+ * that one script on one node can store all of them or none (nodes/redis/store-all.lua). As with an update (update.ts), the
+ * result is replicated, never the command.
  *
  * At `one`: the first healthy home replica decides (transact-one.ts). At `quorum` and `all`: two rounds
  * (transact-quorum.ts).
@@ -13,25 +13,25 @@ import type { CoordinatorContext, Failing } from '../context.ts'
 import type { Change } from '../update/read-modify-write.ts'
 import type { Modify, UpdateDone } from '../update/update.ts'
 
-/** What a transaction makes of its keys. */
+/** What modify() returns for the keys of a transaction. */
 export type AllModified =
-  /** By key; undefined = left as it is. What was read of all keys was there together when these were stored. */
+  /** By key; undefined = unchanged. All records that were read were there together when these were stored. */
   | { readonly kind: 'write'; readonly records: readonly (Change | undefined)[] }
-  /** Nothing is to be changed; what was read was there together. */
+  /** No change; what was read was there together. */
   | { readonly kind: 'keep' }
-  /** Nothing is to be changed, and what was read need not have been there together. */
+  /** No change, and what was read need not have been there together. */
   | { readonly kind: 'refuse'; readonly error: RondoError }
 
 /**
- * Pure; may be called several times, once for each attempt.
+ * Pure; called once for each attempt.
  *
- * @param current by key: what is stored now, a tombstone or an expired record too; null = nothing
+ * @param current by key: the stored record, possibly a tombstone or expired; null = nothing
  */
 export type ModifyAll = (current: readonly (StoredRecord | null)[]) => AllModified
 
 /**
- * The same for what takes long: it may tell the outcome later, when others have had their turn, and then exactly once. By
- * then the transaction may have ended.
+ * The same for a slow modify(): it may return its result later, exactly once, after yielding to other work. By then the
+ * transaction may have ended.
  */
 export type ModifyAllSlowly = (
   current: readonly (StoredRecord | null)[],
@@ -39,7 +39,7 @@ export type ModifyAllSlowly = (
 ) => void
 
 export interface TransactDone extends Failing {
-  /** @param before what was there, by key @param after what is there now */
+  /** @param before the previous records, by key @param after the current ones */
   transacted(before: readonly (StoredRecord | null)[], after: readonly (StoredRecord | null)[]): void
 }
 
@@ -49,7 +49,7 @@ export interface PlacedKey {
   readonly preference: readonly Member[]
 }
 
-/** Whether all have the same home replicas in the same order. Their fallback replicas may differ. */
+/** Whether all keys have the same home replicas in the same order. Their fallback replicas may differ. */
 export function shareReplicaSet({ replicas }: CoordinatorContext, keys: readonly PlacedKey[]): boolean {
   const [first, ...others] = keys
   return others.every(({ preference }) => {
@@ -64,7 +64,7 @@ export function crossReplicaSet(): RondoError {
   return new RondoError('CROSS_REPLICA_SET', sentence, { outcome: 'not-applied' })
 }
 
-/** A transaction on one key is an update: it may go together with others. */
+/** A transaction on one key is an update, and can run together with others. */
 export function modifyOne(modify: ModifyAll): Modify {
   return (current) => {
     const modified = modify([current])
@@ -82,7 +82,7 @@ export function transactedOne(done: TransactDone): UpdateDone {
   }
 }
 
-/** By key what is to be written; all undefined where nothing is. */
+/** The changes by key; all undefined if there are none. */
 export function changesOf(
   modified: AllModified,
   keys: readonly PlacedKey[],

@@ -1,8 +1,8 @@
 /**
- * What an update and a transaction at `one` have in common: the first healthy home replica decides. They read as any read
- * at `one`, and what is made from that is stored there only if it still holds what was read.
+ * The common part of updates and transactions at `one`: the first healthy home replica decides. They read as any read at
+ * `one`; the result is stored there only if the replica still holds what was read.
  *
- * What was sent to it and may have been applied is not sent again: made once more, it might count twice.
+ * Once the result may have been applied there, it is not sent again: a second result could count twice.
  */
 import type { Member } from '../../cluster/member.ts'
 import type { StoredRecord } from '../../core/codec.ts'
@@ -30,7 +30,7 @@ export abstract class DecidedByOne<Done extends Failing> extends ReadModifyWrite
     }).start()
   }
 
-  /** The replica that decides gave no answer to what it was sent. */
+  /** The deciding replica did not answer. */
   protected decidingFailed(failure: NodeFailure): void {
     if (this.isFinished) return
     if (failure.reason !== 'wrong-type' && failure.kind === 'unknown' && this.mayBeApplied) {

@@ -1,18 +1,17 @@
 /**
- * Who changes a key next. Within one coordinator, updates and transactions of a key stand in a queue: one is under way, the
- * others wait. Without it each would read, be overtaken by another one, and begin again, and on a key that many change
- * most would never come to their end.
+ * Per-key FIFO queue of updates and transactions within one coordinator: one runs, the others wait. Without it each would
+ * read, be superseded by another one, and start again; on a hot key most would never finish.
  *
- *   update ──▶ is the key's queue empty? ──yes──▶ under way ──▶ its end, leave() ──▶ the first that waits, first()
- *                        └──no──▶ wait()
+ *   update ──▶ is the key's queue empty? ──yes──▶ runs ──▶ finishes, leave() ──▶ onTurn() of the first that waits
+ *                         └──no──▶ wait()
  *
- * - Who enters several queues enters them in one go, behind all that stand there. So of two that meet in several queues, the
- *   same one is before the other in all of them, and nobody waits in a circle.
- * - Whoever is first leaves at its end, and everything ends at its deadline: a queue never stands still for longer.
- * - Who has ended while it waited (its deadline has passed) is passed over.
+ * - A transaction enters the queues of all its keys at once, at their ends. So two transactions that share several keys
+ *   have the same order in all of these queues, and there is no deadlock.
+ * - The running one leaves when it finishes, and everything finishes at its deadline, so no queue blocks for longer.
+ * - Entries that finished while they waited (their deadline has passed) are skipped.
  *
- * What it does not do: other coordinators, plain writes, repairs and reads that settle a record do not stand here. What is
- * correct rests on what the nodes compare (update.ts), never on a queue.
+ * Not queued: other coordinators, plain writes, repairs, and reads that settle a record. Correctness comes from what the
+ * nodes compare (update.ts), never from a queue.
  */
 import type { Timers } from '../../core/clock.ts'
 
@@ -20,19 +19,19 @@ import type { Timers } from '../../core/clock.ts'
 export type Names = string | readonly string[]
 
 export interface Waiting {
-  /** Nobody waits for it any more. */
+  /** It has already finished. */
   readonly isFinished: boolean
-  /** From now on it is first in this queue, until it leaves. */
+  /** It is first in this queue now, until it leaves. */
   onTurn(name: string): void
 }
 
-/** One character a byte. Not the key's token: all keys with the same hash tag would stand in one queue. */
+/** One character per byte. Not the key's token: all keys with the same hash tag would share one queue. */
 export function nameOf(key: Buffer): string {
   return key.toString('latin1')
 }
 
 export class KeyQueues {
-  /** By key: those that wait, in order, behind the one that is first; null = nobody does. */
+  /** By key: those that wait behind the running one, in order; null = none waits. */
   private readonly queues = new Map<string, Waiting[] | null>()
   private readonly timers: Timers
 
@@ -40,34 +39,34 @@ export class KeyQueues {
     this.timers = timers
   }
 
-  /** Enters at the first place; false = somebody is there. */
+  /** Enters an empty queue as the first; false = it is not empty. */
   enter(name: string): boolean {
     if (this.queues.has(name)) return false
     this.queues.set(name, null)
     return true
   }
 
-  /** Enters all of these at the first place, or none. */
+  /** Enters all of these queues as the first, or none. */
   enterAll(names: readonly string[]): boolean {
     if (names.some((name) => this.queues.has(name))) return false
     for (const name of names) this.queues.set(name, null)
     return true
   }
 
-  /** Enters behind all others in a queue that is not empty. */
+  /** Enters a queue that is not empty, at its end. */
   wait(name: string, waiting: Waiting): void {
     const queue = this.queues.get(name)
     if (queue) queue.push(waiting)
     else this.queues.set(name, [waiting])
   }
 
-  /** Whoever is first leaves. */
+  /** The first one leaves. */
   leave(names: Names): void {
     if (typeof names === 'string') this.leaveOne(names)
     else for (const name of names) this.leaveOne(name)
   }
 
-  /** Takes out of a queue those that are next as long as they fit. Whoever is first carries them out as well. */
+  /** Removes the next entries as long as they fit; the first one runs them too. */
   takeNext<T extends Waiting>(name: string, most: number, fits: (waiting: Waiting) => waiting is T): T[] {
     const queue = this.queues.get(name) ?? []
     const taken: T[] = []
@@ -84,7 +83,7 @@ export class KeyQueues {
     return taken
   }
 
-  /** They are next again, in this order. */
+  /** Puts entries back at the front, in this order. */
   putBack(name: string, waiting: readonly Waiting[]): void {
     this.queues.set(name, [...waiting, ...(this.queues.get(name) ?? [])])
   }
@@ -94,7 +93,7 @@ export class KeyQueues {
       this.queues.delete(name)
       return
     }
-    // Not at once: whoever has left is told its end first, and what comes in this turn may be carried out with the next.
+    // Deferred: the one that leaves reports its result first, and updates that arrive in this turn may join the next.
     this.timers.endOfTurn(() => this.callNext(name))
   }
 

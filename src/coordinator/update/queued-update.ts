@@ -1,17 +1,16 @@
 /**
- * Updates that wait for their turn (key-queues.ts), and how those that have gathered are carried out together: as one update,
- * which applies what each makes of the record, one after the other, and stores only the last result.
+ * Updates that wait in the key's queue (key-queues.ts). Those that have gathered run together as one update, which applies
+ * their changes one after the other and stores only the last result.
  *
- *   under way: incr                         waiting: incr, append, incr … at the same level
- *   its end ──▶ one update: read, incr ∘ append ∘ incr, store
- *           ──▶ confirmed: each is told what was there before it and after it, or why it refused
- *           ──▶ failed: all are told so; where the outcome is unknown, it is for all of them
+ *   running: incr                           waiting: incr, append, incr … at the same level
+ *   it ends ──▶ one update: read, incr ∘ append ∘ incr, store
+ *           ──▶ confirmed: each gets the record before and after its own change, or the reason why it was refused
+ *           ──▶ failed: all fail; an unknown outcome is unknown for all of them
  *
- * - Nobody is told anything before the last result is confirmed: what one of them saw may be what another one made, and
- *   that is there only with the rest.
- * - Results in between are never stored, and have versions of their own: nobody who holds one as an ETag meets it again.
- * - Each ends at its own deadline. One that ended before anything was sent was told that it was not applied, and is left
- *   out of every later attempt.
+ * - No result is reported before the last one is confirmed: each may depend on the others, which exist only as a whole.
+ * - Intermediate results are never stored, and have their own versions, so an ETag of one never matches.
+ * - Each keeps its own deadline. One that timed out before anything was sent was reported as not applied, and is left out
+ *   of every later attempt.
  */
 import type { Member } from '../../cluster/member.ts'
 import { HEAD_BYTES, newRecord, type StoredRecord } from '../../core/codec.ts'
@@ -24,9 +23,9 @@ import { asStored, NewVersion, type Change } from './read-modify-write.ts'
 import { UpdateOne } from './update-one.ts'
 import { QuorumUpdate, type Modified, type Modify, type UpdateDone } from './update.ts'
 
-/** Updates that are carried out together. */
+/** Limit of updates that run together. */
 const MOST_TOGETHER = 1000
-/** What all of them but the first look at may take: of a long value that many append to, each result is as long. */
+/** Limit of the bytes that all but the first read: if many append to a long value, each intermediate result is as long. */
 const MOST_BYTES_TOGETHER = 4 * 1024 * 1024
 
 export class QueuedUpdate extends Operation<UpdateDone> implements Waiting {
@@ -35,7 +34,7 @@ export class QueuedUpdate extends Operation<UpdateDone> implements Waiting {
   private readonly queues: KeyQueues
   private readonly name: string
   private readonly key: Buffer
-  /** Once it is carried out. */
+  /** Set once it runs. */
   group: UpdateGroup | null = null
 
   constructor(
@@ -81,7 +80,7 @@ export function keptWaiting({ requestTimeoutMs }: CoordinatorContext): RondoErro
   return new RondoError('OVERLOADED', sentence, { outcome: 'not-applied' })
 }
 
-/** What became of one of them in an attempt: which of the results it saw, and which it left. */
+/** One of them in an attempt: the index of the result that it read, and of the one that it made. */
 interface Turn {
   readonly member: QueuedUpdate
   readonly before: number
@@ -95,16 +94,16 @@ export class UpdateGroup implements UpdateDone {
   private readonly members: QueuedUpdate[]
   private readonly update: UpdateOne | QuorumUpdate
   /**
-   * For the results in between. Made before the update makes its own: what is stored in the end is later than they are.
-   * They serve every attempt, because nobody is told of any but the last.
+   * For intermediate results. Made before the update makes its own, so that the stored version is later than these. All
+   * attempts use the same ones, because only the last attempt is reported.
    */
   private readonly versions: readonly NewVersion[]
   /** Of the latest attempt. */
   private turns: Turn[] = []
-  /** Of the latest attempt: what was read, and then each result; the last one is there once it was stored. */
+  /** Of the latest attempt: the record read, then each result; the last one is set once stored. */
   private results: (StoredRecord | null)[] = []
 
-  /** @param members at least one, all at one level */
+  /** @param members at least one, all at the same level */
   constructor(
     context: CoordinatorContext,
     queues: KeyQueues,
@@ -147,7 +146,7 @@ export class UpdateGroup implements UpdateDone {
     if (this.members.every(({ isFinished }) => isFinished)) this.update.overdue()
   }
 
-  /** The Modify of the whole. */
+  /** The combined Modify. */
   private apply(current: StoredRecord | null): Modified {
     const turns: Turn[] = []
     const results = [current]
@@ -181,7 +180,7 @@ export class UpdateGroup implements UpdateDone {
     return last ? { kind: 'write', record: last } : { kind: 'keep' }
   }
 
-  /** From this one on they are next, in another group. */
+  /** Puts this one and all after it back: they run in the next group. */
   private leaveForLater(from: number): void {
     const later = this.members.splice(from)
     for (const member of later) member.group = null
@@ -189,7 +188,7 @@ export class UpdateGroup implements UpdateDone {
   }
 }
 
-/** One update, at any level. Not started. */
+/** Makes an update for any level, without starting it. */
 export function newUpdate(
   context: CoordinatorContext,
   key: Buffer,

@@ -1,4 +1,4 @@
-/** What updates and transactions have in common: what is stored of a change, and what is said when it fails. */
+/** The common part of updates and transactions: retries, the stored record, and errors. */
 import { VERSION_BYTES } from '../../core/clock.ts'
 import { newRecord, StoredRecord, type NewRecord, type Stamp } from '../../core/codec.ts'
 import { required, type ConsistencyLevel } from '../../core/consistency.ts'
@@ -9,7 +9,7 @@ import { wrongType } from '../errors.ts'
 import type { KeyQueues, Names } from './key-queues.ts'
 import { Operation } from '../operation.ts'
 
-/** What is to stand there instead. */
+/** The new content of a key. */
 export interface Change {
   readonly kind: number
   readonly value: Buffer
@@ -18,7 +18,7 @@ export interface Change {
 }
 
 const LONGEST_WAIT_MS = 50
-/** So often others must have come in between before that is given as the reason. */
+/** After so many conflicts, a timeout is reported as contention. */
 const OFTEN = 4
 
 export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Done> {
@@ -26,13 +26,13 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
   private readonly level: ConsistencyLevel
   private readonly what: 'update' | 'transaction'
   protected readonly unknownSentence: string = 'It may have been applied.'
-  /** How often it begins again without waiting. */
+  /** How often it retries without waiting. */
   protected readonly againAtOnce: number = 0
   private timesAgain = 0
   private timesOvertaken = 0
-  /** From when the result is sent until it is certain that nobody took it. */
+  /** True from when the result is sent until it is certain that no replica stored it. */
   protected mayBeApplied = false
-  /** Where it is first until its end; null = nowhere. */
+  /** The queues in which it is first until it finishes; null = none. */
   private queues: KeyQueues | null = null
   private names: Names = ''
 
@@ -48,7 +48,7 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
     this.what = what
   }
 
-  /** Begins as the first in these queues, and leaves them at its end. */
+  /** Starts as the first in these queues, and leaves them when it finishes. */
   startQueued(queues: KeyQueues, names: Names): void {
     this.queues = queues
     this.names = names
@@ -65,14 +65,14 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
     this.end(this.overdueError())
   }
 
-  /** What is to be said when time is over now. */
+  /** The error if the deadline passes now. */
   overdueError(): RondoError {
     const { requestTimeoutMs } = this.context
     if (this.mayBeApplied || this.timesOvertaken < OFTEN) {
       return this.failure(`The ${this.what} was not confirmed within ${requestTimeoutMs} ms.`)
     }
     const keys = this.what === 'update' ? 'key' : 'keys'
-    const sentence = `Other changes of the ${keys} kept coming in between for ${requestTimeoutMs} ms. It was not applied. Try again.`
+    const sentence = `Other changes of the ${keys} kept interfering for ${requestTimeoutMs} ms. It was not applied. Try again.`
     return new RondoError('OVERLOADED', sentence, this.details)
   }
 
@@ -84,13 +84,13 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
     this.end(this.failure(why))
   }
 
-  /** Somebody else's newer version was met. */
+  /** Another client's newer version was found. */
   overtaken(): void {
     this.timesOvertaken++
     this.again()
   }
 
-  /** Later each time, so that two do not chase each other; until the deadline. */
+  /** Retries after a random, growing delay, so that two updates do not keep colliding; until the deadline. */
   protected again(): void {
     if (this.isFinished) return
     const times = ++this.timesAgain - this.againAtOnce
@@ -125,16 +125,16 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
   }
 }
 
-/** The record as a node that took it holds it. */
+/** The record in its stored form. */
 export function asStored({ head, value }: NewRecord): StoredRecord {
   return new StoredRecord(Buffer.concat([head, value]))
 }
 
-/** A version that is made before it is known what will have it. */
+/** A version that is made before its record. */
 export class NewVersion implements Stamp {
   readonly version: Buffer
 
-  /** @param versions makes it */
+  /** @param versions makes the version */
   constructor(versions: Stamp) {
     this.version = Buffer.allocUnsafe(VERSION_BYTES)
     versions.stamp(this.version, 0)

@@ -1,8 +1,8 @@
 /**
- * What an update and a transaction at `quorum` and `all` have in common: two rounds over the home replicas, prepare and
- * accept, under one ballot (update.ts says why), and again with a later one when somebody else's came in between.
+ * The common part of updates and transactions at `quorum` and `all`: two rounds over the home replicas, prepare and accept,
+ * under one ballot (update.ts explains why), retried with a later ballot after a conflict.
  *
- * Once a single accept may have been applied, what was not confirmed is an unknown outcome, and is never tried again.
+ * Once a single accept may have been applied, an unconfirmed update has an unknown outcome, and is never retried.
  */
 import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_BYTES } from '../../core/clock.ts'
@@ -31,7 +31,7 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
   }
 
   protected attempt(): void {
-    // A node that is being filled is asked for no promise: it would count for nothing, and only keep the fill out.
+    // No promise from a filling node: it would not count, and would only block the fill.
     const usable = this.homes.filter((home) => home.takesValues && home.completeness === 'clean')
     if (usable.length < this.required) {
       this.end(tooFew(usable.length, this.homes, this.details))
@@ -40,16 +40,16 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
     this.prepare(usable)
   }
 
-  /** Begins the rounds. */
+  /** Starts the rounds. */
   protected abstract prepare(usable: readonly Member[]): void
 
-  /** Whether a majority surely holds what was read, so that it may be told as it is. */
+  /** Whether a majority certainly holds what was read, so that it can be returned as it is. */
   isAtMajority(votes: ReadonlyMap<Node, StoredRecord | null>, newest: StoredRecord | null): boolean {
     const majority = required('quorum', this.homes.length)
     return sureHolders(votes, newest, majority, this.context.graceMs).length >= majority
   }
 
-  /** From now on the outcome is unknown, until a majority confirms or all have refused. */
+  /** From now on the outcome is unknown, until a majority confirms or all refuse. */
   sent(): void {
     this.mayBeApplied = true
   }
@@ -58,7 +58,7 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
     this.mayBeApplied = false
   }
 
-  /** Like finish, but not past the deadline. */
+  /** Like finish(), but fails past the deadline. */
   protected finishInTime(): boolean {
     if (!this.isPast) return this.finish()
     this.overdue()
@@ -66,8 +66,8 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
   }
 
   /**
-   * The result goes to whom it was not brought in two rounds: home replicas that are being filled, and fallback replicas for
-   * those that are away. They never count.
+   * Sends the result to replicas that took no part in the two rounds: filling home replicas, and fallback replicas for
+   * unavailable ones. They never count.
    *
    * @param asked home replicas that took part
    */
@@ -86,20 +86,20 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
     new Copies(context, key, record, homes, holders).send([...others, ...fallbacks], lifeMs)
   }
 
-  /** A home replica failed or refused before it could be seen to hold the result. */
+  /** A home replica failed or refused: it may lack the result. */
   missed(node: Node, why: string, key: Buffer, record: NewRecord): void {
     const home = this.homes[positionOf(this.homes, node)]!
     noteMiss(this.context, home, `it missed a write: ${why}`, this.homes, key, record)
   }
 }
 
-/** The version under which an attempt goes its two rounds. Its results are stamped with it as well. */
+/** The version of an attempt: the ballot of its two rounds, and the version of its results. */
 export class Ballot extends NewVersion {
   /**
-   * Whether a node that refused an accept may lack the result for good: another promise may be what refused it, and may
-   * never be kept.
+   * Whether a node that refused an accept may lack the result for good: it may have refused because of another promise,
+   * which may be abandoned.
    *
-   * @param held what it holds: the version, and the field of what that has replaced; or a promise
+   * @param held what it holds: the version followed by its replaced field; or a promise
    */
   isMissingFrom(held: Buffer): boolean {
     return held.length === VERSION_BYTES || compareVersions(held.subarray(0, VERSION_BYTES), this.version) < 0

@@ -2,12 +2,12 @@
  * Read, modify, write at `one`: the first healthy home replica decides.
  *
  *   1. Read as any read at `one` (read.ts).
- *   2. Make the result, and store it at the first home replica that takes writes, by one atomic script and only if that
- *      replica still holds what was read. If it holds something newer: again from 1. If it holds something older than
- *      what was read (it missed a write), the result is simply newer than both.
+ *   2. Make the result, and store it on the first home replica that accepts writes, by one atomic script and only if
+ *      that replica still holds what was read. If it holds something newer: again from 1. If it holds something older
+ *      than what was read (it missed a write), the result is newer than both.
  *   3. Send the result to the other home replicas and the fallback replicas, as any write at `one`, without waiting.
  *
- * Not a lock: during a fault two coordinators may take different replicas for the first, and both succeed.
+ * Not a lock: during a fault two coordinators may choose different replicas as the first, and both succeed.
  */
 import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../../core/clock.ts'
@@ -94,7 +94,7 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
     const plan = planWrite(this.preference, replicas, isDelete)
     const [first, ...copies] = plan.targets
     if (!first) {
-      this.fail('None of the nodes takes writes now.')
+      this.fail('No node accepts writes now.')
       return
     }
     this.copies = copies

@@ -1,20 +1,20 @@
 /**
- * Read, modify, write: NX, compare-and-set, increment, append, get-and-delete, expire … What is replicated is the result,
- * never the command.
+ * Updates (read, modify, write): NX, compare-and-set, increment, append, get-and-delete, expire … The result is
+ * replicated, never the command.
  *
- * At `quorum` and `all`, two rounds (Paxos for one register, as in Rystsov's CASPaxos), the version being the ballot:
+ * At `quorum` and `all`, two rounds (Paxos for one register, as in Rystsov's CASPaxos); the version is the ballot:
  *
- *   1. prepare(version) on all home replicas: each promises to refuse older writes, and tells what it holds. A promise is
- *      kept in the record, and does not expire by itself.
+ *   1. prepare(version) on all home replicas: each promises to refuse older writes, and returns what it holds. A promise
+ *      is stored in the record, and does not expire by itself.
  *   2. A majority of clean promises: the newest record among them is the current one. modify() makes the result.
  *   3. accept(result) where the promise still stands. A majority of clean acceptances, kept equally long (acks.ts): done.
  *
- *   A refusal in round 1 or, if nobody has accepted, in round 2 names a newer version: begin again, later than that. Once
- *   a single accept may have been applied, what was not confirmed is an unknown outcome, and is never tried again.
+ *   A refusal in round 1, or in round 2 if no replica has accepted, names a newer version: begin again with a later one.
+ *   Once a single accept may have been applied, an unconfirmed update has an unknown outcome, and is never retried.
  *
- * If nothing is to be changed (a refused NX), what was seen must still be at a majority, or a later reader could see
- * something older: where the votes agree, and surely live equally long (core/votes.ts), it is; otherwise the same record is
- * accepted anew.
+ * If nothing changes (a refused NX), a majority must still hold what was read, or a later reader could see something
+ * older. This is so where the votes agree and certainly live equally long (core/votes.ts); otherwise the same record is
+ * accepted again.
  *
  * At `one`: read the first healthy home replica, make the result, and store it there only if that replica still holds
  * what was read (update-one.ts); then send it to the others. Not a lock: during a fault two of these can succeed.
@@ -31,22 +31,22 @@ import type { CoordinatorContext, Failing } from '../context.ts'
 import { asStored, type Change } from './read-modify-write.ts'
 import { Ballot, TwoRounds } from './two-rounds.ts'
 
-/** What an update makes of the current record. */
+/** What modify() returns for the current record. */
 export type Modified =
   | { readonly kind: 'write'; readonly record: Change }
-  /** Nothing is to be changed. */
+  /** No change. */
   | { readonly kind: 'keep' }
   | { readonly kind: 'refuse'; readonly error: RondoError }
 
 /**
- * Pure; may be called several times, once for each attempt.
+ * Pure; called once for each attempt.
  *
- * @param current what is stored now, a tombstone or an expired record too; null = nothing
+ * @param current the stored record, possibly a tombstone or expired; null = nothing
  */
 export type Modify = (current: StoredRecord | null) => Modified
 
 export interface UpdateDone extends Failing {
-  /** @param before what was there @param after what is there now; the same when nothing was to be changed */
+  /** @param before the previous record @param after the current record; the same if nothing changed */
   updated(before: StoredRecord | null, after: StoredRecord | null): void
 }
 
@@ -85,7 +85,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   private round: 'prepare' | 'accept' | 'over' = 'prepare'
   private pending = 0
   private readonly promised: Node[] = []
-  /** What the clean ones among them hold. */
+  /** What the clean ones of them hold. */
   private readonly votes = new Map<Node, StoredRecord | null>()
   private before: StoredRecord | null = null
   private modified: Modified | null = null
@@ -117,7 +117,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   onPromised(node: Node, bytes: Buffer | null, fence: Fence): void {
     this.end()
     if (this.result) {
-      this.acceptAt(node) // late, but it shall hold the result too
+      this.acceptAt(node) // late, but it should hold the result too
       return
     }
     if (this.round !== 'prepare' || this.update.isFinished) return
@@ -130,8 +130,8 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   onRefused(node: Node, newest: Buffer): void {
     this.end()
     this.update.context.cluster.versions.observe(newest)
-    if (this.result) this.missed(node, 'it had promised otherwise')
-    if (this.round === 'accept') this.checkAccepts() // it may have been the last that was waited for
+    if (this.result) this.missed(node, 'it had promised a newer version')
+    if (this.round === 'accept') this.checkAccepts() // it may have been the last pending one
     if (this.round !== 'prepare' || this.update.isFinished) return
     this.round = 'over'
     this.update.overtaken()
@@ -179,7 +179,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   onStale(node: Node, held: Buffer): void {
     this.end()
     this.update.context.cluster.versions.observe(held)
-    if (this.ballot.isMissingFrom(held)) this.missed(node, 'it had promised otherwise')
+    if (this.ballot.isMissingFrom(held)) this.missed(node, 'it had promised a newer version')
     this.checkAccepts()
   }
 
@@ -196,7 +196,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
       this.update.fail(`${accepted} of ${this.update.required} required replicas have confirmed the update.`)
       return
     }
-    // All refused for certain: nobody will ever see this result.
+    // All have certainly refused: nobody will ever see this result.
     this.update.refused()
     this.update.overtaken()
   }

@@ -1,10 +1,10 @@
 /**
- * The acks of one record on its way to its home replicas: who holds it, and how long it is kept there.
+ * The acks of one record from its home replicas: who holds it, and for how long.
  *
- * A copy counts only if it is kept as long as the longest of them, or an older value that some replica still shows could
- * outlive it (core/lifetime.ts). Once a majority holds the record, the longest life among its copies is long enough: one
- * of them replaced whatever was acknowledged before. Then the short ones are sent the record once more, with that life,
- * and count when they have acked that. In the ordinary case all have replaced the same, and nothing more is sent.
+ * A copy counts only if it is kept as long as the longest-lived one; otherwise an older value that some replica still
+ * returns could outlive it (core/lifetime.ts). Once a majority holds the record, the longest life among its copies is long
+ * enough, because one of them replaced whatever was acknowledged before. Then the shorter ones are sent the record again
+ * with that life, and count once they ack it. Usually all have replaced the same version, and nothing more is sent.
  */
 import { lastingCopy, type NewRecord } from '../../core/codec.ts'
 import { LIFE_TOLERANCE_MS } from '../../core/lifetime.ts'
@@ -13,17 +13,17 @@ import type { CoordinatorContext } from '../context.ts'
 
 interface Ack {
   readonly node: Node
-  /** Only then it counts. All are lengthened: a node that is being filled will vote one day. */
+  /** Only a clean replica counts. The others are lengthened too: a filling node will vote later. */
   readonly clean: boolean
   keptMs: number
-  /** The life that was asked for in the end. */
+  /** The life that was last requested. */
   askedMs: number
 }
 
 export class Acks implements StoreCall {
-  /** Lengthenings on their way. */
+  /** Pending lengthenings. */
   pending = 0
-  /** What came of the last one that failed. */
+  /** The failure of the last lengthening that failed. */
   failure: NodeFailure | null = null
 
   private readonly context: CoordinatorContext
@@ -35,7 +35,7 @@ export class Acks implements StoreCall {
   private longest = 0
 
   /**
-   * @param required a majority at least
+   * @param required at least a majority
    * @param changed called when a lengthening has ended
    */
   constructor(
@@ -58,19 +58,19 @@ export class Acks implements StoreCall {
   }
 
   /**
-   * A clean home replica held the record, and holds a newer one in its place. How long it was kept is not known, beyond
-   * what was asked for, and there is nothing left to be lengthened.
+   * A clean home replica held the record and has replaced it with a newer one. Its life was at least the requested one,
+   * and there is nothing left to lengthen.
    */
   addReplaced(node: Node, askedMs: number): void {
     this.note({ node, clean: true, keptMs: askedMs, askedMs: Infinity })
   }
 
-  /** How many replicas hold it, and long enough. */
+  /** The number of replicas that hold the record long enough. */
   get counted(): number {
     return this.acks.filter(({ clean, keptMs }) => clean && !this.isShort(keptMs)).length
   }
 
-  /** How long the record is to be kept, as far as is known. */
+  /** The longest known life of a copy. */
   get longestMs(): number {
     return this.longest
   }

@@ -1,6 +1,6 @@
 /**
- * A home replica missed a write: it is marked as behind, and a hint is left on every node that took the write, in the
- * same batch as the write itself where it is known in time (repair/hints.ts delivers it).
+ * Handles a home replica that missed a write: marks it as behind, and stores a hint on every node that took the write,
+ * in the same batch as the write if the miss is known in time (repair/hints.ts delivers hints).
  */
 import type { Member } from '../../cluster/member.ts'
 import { versionOf, type NewRecord } from '../../core/codec.ts'
@@ -8,14 +8,14 @@ import type { HintCall, Node, NodeFailure, StoreCall } from '../../nodes/node.ts
 import type { CoordinatorContext } from '../context.ts'
 
 /**
- * A delete that a home replica misses must be remembered until that one is back, also by a fallback replica, which has nothing
- * to delete itself and would forget it after a minute.
+ * A tombstone that a home replica misses must be kept until that replica is back, also on a fallback replica, which has
+ * nothing to delete itself and would drop it after a minute.
  */
 export function lifeWhileAway(lifeMs: number, isDelete: boolean, graceMs: number): number {
   return isDelete ? Math.max(lifeMs, graceMs) : lifeMs
 }
 
-/** @param holders all that took the record or are sent it; the hints go to those that can be reached */
+/** @param holders all that took the record or are sent it; the reachable ones get the hints */
 export function noteMiss(
   context: CoordinatorContext,
   missed: Member,
@@ -32,7 +32,7 @@ export function noteMiss(
   note.left()
 }
 
-/** Copies of a record that was confirmed already: nobody waits for them, but who misses one is noted. */
+/** Copies of a record that is already confirmed: no caller waits for them, but misses are recorded. */
 export class Copies implements StoreCall {
   private readonly context: CoordinatorContext
   private readonly key: Buffer
@@ -61,7 +61,7 @@ export class Copies implements StoreCall {
       target.node.store(this.key, this.record, lifeMs, this)
     }
     for (const home of this.homes) {
-      if (!this.holders.includes(home)) this.note(home, 'it took no writes, and missed one')
+      if (!this.holders.includes(home)) this.note(home, 'it accepted no writes and missed one')
     }
   }
 
@@ -88,7 +88,7 @@ export class Copies implements StoreCall {
 class MissNote implements HintCall {
   private readonly context: CoordinatorContext
   private readonly missed: Member
-  /** One for the call that is still leaving hints. */
+  /** 1 for the call that is still storing hints. */
   private pending = 1
   private noted = false
 

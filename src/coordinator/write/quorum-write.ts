@@ -1,7 +1,7 @@
 /**
  * A write (or delete) at `quorum` or `all`: answered when that many home replicas hold it.
  *
- * What counts as an ack (the model of the replication rules breaks each promise when one of these is left out):
+ * What counts as an ack (the model of the replication rules breaks a guarantee when any of these is left out):
  *
  *   - only a home replica's, and only while it is clean: the batch was sent under the marker of a clean node, and found
  *     it. Fallback replicas get a copy, and never count;
@@ -9,11 +9,11 @@
  *   - stale is no ack, unless the record it met has replaced ours: then ours was applied there;
  *   - only if the record is kept there as long as it is elsewhere (acks.ts).
  *
- * A replica that met a newer record or a promise without ever having held ours, or that was sent nothing, never will. Once
- * all home replicas are like that, nobody can have seen our write and nobody ever will, so it is made again, later than
- * what was met. Any other mix of answers is an unknown outcome, and says so. A majority of them is not enough: a
- * read-modify-write may have seen ours on the one that held it, and have put its result, made from ours, on the others;
- * made again, our write would take effect twice. (test/simulation: write and INCR at the same time, then the sum goes back
+ * A replica that met a newer record or a promise without ever having held ours, or that was sent nothing, will never hold
+ * it. Once all home replicas are like that, nobody can see our write, so it is retried with a version later than what was
+ * met. Any other mix of answers is an unknown outcome, and is reported as such. A majority of refusals is not enough: a
+ * read-modify-write may have read ours on the one replica that held it and stored its result, made from ours, on the
+ * others; a retry would apply our write twice. (test/simulation: write and INCR at the same time, then the sum goes back
  * to what was written. docs/decisions/0011.)
  */
 import type { Member } from '../../cluster/member.ts'
@@ -46,7 +46,7 @@ export class QuorumWrite extends Operation<WriteDone> {
   readonly required: number
   private readonly make: MakeRecord
   private attempts = 0
-  /** An earlier attempt, or this one, may be applied somewhere. */
+  /** This attempt or an earlier one may be applied somewhere. */
   private sent = false
 
   constructor(
@@ -87,11 +87,11 @@ export class QuorumWrite extends Operation<WriteDone> {
     if (this.finish()) this.done.written(versionOf(record))
   }
 
-  /** No home replica ever held this version, and none ever will. */
+  /** No home replica holds this version, and none ever will. */
   again(acked: number): void {
     if (this.isFinished) return
     if (this.attempts < MAX_ATTEMPTS) this.attempt()
-    else this.fail(acked, 'Other writes to the key kept coming in between.')
+    else this.fail(acked, 'Other writes to the key kept interfering.')
   }
 
   wrongType(): void {
@@ -116,7 +116,7 @@ class QuorumAttempt implements StoreCall {
   private missing: readonly Member[] = []
   private pending = 0
   private readonly acks: Acks
-  /** Home replicas that a promise has turned away: they may lack the record for good, if it is never kept. */
+  /** Home replicas that refused because of a promise: they lack the record for good if the promise is abandoned. */
   private readonly turnedAway: Member[] = []
   /** Home replicas that never held this version and never will. */
   private never = 0
@@ -145,7 +145,7 @@ class QuorumAttempt implements StoreCall {
       context.background.begin()
       target.node.store(this.write.key, this.record, this.lifeMs, this)
     }
-    for (const home of this.missing) this.noteMiss(home, 'it took no writes, and missed one')
+    for (const home of this.missing) this.noteMiss(home, 'it accepted no writes and missed one')
   }
 
   onApplied(node: Node, fence: Fence, keptMs: number): void {
@@ -185,7 +185,7 @@ class QuorumAttempt implements StoreCall {
     if (this.write.isFinished) return
     const { required } = this.write
     if (this.write.isPast) {
-      this.write.overdue() // an ack from before may be of a node that has lost it since, and was filled again
+      this.write.overdue() // an earlier ack may be of a node that has lost the record since, and was filled again
       return
     }
     const acked = this.acks.counted
@@ -207,7 +207,7 @@ class QuorumAttempt implements StoreCall {
     }
   }
 
-  /** So that as many copies exist as the replication factor says, while home replicas are away. They never count. */
+  /** Keeps as many copies as the replication factor while home replicas are unavailable. They never count. */
   private copyToFallbacks(): void {
     const { context, key, preference } = this.write
     if (this.missing.length === 0) return
@@ -218,7 +218,7 @@ class QuorumAttempt implements StoreCall {
   }
 
   private noteTurnedAway(): void {
-    for (const home of this.turnedAway.splice(0)) this.noteMiss(home, 'it had promised otherwise')
+    for (const home of this.turnedAway.splice(0)) this.noteMiss(home, 'it had promised a newer version')
   }
 
   private noteMiss(missed: Member, why: string): void {

@@ -1,19 +1,19 @@
 /**
- * A write (or delete) at `one`: all replicas get the record in the same turn of the event loop; the answer waits for the
- * first healthy one in preference order only.
+ * A write (or delete) at `one`: sends the record to all replicas in the same turn of the event loop, and waits only for the
+ * first healthy one in preference order.
  *
- *   targets   A  B  C        A applied                 → answered; B and C go on by themselves
+ *   targets   A  B  C        A applied                 → answered; B and C finish in the background
  *             A✗ B  C        A failed                  → the answer is B's, which a read would ask next
  *             A✗ B✗ C✗  D    all failed: one further node, as long as MAX_TRIES allows
  *
- * A home replica that misses the write is marked as behind. A fallback replica takes the copy of a home replica that takes no
- * writes now, so that N copies exist; its ack answers only when no home replica is left that could.
+ * A home replica that misses the write is marked as behind. A fallback replica takes the copy of a home replica that
+ * accepts no writes now, so that N copies exist; its ack is used only when no home replica can answer any more.
  *
  * Stale (the replica holds a newer record) is never an ack. If the record it replaced is ours, ours was applied there
- * and overwritten since: that counts. Otherwise the same write is made again with a version later than the one met.
+ * and overwritten since: that counts. Otherwise the write is retried with a version later than the one met.
  *
- * "Not applied" is said only when every copy that was sent has certainly come to nothing. An ack that was not waited
- * for, a copy without an answer and one still on its way make the outcome unknown.
+ * "Not applied" is reported only when every copy that was sent has certainly failed. An ack that was not waited for, an
+ * unanswered copy or a pending one make the outcome unknown.
  */
 import type { Member } from '../../cluster/member.ts'
 import {
@@ -37,7 +37,7 @@ export interface WriteDone extends Failing {
   written(version: Version): void
 }
 
-/** Makes the record anew, with a version later than all that were seen. */
+/** Makes the record again, with a version later than all that were seen. */
 export type MakeRecord = () => { record: NewRecord; lifeMs: number }
 
 const MAX_ATTEMPTS = 4
@@ -52,7 +52,7 @@ export class WriteOne implements Timed {
   private deadline: Deadline | null = null
   private finished = false
   private attempts = 0
-  /** Copies on their way, of all attempts. */
+  /** Pending copies of all attempts. */
   private unanswered = 0
   private mayBeApplied = false
 
@@ -79,18 +79,18 @@ export class WriteOne implements Timed {
     this.fail(`No replica confirmed the write within ${this.context.requestTimeoutMs} ms.`)
   }
 
-  /** A replica that answers for the write holds it. */
+  /** The replica whose answer counts holds the record. */
   succeed(record: NewRecord): void {
     if (this.finished) return
     this.finish()
     this.done.written(versionOf(record))
   }
 
-  /** The replica that counts held something newer: once more, later than that. */
+  /** The replica whose answer counts held something newer: retry with a later version. */
   again(): void {
     if (this.finished) return
     if (this.attempts < MAX_ATTEMPTS) this.attempt()
-    else this.fail('Other writes to the key kept coming in between.')
+    else this.fail('Other writes to the key kept interfering.')
   }
 
   copySent(): void {
@@ -98,7 +98,7 @@ export class WriteOne implements Timed {
     this.context.background.begin()
   }
 
-  /** @param mayBeApplied false if this copy certainly came to nothing */
+  /** @param mayBeApplied false if this copy was certainly not applied */
   copyEnded(mayBeApplied: boolean): void {
     this.unanswered--
     if (mayBeApplied) this.mayBeApplied = true
@@ -145,21 +145,21 @@ const APPLIED = 1
 const STALE = 2
 const FAILED = 3
 
-/** One record on its way to its replicas. Lives on after the answer, until the last replica has spoken. */
+/** One record sent to its replicas. Outlives the answer, until the last replica has answered. */
 class Attempt implements StoreCall {
   private readonly write: WriteOne
   private readonly record: NewRecord
   private lifeMs: number
 
-  /** Whom the write may go to: home replicas, fallback replicas, then spare nodes. */
+  /** Candidates for the write: home replicas, fallback replicas, then spare nodes. */
   private order: readonly Member[]
-  /** How many of `order`, from its start, are home replicas. */
+  /** The first so many of `order` are home replicas. */
   private homes: number
-  /** How many of `order`, from its start, were sent the record. */
+  /** The first so many of `order` were sent the record. */
   private sent: number
-  /** The place in `order` that is waited for: the first that has not failed. */
+  /** The index in `order` that is waited for: the first that has not failed. */
   private lead = 0
-  /** What each place in `order` has answered so far: APPLIED, STALE, FAILED. */
+  /** The answers so far, by index in `order`: APPLIED, STALE, FAILED. */
   private readonly said: number[] = []
 
   constructor(write: WriteOne, record: NewRecord, lifeMs: number) {
@@ -182,13 +182,13 @@ class Attempt implements StoreCall {
       this.homes = plan.homes
       this.sent = plan.targets.length
       if (this.sent === 0) {
-        this.write.fail('None of the nodes takes writes now.')
+        this.write.fail('No node accepts writes now.')
         return
       }
     }
     const count = this.sent
     for (let i = 0; i < count; i++) this.send(this.order[i]!)
-    for (const member of missing) this.noteMiss(member, 'it took no writes, and missed one')
+    for (const member of missing) this.noteMiss(member, 'it accepted no writes and missed one')
   }
 
   onApplied(node: Node): void {
@@ -215,7 +215,7 @@ class Attempt implements StoreCall {
     const place = positionOf(this.order, node)
     this.said[place] = FAILED
     if (failure.reason === 'wrong-type') {
-      // About this key and not about the node; a read would be told the same.
+      // Concerns this key, not the node; a read would get the same error.
       if (place === this.lead) this.write.wrongType()
       return
     }
@@ -225,13 +225,13 @@ class Attempt implements StoreCall {
     if (place === this.lead) this.follow(failure)
   }
 
-  /** Hints go to all that were sent the record and have not failed: behind it, on the same connections. */
+  /** Hints go to all that were sent the record and have not failed: after it, on the same connections. */
   private noteMiss(missed: Member, why: string): void {
     const holders = this.order.filter((_, i) => i < this.sent && this.said[i] !== FAILED)
     noteMiss(this.write.context, missed, why, holders, this.write.key, this.record)
   }
 
-  /** The one that was waited for has failed: who answers instead? */
+  /** The replica that was waited for has failed: wait for the next one. */
   private follow(failure: NodeFailure): void {
     while (this.said[this.lead] === FAILED) this.lead++
     if (this.lead < this.sent) {

@@ -1,11 +1,11 @@
 /**
- * The order in which keys appeared, for listing while keys come and go: each key has a number that only grows. Going
- * through it costs a binary search a page, removing one a binary search; holes are closed when they outnumber the keys.
+ * The order in which keys were added, so that listings work while keys come and go: each key has an increasing number. A page
+ * costs one binary search, and so does a removal; holes are compacted when they outnumber the keys.
  */
 const HOLES_AT_LEAST = 64
 
 export class KeyOrder {
-  // Side by side, ascending by number; undefined = the key has gone.
+  // Parallel arrays, ascending by number; undefined = removed.
   private numbers: number[] = []
   private names: (string | undefined)[] = []
   private holes = 0
@@ -27,7 +27,7 @@ export class KeyOrder {
     this.holes = 0
   }
 
-  /** Up to `count` keys with smaller numbers, the youngest first. @returns next: where to go on, 0 = at the end */
+  /** Up to `count` keys with smaller numbers, newest first. @returns next: where to continue, 0 = the end */
   below(number: number, count: number): { names: string[]; next: number } {
     const names: string[] = []
     let place = this.placeOf(number)
@@ -38,13 +38,13 @@ export class KeyOrder {
     return { names, next: place > 0 ? this.numbers[place]! : 0 }
   }
 
-  /** One key after another, round and round; undefined for a hole. */
+  /** The next key, cyclic; undefined for a hole. */
   roam(): string | undefined {
     if (this.roamingAt >= this.names.length) this.roamingAt = 0
     return this.names[this.roamingAt++]
   }
 
-  /** The first place whose number is not smaller. */
+  /** The first index whose number is not smaller. */
   private placeOf(number: number): number {
     let from = 0
     let to = this.numbers.length

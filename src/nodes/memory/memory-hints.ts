@@ -1,12 +1,12 @@
 /**
- * The hints that a memory node keeps for one other node. Listing goes from the youngest to the oldest, as that of keys
- * does (key-order.ts): it gives every hint that is there all the time, while others are noted and dropped.
+ * The hints that a memory node keeps for one other node. Listed from newest to oldest, like keys (key-order.ts): every
+ * hint that exists during the whole listing is returned, while others come and go.
  */
 import { KeyOrder } from './key-order.ts'
 import type { Hint } from '../node.ts'
 
 export interface HintsPage {
-  /** Where to go on, 0 = that was all. */
+  /** Where to continue, 0 = the end. */
   readonly cursor: number
   readonly hints: readonly Hint[]
 }
@@ -20,7 +20,7 @@ export class MemoryHints {
     return this.noted.size
   }
 
-  /** @returns false when there are `max` already, and none for this key */
+  /** @returns false if there are already `max`, and none for this key */
   note(hint: Hint, max: number): boolean {
     const name = hint.key.toString('latin1')
     const before = this.noted.get(name)
@@ -29,7 +29,7 @@ export class MemoryHints {
     return true
   }
 
-  /** Only if it still is of this version. */
+  /** Only if it still has this version. */
   drop(key: Buffer, version: Buffer): void {
     const name = key.toString('latin1')
     const noted = this.noted.get(name)

@@ -1,15 +1,15 @@
 /**
- * An in-process node: what serves when no Redis is configured, and what the simulation runs on. It behaves as a Redis
- * behind redis.ts does, decision by decision (core/store.ts) and turn by turn:
+ * An in-process node: used when no Redis is configured, and by the simulation. It behaves like a Redis behind
+ * redis-node.ts, decision by decision (core/store.ts) and turn by turn:
  *
- *     this turn:    get a   store b   get c          → noted
- *     end of turn:  a, b, c are carried out in order → marker as expected? then a, b, c are answered
+ *     this turn:    get a   store b   get c      → queued
+ *     end of turn:  a, b, c are executed in order → marker as expected? then a, b, c are answered
  *
- * So a call never completes before it has returned, and a batch under a foreign marker counts for nothing, although it
- * was carried out.
+ * So a call never completes before it has returned, and a batch under a foreign marker does not count, although it was
+ * executed.
  *
- * Nothing outlives the process. A batch here is carried out and answered in one go, so shut() finds nothing in flight:
- * what it overtakes was certainly not applied.
+ * Not persistent. A batch is executed and answered in one step, so shut() finds nothing in flight: queued calls were
+ * certainly not applied.
  */
 import { compareVersions, VERSION_BYTES, versionMs, type Clock, type Timers } from '../../core/clock.ts'
 import { HEAD_WITH_PROMISE_BYTES, PeekedRecord, StoredRecord, type NewRecord } from '../../core/codec.ts'
@@ -46,7 +46,7 @@ import {
 
 export interface MemoryNodeOptions {
   readonly id: string
-  /** For users' keys, values and what holding them costs; the least recently used go first. */
+  /** Limit for users' keys and values with their overhead; evicts the least recently used. */
   readonly maxBytes: number
   readonly graceMs: number
   readonly clock: Clock
@@ -58,7 +58,7 @@ export interface MemoryNodeOptions {
 
 interface PendingCall {
   readonly fence: Fence
-  /** Carries the call out, and returns what tells the caller. */
+  /** Executes the call, and returns a function that answers the caller. */
   execute(): () => void
   fail(failure: NodeFailure): void
 }
@@ -72,9 +72,9 @@ export class MemoryNode implements Node {
   readonly id: string
   readonly address: string
   listener: NodeListener | null = null
-  /** Always none: it is never busy for longer than a turn. */
+  /** Always empty: the node is never busy for longer than a turn. */
   readonly load = new NodeLoad()
-  /** What the node holds: for tests, and for faults in the simulation. */
+  /** The content of the node: for tests, and for faults in the simulation. */
   readonly storage: MemoryStorage
 
   private readonly options: MemoryNodeOptions
@@ -90,7 +90,7 @@ export class MemoryNode implements Node {
     this.storage = new MemoryStorage(options.maxBytes, options.clock)
   }
 
-  /** Loses everything, the marker too, and comes back as another process: a Redis that was killed without its files. */
+  /** Loses all data with the marker and gets a new run id, like a Redis restarted without its files. */
   wipe(): void {
     this.storage.wipe()
     const wasOpen = this.fence !== null
@@ -392,7 +392,7 @@ export class MemoryNode implements Node {
 
   async prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
     await this.reached()
-    return this.executePrepare(TOPOLOGY_KEY, ballot, Infinity)! // it has no bound
+    return this.executePrepare(TOPOLOGY_KEY, ballot, Infinity)! // unbounded
   }
 
   async acceptRegister(record: NewRecord): Promise<RegisterAnswer> {
@@ -404,8 +404,8 @@ export class MemoryNode implements Node {
   }
 
   /**
-   * @param newLifeMs what a key without a record is kept for its promise
-   * @returns null when there is no room for the promise
+   * @param newLifeMs how long to keep a key without a record for its promise
+   * @returns null if there is no room for the promise
    */
   private executePrepare(key: Buffer, ballot: Buffer, newLifeMs: number): RegisterAnswer | null {
     const lifeMs = this.storage.lifeMs(key)
@@ -438,7 +438,7 @@ export class MemoryNode implements Node {
     return Promise.resolve()
   }
 
-  /** Control calls take effect after they have returned, too. */
+  /** Control calls also take effect only after they have returned. */
   private async reached(): Promise<void> {
     this.checkNotClosed()
     await Promise.resolve()
@@ -449,7 +449,7 @@ export class MemoryNode implements Node {
   }
 }
 
-/** What has no end is kept as long as was asked, too, and so is what keeps its far end, of which a moment has passed. */
+/** A key without an end, or with its far end some time ago, is kept as long as requested, too. */
 function keptFor(lifeMs: number, askedMs: number): number {
   return lifeMs === Infinity ? askedMs : Math.max(askedMs, Math.ceil(lifeMs))
 }
@@ -460,7 +460,7 @@ const TOO_LARGE: NodeFailure = {
   message: 'the record is larger than all the memory of the node',
 }
 
-/** As Redis refuses them. */
+/** Throws the errors of Redis. */
 function checkPage(cursor: string, count: number): void {
   if (!/^\d{1,16}$/.test(cursor)) throw new Error('ERR invalid cursor')
   if (!(count >= 1)) throw new Error('ERR syntax error')

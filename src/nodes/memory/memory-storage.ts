@@ -1,14 +1,14 @@
 /**
- * What a memory node holds: byte strings under byte keys, each with a life, on lru-cache.
+ * The storage of a memory node: byte strings under byte keys, each with a TTL, on lru-cache.
  *
- * - Users' keys are bounded in bytes, and the least recently used go first. Internal keys live on a shelf of their own
- *   without a bound: a node must never evict its marker.
- * - Lives run on the monotonic clock passed in, exactly and without timers: an expired entry is never seen again, and
- *   its memory is taken back when it is met: by a read, by the bound, or by the look at two keys that comes with every
- *   write. Its going is not an eviction.
- * - Hints are on no shelf: no listing shows them, and they end only when they are dropped.
- * - Listing goes from the youngest key to the oldest, by a number that a key gets when it appears and keeps until it
- *   goes. So a key that is there all the time comes exactly once, and a listing ends however fast keys are added.
+ * - Users' keys are limited in bytes; the least recently used are evicted. Internal keys are stored separately without a
+ *   limit: a node must never evict its marker.
+ * - Expiry uses the monotonic clock passed in, exactly and without timers: an expired entry is never returned, and its
+ *   memory is freed when it is found by a read, by eviction, or by the check of two keys on every write. That does not
+ *   count as an eviction.
+ * - Hints are kept apart: they are not listed, and end only when they are dropped.
+ * - Keys are listed from newest to oldest, by a number that a key gets when it is added and keeps until it is removed. So
+ *   a key that exists during the whole listing is returned exactly once, and a listing ends however fast keys are added.
  */
 import { LRUCache } from 'lru-cache'
 import type { MonotonicClock } from '../../core/clock.ts'
@@ -16,27 +16,27 @@ import { RESERVED_PREFIX } from '../../core/keys.ts'
 import { KeyOrder } from './key-order.ts'
 import { MemoryHints } from './memory-hints.ts'
 
-/** What an entry costs beside key and value: measured 310 to 380 bytes of heap on Node 20. */
+/** Overhead of an entry beside key and value: measured 310 to 380 bytes of heap on Node 20. */
 export const ENTRY_OVERHEAD_BYTES = 400
 const UNBOUNDED = Number.MAX_SAFE_INTEGER
 const SWEPT_PER_WRITE = 2
 const RESERVED_NAMES = nameOf(RESERVED_PREFIX)
 
 interface Entry {
-  /** Never written to once it is here. */
+  /** Never modified once stored. */
   readonly bytes: Buffer
   readonly number: number
 }
 
 export interface StoragePage {
-  /** Where to go on, 0 = that was all. */
+  /** Where to continue, 0 = the end. */
   readonly cursor: number
   readonly entries: readonly { readonly key: Buffer; readonly bytes: Buffer }[]
 }
 
 export class MemoryStorage {
   evictedKeys = 0
-  /** How often all was lost together with the process. */
+  /** Number of times that all data was lost, as with the process. */
   wipes = 0
 
   private readonly maxBytes: number
@@ -46,11 +46,11 @@ export class MemoryStorage {
   private readonly order = new KeyOrder()
   private readonly hints = new Map<string, MemoryHints>()
 
-  /** @param maxBytes for users' keys, values and what holding them costs */
+  /** @param maxBytes limit for users' keys and values with their overhead */
   constructor(maxBytes: number, clock: MonotonicClock) {
     this.maxBytes = maxBytes
-    // To lru-cache a start of 0 means "without an end", and a clock may begin at 0: hence + 1. Unless its resolution
-    // is 0 it keeps the time for a while, by a timer of its own.
+    // lru-cache takes a start of 0 as "no TTL", and a clock may begin at 0: hence + 1. With a resolution other than 0 it
+    // would cache the time, with its own timer.
     this.time = { perf: { now: () => clock.monotonicMs() + 1 }, ttlResolution: 0 }
     this.users = this.shelf(maxBytes)
     this.internals = this.shelf(UNBOUNDED)
@@ -60,7 +60,7 @@ export class MemoryStorage {
     return this.users.calculatedSize + this.internals.calculatedSize
   }
 
-  /** The bytes are not to be written to. */
+  /** The bytes must not be modified. */
   get(key: Buffer): Buffer | null {
     const name = nameOf(key)
     return this.shelfOf(name).get(name)?.bytes ?? null
@@ -74,9 +74,9 @@ export class MemoryStorage {
   }
 
   /**
-   * @param bytes kept as they are: the caller gives them away
+   * @param bytes stored without a copy: the caller must not modify them
    * @param lifeMs Infinity = without an end
-   * @returns false when this entry alone is larger than the bound; then nothing is changed
+   * @returns false if this entry alone exceeds the limit; then nothing changes
    */
   set(key: Buffer, bytes: Buffer, lifeMs: number): boolean {
     const name = nameOf(key)
@@ -84,13 +84,13 @@ export class MemoryStorage {
     if (shelf === this.users && costOf(name, bytes) > this.maxBytes) return false
     this.sweep()
     const number = shelf.get(name)?.number ?? this.order.append(name)
-    // A ttl of 0 would mean "without an end"; what has no time left ends when time moves.
+    // A ttl of 0 would mean "no TTL"; an entry with no time left expires when the clock moves.
     const ttl = lifeMs === Infinity ? 0 : Math.max(lifeMs, Number.MIN_VALUE)
     shelf.set(name, { bytes, number }, { ttl })
     return true
   }
 
-  /** Whether these can be held at the same time. */
+  /** Whether all of these fit at the same time. */
   fits(entries: readonly { readonly key: Buffer; readonly bytes: Buffer }[]): boolean {
     const cost = entries.reduce((sum, { key, bytes }) => sum + costOf(nameOf(key), bytes), 0)
     return cost <= this.maxBytes
@@ -120,7 +120,7 @@ export class MemoryStorage {
     return hints
   }
 
-  /** Looks at `count` keys from the cursor on; 0 = from the beginning. */
+  /** Scans `count` keys from the cursor on; 0 = from the start. */
   page(cursor: number, count: number): StoragePage {
     const { names, next } = this.order.below(cursor === 0 ? Infinity : cursor, count)
     const entries = names.flatMap((name) => {
@@ -158,7 +158,7 @@ export class MemoryStorage {
   }
 }
 
-/** A key as a string: latin1, which stands one to one for bytes. */
+/** A key as a string: latin1, one character per byte. */
 function nameOf(key: Buffer): string {
   return key.toString('latin1')
 }

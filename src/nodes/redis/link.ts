@@ -1,24 +1,24 @@
 /**
- * One pipelined socket to one Redis: the data path.
+ * The data path: one pipelined socket to one Redis.
  *
- * Commands encoded in one turn of the event loop leave in one write, as a batch, or in several if they are many; each
- * batch ends with a GET of the node's marker. Replies come back in order as slices of what the socket delivered, and are
- * handed out only when the batch's marker has arrived and is the expected one:
+ * Commands encoded in one turn of the event loop are sent in one write, as a batch, or in several if they are many; each
+ * batch ends with a GET of the node's marker. Replies arrive in order, as slices of the received data, and are delivered
+ * only when the batch's marker has arrived and is the expected one:
  *
  *     turn n:      GET a   EVALSHA … b   GET c   GET __rondo:node     → one write
  *     turn n+k:    $…      :1            $-1     $…marker             → marker equal? then a, b, c are answered
  *
- * One GET a batch notices a wiped, restored, flushed or swapped node on a live connection.
+ * One GET per batch detects a wiped, restored, flushed or swapped node on a live connection.
  *
- * A socket that breaks, answers nonsense or is overdue is destroyed, and everything in flight is lost: nobody knows
- * whether it was applied. Nothing is kept for a later socket and nothing is ever sent twice: a write that was reported
- * as unknown must not turn up again minutes later.
+ * A socket that breaks, sends invalid replies or misses a deadline is destroyed, and everything in flight has an unknown
+ * outcome. Nothing is kept for a later socket and nothing is ever sent twice: a write that was reported as unknown must
+ * not be applied minutes later.
  *
- * One deadline serves all calls: they all may take as long, so the oldest batch is overdue first. A node that is silent
- * for that long has failed; one that is busy with megabytes that were asked for before has not, as long as they come at
- * BYTES_PER_MS. Before a socket is blamed, the event loop gets one full turn to read what has already arrived: our own lag is not the node's fault.
+ * All calls have the same timeout, so the oldest batch is overdue first. A node that is silent for that long has failed;
+ * one that is busy with megabytes of earlier replies has not, as long as they arrive at BYTES_PER_MS. Before a socket is
+ * destroyed, the event loop gets one full turn to read what has already arrived: our own lag is not the node's fault.
  *
- * It does not reconnect (health decides when), and does not know what the commands mean (redis.ts does).
+ * It does not reconnect (health decides when), and does not know what the commands mean (redis-node.ts does).
  */
 import net from 'node:net'
 import tls from 'node:tls'
@@ -36,12 +36,12 @@ export const REPLY_NIL = 2
 export const REPLY_INTEGER = 3
 export const REPLY_ERROR = 4
 export const REPLY_SIMPLE = 5
-/** A bulk longer than is taken: read past, and thrown away. */
+/** Reply type of a bulk that exceeds the limit: skipped and discarded. */
 export const REPLY_TOO_LONG = 6
 
 /** One command in flight. The link fills in the reply, and calls one of the two methods once. */
 export abstract class LinkCall {
-  /** Of the values that go to the node, or are expected from it. */
+  /** Size of the values that are sent to the node or expected from it. */
   valueBytes: number
   replyType = 0
   /** The bulk's bytes, or the text of an error, simple string or integer. */
@@ -68,7 +68,7 @@ export interface LinkOptions {
   readonly maxInFlight: number
   /** Bytes not yet taken by the kernel beyond which new calls are refused. */
   readonly maxUnsentBytes: number
-  /** The longest reply taken from the node. */
+  /** Limit of a reply. */
   readonly maxReplyBytes: number
 }
 
@@ -77,47 +77,47 @@ interface Batch {
   readonly fence: Fence
   readonly sentAtMs: number
   readonly bytes: number
-  /** Of requests that were not answered when it was sent, itself among them. */
+  /** Bytes of unanswered requests when it was sent, including its own. */
   readonly bytesBefore: number
-  /** Of replies that had come when it was sent. */
+  /** Bytes of replies received when it was sent. */
   readonly heardBefore: number
-  /** What it adds to the node's load. */
+  /** Its share of the node's load. */
   readonly largeBytes: number
   readonly smallBytes: number
-  /** Replies that have arrived, without the marker's. */
+  /** Replies received, without the marker's. */
   replies: number
-  /** The one sent after it. */
+  /** The next batch. */
   next: Batch | null
 }
 
-/** A node that delivers, or takes, less than 5 MB/s while others wait for it has failed as a silent one has. */
+/** A node that sends or receives less than 5 MB/s while calls wait has failed, like a silent one. */
 const BYTES_PER_MS = 5000
-/** No error of a Redis is as long. */
+/** Longer than any error of Redis. */
 const MAX_LINE_BYTES = 16 * 1024
-/** The longest that a Redis holds is 512 MB, unless it is told otherwise. */
+/** Redis limits a string to 512 MB, unless configured otherwise. */
 const MAX_BULK_BYTES = 2 ** 32
 const CR = 13
 const LF = 10
 const CRLF_BYTES = 2
 const CHUNK_BYTES = 64 * 1024
-/** A batch that has grown so large does not wait for the end of the turn: node and coordinator work side by side. */
+/** A batch of this size is sent before the end of the turn, so that node and coordinator work in parallel. */
 const FULL_BATCH_CALLS = 64
 const FULL_BATCH_BYTES = 16 * 1024
 /** Longer arguments are sent by reference instead of being copied. */
 const COPY_LIMIT_BYTES = 16 * 1024
 
-/** `$<n>\r\n` for the lengths that nearly all arguments have. */
+/** Precomputed `$<n>\r\n` for common lengths. */
 const BULK_HEADS = Array.from({ length: 1024 }, (_, n) => Buffer.from(`$${n}\r\n`))
 /** Of a bulk, still to come. */
 const WORTH_READING_INTO = 16 * 1024
-/** What a socket delivers, until it is copied, in the same turn. */
+/** Receive buffer of all sockets; its data is copied in the same turn. */
 const readBuffer = Buffer.allocUnsafeSlow(64 * 1024)
 const FENCE_COMMAND = encodeCommand(['GET', MARKER_KEY])
-/** AUTH, INFO, GET: as many replies are outstanding while AUTH has none. */
+/** AUTH, INFO, GET: the number of pending replies before the reply to AUTH. */
 const GREETINGS_WITH_AUTH = 3
 const RUN_COMMAND = encodeCommand(['INFO', 'server'])
 
-/** A whole command in the Redis protocol. */
+/** Encodes a command in RESP. */
 export function encodeCommand(args: readonly (string | Buffer)[]): Buffer {
   const parts: Buffer[] = [Buffer.from(`*${args.length}\r\n`)]
   for (const arg of args) {
@@ -140,7 +140,7 @@ export class Link {
   private isReady = false
   private fence: Fence
 
-  // What this turn has encoded: full parts, then the used stretch of the current chunk.
+  // Data encoded in this turn: full parts, then the used range of the current chunk.
   private parts: Buffer[] = []
   private chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
   private chunkFrom = 0
@@ -151,26 +151,26 @@ export class Link {
   /** At the end of this turn. */
   private flushing = false
 
-  // Batches in flight. A list, because an answered batch must be let go of at once: all of its requests hang on it.
+  // Batches in flight. A linked list: an answered batch must be released at once, with all of its requests.
   private oldest: Batch | null = null
   private youngest: Batch | null = null
   private inFlight = 0
   private overdueCheck: TimerHandle | null = null
   private heardAtMs = 0
   private heardBytes = 0
-  /** Of requests in flight. */
+  /** Bytes of requests in flight. */
   private askedBytes = 0
-  /** Of this turn's requests, in `parts`. */
+  /** Bytes of this turn's requests, in `parts`. */
   private cutBytes = 0
 
-  /** The beginning of a reply of which the length has not come yet. */
+  /** The start of a reply whose length has not arrived yet. */
   private rest: Buffer | null = null
-  /** A bulk that is coming in, with its head, as long as it will be; and how much of it has come. */
+  /** The bulk being received, with its head, at full size; and how much of it has arrived. */
   private partial: Buffer | null = null
   private partialBytes = 0
-  /** The socket reads straight into it. */
+  /** The socket reads directly into it. */
   private isReadingInto = false
-  /** Bytes of a reply too long to be taken that are still to come. */
+  /** Missing bytes of a reply that exceeds the limit. */
   private toSkip = 0
 
   constructor(
@@ -180,7 +180,7 @@ export class Link {
     events: {
       onBroken(failure: NodeFailure): void
       onForeignMarker(): void
-      /** The batch is about to leave, or to be lost: what belongs to it is encoded now. */
+      /** Called before the batch is sent or lost: encode what belongs to it now. */
       endOfBatch?(): void
     },
   ) {
@@ -198,7 +198,7 @@ export class Link {
     return this.isReady
   }
 
-  /** The run of the node's process that it is connected to. */
+  /** The run id of the node that it is connected to. */
   get runId(): string {
     return this.fence.runId
   }
@@ -209,7 +209,7 @@ export class Link {
     this.fence = fence
   }
 
-  /** Null when a call may be made, otherwise why not. */
+  /** Null if a call may be made, otherwise the reason why not. */
   refusal(): NodeFailure | null {
     if (!this.isReady) return NOT_CONNECTED
     if (this.inFlight >= this.options.maxInFlight) return TOO_MUCH_IN_FLIGHT
@@ -217,7 +217,7 @@ export class Link {
     return null
   }
 
-  /** Connects, authenticates and sees the expected marker; rejects with a sentence otherwise. Once per link. */
+  /** Connects, authenticates and checks the marker; rejects with a readable error. Once per link. */
   connect(): Promise<void> {
     return new Promise((resolve, reject) => {
       const { host, port, connectTimeoutMs } = this.options
@@ -240,13 +240,13 @@ export class Link {
       if (this.options.tls) socket.on('data', (bytes: Buffer) => this.onData(bytes))
       socket.on('error', (error: Error) => this.destroy(lost('closed', error.message)))
       socket.on('close', () => this.destroy(lost('closed', 'the node closed the connection')))
-      // A refusal that is there already is lost by writing to a socket that the node has closed: a turn for reading it.
+      // Writing to a socket that the node has closed discards its error reply: read for one turn first.
       const greet = () => this.afterReading(() => this.greet())
       socket.once(this.options.tls ? 'secureConnect' : 'connect', greet)
     })
   }
 
-  /** Calls in flight end as unknown. Harmless on a link that is already gone. */
+  /** Calls in flight fail as unknown. No effect if already destroyed. */
   destroy(failure: NodeFailure): void {
     const socket = this.socket
     if (!socket) return
@@ -255,7 +255,7 @@ export class Link {
     const wasReady = this.isReady
     this.isReady = false
     socket.removeAllListeners('data')
-    socket.on('error', () => undefined) // a destroyed socket may still report; everything was told below
+    socket.on('error', () => undefined) // a destroyed socket may still emit errors; all calls are failed below
     socket.destroy()
     if (this.overdueCheck) this.timers.clearTimeout(this.overdueCheck)
     this.overdueCheck = null
@@ -278,13 +278,13 @@ export class Link {
     if (wasReady) this.onBroken(failure)
     else this.onHandshake?.(failure)
     this.onHandshake = null
-    // Last: whoever waits for room goes elsewhere now that it is known that this node is gone.
+    // Last: operations that wait for room must find this node unavailable.
     this.load.less(largeBytes, smallBytes)
   }
 
   // ---- encoding: head(…), then an argument at a time, then enqueue(…)
 
-  /** A ready-made stretch of protocol, shorter than CHUNK_BYTES. */
+  /** Pre-encoded protocol bytes, shorter than CHUNK_BYTES. */
   raw(bytes: Buffer): void {
     this.room(bytes.length)
     this.chunkAt += bytes.copy(this.chunk, this.chunkAt)
@@ -302,11 +302,11 @@ export class Link {
     this.crlf()
   }
 
-  /** One argument made of a short stretch of `first` and the whole of `second`. */
+  /** One argument: a short range of `first`, then all of `second`. */
   bulkOfTwo(first: Buffer, from: number, to: number, second: Buffer): void {
     this.bulkHead(to - from + second.length)
     this.room(to - from)
-    // Byte by byte: to copy a part, Node makes an object for it first.
+    // Byte by byte: copying a part would allocate an object first.
     for (let i = from; i < to; i++) this.chunk[this.chunkAt++] = first[i]!
     if (second.length > COPY_LIMIT_BYTES) this.byReference(second)
     else {
@@ -316,7 +316,7 @@ export class Link {
     this.crlf()
   }
 
-  /** The command encoded since the last call is complete. */
+  /** Completes the command that was encoded since the last call. */
   enqueue(call: LinkCall): void {
     this.expectMore()
     this.inFlight++
@@ -333,7 +333,7 @@ export class Link {
     if (this.calls.length >= FULL_BATCH_CALLS || bytes >= FULL_BATCH_BYTES) this.send()
   }
 
-  /** There is, or will be, something to send at the end of this turn. */
+  /** Schedules a send at the end of this turn. */
   expectMore(): void {
     if (this.flushing) return
     this.flushing = true
@@ -364,7 +364,7 @@ export class Link {
     this.cutBytes += bytes.length
   }
 
-  /** What the current chunk holds becomes a part; the rest of the chunk serves on. */
+  /** Turns the used range of the current chunk into a part; the rest stays in use. */
   private cut(): void {
     if (this.chunkAt > this.chunkFrom) this.parts.push(this.chunk.subarray(this.chunkFrom, this.chunkAt))
     this.cutBytes += this.chunkAt - this.chunkFrom
@@ -405,7 +405,7 @@ export class Link {
     this.parts = []
     if (parts.length === 1) {
       socket.write(parts[0]!)
-      // The kernel has taken it all: the chunk can be filled again from its start.
+      // The kernel has taken everything: reuse the chunk from its start.
       if (socket.writableLength === 0) this.chunkFrom = this.chunkAt = 0
     } else {
       socket.cork()
@@ -437,7 +437,7 @@ export class Link {
       return
     }
     this.greetings--
-    // A process that was restarted since the probe may have its old marker back, but not all of its data.
+    // A node that was restarted since the probe may have its old marker, but not all of its data.
     if (this.greetings === 1 && !reply?.includes(`run_id:${this.fence.runId}\r\n`)) this.refuse(OTHER_RUN)
     if (this.greetings > 0) return
     if (!isMarker(type, reply, this.fence)) {
@@ -464,9 +464,9 @@ export class Link {
   // ---- replies
 
   /**
-   * Where the socket reads to: the rest of a large bulk straight to its place, everything else to a buffer that all links
-   * share, from which it is copied in the same turn. A new buffer for each read, as sockets make them, would cost more in
-   * garbage than all else that a large reply needs.
+   * The buffer that the socket reads into: the rest of a large bulk goes directly to its place, everything else to a
+   * buffer shared by all links, and is copied in the same turn. A new buffer per read, as sockets allocate by default,
+   * would cost more in garbage collection than everything else that a large reply needs.
    */
   private readonly nextBuffer = (): Buffer => {
     const { partial, partialBytes } = this
@@ -494,7 +494,7 @@ export class Link {
     if (from < bytes.length && this.socket) this.parse(from === 0 ? bytes : bytes.subarray(from))
   }
 
-  /** Takes what belongs to the bulk that is coming in, if there is one; returns how much. */
+  /** Consumes data for the bulk being received, if any; returns the number of bytes. */
   private fill(bytes: Buffer, length: number): number {
     this.heard(length)
     const { partial } = this
@@ -518,7 +518,7 @@ export class Link {
     this.parse(partial)
   }
 
-  /** @param bytes slices of it are handed on */
+  /** @param bytes slices of it are passed on */
   private parse(bytes: Buffer): void {
     const input = this.rest ? Buffer.concat([this.rest, bytes]) : bytes
     this.rest = null
@@ -531,14 +531,14 @@ export class Link {
     if (at < input.length && this.socket && !this.partial) this.rest = input.subarray(at)
   }
 
-  /** Reads past what is to be skipped, as far as it has come; returns where the next reply begins. */
+  /** Skips data that is to be discarded, as far as it has arrived; returns where the next reply begins. */
   private skip(input: Buffer, at: number): number {
     const skipped = Math.min(this.toSkip, input.length - at)
     this.toSkip -= skipped
     return at + skipped
   }
 
-  /** Handles the reply that begins at `at` and returns where it ends, or -1 when it is not complete. */
+  /** Handles the reply at `at`; returns where it ends, or -1 if it is incomplete. */
   private parseReply(input: Buffer, at: number): number {
     const lineEnd = indexOfNear(input, CR, at + 1)
     if (lineEnd < 0 || lineEnd + 1 >= input.length) {
@@ -594,7 +594,7 @@ export class Link {
     }
   }
 
-  /** The node sent what cannot be an answer: from now on nothing that it sends is known to be one. */
+  /** The node sent an invalid reply: nothing that follows can be trusted. */
   nonsense(what: string): void {
     this.destroy(lost('error', `the node sent ${what}, which is not an answer to what was asked`))
   }
@@ -631,7 +631,7 @@ export class Link {
 
   private onOtherMarker(batch: Batch, type: number, reply: Buffer | null): void {
     if (type === REPLY_ERROR) {
-      // Busy, loading: the node did not get to look at its marker. Calls that it refused were refused all the same.
+      // Busy or loading: the node could not read its marker. Calls that it refused were certainly refused.
       const said = withoutSecrets(printable(reply!), this.options)
       const failure = lost('error', `the node did not show its marker: ${said}`)
       for (const call of batch.calls) {
@@ -665,7 +665,7 @@ export class Link {
     })
   }
 
-  /** Until the oldest batch is overdue. */
+  /** Time until the oldest batch is overdue. */
   private leftMs({ sentAtMs, bytesBefore, heardBefore }: Batch): number {
     const { callTimeoutMs } = this.options
     const silentAtMs = Math.max(sentAtMs, this.heardAtMs) + callTimeoutMs
@@ -673,7 +673,7 @@ export class Link {
     return Math.min(silentAtMs, sentAtMs + callTimeoutMs + workMs) - this.clock.monotonicMs()
   }
 
-  /** Lets what has arrived while we were busy be read first: a whole turn lies between two ends of turns. */
+  /** Reads what has arrived while we were busy first: a whole turn passes between two ends of turns. */
   private afterReading(run: () => void): void {
     this.timers.endOfTurn(() => this.timers.endOfTurn(run))
   }
@@ -693,7 +693,7 @@ function isMarker(type: number, reply: Buffer | null, fence: Fence): boolean {
   return type === REPLY_BULK && fence.marker.equals(reply!)
 }
 
-/** A decimal between `from` and `to`; -1 for `-1`, -2 for what is not a length. */
+/** Parses the decimal between `from` and `to`; -1 for `-1`, -2 if it is not a length. */
 function parseLength(input: Buffer, from: number, to: number): number {
   if (to === from || to - from > 12) return -2
   if (input[from] === 0x2d) return to - from === 2 && input[from + 1] === 0x31 ? -1 : -2

@@ -1,11 +1,11 @@
 /**
- * A Redis (or Valkey) as a node: data over our own pipelined socket (link.ts), everything else over ioredis (control.ts).
+ * A Redis (or Valkey) node: data over our own pipelined socket (link.ts), everything else over ioredis (control.ts).
  *
- * Two paths because three ioredis commands a write cost more than everything else together, and because ioredis may
- * send again what it has reported as failed.
+ * Two paths, because three ioredis commands per write cost more than everything else together, and because ioredis may
+ * resend what it has reported as failed.
  *
- * Every answer is checked where it enters: data-replies.ts and control-replies.ts. One that cannot be an answer fails its
- * call, and ends the connection on which it came.
+ * Every reply is validated on receipt: data-replies.ts and control-replies.ts. An invalid reply fails its call, and closes
+ * the connection on which it came.
  */
 import { isIP } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
@@ -85,10 +85,10 @@ import { withoutSecrets } from './secrets.ts'
 
 const MAX_IN_FLIGHT = 100_000
 const MAX_UNSENT_BYTES = 64 * 1024 * 1024
-/** What a reply may be longer than a value: its head, or all of what the greeting asks for. */
+/** How much longer than a value a reply may be: the head of the record, or the replies to the handshake. */
 const REPLY_MARGIN_BYTES = 16 * 1024
 const PROBED_WRITE_LIFE_MS = 1000
-/** Keys that one call of scan looks at, at most: a node serves nobody else meanwhile. */
+/** Limit of keys per scan call: a node blocks meanwhile. */
 const MAX_SCANNED = 1000
 
 export class RedisNode implements CallHost {
@@ -98,17 +98,17 @@ export class RedisNode implements CallHost {
   readonly load = new NodeLoad()
 
   private readonly options: RedisNodeOptions
-  /** GRACE_SECONDS in milliseconds, as the scripts take it. */
+  /** GRACE_SECONDS in milliseconds, encoded for the scripts. */
   readonly grace: Buffer
   /**
-   * Calls that were sent again (sendWithText). A read sent before such a store was sent again, and behind it at first, has
-   * overtaken it: it asks once more.
+   * Number of resent calls (sendWithText). A read that was queued behind a store and answered before the store was resent
+   * has overtaken it: it is repeated.
    */
   resends = 0
-  /** As the script takes it. */
+  /** Encoded for the script. */
   readonly maxHints: Buffer
   private link: Link | null = null
-  /** Those of this turn that nothing else has come behind. */
+  /** The stores of this turn that no other call has followed yet. */
   private openStores: PendingStores | null = null
   private readonly control: ControlPath
   private closed = false
@@ -149,7 +149,7 @@ export class RedisNode implements CallHost {
     enqueueHead(link, this, key, call)
   }
 
-  /** As of one moment. */
+  /** Atomic: one script. */
   peekByScript(key: Buffer, part: Part, call: PeekCall, expectedBytes = 0): void {
     this.send(new PendingPeek(this, key, part, call, expectedBytes), call)
   }
@@ -157,7 +157,7 @@ export class RedisNode implements CallHost {
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void {
     const link = this.usableLink(call)
     if (!link) return
-    // A delete goes alone: a full node takes it, and refuses what stands in front of it in the same script.
+    // A delete is sent alone: a full node accepts it, but would refuse a script that stores values before it.
     const alone = condition !== undefined || record.head[FLAGS_AT] !== KIND_VALUE
     if (alone || !this.openStores) {
       this.closeStores()
@@ -168,7 +168,7 @@ export class RedisNode implements CallHost {
     if (alone || this.openStores.isFull) this.closeStores()
   }
 
-  /** What comes next must not overtake the stores before it. */
+  /** Sends the pending stores first, so that the next call does not overtake them. */
   private readonly closeStores = (): void => {
     const stores = this.openStores
     if (!stores) return
@@ -205,7 +205,7 @@ export class RedisNode implements CallHost {
     link.enqueue(pending)
   }
 
-  /** The node has forgotten the script: certainly not applied, so this once the call is sent again. */
+  /** NOSCRIPT: the call was certainly not applied, so in this case it is sent again. */
   sendWithText(pending: Resendable): void {
     const refusal = this.link ? this.link.refusal() : NOT_CONNECTED
     if (refusal) {
@@ -224,13 +224,13 @@ export class RedisNode implements CallHost {
     return null
   }
 
-  /** What an error reply (or one of the wrong type) says about the call and about the node. */
+  /** What an error reply (or a reply of the wrong type) means for the call and the node. */
   judge(replyType: number, reply: Buffer | null): NodeFailure {
-    // What answers with a record may have changed it first.
+    // A call that returns a record may have changed it first.
     if (replyType === REPLY_TOO_LONG) return { ...TOO_LONG, kind: 'unknown' }
     const text = reply ? withoutSecrets(printable(reply), this.options.address) : 'nil'
     if (replyType !== REPLY_ERROR) {
-      // Whatever comes behind it on this connection may belong to something else, too.
+      // Later replies on this connection may be mismatched, too.
       this.link?.nonsense(`"${text}"`)
       return { kind: 'unknown', reason: 'error', message: `unexpected answer "${text}"` }
     }
@@ -289,7 +289,7 @@ export class RedisNode implements CallHost {
 
   private tlsOptions(): ConnectionOptions {
     const { host } = this.options.address
-    // An address is not a server name (RFC 6066); the certificate is checked against it all the same.
+    // An IP address is not a server name (RFC 6066); the certificate is verified against it nevertheless.
     return { ...(isIP(host) === 0 ? { servername: host } : {}), ...this.options.tlsOptions?.() }
   }
 

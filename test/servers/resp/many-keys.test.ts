@@ -14,7 +14,7 @@ const names = (count: number) => Array.from({ length: count }, (_, i) => `key:${
 const pairs = (keys: string[]) => keys.flatMap((key) => [key, `of ${key}`])
 
 const NOT_APPLIED = () =>
-  new RondoError('UNAVAILABLE', 'None of the nodes takes writes now. It was not applied.', {
+  new RondoError('UNAVAILABLE', 'No node accepts writes now. It was not applied.', {
     outcome: 'not-applied',
   })
 const UNKNOWN = () =>
@@ -114,7 +114,7 @@ describe('a command on many keys', () => {
       it(`${name}: none was changed, and the answer says just that`, async () => {
         refusal = NOT_APPLIED
         expect(await client.ask(...args(names(3)))).to.equal(
-          '-NOREPLICAS None of the nodes takes writes now. It was not applied.\r\n',
+          '-NOREPLICAS No node accepts writes now. It was not applied.\r\n',
         )
       })
 
@@ -122,7 +122,7 @@ describe('a command on many keys', () => {
         refusal = (key) => (key === 'key:2' ? NOT_APPLIED() : null)
         expect(await client.ask(...args(names(3)))).to.equal(
           '-UNKNOWN 2 of 3 keys were changed, 0 may have been, and the others were not. Of the first that failed: ' +
-            'None of the nodes takes writes now. It was not applied.\r\n',
+            'No node accepts writes now. It was not applied.\r\n',
         )
       })
 
