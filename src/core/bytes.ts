@@ -1,10 +1,10 @@
-/** Looking through bytes. */
+/** Searching in bytes. */
 
 const NEAR_BYTES = 8
 
 /**
- * Where a byte is, from `from` on, or -1. For what is mostly near, as the end of a length: to look at a few bytes here is
- * quicker than to call out for it.
+ * Buffer.indexOf for a byte that is usually near, like the end of a length: checking a few bytes here is faster than the
+ * native call.
  */
 export function indexOfNear(bytes: Buffer, byte: number, from: number): number {
   const near = Math.min(from + NEAR_BYTES, bytes.length)

@@ -1,29 +1,28 @@
 /**
- * Time, passed in. Two clocks that must not be mixed up:
+ * Clocks, passed in. Two kinds that must not be mixed up:
  *
- * - `monotonicMs` only measures: deadlines, latencies, how long ago. It never steps, and means nothing elsewhere.
- * - cluster time (cluster/time.ts) dates: versions, expiry, ages. It is the median of the nodes' clocks, so that one
- *   wrong clock neither pins a key nor expires it early.
+ * - `monotonicMs` measures durations: deadlines, latencies. It never steps, and has no meaning in other processes.
+ * - cluster time (cluster/time.ts) is for timestamps: versions, expiry, ages. It is the median of the nodes' clocks, so
+ *   that one wrong clock neither pins a key nor expires it early.
  *
  * A version is a hybrid logical clock stamp (Kulkarni et al., "Logical Physical Clocks", 2014): it follows cluster
  * time, never goes back, and is later than every version this coordinator has seen. 12 bytes, compared bytewise:
  *
  *   | milliseconds 6 | counter 2 | coordinator 4 |
  *
- * The coordinator part is random per process, so no two processes make the same version. A record also tells which
- * version it replaced, by milliseconds and counter alone (codec.ts); so that two coordinators do not make the same of
- * those in one millisecond either, each counts in a lane of its own (the counter's low eight bits), and takes another
- * one when it sees somebody in it. Milliseconds fit 48 bits and so a JavaScript number; the whole version does not, and
- * never becomes one.
+ * The coordinator part is random per process, so no two processes make the same version. A record also names the version
+ * that it replaced, by milliseconds and counter alone (codec.ts). So that two coordinators do not make the same pair in
+ * one millisecond, each counts in its own lane (the counter's low eight bits), and changes it when it sees another one in
+ * it. Milliseconds fit 48 bits and so a JavaScript number; the whole version does not, and is never converted to one.
  */
 
-/** Milliseconds that only grow; for measuring, not for dating. */
+/** Milliseconds that only increase; for durations, not for timestamps. */
 export interface MonotonicClock {
   monotonicMs(): number
 }
 
 export interface WallClock {
-  /** Milliseconds since 1970 by this machine's own clock, which may be wrong. */
+  /** Milliseconds since 1970 by this machine's clock, which may be wrong. */
   wallMs(): number
 }
 
@@ -34,7 +33,7 @@ export type TimerHandle = object
 export interface Timers {
   setTimeout(run: () => void, ms: number): TimerHandle
   clearTimeout(handle: TimerHandle): void
-  /** Runs after all input that is ready now was handled: one batch, one write a turn of the event loop. */
+  /** Runs after all input that is ready now: one batch, one write per turn of the event loop. */
   endOfTurn(run: () => void): void
 }
 
@@ -43,15 +42,15 @@ export type Version = Uint8Array
 
 export const VERSION_BYTES = 12
 const MAX_COUNTER = 0xffff
-/** The year 6429. Later than that is no version that a clock has made, and following it would leave no room. */
+/** The year 6429. No clock makes a later version, and following one would exhaust the range. */
 const LATEST_MS = 2 ** 47
-/** From one counter to the next in the same lane. */
+/** Step of the counter within a lane. */
 const LANES = 256
 
-/** Whoever made a version longer ago than this may have ended since. */
+/** A coordinator whose last version is older than this may have ended. */
 const LANE_WATCH_MS = 10_000
 
-/** The version of a value that Rondo did not write: older than every other. */
+/** The version of a value that Rondo did not write: older than every other version. */
 export const VERSION_ZERO: Version = new Uint8Array(VERSION_BYTES)
 
 export class VersionClock {
@@ -86,7 +85,7 @@ export class VersionClock {
     target.writeUInt32BE(this.coordinator, at + 8)
   }
 
-  /** From now on every stamp is later than the version at `at` in `bytes`. */
+  /** Makes all further stamps later than the version at `at` in `bytes`. */
   observe(bytes: Buffer, at = 0): void {
     const ms = bytes.readUIntBE(at, 6)
     if (ms < this.ms - LANE_WATCH_MS || ms > LATEST_MS) return
@@ -101,7 +100,7 @@ export class VersionClock {
     }
   }
 
-  /** Somebody else is in it. By how much it changes follows from the other bits, so that two seldom go together. */
+  /** Another coordinator uses this lane. The step depends on the other bits, so that two rarely move together. */
   private changeLane(): void {
     this.lane = (this.lane + 1 + ((this.coordinator >>> 8) % (LANES - 1))) % LANES
   }
@@ -112,7 +111,7 @@ export function compareVersions(a: Version, b: Version): number {
   return Buffer.compare(a, b)
 }
 
-/** Cluster time at which a version was made, about. */
+/** Approximate cluster time at which a version was made. */
 export function versionMs(version: Version): number {
   return Buffer.from(version.buffer, version.byteOffset, version.byteLength).readUIntBE(0, 6)
 }
@@ -122,7 +121,7 @@ export function versionText(version: Version): string {
   return Buffer.from(version.buffer, version.byteOffset, version.byteLength).toString('hex')
 }
 
-/** The version behind 24 hexadecimal digits, or null. */
+/** Parses 24 hexadecimal digits; null if they are not a version. */
 export function parseVersion(text: string): Version | null {
   return /^[0-9a-f]{24}$/i.test(text) ? Buffer.from(text, 'hex') : null
 }

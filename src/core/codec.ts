@@ -9,15 +9,15 @@
  *   25   6 logical expiry in milliseconds of cluster time, 0 = none
  *   31     [12 promise] then the value's bytes
  *
- * All numbers big-endian. The replaced field is the node's to fill (nodes/redis/store.lua, memory.ts): a coordinator sends
- * zeros there. Whatever does not parse is a value at version 0 that somebody else stored: it can be read as it is.
+ * All numbers are big-endian. The node fills the replaced field (nodes/redis/store.lua, core/store.ts); a coordinator
+ * sends zeros there. Anything that does not parse is a value at version 0, stored by another program, and readable as is.
  */
 import { VERSION_BYTES, VERSION_ZERO, type Version } from './clock.ts'
 import { cut, placesIn, type ByteRange, type Part } from './part.ts'
 
 export const HEAD_BYTES = 31
 export const PROMISE_BYTES = 12
-/** The most that must be read of a record to know everything but its value. */
+/** The number of bytes that contain everything but the value. */
 export const HEAD_WITH_PROMISE_BYTES = HEAD_BYTES + PROMISE_BYTES
 export const FLAGS_AT = 4
 export const VERSION_AT = 5
@@ -27,7 +27,7 @@ export const EXPIRY_AT = 25
 
 export const KIND_VALUE = 0
 export const KIND_TOMBSTONE = 1
-/** Holds a promise, but never held a value. */
+/** A record with a promise that never had a value. */
 export const KIND_NOTHING = 2
 
 const MAGIC_AND_FORMAT = 0xff524401
@@ -45,7 +45,7 @@ export function isVersioned(bytes: Buffer): boolean {
   )
 }
 
-/** All but the value of a record that a node holds: a view over its bytes that copies nothing. */
+/** A stored record without its value: a view of its bytes, without copying. */
 export abstract class RecordHead {
   /** The first HEAD_WITH_PROMISE_BYTES, or more. */
   readonly bytes: Buffer
@@ -66,17 +66,17 @@ export abstract class RecordHead {
     return this.versioned ? this.bytes.subarray(VERSION_AT, VERSION_AT + VERSION_BYTES) : VERSION_ZERO
   }
 
-  /** Milliseconds of cluster time, 0 = none. An unversioned value's own TTL is known to its node only. */
+  /** Milliseconds of cluster time, 0 = none. Only the node knows the TTL of an unversioned value. */
   get expiresAtMs(): number {
     return this.versioned ? this.bytes.readUIntBE(EXPIRY_AT, 6) : 0
   }
 
-  /** Kept here as long as any older copy could come back: set by the node, or by whoever brought its life up to that. */
+  /** Kept as long as any older copy could come back: set by the node, or by the coordinator that extended its life. */
   get isLasting(): boolean {
     return this.versioned && (this.bytes[FLAGS_AT]! & LASTING_FLAG) !== 0
   }
 
-  /** A value without expiry as it was stored, with no flag set since: its key has the far end. */
+  /** A value without expiry, with no flag set since it was stored: its key has the far end. */
   get isEndless(): boolean {
     return this.versioned && this.bytes[FLAGS_AT] === KIND_VALUE && this.expiresAtMs === 0
   }
@@ -87,12 +87,12 @@ export abstract class RecordHead {
       : Buffer.alloc(REPLACED_BYTES)
   }
 
-  /** The promised version that no older write may pass, or null. */
+  /** The promised version: older writes are refused; or null. */
   get promise(): Version | null {
     return this.hasPromise ? this.bytes.subarray(HEAD_BYTES, HEAD_WITH_PROMISE_BYTES) : null
   }
 
-  /** Whether a user would see a value: it is one, and has not expired. */
+  /** Whether clients can see a value: it is one, and has not expired. */
   isLive(clusterMs: number): boolean {
     if (this.kind !== KIND_VALUE) return false
     const expiresAtMs = this.expiresAtMs
@@ -110,7 +110,7 @@ export abstract class RecordHead {
   }
 }
 
-/** A record as a node holds it. */
+/** A stored record. */
 export class StoredRecord extends RecordHead {
   get value(): Buffer {
     return this.versioned ? this.bytes.subarray(this.valueAt) : this.bytes
@@ -121,16 +121,16 @@ export class StoredRecord extends RecordHead {
   }
 }
 
-/** What a node has told of a record whose value was not fetched, or not all of it. */
+/** A record whose value was not fetched, or not completely. */
 export class PeekedRecord extends RecordHead {
-  /** Of the whole record; null = it was not asked for. */
+  /** Size of the whole record; null = not requested. */
   private readonly storedBytes: number | null
   private readonly partBytes: Buffer
   private readonly range: ByteRange | null
 
   /**
    * @param head the record's first HEAD_WITH_PROMISE_BYTES, or all of a shorter one
-   * @param partBytes the bytes of the range that was asked for
+   * @param partBytes the bytes of the requested range
    */
   constructor(
     head: Buffer,
@@ -144,16 +144,16 @@ export class PeekedRecord extends RecordHead {
     this.range = typeof part === 'string' ? null : part
   }
 
-  /** What would have been told of this record. */
+  /** Makes the same from a whole record. */
   static of({ bytes, value }: StoredRecord, part: Part): PeekedRecord {
     const head = bytes.subarray(0, HEAD_WITH_PROMISE_BYTES)
     if (part === 'head') return new PeekedRecord(head)
     return new PeekedRecord(head, bytes.length, part === 'length' ? EMPTY : cut(value, part), part)
   }
 
-  /** @throws Error where it was not asked for */
+  /** @throws Error if it was not requested */
   get valueLength(): number {
-    if (this.storedBytes === null) throw new Error('only the head of the record was asked for')
+    if (this.storedBytes === null) throw new Error('only the head of the record was requested')
     return this.storedBytes - this.valueAt
   }
 
@@ -161,7 +161,7 @@ export class PeekedRecord extends RecordHead {
     return this.partBytes.length
   }
 
-  /** Whether what came is exactly what was asked for. */
+  /** Whether it contains exactly what was requested. */
   get isWhole(): boolean {
     if (this.storedBytes === null) return true
     if (this.bytes.length !== Math.min(this.storedBytes, HEAD_WITH_PROMISE_BYTES)) return false
@@ -170,9 +170,9 @@ export class PeekedRecord extends RecordHead {
   }
 
   /**
-   * Bytes of the value that lie in the range that was asked for.
+   * Bytes of the value within the requested range.
    *
-   * @throws Error where they were not asked for
+   * @throws Error if they were not requested
    */
   part(range: ByteRange): Buffer {
     const length = this.valueLength
@@ -180,13 +180,13 @@ export class PeekedRecord extends RecordHead {
     if (!wanted) return EMPTY
     const known = this.range && placesIn(this.range, length)
     if (!known || wanted[0] < known[0] || wanted[1] > known[1]) {
-      throw new Error('these bytes of the value were not asked for')
+      throw new Error('these bytes of the value were not requested')
     }
     return this.partBytes.subarray(wanted[0] - known[0], wanted[1] - known[0] + 1)
   }
 }
 
-/** A record on its way to the nodes: head and value apart, so that a large value is never copied to be sent. */
+/** A record to be sent: head and value are separate, so that a large value is never copied. */
 export interface NewRecord {
   /** 31 bytes, the replaced field zero. */
   readonly head: Buffer
@@ -209,8 +209,8 @@ export function newRecord(kind: number, clock: Stamp, expiresAtMs: number, value
 }
 
 /**
- * A record that a node holds, made ready to be sent to another: the same version, without promise and replaced field.
- * That the copy is lasting goes with it, because so does its life.
+ * A stored record, prepared to be sent to another node: the same version, without promise and replaced field. The
+ * lasting flag is copied, because the life is too.
  */
 export function recordToSend(stored: StoredRecord): NewRecord {
   const head = Buffer.from(stored.bytes.subarray(0, HEAD_BYTES))
@@ -219,7 +219,7 @@ export function recordToSend(stored: StoredRecord): NewRecord {
   return { head, value: stored.value }
 }
 
-/** The same record, for a copy that is brought up to the life that it needs. */
+/** The same record, for a copy whose life is extended. */
 export function lastingCopy({ head, value }: NewRecord): NewRecord {
   const lasting = Buffer.from(head)
   lasting[FLAGS_AT]! |= LASTING_FLAG

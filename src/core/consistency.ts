@@ -1,4 +1,4 @@
-/** How many replicas an operation asks for. */
+/** Consistency levels. */
 export const CONSISTENCY_LEVELS = ['one', 'quorum', 'all'] as const
 export type ConsistencyLevel = (typeof CONSISTENCY_LEVELS)[number]
 
@@ -7,8 +7,8 @@ export function isConsistencyLevel(text: string): text is ConsistencyLevel {
 }
 
 /**
- * Home replicas that must answer. R + W > N: every quorum read meets every quorum write, as long as fallback replicas are not
- * counted.
+ * Home replicas that must answer. R + W > N: every quorum read meets every quorum write, as long as fallback replicas do
+ * not count.
  */
 export function required(level: ConsistencyLevel, homeReplicas: number): number {
   switch (level) {

@@ -1,19 +1,19 @@
 /**
- * Deadlines of many operations that all may take as long, with one timer: the list is in order of arrival, so the first
- * is due first. Adding and removing cost an object and a few pointer writes; a finished operation is let go of at once.
+ * Deadlines of many operations with the same timeout, with one timer: the list is in order of arrival, so the first is due
+ * first. Adding and removing cost an object and a few pointer writes; a finished operation is released at once.
  */
 import type { MonotonicClock, TimerHandle, Timers } from './clock.ts'
 
 /** An operation with a deadline. */
 export interface Timed {
   overdue(): void
-  /** It takes longer than usual; may be told more than once. */
+  /** It takes longer than usual; may be called more than once. */
   late?(): void
 }
 
 /**
- * One operation's place in the list. An object of its own: operations are of many kinds, and a list through all of them
- * would cost each of them three times as much.
+ * The list entry of an operation. A separate object: links in the operations themselves, which have many classes, would
+ * be three times as slow.
  */
 export class Deadline {
   readonly operation: Timed
@@ -36,9 +36,9 @@ export class Deadlines {
   private last: Deadline | null = null
   private timer: TimerHandle | null = null
   private count = 0
-  /** Operations are being told that their time is over. */
+  /** True while overdue() is being called on operations. */
   private telling = false
-  /** -1 = nobody has asked in this turn of the event loop. */
+  /** -1 = not read in this turn of the event loop. */
   private turnAtMs = -1
 
   constructor(timeoutMs: number, deps: { clock: MonotonicClock; timers: Timers }) {
@@ -47,7 +47,7 @@ export class Deadlines {
     this.timers = deps.timers
   }
 
-  /** How many are under way. */
+  /** The number of operations in flight. */
   get size(): number {
     return this.count
   }
@@ -63,8 +63,8 @@ export class Deadlines {
   }
 
   /**
-   * When somebody first asked in this turn of the event loop: near enough to when an operation began, and much cheaper than
-   * to read the clock for each.
+   * The time of the first call in this turn of the event loop: close to when an operation began, and much cheaper than
+   * reading the clock for each.
    */
   turnMs(): number {
     if (this.turnAtMs < 0) {
@@ -78,12 +78,12 @@ export class Deadlines {
     this.turnAtMs = -1
   }
 
-  /** True from the deadline on, also where the timer had no chance to run: after a pause of the whole process. */
+  /** True from the deadline on, even if the timer could not fire, as after a pause of the whole process. */
   isPast(entry: Deadline): boolean {
     return this.clock.monotonicMs() >= entry.dueAtMs
   }
 
-  /** Harmless for an entry that is no longer there. */
+  /** No effect if already removed. */
   remove(entry: Deadline): void {
     const { previous, next } = entry
     if (previous) previous.next = next
@@ -96,14 +96,14 @@ export class Deadlines {
     entry.next = null
   }
 
-  /** Where nothing is under way: no timer keeps the process alive. Costs a new timer at the next operation. */
+  /** If nothing is in flight, clears the timer, so that it does not keep the process alive. */
   rest(): void {
     if (this.first !== null || this.timer === null || this.telling) return
     this.timers.clearTimeout(this.timer)
     this.timer = null
   }
 
-  /** Tells all that have been under way for longer than this. */
+  /** Calls late() on all operations that have run longer than this. */
   tellLate(afterMs: number): void {
     const before = this.clock.monotonicMs() + this.timeoutMs - afterMs
     for (let entry = this.first; entry && entry.dueAtMs < before; entry = entry.next) entry.operation.late?.()
@@ -125,7 +125,7 @@ export class Deadlines {
       }
     } finally {
       this.telling = false
-      // Not before: what begins while others are told must not set a timer that those which follow would wait for.
+      // Not before: an operation started by overdue() must not set a timer that delays those behind it.
       const next = this.first
       this.timer = next && this.timers.setTimeout(this.check, Math.max(1, next.dueAtMs - now))
     }

@@ -1,12 +1,12 @@
-/** What each error code becomes at each server: the one table. */
+/** Maps each error code to the errors of each server. */
 import type { ErrorCode } from './errors.ts'
 
 interface CodeByServer {
   /** HTTP status. */
   readonly http: number
-  /** What the kind of problem is called, for problem+json. */
+  /** The title in problem+json. */
   readonly title: string
-  /** The first word of a Redis error. NOREPLICAS says that certainly nothing was done. */
+  /** The error code of the Redis protocol. NOREPLICAS means that certainly nothing was done. */
   readonly resp: string
 }
 

@@ -1,6 +1,6 @@
 /**
- * Every error that can reach a user has one of these codes. What a code becomes at a server (an HTTP status, a Redis
- * error word) stands in one table: core/error-codes.ts.
+ * Every error that can reach a client has one of these codes. core/error-codes.ts maps them to HTTP statuses and Redis
+ * error codes.
  */
 export const ERROR_CODES = [
   'BAD_REQUEST',
@@ -26,18 +26,18 @@ export const ERROR_CODES = [
 
 export type ErrorCode = (typeof ERROR_CODES)[number]
 
-/** What is known of a write that failed: it certainly did not happen, or nobody can say. */
+/** The outcome of a failed write: certainly not applied, or unknown. */
 export type Outcome = 'not-applied' | 'unknown'
 
 export interface ErrorDetails {
   outcome?: Outcome
-  /** Replicas that hold the write, and how many the level asked for. */
+  /** Replicas that hold the write, and how many the level requires. */
   acked?: number
   required?: number
   [detail: string]: unknown
 }
 
-/** An error with a stable code and a sentence that says what happened, why, and what to do. */
+/** An error with a stable code and a message that says what happened, why, and what to do. */
 export class RondoError extends Error {
   readonly code: ErrorCode
   readonly details: ErrorDetails

@@ -1,12 +1,12 @@
 /**
- * What the lower rooms have to tell: transitions, not attempts. telemetry/telemetry.ts turns them into log lines and metrics, so
- * that no lower room knows a logger.
+ * Events of the lower layers: transitions, not attempts. telemetry/telemetry.ts turns them into log lines and metrics, so
+ * that no lower layer needs a logger.
  */
 export type NodeState = 'up' | 'suspect' | 'down'
 
 /**
- * Whether a node holds all that was acknowledged, and nothing that was deleted. `unknown` until its marker was read;
- * `stale`: it was not compared with others for longer than deletes are remembered; `refused`: it is not ours.
+ * Whether a node holds all acknowledged writes, and nothing that was deleted. `unknown`: its marker was not read yet;
+ * `stale`: it was not compared with others for longer than tombstones are kept; `refused`: it is not ours.
  */
 export type Completeness = 'unknown' | 'clean' | 'filling' | 'stale' | 'refused'
 
@@ -42,13 +42,13 @@ export type RondoEvent =
       movedHome: number
       evicting: readonly string[]
     }
-  /** A client's MULTI over keys that do not share a replica set: refused, or carried out one by one. */
+  /** A client's MULTI over keys that do not share a replica set: refused, or executed one by one. */
   | { kind: 'cross-set-multi'; then: 'refuse' | 'unordered' }
-  /** A connection to the port of the Redis protocol that began with another one: told once a minute for each address. */
+  /** A connection to the RESP port that used another protocol: emitted once a minute per address. */
   | { kind: 'other-protocol'; address: string; protocol: 'tls' | 'http' | 'proxy' | 'binary' | 'unknown' }
-  /** A wrong token came, the count-th from its address in a row: told once a minute for each address. */
+  /** A wrong token, the count-th in a row from its address: emitted once a minute per address. */
   | { kind: 'token-refused'; address: string; server: 'http' | 'resp'; count: number }
-  /** Connections were ended because clients made the process hold too much (MAX_CLIENT_MEMORY). */
+  /** Connections were closed because clients used too much memory (MAX_CLIENT_MEMORY). */
   | { kind: 'clients-cut'; connections: number; bytes: number }
   /** A connection of a client could not be accepted. */
   | { kind: 'accept-failed'; why: string }

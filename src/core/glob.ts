@@ -3,18 +3,18 @@
  *
  *   *        any bytes, also none
  *   ?        one byte
- *   [ab-z]   one byte of these; a range may be written either way round, and a `]` that is missing is forgiven
+ *   [ab-z]   one byte of these; a range may be reversed, and the `]` may be missing
  *   [^ab]    one byte that is none of these
  *   \x       x itself
  *
- * Its peculiarities are kept, so that a memory node lists what a Redis would: `[a-]` is a range that ends in `]`, a
- * lone `[^` is any byte, the empty key is matched by `*` and by the empty pattern only, and the ends of a range are
- * compared as signed bytes (as on x86; it shows only where a range crosses 7f/80).
+ * Quirks are kept, so that a memory node lists what Redis would: `[a-]` is a range that ends in `]`, a lone `[^` is any
+ * byte, only `*` and the empty pattern match the empty key, and the ends of a range are compared as signed bytes (as on
+ * x86; it matters only if a range crosses 7f/80).
  *
  * A pattern is compiled once: a class becomes a set of 256 bits, so its length does not matter afterwards, and the stars
- * cut the pattern into segments of fixed length. The first segment stands at the text's beginning, the last at its end,
- * and each one between at the first place that it fits: what an earlier star could gain by taking more, the next one can
- * gain as well. So time is at most segment × text, summed over the segments, and `steps` counts it.
+ * split the pattern into segments of fixed length. The first segment matches at the start of the text, the last at its
+ * end, and each one between at the first position that fits: no match is lost, because a later star can take whatever an
+ * earlier one leaves. So time is at most segment × text, summed over the segments, and `steps` counts it.
  */
 const STAR = 0x2a
 const QUESTION = 0x3f
@@ -32,15 +32,15 @@ type Segment = readonly number[]
 /** Bit n of word w = byte 32w + n. */
 type ByteSet = Uint32Array
 
-/** What may follow the first star for a node to be given the pattern. */
+/** Limit for the rest after the first star, up to which a node gets the pattern. */
 const MAX_NODE_TAIL_BYTES = 16
 
 export class Glob {
-  /** Bytes compared so far, for whoever divides a long search into slices. */
+  /** Bytes compared so far, for callers that split a long search into slices. */
   steps = 0
   /**
-   * Whether Redis matches it in a short time against any key. Nobody else is served meanwhile, and what follows a star is
-   * tried at every place of the key; older versions take exponential time for several stars (CVE-2022-36021).
+   * Whether Redis can match it fast against any key. Redis blocks meanwhile, and tries the rest after a star at every
+   * position of the key; older versions take exponential time for several stars (CVE-2022-36021).
    */
   readonly isLight: boolean
   private readonly segments: readonly Segment[]
@@ -73,7 +73,7 @@ export class Glob {
     return true
   }
 
-  /** Behind the first place from `at` on where the segment fits and ends before `end`; -1 = nowhere. */
+  /** The end of the first match of the segment from `at` on that ends before `end`; -1 = none. */
   private find(segment: Segment, text: Uint8Array, at: number, end: number): number {
     for (; at + segment.length <= end; at++) {
       if (this.fits(segment, text, at)) return at + segment.length
@@ -99,7 +99,7 @@ export class Glob {
   }
 }
 
-/** For a pattern that is needed once. */
+/** For a pattern that is used once. */
 export function globMatches(pattern: Uint8Array, text: Uint8Array): boolean {
   return new Glob(pattern).matches(text)
 }
@@ -124,7 +124,7 @@ function parse(pattern: Uint8Array): { segments: Segment[]; classes: ByteSet[]; 
       classes.push(found.set)
       p = found.end
     } else {
-      if (byte === BACKSLASH && p + 1 < pattern.length) p++ // a backslash at the end is itself
+      if (byte === BACKSLASH && p + 1 < pattern.length) p++ // a backslash at the end is literal
       segment.push(byte === QUESTION ? ANY : pattern[p]!)
       p++
     }
@@ -133,7 +133,7 @@ function parse(pattern: Uint8Array): { segments: Segment[]; classes: ByteSet[]; 
   return { segments, classes, tailBytes: afterStar < 0 ? 0 : Math.max(0, tailEnd - afterStar) }
 }
 
-/** @param p just behind the opening bracket */
+/** @param p index after the opening bracket */
 function parseClass(pattern: Uint8Array, p: number): { set: ByteSet; end: number } {
   const set = new Uint32Array(8)
   const add = (byte: number) => (set[byte >> 5]! |= 1 << (byte & 31))

@@ -1,7 +1,7 @@
-/** Names that Rondo keeps for itself. No server lets a user read, write or list them. */
+/** Internal keys of Rondo. Clients cannot read, write or list them. */
 export const RESERVED_PREFIX = Buffer.from('__rondo:')
 
-/** What a node is: its cluster, its id, and whether it is clean. */
+/** The marker: cluster, node id, and whether the node is clean. */
 export const MARKER_KEY = Buffer.from('__rondo:node')
 /** The cluster's topology register. */
 export const TOPOLOGY_KEY = Buffer.from('__rondo:topology')
@@ -11,14 +11,14 @@ export const SYNCED_AT_KEY = Buffer.from('__rondo:synced_at')
 export function hintsKey(target: string): Buffer {
   return Buffer.from(`__rondo:hints:${target}`)
 }
-/** Held by whoever does a piece of background work. */
+/** A lease on background work. */
 export function leaseKey(name: string): Buffer {
   return Buffer.from(`__rondo:lease:${name}`)
 }
-/** Written to find out whether a node that refused writes takes them again. */
+/** Written to test whether a node that refused writes accepts them again. */
 export const WRITABLE_KEY = Buffer.from('__rondo:writable')
 
-/** Never written: what it is asked for only shows whether that may be asked. */
+/** Never written: used only to test permissions. */
 export const PERMISSION_KEY = Buffer.from('__rondo:permission')
 
 export function isReserved(key: Uint8Array): boolean {

@@ -1,5 +1,5 @@
 /**
- * Digest trees: how two replicas of a token range find out where they differ without naming a single key.
+ * Digest trees: find where two replicas of a token range differ, without transferring keys.
  *
  *                    root                        all of the range
  *        ┌──────┬─────┴─────┬──────┐
@@ -8,10 +8,10 @@
  *     digest(key, version) ⊕ digest(key, version) ⊕ …
  *
  * A digest is 64 bits: two Murmur3 of 32 bits with different seeds, over the version (12 bytes, always) and the key. A
- * leaf is the XOR of the digests of its records, so the order in which a scan brings them does not matter, and their
- * number beside it. The root is the XOR of the leaves. Equal roots end the comparison; otherwise the leaves are looked
- * at, and only what lies in those that differ has to be listed. There is nothing between root and leaves because whoever
- * compares holds both trees: inner nodes save messages, and there are none.
+ * leaf is the XOR of the digests of its records, so the order of a scan does not matter, and their number. The root is
+ * the XOR of the leaves. Equal roots end the comparison; otherwise the leaves are compared, and only those that differ
+ * must be listed. There are no inner nodes because one process holds both trees: inner nodes save messages, and there
+ * are none.
  *
  * How sure is "equal"? Two leaves look equal although they differ only if the digests of all that one has and the other
  * has not XOR to 0. For digests like random numbers that is 2^-64 a leaf, whatever the difference is. A round that meets
@@ -20,10 +20,10 @@
  * another version, is overlooked if its 64 bits are 0, or those of both versions are the same. Versions whose bytes
  * differ within one aligned word of 32 bits never are: each step of Murmur3 is a bijection.)
  *
- * Why the number: SCAN may bring a record twice, and twice XOR-ed is not there. Then the replica that has it would agree
- * with one that lacks it. The numbers differ.
+ * Why the number: SCAN may return a record twice, and XOR-ed twice it vanishes, so a replica that has it would agree with
+ * one that lacks it. The numbers differ.
  *
- * Not promised: resistance against somebody who chooses keys so that digests collide (Murmur3 has no secret), and small
+ * Not guaranteed: resistance against keys chosen to collide (Murmur3 has no secret), and small
  * leaves: all keys with the same hash tag lie in the same one.
  *
  * Source: Merkle, "A Digital Signature Based on a Conventional Encryption Function" (1987), for comparing by trees;
@@ -35,26 +35,26 @@ import murmur from 'murmurhash3js-revisited'
 import { VERSION_BYTES, type Version } from './clock.ts'
 import type { TokenRange } from './ring.ts'
 
-// As in core/token.ts: only bytes get in.
+// As in core/token.ts: only bytes are passed in.
 murmur.inputValidation = false
 
-/** Of SHA-256's first constants: any two that differ do. */
+/** From SHA-256's constants; any two different ones work. */
 const SEED_A = 0x428a2f98
 const SEED_B = 0x71374491
 /** Two halves of the digest, and how many records. */
 const WORDS = 3
 
-/** Leaves that all trees of one replica have together, about: 12 bytes each. */
+/** Approximate number of leaves of all trees of one replica: 12 bytes each. */
 const LEAVES_PER_RING = 65_536
 const MOST_LEAVES = 256
 
-/** How many leaves the tree of each range gets on a ring of so many ranges: a power of two. */
+/** Leaves per tree on a ring of so many ranges: a power of two. */
 export function leavesPerRange(ranges: number): number {
   const fair = Math.floor(Math.log2(LEAVES_PER_RING / Math.max(1, ranges)))
   return Math.min(MOST_LEAVES, 2 ** Math.max(0, fair))
 }
 
-/** Which leaf a token of the range belongs to, 0 … leaves − 1. */
+/** The leaf of a token, 0 … leaves − 1. */
 export function leafOf(token: number, { start, end }: TokenRange, leaves: number): number {
   const width = (end - start) >>> 0 || 2 ** 32
   // 1 … width, and so 0 … width − 1: the range ends with its own token.
@@ -79,7 +79,7 @@ export class DigestTree {
     this.words[at + 2]!++
   }
 
-  /** How many records were added to the leaf. */
+  /** The number of records in the leaf. */
   count(leaf: number): number {
     return this.words[leaf * WORDS + 2]!
   }

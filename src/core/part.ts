@@ -1,18 +1,18 @@
-/** What is to be known of a stored value that is not fetched whole. */
+/** The parts of a stored record that can be read without the whole value. */
 
-/** Bytes of a value, first and last included; negative ones are counted from its end, -1 being the last. */
+/** A byte range of a value, inclusive; negative indexes count from its end, -1 is the last byte. */
 export interface ByteRange {
   readonly from: number
   readonly to: number
 }
 
-/** head: whether there is one, its version and expiry. length: beside that, how many bytes. A range: beside that, these. */
+/** head: existence, version and expiry. length: also the length. A range: also these bytes. */
 export type Part = 'head' | 'length' | ByteRange
 
-/** What whoever reads a record looks at. */
+/** What a read needs of a record. */
 export type Need = 'value' | Part
 
-/** Further from either end than any value reaches; a node's script counts exactly up to here. */
+/** Larger than any value; the scripts count exactly up to here. */
 const FAR = 2 ** 40
 
 /** Both may be any numbers. */
@@ -21,14 +21,14 @@ export function byteRange(from: number, to: number): ByteRange {
   return { from: near(from), to: near(to) }
 }
 
-/** The first and last place that a range means in a value of this length, as Redis has it; null = none. */
+/** Resolves a range for a value of this length, like Redis; null = empty. */
 export function placesIn({ from, to }: ByteRange, length: number): readonly [number, number] | null {
   const first = Math.max(from < 0 ? length + from : from, 0)
   const last = Math.min(Math.max(to < 0 ? length + to : to, 0), length - 1)
   return first > last ? null : [first, last]
 }
 
-/** The most that a part may have; Infinity where only the value's length tells. */
+/** The maximum size of a part; Infinity if it depends on the value's length. */
 export function partBytes(part: Part): number {
   if (typeof part === 'string') return 0
   const { from, to } = part

@@ -1,37 +1,37 @@
 /**
- * Who is asked, and in which order: a pure function from the preference list and what is known of its nodes.
+ * Decides which nodes to ask, and in which order: a pure function of the preference list and the state of its nodes.
  *
  *   preference list   A   B   C  |  D   E        N = 3: A, B, C are the home replicas, whatever their health
  *   B is down         A  (B)  C     D            a write goes to A, C and the fallback replica D; a read asks A, then C
  *   A may be behind   B   C   A                  A still takes every write, and is asked last
  *
- * A node that may lack writes (it was away, or is being filled) never answers a read alone while another node that may
- * hold the record can be asked: then all that can be reached are compared, and the newest record wins.
+ * A node that may lack writes (it was unreachable, or is being filled) never answers a read alone while another node that
+ * may hold the record can be asked: then all reachable ones are compared, and the newest record wins.
  */
 
-/** What planning knows of a node. Kept up to date on every change of health, so that a request only reads it. */
+/** The state of a node, as far as plans need it. Updated on every change, so that requests only read it. */
 export interface Candidate {
   /** READ_FIRST … READ_NEVER, below. */
   readonly readRank: number
-  /** Takes values now. */
+  /** Accepts values now. */
   readonly takesValues: boolean
-  /** Takes deletes now: a full node still does. */
+  /** Accepts deletes now: a full node still does. */
   readonly takesDeletes: boolean
 }
 
 export const READ_FIRST = 0
-/** Suspect: it missed something, but may well be there. */
+/** Suspect: some calls failed, but it may be available. */
 export const READ_LATER = 1
-/** Reachable, but may lack writes: its answer has to be compared. */
+/** Reachable, but may lack writes: its answer must be compared with others. */
 export const READ_COMPARED = 2
 export const READ_NEVER = 3
 
 export interface ReadPlan<T> {
-  /** Asked one after the other: each one's answer is good by itself. */
+  /** Asked one after the other: each one's answer suffices by itself. */
   readonly inTurn: readonly T[]
   /** If none of those answers: all asked at once, newest wins. Home replicas, then fallback replicas. */
   readonly compared: readonly T[]
-  /** How many of `compared`, from its start, are home replicas: only these can say "not found". */
+  /** The first so many of `compared` are home replicas: only these can answer "not found". */
   readonly comparedHomes: number
 }
 
@@ -49,9 +49,9 @@ export function planRead<T extends Candidate>(preference: readonly T[], replicas
 }
 
 export interface WritePlan<T> {
-  /** All get the record in the same turn. In this order they are waited for: the first that holds it answers. */
+  /** All get the record in the same turn. In this order of waiting, the first that holds it answers. */
   readonly targets: readonly T[]
-  /** How many of `targets`, from its start, are home replicas. */
+  /** The first so many of `targets` are home replicas. */
   readonly homes: number
   /** Home replicas that miss this write. */
   readonly missing: readonly T[]
@@ -59,7 +59,7 @@ export interface WritePlan<T> {
   readonly spare: readonly T[]
 }
 
-/** Who takes the copies of home replicas that are away: further nodes that take writes, in order. */
+/** The nodes that take the copies of unavailable home replicas: further nodes that accept writes, in order. */
 export function fallbacksFor<T extends Candidate>(
   preference: readonly T[],
   replicas: number,
@@ -79,7 +79,7 @@ export function planWrite<T extends Candidate>(
   isDelete: boolean,
 ): WritePlan<T> {
   const homes = preference.slice(0, replicas)
-  // In the order of reads: whoever acknowledges is then asked first, so that a client reads its own writes.
+  // In read order: the replica that acks is then asked first, so that a client reads its own writes.
   const taking = homes.filter((node) => takes(node, isDelete)).sort((a, b) => a.readRank - b.readRank)
   const missing = homes.filter((node) => !takes(node, isDelete))
   const fallbacks = fallbacksFor(preference, replicas, isDelete)

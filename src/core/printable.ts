@@ -1,9 +1,9 @@
-/** What somebody else said, made fit for a log line, an error or /status: printable, on one line, and short. */
+/** Makes external text safe for log lines, errors and /status: printable, on one line, and short. */
 
 const MAX_CHARACTERS = 200
 const MAX_NAME_CHARACTERS = 512
 
-/** A name that Rondo gave: of a cluster, a node, a run. */
+/** Whether a value is a valid name of a cluster, a node or a run. */
 export function isName(text: unknown): text is string {
   return typeof text === 'string' && text.length > 0 && printable(text, MAX_NAME_CHARACTERS) === text
 }

@@ -1,65 +1,65 @@
 /**
- * The ring: which nodes hold a key, and in which order they are asked.
+ * The ring: decides which nodes hold a key, and their order.
  *
  *               0 = 2³²
- *             B ─┴─ A                     Every node stands at many places (vnodes), each a uint32 token.
+ *             B ─┴─ A                     Every node has many vnodes, each at a uint32 token.
  *           C         C                   A key belongs to the first vnode at or after its own token, clockwise.
- *          A           B ← key            Going on clockwise and leaving out nodes met before gives the
+ *          A           B ← key            Walking on clockwise and skipping nodes seen before gives the
  *           B         A                   preference list of this key: B, A, C.
  *             C ─────┘
  *
  * With zones (racks, data centres) the list takes the nearest node of each zone first, then the others in the order of
- * the walk, so that the first N replicas lie in as many zones as there are. A node without a zone is a zone of its own.
+ * the walk, so that the first N replicas are spread over as many zones as possible. A node without a zone is its own zone.
  *
  * Invariants:
- * - The same nodes (id, weight, zone) make the same ring, whatever the order they are given in: where two vnodes have
- *   the same token, the one whose node id is smaller stands first.
- * - A preference list names each node once. It walks nodes, not vnodes: walking vnodes and taking what comes would put
- *   the copies of most keys on fewer machines than asked for.
+ * - The same nodes (id, weight, zone) make the same ring, in whatever order they are given: if two vnodes have the same
+ *   token, the one with the smaller node id comes first.
+ * - A preference list contains each node once. It walks nodes, not vnodes: taking the next vnodes would put the copies of
+ *   most keys on fewer machines than required.
  * - Adding a node moves keys only to it, removing one moves only its keys.
  * - A ring never changes; `add` and `remove` make a new one.
  *
- * How it is fast: the tokens stand sorted in one Uint32Array, and the first eight nodes behind each are worked out when
- * the ring is made (workOutLists, below). Vnodes with the same list share one array: four nodes have at most 24. A lookup
- * looks up by the token's first bits where to begin, goes on from there by less than one vnode on average, and creates no
- * object. Nodes beyond the eighth are walked to only when somebody asks for them.
+ * Performance: the tokens are sorted in one Uint32Array, and the first eight nodes from each are precomputed when the ring
+ * is made (workOutLists, below). Vnodes with the same list share one array: four nodes have at most 24. A lookup finds its
+ * start by the token's first bits, advances by less than one vnode on average, and allocates nothing. Nodes beyond the
+ * eighth are found by walking, on demand.
  *
- * What it does not promise: equal shares (with 100 vnodes a node's share is off by about a tenth, as 1/√vnodes), and
- * anything about health: who is up never changes who stands where.
+ * Not guaranteed: equal shares (with 100 vnodes a node's share is off by about a tenth, as 1/√vnodes). Health never affects
+ * placement.
  *
  * Source: Karger et al., "Consistent Hashing and Random Trees", STOC 1997; the walk over distinct nodes is the
  * preference list of Amazon's Dynamo (SOSP 2007).
  */
 import { fingerprint, tokenOf, vnodeToken } from './token.ts'
 
-/** What the ring needs of a node. It is read when a ring is made: change it later, and only the next ring sees it. */
+/** What the ring needs of a node. Read when a ring is made; later changes affect only the next ring. */
 export interface RingNode {
-  /** Its stable name, not empty, once a ring. The tokens depend on this alone. */
+  /** Its stable name, not empty, unique on the ring. The tokens depend on this alone. */
   readonly id: string
-  /** How many times its share of an ordinary node's keys: finite, above 0. Default 1. */
+  /** Its share of keys relative to other nodes: finite, above 0. Default 1. */
   readonly weight?: number | undefined
-  /** What it shares its fate with. None, or an empty one: a zone of its own. */
+  /** Its failure domain. None or an empty one: its own zone. */
   readonly zone?: string | undefined
 }
 
 export interface RingOptions {
-  /** Places on the ring of a node of weight 1. An integer of at least 1, default 100. */
+  /** Vnodes of a node of weight 1. An integer of at least 1, default 100. */
   readonly vnodesPerNode?: number
 }
 
-/** A stretch of the ring: the tokens after `start` up to and including `end`, over 2³² → 0 where `start` >= `end`. */
+/** A range of the ring: the tokens after `start` up to and including `end`, wrapping at 2³² if `start` >= `end`. */
 export interface TokenRange {
   readonly start: number
   readonly end: number
 }
 
-/** One node's place on the ring. */
+/** A vnode: one position of a node on the ring. */
 export interface Vnode<T extends RingNode> {
   readonly token: number
   readonly node: T
 }
 
-/** How many nodes `preferenceList` names at most. */
+/** Limit of nodes in `preferenceList`. */
 export const LISTED_NODES = 8
 
 // token × nodes + node has to stay an exact number below 2^53: 32 bits for the token leave 21.
@@ -75,10 +75,10 @@ export class Ring<T extends RingNode = RingNode> {
    */
   readonly checksum: string
 
-  /** Sorted; `holders[i]` is the node that stands at `tokens[i]`, as an index of `nodes`. */
+  /** Sorted; `holders[i]` is the node at `tokens[i]`, as an index of `nodes`. */
   private readonly tokens: Uint32Array
   private readonly holders: Uint32Array
-  /** By the first bits of a token: the index of the first vnode at or after all that begin so, or size. */
+  /** By the first bits of a token: the index of the first vnode at or after the tokens with that prefix, or size. */
   private readonly starts: Uint32Array
   private readonly startShift: number
   private readonly lists: readonly (readonly T[])[]

@@ -1,27 +1,27 @@
 /**
- * What a node makes of a change of several keys: the decisions of nodes/redis/store-all.lua, for nodes that run no Lua. Each key
- * is decided as by itself (store.ts); if one of them is refused, all are.
+ * A node's decision about a change of several keys: the logic of nodes/redis/store-all.lua, for nodes without Lua. Each
+ * key is decided as in store.ts; if one of them is refused, all are.
  */
 import { compareVersions, VERSION_ZERO, type Version } from './clock.ts'
 import { StoredRecord, type NewRecord } from './codec.ts'
 import { decideAccept, decideStore, staleOf, type StoreDecision } from './store.ts'
 
-/** One of the keys: what is asked of it, and what is there. */
+/** One of the keys: the condition, the change, and the stored bytes. */
 export interface KeyToDecide {
-  /** Null = it is only checked. */
+  /** Null = only checked. */
   readonly record: NewRecord | null
   readonly lifeMs: number
   readonly onlyIf: Version
   /** The key's bytes, null = none. */
   readonly held: Buffer | null
-  /** What they have left to live: Infinity without an end, 0 when there are none. */
+  /** Their remaining life: Infinity without an end, 0 if there are none. */
   readonly heldLifeMs: number
 }
 
 type Refusal = StoreDecision & { readonly kind: 'stale' }
 
 export type StoreAllDecision =
-  /** By key; null = it was only checked. */
+  /** By key; null = only checked. */
   | { readonly kind: 'apply'; readonly decisions: readonly (Exclude<StoreDecision, Refusal> | null)[] }
   /** By key; null = its condition is met. */
   | { readonly kind: 'stale'; readonly held: readonly (Buffer | null)[] }

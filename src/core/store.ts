@@ -1,9 +1,9 @@
 /**
- * What a node makes of a write: the decisions of nodes/redis/store.lua, prepare.lua and accept.lua, byte for byte, for nodes
- * that run no Lua. Change one and you change the other; test/nodes/differential.test.ts holds them together.
+ * A node's decision about a write: the logic of nodes/redis/store.lua, prepare.lua and accept.lua, byte for byte, for
+ * nodes without Lua. Change both together; test/nodes/differential.test.ts compares them.
  *
- * They only decide: whoever asks carries the answer out before asking about the same key again. No buffer passed in is
- * written to, and bytes to be kept are always fresh ones.
+ * Pure decisions: the caller must apply one before asking about the same key again. Buffers passed in are not modified, and
+ * bytes to be stored are always new ones.
  */
 import { VERSION_BYTES, VERSION_ZERO, compareVersions, type Version } from './clock.ts'
 import {
@@ -29,7 +29,7 @@ import { isLastingLife, keepsItsEnd, keptMs } from './lifetime.ts'
 
 export type StoreDecision =
   | { readonly kind: 'keep'; readonly bytes: Buffer; readonly lifeMs: number }
-  /** The very record is here already, for as long as was asked at least: applied. */
+  /** This very record is stored already, for at least as long as requested: applied. */
   | { readonly kind: 'unchanged'; readonly lifeMs: number }
   /** @see StoreCall.onStale */
   | { readonly kind: 'stale'; readonly held: Buffer }
@@ -37,9 +37,9 @@ export type StoreDecision =
 export type PrepareDecision =
   | {
       readonly ok: true
-      /** What to keep from now on. */
+      /** The bytes to store. */
       readonly bytes: Buffer
-      /** The record as it was. */
+      /** The previous record. */
       readonly record: Buffer | null
     }
   | { readonly ok: false; readonly newest: Buffer }
@@ -47,12 +47,12 @@ export type PrepareDecision =
 const ZERO_VERSION = { stamp: (target: Buffer, at: number) => void target.fill(0, at, at + VERSION_BYTES) }
 
 /**
- * Compare and store: a record is kept unless something newer is held or promised.
+ * Compare and store: stores a record unless something newer is held or promised.
  *
  * @param held the key's bytes, null = none
- * @param heldLifeMs what they have left to live: Infinity without an end, 0 when there are none
- * @param ownMs what the new record's own expiry asks for
- * @param onlyIf the version that must be held; VERSION_ZERO = nothing, or nothing of ours
+ * @param heldLifeMs their remaining life: Infinity without an end, 0 if there are none
+ * @param ownMs the life required by the new record's own expiry
+ * @param onlyIf the version that must be held; VERSION_ZERO = nothing, or a value that Rondo did not write
  */
 export function decideStore(
   held: Buffer | null,
@@ -77,7 +77,7 @@ export function decideStore(
 }
 
 /**
- * First round of a two-round write: from now on every write below the ballot is refused. The promise is kept in the
+ * First round of a two-round write: from now on every write below the ballot is refused. The promise is stored in the
  * record, whose life does not change.
  */
 export function decidePrepare(held: Buffer | null, ballot: Version): PrepareDecision {
@@ -92,10 +92,10 @@ export function decidePrepare(held: Buffer | null, ballot: Version): PrepareDeci
 }
 
 /**
- * Second round: the record is kept where the promise to its version still stands.
+ * Second round: stores the record if the promise to its version still stands.
  *
- * @param heldLifeMs what the key has left to live: Infinity without an end
- * @param ownMs what the new record's own expiry asks for; Infinity = to be kept without an end
+ * @param heldLifeMs remaining life of the key: Infinity without an end
+ * @param ownMs the life required by the new record's own expiry; Infinity = without an end
  */
 export function decideAccept(
   held: Buffer | null,
@@ -113,7 +113,7 @@ export function decideAccept(
     }
     return kept(record, here, heldLifeMs, ownMs, graceMs)
   }
-  // No promise: a newer write took its place, or this very record did.
+  // No promise: a newer write has replaced it, or this very record.
   return compareVersions(here.version, ballot) === 0
     ? sameAgain(here, heldLifeMs, record, ownMs)
     : staleOf(here)
@@ -126,7 +126,7 @@ function kept(
   ownMs: number,
   graceMs: number,
 ): StoreDecision {
-  // A key that was made by a promise alone replaces nothing that could come back.
+  // A key with only a promise replaces nothing that could come back.
   const lifeMs =
     here && keepsItsEnd(here, ownMs)
       ? heldLifeMs
@@ -136,7 +136,7 @@ function kept(
   return { kind: 'keep', bytes, lifeMs }
 }
 
-/** Makes its life longer where more is asked, never shorter. */
+/** Extends the life if a longer one is requested; never shortens it. */
 function sameAgain(here: StoredRecord, heldLifeMs: number, record: NewRecord, ownMs: number): StoreDecision {
   const lifeMs = Math.max(heldLifeMs, ownMs)
   const becomesLasting = (record.head[FLAGS_AT]! & LASTING_FLAG) !== 0 && !here.isLasting
@@ -147,7 +147,7 @@ function sameAgain(here: StoredRecord, heldLifeMs: number, record: NewRecord, ow
   return { kind: 'keep', bytes, lifeMs }
 }
 
-/** What a node tells that holds something else: version and replaced field, zeros where it has none of ours. */
+/** What is held instead: version and replaced field; zeros if Rondo did not write it. */
 export function staleOf(here: StoredRecord | null): StoreDecision & { readonly kind: 'stale' } {
   return {
     kind: 'stale',
@@ -155,7 +155,7 @@ export function staleOf(here: StoredRecord | null): StoreDecision & { readonly k
   }
 }
 
-/** Whether the same kind, expiry and value are here, whatever they replaced, is promised, or is known of their life. */
+/** Whether kind, expiry and value are the same, regardless of replaced field, promise and lasting flag. */
 function isSame(here: StoredRecord, record: NewRecord): boolean {
   return (
     here.kind === kindOf(record) &&
@@ -183,7 +183,7 @@ function withPromise(head: Buffer, ballot: Version, value: Buffer | null): Buffe
   return bytes
 }
 
-/** A copy: what is held must not be pinned, or changed, by whoever was told. */
+/** A copy, so that the receiver neither retains nor modifies the stored bytes. */
 function refused(newest: Version): PrepareDecision {
   return { ok: false, newest: Buffer.from(newest) }
 }

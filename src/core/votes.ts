@@ -1,9 +1,9 @@
-/** What several replicas hold of one key, and what follows from it. */
+/** Evaluates what several replicas hold of one key. */
 import { compareVersions, VERSION_ZERO } from './clock.ts'
 import type { RecordHead } from './codec.ts'
 import { livesMayDiffer } from './lifetime.ts'
 
-/** Null where nobody holds anything. */
+/** Null if no replica holds anything. */
 export function newestOf<R extends RecordHead>(held: Iterable<R | null>): R | null {
   let newest: R | null = null
   for (const record of held) {
@@ -13,11 +13,11 @@ export function newestOf<R extends RecordHead>(held: Iterable<R | null>): R | nu
 }
 
 /**
- * Which of the replicas that voted hold the newest record and surely keep it as long as it is needed (lifetime.ts): all
- * that hold it, where it has no end or they replaced the same. Otherwise whoever wrote it may have died before it had
- * lengthened the short ones, and only lasting copies are sure.
+ * The voters that hold the newest record and certainly keep it as long as needed (lifetime.ts): all that hold it, if it
+ * has no end or they replaced the same version. Otherwise its writer may have died before it had lengthened the shorter
+ * ones, and only lasting copies are certain.
  *
- * @param majority how many are asked for
+ * @param majority the required number
  */
 export function sureHolders<T>(
   votes: ReadonlyMap<T, RecordHead | null>,

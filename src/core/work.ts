@@ -1,24 +1,24 @@
 /**
- * Who works when. One thread serves every client, so what takes long has to stop and let the others have their turn.
+ * Cooperative scheduler. One thread serves every client, so long work must yield to the others.
  *
  *   a turn of the event loop:  input of sockets ─▶ commands, up to SLICE_MS ─▶ what waits here, up to SLICE_MS ─▶ …
  *
- * All connections share the slice of a turn. Whoever finds it used up waits here, and goes on in the order in which it
- * came, QUANTUM_MS at a time: a connection with a long pipeline, or a job, which is a long computation that stops at its
- * `yield`s. So a short command waits for at most a slice, and a quantum for each of those that are busy.
+ * All connections share the slice of a turn. When it is used up, the others wait here, and continue in FIFO order,
+ * QUANTUM_MS at a time: connections with a long pipeline, and jobs, which are long computations that pause at their
+ * `yield`s. So a short command waits for at most a slice, plus a quantum for each busy one.
  *
- * Work is counted in units of some microseconds, the price of a short command. The clock is read once in UNITS_A_LOOK, so
- * that a short command pays for an addition.
+ * Work is counted in units of some microseconds, the cost of a short command. The clock is read once per UNITS_PER_CHECK,
+ * so that a short command pays for an addition only.
  *
- * Jobs that need much memory while they run are carried out alone, one after the other, the connections in turn.
+ * Jobs that need much memory run one at a time, with connections taking turns.
  */
 import type { Timers } from './clock.ts'
 
 const SLICE_MS = 5
 const QUANTUM_MS = 1
-const UNITS_A_LOOK = 256
+const UNITS_PER_CHECK = 256
 
-/** A computation in pieces; yields how many units it has taken since the last time, or since it began. */
+/** A computation in slices; yields the units used since the last yield, or since the start. */
 export type Sliced<T> = Generator<number, T>
 
 /** Something that waits for its turn. */
@@ -27,7 +27,7 @@ export interface Worker {
   takeTurn(): boolean
 }
 
-/** For computations that are known to be short. */
+/** Runs a computation that is known to be short. */
 export function inOneGo<T>(job: Sliced<T>): T {
   for (;;) {
     const step = job.next()
@@ -35,7 +35,7 @@ export function inOneGo<T>(job: Sliced<T>): T {
   }
 }
 
-/** What cannot be divided, but can wait for its turn. */
+/** A computation that cannot be split, but can wait for its turn. */
 export function* inOnePiece<T>(compute: () => T, units: number): Sliced<T> {
   const result = compute()
   yield units
@@ -43,10 +43,10 @@ export function* inOnePiece<T>(compute: () => T, units: number): Sliced<T> {
 }
 
 export class Work {
-  /** The slice is used up: nothing more is begun in this turn. */
+  /** The slice is used up: nothing more starts in this turn. */
   isOver = false
   private units = 0
-  /** When this slice, or this quantum, ends; 0 = the clock was not looked at in this turn. */
+  /** When this slice or quantum ends; 0 = the clock was not read in this turn. */
   private endsMs = 0
   private scheduled = false
   private waiting: Worker[] = []
@@ -62,22 +62,22 @@ export class Work {
   /** @returns whether the slice is used up */
   spend(units: number): boolean {
     this.units += units
-    return this.units >= UNITS_A_LOOK ? this.look() : this.isOver
+    return this.units >= UNITS_PER_CHECK ? this.checkClock() : this.isOver
   }
 
-  /** It goes on in its turn. */
+  /** Continues it in its turn. */
   enqueue(waiting: Worker): void {
     this.waiting.push(waiting)
     this.schedule()
   }
 
-  /** Begins at once where there is time left. Exactly one of the two is called, at once or later. */
+  /** Starts at once if time is left. Exactly one of the callbacks is called, at once or later. */
   carryOut<T>(job: Sliced<T>, done: (value: T) => void, failed: (error: unknown) => void): void {
     const running = new Running(this, job, done, failed)
     if (running.takeTurn()) this.enqueue(running)
   }
 
-  /** The same, but not while another such job is under way. @param owner those of one owner wait for each other */
+  /** The same, but only one such job runs at a time. @param owner jobs of one owner run in order */
   carryOutAlone<T>(
     owner: object,
     job: Sliced<T>,
@@ -97,13 +97,13 @@ export class Work {
     return new Promise((resolve, reject) => this.carryOutAlone(owner, job, resolve, reject))
   }
 
-  /** For loops that wait for each of many short things. */
+  /** For loops that await many short steps. */
   async breathe(units: number): Promise<void> {
     if (this.spend(units))
       await new Promise<void>((next) => this.enqueue({ takeTurn: () => (next(), false) }))
   }
 
-  private look(): boolean {
+  private checkClock(): boolean {
     this.units = 0
     const nowMs = this.monotonicMs()
     if (this.endsMs === 0) {
@@ -128,7 +128,7 @@ export class Work {
     if (this.waiting.length > 0) this.schedule()
   }
 
-  /** Those that wait now have a quantum each, as far as the slice lasts. */
+  /** Gives each waiting one a quantum, as far as the slice lasts. */
   private goRound(): void {
     const waiting = this.waiting
     this.waiting = []
@@ -143,7 +143,7 @@ export class Work {
       this.isOver = false
       this.units = 0
     }
-    // Who had no turn comes before those who had one.
+    // Those without a turn come before those that had one.
     if (next < waiting.length) this.waiting = [...waiting.slice(next), ...this.waiting]
   }
 }
@@ -182,10 +182,10 @@ class Running<T> implements Worker {
 
 class OneAtATime implements Worker {
   private current: Worker | null = null
-  /** In the order in which they come next. */
+  /** In the order of their next turns. */
   private readonly owners = new Map<object, Worker[]>()
 
-  /** @returns whether it has to be started */
+  /** @returns whether the caller must start it */
   add(owner: object, job: Worker): boolean {
     const own = this.owners.get(owner)
     if (own) own.push(job)

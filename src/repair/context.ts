@@ -13,14 +13,14 @@ export interface RepairContext {
   readonly timers: Timers
   readonly emit: Emit
   /**
-   * Brings a record, or a newer one that is found, to a majority of the key's home replicas under a new version: past
-   * promises that whoever gave them may never keep. Rejects when it cannot.
+   * Writes a record, or a newer one that is found, to a majority of the key's home replicas under a new version, past
+   * abandoned promises. Rejects if it cannot.
    */
   readonly settle: (key: Buffer, record: StoredRecord) => Promise<void>
-  /** Names this coordinator in leases. */
+  /** This coordinator's name in leases. */
   readonly owner: string
 }
 
 export const LEASE_MS = 10_000
-/** A lease of this length gives it back. */
+/** Taking a lease for this time releases it. */
 export const GIVEN_BACK_MS = 1

@@ -1,13 +1,14 @@
 /**
- * Filling: makes a member that lost data (wiped, restored, restarted) clean again.
+ * Fill: makes a member that lost data (wiped, restored, restarted) clean again.
  *
- *   1. Wait one request timeout from when its token was first seen: writes that were sent before, and might still be
- *      acknowledged by others who counted on it, have ended by then.
- *   2. Merge from enough clean fellows (merge.ts).
- *   3. Stamp it with the time at which the merge began (core/synced-at.ts), and declare it clean, by compare-and-set of the very marker that was seen at 1. If it was wiped again in between, its
- *      token is another one, and so is its marker: the fill counts for nothing, and begins anew.
+ *   1. Wait one request timeout from when its token was first seen: earlier writes that might still be acknowledged by
+ *      counting it have ended by then.
+ *   2. Merge from enough clean home replicas (merge.ts).
+ *   3. Stamp it with the time at which the merge began (core/synced-at.ts), and mark it clean, by compare-and-set of the
+ *      marker seen in 1. If it was wiped again meanwhile, its token and marker have changed: the fill does not count, and
+ *      starts again.
  *
- * Two coordinators may fill the same member; a lease keeps them from it, but nothing breaks if they do.
+ * A lease keeps two coordinators from filling the same member, but nothing breaks if they do.
  */
 import type { Member } from '../cluster/member.ts'
 import { encodeMarker, type Marker } from '../cluster/marker.ts'
@@ -23,7 +24,7 @@ export class Filling {
     this.context = context
   }
 
-  /** One try; false while there is something to wait for. @throws RepairStopped */
+  /** One attempt; false while it must wait. @throws RepairStopped */
   async tryFill(member: Member): Promise<boolean> {
     const { clock, requestTimeoutMs, cluster, replicas, owner, emit } = this.context
     const marker = member.marker!
@@ -34,7 +35,7 @@ export class Filling {
     if (!sources) return false
     const keepLease = async () => {
       if (!(await member.node.lease('fill', owner, LEASE_MS))) {
-        throw new RepairStopped(member.node, 'another coordinator fills it')
+        throw new RepairStopped(member.node, 'another coordinator is filling it')
       }
     }
     if (!(await member.node.lease('fill', owner, LEASE_MS))) return false
@@ -48,11 +49,12 @@ export class Filling {
     } finally {
       member.filling = null
     }
-    if (cluster.isStale(member)) throw new RepairStopped(member.node, 'filling it took too long: it is stale')
+    if (cluster.isStale(member))
+      throw new RepairStopped(member.node, 'the fill took too long: the node is stale')
     await member.node.stamp(encodeMarker(marker), { atMs: beganAtMs, assumed: sources.lossy })
     const clean: Marker = { ...marker, state: 'clean', epoch: marker.epoch + (sources.lossy ? 1 : 0) }
     if (!(await member.node.swapMarker(encodeMarker(marker), encodeMarker(clean)))) {
-      throw new RepairStopped(member.node, 'it lost its data again while it was filled')
+      throw new RepairStopped(member.node, 'it lost data again during the fill')
     }
     this.firstSeenMs.delete(marker.token)
     emit({ kind: 'fill', node: member.id, state: 'finished', ...progress })

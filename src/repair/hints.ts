@@ -1,11 +1,11 @@
 /**
- * Hinted handoff: delivers to a member that is back the records that it missed.
+ * Hinted handoff: delivers the records that a member missed once it is back.
  *
- * A write leaves a hint (key and version) for each home replica that did not take it, on every node that did. Here they
- * are delivered: the record is read where the hint lies, stored at its target by compare-and-store, and the hint removed
- * if it still is of that version. A copy on a fallback replica goes, once every home replica of the key holds it.
+ * A write stores a hint (key and version) for each home replica that missed it, on every node that took it. Delivery
+ * reads the record on the node with the hint, stores it on the target by compare-and-store, and removes the hint if it
+ * still has that version. A copy on a fallback replica is removed once every home replica of the key holds it.
  *
- * Hints shorten the time during which replicas differ; no promise rests on them.
+ * Hints shorten the time during which replicas differ; no guarantee relies on them.
  */
 import { encodeMarker } from '../cluster/marker.ts'
 import type { Member } from '../cluster/member.ts'
@@ -17,7 +17,7 @@ import { copyRecord, fetchRecord } from './round/copy.ts'
 const PAGE_HINTS = 256
 
 /**
- * Delivers all hints for a member that the others keep; tells how many. The caller knows that it takes writes.
+ * Delivers all hints that the others keep for a member; returns their number. The member must accept writes.
  * @throws RepairStopped
  */
 export async function deliverHints(context: RepairContext, target: Member): Promise<number> {
@@ -40,14 +40,14 @@ async function deliver(context: RepairContext, holder: Member, target: Member, h
   const marker = encodeMarker(holder.marker!)
   const readAtMs = cluster.time.nowMs()
   const record = await fetchRecord(holder.node, hint.key, null)
-  // Gone or older: it expired here, or was lost. What other replicas hold they have hints for themselves.
+  // Gone or older: it expired here, or was lost. Other replicas that hold it have their own hints.
   if (record?.versioned && compareVersions(record.version, hint.version) >= 0) {
     const copyTo = (home: Member) => copyRecord(context, [holder.node], home.node, hint.key, record, readAtMs)
     await copyTo(target)
     const homes = cluster.homesOf(hint.key, replicas)
     if (!homes.includes(holder)) {
-      // The hint stays until the fallback replica's copy has gone: it tells that there is one. The copy has done its duty when
-      // every home replica holds it, or something newer.
+      // The hint stays until the fallback replica's copy is removed, to find it again. The copy is removed once every
+      // home replica holds it, or something newer.
       if (!homes.every((home) => home.takesValues && home.completeness === 'clean')) return
       await Promise.all(homes.map(copyTo))
       await holder.node.dropCopy(marker, hint.key, Buffer.from(record.version))

@@ -1,15 +1,15 @@
 /**
- * The background worker of a coordinator: looks at its members now and then, and repairs the one that needs it most.
+ * The background worker of a coordinator: checks its members periodically, and repairs the one that needs it most.
  *
- *   stale                                    → drop what it holds, or keep it (stale.ts)
+ *   stale                                    → drop its data, or keep it (stale.ts)
  *   filling                                  → fill (fill.ts)
  *   clean, but may have missed writes:
- *     hints wait for it                      → deliver them (hints.ts)
- *     a miss that no hint tells of           → merge all that the others hold (merge.ts)
- *   then it is asked first again
+ *     hints are stored for it                → deliver them (hints.ts)
+ *     a miss without a hint                  → merge all that the others hold (merge.ts)
+ *   then reads ask it first again
  *
- * One repair at a time, with a pause between two tries; every step may be cut off anywhere and begun again, here or by
- * another coordinator.
+ * One repair at a time, with a pause between two attempts; every step can be interrupted at any point and repeated, here
+ * or by another coordinator.
  */
 import type { Member } from '../cluster/member.ts'
 import type { TimerHandle } from '../core/clock.ts'
@@ -38,7 +38,7 @@ export class Repairer {
     this.schedule()
   }
 
-  /** Resolves when the repair that is under way has ended. */
+  /** Resolves when the running repair has ended. */
   async stop(): Promise<void> {
     this.stopped = true
     if (this.timer) this.context.timers.clearTimeout(this.timer)
@@ -55,7 +55,7 @@ export class Repairer {
     }, PAUSE_MS)
   }
 
-  /** One look at every member. Never throws: what stops a repair is tried again at the next look. */
+  /** Checks every member. Never throws: a failed repair is retried at the next check. */
   private async check(): Promise<void> {
     for (const member of this.context.cluster.members) {
       if (this.stopped || !member.node.ready || member.health.state === 'down' || !member.marker) continue
@@ -64,7 +64,7 @@ export class Repairer {
         else if (member.completeness === 'filling') await this.filling.tryFill(member)
         else if (member.behind && member.takesValues) await this.catchUp(member)
       } catch (error) {
-        // A node that fails shows in its health. Everything else is a fault of ours.
+        // Node failures show in its health. Anything else is a bug.
         if (!(error instanceof RepairStopped)) {
           this.context.emit({ kind: 'background-failed', what: `repair of ${member.id}`, why: String(error) })
         }
@@ -74,8 +74,8 @@ export class Repairer {
 
   private async catchUp(member: Member): Promise<void> {
     const { cluster, replicas } = this.context
-    // Whoever will be here in a moment may keep a hint, or a copy. Who is down could not be compared with either. What a
-    // stale one has hints for may have been deleted.
+    // A node that is about to connect may hold a hint, or a copy. One that is down could not be compared either. Records
+    // behind the hints of a stale one may have been deleted.
     const awaited = (other: Member) =>
       other.completeness === 'stale' || (!other.node.ready && other.health.state !== 'down')
     if (cluster.members.some((other) => other !== member && awaited(other))) return

@@ -1,22 +1,22 @@
 /**
- * A stale member: clean or filling, but not compared with others for longer than deletes are remembered (core/synced-at.ts).
- * It may hold values that were deleted, and a fill only adds to what it holds. Its votes and acks count for nothing
- * (cluster.ts) until one of these has come to its end:
+ * A stale member: clean or filling, but not compared with others for longer than tombstones are kept
+ * (core/synced-at.ts). It may hold deleted values, and a fill only adds to what it holds. Its votes and acks do not count
+ * (cluster.ts) until one of these is done:
  *
- *   for each of its ranges, N − Q + 1 others are clean and fresh    → drop what it holds; then it is filled as any other
- *   not so many are, but some are away, and may be                  → wait
- *   there cannot be so many                                         → keep it as it is, and say so
+ *   for each of its ranges, N − Q + 1 others are clean and fresh    → drop its data; then fill it like any other
+ *   not so many are, but some unreachable ones may be               → wait
+ *   there cannot be so many                                         → keep it as it is, and log that
  *
- * The last happens when the whole cluster was off for longer than the grace: values may come back that were deleted just
- * before, but nothing is ever dropped that no other node is known to hold.
+ * The last happens when the whole cluster was off for longer than the grace: values deleted just before may return, but
+ * data is never dropped unless another node is known to hold it.
  *
- * Dropping, so that it may be cut off anywhere and go on elsewhere:
+ * Dropping can be interrupted at any point and continued elsewhere:
  *
- *   1. The marker becomes `filling` under a fresh token, and tells that everything older than this moment must go.
- *   2. Key by key that is done, by a script that asks for this very marker. Younger records are writes that came since.
- *   3. synced_at becomes that moment, and the note goes out of the marker.
+ *   1. The marker becomes `filling` with a new token, and says that everything older than this moment must go.
+ *   2. A script that checks for this very marker drops key by key. Younger records are writes that came since.
+ *   3. synced_at becomes that moment, and the note is removed from the marker.
  *
- * Hints that it keeps for others stay: one without its record comes to nothing when it is delivered.
+ * Hints that the member keeps for others stay: without its record a hint has no effect when delivered.
  */
 import type { Member } from '../cluster/member.ts'
 import { encodeMarker, type Marker } from '../cluster/marker.ts'
@@ -44,7 +44,7 @@ export function judgeStale(cluster: Cluster, member: Member, replicas: number): 
   return verdict
 }
 
-/** It was compared with others, and remembers all deletes that those may have forgotten. */
+/** It was compared with others, and holds all tombstones that those may have dropped. */
 function isFresh(cluster: Cluster, member: Member): boolean {
   return (
     member.node.ready &&
@@ -55,21 +55,21 @@ function isFresh(cluster: Cluster, member: Member): boolean {
 }
 
 /**
- * Nobody knows of what is away. What is being filled does not count: if the others do not suffice for this member, then
- * neither do they for that one, which therefore waits for this one to be kept.
+ * An unreachable member may be fresh. A filling one does not count: if the others do not suffice for this member, they do
+ * not for that one either, which therefore waits for this one to be kept.
  */
 function mayBeFresh({ node, completeness }: Member): boolean {
   return !node.ready && completeness !== 'refused'
 }
 
-/** One try to end its being stale. @throws RepairStopped */
+/** One attempt to repair a stale member. @throws RepairStopped */
 export async function settleStale(context: RepairContext, member: Member): Promise<void> {
   const { cluster, replicas, owner } = context
   if (judgeStale(cluster, member, replicas) === 'wait') return
   const { node } = member
   if (!(await answerOf(node, node.lease('fill', owner, LEASE_MS)))) return
   try {
-    // What is known is as old as the last ping: this one may be settled by now, and another one wiped.
+    // The state is as old as the last probe: this member may be repaired by now, and another one wiped.
     await Promise.all(cluster.members.map((each) => cluster.reprobe(each)))
     const verdict = member.completeness === 'stale' ? judgeStale(cluster, member, replicas) : 'wait'
     if (verdict === 'keep') await keep(context, member)
@@ -84,7 +84,7 @@ async function keep({ cluster, emit }: RepairContext, member: Member): Promise<v
   const { dropBeforeMs, ...marker } = member.marker!
   const sinceMs = member.report?.syncedAt?.atMs ?? dropBeforeMs!
   if (dropBeforeMs !== undefined) {
-    // Those it would have been filled from have gone while it was emptied: it is filled from what there is.
+    // Its sources disappeared while it was emptied: fill it from incomplete replicas.
     const filling = { ...marker, token: cluster.freshToken() }
     await swap(member, member.marker!, filling)
     await stamp(member, filling, cluster.time.nowMs(), true)
@@ -108,7 +108,7 @@ async function drop(context: RepairContext, member: Member): Promise<void> {
   let cursor = '0'
   do {
     if (!(await answerOf(node, node.lease('fill', owner, LEASE_MS)))) {
-      throw new RepairStopped(node, 'another coordinator empties it')
+      throw new RepairStopped(node, 'another coordinator is emptying it')
     }
     if (judgeStale(cluster, member, replicas) !== 'drop') {
       throw new RepairStopped(node, 'too few others are left to fill it from')

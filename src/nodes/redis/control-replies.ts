@@ -1,15 +1,15 @@
 /**
- * What answers on the control path must look like: each is checked here where it enters, and nobody looks a second time.
- * An answer that is none throws NotAnAnswer, after which the connection that it came on is not used again.
+ * Validates replies on the control path on receipt; later code relies on it. An invalid reply throws NotAnAnswer, after
+ * which its connection is not used again.
  *
- * The bytes are framed already (control-stream.ts): what comes in is null, a whole number, a Buffer, or an array of these.
+ * Framing is checked before (control-stream.ts): a reply is null, an integer, a Buffer, or an array of these.
  */
 import { VERSION_BYTES } from '../../core/clock.ts'
 import { printable } from '../../core/printable.ts'
 import { isHeld, prepareOutcome } from './data-replies.ts'
 import type { HintPage, RegisterAnswer, ScanPage } from '../node.ts'
 
-/** The node answered with something that cannot be the answer to what it was asked. */
+/** The node sent a reply that is not valid for its command. */
 export class NotAnAnswer extends Error {
   constructor(command: string, reply: unknown) {
     super(`the node answered ${command} with ${shown(reply)}, which is not an answer to it`)
@@ -21,7 +21,7 @@ const LATEST_SECONDS = 2 ** 47 / 1000
 const MAX_MICROSECONDS = 999_999
 const MAX_CURSOR_DIGITS = 20
 const MAX_SHOWN_ELEMENTS = 4
-/** Of what INFO says, in /status and in logs. */
+/** Limit for texts of INFO in /status and logs. */
 const MAX_INFO_CHARACTERS = 64
 const MAX_RUN_ID_CHARACTERS = 64
 
@@ -81,13 +81,13 @@ export function infoReply(reply: unknown): Info {
   }
 }
 
-/** A whole number between these. */
+/** An integer in this range. */
 export function integerReply(command: string, reply: unknown, from: number, to: number): number {
   if (!isWhole(reply) || reply < from || reply > to) throw new NotAnAnswer(command, reply)
   return reply
 }
 
-/** Of a script that says 1 for yes, 0 for no. */
+/** Reply of a script that returns 1 for yes, 0 for no. */
 export function yesOrNo(script: string, reply: unknown): boolean {
   return integerReply(script, reply, 0, 1) === 1
 }
@@ -101,7 +101,7 @@ export function loadedReply(reply: unknown, sha: string): void {
   if (!isText(reply, sha)) throw new NotAnAnswer('SCRIPT LOAD', reply)
 }
 
-/** CONFIG GET of one setting; null where the node has none of that name. */
+/** CONFIG GET of one setting; null if the node does not have it. */
 export function settingReply(reply: unknown, name: string): string | null {
   if (!Array.isArray(reply)) throw new NotAnAnswer('CONFIG GET', reply)
   const [found, value, ...rest] = reply as unknown[]
@@ -116,12 +116,12 @@ export function hintPageReply(reply: unknown): HintPage {
   const [cursor, flat] = reply as unknown[]
   if (!Array.isArray(flat)) throw new NotAnAnswer('HSCAN', reply)
   const hints = pairsOf('HSCAN', flat).map(([key, version]) => ({ key, version }))
-  // Nobody but Rondo writes there, and it writes versions.
+  // Only Rondo writes there, and it writes versions.
   if (hints.some(({ version }) => version.length !== VERSION_BYTES)) throw new NotAnAnswer('HSCAN', reply)
   return { cursor: cursorOf('HSCAN', cursor), hints }
 }
 
-/** @param headBytes the most that was asked for of each record */
+/** @param headBytes the requested limit per record */
 export function scanPageReply(reply: unknown, headBytes: number): ScanPage {
   if (!Array.isArray(reply)) throw new NotAnAnswer('scan', reply)
   const [cursor, ...flat] = reply as unknown[]
@@ -142,7 +142,7 @@ export function acceptRegisterReply(reply: unknown): RegisterAnswer {
   return { ok: false, newest: reply.subarray(0, VERSION_BYTES) }
 }
 
-/** Names of commands, of those that were asked about. */
+/** Names out of the requested commands. */
 export function namesReply(script: string, reply: unknown, known: readonly string[]): readonly string[] {
   if (!Array.isArray(reply)) throw new NotAnAnswer(script, reply)
   return reply.map((name: unknown) => {
@@ -168,7 +168,7 @@ function pairsOf(command: string, flat: readonly unknown[]): [Buffer, Buffer][] 
   return pairs
 }
 
-/** A whole number that is written in digits alone. */
+/** An integer written in digits only. */
 function decimalOf(text: unknown): number | undefined {
   const digits = Buffer.isBuffer(text) ? text.toString('latin1') : text
   if (typeof digits !== 'string' || !/^\d{1,16}$/.test(digits)) return undefined

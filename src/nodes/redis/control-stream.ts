@@ -1,12 +1,12 @@
 /**
- * The stream between a node and ioredis, which reads what comes without limits: a count of 30 million makes it set aside
- * 670 MB, and what it does not expect (a push, an answer to nothing) it rethrows where nobody can catch it.
+ * The stream between a node and ioredis, which has no limits on input: an array count of 30 million makes it allocate
+ * 670 MB, and it throws unexpected data (a push, an unsolicited reply) where no caller can catch it.
  *
- *     socket ──▶ RespFraming ──▶ ioredis        an answer that breaks a rule ends the connection, with a sentence
- *     socket ◀── RespFraming ◀── ioredis        counts the commands: there are no more answers than that
+ *     socket ──▶ RespFraming ──▶ ioredis        a malformed reply closes the connection, with an error
+ *     socket ◀── RespFraming ◀── ioredis        counts the commands: there are no more replies than that
  *
- * So ioredis only ever sees well-formed RESP2 of bounded size, and never more answers than it has asked for. Whether an
- * answer fits its question, control-replies.ts looks at.
+ * So ioredis only sees well-formed RESP2 of limited size, and never more replies than commands. control-replies.ts checks
+ * whether a reply fits its command.
  */
 import net from 'node:net'
 import { Duplex } from 'node:stream'
@@ -16,7 +16,7 @@ import type { Timers } from '../../core/clock.ts'
 import { printable } from '../../core/printable.ts'
 import { RespFraming, type FramingLimits } from './resp-framing.ts'
 
-/** The longest that a Redis says to what is asked here is a page of 1,000 keys, each with the head of its record. */
+/** The largest reply here is a page of 1,000 keys, each with the head of its record. */
 const REPLY_LIMITS: FramingLimits = {
   lineBytes: 16 * 1024,
   bulkBytes: 1024 * 1024,
@@ -34,21 +34,21 @@ const NO_LIMITS: FramingLimits = {
   depth: Infinity,
 }
 
-/** What the node sent is no answer. */
+/** The node sent an invalid reply. */
 export class BrokenFraming extends Error {
   constructor(what: string) {
     super(`the node sent ${what}, which is not an answer to what was asked`)
   }
 }
 
-/** The node ended the connection with these words, before it was asked anything: it has too many, or is protected. */
+/** The node closed the connection with this error before any command: too many clients, or protected mode. */
 export class ConnectionRefused extends Error {
   constructor(said: string) {
     super(`the node refused the connection: ${said}`)
   }
 }
 
-/** Behaves as the socket does, as far as ioredis uses it. */
+/** Behaves like a socket, as far as ioredis uses it. */
 class GuardedStream extends Duplex {
   private readonly socket: net.Socket
   private readonly asked = new RespFraming(NO_LIMITS)
@@ -91,7 +91,7 @@ class GuardedStream extends Duplex {
 
   override _write(bytes: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     if (this.hasWritten) this.send(bytes, done)
-    // A refusal that is there already is lost by writing to a socket that the node has closed: a turn for reading it.
+    // Writing to a socket that the node has closed discards its error reply: read for one turn first.
     else this.timers.endOfTurn(() => this.timers.endOfTurn(() => this.send(bytes, done)))
     this.hasWritten = true
   }
@@ -119,11 +119,11 @@ class GuardedStream extends Duplex {
     if (this.destroyed) return
     const problem = this.answers.scan(bytes)
     if (problem !== null) this.destroy(new BrokenFraming(problem))
-    else if (this.answers.complete > this.asked.complete) this.destroy(this.unasked(bytes))
+    else if (this.answers.complete > this.asked.complete) this.destroy(this.unsolicited(bytes))
     else if (!this.push(bytes)) this.socket.pause()
   }
 
-  private unasked(bytes: Buffer): Error {
+  private unsolicited(bytes: Buffer): Error {
     const isRefusal = this.asked.complete === 0 && bytes[0] === MINUS
     return isRefusal
       ? new ConnectionRefused(printable(bytes.subarray(1, bytes.indexOf(CR))))
@@ -131,7 +131,7 @@ class GuardedStream extends Duplex {
   }
 }
 
-/** For ioredis: connects as its own connector does, through a GuardedStream. */
+/** Connector for ioredis, like its own, but through a GuardedStream. */
 export function guardedConnector(timers: Timers): new (options: unknown) => AbstractConnector {
   return class extends AbstractConnector {
     private readonly options: RedisOptions
@@ -145,7 +145,7 @@ export function guardedConnector(timers: Timers): new (options: unknown) => Abst
       const { host, port, tls: secure } = this.options
       const place = { host: host!, port: port! }
       const socket = secure ? tls.connect({ ...place, ...secure }) : net.connect(place)
-      // It has all of a socket that ioredis uses, and not the rest.
+      // It has the part of a socket that ioredis uses.
       this.stream = new GuardedStream(socket, timers) as unknown as net.Socket
       return Promise.resolve(this.stream)
     }

@@ -1,13 +1,12 @@
 /**
  * The control path to a Redis: probes, markers, listings, over ioredis.
  *
- * ioredis may send again what it has reported as failed. It is therefore set up never to queue, never to resend, and never
- * to reconnect by itself: health decides when to try again, by probing. What the node sends passes a guard before ioredis
- * sees it (control-stream.ts), and a check after it (control-replies.ts). A node that gives what is no answer loses its
- * connection: what comes next on it could be anything.
+ * ioredis may resend what it has reported as failed. It is therefore set up never to queue, resend, or reconnect by
+ * itself: health decides when to try again, by probing. Replies are checked before ioredis sees them (control-stream.ts)
+ * and after it (control-replies.ts). An invalid reply closes the connection: later ones could be mismatched.
  *
- * The scripts are loaded by every probe that connects. A SCRIPT FLUSH in between is answered with NOSCRIPT, which is the
- * one refusal after which the same call is sent once more, with the script's text: it certainly was not applied.
+ * Every probe that connects loads the scripts. After a SCRIPT FLUSH the node replies NOSCRIPT, the only refusal after
+ * which a call is sent again, with the script's text: it was certainly not applied.
  */
 import type { ConnectionOptions } from 'node:tls'
 import { Redis } from 'ioredis'
@@ -35,7 +34,7 @@ import { passwordRefused, withoutSecrets } from './secrets.ts'
 
 type Argument = string | Buffer
 
-/** One question of a probe, and what becomes of its answer. */
+/** One command of a probe, and the handler of its reply. */
 interface Question {
   readonly command: string
   readonly args: readonly Argument[]
@@ -44,7 +43,7 @@ interface Question {
 
 const LOADED_SCRIPTS = [STORE, PEEK, PREPARE, ACCEPT, STORE_ALL, HINT, CHECK_PERMISSIONS]
 
-/** The node answered with an error. */
+/** The node replied with an error. */
 class ErrorReply extends Error {}
 
 export class ControlPath {
@@ -53,10 +52,10 @@ export class ControlPath {
   private client: Redis | null = null
   private connecting: Promise<Redis> | null = null
   private closed = false
-  /** What ended the connection. */
+  /** The reason why the connection ended. */
   private lastError: Error | null = null
   private appendfsync: string | null = null
-  /** What could not be done when it was connected. */
+  /** What failed while connecting. */
   private forbiddenAtConnect: readonly string[] = []
 
   constructor(options: RedisNodeOptions, tlsOptions: () => ConnectionOptions) {
@@ -64,7 +63,7 @@ export class ControlPath {
     this.tlsOptions = tlsOptions
   }
 
-  /** Asks, and hands the answer to `read`, which throws NotAnAnswer for what is none. */
+  /** Sends a command and passes the reply to `read`, which throws NotAnAnswer if it is invalid. */
   async ask<T>(command: string, args: readonly Argument[], read: (reply: unknown) => T): Promise<T> {
     const client = await this.connected()
     return this.readAnswer(client.callBuffer(command, ...args), read)
@@ -113,7 +112,7 @@ export class ControlPath {
     }
   }
 
-  /** Only of a node that is ours, or to be: on another one nothing is carried out that could write. */
+  /** Only for a node that is ours or will be: no command that could write is run on another one. */
   async forbidden(): Promise<readonly string[]> {
     if (this.forbiddenAtConnect.length > 0) await this.loadScripts(await this.connected())
     const keys = [PERMISSION_KEY, MARKER_KEY]
@@ -129,7 +128,7 @@ export class ControlPath {
     return [...new Set([...this.forbiddenAtConnect, ...found.flat()])]
   }
 
-  /** Asked once a connection; where CONFIG is forbidden the answer is no. */
+  /** Asked once per connection; false if CONFIG is forbidden. */
   private async isDurable(aofEnabled: boolean): Promise<boolean> {
     if (!aofEnabled) return false
     this.appendfsync ??= await this.ask('CONFIG', ['GET', 'appendfsync'], (reply) =>
@@ -150,12 +149,12 @@ export class ControlPath {
       return read(await answer)
     } catch (error) {
       if (error instanceof NotAnAnswer) this.client?.disconnect()
-      throw this.told(error as Error)
+      throw this.describe(error as Error)
     }
   }
 
-  /** What is said of a call that failed: short, and not in terms of ioredis's own options. */
-  private told(error: Error): Error {
+  /** A short message for a failed call, without ioredis's option names. */
+  private describe(error: Error): Error {
     if (error instanceof NotAnAnswer || error instanceof BrokenFraming) return error
     if (
       /enableOfflineQueue|Connection is closed|aborted due to connection close|Stream isn't writeable/.test(
@@ -177,7 +176,7 @@ export class ControlPath {
     return Object.assign(new Error(message), code === undefined ? {} : { code })
   }
 
-  /** Rejects when the node is overdue, but not before we have read what arrived while our event loop was busy. */
+  /** Rejects when the node is overdue, but only after reading what arrived while our event loop was busy. */
   private async inTime<T>(limitMs: number, answer: Promise<T>): Promise<T> {
     const { timers } = this.options
     let timer: TimerHandle | null = null
@@ -193,9 +192,9 @@ export class ControlPath {
     try {
       return await Promise.race([answer, overdue])
     } catch (error) {
-      answer.catch(() => undefined) // told above
-      this.client?.disconnect() // where a command hangs, it is of no use to the next probe
-      throw this.told(error as Error)
+      answer.catch(() => undefined) // reported above
+      this.client?.disconnect() // a hung connection is useless for the next probe
+      throw this.describe(error as Error)
     } finally {
       timers.clearTimeout(timer!)
     }
@@ -203,7 +202,7 @@ export class ControlPath {
 
   private async connected(): Promise<Redis> {
     if (this.closed) throw new Error(`node ${this.options.id} is closed`)
-    // A stream that was destroyed is told to ioredis a turn later.
+    // ioredis learns of a destroyed stream one turn later.
     if (this.client?.status === 'ready' && this.client.stream.writable) return this.client
     this.connecting ??= this.connect().finally(() => (this.connecting = null))
     return this.connecting
@@ -214,7 +213,7 @@ export class ControlPath {
     this.appendfsync = null
     this.lastError = null
     const client = this.newClient()
-    // connect() reports as well, but not errors that come later: a broken control connection shows at the next probe.
+    // connect() reports errors too, but not later ones: a broken control connection shows at the next probe.
     client.on('error', (error: Error) => (this.lastError ??= error))
     this.client = client
     try {
@@ -223,7 +222,7 @@ export class ControlPath {
       return client
     } catch (error) {
       client.disconnect()
-      throw this.told(this.lastError ?? (error as Error))
+      throw this.describe(this.lastError ?? (error as Error))
     }
   }
 
@@ -236,7 +235,7 @@ export class ControlPath {
       ...(password === undefined ? {} : { password }),
       ...(tls ? { tls: this.tlsOptions() } : {}),
       Connector: guardedConnector(this.options.timers),
-      protocol: 2, // pushes have no place in it
+      protocol: 2, // RESP2 has no pushes
       lazyConnect: true,
       enableOfflineQueue: false,
       enableReadyCheck: false,
@@ -245,12 +244,12 @@ export class ControlPath {
       disableClientInfo: true,
       retryStrategy: () => null,
       connectTimeout: this.options.connectTimeoutMs,
-      // Probes have their own, shorter deadline; this one bounds listings and the rest.
+      // Probes have their own, shorter timeout; this one limits listings and everything else.
       commandTimeout: 4 * Math.max(this.options.connectTimeoutMs, this.options.nodeTimeoutMs),
     })
   }
 
-  /** Where that is forbidden, the node is reported, and not given up: it may still be read. */
+  /** If that is forbidden, the node is reported but still used: it may be readable. */
   private async loadScripts(client: Redis): Promise<void> {
     const denied = new Set<string>()
     const load = async (script: Script) => {
@@ -269,14 +268,14 @@ function permissionsReply(reply: unknown): readonly string[] {
   return namesReply('check-permissions', reply, CHECKED_COMMANDS)
 }
 
-/** What the error says is forbidden; throws another error. */
+/** What the error says is forbidden; throws any other error. */
 function deniedBy(command: string, error: Error): readonly string[] {
   const name = forbiddenBy(command, error.message)
   if (name === null) throw error
   return [name]
 }
 
-/** Hands on the answers; returns what is forbidden. Throws what else is wrong with any of them. */
+/** Passes the replies to their handlers; returns what is forbidden. Throws on any other error. */
 function takeAnswers(questions: readonly Question[], answers: [Error | null, unknown][]): readonly string[] {
   const denied: string[] = []
   for (const [i, { command, args, take }] of questions.entries()) {
@@ -289,7 +288,7 @@ function takeAnswers(questions: readonly Question[], answers: [Error | null, unk
   return denied
 }
 
-/** What a probe asks, and what it has found. */
+/** The commands of a probe, and their results. */
 class ProbeAnswers {
   info: ReturnType<typeof infoReply> | null = null
   private readonly peers: readonly string[]
@@ -303,7 +302,7 @@ class ProbeAnswers {
     this.peers = peers
   }
 
-  /** TIME is the first: what it takes to answer the others would make it look late. */
+  /** TIME comes first: the time for the other replies would make it look late. */
   questions(): Question[] {
     return [
       { command: 'TIME', args: [], take: (reply) => (this.timeMs = timeReply(reply)) },

@@ -1,6 +1,6 @@
 /**
- * What answers on the data path must look like, and what they say. Each function takes the bytes of a reply and returns
- * what is in it, or null for what is not an answer: all of it is looked at before anybody is told anything.
+ * Parses and validates replies on the data path. Each function takes the bytes of a reply and returns its content, or
+ * null if it is invalid: the whole reply is checked before any caller is answered.
  */
 import { VERSION_BYTES } from '../../core/clock.ts'
 import { REPLACED_BYTES } from '../../core/codec.ts'
@@ -18,15 +18,15 @@ const OTHER_TYPE_MARK = 0x57 // W
 const TOO_LATE_MARK = 0x54 // T
 const LIFE_BYTES = 6
 const HELD_BYTES = VERSION_BYTES + REPLACED_BYTES
-/** 2^53 has sixteen. */
+/** 2^53 has sixteen digits. */
 const MAX_DIGITS = 15
 
-/** A store, of which this much must be known to read what became of it. */
+/** The part of a store that is needed to parse its outcome. */
 interface Asked {
   readonly lifeMs: number
 }
 
-/** How each of several stores ended. */
+/** The outcome of each of several stores. */
 export type StoreOutcome =
   | { readonly kind: 'applied'; readonly keptMs: number | null }
   | { readonly kind: 'stale'; readonly held: Buffer }
@@ -44,7 +44,7 @@ export function isTooLate(bytes: Buffer): boolean {
   return bytes.length === 1 && bytes[0] === TOO_LATE_MARK
 }
 
-/** An outcome for each record (store.lua tells how they are written). */
+/** An outcome for each record (format in store.lua). */
 export function storeOutcomes(bytes: Buffer, asked: readonly Asked[]): readonly StoreOutcome[] | null {
   const outcomes: StoreOutcome[] = []
   let at = 0
@@ -88,7 +88,7 @@ export function lifeOf(bytes: Buffer): number | null {
   return ms
 }
 
-/** What is held instead: a version, or a version and what it replaced. */
+/** What is held instead: a version, or a version and its replaced field. */
 export function isHeld(bytes: Buffer): boolean {
   return bytes.length === VERSION_BYTES || bytes.length === HELD_BYTES
 }
@@ -97,7 +97,7 @@ export type StoreAllOutcome =
   | { readonly ok: true; readonly keptMs: readonly number[] }
   | { readonly ok: false; readonly held: readonly (Buffer | null)[] }
 
-/** For each key (store-all.lua tells how it is written). */
+/** For each key (format in store-all.lua). */
 export function storeAllOutcome(bytes: Buffer, asked: readonly StoreAllWrite[]): StoreAllOutcome | null {
   const rest = bytes.subarray(1)
   if (bytes[0] === PLUS) {
@@ -115,7 +115,7 @@ export function storeAllOutcome(bytes: Buffer, asked: readonly StoreAllWrite[]):
   return held?.length === asked.length ? { ok: false, held } : null
 }
 
-/** One for each key: a byte that tells the length, and what follows it. */
+/** One for each key: a length byte, and so many bytes. */
 function refusals(bytes: Buffer): (Buffer | null)[] | null {
   const held: (Buffer | null)[] = []
   for (let at = 0; at < bytes.length;) {

@@ -1,4 +1,4 @@
-/** What an error reply of a Redis says of the call, and of the node. */
+/** What an error reply of Redis means for the call and the node. */
 import type { FailureReason, UnwritableReason } from '../node.ts'
 
 const ERROR_REASONS: Record<string, FailureReason> = {
@@ -24,8 +24,8 @@ const FORBIDDEN_COMMAND =
   /^-?(NOPERM .*\bcommand\b|ERR unknown command\b|ERR .*(The user executing the script can't run this command|Unknown (Redis )?command called from))/
 
 /**
- * The first word of an error reply says what it is. Redis before 7 quotes what a script met, with a dash where the
- * command was not carried out and without one where it was:
+ * The first word of an error reply is its code. Redis before 7 quotes the error inside a script, with a dash if the
+ * command was not executed and without one if it was:
  *
  *     ERR Error running script (call to f_0a9b…): @user_script:41: @user_script: 41: -OOM command not allowed when …
  *     ERR Error running script (call to f_0a9b…): @user_script:41: WRONGTYPE Operation against a key holding …

@@ -80,7 +80,7 @@ interface Batch {
   /** Bytes of unanswered requests when it was sent, including its own. */
   readonly bytesBefore: number
   /** Bytes of replies received when it was sent. */
-  readonly heardBefore: number
+  readonly receivedBefore: number
   /** Its share of the node's load. */
   readonly largeBytes: number
   readonly smallBytes: number
@@ -156,8 +156,8 @@ export class Link {
   private youngest: Batch | null = null
   private inFlight = 0
   private overdueCheck: TimerHandle | null = null
-  private heardAtMs = 0
-  private heardBytes = 0
+  private receivedAtMs = 0
+  private receivedBytes = 0
   /** Bytes of requests in flight. */
   private askedBytes = 0
   /** Bytes of this turn's requests, in `parts`. */
@@ -286,7 +286,7 @@ export class Link {
 
   /** Pre-encoded protocol bytes, shorter than CHUNK_BYTES. */
   raw(bytes: Buffer): void {
-    this.room(bytes.length)
+    this.ensureRoom(bytes.length)
     this.chunkAt += bytes.copy(this.chunk, this.chunkAt)
   }
 
@@ -296,7 +296,7 @@ export class Link {
     this.bulkHead(length)
     if (length > COPY_LIMIT_BYTES) this.byReference(bytes)
     else {
-      this.room(length + CRLF_BYTES)
+      this.ensureRoom(length + CRLF_BYTES)
       this.chunkAt += bytes.copy(this.chunk, this.chunkAt)
     }
     this.crlf()
@@ -305,12 +305,12 @@ export class Link {
   /** One argument: a short range of `first`, then all of `second`. */
   bulkOfTwo(first: Buffer, from: number, to: number, second: Buffer): void {
     this.bulkHead(to - from + second.length)
-    this.room(to - from)
+    this.ensureRoom(to - from)
     // Byte by byte: copying a part would allocate an object first.
     for (let i = from; i < to; i++) this.chunk[this.chunkAt++] = first[i]!
     if (second.length > COPY_LIMIT_BYTES) this.byReference(second)
     else {
-      this.room(second.length + CRLF_BYTES)
+      this.ensureRoom(second.length + CRLF_BYTES)
       this.chunkAt += second.copy(this.chunk, this.chunkAt)
     }
     this.crlf()
@@ -345,27 +345,27 @@ export class Link {
   }
 
   private crlf(): void {
-    this.room(CRLF_BYTES)
+    this.ensureRoom(CRLF_BYTES)
     this.chunk[this.chunkAt++] = 13
     this.chunk[this.chunkAt++] = 10
   }
 
-  private room(bytes: number): void {
+  private ensureRoom(bytes: number): void {
     if (this.chunkAt + bytes <= CHUNK_BYTES) return
-    this.cut()
+    this.flushChunk()
     this.chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
     this.chunkFrom = 0
     this.chunkAt = 0
   }
 
   private byReference(bytes: Buffer): void {
-    this.cut()
+    this.flushChunk()
     this.parts.push(bytes)
     this.cutBytes += bytes.length
   }
 
   /** Turns the used range of the current chunk into a part; the rest stays in use. */
-  private cut(): void {
+  private flushChunk(): void {
     if (this.chunkAt > this.chunkFrom) this.parts.push(this.chunk.subarray(this.chunkFrom, this.chunkAt))
     this.cutBytes += this.chunkAt - this.chunkFrom
     this.chunkFrom = this.chunkAt
@@ -381,7 +381,7 @@ export class Link {
     const socket = this.socket
     if (!socket || this.calls.length === 0) return
     this.raw(FENCE_COMMAND)
-    this.cut()
+    this.flushChunk()
     this.askedBytes += this.cutBytes
     const batch: Batch = {
       calls: this.calls,
@@ -389,7 +389,7 @@ export class Link {
       sentAtMs: this.clock.monotonicMs(),
       bytes: this.cutBytes,
       bytesBefore: this.askedBytes,
-      heardBefore: this.heardBytes,
+      receivedBefore: this.receivedBytes,
       largeBytes: this.largeBytes,
       smallBytes: this.smallBytes,
       replies: 0,
@@ -476,7 +476,7 @@ export class Link {
 
   private readonly onRead = (length: number): boolean => {
     if (this.isReadingInto) {
-      this.heard(length)
+      this.onReceived(length)
       if (this.partial) this.filled(this.partial, length)
       return true
     }
@@ -496,7 +496,7 @@ export class Link {
 
   /** Consumes data for the bulk being received, if any; returns the number of bytes. */
   private fill(bytes: Buffer, length: number): number {
-    this.heard(length)
+    this.onReceived(length)
     const { partial } = this
     if (!partial) return 0
     const taken = Math.min(length, partial.length - this.partialBytes)
@@ -505,9 +505,9 @@ export class Link {
     return taken
   }
 
-  private heard(bytes: number): void {
-    this.heardAtMs = this.clock.monotonicMs()
-    this.heardBytes += bytes
+  private onReceived(bytes: number): void {
+    this.receivedAtMs = this.clock.monotonicMs()
+    this.receivedBytes += bytes
   }
 
   /** So many more of its bytes are there. */
@@ -542,12 +542,12 @@ export class Link {
   private parseReply(input: Buffer, at: number): number {
     const lineEnd = indexOfNear(input, CR, at + 1)
     if (lineEnd < 0 || lineEnd + 1 >= input.length) {
-      if (input.length - at > MAX_LINE_BYTES) this.nonsense('an endless line')
+      if (input.length - at > MAX_LINE_BYTES) this.invalidReply('an endless line')
       return -1
     }
     const after = lineEnd + CRLF_BYTES
     if (lineEnd - at > MAX_LINE_BYTES || input[lineEnd + 1] !== LF) {
-      this.nonsense('an endless line')
+      this.invalidReply('an endless line')
       return -1
     }
     switch (input[at]) {
@@ -558,7 +558,7 @@ export class Link {
           return after
         }
         if (length < 0 || length > MAX_BULK_BYTES) {
-          this.nonsense('a bulk without a possible length')
+          this.invalidReply('a bulk without a possible length')
           return -1
         }
         if (length > this.options.maxReplyBytes) {
@@ -573,7 +573,7 @@ export class Link {
           return -1
         }
         if (input[end - CRLF_BYTES] !== CR || input[end - 1] !== LF) {
-          this.nonsense('a bulk of another length than it said')
+          this.invalidReply('a bulk of another length than it said')
           return -1
         }
         this.onReply(REPLY_BULK, input.subarray(after, after + length))
@@ -589,13 +589,13 @@ export class Link {
         this.onReply(REPLY_SIMPLE, input.subarray(at + 1, lineEnd))
         return after
       default:
-        this.nonsense(`a reply that begins with byte ${input[at]}`)
+        this.invalidReply(`a reply that begins with byte ${input[at]}`)
         return -1
     }
   }
 
   /** The node sent an invalid reply: nothing that follows can be trusted. */
-  nonsense(what: string): void {
+  invalidReply(what: string): void {
     this.destroy(lost('error', `the node sent ${what}, which is not an answer to what was asked`))
   }
 
@@ -606,7 +606,7 @@ export class Link {
     }
     const batch = this.oldest
     if (!batch) {
-      this.nonsense('an answer to nothing')
+      this.invalidReply('an answer to nothing')
       return
     }
     if (batch.replies < batch.calls.length) {
@@ -625,7 +625,7 @@ export class Link {
     this.askedBytes -= batch.bytes
     if (isMarker(type, reply, batch.fence)) for (const call of batch.calls) call.answered(batch.fence)
     else this.onOtherMarker(batch, type, reply)
-    this.load.answeredAfter(this.heardAtMs - batch.sentAtMs)
+    this.load.answeredAfter(this.receivedAtMs - batch.sentAtMs)
     this.load.less(batch.largeBytes, batch.smallBytes)
   }
 
@@ -666,10 +666,10 @@ export class Link {
   }
 
   /** Time until the oldest batch is overdue. */
-  private leftMs({ sentAtMs, bytesBefore, heardBefore }: Batch): number {
+  private leftMs({ sentAtMs, bytesBefore, receivedBefore }: Batch): number {
     const { callTimeoutMs } = this.options
-    const silentAtMs = Math.max(sentAtMs, this.heardAtMs) + callTimeoutMs
-    const workMs = (bytesBefore + this.heardBytes - heardBefore) / BYTES_PER_MS
+    const silentAtMs = Math.max(sentAtMs, this.receivedAtMs) + callTimeoutMs
+    const workMs = (bytesBefore + this.receivedBytes - receivedBefore) / BYTES_PER_MS
     return Math.min(silentAtMs, sentAtMs + callTimeoutMs + workMs) - this.clock.monotonicMs()
   }
 

@@ -1,4 +1,4 @@
-/** What a Redis node needs to know, for both of its paths. */
+/** Options of a Redis node, for both of its paths. */
 import type { ConnectionOptions } from 'node:tls'
 import type { Clock, Timers } from '../../core/clock.ts'
 
@@ -11,7 +11,7 @@ export interface RedisNodeOptions {
     readonly username?: string
     readonly password?: string
   }
-  /** For `rediss://`: asked for with every connection, since certificates are renewed. */
+  /** For `rediss://`: called for every connection, because certificates are renewed. */
   readonly tlsOptions?: () => ConnectionOptions
   readonly graceMs: number
   readonly nodeTimeoutMs: number

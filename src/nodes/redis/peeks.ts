@@ -1,13 +1,13 @@
 /**
- * Looks at records without fetching their values, on their way to a Redis and back.
+ * Calls that read records without their values.
  *
- * The head alone is two plain commands, which cost Redis half of what a script does:
+ * The head alone takes two plain commands, which cost Redis half of what a script does:
  *
  *     GETRANGE key 0 42   head    → the record's head
- *     EXISTS key          0 | 1   → asked only because an empty answer may be an empty string that somebody else stored
+ *     EXISTS key          0 | 1   → needed only because an empty reply may be an empty string stored by another program
  *
- * They are not one moment. An empty answer and 0: absent at the second. An empty answer and 1: an empty string, or written
- * in between; then the script (peek.lua) looks once more, as it does at once where a length or a range is wanted.
+ * They are not atomic. An empty reply and 0: absent at the second. An empty reply and 1: an empty string, or written in
+ * between; then the script (peek.lua) reads again. A length or a range always uses the script.
  */
 import { HEAD_WITH_PROMISE_BYTES, PeekedRecord } from '../../core/codec.ts'
 import type { Part } from '../../core/part.ts'
@@ -37,7 +37,7 @@ export function enqueueHead(link: Link, node: CallHost, key: Buffer, call: PeekC
   link.enqueue(new PendingExists(node, key, call, head))
 }
 
-/** Ends before the command behind it does, which tells the caller. They may leave in different batches. */
+/** Completes before the next command, which answers the caller. They may be in different batches. */
 class PendingHead extends LinkCall {
   failure: NodeFailure | null = null
 
@@ -46,7 +46,7 @@ class PendingHead extends LinkCall {
   }
 
   override answered(): void {
-    // What came is judged together with what comes behind it.
+    // Evaluated together with the next reply.
   }
 
   override lost(failure: NodeFailure): void {
@@ -82,7 +82,7 @@ class PendingExists extends LinkCall {
     else this.node.peekByScript(this.key, 'head', this.call)
   }
 
-  /** 0 or 1, as EXISTS answers. */
+  /** 0 or 1, the reply of EXISTS. */
   private get isFlag(): boolean {
     const { replyType, reply } = this
     return replyType === REPLY_INTEGER && reply!.length === 1 && (reply![0] === ZERO || reply![0] === ONE)
@@ -137,14 +137,14 @@ export class PendingPeek extends PendingScript {
   }
 }
 
-/** The reply of peek.lua; null where it is none. */
+/** Parses the reply of peek.lua; null if it is invalid. */
 function peekedIn(reply: Buffer, part: Part): PeekedRecord | null {
   if (reply.length < LENGTH_BYTES) return null
   const stored = reply.readUIntBE(0, LENGTH_BYTES)
   const partAt = LENGTH_BYTES + Math.min(stored, HEAD_WITH_PROMISE_BYTES)
   if (reply.length < partAt) return null
   const head = reply.subarray(LENGTH_BYTES, partAt)
-  // As the two commands tell it.
+  // In the same form as from the two commands.
   if (part === 'head') return reply.length === partAt ? new PeekedRecord(head) : null
   const record = new PeekedRecord(head, stored, reply.subarray(partAt), part)
   return record.isWhole ? record : null

@@ -1,5 +1,5 @@
 /**
- * Calls of the data path on their way to a Redis and back: how each is encoded, and what becomes of its reply.
+ * Calls of the data path to a Redis: how each is encoded, and how its reply is handled.
  */
 import { EXPIRY_AT, HEAD_BYTES, REPLACED_AT, type NewRecord } from '../../core/codec.ts'
 import type { Part } from '../../core/part.ts'
@@ -39,7 +39,7 @@ import type {
 } from '../node.ts'
 import { ACCEPT, headsOf, HINT, PREPARE, STORE, STORE_ALL, type ScriptHeads } from './scripts.ts'
 
-/** By how many keys. */
+/** By number of keys. */
 const STORE_HEADS: ScriptHeads[] = []
 const MAX_STORES_PER_CALL = 32
 const MAX_STORE_BYTES_PER_CALL = 16 * 1024
@@ -53,21 +53,21 @@ const PROMISED = Buffer.from('promised')
 
 /** The node whose calls these are. */
 export interface CallHost extends Node {
-  /** GRACE_SECONDS in milliseconds, as the scripts take it. */
+  /** GRACE_SECONDS in milliseconds, encoded for the scripts. */
   readonly grace: Buffer
-  /** As the script takes it. */
+  /** Encoded for the script. */
   readonly maxHints: Buffer
-  /** Calls that were sent again so far: a read sent before one of them may have overtaken it, and asks once more. */
+  /** Number of resent calls: a read sent before one of them may have overtaken it, and is repeated. */
   readonly resends: number
-  /** As Node.peek with a part of the value: head and part as of one moment. */
+  /** Like Node.peek with a part of the value: head and part are read atomically. */
   peekByScript(key: Buffer, part: Part, call: PeekCall, expectedBytes?: number): void
-  /** The node has forgotten the script: certainly not applied, so this once the call is sent again. */
+  /** NOSCRIPT: the call was certainly not applied, so in this case it is sent again. */
   sendWithText(pending: Resendable): void
-  /** What an error reply (or one of the wrong type) says about the call and about the node. */
+  /** What an error reply (or a reply of the wrong type) means for the call and the node. */
   judge(replyType: number, reply: Buffer | null): NodeFailure
 }
 
-/** Whoever waits for a call. */
+/** The completion object of a call. */
 export type DataCall = Pick<GetCall, 'onFailure'>
 
 export class PendingGet extends LinkCall {
@@ -97,7 +97,7 @@ export class PendingGet extends LinkCall {
   }
 }
 
-/** A call of a script that can be made once more, with the script's text. */
+/** A script call that can be resent with the script's text. */
 export interface Resendable extends LinkCall {
   readonly heads: ScriptHeads
   /** Keys and arguments. */
@@ -108,7 +108,7 @@ function isNoScript({ replyType, reply }: LinkCall): boolean {
   return replyType === REPLY_ERROR && reply!.toString('latin1', 0, 8) === 'NOSCRIPT'
 }
 
-/** A script. A node that has forgotten it gets the call once more, with its text. */
+/** A script call. After NOSCRIPT it is resent with the script's text. */
 export abstract class PendingScript extends LinkCall implements Resendable {
   protected readonly node: CallHost
   /** The first of its keys. */
@@ -123,7 +123,7 @@ export abstract class PendingScript extends LinkCall implements Resendable {
   }
 
   abstract encode(link: Link): void
-  /** False, and nobody was told anything, for what is not an answer. */
+  /** False, before any caller is answered, if the reply is invalid. */
   protected abstract replied(fence: Fence): boolean
 
   override answered(fence: Fence): void {
@@ -145,8 +145,7 @@ interface StoreEntry {
 }
 
 /**
- * Stores of one turn that go to the script together: one call of it costs more than what it does for one record. Each
- * has its own outcome.
+ * Stores of one turn that share a script call: a call costs more than the work for one record. Each has its own outcome.
  */
 export class PendingStores extends LinkCall implements Resendable {
   private readonly node: CallHost
@@ -356,7 +355,7 @@ export const TOO_LONG: NodeFailure = {
 
 const DECIMALS = new Map<number, Buffer>()
 
-/** Lives repeat (no expiry, or the same TTL again and again): most are encoded once. */
+/** Cache of encoded TTLs: they repeat. */
 function decimal(n: number): Buffer {
   let bytes = DECIMALS.get(n)
   if (!bytes) {

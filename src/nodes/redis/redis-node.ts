@@ -231,7 +231,7 @@ export class RedisNode implements CallHost {
     const text = reply ? withoutSecrets(printable(reply), this.options.address) : 'nil'
     if (replyType !== REPLY_ERROR) {
       // Later replies on this connection may be mismatched, too.
-      this.link?.nonsense(`"${text}"`)
+      this.link?.invalidReply(`"${text}"`)
       return { kind: 'unknown', reason: 'error', message: `unexpected answer "${text}"` }
     }
     const reason = errorReason(text)

@@ -1,8 +1,8 @@
 /**
- * Follows the framing of a stream of RESP2 values without building them: counts those that are complete, and says what is
- * wrong with the first that breaks a rule. It holds a few numbers, whatever the stream says.
+ * Checks the framing of a RESP2 stream without building values: counts complete values, and reports the first violation.
+ * Its state is a few numbers, whatever the stream contains.
  *
- * A length or a count is judged when it is announced, so that nobody sets memory aside for a value that is refused.
+ * A length or count is checked when it is announced, so that no memory is allocated for a value that is refused.
  */
 const PLUS = 0x2b
 const MINUS = 0x2d
@@ -12,32 +12,32 @@ const STAR = 0x2a
 const CR = 0x0d
 const LF = 0x0a
 const CRLF_BYTES = 2
-/** Of a number: a sign and 19 digits. */
+/** Limit of a number: a sign and 19 digits. */
 const MAX_NUMBER_BYTES = 20
 const NUMBER = /^[+-]?\d+$/
 
 export interface FramingLimits {
   readonly lineBytes: number
   readonly bulkBytes: number
-  /** Of one value with all that is in it. */
+  /** Limit of one value with everything in it. */
   readonly valueBytes: number
   readonly elements: number
   readonly depth: number
 }
 
 export class RespFraming {
-  /** Values that were complete, not counting those inside of others. */
+  /** Complete top-level values. */
   complete = 0
   private readonly limits: FramingLimits
-  /** Of the line that is being read; 0 = a value begins with the next byte. */
+  /** Type of the line being read; 0 = a value begins with the next byte. */
   private type = 0
   private lineBytes = 0
-  /** A number or length, as far as it has come. */
+  /** A number or length, as far as received. */
   private number = ''
   private sawCr = false
-  /** Of a bulk and its end, still to come. */
+  /** Missing bytes of a bulk and its CRLF. */
   private bulkLeft = 0
-  /** Elements still to come, of each array that is open. */
+  /** Missing elements of each open array. */
   private readonly open: number[] = []
   private valueBytes = 0
   private elements = 0
@@ -47,7 +47,7 @@ export class RespFraming {
     this.limits = limits
   }
 
-  /** Takes what has come; returns what is wrong, or null. Once something is, it stays so. */
+  /** Consumes bytes; returns the violation, or null. A violation is permanent. */
   scan(bytes: Buffer): string | null {
     let at = 0
     while (at < bytes.length && this.problem === null) {
@@ -58,14 +58,14 @@ export class RespFraming {
       else this.scanNumber(bytes[at++]!)
       this.valueBytes += at - from
       if (this.valueBytes > this.limits.valueBytes)
-        this.wrong(`a reply of more than ${this.limits.valueBytes} bytes`)
+        this.fail(`a reply of more than ${this.limits.valueBytes} bytes`)
     }
     return this.problem
   }
 
   private begin(type: number): void {
     if (type !== PLUS && type !== MINUS && type !== COLON && type !== DOLLAR && type !== STAR) {
-      this.wrong(`a reply that begins with byte ${type}`)
+      this.fail(`a reply that begins with byte ${type}`)
       return
     }
     this.type = type
@@ -82,13 +82,13 @@ export class RespFraming {
       const to = end < 0 ? bytes.length : end
       this.lineBytes += to - at
       if (this.lineBytes > this.limits.lineBytes)
-        this.wrong(`a line of more than ${this.limits.lineBytes} bytes`)
+        this.fail(`a line of more than ${this.limits.lineBytes} bytes`)
       if (end < 0) return bytes.length
       this.sawCr = true
       at = end + 1
       if (at === bytes.length) return at
     }
-    if (bytes[at] !== LF) this.wrong('a line that does not end in CRLF')
+    if (bytes[at] !== LF) this.fail('a line that does not end in CRLF')
     else this.ended()
     return at + 1
   }
@@ -96,14 +96,14 @@ export class RespFraming {
   /** A number, or the length of what follows. */
   private scanNumber(byte: number): void {
     if (this.sawCr) {
-      if (byte !== LF) this.wrong('a number that does not end in CRLF')
+      if (byte !== LF) this.fail('a number that does not end in CRLF')
       else this.onNumber(Number(this.number))
     } else if (byte === CR) {
       this.sawCr = true
-      if (!NUMBER.test(this.number)) this.wrong('a number that is none')
+      if (!NUMBER.test(this.number)) this.fail('a number that is none')
     } else {
       this.number += String.fromCharCode(byte)
-      if (this.number.length > MAX_NUMBER_BYTES) this.wrong('a number that is none')
+      if (this.number.length > MAX_NUMBER_BYTES) this.fail('a number that is none')
     }
   }
 
@@ -113,16 +113,16 @@ export class RespFraming {
       return
     }
     if (this.type === DOLLAR) {
-      if (n < 0 || n > this.limits.bulkBytes) this.wrong(`a bulk string of ${n} bytes`)
+      if (n < 0 || n > this.limits.bulkBytes) this.fail(`a bulk string of ${n} bytes`)
       this.bulkLeft = n + CRLF_BYTES
       return
     }
     this.elements += n
-    if (n < 0 || this.elements > this.limits.elements) this.wrong(`an array of ${n} elements`)
+    if (n < 0 || this.elements > this.limits.elements) this.fail(`an array of ${n} elements`)
     else if (n === 0) this.ended()
     else {
       this.open.push(n)
-      if (this.open.length > this.limits.depth) this.wrong('arrays that are nested too deeply')
+      if (this.open.length > this.limits.depth) this.fail('arrays that are nested too deeply')
       this.type = 0
     }
   }
@@ -136,14 +136,14 @@ export class RespFraming {
     }
     for (; at < end; at++) {
       if (bytes[at] !== (this.bulkLeft === CRLF_BYTES ? CR : LF))
-        this.wrong('a bulk string that does not end where it should')
+        this.fail('a bulk string that does not end where it should')
       this.bulkLeft--
     }
     if (this.bulkLeft === 0) this.ended()
     return at
   }
 
-  /** A value is complete, and with it perhaps the arrays that it stands in. */
+  /** A value is complete, and with it perhaps the arrays that contain it. */
   private ended(): void {
     this.type = 0
     while (this.open.length > 0) {
@@ -158,7 +158,7 @@ export class RespFraming {
     this.elements = 0
   }
 
-  private wrong(problem: string): void {
+  private fail(problem: string): void {
     this.problem ??= problem
   }
 }

@@ -1,4 +1,4 @@
-/** The Lua scripts of a Redis node, and how their calls begin. */
+/** The Lua scripts of a Redis node, and the encoded start of their calls. */
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { encodeCommand } from './link.ts'
@@ -13,13 +13,13 @@ export function loadScript(name: string): Script {
   return { text, sha: createHash('sha1').update(text).digest('hex') }
 }
 
-/** How a call of a script begins, in short and with the script's whole text. */
+/** The start of a script call: EVALSHA, and EVAL with the script's text. */
 export interface ScriptHeads {
   readonly bySha: Buffer
   readonly withText: Buffer
 }
 
-/** @param argCount how many ARGV the call has */
+/** @param argCount number of ARGV */
 export function headsOf(script: Script, argCount: number, keyCount = 1): ScriptHeads {
   const count = Buffer.from(`*${3 + keyCount + argCount}\r\n`)
   const part = (args: (string | Buffer)[]) => encodeCommand(args).subarray('*3\r\n'.length)

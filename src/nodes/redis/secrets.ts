@@ -1,6 +1,6 @@
 /**
- * What a node says may repeat what it was sent: Redis quotes an unknown command's arguments, and AUTH may be unknown. The
- * user and the password of a node stand in no log line, error or status.
+ * Removes secrets from a node's error replies: Redis quotes the arguments of an unknown command, and AUTH may be unknown.
+ * The user and password of a node never appear in log lines, errors or /status.
  */
 export interface Secrets {
   readonly username?: string
@@ -9,18 +9,18 @@ export interface Secrets {
 
 const HIDDEN = '(hidden)'
 
-/** A node's words without its user and password. */
+/** A node's text without its user and password. */
 export function withoutSecrets(text: string, { username, password }: Secrets): string {
   let shown = text
   for (const secret of [password, username]) if (secret) shown = shown.replaceAll(secret, HIDDEN)
   return shown
 }
 
-/** What a Redis says to a connection that it does not take, whatever was asked first. */
+/** Errors that Redis sends to a connection that it refuses. */
 const CONNECTION_REFUSED =
   /^(ERR max number of clients (\+ cluster connections )?reached|DENIED Redis is running in protected mode)/
 
-/** For an error in reply to AUTH. Of the node's own words only the first is shown: it says what kind of error it is. */
+/** Message for an error in reply to AUTH. Shows only the first word of the node's text, the error code. */
 export function passwordRefused(said: string, secrets: Secrets): string {
   const notTaken = CONNECTION_REFUSED.exec(said)
   if (notTaken) return `the node refused the connection: ${notTaken[0]}`

@@ -1,21 +1,21 @@
 /**
- * Anti-entropy: who begins a round (round.ts), and when.
+ * Anti-entropy: decides which coordinator starts a round (round.ts), and when.
  *
- *   look (every 10 to 20 s):  a round is under way, and its worker lives   → nothing
- *                             one was under way, and its worker has died   → begin anew
- *                             the last one began an interval ago           → begin
- *   request (POST /repair):   at once, unless one is under way
+ *   check (every 10 to 20 s):  a round is running, and its worker lives    → nothing
+ *                              one was running, and its worker has died    → start again
+ *                              the last one started an interval ago        → start
+ *   request (POST /repair):    at once, unless one is running
  *
- * One coordinator works at a time: it holds a lease, prolongs it while it works, and gives it back. If it dies, the lease
- * ends within LEASE_MS, what it has left in the nodes (round-state.ts) still says "running", and the next look of another
- * coordinator takes over. Two at the same time would do the same work twice, and nothing else.
+ * One coordinator works at a time: it holds a lease, renews it while it works, and releases it. If it dies, the lease
+ * expires within LEASE_MS, its state in the nodes (round-state.ts) still says "running", and the next check of another
+ * coordinator takes over. Two at the same time would only do the same work twice.
  *
- * A round moves copies to where its own ring has their homes, and drops them elsewhere. So there is none while another
- * coordinator draws another ring: all that draw the same one share a lease in its name, on every member, and prolong it as
- * long as they live.
+ * A round moves copies to their homes on its own ring, and drops them elsewhere. So no round runs while another coordinator
+ * uses a different ring: coordinators with the same ring share a lease in its name, on every member, and renew it as long
+ * as they live.
  *
- * When a round is due is decided by what the nodes keep, not by this process's own age: a fleet of coordinators makes one
- * round an interval together, also when each of them is restarted more often than that.
+ * The state in the nodes decides when a round is due, not the uptime of this process: a fleet of coordinators runs one
+ * round per interval together, even if each of them restarts more often than that.
  */
 import type { Member } from '../../cluster/member.ts'
 import type { TimerHandle } from '../../core/clock.ts'
@@ -36,16 +36,16 @@ export interface AntiEntropyOptions {
   readonly intervalMs: number
   /** 0 = no limit. */
   readonly keysPerSecond: number
-  /** A number from 0 up to 1. */
+  /** Returns a number in [0, 1). */
   readonly random: () => number
-  /** How many keys to list at once, about; by default as round.ts has it. */
+  /** Approximate number of keys to list at once; the default is in round.ts. */
   readonly listedKeys?: number
 }
 
 const OTHER_RING =
-  'another coordinator has other nodes, weights, zones, VNODES_PER_NODE or REPLICATION_FACTOR, or had until half a minute ago'
+  'another coordinator uses other nodes, weights, zones, VNODES_PER_NODE or REPLICATION_FACTOR, or did until half a minute ago'
 
-/** A node that fails, or has lost its data since, goes without: the next round comes. */
+/** A failed node, or one that has lost data since, is skipped until the next round. */
 async function stampAll(synced: RoundResult['synced'], atMs: number): Promise<void> {
   await Promise.allSettled(
     synced.map(({ member, marker }) => member.node.stamp(marker, { atMs, assumed: false })),
@@ -55,16 +55,16 @@ async function stampAll(synced: RoundResult['synced'], atMs: number): Promise<vo
 const LEASE = 'anti-entropy'
 const BEAT_MS = LEASE_MS / 3
 const RING_LEASE = 'ring'
-/** Longer than from one look to the next. */
+/** Longer than the time between two checks. */
 const RING_LEASE_MS = 3 * LEASE_MS
 
 export class AntiEntropy {
   private readonly context: RepairContext
   private readonly options: AntiEntropyOptions
-  /** Without a round in the nodes' memory the first one is due after a part of the interval. */
+  /** If the nodes have no state of a round, the first one is due after a part of the interval. */
   private readonly firstDueMs: number
   private timer: TimerHandle | null = null
-  private looking: Promise<void> | null = null
+  private checking: Promise<void> | null = null
   private current: { round: Round; pace: Pace; ended: Promise<void> } | null = null
   private beginning: Promise<void> | null = null
   private lastRound: RoundReport | null = null
@@ -81,23 +81,23 @@ export class AntiEntropy {
     this.schedule()
   }
 
-  /** Ends a round that is under way; another coordinator takes it over. */
+  /** Stops the running round; another coordinator takes it over. */
   async stop(): Promise<void> {
     this.stopped = true
     if (this.timer) this.context.timers.clearTimeout(this.timer)
     this.current?.round.stop('the coordinator is stopping')
     this.current?.pace.stop()
-    await this.looking
+    await this.checking
     await this.beginning
     await this.current?.ended
   }
 
-  /** Begins a round unless one is under way, here or elsewhere. @throws RondoError UNAVAILABLE */
+  /** Starts a round unless one is running, here or elsewhere. @throws RondoError UNAVAILABLE */
   async request(): Promise<RoundState> {
     if (!this.context.cluster.ready) {
       throw new RondoError('UNAVAILABLE', 'No node can be used yet; /status says why.')
     }
-    if (await this.otherRing()) throw new RondoError('UNAVAILABLE', `No repair is begun: ${OTHER_RING}.`)
+    if (await this.otherRing()) throw new RondoError('UNAVAILABLE', `No repair was started: ${OTHER_RING}.`)
     await this.begin()
     return this.progress()
   }
@@ -125,16 +125,16 @@ export class AntiEntropy {
     if (this.stopped) return
     const delayMs = LEASE_MS * (1 + this.options.random())
     this.timer = this.context.timers.setTimeout(() => {
-      this.looking = this.look()
+      this.checking = this.check()
         .catch((error: unknown) => this.failed(error))
         .finally(() => {
-          this.looking = null
+          this.checking = null
           this.schedule()
         })
     }, delayMs)
   }
 
-  private async look(): Promise<void> {
+  private async check(): Promise<void> {
     if (!this.context.cluster.ready) return
     if (await this.otherRing()) {
       this.current?.round.stop(OTHER_RING)
@@ -144,31 +144,31 @@ export class AntiEntropy {
     if (this.current) return
     const known = await readRoundState(this.context.cluster)
     if (known?.lastRound) this.lastRound = known.lastRound
-    // Asked again once the lease is ours: the worker may have ended in between.
+    // Check again once we hold the lease: the worker may have finished in between.
     if (this.isDue(known))
       await this.begin(async () => this.isDue(await readRoundState(this.context.cluster)))
   }
 
   private isDue(known: RoundState | null): boolean {
-    // Whoever works holds the lease; whoever has died does not.
+    // A live worker holds the lease; a dead one does not.
     if (known?.state === 'running') return true
     const { intervalMs } = this.options
     if (intervalMs === 0) return false
     if (!known?.lastRound) return this.context.clock.monotonicMs() >= this.firstDueMs
-    // A little early, so that looking now and then never makes it late.
+    // Slightly early, so that the check interval never makes it late.
     const earlyMs = Math.min(2 * LEASE_MS, intervalMs / 2)
     return this.context.cluster.time.nowMs() - known.lastRound.startedAtMs >= intervalMs - earlyMs
   }
 
-  // ---- who
+  // ---- coordinators
 
-  /** Whether a coordinator that was alive half a minute ago draws another ring. Tells when that changes. */
+  /** Whether a coordinator that was alive half a minute ago uses another ring. Emits changes. */
   private async otherRing(): Promise<boolean> {
     const { cluster, replicas, emit } = this.context
     const ring = `${cluster.ring.checksum} ${replicas}`
     const ours = await Promise.all(
       cluster.members.map(async ({ node }) => {
-        // Whoever does not answer now says nothing of other coordinators.
+        // A node that does not answer tells nothing about other coordinators.
         return !node.ready || node.lease(RING_LEASE, ring, RING_LEASE_MS).catch(() => true)
       }),
     )
@@ -178,7 +178,7 @@ export class AntiEntropy {
     return differ
   }
 
-  /** Does nothing while a round is under way, here or elsewhere. */
+  /** No effect while a round is running, here or elsewhere. */
   private begin(stillWanted?: () => Promise<boolean>): Promise<void> {
     if (this.current || this.stopped) return Promise.resolve()
     this.beginning ??= this.tryBegin(stillWanted).finally(() => (this.beginning = null))
@@ -200,29 +200,29 @@ export class AntiEntropy {
     this.current = { round, pace, ended }
   }
 
-  /** On the first member that can be asked. Coordinators that see different ones may both get it: no harm is done. */
+  /** Takes the lease on the first reachable member. If coordinators see different ones, both may get it: harmless. */
   private async lease(forMs: number): Promise<boolean> {
     for (const { node } of this.context.cluster.ring.nodes) {
       if (!node.ready) continue
       try {
         return await node.lease(LEASE, this.context.owner, forMs)
       } catch {
-        continue // it is about to be found down: the next one
+        continue // about to be marked down: try the next one
       }
     }
     return false
   }
 
-  // ---- how it goes
+  // ---- running a round
 
   private async run(round: Round, pace: Pace): Promise<void> {
     const { cluster, clock, emit } = this.context
     const begunMs = clock.monotonicMs()
     const missesThen = new Map(cluster.members.map((member) => [member, member.misses]))
-    await Promise.resolve() // `current` is set by now
+    await Promise.resolve() // then `current` is set
     const stopBeating = this.beat(round, pace)
     let report: RoundReport
-    /** It stays "running" in the nodes: whoever looks next takes it over. */
+    /** The state in the nodes stays "running": the next coordinator that checks takes over. */
     let handedOn = false
     try {
       await writeRoundState(cluster, this.ownState(round))
@@ -265,7 +265,7 @@ export class AntiEntropy {
     return { ...counts, startedAtMs, finishedAtMs: cluster.time.nowMs(), ms, result, members, why, evicting }
   }
 
-  /** Prolongs the lease and tells the nodes how far it is, until it is stopped. */
+  /** Renews the lease and writes the progress to the nodes, until it is stopped. */
   private beat(round: Round, pace: Pace): () => Promise<void> {
     const { timers, cluster } = this.context
     let stopped = false
@@ -274,7 +274,7 @@ export class AntiEntropy {
     const once = async () => {
       if (await this.lease(LEASE_MS)) await writeRoundState(cluster, this.ownState(round))
       else {
-        round.stop('another coordinator does it')
+        round.stop('another coordinator runs it')
         pace.stop()
       }
     }
@@ -295,12 +295,12 @@ export class AntiEntropy {
     }
   }
 
-  /** All that a member had missed by the beginning of a complete round was brought to it, whether noted or not. */
+  /** A complete round has sent a member all that it had missed before, recorded or not. */
   private noteCaughtUp(missesThen: ReadonlyMap<Member, number>, { evicting }: RoundReport): void {
     const { cluster } = this.context
     for (const [member, misses] of missesThen) {
       if (!member.behind || !member.missedUnnoted || evicting.includes(member.id)) continue
-      // Hints would mark it again at the next probe: they are delivered first (repairer.ts).
+      // Hints would mark it as behind again at the next probe: deliver them first (repairer.ts).
       const hinted = cluster.members.some((other) => other.report?.hints.has(member.id))
       if (!hinted) cluster.caughtUp(member, misses)
     }

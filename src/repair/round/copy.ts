@@ -1,10 +1,9 @@
 /**
- * Copying one record from a node that holds it to a node that may lack it: what all repairs are made of. It goes through
- * the same compare-and-store as every write, so it may be repeated or be done by two workers at once.
+ * Copies one record from a node that holds it to a node that may lack it, for all repairs. It uses the same
+ * compare-and-store as every write, so it may be repeated or done by two workers at once.
  *
- * It must not come late: a worker that was paused could bring back a value that was deleted meanwhile, and whose delete
- * nobody remembers any more. So a copy is good for a few seconds from when the record was read, and the node that is to
- * store it judges that, by its own clock.
+ * A copy must not arrive late: a paused worker could restore a value that was deleted meanwhile and whose tombstone is
+ * gone. So a copy is valid for a few seconds from when the record was read, checked by the target by its own clock.
  */
 import type { Cluster } from '../../cluster/cluster.ts'
 import { compareVersions } from '../../core/clock.ts'
@@ -14,12 +13,12 @@ import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import type { RepairContext } from '../context.ts'
 
 /**
- * From when a record was read to when its copy must be stored: all the calls in between, and small beside the time for
- * which whatever takes its place meanwhile is remembered.
+ * Time from reading a record until its copy must be stored: enough for all calls in between, and short compared with
+ * how long whatever replaces it meanwhile is kept.
  */
 const GOOD_FOR_MS = 5000
 
-/** A node gave no answer that counts: the work stops here, and begins anew later. */
+/** A node gave no valid answer: the repair stops, and starts again later. */
 export class RepairStopped extends Error {
   constructor(node: Node, why: string) {
     super(`node ${node.id}: ${why}`)
@@ -27,7 +26,7 @@ export class RepairStopped extends Error {
   }
 }
 
-/** A node that fails stops the work. */
+/** Stops the repair if the node fails. */
 export function answerOf<T>(node: Node, answer: Promise<T>): Promise<T> {
   return answer.catch((error: unknown) => {
     throw new RepairStopped(node, String(error))
@@ -37,7 +36,7 @@ export function answerOf<T>(node: Node, answer: Promise<T>): Promise<T> {
 /**
  * A node's record of a key.
  *
- * @param marker the marker under which the answer must have been given, null = any
+ * @param marker the marker that the answer's batch must have found, null = any
  * @throws RepairStopped
  */
 export function fetchRecord(node: Node, key: Buffer, marker: Buffer | null): Promise<StoredRecord | null> {
@@ -48,7 +47,7 @@ export function fetchRecord(node: Node, key: Buffer, marker: Buffer | null): Pro
         else resolve(bytes ? new StoredRecord(bytes) : null)
       },
       onFailure: (_node, failure: NodeFailure) => {
-        // Of another Redis type, or too long to be taken: nothing that Rondo has written.
+        // Another Redis type, or too long: not written by Rondo.
         if (failure.kind === 'refused' && !isAboutNode(failure)) resolve(null)
         else reject(new RepairStopped(node, failure.message))
       },
@@ -57,14 +56,14 @@ export function fetchRecord(node: Node, key: Buffer, marker: Buffer | null): Pro
 }
 
 /**
- * Copies a record to a node, where nothing as new is held. It lives there as long as it has left at its sources: whichever
- * keeps it longest knows how long it must be remembered. Where it is held already, its life is made as long.
+ * Copies a record to a node unless it holds one at least as new. The copy lives as long as the record has left on the
+ * source that keeps it longest. If the target holds the same record, its life is extended to that.
  *
- * A promise there to a newer record refuses it, though that record may never come: then the key is settled, in two
- * rounds of its own. When this has returned, the target holds this record or a newer one.
+ * A promise to a newer record refuses the copy, though that record may never be written: then two rounds settle the key.
+ * Afterwards the target holds this record or a newer one.
  *
  * @param sources nodes that hold this version
- * @param readAtMs cluster time at which it was not yet read
+ * @param readAtMs cluster time before it was read
  * @throws RepairStopped
  */
 export async function copyRecord(
@@ -82,7 +81,7 @@ export async function copyRecord(
   if (await store(target, key, record, lifeMs, untilMs + clockOffMs(cluster, target))) return
   const here = await fetchRecord(target, key, null)
   if (here && compareVersions(here.version, record.version) >= 0) return
-  if (cluster.time.nowMs() > untilMs) throw new RepairStopped(target, 'the copy came too late')
+  if (cluster.time.nowMs() > untilMs) throw new RepairStopped(target, 'the copy is too late')
   await context.settle(key, record).catch((error: unknown) => {
     throw new RepairStopped(
       target,
@@ -91,7 +90,7 @@ export async function copyRecord(
   })
 }
 
-/** Null when it has gone everywhere in the meantime. */
+/** Null if it has been removed everywhere meanwhile. */
 async function lifeAmong(
   sources: readonly Node[],
   key: Buffer,
@@ -107,18 +106,18 @@ export function canEnd(record: StoredRecord): boolean {
   return record.kind !== KIND_VALUE || record.expiresAtMs > 0
 }
 
-/** Milliseconds that a key has left, 0 = it is not there. @throws RepairStopped */
+/** Milliseconds that a key has left, 0 = absent. @throws RepairStopped */
 export async function lifeAt(node: Node, key: Buffer): Promise<number> {
   const leftMs = await answerOf(node, node.lifeMs(key))
   return leftMs === -2 ? 0 : leftMs === -1 ? FAR_END_MS : Math.max(1, leftMs)
 }
 
-/** By how much the node's clock is ahead of cluster time. It was measured before the data path was opened. */
+/** How far the node's clock is ahead of cluster time. Measured before the data path was opened. */
 function clockOffMs(cluster: Cluster, node: Node): number {
   return cluster.time.distance(node.id)?.offMs ?? 0
 }
 
-/** False when the node holds something newer, or a promise to it. */
+/** False if the node holds something newer, or a promise to it. */
 function store(
   node: Node,
   key: Buffer,

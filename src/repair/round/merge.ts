@@ -1,9 +1,9 @@
 /**
- * Brings to one member everything that the others hold for it: every key of which it is a home replica, from every other
+ * Copies to one member everything that the others hold for it: every key of which it is a home replica, from every other
  * member that has a copy, home replica or fallback replica.
  *
- * Who is read, and whether that is enough, is decided before (sources below) and confirmed afterwards: a source that
- * lost its data in the middle has another marker by then, and the whole merge counts for nothing.
+ * The sources, and whether they suffice, are decided before (sources below) and confirmed afterwards: a source that lost
+ * data meanwhile has a new marker by then, and the whole merge does not count.
  */
 import type { Cluster } from '../../cluster/cluster.ts'
 import type { Member } from '../../cluster/member.ts'
@@ -17,7 +17,7 @@ import { answerOf, canEnd, copyRecord, fetchRecord, lifeAt, RepairStopped } from
 import type { RepairContext } from '../context.ts'
 
 export interface MergeProgress {
-  /** Keys looked at, of all sources together. */
+  /** Keys checked, of all sources together. */
   checked: number
   /** Records sent to the member. */
   sent: number
@@ -25,18 +25,18 @@ export interface MergeProgress {
 
 export interface Sources {
   readonly members: readonly Member[]
-  /** Too few of them are clean: what is merged is the union of what there is, and acknowledged writes may be lost. */
+  /** Too few of them are clean: acknowledged writes may be lost. */
   readonly lossy: boolean
 }
 
 const PAGE_KEYS = 256
 
 /**
- * Whom to merge from, or null while somebody must be waited for.
+ * The members to merge from, or null while one must be waited for.
  *
- * For each key, N − Q + 1 of the member's fellow home replicas must be clean: any Q that acknowledged a write include
- * one of them. A fellow that cannot be reached may come back with what it holds, and one that is stale may be kept
- * (stale.ts). But once all of them are there, and some have lost data themselves, there is nothing to wait for.
+ * For each key, N − Q + 1 of the other home replicas must be clean: any Q that acknowledged a write include one of them.
+ * An unreachable one may return with its data, and a stale one may be kept (stale.ts). But once all of them are
+ * reachable, and some have lost data themselves, there is nothing to wait for.
  */
 export function sourcesFor(cluster: Cluster, member: Member, replicas: number): Sources | null {
   const needed = replicas - required('quorum', replicas) + 1
@@ -50,7 +50,7 @@ export function sourcesFor(cluster: Cluster, member: Member, replicas: number): 
     lossy = true
   }
   return {
-    // What a stale one holds may have been deleted.
+    // Values of a stale member may have been deleted.
     members: cluster.members.filter(
       (other) => other !== member && other.node.ready && other.marker && other.completeness !== 'stale',
     ),
@@ -58,7 +58,7 @@ export function sourcesFor(cluster: Cluster, member: Member, replicas: number): 
   }
 }
 
-/** @throws RepairStopped when a node fails, or is no longer what it was at the beginning */
+/** @throws RepairStopped when a node fails, or has changed its marker since the start */
 export async function merge(
   context: RepairContext,
   member: Member,
@@ -73,7 +73,7 @@ export async function merge(
   for (const [i, source] of sources.members.entries()) {
     const { marker, runId } = await source.node.probe()
     if (!marker?.equals(markers[i]!) || runId !== source.marker!.runId) {
-      throw new RepairStopped(source.node, 'it lost its data, or was restarted, while it was read')
+      throw new RepairStopped(source.node, 'it lost data or was restarted while it was read')
     }
   }
 }
@@ -104,7 +104,7 @@ async function mergeFrom(
   } while (cursor !== '0')
 }
 
-/** Compares heads first: only what is missing crosses as a whole, and what would be kept longer than it is here. */
+/** Compares heads first: whole records are read only if they are missing, or are kept longer at the source. */
 async function bring(
   context: RepairContext,
   member: Member,

@@ -1,14 +1,14 @@
 /**
- * Keeps background work to so many keys a second, and lets requests in between.
+ * Rate limiter for background work, in keys per second; also yields to requests.
  *
- *   spend(256) … work … spend(256)      at 50,000 keys a second the second one returns 5.12 ms after the first, or later
+ *   spend(256) … work … spend(256)      at 50,000 keys/s the second call resolves 5.12 ms after the first, or later
  *
- * What was not spent in time is lost: after a slow node no burst makes up for it. Without a limit it still waits for the
- * end of the turn, so that work on nodes that answer at once does not keep the event loop to itself.
+ * Unused budget is lost: there is no burst after a slow node. Without a limit it still waits for the end of the turn, so
+ * that work on nodes that answer at once does not block the event loop.
  */
 import type { MonotonicClock, TimerHandle, Timers } from '../../core/clock.ts'
 
-/** A piece of work is at most this part of a second's keys, so that waiting for one never takes long. */
+/** A batch is at most this share of a second's keys, so that no wait is long. */
 const PIECES_A_SECOND = 10
 
 export class Pace {
@@ -26,13 +26,13 @@ export class Pace {
     this.timers = timers
   }
 
-  /** How many keys to take on at once, `most` at most. */
+  /** The number of keys for the next batch, at most `most`. */
   piece(most: number): number {
     if (this.keysPerSecond === 0) return most
     return Math.max(1, Math.min(most, Math.floor(this.keysPerSecond / PIECES_A_SECOND)))
   }
 
-  /** Resolves when work on so many keys may begin. */
+  /** Resolves when work on so many keys may start. */
   async spend(keys: number): Promise<void> {
     if (this.stopped) return
     const nowMs = this.clock.monotonicMs()
@@ -42,7 +42,7 @@ export class Pace {
     else await new Promise<void>((resolve) => this.timers.endOfTurn(resolve))
   }
 
-  /** From now on nobody waits, nor those who do. */
+  /** Ends all waits, now and later. */
   stop(): void {
     this.stopped = true
     for (const [timer, wake] of this.sleeping) {

@@ -1,9 +1,9 @@
 /**
- * What is known of the rounds of anti-entropy, kept in the nodes: whoever works writes it there every few seconds, so
- * that every coordinator can tell how far it is, knows when the next round is due, and notices a worker that has died.
+ * State of the anti-entropy rounds, stored in the nodes: the worker writes it every few seconds, so that every coordinator
+ * can show the progress, knows when the next round is due, and detects a dead worker.
  *
- * A record like any other, under an internal key on every member: the newest wins. Nothing relies on it: where it is
- * lost, a round begins sooner than it had to.
+ * A record under an internal key on every member; the newest wins. Nothing relies on it: if it is lost, a round starts
+ * sooner than necessary.
  */
 import type { Cluster } from '../../cluster/cluster.ts'
 import { compareVersions } from '../../core/clock.ts'
@@ -21,9 +21,9 @@ export interface RoundReport extends RoundCounts {
   readonly ms: number
   /** complete: every member took part; partial: some did not; stopped: it ended early. */
   readonly result: 'complete' | 'partial' | 'stopped'
-  /** Ids of the members that took part from beginning to end. */
+  /** Ids of the members that took part from start to end. */
   readonly members: readonly string[]
-  /** Who did not, or what stopped it. */
+  /** Members that did not take part, or what stopped the round. */
   readonly why: readonly string[]
   readonly evicting: readonly string[]
 }
@@ -45,7 +45,7 @@ export const NO_COUNTS: Readonly<RoundCounts> = {
   movedHome: 0,
 }
 
-/** Resolves when every member that can be reached has it. */
+/** Resolves when every reachable member has it. */
 export async function writeRoundState(cluster: Cluster, state: RoundState): Promise<void> {
   const record = newRecord(KIND_VALUE, cluster.versions, 0, Buffer.from(JSON.stringify(state)))
   await Promise.all(
@@ -63,12 +63,12 @@ export async function writeRoundState(cluster: Cluster, state: RoundState): Prom
   )
 }
 
-/** The newest that any member holds; null = none. */
+/** The newest state on any member; null = none. */
 export async function readRoundState(cluster: Cluster): Promise<RoundState | null> {
   const held = await Promise.all(
     cluster.members
       .filter((member) => member.node.ready)
-      .map((member) => fetchRecord(member.node, ROUND_STATE_KEY, null).catch(() => null)), // others have it, too
+      .map((member) => fetchRecord(member.node, ROUND_STATE_KEY, null).catch(() => null)), // other members have it, too
   )
   let newest: StoredRecord | null = null
   for (const record of held) {
@@ -79,13 +79,13 @@ export async function readRoundState(cluster: Cluster): Promise<RoundState | nul
   return parse(newest.value)
 }
 
-/** Null for what another release of Rondo wrote. */
+/** Null for the format of another release of Rondo. */
 function parse(bytes: Buffer): RoundState | null {
   let found: unknown
   try {
     found = JSON.parse(bytes.toString('utf8'))
   } catch {
-    return null // not ours to read: as if there were none
+    return null // unknown format: treat it as absent
   }
   const { state, startedAtMs, lastRound } = found as Partial<RoundState>
   const sound =

@@ -1,37 +1,36 @@
 /**
- * One round of anti-entropy: finds what the home replicas of the same keys disagree on, and brings the newest to all.
+ * One round of anti-entropy: finds differences between the home replicas of the same keys, and copies the newest records.
  *
- *   1. scan    every clean member, page by page, in turns; per member and token range a digest tree (core/merkle.ts)
- *                a copy where it has no home (a fallback replica's) is brought home and dropped at once
- *   2. compare per range the trees of its home replicas: agreeing ones cost this one comparison, and no key is named
- *   3. list    only where leaves differ: scan again, keep the heads of the keys that lie in those leaves
- *   4. settle  only where heads differ: read the key at its home replicas, and copy the newest record to those that hold
+ *   1. scan    every clean member, page by page, interleaved; builds a digest tree per member and token range
+ *                (core/merkle.ts). A misplaced copy (a fallback replica's) is moved home and dropped at once
+ *   2. compare per range the trees of its home replicas: equal ones cost this one comparison, and no key is named
+ *   3. list    only where leaves differ: scan again, and collect the heads of the keys in those leaves
+ *   4. settle  only where heads differ: read the key on its home replicas, and copy the newest record to those that hold
  *              an older one or none
  *
- * What counts is decided at 4, on records read in one turn; all before only finds where to look. So a scan that takes
- * minutes, brings a key twice or sees half of a write costs work, never correctness.
+ * Only step 4 decides, on records read in one turn; the earlier steps only find where to look. So a scan that takes
+ * minutes, returns a key twice or sees half of a write costs work, never correctness.
  *
- * What is in a tree: live values alone. A tombstone or an expired value beats older records and is nothing by itself: a
- * replica that has purged it, or never held anything to delete, agrees with one that has not. Where it matters it is
- * found all the same: a replica that missed the delete still shows the old value, its tree has that value in it, and the
- * others' do not. When the leaf is listed, the tombstone wins. For the same reason a dead record is never copied to a
- * replica that holds nothing. "Live" is judged at the time when the round began, or a value that expires between two
- * scans would differ from itself.
+ * A tree contains live values only. A tombstone or an expired value supersedes older records and is otherwise nothing: a
+ * replica that has purged it, or never had anything to delete, agrees with one that holds it. A replica that missed the
+ * delete still has the old value in its tree, and the others do not, so the difference is found; when the leaf is listed,
+ * the tombstone wins. For the same reason a dead record is never copied to a replica that holds nothing. "Live" refers to
+ * the start of the round, or a value that expires between two scans would differ from itself.
  *
- * Left alone:
- * - Values that Rondo did not write (version 0): nobody knows which is newer. A versioned record beats them.
- * - What was written since the round began: its copies may be on their way, and whoever misses one is noted by its
- *   coordinator. "Since" is a version stamped at the beginning: everything that this coordinator has done or seen by
- *   then is older. The next round looks at it.
- * - What a member lacks that evicts: it would evict again, this or something else. An older record there is corrected.
- * - Members that are being filled (fill.ts does it), or whose marker is another one than at the beginning: they take no
- *   part, and what was found out about them counts for nothing.
+ * Not repaired:
+ * - Values that Rondo did not write (version 0): it is unknown which is newer. A versioned record supersedes them.
+ * - Records written since the round began: their copies may be in flight, and misses are recorded by their coordinator.
+ *   "Since" is a version stamped at the start: everything that this coordinator has done or seen by then is older. The
+ *   next round checks them.
+ * - Missing records on a member that evicts: it would evict again. An older record there is corrected.
+ * - Members that are being filled (fill.ts does it), or whose marker has changed since the start: they do not take part,
+ *   and what was found about them does not count.
  *
- * Memory: 12 bytes a leaf, some 65,000 leaves a member; at 3 the listed heads, for about LISTED_KEYS keys at a time: if
- * more differ, the members are scanned again for the next portion. (All keys of one leaf are listed together. Keys that
- * share a hash tag share a leaf.)
+ * Memory: 12 bytes per leaf, some 65,000 leaves per member; in step 3 the listed heads, for about LISTED_KEYS keys at a
+ * time: if more differ, the members are scanned again for the next portion. (All keys of a leaf are listed together. Keys
+ * with the same hash tag share a leaf.)
  *
- * A life is never extended: copies live as long as they have left where they are kept longest (copy.ts).
+ * A life is never extended: copies live as long as the record has left where it is kept longest (copy.ts).
  */
 import type { Cluster } from '../../cluster/cluster.ts'
 import { encodeMarker, type Marker } from '../../cluster/marker.ts'
@@ -49,7 +48,7 @@ import type { RepairContext } from '../context.ts'
 import type { Pace } from './pace.ts'
 
 const PAGE_KEYS = 128
-/** Keys whose heads are held at once, about: 300 to 400 bytes each. */
+/** Approximate limit of keys whose heads are held at once: 300 to 400 bytes each. */
 const LISTED_KEYS = 100_000
 /** Keys read and copied at once: each may be as large as the largest value, on every home replica. */
 const SETTLED_AT_ONCE = 16
@@ -57,26 +56,26 @@ const SETTLED_AT_ONCE = 16
 const COMPARED_AT_ONCE = 1000
 
 export interface RoundCounts {
-  /** Copies that the scans have brought, of all members together. */
+  /** Copies scanned, of all members together. */
   checkedKeys: number
   rangesCompared: number
   rangesDiffering: number
   /** Records sent to a home replica that held an older one or none. */
   copied: number
-  /** Copies of fallback replicas that were brought home and dropped. */
+  /** Copies of fallback replicas that were moved home and dropped. */
   movedHome: number
 }
 
 export interface RoundResult {
-  /** Ids of the members that took part from beginning to end. */
+  /** Ids of the members that took part from start to end. */
   readonly members: readonly string[]
-  /** Those that did not, each with why. */
+  /** Members that did not, with the reason. */
   readonly leftOut: readonly string[]
-  /** Those that were told of every delete, with the markers that they had: see `synced` below. */
+  /** Members that have received every delete, with their markers: see `synced` below. */
   readonly synced: readonly { readonly member: Member; readonly marker: Buffer }[]
 }
 
-/** The round was told to end. */
+/** The round was stopped. */
 export class RoundStopped extends Error {
   constructor(why: string) {
     super(why)
@@ -107,7 +106,7 @@ export class Round {
   private readonly startVersion = Buffer.alloc(VERSION_BYTES)
   private stopWhy: string | null = null
 
-  /** @param listedKeys how many keys to list at once, about */
+  /** @param listedKeys approximate number of keys to list at once */
   constructor(context: RepairContext, pace: Pace, listedKeys = LISTED_KEYS) {
     this.context = context
     this.pace = pace
@@ -127,7 +126,7 @@ export class Round {
     }
   }
 
-  /** Members that have evicted keys: they are not given what they lack. */
+  /** Members that have evicted keys: they are not sent what they lack. */
   get evicting(): string[] {
     return this.parts.filter((part) => part.evicts).map((part) => part.member.id)
   }
@@ -158,9 +157,9 @@ export class Round {
   }
 
   /**
-   * Who needs no other member to know all that was acknowledged when the round began: for each of its ranges, N − Q other
-   * home replicas took part to the end. Together with them it makes one home replica of any Q that acknowledged a write
-   * or a delete. So one member that is away keeps no other from it.
+   * Members that now know every write acknowledged before the round began: for each of their ranges, N − Q other home
+   * replicas took part to the end. With them it overlaps any Q that acknowledged a write or a delete. So one unavailable
+   * member does not block the others.
    */
   private synced(): RoundResult['synced'] {
     const { replicas } = this.context
@@ -178,10 +177,10 @@ export class Round {
   // ---- scanning
 
   /**
-   * One page of each member in turn, so that the copies of a key are seen at about the same time, and one page at a time,
-   * because reading one is what keeps the event loop busy.
+   * Scans one page of each member in turn, so that the copies of a key are seen at about the same time, and one page at
+   * a time, because processing a page blocks the event loop.
    *
-   * @param visit tells whether the member has no business with this key
+   * @param visit returns whether the member should not hold this key
    */
   private async scan(
     parts: readonly Part[],
@@ -242,17 +241,17 @@ export class Round {
     return false
   }
 
-  /** Written since the round began. A version from the future is not: it would be young for ever. */
+  /** Written since the round began. A version from the future is excluded: it would stay young for ever. */
   private isYoung(version: Version): boolean {
     return compareVersions(version, this.startVersion) > 0 && versionMs(version) <= this.cluster.time.nowMs()
   }
 
-  /** Whoever lost its data, or was restarted, while it was read has another marker by now. */
+  /** Leaves out members that lost data or restarted during the scan: their marker has changed. */
   private async confirm(): Promise<void> {
     await Promise.all(
       this.parts.map(async (part) => {
         if (!part.takesPart) {
-          this.leaveOut(part, 'its marker has changed, or it is away')
+          this.leaveOut(part, 'its marker has changed, or it is unreachable')
           return
         }
         try {
@@ -298,7 +297,7 @@ export class Round {
     return differing
   }
 
-  /** Portions of about as many keys as may be listed at once. */
+  /** Splits the leaves into portions of about as many keys as may be listed at once. */
   private portions(leaves: readonly Leaf[]): Leaf[][] {
     const portions: Leaf[][] = []
     let keys = Infinity
@@ -331,12 +330,12 @@ export class Round {
           await this.bring(key, parts, parts, held, readAtMs, false)
           return
         }
-        // Whoever failed is left out; the others are to agree all the same.
+        // Failed members are left out; the others are still compared.
       }
     })
   }
 
-  /** Whether the heads tell that somebody needs a copy. */
+  /** Whether the heads show that a replica needs a copy. */
   private differs(homes: readonly Member[], heads: readonly (string | undefined)[]): boolean {
     let newest = NOT_OURS
     for (const [i, home] of homes.entries()) {
@@ -352,8 +351,8 @@ export class Round {
   }
 
   /**
-   * Brings a copy that has no home here to where it belongs. It goes when every home replica of the key holds it or
-   * something newer; the newest is looked for among all of them, or an old copy would go to one that has deleted it.
+   * Moves a misplaced copy to its home replicas. It is dropped once every home replica holds it or something newer. The
+   * newest record of all of them is copied, or an old copy would return to a replica that has deleted it.
    */
   private async moveHome(fallback: Part, key: Buffer): Promise<void> {
     const { homes } = this.places[this.cluster.ring.indexAt(tokenOf(key))]!
@@ -374,7 +373,7 @@ export class Round {
     }
   }
 
-  /** @returns null when one of them did not answer as the member that it was */
+  /** @returns null if one of them failed or has changed its marker */
   private async recordsAt(parts: readonly Part[], key: Buffer): Promise<(StoredRecord | null)[] | null> {
     const held = await Promise.all(
       parts.map((part) => this.attempt(part, () => fetchRecord(part.member.node, key, part.markerBytes))),
@@ -383,9 +382,9 @@ export class Round {
   }
 
   /**
-   * @param holders who was read, the parts first, in the order of `held`
+   * @param holders the members that were read, the parts first, in the order of `held`
    * @param readAtMs cluster time before they were read
-   * @returns false when one that needs the record did not take it
+   * @returns false if a member that needs the record did not store it
    */
   private async bring(
     key: Buffer,
@@ -418,7 +417,7 @@ export class Round {
     return stored === takers.length
   }
 
-  /** A member that fails takes no further part. */
+  /** Excludes a failed member from the rest of the round. */
   private async attempt<T>(part: Part, work: () => Promise<T>): Promise<T | typeof FAILED> {
     try {
       return await work()
@@ -440,9 +439,9 @@ export class Round {
     }
   }
 
-  // ---- who takes part
+  // ---- members that take part
 
-  /** Null while the member takes no part. */
+  /** Null if the member does not take part. */
   private partOf(member: Member): Part | null {
     const part = this.partByMember.get(member)
     return part?.takesPart ? part : null
@@ -461,7 +460,7 @@ export class Round {
 
 const FAILED = Symbol('failed')
 
-/** A member that takes part, as it was at the beginning. */
+/** A member that takes part, as of the start. */
 class Part {
   readonly member: Member
   readonly marker: Marker
@@ -510,18 +509,18 @@ interface RangePlace {
 interface Leaf {
   readonly index: number
   readonly leaf: number
-  /** How many keys will be listed, about. */
+  /** Approximate number of keys that will be listed. */
   readonly keys: number
 }
 
 interface ListedKey {
   readonly homes: readonly Member[]
-  /** What the scan of each home replica has told, in their order; undefined = nothing. */
+  /** The heads found by the scan, in the order of the home replicas; undefined = none. */
   readonly heads: (string | undefined)[]
   young: boolean
 }
 
-/** The keys of some leaves, with their heads. Texts, because a Buffer would keep the whole reply it came in. */
+/** The keys of some leaves, with their heads. Strings, because a Buffer would retain its whole reply. */
 class Listing {
   /** By the key as latin1. */
   readonly keys = new Map<string, ListedKey>()
@@ -552,10 +551,10 @@ class Listing {
 
 const LIVE = 'L'
 const DEAD = 'D'
-/** As `headText` has what Rondo did not write: older than everything. */
+/** `headText` of a value that Rondo did not write: older than everything. */
 const NOT_OURS = '\0'.repeat(VERSION_BYTES) + DEAD
 
-/** A version one byte a character, so that `<` on texts is the order of versions, and whether it is live behind it. */
+/** A version, one character per byte, so that `<` compares versions; then whether it is live. */
 function headText(record: StoredRecord, atMs: number): string {
   if (!isOurs(record)) return NOT_OURS
   const { version } = record
@@ -563,7 +562,7 @@ function headText(record: StoredRecord, atMs: number): string {
   return text + (record.isLive(atMs) ? LIVE : DEAD)
 }
 
-/** Whether a home replica is to be sent the newest record. */
+/** Whether a home replica should be sent the newest record. */
 function needs(
   part: Part,
   lacks: boolean,
@@ -572,17 +571,17 @@ function needs(
   fromFallback: boolean,
 ): boolean {
   if (!lacks) return older
-  // A fallback replica's copy is a write that somebody missed, and not one that was evicted.
+  // A fallback replica's copy is a missed write, not an evicted one.
   return newestLives && (fromFallback || !part.evicts)
 }
 
-/** Values of others, and what only holds a promise, have version 0: nothing to compare, nothing to copy. */
+/** Values of other programs and records that hold only a promise have version 0: nothing to compare or copy. */
 function isOurs(record: StoredRecord): boolean {
   return record.versioned && compareVersions(record.version, VERSION_ZERO) !== 0
 }
 
 function whyUnfit(member: Member): string | null {
-  if (!member.node.ready || member.health.state === 'down') return 'it is away'
+  if (!member.node.ready || member.health.state === 'down') return 'it is unreachable'
   if (!member.marker || member.completeness !== 'clean') return `it is ${member.completeness}`
   return null
 }
