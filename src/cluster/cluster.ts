@@ -1,5 +1,6 @@
 /**
- * Tracks members and their health: probes every member, keeps its health, its marker and cluster time, and owns the ring.
+ * Tracks members and their health: probes every member, keeps its health, its marker and cluster time, and owns the
+ * ring.
  *
  *   probe ──▶ report ──▶ cluster time
  *                 └────▶ marker: keep, write or refuse ──▶ open the data path under it ──▶ onProbeSucceeded
@@ -7,8 +8,8 @@
  *
  * A stale member (isStale) is opened as well, but does not count as clean, whatever its marker says.
  *
- * The first probes are sent at startup. No data path opens until the members have agreed on a cluster id (founding.ts), or
- * a member that has one was found: otherwise a wiped node could pass for a new one.
+ * The first probes are sent at startup. No data path opens until the members have agreed on a cluster id (founding.ts),
+ * or a member that has one was found: otherwise a wiped node could pass for a new one.
  */
 import type { Clock, TimerHandle, Timers } from '../core/clock.ts'
 import { VersionClock } from '../core/clock.ts'
@@ -333,7 +334,7 @@ export class Cluster implements NodeListener {
     return marker?.cluster === this.clusterId && marker?.id === id
   }
 
-  /** The node lacks permissions: it stays readable but accepts no writes, as some need what is missing. */
+  /** The node lacks permissions: it stays readable but gets no writes, because some would fail. */
   private noteForbidden(member: Member, commands: readonly string[]): string | null {
     const before = member.forbidden
     member.forbidden = commands.length > 0 ? forbiddenSentence(commands) : null

@@ -94,7 +94,7 @@ export function judgeMarker(bytes: Buffer | null, context: MarkerContext): Marke
   if (!bytes) {
     return context.founding
       ? { kind: 'write', marker: fresh('clean'), why: 'the cluster is founded with it' }
-      : { kind: 'write', marker: fresh('filling'), why: 'it has no marker: it is new, or was wiped' }
+      : { kind: 'write', marker: fresh('filling'), why: 'it has no marker: it is new or was wiped' }
   }
   const found = decodeMarker(bytes)
   if (!found) return { kind: 'refuse', why: 'its marker is not one of ours' }
@@ -102,15 +102,23 @@ export function judgeMarker(bytes: Buffer | null, context: MarkerContext): Marke
   if (found.id !== id) return { kind: 'refuse', why: `it is node ${found.id}, not ${id}` }
   if (context.former.has(found.token)) {
     const marker = { ...fresh('filling'), epoch: found.epoch }
-    return { kind: 'write', marker, why: 'another one stood in for it, and took writes that it has missed' }
+    return {
+      kind: 'write',
+      marker,
+      why: 'another node had its address meanwhile, and took writes that it has missed',
+    }
   }
   if (found.runId === runId) return { kind: 'keep', marker: found }
   if (context.durable) {
-    return { kind: 'write', marker: { ...found, runId }, why: 'it restarted, and loses nothing at a restart' }
+    return {
+      kind: 'write',
+      marker: { ...found, runId },
+      why: 'it was restarted, and a restart loses nothing',
+    }
   }
   return {
     kind: 'write',
     marker: { ...fresh('filling'), epoch: found.epoch },
-    why: 'it restarted, and may have lost its last writes',
+    why: 'it was restarted, and may have lost its last writes',
   }
 }

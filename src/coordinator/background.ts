@@ -1,6 +1,6 @@
 /**
- * Owns work that no caller waits for. It counts detached work, reports its failures, and lets a stopping coordinator wait
- * until all of it is done.
+ * Owns work that no caller waits for. It counts detached work, reports its failures, and lets a stopping coordinator
+ * wait until all of it is done.
  */
 import type { Timers } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'

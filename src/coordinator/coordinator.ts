@@ -1,8 +1,8 @@
 /**
  * The coordinator: every operation that a server can call. Its only state is the health of its nodes.
  *
- * Hot calls take a completion object (ReadDone, WriteDone) and allocate one operation; the servers make the promises. Keys
- * and values stay bytes from the server to the node.
+ * Hot calls take a completion object (ReadDone, WriteDone) and allocate one operation; the servers make the promises.
+ * Keys and values stay bytes from the server to the node.
  */
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Member } from '../cluster/member.ts'

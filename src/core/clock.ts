@@ -10,10 +10,11 @@
  *
  *   | milliseconds 6 | counter 2 | coordinator 4 |
  *
- * The coordinator part is random per process, so no two processes make the same version. A record also names the version
- * that it replaced, by milliseconds and counter alone (codec.ts). So that two coordinators do not make the same pair in
- * one millisecond, each counts in its own lane (the counter's low eight bits), and changes it when it sees another one in
- * it. Milliseconds fit 48 bits and so a JavaScript number; the whole version does not, and is never converted to one.
+ * The coordinator part is random per process, so no two processes make the same version. A record also names the
+ * version that it replaced, by milliseconds and counter alone (codec.ts). So that two coordinators do not make the same
+ * pair in one millisecond, each counts in its own lane (the counter's low eight bits), and changes it when it sees
+ * another one in it. Milliseconds fit 48 bits and so a JavaScript number; the whole version does not, and is never
+ * converted to one.
  */
 
 /** Milliseconds that only increase; for durations, not for timestamps. */

@@ -10,7 +10,8 @@
  *   31     [12 promise] then the value's bytes
  *
  * All numbers are big-endian. The node fills the replaced field (nodes/redis/store.lua, core/store.ts); a coordinator
- * sends zeros there. Anything that does not parse is a value at version 0, stored by another program, and readable as is.
+ * sends zeros there. Anything that does not parse is a value at version 0, stored by another program, and readable as
+ * is.
  */
 import { VERSION_BYTES, VERSION_ZERO, type Version } from './clock.ts'
 import { cut, placesIn, type ByteRange, type Part } from './part.ts'

@@ -1,6 +1,6 @@
 /**
- * Deadlines of many operations with the same timeout, with one timer: the list is in order of arrival, so the first is due
- * first. Adding and removing cost an object and a few pointer writes; a finished operation is released at once.
+ * Deadlines of many operations with the same timeout, with one timer: the list is in order of arrival, so the first is
+ * due first. Adding and removing cost an object and a few pointer writes; a finished operation is released at once.
  */
 import type { MonotonicClock, TimerHandle, Timers } from './clock.ts'
 
@@ -37,7 +37,7 @@ export class Deadlines {
   private timer: TimerHandle | null = null
   private count = 0
   /** True while overdue() is being called on operations. */
-  private telling = false
+  private expiring = false
   /** -1 = not read in this turn of the event loop. */
   private turnAtMs = -1
 
@@ -98,13 +98,13 @@ export class Deadlines {
 
   /** If nothing is in flight, clears the timer, so that it does not keep the process alive. */
   rest(): void {
-    if (this.first !== null || this.timer === null || this.telling) return
+    if (this.first !== null || this.timer === null || this.expiring) return
     this.timers.clearTimeout(this.timer)
     this.timer = null
   }
 
   /** Calls late() on all operations that have run longer than this. */
-  tellLate(afterMs: number): void {
+  notifyLate(afterMs: number): void {
     const before = this.clock.monotonicMs() + this.timeoutMs - afterMs
     for (let entry = this.first; entry && entry.dueAtMs < before; entry = entry.next) entry.operation.late?.()
   }
@@ -116,7 +116,7 @@ export class Deadlines {
 
   private readonly check = (): void => {
     const now = this.clock.monotonicMs()
-    this.telling = true
+    this.expiring = true
     try {
       while (this.first && this.first.dueAtMs <= now) {
         const entry = this.first
@@ -124,7 +124,7 @@ export class Deadlines {
         entry.operation.overdue()
       }
     } finally {
-      this.telling = false
+      this.expiring = false
       // Not before: an operation started by overdue() must not set a timer that delays those behind it.
       const next = this.first
       this.timer = next && this.timers.setTimeout(this.check, Math.max(1, next.dueAtMs - now))

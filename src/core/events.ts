@@ -1,6 +1,6 @@
 /**
- * Events of the lower layers: transitions, not attempts. telemetry/telemetry.ts turns them into log lines and metrics, so
- * that no lower layer needs a logger.
+ * Events of the lower layers: transitions, not attempts. telemetry/telemetry.ts turns them into log lines and metrics,
+ * so that no lower layer needs a logger.
  */
 export type NodeState = 'up' | 'suspect' | 'down'
 

@@ -9,11 +9,11 @@
  *   - the earlier of: the replaced record's own end, and now + the grace
  *
  * and a value without expiry gets a TTL with a far end: under a `volatile-*` policy a node may then evict any user's
- * value, but never an internal key, which has no TTL. If such a value replaces another one, the key's end stays as it is,
- * which costs a node less than setting it again.
+ * value, but never an internal key, which has no TTL. If such a value replaces another one, the key's end stays as it
+ * is, which costs a node less than setting it again.
  *
- * A replica that replaced nothing keeps its copy for less time than one that did. But that copy may later be the only one
- * beside a replica that missed both writes:
+ * A replica that replaced nothing keeps its copy for less time than one that did. But that copy may later be the only
+ * one beside a replica that missed both writes:
  *
  *   v1 at        B C                                     A missed it
  *   delete v2 at A C       C keeps it for the grace, A for a minute; B missed it
@@ -33,9 +33,9 @@ export const FAR_END_MS = 100 * 365 * 86_400_000
 /** Copies of a record arrive at different times, and clocks jitter: up to this, their lives are the same. */
 export const LIFE_TOLERANCE_MS = 1000
 /**
- * The minimum time that a value is kept after its expiry: as much as the lives of copies may differ, and the times of two
- * coordinators before a clock is reported (cluster/time.ts). So what replaces a value is kept until every coordinator
- * sees that value as expired.
+ * The minimum time that a value is kept after its expiry: as much as the lives of copies may differ, and the times of
+ * two coordinators before a clock is reported (cluster/time.ts). So what replaces a value is kept until every
+ * coordinator sees that value as expired.
  */
 const SHORTEST_MARGIN_MS = LIFE_TOLERANCE_MS + 1000
 
@@ -58,8 +58,8 @@ function expiryMarginMs(ttlMs: number): number {
 }
 
 /**
- * The life of a copy when it is unknown what the record has replaced elsewhere: a delete or an expiry must be kept for the
- * grace, the longest that any tombstone needs, counted from when it was made. So copying never extends it.
+ * The life of a copy when it is unknown what the record has replaced elsewhere: a delete or an expiry must be kept for
+ * the grace, the longest that any tombstone needs, counted from when it was made. So copying never extends it.
  */
 export function repairedLifeMs(record: RecordHead, clusterMs: number, graceMs: number): number {
   const { kind, expiresAtMs } = record
@@ -80,8 +80,8 @@ export function keptMs(ownMs: number, replacedLifeMs: number, graceMs: number): 
 }
 
 /**
- * Whether a copy with this life is lasting regardless of other copies: no record must be kept for longer than the grace. A
- * minute less is close enough, so that one that replaces a lasting copy is often lasting too.
+ * Whether a copy with this life is lasting regardless of other copies: no record must be kept for longer than the
+ * grace. A minute less is close enough, so that one that replaces a lasting copy is often lasting too.
  */
 export function isLastingLife(lifeMs: number, graceMs: number): boolean {
   return lifeMs >= graceMs - EXPIRY_MARGIN_MS

@@ -20,8 +20,8 @@
  * another version, is overlooked if its 64 bits are 0, or those of both versions are the same. Versions whose bytes
  * differ within one aligned word of 32 bits never are: each step of Murmur3 is a bijection.)
  *
- * Why the number: SCAN may return a record twice, and XOR-ed twice it vanishes, so a replica that has it would agree with
- * one that lacks it. The numbers differ.
+ * Why the number: SCAN may return a record twice, and XOR-ed twice it vanishes, so a replica that has it would agree
+ * with one that lacks it. The numbers differ.
  *
  * Not guaranteed: resistance against keys chosen to collide (Murmur3 has no secret), and small
  * leaves: all keys with the same hash tag lie in the same one.

@@ -5,8 +5,8 @@
  *   B is down         A  (B)  C     D            a write goes to A, C and the fallback replica D; a read asks A, then C
  *   A may be behind   B   C   A                  A still takes every write, and is asked last
  *
- * A node that may lack writes (it was unreachable, or is being filled) never answers a read alone while another node that
- * may hold the record can be asked: then all reachable ones are compared, and the newest record wins.
+ * A node that may lack writes (it was unreachable, or is being filled) never answers a read alone while another node
+ * that may hold the record can be asked: then all reachable ones are compared, and the newest record wins.
  */
 
 /** The state of a node, as far as plans need it. Updated on every change, so that requests only read it. */

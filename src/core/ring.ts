@@ -9,23 +9,24 @@
  *             C ─────┘
  *
  * With zones (racks, data centres) the list takes the nearest node of each zone first, then the others in the order of
- * the walk, so that the first N replicas are spread over as many zones as possible. A node without a zone is its own zone.
+ * the walk, so that the first N replicas are spread over as many zones as possible. A node without a zone is its own
+ * zone.
  *
  * Invariants:
  * - The same nodes (id, weight, zone) make the same ring, in whatever order they are given: if two vnodes have the same
  *   token, the one with the smaller node id comes first.
- * - A preference list contains each node once. It walks nodes, not vnodes: taking the next vnodes would put the copies of
- *   most keys on fewer machines than required.
+ * - A preference list contains each node once. It walks nodes, not vnodes: taking the next vnodes would put the copies
+ *   of most keys on fewer machines than required.
  * - Adding a node moves keys only to it, removing one moves only its keys.
  * - A ring never changes; `add` and `remove` make a new one.
  *
- * Performance: the tokens are sorted in one Uint32Array, and the first eight nodes from each are precomputed when the ring
- * is made (workOutLists, below). Vnodes with the same list share one array: four nodes have at most 24. A lookup finds its
- * start by the token's first bits, advances by less than one vnode on average, and allocates nothing. Nodes beyond the
- * eighth are found by walking, on demand.
+ * Performance: the tokens are sorted in one Uint32Array, and the first eight nodes from each are precomputed when the
+ * ring is made (workOutLists, below). Vnodes with the same list share one array: four nodes have at most 24. A lookup
+ * finds its start by the token's first bits, advances by less than one vnode on average, and allocates nothing. Nodes
+ * beyond the eighth are found by walking, on demand.
  *
- * Not guaranteed: equal shares (with 100 vnodes a node's share is off by about a tenth, as 1/√vnodes). Health never affects
- * placement.
+ * Not guaranteed: equal shares (with 100 vnodes a node's share is off by about a tenth, as 1/√vnodes). Health never
+ * affects placement.
  *
  * Source: Karger et al., "Consistent Hashing and Random Trees", STOC 1997; the walk over distinct nodes is the
  * preference list of Amazon's Dynamo (SOSP 2007).
@@ -164,7 +165,7 @@ export class Ring<T extends RingNode = RingNode> {
 
   /** `preferenceList` for callers that have the key's token (uint32) already. */
   preferenceListAt(token: number): readonly T[] {
-    return this.lists[this.indexAt(token)] ?? NOBODY
+    return this.lists[this.indexAt(token)] ?? NO_NODES
   }
 
   /** All nodes in the order of this key's preference list, each once, found one by one as they are asked for. */
@@ -230,7 +231,7 @@ export class Ring<T extends RingNode = RingNode> {
   }
 }
 
-const NOBODY: readonly never[] = Object.freeze([])
+const NO_NODES: readonly never[] = Object.freeze([])
 
 function refuseBadIds(sorted: readonly RingNode[]): void {
   sorted.forEach(({ id }, i) => {
@@ -298,7 +299,7 @@ function startsOf(tokens: Uint32Array, bits: number): Uint32Array {
 }
 
 /**
- * The preference list behind every vnode, in one go backwards round the ring. The distinct nodes from vnode i on are its
+ * The preference list behind every vnode, in one pass backwards around the ring. The distinct nodes from vnode i on are its
  * own node, then those from vnode i + 1 on without it:
  *
  *   vnodes      … A  B  A  C …            backwards:  C      → C

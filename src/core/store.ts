@@ -2,8 +2,8 @@
  * A node's decision about a write: the logic of nodes/redis/store.lua, prepare.lua and accept.lua, byte for byte, for
  * nodes without Lua. Change both together; test/nodes/differential.test.ts compares them.
  *
- * Pure decisions: the caller must apply one before asking about the same key again. Buffers passed in are not modified, and
- * bytes to be stored are always new ones.
+ * Pure decisions: the caller must apply one before asking about the same key again. Buffers passed in are not modified,
+ * and bytes to be stored are always new ones.
  */
 import { VERSION_BYTES, VERSION_ZERO, compareVersions, type Version } from './clock.ts'
 import {

@@ -5,8 +5,8 @@
  *   key    user:7                →  Murmur3("user:7")
  *   vnode  (redis-1, 42)         →  Murmur3("redis-1#42")
  *
- * The separator matters: without it the labels of ("10.0.0.1:300", 11) and ("10.0.0.1:3001", 1) are the same, and
- * two nodes would share their positions. With it no two vnodes share a label, because what follows the last `#` is always
+ * The separator matters: without it the labels of ("10.0.0.1:300", 11) and ("10.0.0.1:3001", 1) are the same, and two
+ * nodes would share their positions. With it no two vnodes share a label, because what follows the last `#` is always
  * the index. Two labels may still have the same token by chance; core/ring.ts breaks such ties.
  *
  * Every coordinator of a cluster must agree on these numbers, and so must every release: a change here moves all keys.

@@ -7,8 +7,8 @@
  * QUANTUM_MS at a time: connections with a long pipeline, and jobs, which are long computations that pause at their
  * `yield`s. So a short command waits for at most a slice, plus a quantum for each busy one.
  *
- * Work is counted in units of some microseconds, the cost of a short command. The clock is read once per UNITS_PER_CHECK,
- * so that a short command pays for an addition only.
+ * Work is counted in units of some microseconds, the cost of a short command. The clock is read once per
+ * UNITS_PER_CHECK, so that a short command pays for an addition only.
  *
  * Jobs that need much memory run one at a time, with connections taking turns.
  */

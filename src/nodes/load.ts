@@ -1,6 +1,6 @@
 /**
- * The bytes that a node is busy with for this coordinator: values being sent to it, and expected replies. Large and small
- * ones are counted separately, so that small calls can pass while large ones wait.
+ * The bytes that a node is busy with for this coordinator: values being sent to it, and expected replies. Large and
+ * small ones are counted separately, so that small calls can pass while large ones wait.
  *
  * Maintained by the node, so that every call counts: reads, writes, copies, retries, hedged reads and repairs. Admission
  * control reads it (coordinator/admission/admission.ts).

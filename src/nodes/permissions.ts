@@ -30,8 +30,8 @@ export const CALLED_COMMANDS = ['INFO', 'EVAL', 'EVALSHA', 'SCRIPT LOAD'] as con
 const KEYS = 'access to the keys __rondo:*'
 
 /**
- * What an error says is forbidden; null for other errors. A command that the server lacks, because it was renamed, counts
- * as forbidden.
+ * What an error says is forbidden; null for other errors. A command that the server lacks, because it was renamed,
+ * counts as forbidden.
  */
 export function forbiddenBy(command: string, message: string): string | null {
   if (/^NOPERM .*\bkeys\b/.test(message)) return KEYS

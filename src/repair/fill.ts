@@ -4,9 +4,9 @@
  *   1. Wait one request timeout from when its token was first seen: earlier writes that might still be acknowledged by
  *      counting it have ended by then.
  *   2. Merge from enough clean home replicas (merge.ts).
- *   3. Stamp it with the time at which the merge began (core/synced-at.ts), and mark it clean, by compare-and-set of the
- *      marker seen in 1. If it was wiped again meanwhile, its token and marker have changed: the fill does not count, and
- *      starts again.
+ *   3. Stamp it with the time at which the merge began (core/synced-at.ts), and mark it clean, by compare-and-set of
+ *      the marker seen in 1. If it was wiped again meanwhile, its token and marker have changed: the fill does not
+ *      count, and starts again.
  *
  * A lease keeps two coordinators from filling the same member, but nothing breaks if they do.
  */

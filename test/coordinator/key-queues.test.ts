@@ -29,7 +29,7 @@ interface Told {
   readonly place: number
 }
 
-describe('a line of those who change a key', () => {
+describe('the per-key queue', () => {
   let under: CoordinatorUnderTest
   let homes: FaultyNode[]
   let ended = 0
@@ -286,7 +286,7 @@ describe('a line of those who change a key', () => {
         expect(sums.map(({ before }) => before)).to.deep.equal(['20', '20', '20'])
       })
 
-      it('those who wait are told at their own deadline that nothing was applied, and the next one finds no line', async () => {
+      it('those that wait fail at their own deadline as not applied, and the next one finds an empty queue', async () => {
         for (const home of homes) home.answerAfterMs = 290
         const told = await all([
           update(incr, level),
@@ -303,7 +303,7 @@ describe('a line of those who change a key', () => {
         ])
         for (const { tookMs } of told.slice(1)) expect(tookMs).to.equal(REQUEST_TIMEOUT_MS)
         expect(told[2]!.error!.message).to.equal(
-          'Other changes of the key were before this one for 1000 ms. It was not applied. Try again.',
+          'Other changes of the key were ahead in its queue for 1000 ms. It was not applied. Try again.',
         )
         for (const home of homes) home.heal()
         await under.time.advance(2000)

@@ -32,7 +32,7 @@ function noteRound(counters: Counters, round: object, parent: string, again: str
   if (known.size > 1) counters.count(again)
 }
 
-/** Counts calls for updates that are carried out together, and for what had to wait in a line. */
+/** Counts calls for updates that run together, and for operations that waited in a per-key queue. */
 function noteLine(counters: Counters, call: SentCall, operation: object): void {
   const { done } = operation as { done: object }
   const { members } = done as { members?: readonly object[] }

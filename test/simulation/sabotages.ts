@@ -347,7 +347,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     replace: '',
   },
   {
-    name: 'line-not-left',
+    name: 'queue-not-left',
     rule: 'the first in a per-key queue leaves it at its end, whatever that is',
     file: 'src/coordinator/update/read-modify-write.ts',
     find: 'this.queues?.leave(this.names)',

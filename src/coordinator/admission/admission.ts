@@ -12,14 +12,15 @@
  *   connection at most one window of large replies is ahead of it. A window that is not full takes one more call, so a
  *   value larger than the window passes as well.
  * - The windows of a slow node shrink (NodeLoad.pace): started operations must not wait there until their deadline.
- * - Connections take turns (turns.ts). Operations of one connection start in order of arrival, as far as they wait for the
- *   same nodes; a connection on which later commands must see earlier ones starts no command while one waits
+ * - Connections take turns (turns.ts). Operations of one connection start in order of arrival, as far as they wait for
+ *   the same nodes; a connection on which later commands must see earlier ones starts no command while one waits
  *   (Asker.waiting).
- * - An operation needs room at all nodes that it sends its value to, or reads from. It waits for one after the other, and
- *   room found earlier is not reserved: meanwhile a node may get more than a window, by operations that wait elsewhere.
+ * - An operation needs room at all nodes that it sends its value to, or reads from. It waits for one after the other,
+ *   and room found earlier is not reserved: meanwhile a node may get more than a window, by operations that wait
+ *   elsewhere.
  * - If nothing of a connection has started for `queueTimeoutMs`, it gets OVERLOADED: nothing was applied.
- * - Started operations are never held up here: retries at the next replica, copies, second rounds. They count in the load,
- *   and so delay what comes next.
+ * - Started operations are never held up here: retries at the next replica, copies, second rounds. They count in the
+ *   load, and so delay what comes next.
  */
 import type { Member } from '../../cluster/member.ts'
 import type { MonotonicClock, Timers } from '../../core/clock.ts'
@@ -101,7 +102,7 @@ export class Admission {
 
   /** Starts the operation now, or once there is room. */
   enter(entrant: Entrant): void {
-    const next = this.closedNode(entrant, [])
+    const next = this.firstFullNode(entrant, [])
     if (!next) {
       entrant.operation.start()
       return
@@ -166,7 +167,7 @@ export class Admission {
       return
     }
     passed.push(load)
-    const next = this.closedNode(entrant, passed)
+    const next = this.firstFullNode(entrant, passed)
     if (next) this.wait(waiting, next)
     else this.end(waiting, ({ operation }) => operation.start())
   }
@@ -189,7 +190,7 @@ export class Admission {
   }
 
   /** The first of its nodes without room, except those where it has already waited. */
-  private closedNode({ preference, nodes, bytes }: Entrant, passed: readonly NodeLoad[]): Member | null {
+  private firstFullNode({ preference, nodes, bytes }: Entrant, passed: readonly NodeLoad[]): Member | null {
     if (nodes === READS_ONE) {
       const first = firstToRead(preference)
       return this.isOpen(first.node.load, bytes) || passed.includes(first.node.load) ? null : first
@@ -227,7 +228,7 @@ class Waiting implements Timed {
   constructor(admission: Admission, entrant: Entrant) {
     this.admission = admission
     this.entrant = entrant
-    this.asker = entrant.done.asker ?? new Nobody()
+    this.asker = entrant.done.asker ?? new Anonymous()
     this.isLarge = entrant.bytes > SMALL_BYTES
   }
 
@@ -237,7 +238,7 @@ class Waiting implements Timed {
 }
 
 /** For operations without a connection: each takes its own turn. */
-class Nobody implements Asker {
+class Anonymous implements Asker {
   waiting = 0
   begunAtMs = 0
   readonly gone = false

@@ -1,10 +1,10 @@
 /**
  * Estimates the size of a key's value before it is read, because admission.ts limits the size of replies.
  *
- * A table of size classes, one byte each, indexed by the key's token: the smallest power of two that the last value did not
- * exceed. Keys that share an entry share the estimate. It rises at once and falls one class at a time, so an entry shared
- * by a large and a small value stays on the safe side. The estimate for unknown entries follows what such reads have
- * found: at once up to the largest, and slowly down from there.
+ * A table of size classes, one byte each, indexed by the key's token: the smallest power of two that the last value did
+ * not exceed. Keys that share an entry share the estimate. It rises at once and falls one class at a time, so an entry
+ * shared by a large and a small value stays on the safe side. The estimate for unknown entries follows what such reads
+ * have found: at once up to the largest, and slowly down from there.
  *
  * Nothing relies on an estimate being right.
  */

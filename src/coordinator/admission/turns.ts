@@ -5,8 +5,8 @@
  *   many   connections with many (an MGET of large values): in order of arrival; the first MAX_ACTIVE of them are active,
  *          and take turns among themselves
  *
- * The two kinds alternate. If all connections with many were served in turn, all would be half done most of the time, and
- * the partial results of all of them would be held in memory at once.
+ * The two kinds alternate. If all connections with many were served in turn, all would be half done most of the time,
+ * and the partial results of all of them would be held in memory at once.
  */
 import type { Asker } from '../asker.ts'
 

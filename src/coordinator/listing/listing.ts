@@ -1,20 +1,21 @@
 /**
  * Lists the keys of all nodes: every key once, although it has N copies.
  *
- * The nodes are scanned in the order of their ids, each with its own SCAN. Which node reports a key must not change during
- * the listing, though nodes fail, return and are repaired meanwhile: a key that moves to an already scanned node would be
- * missed. So a listing starts by recording which nodes are sound (clean, and not behind), and the cursor carries that:
+ * The nodes are scanned in the order of their ids, each with its own SCAN. Which node reports a key must not change
+ * during the listing, though nodes fail, return and are repaired meanwhile: a key that moves to an already scanned node
+ * would be missed. So a listing starts by recording which nodes are sound (clean, and not behind), and the cursor
+ * carries that:
  *
  *   - a key is reported by the first of its home replicas that was sound when the listing began;
  *   - a key without one is reported by the first node of its preference list that holds anything for it, and only if the
  *     newest record on all of them is a live value.
  *
  * The cursor is `<node's place>-<node's cursor>`, and `.<place>` for every node that was not sound; '0' starts, and is
- * returned at the end. A node that was sound and cannot be listed now is an error: the same cursor works when it is back;
- * or start a new listing, which does without it.
+ * returned at the end. A node that was sound and cannot be listed now is an error: the same cursor works when it is
+ * back; or start a new listing, which does without it.
  *
- * As with SCAN, every key that exists during the whole listing is returned; for others there is no guarantee. If none of a
- * key's home replicas was sound, the key may be missed, or returned twice, if it is repaired meanwhile.
+ * As with SCAN, every key that exists during the whole listing is returned; for others there is no guarantee. If none
+ * of a key's home replicas was sound, the key may be missed, or returned twice, if it is repaired meanwhile.
  */
 import type { Member } from '../../cluster/member.ts'
 import { StoredRecord, type PeekedRecord } from '../../core/codec.ts'
@@ -79,9 +80,9 @@ export async function listKeys(
 
 /** With as many nodes unavailable as a key has replicas, no node may be left that can report some keys. */
 function refuseToBeIncomplete({ replicas }: CoordinatorContext, members: readonly Member[]): void {
-  const away = members.filter((member) => member.readRank === READ_NEVER)
-  if (away.length < replicas) return
-  const names = away.map((member) => member.id).join(', ')
+  const unavailable = members.filter((member) => member.readRank === READ_NEVER)
+  if (unavailable.length < replicas) return
+  const names = unavailable.map((member) => member.id).join(', ')
   throw new RondoError('UNAVAILABLE', `The list would be incomplete: ${names} cannot be read. See /status.`)
 }
 
@@ -158,11 +159,11 @@ async function toldBy(
   // Most are decided without asking a node.
   const asked = answers.filter((answer) => typeof answer !== 'boolean')
   if (asked.length > 0) await Promise.all(asked)
-  const told: Buffer[] = []
+  const reported: Buffer[] = []
   for (const [i, answer] of answers.entries()) {
-    if (typeof answer === 'boolean' ? answer : await answer) told.push(entries[i]!.key)
+    if (typeof answer === 'boolean' ? answer : await answer) reported.push(entries[i]!.key)
   }
-  return told
+  return reported
 }
 
 function tellsOf(
@@ -192,7 +193,10 @@ function tellerOf(
   return undefined
 }
 
-/** Checks all copies: the newest must be live, and without a sound replica, this member must be the first that holds one. */
+/**
+ * Checks all copies: the newest must be live, and without a sound replica, this member must be the first that holds
+ * one.
+ */
 async function tellsAfterAll(
   member: Member,
   preference: readonly Member[],

@@ -1,10 +1,10 @@
 /**
- * Listings of all keys (SCAN, KEYS, DBSIZE, HTTP listings) cost a hundred thousand times as much as a GET, and are as short
- * to request. So they share:
+ * Listings of all keys (SCAN, KEYS, DBSIZE, HTTP listings) cost a hundred thousand times as much as a GET, and are as
+ * short to request. So they share:
  *
  *   - Pages: a limit of pages that are listed at once, for all clients; others wait in FIFO order.
- *   - KeyCount: one run counts for all who asked before it began. A call during a run waits for the next one, so a client
- *     always sees its own writes. After a run, counting pauses for as long as the run took.
+ *   - KeyCount: one run counts for all who asked before it began. A call during a run waits for the next one, so a
+ *     client always sees its own writes. After a run, counting pauses for as long as the run took.
  */
 import type { MonotonicClock, Timers } from '../../core/clock.ts'
 

@@ -1,10 +1,10 @@
 /**
- * Hedged reads at `one`: a read that takes longer than usual asks a second replica, and the first answer counts (Dean and
- * Barroso, "The Tail at Scale", 2013). One slow node then delays reads of its keys only a little.
+ * Hedged reads at `one`: a read that takes longer than usual asks a second replica, and the first answer counts (Dean
+ * and Barroso, "The Tail at Scale", 2013). One slow node then delays reads of its keys only a little.
  *
- * "Usual" is the 95th percentile of the reads so far, tracked by a running estimate: up by 0.95 of a step when a read took
- * longer than the estimate, down by 0.05 when it did not, so it settles where 5 % take longer. A budget keeps the extra
- * reads below 5 % of all, so that a node that is slow because it is busy does not get busier.
+ * "Usual" is the 95th percentile of the reads so far, tracked by a running estimate: up by 0.95 of a step when a read
+ * took longer than the estimate, down by 0.05 when it did not, so it settles where 5 % take longer. A budget keeps the
+ * extra reads below 5 % of all, so that a node that is slow because it is busy does not get busier.
  */
 import type { TimerHandle, Timers } from '../../core/clock.ts'
 import type { Deadlines } from '../../core/deadlines.ts'
@@ -57,7 +57,7 @@ export class Hedging {
 
   private readonly look = (): void => {
     this.timer = null
-    this.deadlines.tellLate(this.afterMs)
+    this.deadlines.notifyLate(this.afterMs)
     if (this.deadlines.size > 0) this.timer = this.timers.setTimeout(this.look, this.afterMs)
   }
 }

@@ -1,19 +1,20 @@
 /**
- * A read at `quorum` or `all`: asks all home replicas and returns the newest record among enough votes, once a majority is
- * known to hold it.
+ * A read at `quorum` or `all`: asks all home replicas and returns the newest record among enough votes, once a majority
+ * is known to hold it.
  *
  *   1. Ask all home replicas. A vote counts only from a clean one (its batch found the marker of a clean node).
  *   2. With enough votes, the newest version wins. If a majority of them agree, it is the answer.
- *   3. Otherwise write the newest record back to the replicas that lack it, and answer when a majority holds it. Without
- *      this a second reader could meet an older majority, and see time go backwards. A tombstone, or a value that expires,
- *      is also written back to replicas that hold it but may drop it before the others do (core/votes.ts): its writer may
- *      have died before it had made their lives equal. Then these copies are marked as lasting, and not written again.
- *   4. A write-back that meets something newer proves nothing: begin again with 1. If it meets a promise, the coordinator
- *      that made it may be gone: after a few rounds, two rounds of our own settle the key (update.ts).
+ *   3. Otherwise write the newest record back to the replicas that lack it, and answer when a majority holds it.
+ *      Without this a second reader could meet an older majority, and see time go backwards. A tombstone, or a value
+ *      that expires, is also written back to replicas that hold it but may drop it before the others do
+ *      (core/votes.ts): its writer may have died before it had made their lives equal. Then these copies are marked as
+ *      lasting, and not written again.
+ *   4. A write-back that meets something newer proves nothing: begin again with 1. If it meets a promise, the
+ *      coordinator that made it may be gone: after a few rounds, two rounds of our own settle the key (update.ts).
  *
- * A read of a part of the record (its head) votes in the same way. If something must be written back, the whole record was
- * not fetched: the read begins again with whole records. After the answer, a separate read in the background repairs a
- * late voter.
+ * A read of a part of the record (its head) votes in the same way. If something must be written back, the whole record
+ * was not fetched: the read begins again with whole records. After the answer, a separate read in the background
+ * repairs a late voter.
  */
 import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_ZERO } from '../../core/clock.ts'

@@ -1,13 +1,13 @@
 /**
  * A read at `one`: the first healthy home replica in preference order answers; if it fails, the next one.
  *
- *   1. Home replicas that are clean and missed nothing, one after the other. Nearly every read ends with the first. If it
- *      takes longer than usual, the next one is asked as well (hedging.ts), and the first answer counts.
+ *   1. Home replicas that are clean and missed nothing, one after the other. Nearly every read ends with the first. If
+ *      it takes longer than usual, the next one is asked as well (hedging.ts), and the first answer counts.
  *   2. If none of them answers: all other reachable nodes at once, and the newest record wins. These are home replicas
  *      that may lack writes, and the fallback replicas that took writes in their place.
  *
- * "Not found" needs the answer of a clean home replica, or of all home replicas. If only fallback replicas and nodes that
- * lost data could be asked, the read fails.
+ * "Not found" needs the answer of a clean home replica, or of all home replicas. If only fallback replicas and nodes
+ * that lost data could be asked, the read fails.
  *
  * Guarantees: not the newest value after a fault (use quorum for that), but never a value that a reachable replica knows
  * to be overwritten or deleted.
@@ -57,8 +57,8 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   // While comparing:
   private comparing = 0
   /** Number of home replicas that answered, and whether one of them is clean. */
-  private homesHeard = 0
-  private cleanHeard = false
+  private homesAnswered = 0
+  private cleanAnswered = false
   private newest: R | null = null
   private lastFailure: NodeFailure | null = null
 
@@ -151,8 +151,8 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       return
     }
     if (positionOf(this.plan!.compared, node) < this.plan!.comparedHomes) {
-      this.homesHeard++
-      if (fence.clean) this.cleanHeard = true
+      this.homesAnswered++
+      if (fence.clean) this.cleanAnswered = true
     }
     if (record && (!this.newest || compareVersions(record.version, this.newest.version) > 0)) {
       this.newest = record
@@ -212,7 +212,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       return
     }
     if (this.tries >= this.context.maxTries || compared.length === 0) {
-      this.fail(this.nobodyAnswered())
+      this.fail(this.noReplicaAnswered())
       return
     }
     this.tries = this.context.maxTries
@@ -237,17 +237,17 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   private compared(): void {
     if (--this.comparing > 0) return
     // A filling replica does not know what it lost: its "nothing" counts only if all home replicas say so.
-    const known = this.cleanHeard || this.homesHeard === this.context.replicas
+    const known = this.cleanAnswered || this.homesAnswered === this.context.replicas
     if (!this.newest && !known) {
-      this.fail(this.nobodyAnswered())
+      this.fail(this.noReplicaAnswered())
       return
     }
     this.finish()
     this.done.read(this.newest)
   }
 
-  private nobodyAnswered(): RondoError {
-    const why = this.lastFailure ? ` The last one tried said: ${this.lastFailure.message}.` : ''
+  private noReplicaAnswered(): RondoError {
+    const why = this.lastFailure ? ` Last error: ${this.lastFailure.message}.` : ''
     return new RondoError(
       'UNAVAILABLE',
       `None of the key's ${this.context.replicas} replicas could be asked.${why} Try again, and see /status.`,

@@ -1,6 +1,6 @@
 /**
- * A transaction that waits in the queues of all its keys (key-queues.ts). It starts when it is first in every one of them;
- * until then it blocks those in which it is first. It runs alone.
+ * A transaction that waits in the queues of all its keys (key-queues.ts). It starts when it is first in every one of
+ * them; until then it blocks those in which it is first. It runs alone.
  */
 import type { StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'

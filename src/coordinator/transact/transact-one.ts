@@ -2,16 +2,16 @@
  * A transaction at `one`: the first healthy home replica decides.
  *
  *   1. Read every key as any read at `one` (read.ts).
- *   2. Make the results, and store all of them on the first home replica that accepts writes, by one atomic script and only
- *      if that replica still holds what was read of every key, including keys that are only read. If it holds something
- *      newer: again from 1. If it holds something older than what was read (it missed a write), the condition becomes that
- *      older version: the result is newer than both.
+ *   2. Make the results, and store all of them on the first home replica that accepts writes, by one atomic script and
+ *      only if that replica still holds what was read of every key, including keys that are only read. If it holds
+ *      something newer: again from 1. If it holds something older than what was read (it missed a write), the condition
+ *      becomes that older version: the result is newer than both.
  *   3. Send the results to the other home replicas and the fallback replicas, as any write at `one`, without waiting.
  *
  * If nothing changes, 2 is a script that only checks that what was read is there together.
  *
- * Not guaranteed: atomic visibility on the other replicas, where the keys arrive one by one. And not a lock: during a fault
- * two coordinators may choose different replicas as the first, and both succeed.
+ * Not guaranteed: atomic visibility on the other replicas, where the keys arrive one by one. And not a lock: during a
+ * fault two coordinators may choose different replicas as the first, and both succeed.
  */
 import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../../core/clock.ts'

@@ -3,25 +3,27 @@
  *
  *   1. prepare every key on all home replicas. A replica counts when it has promised all of them.
  *   2. A majority of such promises: for each key, the newest record is the current one. modify() makes the results.
- *   3. accept all results in one script per node, which stores them only if every promise still stands: a node accepts all
- *      or nothing. Done when a majority of nodes accepted all, and keep each key as long as the others (acks.ts).
+ *   3. accept all results in one script per node, which stores them only if every promise still stands: a node accepts
+ *      all or nothing. Done when a majority of nodes accepted all, and keep each key as long as the others (acks.ts).
  *
- *   A key that is only read is left as it is if a majority holds it; its promise must still stand in 3, so nothing came in
- *   between. Otherwise the same record is accepted again (update.ts explains why). The same holds for a transaction that
- *   changes nothing: with several keys it runs 3 as well, because the promises of 1 are not of one moment.
+ *   A key that is only read is left as it is if a majority holds it; its promise must still stand in 3, so nothing came
+ *   in between. Otherwise the same record is accepted again (update.ts explains why). The same holds for a transaction
+ *   that changes nothing: with several keys it runs 3 as well, because the promises of 1 are not of one moment.
  *
  * Why two transactions cannot each win a part: they meet on some node in every key that they share. There the one with
- * the older ballot either has all its keys stored before the newer one prepares the first of them, and is seen in all, or
- * finds a promise that no longer stands, and has none. So confirmed transactions and updates took effect in the order of
- * their ballots, each as a whole.
+ * the older ballot either has all its keys stored before the newer one prepares the first of them, and is seen in all,
+ * or finds a promise that no longer stands, and has none. So confirmed transactions and updates took effect in the
+ * order of their ballots, each as a whole.
  *
  * Not guaranteed:
  *
- *   - An unknown outcome may cover a part of the keys. If the coordinator dies or is superseded after fewer than a majority
- *     of nodes have accepted, the next reader of one key may bring that key alone to a majority (quorum-read.ts, an update,
- *     a repair). A transaction over all the same keys brings all or none, unless a repair came before it.
+ *   - An unknown outcome may cover a part of the keys. If the coordinator dies or is superseded after fewer than a
+ *     majority of nodes have accepted, the next reader of one key may bring that key alone to a majority
+ *     (quorum-read.ts, an update, a repair). A transaction over all the same keys brings all or none, unless a repair
+ *     came before it.
  *   - Plain reads and writes concern one key. Two successive reads may see one key after a running transaction and the
- *     other before it; a plain write may come in between. To see several keys as of one moment, read them in a transaction.
+ *     other before it; a plain write may come in between. To see several keys as of one moment, read them in a
+ *     transaction.
  */
 import type { Member } from '../../cluster/member.ts'
 import { StoredRecord } from '../../core/codec.ts'

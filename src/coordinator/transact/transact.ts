@@ -1,7 +1,7 @@
 /**
- * Transactions: change several keys together (MULTI, MSETNX, RENAME and the like). The keys must share a replica set, so
- * that one script on one node can store all of them or none (nodes/redis/store-all.lua). As with an update (update.ts), the
- * result is replicated, never the command.
+ * Transactions: change several keys together (MULTI, MSETNX, RENAME and the like). The keys must share a replica set,
+ * so that one script on one node can store all of them or none (nodes/redis/store-all.lua). As with an update
+ * (update.ts), the result is replicated, never the command.
  *
  * At `one`: the first healthy home replica decides (transact-one.ts). At `quorum` and `all`: two rounds
  * (transact-quorum.ts).

@@ -1,6 +1,6 @@
 /**
- * Per-key FIFO queue of updates and transactions within one coordinator: one runs, the others wait. Without it each would
- * read, be superseded by another one, and start again; on a hot key most would never finish.
+ * Per-key FIFO queue of updates and transactions within one coordinator: one runs, the others wait. Without it each
+ * would read, be superseded by another one, and start again; on a hot key most would never finish.
  *
  *   update ──▶ is the key's queue empty? ──yes──▶ runs ──▶ finishes, leave() ──▶ onTurn() of the first that waits
  *                         └──no──▶ wait()

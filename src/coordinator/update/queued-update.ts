@@ -1,6 +1,6 @@
 /**
- * Updates that wait in the key's queue (key-queues.ts). Those that have gathered run together as one update, which applies
- * their changes one after the other and stores only the last result.
+ * Updates that wait in the key's queue (key-queues.ts). Those that have gathered run together as one update, which
+ * applies their changes one after the other and stores only the last result.
  *
  *   running: incr                           waiting: incr, append, incr … at the same level
  *   it ends ──▶ one update: read, incr ∘ append ∘ incr, store
@@ -9,8 +9,8 @@
  *
  * - No result is reported before the last one is confirmed: each may depend on the others, which exist only as a whole.
  * - Intermediate results are never stored, and have their own versions, so an ETag of one never matches.
- * - Each keeps its own deadline. One that timed out before anything was sent was reported as not applied, and is left out
- *   of every later attempt.
+ * - Each keeps its own deadline. One that timed out before anything was sent was reported as not applied, and is left
+ *   out of every later attempt.
  */
 import type { Member } from '../../cluster/member.ts'
 import { HEAD_BYTES, newRecord, type StoredRecord } from '../../core/codec.ts'
@@ -25,7 +25,9 @@ import { QuorumUpdate, type Modified, type Modify, type UpdateDone } from './upd
 
 /** Limit of updates that run together. */
 const MOST_TOGETHER = 1000
-/** Limit of the bytes that all but the first read: if many append to a long value, each intermediate result is as long. */
+/**
+ * Limit of the bytes that all but the first read: if many append to a long value, each intermediate result is as long.
+ */
 const MOST_BYTES_TOGETHER = 4 * 1024 * 1024
 
 export class QueuedUpdate extends Operation<UpdateDone> implements Waiting {
@@ -76,7 +78,7 @@ export class QueuedUpdate extends Operation<UpdateDone> implements Waiting {
 }
 
 export function keptWaiting({ requestTimeoutMs }: CoordinatorContext): RondoError {
-  const sentence = `Other changes of the key were before this one for ${requestTimeoutMs} ms. It was not applied. Try again.`
+  const sentence = `Other changes of the key were ahead in its queue for ${requestTimeoutMs} ms. It was not applied. Try again.`
   return new RondoError('OVERLOADED', sentence, { outcome: 'not-applied' })
 }
 

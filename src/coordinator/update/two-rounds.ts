@@ -1,6 +1,6 @@
 /**
- * The common part of updates and transactions at `quorum` and `all`: two rounds over the home replicas, prepare and accept,
- * under one ballot (update.ts explains why), retried with a later ballot after a conflict.
+ * The common part of updates and transactions at `quorum` and `all`: two rounds over the home replicas, prepare and
+ * accept, under one ballot (update.ts explains why), retried with a later ballot after a conflict.
  *
  * Once a single accept may have been applied, an unconfirmed update has an unknown outcome, and is never retried.
  */
@@ -80,9 +80,9 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
   ): void {
     const { context, homes } = this
     const others = homes.filter((home) => home.takesValues && !asked.includes(home))
-    const away = homes.filter((home) => !home.takesValues && !asked.includes(home))
-    const fallbacks = fallbacksFor(preference, context.replicas, false).slice(0, away.length)
-    const holders = [...homes.filter((home) => !away.includes(home)), ...fallbacks]
+    const unavailable = homes.filter((home) => !home.takesValues && !asked.includes(home))
+    const fallbacks = fallbacksFor(preference, context.replicas, false).slice(0, unavailable.length)
+    const holders = [...homes.filter((home) => !unavailable.includes(home)), ...fallbacks]
     new Copies(context, key, record, homes, holders).send([...others, ...fallbacks], lifeMs)
   }
 

@@ -7,7 +7,8 @@
  *   1. prepare(version) on all home replicas: each promises to refuse older writes, and returns what it holds. A promise
  *      is stored in the record, and does not expire by itself.
  *   2. A majority of clean promises: the newest record among them is the current one. modify() makes the result.
- *   3. accept(result) where the promise still stands. A majority of clean acceptances, kept equally long (acks.ts): done.
+ *   3. accept(result) where the promise still stands. A majority of clean acceptances, kept equally long (acks.ts):
+ *      done.
  *
  *   A refusal in round 1, or in round 2 if no replica has accepted, names a newer version: begin again with a later one.
  *   Once a single accept may have been applied, an unconfirmed update has an unknown outcome, and is never retried.

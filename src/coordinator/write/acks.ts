@@ -2,9 +2,10 @@
  * The acks of one record from its home replicas: who holds it, and for how long.
  *
  * A copy counts only if it is kept as long as the longest-lived one; otherwise an older value that some replica still
- * returns could outlive it (core/lifetime.ts). Once a majority holds the record, the longest life among its copies is long
- * enough, because one of them replaced whatever was acknowledged before. Then the shorter ones are sent the record again
- * with that life, and count once they ack it. Usually all have replaced the same version, and nothing more is sent.
+ * returns could outlive it (core/lifetime.ts). Once a majority holds the record, the longest life among its copies is
+ * long enough, because one of them replaced whatever was acknowledged before. Then the shorter ones are sent the record
+ * again with that life, and count once they ack it. Usually all have replaced the same version, and nothing more is
+ * sent.
  */
 import { lastingCopy, type NewRecord } from '../../core/codec.ts'
 import { LIFE_TOLERANCE_MS } from '../../core/lifetime.ts'

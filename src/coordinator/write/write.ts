@@ -1,6 +1,6 @@
 /**
- * A write (or delete) at `one`: sends the record to all replicas in the same turn of the event loop, and waits only for the
- * first healthy one in preference order.
+ * A write (or delete) at `one`: sends the record to all replicas in the same turn of the event loop, and waits only for
+ * the first healthy one in preference order.
  *
  *   targets   A  B  C        A applied                 → answered; B and C finish in the background
  *             A✗ B  C        A failed                  → the answer is B's, which a read would ask next
@@ -173,7 +173,7 @@ class Attempt implements StoreCall {
 
   start(): void {
     let missing: readonly Member[] = []
-    if (!this.allHomesAreFine()) {
+    if (!this.allHomesHealthy()) {
       const { context, preference } = this.write
       const plan = planWrite(preference, context.replicas, this.isDelete)
       missing = plan.missing
@@ -245,9 +245,7 @@ class Attempt implements StoreCall {
       this.send(next)
       return
     }
-    this.write.fail(
-      `None of the replicas tried has confirmed the write; the last one said: ${failure.message}.`,
-    )
+    this.write.fail(`No replica has confirmed the write; last error: ${failure.message}.`)
   }
 
   private send(member: Member): void {
@@ -259,7 +257,7 @@ class Attempt implements StoreCall {
     return kindOf(this.record) === KIND_TOMBSTONE
   }
 
-  private allHomesAreFine(): boolean {
+  private allHomesHealthy(): boolean {
     for (let i = 0; i < this.homes; i++) {
       const home = this.order[i]!
       if (home.readRank !== READ_FIRST || !home.takesValues) return false

@@ -1,6 +1,6 @@
 /**
- * The order in which keys were added, so that listings work while keys come and go: each key has an increasing number. A page
- * costs one binary search, and so does a removal; holes are compacted when they outnumber the keys.
+ * The order in which keys were added, so that listings work while keys come and go: each key has an increasing number.
+ * A page costs one binary search, and so does a removal; holes are compacted when they outnumber the keys.
  */
 const HOLES_AT_LEAST = 64
 

@@ -7,8 +7,9 @@
  *   memory is freed when it is found by a read, by eviction, or by the check of two keys on every write. That does not
  *   count as an eviction.
  * - Hints are kept apart: they are not listed, and end only when they are dropped.
- * - Keys are listed from newest to oldest, by a number that a key gets when it is added and keeps until it is removed. So
- *   a key that exists during the whole listing is returned exactly once, and a listing ends however fast keys are added.
+ * - Keys are listed from newest to oldest, by a number that a key gets when it is added and keeps until it is removed.
+ *   So a key that exists during the whole listing is returned exactly once, and a listing ends however fast keys are
+ *   added.
  */
 import { LRUCache } from 'lru-cache'
 import type { MonotonicClock } from '../../core/clock.ts'
@@ -52,8 +53,8 @@ export class MemoryStorage {
     // lru-cache takes a start of 0 as "no TTL", and a clock may begin at 0: hence + 1. With a resolution other than 0 it
     // would cache the time, with its own timer.
     this.time = { perf: { now: () => clock.monotonicMs() + 1 }, ttlResolution: 0 }
-    this.users = this.shelf(maxBytes)
-    this.internals = this.shelf(UNBOUNDED)
+    this.users = this.newCache(maxBytes)
+    this.internals = this.newCache(UNBOUNDED)
   }
 
   get usedBytes(): number {
@@ -63,14 +64,14 @@ export class MemoryStorage {
   /** The bytes must not be modified. */
   get(key: Buffer): Buffer | null {
     const name = nameOf(key)
-    return this.shelfOf(name).get(name)?.bytes ?? null
+    return this.cacheOf(name).get(name)?.bytes ?? null
   }
 
   /** Milliseconds left: Infinity without an end, -2 when there is no such key. */
   lifeMs(key: Buffer): number {
     const name = nameOf(key)
-    const shelf = this.shelfOf(name)
-    return shelf.has(name) ? shelf.getRemainingTTL(name) : -2
+    const cache = this.cacheOf(name)
+    return cache.has(name) ? cache.getRemainingTTL(name) : -2
   }
 
   /**
@@ -80,13 +81,13 @@ export class MemoryStorage {
    */
   set(key: Buffer, bytes: Buffer, lifeMs: number): boolean {
     const name = nameOf(key)
-    const shelf = this.shelfOf(name)
-    if (shelf === this.users && costOf(name, bytes) > this.maxBytes) return false
+    const cache = this.cacheOf(name)
+    if (cache === this.users && costOf(name, bytes) > this.maxBytes) return false
     this.sweep()
-    const number = shelf.get(name)?.number ?? this.order.append(name)
+    const number = cache.get(name)?.number ?? this.order.append(name)
     // A ttl of 0 would mean "no TTL"; an entry with no time left expires when the clock moves.
     const ttl = lifeMs === Infinity ? 0 : Math.max(lifeMs, Number.MIN_VALUE)
-    shelf.set(name, { bytes, number }, { ttl })
+    cache.set(name, { bytes, number }, { ttl })
     return true
   }
 
@@ -98,7 +99,7 @@ export class MemoryStorage {
 
   delete(key: Buffer): void {
     const name = nameOf(key)
-    this.shelfOf(name).delete(name)
+    this.cacheOf(name).delete(name)
   }
 
   clear(): void {
@@ -124,27 +125,27 @@ export class MemoryStorage {
   page(cursor: number, count: number): StoragePage {
     const { names, next } = this.order.below(cursor === 0 ? Infinity : cursor, count)
     const entries = names.flatMap((name) => {
-      const entry = this.shelfOf(name).peek(name)
+      const entry = this.cacheOf(name).peek(name)
       return entry ? [{ key: Buffer.from(name, 'latin1'), bytes: entry.bytes }] : []
     })
     return { cursor: next, entries }
   }
 
-  private shelf(maxSize: number): LRUCache<string, Entry> {
-    const shelf = new LRUCache<string, Entry>({
+  private newCache(maxSize: number): LRUCache<string, Entry> {
+    const cache = new LRUCache<string, Entry>({
       ...this.time,
       maxSize,
       sizeCalculation: (entry, name) => costOf(name, entry.bytes),
       dispose: (entry, name, reason) => {
         if (reason === 'set') return // replaced: it keeps its number
-        if (reason === 'evict' && shelf.getRemainingTTL(name) >= 0) this.evictedKeys++
+        if (reason === 'evict' && cache.getRemainingTTL(name) >= 0) this.evictedKeys++
         this.order.remove(entry.number)
       },
     })
-    return shelf
+    return cache
   }
 
-  private shelfOf(name: string): LRUCache<string, Entry> {
+  private cacheOf(name: string): LRUCache<string, Entry> {
     return name.startsWith(RESERVED_NAMES) ? this.internals : this.users
   }
 
@@ -152,8 +153,8 @@ export class MemoryStorage {
     for (let i = 0; i < SWEPT_PER_WRITE; i++) {
       const name = this.order.roam()
       if (name === undefined) continue
-      const shelf = this.shelfOf(name)
-      if (!shelf.has(name)) shelf.delete(name)
+      const cache = this.cacheOf(name)
+      if (!cache.has(name)) cache.delete(name)
     }
   }
 }

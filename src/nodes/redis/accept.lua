@@ -3,12 +3,12 @@
 -- KEYS[1]  the key
 -- ARGV[1]  head up to and with the version (17 bytes); the version is the ballot
 -- ARGV[2]  expiry (6 bytes) and value
--- ARGV[3]  own life: milliseconds that the record's own expiry asks the key to be kept; 0 = without an end
+-- ARGV[3]  own life: milliseconds to keep the key for the record's own expiry; 0 = without an end
 -- ARGV[4]  grace in milliseconds
 --
--- Returns  1           stored, or stored already, and kept as long as was asked
+-- Returns  1           stored, or stored already, and kept as long as requested
 --          more than 1 the same, and kept for so many milliseconds, which is longer
---          12 bytes    refused: promised to another ballot, which is told
+--          12 bytes    refused: promised to another ballot, which is returned
 --          20 bytes    refused: replaced, or never promised; version and replaced field of what is held
 
 local key = KEYS[1]
@@ -20,7 +20,7 @@ local asked, grace, new = tonumber(ARGV[3]), tonumber(ARGV[4]), string.byte(ARGV
 
 if not flags or (promised and #held < 43) then return string.rep('\0', 20) end
 if not promised then
-  -- No promise: a newer write took its place, or this very record did.
+  -- No promise: a newer write has replaced it, or this very record.
   if string.sub(held, 6, 17) ~= ballot then return string.sub(held, 6, 25) end
   if asked == 0 then return 1 end
   local left = redis.call('PTTL', key)
@@ -37,7 +37,7 @@ if life == 0 then
   return 1
 end
 if life < grace then
-  -- A key that was made by the promise alone replaces nothing that could come back.
+  -- A key with only the promise replaces nothing that could come back.
   if flags % 16 ~= 2 then
     local left = redis.call('PTTL', key)
     if left == -1 or left > grace then left = grace end

@@ -1,12 +1,12 @@
--- Which of the commands of the scripts and of the control path the user of this connection may not use. Changes nothing.
+-- Finds the commands of the scripts and of the control path that the user of this connection may not use. Changes nothing.
 --
--- KEYS[1]  a key that nobody writes
+-- KEYS[1]  a key that is never written
 -- KEYS[2]  the marker
 --
--- Returns  the names of those that are forbidden, or that the server has not got
+-- Returns  the names of the commands that are forbidden, or that the server lacks
 --
--- A script is checked as its user is. What a server refuses for another reason (full, read-only) is not forbidden: the
--- permission is looked at first.
+-- A script has the permissions of its user. What a server refuses for another reason (full, read-only) is not forbidden:
+-- permissions are checked first.
 
 local key, marker = KEYS[1], KEYS[2]
 local tries = {
@@ -29,7 +29,7 @@ local tries = {
   { 'TIME' },
   { 'SCAN', '0', 'COUNT', '1' },
 }
--- Of a string key this is an error, and no change. Where there is no marker yet, the next check looks.
+-- An error without effect on a string key. Without a marker, the next check decides.
 if type(redis.pcall('GET', marker)) == 'string' then tries[#tries + 1] = { 'HSET', marker, 'f', 'v' } end
 
 local forbidden = {}

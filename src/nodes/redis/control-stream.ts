@@ -5,8 +5,8 @@
  *     socket ──▶ RespFraming ──▶ ioredis        a malformed reply closes the connection, with an error
  *     socket ◀── RespFraming ◀── ioredis        counts the commands: there are no more replies than that
  *
- * So ioredis only sees well-formed RESP2 of limited size, and never more replies than commands. control-replies.ts checks
- * whether a reply fits its command.
+ * So ioredis only sees well-formed RESP2 of limited size, and never more replies than commands. control-replies.ts
+ * checks whether a reply fits its command.
  */
 import net from 'node:net'
 import { Duplex } from 'node:stream'

@@ -1,12 +1,12 @@
--- Removes a copy that no longer belongs on this node, unless it has changed since, or the node lost its data and may have
--- been given the copy anew.
+-- Removes a copy that no longer belongs on this node, unless it has changed since, or the node lost its data and may
+-- have received the copy again.
 --
 -- KEYS[1]  the marker
 -- KEYS[2]  the user's key
--- ARGV[1]  the marker under which the work was begun
+-- ARGV[1]  the marker under which the work started
 -- ARGV[2]  the version that may be removed (12 bytes)
 --
--- Returns  1 removed, 0 another version, a promise or another marker is there
+-- Returns  1 removed, 0 there is another version, a promise or another marker
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 local head = redis.call('GETRANGE', KEYS[2], 0, 30)

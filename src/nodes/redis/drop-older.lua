@@ -1,19 +1,19 @@
--- Removes old records from a node that is to be filled anew, unless it is no longer that node.
+-- Removes old records from a node before it is filled again, unless its marker has changed.
 --
 -- What Rondo did not write (no record, or version 0) stays: no other node has a copy to fill it from.
 --
 -- KEYS[1]  the marker
 -- KEYS[2]  and so on: users' keys
--- ARGV[1]  the marker that is expected
--- ARGV[2]  milliseconds: records whose version is older go
+-- ARGV[1]  the expected marker
+-- ARGV[2]  milliseconds: records with an older version are removed
 --
--- Returns  how many were removed, -1 another marker is there
+-- Returns  the number of removed keys, -1 = another marker
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 local before = tonumber(ARGV[2])
 local removed = 0
 for i = 2, #KEYS do
-  local head = redis.pcall('GETRANGE', KEYS[i], 0, 42) -- a table for one of another type
+  local head = redis.pcall('GETRANGE', KEYS[i], 0, 42) -- a table for a key of another type
   local flags = type(head) == 'string' and #head >= 31 and string.sub(head, 1, 4) == '\255RD\1' and string.byte(head, 5)
   if flags and (bit.band(flags, 16) == 0 or #head == 43) then
     local ms = struct.unpack('>I6', head, 6)

@@ -1,15 +1,15 @@
--- Tells of a stored value without sending all of it: its head, its length, and a range of its bytes, as of one moment.
+-- Reads a stored value without sending all of it: its head, its length, and a range of its bytes, atomically.
 --
 -- KEYS[1]  the key
--- ARGV[1]  the first byte of the user's value that is wanted, negative = counted from its end; empty = none are
+-- ARGV[1]  the first requested byte of the user's value, negative = counted from its end; empty = none
 -- ARGV[2]  the last one
 --
 -- Returns  nil when nothing is stored; otherwise
---          6 bytes          how many bytes are stored, the record's head among them
---          up to 43 bytes   the first ones: the head, a promise, or less where less is stored
---          the rest         the bytes of the range, as far as there are any
+--          6 bytes          the number of stored bytes, including the record's head
+--          up to 43 bytes   the first ones: the head, a promise, or less if less is stored
+--          the rest         the bytes of the range, if any
 --
--- An empty string that somebody else stored has no bytes either, hence EXISTS.
+-- An empty string stored by another program has no bytes either, hence EXISTS.
 
 local key, first, last = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
 local head = redis.pcall('GETRANGE', key, '0', '42')

@@ -1,14 +1,14 @@
--- First round of a two-round write: promise to refuse every write below the ballot, and tell what is held.
+-- First round of a two-round write: promise to refuse every write below the ballot, and return what is held.
 --
 -- KEYS[1]  the key
 -- ARGV[1]  ballot, a version (12 bytes)
--- ARGV[2]  milliseconds that a key without a record is kept for its promise; 0 = without an end
+-- ARGV[2]  milliseconds to keep a key without a record for its promise; 0 = without an end
 --
 -- Returns  '+' and the record as it was     promised
 --          '0'                              promised, and nothing was held
 --          '-' and the newest version       refused: a promise or a record at least as new is here
 --
--- The promise is kept in the record itself (bit 4 of the flags, 12 bytes after the head), so it is lost only together
+-- The promise is stored in the record itself (bit 4 of the flags, 12 bytes after the head), so it is lost only together
 -- with the record, and never expires before it. Bit 5 stays as it is: the life of the key does.
 
 local function newer(a, at, b, bt)

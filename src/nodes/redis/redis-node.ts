@@ -4,8 +4,8 @@
  * Two paths, because three ioredis commands per write cost more than everything else together, and because ioredis may
  * resend what it has reported as failed.
  *
- * Every reply is validated on receipt: data-replies.ts and control-replies.ts. An invalid reply fails its call, and closes
- * the connection on which it came.
+ * Every reply is validated on receipt: data-replies.ts and control-replies.ts. An invalid reply fails its call, and
+ * closes the connection on which it came.
  */
 import { isIP } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
@@ -101,8 +101,8 @@ export class RedisNode implements CallHost {
   /** GRACE_SECONDS in milliseconds, encoded for the scripts. */
   readonly grace: Buffer
   /**
-   * Number of resent calls (sendWithText). A read that was queued behind a store and answered before the store was resent
-   * has overtaken it: it is repeated.
+   * Number of resent calls (sendWithText). A read that was queued behind a store and answered before the store was
+   * resent has overtaken it: it is repeated.
    */
   resends = 0
   /** Encoded for the script. */

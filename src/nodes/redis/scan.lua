@@ -1,17 +1,16 @@
--- One page of the stored string keys, each with the beginning of what it holds. A script, so that a page costs one call
--- and not two more for each key; and key and head are of one moment: what SCAN names neither goes nor becomes something
--- else before it is read.
+-- One page of the stored string keys, each with the start of its value. A script, so that a page costs one call and not
+-- two more per key, and so that key and head are read atomically.
 --
--- KEYS     none: which keys they are, SCAN tells. A plain Redis allows that; a Redis Cluster would not.
--- ARGV[1]  the cursor, '0' begins
--- ARGV[2]  how many keys to look at, about
+-- KEYS     none: SCAN finds the keys. A plain Redis allows that; a Redis Cluster would not.
+-- ARGV[1]  the cursor, '0' starts
+-- ARGV[2]  approximate number of keys to scan
 -- ARGV[3]  the last byte of the head to return, counted from 0
 -- ARGV[4]  optional: a glob that the keys must match
 --
--- Returns  cursor ('0' = that was the last page), key, head, key, head, …
+-- Returns  cursor ('0' = last page), key, head, key, head, …
 --
--- It only reads, so SCAN may be called although it is not deterministic. Nobody else is served meanwhile: the caller
--- bounds ARGV[2].
+-- It only reads, so SCAN may be called although it is not deterministic. The node blocks meanwhile: the caller must
+-- limit ARGV[2].
 
 local command = { 'SCAN', ARGV[1], 'COUNT', ARGV[2], 'TYPE', 'string' }
 if ARGV[4] then

@@ -1,6 +1,6 @@
 /**
- * Removes secrets from a node's error replies: Redis quotes the arguments of an unknown command, and AUTH may be unknown.
- * The user and password of a node never appear in log lines, errors or /status.
+ * Removes secrets from a node's error replies: Redis quotes the arguments of an unknown command, and AUTH may be
+ * unknown. The user and password of a node never appear in log lines, errors or /status.
  */
 export interface Secrets {
   readonly username?: string

@@ -1,4 +1,4 @@
--- Several keys at once: all are stored, or nothing is. What store.lua does on a condition, or accept.lua, for each of them.
+-- Stores several keys atomically, all or none: for each of them, what store.lua does with a condition, or accept.lua.
 --
 -- KEYS     the users' keys
 -- ARGV[1]  grace in milliseconds
@@ -6,20 +6,20 @@
 -- then four for each key:
 --          head up to and with the version (17 bytes); empty = the key is only checked
 --          expiry (6 bytes) and value
---          own life: milliseconds that the record's own expiry asks the key to be kept
---          the version that must be held (12 bytes; zeros = nothing, or nothing of ours), or promised: then it is the
+--          own life: milliseconds to keep the key for the record's own expiry
+--          the version that must be held (12 bytes; zeros = nothing, or not Rondo's), or promised: then it is the
 --          record's own
 --
--- Returns  '+' and for each key, with a space between, how many milliseconds it is kept; 0 = it was only checked
---          '-' and for each key a byte that tells the length of what follows: nothing where the condition is met, else 20
---          bytes (version and replaced field of what is held) or 12 (the version that is promised): nothing was changed
+-- Returns  '+' and for each key, separated by spaces, how many milliseconds it is kept; 0 = it was only checked
+--          '-' and for each key a length byte and so many bytes: none if the condition is met, else 20 (version and
+--          replaced field of what is held) or 12 (the promised version): nothing was changed
 --
--- Everything is looked at before anything is changed. A full node refuses a script's first write that needs memory, and
+-- Everything is checked before anything is changed. A full node refuses a script's first write if it needs memory, but
 -- none after a write: so values are set first, and tombstones, which delete before they set, after them.
 
 local grace, promises = tonumber(ARGV[1]), ARGV[2] == 'promised'
 local ZEROS, NO_EXPIRY = string.rep('\0', 20), string.rep('\0', 6)
--- What a value without expiry asks for (core/lifetime.ts).
+-- The life of a value without expiry (core/lifetime.ts).
 local FAR_END = '3153600000000'
 local plan, kept, refusals, refused = {}, {}, {}, false
 
@@ -29,7 +29,7 @@ local function newer(a, at, b, bt)
   return ams > bms or (ams == bms and (ac > bc or (ac == bc and aw > bw)))
 end
 
--- What is held instead, or false where the condition is met; and whether this very record is here already.
+-- What is held instead, or false if the condition is met; and whether this very record is stored already.
 local function refusal(key, held, flags, promise, version, first, rest, only)
   if promises then
     if promise then return promise ~= only and promise end
@@ -64,7 +64,7 @@ for i, key in ipairs(KEYS) do
     local left = redis.call('PTTL', key)
     if again then
       local lasting = bit.band(new, 32) ~= 0 and bit.band(flags, 32) == 0
-      -- Longer where more is asked, never shorter.
+      -- Extend the life if a longer one is requested; never shorten it.
       local longer = left ~= -1 and (left < life or lasting)
       life = math.max(left, life)
       plan[#plan + 1] = { key = key, life = longer and life, flags = lasting and flags + 32 }

@@ -1,17 +1,17 @@
--- Compare and store: the one way in which a record reaches a node. Atomic, and the same write again is harmless. Takes
--- several records in one call, each by itself: a call of a script costs more than what it does for one of them.
+-- Compare and store: the only way in which a record is written to a node. Atomic and idempotent. Takes several
+-- independent records in one call: a script call costs more than its work for one of them.
 --
 -- KEYS     the users' keys
 -- ARGV[1]  grace in milliseconds
--- ARGV[2]  the version that every key must hold (12 bytes; zeros = nothing, or nothing of ours; empty = any)
+-- ARGV[2]  the version that every key must hold (12 bytes; zeros = nothing, or not Rondo's; empty = any)
 -- ARGV[3]  milliseconds of this node's own clock, after which nothing is stored any more; empty = never
 -- then, for each key:
 --          head up to and with the version (17 bytes)
 --          expiry (6 bytes) and value
---          own life: milliseconds that the record's own expiry asks the key to be kept
+--          own life: milliseconds to keep the key for the record's own expiry
 --
--- Returns  1 when the node holds exactly these records, and keeps them as long as was asked; otherwise, for each key:
---          'A'               applied, and kept as long as was asked
+-- Returns  1 when the node holds exactly these records, and keeps them as long as requested; otherwise, for each key:
+--          'A'               applied, and kept as long as requested
 --          'L' and 6 bytes   applied, and kept for so many milliseconds, which is longer
 --          'S' and 20 bytes  stale: the node holds a newer record, or not the one that must be held; its version and
 --                            replaced field
@@ -20,12 +20,12 @@
 --          or 'T' alone      too late: nothing was done
 --          An error means that nothing was stored: Redis refuses a script's first write, or none.
 --
--- Versions are compared as numbers of their three parts: Lua's `<` on strings follows the locale, and a whole version
--- does not fit a Lua number. Life is relative, so that a node whose clock is wrong neither keeps nor drops too early.
+-- Versions are compared by their three parts as numbers: Lua's `<` on strings follows the locale, and a whole version
+-- does not fit a Lua number. Lives are relative, so that a node with a wrong clock drops records neither early nor late.
 
 local grace, onlyIf = tonumber(ARGV[1]), ARGV[2]
 local results, plain = {}, true
--- What a value without expiry asks for (core/lifetime.ts).
+-- The life of a value without expiry (core/lifetime.ts).
 local FAR_END = '3153600000000'
 local NOTHING, NO_EXPIRY = '\0\0\0\0\0\0\0\0\0\0\0\0', '\0\0\0\0\0\0'
 local call, pcall, sub, byte, unpack = redis.call, redis.pcall, string.sub, string.byte, struct.unpack
@@ -35,7 +35,7 @@ if ARGV[3] ~= '' then
   if now[1] * 1000 + now[2] / 1000 > tonumber(ARGV[3]) then return 'T' end
 end
 
--- Numbers are given to Redis as texts where they can be: it would print them first, which costs more than all else here.
+-- Numbers are passed to Redis as strings where possible: formatting them would cost more than everything else here.
 for i, key in ipairs(KEYS) do
   local first, rest, life = ARGV[3 * i + 1], ARGV[3 * i + 2], ARGV[3 * i + 3]
   local head = pcall('GETRANGE', key, '0', '42')
@@ -73,7 +73,7 @@ for i, key in ipairs(KEYS) do
         end
         local left, asked = call('PTTL', key), tonumber(life)
         local lasting = bit.band(new, 32) ~= 0 and bit.band(flags, 32) == 0
-        -- Longer where more is asked, never shorter. Before it sets: a full node refuses a script that sets first.
+        -- Extend the life if a longer one is requested; never shorten it. Before SET: a full node refuses a script that sets first.
         if left ~= -1 and (left < asked or lasting) then call('PEXPIRE', key, math.max(left, asked)) end
         if lasting then call('SETRANGE', key, 4, string.char(flags + 32)) end
         if left > asked then result = 'L' .. struct.pack('>I6', left) end

@@ -1,11 +1,11 @@
--- Compare and set of an internal key's whole bytes.
+-- Compare-and-set of an internal key.
 --
 -- KEYS[1]  the key
 -- ARGV[1]  '1' if the key must hold ARGV[2], '0' if it must be absent
 -- ARGV[2]  the expected bytes
 -- ARGV[3]  the new bytes
 --
--- Returns  1 done, 0 something else was there
+-- Returns  1 done, 0 the key holds something else
 
 local found = redis.call('GET', KEYS[1])
 if ARGV[1] == '1' then

@@ -10,9 +10,9 @@
  * expires within LEASE_MS, its state in the nodes (round-state.ts) still says "running", and the next check of another
  * coordinator takes over. Two at the same time would only do the same work twice.
  *
- * A round moves copies to their homes on its own ring, and drops them elsewhere. So no round runs while another coordinator
- * uses a different ring: coordinators with the same ring share a lease in its name, on every member, and renew it as long
- * as they live.
+ * A round moves copies to their homes on its own ring, and drops them elsewhere. So no round runs while another
+ * coordinator uses a different ring: coordinators with the same ring share a lease in its name, on every member, and
+ * renew it as long as they live.
  *
  * The state in the nodes decides when a round is due, not the uptime of this process: a fleet of coordinators runs one
  * round per interval together, even if each of them restarts more often than that.
@@ -220,7 +220,7 @@ export class AntiEntropy {
     const begunMs = clock.monotonicMs()
     const missesThen = new Map(cluster.members.map((member) => [member, member.misses]))
     await Promise.resolve() // then `current` is set
-    const stopBeating = this.beat(round, pace)
+    const stopBeating = this.heartbeat(round, pace)
     let report: RoundReport
     /** The state in the nodes stays "running": the next coordinator that checks takes over. */
     let handedOn = false
@@ -266,7 +266,7 @@ export class AntiEntropy {
   }
 
   /** Renews the lease and writes the progress to the nodes, until it is stopped. */
-  private beat(round: Round, pace: Pace): () => Promise<void> {
+  private heartbeat(round: Round, pace: Pace): () => Promise<void> {
     const { timers, cluster } = this.context
     let stopped = false
     let timer: TimerHandle

@@ -1,6 +1,6 @@
 /**
- * State of the anti-entropy rounds, stored in the nodes: the worker writes it every few seconds, so that every coordinator
- * can show the progress, knows when the next round is due, and detects a dead worker.
+ * State of the anti-entropy rounds, stored in the nodes: the worker writes it every few seconds, so that every
+ * coordinator can show the progress, knows when the next round is due, and detects a dead worker.
  *
  * A record under an internal key on every member; the newest wins. Nothing relies on it: if it is lost, a round starts
  * sooner than necessary.

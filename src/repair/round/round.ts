@@ -1,5 +1,6 @@
 /**
- * One round of anti-entropy: finds differences between the home replicas of the same keys, and copies the newest records.
+ * One round of anti-entropy: finds differences between the home replicas of the same keys, and copies the newest
+ * records.
  *
  *   1. scan    every clean member, page by page, interleaved; builds a digest tree per member and token range
  *                (core/merkle.ts). A misplaced copy (a fallback replica's) is moved home and dropped at once
@@ -11,11 +12,11 @@
  * Only step 4 decides, on records read in one turn; the earlier steps only find where to look. So a scan that takes
  * minutes, returns a key twice or sees half of a write costs work, never correctness.
  *
- * A tree contains live values only. A tombstone or an expired value supersedes older records and is otherwise nothing: a
- * replica that has purged it, or never had anything to delete, agrees with one that holds it. A replica that missed the
- * delete still has the old value in its tree, and the others do not, so the difference is found; when the leaf is listed,
- * the tombstone wins. For the same reason a dead record is never copied to a replica that holds nothing. "Live" refers to
- * the start of the round, or a value that expires between two scans would differ from itself.
+ * A tree contains live values only. A tombstone or an expired value supersedes older records and is otherwise nothing:
+ * a replica that has purged it, or never had anything to delete, agrees with one that holds it. A replica that missed
+ * the delete still has the old value in its tree, and the others do not, so the difference is found; when the leaf is
+ * listed, the tombstone wins. For the same reason a dead record is never copied to a replica that holds nothing. "Live"
+ * refers to the start of the round, or a value that expires between two scans would differ from itself.
  *
  * Not repaired:
  * - Values that Rondo did not write (version 0): it is unknown which is newer. A versioned record supersedes them.
@@ -27,8 +28,8 @@
  *   and what was found about them does not count.
  *
  * Memory: 12 bytes per leaf, some 65,000 leaves per member; in step 3 the listed heads, for about LISTED_KEYS keys at a
- * time: if more differ, the members are scanned again for the next portion. (All keys of a leaf are listed together. Keys
- * with the same hash tag share a leaf.)
+ * time: if more differ, the members are scanned again for the next portion. (All keys of a leaf are listed together.
+ * Keys with the same hash tag share a leaf.)
  *
  * A life is never extended: copies live as long as the record has left where it is kept longest (copy.ts).
  */
@@ -327,7 +328,7 @@ export class Round {
         const readAtMs = this.cluster.time.nowMs()
         const held = await this.recordsAt(parts, key)
         if (held) {
-          await this.bring(key, parts, parts, held, readAtMs, false)
+          await this.copyNewest(key, parts, parts, held, readAtMs, false)
           return
         }
         // Failed members are left out; the others are still compared.
@@ -364,7 +365,7 @@ export class Round {
     const held = await this.recordsAt(holders, key)
     const copy = held?.at(-1)
     if (!held || !copy || !isOurs(copy)) return
-    if (!(await this.bring(key, targets, holders, held, readAtMs, true))) return
+    if (!(await this.copyNewest(key, targets, holders, held, readAtMs, true))) return
     try {
       await fallback.member.node.dropCopy(fallback.markerBytes, key, Buffer.from(copy.version))
       if (!copy.promise) this.counts.movedHome++
@@ -386,7 +387,7 @@ export class Round {
    * @param readAtMs cluster time before they were read
    * @returns false if a member that needs the record did not store it
    */
-  private async bring(
+  private async copyNewest(
     key: Buffer,
     parts: readonly Part[],
     holders: readonly Part[],
