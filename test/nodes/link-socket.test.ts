@@ -170,7 +170,7 @@ describe('the link to a node', () => {
 
     it('fails where another process has the same marker: it was restarted, and may lack data', async () => {
       server.answer = (command) => (command[0] === 'INFO' ? bulk('run_id:run-2\r\n') : sound()(command))
-      expect(await whyNot(makeLink().connect())).to.match(/another process/)
+      expect(await whyNot(makeLink().connect())).to.match(/not the one in its marker/)
       expect(foreign).to.equal(1)
     })
 

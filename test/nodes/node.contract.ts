@@ -1244,7 +1244,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
           () => null,
           (error: Error) => error.message,
         )
-        expect(refused).to.match(/another process/)
+        expect(refused).to.match(/not the one in its marker/)
         expect(node.ready).to.equal(false)
         expect(listener.heard).to.deep.equal(['foreign marker'])
         expect(failureOf(await get(node, KEY))).to.deep.equal({ kind: 'not-sent', reason: 'not-connected' })
@@ -1258,7 +1258,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
           () => null,
           (error: Error) => error.message,
         )
-        expect(refused).to.match(/another process/)
+        expect(refused).to.match(/not the one in its marker/)
         expect(node.ready).to.equal(false)
         expect(failureOf(await overtaken)).to.deep.equal({ kind: 'not-sent', reason: 'closed' })
         expect(listener.heard).to.deep.equal(['foreign marker'])
@@ -1535,7 +1535,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         expect(listener.heard).to.deep.equal(['broken: closed'])
         await node.swapMarker(null, MARKER)
         expect(await node.open(fence).then(String, (error: Error) => error.message)).to.match(
-          /another process/,
+          /not the one in its marker/,
         )
         await node.open(await fenceOf(node, MARKER))
         expect((await get(node, KEY)).kind).to.equal('absent')
