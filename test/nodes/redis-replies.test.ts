@@ -136,8 +136,18 @@ describe('the redis node, told by a script', () => {
 
     const refusals: [string, Buffer[], RegExp, string[]][] = [
       ['another run', [INFO('another-run'), bulk(MARKER)], /not the one in its marker/, ['foreign marker']],
-      ['a run that begins alike', [INFO('this-run-2'), bulk(MARKER)], /not the one in its marker/, ['foreign marker']],
-      ['no run at all', [bulk('# Server\r\n'), bulk(MARKER)], /not the one in its marker/, ['foreign marker']],
+      [
+        'a run that begins alike',
+        [INFO('this-run-2'), bulk(MARKER)],
+        /not the one in its marker/,
+        ['foreign marker'],
+      ],
+      [
+        'no run at all',
+        [bulk('# Server\r\n'), bulk(MARKER)],
+        /not the one in its marker/,
+        ['foreign marker'],
+      ],
       ['an endless INFO', [bulk(LARGE), bulk(MARKER)], /not the one in its marker/, ['foreign marker']],
       ['another marker', [GREETING[0]!, bulk('x')], /expected marker/, ['foreign marker']],
       ['no marker', [GREETING[0]!, NIL], /expected marker/, ['foreign marker']],
