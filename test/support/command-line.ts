@@ -8,7 +8,7 @@ export function optionsOf<const T extends Options>(usage: string, options: T): V
   const help = { type: 'boolean', default: false } as const
   try {
     const { values } = parseArgs({ options: { ...options, help } })
-    if ((values as { help?: boolean }).help !== true) return values as Values<T>
+    if ((values as { help?: boolean }).help !== true) return values
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${usage}`)
     process.exit(2)
