@@ -257,11 +257,20 @@ describe('admission', () => {
       settleRecord: 'repairs have a pace of their own',
       list: 'the control path',
       countKeys: 'the control path',
+      randomKey: 'the control path',
       explain: 'the control path',
       expiresAtMs: 'the control path',
       drain: 'asks for nothing',
     }
-    const NOT_ASKING = ['constructor', 'nowMs', 'checkKey', 'checkValue', 'sharesReplicaSet', 'isLive']
+    const NOT_ASKING = [
+      'constructor',
+      'clockOf',
+      'nowMs',
+      'checkKey',
+      'checkValue',
+      'sharesReplicaSet',
+      'isLive',
+    ]
     const WAYS: Record<string, (asker: Asker, level: ConsistencyLevel) => { outcome: Outcome }> = {
       read: (asker, level) => read('k:{a}', asker, level),
       peek: (asker, level) => peek('k:{a}', asker, level),

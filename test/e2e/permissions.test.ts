@@ -9,7 +9,7 @@ import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
 import { RondoUnderTest, until } from '../support/rondo-under-test.ts'
 
 const NEEDED = [...CHECKED_COMMANDS, ...CALLED_COMMANDS]
-const NODES = new URL('../../src/nodes/', import.meta.url)
+const NODES = new URL('../../src/nodes/redis/', import.meta.url)
 const rule = (sign: '+' | '-', command: string) => `${sign}${command.toLowerCase().replace(' ', '|')}`
 
 describe('a node that forbids what Rondo needs', () => {

@@ -112,7 +112,7 @@ describe('real redis-server processes for tests', () => {
   for (const how of ['process.exit(3)', "process.kill(process.pid, 'SIGKILL')"]) {
     it(`${how} of the tests' own process leaves no server behind, running or paused`, async () => {
       const script = `
-        const { startRedisCluster } = await import('../support/test/support/redis-server.ts')
+        const { startRedisCluster } = await import('./scripts/redis-server.ts')
         const [a, b] = await startRedisCluster(2)
         await b.pause()
         console.log(JSON.stringify({ pids: [a.pid, b.pid], dirs: [a.dir, b.dir] }))
