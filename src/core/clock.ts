@@ -89,7 +89,7 @@ export class VersionClock {
   /** Makes all further stamps later than the version at `at` in `bytes`. */
   observe(bytes: Buffer, at = 0): void {
     const ms = bytes.readUIntBE(at, 6)
-    if (ms < this.ms - LANE_WATCH_MS || ms > LATEST_MS) return
+    if (ms < this.ms - LANE_WATCH_MS || ms >= LATEST_MS) return
     const counter = bytes.readUInt16BE(at + 6)
     if (counter % LANES === this.lane && bytes.readUInt32BE(at + 8) !== this.coordinator) this.changeLane()
     if (ms < this.ms) return

@@ -33,17 +33,23 @@ export const KIND_NOTHING = 2
 
 const MAGIC_AND_FORMAT = 0xff524401
 const KIND_MASK = 0x0f
+/** The first byte of a version from 2^47 ms on, the year 6429 (LATEST_MS in clock.ts). */
+const IMPOSSIBLE_BYTE = 0x80
 export const PROMISE_FLAG = 0x10
 export const LASTING_FLAG = 0x20
 
 const EMPTY = Buffer.alloc(0)
 
+/**
+ * Also false for what looks like a record and cannot be one: its version or promise is from 2^47 ms on, and nothing could
+ * ever replace it. The scripts judge alike (store.lua).
+ */
 export function isVersioned(bytes: Buffer): boolean {
-  return (
-    bytes.length >= HEAD_BYTES &&
-    bytes.readUInt32BE(0) === MAGIC_AND_FORMAT &&
-    ((bytes[FLAGS_AT]! & PROMISE_FLAG) === 0 || bytes.length >= HEAD_WITH_PROMISE_BYTES)
-  )
+  if (bytes.length < HEAD_BYTES || bytes.readUInt32BE(0) !== MAGIC_AND_FORMAT) return false
+  const flags = bytes[FLAGS_AT]!
+  if (bytes[VERSION_AT]! >= IMPOSSIBLE_BYTE) return false
+  if ((flags & PROMISE_FLAG) === 0) return true
+  return bytes.length >= HEAD_WITH_PROMISE_BYTES && bytes[HEAD_BYTES]! < IMPOSSIBLE_BYTE
 }
 
 /** A stored record without its value: a view of its bytes, without copying. */

@@ -49,8 +49,9 @@ describe('compare and store', () => {
       { ms: 2, counter: 0, coordinator: 0xffffffff },
       { ms: 2, counter: 1, coordinator: 0x7fffffff },
       { ms: 2, counter: 1, coordinator: 0x80000000 },
+      { ms: 0x7fffffff, counter: 0 },
+      { ms: 0x80000000, counter: 0 },
       { ms: 0x7fffffffffff, counter: 0 },
-      { ms: 0x800000000000, counter: 0 },
     ]
     for (let i = 1; i < older.length; i++) {
       const [a, b] = [record(version(older[i - 1]!)), record(version(older[i]!))]
@@ -80,6 +81,8 @@ describe('compare and store', () => {
     ['any text', Buffer.from('hello')],
     ['a head of another format', Buffer.concat([Buffer.from('ff524402', 'hex'), Buffer.alloc(40, 0xff)])],
     ['a head that is cut off', record(99).head.subarray(0, 30)],
+    ['a version that nothing could replace', kept(record(version({ ms: 2 ** 47 })))],
+    ['a promise that nothing could keep', prepared(kept(record(99)), version({ ms: 2 ** 47 }))],
     ['a promise that is cut off', prepared(kept(record(99)), version({ ms: 100 })).subarray(0, 42)],
   ] as const) {
     it(`takes ${what} for a value at version 0, which any write replaces`, () => {

@@ -202,11 +202,25 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         await applied(record(version({ ms: 0x7fffffffffff, counter: 0x7fff, coordinator: 0x7fffffff })))
         await applied(record(version({ ms: 0x7fffffffffff, counter: 0x7fff, coordinator: 0x80000000 })))
         await applied(record(version({ ms: 0x7fffffffffff, counter: 0x8000, coordinator: 0 })))
-        await applied(record(version({ ms: 0x800000000000, counter: 0, coordinator: 0 })))
         await applied(
-          record(version({ ms: 0xffffffffffff, counter: 0xffff, coordinator: 0xffffffff }), 'last'),
+          record(version({ ms: 0x7fffffffffff, counter: 0xffff, coordinator: 0xffffffff }), 'last'),
         )
         expect(await value()).to.equal('last')
+      })
+
+      it('takes a record with an impossible version for a value of somebody else, which any write replaces', async () => {
+        for (const ms of [0x800000000000, 0xffffffffffff]) {
+          const impossible = record(version({ ms, counter: 0xffff, coordinator: 0xffffffff }), 'false')
+          await applied(impossible)
+          const found = await get(node, KEY)
+          expect(new StoredRecord((found as { bytes: Buffer }).bytes).versioned).to.equal(false)
+          await applied(record(5, 'right'))
+          expect(await value()).to.equal('right')
+          await applied(impossible)
+          expect(await prepare(node, KEY, version({ ms: 9 }))).to.have.property('kind', 'promised')
+          await applied(record(10, 'later'))
+          expect(await value()).to.equal('later')
+        }
       })
 
       it('does not change what it has handed out', async () => {

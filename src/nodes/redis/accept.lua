@@ -14,11 +14,12 @@
 local key = KEYS[1]
 local held = redis.call('GETRANGE', key, 0, 42)
 local ballot = string.sub(ARGV[1], 6, 17)
-local flags = #held >= 31 and string.sub(held, 1, 4) == '\255RD\1' and string.byte(held, 5)
+local flags = #held >= 31 and string.sub(held, 1, 4) == '\255RD\1' and string.byte(held, 6) < 128
+  and string.byte(held, 5)
 local promised = flags and bit.band(flags, 16) ~= 0
 local asked, grace, new = tonumber(ARGV[3]), tonumber(ARGV[4]), string.byte(ARGV[1], 5)
 
-if not flags or (promised and #held < 43) then return string.rep('\0', 20) end
+if not flags or (promised and (#held < 43 or string.byte(held, 32) > 127)) then return string.rep('\0', 20) end
 if not promised then
   -- No promise: a newer write has replaced it, or this very record.
   if string.sub(held, 6, 17) ~= ballot then return string.sub(held, 6, 25) end

@@ -14,8 +14,9 @@ local before = tonumber(ARGV[2])
 local removed = 0
 for i = 2, #KEYS do
   local head = redis.pcall('GETRANGE', KEYS[i], 0, 42) -- a table for a key of another type
-  local flags = type(head) == 'string' and #head >= 31 and string.sub(head, 1, 4) == '\255RD\1' and string.byte(head, 5)
-  if flags and (bit.band(flags, 16) == 0 or #head == 43) then
+  local flags = type(head) == 'string' and #head >= 31 and string.sub(head, 1, 4) == '\255RD\1' and string.byte(head, 6) < 128
+  and string.byte(head, 5)
+  if flags and (bit.band(flags, 16) == 0 or (#head == 43 and string.byte(head, 32) < 128)) then
     local ms = struct.unpack('>I6', head, 6)
     if ms > 0 and ms < before then removed = removed + redis.call('DEL', KEYS[i]) end
   end

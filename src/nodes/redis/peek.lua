@@ -19,10 +19,11 @@ if stored == 0 and redis.call('EXISTS', key) == 0 then return false end
 
 local part = ''
 if first then
-  local flags = #head >= 31 and string.sub(head, 1, 4) == '\255RD\1' and string.byte(head, 5)
+  local flags = #head >= 31 and string.sub(head, 1, 4) == '\255RD\1' and string.byte(head, 6) < 128
+  and string.byte(head, 5)
   local promised = flags and bit.band(flags, 16) ~= 0
   local at = 0
-  if flags and not promised then at = 31 elseif flags and #head == 43 then at = 43 end
+  if flags and not promised then at = 31 elseif flags and #head == 43 and string.byte(head, 32) < 128 then at = 43 end
   local length = stored - at
   if first < 0 then first = math.max(length + first, 0) end
   if last < 0 then last = math.max(length + last, 0) end

@@ -26,9 +26,10 @@ if not held then
   return '0'
 end
 
-local flags = #held >= 31 and string.sub(held, 1, 4) == '\255RD\1' and string.byte(held, 5)
+local flags = #held >= 31 and string.sub(held, 1, 4) == '\255RD\1' and string.byte(held, 6) < 128
+  and string.byte(held, 5)
 local hasPromise = flags and bit.band(flags, 16) ~= 0
-if not flags or (hasPromise and #held < 43) then
+if not flags or (hasPromise and (#held < 43 or string.byte(held, 32) > 127)) then
   -- A value at version 0: give it a head that keeps it readable.
   redis.call('SET', key, '\255RD\1\16' .. string.rep('\0', 26) .. ballot .. held, 'KEEPTTL')
   return '+' .. held

@@ -50,9 +50,10 @@ end
 for i, key in ipairs(KEYS) do
   local first, rest, asked, only = unpack(ARGV, 4 * i - 1, 4 * i + 2)
   local held = redis.call('GETRANGE', key, 0, 42)
-  local flags = #held >= 31 and string.sub(held, 1, 4) == '\255RD\1' and string.byte(held, 5)
+  local flags = #held >= 31 and string.sub(held, 1, 4) == '\255RD\1' and string.byte(held, 6) < 128
+  and string.byte(held, 5)
   local promise = flags and bit.band(flags, 16) ~= 0 and string.sub(held, 32, 43)
-  if promise and #promise < 12 then flags, promise = false, false end
+  if promise and (#promise < 12 or string.byte(promise) > 127) then flags, promise = false, false end
   local version = flags and string.sub(held, 6, 17) or string.rep('\0', 12)
 
   local why, again = refusal(key, held, flags, promise, version, first, rest, only)

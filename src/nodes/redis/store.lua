@@ -46,9 +46,11 @@ for i, key in ipairs(KEYS) do
       result = 'W'
       break
     end
-    local flags = #head >= 31 and sub(head, 1, 4) == '\255RD\1' and byte(head, 5)
+    -- What no Rondo has written, an impossible version too, is a value at version zero (core/codec.ts).
+    local flags = #head >= 31 and sub(head, 1, 4) == '\255RD\1' and byte(head, 6) < 128
+      and byte(head, 5)
     local promised = flags and flags % 32 >= 16
-    local ours = flags and (not promised or #head == 43)
+    local ours = flags and (not promised or (#head == 43 and byte(head, 32) < 128))
 
     if onlyIf ~= '' and (ours and sub(head, 6, 17) or NOTHING) ~= onlyIf then
       result = 'S' .. (ours and sub(head, 6, 25) or string.rep('\0', 20))
