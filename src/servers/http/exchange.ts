@@ -167,9 +167,16 @@ export class Exchange {
   send(status: number, headers: string[], body: string | Buffer): void {
     if (this.ended) return
     const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length
-    this.res.writeHead(status, this.withCommon(headers, length))
-    if (this.req.method === 'HEAD') this.res.end()
-    else endWith(this.res, body)
+    const isHead = this.req.method === 'HEAD'
+    if (this.awaitsContinue) {
+      // It was not asked for its body, and may send it all the same: node:http closes the connection after the response.
+      this.res.writeHead(status, [...this.withCommon(headers, length), 'Connection', 'close'])
+      this.endAndClose(isHead ? undefined : body)
+    } else {
+      this.res.writeHead(status, this.withCommon(headers, length))
+      if (isHead) this.res.end()
+      else endWith(this.res, body)
+    }
     this.connection?.answered(this.res, length)
     this.end(status, null)
   }
@@ -200,14 +207,20 @@ export class Exchange {
   sendEmpty(status: number, headers: string[]): void {
     if (this.ended) return
     headers.push('X-Request-Id', this.id)
-    this.res.writeHead(status, headers)
-    this.res.end()
+    if (this.awaitsContinue) {
+      this.res.writeHead(status, [...headers, 'Connection', 'close'])
+      this.endAndClose(undefined)
+    } else {
+      this.res.writeHead(status, headers)
+      this.res.end()
+    }
     this.end(status, null)
   }
 
   /** Sends `100 Continue` to a client that waits for it. */
   invite(): void {
     if (this.awaitsContinue) this.res.writeContinue()
+    this.awaitsContinue = false
   }
 
   /**
@@ -267,7 +280,7 @@ export class Exchange {
    * LINGER_MS. Closing with unread bytes would reset the connection, and a client that is still sending might lose this
    * response and those before it.
    */
-  private endAndClose(body: string | undefined): void {
+  private endAndClose(body: string | Buffer | undefined): void {
     const { req, res } = this
     const { socket } = res
     if (!this.restIsCostly) req.resume()

@@ -279,6 +279,17 @@ describe('HTTP on the wire', () => {
       }
     })
 
+    it('and where the body is not needed, the whole response comes, although it is sent all the same', async () => {
+      for (const path of ['/ping', '/status', '/metrics', '/', '/api/v1/keys']) {
+        const connection = await RawConnection.open(port)
+        const ask = `GET ${path} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 100000\r\n\r\n`
+        connection.send(ask)
+        connection.send(Buffer.alloc(100_000, 'x'))
+        expect((await connection.answer()).status, path).to.equal(200)
+        expect(await connection.closed(), path).to.equal('')
+      }
+    })
+
     it('any other expectation: 417', async () => {
       expectProblem(await rawRequest(port, put('Expect: tea\r\nContent-Length: 5\r\n')), 417, 'BAD_REQUEST')
     })
