@@ -175,7 +175,7 @@ export class Coordinator implements KeyStore {
     const { context, admission } = this
     const token = tokenOf(key)
     const preference = context.cluster.preferenceListAt(token, context.replicas)
-    const bytes = context.sizes.expected(token)
+    const bytes = context.sizes.expected(key)
     if (level === 'one') {
       const operation = ReadOne.ofValue(context, key, preference, bytes, done)
       const first = preference[0]!
@@ -196,7 +196,7 @@ export class Coordinator implements KeyStore {
     const { context, admission } = this
     const token = tokenOf(key)
     const preference = context.cluster.preferenceListAt(token, context.replicas)
-    const bytes = Math.min(partBytes(part), context.sizes.expected(token))
+    const bytes = Math.min(partBytes(part), context.sizes.expected(key))
     const settle = (waiting: ReadDone) => this.settle(key, preference, waiting)
     const operation =
       level === 'one'
@@ -244,7 +244,7 @@ export class Coordinator implements KeyStore {
     const token = tokenOf(key)
     const { cluster, replicas: nodes, sizes } = this.context
     const preference = cluster.preferenceListAt(token, nodes)
-    const bytes = sizes.expected(token)
+    const bytes = sizes.expected(key)
     if (this.admission.areOpen(preference, nodes, bytes)) {
       this.startUpdate(key, preference, modify, done, level)
       return
@@ -306,7 +306,7 @@ export class Coordinator implements KeyStore {
       return
     }
     const { sizes, replicas } = this.context
-    const bytes = keys.reduce((sum, key) => sum + sizes.expected(tokenOf(key)), 0)
+    const bytes = keys.reduce((sum, key) => sum + sizes.expected(key), 0)
     const { preference } = placed[0]!
     const start = () => this.startTransaction(placed, modify, done, level)
     this.admission.enter({ operation: { start }, done, preference, nodes: replicas, bytes })
@@ -341,7 +341,7 @@ export class Coordinator implements KeyStore {
     const { context, admission } = this
     const { cluster, sizes, replicas } = context
     const token = tokenOf(key)
-    sizes.learn(token, bytes)
+    sizes.learn(key, bytes)
     const preference = cluster.preferenceListAt(token, replicas)
     const operation =
       level === 'one'

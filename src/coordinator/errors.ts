@@ -8,6 +8,12 @@ export function wrongType(details?: ErrorDetails): RondoError {
   return new RondoError('WRONG_TYPE', sentence, details)
 }
 
+export function storedTooLarge(): RondoError {
+  const sentence =
+    'The stored value is larger than MAX_VALUE_BYTES allows to read. Raise it on all coordinators, or overwrite the key.'
+  return new RondoError('VALUE_TOO_LARGE', sentence)
+}
+
 /**
  * For operations that are refused up front because they could not be confirmed.
  *

@@ -34,6 +34,8 @@ export type FailureReason =
   | 'timeout'
   | 'marker'
   | 'wrong-type'
+  /** The stored value is larger than MAX_VALUE_BYTES. */
+  | 'too-long'
   /** It arrived after its time limit. */
   | 'too-late'
   | 'error'

@@ -255,9 +255,9 @@ describe('the redis node, where only a redis can go wrong', () => {
     ])
     expect(results.map(failureOf)).to.deep.equal([
       'found',
-      'refused: error',
+      'refused: too-long',
       'absent',
-      'unknown: error', // the promise stands, and only the answer was not taken
+      'unknown: too-long', // the promise stands, and only the answer was not taken
       'found',
     ])
     for (const i of [1, 3]) {

@@ -1,14 +1,18 @@
 /**
  * Estimates the size of a key's value before it is read, because admission.ts limits the size of replies.
  *
- * A table of size classes, one byte each, indexed by the key's token: the smallest power of two that the last value did
- * not exceed. Keys that share an entry share the estimate. It rises at once and falls one class at a time, so an entry
- * shared by a large and a small value stays on the safe side. The estimate for unknown entries follows what such reads
- * have found: at once up to the largest, and slowly down from there.
+ * A table of size classes, one byte each, indexed by a hash of the key (not by its token, which keys with the same hash tag
+ * share): the smallest power of two that the last value did not exceed. Keys that share an entry share the estimate. It
+ * rises at once and falls one class at a time, so an entry shared by a large and a small value stays on the safe side. The
+ * estimate for unknown entries follows what such reads have found: at once up to the largest, and slowly down from there.
  *
- * Nothing relies on an estimate being right.
+ * An estimate may be too small: another coordinator has written a larger value meanwhile. So a read counts at least as a
+ * part of the largest reply of late: where values of 1 MB are about, some 64 reads may be under way at a node, whatever is
+ * known of their keys.
+ *
+ * Nothing else relies on an estimate being right.
  */
-import { tokenOf } from '../../core/token.ts'
+import { SMALL_BYTES } from '../../nodes/load.ts'
 
 /** One byte each: 256 KiB. */
 const PLACES = 1 << 18
@@ -19,28 +23,58 @@ const LARGEST_CLASS = 30
 /** The estimate for unknown entries falls by difference >> FALL_SHIFT. */
 const FALL_SHIFT = 5
 
+/** Of the largest reply, what each read counts as at least: it >> FLOOR_SHIFT, up to what still counts as small. */
+const FLOOR_SHIFT = 6
+/** Values up to here are expected anywhere, without having been seen. */
+const LEAST_LARGEST_BYTES = 64 * 1024
+/** With each reply the largest is forgotten by this part: it >> FORGET_SHIFT. */
+const FORGET_SHIFT = 12
+/** Replies within an estimate that is not above this teach nothing that matters. */
+const SMALL_ENOUGH_BYTES = LEAST_LARGEST_BYTES >> FLOOR_SHIFT
+
+/** Bytes of a key that are hashed, at each end. */
+const HASHED_BYTES = 32
+
 export class Sizes {
   /** 0 = unknown. */
   private readonly classes = new Uint8Array(PLACES)
   private unknownBytes = FIRST_GUESS_BYTES
+  /** The largest reply of late, about. */
+  private largestBytes = LEAST_LARGEST_BYTES
 
-  expected(token: number): number {
-    const known = this.classes[token & (PLACES - 1)]!
-    return known === 0 ? this.unknownBytes : 1 << known
+  expected(key: Buffer): number {
+    const known = this.classes[placeOf(key)]!
+    const floor = Math.min(SMALL_BYTES, this.largestBytes >> FLOOR_SHIFT)
+    return Math.max(floor, known === 0 ? this.unknownBytes : 1 << known)
   }
 
-  /** A value of `bytes` was read or written where `expectedBytes` was the estimate. */
+  /** A reply of `bytes` came where `expectedBytes` was the estimate. */
   found(key: Buffer, bytes: number, expectedBytes: number): void {
-    if (1 << classOf(bytes) !== expectedBytes) this.learn(tokenOf(key), bytes)
+    if (bytes > this.largestBytes) this.largestBytes = bytes
+    else if (this.largestBytes > LEAST_LARGEST_BYTES) {
+      this.largestBytes = Math.max(
+        LEAST_LARGEST_BYTES,
+        this.largestBytes - (this.largestBytes >> FORGET_SHIFT) - 1,
+      )
+    }
+    if (bytes <= expectedBytes && expectedBytes <= SMALL_ENOUGH_BYTES) return
+    if (1 << classOf(bytes) !== expectedBytes) this.learn(key, bytes)
   }
 
-  learn(token: number, bytes: number): void {
-    const place = token & (PLACES - 1)
+  /** A record of `bytes` is held under this key. */
+  learn(key: Buffer, bytes: number): void {
+    const place = placeOf(key)
     const before = this.classes[place]!
     const now = classOf(bytes)
     if (now === before) return
     this.classes[place] = Math.max(now, before - 1)
     if (before === 0) this.learnOfUnknown(1 << now)
+  }
+
+  /** The value was too large to be read: from now on one at a time. */
+  tooLong(key: Buffer): void {
+    this.classes[placeOf(key)] = LARGEST_CLASS
+    this.largestBytes = Math.max(this.largestBytes, SMALL_BYTES << FLOOR_SHIFT)
   }
 
   private learnOfUnknown(bytes: number): void {
@@ -51,4 +85,15 @@ export class Sizes {
 
 function classOf(bytes: number): number {
   return Math.min(LARGEST_CLASS, Math.max(1, 32 - Math.clz32(bytes)))
+}
+
+/** FNV-1a of the key's ends and its length. */
+function placeOf(key: Buffer): number {
+  const { length } = key
+  let hash = 0x811c9dc5 ^ length
+  const first = Math.min(length, HASHED_BYTES)
+  for (let i = 0; i < first; i++) hash = Math.imul(hash ^ key[i]!, 0x01000193)
+  for (let i = Math.max(first, length - HASHED_BYTES); i < length; i++)
+    hash = Math.imul(hash ^ key[i]!, 0x01000193)
+  return (hash ^ (hash >>> 18)) & (PLACES - 1)
 }

@@ -32,7 +32,6 @@ import { RondoError } from '../../core/errors.ts'
 import { livesMayDiffer, repairedLifeMs } from '../../core/lifetime.ts'
 import type { Part } from '../../core/part.ts'
 import { READ_NEVER } from '../../core/plan.ts'
-import { tokenOf } from '../../core/token.ts'
 import { newestOf, sureHolders } from '../../core/votes.ts'
 import type { Fence, GetCall, Node, NodeFailure, PeekCall, StoreCall } from '../../nodes/node.ts'
 import type { CoordinatorContext } from '../context.ts'
@@ -132,7 +131,7 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
   /** A record must be written back before the answer, but only a part of it was fetched. */
   againWithValues(): void {
     this.fetched = null
-    this.expectedBytes = this.context.sizes.expected(tokenOf(this.key))
+    this.expectedBytes = this.context.sizes.expected(this.key)
     this.again()
   }
 
@@ -143,7 +142,7 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
     const { context, key, preference, level, settle } = this
     context.background.begin()
     const ended = () => context.background.end()
-    const bytes = context.sizes.expected(tokenOf(key))
+    const bytes = context.sizes.expected(key)
     QuorumRead.ofValue(context, key, preference, level, bytes, { read: ended, failed: ended }, settle).start()
   }
 
@@ -220,6 +219,7 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
       this.read.wrongType()
       return
     }
+    if (failure.reason === 'too-long') this.read.context.sizes.tooLong(this.read.key)
     this.count()
   }
 

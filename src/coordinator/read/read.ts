@@ -22,7 +22,7 @@ import { planRead, READ_FIRST, type ReadPlan } from '../../core/plan.ts'
 import { SMALL_BYTES } from '../../nodes/load.ts'
 import type { Fence, GetCall, Node, NodeFailure, PeekCall } from '../../nodes/node.ts'
 import { positionOf, type CoordinatorContext, type Failing } from '../context.ts'
-import { wrongType } from '../errors.ts'
+import { storedTooLarge, wrongType } from '../errors.ts'
 
 /** By default for the whole record; Coordinator.peek returns a part of it. */
 export interface ReadDone<R extends RecordHead = StoredRecord> extends Failing {
@@ -165,6 +165,11 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
     this.lastFailure = failure
     if (failure.reason === 'wrong-type') {
       this.fail(wrongType())
+      return
+    }
+    if (failure.reason === 'too-long') {
+      this.context.sizes.tooLong(this.key)
+      this.fail(storedTooLarge())
       return
     }
     if (this.comparing > 0) {

@@ -28,7 +28,6 @@
 import type { Member } from '../../cluster/member.ts'
 import { StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
-import { tokenOf } from '../../core/token.ts'
 import { newestOf } from '../../core/votes.ts'
 import type { Fence, Node, NodeFailure, PrepareCall, StoreAllCall, StoreAllWrite } from '../../nodes/node.ts'
 import { Acks } from '../write/acks.ts'
@@ -119,7 +118,7 @@ class TransactionAttempt implements StoreAllCall {
   prepare(): void {
     const { sizes } = this.transaction.context
     const calls = this.keys.map((_, i) => this.callFor(i))
-    const expected = this.keys.map(({ key }) => sizes.expected(tokenOf(key)))
+    const expected = this.keys.map(({ key }) => sizes.expected(key))
     for (const { node } of this.usable) {
       this.promises.set(node, { held: [], missing: this.keys.length, clean: true })
       this.keys.forEach(({ key }, i) => {

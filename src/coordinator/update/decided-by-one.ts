@@ -7,7 +7,6 @@
 import type { Member } from '../../cluster/member.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
-import { tokenOf } from '../../core/token.ts'
 import type { NodeFailure } from '../../nodes/node.ts'
 import type { Failing } from '../context.ts'
 import { ReadModifyWrite } from './read-modify-write.ts'
@@ -21,7 +20,7 @@ export abstract class DecidedByOne<Done extends Failing> extends ReadModifyWrite
     preference: readonly Member[],
     then: (record: StoredRecord | null) => void,
   ): void {
-    const expectedBytes = this.context.sizes.expected(tokenOf(key))
+    const expectedBytes = this.context.sizes.expected(key)
     ReadOne.ofValue(this.context, key, preference, expectedBytes, {
       read: (record) => {
         if (!this.isFinished) then(record)

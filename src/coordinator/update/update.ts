@@ -24,7 +24,6 @@ import type { Member } from '../../cluster/member.ts'
 import { StoredRecord, type NewRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import type { RondoError } from '../../core/errors.ts'
-import { tokenOf } from '../../core/token.ts'
 import { newestOf } from '../../core/votes.ts'
 import type { Fence, Node, NodeFailure, PrepareCall, StoreCall } from '../../nodes/node.ts'
 import { Acks } from '../write/acks.ts'
@@ -106,7 +105,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
 
   prepare(): void {
     const { key, context } = this.update
-    const expectedBytes = context.sizes.expected(tokenOf(key))
+    const expectedBytes = context.sizes.expected(key)
     for (const home of this.usable) {
       this.begin()
       home.node.prepare(key, this.ballot.version, this, expectedBytes)

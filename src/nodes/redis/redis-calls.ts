@@ -349,7 +349,7 @@ export class PendingPrepare extends PendingScript {
 
 export const TOO_LONG: NodeFailure = {
   kind: 'refused',
-  reason: 'error',
+  reason: 'too-long',
   message: 'the stored value is larger than MAX_VALUE_BYTES allows',
 }
 
