@@ -175,7 +175,7 @@ export class Coordinator implements KeyStore {
     const { context, admission } = this
     const token = tokenOf(key)
     const preference = context.cluster.preferenceListAt(token, context.replicas)
-    const bytes = context.sizes.expected(key)
+    const bytes = context.sizes.expected(key, token)
     if (level === 'one') {
       const operation = ReadOne.ofValue(context, key, preference, bytes, done)
       const first = preference[0]!
@@ -196,7 +196,7 @@ export class Coordinator implements KeyStore {
     const { context, admission } = this
     const token = tokenOf(key)
     const preference = context.cluster.preferenceListAt(token, context.replicas)
-    const bytes = Math.min(partBytes(part), context.sizes.expected(key))
+    const bytes = Math.min(partBytes(part), context.sizes.expected(key, token))
     const settle = (waiting: ReadDone) => this.settle(key, preference, waiting)
     const operation =
       level === 'one'
@@ -244,7 +244,7 @@ export class Coordinator implements KeyStore {
     const token = tokenOf(key)
     const { cluster, replicas: nodes, sizes } = this.context
     const preference = cluster.preferenceListAt(token, nodes)
-    const bytes = sizes.expected(key)
+    const bytes = sizes.expected(key, token)
     if (this.admission.areOpen(preference, nodes, bytes)) {
       this.startUpdate(key, preference, modify, done, level)
       return
@@ -341,7 +341,7 @@ export class Coordinator implements KeyStore {
     const { context, admission } = this
     const { cluster, sizes, replicas } = context
     const token = tokenOf(key)
-    sizes.learn(key, bytes)
+    sizes.learn(key, bytes, token)
     const preference = cluster.preferenceListAt(token, replicas)
     const operation =
       level === 'one'

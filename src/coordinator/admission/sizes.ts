@@ -1,7 +1,7 @@
 /**
  * Estimates the size of a key's value before it is read, because admission.ts limits the size of replies.
  *
- * A table of size classes, one byte each, indexed by a hash of the key (not by its token, which keys with the same hash tag
+ * A table of size classes, one byte each, indexed by the key (not by its token alone, which keys with the same hash tag
  * share): the smallest power of two that the last value did not exceed. Keys that share an entry share the estimate. It
  * rises at once and falls one class at a time, so an entry shared by a large and a small value stays on the safe side. The
  * estimate for unknown entries follows what such reads have found: at once up to the largest, and slowly down from there.
@@ -12,6 +12,7 @@
  *
  * Nothing else relies on an estimate being right.
  */
+import { tokenOf } from '../../core/token.ts'
 import { SMALL_BYTES } from '../../nodes/load.ts'
 
 /** One byte each: 256 KiB. */
@@ -32,9 +33,6 @@ const FORGET_SHIFT = 12
 /** Replies within an estimate that is not above this teach nothing that matters. */
 const SMALL_ENOUGH_BYTES = LEAST_LARGEST_BYTES >> FLOOR_SHIFT
 
-/** Bytes of a key that are hashed, at each end. */
-const HASHED_BYTES = 32
-
 export class Sizes {
   /** 0 = unknown. */
   private readonly classes = new Uint8Array(PLACES)
@@ -42,8 +40,9 @@ export class Sizes {
   /** The largest reply of late, about. */
   private largestBytes = LEAST_LARGEST_BYTES
 
-  expected(key: Buffer): number {
-    const known = this.classes[placeOf(key)]!
+  /** @param token of the key */
+  expected(key: Buffer, token = tokenOf(key)): number {
+    const known = this.classes[placeOf(token, key)]!
     const floor = Math.min(SMALL_BYTES, this.largestBytes >> FLOOR_SHIFT)
     return Math.max(floor, known === 0 ? this.unknownBytes : 1 << known)
   }
@@ -62,8 +61,8 @@ export class Sizes {
   }
 
   /** A record of `bytes` is held under this key. */
-  learn(key: Buffer, bytes: number): void {
-    const place = placeOf(key)
+  learn(key: Buffer, bytes: number, token = tokenOf(key)): void {
+    const place = placeOf(token, key)
     const before = this.classes[place]!
     const now = classOf(bytes)
     if (now === before) return
@@ -73,7 +72,7 @@ export class Sizes {
 
   /** The value was too large to be read: from now on one at a time. */
   tooLong(key: Buffer): void {
-    this.classes[placeOf(key)] = LARGEST_CLASS
+    this.classes[placeOf(tokenOf(key), key)] = LARGEST_CLASS
     this.largestBytes = Math.max(this.largestBytes, SMALL_BYTES << FLOOR_SHIFT)
   }
 
@@ -87,13 +86,10 @@ function classOf(bytes: number): number {
   return Math.min(LARGEST_CLASS, Math.max(1, 32 - Math.clz32(bytes)))
 }
 
-/** FNV-1a of the key's ends and its length. */
-function placeOf(key: Buffer): number {
-  const { length } = key
-  let hash = 0x811c9dc5 ^ length
-  const first = Math.min(length, HASHED_BYTES)
-  for (let i = 0; i < first; i++) hash = Math.imul(hash ^ key[i]!, 0x01000193)
-  for (let i = Math.max(first, length - HASHED_BYTES); i < length; i++)
-    hash = Math.imul(hash ^ key[i]!, 0x01000193)
-  return (hash ^ (hash >>> 18)) & (PLACES - 1)
+/** By the token, and by what tells apart keys with the same hash tag: their length, and some of their bytes. */
+function placeOf(token: number, key: Buffer): number {
+  const last = key.length - 1
+  const bytes =
+    key[0]! ^ (key[last >> 1]! << 4) ^ (key[last]! << 9) ^ (key[last - 1]! << 5) ^ (key[last - 2]! << 1)
+  return (token ^ (token >>> 14) ^ (Math.imul(bytes ^ (key.length << 13), 0x9e3779b1) >>> 13)) & (PLACES - 1)
 }
