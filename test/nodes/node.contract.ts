@@ -212,6 +212,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         for (const ms of [0x800000000000, 0xffffffffffff]) {
           const impossible = record(version({ ms, counter: 0xffff, coordinator: 0xffffffff }), 'false')
           await applied(impossible)
+          await node.dropCopy(MARKER, KEY, version({ ms, counter: 0xffff, coordinator: 0xffffffff }))
           const found = await get(node, KEY)
           expect(new StoredRecord((found as { bytes: Buffer }).bytes).versioned).to.equal(false)
           await applied(record(5, 'right'))

@@ -10,6 +10,7 @@
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 local head = redis.call('GETRANGE', KEYS[2], 0, 30)
-if #head < 31 or string.sub(head, 1, 4) ~= '\255RD\1' or bit.band(string.byte(head, 5), 16) ~= 0 then return 0 end
+if #head < 31 or string.sub(head, 1, 4) ~= '\255RD\1' or string.byte(head, 6) > 127 then return 0 end
+if bit.band(string.byte(head, 5), 16) ~= 0 then return 0 end
 if string.sub(head, 6, 17) ~= ARGV[2] then return 0 end
 return redis.call('DEL', KEYS[2])
