@@ -263,12 +263,23 @@ const twice: fc.Arbitrary<DataCall[]> = fc
   })
 const ttls = fc.constantFrom(undefined, ...LIVES_MS)
 
+/**
+ * A peek at the head of an empty value looks once more, as of then (peeks.ts): what comes behind it in the same batch may
+ * be seen or not. So it is asked for at the end of a batch only.
+ */
+function headsLast<Call extends { readonly do: string }>(calls: Call[]): Call[] {
+  const isHead = (call: Call) => call.do === 'peek' && (call as { part?: Part }).part === 'head'
+  return calls.map((call, i) => (isHead(call) && i < calls.length - 1 ? { ...call, part: 'length' } : call))
+}
+
 const commands: fc.Arbitrary<Command> = fc.oneof(
   {
     arbitrary: fc.record({
       do: fc.constant('batch' as const),
       calls: fc.oneof(
-        fc.array(fc.oneof({ arbitrary: dataCalls, weight: 5 }, storeAlls), { minLength: 1, maxLength: 8 }),
+        fc
+          .array(fc.oneof({ arbitrary: dataCalls, weight: 5 }, storeAlls), { minLength: 1, maxLength: 8 })
+          .map(headsLast),
         rounds,
         twice,
         roundsOfAll,
