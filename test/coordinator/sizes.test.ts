@@ -18,7 +18,7 @@ describe('estimated sizes', () => {
     expect(sizes.expected(large)).to.be.least(MB)
   })
 
-  it('differ by any byte of a key, and by its length', () => {
+  it('differ by the bytes at both ends of a key, and by its length', () => {
     const keys = [
       'a:{t}',
       'b:{t}',

@@ -167,16 +167,8 @@ export class Exchange {
   send(status: number, headers: string[], body: string | Buffer): void {
     if (this.ended) return
     const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length
-    const isHead = this.req.method === 'HEAD'
-    if (this.awaitsContinue) {
-      // It was not asked for its body, and may send it all the same: node:http closes the connection after the response.
-      this.res.writeHead(status, [...this.withCommon(headers, length), 'Connection', 'close'])
-      this.endAndClose(isHead ? undefined : body)
-    } else {
-      this.res.writeHead(status, this.withCommon(headers, length))
-      if (isHead) this.res.end()
-      else endWith(this.res, body)
-    }
+    this.writeHead(status, this.withCommon(headers, length))
+    this.finish(this.req.method === 'HEAD' ? undefined : body)
     this.connection?.answered(this.res, length)
     this.end(status, null)
   }
@@ -190,7 +182,7 @@ export class Exchange {
     connection?.learn(length)
     const refused = req.method === 'HEAD' ? null : this.hold(length)
     if (refused) throw refused
-    res.writeHead(status, this.withCommon(headers, length))
+    this.writeHead(status, this.withCommon(headers, length))
     this.end(status, null)
     if (req.method !== 'HEAD') {
       connection?.holdAnswer(length)
@@ -201,20 +193,29 @@ export class Exchange {
         connection?.holdAnswer(-piece.length)
       }
     }
-    res.end()
+    this.finish(undefined)
   }
 
   sendEmpty(status: number, headers: string[]): void {
     if (this.ended) return
     headers.push('X-Request-Id', this.id)
-    if (this.awaitsContinue) {
-      this.res.writeHead(status, [...headers, 'Connection', 'close'])
-      this.endAndClose(undefined)
-    } else {
-      this.res.writeHead(status, headers)
-      this.res.end()
-    }
+    this.writeHead(status, headers)
+    this.finish(undefined)
     this.end(status, null)
+  }
+
+  private writeHead(status: number, headers: string[]): void {
+    this.res.writeHead(status, this.awaitsContinue ? [...headers, 'Connection', 'close'] : headers)
+  }
+
+  /**
+   * Ends the response with what is left of it. A client that was not asked for its body may send it all the same, and
+   * node:http closes the connection after the response.
+   */
+  private finish(rest: string | Buffer | undefined): void {
+    if (this.awaitsContinue) this.endAndClose(rest)
+    else if (rest === undefined) this.res.end()
+    else endWith(this.res, rest)
   }
 
   /** Sends `100 Continue` to a client that waits for it. */

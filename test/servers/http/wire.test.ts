@@ -280,7 +280,11 @@ describe('HTTP on the wire', () => {
     })
 
     it('and where the body is not needed, the whole response comes, although it is sent all the same', async () => {
-      for (const path of ['/ping', '/status', '/metrics', '/', '/api/v1/keys']) {
+      const body = Buffer.alloc(900_000, 'v')
+      const headers = { 'Content-Type': 'application/octet-stream' }
+      expect((await callPort(port, 'PUT', '/api/v1/keys/long', { headers, body })).status).to.equal(200)
+      const paths = ['/ping', '/status', '/metrics', '/', '/api/v1/keys', '/api/v1/keys/long']
+      for (const path of paths) {
         const connection = await RawConnection.open(port)
         const ask = `GET ${path} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 100000\r\n\r\n`
         connection.send(ask)
