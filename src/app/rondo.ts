@@ -89,9 +89,8 @@ export class Rondo {
     this.telemetry = createTelemetry(this.log, config.logRequests)
     const emit = (event: RondoEvent) => this.telemetry.onEvent(event)
     this.cluster = new Cluster({
-      members: createMembers(config, this.certificates),
-      vnodesPerNode: config.vnodesPerNode,
-      pingIntervalMs: config.pingIntervalMs,
+      ...config,
+      members: createMembers(config, this.certificates, emit),
       // Without anti-entropy rounds no node would ever count as compared, and all would become stale.
       staleAfterMs: config.repairIntervalMs > 0 ? config.graceMs : 0,
       clock,
@@ -169,7 +168,6 @@ export class Rondo {
   private repairContext(emit: Emit): RepairContext {
     return {
       cluster: this.cluster,
-      replicas: this.coordinator.replicas,
       requestTimeoutMs: this.config.requestTimeoutMs,
       clock,
       timers,
@@ -260,12 +258,13 @@ function tokensOf({ dataTokens, adminTokens }: Config): PlainTokens {
   }
 }
 
-function createMembers(config: Config, certificates: Certificates): Member[] {
+function createMembers(config: Config, certificates: Certificates, emit: Emit): Member[] {
   const { graceMs, nodeTimeoutMs, connectTimeoutMs, maxValueBytes, nodes } = config
   if (nodes.kind === 'memory') {
     return Array.from({ length: nodes.count }, (_, i) => {
       const id = `memory-${i + 1}`
-      return new Member(new MemoryNode({ id, maxBytes: nodes.maxBytesPerNode, graceMs, clock, timers }))
+      const node = new MemoryNode({ id, maxBytes: nodes.maxBytesPerNode, graceMs, clock, timers })
+      return new Member(node, { emit })
     })
   }
   return nodes.addresses.map((address) => {
@@ -281,7 +280,7 @@ function createMembers(config: Config, certificates: Certificates): Member[] {
       clock,
       timers,
     })
-    return new Member(node, { weight, ...(zone === undefined ? {} : { zone }) })
+    return new Member(node, { emit, weight, zone })
   })
 }
 

@@ -44,7 +44,10 @@ export interface KeyStore {
   readonly replicas: number
   /** The load is so high that clients that can wait should. */
   readonly crowded: boolean
+  /** Sorted by id. */
   readonly nodes: readonly NodeState[]
+  /** Of the placement: grows with every change of the nodes. */
+  readonly epoch: number
   /** At least one node can be used. */
   readonly ready: boolean
   /** At least one node accepts some kind of writes. */

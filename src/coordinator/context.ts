@@ -4,7 +4,7 @@ import type { Member } from '../cluster/member.ts'
 import type { Timers } from '../core/clock.ts'
 import type { Deadlines } from '../core/deadlines.ts'
 import type { RondoError } from '../core/errors.ts'
-import { tokenOf } from '../core/token.ts'
+import type { ReplicaSet } from '../core/placement.ts'
 import type { Asker } from './asker.ts'
 import type { Background } from './background.ts'
 import type { Hedging } from './read/hedging.ts'
@@ -16,8 +16,6 @@ export interface CoordinatorContext {
   readonly deadlines: Deadlines
   readonly hedging: Hedging
   readonly sizes: Sizes
-  /** N: the number of home replicas of a key; at most the number of members. */
-  readonly replicas: number
   /** How many healthy nodes one operation at `one` may try. */
   readonly maxTries: number
   readonly graceMs: number
@@ -34,9 +32,12 @@ export interface Failing {
   failed(error: RondoError): void
 }
 
-/** The nodes for this key, home replicas first, then fallback replicas. */
-export function preferenceListOf({ cluster, replicas }: CoordinatorContext, key: Buffer): readonly Member[] {
-  return cluster.preferenceListAt(tokenOf(key), replicas)
+/** The nodes for a key. An operation takes them once and keeps them until it ends. */
+export type Replicas = ReplicaSet<Member>
+
+/** The member of this node in a preference list that contains it. */
+export function memberOf(members: readonly Member[], node: object): Member {
+  return members[positionOf(members, node)]!
 }
 
 /** The index of this node's member in a preference list; -1 = not in it. */

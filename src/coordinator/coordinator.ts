@@ -5,7 +5,6 @@
  * Keys and values stay bytes from the server to the node.
  */
 import type { Cluster } from '../cluster/cluster.ts'
-import type { Member } from '../cluster/member.ts'
 import { compareVersions, type Clock, type Timers } from '../core/clock.ts'
 import {
   HEAD_BYTES,
@@ -25,10 +24,10 @@ import { partBytes, type Part } from '../core/part.ts'
 import { READ_FIRST, READ_NEVER } from '../core/plan.ts'
 import { RondoError, type ErrorDetails } from '../core/errors.ts'
 import { tokenOf } from '../core/token.ts'
-import { Admission, READS_ONE, type Windows } from './admission/admission.ts'
+import { Admission, type Windows } from './admission/admission.ts'
 import type { KeyStore, NodeState } from './api.ts'
 import { Background } from './background.ts'
-import { preferenceListOf, type CoordinatorContext, type Failing } from './context.ts'
+import type { CoordinatorContext, Failing, Replicas } from './context.ts'
 import { explain, type Explanation } from './explain.ts'
 import { Hedging } from './read/hedging.ts'
 import { KeyQueues, nameOf } from './update/key-queues.ts'
@@ -54,7 +53,6 @@ import { QuorumUpdate, type Modify, type UpdateDone } from './update/update.ts'
 import { WriteOne, type MakeRecord, type WriteDone } from './write/write.ts'
 
 export interface CoordinatorOptions {
-  readonly replicationFactor: number
   /** 0 = no limit. */
   readonly maxTries: number
   readonly requestTimeoutMs: number
@@ -109,7 +107,6 @@ export class Coordinator implements KeyStore {
       deadlines,
       hedging: new Hedging(deadlines, options),
       sizes: new Sizes(),
-      replicas: Math.min(options.replicationFactor, cluster.members.length),
       maxTries: options.maxTries > 0 ? options.maxTries : Infinity,
       graceMs: options.graceMs,
       requestTimeoutMs: options.requestTimeoutMs,
@@ -120,11 +117,15 @@ export class Coordinator implements KeyStore {
 
   /** How many home replicas a key has. */
   get replicas(): number {
-    return this.context.replicas
+    return this.cluster.placement.replicas
   }
 
   get nodes(): readonly NodeState[] {
-    return this.cluster.ring.nodes
+    return this.cluster.placement.members
+  }
+
+  get epoch(): number {
+    return this.cluster.placement.epoch
   }
 
   clockOf({ id }: NodeState): { readonly offMs: number; readonly errorMs: number } | null {
@@ -174,20 +175,19 @@ export class Coordinator implements KeyStore {
     if (this.sheds(done, NOTHING_WRITTEN)) return
     const { context, admission } = this
     const token = tokenOf(key)
-    const preference = context.cluster.preferenceListAt(token, context.replicas)
+    const replicas = this.cluster.placement.replicaSetAt(token)
     const bytes = context.sizes.expected(key, token)
     if (level === 'one') {
-      const operation = ReadOne.ofValue(context, key, preference, bytes, done)
-      const first = preference[0]!
+      const operation = ReadOne.ofValue(context, key, replicas, bytes, done)
+      const first = replicas.homes[0]!
       if (first.readRank === READ_FIRST && admission.isOpen(first.node.load, bytes)) operation.start()
-      else admission.enter({ operation, done, preference, nodes: READS_ONE, bytes })
+      else admission.enter({ operation, done, replicas, readsOne: true, bytes })
       return
     }
-    const settle = (waiting: ReadDone) => this.settle(key, preference, waiting)
-    const operation = QuorumRead.ofValue(context, key, preference, level, bytes, done, settle)
-    const nodes = context.replicas
-    if (admission.areOpen(preference, nodes, bytes)) operation.start()
-    else admission.enter({ operation, done, preference, nodes, bytes })
+    const settle = (waiting: ReadDone) => this.settle(key, replicas, waiting)
+    const operation = QuorumRead.ofValue(context, key, replicas, level, bytes, done, settle)
+    if (admission.areOpen(replicas, bytes)) operation.start()
+    else admission.enter({ operation, done, replicas, bytes })
   }
 
   /** Reads the head of the key's record, and only the requested part of its value. The key has passed checkKey. */
@@ -195,15 +195,14 @@ export class Coordinator implements KeyStore {
     if (this.sheds(done, NOTHING_WRITTEN)) return
     const { context, admission } = this
     const token = tokenOf(key)
-    const preference = context.cluster.preferenceListAt(token, context.replicas)
+    const replicas = this.cluster.placement.replicaSetAt(token)
     const bytes = Math.min(partBytes(part), context.sizes.expected(key, token))
-    const settle = (waiting: ReadDone) => this.settle(key, preference, waiting)
+    const settle = (waiting: ReadDone) => this.settle(key, replicas, waiting)
     const operation =
       level === 'one'
-        ? ReadOne.ofPart(context, key, preference, bytes, part, done)
-        : QuorumRead.ofPart(context, key, preference, level, bytes, part, done, settle)
-    const nodes = level === 'one' ? READS_ONE : context.replicas
-    admission.enter({ operation, done, preference, nodes, bytes })
+        ? ReadOne.ofPart(context, key, replicas, bytes, part, done)
+        : QuorumRead.ofPart(context, key, replicas, level, bytes, part, done, settle)
+    admission.enter({ operation, done, replicas, readsOne: level === 'one', bytes })
   }
 
   /**
@@ -242,20 +241,19 @@ export class Coordinator implements KeyStore {
   update(key: Buffer, modify: Modify, done: UpdateDone, level: ConsistencyLevel = 'one'): void {
     if (this.sheds(done)) return
     const token = tokenOf(key)
-    const { cluster, replicas: nodes, sizes } = this.context
-    const preference = cluster.preferenceListAt(token, nodes)
-    const bytes = sizes.expected(key, token)
-    if (this.admission.areOpen(preference, nodes, bytes)) {
-      this.startUpdate(key, preference, modify, done, level)
+    const replicas = this.cluster.placement.replicaSetAt(token)
+    const bytes = this.context.sizes.expected(key, token)
+    if (this.admission.areOpen(replicas, bytes)) {
+      this.startUpdate(key, replicas, modify, done, level)
       return
     }
-    const start = () => this.startUpdate(key, preference, modify, done, level)
-    this.admission.enter({ operation: { start }, done, preference, nodes, bytes })
+    const start = () => this.startUpdate(key, replicas, modify, done, level)
+    this.admission.enter({ operation: { start }, done, replicas, bytes })
   }
 
   private startUpdate(
     key: Buffer,
-    preference: readonly Member[],
+    replicas: Replicas,
     modify: Modify,
     done: UpdateDone,
     level: ConsistencyLevel,
@@ -263,13 +261,13 @@ export class Coordinator implements KeyStore {
     const { context, queues } = this
     const name = nameOf(key)
     if (queues.enter(name)) {
-      newUpdate(context, key, preference, level, modify, done).startQueued(queues, name)
+      newUpdate(context, key, replicas, level, modify, done).startQueued(queues, name)
     } else new QueuedUpdate(context, queues, name, key, level, modify, done).start()
   }
 
   /** Whether transact() accepts these keys together; keys with the same hash tag always qualify. */
   sharesReplicaSet(keys: readonly Buffer[]): boolean {
-    return shareReplicaSet(this.context, this.placed(keys))
+    return shareReplicaSet(this.placed(keys))
   }
 
   /**
@@ -301,15 +299,15 @@ export class Coordinator implements KeyStore {
   ): void {
     if (this.sheds(done)) return
     const placed = this.placed(keys)
-    if (!shareReplicaSet(this.context, placed)) {
+    if (!shareReplicaSet(placed)) {
       done.failed(crossReplicaSet())
       return
     }
-    const { sizes, replicas } = this.context
+    const { sizes } = this.context
     const bytes = keys.reduce((sum, key) => sum + sizes.expected(key), 0)
-    const { preference } = placed[0]!
+    const { replicas } = placed[0]!
     const start = () => this.startTransaction(placed, modify, done, level)
-    this.admission.enter({ operation: { start }, done, preference, nodes: replicas, bytes })
+    this.admission.enter({ operation: { start }, done, replicas, bytes })
   }
 
   private startTransaction(
@@ -326,7 +324,8 @@ export class Coordinator implements KeyStore {
   }
 
   private placed(keys: readonly Buffer[]): PlacedKey[] {
-    return keys.map((key) => ({ key, preference: this.preferenceList(key) }))
+    const { placement } = this.cluster
+    return keys.map((key) => ({ key, replicas: placement.replicaSetOf(key) }))
   }
 
   /** @param bytes size of the record */
@@ -339,16 +338,15 @@ export class Coordinator implements KeyStore {
   ): void {
     if (this.sheds(done)) return
     const { context, admission } = this
-    const { cluster, sizes, replicas } = context
     const token = tokenOf(key)
-    sizes.learn(key, bytes, token)
-    const preference = cluster.preferenceListAt(token, replicas)
+    context.sizes.learn(key, bytes, token)
+    const replicas = this.cluster.placement.replicaSetAt(token)
     const operation =
       level === 'one'
-        ? new WriteOne(context, key, preference, make, done)
-        : new QuorumWrite(context, key, preference, level, make, done)
-    if (admission.areOpen(preference, replicas, bytes)) operation.start()
-    else admission.enter({ operation, done, preference, nodes: replicas, bytes })
+        ? new WriteOne(context, key, replicas, make, done)
+        : new QuorumWrite(context, key, replicas, level, make, done)
+    if (admission.areOpen(replicas, bytes)) operation.start()
+    else admission.enter({ operation, done, replicas, bytes })
   }
 
   /**
@@ -362,7 +360,7 @@ export class Coordinator implements KeyStore {
         return { kind: 'write', record: newer }
       }
       const done: UpdateDone = { updated: () => resolve(), failed: reject }
-      new QuorumUpdate(this.context, key, this.preferenceList(key), 'quorum', modify, done).start()
+      new QuorumUpdate(this.context, key, this.replicaSetOf(key), 'quorum', modify, done).start()
     })
   }
 
@@ -386,13 +384,13 @@ export class Coordinator implements KeyStore {
   }
 
   /** For a read that promises blocked: two rounds that change nothing and return the current record. */
-  private settle(key: Buffer, preference: readonly Member[], done: ReadDone): void {
+  private settle(key: Buffer, replicas: Replicas, done: ReadDone): void {
     const keep: Modify = () => ({ kind: 'keep' })
     const answer: UpdateDone = {
       updated: (_before, after) => done.read(after),
       failed: (error) => done.failed(new RondoError('QUORUM_NOT_MET', error.message)),
     }
-    new QuorumUpdate(this.context, key, preference, 'quorum', keep, answer).start()
+    new QuorumUpdate(this.context, key, replicas, 'quorum', keep, answer).start()
   }
 
   /** Whether this record holds a value that clients can see now. */
@@ -404,7 +402,7 @@ export class Coordinator implements KeyStore {
   /** When a live record expires, cluster time; 0 = never. Asks a node if Rondo did not write the value. */
   async expiresAtMs(key: Buffer, record: RecordHead): Promise<number> {
     if (record.versioned) return record.expiresAtMs
-    for (const member of this.preferenceList(key)) {
+    for (const member of this.replicaSetOf(key).preference) {
       if (member.readRank === READ_NEVER) continue
       const lifeMs = await member.node.lifeMs(key).catch(() => ABSENT) // the next one may hold it as well
       if (lifeMs !== ABSENT) return lifeMs < 0 ? 0 : this.nowMs() + lifeMs
@@ -433,6 +431,7 @@ export class Coordinator implements KeyStore {
     let cursor = '0'
     do {
       const page = await this.list({ match: null, cursor, count: COUNTED_PAGE })
+      if (page.restarted) count = 0
       count += page.keys.length
       cursor = page.cursor
     } while (cursor !== '0')
@@ -455,7 +454,7 @@ export class Coordinator implements KeyStore {
   }
 
   explain(key: Buffer): Promise<Explanation> {
-    return explain(this.context, key, this.preferenceList(key))
+    return explain(this.context, key, this.replicaSetOf(key))
   }
 
   /** Waits for outstanding replication; resolves with the number of calls that did not finish in time. */
@@ -463,7 +462,7 @@ export class Coordinator implements KeyStore {
     return this.context.background.drain(limitMs)
   }
 
-  private preferenceList(key: Buffer): readonly Member[] {
-    return preferenceListOf(this.context, key)
+  private replicaSetOf(key: Buffer): Replicas {
+    return this.cluster.placement.replicaSetOf(key)
   }
 }

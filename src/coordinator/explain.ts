@@ -5,7 +5,7 @@ import { KIND_TOMBSTONE, KIND_VALUE, type PeekedRecord } from '../core/codec.ts'
 import { planRead, READ_NEVER } from '../core/plan.ts'
 import { tokenOf } from '../core/token.ts'
 import { askNode } from './ask.ts'
-import type { CoordinatorContext } from './context.ts'
+import type { CoordinatorContext, Replicas } from './context.ts'
 
 export interface Explanation {
   /** The key's position on the ring, uint32. */
@@ -20,7 +20,7 @@ export interface Explanation {
 export interface ReplicaView {
   readonly node: string
   readonly address: string
-  readonly role: 'primary' | 'replica' | 'stand-in'
+  readonly role: 'primary' | 'replica' | 'fallback'
   readonly state: string
   readonly completeness: string
   readonly mayBeBehind: boolean
@@ -37,19 +37,15 @@ export interface RecordView {
   readonly valueBytes: number
 }
 
-export async function explain(
-  context: CoordinatorContext,
-  key: Buffer,
-  preference: readonly Member[],
-): Promise<Explanation> {
-  const homes = preference.slice(0, context.replicas)
-  const plan = planRead(preference, context.replicas)
+export async function explain(context: CoordinatorContext, key: Buffer, set: Replicas): Promise<Explanation> {
+  const { homes, preference } = set
+  const plan = planRead(set)
   const nowMs = context.cluster.time.nowMs()
   const views = preference.map(async (member, place): Promise<ReplicaView> => {
     return {
       node: member.id,
       address: member.node.address,
-      role: place === 0 ? 'primary' : place < homes.length ? 'replica' : 'stand-in',
+      role: place === 0 ? 'primary' : place < homes.length ? 'replica' : 'fallback',
       state: member.health.state,
       completeness: member.completeness,
       mayBeBehind: member.behind,
@@ -62,7 +58,7 @@ export async function explain(
     replicaSet: homes.map((member) => member.id),
     readOrder: [...plan.inTurn, ...plan.compared].map((member) => member.id),
     // Omit fallback replicas that hold nothing.
-    replicas: replicas.filter((view) => view.role !== 'stand-in' || view.holds !== null),
+    replicas: replicas.filter((view) => view.role !== 'fallback' || view.holds !== null),
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * Decides which nodes to ask, and in which order: a pure function of the preference list and the state of its nodes.
+ * Decides which nodes to ask, and in which order: a pure function of the replica set and the state of its nodes.
  *
  *   preference list   A   B   C  |  D   E        N = 3: A, B, C are the home replicas, whatever their health
  *   B is down         A  (B)  C     D            a write goes to A, C and the fallback replica D; a read asks A, then C
@@ -8,6 +8,11 @@
  * A node that may lack writes (it was unreachable, or is being filled) never answers a read alone while another node
  * that may hold the record can be asked: then all reachable ones are compared, and the newest record wins.
  */
+
+import type { ReplicaSet } from './placement.ts'
+
+/** Whom a plan chooses from. */
+export type Candidates<T> = Pick<ReplicaSet<T>, 'homes' | 'fallbacks'>
 
 /** The state of a node, as far as plans need it. Updated on every change, so that requests only read it. */
 export interface Candidate {
@@ -35,15 +40,13 @@ export interface ReadPlan<T> {
   readonly comparedHomes: number
 }
 
-export function planRead<T extends Candidate>(preference: readonly T[], replicas: number): ReadPlan<T> {
-  const homes = preference.slice(0, replicas)
+export function planRead<T extends Candidate>({ homes, fallbacks }: Candidates<T>): ReadPlan<T> {
   const first = homes.filter((node) => node.readRank === READ_FIRST)
   const later = homes.filter((node) => node.readRank === READ_LATER)
   const compared = homes.filter((node) => node.readRank === READ_COMPARED)
-  const fallbacks = preference.slice(replicas).filter((node) => node.readRank !== READ_NEVER)
   return {
     inTurn: [...first, ...later],
-    compared: [...compared, ...fallbacks],
+    compared: [...compared, ...fallbacks.filter((node) => node.readRank !== READ_NEVER)],
     comparedHomes: compared.length,
   }
 }
@@ -60,12 +63,8 @@ export interface WritePlan<T> {
 }
 
 /** The nodes that take the copies of unavailable home replicas: further nodes that accept writes, in order. */
-export function fallbacksFor<T extends Candidate>(
-  preference: readonly T[],
-  replicas: number,
-  isDelete: boolean,
-): T[] {
-  return preference.slice(replicas).filter((node) => takes(node, isDelete))
+export function fallbacksFor<T extends Candidate>({ fallbacks }: Candidates<T>, isDelete: boolean): T[] {
+  return fallbacks.filter((node) => takes(node, isDelete))
 }
 
 /** Who takes this write, of the home replicas. */
@@ -73,16 +72,12 @@ export function takes(node: Candidate, isDelete: boolean): boolean {
   return isDelete ? node.takesDeletes : node.takesValues
 }
 
-export function planWrite<T extends Candidate>(
-  preference: readonly T[],
-  replicas: number,
-  isDelete: boolean,
-): WritePlan<T> {
-  const homes = preference.slice(0, replicas)
+export function planWrite<T extends Candidate>(set: Candidates<T>, isDelete: boolean): WritePlan<T> {
+  const { homes } = set
   // In read order: the replica that acks is then asked first, so that a client reads its own writes.
   const taking = homes.filter((node) => takes(node, isDelete)).sort((a, b) => a.readRank - b.readRank)
   const missing = homes.filter((node) => !takes(node, isDelete))
-  const fallbacks = fallbacksFor(preference, replicas, isDelete)
+  const fallbacks = fallbacksFor(set, isDelete)
   return {
     targets: [...taking, ...fallbacks.slice(0, missing.length)],
     homes: taking.length,

@@ -6,8 +6,6 @@ import type { Emit } from '../core/events.ts'
 
 export interface RepairContext {
   readonly cluster: Cluster
-  /** N: home replicas of a key. */
-  readonly replicas: number
   readonly requestTimeoutMs: number
   readonly clock: MonotonicClock
   readonly timers: Timers

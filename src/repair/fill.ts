@@ -26,12 +26,12 @@ export class Filling {
 
   /** One attempt; false while it must wait. @throws RepairStopped */
   async tryFill(member: Member): Promise<boolean> {
-    const { clock, requestTimeoutMs, cluster, replicas, owner, emit } = this.context
+    const { clock, requestTimeoutMs, cluster, owner, emit } = this.context
     const marker = member.marker!
     const seenMs = this.firstSeenMs.get(marker.token) ?? clock.monotonicMs()
     this.firstSeenMs.set(marker.token, seenMs)
     if (clock.monotonicMs() - seenMs < requestTimeoutMs) return false
-    const sources = sourcesFor(cluster, member, replicas)
+    const sources = sourcesFor(cluster.placement, member)
     if (!sources) return false
     const keepLease = async () => {
       if (!(await member.node.lease('fill', owner, LEASE_MS))) {
@@ -59,7 +59,7 @@ export class Filling {
     this.firstSeenMs.delete(marker.token)
     emit({ kind: 'fill', node: member.id, state: 'finished', ...progress })
     if (sources.lossy) emit({ kind: 'data-loss-possible', node: member.id })
-    cluster.caughtUp(member, missesThen)
+    member.caughtUp(missesThen)
     await cluster.reprobe(member)
     return true
   }

@@ -36,7 +36,7 @@ export async function deliverHints(context: RepairContext, target: Member): Prom
 }
 
 async function deliver(context: RepairContext, holder: Member, target: Member, hint: Hint): Promise<void> {
-  const { cluster, replicas } = context
+  const { cluster } = context
   const marker = encodeMarker(holder.marker!)
   const readAtMs = cluster.time.nowMs()
   const record = await fetchRecord(holder.node, hint.key, null)
@@ -44,7 +44,7 @@ async function deliver(context: RepairContext, holder: Member, target: Member, h
   if (record?.versioned && compareVersions(record.version, hint.version) >= 0) {
     const copyTo = (home: Member) => copyRecord(context, [holder.node], home.node, hint.key, record, readAtMs)
     await copyTo(target)
-    const homes = cluster.homesOf(hint.key, replicas)
+    const { homes } = cluster.placement.replicaSetOf(hint.key)
     if (!homes.includes(holder)) {
       // The hint stays until the fallback replica's copy is removed, to find it again. The copy is removed once every
       // home replica holds it, or something newer.

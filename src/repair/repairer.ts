@@ -73,7 +73,7 @@ export class Repairer {
   }
 
   private async catchUp(member: Member): Promise<void> {
-    const { cluster, replicas } = this.context
+    const { cluster } = this.context
     // A node that is about to connect may hold a hint, or a copy. One that is down could not be compared either. Records
     // behind the hints of a stale one may have been deleted.
     const awaited = (other: Member) =>
@@ -82,11 +82,11 @@ export class Repairer {
     const missesThen = member.misses
     const delivered = await deliverHints(this.context, member)
     if (member.missedUnnoted) {
-      const sources = sourcesFor(cluster, member, replicas)
+      const sources = sourcesFor(cluster.placement, member)
       if (!sources) return
       await merge(this.context, member, sources, { checked: 0, sent: 0 }, () => Promise.resolve())
     }
-    if (cluster.caughtUp(member, missesThen) && delivered > 0) {
+    if (member.caughtUp(missesThen) && delivered > 0) {
       this.context.emit({ kind: 'hints-delivered', node: member.id, hints: delivered })
     }
   }

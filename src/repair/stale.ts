@@ -30,10 +30,12 @@ const PAGE_KEYS = 256
 
 export type StaleVerdict = 'drop' | 'wait' | 'keep'
 
-export function judgeStale(cluster: Cluster, member: Member, replicas: number): StaleVerdict {
+export function judgeStale(cluster: Cluster, member: Member): StaleVerdict {
+  const { placement } = cluster
+  const { replicas } = placement
   const needed = replicas - required('quorum', replicas) + 1
   let verdict: StaleVerdict = 'drop'
-  for (const homes of cluster.replicaSets(replicas)) {
+  for (const { homes } of placement.replicaSets()) {
     if (!homes.includes(member)) continue
     const fellows = homes.filter((home) => home !== member)
     const fresh = fellows.filter((home) => isFresh(cluster, home)).length
@@ -64,14 +66,14 @@ function mayBeFresh({ node, completeness }: Member): boolean {
 
 /** One attempt to repair a stale member. @throws RepairStopped */
 export async function settleStale(context: RepairContext, member: Member): Promise<void> {
-  const { cluster, replicas, owner } = context
-  if (judgeStale(cluster, member, replicas) === 'wait') return
+  const { cluster, owner } = context
+  if (judgeStale(cluster, member) === 'wait') return
   const { node } = member
   if (!(await answerOf(node, node.lease('fill', owner, LEASE_MS)))) return
   try {
     // The state is as old as the last probe: this member may be repaired by now, and another one wiped.
     await Promise.all(cluster.members.map((each) => cluster.reprobe(each)))
-    const verdict = member.completeness === 'stale' ? judgeStale(cluster, member, replicas) : 'wait'
+    const verdict = member.completeness === 'stale' ? judgeStale(cluster, member) : 'wait'
     if (verdict === 'keep') await keep(context, member)
     if (verdict === 'drop') await drop(context, member)
     await cluster.reprobe(member)
@@ -93,7 +95,7 @@ async function keep({ cluster, emit }: RepairContext, member: Member): Promise<v
 }
 
 async function drop(context: RepairContext, member: Member): Promise<void> {
-  const { cluster, emit, owner, replicas } = context
+  const { cluster, emit, owner } = context
   const { node } = member
   let dropping = member.marker!
   if (dropping.dropBeforeMs === undefined) {
@@ -110,7 +112,7 @@ async function drop(context: RepairContext, member: Member): Promise<void> {
     if (!(await answerOf(node, node.lease('fill', owner, LEASE_MS)))) {
       throw new RepairStopped(node, 'another coordinator is emptying it')
     }
-    if (judgeStale(cluster, member, replicas) !== 'drop') {
+    if (judgeStale(cluster, member) !== 'drop') {
       throw new RepairStopped(node, 'too few others are left to fill it from')
     }
     const page = await answerOf(node, node.scan(cursor, null, PAGE_KEYS))

@@ -176,7 +176,7 @@ export class ChaosCluster {
   }
 
   homesOf(key: string): readonly NodeId[] {
-    const members = this.rondos[0]!.cluster.homesOf(Buffer.from(key), REPLICAS)
+    const members = this.rondos[0]!.cluster.placement.replicaSetOf(Buffer.from(key)).homes
     return members.map((member) => member.id as NodeId)
   }
 

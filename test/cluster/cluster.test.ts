@@ -381,17 +381,6 @@ describe('the cluster', () => {
     ])
   })
 
-  it('finds as many home replicas as are asked for, however many the ring has listed', () => {
-    const many = new CoordinatorUnderTest({ nodes: 12 })
-    for (const replicas of [1, 3, 7, 8, 9, 12]) {
-      expect(new Set(many.cluster.homesOf(Buffer.from('k'), replicas)).size).to.equal(replicas)
-      for (const homes of many.cluster.replicaSets(replicas)) expect(new Set(homes).size).to.equal(replicas)
-    }
-    expect(many.cluster.homesOf(Buffer.from('k'), 9).slice(0, 3)).to.deep.equal(
-      many.cluster.homesOf(Buffer.from('k'), 3),
-    )
-  })
-
   it('is quiet and does nothing after it was stopped', async () => {
     const before = under.events.length
     node.answerAfterMs = 100

@@ -299,7 +299,7 @@ describe('admission', () => {
         'replicate',
         'sheds',
         'settle',
-        'preferenceList',
+        'replicaSetOf',
       ]
       const methods = Object.entries(own).filter(([, { value }]) => typeof value === 'function')
       const open = methods.map(([name]) => name).filter((name) => !isPrivate.includes(name))

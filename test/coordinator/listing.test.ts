@@ -121,14 +121,14 @@ describe('listing the keys', () => {
   })
 
   it('lists what homes and fallback replicas hold when every node may be behind', async () => {
-    for (const node of under.nodes) under.cluster.markBehind(under.member(node), 'test')
+    for (const node of under.nodes) under.member(node).markBehind('test')
     expect(await list()).to.deep.equal(KEYS)
   })
 
   it('is not stopped by a key of another type somewhere', async () => {
     const key = KEYS[0]!
     const [first, second, third] = under.nodesOf(key) as [FaultyNode, FaultyNode, FaultyNode]
-    for (const node of [first, second, third]) under.cluster.markBehind(under.member(node), 'test')
+    for (const node of [first, second, third]) under.member(node).markBehind('test')
     const get = second.get.bind(second)
     second.get = (asked, call) => {
       if (asked.toString() !== key) return get(asked, call)
@@ -162,11 +162,11 @@ describe('listing the keys', () => {
       for (const node of under.nodes) {
         for (const n of [1, 5, 9]) {
           const member = under.member(node)
-          under.cluster.markBehind(member, 'test')
+          member.markBehind('test')
           const keys = await list(
             null,
             4,
-            atPage(n, () => under.cluster.caughtUp(member, member.misses)),
+            atPage(n, () => member.caughtUp(member.misses)),
           )
           expect(keys, `${node.id} at page ${n}`).to.deep.equal(KEYS)
         }
@@ -180,10 +180,10 @@ describe('listing the keys', () => {
           const keys = await list(
             null,
             4,
-            atPage(n, () => under.cluster.markBehind(member, 'test')),
+            atPage(n, () => member.markBehind('test')),
           )
           expect(keys, `${node.id} at page ${n}`).to.deep.equal(KEYS)
-          under.cluster.caughtUp(member, member.misses)
+          member.caughtUp(member.misses)
         }
       }
     })
@@ -197,7 +197,7 @@ describe('listing the keys', () => {
         const scan = first!.scan.bind(first)
         first!.scan = async (...args) => {
           const page = await scan(...args)
-          under.cluster.markBehind(under.member(first!), 'test')
+          under.member(first!).markBehind('test')
           for (const node of under.nodesOf(key).slice(1, 3)) {
             const { bytes } = under.nodesOf(key)[0]!.held(key)!
             const tombstone = Buffer.from(bytes.subarray(0, 31))
@@ -304,7 +304,7 @@ describe('explaining a key', () => {
       [first.id, 'primary', 'up', true, 'value'],
       [second.id, 'replica', 'up', false, 'tombstone'],
       [third.id, 'replica', 'down', true, 'error'],
-      [fallback.id, 'stand-in', 'up', false, 'tombstone'],
+      [fallback.id, 'fallback', 'up', false, 'tombstone'],
     ])
     await under.cluster.stop()
   })

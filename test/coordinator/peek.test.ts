@@ -64,7 +64,7 @@ describe('a look at a part of a record', () => {
     await under.put(KEY, 'value')
     first.cut()
     expect(await looked('one')).to.equal('alu of 5')
-    for (const node of [second, third]) under.cluster.markBehind(under.member(node), 'test')
+    for (const node of [second, third]) under.member(node).markBehind('test')
     plant(third, 2 ** 47 - 1, 'newer value')
     expect(await looked('one')).to.equal('ewe of 11')
     expect(asked('get')).to.deep.equal([0, 0, 0, 0])

@@ -22,7 +22,7 @@ describe('a read at one', () => {
       Buffer.concat([record(ms, value).head, Buffer.from(value)]),
       Infinity,
     )
-  const behind = (node: FaultyNode) => under.cluster.markBehind(under.member(node), 'test')
+  const behind = (node: FaultyNode) => under.member(node).markBehind('test')
 
   it('is answered by the first replica, and nobody else is asked', async () => {
     await under.put(KEY, 'v')
@@ -146,8 +146,7 @@ describe('a read at one', () => {
 
   it('asks a suspect replica after the others', async () => {
     await under.put(KEY, 'v')
-    under.member(first).health.onFailure(false)
-    under.member(first).refresh()
+    under.member(first).onFailed('a call failed', false)
     expect((await under.get(KEY)).result).to.equal('v')
     expect(asked()).to.deep.equal([0, 1, 0, 0])
   })
@@ -217,8 +216,7 @@ describe('a read at one', () => {
 
   it('goes on to the next when the one that was asked has lost its data since it was chosen', async () => {
     await under.put(KEY, 'v')
-    under.member(first).health.onFailure(false) // asked after the others
-    under.member(first).refresh()
+    under.member(first).onFailed('a call failed', false) // asked after the others
     second.answerAfterMs = 10
     const reading = under.read(KEY)
     third.flush()

@@ -229,7 +229,7 @@ describe('a transaction', () => {
     it('goes by a replica that missed a write, and puts its results over what is older there', async () => {
       await under.put(A, 'new')
       plant(homes[0]!, A, 5, 'older')
-      under.cluster.markBehind(under.member(homes[0]!), 'test')
+      under.member(homes[0]!).markBehind('test')
       const outcome = await run(([found]) => {
         return { kind: 'write', records: [change(`${found!.value.toString()}!`), change('y')] }
       }, 'one')

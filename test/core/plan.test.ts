@@ -7,6 +7,7 @@ import {
   READ_LATER,
   READ_NEVER,
   type Candidate,
+  type Candidates,
 } from '../../src/core/plan.ts'
 
 /** ok, suspect, may be behind, full (and so behind), read-only, gone */
@@ -22,12 +23,13 @@ type Kind = keyof typeof KINDS
 type Named = Candidate & { name: string; kind: Kind; place: number }
 
 /** `oxb|o` are three home replicas and a fallback replica, named A, B, C, D. */
-function nodes(health: string): { preference: Named[]; replicas: number } {
+function nodes(health: string): Candidates<Named> {
   const kinds = [...health.replace('|', '')] as Kind[]
   const preference = kinds.map((kind, place) => {
     return { ...KINDS[kind], kind, place, name: String.fromCharCode(65 + place) }
   })
-  return { preference, replicas: health.indexOf('|') }
+  const replicas = health.indexOf('|')
+  return { homes: preference.slice(0, replicas), fallbacks: preference.slice(replicas) }
 }
 const names = (list: readonly Named[]) => list.map(({ name }) => name).join('')
 
@@ -49,8 +51,7 @@ describe('the plan of a read', () => {
   ]
   for (const [health, inTurn, compared, homes] of table) {
     it(`${health}: ${inTurn || 'nobody'} in turn, then ${compared || 'nobody'}`, () => {
-      const { preference, replicas } = nodes(health)
-      const plan = planRead(preference, replicas)
+      const plan = planRead(nodes(health))
       expect([names(plan.inTurn), names(plan.compared), plan.comparedHomes]).to.deep.equal([
         inTurn,
         compared,
@@ -79,8 +80,7 @@ describe('the plan of a write', () => {
   ]
   for (const [health, op, targets, homes, missing, spare] of table) {
     it(`${health}, a ${op}: to ${targets || 'nobody'}, missing ${missing || 'nobody'}`, () => {
-      const { preference, replicas } = nodes(health)
-      const plan = planWrite(preference, replicas, op === 'delete')
+      const plan = planWrite(nodes(health), op === 'delete')
       expect([names(plan.targets), plan.homes, names(plan.missing), names(plan.spare)]).to.deep.equal([
         targets,
         homes,
@@ -100,8 +100,10 @@ describe('every plan, for every mix of health', () => {
   )
 
   it('asks each node once at most, no node that cannot be read, and compares what may be behind', () => {
-    for (const { preference, replicas } of all) {
-      const { inTurn, compared, comparedHomes } = planRead(preference, replicas)
+    for (const set of all) {
+      const { inTurn, compared, comparedHomes } = planRead(set)
+      const preference = [...set.homes, ...set.fallbacks]
+      const replicas = set.homes.length
       const asked = [...inTurn, ...compared]
       expect(new Set(asked).size).to.equal(asked.length)
       expect(asked.every((node) => node.readRank !== READ_NEVER)).to.equal(true)
@@ -112,9 +114,11 @@ describe('every plan, for every mix of health', () => {
   })
 
   it('keeps as many copies as there are nodes that take them, up to N, home replicas before fallback replicas', () => {
-    for (const { preference, replicas } of all) {
+    for (const set of all) {
+      const preference = [...set.homes, ...set.fallbacks]
+      const replicas = set.homes.length
       for (const isDelete of [false, true]) {
-        const { targets, homes, missing, spare } = planWrite(preference, replicas, isDelete)
+        const { targets, homes, missing, spare } = planWrite(set, isDelete)
         const taking = preference.filter((node) => (isDelete ? node.takesDeletes : node.takesValues))
         expect(targets.length).to.equal(Math.min(replicas, taking.length))
         expect([...names([...targets, ...spare])].sort().join('')).to.equal(names(taking))
@@ -127,9 +131,9 @@ describe('every plan, for every mix of health', () => {
   })
 
   it('waits for a write at the very node that a read asks first', () => {
-    for (const { preference, replicas } of all) {
-      const read = planRead(preference, replicas).inTurn.filter((node) => node.takesValues)
-      const { targets } = planWrite(preference, replicas, false)
+    for (const set of all) {
+      const read = planRead(set).inTurn.filter((node) => node.takesValues)
+      const { targets } = planWrite(set, false)
       if (read.length > 0) expect(targets[0]).to.equal(read[0])
     }
   })

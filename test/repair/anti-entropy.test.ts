@@ -167,7 +167,7 @@ describe('anti-entropy', function () {
       const scans = countScans(repair)
       const report = await repair.round()
       expect(report).to.include({
-        rangesCompared: repair.under.cluster.ring.size,
+        rangesCompared: repair.under.cluster.placement.ring.size,
         rangesDiffering: 0,
         copied: 0,
       })
@@ -461,7 +461,7 @@ describe('anti-entropy', function () {
   describe('members that may have missed writes', () => {
     const missed = (node: FaultyNode, unnoted = true) => {
       const member = repair.under.member(node)
-      repair.under.cluster.markBehind(member, 'a test says so')
+      member.markBehind('a test says so')
       member.missedUnnoted = unnoted
       return member
     }

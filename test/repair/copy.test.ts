@@ -39,7 +39,7 @@ describe('the copy of a record', () => {
     repair.plant(node, 'k', planted, lifeMs)
   const mergeTo = (node: FaultyNode) => {
     const member = repair.under.member(node)
-    const sources = sourcesFor(repair.under.cluster, member, 3)!
+    const sources = sourcesFor(repair.under.cluster.placement, member)!
     return repair.until(
       merge(repair.context, member, sources, { checked: 0, sent: 0 }, () => Promise.resolve()),
     )
@@ -214,7 +214,7 @@ describe('the copy of a record', () => {
     a.clockOffMs = 30_000 // somebody has set it since the last ping
     const repairer = new Repairer(repair.context)
     repairer.start()
-    repair.under.cluster.markBehind(repair.under.member(a), 'a hint says so')
+    repair.under.member(a).markBehind('a hint says so')
     await repair.time.advance(1000)
     expect(a.holds('k')).to.equal('(absent)')
     await repair.time.advance(8000)

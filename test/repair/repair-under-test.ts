@@ -32,7 +32,6 @@ export class RepairUnderTest {
     const random = seeded(coordinator)
     this.context = {
       cluster: under.cluster,
-      replicas: under.coordinator.replicas,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       clock: under.time,
       timers: under.time,

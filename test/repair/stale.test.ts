@@ -335,7 +335,7 @@ describe('a node that was not compared with others for longer than the grace', f
       b.flush()
       await ping()
       expect(completeness(a)).to.equal('stale')
-      expect(sourcesFor(repair.under.cluster, repair.under.member(b), 3)).to.equal(null)
+      expect(sourcesFor(repair.under.cluster.placement, repair.under.member(b))).to.equal(null)
     })
 
     it('when two of three come back after the grace: the third one alone could prove nothing', async () => {

@@ -63,7 +63,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'filling-taken-for-clean',
     rule: 'a node counts only while its marker says clean',
-    file: 'src/cluster/cluster.ts',
+    file: 'src/cluster/admission.ts',
     find: "clean: state === 'clean' && !stale })",
     replace: 'clean: !stale })',
   },
@@ -71,9 +71,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'one-vote',
     rule: 'a read at quorum needs a majority of votes, and answers what a majority holds',
     file: 'src/coordinator/read/quorum-read.ts',
-    find: 'this.required = required(level, context.replicas)',
-    replace:
-      "this.required = 1\n    Object.defineProperty(this, 'homes', { value: this.homes.slice(0, level === 'one' ? 0 : 1) })",
+    find: 'this.required = required(level, replicas.homes.length)',
+    replace: 'this.required = 1\n    this.replicas = { ...replicas, homes: replicas.homes.slice(0, 1) }',
   },
   {
     name: 'no-write-back',
@@ -275,9 +274,9 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'exchanged-outvoted',
     rule: 'a coordinator does not take a foreign cluster for its own because addresses were exchanged',
-    file: 'src/cluster/cluster.ts',
+    file: 'src/cluster/identity.ts',
     find: 'markers.map((marker) => (marker && ids.has(marker.id) ?',
-    replace: 'markers.map((marker, i) => (marker?.id === this.members[i]!.id && ids.size > 0 ?',
+    replace: 'markers.map((marker, i) => (marker?.id === members[i]!.id && ids.size > 0 ?',
   },
   // ---- filling
   {

@@ -10,7 +10,6 @@ import { MARKER_KEY } from '../../src/core/keys.ts'
 import { AntiEntropy } from '../../src/repair/round/anti-entropy.ts'
 import type { RepairContext } from '../../src/repair/context.ts'
 import { Repairer } from '../../src/repair/repairer.ts'
-import { tokenOf } from '../../src/core/token.ts'
 import { seeded, type Random } from '../support/random.ts'
 import { Counters } from './coverage.ts'
 import { Host } from './host.ts'
@@ -103,9 +102,8 @@ export class World {
   }
 
   homesOf(key: string): Server[] {
-    const { ring } = this.coordinators[0]!.cluster
-    const list = ring.preferenceListAt(tokenOf(Buffer.from(key))).slice(0, this.options.replicas)
-    return list.map((member) => this.servers.find((server) => server.id === member.id)!)
+    const { homes } = this.coordinators[0]!.cluster.placement.replicaSetOf(Buffer.from(key))
+    return homes.map((member) => this.servers.find((server) => server.id === member.id)!)
   }
 
   // ---- coordinators
@@ -116,6 +114,7 @@ export class World {
     const random = this.random(`coordinator ${number}`)
     const host = new Host(this.scheduler, random)
     const links: SimLink[] = []
+    const emit = (event: RondoEvent) => this.onEvent(index, event)
     const members = this.servers.map((server) => {
       const { link, node } = SimLink.create(server.id, {
         host,
@@ -126,12 +125,12 @@ export class World {
         onMarked: (process) => this.onMarked(process.server),
       })
       links.push(link)
-      return new Member(node)
+      return new Member(node, { emit })
     })
-    const emit = (event: RondoEvent) => this.onEvent(index, event)
     let ids = 0
     const cluster = new Cluster({
       members,
+      replicationFactor: this.options.replicas,
       vnodesPerNode: VNODES,
       pingIntervalMs: PING_INTERVAL_MS,
       staleAfterMs: GRACE_MS,
@@ -142,7 +141,6 @@ export class World {
       emit,
     })
     const coordinator = new Coordinator(cluster, {
-      replicationFactor: this.options.replicas,
       maxTries: 0,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       graceMs: GRACE_MS,
@@ -162,7 +160,6 @@ export class World {
     this.note(`c${index} starts`)
     const repair: RepairContext = {
       cluster,
-      replicas: coordinator.replicas,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       clock: host,
       timers: host,

@@ -4,13 +4,13 @@
  * Which nodes are home to a key is the ring's business: a test names nodes by their place in the key's preference list.
  */
 import { Cluster } from '../../src/cluster/cluster.ts'
+import type { Replicas } from '../../src/coordinator/context.ts'
 import { Member } from '../../src/cluster/member.ts'
 import { Coordinator, type CoordinatorOptions } from '../../src/coordinator/coordinator.ts'
 import { versionText } from '../../src/core/clock.ts'
 import { KIND_TOMBSTONE, type StoredRecord } from '../../src/core/codec.ts'
 import type { RondoError } from '../../src/core/errors.ts'
 import type { RondoEvent } from '../../src/core/events.ts'
-import { tokenOf } from '../../src/core/token.ts'
 import { FaultyNode } from './faulty-node.ts'
 import { seeded } from './random.ts'
 import { VirtualTime } from './virtual-time.ts'
@@ -56,8 +56,10 @@ export class CoordinatorUnderTest {
       Array.from({ length: nodes }, (_, i) => new FaultyNode(`node-${i + 1}`, this.time))
     let ids = 0
     const random = seeded(coordinator)
+    const emit = (event: RondoEvent) => void this.events.push(event)
     this.cluster = new Cluster({
-      members: this.nodes.map((node) => new Member(node)),
+      members: this.nodes.map((node) => new Member(node, { emit })),
+      replicationFactor: replicas,
       vnodesPerNode: 20,
       pingIntervalMs: PING_INTERVAL_MS,
       staleAfterMs: options.staleAfterMs ?? 86_400_000,
@@ -65,10 +67,9 @@ export class CoordinatorUnderTest {
       timers: this.time,
       randomId: () => `id-${coordinator}-${++ids}`,
       coordinator,
-      emit: (event) => this.events.push(event),
+      emit,
     })
     this.options = {
-      replicationFactor: replicas,
       maxTries,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       graceMs: 86_400_000,
@@ -79,7 +80,7 @@ export class CoordinatorUnderTest {
       clock: this.time,
       timers: this.time,
       random: () => random.next(),
-      emit: (event) => this.events.push(event),
+      emit,
     }
     this.coordinator = new Coordinator(this.cluster, this.options)
   }
@@ -102,14 +103,17 @@ export class CoordinatorUnderTest {
     await starting
   }
 
+  replicasOf(key: string): Replicas {
+    return this.cluster.placement.replicaSetOf(Buffer.from(key))
+  }
+
   /** The nodes in the order of the key's preference list: home replicas, then fallback replicas. */
   nodesOf(key: string): FaultyNode[] {
-    const list = this.cluster.ring.preferenceListAt(tokenOf(Buffer.from(key)))
-    return list.map((member) => member.node as FaultyNode)
+    return this.replicasOf(key).preference.map((member) => member.node as FaultyNode)
   }
 
   member(node: FaultyNode): Member {
-    return this.cluster.memberOf(node)
+    return this.cluster.members.find((member) => member.node === node)!
   }
 
   // ---- operations; time passes only as the test lets it, or in `done`

@@ -9,7 +9,6 @@ import type { StoredRecord } from '../../src/core/codec.ts'
 import { KIND_TOMBSTONE } from '../../src/core/codec.ts'
 import type { RondoError } from '../../src/core/errors.ts'
 import type { RondoEvent } from '../../src/core/events.ts'
-import { tokenOf } from '../../src/core/token.ts'
 import { Rondo } from '../../src/app/rondo.ts'
 import type { RedisServer } from '../../scripts/redis-server.ts'
 
@@ -92,7 +91,7 @@ export class RondoUnderTest {
 
   /** The servers in the order of the key's preference list: home replicas, then fallback replicas. */
   serversOf(key: string): RedisServer[] {
-    const list = this.rondo.cluster.ring.preferenceListAt(tokenOf(Buffer.from(key)))
+    const list = this.rondo.cluster.placement.replicaSetOf(Buffer.from(key)).preference
     return list.map((member) => this.servers[this.members.indexOf(member)]!)
   }
 

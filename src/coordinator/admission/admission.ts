@@ -29,7 +29,7 @@ import { RondoError } from '../../core/errors.ts'
 import { READ_FIRST, READ_NEVER } from '../../core/plan.ts'
 import { SMALL_BYTES, type NodeLoad } from '../../nodes/load.ts'
 import type { Asker } from '../asker.ts'
-import type { Failing } from '../context.ts'
+import type { Failing, Replicas } from '../context.ts'
 import { Turns } from './turns.ts'
 
 export interface Windows {
@@ -55,14 +55,12 @@ export interface Startable {
 export interface Entrant {
   readonly operation: Startable
   readonly done: Failing
-  readonly preference: readonly Member[]
-  /** The number of nodes of the preference list that it needs; READS_ONE = the one that a read asks first. */
-  readonly nodes: number
+  readonly replicas: Replicas
+  /** It needs only the node that a read at `one` asks first, instead of all home replicas. */
+  readonly readsOne?: boolean
   /** Size of the value that is sent to or received from each of them. */
   readonly bytes: number
 }
-
-export const READS_ONE = 0
 
 export class Admission {
   /** The number of waiting operations. */
@@ -94,9 +92,9 @@ export class Admission {
     return load.smallBytes < this.windows.smallBytes * load.pace
   }
 
-  /** The same for the first `nodes` of a preference list. */
-  areOpen(preference: readonly Member[], nodes: number, bytes: number): boolean {
-    for (let i = 0; i < nodes; i++) if (!this.isOpen(preference[i]!.node.load, bytes)) return false
+  /** The same for all home replicas. */
+  areOpen({ homes }: Replicas, bytes: number): boolean {
+    for (const { node } of homes) if (!this.isOpen(node.load, bytes)) return false
     return true
   }
 
@@ -190,13 +188,12 @@ export class Admission {
   }
 
   /** The first of its nodes without room, except those where it has already waited. */
-  private firstFullNode({ preference, nodes, bytes }: Entrant, passed: readonly NodeLoad[]): Member | null {
-    if (nodes === READS_ONE) {
-      const first = firstToRead(preference)
+  private firstFullNode({ replicas, readsOne, bytes }: Entrant, passed: readonly NodeLoad[]): Member | null {
+    if (readsOne) {
+      const first = firstToRead(replicas)
       return this.isOpen(first.node.load, bytes) || passed.includes(first.node.load) ? null : first
     }
-    for (let i = 0; i < nodes; i++) {
-      const member = preference[i]!
+    for (const member of replicas.homes) {
       if (!this.isOpen(member.node.load, bytes) && !passed.includes(member.node.load)) return member
     }
     return null
@@ -204,7 +201,7 @@ export class Admission {
 }
 
 /** The replica that a read at `one` asks first, as far as it matters here. */
-function firstToRead(preference: readonly Member[]): Member {
+function firstToRead({ preference }: Replicas): Member {
   const best = preference.find(({ readRank }) => readRank === READ_FIRST)
   return best ?? preference.find(({ readRank }) => readRank < READ_NEVER) ?? preference[0]!
 }

@@ -10,9 +10,12 @@
  *   - a key without one is reported by the first node of its preference list that holds anything for it, and only if the
  *     newest record on all of them is a live value.
  *
- * The cursor is `<node's place>-<node's cursor>`, and `.<place>` for every node that was not sound; '0' starts, and is
- * returned at the end. A node that was sound and cannot be listed now is an error: the same cursor works when it is
- * back; or start a new listing, which does without it.
+ * The cursor is `<epoch>:<node's place>-<node's cursor>`, and `.<place>` for every node that was not sound; '0' starts,
+ * and is returned at the end. A node that was sound and cannot be listed now is an error: the same cursor works when it
+ * is back; or start a new listing, which does without it.
+ *
+ * A cursor belongs to the placement (core/placement.ts) of its epoch. After a change of the members it starts over: keys
+ * may be returned twice, and none is left out.
  *
  * As with SCAN, every key that exists during the whole listing is returned; for others there is no guarantee. If none
  * of a key's home replicas was sound, the key may be missed, or returned twice, if it is repaired meanwhile.
@@ -22,20 +25,26 @@ import { StoredRecord, type PeekedRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { Glob } from '../../core/glob.ts'
 import { isReserved } from '../../core/keys.ts'
+import type { Placement } from '../../core/placement.ts'
 import { READ_COMPARED, READ_NEVER } from '../../core/plan.ts'
 import { newestOf } from '../../core/votes.ts'
 import type { ScanEntry } from '../../nodes/node.ts'
 import { askNode } from '../ask.ts'
-import { preferenceListOf, type CoordinatorContext } from '../context.ts'
+import type { CoordinatorContext, Replicas } from '../context.ts'
 
 export interface KeyPage {
   readonly keys: readonly Buffer[]
   /** For the next page; '0' = the end. */
   readonly cursor: string
+  /** The members have changed since the cursor was returned: this is the first page of a new listing. */
+  readonly restarted: boolean
 }
 
 /** The progress of a listing. */
 interface Progress {
+  readonly placement: Placement<Member>
+  readonly restarted: boolean
+  /** Of the member that is listed, in the order of their ids. */
   place: number
   nodeCursor: string
   /** Nodes that were sound when it began. */
@@ -52,9 +61,10 @@ export async function listKeys(
   context: CoordinatorContext,
   request: { match: Buffer | null; cursor: string; count: number },
 ): Promise<KeyPage> {
-  const members = context.cluster.ring.nodes
-  refuseToBeIncomplete(context, members)
-  const progress = parseCursor(request.cursor, members)
+  const { placement } = context.cluster
+  refuseToBeIncomplete(placement)
+  const progress = parseCursor(request.cursor, placement)
+  const { restarted } = progress
   const glob = request.match && new Glob(request.match)
   // A node blocks while it matches: match expensive patterns here.
   const [there, here] = glob?.isLight ? [request.match, null] : [null, glob]
@@ -62,24 +72,24 @@ export async function listKeys(
   for (let scans = 0; scans < MAX_SCANS_PER_PAGE && keys.size < request.count; scans++) {
     // A node in this process answers at once: yield, or all pages would be listed in one turn.
     await nextTurn(context)
-    const member = nextToList(members, progress)
-    if (!member) return { keys: [...keys.values()], cursor: '0' }
+    const member = nextToList(progress)
+    if (!member) return { keys: [...keys.values()], cursor: '0', restarted }
     const page = await member.node.scan(progress.nodeCursor, there, request.count).catch((error: unknown) => {
       throw cannotBeListed(member, String(error))
     })
     const entries = here ? await matching(context, here, page.entries) : page.entries
-    for (const key of await toldBy(context, progress.sound, member, entries)) {
+    for (const key of await toldBy(context, progress, member, entries)) {
       keys.set(key.toString('latin1'), key)
     }
     progress.nodeCursor = page.cursor
     if (page.cursor === '0') progress.place++
   }
-  const atEnd = nextToList(members, progress) === null
-  return { keys: [...keys.values()], cursor: atEnd ? '0' : formatCursor(progress, members) }
+  const atEnd = nextToList(progress) === null
+  return { keys: [...keys.values()], cursor: atEnd ? '0' : formatCursor(progress), restarted }
 }
 
 /** With as many nodes unavailable as a key has replicas, no node may be left that can report some keys. */
-function refuseToBeIncomplete({ replicas }: CoordinatorContext, members: readonly Member[]): void {
+function refuseToBeIncomplete({ members, replicas }: Placement<Member>): void {
   const unavailable = members.filter((member) => member.readRank === READ_NEVER)
   if (unavailable.length < replicas) return
   const names = unavailable.map((member) => member.id).join(', ')
@@ -87,7 +97,8 @@ function refuseToBeIncomplete({ replicas }: CoordinatorContext, members: readonl
 }
 
 /** The node to continue with; null = all were listed. */
-function nextToList(members: readonly Member[], progress: Progress): Member | null {
+function nextToList(progress: Progress): Member | null {
+  const { members } = progress.placement
   for (; progress.place < members.length; progress.place++) {
     const member = members[progress.place]!
     if (progress.sound.has(member)) {
@@ -106,17 +117,23 @@ function cannotBeListed(member: Member, why: string): RondoError {
   return new RondoError('UNAVAILABLE', sentence)
 }
 
-function formatCursor({ place, nodeCursor, sound }: Progress, members: readonly Member[]): string {
-  const others = members.map((member, i) => (sound.has(member) ? '' : `.${i}`))
-  return `${place}-${nodeCursor}${others.join('')}`
+function formatCursor({ placement, place, nodeCursor, sound }: Progress): string {
+  const others = placement.members.map((member, i) => (sound.has(member) ? '' : `.${i}`))
+  return `${placement.epoch}:${place}-${nodeCursor}${others.join('')}`
 }
 
-function parseCursor(cursor: string, members: readonly Member[]): Progress {
-  if (cursor === '0') {
-    const sound = members.filter((member) => member.readRank < READ_COMPARED)
-    return { place: 0, nodeCursor: '0', sound: new Set(sound) }
-  }
-  const [, place, nodeCursor, others] = /^(\d{1,6})-(\d{1,20})((?:\.\d{1,6})*)$/.exec(cursor) ?? []
+function beginning(placement: Placement<Member>, restarted: boolean): Progress {
+  const sound = placement.members.filter((member) => member.readRank < READ_COMPARED)
+  return { placement, restarted, place: 0, nodeCursor: '0', sound: new Set(sound) }
+}
+
+const CURSOR = /^(\d{1,15}):(\d{1,6})-(\d{1,20})((?:\.\d{1,6})*)$/
+
+function parseCursor(cursor: string, placement: Placement<Member>): Progress {
+  if (cursor === '0') return beginning(placement, false)
+  const { members } = placement
+  const [, epoch, place, nodeCursor, others] = CURSOR.exec(cursor) ?? []
+  if (epoch !== undefined && Number(epoch) !== placement.epoch) return beginning(placement, true)
   const unsound = new Set(others?.split('.').slice(1).map(Number))
   if (
     place === undefined ||
@@ -125,7 +142,8 @@ function parseCursor(cursor: string, members: readonly Member[]): Progress {
   ) {
     throw new RondoError('BAD_REQUEST', 'The cursor is not one that a listing returned; begin with 0.')
   }
-  return { place: Number(place), nodeCursor, sound: new Set(members.filter((_, i) => !unsound.has(i))) }
+  const sound = new Set(members.filter((_, i) => !unsound.has(i)))
+  return { placement, restarted: false, place: Number(place), nodeCursor, sound }
 }
 
 function nextTurn({ timers }: CoordinatorContext): Promise<void> {
@@ -151,11 +169,11 @@ async function matching(
 /** Those of the keys that this member has to report. */
 async function toldBy(
   context: CoordinatorContext,
-  sound: ReadonlySet<Member>,
+  progress: Progress,
   member: Member,
   entries: readonly ScanEntry[],
 ): Promise<Buffer[]> {
-  const answers = entries.map(({ key, head }) => tellsOf(context, sound, member, key, head))
+  const answers = entries.map(({ key, head }) => tellsOf(context, progress, member, key, head))
   // Most are decided without asking a node.
   const asked = answers.filter((answer) => typeof answer !== 'boolean')
   if (asked.length > 0) await Promise.all(asked)
@@ -168,29 +186,20 @@ async function toldBy(
 
 function tellsOf(
   context: CoordinatorContext,
-  sound: ReadonlySet<Member>,
+  { placement, sound }: Progress,
   member: Member,
   key: Buffer,
   head: Buffer,
 ): boolean | Promise<boolean> {
   if (isReserved(key)) return false
   const nowMs = context.cluster.time.nowMs()
-  const preference = preferenceListOf(context, key)
-  const teller = tellerOf(preference, context.replicas, sound)
+  const replicas = placement.replicaSetOf(key)
+  const teller = replicas.homes.find((home) => sound.has(home))
   if (teller) {
     if (teller !== member) return false
     if (!member.behind) return new StoredRecord(head).isLive(nowMs)
   }
-  return tellsAfterAll(member, preference, key, teller !== undefined, nowMs)
-}
-
-function tellerOf(
-  preference: readonly Member[],
-  replicas: number,
-  sound: ReadonlySet<Member>,
-): Member | undefined {
-  for (let i = 0; i < replicas; i++) if (sound.has(preference[i]!)) return preference[i]
-  return undefined
+  return tellsAfterAll(member, replicas, key, teller !== undefined, nowMs)
 }
 
 /**
@@ -199,7 +208,7 @@ function tellerOf(
  */
 async function tellsAfterAll(
   member: Member,
-  preference: readonly Member[],
+  { preference }: Replicas,
   key: Buffer,
   isTeller: boolean,
   nowMs: number,
@@ -224,8 +233,8 @@ async function recordAt(member: Member, key: Buffer): Promise<PeekedRecord | nul
 
 /** The cursor of the same listing at another position; '0' if it is at its end. */
 export function cursorElsewhere(cursor: string, members: number, random: () => number): string {
-  const [, others] = /^\d+-\d+(.*)$/.exec(cursor) ?? []
-  if (others === undefined) return '0'
+  const [, epoch, , , others] = CURSOR.exec(cursor) ?? []
+  if (epoch === undefined) return '0'
   const nodeCursor = Math.floor(random() * 2 ** 32)
-  return `${Math.floor(random() * members)}-${nodeCursor}${others}`
+  return `${epoch}:${Math.floor(random() * members)}-${nodeCursor}${others}`
 }

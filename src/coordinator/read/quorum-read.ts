@@ -16,7 +16,6 @@
  * was not fetched: the read begins again with whole records. After the answer, a separate read in the background
  * repairs a late voter.
  */
-import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_ZERO } from '../../core/clock.ts'
 import {
   HEAD_BYTES,
@@ -34,7 +33,7 @@ import type { Part } from '../../core/part.ts'
 import { READ_NEVER } from '../../core/plan.ts'
 import { newestOf, sureHolders } from '../../core/votes.ts'
 import type { Fence, GetCall, Node, NodeFailure, PeekCall, StoreCall } from '../../nodes/node.ts'
-import type { CoordinatorContext } from '../context.ts'
+import type { CoordinatorContext, Replicas } from '../context.ts'
 import { wrongType } from '../errors.ts'
 import { Operation } from '../operation.ts'
 import type { ReadDone } from './read.ts'
@@ -43,12 +42,12 @@ const MAX_ROUNDS = 3
 
 export class QuorumRead extends Operation<ReadDone<RecordHead>> {
   readonly key: Buffer
+  readonly replicas: Replicas
   readonly required: number
   /** Estimated size of each reply (sizes.ts). */
   expectedBytes: number
   /** The part that is fetched; null = whole records. */
   fetched: Part | null
-  private readonly preference: readonly Member[]
   private readonly level: ConsistencyLevel
   private readonly part: Part | null
   private readonly settle: (done: ReadDone) => void
@@ -62,7 +61,7 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
   private constructor(
     context: CoordinatorContext,
     key: Buffer,
-    preference: readonly Member[],
+    replicas: Replicas,
     level: ConsistencyLevel,
     expectedBytes: number,
     part: Part | null,
@@ -71,9 +70,9 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
   ) {
     super(context, done)
     this.key = key
-    this.preference = preference
+    this.replicas = replicas
     this.level = level
-    this.required = required(level, context.replicas)
+    this.required = required(level, replicas.homes.length)
     this.expectedBytes = expectedBytes
     this.part = part
     this.fetched = part
@@ -83,30 +82,26 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
   static ofValue(
     context: CoordinatorContext,
     key: Buffer,
-    preference: readonly Member[],
+    replicas: Replicas,
     level: ConsistencyLevel,
     expectedBytes: number,
     done: ReadDone,
     settle: (done: ReadDone) => void,
   ): QuorumRead {
-    return new QuorumRead(context, key, preference, level, expectedBytes, null, done, settle)
+    return new QuorumRead(context, key, replicas, level, expectedBytes, null, done, settle)
   }
 
   static ofPart(
     context: CoordinatorContext,
     key: Buffer,
-    preference: readonly Member[],
+    replicas: Replicas,
     level: ConsistencyLevel,
     expectedBytes: number,
     part: Part,
     done: ReadDone<PeekedRecord>,
     settle: (done: ReadDone) => void,
   ): QuorumRead {
-    return new QuorumRead(context, key, preference, level, expectedBytes, part, done, settle)
-  }
-
-  get homes(): readonly Member[] {
-    return this.preference.slice(0, this.context.replicas)
+    return new QuorumRead(context, key, replicas, level, expectedBytes, part, done, settle)
   }
 
   overdue(): void {
@@ -139,11 +134,11 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
   repair(): void {
     if (this.repairing) return
     this.repairing = true
-    const { context, key, preference, level, settle } = this
+    const { context, key, replicas, level, settle } = this
     context.background.begin()
     const ended = () => context.background.end()
     const bytes = context.sizes.expected(key)
-    QuorumRead.ofValue(context, key, preference, level, bytes, { read: ended, failed: ended }, settle).start()
+    QuorumRead.ofValue(context, key, replicas, level, bytes, { read: ended, failed: ended }, settle).start()
   }
 
   answer(record: RecordHead | null): void {
@@ -180,7 +175,7 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
   }
 
   start(): void {
-    const asked = this.read.homes.filter((home) => home.readRank !== READ_NEVER)
+    const asked = this.read.replicas.homes.filter((home) => home.readRank !== READ_NEVER)
     this.pending = asked.length
     if (asked.length < this.read.required) {
       this.read.fail(this.tooFewVotes(asked.length))
@@ -315,11 +310,11 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
   }
 
   private get majority(): number {
-    return required('quorum', this.read.homes.length)
+    return required('quorum', this.read.replicas.homes.length)
   }
 
   private tooFewVotes(votes: number): string {
-    const out = this.read.homes
+    const out = this.read.replicas.homes
       .filter((home) => home.readRank === READ_NEVER || home.completeness !== 'clean')
       .map((home) => `${home.id} (${home.health.state}, ${home.completeness})`)
     return `${votes} replicas could vote, and ${this.read.required} must; out: ${out.join(', ') || 'none'}.`

@@ -21,7 +21,7 @@ import type { Part } from '../../core/part.ts'
 import { planRead, READ_FIRST, type ReadPlan } from '../../core/plan.ts'
 import { SMALL_BYTES } from '../../nodes/load.ts'
 import type { Fence, GetCall, Node, NodeFailure, PeekCall } from '../../nodes/node.ts'
-import { positionOf, type CoordinatorContext, type Failing } from '../context.ts'
+import { memberOf, positionOf, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
 import { storedTooLarge, wrongType } from '../errors.ts'
 
 /** By default for the whole record; Coordinator.peek returns a part of it. */
@@ -39,7 +39,7 @@ export interface ReadDone<R extends RecordHead = StoredRecord> extends Failing {
 export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, PeekCall, Timed {
   private readonly context: CoordinatorContext
   private readonly key: Buffer
-  private readonly preference: readonly Member[]
+  private readonly replicas: Replicas
   private readonly done: ReadDone<R>
   private readonly expectedBytes: number
   /** The part to read; null = the whole record. */
@@ -66,14 +66,14 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   private constructor(
     context: CoordinatorContext,
     key: Buffer,
-    preference: readonly Member[],
+    replicas: Replicas,
     expectedBytes: number,
     done: ReadDone<R>,
     part: Part | null,
   ) {
     this.context = context
     this.key = key
-    this.preference = preference
+    this.replicas = replicas
     this.expectedBytes = expectedBytes
     this.done = done
     this.part = part
@@ -82,35 +82,35 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   static ofValue(
     context: CoordinatorContext,
     key: Buffer,
-    preference: readonly Member[],
+    replicas: Replicas,
     expectedBytes: number,
     done: ReadDone,
   ): ReadOne {
-    return new ReadOne(context, key, preference, expectedBytes, done, null)
+    return new ReadOne(context, key, replicas, expectedBytes, done, null)
   }
 
   static ofPart(
     context: CoordinatorContext,
     key: Buffer,
-    preference: readonly Member[],
+    replicas: Replicas,
     expectedBytes: number,
     part: Part,
     done: ReadDone<PeekedRecord>,
   ): ReadOne<PeekedRecord> {
-    return new ReadOne(context, key, preference, expectedBytes, done, part)
+    return new ReadOne(context, key, replicas, expectedBytes, done, part)
   }
 
   start(): void {
     this.deadline = this.context.deadlines.add(this)
     this.context.hedging.begun()
-    const first = this.preference[0]!
+    const first = this.replicas.homes[0]!
     if (first.readRank === READ_FIRST) {
       this.tries = 1
       this.outstanding = 1
       this.fetch(first.node)
       return
     }
-    this.plan = planRead(this.preference, this.context.replicas)
+    this.plan = planRead(this.replicas)
     this.askNext()
   }
 
@@ -180,9 +180,9 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   }
 
   private isBehind(node: Node): boolean {
-    const first = this.preference[0]!
+    const first = this.replicas.homes[0]!
     if (first.node === node) return first.behind
-    return this.preference[positionOf(this.preference, node)]!.behind
+    return memberOf(this.replicas.preference, node).behind
   }
 
   private get isLarge(): boolean {
@@ -234,15 +234,15 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
 
   /** The first replica was asked without a plan: plan the rest now. */
   private planWithoutFirst(): ReadPlan<Member> {
-    const first = this.preference[0]!
-    const plan = planRead(this.preference, this.context.replicas)
+    const first = this.replicas.homes[0]!
+    const plan = planRead(this.replicas)
     return { ...plan, inTurn: plan.inTurn.filter((member) => member !== first) }
   }
 
   private compared(): void {
     if (--this.comparing > 0) return
     // A filling replica does not know what it lost: its "nothing" counts only if all home replicas say so.
-    const known = this.cleanAnswered || this.homesAnswered === this.context.replicas
+    const known = this.cleanAnswered || this.homesAnswered === this.replicas.homes.length
     if (!this.newest && !known) {
       this.fail(this.noReplicaAnswered())
       return
@@ -255,7 +255,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
     const why = this.lastFailure ? ` Last error: ${this.lastFailure.message}.` : ''
     return new RondoError(
       'UNAVAILABLE',
-      `None of the key's ${this.context.replicas} replicas could be asked.${why} Try again, and see /status.`,
+      `None of the key's ${this.replicas.homes.length} replicas could be asked.${why} Try again, and see /status.`,
     )
   }
 

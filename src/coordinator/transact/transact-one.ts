@@ -18,7 +18,7 @@ import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../.
 import { KIND_TOMBSTONE, kindOf, type StoredRecord } from '../../core/codec.ts'
 import { planRead, planWrite } from '../../core/plan.ts'
 import type { Node, NodeFailure, StoreAllCall, StoreAllWrite } from '../../nodes/node.ts'
-import type { CoordinatorContext } from '../context.ts'
+import { memberOf, type CoordinatorContext } from '../context.ts'
 import { DecidedByOne } from '../update/decided-by-one.ts'
 import { Copies, lifeWhileAway, noteMiss } from '../write/misses.ts'
 import { asStored } from '../update/read-modify-write.ts'
@@ -46,14 +46,14 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
     modify: ModifyAllSlowly,
     done: TransactDone,
   ) {
-    super(context, 'one', 'transaction', done)
+    super(context, keys[0]!.replicas, 'one', 'transaction', done)
     this.keys = keys
     this.modify = modify
   }
 
   onApplied(node: Node): void {
     this.context.background.end()
-    const first = this.context.cluster.memberOf(node)
+    const first = memberOf(this.keys[0]!.replicas.preference, node)
     this.writes.forEach(({ key, record, lifeMs }, i) => {
       if (!record) return
       const targets = this.copies[i]!
@@ -87,8 +87,8 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
   protected attempt(): void {
     const before: (StoredRecord | null)[] = []
     let missing = this.keys.length
-    this.keys.forEach(({ key, preference }, i) => {
-      this.readFirst(key, preference, (record) => {
+    this.keys.forEach(({ key, replicas }, i) => {
+      this.readFirst(key, replicas, (record) => {
         before[i] = record
         if (--missing === 0) this.decide(before)
       })
@@ -121,9 +121,9 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
 
   /** The deciding replica; if no home replica can, it may be a fallback replica of all the keys. */
   private planWrites(): Member | undefined {
-    const { graceMs, replicas } = this.context
+    const { graceMs } = this.context
     const { onlyDeletes } = this
-    const plans = this.keys.map(({ preference }) => planWrite(preference, replicas, onlyDeletes))
+    const plans = this.keys.map(({ replicas }) => planWrite(replicas, onlyDeletes))
     this.writes = this.writes.map((write, i) => {
       if (!write.record || plans[i]!.missing.length === 0) return write
       const isDelete = kindOf(write.record) === KIND_TOMBSTONE
@@ -135,7 +135,7 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
   }
 
   private firstToRead(): Member | undefined {
-    const { inTurn, compared } = planRead(this.keys[0]!.preference, this.context.replicas)
+    const { inTurn, compared } = planRead(this.keys[0]!.replicas)
     return inTurn[0] ?? compared[0]
   }
 
@@ -154,7 +154,7 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
   }
 
   private noteMisses(node: Node, failure: NodeFailure): void {
-    const member = this.context.cluster.memberOf(node)
+    const member = memberOf(this.keys[0]!.replicas.preference, node)
     const why = `it missed a write: ${failure.message}`
     this.writes.forEach(({ key, record }, i) => {
       if (record) noteMiss(this.context, member, why, this.copies[i]!, key, record)
@@ -162,7 +162,7 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
   }
 
   private get homes(): readonly Member[] {
-    return this.keys[0]!.preference.slice(0, this.context.replicas)
+    return this.keys[0]!.replicas.homes
   }
 
   private get changesAnything(): boolean {

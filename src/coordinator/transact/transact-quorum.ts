@@ -57,7 +57,7 @@ export class QuorumTransaction extends TwoRounds<TransactDone> {
     modify: ModifyAllSlowly,
     done: TransactDone,
   ) {
-    super(context, keys[0]!.preference, level, 'transaction', done)
+    super(context, keys[0]!.replicas, level, 'transaction', done)
     this.keys = keys
     this.modify = modify
   }
@@ -292,7 +292,7 @@ class TransactionAttempt implements StoreAllCall {
     this.writes!.forEach(({ key, record, lifeMs }, i) => {
       if (!record) return
       const longestMs = Math.max(lifeMs, this.acks[i]!.longestMs)
-      this.transaction.copyToOthers(key, this.keys[i]!.preference, record, longestMs, this.usable)
+      this.transaction.copyToOthers(key, this.keys[i]!.replicas, record, longestMs, this.usable)
     })
   }
 

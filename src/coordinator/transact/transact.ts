@@ -6,10 +6,9 @@
  * At `one`: the first healthy home replica decides (transact-one.ts). At `quorum` and `all`: two rounds
  * (transact-quorum.ts).
  */
-import type { Member } from '../../cluster/member.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
-import type { CoordinatorContext, Failing } from '../context.ts'
+import type { Failing, Replicas } from '../context.ts'
 import type { Change } from '../update/read-modify-write.ts'
 import type { Modify, UpdateDone } from '../update/update.ts'
 
@@ -43,19 +42,16 @@ export interface TransactDone extends Failing {
   transacted(before: readonly (StoredRecord | null)[], after: readonly (StoredRecord | null)[]): void
 }
 
-/** A key and the nodes for it, home replicas first, then fallback replicas. */
 export interface PlacedKey {
   readonly key: Buffer
-  readonly preference: readonly Member[]
+  readonly replicas: Replicas
 }
 
 /** Whether all keys have the same home replicas in the same order. Their fallback replicas may differ. */
-export function shareReplicaSet({ replicas }: CoordinatorContext, keys: readonly PlacedKey[]): boolean {
+export function shareReplicaSet(keys: readonly PlacedKey[]): boolean {
   const [first, ...others] = keys
-  return others.every(({ preference }) => {
-    for (let i = 0; i < replicas; i++) if (preference[i] !== first!.preference[i]) return false
-    return true
-  })
+  const { homes } = first!.replicas
+  return others.every(({ replicas }) => replicas.homes.every((home, i) => home === homes[i]))
 }
 
 export function crossReplicaSet(): RondoError {

@@ -4,24 +4,19 @@
  *
  * Once the result may have been applied there, it is not sent again: a second result could count twice.
  */
-import type { Member } from '../../cluster/member.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import type { NodeFailure } from '../../nodes/node.ts'
-import type { Failing } from '../context.ts'
+import type { Failing, Replicas } from '../context.ts'
 import { ReadModifyWrite } from './read-modify-write.ts'
 import { ReadOne } from '../read/read.ts'
 
 export abstract class DecidedByOne<Done extends Failing> extends ReadModifyWrite<Done> {
   protected override readonly againAtOnce = 3
 
-  protected readFirst(
-    key: Buffer,
-    preference: readonly Member[],
-    then: (record: StoredRecord | null) => void,
-  ): void {
+  protected readFirst(key: Buffer, replicas: Replicas, then: (record: StoredRecord | null) => void): void {
     const expectedBytes = this.context.sizes.expected(key)
-    ReadOne.ofValue(this.context, key, preference, expectedBytes, {
+    ReadOne.ofValue(this.context, key, replicas, expectedBytes, {
       read: (record) => {
         if (!this.isFinished) then(record)
       },

@@ -12,11 +12,10 @@
  * - Each keeps its own deadline. One that timed out before anything was sent was reported as not applied, and is left
  *   out of every later attempt.
  */
-import type { Member } from '../../cluster/member.ts'
 import { HEAD_BYTES, newRecord, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
-import { preferenceListOf, type CoordinatorContext } from '../context.ts'
+import type { CoordinatorContext, Replicas } from '../context.ts'
 import type { KeyQueues, Waiting } from './key-queues.ts'
 import { Operation } from '../operation.ts'
 import { asStored, NewVersion, type Change } from './read-modify-write.ts'
@@ -119,7 +118,7 @@ export class UpdateGroup implements UpdateDone {
     this.versions = members.slice(1).map(() => new NewVersion(context.cluster.versions))
     const { level } = members[0]!
     const modify: Modify = (current) => this.apply(current)
-    this.update = newUpdate(context, key, preferenceListOf(context, key), level, modify, this)
+    this.update = newUpdate(context, key, context.cluster.placement.replicaSetOf(key), level, modify, this)
   }
 
   start(): void {
@@ -194,11 +193,11 @@ export class UpdateGroup implements UpdateDone {
 export function newUpdate(
   context: CoordinatorContext,
   key: Buffer,
-  preference: readonly Member[],
+  replicas: Replicas,
   level: ConsistencyLevel,
   modify: Modify,
   done: UpdateDone,
 ): UpdateOne | QuorumUpdate {
-  if (level === 'one') return new UpdateOne(context, key, preference, modify, done)
-  return new QuorumUpdate(context, key, preference, level, modify, done)
+  if (level === 'one') return new UpdateOne(context, key, replicas, modify, done)
+  return new QuorumUpdate(context, key, replicas, level, modify, done)
 }

@@ -4,7 +4,7 @@ import { newRecord, StoredRecord, type NewRecord, type Stamp } from '../../core/
 import { required, type ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError, type Outcome } from '../../core/errors.ts'
 import { ownLifeMs } from '../../core/lifetime.ts'
-import type { CoordinatorContext, Failing } from '../context.ts'
+import type { CoordinatorContext, Failing, Replicas } from '../context.ts'
 import { wrongType } from '../errors.ts'
 import type { KeyQueues, Names } from './key-queues.ts'
 import { Operation } from '../operation.ts'
@@ -38,12 +38,13 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
 
   constructor(
     context: CoordinatorContext,
+    replicas: Replicas,
     level: ConsistencyLevel,
     what: 'update' | 'transaction',
     done: Done,
   ) {
     super(context, done)
-    this.required = required(level, context.replicas)
+    this.required = required(level, replicas.homes.length)
     this.level = level
     this.what = what
   }

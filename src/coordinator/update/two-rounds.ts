@@ -11,7 +11,7 @@ import { required, type ConsistencyLevel } from '../../core/consistency.ts'
 import { fallbacksFor } from '../../core/plan.ts'
 import { sureHolders } from '../../core/votes.ts'
 import type { Node } from '../../nodes/node.ts'
-import { positionOf, type CoordinatorContext, type Failing } from '../context.ts'
+import { memberOf, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
 import { tooFew } from '../errors.ts'
 import { Copies, noteMiss } from '../write/misses.ts'
 import { NewVersion, ReadModifyWrite } from './read-modify-write.ts'
@@ -19,15 +19,16 @@ import { NewVersion, ReadModifyWrite } from './read-modify-write.ts'
 export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Done> {
   readonly homes: readonly Member[]
 
+  /** @param replicas of its key, or of one of its keys */
   constructor(
     context: CoordinatorContext,
-    preference: readonly Member[],
+    replicas: Replicas,
     level: ConsistencyLevel,
     what: 'update' | 'transaction',
     done: Done,
   ) {
-    super(context, level, what, done)
-    this.homes = preference.slice(0, context.replicas)
+    super(context, replicas, level, what, done)
+    this.homes = replicas.homes
   }
 
   protected attempt(): void {
@@ -73,7 +74,7 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
    */
   copyToOthers(
     key: Buffer,
-    preference: readonly Member[],
+    replicas: Replicas,
     record: NewRecord,
     lifeMs: number,
     asked: readonly Member[],
@@ -81,14 +82,14 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
     const { context, homes } = this
     const others = homes.filter((home) => home.takesValues && !asked.includes(home))
     const unavailable = homes.filter((home) => !home.takesValues && !asked.includes(home))
-    const fallbacks = fallbacksFor(preference, context.replicas, false).slice(0, unavailable.length)
+    const fallbacks = fallbacksFor(replicas, false).slice(0, unavailable.length)
     const holders = [...homes.filter((home) => !unavailable.includes(home)), ...fallbacks]
     new Copies(context, key, record, homes, holders).send([...others, ...fallbacks], lifeMs)
   }
 
   /** A home replica failed or refused: it may lack the result. */
   missed(node: Node, why: string, key: Buffer, record: NewRecord): void {
-    const home = this.homes[positionOf(this.homes, node)]!
+    const home = memberOf(this.homes, node)
     noteMiss(this.context, home, `it missed a write: ${why}`, this.homes, key, record)
   }
 }

@@ -14,7 +14,7 @@ import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../.
 import { KIND_TOMBSTONE, type NewRecord, type StoredRecord } from '../../core/codec.ts'
 import { planWrite } from '../../core/plan.ts'
 import type { Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
-import type { CoordinatorContext } from '../context.ts'
+import { memberOf, type CoordinatorContext, type Replicas } from '../context.ts'
 import { DecidedByOne } from './decided-by-one.ts'
 import { Copies, lifeWhileAway, noteMiss } from '../write/misses.ts'
 import { asStored } from './read-modify-write.ts'
@@ -22,7 +22,7 @@ import type { Modified, Modify, UpdateDone } from './update.ts'
 
 export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
   private readonly key: Buffer
-  private readonly preference: readonly Member[]
+  private readonly replicas: Replicas
   private readonly modify: Modify
 
   private before: StoredRecord | null = null
@@ -33,20 +33,20 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
   constructor(
     context: CoordinatorContext,
     key: Buffer,
-    preference: readonly Member[],
+    replicas: Replicas,
     modify: Modify,
     done: UpdateDone,
   ) {
-    super(context, 'one', 'update', done)
+    super(context, replicas, 'one', 'update', done)
     this.key = key
-    this.preference = preference
+    this.replicas = replicas
     this.modify = modify
   }
 
   onApplied(node: Node): void {
     this.context.background.end()
-    const first = this.context.cluster.memberOf(node)
-    const homes = this.preference.slice(0, this.context.replicas)
+    const { homes, preference } = this.replicas
+    const first = memberOf(preference, node)
     const copies = new Copies(this.context, this.key, this.result!, homes, [first, ...this.copies])
     copies.send(this.copies, this.lifeMs)
     if (this.finish()) this.done.updated(this.before, asStored(this.result!))
@@ -66,7 +66,7 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
   onFailure(node: Node, failure: NodeFailure): void {
     this.context.background.end()
     if (failure.reason !== 'wrong-type') {
-      const member = this.context.cluster.memberOf(node)
+      const member = memberOf(this.replicas.preference, node)
       const why = `it missed a write: ${failure.message}`
       noteMiss(this.context, member, why, this.copies, this.key, this.result!)
     }
@@ -74,7 +74,7 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
   }
 
   protected attempt(): void {
-    this.readFirst(this.key, this.preference, (record) => this.decide(record))
+    this.readFirst(this.key, this.replicas, (record) => this.decide(record))
   }
 
   private decide(before: StoredRecord | null): void {
@@ -89,9 +89,9 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
       this.done.updated(before, before)
       return
     }
-    const { cluster, graceMs, replicas } = this.context
+    const { cluster, graceMs } = this.context
     const isDelete = modified.record.kind === KIND_TOMBSTONE
-    const plan = planWrite(this.preference, replicas, isDelete)
+    const plan = planWrite(this.replicas, isDelete)
     const [first, ...copies] = plan.targets
     if (!first) {
       this.fail('No node accepts writes now.')

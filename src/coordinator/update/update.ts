@@ -27,7 +27,7 @@ import type { RondoError } from '../../core/errors.ts'
 import { newestOf } from '../../core/votes.ts'
 import type { Fence, Node, NodeFailure, PrepareCall, StoreCall } from '../../nodes/node.ts'
 import { Acks } from '../write/acks.ts'
-import type { CoordinatorContext, Failing } from '../context.ts'
+import type { CoordinatorContext, Failing, Replicas } from '../context.ts'
 import { asStored, type Change } from './read-modify-write.ts'
 import { Ballot, TwoRounds } from './two-rounds.ts'
 
@@ -52,20 +52,20 @@ export interface UpdateDone extends Failing {
 
 export class QuorumUpdate extends TwoRounds<UpdateDone> {
   readonly key: Buffer
-  readonly preference: readonly Member[]
+  readonly replicas: Replicas
   readonly modify: Modify
 
   constructor(
     context: CoordinatorContext,
     key: Buffer,
-    preference: readonly Member[],
+    replicas: Replicas,
     level: ConsistencyLevel,
     modify: Modify,
     done: UpdateDone,
   ) {
-    super(context, preference, level, 'update', done)
+    super(context, replicas, level, 'update', done)
     this.key = key
-    this.preference = preference
+    this.replicas = replicas
     this.modify = modify
   }
 
@@ -217,9 +217,9 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     const modified = this.modified!
     const after = this.result ? asStored(this.result) : this.before
     if (this.result) {
-      const { key, preference } = this.update
+      const { key, replicas } = this.update
       const lifeMs = Math.max(this.lifeMs, this.acks!.longestMs)
-      this.update.copyToOthers(key, preference, this.result, lifeMs, this.usable)
+      this.update.copyToOthers(key, replicas, this.result, lifeMs, this.usable)
     }
     if (modified.kind === 'refuse') this.update.end(modified.error)
     else this.update.succeed(this.before, after)

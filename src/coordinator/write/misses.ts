@@ -24,7 +24,7 @@ export function noteMiss(
   key: Buffer,
   record: NewRecord,
 ): void {
-  context.cluster.markBehind(missed, why)
+  missed.markBehind(why)
   const note = new MissNote(context, missed)
   for (const holder of holders) {
     if (holder !== missed && holder.node.ready) note.leave(holder, key, versionOf(record))

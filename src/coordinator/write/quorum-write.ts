@@ -32,7 +32,7 @@ import { RondoError } from '../../core/errors.ts'
 import { fallbacksFor, takes } from '../../core/plan.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import { Acks } from './acks.ts'
-import { positionOf, type CoordinatorContext } from '../context.ts'
+import { positionOf, type CoordinatorContext, type Replicas } from '../context.ts'
 import { tooFew, wrongType } from '../errors.ts'
 import { Copies, lifeWhileAway, noteMiss } from './misses.ts'
 import { Operation } from '../operation.ts'
@@ -42,7 +42,7 @@ const MAX_ATTEMPTS = 4
 
 export class QuorumWrite extends Operation<WriteDone> {
   readonly key: Buffer
-  readonly preference: readonly Member[]
+  readonly replicas: Replicas
   readonly required: number
   private readonly make: MakeRecord
   private attempts = 0
@@ -52,15 +52,15 @@ export class QuorumWrite extends Operation<WriteDone> {
   constructor(
     context: CoordinatorContext,
     key: Buffer,
-    preference: readonly Member[],
+    replicas: Replicas,
     level: ConsistencyLevel,
     make: MakeRecord,
     done: WriteDone,
   ) {
     super(context, done)
     this.key = key
-    this.preference = preference
-    this.required = required(level, context.replicas)
+    this.replicas = replicas
+    this.required = required(level, replicas.homes.length)
     this.make = make
   }
 
@@ -71,7 +71,7 @@ export class QuorumWrite extends Operation<WriteDone> {
   protected attempt(): void {
     const { record, lifeMs } = this.make()
     const isDelete = kindOf(record) === KIND_TOMBSTONE
-    const homes = this.preference.slice(0, this.context.replicas)
+    const { homes } = this.replicas
     const usable = homes.filter((home) => takes(home, isDelete))
     const counting = usable.filter((home) => home.completeness === 'clean').length
     if (counting < this.required && !this.sent) {
@@ -80,7 +80,7 @@ export class QuorumWrite extends Operation<WriteDone> {
     }
     this.attempts++
     this.sent = true
-    new QuorumAttempt(this, record, lifeMs, homes).start(usable, isDelete)
+    new QuorumAttempt(this, record, lifeMs).start(usable, isDelete)
   }
 
   succeed(record: NewRecord): void {
@@ -123,11 +123,11 @@ class QuorumAttempt implements StoreCall {
   private lastFailure: NodeFailure | null = null
   private confirmed = false
 
-  constructor(write: QuorumWrite, record: NewRecord, lifeMs: number, homes: readonly Member[]) {
+  constructor(write: QuorumWrite, record: NewRecord, lifeMs: number) {
     this.write = write
     this.record = record
     this.lifeMs = lifeMs
-    this.homes = homes
+    this.homes = write.replicas.homes
     this.acks = new Acks(write.context, write.key, record, write.required, () => this.checkAcks())
   }
 
@@ -209,10 +209,10 @@ class QuorumAttempt implements StoreCall {
 
   /** Keeps as many copies as the replication factor while home replicas are unavailable. They never count. */
   private copyToFallbacks(): void {
-    const { context, key, preference } = this.write
+    const { context, key, replicas } = this.write
     if (this.missing.length === 0) return
     const isDelete = kindOf(this.record) === KIND_TOMBSTONE
-    const fallbacks = fallbacksFor(preference, context.replicas, isDelete).slice(0, this.missing.length)
+    const fallbacks = fallbacksFor(replicas, isDelete).slice(0, this.missing.length)
     const lifeMs = Math.max(this.lifeMs, this.acks.longestMs)
     new Copies(context, key, this.record, this.missing, fallbacks).send(fallbacks, lifeMs)
   }

@@ -29,7 +29,7 @@ import type { Deadline, Timed } from '../../core/deadlines.ts'
 import { RondoError, type Outcome } from '../../core/errors.ts'
 import { planWrite, READ_FIRST } from '../../core/plan.ts'
 import type { Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
-import { positionOf, type CoordinatorContext, type Failing } from '../context.ts'
+import { positionOf, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
 import { wrongType } from '../errors.ts'
 import { lifeWhileAway, noteMiss } from './misses.ts'
 
@@ -46,7 +46,7 @@ const MAX_ATTEMPTS = 4
 export class WriteOne implements Timed {
   readonly context: CoordinatorContext
   readonly key: Buffer
-  readonly preference: readonly Member[]
+  readonly replicas: Replicas
   private readonly make: MakeRecord
   private readonly done: WriteDone
   private deadline: Deadline | null = null
@@ -59,13 +59,13 @@ export class WriteOne implements Timed {
   constructor(
     context: CoordinatorContext,
     key: Buffer,
-    preference: readonly Member[],
+    replicas: Replicas,
     make: MakeRecord,
     done: WriteDone,
   ) {
     this.context = context
     this.key = key
-    this.preference = preference
+    this.replicas = replicas
     this.make = make
     this.done = done
   }
@@ -166,16 +166,16 @@ class Attempt implements StoreCall {
     this.write = write
     this.record = record
     this.lifeMs = lifeMs
-    this.order = write.preference
-    this.homes = write.context.replicas
+    this.order = write.replicas.preference
+    this.homes = write.replicas.homes.length
     this.sent = this.homes
   }
 
   start(): void {
     let missing: readonly Member[] = []
     if (!this.allHomesHealthy()) {
-      const { context, preference } = this.write
-      const plan = planWrite(preference, context.replicas, this.isDelete)
+      const { context, replicas } = this.write
+      const plan = planWrite(replicas, this.isDelete)
       missing = plan.missing
       if (missing.length > 0) this.lifeMs = lifeWhileAway(this.lifeMs, this.isDelete, context.graceMs)
       this.order = [...plan.targets, ...plan.spare]

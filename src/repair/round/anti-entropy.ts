@@ -29,7 +29,8 @@ import {
   type RoundReport,
   type RoundState,
 } from './round-state.ts'
-import { Round, RoundStopped, type RoundResult } from './round.ts'
+import { RoundStopped } from './context.ts'
+import { Round, type RoundResult } from './round.ts'
 
 export interface AntiEntropyOptions {
   /** 0 = only on demand. */
@@ -164,12 +165,13 @@ export class AntiEntropy {
 
   /** Whether a coordinator that was alive half a minute ago uses another ring. Emits changes. */
   private async otherRing(): Promise<boolean> {
-    const { cluster, replicas, emit } = this.context
-    const ring = `${cluster.ring.checksum} ${replicas}`
+    const { cluster, emit } = this.context
+    const { ring, replicas, members } = cluster.placement
+    const name = `${ring.checksum} ${replicas}`
     const ours = await Promise.all(
-      cluster.members.map(async ({ node }) => {
+      members.map(async ({ node }) => {
         // A node that does not answer tells nothing about other coordinators.
-        return !node.ready || node.lease(RING_LEASE, ring, RING_LEASE_MS).catch(() => true)
+        return !node.ready || node.lease(RING_LEASE, name, RING_LEASE_MS).catch(() => true)
       }),
     )
     const differ = ours.includes(false)
@@ -202,7 +204,7 @@ export class AntiEntropy {
 
   /** Takes the lease on the first reachable member. If coordinators see different ones, both may get it: harmless. */
   private async lease(forMs: number): Promise<boolean> {
-    for (const { node } of this.context.cluster.ring.nodes) {
+    for (const { node } of this.context.cluster.members) {
       if (!node.ready) continue
       try {
         return await node.lease(LEASE, this.context.owner, forMs)
@@ -302,7 +304,7 @@ export class AntiEntropy {
       if (!member.behind || !member.missedUnnoted || evicting.includes(member.id)) continue
       // Hints would mark it as behind again at the next probe: deliver them first (repairer.ts).
       const hinted = cluster.members.some((other) => other.report?.hints.has(member.id))
-      if (!hinted) cluster.caughtUp(member, misses)
+      if (!hinted) member.caughtUp(misses)
     }
   }
 

@@ -5,7 +5,6 @@
  * The sources, and whether they suffice, are decided before (sources below) and confirmed afterwards: a source that lost
  * data meanwhile has a new marker by then, and the whole merge does not count.
  */
-import type { Cluster } from '../../cluster/cluster.ts'
 import type { Member } from '../../cluster/member.ts'
 import { encodeMarker } from '../../cluster/marker.ts'
 import { compareVersions } from '../../core/clock.ts'
@@ -13,6 +12,7 @@ import { required } from '../../core/consistency.ts'
 import { StoredRecord } from '../../core/codec.ts'
 import { isReserved } from '../../core/keys.ts'
 import { LIFE_TOLERANCE_MS } from '../../core/lifetime.ts'
+import type { Placement } from '../../core/placement.ts'
 import { answerOf, canEnd, copyRecord, fetchRecord, lifeAt, RepairStopped } from './copy.ts'
 import type { RepairContext } from '../context.ts'
 
@@ -24,6 +24,7 @@ export interface MergeProgress {
 }
 
 export interface Sources {
+  readonly placement: Placement<Member>
   readonly members: readonly Member[]
   /** Too few of them are clean: acknowledged writes may be lost. */
   readonly lossy: boolean
@@ -38,10 +39,11 @@ const PAGE_KEYS = 256
  * An unreachable one may return with its data, and a stale one may be kept (stale.ts). But once all of them are
  * reachable, and some have lost data themselves, there is nothing to wait for.
  */
-export function sourcesFor(cluster: Cluster, member: Member, replicas: number): Sources | null {
+export function sourcesFor(placement: Placement<Member>, member: Member): Sources | null {
+  const { replicas } = placement
   const needed = replicas - required('quorum', replicas) + 1
   let lossy = false
-  for (const homes of cluster.replicaSets(replicas)) {
+  for (const { homes } of placement.replicaSets()) {
     if (!homes.includes(member)) continue
     const fellows = homes.filter((home) => home !== member)
     const clean = fellows.filter((home) => home.node.ready && home.completeness === 'clean')
@@ -50,8 +52,9 @@ export function sourcesFor(cluster: Cluster, member: Member, replicas: number): 
     lossy = true
   }
   return {
+    placement,
     // Values of a stale member may have been deleted.
-    members: cluster.members.filter(
+    members: placement.members.filter(
       (other) => other !== member && other.node.ready && other.marker && other.completeness !== 'stale',
     ),
     lossy,
@@ -68,7 +71,7 @@ export async function merge(
 ): Promise<void> {
   const markers = sources.members.map((source) => encodeMarker(source.marker!))
   for (const [i, source] of sources.members.entries()) {
-    await mergeFrom(context, member, source, markers[i]!, progress, keepGoing)
+    await mergeFrom(context, sources.placement, member, source, markers[i]!, progress, keepGoing)
   }
   for (const [i, source] of sources.members.entries()) {
     const { marker, runId } = await source.node.probe()
@@ -80,6 +83,7 @@ export async function merge(
 
 async function mergeFrom(
   context: RepairContext,
+  placement: Placement<Member>,
   member: Member,
   source: Member,
   marker: Buffer,
@@ -95,7 +99,7 @@ async function mergeFrom(
       ({ key, head }) =>
         !isReserved(key) &&
         new StoredRecord(head).versioned &&
-        context.cluster.homesOf(key, context.replicas).includes(member),
+        placement.replicaSetOf(key).homes.includes(member),
     )
     await Promise.all(
       wanted.map(({ key, head }) => bring(context, member, source, marker, key, head, progress)),

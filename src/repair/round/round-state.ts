@@ -10,7 +10,7 @@ import { compareVersions } from '../../core/clock.ts'
 import { KIND_VALUE, newRecord, type StoredRecord } from '../../core/codec.ts'
 import { FAR_END_MS } from '../../core/lifetime.ts'
 import { fetchRecord } from './copy.ts'
-import type { RoundCounts } from './round.ts'
+import type { RoundCounts } from './context.ts'
 
 export const ROUND_STATE_KEY = Buffer.from('__rondo:anti-entropy')
 

@@ -87,7 +87,7 @@ export class RespServer implements Host {
     this.startedAtMs = options.monotonicMs()
     this.work = new Work(options)
     this.otherProtocols = new OtherProtocols(options.emit, options.monotonicMs)
-    this.cursors = new ScanCursors(options.store.nodes.length)
+    this.cursors = new ScanCursors(options.store)
     this.settings = options
     this.store = options.store
     const maxRequestBytes = Math.max(

@@ -2,6 +2,7 @@
 import { Redis } from 'ioredis'
 import { expect } from 'chai'
 import { ScanCursors } from '../../../src/commands/keys/scan-cursor.ts'
+import type { NodeState } from '../../../src/coordinator/api.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
 import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
@@ -474,8 +475,8 @@ describe('a session of the Redis protocol', () => {
       await withClient(async (client) => {
         const reply = await client.ask('SCAN', '0', 'COUNT', '50')
         const cursor = /\$\d+\r\n(\d+)\r\n/.exec(reply)![1]!
-        expect(new ScanCursors(4).toCursor(cursor)).to.match(/^\d+-\d+$/)
-        expect(new ScanCursors(4).toNumber(new ScanCursors(4).toCursor(cursor)!)).to.equal(cursor)
+        expect(cursorsOf(4).toCursor(cursor)).to.match(/^1:\d+-\d+$/)
+        expect(cursorsOf(4).toNumber(cursorsOf(4).toCursor(cursor)!)).to.equal(cursor)
       })
     })
 
@@ -697,30 +698,43 @@ describe('passwords of the Redis protocol', () => {
   })
 })
 
+const cursorsOf = (nodes: number, epoch = 1) => {
+  return new ScanCursors({ nodes: new Array<NodeState>(nodes), epoch })
+}
+
 describe('ScanCursors', () => {
   it('every cursor of the listing comes back as it was, in 63 bits, and small ones stay small', () => {
     for (const nodes of [1, 2, 4, 9, 64]) {
-      for (const cursor of ['0', '0-1', '0-4294967295', '0-5.0', '0-0.0']) {
-        const cursors = new ScanCursors(nodes)
+      for (const cursor of ['0', '1:0-1', '1:0-4294967295', '1:0-5.0', '1:0-0.0']) {
+        const cursors = cursorsOf(nodes)
         const number = cursors.toNumber(cursor)
         expect(BigInt(number) < 2n ** 62n, number).to.equal(true)
-        expect(new ScanCursors(nodes).toCursor(number), `${cursor} of ${nodes}`).to.equal(cursor)
+        expect(cursorsOf(nodes).toCursor(number), `${cursor} of ${nodes}`).to.equal(cursor)
       }
     }
-    const cursors = new ScanCursors(4)
-    for (const cursor of ['3-17.0', '3-17.0.1.2.3', '1-0', '2-1152921504606846.3', '0-9.3.0']) {
-      expect(new ScanCursors(4).toCursor(cursors.toNumber(cursor))).to.equal(cursor)
+    const cursors = cursorsOf(4)
+    for (const cursor of ['1:3-17.0', '1:3-17.0.1.2.3', '1:1-0', '1:2-1125899906842.3', '1:0-9.3.0']) {
+      expect(cursorsOf(4).toCursor(cursors.toNumber(cursor))).to.equal(cursor)
     }
-    expect(Number(cursors.toNumber('3-1000000'))).to.be.below(2 ** 25)
+    expect(Number(cursors.toNumber('1:3-1000000'))).to.be.below(2 ** 35)
+  })
+
+  it('after a change of the nodes a cursor starts over', () => {
+    const number = cursorsOf(4, 7).toNumber('7:3-1000')
+    expect(cursorsOf(4, 7).toCursor(number)).to.equal('7:3-1000')
+    expect(cursorsOf(5, 8).toCursor(number)).to.equal('0')
+    // A page that was listed before the change and is sent after it.
+    const cursors = cursorsOf(5, 8)
+    expect(cursors.toCursor(cursors.toNumber('7:3-1000'))).to.equal('7:3-1000')
   })
 
   it('what does not fit is kept here, a bounded number of them; forgotten ones are refused', () => {
-    const cursors = new ScanCursors(64)
-    const long = `3-18446744073709551615${Array.from({ length: 20 }, (_, i) => `.${i}`).join('')}`
+    const cursors = cursorsOf(64)
+    const long = `1:3-18446744073709551615${Array.from({ length: 20 }, (_, i) => `.${i}`).join('')}`
     const number = cursors.toNumber(long)
     expect(BigInt(number) < 2n ** 63n).to.equal(true)
     expect(cursors.toCursor(number)).to.equal(long)
-    expect(new ScanCursors(64).toCursor(number), 'elsewhere nobody knows it').to.equal(null)
+    expect(cursorsOf(64).toCursor(number), 'elsewhere nobody knows it').to.equal(null)
     for (let i = 0; i < 1000; i++) cursors.toNumber(`${long}.${i}`)
     expect(cursors.toCursor(number)).to.equal(null)
     for (const bad of ['-1', '1.5', ' 1', '0x1', '18446744073709551616', '1'.repeat(21)]) {

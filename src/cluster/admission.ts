@@ -1,0 +1,115 @@
+/**
+ * Admission of a node after a probe: decides by its marker whether it is ours, marks it if necessary, and opens its data
+ * path under that marker.
+ *
+ *   marker of another cluster or node   → refused: no command that has an effect is sent to it
+ *   permissions missing                 → readable, no writes
+ *   marker kept or written              → the data path opens; clean only if the marker says so, and not stale
+ */
+import type { Emit } from '../core/events.ts'
+import { forbiddenSentence } from '../nodes/permissions.ts'
+import { LEFT, type Identity } from './identity.ts'
+import { decodeMarker, encodeMarker, judgeMarker } from './marker.ts'
+import type { Member } from './member.ts'
+import type { ClusterTime } from './time.ts'
+
+export interface NodeAdmissionOptions {
+  readonly identity: Identity
+  readonly time: ClusterTime
+  /** How long a node may go without anti-entropy; 0 = no limit, because anti-entropy is off. */
+  readonly staleAfterMs: number
+  /** Returns a new random string of at least 64 bits. */
+  readonly randomId: () => string
+  readonly emit: Emit
+  /** The node changed while it was admitted: it has to be probed again at once. */
+  readonly probeAgain: (member: Member) => void
+}
+
+const STALE_WHY = 'it was not compared with other nodes for longer than tombstones are kept'
+
+export class NodeAdmission {
+  private readonly options: NodeAdmissionOptions
+
+  constructor(options: NodeAdmissionOptions) {
+    this.options = options
+  }
+
+  /** Checks which commands the node forbids, if it may be ours. */
+  async checkPermissions(member: Member): Promise<void> {
+    if (!this.mayBeOurs(member)) return
+    const commands = await member.node.forbidden()
+    member.setForbidden(commands.length > 0 ? forbiddenSentence(commands) : null)
+  }
+
+  /** Not marked, or marked as ours. */
+  private mayBeOurs({ id, report }: Member): boolean {
+    if (report!.marker === null) return true
+    const marker = decodeMarker(report!.marker)
+    return marker?.cluster === this.options.identity.cluster && marker?.id === id
+  }
+
+  /** Verifies that the node is ours and marked, then opens its data path. False while it must not be used. */
+  async admit(member: Member): Promise<boolean> {
+    const { identity } = this.options
+    const { cluster } = identity
+    const report = member.report!
+    if (cluster === null || identity.waitsForFounder(member)) return false
+    const verdict = judgeMarker(report.marker, {
+      cluster,
+      id: member.id,
+      runId: report.runId,
+      durable: report.durable,
+      freshToken: this.options.randomId,
+      founding: identity.takeFounded(member),
+      former: member.formerTokens,
+    })
+    if (verdict.kind === 'refuse') {
+      await this.refuse(member, verdict.why)
+      return false
+    }
+    let bytes = report.marker
+    if (verdict.kind === 'write') {
+      bytes = encodeMarker(verdict.marker)
+      // Another coordinator was faster: probe again at once.
+      if (!(await member.node.swapMarker(report.marker, bytes))) {
+        this.options.probeAgain(member)
+        return false
+      }
+      if (identity.cluster !== cluster) return false
+    }
+    member.setMarker(verdict.marker)
+    const stale = this.isStale(member)
+    const { runId, state } = verdict.marker
+    await member.node.open({ marker: bytes!, runId, clean: state === 'clean' && !stale })
+    if (identity.cluster !== cluster) {
+      member.shut(LEFT)
+      return false
+    }
+    if (stale) member.setCompleteness('stale', STALE_WHY)
+    else member.setCompleteness(state, verdict.kind === 'write' ? verdict.why : 'its marker says so')
+    if (report.syncedAt === null) await this.beginSyncedAt(member, bytes!)
+    return true
+  }
+
+  private async refuse(member: Member, why: string): Promise<void> {
+    member.node.shut(why)
+    this.options.time.forget(member.id)
+    member.lastError = `refused: ${why}`
+    member.setCompleteness('refused', why)
+    await this.options.identity.leaveIfOutvoted()
+  }
+
+  /** The member may hold values that were deleted meanwhile and whose tombstones are gone. */
+  isStale({ marker, report }: Member): boolean {
+    if (marker?.dropBeforeMs !== undefined) return true
+    const { staleAfterMs, time } = this.options
+    if (staleAfterMs === 0 || !report?.syncedAt) return false
+    return time.nowMs() - report.syncedAt.atMs > staleAfterMs
+  }
+
+  /** A node without synced_at was never compared, or that was not recorded: start counting now. */
+  private async beginSyncedAt({ node }: Member, marker: Buffer): Promise<void> {
+    const syncedAt = { atMs: this.options.time.nowMs(), assumed: true }
+    await node.stamp(marker, syncedAt).catch(() => undefined) // it may accept no writes now; the next probe tries again
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * Which cluster this coordinator belongs to: one id, shared by all members through their markers.
+ *
+ *   a member's marker names a cluster       → that one
+ *   no marker anywhere, a majority reached  → the members agree on a new id (founding.ts)
+ *   otherwise                               → wait: a wiped node could pass for a new one
+ */
+import type { MonotonicClock, VersionClock } from '../core/clock.ts'
+import type { Emit } from '../core/events.ts'
+import { agreeOnTopology, decodeTopology } from './founding.ts'
+import { decodeMarker } from './marker.ts'
+import type { Member } from './member.ts'
+
+export interface IdentityOptions {
+  /** All members, as of now. */
+  readonly members: () => readonly Member[]
+  readonly clock: MonotonicClock
+  readonly versions: VersionClock
+  /** Returns a new random string of at least 64 bits. */
+  readonly randomId: () => string
+  readonly emit: Emit
+  /** A cluster id was adopted: members that were reached can be used now. */
+  readonly onAdopted: () => void
+}
+
+export const LEFT = 'the coordinator left this cluster for another one'
+/** How long the founder of a cluster may take to mark its members. */
+export const FOUNDER_PATIENCE_MS = 1000
+
+export class Identity {
+  private readonly options: IdentityOptions
+  private clusterId: string | null = null
+  /** Our proposal, until the members agree on a cluster id. */
+  private ownClusterId: string | null = null
+  /** Members of the cluster that we founded and have not marked yet, with their run id at that time. */
+  private readonly foundedHere = new Map<Member, string>()
+  private founderMayMarkUntilMs = 0
+  private founding = false
+  private reportedBlankCount = -1
+
+  constructor(options: IdentityOptions) {
+    this.options = options
+  }
+
+  /** Null until it is known. */
+  get cluster(): string | null {
+    return this.clusterId
+  }
+
+  /** Too few members could be reached to found a cluster. */
+  get waitsForMembers(): boolean {
+    return this.clusterId === null && this.reportedBlankCount >= 0
+  }
+
+  /** Takes the cluster id from the members' markers, or founds a cluster once a majority is reachable. */
+  async learn(): Promise<void> {
+    const { placed, anywhere } = this.clustersSeen()
+    const met = mostCommon(placed)
+    if (met !== null) {
+      const most = mostCommon(anywhere)!
+      this.adopt(countOf(anywhere, most) > countOf(anywhere, met) ? most : met, false)
+      return
+    }
+    const members = this.options.members()
+    // Never write to a member whose marker key holds something else.
+    const blank = members.filter(({ report }) => report !== null && report.marker === null)
+    const needed = Math.floor(members.length / 2) + 1
+    if (blank.length >= needed) await this.found(blank)
+    else if (this.reportedBlankCount !== blank.length) {
+      this.reportedBlankCount = blank.length
+      const { length: reached } = blank
+      this.options.emit({ kind: 'cluster-waiting', reached, needed, members: members.length })
+    }
+  }
+
+  private async found(blank: readonly Member[]): Promise<void> {
+    if (this.founding) return
+    this.founding = true
+    try {
+      const members = this.options.members()
+      const ids = members.map((member) => member.id).sort()
+      this.ownClusterId ??= this.options.randomId()
+      const own = { cluster: this.ownClusterId, epoch: 1, members: ids }
+      const nodes = blank.map((member) => member.node)
+      const topology = await agreeOnTopology(nodes, members.length, this.options.versions, own)
+      if (!topology || this.clusterId !== null) return
+      const founded = topology.cluster === own.cluster
+      if (founded) for (const member of blank) this.foundedHere.set(member, member.report!.runId)
+      this.adopt(topology.cluster, founded)
+    } finally {
+      this.founding = false
+    }
+  }
+
+  /**
+   * Whether we founded the cluster with this run of the node, and have not marked it yet: then it starts clean. Asked
+   * once, before it is marked.
+   */
+  takeFounded(member: Member): boolean {
+    const founded = this.foundedHere.get(member) === member.report!.runId
+    this.foundedHere.delete(member)
+    return founded
+  }
+
+  /**
+   * Several coordinators may start at once. Only the one that founds the cluster knows which members belonged to it
+   * from the start; if another one marked those first, they would start as filling.
+   */
+  waitsForFounder(member: Member): boolean {
+    return member.report!.marker === null && this.options.clock.monotonicMs() < this.founderMayMarkUntilMs
+  }
+
+  /**
+   * A coordinator that, at startup, reaches only a node of a foreign cluster at one of our addresses joins that cluster.
+   * It leaves as soon as it has seen more members in another one. A tie changes nothing, or two halves would alternate.
+   */
+  async leaveIfOutvoted(): Promise<void> {
+    const own = this.clusterId
+    const { placed, anywhere } = this.clustersSeen()
+    const other = mostCommon(placed)
+    if (own === null || other === null || other === own) return
+    const members = countOf(anywhere, own)
+    const otherMembers = countOf(placed, other)
+    if (otherMembers <= members) return
+    this.clusterId = null
+    this.foundedHere.clear()
+    for (const member of this.options.members()) member.forgetMarker(LEFT)
+    this.options.emit({ kind: 'cluster-left', cluster: own, members, other, otherMembers })
+    await this.learn()
+  }
+
+  private adopt(cluster: string, founded: boolean): void {
+    this.clusterId = cluster
+    if (!founded) this.founderMayMarkUntilMs = this.options.clock.monotonicMs() + FOUNDER_PATIENCE_MS
+    this.options.emit({ kind: 'cluster-known', cluster, founded })
+    this.compareMembers(cluster)
+    this.options.onAdopted()
+  }
+
+  /** Warns about a different member list: the members at founding decide where keys are placed. */
+  private compareMembers(cluster: string): void {
+    const members = this.options.members()
+    const topologies = members.map(({ report }) => decodeTopology(report?.topology ?? null))
+    const topology = topologies.find((found) => found !== 'damaged' && found?.cluster === cluster)
+    if (!topology || topology === 'damaged') return
+    const ids = new Set(members.map((member) => member.id))
+    const missing = topology.members.filter((id) => !ids.has(id))
+    const unknown = [...ids].filter((id) => !topology.members.includes(id))
+    if (missing.length + unknown.length > 0) this.options.emit({ kind: 'members-differ', missing, unknown })
+  }
+
+  /**
+   * The cluster ids in the members' markers, by member. `placed` counts nodes at their own address; `anywhere` also
+   * those at the address of another member. A node whose address was swapped still counts for its cluster, or a single
+   * foreign node would outvote it.
+   */
+  private clustersSeen(): Record<'placed' | 'anywhere', readonly (string | null)[]> {
+    const members = this.options.members()
+    const ids = new Set(members.map((member) => member.id))
+    const markers = members.map(({ report }) => report?.marker && decodeMarker(report.marker))
+    return {
+      placed: markers.map((marker, i) => (marker?.id === members[i]!.id ? marker.cluster : null)),
+      anywhere: markers.map((marker) => (marker && ids.has(marker.id) ? marker.cluster : null)),
+    }
+  }
+}
+
+function countOf(texts: readonly (string | null)[], text: string): number {
+  return texts.filter((one) => one === text).length
+}
+
+/** Ties go to the smaller string, so that all coordinators decide alike. */
+function mostCommon(texts: readonly (string | null)[]): string | null {
+  const counts = new Map<string, number>()
+  for (const text of texts) if (text !== null) counts.set(text, (counts.get(text) ?? 0) + 1)
+  return [...counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))[0]?.[0] ?? null
+}
