@@ -24,6 +24,12 @@ const DEADLINE_SLACK_MS = 5
 /** Half of the longest round trip of a ping, twice: two coordinators' cluster times may differ by this. */
 export const CLOCK_ERROR_MS = 2 * NODE_TIMEOUT_MS
 
+interface Fill {
+  readonly process: Process
+  /** When the marker said first that it is being filled: when its token was set. */
+  readonly sinceMs: number
+}
+
 export class Checks implements Watch {
   undecided = 0
   private readonly world: World
@@ -106,7 +112,7 @@ export class Checks implements Watch {
     if (outcome !== 'ok' || !version || onlyReads(operation.kind) || operation.kind === 'take' || refused)
       return
     this.confirmed.push(done)
-    for (const fill of this.fills) if (fill.sinceMs > done.issuedMs) this.checkFilled(fill.process, done)
+    for (const fill of this.fills) this.checkFilled(fill, done)
     this.checkHeld(done, Math.floor(this.schedule.replicas / 2) + 1)
   }
 
@@ -115,8 +121,14 @@ export class Checks implements Watch {
   private readonly fillingSinceMs = new Map<number, number>()
 
   /**
-   * A clean node holds all that was confirmed at quorum of what was begun before its filling began: it was merged from
-   * as many others as that takes, after all of it had ended.
+   * Of what was confirmed at quorum, a node that was filled holds
+   *
+   * - all that its coordinator began with before the token was set: the node may have been counted with data that it
+   *   lost since. It ends before the merge begins, or is not confirmed
+   * - all that was confirmed before the merge began, which is a request timeout after the token was set, or later
+   *
+   * The rest was confirmed by a majority without the node, or with what it holds now. An operation that waits for room
+   * has not begun.
    */
   private marked(server: Server): void {
     const { marker } = server.process!
@@ -126,14 +138,16 @@ export class Checks implements Watch {
     this.fillingSinceMs.delete(server.index)
     this.world.counters.count('nodes filled')
     if (this.schedule.beyond) return
-    this.fills.push({ process: server.process!, sinceMs })
-    for (const done of this.confirmed) if (done.issuedMs < sinceMs) this.checkFilled(server.process!, done)
+    const fill = { process: server.process!, sinceMs }
+    this.fills.push(fill)
+    for (const done of this.confirmed) this.checkFilled(fill, done)
   }
 
-  private readonly fills: { process: Process; sinceMs: number }[] = []
+  private readonly fills: Fill[] = []
 
-  private checkFilled(process: Process, done: Done): void {
-    if (!process.isClean || done.expires) return
+  private checkFilled({ process, sinceMs }: Fill, done: Done): void {
+    const mustHold = done.admittedMs < sinceMs || done.endMs < sinceMs + REQUEST_TIMEOUT_MS
+    if (!mustHold || !process.isClean || done.expires) return
     for (const key of keysOf(done.operation)) {
       if (!this.world.homesOf(key).includes(process.server)) continue
       const record = process.record(Buffer.from(key))

@@ -3,6 +3,7 @@
  * what came of them.
  */
 import { KIND_VALUE, type PeekedRecord, type RecordHead, type StoredRecord } from '../../src/core/codec.ts'
+import type { Failing } from '../../src/coordinator/context.ts'
 import type { Coordinator } from '../../src/coordinator/coordinator.ts'
 import { increment, putIf, take } from '../../src/commands/modify.ts'
 import type { ModifyAll, TransactDone } from '../../src/coordinator/transact/transact.ts'
@@ -19,8 +20,8 @@ export interface Done {
   readonly operation: Operation
   readonly start: number
   readonly startMs: number
-  /** When its coordinator began with it. */
-  issuedMs: number
+  /** When its coordinator began with it, after it had waited for room: only then its deadline runs. */
+  admittedMs: number
   end: number
   endMs: number
   /** ok: it took effect, or told what is there. unknown: nobody can say. none: it certainly did nothing. */
@@ -99,7 +100,7 @@ export class Workload {
       operation,
       start: ++this.clockTicks,
       startMs: this.world.scheduler.nowMs,
-      issuedMs: Infinity,
+      admittedMs: Infinity,
       end: Infinity,
       endMs: Infinity,
       outcome: 'running',
@@ -123,14 +124,13 @@ export class Workload {
 
   private issue({ coordinator }: Running, done: Done, version: Buffer | null): void {
     const { kind, level, ttlMs } = done.operation
-    done.issuedMs = this.world.scheduler.nowMs
     const key = Buffer.from(done.operation.key)
     const value = Buffer.from(String(done.operation.value))
     const nowMs = () => coordinator.nowMs()
     const expiresAtMs = ttlMs === 0 ? 0 : Math.ceil(nowMs() + ttlMs)
     if (ttlMs > 0) done.expiresAtMs = this.world.scheduler.nowMs + ttlMs
-    const failed = (error: RondoError) => this.failed(done, error)
-    const written = { written: (at: Uint8Array) => this.ended(done, null, Buffer.from(at)), failed }
+    const failing = this.failingOf(done)
+    const written = { written: (at: Uint8Array) => this.ended(done, null, Buffer.from(at)), ...failing }
     const updated = (
       result: (before: StoredRecord | null, after: StoredRecord | null) => number | null,
     ): UpdateDone => ({
@@ -144,7 +144,7 @@ export class Workload {
           now && Number(now.value.toString()),
         )
       },
-      failed,
+      ...failing,
     })
     switch (kind) {
       case 'read': {
@@ -155,8 +155,8 @@ export class Workload {
         const read = (record: StoredRecord | null) => ended(record, () => record!.value)
         const peeked = (record: PeekedRecord | null) => ended(record, () => record!.part(WHOLE))
         // Every other one as a look at a part, which here is all of it.
-        if (this.looks++ % 2 === 0) coordinator.read(key, { read, failed }, level)
-        else coordinator.peek(key, WHOLE, { read: peeked, failed }, level)
+        if (this.looks++ % 2 === 0) coordinator.read(key, { read, ...failing }, level)
+        else coordinator.peek(key, WHOLE, { read: peeked, ...failing }, level)
         return
       }
       case 'write':
@@ -199,11 +199,21 @@ export class Workload {
       }
       case 'move':
       case 'total':
-        this.issueTransaction(coordinator, done, failed)
+        this.issueTransaction(coordinator, done, failing)
     }
   }
 
-  private issueTransaction(coordinator: Coordinator, done: Done, failed: (error: RondoError) => void): void {
+  /** Each operation comes on a connection of its own. */
+  private failingOf(done: Done): Failing {
+    const admitted = () => (done.admittedMs = this.world.scheduler.nowMs)
+    admitted() // unless it waits
+    return {
+      asker: { waiting: 0, begunAtMs: 0, gone: false, noneWaits: admitted },
+      failed: (error) => this.failed(done, error),
+    }
+  }
+
+  private issueTransaction(coordinator: Coordinator, done: Done, failing: Failing): void {
     const { kind, level, value } = done.operation
     const keys = keysOf(done.operation)
     const balance = (record: StoredRecord | null) =>
@@ -222,7 +232,7 @@ export class Workload {
         done.balances = after.map(balance)
         this.ended(done, null, after[0] ? Buffer.from(after[0].version) : null)
       },
-      failed,
+      ...failing,
     }
     coordinator.transact(
       keys.map((key) => Buffer.from(key)),
