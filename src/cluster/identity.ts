@@ -1,7 +1,8 @@
 /**
  * Which cluster this coordinator belongs to: one id, shared by all members through their markers.
  *
- *   a member's marker names a cluster       → that one
+ *   members' markers name a cluster         → that one, or the one that more of them name
+ *   equally many name different ones        → wait for more members: nothing is written to somebody else's Redis
  *   no marker anywhere, a majority reached  → the members agree on a new id (founding.ts)
  *   otherwise                               → wait: a wiped node could pass for a new one
  */
@@ -37,6 +38,8 @@ export class Identity {
   private founderMayMarkUntilMs = 0
   private founding = false
   private reportedBlankCount = -1
+  /** The clusters between which it could not decide, as reported. */
+  private reportedTie = ''
 
   constructor(options: IdentityOptions) {
     this.options = options
@@ -47,18 +50,20 @@ export class Identity {
     return this.clusterId
   }
 
-  /** Too few members could be reached to found a cluster. */
+  /** Too few members could be reached to found a cluster, or to tell which one is ours. */
   get waitsForMembers(): boolean {
-    return this.clusterId === null && this.reportedBlankCount >= 0
+    return this.clusterId === null && (this.reportedBlankCount >= 0 || this.reportedTie !== '')
   }
 
   /** Takes the cluster id from the members' markers, or founds a cluster once a majority is reachable. */
   async learn(): Promise<void> {
     const { placed, anywhere } = this.clustersSeen()
-    const met = mostCommon(placed)
-    if (met !== null) {
-      const most = mostCommon(anywhere)!
-      this.adopt(countOf(anywhere, most) > countOf(anywhere, met) ? most : met, false)
+    if (placed.length > 0) {
+      const most = mostNamed(anywhere)
+      const [cluster, other] = mostNamed(placed.filter((id) => most.includes(id)))
+      if (most.length === 1) this.adopt(most[0]!, false)
+      else if (cluster !== undefined && other === undefined) this.adopt(cluster, false)
+      else this.reportTie(most, anywhere)
       return
     }
     const members = this.options.members()
@@ -71,6 +76,14 @@ export class Identity {
       const { length: reached } = blank
       this.options.emit({ kind: 'cluster-waiting', reached, needed, members: members.length })
     }
+  }
+
+  private reportTie(clusters: readonly string[], anywhere: readonly string[]): void {
+    const each = countOf(anywhere, clusters[0]!)
+    const tie = `${clusters.join()} ${each}`
+    if (tie === this.reportedTie) return
+    this.reportedTie = tie
+    this.options.emit({ kind: 'clusters-tied', clusters, each })
   }
 
   private async found(blank: readonly Member[]): Promise<void> {
@@ -117,8 +130,8 @@ export class Identity {
   async leaveIfOutvoted(): Promise<void> {
     const own = this.clusterId
     const { placed, anywhere } = this.clustersSeen()
-    const other = mostCommon(placed)
-    if (own === null || other === null || other === own) return
+    const [other] = mostNamed(placed)
+    if (own === null || other === undefined || other === own) return
     const members = countOf(anywhere, own)
     const otherMembers = countOf(placed, other)
     if (otherMembers <= members) return
@@ -131,6 +144,7 @@ export class Identity {
 
   private adopt(cluster: string, founded: boolean): void {
     this.clusterId = cluster
+    this.reportedTie = ''
     if (!founded) this.founderMayMarkUntilMs = this.options.clock.monotonicMs() + FOUNDER_PATIENCE_MS
     this.options.emit({ kind: 'cluster-known', cluster, founded })
     this.compareMembers(cluster)
@@ -150,28 +164,28 @@ export class Identity {
   }
 
   /**
-   * The cluster ids in the members' markers, by member. `placed` counts nodes at their own address; `anywhere` also
-   * those at the address of another member. A node whose address was swapped still counts for its cluster, or a single
-   * foreign node would outvote it.
+   * The cluster ids in the members' markers, one for each marker. `placed` are of nodes at their own address; `anywhere`
+   * also of those at the address of another member. A node whose address was swapped still counts for its cluster, or a
+   * single foreign node would outvote it.
    */
-  private clustersSeen(): Record<'placed' | 'anywhere', readonly (string | null)[]> {
+  private clustersSeen(): Record<'placed' | 'anywhere', readonly string[]> {
     const members = this.options.members()
     const ids = new Set(members.map((member) => member.id))
     const markers = members.map(({ report }) => report?.marker && decodeMarker(report.marker))
     return {
-      placed: markers.map((marker, i) => (marker?.id === members[i]!.id ? marker.cluster : null)),
-      anywhere: markers.map((marker) => (marker && ids.has(marker.id) ? marker.cluster : null)),
+      placed: markers.flatMap((marker, i) => (marker?.id === members[i]!.id ? [marker.cluster] : [])),
+      anywhere: markers.flatMap((marker) => (marker && ids.has(marker.id) ? [marker.cluster] : [])),
     }
   }
 }
 
-function countOf(texts: readonly (string | null)[], text: string): number {
-  return texts.filter((one) => one === text).length
+function countOf(ids: readonly string[], id: string): number {
+  return ids.filter((one) => one === id).length
 }
 
-/** Ties go to the smaller string, so that all coordinators decide alike. */
-function mostCommon(texts: readonly (string | null)[]): string | null {
-  const counts = new Map<string, number>()
-  for (const text of texts) if (text !== null) counts.set(text, (counts.get(text) ?? 0) + 1)
-  return [...counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))[0]?.[0] ?? null
+/** The ids that come most often, sorted; more than one if they come equally often. */
+function mostNamed(ids: readonly string[]): string[] {
+  const distinct = [...new Set(ids)].sort()
+  const most = Math.max(0, ...distinct.map((id) => countOf(ids, id)))
+  return distinct.filter((id) => countOf(ids, id) === most)
 }

@@ -27,6 +27,7 @@ export type RondoEvent =
   | { kind: 'cluster-known'; cluster: string; founded: boolean }
   | { kind: 'cluster-left'; cluster: string; members: number; other: string; otherMembers: number }
   | { kind: 'cluster-waiting'; reached: number; needed: number; members: number }
+  | { kind: 'clusters-tied'; clusters: readonly string[]; each: number }
   | { kind: 'rings-differ'; differ: boolean }
   | { kind: 'members-differ'; missing: readonly string[]; unknown: readonly string[] }
   | {

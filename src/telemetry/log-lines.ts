@@ -89,6 +89,12 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
     level: 'warn',
     sentence: `waiting to found a cluster: ${event.reached} of ${event.members} nodes reached, ${event.needed} needed`,
   }),
+  'clusters-tied': (event) => ({
+    level: 'error',
+    sentence:
+      `the nodes that answer belong to different clusters, ${event.each} to each of ${event.clusters.join(' and ')}:` +
+      ' waiting for more nodes before any of them is used; find out at whose address another Redis answers',
+  }),
   'members-differ': (event) => ({
     level: 'error',
     sentence:

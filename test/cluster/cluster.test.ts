@@ -293,6 +293,28 @@ describe('the cluster', () => {
       })
     }
 
+    for (const name of ['a-cluster', 'z-cluster']) {
+      it(`uses none of them while it cannot tell which are its own (${name})`, async () => {
+        swappedTo(name, node)
+        const before = node.memory.storage.page(0, 100).entries.map(({ key }) => String(key))
+        await startLate(2)
+        await late.time.advance(60_000)
+        expect(late.cluster.id).to.equal(null)
+        expect(late.nodes.some(({ ready }) => ready)).to.equal(false)
+        expect(late.told('clusters-tied')).to.deep.equal([
+          { kind: 'clusters-tied', clusters: [name, under.cluster.id].sort(), each: 1 },
+        ])
+        expect(await late.put('k', 'v')).to.include({ result: 'UNAVAILABLE' })
+        expect(node.memory.storage.page(0, 100).entries.map(({ key }) => String(key))).to.deep.equal(before)
+
+        late.nodes[2]!.heal()
+        await late.time.advance(3000)
+        expect(late.cluster.id).to.equal(under.cluster.id)
+        expect(states().slice(0, 3)).to.deep.equal(['refused', 'clean', 'clean'])
+        expect(late.told('cluster-left')).to.deep.equal([])
+      })
+    }
+
     it('does not leave its own for one node less than it has', async () => {
       await startLate(4)
       swapped(node)

@@ -275,8 +275,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'exchanged-outvoted',
     rule: 'a coordinator does not take a foreign cluster for its own because addresses were exchanged',
     file: 'src/cluster/identity.ts',
-    find: 'markers.map((marker) => (marker && ids.has(marker.id) ?',
-    replace: 'markers.map((marker, i) => (marker?.id === members[i]!.id && ids.size > 0 ?',
+    find: 'markers.flatMap((marker) => (marker && ids.has(marker.id) ?',
+    replace: 'markers.flatMap((marker, i) => (marker?.id === members[i]!.id && ids.size > 0 ?',
   },
   // ---- filling
   {
