@@ -109,7 +109,7 @@ function keyPair(
   return pair
 }
 
-/** Node.js silently accepts a file without any certificate, and then trusts nobody. */
+/** Node.js silently accepts a file without any certificate, and then trusts no peer. */
 function authorities(name: string, path: string): Buffer {
   const pem = read(name, path)
   try {

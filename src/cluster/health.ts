@@ -7,7 +7,7 @@
  *       ◀─────────────────────────────────────────────────────────┘  2 successes in a row
  *
  * Probes and operations both count. Nodes that are up are probed at the ping interval, others after 100 ms, doubling to
- * 1 s, and again after 100 ms once one succeeds. Pure: cluster.ts probes and reacts.
+ * 1 s, and again after 100 ms once one succeeds. Pure: prober.ts probes, member.ts reacts.
  */
 import type { NodeState } from '../core/events.ts'
 

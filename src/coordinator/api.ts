@@ -1,8 +1,7 @@
 /**
  * The part of the coordinator that servers and commands may use.
  *
- * Hot calls (read, write) take a completion object and allocate one operation; callers that want promises make them
- * (promises.ts).
+ * Hot calls (read, write) take a completion object and allocate one operation; callers that want promises make them.
  */
 import type { NodeReport } from '../nodes/node.ts'
 import type { PeekedRecord, RecordHead } from '../core/codec.ts'

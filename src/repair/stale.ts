@@ -1,7 +1,7 @@
 /**
  * A stale member: clean or filling, but not compared with others for longer than tombstones are kept
  * (core/synced-at.ts). It may hold deleted values, and a fill only adds to what it holds. Its votes and acks do not
- * count (cluster.ts) until one of these is done:
+ * count (cluster/admission.ts) until one of these is done:
  *
  *   for each of its ranges, N − Q + 1 others are clean and fresh    → drop its data; then fill it like any other
  *   not so many are, but some unreachable ones may be               → wait

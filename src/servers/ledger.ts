@@ -85,7 +85,7 @@ const NOWHERE = new Sum(Infinity, () => undefined)
 class User extends Sum {
   readonly name: string
   readonly accounts = new Set<Account>()
-  /** The last time at which it was within its share, or nobody waited. */
+  /** The last time at which it was within its share, or no account waited. */
   waitingSinceMs: number
   constructor(name: string, share: number, nowMs: number) {
     super(share, () => undefined)

@@ -6,9 +6,9 @@
  * rises at once and falls one class at a time, so an entry shared by a large and a small value stays on the safe side. The
  * estimate for unknown entries follows what such reads have found: at once up to the largest, and slowly down from there.
  *
- * An estimate may be too small: another coordinator has written a larger value meanwhile. So a read counts at least as a
- * part of the largest reply of late: where values of 1 MB are about, some 64 reads may be under way at a node, whatever is
- * known of their keys.
+ * An estimate may be too small: another coordinator may have written a larger value. So every read counts as at least a
+ * fraction of the largest recent reply: where values of 1 MB occur, a node has at most about 64 reads in flight, whatever
+ * is known about their keys.
  *
  * Nothing else relies on an estimate being right.
  */
@@ -24,20 +24,20 @@ const LARGEST_CLASS = 30
 /** The estimate for unknown entries falls by difference >> FALL_SHIFT. */
 const FALL_SHIFT = 5
 
-/** Of the largest reply, what each read counts as at least: it >> FLOOR_SHIFT, up to what still counts as small. */
+/** Each read counts as at least the largest reply >> FLOOR_SHIFT, limited to what still counts as small. */
 const FLOOR_SHIFT = 6
-/** Values up to here are expected anywhere, without having been seen. */
+/** Values up to this size are expected even if none was seen. */
 const LEAST_LARGEST_BYTES = 64 * 1024
-/** With each reply the largest is forgotten by this part: it >> FORGET_SHIFT. */
+/** With each reply, the largest falls by largest >> FORGET_SHIFT. */
 const FORGET_SHIFT = 12
-/** Replies within an estimate that is not above this teach nothing that matters. */
+/** A reply that does not exceed its estimate is not recorded if the estimate is at most this. */
 const SMALL_ENOUGH_BYTES = LEAST_LARGEST_BYTES >> FLOOR_SHIFT
 
 export class Sizes {
   /** 0 = unknown. */
   private readonly classes = new Uint8Array(PLACES)
   private unknownBytes = FIRST_GUESS_BYTES
-  /** The largest reply of late, about. */
+  /** The largest recent reply, approximately. */
   private largestBytes = LEAST_LARGEST_BYTES
 
   /** @param token of the key */
@@ -86,7 +86,7 @@ function classOf(bytes: number): number {
   return Math.min(LARGEST_CLASS, Math.max(1, 32 - Math.clz32(bytes)))
 }
 
-/** By the token, and by what tells apart keys with the same hash tag: their length, and some of their bytes. */
+/** By the token, and by the length and some bytes of the key, because keys with the same hash tag share the token. */
 function placeOf(token: number, key: Buffer): number {
   const last = key.length - 1
   const bytes =

@@ -274,7 +274,7 @@ class TransactionAttempt implements StoreAllCall {
       this.transaction.fail(`${accepted} of ${required} required replicas have confirmed the transaction.`)
       return
     }
-    // All have certainly refused, or nothing changed: nobody will ever see a result.
+    // All have certainly refused, or nothing changed: no result will ever be visible.
     this.transaction.refused()
     this.transaction.overtaken()
   }

@@ -196,7 +196,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
       this.update.fail(`${accepted} of ${this.update.required} required replicas have confirmed the update.`)
       return
     }
-    // All have certainly refused: nobody will ever see this result.
+    // All have certainly refused: this result will never be visible.
     this.update.refused()
     this.update.overtaken()
   }

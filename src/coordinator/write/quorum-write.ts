@@ -10,7 +10,7 @@
  *   - only if the record is kept there as long as it is elsewhere (acks.ts).
  *
  * A replica that met a newer record or a promise without ever having held ours, or that was sent nothing, will never
- * hold it. Once all home replicas are like that, nobody can see our write, so it is retried with a version later than
+ * hold it. Once all home replicas are like that, no client can see our write, so it is retried with a version later than
  * what was met. Any other mix of answers is an unknown outcome, and is reported as such. A majority of refusals is not
  * enough: a read-modify-write may have read ours on the one replica that held it and stored its result, made from ours,
  * on the others; a retry would apply our write twice. (test/simulation: write and INCR at the same time, then the sum

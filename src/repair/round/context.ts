@@ -93,7 +93,7 @@ export class RoundContext {
     this.checkStopped()
   }
 
-  /** Written since the round began. A version from the future is excluded: it would stay young for ever. */
+  /** Written since the round began. A version from the future is excluded: it would stay young forever. */
   isYoung(version: Version): boolean {
     return compareVersions(version, this.startVersion) > 0 && versionMs(version) <= this.nowMs
   }

@@ -19,7 +19,7 @@ const UPDATES = new Set(
   ).split(' '),
 )
 const MAX_FAST_TTL_DIGITS = 9
-/** For commands whose arguments are not all keys: options are parsed one by one, and nobody needs more. */
+/** For commands whose arguments are not all keys: options are parsed one by one, and no client needs more. */
 const MAX_OPTIONS = 1024
 /** Commands that reply at once; some take up to 0.1 ms, or a kilobyte of arguments. */
 const UNITS_WITHOUT_KEYS = 16
