@@ -1,7 +1,8 @@
 /**
  * The part of the coordinator that servers and commands may use.
  *
- * Hot calls (read, write) take a completion object and allocate one operation; callers that want promises make them.
+ * Hot calls (read, write) take a completion object and allocate one operation. promises.ts, which belongs to the port,
+ * has the same calls as promises.
  */
 import type { NodeReport } from '../nodes/node.ts'
 import type { PeekedRecord, RecordHead } from '../core/codec.ts'

@@ -2,11 +2,13 @@
  * Commands over all keys: SCAN, DBSIZE, RANDOMKEY, and KEYS and FLUSHALL, which need ALLOW_DANGEROUS_COMMANDS. All of them
  * use the coordinator's listing, which returns every key once and no internal one.
  */
+import { removeKey } from '../../coordinator/promises.ts'
 import type { RondoError } from '../../core/errors.ts'
 import { integerArgument, word } from '../arguments.ts'
 import type { Caller } from '../model.ts'
 import { errorOf } from '../errors.ts'
 import { OK, RespError, type Reply } from '../reply.ts'
+import { writeOptions } from '../run/held.ts'
 import { inSlices } from '../run/slices.ts'
 import { CommandError, SYNTAX_ERROR } from '../step.ts'
 
@@ -101,10 +103,9 @@ export async function flush(caller: Caller, args: readonly Buffer[]): Promise<Re
   let deleted = 0
   const failures: RondoError[] = []
   for await (const keys of pagesOf(caller)) {
-    await inSlices(caller, keys.length, async (i) => {
-      const failure = await removal(caller, keys[i]!)
-      if (failure) failures.push(failure)
-      else deleted++
+    await inSlices(caller, keys.length, (i) => {
+      const failed = (error: RondoError) => void failures.push(error)
+      return removeKey(caller.store, keys[i]!, writeOptions(caller)).then(() => void deleted++, failed)
     })
   }
   const first = failures[0]
@@ -113,13 +114,6 @@ export async function flush(caller: Caller, args: readonly Buffer[]): Promise<Re
   return new RespError(
     `${text} (${deleted} keys were deleted, ${failures.length} were not, or may not have been)`,
   )
-}
-
-function removal(caller: Caller, key: Buffer): Promise<RondoError | null> {
-  const { store } = caller
-  return new Promise((resolve) => {
-    store.remove(key, { written: () => resolve(null), failed: resolve }, caller.writeLevel)
-  })
 }
 
 /** @throws CommandError */

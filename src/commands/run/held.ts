@@ -1,5 +1,6 @@
 /** Converts between the coordinator's records and the values that steps use. */
 import type { KeyStore } from '../../coordinator/api.ts'
+import { peekRecord, readRecord, type CallOptions } from '../../coordinator/promises.ts'
 import { KIND_TOMBSTONE, KIND_VALUE, type PeekedRecord, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import type { Need } from '../../core/part.ts'
@@ -17,12 +18,13 @@ export function readNeeded(
   level: ConsistencyLevel,
 ): Promise<StoredRecord | PeekedRecord | null> {
   const { added, store } = caller
-  const isFollowed = () => caller.added !== added
-  return new Promise((read, failed) => {
-    const done = { asker: caller, read, failed, isFollowed }
-    if (need === 'value') store.read(key, done, level)
-    else store.peek(key, need, done, level)
-  })
+  const options = { asker: caller, level, isFollowed: () => caller.added !== added }
+  return need === 'value' ? readRecord(store, key, options) : peekRecord(store, key, need, options)
+}
+
+/** How this caller's changes are made. */
+export function writeOptions(caller: Caller): CallOptions {
+  return { asker: caller, level: caller.writeLevel }
 }
 
 /** The record to store; null = a delete. */

@@ -13,11 +13,12 @@
  * A key that cannot be read fails the whole command: it is never treated as absent.
  */
 import type { Modified, Modify } from '../../coordinator/api.ts'
+import { removeKey, updateKey, writeValue } from '../../coordinator/promises.ts'
 import { RondoError } from '../../core/errors.ts'
 import type { Need } from '../../core/part.ts'
 import { MANY_ARGUMENTS, type Caller } from '../model.ts'
 import { errorOf, replyOf } from '../errors.ts'
-import { nowMs, readNeeded, recordOf, tooLarge } from './held.ts'
+import { nowMs, readNeeded, recordOf, tooLarge, writeOptions } from './held.ts'
 import { applyTo, bytesOf, knownIn, knownOf, wholesOf, type Known } from './known.ts'
 import { RespError, type Reply } from '../reply.ts'
 import { allInSlices, inSlices } from './slices.ts'
@@ -193,7 +194,7 @@ function throwFailure(
 }
 
 /** Applies the step to one key atomically. */
-function updateStep(caller: Caller, step: Step): Promise<Reply> {
+async function updateStep(caller: Caller, step: Step): Promise<Reply> {
   const { store } = caller
   let stepped: Stepped = { reply: null }
   const modify: Modify = (current) => {
@@ -203,10 +204,8 @@ function updateStep(caller: Caller, step: Step): Promise<Reply> {
     const error = tooLarge(caller, next)
     return error ? { kind: 'refuse', error } : modifiedBy(next)
   }
-  return new Promise((resolve, reject) => {
-    const updated = () => resolve(stepped.reply)
-    store.update(step.keys[0]!, modify, { asker: caller, updated, failed: reject }, caller.writeLevel)
-  })
+  await updateKey(store, step.keys[0]!, modify, writeOptions(caller))
+  return stepped.reply
 }
 
 /** Writes keys without reading them. */
@@ -224,14 +223,11 @@ async function writeEach(caller: Caller, step: Step): Promise<Reply> {
   return reply
 }
 
-function writeKey(caller: Caller, key: Buffer, held: Held | null | undefined): Promise<void> {
+function writeKey(caller: Caller, key: Buffer, held: Held | null | undefined): Promise<unknown> {
   const { store } = caller
-  return new Promise((resolve, failed) => {
-    const done = { asker: caller, written: () => resolve(), failed }
-    if (held === undefined) resolve()
-    else if (held === null) store.remove(key, done, caller.writeLevel)
-    else store.write(key, held.value, held.expiresAtMs, done, caller.writeLevel)
-  })
+  if (held === undefined) return Promise.resolve()
+  if (held === null) return removeKey(store, key, writeOptions(caller))
+  return writeValue(store, key, held.value, held.expiresAtMs, writeOptions(caller))
 }
 
 function modifiedBy(next: Held | null | undefined): Modified {

@@ -3,12 +3,13 @@
  * over a copy of the values. The coordinator stores the result only if nothing has changed meanwhile, and otherwise retries
  * (Coordinator.transact).
  */
-import type { AllModified, ModifyAllSlowly } from '../../coordinator/api.ts'
+import type { AllModified, ModifyAll, ModifyAllSlowly } from '../../coordinator/api.ts'
+import { transactKeys, transactKeysSlowly } from '../../coordinator/promises.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { answerBytes, MAX_ANSWER_BYTES } from './answer-limit.ts'
 import type { Caller } from '../model.ts'
-import { nowMs, recordOf, tooLarge } from './held.ts'
+import { nowMs, recordOf, tooLarge, writeOptions } from './held.ts'
 import { applyTo, bytesOf, knownIn, wholesOf, type Known } from './known.ts'
 import { RespError, type Reply } from '../reply.ts'
 import type { Held, Step } from '../step.ts'
@@ -140,11 +141,14 @@ function* isTooMuch(steps: Queue, held: ReadonlyMap<string, Known | null>): Slic
  * @param change computes the new values; null = nothing is changed, and the values need not be consistent with each other;
  * an error = the same, and transact fails with it
  */
-export function transact(caller: Caller, keys: readonly Buffer[], pace: Pace, change: Change): Promise<void> {
-  const { work } = caller
-  const { store } = caller
+export async function transact(
+  caller: Caller,
+  keys: readonly Buffer[],
+  pace: Pace,
+  change: Change,
+): Promise<void> {
+  const { store, work, account } = caller
   const decided = (next: Next | RondoError | null) => decidedBy(caller, next)
-  const { account } = caller
   let heldBytes = 0
   const hold = (bytes: number) => {
     account.add(bytes - heldBytes)
@@ -155,39 +159,29 @@ export function transact(caller: Caller, keys: readonly Buffer[], pace: Pace, ch
     hold(current.reduce((sum, record) => sum + (record?.value.length ?? 0), 0))
     return account.isRefused ? account.refusal() : null
   }
-  return new Promise<void>((resolve, failed) => {
-    if (keys.length === 0) {
-      work.carryOut(change([], nowMs(store)), () => resolve(), failed)
+  const slowly: ModifyAllSlowly = (current, then) => {
+    const refused = overloaded(current)
+    if (refused) {
+      then(decided(refused))
       return
     }
-    const done = {
-      asker: caller,
-      transacted: () => resolve(),
-      failed: (error: RondoError) => (error === STOPPED ? resolve() : failed(error)),
-    }
-    if (pace !== 'at-once') {
-      const modify: ModifyAllSlowly = (current, then) => {
-        const refused = overloaded(current)
-        if (refused) {
-          then(decided(refused))
-          return
-        }
-        const failedHere = (error: unknown) => then({ kind: 'refuse', error: fault(error) })
-        const job = change(current, nowMs(store))
-        const made = (next: Next | RondoError | null) => then(decided(next))
-        if (pace === 'alone') work.carryOutAlone(caller, job, made, failedHere)
-        else work.carryOut(job, made, failedHere)
-      }
-      store.transactSlowly(keys, modify, done, caller.writeLevel)
-      return
-    }
-    store.transact(
-      keys,
-      (current) => decided(overloaded(current) ?? inOneGo(change(current, nowMs(store)))),
-      done,
-      caller.writeLevel,
-    )
-  }).finally(() => hold(0))
+    const failedHere = (error: unknown) => then({ kind: 'refuse', error: fault(error) })
+    const job = change(current, nowMs(store))
+    const made = (next: Next | RondoError | null) => then(decided(next))
+    if (pace === 'alone') work.carryOutAlone(caller, job, made, failedHere)
+    else work.carryOut(job, made, failedHere)
+  }
+  const atOnce: ModifyAll = (current) =>
+    decided(overloaded(current) ?? inOneGo(change(current, nowMs(store))))
+  try {
+    if (keys.length === 0) await work.outcomeOf(change([], nowMs(store)))
+    else if (pace === 'at-once') await transactKeys(store, keys, atOnce, writeOptions(caller))
+    else await transactKeysSlowly(store, keys, slowly, writeOptions(caller))
+  } catch (error) {
+    if (error !== STOPPED) throw error
+  } finally {
+    hold(0)
+  }
 }
 
 function decidedBy(caller: Caller, next: Next | RondoError | null): AllModified {

@@ -1,0 +1,118 @@
+/**
+ * The port's calls (api.ts) as promises, for everything but the hot paths: a promise and its callbacks cost more than a
+ * completion object. Each call starts at once, in the same turn; a failure rejects with its RondoError.
+ */
+import type {
+  Asker,
+  KeyStore,
+  Modify,
+  ModifyAll,
+  ModifyAllSlowly,
+  ReadDone,
+  TransactDone,
+  UpdateDone,
+} from './api.ts'
+import type { Version } from '../core/clock.ts'
+import type { PeekedRecord, StoredRecord } from '../core/codec.ts'
+import type { ConsistencyLevel } from '../core/consistency.ts'
+import type { Part } from '../core/part.ts'
+
+export interface CallOptions {
+  /** The connection that asks, with which the operation waits for room at its nodes. */
+  readonly asker: Asker
+  readonly level: ConsistencyLevel
+}
+
+export interface ReadOptions extends CallOptions {
+  /** See ReadDone. */
+  readonly isFollowed?: () => boolean
+}
+
+/** Records before and after an update. The same if nothing changed; possibly tombstones or expired; null = nothing. */
+export interface Updated {
+  readonly before: StoredRecord | null
+  readonly after: StoredRecord | null
+}
+
+const notFollowed = () => false
+
+/** @returns null = nothing is stored */
+export function readRecord(
+  store: KeyStore,
+  key: Buffer,
+  { asker, level, isFollowed = notFollowed }: ReadOptions,
+): Promise<StoredRecord | null> {
+  return new Promise((read, failed) => {
+    const done: ReadDone = { asker, isFollowed, read, failed }
+    store.read(key, done, level)
+  })
+}
+
+/** @returns null = nothing is stored */
+export function peekRecord(
+  store: KeyStore,
+  key: Buffer,
+  part: Part,
+  { asker, level, isFollowed = notFollowed }: ReadOptions,
+): Promise<PeekedRecord | null> {
+  return new Promise((read, failed) => {
+    const done: ReadDone<PeekedRecord> = { asker, isFollowed, read, failed }
+    store.peek(key, part, done, level)
+  })
+}
+
+/** @param expiresAtMs cluster time, 0 = never */
+export function writeValue(
+  store: KeyStore,
+  key: Buffer,
+  value: Buffer,
+  expiresAtMs: number,
+  { asker, level }: CallOptions,
+): Promise<Version> {
+  return new Promise((written, failed) => {
+    store.write(key, value, expiresAtMs, { asker, written, failed }, level)
+  })
+}
+
+/** @returns the version of the tombstone */
+export function removeKey(store: KeyStore, key: Buffer, { asker, level }: CallOptions): Promise<Version> {
+  return new Promise((written, failed) => {
+    store.remove(key, { asker, written, failed }, level)
+  })
+}
+
+export function updateKey(
+  store: KeyStore,
+  key: Buffer,
+  modify: Modify,
+  { asker, level }: CallOptions,
+): Promise<Updated> {
+  return new Promise((resolve, failed) => {
+    const updated: UpdateDone['updated'] = (before, after) => resolve({ before, after })
+    store.update(key, modify, { asker, updated, failed }, level)
+  })
+}
+
+export function transactKeys(
+  store: KeyStore,
+  keys: readonly Buffer[],
+  modify: ModifyAll,
+  { asker, level }: CallOptions,
+): Promise<void> {
+  return new Promise((resolve, failed) => {
+    const done: TransactDone = { asker, transacted: () => resolve(), failed }
+    store.transact(keys, modify, done, level)
+  })
+}
+
+export function transactKeysSlowly(
+  store: KeyStore,
+  keys: readonly Buffer[],
+  modify: ModifyAllSlowly,
+  { asker, level }: CallOptions,
+): Promise<void> {
+  return new Promise((resolve, failed) => {
+    const done: TransactDone = { asker, transacted: () => resolve(), failed }
+    store.transactSlowly(keys, modify, done, level)
+  })
+}
