@@ -1,13 +1,10 @@
 /** mget, mset and mdelete: many keys in one request, each with its own result. */
-import type { Asker } from '../../coordinator/api.ts'
 import type { KeyStore } from '../../coordinator/api.ts'
-import type { WriteDone } from '../../coordinator/api.ts'
+import { readRecord, removeKey, writeValue, type CallOptions } from '../../coordinator/promises.ts'
 import { versionText } from '../../core/clock.ts'
-import type { StoredRecord } from '../../core/codec.ts'
-import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
 import { ARGUMENT_BYTES } from '../ledger.ts'
-import { checkObject, parseObjectInTurns, readBody, saysJson } from './body.ts'
+import { bodyOf, checkObject, parseObjectInTurns, saysJson } from './body.ts'
 import { asRondoError, JSON_TYPE, type Exchange } from './exchange.ts'
 import { isLong, objectAround, Pieces } from './json-text.ts'
 import { keyFromText, parseKeyEncoding, type KeyEncoding } from './key-path.ts'
@@ -49,11 +46,7 @@ export async function handleBatch(exchange: Exchange, call: BatchCall, options: 
   if (!saysJson(exchange.req)) {
     throw new RondoError('BAD_REQUEST', 'Send JSON, and say so: Content-Type: application/json.')
   }
-  const body = await new Promise<Buffer>((resolve, reject) => {
-    readBody(exchange, options.maxBatchBytes, 'MAX_BATCH_BYTES', (error, bytes) =>
-      error ? reject(error) : resolve(bytes),
-    )
-  })
+  const body = await bodyOf(exchange, options.maxBatchBytes, 'MAX_BATCH_BYTES')
   // Check everything before writing anything: an error in the last item leaves the first unwritten.
   const work = new Work()
   const parse = call === 'mset' ? parseItems : parseKeys
@@ -61,10 +54,11 @@ export async function handleBatch(exchange: Exchange, call: BatchCall, options: 
   // Count it again, for the parsed copy.
   const refused = exchange.hold(body.length + items.length * ARGUMENT_BYTES)
   if (refused) throw refused
+  const asked = { asker: exchange.asker, level }
   const doOne =
     call === 'mget'
-      ? reader(options, level, exchange, work)
-      : (call === 'mset' ? writer : remover)(options, level, exchange.asker)
+      ? reader(options, asked, exchange, work)
+      : (call === 'mset' ? writer : remover)(options, asked)
   const answer = new Pieces()
   answer.push('{"results":[')
   for (let at = 0; at < items.length;) {
@@ -150,7 +144,7 @@ function parseKey(key: unknown, encoding: KeyEncoding, store: KeyStore): { key: 
 
 function reader(
   options: BatchOptions,
-  level: ConsistencyLevel,
+  asked: CallOptions,
   exchange: Exchange,
   work: Work,
 ): (item: Item) => Promise<Result | Buffer[]> {
@@ -160,7 +154,7 @@ function reader(
   return async ({ key, bytes }) => {
     try {
       if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
-      const record = await readKey(store, bytes, level, exchange.asker)
+      const record = await readRecord(store, bytes, asked)
       if (!store.isLive(record)) return { key, ...errorOf(keyNotFound()) }
       valueBytes += record.value.length
       if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
@@ -188,50 +182,28 @@ function answerTooLarge({ maxBatchBytes }: BatchOptions): RondoError {
   return new RondoError('VALUE_TOO_LARGE', sentence)
 }
 
-function writer(
-  { store, defaultTtlMs }: BatchOptions,
-  level: ConsistencyLevel,
-  asker: Asker,
-): (item: Item) => Promise<Result> {
-  return ({ key, bytes, value, ttl }) => {
+function writer({ store, defaultTtlMs }: BatchOptions, asked: CallOptions): (item: Item) => Promise<Result> {
+  return async ({ key, bytes, value, ttl }) => {
     const lifeMs = ttl > 0 ? ttl * 1000 : defaultTtlMs
     const expiresAtMs = lifeMs > 0 ? Math.ceil(store.nowMs()) + lifeMs : 0
-    return new Promise((resolve) => {
-      const done: WriteDone = {
-        asker,
-        written: (version) => resolve({ key, message: 'ok', version: versionText(version) }),
-        failed: (error) => resolve({ key, ...errorOf(error) }),
-      }
-      store.write(bytes, value, expiresAtMs, done, level)
-    })
+    try {
+      const version = await writeValue(store, bytes, value, expiresAtMs, asked)
+      return { key, message: 'ok', version: versionText(version) }
+    } catch (error) {
+      return { key, ...errorOf(error) }
+    }
   }
 }
 
-function remover(
-  { store }: BatchOptions,
-  level: ConsistencyLevel,
-  asker: Asker,
-): (item: Item) => Promise<Result> {
-  return ({ key, bytes }) =>
-    new Promise((resolve) => {
-      const done: WriteDone = {
-        asker,
-        written: () => resolve({ key, message: 'ok' }),
-        failed: (error) => resolve({ key, ...errorOf(error) }),
-      }
-      store.remove(bytes, done, level)
-    })
-}
-
-function readKey(
-  store: KeyStore,
-  key: Buffer,
-  level: ConsistencyLevel,
-  asker: Asker,
-): Promise<StoredRecord | null> {
-  return new Promise((resolve, reject) => {
-    store.read(key, { asker, read: resolve, failed: reject }, level)
-  })
+function remover({ store }: BatchOptions, asked: CallOptions): (item: Item) => Promise<Result> {
+  return async ({ key, bytes }) => {
+    try {
+      await removeKey(store, bytes, asked)
+      return { key, message: 'ok' }
+    } catch (error) {
+      return { key, ...errorOf(error) }
+    }
+  }
 }
 
 function errorOf(thrown: unknown): Result {

@@ -68,6 +68,13 @@ export function readBody(
   })
 }
 
+/** As readBody(), for everything but PUT: a promise that stays pending if the client disconnects. */
+export function bodyOf(exchange: Exchange, limitBytes: number, limitName: string): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    readBody(exchange, limitBytes, limitName, (error, body) => (error ? reject(error) : resolve(body)))
+  })
+}
+
 function tooLarge(limitBytes: number, limitName: string): RondoError {
   return new RondoError('VALUE_TOO_LARGE', `The body has more than ${limitBytes} bytes (${limitName}).`)
 }

@@ -1,9 +1,10 @@
 /** The atomic operations on one key: POST /api/v1/keys/:key/incr, /append, /getdel, /expire and /persist. */
 import { append, expireAt, increment, live, take } from '../../commands/modify.ts'
 import type { Modify } from '../../coordinator/api.ts'
+import { updateKey, type Updated } from '../../coordinator/promises.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
-import { FLAT, parseObjectInTurns, readBody, saysJson, type JsonObject } from './body.ts'
+import { bodyOf, FLAT, parseObjectInTurns, saysJson, type JsonObject } from './body.ts'
 import type { Exchange } from './exchange.ts'
 import { keyFromSegment, keyToText, parseKeyEncoding } from './key-path.ts'
 import { keyNotFound, KEYS_PREFIX, type KeysOptions } from './keys.ts'
@@ -26,11 +27,6 @@ const MEMBERS: Record<Operation, readonly string[]> = {
 const BODY_FRAME_BYTES = 1024
 const JSON_BYTES_PER_VALUE_BYTE = 6
 
-interface Updated {
-  readonly before: StoredRecord | null
-  readonly after: StoredRecord | null
-}
-
 export async function handleOperation(
   exchange: Exchange,
   operation: Operation,
@@ -44,16 +40,11 @@ export async function handleOperation(
   const unusable = store.checkKey(key)
   if (unusable) throw unusable
   const limit = maxValueBytes * JSON_BYTES_PER_VALUE_BYTE + BODY_FRAME_BYTES
-  const body = await new Promise<Buffer>((resolve, reject) => {
-    readBody(exchange, limit, 'MAX_VALUE_BYTES', (error, bytes) => (error ? reject(error) : resolve(bytes)))
-  })
+  const body = await bodyOf(exchange, limit, 'MAX_VALUE_BYTES')
   const work = new Work()
   const object = await objectOf(exchange, body, MEMBERS[operation], work)
   const modify = modifierOf(operation, object, options)
-  const updated = await new Promise<Updated>((resolve, reject) => {
-    const updated = (before: StoredRecord | null, after: StoredRecord | null) => resolve({ before, after })
-    store.update(key, modify, { asker: exchange.asker, updated, failed: reject }, level)
-  })
+  const updated = await updateKey(store, key, modify, { asker: exchange.asker, level })
   const shown = shownOf(operation, updated, store.nowMs())
   await sendRecord(exchange, keyToText(key, encoding), shown, store.nowMs(), work)
 }

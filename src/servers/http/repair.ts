@@ -2,7 +2,7 @@
 import type { AntiEntropy } from '../../repair/round/anti-entropy.ts'
 import type { RoundReport, RoundState } from '../../repair/round/round-state.ts'
 import { RondoError } from '../../core/errors.ts'
-import { parseObject, readBody, saysJson } from './body.ts'
+import { bodyOf, parseObject, saysJson } from './body.ts'
 import type { Exchange } from './exchange.ts'
 
 const MOST_BODY_BYTES = 1024
@@ -27,11 +27,7 @@ async function checkBody(exchange: Exchange): Promise<void> {
     const sentence = 'Send JSON, and say so: Content-Type: application/json (a body of {} will do).'
     throw new RondoError('BAD_REQUEST', sentence)
   }
-  const body = await new Promise<Buffer>((resolve, reject) => {
-    readBody(exchange, MOST_BODY_BYTES, 'a repair takes no members', (error, bytes) =>
-      error ? reject(error) : resolve(bytes),
-    )
-  })
+  const body = await bodyOf(exchange, MOST_BODY_BYTES, 'a repair takes no members')
   if (body.length > 0) parseObject(body, [])
 }
 
