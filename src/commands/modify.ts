@@ -2,17 +2,9 @@
  * Single-key operations as pure functions from the current record to the next one. The result is replicated, never the
  * operation.
  */
-import { compareVersions, type Version } from '../core/clock.ts'
 import { KIND_TOMBSTONE, KIND_VALUE, type StoredRecord } from '../core/codec.ts'
 import { RondoError } from '../core/errors.ts'
 import type { Modified, Modify } from '../coordinator/api.ts'
-
-/** A precondition on the current record. */
-export type Condition =
-  | { readonly kind: 'absent' }
-  | { readonly kind: 'present' }
-  /** Exactly this version is live. */
-  | { readonly kind: 'version'; readonly version: Version }
 
 const INT64_MIN = -(2n ** 63n)
 const INT64_MAX = 2n ** 63n - 1n
@@ -28,16 +20,6 @@ const KEEP: Modified = { kind: 'keep' }
 /** @param nowMs cluster time, called once per attempt */
 export function live(current: StoredRecord | null, nowMs: number): StoredRecord | null {
   return current?.isLive(nowMs) ? current : null
-}
-
-/** Stores a value if the condition holds. @throws nothing; refuses with PRECONDITION_FAILED */
-export function putIf(condition: Condition, value: Buffer, expiresAtMs: number, nowMs: () => number): Modify {
-  return (current) => unmet(condition, live(current, nowMs())) ?? write(value, expiresAtMs)
-}
-
-/** Deletes if the condition holds. */
-export function deleteIf(condition: Condition, nowMs: () => number): Modify {
-  return (current) => unmet(condition, live(current, nowMs())) ?? TOMBSTONE
 }
 
 /**
@@ -86,20 +68,7 @@ export function expireAt(expiresAtMs: number, nowMs: () => number): Modify {
   }
 }
 
-function unmet(condition: Condition, held: StoredRecord | null): Modified | null {
-  switch (condition.kind) {
-    case 'absent':
-      return held ? refuse('PRECONDITION_FAILED', 'The key exists.') : null
-    case 'present':
-      return held ? null : refuse('PRECONDITION_FAILED', 'The key does not exist.')
-    case 'version':
-      return held && compareVersions(held.version, condition.version) === 0
-        ? null
-        : refuse('PRECONDITION_FAILED', 'The key holds another version than the one named, or nothing.')
-  }
-}
-
-function refuse(code: 'PRECONDITION_FAILED' | 'NOT_INTEGER' | 'VALUE_TOO_LARGE', sentence: string): Modified {
+function refuse(code: 'NOT_INTEGER' | 'VALUE_TOO_LARGE', sentence: string): Modified {
   return { kind: 'refuse', error: new RondoError(code, sentence, { outcome: 'not-applied' }) }
 }
 

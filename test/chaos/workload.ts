@@ -2,11 +2,12 @@
  * The clients: each works through one coordinator, does one operation after the other at quorum, and writes down what
  * came of it. Keys are in use for a while and then left alone: what was acknowledged must outlive all later faults.
  */
-import { increment, putIf, take } from '../../src/commands/modify.ts'
+import { increment, take } from '../../src/commands/modify.ts'
 import type { UpdateDone } from '../../src/coordinator/update/update.ts'
 import type { StoredRecord } from '../../src/core/codec.ts'
 import type { RondoError } from '../../src/core/errors.ts'
 import type { Rondo } from '../../src/app/rondo.ts'
+import { putIf } from '../../src/servers/http/condition.ts'
 import type { Random } from '../support/random.ts'
 
 export type Kind = 'read' | 'write' | 'delete' | 'nx' | 'cas' | 'incr' | 'take'

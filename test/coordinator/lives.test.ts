@@ -3,10 +3,11 @@
  * there before.
  */
 import { expect } from 'chai'
-import { increment, putIf, take, expireAt } from '../../src/commands/modify.ts'
+import { increment, take, expireAt } from '../../src/commands/modify.ts'
 import type { Modify } from '../../src/coordinator/update/update.ts'
 import { KIND_TOMBSTONE, versionOf, type NewRecord, type StoredRecord } from '../../src/core/codec.ts'
 import { EXPIRY_MARGIN_MS, FAR_END_MS } from '../../src/core/lifetime.ts'
+import { putIf } from '../../src/servers/http/condition.ts'
 import { CoordinatorUnderTest } from '../support/coordinator-under-test.ts'
 import { NODE_TIMEOUT_MS, type FaultyNode } from '../support/faulty-node.ts'
 import { record } from '../support/node-calls.ts'

@@ -5,10 +5,11 @@
 import { KIND_VALUE, type PeekedRecord, type RecordHead, type StoredRecord } from '../../src/core/codec.ts'
 import type { Failing } from '../../src/coordinator/context.ts'
 import type { Coordinator } from '../../src/coordinator/coordinator.ts'
-import { increment, putIf, take } from '../../src/commands/modify.ts'
+import { increment, take } from '../../src/commands/modify.ts'
 import type { ModifyAll, TransactDone } from '../../src/coordinator/transact/transact.ts'
 import type { UpdateDone } from '../../src/coordinator/update/update.ts'
 import type { RondoError } from '../../src/core/errors.ts'
+import { putIf } from '../../src/servers/http/condition.ts'
 import { keysOf, type Operation } from './schedule.ts'
 import type { Running, World } from './world.ts'
 

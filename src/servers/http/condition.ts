@@ -1,8 +1,20 @@
-/** `If-Match` and `If-None-Match`, as preconditions of a write. */
+/**
+ * `If-Match` and `If-None-Match`: preconditions of a write. PUT and DELETE with one are an update, which stores its result
+ * only if the condition holds for what it replaces; SET NX and XX of the Redis protocol know no versions, and are steps.
+ */
 import type { IncomingMessage } from 'node:http'
-import type { Condition } from '../../commands/modify.ts'
-import { parseVersion } from '../../core/clock.ts'
+import { recordOf } from '../../commands/run/held.ts'
+import type { Modified, Modify } from '../../coordinator/api.ts'
+import { compareVersions, parseVersion, type Version } from '../../core/clock.ts'
+import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
+
+/** A precondition on the current record. */
+export type Condition =
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'present' }
+  /** Exactly this version is live. */
+  | { readonly kind: 'version'; readonly version: Version }
 
 /**
  * Null = no condition.
@@ -24,4 +36,40 @@ export function conditionOf(req: IncomingMessage): Condition | null {
   if (!version)
     throw new RondoError('BAD_REQUEST', 'If-Match takes one ETag as it was answered, in quotes, or *.')
   return { kind: 'version', version }
+}
+
+/**
+ * Stores a value if the condition holds; otherwise refuses with PRECONDITION_FAILED.
+ * @param nowMs cluster time, called once per attempt
+ */
+export function putIf(condition: Condition, value: Buffer, expiresAtMs: number, nowMs: () => number): Modify {
+  return modifyIf(condition, { kind: 'write', record: recordOf({ value, expiresAtMs }) }, nowMs)
+}
+
+/** Deletes if the condition holds; otherwise refuses with PRECONDITION_FAILED. */
+export function deleteIf(condition: Condition, nowMs: () => number): Modify {
+  return modifyIf(condition, { kind: 'write', record: recordOf(null) }, nowMs)
+}
+
+function modifyIf(condition: Condition, modified: Modified, nowMs: () => number): Modify {
+  return (current) => {
+    const unmet = whyUnmet(condition, current?.isLive(nowMs()) ? current : null)
+    if (!unmet) return modified
+    const error = new RondoError('PRECONDITION_FAILED', unmet, { outcome: 'not-applied' })
+    return { kind: 'refuse', error }
+  }
+}
+
+/** Null = the condition holds. */
+function whyUnmet(condition: Condition, live: StoredRecord | null): string | null {
+  switch (condition.kind) {
+    case 'absent':
+      return live ? 'The key exists.' : null
+    case 'present':
+      return live ? null : 'The key does not exist.'
+    case 'version':
+      return live && compareVersions(live.version, condition.version) === 0
+        ? null
+        : 'The key holds another version than the one named, or nothing.'
+  }
 }

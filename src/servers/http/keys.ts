@@ -3,12 +3,7 @@
  *
  * It runs before Express, both in our own server and in createApp(): most of the time would be spent in Express.
  */
-import type { Asker } from '../../coordinator/api.ts'
-import type { KeyStore } from '../../coordinator/api.ts'
-import type { ReadDone } from '../../coordinator/api.ts'
-import { deleteIf, putIf, type Condition } from '../../commands/modify.ts'
-import type { UpdateDone } from '../../coordinator/api.ts'
-import type { WriteDone } from '../../coordinator/api.ts'
+import type { Asker, KeyStore, ReadDone, UpdateDone, WriteDone } from '../../coordinator/api.ts'
 import { versionText, type Version } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
@@ -22,7 +17,7 @@ import {
   saysJson,
   type JsonObject,
 } from './body.ts'
-import { conditionOf } from './condition.ts'
+import { conditionOf, deleteIf, putIf, type Condition } from './condition.ts'
 import { JSON_TYPE, type Exchange } from './exchange.ts'
 import { isLong, objectAround } from './json-text.ts'
 import { keyFromSegment, keyToText, parseKeyEncoding, type KeyEncoding } from './key-path.ts'
