@@ -1,8 +1,8 @@
-/** Converts errors of the coordinator to errors of the Redis protocol. */
+/** Errors of the coordinator as errors of the Redis protocol, and refusals of steps as errors of the other servers. */
 import { RondoError } from '../core/errors.ts'
 import { CODES } from '../core/error-codes.ts'
-import { RespError } from './reply.ts'
-import { CommandError } from './step.ts'
+import { RespError, type Reply } from './reply.ts'
+import { CommandError, Refusal } from './step.ts'
 
 /** A hint to an HTTP path in a message; in the Redis protocol it becomes a command. */
 const STATUS_PATH = '/status'
@@ -21,4 +21,11 @@ export function replyOf(error: unknown): RespError {
   if (error instanceof RondoError) return errorOf(error)
   if (error instanceof CommandError) return new RespError(error.message)
   return errorOf(new RondoError('INTERNAL', `A fault of Rondo's own: ${String(error)}`))
+}
+
+/** What a server whose errors have codes answers when a step has refused; null = it has not. */
+export function refusalIn(reply: Reply): RondoError | null {
+  if (!(reply instanceof RespError)) return null
+  const { code, sentence } = reply instanceof Refusal ? reply : new Refusal(reply.text)
+  return new RondoError(code, sentence, { outcome: 'not-applied' })
 }

@@ -6,6 +6,7 @@
  * text) are the step's reply, and nothing is stored. Inside MULTI both appear at EXEC, as in Redis: a command is queued if
  * its name and its number of arguments are right.
  */
+import type { ErrorCode } from '../core/errors.ts'
 import type { ByteRange } from '../core/part.ts'
 import { RespError, type Reply } from './reply.ts'
 import { inOneGo, type Sliced } from '../core/work.ts'
@@ -77,9 +78,9 @@ export function inPlaceOf(held: Held | null, value: Buffer, newEndMs: number): H
   return { value, expiresAtMs: held ? held.expiresAtMs : newEndMs }
 }
 
-/** The error for a value of this length. */
+/** Why a value of this length is refused. */
 export function tooLong(bytes: number, { maxValueBytes }: StepLimits): string {
-  return `ERR The value would have ${bytes} bytes; at most ${maxValueBytes} are allowed (MAX_VALUE_BYTES).`
+  return `The value would have ${bytes} bytes; at most ${maxValueBytes} are allowed (MAX_VALUE_BYTES).`
 }
 
 /**
@@ -182,9 +183,26 @@ export function change(key: Buffer, apply: (held: Held | null, nowMs: number) =>
   }
 }
 
-/** An error that depends on the stored values. */
-export function refused(text: string): Stepped {
-  return { reply: new RespError(text) }
+/** An error that depends on the stored values. For every server: errors.ts makes a coded error of it. */
+export class Refusal extends RespError {
+  readonly code: ErrorCode
+  readonly sentence: string
+
+  /**
+   * @param text the error as Redis sends it
+   * @param code of the same error at servers whose errors have codes
+   * @param sentence its message there
+   */
+  constructor(text: string, code: ErrorCode = 'BAD_REQUEST', sentence = text.slice(text.indexOf(' ') + 1)) {
+    super(text)
+    this.code = code
+    this.sentence = sentence
+  }
+}
+
+/** Refuses because of the stored values, and stores nothing. */
+export function refused(...refusal: ConstructorParameters<typeof Refusal>): Stepped {
+  return { reply: new Refusal(...refusal) }
 }
 
 /** A value with an expiry time; null (deleted) if that time has passed. */

@@ -1,10 +1,11 @@
 /** Generic key commands: DEL, EXISTS, TYPE, RENAME, COPY. */
 import { integerArgument, word } from '../arguments.ts'
-import { OK, RespError, Simple } from '../reply.ts'
+import { OK, Simple } from '../reply.ts'
 import {
   CommandError,
   distinct,
   lookAtHead,
+  refused,
   SYNTAX_ERROR,
   type Held,
   type Step,
@@ -14,7 +15,7 @@ import {
 
 const STRING = new Simple('string')
 const NONE = new Simple('none')
-const NO_SUCH_KEY: Stepped = { reply: new RespError('ERR no such key') }
+const NO_SUCH_KEY = refused('ERR no such key', 'KEY_NOT_FOUND')
 const INT32_MIN = -(2 ** 31)
 const INT32_MAX = 2 ** 31 - 1
 

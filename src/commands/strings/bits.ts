@@ -48,7 +48,7 @@ export function setbit(args: readonly Buffer[], nowMs: number, limits: StepLimit
   const bit = integerArgument(args[3]!, BAD_BIT)
   if (bit !== 0 && bit !== 1) throw new CommandError(BAD_BIT)
   const byte = Math.floor(offset / 8)
-  if (byte >= limits.maxValueBytes) throw new CommandError(tooLong(byte + 1, limits))
+  if (byte >= limits.maxValueBytes) throw new CommandError(`ERR ${tooLong(byte + 1, limits)}`)
   const mask = 0x80 >> (offset % 8)
   const newEndMs = defaultEnd(limits, nowMs)
   return change(args[1]!, (held) => {

@@ -37,9 +37,9 @@ export function decrby(args: readonly Buffer[], nowMs: number, limits: StepLimit
 function add(key: Buffer, by: Integer, newEndMs: number): Step {
   return change(key, (held) => {
     const before = held ? parseInteger(held.value) : 0
-    if (before === null) return refused(NOT_INTEGER)
+    if (before === null) return refused(NOT_INTEGER, 'NOT_INTEGER')
     const after = sum(before, by)
-    if (after === null) return refused(WOULD_OVERFLOW)
+    if (after === null) return refused(WOULD_OVERFLOW, 'NOT_INTEGER')
     return { reply: after, next: [inPlaceOf(held, Buffer.from(String(after)), newEndMs)] }
   })
 }

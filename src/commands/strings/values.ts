@@ -14,6 +14,7 @@ import {
   lookAtPart,
   refused,
   inPlaceOf,
+  tooLong,
   until,
   type Held,
   type Mentions,
@@ -25,7 +26,7 @@ import {
 } from '../step.ts'
 
 const EMPTY = Buffer.alloc(0)
-const TOO_LONG = 'ERR string exceeds maximum allowed size (proto-max-bulk-len)'
+const REDIS_TOO_LONG = 'ERR string exceeds maximum allowed size (proto-max-bulk-len)'
 
 const TOO_MUCH = new RespError(
   `ERR the values of these keys have more than ${MAX_ANSWER_BYTES} bytes together; ask for fewer`,
@@ -178,7 +179,7 @@ export function append(args: readonly Buffer[], nowMs: number, limits: StepLimit
   const newEndMs = defaultEnd(limits, nowMs)
   return change(args[1]!, (held) => {
     const length = (held?.value.length ?? 0) + tail.length
-    if (held && length > limits.maxValueBytes) return refused(TOO_LONG)
+    if (held && length > limits.maxValueBytes) return refusedAsTooLong(length, limits)
     const value = held ? Buffer.concat([held.value, tail]) : tail
     return { reply: length, next: [inPlaceOf(held, value, newEndMs)] }
   })
@@ -193,10 +194,14 @@ export function setrange(args: readonly Buffer[], nowMs: number, limits: StepLim
   return change(args[1]!, (held) => {
     const before = held?.value ?? EMPTY
     if (part.length === 0) return { reply: before.length }
-    if (at + part.length > limits.maxValueBytes) return refused(TOO_LONG)
+    if (at + part.length > limits.maxValueBytes) return refusedAsTooLong(at + part.length, limits)
     const value = Buffer.alloc(Math.max(before.length, at + part.length))
     before.copy(value)
     part.copy(value, at)
     return { reply: value.length, next: [inPlaceOf(held, value, newEndMs)] }
   })
+}
+
+function refusedAsTooLong(bytes: number, limits: StepLimits): Stepped {
+  return refused(REDIS_TOO_LONG, 'VALUE_TOO_LARGE', tooLong(bytes, limits))
 }
