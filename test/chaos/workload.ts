@@ -2,13 +2,13 @@
  * The clients: each works through one coordinator, does one operation after the other at quorum, and writes down what
  * came of it. Keys are in use for a while and then left alone: what was acknowledged must outlive all later faults.
  */
-import { increment, take } from '../../src/commands/modify.ts'
 import type { UpdateDone } from '../../src/coordinator/update/update.ts'
 import type { StoredRecord } from '../../src/core/codec.ts'
 import type { RondoError } from '../../src/core/errors.ts'
 import type { Rondo } from '../../src/app/rondo.ts'
 import { putIf } from '../../src/servers/http/condition.ts'
 import type { Random } from '../support/random.ts'
+import { increment, take } from '../support/steps.ts'
 
 export type Kind = 'read' | 'write' | 'delete' | 'nx' | 'cas' | 'incr' | 'take'
 
@@ -247,7 +247,7 @@ export class Workload {
         case 'incr':
           coordinator.update(
             key,
-            increment(1n, nowMs),
+            increment(nowMs),
             updated((_, after) => numberIn(after)),
             'quorum',
           )

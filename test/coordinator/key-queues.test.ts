@@ -1,7 +1,6 @@
 /** Many who change one key at the same time, at every level: nobody fails, and each is told what it did itself. */
 import { expect } from 'chai'
 import { Coordinator } from '../../src/coordinator/coordinator.ts'
-import { append, increment, take } from '../../src/commands/modify.ts'
 import type { ModifyAll } from '../../src/coordinator/transact/transact.ts'
 import type { Modify } from '../../src/coordinator/update/update.ts'
 import { compareVersions, parseVersion, versionText } from '../../src/core/clock.ts'
@@ -12,6 +11,7 @@ import { putIf } from '../../src/servers/http/condition.ts'
 import { CoordinatorUnderTest, REQUEST_TIMEOUT_MS, versionHeldBy } from '../support/coordinator-under-test.ts'
 import { refusedAs, type FaultyNode } from '../support/faulty-node.ts'
 import { record } from '../support/node-calls.ts'
+import { append, increment, take } from '../support/steps.ts'
 
 const LEVELS = ['one', 'quorum', 'all'] as const
 const A = '{t}a'
@@ -43,7 +43,7 @@ describe('the per-key queue', () => {
   afterEach(() => under.cluster.stop())
 
   const nowMs = () => under.coordinator.nowMs()
-  const incr = increment(1n, () => nowMs())
+  const incr = increment(() => nowMs())
   const seen = (found: StoredRecord | null) => (found?.isLive(nowMs()) ? found.value.toString() : '(absent)')
 
   function update(
@@ -160,7 +160,7 @@ describe('the per-key queue', () => {
           update(take(nowMs), level),
           update(putIf({ kind: 'absent' }, value('a'), 0, nowMs), level),
           update(putIf({ kind: 'absent' }, value('b'), 0, nowMs), level),
-          update(append(value('c'), 100, nowMs), level),
+          update(append(value('c'), nowMs), level),
           update(incr, level),
           update(() => ({ kind: 'keep' }), level),
         ])

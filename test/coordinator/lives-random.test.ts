@@ -7,12 +7,12 @@
  * what one left whose outcome is unknown: that may take effect at any later time, and once.
  */
 import { expect } from 'chai'
-import { take } from '../../src/commands/modify.ts'
 import type { StoredRecord } from '../../src/core/codec.ts'
 import { putIf } from '../../src/servers/http/condition.ts'
 import { CoordinatorUnderTest } from '../support/coordinator-under-test.ts'
 import type { FaultyNode } from '../support/faulty-node.ts'
 import { seeded } from '../support/random.ts'
+import { take } from '../support/steps.ts'
 
 const RUNS = 200
 const STEPS = 12

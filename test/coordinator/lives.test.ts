@@ -3,7 +3,6 @@
  * there before.
  */
 import { expect } from 'chai'
-import { increment, take, expireAt } from '../../src/commands/modify.ts'
 import type { Modify } from '../../src/coordinator/update/update.ts'
 import { KIND_TOMBSTONE, versionOf, type NewRecord, type StoredRecord } from '../../src/core/codec.ts'
 import { EXPIRY_MARGIN_MS, FAR_END_MS } from '../../src/core/lifetime.ts'
@@ -11,6 +10,7 @@ import { putIf } from '../../src/servers/http/condition.ts'
 import { CoordinatorUnderTest } from '../support/coordinator-under-test.ts'
 import { NODE_TIMEOUT_MS, type FaultyNode } from '../support/faulty-node.ts'
 import { record } from '../support/node-calls.ts'
+import { expireAt, increment, take } from '../support/steps.ts'
 
 const KEY = Buffer.from('k')
 const GRACE_MS = 86_400_000
@@ -126,7 +126,7 @@ describe('what was deleted or has expired at quorum', () => {
       () => remove(),
       () => remove(),
       () => put('fourth', soonMs() + GRACE_MS),
-      () => update(increment(1n, nowMs)).then(() => put('1')),
+      () => update(increment(nowMs)).then(() => put('1')),
       () => put('fifth', soonMs()),
       () => read(),
     ]) {

@@ -5,11 +5,11 @@
 import { KIND_VALUE, type PeekedRecord, type RecordHead, type StoredRecord } from '../../src/core/codec.ts'
 import type { Failing } from '../../src/coordinator/context.ts'
 import type { Coordinator } from '../../src/coordinator/coordinator.ts'
-import { increment, take } from '../../src/commands/modify.ts'
 import type { ModifyAll, TransactDone } from '../../src/coordinator/transact/transact.ts'
 import type { UpdateDone } from '../../src/coordinator/update/update.ts'
 import type { RondoError } from '../../src/core/errors.ts'
 import { putIf } from '../../src/servers/http/condition.ts'
+import { increment, take } from '../support/steps.ts'
 import { keysOf, type Operation } from './schedule.ts'
 import type { Running, World } from './world.ts'
 
@@ -187,7 +187,7 @@ export class Workload {
       case 'incr':
         coordinator.update(
           key,
-          increment(1n, nowMs),
+          increment(nowMs),
           updated((_before, after) => Number(after!.value.toString())),
           level,
         )

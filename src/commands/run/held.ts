@@ -33,11 +33,14 @@ export function recordOf(next: Held | null): { kind: number; value: Buffer; expi
 }
 
 /** Null, or the reason why this cannot be stored. */
-export function tooLarge({ store }: Caller, next: Held | null | undefined): RondoError | null {
+export function tooLarge(
+  store: Pick<KeyStore, 'checkValue'>,
+  next: Held | null | undefined,
+): RondoError | null {
   return next ? store.checkValue(next.value.length) : null
 }
 
 /** Cluster time, whole milliseconds. */
-export function nowMs(store: KeyStore): number {
+export function nowMs(store: Pick<KeyStore, 'nowMs'>): number {
   return Math.ceil(store.nowMs())
 }

@@ -3,7 +3,7 @@
  *
  *   reads only              reads all keys, then applies the step
  *   writes only             (SETEX, MSET) one write per key
- *   changes one key         one atomic update
+ *   changes one key         one atomic update (one-key.ts)
  *   changes each key alone  (DEL, UNLINK) one step per key; the replies are added up
  *   changes keys together   (RENAME, COPY, MSETNX) a transaction, if the keys share a replica set
  *
@@ -12,14 +12,14 @@
  *
  * A key that cannot be read fails the whole command: it is never treated as absent.
  */
-import type { Modified, Modify } from '../../coordinator/api.ts'
-import { removeKey, updateKey, writeValue } from '../../coordinator/promises.ts'
+import { removeKey, writeValue } from '../../coordinator/promises.ts'
 import { RondoError } from '../../core/errors.ts'
 import type { Need } from '../../core/part.ts'
 import { MANY_ARGUMENTS, type Caller } from '../model.ts'
 import { errorOf, replyOf } from '../errors.ts'
-import { nowMs, readNeeded, recordOf, tooLarge, writeOptions } from './held.ts'
-import { applyTo, bytesOf, knownIn, knownOf, wholesOf, type Known } from './known.ts'
+import { nowMs, readNeeded, tooLarge, writeOptions } from './held.ts'
+import { applyTo, bytesOf, knownOf, wholesOf, type Known } from './known.ts'
+import { changeKey } from './one-key.ts'
 import { RespError, type Reply } from '../reply.ts'
 import { allInSlices, inSlices } from './slices.ts'
 import {
@@ -31,7 +31,6 @@ import {
   type Mentions,
   type Step,
   type StepMaker,
-  type Stepped,
 } from '../step.ts'
 import { runTogether } from './together.ts'
 import { inOnePiece, type Sliced } from '../../core/work.ts'
@@ -195,17 +194,7 @@ function throwFailure(
 
 /** Applies the step to one key atomically. */
 async function updateStep(caller: Caller, step: Step): Promise<Reply> {
-  const { store } = caller
-  let stepped: Stepped = { reply: null }
-  const modify: Modify = (current) => {
-    const now = nowMs(store)
-    stepped = applyTo(step, [knownIn(current, now)], now)
-    const next = stepped.next?.[0]
-    const error = tooLarge(caller, next)
-    return error ? { kind: 'refuse', error } : modifiedBy(next)
-  }
-  await updateKey(store, step.keys[0]!, modify, writeOptions(caller))
-  return stepped.reply
+  return (await changeKey(caller.store, step, writeOptions(caller))).reply
 }
 
 /** Writes keys without reading them. */
@@ -214,7 +203,7 @@ async function writeEach(caller: Caller, step: Step): Promise<Reply> {
   const nothing = step.keys.map(() => null)
   const { reply, next = [] } = applyTo(step, nothing, nowMs(store))
   for (const held of next) {
-    const error = tooLarge(caller, held)
+    const error = tooLarge(store, held)
     if (error) throw error
   }
   const settled = await inSlices(caller, step.keys.length, (i) => writeKey(caller, step.keys[i]!, next[i]))
@@ -228,8 +217,4 @@ function writeKey(caller: Caller, key: Buffer, held: Held | null | undefined): P
   if (held === undefined) return Promise.resolve()
   if (held === null) return removeKey(store, key, writeOptions(caller))
   return writeValue(store, key, held.value, held.expiresAtMs, writeOptions(caller))
-}
-
-function modifiedBy(next: Held | null | undefined): Modified {
-  return next === undefined ? { kind: 'keep' } : { kind: 'write', record: recordOf(next) }
 }

@@ -187,7 +187,7 @@ export async function transact(
 function decidedBy(caller: Caller, next: Next | RondoError | null): AllModified {
   if (!next) return { kind: 'refuse', error: STOPPED }
   if (next instanceof RondoError) return { kind: 'refuse', error: next }
-  const error = next.map((held) => tooLarge(caller, held)).find((found) => found !== null)
+  const error = next.map((held) => tooLarge(caller.store, held)).find((found) => found !== null)
   if (error) return { kind: 'refuse', error }
   if (next.every((held) => held === undefined)) return { kind: 'keep' }
   return {

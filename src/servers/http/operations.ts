@@ -1,7 +1,16 @@
-/** The atomic operations on one key: POST /api/v1/keys/:key/incr, /append, /getdel, /expire and /persist. */
-import { append, expireAt, increment, live, take } from '../../commands/modify.ts'
-import type { Modify } from '../../coordinator/api.ts'
-import { updateKey, type Updated } from '../../coordinator/promises.ts'
+/**
+ * The atomic operations on one key: POST /api/v1/keys/:key/incr, /append, /getdel, /expire and /persist. They run the
+ * steps of the Redis protocol's INCRBY, APPEND, GETDEL, EXPIRE and PERSIST; this file has the requests and responses.
+ */
+import { isInt64 } from '../../commands/arguments.ts'
+import { refusalIn } from '../../commands/errors.ts'
+import { expire, persist } from '../../commands/keys/expiry.ts'
+import { nowMs } from '../../commands/run/held.ts'
+import { changeKey, type KeyChanged } from '../../commands/run/one-key.ts'
+import type { Step, StepMaker } from '../../commands/step.ts'
+import { incrby } from '../../commands/strings/numbers.ts'
+import { append, getdel } from '../../commands/strings/values.ts'
+import type { KeyStore } from '../../coordinator/api.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { bodyOf, FLAT, parseObjectInTurns, saysJson, type JsonObject } from './body.ts'
@@ -43,9 +52,11 @@ export async function handleOperation(
   const body = await bodyOf(exchange, limit, 'MAX_VALUE_BYTES')
   const work = new Work()
   const object = await objectOf(exchange, body, MEMBERS[operation], work)
-  const modify = modifierOf(operation, object, options)
-  const updated = await updateKey(store, key, modify, { asker: exchange.asker, level })
-  const shown = shownOf(operation, updated, store.nowMs())
+  const step = stepOf(operation, key, object, options)
+  const changed = await changeKey(store, step, { asker: exchange.asker, level })
+  const refused = refusalIn(changed.reply)
+  if (refused) throw refused
+  const shown = shownOf(operation, changed, store)
   await sendRecord(exchange, keyToText(key, encoding), shown, store.nowMs(), work)
 }
 
@@ -65,35 +76,28 @@ function objectOf(
   return parseObjectInTurns(body.length === 0 ? Buffer.from('{}') : body, members, FLAT, work)
 }
 
-/** @throws RondoError BAD_REQUEST */
-function modifierOf(operation: Operation, object: JsonObject, options: KeysOptions): Modify {
-  const { store, maxValueBytes } = options
-  const nowMs = () => store.nowMs()
+/**
+ * The same step as the Redis protocol's. It finds no fault in its arguments: they are checked here, in the terms of HTTP.
+ * @throws RondoError BAD_REQUEST
+ */
+function stepOf(operation: Operation, key: Buffer, object: JsonObject, options: KeysOptions): Step {
+  const made = (make: StepMaker, ...args: Buffer[]) =>
+    make([Buffer.from(operation), key, ...args], nowMs(options.store), options)
   switch (operation) {
     case 'incr':
-      return making(increment.bind(null, integerOf(object.by)), options)
+      return made(incrby, Buffer.from(String(integerOf(object.by))))
     case 'append':
-      return making(append.bind(null, valueFromJson(object), maxValueBytes), options)
+      return made(append, valueFromJson(object))
     case 'getdel':
-      return take(nowMs)
+      return made(getdel)
     case 'expire': {
       const ttl = ttlFromJson(object.ttl)
       if (ttl === 0)
         throw new RondoError('BAD_REQUEST', '"ttl" must be at least 1 second; persist removes the expiry.')
-      return expireAt(Math.ceil(nowMs()) + ttl * 1000, nowMs)
+      return made(expire, Buffer.from(String(ttl)))
     }
     case 'persist':
-      return expireAt(0, nowMs)
-  }
-}
-
-/** An operation that creates a missing key, with the expiry that PUT would give it. */
-function making(modifyAt: (nowMs: () => number) => Modify, { store, defaultTtlMs }: KeysOptions): Modify {
-  return (current) => {
-    const nowMs = store.nowMs()
-    const modified = modifyAt(() => nowMs)(current)
-    if (modified.kind !== 'write' || defaultTtlMs === 0 || live(current, nowMs)) return modified
-    return { kind: 'write', record: { ...modified.record, expiresAtMs: Math.ceil(nowMs) + defaultTtlMs } }
+      return made(persist)
   }
 }
 
@@ -101,13 +105,17 @@ function making(modifyAt: (nowMs: () => number) => Modify, { store, defaultTtlMs
 function integerOf(by: unknown): bigint {
   if (by === undefined) return 1n
   if (typeof by === 'number' && Number.isSafeInteger(by)) return BigInt(by)
-  if (typeof by === 'string' && /^-?\d{1,19}$/.test(by)) return BigInt(by)
+  if (typeof by === 'string' && /^-?\d{1,19}$/.test(by) && isInt64(BigInt(by))) return BigInt(by)
   throw new RondoError('BAD_REQUEST', '"by" must be a whole number (as a string beyond 2^53).')
 }
 
-function shownOf(operation: Operation, { before, after }: Updated, nowMs: number): StoredRecord {
-  // A missing key is an error, except for incr and append, which create it.
-  const shown = operation === 'getdel' ? live(before, nowMs) : after
-  if (!shown || (operation !== 'getdel' && !shown.isLive(nowMs))) throw keyNotFound()
-  return shown
+/**
+ * What getdel has deleted; otherwise what the key holds now.
+ * @throws RondoError KEY_NOT_FOUND: only incr and append make a missing key
+ */
+function shownOf(operation: Operation, { reply, before, after }: KeyChanged, store: KeyStore): StoredRecord {
+  if (operation === 'getdel') {
+    if (reply !== null) return before!
+  } else if (store.isLive(after)) return after
+  throw keyNotFound()
 }

@@ -23,6 +23,9 @@ for (const entry of HTTP_ENTRIES) {
       const up = (await post('n/incr', { by: '9007199254740993' })).json()
       expect(up).to.include({ value: '18014398509481986', ttl: 100 })
       expect((await get('n')).version).to.equal(up.version)
+      for (const by of ['-9223372036854775808', '007']) {
+        expect((await post(`n${by}/incr`, { by })).json().value).to.equal(String(BigInt(by)))
+      }
     })
 
     it('incr and append give a key that they make the default ttl, and leave the end of one that is there', async () => {
@@ -54,7 +57,9 @@ for (const entry of HTTP_ENTRIES) {
     it('what is no number cannot be counted, and stays', async () => {
       for (const value of ['x', '', '1.5', ' 1', '99999999999999999999']) {
         await put('text', { value })
-        expectProblem(await post('text/incr'), 409, 'NOT_INTEGER')
+        const refused = await post('text/incr')
+        expectProblem(refused, 409, 'NOT_INTEGER')
+        expect(refused.json()).to.include({ outcome: 'not-applied' })
         expect((await get('text')).value).to.equal(value)
       }
       await put('top', { value: '9223372036854775807' })
@@ -73,7 +78,10 @@ for (const entry of HTTP_ENTRIES) {
 
     it('append does not grow a value past MAX_VALUE_BYTES', async () => {
       await put('full', { value: 'v'.repeat(1024 * 1024) })
-      expectProblem(await post('full/append', { value: 'x' }), 413, 'VALUE_TOO_LARGE')
+      const refused = await post('full/append', { value: 'x' })
+      expectProblem(refused, 413, 'VALUE_TOO_LARGE')
+      expect(refused.json().error).to.contain('would have 1048577 bytes; at most 1048576 are allowed')
+      expectProblem(await post('none/append', { value: 'v'.repeat(1024 * 1024 + 1) }), 413, 'VALUE_TOO_LARGE')
     })
 
     it('expire sets a ttl, persist takes it away, and neither makes a key', async () => {
@@ -93,7 +101,11 @@ for (const entry of HTTP_ENTRIES) {
     it('bad input: refused, and nothing happens', async () => {
       await put('b', { value: '1' })
       for (const [path, body] of [
-        ...[1.5, '1.5', 'x', null, 1e300, 2 ** 53, '99999999999999999999'].map((by) => ['b/incr', { by }]),
+        ...[1.5, '1.5', 'x', null, 1e300, 2 ** 53].map((by) => ['b/incr', { by }]),
+        ...['99999999999999999999', '9223372036854775808', '-9223372036854775809'].map((by) => [
+          'b/incr',
+          { by },
+        ]),
         ['b/incr', { bye: 1 }],
         ['b/incr', []],
         ['b/append', {}],

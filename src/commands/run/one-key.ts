@@ -1,0 +1,51 @@
+/**
+ * Changes one key by a step (step.ts): one atomic update, for a caller of any kind. A connection is not needed; the
+ * operations of HTTP run here, as INCR of the Redis protocol does.
+ *
+ *   record ──▶ changeBy(step) ──▶ record to store, or none        again for each attempt of the update (Modify)
+ *                   └──────────▶ reply                            of the attempt that was confirmed
+ *
+ * A step that refuses (INCR of text) changes nothing: its error is the reply (errors.ts renders it). What keeps the
+ * update from being confirmed (too few replicas) rejects.
+ */
+import type { KeyStore, Modified } from '../../coordinator/api.ts'
+import { updateKey, type CallOptions, type Updated } from '../../coordinator/promises.ts'
+import type { StoredRecord } from '../../core/codec.ts'
+import type { Reply } from '../reply.ts'
+import type { Step } from '../step.ts'
+import { nowMs, recordOf, tooLarge } from './held.ts'
+import { applyTo, knownIn } from './known.ts'
+
+/** What a step did to its key. */
+export interface KeyChanged extends Updated {
+  readonly reply: Reply
+}
+
+/**
+ * @param step of one key, which has passed checkKey
+ * @throws RondoError
+ */
+export async function changeKey(store: KeyStore, step: Step, options: CallOptions): Promise<KeyChanged> {
+  let reply: Reply = null
+  const modify = (current: StoredRecord | null) => {
+    const changed = changeBy(step, current, store)
+    reply = changed.reply
+    return changed.modified
+  }
+  const { before, after } = await updateKey(store, step.keys[0]!, modify, options)
+  return { reply, before, after }
+}
+
+/** What the step makes of the key's record. */
+export function changeBy(
+  step: Step,
+  current: StoredRecord | null,
+  store: Pick<KeyStore, 'nowMs' | 'checkValue'>,
+): { readonly reply: Reply; readonly modified: Modified } {
+  const now = nowMs(store)
+  const { reply, next } = applyTo(step, [knownIn(current, now)], now)
+  const held = next?.[0]
+  if (held === undefined) return { reply, modified: { kind: 'keep' } }
+  const error = tooLarge(store, held)
+  return { reply, modified: error ? { kind: 'refuse', error } : { kind: 'write', record: recordOf(held) } }
+}
