@@ -12,7 +12,7 @@ import { setRequestIdPrefix } from '../servers/http/exchange.ts'
 import { readTokens } from '../config/token-list.ts'
 import { onHangUp } from './hang-up.ts'
 import { Rondo, type Addresses, type RondoOptions } from './rondo.ts'
-import { onReload, runPrimary, sharedMetrics, shareRegistry, tellListening, type Ports } from './workers.ts'
+import { onReload, runPrimary, sharedMetrics, shareRegistry, reportListening, type Ports } from './workers.ts'
 
 /** A stop that takes longer ends the process anyway. */
 const STOP_LIMIT_MS = 15_000
@@ -67,7 +67,7 @@ async function serve(config: Config, log: Logger): Promise<void> {
     const addresses = await rondo.listen()
     const ports = portsOf(addresses)
     if (alone) greet(config, ports)
-    else tellListening(ports)
+    else reportListening(ports)
   } catch (error) {
     explainListenError(error as NodeJS.ErrnoException, config)
     await rondo.stop()

@@ -27,7 +27,7 @@ import { TrustedProxies } from '../config/trusted-proxies.ts'
 import { Tokens, type PlainTokens } from '../servers/tokens.ts'
 import { registerTokenMetrics } from '../servers/token-metrics.ts'
 import { Ledger } from '../servers/ledger.ts'
-import { Seats } from '../servers/seats.ts'
+import { ConnectionLimit } from '../servers/connection-limit.ts'
 import { BACKLOG, clientLimits, isOutOfDescriptors, type ClientLimits } from './machine.ts'
 import { MemoryNode } from '../nodes/memory/memory-node.ts'
 import { RedisNode } from '../nodes/redis/redis-node.ts'
@@ -71,7 +71,7 @@ export class Rondo {
   readonly tries: TokenTries
   /** Limits on the memory and the number of client connections. */
   readonly ledger: Ledger
-  readonly seats: Seats
+  readonly connectionLimit: ConnectionLimit
   private readonly limits: ClientLimits
   private readonly log: Logger
   private acceptFailedAtMs = -Infinity
@@ -117,8 +117,8 @@ export class Rondo {
       monotonicMs: () => clock.monotonicMs(),
       onCut: (connections, bytes) => emit({ kind: 'clients-cut', connections, bytes }),
     })
-    this.seats = new Seats(this.limits.connections, () => clock.monotonicMs())
-    registerClientMetrics(this.telemetry.registry, this.ledger, this.seats)
+    this.connectionLimit = new ConnectionLimit(this.limits.connections, () => clock.monotonicMs())
+    registerClientMetrics(this.telemetry.registry, this.ledger, this.connectionLimit)
     const proxies = new TrustedProxies(config.trustedProxies)
     this.httpServer = this.createHttpServer(proxies, options.metrics ?? ownMetrics)
     this.respServer = this.createRespServer(proxies, emit)
@@ -146,7 +146,7 @@ export class Rondo {
       metrics: () => metrics(this.telemetry),
       accepting: () => !this.stopping,
       ledger: this.ledger,
-      seats: this.seats,
+      connectionLimit: this.connectionLimit,
     })
   }
 
@@ -161,7 +161,7 @@ export class Rondo {
       timers,
       emit,
       ledger: this.ledger,
-      seats: this.seats,
+      connectionLimit: this.connectionLimit,
     })
   }
 
@@ -205,7 +205,7 @@ export class Rondo {
 
   /** The server keeps listening; logged at most every ACCEPT_FAILED_PAUSE_MS. */
   private onAcceptFailed(error: NodeJS.ErrnoException): void {
-    if (isOutOfDescriptors(error)) this.seats.relieve()
+    if (isOutOfDescriptors(error)) this.connectionLimit.displaceOne()
     const nowMs = clock.monotonicMs()
     if (nowMs - this.acceptFailedAtMs < ACCEPT_FAILED_PAUSE_MS) return
     this.acceptFailedAtMs = nowMs

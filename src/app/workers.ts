@@ -94,7 +94,7 @@ export function runPrimary(
 }
 
 /** In a worker: all of its servers listen. */
-export function tellListening(ports: Ports): void {
+export function reportListening(ports: Ports): void {
   process.send!({ rondo: 'listening', ports } satisfies Listening)
 }
 

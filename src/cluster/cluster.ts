@@ -16,7 +16,7 @@ import { Placement } from '../core/placement.ts'
 import type { NodeListener, NodeReport } from '../nodes/node.ts'
 import { NodeAdmission } from './admission.ts'
 import { decodeTopology } from './founding.ts'
-import { FOUNDER_PATIENCE_MS, Identity } from './identity.ts'
+import { FOUNDER_TIMEOUT_MS, Identity } from './identity.ts'
 import type { Member } from './member.ts'
 import { FOUNDING_PROBE_MS, Prober } from './prober.ts'
 import { ClusterTime, CLOCK_SKEW_MS } from './time.ts'
@@ -40,7 +40,7 @@ export interface ClusterOptions {
 /** The epoch of the members that a cluster is founded with. */
 const FOUNDED_EPOCH = 1
 /** How long start() waits for nodes that answer but are not in use yet. */
-const START_PATIENCE_MS = 2 * FOUNDER_PATIENCE_MS
+const START_TIMEOUT_MS = 2 * FOUNDER_TIMEOUT_MS
 const TOPOLOGY_DAMAGED = "the node's key __rondo:topology is damaged; remove it there to use the node again"
 
 export class Cluster {
@@ -121,7 +121,7 @@ export class Cluster {
     this.allProbed = true
     await this.identity.learn()
     const { clock, timers } = this.options
-    const untilMs = clock.monotonicMs() + START_PATIENCE_MS
+    const untilMs = clock.monotonicMs() + START_TIMEOUT_MS
     for (;;) {
       await Promise.all(this.unsettled().map((member) => this.prober.probe(member)))
       if (this.unsettled().length === 0 || this.stopped || clock.monotonicMs() >= untilMs) return

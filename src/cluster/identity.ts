@@ -26,7 +26,7 @@ export interface IdentityOptions {
 
 export const LEFT = 'the coordinator left this cluster for another one'
 /** How long the founder of a cluster may take to mark its members. */
-export const FOUNDER_PATIENCE_MS = 1000
+export const FOUNDER_TIMEOUT_MS = 1000
 
 export class Identity {
   private readonly options: IdentityOptions
@@ -145,7 +145,7 @@ export class Identity {
   private adopt(cluster: string, founded: boolean): void {
     this.clusterId = cluster
     this.reportedTie = ''
-    if (!founded) this.founderMayMarkUntilMs = this.options.clock.monotonicMs() + FOUNDER_PATIENCE_MS
+    if (!founded) this.founderMayMarkUntilMs = this.options.clock.monotonicMs() + FOUNDER_TIMEOUT_MS
     this.options.emit({ kind: 'cluster-known', cluster, founded })
     this.compareMembers(cluster)
     this.options.onAdopted()

@@ -2,7 +2,7 @@
  * Interfaces of commands, independent of any socket: every Caller (a Redis protocol connection, an HTTP request) can run
  * them.
  */
-import type { Asker, KeyStore } from '../coordinator/api.ts'
+import type { Requester, KeyStore } from '../coordinator/api.ts'
 import type { ConsistencyLevel } from '../core/consistency.ts'
 import type { RondoError } from '../core/errors.ts'
 import type { Work } from '../core/work.ts'
@@ -35,7 +35,7 @@ export interface MemoryAccount {
 }
 
 /** The caller of a command. */
-export interface Caller extends Asker {
+export interface Caller extends Requester {
   readonly store: KeyStore
   readonly readLevel: ConsistencyLevel
   readonly writeLevel: ConsistencyLevel

@@ -17,7 +17,7 @@ import type { ModifyAll, ModifyAllSlowly, TransactDone } from './transact/transa
 import type { Modify, UpdateDone } from './update/update.ts'
 import type { WriteDone } from './write/write.ts'
 
-export type { Asker } from './asker.ts'
+export type { Requester } from './requester.ts'
 export type { Explanation, ReplicaView } from './explain.ts'
 export type { KeyPage } from './listing/listing.ts'
 export type { ReadDone } from './read/read.ts'

@@ -5,7 +5,7 @@ import type { Timers } from '../core/clock.ts'
 import type { Deadlines } from '../core/deadlines.ts'
 import type { RondoError } from '../core/errors.ts'
 import type { ReplicaSet } from '../core/placement.ts'
-import type { Asker } from './asker.ts'
+import type { Requester } from './requester.ts'
 import type { Background } from './background.ts'
 import type { Hedging } from './read/hedging.ts'
 import type { Sizes } from './admission/sizes.ts'
@@ -28,7 +28,7 @@ export interface CoordinatorContext {
 /** The completion object of an operation. Exactly one of its methods is called, once, after the operation has started. */
 export interface Failing {
   /** The connection that asks. */
-  readonly asker?: Asker
+  readonly requester?: Requester
   failed(error: RondoError): void
 }
 

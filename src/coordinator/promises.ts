@@ -3,7 +3,7 @@
  * completion object. Each call starts at once, in the same turn; a failure rejects with its RondoError.
  */
 import type {
-  Asker,
+  Requester,
   KeyStore,
   Modify,
   ModifyAll,
@@ -19,7 +19,7 @@ import type { Part } from '../core/part.ts'
 
 export interface CallOptions {
   /** The connection that asks, with which the operation waits for room at its nodes. */
-  readonly asker: Asker
+  readonly requester: Requester
   readonly level: ConsistencyLevel
 }
 
@@ -40,10 +40,10 @@ const notFollowed = () => false
 export function readRecord(
   store: KeyStore,
   key: Buffer,
-  { asker, level, isFollowed = notFollowed }: ReadOptions,
+  { requester, level, isFollowed = notFollowed }: ReadOptions,
 ): Promise<StoredRecord | null> {
   return new Promise((read, failed) => {
-    const done: ReadDone = { asker, isFollowed, read, failed }
+    const done: ReadDone = { requester, isFollowed, read, failed }
     store.read(key, done, level)
   })
 }
@@ -53,10 +53,10 @@ export function peekRecord(
   store: KeyStore,
   key: Buffer,
   part: Part,
-  { asker, level, isFollowed = notFollowed }: ReadOptions,
+  { requester, level, isFollowed = notFollowed }: ReadOptions,
 ): Promise<PeekedRecord | null> {
   return new Promise((read, failed) => {
-    const done: ReadDone<PeekedRecord> = { asker, isFollowed, read, failed }
+    const done: ReadDone<PeekedRecord> = { requester, isFollowed, read, failed }
     store.peek(key, part, done, level)
   })
 }
@@ -67,17 +67,17 @@ export function writeValue(
   key: Buffer,
   value: Buffer,
   expiresAtMs: number,
-  { asker, level }: CallOptions,
+  { requester, level }: CallOptions,
 ): Promise<Version> {
   return new Promise((written, failed) => {
-    store.write(key, value, expiresAtMs, { asker, written, failed }, level)
+    store.write(key, value, expiresAtMs, { requester, written, failed }, level)
   })
 }
 
 /** @returns the version of the tombstone */
-export function removeKey(store: KeyStore, key: Buffer, { asker, level }: CallOptions): Promise<Version> {
+export function removeKey(store: KeyStore, key: Buffer, { requester, level }: CallOptions): Promise<Version> {
   return new Promise((written, failed) => {
-    store.remove(key, { asker, written, failed }, level)
+    store.remove(key, { requester, written, failed }, level)
   })
 }
 
@@ -85,11 +85,11 @@ export function updateKey(
   store: KeyStore,
   key: Buffer,
   modify: Modify,
-  { asker, level }: CallOptions,
+  { requester, level }: CallOptions,
 ): Promise<Updated> {
   return new Promise((resolve, failed) => {
     const updated: UpdateDone['updated'] = (before, after) => resolve({ before, after })
-    store.update(key, modify, { asker, updated, failed }, level)
+    store.update(key, modify, { requester, updated, failed }, level)
   })
 }
 
@@ -97,10 +97,10 @@ export function transactKeys(
   store: KeyStore,
   keys: readonly Buffer[],
   modify: ModifyAll,
-  { asker, level }: CallOptions,
+  { requester, level }: CallOptions,
 ): Promise<void> {
   return new Promise((resolve, failed) => {
-    const done: TransactDone = { asker, transacted: () => resolve(), failed }
+    const done: TransactDone = { requester, transacted: () => resolve(), failed }
     store.transact(keys, modify, done, level)
   })
 }
@@ -109,10 +109,10 @@ export function transactKeysSlowly(
   store: KeyStore,
   keys: readonly Buffer[],
   modify: ModifyAllSlowly,
-  { asker, level }: CallOptions,
+  { requester, level }: CallOptions,
 ): Promise<void> {
   return new Promise((resolve, failed) => {
-    const done: TransactDone = { asker, transacted: () => resolve(), failed }
+    const done: TransactDone = { requester, transacted: () => resolve(), failed }
     store.transactSlowly(keys, modify, done, level)
   })
 }

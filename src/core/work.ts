@@ -72,7 +72,7 @@ export class Work {
   }
 
   /** Starts at once if time is left. Exactly one of the callbacks is called, at once or later. */
-  carryOut<T>(job: Sliced<T>, done: (value: T) => void, failed: (error: unknown) => void): void {
+  run<T>(job: Sliced<T>, done: (value: T) => void, failed: (error: unknown) => void): void {
     const running = new Running(this, job, done, failed)
     if (running.takeTurn()) this.enqueue(running)
   }
@@ -90,7 +90,7 @@ export class Work {
   }
 
   outcomeOf<T>(job: Sliced<T>): Promise<T> {
-    return new Promise((resolve, reject) => this.carryOut(job, resolve, reject))
+    return new Promise((resolve, reject) => this.run(job, resolve, reject))
   }
 
   outcomeAlone<T>(owner: object, job: Sliced<T>): Promise<T> {
@@ -98,7 +98,7 @@ export class Work {
   }
 
   /** For loops that await many short steps. */
-  async breathe(units: number): Promise<void> {
+  async yieldTurn(units: number): Promise<void> {
     if (this.spend(units))
       await new Promise<void>((next) => this.enqueue({ takeTurn: () => (next(), false) }))
   }
@@ -123,13 +123,13 @@ export class Work {
     this.scheduled = false
     this.isOver = false
     this.units = 0
-    if (this.waiting.length > 0) this.goRound()
+    if (this.waiting.length > 0) this.runNext()
     this.endsMs = 0
     if (this.waiting.length > 0) this.schedule()
   }
 
   /** Gives each waiting one a quantum, as far as the slice lasts. */
-  private goRound(): void {
+  private runNext(): void {
     const waiting = this.waiting
     this.waiting = []
     let nowMs = this.monotonicMs()

@@ -1,9 +1,13 @@
-/** Metrics of client memory (ledger.ts) and connections (seats.ts); those of workers are summed. */
+/** Metrics of client memory (ledger.ts) and connections (connection-limit.ts); those of workers are summed. */
 import { Counter, Gauge, type Registry } from 'prom-client'
 import type { Ledger } from './ledger.ts'
-import type { Seats } from './seats.ts'
+import type { ConnectionLimit } from './connection-limit.ts'
 
-export function registerClientMetrics(registry: Registry, ledger: Ledger, seats: Seats): void {
+export function registerClientMetrics(
+  registry: Registry,
+  ledger: Ledger,
+  connectionLimit: ConnectionLimit,
+): void {
   const registers = [registry]
   const gauge = (name: string, help: string, value: () => number) =>
     new Gauge({
@@ -30,14 +34,22 @@ export function registerClientMetrics(registry: Registry, ledger: Ledger, seats:
     'Limit of the memory that clients may use (MAX_CLIENT_MEMORY).',
     () => ledger.limit,
   )
-  gauge('connections', 'Client connections, of all servers.', () => seats.size)
+  gauge('connections', 'Client connections, of all servers.', () => connectionLimit.size)
   gauge(
     'connections_limit',
     'Limit of client connections (MAX_CONNECTIONS, or the limit of open files).',
-    () => seats.max,
+    () => connectionLimit.max,
   )
   counter('memory_refused', 'Requests refused because clients use too much memory.', () => ledger.refused)
   counter('memory_cut', 'Connections closed because clients use too much memory.', () => ledger.cut)
-  counter('connections_refused', 'Connections refused because of the connection limit.', () => seats.refused)
-  counter('connections_gave_way', 'Unused connections closed in favour of new ones.', () => seats.gaveWay)
+  counter(
+    'connections_refused',
+    'Connections refused because of the connection limit.',
+    () => connectionLimit.refused,
+  )
+  counter(
+    'connections_gave_way',
+    'Unused connections closed in favour of new ones.',
+    () => connectionLimit.displaced,
+  )
 }

@@ -213,7 +213,7 @@ export class Ledger {
   private readonly users = new Map<string, User>()
   private readonly waiting = new Set<Account>()
   private openCount = 0
-  private relieving = false
+  private freeing = false
   private lookTimer: unknown = null
   private crowdedSinceMs = 0
 
@@ -336,16 +336,16 @@ export class Ledger {
   }
 
   private overflow(): void {
-    if (this.relieving) return
-    this.relieving = true
+    if (this.freeing) return
+    this.freeing = true
     // Deferred: the connection is in the middle of something.
     this.options.timers.endOfTurn(() => {
-      this.relieving = false
-      this.relieve()
+      this.freeing = false
+      this.freeMemory()
     })
   }
 
-  private relieve(): void {
+  private freeMemory(): void {
     while (this.used > this.limit) {
       const [largest] = [...this.users.values()].sort((a, b) => b.bytes - a.bytes)
       const before = this.used

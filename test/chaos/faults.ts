@@ -162,7 +162,7 @@ export class Faults {
       if (performance.now() > this.endAtMs) break
       await this.waitFor(fault)
       if (this.complaints.length > 0) break // a node that does not come back: nothing after that would be fair
-      const over = this.carryOut(fault)
+      const over = this.execute(fault)
       if (LOSES_DATA.has(fault.kind)) this.losing.set(fault.node, over)
       const open = this.open.get(fault.node)!
       open.add(over)
@@ -208,7 +208,7 @@ export class Faults {
     return found?.marker.state === 'clean' && found.current
   }
 
-  private async carryOut(fault: PlannedFault): Promise<void> {
+  private async execute(fault: PlannedFault): Promise<void> {
     const incident: Incident = {
       kind: fault.kind,
       node: fault.node,

@@ -1,6 +1,6 @@
 // Operations begin when their nodes have room: bounds, turns, order, time limits; on virtual time.
 import { expect } from 'chai'
-import type { Asker } from '../../src/coordinator/asker.ts'
+import type { Requester } from '../../src/coordinator/requester.ts'
 import { Coordinator, type CoordinatorOptions } from '../../src/coordinator/coordinator.ts'
 import { CONSISTENCY_LEVELS, type ConsistencyLevel } from '../../src/core/consistency.ts'
 import type { RondoError } from '../../src/core/errors.ts'
@@ -15,7 +15,7 @@ const LARGE_BYTES = 200_000
 const WINDOW_BYTES = 300_000
 const SLOW_MS = 50
 
-class Client implements Asker {
+class Client implements Requester {
   waiting = 0
   begunAtMs = 0
   gone = false
@@ -58,8 +58,8 @@ describe('admission', () => {
 
   function operation(
     name: string,
-    asker: Asker,
-    start: (done: { asker: Asker; failed: (error: RondoError) => void }, ok: () => void) => void,
+    requester: Requester,
+    start: (done: { requester: Requester; failed: (error: RondoError) => void }, ok: () => void) => void,
   ): { outcome: Outcome } {
     const result: { outcome: Outcome } = { outcome: 'running' }
     const end = (outcome: Outcome) => {
@@ -67,24 +67,29 @@ describe('admission', () => {
       result.outcome = outcome
       ended.push(name)
     }
-    start({ asker, failed: end }, () => end('ok'))
+    start({ requester, failed: end }, () => end('ok'))
     return result
   }
-  const write = (key: string, bytes: number, asker: Asker = new Client(), level: ConsistencyLevel = 'one') =>
-    operation(`write ${key}`, asker, (done, written) =>
+  const write = (
+    key: string,
+    bytes: number,
+    requester: Requester = new Client(),
+    level: ConsistencyLevel = 'one',
+  ) =>
+    operation(`write ${key}`, requester, (done, written) =>
       coordinator.write(Buffer.from(key), value(bytes), 0, { ...done, written }, level),
     )
-  const read = (key: string, asker: Asker = new Client(), level: ConsistencyLevel = 'one') =>
-    operation(`read ${key}`, asker, (done, ok) =>
+  const read = (key: string, requester: Requester = new Client(), level: ConsistencyLevel = 'one') =>
+    operation(`read ${key}`, requester, (done, ok) =>
       coordinator.read(Buffer.from(key), { ...done, read: ok }, level),
     )
   /** Of all bytes of the value: it weighs as much as a read. */
-  const peek = (key: string, asker: Asker, level: ConsistencyLevel) =>
-    operation(`peek ${key}`, asker, (done, ok) =>
+  const peek = (key: string, requester: Requester, level: ConsistencyLevel) =>
+    operation(`peek ${key}`, requester, (done, ok) =>
       coordinator.peek(Buffer.from(key), { from: 0, to: -1 }, { ...done, read: ok }, level),
     )
-  const update = (key: string, bytes: number, asker: Asker, level: ConsistencyLevel) =>
-    operation(`update ${key}`, asker, (done, updated) =>
+  const update = (key: string, bytes: number, requester: Requester, level: ConsistencyLevel) =>
+    operation(`update ${key}`, requester, (done, updated) =>
       coordinator.update(
         Buffer.from(key),
         () => ({ kind: 'write', record: { kind: 1, value: value(bytes), expiresAtMs: 0 } }),
@@ -92,12 +97,12 @@ describe('admission', () => {
         level,
       ),
     )
-  const remove = (key: string, asker: Asker, level: ConsistencyLevel) =>
-    operation(`remove ${key}`, asker, (done, written) =>
+  const remove = (key: string, requester: Requester, level: ConsistencyLevel) =>
+    operation(`remove ${key}`, requester, (done, written) =>
       coordinator.remove(Buffer.from(key), { ...done, written }, level),
     )
-  const transact = (keys: string[], asker: Asker, level: ConsistencyLevel) =>
-    operation(`transact ${keys.join()}`, asker, (done, transacted) =>
+  const transact = (keys: string[], requester: Requester, level: ConsistencyLevel) =>
+    operation(`transact ${keys.join()}`, requester, (done, transacted) =>
       coordinator.transact(
         keys.map((key) => Buffer.from(key)),
         () => ({
@@ -271,15 +276,15 @@ describe('admission', () => {
       'sharesReplicaSet',
       'isLive',
     ]
-    const WAYS: Record<string, (asker: Asker, level: ConsistencyLevel) => { outcome: Outcome }> = {
-      read: (asker, level) => read('k:{a}', asker, level),
-      peek: (asker, level) => peek('k:{a}', asker, level),
-      write: (asker, level) => write('k:{a}', LARGE_BYTES, asker, level),
-      remove: (asker, level) => remove('k:{a}', asker, level),
-      update: (asker, level) => update('k:{a}', LARGE_BYTES, asker, level),
-      transact: (asker, level) => transact(['k:{a}1', 'k:{a}2'], asker, level),
-      transactSlowly: (asker, level) =>
-        operation('transact slowly', asker, (done, transacted) =>
+    const WAYS: Record<string, (requester: Requester, level: ConsistencyLevel) => { outcome: Outcome }> = {
+      read: (requester, level) => read('k:{a}', requester, level),
+      peek: (requester, level) => peek('k:{a}', requester, level),
+      write: (requester, level) => write('k:{a}', LARGE_BYTES, requester, level),
+      remove: (requester, level) => remove('k:{a}', requester, level),
+      update: (requester, level) => update('k:{a}', LARGE_BYTES, requester, level),
+      transact: (requester, level) => transact(['k:{a}1', 'k:{a}2'], requester, level),
+      transactSlowly: (requester, level) =>
+        operation('transact slowly', requester, (done, transacted) =>
           coordinator.transactSlowly(
             [Buffer.from('k:{a}1')],
             (_current, then) => then({ kind: 'keep' }),
@@ -316,11 +321,11 @@ describe('admission', () => {
           if (name.startsWith('transact'))
             for (const { load } of under.nodes) load.smallBytes += 2 * WINDOW_BYTES
           const before = under.nodes.reduce((sum, node) => sum + node.calls.length, 0)
-          const asker = new Client()
-          const waiting = begin(asker, level)
+          const requester = new Client()
+          const waiting = begin(requester, level)
           await under.time.advance(20)
           expect(under.nodes.reduce((sum, node) => sum + node.calls.length, 0)).to.equal(before)
-          expect([waiting.outcome, asker.waiting]).to.deep.equal(['running', 1])
+          expect([waiting.outcome, requester.waiting]).to.deep.equal(['running', 1])
           for (const { load } of under.nodes) {
             const isTransaction = name.startsWith('transact')
             load.less(
@@ -329,7 +334,7 @@ describe('admission', () => {
             )
           }
           for (let i = 0; i < 20; i++) await under.time.advance(20)
-          expect([waiting.outcome, asker.waiting, asker.timesNoneWaits]).to.deep.equal(['ok', 0, 1])
+          expect([waiting.outcome, requester.waiting, requester.timesNoneWaits]).to.deep.equal(['ok', 0, 1])
         })
       }
     }

@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import type { Asker, KeyStore } from '../../src/coordinator/api.ts'
+import type { Requester, KeyStore } from '../../src/coordinator/api.ts'
 import {
   peekRecord,
   readRecord,
@@ -16,9 +16,9 @@ const KEY = Buffer.from('k')
 const VALUE = Buffer.from('v')
 const VERSION = Buffer.alloc(12, 1)
 const RECORD = new StoredRecord(VALUE)
-const asker: Asker = { waiting: 0, begunAtMs: 0, gone: false, noneWaits: () => undefined }
+const requester: Requester = { waiting: 0, begunAtMs: 0, gone: false, noneWaits: () => undefined }
 const isFollowed = () => true
-const options = { asker, level: 'quorum' as const, isFollowed }
+const options = { requester, level: 'quorum' as const, isFollowed }
 const keep = () => ({ kind: 'keep' as const })
 const keepSlowly = () => undefined
 
@@ -100,7 +100,7 @@ describe('the port’s calls as promises', () => {
       const call = asked()
       expect(call.method).to.equal(method)
       expect(call.args).to.deep.equal(args)
-      expect(call.done.asker).to.equal(asker)
+      expect(call.done.requester).to.equal(requester)
       if (reads) expect(call.done.isFollowed).to.equal(isFollowed)
       const [end, ...results] = ends
       ;(call.done[end] as (...results: unknown[]) => void)(...results)

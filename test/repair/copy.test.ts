@@ -87,9 +87,9 @@ describe('the copy of a record', () => {
         node.get = (key, call) => {
           get(key, {
             onRecord: (_node, bytes, fence) => {
-              const goOn = () => call.onRecord(node, bytes, fence)
-              if (!key.equals(KEY)) goOn()
-              else repair.time.setTimeout(goOn, 10_000)
+              const resume = () => call.onRecord(node, bytes, fence)
+              if (!key.equals(KEY)) resume()
+              else repair.time.setTimeout(resume, 10_000)
             },
             onFailure: (_node, failure) => call.onFailure(node, failure),
           })

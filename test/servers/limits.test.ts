@@ -1,8 +1,8 @@
 // The parts that limits are made of, on a clock that the tests move: who waits, is refused, is cut; who gives way; who is too slow.
 import { expect } from 'chai'
 import { Ledger, UNAUTHENTICATED, type Account, type Holder } from '../../src/servers/ledger.ts'
-import { Patience } from '../../src/servers/patience.ts'
-import { Seats, type Seat } from '../../src/servers/seats.ts'
+import { InputTimeout } from '../../src/servers/input-timeout.ts'
+import { ConnectionLimit, type LimitedConnection } from '../../src/servers/connection-limit.ts'
 import { clientLimits, connectionsWithin } from '../../src/app/machine.ts'
 
 const MIB = 1024 * 1024
@@ -138,14 +138,14 @@ describe('limits of clients', () => {
     })
   })
 
-  describe('patience', () => {
+  describe('inputTimeout', () => {
     /** Sent in each second; when the client is cut, or null. */
     const cutAfter = (perSecond: (second: number) => number, seconds = 300): number | null => {
-      const patience = new Patience(0)
+      const inputTimeout = new InputTimeout(0)
       let bytes = 0
       for (let second = 1; second <= seconds; second++) {
         bytes += perSecond(second)
-        if (patience.isSpent(second * 1000, true, bytes, 0)) return second
+        if (inputTimeout.isSpent(second * 1000, true, bytes, 0)) return second
       }
       return null
     }
@@ -166,37 +166,39 @@ describe('limits of clients', () => {
       expect(cutAfter((second) => (second === 1 ? 1_000_000_000 : 0))).to.be.within(60, 61)
     })
     it('a whole command gives back ten seconds', () => {
-      const patience = new Patience(0)
+      const inputTimeout = new InputTimeout(0)
       for (let second = 1; second < 100; second++) {
-        expect(patience.isSpent(second * 1000, true, second, second)).to.equal(false)
+        expect(inputTimeout.isSpent(second * 1000, true, second, second)).to.equal(false)
       }
     })
   })
 
-  describe('seats', () => {
-    const seat = (cut: string[], name: string, mayGiveWay: boolean): Seat => ({
-      mayGiveWay: () => mayGiveWay,
+  describe('connectionLimit', () => {
+    const connection = (cut: string[], name: string, mayBeDisplaced: boolean): LimitedConnection => ({
+      mayBeDisplaced: () => mayBeDisplaced,
       cut: () => void cut.push(name),
     })
 
     it('where all are taken the oldest that has asked for nothing gives way; then newcomers are refused', () => {
       const cut: string[] = []
-      const seats = new Seats(4, () => 0)
+      const connectionLimit = new ConnectionLimit(4, () => 0)
       const names = ['busy', 'idle 1', 'idle 2', 'busy 2']
       for (const name of names)
-        expect(seats.take('resp', seat(cut, name, name.startsWith('idle')))).to.equal(true)
+        expect(connectionLimit.take('resp', connection(cut, name, name.startsWith('idle')))).to.equal(true)
       for (const taken of [true, true, false])
-        expect(seats.take('resp', seat(cut, 'new', false))).to.equal(taken)
+        expect(connectionLimit.take('resp', connection(cut, 'new', false))).to.equal(taken)
       expect(cut).to.deep.equal(['idle 1', 'idle 2'])
-      expect([seats.size, seats.refused, seats.gaveWay]).to.deep.equal([4, 1, 2])
+      expect([connectionLimit.size, connectionLimit.refused, connectionLimit.displaced]).to.deep.equal([
+        4, 1, 2,
+      ])
     })
 
     it('one server does not take the last of them', () => {
-      const seats = new Seats(32, () => 0)
+      const connectionLimit = new ConnectionLimit(32, () => 0)
       let resp = 0
-      while (seats.take('resp', seat([], '', false))) resp++
+      while (connectionLimit.take('resp', connection([], '', false))) resp++
       expect(resp).to.equal(30)
-      expect(seats.take('http', seat([], '', false))).to.equal(true)
+      expect(connectionLimit.take('http', connection([], '', false))).to.equal(true)
     })
   })
 

@@ -209,7 +209,7 @@ export class Workload {
     const admitted = () => (done.admittedMs = this.world.scheduler.nowMs)
     admitted() // unless it waits
     return {
-      asker: { waiting: 0, begunAtMs: 0, gone: false, noneWaits: admitted },
+      requester: { waiting: 0, begunAtMs: 0, gone: false, noneWaits: admitted },
       failed: (error) => this.failed(done, error),
     }
   }

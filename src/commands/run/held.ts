@@ -18,13 +18,13 @@ export function readNeeded(
   level: ConsistencyLevel,
 ): Promise<StoredRecord | PeekedRecord | null> {
   const { added, store } = caller
-  const options = { asker: caller, level, isFollowed: () => caller.added !== added }
+  const options = { requester: caller, level, isFollowed: () => caller.added !== added }
   return need === 'value' ? readRecord(store, key, options) : peekRecord(store, key, need, options)
 }
 
 /** How this caller's changes are made. */
 export function writeOptions(caller: Caller): CallOptions {
-  return { asker: caller, level: caller.writeLevel }
+  return { requester: caller, level: caller.writeLevel }
 }
 
 /** The record to store; null = a delete. */

@@ -61,7 +61,7 @@ export async function runAlone(
       args.length > MANY_ARGUMENTS
         ? await caller.work.outcomeOf(stepInSlices(caller, args, command))
         : stepOf(caller, args, command.make)
-    return step instanceof RespError ? step : await carryOut(caller, step, args, command)
+    return step instanceof RespError ? step : await runStep(caller, step, args, command)
   } catch (error) {
     return replyOf(error)
   }
@@ -147,7 +147,7 @@ async function knownAt(caller: Caller, key: Buffer, need: Need): Promise<Known |
   return knownOf(record, await store.expiresAtMs(key, record))
 }
 
-export async function carryOut(
+export async function runStep(
   caller: Caller,
   step: Step,
   args: readonly Buffer[],

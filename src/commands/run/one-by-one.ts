@@ -16,17 +16,17 @@ export const LEFT_OUT = `ERR the command was carried out, but the answers of thi
 
 /**
  * @param queue the steps of the commands, for their keys
- * @param carryOut runs the command at this index by itself; never rejects
+ * @param execute runs the command at this index by itself; never rejects
  */
 export async function oneByOne(
   caller: Caller,
   queue: Queue,
-  carryOut: (place: number) => Promise<Reply>,
+  execute: (place: number) => Promise<Reply>,
 ): Promise<Reply[]> {
   const replies: Reply[] = []
   let bytes = 0
   const answer = async (place: number) => {
-    const reply = await carryOut(place)
+    const reply = await execute(place)
     bytes += answerBytes(reply)
     replies[place] = bytes > MAX_ANSWER_BYTES ? new RespError(LEFT_OUT) : reply
   }
@@ -37,7 +37,7 @@ export async function oneByOne(
     await sideBySide(caller, queue.slice(from, to), (i) => answer(from + i))
     if (to < queue.length) {
       await answer(to)
-      await caller.work.breathe(UNITS_WITHOUT_KEYS)
+      await caller.work.yieldTurn(UNITS_WITHOUT_KEYS)
     }
     from = to + 1
   }

@@ -32,9 +32,9 @@ export function inSlices<T>(
     const ended = (place: number, result: PromiseSettledResult<T>) => {
       settled[place] = result
       underWay--
-      goOn()
+      resume()
     }
-    const goOn = () => {
+    const resume = () => {
       // Keep at least one in flight: other clients may use all the room.
       while (next < count && !failed && !parked && underWay < AT_ONCE && (underWay === 0 || !mustWait())) {
         if (work.spend(UNITS_EACH)) {
@@ -56,10 +56,10 @@ export function inSlices<T>(
     }
     const takeTurn = () => {
       parked = false
-      goOn()
-      return false // goOn() has enqueued it again, if there is more
+      resume()
+      return false // resume() has enqueued it again, if there is more
     }
-    goOn()
+    resume()
     if (next < count) heldUp?.()
   })
 }

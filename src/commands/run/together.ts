@@ -169,7 +169,7 @@ export async function transact(
     const job = change(current, nowMs(store))
     const made = (next: Next | RondoError | null) => then(decided(next))
     if (pace === 'alone') work.carryOutAlone(caller, job, made, failedHere)
-    else work.carryOut(job, made, failedHere)
+    else work.run(job, made, failedHere)
   }
   const atOnce: ModifyAll = (current) =>
     decided(overloaded(current) ?? inOneGo(change(current, nowMs(store))))

@@ -14,7 +14,7 @@
  * - The windows of a slow node shrink (NodeLoad.pace): started operations must not wait there until their deadline.
  * - Connections take turns (turns.ts). Operations of one connection start in order of arrival, as far as they wait for
  *   the same nodes; a connection on which later commands must see earlier ones starts no command while one waits
- *   (Asker.waiting).
+ *   (Requester.waiting).
  * - An operation needs room at all nodes that it sends its value to, or reads from. It waits for one after the other,
  *   and room found earlier is not reserved: meanwhile a node may get more than a window, by operations that wait
  *   elsewhere.
@@ -28,7 +28,7 @@ import { Deadlines, type Deadline, type Timed } from '../../core/deadlines.ts'
 import { RondoError } from '../../core/errors.ts'
 import { READ_FIRST, READ_NEVER } from '../../core/plan.ts'
 import { SMALL_BYTES, type NodeLoad } from '../../nodes/load.ts'
-import type { Asker } from '../asker.ts'
+import type { Requester } from '../requester.ts'
 import type { Failing, Replicas } from '../context.ts'
 import { Turns } from './turns.ts'
 
@@ -107,16 +107,16 @@ export class Admission {
     }
     const waiting = new Waiting(this, entrant)
     this.waiting++
-    waiting.asker.waiting++
-    waiting.asker.begunAtMs ||= this.clock.monotonicMs()
+    waiting.requester.waiting++
+    waiting.requester.begunAtMs ||= this.clock.monotonicMs()
     waiting.deadline = this.deadlines.add(waiting)
     this.wait(waiting, next)
   }
 
   /** An operation has waited for the queue timeout; fails it if nothing else of its connection has started since. */
   overdue(waiting: Waiting): void {
-    const { asker } = waiting
-    if (this.clock.monotonicMs() - asker.begunAtMs < this.queueTimeoutMs) {
+    const { requester } = waiting
+    if (this.clock.monotonicMs() - requester.begunAtMs < this.queueTimeoutMs) {
       waiting.deadline = this.deadlines.add(waiting)
       return
     }
@@ -158,9 +158,9 @@ export class Admission {
   }
 
   private turnOf(waiting: Waiting, load: NodeLoad): void {
-    const { entrant, asker, passed } = waiting
+    const { entrant, requester, passed } = waiting
     if (!entrant) return
-    if (asker.gone) {
+    if (requester.gone) {
       this.end(waiting, ({ done }) => done.failed(clientGone()))
       return
     }
@@ -172,18 +172,18 @@ export class Admission {
 
   /** Ends the wait. */
   private end(waiting: Waiting, then: (entrant: Entrant) => void): void {
-    const { entrant, asker } = waiting
+    const { entrant, requester } = waiting
     if (!entrant) return
     waiting.entrant = null
     this.deadlines.remove(waiting.deadline!)
     this.waiting--
     if (this.waiting === 0) this.deadlines.rest()
-    asker.waiting--
-    asker.begunAtMs = asker.waiting > 0 ? this.clock.monotonicMs() : 0
+    requester.waiting--
+    requester.begunAtMs = requester.waiting > 0 ? this.clock.monotonicMs() : 0
     try {
       then(entrant)
     } finally {
-      if (asker.waiting === 0) asker.noneWaits()
+      if (requester.waiting === 0) requester.noneWaits()
     }
   }
 
@@ -213,7 +213,7 @@ interface NodeQueues {
 }
 
 class Waiting implements Timed {
-  readonly asker: Asker
+  readonly requester: Requester
   readonly isLarge: boolean
   /** Null once it has started or failed. */
   entrant: Entrant | null
@@ -225,7 +225,7 @@ class Waiting implements Timed {
   constructor(admission: Admission, entrant: Entrant) {
     this.admission = admission
     this.entrant = entrant
-    this.asker = entrant.done.asker ?? new Anonymous()
+    this.requester = entrant.done.requester ?? new Anonymous()
     this.isLarge = entrant.bytes > SMALL_BYTES
   }
 
@@ -235,7 +235,7 @@ class Waiting implements Timed {
 }
 
 /** For operations without a connection: each takes its own turn. */
-class Anonymous implements Asker {
+class Anonymous implements Requester {
   waiting = 0
   begunAtMs = 0
   readonly gone = false

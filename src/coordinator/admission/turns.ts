@@ -8,14 +8,14 @@
  * The two kinds alternate. If all connections with many were served in turn, all would be half done most of the time,
  * and the partial results of all of them would be held in memory at once.
  */
-import type { Asker } from '../asker.ts'
+import type { Requester } from '../requester.ts'
 
 const MAX_FEW = 4
 const MAX_ACTIVE = 4
 
-type Queues<T> = Map<Asker, T[]>
+type Queues<T> = Map<Requester, T[]>
 
-export class Turns<T extends { readonly asker: Asker }> {
+export class Turns<T extends { readonly requester: Requester }> {
   private readonly few: Queues<T> = new Map()
   private readonly many: Queues<T> = new Map()
   private readonly active: Queues<T> = new Map()
@@ -23,21 +23,21 @@ export class Turns<T extends { readonly asker: Asker }> {
 
   /** FIFO per connection. */
   add(waiting: T): void {
-    const { asker } = waiting
-    const queue = this.few.get(asker) ?? this.many.get(asker) ?? this.active.get(asker) ?? []
+    const { requester } = waiting
+    const queue = this.few.get(requester) ?? this.many.get(requester) ?? this.active.get(requester) ?? []
     queue.push(waiting)
-    if (asker.waiting > MAX_FEW) {
-      this.few.delete(asker)
-      if (!this.active.has(asker)) this.many.set(asker, queue)
-    } else if (queue.length === 1) this.few.set(asker, queue)
+    if (requester.waiting > MAX_FEW) {
+      this.few.delete(requester)
+      if (!this.active.has(requester)) this.many.set(requester, queue)
+    } else if (queue.length === 1) this.few.set(requester, queue)
   }
 
   /** Must not be called when empty. */
   next(): T {
-    for (const [asker, queue] of this.many) {
+    for (const [requester, queue] of this.many) {
       if (this.active.size >= MAX_ACTIVE) break
-      this.many.delete(asker)
-      this.active.set(asker, queue)
+      this.many.delete(requester)
+      this.active.set(requester, queue)
     }
     this.fewWereLast = this.few.size > 0 && (this.active.size === 0 || !this.fewWereLast)
     return takeTurn(this.fewWereLast ? this.few : this.active)
@@ -45,9 +45,9 @@ export class Turns<T extends { readonly asker: Asker }> {
 }
 
 function takeTurn<T>(queues: Queues<T>): T {
-  const [asker, queue] = queues.entries().next().value!
+  const [requester, queue] = queues.entries().next().value!
   const next = queue.shift()!
-  queues.delete(asker)
-  if (queue.length > 0) queues.set(asker, queue)
+  queues.delete(requester)
+  if (queue.length > 0) queues.set(requester, queue)
   return next
 }

@@ -78,7 +78,7 @@ export async function listKeys(
       throw cannotBeListed(member, String(error))
     })
     const entries = here ? await matching(context, here, page.entries) : page.entries
-    for (const key of await toldBy(context, progress, member, entries)) {
+    for (const key of await reportedBy(context, progress, member, entries)) {
       keys.set(key.toString('latin1'), key)
     }
     progress.nodeCursor = page.cursor
@@ -167,13 +167,13 @@ async function matching(
 }
 
 /** Those of the keys that this member has to report. */
-async function toldBy(
+async function reportedBy(
   context: CoordinatorContext,
   progress: Progress,
   member: Member,
   entries: readonly ScanEntry[],
 ): Promise<Buffer[]> {
-  const answers = entries.map(({ key, head }) => tellsOf(context, progress, member, key, head))
+  const answers = entries.map(({ key, head }) => reports(context, progress, member, key, head))
   // Most are decided without asking a node.
   const asked = answers.filter((answer) => typeof answer !== 'boolean')
   if (asked.length > 0) await Promise.all(asked)
@@ -184,7 +184,7 @@ async function toldBy(
   return reported
 }
 
-function tellsOf(
+function reports(
   context: CoordinatorContext,
   { placement, sound }: Progress,
   member: Member,
@@ -194,30 +194,30 @@ function tellsOf(
   if (isReserved(key)) return false
   const nowMs = context.cluster.time.nowMs()
   const replicas = placement.replicaSetOf(key)
-  const teller = replicas.homes.find((home) => sound.has(home))
-  if (teller) {
-    if (teller !== member) return false
+  const reporter = replicas.homes.find((home) => sound.has(home))
+  if (reporter) {
+    if (reporter !== member) return false
     if (!member.behind) return new StoredRecord(head).isLive(nowMs)
   }
-  return tellsAfterAll(member, replicas, key, teller !== undefined, nowMs)
+  return reportsAfterComparing(member, replicas, key, reporter !== undefined, nowMs)
 }
 
 /**
  * Checks all copies: the newest must be live, and without a sound replica, this member must be the first that holds
  * one.
  */
-async function tellsAfterAll(
+async function reportsAfterComparing(
   member: Member,
   { preference }: Replicas,
   key: Buffer,
-  isTeller: boolean,
+  isReporter: boolean,
   nowMs: number,
 ): Promise<boolean> {
   const asked = preference.filter((other) => other.readRank !== READ_NEVER)
   const records = await Promise.all(asked.map((other) => recordAt(other, key)))
   const newest = newestOf(records)
   if (!newest) return false
-  if (!isTeller && asked[records.findIndex((record) => record !== null)] !== member) return false
+  if (!isReporter && asked[records.findIndex((record) => record !== null)] !== member) return false
   return newest.isLive(nowMs)
 }
 

@@ -72,7 +72,7 @@ export function modifyOne(modify: ModifyAll): Modify {
 
 export function transactedOne(done: TransactDone): UpdateDone {
   return {
-    ...(done.asker && { asker: done.asker }),
+    ...(done.requester && { requester: done.requester }),
     updated: (before, after) => done.transacted([before], [after]),
     failed: (error) => done.failed(error),
   }

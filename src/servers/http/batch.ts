@@ -54,7 +54,7 @@ export async function handleBatch(exchange: Exchange, call: BatchCall, options: 
   // Count it again, for the parsed copy.
   const refused = exchange.hold(body.length + items.length * ARGUMENT_BYTES)
   if (refused) throw refused
-  const asked = { asker: exchange.asker, level }
+  const asked = { requester: exchange.requester, level }
   const doOne =
     call === 'mget'
       ? reader(options, asked, exchange, work)

@@ -3,9 +3,9 @@
  * by whichever sees it first.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Asker } from '../../coordinator/api.ts'
+import type { Requester } from '../../coordinator/api.ts'
 import { RondoError } from '../../core/errors.ts'
-import { askerOf } from './asker.ts'
+import { requesterOf } from './requester.ts'
 import { CODES } from '../../core/error-codes.ts'
 import { isOriginForm, reduceAbsolute } from './target.ts'
 import { connectionOf, type HttpConnection } from './traffic.ts'
@@ -102,8 +102,8 @@ export class Exchange {
   }
 
   /** The connection: operations that wait take turns by connection. */
-  get asker(): Asker {
-    return askerOf(this.req.socket)
+  get requester(): Requester {
+    return requesterOf(this.req.socket)
   }
 
   /** Starts serving. @returns false if the request was refused because its connection uses too much memory */

@@ -70,7 +70,7 @@ class Parser {
   /** One token, or one piece of a string or of white space. */
   step(): void {
     if (this.text !== null) {
-      this.goOnWithString()
+      this.parseRestOfString()
       return
     }
     if (!this.skipSpace()) return
@@ -157,7 +157,7 @@ class Parser {
     this.put(value)
   }
 
-  private goOnWithString(): void {
+  private parseRestOfString(): void {
     const from = this.at
     const closing = this.closingQuote(from)
     if (closing === null && from + PIECE_BYTES >= this.body.length)

@@ -3,7 +3,7 @@
  *
  * It runs before Express, both in our own server and in createApp(): most of the time would be spent in Express.
  */
-import type { Asker, KeyStore, ReadDone, UpdateDone, WriteDone } from '../../coordinator/api.ts'
+import type { Requester, KeyStore, ReadDone, UpdateDone, WriteDone } from '../../coordinator/api.ts'
 import { versionText, type Version } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
@@ -152,8 +152,8 @@ class GetAnswer implements ReadDone {
     this.encoding = encoding
   }
 
-  get asker(): Asker {
-    return this.exchange.asker
+  get requester(): Requester {
+    return this.exchange.requester
   }
 
   read(record: StoredRecord | null): void {
@@ -214,8 +214,8 @@ class PutAnswer implements WriteDone, UpdateDone {
     this.exchange = exchange
   }
 
-  get asker(): Asker {
-    return this.exchange.asker
+  get requester(): Requester {
+    return this.exchange.requester
   }
 
   updated(_before: StoredRecord | null, after: StoredRecord | null): void {
@@ -240,8 +240,8 @@ class DeleteAnswer implements WriteDone, UpdateDone {
     this.exchange = exchange
   }
 
-  get asker(): Asker {
-    return this.exchange.asker
+  get requester(): Requester {
+    return this.exchange.requester
   }
 
   updated(): void {

@@ -122,7 +122,7 @@ function watchTraffic(
   options: TrafficLimits & { connectionsCheckingInterval: number },
 ): void {
   const traffic = new Traffic(api.options, options)
-  server.maxConnections = api.options.seats.max
+  server.maxConnections = api.options.connectionLimit.max
   server.on(server instanceof https.Server ? 'secureConnection' : 'connection', (socket: Socket) => {
     if (traffic.opened(socket)) return
     const error = new RondoError('OVERLOADED', 'There are too many connections; try again later.')
@@ -209,7 +209,7 @@ function answerBroken(socket: Duplex, problem: Problem, api: HttpServer): void {
  * Closes a connection that is no longer writable. If our side is already closed, the last response may still be in
  * flight, and closing at once would reset the connection.
  */
-function letGo(socket: Duplex): void {
+function detach(socket: Duplex): void {
   if (!socket.writableEnded) {
     socket.destroy()
     return
@@ -222,7 +222,7 @@ function letGo(socket: Duplex): void {
 /** A response on the bare socket, for input that never became a request. */
 function end(socket: Duplex, { error, status }: Problem, api: HttpServer, headers = ''): void {
   if (!socket.writable) {
-    letGo(socket)
+    detach(socket)
     return
   }
   const { code, message } = error

@@ -53,7 +53,7 @@ export async function handleOperation(
   const work = new Work()
   const object = await objectOf(exchange, body, MEMBERS[operation], work)
   const step = stepOf(operation, key, object, options)
-  const changed = await changeKey(store, step, { asker: exchange.asker, level })
+  const changed = await changeKey(store, step, { requester: exchange.requester, level })
   const refused = refusalIn(changed.reply)
   if (refused) throw refused
   const shown = shownOf(operation, changed, store)

@@ -20,7 +20,12 @@ import { statusOf } from './status.ts'
 import type { TrafficOptions } from './traffic.ts'
 
 export interface HttpServerOptions
-  extends BatchOptions, ListOptions, GuardOptions, ExchangeDeps, Pick<TrafficOptions, 'ledger' | 'seats'> {
+  extends
+    BatchOptions,
+    ListOptions,
+    GuardOptions,
+    ExchangeDeps,
+    Pick<TrafficOptions, 'ledger' | 'connectionLimit'> {
   readonly store: KeyStore
   readonly antiEntropy: Pick<AntiEntropy, 'request' | 'progress'>
   /** The process's metrics as Prometheus text. */

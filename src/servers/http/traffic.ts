@@ -1,6 +1,6 @@
 /**
- * Connections of the HTTP server: their memory (ledger.ts), progress timeouts (patience.ts), and the connection limit
- * (seats.ts).
+ * Connections of the HTTP server: their memory (ledger.ts), progress timeouts (input-timeout.ts), and the connection limit
+ * (connection-limit.ts).
  *
  * node:http emits all requests of a chunk at once, perhaps hundreds, and their responses wait in memory until earlier ones
  * are read. So only a few reads of one connection are served concurrently, fewer the longer responses usually are; the
@@ -16,26 +16,26 @@ import {
   type Holder,
   type Ledger,
 } from '../ledger.ts'
-import { Patience, PATIENCE, type PatienceLimits } from '../patience.ts'
-import type { Seat, Seats } from '../seats.ts'
+import { InputTimeout, INPUT_TIMEOUT, type InputTimeoutLimits } from '../input-timeout.ts'
+import type { LimitedConnection, ConnectionLimit } from '../connection-limit.ts'
 import { takenBytes } from '../sockets.ts'
 import type { Tokens } from '../tokens.ts'
 
 export interface TrafficOptions {
   readonly ledger: Ledger
-  readonly seats: Seats
+  readonly connectionLimit: ConnectionLimit
   readonly monotonicMs: () => number
   readonly tokens: Tokens
 }
 
 export interface TrafficLimits {
   /** How long the rest of a request may take. */
-  readonly patience: PatienceLimits
+  readonly inputTimeout: InputTimeoutLimits
   /** How long a client may read nothing of a response. */
   readonly unmovedMs: number
 }
 
-export const TRAFFIC_LIMITS: TrafficLimits = { patience: PATIENCE, unmovedMs: 60_000 }
+export const TRAFFIC_LIMITS: TrafficLimits = { inputTimeout: INPUT_TIMEOUT, unmovedMs: 60_000 }
 
 const SERVER = 'http'
 /** Most reads of one connection that are served concurrently, and most bytes of their responses, estimated. */
@@ -69,8 +69,8 @@ export class Traffic {
   /** @returns false when the connection limit is reached, and no connection can be closed in favour of this one */
   opened(socket: Socket): boolean {
     const connection = new HttpConnection(this, socket)
-    const { seats } = this.options
-    if (!seats.take(SERVER, connection)) {
+    const { connectionLimit } = this.options
+    if (!connectionLimit.take(SERVER, connection)) {
       connection.account.close()
       return false
     }
@@ -79,7 +79,7 @@ export class Traffic {
     socket.once('close', () => {
       connection.account.close()
       this.connections.delete(connection)
-      seats.leave(SERVER, connection)
+      connectionLimit.leave(SERVER, connection)
     })
     return true
   }
@@ -91,7 +91,7 @@ export class Traffic {
   }
 }
 
-export class HttpConnection implements Holder, Seat {
+export class HttpConnection implements Holder, LimitedConnection {
   readonly account: Account
   private readonly traffic: Traffic
   private readonly socket: Socket
@@ -109,7 +109,7 @@ export class HttpConnection implements Holder, Seat {
   private pending = 0
   /** A body that is not read until memory is available. */
   private paused: IncomingMessage | null = null
-  private patience: Patience | null = null
+  private inputTimeout: InputTimeout | null = null
   private movedAtMs: number
   private movedBytes = 0
   private isSpent = false
@@ -231,18 +231,18 @@ export class HttpConnection implements Holder, Seat {
     }
     if (!this.last || this.last.complete) {
       this.last = null
-      this.patience = null
+      this.inputTimeout = null
       return
     }
     const { bytesRead } = this.socket
-    this.patience ??= new Patience(nowMs, limits.patience, bytesRead)
-    if (!this.patience.isSpent(nowMs, this.paused === null, bytesRead, this.requests)) return
+    this.inputTimeout ??= new InputTimeout(nowMs, limits.inputTimeout, bytesRead)
+    if (!this.inputTimeout.isSpent(nowMs, this.paused === null, bytesRead, this.requests)) return
     if (this.isSpent) this.socket.destroy()
     else onSpent(this.socket)
     this.isSpent = true
   }
 
-  // ---- Holder and Seat
+  // ---- Holder and LimitedConnection
 
   resume(): void {
     const { paused } = this
@@ -258,7 +258,7 @@ export class HttpConnection implements Holder, Seat {
     return this.socket.bytesRead + takenBytes(this.socket)
   }
 
-  mayGiveWay(): boolean {
+  mayBeDisplaced(): boolean {
     return this.asksForTokens ? !this.hasShownToken : this.requests === 0
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The listening socket of the Redis protocol. Seats limits the number of connections, and Connection.isOverdue their
+ * The listening socket of the Redis protocol. ConnectionLimit limits the number of connections, and Connection.isOverdue their
  * timeouts.
  */
 import net from 'node:net'
@@ -37,7 +37,7 @@ export function createRespListener(resp: RespServer, tlsOptions: tls.TlsOptions 
     : net.createServer(options, serve)
   proxied.watch(server, resp.options.proxies, resp.options.timers)
   // Connections in their TLS handshake are counted only here.
-  server.maxConnections = resp.options.seats.max
+  server.maxConnections = resp.options.connectionLimit.max
   server.on('listening', () => {
     resp.port = (server.address() as net.AddressInfo).port
   })

@@ -15,7 +15,7 @@ import type { Version } from '../../core/clock.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import type { Sliced } from '../../core/work.ts'
 import { COMMAND_BYTES, type Account, type Ledger } from '../ledger.ts'
-import type { Seats } from '../seats.ts'
+import type { ConnectionLimit } from '../connection-limit.ts'
 import type { TokenTries } from '../token-tries.ts'
 import type { Tokens } from '../tokens.ts'
 import { compacted } from './connection/compact.ts'
@@ -68,7 +68,7 @@ export interface ServerFacts {
     readonly tokens: Tokens
     readonly tries: TokenTries
     readonly ledger: Ledger
-    readonly seats: Seats
+    readonly connectionLimit: ConnectionLimit
     readonly idleMs: number
   }
   readonly settings: CommandSettings

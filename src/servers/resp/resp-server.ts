@@ -7,7 +7,7 @@ import type { KeyStore } from '../../coordinator/api.ts'
 import type { Timers } from '../../core/clock.ts'
 import type { Emit } from '../../core/events.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
-import { COMMANDS, lookUp, NAMELESS } from './table.ts'
+import { COMMANDS, lookUp, EMPTY_COMMAND } from './table.ts'
 import type { CommandSettings } from '../../commands/model.ts'
 import type { Command } from './model.ts'
 import { Connection, type Host } from './connection/connection.ts'
@@ -21,7 +21,7 @@ import type { Tokens } from '../tokens.ts'
 import type { TokenTries } from '../token-tries.ts'
 import type { TrustedProxies } from '../../config/trusted-proxies.ts'
 import type { Ledger } from '../ledger.ts'
-import type { Seats } from '../seats.ts'
+import type { ConnectionLimit } from '../connection-limit.ts'
 import { queue, refuse } from './session/transaction.ts'
 import { unknownCommand } from './session/unknown.ts'
 import { Work } from '../../core/work.ts'
@@ -43,7 +43,7 @@ export interface RespServerOptions extends CommandSettings {
   /** Client memory, shared by all servers. */
   readonly ledger: Ledger
   /** Client connections, shared by all servers. */
-  readonly seats: Seats
+  readonly connectionLimit: ConnectionLimit
   /** Idle connections are closed after this; 0 = never. */
   readonly idleMs: number
   readonly monotonicMs: () => number
@@ -66,8 +66,8 @@ export class RespServer implements Host {
   readonly store: KeyStore
   readonly stats = new Stats(COMMANDS)
   readonly connections = new Set<Connection>()
-  readonly nameless: Command = NAMELESS
-  /** Without the nameless one. */
+  readonly emptyCommand: Command = EMPTY_COMMAND
+  /** Without the emptyCommand one. */
   readonly commands: readonly Command[] = COMMANDS.slice(1)
   readonly cursors: ScanCursors
   readonly work: Work
@@ -130,7 +130,7 @@ export class RespServer implements Host {
   connected(socket: Socket, client: ClientEnd): Connection | null {
     this.connectionsReceived++
     const connection = new Connection(this, socket, this.nextId++, this.nowMs(), client)
-    if (!this.options.seats.take(SERVER, connection)) {
+    if (!this.options.connectionLimit.take(SERVER, connection)) {
       connection.account.close()
       return null
     }
@@ -142,7 +142,7 @@ export class RespServer implements Host {
     socket.on('close', () => {
       connection.destroy()
       this.connections.delete(connection)
-      this.options.seats.leave(SERVER, connection)
+      this.options.connectionLimit.leave(SERVER, connection)
     })
     return connection
   }
@@ -176,7 +176,7 @@ export class RespServer implements Host {
   }
 
   dispatchUnknown(connection: Connection, args: readonly Buffer[]): void {
-    refuse(connection, NAMELESS, connection.authenticated ? unknownCommand(args) : NO_AUTH)
+    refuse(connection, EMPTY_COMMAND, connection.authenticated ? unknownCommand(args) : NO_AUTH)
   }
 
   /** The first bytes were not the Redis protocol. */

@@ -46,7 +46,7 @@ const keyed: SessionCommand[] = KEY_COMMANDS.map((command) => {
 })
 
 /** Placeholder for an unknown command or an invalid request. */
-export const NAMELESS: Command = {
+export const EMPTY_COMMAND: Command = {
   name: 'unknown',
   nameBytes: Buffer.alloc(0),
   arity: -1,
@@ -63,7 +63,7 @@ export const NAMELESS: Command = {
 }
 
 export const COMMANDS: readonly Command[] = [
-  NAMELESS,
+  EMPTY_COMMAND,
   ...[...keyed, ...SESSION_COMMANDS, ...TRANSACTION_COMMANDS].map((command, i) => ({
     ...command,
     index: i + 1,

@@ -7,7 +7,7 @@ import { changeKey, type KeyChanged } from '../../../src/commands/run/one-key.ts
 import type { StepMaker } from '../../../src/commands/step.ts'
 import { incrby } from '../../../src/commands/strings/numbers.ts'
 import { append, getdel, setrange } from '../../../src/commands/strings/values.ts'
-import type { Asker } from '../../../src/coordinator/api.ts'
+import type { Requester } from '../../../src/coordinator/api.ts'
 import { KIND_TOMBSTONE, type StoredRecord } from '../../../src/core/codec.ts'
 import type { ConsistencyLevel } from '../../../src/core/consistency.ts'
 import type { RondoError } from '../../../src/core/errors.ts'
@@ -17,7 +17,7 @@ import type { FaultyNode } from '../../support/faulty-node.ts'
 const LEVELS = ['one', 'quorum', 'all'] as const
 const LIMITS = { maxValueBytes: 100, defaultTtlMs: 0 }
 const KEY = 'k'
-const asker: Asker = { waiting: 0, begunAtMs: 0, gone: false, noneWaits: () => undefined }
+const requester: Requester = { waiting: 0, begunAtMs: 0, gone: false, noneWaits: () => undefined }
 
 describe('a step that changes one key', () => {
   let under: CoordinatorUnderTest
@@ -36,7 +36,7 @@ describe('a step that changes one key', () => {
       limits,
     )
   const change = (level: ConsistencyLevel, make: StepMaker, ...args: string[]) =>
-    under.done(changeKey(under.coordinator, stepOf(make, args), { asker, level }))
+    under.done(changeKey(under.coordinator, stepOf(make, args), { requester, level }))
   const failureOf = (promise: Promise<unknown>) =>
     promise.then(
       () => expect.fail('it has not failed'),
@@ -113,7 +113,9 @@ describe('a step that changes one key', () => {
       await under.put(KEY, '1')
       const other = await CoordinatorUnderTest.started({ beside: under, coordinator: 2 })
       const increments = (by: CoordinatorUnderTest) =>
-        Array.from({ length: 20 }, () => changeKey(by.coordinator, stepOf(incrby, ['1']), { asker, level }))
+        Array.from({ length: 20 }, () =>
+          changeKey(by.coordinator, stepOf(incrby, ['1']), { requester, level }),
+        )
       const changed = await under.done(Promise.all([...increments(under), ...increments(other)]))
       const sums = changed.map(({ reply }) => reply as number)
       expect(changed.map(({ after }) => Number(shown(after)))).to.deep.equal(sums)
@@ -135,12 +137,12 @@ describe('a step that changes one key', () => {
   }
 
   it('waits for room on behalf of who asks, and is dropped when they have gone', async () => {
-    const gone: Asker = { ...asker, gone: true }
+    const gone: Requester = { ...requester, gone: true }
     const coordinator = under.coordinatorWith({ windows: { largeBytes: 1, smallBytes: 1 } })
     for (const home of homes) home.answerAfterMs = 100
     const level = 'quorum'
-    const changes = [asker, gone, asker].map((each) =>
-      changeKey(coordinator, stepOf(incrby, ['1']), { asker: each, level }).then(
+    const changes = [requester, gone, requester].map((each) =>
+      changeKey(coordinator, stepOf(incrby, ['1']), { requester: each, level }).then(
         ({ reply }) => reply,
         ({ message }: RondoError) => message,
       ),

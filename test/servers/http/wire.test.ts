@@ -367,10 +367,10 @@ describe('HTTP on the wire', () => {
       server = createHttpListener(running.rondo.httpServer, null)
       expect(server.headersTimeout).to.be.within(1, 10_000)
       expect(server.keepAliveTimeout).to.be.within(1, 120_000)
-      expect(server.maxConnections).to.equal(running.rondo.seats.max)
+      expect(server.maxConnections).to.equal(running.rondo.connectionLimit.max)
       server = createHttpListener(running.rondo.httpServer, null, {
         headersTimeout: 200,
-        patience: { firstMs: 400, mostMs: 1000, bytesPerSecond: 100 },
+        inputTimeout: { firstMs: 400, mostMs: 1000, bytesPerSecond: 100 },
         unmovedMs: 1000,
         keepAliveTimeout: 200,
         connectionsCheckingInterval: 20,

@@ -7,7 +7,7 @@ import { expect } from 'chai'
 import { Ledger } from '../../../src/servers/ledger.ts'
 import { RespServer } from '../../../src/servers/resp/resp-server.ts'
 import { createRespListener } from '../../../src/servers/resp/listener.ts'
-import { Seats } from '../../../src/servers/seats.ts'
+import { ConnectionLimit } from '../../../src/servers/connection-limit.ts'
 import { timers } from '../../../src/app/rondo.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
 import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
@@ -276,8 +276,8 @@ describe('the Redis protocol', () => {
       const limitBytes = 64 * KIB * KIB
       ledger = new Ledger({ limitBytes, monotonicMs, timers })
       // One of them is kept for other servers.
-      const seats = new Seats(21, monotonicMs)
-      server = new RespServer({ ...running.rondo.respServer.options, monotonicMs, ledger, seats })
+      const connectionLimit = new ConnectionLimit(21, monotonicMs)
+      server = new RespServer({ ...running.rondo.respServer.options, monotonicMs, ledger, connectionLimit })
       const file = (name: string) => readFileSync(new URL(`../../support/tls/${name}.pem`, import.meta.url))
       tlsListener = createRespListener(server, { cert: file('cert'), key: file('key') })
       await new Promise<void>((resolve) => tlsListener.listen(0, '127.0.0.1', resolve))

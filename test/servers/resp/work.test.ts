@@ -46,7 +46,7 @@ describe('work that takes long', () => {
   it('what is short is done at once', () => {
     const loop = new Loop()
     let done = 0
-    loop.work.carryOut(loop.job(3), (pieces) => (done = pieces), never)
+    loop.work.run(loop.job(3), (pieces) => (done = pieces), never)
     expect(done).to.equal(3)
     expect(loop.work.isOver).to.equal(false)
   })
@@ -54,7 +54,7 @@ describe('work that takes long', () => {
   it('no turn takes longer than two slices and a quantum, however much there is to do', () => {
     const loop = new Loop()
     let done = 0
-    for (let i = 0; i < 50; i++) loop.work.carryOut(loop.job(200), () => done++, never)
+    for (let i = 0; i < 50; i++) loop.work.run(loop.job(200), () => done++, never)
     const begun = loop.nowMs
     expect(begun).to.be.below(7)
     let turns = 0
@@ -65,7 +65,7 @@ describe('work that takes long', () => {
 
   it('whoever comes late, with little to do, waits for a quantum of each of the others', () => {
     const loop = new Loop()
-    for (let i = 0; i < 20; i++) loop.work.carryOut(loop.job(10_000), () => undefined, never)
+    for (let i = 0; i < 20; i++) loop.work.run(loop.job(10_000), () => undefined, never)
     loop.turn()
     const beganMs = loop.nowMs
     let doneMs = 0

@@ -29,9 +29,9 @@ import {
   type Account,
   type Holder,
 } from '../../ledger.ts'
-import { Patience } from '../../patience.ts'
+import { InputTimeout } from '../../input-timeout.ts'
 import type { ClientEnd } from '../../proxy-header.ts'
-import type { Seat } from '../../seats.ts'
+import type { LimitedConnection } from '../../connection-limit.ts'
 import { takenBytes } from '../../sockets.ts'
 import { MANY_ARGUMENTS, type CommandSettings } from '../../../commands/model.ts'
 import type { Client, Command, ServerFacts, Transaction, Watch } from '../model.ts'
@@ -85,7 +85,7 @@ export interface Host extends ServerFacts {
   readonly cursors: ScanCursors
   readonly work: Work
   readonly parserOptions: ParserOptions<Command>
-  readonly nameless: Command
+  readonly emptyCommand: Command
   readonly stats: ServerFacts['stats'] & { ended(slot: Slot, nowUs: number): void }
   nowUs(): number
   dispatch(connection: Connection, command: Command, args: Buffer[]): void
@@ -97,7 +97,7 @@ export interface Host extends ServerFacts {
   holdBack(connection: Connection): void
 }
 
-export class Connection implements Client, Worker, Holder, Seat {
+export class Connection implements Client, Worker, Holder, LimitedConnection {
   readonly id: number
   readonly server: Host
   readonly store: KeyStore
@@ -130,7 +130,7 @@ export class Connection implements Client, Worker, Holder, Seat {
   readAtUs = 0
   /** Memory of this connection. */
   readonly account: Account
-  private readonly patience: Patience
+  private readonly inputTimeout: InputTimeout
   private unauthenticatedSinceMs: number
   /** When it last made progress: sent or read bytes. */
   private movedAtMs: number
@@ -174,7 +174,7 @@ export class Connection implements Client, Worker, Holder, Seat {
   /** The same for single-key updates, which other updates need not wait for. */
   private readonly updating = new Map<number, number>()
   /** Parsed, and held back until its keys are no longer busy. */
-  private heldBack: Command | null = null
+  private deferred: Command | null = null
 
   constructor(server: Host, socket: Socket, id: number, nowMs: number, client: ClientEnd) {
     this.server = server
@@ -194,7 +194,7 @@ export class Connection implements Client, Worker, Holder, Seat {
     this.parser.unauthenticated = !this.authenticated
     const base = 'encrypted' in socket ? IDLE_TLS_BYTES : IDLE_BYTES
     this.account = server.options.ledger.open(this.userName, this, base)
-    this.patience = new Patience(nowMs)
+    this.inputTimeout = new InputTimeout(nowMs)
     this.movedAtMs = nowMs
     this.unauthenticatedSinceMs = nowMs
   }
@@ -208,7 +208,7 @@ export class Connection implements Client, Worker, Holder, Seat {
     const before = this.requestBytes
     this.parser.feed(chunk)
     this.work.spend(chunk.length >> INPUT_BYTES_A_UNIT)
-    if (this.heldBack || this.parked) {
+    if (this.deferred || this.parked) {
       this.socket.pause()
       this.countInput()
     } else this.pump()
@@ -348,7 +348,7 @@ export class Connection implements Client, Worker, Holder, Seat {
   /** @returns false when the command, and everything after it, has to wait */
   private dispatch(command: Command, args: Buffer[]): boolean {
     if ((this.changing || command.inTurn) && this.mustWait(command, args)) {
-      this.heldBack = command
+      this.deferred = command
       return false
     }
     this.work.spend(command.units)
@@ -366,7 +366,7 @@ export class Connection implements Client, Worker, Holder, Seat {
   takeTurn(): boolean {
     this.parked = false
     if (this.gone) return false
-    if (this.heldBack) this.goOn(true)
+    if (this.deferred) this.startDeferred(true)
     else if (!this.paused) this.pump()
     if (this.isReading) this.socket.resume()
     if (this.inputEnded) this.flushSoon()
@@ -374,7 +374,7 @@ export class Connection implements Client, Worker, Holder, Seat {
   }
 
   private get isReading(): boolean {
-    return !this.heldBack && !this.paused && !this.parked
+    return !this.deferred && !this.paused && !this.parked
   }
 
   private mustWait(command: Command, args: readonly Buffer[]): boolean {
@@ -414,19 +414,19 @@ export class Connection implements Client, Worker, Holder, Seat {
       if (left > 0) claims.set(token, left)
       else claims.delete(token)
     }
-    this.goOn()
+    this.startDeferred()
   }
 
   /** Runs the command that was held back, if it need not wait any longer. */
-  private goOn(inTurn = false): void {
-    const command = this.heldBack
+  private startDeferred(inTurn = false): void {
+    const command = this.deferred
     if (!command || this.ending || this.waiting > 0 || this.mustWait(command, this.parser.args)) return
     // One per turn: such commands are costly, and often come one after the other.
     if (!inTurn && waitsForAll(command, this.parser.args)) {
       if (!this.parked) this.park()
       return
     }
-    this.heldBack = null
+    this.deferred = null
     this.server.dispatch(this, command, this.parser.args)
     if (!this.parked) this.pump()
     if (this.isReading) this.socket.resume()
@@ -451,7 +451,7 @@ export class Connection implements Client, Worker, Holder, Seat {
   }
 
   /** Replies at once. */
-  say(reply: Reply, command: Command = this.server.nameless): void {
+  say(reply: Reply, command: Command = this.server.emptyCommand): void {
     const slot = new ReplySlot(this, command)
     this.add(slot)
     slot.answer(reply)
@@ -468,7 +468,7 @@ export class Connection implements Client, Worker, Holder, Seat {
     this.usualReplyBytes += (replyBytes - this.usualReplyBytes) >> 3
     // The second case: the first was held back for this one, the last.
     if (slot === this.first || this.ready === this.pipelined) this.flushSoon()
-    if (this.heldBack && waitsForAll(this.heldBack, this.parser.args)) this.goOn()
+    if (this.deferred && waitsForAll(this.deferred, this.parser.args)) this.startDeferred()
   }
 
   private flushSoon(): void {
@@ -527,7 +527,7 @@ export class Connection implements Client, Worker, Holder, Seat {
     const moved = this.moved()
     if (moved !== this.movedBytes) this.movedAtMs = nowMs // slow, but making progress
     this.movedBytes = moved
-    if (this.patience.isSpent(nowMs, this.isInside, this.receivedBytes, this.added)) return true
+    if (this.inputTimeout.isSpent(nowMs, this.isInside, this.receivedBytes, this.added)) return true
     const unmovedMs = nowMs - this.movedAtMs
     if (this.closing) return unmovedMs >= CLOSING_MS
     if (this.socket.writableLength > 0) return unmovedMs >= UNMOVED_MS
@@ -546,7 +546,7 @@ export class Connection implements Client, Worker, Holder, Seat {
   }
 
   /** Whether it may be closed in favour of a new connection when the limit is reached. */
-  mayGiveWay(): boolean {
+  mayBeDisplaced(): boolean {
     return this.server.needsPassword ? !this.authenticated : this.added === 0
   }
 
@@ -581,7 +581,7 @@ export class Connection implements Client, Worker, Holder, Seat {
       return
     }
     this.paused = false
-    if (!this.heldBack && !this.parked) this.pump()
+    if (!this.deferred && !this.parked) this.pump()
     if (this.isReading) this.socket.resume()
   }
 
@@ -589,7 +589,7 @@ export class Connection implements Client, Worker, Holder, Seat {
   noneWaits(): void {
     this.server.options.timers.endOfTurn(() => {
       if (this.gone || this.waiting > 0) return
-      this.goOn()
+      this.startDeferred()
       if (this.paused) this.resumeWhenTaken()
     })
   }

@@ -2,7 +2,7 @@
  * One command of a connection, from reading it to writing its reply. The slots of a connection form a queue: commands run
  * concurrently, and replies are written in the order of the commands.
  */
-import type { Asker } from '../../../coordinator/api.ts'
+import type { Requester } from '../../../coordinator/api.ts'
 import type { Work } from '../../../core/work.ts'
 import { replyOf } from '../../../commands/errors.ts'
 import type { Output } from '../wire/output.ts'
@@ -19,7 +19,7 @@ import {
 const WORTH_PARTS_BYTES = 64 * 1024
 
 /** The connection of a slot. */
-export interface SlotOwner extends Asker {
+export interface SlotOwner extends Requester {
   readonly protocol: Protocol
   /** When the bytes that are being parsed were read, in the unit of Slot.startedUs. */
   readonly readAtUs: number
@@ -64,7 +64,7 @@ export class ReplySlot extends Slot {
   /** Instead of `encoded`, for a long reply, which is encoded in slices, or would be costly to concatenate. */
   private encodedParts: readonly Buffer[] | null = null
 
-  get asker(): Asker {
+  get requester(): Requester {
     return this.owner
   }
 
@@ -97,7 +97,7 @@ export class ReplySlot extends Slot {
       this.encodedParts = parts
       this.complete(parts.reduce((sum, part) => sum + part.length, 0))
     }
-    work.carryOut(encodeInSlices(reply, protocol), encoded, (error) => this.answer(replyOf(error)))
+    work.run(encodeInSlices(reply, protocol), encoded, (error) => this.answer(replyOf(error)))
   }
 
   write(output: Output): void {

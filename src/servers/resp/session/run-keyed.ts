@@ -1,7 +1,7 @@
 /** Runs a command on keys for a connection: adds its reply slot, and claims its keys so that later commands wait. */
 import { MANY_ARGUMENTS } from '../../../commands/model.ts'
 import { RespError } from '../../../commands/reply.ts'
-import { carryOut, readStep, runAlone, stepOf, type KeyedCommand } from '../../../commands/run/keyed.ts'
+import { runStep, readStep, runAlone, stepOf, type KeyedCommand } from '../../../commands/run/keyed.ts'
 import { claimEverything, claimKeys } from '../connection/claims.ts'
 import { ReplySlot } from '../connection/slot.ts'
 import type { Client, Command } from '../model.ts'
@@ -29,6 +29,6 @@ export function runKeyed(
   let released = claimKeys(client, step.writes ? step.keys : [], command)
   // Reads that start now run before later writes. Keys need a claim only if some reads cannot start yet.
   const heldUp = () => void (released = claimKeys(client, step.keys))
-  const answer = step.writes ? carryOut(client, step, args, keyed) : readStep(client, step, heldUp)
+  const answer = step.writes ? runStep(client, step, args, keyed) : readStep(client, step, heldUp)
   slot.answerWith(answer.finally(() => released()))
 }

@@ -40,7 +40,7 @@ const sections = {
   },
   Clients: ({ server }) => ({
     connected_clients: server.connections.size,
-    maxclients: server.options.seats.max,
+    maxclients: server.options.connectionLimit.max,
     blocked_clients: 0,
   }),
   Memory: ({ server, store }) => {
@@ -68,7 +68,7 @@ const sections = {
       total_connections_received: server.connectionsReceived,
       total_commands_processed: commands,
       total_error_replies: errors,
-      rejected_connections: server.options.seats.refused,
+      rejected_connections: server.options.connectionLimit.refused,
       evicted_clients: server.options.ledger.cut,
       rondo_refused_for_memory: server.options.ledger.refused,
     }
@@ -145,7 +145,7 @@ function getConfig({ server, store }: Client, args: readonly Buffer[]): Reply {
   const settings: Fields = {
     appendonly: 'no',
     databases: 1,
-    maxclients: server.options.seats.max,
+    maxclients: server.options.connectionLimit.max,
     maxmemory: limitBytes,
     ...(policy === null ? {} : { 'maxmemory-policy': policy }),
     port: server.port,

@@ -263,7 +263,7 @@ async function asOne(
     const reply = await aside(client, queued[i]!)
     bytes += answerBytes(reply)
     replies[i] = bytes > MAX_ANSWER_BYTES ? new RespError(LEFT_OUT) : reply
-    await client.work.breathe(queued[i]!.command.units)
+    await client.work.yieldTurn(queued[i]!.command.units)
   }
   return replies
 }

@@ -8,24 +8,24 @@
  *
  * There is no cost per request: a check about once a second compares the bytes received since the last one.
  */
-export interface PatienceLimits {
+export interface InputTimeoutLimits {
   /** Initial time, restored after each complete request. */
   readonly firstMs: number
   readonly mostMs: number
   readonly bytesPerSecond: number
 }
 
-export const PATIENCE: PatienceLimits = { firstMs: 10_000, mostMs: 60_000, bytesPerSecond: 100 }
+export const INPUT_TIMEOUT: InputTimeoutLimits = { firstMs: 10_000, mostMs: 60_000, bytesPerSecond: 100 }
 
-export class Patience {
+export class InputTimeout {
   private leftMs: number
-  private readonly limits: PatienceLimits
+  private readonly limits: InputTimeoutLimits
   private atMs: number
   private bytes: number
   private whole = 0
 
   /** @param bytes received until now */
-  constructor(nowMs: number, limits: PatienceLimits = PATIENCE, bytes = 0) {
+  constructor(nowMs: number, limits: InputTimeoutLimits = INPUT_TIMEOUT, bytes = 0) {
     this.bytes = bytes
     this.limits = limits
     this.leftMs = limits.firstMs

@@ -1,8 +1,8 @@
 /** An HTTP connection as the origin of operations that wait for room at their nodes. */
 import type { Socket } from 'node:net'
-import type { Asker } from '../../coordinator/api.ts'
+import type { Requester } from '../../coordinator/api.ts'
 
-class HttpAsker implements Asker {
+class HttpRequester implements Requester {
   waiting = 0
   begunAtMs = 0
   private readonly socket: Socket
@@ -20,10 +20,10 @@ class HttpAsker implements Asker {
   }
 }
 
-const askers = new WeakMap<Socket, HttpAsker>()
+const requesters = new WeakMap<Socket, HttpRequester>()
 
-export function askerOf(socket: Socket): Asker {
-  let asker = askers.get(socket)
-  if (!asker) askers.set(socket, (asker = new HttpAsker(socket)))
-  return asker
+export function requesterOf(socket: Socket): Requester {
+  let requester = requesters.get(socket)
+  if (!requester) requesters.set(socket, (requester = new HttpRequester(socket)))
+  return requester
 }

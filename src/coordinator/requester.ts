@@ -1,5 +1,5 @@
 /** A client's connection. Connections whose operations wait for admission take turns (admission.ts). */
-export interface Asker {
+export interface Requester {
   /** How many of its operations wait. Maintained by Admission, like begunAtMs. */
   waiting: number
   /** When its last operation started or, before that, when the first began to wait; 0 = none waits. */
