@@ -50,8 +50,7 @@ export interface PlacedKey {
 /** Whether all keys have the same home replicas in the same order. Their fallback replicas may differ. */
 export function shareReplicaSet(keys: readonly PlacedKey[]): boolean {
   const [first, ...others] = keys
-  const { homes } = first!.replicas
-  return others.every(({ replicas }) => replicas.homes.every((home, i) => home === homes[i]))
+  return others.every(({ replicas }) => replicas.homes.every((home, i) => home === first!.replicas.homes[i]))
 }
 
 export function crossReplicaSet(): RondoError {
