@@ -108,6 +108,7 @@ const GENERIC: KeyedRows = {
     'Sets the expiry of a key as a Unix time in seconds.',
   ],
   expiretime: ['7.0.0', 'key', LOOK, 'Returns the expiry time of a key as a Unix time in seconds.'],
+  move: ['1.0.0', 'key db:integer', CHANGE, 'Moves a key to another database.'],
   persist: ['2.2.0', 'key', CHANGE_UNSEEN, 'Removes the expiry of a key.'],
   pexpire: [
     '2.6.0',

@@ -34,15 +34,28 @@ export interface MemoryAccount {
   refusal(): RondoError
 }
 
+/** How far FLUSHALL or FLUSHDB has come. */
+export interface FlushProgress {
+  /** Null = all. */
+  readonly database: number | null
+  readonly deleted: number
+  readonly failed: number
+  readonly seconds: number
+  readonly finished: boolean
+}
+
 /** The caller of a command. */
 export interface Caller extends Requester {
   readonly store: KeyStore
   readonly readLevel: ConsistencyLevel
   readonly writeLevel: ConsistencyLevel
+  /** With its database. */
   readonly settings: CommandSettings
   readonly account: MemoryAccount
   readonly work: Work
   readonly cursors: ScanCursors
+  /** Called when a flush has taken some seconds, and when it has ended after that. */
+  onFlush(progress: FlushProgress): void
   /** Commands received so far. A read is no longer hedged once another command follows it. */
   readonly added: number
 }

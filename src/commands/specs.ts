@@ -15,6 +15,7 @@ import {
   pttl,
   ttl,
 } from './keys/expiry.ts'
+import { move } from './keys/database.ts'
 import { copy, del, exists, rename, renamenx, type } from './keys/keyspace.ts'
 import { lcs } from './strings/lcs.ts'
 import { decr, decrby, incr, incrby, incrbyfloat } from './strings/numbers.ts'
@@ -84,6 +85,7 @@ export const STEPS: Readonly<Record<string, CommandSpec>> = {
   rename: twoKeys(3, SLOW_LEAN_WRITE, rename),
   renamenx: twoKeys(3, LEAN_WRITE, renamenx),
   copy: twoKeys(-3, SLOW_WRITE, copy),
+  move: oneKey(3, LEAN_WRITE, move),
 
   expire: oneKey(-3, LEAN_WRITE, expire),
   pexpire: oneKey(-3, LEAN_WRITE, pexpire),

@@ -41,6 +41,8 @@ interface StepOf<Need, Shown> {
   readonly needs: Need
   /** Distinct, even if the command names one twice. */
   readonly keys: readonly Buffer[]
+  /** In the order of the keys; omitted when all are in the caller's database. */
+  readonly databases?: readonly number[]
   /** False: neither reply nor result depends on the stored values (SET, MSET); `apply` may be given nulls. */
   readonly reads: boolean
   /** False: never stores anything, so a read suffices. */
@@ -63,6 +65,9 @@ interface StepOf<Need, Shown> {
 export type Step = StepOf<'value', Held> | StepOf<'head', Seen> | StepOf<'length' | ByteRange, SeenPart>
 
 export interface StepLimits {
+  /** The caller's database, and how many there are. */
+  readonly database: number
+  readonly databases: number
   readonly maxValueBytes: number
   /** TTL of a value that is set without one; 0 = no expiry. */
   readonly defaultTtlMs: number

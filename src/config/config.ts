@@ -64,6 +64,8 @@ export interface Config {
   readonly tls: ServerTls | null
   /** For both servers and for the connections to the nodes. */
   readonly tlsMinVersion: (typeof TLS_VERSIONS)[number]
+  /** How many databases clients can select. */
+  readonly databases: number
   readonly maxKeyBytes: number
   readonly maxValueBytes: number
   readonly maxBatchKeys: number
@@ -255,16 +257,16 @@ const rows = {
     meaning: 'The port of the Redis protocol server; 0 = any free port, `off` = disabled.',
   }),
   RESP_CROSS_SET_MULTI: row({
-    default: 'refuse',
+    default: 'unordered',
     check: oneOf(['refuse', 'unordered']),
     meaning:
-      'MULTI/EXEC over keys that do not share a replica set: `refuse` (CROSSSLOT), or `unordered`: each command by ' +
-      'itself.',
+      'MULTI/EXEC over keys that do not share a replica set: `unordered` (each command by itself), or `refuse` ' +
+      '(CROSSSLOT).',
   }),
   ALLOW_DANGEROUS_COMMANDS: row({
-    default: 'false',
+    default: 'true',
     check: flag(),
-    meaning: '`true` allows KEYS, FLUSHALL and FLUSHDB over the Redis protocol.',
+    meaning: '`false` refuses KEYS, FLUSHALL and FLUSHDB over the Redis protocol.',
   }),
   DATA_TOKEN: row({
     check: tokens(),
@@ -321,6 +323,11 @@ const rows = {
     default: 'TLSv1.2',
     check: oneOf(TLS_VERSIONS),
     meaning: 'The oldest TLS version accepted for clients and nodes: TLSv1.2 or TLSv1.3.',
+  }),
+  DATABASES: row({
+    default: '16',
+    check: wholeNumber(1, 1024),
+    meaning: 'How many databases clients can select (`SELECT`, `?db=`), numbered from 0.',
   }),
   MAX_KEY_BYTES: row({
     default: '1024',
@@ -465,6 +472,7 @@ export function loadConfig(
     trustedProxies: v.TRUSTED_PROXIES ?? [],
     tls: serverTls(keyPair(v.TLS_CERT_FILE, v.TLS_KEY_FILE), v.TLS_CLIENT_CA_FILE),
     tlsMinVersion: v.TLS_MIN_VERSION,
+    databases: v.DATABASES,
     maxKeyBytes: v.MAX_KEY_BYTES,
     maxValueBytes: v.MAX_VALUE_BYTES,
     maxBatchKeys: v.MAX_BATCH_KEYS,

@@ -11,7 +11,8 @@ import type { RondoError } from '../core/errors.ts'
 import type { Completeness } from '../core/events.ts'
 import type { Part } from '../core/part.ts'
 import type { Explanation } from './explain.ts'
-import type { KeyPage } from './listing/listing.ts'
+import type { KeyPage, ListRequest } from './listing/listing.ts'
+import type { KeyCounts, RoughCounts } from './listing/walks.ts'
 import type { ReadDone } from './read/read.ts'
 import type { ModifyAll, ModifyAllSlowly, TransactDone } from './transact/transact.ts'
 import type { Modify, UpdateDone } from './update/update.ts'
@@ -19,7 +20,8 @@ import type { WriteDone } from './write/write.ts'
 
 export type { Requester } from './requester.ts'
 export type { Explanation, ReplicaView } from './explain.ts'
-export type { KeyPage } from './listing/listing.ts'
+export type { KeyPage, ListRequest } from './listing/listing.ts'
+export type { KeyCounts, RoughCounts } from './listing/walks.ts'
 export type { ReadDone } from './read/read.ts'
 export type { AllModified, ModifyAll, ModifyAllSlowly, TransactDone } from './transact/transact.ts'
 export type { Modified, Modify, UpdateDone } from './update/update.ts'
@@ -58,12 +60,15 @@ export interface KeyStore {
 
   /** Cluster time, milliseconds since 1970. */
   nowMs(): number
-  /** Null, or the reason why this key cannot be used. */
+  /** Null, or the reason why clients cannot use a key of this name. */
   checkKey(key: Buffer): RondoError | null
   /** Null, or the reason why a value of so many bytes cannot be stored. */
   checkValue(bytes: number): RondoError | null
 
-  /** Reads the key's record. Here and in all calls below, the key has passed checkKey. */
+  /**
+   * Reads the key's record. Here and in all calls below, the key is the stored name (core/keys.ts) of one that has passed
+   * checkKey.
+   */
   read(key: Buffer, done: ReadDone, level?: ConsistencyLevel): void
   /** Reads the head of the key's record, and only the requested part of its value. */
   peek(key: Buffer, part: Part, done: ReadDone<PeekedRecord>, level?: ConsistencyLevel): void
@@ -88,11 +93,18 @@ export interface KeyStore {
   /** When a live record expires, cluster time; 0 = never. */
   expiresAtMs(key: Buffer, record: RecordHead): Promise<number>
   /** A page of all keys. Pass the cursor of the previous page; '0' starts. */
-  list(request: { match: Buffer | null; cursor: string; count: number }): Promise<KeyPage>
-  /** The number of keys. Lists all of them. */
-  countKeys(): Promise<number>
-  /** A random key, not uniformly distributed; null = there are no keys. */
-  randomKey(): Promise<Buffer | null>
+  list(request: ListRequest): Promise<KeyPage>
+  /** The number of keys of each database; those without keys are omitted. Lists all keys. */
+  countKeys(): Promise<KeyCounts>
+  /**
+   * The same, for clients that poll: exact as long as the nodes hold at most so many keys. For more it is the count of the
+   * latest run, and costs nothing.
+   */
+  roughCounts(exactUpTo: number): Promise<RoughCounts>
+  /** All keys of a database, or of all (null), were deleted: the latest count is no longer true. */
+  onFlushed(database: number | null): void
+  /** A random key of a database, not uniformly distributed; null = there are no keys. */
+  randomKey(database: number): Promise<Buffer | null>
   /** Where the key is placed, and what each replica holds. */
   explain(key: Buffer): Promise<Explanation>
 }

@@ -18,7 +18,7 @@ import {
 import type { ConsistencyLevel } from '../core/consistency.ts'
 import { Deadlines } from '../core/deadlines.ts'
 import type { Emit } from '../core/events.ts'
-import { isReserved } from '../core/keys.ts'
+import { clientKey, isReserved } from '../core/keys.ts'
 import { ownLifeMs } from '../core/lifetime.ts'
 import { partBytes, type Part } from '../core/part.ts'
 import { READ_FIRST, READ_NEVER } from '../core/plan.ts'
@@ -31,7 +31,7 @@ import type { CoordinatorContext, Failing, Replicas } from './context.ts'
 import { explain, type Explanation } from './explain.ts'
 import { Hedging } from './read/hedging.ts'
 import { KeyQueues, nameOf } from './update/key-queues.ts'
-import { cursorElsewhere, listKeys, type KeyPage } from './listing/listing.ts'
+import { cursorElsewhere, listKeys, type KeyPage, type ListRequest } from './listing/listing.ts'
 import { ReadOne, type ReadDone } from './read/read.ts'
 import { QuorumRead } from './read/quorum-read.ts'
 import { QuorumWrite } from './write/quorum-write.ts'
@@ -48,7 +48,7 @@ import {
 import { Sizes } from './admission/sizes.ts'
 import { newTransaction, QueuedTransaction } from './transact/queued-transaction.ts'
 import { newUpdate, QueuedUpdate } from './update/queued-update.ts'
-import { KeyCount, Pages } from './listing/walks.ts'
+import { KeyCount, Pages, type KeyCounts, type RoughCounts } from './listing/walks.ts'
 import { QuorumUpdate, type Modify, type UpdateDone } from './update/update.ts'
 import { WriteOne, type MakeRecord, type WriteDone } from './write/write.ts'
 
@@ -411,7 +411,7 @@ export class Coordinator implements KeyStore {
   }
 
   /** A page of all keys. Pass the cursor of the previous page; '0' starts. */
-  async list(request: { match: Buffer | null; cursor: string; count: number }): Promise<KeyPage> {
+  async list(request: ListRequest): Promise<KeyPage> {
     const { maxKeyBytes } = this.options
     const bytes = request.match?.length ?? 0
     if (bytes > maxKeyBytes) {
@@ -421,26 +421,49 @@ export class Coordinator implements KeyStore {
     return this.pages.run(() => listKeys(this.context, request))
   }
 
-  /** The number of keys. Lists all of them; concurrent calls share one run (walks.ts). */
-  countKeys(): Promise<number> {
+  /** The number of keys of each database. Lists all of them; concurrent calls share one run (walks.ts). */
+  countKeys(): Promise<KeyCounts> {
     return this.keyCount.get()
   }
 
-  private async walkAll(): Promise<number> {
-    let count = 0
+  async roughCounts(exactUpTo: number): Promise<RoughCounts> {
+    const stored = this.storedKeys()
+    if (stored <= exactUpTo) return { counts: await this.countKeys(), isExact: true }
+    // Before the first count: what the nodes hold, with the deletes that they remember.
+    return { counts: this.keyCount.recent() ?? new Map([[0, stored]]), isExact: false }
+  }
+
+  onFlushed(database: number | null): void {
+    this.keyCount.change(
+      (counts) => new Map([...counts].filter(([other]) => database !== null && other !== database)),
+    )
+  }
+
+  /** How many keys the nodes hold, of any kind, as of the last pings. */
+  private storedKeys(): number {
+    const { members, replicas } = this.cluster.placement
+    const copies = members.reduce((sum, { report }) => sum + (report?.keys ?? 0), 0)
+    return Math.round(copies / replicas)
+  }
+
+  private async walkAll(): Promise<KeyCounts> {
+    const counts = new Map<number, number>()
     let cursor = '0'
     do {
-      const page = await this.list({ match: null, cursor, count: COUNTED_PAGE })
-      if (page.restarted) count = 0
-      count += page.keys.length
+      const page = await this.list({ database: null, match: null, cursor, count: COUNTED_PAGE })
+      if (page.restarted) counts.clear()
+      for (const key of page.keys) {
+        const { database } = clientKey(key)!
+        counts.set(database, (counts.get(database) ?? 0) + 1)
+      }
       cursor = page.cursor
     } while (cursor !== '0')
-    return count
+    return counts
   }
 
   /** A random key of a random page. */
-  async randomKey(): Promise<Buffer | null> {
-    const page = (cursor: string) => this.list({ match: null, cursor, count: RANDOM_PAGE })
+  async randomKey(database: number): Promise<Buffer | null> {
+    const page = (cursor: string) => this.list({ database, match: null, cursor, count: RANDOM_PAGE })
     const oneOf = (keys: readonly Buffer[]) => keys[Math.floor(this.options.random() * keys.length)]!
     const first = await page('0')
     // The same listing, continued from a random position; its view of the nodes stays.

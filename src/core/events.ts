@@ -45,6 +45,14 @@ export type RondoEvent =
     }
   /** A client's MULTI over keys that do not share a replica set: refused, or executed one by one. */
   | { kind: 'cross-set-multi'; then: 'refuse' | 'unordered' }
+  | {
+      kind: 'flush'
+      database: number | null
+      deleted: number
+      failed: number
+      seconds: number
+      finished: boolean
+    }
   /** A connection to the RESP port that used another protocol: emitted once a minute per address. */
   | { kind: 'other-protocol'; address: string; protocol: 'tls' | 'http' | 'proxy' | 'binary' | 'unknown' }
   /** A wrong token, the count-th in a row from its address: emitted once a minute per address. */

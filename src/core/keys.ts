@@ -1,5 +1,36 @@
-/** Internal keys of Rondo. Clients cannot read, write or list them. */
-export const RESERVED_PREFIX = Buffer.from('__rondo:')
+/**
+ * Names of keys on the nodes.
+ *
+ *   users:app              key `users:app` of database 0
+ *   __rondo:db3:users:app  the same name in database 3
+ *   __rondo:node …         internal: no client can read, write or list them
+ *
+ * Clients cannot name keys that begin with `__rondo:`, so the databases cannot collide. The prefix is a part of the key on
+ * the ring, and has no braces: keys with the same {hash tag} share a replica set, in all databases.
+ */
+const RESERVED_PREFIX = Buffer.from('__rondo:')
+const DATABASE = /^__rondo:db([1-9]\d{0,3}):/
+const INTERNAL = /^__rondo:(?!db[1-9]\d{0,3}:)/
+/** Enough for the longest prefix. */
+const DATABASE_PREFIX_BYTES = 24
+const prefixes: Buffer[] = [Buffer.alloc(0)]
+
+/** What precedes the keys of a database on the nodes. */
+export function databasePrefix(database: number): Buffer {
+  return (prefixes[database] ??= Buffer.from(`__rondo:db${database}:`))
+}
+
+/** The name on the nodes of a client's key. */
+export function storedKey(database: number, key: Buffer): Buffer {
+  return database === 0 ? key : Buffer.concat([databasePrefix(database), key])
+}
+
+/** The database and the client's name of a key on a node; null = internal. */
+export function clientKey(stored: Buffer): { readonly database: number; readonly key: Buffer } | null {
+  if (!isReserved(stored)) return { database: 0, key: stored }
+  const [prefix, database] = DATABASE.exec(stored.toString('latin1', 0, DATABASE_PREFIX_BYTES)) ?? []
+  return prefix === undefined ? null : { database: Number(database), key: stored.subarray(prefix.length) }
+}
 
 /** The marker: cluster, node id, and whether the node is clean. */
 export const MARKER_KEY = Buffer.from('__rondo:node')
@@ -21,6 +52,17 @@ export const WRITABLE_KEY = Buffer.from('__rondo:writable')
 /** Never written: used only to test permissions. */
 export const PERMISSION_KEY = Buffer.from('__rondo:permission')
 
+/** An internal key on a node. */
+export function isInternal(stored: Buffer): boolean {
+  return isReserved(stored) && isInternalName(stored.toString('latin1', 0, DATABASE_PREFIX_BYTES))
+}
+
+/** The same for a name as latin1. */
+export function isInternalName(name: string): boolean {
+  return INTERNAL.test(name)
+}
+
+/** Whether clients cannot use this name. */
 export function isReserved(key: Uint8Array): boolean {
   if (key.length < RESERVED_PREFIX.length) return false
   for (let i = 0; i < RESERVED_PREFIX.length; i++) if (key[i] !== RESERVED_PREFIX[i]) return false

@@ -150,6 +150,8 @@ export interface NodeReport {
   readonly memoryLimitBytes: number
   readonly evictionPolicy: string
   readonly evictedKeys: number
+  /** Of all kinds: values, deletes that are remembered, and internal ones. */
+  readonly keys: number
   /** Number of hints that the node keeps for each requested peer; peers without hints are omitted. */
   readonly hints: ReadonlyMap<string, number>
 }

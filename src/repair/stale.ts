@@ -22,7 +22,7 @@ import type { Member } from '../cluster/member.ts'
 import { encodeMarker, type Marker } from '../cluster/marker.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { required } from '../core/consistency.ts'
-import { isReserved } from '../core/keys.ts'
+import { isInternal } from '../core/keys.ts'
 import { GIVEN_BACK_MS, LEASE_MS, type RepairContext } from './context.ts'
 import { answerOf, RepairStopped } from './round/copy.ts'
 
@@ -116,7 +116,7 @@ async function drop(context: RepairContext, member: Member): Promise<void> {
       throw new RepairStopped(node, 'too few others are left to fill it from')
     }
     const page = await answerOf(node, node.scan(cursor, null, PAGE_KEYS))
-    const keys = page.entries.map(({ key }) => key).filter((key) => !isReserved(key))
+    const keys = page.entries.map(({ key }) => key).filter((key) => !isInternal(key))
     const removed = await answerOf(node, node.dropOlder(bytes, keys, beforeMs!))
     if (removed === null) throw changed(member)
     dropped += removed

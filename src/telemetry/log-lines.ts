@@ -122,6 +122,12 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
         `${movedHome} moved home${notGiven}${why.length > 0 ? ` (${why.join('; ')})` : ''}`,
     }
   },
+  flush: ({ database, deleted, failed, seconds, finished }) => ({
+    level: failed > 0 ? 'warn' : 'info',
+    sentence:
+      `${database === null ? 'FLUSHALL' : `FLUSHDB of database ${database}`} ${finished ? 'has ended' : 'is running'}: ` +
+      `${deleted} keys deleted, ${failed} failed, in ${seconds.toFixed(0)} s`,
+  }),
   'cross-set-multi': (event) => ({
     level: 'warn',
     sentence:

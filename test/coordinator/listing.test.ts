@@ -24,7 +24,12 @@ describe('listing the keys', () => {
     for (let pages = 0; pages < 1000; pages++) {
       await between(pages)
       const page = await under.done(
-        under.coordinator.list({ match: match === null ? null : Buffer.from(match), cursor, count }),
+        under.coordinator.list({
+          database: 0,
+          match: match === null ? null : Buffer.from(match),
+          cursor,
+          count,
+        }),
       )
       keys.push(...page.keys.map(String))
       cursor = page.cursor
@@ -32,7 +37,12 @@ describe('listing the keys', () => {
     }
     throw new Error('the listing does not end')
   }
-  const failure = (request: { match: null; cursor: string; count: number }): Promise<RondoError> =>
+  const failure = (request: {
+    database: number
+    match: null
+    cursor: string
+    count: number
+  }): Promise<RondoError> =>
     under.done(under.coordinator.list(request)).then(
       () => expect.fail('it was listed'),
       (error: RondoError) => error,
@@ -68,7 +78,7 @@ describe('listing the keys', () => {
   it('refuses a pattern that is longer than a key', async () => {
     const match = Buffer.alloc(1025, '*')
     const error: unknown = await under
-      .done(under.coordinator.list({ match, cursor: '0', count: 1 }))
+      .done(under.coordinator.list({ database: 0, match, cursor: '0', count: 1 }))
       .catch((error: unknown) => error)
     expect(error).to.include({ code: 'BAD_REQUEST' })
   })
@@ -141,14 +151,14 @@ describe('listing the keys', () => {
   it('says so when too many nodes are away for the list to be complete', async () => {
     for (const node of under.nodes.slice(0, 3)) node.cut()
     await under.time.advance(10)
-    const error = await failure({ match: null, cursor: '0', count: 10 })
+    const error = await failure({ database: 0, match: null, cursor: '0', count: 10 })
     expect(error.code).to.equal('UNAVAILABLE')
     expect(error.message).to.include('node-1, node-2, node-3')
   })
 
   it('says so when a node fails while it is listed', async () => {
     under.nodes[0]!.scan = () => Promise.reject(new Error('closed'))
-    expect((await failure({ match: null, cursor: '0', count: 10 })).code).to.equal('UNAVAILABLE')
+    expect((await failure({ database: 0, match: null, cursor: '0', count: 10 })).code).to.equal('UNAVAILABLE')
   })
 
   describe('while nodes change', () => {
@@ -233,7 +243,7 @@ describe('listing the keys', () => {
       let cursor = '0'
       const keys: string[] = []
       const next = async () => {
-        const page = await under.done(under.coordinator.list({ match: null, cursor, count: 4 }))
+        const page = await under.done(under.coordinator.list({ database: 0, match: null, cursor, count: 4 }))
         keys.push(...page.keys.map(String))
         cursor = page.cursor
       }
@@ -272,7 +282,9 @@ describe('listing the keys', () => {
       '0-0.x',
       '00000000000000-1',
     ]) {
-      expect((await failure({ match: null, cursor, count: 10 })).code, cursor).to.equal('BAD_REQUEST')
+      expect((await failure({ database: 0, match: null, cursor, count: 10 })).code, cursor).to.equal(
+        'BAD_REQUEST',
+      )
     }
   })
 })

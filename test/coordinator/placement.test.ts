@@ -127,7 +127,7 @@ describe('a change of the placement', () => {
     let restarts = 0
     for (let pages = 0; pages < 1000; pages++) {
       if (pages === 3) place(all(), 3)
-      const page = await under.done(under.coordinator.list({ match: null, cursor, count: 5 }))
+      const page = await under.done(under.coordinator.list({ database: 0, match: null, cursor, count: 5 }))
       if (page.restarted) restarts++
       listed.push(...page.keys.map(String))
       cursor = page.cursor

@@ -47,6 +47,31 @@ describe('walks over all keys', () => {
     expect(await Promise.all([second, third])).to.deep.equal([2, 2])
   })
 
+  it('for clients that poll, the latest count costs nothing, and is renewed when it is old', async () => {
+    const time = new VirtualTime()
+    const walks = new Walks()
+    const count = new KeyCount(walks.walk, { clock: time, timers: time })
+    const settle = () => new Promise((resolve) => setImmediate(resolve))
+    expect(count.recent()).to.equal(null)
+    expect(count.recent()).to.equal(null)
+    expect(walks.ends).to.have.length(1)
+    await time.advance(10_000)
+    walks.ends[0]!(5)
+    await settle()
+    for (let i = 0; i < 18; i++) {
+      expect(count.recent()).to.equal(5)
+      await time.advance(10_000)
+    }
+    expect(walks.ends, 'within twenty times its length').to.have.length(1)
+    await time.advance(20_001)
+    expect(count.recent()).to.equal(5)
+    expect(count.recent()).to.equal(5)
+    expect(walks.ends).to.have.length(2)
+    walks.ends[1]!(6)
+    await settle()
+    expect(count.recent()).to.equal(6)
+  })
+
   it('a walk that fails is told to those who waited for it, and the next one is made', async () => {
     const time = new VirtualTime()
     let walks = 0

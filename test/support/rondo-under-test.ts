@@ -148,7 +148,7 @@ export class RondoUnderTest {
     const keys: string[] = []
     let cursor = '0'
     do {
-      const page = await this.rondo.coordinator.list({ match: null, cursor, count: 100 })
+      const page = await this.rondo.coordinator.list({ database: 0, match: null, cursor, count: 100 })
       keys.push(...page.keys.map(String))
       cursor = page.cursor
     } while (cursor !== '0')

@@ -1,6 +1,7 @@
 /** Generic key commands: DEL, EXISTS, TYPE, RENAME, COPY. */
-import { integerArgument, word } from '../arguments.ts'
+import { word } from '../arguments.ts'
 import { OK, Simple } from '../reply.ts'
+import { databaseArgument } from './database.ts'
 import {
   CommandError,
   distinct,
@@ -9,6 +10,7 @@ import {
   SYNTAX_ERROR,
   type Held,
   type Step,
+  type StepLimits,
   type StepMaker,
   type Stepped,
 } from '../step.ts'
@@ -16,8 +18,6 @@ import {
 const STRING = new Simple('string')
 const NONE = new Simple('none')
 const NO_SUCH_KEY = refused('ERR no such key', 'KEY_NOT_FOUND')
-const INT32_MIN = -(2 ** 31)
-const INT32_MAX = 2 ** 31 - 1
 
 /** DEL and UNLINK. Replies with the number of keys that existed. */
 export const del: StepMaker = (args, _nowMs, _limits, mentions = distinct(args.slice(1))): Step => {
@@ -85,32 +85,28 @@ function move(
   }
 }
 
-export function copy(args: readonly Buffer[]): Step {
+export function copy(args: readonly Buffer[], _nowMs: number, limits: StepLimits): Step {
   const [, from, to] = args as [Buffer, Buffer, Buffer]
   let replaces = false
+  let target = limits.database
   for (let at = 3; at < args.length; at++) {
     const option = word(args[at]!)
     if (option === 'REPLACE') replaces = true
-    else if (option === 'DB' && at + 1 < args.length) onlyDatabase0(args[++at]!)
+    else if (option === 'DB' && at + 1 < args.length) target = databaseArgument(args[++at]!, limits)
     else throw new CommandError(SYNTAX_ERROR)
   }
-  if (from.equals(to)) throw new CommandError('ERR source and destination objects are the same')
+  if (from.equals(to) && target === limits.database) {
+    throw new CommandError('ERR source and destination objects are the same')
+  }
   return {
     needs: 'value',
     keys: [from, to],
+    databases: [limits.database, target],
     reads: true,
     writes: true,
-    apply([held = null, target = null]) {
-      if (!held || (target && !replaces)) return { reply: 0 }
+    apply([held = null, there = null]) {
+      if (!held || (there && !replaces)) return { reply: 0 }
       return { reply: 1, next: [undefined, held] }
     },
   }
-}
-
-function onlyDatabase0(argument: Buffer): void {
-  const index = integerArgument(argument)
-  if (index < INT32_MIN || index > INT32_MAX) {
-    throw new CommandError(`ERR value is out of range, value must between ${INT32_MIN} and ${INT32_MAX}`)
-  }
-  if (index !== 0) throw new CommandError('ERR DB index is out of range')
 }

@@ -1,9 +1,11 @@
 /**
- * Commands over all keys: SCAN, DBSIZE, RANDOMKEY, and KEYS and FLUSHALL, which need ALLOW_DANGEROUS_COMMANDS. All of them
+ * Commands over all keys: SCAN, DBSIZE, RANDOMKEY, and KEYS and FLUSHALL, which ALLOW_DANGEROUS_COMMANDS can refuse. All of them
  * use the coordinator's listing, which returns every key once and no internal one.
  */
 import { removeKey } from '../../coordinator/promises.ts'
+import type { KeyPage } from '../../coordinator/api.ts'
 import type { RondoError } from '../../core/errors.ts'
+import { storedKey } from '../../core/keys.ts'
 import { integerArgument, word } from '../arguments.ts'
 import type { Caller } from '../model.ts'
 import { errorOf } from '../errors.ts'
@@ -16,6 +18,10 @@ const DEFAULT_COUNT = 10
 const MAX_COUNT = 1000
 /** Keys per call of the listing. */
 const PAGE = 1000
+/** DBSIZE counts up to so many keys one by one. */
+export const EXACT_KEYS = 50_000
+/** How often a flush reports its progress. */
+const REPORT_EVERY_MS = 5000
 /** Limit for the reply of KEYS. */
 const MAX_KEYS_BYTES = 32 * 1024 * 1024
 
@@ -27,7 +33,7 @@ export async function scan(caller: Caller, args: readonly Buffer[]): Promise<Rep
   const { match, count, type } = scanOptions(args)
   // There are no others.
   if (type !== null && type !== 'STRING') return ['0', []]
-  const page = await store.list({ match, cursor, count })
+  const page = await store.list({ database: caller.settings.database, match, cursor, count })
   return [cursors.toNumber(page.cursor), page.keys]
 }
 
@@ -60,29 +66,32 @@ function scanOptions(args: readonly Buffer[]): { match: Buffer | null; count: nu
 }
 
 /** All keys, page by page; stops early when nobody waits for it any more. */
-async function* pagesOf(caller: Caller, match: Buffer | null = null) {
+async function* pagesOf(caller: Caller, database: number | null, match: Buffer | null = null) {
   const { store } = caller
-  let cursor = '0'
-  do {
-    const page = await store.list({ match, cursor, count: PAGE })
-    yield page.keys
-    cursor = page.cursor
-  } while (cursor !== '0' && !caller.gone)
+  let next: Promise<KeyPage> | null = store.list({ database, match, cursor: '0', count: PAGE })
+  while (next && !caller.gone) {
+    const { keys, cursor }: KeyPage = await next
+    // The next page is listed while this one is used.
+    next = cursor === '0' ? null : store.list({ database, match, cursor, count: PAGE })
+    next?.catch(() => undefined) // if it fails, the await above throws
+    yield keys
+  }
 }
 
-export function randomKey({ store }: Caller): Promise<Reply> {
-  return store.randomKey()
+export function randomKey({ store, settings }: Caller): Promise<Reply> {
+  return store.randomKey(settings.database)
 }
 
-export function countKeys({ store }: Caller): Promise<Reply> {
-  return store.countKeys()
+/** DBSIZE. */
+export async function countKeys({ store, settings }: Caller): Promise<Reply> {
+  return (await store.roughCounts(EXACT_KEYS)).counts.get(settings.database) ?? 0
 }
 
 export async function keys(caller: Caller, args: readonly Buffer[]): Promise<Reply> {
   checkAllowed(caller, 'KEYS', 'use SCAN')
   const found: Buffer[] = []
   let bytes = 0
-  for await (const keys of pagesOf(caller, args[1])) {
+  for await (const keys of pagesOf(caller, caller.settings.database, args[1])) {
     for (const key of keys) {
       found.push(key)
       bytes += key.length
@@ -94,32 +103,60 @@ export async function keys(caller: Caller, args: readonly Buffer[]): Promise<Rep
   return found
 }
 
-/** Deletes every key that exists when it starts and is not written meanwhile, or fails with the number that were not deleted. */
+/**
+ * FLUSHALL and FLUSHDB: deletes every key that exists when it starts and is not written meanwhile, or fails with the
+ * number that were not deleted.
+ */
 export async function flush(caller: Caller, args: readonly Buffer[]): Promise<Reply> {
   checkAllowed(caller, word(args[0]!), 'delete keys by name')
   if (args.length > 2 || (args.length === 2 && !['SYNC', 'ASYNC'].includes(word(args[1]!)))) {
     throw new CommandError(SYNTAX_ERROR)
   }
-  let deleted = 0
-  const failures: RondoError[] = []
-  for await (const keys of pagesOf(caller)) {
-    await inSlices(caller, keys.length, (i) => {
-      const failed = (error: RondoError) => void failures.push(error)
-      return removeKey(caller.store, keys[i]!, writeOptions(caller)).then(() => void deleted++, failed)
-    })
-  }
+  const database = word(args[0]!) === 'FLUSHDB' ? caller.settings.database : null
+  const { deleted, failures } = await deleteAll(caller, database)
   const first = failures[0]
-  if (!first) return OK
+  if (!first) {
+    caller.store.onFlushed(database)
+    return OK
+  }
   const { text } = errorOf(first)
   return new RespError(
     `${text} (${deleted} keys were deleted, ${failures.length} were not, or may not have been)`,
   )
 }
 
+async function deleteAll(
+  caller: Caller,
+  database: number | null,
+): Promise<{ readonly deleted: number; readonly failures: readonly RondoError[] }> {
+  const { store } = caller
+  const beganAtMs = store.nowMs()
+  let reportAtMs = beganAtMs + REPORT_EVERY_MS
+  let deleted = 0
+  const failures: RondoError[] = []
+  const report = (finished: boolean) => {
+    const seconds = (store.nowMs() - beganAtMs) / 1000
+    caller.onFlush({ database, deleted, failed: failures.length, seconds, finished })
+  }
+  const isLong = () => reportAtMs > beganAtMs + REPORT_EVERY_MS
+  for await (const keys of pagesOf(caller, database)) {
+    await inSlices(caller, keys.length, (i) => {
+      const key = database === null ? keys[i]! : storedKey(database, keys[i]!)
+      const failed = (error: RondoError) => void failures.push(error)
+      return removeKey(store, key, writeOptions(caller)).then(() => void deleted++, failed)
+    })
+    if (store.nowMs() < reportAtMs) continue
+    reportAtMs += REPORT_EVERY_MS
+    report(false)
+  }
+  if (isLong()) report(true)
+  return { deleted, failures }
+}
+
 /** @throws CommandError */
 function checkAllowed(caller: Caller, name: string, instead: string): void {
   if (caller.settings.allowDangerousCommands) return
   throw new CommandError(
-    `ERR ${name} is not allowed: it works on all keys of the cluster. Set ALLOW_DANGEROUS_COMMANDS=true to allow it, or ${instead}.`,
+    `ERR ${name} is not allowed: it works on all keys of the cluster, and ALLOW_DANGEROUS_COMMANDS is false; ${instead}.`,
   )
 }

@@ -14,6 +14,7 @@
  */
 import { removeKey, writeValue } from '../../coordinator/promises.ts'
 import { RondoError } from '../../core/errors.ts'
+import { storedKey } from '../../core/keys.ts'
 import type { Need } from '../../core/part.ts'
 import { MANY_ARGUMENTS, type Caller } from '../model.ts'
 import { errorOf, replyOf } from '../errors.ts'
@@ -76,7 +77,14 @@ export function stepOf(caller: Caller, args: readonly Buffer[], make: StepMaker)
     const unusable = store.checkKey(key)
     if (unusable) return errorOf(unusable)
   }
-  return step
+  return stored(caller, step)
+}
+
+/** The step with the names that its keys have on the nodes. */
+function stored({ settings }: Caller, step: Step): Step {
+  const { keys, databases } = step
+  if (settings.database === 0 && databases === undefined) return step
+  return { ...step, keys: keys.map((key, i) => storedKey(databases?.[i] ?? settings.database, key)) }
 }
 
 /** The same for very many keys: every argument is a key, or every second one. */
@@ -94,7 +102,7 @@ export function* stepInSlices(
     if (unusable) return errorOf(unusable)
     if (i % KEYS_A_PIECE === 0) yield UNITS_A_PIECE
   }
-  return step
+  return stored(caller, step)
 }
 
 function made(
@@ -157,7 +165,7 @@ export async function runStep(
   if (!step.reads) return writeEach(caller, step)
   if (step.keys.length === 1) return updateStep(caller, step)
   if (several === 'together') return runTogether(caller, step)
-  return eachKey(caller, step, (key) => stepOf(caller, [args[0]!, key], make) as Step)
+  return eachKey(caller, step, (key) => ({ ...(made(caller, [args[0]!, key], make) as Step), keys: [key] }))
 }
 
 /** Runs one step per key. @returns how many keys were changed */

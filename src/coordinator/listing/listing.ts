@@ -24,7 +24,7 @@ import type { Member } from '../../cluster/member.ts'
 import { StoredRecord, type PeekedRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { Glob } from '../../core/glob.ts'
-import { isReserved } from '../../core/keys.ts'
+import { clientKey, databasePrefix } from '../../core/keys.ts'
 import type { Placement } from '../../core/placement.ts'
 import { READ_COMPARED, READ_NEVER } from '../../core/plan.ts'
 import { newestOf } from '../../core/votes.ts'
@@ -57,17 +57,24 @@ const STEPS_A_TURN = 1_000_000
 /** Limit of SCAN calls per page: a pattern with few matches must not hold a request for long. */
 const MAX_SCANS_PER_PAGE = 16
 
-export async function listKeys(
-  context: CoordinatorContext,
-  request: { match: Buffer | null; cursor: string; count: number },
-): Promise<KeyPage> {
+export interface ListRequest {
+  /** Null = all; then the keys are returned as they are named on the nodes (core/keys.ts). */
+  readonly database: number | null
+  /** A glob for the keys; null = all. */
+  readonly match: Buffer | null
+  readonly cursor: string
+  readonly count: number
+}
+
+export async function listKeys(context: CoordinatorContext, request: ListRequest): Promise<KeyPage> {
   const { placement } = context.cluster
   refuseToBeIncomplete(placement)
   const progress = parseCursor(request.cursor, placement)
   const { restarted } = progress
-  const glob = request.match && new Glob(request.match)
+  const pattern = patternOf(request)
+  const glob = pattern && new Glob(pattern)
   // A node blocks while it matches: match expensive patterns here.
-  const [there, here] = glob?.isLight ? [request.match, null] : [null, glob]
+  const [there, here] = glob?.isLight ? [pattern, null] : [null, glob]
   const keys = new Map<string, Buffer>()
   for (let scans = 0; scans < MAX_SCANS_PER_PAGE && keys.size < request.count; scans++) {
     // A node in this process answers at once: yield, or all pages would be listed in one turn.
@@ -77,15 +84,27 @@ export async function listKeys(
     const page = await member.node.scan(progress.nodeCursor, there, request.count).catch((error: unknown) => {
       throw cannotBeListed(member, String(error))
     })
-    const entries = here ? await matching(context, here, page.entries) : page.entries
+    const listed = page.entries.filter(({ key }) => isListed(key, request))
+    const entries = here ? await matching(context, here, listed) : listed
     for (const key of await reportedBy(context, progress, member, entries)) {
-      keys.set(key.toString('latin1'), key)
+      keys.set(key.toString('latin1'), request.database === null ? key : clientKey(key)!.key)
     }
     progress.nodeCursor = page.cursor
     if (page.cursor === '0') progress.place++
   }
   const atEnd = nextToList(progress) === null
   return { keys: [...keys.values()], cursor: atEnd ? '0' : formatCursor(progress), restarted }
+}
+
+function isListed(stored: Buffer, { database }: ListRequest): boolean {
+  const named = clientKey(stored)
+  return named !== null && (database === null || named.database === database)
+}
+
+/** The pattern for the names on the nodes. */
+function patternOf({ database, match }: ListRequest): Buffer | null {
+  if (database === 0 || database === null) return match
+  return Buffer.concat([databasePrefix(database), match ?? Buffer.from('*')])
 }
 
 /** With as many nodes unavailable as a key has replicas, no node may be left that can report some keys. */
@@ -191,7 +210,6 @@ function reports(
   key: Buffer,
   head: Buffer,
 ): boolean | Promise<boolean> {
-  if (isReserved(key)) return false
   const nowMs = context.cluster.time.nowMs()
   const replicas = placement.replicaSetOf(key)
   const reporter = replicas.homes.find((home) => sound.has(home))

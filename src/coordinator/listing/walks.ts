@@ -4,7 +4,8 @@
  *
  *   - Pages: a limit of pages that are listed at once, for all clients; others wait in FIFO order.
  *   - KeyCount: one run counts for all who asked before it began. A call during a run waits for the next one, so a
- *     client always sees its own writes. After a run, counting pauses for as long as the run took.
+ *     client always sees its own writes. After a run, counting pauses for as long as the run took. For clients that poll
+ *     (DBSIZE, INFO) it also keeps the latest count, and renews it now and then.
  */
 import type { MonotonicClock, Timers } from '../../core/clock.ts'
 
@@ -12,6 +13,17 @@ import type { MonotonicClock, Timers } from '../../core/clock.ts'
 const MAX_REST_MS = 5000
 /** A run this short needs no pause. */
 const SHORT_WALK_MS = 10
+/** A count is renewed when it is older than this, and than so many runs. */
+const RECENT_MS = 60_000
+const RECENT_RUNS = 20
+
+/** By database; databases without keys are omitted. */
+export type KeyCounts = ReadonlyMap<number, number>
+
+export interface RoughCounts {
+  readonly counts: KeyCounts
+  readonly isExact: boolean
+}
 
 export class Pages {
   private readonly limit: number
@@ -35,24 +47,25 @@ export class Pages {
   }
 }
 
-export class KeyCount {
-  private readonly walk: () => Promise<number>
+export class KeyCount<T = KeyCounts> {
+  private readonly walk: () => Promise<T>
   private readonly clock: MonotonicClock
   private readonly timers: Timers
-  private underWay: Promise<number> | null = null
+  private underWay: Promise<T> | null = null
   /** For all calls since the current run began. */
-  private next: Promise<number> | null = null
+  private next: Promise<T> | null = null
   private restsUntilMs = 0
+  private latest: { readonly counts: T; readonly atMs: number; readonly tookMs: number } | null = null
 
   /** @param walk counts all keys */
-  constructor(walk: () => Promise<number>, { clock, timers }: { clock: MonotonicClock; timers: Timers }) {
+  constructor(walk: () => Promise<T>, { clock, timers }: { clock: MonotonicClock; timers: Timers }) {
     this.walk = walk
     this.clock = clock
     this.timers = timers
   }
 
   /** The number of keys, from a run that starts after this call. */
-  get(): Promise<number> {
+  get(): Promise<T> {
     if (this.next) return this.next
     if (!this.underWay && this.restMs <= 0) return this.begin()
     this.next = this.whenRested().then(() => {
@@ -60,6 +73,24 @@ export class KeyCount {
       return this.begin()
     })
     return this.next
+  }
+
+  /**
+   * The count of the latest run, which costs nothing; null before the first. Starts a new run if that one is older than
+   * twenty times its length, and a minute.
+   */
+  recent(): T | null {
+    const { latest } = this
+    const ageMs = latest ? this.clock.monotonicMs() - latest.atMs : Infinity
+    const isOld = ageMs > Math.max(RECENT_MS, RECENT_RUNS * (latest?.tookMs ?? 0))
+    // If it fails, the next call starts another.
+    if (isOld && !this.underWay && !this.next) this.begin().catch(() => undefined)
+    return latest?.counts ?? null
+  }
+
+  /** The latest count is known to have changed. */
+  change(changed: (counts: T) => T): void {
+    if (this.latest) this.latest = { ...this.latest, counts: changed(this.latest.counts) }
   }
 
   private get restMs(): number {
@@ -72,9 +103,14 @@ export class KeyCount {
     if (restMs > 0) await new Promise<void>((rested) => this.timers.setTimeout(rested, restMs))
   }
 
-  private begin(): Promise<number> {
+  private begin(): Promise<T> {
     const beganMs = this.clock.monotonicMs()
-    this.underWay = this.walk().finally(() => {
+    const run = this.walk()
+    const keep = (counts: T) => {
+      this.latest = { counts, atMs: beganMs, tookMs: this.clock.monotonicMs() - beganMs }
+    }
+    run.then(keep, () => undefined) // the callers get the error
+    this.underWay = run.finally(() => {
       this.underWay = null
       const nowMs = this.clock.monotonicMs()
       const tookMs = nowMs - beganMs

@@ -312,6 +312,7 @@ export class MemoryNode implements Node {
       memoryLimitBytes: maxBytes,
       evictionPolicy: 'lru (in process)',
       evictedKeys: this.storage.evictedKeys,
+      keys: this.storage.size,
       hints: new Map(
         peers.map((peer) => [peer, this.storage.hintsFor(peer).size] as const).filter(([, n]) => n > 0),
       ),

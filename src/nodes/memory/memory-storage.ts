@@ -13,7 +13,7 @@
  */
 import { LRUCache } from 'lru-cache'
 import type { MonotonicClock } from '../../core/clock.ts'
-import { RESERVED_PREFIX } from '../../core/keys.ts'
+import { isInternalName } from '../../core/keys.ts'
 import { KeyOrder } from './key-order.ts'
 import { MemoryHints } from './memory-hints.ts'
 
@@ -21,7 +21,6 @@ import { MemoryHints } from './memory-hints.ts'
 export const ENTRY_OVERHEAD_BYTES = 400
 const UNBOUNDED = Number.MAX_SAFE_INTEGER
 const SWEPT_PER_WRITE = 2
-const RESERVED_NAMES = nameOf(RESERVED_PREFIX)
 
 interface Entry {
   /** Never modified once stored. */
@@ -55,6 +54,11 @@ export class MemoryStorage {
     this.time = { perf: { now: () => clock.monotonicMs() + 1 }, ttlResolution: 0 }
     this.users = this.newCache(maxBytes)
     this.internals = this.newCache(UNBOUNDED)
+  }
+
+  /** Keys that have expired count until they are swept. */
+  get size(): number {
+    return this.users.size + this.internals.size
   }
 
   get usedBytes(): number {
@@ -146,7 +150,7 @@ export class MemoryStorage {
   }
 
   private cacheOf(name: string): LRUCache<string, Entry> {
-    return name.startsWith(RESERVED_NAMES) ? this.internals : this.users
+    return isInternalName(name) ? this.internals : this.users
   }
 
   private sweep(): void {

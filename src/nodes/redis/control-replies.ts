@@ -49,6 +49,7 @@ export interface Info {
   readonly maxMemory: number
   readonly evictionPolicy: string
   readonly evictedKeys: number
+  readonly keys: number
 }
 
 export function infoReply(reply: unknown): Info {
@@ -78,7 +79,15 @@ export function infoReply(reply: unknown): Info {
     maxMemory: count('maxmemory'),
     evictionPolicy: text('maxmemory_policy'),
     evictedKeys: count('evicted_keys'),
+    keys: keysOf(fields.get('db0')),
   }
+}
+
+/** `keys=3,expires=1,avg_ttl=0`; absent in an empty database. */
+function keysOf(text = 'keys=0'): number {
+  const keys = decimalOf(/^keys=(\d+)/.exec(text)?.[1] ?? '')
+  if (keys === undefined) throw new NotAnAnswer('INFO', `db0:${text}`)
+  return keys
 }
 
 /** An integer in this range. */

@@ -342,6 +342,7 @@ class ProbeAnswers {
       memoryLimitBytes: info.maxMemory,
       evictionPolicy: info.evictionPolicy,
       evictedKeys: info.evictedKeys,
+      keys: info.keys,
       hints: this.hints,
     }
   }

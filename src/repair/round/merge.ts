@@ -10,7 +10,7 @@ import { encodeMarker } from '../../cluster/marker.ts'
 import { compareVersions } from '../../core/clock.ts'
 import { required } from '../../core/consistency.ts'
 import { StoredRecord } from '../../core/codec.ts'
-import { isReserved } from '../../core/keys.ts'
+import { isInternal } from '../../core/keys.ts'
 import { LIFE_TOLERANCE_MS } from '../../core/lifetime.ts'
 import type { Placement } from '../../core/placement.ts'
 import { answerOf, canEnd, copyRecord, fetchRecord, lifeAt, RepairStopped } from './copy.ts'
@@ -97,7 +97,7 @@ async function mergeFrom(
     progress.checked += page.entries.length
     const wanted = page.entries.filter(
       ({ key, head }) =>
-        !isReserved(key) &&
+        !isInternal(key) &&
         new StoredRecord(head).versioned &&
         placement.replicaSetOf(key).homes.includes(member),
     )

@@ -1,5 +1,5 @@
 /** Scans what the members of a round hold. */
-import { isReserved } from '../../core/keys.ts'
+import { isInternal } from '../../core/keys.ts'
 import type { RoundContext } from './context.ts'
 import type { Participant } from './participants.ts'
 
@@ -31,7 +31,7 @@ export async function scanMembers(
       }
       const misplaced: Buffer[] = []
       for (const { key, head } of page.entries) {
-        if (!isReserved(key) && visit(participant, key, head)) misplaced.push(key)
+        if (!isInternal(key) && visit(participant, key, head)) misplaced.push(key)
       }
       counts.checkedKeys += page.entries.length
       await pace.spend(page.entries.length)

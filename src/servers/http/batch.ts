@@ -3,11 +3,12 @@ import type { KeyStore } from '../../coordinator/api.ts'
 import { readRecord, removeKey, writeValue, type CallOptions } from '../../coordinator/promises.ts'
 import { versionText } from '../../core/clock.ts'
 import { RondoError } from '../../core/errors.ts'
+import { storedKey } from '../../core/keys.ts'
 import { ARGUMENT_BYTES } from '../ledger.ts'
 import { bodyOf, checkObject, parseObjectInTurns, saysJson } from './body.ts'
 import { asRondoError, JSON_TYPE, type Exchange } from './exchange.ts'
 import { isLong, objectAround, Pieces } from './json-text.ts'
-import { keyFromText, parseKeyEncoding, type KeyEncoding } from './key-path.ts'
+import { databaseFromQuery, keyFromText, parseKeyEncoding, type KeyEncoding } from './key-path.ts'
 import { keyNotFound, type KeysOptions } from './keys.ts'
 import { Work } from './turns.ts'
 import { levelFromQuery, ttlFromJson, ttlSeconds, valueFromJson, valueToJson } from './value.ts'
@@ -33,16 +34,20 @@ type Result = Record<string, unknown>
 interface Item {
   /** As it was sent. */
   readonly key: string
+  /** Its name on the nodes. */
   readonly bytes: Buffer
   readonly value: Buffer
   readonly ttl: number
 }
 
 export async function handleBatch(exchange: Exchange, call: BatchCall, options: BatchOptions): Promise<void> {
-  const query = exchange.query(['consistency', 'keyEncoding'])
+  const query = exchange.query(['consistency', 'db', 'keyEncoding'])
   const byDefault = call === 'mget' ? options.readConsistency : options.writeConsistency
   const level = levelFromQuery(query.consistency, byDefault)
-  const encoding = parseKeyEncoding(query.keyEncoding)
+  const naming = {
+    encoding: parseKeyEncoding(query.keyEncoding),
+    database: databaseFromQuery(query.db, options.databases),
+  }
   if (!saysJson(exchange.req)) {
     throw new RondoError('BAD_REQUEST', 'Send JSON, and say so: Content-Type: application/json.')
   }
@@ -50,7 +55,7 @@ export async function handleBatch(exchange: Exchange, call: BatchCall, options: 
   // Check everything before writing anything: an error in the last item leaves the first unwritten.
   const work = new Work()
   const parse = call === 'mset' ? parseItems : parseKeys
-  const items = await parse(body, encoding, options, work)
+  const items = await parse(body, naming, options, work)
   // Count it again, for the parsed copy.
   const refused = exchange.hold(body.length + items.length * ARGUMENT_BYTES)
   if (refused) throw refused
@@ -84,27 +89,17 @@ function windowAt(items: readonly Item[], from: number): Item[] {
   return items.slice(from, end)
 }
 
-async function parseKeys(
-  body: Buffer,
-  encoding: KeyEncoding,
-  options: BatchOptions,
-  work: Work,
-): Promise<Item[]> {
+async function parseKeys(body: Buffer, naming: Naming, options: BatchOptions, work: Work): Promise<Item[]> {
   const shape = { depth: 2, entries: options.maxBatchKeys }
   const { keys } = await parseObjectInTurns(body, ['keys'], shape, work)
   return checkList(keys, '"keys"', options).map((key) => ({
-    ...parseKey(key, encoding, options.store),
+    ...parseKey(key, naming, options.store),
     value: Buffer.alloc(0),
     ttl: 0,
   }))
 }
 
-async function parseItems(
-  body: Buffer,
-  encoding: KeyEncoding,
-  options: BatchOptions,
-  work: Work,
-): Promise<Item[]> {
+async function parseItems(body: Buffer, naming: Naming, options: BatchOptions, work: Work): Promise<Item[]> {
   const shape = { depth: 3, entries: options.maxBatchKeys }
   const { items } = await parseObjectInTurns(body, ['items'], shape, work)
   const parsed: Item[] = []
@@ -114,7 +109,7 @@ async function parseItems(
     const tooLarge = options.store.checkValue(value.length)
     if (tooLarge) throw tooLarge
     parsed.push({
-      ...parseKey(object.key, encoding, options.store),
+      ...parseKey(object.key, naming, options.store),
       value,
       ttl: ttlFromJson(object.ttl),
     })
@@ -133,13 +128,23 @@ function checkList(list: unknown, name: string, { maxBatchKeys }: BatchOptions):
   return list
 }
 
-function parseKey(key: unknown, encoding: KeyEncoding, store: KeyStore): { key: string; bytes: Buffer } {
+/** How the keys of a request are to be read. */
+interface Naming {
+  readonly encoding: KeyEncoding
+  readonly database: number
+}
+
+function parseKey(
+  key: unknown,
+  { encoding, database }: Naming,
+  store: KeyStore,
+): { key: string; bytes: Buffer } {
   if (typeof key !== 'string' || key === '')
     throw new RondoError('BAD_REQUEST', 'Every key must be a string, not empty.')
   const bytes = keyFromText(key, encoding)
   const unusable = store.checkKey(bytes)
   if (unusable) throw unusable
-  return { key, bytes }
+  return { key, bytes: storedKey(database, bytes) }
 }
 
 function reader(

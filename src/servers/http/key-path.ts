@@ -20,6 +20,13 @@ export function parseKeyEncoding(text: string | undefined): KeyEncoding {
 }
 
 /** @throws RondoError BAD_REQUEST */
+export function databaseFromQuery(text: string | undefined, databases: number): number {
+  if (text === undefined) return 0
+  if (/^\d{1,4}$/.test(text) && Number(text) < databases) return Number(text)
+  throw new RondoError('BAD_REQUEST', `db is a whole number from 0 to ${databases - 1} (DATABASES).`)
+}
+
+/** @throws RondoError BAD_REQUEST */
 export function keyFromSegment(segment: string, encoding: KeyEncoding): Buffer {
   const raw = Buffer.from(segment, 'latin1')
   const bytes = raw.includes(PERCENT) ? decodePercent(raw) : raw

@@ -8,6 +8,7 @@ import { versionText, type Version } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
+import { storedKey } from '../../core/keys.ts'
 import {
   FLAT,
   LONG_JSON_BYTES,
@@ -20,7 +21,13 @@ import {
 import { conditionOf, deleteIf, putIf, type Condition } from './condition.ts'
 import { JSON_TYPE, type Exchange } from './exchange.ts'
 import { isLong, objectAround } from './json-text.ts'
-import { keyFromSegment, keyToText, parseKeyEncoding, type KeyEncoding } from './key-path.ts'
+import {
+  databaseFromQuery,
+  keyFromSegment,
+  keyToText,
+  parseKeyEncoding,
+  type KeyEncoding,
+} from './key-path.ts'
 import { Work } from './turns.ts'
 import { levelFromQuery, ttlFromJson, ttlFromQuery, ttlSeconds, valueFromJson, valueToJson } from './value.ts'
 
@@ -33,6 +40,7 @@ export interface KeysOptions {
   /** Milliseconds, 0 = none. */
   readonly defaultTtlMs: number
   readonly maxValueBytes: number
+  readonly databases: number
 }
 
 /** A JSON string may need six bytes for one byte of a value (`\u0001`). */
@@ -48,22 +56,22 @@ export class KeysHandler {
   }
 
   get(exchange: Exchange): void {
-    const query = exchange.query(['consistency', 'keyEncoding'])
+    const query = exchange.query(['consistency', 'db', 'keyEncoding'])
     const level = levelFromQuery(query.consistency, this.options.readConsistency)
     const encoding = parseKeyEncoding(query.keyEncoding)
-    const key = this.keyOf(exchange, encoding)
-    this.options.store.read(key, new GetAnswer(this.options.store, exchange, key, encoding), level)
+    const { key, stored } = this.keyOf(exchange, encoding, query.db)
+    this.options.store.read(stored, new GetAnswer(this.options.store, exchange, key, stored, encoding), level)
   }
 
   put(exchange: Exchange): void {
     const condition = conditionOf(exchange.req)
     const isJson = saysJson(exchange.req)
-    const query = exchange.query(['consistency', 'keyEncoding', 'ttl'])
+    const query = exchange.query(['consistency', 'db', 'keyEncoding', 'ttl'])
     if (isJson && query.ttl !== undefined) {
       throw new RondoError('BAD_REQUEST', 'With a JSON body the ttl stands in the body, not in the query.')
     }
     const level = levelFromQuery(query.consistency, this.options.writeConsistency)
-    const key = this.keyOf(exchange, parseKeyEncoding(query.keyEncoding))
+    const { stored: key } = this.keyOf(exchange, parseKeyEncoding(query.keyEncoding), query.db)
     const queryTtl = ttlFromQuery(query.ttl)
     const { maxValueBytes } = this.options
     const limit = isJson ? maxValueBytes * JSON_BYTES_PER_VALUE_BYTE + JSON_FRAME_BYTES : maxValueBytes
@@ -114,9 +122,9 @@ export class KeysHandler {
 
   remove(exchange: Exchange): void {
     const condition = conditionOf(exchange.req)
-    const query = exchange.query(['consistency', 'keyEncoding'])
+    const query = exchange.query(['consistency', 'db', 'keyEncoding'])
     const level = levelFromQuery(query.consistency, this.options.writeConsistency)
-    const key = this.keyOf(exchange, parseKeyEncoding(query.keyEncoding))
+    const { stored: key } = this.keyOf(exchange, parseKeyEncoding(query.keyEncoding), query.db)
     const { store } = this.options
     const answer = new DeleteAnswer(exchange)
     if (!condition) store.remove(key, answer, level)
@@ -129,26 +137,35 @@ export class KeysHandler {
       )
   }
 
-  private keyOf(exchange: Exchange, encoding: KeyEncoding): Buffer {
+  private keyOf(exchange: Exchange, encoding: KeyEncoding, db: string | undefined): NamedKey {
+    const database = databaseFromQuery(db, this.options.databases)
     const segment = exchange.path.slice(KEYS_PREFIX.length)
     if (segment === '') throw new RondoError('BAD_REQUEST', `Name a key: ${KEYS_PREFIX}<key>.`)
     const key = keyFromSegment(segment, encoding)
     const unusable = this.options.store.checkKey(key)
     if (unusable) throw unusable
-    return key
+    return { key, stored: storedKey(database, key) }
   }
+}
+
+/** A key as the client named it, and its name on the nodes. */
+interface NamedKey {
+  readonly key: Buffer
+  readonly stored: Buffer
 }
 
 class GetAnswer implements ReadDone {
   private readonly store: KeyStore
   private readonly exchange: Exchange
   private readonly key: Buffer
+  private readonly stored: Buffer
   private readonly encoding: KeyEncoding
 
-  constructor(store: KeyStore, exchange: Exchange, key: Buffer, encoding: KeyEncoding) {
+  constructor(store: KeyStore, exchange: Exchange, key: Buffer, stored: Buffer, encoding: KeyEncoding) {
     this.store = store
     this.exchange = exchange
     this.key = key
+    this.stored = stored
     this.encoding = encoding
   }
 
@@ -168,7 +185,7 @@ class GetAnswer implements ReadDone {
       return
     }
     // A value that Rondo did not write keeps its own TTL, which only its node knows.
-    store.expiresAtMs(this.key, record).then(
+    store.expiresAtMs(this.stored, record).then(
       (expiresAtMs) => this.answer(record, expiresAtMs, raw),
       (error: unknown) => exchange.fail(error),
     )

@@ -2,22 +2,24 @@
 import type { KeyStore } from '../../coordinator/api.ts'
 import { RondoError } from '../../core/errors.ts'
 import type { Exchange } from './exchange.ts'
-import { keyToText, parseKeyEncoding } from './key-path.ts'
+import { databaseFromQuery, keyToText, parseKeyEncoding } from './key-path.ts'
 
 export interface ListOptions {
   readonly store: KeyStore
   readonly maxBatchKeys: number
   readonly maxKeyBytes: number
+  readonly databases: number
 }
 
 const DEFAULT_PAGE_KEYS = 100
 
 export async function listKeys(
   exchange: Exchange,
-  { store, maxBatchKeys, maxKeyBytes }: ListOptions,
+  { store, maxBatchKeys, maxKeyBytes, databases }: ListOptions,
 ): Promise<void> {
-  const query = exchange.query(['match', 'cursor', 'count', 'keyEncoding'])
+  const query = exchange.query(['match', 'cursor', 'count', 'db', 'keyEncoding'])
   const encoding = parseKeyEncoding(query.keyEncoding)
+  const database = databaseFromQuery(query.db, databases)
   const { count: countText = String(Math.min(DEFAULT_PAGE_KEYS, maxBatchKeys)) } = query
   const count = /^\d{1,9}$/.test(countText) ? Number(countText) : 0
   if (count < 1 || count > maxBatchKeys) {
@@ -27,7 +29,7 @@ export async function listKeys(
   if (match && match.length > maxKeyBytes) {
     throw new RondoError('BAD_REQUEST', `match has more than ${maxKeyBytes} bytes (MAX_KEY_BYTES).`)
   }
-  const { keys, cursor } = await store.list({ match, cursor: query.cursor ?? '0', count })
+  const { keys, cursor } = await store.list({ database, match, cursor: query.cursor ?? '0', count })
   const shown = encoding === 'utf8' ? keys.filter(isText) : keys
   const hidden = keys.length - shown.length
   exchange.json(200, {

@@ -13,9 +13,10 @@ import { append, getdel } from '../../commands/strings/values.ts'
 import type { KeyStore } from '../../coordinator/api.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
+import { storedKey } from '../../core/keys.ts'
 import { bodyOf, FLAT, parseObjectInTurns, saysJson, type JsonObject } from './body.ts'
 import type { Exchange } from './exchange.ts'
-import { keyFromSegment, keyToText, parseKeyEncoding } from './key-path.ts'
+import { databaseFromQuery, keyFromSegment, keyToText, parseKeyEncoding } from './key-path.ts'
 import { keyNotFound, KEYS_PREFIX, type KeysOptions } from './keys.ts'
 import { sendRecord } from './record.ts'
 import { Work } from './turns.ts'
@@ -42,9 +43,10 @@ export async function handleOperation(
   options: KeysOptions,
 ): Promise<void> {
   const { store, writeConsistency, maxValueBytes } = options
-  const query = exchange.query(['consistency', 'keyEncoding'])
+  const query = exchange.query(['consistency', 'db', 'keyEncoding'])
   const level = levelFromQuery(query.consistency, writeConsistency)
   const encoding = parseKeyEncoding(query.keyEncoding)
+  const database = databaseFromQuery(query.db, options.databases)
   const key = keyFromSegment(exchange.path.slice(KEYS_PREFIX.length, -operation.length - 1), encoding)
   const unusable = store.checkKey(key)
   if (unusable) throw unusable
@@ -52,7 +54,7 @@ export async function handleOperation(
   const body = await bodyOf(exchange, limit, 'MAX_VALUE_BYTES')
   const work = new Work()
   const object = await objectOf(exchange, body, MEMBERS[operation], work)
-  const step = stepOf(operation, key, object, options)
+  const step = stepOf(operation, storedKey(database, key), object, options)
   const changed = await changeKey(store, step, { requester: exchange.requester, level })
   const refused = refusalIn(changed.reply)
   if (refused) throw refused
@@ -78,11 +80,13 @@ function objectOf(
 
 /**
  * The same step as the Redis protocol's. It finds no fault in its arguments: they are checked here, in the terms of HTTP.
+ *
+ * @param key its name on the nodes
  * @throws RondoError BAD_REQUEST
  */
 function stepOf(operation: Operation, key: Buffer, object: JsonObject, options: KeysOptions): Step {
   const made = (make: StepMaker, ...args: Buffer[]) =>
-    make([Buffer.from(operation), key, ...args], nowMs(options.store), options)
+    make([Buffer.from(operation), key, ...args], nowMs(options.store), { ...options, database: 0 })
   switch (operation) {
     case 'incr':
       return made(incrby, Buffer.from(String(integerOf(object.by))))

@@ -69,7 +69,10 @@ export const ROUTES: readonly Route[] = [
   {
     path: '/api/v1/keys/:key/explain',
     calls: {
-      GET: { scope: 'data', serve: (exchange, { options }) => explain(exchange, options.store) },
+      GET: {
+        scope: 'data',
+        serve: (exchange, { options }) => explain(exchange, options.store, options.databases),
+      },
     },
   },
   ...OPERATIONS.map((operation): Route => ({

@@ -7,6 +7,7 @@ import type {
   Caller,
   CommandDescription,
   CommandSettings,
+  FlushProgress,
   SubcommandDescription,
 } from '../../commands/model.ts'
 import type { Protocol, Reply, RespError } from '../../commands/reply.ts'
@@ -84,6 +85,7 @@ export interface ServerFacts {
   nowMs(): number
   /** A transaction touches keys that do not share a replica set: logged once. */
   onCrossSet(then: 'refuse' | 'unordered'): void
+  onFlush(progress: FlushProgress): void
 }
 
 /** A connection, as commands see it: a caller with session state and ordered replies. */
@@ -95,6 +97,8 @@ export interface Client extends Caller, SlotOwner {
   readonly address: string
   readonly port: number
   readonly account: Account
+  /** SELECT replaces it. */
+  settings: CommandSettings
   protocol: Protocol
   name: string
   libraryName: string

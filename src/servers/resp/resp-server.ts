@@ -8,7 +8,7 @@ import type { Timers } from '../../core/clock.ts'
 import type { Emit } from '../../core/events.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { COMMANDS, lookUp, EMPTY_COMMAND } from './table.ts'
-import type { CommandSettings } from '../../commands/model.ts'
+import type { CommandSettings, FlushProgress } from '../../commands/model.ts'
 import type { Command } from './model.ts'
 import { Connection, type Host } from './connection/connection.ts'
 import { OtherProtocols, type OtherProtocol } from './wire/other-protocol.ts'
@@ -26,7 +26,7 @@ import { queue, refuse } from './session/transaction.ts'
 import { unknownCommand } from './session/unknown.ts'
 import { Work } from '../../core/work.ts'
 
-export interface RespServerOptions extends CommandSettings {
+export interface RespServerOptions extends Omit<CommandSettings, 'database'> {
   readonly store: KeyStore
   readonly readConsistency: ConsistencyLevel
   readonly writeConsistency: ConsistencyLevel
@@ -88,7 +88,7 @@ export class RespServer implements Host {
     this.work = new Work(options)
     this.otherProtocols = new OtherProtocols(options.emit, options.monotonicMs)
     this.cursors = new ScanCursors(options.store)
-    this.settings = options
+    this.settings = { ...options, database: 0 }
     this.store = options.store
     const maxRequestBytes = Math.max(
       options.maxBatchBytes,
@@ -101,6 +101,10 @@ export class RespServer implements Host {
   }
 
   /** A client sent a transaction over keys that do not share a replica set: logged once. */
+  onFlush(progress: FlushProgress): void {
+    this.options.emit({ kind: 'flush', ...progress })
+  }
+
   onCrossSet(then: RespServerOptions['crossSetMulti']): void {
     if (this.crossSetReported) return
     this.crossSetReported = true

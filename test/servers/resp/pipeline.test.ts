@@ -16,7 +16,7 @@ const bulk = (text: string) => `$${Buffer.byteLength(text)}\r\n${text}\r\n`
 describe('pipelines of the Redis protocol', () => {
   it('what is taken for an update of one key is one, so that reads behind it wait', () => {
     const args = ['k', '1', '1'].map((text) => Buffer.from(text))
-    const limits = { maxValueBytes: 1024, defaultTtlMs: 0 }
+    const limits = { maxValueBytes: 1024, defaultTtlMs: 0, database: 0, databases: 16 }
     for (const { name, nameBytes, arity } of COMMANDS.filter(({ updates }) => updates)) {
       const step = STEPS[name]!.make([nameBytes, ...args].slice(0, Math.abs(arity)), 0, limits)
       expect(step, name).to.include({ reads: true, writes: true })

@@ -155,7 +155,7 @@ describe('a session of the Redis protocol', () => {
   let redis: RedisServer
   let port: number
   before(async () => {
-    running = await startRondo({ ALLOW_DANGEROUS_COMMANDS: 'true' })
+    running = await startRondo()
     redis = await startRedis()
     port = running.rondo.respServer.port
   })
@@ -364,7 +364,7 @@ describe('a session of the Redis protocol', () => {
     it('CONFIG GET: several names and patterns, each setting once', () =>
       withClient(async (client) => {
         expect(await client.ask('CONFIG', 'GET', 'save', 'SAV*', 'databases', 'proto-max-bulk-len')).to.equal(
-          `*6\r\n${['save', '', 'databases', '1', 'proto-max-bulk-len', '1048576'].map(bulk).join('')}`,
+          `*6\r\n${['save', '', 'databases', '16', 'proto-max-bulk-len', '1048576'].map(bulk).join('')}`,
         )
         expect(await client.ask('CONFIG', 'GET', 'maxmemory', 'maxmemory-policy')).to.equal(
           `*4\r\n${['maxmemory', String(4 * 64 * 1024 * 1024), 'maxmemory-policy', 'lru (in process)'].map(bulk).join('')}`,
@@ -411,15 +411,16 @@ describe('a session of the Redis protocol', () => {
         expect(two.match(/# \w+/g)).to.deep.equal(['# Clients', '# Replication'])
         expect(await client.ask('INFO', 'everything'))
           .to.include('# Server')
-          .and.not.include('# Keyspace')
+          .and.include('# Keyspace')
       }))
 
-    it('INFO keyspace counts, when it is asked for by name', () =>
+    it('INFO keyspace counts, by name and with all the others', () =>
       withClient(async (client) => {
         await client.ask('FLUSHALL')
         expect(await client.ask('INFO', 'keyspace')).to.equal(bulk('# Keyspace\r\n'))
         await client.ask('MSET', 'a', '1', 'b', '2', 'c', '3')
         expect(await client.ask('INFO', 'keyspace')).to.equal(bulk('# Keyspace\r\ndb0:keys=3\r\n'))
+        expect(await client.ask('INFO')).to.match(/# Keyspace\r\ndb0:keys=3\r\n\r\n$/)
       }))
 
     it('TIME is cluster time', () =>

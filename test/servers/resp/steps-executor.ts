@@ -4,6 +4,7 @@
  */
 import { expect } from 'chai'
 import { PeekedRecord, StoredRecord } from '../../../src/core/codec.ts'
+import { storedKey } from '../../../src/core/keys.ts'
 import { applyTo, knownOf } from '../../../src/commands/run/known.ts'
 import { encodeReply, RespError, type Protocol } from '../../../src/commands/reply.ts'
 import { CommandError, type Held, type Step, type Stepped } from '../../../src/commands/step.ts'
@@ -26,17 +27,25 @@ export class StepExecutor {
     if (!spec) throw new Error(`${String(args[0])} is not in the table`)
     let step: Step
     try {
-      step = spec.make(args, nowMs, { maxValueBytes: this.#maxValueBytes, defaultTtlMs: 0 })
+      step = spec.make(args, nowMs, {
+        maxValueBytes: this.#maxValueBytes,
+        defaultTtlMs: 0,
+        database: 0,
+        databases: 16,
+      })
     } catch (error) {
       if (error instanceof CommandError) return encodeReply(new RespError(error.message), this.#protocol)
       throw error
     }
-    const names = step.keys.map((key) => key.toString('latin1'))
+    const databases = step.databases ?? step.keys.map(() => 0)
+    const names = step.keys.map((key, i) => storedKey(databases[i]!, key).toString('latin1'))
     const last = spec.lastKey < 0 ? args.length + spec.lastKey : spec.lastKey
     const mentioned = args.filter(
       (_, i) => i >= spec.firstKey && i <= last && (i - spec.firstKey) % spec.keyStep === 0,
     )
-    expect(names).to.deep.equal([...new Set(mentioned.map((key) => key.toString('latin1')))])
+    const named = step.keys.map((key) => key.toString('latin1'))
+    expect([...new Set(named)]).to.deep.equal([...new Set(mentioned.map((key) => key.toString('latin1')))])
+    expect([...new Set(names)]).to.deep.equal(names)
 
     const held = names.map((name) => this.#live(name, nowMs))
     const before = structuredClone(held)

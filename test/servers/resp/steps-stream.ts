@@ -252,6 +252,7 @@ export const commands: fc.Arbitrary<RandomCommand> = fc.oneof(
     call('RENAME', key, key),
     call('RENAMENX', key, key),
     call('COPY', key, key, copyOptions),
+    call('MOVE', key, both(texts('0', '1', '2'))),
   ].map((arbitrary) => ({ weight: 1, arbitrary })),
 )
 

@@ -25,7 +25,7 @@ describe('steps of the Redis protocol', function () {
   let redis: RedisServer
 
   before(async () => {
-    redis = await startRedis({ args: ['--proto-max-bulk-len', '1mb', '--databases', '1'] })
+    redis = await startRedis({ args: ['--proto-max-bulk-len', '1mb'] })
   })
   after(() => redis.stop())
 
@@ -114,7 +114,7 @@ describe('steps of the Redis protocol', function () {
   })
 
   it('counts a life from the moment it was asked for, in every attempt', () => {
-    const limits = { maxValueBytes: MAX_VALUE_BYTES, defaultTtlMs: 0 }
+    const limits = { maxValueBytes: MAX_VALUE_BYTES, defaultTtlMs: 0, database: 0, databases: 16 }
     const set = STEPS.set!.make(words('SET a 1 EX 10'), 5_000, limits)
     const expire = STEPS.expire!.make(words('EXPIRE a 10'), 5_000, limits)
     const held = { value: Buffer.from('1'), expiresAtMs: 0 }
@@ -153,7 +153,12 @@ describe('steps of the Redis protocol', function () {
     for (const [line, before] of idle) {
       const args = words(line)
       const spec = STEPS[args[0]!.toString().toLowerCase()]!
-      const step = spec.make(args, 1_000, { maxValueBytes: MAX_VALUE_BYTES, defaultTtlMs: 0 })
+      const step = spec.make(args, 1_000, {
+        maxValueBytes: MAX_VALUE_BYTES,
+        defaultTtlMs: 0,
+        database: 0,
+        databases: 16,
+      })
       expect(applyTo(step, before, 1_000).next, line).to.equal(undefined)
     }
   })

@@ -7,7 +7,8 @@ import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 const OK = '+OK\r\n'
 const QUEUED = '+QUEUED\r\n'
-const CROSSSLOT = "-CROSSSLOT Keys in request don't hash to the same slot\r\n"
+const CROSSSLOT =
+  "-CROSSSLOT Keys in request don't hash to the same slot (RESP_CROSS_SET_MULTI is refuse)\r\n"
 const TOKEN = 'data-token-0123456789abcdef'
 const bulk = (text: string) => `$${Buffer.byteLength(text)}\r\n${text}\r\n`
 const array = (items: string[]) => `*${items.length}\r\n${items.join('')}`
@@ -26,7 +27,7 @@ describe('transactions of the Redis protocol', function () {
     return replies.at(-1)!
   }
   const opened = (env: Record<string, string>) => {
-    before(async () => (running = await startRondo({ ALLOW_DANGEROUS_COMMANDS: 'true', ...env })))
+    before(async () => (running = await startRondo(env)))
     after(() => running.stop())
     beforeEach(async () => {
       client = await RawResp.open(running.rondo.respServer.port)
@@ -38,7 +39,7 @@ describe('transactions of the Redis protocol', function () {
     Array.from({ length: count }, (_, i) => ['SET', `${prefix}${i}`, String(i)])
 
   describe('over keys on the same replicas', () => {
-    opened({})
+    opened({ RESP_CROSS_SET_MULTI: 'refuse' })
 
     it('thousands of commands on a few keys are one', async () => {
       const increments = Array.from({ length: 10_000 }, () => ['INCR', '{t}n'])
@@ -129,8 +130,8 @@ describe('transactions of the Redis protocol', function () {
     })
   })
 
-  describe('over keys on different replicas, as a rule', () => {
-    opened({ DATA_TOKEN: TOKEN, ADMIN_TOKEN: `admin-${TOKEN}` })
+  describe('over keys on different replicas, where they are refused', () => {
+    opened({ RESP_CROSS_SET_MULTI: 'refuse', DATA_TOKEN: TOKEN, ADMIN_TOKEN: `admin-${TOKEN}` })
     beforeEach(async () => {
       await client.ask('AUTH', TOKEN)
       await client.ask('FLUSHALL')
@@ -145,8 +146,8 @@ describe('transactions of the Redis protocol', function () {
     })
   })
 
-  describe('over keys on different replicas, unordered', () => {
-    opened({ RESP_CROSS_SET_MULTI: 'unordered', DATA_TOKEN: TOKEN, ADMIN_TOKEN: `admin-${TOKEN}` })
+  describe('over keys on different replicas, as a rule', () => {
+    opened({ DATA_TOKEN: TOKEN, ADMIN_TOKEN: `admin-${TOKEN}` })
     beforeEach(async () => {
       await client.ask('AUTH', TOKEN)
       await client.ask('FLUSHALL')

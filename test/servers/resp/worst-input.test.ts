@@ -156,7 +156,7 @@ describe('the input that costs most', function () {
   this.timeout(120_000)
   let running: RunningRondo
   before(async () => {
-    running = await startRondo({ ALLOW_DANGEROUS_COMMANDS: 'true' })
+    running = await startRondo()
     await send(
       ...Array.from({ length: 10 }, (_, i) =>
         command('MSET', ...Array.from({ length: 500 }, (_, j) => `key:${'a'.repeat(100)}:${i}:${j}`)),

@@ -33,7 +33,7 @@ import { InputTimeout } from '../../input-timeout.ts'
 import type { ClientEnd } from '../../proxy-header.ts'
 import type { LimitedConnection } from '../../connection-limit.ts'
 import { takenBytes } from '../../sockets.ts'
-import { MANY_ARGUMENTS, type CommandSettings } from '../../../commands/model.ts'
+import { MANY_ARGUMENTS, type CommandSettings, type FlushProgress } from '../../../commands/model.ts'
 import type { Client, Command, ServerFacts, Transaction, Watch } from '../model.ts'
 import { errorOf } from '../../../commands/errors.ts'
 import type { Output } from '../wire/output.ts'
@@ -101,7 +101,7 @@ export class Connection implements Client, Worker, Holder, LimitedConnection {
   readonly id: number
   readonly server: Host
   readonly store: KeyStore
-  readonly settings: CommandSettings
+  settings: CommandSettings
   readonly work: Work
   readonly cursors: ScanCursors
   readonly socket: Socket
@@ -250,9 +250,14 @@ export class Connection implements Client, Worker, Holder, LimitedConnection {
     this.readLevel = this.server.options.readConsistency
     this.writeLevel = this.server.options.writeConsistency
     this.suppressedReplies = 0
+    this.settings = this.server.settings
     this.unauthenticatedSinceMs = this.server.nowMs()
     this.account.moveTo(this.userName)
     this.forgetTransaction()
+  }
+
+  onFlush(progress: FlushProgress): void {
+    this.server.onFlush(progress)
   }
 
   /** Drops the state of MULTI and WATCH. */

@@ -170,7 +170,7 @@ function describe(client: Client, command: string): string {
     ['age', Math.floor((server.nowMs() - client.openedAtMs) / 1000)],
     ['idle', 0],
     ['flags', 'N'],
-    ['db', 0],
+    ['db', client.settings.database],
     ['sub', 0],
     ['psub', 0],
     ['ssub', 0],

@@ -5,6 +5,7 @@
 import type { ReadDone, WriteDone } from '../../../coordinator/api.ts'
 import type { StoredRecord } from '../../../core/codec.ts'
 import type { RondoError } from '../../../core/errors.ts'
+import { storedKey } from '../../../core/keys.ts'
 import { tokenOf } from '../../../core/token.ts'
 import type { Client, Command } from '../model.ts'
 import { errorOf } from '../../../commands/errors.ts'
@@ -18,18 +19,17 @@ const encodedOk = encodeReply(OK, 2)
 
 export function get(client: Client, args: readonly Buffer[], command: Command): void {
   const key = args[1]!
-  const { store } = client
+  const { store, settings } = client
   const slot = new GetSlot(client, command)
   client.add(slot)
   const unusable = store.checkKey(key)
   if (unusable) slot.failed(unusable)
-  else store.read(key, slot, client.readLevel)
+  else store.read(storedKey(settings.database, key), slot, client.readLevel)
 }
 
 /** @param expiresAtMs cluster time, 0 = never */
 export function set(client: Client, command: Command, key: Buffer, value: Buffer, expiresAtMs: number): void {
-  const { store } = client
-  const { writeLevel } = client
+  const { store, settings, writeLevel } = client
   const slot = new SetSlot(client, command)
   client.add(slot)
   const unusable = store.checkKey(key) ?? store.checkValue(value.length)
@@ -37,9 +37,10 @@ export function set(client: Client, command: Command, key: Buffer, value: Buffer
     slot.failed(unusable)
     return
   }
+  const stored = storedKey(settings.database, key)
   // At `one` later commands of this connection go the same way, in order; at other levels they could overtake this one.
-  if (writeLevel !== 'one') slot.claim([tokenOf(key)])
-  store.write(key, value, expiresAtMs, slot, writeLevel)
+  if (writeLevel !== 'one') slot.claim([tokenOf(stored)])
+  store.write(stored, value, expiresAtMs, slot, writeLevel)
 }
 
 class GetSlot extends ReplySlot implements ReadDone {

@@ -1,8 +1,10 @@
 /** The RONDO command, for what Redis has no command for. */
 import { isConsistencyLevel, type ConsistencyLevel } from '../../../core/consistency.ts'
+import { storedKey } from '../../../core/keys.ts'
 import type { Explanation, ReplicaView } from '../../../coordinator/api.ts'
 import { CONTROL } from '../../../commands/docs.ts'
 import { word } from '../../../commands/arguments.ts'
+import { EXACT_KEYS } from '../../../commands/keys/listing.ts'
 import type { Client } from '../model.ts'
 import { errorOf } from '../../../commands/errors.ts'
 import { OK, RespMap, type Reply } from '../../../commands/reply.ts'
@@ -33,6 +35,15 @@ const subcommands = withHelp<Telling>(
       flags,
       summary: 'Shows where a key lives, and what each replica holds.',
       answer: explain,
+    },
+    dbsize: {
+      arity: 3,
+      since: SINCE,
+      syntax: 'exact(EXACT)',
+      flags,
+      summary:
+        'Counts the keys of the selected database one by one; above 50,000 DBSIZE shows the latest count.',
+      answer: dbsize,
     },
     status: {
       arity: 2,
@@ -80,12 +91,28 @@ function levelOf(text: string, otherwise: ConsistencyLevel): ConsistencyLevel {
   throw new CommandError('ERR the consistency level must be one, quorum, all or default')
 }
 
+async function dbsize(client: Client, args: readonly Buffer[]): Promise<Reply> {
+  const { store, settings } = client
+  if (args.length > 2) {
+    if (args.length > 3 || word(args[2]!) !== 'EXACT') throw new CommandError(SYNTAX_ERROR)
+    return (await store.countKeys()).get(settings.database) ?? 0
+  }
+  const { counts, isExact } = await store.roughCounts(EXACT_KEYS)
+  return new RespMap([
+    ['keys', counts.get(settings.database) ?? 0],
+    ['exact', yesOrNo(isExact)],
+  ])
+}
+
 async function explain(client: Client, args: readonly Buffer[]): Promise<Reply> {
-  const { store } = client
+  const { store, settings } = client
   const unusable = store.checkKey(args[2]!)
   if (unusable) return errorOf(unusable)
-  const { token, replicaSet, readOrder, replicas }: Explanation = await store.explain(args[2]!)
+  const { token, replicaSet, readOrder, replicas }: Explanation = await store.explain(
+    storedKey(settings.database, args[2]!),
+  )
   return new RespMap([
+    ['db', settings.database],
     ['token', token],
     ['replica_set', replicaSet],
     ['read_order', readOrder],

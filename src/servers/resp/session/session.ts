@@ -1,5 +1,5 @@
 /** Commands about the connection itself and about the server. */
-import { integerArgument } from '../../../commands/arguments.ts'
+import { select } from './select.ts'
 import { CLIENT } from './client.ts'
 import { COMMAND } from './command-info.ts'
 import type { Client } from '../model.ts'
@@ -16,17 +16,10 @@ import {
   wrongNumber,
   type SessionCommand,
 } from './session-command.ts'
-import { CommandError } from '../../../commands/step.ts'
 
 function ping(_client: Client, args: readonly Buffer[]): Reply {
   if (args.length > 2) throw wrongNumber('ping')
   return args[1] ?? new Simple('PONG')
-}
-
-/** There is only database 0. */
-function select(_client: Client, args: readonly Buffer[]): Reply {
-  if (integerArgument(args[1]!) !== 0) throw new CommandError('ERR DB index is out of range')
-  return OK
 }
 
 export const SESSION_COMMANDS: readonly SessionCommand[] = [
@@ -43,7 +36,8 @@ export const SESSION_COMMANDS: readonly SessionCommand[] = [
   RONDO,
   immediate('ping', -1, ping),
   immediate('echo', 2, (_connection, args) => args[1]!),
-  immediate('select', 2, select),
+  // Commands that have started may not have named their keys yet.
+  immediate('select', 2, select, { inTurn: true }),
   immediate('readonly', 1, () => OK),
   immediate('readwrite', 1, () => OK),
   controlCommand(

@@ -4,13 +4,14 @@
  * EXEC builds one function from the current values of all keys to their new values and the replies: the steps of the
  * commands, in order, over a copy. The coordinator reads the keys, runs the function, and stores the result only if nothing
  * has changed meanwhile (Coordinator.transact); otherwise it retries. So a transaction is atomic and isolated. All keys must
- * share a replica set, as keys with the same {hash tag} do. Others are refused with CROSSSLOT, as in Redis Cluster, or, with
- * RESP_CROSS_SET_MULTI=unordered, the commands are executed one by one.
+ * share a replica set, as keys with the same {hash tag} do. The commands of others are executed one by one, or, with
+ * RESP_CROSS_SET_MULTI=refuse, refused with CROSSSLOT, as in Redis Cluster.
  *
  * WATCH records the versions of the keys; EXEC proceeds only if they have not changed.
  */
 import { compareVersions, VERSION_ZERO, type Version } from '../../../core/clock.ts'
 import type { RecordHead } from '../../../core/codec.ts'
+import { storedKey } from '../../../core/keys.ts'
 import { RondoError } from '../../../core/errors.ts'
 import { answerBytes, MAX_ANSWER_BYTES } from '../../../commands/run/answer-limit.ts'
 import { ARGUMENT_BYTES, COMMAND_BYTES } from '../../ledger.ts'
@@ -21,6 +22,7 @@ import { errorOf } from '../../../commands/errors.ts'
 import { nowMs, readNeeded } from '../../../commands/run/held.ts'
 import { LEFT_OUT, oneByOne } from '../../../commands/run/one-by-one.ts'
 import { NULL_ARRAY, OK, RespError, Simple, type Reply } from '../../../commands/reply.ts'
+import { trySelect } from './select.ts'
 import { controlCommand, subcommandOf } from './session-command.ts'
 import { ReplySlot } from '../connection/slot.ts'
 import { CommandError, distinctInSlices } from '../../../commands/step.ts'
@@ -108,10 +110,10 @@ function watch(client: Client, args: readonly Buffer[], command: Command): void 
   }
   const { store, settings } = client
   const { maxBatchKeys } = settings
-  const keys = args.slice(1)
+  const names = args.slice(1)
   const watched = (client.watch ??= new Watch(client.account))
-  const isTooMany = watched.size + keys.length > maxBatchKeys
-  const unusable = isTooMany ? null : keys.map((key) => store.checkKey(key)).find((error) => error !== null)
+  const isTooMany = watched.size + names.length > maxBatchKeys
+  const unusable = isTooMany ? null : names.map((key) => store.checkKey(key)).find((error) => error !== null)
   if (unusable || isTooMany) {
     const sentence = `ERR at most ${maxBatchKeys} keys can be watched (MAX_BATCH_KEYS)`
     client.say(unusable ? errorOf(unusable) : new RespError(sentence), command)
@@ -119,6 +121,7 @@ function watch(client: Client, args: readonly Buffer[], command: Command): void 
   }
   const slot = new ReplySlot(client, command)
   client.add(slot)
+  const keys = names.map((key) => storedKey(settings.database, key))
   const reads = keys.map((key) => {
     const version = readNeeded(client, key, 'head', client.writeLevel).then((record) =>
       versionSeen(record, nowMs(store)),
@@ -181,12 +184,15 @@ function* prepare(
 ): Sliced<{ steps: Queue; keys: Buffer[] }> {
   const steps: Queue[number][] = []
   const mentions: Buffer[] = watch?.all.map(({ key }) => key) ?? []
+  // As the client will be after the SELECTs among them.
+  const view = Object.create(client) as Client
   for (const { command, args } of queued) {
     const step =
       args.length > MANY_ARGUMENTS && command.stepInSlices !== undefined
-        ? yield* command.stepInSlices(client, args)
-        : (command.step?.(client, args) ?? null)
+        ? yield* command.stepInSlices(view, args)
+        : (command.step?.(view, args) ?? null)
     steps.push(step)
+    if (command.name === 'select') trySelect(view, args)
     if (isStep(step)) for (const key of step.keys) mentions.push(key)
     yield 1
   }
@@ -227,7 +233,7 @@ async function execSteps(
     )
   }
   client.server.onCrossSet(crossSetMulti)
-  if (crossSetMulti === 'refuse') return new RespError(CROSS_SET)
+  if (crossSetMulti === 'refuse') return new RespError(`${CROSS_SET} (RESP_CROSS_SET_MULTI is refuse)`)
   return inParts(client, transaction, steps, watch)
 }
 

@@ -6,6 +6,7 @@ const NOT_HERE = 'Rondo does not support it'
 const SCRIPTS = 'Rondo supports no scripts or functions'
 const MESSAGES = 'Rondo has no publish and subscribe'
 const ADMINISTRATION = 'Rondo is administered with environment variables and over HTTP'
+const DATABASES = 'the database is a part of the name of a key, and a node cannot rename all keys at once'
 const NODES = 'ask the nodes themselves'
 
 const REASONS: readonly (readonly [reason: string, names: string])[] = [
@@ -29,12 +30,13 @@ const REASONS: readonly (readonly [reason: string, names: string])[] = [
   ],
   [
     ADMINISTRATION,
-    'acl bgrewriteaof bgsave cluster failover lastsave module replicaof role save shutdown slaveof swapdb wait',
+    'acl bgrewriteaof bgsave cluster failover lastsave module replicaof role save shutdown slaveof wait',
   ],
+  [DATABASES, 'swapdb'],
   [NODES, 'debug latency memory slowlog'],
   [
     NOT_HERE,
-    'bitfield bitfield_ro bitop dump lolwut migrate move object pfadd pfcount pfdebug pfmerge pfselftest restore sort sort_ro',
+    'bitfield bitfield_ro bitop dump lolwut migrate object pfadd pfcount pfdebug pfmerge pfselftest restore sort sort_ro',
   ],
 ]
 
