@@ -1,4 +1,4 @@
-/** Reads the record of a key on one node and returns a promise; for listings and explain, not for the hot path. */
+/** Questions about a key to one node, as promises; not for the hot path. */
 import type { Member } from '../cluster/member.ts'
 import type { PeekedRecord } from '../core/codec.ts'
 import { RondoError } from '../core/errors.ts'
@@ -17,3 +17,19 @@ export function askNode(member: Member, key: Buffer, part: Part): Promise<Peeked
     })
   })
 }
+
+/**
+ * Milliseconds that a value which Rondo did not write has left on this node, below 0 = without end; null = the node holds
+ * none.
+ *
+ * @throws RondoError as askNode
+ */
+export async function foreignLifeMs(member: Member, key: Buffer): Promise<number | null> {
+  const record = await askNode(member, key, 'head')
+  if (!record?.isForeign) return null
+  const lifeMs = await member.node.lifeMs(key)
+  return lifeMs === ABSENT ? null : lifeMs
+}
+
+/** Node.lifeMs of a key that the node does not hold. */
+const ABSENT = -2

@@ -28,6 +28,7 @@ import { Admission, type Windows } from './admission/admission.ts'
 import type { KeyStore, NodeState } from './api.ts'
 import { Background } from './background.ts'
 import type { CoordinatorContext, Failing, Replicas } from './context.ts'
+import { foreignLifeMs } from './ask.ts'
 import { explain, type Explanation } from './explain.ts'
 import { Hedging } from './read/hedging.ts'
 import { KeyQueues, nameOf } from './update/key-queues.ts'
@@ -81,9 +82,6 @@ const COUNTED_PAGE = 1000
 
 /** Details of a refused read. */
 const NOTHING_WRITTEN: ErrorDetails = {}
-
-/** Node.lifeMs of a key that the node does not hold. */
-const ABSENT = -2
 
 export class Coordinator implements KeyStore {
   readonly cluster: Cluster
@@ -399,13 +397,13 @@ export class Coordinator implements KeyStore {
     return record?.isLive(record.expiresAtMs === 0 ? 0 : this.nowMs()) ?? false
   }
 
-  /** When a live record expires, cluster time; 0 = never. Asks a node if Rondo did not write the value. */
+  /** When a live record expires, cluster time in whole milliseconds; 0 = never. Asks a node if Rondo did not write the value. */
   async expiresAtMs(key: Buffer, record: RecordHead): Promise<number> {
-    if (record.versioned) return record.expiresAtMs
+    if (!record.isForeign) return record.expiresAtMs
     for (const member of this.replicaSetOf(key).preference) {
       if (member.readRank === READ_NEVER) continue
-      const lifeMs = await member.node.lifeMs(key).catch(() => ABSENT) // the next one may hold it as well
-      if (lifeMs !== ABSENT) return lifeMs < 0 ? 0 : this.nowMs() + lifeMs
+      const lifeMs = await foreignLifeMs(member, key).catch(() => null) // the next one may hold it as well
+      if (lifeMs !== null) return lifeMs < 0 ? 0 : Math.ceil(this.nowMs()) + lifeMs
     }
     return 0
   }

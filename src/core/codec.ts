@@ -39,6 +39,8 @@ export const PROMISE_FLAG = 0x10
 export const LASTING_FLAG = 0x20
 
 const EMPTY = Buffer.alloc(0)
+/** A version begins with its time. */
+const VERSION_MS_BYTES = 6
 
 /**
  * Also false for what looks like a record and cannot be one: its version or promise is from 2^47 ms on, and nothing could
@@ -73,7 +75,16 @@ export abstract class RecordHead {
     return this.versioned ? this.bytes.subarray(VERSION_AT, VERSION_AT + VERSION_BYTES) : VERSION_ZERO
   }
 
-  /** Milliseconds of cluster time, 0 = none. Only the node knows the TTL of an unversioned value. */
+  /**
+   * A value that Rondo did not write, also one that got a head for a promise (nodes/redis/prepare.lua). Only its node knows
+   * its TTL.
+   */
+  get isForeign(): boolean {
+    if (!this.versioned) return true
+    return this.kind === KIND_VALUE && this.bytes.readUIntBE(VERSION_AT, VERSION_MS_BYTES) === 0
+  }
+
+  /** Milliseconds of cluster time, 0 = none. See isForeign. */
   get expiresAtMs(): number {
     return this.versioned ? this.bytes.readUIntBE(EXPIRY_AT, 6) : 0
   }

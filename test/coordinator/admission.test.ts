@@ -262,6 +262,8 @@ describe('admission', () => {
       settleRecord: 'repairs have a pace of their own',
       list: 'the control path',
       countKeys: 'the control path',
+      roughCounts: 'the control path',
+      onFlushed: 'asks for nothing',
       randomKey: 'the control path',
       explain: 'the control path',
       expiresAtMs: 'the control path',
@@ -305,6 +307,7 @@ describe('admission', () => {
         'sheds',
         'settle',
         'replicaSetOf',
+        'storedKeys',
       ]
       const methods = Object.entries(own).filter(([, { value }]) => typeof value === 'function')
       const open = methods.map(([name]) => name).filter((name) => !isPrivate.includes(name))

@@ -147,7 +147,7 @@ describe('a change of the placement', () => {
       if (++pages === 2) place(all(), 3)
       return list(request)
     }
-    expect(await under.done(under.coordinator.countKeys())).to.equal(1500)
+    expect(await under.done(under.coordinator.countKeys())).to.deep.equal(new Map([[0, 1500]]))
     expect(pages).to.be.above(2)
   })
 

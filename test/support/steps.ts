@@ -1,6 +1,7 @@
 /** Steps of commands as updates, for tests that call a coordinator without a server. */
 import { refusalIn } from '../../src/commands/errors.ts'
 import { pexpireat } from '../../src/commands/keys/expiry.ts'
+import { ForeignEnds } from '../../src/commands/run/foreign-ends.ts'
 import { changeBy } from '../../src/commands/run/one-key.ts'
 import type { StepMaker } from '../../src/commands/step.ts'
 import { incr } from '../../src/commands/strings/numbers.ts'
@@ -34,7 +35,7 @@ export function expireAt(expiresAtMs: number, nowMs: () => number): Modify {
 function updateBy(make: StepMaker, args: readonly Buffer[], nowMs: () => number): Modify {
   const step = make([...NAME_AND_KEY, ...args], 0, LIMITS)
   return (current) => {
-    const { reply, modified } = changeBy(step, current, { nowMs, checkValue: () => null })
+    const { reply, modified } = changeBy(step, current, new ForeignEnds(), { nowMs, checkValue: () => null })
     const error = refusalIn(reply)
     return error ? { kind: 'refuse', error } : modified
   }

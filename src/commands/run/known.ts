@@ -1,5 +1,5 @@
 /** The values of a step's keys, or only the parts that the step reads. */
-import { StoredRecord, type PeekedRecord, type RecordHead } from '../../core/codec.ts'
+import { StoredRecord, type PeekedRecord } from '../../core/codec.ts'
 import { cut, type ByteRange } from '../../core/part.ts'
 import type { Held, Seen, SeenPart, Step, Stepped } from '../step.ts'
 
@@ -13,11 +13,6 @@ export type Known = Held | Peeked
 /** @param expiresAtMs if the record does not contain it */
 export function knownOf(record: StoredRecord | PeekedRecord, expiresAtMs = record.expiresAtMs): Known {
   return record instanceof StoredRecord ? { value: record.value, expiresAtMs } : { record, expiresAtMs }
-}
-
-/** The part of a record that a user sees. */
-export function knownIn(record: RecordHead | null, nowMs: number): Known | null {
-  return record?.isLive(nowMs) ? knownOf(record as StoredRecord | PeekedRecord) : null
 }
 
 /** The number of value bytes held. */

@@ -14,7 +14,8 @@ import type { StoredRecord } from '../../core/codec.ts'
 import type { Reply } from '../reply.ts'
 import type { Step } from '../step.ts'
 import { nowMs, recordOf, tooLarge } from './held.ts'
-import { applyTo, knownIn } from './known.ts'
+import { UNKNOWN_END, withForeignEnds, type ForeignEnds } from './foreign-ends.ts'
+import { applyTo } from './known.ts'
 
 /** What a step did to its key. */
 export interface KeyChanged extends Updated {
@@ -27,12 +28,14 @@ export interface KeyChanged extends Updated {
  */
 export async function changeKey(store: KeyStore, step: Step, options: CallOptions): Promise<KeyChanged> {
   let reply: Reply = null
-  const modify = (current: StoredRecord | null) => {
-    const changed = changeBy(step, current, store)
-    reply = changed.reply
-    return changed.modified
-  }
-  const { before, after } = await updateKey(store, step.keys[0]!, modify, options)
+  const { before, after } = await withForeignEnds(store, (ends) => {
+    const modify = (current: StoredRecord | null) => {
+      const changed = changeBy(step, current, ends, store)
+      reply = changed.reply
+      return changed.modified
+    }
+    return updateKey(store, step.keys[0]!, modify, options)
+  })
   return { reply, before, after }
 }
 
@@ -40,10 +43,13 @@ export async function changeKey(store: KeyStore, step: Step, options: CallOption
 export function changeBy(
   step: Step,
   current: StoredRecord | null,
+  ends: ForeignEnds,
   store: Pick<KeyStore, 'nowMs' | 'checkValue'>,
 ): { readonly reply: Reply; readonly modified: Modified } {
   const now = nowMs(store)
-  const { reply, next } = applyTo(step, [knownIn(current, now)], now)
+  const known = ends.knownIn(step.keys[0]!, current, now)
+  if (known === 'unknown') return { reply: null, modified: { kind: 'refuse', error: UNKNOWN_END } }
+  const { reply, next } = applyTo(step, [known], now)
   const held = next?.[0]
   if (held === undefined) return { reply, modified: { kind: 'keep' } }
   const error = tooLarge(store, held)

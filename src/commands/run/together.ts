@@ -10,7 +10,8 @@ import { RondoError } from '../../core/errors.ts'
 import { answerBytes, MAX_ANSWER_BYTES } from './answer-limit.ts'
 import type { Caller } from '../model.ts'
 import { nowMs, recordOf, tooLarge, writeOptions } from './held.ts'
-import { applyTo, bytesOf, knownIn, wholesOf, type Known } from './known.ts'
+import { UNKNOWN_END, withForeignEnds, type ForeignEnds } from './foreign-ends.ts'
+import { applyTo, bytesOf, wholesOf, type Known } from './known.ts'
 import { RespError, type Reply } from '../reply.ts'
 import type { Held, Step } from '../step.ts'
 import { inOneGo, type Sliced } from '../../core/work.ts'
@@ -47,7 +48,11 @@ export function isStep(queued: Queue[number]): queued is Step {
 export type Next = readonly (Held | null | undefined)[]
 
 /** Computes new values from the current ones; see transact(). */
-type Change = (current: readonly (StoredRecord | null)[], now: number) => Sliced<Next | RondoError | null>
+type Change = (
+  current: readonly (StoredRecord | null)[],
+  now: number,
+  ends: ForeignEnds,
+) => Sliced<Next | RondoError | null>
 
 /** Runs a command on several keys atomically. */
 export async function runTogether(caller: Caller, step: Step): Promise<Reply> {
@@ -58,8 +63,8 @@ export async function runTogether(caller: Caller, step: Step): Promise<Reply> {
   }
   if (!store.sharesReplicaSet(step.keys)) return new RespError(CROSS_SET)
   let replies: readonly Reply[] = []
-  await transact(caller, step.keys, paceOf([step]), function* (current, now) {
-    const outcome = yield* runSteps([step], step.keys, current, now)
+  await transact(caller, step.keys, paceOf([step]), function* (current, now, ends) {
+    const outcome = yield* runSteps([step], step.keys, current, now, ends)
     if (outcome instanceof RondoError) return outcome
     replies = outcome.replies
     return outcome.next
@@ -81,9 +86,12 @@ export function* runSteps(
   keys: readonly Buffer[],
   current: readonly (StoredRecord | null)[],
   now: number,
+  ends: ForeignEnds,
 ): Sliced<{ replies: Reply[]; next: Next } | RondoError> {
   const names = keys.map((key) => key.toString('latin1'))
-  const held = new Map<string, Known | null>(names.map((name, i) => [name, knownIn(current[i]!, now)]))
+  const known = keys.map((key, i) => ends.knownIn(key, current[i]!, now))
+  if (known.includes('unknown')) return UNKNOWN_END
+  const held = new Map(names.map((name, i) => [name, known[i] as Known | null]))
   const changed = new Map<string, Held | null>()
   let touched = 0
   let answered = 0
@@ -141,11 +149,17 @@ function* isTooMuch(steps: Queue, held: ReadonlyMap<string, Known | null>): Slic
  * @param change computes the new values; null = nothing is changed, and the values need not be consistent with each other;
  * an error = the same, and transact fails with it
  */
-export async function transact(
+export function transact(caller: Caller, keys: readonly Buffer[], pace: Pace, change: Change): Promise<void> {
+  return withForeignEnds(caller.store, (ends) =>
+    transactOnce(caller, keys, pace, (current, now) => change(current, now, ends)),
+  )
+}
+
+async function transactOnce(
   caller: Caller,
   keys: readonly Buffer[],
   pace: Pace,
-  change: Change,
+  change: (current: readonly (StoredRecord | null)[], now: number) => ReturnType<Change>,
 ): Promise<void> {
   const { store, work, account } = caller
   const decided = (next: Next | RondoError | null) => decidedBy(caller, next)

@@ -180,7 +180,7 @@ class GetAnswer implements ReadDone {
       return
     }
     const raw = acceptsRaw(exchange)
-    if (record.versioned || raw) {
+    if (!record.isForeign || raw) {
       this.answer(record, record.expiresAtMs, raw)
       return
     }

@@ -249,13 +249,13 @@ async function asOne(
   )
   const places = watched.map(({ key }) => keys.findIndex((other) => other.equals(key)))
   const done: { replies: Reply[] | null } = { replies: null }
-  await transact(client, keys, paceOf(steps), function* (current, now) {
+  await transact(client, keys, paceOf(steps), function* (current, now, ends) {
     done.replies = null
     const changed = watched.some(({ version }, i) => {
       return compareVersions(version, versionSeen(current[places[i]!]!, now)) !== 0
     })
     if (changed) return null
-    const outcome = yield* runSteps(steps, keys, current, now)
+    const outcome = yield* runSteps(steps, keys, current, now, ends)
     if (outcome instanceof RondoError) return outcome
     done.replies = outcome.replies
     return outcome.next
