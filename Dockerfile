@@ -23,7 +23,8 @@ COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --ignore-scripts
 
 FROM ${NODE_IMAGE}
-ENV NODE_ENV=production RONDO_IMAGE=true
+# A load balancer needs a while to notice a coordinator that is about to stop.
+ENV NODE_ENV=production RONDO_IMAGE=true SHUTDOWN_DELAY_SECONDS=5
 WORKDIR /app
 # Owned by root and read by all: the process cannot change its own program.
 COPY package.json ./

@@ -1,10 +1,13 @@
 // The program as its user runs it: dist/main.js in a process of its own, alone and with several workers.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
 import { Program } from './support/program.ts'
 import { call, RawConnection, requestBytes } from './support/raw-http.ts'
@@ -84,6 +87,115 @@ describe('the program', function () {
       expect(await program.ended).to.deep.equal({ code: 0, signal: null })
       expect(performance.now() - before).to.be.below(3000)
     })
+  })
+
+  for (const workers of ['1', '2']) {
+    describe(`for SHUTDOWN_DELAY_SECONDS after SIGTERM, with ${workers === '1' ? 'one process' : 'two workers'}`, () => {
+      let servers: RedisServer[]
+      before(async () => (servers = await startRedisCluster(1)))
+      after(() => Promise.all(servers.map((server) => server.stop())))
+      const start = async (seconds: string) => {
+        const program = run({
+          ...{ REDIS_URLS: servers[0]!.url, WORKERS: workers, SHUTDOWN_DELAY_SECONDS: seconds },
+        })
+        const port = await program.listening()
+        const respPort = Number(/redis-cli -p (\d+)/.exec(program.stdout)![1])
+        return { program, port, respPort }
+      }
+      const drains = (program: Program, port: number) =>
+        program.until(async () => (await call(port, 'GET', '/readyz')).status === 503 || undefined)
+
+      it('is not ready at once, and serves all the same; HTTP connections end with their next response', async () => {
+        const { program, port, respPort } = await start('1')
+        const open = await RawConnection.open(port)
+        open.send(requestBytes('PUT', '/api/v1/keys/drain', { body: { value: 'v' } }))
+        expect((await open.answer()).headers.connection).not.to.equal('close')
+        const client = await RawResp.open(respPort)
+        expect(await client.ask('GET', 'drain')).to.equal('$1\r\nv\r\n')
+        const before = performance.now()
+        program.signal('SIGTERM')
+        await drains(program, port)
+        const kept = async (connection: RawConnection, method: string, path: string) => {
+          connection.send(requestBytes(method, path))
+          const answer = await connection.answer()
+          expect(answer.headers.connection, path).to.equal('close')
+          await connection.closed()
+          return answer.status
+        }
+        expect(await kept(open, 'GET', '/api/v1/keys/drain')).to.equal(200)
+        for (const [path, status] of [
+          ['/api/v1/keys/drain', 200],
+          ['/livez', 200],
+          ['/readyz', 503],
+        ] as const) {
+          expect(await kept(await RawConnection.open(port), 'GET', path), path).to.equal(status)
+        }
+        const late = await RawResp.open(respPort)
+        for (const one of [client, late]) expect(await one.ask('GET', 'drain')).to.equal('$1\r\nv\r\n')
+        expect(await client.rest(), 'no error: it was idle').to.equal('')
+        expect(performance.now() - before, 'it was served until the end of the delay').to.be.above(990)
+        expect(await program.ended).to.deep.equal({ code: 0, signal: null })
+        expect(program.log.filter(({ level }) => (level as number) >= 50)).to.deep.equal([])
+      })
+
+      it('a second signal stops it at once', async () => {
+        const { program, port } = await start('60')
+        program.signal('SIGTERM')
+        await drains(program, port)
+        program.signal('SIGINT')
+        expect(await program.ended).to.deep.equal({ code: 1, signal: null })
+      })
+    })
+  }
+
+  it('a Redis client that is in the middle of a command, or of a transaction, finishes it before the stop', async () => {
+    const program = run({})
+    await program.listening()
+    const respPort = Number(/redis-cli -p (\d+)/.exec(program.stdout)![1])
+    const open = async (first: string) => {
+      const client = await RawResp.open(respPort)
+      expect(await client.ask('PING')).to.equal('+PONG\r\n')
+      client.send(first)
+      return client
+    }
+    const half = await open('*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nva')
+    const multi = await open('MULTI\r\n')
+    expect(await multi.reply()).to.equal('+OK\r\n')
+    const idle = await open('')
+    program.signal('SIGTERM')
+    expect(await idle.rest()).to.equal('')
+    half.send('lue\r\n')
+    expect(await half.reply()).to.equal('+OK\r\n')
+    expect(await multi.ask('SET', 'm', '1')).to.equal('+QUEUED\r\n')
+    expect(await multi.ask('EXEC')).to.equal('*1\r\n+OK\r\n')
+    expect(await multi.rest()).to.equal('')
+    expect((await program.ended).code).to.equal(0)
+  })
+
+  it('npm start ends when it gets SIGTERM itself', async () => {
+    const npm = spawn('npm', ['start', '--ignore-scripts'], {
+      cwd: fileURLToPath(new URL('..', import.meta.url)),
+      env: { ...process.env, REDIS_URLS: '', PORT: '0', RESP_PORT: '0', WORKERS: '1' },
+      stdio: ['ignore', 'pipe', 'ignore'],
+      detached: true,
+    })
+    let stdout = ''
+    const listens = new Promise<string>((resolve) => {
+      npm.stdout.setEncoding('utf8').on('data', (text: string) => {
+        stdout += text
+        const port = /listens on \w+:\/\/\S+:(\d+)$/m.exec(stdout)?.[1]
+        if (port !== undefined) resolve(port)
+      })
+    })
+    const ended = once(npm, 'exit')
+    try {
+      const port = Number(await listens)
+      npm.kill('SIGTERM')
+      await ended
+      expect(await isOpen(port), 'the program ended with npm').to.equal(false)
+    } finally {
+      endGroup(npm.pid!)
+    }
   })
 
   describe('on SIGHUP', () => {
@@ -250,6 +362,16 @@ describe('the program', function () {
       expect((await call(port, 'GET', '/metrics')).status).to.equal(200)
     })
 
+    it('a worker that is killed before any of them listens is logged and replaced', async () => {
+      const program = runTwo()
+      const first = await program.until(() => childrenOf(program.pid)[0])
+      process.kill(first, 'SIGKILL')
+      await program.logged(`worker ${first} ended (SIGKILL); starting another`)
+      const port = await program.listening()
+      expect((await answering(port)).size).to.equal(2)
+      expect(program.log.filter(({ level }) => (level as number) >= 60)).to.deep.equal([])
+    })
+
     for (const to of ['process', 'group'] as const) {
       it(`SIGTERM to the ${to}: requests that were begun are answered, and no process stays`, async () => {
         const program = runTwo({ group: to === 'group' })
@@ -290,6 +412,28 @@ function isOpen(port: number): Promise<boolean> {
     })
     socket.once('error', () => resolve(false))
   })
+}
+
+/** Ends what is left of a process group. */
+function endGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch {
+    // nothing is left of it
+  }
+}
+
+/** Read from /proc: none on another system. */
+function childrenOf(pid: number): number[] {
+  try {
+    const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+    return text
+      .split(' ')
+      .filter((word) => word !== '')
+      .map(Number)
+  } catch {
+    return []
+  }
 }
 
 function isAlive(pid: number): boolean {

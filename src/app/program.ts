@@ -14,7 +14,7 @@ import { onHangUp } from './hang-up.ts'
 import { Rondo, type Addresses, type RondoOptions } from './rondo.ts'
 import { onReload, runPrimary, sharedMetrics, shareRegistry, reportListening, type Ports } from './workers.ts'
 
-/** A stop that takes longer ends the process anyway. */
+/** A stop that takes longer, after SHUTDOWN_DELAY_SECONDS, ends the process anyway. */
 const STOP_LIMIT_MS = 15_000
 const STOP_SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGTERM'] as const
 
@@ -32,7 +32,7 @@ if (workers > 1 && cluster.isPrimary) {
       process.exit(1)
     },
   })
-  closeWithGrace({ delay: STOP_LIMIT_MS, logger: log, skip: ['SIGHUP'] }, () => primary.stop())
+  closeWithGrace({ delay: stopLimitMs(config), logger: log, skip: ['SIGHUP'] }, () => primary.stop())
   onHangUp(() => primary.reload())
 } else {
   await serve(config, log)
@@ -54,10 +54,13 @@ async function serve(config: Config, log: Logger): Promise<void> {
   if (!alone) onReload(reload)
   const skip = alone ? (['SIGHUP'] as const) : (['SIGHUP', ...STOP_SIGNALS] as const)
   const grace = closeWithGrace(
-    { delay: STOP_LIMIT_MS, logger: log, skip: [...skip] },
+    { delay: stopLimitMs(config), logger: log, skip: [...skip] },
     async ({ err, signal }) => {
       if (err) log.fatal({ err }, 'stopping after an unhandled error')
-      else log.info(`stopping (${signal ?? 'requested'})`)
+      else {
+        log.info(`stopping (${signal ?? 'requested'})`)
+        await rondo.leave()
+      }
       await rondo.stop()
     },
   )
@@ -73,6 +76,10 @@ async function serve(config: Config, log: Logger): Promise<void> {
     await rondo.stop()
     process.exit(1)
   }
+}
+
+function stopLimitMs({ shutdownDelayMs }: Config): number {
+  return shutdownDelayMs + STOP_LIMIT_MS
 }
 
 /**

@@ -78,6 +78,7 @@ export class Rondo {
   private readonly repairer: Repairer
   private readonly antiEntropy: AntiEntropy
   private readonly servers: readonly { readonly server: Server; readonly port: number }[]
+  private listening = false
   private stopping = false
 
   /** @throws CertificateError, or another Error if a token file cannot be read */
@@ -200,6 +201,7 @@ export class Rondo {
         onError: (error) => this.onAcceptFailed(error),
       })
     }
+    this.listening = true
     return addresses as Addresses
   }
 
@@ -223,6 +225,18 @@ export class Rondo {
     this.tokens.replace(tokens)
     const tls = this.certificates.servers
     if (tls !== null) for (const { server } of this.servers) server.useCertificates(tls)
+  }
+
+  /**
+   * The first step of an orderly end: /readyz is 503 from now on, and everything is still served. Resolves after
+   * SHUTDOWN_DELAY_SECONDS, when load balancers have noticed; at once if no server listens.
+   */
+  async leave(): Promise<void> {
+    this.stopping = true
+    const { shutdownDelayMs } = this.config
+    if (!this.listening || shutdownDelayMs === 0) return
+    for (const { server } of this.servers) server.announceClose()
+    await new Promise((resolve) => setTimeout(resolve, shutdownDelayMs))
   }
 
   /** Stops accepting requests, answers those in flight, waits for replication, and disconnects from the nodes. */

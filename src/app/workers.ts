@@ -24,7 +24,7 @@ export type Ports = Readonly<Record<string, number>> & { readonly http: number }
 export interface PrimaryCalls {
   /** All workers listen. */
   listening(ports: Ports): void
-  /** A worker exited before any of them listened. No more are forked. @param why how it ended */
+  /** A worker ended itself before any of them listened: it said why. No more are forked. @param why how it ended */
   cannotStart(why: string): void
 }
 
@@ -36,20 +36,33 @@ export function runPrimary(
 ): { stop(): Promise<void>; reload(): void } {
   const metrics = new AggregatorRegistry()
   let stopping = false
-  let listening = 0
+  /** Workers that listen. */
+  const listening = new Set<Worker>()
+  let hasListened = false
+  let greeted = false
+
+  const onListening = (worker: Worker, { ports }: Listening) => {
+    listening.add(worker)
+    hasListened = true
+    if (greeted || listening.size < count) return
+    greeted = true
+    calls.listening(ports)
+  }
 
   const fork = () => {
     const startedAtMs = Date.now()
     const worker = cluster.fork()
     worker.on('message', (message: Ask | Listening) => {
-      if (message?.rondo === 'listening' && ++listening === count) calls.listening(message.ports)
+      if (message?.rondo === 'listening') onListening(worker, message)
       if (message?.rondo === 'metrics?') void answer(worker, message)
     })
     worker.once('exit', (code, signal) => {
+      listening.delete(worker)
       if (stopping) return
-      if (listening === 0) {
+      // One that was killed (for its memory, say) has not said that it cannot start.
+      if (!hasListened && signal === null) {
         stopping = true
-        calls.cannotStart(signal ?? `code ${code}`)
+        calls.cannotStart(`code ${code}`)
         return
       }
       log.error(`worker ${worker.process.pid} ended (${signal ?? `code ${code}`}); starting another`)

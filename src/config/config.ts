@@ -79,6 +79,8 @@ export interface Config {
   readonly maxConnections: number | null
   /** 0 = idle connections are not closed. */
   readonly idleMs: number
+  /** How long it goes on serving after SIGTERM, while /readyz is 503. */
+  readonly shutdownDelayMs: number
   /** `auto` = one a core. */
   readonly workers: number | 'auto'
   readonly logLevel: (typeof LOG_LEVELS)[number]
@@ -383,6 +385,14 @@ const rows = {
     check: wholeNumber(0, 365 * 86_400),
     meaning: 'Redis protocol connections that are idle for longer are closed; 0 = never.',
   }),
+  SHUTDOWN_DELAY_SECONDS: row({
+    default: '0',
+    unit: 'seconds',
+    check: wholeNumber(0, 3600),
+    meaning:
+      'How long it goes on serving after SIGTERM, with 503 from `/readyz`, before it stops listening; the container ' +
+      'image sets 5.',
+  }),
   WORKERS: row({
     default: '1',
     check: z
@@ -482,6 +492,7 @@ export function loadConfig(
     maxClientMemory: v.MAX_CLIENT_MEMORY ?? null,
     maxConnections: v.MAX_CONNECTIONS ?? null,
     idleMs: v.CLIENT_IDLE_SECONDS * 1000,
+    shutdownDelayMs: v.SHUTDOWN_DELAY_SECONDS * 1000,
     workers: v.WORKERS,
     logLevel: v.LOG_LEVEL,
     logRequests: v.LOG_REQUESTS,

@@ -21,6 +21,8 @@ export interface Server {
   listen(options: ListenOptions): Promise<AddressInfo>
   /** For new connections; those that are open keep theirs. */
   useCertificates(tls: TlsOptions): void
+  /** Goes on serving, and ends connections after their next response where the protocol can: close() follows. */
+  announceClose(): void
   /** Takes no new connections, answers what has been asked for, and cuts what is left after `limitMs`. */
   close(limitMs: number): Promise<void>
   registerMetrics(registry: Registry): void
@@ -30,11 +32,14 @@ export interface Server {
 export abstract class SocketServer<Listener extends NetServer> implements Server {
   abstract readonly name: string
   private listener: Listener | null = null
+  private isAnnounced = false
 
   abstract registerMetrics(registry: Registry): void
   protected abstract createListener(tls: TlsOptions | null): Listener
+  /** Called once, before `drain`: tells clients that their next response is the last, if the protocol can. */
+  protected sayLast?(listener: Listener): void
   /** Lets connections end as they become idle. @returns what ends the waiting for it */
-  protected abstract drain(listener: Listener): () => void
+  protected abstract drain(listener: Listener, limitMs: number): () => void
   /** Ends all connections. */
   protected abstract cut(listener: Listener): void
 
@@ -55,11 +60,18 @@ export abstract class SocketServer<Listener extends NetServer> implements Server
     if (this.listener instanceof TlsServer) this.listener.setSecureContext(tls)
   }
 
+  announceClose(): void {
+    if (this.isAnnounced || !this.listener?.listening) return
+    this.isAnnounced = true
+    this.sayLast?.(this.listener)
+  }
+
   async close(limitMs: number): Promise<void> {
     const { listener } = this
     if (!listener?.listening) return
+    this.announceClose()
     const closed = new Promise<void>((resolve) => listener.close(() => resolve()))
-    const endDraining = this.drain(listener)
+    const endDraining = this.drain(listener, limitMs)
     const cut = setTimeout(() => this.cut(listener), limitMs)
     await closed
     clearTimeout(cut)

@@ -32,7 +32,8 @@ export function createTelemetry(log: Logger, logRequests: 'none' | 'errors' | 'a
 
     onRequestEnd(end) {
       if (logRequests === 'none') return
-      const failed = end.status >= 500
+      // A health check that gets a 503 has its answer: what it tells has log lines of its own.
+      const failed = end.status >= 500 && end.route !== '/readyz'
       if (!failed && logRequests === 'errors') return
       log[failed ? 'error' : 'info'](requestLine(end), 'request')
     },

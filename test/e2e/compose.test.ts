@@ -290,10 +290,14 @@ describe('Dockerfile', () => {
   it('starts the program without a shell, so that SIGTERM reaches it', () => {
     const command = JSON.parse(last('CMD').rest) as string[]
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
-    expect(command.join(' ')).to.equal(scripts.start)
+    expect(`exec ${command.join(' ')}`, 'npm start replaces its shell, too').to.equal(scripts.start)
     expect(final.instructions.some(({ name }) => name === 'ENTRYPOINT')).to.equal(false)
     expect(last('EXPOSE').rest).to.equal('8080 6390')
-    expect(last('ENV').rest.split(' ')).to.have.members(['NODE_ENV=production', 'RONDO_IMAGE=true'])
+    expect(last('ENV').rest.split(' ')).to.have.members([
+      'NODE_ENV=production',
+      'RONDO_IMAGE=true',
+      'SHUTDOWN_DELAY_SECONDS=5',
+    ])
   })
 
   it('checks its health with a file of its own program', () => {

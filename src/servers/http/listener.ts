@@ -51,9 +51,14 @@ export class HttpSocketServer extends SocketServer<Server> {
     return createHttpListener(this.api, tls)
   }
 
+  protected override sayLast(listener: Server): void {
+    const sayLast = (_req: IncomingMessage, res: ServerResponse) => (res.shouldKeepAlive = false)
+    listener.prependListener('request', sayLast)
+    listener.prependListener('checkContinue', sayLast)
+  }
+
+  /** A connection may bring one more request, and ends when that is answered, or as soon as it is idle. */
   protected drain(listener: Server): () => void {
-    // A connection may bring one more request, and goes when that is answered, or as soon as it is idle.
-    listener.prependListener('request', (_req, res) => (res.shouldKeepAlive = false))
     const idle = setInterval(() => listener.closeIdleConnections(), IDLE_CHECK_MS)
     return () => clearInterval(idle)
   }

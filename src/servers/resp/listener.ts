@@ -12,6 +12,8 @@ import { ProxiedClients } from './connection/proxied.ts'
 
 const KEEP_ALIVE_MS = 300_000
 const CHECK_MS = 1000
+/** How often connections that have become idle are looked for while the server closes. */
+const IDLE_CHECK_MS = 20
 /** Sent to a refused connection, which is then closed without waiting. */
 const REFUSED = '-ERR max number of clients reached\r\n'
 
@@ -64,9 +66,14 @@ export class RespSocketServer extends SocketServer<net.Server> {
     return createRespListener(this.resp, tlsOptions)
   }
 
-  protected drain(): () => void {
-    this.resp.stop()
-    return () => undefined
+  protected drain(_listener: net.Server, limitMs: number): () => void {
+    this.resp.endIdle()
+    const idle = setInterval(() => this.resp.endIdle(), IDLE_CHECK_MS)
+    const stop = setTimeout(() => this.resp.stop(), limitMs / 2)
+    return () => {
+      clearInterval(idle)
+      clearTimeout(stop)
+    }
   }
 
   protected cut(): void {

@@ -194,6 +194,11 @@ export class RespServer implements Host {
     for (const connection of this.connections) if (connection.isOverdue(nowMs)) connection.destroy()
   }
 
+  /** Closes the connections that have been idle since the last call. */
+  endIdle(): void {
+    for (const connection of this.connections) connection.endIfIdle()
+  }
+
   /** Reads no more commands; connections close once those in flight are answered. */
   stop(): void {
     for (const connection of this.connections) connection.end()

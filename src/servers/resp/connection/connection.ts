@@ -136,6 +136,8 @@ export class Connection implements Client, Worker, Holder, LimitedConnection {
   private movedAtMs: number
   private movedBytes = 0
   private receivedBytes = 0
+  /** What it was at the last call of endIfIdle(). */
+  private quietBytes = -1
 
   private readonly parser: RequestParser<Command>
   private first: Slot | null = null
@@ -276,6 +278,14 @@ export class Connection implements Client, Worker, Holder, LimitedConnection {
   end(): void {
     this.ending = true
     this.flushSoon()
+  }
+
+  /** Ends it if nothing is under way, and nothing has come since the last call: the client waits for nothing. */
+  endIfIdle(): void {
+    const isQuiet = this.receivedBytes === this.quietBytes
+    this.quietBytes = this.receivedBytes
+    const isBusy = this.pipelined > 0 || this.parser.heldBytes > 0 || !this.isReading || this.unsentBytes > 0
+    if (isQuiet && !isBusy && !this.transaction) this.end()
   }
 
   private pump(): void {
