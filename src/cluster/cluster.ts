@@ -17,6 +17,7 @@ import type { NodeListener, NodeReport } from '../nodes/node.ts'
 import { NodeAdmission } from './admission.ts'
 import { decodeTopology } from './founding.ts'
 import { FOUNDER_TIMEOUT_MS, Identity } from './identity.ts'
+import { decodeMarker } from './marker.ts'
 import type { Member } from './member.ts'
 import { FOUNDING_PROBE_MS, Prober } from './prober.ts'
 import { ClusterTime, CLOCK_SKEW_MS } from './time.ts'
@@ -56,6 +57,8 @@ export class Cluster {
   private allProbed = false
   private stopped = false
   private readonly skewed = new Set<Member>()
+  /** Members that did not hold the marker we expected, and since when (monotonic): the next probe tells what happened. */
+  private readonly unexplained = new Map<Member, number>()
 
   constructor(options: ClusterOptions) {
     this.options = options
@@ -163,6 +166,14 @@ export class Cluster {
     return this.admission.isStale(member)
   }
 
+  /**
+   * It has not held all of its keys yet since the cluster grew by it: nothing can have been lost with it. A node that was
+   * added, and lost its data while no coordinator was running, counts as new once more.
+   */
+  isNew(member: Member): boolean {
+    return !member.wasClean && this.identity.wasAdded(member)
+  }
+
   /** A new token for a marker. */
   freshToken(): string {
     return this.options.randomId()
@@ -188,7 +199,7 @@ export class Cluster {
         void this.prober.probe(member)
       },
       onForeignMarker: () => {
-        this.options.emit({ kind: 'marker-mismatch', node: member.id })
+        this.unexplained.set(member, this.options.clock.monotonicMs())
         member.shut('the node does not hold the expected marker')
         void this.prober.probe(member)
       },
@@ -208,6 +219,7 @@ export class Cluster {
       const report = await member.node.probe(this.peersOf(member))
       if (this.stopped) return
       if (decodeTopology(report.topology) === 'damaged') throw new Error(TOPOLOGY_DAMAGED)
+      this.explainMarker(member, report)
       this.noteReport(member, report)
       await this.admission.checkPermissions(member)
       forbidden = member.forbidden
@@ -222,6 +234,25 @@ export class Cluster {
       const isRefused = failure.code === 'ECONNREFUSED' || failure.message.includes('ECONNREFUSED')
       member.onFailed(forbidden ?? failure.message, isRefused)
     }
+  }
+
+  /**
+   * Why a batch found another marker than ours. Several coordinators watch a node: the first that notices a restart, or
+   * ends a rebuild, changes the marker, and the others find that. Only a marker that is gone, or is not ours, is a loss.
+   */
+  private explainMarker(member: Member, report: NodeReport): void {
+    const sinceMs = this.unexplained.get(member)
+    if (sinceMs === undefined || report.sentAtMonotonicMs < sinceMs) return
+    this.unexplained.delete(member)
+    const { marker: expected, id } = member
+    const found = report.marker && decodeMarker(report.marker)
+    if (found?.cluster !== this.identity.cluster || found?.id !== id) {
+      this.options.emit({ kind: 'marker-mismatch', node: id })
+      return
+    }
+    const restarted = found.runId !== expected?.runId
+    if (!expected || (found.token === expected.token && !restarted)) return // only its state has changed
+    this.options.emit({ kind: 'marker-changed', node: id, restarted })
   }
 
   private peersOf(member: Member): readonly string[] {

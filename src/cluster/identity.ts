@@ -151,16 +151,31 @@ export class Identity {
     this.options.onAdopted()
   }
 
-  /** Warns about a different member list: the members at founding decide where keys are placed. */
+  /** The cluster was founded without this member; false while that is not known. */
+  wasAdded({ id }: Member): boolean {
+    const founders = this.founders(this.clusterId)
+    return founders !== null && !founders.includes(id)
+  }
+
+  /** Tells of members that are missing, and of new ones that do not hold their keys yet. */
   private compareMembers(cluster: string): void {
     const members = this.options.members()
-    const topologies = members.map(({ report }) => decodeTopology(report?.topology ?? null))
-    const topology = topologies.find((found) => found !== 'damaged' && found?.cluster === cluster)
-    if (!topology || topology === 'damaged') return
-    const ids = new Set(members.map((member) => member.id))
-    const missing = topology.members.filter((id) => !ids.has(id))
-    const unknown = [...ids].filter((id) => !topology.members.includes(id))
-    if (missing.length + unknown.length > 0) this.options.emit({ kind: 'members-differ', missing, unknown })
+    const founders = this.founders(cluster)
+    if (!founders) return
+    const missing = founders.filter((id) => !members.some((member) => member.id === id))
+    const lacksKeys = ({ report }: Member) =>
+      report !== null && (!report.marker || decodeMarker(report.marker)?.state === 'filling')
+    const added = members.filter((member) => this.wasAdded(member) && lacksKeys(member)).map(({ id }) => id)
+    if (missing.length + added.length > 0) this.options.emit({ kind: 'members-differ', missing, added })
+  }
+
+  /** The ids of the members at founding, as stored on the members; null = not known. */
+  private founders(cluster: string | null): readonly string[] | null {
+    for (const { report } of this.options.members()) {
+      const topology = decodeTopology(report?.topology ?? null)
+      if (topology && topology !== 'damaged' && topology.cluster === cluster) return topology.members
+    }
+    return null
   }
 
   /**

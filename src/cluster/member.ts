@@ -22,6 +22,8 @@ export class Member implements Candidate {
   readonly health = new Health()
 
   completeness: Completeness = 'unknown'
+  /** This coordinator has seen it clean. */
+  wasClean = false
   marker: Marker | null = null
   /** Marker tokens that were replaced: a node that returns with one of them missed the writes in between. */
   readonly formerTokens = new Set<string>()
@@ -85,6 +87,7 @@ export class Member implements Candidate {
   setCompleteness(to: Completeness, why: string): void {
     const from = this.completeness
     this.completeness = to
+    if (to === 'clean') this.wasClean = true
     this.refresh()
     if (from !== to) this.emit({ kind: 'node-completeness', node: this.id, from, to, why })
   }

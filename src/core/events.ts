@@ -23,13 +23,17 @@ export type RondoEvent =
   | { kind: 'stale-kept'; node: string; sinceMs: number }
   | { kind: 'data-loss-possible'; node: string }
   | { kind: 'hints-delivered'; node: string; hints: number }
+  /** Its marker was lost, or replaced by one that is not ours. */
   | { kind: 'marker-mismatch'; node: string }
+  /** Another coordinator has given it a new marker, after a restart or because it lost data. */
+  | { kind: 'marker-changed'; node: string; restarted: boolean }
   | { kind: 'cluster-known'; cluster: string; founded: boolean }
   | { kind: 'cluster-left'; cluster: string; members: number; other: string; otherMembers: number }
   | { kind: 'cluster-waiting'; reached: number; needed: number; members: number }
   | { kind: 'clusters-tied'; clusters: readonly string[]; each: number }
   | { kind: 'rings-differ'; differ: boolean }
-  | { kind: 'members-differ'; missing: readonly string[]; unknown: readonly string[] }
+  /** The cluster was founded with other nodes. `added`: those that do not hold their keys yet. */
+  | { kind: 'members-differ'; missing: readonly string[]; added: readonly string[] }
   | {
       kind: 'anti-entropy'
       result: 'complete' | 'partial' | 'stopped'

@@ -31,7 +31,7 @@ export class Filling {
     const seenMs = this.firstSeenMs.get(marker.token) ?? clock.monotonicMs()
     this.firstSeenMs.set(marker.token, seenMs)
     if (clock.monotonicMs() - seenMs < requestTimeoutMs) return false
-    const sources = sourcesFor(cluster.placement, member)
+    const sources = sourcesFor(cluster.placement, member, (one) => cluster.isNew(one))
     if (!sources) return false
     const keepLease = async () => {
       if (!(await member.node.lease('fill', owner, LEASE_MS))) {

@@ -16,7 +16,7 @@ export function registerEventMetrics(registry: Registry): (event: RondoEvent) =>
   )
   const mismatches = counter(
     'node_marker_mismatches',
-    'Batches that found a node without the expected marker: wiped, flushed, restored or swapped.',
+    'Times that a node had lost its marker, or had a foreign one: wiped, flushed, restored or swapped.',
     'node',
   )
   const dataLoss = counter(

@@ -75,6 +75,12 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
     level: 'error',
     sentence: `node ${event.node} does not hold its marker: it was wiped, flushed, restored or swapped`,
   }),
+  'marker-changed': (event) => ({
+    level: event.restarted ? 'info' : 'warn',
+    sentence: event.restarted
+      ? `another coordinator has changed the marker of node ${event.node} after a restart`
+      : `another coordinator has given node ${event.node} a new marker: it lost data or was stale, as the log of that coordinator says`,
+  }),
   'cluster-known': (event) => ({
     level: 'info',
     sentence: event.founded ? `founded cluster ${event.cluster}` : `found cluster ${event.cluster}`,
@@ -95,13 +101,18 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
       `the nodes that answer belong to different clusters, ${event.each} to each of ${event.clusters.join(' and ')}:` +
       ' waiting for more nodes before any of them is used; find out at whose address another Redis answers',
   }),
-  'members-differ': (event) => ({
-    level: 'error',
-    sentence:
-      'REDIS_URLS does not list the nodes that the cluster was founded with' +
-      ` (missing: ${event.missing.join(', ') || 'none'}; new: ${event.unknown.join(', ') || 'none'}):` +
-      ' keys whose replicas changed are not moved, and may not be found',
-  }),
+  'members-differ': ({ missing, added }) => {
+    const new_ =
+      `REDIS_URLS lists new nodes (${added.join(', ')}): they receive the keys that now belong to them;` +
+      ' until then their replies are compared with the other copies'
+    const gone =
+      `REDIS_URLS does not list ${missing.join(', ')}, which the cluster was founded with: a key that had a copy` +
+      ' there lacks one until the next complete repair round (POST /repair starts one), and reads at `one` may' +
+      ' not find it before; after that nothing is left to do'
+    return missing.length === 0
+      ? { level: 'info', sentence: new_ }
+      : { level: 'warn', sentence: added.length === 0 ? gone : `${gone}. ${new_}` }
+  },
   'rings-differ': (event) =>
     event.differ
       ? {

@@ -37,9 +37,16 @@ const PAGE_KEYS = 256
  *
  * For each key, N − Q + 1 of the other home replicas must be clean: any Q that acknowledged a write include one of them.
  * An unreachable one may return with its data, and a stale one may be kept (stale.ts). But once all of them are
- * reachable, and some have lost data themselves, there is nothing to wait for.
+ * reachable, and some have lost data themselves, there is nothing to wait for. Members by which the cluster has just grown
+ * have lost nothing: if all others are clean, so is all that was written before.
+ *
+ * @param isNew whether the cluster has just grown by this member
  */
-export function sourcesFor(placement: Placement<Member>, member: Member): Sources | null {
+export function sourcesFor(
+  placement: Placement<Member>,
+  member: Member,
+  isNew: (member: Member) => boolean = () => false,
+): Sources | null {
   const { replicas } = placement
   const needed = replicas - required('quorum', replicas) + 1
   let lossy = false
@@ -57,7 +64,9 @@ export function sourcesFor(placement: Placement<Member>, member: Member): Source
     members: placement.members.filter(
       (other) => other !== member && other.node.ready && other.marker && other.completeness !== 'stale',
     ),
-    lossy,
+    lossy:
+      lossy &&
+      !placement.members.every((one) => isNew(one) || (one.node.ready && one.completeness === 'clean')),
   }
 }
 
