@@ -8,6 +8,7 @@ import {
   describeConfig,
   loadConfig,
   readEnvironment,
+  unknownNames,
   type Config,
   type Environment,
 } from '../src/config/config.ts'
@@ -439,6 +440,20 @@ describe('configuration', () => {
       })
       expect(readEnvironment(folder, {})).to.have.property('REDIS_URLS', 'redis://:a#b@h')
       expect(process.env).to.not.have.property('REDIS_URLS', 'redis://:a#b@h')
+    })
+
+    it('names what is not a setting, and the setting that it was meant to be', () => {
+      writeFileSync(
+        join(folder, '.env.local'),
+        'REDIS_URL=a\nWRITE_CONSISTANCY=all\nport=1\nMY_OWN_THING=x\nPORT=1\n',
+      )
+      expect(unknownNames(folder)).to.deep.equal([
+        '.env.local sets "REDIS_URL", which is not a setting, and is ignored; did you mean REDIS_URLS?',
+        '.env.local sets "WRITE_CONSISTANCY", which is not a setting, and is ignored; did you mean WRITE_CONSISTENCY?',
+        '.env.local sets "port", which is not a setting, and is ignored; did you mean PORT?',
+        '.env.local sets "MY_OWN_THING", which is not a setting, and is ignored',
+      ])
+      expect(unknownNames(join(folder, 'none'))).to.deep.equal([])
     })
 
     it('stops the start when it exists but cannot be read', () => {

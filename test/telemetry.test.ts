@@ -2,6 +2,10 @@ import { spawnSync } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { call, RawConnection, rawRequest } from './support/raw-http.ts'
+import type { RondoEvent } from '../src/core/events.ts'
+import { CommandFailures } from '../src/servers/resp/command-failures.ts'
+import { lineFor } from '../src/telemetry/log-lines.ts'
+import { RawResp } from './support/raw-resp.ts'
 import { startRedisCluster } from '../scripts/redis-server.ts'
 import { type LogLine, type RunningRondo, startRondo } from './support/rondo.ts'
 
@@ -87,6 +91,51 @@ describe('request logs', () => {
     } finally {
       await running.stop()
     }
+  })
+})
+
+describe('failed commands of the Redis protocol', () => {
+  const linesOf = async (logRequests: string): Promise<LogLine[]> => {
+    const running = await startRondo({ LOG_REQUESTS: logRequests })
+    const client = await RawResp.open(running.rondo.respServer.port)
+    expect(await client.ask('SET', 'my-secret-key', 'my-secret-value')).to.equal('+OK\r\n')
+    for (const wrong of ['INCR', 'LPUSH']) await client.ask(wrong, 'my-secret-key')
+    await Promise.all(running.rondo.cluster.members.map(({ node }) => node.close()))
+    for (let i = 0; i < 100; i++) {
+      expect(await client.ask('GET', 'my-secret-key')).to.match(/^-NOREPLICAS /)
+      expect(await client.ask('SET', 'my-secret-key', 'v')).to.match(/^-NOREPLICAS /)
+    }
+    client.close()
+    await running.stop()
+    expect(running.logText(), 'a key or value of a user').not.to.match(/my-secret/)
+    return running.logLines().filter(({ event }) => (event as { kind?: string })?.kind === 'command-failed')
+  }
+
+  for (const level of ['errors', 'all'])
+    it(`${level}: one line for each command and code, however many failed; what clients got wrong has none`, async () => {
+      const lines = await linesOf(level)
+      expect(lines.map(({ level, msg }) => [level, msg.slice(0, 25)])).to.deep.equal([
+        [50, 'GET failed: NOREPLICAS No'],
+        [50, 'SET failed: NOREPLICAS No'],
+      ])
+    })
+
+  it('none: not a line', async () => {
+    expect(await linesOf('none')).to.deep.equal([])
+  })
+
+  it('the next line says how many there were in between', () => {
+    let nowMs = 0
+    const events: RondoEvent[] = []
+    const failures = new CommandFailures(
+      (event) => events.push(event),
+      () => nowMs,
+    )
+    for (; nowMs < 10_001; nowMs += 100) failures.note('get', 'NOREPLICAS none')
+    expect(events.map((event) => event.kind === 'command-failed' && event.before)).to.deep.equal([0, 99])
+    expect(lineFor(events[1]!).sentence).to.equal(
+      'GET failed: NOREPLICAS none (and 99 times before, since the last such line)',
+    )
   })
 })
 

@@ -32,6 +32,7 @@ describe('the program', function () {
       await program.logged('lost when it stops')
       await call(port, 'PUT', '/api/v1/keys/hello', { body: { value: 'world' } })
       expect((await call(port, 'GET', '/api/v1/keys/hello')).json().value).to.equal('world')
+      for (const { time } of program.log) expect(time).to.match(/^20\d\d-\d\d-\d\dT[\d:.]+Z$/)
       program.signal('SIGTERM')
       expect(await program.ended).to.deep.equal({ code: 0, signal: null })
     })
@@ -285,6 +286,23 @@ describe('the program', function () {
         .and.not.match(/at .*\.js:\d/)
       expect(program.stdout).to.equal('')
     })
+
+    for (const workers of ['1', '2'])
+      it(`names the setting of a bad TLS path before anything listens, once: ${workers} worker(s)`, async () => {
+        const redis = workers === '1' ? {} : { REDIS_URLS: '127.0.0.1:1', CONNECT_TIMEOUT_MS: '50' }
+        const program = run({
+          WORKERS: workers,
+          ...redis,
+          TLS_CERT_FILE: '/none/cert.pem',
+          TLS_KEY_FILE: '/none/key.pem',
+        })
+        expect(await program.ended).to.deep.equal({ code: 1, signal: null })
+        expect(
+          program.stderr.match(/TLS_CERT_FILE is \/none\/cert.pem, which cannot be read \(ENOENT\)/g),
+        ).to.have.length(1)
+        expect(program.log).to.deep.equal([])
+        expect(program.stdout).to.equal('')
+      })
 
     it('does not share memory nodes between workers', async () => {
       const program = run({ WORKERS: '2' })

@@ -6,8 +6,8 @@ import cluster from 'node:cluster'
 import { availableParallelism } from 'node:os'
 import closeWithGrace from 'close-with-grace'
 import { pino, type Logger } from 'pino'
-import { CertificateError } from './certificates.ts'
-import { describeConfig, loadConfig, readEnvironment, type Config } from '../config/config.ts'
+import { CertificateError, Certificates } from './certificates.ts'
+import { describeConfig, loadConfig, readEnvironment, unknownNames, type Config } from '../config/config.ts'
 import { setRequestIdPrefix } from '../servers/http/exchange.ts'
 import { readTokens } from '../config/token-list.ts'
 import { onHangUp } from './hang-up.ts'
@@ -20,7 +20,11 @@ const STOP_SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGTERM'] as const
 
 const config = configOrExit()
 // Lines for people go to stdout, log lines (JSON) to stderr.
-const log = pino({ level: config.logLevel, base: { pid: process.pid } }, pino.destination(2))
+const log = pino(
+  { level: config.logLevel, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
+  pino.destination(2),
+)
+if (cluster.isPrimary) for (const warning of unknownNames(process.cwd())) log.warn(warning)
 const workers = config.workers === 'auto' ? availableParallelism() : config.workers
 
 if (workers > 1 && cluster.isPrimary) {
@@ -157,11 +161,22 @@ function rondoOrExit(config: Config, options: RondoOptions): Rondo {
 
 function configOrExit(): Config {
   const loaded = loadConfig(readEnvironment(process.cwd()))
-  const found = loaded.ok ? tokenProblems(loaded.config) : loaded.problems
+  const found = loaded.ok ? [...tokenProblems(loaded.config), ...tlsProblems(loaded.config)] : loaded.problems
   if (loaded.ok && found.length === 0) return loaded.config
   const problems = found.map((problem) => `  - ${problem}\n`).join('')
   process.stderr.write(`Rondo cannot start with this configuration:\n${problems}See .env.local.example.\n`)
   process.exit(1)
+}
+
+/** Read again when a coordinator is made; here, so that all problems are named together, and with workers only once. */
+function tlsProblems(config: Config): string[] {
+  try {
+    new Certificates(config)
+    return []
+  } catch (error) {
+    if (!(error instanceof CertificateError)) throw error
+    return [error.message]
+  }
 }
 
 function tokenProblems({ dataTokens, adminTokens }: Config): string[] {

@@ -87,7 +87,7 @@ export class Rondo {
     this.tokens = new Tokens(tokensOf(config))
     this.certificates = new Certificates(config)
     this.log = options.log ?? pino({ level: 'silent' })
-    this.telemetry = createTelemetry(this.log, config.logRequests)
+    this.telemetry = createTelemetry(this.log, { ...config, clock, timers })
     const emit = (event: RondoEvent) => this.telemetry.onEvent(event)
     this.cluster = new Cluster({
       ...config,
@@ -252,6 +252,7 @@ export class Rondo {
     await this.antiEntropy.stop()
     await this.repairer.stop()
     await this.cluster.stop()
+    this.telemetry.stop()
   }
 }
 

@@ -57,6 +57,8 @@ export class Cluster {
   private allProbed = false
   private stopped = false
   private readonly skewed = new Set<Member>()
+  /** The policy by which a member evicts, as reported; '' = it does not. */
+  private readonly policies = new Map<Member, string>()
   /** Members that did not hold the marker we expected, and since when (monotonic): the next probe tells what happened. */
   private readonly unexplained = new Map<Member, number>()
 
@@ -267,7 +269,15 @@ export class Cluster {
     this.noteClock(member)
   }
 
-  private noteEviction(member: Member, { evictedKeys, evictionPolicy: policy }: NodeReport): void {
+  private noteEviction(
+    member: Member,
+    { evictedKeys, evictionPolicy: policy, memoryLimitBytes }: NodeReport,
+  ): void {
+    const evicts = memoryLimitBytes > 0 && /^(allkeys|volatile)-/.test(policy)
+    if (evicts && this.policies.get(member) !== policy) {
+      this.options.emit({ kind: 'eviction-policy', node: member.id, policy })
+    }
+    this.policies.set(member, evicts ? policy : '')
     const before = member.report?.evictedKeys ?? 0
     // A cache may evict continuously: report it once, when it starts.
     if (evictedKeys > 0 && before === 0) {

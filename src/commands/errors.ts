@@ -12,8 +12,9 @@ const WRONG_TYPE = 'WRONGTYPE Operation against a key holding the wrong kind of 
 export function errorOf(error: RondoError): RespError {
   if (error.code === 'WRONG_TYPE') return new RespError(WRONG_TYPE)
   // Any other error code would promise that the write did not happen.
-  const word = error.details.outcome === 'unknown' ? 'UNKNOWN' : CODES[error.code].resp
-  return new RespError(`${word} ${error.message.replace(STATUS_PATH, STATUS_COMMAND)}`)
+  const { resp, http } = CODES[error.code]
+  const word = error.details.outcome === 'unknown' ? 'UNKNOWN' : resp
+  return new RespError(`${word} ${error.message.replace(STATUS_PATH, STATUS_COMMAND)}`, http >= 500)
 }
 
 /** The error reply for anything that was thrown. */

@@ -15,8 +15,11 @@ export class Simple {
 /** An error: the first word is its code (`ERR`, `WRONGTYPE`), the rest a message. */
 export class RespError {
   readonly text: string
-  constructor(text: string) {
+  /** A failure on our side, or of the nodes: over HTTP a status of 500 or more. */
+  readonly isFailure: boolean
+  constructor(text: string, isFailure = false) {
     this.text = text
+    this.isFailure = isFailure
   }
 }
 

@@ -13,10 +13,12 @@ export type Completeness = 'unknown' | 'clean' | 'filling' | 'stale' | 'refused'
 export type RondoEvent =
   | { kind: 'node-state'; node: string; from: NodeState; to: NodeState; why: string }
   | { kind: 'node-completeness'; node: string; from: Completeness; to: Completeness; why: string }
-  | { kind: 'node-writable'; node: string; writable: boolean; why: string }
+  | { kind: 'node-writable'; node: string; writable: boolean; why: string; unlogged?: number }
   | { kind: 'node-behind'; node: string; why: string }
   | { kind: 'node-clock'; node: string; offMs: number; far: boolean }
   | { kind: 'node-evicting'; node: string; policy: string; evictedKeys: number }
+  /** The node evicts keys when it is full, by this policy. */
+  | { kind: 'eviction-policy'; node: string; policy: string }
   | { kind: 'node-caught-up'; node: string }
   | { kind: 'fill'; node: string; state: 'started' | 'finished'; checked: number; sent: number }
   | { kind: 'stale-dropped'; node: string; state: 'started' | 'finished'; dropped: number }
@@ -47,6 +49,8 @@ export type RondoEvent =
       movedHome: number
       evicting: readonly string[]
     }
+  /** A command of the Redis protocol failed on our side. `before`: failures of this kind since the last one reported. */
+  | { kind: 'command-failed'; command: string; error: string; before: number }
   /** A client's MULTI over keys that do not share a replica set: refused, or executed one by one. */
   | { kind: 'cross-set-multi'; then: 'refuse' | 'unordered' }
   | {

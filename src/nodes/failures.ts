@@ -1,6 +1,9 @@
 /** Failures shared by both drivers. */
 import type { NodeFailure } from './node.ts'
 
+/** A call to a node failed: its health shows it, and nothing else has to be done. */
+export class NodeCallFailed extends Error {}
+
 export const NOT_CONNECTED: NodeFailure = {
   kind: 'not-sent',
   reason: 'not-connected',

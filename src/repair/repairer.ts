@@ -14,6 +14,7 @@
 import type { Member } from '../cluster/member.ts'
 import type { TimerHandle } from '../core/clock.ts'
 import type { RepairContext } from './context.ts'
+import { NodeCallFailed } from '../nodes/failures.ts'
 import { RepairStopped } from './round/copy.ts'
 import { Filling } from './fill.ts'
 import { deliverHints } from './hints.ts'
@@ -65,7 +66,7 @@ export class Repairer {
         else if (member.behind && member.takesValues) await this.catchUp(member)
       } catch (error) {
         // Node failures show in its health. Anything else is a bug.
-        if (!(error instanceof RepairStopped)) {
+        if (!(error instanceof RepairStopped || error instanceof NodeCallFailed)) {
           this.context.emit({ kind: 'background-failed', what: `repair of ${member.id}`, why: String(error) })
         }
       }

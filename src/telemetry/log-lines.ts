@@ -29,10 +29,12 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
     level: event.to === 'clean' ? 'info' : 'warn',
     sentence: `node ${event.node} is ${event.to}: ${event.why}`,
   }),
-  'node-writable': (event) =>
-    event.writable
-      ? { level: 'info', sentence: `node ${event.node} accepts writes again` }
-      : { level: 'warn', sentence: `node ${event.node} does not accept writes: ${event.why}` },
+  'node-writable': ({ node, writable, why, unlogged = 0 }) => {
+    const more = unlogged > 0 ? ` (${unlogged} changes in the last minute were not logged)` : ''
+    return writable
+      ? { level: 'info', sentence: `node ${node} accepts writes again${more}` }
+      : { level: 'warn', sentence: `node ${node} does not accept writes: ${why}${more}` }
+  },
   'node-behind': (event) => ({ level: 'warn', sentence: `node ${event.node} may be behind: ${event.why}` }),
   'node-caught-up': (event) => ({ level: 'info', sentence: `node ${event.node} has caught up` }),
   fill: (event) => ({
@@ -71,6 +73,20 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
     level: 'warn',
     sentence: `node ${event.node} evicts keys (${event.policy}): evicted values are lost on it, even acknowledged ones`,
   }),
+  'eviction-policy': ({ node, policy }) =>
+    policy.startsWith('allkeys-')
+      ? {
+          level: 'warn',
+          sentence:
+            `node ${node} has maxmemory-policy ${policy}: when it is full it evicts any key, also those of Rondo itself,` +
+            ' and then counts as wiped; set volatile-lru for a cache, or noeviction if nothing may be lost',
+        }
+      : {
+          level: 'info',
+          sentence:
+            `node ${node} has maxmemory-policy ${policy}: when it is full it evicts values, even acknowledged ones;` +
+            ' set noeviction if nothing may be lost',
+        },
   'marker-mismatch': (event) => ({
     level: 'error',
     sentence: `node ${event.node} does not hold its marker: it was wiped, flushed, restored or swapped`,
@@ -138,6 +154,10 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
     sentence:
       `${database === null ? 'FLUSHALL' : `FLUSHDB of database ${database}`} ${finished ? 'has ended' : 'is running'}: ` +
       `${deleted} keys deleted, ${failed} failed, in ${seconds.toFixed(0)} s`,
+  }),
+  'command-failed': ({ command, error, before }) => ({
+    level: 'error',
+    sentence: `${command.toUpperCase()} failed: ${error}${before > 0 ? ` (and ${before} times before, since the last such line)` : ''}`,
   }),
   'cross-set-multi': (event) => ({
     level: 'warn',

@@ -4,30 +4,44 @@
 import type { Logger } from 'pino'
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import type { Cluster } from '../cluster/cluster.ts'
+import type { MonotonicClock, Timers } from '../core/clock.ts'
 import type { RondoEvent } from '../core/events.ts'
 import type { RequestEnd } from '../servers/http/exchange.ts'
 import { registerEventMetrics } from './event-metrics.ts'
 import { lineFor } from './log-lines.ts'
 import { registerNodeMetrics } from './node-metrics.ts'
+import { WritableLines } from './writable-lines.ts'
 
 export interface Telemetry {
   readonly registry: Registry
   onEvent(event: RondoEvent): void
   onRequestEnd(end: RequestEnd): void
   watch(cluster: Cluster): void
+  stop(): void
 }
 
-export function createTelemetry(log: Logger, logRequests: 'none' | 'errors' | 'all'): Telemetry {
+export interface TelemetryOptions {
+  readonly logRequests: 'none' | 'errors' | 'all'
+  readonly clock: MonotonicClock
+  readonly timers: Pick<Timers, 'setTimeout' | 'clearTimeout'>
+}
+
+export function createTelemetry(log: Logger, { logRequests, clock, timers }: TelemetryOptions): Telemetry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   const count = registerEventMetrics(registry)
+  const write = (event: RondoEvent) => {
+    const { level, sentence } = lineFor(event)
+    log[level]({ event }, sentence)
+  }
+  const writable = new WritableLines(write, timers, () => clock.monotonicMs())
   return {
     registry,
 
     onEvent(event) {
       count(event)
-      const { level, sentence } = lineFor(event)
-      log[level]({ event }, sentence)
+      if (event.kind === 'node-writable') writable.note(event)
+      else if (event.kind !== 'command-failed' || logRequests !== 'none') write(event)
     },
 
     onRequestEnd(end) {
@@ -40,6 +54,10 @@ export function createTelemetry(log: Logger, logRequests: 'none' | 'errors' | 'a
 
     watch(cluster) {
       registerNodeMetrics(registry, cluster)
+    },
+
+    stop() {
+      writable.stop()
     },
   }
 }

@@ -26,11 +26,13 @@ import {
 } from './control-replies.ts'
 import { BrokenFraming, guardedConnector } from './control-stream.ts'
 import { errorReason } from './error-replies.ts'
+import { NodeCallFailed } from '../failures.ts'
 import type { NodeReport } from '../node.ts'
 import { CHECKED_COMMANDS, forbiddenBy, forbiddenSentence } from '../permissions.ts'
 import type { RedisNodeOptions } from './options.ts'
 import { ACCEPT, CHECK_PERMISSIONS, HINT, PEEK, PREPARE, STORE, STORE_ALL, type Script } from './scripts.ts'
 import { passwordRefused, withoutSecrets } from './secrets.ts'
+import { socketSentence } from './socket-errors.ts'
 
 type Argument = string | Buffer
 
@@ -44,7 +46,7 @@ interface Question {
 const LOADED_SCRIPTS = [STORE, PEEK, PREPARE, ACCEPT, STORE_ALL, HINT, CHECK_PERMISSIONS]
 
 /** The node replied with an error. */
-class ErrorReply extends Error {}
+class ErrorReply extends NodeCallFailed {}
 
 export class ControlPath {
   private readonly options: RedisNodeOptions
@@ -162,7 +164,7 @@ export class ControlPath {
       )
     ) {
       if (this.lastError instanceof BrokenFraming) return this.lastError
-      return new Error('the connection was lost', { cause: error })
+      return new NodeCallFailed('the connection was lost', { cause: error })
     }
     const { address } = this.options
     if (error.name === 'ReplyError') {
@@ -172,8 +174,8 @@ export class ControlPath {
       return new ErrorReply(isAuth ? passwordRefused(said, address) : withoutSecrets(said, address))
     }
     const { code } = error as NodeJS.ErrnoException
-    const message = withoutSecrets(printable(error.message), address)
-    return Object.assign(new Error(message), code === undefined ? {} : { code })
+    const message = socketSentence(error) ?? withoutSecrets(printable(error.message), address)
+    return Object.assign(new NodeCallFailed(message), code === undefined ? {} : { code })
   }
 
   /** Rejects when the node is overdue, but only after reading what arrived while our event loop was busy. */
@@ -184,7 +186,7 @@ export class ControlPath {
       timer = timers.setTimeout(() => {
         timers.endOfTurn(() => {
           timers.endOfTurn(() => {
-            reject(new Error(`no answer to a ping within ${limitMs} ms`))
+            reject(new NodeCallFailed(`it did not answer within ${limitMs} ms`))
           })
         })
       }, limitMs)

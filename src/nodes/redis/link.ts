@@ -30,6 +30,7 @@ import { FOREIGN_MARKER, NOT_CONNECTED, OTHER_RUN } from '../failures.ts'
 import { SMALL_BYTES, type NodeLoad } from '../load.ts'
 import type { Fence, NodeFailure } from '../node.ts'
 import { passwordRefused, withoutSecrets } from './secrets.ts'
+import { socketSentence } from './socket-errors.ts'
 
 export const REPLY_BULK = 1
 export const REPLY_NIL = 2
@@ -238,7 +239,9 @@ export class Link {
       }
       this.onHandshake = settle
       if (this.options.tls) socket.on('data', (bytes: Buffer) => this.onData(bytes))
-      socket.on('error', (error: Error) => this.destroy(lost('closed', error.message)))
+      socket.on('error', (error: Error) =>
+        this.destroy(lost('closed', socketSentence(error) ?? error.message)),
+      )
       socket.on('close', () => this.destroy(lost('closed', 'the node closed the connection')))
       // Writing to a socket that the node has closed discards its error reply: read for one turn first.
       const greet = () => this.afterReading(() => this.greet())

@@ -20,6 +20,7 @@
 import type { Member } from '../../cluster/member.ts'
 import type { TimerHandle } from '../../core/clock.ts'
 import { RondoError } from '../../core/errors.ts'
+import { NodeCallFailed } from '../../nodes/failures.ts'
 import { GIVEN_BACK_MS, LEASE_MS, type RepairContext } from '../context.ts'
 import { Pace } from './pace.ts'
 import {
@@ -233,7 +234,8 @@ export class AntiEntropy {
       const result = leftOut.length === 0 ? 'complete' : 'partial'
       report = this.report(round, begunMs, result, members, leftOut)
     } catch (error) {
-      const why = error instanceof RoundStopped ? error.message : String(error)
+      const why =
+        error instanceof RoundStopped || error instanceof NodeCallFailed ? error.message : String(error)
       report = this.report(round, begunMs, 'stopped', [], [why])
       handedOn = error instanceof RoundStopped
       if (!handedOn) this.failed(error)

@@ -212,7 +212,9 @@ function sendReadiness(exchange: Exchange, { accepting, store }: HttpServerOptio
     throw new RondoError('UNAVAILABLE', 'No node can be used yet; /status says why.')
   }
   if (!store.takesWrites) {
-    throw new RondoError('UNAVAILABLE', 'No node accepts writes; /status says why.')
+    const reasons = [...new Set(store.nodes.flatMap(({ unwritable }) => unwritable ?? []))].sort()
+    const why = reasons.length > 0 ? ` (${reasons.join(', ')})` : ''
+    throw new RondoError('UNAVAILABLE', `No node accepts writes${why}; /status says why.`)
   }
   exchange.json(200, { status: 'ready' })
 }

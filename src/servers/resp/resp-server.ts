@@ -16,6 +16,7 @@ import { Output } from './wire/output.ts'
 import type { ParserOptions } from './wire/parser.ts'
 import { ScanCursors } from '../../commands/keys/scan-cursor.ts'
 import { Stats } from './connection/stats.ts'
+import { CommandFailures } from './command-failures.ts'
 import type { ClientEnd } from '../proxy-header.ts'
 import type { Tokens } from '../tokens.ts'
 import type { TokenTries } from '../token-tries.ts'
@@ -64,7 +65,7 @@ export class RespServer implements Host {
   readonly parserOptions: ParserOptions<Command>
   readonly settings: CommandSettings
   readonly store: KeyStore
-  readonly stats = new Stats(COMMANDS)
+  readonly stats: Stats
   readonly connections = new Set<Connection>()
   readonly emptyCommand: Command = EMPTY_COMMAND
   /** Without the emptyCommand one. */
@@ -85,6 +86,8 @@ export class RespServer implements Host {
   constructor(options: RespServerOptions) {
     this.options = options
     this.startedAtMs = options.monotonicMs()
+    const failures = new CommandFailures(options.emit, options.monotonicMs)
+    this.stats = new Stats(COMMANDS, (command, text) => failures.note(command, text))
     this.work = new Work(options)
     this.otherProtocols = new OtherProtocols(options.emit, options.monotonicMs)
     this.cursors = new ScanCursors(options.store)

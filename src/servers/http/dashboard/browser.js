@@ -34,6 +34,7 @@ const UNWRITABLE = {
   loading: 'loading its data, and out of use until that is done',
   misconf: 'refusing writes, because saving to disk fails',
   busy: 'busy with a script, and answering nothing else',
+  'no-permission': 'not allowed to run what Rondo needs: it gets no writes',
 }
 
 function stateOf(node) {
@@ -124,9 +125,11 @@ function cellsOf(address, node) {
       ...[address !== node.id && address, ...about].filter(Boolean).map((s) => text(s, 'quiet')),
     ],
     [text(state, stateLook)],
-    node.mayBeBehind && node.completeness === 'clean'
-      ? [text('clean, behind', 'warn'), text('may have missed writes', 'quiet')]
-      : [text(data, dataLook), text(meaning, 'quiet')],
+    node.completeness === 'clean' && node.evictedKeys > 0
+      ? [text('clean', 'ok'), text('without what it has evicted', 'quiet')]
+      : node.mayBeBehind && node.completeness === 'clean'
+        ? [text('clean, behind', 'warn'), text('may have missed writes', 'quiet')]
+        : [text(data, dataLook), text(meaning, 'quiet')],
     memory,
     notes.map((note) => text(note)),
   ]

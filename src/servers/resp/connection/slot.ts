@@ -35,8 +35,8 @@ export abstract class Slot {
   suppressed = false
   /** Its approximate memory: of its arguments, then of its reply. */
   bytes = 0
-  /** For the metrics: the reply is an error. */
-  isError = false
+  /** For the metrics and the log: the reply is an error. */
+  error: RespError | null = null
   readonly owner: SlotOwner
   /** Its row in the metrics. */
   readonly index: number
@@ -70,7 +70,7 @@ export class ReplySlot extends Slot {
 
   /** Exactly once. */
   answer(reply: Reply): void {
-    this.isError = reply instanceof RespError
+    if (reply instanceof RespError) this.error = reply
     if (isLong(reply)) {
       this.encodeInSlices(reply)
       return

@@ -2,7 +2,15 @@
  * Latency histograms of the commands, counted without allocating: one row of buckets per command, for the time from reading
  * its bytes to writing its reply to the socket.
  */
+import type { RespError } from '../../../commands/reply.ts'
 import type { Slot } from './slot.ts'
+
+/** Other first words of an error are counted as `other`: a label must not grow with what a value or a node says. */
+const CODES = [
+  ...['ERR', 'WRONGTYPE', 'CROSSSLOT', 'EXECABORT', 'NOREPLICAS', 'UNKNOWN', 'TRYAGAIN'],
+  ...['NOAUTH', 'WRONGPASS', 'NOPROTO', 'NOPERM', 'OOM', 'LOADING', 'BUSY'],
+]
+const OTHER = 'other'
 
 /** Upper bounds in microseconds; slower ones are in the last bucket. */
 export const BUCKETS_US = [
@@ -28,9 +36,13 @@ export class Stats {
   private readonly counts: Float64Array
   private readonly micros: Float64Array
   private readonly errors: Float64Array
+  private readonly byCode = new Map([...CODES, OTHER].map((code) => [code, 0]))
+  private readonly onFailure: (command: string, text: string) => void
 
-  constructor(commands: readonly Counted[]) {
+  /** @param onFailure called when a command has failed on our side (RespError.isFailure) */
+  constructor(commands: readonly Counted[], onFailure: (command: string, text: string) => void) {
     this.commands = commands
+    this.onFailure = onFailure
     this.counts = new Float64Array(commands.length * COLUMNS)
     this.micros = new Float64Array(commands.length)
     this.errors = new Float64Array(commands.length)
@@ -43,7 +55,20 @@ export class Stats {
     while (column < BUCKETS_US.length && us > BUCKETS_US[column]!) column++
     this.counts[index * COLUMNS + column]!++
     this.micros[index]! += us
-    if (slot.isError) this.errors[index]!++
+    if (slot.error) this.failed(index, slot.error)
+  }
+
+  private failed(index: number, { text, isFailure }: RespError): void {
+    this.errors[index]!++
+    const word = text.split(' ', 1)[0]!
+    const code = this.byCode.has(word) ? word : OTHER
+    this.byCode.set(code, this.byCode.get(code)! + 1)
+    if (isFailure) this.onFailure(this.commands[index]!.name, text)
+  }
+
+  /** How many errors, by the first word of the reply; all words, so that a rate can be computed from the first one. */
+  get errorsByCode(): ReadonlyMap<string, number> {
+    return this.byCode
   }
 
   /** Commands that were sent at least once. */
