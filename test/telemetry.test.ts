@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { call, RawConnection, rawRequest } from './support/raw-http.ts'
@@ -149,6 +150,22 @@ describe('metrics', () => {
     for (let i = 0; i < 7; i++) await call(port, 'GET', `/api/v1/keys/k${i}`)
     for (const path of ['/a', '/b', '/c/d', '/x"y']) await call(port, 'GET', path)
     for (const method of ['PROPFIND', 'MKCOL', 'PURGE']) await call(port, method, '/api/v1/keys/k')
+    await call(port, 'POST', '/api/v1/mget', { body: { keys: ['k0', 'k1', 'none'] } })
+    await call(port, 'POST', '/api/v1/keys/none/getdel', { body: {} })
+    const client = await RawResp.open(running.rondo.respServer.port)
+    for (const [name, ...args] of [
+      ['GET', 'k0'],
+      ['GET', 'none'],
+      ['MGET', 'k0', 'none', 'nope'],
+      ['GETEX', 'k1', 'EX', '60'],
+      ['GETDEL', 'none'],
+      ['INCR', 'k0'],
+      ['NOSUCH'],
+      ['LPUSH', 'k0', 'x'],
+    ] as [string, ...string[]][])
+      await client.ask(name, ...args)
+    client.close()
+    await running.rondo.cluster.reprobe(running.rondo.cluster.members[0]!)
     const answer = await call(port, 'GET', '/metrics')
     expect(answer.headers['content-type']).to.match(/^text\/plain; version=0\.0\.4/)
     text = answer.text
@@ -192,6 +209,64 @@ describe('metrics', () => {
     })
     expect(Object.keys(states)).to.have.length(12)
     expect(samples(text, 'rondo_node_clean')).to.include({ 'node="memory-4"': 1 })
+  })
+
+  it('hits and misses are counted by protocol and command', () => {
+    expect(samples(text, 'rondo_http_lookups_total')).to.deep.equal({
+      'command="get",result="hit"': 5,
+      'command="get",result="miss"': 2,
+      'command="mget",result="hit"': 2,
+      'command="mget",result="miss"': 1,
+      'command="getdel",result="hit"': 0,
+      'command="getdel",result="miss"': 1,
+    })
+    expect(samples(text, 'rondo_resp_lookups_total')).to.deep.equal({
+      'command="get",result="hit"': 1,
+      'command="get",result="miss"': 1,
+      'command="getex",result="hit"': 1,
+      'command="getex",result="miss"': 0,
+      'command="getdel",result="hit"': 0,
+      'command="getdel",result="miss"': 1,
+      'command="mget",result="hit"': 1,
+      'command="mget",result="miss"': 2,
+    })
+  })
+
+  it('errors are counted by code', () => {
+    expect(samples(text, 'rondo_http_errors_total')).to.include({
+      'code="KEY_NOT_FOUND"': 3,
+      'code="NOT_FOUND"': 4,
+      'code="METHOD_NOT_ALLOWED"': 3,
+      'code="UNAVAILABLE"': 0,
+    })
+    expect(samples(text, 'rondo_resp_errors_total')).to.include({ 'code="ERR"': 3, 'code="NOREPLICAS"': 0 })
+  })
+
+  it('keys, memory, hints and the progress of a rebuild are there for each node', () => {
+    for (const name of [
+      'keys',
+      'memory_used_bytes',
+      'memory_limit_bytes',
+      'hints_waiting',
+      'fill_checked_keys',
+      'fill_sent_records',
+    ])
+      expect(Object.keys(samples(text, `rondo_node_${name}`)), name).to.have.length(4)
+    expect(samples(text, 'rondo_node_keys')['node="memory-1"']).to.be.above(0)
+    expect(samples(text, 'rondo_node_memory_used_bytes')['node="memory-1"']).to.be.above(100)
+    expect(samples(text, 'rondo_node_memory_limit_bytes')['node="memory-1"']).to.equal(64 * 1024 ** 2)
+    expect(samples(text, 'rondo_node_hints_waiting')['node="memory-1"']).to.equal(0)
+  })
+
+  it('each has a row in docs/OPERATING.md, with its type and labels', () => {
+    const docs = readFileSync(new URL('../docs/OPERATING.md', import.meta.url), 'utf8')
+    const rows = [...docs.matchAll(/^\| ((?:`rondo_\w+`(?:, )?)+) \| (\w+) \|/gm)].flatMap(
+      ([, names, type]) => [...names!.matchAll(/`(\w+)`/g)].map(([, name]) => `${name} ${type}`),
+    )
+    const served = [...text.matchAll(/^# TYPE (rondo_\S+) (\S+)$/gm)].map(
+      ([, name, type]) => `${name} ${type}`,
+    )
+    expect(rows.sort()).to.deep.equal(served.sort())
   })
 
   it('the text and the names are as Prometheus asks', () => {

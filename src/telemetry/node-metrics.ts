@@ -1,6 +1,8 @@
 /** Gauges of this coordinator's view of its nodes, computed when they are read. */
 import { Gauge, type Registry } from 'prom-client'
 import type { Cluster } from '../cluster/cluster.ts'
+import type { Member } from '../cluster/member.ts'
+import type { NodeReport } from '../nodes/node.ts'
 
 const NODE_STATES = ['up', 'suspect', 'down'] as const
 
@@ -10,7 +12,8 @@ export function registerNodeMetrics(registry: Registry, cluster: Cluster): void 
   registerCompleteness(registers, cluster)
   registerSyncedAge(registers, cluster)
   registerClockOffset(registers, cluster)
-  registerEvictions(registers, cluster)
+  registerReported(registers, cluster)
+  registerWork(registers, cluster)
 }
 
 function registerState(registers: Registry[], cluster: Cluster): void {
@@ -74,17 +77,49 @@ function registerClockOffset(registers: Registry[], cluster: Cluster): void {
   })
 }
 
-function registerEvictions(registers: Registry[], cluster: Cluster): void {
-  new Gauge({
-    name: 'rondo_node_evicted_keys',
-    help: 'Keys that the node has evicted since it started.',
-    labelNames: ['node'] as const,
-    aggregator: 'max',
-    registers,
-    collect() {
-      for (const { id, report } of cluster.members) {
-        if (report) this.set({ node: id }, report.evictedKeys)
-      }
-    },
-  })
+/** What the node itself reports with each probe. */
+function registerReported(registers: Registry[], cluster: Cluster): void {
+  const gauge = (name: string, help: string, value: (report: NodeReport) => number) =>
+    new Gauge({
+      name: `rondo_node_${name}`,
+      help,
+      labelNames: ['node'] as const,
+      aggregator: 'max',
+      registers,
+      collect() {
+        for (const { id, report } of cluster.members) if (report) this.set({ node: id }, value(report))
+      },
+    })
+  gauge('evicted_keys', 'Keys that the node has evicted since it started.', (report) => report.evictedKeys)
+  gauge('keys', 'Keys on the node, with tombstones and internal ones.', (report) => report.keys)
+  gauge('memory_used_bytes', 'Memory that the node uses.', (report) => report.memoryUsedBytes)
+  gauge('memory_limit_bytes', 'Memory limit of the node; 0 = none.', (report) => report.memoryLimitBytes)
+}
+
+/** What is left to do for the node, and what this coordinator does. */
+function registerWork(registers: Registry[], cluster: Cluster): void {
+  const gauge = (name: string, help: string, value: (member: Member) => number) =>
+    new Gauge({
+      name: `rondo_node_${name}`,
+      help,
+      labelNames: ['node'] as const,
+      aggregator: 'max',
+      registers,
+      collect() {
+        for (const member of cluster.members) this.set({ node: member.id }, value(member))
+      },
+    })
+  const hintsFor = ({ id }: Member) =>
+    cluster.members.reduce((sum, { report }) => sum + (report?.hints.get(id) ?? 0), 0)
+  gauge('hints_waiting', 'Missed writes noted on other nodes that wait for the node.', hintsFor)
+  gauge(
+    'fill_checked_keys',
+    'Keys checked so far by the rebuild of the node; 0 = no rebuild by this coordinator.',
+    ({ filling }) => filling?.checked ?? 0,
+  )
+  gauge(
+    'fill_sent_records',
+    'Records sent so far by the rebuild of the node; 0 = no rebuild by this coordinator.',
+    ({ filling }) => filling?.sent ?? 0,
+  )
 }

@@ -160,7 +160,9 @@ function reader(
     try {
       if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
       const record = await readRecord(store, bytes, asked)
-      if (!store.isLive(record)) return { key, ...errorOf(keyNotFound()) }
+      const isLive = store.isLive(record)
+      exchange[isLive ? 'hits' : 'misses']++
+      if (!isLive) return { key, ...errorOf(keyNotFound()) }
       valueBytes += record.value.length
       if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
       const refused = exchange.hold(record.value.length * HELD_TIMES)

@@ -18,6 +18,9 @@ export interface RequestEnd {
   readonly status: number
   readonly ms: number
   readonly error: RondoError | null
+  /** Keys that it looked up and found, and that it did not find. */
+  readonly hits: number
+  readonly misses: number
 }
 
 export interface ExchangeDeps {
@@ -59,6 +62,8 @@ export class Exchange {
   route = ''
   /** The handler to run inside Express, for a request that is not on the hot path. */
   serve: (() => void | Promise<void>) | null = null
+  hits = 0
+  misses = 0
   /** The client waits for `100 Continue` before it sends the body. */
   awaitsContinue = false
   /** Reading and discarding the rest of the body would cost too much: the connection is closed at once. */
@@ -336,6 +341,8 @@ export class Exchange {
       status,
       ms: this.deps.monotonicMs() - this.startedAtMs,
       error,
+      hits: this.hits,
+      misses: this.misses,
     })
   }
 }

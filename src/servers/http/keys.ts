@@ -176,9 +176,11 @@ class GetAnswer implements ReadDone {
   read(record: StoredRecord | null): void {
     const { store, exchange } = this
     if (!store.isLive(record)) {
+      exchange.misses++
       exchange.fail(keyNotFound())
       return
     }
+    exchange.hits++
     const raw = acceptsRaw(exchange)
     if (!record.isForeign || raw) {
       this.answer(record, record.expiresAtMs, raw)

@@ -1,5 +1,7 @@
-/** How long requests take. */
-import { Histogram, type Registry } from 'prom-client'
+/** How long requests take, their errors, and the keys that they find. */
+import { Counter, Histogram, type Registry } from 'prom-client'
+import { CODES } from '../../core/error-codes.ts'
+import { KEYS_PREFIX } from './keys.ts'
 import type { RequestEnd } from './exchange.ts'
 
 /** From a fast hit in the same rack to a request that ran into its deadline. */
@@ -18,7 +20,12 @@ export function registerHttpMetrics(registry: Registry): (end: RequestEnd) => vo
   })
   // One child a combination, looked up by a short text: resolving labels costs more than observing.
   const children = new Map<string, { observe(seconds: number): void }>()
-  return ({ method, route, status, ms }) => {
+  const countError = registerErrors(registry)
+  const countLookups = registerLookups(registry)
+  return (end) => {
+    const { method, route, status, ms } = end
+    if (end.error) countError(end.error.code)
+    if (end.hits + end.misses > 0) countLookups(end)
     const name = `${method} ${status} ${route}`
     let child = children.get(name)
     if (!child) {
@@ -26,6 +33,41 @@ export function registerHttpMetrics(registry: Registry): (end: RequestEnd) => vo
       if (children.size < MAX_CHILDREN) children.set(name, child)
     }
     child.observe(ms / 1000)
+  }
+}
+
+function registerErrors(registry: Registry): (code: string) => void {
+  const errors = new Counter({
+    name: 'rondo_http_errors_total',
+    help: 'Errors that HTTP requests were answered with, by code.',
+    labelNames: ['code'] as const,
+    registers: [registry],
+  })
+  for (const code of Object.keys(CODES)) errors.inc({ code }, 0) // a rate needs the value before the first one
+  return (code) => errors.inc({ code })
+}
+
+const LOOKUPS: Readonly<Record<string, string>> = {
+  [`${KEYS_PREFIX}:key`]: 'get',
+  [`${KEYS_PREFIX}:key/getdel`]: 'getdel',
+  '/api/v1/mget': 'mget',
+}
+
+function registerLookups(registry: Registry): (end: RequestEnd) => void {
+  const lookups = new Counter({
+    name: 'rondo_http_lookups_total',
+    help: 'Keys that HTTP requests looked up, by call and whether they were found.',
+    labelNames: ['command', 'result'] as const,
+    registers: [registry],
+  })
+  for (const command of Object.values(LOOKUPS)) {
+    for (const result of ['hit', 'miss']) lookups.inc({ command, result }, 0)
+  }
+  return ({ route, hits, misses }) => {
+    const command = LOOKUPS[route]
+    if (command === undefined) return
+    lookups.inc({ command, result: 'hit' }, hits)
+    lookups.inc({ command, result: 'miss' }, misses)
   }
 }
 

@@ -37,6 +37,9 @@ export abstract class Slot {
   bytes = 0
   /** For the metrics and the log: the reply is an error. */
   error: RespError | null = null
+  /** For the metrics: values in the reply, and nils. */
+  hits = 0
+  misses = 0
   readonly owner: SlotOwner
   /** Its row in the metrics. */
   readonly index: number
@@ -71,6 +74,7 @@ export class ReplySlot extends Slot {
   /** Exactly once. */
   answer(reply: Reply): void {
     if (reply instanceof RespError) this.error = reply
+    else this.countNils(reply)
     if (isLong(reply)) {
       this.encodeInSlices(reply)
       return
@@ -82,6 +86,16 @@ export class ReplySlot extends Slot {
     else if (bytes < WORTH_PARTS_BYTES) this.encoded = Buffer.concat(parts, bytes)
     else this.encodedParts = parts
     this.complete(bytes)
+  }
+
+  private countNils(reply: Reply): void {
+    if (!Array.isArray(reply)) {
+      if (reply === null) this.misses = 1
+      else this.hits = 1
+      return
+    }
+    for (const item of reply) if (item === null) this.misses++
+    this.hits = reply.length - this.misses
   }
 
   answerWith(reply: Promise<Reply>): void {

@@ -11,6 +11,8 @@ const CODES = [
   ...['NOAUTH', 'WRONGPASS', 'NOPROTO', 'NOPERM', 'OOM', 'LOADING', 'BUSY'],
 ]
 const OTHER = 'other'
+/** Commands whose reply has a value for each key, or nil. */
+const LOOKUPS = ['get', 'getex', 'getdel', 'mget']
 
 /** Upper bounds in microseconds; slower ones are in the last bucket. */
 export const BUCKETS_US = [
@@ -36,6 +38,8 @@ export class Stats {
   private readonly counts: Float64Array
   private readonly micros: Float64Array
   private readonly errors: Float64Array
+  private readonly hits: Float64Array
+  private readonly misses: Float64Array
   private readonly byCode = new Map([...CODES, OTHER].map((code) => [code, 0]))
   private readonly onFailure: (command: string, text: string) => void
 
@@ -46,6 +50,8 @@ export class Stats {
     this.counts = new Float64Array(commands.length * COLUMNS)
     this.micros = new Float64Array(commands.length)
     this.errors = new Float64Array(commands.length)
+    this.hits = new Float64Array(commands.length)
+    this.misses = new Float64Array(commands.length)
   }
 
   ended(slot: Slot, nowUs: number): void {
@@ -55,6 +61,8 @@ export class Stats {
     while (column < BUCKETS_US.length && us > BUCKETS_US[column]!) column++
     this.counts[index * COLUMNS + column]!++
     this.micros[index]! += us
+    this.hits[index]! += slot.hits
+    this.misses[index]! += slot.misses
     if (slot.error) this.failed(index, slot.error)
   }
 
@@ -64,6 +72,14 @@ export class Stats {
     const code = this.byCode.has(word) ? word : OTHER
     this.byCode.set(code, this.byCode.get(code)! + 1)
     if (isFailure) this.onFailure(this.commands[index]!.name, text)
+  }
+
+  /** Keys that were found, and that were not. */
+  get lookups(): { command: string; hits: number; misses: number }[] {
+    const counted = this.commands.filter(({ name }) => LOOKUPS.includes(name))
+    return counted.map(({ name, index }) => {
+      return { command: name, hits: this.hits[index]!, misses: this.misses[index]! }
+    })
   }
 
   /** How many errors, by the first word of the reply; all words, so that a rate can be computed from the first one. */

@@ -63,9 +63,11 @@ class GetSlot extends ReplySlot implements ReadDone {
   read(record: StoredRecord | null): void {
     if (this.owner.store.isLive(record)) {
       this.value = record.value
+      this.hits = 1
       this.complete(this.value.length + FRAME_BYTES)
     } else {
       this.encoded = encodedNull[this.owner.protocol]
+      this.misses = 1
       this.complete(FRAME_BYTES)
     }
   }
