@@ -11,6 +11,7 @@ import { pino, type Logger } from 'pino'
 import { Certificates } from './certificates.ts'
 import { Cluster } from '../cluster/cluster.ts'
 import { Member } from '../cluster/member.ts'
+import { loadDigest } from '../commands/strings/digest.ts'
 import type { Config } from '../config/config.ts'
 import { Coordinator } from '../coordinator/coordinator.ts'
 import type { Clock, Timers } from '../core/clock.ts'
@@ -183,9 +184,9 @@ export class Rondo {
     return this.httpServer.app
   }
 
-  /** Probes the nodes once, so that the first request finds those that are up. */
+  /** Probes the nodes once, so that the first request finds those that are up; loads what commands need. */
   async start(): Promise<void> {
-    await this.cluster.start()
+    await Promise.all([this.cluster.start(), loadDigest()])
     this.repairer.start()
     this.antiEntropy.start()
   }

@@ -17,11 +17,12 @@ export interface Described extends About {
   readonly firstKey: number
   readonly lastKey: number
   readonly keyStep: number
+  readonly keyCountAt?: number | undefined
   readonly subcommands: readonly Described[]
 }
 
 export function describe(command: CommandDescription): Described {
-  const { name, arity, flags, firstKey, lastKey, keyStep } = command
+  const { name, arity, flags, firstKey, lastKey, keyStep, keyCountAt } = command
   const about = ABOUT[name]!
   const subcommands = Object.entries(command.subcommands ?? {}).map(
     ([subName, { arity, flags, since, syntax = '', summary }]): Described => ({
@@ -32,13 +33,17 @@ export function describe(command: CommandDescription): Described {
   )
   // A command that needs a subcommand has no categories of its own.
   const categories = subcommands.length > 0 && arity < -1 ? [] : about.categories
-  return { ...about, name, arity, flags, firstKey, lastKey, keyStep, subcommands, categories }
+  return { ...about, name, arity, flags, firstKey, lastKey, keyStep, keyCountAt, subcommands, categories }
 }
 
 // ---- COMMAND INFO
 
+const NO_KEYS = { firstKey: 0, lastKey: 0, keyStep: 0 }
+
 export function infoOf(described: Described): Reply {
-  const { name, arity, flags, firstKey, lastKey, keyStep, subcommands } = described
+  const { name, arity, flags, subcommands } = described
+  // Only the key specs tell of keys that an argument counts.
+  const { firstKey, lastKey, keyStep } = described.keyCountAt === undefined ? described : NO_KEYS
   const categories = categoriesOf(described).map((category) => `@${category}`)
   const tips = new RespSet([])
   const specs = new RespSet(keySpecsOf(described))
@@ -53,6 +58,7 @@ const CATEGORIES = [
   'write',
   'string',
   'bitmap',
+  'hyperloglog',
   'admin',
   'fast',
   'slow',
@@ -69,20 +75,25 @@ export function categoriesOf({ flags, categories }: Described): string[] {
   return CATEGORIES.filter((category) => has.has(category))
 }
 
-/** One spec for all keys, or one for each. */
-function keySpecsOf({ keys, firstKey, lastKey, keyStep }: Described): Reply[] {
-  if (keys.length > 1) return keys.map((flags, i) => keySpec(flags, firstKey + i, 0, keyStep))
-  // The last key relative to the first, or, negative, to the end.
-  const last = lastKey < 0 ? lastKey : lastKey - firstKey
-  return keys.map((flags) => keySpec(flags, firstKey, last, keyStep))
+/** One spec for all keys; or one for each, the last one possibly for all that follow. */
+function keySpecsOf({ keys, firstKey, lastKey, keyStep, keyCountAt }: Described): Reply[] {
+  if (keyCountAt !== undefined) {
+    const spec = map({ keynumidx: 0, firstkey: firstKey - keyCountAt, keystep: keyStep })
+    return keys.map((flags) => keySpec(flags, keyCountAt, map({ type: 'keynum', spec })))
+  }
+  return keys.map((flags, i) => {
+    const index = firstKey + i
+    const isLast = i === keys.length - 1
+    // The last key relative to the first, or, negative, to the end.
+    const last = !isLast ? 0 : lastKey < 0 ? lastKey : lastKey - index
+    const spec = map({ lastkey: last, keystep: keyStep, limit: 0 })
+    return keySpec(flags, index, map({ type: 'range', spec }))
+  })
 }
 
-function keySpec(flags: readonly string[], index: number, lastkey: number, keystep: number): Reply {
-  return map({
-    flags: names(flags),
-    begin_search: map({ type: 'index', spec: map({ index }) }),
-    find_keys: map({ type: 'range', spec: map({ lastkey, keystep, limit: 0 }) }),
-  })
+function keySpec(flags: readonly string[], index: number, findKeys: Reply): Reply {
+  const search = map({ type: 'index', spec: map({ index }) })
+  return map({ flags: names(flags), begin_search: search, find_keys: findKeys })
 }
 
 // ---- COMMAND DOCS
@@ -103,8 +114,9 @@ export function docsOf(described: Described): [Reply, Reply] {
 }
 
 function argumentsOf(syntax: readonly Argument[], keySpecIndex: () => number): Reply {
-  return syntax.map(({ name, type, token, optional, multiple, parts }) => {
-    const flags = [...(optional ? ['optional'] : []), ...(multiple ? ['multiple'] : [])]
+  return syntax.map(({ name, type, token, optional, multiple, multipleToken = false, parts }) => {
+    const all = { optional, multiple, multiple_token: multipleToken }
+    const flags = Object.entries(all).flatMap(([flag, has]) => (has ? [flag] : []))
     return map({
       name,
       type,

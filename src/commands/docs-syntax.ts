@@ -3,7 +3,8 @@
  *
  *     key value [condition(NX|XX)] [GET] [expiration(EX seconds|PX milliseconds|KEEPTTL)]
  *
- * Capitals are literal tokens, alone or before a value. `[…]` is optional, `…...` may be repeated. A name with parentheses
+ * Capitals are literal tokens, alone or before a value. `[…]` is optional, `…...` may be repeated, `…...+` together with its
+ * token. A name with parentheses
  * is a group: one of several, or, without `|`, all of them in this order. The type of a value follows from its name, unless
  * it is given: `value:integer`.
  */
@@ -15,12 +16,14 @@ export interface Argument {
   readonly token?: string
   readonly optional: boolean
   readonly multiple: boolean
+  /** Repeated with its token. */
+  readonly multipleToken?: true
   /** Of a group. */
   readonly parts: readonly Argument[]
 }
 
 const VALUES: Readonly<Record<string, readonly string[]>> = {
-  key: ['key', 'key1', 'key2', 'newkey', 'source', 'destination'],
+  key: ['key', 'key1', 'key2', 'newkey', 'source', 'destination', 'destkey', 'sourcekey'],
   integer: [
     'bit',
     'client-id',
@@ -33,6 +36,7 @@ const VALUES: Readonly<Record<string, readonly string[]>> = {
     'index',
     'len',
     'milliseconds',
+    'numkeys',
     'offset',
     'protover',
     'seconds',
@@ -43,7 +47,7 @@ const VALUES: Readonly<Record<string, readonly string[]>> = {
 }
 const typeOf = new Map(Object.entries(VALUES).flatMap(([type, names]) => names.map((name) => [name, type])))
 
-const WORD = /\.\.\.|[[\]()|]|[^\s[\]()|.]+/g
+const WORD = /\.\.\.\+?|[[\]()|]|[^\s[\]()|.]+/g
 const TOKEN = /^[A-Z][A-Z-]*$/
 const NAME = /^[a-z]/
 
@@ -74,9 +78,14 @@ export function parseSyntax(text: string): Argument[] {
       type: group?.type ?? type ?? typeOf.get(name!) ?? 'string',
       ...(token === undefined ? {} : { token }),
       optional: false,
-      multiple: takes('...'),
+      ...repetition(),
       parts: group?.parts ?? [],
     }
+  }
+
+  function repetition(): Pick<Argument, 'multiple' | 'multipleToken'> {
+    if (takes('...+')) return { multiple: true, multipleToken: true }
+    return { multiple: takes('...') }
   }
 
   function members() {
@@ -99,14 +108,15 @@ export function usageOf(syntax: readonly Argument[]): string {
   return syntax.map(usage).join(' ')
 }
 
-function usage({ type, token, name, optional, multiple, parts }: Argument): string {
+function usage({ type, token, name, optional, multiple, multipleToken, parts }: Argument): string {
   let text = type === 'pure-token' ? '' : `<${name}>`
   if (type === 'block') text = usageOf(parts)
   if (type === 'oneof') {
     text = parts.map(usage).join('|')
     if (token !== undefined || !optional) text = `(${text})`
   }
-  if (multiple) text += ` [${text} ...]`
+  if (multiple && !multipleToken) text += ` [${text} ...]`
   if (token !== undefined) text = text === '' ? token : `${token} ${text}`
+  if (multipleToken) text += ` [${text} ...]`
   return optional ? `[${text}]` : text
 }

@@ -1,7 +1,7 @@
 /**
  * Documentation of the commands for COMMAND DOCS and COMMAND INFO: summary and arguments, from which redis-cli makes its
  * hints and `help`; the Redis version that introduced the command, its group, and how it accesses its keys. All but the
- * summaries is as in Redis 7.0; docs-syntax.ts defines the form of arguments.
+ * summaries is as in Redis 7.0, or in the version that introduced it; docs-syntax.ts defines the form of arguments.
  */
 export interface About {
   readonly group: string
@@ -42,12 +42,21 @@ const DELETE = 'RM delete'
 
 const ENDS = '[expiration(EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds'
 const CONDITION = '[condition(NX|XX|GT|LT)]'
+const COMPARISONS = 'IFEQ ifeq-value|IFNE ifne-value|IFDEQ ifdeq-digest|IFDNE ifdne-digest'
 const UNIT = '[index_unit(BYTE|BIT)]'
 
 const STRING: KeyedRows = {
   append: ['2.0.0', 'key value', 'RW insert', 'Appends to a value, or sets it if the key does not exist.'],
   decr: ['1.0.0', 'key', CHANGE, 'Decrements an integer by one.'],
   decrby: ['1.0.0', 'key decrement', CHANGE, 'Decrements an integer by a number.'],
+  delex: [
+    '8.4.0',
+    `key [condition(${COMPARISONS})]`,
+    'RW delete variable_flags',
+    'Deletes a key if its value, or the digest of its value, is as expected.',
+  ],
+  delifeq: ['9.0.0', 'key value', 'RM access delete', 'Deletes a key if its value is as expected.'],
+  digest: ['8.4.0', 'key', LOOK, 'Returns the XXH3 digest of a value.'],
   get: ['1.0.0', 'key', LOOK, 'Reads a value.'],
   getdel: ['6.2.0', 'key', TAKE, 'Reads a value and deletes it.'],
   getex: ['6.2.0', `key ${ENDS}|PERSIST)]`, CHANGE, 'Reads a value and changes its expiry time.'],
@@ -64,11 +73,17 @@ const STRING: KeyedRows = {
   ],
   mget: ['1.0.0', 'key...', LOOK, 'Reads several values.'],
   mset: ['1.0.1', 'key_value(key value)...', OVERWRITE, 'Sets several values.'],
+  msetex: [
+    '8.4.0',
+    `numkeys data(key value)... [condition(NX|XX)] ${ENDS}|KEEPTTL)]`,
+    OVERWRITE,
+    'Sets several values with one expiry, perhaps only if all or none of the keys exist.',
+  ],
   msetnx: ['1.0.1', 'key_value(key value)...', CREATE, 'Sets several values if none of the keys exists.'],
   psetex: ['2.6.0', 'key milliseconds value', OVERWRITE, 'Sets a value with an expiry in milliseconds.'],
   set: [
     '1.0.0',
-    `key value [condition(NX|XX)] [GET] ${ENDS}|KEEPTTL)]`,
+    `key value [condition(NX|XX|${COMPARISONS})] [GET] ${ENDS}|KEEPTTL)]`,
     `${CHANGE} variable_flags`,
     'Sets a value, replacing the previous one.',
   ],

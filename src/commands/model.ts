@@ -8,7 +8,7 @@ import type { RondoError } from '../core/errors.ts'
 import type { Work } from '../core/work.ts'
 import type { Reply } from './reply.ts'
 import type { ScanCursors } from './keys/scan-cursor.ts'
-import type { StepLimits } from './step.ts'
+import type { KeyPlaces, StepLimits } from './step.ts'
 
 /** A command with more arguments than this is prepared in slices, and later commands of its connection wait. */
 export const MANY_ARGUMENTS = 1000
@@ -64,17 +64,12 @@ export interface Caller extends Requester {
 export type Execute = (caller: Caller, args: readonly Buffer[]) => Promise<Reply>
 
 /** What COMMAND INFO and COMMAND DOCS show of a command, together with docs.ts. */
-export interface CommandDescription {
+export interface CommandDescription extends KeyPlaces {
   /** Lower case. */
   readonly name: string
   /** As in Redis: number of arguments, the name included; negative = at least. */
   readonly arity: number
   readonly flags: readonly string[]
-  /** Position of its first key among its arguments; 0 = no keys. */
-  readonly firstKey: number
-  /** Negative = counted from the end. */
-  readonly lastKey: number
-  readonly keyStep: number
   /** By lower-case name. */
   readonly subcommands?: Readonly<Record<string, SubcommandDescription>>
 }

@@ -1,9 +1,11 @@
 /**
  * The commands on strings and keys: their COMMAND INFO, as in Redis 7, and the function that makes their step. Replies and
  * errors are exactly those of Redis 7.0, except for two limits: a value has at most `maxValueBytes` (in Redis
- * proto-max-bulk-len), and an expiry time that a record's header cannot hold is capped.
+ * proto-max-bulk-len), and an expiry time that a record's header cannot hold is capped. What is newer is as in Redis 8.4:
+ * IFEQ and related options of SET, DELEX, DIGEST, MSETEX; and as in Valkey 9: DELIFEQ.
  */
 import { bitcount, bitpos, getbit, setbit } from './strings/bits.ts'
+import { delex, delifeq, digest } from './strings/conditions.ts'
 import {
   expire,
   expireat,
@@ -29,6 +31,7 @@ import {
   getset,
   mget,
   mset,
+  msetex,
   msetnx,
   psetex,
   set,
@@ -59,6 +62,10 @@ export const STEPS: Readonly<Record<string, CommandSpec>> = {
   mget: allKeys(-2, READ, mget),
   mset: pairsOfKeyAndValue(-3, SLOW_WRITE, mset),
   msetnx: pairsOfKeyAndValue(-3, SLOW_WRITE, msetnx),
+  msetex: countedPairs(-4, [...SLOW_WRITE, 'movablekeys'], msetex),
+  delex: oneKey(-2, LEAN_WRITE, delex),
+  delifeq: oneKey(3, SLOW_LEAN_WRITE, delifeq),
+  digest: oneKey(2, READ, digest),
   append: oneKey(3, WRITE, append),
   strlen: oneKey(2, READ, strlen),
   getrange: oneKey(4, SLOW_READ, getrange),
@@ -112,4 +119,9 @@ function allKeys(arity: number, flags: readonly string[], make: StepMaker): Comm
 
 function pairsOfKeyAndValue(arity: number, flags: readonly string[], make: StepMaker): CommandSpec {
   return { arity, flags, firstKey: 1, lastKey: -1, keyStep: 2, make }
+}
+
+/** The first argument says how many pairs follow; options may stand behind them. */
+function countedPairs(arity: number, flags: readonly string[], make: StepMaker): CommandSpec {
+  return { arity, flags, firstKey: 2, lastKey: -1, keyStep: 2, keyCountAt: 1, make }
 }

@@ -102,16 +102,25 @@ export type StepMaker = (
   mentions?: Mentions,
 ) => Step
 
-/** What COMMAND INFO shows of a command, and how to make its step. */
-export interface CommandSpec {
-  /** Number of arguments, the name included; negative = at least. */
-  readonly arity: number
-  /** As Redis 7 names them. */
-  readonly flags: readonly string[]
+/** Where the keys of a command stand among its arguments (key-places.ts). */
+export interface KeyPlaces {
+  /** Index of the first key; 0 = the command has none. */
   readonly firstKey: number
-  /** -1 = the last argument. */
+  /** Negative = counted from the end: -1 is the last argument. */
   readonly lastKey: number
   readonly keyStep: number
+  /** Index of the argument that says how many keys there are; then they end before lastKey. */
+  readonly keyCountAt?: number | undefined
+}
+
+/** What COMMAND INFO shows of a command, and how to make its step. */
+export interface CommandSpec extends KeyPlaces {
+  /** Number of arguments, the name included; negative = at least. */
+  readonly arity: number
+  /** As Redis names them. */
+  readonly flags: readonly string[]
+  /** Behind its keys any number of operands may follow, which its step processes in slices (PFADD). */
+  readonly manyOperands?: boolean | undefined
   readonly make: StepMaker
 }
 

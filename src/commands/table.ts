@@ -21,8 +21,7 @@ export interface KeyCommand extends CommandSpec, KeyedCommand {
 
 export const KEY_COMMANDS: readonly KeyCommand[] = Object.entries(STEPS).map(([name, spec]) => {
   const keyed: KeyedCommand = {
-    make: spec.make,
-    keyStep: spec.keyStep,
+    ...spec,
     several: ONE_BY_ONE.has(name) ? 'each' : 'together',
   }
   return {

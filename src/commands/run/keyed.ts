@@ -3,9 +3,9 @@
  *
  *   reads only              reads all keys, then applies the step
  *   writes only             (SETEX, MSET) one write per key
- *   changes one key         one atomic update (one-key.ts)
+ *   changes one key         one atomic update (one-key.ts); a transaction, if computing the result takes long (PFADD)
  *   changes each key alone  (DEL, UNLINK) one step per key; the replies are added up
- *   changes keys together   (RENAME, COPY, MSETNX) a transaction, if the keys share a replica set
+ *   changes keys together   (RENAME, COPY, MSETNX, BITOP) a transaction, if the keys share a replica set
  *
  * Keys live on different nodes: MSET and DEL change each key atomically, but not all of them together. They process their
  * keys in slices (slices.ts), and start no further slice after a failure.
@@ -16,6 +16,7 @@ import { removeKey, writeValue } from '../../coordinator/promises.ts'
 import { RondoError } from '../../core/errors.ts'
 import { storedKey } from '../../core/keys.ts'
 import type { Need } from '../../core/part.ts'
+import { keysAmong } from '../key-places.ts'
 import { MANY_ARGUMENTS, type Caller } from '../model.ts'
 import { errorOf, replyOf } from '../errors.ts'
 import { nowMs, readNeeded, tooLarge, writeOptions } from './held.ts'
@@ -29,6 +30,7 @@ import {
   KEYS_A_PIECE,
   UNITS_A_PIECE,
   type Held,
+  type KeyPlaces,
   type Mentions,
   type Step,
   type StepMaker,
@@ -37,9 +39,8 @@ import { runTogether } from './together.ts'
 import { inOnePiece, type Sliced } from '../../core/work.ts'
 
 /** A command on keys: its step, and how to run it. */
-export interface KeyedCommand {
+export interface KeyedCommand extends KeyPlaces {
   readonly make: StepMaker
-  readonly keyStep: number
   /** How it changes several keys that it has read: as a transaction, or one by one. */
   readonly several: 'together' | 'each'
 }
@@ -87,15 +88,15 @@ function stored({ settings }: Caller, step: Step): Step {
   return { ...step, keys: keys.map((key, i) => storedKey(databases?.[i] ?? settings.database, key)) }
 }
 
-/** The same for very many keys: every argument is a key, or every second one. */
+/** The same for very many keys. */
 export function* stepInSlices(
   caller: Caller,
   args: readonly Buffer[],
-  { make, keyStep }: KeyedCommand,
+  command: KeyedCommand,
 ): Sliced<Step | RespError> {
   const { store } = caller
-  const mentions = yield* distinctInSlices(args.filter((_, i) => i > 0 && (i - 1) % keyStep === 0))
-  const step = made(caller, args, make, mentions)
+  const mentions = yield* distinctInSlices(keysAmong(command, args))
+  const step = made(caller, args, command.make, mentions)
   if (step instanceof RespError) return step
   for (const [i, key] of step.keys.entries()) {
     const unusable = store.checkKey(key)
@@ -163,7 +164,8 @@ export async function runStep(
 ): Promise<Reply> {
   if (!step.writes) return readStep(caller, step)
   if (!step.reads) return writeEach(caller, step)
-  if (step.keys.length === 1) return updateStep(caller, step)
+  const isSlow = step.needs === 'value' && step.slow !== undefined
+  if (step.keys.length === 1 && !isSlow) return updateStep(caller, step)
   if (several === 'together') return runTogether(caller, step)
   return eachKey(caller, step, (key) => ({ ...(made(caller, [args[0]!, key], make) as Step), keys: [key] }))
 }

@@ -1,4 +1,4 @@
-/** The options of SET and GETEX, with Redis's rules for combining them. */
+/** The options of SET, MSETEX and GETEX, with Redis's rules for combining them. */
 import { word } from '../arguments.ts'
 import {
   endArgument,
@@ -9,10 +9,14 @@ import {
   type TimeUnit,
 } from '../keys/ends.ts'
 import { CommandError, defaultEnd, SYNTAX_ERROR, type StepLimits } from '../step.ts'
+import { isComparisonOption, type Comparison } from './conditions.ts'
+
+/** NX, XX. */
+export type Presence = 'absent' | 'present'
 
 export interface SetOptions {
-  /** NX, XX. */
-  readonly condition: 'absent' | 'present' | null
+  /** NX and XX; or IFEQ, IFNE, IFDEQ, IFDNE. */
+  readonly condition: Presence | Comparison | null
   /** GET. */
   readonly answersOld: boolean
   /** KEEPTTL. */
@@ -35,14 +39,53 @@ export function setOptions(args: readonly Buffer[], nowMs: number, limits: StepL
   const life = new LifeOption('KEEPTTL')
   for (let at = 3; at < args.length; at++) {
     const option = word(args[at]!)
-    if (option === 'NX' && condition !== 'present') condition = 'absent'
-    else if (option === 'XX' && condition !== 'absent') condition = 'present'
+    if (option === 'NX' && (condition === null || condition === 'absent')) condition = 'absent'
+    else if (option === 'XX' && (condition === null || condition === 'present')) condition = 'present'
     else if (option === 'GET') answersOld = true
+    else if (isComparisonOption(option)) condition = comparisonAfter(condition, option, args[++at])
     else at += life.take(option, args[at + 1])
   }
-  const { end, withoutTime: keepsEnd } = life
-  const endMs = end === null ? defaultEnd(limits, nowMs) : endArgument(end.argument, end.unit, nowMs, 'set')
-  return { condition, answersOld, keepsEnd, endMs }
+  return { condition, answersOld, ...life.endOf('set', nowMs, limits) }
+}
+
+/** The same option may be repeated; the last one counts. */
+function comparisonAfter(
+  before: SetOptions['condition'],
+  option: Comparison['option'],
+  operand: Buffer | undefined,
+): Comparison {
+  const isOther = before !== null && (typeof before === 'string' || before.option !== option)
+  if (isOther || operand === undefined) throw new CommandError(SYNTAX_ERROR)
+  return { option, operand }
+}
+
+export interface MsetexOptions extends Pick<SetOptions, 'keepsEnd' | 'endMs'> {
+  readonly condition: Presence | null
+}
+
+/** Of MSETEX; they may be repeated, but nobody needs to repeat them more often. */
+const MAX_MSETEX_OPTIONS = 64
+
+/**
+ * @param from where the options begin
+ * @throws CommandError
+ */
+export function msetexOptions(
+  args: readonly Buffer[],
+  from: number,
+  nowMs: number,
+  limits: StepLimits,
+): MsetexOptions {
+  if (args.length - from > MAX_MSETEX_OPTIONS) throw new CommandError(SYNTAX_ERROR)
+  let condition: Presence | null = null
+  const life = new LifeOption('KEEPTTL')
+  for (let at = from; at < args.length; at++) {
+    const option = word(args[at]!)
+    if (option === 'NX' && condition !== 'present') condition = 'absent'
+    else if (option === 'XX' && condition !== 'absent') condition = 'present'
+    else at += life.take(option, args[at + 1])
+  }
+  return { condition, ...life.endOf('msetex', nowMs, limits) }
 }
 
 /**
@@ -85,5 +128,13 @@ class LifeOption {
     if (unit === undefined || argument === undefined || other) throw new CommandError(SYNTAX_ERROR)
     this.end = { unit, argument }
     return 1
+  }
+
+  /** What the options of a command say that stores a value. */
+  endOf(command: string, nowMs: number, limits: StepLimits): Pick<SetOptions, 'keepsEnd' | 'endMs'> {
+    const { end, withoutTime: keepsEnd } = this
+    const endMs =
+      end === null ? defaultEnd(limits, nowMs) : endArgument(end.argument, end.unit, nowMs, command)
+    return { keepsEnd, endMs }
   }
 }

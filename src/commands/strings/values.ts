@@ -1,10 +1,18 @@
 /** Commands on whole values and parts of them: GET, SET and related commands, APPEND, SETRANGE. */
 import { byteRange } from '../../core/part.ts'
-import { integerArgument, isBackward } from '../arguments.ts'
+import { integerArgument, isBackward, parseInteger } from '../arguments.ts'
 import { endArgument, MILLISECONDS, SECONDS, type TimeUnit } from '../keys/ends.ts'
 import { MAX_ANSWER_BYTES } from '../run/answer-limit.ts'
 import { OK, RespError, type Reply } from '../reply.ts'
-import { getexOptions, setOptions, type SetOptions } from './set-options.ts'
+import { badComparison, isMet, type Comparison } from './conditions.ts'
+import {
+  getexOptions,
+  msetexOptions,
+  setOptions,
+  type MsetexOptions,
+  type Presence,
+  type SetOptions,
+} from './set-options.ts'
 import {
   change,
   CommandError,
@@ -26,6 +34,7 @@ import {
 } from '../step.ts'
 
 const EMPTY = Buffer.alloc(0)
+const INT32_MAX = 2 ** 31 - 1
 const REDIS_TOO_LONG = 'ERR string exceeds maximum allowed size (proto-max-bulk-len)'
 
 const TOO_MUCH = new RespError(
@@ -91,20 +100,35 @@ function setWithEnd(args: readonly Buffer[], unit: TimeUnit, nowMs: number, comm
 function setStep(key: Buffer, value: Buffer, options: SetOptions): Step {
   const { condition, answersOld, keepsEnd, endMs } = options
   const step = { keys: [key], reads: condition !== null || answersOld || keepsEnd, writes: true }
-  const next = (seen: Seen | null, nowMs: number) => {
-    const met = condition === null || (condition === 'absent') === (seen === null)
-    return met ? [until(value, keepsEnd && seen ? seen.expiresAtMs : endMs, nowMs)] : undefined
-  }
-  if (answersOld) {
-    const apply = ([held = null]: readonly (Held | null)[], nowMs: number) =>
-      stepped(valueOf(held), next(held, nowMs))
+  const next = (seen: Seen | null, nowMs: number) => [
+    until(value, keepsEnd && seen ? seen.expiresAtMs : endMs, nowMs),
+  ]
+  if (answersOld || isComparison(condition)) {
+    const apply = ([held = null]: readonly (Held | null)[], nowMs: number): Stepped => {
+      const bad = held && isComparison(condition) ? badComparison(condition) : null
+      if (bad !== null) return refused(bad)
+      const made = holds(condition, held) ? next(held, nowMs) : undefined
+      return stepped(answersOld ? valueOf(held) : made ? OK : null, made)
+    }
     return { ...step, needs: 'value', apply }
   }
   const apply = ([seen = null]: readonly (Seen | null)[], nowMs: number) => {
-    const made = next(seen, nowMs)
+    const made = isThere(condition, seen) ? next(seen, nowMs) : undefined
     return stepped(made ? OK : null, made)
   }
   return { ...step, needs: 'head', apply }
+}
+
+function isComparison(condition: SetOptions['condition']): condition is Comparison {
+  return typeof condition === 'object' && condition !== null
+}
+
+function holds(condition: SetOptions['condition'], held: Held | null): boolean {
+  return isComparison(condition) ? isMet(condition, held) : isThere(condition, held)
+}
+
+function isThere(wanted: Presence | null, seen: Seen | null): boolean {
+  return wanted === null || (wanted === 'absent') === (seen === null)
 }
 
 function stepped(reply: Reply, next: Stepped['next']): Stepped {
@@ -149,11 +173,48 @@ function pairs(
     throw new CommandError(`ERR wrong number of arguments for '${command}' command`)
   }
   const { keys, places } = mentions ?? distinct(args.filter((_, i) => i % 2 === 1))
-  const next: Held[] = []
-  places.forEach((place, i) => {
-    next[place] = { value: args[2 * i + 2]!, expiresAtMs }
-  })
+  const next = lastValues(places, args, 2).map((value) => ({ value, expiresAtMs }))
   return { keys, next }
+}
+
+/**
+ * @param places of each mention of a key, its index among the keys
+ * @param first index of the first value among the arguments
+ */
+function lastValues(places: readonly number[], args: readonly Buffer[], first: number): Buffer[] {
+  const values: Buffer[] = []
+  places.forEach((place, i) => (values[place] = args[first + 2 * i]!))
+  return values
+}
+
+/**
+ * With NX or XX all keys are set, or none. They must share a replica set then, and so they must with KEEPTTL, because each
+ * key's time is read first. Otherwise it is MSET with an expiry time: each key by itself.
+ */
+export const msetex: StepMaker = (args, nowMs, limits, mentions): Step => {
+  const count = parseInteger(args[1]!)
+  if (count === null || count < 1 || count > INT32_MAX) throw new CommandError('ERR invalid numkeys value')
+  const optionsAt = 2 + 2 * Number(count)
+  if (optionsAt > args.length) throw new CommandError('ERR wrong number of key-value pairs')
+  const options = msetexOptions(args, optionsAt, nowMs, limits)
+  const pairs = args.slice(0, optionsAt)
+  const { keys, places } = mentions ?? distinct(pairs.filter((_, i) => i >= 2 && i % 2 === 0))
+  return msetexStep(keys, lastValues(places, pairs, 3), options)
+}
+
+function msetexStep(keys: Buffer[], values: readonly Buffer[], options: MsetexOptions): Step {
+  const { condition, keepsEnd, endMs } = options
+  return {
+    needs: 'head',
+    keys,
+    reads: condition !== null || keepsEnd,
+    writes: true,
+    apply(held, nowMs) {
+      if (!held.every((one) => isThere(condition, one))) return { reply: 0 }
+      const ends = held.map((one) => (keepsEnd && one ? one.expiresAtMs : endMs))
+      return { reply: 1, next: values.map((value, i) => until(value, ends[i]!, nowMs)) }
+    },
+  }
 }
 
 export function getdel(args: readonly Buffer[]): Step {

@@ -25,13 +25,15 @@ import type { CommandStats } from './connection/stats.ts'
 import type { Named } from './wire/parser.ts'
 
 export interface Command extends Named, CommandDescription {
-  /** Name included. Infinity where all arguments are keys or belong to keys: then only the request's length limits them. */
+  /** Name included. Infinity where all arguments are keys, or belong to keys, or are operands: see the request's length. */
   readonly maxArguments: number
   /** Cost of starting it, in work units (work.ts). */
   readonly units: number
   readonly subcommands?: Subcommands<unknown>
   /** Its row in the metrics. */
   readonly index: number
+  /** See CommandSpec. */
+  readonly manyOperands?: boolean | undefined
   /** Always reads and changes exactly one key, whatever its arguments are. */
   readonly updates?: boolean
   /** Executed at once, also inside MULTI. */

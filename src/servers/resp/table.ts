@@ -14,7 +14,7 @@ type Run = Command['run']
 /** Commands that always read and change exactly one key, whatever their arguments are. */
 const UPDATES = new Set(
   (
-    'append decr decrby expire expireat getdel getset incr incrby incrbyfloat ' +
+    'append decr decrby delex delifeq expire expireat getdel getset incr incrby incrbyfloat ' +
     'persist pexpire pexpireat setbit setnx setrange'
   ).split(' '),
 )
@@ -35,6 +35,8 @@ const keyed: SessionCommand[] = KEY_COMMANDS.map((command) => {
     firstKey: command.firstKey,
     lastKey: command.lastKey,
     keyStep: command.keyStep,
+    keyCountAt: command.keyCountAt,
+    manyOperands: command.manyOperands,
     updates: UPDATES.has(name),
     control: false,
     open: false,
@@ -72,9 +74,9 @@ export const COMMANDS: readonly Command[] = [
   })),
 ]
 
-function mostArguments({ arity, lastKey }: SessionCommand): number {
+function mostArguments({ arity, lastKey, manyOperands = false }: SessionCommand): number {
   if (arity > 0) return arity
-  return lastKey < 0 ? Infinity : MAX_OPTIONS
+  return lastKey < 0 || manyOperands ? Infinity : MAX_OPTIONS
 }
 
 const byName = new Map(COMMANDS.slice(1).map((command) => [command.name, command]))

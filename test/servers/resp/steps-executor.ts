@@ -5,6 +5,7 @@
 import { expect } from 'chai'
 import { PeekedRecord, StoredRecord } from '../../../src/core/codec.ts'
 import { storedKey } from '../../../src/core/keys.ts'
+import { keysAmong } from '../../../src/commands/key-places.ts'
 import { applyTo, knownOf } from '../../../src/commands/run/known.ts'
 import { encodeReply, RespError, type Protocol } from '../../../src/commands/reply.ts'
 import { CommandError, type Held, type Step, type Stepped } from '../../../src/commands/step.ts'
@@ -39,12 +40,9 @@ export class StepExecutor {
     }
     const databases = step.databases ?? step.keys.map(() => 0)
     const names = step.keys.map((key, i) => storedKey(databases[i]!, key).toString('latin1'))
-    const last = spec.lastKey < 0 ? args.length + spec.lastKey : spec.lastKey
-    const mentioned = args.filter(
-      (_, i) => i >= spec.firstKey && i <= last && (i - spec.firstKey) % spec.keyStep === 0,
-    )
+    const mentioned = keysAmong(spec, args).map((key) => key.toString('latin1'))
     const named = step.keys.map((key) => key.toString('latin1'))
-    expect([...new Set(named)]).to.deep.equal([...new Set(mentioned.map((key) => key.toString('latin1')))])
+    expect([...new Set(named)]).to.deep.equal([...new Set(mentioned)])
     expect([...new Set(names)]).to.deep.equal(names)
 
     const held = names.map((name) => this.#live(name, nowMs))

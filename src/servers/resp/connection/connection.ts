@@ -33,6 +33,7 @@ import { InputTimeout } from '../../input-timeout.ts'
 import type { ClientEnd } from '../../proxy-header.ts'
 import type { LimitedConnection } from '../../connection-limit.ts'
 import { takenBytes } from '../../sockets.ts'
+import { lastKeyAmong } from '../../../commands/key-places.ts'
 import { MANY_ARGUMENTS, type CommandSettings, type FlushProgress } from '../../../commands/model.ts'
 import type { Client, Command, ServerFacts, Transaction, Watch } from '../model.ts'
 import { errorOf } from '../../../commands/errors.ts'
@@ -401,7 +402,7 @@ export class Connection implements Client, Worker, Holder, LimitedConnection {
     if (!this.changing) return false
     if (this.transaction) return command.control
     if (command.firstKey === 0) return false
-    const last = command.lastKey < 0 ? args.length + command.lastKey : command.lastKey
+    const last = lastKeyAmong(command, args) ?? 0
     for (let i = command.firstKey; i <= last && i < args.length; i += command.keyStep) {
       const token = tokenOf(args[i]!)
       const updates = this.updating.get(token) ?? 0

@@ -3,6 +3,7 @@ import { Glob } from '../../../core/glob.ts'
 import { word } from '../../../commands/arguments.ts'
 import { categoriesOf, describe, docsOf, infoOf, type Described } from '../../../commands/docs-replies.ts'
 import type { Client, Answer, Command } from '../model.ts'
+import { keysAmong, lastKeyAmong } from '../../../commands/key-places.ts'
 import { checkPattern } from '../../../commands/pattern.ts'
 import { Constant, RespMap, type Reply } from '../../../commands/reply.ts'
 import { immediate, subcommandOf, withHelp, type SessionCommand } from './session-command.ts'
@@ -155,12 +156,15 @@ function filterOf({ server }: Client, args: readonly Buffer[]): (described: Desc
 function getKeys({ server }: Client, args: readonly Buffer[]): Reply {
   const command = server.lookUp(args[2]!)
   if (!command) throw new CommandError('ERR Invalid command specified')
-  const { arity, firstKey, lastKey, keyStep } = command
-  if (firstKey === 0) throw new CommandError('ERR The command has no key arguments')
+  const { arity } = command
+  if (command.firstKey === 0) throw new CommandError('ERR The command has no key arguments')
   const given = args.slice(2)
   if (arity > 0 ? given.length !== arity : given.length < -arity) {
     throw new CommandError('ERR Invalid number of arguments specified for command')
   }
-  const last = lastKey < 0 ? given.length + lastKey : lastKey
-  return given.filter((_, i) => i >= firstKey && i <= last && (i - firstKey) % keyStep === 0)
+  const last = lastKeyAmong(command, given)
+  if (last === null || last >= given.length) {
+    throw new CommandError('ERR Invalid arguments specified for command')
+  }
+  return keysAmong(command, given)
 }
