@@ -40,9 +40,6 @@ export function compare(kind: Kind, sent: Buffer, ours: Answered, theirs: Answer
       const meant = meantDifference(sent, a, b)
       if (meant) return { is: 'meant', reason: meant }
     }
-    if (isOnceMoreAbsent(sent, a, b)) {
-      return { is: 'meant', reason: 'a watched key that was absent, and is so again, has not changed' }
-    }
     return wrong(`reply ${i}: ${shown(a)}, Redis: ${shown(b)}`)
   }
   if (mine.replies.length === redis.replies.length) return { is: 'equal' }
@@ -127,18 +124,6 @@ function hasBitsBeyond(ours: string, theirs: string): boolean {
         line === redis[i] || (isRefused && (line === ':0' || line.startsWith('-ERR The value would have ')))
       )
     })
-  )
-}
-
-/** WATCH goes by versions, and what is deleted, expired or absent has none. */
-function isOnceMoreAbsent(sent: Buffer, ours: string, theirs: string): boolean {
-  const text = sent.toString('latin1').toLowerCase()
-  const isStoppedThere = theirs === '_\r\n' || theirs === '*-1\r\n'
-  return (
-    ours.startsWith('*') &&
-    isStoppedThere &&
-    text.includes('watch') &&
-    /del|unlink|rename|exat|pxat|expire/.test(text)
   )
 }
 

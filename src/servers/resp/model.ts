@@ -179,9 +179,17 @@ export class Transaction {
   }
 }
 
+/** What WATCH saw under a key. */
+export interface Seen {
+  /** Of a value, or of the tombstone of a deleted one; VERSION_ZERO = nothing was stored. */
+  readonly version: Version
+  /** False: absent, deleted, or expired. */
+  readonly isLive: boolean
+}
+
 interface Watched {
   readonly key: Buffer
-  readonly version: Promise<Version>
+  readonly seen: Promise<Seen>
 }
 
 /** The keys that a connection watches. */
@@ -198,11 +206,11 @@ export class Watch {
     return this.keys.size
   }
 
-  add(key: Buffer, version: Promise<Version>): void {
+  add(key: Buffer, seen: Promise<Seen>): void {
     const name = key.toString('latin1')
     // The first WATCH of a key counts: the key may have changed since.
     if (this.keys.has(name)) return
-    this.keys.set(name, { key: Buffer.from(key), version })
+    this.keys.set(name, { key: Buffer.from(key), seen })
     const bytes = 2 * key.length + COMMAND_BYTES
     this.heldBytes += bytes
     this.account.add(bytes)

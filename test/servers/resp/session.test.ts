@@ -338,13 +338,15 @@ describe('a session of the Redis protocol', () => {
       const oracle = await RawResp.open(redis.port)
       const ours = await RawResp.open(port)
       const own = ['rondo']
+      /** Redis 7.0 does not have them. */
+      const newer = ['delex', 'delifeq', 'digest', 'msetex']
       const infoOf = async (client: RawResp, name: string) => {
         const info = /^\*1\r\n\*10\r\n\$\d+\r\n.*\r\n:(-?\d+)\r\n\*[^:]*((?::-?\d+\r\n){3})/
         const [, arity, keys] = info.exec(await client.ask('COMMAND', 'INFO', name)) ?? []
         return { arity, keys }
       }
       for (const { name } of running.rondo.respServer.commands) {
-        if (!own.includes(name))
+        if (![...own, ...newer].includes(name))
           expect(await infoOf(ours, name), name).to.deep.equal(await infoOf(oracle, name))
       }
       oracle.close()

@@ -2,6 +2,7 @@
 // cannot be one.
 import { expect } from 'chai'
 import { Redis } from 'ioredis'
+import { startRedis, type RedisServer } from '../../../scripts/redis-server.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 
@@ -128,6 +129,54 @@ describe('transactions of the Redis protocol', function () {
         expect(await client.ask('EXEC')).to.match(/^-EXECABORT /)
       }
     })
+  })
+
+  describe('WATCH', () => {
+    /** Done before, between WATCH and EXEC, and whether EXEC carries out its commands then. `gone`: waits until it expired. */
+    const CASES: readonly (readonly [string, string[], string[], boolean])[] = [
+      ['absent', [], [], true],
+      ['absent, and deleted as such', [], ['DEL w', 'GETDEL w', 'EXPIRE w 10'], true],
+      ['absent, then set', [], ['SET w 1'], false],
+      ['absent, then set and deleted', [], ['SET w 1', 'DEL w'], false],
+      ['absent, then set and taken', [], ['SET w 1', 'GETDEL w'], false],
+      ['absent, then set and expired', [], ['SET w 1 PX 1', 'gone'], false],
+      ['absent, then set with a time in the past', [], ['SET w 1 PXAT 1'], false],
+      ['deleted', ['SET w 1', 'DEL w'], [], true],
+      ['deleted, then set and deleted', ['SET w 1', 'DEL w'], ['SET w 2', 'DEL w'], false],
+      ['expired, then read', ['SET w 1 PX 1', 'gone'], ['GET w'], true],
+      ['expired, then deleted', ['SET w 1 PX 1', 'gone'], ['DEL w'], true],
+      ['expired, then set and deleted', ['SET w 1 PX 1', 'gone'], ['SET w 1', 'DEL w'], false],
+      ['there', ['SET w 1'], ['GET w', 'SETNX w 2'], true],
+      ['there, then expired', ['SET w 1 PX 200'], ['gone'], false],
+      ['there, then set to the same', ['SET w 1'], ['SET w 1'], false],
+      ['there, then deleted and set to the same', ['SET w 1'], ['DEL w', 'SET w 1'], false],
+    ]
+    let redis: RedisServer
+    before(async () => (redis = await startRedis()))
+    after(() => redis.stop())
+    opened({})
+
+    const carriesOut = async (one: RawResp, before: string[], between: string[]) => {
+      const ask = async (line: string) => {
+        if (line !== 'gone') await one.ask(...line.split(' '))
+        else while ((await one.ask('EXISTS', 'w')) !== ':0\r\n');
+      }
+      for (const line of ['DEL w', ...before, 'WATCH w', ...between]) await ask(line)
+      const reply = await transaction([['ECHO', 'done']], one)
+      return reply !== '*-1\r\n'
+    }
+
+    for (const [what, before, between, carried] of CASES) {
+      it(`on a key that is ${what}: EXEC ${carried ? 'does its work' : 'is stopped'}, as in Redis`, async () => {
+        const their = await RawResp.open(redis.port)
+        expect(await carriesOut(their, before, between), 'Redis').to.equal(carried)
+        their.close()
+        for (const level of ['ONE', 'QUORUM', 'ALL']) {
+          await client.ask('RONDO', 'CONSISTENCY', level)
+          expect(await carriesOut(client, before, between), level).to.equal(carried)
+        }
+      })
+    }
   })
 
   describe('over keys on different replicas, where they are refused', () => {

@@ -7,9 +7,9 @@
  * share a replica set, as keys with the same {hash tag} do. The commands of others are executed one by one, or, with
  * RESP_CROSS_SET_MULTI=refuse, refused with CROSSSLOT, as in Redis Cluster.
  *
- * WATCH records the versions of the keys; EXEC proceeds only if they have not changed.
+ * WATCH records the versions of the keys; EXEC proceeds only if they have not changed (hasChanged).
  */
-import { compareVersions, VERSION_ZERO, type Version } from '../../../core/clock.ts'
+import { compareVersions, VERSION_ZERO } from '../../../core/clock.ts'
 import type { RecordHead } from '../../../core/codec.ts'
 import { storedKey } from '../../../core/keys.ts'
 import { RondoError } from '../../../core/errors.ts'
@@ -17,7 +17,7 @@ import { answerBytes, MAX_ANSWER_BYTES } from '../../../commands/run/answer-limi
 import { ARGUMENT_BYTES, COMMAND_BYTES } from '../../ledger.ts'
 import { claimEverything, claimKeys } from '../connection/claims.ts'
 import { MANY_ARGUMENTS } from '../../../commands/model.ts'
-import { Transaction, Watch, type Client, type Command, type Queued } from '../model.ts'
+import { Transaction, Watch, type Client, type Command, type Queued, type Seen } from '../model.ts'
 import { errorOf } from '../../../commands/errors.ts'
 import { nowMs, readNeeded } from '../../../commands/run/held.ts'
 import { LEFT_OUT, oneByOne } from '../../../commands/run/one-by-one.ts'
@@ -123,11 +123,11 @@ function watch(client: Client, args: readonly Buffer[], command: Command): void 
   client.add(slot)
   const keys = names.map((key) => storedKey(settings.database, key))
   const reads = keys.map((key) => {
-    const version = readNeeded(client, key, 'head', client.writeLevel).then((record) =>
-      versionSeen(record, nowMs(store)),
+    const seen = readNeeded(client, key, 'head', client.writeLevel).then((record) =>
+      seenOf(record, nowMs(store)),
     )
-    watched.add(key, version)
-    return version
+    watched.add(key, seen)
+    return seen
   })
   // Later changes by the client itself count too.
   const released = claimKeys(client, keys)
@@ -245,15 +245,13 @@ async function asOne(
   watch: Watch | null,
 ): Promise<Reply> {
   const watched = await Promise.all(
-    (watch?.all ?? []).map(async ({ key, version }) => ({ key, version: await version })),
+    (watch?.all ?? []).map(async ({ key, seen }) => ({ key, seen: await seen })),
   )
   const places = watched.map(({ key }) => keys.findIndex((other) => other.equals(key)))
   const done: { replies: Reply[] | null } = { replies: null }
   await transact(client, keys, paceOf(steps), function* (current, now, ends) {
     done.replies = null
-    const changed = watched.some(({ version }, i) => {
-      return compareVersions(version, versionSeen(current[places[i]!]!, now)) !== 0
-    })
+    const changed = watched.some(({ seen }, i) => hasChanged(seen, seenOf(current[places[i]!]!, now)))
     if (changed) return null
     const outcome = yield* runSteps(steps, keys, current, now, ends)
     if (outcome instanceof RondoError) return outcome
@@ -282,9 +280,9 @@ async function inParts(
   watch: Watch | null,
 ): Promise<Reply> {
   const { store } = client
-  for (const { key, version } of watch?.all ?? []) {
-    const now = await readNeeded(client, key, 'head', client.writeLevel)
-    if (compareVersions(await version, versionSeen(now, nowMs(store))) !== 0) return NULL_ARRAY
+  for (const { key, seen } of watch?.all ?? []) {
+    const record = await readNeeded(client, key, 'head', client.writeLevel)
+    if (hasChanged(await seen, seenOf(record, nowMs(store)))) return NULL_ARRAY
   }
   return oneByOne(client, steps, (place) => {
     const { command, args } = queued[place]!
@@ -300,7 +298,18 @@ async function aside(client: Client, { command, args }: Queued): Promise<Reply> 
   return reply
 }
 
-/** The version of a live value; deleted, expired and absent are the same to a user. */
-function versionSeen(record: RecordHead | null, now: number): Version {
-  return record?.isLive(now) ? Buffer.from(record.version) : VERSION_ZERO
+function seenOf(record: RecordHead | null, now: number): Seen {
+  if (!record) return { version: VERSION_ZERO, isLive: false }
+  return { version: Buffer.from(record.version), isLive: record.isLive(now) }
+}
+
+/**
+ * As in Redis, a key that was absent has changed if it was set and deleted meanwhile: the tombstone is newer than what was
+ * seen. An older record, or none, means that a tombstone or an expired value has been removed from the node, which changes
+ * nothing for a user. After GRACE_SECONDS nothing tells of a key that was set and deleted.
+ */
+function hasChanged(seen: Seen, now: Seen): boolean {
+  if (seen.isLive !== now.isLive) return true
+  const order = compareVersions(now.version, seen.version)
+  return now.isLive ? order !== 0 : order > 0
 }
