@@ -96,6 +96,27 @@ const STRING: KeyedRows = {
 
 const BITMAP: KeyedRows = {
   bitcount: ['2.6.0', `key [index(start end ${UNIT})]`, LOOK, 'Counts the bits that are set.'],
+  bitfield: [
+    '3.2.0',
+    'key [operation(GET encoding_offset(encoding offset)|write(' +
+      '[OVERFLOW wrap_sat_fail(WRAP|SAT|FAIL)] write_operation(' +
+      'SET encoding_offset_value(encoding offset value:integer)|' +
+      'INCRBY encoding_offset_increment(encoding offset increment))))...]',
+    `${CHANGE} variable_flags`,
+    'Reads and changes integers of any width within a value.',
+  ],
+  bitfield_ro: [
+    '6.0.0',
+    'key [GET encoding_offset(encoding offset)...+]',
+    LOOK,
+    'Reads integers of any width within a value.',
+  ],
+  bitop: [
+    '2.6.0',
+    'operation(AND|OR|XOR|NOT|DIFF|DIFF1|ANDOR|ONE) destkey key...',
+    `${OVERWRITE}, ${LOOK}`,
+    'Combines the bits of several values, and stores the result.',
+  ],
   bitpos: [
     '2.8.7',
     `key bit [index(start [end_index(end ${UNIT})])]`,

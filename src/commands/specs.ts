@@ -4,6 +4,8 @@
  * proto-max-bulk-len), and an expiry time that a record's header cannot hold is capped. What is newer is as in Redis 8.4:
  * IFEQ and related options of SET, DELEX, DIGEST, MSETEX; and as in Valkey 9: DELIFEQ.
  */
+import { bitfield, bitfieldRo } from './strings/bitfield.ts'
+import { bitop } from './strings/bitop.ts'
 import { bitcount, bitpos, getbit, setbit } from './strings/bits.ts'
 import { delex, delifeq, digest } from './strings/conditions.ts'
 import {
@@ -84,6 +86,10 @@ export const STEPS: Readonly<Record<string, CommandSpec>> = {
   bitcount: oneKey(-2, SLOW_READ, bitcount),
   bitpos: oneKey(-3, SLOW_READ, bitpos),
 
+  bitop: keysFrom(2, -4, SLOW_WRITE, bitop),
+  bitfield: oneKey(-2, SLOW_WRITE, bitfield),
+  bitfield_ro: oneKey(-2, READ, bitfieldRo),
+
   del: allKeys(-2, SLOW_LEAN_WRITE, del),
   unlink: allKeys(-2, LEAN_WRITE, del),
   exists: allKeys(-2, READ, exists),
@@ -114,7 +120,11 @@ function twoKeys(arity: number, flags: readonly string[], make: StepMaker): Comm
 }
 
 function allKeys(arity: number, flags: readonly string[], make: StepMaker): CommandSpec {
-  return { arity, flags, firstKey: 1, lastKey: -1, keyStep: 1, make }
+  return keysFrom(1, arity, flags, make)
+}
+
+function keysFrom(firstKey: number, arity: number, flags: readonly string[], make: StepMaker): CommandSpec {
+  return { arity, flags, firstKey, lastKey: -1, keyStep: 1, make }
 }
 
 function pairsOfKeyAndValue(arity: number, flags: readonly string[], make: StepMaker): CommandSpec {

@@ -197,6 +197,22 @@ export function change(key: Buffer, apply: (held: Held | null, nowMs: number) =>
   }
 }
 
+/** A step that changes keys together, or one key, and takes long for long values. */
+export function changeSlowly(
+  keys: readonly Buffer[],
+  cost: (held: readonly (Held | null)[]) => number,
+  slices: (held: readonly (Held | null)[], nowMs: number) => Sliced<Stepped>,
+): Step {
+  return {
+    needs: 'value',
+    keys,
+    reads: true,
+    writes: true,
+    apply: (held, nowMs) => inOneGo(slices(held, nowMs)),
+    slow: { cost, slices },
+  }
+}
+
 /** An error that depends on the stored values. For every server: errors.ts makes a coded error of it. */
 export class Refusal extends RespError {
   readonly code: ErrorCode

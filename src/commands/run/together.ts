@@ -33,7 +33,7 @@ const BYTES_A_UNIT = 32 * 1024
 const TOO_MUCH = new RondoError(
   'BAD_REQUEST',
   `The commands of this transaction would work on more than ${MAX_TOUCHED_BYTES} bytes of values, answer with more ` +
-    `than ${MAX_ANSWER_BYTES}, or compare too much (LCS). It was not applied.`,
+    `than ${MAX_ANSWER_BYTES}, or compute for too long (LCS, BITOP, PFADD). It was not applied.`,
   { outcome: 'not-applied' },
 )
 

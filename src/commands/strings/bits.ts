@@ -25,11 +25,11 @@ import {
   type StepLimits,
 } from '../step.ts'
 
-const BAD_OFFSET = 'ERR bit offset is not an integer or out of range'
+export const BAD_OFFSET = 'ERR bit offset is not an integer or out of range'
 const BAD_BIT = 'ERR bit is not an integer or out of range'
 const EMPTY = Buffer.alloc(0)
 /** Redis's limit with the default proto-max-bulk-len. */
-const BIT_OFFSETS = 2 ** 32
+export const BIT_OFFSETS = 2 ** 32
 
 const BITS_OF_BYTE = Uint8Array.from({ length: 256 }, (_, byte) => {
   let bits = 0

@@ -17,7 +17,7 @@ type Fields = Record<string, Tree>
 const OWN = ['rondo']
 /** Commands, and arguments of commands, that Redis 7.0 does not have. */
 const NEWER_COMMANDS = ['delex', 'delifeq', 'digest', 'msetex']
-const NEWER_ARGUMENTS = ['set']
+const NEWER_ARGUMENTS = ['bitop', 'set']
 /** What Redis 7.0 has no subcommand for, and those of which it tells no arguments. */
 const NEWER = ['client|no-touch', 'client|setinfo']
 const UNTOLD = ['command|getkeys']

@@ -85,6 +85,12 @@ const COMMANDS: Readonly<Record<string, readonly (readonly [string, Fetches])[]>
     [`${KEY} 0 x`, 'little'],
     [KEY, 'value'],
   ],
+  bitop: [[`AND {t}result ${KEY} {t}other`, 'value']],
+  bitfield: [
+    [`${KEY} GET u8 0 GET i32 #2`, 'little'],
+    [`${KEY} SET u8 0 1`, 'value'],
+  ],
+  bitfield_ro: [[`${KEY} GET u8 #999999`, 'little']],
   bitpos: [
     [`${KEY} 1 -10 -1`, 'little'],
     [`${KEY} 0 100 200 BIT`, 'little'],

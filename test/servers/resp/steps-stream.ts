@@ -169,6 +169,56 @@ const bits = fc.oneof(
   { weight: 8, arbitrary: texts('0', '1') },
   { weight: 1, arbitrary: texts('2', '-1', 'x', '', MAX) },
 )
+const fieldTypes = fc.oneof(
+  {
+    weight: 12,
+    arbitrary: fc
+      .tuple(fc.constantFrom('i', 'u'), fc.oneof(fc.integer({ min: 1, max: 63 }), one(8)))
+      .map(([sign, width]) => Buffer.from(`${sign}${width}`)),
+  },
+  { weight: 2, arbitrary: texts('i64', 'u63', 'i1', 'u1') },
+  { weight: 1, arbitrary: texts('u64', 'i65', 'u0', 'U8', 'u', '8', '', 'i8\0x') },
+)
+const fieldOffsets = fc.oneof(
+  { weight: 4, arbitrary: number(0, 200) },
+  { weight: 3, arbitrary: fc.integer({ min: 0, max: 12 }).map((place) => Buffer.from(`#${place}`)) },
+  { weight: 1, arbitrary: texts(MAX, '-1', '#-1', '#', '##1', '4294967296', '#9223372036854775807') },
+  { weight: 1, arbitrary: badIntegers },
+)
+const fieldNumbers = fc.oneof(
+  integers,
+  fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }).map((value) => Buffer.from(String(value))),
+)
+const fieldOperations = several(
+  fc.oneof(
+    { weight: 3, arbitrary: both(option('GET'), fieldTypes, fieldOffsets) },
+    { weight: 6, arbitrary: both(option('SET', 'INCRBY'), fieldTypes, fieldOffsets, fieldNumbers) },
+    { weight: 3, arbitrary: both(option('OVERFLOW'), option('WRAP', 'SAT', 'FAIL')) },
+    { weight: 1, arbitrary: both(fc.oneof(nonsense, option('GET', 'SET', 'OVERFLOW'))) },
+  ),
+  0,
+  5,
+)
+/** Without mistakes: most of the others are refused as a whole. */
+const goodFieldOperations = several(
+  fc.oneof(
+    both(option('GET'), texts('u5', 'i8', 'i64', 'u63', 'i33'), number(0, 150)),
+    both(
+      option('SET', 'INCRBY'),
+      texts('u1', 'u5', 'i8', 'i64', 'u63', 'i33', 'u17'),
+      number(0, 150),
+      fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }).map((value) => Buffer.from(String(value))),
+    ),
+    both(option('OVERFLOW'), option('WRAP', 'SAT', 'FAIL')),
+    both(option('INCRBY'), texts('u1', 'u5', 'i8', 'i2'), number(0, 40), number(-40, 40)),
+  ),
+  1,
+  8,
+)
+const bitOperations = fc.oneof(
+  { weight: 8, arbitrary: option('AND', 'OR', 'XOR') },
+  { weight: 1, arbitrary: fc.oneof(nonsense, option('NOT', 'NAND')) },
+)
 const lcsOptions = several(
   fc.oneof(
     both(option('IDX')),
@@ -233,6 +283,16 @@ export const commands: fc.Arbitrary<RandomCommand> = fc.oneof(
     call('BITCOUNT', key, integer, integer, both(bitUnits)),
     call('BITPOS', key, both(bits), perhaps(joined(integer, perhaps(integer)))),
     call('BITPOS', key, both(bits), integer, integer, both(bitUnits), perhaps(value)),
+    call('BITOP', both(bitOperations), key, several(key, 1, 4)),
+    call('BITOP', both(option('NOT')), key, key),
+    call('BITFIELD', key, fieldOperations),
+    call('BITFIELD', key, goodFieldOperations),
+    call('BITFIELD', key, goodFieldOperations),
+    call(
+      'BITFIELD_RO',
+      key,
+      fc.oneof(fieldOperations, several(both(option('GET'), fieldTypes, fieldOffsets), 0, 4)),
+    ),
     call('LCS', key, key, lcsOptions),
     call('LCS', key, key, lcsOptions),
     call('DEL', several(key, 1, 3)),

@@ -74,6 +74,21 @@ const WORST: Readonly<Record<string, Args[]>> = {
   getbit: [[key, '8000000']],
   setbit: [[key, '8000000', '1']],
   bitcount: [[key], [key, '1', '8000000', 'BIT']],
+  bitop: [
+    ['XOR', '{t}result', key, '{t}zeros', key],
+    ['ONE', '{t}result', ...many(() => a)],
+    ['AND', '{t}result', ...many().slice(0, 900)],
+    ['NOT', key, key],
+  ],
+  bitfield: [
+    [key, ...many((i) => ['INCRBY', 'i63', `#${i}`, '9'.repeat(18)][i % 4]!).slice(0, 1020)],
+    [key, 'SET', 'u1', '8000000', '1'],
+    [key, ...many((i) => ['GET', 'i64', '0'][i % 3]!).slice(0, 1020)],
+  ],
+  bitfield_ro: [
+    [key, ...many((i) => ['GET', 'i64', String(i * 2000)][i % 3]!).slice(0, 1020)],
+    [key, 'GET', 'u1', '0', 'GET', 'u1', '8000000'],
+  ],
   bitpos: [['{t}zeros', '1']],
   del: [many()],
   unlink: [many()],

@@ -34,10 +34,7 @@ const REASONS: readonly (readonly [reason: string, names: string])[] = [
   ],
   [DATABASES, 'swapdb'],
   [NODES, 'debug latency memory slowlog'],
-  [
-    NOT_HERE,
-    'bitfield bitfield_ro bitop dump lolwut migrate object pfadd pfcount pfdebug pfmerge pfselftest restore sort sort_ro',
-  ],
+  [NOT_HERE, 'dump lolwut migrate object pfadd pfcount pfdebug pfmerge pfselftest restore sort sort_ro'],
 ]
 
 const REASON_OF = new Map(
