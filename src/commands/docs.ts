@@ -18,6 +18,7 @@ export interface About {
 const CATEGORIES: Readonly<Record<string, readonly string[]>> = {
   string: ['string'],
   bitmap: ['bitmap'],
+  hyperloglog: ['hyperloglog'],
   generic: ['keyspace'],
   connection: ['connection'],
   cluster: ['connection'],
@@ -125,6 +126,17 @@ const BITMAP: KeyedRows = {
   ],
   getbit: ['2.2.0', 'key offset', LOOK, 'Reads one bit of a value.'],
   setbit: ['2.2.0', 'key offset value:integer', CHANGE, 'Sets or clears one bit of a value.'],
+}
+
+const HYPERLOGLOG: KeyedRows = {
+  pfadd: ['2.8.9', 'key [element...]', 'RW insert', 'Adds elements to a HyperLogLog.'],
+  pfcount: ['2.8.9', 'key...', 'RW access', 'Estimates how many different elements HyperLogLogs have seen.'],
+  pfmerge: [
+    '2.8.9',
+    'destkey sourcekey...',
+    `RW access insert, ${LOOK}`,
+    'Merges several HyperLogLogs into one.',
+  ],
 }
 
 const GENERIC: KeyedRows = {
@@ -273,6 +285,7 @@ export const CONTROL: Readonly<Record<string, About & { readonly flags: readonly
 export const ABOUT: Readonly<Record<string, About>> = {
   ...keyed('string', STRING),
   ...keyed('bitmap', BITMAP),
+  ...keyed('hyperloglog', HYPERLOGLOG),
   ...keyed('generic', GENERIC),
   ...CONTROL,
 }

@@ -21,6 +21,7 @@ import {
 } from './keys/expiry.ts'
 import { move } from './keys/database.ts'
 import { copy, del, exists, rename, renamenx, type } from './keys/keyspace.ts'
+import { pfadd, pfcount, pfmerge } from './hyperloglog/hyperloglog.ts'
 import { lcs } from './strings/lcs.ts'
 import { decr, decrby, incr, incrby, incrbyfloat } from './strings/numbers.ts'
 import type { CommandSpec, StepMaker } from './step.ts'
@@ -89,6 +90,10 @@ export const STEPS: Readonly<Record<string, CommandSpec>> = {
   bitop: keysFrom(2, -4, SLOW_WRITE, bitop),
   bitfield: oneKey(-2, SLOW_WRITE, bitfield),
   bitfield_ro: oneKey(-2, READ, bitfieldRo),
+
+  pfadd: { ...oneKey(-2, WRITE, pfadd), manyOperands: true },
+  pfcount: allKeys(-2, SLOW_READ, pfcount),
+  pfmerge: allKeys(-2, SLOW_WRITE, pfmerge),
 
   del: allKeys(-2, SLOW_LEAN_WRITE, del),
   unlink: allKeys(-2, LEAN_WRITE, del),

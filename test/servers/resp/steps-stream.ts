@@ -293,6 +293,11 @@ export const commands: fc.Arbitrary<RandomCommand> = fc.oneof(
       key,
       fc.oneof(fieldOperations, several(both(option('GET'), fieldTypes, fieldOffsets), 0, 4)),
     ),
+    call('PFADD', key, several(value, 0, 4)),
+    call('PFADD', key, several(value, 0, 4)),
+    call('PFMERGE', key, several(key, 0, 3)),
+    // Of a single key, Redis stores the count with the value.
+    call('PFCOUNT', key, several(key, 1, 3)),
     call('LCS', key, key, lcsOptions),
     call('LCS', key, key, lcsOptions),
     call('DEL', several(key, 1, 3)),

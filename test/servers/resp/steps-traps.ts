@@ -19,6 +19,7 @@ const SYNTAX = '-ERR syntax error'
 const invalid = (name: string) => `-ERR invalid expire time in '${name}' command`
 const TOO_LONG = '-ERR string exceeds maximum allowed size (proto-max-bulk-len)'
 const LATEST = ':281474976710655'
+const NOT_HYPERLOGLOG = '-WRONGTYPE Key is not a valid HyperLogLog string value.'
 const BAD_OFFSET = '-ERR bit offset is not an integer or out of range'
 
 export const TRAPS: readonly Trap[] = [
@@ -191,6 +192,27 @@ export const TRAPS: readonly Trap[] = [
   trap('BITFIELD_RO a', '*0'),
   trap('BITFIELD_RO a SET u8 0 1', '-ERR BITFIELD_RO only supports the GET subcommand'),
   trap('BITFIELD_RO a OVERFLOW SAT GET u8 0', '*1\r\n:0'),
+
+  // HyperLogLog; see also test/commands/hyperloglog
+  trap('PFADD a', ':1'),
+  trap('PFADD a', 'PFADD a', ':0'),
+  trap('PFADD a x y z', ':1'),
+  trap('PFADD a x y z', 'PFADD a y', ':0'),
+  trap('PFADD a x y z', 'PFCOUNT a', ':3'),
+  trap('PFCOUNT a', ':0'),
+  trap('PFCOUNT a b', ':0'),
+  trap('PFADD a x y', 'PFADD b y z', 'PFCOUNT a b a', ':3'),
+  trap('PFADD a x y', 'PFADD b y z', 'PFMERGE c a b', '+OK'),
+  trap('PFADD a x y', 'PFADD b y z', 'PFMERGE c a b', 'PFCOUNT c', ':3'),
+  trap('PFADD a x y', 'PFADD b y z', 'PFMERGE a b', 'PFCOUNT a', ':3'),
+  trap('PFMERGE a', 'PFCOUNT a', ':0'),
+  trap('PFADD a x', 'STRLEN a', ':20'),
+  trap('PFADD a x', 'EXPIREAT a 9999999999', 'PFADD a y', 'EXPIRETIME a', ':9999999999'),
+  trap('PFADD a x', 'EXPIREAT a 9999999999', 'PFMERGE a b', 'EXPIRETIME a', ':9999999999'),
+  trap('SET a x', 'PFADD a x', NOT_HYPERLOGLOG),
+  trap('SET a x', 'PFCOUNT a', NOT_HYPERLOGLOG),
+  trap('SET a x', 'PFCOUNT b a', NOT_HYPERLOGLOG),
+  trap('SET a x', 'PFMERGE a b', NOT_HYPERLOGLOG),
 
   // LCS
   trap('MSET a ohmytext b mynewtext', 'LCS a b', '$6\r\nmytext'),

@@ -22,6 +22,12 @@ const [a, b] = ['{t}a', '{t}b']
 const many = (each: (i: number) => string = (i) => `{t}${i}`) =>
   Array.from({ length: MANY }, (_, i) => each(i))
 const long = Buffer.alloc(256 * 1024, 'x')
+/** Sparse, each register a run of its own. */
+const LONGEST_HYPERLOGLOG = Buffer.concat([
+  Buffer.from('HYLL\x01'),
+  Buffer.alloc(11),
+  Buffer.from(Array.from({ length: 16_384 }, (_, i) => 0x80 | ((i % 3) << 2))),
+])
 const options = (word: string) => Array.from({ length: 1000 }, () => word)
 const pattern = `*[${'B'.repeat(500)}]*${'a?'.repeat(200)}b`
 
@@ -90,6 +96,19 @@ const WORST: Readonly<Record<string, Args[]>> = {
     [key, 'GET', 'u1', '0', 'GET', 'u1', '8000000'],
   ],
   bitpos: [['{t}zeros', '1']],
+  pfadd: [
+    ['{t}hll', ...many()],
+    ['{t}hll', long],
+    ['{t}hll', 'x'],
+    ['{t}longest', ...many()],
+    [`{t}fresh`, ...Array.from({ length: 20_000 }, (_, i) => `${i}`)],
+  ],
+  pfcount: [['{t}hll'], ['{t}hll', '{t}longest', '{t}dense'], many().slice(0, 900)],
+  pfmerge: [
+    ['{t}hll', '{t}longest', '{t}dense'],
+    ['{t}longest', '{t}hll'],
+    ['{t}fresh', ...many().slice(0, 900)],
+  ],
   del: [many()],
   unlink: [many()],
   exists: [many(), many(() => a)],
@@ -195,6 +214,9 @@ describe('the input that costs most', function () {
       command('SET', '{t}zeros', Buffer.alloc(1024 * 1024)),
       command('SET', a, Buffer.alloc(2047, 'ab')),
       command('SET', b, Buffer.alloc(2047, 'ba')),
+      command('DEL', '{t}hll', '{t}fresh'),
+      command('SET', '{t}longest', LONGEST_HYPERLOGLOG),
+      command('SET', '{t}dense', Buffer.concat([Buffer.from('HYLL\0'), Buffer.alloc(12_299, 0x41)])),
     ),
   )
 

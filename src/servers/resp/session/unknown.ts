@@ -34,7 +34,11 @@ const REASONS: readonly (readonly [reason: string, names: string])[] = [
   ],
   [DATABASES, 'swapdb'],
   [NODES, 'debug latency memory slowlog'],
+<<<<<<< HEAD
   [NOT_HERE, 'dump lolwut migrate object pfadd pfcount pfdebug pfmerge pfselftest restore sort sort_ro'],
+=======
+  [NOT_HERE, 'dump lolwut migrate move object pfdebug pfselftest restore sort sort_ro'],
+>>>>>>> 732d2b9 (commands: PFADD, PFCOUNT, PFMERGE, byte-compatible with Redis)
 ]
 
 const REASON_OF = new Map(
