@@ -34,11 +34,7 @@ const REASONS: readonly (readonly [reason: string, names: string])[] = [
   ],
   [DATABASES, 'swapdb'],
   [NODES, 'debug latency memory slowlog'],
-<<<<<<< HEAD
-  [NOT_HERE, 'dump lolwut migrate object pfadd pfcount pfdebug pfmerge pfselftest restore sort sort_ro'],
-=======
-  [NOT_HERE, 'dump lolwut migrate move object pfdebug pfselftest restore sort sort_ro'],
->>>>>>> 732d2b9 (commands: PFADD, PFCOUNT, PFMERGE, byte-compatible with Redis)
+  [NOT_HERE, 'dump lolwut migrate object pfdebug pfselftest restore sort sort_ro'],
 ]
 
 const REASON_OF = new Map(
