@@ -238,6 +238,7 @@ describe('the text of arguments', () => {
         '<more> [<more> ...]',
     )
     expect(usageOf(parseSyntax('state(ON|OFF)'))).to.equal('(ON|OFF)')
+    expect(usageOf(parseSyntax('[GET pair(a b)...+]'))).to.equal('[GET <a> <b> [GET <a> <b> ...]]')
   })
 
   it('is refused when it has no meaning', () => {
