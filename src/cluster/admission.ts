@@ -25,6 +25,8 @@ export interface NodeAdmissionOptions {
   readonly probeAgain: (member: Member) => void
 }
 
+/** More keys than Rondo itself may have on a node that is not marked. */
+const MOST_INTERNAL_KEYS = 32
 const STALE_WHY = 'it was not compared with other nodes for longer than tombstones are kept'
 
 export class NodeAdmission {
@@ -76,6 +78,9 @@ export class NodeAdmission {
         return false
       }
       if (identity.cluster !== cluster) return false
+    }
+    if (report.marker === null && report.keys > MOST_INTERNAL_KEYS) {
+      this.options.emit({ kind: 'node-had-keys', node: member.id, keys: report.keys })
     }
     member.setMarker(verdict.marker)
     const stale = this.isStale(member)

@@ -35,6 +35,8 @@ export class Member implements Candidate {
   missedUnnoted = false
   /** Progress of its fill by this coordinator. */
   filling: { checked: number; sent: number } | null = null
+  /** Keys that Rondo did not write and looks for on other nodes, as of the last round of anti-entropy; null = unknown. */
+  misplacedKeys: number | null = null
   unwritable: UnwritableReason | null = null
   /** A sentence that names the commands that Rondo needs and may not run there. */
   forbidden: string | null = null

@@ -34,6 +34,7 @@ export interface NodeState {
   readonly health: { readonly state: string }
   readonly completeness: Completeness
   readonly behind: boolean
+  readonly misplacedKeys: number | null
   readonly unwritable: string | null
   readonly lastError: string | null
   readonly report: NodeReport | null

@@ -29,6 +29,8 @@ export type RondoEvent =
   | { kind: 'marker-mismatch'; node: string }
   /** Another coordinator has given it a new marker, after a restart or because it lost data. */
   | { kind: 'marker-changed'; node: string; restarted: boolean }
+  | { kind: 'node-had-keys'; node: string; keys: number }
+  | { kind: 'keys-misplaced'; node: string; keys: number }
   | { kind: 'cluster-known'; cluster: string; founded: boolean }
   | { kind: 'cluster-left'; cluster: string; members: number; other: string; otherMembers: number }
   | { kind: 'cluster-waiting'; reached: number; needed: number; members: number }

@@ -97,6 +97,18 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
       ? `another coordinator has changed the marker of node ${event.node} after a restart`
       : `another coordinator has given node ${event.node} a new marker: it lost data or was stale, as the log of that coordinator says`,
   }),
+  'node-had-keys': (event) => ({
+    level: 'warn',
+    sentence:
+      `node ${event.node} holds ${event.keys} keys that Rondo did not write: those that the ring places on other nodes ` +
+      'are not found. POST /repair counts them; OPERATING.md says how to move in from an existing Redis',
+  }),
+  'keys-misplaced': (event) => ({
+    level: 'warn',
+    sentence:
+      `node ${event.node} holds ${event.keys} keys that Rondo did not write and looks for on other nodes: they are not ` +
+      'found. OPERATING.md says how to move in from an existing Redis',
+  }),
   'cluster-known': (event) => ({
     level: 'info',
     sentence: event.founded ? `founded cluster ${event.cluster}` : `found cluster ${event.cluster}`,

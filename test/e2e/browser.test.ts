@@ -306,6 +306,7 @@ const HEALTHY: NodeStatus = {
   completeness: 'clean',
   syncedAgoSeconds: 60,
   mayBeBehind: false,
+  misplacedKeys: 0,
   unwritable: null,
   error: null,
   software: 'redis 7.0.15',

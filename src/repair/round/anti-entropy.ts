@@ -145,7 +145,10 @@ export class AntiEntropy {
     }
     if (this.current) return
     const known = await readRoundState(this.context.cluster)
-    if (known?.lastRound) this.lastRound = known.lastRound
+    if (known?.lastRound) {
+      this.lastRound = known.lastRound
+      this.noteMisplaced(known.lastRound)
+    }
     // Check again once we hold the lease: the worker may have finished in between.
     if (this.isDue(known))
       await this.begin(async () => this.isDue(await readRoundState(this.context.cluster)))
@@ -229,10 +232,10 @@ export class AntiEntropy {
     let handedOn = false
     try {
       await writeRoundState(cluster, this.ownState(round))
-      const { members, leftOut, synced } = await round.run()
+      const { members, leftOut, synced, misplaced } = await round.run()
       await stampAll(synced, round.startedAtMs)
       const result = leftOut.length === 0 ? 'complete' : 'partial'
-      report = this.report(round, begunMs, result, members, leftOut)
+      report = { ...this.report(round, begunMs, result, members, leftOut), misplaced }
     } catch (error) {
       const why =
         error instanceof RoundStopped || error instanceof NodeCallFailed ? error.message : String(error)
@@ -243,6 +246,7 @@ export class AntiEntropy {
       await stopBeating()
     }
     this.lastRound = report
+    this.noteMisplaced(report)
     if (report.result === 'complete') this.noteCaughtUp(missesThen, report)
     emit({ kind: 'anti-entropy', ...report })
     if (handedOn) return
@@ -307,6 +311,16 @@ export class AntiEntropy {
       // Hints would mark it as behind again at the next probe: deliver them first (repairer.ts).
       const hinted = cluster.members.some((other) => other.report?.hints.has(member.id))
       if (!hinted) member.caughtUp(misses)
+    }
+  }
+
+  /** For /status; told once per node and number. */
+  private noteMisplaced({ misplaced = {} }: RoundReport): void {
+    for (const member of this.context.cluster.members) {
+      const keys = misplaced[member.id]
+      if (keys === undefined || keys === member.misplacedKeys) continue
+      member.misplacedKeys = keys
+      if (keys > 0) this.context.emit({ kind: 'keys-misplaced', node: member.id, keys })
     }
   }
 

@@ -55,6 +55,8 @@ export class RoundContext {
     copied: 0,
     movedHome: 0,
   }
+  /** By member: how many keys it holds that Rondo did not write, and that it is no home replica of. */
+  readonly misplaced = new Map<Member, number>()
   private readonly startVersion = Buffer.alloc(VERSION_BYTES)
   private stopWhy: string | null = null
 
@@ -71,6 +73,10 @@ export class RoundContext {
     })
     this.leaves = leavesPerRange(this.ranges.length)
     this.participants = new Participants(repair.cluster.members)
+  }
+
+  countMisplaced(member: Member): void {
+    this.misplaced.set(member, (this.misplaced.get(member) ?? 0) + 1)
   }
 
   get nowMs(): number {

@@ -26,6 +26,8 @@ export interface RoundReport extends RoundCounts {
   /** Members that did not take part, or what stopped the round. */
   readonly why: readonly string[]
   readonly evicting: readonly string[]
+  /** As in RoundResult. Reports of earlier releases do not have it. */
+  readonly misplaced?: Readonly<Record<string, number>>
 }
 
 export interface RoundState extends RoundCounts {

@@ -52,6 +52,11 @@ export interface RoundResult {
   readonly members: readonly string[]
   /** Members that did not, with the reason. */
   readonly leftOut: readonly string[]
+  /**
+   * By id: how many keys it holds that Rondo did not write, and looks for on other nodes. They are not moved: which copy is
+   * the newest is unknown.
+   */
+  readonly misplaced: Readonly<Record<string, number>>
   /** Members that have received every delete, with their markers: see `synced` below. */
   readonly synced: readonly { readonly member: Member; readonly marker: Buffer }[]
 }
@@ -104,6 +109,9 @@ export class Round {
     return {
       members: whole.map(({ member }) => member.id),
       leftOut: context.participants.leftOut,
+      misplaced: Object.fromEntries(
+        whole.map(({ member }) => [member.id, context.misplaced.get(member) ?? 0]),
+      ),
       synced: this.synced(whole),
     }
   }

@@ -11,6 +11,8 @@ export interface NodeStatus {
   /** Time since it was last compared with enough others, or was new; null = unknown. */
   readonly syncedAgoSeconds: number | null
   readonly mayBeBehind: boolean
+  /** Keys that Rondo did not write and looks for on other nodes, as of the last repair round; null = unknown. */
+  readonly misplacedKeys: number | null
   /** The reason why it does not accept writes, or null. */
   readonly unwritable: string | null
   readonly error: string | null
@@ -41,6 +43,7 @@ function nodeStatus(member: NodeState, store: KeyStore): NodeStatus {
     completeness: member.completeness,
     syncedAgoSeconds: syncedAt && Math.round((store.nowMs() - syncedAt.atMs) / 1000),
     mayBeBehind: member.behind,
+    misplacedKeys: member.misplacedKeys,
     unwritable: member.unwritable,
     error: member.lastError,
     software: report?.software ?? null,

@@ -117,6 +117,11 @@ function cellsOf(address, node) {
   if (node.evictedKeys > 0) {
     notes.push(`It has evicted ${node.evictedKeys.toLocaleString('en')} keys (${node.evictionPolicy}).`)
   }
+  if (node.misplacedKeys > 0) {
+    notes.push(
+      `It holds ${node.misplacedKeys.toLocaleString('en')} keys that Rondo did not write and looks for elsewhere.`,
+    )
+  }
   if (node.error) notes.push(`Last error: ${node.error}`)
 
   return [

@@ -1,0 +1,119 @@
+/** Moving in from an existing Redis, by the steps and the shell line of docs/OPERATING.md, on real servers. */
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { promisify } from 'node:util'
+import { expect } from 'chai'
+import { type RedisServer, startRedis } from '../../scripts/redis-server.ts'
+import { RawResp } from '../support/raw-resp.ts'
+import { call } from '../support/raw-http.ts'
+import { type RunningRondo, startRondo } from '../support/rondo.ts'
+
+const KEYS = 400
+const run = promisify(execFile)
+
+describe('moving in from an existing Redis', () => {
+  let servers: RedisServer[]
+  let running: RunningRondo | null = null
+  before(async () => (servers = await Promise.all(Array.from({ length: 4 }, () => startRedis()))))
+  after(async () => {
+    await running?.stop()
+    await Promise.all(servers.map((server) => server.stop()))
+  })
+
+  const over = async (count: number) => {
+    await running?.stop()
+    const urls = servers
+      .slice(0, count)
+      .map(({ port }, i) => `${i === 0 ? 'old' : `new${i}`}=127.0.0.1:${port}`)
+    running = await startRondo({ REDIS_URLS: urls.join(',') })
+    return running
+  }
+  const found = async (port: number) => {
+    const client = await RawResp.open(port)
+    let values = 0
+    let lives = 0
+    for (let i = 0; i < KEYS; i++) {
+      if ((await client.ask('GET', `app:${i}`)) === `$${`value ${i}`.length}\r\nvalue ${i}\r\n`) values++
+      if (Number((await client.ask('TTL', `app:${i}`)).slice(1)) > 900) lives++
+    }
+    client.close()
+    return { values, lives }
+  }
+  const repair = async ({ ports }: RunningRondo) => {
+    const before = (await call(ports.socket, 'GET', '/repair')).json() as {
+      lastRound: { startedAt: string } | null
+    }
+    await call(ports.socket, 'POST', '/repair', { body: {} })
+    for (;;) {
+      const state = (await call(ports.socket, 'GET', '/repair')).json() as {
+        state: string
+        lastRound: { startedAt: string; result: string; misplaced: Record<string, number> } | null
+      }
+      const { lastRound } = state
+      if (state.state === 'idle' && lastRound && lastRound.startedAt !== before.lastRound?.startedAt)
+        return lastRound
+      await new Promise((next) => setTimeout(next, 100))
+    }
+  }
+  const statusOf = async ({ ports }: RunningRondo, id: string) => {
+    const nodes = (await call(ports.socket, 'GET', '/status')).json() as Record<
+      string,
+      { id: string; misplacedKeys: number | null }
+    >
+    return Object.values(nodes).find((node) => node.id === id)!
+  }
+
+  it('an existing Redis beside new nodes is named, with how many keys are not found', async () => {
+    const old = await RawResp.open(servers[0]!.port)
+    for (let i = 0; i < KEYS; i++) {
+      await old.ask('SET', `app:${i}`, `value ${i}`, ...(i % 2 === 0 ? ['EX', '1000'] : []))
+    }
+    old.close()
+    const rondo = await over(4)
+    expect(rondo.logText()).to.match(/node old holds 40\d keys that Rondo did not write/)
+    expect((await statusOf(rondo, 'old')).misplacedKeys).to.equal(null)
+    const { homes } = {
+      homes: (key: string) => rondo.rondo.cluster.placement.replicaSetOf(Buffer.from(key)).homes,
+    }
+    const elsewhere = Array.from({ length: KEYS }, (_, i) => homes(`app:${i}`)).filter(
+      (set) => !set.some(({ id }) => id === 'old'),
+    ).length
+    expect(elsewhere).to.be.above(0)
+    const round = await repair(rondo)
+    expect(round.misplaced).to.deep.equal({ old: elsewhere, new1: 0, new2: 0, new3: 0 })
+    expect((await statusOf(rondo, 'old')).misplacedKeys).to.equal(elsewhere)
+    expect(rondo.logText()).to.include(
+      `node old holds ${elsewhere} keys that Rondo did not write and looks for on`,
+    )
+    await Promise.all(servers.map((server) => wipeInternal(server)))
+  }).timeout(30_000)
+
+  it('Rondo over the old one alone, each value written once, then the new nodes: nothing is missing', async () => {
+    const alone = await over(1)
+    expect(await found(alone.rondo.respServer.port)).to.deep.equal({ values: KEYS, lives: KEYS / 2 })
+    const operating = readFileSync(new URL('../../docs/OPERATING.md', import.meta.url), 'utf8')
+    const line = /```sh\n\s+(redis-cli -p 6390 --scan .*)\n/.exec(operating)![1]!
+    await run('bash', ['-c', line.replaceAll('6390', String(alone.rondo.respServer.port))])
+    expect(await found(alone.rondo.respServer.port)).to.deep.equal({ values: KEYS, lives: KEYS / 2 })
+
+    const grown = await over(4)
+    // New nodes do not take part until they have received what belongs to them.
+    let round = await repair(grown)
+    while (round.result !== 'complete') round = await repair(grown)
+    expect(round.misplaced).to.deep.equal({ old: 0, new1: 0, new2: 0, new3: 0 })
+    expect(await found(grown.rondo.respServer.port)).to.deep.equal({ values: KEYS, lives: KEYS / 2 })
+    const onOld = await RawResp.open(servers[0]!.port)
+    const held = Number((await onOld.ask('DBSIZE')).slice(1))
+    onOld.close()
+    expect(held, 'what does not belong there is gone').to.be.below(KEYS)
+  }).timeout(60_000)
+})
+
+/** As if Rondo had never been there. */
+async function wipeInternal({ port }: RedisServer): Promise<void> {
+  const client = await RawResp.open(port)
+  for (const key of ['node', 'topology', 'synced_at', 'anti-entropy', 'lease:ring', 'lease:anti-entropy']) {
+    await client.ask('DEL', `__rondo:${key}`)
+  }
+  client.close()
+}
