@@ -6,7 +6,6 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
-import type { Express } from 'express'
 import { pino, type Logger } from 'pino'
 import { Certificates } from './certificates.ts'
 import { Cluster } from '../cluster/cluster.ts'
@@ -16,7 +15,7 @@ import type { Config } from '../config/config.ts'
 import { Coordinator } from '../coordinator/coordinator.ts'
 import type { Clock, Timers } from '../core/clock.ts'
 import type { Emit, RondoEvent } from '../core/events.ts'
-import { HttpServer } from '../servers/http/http-server.ts'
+import { HttpServer, type HttpApp } from '../servers/http/http-server.ts'
 import { registerClientMetrics } from '../servers/client-metrics.ts'
 import { HttpSocketServer } from '../servers/http/listener.ts'
 import { RespServer } from '../servers/resp/resp-server.ts'
@@ -180,7 +179,7 @@ export class Rondo {
   }
 
   /** The Express application; it behaves as the listener does. */
-  get app(): Express {
+  get app(): HttpApp {
     return this.httpServer.app
   }
 
@@ -261,7 +260,7 @@ export class Rondo {
  * The HTTP API as an Express application, to mount in your own program, which then owns the socket. Call `start()` before
  * the first request, and `stop()` at the end.
  */
-export function createApp(config: Config, options?: RondoOptions): { app: Express; rondo: Rondo } {
+export function createApp(config: Config, options?: RondoOptions): { app: HttpApp; rondo: Rondo } {
   const rondo = new Rondo(config, options)
   return { app: rondo.app, rondo }
 }

@@ -28,6 +28,13 @@ export function readBody(
     done(tooLarge(limitBytes, limitName), EMPTY)
     return
   }
+  if (req.readableDidRead || req.readableEnded) {
+    const body = req.readableDidRead ? keptBody(req) : EMPTY
+    if (body instanceof RondoError) done(body, EMPTY)
+    else if (body.length > limitBytes) done(tooLarge(limitBytes, limitName), EMPTY)
+    else done(null, body)
+    return
+  }
   exchange.invite()
   let first: Buffer | null = null
   let chunks: Buffer[] | null = null
@@ -66,6 +73,21 @@ export function readBody(
   req.on('end', () => {
     if (!over) done(null, chunks ? Buffer.concat(chunks, bytes) : (first ?? EMPTY))
   })
+}
+
+/**
+ * The body of a request that an application in front of ours has read already (createApp): what its parser has kept.
+ * Bytes are as they came, and JSON can be written again. A text or a form has lost its bytes.
+ */
+function keptBody(req: IncomingMessage & { body?: unknown }): Buffer | RondoError {
+  const { body } = req
+  if (Buffer.isBuffer(body)) return body
+  if (saysJson(req) && typeof body === 'object' && body !== null) return Buffer.from(JSON.stringify(body))
+  return new RondoError(
+    'INTERNAL',
+    'The body of the request was already read, and is not there as JSON or as bytes: mount Rondo in front of body ' +
+      'parsers other than express.json() and express.raw().',
+  )
 }
 
 /** As readBody(), for everything but PUT: a promise that stays pending if the client disconnects. */

@@ -5,6 +5,7 @@
  * what a request means. Calls marked `hot` never reach Express.
  */
 import express, { type Express, type NextFunction, type Request, type Response } from 'express'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import helmet from 'helmet'
 import { RondoError } from '../../core/errors.ts'
 import { comesTooLate, Exchange, type RequestEnd } from './exchange.ts'
@@ -15,6 +16,9 @@ import { badTarget } from './target.ts'
 import { refuse } from './wrong-token.ts'
 import { PAGE_POLICY } from './dashboard/page.ts'
 
+/** The HTTP API as a function: for a server of node:http, or to mount in an application of Express or Connect. */
+export type HttpApp = (req: IncomingMessage, res: ServerResponse, next?: (error?: unknown) => void) => void
+
 /** Serves requests, in front of Express and inside it. */
 export class HttpServer implements Serving {
   readonly options: HttpServerOptions
@@ -22,7 +26,7 @@ export class HttpServer implements Serving {
   observe: (end: RequestEnd) => void = () => undefined
   readonly guard: Guard
   readonly keys: KeysHandler
-  readonly app: Express
+  readonly app: HttpApp
 
   constructor(options: HttpServerOptions) {
     const { onEnd } = options
@@ -35,6 +39,7 @@ export class HttpServer implements Serving {
     }
     this.guard = new Guard(options)
     this.keys = new KeysHandler(options)
+    // Its type is our own: Express brings none, and a program that uses this one may not have them.
     this.app = this.createExpress()
   }
 

@@ -22,9 +22,12 @@ export async function startRepair(exchange: Exchange, antiEntropy: Rounds): Prom
 
 /** @throws RondoError BAD_REQUEST */
 async function checkBody(exchange: Exchange): Promise<void> {
+  const { headers } = exchange.req
+  const isEmpty = headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0
+  if (isEmpty && headers['content-type'] === undefined) return
   if (!saysJson(exchange.req)) {
-    // This also stops cross-site posts of browsers: JSON needs a CORS preflight.
-    const sentence = 'Send JSON, and say so: Content-Type: application/json (a body of {} will do).'
+    // This also stops cross-site posts of browsers: a form has a type, and JSON needs a CORS preflight.
+    const sentence = 'Send no body, or JSON with Content-Type: application/json.'
     throw new RondoError('BAD_REQUEST', sentence)
   }
   const body = await bodyOf(exchange, MOST_BODY_BYTES, 'a repair takes no members')

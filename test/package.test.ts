@@ -1,0 +1,100 @@
+// The package as another program installs it, and what README.md says of it.
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect } from 'chai'
+import { ROUTES } from '../src/servers/http/routes.ts'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const readme = readFileSync(join(root, 'README.md'), 'utf8')
+const operating = readFileSync(join(root, 'docs/OPERATING.md'), 'utf8')
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+  description: string
+  dependencies: Record<string, string>
+}
+const TSCONFIG = {
+  compilerOptions: {
+    target: 'es2023',
+    module: 'nodenext',
+    strict: true,
+    skipLibCheck: false,
+    noEmit: true,
+    types: ['node'],
+  },
+}
+
+describe('the package', function () {
+  this.timeout(60_000)
+  let dir: string
+
+  before(() => {
+    dir = mkdtempSync(join(tmpdir(), 'rondo-package-'))
+    const packed = run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', dir], root)
+    const [{ filename }] = JSON.parse(packed) as [{ filename: string }]
+    const modules = join(dir, 'node_modules')
+    mkdirSync(join(modules, '@types'), { recursive: true })
+    run('tar', ['-xzf', join(dir, filename), '-C', modules], dir)
+    run('mv', ['package', 'rondo'], modules)
+    // What npm would install with it, and types of Node.js, which its user has.
+    for (const name of [...Object.keys(manifest.dependencies), '@types/node'])
+      symlinkSync(join(root, 'node_modules', name), join(modules, name))
+    writeFileSync(join(dir, 'package.json'), '{"type":"module"}')
+    writeFileSync(join(dir, 'tsconfig.json'), JSON.stringify(TSCONFIG))
+  })
+  after(() => rmSync(dir, { recursive: true }))
+
+  it('has types that compile under strict, in each example of README.md, without packages that it does not bring', () => {
+    const blocks = [...readme.matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, text]) => text!)
+    expect(blocks.length).to.be.at.least(2)
+    for (const [i, text] of blocks.entries()) writeFileSync(join(dir, `example-${i}.ts`), text)
+    run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', '.'], dir)
+  })
+
+  it('answers as README.md says', () => {
+    const [, text] = /^```ts\n(import \{ Ring \}[^]*?)^```$/m.exec(readme)!
+    const shown = [...text!.matchAll(/^(ring\..*) \/\/ ('.*'|\[.*\])$/gm)]
+    expect(shown).to.have.length(2)
+    const lines = text!.replaceAll(/^(ring\..*) \/\/ ('.*'|\[.*\])$/gm, 'console.log($1)')
+    writeFileSync(join(dir, 'answers.js'), lines)
+    const said = run(process.execPath, ['answers.js'], dir).trim().split('\n')
+    expect(said).to.deep.equal(shown.map(([, , answer]) => answer!.replaceAll(/^'|'$/g, '')))
+  })
+
+  it('says in its description that it speaks the Redis protocol', () => {
+    expect(manifest.description).to.match(/Redis protocol/)
+  })
+})
+
+describe('README.md', () => {
+  /** Method and path of each curl line, without the query. */
+  const curls = [...`${readme}\n${operating}`.matchAll(/(?:^|\$ |`)curl (.*)$/gm)].map(([, rest]) => {
+    const path = /(?:localhost(?::\d+)?)(\/[^\s'?`]*)/.exec(rest!)?.[1] ?? ''
+    const given = /-X (\w+)/.exec(rest!)?.[1]
+    const method = given ?? (/(^| )-I( |$)/.test(rest!) ? 'HEAD' : / -d |--data/.test(rest!) ? 'POST' : 'GET')
+    return `${method} ${path}`
+  })
+
+  for (const { path, calls } of ROUTES) {
+    for (const method of Object.keys(calls)) {
+      it(`has a curl line for ${method} ${path}`, () => {
+        const pattern = new RegExp(`^${method} ${path.replace(':key', '[^/]+')}$`)
+        expect(
+          curls.some((line) => pattern.test(line)),
+          curls.join('\n'),
+        ).to.equal(true)
+      })
+    }
+  }
+
+  it('says how the package is installed', () => {
+    expect(readme).to.include('npm pack').and.include('npm install git+')
+  })
+})
+
+function run(command: string, args: readonly string[], cwd: string): string {
+  const ended = spawnSync(command, args, { cwd, encoding: 'utf8' })
+  if (ended.status !== 0) throw new Error(`${command} ${args.join(' ')}:\n${ended.stdout}${ended.stderr}`)
+  return ended.stdout
+}
