@@ -6,6 +6,7 @@ import http from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'chai'
+import { Redis } from 'ioredis'
 import { freePort, startRedisCluster, type RedisServer } from '../../scripts/redis-server.ts'
 import { Program } from '../support/program.ts'
 import { call } from '../support/raw-http.ts'
@@ -14,6 +15,8 @@ import { RoundRobin } from '../support/round-robin.ts'
 const CLIENTS = 8
 const KEYS = 50
 const REQUEST_PAUSE_MS = 3
+/** Long enough to count as idle. */
+const RESP_PAUSE_MS = 30
 
 /** Requests over keep-alive connections, one after the other from each client, until it is stopped. */
 class Load {
@@ -49,7 +52,11 @@ class Load {
         response.resume()
         response.once('error', (error) => resolve(`the response broke off: ${error.message}`))
         response.once('end', () =>
-          resolve([200, 404].includes(response.statusCode!) ? null : `status ${response.statusCode}`),
+          resolve(
+            [200, 404].includes(response.statusCode!)
+              ? null
+              : `status ${response.statusCode} (${response.headers['x-request-id'] ? 'Rondo' : 'load balancer'})`,
+          ),
         )
       })
       request.once('error', (error) => resolve(error.message))
@@ -68,13 +75,14 @@ describe('a rolling restart behind a load balancer', function () {
   this.timeout(90_000)
   let servers: RedisServer[]
   let ports: number[]
+  let respPorts: number[]
   let programs: Program[]
 
   const startOne = async (i: number, workers: string): Promise<void> => {
     programs[i] = new Program({
       REDIS_URLS: servers.map(({ url }, n) => `redis-${n + 1}=${url}`).join(','),
       PORT: String(ports[i]),
-      RESP_PORT: 'off',
+      RESP_PORT: String(respPorts[i]),
       WORKERS: workers,
       SHUTDOWN_DELAY_SECONDS: '2',
     })
@@ -96,12 +104,19 @@ describe('a rolling restart behind a load balancer', function () {
   beforeEach(async () => {
     servers = await startRedisCluster(3)
     ports = [await freePort(), await freePort()]
+    respPorts = [await freePort(), await freePort()]
     programs = []
   })
   afterEach(async () => {
     await Promise.all(programs.map((program) => program.stop()))
     await Promise.all(servers.map((server) => server.stop()))
   })
+
+  const startBoth = async (workers: string): Promise<void> => {
+    await Promise.all([startOne(0, workers), startOne(1, workers)])
+    for (const [i, port] of ports.entries())
+      await programs[i]!.until(async () => (await call(port, 'GET', '/readyz')).status === 200 || undefined)
+  }
 
   const check = (load: Load, refused = 0) => {
     expect(load.failures).to.deep.equal([])
@@ -111,7 +126,7 @@ describe('a rolling restart behind a load balancer', function () {
 
   for (const workers of ['1', '2']) {
     it(`fails no request: ${workers === '1' ? 'one process each' : 'two workers each'}`, async () => {
-      await Promise.all([startOne(0, workers), startOne(1, workers)])
+      await startBoth(workers)
       const backends = ports.map((port) => ({ port, healthPort: port }))
       const proxy = await RoundRobin.start(backends)
       const load = new Load(proxy.port)
@@ -125,12 +140,42 @@ describe('a rolling restart behind a load balancer', function () {
     })
   }
 
+  it('fails no command of Redis clients that connect again', async () => {
+    await startBoth('1')
+    const backends = ports.map((healthPort, i) => ({ port: respPorts[i]!, healthPort }))
+    const proxy = await RoundRobin.start(backends)
+    const clients = Array.from({ length: CLIENTS }, () => new Redis(proxy.port, '127.0.0.1'))
+    let commands = 0
+    let closed = 0
+    let stopped = false
+    const failures: string[] = []
+    const loads = clients.map(async (client, i) => {
+      client.on('close', () => closed++)
+      for (let n = 0; !stopped; n++) {
+        commands++
+        await client.set(`rolling-${i}`, n).catch((error: Error) => failures.push(error.message))
+        await new Promise((resolve) => setTimeout(resolve, RESP_PAUSE_MS))
+      }
+    })
+    try {
+      await restartAll('1', (i) => proxy.isHealthy(backends[i]!))
+    } finally {
+      stopped = true
+      await Promise.all(loads)
+      for (const client of clients) client.disconnect()
+      await proxy.stop()
+    }
+    expect(failures).to.deep.equal([])
+    expect(closed, 'connections that moved').to.be.at.least(CLIENTS)
+    expect(commands).to.be.above(1000)
+  })
+
   it('fails no request behind HAProxy', async function () {
     if (spawnSync('haproxy', ['-v']).status !== 0) {
       this.test!.title += ' (skipped: there is no haproxy)'
       this.skip()
     }
-    await Promise.all([startOne(0, '1'), startOne(1, '1')])
+    await startBoth('1')
     const port = await freePort()
     const dir = mkdtempSync(join(tmpdir(), 'rondo-haproxy-'))
     writeFileSync(join(dir, 'haproxy.cfg'), haproxyConfig(port, ports))
@@ -169,6 +214,7 @@ function haproxyConfig(port: number, backends: readonly number[]): string {
     '  timeout connect 1s',
     '  timeout client 10s',
     '  timeout server 10s',
+    '  timeout check 5s', // otherwise as short as the interval, and a busy machine looks down
     '  option redispatch',
     '  retries 3',
     'frontend in',
