@@ -213,6 +213,8 @@ suite(chromium.missing === null ? title : `${title} (skipped: ${chromium.missing
     })
     await page.goto(origin)
     await summarySays('5 of 10 nodes healthy')
+    const b = await page.getByRole('row').filter({ hasText: 'volatile-lru' }).innerText()
+    expect(b).to.include('without what it has evicted').and.not.include('acknowledged')
     expect((await page.locator('#summary').innerText()).split(/\n+/).slice(1)).to.deep.equal([
       'h:1 and i:1 are down; their keys are served by the replicas that are left, if any.',
       'f:1 is suspect: the last call failed, and another is on its way.',

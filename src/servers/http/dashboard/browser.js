@@ -130,10 +130,10 @@ function cellsOf(address, node) {
       ...[address !== node.id && address, ...about].filter(Boolean).map((s) => text(s, 'quiet')),
     ],
     [text(state, stateLook)],
-    node.completeness === 'clean' && node.evictedKeys > 0
-      ? [text('clean', 'ok'), text('without what it has evicted', 'quiet')]
-      : node.mayBeBehind && node.completeness === 'clean'
-        ? [text('clean, behind', 'warn'), text('may have missed writes', 'quiet')]
+    node.mayBeBehind && node.completeness === 'clean'
+      ? [text('clean, behind', 'warn'), text('may have missed writes', 'quiet')]
+      : node.completeness === 'clean' && node.evictedKeys > 0
+        ? [text(data, dataLook), text('without what it has evicted', 'quiet')]
         : [text(data, dataLook), text(meaning, 'quiet')],
     memory,
     notes.map((note) => text(note)),
