@@ -35,7 +35,7 @@ for (const entry of HTTP_ENTRIES) {
       expect(begun.json()).to.have.all.keys('state', 'startedAt', ...COUNTS, 'evicting', 'lastRound')
       const { lastRound } = (await ended()) as { lastRound: Record<string, unknown> }
       expect(lastRound).to.have.all.keys(
-        ...['startedAt', 'finishedAt', 'ms', 'result', 'why', 'members', 'evicting', ...COUNTS],
+        ...['startedAt', 'finishedAt', 'ms', 'result', 'why', 'members', 'evicting', 'misplaced', ...COUNTS],
       )
       expect(lastRound).to.include({ result: 'complete', rangesCompared: 400, copied: 0 })
       expect(lastRound.members).to.have.length(4)
