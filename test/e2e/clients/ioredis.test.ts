@@ -79,7 +79,7 @@ describe('ioredis', function () {
           )
         expect(await error(client.incr('text'))).to.equal('ERR value is not an integer or out of range')
         expect(await error(client.hset('h', 'f', 'v'))).to.match(/^ERR unknown command 'hset'/)
-        expect(await error(client.select(1))).to.equal('ERR DB index is out of range')
+        expect(await error(client.select(16))).to.equal('ERR DB index is out of range')
       })
 
       it('pipelines by itself when it is told to', async () => {

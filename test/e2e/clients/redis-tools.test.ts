@@ -59,7 +59,10 @@ describe('the tools of Redis', function () {
     expect(await ask(['INFO', 'server'])).to.include('redis_version:')
     expect(await ask(['CLIENT', 'LIST'])).to.include('resp=2')
     expect(await ask(['RONDO', 'CONSISTENCY', 'QUORUM'])).to.equal('OK\n')
-    expect(await ask(['-n', '1', 'PING'])).to.include('DB index is out of range')
+    expect(await ask(['-n', '16', 'PING'])).to.include('DB index is out of range')
+    expect(await ask(['-n', '1', 'SET', 'k', 'of 1'])).to.equal('OK\n')
+    expect(await ask(['-n', '1', 'GET', 'k'])).to.equal('of 1\n')
+    expect(await ask(['EXISTS', 'k'])).to.equal('0\n')
   })
 
   it('redis-benchmark: sets, gets, counts and sets several, in pipelines, without an error', async () => {

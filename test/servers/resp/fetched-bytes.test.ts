@@ -32,6 +32,7 @@ const COMMANDS: Readonly<Record<string, readonly (readonly [string, Fetches])[]>
   setrange: [[`${KEY} 0 v`, 'value']],
   setbit: [[`${KEY} 7 1`, 'value']],
   copy: [[`${KEY} {t}other`, 'value']],
+  move: [[`${KEY} 1`, 'value']],
   rename: [[`${KEY} {t}other`, 'value']],
   renamenx: [[`${KEY} {t}other`, 'value']],
   expire: [[`${KEY} 100`, 'value']],
