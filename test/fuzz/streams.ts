@@ -35,7 +35,7 @@ export function keysOf(tag: string, tagged: boolean): Buffer[] {
 }
 
 /** Commands that need keys on the same replicas. */
-const TOGETHER = ['RENAME', 'RENAMENX', 'COPY', 'MSETNX', 'BITOP', 'PFMERGE']
+const TOGETHER = ['MOVE', 'RENAME', 'RENAMENX', 'COPY', 'MSETNX', 'BITOP', 'PFMERGE']
 const TELLS_TIME = ['TTL', 'PTTL', 'EXPIRETIME', 'PEXPIRETIME']
 const POOL = 500
 const LONG_LINE = 100_000

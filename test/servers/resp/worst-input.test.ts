@@ -117,6 +117,10 @@ const WORST: Readonly<Record<string, Args[]>> = {
   rename: [[key, `${key}2`]],
   renamenx: [[key, `${key}2`]],
   copy: [[key, `${key}2`, ...options('REPLACE')]],
+  move: [
+    [key, '1'],
+    [key, long],
+  ],
   expire: [
     [key, '100', ...options('XX')],
     [key, '100', long],
@@ -176,6 +180,7 @@ const WORST: Readonly<Record<string, Args[]>> = {
   rondo: [[long]],
   'rondo|consistency': [['READ', long]],
   'rondo|explain': [[key]],
+  'rondo|dbsize': [[], ['EXACT'], [long]],
   'rondo|status': [[]],
   'rondo|help': [[]],
   ping: [[long]],
