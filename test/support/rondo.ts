@@ -2,7 +2,7 @@
  * A whole Rondo in this process, for tests: on memory nodes, or on the Redis servers of REDIS_URLS, behind both servers
  * that must not differ, its own socket and a plain server around createApp(), with every log line kept.
  */
-import { createServer } from 'node:http'
+import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Writable } from 'node:stream'
 import { pino } from 'pino'
@@ -57,4 +57,12 @@ export async function startRondo(env: Environment = {}): Promise<RunningRondo> {
       await rondo.stop()
     },
   }
+}
+
+/** Open connections of rondo.listen()'s HTTP server. */
+export function httpConnectionsOf(running: RunningRondo): Promise<number> {
+  const { servers } = running.rondo as unknown as { servers: { server: { listener: Server } }[] }
+  return new Promise((resolve) =>
+    servers[0]!.server.listener.getConnections((_error, count) => resolve(count)),
+  )
 }

@@ -55,8 +55,7 @@ export function readBody(
       return
     }
     if (++pieces > FREE_PIECES && bytes < pieces * MIN_PIECE_BYTES) {
-      // Each tiny chunk costs far more than its bytes, and discarding the rest would cost as much.
-      exchange.restIsCostly = true
+      // Each tiny chunk costs far more than its bytes, also to discard.
       req.pause()
       refuse(new RondoError('BAD_REQUEST', 'The body comes in too many tiny chunks: send larger ones.'))
       return

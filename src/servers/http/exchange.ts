@@ -7,6 +7,7 @@ import type { Requester } from '../../coordinator/api.ts'
 import { RondoError } from '../../core/errors.ts'
 import { requesterOf } from './requester.ts'
 import { CODES } from '../../core/error-codes.ts'
+import { closeGently } from './linger.ts'
 import { isOriginForm, reduceAbsolute } from './target.ts'
 import { connectionOf, type HttpConnection } from './traffic.ts'
 
@@ -32,8 +33,6 @@ export const JSON_TYPE = 'application/json; charset=utf-8'
 export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8'
 const EXCHANGE = Symbol('exchange')
 const SENT_ID = /^[\w.:-]{1,64}$/
-/** How long the rest of a request is read and discarded after a refusal. */
-export const LINGER_MS = 2000
 
 let requestCount = 0
 /** Distinguishes processes in merged logs. */
@@ -66,8 +65,6 @@ export class Exchange {
   misses = 0
   /** The client waits for `100 Continue` before it sends the body. */
   awaitsContinue = false
-  /** Reading and discarding the rest of the body would cost too much: the connection is closed at once. */
-  restIsCostly = false
 
   /** Undefined if the socket belongs to another server. */
   private readonly connection: HttpConnection | undefined
@@ -213,12 +210,9 @@ export class Exchange {
     this.res.writeHead(status, this.awaitsContinue ? [...headers, 'Connection', 'close'] : headers)
   }
 
-  /**
-   * Ends the response with what is left of it. A client that was not asked for its body may send it all the same, and
-   * node:http closes the connection after the response.
-   */
+  /** Ends the response with what is left of it. */
   private finish(rest: string | Buffer | undefined): void {
-    if (this.awaitsContinue) this.endAndClose(rest)
+    if (isLast(this.res)) endAndClose(this.res, rest)
     else if (rest === undefined) this.res.end()
     else endWith(this.res, rest)
   }
@@ -275,40 +269,8 @@ export class Exchange {
       ...(close ? ['Connection', 'close'] : []),
       ...(options.headers ?? []),
     ])
-    const shown = this.req.method === 'HEAD' ? undefined : body
-    if (close) this.endAndClose(shown)
-    else this.res.end(shown)
+    this.finish(this.req.method === 'HEAD' ? undefined : body)
     this.end(status, error)
-  }
-
-  /**
-   * Sends the response, half-closes the connection, and closes it when the client has closed its side, or after
-   * LINGER_MS. Closing with unread bytes would reset the connection, and a client that is still sending might lose this
-   * response and those before it.
-   */
-  private endAndClose(body: string | Buffer | undefined): void {
-    const { req, res } = this
-    const { socket } = res
-    if (!this.restIsCostly) req.resume()
-    if (!socket) {
-      // Responses to earlier requests on the connection go first.
-      res.once('socket', () => this.endAndClose(body))
-      return
-    }
-    if (body === undefined) res.flushHeaders()
-    else res.write(body)
-    socket.end()
-    if (this.restIsCostly) {
-      socket.destroySoon()
-      return
-    }
-    const close = () => {
-      clearTimeout(timer)
-      socket.destroySoon()
-    }
-    const timer = setTimeout(close, LINGER_MS)
-    socket.once('end', close)
-    socket.once('close', close)
   }
 
   private withCommon(headers: string[], length: number): string[] {
@@ -348,6 +310,30 @@ export class Exchange {
 }
 
 /**
+ * Whether node:http closes the connection behind this response, once its head is written: because it says so, or because
+ * the client asked for it, speaks HTTP/1.0 or the server is closing. Undocumented.
+ */
+function isLast(res: ServerResponse): boolean {
+  return (res as { _last?: boolean })._last === true
+}
+
+/**
+ * Sends the rest of a response behind which the connection closes. The response is not ended: node:http would close the
+ * connection at once, whether or not there is unread input.
+ */
+function endAndClose(res: ServerResponse, rest: string | Buffer | undefined): void {
+  const { socket } = res
+  if (!socket) {
+    // Responses to earlier requests on the connection go first.
+    res.once('socket', () => endAndClose(res, rest))
+    return
+  }
+  if (rest === undefined) res.flushHeaders()
+  else res.write(rest)
+  closeGently(socket)
+}
+
+/**
  * `res.end(body)` in one write to the socket. Node ends a response with an empty chunk of its own, so end(body) always
  * becomes a gathered write of two. Writing the text together with the head before end() is one write, and 13 % cheaper in
  * all.
@@ -365,11 +351,11 @@ function endWith(res: ServerResponse, body: string | Buffer): void {
 }
 
 /**
- * Whether a request follows a response that closed its connection. Node keeps parsing and gives such a request the socket
- * out of turn; answering it before earlier ones fails an assertion, which ends the process.
+ * Whether a request follows a response that closed its connection. Node keeps parsing to the end of the chunk, and may give
+ * such a request the socket out of turn; answering it before earlier ones fails an assertion, which ends the process.
  */
-export function comesTooLate({ socket }: ServerResponse): boolean {
-  return socket !== null && (socket.writableEnded || socket.destroyed)
+export function comesTooLate({ req }: ServerResponse): boolean {
+  return req.socket.writableEnded || req.socket.destroyed
 }
 
 /** Resolves when more can be written, or the connection is closed. */

@@ -15,8 +15,9 @@ import { CODES } from '../../core/error-codes.ts'
 import { SocketServer } from '../server.ts'
 import type { HttpServer } from './http-server.ts'
 import { registerHttpMetrics } from './metrics.ts'
-import { comesTooLate, Exchange, LINGER_MS, newRequestId, PROBLEM_TYPE } from './exchange.ts'
+import { comesTooLate, Exchange, newRequestId, PROBLEM_TYPE } from './exchange.ts'
 import { KEYS_PREFIX } from './keys.ts'
+import { closeGently, discardInput } from './linger.ts'
 import { connectionOf, Traffic, TRAFFIC_LIMITS, type HttpConnection, type TrafficLimits } from './traffic.ts'
 
 const LIMITS = {
@@ -112,7 +113,10 @@ export function createHttpListener(
     answerBroken(socket, problemOf(error.code), api)
   })
   server.on('connect', (_req, socket: Duplex) => {
+    // node:http has taken its listeners off the socket, but earlier responses may still wait for it to drain.
     socket.on('error', () => socket.destroy())
+    socket.on('drain', () => answering(socket)?.emit('drain'))
+    discardInput(socket)
     const error = new RondoError('METHOD_NOT_ALLOWED', 'CONNECT is not offered.')
     const problem = { error, status: CODES[error.code].http }
     inTurn(socket, () => end(socket, problem, api, 'Allow: GET, HEAD, PUT, POST, DELETE\r\n'))
@@ -210,24 +214,10 @@ function answerBroken(socket: Duplex, problem: Problem, api: HttpServer): void {
   Exchange.of(current.req, current, api.options).fail(problem.error, { status: problem.status, close: true })
 }
 
-/**
- * Closes a connection that is no longer writable. If our side is already closed, the last response may still be in
- * flight, and closing at once would reset the connection.
- */
-function detach(socket: Duplex): void {
-  if (!socket.writableEnded) {
-    socket.destroy()
-    return
-  }
-  socket.resume()
-  const timer = setTimeout(() => (socket as Socket).destroySoon(), LINGER_MS)
-  socket.once('close', () => clearTimeout(timer))
-}
-
-/** A response on the bare socket, for input that never became a request. */
+/** A response on the bare socket, for input that never became a request. None if the client or a response has closed it. */
 function end(socket: Duplex, { error, status }: Problem, api: HttpServer, headers = ''): void {
   if (!socket.writable) {
-    detach(socket)
+    closeGently(socket)
     return
   }
   const { code, message } = error
@@ -240,14 +230,11 @@ function end(socket: Duplex, { error, status }: Problem, api: HttpServer, header
     error: message,
     requestId: id,
   })
-  socket.end(
+  socket.write(
     `HTTP/1.1 ${status} ${http.STATUS_CODES[status]}\r\n` +
       `Content-Type: ${PROBLEM_TYPE}\r\nX-Request-Id: ${id}\r\n${headers}` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   )
   api.options.onEnd({ id, method: '', route: 'other', status, ms: 0, error, hits: 0, misses: 0 })
-  socket.resume()
-  // Do not wait for a client that does not close its side.
-  const timer = setTimeout(() => socket.destroy(), LINGER_MS)
-  socket.once('close', () => clearTimeout(timer))
+  closeGently(socket)
 }

@@ -6,7 +6,7 @@ import { expect } from 'chai'
 import { createHttpListener } from '../../../src/servers/http/listener.ts'
 import { expectProblem } from '../../support/problem.ts'
 import { call as callPort, RawConnection, rawRequest, requestBytes } from '../../support/raw-http.ts'
-import { type RunningRondo, startRondo } from '../../support/rondo.ts'
+import { httpConnectionsOf, type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 const HOST = 'Host: localhost\r\n'
 const KEY = '/api/v1/keys/wire'
@@ -338,7 +338,7 @@ describe('HTTP on the wire', () => {
       if (i % 3 === 0) connection.socket.resetAndDestroy()
       else connection.destroy()
     }
-    await until(async () => (await connectionsOf(running)) === 0)
+    await until(async () => (await httpConnectionsOf(running)) === 0)
     for (let i = 0; i < 50; i += 2) expect((await get(`away-${i}`)).status, 'half a value').to.equal(404)
     expect(await running.rondo.coordinator.drain(1000)).to.equal(0)
     expect(running.logLines().filter(({ level }) => level >= 50)).to.deep.equal([])
@@ -356,7 +356,7 @@ describe('HTTP on the wire', () => {
     )
     connections.forEach((connection, i) => connection.send(request[i]!))
     await Promise.all(connections.map((connection) => connection.answer()))
-    await until(async () => (await connectionsOf(running)) === 0)
+    await until(async () => (await httpConnectionsOf(running)) === 0)
   })
 
   describe('slow clients', () => {
@@ -410,13 +410,6 @@ describe('HTTP on the wire', () => {
     })
   })
 })
-
-function connectionsOf(running: RunningRondo): Promise<number> {
-  const { servers } = running.rondo as unknown as { servers: { server: { listener: Server } }[] }
-  return new Promise((resolve) =>
-    servers[0]!.server.listener.getConnections((_error, count) => resolve(count)),
-  )
-}
 
 async function until(holds: () => Promise<boolean>): Promise<void> {
   for (let tries = 0; tries < 500; tries++) {
