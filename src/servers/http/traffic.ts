@@ -110,8 +110,8 @@ export class HttpConnection implements Holder, LimitedConnection {
   /** A body that is not read until memory is available. */
   private paused: IncomingMessage | null = null
   private inputTimeout: InputTimeout | null = null
-  private movedAtMs: number
-  private movedBytes = 0
+  private takenAtMs: number
+  private takenBytes = 0
   private isSpent = false
 
   constructor(traffic: Traffic, socket: Socket) {
@@ -120,7 +120,7 @@ export class HttpConnection implements Holder, LimitedConnection {
     this.asksForTokens = !isOpen
     this.traffic = traffic
     this.socket = socket
-    this.movedAtMs = monotonicMs()
+    this.takenAtMs = monotonicMs()
     this.account = ledger.open(
       isOpen ? (socket.remoteAddress ?? '') : UNAUTHENTICATED,
       this,
@@ -222,10 +222,11 @@ export class HttpConnection implements Holder, LimitedConnection {
   check(nowMs: number, onSpent: (socket: Socket) => void): void {
     this.countUnsent()
     const { limits } = this.traffic
-    const moved = this.moved()
-    if (moved !== this.movedBytes || this.unsent === 0) this.movedAtMs = nowMs
-    this.movedBytes = moved
-    if (nowMs - this.movedAtMs >= limits.unmovedMs) {
+    // What the client sends does not count: the rest of its input may be discarded meanwhile (linger.ts).
+    const taken = takenBytes(this.socket)
+    if (taken !== this.takenBytes || this.unsent === 0) this.takenAtMs = nowMs
+    this.takenBytes = taken
+    if (nowMs - this.takenAtMs >= limits.unmovedMs) {
       this.socket.destroy()
       return
     }

@@ -381,6 +381,10 @@ describe('HTTP on the wire', () => {
     })
     after((done) => void server.close(done))
 
+    const connect = `CONNECT x:1 HTTP/1.1\r\n${HOST}\r\n`
+    const connectionCount = () =>
+      new Promise<number>((resolve) => server.getConnections((_error, count) => resolve(count)))
+
     it('headers that never end: 408, and the connection closes', async () => {
       const connection = await RawConnection.open(slowPort)
       connection.send('GET /ping HTTP/1.1\r\n')
@@ -399,6 +403,21 @@ describe('HTTP on the wire', () => {
       await connection.closed()
       clearInterval(drip)
       expect((await get('wire')).status).to.equal(404)
+    })
+
+    it('one that reads nothing of a response is let go of, even if it goes on sending', async () => {
+      const value = { value: 'x'.repeat(1_000_000) }
+      expect((await callPort(port, 'PUT', '/api/v1/keys/unread', { body: value })).status).to.equal(200)
+      const long = requestBytes('GET', '/api/v1/keys/unread')
+      for (const last of [requestBytes('GET', '/ping', { headers: { Connection: 'close' } }), connect]) {
+        const connection = await RawConnection.open(slowPort, { allowHalfOpen: true })
+        connection.socket.pause()
+        connection.send(Buffer.concat([...Array<Buffer>(20).fill(long), Buffer.from(last)]))
+        const drip = setInterval(() => connection.send('x'), 20)
+        while ((await connectionCount()) > 0) await delay(10)
+        clearInterval(drip)
+        connection.destroy()
+      }
     })
 
     it('a connection on which nothing comes, from the start or after an answer, closes', async () => {
