@@ -31,8 +31,7 @@ describe('random bytes to the HTTP server', function () {
       Buffer.from(
         `HTTP/1.1 ${head}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
       )
-    const wrong = (sender: Stream['sender'], bytes: Buffer) =>
-      judge(stream(sender), bytes, false, ['{"open":1}'])
+    const wrong = (sender: Stream['sender'], bytes: Buffer) => judge(stream(sender), bytes, ['{"open":1}'])
     expect(wrong('nobody', answer('200 OK', '{"open":1}'))).to.equal(null)
     expect(wrong('nobody', answer('200 OK', '{"value":"v"}'))).to.match(/what nobody must not get/)
     expect(wrong('admin', answer('200 OK', '{"value":"v"}'))).to.match(/what admin must not get/)

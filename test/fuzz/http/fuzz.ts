@@ -33,10 +33,7 @@ export class Fuzz {
   requests = 0
   /** How often each status was answered. */
   readonly statuses = new Map<string, number>()
-  /**
-   * Answers that did not arrive whole, and did when the same was sent again. When an answer ends a connection on which
-   * the client still has much under way, the kernel resets it, and what it has not delivered yet is lost.
-   */
+  /** Answers that did not arrive whole, and did when the client was given more time. */
   cutShort = 0
   failure: Failure | null = null
   private readonly port: number
@@ -91,10 +88,10 @@ export class Fuzz {
   /** Null, or what is wrong. */
   private async tried(stream: Stream, quietMs = QUIET_MS): Promise<string | null> {
     try {
-      const { bytes, reset } = await this.send(stream, quietMs)
+      const bytes = await this.send(stream, quietMs)
       for (const [, status] of bytes.toString('latin1').matchAll(/^HTTP\/1\.1 (\d{3}) /gm))
         this.statuses.set(status!, (this.statuses.get(status!) ?? 0) + 1)
-      const problem = stream.leaves ? null : judge(stream, bytes, reset, this.openBodies)
+      const problem = stream.leaves ? null : judge(stream, bytes, this.openBodies)
       if (!problem?.startsWith(CUT_SHORT) || quietMs > QUIET_MS) return problem
       this.cutShort++
       let again: string | null = problem
@@ -106,17 +103,13 @@ export class Fuzz {
     }
   }
 
-  private send(
-    { pieces, writes, leaves }: Stream,
-    quietMs: number,
-  ): Promise<{ bytes: Buffer; reset: boolean }> {
+  private send({ pieces, writes, leaves }: Stream, quietMs: number): Promise<Buffer> {
     const bytes = Buffer.concat(pieces)
     // Wrong tokens are counted by address.
     const n = this.connections++
     const localAddress = `127.${1 + ((n >> 16) % 250)}.${(n >> 8) & 255}.${n & 255}`
     return new Promise((resolve, reject) => {
       const chunks: Buffer[] = []
-      let reset = false
       const socket = connect({ port: this.port, host: '127.0.0.1', localAddress, noDelay: true })
       const limit = setTimeout(() => {
         const last = Buffer.concat(chunks).toString('latin1').slice(-300)
@@ -133,16 +126,16 @@ export class Fuzz {
         chunks.push(chunk)
         if (quiet) waitQuiet()
       })
-      socket.on('error', () => (reset = true))
+      socket.on('error', () => undefined) // 'close' follows
       socket.on('close', () => {
         clearTimeout(limit)
         clearTimeout(quiet)
-        resolve({ bytes: Buffer.concat(chunks), reset })
+        resolve(Buffer.concat(chunks))
       })
       const size = Math.max(1, Math.ceil(bytes.length / writes))
       let at = 0
       const next = () => {
-        if (socket.destroyed || reset) return
+        if (socket.destroyed) return
         if (at < bytes.length) {
           socket.write(bytes.subarray(at, (at += size)))
           setImmediate(next)

@@ -16,11 +16,10 @@ const BARE = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'
 /** How a problem begins that a client may have made itself by leaving before it had its answers. */
 export const CUT_SHORT = 'an answer is cut short'
 
-/** Null, or what is wrong. @param reset the connection broke, and its last answer with it */
+/** Null, or what is wrong. */
 export function judge(
   { sender, pieces }: Stream,
   bytes: Buffer,
-  reset: boolean,
   openBodies: readonly string[],
 ): string | null {
   const mayHead = pieces.some((piece) => piece.includes('HEAD '))
@@ -28,7 +27,7 @@ export function judge(
   while (rest.length > 0) {
     const taken = take(rest, mayHead)
     if (typeof taken === 'string') {
-      return reset || rest.toString('latin1') === BARE ? null : `${taken}: ${shown(rest)}`
+      return rest.toString('latin1') === BARE ? null : `${taken}: ${shown(rest)}`
     }
     const problem = wrongIn(taken.answer, sender, openBodies)
     if (problem) return `${problem}: ${shown(rest)}`

@@ -2,8 +2,7 @@
  * The HTTP server on memory nodes as a process of its own. It tells its port, and when it is asked, what it holds after a
  * garbage collection.
  */
-import type { Server } from 'node:http'
-import { startRondo } from '../../support/rondo.ts'
+import { httpConnectionsOf, startRondo } from '../../support/rondo.ts'
 import type { Holdings } from '../server-process.ts'
 import { DOOR_ENV } from '../oracle.ts'
 import { TOKENS } from './streams.ts'
@@ -15,12 +14,10 @@ export const HTTP_ENV = {
   ADMIN_TOKEN: TOKENS.admin,
 }
 
-const { rondo, ports } = await startRondo(HTTP_ENV)
-const { server } = rondo as unknown as { server: Server }
+const running = await startRondo(HTTP_ENV)
 process.on('disconnect', () => process.exit())
 process.on('message', () => {
-  server.getConnections((error, connections) => {
-    if (error) throw error
+  void httpConnectionsOf(running).then((connections) => {
     global.gc!()
     global.gc!()
     const { heapUsed, external } = process.memoryUsage()
@@ -28,4 +25,4 @@ process.on('message', () => {
     process.send!(holdings)
   })
 })
-process.send!({ port: ports.socket })
+process.send!({ port: running.ports.socket })
