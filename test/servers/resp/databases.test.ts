@@ -183,36 +183,40 @@ describe('databases', () => {
       })
     }
 
-    it('in one pipeline, whatever waits for whatever', async () => {
-      const random = seeded(7)
-      const pick = <T>(all: readonly T[]) => all[Math.floor(random.next() * all.length)]!
-      const stream = ['FLUSHALL']
-      for (let i = 0; i < 3000; i++) {
-        const key = `{t}${pick(['a', 'b', 'c'])}`
-        stream.push(
-          pick([
-            `SELECT ${pick([0, 1, 2])}`,
-            `GET ${key}`,
-            `SET ${key} ${i}`,
-            `APPEND ${key} x`,
-            `DEL ${key} {t}a`,
-            `MGET {t}a {t}b {t}c`,
-            `MSET {t}a ${i} {t}b ${i}`,
-            `MOVE ${key} ${pick([0, 1, 2])}`,
-            `COPY ${key} {t}c DB ${pick([0, 1, 2])}`,
-            'MULTI',
-            'EXEC',
-            'EXISTS {t}a {t}b {t}c',
-          ]),
-        )
-      }
-      const all = async (port: number) => {
-        const client = await RawResp.open(port)
-        client.send([...stream, 'DISCARD', 'QUIT'].map((line) => command(...line.split(' '))).join(''))
-        return client.rest()
-      }
-      expect(await all(running.rondo.respServer.port)).to.equal(await all(redis.port))
-    }).timeout(30_000)
+    for (const tag of ['{t}', '']) {
+      it(`in one pipeline, whatever waits for whatever, ${tag ? 'with' : 'without'} a hash tag`, async () => {
+        const random = seeded(7)
+        const pick = <T>(all: readonly T[]) => all[Math.floor(random.next() * all.length)]!
+        const stream = ['FLUSHALL']
+        for (let i = 0; i < 3000; i++) {
+          const key = `${tag}${pick(['a', 'b', 'c'])}`
+          stream.push(
+            pick([
+              `SELECT ${pick([0, 1, 2])}`,
+              `GET ${key}`,
+              `SET ${key} ${i}`,
+              `APPEND ${key} x`,
+              `DEL ${key} ${tag}a`,
+              `MGET ${tag}a ${tag}b ${tag}c`,
+              `MSET ${tag}a ${i} ${tag}b ${i}`,
+              `SETNX ${key} ${i}`,
+              `BITPOS ${key} 1`,
+              // Without a hash tag these are refused where the key has another place.
+              ...(tag ? [`MOVE ${key} ${pick([0, 1, 2])}`, `COPY ${key} ${tag}c DB ${pick([0, 1, 2])}`] : []),
+              'MULTI',
+              'EXEC',
+              `EXISTS ${tag}a ${tag}b ${tag}c`,
+            ]),
+          )
+        }
+        const all = async (port: number) => {
+          const client = await RawResp.open(port)
+          client.send([...stream, 'DISCARD', 'QUIT'].map((line) => command(...line.split(' '))).join(''))
+          return client.rest()
+        }
+        expect(await all(running.rondo.respServer.port)).to.equal(await all(redis.port))
+      }).timeout(30_000)
+    }
   })
 
   it('DATABASES limits them, at both servers', async () => {
@@ -303,6 +307,7 @@ describe('databases', () => {
       call(running.ports.socket, method, path, body === undefined ? {} : { body })
 
     it('every route on keys takes ?db=', async () => {
+      await withClient((client) => client.ask('FLUSHALL'))
       const keys = '/api/v1/keys'
       expect((await http('PUT', `${keys}/a?db=6`, { value: '1' })).status).to.equal(200)
       expect((await http('GET', `${keys}/a?db=6`)).json()).to.include({ key: 'a', value: '1' })

@@ -19,6 +19,7 @@ import type { ScanCursors } from '../../../commands/keys/scan-cursor.ts'
 import type { KeyStore } from '../../../coordinator/api.ts'
 import type { Timers } from '../../../core/clock.ts'
 import type { ConsistencyLevel } from '../../../core/consistency.ts'
+import { storedKey } from '../../../core/keys.ts'
 import { tokenOf } from '../../../core/token.ts'
 import {
   ARGUMENT_BYTES,
@@ -404,7 +405,7 @@ export class Connection implements Client, Worker, Holder, LimitedConnection {
     if (command.firstKey === 0) return false
     const last = lastKeyAmong(command, args) ?? 0
     for (let i = command.firstKey; i <= last && i < args.length; i += command.keyStep) {
-      const token = tokenOf(args[i]!)
+      const token = tokenOf(storedKey(this.settings.database, args[i]!))
       const updates = this.updating.get(token) ?? 0
       if (this.busy.has(token) || (command.updates ? updates >= MAX_UPDATES_OF_A_KEY : updates > 0))
         return true
