@@ -17,6 +17,8 @@ import type { ConsistencyLevel } from '../../core/consistency.ts'
 import type { Sliced } from '../../core/work.ts'
 import { COMMAND_BYTES, type Account, type Ledger } from '../ledger.ts'
 import type { ConnectionLimit } from '../connection-limit.ts'
+import type { Rates } from './rates.ts'
+import type { SlowLog } from './slow-log.ts'
 import type { TokenTries } from '../token-tries.ts'
 import type { Tokens } from '../tokens.ts'
 import { compacted } from './connection/compact.ts'
@@ -77,12 +79,22 @@ export interface ServerFacts {
   readonly settings: CommandSettings
   /** Without the placeholder for unknown commands. */
   readonly commands: readonly Command[]
-  readonly connections: { readonly size: number }
+  readonly connections: ReadonlySet<Client>
   readonly connectionsReceived: number
   readonly needsPassword: boolean
   readonly port: number
   readonly startedAtMs: number
-  readonly stats: { rows(): Iterable<CommandStats> }
+  readonly stats: {
+    /** Commands of all kinds. */
+    readonly total: number
+    readonly lookups: readonly { readonly hits: number; readonly misses: number }[]
+    readonly errorsByCode: ReadonlyMap<string, number>
+    rows(): Iterable<CommandStats>
+  }
+  /** Bytes read from clients and written to them, without TLS. */
+  readonly traffic: { readonly inputBytes: number; readonly outputBytes: number }
+  readonly rates: Rates
+  readonly slowLog: SlowLog
   lookUp(name: Buffer): Command | null
   nowMs(): number
   /** A transaction touches keys that do not share a replica set: logged once. */

@@ -15,7 +15,11 @@ import { OtherProtocols, type OtherProtocol } from './wire/other-protocol.ts'
 import { Output } from './wire/output.ts'
 import type { ParserOptions } from './wire/parser.ts'
 import { ScanCursors } from '../../commands/keys/scan-cursor.ts'
+import type { Slot } from './connection/slot.ts'
 import { Stats } from './connection/stats.ts'
+import { addressText } from '../../config/client-address.ts'
+import { Rates } from './rates.ts'
+import { SlowLog } from './slow-log.ts'
 import { CommandFailures } from './command-failures.ts'
 import type { ClientEnd } from '../proxy-header.ts'
 import type { Tokens } from '../tokens.ts'
@@ -74,7 +78,10 @@ export class RespServer implements Host {
   readonly work: Work
   readonly otherProtocols: OtherProtocols
   readonly startedAtMs: number
+  readonly rates: Rates
+  readonly slowLog = new SlowLog()
   connectionsReceived = 0
+  private inputBytes = 0
   /** Set once it listens. */
   port = 0
   private readonly output = new Output()
@@ -87,7 +94,12 @@ export class RespServer implements Host {
     this.options = options
     this.startedAtMs = options.monotonicMs()
     const failures = new CommandFailures(options.emit, options.monotonicMs)
-    this.stats = new Stats(COMMANDS, (command, text) => failures.note(command, text))
+    this.stats = new Stats(
+      COMMANDS,
+      (command, text) => failures.note(command, text),
+      (command, slot, us) => this.noteSlow(command, slot, us),
+    )
+    this.rates = new Rates(this.startedAtMs)
     this.work = new Work(options)
     this.otherProtocols = new OtherProtocols(options.emit, options.monotonicMs)
     this.cursors = new ScanCursors(options.store)
@@ -142,7 +154,10 @@ export class RespServer implements Host {
       return null
     }
     this.connections.add(connection)
-    socket.on('data', (chunk: Buffer) => connection.onData(chunk))
+    socket.on('data', (chunk: Buffer) => {
+      this.inputBytes += chunk.length
+      connection.onData(chunk)
+    })
     socket.on('drain', () => connection.onDrain())
     socket.on('end', () => connection.onEnd())
     socket.on('error', () => connection.destroy()) // the client is gone
@@ -191,9 +206,24 @@ export class RespServer implements Host {
     this.otherProtocols.note(address, protocol)
   }
 
-  /** Closes connections that exceed a timeout. */
+  get traffic(): { inputBytes: number; outputBytes: number } {
+    return { inputBytes: this.inputBytes, outputBytes: this.output.sentBytes }
+  }
+
+  private noteSlow(command: string, { owner }: Slot, us: number): void {
+    this.slowLog.add({
+      atSeconds: Math.floor(this.store.nowMs() / 1000),
+      us,
+      command,
+      address: addressText(owner.address, owner.port),
+      clientName: owner.name,
+    })
+  }
+
+  /** About once a second: closes connections that exceed a timeout, and takes a sample of the totals. */
   endOverdue(): void {
     const nowMs = this.nowMs()
+    this.rates.sample({ commands: this.stats.total, ...this.traffic }, nowMs)
     for (const connection of this.connections) if (connection.isOverdue(nowMs)) connection.destroy()
   }
 

@@ -421,8 +421,8 @@ describe('a session of the Redis protocol', () => {
         await client.ask('FLUSHALL')
         expect(await client.ask('INFO', 'keyspace')).to.equal(bulk('# Keyspace\r\n'))
         await client.ask('MSET', 'a', '1', 'b', '2', 'c', '3')
-        expect(await client.ask('INFO', 'keyspace')).to.equal(bulk('# Keyspace\r\ndb0:keys=3\r\n'))
-        expect(await client.ask('INFO')).to.match(/# Keyspace\r\ndb0:keys=3\r\n\r\n$/)
+        expect(await client.ask('INFO', 'keyspace')).to.equal(bulk('# Keyspace\r\ndb0:keys=3,expires=nan\r\n'))
+        expect(await client.ask('INFO')).to.match(/# Keyspace\r\ndb0:keys=3,expires=nan\r\n\r\n$/)
       }))
 
     it('TIME is cluster time', () =>

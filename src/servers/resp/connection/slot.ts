@@ -20,6 +20,10 @@ const WORTH_PARTS_BYTES = 64 * 1024
 
 /** The connection of a slot. */
 export interface SlotOwner extends Requester {
+  /** Of the client. */
+  readonly address: string
+  readonly port: number
+  readonly name: string
   readonly protocol: Protocol
   /** When the bytes that are being parsed were read, in the unit of Slot.startedUs. */
   readonly readAtUs: number

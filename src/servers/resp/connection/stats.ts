@@ -3,6 +3,7 @@
  * its bytes to writing its reply to the socket.
  */
 import type { RespError } from '../../../commands/reply.ts'
+import { SLOWER_THAN_US } from '../slow-log.ts'
 import type { Slot } from './slot.ts'
 
 /** Other first words of an error are counted as `other`: a label must not grow with what a value or a node says. */
@@ -34,6 +35,8 @@ interface Counted {
 }
 
 export class Stats {
+  /** Commands of all kinds. */
+  total = 0
   private readonly commands: readonly Counted[]
   private readonly counts: Float64Array
   private readonly micros: Float64Array
@@ -42,11 +45,20 @@ export class Stats {
   private readonly misses: Float64Array
   private readonly byCode = new Map([...CODES, OTHER].map((code) => [code, 0]))
   private readonly onFailure: (command: string, text: string) => void
+  private readonly onSlow: (command: string, slot: Slot, us: number) => void
 
-  /** @param onFailure called when a command has failed on our side (RespError.isFailure) */
-  constructor(commands: readonly Counted[], onFailure: (command: string, text: string) => void) {
+  /**
+   * @param onFailure called when a command has failed on our side (RespError.isFailure)
+   * @param onSlow called when a command took longer than SLOWER_THAN_US
+   */
+  constructor(
+    commands: readonly Counted[],
+    onFailure: (command: string, text: string) => void,
+    onSlow: (command: string, slot: Slot, us: number) => void,
+  ) {
     this.commands = commands
     this.onFailure = onFailure
+    this.onSlow = onSlow
     this.counts = new Float64Array(commands.length * COLUMNS)
     this.micros = new Float64Array(commands.length)
     this.errors = new Float64Array(commands.length)
@@ -59,11 +71,13 @@ export class Stats {
     const us = Math.max(0, (nowUs - slot.startedUs) | 0)
     let column = 0
     while (column < BUCKETS_US.length && us > BUCKETS_US[column]!) column++
+    this.total++
     this.counts[index * COLUMNS + column]!++
     this.micros[index]! += us
     this.hits[index]! += slot.hits
     this.misses[index]! += slot.misses
     if (slot.error) this.failed(index, slot.error)
+    if (us > SLOWER_THAN_US) this.onSlow(this.commands[index]!.name, slot, us)
   }
 
   private failed(index: number, { text, isFailure }: RespError): void {

@@ -16,6 +16,8 @@ export class Output {
   private from = 0
   private at = 0
   private parts: Buffer[] = []
+  /** Written to all sockets so far. */
+  sentBytes = 0
 
   /** Appends encoded bytes. */
   raw(bytes: Buffer): void {
@@ -47,6 +49,7 @@ export class Output {
   sendTo(socket: Socket): void {
     if (this.parts.length === 0) {
       if (this.at === this.from) return
+      this.sentBytes += this.at - this.from
       socket.write(this.chunk.subarray(this.from, this.at))
       // The kernel has accepted it all: reuse the chunk.
       if (socket.writableLength === 0) this.at = this.from
@@ -55,7 +58,10 @@ export class Output {
     }
     this.cut()
     socket.cork()
-    for (const part of this.parts) socket.write(part)
+    for (const part of this.parts) {
+      this.sentBytes += part.length
+      socket.write(part)
+    }
     socket.uncork()
     this.parts = []
   }

@@ -1,0 +1,101 @@
+// What monitoring tools ask: INFO with its usual fields, CLIENT LIST and KILL, SLOWLOG, ROLE, ACL, MODULE and LATENCY.
+import { expect } from 'chai'
+import { humanBytes, nodesMemory } from '../../../src/servers/resp/session/info.ts'
+import { Rates } from '../../../src/servers/resp/rates.ts'
+import { RawResp } from '../../support/raw-resp.ts'
+import { type RunningRondo, startRondo } from '../../support/rondo.ts'
+
+describe('what monitoring tools ask', () => {
+  let running: RunningRondo
+  let port: number
+  let client: RawResp
+  before(async () => {
+    running = await startRondo()
+    port = running.rondo.respServer.port
+    client = await RawResp.open(port)
+  })
+  after(async () => {
+    client.close()
+    await running.stop()
+  })
+
+  const info = async (...sections: string[]) => fieldsOf(await client.ask('INFO', ...sections))
+
+  describe('INFO', () => {
+    it('has used_memory and maxmemory of the nodes, and the memory of the process under its own names', async () => {
+      const fields = await info('memory')
+      const { usedBytes, limitBytes } = nodesMemory(running.rondo.coordinator)
+      expect(fields.used_memory).to.equal(String(usedBytes))
+      expect(fields.maxmemory).to.equal(String(limitBytes))
+      expect(fields.used_memory_human).to.equal(humanBytes(usedBytes))
+      expect(fields.maxmemory_human).to.equal('256.00M')
+      expect(Number(fields.rondo_process_rss)).to.be.above(10_000_000)
+      expect(fields).not.to.have.property('used_memory_rss')
+    })
+
+    it('counts hits, misses, commands, errors and bytes', async () => {
+      const before = await info('stats')
+      await client.ask('SET', 'hit', '1')
+      await client.ask('MGET', 'hit', 'miss', 'hit')
+      await client.ask('GET', 'miss')
+      await client.ask('GET')
+      const after = await info('stats')
+      const grown = (field: string) => Number(after[field]) - Number(before[field])
+      expect(grown('keyspace_hits')).to.equal(2)
+      expect(grown('keyspace_misses')).to.equal(2)
+      expect(grown('total_commands_processed')).to.equal(5)
+      expect(grown('total_error_replies')).to.equal(1)
+      expect(grown('total_net_input_bytes')).to.be.above(100)
+      expect(grown('total_net_output_bytes')).to.be.above(100)
+      expect(after.evicted_keys).to.equal('0')
+      expect(after).not.to.have.property('expired_keys')
+      expect(Number(after.instantaneous_ops_per_sec)).to.be.above(0)
+    })
+
+    it('has commandstats only if asked for, in the form of Redis', async () => {
+      await client.ask('GET', 'a')
+      for (const sections of [[], ['default'], ['stats']]) {
+        expect(await client.ask('INFO', ...sections)).not.to.include('cmdstat_')
+      }
+      for (const section of ['commandstats', 'all', 'everything']) {
+        const { cmdstat_get: get, ...others } = await info(section)
+        expect(get).to.match(/^calls=\d+,usec=\d+,usec_per_call=\d+\.\d\d,failed_calls=\d+$/)
+        expect(Object.keys(others).filter((field) => field.includes('unknown'))).to.deep.equal([])
+      }
+    })
+
+    it('has CPU, errors by code, no cluster, and nothing on disk', async () => {
+      await client.ask('GET')
+      const fields = await info()
+      expect(fields.used_cpu_user).to.match(/^\d+\.\d{6}$/)
+      expect(fields.errorstat_ERR).to.match(/^count=[1-9]\d*$/)
+      expect(fields.cluster_enabled).to.equal('0')
+      expect(fields.aof_enabled).to.equal('0')
+    })
+  })
+
+  it('sizes are written as Redis writes them', () => {
+    const sizes = [0, 1023, 1024, 1536, 1024 ** 2, 2.5 * 1024 ** 3, 1024 ** 6]
+    expect(sizes.map(humanBytes)).to.deep.equal([
+      ...['0B', '1023B', '1.00K', '1.50K', '1.00M', '2.50G', '1024.00P'],
+    ])
+  })
+
+  it('a rate is that of the last seconds, and forgets what was before', () => {
+    const rates = new Rates(0)
+    const totals = (commands: number) => ({ commands, inputBytes: commands * 10, outputBytes: 0 })
+    expect(rates.perSecond(totals(0), 0).commands).to.equal(0)
+    expect(rates.perSecond(totals(50), 500).commands).to.equal(100)
+    for (let second = 1; second <= 3; second++) rates.sample(totals(1000), second * 1000)
+    expect(rates.perSecond(totals(1000), 3500).commands).to.equal(0)
+    expect(rates.perSecond(totals(1250), 3500)).to.deep.equal({
+      ...{ commands: 100, inputBytes: 1000, outputBytes: 0 },
+    })
+  })
+})
+
+function fieldsOf(reply: string): Record<string, string> {
+  return Object.fromEntries(
+    [...reply.matchAll(/^(\w+):(.*)\r$/gm)].map(([, field, value]) => [field, value!]),
+  )
+}
