@@ -118,6 +118,10 @@ export interface Client extends Caller, SlotOwner {
   libraryName: string
   libraryVersion: string
   readonly authenticated: boolean
+  /** Of the last command that it sent; null = none yet. */
+  readonly lastCommand: string | null
+  /** For how long it has neither sent nor read anything; known to a second. */
+  idleMs(nowMs: number): number
   readLevel: ConsistencyLevel
   writeLevel: ConsistencyLevel
   /** CLIENT REPLY: the next so many replies are not written. */

@@ -170,6 +170,7 @@ export class RespServer implements Host {
   }
 
   dispatch(connection: Connection, command: Command, args: Buffer[]): void {
+    connection.lastCommand = command.name
     const { arity, maxArguments } = command
     if (!connection.authenticated && !command.open) {
       refuse(connection, command, NO_AUTH)

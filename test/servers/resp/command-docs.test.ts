@@ -18,9 +18,9 @@ const OWN = ['rondo']
 /** Commands, and arguments of commands, that Redis 7.0 does not have. */
 const NEWER_COMMANDS = ['delex', 'delifeq', 'digest', 'msetex']
 const NEWER_ARGUMENTS = ['bitop', 'set']
-/** What Redis 7.0 has no subcommand for, and those of which it tells no arguments. */
+/** What Redis 7.0 has no subcommand for; and those of which it tells no arguments, or names that have no meaning here. */
 const NEWER = ['client|no-touch', 'client|setinfo']
-const UNTOLD = ['command|getkeys']
+const UNTOLD = ['command|getkeys', 'client|kill']
 /** Redis's own past and inside; which argument came when; and, in key specs, remarks in English. */
 const LEFT_OUT = ['complexity', 'history', 'doc_flags', 'deprecated_since', 'replaced_by']
 

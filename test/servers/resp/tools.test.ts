@@ -74,6 +74,65 @@ describe('what monitoring tools ask', () => {
     })
   })
 
+  describe('CLIENT KILL', () => {
+    const opened: RawResp[] = []
+    const open = async (at = port) => {
+      const one = await RawResp.open(at)
+      opened.push(one)
+      return one
+    }
+    afterEach(() => opened.splice(0).forEach((one) => one.close()))
+    const idOf = async (one: RawResp) => (await one.ask('CLIENT', 'ID')).slice(1, -2)
+    const closed = (one: RawResp) =>
+      new Promise((resolve) => (one.socket.destroyed ? resolve(0) : one.socket.once('close', resolve)))
+
+    it('closes the connection with an id, an address, or at an address of the server', async () => {
+      const [first, second, third] = [await open(), await open(), await open()]
+      expect(await client.ask('CLIENT', 'KILL', 'ID', await idOf(first))).to.equal(':1\r\n')
+      await closed(first)
+      const address = `127.0.0.1:${second.socket.localPort}`
+      expect(await client.ask('CLIENT', 'KILL', 'ADDR', address, 'USER', 'default')).to.equal(':1\r\n')
+      await closed(second)
+      expect(await client.ask('CLIENT', 'KILL', 'LADDR', `127.0.0.1:${port}`)).to.equal(':1\r\n')
+      await closed(third)
+      expect(await client.ask('PING')).to.equal('+PONG\r\n')
+    })
+
+    it('all filters must match, and the own connection is closed only with SKIPME no, after its reply', async () => {
+      const [one, other] = [await open(), await open()]
+      const id = await idOf(one)
+      expect(await one.ask('CLIENT', 'KILL', 'ID', id)).to.equal(':0\r\n')
+      expect(await other.ask('CLIENT', 'KILL', 'ID', id, 'ADDR', '192.0.2.1:1')).to.equal(':0\r\n')
+      expect(await one.ask('CLIENT', 'KILL', 'ID', id, 'SKIPME', 'no')).to.equal(':1\r\n')
+      await closed(one)
+      const address = `127.0.0.1:${other.socket.localPort}`
+      expect(await other.ask('CLIENT', 'KILL', address)).to.equal('+OK\r\n')
+      await closed(other)
+    })
+
+    it('what it does not have is refused with its reason', async () => {
+      expect(await client.ask('CLIENT', 'PAUSE', '10')).to.equal(
+        "-ERR unknown subcommand 'PAUSE'. Try CLIENT HELP. (a coordinator cannot hold back the clients of the others)\r\n",
+      )
+      expect(await client.ask('CLIENT', 'HELP'))
+        .to.include('+KILL ')
+        .and.include('+LIST ')
+    })
+
+    it('LIST has many connections, with their last command', async () => {
+      const many = await Promise.all(Array.from({ length: 100 }, () => open()))
+      await Promise.all(many.map((one, i) => one.ask('CLIENT', 'SETNAME', `many-${i}`)))
+      await many[0]!.ask('GET', 'x')
+      const told = await client.ask('CLIENT', 'LIST')
+      expect(told.match(/ name=many-\d+ .* cmd=client user=default /g)).to.have.length(99)
+      expect(told).to.match(/ name=many-0 .* idle=0 flags=N .* cmd=get /)
+      await client.ask('MULTI')
+      await client.ask('CLIENT', 'LIST')
+      const inMulti = await client.ask('EXEC')
+      expect(inMulti.match(/ name=many-/g)).to.have.length(100)
+    })
+  })
+
   it('sizes are written as Redis writes them', () => {
     const sizes = [0, 1023, 1024, 1536, 1024 ** 2, 2.5 * 1024 ** 3, 1024 ** 6]
     expect(sizes.map(humanBytes)).to.deep.equal([
@@ -95,7 +154,6 @@ describe('what monitoring tools ask', () => {
 })
 
 function fieldsOf(reply: string): Record<string, string> {
-  return Object.fromEntries(
-    [...reply.matchAll(/^(\w+):(.*)\r$/gm)].map(([, field, value]) => [field, value!]),
-  )
+  const lines = reply.matchAll(/^(\w+):(.*)\r$/gm)
+  return Object.fromEntries([...lines].map(([, field, value]) => [field!, value!] as const))
 }

@@ -157,6 +157,7 @@ const WORST: Readonly<Record<string, Args[]>> = {
   'client|getname': [[]],
   'client|id': [[]],
   'client|info': [[]],
+  'client|kill': [[long], ['ADDR', long]],
   'client|list': [
     ['ID', ...options('1')],
     ['TYPE', long],

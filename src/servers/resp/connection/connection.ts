@@ -117,6 +117,7 @@ export class Connection implements Client, Worker, Holder, LimitedConnection {
   libraryName = ''
   libraryVersion = ''
   authenticated: boolean
+  lastCommand: string | null = null
   readLevel: ConsistencyLevel
   writeLevel: ConsistencyLevel
   /** CLIENT REPLY: the next so many replies are not written. */
@@ -560,6 +561,10 @@ export class Connection implements Client, Worker, Holder, LimitedConnection {
   /** Bytes sent and read by the client so far. */
   moved(): number {
     return this.receivedBytes + takenBytes(this.socket)
+  }
+
+  idleMs(nowMs: number): number {
+    return this.moved() === this.movedBytes ? nowMs - this.movedAtMs : 0
   }
 
   /** Whether it may be closed in favour of a new connection when the limit is reached. */

@@ -1,9 +1,16 @@
-/** The CLIENT command: names, client information, and CLIENT REPLY. */
-import { addressText, plainAddress } from '../../../config/client-address.ts'
-import { integerArgument, shown, word } from '../../../commands/arguments.ts'
-import type { Client, Answer } from '../model.ts'
+/** The CLIENT command: names, client information, and CLIENT REPLY. client-list.ts has what concerns all connections. */
+import { shown, word } from '../../../commands/arguments.ts'
+import { describe, kill, list } from './client-list.ts'
+import type { Client, Subcommands } from '../model.ts'
 import { OK, Verbatim, type Reply } from '../../../commands/reply.ts'
-import { immediate, subcommandOf, withHelp, type SessionCommand } from './session-command.ts'
+import {
+  immediate,
+  overall,
+  subcommandOf,
+  withHelp,
+  type OverallAnswer,
+  type SessionCommand,
+} from './session-command.ts'
 import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'
 
 const MAX_NAME_BYTES = 256
@@ -11,7 +18,7 @@ const MAX_NAME_BYTES = 256
 const NORMAL = ['noscript', 'loading', 'stale']
 const ADMIN = ['admin', ...NORMAL]
 
-const subcommands = withHelp<Answer>('client', {
+const ofThisConnection: Subcommands = {
   getname: {
     arity: 2,
     since: '2.6.9',
@@ -32,14 +39,6 @@ const subcommands = withHelp<Answer>('client', {
     flags: NORMAL,
     summary: 'Describes this connection.',
     answer: (client) => new Verbatim(describe(client, 'client|info')),
-  },
-  list: {
-    arity: -2,
-    since: '2.4.0',
-    syntax: '[TYPE normal_master_replica_pubsub(NORMAL|MASTER|REPLICA|PUBSUB)] [ID id(client-id...)]',
-    flags: ADMIN,
-    summary: 'Describes this connection, if it matches; other connections are not listed.',
-    answer: list,
   },
   'no-evict': {
     arity: 3,
@@ -84,14 +83,57 @@ const subcommands = withHelp<Answer>('client', {
       return OK
     },
   },
-})
+}
 
-export const CLIENT: SessionCommand = immediate(
+/** They walk all connections, in slices. */
+const ofAllConnections: Subcommands<OverallAnswer> = {
+  kill: {
+    arity: -3,
+    since: '2.4.0',
+    syntax:
+      'filter(address:string|new-format([ID client-id] [TYPE normal_master_slave_pubsub(NORMAL|MASTER|SLAVE|REPLICA|PUBSUB)] ' +
+      '[USER username] [ADDR address:string] [LADDR address:string] [SKIPME yes_no:string])...)',
+    flags: ADMIN,
+    summary: 'Closes connections of this coordinator.',
+    answer: kill,
+  },
+  list: {
+    arity: -2,
+    since: '2.4.0',
+    syntax: '[TYPE normal_master_replica_pubsub(NORMAL|MASTER|REPLICA|PUBSUB)] [ID id(client-id...)]',
+    flags: ADMIN,
+    summary: 'Describes the connections of this coordinator, or some of them.',
+    answer: list,
+  },
+}
+
+const WHOLE_CLUSTER = 'a coordinator cannot hold back the clients of the others'
+const REASONS = { pause: WHOLE_CLUSTER, unpause: WHOLE_CLUSTER, unblock: 'no command of Rondo blocks' }
+
+const subcommands = withHelp<OverallAnswer>('client', { ...ofThisConnection, ...ofAllConnections })
+
+const atOnce = immediate(
   'client',
   -2,
-  (client, args) => subcommandOf('client', subcommands, args).answer(client, args),
-  { subcommands },
+  // commandFor() sends it no other subcommand.
+  (client, args) => subcommandOf('client', subcommands, args, REASONS).answer(client, args) as Reply,
 )
+const inSlices = overall('client', -2, async (client, args) =>
+  subcommandOf('client', ofAllConnections, args).answer(client, args),
+)
+
+function commandFor(args: readonly Buffer[]): SessionCommand {
+  return Object.hasOwn(ofAllConnections, word(args[1]!).toLowerCase()) ? inSlices : atOnce
+}
+
+export const CLIENT: SessionCommand = {
+  ...atOnce,
+  // A list of all connections may be long: the next command waits until it is in the account.
+  inTurn: true,
+  subcommands,
+  run: (client, args, command) => commandFor(args).run(client, args, command),
+  alone: (client, args) => commandFor(args).alone!(client, args),
+}
 
 /** @throws CommandError */
 export function checkName(bytes: Buffer, what = 'Client names'): string {
@@ -133,66 +175,4 @@ function reply(client: Client, args: readonly Buffer[]): Reply {
       throw new CommandError(SYNTAX_ERROR)
   }
   return OK
-}
-
-const MAX_IDS = 1000
-const TYPES = ['NORMAL', 'MASTER', 'REPLICA', 'SLAVE', 'PUBSUB']
-
-/** A client sees only its own connection. */
-function list(client: Client, args: readonly Buffer[]): Reply {
-  const own = describe(client, 'client|list')
-  if (args.length === 2) return new Verbatim(own)
-  const filter = word(args[2]!)
-  if (filter === 'TYPE' && args.length === 4) {
-    const type = word(args[3]!)
-    if (!TYPES.includes(type)) throw new CommandError(`ERR Unknown client type '${shown(args[3]!)}'`)
-    return new Verbatim(type === 'NORMAL' ? own : '')
-  }
-  if (filter !== 'ID' || args.length === 3) throw new CommandError(SYNTAX_ERROR)
-  if (args.length > MAX_IDS) throw new CommandError(`ERR at most ${MAX_IDS} clients can be asked for at once`)
-  const ids = args.slice(3).map((arg) => integerArgument(arg, 'ERR Invalid client ID'))
-  // As in Redis, once per mention.
-  return new Verbatim(ids.map((id) => (id === client.id ? own : '')).join(''))
-}
-
-/**
- * All fields of Redis 7.0, in its order, followed by those of newer versions that are known here. Only the asking
- * connection is shown, so it is never idle. Values that are not counted per connection are 0.
- */
-function describe(client: Client, command: string): string {
-  const { socket, server, transaction } = client
-  const fields: [string, string | number][] = [
-    ['id', client.id],
-    ['addr', addressText(client.address, client.port)],
-    ['laddr', addressText(plainAddress(socket.localAddress), socket.localPort)],
-    ['fd', 0],
-    ['name', client.name],
-    ['age', Math.floor((server.nowMs() - client.openedAtMs) / 1000)],
-    ['idle', 0],
-    ['flags', 'N'],
-    ['db', client.settings.database],
-    ['sub', 0],
-    ['psub', 0],
-    ['ssub', 0],
-    ['multi', transaction ? transaction.queued.length : -1],
-    ['qbuf', 0],
-    ['qbuf-free', 0],
-    ['argv-mem', 0],
-    ['multi-mem', 0],
-    ['rbs', 0],
-    ['rbp', 0],
-    ['obl', 0],
-    ['oll', 0],
-    ['omem', socket.writableLength],
-    ['tot-mem', client.account.bytes],
-    ['events', 'r'],
-    ['cmd', command],
-    ['user', 'default'],
-    ['redir', -1],
-    ['resp', client.protocol],
-    ['watch', client.watch ? client.watch.size : 0],
-    ['lib-name', client.libraryName],
-    ['lib-ver', client.libraryVersion],
-  ]
-  return `${fields.map(([field, value]) => `${field}=${value}`).join(' ')}\n`
 }

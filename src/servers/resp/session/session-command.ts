@@ -101,7 +101,7 @@ export function overallOutside(
   return controlCommand(name, arity, run, { control: false, inTurn: true, ...more })
 }
 
-type OverallAnswer = (client: Client, args: readonly Buffer[]) => Promise<Reply>
+export type OverallAnswer = (client: Client, args: readonly Buffer[]) => Promise<Reply>
 
 export function withHelp<A>(
   name: string,
@@ -115,15 +115,21 @@ export function withHelp<A>(
   return all
 }
 
-/** @throws CommandError */
+/**
+ * @param reasons why Rondo does not have some subcommands of Redis, by lower-case name
+ * @throws CommandError
+ */
 export function subcommandOf<A>(
   name: string,
   subcommands: Subcommands<A>,
   args: readonly Buffer[],
+  reasons: Readonly<Record<string, string>> = {},
 ): Subcommand<A> {
   const given = word(args[1]!).toLowerCase()
   if (!Object.hasOwn(subcommands, given)) {
-    throw new CommandError(`ERR unknown subcommand '${shown(args[1]!)}'. Try ${name.toUpperCase()} HELP.`)
+    const why = Object.hasOwn(reasons, given) ? ` (${reasons[given]})` : ''
+    const text = `ERR unknown subcommand '${shown(args[1]!)}'. Try ${name.toUpperCase()} HELP.`
+    throw new CommandError(text + why)
   }
   const subcommand = subcommands[given]!
   const { arity } = subcommand

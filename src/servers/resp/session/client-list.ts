@@ -1,0 +1,187 @@
+/**
+ * CLIENT LIST, INFO and KILL. They know the connections of this process: other coordinators, and other workers of this one,
+ * have their own.
+ *
+ * Ten thousand connections are listed in slices of the thread, and one such list at a time is made in the process, so that
+ * it takes the memory of one. As in Redis, whoever may run commands sees the addresses and names of all clients, and may
+ * close their connections.
+ */
+import { addressText, plainAddress } from '../../../config/client-address.ts'
+import { integerArgument, parseInteger, shown, word } from '../../../commands/arguments.ts'
+import type { Client } from '../model.ts'
+import { OK, Verbatim, type Reply } from '../../../commands/reply.ts'
+import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'
+import type { Sliced } from '../../../core/work.ts'
+
+const MAX_IDS = 1000
+const TYPES = ['NORMAL', 'MASTER', 'REPLICA', 'SLAVE', 'PUBSUB']
+const NO_SUCH_CLIENT = 'ERR No such client'
+/** Of the connections, so many are handled in one slice. */
+const CLIENTS_A_PIECE = 32
+const UNITS_A_PIECE = 32
+
+export async function list(client: Client, args: readonly Buffer[]): Promise<Reply> {
+  const chosen = chosenBy(client, args)
+  return client.work.outcomeAlone(client, linesOf(client, chosen))
+}
+
+function* linesOf(asker: Client, chosen: readonly Client[]): Sliced<Reply> {
+  const lines: string[] = []
+  for (const [i, client] of chosen.entries()) {
+    if (!client.gone) lines.push(describe(client, client === asker ? 'client|list' : null))
+    if ((i + 1) % CLIENTS_A_PIECE === 0) yield UNITS_A_PIECE
+  }
+  return new Verbatim(lines.join(''))
+}
+
+/** @throws CommandError */
+function chosenBy(client: Client, args: readonly Buffer[]): readonly Client[] {
+  const { connections } = client.server
+  if (args.length === 2) return [...connections]
+  const filter = word(args[2]!)
+  if (filter === 'TYPE' && args.length === 4) return typeOf(args[3]!) === 'NORMAL' ? [...connections] : []
+  if (filter !== 'ID' || args.length === 3) throw new CommandError(SYNTAX_ERROR)
+  if (args.length > MAX_IDS) throw new CommandError(`ERR at most ${MAX_IDS} clients can be asked for at once`)
+  const ids = args.slice(3).map((arg) => integerArgument(arg, 'ERR Invalid client ID'))
+  const asked = new Map<unknown, Client>()
+  for (const one of connections) if (ids.includes(one.id)) asked.set(one.id, one)
+  // As in Redis, once per mention.
+  return ids.flatMap((id) => asked.get(id) ?? [])
+}
+
+/** @throws CommandError */
+function typeOf(argument: Buffer): string {
+  const type = word(argument)
+  if (!TYPES.includes(type)) throw new CommandError(`ERR Unknown client type '${shown(argument)}'`)
+  return type
+}
+
+/**
+ * All fields of Redis 7.0, in its order, followed by those of newer versions that are known here. Values that are not
+ * counted per connection are 0.
+ *
+ * @param command that is being answered; null = not the asking connection, whose last command is shown
+ */
+export function describe(client: Client, command: string | null): string {
+  const { socket, server, transaction } = client
+  const nowMs = server.nowMs()
+  const fields: [string, string | number][] = [
+    ['id', client.id],
+    ['addr', remoteAddress(client)],
+    ['laddr', localAddress(client)],
+    ['fd', 0],
+    ['name', client.name],
+    ['age', Math.floor((nowMs - client.openedAtMs) / 1000)],
+    ['idle', command === null ? Math.floor(client.idleMs(nowMs) / 1000) : 0],
+    ['flags', transaction ? 'x' : 'N'],
+    ['db', client.settings.database],
+    ['sub', 0],
+    ['psub', 0],
+    ['ssub', 0],
+    ['multi', transaction ? transaction.queued.length : -1],
+    ['qbuf', 0],
+    ['qbuf-free', 0],
+    ['argv-mem', 0],
+    ['multi-mem', 0],
+    ['rbs', 0],
+    ['rbp', 0],
+    ['obl', 0],
+    ['oll', 0],
+    ['omem', socket.writableLength],
+    ['tot-mem', client.account.bytes],
+    ['events', 'r'],
+    ['cmd', command ?? client.lastCommand ?? 'NULL'],
+    ['user', 'default'],
+    ['redir', -1],
+    ['resp', client.protocol],
+    ['watch', client.watch ? client.watch.size : 0],
+    ['lib-name', client.libraryName],
+    ['lib-ver', client.libraryVersion],
+  ]
+  return `${fields.map(([field, value]) => `${field}=${value}`).join(' ')}\n`
+}
+
+function remoteAddress({ address, port }: Client): string {
+  return addressText(address, port)
+}
+
+function localAddress({ socket }: Client): string {
+  return addressText(plainAddress(socket.localAddress), socket.localPort)
+}
+
+type Matches = (client: Client) => boolean
+
+/** Closes the connections that match; its own after the reply. */
+export async function kill(client: Client, args: readonly Buffer[]): Promise<Reply> {
+  if (args.length === 3) {
+    const address = args[2]!.toString('latin1')
+    const killed = await killAll(client, [(one) => remoteAddress(one) === address])
+    if (killed === 0) throw new CommandError(NO_SUCH_CLIENT)
+    return OK
+  }
+  return killAll(client, filtersOf(client, args))
+}
+
+function killAll(asker: Client, filters: readonly Matches[]): Promise<number> {
+  return asker.work.outcomeAlone(asker, killInSlices(asker, filters))
+}
+
+function* killInSlices(asker: Client, filters: readonly Matches[]): Sliced<number> {
+  let killed = 0
+  for (const [i, client] of [...asker.server.connections].entries()) {
+    if (!client.gone && filters.every((matches) => matches(client))) {
+      killed++
+      if (client === asker) client.end()
+      else client.destroy()
+    }
+    if ((i + 1) % CLIENTS_A_PIECE === 0) yield UNITS_A_PIECE
+  }
+  return killed
+}
+
+/** @throws CommandError */
+function filtersOf(asker: Client, args: readonly Buffer[]): Matches[] {
+  const filters = new Map<string, Matches>()
+  let skipsMe = true
+  for (let i = 2; i < args.length; i += 2) {
+    const name = word(args[i]!)
+    const value = args[i + 1]
+    if (value === undefined) throw new CommandError(SYNTAX_ERROR)
+    if (name === 'SKIPME') skipsMe = yesOrNo(value)
+    else filters.set(name, filterOf(name, value)) // of several of a kind, the last one holds
+  }
+  const others: Matches = (client) => client !== asker
+  return [...filters.values(), ...(skipsMe ? [others] : [])]
+}
+
+/** @throws CommandError */
+function filterOf(name: string, value: Buffer): Matches {
+  const text = value.toString('latin1')
+  switch (name) {
+    case 'ID': {
+      const id = parseInteger(value)
+      if (id === null || id <= 0) throw new CommandError('ERR client-id should be greater than 0')
+      return (client) => client.id === id
+    }
+    case 'ADDR':
+      return (client) => remoteAddress(client) === text
+    case 'LADDR':
+      return (client) => localAddress(client) === text
+    case 'TYPE': {
+      const isNormal = typeOf(value) === 'NORMAL'
+      return () => isNormal
+    }
+    case 'USER':
+      if (text !== 'default') throw new CommandError(`ERR No such user '${shown(value)}'`)
+      return () => true
+    default:
+      throw new CommandError(SYNTAX_ERROR)
+  }
+}
+
+/** @throws CommandError */
+function yesOrNo(value: Buffer): boolean {
+  const given = word(value)
+  if (given !== 'YES' && given !== 'NO') throw new CommandError(SYNTAX_ERROR)
+  return given === 'YES'
+}
