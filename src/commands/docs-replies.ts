@@ -52,7 +52,7 @@ export function infoOf(described: Described): Reply {
 }
 
 /** The possible flags, in Redis's order. */
-const CATEGORIES = [
+export const CATEGORIES: readonly string[] = [
   'keyspace',
   'read',
   'write',

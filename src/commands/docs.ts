@@ -232,6 +232,7 @@ const CLUSTER: ControlRows = {
 const FLUSH = '[async(ASYNC|SYNC)]'
 
 const SERVER: ControlRows = {
+  acl: ['6.0.0', '', '', 'Tells what the only user may do.'],
   command: ['2.8.13', '', ANY_TIME, 'Describes the commands.', { categories: 'connection' }],
   config: ['2.0.0', '', '', 'Returns settings that tools ask for.'],
   dbsize: ['1.0.0', '', 'readonly fast', 'Counts all keys.', { categories: 'keyspace' }],
@@ -244,6 +245,16 @@ const SERVER: ControlRows = {
     'Returns information and statistics about the server.',
     { categories: 'dangerous' },
   ],
+  latency: ['2.8.13', '', '', 'Returns how long commands took.'],
+  module: ['4.0.0', '', '', 'Tells that there are no modules.'],
+  role: [
+    '2.8.12',
+    '',
+    `noscript ${FAST}`,
+    'Returns master: every coordinator takes writes, and has no replicas of its own.',
+    { categories: 'admin dangerous' },
+  ],
+  slowlog: ['2.2.12', '', '', 'Tells which commands took long.'],
   time: ['2.6.0', '', FAST, 'Returns cluster time.'],
 }
 

@@ -2,6 +2,7 @@
 import { expect } from 'chai'
 import { humanBytes, nodesMemory } from '../../../src/servers/resp/session/info.ts'
 import { Rates } from '../../../src/servers/resp/rates.ts'
+import { MAX_ENTRIES, SlowLog } from '../../../src/servers/resp/slow-log.ts'
 import { RawResp } from '../../support/raw-resp.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 
@@ -131,6 +132,58 @@ describe('what monitoring tools ask', () => {
       const inMulti = await client.ask('EXEC')
       expect(inMulti.match(/ name=many-/g)).to.have.length(100)
     })
+  })
+
+  describe('SLOWLOG', () => {
+    it('has the name, time and client of a slow command, and none of its arguments', async () => {
+      const { slowLog, stats } = running.rondo.respServer
+      await client.ask('SLOWLOG', 'RESET')
+      await client.ask('CLIENT', 'SETNAME', 'slow')
+      const { store } = running.rondo.respServer
+      const read = store.read.bind(store)
+      store.read = (...args) => void setTimeout(() => read(...args), 15)
+      await client.ask('GET', 'secret').finally(() => (store.read = read))
+      await client.ask('PING')
+      expect(slowLog.length).to.equal(1)
+      const told = await client.ask('SLOWLOG', 'GET')
+      expect(told).to.match(/^\*1\r\n\*6\r\n:\d+\r\n:\d+\r\n:\d{5,}\r\n\*1\r\n\$3\r\nget\r\n/)
+      expect(told).to.include(`127.0.0.1:${client.socket.localPort}\r\n$4\r\nslow\r\n`)
+      expect(told).not.to.include('secret')
+      expect([...stats.rows()].map(({ command }) => command)).to.include('get')
+    })
+
+    it('keeps the latest, counts on, and gives the newest first', () => {
+      const log = new SlowLog()
+      const entry = { atSeconds: 1, us: 20_000, command: 'get', address: '', clientName: '' }
+      for (let i = 0; i < MAX_ENTRIES + 2; i++) log.add(entry)
+      expect(log.length).to.equal(MAX_ENTRIES)
+      expect(log.latest(2).map(({ id }) => id)).to.deep.equal([MAX_ENTRIES + 1, MAX_ENTRIES])
+      expect(log.latest(0)).to.deep.equal([])
+      expect(log.latest(1000)).to.have.length(MAX_ENTRIES)
+      log.reset()
+      log.add(entry)
+      expect(log.latest(5).map(({ id }) => id)).to.deep.equal([MAX_ENTRIES + 2])
+    })
+  })
+
+  it('LATENCY HISTOGRAM has the calls of a command, cumulative by duration', async () => {
+    await client.ask('STRLEN', 'x')
+    await client.ask('STRLEN', 'x')
+    const told = await client.ask('LATENCY', 'HISTOGRAM', 'STRLEN', 'nosuch')
+    expect(told).to.match(
+      /^\*2\r\n\$6\r\nstrlen\r\n\*4\r\n\$5\r\ncalls\r\n:2\r\n\$14\r\nhistogram_usec\r\n\*[24]\r\n[\s\S]*:2\r\n$/,
+    )
+  })
+
+  it('ACL tells of the only user, and refuses others with the reason', async () => {
+    expect(await client.ask('ACL', 'LIST')).to.include('user default on nopass ~* resetchannels +@all')
+    expect(await client.ask('ACL', 'SETUSER', 'x')).to.match(
+      /^-ERR unknown subcommand 'SETUSER'.*only the user/,
+    )
+    expect(await client.ask('ACL', 'CAT')).to.include('$10\r\nconnection\r\n')
+    expect(await client.ask('ACL', 'CAT', 'string')).to.equal(
+      await client.ask('COMMAND', 'LIST', 'FILTERBY', 'ACLCAT', 'string'),
+    )
   })
 
   it('sizes are written as Redis writes them', () => {

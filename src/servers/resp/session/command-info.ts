@@ -126,9 +126,17 @@ function docs(client: Client, args: readonly Buffer[]): Reply {
 }
 
 function list(client: Client, args: readonly Buffer[]): Reply {
-  const matches = filterOf(client, args)
+  return namesOf(client, filterOf(client, args))
+}
+
+function namesOf(client: Client, matches: (described: Described) => boolean): string[] {
   const all = [...tables(client).told.values()]
   return all.filter(({ described }) => matches(described)).map(({ described }) => described.name)
+}
+
+/** Commands and subcommands of an ACL category. */
+export function namesIn(client: Client, category: string): string[] {
+  return namesOf(client, (described) => categoriesOf(described).includes(category))
 }
 
 /** @throws CommandError */

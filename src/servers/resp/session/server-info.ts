@@ -4,6 +4,7 @@ import { word } from '../../../commands/arguments.ts'
 import type { Client, Answer } from '../model.ts'
 import { checkPattern } from '../../../commands/pattern.ts'
 import { RespMap, type Reply } from '../../../commands/reply.ts'
+import { MAX_ENTRIES, SLOWER_THAN_US } from '../slow-log.ts'
 import { info, nodesMemory } from './info.ts'
 import { immediate, overall, subcommandOf, withHelp, type SessionCommand } from './session-command.ts'
 import { CommandError } from '../../../commands/step.ts'
@@ -47,7 +48,10 @@ function getConfig({ server, store }: Client, args: readonly Buffer[]): Reply {
     // The largest value that can be stored. Somewhat longer ones are read, to be refused with an error.
     'proto-max-bulk-len': server.settings.maxValueBytes,
     save: '',
+    'latency-monitor-threshold': 0,
     'maxmemory-clients': server.options.ledger.limit,
+    'slowlog-log-slower-than': SLOWER_THAN_US,
+    'slowlog-max-len': MAX_ENTRIES,
     timeout: server.options.idleMs / 1000,
   }
   const asked = new Map<string, string>()

@@ -8,6 +8,7 @@ import { countKeys, flush, keys, randomKey, scan } from '../../../commands/keys/
 import { OK, Simple, type Reply } from '../../../commands/reply.ts'
 import { RONDO } from './rondo.ts'
 import { SERVER_COMMANDS } from './server-info.ts'
+import { TOOL_COMMANDS } from './tools.ts'
 import {
   controlCommand,
   immediate,
@@ -33,6 +34,7 @@ export const SESSION_COMMANDS: readonly SessionCommand[] = [
   overallOutside('flushdb', -1, flush),
   CLIENT,
   COMMAND,
+  ...TOOL_COMMANDS,
   RONDO,
   immediate('ping', -1, ping),
   immediate('echo', 2, (_connection, args) => args[1]!),

@@ -28,12 +28,9 @@ const REASONS: readonly (readonly [reason: string, names: string])[] = [
     MESSAGES,
     'monitor psubscribe publish pubsub punsubscribe spublish ssubscribe subscribe sunsubscribe unsubscribe',
   ],
-  [
-    ADMINISTRATION,
-    'acl bgrewriteaof bgsave cluster failover lastsave module replicaof role save shutdown slaveof wait',
-  ],
+  [ADMINISTRATION, 'bgrewriteaof bgsave cluster failover lastsave replicaof save shutdown slaveof wait'],
   [DATABASES, 'swapdb'],
-  [NODES, 'debug latency memory slowlog'],
+  [NODES, 'debug memory'],
   [NOT_HERE, 'dump lolwut migrate object pfdebug pfselftest restore sort sort_ro'],
 ]
 
