@@ -21,14 +21,18 @@ export interface Described extends About {
   readonly subcommands: readonly Described[]
 }
 
+const NO_KEYS = { firstKey: 0, lastKey: 0, keyStep: 0 }
+
 export function describe(command: CommandDescription): Described {
   const { name, arity, flags, firstKey, lastKey, keyStep, keyCountAt } = command
   const about = ABOUT[name]!
   const subcommands = Object.entries(command.subcommands ?? {}).map(
-    ([subName, { arity, flags, since, syntax = '', summary }]): Described => ({
+    ([subName, { arity, flags, since, syntax = '', summary, keyAt }]): Described => ({
       ...about,
       ...{ name: `${name}|${subName}`, arity, flags, since, syntax, summary },
-      ...{ firstKey: 0, lastKey: 0, keyStep: 0, subcommands: [] },
+      ...(keyAt ? { firstKey: keyAt.index, lastKey: keyAt.index, keyStep: 1 } : NO_KEYS),
+      keys: keyAt ? [keyAt.flags] : [],
+      subcommands: [],
     }),
   )
   // A command that needs a subcommand has no categories of its own.
@@ -37,8 +41,6 @@ export function describe(command: CommandDescription): Described {
 }
 
 // ---- COMMAND INFO
-
-const NO_KEYS = { firstKey: 0, lastKey: 0, keyStep: 0 }
 
 export function infoOf(described: Described): Reply {
   const { name, arity, flags, subcommands } = described

@@ -199,6 +199,7 @@ const ALL_KEYS: ControlRows = {
     'Returns all keys that match a pattern; SCAN does so in pages.',
     DANGEROUS,
   ],
+  object: ['2.2.3', '', '', 'Tells how Redis would hold a value.'],
   randomkey: ['1.0.0', '', 'readonly', 'Returns a random key.'],
   scan: [
     '2.8.0',
@@ -246,6 +247,7 @@ const SERVER: ControlRows = {
     { categories: 'dangerous' },
   ],
   latency: ['2.8.13', '', '', 'Returns how long commands took.'],
+  memory: ['4.0.0', '', '', 'Tells how much memory a key takes.'],
   module: ['4.0.0', '', '', 'Tells that there are no modules.'],
   role: [
     '2.8.12',

@@ -83,4 +83,6 @@ export interface SubcommandDescription {
   readonly syntax?: string
   readonly flags: readonly string[]
   readonly summary: string
+  /** Where its key stands, and how it accesses it (COMMAND INFO). */
+  readonly keyAt?: { readonly index: number; readonly flags: readonly string[] }
 }

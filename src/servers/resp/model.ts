@@ -45,8 +45,8 @@ export interface Command extends Named, CommandDescription {
   /** Starts when all earlier commands of its connection are answered. */
   readonly inTurn?: boolean
   run(client: Client, args: Buffer[], command: Command): void
-  /** For commands on keys: the step, or the reason why there is none. */
-  step?(client: Client, args: readonly Buffer[]): Step | RespError
+  /** For commands on keys: the step, or the reason why there is none; null = these arguments name no key. */
+  step?(client: Client, args: readonly Buffer[]): Step | RespError | null
   /** The same, for very many arguments. */
   stepInSlices?(client: Client, args: readonly Buffer[]): Sliced<Step | RespError>
   /** Executes it without a reply slot; errors are replies. A command without it is not allowed inside MULTI. */

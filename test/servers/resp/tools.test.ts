@@ -3,6 +3,8 @@ import { expect } from 'chai'
 import { humanBytes, nodesMemory } from '../../../src/servers/resp/session/info.ts'
 import { Rates } from '../../../src/servers/resp/rates.ts'
 import { MAX_ENTRIES, SlowLog } from '../../../src/servers/resp/slow-log.ts'
+import { usageOf } from '../../../src/commands/keys/object.ts'
+import { startRedis } from '../../../scripts/redis-server.ts'
 import { RawResp } from '../../support/raw-resp.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 
@@ -184,6 +186,44 @@ describe('what monitoring tools ask', () => {
     expect(await client.ask('ACL', 'CAT', 'string')).to.equal(
       await client.ask('COMMAND', 'LIST', 'FILTERBY', 'ACLCAT', 'string'),
     )
+  })
+
+  it('OBJECT and MEMORY refuse what is not known, with the reason', async () => {
+    for (const args of [
+      ['OBJECT', 'FREQ', 'x'],
+      ['OBJECT', 'IDLETIME', 'x'],
+      ['MEMORY', 'STATS'],
+    ]) {
+      expect(await client.ask(...args)).to.match(/^-ERR unknown subcommand '.*HELP\. \(.*node/)
+    }
+    await client.ask('SET', 'sized', 'x'.repeat(100))
+    expect(await client.ask('MEMORY', 'USAGE', 'sized')).to.equal(`:${usageOf(5, 100)}\r\n`)
+    await client.ask('INCR', 'pipelined')
+    client.send(
+      'INCR pipelined\r\nOBJECT ENCODING pipelined\r\nDEL pipelined\r\nOBJECT ENCODING pipelined\r\n',
+    )
+    expect(await client.replies(4)).to.deep.equal([':2\r\n', '$3\r\nint\r\n', ':1\r\n', '$-1\r\n'])
+  })
+
+  it('MEMORY USAGE is about what a node says of its record', async () => {
+    const redis = await startRedis()
+    const one = await startRondo({ REDIS_URLS: `redis://127.0.0.1:${redis.port}`, REPLICATION_FACTOR: '1' })
+    const [through, node] = await Promise.all([
+      RawResp.open(one.rondo.respServer.port),
+      RawResp.open(redis.port),
+    ])
+    for (const length of [0, 5, 13, 14, 60, 300, 5000, 100_000]) {
+      await through.ask('SET', 'name', 'v'.repeat(length))
+      const [told, its] = [
+        await through.ask('MEMORY', 'USAGE', 'name'),
+        await node.ask('MEMORY', 'USAGE', 'name'),
+      ].map((reply) => Number(reply.slice(1, -2)))
+      expect(told, `${length} bytes`).to.be.within(its! * 0.7, its! * 1.3)
+    }
+    through.close()
+    node.close()
+    await one.stop()
+    await redis.stop()
   })
 
   it('sizes are written as Redis writes them', () => {

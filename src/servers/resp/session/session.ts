@@ -8,6 +8,7 @@ import { countKeys, flush, keys, randomKey, scan } from '../../../commands/keys/
 import { OK, Simple, type Reply } from '../../../commands/reply.ts'
 import { RONDO } from './rondo.ts'
 import { SERVER_COMMANDS } from './server-info.ts'
+import { OBJECT_COMMANDS } from './object.ts'
 import { TOOL_COMMANDS } from './tools.ts'
 import {
   controlCommand,
@@ -35,6 +36,7 @@ export const SESSION_COMMANDS: readonly SessionCommand[] = [
   CLIENT,
   COMMAND,
   ...TOOL_COMMANDS,
+  ...OBJECT_COMMANDS,
   RONDO,
   immediate('ping', -1, ping),
   immediate('echo', 2, (_connection, args) => args[1]!),

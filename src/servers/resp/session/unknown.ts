@@ -30,8 +30,8 @@ const REASONS: readonly (readonly [reason: string, names: string])[] = [
   ],
   [ADMINISTRATION, 'bgrewriteaof bgsave cluster failover lastsave replicaof save shutdown slaveof wait'],
   [DATABASES, 'swapdb'],
-  [NODES, 'debug memory'],
-  [NOT_HERE, 'dump lolwut migrate object pfdebug pfselftest restore sort sort_ro'],
+  [NODES, 'debug'],
+  [NOT_HERE, 'dump lolwut migrate pfdebug pfselftest restore sort sort_ro'],
 ]
 
 const REASON_OF = new Map(
