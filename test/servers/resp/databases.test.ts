@@ -288,7 +288,9 @@ describe('databases', () => {
       const isRough = async () =>
         (await client.ask('RONDO', 'DBSIZE')) === '*4\r\n$4\r\nkeys\r\n:500\r\n$5\r\nexact\r\n$2\r\nno\r\n'
       for (let i = 0; i < 100 && !(await isRough()); i++) await new Promise((next) => setTimeout(next, 50))
-      expect(await client.ask('INFO', 'keyspace')).to.match(/\r\ndb0:keys=50500,expires=nan\r\ndb2:keys=500,expires=nan\r\n/)
+      expect(await client.ask('INFO', 'keyspace')).to.match(
+        /\r\ndb0:keys=50500,expires=nan\r\ndb2:keys=500,expires=nan\r\n/,
+      )
       await client.ask('SET', 'one more', '1')
       expect(await client.ask('DBSIZE')).to.equal(':500\r\n')
       expect(await client.ask('RONDO', 'DBSIZE', 'EXACT')).to.equal(':501\r\n')
