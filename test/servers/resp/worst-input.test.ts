@@ -48,10 +48,6 @@ const WORST: Readonly<Record<string, Args[]>> = {
   getdel: [[key]],
   getex: [[key, ...options('PERSIST')]],
   mget: [many(), many(() => a)],
-  move: [
-    [key, '1'],
-    [key, long],
-  ],
   mset: [many((i) => (i % 2 === 0 ? `{t}${i}` : 'v'))],
   msetnx: [many((i) => (i % 2 === 0 ? `{t}${i}` : 'v'))],
   msetex: [
