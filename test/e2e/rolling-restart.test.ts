@@ -90,13 +90,16 @@ describe('a rolling restart behind a load balancer', function () {
   }
 
   /** Restarts each coordinator, the next one as soon as the load balancer sends requests to the last. */
-  const restartAll = async (workers: string, isBack: (i: number) => boolean): Promise<void> => {
+  const restartAll = async (
+    workers: string,
+    isBack: (i: number) => boolean | Promise<boolean>,
+  ): Promise<void> => {
     for (const [i, port] of ports.entries()) {
       programs[i]!.signal('SIGTERM')
       expect(await programs[i]!.ended).to.deep.equal({ code: 0, signal: null })
       await startOne(i, workers)
       await programs[i]!.until(
-        async () => ((await call(port, 'GET', '/readyz')).status === 200 && isBack(i)) || undefined,
+        async () => ((await call(port, 'GET', '/readyz')).status === 200 && (await isBack(i))) || undefined,
       )
     }
   }
@@ -176,22 +179,25 @@ describe('a rolling restart behind a load balancer', function () {
       this.skip()
     }
     await startBoth('1')
-    const port = await freePort()
+    const [port, statsPort] = [await freePort(), await freePort()]
     const dir = mkdtempSync(join(tmpdir(), 'rondo-haproxy-'))
-    writeFileSync(join(dir, 'haproxy.cfg'), haproxyConfig(port, ports))
+    writeFileSync(join(dir, 'haproxy.cfg'), haproxyConfig(port, statsPort, ports))
     const haproxy: ChildProcess = spawn('haproxy', ['-db', '-q', '-f', join(dir, 'haproxy.cfg')], {
       stdio: 'inherit',
     })
     try {
-      await programs[0]!.until(() =>
-        call(port, 'GET', '/readyz').then(
-          ({ status }) => status === 200 || undefined,
-          () => undefined,
-        ),
-      )
+      // HAProxy's own view: it may notice a coordinator that is back later than its /readyz says so.
+      const isUp = async (i: number) => {
+        const stats = await fetch(`http://127.0.0.1:${statsPort}/;csv`).then(
+          (answer) => answer.text(),
+          () => '',
+        )
+        return new RegExp(`^rondo,rondo-${i + 1},.*,UP,`, 'm').test(stats)
+      }
+      await programs[0]!.until(async () => ((await isUp(0)) && (await isUp(1))) || undefined)
       const load = new Load(port)
       try {
-        await restartAll('1', () => true)
+        await restartAll('1', isUp)
       } finally {
         await load.stop()
       }
@@ -204,7 +210,7 @@ describe('a rolling restart behind a load balancer', function () {
   })
 })
 
-function haproxyConfig(port: number, backends: readonly number[]): string {
+function haproxyConfig(port: number, statsPort: number, backends: readonly number[]): string {
   const servers = backends.map(
     (backend, i) => `  server rondo-${i + 1} 127.0.0.1:${backend} check inter 100ms fall 1 rise 1`,
   )
@@ -220,6 +226,10 @@ function haproxyConfig(port: number, backends: readonly number[]): string {
     'frontend in',
     `  bind 127.0.0.1:${port}`,
     '  default_backend rondo',
+    'frontend stats',
+    `  bind 127.0.0.1:${statsPort}`,
+    '  stats enable',
+    '  stats uri /',
     'backend rondo',
     '  balance roundrobin',
     '  option httpchk GET /readyz',
