@@ -77,19 +77,33 @@ function registerClockOffset(registers: Registry[], cluster: Cluster): void {
   })
 }
 
+/** A number for each node; null = unknown. */
+function registerGauge(
+  registers: Registry[],
+  cluster: Cluster,
+  name: string,
+  help: string,
+  value: (member: Member) => number | null,
+): void {
+  new Gauge({
+    name: `rondo_node_${name}`,
+    help,
+    labelNames: ['node'] as const,
+    aggregator: 'max',
+    registers,
+    collect() {
+      for (const member of cluster.members) {
+        const number = value(member)
+        if (number !== null) this.set({ node: member.id }, number)
+      }
+    },
+  })
+}
+
 /** What the node itself reports with each probe. */
 function registerReported(registers: Registry[], cluster: Cluster): void {
   const gauge = (name: string, help: string, value: (report: NodeReport) => number) =>
-    new Gauge({
-      name: `rondo_node_${name}`,
-      help,
-      labelNames: ['node'] as const,
-      aggregator: 'max',
-      registers,
-      collect() {
-        for (const { id, report } of cluster.members) if (report) this.set({ node: id }, value(report))
-      },
-    })
+    registerGauge(registers, cluster, name, help, ({ report }) => report && value(report))
   gauge('evicted_keys', 'Keys that the node has evicted since it started.', (report) => report.evictedKeys)
   gauge('keys', 'Keys on the node, with tombstones and internal ones.', (report) => report.keys)
   gauge('memory_used_bytes', 'Memory that the node uses.', (report) => report.memoryUsedBytes)
@@ -99,16 +113,7 @@ function registerReported(registers: Registry[], cluster: Cluster): void {
 /** What is left to do for the node, and what this coordinator does. */
 function registerWork(registers: Registry[], cluster: Cluster): void {
   const gauge = (name: string, help: string, value: (member: Member) => number) =>
-    new Gauge({
-      name: `rondo_node_${name}`,
-      help,
-      labelNames: ['node'] as const,
-      aggregator: 'max',
-      registers,
-      collect() {
-        for (const member of cluster.members) this.set({ node: member.id }, value(member))
-      },
-    })
+    registerGauge(registers, cluster, name, help, value)
   const hintsFor = ({ id }: Member) =>
     cluster.members.reduce((sum, { report }) => sum + (report?.hints.get(id) ?? 0), 0)
   gauge('hints_waiting', 'Missed writes noted on other nodes that wait for the node.', hintsFor)
