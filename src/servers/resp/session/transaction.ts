@@ -185,14 +185,17 @@ function* prepare(
   const steps: Queue[number][] = []
   const mentions: Buffer[] = watch?.all.map(({ key }) => key) ?? []
   // As the client will be after the SELECTs among them.
-  const view = Object.create(client) as Client
+  let view = client
   for (const { command, args } of queued) {
     const step =
       args.length > MANY_ARGUMENTS && command.stepInSlices !== undefined
         ? yield* command.stepInSlices(view, args)
         : (command.step?.(view, args) ?? null)
     steps.push(step)
-    if (command.name === 'select') trySelect(view, args)
+    if (command.name === 'select') {
+      if (view === client) view = Object.create(client) as Client
+      trySelect(view, args)
+    }
     if (isStep(step)) for (const key of step.keys) mentions.push(key)
     yield 1
   }
