@@ -8,6 +8,7 @@
  */
 import type { Emit } from '../core/events.ts'
 import { forbiddenSentence } from '../nodes/permissions.ts'
+import type { Freshness } from './freshness.ts'
 import { LEFT, type Identity } from './identity.ts'
 import { decodeMarker, encodeMarker, judgeMarker } from './marker.ts'
 import type { Member } from './member.ts'
@@ -16,8 +17,7 @@ import type { ClusterTime } from './time.ts'
 export interface NodeAdmissionOptions {
   readonly identity: Identity
   readonly time: ClusterTime
-  /** How long a node may go without anti-entropy; 0 = no limit, because anti-entropy is off. */
-  readonly staleAfterMs: number
+  readonly freshness: Freshness
   /** Returns a new random string of at least 64 bits. */
   readonly randomId: () => string
   readonly emit: Emit
@@ -83,7 +83,7 @@ export class NodeAdmission {
       this.options.emit({ kind: 'node-had-keys', node: member.id, keys: report.keys })
     }
     member.setMarker(verdict.marker)
-    const stale = this.isStale(member)
+    const stale = this.options.freshness.isStale(member)
     const { runId, state } = verdict.marker
     await member.node.open({ marker: bytes!, runId, clean: state === 'clean' && !stale })
     if (identity.cluster !== cluster) {
@@ -104,17 +104,9 @@ export class NodeAdmission {
     await this.options.identity.leaveIfOutvoted()
   }
 
-  /** The member may hold values that were deleted meanwhile and whose tombstones are gone. */
-  isStale({ marker, report }: Member): boolean {
-    if (marker?.dropBeforeMs !== undefined) return true
-    const { staleAfterMs, time } = this.options
-    if (staleAfterMs === 0 || !report?.syncedAt) return false
-    return time.nowMs() - report.syncedAt.atMs > staleAfterMs
-  }
-
   /** A node without synced_at was never compared, or that was not recorded: start counting now. */
   private async beginSyncedAt({ node }: Member, marker: Buffer): Promise<void> {
-    const syncedAt = { atMs: this.options.time.nowMs(), assumed: true }
+    const syncedAt = { atMs: this.options.time.nowMs(), assumed: true, settled: null }
     await node.stamp(marker, syncedAt).catch(() => undefined) // it may accept no writes now; the next probe tries again
   }
 }

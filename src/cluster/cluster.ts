@@ -16,6 +16,7 @@ import { Placement } from '../core/placement.ts'
 import type { NodeListener, NodeReport } from '../nodes/node.ts'
 import { NodeAdmission } from './admission.ts'
 import { decodeTopology } from './founding.ts'
+import { Freshness } from './freshness.ts'
 import { FOUNDER_TIMEOUT_MS, Identity } from './identity.ts'
 import { decodeMarker } from './marker.ts'
 import type { Member } from './member.ts'
@@ -47,6 +48,7 @@ const TOPOLOGY_DAMAGED = "the node's key __rondo:topology is damaged; remove it 
 export class Cluster {
   readonly time: ClusterTime
   readonly versions: VersionClock
+  readonly freshness: Freshness
 
   private readonly options: ClusterOptions
   private readonly identity: Identity
@@ -76,10 +78,12 @@ export class Cluster {
       emit,
       onAdopted: () => this.probeReached(),
     })
+    const { time, identity } = this
+    this.freshness = new Freshness({ time, identity, placement: () => this.current, staleAfterMs })
     this.admission = new NodeAdmission({
-      identity: this.identity,
-      time: this.time,
-      staleAfterMs,
+      identity,
+      time,
+      freshness: this.freshness,
       randomId,
       emit,
       probeAgain: (member) => this.prober.again(member),
@@ -161,11 +165,6 @@ export class Cluster {
   /** Probes a member at once, after something about it has changed. */
   reprobe(member: Member): Promise<void> {
     return this.prober.probe(member)
-  }
-
-  /** The member may hold values that were deleted meanwhile and whose tombstones are gone. */
-  isStale(member: Member): boolean {
-    return this.admission.isStale(member)
   }
 
   /**

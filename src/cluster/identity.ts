@@ -157,6 +157,13 @@ export class Identity {
     return founders !== null && !founders.includes(id)
   }
 
+  /** The members are those that the cluster was founded with. */
+  get isAsFounded(): boolean {
+    const founders = this.founders(this.clusterId)
+    const ids = this.options.members().map(({ id }) => id)
+    return founders !== null && ids.length === founders.length && ids.every((id) => founders.includes(id))
+  }
+
   /** Tells of members that are missing, and of new ones that do not hold their keys yet. */
   private compareMembers(cluster: string): void {
     const members = this.options.members()

@@ -49,6 +49,7 @@ export type RondoEvent =
       rangesDiffering: number
       copied: number
       movedHome: number
+      forgotten: number
       evicting: readonly string[]
     }
   /** A command of the Redis protocol failed on our side. `before`: failures of this kind since the last one reported. */

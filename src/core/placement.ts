@@ -12,6 +12,7 @@
  * what the ring's does and allocates nothing. With N of eight or more the ring's lists are too short, and each lookup
  * walks the ring.
  */
+import { required } from './consistency.ts'
 import { LISTED_NODES, Ring, type RingNode } from './ring.ts'
 import { tokenOf } from './token.ts'
 
@@ -57,6 +58,16 @@ export class Placement<T extends RingNode = RingNode> {
     this.replicas = Math.min(replicationFactor, ring.nodes.length)
     this.sets = this.replicas < LISTED_NODES ? this.makeSets() : null
     Object.freeze(this)
+  }
+
+  /** N − Q + 1: so many home replicas of a key hold every write that a majority holds. */
+  get sufficient(): number {
+    return this.replicas - required('quorum', this.replicas) + 1
+  }
+
+  /** The same for placements that look for every key on the same nodes, whatever their epoch. */
+  get fingerprint(): string {
+    return `${this.ring.checksum} ${this.replicas}`
   }
 
   /** Sorted by id. */

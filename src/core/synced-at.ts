@@ -5,6 +5,11 @@
  * Tombstones are kept for the grace. A node whose synced_at is older may hold deleted values that no tombstone
  * supersedes any more: it is stale (repair/stale.ts).
  *
+ * A copy on a fallback replica is different: it has no tombstone beside it, and nobody compares it with the home replicas
+ * while one of them is away. So the stamp also says under which placement all copies from before, of keys that the node is
+ * no home replica of, are on enough of their home replicas. Those older than the grace are then nothing: they may have
+ * been deleted, and where they were not, enough home replicas hold them (cluster/freshness.ts).
+ *
  * `assumed` marks a time without a comparison: the node had no synced_at, or was kept although it was stale, because
  * there was no source to fill it from. Such a node votes, but does not make others fresh.
  */
@@ -12,14 +17,24 @@ export interface SyncedAt {
   /** Cluster time. */
   readonly atMs: number
   readonly assumed: boolean
+  /**
+   * Fingerprint of the placement under which its misplaced copies are settled; null = they are not. Undefined = written by
+   * a release that did not know.
+   */
+  readonly settled?: string | null | undefined
 }
 
-export function encodeSyncedAt({ atMs, assumed }: SyncedAt): Buffer {
-  return Buffer.from(`${Math.floor(atMs)}${assumed ? ' assumed' : ''}`)
+const PATTERN = /^(\d{1,15})( assumed)?(?: (-|[0-9a-f]{32} \d{1,4}))?$/
+
+export function encodeSyncedAt({ atMs, assumed, settled }: SyncedAt): Buffer {
+  const where = settled === undefined ? '' : ` ${settled ?? '-'}`
+  return Buffer.from(`${Math.floor(atMs)}${assumed ? ' assumed' : ''}${where}`)
 }
 
 /** Null if absent or invalid. */
 export function decodeSyncedAt(bytes: Buffer | null): SyncedAt | null {
-  const [, ms, assumed] = /^(\d{1,15})( assumed)?$/.exec(bytes?.toString('latin1') ?? '') ?? []
-  return ms === undefined ? null : { atMs: Number(ms), assumed: assumed !== undefined }
+  const [, ms, assumed, settled] = PATTERN.exec(bytes?.toString('latin1') ?? '') ?? []
+  if (ms === undefined) return null
+  const syncedAt = { atMs: Number(ms), assumed: assumed !== undefined }
+  return settled === undefined ? syncedAt : { ...syncedAt, settled: settled === '-' ? null : settled }
 }

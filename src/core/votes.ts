@@ -13,6 +13,32 @@ export function newestOf<R extends RecordHead>(held: Iterable<R | null>): R | nu
 }
 
 /**
+ * Whether so many hold the newest record that every majority includes one of them, and none has promised a newer one.
+ *
+ * @param evicts by voter: it may have evicted the record
+ * @param sufficient N − Q + 1
+ * @param nowMs cluster time: a deleted or expired record and none are the same
+ */
+export function agreesOn(
+  held: readonly (RecordHead | null)[],
+  evicts: readonly boolean[],
+  sufficient: number,
+  nowMs: number,
+): boolean {
+  const newest = newestOf(held)
+  const version = newest?.version ?? VERSION_ZERO
+  const isNothing = (record: RecordHead | null) => !record?.isLive(nowMs)
+  const holders = held.filter((record, i) => {
+    if (record === null && evicts[i]) return true
+    return record && compareVersions(record.version, version) === 0
+      ? true
+      : isNothing(record) && isNothing(newest)
+  })
+  const isFree = held.every((record) => !record?.promise || compareVersions(record.promise, version) <= 0)
+  return holders.length >= sufficient && isFree
+}
+
+/**
  * The voters that hold the newest record and certainly keep it as long as needed (lifetime.ts): all that hold it, if it
  * has no end or they replaced the same version. Otherwise its writer may have died before it had lengthened the shorter
  * ones, and only lasting copies are certain.

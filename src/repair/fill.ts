@@ -49,9 +49,9 @@ export class Filling {
     } finally {
       member.filling = null
     }
-    if (cluster.isStale(member))
+    if (cluster.freshness.isStale(member))
       throw new RepairStopped(member.node, 'the fill took too long: the node is stale')
-    await member.node.stamp(encodeMarker(marker), { atMs: beganAtMs, assumed: sources.lossy })
+    await member.node.stamp(encodeMarker(marker), { atMs: beganAtMs, assumed: sources.lossy, settled: null })
     const clean: Marker = { ...marker, state: 'clean', epoch: marker.epoch + (sources.lossy ? 1 : 0) }
     if (!(await member.node.swapMarker(encodeMarker(marker), encodeMarker(clean)))) {
       throw new RepairStopped(member.node, 'it lost data again during the fill')

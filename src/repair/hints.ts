@@ -40,12 +40,15 @@ async function deliver(context: RepairContext, holder: Member, target: Member, h
   const marker = encodeMarker(holder.marker!)
   const readAtMs = cluster.time.nowMs()
   const record = await fetchRecord(holder.node, hint.key, null)
-  // Gone or older: it expired here, or was lost. Other replicas that hold it have their own hints.
-  if (record?.versioned && compareVersions(record.version, hint.version) >= 0) {
+  // Gone or older: it expired here, or was lost. Other replicas that hold it have their own hints. Forgotten: it may have
+  // been deleted (cluster/freshness.ts).
+  const { homes } = cluster.placement.replicaSetOf(hint.key)
+  const isFallback = !homes.includes(holder)
+  const isForgotten = record !== null && isFallback && cluster.freshness.isForgotten(holder, record)
+  if (record?.versioned && !isForgotten && compareVersions(record.version, hint.version) >= 0) {
     const copyTo = (home: Member) => copyRecord(context, [holder.node], home.node, hint.key, record, readAtMs)
     await copyTo(target)
-    const { homes } = cluster.placement.replicaSetOf(hint.key)
-    if (!homes.includes(holder)) {
+    if (isFallback) {
       // The hint stays until the fallback replica's copy is removed, to find it again. The copy is removed once every
       // home replica holds it, or something newer.
       if (!homes.every((home) => home.takesValues && home.completeness === 'clean')) return

@@ -21,7 +21,6 @@
 import type { Member } from '../cluster/member.ts'
 import { encodeMarker, type Marker } from '../cluster/marker.ts'
 import type { Cluster } from '../cluster/cluster.ts'
-import { required } from '../core/consistency.ts'
 import { isInternal } from '../core/keys.ts'
 import { GIVEN_BACK_MS, LEASE_MS, type RepairContext } from './context.ts'
 import { answerOf, RepairStopped } from './round/copy.ts'
@@ -32,8 +31,7 @@ export type StaleVerdict = 'drop' | 'wait' | 'keep'
 
 export function judgeStale(cluster: Cluster, member: Member): StaleVerdict {
   const { placement } = cluster
-  const { replicas } = placement
-  const needed = replicas - required('quorum', replicas) + 1
+  const needed = placement.sufficient
   let verdict: StaleVerdict = 'drop'
   for (const { homes } of placement.replicaSets()) {
     if (!homes.includes(member)) continue
@@ -52,7 +50,7 @@ function isFresh(cluster: Cluster, member: Member): boolean {
     member.node.ready &&
     member.completeness === 'clean' &&
     member.report?.syncedAt?.assumed === false &&
-    !cluster.isStale(member)
+    !cluster.freshness.isStale(member)
   )
 }
 
@@ -134,7 +132,8 @@ async function swap(member: Member, from: Marker, to: Marker): Promise<void> {
 
 async function stamp(member: Member, marker: Marker, atMs: number, assumed: boolean): Promise<void> {
   const { node } = member
-  if (!(await answerOf(node, node.stamp(encodeMarker(marker), { atMs, assumed })))) throw changed(member)
+  if (!(await answerOf(node, node.stamp(encodeMarker(marker), { atMs, assumed, settled: null }))))
+    throw changed(member)
 }
 
 function changed({ node }: Member): RepairStopped {

@@ -53,6 +53,10 @@ function registerRepairMetrics(registry: Registry): (event: RoundEnd) => void {
     rangesDiffering: counter('ranges_differing', 'Token ranges in which copies differed.'),
     copied: counter('copied_records', 'Records sent to nodes that lacked them or held older ones.'),
     movedHome: counter('moved_home_records', 'Copies of fallback replicas that were moved home and dropped.'),
+    forgotten: counter(
+      'forgotten_records',
+      'Copies of fallback replicas dropped as older than deletes are remembered.',
+    ),
   }
   const seconds = counter('seconds', 'Time that rounds of anti-entropy took.')
   return (event) => {

@@ -151,14 +151,15 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
         }
       : { level: 'info', sentence: 'all coordinators have the same ring again' },
   'anti-entropy': (event) => {
-    const { result, checkedKeys, copied, movedHome, ms, why, evicting } = event
+    const { result, checkedKeys, copied, movedHome, forgotten, ms, why, evicting } = event
     const notGiven =
       evicting.length > 0 ? `; nothing was sent to ${evicting.join(', ')}, which evicts keys` : ''
+    const older = forgotten > 0 ? `, ${forgotten} dropped that were older than deletes are remembered` : ''
     return {
       level: result === 'complete' ? 'info' : 'warn',
       sentence:
         `repair round ${result}: ${checkedKeys} copies checked in ${(ms / 1000).toFixed(1)} s, ${copied} sent, ` +
-        `${movedHome} moved home${notGiven}${why.length > 0 ? ` (${why.join('; ')})` : ''}`,
+        `${movedHome} moved home${older}${notGiven}${why.length > 0 ? ` (${why.join('; ')})` : ''}`,
     }
   },
   flush: ({ database, deleted, failed, seconds, finished }) => ({

@@ -862,6 +862,13 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         expect(await at()).to.deep.equal({ atMs: 1_700_000_000_001, assumed: false })
       })
 
+      it('with the placement under which its misplaced copies are settled', async () => {
+        for (const [i, settled] of [`${'0a'.repeat(16)} 3`, null].entries()) {
+          expect(await node.stamp(MARKER, { atMs: 5 + i, assumed: false, settled })).to.equal(true)
+          expect(await at()).to.deep.equal({ atMs: 5 + i, assumed: false, settled })
+        }
+      })
+
       it('is not noted under another marker, nor without one', async () => {
         expect(await node.stamp(OTHER, { atMs: 5, assumed: false })).to.equal(false)
         await server.deleteRaw(MARKER_KEY)

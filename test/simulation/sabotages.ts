@@ -290,8 +290,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'filled-from-one',
     rule: 'every key is merged from N − Q + 1 other clean home replicas',
     file: 'src/repair/round/merge.ts',
-    find: 'for (const [i, source] of sources.members.entries()) {\n    await mergeFrom',
-    replace: 'for (const [i, source] of [...sources.members.entries()].slice(0, 1)) {\n    await mergeFrom',
+    find: 'for (const source of sources.members) await mergeFrom',
+    replace: 'for (const source of sources.members.slice(0, 1)) await mergeFrom',
   },
   {
     name: 'filled-without-waiting',

@@ -7,7 +7,8 @@
  *      that may lack writes, and the fallback replicas that took writes in their place.
  *
  * "Not found" needs the answer of a clean home replica, or of all home replicas. If only fallback replicas and nodes
- * that lost data could be asked, the read fails.
+ * that lost data could be asked, the read fails. What a fallback replica has kept for longer than tombstones are kept is
+ * nothing: it may have been deleted (cluster/freshness.ts).
  *
  * Guarantees: not the newest value after a fault (use quorum for that), but never a value that a reachable replica knows
  * to be overwritten or deleted.
@@ -150,9 +151,12 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       this.done.read(record)
       return
     }
-    if (positionOf(this.plan!.compared, node) < this.plan!.comparedHomes) {
+    const position = positionOf(this.plan!.compared, node)
+    if (position < this.plan!.comparedHomes) {
       this.homesAnswered++
       if (fence.clean) this.cleanAnswered = true
+    } else if (record && this.context.cluster.freshness.isForgotten(this.plan!.compared[position]!, record)) {
+      record = null
     }
     if (record && (!this.newest || compareVersions(record.version, this.newest.version) > 0)) {
       this.newest = record

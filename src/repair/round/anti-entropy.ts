@@ -50,7 +50,7 @@ const OTHER_RING =
 /** A failed node, or one that has lost data since, is skipped until the next round. */
 async function stampAll(synced: RoundResult['synced'], atMs: number): Promise<void> {
   await Promise.allSettled(
-    synced.map(({ member, marker }) => member.node.stamp(marker, { atMs, assumed: false })),
+    synced.map(({ member, marker, settled }) => member.node.stamp(marker, { atMs, assumed: false, settled })),
   )
 }
 
@@ -170,8 +170,7 @@ export class AntiEntropy {
   /** Whether a coordinator that was alive half a minute ago uses another ring. Emits changes. */
   private async otherRing(): Promise<boolean> {
     const { cluster, emit } = this.context
-    const { ring, replicas, members } = cluster.placement
-    const name = `${ring.checksum} ${replicas}`
+    const { fingerprint: name, members } = cluster.placement
     const ours = await Promise.all(
       members.map(async ({ node }) => {
         // A node that does not answer tells nothing about other coordinators.

@@ -7,7 +7,7 @@ import type { Placement } from '../../core/placement.ts'
 import type { TokenRange } from '../../core/ring.ts'
 import type { RepairContext } from '../context.ts'
 import type { Pace } from './pace.ts'
-import { Participants } from './participants.ts'
+import { Participants, type Participant } from './participants.ts'
 
 export interface RoundCounts {
   /** Copies scanned, of all members together. */
@@ -18,6 +18,8 @@ export interface RoundCounts {
   copied: number
   /** Copies of fallback replicas that were moved home and dropped. */
   movedHome: number
+  /** Copies of fallback replicas older than deletes are remembered, dropped because they may have been deleted. */
+  forgotten: number
 }
 
 /** The round was stopped. */
@@ -54,9 +56,12 @@ export class RoundContext {
     rangesDiffering: 0,
     copied: 0,
     movedHome: 0,
+    forgotten: 0,
   }
   /** By member: how many keys it holds that Rondo did not write, and that it is no home replica of. */
   readonly misplaced = new Map<Member, number>()
+  /** Fallback replicas with a copy that too few of its home replicas could be sent. */
+  readonly unsettled = new Set<Participant>()
   private readonly startVersion = Buffer.alloc(VERSION_BYTES)
   private stopWhy: string | null = null
 

@@ -4,15 +4,21 @@
  *
  * The sources, and whether they suffice, are decided before (sources below) and confirmed afterwards: a source that lost
  * data meanwhile has a new marker by then, and the whole merge does not count.
+ *
+ * A record is copied only once its other home replicas agree on it (agreement.ts).
+ * What a fallback replica has kept for longer than deletes are remembered is not copied (cluster/freshness.ts), unless too
+ * few home replicas are clean.
  */
 import type { Member } from '../../cluster/member.ts'
 import { encodeMarker } from '../../cluster/marker.ts'
 import { compareVersions } from '../../core/clock.ts'
-import { required } from '../../core/consistency.ts'
 import { StoredRecord } from '../../core/codec.ts'
 import { isInternal } from '../../core/keys.ts'
 import { LIFE_TOLERANCE_MS } from '../../core/lifetime.ts'
 import type { Placement } from '../../core/placement.ts'
+import type { ScanEntry } from '../../nodes/node.ts'
+import { agree } from './agreement.ts'
+import { isOurs } from './context.ts'
 import { answerOf, canEnd, copyRecord, fetchRecord, lifeAt, RepairStopped } from './copy.ts'
 import type { RepairContext } from '../context.ts'
 
@@ -47,8 +53,7 @@ export function sourcesFor(
   member: Member,
   isNew: (member: Member) => boolean = () => false,
 ): Sources | null {
-  const { replicas } = placement
-  const needed = replicas - required('quorum', replicas) + 1
+  const needed = placement.sufficient
   let lossy = false
   for (const { homes } of placement.replicaSets()) {
     if (!homes.includes(member)) continue
@@ -70,6 +75,16 @@ export function sourcesFor(
   }
 }
 
+/** What one merge works with. */
+interface Merge {
+  readonly context: RepairContext
+  readonly member: Member
+  readonly sources: Sources
+  /** The marker of each source at the start. */
+  readonly markers: ReadonlyMap<Member, Buffer>
+  readonly progress: MergeProgress
+}
+
 /** @throws RepairStopped when a node fails, or has changed its marker since the start */
 export async function merge(
   context: RepairContext,
@@ -78,61 +93,53 @@ export async function merge(
   progress: MergeProgress,
   keepGoing: () => Promise<void>,
 ): Promise<void> {
-  const markers = sources.members.map((source) => encodeMarker(source.marker!))
-  for (const [i, source] of sources.members.entries()) {
-    await mergeFrom(context, sources.placement, member, source, markers[i]!, progress, keepGoing)
-  }
-  for (const [i, source] of sources.members.entries()) {
+  const markers = new Map(sources.members.map((source) => [source, encodeMarker(source.marker!)]))
+  const work: Merge = { context, member, sources, markers, progress }
+  for (const source of sources.members) await mergeFrom(work, source, keepGoing)
+  for (const source of sources.members) {
     const { marker, runId } = await source.node.probe()
-    if (!marker?.equals(markers[i]!) || runId !== source.marker!.runId) {
+    if (!marker?.equals(markers.get(source)!) || runId !== source.marker!.runId) {
       throw new RepairStopped(source.node, 'it lost data or was restarted while it was read')
     }
   }
 }
 
-async function mergeFrom(
-  context: RepairContext,
-  placement: Placement<Member>,
-  member: Member,
-  source: Member,
-  marker: Buffer,
-  progress: MergeProgress,
-  keepGoing: () => Promise<void>,
-): Promise<void> {
+async function mergeFrom(work: Merge, source: Member, keepGoing: () => Promise<void>): Promise<void> {
   let cursor = '0'
   do {
     await keepGoing()
     const page = await answerOf(source.node, source.node.scan(cursor, null, PAGE_KEYS))
-    progress.checked += page.entries.length
-    const wanted = page.entries.filter(
-      ({ key, head }) =>
-        !isInternal(key) &&
-        new StoredRecord(head).versioned &&
-        placement.replicaSetOf(key).homes.includes(member),
-    )
-    await Promise.all(
-      wanted.map(({ key, head }) => bring(context, member, source, marker, key, head, progress)),
-    )
+    work.progress.checked += page.entries.length
+    const wanted = page.entries.filter((entry) => isWanted(work, source, entry))
+    await Promise.all(wanted.map((entry) => bring(work, source, entry)))
     cursor = page.cursor
   } while (cursor !== '0')
 }
 
+function isWanted({ context, member, sources }: Merge, source: Member, { key, head }: ScanEntry): boolean {
+  const record = new StoredRecord(head)
+  if (isInternal(key) || !isOurs(record)) return false
+  const { homes } = sources.placement.replicaSetOf(key)
+  if (!homes.includes(member)) return false
+  const isNothing = !homes.includes(source) && context.cluster.freshness.isForgotten(source, record)
+  return !isNothing || sources.lossy
+}
+
 /** Compares heads first: whole records are read only if they are missing, or are kept longer at the source. */
-async function bring(
-  context: RepairContext,
-  member: Member,
-  source: Member,
-  marker: Buffer,
-  key: Buffer,
-  head: Buffer,
-  progress: MergeProgress,
-): Promise<void> {
+async function bring(work: Merge, source: Member, { key, head }: ScanEntry): Promise<void> {
+  const { context, member, sources, markers, progress } = work
   const held = await fetchRecord(member.node, key, null)
   const order = held ? compareVersions(held.version, new StoredRecord(head).version) : -1
   if (order > 0) return
   if (order === 0 && (!canEnd(held!) || held!.isLasting || !(await livesLonger(source, member, key)))) return
+  const { homes } = sources.placement.replicaSetOf(key)
+  const voters = homes.flatMap((home) => {
+    const marker = markers.get(home)
+    return marker && home.completeness === 'clean' ? [{ member: home, marker }] : []
+  })
+  if (order < 0 && voters.length > 0) await agree(context, key, voters, sources.placement.replicas)
   const readAtMs = context.cluster.time.nowMs()
-  const record = await fetchRecord(source.node, key, marker)
+  const record = await fetchRecord(source.node, key, markers.get(source)!)
   if (!record?.versioned) return
   progress.sent++
   await copyRecord(context, [source.node], member.node, key, record, readAtMs)

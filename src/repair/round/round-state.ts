@@ -45,6 +45,7 @@ export const NO_COUNTS: Readonly<RoundCounts> = {
   rangesDiffering: 0,
   copied: 0,
   movedHome: 0,
+  forgotten: 0,
 }
 
 /** Resolves when every reachable member has it. */

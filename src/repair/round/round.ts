@@ -34,7 +34,6 @@
  * A life is never extended: copies live as long as the record has left where it is kept longest (copy.ts).
  */
 import type { Member } from '../../cluster/member.ts'
-import { required } from '../../core/consistency.ts'
 import type { RepairContext } from '../context.ts'
 import { RoundContext, type RoundCounts } from './context.ts'
 import { Digests } from './digests.ts'
@@ -47,6 +46,13 @@ import { moveHome, settleKey } from './settle.ts'
 /** Approximate limit of keys whose heads are held at once: 300 to 400 bytes each. */
 const LISTED_KEYS = 100_000
 
+export interface SyncedMember {
+  readonly member: Member
+  readonly marker: Buffer
+  /** Its misplaced copies are settled, under this placement (core/synced-at.ts). */
+  readonly settled: string | null
+}
+
 export interface RoundResult {
   /** Ids of the members that took part from start to end. */
   readonly members: readonly string[]
@@ -57,8 +63,8 @@ export interface RoundResult {
    * the newest is unknown.
    */
   readonly misplaced: Readonly<Record<string, number>>
-  /** Members that have received every delete, with their markers: see `synced` below. */
-  readonly synced: readonly { readonly member: Member; readonly marker: Buffer }[]
+  /** Members that have received every delete: see `synced` below. */
+  readonly synced: readonly SyncedMember[]
 }
 
 export class Round {
@@ -118,7 +124,7 @@ export class Round {
 
   private async scan(visit: (participant: Participant, key: Buffer, head: Buffer) => boolean): Promise<void> {
     const { context } = this
-    await scanMembers(context, visit, (participant, key) => moveHome(context, participant, key))
+    await scanMembers(context, visit, (participant, entry) => moveHome(context, participant, entry))
     await context.confirm()
   }
 
@@ -127,9 +133,9 @@ export class Round {
    * replicas took part to the end. With them it overlaps any Q that acknowledged a write or a delete. So one unavailable
    * member does not block the others.
    */
-  private synced(whole: readonly Participant[]): RoundResult['synced'] {
-    const { ranges, placement, participants } = this.context
-    const needed = placement.replicas - required('quorum', placement.replicas)
+  private synced(whole: readonly Participant[]): SyncedMember[] {
+    const { ranges, placement, participants, unsettled } = this.context
+    const needed = placement.sufficient - 1
     const lacking = new Set<Member>()
     for (const { homes } of ranges) {
       const took = homes.filter((home) => participants.of(home))
@@ -137,6 +143,10 @@ export class Round {
     }
     return whole
       .filter(({ member }) => !lacking.has(member))
-      .map(({ member, markerBytes }) => ({ member, marker: markerBytes }))
+      .map((participant) => ({
+        member: participant.member,
+        marker: participant.markerBytes,
+        settled: unsettled.has(participant) ? null : placement.fingerprint,
+      }))
   }
 }

@@ -1,5 +1,6 @@
 /** Scans what the members of a round hold. */
 import { isInternal } from '../../core/keys.ts'
+import type { ScanEntry } from '../../nodes/node.ts'
 import type { RoundContext } from './context.ts'
 import type { Participant } from './participants.ts'
 
@@ -16,7 +17,7 @@ const PAGE_KEYS = 128
 export async function scanMembers(
   round: RoundContext,
   visit: (participant: Participant, key: Buffer, head: Buffer) => boolean,
-  onMisplaced: (participant: Participant, key: Buffer) => Promise<void>,
+  onMisplaced: (participant: Participant, entry: ScanEntry) => Promise<void>,
 ): Promise<void> {
   const { participants, pace, counts } = round
   const cursors = new Map(participants.all.map((participant) => [participant, '0']))
@@ -29,13 +30,12 @@ export async function scanMembers(
         cursors.delete(participant)
         continue
       }
-      const misplaced: Buffer[] = []
-      for (const { key, head } of page.entries) {
-        if (!isInternal(key) && visit(participant, key, head)) misplaced.push(key)
-      }
+      const misplaced = page.entries.filter(
+        ({ key, head }) => !isInternal(key) && visit(participant, key, head),
+      )
       counts.checkedKeys += page.entries.length
       await pace.spend(page.entries.length)
-      await round.inGroups(misplaced, (key) => onMisplaced(participant, key))
+      await round.inGroups(misplaced, (entry) => onMisplaced(participant, entry))
       if (page.cursor === '0') cursors.delete(participant)
       else cursors.set(participant, page.cursor)
     }

@@ -1,7 +1,8 @@
 /** Brings the home replicas of a key together: reads it on all of them, and copies the newest record. */
 import { compareVersions } from '../../core/clock.ts'
-import type { StoredRecord } from '../../core/codec.ts'
+import { StoredRecord } from '../../core/codec.ts'
 import { newestOf } from '../../core/votes.ts'
+import type { ScanEntry } from '../../nodes/node.ts'
 import { isOurs, type RoundContext } from './context.ts'
 import { copyRecord, fetchRecord } from './copy.ts'
 import { needs, type DifferingKey } from './listing.ts'
@@ -30,21 +31,55 @@ export async function settleKey(round: RoundContext, { key, homes }: DifferingKe
 }
 
 /**
- * Moves a misplaced copy to its home replicas. It is dropped once every home replica holds it or something newer. The
- * newest record of all of them is copied, or an old copy would return to a replica that has deleted it.
+ * Moves a misplaced copy to its home replicas. The newest record of all of them is copied, or an old copy would return to
+ * a replica that has deleted it.
+ *
+ *   forgotten (cluster/freshness.ts)      → dropped, not copied
+ *   every home replica holds it, or
+ *   something newer                       → dropped
+ *   so many do that no majority lacks it  → stays for the others, but is settled: need not be looked at again
+ *   fewer                                 → the fallback replica is not settled
  */
-export async function moveHome(round: RoundContext, fallback: Participant, key: Buffer): Promise<void> {
-  const { participants, placement, counts } = round
+export async function moveHome(
+  round: RoundContext,
+  fallback: Participant,
+  { key, head }: ScanEntry,
+): Promise<void> {
+  const { participants, placement, repair } = round
+  const { freshness } = repair.cluster
   const { homes } = placement.replicaSetOf(key)
-  const targets = participants.among(homes)
-  if (targets.length < homes.length || !targets.every(({ member }) => member.takesValues)) return
+  const targets = participants.among(homes).filter(({ member }) => member.takesValues)
+  if (targets.length < placement.sufficient) {
+    round.unsettled.add(fallback)
+    return
+  }
+  const found = new StoredRecord(head)
+  if (freshness.isForgotten(fallback.member, found)) {
+    await dropMisplaced(round, fallback, key, found, 'forgotten')
+    return
+  }
+  const all = targets.length === homes.length
+  if (!all && freshness.wasSettled(fallback.member, found)) return
   const copies = await copiesAt(round, [...targets, fallback], key)
   const copy = copies?.held.at(-1)
-  if (!copies || !copy || !isOurs(copy)) return
-  if (!(await copyNewest(round, key, targets, copies, true))) return
+  if (copies && !(copy && isOurs(copy))) return // gone meanwhile
+  if (!copies || !copy || !(await copyNewest(round, key, targets, copies, true))) {
+    round.unsettled.add(fallback)
+    return
+  }
+  if (all) await dropMisplaced(round, fallback, key, copy, 'movedHome')
+}
+
+async function dropMisplaced(
+  { counts, participants }: RoundContext,
+  fallback: Participant,
+  key: Buffer,
+  copy: StoredRecord,
+  as: 'forgotten' | 'movedHome',
+): Promise<void> {
   try {
     await fallback.member.node.dropCopy(fallback.markerBytes, key, Buffer.from(copy.version))
-    if (!copy.promise) counts.movedHome++
+    if (!copy.promise) counts[as]++
   } catch (error) {
     participants.leaveOut(fallback, String(error))
   }
