@@ -4,7 +4,7 @@ import type { Member } from '../cluster/member.ts'
 import type { Timers } from '../core/clock.ts'
 import type { Deadlines } from '../core/deadlines.ts'
 import type { RondoError } from '../core/errors.ts'
-import type { ReplicaSet } from '../core/placement.ts'
+import type { ReplicaSet } from '../core/replica-set.ts'
 import type { Requester } from './requester.ts'
 import type { Background } from './background.ts'
 import type { Hedging } from './read/hedging.ts'
@@ -34,6 +34,13 @@ export interface Failing {
 
 /** The nodes for a key. An operation takes them once and keeps them until it ends. */
 export type Replicas = ReplicaSet<Member>
+
+/** The indexes of these nodes among the home replicas. */
+export function placesOf(replicas: Replicas, nodes: Iterable<object>): number[] {
+  const places: number[] = []
+  for (const node of nodes) places.push(positionOf(replicas.homes, node))
+  return places
+}
 
 /** The member of this node in a preference list that contains it. */
 export function memberOf(members: readonly Member[], node: object): Member {

@@ -8,25 +8,21 @@
  * An operation takes its replica set once, when it starts, and keeps it until it ends: whatever changes meanwhile, it
  * counts the answers of these nodes.
  *
+ * While members change, a placement is joint: it has two rings, and a key has the home replicas of both (replica-set.ts),
+ * unless they are the same. Its ranges are those between the vnodes of both rings:
+ *
+ *   voting ring     ├────── A ──────┤├──────── B ────────┤
+ *   other ring      ├── A ──┤├────── D ──────┤├──── B ───┤
+ *   ranges          ├── A ──┤├─ A D ┤├─ B D ─┤├──── B ───┤
+ *
  * Performance: the replica sets are made with the placement, one for each distinct preference list, so a lookup costs
  * what the ring's does and allocates nothing. With N of eight or more the ring's lists are too short, and each lookup
- * walks the ring.
+ * walks the ring. A joint placement looks up both rings.
  */
 import { required } from './consistency.ts'
-import { LISTED_NODES, Ring, type RingNode } from './ring.ts'
+import { ReplicaSet } from './replica-set.ts'
+import { LISTED_NODES, Ring, type RingNode, type TokenRange } from './ring.ts'
 import { tokenOf } from './token.ts'
-
-/** The nodes for a key. */
-export interface ReplicaSet<T> {
-  /** Of the placement. */
-  readonly epoch: number
-  /** The home replicas, the primary first: N of them, or all nodes if there are fewer. */
-  readonly homes: readonly T[]
-  /** The nodes that take copies in place of unavailable home replicas, in this order. */
-  readonly fallbacks: readonly T[]
-  /** The preference list: home replicas, then fallback replicas. */
-  readonly preference: readonly T[]
-}
 
 export interface PlacementOptions<T extends RingNode> {
   /** Grows with every change of the members. */
@@ -40,24 +36,51 @@ export interface PlacementOptions<T extends RingNode> {
 
 export class Placement<T extends RingNode = RingNode> {
   readonly epoch: number
+  /** The ring of the voting sets. */
   readonly ring: Ring<T>
-  /** N: the number of home replicas of a key. */
+  /** N: the number of voters of a key. */
   readonly replicas: number
+  /** All nodes that hold keys, sorted by id. */
+  readonly members: readonly T[]
+  /** The placement of the other sets; null = there are none. */
+  private readonly other: Placement<T> | null
   /** By the index of the vnode that a key belongs to; null = walk the ring instead. */
   private readonly sets: readonly ReplicaSet<T>[] | null
+  /** Where the ranges of a joint placement end, sorted. */
+  private readonly ends: Uint32Array | null
+  /** The joint sets, by the sets that they join. */
+  private readonly joined = new Map<ReplicaSet<T>, Map<ReplicaSet<T>, ReplicaSet<T>>>()
 
   /** @throws Error, RangeError as `Ring.of` */
   static of<T extends RingNode>(options: PlacementOptions<T>): Placement<T> {
     const { epoch, members, replicationFactor, vnodesPerNode } = options
-    return new Placement(epoch, Ring.of(members, { vnodesPerNode }), replicationFactor)
+    return new Placement(epoch, Ring.of(members, { vnodesPerNode }), replicationFactor, null)
   }
 
-  private constructor(epoch: number, ring: Ring<T>, replicationFactor: number) {
+  /**
+   * For the time of a change.
+   *
+   * @param voting its sets hold all that was acknowledged
+   * @param other the same nodes must be the same objects
+   */
+  static joint<T extends RingNode>(epoch: number, voting: Placement<T>, other: Placement<T>): Placement<T> {
+    return new Placement(epoch, voting.ring, voting.replicas, other)
+  }
+
+  private constructor(epoch: number, ring: Ring<T>, replicationFactor: number, other: Placement<T> | null) {
     this.epoch = epoch
     this.ring = ring
     this.replicas = Math.min(replicationFactor, ring.nodes.length)
+    this.other = other
     this.sets = this.replicas < LISTED_NODES ? this.makeSets() : null
+    this.members = other ? united(ring.nodes, other.members) : ring.nodes
+    this.ends = other && endsOf(ring, other.ring)
     Object.freeze(this)
+  }
+
+  /** Members change: some keys have two sets of home replicas. */
+  get isJoint(): boolean {
+    return this.other !== null
   }
 
   /** N − Q + 1: so many home replicas of a key hold every write that a majority holds. */
@@ -67,12 +90,8 @@ export class Placement<T extends RingNode = RingNode> {
 
   /** The same for placements that look for every key on the same nodes, whatever their epoch. */
   get fingerprint(): string {
-    return `${this.ring.checksum} ${this.replicas}`
-  }
-
-  /** Sorted by id. */
-  get members(): readonly T[] {
-    return this.ring.nodes
+    const own = `${this.ring.checksum} ${this.replicas}`
+    return this.other ? `${own} and ${this.other.fingerprint}` : own
   }
 
   /** The replica set of a key. */
@@ -82,14 +101,38 @@ export class Placement<T extends RingNode = RingNode> {
 
   /** The same for callers that have the key's token (uint32) already. */
   replicaSetAt(token: number): ReplicaSet<T> {
-    return this.sets === null
-      ? this.setOf([...this.ring.walkAt(token)])
-      : this.sets[this.ring.indexAt(token)]!
+    const set =
+      this.sets === null ? this.setOf([...this.ring.walkAt(token)]) : this.sets[this.ring.indexAt(token)]!
+    return this.other === null ? set : this.join(set, this.other, token)
   }
 
-  /** The replica set of every token range of the ring, in the order of the ring; many come more than once. */
+  // ---- ranges: all keys in one have the same replica set
+
+  /** Number of ranges. */
+  get size(): number {
+    return this.ends?.length ?? this.ring.size
+  }
+
+  /** Index (0 … size − 1) of the range that a token (uint32) lies in. */
+  rangeIndexAt(token: number): number {
+    return this.ends ? firstFrom(this.ends, token) : this.ring.indexAt(token)
+  }
+
+  /** The ranges in the order of the ring, with their replica sets; many sets come more than once. */
+  *ranges(): Generator<{ readonly range: TokenRange; readonly set: ReplicaSet<T> }> {
+    const endAt = (i: number) => (this.ends ? this.ends[i]! : this.ring.vnodeAt(i).token)
+    for (let i = 0; i < this.size; i++) {
+      const end = endAt(i)
+      // Of vnodes that share a token only the first has keys.
+      const before = endAt(i === 0 ? this.size - 1 : i - 1)
+      const range = this.ends ? { start: before, end } : this.ring.rangeOf(end)
+      yield { range, set: this.replicaSetAt(end) }
+    }
+  }
+
+  /** The replica set of every range. */
   *replicaSets(): Generator<ReplicaSet<T>> {
-    for (let i = 0; i < this.ring.size; i++) yield this.replicaSetAt(this.ring.vnodeAt(i).token)
+    for (const { set } of this.ranges()) yield set
   }
 
   private makeSets(): ReplicaSet<T>[] {
@@ -103,11 +146,49 @@ export class Placement<T extends RingNode = RingNode> {
   }
 
   private setOf(preference: readonly T[]): ReplicaSet<T> {
-    return Object.freeze({
-      epoch: this.epoch,
-      homes: Object.freeze(preference.slice(0, this.replicas)),
-      fallbacks: Object.freeze(preference.slice(this.replicas)),
-      preference,
-    })
+    return ReplicaSet.stable(this.epoch, preference, this.replicas)
   }
+
+  private join(voting: ReplicaSet<T>, placement: Placement<T>, token: number): ReplicaSet<T> {
+    const other = placement.replicaSetAt(token)
+    // Sets that are made by walking the ring are new each time.
+    if (this.sets === null || placement.sets === null) return this.joinedOf(voting, other)
+    let byOther = this.joined.get(voting)
+    if (!byOther) this.joined.set(voting, (byOther = new Map<ReplicaSet<T>, ReplicaSet<T>>()))
+    let set = byOther.get(other)
+    if (!set) byOther.set(other, (set = this.joinedOf(voting, other)))
+    return set
+  }
+
+  private joinedOf(voting: ReplicaSet<T>, other: ReplicaSet<T>): ReplicaSet<T> {
+    const all = [...new Set([...voting.preference, ...other.preference])]
+    const rest = all.filter((node) => !voting.homes.includes(node) && !other.homes.includes(node))
+    const isSame =
+      voting.homes.length === other.homes.length && voting.homes.every((home) => other.homes.includes(home))
+    return isSame
+      ? ReplicaSet.stable(this.epoch, [...voting.homes, ...rest], voting.homes.length)
+      : ReplicaSet.joint(this.epoch, voting.homes, other.homes, rest)
+  }
+}
+
+function united<T extends RingNode>(one: readonly T[], two: readonly T[]): readonly T[] {
+  return Object.freeze([...new Set([...one, ...two])].sort((a, b) => (a.id < b.id ? -1 : 1)))
+}
+
+function endsOf(one: Ring, two: Ring): Uint32Array {
+  const tokens = new Set<number>()
+  for (const ring of [one, two]) for (let i = 0; i < ring.size; i++) tokens.add(ring.vnodeAt(i).token)
+  return Uint32Array.from(tokens).sort()
+}
+
+/** Index of the first token at or after this one, clockwise. */
+function firstFrom(tokens: Uint32Array, token: number): number {
+  let low = 0
+  let high = tokens.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (tokens[middle]! < token) low = middle + 1
+    else high = middle
+  }
+  return low === tokens.length ? 0 : low
 }

@@ -9,7 +9,7 @@
  * that may hold the record can be asked: then all reachable ones are compared, and the newest record wins.
  */
 
-import type { ReplicaSet } from './placement.ts'
+import type { ReplicaSet } from './replica-set.ts'
 
 /** Whom a plan chooses from. */
 export type Candidates<T> = Pick<ReplicaSet<T>, 'homes' | 'fallbacks'>

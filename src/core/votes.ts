@@ -43,12 +43,12 @@ export function agreesOn(
  * has no end or they replaced the same version. Otherwise its writer may have died before it had lengthened the shorter
  * ones, and only lasting copies are certain.
  *
- * @param majority the required number
+ * @param isMajority whether these are enough to be certain that no record of another life was acknowledged
  */
 export function sureHolders<T>(
   votes: ReadonlyMap<T, RecordHead | null>,
   newest: RecordHead | null,
-  majority: number,
+  isMajority: (holders: readonly T[]) => boolean,
   graceMs: number,
 ): T[] {
   const version = newest?.version ?? VERSION_ZERO
@@ -56,9 +56,10 @@ export function sureHolders<T>(
     ([, record]) => compareVersions(record?.version ?? VERSION_ZERO, version) === 0,
   )
   if (newest && livesMayDiffer(newest, graceMs)) {
-    const [first, ...others] = holders.flatMap(([, record]) => (record!.isLasting ? [] : [record!.replaced]))
-    const alike = others.length + 1 >= majority && others.every((replaced) => replaced.equals(first!))
-    if (!alike) return holders.flatMap(([voter, record]) => (record!.isLasting ? [voter] : []))
+    const rest = holders.filter(([, record]) => !record!.isLasting)
+    const isAlike = rest.every(([, record]) => record!.replaced.equals(rest[0]![1]!.replaced))
+    if (!isAlike || !isMajority(rest.map(([voter]) => voter)))
+      return holders.flatMap(([voter, record]) => (record!.isLasting ? [voter] : []))
   }
   return holders.map(([voter]) => voter)
 }

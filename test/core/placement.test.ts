@@ -62,4 +62,71 @@ describe('the placement', () => {
     expect(() => Object.assign(set, { epoch: 2 })).to.throw(TypeError)
     expect(() => Object.assign(placement, { epoch: 2 })).to.throw(TypeError)
   })
+
+  describe('while members change', () => {
+    const nodes = members(5)
+    const of = (epoch: number, ids: readonly number[], replicationFactor = 3) => {
+      const some = ids.map((id) => nodes[id - 1]!)
+      return Placement.of({ epoch, members: some, replicationFactor, vnodesPerNode: 20 })
+    }
+    const changes: Record<string, readonly [readonly number[], readonly number[], number, number]> = {
+      'a node joins': [[1, 2, 3, 4], [1, 2, 3, 4, 5], 3, 3],
+      'a node leaves': [[1, 2, 3, 4, 5], [1, 2, 3, 4], 3, 3],
+      'two are replaced by one': [[1, 2, 3, 4], [1, 2, 5], 3, 3],
+      'N grows': [[1, 2, 3, 4], [1, 2, 3, 4], 2, 3],
+      'N is as large as lists are long': [[1, 2, 3, 4, 5], [1, 2, 3, 4], 5, 4],
+    }
+    for (const [what, [before, after, n, next]] of Object.entries(changes)) {
+      it(`${what}: a key has the home replicas of both rings, those of the voting one first`, () => {
+        const [voting, other] = [of(1, before, n), of(2, after, next)]
+        const joint = Placement.joint(3, voting, other)
+        expect([joint.isJoint, joint.epoch, joint.replicas]).to.deep.equal([true, 3, voting.replicas])
+        expect(ids(joint.members)).to.deep.equal(
+          ids([...new Set([...voting.members, ...other.members])]).sort(),
+        )
+        for (const key of KEYS) {
+          const [old, latter, set] = [voting, other, joint].map((one) => one.replicaSetOf(key))
+          expect(set!.epoch).to.equal(3)
+          expect(set!.homes.slice(0, old!.homes.length)).to.deep.equal(old!.homes)
+          expect(new Set(set!.homes)).to.deep.equal(new Set([...old!.homes, ...latter!.homes]))
+          expect(new Set(set!.preference).size).to.equal(set!.preference.length)
+          const changes = set!.homes.length > old!.homes.length || old!.homes.length !== latter!.homes.length
+          expect(set!.isJoint).to.equal(changes)
+        }
+      })
+
+      it(`${what}: its ranges cover every token once, and share what they say`, () => {
+        const joint = Placement.joint(3, of(1, before, n), of(2, after, next))
+        const ranges = [...joint.ranges()]
+        expect(ranges.length).to.equal(joint.size)
+        ranges.forEach(({ range }, i) => expect(range.start).to.equal(ranges.at(i - 1)!.range.end))
+        for (const key of KEYS) {
+          const token = tokenOf(key)
+          const { range, set } = ranges[joint.rangeIndexAt(token)]!
+          const { start, end } = range
+          const within = start < end ? start < token && token <= end : start < token || token <= end
+          expect(within, `${token} in ${start}–${end}`).to.equal(true)
+          expect(joint.replicaSetAt(token).homes).to.deep.equal(set.homes)
+        }
+      })
+    }
+
+    it('joins only where something changes, and shares the sets', () => {
+      const [voting, other] = [of(1, [1, 2, 3, 4]), of(2, [1, 2, 3, 4, 5])]
+      const joint = Placement.joint(3, voting, other)
+      const sets = KEYS.map((key) => joint.replicaSetOf(key))
+      const changed = sets.filter(({ isJoint }) => isJoint).length
+      const moved = KEYS.filter((key) => other.replicaSetOf(key).homes.includes(nodes[4]!)).length
+      expect(changed)
+        .to.equal(moved)
+        .and.to.be.within(1, KEYS.length - 1)
+      expect(joint.replicaSetOf(KEYS[0]!)).to.equal(sets[0])
+    })
+
+    it('has a fingerprint of its own', () => {
+      const [voting, other] = [of(1, [1, 2, 3, 4]), of(2, [1, 2, 3, 4, 5])]
+      const of3 = [voting, other, Placement.joint(3, voting, other), Placement.joint(4, other, voting)]
+      expect(new Set(of3.map(({ fingerprint }) => fingerprint)).size).to.equal(4)
+    })
+  })
 })

@@ -42,22 +42,22 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'unclean-acks',
     rule: 'the ack of a node that is being filled does not count',
     file: 'src/coordinator/write/acks.ts',
-    find: 'this.note({ node, clean: fence.clean, keptMs, askedMs: keptMs })',
-    replace: 'this.note({ node, clean: fence !== null, keptMs, askedMs: keptMs })',
+    find: 'this.note({ node, place: this.placeOf(node), clean: fence.clean, keptMs, askedMs: keptMs })',
+    replace: 'this.note({ node, place: this.placeOf(node), clean: true, keptMs, askedMs: keptMs })',
   },
   {
     name: 'unclean-votes',
     rule: 'the vote of a node that is being filled does not count',
     file: 'src/coordinator/read/quorum-read.ts',
-    find: 'if (fence.clean) this.votes.set(node, record)',
-    replace: 'this.votes.set(node, record)',
+    find: 'if (fence.clean && isVoter) this.votes.set(node, record)',
+    replace: 'if (isVoter) this.votes.set(node, record)',
   },
   {
     name: 'one-ack',
     rule: 'a write at quorum needs a majority of acks',
     file: 'src/coordinator/write/quorum-write.ts',
-    find: 'if (acked >= required) {',
-    replace: 'if (acked >= Math.min(1, required)) {',
+    find: 'if (this.acks.areEnough) {',
+    replace: 'if (this.acks.counted.length > 0) {',
   },
   // ---- reads at quorum
   {
@@ -71,22 +71,24 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'one-vote',
     rule: 'a read at quorum needs a majority of votes, and answers what a majority holds',
     file: 'src/coordinator/read/quorum-read.ts',
-    find: 'this.required = required(level, replicas.homes.length)',
-    replace: 'this.required = 1\n    this.replicas = { ...replicas, homes: replicas.homes.slice(0, 1) }',
+    find: 'this.required = replicas.required(level)',
+    replace:
+      'this.required = 1\n    this.replicas = (replicas.constructor as any).stable(replicas.epoch, replicas.homes.slice(0, 1), 1)',
   },
   {
     name: 'no-write-back',
     rule: 'where votes differ, the newest is at a majority before it is answered',
     file: 'src/coordinator/read/quorum-read.ts',
-    find: 'if (this.holding >= this.majority) {',
-    replace: 'if (this.holding >= 1 && this.majority > 0) {',
+    find: 'if (this.isHeld) {\n      this.over = true',
+    replace: 'if (this.holding.length > 0) {\n      this.over = true',
   },
   {
     name: 'write-back-stale-counts',
     rule: 'a write-back that meets something newer proves nothing',
     file: 'src/coordinator/read/quorum-read.ts',
     find: '    this.over = true\n    this.read.again()\n  }\n\n  private count',
-    replace: '    this.pending--\n    this.holding++\n    this.count()\n  }\n\n  private count',
+    replace:
+      '    this.pending--\n    this.holding.push(this.placeOf(node))\n    this.count()\n  }\n\n  private count',
   },
   // ---- stale
   {
@@ -164,8 +166,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'refusal-without-majority',
     rule: 'what a refused NX has seen is at a majority before it is told',
     file: 'src/coordinator/update/two-rounds.ts',
-    find: 'return sureHolders(votes, newest, majority, this.context.graceMs).length >= majority',
-    replace: 'return sureHolders(votes, newest, majority, this.context.graceMs).length >= 0',
+    find: 'return isHeld(sureHolders(votes, newest, isHeld, this.context.graceMs))',
+    replace: 'return true',
   },
   // ---- several keys together
   {
@@ -190,8 +192,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'transaction-without-majority',
     rule: 'a transaction is confirmed by a majority that has taken all of it',
     file: 'src/coordinator/transact/transact-quorum.ts',
-    find: 'if (accepted >= this.transaction.required) {',
-    replace: 'if (accepted >= 1) {',
+    find: 'if (areConfirmed && this.acks.every((acks) => acks?.areEnough ?? true)) {',
+    replace: 'if (confirmed.length > 0) {',
   },
   {
     name: 'unknown-transaction-retried',

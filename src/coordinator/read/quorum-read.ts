@@ -3,7 +3,9 @@
  * is known to hold it.
  *
  *   1. Ask all home replicas. A vote counts only from a clean one (its batch found the marker of a clean node).
- *   2. With enough votes, the newest version wins. If a majority of them agree, it is the answer.
+ *   2. With enough votes, the newest version wins. If a majority of them agree, it is the answer. While home replicas
+ *      change, only those vote that hold everything, and a majority of the others must hold the record, too
+ *      (core/replica-set.ts).
  *   3. Otherwise write the newest record back to the replicas that lack it, and answer when a majority holds it.
  *      Without this a second reader could meet an older majority, and see time go backwards. A tombstone, or a value
  *      that expires, is also written back to replicas that hold it but may drop it before the others do
@@ -26,14 +28,14 @@ import {
   VERSION_AT,
   type RecordHead,
 } from '../../core/codec.ts'
-import { required, type ConsistencyLevel } from '../../core/consistency.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
 import { livesMayDiffer, repairedLifeMs } from '../../core/lifetime.ts'
 import type { Part } from '../../core/part.ts'
 import { READ_NEVER } from '../../core/plan.ts'
 import { newestOf, sureHolders } from '../../core/votes.ts'
 import type { Fence, GetCall, Node, NodeFailure, PeekCall, StoreCall } from '../../nodes/node.ts'
-import type { CoordinatorContext, Replicas } from '../context.ts'
+import { placesOf, positionOf, type CoordinatorContext, type Replicas } from '../context.ts'
 import { wrongType } from '../errors.ts'
 import { Operation } from '../operation.ts'
 import type { ReadDone } from './read.ts'
@@ -48,7 +50,7 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
   expectedBytes: number
   /** The part that is fetched; null = whole records. */
   fetched: Part | null
-  private readonly level: ConsistencyLevel
+  readonly level: ConsistencyLevel
   private readonly part: Part | null
   private readonly settle: (done: ReadDone) => void
   private rounds = 0
@@ -72,7 +74,7 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
     this.key = key
     this.replicas = replicas
     this.level = level
-    this.required = required(level, replicas.homes.length)
+    this.required = replicas.required(level)
     this.expectedBytes = expectedBytes
     this.part = part
     this.fetched = part
@@ -160,10 +162,16 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
   private readonly read: QuorumRead
   private pending = 0
   private readonly votes = new Map<Node, RecordHead | null>()
+  /** Answers before the choice of home replicas that do not vote. */
+  private readonly early: {
+    readonly node: Node
+    readonly record: RecordHead | null
+    readonly fence: Fence
+  }[] = []
   /** Replicas that the newest record was sent to. */
   private readonly writing = new Set<Node>()
-  /** Once the newest version is chosen: home replicas known to hold it for as long as needed. */
-  private holding = 0
+  /** Once the newest version is chosen: home replicas known to hold it for as long as needed, by their index. */
+  private holding: number[] = []
   /** The replaced versions of those of them that are not marked as lasting; null = there are none. */
   private replaced: Buffer | null = null
   private newest: RecordHead | null = null
@@ -175,10 +183,12 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
   }
 
   start(): void {
-    const asked = this.read.replicas.homes.filter((home) => home.readRank !== READ_NEVER)
+    const { homes, voters } = this.read.replicas
+    const asked = homes.filter((home) => home.readRank !== READ_NEVER)
+    const votes = asked.filter((home) => homes.indexOf(home) < voters).length
     this.pending = asked.length
-    if (asked.length < this.read.required) {
-      this.read.fail(this.tooFewVotes(asked.length))
+    if (votes < this.read.required) {
+      this.read.fail(this.tooFewVotes(votes))
       return
     }
     const { key, fetched, expectedBytes } = this.read
@@ -201,7 +211,9 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
     if (record?.promise) versions.observe(record.bytes, HEAD_BYTES) // otherwise the next write here would be refused
     if (this.writingBack) this.lateVote(node, record, fence)
     else if (!this.over && !this.read.isFinished) {
-      if (fence.clean) this.votes.set(node, record)
+      const isVoter = this.placeOf(node) < this.read.replicas.voters
+      if (fence.clean && isVoter) this.votes.set(node, record)
+      else if (fence.clean) this.early.push({ node, record, fence })
       this.count()
     }
   }
@@ -223,7 +235,7 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
     this.read.context.background.end()
     this.pending--
     if (this.over || this.read.isFinished) return
-    if (fence.clean) this.holding++
+    if (fence.clean) this.holding.push(this.placeOf(node))
     this.count()
   }
 
@@ -247,9 +259,12 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
       this.choose()
       if (this.over) return
     }
-    if (this.holding >= this.majority) {
+    if (this.isHeld) {
       this.over = true
       this.read.answer(this.newest)
+    } else if (this.pending === 0 && this.isPart) {
+      this.over = true
+      this.read.againWithValues()
     } else if (this.pending === 0) {
       this.read.fail('The newest record could not be written to a majority of the replicas.')
     }
@@ -257,18 +272,20 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
 
   private choose(): void {
     this.newest = newestOf(this.votes.values())
-    const sure = sureHolders(this.votes, this.newest, this.majority, this.read.context.graceMs)
-    this.holding = sure.length
+    const { replicas, context } = this.read
+    const isEnough = (nodes: readonly Node[]) => replicas.hasVotes(placesOf(replicas, nodes), 'quorum')
+    const sure = sureHolders(this.votes, this.newest, isEnough, context.graceMs)
+    this.holding = placesOf(replicas, sure)
     this.replaced =
       sure.map((node) => this.votes.get(node)).find((vote) => vote && !vote.isLasting)?.replaced ?? null
     this.writingBack = true
-    const isPart = this.newest?.versioned && !(this.newest instanceof StoredRecord)
-    if (isPart && this.holding < this.majority) {
+    if (this.isPart && !replicas.hasVotes(this.holding, 'quorum')) {
       this.over = true
       this.read.againWithValues()
       return
     }
     for (const node of this.votes.keys()) if (!sure.includes(node)) this.writeBack(node)
+    for (const { node, record, fence } of this.early.splice(0)) this.lateVote(node, record, fence)
   }
 
   /** A vote after the choice, perhaps after the answer: the replica may still need repair. */
@@ -282,7 +299,7 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
       this.read.again()
       return
     }
-    if (sure && fence.clean) this.holding++
+    if (sure && fence.clean) this.holding.push(this.placeOf(node))
     this.count()
   }
 
@@ -309,8 +326,17 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
     node.store(this.read.key, record, lifeMs, this)
   }
 
-  private get majority(): number {
-    return required('quorum', this.read.replicas.homes.length)
+  /** The newest record was not fetched whole, so that it cannot be written back. */
+  private get isPart(): boolean {
+    return this.newest?.versioned === true && !(this.newest instanceof StoredRecord)
+  }
+
+  private get isHeld(): boolean {
+    return this.read.replicas.isHeld(this.holding, 'quorum')
+  }
+
+  private placeOf(node: Node): number {
+    return positionOf(this.read.replicas.homes, node)
   }
 
   private tooFewVotes(votes: number): string {

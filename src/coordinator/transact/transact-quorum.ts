@@ -31,7 +31,7 @@ import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { newestOf } from '../../core/votes.ts'
 import type { Fence, Node, NodeFailure, PrepareCall, StoreAllCall, StoreAllWrite } from '../../nodes/node.ts'
 import { Acks } from '../write/acks.ts'
-import type { CoordinatorContext } from '../context.ts'
+import { placesOf, type CoordinatorContext } from '../context.ts'
 import { asStored } from '../update/read-modify-write.ts'
 import {
   changesOf,
@@ -99,7 +99,7 @@ class TransactionAttempt implements StoreAllCall {
   /** By key; null = only checked. */
   private acks: readonly (Acks | null)[] = []
   /** Clean nodes that have accepted all. */
-  private confirmed = 0
+  private readonly confirmed: Node[] = []
   /** Accepts that were applied, or may have been. */
   private touched = 0
   /** Home replicas that failed or are no longer waited for, with the reason. */
@@ -154,7 +154,7 @@ class TransactionAttempt implements StoreAllCall {
     if (this.round !== 'prepare' || this.transaction.isFinished) return
     this.promised.push(node)
     if (clean) this.votes.forEach((votes, i) => votes.set(node, held[i]!))
-    if (this.votes[0]!.size >= this.transaction.required) this.decide()
+    if (this.transaction.arePromisedBy([...this.votes[0]!.keys()])) this.decide()
     else this.checkPromises()
   }
 
@@ -204,10 +204,9 @@ class TransactionAttempt implements StoreAllCall {
       return
     }
     this.round = 'accept'
+    const { context, replicas, level } = transaction
     this.acks = this.writes.map(({ key, record }) => {
-      return (
-        record && new Acks(transaction.context, key, record, transaction.required, () => this.checkAccepts())
-      )
+      return record && new Acks(context, key, record, replicas, level, () => this.checkAccepts())
     })
     if (this.changesAnything) transaction.sent()
     for (const node of [...this.promised, ...this.late]) this.acceptAt(node)
@@ -224,7 +223,7 @@ class TransactionAttempt implements StoreAllCall {
   onApplied(node: Node, fence: Fence, keptMs: readonly number[]): void {
     this.end()
     this.touched++
-    if (fence.clean) this.confirmed++
+    if (fence.clean) this.confirmed.push(node)
     this.acks.forEach((acks, i) => acks?.add(node, fence, keptMs[i]!))
     this.checkAccepts()
   }
@@ -260,9 +259,12 @@ class TransactionAttempt implements StoreAllCall {
 
   private checkAccepts(): void {
     if (this.round !== 'accept' || this.transaction.isFinished) return
-    const counted = this.acks.map((acks) => acks?.counted ?? this.confirmed)
-    const accepted = Math.min(this.confirmed, ...counted)
-    if (accepted >= this.transaction.required) {
+    const { transaction, confirmed } = this
+    const areConfirmed = transaction.replicas.isHeld(
+      placesOf(transaction.replicas, confirmed),
+      transaction.level,
+    )
+    if (areConfirmed && this.acks.every((acks) => acks?.areEnough ?? true)) {
       this.conclude()
       return
     }
@@ -271,6 +273,8 @@ class TransactionAttempt implements StoreAllCall {
     this.round = 'over'
     if (this.touched > 0 && this.changesAnything) {
       const { required } = this.transaction
+      const counted = this.acks.map((acks) => acks?.counted.length ?? confirmed.length)
+      const accepted = Math.min(confirmed.length, ...counted)
       this.transaction.fail(`${accepted} of ${required} required replicas have confirmed the transaction.`)
       return
     }

@@ -47,10 +47,10 @@ export interface PlacedKey {
   readonly replicas: Replicas
 }
 
-/** Whether all keys have the same home replicas in the same order. Their fallback replicas may differ. */
+/** Whether all keys have the same home replicas in the same order and parts. Their fallback replicas may differ. */
 export function shareReplicaSet(keys: readonly PlacedKey[]): boolean {
   const [first, ...others] = keys
-  return others.every(({ replicas }) => replicas.homes.every((home, i) => home === first!.replicas.homes[i]))
+  return others.every(({ replicas }) => replicas.isLike(first!.replicas))
 }
 
 export function crossReplicaSet(): RondoError {

@@ -1,7 +1,7 @@
 /** The common part of updates and transactions: retries, the stored record, and errors. */
 import { VERSION_BYTES } from '../../core/clock.ts'
 import { newRecord, StoredRecord, type NewRecord, type Stamp } from '../../core/codec.ts'
-import { required, type ConsistencyLevel } from '../../core/consistency.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError, type Outcome } from '../../core/errors.ts'
 import { ownLifeMs } from '../../core/lifetime.ts'
 import type { CoordinatorContext, Failing, Replicas } from '../context.ts'
@@ -23,7 +23,7 @@ const OFTEN = 4
 
 export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Done> {
   readonly required: number
-  private readonly level: ConsistencyLevel
+  readonly level: ConsistencyLevel
   private readonly what: 'update' | 'transaction'
   protected readonly unknownSentence: string = 'It may have been applied.'
   /** How often it retries without waiting. */
@@ -44,7 +44,7 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
     done: Done,
   ) {
     super(context, done)
-    this.required = required(level, replicas.homes.length)
+    this.required = replicas.required(level)
     this.level = level
     this.what = what
   }

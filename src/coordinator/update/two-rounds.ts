@@ -1,25 +1,27 @@
 /**
  * The common part of updates and transactions at `quorum` and `all`: two rounds over the home replicas, prepare and
- * accept, under one ballot (update.ts explains why), retried with a later ballot after a conflict.
+ * accept, under one ballot (update.ts explains why), retried with a later ballot after a conflict. While home replicas
+ * change, both rounds need a majority of each set (core/replica-set.ts): whichever votes next has promised, and holds it.
  *
  * Once a single accept may have been applied, an unconfirmed update has an unknown outcome, and is never retried.
  */
 import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_BYTES } from '../../core/clock.ts'
 import type { NewRecord, StoredRecord } from '../../core/codec.ts'
-import { required, type ConsistencyLevel } from '../../core/consistency.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { fallbacksFor } from '../../core/plan.ts'
 import { sureHolders } from '../../core/votes.ts'
 import type { Node } from '../../nodes/node.ts'
-import { memberOf, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
+import { memberOf, placesOf, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
 import { tooFew } from '../errors.ts'
 import { Copies, noteMiss } from '../write/misses.ts'
 import { NewVersion, ReadModifyWrite } from './read-modify-write.ts'
 
 export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Done> {
   readonly homes: readonly Member[]
+  /** Of its key, or of one of its keys. */
+  readonly replicas: Replicas
 
-  /** @param replicas of its key, or of one of its keys */
   constructor(
     context: CoordinatorContext,
     replicas: Replicas,
@@ -29,16 +31,22 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
   ) {
     super(context, replicas, level, what, done)
     this.homes = replicas.homes
+    this.replicas = replicas
   }
 
   protected attempt(): void {
     // No promise from a filling node: it would not count, and would only block the fill.
     const usable = this.homes.filter((home) => home.takesValues && home.completeness === 'clean')
-    if (usable.length < this.required) {
+    if (!this.arePromisedBy(usable.map(({ node }) => node))) {
       this.end(tooFew(usable.length, this.homes, this.details))
       return
     }
     this.prepare(usable)
+  }
+
+  /** Enough promises, so that no other update can be confirmed without one of these nodes. */
+  arePromisedBy(nodes: readonly Node[]): boolean {
+    return this.replicas.isHeld(placesOf(this.replicas, nodes), this.level)
   }
 
   /** Starts the rounds. */
@@ -46,8 +54,8 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
 
   /** Whether a majority certainly holds what was read, so that it can be returned as it is. */
   isAtMajority(votes: ReadonlyMap<Node, StoredRecord | null>, newest: StoredRecord | null): boolean {
-    const majority = required('quorum', this.homes.length)
-    return sureHolders(votes, newest, majority, this.context.graceMs).length >= majority
+    const isHeld = (nodes: readonly Node[]) => this.replicas.isHeld(placesOf(this.replicas, nodes), 'quorum')
+    return isHeld(sureHolders(votes, newest, isHeld, this.context.graceMs))
   }
 
   /** From now on the outcome is unknown, until a majority confirms or all refuse. */

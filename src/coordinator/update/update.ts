@@ -52,7 +52,6 @@ export interface UpdateDone extends Failing {
 
 export class QuorumUpdate extends TwoRounds<UpdateDone> {
   readonly key: Buffer
-  readonly replicas: Replicas
   readonly modify: Modify
 
   constructor(
@@ -65,7 +64,6 @@ export class QuorumUpdate extends TwoRounds<UpdateDone> {
   ) {
     super(context, replicas, level, 'update', done)
     this.key = key
-    this.replicas = replicas
     this.modify = modify
   }
 
@@ -123,7 +121,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     if (this.round !== 'prepare' || this.update.isFinished) return
     this.promised.push(node)
     if (fence.clean) this.votes.set(node, bytes ? new StoredRecord(bytes) : null)
-    if (this.votes.size >= this.update.required) this.decide()
+    if (this.update.arePromisedBy([...this.votes.keys()])) this.decide()
     else this.checkPromises()
   }
 
@@ -151,12 +149,12 @@ class UpdateAttempt implements PrepareCall, StoreCall {
       return
     }
     this.round = 'accept'
-    const { context, key, required } = this.update
+    const { context, key, replicas, level } = this.update
     const change = this.modified.kind === 'write' ? this.modified.record : this.before!
     const { record, lifeMs } = this.update.recordOf(change, this.ballot)
     this.result = record
     this.lifeMs = lifeMs
-    this.acks = new Acks(context, key, record, required, () => this.checkAccepts())
+    this.acks = new Acks(context, key, record, replicas, level, () => this.checkAccepts())
     this.update.sent()
     for (const node of this.promised) this.acceptAt(node)
     for (const { node, why } of this.failed) this.missed(node, why)
@@ -185,14 +183,14 @@ class UpdateAttempt implements PrepareCall, StoreCall {
 
   private checkAccepts(): void {
     if (this.round !== 'accept' || this.update.isFinished) return
-    const accepted = this.acks!.counted
-    if (accepted >= this.update.required) {
+    if (this.acks!.areEnough) {
       this.conclude()
       return
     }
     if (this.pending + this.acks!.pending > 0) return
     this.round = 'over'
     if (this.touched > 0) {
+      const accepted = this.acks!.counted.length
       this.update.fail(`${accepted} of ${this.update.required} required replicas have confirmed the update.`)
       return
     }

@@ -10,10 +10,13 @@
 import { lastingCopy, type NewRecord } from '../../core/codec.ts'
 import { LIFE_TOLERANCE_MS } from '../../core/lifetime.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
-import type { CoordinatorContext } from '../context.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
+import { positionOf, type CoordinatorContext, type Replicas } from '../context.ts'
 
 interface Ack {
   readonly node: Node
+  /** Its index among the home replicas. */
+  readonly place: number
   /** Only a clean replica counts. The others are lengthened too: a filling node will vote later. */
   readonly clean: boolean
   keptMs: number
@@ -30,32 +33,35 @@ export class Acks implements StoreCall {
   private readonly context: CoordinatorContext
   private readonly key: Buffer
   private readonly record: NewRecord
-  private readonly required: number
+  private readonly replicas: Replicas
+  private readonly level: ConsistencyLevel
   private readonly changed: () => void
   private readonly acks: Ack[] = []
   private longest = 0
 
   /**
-   * @param required at least a majority
+   * @param level quorum or all
    * @param changed called when a lengthening has ended
    */
   constructor(
     context: CoordinatorContext,
     key: Buffer,
     record: NewRecord,
-    required: number,
+    replicas: Replicas,
+    level: ConsistencyLevel,
     changed: () => void,
   ) {
     this.context = context
     this.key = key
     this.record = record
-    this.required = required
+    this.replicas = replicas
+    this.level = level
     this.changed = changed
   }
 
   /** A home replica holds the record. */
   add(node: Node, fence: Fence, keptMs: number): void {
-    this.note({ node, clean: fence.clean, keptMs, askedMs: keptMs })
+    this.note({ node, place: this.placeOf(node), clean: fence.clean, keptMs, askedMs: keptMs })
   }
 
   /**
@@ -63,12 +69,17 @@ export class Acks implements StoreCall {
    * and there is nothing left to lengthen.
    */
   addReplaced(node: Node, askedMs: number): void {
-    this.note({ node, clean: true, keptMs: askedMs, askedMs: Infinity })
+    this.note({ node, place: this.placeOf(node), clean: true, keptMs: askedMs, askedMs: Infinity })
   }
 
-  /** The number of replicas that hold the record long enough. */
-  get counted(): number {
-    return this.acks.filter(({ clean, keptMs }) => clean && !this.isShort(keptMs)).length
+  /** The home replicas that hold the record long enough, by their index. */
+  get counted(): readonly number[] {
+    return placesOf(this.acks.filter(({ clean, keptMs }) => clean && !this.isShort(keptMs)))
+  }
+
+  /** So many of them as the level requires. */
+  get areEnough(): boolean {
+    return this.replicas.isHeld(this.counted, this.level)
   }
 
   /** The longest known life of a copy. */
@@ -79,8 +90,12 @@ export class Acks implements StoreCall {
   private note(ack: Ack): void {
     this.acks.push(ack)
     if (ack.clean) this.longest = Math.max(this.longest, Math.min(ack.keptMs, this.context.graceMs))
-    if (this.acks.filter(({ clean }) => clean).length < this.required) return
+    if (!this.replicas.isHeld(placesOf(this.acks.filter(({ clean }) => clean)), this.level)) return
     for (const other of this.acks) if (this.isShort(other.askedMs)) this.lengthen(other)
+  }
+
+  private placeOf(node: Node): number {
+    return positionOf(this.replicas.homes, node)
   }
 
   private isShort(lifeMs: number): boolean {
@@ -115,4 +130,8 @@ export class Acks implements StoreCall {
     this.context.background.end()
     this.changed()
   }
+}
+
+function placesOf(acks: readonly Ack[]): number[] {
+  return acks.map(({ place }) => place)
 }

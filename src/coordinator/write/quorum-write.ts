@@ -1,5 +1,6 @@
 /**
- * A write (or delete) at `quorum` or `all`: answered when that many home replicas hold it.
+ * A write (or delete) at `quorum` or `all`: answered when that many home replicas hold it, of each set while they change
+ * (core/replica-set.ts).
  *
  * What counts as an ack (the model of the replication rules breaks a guarantee when any of these is left out):
  *
@@ -27,7 +28,7 @@ import {
   versionOf,
   type NewRecord,
 } from '../../core/codec.ts'
-import { required, type ConsistencyLevel } from '../../core/consistency.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
 import { fallbacksFor, takes } from '../../core/plan.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
@@ -43,6 +44,7 @@ const MAX_ATTEMPTS = 4
 export class QuorumWrite extends Operation<WriteDone> {
   readonly key: Buffer
   readonly replicas: Replicas
+  readonly level: ConsistencyLevel
   readonly required: number
   private readonly make: MakeRecord
   private attempts = 0
@@ -60,7 +62,8 @@ export class QuorumWrite extends Operation<WriteDone> {
     super(context, done)
     this.key = key
     this.replicas = replicas
-    this.required = required(level, replicas.homes.length)
+    this.level = level
+    this.required = replicas.required(level)
     this.make = make
   }
 
@@ -73,9 +76,11 @@ export class QuorumWrite extends Operation<WriteDone> {
     const isDelete = kindOf(record) === KIND_TOMBSTONE
     const { homes } = this.replicas
     const usable = homes.filter((home) => takes(home, isDelete))
-    const counting = usable.filter((home) => home.completeness === 'clean').length
-    if (counting < this.required && !this.sent) {
-      this.end(tooFew(counting, homes, { outcome: 'not-applied', acked: 0, required: this.required }))
+    const counting = homes.flatMap((home, i) =>
+      usable.includes(home) && home.completeness === 'clean' ? [i] : [],
+    )
+    if (!this.replicas.isHeld(counting, this.level) && !this.sent) {
+      this.end(tooFew(counting.length, homes, { outcome: 'not-applied', acked: 0, required: this.required }))
       return
     }
     this.attempts++
@@ -128,7 +133,8 @@ class QuorumAttempt implements StoreCall {
     this.record = record
     this.lifeMs = lifeMs
     this.homes = write.replicas.homes
-    this.acks = new Acks(write.context, write.key, record, write.required, () => this.checkAcks())
+    const { context, key, replicas, level } = write
+    this.acks = new Acks(context, key, record, replicas, level, () => this.checkAcks())
   }
 
   start(usable: readonly Member[], isDelete: boolean): void {
@@ -183,19 +189,18 @@ class QuorumAttempt implements StoreCall {
   private checkAcks(): void {
     if (this.confirmed) this.noteTurnedAway()
     if (this.write.isFinished) return
-    const { required } = this.write
     if (this.write.isPast) {
       this.write.overdue() // an earlier ack may be of a node that has lost the record since, and was filled again
       return
     }
-    const acked = this.acks.counted
-    if (acked >= required) {
+    if (this.acks.areEnough) {
       this.confirmed = true
       this.copyToFallbacks()
       this.noteTurnedAway()
       this.write.succeed(this.record)
       return
     }
+    const acked = this.acks.counted.length
     if (this.never === this.homes.length) {
       this.write.again(acked)
       return

@@ -46,7 +46,7 @@ export class RoundContext {
   readonly participants: Participants
   /** Cluster time. */
   readonly startedAtMs: number
-  /** By the index of the vnode at the end of the range. */
+  /** By the index of the range in the placement. */
   readonly ranges: readonly PlacedRange[]
   /** Leaves of a digest tree. */
   readonly leaves: number
@@ -72,10 +72,7 @@ export class RoundContext {
     this.placement = placement
     this.startedAtMs = time.nowMs()
     versions.stamp(this.startVersion, 0)
-    const { ring } = placement
-    this.ranges = [...placement.replicaSets()].map(({ homes }, i) => {
-      return { range: ring.rangeOf(ring.vnodeAt(i).token), homes }
-    })
+    this.ranges = [...placement.ranges()].map(({ range, set }) => ({ range, homes: set.homes }))
     this.leaves = leavesPerRange(this.ranges.length)
     this.participants = new Participants(repair.cluster.members)
   }

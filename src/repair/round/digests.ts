@@ -36,7 +36,7 @@ export class Digests {
     const { placement, ranges, leaves, startedAtMs } = this.round
     const record = new StoredRecord(head)
     const token = tokenOf(key)
-    const index = placement.ring.indexAt(token)
+    const index = placement.rangeIndexAt(token)
     const { range, homes } = ranges[index]!
     if (!homes.includes(participant.member)) {
       if (record.isForeign) this.round.countMisplaced(participant.member)

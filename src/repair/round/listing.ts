@@ -62,7 +62,7 @@ export class Listing {
   add(participant: Participant, key: Buffer, head: Buffer): void {
     const { placement, ranges, leaves, startedAtMs } = this.round
     const token = tokenOf(key)
-    const index = placement.ring.indexAt(token)
+    const index = placement.rangeIndexAt(token)
     const { range, homes } = ranges[index]!
     if (this.wanted.get(index)?.[leafOf(token, range, leaves)] !== 1) return
     const place = homes.indexOf(participant.member)

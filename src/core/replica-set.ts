@@ -1,0 +1,110 @@
+/**
+ * The nodes for a key, and when enough of them agree.
+ *
+ * While members change, a key whose home replicas change has two sets of them: the voting set, which holds everything that
+ * was acknowledged, and the other one, which receives it, or has handed it over:
+ *
+ *   voters A B C,  others B C D        homes  A B C | D     all of them get every write
+ *
+ *   what is current      a majority of the voters says it                              hasVotes
+ *   what is held         a majority of each set holds it, so that whichever of them    isHeld
+ *                        votes next knows it
+ *
+ * Otherwise there is one set, and both are the same: R + W > N (core/consistency.ts).
+ */
+import { required, type ConsistencyLevel } from './consistency.ts'
+
+export class ReplicaSet<T> {
+  /** Of the placement. */
+  readonly epoch: number
+  /**
+   * The home replicas, the primary first: N of them, or all nodes if there are fewer. While they change: the voters, then
+   * those that are only in the other set.
+   */
+  readonly homes: readonly T[]
+  /** The first so many of `homes` vote. */
+  readonly voters: number
+  /** The nodes that take copies in place of unavailable home replicas, in this order. */
+  readonly fallbacks: readonly T[]
+  /** The preference list: home replicas, then fallback replicas. */
+  readonly preference: readonly T[]
+  /** By the index in `homes`: whether it is in the other set; null = there is none. */
+  private readonly inOther: readonly boolean[] | null
+  private readonly others: number
+
+  /**
+   * @param preference starts with the home replicas of the one set
+   * @param replicas N
+   */
+  static stable<T>(epoch: number, preference: readonly T[], replicas: number): ReplicaSet<T> {
+    const homes = Object.freeze(preference.slice(0, replicas))
+    return new ReplicaSet(epoch, homes, homes.length, null, preference.slice(replicas), preference)
+  }
+
+  /** @param rest nodes of neither set, in the order in which they take copies */
+  static joint<T>(
+    epoch: number,
+    voters: readonly T[],
+    others: readonly T[],
+    rest: readonly T[],
+  ): ReplicaSet<T> {
+    const homes = Object.freeze([...voters, ...others.filter((node) => !voters.includes(node))])
+    const inOther = homes.map((home) => others.includes(home))
+    return new ReplicaSet(epoch, homes, voters.length, inOther, rest, [...homes, ...rest])
+  }
+
+  private constructor(
+    epoch: number,
+    homes: readonly T[],
+    voters: number,
+    inOther: readonly boolean[] | null,
+    fallbacks: readonly T[],
+    preference: readonly T[],
+  ) {
+    this.epoch = epoch
+    this.homes = homes
+    this.voters = voters
+    this.inOther = inOther
+    this.others = inOther?.filter(Boolean).length ?? 0
+    this.fallbacks = Object.freeze(fallbacks)
+    this.preference = Object.freeze(preference)
+    Object.freeze(this)
+  }
+
+  /** The home replicas change. */
+  get isJoint(): boolean {
+    return this.inOther !== null
+  }
+
+  /** How many of the voters must answer. */
+  required(level: ConsistencyLevel): number {
+    return required(level, this.voters)
+  }
+
+  /** @param among indexes in `homes`, each once */
+  hasVotes(among: readonly number[], level: ConsistencyLevel): boolean {
+    let votes = 0
+    for (const place of among) if (place >= 0 && place < this.voters) votes++
+    return votes >= required(level, this.voters)
+  }
+
+  /** @param among indexes in `homes`, each once */
+  isHeld(among: readonly number[], level: ConsistencyLevel): boolean {
+    if (!this.hasVotes(among, level)) return false
+    if (this.inOther === null) return true
+    let held = 0
+    for (const place of among) if (this.inOther[place] === true) held++
+    return held >= required(level, this.others)
+  }
+
+  /** The same nodes have the same parts: keys with such sets can be changed together. */
+  isLike(set: ReplicaSet<T>): boolean {
+    if (this === set) return true
+    const { homes, inOther, voters } = this
+    return (
+      voters === set.voters &&
+      homes.length === set.homes.length &&
+      homes.every((home, i) => home === set.homes[i] && inOther?.[i] === set.inOther?.[i])
+    )
+  }
+}
