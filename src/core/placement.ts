@@ -21,7 +21,7 @@
  */
 import { required } from './consistency.ts'
 import { ReplicaSet } from './replica-set.ts'
-import { LISTED_NODES, Ring, type RingNode, type TokenRange } from './ring.ts'
+import { LISTED_NODES, Ring, type RingNode, type RingShape, type TokenRange } from './ring.ts'
 import { tokenOf } from './token.ts'
 
 export interface PlacementOptions<T extends RingNode> {
@@ -32,6 +32,8 @@ export interface PlacementOptions<T extends RingNode> {
   readonly replicationFactor: number
   /** Vnodes of a member of weight 1. */
   readonly vnodesPerNode: number
+  /** Weight and zone of a member on this ring; by default its own. */
+  readonly shapeOf?: (member: T) => RingShape
 }
 
 export class Placement<T extends RingNode = RingNode> {
@@ -53,8 +55,8 @@ export class Placement<T extends RingNode = RingNode> {
 
   /** @throws Error, RangeError as `Ring.of` */
   static of<T extends RingNode>(options: PlacementOptions<T>): Placement<T> {
-    const { epoch, members, replicationFactor, vnodesPerNode } = options
-    return new Placement(epoch, Ring.of(members, { vnodesPerNode }), replicationFactor, null)
+    const { epoch, members, replicationFactor, vnodesPerNode, shapeOf } = options
+    return new Placement(epoch, Ring.of(members, { vnodesPerNode, shapeOf }), replicationFactor, null)
   }
 
   /**
@@ -163,8 +165,11 @@ export class Placement<T extends RingNode = RingNode> {
   private joinedOf(voting: ReplicaSet<T>, other: ReplicaSet<T>): ReplicaSet<T> {
     const all = [...new Set([...voting.preference, ...other.preference])]
     const rest = all.filter((node) => !voting.homes.includes(node) && !other.homes.includes(node))
+    // Where only the first home replica changes, decisions at `one` move from one to the other.
     const isSame =
-      voting.homes.length === other.homes.length && voting.homes.every((home) => other.homes.includes(home))
+      voting.homes[0] === other.homes[0] &&
+      voting.homes.length === other.homes.length &&
+      voting.homes.every((home) => other.homes.includes(home))
     return isSame
       ? ReplicaSet.stable(this.epoch, [...voting.homes, ...rest], voting.homes.length)
       : ReplicaSet.joint(this.epoch, voting.homes, other.homes, rest)

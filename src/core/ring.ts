@@ -43,9 +43,14 @@ export interface RingNode {
   readonly zone?: string | undefined
 }
 
-export interface RingOptions {
+/** What decides how many vnodes a node has, and which copies it takes. */
+export type RingShape = Pick<RingNode, 'weight' | 'zone'>
+
+export interface RingOptions<T extends RingNode = RingNode> {
   /** Vnodes of a node of weight 1. An integer of at least 1, default 100. */
   readonly vnodesPerNode?: number
+  /** The same node may have another weight or zone on another ring; by default its own. */
+  readonly shapeOf?: ((node: T) => RingShape) | undefined
 }
 
 /** A range of the ring: the tokens after `start` up to and including `end`, wrapping at 2³² if `start` >= `end`. */
@@ -63,6 +68,10 @@ export interface Vnode<T extends RingNode> {
 /** Limit of nodes in `preferenceList`. */
 export const LISTED_NODES = 8
 
+interface Shapes<T> {
+  of(node: T): RingShape
+}
+
 // token × nodes + node has to stay an exact number below 2^53: 32 bits for the token leave 21.
 const MAX_VNODES = 2 ** 21
 
@@ -76,6 +85,7 @@ export class Ring<T extends RingNode = RingNode> {
    */
   readonly checksum: string
 
+  private readonly shapes: Shapes<T>
   /** Sorted; `holders[i]` is the node at `tokens[i]`, as an index of `nodes`. */
   private readonly tokens: Uint32Array
   private readonly holders: Uint32Array
@@ -93,19 +103,21 @@ export class Ring<T extends RingNode = RingNode> {
    * @throws Error for an empty id or one that comes twice; RangeError for a weight or a `vnodesPerNode` out of range,
    * and for more than 2,097,152 vnodes in all
    */
-  static of<T extends RingNode>(nodes: Iterable<T>, options: RingOptions = {}): Ring<T> {
-    return new Ring([...nodes], options.vnodesPerNode ?? 100)
+  static of<T extends RingNode>(nodes: Iterable<T>, options: RingOptions<T> = {}): Ring<T> {
+    return new Ring([...nodes], options.vnodesPerNode ?? 100, { of: options.shapeOf ?? ((node) => node) })
   }
 
-  private constructor(nodes: T[], vnodesPerNode: number) {
+  private constructor(nodes: T[], vnodesPerNode: number, shapes: Shapes<T>) {
     if (!Number.isSafeInteger(vnodesPerNode) || vnodesPerNode < 1) {
       throw new RangeError(`vnodesPerNode must be an integer of at least 1, not ${vnodesPerNode}.`)
     }
     this.nodes = Object.freeze(nodes.sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0)))
     refuseBadIds(this.nodes)
     this.vnodesPerNode = vnodesPerNode
+    this.shapes = shapes
 
-    const counts = this.nodes.map((node) => vnodesOf(node, vnodesPerNode))
+    const zoneNames = this.nodes.map((node) => zoneOf(shapes.of(node)))
+    const counts = this.nodes.map((node) => vnodesOf(node.id, shapes.of(node), vnodesPerNode))
     const vnodes = placeVnodes(this.nodes, counts)
     this.tokens = vnodes.tokens
     this.holders = vnodes.holders
@@ -113,13 +125,13 @@ export class Ring<T extends RingNode = RingNode> {
     this.startShift = 32 - bits
     this.starts = startsOf(this.tokens, bits)
 
-    const zones = numberZones(this.nodes)
+    const zones = numberZones(zoneNames)
     this.zones = zones.zones
     this.zoneCount = zones.zoneCount
 
     this.lists = workOutLists(this.nodes, this.holders, this.zones, this.zoneCount)
     this.checksum = fingerprint(
-      JSON.stringify(this.nodes.map((node, i) => [node.id, counts[i], zoneOf(node) ?? null])),
+      JSON.stringify(this.nodes.map((node, i) => [node.id, counts[i], zoneNames[i] ?? null])),
     )
     Object.freeze(this)
   }
@@ -130,7 +142,7 @@ export class Ring<T extends RingNode = RingNode> {
    * @throws Error if a node of this id is on the ring; and as `Ring.of`
    */
   add(node: T): Ring<T> {
-    return new Ring([...this.nodes, node], this.vnodesPerNode)
+    return new Ring([...this.nodes, node], this.vnodesPerNode, this.shapes)
   }
 
   /**
@@ -142,7 +154,7 @@ export class Ring<T extends RingNode = RingNode> {
     const others = this.nodes.filter((node) => node.id !== id)
     if (others.length === this.nodes.length)
       throw new Error(`There is no node "${id}" on the ring to remove.`)
-    return new Ring(others, this.vnodesPerNode)
+    return new Ring(others, this.vnodesPerNode, this.shapes)
   }
 
   /** Number of vnodes. */
@@ -243,14 +255,14 @@ function refuseBadIds(sorted: readonly RingNode[]): void {
   })
 }
 
-function vnodesOf({ id, weight = 1 }: RingNode, vnodesPerNode: number): number {
+function vnodesOf(id: string, { weight = 1 }: RingShape, vnodesPerNode: number): number {
   if (!Number.isFinite(weight) || weight <= 0) {
     throw new RangeError(`The weight of node "${id}" must be a finite number above 0, not ${weight}.`)
   }
   return Math.max(1, Math.round(vnodesPerNode * weight))
 }
 
-function zoneOf({ zone }: RingNode): string | undefined {
+function zoneOf({ zone }: RingShape): string | undefined {
   return zone === '' ? undefined : zone
 }
 
@@ -274,11 +286,10 @@ function placeVnodes(nodes: readonly RingNode[], counts: readonly number[]) {
   }
 }
 
-function numberZones(nodes: readonly RingNode[]) {
+function numberZones(zoneNames: readonly (string | undefined)[]) {
   const numbers = new Map<string, number>()
   let zoneCount = 0
-  const zones = Uint32Array.from(nodes, (node) => {
-    const zone = zoneOf(node)
+  const zones = Uint32Array.from(zoneNames, (zone) => {
     if (zone === undefined) return zoneCount++
     const known = numbers.get(zone)
     if (known !== undefined) return known

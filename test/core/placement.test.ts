@@ -90,7 +90,10 @@ describe('the placement', () => {
           expect(set!.homes.slice(0, old!.homes.length)).to.deep.equal(old!.homes)
           expect(new Set(set!.homes)).to.deep.equal(new Set([...old!.homes, ...latter!.homes]))
           expect(new Set(set!.preference).size).to.equal(set!.preference.length)
-          const changes = set!.homes.length > old!.homes.length || old!.homes.length !== latter!.homes.length
+          const changes =
+            set!.homes.length > old!.homes.length ||
+            old!.homes.length !== latter!.homes.length ||
+            old!.homes[0] !== latter!.homes[0]
           expect(set!.isJoint).to.equal(changes)
         }
       })
