@@ -6,21 +6,22 @@
  *                           └──────▶ admission (admission.ts): keep, write or refuse the marker, open the data path
  *   any step fails ──▶ suspect, then down (member.ts, health.ts); the data path of a node that is down is shut
  *
- * The first probes are sent at startup. No data path opens until the members have agreed on a cluster id (founding.ts),
+ * The first probes are sent at startup. No data path opens until the members have agreed on a cluster id (register.ts),
  * or a member that has one was found: otherwise a wiped node could pass for a new one.
  */
 import type { Clock, Timers } from '../core/clock.ts'
 import { VersionClock } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
 import { Placement } from '../core/placement.ts'
+import type { Layout, Topology } from '../core/topology.ts'
 import type { NodeListener, NodeReport } from '../nodes/node.ts'
 import { NodeAdmission } from './admission.ts'
-import { decodeTopology } from './founding.ts'
 import { Freshness } from './freshness.ts'
 import { FOUNDER_TIMEOUT_MS, Identity } from './identity.ts'
 import { decodeMarker } from './marker.ts'
 import type { Member } from './member.ts'
 import { FOUNDING_PROBE_MS, Prober } from './prober.ts'
+import { registeredIn } from './register.ts'
 import { ClusterTime, CLOCK_SKEW_MS } from './time.ts'
 
 export interface ClusterOptions {
@@ -72,6 +73,7 @@ export class Cluster {
     const members = () => this.members
     this.identity = new Identity({
       members,
+      layout: () => this.layout,
       clock,
       versions: this.versions,
       randomId,
@@ -111,6 +113,21 @@ export class Cluster {
 
   get id(): string | null {
     return this.identity.cluster
+  }
+
+  /** The topology that the members hold; null = it is not known yet. */
+  get topology(): Topology | null {
+    return this.identity.topology
+  }
+
+  /** Where keys are, by this coordinator's configuration. */
+  private get layout(): Layout {
+    const { replicationFactor: replicas, vnodesPerNode: vnodes } = this.options
+    const members = this.members.map(({ id, node, weight, zone }, i) => {
+      const url = node.address === id ? null : `redis://${node.address}`
+      return { id, url, weight, zone: zone ? zone : null, ordinal: i + 1, life: 1 }
+    })
+    return { members, replicas, vnodes }
   }
 
   /** At least one member accepts requests. */
@@ -219,7 +236,7 @@ export class Cluster {
     try {
       const report = await member.node.probe(this.peersOf(member))
       if (this.stopped) return
-      if (decodeTopology(report.topology) === 'damaged') throw new Error(TOPOLOGY_DAMAGED)
+      if (registeredIn(report.topology) === 'damaged') throw new Error(TOPOLOGY_DAMAGED)
       this.explainMarker(member, report)
       this.noteReport(member, report)
       await this.admission.checkPermissions(member)

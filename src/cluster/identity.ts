@@ -3,18 +3,21 @@
  *
  *   members' markers name a cluster         → that one, or the one that more of them name
  *   equally many name different ones        → wait for more members: nothing is written to somebody else's Redis
- *   no marker anywhere, a majority reached  → the members agree on a new id (founding.ts)
+ *   no marker anywhere, a majority reached  → the members agree on a new id (register.ts)
  *   otherwise                               → wait: a wiped node could pass for a new one
  */
 import type { MonotonicClock, VersionClock } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
-import { agreeOnTopology, decodeTopology } from './founding.ts'
+import { founded, foundedWith, membersOf, type Layout, type Topology } from '../core/topology.ts'
 import { decodeMarker } from './marker.ts'
 import type { Member } from './member.ts'
+import { propose, registeredIn } from './register.ts'
 
 export interface IdentityOptions {
   /** All members, as of now. */
   readonly members: () => readonly Member[]
+  /** Where keys are, by this coordinator's configuration. */
+  readonly layout: () => Layout
   readonly clock: MonotonicClock
   readonly versions: VersionClock
   /** Returns a new random string of at least 64 bits. */
@@ -90,16 +93,19 @@ export class Identity {
     if (this.founding) return
     this.founding = true
     try {
-      const members = this.options.members()
-      const ids = members.map((member) => member.id).sort()
       this.ownClusterId ??= this.options.randomId()
-      const own = { cluster: this.ownClusterId, epoch: 1, members: ids }
-      const nodes = blank.map((member) => member.node)
-      const topology = await agreeOnTopology(nodes, members.length, this.options.versions, own)
-      if (!topology || this.clusterId !== null) return
-      const founded = topology.cluster === own.cluster
-      if (founded) for (const member of blank) this.foundedHere.set(member, member.report!.runId)
-      this.adopt(topology.cluster, founded)
+      const decision = await propose({
+        nodes: new Map(blank.map((member) => [member.id, member.node])),
+        versions: this.options.versions,
+        base: null,
+        want: founded(this.ownClusterId, this.options.layout()),
+        isSound: () => Promise.resolve(true), // there is nothing yet that a node could have lost
+      })
+      if (decision.kind !== 'decided' || this.clusterId !== null) return
+      const { cluster } = decision.topology
+      const isOurs = cluster === this.ownClusterId
+      if (isOurs) for (const member of blank) this.foundedHere.set(member, member.report!.runId)
+      this.adopt(cluster, isOurs)
     } finally {
       this.founding = false
     }
@@ -147,27 +153,27 @@ export class Identity {
     this.reportedTie = ''
     if (!founded) this.founderMayMarkUntilMs = this.options.clock.monotonicMs() + FOUNDER_TIMEOUT_MS
     this.options.emit({ kind: 'cluster-known', cluster, founded })
-    this.compareMembers(cluster)
+    this.compareMembers()
     this.options.onAdopted()
   }
 
   /** The cluster was founded without this member; false while that is not known. */
   wasAdded({ id }: Member): boolean {
-    const founders = this.founders(this.clusterId)
+    const founders = this.founders()
     return founders !== null && !founders.includes(id)
   }
 
   /** The members are those that the cluster was founded with. */
   get isAsFounded(): boolean {
-    const founders = this.founders(this.clusterId)
+    const founders = this.founders()
     const ids = this.options.members().map(({ id }) => id)
     return founders !== null && ids.length === founders.length && ids.every((id) => founders.includes(id))
   }
 
   /** Tells of members that are missing, and of new ones that do not hold their keys yet. */
-  private compareMembers(cluster: string): void {
+  private compareMembers(): void {
     const members = this.options.members()
-    const founders = this.founders(cluster)
+    const founders = this.founders()
     if (!founders) return
     const missing = founders.filter((id) => !members.some((member) => member.id === id))
     const lacksKeys = ({ report }: Member) =>
@@ -176,13 +182,22 @@ export class Identity {
     if (missing.length + added.length > 0) this.options.emit({ kind: 'members-differ', missing, added })
   }
 
-  /** The ids of the members at founding, as stored on the members; null = not known. */
-  private founders(cluster: string | null): readonly string[] | null {
+  /** The topology that the members hold; null = it is not known. */
+  get topology(): Topology | null {
     for (const { report } of this.options.members()) {
-      const topology = decodeTopology(report?.topology ?? null)
-      if (topology && topology !== 'damaged' && topology.cluster === cluster) return topology.members
+      const found = registeredIn(report?.topology ?? null)
+      if (found === null || found === 'damaged') continue
+      if (found.kind === 'topology' && found.topology.cluster === this.clusterId) return found.topology
+      if (found.kind === 'ids' && found.cluster === this.clusterId) {
+        return foundedWith(found.cluster, found.ids, this.options.layout())
+      }
     }
     return null
+  }
+
+  /** The ids of the members, as stored on them; null = not known. */
+  private founders(): readonly string[] | null {
+    return this.topology && membersOf(this.topology).map(({ id }) => id)
   }
 
   /**

@@ -84,6 +84,8 @@ export class StepRefused extends Error {
 
 /** The form of releases that had no changes: ids only, and always the first epoch. */
 const first = z.strictObject({ cluster: name, epoch: z.literal(1), members: z.array(name).min(1) })
+/** Its fields are there for those releases: a cluster that has not changed yet can be shared with them. */
+const full = topology.extend({ version: z.literal(2), members: z.array(name) })
 
 /** What a record of the register says of the members: the topology, or the ids of an earlier release. */
 export type Registered =
@@ -91,7 +93,8 @@ export type Registered =
   | { readonly kind: 'ids'; readonly cluster: string; readonly ids: readonly string[] }
 
 export function encodeTopology(value: Topology): Buffer {
-  return Buffer.from(JSON.stringify({ version: 2, ...value }))
+  const members = membersOf(value).map(({ id }) => id)
+  return Buffer.from(JSON.stringify({ version: 2, ...value, members }))
 }
 
 /** Null for bytes that hold no topology. */
@@ -104,10 +107,9 @@ export function parseTopology(bytes: Buffer): Registered | null {
   }
   const early = first.safeParse(found)
   if (early.success) return { kind: 'ids', cluster: early.data.cluster, ids: early.data.members }
-  const full = topology.extend({ version: z.literal(2) }).safeParse(found)
-  if (!full.success || !isSound(full.data)) return null
-  const { version: _, ...value } = full.data
-  return { kind: 'topology', topology: value }
+  const now = full.safeParse(found)
+  if (!now.success || !isSound(now.data)) return null
+  return { kind: 'topology', topology: topology.strip().parse(now.data) }
 }
 
 function isSound({ phase, next, layout }: Topology): boolean {
@@ -136,6 +138,15 @@ export function founded(cluster: string, layout: Layout): Topology {
     gained: [],
     gainedBefore: [],
   }
+}
+
+/** What an earlier release founded. @param layout where it is known: of those ids that it has */
+export function foundedWith(cluster: string, ids: readonly string[], layout: Layout): Topology {
+  const members = ids.map((id, i) => {
+    const known = layout.members.find((one) => one.id === id)
+    return { id, url: null, weight: 1, zone: null, life: 1, ...known, ordinal: i + 1 }
+  })
+  return founded(cluster, { ...layout, members })
 }
 
 /** Begins a change. @throws StepRefused */

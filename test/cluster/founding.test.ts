@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { decodeTopology } from '../../src/cluster/founding.ts'
+import { registeredIn } from '../../src/cluster/register.ts'
 import { decodeMarker } from '../../src/cluster/marker.ts'
 import { KIND_NOTHING, KIND_TOMBSTONE, KIND_VALUE } from '../../src/core/codec.ts'
 import { TOPOLOGY_KEY } from '../../src/core/keys.ts'
@@ -79,10 +79,16 @@ describe('founding a cluster', () => {
   it('leaves the topology with the members, under its own epoch', async () => {
     const under = await CoordinatorUnderTest.started()
     for (const node of under.nodes) {
-      expect(decodeTopology(node.memory.storage.get(TOPOLOGY_KEY))).to.deep.equal({
-        cluster: under.cluster.id,
-        epoch: 1,
-        members: ['node-1', 'node-2', 'node-3', 'node-4'],
+      const found = registeredIn(node.memory.storage.get(TOPOLOGY_KEY))
+      expect(found).to.deep.equal({ kind: 'topology', topology: under.cluster.topology })
+      expect(under.cluster.topology).to.deep.include({ cluster: under.cluster.id, epoch: 1, phase: 'stable' })
+      expect(under.cluster.topology!.layout).to.deep.equal({
+        members: [1, 2, 3, 4].map((n) => {
+          const id = `node-${n}`
+          return { id, url: `redis://${id}:6379`, weight: 1, zone: null, ordinal: n, life: 1 }
+        }),
+        replicas: 3,
+        vnodes: 20,
       })
     }
   })
@@ -206,12 +212,13 @@ describe('a topology', () => {
   const topology = { cluster: 'c', epoch: 1, members: ['a', 'b'] }
 
   it('is read as it was written', () => {
-    expect(decodeTopology(bytesOf(JSON.stringify(topology)))).to.deep.equal(topology)
+    const ids = { kind: 'ids', cluster: 'c', ids: ['a', 'b'] }
+    expect(registeredIn(bytesOf(JSON.stringify(topology)))).to.deep.equal(ids)
   })
 
   it('is not there yet where there is nothing, or only a promise', () => {
-    expect(decodeTopology(null)).to.equal(null)
-    expect(decodeTopology(bytesOf('{}', KIND_NOTHING))).to.equal(null)
+    expect(registeredIn(null)).to.equal(null)
+    expect(registeredIn(bytesOf('{}', KIND_NOTHING))).to.equal(null)
   })
 
   const damaged: [string, Buffer][] = [
@@ -237,6 +244,6 @@ describe('a topology', () => {
     ].map((found): [string, Buffer] => [JSON.stringify(found).slice(0, 60), bytesOf(JSON.stringify(found))]),
   ]
   for (const [what, bytes] of damaged) {
-    it(`is damaged when it is ${what}`, () => expect(decodeTopology(bytes)).to.equal('damaged'))
+    it(`is damaged when it is ${what}`, () => expect(registeredIn(bytes)).to.equal('damaged'))
   }
 })
