@@ -17,6 +17,9 @@
  * A cursor belongs to the placement (core/placement.ts) of its epoch. After a change of the members it starts over: keys
  * may be returned twice, and none is left out.
  *
+ * A write is acknowledged before all its copies are stored, and the node that reports the key may be the last. So a listing
+ * begins by waiting, at each node, for what this coordinator has sent it before: data calls are executed in their order.
+ *
  * As with SCAN, every key that exists during the whole listing is returned; for others there is no guarantee. If none
  * of a key's home replicas was sound, the key may be missed, or returned twice, if it is repaired meanwhile.
  */
@@ -24,7 +27,7 @@ import type { Member } from '../../cluster/member.ts'
 import { StoredRecord, type PeekedRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { Glob } from '../../core/glob.ts'
-import { clientKey, databasePrefix } from '../../core/keys.ts'
+import { clientKey, databasePrefix, MARKER_KEY } from '../../core/keys.ts'
 import type { Placement } from '../../core/placement.ts'
 import { READ_COMPARED, READ_NEVER } from '../../core/plan.ts'
 import { newestOf } from '../../core/votes.ts'
@@ -71,6 +74,7 @@ export async function listKeys(context: CoordinatorContext, request: ListRequest
   refuseToBeIncomplete(placement)
   const progress = parseCursor(request.cursor, placement)
   const { restarted } = progress
+  if (request.cursor === '0' || restarted) await earlierCallsOf(placement.members)
   const pattern = patternOf(request)
   const glob = pattern && new Glob(pattern)
   // A node blocks while it matches: match expensive patterns here.
@@ -94,6 +98,12 @@ export async function listKeys(context: CoordinatorContext, request: ListRequest
   }
   const atEnd = nextToList(progress) === null
   return { keys: [...keys.values()], cursor: atEnd ? '0' : formatCursor(progress), restarted }
+}
+
+/** A node that does not answer has missed them: whoever sent them marks it as behind, and the listing compares it. */
+async function earlierCallsOf(members: readonly Member[]): Promise<void> {
+  const reachable = members.filter(({ node }) => node.ready)
+  await Promise.allSettled(reachable.map((member) => askNode(member, MARKER_KEY, 'head')))
 }
 
 function isListed(stored: Buffer, { database }: ListRequest): boolean {

@@ -137,7 +137,11 @@ export interface Client extends Caller, SlotOwner {
   add(slot: Slot): void
   /** Replies at once. */
   say(reply: Reply, command?: Command): void
-  /** Until `released`, commands on keys with these tokens wait; updates wait only if `by` is not an update. */
+  /**
+   * Until `released`, commands on keys with these tokens wait.
+   *
+   * @param by the command that claims them: updates do not wait for updates, nor reads for reads
+   */
   claim(tokens: readonly number[], by?: Command): void
   /** @param by as passed to `claim` */
   released(tokens: readonly number[], by?: Command): void

@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { expect } from 'chai'
+import { Redis } from 'ioredis'
 import { COMMANDS } from '../../../src/servers/resp/table.ts'
 import { STEPS } from '../../../src/commands/specs.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
@@ -182,6 +183,58 @@ describe('pipelines of the Redis protocol', () => {
         client.close()
       })
     }
+  })
+
+  describe('on Redis servers, at quorum', function () {
+    this.timeout(20_000)
+    let servers: RedisServer[]
+    let nodes: Redis[]
+    let under: RondoUnderTest
+    let client: RawResp
+    before(async () => {
+      servers = await startRedisCluster(4)
+      nodes = servers.map(({ url }) => new Redis(url))
+      under = await RondoUnderTest.start(servers)
+      client = await RawResp.open(under.respPort)
+    })
+    after(async () => {
+      client.close()
+      await under.stop()
+      for (const node of nodes) node.disconnect()
+      await Promise.all(servers.map((server) => server.stop()))
+    })
+
+    it('a read does not see what follows it', async () => {
+      await client.ask('RONDO', 'CONSISTENCY', 'quorum')
+      const keys = Array.from({ length: 1000 }, (_, i) => `followed:${i}`)
+      const reads: ((key: string) => [string[], string])[] = [
+        (key) => [['GET', key], '$-1\r\n'],
+        (key) => [['EXISTS', key], ':0\r\n'],
+        (key) => [['MGET', key], '*1\r\n$-1\r\n'],
+        (key) => [['STRLEN', key], ':0\r\n'],
+      ]
+      const expected: string[] = []
+      const sent = keys.flatMap((key, i) => {
+        const [read, reply] = reads[i % reads.length]!(key)
+        expected.push(':1\r\n', reply, '+OK\r\n')
+        return [command('DEL', key), command(...read), command('SET', key, 'later')]
+      })
+      client.send(Buffer.concat(keys.map((key) => command('SET', key, 'v'))))
+      await client.replies(keys.length)
+      client.send(Buffer.concat(sent))
+      expect(await client.replies(sent.length)).to.deep.equal(expected)
+    })
+
+    it('a flush deletes what was acknowledged, though a copy is still on its way', async () => {
+      await client.ask('RONDO', 'CONSISTENCY', 'quorum')
+      for (let round = 0; round < 12; round++) {
+        const key = `flushed:${round}`
+        await nodes[round % nodes.length]!.call('CLIENT', 'PAUSE', '100', 'WRITE')
+        expect(await client.ask('INCR', key)).to.equal(':1\r\n')
+        expect(await client.ask('FLUSHDB')).to.equal('+OK\r\n')
+        expect(await client.ask('GET', key), `round ${round}`).to.equal('$-1\r\n')
+      }
+    })
   })
 })
 

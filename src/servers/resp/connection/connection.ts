@@ -178,6 +178,8 @@ export class Connection implements Client, Worker, Holder, LimitedConnection {
   private readonly busy = new Map<number, number>()
   /** The same for single-key updates, which other updates need not wait for. */
   private readonly updating = new Map<number, number>()
+  /** The same for reads in several rounds, which other reads need not wait for. */
+  private readonly reading = new Map<number, number>()
   /** Parsed, and held back until its keys are no longer busy. */
   private deferred: Command | null = null
 
@@ -407,6 +409,7 @@ export class Connection implements Client, Worker, Holder, LimitedConnection {
     const last = lastKeyAmong(command, args) ?? 0
     for (let i = command.firstKey; i <= last && i < args.length; i += command.keyStep) {
       const token = tokenOf(storedKey(this.settings.database, args[i]!))
+      if (this.reading.has(token) && !command.flags.includes('readonly')) return true
       const updates = this.updating.get(token) ?? 0
       if (this.busy.has(token) || (command.updates ? updates >= MAX_UPDATES_OF_A_KEY : updates > 0))
         return true
@@ -415,24 +418,29 @@ export class Connection implements Client, Worker, Holder, LimitedConnection {
   }
 
   private get changing(): boolean {
-    return this.busy.size > 0 || this.updating.size > 0
+    return this.busy.size > 0 || this.updating.size > 0 || this.reading.size > 0
   }
 
-  /** Until `released`, commands on keys with these tokens wait; updates wait only if `by` is not an update. */
+  /** As described in ../model.ts. */
   claim(tokens: readonly number[], by?: Command): void {
-    const claims = by?.updates ? this.updating : this.busy
+    const claims = this.claimsOf(by)
     for (const token of tokens) claims.set(token, (claims.get(token) ?? 0) + 1)
   }
 
   /** @param by as passed to `claim` */
   released(tokens: readonly number[], by?: Command): void {
-    const claims = by?.updates ? this.updating : this.busy
+    const claims = this.claimsOf(by)
     for (const token of tokens) {
       const left = claims.get(token)! - 1
       if (left > 0) claims.set(token, left)
       else claims.delete(token)
     }
     this.startDeferred()
+  }
+
+  private claimsOf(by: Command | undefined): Map<number, number> {
+    if (by?.updates) return this.updating
+    return by?.flags.includes('readonly') ? this.reading : this.busy
   }
 
   /** Runs the command that was held back, if it need not wait any longer. */

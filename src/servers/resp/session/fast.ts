@@ -23,8 +23,14 @@ export function get(client: Client, args: readonly Buffer[], command: Command): 
   const slot = new GetSlot(client, command)
   client.add(slot)
   const unusable = store.checkKey(key)
-  if (unusable) slot.failed(unusable)
-  else store.read(storedKey(settings.database, key), slot, client.readLevel)
+  if (unusable) {
+    slot.failed(unusable)
+    return
+  }
+  const stored = storedKey(settings.database, key)
+  // At other levels than `one` it may ask twice, and must not see what follows in the pipeline.
+  if (client.readLevel !== 'one') slot.claim([tokenOf(stored)], command)
+  store.read(stored, slot, client.readLevel)
 }
 
 /** @param expiresAtMs cluster time, 0 = never */
@@ -43,13 +49,30 @@ export function set(client: Client, command: Command, key: Buffer, value: Buffer
   store.write(stored, value, expiresAtMs, slot, writeLevel)
 }
 
-class GetSlot extends ReplySlot implements ReadDone {
+/** A slot that may claim its key until it is answered. */
+abstract class ClaimingSlot extends ReplySlot {
   declare readonly owner: Client
-  private value: Buffer | null = null
+  private claimed: readonly number[] | null = null
+  private by: Command | undefined = undefined
+
+  claim(tokens: readonly number[], by?: Command): void {
+    this.claimed = tokens
+    this.by = by
+    this.owner.claim(tokens, by)
+  }
 
   failed(error: RondoError): void {
     this.answer(errorOf(error))
+    this.release()
   }
+
+  protected release(): void {
+    if (this.claimed) this.owner.released(this.claimed, this.by)
+  }
+}
+
+class GetSlot extends ClaimingSlot implements ReadDone {
+  private value: Buffer | null = null
 
   override write(output: Output): void {
     if (this.value) output.bulk(this.value)
@@ -70,30 +93,14 @@ class GetSlot extends ReplySlot implements ReadDone {
       this.misses = 1
       this.complete(FRAME_BYTES)
     }
+    this.release()
   }
 }
 
-class SetSlot extends ReplySlot implements WriteDone {
-  declare readonly owner: Client
-  private claimed: readonly number[] | null = null
-
-  claim(tokens: readonly number[]): void {
-    this.claimed = tokens
-    this.owner.claim(tokens)
-  }
-
+class SetSlot extends ClaimingSlot implements WriteDone {
   written(): void {
     this.encoded = encodedOk
     this.complete(FRAME_BYTES)
     this.release()
-  }
-
-  failed(error: RondoError): void {
-    this.answer(errorOf(error))
-    this.release()
-  }
-
-  private release(): void {
-    if (this.claimed) this.owner.released(this.claimed)
   }
 }

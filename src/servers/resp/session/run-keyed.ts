@@ -26,9 +26,14 @@ export function runKeyed(
   }
   const slot = new ReplySlot(client, command)
   client.add(slot)
-  let released = claimKeys(client, step.writes ? step.keys : [], command)
-  // Reads that start now run before later writes. Keys need a claim only if some reads cannot start yet.
-  const heldUp = () => void (released = claimKeys(client, step.keys))
+  // Reads at `one` that start now run before later writes. Keys need a claim only if some reads cannot start yet. At other
+  // levels a read may ask twice.
+  const claims = step.writes || client.readLevel !== 'one'
+  let released = claimKeys(client, claims ? step.keys : [], command)
+  const heldUp = () => {
+    released()
+    released = claimKeys(client, step.keys)
+  }
   const answer = step.writes ? runStep(client, step, args, keyed) : readStep(client, step, heldUp)
   slot.answerWith(answer.finally(() => released()))
 }
