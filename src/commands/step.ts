@@ -47,6 +47,8 @@ interface StepOf<Need, Shown> {
   readonly reads: boolean
   /** False: never stores anything, so a read suffices. */
   readonly writes: boolean
+  /** Of one key: the least length of the value that it stores, if that is known before it is read. */
+  readonly leastBytes?: number
   /**
    * Pure; called once per attempt.
    *
@@ -187,8 +189,14 @@ export function lookAtPart(
 }
 
 /** A step that changes one key. */
-export function change(key: Buffer, apply: (held: Held | null, nowMs: number) => Stepped): Step {
+/** @param leastBytes see Step */
+export function change(
+  key: Buffer,
+  apply: (held: Held | null, nowMs: number) => Stepped,
+  leastBytes = 0,
+): Step {
   return {
+    leastBytes,
     needs: 'value',
     keys: [key],
     reads: true,

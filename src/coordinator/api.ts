@@ -76,8 +76,12 @@ export interface KeyStore {
   /** @param expiresAtMs cluster time, 0 = never */
   write(key: Buffer, value: Buffer, expiresAtMs: number, done: WriteDone, level?: ConsistencyLevel): void
   remove(key: Buffer, done: WriteDone, level?: ConsistencyLevel): void
-  /** Reads, modifies and writes one key atomically. */
-  update(key: Buffer, modify: Modify, done: UpdateDone, level?: ConsistencyLevel): void
+  /**
+   * Reads, modifies and writes one key atomically.
+   *
+   * @param leastBytes the least length of the new value, if it is known before
+   */
+  update(key: Buffer, modify: Modify, done: UpdateDone, level?: ConsistencyLevel, leastBytes?: number): void
   /** The same for several different keys, which must share a replica set. */
   transact(keys: readonly Buffer[], modify: ModifyAll, done: TransactDone, level?: ConsistencyLevel): void
   /** The same for a slow modify(). */

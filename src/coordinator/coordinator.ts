@@ -46,6 +46,8 @@ import {
   type PlacedKey,
   type TransactDone,
 } from './transact/transact.ts'
+import { SMALL_BYTES } from '../nodes/load.ts'
+import { Reservation } from './admission/reservation.ts'
 import { Sizes } from './admission/sizes.ts'
 import { newTransaction, QueuedTransaction } from './transact/queued-transaction.ts'
 import { newUpdate, QueuedUpdate } from './update/queued-update.ts'
@@ -235,17 +237,28 @@ export class Coordinator implements KeyStore {
   /**
    * Reads, modifies and writes one key atomically, as far as the level guarantees (update.ts). Waits in the key's queue
    * (key-queues.ts) while this coordinator runs another change of the key.
+   *
+   * @param leastBytes the least length of the new value, if it is known: the nodes must have room for it
    */
-  update(key: Buffer, modify: Modify, done: UpdateDone, level: ConsistencyLevel = 'one'): void {
+  update(
+    key: Buffer,
+    modify: Modify,
+    done: UpdateDone,
+    level: ConsistencyLevel = 'one',
+    leastBytes = 0,
+  ): void {
     if (this.sheds(done)) return
     const token = tokenOf(key)
     const replicas = this.cluster.placement.replicaSetAt(token)
-    const bytes = this.context.sizes.expected(key, token)
-    if (this.admission.areOpen(replicas, bytes)) {
+    const bytes = Math.max(this.context.sizes.expected(key, token), leastBytes)
+    if (leastBytes <= SMALL_BYTES && this.admission.areOpen(replicas, bytes)) {
       this.startUpdate(key, replicas, modify, done, level)
       return
     }
-    const start = () => this.startUpdate(key, replicas, modify, done, level)
+    const start = () => {
+      const reserved = leastBytes > SMALL_BYTES ? new Reservation(done, replicas, leastBytes) : done
+      this.startUpdate(key, replicas, modify, reserved, level)
+    }
     this.admission.enter({ operation: { start }, done, replicas, bytes })
   }
 

@@ -86,10 +86,11 @@ export function updateKey(
   key: Buffer,
   modify: Modify,
   { requester, level }: CallOptions,
+  leastBytes?: number,
 ): Promise<Updated> {
   return new Promise((resolve, failed) => {
     const updated: UpdateDone['updated'] = (before, after) => resolve({ before, after })
-    store.update(key, modify, { requester, updated, failed }, level)
+    store.update(key, modify, { requester, updated, failed }, level, leastBytes)
   })
 }
 

@@ -34,7 +34,7 @@ export async function changeKey(store: KeyStore, step: Step, options: CallOption
       reply = changed.reply
       return changed.modified
     }
-    return updateKey(store, step.keys[0]!, modify, options)
+    return updateKey(store, step.keys[0]!, modify, options, step.leastBytes)
   })
   return { reply, before, after }
 }

@@ -54,13 +54,17 @@ export function bitfield(args: readonly Buffer[], nowMs: number, limits: StepLim
   const size = Math.max(...writes.map(lastByte)) + 1
   if (size > limits.maxValueBytes) throw new CommandError(`ERR ${tooLong(size, limits)}`)
   const newEndMs = defaultEnd(limits, nowMs)
-  return change(args[1]!, (held) => {
-    const before = held?.value ?? EMPTY
-    const value = Buffer.alloc(Math.max(before.length, size))
-    before.copy(value)
-    const reply = operations.map((operation) => carryOut(operation, value))
-    return value.equals(before) ? { reply } : { reply, next: [inPlaceOf(held, value, newEndMs)] }
-  })
+  return change(
+    args[1]!,
+    (held) => {
+      const before = held?.value ?? EMPTY
+      const value = Buffer.alloc(Math.max(before.length, size))
+      before.copy(value)
+      const reply = operations.map((operation) => carryOut(operation, value))
+      return value.equals(before) ? { reply } : { reply, next: [inPlaceOf(held, value, newEndMs)] }
+    },
+    size,
+  )
 }
 
 export function bitfieldRo(args: readonly Buffer[]): Step {

@@ -51,16 +51,20 @@ export function setbit(args: readonly Buffer[], nowMs: number, limits: StepLimit
   if (byte >= limits.maxValueBytes) throw new CommandError(`ERR ${tooLong(byte + 1, limits)}`)
   const mask = 0x80 >> (offset % 8)
   const newEndMs = defaultEnd(limits, nowMs)
-  return change(args[1]!, (held) => {
-    const before = held?.value ?? EMPTY
-    const old = bitAt(before, offset)
-    if (byte < before.length && old === bit) return { reply: old }
-    const value = Buffer.alloc(Math.max(before.length, byte + 1))
-    before.copy(value)
-    if (bit === 1) value[byte]! |= mask
-    else value[byte]! &= ~mask
-    return { reply: old, next: [inPlaceOf(held, value, newEndMs)] }
-  })
+  return change(
+    args[1]!,
+    (held) => {
+      const before = held?.value ?? EMPTY
+      const old = bitAt(before, offset)
+      if (byte < before.length && old === bit) return { reply: old }
+      const value = Buffer.alloc(Math.max(before.length, byte + 1))
+      before.copy(value)
+      if (bit === 1) value[byte]! |= mask
+      else value[byte]! &= ~mask
+      return { reply: old, next: [inPlaceOf(held, value, newEndMs)] }
+    },
+    byte + 1,
+  )
 }
 
 export function bitcount(args: readonly Buffer[]): Step {

@@ -99,7 +99,8 @@ function setWithEnd(args: readonly Buffer[], unit: TimeUnit, nowMs: number, comm
 
 function setStep(key: Buffer, value: Buffer, options: SetOptions): Step {
   const { condition, answersOld, keepsEnd, endMs } = options
-  const step = { keys: [key], reads: condition !== null || answersOld || keepsEnd, writes: true }
+  const reads = condition !== null || answersOld || keepsEnd
+  const step = { keys: [key], reads, writes: true, leastBytes: value.length }
   const next = (seen: Seen | null, nowMs: number) => [
     until(value, keepsEnd && seen ? seen.expiresAtMs : endMs, nowMs),
   ]
@@ -238,12 +239,16 @@ export function getex(args: readonly Buffer[], nowMs: number): Step {
 export function append(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
   const tail = args[2]!
   const newEndMs = defaultEnd(limits, nowMs)
-  return change(args[1]!, (held) => {
-    const length = (held?.value.length ?? 0) + tail.length
-    if (held && length > limits.maxValueBytes) return refusedAsTooLong(length, limits)
-    const value = held ? Buffer.concat([held.value, tail]) : tail
-    return { reply: length, next: [inPlaceOf(held, value, newEndMs)] }
-  })
+  return change(
+    args[1]!,
+    (held) => {
+      const length = (held?.value.length ?? 0) + tail.length
+      if (held && length > limits.maxValueBytes) return refusedAsTooLong(length, limits)
+      const value = held ? Buffer.concat([held.value, tail]) : tail
+      return { reply: length, next: [inPlaceOf(held, value, newEndMs)] }
+    },
+    tail.length,
+  )
 }
 
 export function setrange(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
@@ -252,15 +257,19 @@ export function setrange(args: readonly Buffer[], nowMs: number, limits: StepLim
   const at = Number(offset)
   const part = args[3]!
   const newEndMs = defaultEnd(limits, nowMs)
-  return change(args[1]!, (held) => {
-    const before = held?.value ?? EMPTY
-    if (part.length === 0) return { reply: before.length }
-    if (at + part.length > limits.maxValueBytes) return refusedAsTooLong(at + part.length, limits)
-    const value = Buffer.alloc(Math.max(before.length, at + part.length))
-    before.copy(value)
-    part.copy(value, at)
-    return { reply: value.length, next: [inPlaceOf(held, value, newEndMs)] }
-  })
+  return change(
+    args[1]!,
+    (held) => {
+      const before = held?.value ?? EMPTY
+      if (part.length === 0) return { reply: before.length }
+      if (at + part.length > limits.maxValueBytes) return refusedAsTooLong(at + part.length, limits)
+      const value = Buffer.alloc(Math.max(before.length, at + part.length))
+      before.copy(value)
+      part.copy(value, at)
+      return { reply: value.length, next: [inPlaceOf(held, value, newEndMs)] }
+    },
+    part.length > 0 ? Math.min(at + part.length, limits.maxValueBytes) : 0,
+  )
 }
 
 function refusedAsTooLong(bytes: number, limits: StepLimits): Stepped {

@@ -112,7 +112,7 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
       const onlyIf = before[i]?.version ?? VERSION_ZERO
       const { key } = this.keys[i]!
       if (!change) return { key, record: null, lifeMs: 0, onlyIf }
-      return { key, ...this.recordOf(change, cluster.versions), onlyIf }
+      return { key, ...this.recordOf(key, change, cluster.versions), onlyIf }
     })
     const first = this.changesAnything ? this.planWrites() : this.firstToRead()
     if (first) this.send(first.node)

@@ -197,7 +197,7 @@ class TransactionAttempt implements StoreAllCall {
       const agreed = transaction.isAtMajority(this.votes[i]!, before)
       const next = changes[i] ?? (agreed ? null : before)
       if (!next) return { key, record: null, lifeMs: 0, onlyIf } // only checked
-      return { key, ...transaction.recordOf(next, this.ballot), onlyIf }
+      return { key, ...transaction.recordOf(key, next, this.ballot), onlyIf }
     })
     if (this.modified.kind === 'refuse' && !this.writesAnything) {
       this.conclude()

@@ -1,6 +1,6 @@
 /** The common part of updates and transactions: retries, the stored record, and errors. */
 import { VERSION_BYTES } from '../../core/clock.ts'
-import { newRecord, StoredRecord, type NewRecord, type Stamp } from '../../core/codec.ts'
+import { HEAD_BYTES, newRecord, StoredRecord, type NewRecord, type Stamp } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError, type Outcome } from '../../core/errors.ts'
 import { ownLifeMs } from '../../core/lifetime.ts'
@@ -107,9 +107,11 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
 
   /** @param stamp gives the version */
   recordOf(
+    key: Buffer,
     { kind, value, expiresAtMs }: Change,
     stamp: Stamp,
   ): { readonly record: NewRecord; readonly lifeMs: number } {
+    this.context.sizes.learn(key, HEAD_BYTES + value.length)
     const lifeMs = ownLifeMs(kind, expiresAtMs, this.context.cluster.time.nowMs())
     return { record: newRecord(kind, stamp, expiresAtMs, value), lifeMs }
   }

@@ -98,7 +98,7 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
       return
     }
     this.copies = copies
-    const { record, lifeMs } = this.recordOf(modified.record, cluster.versions)
+    const { record, lifeMs } = this.recordOf(this.key, modified.record, cluster.versions)
     this.result = record
     this.lifeMs = plan.missing.length > 0 ? lifeWhileAway(lifeMs, isDelete, graceMs) : lifeMs
     this.send(first.node, before?.version ?? VERSION_ZERO)

@@ -151,7 +151,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     this.round = 'accept'
     const { context, key, replicas, level } = this.update
     const change = this.modified.kind === 'write' ? this.modified.record : this.before!
-    const { record, lifeMs } = this.update.recordOf(change, this.ballot)
+    const { record, lifeMs } = this.update.recordOf(key, change, this.ballot)
     this.result = record
     this.lifeMs = lifeMs
     this.acks = new Acks(context, key, record, replicas, level, () => this.checkAccepts())

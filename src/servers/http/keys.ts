@@ -117,6 +117,7 @@ export class KeysHandler {
         putIf(condition, value, expiresAtMs, () => store.nowMs()),
         answer,
         level,
+        value.length,
       )
   }
 
