@@ -10,6 +10,7 @@ import type { ConsistencyLevel } from '../core/consistency.ts'
 import type { RondoError } from '../core/errors.ts'
 import type { Completeness } from '../core/events.ts'
 import type { Part } from '../core/part.ts'
+import type { ClusterView } from './cluster-view.ts'
 import type { Explanation } from './explain.ts'
 import type { KeyPage, ListRequest } from './listing/listing.ts'
 import type { KeyCounts, RoughCounts } from './listing/walks.ts'
@@ -18,6 +19,7 @@ import type { ModifyAll, ModifyAllSlowly, TransactDone } from './transact/transa
 import type { Modify, UpdateDone } from './update/update.ts'
 import type { WriteDone } from './write/write.ts'
 
+export type { ClusterView, MemberView } from './cluster-view.ts'
 export type { Requester } from './requester.ts'
 export type { Explanation, ReplicaView } from './explain.ts'
 export type { KeyPage, ListRequest } from './listing/listing.ts'
@@ -110,6 +112,8 @@ export interface KeyStore {
   onFlushed(database: number | null): void
   /** A random key of a database, not uniformly distributed; null = there are no keys. */
   randomKey(database: number): Promise<Buffer | null>
+  /** The cluster as its members have agreed on it. */
+  clusterView(): ClusterView
   /** Where the key is placed, and what each replica holds. */
   explain(key: Buffer): Promise<Explanation>
 }

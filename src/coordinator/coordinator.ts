@@ -27,6 +27,7 @@ import { tokenOf } from '../core/token.ts'
 import { Admission, type Windows } from './admission/admission.ts'
 import type { KeyStore, NodeState } from './api.ts'
 import { Background } from './background.ts'
+import { clusterView, type ClusterView } from './cluster-view.ts'
 import type { CoordinatorContext, Failing, Replicas } from './context.ts'
 import { foreignLifeMs } from './ask.ts'
 import { explain, type Explanation } from './explain.ts'
@@ -485,6 +486,10 @@ export class Coordinator implements KeyStore {
       cursor = next.cursor
     }
     return first.keys.length > 0 ? oneOf(first.keys) : null
+  }
+
+  clusterView(): ClusterView {
+    return clusterView(this.cluster)
   }
 
   explain(key: Buffer): Promise<Explanation> {

@@ -111,6 +111,25 @@ export const ROUTES: readonly Route[] = [
     },
   },
   {
+    path: '/members',
+    calls: {
+      GET: {
+        scope: 'status',
+        serve: (exchange, { options }) =>
+          exchange.json(200, { members: options.store.clusterView().members }),
+      },
+    },
+  },
+  {
+    path: '/cluster',
+    calls: {
+      GET: {
+        scope: 'status',
+        serve: (exchange, { options }) => exchange.json(200, options.store.clusterView()),
+      },
+    },
+  },
+  {
     path: '/metrics',
     calls: {
       GET: {

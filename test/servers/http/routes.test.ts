@@ -9,6 +9,8 @@ const CALLS: [path: string, allowed: string][] = [
   ['/', 'GET, HEAD'],
   ['/ping', 'GET, HEAD'],
   ['/status', 'GET, HEAD'],
+  ['/members', 'GET, HEAD'],
+  ['/cluster', 'GET, HEAD'],
   ['/livez', 'GET, HEAD'],
   ['/readyz', 'GET, HEAD'],
   ['/metrics', 'GET, HEAD'],

@@ -26,6 +26,8 @@ const EXPECTED: Record<string, Partial<Record<Method, Scope>>> = {
   '/api/v1/mdelete': { POST: 'data' },
   '/repair': { GET: 'status', HEAD: 'status', POST: 'admin' },
   '/status': { GET: 'status', HEAD: 'status' },
+  '/members': { GET: 'status', HEAD: 'status' },
+  '/cluster': { GET: 'status', HEAD: 'status' },
   '/metrics': { GET: 'status', HEAD: 'status' },
   '/': { GET: 'open', HEAD: 'open' },
   '/ping': { GET: 'open', HEAD: 'open' },

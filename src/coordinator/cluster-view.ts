@@ -1,0 +1,106 @@
+/** The cluster as its members have agreed on it, with what this coordinator sees of each. */
+import type { Cluster } from '../cluster/cluster.ts'
+import type { Member } from '../cluster/member.ts'
+import type { Placement } from '../core/placement.ts'
+import { membersOf, sumOf } from '../core/topology.ts'
+
+export interface MemberView {
+  readonly id: string
+  /** redis://host:port without credentials; null = it has no address, or this coordinator does not know it. */
+  readonly url: string | null
+  readonly weight: number
+  readonly zone: string | null
+  readonly state: 'member'
+  /** Grows when another server takes its place under the same id. */
+  readonly incarnation: number
+  /** up, suspect or down; unknown = this coordinator's REDIS_URLS do not name it. */
+  readonly health: string
+  readonly completeness: string
+  /** The members have agreed on it; false for a node that only this coordinator's REDIS_URLS name. */
+  readonly isRegistered: boolean
+}
+
+export interface ClusterView {
+  /** Null = the members have not agreed on one yet. */
+  readonly cluster: string | null
+  readonly generation: number | null
+  /** Of the placement by which this coordinator works. */
+  readonly epoch: number
+  readonly phase: string | null
+  /** 32 hex digits: coordinators with the same have the same topology. */
+  readonly checksum: string | null
+  readonly replicas: number
+  readonly members: readonly MemberView[]
+  /** By id: the part of all keys that have their first copy there, and the part of all copies; each sums up to 1. */
+  readonly shares: Readonly<Record<string, Share>>
+}
+
+export interface Share {
+  readonly primary: number
+  readonly copies: number
+}
+
+export function clusterView({ topology, placement, id }: Cluster): ClusterView {
+  return {
+    cluster: id,
+    generation: topology?.generation ?? null,
+    epoch: placement.epoch,
+    phase: topology?.phase ?? null,
+    checksum: topology && sumOf(topology),
+    replicas: placement.replicas,
+    members: membersIn(placement, topology ? membersOf(topology) : []),
+    shares: sharesOf(placement),
+  }
+}
+
+function membersIn(
+  { members }: Placement<Member>,
+  registered: readonly {
+    id: string
+    url: string | null
+    weight: number
+    zone: string | null
+    life: number
+  }[],
+): MemberView[] {
+  const views = members.map((member): MemberView => {
+    const known = registered.find(({ id }) => id === member.id)
+    const { id, node, weight, zone = null, health, completeness } = member
+    return {
+      id,
+      url: node.address === id ? null : `redis://${node.address}`,
+      weight,
+      zone: zone === '' ? null : zone,
+      state: 'member',
+      incarnation: known?.life ?? 1,
+      health: health.state,
+      completeness,
+      isRegistered: known !== undefined,
+    }
+  })
+  const elsewhere = registered.filter(({ id }) => !members.some((member) => member.id === id))
+  const others = elsewhere.map(({ life: incarnation, ...rest }): MemberView => {
+    const { id, url, weight, zone } = rest
+    const unseen = { health: 'unknown', completeness: 'unknown' }
+    return { id, url, weight, zone, state: 'member', incarnation, ...unseen, isRegistered: true }
+  })
+  return [...views, ...others].sort((a, b) => (a.id < b.id ? -1 : 1))
+}
+
+const TOKENS = 2 ** 32
+
+function sharesOf(placement: Placement<Member>): Record<string, Share> {
+  const shares = new Map(placement.members.map(({ id }) => [id, { primary: 0, copies: 0 }]))
+  let last = -1
+  for (const { range, set } of placement.ranges()) {
+    if (range.end === last) continue // two vnodes by chance share a token: only the first of them has keys
+    last = range.end
+    const part = (range.end - range.start + TOKENS) % TOKENS || TOKENS
+    for (const [i, { id }] of set.homes.entries()) {
+      const share = shares.get(id)!
+      if (i === 0) share.primary += part / TOKENS
+      share.copies += part / TOKENS / set.homes.length
+    }
+  }
+  return Object.fromEntries(shares)
+}
