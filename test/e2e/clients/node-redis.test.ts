@@ -80,4 +80,42 @@ describe('node-redis', function () {
       })
     }
   }
+
+  for (const RESP of [2, 3] as const) {
+    it(`6 with RESP${RESP} compares, deletes and sets together in one step, as Redis 8.4 does`, async () => {
+      const client = await redis6.createClient({ url: `redis://127.0.0.1:${nodes.port}`, RESP }).connect()
+      // A lock: taken, extended and returned by its holder only.
+      const expiration = { type: 'PX', value: 30_000 } as const
+      expect(await client.set('lock', 'me', { condition: 'NX', expiration })).to.equal('OK')
+      expect(await client.set('lock', 'you', { condition: 'NX', expiration })).to.equal(null)
+      const extend = (holder: string) =>
+        client.set('lock', holder, { condition: 'IFEQ', matchValue: holder, expiration })
+      expect([await extend('you'), await extend('me')]).to.deep.equal([null, 'OK'])
+      expect(await client.delEx('lock', { condition: 'IFEQ', matchValue: 'you' })).to.equal(0)
+      expect(await client.delEx('lock', { condition: 'IFEQ', matchValue: 'me' })).to.equal(1)
+
+      await client.set('text', 'old')
+      expect(await client.set('text', 'x', { condition: 'IFNE', matchValue: 'old' })).to.equal(null)
+      expect(await client.set('text', 'new', { condition: 'IFNE', matchValue: 'x', GET: true })).to.equal(
+        'old',
+      )
+      const digest = await client.digest('text')
+      expect(digest).to.match(/^[0-9a-f]{16}$/)
+      expect(await client.set('text', 'x', { condition: 'IFDNE', matchValue: digest })).to.equal(null)
+      expect(await client.set('text', 'newer', { condition: 'IFDEQ', matchValue: digest })).to.equal('OK')
+      expect(await client.delEx('text', { condition: 'IFDEQ', matchValue: digest })).to.equal(0)
+      expect(await client.delEx('text', { condition: 'IFDNE', matchValue: digest })).to.equal(1)
+
+      const pairs = { '{m}a': '1', '{m}b': '2' }
+      const seconds = { type: 'EX', value: 100 } as const
+      expect(await client.mSetEx(pairs, { mode: 'NX', expiration: seconds })).to.equal(1)
+      expect(await client.mSetEx(pairs, { mode: 'NX' })).to.equal(0)
+      expect(await client.mSetEx({ ...pairs, '{m}c': '3' }, { mode: 'XX' })).to.equal(0)
+      expect(await client.mGet(['{m}a', '{m}b', '{m}c'])).to.deep.equal(['1', '2', null])
+      expect(await client.ttl('{m}a')).to.be.within(99, 100)
+      expect(await client.sendCommand(['DELIFEQ', '{m}a', '1'])).to.equal(1)
+      expect(await client.del('{m}b')).to.equal(1)
+      await client.close()
+    })
+  }
 })
