@@ -3,7 +3,9 @@ import sys
 
 import redis
 
-port, cross_set = int(sys.argv[1]), sys.argv[2]
+from job import lacks, port
+
+cross_set = sys.argv[2] if len(sys.argv) > 2 else "unordered"
 client = redis.Redis(port=port)
 
 # Values, bytes, ends.
@@ -82,5 +84,8 @@ except redis.ResponseError as error:
 # A lock as the library makes it needs scripts; a plain one does not.
 assert client.set("lock", "me", nx=True, px=10_000) is True
 assert client.set("lock", "you", nx=True, px=10_000) is None
+lock = client.lock("library", timeout=10)
+assert lock.acquire() is True
+lacks("release of lock()", lock.release)
 
 print("ok")

@@ -1,0 +1,41 @@
+// ioredis 5, which most applications have.
+import { Redis } from 'ioredis-5'
+import { end, lacks, port, same } from './job.mjs'
+
+const client = new Redis(port, { db: 1, keyPrefix: 'app:' })
+same('OK', await client.set('text', 'héllo', 'EX', 100))
+same('héllo', await client.get('text'))
+same(true, [99, 100].includes(await client.ttl('text')))
+same(null, await client.set('text', 'other', 'NX'))
+const bytes = Buffer.from([0, 255, 13, 10, 36, 0])
+await client.set('bytes', bytes)
+same(bytes, await client.getBuffer('bytes'))
+await client.mset({ a: 1, b: 2 })
+same(['1', '2', null], await client.mget('a', 'b', 'none'))
+
+const pipeline = client.pipeline()
+for (let i = 0; i < 300; i++) pipeline.incr('count')
+same(
+  Array.from({ length: 300 }, (_, i) => [null, i + 1]),
+  await pipeline.exec(),
+)
+same([[null, 'OK'], [null, 6]], await client.multi().set('{t}a', 1).incrby('{t}a', 5).exec()) // prettier-ignore
+const other = new Redis(port, { db: 1 })
+await client.watch('{t}a')
+await other.set('app:{t}a', 'theirs')
+same(null, await client.multi().set('{t}a', 'mine').exec())
+const found = []
+for await (const keys of other.scanStream({ match: 'app:*', count: 2 })) found.push(...keys)
+same(['app:a', 'app:b', 'app:bytes', 'app:count', 'app:text', 'app:{t}a'], found.sort())
+
+// Its connection is closed from outside, and it connects again, to the same database.
+await other.client('KILL', 'ID', await client.client('ID'))
+same('theirs', await client.get('{t}a'))
+
+await lacks('defineCommand()', () => {
+  client.defineCommand('twice', { numberOfKeys: 1, lua: 'return 2' })
+  return client.twice('a')
+})
+await lacks('subscribe()', () => other.subscribe('news'))
+same('OK', await client.flushdb())
+end()

@@ -1,0 +1,18 @@
+# AnyEvent::Redis: callbacks in an event loop.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use AnyEvent::Redis;
+use Job;
+
+my $redis = AnyEvent::Redis->new(host => '127.0.0.1', port => $ARGV[0]);
+same 'OK', $redis->set('text', 'hello')->recv;
+same 'hello', $redis->get('text')->recv;
+my @waiting = map { $redis->incr('count') } 1 .. 100;
+same [1 .. 100], [map { $_->recv } @waiting];
+same 'OK', $redis->mset(a => 1, b => 2)->recv;
+same [1, 2], scalar $redis->mget('a', 'b')->recv;
+same 2, $redis->del('a', 'b')->recv;
+lacks 'types other than strings', sub { $redis->hset('h', 'f', 'v')->recv };
+print "ok\n";

@@ -1,0 +1,10 @@
+# Redis.pm.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use Job;
+use Redis;
+
+ordinary_work('Redis', $ARGV[0]);
+print "ok\n";

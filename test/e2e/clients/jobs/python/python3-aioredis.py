@@ -1,0 +1,45 @@
+"""aioredis 1: redis over asyncio, before it became a part of redis-py."""
+import asyncio
+
+import aioredis
+
+from job import lacks, port
+
+
+async def main():
+    client = await aioredis.create_redis_pool(("127.0.0.1", port), db=2, minsize=1, maxsize=5)
+    assert await client.set("text", "héllo", expire=100) is True
+    assert await client.get("text", encoding="utf-8") == "héllo"
+    assert 98 <= await client.ttl("text") <= 100
+    assert await asyncio.gather(*[client.incr("count") for _ in range(200)]) is not None
+    assert await client.get("count") == b"200"
+    assert await client.mset({f"scan:{i}": i for i in range(100)}) is True
+    found = [key async for key in client.iscan(match="scan:*", count=20)]
+    assert sorted(found) == sorted(f"scan:{i}".encode() for i in range(100))
+    assert await client.unlink(*found) == 100
+    transaction = client.multi_exec()
+    waiting = [transaction.set("{t}a", 1), transaction.incr("{t}a"), transaction.get("{t}a")]
+    assert await transaction.execute() == [True, 2, b"2"]
+    assert [await each for each in waiting] == [True, 2, b"2"]
+    try:
+        await client.incr("text")
+        raise AssertionError("text was incremented")
+    except aioredis.ReplyError as error:
+        assert str(error) == "ERR value is not an integer or out of range", error
+    try:
+        await client.hset("hash", "field", "value")
+        raise AssertionError("there are hashes")
+    except aioredis.ReplyError as error:
+        refused = error
+    client.close()
+    await client.wait_closed()
+    return refused
+
+
+def hashes():
+    raise refused
+
+
+refused = asyncio.run(main())
+lacks("types other than strings", hashes)
+print("ok")

@@ -1,0 +1,30 @@
+"""Django's sessions over django-redis-sessions."""
+import django
+import redis
+from django.conf import settings
+
+from job import port
+
+settings.configure(
+    SESSION_ENGINE="redis_sessions.session",
+    SESSION_REDIS={"host": "127.0.0.1", "port": port, "db": 0, "prefix": "session", "socket_timeout": 5},
+    SECRET_KEY="not secret",
+)
+django.setup()
+
+from redis_sessions.session import SessionStore
+
+session = SessionStore()
+session["user"] = "ada"
+session.set_expiry(600)
+session.save()
+key = session.session_key
+assert SessionStore(key)["user"] == "ada"
+assert 598 <= redis.Redis(port=port).ttl(f"session:{key}") <= 600
+session["count"] = 2
+session.save()
+assert SessionStore(key)["count"] == 2
+session.delete()
+assert SessionStore(key).get("user") is None
+assert redis.Redis(port=port).keys() == []
+print("ok")

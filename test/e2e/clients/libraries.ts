@@ -1,0 +1,420 @@
+/**
+ * The libraries of docs/CLIENTS.md: what of each works on Rondo, and which test shows it. The table there is
+ * printed from this list: npx tsx test/e2e/clients/libraries.ts
+ *
+ * A job (jobs/<language>/…) does the work of the users of one library. It prints a line `lacks …` for each part
+ * that needs a command which Rondo does not have, and `ok`; libraries.test.ts expects exactly the lines of the row.
+ */
+import { fileURLToPath } from 'node:url'
+
+export interface Library {
+  readonly name: string
+  readonly language: Language
+  /** The start of its version: Debian 12's, or that in package.json. */
+  readonly version: string
+  /** Those of Debian, or of npm, that have to be installed; the first is the library. */
+  readonly packages: readonly string[]
+  /** A job in jobs/, or a test beside this file. */
+  readonly shownBy: string
+  readonly works: 'yes' | 'partly' | 'no'
+  /** What was tried, and what a user has to know. */
+  readonly note: string
+  /** What does not work, and the command of Redis that it needs. */
+  readonly lacks: readonly (readonly [what: string, command: string])[]
+  /** It sends keys of several replica sets in one MULTI, and fails with RESP_CROSS_SET_MULTI=refuse. */
+  readonly mixesReplicaSets: boolean
+}
+
+export type Language = 'JavaScript' | 'Python' | 'PHP' | 'Ruby' | 'Go' | 'C' | 'Perl' | 'Lua'
+
+const OTHER_TYPES = ['types other than strings', 'HSET'] as const
+
+type Row = Pick<Library, 'version' | 'note'> & Partial<Library>
+
+/** An npm package; its job has its name, unless `shownBy` says otherwise. */
+function npm(name: string, row: Row): Library {
+  const shownBy = `jobs/node/${name}.mjs`
+  return { name, language: 'JavaScript', packages: [name], shownBy, ...defaults(row), ...row }
+}
+
+/** Of a language whose jobs are named for Debian's packages, and need some others. */
+function debian(language: Language, folder: string, extension: string, ...needed: string[]) {
+  return (job: string, row: Row & { name: string }): Library => ({
+    language,
+    shownBy: `jobs/${folder}/${job}.${extension}`,
+    ...defaults(row),
+    ...row,
+    packages: [...(row.packages ?? [job]), ...needed],
+  })
+}
+
+/** A file of the program of all Go jobs. */
+function go(job: string, debianName: string, row: Row & { name: string }): Library {
+  const packages = [debianName, 'golang-go']
+  return { language: 'Go', shownBy: `jobs/go/${job}.go`, packages, ...defaults(row), ...row }
+}
+
+function defaults(row: Row) {
+  const works = row.lacks?.some((lack) => lack !== OTHER_TYPES) ? ('partly' as const) : ('yes' as const)
+  return { lacks: [], works, mixesReplicaSets: false }
+}
+
+const python = debian('Python', 'python', 'py', 'python3-redis')
+const php = debian('PHP', 'php', 'php', 'php-cli', 'php-redis')
+const ruby = debian('Ruby', 'ruby', 'rb', 'ruby-redis')
+const perl = debian('Perl', 'perl', 'pl')
+
+const CLIENT = 'strings, keys, pipelines, transactions, WATCH, SCAN'
+
+export const LIBRARIES: readonly Library[] = [
+  // ---- JavaScript
+  npm('ioredis', { version: '6.0', shownBy: 'ioredis.test.ts', note: `${CLIENT}; RESP2 and RESP3` }),
+  npm('ioredis-5', {
+    name: 'ioredis',
+    version: '5.11',
+    note: `${CLIENT}, key prefix, database 1; connects again`,
+    lacks: [
+      ['defineCommand()', 'EVAL'],
+      ['subscribe()', 'SUBSCRIBE'],
+    ],
+  }),
+  npm('redis-6', {
+    name: 'node-redis',
+    version: '6.3',
+    shownBy: 'node-redis.test.ts',
+    note: `${CLIENT}; RESP2 and RESP3; conditions of Redis 8.4 (\`condition: 'IFEQ'\`, \`delEx\`, \`digest\`, \`mSetEx\`)`,
+  }),
+  npm('redis-5', {
+    name: 'node-redis',
+    version: '5.9',
+    shownBy: 'node-redis.test.ts',
+    note: `${CLIENT}; RESP2 and RESP3`,
+  }),
+  npm('redis-4', {
+    name: 'node-redis',
+    version: '4.7',
+    note: `${CLIENT}, database 1`,
+    lacks: [OTHER_TYPES],
+  }),
+  npm('iovalkey', {
+    version: '0.4',
+    note: 'strings, pipelines, transactions, DELIFEQ, database 1',
+    lacks: [OTHER_TYPES],
+  }),
+  npm('keyv', {
+    name: 'Keyv with @keyv/redis',
+    version: '5.6',
+    packages: ['keyv', '@keyv/redis'],
+    shownBy: 'caches.test.ts',
+    note: 'values, TTL, many, namespaces, iteration, clear',
+    mixesReplicaSets: true,
+  }),
+  npm('keyv-valkey', {
+    name: '@keyv/valkey',
+    version: '1.0',
+    packages: ['@keyv/valkey'],
+    note: 'values, TTL, many, clear, with `useRedisSets: false`',
+    lacks: [['set() without useRedisSets: false', 'SADD']],
+  }),
+  npm('cache-manager', {
+    version: '7.2',
+    shownBy: 'caches.test.ts',
+    note: 'wrap, TTL, mset, mget, mdel, over Keyv',
+    mixesReplicaSets: true,
+  }),
+  npm('cache-manager-ioredis-yet', {
+    version: '2.1',
+    note: 'values, TTL, mset, mget, keys, reset',
+    mixesReplicaSets: true,
+  }),
+  npm('cacheable', {
+    version: '2.5',
+    note: 'a cache in memory in front of Rondo: values, many, wrap, take, clear',
+    mixesReplicaSets: true,
+  }),
+  npm('catbox-redis', {
+    name: '@hapi/catbox-redis',
+    version: '7.1',
+    packages: ['@hapi/catbox-redis'],
+    note: "hapi's cache: set, get with the rest of its TTL, drop",
+  }),
+  npm('connect-redis', {
+    version: '9.0',
+    packages: ['connect-redis', 'express-session'],
+    shownBy: 'sessions.test.ts',
+    note: 'sessions of Express, also while a node fails; length, ids, all, clear',
+  }),
+  npm('koa-redis', { version: '4.0', note: 'sessions of Koa' }),
+  npm('rate-limiter-flexible', {
+    version: '11.4',
+    note: '`RateLimiterRedisNonAtomic`: consume, penalty, reward, get, delete. Two requests at once may count as one',
+    lacks: [['RateLimiterRedis', 'EVAL']],
+  }),
+  npm('rate-limit-redis', {
+    version: '6.0',
+    works: 'no',
+    note: 'the store of express-rate-limit',
+    lacks: [['limits', 'SCRIPT']],
+  }),
+  npm('redlock', { version: '4.2', works: 'no', note: 'locks', lacks: [['locks', 'EVALSHA']] }),
+  npm('redis-semaphore', {
+    version: '5.8',
+    works: 'no',
+    note: 'a Mutex is taken, but not given back before it expires',
+    lacks: [
+      ['Semaphore', 'EVALSHA'],
+      ['release of Mutex', 'EVALSHA'],
+    ],
+  }),
+  npm('bullmq', { name: 'BullMQ', version: '6.7', works: 'no', note: 'queues', lacks: [['queues', 'EVAL']] }),
+
+  // ---- Python
+  python('python3-redis', {
+    name: 'redis-py',
+    version: '4.3',
+    note: `${CLIENT}, optimistic locking with \`transaction()\``,
+    lacks: [['release of lock()', 'EVALSHA']],
+    mixesReplicaSets: true,
+  }),
+  python('python3-aioredis', {
+    name: 'aioredis',
+    version: '1.3',
+    note: 'strings, SCAN, transactions, a pool of connections',
+    lacks: [OTHER_TYPES],
+  }),
+  python('python3-django-redis', {
+    name: 'django-redis',
+    version: '5.2',
+    note:
+      "all of Django's cache (3.2), `delete_pattern`, `ttl`, versions, sessions in the cache. `incr` and `decr` ask for a " +
+      'script, are refused, and read and write instead: not atomic, and a TypeError where nothing is stored',
+    lacks: [['release of lock()', 'EVALSHA']],
+    mixesReplicaSets: true,
+  }),
+  python('python3-django-redis-sessions', {
+    name: 'django-redis-sessions',
+    version: '0.6',
+    packages: ['python3-django-redis-sessions', 'python3-django'],
+    note: 'sessions',
+  }),
+  python('python3-cachelib', {
+    name: 'cachelib',
+    version: '0.9',
+    note: 'values, TTL, add, many, inc, dec, clear with and without a prefix',
+  }),
+  python('python3-flask-caching', {
+    name: 'Flask-Caching',
+    version: '2.0',
+    note: 'cached views, memoized functions, many, unlink, clear',
+  }),
+  python('python3-dogpile.cache', {
+    name: 'dogpile.cache',
+    version: '1.1',
+    note: 'cached functions, many, expiration',
+    lacks: [['distributed_lock', 'EVALSHA']],
+    mixesReplicaSets: true,
+  }),
+  python('python3-beaker', {
+    name: 'Beaker',
+    version: '1.11',
+    note: 'cached functions with its lock, sessions',
+  }),
+  python('python3-cachecontrol', {
+    name: 'CacheControl',
+    version: '0.12',
+    note: 'responses of web sites, clear',
+  }),
+  python('python3-requests-cache', {
+    name: 'requests-cache',
+    version: '0.9',
+    works: 'no',
+    note: 'responses of web sites',
+    lacks: [['requests', 'HGET']],
+  }),
+  python('python3-limits', {
+    name: 'limits',
+    version: '2.8',
+    works: 'no',
+    note: 'rates of requests; Flask-Limiter is built on it',
+    lacks: [
+      ['fixed windows', 'EVALSHA'],
+      ['moving windows', 'EVALSHA'],
+    ],
+  }),
+  python('python3-celery', {
+    name: 'Celery',
+    version: '5.2',
+    works: 'no',
+    note: 'queues and results',
+    lacks: [
+      ['the broker', 'LLEN'],
+      ['the store of results', 'PUBLISH'],
+    ],
+  }),
+  python('python3-rq', {
+    name: 'RQ',
+    version: '1.13',
+    works: 'no',
+    note: 'queues',
+    lacks: [['queues', 'SADD']],
+  }),
+
+  // ---- PHP
+  php('php-redis', {
+    name: 'phpredis',
+    version: '5.3',
+    note: `${CLIENT}, prefix, serializer, database 1; connects again`,
+    lacks: [OTHER_TYPES],
+  }),
+  php('php-session', {
+    name: 'sessions of PHP with phpredis',
+    version: '5.3',
+    packages: ['php-redis'],
+    note: '`session.save_handler=redis`: read, write, regenerate, destroy',
+    lacks: [['locks', 'EVAL']],
+  }),
+  php('php-predis', {
+    name: 'Predis',
+    version: '1.1',
+    note: `${CLIENT}, check and set, sessions, prefix, database 1`,
+    lacks: [OTHER_TYPES],
+  }),
+  php('php-symfony-cache', {
+    name: 'Symfony Cache',
+    version: '5.4',
+    packages: ['php-symfony-cache', 'php-predis', 'php-psr-simple-cache'],
+    note: 'RedisAdapter over phpredis and Predis: get, deferred items, PSR-16, clearing a namespace; TagAwareAdapter',
+    lacks: [['RedisTagAwareAdapter', 'SADD']],
+  }),
+  php('php-illuminate-cache', {
+    name: "Laravel's cache",
+    version: '8.83',
+    packages: ['php-illuminate-cache', 'php-illuminate-redis', 'php-predis'],
+    note: 'over phpredis and Predis: put, remember, increment, putMany, many, forever, pull, clear. A lock is taken, but not given back before it expires',
+    lacks: [
+      ['release of locks', 'EVAL'],
+      ['add', 'EVAL'],
+      ['tags', 'SADD'],
+    ],
+    mixesReplicaSets: true,
+  }),
+
+  // ---- Ruby
+  ruby('ruby-redis', {
+    name: 'redis-rb',
+    version: '4.8',
+    note: `${CLIENT}, database 1; connects again`,
+    lacks: [OTHER_TYPES],
+  }),
+  ruby('ruby-activesupport', {
+    name: "Rails' redis_cache_store",
+    version: '6.1',
+    note: 'read, write, fetch, many, increment, `delete_matched`, clear with and without a namespace, a pool of connections',
+  }),
+  ruby('ruby-redis-store', { name: 'redis-store', version: '1.9', note: 'objects, TTL, many, namespaces' }),
+  ruby('ruby-redis-activesupport', {
+    name: 'redis-activesupport',
+    version: '5.3',
+    note: 'read, write, fetch, many, increment, `delete_matched`, clear',
+    mixesReplicaSets: true,
+  }),
+  ruby('ruby-redis-rack', { name: 'redis-rack', version: '2.1', note: 'sessions of Rack' }),
+  ruby('ruby-redis-namespace', {
+    name: 'redis-namespace',
+    version: '1.9',
+    note: 'strings, many, pipelines, transactions, SCAN',
+  }),
+  ruby('ruby-moneta', {
+    name: 'Moneta',
+    version: '1.5',
+    note: 'values, TTL, create, increment, many, delete, clear',
+  }),
+  ruby('ruby-rack-attack', {
+    name: 'Rack::Attack',
+    version: '6.6',
+    packages: ['ruby-rack-attack', 'ruby-activesupport'],
+    note: "throttles and bans, counted in Rails' redis_cache_store",
+  }),
+  ruby('ruby-sidekiq', {
+    name: 'Sidekiq',
+    version: '6.4',
+    works: 'no',
+    note: 'jobs',
+    lacks: [['queues', 'SADD']],
+  }),
+
+  // ---- Go
+  go('redigo', 'golang-github-gomodule-redigo-dev', {
+    name: 'Redigo',
+    version: '1.8',
+    note: `${CLIENT}, a pool of connections, database 1`,
+    lacks: [OTHER_TYPES],
+  }),
+  go('go-redis', 'golang-gopkg-redis.v5-dev', {
+    name: 'go-redis',
+    version: '5.2',
+    note: `${CLIENT}, database 1`,
+    lacks: [OTHER_TYPES],
+  }),
+  go('redistore', 'golang-github-boj-redistore-dev', {
+    name: 'redistore',
+    version: '1.2',
+    note: "Gorilla's sessions",
+  }),
+
+  // ---- C, Perl, Lua
+  debian(
+    'C',
+    'c',
+    'c',
+    'gcc',
+    'libc6-dev',
+  )('libhiredis-dev', {
+    name: 'hiredis',
+    version: '0.14',
+    note: 'commands, bytes, pipelines, transactions, database 1; connects again',
+    lacks: [OTHER_TYPES],
+  }),
+  perl('libredis-perl', { name: 'Redis.pm', version: '2.000', note: CLIENT, lacks: [OTHER_TYPES] }),
+  perl('libredis-fast-perl', { name: 'Redis::Fast', version: '0.34', note: CLIENT, lacks: [OTHER_TYPES] }),
+  perl('libanyevent-redis-perl', {
+    name: 'AnyEvent::Redis',
+    version: '0.24',
+    note: 'strings, many, commands at once',
+    lacks: [OTHER_TYPES],
+  }),
+  perl('libchi-driver-redis-perl', {
+    name: 'CHI',
+    version: '0.10',
+    works: 'no',
+    note: "Perl's caches",
+    lacks: [['set', 'SADD']],
+  }),
+  debian(
+    'Lua',
+    'lua',
+    'lua',
+    'lua5.1',
+  )('lua-redis', {
+    name: 'redis-lua',
+    version: '2.0',
+    note: 'strings, keys, pipelines, transactions, WATCH, database 1',
+    lacks: [OTHER_TYPES],
+  }),
+]
+
+/** The table of docs/CLIENTS.md. */
+export function table(): string {
+  const rows = LIBRARIES.map(({ name, version, language, works, note, lacks, mixesReplicaSets }) => {
+    const setting = mixesReplicaSets ? ['Needs `RESP_CROSS_SET_MULTI=unordered`, the default.'] : []
+    const missing = lacks
+      .map(([what, command]) => `${what.replace(/\w+\(\)/, '`$&`')} (\`${command}\`)`)
+      .join(', ')
+    const last = [...setting, ...(missing ? [`Does not work: ${missing}.`] : [])].join(' ')
+    return `| ${name} (${version}) | ${language} | ${works}: ${note} | ${last} |`
+  })
+  const head = '| library (version) | language | works | with which setting, and what does not |'
+  return [head, '| --- | --- | --- | --- |', ...rows].join('\n')
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) console.log(table())
