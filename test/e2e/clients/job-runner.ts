@@ -5,6 +5,9 @@ import { fileURLToPath } from 'node:url'
 import { run } from './four-nodes.ts'
 import type { Language, Library } from './libraries.ts'
 
+/** As in production, Rondo asks the jobs for a password. */
+export const PASSWORD = 'the-password-of-an-application'
+
 const JOBS = fileURLToPath(new URL('jobs', import.meta.url))
 
 /** Debian's own programs: others on PATH do not see Debian's packages. */
@@ -53,7 +56,7 @@ async function built(compiler: string, args: readonly string[]): Promise<void> {
   if (code !== 0) throw new Error(`${compiler} ${args.join(' ')}:\n${stderr}`)
 }
 
-/** The command line that runs a job, without the port, which is its last argument. */
+/** The command line that runs a job, without its arguments: the port, and the password. */
 export function commandOf({ language, shownBy }: Library, folder: string): readonly string[] {
   if (language === 'Go') return [join(folder, 'go-jobs'), nameOf(shownBy)]
   if (language === 'C') return [join(folder, nameOf(shownBy))]

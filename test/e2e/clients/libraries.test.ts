@@ -7,7 +7,7 @@ import { expect } from 'chai'
 import { RawResp } from '../../support/raw-resp.ts'
 import { RondoUnderTest } from '../../support/rondo-under-test.ts'
 import { run, startFourNodes, type FourNodes } from './four-nodes.ts'
-import { build, commandOf, debianPackages, jobFiles } from './job-runner.ts'
+import { build, commandOf, debianPackages, jobFiles, PASSWORD } from './job-runner.ts'
 import { LIBRARIES, table, type Library } from './libraries.ts'
 
 const read = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8')
@@ -24,8 +24,9 @@ describe('libraries of applications', function () {
 
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'rondo-clients-'))
-    nodes = await startFourNodes()
-    strict = await RondoUnderTest.start(nodes.rondo.servers, { RESP_CROSS_SET_MULTI: 'refuse' })
+    nodes = await startFourNodes({ DATA_TOKEN: PASSWORD })
+    const env = { DATA_TOKEN: PASSWORD, RESP_CROSS_SET_MULTI: 'refuse' }
+    strict = await RondoUnderTest.start(nodes.rondo.servers, env)
   })
   after(async () => {
     await strict.stop()
@@ -35,10 +36,11 @@ describe('libraries of applications', function () {
 
   const output = async (library: Library, port: number) => {
     const client = await RawResp.open(nodes.port)
-    await client.ask('FLUSHALL')
+    expect(await client.ask('AUTH', PASSWORD)).to.equal('+OK\r\n')
+    expect(await client.ask('FLUSHALL')).to.equal('+OK\r\n')
     client.close()
     const [program, ...args] = commandOf(library, folder)
-    const { code, stdout, stderr } = await run(program!, [...args, String(port)])
+    const { code, stdout, stderr } = await run(program!, [...args, String(port), PASSWORD])
     return `${stderr}${stdout}${code === 0 ? '' : `exit code ${code}`}`
   }
 

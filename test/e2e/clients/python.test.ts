@@ -2,6 +2,7 @@
 import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
 import { RondoUnderTest } from '../../support/rondo-under-test.ts'
+import { PASSWORD } from './job-runner.ts'
 import { PYTHON, run, startFourNodes, whyNoPython, type FourNodes } from './four-nodes.ts'
 
 const JOB = fileURLToPath(new URL('jobs/python/python3-redis.py', import.meta.url))
@@ -16,14 +17,17 @@ describe('redis-py', function () {
       this.test!.parent!.title += ` (skipped: ${reason})`
       this.skip()
     }
-    nodes = await startFourNodes()
+    nodes = await startFourNodes({ DATA_TOKEN: PASSWORD })
   })
   after(() => nodes?.stop())
 
   it('is refused transactions over several hash tags with RESP_CROSS_SET_MULTI=refuse', async () => {
-    const strict = await RondoUnderTest.start(nodes!.rondo.servers, { RESP_CROSS_SET_MULTI: 'refuse' })
+    const strict = await RondoUnderTest.start(nodes!.rondo.servers, {
+      DATA_TOKEN: PASSWORD,
+      RESP_CROSS_SET_MULTI: 'refuse',
+    })
     for (const key of await nodes!.rondo.list()) await nodes!.rondo.del(key)
-    const { stdout, stderr } = await run(PYTHON, ['-B', JOB, String(strict.respPort), 'refuse'])
+    const { stdout, stderr } = await run(PYTHON, ['-B', JOB, String(strict.respPort), PASSWORD, 'refuse'])
     await strict.stop()
     expect(stderr + stdout).to.equal('lacks release of lock(): EVALSHA\nok\n')
   })

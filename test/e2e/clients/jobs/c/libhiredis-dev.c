@@ -31,10 +31,12 @@ static void is_nil(redisReply *reply) {
 #define ask(...) redisCommand(connection, __VA_ARGS__)
 
 int main(int count, char **arguments) {
-  (void)count;
+  if (count != 3) fail("port and password", "others");
+  const char *password = arguments[2];
   connection = redisConnect("127.0.0.1", atoi(arguments[1]));
   if (!connection || connection->err) fail("redisConnect", connection ? connection->errstr : "no memory");
 
+  is_text(ask("AUTH %s", password), "OK");
   is_text(ask("SELECT 1"), "OK");
   is_text(ask("SET %s %s EX 100", "text", "hello world"), "OK");
   is_text(ask("GET %s", "text"), "hello world");
@@ -75,11 +77,13 @@ int main(int count, char **arguments) {
   /* The connection is closed from outside, and made again. */
   redisContext *closed = connection;
   connection = redisConnect("127.0.0.1", atoi(arguments[1]));
+  is_text(ask("AUTH %s", password), "OK");
   is_number(ask("CLIENT KILL TYPE normal SKIPME yes"), 1);
   if (redisCommand(closed, "PING") != NULL) fail("a closed connection", "a reply");
   if (redisReconnect(closed) != REDIS_OK) fail("redisReconnect", closed->errstr);
   redisFree(connection);
   connection = closed;
+  is_text(ask("AUTH %s", password), "OK");
   is_text(ask("PING"), "PONG");
   redisFree(connection);
   puts("ok");

@@ -8,8 +8,8 @@ import (
 )
 
 // go-redis: commands, pipelines, optimistic locking, scans.
-func goRedis(address string) {
-	client := redis.NewClient(&redis.Options{Addr: address, DB: 1})
+func goRedis(address, password string) {
+	client := redis.NewClient(&redis.Options{Addr: address, Password: password, DB: 1})
 	defer client.Close()
 
 	same("OK", must(client.Set("text", "héllo", 100*time.Second).Result()))

@@ -1,4 +1,4 @@
-// The jobs of Go's libraries in one program, which is built once: go run . JOB PORT
+// The jobs of Go's libraries in one program, which is built once: go run . JOB PORT PASSWORD
 package main
 
 import (
@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-var jobs = map[string]func(address string){
+var jobs = map[string]func(address, password string){
 	"redigo":    redigo,
 	"redistore": redistoreSessions,
 	"go-redis":  goRedis,
 }
 
 func main() {
-	jobs[os.Args[1]]("127.0.0.1:" + os.Args[2])
+	jobs[os.Args[1]]("127.0.0.1:"+os.Args[2], os.Args[3])
 	fmt.Println("ok")
 }
 

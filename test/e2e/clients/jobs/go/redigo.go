@@ -7,10 +7,11 @@ import (
 )
 
 // Redigo: commands, pipelines, transactions, and a pool that looks whether a connection is still open.
-func redigo(address string) {
+func redigo(address, password string) {
+	options := []redis.DialOption{redis.DialDatabase(1), redis.DialPassword(password)}
 	pool := &redis.Pool{
 		MaxIdle: 3,
-		Dial:    func() (redis.Conn, error) { return redis.Dial("tcp", address, redis.DialDatabase(1)) },
+		Dial:    func() (redis.Conn, error) { return redis.Dial("tcp", address, options...) },
 	}
 	defer pool.Close()
 	conn := pool.Get()

@@ -8,8 +8,8 @@ import (
 )
 
 // Gorilla's sessions of web sites, in redistore.
-func redistoreSessions(address string) {
-	store := must(redistore.NewRediStore(3, "tcp", address, "", []byte("not secret"))).(*redistore.RediStore)
+func redistoreSessions(address, password string) {
+	store := must(redistore.NewRediStore(3, "tcp", address, password, []byte("not secret"))).(*redistore.RediStore)
 	defer store.Close()
 	visit := func(cookie string, change func(values map[interface{}]interface{})) (map[interface{}]interface{}, string) {
 		request := httptest.NewRequest(http.MethodGet, "/", nil)

@@ -6,6 +6,7 @@ local function same(expected, found)
 end
 
 local client = redis.connect('127.0.0.1', tonumber(arg[1]))
+client:auth(arg[2])
 client:select(1)
 same(true, client:set('text', 'hello'))
 same('hello', client:get('text'))
@@ -30,6 +31,7 @@ same(300, client:del(unpack(found)))
 
 -- A transaction that watches: somebody else is faster, and it tries once more.
 local other, tries = redis.connect('127.0.0.1', tonumber(arg[1])), 0
+other:auth(arg[2])
 other:select(1)
 client:set('{t}a', '1')
 local options = { watch = '{t}a', cas = true, retry = 2 }

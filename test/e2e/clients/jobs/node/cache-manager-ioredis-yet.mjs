@@ -1,8 +1,8 @@
 // cache-manager-ioredis-yet: cache-manager's store over ioredis, for cache-manager 5.
 import { redisStore } from 'cache-manager-ioredis-yet'
-import { end, port, same } from './job.mjs'
+import { end, password, port, same } from './job.mjs'
 
-const store = await redisStore({ host: '127.0.0.1', port, db: 1, ttl: 60_000 })
+const store = await redisStore({ host: '127.0.0.1', port, password, db: 1, ttl: 60_000 })
 await store.set('user', { name: 'Ada' })
 same({ name: 'Ada' }, await store.get('user'))
 same(true, [59_000, 60_000].some((ms) => ms <= 60_000) && (await store.ttl('user')) > 55_000) // prettier-ignore

@@ -1,9 +1,10 @@
 // cacheable: a cache in memory in front of one in Redis.
 import KeyvRedis from '@keyv/redis'
 import { Cacheable } from 'cacheable'
-import { end, port, same } from './job.mjs'
+import { end, password, port, same } from './job.mjs'
 
-const open = () => new Cacheable({ secondary: new KeyvRedis(`redis://127.0.0.1:${port}`), ttl: '1h' })
+const open = () =>
+  new Cacheable({ secondary: new KeyvRedis(`redis://:${password}@127.0.0.1:${port}`), ttl: '1h' })
 const [cache, other] = [open(), open()]
 for (const each of [cache, other]) {
   each.on('error', (error) => {

@@ -1,8 +1,8 @@
 // @hapi/catbox-redis: hapi's cache.
 import { Engine } from '@hapi/catbox-redis'
-import { end, port, same } from './job.mjs'
+import { end, password, port, same } from './job.mjs'
 
-const engine = new Engine({ host: '127.0.0.1', port, partition: 'app' })
+const engine = new Engine({ host: '127.0.0.1', port, password, partition: 'app' })
 await engine.start()
 same(true, engine.isReady())
 const key = { segment: 'users', id: 'ada' }

@@ -1,8 +1,8 @@
 // ioredis 5, which most applications have.
 import { Redis } from 'ioredis-5'
-import { end, lacks, port, same } from './job.mjs'
+import { end, lacks, password, port, same } from './job.mjs'
 
-const client = new Redis(port, { db: 1, keyPrefix: 'app:' })
+const client = new Redis(port, { password, db: 1, keyPrefix: 'app:' })
 same('OK', await client.set('text', 'héllo', 'EX', 100))
 same('héllo', await client.get('text'))
 same(true, [99, 100].includes(await client.ttl('text')))
@@ -20,7 +20,7 @@ same(
   await pipeline.exec(),
 )
 same([[null, 'OK'], [null, 6]], await client.multi().set('{t}a', 1).incrby('{t}a', 5).exec()) // prettier-ignore
-const other = new Redis(port, { db: 1 })
+const other = new Redis(port, { password, db: 1 })
 await client.watch('{t}a')
 await other.set('app:{t}a', 'theirs')
 same(null, await client.multi().set('{t}a', 'mine').exec())

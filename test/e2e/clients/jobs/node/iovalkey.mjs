@@ -1,8 +1,8 @@
 // iovalkey, Valkey's own client for Node.js.
 import { Redis } from 'iovalkey'
-import { end, lacks, port, same } from './job.mjs'
+import { end, lacks, password, port, same } from './job.mjs'
 
-const client = new Redis(port, { db: 1 })
+const client = new Redis(port, { password, db: 1 })
 same('OK', await client.set('text', 'héllo', 'EX', 100))
 same('héllo', await client.get('text'))
 same([[null, 'OK'], [null, 2]], await client.pipeline().set('a', 1).incr('a').exec()) // prettier-ignore

@@ -1,7 +1,8 @@
-// What the Node jobs share: the port of Rondo, a check, and how they show what a library cannot do there.
+// What the Node jobs share: the port of Rondo and its password, a check, and how they show what a library cannot do there.
 import { deepStrictEqual } from 'node:assert'
 
 export const port = Number(process.argv[2])
+export const password = process.argv[3]
 export const same = (expected, found) => deepStrictEqual(found, expected)
 
 /** Fails unless `attempt` needs a command that Rondo does not have; prints which one. */

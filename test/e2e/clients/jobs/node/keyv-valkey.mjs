@@ -1,9 +1,9 @@
 // @keyv/valkey: Keyv over iovalkey.
 import KeyvValkey from '@keyv/valkey'
 import { Keyv } from 'keyv'
-import { end, lacks, port, same } from './job.mjs'
+import { end, lacks, password, port, same } from './job.mjs'
 
-const open = (options) => new Keyv({ store: new KeyvValkey(`redis://127.0.0.1:${port}`, options), throwOnErrors: true }) // prettier-ignore
+const open = (options) => new Keyv({ store: new KeyvValkey(`redis://:${password}@127.0.0.1:${port}`, options), throwOnErrors: true }) // prettier-ignore
 const keyv = open({ useRedisSets: false })
 same(true, await keyv.set('user', { name: 'Ada' }, 60_000))
 same({ name: 'Ada' }, await keyv.get('user'))

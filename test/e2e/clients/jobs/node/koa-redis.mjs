@@ -1,8 +1,8 @@
 // koa-redis: sessions of Koa (koa-session, koa-generic-session).
 import redisStore from 'koa-redis'
-import { end, port, same } from './job.mjs'
+import { end, password, port, same } from './job.mjs'
 
-const store = redisStore({ host: '127.0.0.1', port, db: 1 })
+const store = redisStore({ host: '127.0.0.1', port, password, db: 1 })
 await store.set('koa:sess:1', { user: 'ada' }, 600_000)
 same({ user: 'ada' }, await store.get('koa:sess:1'))
 same(true, [599, 600].includes(await store.client.ttl('koa:sess:1')))

@@ -1,9 +1,9 @@
 // rate-limiter-flexible: with a script, and without.
 import { Redis } from 'ioredis-5'
 import { RateLimiterRedis, RateLimiterRedisNonAtomic } from 'rate-limiter-flexible'
-import { end, lacks, port, same } from './job.mjs'
+import { end, lacks, password, port, same } from './job.mjs'
 
-const options = { storeClient: new Redis(port), points: 3, duration: 600 }
+const options = { storeClient: new Redis(port, { password }), points: 3, duration: 600 }
 const limiter = new RateLimiterRedisNonAtomic(options)
 const left = async () => (await limiter.consume('ada').catch((refused) => refused)).remainingPoints
 same([2, 1, 0, 0], [await left(), await left(), await left(), await left()])

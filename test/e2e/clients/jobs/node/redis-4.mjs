@@ -1,8 +1,8 @@
 // node-redis 4.
 import { createClient } from 'redis-4'
-import { end, lacks, port, same } from './job.mjs'
+import { end, lacks, password, port, same } from './job.mjs'
 
-const client = await createClient({ url: `redis://127.0.0.1:${port}/1` }).connect()
+const client = await createClient({ url: `redis://:${password}@127.0.0.1:${port}/1` }).connect()
 same('OK', await client.set('text', 'héllo', { EX: 100 }))
 same('héllo', await client.get('text'))
 same(true, [99, 100].includes(await client.ttl('text')))

@@ -20,8 +20,8 @@ sub lacks {
 
 # The work of Redis.pm and of Redis::Fast, which have the same methods.
 sub ordinary_work {
-    my ($class, $port) = @_;
-    my $redis = $class->new(server => "127.0.0.1:$port", reconnect => 2, every => 1000);
+    my ($class, $port, $password) = @_;
+    my $redis = $class->new(server => "127.0.0.1:$port", password => $password, reconnect => 2, every => 1000);
     $redis->select(1);
     same 'OK', $redis->set('text', 'hello', 'EX', 100);
     same 'hello', $redis->get('text');
@@ -44,7 +44,7 @@ sub ordinary_work {
     same 'QUEUED', $redis->set('{t}a', 1);
     $redis->incr('{t}a');
     same ['OK', 2], [$redis->exec];
-    my $other = $class->new(server => "127.0.0.1:$port");
+    my $other = $class->new(server => "127.0.0.1:$port", password => $password);
     $other->select(1);
     $redis->watch('{t}a');
     $other->set('{t}a', 'theirs');

@@ -7,6 +7,7 @@ use AnyEvent::Redis;
 use Job;
 
 my $redis = AnyEvent::Redis->new(host => '127.0.0.1', port => $ARGV[0]);
+same 'OK', $redis->auth($ARGV[1])->recv;
 same 'OK', $redis->set('text', 'hello')->recv;
 same 'hello', $redis->get('text')->recv;
 my @waiting = map { $redis->incr('count') } 1 .. 100;

@@ -6,5 +6,5 @@ use lib $FindBin::Bin;
 use Job;
 use Redis::Fast;
 
-ordinary_work('Redis::Fast', $ARGV[0]);
+ordinary_work('Redis::Fast', @ARGV);
 print "ok\n";

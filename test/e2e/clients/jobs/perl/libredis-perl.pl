@@ -6,5 +6,5 @@ use lib $FindBin::Bin;
 use Job;
 use Redis;
 
-ordinary_work('Redis', $ARGV[0]);
+ordinary_work('Redis', @ARGV);
 print "ok\n";

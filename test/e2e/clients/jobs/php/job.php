@@ -1,12 +1,12 @@
 <?php
-// What the PHP jobs share: the port of Rondo, a check, and how they show what a library cannot do there.
+// What the PHP jobs share: the port of Rondo and its password, a check, and how they show what a library cannot do there.
 error_reporting(E_ALL & ~E_DEPRECATED);
 set_error_handler(function (int $level, string $message) {
     if (error_reporting() & $level) {
         throw new ErrorException($message);
     }
 });
-$port = (int) $argv[1];
+[, $port, $password] = $argv;
 
 /** Debian's PHP is compiled without assert(). */
 function same($expected, $found): void

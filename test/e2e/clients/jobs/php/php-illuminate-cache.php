@@ -11,7 +11,7 @@ use Illuminate\Redis\RedisManager;
 foreach (['predis', 'phpredis'] as $driver) {
     $manager = new RedisManager(null, $driver, [
         'options' => ['prefix' => 'laravel_database_'],
-        'cache' => ['host' => '127.0.0.1', 'port' => $port, 'database' => 1],
+        'cache' => ['host' => '127.0.0.1', 'port' => $port, 'password' => $password, 'database' => 1],
     ]);
     $store = new RedisStore($manager, 'laravel_cache', 'cache');
     $cache = new Repository($store);

@@ -3,7 +3,7 @@
 require __DIR__ . '/job.php';
 require 'Predis/autoload.php';
 
-$client = new Predis\Client("tcp://127.0.0.1:$port?database=1");
+$client = new Predis\Client("tcp://127.0.0.1:$port?password=$password&database=1");
 same('OK', (string) $client->set('text', "h\u{e9}llo", 'EX', 100));
 same("h\u{e9}llo", $client->get('text'));
 between(98, 100, $client->ttl('text'));
@@ -27,7 +27,7 @@ same(300, $client->del($found));
 // Check and set: somebody else is faster, and it tries once more.
 $client->set('{t}a', 1);
 $tries = 0;
-$other = new Predis\Client("tcp://127.0.0.1:$port?database=1");
+$other = new Predis\Client("tcp://127.0.0.1:$port?password=$password&database=1");
 $replies = $client->transaction(['cas' => true, 'watch' => '{t}a', 'retry' => 2], function ($t) use (&$tries, $other) {
     $count = (int) $t->get('{t}a');
     if ($tries++ === 0) {
@@ -40,7 +40,7 @@ $replies = $client->transaction(['cas' => true, 'watch' => '{t}a', 'retry' => 2]
 same(2, $tries);
 same(['41', '1'], $client->mget(['{t}a', '{t}b']));
 
-$prefixed = new Predis\Client("tcp://127.0.0.1:$port", ['prefix' => 'site:']);
+$prefixed = new Predis\Client("tcp://127.0.0.1:$port?password=$password", ['prefix' => 'site:']);
 $handler = new Predis\Session\Handler($prefixed, ['gc_maxlifetime' => 600]);
 same(true, $handler->write('id', 'user|s:3:"ada";'));
 same('user|s:3:"ada";', $handler->read('id'));

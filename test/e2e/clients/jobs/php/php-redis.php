@@ -4,6 +4,7 @@ require __DIR__ . '/job.php';
 
 $redis = new Redis();
 $redis->connect('127.0.0.1', $port);
+$redis->auth($password);
 $redis->select(1);
 same(true, $redis->set('text', "h\u{e9}llo", ['ex' => 100]));
 same("h\u{e9}llo", $redis->get('text'));
@@ -30,6 +31,7 @@ same(array_fill(0, 300, true), $pipe->exec());
 same([true, 2, '2'], $redis->multi()->set('{t}a', 1)->incr('{t}a')->get('{t}a')->exec());
 $other = new Redis();
 $other->connect('127.0.0.1', $port);
+$other->auth($password);
 $other->select(1);
 $redis->watch('{t}a');
 $other->set('{t}a', 'theirs');

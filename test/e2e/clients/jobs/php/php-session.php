@@ -4,11 +4,12 @@ require __DIR__ . '/job.php';
 
 $redis = new Redis();
 $redis->connect('127.0.0.1', $port);
+$redis->auth($password);
 ini_set('session.use_cookies', '0');
 ini_set('session.cache_limiter', '');
 ini_set('session.gc_maxlifetime', '600');
 ini_set('session.save_handler', 'redis');
-ini_set('session.save_path', "tcp://127.0.0.1:$port?database=0");
+ini_set('session.save_path', "tcp://127.0.0.1:$port?auth=$password&database=0");
 ob_start();
 session_start();
 $_SESSION['user'] = 'ada';

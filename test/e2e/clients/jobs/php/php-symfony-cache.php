@@ -12,7 +12,7 @@ use Symfony\Component\Cache\Psr16Cache;
 use Symfony\Contracts\Cache\ItemInterface;
 
 foreach ([Redis::class, Predis\Client::class] as $class) {
-    $connection = RedisAdapter::createConnection("redis://127.0.0.1:$port/1", ['class' => $class]);
+    $connection = RedisAdapter::createConnection("redis://$password@127.0.0.1:$port/1", ['class' => $class]);
     $pool = new RedisAdapter($connection, 'app', 100);
     $worked = 0;
     $work = function (ItemInterface $item) use (&$worked) {
@@ -56,7 +56,7 @@ foreach ([Redis::class, Predis\Client::class] as $class) {
     same(false, $tagged->getItem('post')->isHit());
     same(true, (new RedisAdapter($connection))->clear());
 }
-$connection = RedisAdapter::createConnection("redis://127.0.0.1:$port");
+$connection = RedisAdapter::createConnection("redis://$password@127.0.0.1:$port");
 $sets = new RedisTagAwareAdapter($connection, 'sets');
 $item = $sets->getItem('post');
 $item->set('text')->tag('posts');

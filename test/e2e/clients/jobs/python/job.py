@@ -1,8 +1,8 @@
-"""What the Python jobs share: the port of Rondo, and how they show what a library cannot do there."""
+"""What the Python jobs share: the port of Rondo and its password, and how they show what a library cannot do there."""
 import re
 import sys
 
-port = int(sys.argv[1])
+port, password = int(sys.argv[1]), sys.argv[2]
 
 
 def lacks(what, attempt):

@@ -3,11 +3,11 @@ import asyncio
 
 import aioredis
 
-from job import lacks, port
+from job import lacks, password, port
 
 
 async def main():
-    client = await aioredis.create_redis_pool(("127.0.0.1", port), db=2, minsize=1, maxsize=5)
+    client = await aioredis.create_redis_pool(("127.0.0.1", port), password=password, db=2, minsize=1, maxsize=5)
     assert await client.set("text", "héllo", expire=100) is True
     assert await client.get("text", encoding="utf-8") == "héllo"
     assert 98 <= await client.ttl("text") <= 100

@@ -2,9 +2,9 @@
 from beaker.cache import CacheManager
 from beaker.session import Session
 
-from job import port
+from job import password, port
 
-url = f"redis://127.0.0.1:{port}/1"
+url = f"redis://:{password}@127.0.0.1:{port}/1"
 caches = CacheManager(type="ext:redis", url=url, expire=100)
 worked = []
 

@@ -4,10 +4,10 @@ import requests
 from cachecontrol import CacheControl
 from cachecontrol.caches.redis_cache import RedisCache
 
-from job import port
+from job import password, port
 from web import Web
 
-client = redis.Redis(port=port)
+client = redis.Redis(port=port, password=password)
 with Web("max-age=60") as web:
     session = CacheControl(requests.Session(), cache=RedisCache(client))
     assert [session.get(web.url).text for _ in range(3)] == ["answer 1"] * 3

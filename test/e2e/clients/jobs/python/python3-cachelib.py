@@ -1,10 +1,10 @@
 """cachelib's RedisCache, with a prefix and without."""
 from cachelib import RedisCache
 
-from job import port
+from job import password, port
 
-cache = RedisCache(port=port, key_prefix="site:", default_timeout=100)
-plain = RedisCache(port=port)
+cache = RedisCache(port=port, password=password, key_prefix="site:", default_timeout=100)
+plain = RedisCache(port=port, password=password)
 assert cache.set("user", {"name": "Ada"}) is True
 assert cache.get("user") == {"name": "Ada"} and plain.get("user") is None
 assert 98 <= plain._read_client.ttl("site:user") <= 100

@@ -1,9 +1,9 @@
 """Celery: Rondo as the broker, and as the store of results."""
 from celery import Celery
 
-from job import lacks, port
+from job import lacks, password, port
 
-app = Celery("tasks", broker=f"redis://127.0.0.1:{port}/0", backend=f"redis://127.0.0.1:{port}/1")
+app = Celery("tasks", broker=f"redis://:{password}@127.0.0.1:{port}/0", backend=f"redis://:{password}@127.0.0.1:{port}/1")
 app.conf.broker_transport_options = {"max_retries": 1, "interval_start": 0}
 
 

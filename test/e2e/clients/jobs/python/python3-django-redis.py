@@ -2,13 +2,13 @@
 import django
 from django.conf import settings
 
-from job import kill_others, lacks, port
+from job import kill_others, lacks, password, port
 
 settings.configure(
     CACHES={
         "default": {
             "BACKEND": "django_redis.cache.RedisCache",
-            "LOCATION": f"redis://127.0.0.1:{port}/1",
+            "LOCATION": f"redis://:{password}@127.0.0.1:{port}/1",
             "OPTIONS": {"CLIENT_CLASS": "django_redis.client.DefaultClient"},
         }
     },

@@ -3,9 +3,9 @@ import redis
 from dogpile.cache import make_region
 from dogpile.cache.api import NO_VALUE
 
-from job import lacks, port
+from job import lacks, password, port
 
-arguments = {"host": "127.0.0.1", "port": port, "redis_expiration_time": 7200}
+arguments = {"host": "127.0.0.1", "port": port, "password": password, "redis_expiration_time": 7200}
 region = make_region().configure("dogpile.cache.redis", expiration_time=3600, arguments=arguments)
 worked = []
 
@@ -35,7 +35,7 @@ assert worked[3:] == [(1, 2, 3), (4,)]
 
 region.set_multi({f"many:{i}": i for i in range(50)})
 assert region.get_multi([f"many:{i}" for i in range(50)]) == list(range(50))
-assert 7198 <= redis.Redis(port=port).ttl("many:1") <= 7200
+assert 7198 <= redis.Redis(port=port, password=password).ttl("many:1") <= 7200
 region.delete_multi([f"many:{i}" for i in range(50)])
 assert region.get("many:1") is NO_VALUE
 

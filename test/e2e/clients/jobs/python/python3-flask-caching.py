@@ -2,10 +2,10 @@
 from flask import Flask
 from flask_caching import Cache
 
-from job import port
+from job import password, port
 
 app = Flask("site")
-app.config.update(CACHE_TYPE="RedisCache", CACHE_REDIS_URL=f"redis://127.0.0.1:{port}/0", CACHE_DEFAULT_TIMEOUT=100)
+app.config.update(CACHE_TYPE="RedisCache", CACHE_REDIS_URL=f"redis://:{password}@127.0.0.1:{port}/0", CACHE_DEFAULT_TIMEOUT=100)
 cache = Cache(app)
 worked = []
 

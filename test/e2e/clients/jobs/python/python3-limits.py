@@ -3,9 +3,9 @@ from limits import parse
 from limits.storage import storage_from_string
 from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
 
-from job import lacks, port
+from job import lacks, password, port
 
-storage = storage_from_string(f"redis://127.0.0.1:{port}")
+storage = storage_from_string(f"redis://:{password}@127.0.0.1:{port}")
 assert storage.check() is True
 limit = parse("3/minute")
 lacks("fixed windows", lambda: FixedWindowRateLimiter(storage).hit(limit, "ada"))

@@ -3,10 +3,10 @@ import sys
 
 import redis
 
-from job import lacks, port
+from job import lacks, password, port
 
-cross_set = sys.argv[2] if len(sys.argv) > 2 else "unordered"
-client = redis.Redis(port=port)
+cross_set = sys.argv[3] if len(sys.argv) > 3 else "unordered"
+client = redis.Redis(port=port, password=password)
 
 # Values, bytes, ends.
 raw = bytes(range(256))

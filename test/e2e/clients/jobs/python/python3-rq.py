@@ -2,7 +2,7 @@
 from redis import Redis
 from rq import Queue
 
-from job import lacks, port
+from job import lacks, password, port
 
-lacks("queues", lambda: Queue(connection=Redis(port=port)).enqueue(print, "hello"))
+lacks("queues", lambda: Queue(connection=Redis(port=port, password=password)).enqueue(print, "hello"))
 print("ok")

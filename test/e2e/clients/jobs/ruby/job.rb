@@ -1,5 +1,5 @@
-# What the Ruby jobs share: the port of Rondo, a check, and how they show what a library cannot do there.
-PORT = Integer(ARGV[0])
+# What the Ruby jobs share: the port of Rondo and its password, a check, and how they show what a library cannot do there.
+PORT, PASSWORD = ARGV
 
 def same(expected, found)
   raise "expected #{expected.inspect}, found #{found.inspect}" unless expected == found

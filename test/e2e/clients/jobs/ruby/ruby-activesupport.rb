@@ -6,7 +6,7 @@ require 'active_support/cache/redis_cache_store'
 require 'active_support/core_ext/integer/time'
 
 Redis.silence_deprecations = true
-options = { url: "redis://127.0.0.1:#{PORT}/1", error_handler: ->(exception:, **) { raise exception } }
+options = { url: "redis://:#{PASSWORD}@127.0.0.1:#{PORT}/1", error_handler: ->(exception:, **) { raise exception } }
 cache = ActiveSupport::Cache::RedisCacheStore.new(**options, namespace: 'app', expires_in: 90.minutes)
 
 same 'OK', cache.write('user', { name: 'Ada' }, expires_in: 60.seconds)

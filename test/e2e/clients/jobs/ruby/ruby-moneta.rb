@@ -4,7 +4,7 @@ require 'moneta'
 require 'redis'
 
 Redis.silence_deprecations = true
-store = Moneta.new(:Redis, host: '127.0.0.1', port: PORT, db: 1, expires: true)
+store = Moneta.new(:Redis, host: '127.0.0.1', port: PORT, password: PASSWORD, db: 1, expires: true)
 store['user'] = { name: 'Ada' }
 same({ name: 'Ada' }, store['user'])
 store.store('soon', 'x', expires: 60)

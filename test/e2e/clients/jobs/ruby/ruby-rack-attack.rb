@@ -9,7 +9,7 @@ require 'rack/mock'
 Redis.silence_deprecations = true
 raising = ->(exception:, **) { raise exception }
 Rack::Attack.cache.store =
-  ActiveSupport::Cache::RedisCacheStore.new(url: "redis://127.0.0.1:#{PORT}/1", error_handler: raising)
+  ActiveSupport::Cache::RedisCacheStore.new(url: "redis://:#{PASSWORD}@127.0.0.1:#{PORT}/1", error_handler: raising)
 Rack::Attack.throttle('visitors', limit: 3, period: 1_000_000_000, &:ip)
 Rack::Attack.blocklist('login') do |request|
   Rack::Attack::Fail2Ban.filter(request.ip, maxretry: 2, findtime: 1_000_000_000, bantime: 600) do

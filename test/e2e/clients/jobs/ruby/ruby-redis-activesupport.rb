@@ -6,7 +6,7 @@ require 'redis-activesupport'
 
 Redis.silence_deprecations = true
 raising = ->(exception: nil, **) { raise exception }
-cache = ActiveSupport::Cache::RedisStore.new("redis://127.0.0.1:#{PORT}/1/app", error_handler: raising)
+cache = ActiveSupport::Cache::RedisStore.new("redis://:#{PASSWORD}@127.0.0.1:#{PORT}/1/app", error_handler: raising)
 same true, [true, 'OK'].include?(cache.write('user', { name: 'Ada' }, expires_in: 60))
 same({ name: 'Ada' }, cache.read('user'))
 same [1, 1], Array.new(2) { cache.fetch('worked') { 1 } }

@@ -3,7 +3,7 @@ require_relative 'job'
 require 'redis-namespace'
 
 Redis.silence_deprecations = true
-plain = Redis.new(port: PORT)
+plain = Redis.new(port: PORT, password: PASSWORD)
 app, other = %w[app other].map { |name| Redis::Namespace.new(name, redis: plain) }
 same 'OK', app.set('a', '1')
 same nil, other.get('a')

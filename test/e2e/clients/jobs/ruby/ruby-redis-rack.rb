@@ -11,14 +11,14 @@ site = lambda do |env|
   session[:count] = (session[:count] || 0) + 1 unless env['PATH_INFO'] == '/logout'
   [200, {}, [session[:count].to_s]]
 end
-app = Rack::Session::Redis.new(site, redis_server: "redis://127.0.0.1:#{PORT}/0/rack:session", expire_after: 600)
+app = Rack::Session::Redis.new(site, redis_server: "redis://:#{PASSWORD}@127.0.0.1:#{PORT}/0/rack:session", expire_after: 600)
 visitor = Rack::MockRequest.new(app)
 first = visitor.get('/')
 cookie = { 'HTTP_COOKIE' => first['Set-Cookie'].split(';').first }
 same '1', first.body
 same %w[2 3], Array.new(2) { visitor.get('/', cookie).body }
 same '1', visitor.get('/').body
-plain = Redis.new(port: PORT)
+plain = Redis.new(port: PORT, password: PASSWORD)
 same 2, plain.keys('rack:session:*').size
 same true, (598..600).cover?(plain.ttl(plain.keys('rack:session:*').first))
 visitor.get('/logout', cookie)

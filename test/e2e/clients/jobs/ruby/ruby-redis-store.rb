@@ -3,10 +3,10 @@ require_relative 'job'
 require 'redis-store'
 
 Redis.silence_deprecations = true
-store = Redis::Store::Factory.create("redis://127.0.0.1:#{PORT}/1/app")
+store = Redis::Store::Factory.create("redis://:#{PASSWORD}@127.0.0.1:#{PORT}/1/app")
 same 'OK', store.set('user', { name: 'Ada' }, expire_after: 60)
 same({ name: 'Ada' }, store.get('user'))
-plain = Redis.new(port: PORT, db: 1)
+plain = Redis.new(port: PORT, password: PASSWORD, db: 1)
 same true, (58..60).cover?(plain.ttl('app:user'))
 same false, store.setnx('user', 'other')
 store.setex('soon', 30, [1, 2])

@@ -3,7 +3,7 @@ require_relative 'job'
 require 'redis'
 
 Redis.silence_deprecations = true
-redis = Redis.new(url: "redis://127.0.0.1:#{PORT}/1")
+redis = Redis.new(url: "redis://:#{PASSWORD}@127.0.0.1:#{PORT}/1")
 same 'OK', redis.set('text', 'héllo', ex: 100)
 same 'héllo', redis.get('text').force_encoding('UTF-8')
 same true, (98..100).cover?(redis.ttl('text'))
@@ -21,7 +21,7 @@ same '6', redis.getdel('a')
 
 same ['OK'] * 300, redis.pipelined { |pipe| 300.times { |i| pipe.set("p:#{i}", i) } }
 same ['OK', 2, '2'], redis.multi { |t| t.set('{t}a', 1); t.incr('{t}a'); t.get('{t}a') }
-other = Redis.new(port: PORT, db: 1)
+other = Redis.new(port: PORT, password: PASSWORD, db: 1)
 replies = redis.watch('{t}a') do
   other.set('{t}a', 'theirs')
   redis.multi { |t| t.set('{t}a', 'mine') }
