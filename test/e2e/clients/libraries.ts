@@ -48,11 +48,18 @@ function debian(language: Language, folder: string, extension: string, ...needed
   })
 }
 
-/** A file of the program of all Go jobs. */
+/** A file of the program of all Go jobs, which needs all their packages. */
 function go(job: string, debianName: string, row: Row & { name: string }): Library {
-  const packages = [debianName, 'golang-go']
+  const packages = [debianName, ...GO_PACKAGES.filter((name) => name !== debianName)]
   return { language: 'Go', shownBy: `jobs/go/${job}.go`, packages, ...defaults(row), ...row }
 }
+
+const GO_PACKAGES = [
+  'golang-go',
+  'golang-github-boj-redistore-dev',
+  'golang-github-gomodule-redigo-dev',
+  'golang-gopkg-redis.v5-dev',
+]
 
 function defaults(row: Row) {
   const works = row.lacks?.some((lack) => lack !== OTHER_TYPES) ? ('partly' as const) : ('yes' as const)
@@ -309,6 +316,7 @@ export const LIBRARIES: readonly Library[] = [
   ruby('ruby-activesupport', {
     name: "Rails' redis_cache_store",
     version: '6.1',
+    packages: ['ruby-activesupport', 'ruby-connection-pool'],
     note: 'read, write, fetch, many, increment, `delete_matched`, clear with and without a namespace, a pool of connections',
   }),
   ruby('ruby-redis-store', { name: 'redis-store', version: '1.9', note: 'objects, TTL, many, namespaces' }),
