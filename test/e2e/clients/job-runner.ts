@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { basename, extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { run } from './four-nodes.ts'
-import type { Language, Library } from './libraries.ts'
+import type { Library } from './libraries.ts'
 
 /** As in production, Rondo asks the jobs for a password. */
 export const PASSWORD = 'the-password-of-an-application'
@@ -29,38 +29,38 @@ export function jobFiles(): string[] {
     .filter((path) => !shared.test(path))
 }
 
-/** Builds into the folder what does not run from its source; Go's jobs are one program. */
-export async function build(language: Language, jobs: readonly Library[], folder: string): Promise<void> {
-  if (language === 'Go') {
-    const settings = ['GO111MODULE=off', 'GOFLAGS=', 'GOPATH=/usr/share/gocode', `GOCACHE=${folder}/go-cache`]
-    const files = readdirSync(join(JOBS, 'go')).map((name) => join(JOBS, 'go', name))
-    await built('/usr/bin/env', [
-      ...settings,
-      '/usr/bin/go',
-      'build',
-      '-o',
-      join(folder, 'go-jobs'),
-      ...files,
-    ])
-  }
-  if (language === 'C') {
-    for (const { shownBy } of jobs) {
-      const program = join(folder, nameOf(shownBy))
-      await built('/usr/bin/gcc', ['-Wall', '-Wextra', '-o', program, join(JOBS, '..', shownBy), '-lhiredis'])
-    }
-  }
+/** The command line that runs a job, without its arguments: the port, and the password. */
+export async function commandOf(library: Library, folder: string): Promise<readonly string[]> {
+  if (library.language === 'Go') return goCommand(library, folder)
+  if (library.language === 'C') return cCommand(library, folder)
+  return [...INTERPRETERS[library.language], join(JOBS, '..', library.shownBy)]
 }
 
-async function built(compiler: string, args: readonly string[]): Promise<void> {
+/** Go's jobs are one program, which is built once. */
+let goProgram: Promise<string> | undefined
+
+async function goCommand({ shownBy }: Library, folder: string): Promise<readonly string[]> {
+  goProgram ??= buildGo(folder)
+  return [await goProgram, nameOf(shownBy)]
+}
+
+async function buildGo(folder: string): Promise<string> {
+  const program = join(folder, 'go-jobs')
+  const settings = ['GO111MODULE=off', 'GOFLAGS=', 'GOPATH=/usr/share/gocode', `GOCACHE=${folder}/go-cache`]
+  const files = readdirSync(join(JOBS, 'go')).map((name) => join(JOBS, 'go', name))
+  await compile('/usr/bin/env', [...settings, '/usr/bin/go', 'build', '-o', program, ...files])
+  return program
+}
+
+async function cCommand({ shownBy }: Library, folder: string): Promise<readonly string[]> {
+  const program = join(folder, nameOf(shownBy))
+  await compile('/usr/bin/gcc', ['-Wall', '-Wextra', '-o', program, join(JOBS, '..', shownBy), '-lhiredis'])
+  return [program]
+}
+
+async function compile(compiler: string, args: readonly string[]): Promise<void> {
   const { code, stderr } = await run(compiler, args)
   if (code !== 0) throw new Error(`${compiler} ${args.join(' ')}:\n${stderr}`)
-}
-
-/** The command line that runs a job, without its arguments: the port, and the password. */
-export function commandOf({ language, shownBy }: Library, folder: string): readonly string[] {
-  if (language === 'Go') return [join(folder, 'go-jobs'), nameOf(shownBy)]
-  if (language === 'C') return [join(folder, nameOf(shownBy))]
-  return [...INTERPRETERS[language], join(JOBS, '..', shownBy)]
 }
 
 const nameOf = (path: string) => basename(path, extname(path))
