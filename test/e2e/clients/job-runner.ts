@@ -18,6 +18,7 @@ const INTERPRETERS = {
   Ruby: ['/usr/bin/ruby'],
   Perl: ['/usr/bin/perl'],
   Lua: ['/usr/bin/lua5.1'],
+  Erlang: ['/usr/bin/escript'],
 } as const
 
 /** Every file of jobs/ but those that jobs share, as `Library.shownBy` names them. */

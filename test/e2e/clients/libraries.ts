@@ -25,7 +25,7 @@ export interface Library {
   readonly mixesReplicaSets: boolean
 }
 
-export type Language = 'JavaScript' | 'Python' | 'PHP' | 'Ruby' | 'Go' | 'C' | 'Perl' | 'Lua'
+export type Language = 'JavaScript' | 'Python' | 'PHP' | 'Ruby' | 'Go' | 'C' | 'Perl' | 'Lua' | 'Erlang'
 
 const OTHER_TYPES = ['types other than strings', 'HSET'] as const
 
@@ -75,10 +75,16 @@ const CLIENT = 'strings, keys, pipelines, transactions, WATCH, SCAN'
 
 export const LIBRARIES: readonly Library[] = [
   // ---- JavaScript
-  npm('ioredis', { version: '6.0', shownBy: 'ioredis.test.ts', note: `${CLIENT}; RESP2 and RESP3` }),
+  npm('ioredis', {
+    version: '6.0',
+    shownBy: 'ioredis.test.ts',
+    note: `${CLIENT}; RESP2 and RESP3`,
+    lacks: [OTHER_TYPES],
+  }),
   npm('ioredis-5', {
     name: 'ioredis',
     version: '5.11',
+    works: 'yes',
     note: `${CLIENT}, key prefix, database 1; connects again`,
     lacks: [
       ['defineCommand()', 'EVAL'],
@@ -90,12 +96,14 @@ export const LIBRARIES: readonly Library[] = [
     version: '6.3',
     shownBy: 'node-redis.test.ts',
     note: `${CLIENT}; RESP2 and RESP3; conditions of Redis 8.4 (\`condition: 'IFEQ'\`, \`delEx\`, \`digest\`, \`mSetEx\`)`,
+    lacks: [OTHER_TYPES],
   }),
   npm('redis-5', {
     name: 'node-redis',
     version: '5.9',
     shownBy: 'node-redis.test.ts',
     note: `${CLIENT}; RESP2 and RESP3`,
+    lacks: [OTHER_TYPES],
   }),
   npm('redis-4', {
     name: 'node-redis',
@@ -106,6 +114,13 @@ export const LIBRARIES: readonly Library[] = [
   npm('iovalkey', {
     version: '0.4',
     note: 'strings, pipelines, transactions, DELIFEQ, database 1',
+    lacks: [OTHER_TYPES],
+  }),
+  npm('valkey-glide', {
+    name: 'Valkey GLIDE',
+    version: '2.5',
+    packages: ['@valkey/valkey-glide'],
+    note: 'strings, batches, transactions, SCAN, DELIFEQ, database 1; RESP2 and RESP3',
     lacks: [OTHER_TYPES],
   }),
   npm('keyv', {
@@ -370,7 +385,7 @@ export const LIBRARIES: readonly Library[] = [
     note: "Gorilla's sessions",
   }),
 
-  // ---- C, Perl, Lua
+  // ---- C, Perl, Lua, Erlang
   debian(
     'C',
     'c',
@@ -407,6 +422,17 @@ export const LIBRARIES: readonly Library[] = [
     name: 'redis-lua',
     version: '2.0',
     note: 'strings, keys, pipelines, transactions, WATCH, database 1',
+    lacks: [OTHER_TYPES],
+  }),
+  debian(
+    'Erlang',
+    'erlang',
+    'escript',
+    'erlang-base',
+  )('erlang-redis-client', {
+    name: 'eredis',
+    version: '1.2',
+    note: 'commands, bytes, pipelines, transactions, database 1',
     lacks: [OTHER_TYPES],
   }),
 ]

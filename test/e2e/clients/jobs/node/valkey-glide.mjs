@@ -1,0 +1,39 @@
+// Valkey GLIDE: Valkey's own client, in Rust for all languages.
+import { Batch, GlideClient, Logger, TimeUnit } from '@valkey/valkey-glide'
+import { end, lacks, password, port, same } from './job.mjs'
+
+Logger.setLoggerConfig('off')
+for (const protocol of [0, 1]) {
+  const client = await GlideClient.createClient({
+    addresses: [{ host: '127.0.0.1', port }],
+    credentials: { password },
+    databaseId: 1,
+    clientName: 'app',
+    protocol, // RESP2, RESP3
+  })
+  same('OK', await client.set('text', 'héllo', { expiry: { type: TimeUnit.Seconds, count: 100 } }))
+  same('héllo', await client.get('text'))
+  same(true, [99, 100].includes(await client.ttl('text')))
+  same(null, await client.set('text', 'other', { conditionalSet: 'onlyIfDoesNotExist' }))
+  same('OK', await client.mset({ a: '1', b: '2' }))
+  same(['1', '2', null], await client.mget(['a', 'b', 'none']))
+  same(6, await client.incrBy('a', 5))
+  same(['OK', 2], await client.exec(new Batch(true).set('{t}a', '1').incr('{t}a'), true))
+  same(['OK', '1', 1], await client.exec(new Batch(false).set('c', '1').get('c').incr('d'), true))
+  const found = new Set()
+  let cursor = '0'
+  do {
+    const [next, keys] = await client.scan(cursor, { match: '*', count: 2 })
+    for (const key of keys) found.add(key)
+    cursor = next
+  } while (cursor !== '0')
+  same(['a', 'b', 'c', 'd', 'text', '{t}a'], [...found].sort())
+  same(0, await client.customCommand(['DELIFEQ', 'text', 'other']))
+  same(1, await client.customCommand(['DELIFEQ', 'text', 'héllo']))
+  if (protocol === 0) {
+    await lacks('types other than strings', () => client.hset('h', { f: 'v' }))
+    same('OK', await client.flushdb())
+  }
+  client.close()
+}
+end()
