@@ -67,7 +67,7 @@ int main(int count, char **arguments) {
   is_text(ask("INCR text"), "ERR value is not an integer or out of range");
   redisReply *refused = ask("HSET h f v");
   char command[32];
-  if (sscanf(refused->str, "ERR unknown command '%31[A-Z]'", command) != 1) fail("hashes", refused->str);
+  if (sscanf(refused->str, "ERR unknown command '%31[A-Z]'", command) != 1) fail("an unknown command", refused->str);
   freeReplyObject(refused);
   printf("lacks types other than strings: %s\n", command);
 

@@ -5,8 +5,14 @@ import { end, password, port, same } from './job.mjs'
 const store = await redisStore({ host: '127.0.0.1', port, password, db: 1, ttl: 60_000 })
 await store.set('user', { name: 'Ada' })
 same({ name: 'Ada' }, await store.get('user'))
-same(true, [59_000, 60_000].some((ms) => ms <= 60_000) && (await store.ttl('user')) > 55_000) // prettier-ignore
-await store.mset([['a', 1], ['b', 2]], 30_000) // prettier-ignore
+same(true, (await store.ttl('user')) > 55_000)
+await store.mset(
+  [
+    ['a', 1],
+    ['b', 2],
+  ],
+  30_000,
+)
 same([1, 2, undefined], await store.mget('a', 'b', 'none'))
 same(['a', 'b', 'user'], (await store.keys()).sort())
 await store.mdel('a', 'b')

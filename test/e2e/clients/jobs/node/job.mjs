@@ -4,6 +4,7 @@ import { deepStrictEqual } from 'node:assert'
 export const port = Number(process.argv[2])
 export const password = process.argv[3]
 export const same = (expected, found) => deepStrictEqual(found, expected)
+export const between = (least, most, found) => same(true, least <= found && found <= most)
 
 /** Fails unless `attempt` needs a command that Rondo does not have; prints which one. */
 export async function lacks(what, attempt) {

@@ -3,7 +3,8 @@ import KeyvValkey from '@keyv/valkey'
 import { Keyv } from 'keyv'
 import { end, lacks, password, port, same } from './job.mjs'
 
-const open = (options) => new Keyv({ store: new KeyvValkey(`redis://:${password}@127.0.0.1:${port}`, options), throwOnErrors: true }) // prettier-ignore
+const open = (options) =>
+  new Keyv({ store: new KeyvValkey(`redis://:${password}@127.0.0.1:${port}`, options), throwOnErrors: true })
 const keyv = open({ useRedisSets: false })
 same(true, await keyv.set('user', { name: 'Ada' }, 60_000))
 same({ name: 'Ada' }, await keyv.get('user'))

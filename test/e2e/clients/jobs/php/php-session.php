@@ -16,7 +16,7 @@ $_SESSION['user'] = 'ada';
 $id = session_id();
 session_write_close();
 same(['PHPREDIS_SESSION:' . $id], $redis->keys('*'));
-between(598, 600, $redis->ttl("PHPREDIS_SESSION:$id"));
+between(590, 600, $redis->ttl("PHPREDIS_SESSION:$id"));
 
 $_SESSION = [];
 session_id($id);

@@ -21,7 +21,7 @@ foreach ([Redis::class, Predis\Client::class] as $class) {
     };
     same(['worked' => 1], $pool->get('user', $work));
     same(['worked' => 1], $pool->get('user', $work));
-    between(48, 50, $connection->ttl('app:user'));
+    between(40, 50, $connection->ttl('app:user'));
     same(true, $pool->delete('user'));
     same(['worked' => 2], $pool->get('user', $work));
 

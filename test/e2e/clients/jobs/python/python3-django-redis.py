@@ -23,12 +23,12 @@ from django_redis import get_redis_connection
 
 assert cache.set("user", {"name": "Ada", "tags": ["x", "é"]}, timeout=60) is True
 assert cache.get("user") == {"name": "Ada", "tags": ["x", "é"]}
-assert 58 <= cache.ttl("user") <= 60
+assert 50 <= cache.ttl("user") <= 60
 assert cache.get("nobody", "default") == "default"
 assert cache.add("user", "other") is False
 assert cache.add("new", "first") is True
 assert cache.set("for ever", 1, timeout=None) is True and cache.ttl("for ever") is None
-assert cache.touch("for ever", 30) is True and 28 <= cache.ttl("for ever") <= 30
+assert cache.touch("for ever", 30) is True and 20 <= cache.ttl("for ever") <= 30
 assert cache.persist("for ever") == 1 and cache.ttl("for ever") is None
 assert cache.get_or_set("computed", lambda: 42, 100) == 42
 assert cache.get_or_set("computed", lambda: 43, 100) == 42
@@ -48,7 +48,7 @@ assert cache.keys("many:*") == []
 cache.set("count", 1, timeout=100)
 assert cache.incr("count") == 2
 assert cache.decr("count", 5) == -3
-assert 98 <= cache.ttl("count") <= 100
+assert 90 <= cache.ttl("count") <= 100
 try:
     cache.incr("no count")
     raise AssertionError("what is not there was counted")
