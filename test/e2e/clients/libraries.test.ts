@@ -54,12 +54,26 @@ describe('libraries of applications', function () {
       started(index)
       started(index + 1)
       const { output, withRefusal } = await running.get(library)!
-      const lacks = library.lacks.map(([what, needs]) => `lacks ${what}: ${needs}\n`)
-      expect(output).to.equal(`${lacks.join('')}ok\n`)
+      expect(output).to.equal(expected(library))
       if (library.mixesReplicaSets) expect(withRefusal).to.include('CROSSSLOT')
     })
   }
+
+  it('one library of each language does the same while a node is down', async () => {
+    await Promise.allSettled(running.values())
+    await lanes[0]!.loseNode()
+    const present = jobs.filter((library) => missing(library).length === 0)
+    const first = new Map(present.toReversed().map((library) => [library.language, library]))
+    for (const library of first.values()) {
+      const { output } = await lanes[0]!.outputs(library)
+      expect(output, library.name).to.equal(expected(library))
+    }
+  })
 })
+
+function expected({ lacks }: Library): string {
+  return [...lacks.map(([what, command]) => `lacks ${what}: ${command}`), 'ok', ''].join('\n')
+}
 
 interface Outputs {
   readonly output: string
@@ -80,6 +94,10 @@ class Lane {
     const nodes = await startFourNodes({ DATA_TOKEN: PASSWORD })
     const env = { DATA_TOKEN: PASSWORD, RESP_CROSS_SET_MULTI: 'refuse' }
     return new Lane(folder, nodes, await RondoUnderTest.start(nodes.rondo.servers, env))
+  }
+
+  async loseNode(): Promise<void> {
+    await this.nodes.rondo.servers[0]!.kill()
   }
 
   async close(): Promise<void> {
