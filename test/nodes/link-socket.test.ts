@@ -464,6 +464,17 @@ describe('the link to a node', () => {
       })
     })
 
+    it('is not overdue while it is still being sent megabytes, and cannot answer before it has them', async () => {
+      await connected(
+        sound(() => ':1\r\n'),
+        { callTimeoutMs: 100 },
+      )
+      // Of ten megabytes beyond the first, 2 s at the least rate that counts.
+      server.send = (bytes, socket) => void setTimeout(() => socket.write(bytes), 400)
+      expect(await call('SET', 'a', 'v'.repeat(11_000_000)).ended).to.deep.equal([REPLY_INTEGER, '1'])
+      expect(broken).to.deep.equal([])
+    })
+
     it('sends nothing twice, whatever becomes of it', async () => {
       await connected(
         sound(() => null),

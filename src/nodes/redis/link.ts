@@ -15,7 +15,8 @@
  * not be applied minutes later.
  *
  * All calls have the same timeout, so the oldest batch is overdue first. A node that is silent for that long has failed;
- * one that is busy with megabytes of earlier replies has not, as long as they arrive at BYTES_PER_MS. Before a socket is
+ * one that is busy with megabytes of earlier replies has not, as long as they arrive at BYTES_PER_MS; nor has one that is
+ * still being sent megabytes, and cannot answer before it has them: beyond FREE_BYTES, they may take as long. Before a socket is
  * destroyed, the event loop gets one full turn to read what has already arrived: our own lag is not the node's fault.
  *
  * It does not reconnect (health decides when), and does not know what the commands mean (redis-node.ts does).
@@ -93,6 +94,8 @@ interface Batch {
 
 /** A node that sends or receives less than 5 MB/s while calls wait has failed, like a silent one. */
 const BYTES_PER_MS = 5000
+/** Requests of this size are sent within the timeout itself. */
+const FREE_BYTES = 1024 * 1024
 /** Longer than any error of Redis. */
 const MAX_LINE_BYTES = 16 * 1024
 /** Redis limits a string to 512 MB, unless configured otherwise. */
@@ -671,7 +674,8 @@ export class Link {
   /** Time until the oldest batch is overdue. */
   private leftMs({ sentAtMs, bytesBefore, receivedBefore }: Batch): number {
     const { callTimeoutMs } = this.options
-    const silentAtMs = Math.max(sentAtMs, this.receivedAtMs) + callTimeoutMs
+    const sendingMs = Math.max(0, bytesBefore - FREE_BYTES) / BYTES_PER_MS
+    const silentAtMs = Math.max(sentAtMs, this.receivedAtMs) + callTimeoutMs + sendingMs
     const workMs = (bytesBefore + this.receivedBytes - receivedBefore) / BYTES_PER_MS
     return Math.min(silentAtMs, sentAtMs + callTimeoutMs + workMs) - this.clock.monotonicMs()
   }
