@@ -107,7 +107,7 @@ export class Coordinator implements KeyStore {
       background: new Background(options.timers, options.emit),
       deadlines,
       hedging: new Hedging(deadlines, options),
-      sizes: new Sizes(),
+      sizes: new Sizes(options.maxValueBytes),
       maxTries: options.maxTries > 0 ? options.maxTries : Infinity,
       graceMs: options.graceMs,
       requestTimeoutMs: options.requestTimeoutMs,

@@ -20,6 +20,9 @@ const PLACES = 1 << 18
 const FIRST_GUESS_BYTES = 16 * 1024
 /** Lower limit: a burst of reads of unknown keys may hit large values. */
 const SMALLEST_GUESS_BYTES = 4 * 1024
+/** Before anything is known, and later at least, an unknown key counts as this part of the largest value allowed. */
+const FIRST_GUESS_SHIFT = 4
+const SMALLEST_GUESS_SHIFT = 6
 const LARGEST_CLASS = 30
 /** The estimate for unknown entries falls by difference >> FALL_SHIFT. */
 const FALL_SHIFT = 5
@@ -36,9 +39,15 @@ const SMALL_ENOUGH_BYTES = LEAST_LARGEST_BYTES >> FLOOR_SHIFT
 export class Sizes {
   /** 0 = unknown. */
   private readonly classes = new Uint8Array(PLACES)
-  private unknownBytes = FIRST_GUESS_BYTES
+  private readonly smallestGuessBytes: number
+  private unknownBytes: number
   /** The largest recent reply, approximately. */
   private largestBytes = LEAST_LARGEST_BYTES
+
+  constructor(maxValueBytes: number) {
+    this.smallestGuessBytes = Math.max(SMALLEST_GUESS_BYTES, maxValueBytes >> SMALLEST_GUESS_SHIFT)
+    this.unknownBytes = Math.max(FIRST_GUESS_BYTES, maxValueBytes >> FIRST_GUESS_SHIFT)
+  }
 
   /** @param token of the key */
   expected(key: Buffer, token = tokenOf(key)): number {
@@ -78,7 +87,7 @@ export class Sizes {
 
   private learnOfUnknown(bytes: number): void {
     const fallen = this.unknownBytes - ((this.unknownBytes - bytes) >> FALL_SHIFT)
-    this.unknownBytes = Math.max(bytes, fallen, SMALLEST_GUESS_BYTES)
+    this.unknownBytes = Math.max(bytes, fallen, this.smallestGuessBytes)
   }
 }
 
