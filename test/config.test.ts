@@ -59,7 +59,7 @@ describe('configuration', () => {
       tls: null,
       tlsMinVersion: 'TLSv1.2',
       maxKeyBytes: 1024,
-      maxValueBytes: 1_048_576,
+      maxValueBytes: 8_388_608,
       maxBatchKeys: 1000,
       maxInFlight: 10_000,
       queueTimeoutMs: 30_000,
@@ -67,6 +67,10 @@ describe('configuration', () => {
       maxConnections: null,
       idleMs: 0,
       maxBatchBytes: 16_777_216,
+      maxReplyBytes: 33_554_432,
+      maxCommandBytes: 268_435_456,
+      maxTransactionCommands: 100_000,
+      maxArguments: 1024,
       shutdownDelayMs: 0,
       workers: 1,
       logLevel: 'info',
@@ -111,6 +115,10 @@ describe('configuration', () => {
       MAX_VALUE_BYTES: '2mib',
       MAX_BATCH_KEYS: '7',
       MAX_BATCH_BYTES: '1GiB',
+      MAX_REPLY_BYTES: '64MiB',
+      MAX_COMMAND_BYTES: '1GiB',
+      MAX_TRANSACTION_COMMANDS: '50',
+      MAX_ARGUMENTS: '64',
       MAX_CLIENT_MEMORY: '128MiB',
       MAX_CONNECTIONS: '500',
       CLIENT_IDLE_SECONDS: '300',
@@ -153,6 +161,10 @@ describe('configuration', () => {
       maxValueBytes: 2_097_152,
       maxBatchKeys: 7,
       maxBatchBytes: 1_073_741_824,
+      maxReplyBytes: 67_108_864,
+      maxCommandBytes: 1_073_741_824,
+      maxTransactionCommands: 50,
+      maxArguments: 64,
       maxClientMemory: 134_217_728,
       maxConnections: 500,
       idleMs: 300_000,
@@ -216,6 +228,10 @@ describe('configuration', () => {
       MAX_KEY_BYTES: [...size, '65537'],
       MAX_VALUE_BYTES: [...size, '257MiB'],
       MAX_BATCH_BYTES: size,
+      MAX_REPLY_BYTES: [...size, '1023', '2GiB'],
+      MAX_COMMAND_BYTES: [...size, '1023', '17GiB'],
+      MAX_TRANSACTION_COMMANDS: [...whole, '0', '1000001'],
+      MAX_ARGUMENTS: [...whole, '63', '16385'],
       READ_CONSISTENCY: words,
       WRITE_CONSISTENCY: words,
       LOG_LEVEL: ['INFO', 'verbose', '30'],
@@ -337,6 +353,16 @@ describe('configuration', () => {
       good({ NODE_TIMEOUT_MS: '1000' })
     })
 
+    it('leaves a connection memory for the largest value', () => {
+      const [problem, ...more] = problemsOf({ MAX_CLIENT_MEMORY: '63MiB' })
+      expect(more).to.deep.equal([])
+      expect(problem).to.equal(
+        'MAX_CLIENT_MEMORY (66060288) must be at least 8 times MAX_VALUE_BYTES (8388608): one connection may use a ' +
+          'quarter of it, and has to hold a value twice. Raise the one or lower the other.',
+      )
+      expect(problemsOf({ MAX_CLIENT_MEMORY: '64MiB' })).to.deep.equal([])
+      expect(problemsOf({ MAX_CLIENT_MEMORY: '16MiB', MAX_VALUE_BYTES: '2MiB' })).to.deep.equal([])
+    })
     it('repairs twice before a delete is forgotten', () => {
       expect(problemsOf({ REPAIR_INTERVAL_SECONDS: '43200' }).join()).to.match(
         /^REPAIR_INTERVAL_SECONDS \(43200\).*half of GRACE_SECONDS \(86400\)/,

@@ -18,6 +18,10 @@ export interface CommandSettings extends StepLimits {
   readonly maxKeyBytes: number
   /** Most keys of an atomic transaction, and most watched keys of a connection. */
   readonly maxBatchKeys: number
+  /** Of the reply to one command or transaction, which is held in memory until the client has read it. */
+  readonly maxReplyBytes: number
+  /** Of the values that one command or transaction may work on. */
+  readonly maxCommandBytes: number
   /** KEYS, FLUSHALL, FLUSHDB. */
   readonly allowDangerousCommands: boolean
 }

@@ -36,7 +36,7 @@ export interface Stepped {
   readonly next?: readonly (Held | null | undefined)[]
 }
 
-interface StepOf<Need, Shown> {
+export interface StepOf<Need, Shown> {
   /** What it reads of each key; no more is fetched. */
   readonly needs: Need
   /** Distinct, even if the command names one twice. */
@@ -49,6 +49,8 @@ interface StepOf<Need, Shown> {
   readonly writes: boolean
   /** Of one key: the least length of the value that it stores, if that is known before it is read. */
   readonly leastBytes?: number
+  /** Its reply contains the values of its keys (MGET). */
+  readonly answersValues?: boolean
   /**
    * Pure; called once per attempt.
    *

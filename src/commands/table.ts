@@ -29,7 +29,7 @@ export const KEY_COMMANDS: readonly KeyCommand[] = Object.entries(STEPS).map(([n
     ...keyed,
     name,
     execute: (caller, args) => runAlone(caller, args, keyed),
-    step: (caller, args) => stepOf(caller, args, keyed.make),
+    step: (caller, args) => stepOf(caller, args, keyed),
     stepInSlices: (caller, args) => stepInSlices(caller, args, keyed),
   }
 })

@@ -70,6 +70,13 @@ export interface Config {
   readonly maxValueBytes: number
   readonly maxBatchKeys: number
   readonly maxBatchBytes: number
+  /** Of the reply to one command or transaction of the Redis protocol. */
+  readonly maxReplyBytes: number
+  /** Of the values that one command or transaction of the Redis protocol reads and makes. */
+  readonly maxCommandBytes: number
+  readonly maxTransactionCommands: number
+  /** Of a command, its keys, values and elements not counted. */
+  readonly maxArguments: number
   /** Operations on single keys in flight at once. */
   readonly maxInFlight: number
   readonly queueTimeoutMs: number
@@ -338,7 +345,7 @@ const rows = {
     meaning: 'The longest key accepted.',
   }),
   MAX_VALUE_BYTES: row({
-    default: '1MiB',
+    default: '8MiB',
     unit: 'bytes',
     check: size(1, 256 * 1024 ** 2),
     meaning: 'The largest value accepted.',
@@ -353,6 +360,32 @@ const rows = {
     unit: 'bytes',
     check: size(1, 1024 ** 3),
     meaning: 'The most bytes in one mget, mset or mdelete.',
+  }),
+  MAX_REPLY_BYTES: row({
+    default: '32MiB',
+    unit: 'bytes',
+    check: size(1024, 1024 ** 3),
+    meaning: 'The most bytes in the reply to one MGET, KEYS or EXEC of the Redis protocol.',
+  }),
+  MAX_COMMAND_BYTES: row({
+    default: '256MiB',
+    unit: 'bytes',
+    check: size(1024, 16 * 1024 ** 3),
+    meaning:
+      'The most bytes of values that one command or transaction of the Redis protocol may work on (BITOP, PFCOUNT, ' +
+      'MULTI).',
+  }),
+  MAX_TRANSACTION_COMMANDS: row({
+    default: '100000',
+    check: wholeNumber(1, 1_000_000),
+    meaning: 'The most commands in one MULTI; together they may have `MAX_BATCH_BYTES`.',
+  }),
+  MAX_ARGUMENTS: row({
+    default: '1024',
+    check: wholeNumber(64, 16_384),
+    meaning:
+      'The most arguments of one Redis protocol command whose arguments are not all keys, values or elements ' +
+      '(BITFIELD, CLIENT LIST ID, CONFIG GET).',
   }),
   MAX_IN_FLIGHT: row({
     default: '10000',
@@ -487,6 +520,10 @@ export function loadConfig(
     maxValueBytes: v.MAX_VALUE_BYTES,
     maxBatchKeys: v.MAX_BATCH_KEYS,
     maxBatchBytes: v.MAX_BATCH_BYTES,
+    maxReplyBytes: v.MAX_REPLY_BYTES,
+    maxCommandBytes: v.MAX_COMMAND_BYTES,
+    maxTransactionCommands: v.MAX_TRANSACTION_COMMANDS,
+    maxArguments: v.MAX_ARGUMENTS,
     maxInFlight: v.MAX_IN_FLIGHT,
     queueTimeoutMs: v.QUEUE_TIMEOUT_MS,
     maxClientMemory: v.MAX_CLIENT_MEMORY ?? null,
@@ -559,6 +596,7 @@ function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
           'even if one repair fails. Lower the one or raise the other.',
       )
 
+  problems.push(...sizeProblems(v))
   if (!given.has('REDIS_URLS')) {
     if (v.WORKERS !== undefined && v.WORKERS !== 1)
       problems.push(
@@ -573,6 +611,20 @@ function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
   }
 
   problems.push(...tlsProblems(given))
+  return problems
+}
+
+/** One connection may use a quarter of the memory, and holds a value twice while it stores or returns it. */
+const VALUES_IN_MEMORY = 8
+
+function sizeProblems(v: Partial<Values>): string[] {
+  const problems: string[] = []
+  const { MAX_VALUE_BYTES: value, MAX_CLIENT_MEMORY: memory } = v
+  if (value !== undefined && memory !== undefined && memory < VALUES_IN_MEMORY * value)
+    problems.push(
+      `MAX_CLIENT_MEMORY (${memory}) must be at least ${VALUES_IN_MEMORY} times MAX_VALUE_BYTES (${value}): one ` +
+        'connection may use a quarter of it, and has to hold a value twice. Raise the one or lower the other.',
+    )
   return problems
 }
 

@@ -22,8 +22,6 @@ const PAGE = 1000
 export const EXACT_KEYS = 50_000
 /** How often a flush reports its progress. */
 const REPORT_EVERY_MS = 5000
-/** Limit for the reply of KEYS. */
-const MAX_KEYS_BYTES = 32 * 1024 * 1024
 
 export async function scan(caller: Caller, args: readonly Buffer[]): Promise<Reply> {
   const { store } = caller
@@ -96,8 +94,11 @@ export async function keys(caller: Caller, args: readonly Buffer[]): Promise<Rep
       found.push(key)
       bytes += key.length
     }
-    if (bytes > MAX_KEYS_BYTES) {
-      throw new CommandError(`ERR KEYS found more than ${MAX_KEYS_BYTES} bytes of keys; use SCAN`)
+    const { maxReplyBytes } = caller.settings
+    if (bytes > maxReplyBytes) {
+      throw new CommandError(
+        `ERR KEYS found more than ${maxReplyBytes} bytes of keys (MAX_REPLY_BYTES); use SCAN.`,
+      )
     }
   }
   return found

@@ -1,7 +1,29 @@
-/** Limit for the reply to one command, which is held in memory until the client has read it. */
+/** The limits of one command or transaction, in bytes, and the errors that name their settings. */
 import { Constant, RespMap, RespSet, Verbatim, type Reply } from '../reply.ts'
+import type { CommandSettings } from '../model.ts'
 
-export const MAX_ANSWER_BYTES = 32 * 1024 * 1024
+type ReplyLimit = Pick<CommandSettings, 'maxReplyBytes'>
+type WorkLimit = Pick<CommandSettings, 'maxCommandBytes'>
+
+export function replyTooLarge({ maxReplyBytes }: ReplyLimit): string {
+  return `ERR The reply would have more than ${maxReplyBytes} bytes (MAX_REPLY_BYTES): ask for fewer keys at once.`
+}
+
+/** For a command that has run as part of a transaction. */
+export function leftOut({ maxReplyBytes }: ReplyLimit): string {
+  return (
+    'ERR The command was executed, but the replies of this transaction have more than ' +
+    `${maxReplyBytes} bytes (MAX_REPLY_BYTES).`
+  )
+}
+
+export function tooMuchWork({ maxCommandBytes }: WorkLimit): string {
+  return (
+    `ERR The values of the keys of one command may have ${maxCommandBytes} bytes together (MAX_COMMAND_BYTES): ` +
+    'name fewer keys.'
+  )
+}
+
 const ELEMENT_BYTES = 8
 
 /** The approximate size of a reply. */

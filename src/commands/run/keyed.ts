@@ -17,12 +17,14 @@ import { RondoError } from '../../core/errors.ts'
 import { storedKey } from '../../core/keys.ts'
 import type { Need } from '../../core/part.ts'
 import { keysAmong } from '../key-places.ts'
-import { MANY_ARGUMENTS, type Caller } from '../model.ts'
+import { MANY_ARGUMENTS, type Caller, type CommandSettings } from '../model.ts'
 import { errorOf, replyOf } from '../errors.ts'
 import { nowMs, readNeeded, tooLarge, writeOptions } from './held.ts'
 import { applyTo, bytesOf, knownOf, wholesOf, type Known } from './known.ts'
+import { onlyAt } from './only-at.ts'
 import { changeKey } from './one-key.ts'
 import { RespError, type Reply } from '../reply.ts'
+import { answerBytes, replyTooLarge, tooMuchWork } from './answer-limit.ts'
 import { allInSlices, inSlices } from './slices.ts'
 import {
   CommandError,
@@ -45,12 +47,9 @@ export interface KeyedCommand extends KeyPlaces {
   readonly several: 'together' | 'each'
 }
 
-/** Most bytes of values that one read-only command may hold. */
-const MAX_HELD_BYTES = 256 * 1024 * 1024
 /** Values of fewer bytes are processed at once. */
 const SHORT_BYTES = 16 * 1024
 const BYTES_A_UNIT = 4096
-const TOO_MUCH_HELD = `ERR the values under the keys of one command may have ${MAX_HELD_BYTES} bytes together`
 
 /** Runs the command by itself, without a reply slot. */
 export async function runAlone(
@@ -62,7 +61,7 @@ export async function runAlone(
     const step =
       args.length > MANY_ARGUMENTS
         ? await caller.work.outcomeOf(stepInSlices(caller, args, command))
-        : stepOf(caller, args, command.make)
+        : stepOf(caller, args, command)
     return step instanceof RespError ? step : await runStep(caller, step, args, command)
   } catch (error) {
     return replyOf(error)
@@ -70,15 +69,43 @@ export async function runAlone(
 }
 
 /** The step, or the reason why there is none: bad arguments, or an invalid key. */
-export function stepOf(caller: Caller, args: readonly Buffer[], make: StepMaker): Step | RespError {
-  const { store } = caller
-  const step = made(caller, args, make)
+export function stepOf(
+  caller: Caller,
+  args: readonly Buffer[],
+  command: Pick<KeyedCommand, 'make' | 'several'>,
+): Step | RespError {
+  const step = made(caller, args, command.make)
   if (step instanceof RespError) return step
+  let possible = 0
   for (const key of step.keys) {
-    const unusable = store.checkKey(key)
-    if (unusable) return errorOf(unusable)
+    const refused = refusalOf(caller, key, step, command)
+    if (refused) return refused
+    if (isPossible(caller, key)) possible++
   }
-  return stored(caller, step)
+  return stored(caller, possible === step.keys.length ? step : withoutImpossible(caller, step))
+}
+
+/** No such key can be stored. */
+function isPossible({ settings }: Caller, key: Buffer): boolean {
+  return key.length <= settings.maxKeyBytes
+}
+
+/** Why a step cannot have this key. For one that only reads or deletes, a key that is too long is absent. */
+function refusalOf(
+  caller: Caller,
+  key: Buffer,
+  { writes }: Step,
+  { several }: Pick<KeyedCommand, 'several'>,
+): RespError | null {
+  if ((!writes || several === 'each') && !isPossible(caller, key)) return null
+  const unusable = caller.store.checkKey(key)
+  return unusable && errorOf(unusable)
+}
+
+/** The same step, which does not ask for the keys that are too long to exist. */
+function withoutImpossible(caller: Caller, step: Step): Step {
+  const places = step.keys.flatMap((key, i) => (isPossible(caller, key) ? [i] : []))
+  return onlyAt(places, step)
 }
 
 /** The step with the names that its keys have on the nodes. */
@@ -94,16 +121,17 @@ export function* stepInSlices(
   args: readonly Buffer[],
   command: KeyedCommand,
 ): Sliced<Step | RespError> {
-  const { store } = caller
   const mentions = yield* distinctInSlices(keysAmong(command, args))
   const step = made(caller, args, command.make, mentions)
   if (step instanceof RespError) return step
+  let possible = 0
   for (const [i, key] of step.keys.entries()) {
-    const unusable = store.checkKey(key)
-    if (unusable) return errorOf(unusable)
+    const refused = refusalOf(caller, key, step, command)
+    if (refused) return refused
+    if (isPossible(caller, key)) possible++
     if (i % KEYS_A_PIECE === 0) yield UNITS_A_PIECE
   }
-  return stored(caller, step)
+  return stored(caller, possible === step.keys.length ? step : withoutImpossible(caller, step))
 }
 
 function made(
@@ -121,14 +149,15 @@ function made(
 }
 
 export async function readStep(caller: Caller, step: Step, heldUp?: () => void): Promise<Reply> {
-  const { store } = caller
+  const { store, settings } = caller
   let bytes = 0
   const read = async (i: number) => {
     const one = await knownAt(caller, step.keys[i]!, step.needs)
     const length = bytesOf(one)
     bytes += length
     caller.account.add(length)
-    if (bytes > MAX_HELD_BYTES) throw new CommandError(TOO_MUCH_HELD)
+    if (step.answersValues && bytes > settings.maxReplyBytes) throw new CommandError(replyTooLarge(settings))
+    if (bytes > settings.maxCommandBytes) throw new CommandError(tooMuchWork(settings))
     if (step.keys.length > 1 && caller.account.isRefused) throw caller.account.refusal()
     return one
   }
@@ -136,10 +165,11 @@ export async function readStep(caller: Caller, step: Step, heldUp?: () => void):
     const held = await allInSlices(caller, step.keys.length, read, heldUp)
     const now = nowMs(store)
     if (step.needs !== 'value' || !step.slow) {
-      if (bytes <= SHORT_BYTES) return applyTo(step, held, now).reply
+      if (bytes <= SHORT_BYTES) return replyWithin(settings, step, applyTo(step, held, now).reply)
       // The values of many such commands may arrive in the same turn.
       const look = () => applyTo(step, held, now)
-      return (await caller.work.outcomeOf(inOnePiece(look, bytes / BYTES_A_UNIT))).reply
+      const { reply } = await caller.work.outcomeOf(inOnePiece(look, bytes / BYTES_A_UNIT))
+      return replyWithin(settings, step, reply)
     }
     // It needs a large table: one at a time, or a pipeline of them would hold many tables.
     const job = step.slow.slices(wholesOf(held), now)
@@ -147,6 +177,12 @@ export async function readStep(caller: Caller, step: Step, heldUp?: () => void):
   } finally {
     caller.account.add(-bytes)
   }
+}
+
+/** The values fit, but a key may be named more than once. */
+function replyWithin(settings: CommandSettings, { answersValues }: Step, reply: Reply): Reply {
+  if (!answersValues || answerBytes(reply) <= settings.maxReplyBytes) return reply
+  return new RespError(replyTooLarge(settings))
 }
 
 async function knownAt(caller: Caller, key: Buffer, need: Need): Promise<Known | null> {

@@ -3,7 +3,7 @@
  * MULTI. Commands on different keys run concurrently, in slices (slices.ts); those on the same key run in order; a command
  * without keys runs when all before it have ended.
  */
-import { answerBytes, MAX_ANSWER_BYTES } from './answer-limit.ts'
+import { answerBytes, leftOut } from './answer-limit.ts'
 import type { Caller } from '../model.ts'
 import { RespError, type Reply } from '../reply.ts'
 import { allInSlices } from './slices.ts'
@@ -11,8 +11,6 @@ import { isStep, type Queue } from './together.ts'
 
 /** Cost of a command without keys. */
 const UNITS_WITHOUT_KEYS = 16
-
-export const LEFT_OUT = `ERR the command was carried out, but the answers of this transaction have more than ${MAX_ANSWER_BYTES} bytes`
 
 /**
  * @param queue the steps of the commands, for their keys
@@ -28,7 +26,7 @@ export async function oneByOne(
   const answer = async (place: number) => {
     const reply = await execute(place)
     bytes += answerBytes(reply)
-    replies[place] = bytes > MAX_ANSWER_BYTES ? new RespError(LEFT_OUT) : reply
+    replies[place] = bytes > caller.settings.maxReplyBytes ? new RespError(leftOut(caller.settings)) : reply
   }
   let from = 0
   while (from < queue.length) {

@@ -7,8 +7,8 @@ import type { AllModified, ModifyAll, ModifyAllSlowly } from '../../coordinator/
 import { transactKeys, transactKeysSlowly } from '../../coordinator/promises.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
-import { answerBytes, MAX_ANSWER_BYTES } from './answer-limit.ts'
-import type { Caller } from '../model.ts'
+import { answerBytes } from './answer-limit.ts'
+import type { Caller, CommandSettings } from '../model.ts'
 import { nowMs, recordOf, tooLarge, writeOptions } from './held.ts'
 import { UNKNOWN_END, withForeignEnds, type ForeignEnds } from './foreign-ends.ts'
 import { applyTo, bytesOf, wholesOf, type Known } from './known.ts'
@@ -21,21 +21,36 @@ const STOPPED = new RondoError('PRECONDITION_FAILED', 'A watched key has changed
   outcome: 'not-applied',
 })
 
-/** Bytes of values that the steps of one transaction may read and produce in total, because they run without a pause. */
-const MAX_TOUCHED_BYTES = 256 * 1024 * 1024
-/** Total cost of its slow steps (work.ts), checked before the first one starts. */
+/** Total cost of the slow steps of a transaction (work.ts), checked before the first one starts. */
 const MAX_SLOW_UNITS = 32 * 1024
 /** From this many steps on, they run in slices. */
 const MANY_STEPS = 16
 const UNITS_A_STEP = 0.5
 const UNITS_TO_ESTIMATE = 0.1
 const BYTES_A_UNIT = 32 * 1024
-const TOO_MUCH = new RondoError(
-  'BAD_REQUEST',
-  `The commands of this transaction would work on more than ${MAX_TOUCHED_BYTES} bytes of values, answer with more ` +
-    `than ${MAX_ANSWER_BYTES}, or compute for too long (LCS, BITOP, PFADD). It was not applied.`,
-  { outcome: 'not-applied' },
+const TOO_SLOW = notApplied(
+  'The commands would compute for too long (LCS, BITOP, PFADD), whatever the settings: send them one by one, on fewer ' +
+    'keys or elements each.',
 )
+
+function touchesTooMuch({ maxCommandBytes }: Limits): RondoError {
+  return notApplied(
+    `The commands of this transaction would work on more than ${maxCommandBytes} bytes of values (MAX_COMMAND_BYTES).`,
+  )
+}
+
+function answersTooMuch({ maxReplyBytes }: Limits): RondoError {
+  return notApplied(
+    `The replies of this transaction would have more than ${maxReplyBytes} bytes (MAX_REPLY_BYTES).`,
+  )
+}
+
+function notApplied(sentence: string): RondoError {
+  return new RondoError('BAD_REQUEST', `${sentence} It was not applied.`, { outcome: 'not-applied' })
+}
+
+/** The bytes of values that the steps of one transaction may read and produce in total, because they run without a pause. */
+type Limits = Pick<CommandSettings, 'maxCommandBytes' | 'maxReplyBytes'>
 
 /** The commands in order: a step; the reason why there is none; or null for a command without keys. */
 export type Queue = readonly (Step | RespError | null)[]
@@ -64,7 +79,7 @@ export async function runTogether(caller: Caller, step: Step): Promise<Reply> {
   if (!store.sharesReplicaSet(step.keys)) return new RespError(CROSS_SET)
   let replies: readonly Reply[] = []
   await transact(caller, step.keys, paceOf([step]), function* (current, now, ends) {
-    const outcome = yield* runSteps([step], step.keys, current, now, ends)
+    const outcome = yield* runSteps(caller.settings, [step], step.keys, current, now, ends)
     if (outcome instanceof RondoError) return outcome
     replies = outcome.replies
     return outcome.next
@@ -82,6 +97,7 @@ export function paceOf(steps: Queue): Pace {
 
 /** Applies the steps to the keys in order; the reply for a command without a step is null. */
 export function* runSteps(
+  limits: Limits,
   steps: Queue,
   keys: readonly Buffer[],
   current: readonly (StoredRecord | null)[],
@@ -97,7 +113,8 @@ export function* runSteps(
   let answered = 0
   let slowUnits = 0
   const replies: Reply[] = []
-  if (yield* isTooMuch(steps, held)) return TOO_MUCH
+  const refused = yield* tooMuch(limits, steps, held)
+  if (refused) return refused
   for (const step of steps) {
     if (!isStep(step)) {
       replies.push(step)
@@ -106,7 +123,7 @@ export function* runSteps(
     const mine = step.keys.map((key) => key.toString('latin1'))
     const before = mine.map((name) => held.get(name)!)
     slowUnits += costOf(step, before)
-    if (slowUnits > MAX_SLOW_UNITS) return TOO_MUCH
+    if (slowUnits > MAX_SLOW_UNITS) return TOO_SLOW
     const touchedBefore = touched
     const slow = step.needs === 'value' ? step.slow : undefined
     const { reply, next = [] } = slow ? yield* slow.slices(wholesOf(before), now) : applyTo(step, before, now)
@@ -118,7 +135,8 @@ export function* runSteps(
       changed.set(name, after)
     })
     answered += answerBytes(reply)
-    if (touched > MAX_TOUCHED_BYTES || answered > MAX_ANSWER_BYTES) return TOO_MUCH
+    if (touched > limits.maxCommandBytes) return touchesTooMuch(limits)
+    if (answered > limits.maxReplyBytes) return answersTooMuch(limits)
     replies.push(reply)
     yield UNITS_A_STEP + (touched - touchedBefore) / BYTES_A_UNIT
   }
@@ -130,8 +148,12 @@ function costOf(step: Step, known: readonly (Known | null)[]): number {
   return step.needs === 'value' && step.slow ? step.slow.cost(wholesOf(known)) : 0
 }
 
-/** Whether the steps would process too much, assuming that the values do not change; then nothing is started. */
-function* isTooMuch(steps: Queue, held: ReadonlyMap<string, Known | null>): Sliced<boolean> {
+/** Why the steps would process too much, assuming that the values do not change; then nothing is started. */
+function* tooMuch(
+  limits: Limits,
+  steps: Queue,
+  held: ReadonlyMap<string, Known | null>,
+): Sliced<RondoError | null> {
   let touched = 0
   let slowUnits = 0
   for (const step of steps) {
@@ -139,10 +161,11 @@ function* isTooMuch(steps: Queue, held: ReadonlyMap<string, Known | null>): Slic
     const before = step.keys.map((key) => held.get(key.toString('latin1'))!)
     slowUnits += costOf(step, before)
     for (const one of before) touched += bytesOf(one)
-    if (slowUnits > MAX_SLOW_UNITS || touched > MAX_TOUCHED_BYTES) return true
+    if (slowUnits > MAX_SLOW_UNITS) return TOO_SLOW
+    if (touched > limits.maxCommandBytes) return touchesTooMuch(limits)
     yield UNITS_TO_ESTIMATE
   }
-  return false
+  return null
 }
 
 /**

@@ -2,8 +2,7 @@
 import { byteRange } from '../../core/part.ts'
 import { integerArgument, isBackward, parseInteger } from '../arguments.ts'
 import { endArgument, MILLISECONDS, SECONDS, type TimeUnit } from '../keys/ends.ts'
-import { MAX_ANSWER_BYTES } from '../run/answer-limit.ts'
-import { OK, RespError, type Reply } from '../reply.ts'
+import { OK, type Reply } from '../reply.ts'
 import { badComparison, isMet, type Comparison } from './conditions.ts'
 import {
   getexOptions,
@@ -37,10 +36,6 @@ const EMPTY = Buffer.alloc(0)
 const INT32_MAX = 2 ** 31 - 1
 const REDIS_TOO_LONG = 'ERR string exceeds maximum allowed size (proto-max-bulk-len)'
 
-const TOO_MUCH = new RespError(
-  `ERR the values of these keys have more than ${MAX_ANSWER_BYTES} bytes together; ask for fewer`,
-)
-
 const valueOf = (held: Held | null) => held?.value ?? null
 
 export function get(args: readonly Buffer[]): Step {
@@ -65,11 +60,8 @@ export const mget: StepMaker = (args, _nowMs, _limits, mentions = distinct(args.
     keys,
     reads: true,
     writes: false,
-    apply(held) {
-      const bytes = places.reduce((sum, place) => sum + (held[place]?.value.length ?? 0), 0)
-      if (bytes > MAX_ANSWER_BYTES) return { reply: TOO_MUCH }
-      return { reply: places.map((place) => valueOf(held[place]!)) }
-    },
+    answersValues: true,
+    apply: (held) => ({ reply: places.map((place) => valueOf(held[place]!)) }),
   }
 }
 

@@ -36,6 +36,8 @@ interface Item {
   readonly key: string
   /** Its name on the nodes. */
   readonly bytes: Buffer
+  /** It is too long to be stored: there is no value under it. */
+  readonly isTooLong: boolean
   readonly value: Buffer
   readonly ttl: number
 }
@@ -108,8 +110,9 @@ async function parseItems(body: Buffer, naming: Naming, options: BatchOptions, w
     const value = valueFromJson(object)
     const tooLarge = options.store.checkValue(value.length)
     if (tooLarge) throw tooLarge
+    const named = parseKey(object.key, naming, options.store, { isStored: true })
     parsed.push({
-      ...parseKey(object.key, naming, options.store),
+      ...named,
       value,
       ttl: ttlFromJson(object.ttl),
     })
@@ -138,13 +141,15 @@ function parseKey(
   key: unknown,
   { encoding, database }: Naming,
   store: KeyStore,
-): { key: string; bytes: Buffer } {
+  { isStored = false } = {},
+): Pick<Item, 'key' | 'bytes' | 'isTooLong'> {
   if (typeof key !== 'string' || key === '')
     throw new RondoError('BAD_REQUEST', 'Every key must be a string, not empty.')
   const bytes = keyFromText(key, encoding)
   const unusable = store.checkKey(bytes)
-  if (unusable) throw unusable
-  return { key, bytes: storedKey(database, bytes) }
+  const isTooLong = unusable?.code === 'KEY_TOO_LONG'
+  if (unusable && (isStored || !isTooLong)) throw unusable
+  return { key, bytes: storedKey(database, bytes), isTooLong }
 }
 
 function reader(
@@ -156,10 +161,10 @@ function reader(
   const { store, maxBatchBytes } = options
   let valueBytes = 0
   let textBytes = 0
-  return async ({ key, bytes }) => {
+  return async ({ key, bytes, isTooLong }) => {
     try {
       if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
-      const record = await readRecord(store, bytes, asked)
+      const record = isTooLong ? null : await readRecord(store, bytes, asked)
       const isLive = store.isLive(record)
       exchange[isLive ? 'hits' : 'misses']++
       if (!isLive) return { key, ...errorOf(keyNotFound()) }
@@ -203,9 +208,9 @@ function writer({ store, defaultTtlMs }: BatchOptions, asked: CallOptions): (ite
 }
 
 function remover({ store }: BatchOptions, asked: CallOptions): (item: Item) => Promise<Result> {
-  return async ({ key, bytes }) => {
+  return async ({ key, bytes, isTooLong }) => {
     try {
-      await removeKey(store, bytes, asked)
+      if (!isTooLong) await removeKey(store, bytes, asked)
       return { key, message: 'ok' }
     } catch (error) {
       return { key, ...errorOf(error) }

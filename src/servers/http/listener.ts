@@ -134,7 +134,10 @@ function watchTraffic(
   server.maxConnections = api.options.connectionLimit.max
   server.on(server instanceof https.Server ? 'secureConnection' : 'connection', (socket: Socket) => {
     if (traffic.opened(socket)) return
-    const error = new RondoError('OVERLOADED', 'There are too many connections; try again later.')
+    const error = new RondoError(
+      'OVERLOADED',
+      'There are too many connections (MAX_CONNECTIONS); try again later.',
+    )
     end(socket, { error, status: CODES[error.code].http }, api, 'Retry-After: 1\r\n')
     socket.destroySoon()
   })

@@ -15,7 +15,9 @@ const CHECK_MS = 1000
 /** How often connections that have become idle are looked for while the server closes. */
 const IDLE_CHECK_MS = 20
 /** Sent to a refused connection, which is then closed without waiting. */
-const REFUSED = '-ERR max number of clients reached\r\n'
+const REFUSED = '-ERR max number of clients reached (MAX_CONNECTIONS)\r\n'
+
+const REFUSED_AT_ONCE = 16
 
 export function createRespListener(resp: RespServer, tlsOptions: tls.TlsOptions | null): net.Server {
   const proxied = new ProxiedClients()
@@ -38,8 +40,8 @@ export function createRespListener(resp: RespServer, tlsOptions: tls.TlsOptions 
     ? tls.createServer({ ...options, ...tlsOptions, handshakeTimeout: 10_000 }, serve)
     : net.createServer(options, serve)
   proxied.watch(server, resp.options.proxies, resp.options.timers)
-  // Connections in their TLS handshake are counted only here.
-  server.maxConnections = resp.options.connectionLimit.max
+  // Connections in their TLS handshake are counted only here; so are those that are told of their refusal.
+  server.maxConnections = resp.options.connectionLimit.max + REFUSED_AT_ONCE
   server.on('listening', () => {
     resp.port = (server.address() as net.AddressInfo).port
   })

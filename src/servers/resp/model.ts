@@ -27,8 +27,8 @@ import type { CommandStats } from './connection/stats.ts'
 import type { Named } from './wire/parser.ts'
 
 export interface Command extends Named, CommandDescription {
-  /** Name included. Infinity where all arguments are keys, or belong to keys, or are operands: see the request's length. */
-  readonly maxArguments: number
+  /** Not all of its arguments are keys, belong to keys, or are operands: then MAX_ARGUMENTS limits them. */
+  readonly takesOptions: boolean
   /** Cost of starting it, in work units (work.ts). */
   readonly units: number
   readonly subcommands?: Subcommands<unknown>
@@ -69,6 +69,8 @@ export interface ServerFacts {
     readonly readConsistency: ConsistencyLevel
     readonly writeConsistency: ConsistencyLevel
     readonly maxBatchBytes: number
+    readonly maxTransactionCommands: number
+    readonly maxArguments: number
     readonly crossSetMulti: 'refuse' | 'unordered'
     readonly tokens: Tokens
     readonly tries: TokenTries

@@ -37,6 +37,9 @@ export interface RespServerOptions extends Omit<CommandSettings, 'database'> {
   readonly writeConsistency: ConsistencyLevel
   /** Of all arguments of one command. */
   readonly maxBatchBytes: number
+  readonly maxTransactionCommands: number
+  /** Of a command whose arguments are not all keys: its options are parsed one by one. */
+  readonly maxArguments: number
   /** How to handle a transaction whose keys do not share a replica set. */
   readonly crossSetMulti: 'refuse' | 'unordered'
   readonly emit: Emit
@@ -112,7 +115,8 @@ export class RespServer implements Host {
     )
     // One argument may be as long as a whole request.
     const maxBulkBytes = Math.min(maxRequestBytes, options.ledger.connectionShare)
-    this.parserOptions = { lookUp, maxBulkBytes, maxRequestBytes: maxBulkBytes }
+    const limitName = maxBulkBytes < maxRequestBytes ? 'MAX_CLIENT_MEMORY' : 'MAX_BATCH_BYTES'
+    this.parserOptions = { lookUp, maxBulkBytes, maxRequestBytes: maxBulkBytes, limitName }
   }
 
   /** A client sent a transaction over keys that do not share a replica set: logged once. */
@@ -171,7 +175,8 @@ export class RespServer implements Host {
 
   dispatch(connection: Connection, command: Command, args: Buffer[]): void {
     connection.lastCommand = command.name
-    const { arity, maxArguments } = command
+    const { arity } = command
+    const { maxArguments } = this.options
     if (!connection.authenticated && !command.open) {
       refuse(connection, command, NO_AUTH)
       return
@@ -180,12 +185,9 @@ export class RespServer implements Host {
       refuse(connection, command, `ERR wrong number of arguments for '${command.name}' command`)
       return
     }
-    if (args.length > maxArguments) {
-      refuse(
-        connection,
-        command,
-        `ERR too many arguments for '${command.name}' command; at most ${maxArguments}`,
-      )
+    if (command.takesOptions && args.length > maxArguments) {
+      const sentence = `ERR The '${command.name}' command may have ${maxArguments} arguments (MAX_ARGUMENTS).`
+      refuse(connection, command, sentence)
       return
     }
     try {

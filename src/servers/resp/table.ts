@@ -19,8 +19,6 @@ const UPDATES = new Set(
   ).split(' '),
 )
 const MAX_FAST_TTL_DIGITS = 9
-/** For commands whose arguments are not all keys: options are parsed one by one, and no client needs more. */
-const MAX_OPTIONS = 1024
 /** Commands that reply at once; some take up to 0.1 ms, or a kilobyte of arguments. */
 const UNITS_WITHOUT_KEYS = 16
 
@@ -52,7 +50,7 @@ export const EMPTY_COMMAND: Command = {
   name: 'unknown',
   nameBytes: Buffer.alloc(0),
   arity: -1,
-  maxArguments: Infinity,
+  takesOptions: false,
   units: UNITS_WITHOUT_KEYS,
   flags: [],
   firstKey: 0,
@@ -69,14 +67,13 @@ export const COMMANDS: readonly Command[] = [
   ...[...keyed, ...SESSION_COMMANDS, ...TRANSACTION_COMMANDS].map((command, i) => ({
     ...command,
     index: i + 1,
-    maxArguments: mostArguments(command),
+    takesOptions: takesOptions(command),
     units: command.firstKey === 0 ? UNITS_WITHOUT_KEYS : 1,
   })),
 ]
 
-function mostArguments({ arity, lastKey, manyOperands = false }: SessionCommand): number {
-  if (arity > 0) return arity
-  return lastKey < 0 || manyOperands ? Infinity : MAX_OPTIONS
+function takesOptions({ arity, lastKey, manyOperands = false }: SessionCommand): boolean {
+  return arity < 0 && lastKey >= 0 && !manyOperands
 }
 
 const byName = new Map(COMMANDS.slice(1).map((command) => [command.name, command]))

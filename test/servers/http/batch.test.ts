@@ -10,7 +10,7 @@ type Result = Record<string, unknown>
 for (const entry of HTTP_ENTRIES) {
   describe(`many keys in one request (${entry})`, () => {
     let running: RunningRondo
-    before(async () => (running = await startRondo()))
+    before(async () => (running = await startRondo({ MAX_VALUE_BYTES: '1MiB' })))
     after(() => running.stop())
 
     const post = (what: string, body: object, query = '') =>

@@ -12,7 +12,7 @@ const VERSION = /^[0-9a-f]{24}$/
 for (const entry of HTTP_ENTRIES) {
   describe(`keys over HTTP (${entry})`, () => {
     let running: RunningRondo
-    before(async () => (running = await startRondo()))
+    before(async () => (running = await startRondo({ MAX_VALUE_BYTES: '1MiB' })))
     after(() => running.stop())
 
     const call = (method: string, path: string, sent?: Sent) =>

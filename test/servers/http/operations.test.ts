@@ -6,7 +6,7 @@ import { HTTP_ENTRIES, type RunningRondo, startRondo } from '../../support/rondo
 for (const entry of HTTP_ENTRIES) {
   describe(`atomic operations on a key (${entry})`, () => {
     let running: RunningRondo
-    before(async () => (running = await startRondo()))
+    before(async () => (running = await startRondo({ MAX_VALUE_BYTES: '1MiB' })))
     after(() => running.stop())
 
     const post = (path: string, body: object = {}) =>

@@ -49,6 +49,11 @@ class Pipeline {
   }
 }
 
+/** The largest by default. */
+const LARGEST = 8 * 1024 * 1024
+/** Above a node's data, and far less than all replies together. */
+const ROOM = 128 * 1024 * 1024
+
 const bulk = (bytes: Buffer) =>
   Buffer.concat([Buffer.from(`$${bytes.length}\r\n`), bytes, Buffer.from('\r\n')])
 const valueOf = (i: number, bytes: number) => Buffer.alloc(bytes, `value ${i}, `)
@@ -170,4 +175,43 @@ describe('pipelines of large values', function () {
     expect(await greedy).to.deep.equal([60, 60, 60])
     client.close()
   })
+})
+
+describe('values of MAX_VALUE_BYTES, of whose sizes a coordinator knows nothing yet', function () {
+  this.timeout(120_000)
+  let servers: RedisServer[]
+  beforeEach(async () => (servers = await startRedisCluster(4)))
+  afterEach(() => Promise.all(servers.map((server) => server.stop())))
+
+  for (const [count, bytes] of [
+    [64, LARGEST],
+    [200, MEGABYTE],
+  ] as const) {
+    it(`${count} of ${bytes} bytes in one pipeline: no node fails, and none evicts a key`, async () => {
+      const value = valueOf(0, bytes)
+      const keys = Array.from({ length: 8 }, (_, i) => `large:${i}`)
+      const nth = (i: number) => keys[i % keys.length]!
+      const each = Array.from({ length: count }, (_, i) => i)
+      const writer = await RondoUnderTest.start(servers)
+      const oks = each.map(() => Buffer.from('+OK\r\n'))
+      const sets = each.map((i) => command('SET', nth(i), value))
+      expect(await Pipeline.run(writer.respPort, sets, oks)).to.equal(count)
+      await writer.stop()
+      const under = await RondoUnderTest.start(servers)
+      const clients = servers.map((server) => under.client(server))
+      for (const client of clients) {
+        const used = Number(/used_memory:(\d+)/.exec(await client.info('memory'))![1])
+        await client.config('SET', 'maxmemory', String(used + ROOM))
+        await client.config('SET', 'maxmemory-policy', 'volatile-lru')
+      }
+      const gets = each.map((i) => command('GET', nth(i)))
+      const reply = bulk(value)
+      const replies = each.map(() => reply)
+      expect(await Pipeline.run(under.respPort, gets, replies)).to.equal(count)
+      for (const client of clients) expect(await client.info('stats')).to.include('evicted_keys:0\r\n')
+      const states = [...writer.events, ...under.events].map(({ event }) => event)
+      expect(states.filter((event) => event.kind === 'node-state' && event.to === 'down')).to.deep.equal([])
+      await under.stop()
+    })
+  }
 })

@@ -25,6 +25,7 @@ function newParser(): RequestParser<Named> {
     lookUp: (bytes, from, to) => NAMES.get(bytes.toString('latin1', from, to).toLowerCase()) ?? null,
     maxBulkBytes: MAX_BULK_BYTES,
     maxRequestBytes: MAX_REQUEST_BYTES,
+    limitName: 'A_SETTING',
   })
 }
 
@@ -130,7 +131,8 @@ describe('RequestParser', () => {
       '*1\r\n$-1\r\n': 'invalid bulk length',
       '*1\r\n$\r\n': 'invalid bulk length',
       '*1\r\n$1.5\r\n': 'invalid bulk length',
-      [`*1\r\n$${MAX_BULK_BYTES + 1}\r\n`]: 'invalid bulk length',
+      [`*1\r\n$${MAX_BULK_BYTES + 1}\r\n`]: 'invalid bulk length (A_SETTING)',
+      [`*1\r\n$${512 * 1024 * 1024 + 1}\r\n`]: 'invalid bulk length',
       '*1\r\n:1\r\n': "expected '$', got ':'",
       '*1\r\n\x01\r\n': "expected '$', got '?'",
       '*1\r\n$4\r\nPINGxx': 'expected CRLF after a bulk',
@@ -153,7 +155,7 @@ describe('RequestParser', () => {
     it('all arguments together are bounded, before they have come', () => {
       const half = Buffer.alloc(MAX_BULK_BYTES - 1, 'v')
       const sent = [bytes(`*3\r\n$3\r\nSET\r\n$${half.length}\r\n`), half, bytes(`\r\n$${half.length}\r\n`)]
-      expect(parse(sent)).to.deep.equal(['too big request'])
+      expect(parse(sent)).to.deep.equal(['too big request (A_SETTING)'])
     })
 
     it('an unauthenticated client sends ten arguments of 16 KiB, and no more', () => {

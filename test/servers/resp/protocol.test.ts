@@ -162,7 +162,7 @@ const CASES: Record<string, Case> = {
     ours: true,
   },
   'a key that is too long': {
-    sent: command('GET', 'k'.repeat(1025)),
+    sent: command('SET', 'k'.repeat(1025), 'v'),
     answer: error('ERR The key has 1025 bytes; at most 1024 are allowed (MAX_KEY_BYTES).'),
     ours: true,
   },
@@ -184,7 +184,7 @@ const CASES: Record<string, Case> = {
   },
   'a bulk longer than a request may be': {
     sent: `*2\r\n$3\r\nGET\r\n$${16 * KIB * KIB + 1}\r\n`,
-    answer: problem('invalid bulk length'),
+    answer: problem('invalid bulk length (MAX_BATCH_BYTES)'),
     closed: true,
     ours: true,
   },
@@ -226,7 +226,12 @@ const UNAUTHENTICATED: Record<string, Case> = {
 
 describe('the Redis protocol', () => {
   const servers = [
-    { title: 'to a client', env: { ALLOW_DANGEROUS_COMMANDS: 'false' }, redisArgs: [], cases: CASES },
+    {
+      title: 'to a client',
+      env: { ALLOW_DANGEROUS_COMMANDS: 'false', MAX_VALUE_BYTES: '1MiB' },
+      redisArgs: [],
+      cases: CASES,
+    },
     {
       title: 'to a client that has not shown its password',
       env: { DATA_TOKEN: TOKEN },
@@ -301,7 +306,9 @@ describe('the Redis protocol', () => {
     it('an argument counts for more than its bytes: of empty ones, too, there are not too many', async () => {
       const client = await open()
       client.send('*1000000\r\n')
-      expect(await client.rest()).to.equal('-ERR Protocol error: invalid multibulk length\r\n')
+      expect(await client.rest()).to.equal(
+        '-ERR Protocol error: invalid multibulk length (MAX_BATCH_BYTES)\r\n',
+      )
     })
 
     it('*100000 alone sets no memory aside', async () => {
@@ -348,7 +355,7 @@ describe('the Redis protocol', () => {
       const clients = await Promise.all(Array.from({ length: 20 }, open))
       await Promise.all(clients.map((client) => client.ask('PING')))
       const late = await open()
-      expect(await late.rest()).to.equal(error('ERR max number of clients reached'))
+      expect(await late.rest()).to.equal(error('ERR max number of clients reached (MAX_CONNECTIONS)'))
       expect(await clients[0]!.ask('PING')).to.equal(PONG)
       for (const client of clients) client.close()
       await until(() => server.connections.size === 0)

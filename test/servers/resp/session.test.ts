@@ -413,7 +413,7 @@ describe('a session of the Redis protocol', () => {
     it('CONFIG GET: several names and patterns, each setting once', () =>
       withClient(async (client) => {
         expect(await client.ask('CONFIG', 'GET', 'save', 'SAV*', 'databases', 'proto-max-bulk-len')).to.equal(
-          `*6\r\n${['save', '', 'databases', '16', 'proto-max-bulk-len', '1048576'].map(bulk).join('')}`,
+          `*6\r\n${['save', '', 'databases', '16', 'proto-max-bulk-len', '8388608'].map(bulk).join('')}`,
         )
         expect(await client.ask('CONFIG', 'GET', 'maxmemory', 'maxmemory-policy')).to.equal(
           `*4\r\n${['maxmemory', String(4 * 64 * 1024 * 1024), 'maxmemory-policy', 'lru (in process)'].map(bulk).join('')}`,

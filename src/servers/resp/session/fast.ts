@@ -24,7 +24,9 @@ export function get(client: Client, args: readonly Buffer[], command: Command): 
   client.add(slot)
   const unusable = store.checkKey(key)
   if (unusable) {
-    slot.failed(unusable)
+    // No such key can be stored.
+    if (unusable.code === 'KEY_TOO_LONG') slot.read(null)
+    else slot.failed(unusable)
     return
   }
   const stored = storedKey(settings.database, key)

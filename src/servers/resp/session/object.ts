@@ -40,7 +40,7 @@ function onKey({ name, subcommand, about, make, helpSince, reasons }: OnKey): Se
     subcommands,
     // Where its key stands depends on the subcommand: it waits for all earlier commands of its connection.
     inTurn: true,
-    step: (client, args) => (isHelp(args) ? null : stepOf(client, args, keyed.make)),
+    step: (client, args) => (isHelp(args) ? null : stepOf(client, args, keyed)),
     run: (client, args, command: Command) => {
       if (isHelp(args)) help.run(client, args, command)
       else runKeyed(client, command, args, keyed)

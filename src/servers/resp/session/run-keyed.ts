@@ -19,7 +19,7 @@ export function runKeyed(
     slot.answerWith(runAlone(client, args, keyed).finally(released))
     return
   }
-  const step = stepOf(client, args, keyed.make)
+  const step = stepOf(client, args, keyed)
   if (step instanceof RespError) {
     client.say(step, command)
     return

@@ -30,13 +30,9 @@ function config(client: Client, args: readonly Buffer[]): Reply {
   return subcommandOf('config', configSubcommands, args).answer(client, args)
 }
 
-const MAX_PATTERNS = 100
-
 function getConfig({ server, store }: Client, args: readonly Buffer[]): Reply {
   const patterns = args.slice(2)
-  if (patterns.length > MAX_PATTERNS) {
-    throw new CommandError(`ERR at most ${MAX_PATTERNS} settings or patterns can be asked for at once`)
-  }
+  checkPattern(server.settings, Buffer.concat(patterns))
   const { limitBytes, policy } = nodesMemory(store)
   const settings: Record<string, string | number> = {
     appendonly: 'no',
@@ -56,7 +52,6 @@ function getConfig({ server, store }: Client, args: readonly Buffer[]): Reply {
   }
   const asked = new Map<string, string>()
   for (const pattern of patterns) {
-    checkPattern(server.settings, pattern)
     const given = pattern.toString('latin1')
     const isGlob = /[*?[]/.test(given)
     const glob = new Glob(Buffer.from(given.toLowerCase(), 'latin1'))

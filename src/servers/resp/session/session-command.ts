@@ -10,7 +10,7 @@ import { CommandError } from '../../../commands/step.ts'
 import { parseSyntax, usageOf } from '../../../commands/docs-syntax.ts'
 
 /** A command before table.ts adds the rest. */
-export type SessionCommand = Omit<Command, 'index' | 'maxArguments' | 'units'>
+export type SessionCommand = Omit<Command, 'index' | 'takesOptions' | 'units'>
 
 /** A command on the connection or the server, not on keys. */
 export function controlCommand(

@@ -13,14 +13,14 @@ import { compareVersions, VERSION_ZERO } from '../../../core/clock.ts'
 import type { RecordHead } from '../../../core/codec.ts'
 import { storedKey } from '../../../core/keys.ts'
 import { RondoError } from '../../../core/errors.ts'
-import { answerBytes, MAX_ANSWER_BYTES } from '../../../commands/run/answer-limit.ts'
+import { answerBytes, leftOut } from '../../../commands/run/answer-limit.ts'
 import { ARGUMENT_BYTES, COMMAND_BYTES } from '../../ledger.ts'
 import { claimEverything, claimKeys } from '../connection/claims.ts'
 import { MANY_ARGUMENTS } from '../../../commands/model.ts'
 import { Transaction, Watch, type Client, type Command, type Queued, type Seen } from '../model.ts'
 import { errorOf } from '../../../commands/errors.ts'
 import { nowMs, readNeeded } from '../../../commands/run/held.ts'
-import { LEFT_OUT, oneByOne } from '../../../commands/run/one-by-one.ts'
+import { oneByOne } from '../../../commands/run/one-by-one.ts'
 import { NULL_ARRAY, OK, RespError, Simple, type Reply } from '../../../commands/reply.ts'
 import { trySelect } from './select.ts'
 import { controlCommand, subcommandOf } from './session-command.ts'
@@ -30,8 +30,6 @@ import { CROSS_SET, isStep, paceOf, runSteps, transact, type Queue } from '../..
 import { inOneGo, type Sliced } from '../../../core/work.ts'
 
 const QUEUED = new Simple('QUEUED')
-/** Most commands of a transaction; MAX_BATCH_KEYS limits the keys of an atomic one. */
-const MAX_COMMANDS = 100_000
 
 // ---- commands
 
@@ -47,13 +45,9 @@ function multi(client: Client, _args: readonly Buffer[], command: Command): void
 /** Queues a command that was sent after MULTI. */
 export function queue(client: Client, command: Command, args: readonly Buffer[]): void {
   const transaction = client.transaction!
-  const { maxBatchBytes } = client.server.options
   const bytes = args.reduce((sum, arg) => sum + arg.length, 0)
   transaction.bytes += bytes
-  const isTooLong = transaction.queued.length >= MAX_COMMANDS || transaction.bytes > maxBatchBytes
-  const why = isTooLong
-    ? `ERR a transaction may hold ${MAX_COMMANDS} commands of ${maxBatchBytes} bytes together (MAX_BATCH_BYTES)`
-    : refusalOf(command, args)
+  const why = tooLong(client, transaction) ?? refusalOf(command, args)
   if (why !== null) {
     refuse(client, command, why)
     return
@@ -67,6 +61,16 @@ export function queue(client: Client, command: Command, args: readonly Buffer[])
   transaction.add(command, args, bytes + args.length * ARGUMENT_BYTES + COMMAND_BYTES)
   if (args.length > MANY_ARGUMENTS) transaction.hasMany = true
   client.say(QUEUED, command)
+}
+
+/** MAX_BATCH_KEYS limits the keys of an atomic transaction. */
+function tooLong({ server }: Client, { queued, bytes }: Transaction): string | null {
+  const { maxTransactionCommands, maxBatchBytes } = server.options
+  if (queued.length >= maxTransactionCommands)
+    return `ERR A transaction may have ${maxTransactionCommands} commands (MAX_TRANSACTION_COMMANDS).`
+  if (bytes > maxBatchBytes)
+    return `ERR The commands of a transaction may have ${maxBatchBytes} bytes together (MAX_BATCH_BYTES).`
+  return null
 }
 
 /** Null, or the reason why a command cannot be queued. As in Redis, a subcommand's arity is checked too. */
@@ -256,7 +260,7 @@ async function asOne(
     done.replies = null
     const changed = watched.some(({ seen }, i) => hasChanged(seen, seenOf(current[places[i]!]!, now)))
     if (changed) return null
-    const outcome = yield* runSteps(steps, keys, current, now, ends)
+    const outcome = yield* runSteps(client.settings, steps, keys, current, now, ends)
     if (outcome instanceof RondoError) return outcome
     done.replies = outcome.replies
     return outcome.next
@@ -269,7 +273,7 @@ async function asOne(
     if (step !== null) continue
     const reply = await aside(client, queued[i]!)
     bytes += answerBytes(reply)
-    replies[i] = bytes > MAX_ANSWER_BYTES ? new RespError(LEFT_OUT) : reply
+    replies[i] = bytes > client.settings.maxReplyBytes ? new RespError(leftOut(client.settings)) : reply
     await client.work.yieldTurn(queued[i]!.command.units)
   }
   return replies

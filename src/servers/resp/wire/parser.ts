@@ -34,6 +34,8 @@ export const MISTAKEN = 5
 /** A line (a length, an inline command) may be this long, as in Redis. */
 const MAX_LINE_BYTES = 64 * 1024
 const MAX_ARGUMENTS = 1024 * 1024
+/** Longer ones are errors on a Redis as well; below that, the error names the setting. */
+const MAX_REDIS_BULK_BYTES = 512 * 1024 * 1024
 /** For unauthenticated clients, as in Redis. */
 const MAX_UNAUTHENTICATED_ARGUMENTS = 10
 const MAX_UNAUTHENTICATED_BULK_BYTES = 16 * 1024
@@ -49,6 +51,8 @@ export interface ParserOptions<C extends Named> {
   readonly maxBulkBytes: number
   /** Of all arguments of a command together. */
   readonly maxRequestBytes: number
+  /** The setting that these limits come from. */
+  readonly limitName: string
 }
 
 export class RequestParser<C extends Named> {
@@ -135,7 +139,9 @@ export class RequestParser<C extends Named> {
         if (count < 0) return count === WAITING ? MORE : BROKEN
         const args = this.integer(this.at + 1, count)
         this.at = count + CRLF_BYTES
-        if (!(args <= this.maxArguments)) return this.broken('invalid multibulk length')
+        if (!(args <= this.maxArguments)) {
+          return this.broken('invalid multibulk length', args <= MAX_ARGUMENTS)
+        }
         if (this.unauthenticated && args > MAX_UNAUTHENTICATED_ARGUMENTS) {
           return this.broken('unauthenticated multibulk length')
         }
@@ -171,12 +177,14 @@ export class RequestParser<C extends Named> {
         const end = this.line('too big bulk count string')
         if (end < 0) return end === WAITING ? MORE : BROKEN
         const bytes = this.integer(this.at + 1, end)
-        if (!(bytes >= 0 && bytes <= this.options.maxBulkBytes)) return this.broken('invalid bulk length')
+        if (!(bytes >= 0 && bytes <= this.options.maxBulkBytes)) {
+          return this.broken('invalid bulk length', bytes >= 0 && bytes <= MAX_REDIS_BULK_BYTES)
+        }
         if (this.unauthenticated && bytes > MAX_UNAUTHENTICATED_BULK_BYTES) {
           return this.broken('unauthenticated bulk length')
         }
         this.requestBytes += bytes
-        if (this.requestBytes > this.options.maxRequestBytes) return this.broken('too big request')
+        if (this.requestBytes > this.options.maxRequestBytes) return this.broken('too big request', true)
         this.bulkBytes = bytes
         this.at = end + CRLF_BYTES
       }
@@ -294,8 +302,8 @@ export class RequestParser<C extends Named> {
     return negative ? -value : value
   }
 
-  private broken(problem: string): number {
-    this.problem = problem
+  private broken(problem: string, isOurLimit = false): number {
+    this.problem = isOurLimit ? `${problem} (${this.options.limitName})` : problem
     this.input = EMPTY
     this.at = 0
     return BROKEN

@@ -1,0 +1,149 @@
+// A key longer than MAX_KEY_BYTES cannot exist. Commands that read or delete find nothing under it, and their other keys as
+// ever; commands that store refuse it. By the table of commands, so that a new one cannot be forgotten.
+import { expect } from 'chai'
+import { KEY_COMMANDS } from '../../../src/commands/table.ts'
+import { RawResp } from '../../support/raw-resp.ts'
+import { startRondo, type RunningRondo } from '../../support/rondo.ts'
+
+const LONG = '{t}'.padEnd(1025, 'k')
+const ABSENT = '{t}absent'
+const OTHER = '{t}other'
+
+/** What follows the name, with this key; for commands that need more than their key. */
+const ARGUMENTS: Readonly<Record<string, (key: string) => string[]>> = {
+  getrange: (key) => [key, '0', '-1'],
+  substr: (key) => [key, '0', '-1'],
+  lcs: (key) => [OTHER, key],
+  getbit: (key) => [key, '3'],
+  bitpos: (key) => [key, '0'],
+  bitfield_ro: (key) => [key, 'GET', 'u8', '0'],
+  mget: (key) => [OTHER, key, OTHER, key],
+  exists: (key) => [key, OTHER, key],
+  touch: (key) => [OTHER, key],
+  pfcount: (key) => [key, '{t}hll', key],
+  del: (key) => [key, '{t}deleted', key],
+  unlink: (key) => [key, '{t}deleted'],
+  // Those that store, with a value each.
+  set: (key) => [key, 'v'],
+  setex: (key) => [key, '10', 'v'],
+  psetex: (key) => [key, '10000', 'v'],
+  setnx: (key) => [key, 'v'],
+  getset: (key) => [key, 'v'],
+  getex: (key) => [key, 'EX', '10'],
+  mset: (key) => [OTHER, 'changed', key, 'v'],
+  msetnx: (key) => ['{t}fresh', 'v', key, 'v'],
+  msetex: (key) => ['2', OTHER, 'changed', key, 'v'],
+  delifeq: (key) => [key, 'v'],
+  append: (key) => [key, 'v'],
+  setrange: (key) => [key, '0', 'v'],
+  incrby: (key) => [key, '1'],
+  decrby: (key) => [key, '1'],
+  incrbyfloat: (key) => [key, '1'],
+  setbit: (key) => [key, '0', '1'],
+  bitop: (key) => ['OR', '{t}fresh', OTHER, key],
+  bitfield: (key) => [key, 'SET', 'u8', '0', '1'],
+  pfadd: (key) => [key, 'v'],
+  pfmerge: (key) => ['{t}hll', key],
+  rename: (key) => [OTHER, key],
+  renamenx: (key) => [OTHER, key],
+  copy: (key) => [OTHER, key],
+  move: (key) => [key, '1'],
+  expire: (key) => [key, '10'],
+  pexpire: (key) => [key, '10000'],
+  expireat: (key) => [key, '9999999999'],
+  pexpireat: (key) => [key, '9999999999000'],
+}
+const DELETES = ['del', 'unlink']
+const argumentsOf = (name: string, key: string) => [name, ...(ARGUMENTS[name]?.(key) ?? [key])]
+const reading = KEY_COMMANDS.filter(({ name, flags }) => flags.includes('readonly') || DELETES.includes(name))
+const storing = KEY_COMMANDS.filter((command) => !reading.includes(command))
+
+describe('a key that is too long to exist', () => {
+  let running: RunningRondo
+  let client: RawResp
+  before(async () => (running = await startRondo()))
+  after(() => running.stop())
+  beforeEach(async () => {
+    client = await RawResp.open(running.rondo.respServer.port)
+    await client.ask('MSET', OTHER, 'there', '{t}deleted', 'v')
+    await client.ask('PFADD', '{t}hll', 'a', 'b')
+  })
+  afterEach(() => client.close())
+
+  const reads = [
+    ...reading.map(({ name }) => ({ title: name, args: (key: string) => argumentsOf(name, key) })),
+    { title: 'object encoding', args: (key: string) => ['OBJECT', 'ENCODING', key] },
+    { title: 'memory usage', args: (key: string) => ['MEMORY', 'USAGE', key] },
+    { title: 'getex without a time', args: (key: string) => ['GETEX', key] },
+    {
+      title: 'mget of very many',
+      args: (key: string) => ['MGET', ...Array.from({ length: 1500 }, (_, i) => (i % 2 === 0 ? key : OTHER))],
+    },
+    {
+      title: 'del of very many',
+      args: (key: string) => ['DEL', '{t}deleted', ...Array.from({ length: 1500 }, () => key)],
+    },
+  ]
+  for (const { title, args } of reads) {
+    it(`is absent to ${title}, and other keys are found`, async () => {
+      const expected = await client.ask(...args(ABSENT))
+      await client.ask('SET', '{t}deleted', 'v')
+      expect(expected).to.not.match(/^-(?!ERR no such key)/)
+      expect(await client.ask(...args(LONG))).to.equal(expected)
+    })
+
+    it(`is absent to ${title} in a transaction and in another database`, async () => {
+      const inMulti = async (key: string) => {
+        await client.ask('SELECT', '3')
+        await client.ask('MSET', OTHER, 'there', '{t}deleted', 'v')
+        await client.ask('MULTI')
+        await client.ask(...args(key))
+        return client.ask('EXEC')
+      }
+      const expected = await inMulti(ABSENT)
+      expect(await inMulti(LONG)).to.equal(expected)
+    })
+  }
+
+  for (const { name } of storing) {
+    it(`is refused by ${name}, with the name of the setting, and nothing is stored`, async () => {
+      expect(await client.ask(...argumentsOf(name, LONG))).to.equal(
+        '-ERR The key has 1025 bytes; at most 1024 are allowed (MAX_KEY_BYTES).\r\n',
+      )
+      expect(await client.ask('GET', OTHER)).to.equal('$5\r\nthere\r\n')
+      expect(await client.ask('EXISTS', '{t}fresh')).to.equal(':0\r\n')
+    })
+  }
+
+  it('a reserved key is refused by all of them, with its reason', async () => {
+    for (const { name } of KEY_COMMANDS)
+      expect(await client.ask(...argumentsOf(name, '__rondo:x')), name).to.match(
+        /^-(ERR Keys that begin with "__rondo:" are kept for Rondo itself\.)\r\n$/,
+      )
+  })
+
+  it('is absent to mget and mdelete over HTTP, and refused by mset and on its path', async () => {
+    const post = async (call: string, body: unknown) => {
+      const response = await fetch(`http://127.0.0.1:${running.ports.socket}/api/v1/${call}`, {
+        method: 'POST',
+        body: JSON.stringify(body),
+        headers: { 'Content-Type': 'application/json' },
+      })
+      return [response.status, await response.json()] as [number, Record<string, unknown>]
+    }
+    const [status, { results }] = await post('mget', { keys: [LONG, OTHER] })
+    expect(status).to.equal(200)
+    const [missing, found] = results as Record<string, unknown>[]
+    expect(missing).to.deep.equal({ key: LONG, code: 'KEY_NOT_FOUND', error: 'key not found' })
+    expect(found).to.include({ key: OTHER, value: 'there' })
+    expect(await post('mdelete', { keys: [LONG, '{t}deleted'] })).to.deep.equal([
+      200,
+      { results: [LONG, '{t}deleted'].map((key) => ({ key, message: 'ok' })) },
+    ])
+    const [refused, problem] = await post('mset?db=3', { items: [{ key: LONG, value: 'v' }] })
+    expect([refused, problem.code]).to.deep.equal([414, 'KEY_TOO_LONG'])
+    expect(problem.error).to.equal('The key has 1025 bytes; at most 1024 are allowed (MAX_KEY_BYTES).')
+    const path = `http://127.0.0.1:${running.ports.socket}/api/v1/keys/${LONG}`
+    expect((await fetch(path)).status).to.equal(414)
+  })
+})
