@@ -22,6 +22,7 @@ import { decodeMarker } from './marker.ts'
 import type { Member } from './member.ts'
 import { FOUNDING_PROBE_MS, Prober } from './prober.ts'
 import { registeredIn } from './register.ts'
+import { OlderData } from './older-data.ts'
 import { ClusterTime, CLOCK_SKEW_MS } from './time.ts'
 
 export interface ClusterOptions {
@@ -60,6 +61,7 @@ export class Cluster {
   private allProbed = false
   private stopped = false
   private readonly skewed = new Set<Member>()
+  private readonly olderData = new OlderData()
   /** The policy by which a member evicts, as reported; '' = it does not. */
   private readonly policies = new Map<Member, string>()
   /** Members that did not hold the marker we expected, and since when (monotonic): the next probe tells what happened. */
@@ -280,6 +282,8 @@ export class Cluster {
   private noteReport(member: Member, report: NodeReport): void {
     this.noteEviction(member, report)
     member.report = report
+    const older = this.olderData.found(member, this.members)
+    if (older) this.options.emit({ kind: 'node-older', node: member.id, ...older })
     this.noteHints(report.hints)
     this.time.sample(member.id, report.timeMs, report.sentAtMonotonicMs, report.receivedAtMonotonicMs)
     this.noteClock(member)

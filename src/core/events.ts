@@ -29,6 +29,8 @@ export type RondoEvent =
   | { kind: 'marker-mismatch'; node: string }
   /** Another coordinator has given it a new marker, after a restart or because it lost data. */
   | { kind: 'marker-changed'; node: string; restarted: boolean }
+  /** Its data is older than this coordinator, or most other nodes, know of. */
+  | { kind: 'node-older'; node: string; sinceMs: number; othersMs: number }
   | { kind: 'node-had-keys'; node: string; keys: number }
   | { kind: 'keys-misplaced'; node: string; keys: number }
   | { kind: 'cluster-known'; cluster: string; founded: boolean }

@@ -97,6 +97,13 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
       ? `another coordinator has changed the marker of node ${event.node} after a restart`
       : `another coordinator has given node ${event.node} a new marker: it lost data or was stale, as the log of that coordinator says`,
   }),
+  'node-older': (event) => ({
+    level: 'warn',
+    sentence:
+      `node ${event.node} was last compared with the others at ${new Date(event.sinceMs).toISOString()}, and they were ` +
+      `at ${new Date(event.othersMs).toISOString()}: it may return old values. If it was taken out of REDIS_URLS and put ` +
+      'back, or an old machine answers in its place, run FLUSHALL on it; in any case run POST /repair',
+  }),
   'node-had-keys': (event) => ({
     level: 'warn',
     sentence:
