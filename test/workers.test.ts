@@ -304,6 +304,24 @@ describe('the program', function () {
         expect(program.stdout).to.equal('')
       })
 
+    it('names all problems at once, of values and of every file', async () => {
+      const files = [
+        'TLS_CERT_FILE',
+        'TLS_KEY_FILE',
+        'TLS_CLIENT_CA_FILE',
+        'NODE_TLS_CA_FILE',
+        'DATA_TOKEN_FILE',
+      ]
+      const program = run({
+        PORT: 'x',
+        MAX_VALUE_BYTES: '1TiB',
+        ...Object.fromEntries(files.map((name) => [name, `/none/${name}`])),
+      })
+      expect(await program.ended).to.deep.equal({ code: 1, signal: null })
+      for (const name of ['PORT', 'MAX_VALUE_BYTES', ...files])
+        expect(program.stderr.match(new RegExp(`^  - .*\\b${name}\\b`, 'gm')), name).to.have.length(1)
+    })
+
     it('does not share memory nodes between workers', async () => {
       const program = run({ WORKERS: '2' })
       expect(await program.ended).to.deep.equal({ code: 1, signal: null })

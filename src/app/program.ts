@@ -3,11 +3,21 @@
  * reloads files on SIGHUP.
  */
 import cluster from 'node:cluster'
+import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import closeWithGrace from 'close-with-grace'
 import { pino, type Logger } from 'pino'
 import { CertificateError, Certificates } from './certificates.ts'
-import { describeConfig, loadConfig, readEnvironment, unknownNames, type Config } from '../config/config.ts'
+import {
+  describeConfig,
+  isFilePath,
+  loadConfig,
+  readEnvironment,
+  unknownNames,
+  VARIABLES,
+  type Config,
+  type Environment,
+} from '../config/config.ts'
 import { setRequestIdPrefix } from '../servers/http/exchange.ts'
 import { readTokens } from '../config/token-list.ts'
 import { onHangUp } from './hang-up.ts'
@@ -160,23 +170,52 @@ function rondoOrExit(config: Config, options: RondoOptions): Rondo {
 }
 
 function configOrExit(): Config {
-  const loaded = loadConfig(readEnvironment(process.cwd()))
-  const found = loaded.ok ? [...tokenProblems(loaded.config), ...tlsProblems(loaded.config)] : loaded.problems
+  const env = readEnvironment(process.cwd())
+  const loaded = loadConfig(env)
+  const found = [...(loaded.ok ? [] : loaded.problems), ...unreadableFiles(env)]
+  if (loaded.ok && found.length === 0)
+    found.push(...tokenProblems(loaded.config), ...tlsProblems(loaded.config))
   if (loaded.ok && found.length === 0) return loaded.config
   const problems = found.map((problem) => `  - ${problem}\n`).join('')
   process.stderr.write(`Rondo cannot start with this configuration:\n${problems}See .env.local.example.\n`)
   process.exit(1)
 }
 
+/** A sentence for each file that a setting names and that cannot be read, also if other settings are wrong. */
+function unreadableFiles(env: Environment): string[] {
+  return VARIABLES.flatMap(({ name }) => {
+    const path = name.endsWith('_FILE') ? (env[name]?.trim() ?? '') : ''
+    if (!isFilePath(path)) return []
+    try {
+      readFileSync(path)
+      return []
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      // A token may stand where its file should be named.
+      return name.endsWith('TOKEN_FILE')
+        ? [`The file that ${name} names cannot be read: ${code}. Correct the name or the file.`]
+        : [`${name} is ${path}, which cannot be read (${code}). Correct one of them.`]
+    }
+  })
+}
+
 /** Read again when a coordinator is made; here, so that all problems are named together, and with workers only once. */
 function tlsProblems(config: Config): string[] {
-  try {
-    new Certificates(config)
-    return []
-  } catch (error) {
-    if (!(error instanceof CertificateError)) throw error
-    return [error.message]
-  }
+  const withoutNodes = { ...config, nodes: { kind: 'memory', count: 1, maxBytesPerNode: 1 } } as const
+  const problems = [
+    withoutNodes,
+    { ...withoutNodes, tls: config.tls && { ...config.tls, clientCaFile: null } },
+    { ...config, tls: null },
+  ].flatMap((part) => {
+    try {
+      new Certificates(part)
+      return []
+    } catch (error) {
+      if (!(error instanceof CertificateError)) throw error
+      return [error.message]
+    }
+  })
+  return [...new Set(problems)]
 }
 
 function tokenProblems({ dataTokens, adminTokens }: Config): string[] {

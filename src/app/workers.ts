@@ -7,6 +7,7 @@ import type { Logger } from 'pino'
 import { AggregatorRegistry } from 'prom-client'
 import { RondoError } from '../core/errors.ts'
 import type { Telemetry } from '../telemetry/telemetry.ts'
+import { sentenceOf } from '../core/sentence.ts'
 
 /** A worker that dies sooner than this after its start is replaced after a delay. */
 const SHORT_LIFE_MS = 5000
@@ -77,7 +78,7 @@ export function runPrimary(
   const answer = async (worker: Worker, message: Ask) => {
     const found = await metrics.clusterMetrics().then(
       (text) => ({ contentType: metrics.contentType, text }),
-      (error: unknown) => ({ failed: String(error) }),
+      (error: unknown) => ({ failed: sentenceOf(error) }),
     )
     if (worker.isConnected()) worker.send({ rondo: 'metrics', id: message.id, ...found } satisfies Answer)
   }

@@ -24,6 +24,7 @@ import { FOUNDING_PROBE_MS, Prober } from './prober.ts'
 import { registeredIn } from './register.ts'
 import { OlderData } from './older-data.ts'
 import { ClusterTime, CLOCK_SKEW_MS } from './time.ts'
+import { inWords, sentenceOf } from '../core/sentence.ts'
 
 export interface ClusterOptions {
   readonly members: readonly Member[]
@@ -215,7 +216,7 @@ export class Cluster {
     const listener: NodeListener = {
       onBroken: (_node, failure) => {
         if (this.stopped) return
-        member.onFailed(failure.message, false)
+        member.onFailed(inWords(failure.message), false)
         void this.prober.probe(member)
       },
       onForeignMarker: () => {
@@ -252,7 +253,7 @@ export class Cluster {
       if (this.stopped) return
       const failure = error as Error & { code?: string }
       const isRefused = failure.code === 'ECONNREFUSED' || failure.message.includes('ECONNREFUSED')
-      member.onFailed(forbidden ?? failure.message, isRefused)
+      member.onFailed(forbidden ?? sentenceOf(failure), isRefused)
     }
   }
 
@@ -329,7 +330,7 @@ export class Cluster {
     try {
       await member.node.tryWrite()
     } catch (error) {
-      member.lastError = (error as Error).message
+      member.lastError = sentenceOf(error)
       return // still unwritable, but it answers, so it is up
     }
     member.setWritable()

@@ -49,8 +49,8 @@ export class OlderData {
 
 /** Its other states end in a comparison. */
 function isClean({ report }: Member): boolean {
-  const marker = report?.marker && decodeMarker(report.marker)
-  return marker !== null && marker !== undefined && marker.state === 'clean' && marker.runId === report!.runId
+  const marker = report?.marker ? decodeMarker(report.marker) : null
+  return marker?.state === 'clean' && marker.runId === report!.runId
 }
 
 /** The time of a round after the member's that more than half of the others took part in, or null. */

@@ -3,6 +3,7 @@ import { RondoError } from '../core/errors.ts'
 import { CODES } from '../core/error-codes.ts'
 import { RespError, type Reply } from './reply.ts'
 import { CommandError, Refusal } from './step.ts'
+import { sentenceOf } from '../core/sentence.ts'
 
 /** A hint to an HTTP path in a message; in the Redis protocol it becomes a command. */
 const STATUS_PATH = '/status'
@@ -21,7 +22,7 @@ export function errorOf(error: RondoError): RespError {
 export function replyOf(error: unknown): RespError {
   if (error instanceof RondoError) return errorOf(error)
   if (error instanceof CommandError) return new RespError(error.message)
-  return errorOf(new RondoError('INTERNAL', `A fault of Rondo's own: ${String(error)}`))
+  return errorOf(new RondoError('INTERNAL', `A fault of Rondo's own: ${sentenceOf(error)}.`))
 }
 
 /** What a server whose errors have codes answers when a step has refused; null = it has not. */

@@ -131,6 +131,8 @@ interface Row<T> {
   readonly hidden?: true
 }
 
+const FILE_PATH = /^(?!-----)[^\0\r\n]{1,4096}$/
+
 const rows = {
   REDIS_URLS: row({
     check: z.string().transform((text, ctx) => {
@@ -804,6 +806,11 @@ function hostNames(): z.ZodType<readonly string[], string> {
   })
 }
 
+/** Whether a text may be the path of a file, and not what stands in it. */
+export function isFilePath(text: string): boolean {
+  return FILE_PATH.test(text)
+}
+
 function filePath(what = 'a PEM file'): z.ZodType<string, string> {
-  return z.string().regex(/^(?!-----)[^\0\r\n]{1,4096}$/, `the path of ${what}, not what stands in it`)
+  return z.string().regex(FILE_PATH, `the path of ${what}, not what stands in it`)
 }

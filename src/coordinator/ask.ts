@@ -4,6 +4,7 @@ import type { PeekedRecord } from '../core/codec.ts'
 import { RondoError } from '../core/errors.ts'
 import type { Part } from '../core/part.ts'
 import { wrongType } from './errors.ts'
+import { inWords } from '../core/sentence.ts'
 
 /** @throws RondoError UNAVAILABLE if the node does not answer, WRONG_TYPE if the key holds another Redis type */
 export function askNode(member: Member, key: Buffer, part: Part): Promise<PeekedRecord | null> {
@@ -12,7 +13,10 @@ export function askNode(member: Member, key: Buffer, part: Part): Promise<Peeked
       onPeeked: (_node, record) => resolve(record),
       onFailure: (_node, failure) => {
         if (failure.reason === 'wrong-type') reject(wrongType())
-        else reject(new RondoError('UNAVAILABLE', `Node ${member.id} gave no answer: ${failure.message}.`))
+        else
+          reject(
+            new RondoError('UNAVAILABLE', `Node ${member.id} gave no answer: ${inWords(failure.message)}.`),
+          )
       },
     })
   })

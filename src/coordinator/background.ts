@@ -4,6 +4,7 @@
  */
 import type { Timers } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
+import { sentenceOf } from '../core/sentence.ts'
 
 export class Background {
   private readonly timers: Timers
@@ -29,7 +30,7 @@ export class Background {
   run(what: string, work: () => Promise<void>): void {
     this.begin()
     work()
-      .catch((error: unknown) => this.emit({ kind: 'background-failed', what, why: String(error) }))
+      .catch((error: unknown) => this.emit({ kind: 'background-failed', what, why: sentenceOf(error) }))
       .finally(() => this.end())
       .catch(() => undefined) // end() and emit() do not throw; this only satisfies the promise
   }

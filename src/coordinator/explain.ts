@@ -6,6 +6,7 @@ import { planRead, READ_NEVER } from '../core/plan.ts'
 import { tokenOf } from '../core/token.ts'
 import { askNode } from './ask.ts'
 import type { CoordinatorContext, Replicas } from './context.ts'
+import { sentenceOf } from '../core/sentence.ts'
 
 export interface Explanation {
   /** The key's position on the ring, uint32. */
@@ -68,7 +69,7 @@ async function holdsOf(member: Member, key: Buffer, nowMs: number): Promise<Repl
     const record = await askNode(member, key, 'length')
     return record && viewOf(record, nowMs)
   } catch (error) {
-    return { error: (error as Error).message }
+    return { error: sentenceOf(error) }
   }
 }
 

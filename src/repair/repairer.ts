@@ -20,6 +20,7 @@ import { Filling } from './fill.ts'
 import { deliverHints } from './hints.ts'
 import { merge, sourcesFor } from './round/merge.ts'
 import { settleStale } from './stale.ts'
+import { sentenceOf } from '../core/sentence.ts'
 
 const PAUSE_MS = 250
 
@@ -67,7 +68,11 @@ export class Repairer {
       } catch (error) {
         // Node failures show in its health. Anything else is a bug.
         if (!(error instanceof RepairStopped || error instanceof NodeCallFailed)) {
-          this.context.emit({ kind: 'background-failed', what: `repair of ${member.id}`, why: String(error) })
+          this.context.emit({
+            kind: 'background-failed',
+            what: `repair of ${member.id}`,
+            why: sentenceOf(error),
+          })
         }
       }
     }

@@ -61,7 +61,7 @@ describe('work that nobody waits for', () => {
   it('tells its failure, and has ended all the same', async () => {
     background.run('mending', () => Promise.reject(new Error('broken')))
     await time.settle()
-    expect(events).to.deep.equal([{ kind: 'background-failed', what: 'mending', why: 'Error: broken' }])
+    expect(events).to.deep.equal([{ kind: 'background-failed', what: 'mending', why: 'broken' }])
     expect(await background.drain(1000)).to.equal(0)
   })
 

@@ -15,6 +15,7 @@ import { applyTo, bytesOf, wholesOf, type Known } from './known.ts'
 import { RespError, type Reply } from '../reply.ts'
 import type { Held, Step } from '../step.ts'
 import { inOneGo, type Sliced } from '../../core/work.ts'
+import { sentenceOf } from '../../core/sentence.ts'
 
 export const CROSS_SET = "CROSSSLOT Keys in request don't hash to the same slot"
 const STOPPED = new RondoError('PRECONDITION_FAILED', 'A watched key has changed.', {
@@ -234,5 +235,7 @@ function decidedBy(caller: Caller, next: Next | RondoError | null): AllModified 
 }
 
 function fault(error: unknown): RondoError {
-  return new RondoError('INTERNAL', `A fault of Rondo's own: ${String(error)}`, { outcome: 'not-applied' })
+  return new RondoError('INTERNAL', `A fault of Rondo's own: ${sentenceOf(error)}.`, {
+    outcome: 'not-applied',
+  })
 }

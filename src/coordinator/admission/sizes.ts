@@ -20,8 +20,10 @@ const PLACES = 1 << 18
 const FIRST_GUESS_BYTES = 16 * 1024
 /** Lower limit: a burst of reads of unknown keys may hit large values. */
 const SMALLEST_GUESS_BYTES = 4 * 1024
-/** Before anything is known, and later at least, an unknown key counts as this part of the largest value allowed. */
+/** Before anything is known, an unknown key counts as this part of what the largest value may have beyond 1 MiB. */
 const FIRST_GUESS_SHIFT = 4
+const MIB = 1024 * 1024
+/** And later as this part of the largest value at least. */
 const SMALLEST_GUESS_SHIFT = 6
 const LARGEST_CLASS = 30
 /** The estimate for unknown entries falls by difference >> FALL_SHIFT. */
@@ -46,7 +48,7 @@ export class Sizes {
 
   constructor(maxValueBytes: number) {
     this.smallestGuessBytes = Math.max(SMALLEST_GUESS_BYTES, maxValueBytes >> SMALLEST_GUESS_SHIFT)
-    this.unknownBytes = Math.max(FIRST_GUESS_BYTES, maxValueBytes >> FIRST_GUESS_SHIFT)
+    this.unknownBytes = Math.max(FIRST_GUESS_BYTES, (maxValueBytes - MIB) >> FIRST_GUESS_SHIFT)
   }
 
   /** @param token of the key */

@@ -34,6 +34,7 @@ import { newestOf } from '../../core/votes.ts'
 import type { ScanEntry } from '../../nodes/node.ts'
 import { askNode } from '../ask.ts'
 import type { CoordinatorContext, Replicas } from '../context.ts'
+import { sentenceOf } from '../../core/sentence.ts'
 
 export interface KeyPage {
   readonly keys: readonly Buffer[]
@@ -86,7 +87,7 @@ export async function listKeys(context: CoordinatorContext, request: ListRequest
     const member = nextToList(progress)
     if (!member) return { keys: [...keys.values()], cursor: '0', restarted }
     const page = await member.node.scan(progress.nodeCursor, there, request.count).catch((error: unknown) => {
-      throw cannotBeListed(member, String(error))
+      throw cannotBeListed(member, sentenceOf(error))
     })
     const listed = page.entries.filter(({ key }) => isListed(key, request))
     const entries = here ? await matching(context, here, listed) : listed

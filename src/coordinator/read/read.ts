@@ -24,6 +24,7 @@ import { SMALL_BYTES } from '../../nodes/load.ts'
 import type { Fence, GetCall, Node, NodeFailure, PeekCall } from '../../nodes/node.ts'
 import { memberOf, positionOf, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
 import { storedTooLarge, wrongType } from '../errors.ts'
+import { inWords } from '../../core/sentence.ts'
 
 /** By default for the whole record; Coordinator.peek returns a part of it. */
 export interface ReadDone<R extends RecordHead = StoredRecord> extends Failing {
@@ -256,7 +257,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   }
 
   private noReplicaAnswered(): RondoError {
-    const why = this.lastFailure ? ` Last error: ${this.lastFailure.message}.` : ''
+    const why = this.lastFailure ? ` Last error: ${inWords(this.lastFailure.message)}.` : ''
     return new RondoError(
       'UNAVAILABLE',
       `None of the key's ${this.replicas.homes.length} replicas could be asked.${why} Try again, and see /status.`,

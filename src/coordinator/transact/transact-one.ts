@@ -29,6 +29,7 @@ import {
   type PlacedKey,
   type TransactDone,
 } from './transact.ts'
+import { inWords } from '../../core/sentence.ts'
 
 export class TransactionAtOne extends DecidedByOne<TransactDone> implements StoreAllCall {
   private readonly keys: readonly PlacedKey[]
@@ -155,7 +156,7 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
 
   private noteMisses(node: Node, failure: NodeFailure): void {
     const member = memberOf(this.keys[0]!.replicas.preference, node)
-    const why = `it missed a write: ${failure.message}`
+    const why = `it missed a write: ${inWords(failure.message)}`
     this.writes.forEach(({ key, record }, i) => {
       if (record) noteMiss(this.context, member, why, this.copies[i]!, key, record)
     })

@@ -10,6 +10,7 @@ import type { NodeFailure } from '../../nodes/node.ts'
 import type { Failing, Replicas } from '../context.ts'
 import { ReadModifyWrite } from './read-modify-write.ts'
 import { ReadOne } from '../read/read.ts'
+import { inWords } from '../../core/sentence.ts'
 
 export abstract class DecidedByOne<Done extends Failing> extends ReadModifyWrite<Done> {
   protected override readonly againAtOnce = 3
@@ -28,7 +29,7 @@ export abstract class DecidedByOne<Done extends Failing> extends ReadModifyWrite
   protected decidingFailed(failure: NodeFailure): void {
     if (this.isFinished) return
     if (failure.reason !== 'wrong-type' && failure.kind === 'unknown' && this.mayBeApplied) {
-      this.fail(`The replica that decides failed: ${failure.message}.`)
+      this.fail(`The replica that decides failed: ${inWords(failure.message)}.`)
       return
     }
     this.mayBeApplied = false

@@ -19,6 +19,7 @@ import { DecidedByOne } from './decided-by-one.ts'
 import { Copies, lifeWhileAway, noteMiss } from '../write/misses.ts'
 import { asStored } from './read-modify-write.ts'
 import type { Modified, Modify, UpdateDone } from './update.ts'
+import { inWords } from '../../core/sentence.ts'
 
 export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
   private readonly key: Buffer
@@ -67,7 +68,7 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
     this.context.background.end()
     if (failure.reason !== 'wrong-type') {
       const member = memberOf(this.replicas.preference, node)
-      const why = `it missed a write: ${failure.message}`
+      const why = `it missed a write: ${inWords(failure.message)}`
       noteMiss(this.context, member, why, this.copies, this.key, this.result!)
     }
     this.decidingFailed(failure)

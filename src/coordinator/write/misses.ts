@@ -6,6 +6,7 @@ import type { Member } from '../../cluster/member.ts'
 import { versionOf, type NewRecord } from '../../core/codec.ts'
 import type { HintCall, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import type { CoordinatorContext } from '../context.ts'
+import { inWords } from '../../core/sentence.ts'
 
 /**
  * A tombstone that a home replica misses must be kept until that replica is back, also on a fallback replica, which has
@@ -77,7 +78,8 @@ export class Copies implements StoreCall {
   onFailure(node: Node, failure: NodeFailure): void {
     this.context.background.end()
     const home = this.homes.find((member) => member.node === node)
-    if (home && failure.reason !== 'wrong-type') this.note(home, `it missed a write: ${failure.message}`)
+    if (home && failure.reason !== 'wrong-type')
+      this.note(home, `it missed a write: ${inWords(failure.message)}`)
   }
 
   private note(home: Member, why: string): void {

@@ -38,6 +38,7 @@ import { tooFew, wrongType } from '../errors.ts'
 import { Copies, lifeWhileAway, noteMiss } from './misses.ts'
 import { Operation } from '../operation.ts'
 import type { MakeRecord, WriteDone } from './write.ts'
+import { inWords } from '../../core/sentence.ts'
 
 const MAX_ATTEMPTS = 4
 
@@ -175,7 +176,7 @@ class QuorumAttempt implements StoreCall {
     const place = positionOf(this.homes, node)
     if (failure.reason === 'wrong-type') this.write.wrongType()
     else if (place >= 0) {
-      this.noteMiss(this.homes[place]!, `it missed a write: ${failure.message}`)
+      this.noteMiss(this.homes[place]!, `it missed a write: ${inWords(failure.message)}`)
     }
     this.settled()
   }
@@ -207,7 +208,7 @@ class QuorumAttempt implements StoreCall {
     }
     if (this.pending + this.acks.pending === 0) {
       const failure = this.lastFailure ?? this.acks.failure
-      const why = failure ? `A replica failed: ${failure.message}.` : 'Replicas held newer records.'
+      const why = failure ? `A replica failed: ${inWords(failure.message)}.` : 'Replicas held newer records.'
       this.write.fail(acked, why)
     }
   }

@@ -32,6 +32,7 @@ import type { Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import { positionOf, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
 import { wrongType } from '../errors.ts'
 import { lifeWhileAway, noteMiss } from './misses.ts'
+import { inWords } from '../../core/sentence.ts'
 
 export interface WriteDone extends Failing {
   written(version: Version): void
@@ -220,7 +221,7 @@ class Attempt implements StoreCall {
       return
     }
     if (place < this.homes) {
-      this.noteMiss(this.order[place]!, `it missed a write: ${failure.message}`)
+      this.noteMiss(this.order[place]!, `it missed a write: ${inWords(failure.message)}`)
     }
     if (place === this.lead) this.follow(failure)
   }
@@ -245,7 +246,7 @@ class Attempt implements StoreCall {
       this.send(next)
       return
     }
-    this.write.fail(`No replica has confirmed the write; last error: ${failure.message}.`)
+    this.write.fail(`No replica has confirmed the write; last error: ${inWords(failure.message)}.`)
   }
 
   private send(member: Member): void {

@@ -20,7 +20,6 @@
 import type { Member } from '../../cluster/member.ts'
 import type { TimerHandle } from '../../core/clock.ts'
 import { RondoError } from '../../core/errors.ts'
-import { NodeCallFailed } from '../../nodes/failures.ts'
 import { GIVEN_BACK_MS, LEASE_MS, type RepairContext } from '../context.ts'
 import { Pace } from './pace.ts'
 import {
@@ -32,6 +31,7 @@ import {
 } from './round-state.ts'
 import { RoundStopped } from './context.ts'
 import { Round, type RoundResult } from './round.ts'
+import { sentenceOf } from '../../core/sentence.ts'
 
 export interface AntiEntropyOptions {
   /** 0 = only on demand. */
@@ -236,8 +236,7 @@ export class AntiEntropy {
       const result = leftOut.length === 0 ? 'complete' : 'partial'
       report = { ...this.report(round, begunMs, result, members, leftOut), misplaced }
     } catch (error) {
-      const why =
-        error instanceof RoundStopped || error instanceof NodeCallFailed ? error.message : String(error)
+      const why = sentenceOf(error)
       report = this.report(round, begunMs, 'stopped', [], [why])
       handedOn = error instanceof RoundStopped
       if (!handedOn) this.failed(error)
@@ -324,6 +323,6 @@ export class AntiEntropy {
   }
 
   private failed(error: unknown): void {
-    this.context.emit({ kind: 'background-failed', what: 'anti-entropy', why: String(error) })
+    this.context.emit({ kind: 'background-failed', what: 'anti-entropy', why: sentenceOf(error) })
   }
 }

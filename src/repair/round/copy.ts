@@ -11,6 +11,7 @@ import { KIND_VALUE, recordToSend, StoredRecord } from '../../core/codec.ts'
 import { FAR_END_MS } from '../../core/lifetime.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import type { RepairContext } from '../context.ts'
+import { inWords, sentenceOf } from '../../core/sentence.ts'
 
 /**
  * Time from reading a record until its copy must be stored: enough for all calls in between, and short compared with
@@ -29,7 +30,7 @@ export class RepairStopped extends Error {
 /** Stops the repair if the node fails. */
 export function answerOf<T>(node: Node, answer: Promise<T>): Promise<T> {
   return answer.catch((error: unknown) => {
-    throw new RepairStopped(node, String(error))
+    throw new RepairStopped(node, sentenceOf(error))
   })
 }
 
@@ -49,7 +50,7 @@ export function fetchRecord(node: Node, key: Buffer, marker: Buffer | null): Pro
       onFailure: (_node, failure: NodeFailure) => {
         // Another Redis type, or too long: not written by Rondo.
         if (failure.kind === 'refused' && !isAboutNode(failure)) resolve(null)
-        else reject(new RepairStopped(node, failure.message))
+        else reject(new RepairStopped(node, inWords(failure.message)))
       },
     })
   })
@@ -85,7 +86,7 @@ export async function copyRecord(
   await context.settle(key, record).catch((error: unknown) => {
     throw new RepairStopped(
       target,
-      `a promise keeps it from a copy, and the key could not be settled: ${String(error)}`,
+      `a promise keeps it from a copy, and the key could not be settled: ${sentenceOf(error)}`,
     )
   })
 }
@@ -131,7 +132,7 @@ function store(
       onStale: () => resolve(false),
       onFailure: (_node, failure) => {
         if (failure.reason === 'wrong-type') resolve(true)
-        else reject(new RepairStopped(node, failure.message))
+        else reject(new RepairStopped(node, inWords(failure.message)))
       },
     }
     node.store(key, recordToSend(record), lifeMs, call, { untilMs })

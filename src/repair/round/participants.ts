@@ -2,6 +2,7 @@
 import { encodeMarker, type Marker } from '../../cluster/marker.ts'
 import type { Member } from '../../cluster/member.ts'
 import { RepairStopped } from './copy.ts'
+import { sentenceOf } from '../../core/sentence.ts'
 
 export const FAILED = Symbol('failed')
 
@@ -88,7 +89,7 @@ export class Participants {
       if (marker?.equals(participant.markerBytes) && runId === participant.marker.runId) return
       this.leaveOut(participant, 'it lost its data, or was restarted, during the round')
     } catch (error) {
-      this.leaveOut(participant, String(error))
+      this.leaveOut(participant, sentenceOf(error))
     }
   }
 }

@@ -3,6 +3,7 @@ import { isInternal } from '../../core/keys.ts'
 import type { ScanEntry } from '../../nodes/node.ts'
 import type { RoundContext } from './context.ts'
 import type { Participant } from './participants.ts'
+import { sentenceOf } from '../../core/sentence.ts'
 
 const PAGE_KEYS = 128
 
@@ -48,7 +49,7 @@ async function pageOf({ participants, pace }: RoundContext, participant: Partici
   try {
     return await participant.member.node.scan(cursor, null, pace.piece(PAGE_KEYS))
   } catch (error) {
-    participants.leaveOut(participant, `it could not be listed: ${String(error)}`)
+    participants.leaveOut(participant, `it could not be listed: ${sentenceOf(error)}`)
     return null
   }
 }

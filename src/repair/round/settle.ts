@@ -7,6 +7,7 @@ import { isOurs, type RoundContext } from './context.ts'
 import { copyRecord, fetchRecord } from './copy.ts'
 import { needs, type DifferingKey } from './listing.ts'
 import { FAILED, type Participant } from './participants.ts'
+import { sentenceOf } from '../../core/sentence.ts'
 
 /** What was read of a key. */
 interface Copies {
@@ -81,7 +82,7 @@ async function dropMisplaced(
     await fallback.member.node.dropCopy(fallback.markerBytes, key, Buffer.from(copy.version))
     if (!copy.promise) counts[as]++
   } catch (error) {
-    participants.leaveOut(fallback, String(error))
+    participants.leaveOut(fallback, sentenceOf(error))
   }
 }
 

@@ -30,6 +30,7 @@ import type { ConnectionLimit } from '../connection-limit.ts'
 import { queue, refuse } from './session/transaction.ts'
 import { unknownCommand } from './session/unknown.ts'
 import { Work } from '../../core/work.ts'
+import { sentenceOf } from '../../core/sentence.ts'
 
 export interface RespServerOptions extends Omit<CommandSettings, 'database'> {
   readonly store: KeyStore
@@ -195,7 +196,11 @@ export class RespServer implements Host {
       else command.run(connection, args, command)
     } catch (error) {
       // A bug. Which replies are still due is unknown, so this connection is closed, and no other.
-      this.options.emit({ kind: 'background-failed', what: `command ${command.name}`, why: String(error) })
+      this.options.emit({
+        kind: 'background-failed',
+        what: `command ${command.name}`,
+        why: sentenceOf(error),
+      })
       connection.destroy()
     }
   }
