@@ -455,6 +455,7 @@ const rows = {
 }
 
 type Name = keyof typeof rows
+type AllValues = Values & Record<Optional, Values[Optional] | undefined>
 type Values = { [K in Name]: (typeof rows)[K] extends Row<infer T> ? T : never }
 
 /** The table, for checking the documentation. */
@@ -482,7 +483,7 @@ export function loadConfig(
   problems.push(...crossProblems(values as Partial<Values>, given))
   if (problems.length > 0) return { ok: false, problems }
 
-  const v = values as Values & Record<Optional, Values[Optional] | undefined>
+  const v = values as AllValues
   const config: Config = {
     nodes: given.has('REDIS_URLS')
       ? {
@@ -518,6 +519,34 @@ export function loadConfig(
     tls: serverTls(keyPair(v.TLS_CERT_FILE, v.TLS_KEY_FILE), v.TLS_CLIENT_CA_FILE),
     tlsMinVersion: v.TLS_MIN_VERSION,
     databases: v.DATABASES,
+    ...limitsOf(v),
+    idleMs: v.CLIENT_IDLE_SECONDS * 1000,
+    shutdownDelayMs: v.SHUTDOWN_DELAY_SECONDS * 1000,
+    workers: v.WORKERS,
+    logLevel: v.LOG_LEVEL,
+    logRequests: v.LOG_REQUESTS,
+  }
+  return { ok: true, config: Object.freeze(config) }
+}
+
+function limitsOf(
+  v: AllValues,
+): Pick<
+  Config,
+  | 'maxKeyBytes'
+  | 'maxValueBytes'
+  | 'maxBatchKeys'
+  | 'maxBatchBytes'
+  | 'maxReplyBytes'
+  | 'maxCommandBytes'
+  | 'maxTransactionCommands'
+  | 'maxArguments'
+  | 'maxInFlight'
+  | 'queueTimeoutMs'
+  | 'maxClientMemory'
+  | 'maxConnections'
+> {
+  return {
     maxKeyBytes: v.MAX_KEY_BYTES,
     maxValueBytes: v.MAX_VALUE_BYTES,
     maxBatchKeys: v.MAX_BATCH_KEYS,
@@ -530,13 +559,7 @@ export function loadConfig(
     queueTimeoutMs: v.QUEUE_TIMEOUT_MS,
     maxClientMemory: v.MAX_CLIENT_MEMORY ?? null,
     maxConnections: v.MAX_CONNECTIONS ?? null,
-    idleMs: v.CLIENT_IDLE_SECONDS * 1000,
-    shutdownDelayMs: v.SHUTDOWN_DELAY_SECONDS * 1000,
-    workers: v.WORKERS,
-    logLevel: v.LOG_LEVEL,
-    logRequests: v.LOG_REQUESTS,
   }
-  return { ok: true, config: Object.freeze(config) }
 }
 
 /** The variables without a default. */
