@@ -69,7 +69,8 @@ describe('the link to a node', () => {
   let foreign: number
   let load: NodeLoad
 
-  function makeLink(options: Partial<LinkOptions> = {}, fence = FENCE): Link {
+  const real = { clock: realClock, timers: realTimers }
+  function makeLink(options: Partial<LinkOptions> = {}, fence = FENCE, deps = real): Link {
     broken = []
     load = new NodeLoad()
     foreign = 0
@@ -86,14 +87,18 @@ describe('the link to a node', () => {
         ...options,
       },
       fence,
-      { clock: realClock, timers: realTimers, load },
+      { ...deps, load },
       { onBroken: (failure) => void broken.push(failure), onForeignMarker: () => void foreign++ },
     )
     return link
   }
-  async function connected(answer: ScriptedServer['answer'] = sound(), options: Partial<LinkOptions> = {}) {
+  async function connected(
+    answer: ScriptedServer['answer'] = sound(),
+    options: Partial<LinkOptions> = {},
+    deps = real,
+  ) {
     server.answer = answer
-    await makeLink(options).connect()
+    await makeLink(options, FENCE, deps).connect()
     server.commands.length = 0
     server.pieces.length = 0
   }
@@ -465,12 +470,28 @@ describe('the link to a node', () => {
     })
 
     it('is not overdue while it is still being sent megabytes, and cannot answer before it has them', async () => {
+      let nowMs = 0
+      let checks = 0
+      const clock = { ...realClock, monotonicMs: () => nowMs }
+      const setTimeout = (run: () => void, ms: number) =>
+        realTimers.setTimeout(
+          () => {
+            checks++
+            run()
+          },
+          nowMs === 0 ? ms : 1,
+        )
       await connected(
         sound(() => ':1\r\n'),
         { callTimeoutMs: 100 },
+        { clock, timers: { ...realTimers, setTimeout } },
       )
-      // Of ten megabytes beyond the first, 2 s at the least rate that counts.
-      server.send = (bytes, socket) => void setTimeout(() => socket.write(bytes), 400)
+      // Of ten megabytes beyond the first, it may take 2 s at the least rate that counts.
+      server.send = (bytes, socket) => {
+        nowMs = 1000
+        const before = checks
+        void until('its silence was looked at', () => checks > before + 1).then(() => socket.write(bytes))
+      }
       expect(await call('SET', 'a', 'v'.repeat(11_000_000)).ended).to.deep.equal([REPLY_INTEGER, '1'])
       expect(broken).to.deep.equal([])
     })

@@ -169,7 +169,11 @@ async function until(holds: () => boolean): Promise<void> {
 
 /** With room for 16 MiB, and 21 values of 256 KiB in it. */
 async function startWithValues(): Promise<RunningRondo> {
-  const running = await startRondo({ MAX_CLIENT_MEMORY: String(LIMIT), MEMORY_NODE_MAX_BYTES: '64MiB' })
+  const running = await startRondo({
+    MAX_CLIENT_MEMORY: String(LIMIT),
+    MAX_VALUE_BYTES: '1MiB',
+    MEMORY_NODE_MAX_BYTES: '64MiB',
+  })
   const client = await RawResp.open(running.rondo.respServer.port)
   expect(await client.ask('SET', 'large', VALUE)).to.equal('+OK\r\n')
   for (let i = 0; i < 20; i++) expect(await client.ask('SET', `large${i}`, VALUE)).to.equal('+OK\r\n')
