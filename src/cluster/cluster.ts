@@ -128,7 +128,14 @@ export class Cluster {
     const { replicationFactor: replicas, vnodesPerNode: vnodes } = this.options
     const members = this.members.map(({ id, node, weight, zone }, i) => {
       const url = node.address === id ? null : `redis://${node.address}`
-      return { id, url, weight, zone: zone === undefined || zone === '' ? null : zone, ordinal: i + 1, life: 1 }
+      return {
+        id,
+        url,
+        weight,
+        zone: zone === undefined || zone === '' ? null : zone,
+        ordinal: i + 1,
+        life: 1,
+      }
     })
     return { members, replicas, vnodes }
   }
