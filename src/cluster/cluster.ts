@@ -21,7 +21,6 @@ import { FOUNDER_TIMEOUT_MS, Identity } from './identity.ts'
 import { decodeMarker } from './marker.ts'
 import type { Member } from './member.ts'
 import { FOUNDING_PROBE_MS, Prober } from './prober.ts'
-import { registeredIn } from './register.ts'
 import { OlderData } from './older-data.ts'
 import { ClusterTime, CLOCK_SKEW_MS } from './time.ts'
 import { inWords, sentenceOf } from '../core/sentence.ts'
@@ -246,7 +245,7 @@ export class Cluster {
     try {
       const report = await member.node.probe(this.peersOf(member))
       if (this.stopped) return
-      if (registeredIn(report.topology) === 'damaged') throw new Error(TOPOLOGY_DAMAGED)
+      if (this.identity.registered(report.topology) === 'damaged') throw new Error(TOPOLOGY_DAMAGED)
       this.explainMarker(member, report)
       this.noteReport(member, report)
       await this.admission.checkPermissions(member)

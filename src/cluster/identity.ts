@@ -43,6 +43,7 @@ export class Identity {
   private reportedBlankCount = -1
   /** The clusters between which it could not decide, as reported. */
   private reportedTie = ''
+  private parsed: { readonly bytes: Buffer; readonly found: ReturnType<typeof registeredIn> } | null = null
 
   constructor(options: IdentityOptions) {
     this.options = options
@@ -182,10 +183,17 @@ export class Identity {
     if (missing.length + added.length > 0) this.options.emit({ kind: 'members-differ', missing, added })
   }
 
+  /** What a member's register holds. All hold the same, as a rule, and tell it with each ping: parsed once. */
+  registered(bytes: Buffer | null): ReturnType<typeof registeredIn> {
+    if (bytes === null) return null
+    if (!this.parsed?.bytes.equals(bytes)) this.parsed = { bytes, found: registeredIn(bytes) }
+    return this.parsed.found
+  }
+
   /** The topology that the members hold; null = it is not known. */
   get topology(): Topology | null {
     for (const { report } of this.options.members()) {
-      const found = registeredIn(report?.topology ?? null)
+      const found = this.registered(report?.topology ?? null)
       if (found === null || found === 'damaged') continue
       if (found.kind === 'topology' && found.topology.cluster === this.clusterId) return found.topology
       if (found.kind === 'ids' && found.cluster === this.clusterId) {

@@ -84,14 +84,13 @@ export class StepRefused extends Error {
 
 /** The form of releases that had no changes: ids only, and always the first epoch. */
 const first = z.strictObject({ cluster: name, epoch: z.literal(1), members: z.array(name).min(1) })
-/** Its fields are there for those releases: a cluster that has not changed yet can be shared with them. */
-const full = topology.extend({ version: z.literal(2), members: z.array(name) })
 
 /** What a record of the register says of the members: the topology, or the ids of an earlier release. */
 export type Registered =
   | { readonly kind: 'topology'; readonly topology: Topology }
   | { readonly kind: 'ids'; readonly cluster: string; readonly ids: readonly string[] }
 
+/** Ids as well, for those releases: a cluster that has not changed yet can be shared with them. */
 export function encodeTopology(value: Topology): Buffer {
   const members = membersOf(value).map(({ id }) => id)
   return Buffer.from(JSON.stringify({ version: 2, ...value, members }))
@@ -105,11 +104,15 @@ export function parseTopology(bytes: Buffer): Registered | null {
   } catch {
     return null // not written by Rondo, as the caller says
   }
-  const early = first.safeParse(found)
-  if (early.success) return { kind: 'ids', cluster: early.data.cluster, ids: early.data.members }
-  const now = full.safeParse(found)
-  if (!now.success || !isSound(now.data)) return null
-  return { kind: 'topology', topology: topology.strip().parse(now.data) }
+  if (typeof found !== 'object' || found === null) return null
+  const { version, members, ...rest } = found as Record<string, unknown>
+  if (version === undefined) {
+    const early = first.safeParse(found)
+    return early.success ? { kind: 'ids', cluster: early.data.cluster, ids: early.data.members } : null
+  }
+  const now = topology.safeParse(rest)
+  const isKnown = version === 2 && Array.isArray(members) && now.success && isSound(now.data)
+  return isKnown ? { kind: 'topology', topology: now.data } : null
 }
 
 function isSound({ phase, next, layout }: Topology): boolean {

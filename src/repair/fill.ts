@@ -31,14 +31,18 @@ export class Filling {
     const seenMs = this.firstSeenMs.get(marker.token) ?? clock.monotonicMs()
     this.firstSeenMs.set(marker.token, seenMs)
     if (clock.monotonicMs() - seenMs < requestTimeoutMs) return false
-    const sources = sourcesFor(cluster.placement, member, (one) => cluster.isNew(one))
-    if (!sources) return false
+    const sourcesNow = () => sourcesFor(cluster.placement, member, (one) => cluster.isNew(one))
+    if (!sourcesNow()) return false
     const keepLease = async () => {
       if (!(await member.node.lease('fill', owner, LEASE_MS))) {
         throw new RepairStopped(member.node, 'another coordinator is filling it')
       }
     }
     if (!(await member.node.lease('fill', owner, LEASE_MS))) return false
+    // The state is as old as the last probe.
+    await Promise.all(cluster.members.map((each) => cluster.reprobe(each)))
+    const sources = sourcesNow()
+    if (!sources || member.completeness !== 'filling') return false
     const missesThen = member.misses
     const progress: MergeProgress = { checked: 0, sent: 0 }
     member.filling = progress
