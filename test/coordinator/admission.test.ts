@@ -294,6 +294,7 @@ describe('admission', () => {
       'nowMs',
       'checkKey',
       'checkValue',
+      'clusterView',
       'sharesReplicaSet',
       'isLive',
     ]
