@@ -12,8 +12,7 @@
  */
 import type { Member } from '../../cluster/member.ts'
 import { required } from '../../core/consistency.ts'
-import type { RecordHead } from '../../core/codec.ts'
-import { PeekedRecord } from '../../core/codec.ts'
+import type { PeekedRecord, RecordHead, StoredRecord } from '../../core/codec.ts'
 import { agreesOn, newestOf } from '../../core/votes.ts'
 import type { NodeFailure } from '../../nodes/node.ts'
 import type { RepairContext } from '../context.ts'
@@ -23,42 +22,45 @@ import { fetchRecord, RepairStopped } from './copy.ts'
 const UNDER_WAY_MS = 20
 const MOST_TRIES = 4
 
-export interface Voter {
+/** A node that is read, with its marker when the merge began. */
+export interface Source {
   readonly member: Member
-  /** Its marker when the merge began. */
   readonly marker: Buffer
 }
 
 /**
- * Resolves once the record of the key may be copied.
+ * The record of the key at a source, once it may be copied; null = it holds none by now.
  *
  * @param voters its clean home replicas
  * @param replicas N
  * @throws RepairStopped if a node fails, or the key cannot be settled
  */
-export async function agree(
+export async function agreedRecord(
   context: RepairContext,
   key: Buffer,
-  voters: readonly Voter[],
+  source: Source,
+  voters: readonly Source[],
   replicas: number,
-): Promise<void> {
+): Promise<StoredRecord | null> {
   const majority = required('quorum', replicas)
   const sufficient = replicas - majority + 1
   for (let tries = 1; ; tries++) {
-    const held = await Promise.all(voters.map((voter) => headAt(voter, key)))
+    const reading = fetchRecord(source.member.node, key, source.marker)
+    const heads = voters.map((voter) => (voter.member === source.member ? reading : headAt(voter, key)))
+    const [record, ...held] = await Promise.all([reading, ...heads])
     const evicts = voters.map(({ member }) => (member.report?.evictedKeys ?? 0) > 0)
-    if (agreesOn(held, evicts, sufficient, context.cluster.time.nowMs())) return
-    if (voters.length < majority) return
+    if (agreesOn(held, evicts, sufficient, context.cluster.time.nowMs())) return record
+    if (voters.length < majority) return record
     if (tries === 1) await pause(context)
     else if (tries < MOST_TRIES) await settle(context, key, voters, held)
-    else throw new RepairStopped(voters[0]!.member.node, 'its home replicas do not agree on a key')
+    else throw new RepairStopped(source.member.node, 'the home replicas do not agree on a key')
   }
 }
 
 async function settle(
   context: RepairContext,
   key: Buffer,
-  voters: readonly Voter[],
+  voters: readonly Source[],
   held: readonly (RecordHead | null)[],
 ): Promise<void> {
   const newest = newestOf(held)
@@ -73,7 +75,7 @@ async function settle(
   })
 }
 
-function headAt({ member: { node }, marker }: Voter, key: Buffer): Promise<RecordHead | null> {
+function headAt({ member: { node }, marker }: Source, key: Buffer): Promise<RecordHead | null> {
   return new Promise((resolve, reject) => {
     node.peek(key, 'head', {
       onPeeked: (_node, record: PeekedRecord | null, fence) => {

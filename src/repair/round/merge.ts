@@ -17,7 +17,7 @@ import { isInternal } from '../../core/keys.ts'
 import { LIFE_TOLERANCE_MS } from '../../core/lifetime.ts'
 import type { Placement } from '../../core/placement.ts'
 import type { ScanEntry } from '../../nodes/node.ts'
-import { agree } from './agreement.ts'
+import { agreedRecord } from './agreement.ts'
 import { isOurs } from './context.ts'
 import { answerOf, canEnd, copyRecord, fetchRecord, lifeAt, RepairStopped } from './copy.ts'
 import type { RepairContext } from '../context.ts'
@@ -137,12 +137,16 @@ async function bring(work: Merge, source: Member, { key, head }: ScanEntry): Pro
     const marker = markers.get(home)
     return marker && home.completeness === 'clean' ? [{ member: home, marker }] : []
   })
-  if (order < 0 && voters.length > 0) await agree(context, key, voters, sources.placement.replicas)
-  const readAtMs = context.cluster.time.nowMs()
-  const record = await fetchRecord(source.node, key, markers.get(source)!)
+  const from = { member: source, marker: markers.get(source)! }
+  const { replicas } = sources.placement
+  const beganAtMs = context.cluster.time.nowMs()
+  const record =
+    order < 0 && voters.length > 0
+      ? await agreedRecord(context, key, from, voters, replicas)
+      : await fetchRecord(source.node, key, from.marker)
   if (!record?.versioned) return
   progress.sent++
-  await copyRecord(context, [source.node], member.node, key, record, readAtMs)
+  await copyRecord(context, [source.node], member.node, key, record, beganAtMs)
 }
 
 async function livesLonger(source: Member, member: Member, key: Buffer): Promise<boolean> {
