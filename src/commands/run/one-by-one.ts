@@ -23,23 +23,33 @@ export async function oneByOne(
 ): Promise<Reply[]> {
   const replies: Reply[] = []
   let bytes = 0
+  let heldBytes = 0
   const answer = async (place: number) => {
     const reply = await execute(place)
-    bytes += answerBytes(reply)
-    replies[place] = bytes > caller.settings.maxReplyBytes ? new RespError(leftOut(caller.settings)) : reply
+    const replyBytes = answerBytes(reply)
+    bytes += replyBytes
+    const isLeftOut = bytes > caller.settings.maxReplyBytes
+    replies[place] = isLeftOut ? new RespError(leftOut(caller.settings)) : reply
+    if (isLeftOut) return
+    heldBytes += replyBytes
+    caller.account.add(replyBytes)
   }
-  let from = 0
-  while (from < queue.length) {
-    let to = from
-    while (to < queue.length && queue[to] !== null) to++
-    await sideBySide(caller, queue.slice(from, to), (i) => answer(from + i))
-    if (to < queue.length) {
-      await answer(to)
-      await caller.work.yieldTurn(UNITS_WITHOUT_KEYS)
+  try {
+    let from = 0
+    while (from < queue.length) {
+      let to = from
+      while (to < queue.length && queue[to] !== null) to++
+      await sideBySide(caller, queue.slice(from, to), (i) => answer(from + i))
+      if (to < queue.length) {
+        await answer(to)
+        await caller.work.yieldTurn(UNITS_WITHOUT_KEYS)
+      }
+      from = to + 1
     }
-    from = to + 1
+    return replies
+  } finally {
+    caller.account.add(-heldBytes)
   }
-  return replies
 }
 
 async function sideBySide(

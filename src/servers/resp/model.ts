@@ -185,6 +185,11 @@ export class Transaction {
 
   add(command: Command, args: readonly Buffer[], bytes: number): void {
     this.queued.push({ command, args: compacted(args) })
+    this.hold(bytes)
+  }
+
+  /** Counts memory until `release`: a queued command, or its reply. */
+  hold(bytes: number): void {
     this.heldBytes += bytes
     this.account.add(bytes)
   }

@@ -3,11 +3,12 @@
  * have their own.
  *
  * Ten thousand connections are listed in slices of the thread, and one such list at a time is made in the process, so that
- * it takes the memory of one. As in Redis, whoever may run commands sees the addresses and names of all clients, and may
- * close their connections.
+ * it takes the memory of one: a list that waits for its turn has only checked its arguments, and one that is made is in the
+ * account of its client. As in Redis, whoever may run commands sees the addresses and names of all clients, and may close
+ * their connections.
  */
 import { addressText, plainAddress } from '../../../config/client-address.ts'
-import { integerArgument, parseInteger, shown, word } from '../../../commands/arguments.ts'
+import { integerArgument, parseInteger, shown, word, type Integer } from '../../../commands/arguments.ts'
 import type { Client } from '../model.ts'
 import { OK, Verbatim, type Reply } from '../../../commands/reply.ts'
 import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'
@@ -19,33 +20,62 @@ const NO_SUCH_CLIENT = 'ERR No such client'
 const CLIENTS_A_PIECE = 32
 const UNITS_A_PIECE = 32
 
+/** Of the connections, so many are passed over in one slice, to find those with some ids. */
+const CLIENTS_A_SEARCH = 1024
+/** Overhead of a line of text. */
+const LINE_BYTES = 32
+
+type Choice = { readonly ids: readonly Integer[] } | 'all' | 'none'
+
 export async function list(client: Client, args: readonly Buffer[]): Promise<Reply> {
-  const chosen = chosenBy(client, args)
-  return client.work.outcomeAlone(client, linesOf(client, chosen))
+  const choice = choiceOf(args)
+  return client.work.outcomeAlone(client, linesOf(client, choice))
 }
 
-function* linesOf(asker: Client, chosen: readonly Client[]): Sliced<Reply> {
+function* linesOf(caller: Client, choice: Choice): Sliced<Reply> {
+  const { account } = caller
   const lines: string[] = []
-  for (const [i, client] of chosen.entries()) {
-    if (!client.gone) lines.push(describe(client, client === asker ? 'client|list' : null))
-    if ((i + 1) % CLIENTS_A_PIECE === 0) yield UNITS_A_PIECE
+  let held = 0
+  try {
+    for (const [i, client] of (yield* chosen(caller, choice)).entries()) {
+      if (!client.gone) {
+        const line = describe(client, client === caller ? 'client|list' : null)
+        lines.push(line)
+        held += line.length + LINE_BYTES
+        account.add(line.length + LINE_BYTES)
+      }
+      if ((i + 1) % CLIENTS_A_PIECE !== 0) continue
+      yield UNITS_A_PIECE
+      if (account.isRefused) throw account.refusal()
+      if (caller.gone) break
+    }
+    return new Verbatim(lines.join(''))
+  } finally {
+    account.add(-held)
   }
-  return new Verbatim(lines.join(''))
+}
+
+function* chosen({ server }: Client, choice: Choice): Sliced<readonly Client[]> {
+  if (choice === 'none') return []
+  const all = [...server.connections]
+  if (choice === 'all') return all
+  const wanted = new Set(choice.ids)
+  const found = new Map<Integer, Client>()
+  for (const [i, client] of all.entries()) {
+    if (wanted.has(client.id)) found.set(client.id, client)
+    if ((i + 1) % CLIENTS_A_SEARCH === 0) yield UNITS_A_PIECE
+  }
+  // As in Redis, once per mention.
+  return choice.ids.flatMap((id) => found.get(id) ?? [])
 }
 
 /** @throws CommandError */
-function chosenBy(client: Client, args: readonly Buffer[]): readonly Client[] {
-  const { connections } = client.server
-  if (args.length === 2) return [...connections]
+function choiceOf(args: readonly Buffer[]): Choice {
+  if (args.length === 2) return 'all'
   const filter = word(args[2]!)
-  if (filter === 'TYPE' && args.length === 4) return typeOf(args[3]!) === 'NORMAL' ? [...connections] : []
+  if (filter === 'TYPE' && args.length === 4) return typeOf(args[3]!) === 'NORMAL' ? 'all' : 'none'
   if (filter !== 'ID' || args.length === 3) throw new CommandError(SYNTAX_ERROR)
-  const ids = args.slice(3).map((arg) => integerArgument(arg, 'ERR Invalid client ID'))
-  const asked = new Map<unknown, Client>()
-  const wanted = new Set(ids)
-  for (const one of connections) if (wanted.has(one.id)) asked.set(one.id, one)
-  // As in Redis, once per mention.
-  return ids.flatMap((id) => asked.get(id) ?? [])
+  return { ids: args.slice(3).map((arg) => integerArgument(arg, 'ERR Invalid client ID')) }
 }
 
 /** @throws CommandError */
@@ -59,7 +89,7 @@ function typeOf(argument: Buffer): string {
  * All fields of Redis 7.0, in its order, followed by those of newer versions that are known here. Values that are not
  * counted per connection are 0.
  *
- * @param command that is being answered; null = not the asking connection, whose last command is shown
+ * @param command that is being answered; null = not the calling connection, whose last command is shown
  */
 export function describe(client: Client, command: string | null): string {
   const { socket, server, transaction } = client
@@ -121,16 +151,16 @@ export async function kill(client: Client, args: readonly Buffer[]): Promise<Rep
   return killAll(client, filtersOf(client, args))
 }
 
-function killAll(asker: Client, filters: readonly Matches[]): Promise<number> {
-  return asker.work.outcomeAlone(asker, killInSlices(asker, filters))
+function killAll(caller: Client, filters: readonly Matches[]): Promise<number> {
+  return caller.work.outcomeAlone(caller, killInSlices(caller, filters))
 }
 
-function* killInSlices(asker: Client, filters: readonly Matches[]): Sliced<number> {
+function* killInSlices(caller: Client, filters: readonly Matches[]): Sliced<number> {
   let killed = 0
-  for (const [i, client] of [...asker.server.connections].entries()) {
+  for (const [i, client] of [...caller.server.connections].entries()) {
     if (!client.gone && filters.every((matches) => matches(client))) {
       killed++
-      if (client === asker) client.end()
+      if (client === caller) client.end()
       else client.destroy()
     }
     if ((i + 1) % CLIENTS_A_PIECE === 0) yield UNITS_A_PIECE
@@ -139,7 +169,7 @@ function* killInSlices(asker: Client, filters: readonly Matches[]): Sliced<numbe
 }
 
 /** @throws CommandError */
-function filtersOf(asker: Client, args: readonly Buffer[]): Matches[] {
+function filtersOf(caller: Client, args: readonly Buffer[]): Matches[] {
   const filters = new Map<string, Matches>()
   let skipsMe = true
   for (let i = 2; i < args.length; i += 2) {
@@ -149,7 +179,7 @@ function filtersOf(asker: Client, args: readonly Buffer[]): Matches[] {
     if (name === 'SKIPME') skipsMe = yesOrNo(value)
     else filters.set(name, filterOf(name, value)) // of several of a kind, the last one holds
   }
-  const others: Matches = (client) => client !== asker
+  const others: Matches = (client) => client !== caller
   return [...filters.values(), ...(skipsMe ? [others] : [])]
 }
 

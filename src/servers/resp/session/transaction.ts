@@ -246,11 +246,12 @@ async function execSteps(
 
 async function asOne(
   client: Client,
-  { queued }: Transaction,
+  transaction: Transaction,
   steps: Queue,
   keys: readonly Buffer[],
   watch: Watch | null,
 ): Promise<Reply> {
+  const { queued } = transaction
   const watched = await Promise.all(
     (watch?.all ?? []).map(async ({ key, seen }) => ({ key, seen: await seen })),
   )
@@ -272,8 +273,11 @@ async function asOne(
   for (const [i, step] of steps.entries()) {
     if (step !== null) continue
     const reply = await aside(client, queued[i]!)
-    bytes += answerBytes(reply)
-    replies[i] = bytes > client.settings.maxReplyBytes ? new RespError(leftOut(client.settings)) : reply
+    const replyBytes = answerBytes(reply)
+    bytes += replyBytes
+    const isLeftOut = bytes > client.settings.maxReplyBytes
+    if (!isLeftOut) transaction.hold(replyBytes)
+    replies[i] = isLeftOut ? new RespError(leftOut(client.settings)) : reply
     await client.work.yieldTurn(queued[i]!.command.units)
   }
   return replies
