@@ -46,6 +46,8 @@ export interface FlushProgress {
   readonly failed: number
   readonly seconds: number
   readonly finished: boolean
+  /** Why it ended before the last key; null = it did not. */
+  readonly stopped: string | null
 }
 
 /** The caller of a command. */

@@ -65,6 +65,8 @@ export type RondoEvent =
       failed: number
       seconds: number
       finished: boolean
+      /** Why it ended before the last key; null = it did not. */
+      stopped: string | null
     }
   /** A connection to the RESP port that used another protocol: emitted once a minute per address. */
   | { kind: 'other-protocol'; address: string; protocol: 'tls' | 'http' | 'proxy' | 'binary' | 'unknown' }

@@ -169,12 +169,16 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
         `${movedHome} moved home${older}${notGiven}${why.length > 0 ? ` (${why.join('; ')})` : ''}`,
     }
   },
-  flush: ({ database, deleted, failed, seconds, finished }) => ({
-    level: failed > 0 ? 'warn' : 'info',
-    sentence:
-      `${database === null ? 'FLUSHALL' : `FLUSHDB of database ${database}`} ${finished ? 'has ended' : 'is running'}: ` +
-      `${deleted} keys deleted, ${failed} failed, in ${seconds.toFixed(0)} s`,
-  }),
+  flush: ({ database, deleted, failed, seconds, finished, stopped }) => {
+    const state = stopped === null ? (finished ? 'has ended' : 'is running') : 'has stopped before its end'
+    const why = stopped === null ? '' : `; send it again. ${stopped}`
+    return {
+      level: failed > 0 || stopped !== null ? 'warn' : 'info',
+      sentence:
+        `${database === null ? 'FLUSHALL' : `FLUSHDB of database ${database}`} ${state}: ` +
+        `${deleted} keys deleted, ${failed} failed, in ${seconds.toFixed(0)} s${why}`,
+    }
+  },
   'command-failed': ({ command, error, before }) => ({
     level: 'error',
     sentence: `${command.toUpperCase()} failed: ${error}${before > 0 ? ` (and ${before} times before, since the last such line)` : ''}`,

@@ -3,8 +3,8 @@
  * use the coordinator's listing, which returns every key once and no internal one.
  */
 import { removeKey } from '../../coordinator/promises.ts'
-import type { KeyPage } from '../../coordinator/api.ts'
-import type { RondoError } from '../../core/errors.ts'
+import type { KeyPage, Requester } from '../../coordinator/api.ts'
+import { RondoError } from '../../core/errors.ts'
 import { storedKey } from '../../core/keys.ts'
 import { integerArgument, word } from '../arguments.ts'
 import type { Caller } from '../model.ts'
@@ -22,6 +22,8 @@ const PAGE = 1000
 export const EXACT_KEYS = 50_000
 /** How often a flush reports its progress. */
 const REPORT_EVERY_MS = 5000
+/** Overhead of a key that is held. */
+const KEY_BYTES = 96
 
 export async function scan(caller: Caller, args: readonly Buffer[]): Promise<Reply> {
   const { store } = caller
@@ -63,11 +65,10 @@ function scanOptions(args: readonly Buffer[]): { match: Buffer | null; count: nu
   return { match, count, type }
 }
 
-/** All keys, page by page; stops early when nobody waits for it any more. */
-async function* pagesOf(caller: Caller, database: number | null, match: Buffer | null = null) {
-  const { store } = caller
+/** All keys, page by page. */
+async function* pagesOf({ store }: Caller, database: number | null, match: Buffer | null = null) {
   let next: Promise<KeyPage> | null = store.list({ database, match, cursor: '0', count: PAGE })
-  while (next && !caller.gone) {
+  while (next) {
     const { keys, cursor }: KeyPage = await next
     // The next page is listed while this one is used.
     next = cursor === '0' ? null : store.list({ database, match, cursor, count: PAGE })
@@ -87,26 +88,35 @@ export async function countKeys({ store, settings }: Caller): Promise<Reply> {
 
 export async function keys(caller: Caller, args: readonly Buffer[]): Promise<Reply> {
   checkAllowed(caller, 'KEYS', 'use SCAN')
+  const { account } = caller
   const found: Buffer[] = []
   let bytes = 0
-  for await (const keys of pagesOf(caller, caller.settings.database, args[1])) {
-    for (const key of keys) {
-      found.push(key)
-      bytes += key.length
+  const { maxReplyBytes } = caller.settings
+  let heldBytes = 0
+  try {
+    for await (const keys of pagesOf(caller, caller.settings.database, args[1])) {
+      if (caller.gone) break // nobody waits for them
+      const pageBytes = keys.reduce((sum, key) => sum + key.length, 0)
+      for (const key of keys) found.push(key)
+      bytes += pageBytes
+      if (bytes > maxReplyBytes) {
+        throw new CommandError(
+          `ERR KEYS found more than ${maxReplyBytes} bytes of keys (MAX_REPLY_BYTES); use SCAN.`,
+        )
+      }
+      heldBytes += pageBytes + keys.length * KEY_BYTES
+      account.add(pageBytes + keys.length * KEY_BYTES)
+      if (account.isRefused) throw account.refusal()
     }
-    const { maxReplyBytes } = caller.settings
-    if (bytes > maxReplyBytes) {
-      throw new CommandError(
-        `ERR KEYS found more than ${maxReplyBytes} bytes of keys (MAX_REPLY_BYTES); use SCAN.`,
-      )
-    }
+    return found
+  } finally {
+    account.add(-heldBytes)
   }
-  return found
 }
 
 /**
  * FLUSHALL and FLUSHDB: deletes every key that exists when it starts and is not written meanwhile, or fails with the
- * number that were not deleted.
+ * number that were not deleted. As in Redis, it goes on when its client closes the connection.
  */
 export async function flush(caller: Caller, args: readonly Buffer[]): Promise<Reply> {
   checkAllowed(caller, word(args[0]!), 'delete keys by name')
@@ -114,44 +124,61 @@ export async function flush(caller: Caller, args: readonly Buffer[]): Promise<Re
     throw new CommandError(SYNTAX_ERROR)
   }
   const database = word(args[0]!) === 'FLUSHDB' ? caller.settings.database : null
-  const { deleted, failures } = await deleteAll(caller, database)
-  const first = failures[0]
+  const { deleted, failures, stopped } = await deleteAll(caller, database)
+  const first = failures[0] ?? stopped
   if (!first) {
     caller.store.onFlushed(database)
     return OK
   }
   const { text } = errorOf(first)
-  return new RespError(
-    `${text} (${deleted} keys were deleted, ${failures.length} were not, or may not have been)`,
-  )
+  const others = stopped
+    ? `${failures.length} were not, or may not have been, and the rest was not reached`
+    : `${failures.length} were not, or may not have been`
+  return new RespError(`${text} (${deleted} keys were deleted, ${others})`)
 }
 
-async function deleteAll(
-  caller: Caller,
-  database: number | null,
-): Promise<{ readonly deleted: number; readonly failures: readonly RondoError[] }> {
+interface Flushed {
+  readonly deleted: number
+  readonly failures: readonly RondoError[]
+  /** Why it ended before the last key: these could not be listed. */
+  readonly stopped: RondoError | null
+}
+
+async function deleteAll(caller: Caller, database: number | null): Promise<Flushed> {
   const { store } = caller
   const beganAtMs = store.nowMs()
   let reportAtMs = beganAtMs + REPORT_EVERY_MS
   let deleted = 0
+  let stopped: RondoError | null = null
   const failures: RondoError[] = []
   const report = (finished: boolean) => {
     const seconds = (store.nowMs() - beganAtMs) / 1000
-    caller.onFlush({ database, deleted, failed: failures.length, seconds, finished })
+    const why = stopped?.message ?? null
+    caller.onFlush({ database, deleted, failed: failures.length, seconds, finished, stopped: why })
   }
-  const isLong = () => reportAtMs > beganAtMs + REPORT_EVERY_MS
-  for await (const keys of pagesOf(caller, database)) {
-    await inSlices(caller, keys.length, (i) => {
-      const key = database === null ? keys[i]! : storedKey(database, keys[i]!)
-      const failed = (error: RondoError) => void failures.push(error)
-      return removeKey(store, key, writeOptions(caller)).then(() => void deleted++, failed)
-    })
-    if (store.nowMs() < reportAtMs) continue
-    reportAtMs += REPORT_EVERY_MS
-    report(false)
+  const options = { ...writeOptions(caller), requester: lasting() }
+  try {
+    for await (const keys of pagesOf(caller, database)) {
+      await inSlices(caller, keys.length, (i) => {
+        const key = database === null ? keys[i]! : storedKey(database, keys[i]!)
+        const failed = (error: RondoError) => void failures.push(error)
+        return removeKey(store, key, options).then(() => void deleted++, failed)
+      })
+      if (store.nowMs() < reportAtMs) continue
+      reportAtMs += REPORT_EVERY_MS
+      report(false)
+    }
+  } catch (error) {
+    if (!(error instanceof RondoError)) throw error
+    stopped = error
   }
-  if (isLong()) report(true)
-  return { deleted, failures }
+  if (stopped || reportAtMs > beganAtMs + REPORT_EVERY_MS) report(true)
+  return { deleted, failures, stopped }
+}
+
+/** Its operations are not dropped when the client closes the connection. */
+function lasting(): Requester {
+  return { waiting: 0, begunAtMs: 0, gone: false, noneWaits: () => undefined }
 }
 
 /** @throws CommandError */

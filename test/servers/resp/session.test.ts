@@ -3,6 +3,7 @@ import { Redis } from 'ioredis'
 import { expect } from 'chai'
 import { ScanCursors } from '../../../src/commands/keys/scan-cursor.ts'
 import type { NodeState } from '../../../src/coordinator/api.ts'
+import { RondoError } from '../../../src/core/errors.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
 import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
@@ -577,7 +578,6 @@ describe('a session of the Redis protocol', () => {
         await client.ask('MSET', 'a', '1', 'b', '2', 'c', '3')
         const { coordinator } = running.rondo
         const remove = coordinator.remove.bind(coordinator)
-        const { RondoError } = await import('../../../src/core/errors.ts')
         coordinator.remove = (key, done, level) => {
           if (key.toString() !== 'b') remove(key, done, level)
           else done.failed(new RondoError('QUORUM_NOT_MET', 'Too few replicas.', { outcome: 'unknown' }))
@@ -591,6 +591,93 @@ describe('a session of the Redis protocol', () => {
         }
         expect(await client.ask('KEYS', '*')).to.equal(`*1\r\n${bulk('b')}`)
       }))
+
+    describe('in the middle of a listing', () => {
+      /** From the second page on, `then` is called before each of them. */
+      async function withSecondPage(then: () => Promise<void>, run: () => Promise<unknown>) {
+        const { coordinator } = running.rondo
+        const list = coordinator.list.bind(coordinator)
+        let pages = 0
+        coordinator.list = async (request) => {
+          const isLater = request.cursor !== '0'
+          if (isLater) await then()
+          const page = await list({ ...request, count: 100 })
+          pages++
+          return page
+        }
+        try {
+          await run()
+        } finally {
+          coordinator.list = list
+        }
+        expect(pages).to.be.above(0)
+      }
+      const fill = (client: RawResp) =>
+        client.ask('MSET', ...Array.from({ length: 1000 }, (_, i) => [`middle:${i}`, 'v']).flat())
+
+      it('FLUSHALL is carried out to the end, though its client has closed the connection', () =>
+        withClient(async (client) => {
+          await client.ask('FLUSHALL')
+          await fill(client)
+          const { coordinator } = running.rondo
+          const leaving = await RawResp.open(port)
+          const id = (await leaving.ask('CLIENT', 'ID')).slice(1, -2)
+          const flushed = new Promise<void>((resolve) => {
+            const onFlushed = coordinator.onFlushed.bind(coordinator)
+            coordinator.onFlushed = (database) => {
+              coordinator.onFlushed = onFlushed
+              onFlushed(database)
+              resolve()
+            }
+          })
+          const killed: string[] = []
+          const leave = async () => void killed.push(await client.ask('CLIENT', 'KILL', 'ID', id))
+          await withSecondPage(leave, async () => {
+            leaving.send('FLUSHALL\r\n')
+            await flushed
+          })
+          expect(killed[0]).to.equal(':1\r\n')
+          leaving.close()
+          expect(await client.ask('RONDO', 'DBSIZE', 'EXACT')).to.equal(':0\r\n')
+        }))
+
+      it('FLUSHALL that cannot list the rest says so, in its reply and in the log, and is not complete', () =>
+        withClient(async (client) => {
+          await client.ask('FLUSHALL')
+          await fill(client)
+          const fail = () => Promise.reject(new RondoError('UNAVAILABLE', 'Node a cannot be listed.'))
+          await withSecondPage(fail, async () =>
+            expect(await client.ask('FLUSHALL')).to.match(
+              /^-NOREPLICAS Node a cannot be listed\. \(\d+ keys were deleted, 0 were not, or may not have been, and the rest was not reached\)\r\n$/,
+            ),
+          )
+          expect(await client.ask('DBSIZE')).not.to.equal(':0\r\n')
+          const lines = running.logLines().filter(({ msg }) => msg.startsWith('FLUSHALL '))
+          expect(lines.at(-1)!.msg).to.match(
+            /^FLUSHALL has stopped before its end: \d+ keys deleted, 0 failed, in 0 s; send it again\. Node a cannot be listed\.$/,
+          )
+          expect(await client.ask('FLUSHALL')).to.equal(OK)
+        }))
+
+      it('KEYS has what it has found in the account of its client, and is refused when memory is used up', () =>
+        withClient(async (client) => {
+          await client.ask('FLUSHALL')
+          await fill(client)
+          await client.ask('CLIENT', 'SETNAME', 'keys')
+          const { account } = [...running.rondo.respServer.connections].find(({ name }) => name === 'keys')!
+          const before = account.bytes
+          let most = 0
+          const look = () => Promise.resolve(void (most = Math.max(most, account.bytes - before)))
+          await withSecondPage(look, async () => {
+            expect(await client.ask('KEYS', '*')).to.match(/^\*1000\r\n/)
+          })
+          expect(most).to.be.above(50_000)
+          Object.defineProperty(account, 'isRefused', { value: true, configurable: true })
+          expect(await client.ask('KEYS', '*')).to.match(/^-TRYAGAIN .*MAX_CLIENT_MEMORY/)
+          Reflect.deleteProperty(account, 'isRefused')
+          expect(account.bytes).to.equal(before)
+        }))
+    })
   })
 
   describe('RONDO', () => {
