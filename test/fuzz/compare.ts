@@ -98,7 +98,7 @@ function meantDifference(sent: Buffer, ours: string, theirs: string): string | n
   const broken = [ours, theirs].some((reply) => reply.startsWith('-ERR Protocol error:'))
   const strict = ours.startsWith('-ERR Protocol error: expected CRLF')
   if (strict || (broken && hasLooseLineEnd(sent))) return LOOSE
-  if (ours.startsWith('-CROSSSLOT')) return 'damaged keys do not share a hash tag any more'
+  if (isElsewhere(ours, theirs)) return 'damaged keys do not share a hash tag any more'
   if (isSameButUnprintable(ours, theirs)) {
     return 'control characters and what is not UTF-8 are not repeated in errors'
   }
@@ -125,6 +125,20 @@ function hasBitsBeyond(ours: string, theirs: string): boolean {
       )
     })
   )
+}
+
+/** Also as the first difference among the replies of EXEC; what follows it may differ because of it. */
+function isElsewhere(ours: string, theirs: string): boolean {
+  if (ours.startsWith('-CROSSSLOT')) return true
+  const [mine, redis] = [elementsOf(ours), elementsOf(theirs)]
+  const first = mine?.findIndex((reply, i) => reply !== redis?.[i] && !isSameTime(reply, redis?.[i] ?? ''))
+  return first !== undefined && mine?.[first]?.startsWith('-CROSSSLOT') === true
+}
+
+/** The replies in an array; null if it is none. */
+function elementsOf(reply: string): string[] | null {
+  const head = /^\*\d+\r\n/.exec(reply)
+  return head && split(Buffer.from(reply.slice(head[0].length), 'latin1')).replies
 }
 
 function hasLooseLineEnd(bytes: Buffer): boolean {

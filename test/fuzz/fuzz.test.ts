@@ -3,6 +3,7 @@ import { expect } from 'chai'
 import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
 import { type RunningRondo, startRondo } from '../support/rondo.ts'
 import { seeds } from '../support/random.ts'
+import { compare } from './compare.ts'
 import { Fuzz, printed } from './fuzz.ts'
 import { DOOR_ENV, ORACLE_ARGS } from './oracle.ts'
 
@@ -28,5 +29,24 @@ describe('random bytes to the Redis protocol server', function () {
     await fuzz.run(seed!, LIMIT_MS)
     expect(fuzz.failure && `${printed(fuzz.failure)}\nRONDO_SEED=${seed}`).to.equal(null)
     expect(fuzz.streams).to.be.above(20)
+  })
+})
+
+describe('what may differ from Redis', () => {
+  const verdictOf = (ours: string, theirs: string) => {
+    const answered = (text: string) => ({ bytes: Buffer.from(text, 'latin1'), reset: false })
+    return compare('damaged', Buffer.from('x'), answered(ours), answered(theirs)).is
+  }
+
+  it('keys that do not share a hash tag any more, by themselves and within EXEC', () => {
+    expect(verdictOf('-CROSSSLOT Keys …\r\n', ':1\r\n')).to.equal('meant')
+    expect(verdictOf('*3\r\n+OK\r\n-CROSSSLOT Keys …\r\n:0\r\n', '*3\r\n+OK\r\n:1\r\n:1\r\n')).to.equal(
+      'meant',
+    )
+  })
+
+  it('nothing before such a reply, and no value that looks like one', () => {
+    expect(verdictOf('*2\r\n:2\r\n-CROSSSLOT Keys …\r\n', '*2\r\n:1\r\n:1\r\n')).to.equal('wrong')
+    expect(verdictOf('*1\r\n$13\r\n\r\n-CROSSSLOT \r\n', '*1\r\n:1\r\n')).to.equal('wrong')
   })
 })
