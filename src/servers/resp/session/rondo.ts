@@ -11,12 +11,12 @@ import { OK, RespMap, type Reply } from '../../../commands/reply.ts'
 import { overall, subcommandOf, withHelp, type SessionCommand } from './session-command.ts'
 import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'
 
-type Telling = (client: Client, args: readonly Buffer[]) => Reply | Promise<Reply>
+type RondoAnswer = (client: Client, args: readonly Buffer[]) => Reply | Promise<Reply>
 
 const SINCE = '0.1.0'
 const { flags } = CONTROL.rondo!
 
-const subcommands = withHelp<Telling>(
+const subcommands = withHelp<RondoAnswer>(
   'rondo',
   {
     consistency: {
@@ -37,12 +37,12 @@ const subcommands = withHelp<Telling>(
       answer: explain,
     },
     dbsize: {
-      arity: 3,
+      arity: -2,
       since: SINCE,
-      syntax: 'exact(EXACT)',
+      syntax: '[exact(EXACT)]',
       flags,
       summary:
-        'Counts the keys of the selected database one by one; above 50,000 DBSIZE shows the latest count.',
+        'Shows the number of keys of the selected database, and whether it is exact; with EXACT it counts them.',
       answer: dbsize,
     },
     status: {
