@@ -818,6 +818,27 @@ describe('passwords of the Redis protocol', () => {
     client.close()
   })
 
+  it('clients without a token change neither the slow log nor the statistics of commands', async () => {
+    const client = await RawResp.open(port)
+    expect(await client.ask('AUTH', TOKEN)).to.equal(OK)
+    const stats = async () => (await client.ask('INFO', 'commandstats')).match(/^cmdstat_(?!info).*$/gm)
+    const before = await stats()
+    expect(before!.join()).to.match(/^cmdstat_auth:calls=1,.*failed_calls=0\r?$/)
+    const other = await RawResp.open(port)
+    // From the second on, the replies are delayed for longer than a command that is slow.
+    for (let i = 0; i < 4; i++) expect(await other.ask('AUTH', 'default', 'wrong')).to.equal(WRONGPASS)
+    for (const name of ['GET', 'SLOWLOG', 'NOSUCH', 'HELLO'])
+      expect(await other.ask(name, ...(name === 'HELLO' ? ['3'] : ['a']))).to.match(/^-NOAUTH /)
+    expect(await client.ask('AUTH', 'wrong')).to.equal(WRONGPASS)
+    expect(await client.ask('SLOWLOG', 'GET')).not.to.match(/\r\n(auth|get|hello|unknown)\r\n/)
+    expect((await stats())!.filter((line) => !line.startsWith('cmdstat_slowlog'))).to.deep.equal(before)
+    const errors = await client.ask('INFO', 'errorstats')
+    expect(errors)
+      .to.include('errorstat_WRONGPASS:count=5\r\n')
+      .and.to.include('errorstat_NOAUTH:count=4\r\n')
+    for (const one of [client, other]) one.close()
+  })
+
   it('the token of administrators opens no keys', async () => {
     const client = await RawResp.open(port)
     expect(await client.ask('AUTH', ADMIN)).to.equal(WRONGPASS)

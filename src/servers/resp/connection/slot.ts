@@ -25,6 +25,7 @@ export interface SlotOwner extends Requester {
   readonly port: number
   readonly name: string
   readonly protocol: Protocol
+  readonly authenticated: boolean
   /** When the bytes that are being parsed were read, in the unit of Slot.startedUs. */
   readonly readAtUs: number
   readonly work: Work
@@ -44,6 +45,8 @@ export abstract class Slot {
   /** For the metrics: values in the reply, and nils. */
   hits = 0
   misses = 0
+  /** Whether it is in the statistics of its command, and in the slow log if it was slow. */
+  isMeasured: boolean
   readonly owner: SlotOwner
   /** Its row in the metrics. */
   readonly index: number
@@ -54,6 +57,7 @@ export abstract class Slot {
     this.owner = owner
     this.index = index
     this.startedUs = owner.readAtUs
+    this.isMeasured = owner.authenticated
   }
 
   abstract write(output: Output): void

@@ -1,6 +1,8 @@
 /**
  * Latency histograms of the commands, counted without allocating: one row of buckets per command, for the time from reading
- * its bytes to writing its reply to the socket.
+ * its bytes to writing its reply to the socket. Commands of clients that have not authenticated count in the total and
+ * in the errors by code only, and so do replies that are delayed on purpose: whoever has no token cannot change what is
+ * measured of the others.
  */
 import type { RespError } from '../../../commands/reply.ts'
 import { SLOWER_THAN_US } from '../slow-log.ts'
@@ -68,10 +70,12 @@ export class Stats {
 
   ended(slot: Slot, nowUs: number): void {
     const { index } = slot
+    this.total++
+    if (slot.error) this.countCode(slot.error)
+    if (!slot.isMeasured) return
     const us = Math.max(0, (nowUs - slot.startedUs) | 0)
     let column = 0
     while (column < BUCKETS_US.length && us > BUCKETS_US[column]!) column++
-    this.total++
     this.counts[index * COLUMNS + column]!++
     this.micros[index]! += us
     this.hits[index]! += slot.hits
@@ -80,11 +84,14 @@ export class Stats {
     if (us > SLOWER_THAN_US) this.onSlow(this.commands[index]!.name, slot, us)
   }
 
-  private failed(index: number, { text, isFailure }: RespError): void {
-    this.errors[index]!++
+  private countCode({ text }: RespError): void {
     const word = text.split(' ', 1)[0]!
     const code = this.byCode.has(word) ? word : OTHER
     this.byCode.set(code, this.byCode.get(code)! + 1)
+  }
+
+  private failed(index: number, { text, isFailure }: RespError): void {
+    this.errors[index]!++
     if (isFailure) this.onFailure(this.commands[index]!.name, text)
   }
 

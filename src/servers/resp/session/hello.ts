@@ -78,6 +78,7 @@ function refuse(client: Client, command: Command, reply: Reply, { delayMs, close
     return
   }
   const slot = new ReplySlot(client, command)
+  slot.isMeasured = false // its time is ours
   client.add(slot)
   const release = claimEverything(client)
   client.server.options.tries.hold(delayMs, () => {
