@@ -35,11 +35,46 @@ const graph = new Map(
 )
 
 function importsOf(file: string): string[] {
-  const text = readFileSync(new URL(file, SRC), 'utf8')
-  return ts
-    .preProcessFile(text, true, true)
-    .importedFiles.map(({ fileName }) => fileName)
-    .map((name) => (name.startsWith('.') ? posix.join(posix.dirname(file), name) : name))
+  return importedBy(textOf(file)).map((name) =>
+    name.startsWith('.') ? posix.join(posix.dirname(file), name) : name,
+  )
+}
+
+function textOf(file: string): string {
+  return readFileSync(new URL(file, SRC), 'utf8')
+}
+
+/** Names of modules, dynamic imports with a constant name included. */
+function importedBy(text: string): string[] {
+  return ts.preProcessFile(text, true, true).importedFiles.map(({ fileName }) => fileName)
+}
+
+/** Commands compute. Whatever reaches a socket, a file or another process is passed in. */
+const PACKAGES_OF_COMMANDS = ['hash-wasm', 'lru-cache']
+const GLOBALS_OUTSIDE_COMMANDS = ['fetch', 'WebSocket', 'EventSource', 'process', 'require', 'globalThis']
+
+/** What a file of commands/ must not use: modules that are not allowed, or not known, and globals. */
+function forbiddenIn(text: string): string[] {
+  const modules = importedBy(text).filter(
+    (name) => !name.startsWith('.') && !PACKAGES_OF_COMMANDS.includes(name),
+  )
+  const others: string[] = []
+  const walk = (node: ts.Node): void => {
+    if (
+      ts.isCallExpression(node) &&
+      node.expression.kind === ts.SyntaxKind.ImportKeyword &&
+      !ts.isStringLiteral(node.arguments[0]!)
+    )
+      others.push('import() of a computed name')
+    const isName =
+      (ts.isPropertyAccessExpression(node.parent) || ts.isPropertyAssignment(node.parent)) &&
+      node.parent.name === node
+    if (ts.isIdentifier(node) && !isName && GLOBALS_OUTSIDE_COMMANDS.includes(node.text))
+      others.push(node.text)
+    ts.forEachChild(node, walk)
+  }
+  ts.forEachChild(ts.createSourceFile('', text, ts.ScriptTarget.Latest, true), walk)
+  return [...modules, ...others]
 }
 
 /** From files to what they import, as far as both names match. */
@@ -121,8 +156,28 @@ describe('architecture', () => {
     expect(behind.map((arrow) => arrow.join(' → '))).to.deep.equal([])
   })
 
-  it('keeps sockets out of the commands', () => {
-    const used = arrowsFrom(/^commands\//, /^node:(net|tls|http|https)$/)
-    expect(used.map((arrow) => arrow.join(' → '))).to.deep.equal([])
+  it('keeps commands to computing: they import only what is named here, and use no global that reaches outside', () => {
+    const used = files
+      .filter((file) => file.startsWith('commands/'))
+      .flatMap((file) => forbiddenIn(textOf(file)).map((what) => `${file} → ${what}`))
+    expect(used).to.deep.equal([])
   })
+
+  for (const [text, what] of [
+    ["await import('net')", 'net'],
+    ["import dgram from 'dgram'", 'dgram'],
+    ["import { connect } from 'node:http2'", 'node:http2'],
+    ["import type { ChildProcess } from 'node:child_process'", 'node:child_process'],
+    ["export * from 'ioredis'", 'ioredis'],
+    ["import { randomBytes } from 'node:crypto'", 'node:crypto'],
+    ["await fetch('http://localhost')", 'fetch'],
+    ["await globalThis.fetch('http://localhost')", 'globalThis'],
+    ["process.binding('tcp_wrap')", 'process'],
+    ["require('net')", 'require'],
+    ["const name = 'net'\nawait import(name)", 'import() of a computed name'],
+  ] as const) {
+    it(`would find it in commands: ${text.replace('\n', '; ')}`, () => {
+      expect(forbiddenIn(text)).to.include(what)
+    })
+  }
 })

@@ -160,6 +160,7 @@ export class Rondo {
       store: this.coordinator,
       monotonicMs: () => clock.monotonicMs(),
       timers,
+      random: Math.random,
       emit,
       ledger: this.ledger,
       connectionLimit: this.connectionLimit,

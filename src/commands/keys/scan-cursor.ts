@@ -11,7 +11,6 @@
  * above 2^62; these are lost with the process, and then the listing starts over. So it does after a change of the nodes,
  * whose indexes mean something else then. (A client that comes back after 1,024 changes in a row may miss keys.)
  */
-import { randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { KeyStore } from '../../coordinator/api.ts'
 
@@ -23,10 +22,12 @@ const LISTING_CURSOR = /^(\d+):(\d+)-(\d+)((?:\.\d+)*)$/
 
 export class ScanCursors {
   private readonly store: Pick<KeyStore, 'nodes' | 'epoch'>
+  private readonly random: () => number
   private readonly kept = new LRUCache<string, string>({ max: MAX_KEPT })
 
-  constructor(store: Pick<KeyStore, 'nodes' | 'epoch'>) {
+  constructor(store: Pick<KeyStore, 'nodes' | 'epoch'>, random: () => number) {
     this.store = store
+    this.random = random
   }
 
   /** The coordinator's cursor as a decimal number; '0' stays '0'. */
@@ -72,7 +73,8 @@ export class ScanCursors {
   }
 
   private keep(cursor: string): string {
-    const number = String(KEPT_FROM + (randomBytes(8).readBigUInt64BE() >> 2n))
+    const half = () => BigInt(Math.floor(this.random() * 2 ** 31))
+    const number = String(KEPT_FROM + ((half() << 31n) | half()))
     this.kept.set(number, cursor)
     return number
   }

@@ -57,6 +57,7 @@ export interface RespServerOptions extends Omit<CommandSettings, 'database'> {
   readonly idleMs: number
   readonly monotonicMs: () => number
   readonly timers: Timers
+  readonly random: () => number
 }
 
 /** The longest time that a reply waits for later ones, to share a write with them. */
@@ -106,7 +107,7 @@ export class RespServer implements Host {
     this.rates = new Rates(this.startedAtMs)
     this.work = new Work(options)
     this.otherProtocols = new OtherProtocols(options.emit, options.monotonicMs)
-    this.cursors = new ScanCursors(options.store)
+    this.cursors = new ScanCursors(options.store, options.random)
     this.settings = { ...options, database: 0 }
     this.store = options.store
     const maxRequestBytes = Math.max(

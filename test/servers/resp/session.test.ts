@@ -859,7 +859,7 @@ describe('passwords of the Redis protocol', () => {
 })
 
 const cursorsOf = (nodes: number, epoch = 1) => {
-  return new ScanCursors({ nodes: new Array<NodeState>(nodes), epoch })
+  return new ScanCursors({ nodes: new Array<NodeState>(nodes), epoch }, Math.random)
 }
 
 describe('ScanCursors', () => {
