@@ -29,25 +29,22 @@ const MANY_STEPS = 16
 const UNITS_A_STEP = 0.5
 const UNITS_TO_ESTIMATE = 0.1
 const BYTES_A_UNIT = 32 * 1024
-const TOO_SLOW = notApplied(
-  'The commands would compute for too long (LCS, BITOP, PFADD), whatever the settings: send them one by one, on fewer ' +
-    'keys or elements each.',
-)
 
-function touchesTooMuch({ maxCommandBytes }: Limits): RondoError {
-  return notApplied(
-    `The commands of this transaction would work on more than ${maxCommandBytes} bytes of values (MAX_COMMAND_BYTES).`,
-  )
-}
+/** What the limits are for, and which setting has it. */
+const TOO_MUCH = {
+  values: ({ maxCommandBytes }: Limits) =>
+    `work on more than ${maxCommandBytes} bytes of values (MAX_COMMAND_BYTES)`,
+  answer: ({ maxReplyBytes }: Limits) => `answer with more than ${maxReplyBytes} bytes (MAX_REPLY_BYTES)`,
+  time: () => 'compute for too long (LCS, BITOP, PFADD)',
+} as const
 
-function answersTooMuch({ maxReplyBytes }: Limits): RondoError {
-  return notApplied(
-    `The replies of this transaction would have more than ${maxReplyBytes} bytes (MAX_REPLY_BYTES).`,
-  )
-}
-
-function notApplied(sentence: string): RondoError {
-  return new RondoError('BAD_REQUEST', `${sentence} It was not applied.`, { outcome: 'not-applied' })
+function tooMuch(limits: Limits, steps: Queue, what: keyof typeof TOO_MUCH): RondoError {
+  const [subject, advice] =
+    steps.length === 1
+      ? ['This command', 'send fewer elements at once, or use shorter values']
+      : ['The commands of this transaction', 'send fewer at once']
+  const sentence = `${subject} would ${TOO_MUCH[what](limits)}: ${advice}. Nothing was applied.`
+  return new RondoError('BAD_REQUEST', sentence, { outcome: 'not-applied' })
 }
 
 /** The bytes of values that the steps of one transaction may read and produce in total, because they run without a pause. */
@@ -114,8 +111,8 @@ export function* runSteps(
   let answered = 0
   let slowUnits = 0
   const replies: Reply[] = []
-  const refused = yield* tooMuch(limits, steps, held)
-  if (refused) return refused
+  const excess = yield* excessOf(limits, steps, held)
+  if (excess) return tooMuch(limits, steps, excess)
   for (const step of steps) {
     if (!isStep(step)) {
       replies.push(step)
@@ -124,7 +121,7 @@ export function* runSteps(
     const mine = step.keys.map((key) => key.toString('latin1'))
     const before = mine.map((name) => held.get(name)!)
     slowUnits += costOf(step, before)
-    if (slowUnits > MAX_SLOW_UNITS) return TOO_SLOW
+    if (slowUnits > MAX_SLOW_UNITS) return tooMuch(limits, steps, 'time')
     const touchedBefore = touched
     const slow = step.needs === 'value' ? step.slow : undefined
     const { reply, next = [] } = slow ? yield* slow.slices(wholesOf(before), now) : applyTo(step, before, now)
@@ -136,8 +133,8 @@ export function* runSteps(
       changed.set(name, after)
     })
     answered += answerBytes(reply)
-    if (touched > limits.maxCommandBytes) return touchesTooMuch(limits)
-    if (answered > limits.maxReplyBytes) return answersTooMuch(limits)
+    if (touched > limits.maxCommandBytes) return tooMuch(limits, steps, 'values')
+    if (answered > limits.maxReplyBytes) return tooMuch(limits, steps, 'answer')
     replies.push(reply)
     yield UNITS_A_STEP + (touched - touchedBefore) / BYTES_A_UNIT
   }
@@ -149,12 +146,12 @@ function costOf(step: Step, known: readonly (Known | null)[]): number {
   return step.needs === 'value' && step.slow ? step.slow.cost(wholesOf(known)) : 0
 }
 
-/** Why the steps would process too much, assuming that the values do not change; then nothing is started. */
-function* tooMuch(
+/** Of what the steps would need too much, assuming that the values do not change; then nothing is started. */
+function* excessOf(
   limits: Limits,
   steps: Queue,
   held: ReadonlyMap<string, Known | null>,
-): Sliced<RondoError | null> {
+): Sliced<keyof typeof TOO_MUCH | null> {
   let touched = 0
   let slowUnits = 0
   for (const step of steps) {
@@ -162,8 +159,8 @@ function* tooMuch(
     const before = step.keys.map((key) => held.get(key.toString('latin1'))!)
     slowUnits += costOf(step, before)
     for (const one of before) touched += bytesOf(one)
-    if (slowUnits > MAX_SLOW_UNITS) return TOO_SLOW
-    if (touched > limits.maxCommandBytes) return touchesTooMuch(limits)
+    if (slowUnits > MAX_SLOW_UNITS) return 'time'
+    if (touched > limits.maxCommandBytes) return 'values'
     yield UNITS_TO_ESTIMATE
   }
   return null
