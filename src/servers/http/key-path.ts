@@ -22,8 +22,11 @@ export function parseKeyEncoding(text: string | undefined): KeyEncoding {
 /** @throws RondoError BAD_REQUEST */
 export function databaseFromQuery(text: string | undefined, databases: number): number {
   if (text === undefined) return 0
-  if (/^\d{1,4}$/.test(text) && Number(text) < databases) return Number(text)
-  throw new RondoError('BAD_REQUEST', `db is a whole number from 0 to ${databases - 1} (DATABASES).`)
+  if (/^(?:0|[1-9]\d{0,3})$/.test(text) && Number(text) < databases) return Number(text)
+  throw new RondoError(
+    'BAD_REQUEST',
+    `db is a whole number from 0 to ${databases - 1}, without leading zeros (DATABASES).`,
+  )
 }
 
 /** @throws RondoError BAD_REQUEST */

@@ -42,6 +42,7 @@ const LIKE_REDIS: Record<string, string[]> = {
     'SELECT 0',
     'EXISTS a b c bits d',
   ],
+  'a number has one form': ['SELECT 03', 'SELECT 00', 'SELECT +3', 'SELECT -0', 'CLIENT GETNAME'],
   'DBSIZE, KEYS and RANDOMKEY': [
     'SET only 0',
     'SELECT 3',
@@ -230,7 +231,7 @@ describe('databases', () => {
       client.close()
       const answer = await call(few.ports.socket, 'GET', '/api/v1/keys/a?db=2')
       expect(answer.status).to.equal(400)
-      expect(answer.json().error).to.equal('db is a whole number from 0 to 1 (DATABASES).')
+      expect(answer.json().error).to.equal('db is a whole number from 0 to 1, without leading zeros (DATABASES).')
     } finally {
       await few.stop()
     }
@@ -350,7 +351,7 @@ describe('databases', () => {
       }))
 
     it('refuses what is no database, on every route', async () => {
-      for (const db of ['16', '-1', 'x', '', '1.0', '99999']) {
+      for (const db of ['16', '-1', 'x', '', '1.0', '99999', '03', '00', '+3']) {
         for (const [method, path, body] of [
           ['GET', 'keys/a'],
           ['HEAD', 'keys/a'],
