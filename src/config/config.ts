@@ -406,7 +406,7 @@ const rows = {
     check: size(16 * 1024 ** 2, 1024 ** 4),
     meaning:
       'Memory that clients may use in one process: requests, queued transactions, unsent replies. Not set: a ' +
-      'quarter of the memory of the machine or container, shared by the workers.',
+      'quarter of the memory of the machine or container, shared by the workers, and at most half of the JavaScript heap.',
   }),
   MAX_CONNECTIONS: row({
     check: wholeNumber(1, 10_000_000),

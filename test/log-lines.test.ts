@@ -1,0 +1,133 @@
+// Every line that an event can write to the log is explained in the table of docs/OPERATING.md, with its level.
+import { readFileSync } from 'node:fs'
+import { expect } from 'chai'
+import type { RondoEvent } from '../src/core/events.ts'
+import { lineFor } from '../src/telemetry/log-lines.ts'
+
+type Kind = RondoEvent['kind']
+type Parts<K extends Kind> = Omit<Extract<RondoEvent, { kind: K }>, 'kind'>
+
+const node = 'redis-1'
+const ROUND: Parts<'anti-entropy'> = {
+  result: 'complete',
+  why: [],
+  startedAtMs: 0,
+  ms: 400,
+  checkedKeys: 3000,
+  rangesCompared: 0,
+  rangesDiffering: 0,
+  copied: 12,
+  movedHome: 0,
+  forgotten: 0,
+  evicting: [],
+}
+const FLUSH = { database: null, deleted: 20_000, failed: 0, seconds: 5, finished: false, stopped: null }
+
+/** For each line of a kind, with the values that the table shows. The compiler asks for each kind. */
+const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
+  'node-state': [
+    { node, from: 'up', to: 'suspect', why: '2 missed pings' },
+    { node, from: 'suspect', to: 'down', why: '5 missed pings' },
+    { node, from: 'down', to: 'up', why: 'it answers' },
+  ],
+  'node-completeness': [
+    { node, from: 'filling', to: 'clean', why: 'rebuilt' },
+    { node, from: 'clean', to: 'filling', why: 'wiped' },
+    { node, from: 'unknown', to: 'stale', why: 'away' },
+    { node, from: 'unknown', to: 'refused', why: 'not ours' },
+  ],
+  'node-writable': [
+    { node, writable: false, why: 'out-of-memory' },
+    { node, writable: true, why: '' },
+  ],
+  'node-behind': [{ node, why: 'missed a write' }],
+  'node-clock': [
+    { node, offMs: 5000, far: true },
+    { node, offMs: 0, far: false },
+  ],
+  'node-evicting': [{ node, policy: 'volatile-lru', evictedKeys: 1 }],
+  'eviction-policy': [
+    { node, policy: 'allkeys-lru' },
+    { node, policy: 'volatile-lru' },
+  ],
+  'node-caught-up': [{ node }],
+  fill: [
+    { node, state: 'started', checked: 0, sent: 0 },
+    { node, state: 'finished', checked: 72, sent: 24 },
+  ],
+  'stale-dropped': [
+    { node, state: 'started', dropped: 0 },
+    { node, state: 'finished', dropped: 601 },
+  ],
+  'stale-kept': [{ node, sinceMs: 0 }],
+  'data-loss-possible': [{ node }],
+  'hints-delivered': [{ node, hints: 44 }],
+  'marker-mismatch': [{ node }],
+  'marker-changed': [
+    { node, restarted: true },
+    { node, restarted: false },
+  ],
+  'node-had-keys': [{ node, keys: 500 }],
+  'keys-misplaced': [{ node, keys: 500 }],
+  'cluster-known': [
+    { cluster: 'c', founded: true },
+    { cluster: 'c', founded: false },
+  ],
+  'cluster-left': [{ cluster: 'c', members: 1, other: 'd', otherMembers: 3 }],
+  'cluster-waiting': [{ reached: 2, needed: 3, members: 4 }],
+  'clusters-tied': [{ clusters: ['c', 'd'], each: 1 }],
+  'rings-differ': [{ differ: true }, { differ: false }],
+  'members-differ': [
+    { missing: [], added: ['redis-5'] },
+    { missing: ['redis-4'], added: [] },
+  ],
+  'anti-entropy': [
+    ROUND,
+    { ...ROUND, result: 'partial', why: ['redis-1 is down'] },
+    { ...ROUND, result: 'stopped', why: ['stopped'] },
+  ],
+  flush: [
+    FLUSH,
+    { ...FLUSH, database: 3, finished: true },
+    { ...FLUSH, finished: true, stopped: 'Node redis-1 cannot be listed.' },
+  ],
+  'command-failed': [{ command: 'set', error: 'NOREPLICAS Too few replicas.', before: 0 }],
+  'cross-set-multi': [{ then: 'refuse' }, { then: 'unordered' }],
+  'other-protocol': [{ address: '10.0.0.7', protocol: 'http' }],
+  'token-refused': [{ address: '10.0.0.7', server: 'resp', count: 12 }],
+  'clients-cut': [{ connections: 3, bytes: 80_000_000 }],
+  'accept-failed': [{ why: 'EMFILE' }],
+  'background-failed': [
+    { what: 'repair of redis-1', why: 'Error' },
+    { what: 'command get', why: 'Error' },
+  ],
+}
+
+const operating = readFileSync(new URL('../docs/OPERATING.md', import.meta.url), 'utf8')
+const table = operating.slice(operating.indexOf('### Log lines'), operating.indexOf('### Metrics'))
+const ROWS = [...table.matchAll(/^\| (.*?`.*?) \| (\w[^|]*) \|/gm)].flatMap(([, messages, level]) =>
+  [...messages!.matchAll(/`([^`]+)`/g)].map(([, message]) => ({
+    pattern: patternOf(message!),
+    level: level!,
+  })),
+)
+
+function patternOf(message: string): RegExp {
+  const parts = message.split('…').map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+  return new RegExp(`^${parts.join('.+')}$`)
+}
+
+describe('the lines of the log', () => {
+  for (const [kind, events] of Object.entries(EXAMPLES)) {
+    it(`${kind} has a row in docs/OPERATING.md for each of its lines, with the level`, () => {
+      for (const parts of events) {
+        const { level, sentence } = lineFor({ kind, ...parts } as RondoEvent)
+        const rows = ROWS.filter(({ pattern }) => pattern.test(sentence))
+        expect(
+          rows.map((row) => row.level),
+          sentence,
+        ).to.include(level)
+      }
+    })
+  }
+})
