@@ -1,6 +1,14 @@
 // The package as another program installs it, and what README.md says of it.
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -12,6 +20,7 @@ const readme = readFileSync(join(root, 'README.md'), 'utf8')
 const operating = readFileSync(join(root, 'docs/OPERATING.md'), 'utf8')
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
   description: string
+  version: string
   dependencies: Record<string, string>
 }
 const TSCONFIG = {
@@ -62,8 +71,49 @@ describe('the package', function () {
     expect(said).to.deep.equal(shown.map(([, , answer]) => answer!.replaceAll(/^'|'$/g, '')))
   })
 
+  it('has no leftovers of the compiler', () => {
+    expect(readdirSync(join(dir, 'node_modules/rondo/dist')))
+      .to.include('main.js')
+      .and.not.include('.tsbuildinfo')
+  })
+
   it('says in its description that it speaks the Redis protocol', () => {
     expect(manifest.description).to.match(/Redis protocol/)
+  })
+})
+
+describe('the arguments of the program', function () {
+  this.timeout(20_000)
+  const main = join(root, 'dist/main.js')
+  const start = (...args: string[]) => {
+    // A port that nobody may listen on: it would not start.
+    const env = { PATH: process.env.PATH, PORT: 'none' }
+    return spawnSync(process.execPath, [main, ...args], { cwd: tmpdir(), env, encoding: 'utf8' })
+  }
+
+  it('--help prints how it is started, and where its settings are', () => {
+    for (const name of ['--help', '-h']) {
+      const { status, stdout, stderr } = start(name)
+      expect([status, stderr]).to.deep.equal([0, ''])
+      expect(stdout)
+        .to.match(/^Usage: /)
+        .and.include('.env.local.example')
+        .and.include('REDIS_URLS=')
+    }
+  })
+
+  it('--version prints the version of the package', () => {
+    expect(start('--version')).to.include({ status: 0, stdout: `${manifest.version}\n`, stderr: '' })
+  })
+
+  it('anything else is an error that says what to do', () => {
+    for (const args of [['--port', '80'], ['--helpp'], ['-x'], ['start'], ['--help=yes'], ['--', 'x']]) {
+      const { status, stdout, stderr } = start(...args)
+      expect([status, stdout], args.join(' ')).to.deep.equal([2, ''])
+      expect(stderr).to.match(
+        /^[^\n]+\. Settings are environment variables, for example PORT=8081; see --help\.\n$/,
+      )
+    }
   })
 })
 

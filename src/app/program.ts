@@ -20,7 +20,7 @@ import {
 } from '../config/config.ts'
 import { setRequestIdPrefix } from '../servers/http/exchange.ts'
 import { readTokens } from '../config/token-list.ts'
-import { onHangUp } from './hang-up.ts'
+import { onSighup } from './sighup.ts'
 import { Rondo, type Addresses, type RondoOptions } from './rondo.ts'
 import { onReload, runPrimary, sharedMetrics, shareRegistry, reportListening, type Ports } from './workers.ts'
 
@@ -47,7 +47,7 @@ if (workers > 1 && cluster.isPrimary) {
     },
   })
   closeWithGrace({ delay: stopLimitMs(config), logger: log, skip: ['SIGHUP'] }, () => primary.stop())
-  onHangUp(() => primary.reload())
+  onSighup(() => primary.reload())
 } else {
   await serve(config, log)
 }
@@ -64,7 +64,7 @@ async function serve(config: Config, log: Logger): Promise<void> {
   const rondo = rondoOrExit(config, { log, ...(alone ? {} : { metrics: sharedMetrics() }) })
   if (!alone) shareRegistry(rondo.telemetry.registry)
   const reload = () => reloadFiles(rondo, log)
-  onHangUp(reload)
+  onSighup(reload)
   if (!alone) onReload(reload)
   const skip = alone ? (['SIGHUP'] as const) : (['SIGHUP', ...STOP_SIGNALS] as const)
   const grace = closeWithGrace(

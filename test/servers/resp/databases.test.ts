@@ -231,7 +231,9 @@ describe('databases', () => {
       client.close()
       const answer = await call(few.ports.socket, 'GET', '/api/v1/keys/a?db=2')
       expect(answer.status).to.equal(400)
-      expect(answer.json().error).to.equal('db is a whole number from 0 to 1, without leading zeros (DATABASES).')
+      expect(answer.json().error).to.equal(
+        'db is a whole number from 0 to 1, without leading zeros (DATABASES).',
+      )
     } finally {
       await few.stop()
     }

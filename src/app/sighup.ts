@@ -7,6 +7,6 @@ let act: () => void = () => undefined
 process.on('SIGHUP', () => act())
 
 /** Sets the handler. Before that SIGHUP does nothing: files read at startup are current anyway. */
-export function onHangUp(run: () => void): void {
+export function onSighup(run: () => void): void {
   act = run
 }
