@@ -17,7 +17,7 @@ import {
 import type { Config, KeyPairFiles } from '../config/config.ts'
 
 /** Only ciphers with forward secrecy and authenticated encryption: others have known attacks in TLS 1.2 (RFC 9325, 4.2). */
-export const CIPHERS = [
+const CIPHERS = [
   'TLS_AES_128_GCM_SHA256',
   'TLS_AES_256_GCM_SHA384',
   'TLS_CHACHA20_POLY1305_SHA256',

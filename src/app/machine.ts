@@ -24,12 +24,12 @@ export function memoryBytes(): number {
  * Default client memory of one process: a quarter of the machine's memory, divided by the workers, and at most half of
  * the JavaScript heap, because part of it is objects and strings.
  */
-export function defaultClientMemory(workers: number): number {
+function defaultClientMemory(workers: number): number {
   return Math.floor(Math.min(memoryBytes() / 4 / workers, getHeapStatistics().heap_size_limit / 2))
 }
 
 /** How many descriptors this process may open; null = unknown on this system. */
-export function descriptorLimit(): number | null {
+function descriptorLimit(): number | null {
   const found = /^Max open files\s+(\d+)/m.exec(textOf('/proc/self/limits') ?? '')
   return found ? Number(found[1]) : null
 }
@@ -82,7 +82,7 @@ export function clientLimits(asked: AskedFor, nodes: number): ClientLimits {
 }
 
 /** The kernel's limit for the listen backlog; null = unknown on this system. */
-export function kernelBacklog(): number | null {
+function kernelBacklog(): number | null {
   const text = textOf(SOMAXCONN)
   return text === null ? null : Number(text)
 }

@@ -40,13 +40,13 @@ export function runPrimary(
   /** Workers that listen. */
   const listening = new Set<Worker>()
   let hasListened = false
-  let greeted = false
+  let announced = false
 
   const onListening = (worker: Worker, { ports }: Listening) => {
     listening.add(worker)
     hasListened = true
-    if (greeted || listening.size < count) return
-    greeted = true
+    if (announced || listening.size < count) return
+    announced = true
     calls.listening(ports)
   }
 

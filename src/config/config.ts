@@ -22,9 +22,9 @@ import { describe, isLoopback, parseHost, parseNodeList, type NodeAddress } from
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 export const LOG_REQUESTS = ['none', 'errors', 'all'] as const
-export const TLS_VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const
+const TLS_VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const
 
 export interface Config {
   readonly nodes: RedisNodes | MemoryNodes

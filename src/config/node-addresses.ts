@@ -35,7 +35,7 @@ export interface NodeAddress {
   readonly address: string
 }
 
-export const DEFAULT_NODE_PORT = 6379
+const DEFAULT_NODE_PORT = 6379
 
 const ID = /^[a-z0-9][a-z0-9._:-]{0,63}$/i
 const ZONE = /^[a-z0-9][a-z0-9._-]{0,63}$/i

@@ -67,7 +67,7 @@ export interface CoordinatorOptions {
   readonly maxInFlight: number
   /** How long a connection may wait, without any of its operations starting, because its nodes are busy. */
   readonly queueTimeoutMs: number
-  /** By default WINDOWS. */
+  /** By default those of admission.ts. */
   readonly windows?: Windows
   readonly clock: Clock
   readonly timers: Timers
@@ -87,7 +87,7 @@ const COUNTED_PAGE = 1000
 const NOTHING_WRITTEN: ErrorDetails = {}
 
 export class Coordinator implements KeyStore {
-  readonly cluster: Cluster
+  private readonly cluster: Cluster
   private readonly options: CoordinatorOptions
   private readonly context: CoordinatorContext
   private readonly queues: KeyQueues

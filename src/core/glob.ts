@@ -99,11 +99,6 @@ export class Glob {
   }
 }
 
-/** For a pattern that is used once. */
-export function globMatches(pattern: Uint8Array, text: Uint8Array): boolean {
-  return new Glob(pattern).matches(text)
-}
-
 function parse(pattern: Uint8Array): { segments: Segment[]; classes: ByteSet[]; tailBytes: number } {
   let segment: number[] = []
   const segments = [segment]

@@ -22,7 +22,7 @@ const UNITS_PER_CHECK = 256
 export type Sliced<T> = Generator<number, T>
 
 /** Something that waits for its turn. */
-export interface Worker {
+export interface Task {
   /** @returns true = there is more to do */
   takeTurn(): boolean
 }
@@ -49,7 +49,7 @@ export class Work {
   /** When this slice or quantum ends; 0 = the clock was not read in this turn. */
   private endsMs = 0
   private scheduled = false
-  private waiting: Worker[] = []
+  private waiting: Task[] = []
   private readonly alone = new OneAtATime()
   private readonly monotonicMs: () => number
   private readonly timers: Timers
@@ -66,7 +66,7 @@ export class Work {
   }
 
   /** Continues it in its turn. */
-  enqueue(waiting: Worker): void {
+  enqueue(waiting: Task): void {
     this.waiting.push(waiting)
     this.schedule()
   }
@@ -148,7 +148,7 @@ export class Work {
   }
 }
 
-class Running<T> implements Worker {
+class Running<T> implements Task {
   private readonly work: Work
   private readonly job: Sliced<T>
   private readonly done: (value: T) => void
@@ -180,13 +180,13 @@ class Running<T> implements Worker {
   }
 }
 
-class OneAtATime implements Worker {
-  private current: Worker | null = null
+class OneAtATime implements Task {
+  private current: Task | null = null
   /** In the order of their next turns. */
-  private readonly owners = new Map<object, Worker[]>()
+  private readonly owners = new Map<object, Task[]>()
 
   /** @returns whether the caller must start it */
-  add(owner: object, job: Worker): boolean {
+  add(owner: object, job: Task): boolean {
     const own = this.owners.get(owner)
     if (own) own.push(job)
     else this.owners.set(owner, [job])
@@ -203,7 +203,7 @@ class OneAtATime implements Worker {
     return false
   }
 
-  private takeNext(): Worker | null {
+  private takeNext(): Task | null {
     const [first] = this.owners
     if (!first) return null
     const [owner, jobs] = first

@@ -1,7 +1,10 @@
 /** The permissions that a node's user needs, and the error if some are missing. */
 import { printable } from '../core/printable.ts'
 
-/** Commands of the scripts and of the control path, checked by check-permissions.lua. */
+/**
+ * Commands of the scripts and of the control path, checked by check-permissions.lua. A script cannot try INFO, EVAL,
+ * EVALSHA and SCRIPT LOAD: their own replies show it.
+ */
 export const CHECKED_COMMANDS = [
   'GET',
   'GETRANGE',
@@ -23,9 +26,6 @@ export const CHECKED_COMMANDS = [
   'SCAN',
   'HSET',
 ] as const
-
-/** Commands that a script cannot try: their own replies show it. */
-export const CALLED_COMMANDS = ['INFO', 'EVAL', 'EVALSHA', 'SCRIPT LOAD'] as const
 
 const KEYS = 'access to the keys __rondo:*'
 

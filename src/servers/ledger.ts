@@ -376,24 +376,4 @@ export class Ledger {
     this.cut += connections
     if (connections > 0) this.options.onCut?.(connections, bytes)
   }
-
-  /** Checks the invariant, for tests. @returns null, or what is violated */
-  imbalance(): string | null {
-    let users = 0
-    let accounts = 0
-    for (const user of this.users.values()) {
-      users += user.bytes
-      let own = 0
-      for (const account of user.accounts) {
-        if (account.bytes < account.base)
-          return `an account of ${user.name} holds ${account.bytes}, less than its base`
-        own += account.bytes
-      }
-      if (own !== user.bytes) return `the user ${user.name} has ${user.bytes}, its accounts ${own}`
-      accounts += own
-    }
-    return users === this.used && accounts === this.used
-      ? null
-      : `${this.used} used, ${users} of users, ${accounts} of accounts`
-  }
 }

@@ -15,7 +15,7 @@ import {
   versionOf,
   type NewRecord,
 } from '../../src/core/codec.ts'
-import { globMatches } from '../../src/core/glob.ts'
+import { Glob } from '../../src/core/glob.ts'
 import { leaseKey, MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import { byteRange, type Part } from '../../src/core/part.ts'
 import { MemoryNode } from '../../src/nodes/memory/memory-node.ts'
@@ -505,7 +505,8 @@ describe('both drivers', function () {
             const found = (await real.node.scan('0', glob, 1000)).entries.map(({ key }) =>
               key.toString('hex'),
             )
-            const ours = names.filter((name) => globMatches(glob, name)).map((name) => name.toString('hex'))
+            const pattern = new Glob(glob)
+            const ours = names.filter((name) => pattern.matches(name)).map((name) => name.toString('hex'))
             expect(ours.sort(), `pattern ${JSON.stringify(glob.toString('latin1'))}`).to.deep.equal(
               found.sort(),
             )

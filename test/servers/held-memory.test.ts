@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { IDLE_BYTES, type Account } from '../../src/servers/ledger.ts'
+import { imbalanceOf } from '../support/ledger.ts'
 import { requestBytes } from '../support/raw-http.ts'
 import { command, RawResp } from '../support/raw-resp.ts'
 import { startRondo, type RunningRondo } from '../support/rondo.ts'
@@ -95,7 +96,7 @@ describe('memory that clients make the process hold', function () {
     small.close()
     await running.stop()
   })
-  afterEach(() => expect(running.rondo.ledger.imbalance()).to.equal(null))
+  afterEach(() => expect(imbalanceOf(running.rondo.ledger)).to.equal(null))
 
   // Side by side, each with a process of its own to fill: what is stuck is given five seconds.
   const failures = new Map<string, Promise<unknown>>()
@@ -211,7 +212,7 @@ async function tryWay(way: Way): Promise<void> {
       expect(await small.ask('SET', `small${i % 10}`, String(i))).to.equal('+OK\r\n')
       expect(await small.ask('GET', `small${i % 10}`)).to.equal(`$${String(i).length}\r\n${i}\r\n`)
       most = Math.max(most, ledger.used)
-      expect(ledger.imbalance()).to.equal(null)
+      expect(imbalanceOf(ledger)).to.equal(null)
       await delay(5)
     }
     // What nodes answer in one turn comes on top, before the largest are cut.

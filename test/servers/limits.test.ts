@@ -3,6 +3,7 @@ import { expect } from 'chai'
 import { Ledger, UNAUTHENTICATED, type Account, type Holder } from '../../src/servers/ledger.ts'
 import { InputTimeout } from '../../src/servers/input-timeout.ts'
 import { ConnectionLimit, type LimitedConnection } from '../../src/servers/connection-limit.ts'
+import { imbalanceOf } from '../support/ledger.ts'
 import { clientLimits, connectionsWithin } from '../../src/app/machine.ts'
 
 const MIB = 1024 * 1024
@@ -46,14 +47,14 @@ describe('limits of clients', () => {
       }
       return { account: ledger.open(user, holder, BASE), holder }
     }
-    afterEach(() => expect(ledger.imbalance()).to.equal(null))
+    afterEach(() => expect(imbalanceOf(ledger)).to.equal(null))
 
     it('is the sum of its accounts, and empty when they are closed, whatever comes later', () => {
       const accounts = [open('a', 'u'), open('b', 'u'), open('c')].map(({ account }) => account)
       accounts.forEach((account, i) => account.add(1000 * (i + 1)))
       expect(ledger.used).to.equal(3 * BASE + 6000)
       accounts[1]!.moveTo('c')
-      expect(ledger.imbalance()).to.equal(null)
+      expect(imbalanceOf(ledger)).to.equal(null)
       for (const account of accounts) account.close()
       expect(ledger.used).to.equal(0)
       for (const account of accounts) account.add(-1000)

@@ -38,7 +38,7 @@ export interface Windows {
 }
 
 /** Per node. About what a node delivers in 10 ms if all of them share a machine with few cores. */
-export const WINDOWS: Windows = { largeBytes: 1024 * 1024, smallBytes: 1024 * 1024 }
+const WINDOWS: Windows = { largeBytes: 1024 * 1024, smallBytes: 1024 * 1024 }
 
 export interface AdmissionOptions {
   readonly queueTimeoutMs: number

@@ -8,7 +8,7 @@ export interface Script {
   readonly sha: string
 }
 
-export function loadScript(name: string): Script {
+function loadScript(name: string): Script {
   const text = readFileSync(new URL(`./${name}.lua`, import.meta.url))
   return { text, sha: createHash('sha1').update(text).digest('hex') }
 }

@@ -52,7 +52,7 @@ import {
 } from '../wire/parser.ts'
 import { RespError, type Protocol, type Reply } from '../../../commands/reply.ts'
 import { ReplySlot, type Slot } from './slot.ts'
-import type { Work, Worker } from '../../../core/work.ts'
+import type { Task, Work } from '../../../core/work.ts'
 
 /** Commands in flight on one connection; at the limit, reading stops. */
 const MAX_PIPELINED = 2048
@@ -99,7 +99,7 @@ export interface Host extends ServerFacts {
   holdBack(connection: Connection): void
 }
 
-export class Connection implements Client, Worker, Holder, LimitedConnection {
+export class Connection implements Client, Task, Holder, LimitedConnection {
   readonly id: number
   readonly server: Host
   readonly store: KeyStore

@@ -64,7 +64,7 @@ export const COMMAND: SessionCommand = immediate(
 )
 
 /** The replies for one command or subcommand. */
-interface Told {
+interface CommandReplies {
   readonly described: Described
   readonly info: Constant
   /** With its name, which is part of the reply. */
@@ -74,7 +74,7 @@ interface Told {
 /** Encoded once: describing a command takes 0.1 ms, and all of them 10 ms. */
 interface Tables {
   /** By lower-case name; a subcommand's is `client|list`. */
-  readonly told: ReadonlyMap<string, Told>
+  readonly byName: ReadonlyMap<string, CommandReplies>
   readonly allInfos: Constant
   readonly allDocs: Constant
 }
@@ -91,13 +91,13 @@ function makeTables(commands: readonly Command[]): Tables {
   const all = commands.map(describe)
   const named = all.flatMap((command) => [command, ...command.subcommands])
   return {
-    told: new Map(named.map((described) => [described.name, toldOf(described)])),
+    byName: new Map(named.map((described) => [described.name, repliesOf(described)])),
     allInfos: new Constant(all.map(infoOf)),
     allDocs: new Constant(new RespMap(all.map(docsOf))),
   }
 }
 
-function toldOf(described: Described): Told {
+function repliesOf(described: Described): CommandReplies {
   const [name, docs] = docsOf(described)
   return { described, info: new Constant(infoOf(described)), docs: [name, new Constant(docs)] }
 }
@@ -106,22 +106,22 @@ function toldOf(described: Described): Told {
 const MAX_NAME_BYTES = 64
 
 /** By name; null for unknown names. */
-function asked(client: Client, names: readonly Buffer[]): (Told | null)[] {
-  const { told } = tables(client)
+function asked(client: Client, names: readonly Buffer[]): (CommandReplies | null)[] {
+  const { byName } = tables(client)
   return names.map((name) => {
     if (name.length > MAX_NAME_BYTES) return null
-    return told.get(name.toString('latin1').toLowerCase()) ?? null
+    return byName.get(name.toString('latin1').toLowerCase()) ?? null
   })
 }
 
 function info(client: Client, args: readonly Buffer[]): Reply {
   if (args.length === 2) return tables(client).allInfos
-  return asked(client, args.slice(2)).map((told) => told?.info ?? null)
+  return asked(client, args.slice(2)).map((found) => found?.info ?? null)
 }
 
 function docs(client: Client, args: readonly Buffer[]): Reply {
   if (args.length === 2) return tables(client).allDocs
-  const found = asked(client, args.slice(2)).filter((told) => told !== null)
+  const found = asked(client, args.slice(2)).filter((one) => one !== null)
   return new RespMap(found.map(({ docs }) => docs))
 }
 
@@ -130,7 +130,7 @@ function list(client: Client, args: readonly Buffer[]): Reply {
 }
 
 function namesOf(client: Client, matches: (described: Described) => boolean): string[] {
-  const all = [...tables(client).told.values()]
+  const all = [...tables(client).byName.values()]
   return all.filter(({ described }) => matches(described)).map(({ described }) => described.name)
 }
 

@@ -19,7 +19,7 @@ import { LineLimit } from '../../line-limit.ts'
 
 /** As shown in metrics and log lines. */
 export type OtherProtocol = 'tls' | 'http' | 'proxy' | 'binary' | 'unknown'
-export const OTHER_PROTOCOLS: readonly OtherProtocol[] = ['tls', 'http', 'proxy', 'binary', 'unknown']
+const OTHER_PROTOCOLS: readonly OtherProtocol[] = ['tls', 'http', 'proxy', 'binary', 'unknown']
 
 const TLS_HANDSHAKE = 0x16
 const SSL2_HELLO = 0x80
