@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
+import { COMMANDS } from '../src/servers/resp/table.ts'
 import { ROUTES } from '../src/servers/http/routes.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -137,6 +138,19 @@ describe('README.md', () => {
       })
     }
   }
+
+  it('has every command of the Redis protocol in its table, and no other', () => {
+    const table = readme.slice(
+      readme.indexOf('| | commands |'),
+      readme.indexOf('Differences from a single Redis:'),
+    )
+    // Without options in parentheses; the first words of what is in several parts.
+    const named = [...table.replaceAll(/\([^)]*\)/g, '').matchAll(/(?<!\\)[|,`] *`?([A-Z_]{3,})\b/g)].map(
+      ([, name]) => name!,
+    )
+    const names = COMMANDS.slice(1).map(({ name }) => name.toUpperCase())
+    expect([...new Set(named)].sort()).to.deep.equal(names.sort())
+  })
 
   it('says how the package is installed', () => {
     expect(readme).to.include('npm pack').and.include('npm install git+')

@@ -7,6 +7,7 @@ import { parseSyntax, usageOf } from '../../../src/commands/docs-syntax.ts'
 import { RawResp } from '../../support/raw-resp.ts'
 import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
+import { NEWER_COMMANDS } from '../../support/newer-commands.ts'
 
 /** A reply's bytes as a tree: bulks are `$text`, status replies `+text`, numbers numbers; what holds others knows its mark. */
 type Tree = string | number | null | Several
@@ -16,7 +17,6 @@ type Fields = Record<string, Tree>
 
 const OWN = ['rondo']
 /** Commands, and arguments of commands, that Redis 7.0 does not have. */
-const NEWER_COMMANDS = ['delex', 'delifeq', 'digest', 'msetex']
 const NEWER_ARGUMENTS = ['bitop', 'set']
 /** What Redis 7.0 has no subcommand for; and those of which it tells no arguments, or names that have no meaning here. */
 const NEWER = ['client|no-touch', 'client|setinfo']

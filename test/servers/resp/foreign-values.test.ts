@@ -9,6 +9,7 @@ import { CONSISTENCY_LEVELS } from '../../../src/core/consistency.ts'
 import { RawResp } from '../../support/raw-resp.ts'
 import { call } from '../../support/raw-http.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
+import { NEWER_COMMANDS } from '../../support/newer-commands.ts'
 
 const LIFE_MS = 100_000
 const KEYS = ['{t}k', '{t}other', '{t}new', '{t}nosuch']
@@ -96,7 +97,6 @@ const LINES: Record<string, string[]> = {
   pexpiretime: ['PEXPIRETIME {t}k'],
 }
 /** Commands that the other Redis does not have; steps-traps.ts has them. */
-const NEWER = ['delex', 'delifeq', 'digest', 'msetex']
 /** Replies that tell the time: within a second of Redis's. */
 const TIMES = new Set(['pttl', 'pexpiretime', 'ttl', 'expiretime'])
 
@@ -150,7 +150,7 @@ for (const nodes of [1, 4]) {
     }
 
     it('every command is here', () => {
-      expect([...Object.keys(LINES), ...NEWER].sort()).to.deep.equal(Object.keys(STEPS).sort())
+      expect([...Object.keys(LINES), ...NEWER_COMMANDS].sort()).to.deep.equal(Object.keys(STEPS).sort())
     })
 
     // A value on one of several replicas is no majority: at the other levels a read may not find it.

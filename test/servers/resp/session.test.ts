@@ -7,6 +7,7 @@ import { RondoError } from '../../../src/core/errors.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
 import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
+import { NEWER_COMMANDS } from '../../support/newer-commands.ts'
 
 const OK = '+OK\r\n'
 const TOKEN = 'data-token-0123456789abcdef'
@@ -387,14 +388,13 @@ describe('a session of the Redis protocol', () => {
       const ours = await RawResp.open(port)
       const own = ['rondo']
       /** Redis 7.0 does not have them. */
-      const newer = ['delex', 'delifeq', 'digest', 'msetex']
       const infoOf = async (client: RawResp, name: string) => {
         const info = /^\*1\r\n\*10\r\n\$\d+\r\n.*\r\n:(-?\d+)\r\n\*[^:]*((?::-?\d+\r\n){3})/
         const [, arity, keys] = info.exec(await client.ask('COMMAND', 'INFO', name)) ?? []
         return { arity, keys }
       }
       for (const { name } of running.rondo.respServer.commands) {
-        if (![...own, ...newer].includes(name))
+        if (![...own, ...NEWER_COMMANDS].includes(name))
           expect(await infoOf(ours, name), name).to.deep.equal(await infoOf(oracle, name))
       }
       oracle.close()

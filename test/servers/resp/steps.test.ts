@@ -10,10 +10,10 @@ import { StepExecutor } from './steps-executor.ts'
 import { Oracle } from './steps-oracle.ts'
 import { argumentsAt, commands, KEYS, wildFloats, type RandomCommand } from './steps-stream.ts'
 import { NEWER_TRAPS, TRAPS, WHERE_WE_DIFFER } from './steps-traps.ts'
+import { NEWER_COMMANDS } from '../../support/newer-commands.ts'
 
 const MAX_VALUE_BYTES = 1024 * 1024
 /** Commands that Redis 7.0 does not have. */
-const NEWER = ['delex', 'delifeq', 'digest', 'msetex']
 const FLUSH = [Buffer.from('FLUSHALL')]
 /** The server's clock runs on; ours stands still. The ends in the stream lie further apart. */
 const CLOCK_TOLERANCE_MS = 30_000
@@ -99,7 +99,7 @@ describe('steps of the Redis protocol', function () {
   it('finds every command of the table in COMMAND INFO, with the same arity, flags and key positions', async () => {
     const oracle = await Oracle.open(redis.port, 2)
     for (const [name, { arity, flags, firstKey, lastKey, keyStep }] of Object.entries(STEPS)) {
-      if (NEWER.includes(name)) continue
+      if (NEWER_COMMANDS.includes(name)) continue
       const [info] = await oracle.ask([words(`COMMAND INFO ${name}`)])
       const lines = [`*1`, `*10`, `$${name.length}`, name, `:${arity}`, `*${flags.length}`]
       lines.push(...flags.map((flag) => `+${flag}`), `:${firstKey}`, `:${lastKey}`, `:${keyStep}`)

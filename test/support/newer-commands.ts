@@ -1,0 +1,5 @@
+/**
+ * Commands that Redis 7.0 does not have: the tests that compare with one leave them out, and check them against what the
+ * documentation of Redis 8.4 says, and of Valkey 9 for DELIFEQ.
+ */
+export const NEWER_COMMANDS: readonly string[] = ['delex', 'delifeq', 'digest', 'msetex']
