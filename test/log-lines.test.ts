@@ -67,6 +67,7 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
     { node, restarted: true },
     { node, restarted: false },
   ],
+  'node-older': [{ node, sinceMs: 0, othersMs: 3_600_000 }],
   'node-had-keys': [{ node, keys: 500 }],
   'keys-misplaced': [{ node, keys: 500 }],
   'cluster-known': [
@@ -83,6 +84,7 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
   ],
   'anti-entropy': [
     ROUND,
+    { ...ROUND, forgotten: 2 },
     { ...ROUND, result: 'partial', why: ['redis-1 is down'] },
     { ...ROUND, result: 'stopped', why: ['stopped'] },
   ],
