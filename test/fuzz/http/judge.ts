@@ -107,6 +107,7 @@ function isFor(
     (node) => typeof node === 'object' && node !== null && 'isHealthy' in node,
   )
   const isRepair = 'lastRound' in json
+  const isMembers = Array.isArray(json.members)
   switch (sender) {
     case 'nobody':
       return false
@@ -116,7 +117,7 @@ function isFor(
       // An answer to HEAD does not say what it is about; one with an ETag is about a key.
       return (
         status !== 204 &&
-        (isMetrics || isStatus || isRepair || status === 100 || (isHead && !headers.has('etag')))
+        (isMetrics || isStatus || isRepair || isMembers || status === 100 || (isHead && !headers.has('etag')))
       )
   }
 }
