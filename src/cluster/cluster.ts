@@ -123,7 +123,7 @@ export class Cluster {
   }
 
   /** Where keys are, by this coordinator's configuration. */
-  private get layout(): Layout {
+  get layout(): Layout {
     const { replicationFactor: replicas, vnodesPerNode: vnodes } = this.options
     const members = this.members.map(({ id, node, weight, zone }, i) => {
       const url = node.address === id ? null : `redis://${node.address}`
@@ -191,6 +191,11 @@ export class Cluster {
   /** Probes a member at once, after something about it has changed. */
   reprobe(member: Member): Promise<void> {
     return this.prober.probe(member)
+  }
+
+  /** The state of the members is as old as their last probes: probes all of them now. */
+  async reprobeAll(): Promise<void> {
+    await Promise.all(this.members.map((member) => this.reprobe(member)))
   }
 
   /**

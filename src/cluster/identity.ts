@@ -205,7 +205,8 @@ export class Identity {
 
   /** The ids of the members, as stored on them; null = not known. */
   private founders(): readonly string[] | null {
-    return this.topology && membersOf(this.topology).map(({ id }) => id)
+    const { topology } = this
+    return topology && membersOf(topology).map(({ id }) => id)
   }
 
   /**

@@ -133,6 +133,11 @@ export class Member implements Candidate {
     this.shut(why)
   }
 
+  /** It has evicted keys: what it lacks, it may have held. */
+  get evicts(): boolean {
+    return (this.report?.evictedKeys ?? 0) > 0
+  }
+
   // ---- writes
 
   /** @returns false if that was known */

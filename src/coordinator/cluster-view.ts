@@ -2,7 +2,7 @@
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Member } from '../cluster/member.ts'
 import type { Placement } from '../core/placement.ts'
-import { membersOf, sumOf } from '../core/topology.ts'
+import { membersOf, sumOf, type TopologyMember } from '../core/topology.ts'
 
 export interface MemberView {
   readonly id: string
@@ -40,7 +40,8 @@ export interface Share {
   readonly copies: number
 }
 
-export function clusterView({ topology, placement, id }: Cluster): ClusterView {
+export function clusterView(cluster: Cluster): ClusterView {
+  const { topology, placement, id } = cluster
   return {
     cluster: id,
     generation: topology?.generation ?? null,
@@ -48,43 +49,41 @@ export function clusterView({ topology, placement, id }: Cluster): ClusterView {
     phase: topology?.phase ?? null,
     checksum: topology && sumOf(topology),
     replicas: placement.replicas,
-    members: membersIn(placement, topology ? membersOf(topology) : []),
+    members: membersIn(cluster, topology ? membersOf(topology) : []),
     shares: sharesOf(placement),
   }
 }
 
 function membersIn(
-  { members }: Placement<Member>,
-  registered: readonly {
-    id: string
-    url: string | null
-    weight: number
-    zone: string | null
-    life: number
-  }[],
-): MemberView[] {
-  const views = members.map((member): MemberView => {
-    const known = registered.find(({ id }) => id === member.id)
-    const { id, node, weight, zone = null, health, completeness } = member
-    return {
-      id,
-      url: node.address === id ? null : `redis://${node.address}`,
-      weight,
-      zone: zone === '' ? null : zone,
-      state: 'member',
-      incarnation: known?.life ?? 1,
-      health: health.state,
-      completeness,
-      isRegistered: known !== undefined,
-    }
+  { layout, members }: Cluster,
+  registered: readonly TopologyMember[],
+): readonly MemberView[] {
+  const configured = layout.members.map((own) => {
+    const known = registered.find(({ id }) => id === own.id)
+    const seen = members.find(({ id }) => id === own.id)
+    return viewOf({ ...own, life: known?.life ?? own.life }, seen, known !== undefined)
   })
   const elsewhere = registered.filter(({ id }) => !members.some((member) => member.id === id))
-  const others = elsewhere.map(({ life: incarnation, ...rest }): MemberView => {
-    const { id, url, weight, zone } = rest
-    const unseen = { health: 'unknown', completeness: 'unknown' }
-    return { id, url, weight, zone, state: 'member', incarnation, ...unseen, isRegistered: true }
-  })
-  return [...views, ...others].sort((a, b) => (a.id < b.id ? -1 : 1))
+  const others = elsewhere.map((one) => viewOf(one, undefined, true))
+  return [...configured, ...others].sort((a, b) => (a.id < b.id ? -1 : 1))
+}
+
+function viewOf(
+  { id, url, weight, zone, life }: TopologyMember,
+  seen: Member | undefined,
+  isRegistered: boolean,
+): MemberView {
+  return {
+    id,
+    url,
+    weight,
+    zone,
+    state: 'member',
+    incarnation: life,
+    health: seen?.health.state ?? 'unknown',
+    completeness: seen?.completeness ?? 'unknown',
+    isRegistered,
+  }
 }
 
 const TOKENS = 2 ** 32

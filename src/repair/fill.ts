@@ -39,8 +39,7 @@ export class Filling {
       }
     }
     if (!(await member.node.lease('fill', owner, LEASE_MS))) return false
-    // The state is as old as the last probe.
-    await Promise.all(cluster.members.map((each) => cluster.reprobe(each)))
+    await cluster.reprobeAll()
     const sources = sourcesNow()
     if (!sources || member.completeness !== 'filling') return false
     const missesThen = member.misses

@@ -70,7 +70,7 @@ export async function settleStale(context: RepairContext, member: Member): Promi
   if (!(await answerOf(node, node.lease('fill', owner, LEASE_MS)))) return
   try {
     // The state is as old as the last probe: this member may be repaired by now, and another one wiped.
-    await Promise.all(cluster.members.map((each) => cluster.reprobe(each)))
+    await cluster.reprobeAll()
     const verdict = member.completeness === 'stale' ? judgeStale(cluster, member) : 'wait'
     if (verdict === 'keep') await keep(context, member)
     if (verdict === 'drop') await drop(context, member)

@@ -52,16 +52,7 @@ describe('a copy on a fallback replica that is older than deletes are remembered
     await repair.time.advance(20_000)
     expect(repair.under.member(node).completeness).to.equal('clean')
   }
-  const read = (key: string, level: ConsistencyLevel = 'quorum') =>
-    repair.under.done(
-      new Promise<string>((resolve) => {
-        const done = {
-          read: (found: { value: Buffer } | null) => resolve(found ? found.value.toString() : '(absent)'),
-          failed: (error: { code: string }) => resolve(error.code),
-        }
-        repair.under.coordinator.read(Buffer.from(key), done, level)
-      }),
-    )
+  const read = (key: string, level?: ConsistencyLevel) => repair.read(key, level)
 
   describe('is nothing, if the copies of that replica were settled', () => {
     it('to a round: dropped, not moved home', async () => {

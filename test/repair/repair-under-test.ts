@@ -3,6 +3,7 @@
  * that replicas can be made to differ in every way.
  */
 import { expect } from 'chai'
+import type { ConsistencyLevel } from '../../src/core/consistency.ts'
 import { isReserved } from '../../src/core/keys.ts'
 import { KIND_TOMBSTONE, StoredRecord, type NewRecord } from '../../src/core/codec.ts'
 import { EXPIRY_MARGIN_MS, FAR_END_MS } from '../../src/core/lifetime.ts'
@@ -91,6 +92,19 @@ export class RepairUnderTest {
 
   get reports(): RoundReport[] {
     return this.under.told('anti-entropy') as unknown as RoundReport[]
+  }
+
+  /** What a user would read: a value, `(absent)`, or the code of an error. */
+  read(key: string, level: ConsistencyLevel = 'quorum'): Promise<string> {
+    return this.under.done(
+      new Promise<string>((resolve) => {
+        const done = {
+          read: (found: { value: Buffer } | null) => resolve(found ? found.value.toString() : '(absent)'),
+          failed: (error: { code: string }) => resolve(error.code),
+        }
+        this.under.coordinator.read(Buffer.from(key), done, level)
+      }),
+    )
   }
 
   // ---- making replicas differ

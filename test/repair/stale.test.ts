@@ -52,16 +52,7 @@ describe('a node that was not compared with others for longer than the grace', f
     )
   const fresh = (...nodes: FaultyNode[]) => nodes.forEach((node) => setSynced(node, 3_600_000))
   const ping = () => repair.time.advance(PING_INTERVAL_MS + 100)
-  const read = (key: string, level: ConsistencyLevel = 'quorum') =>
-    repair.under.done(
-      new Promise<string>((resolve) => {
-        const done = {
-          read: (found: { value: Buffer } | null) => resolve(found ? found.value.toString() : '(absent)'),
-          failed: (error: { code: string }) => resolve(error.code),
-        }
-        repair.under.coordinator.read(Buffer.from(key), done, level)
-      }),
-    )
+  const read = (key: string, level?: ConsistencyLevel) => repair.read(key, level)
   /** `k` was deleted while `a` was away, and nobody remembers it. */
   const forgotten = () => {
     repair.plant(a, 'k', repair.value(3 * DAY_MS, 'deleted long ago'))

@@ -42,8 +42,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'unclean-acks',
     rule: 'the ack of a node that is being filled does not count',
     file: 'src/coordinator/write/acks.ts',
-    find: 'this.note({ node, place: this.placeOf(node), clean: fence.clean, keptMs, askedMs: keptMs })',
-    replace: 'this.note({ node, place: this.placeOf(node), clean: true, keptMs, askedMs: keptMs })',
+    find: 'this.note({ node, clean: fence.clean, keptMs, askedMs: keptMs })',
+    replace: 'this.note({ node, clean: true, keptMs, askedMs: keptMs })',
   },
   {
     name: 'unclean-votes',

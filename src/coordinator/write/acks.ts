@@ -11,12 +11,10 @@ import { lastingCopy, type NewRecord } from '../../core/codec.ts'
 import { LIFE_TOLERANCE_MS } from '../../core/lifetime.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
-import { positionOf, type CoordinatorContext, type Replicas } from '../context.ts'
+import { placesOf, type CoordinatorContext, type Replicas } from '../context.ts'
 
 interface Ack {
   readonly node: Node
-  /** Its index among the home replicas. */
-  readonly place: number
   /** Only a clean replica counts. The others are lengthened too: a filling node will vote later. */
   readonly clean: boolean
   keptMs: number
@@ -61,7 +59,7 @@ export class Acks implements StoreCall {
 
   /** A home replica holds the record. */
   add(node: Node, fence: Fence, keptMs: number): void {
-    this.note({ node, place: this.placeOf(node), clean: fence.clean, keptMs, askedMs: keptMs })
+    this.note({ node, clean: fence.clean, keptMs, askedMs: keptMs })
   }
 
   /**
@@ -69,12 +67,12 @@ export class Acks implements StoreCall {
    * and there is nothing left to lengthen.
    */
   addReplaced(node: Node, askedMs: number): void {
-    this.note({ node, place: this.placeOf(node), clean: true, keptMs: askedMs, askedMs: Infinity })
+    this.note({ node, clean: true, keptMs: askedMs, askedMs: Infinity })
   }
 
   /** The home replicas that hold the record long enough, by their index. */
   get counted(): readonly number[] {
-    return placesOf(this.acks.filter(({ clean, keptMs }) => clean && !this.isShort(keptMs)))
+    return this.placesOf(({ clean, keptMs }) => clean && !this.isShort(keptMs))
   }
 
   /** So many of them as the level requires. */
@@ -90,12 +88,19 @@ export class Acks implements StoreCall {
   private note(ack: Ack): void {
     this.acks.push(ack)
     if (ack.clean) this.longest = Math.max(this.longest, Math.min(ack.keptMs, this.context.graceMs))
-    if (!this.replicas.isHeld(placesOf(this.acks.filter(({ clean }) => clean)), this.level)) return
+    if (
+      !this.replicas.isHeld(
+        this.placesOf(({ clean }) => clean),
+        this.level,
+      )
+    )
+      return
     for (const other of this.acks) if (this.isShort(other.askedMs)) this.lengthen(other)
   }
 
-  private placeOf(node: Node): number {
-    return positionOf(this.replicas.homes, node)
+  private placesOf(which: (ack: Ack) => boolean): number[] {
+    const nodes = this.acks.filter(which).map(({ node }) => node)
+    return placesOf(this.replicas, nodes)
   }
 
   private isShort(lifeMs: number): boolean {
@@ -130,8 +135,4 @@ export class Acks implements StoreCall {
     this.context.background.end()
     this.changed()
   }
-}
-
-function placesOf(acks: readonly Ack[]): number[] {
-  return acks.map(({ place }) => place)
 }

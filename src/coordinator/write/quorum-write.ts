@@ -33,7 +33,7 @@ import { RondoError } from '../../core/errors.ts'
 import { fallbacksFor, takes } from '../../core/plan.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import { Acks } from './acks.ts'
-import { positionOf, type CoordinatorContext, type Replicas } from '../context.ts'
+import { placesOf, positionOf, type CoordinatorContext, type Replicas } from '../context.ts'
 import { tooFew, wrongType } from '../errors.ts'
 import { Copies, lifeWhileAway, noteMiss } from './misses.ts'
 import { Operation } from '../operation.ts'
@@ -77,8 +77,10 @@ export class QuorumWrite extends Operation<WriteDone> {
     const isDelete = kindOf(record) === KIND_TOMBSTONE
     const { homes } = this.replicas
     const usable = homes.filter((home) => takes(home, isDelete))
-    const counting = homes.flatMap((home, i) =>
-      usable.includes(home) && home.completeness === 'clean' ? [i] : [],
+    const clean = usable.filter((home) => home.completeness === 'clean')
+    const counting = placesOf(
+      this.replicas,
+      clean.map(({ node }) => node),
     )
     if (!this.replicas.isHeld(counting, this.level) && !this.sent) {
       this.end(tooFew(counting.length, homes, { outcome: 'not-applied', acked: 0, required: this.required }))

@@ -48,7 +48,7 @@ export async function agreedRecord(
     const reading = fetchRecord(source.member.node, key, source.marker)
     const heads = voters.map((voter) => (voter.member === source.member ? reading : headAt(voter, key)))
     const [record, ...held] = await Promise.all([reading, ...heads])
-    const evicts = voters.map(({ member }) => (member.report?.evictedKeys ?? 0) > 0)
+    const evicts = voters.map(({ member }) => member.evicts)
     if (agreesOn(held, evicts, sufficient, context.cluster.time.nowMs())) return record
     if (voters.length < majority) return record
     if (tries === 1) await pause(context)

@@ -196,9 +196,9 @@ export class AntiEntropy {
       await this.lease(GIVEN_BACK_MS)
       return
     }
-    // The state is as old as the last probe: who was compared meanwhile, by another coordinator, or lost its data?
+    // Who was compared meanwhile, by another coordinator, or lost its data?
     const { clock, timers, cluster } = this.context
-    await Promise.all(cluster.members.map((member) => cluster.reprobe(member)))
+    await cluster.reprobeAll()
     const pace = new Pace(this.options.keysPerSecond, clock, timers)
     const round = new Round(this.context, pace, this.options.listedKeys)
     const ended = this.run(round, pace)

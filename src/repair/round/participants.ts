@@ -26,7 +26,7 @@ export class Participant {
   }
 
   get evicts(): boolean {
-    return (this.member.report?.evictedKeys ?? 0) > 0
+    return this.member.evicts
   }
 }
 
