@@ -9,9 +9,11 @@ const exitWaitMs = Number(process.env.RONDO_EXIT_WAIT_MS ?? 20_000)
 export default class Reporter extends Mocha.reporters.Spec {
   constructor(runner, options) {
     super(runner, options)
+    const titles = []
+    runner.on('fail', (test) => titles.push(test.titlePath().join(' › ')))
     runner.once('end', () => {
       const { passes, failures, pending } = runner.stats
-      const result = { passed: passes, failed: failures, skipped: pending, hung: false }
+      const result = { passed: passes, failed: failures, skipped: pending, hung: false, failures: titles }
       write(result)
       // unref: the timer itself keeps nothing open, it fires only where something else does.
       setTimeout(() => {

@@ -1,18 +1,23 @@
 // What `npm test` runs: finds a real redis-server (see find-redis-server.mjs), runs mocha with the arguments
 // it was given, and ends with one plain line, `N passed, N failed` (and `, N skipped`).
 //
-// It fails when a test failed, when none ran, and when the tests left something open that keeps the process
+// Without named files the tests run in groups, each in a process of its own, as many side by side as there are
+// cores, at most RONDO_TEST_JOBS (2). What a group printed appears when it has ended; failures are repeated at the end.
+//
+// It fails when a test failed, when none ran, and when the tests left something open that keeps a process
 // from ending. RONDO_FORBID_SKIPS=1 makes a skipped test (and a forgotten .only) a failure.
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { availableParallelism, tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { findRedisServer } from './find-redis-server.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const args = process.argv.slice(2)
 const strict = process.env.RONDO_FORBID_SKIPS === '1' ? ['--forbid-pending', '--forbid-only'] : []
+const MAX_FILES_IN_GROUP = 6
 
 if (args.some((arg) => /^(-R|--reporter)(=|$)/.test(arg))) {
   console.error('npm test counts with a reporter of its own. For another one: npx mocha --reporter <name>')
@@ -21,7 +26,8 @@ if (args.some((arg) => /^(-R|--reporter)(=|$)/.test(arg))) {
 
 // mocha adds the files that are named to those of a `spec` in its configuration, so the default is here.
 const namesFiles = args.some((arg) => /\.ts$|^--spec(=|$)/.test(arg))
-const files = namesFiles ? [] : ['test/**/*.test.ts']
+const groups = namesFiles ? [[]] : groupsOf(testFiles())
+const jobs = Math.min(Number(process.env.RONDO_TEST_JOBS ?? 2), availableParallelism(), groups.length)
 
 let redisServer
 try {
@@ -32,44 +38,99 @@ try {
 }
 
 const resultDir = mkdtempSync(join(tmpdir(), 'rondo-test-'))
-const resultFile = join(resultDir, 'result.json')
-const child = spawn(
-  process.execPath,
-  [
-    join(root, 'node_modules/mocha/bin/mocha.js'),
-    ...['--reporter', 'scripts/reporter.mjs'],
-    ...strict,
-    ...args,
-    ...files,
-  ],
-  {
-    cwd: root,
-    stdio: 'inherit',
-    env: { ...process.env, REDIS_SERVER_BIN: redisServer, RONDO_TEST_RESULT: resultFile },
-  },
-)
+const running = new Set()
 // mocha's launcher hands on SIGINT only, and would leave the tests running at anything else.
-process.on('SIGINT', () => undefined) // the terminal sends it to the whole group already
-for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill('SIGINT'))
+let isInterrupted = false
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => interrupt(signal))
 
-const exitCode = await new Promise((done) => {
-  child.on('error', () => done(1))
-  child.on('exit', (code) => done(code ?? 1))
-})
-
-const outcome = readResult()
-let { passed, failed, skipped, hung } = outcome ?? { passed: 0, failed: 0, skipped: 0, hung: false }
+const total = { passed: 0, failed: 0, skipped: 0, failures: [] }
+const queue = [...groups.entries()]
+await Promise.all(Array.from({ length: jobs }, work))
 rmSync(resultDir, { recursive: true, force: true })
-if (passed + failed === 0) console.error('No test ran.')
-// Whatever else went wrong (a file that does not load, an error after the end, a handle left open) counts.
-if (failed === 0 && (exitCode !== 0 || passed === 0 || hung)) failed = 1
-console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
-process.exitCode = failed > 0 ? 1 : 0
 
-function readResult() {
+if (total.passed + total.failed === 0) {
+  console.error('No test ran.')
+  total.failed = 1
+}
+if (jobs > 1 && total.failures.length > 0)
+  console.log(`Failed:\n${total.failures.map((title) => `  ${title}\n`).join('')}`)
+const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : ''
+console.log(`${total.passed} passed, ${total.failed} failed${skipped}`)
+process.exitCode = total.failed > 0 ? 1 : 0
+
+function testFiles() {
+  const names = readdirSync(join(root, 'test'), { recursive: true })
+  return names.filter((name) => name.endsWith('.test.ts')).map((name) => join('test', name))
+}
+
+/** By folder; the tests of the whole program take longest and come first, so that the last ones are short. */
+function groupsOf(files) {
+  const folders = [...new Set(files.map(dirname))]
+  const groups = folders.flatMap((folder) => {
+    const inFolder = files.filter((file) => dirname(file) === folder).sort()
+    const count = Math.ceil(inFolder.length / MAX_FILES_IN_GROUP)
+    return Array.from({ length: count }, (_, i) => inFolder.filter((_, j) => j % count === i))
+  })
+  const weight = (group) => {
+    const bytes = group.reduce((sum, file) => sum + statSync(join(root, file)).size, 0)
+    return /^test\/(e2e\/|[^/]*$)/.test(group[0]) ? bytes + 1e9 : bytes
+  }
+  return groups.sort((a, b) => weight(b) - weight(a))
+}
+
+async function work() {
+  for (let next = queue.shift(); next && !isInterrupted; next = queue.shift()) await runGroup(...next)
+}
+
+async function runGroup(index, files) {
+  const resultFile = join(resultDir, `${index}.json`)
+  const child = spawn(
+    process.execPath,
+    [
+      join(root, 'node_modules/mocha/bin/mocha.js'),
+      ...['--reporter', 'scripts/reporter.mjs'],
+      ...(process.stdout.isTTY ? ['--color'] : []),
+      ...strict,
+      ...args,
+      ...files,
+    ],
+    {
+      cwd: root,
+      stdio: jobs > 1 ? ['ignore', 'pipe', 'pipe'] : 'inherit',
+      env: { ...process.env, REDIS_SERVER_BIN: redisServer, RONDO_TEST_RESULT: resultFile },
+    },
+  )
+  running.add(child)
+  const [exitCode, ...printed] = await Promise.all([
+    new Promise((done) => {
+      child.on('error', () => done(1))
+      child.on('exit', (code) => done(code ?? 1))
+    }),
+    ...(jobs > 1 ? [buffer(child.stdout), buffer(child.stderr)] : []),
+  ])
+  running.delete(child)
+  process.stdout.write(Buffer.concat(printed))
+
+  const { passed, failed, skipped, hung, failures } = readResult(resultFile)
+  total.passed += passed
+  total.skipped += skipped
+  total.failures.push(...failures)
+  // Whatever else went wrong (a file that does not load, an error after the end, a handle left open) counts.
+  const isBroken = failed === 0 && (exitCode !== 0 || hung)
+  if (isBroken) total.failures.push(`not a test, but the process of: ${files.join(' ')}`)
+  total.failed += isBroken ? 1 : failed
+}
+
+function interrupt(signal) {
+  isInterrupted = true
+  // The terminal sends SIGINT to the whole group already.
+  if (signal !== 'SIGINT') for (const child of running) child.kill('SIGINT')
+}
+
+function readResult(file) {
   try {
-    return JSON.parse(readFileSync(resultFile, 'utf8'))
+    return JSON.parse(readFileSync(file, 'utf8'))
   } catch {
-    return undefined // mocha ended before its tests did
+    return { passed: 0, failed: 0, skipped: 0, hung: false, failures: [] } // mocha ended before its tests did
   }
 }
