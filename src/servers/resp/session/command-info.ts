@@ -121,8 +121,9 @@ function info(client: Client, args: readonly Buffer[]): Reply {
 
 function docs(client: Client, args: readonly Buffer[]): Reply {
   if (args.length === 2) return tables(client).allDocs
-  const found = asked(client, args.slice(2)).filter((one) => one !== null)
-  return new RespMap(found.map(({ docs }) => docs))
+  // Each once, as a map has its keys: the same name a thousand times would be megabytes.
+  const found = new Set(asked(client, args.slice(2)).filter((one) => one !== null))
+  return new RespMap([...found].map(({ docs }) => docs))
 }
 
 function list(client: Client, args: readonly Buffer[]): Reply {
