@@ -1,5 +1,6 @@
 import { expect } from 'chai'
 import { CoordinatorUnderTest, REQUEST_TIMEOUT_MS } from '../support/coordinator-under-test.ts'
+import { KIND_VALUE } from '../../src/core/codec.ts'
 import { refusedAs, type FaultyNode, NODE_TIMEOUT_MS } from '../support/faulty-node.ts'
 import { record } from '../support/node-calls.ts'
 
@@ -74,6 +75,53 @@ describe('a read at one', () => {
     expect(tookMs).to.be.below(100)
     expect(asked()).to.deep.equal([1, 1, 0, 0])
     await under.time.advance(1000) // the late answer disturbs nobody
+  })
+
+  it('a second replica\'s "not there" counts only if the first, which may hold the value, fails', async () => {
+    first.memory.storage.set(Buffer.from(KEY), Buffer.from('plain'), Infinity)
+    first.answerAfterMs = 250
+    expect((await under.get(KEY)).result).to.equal('plain')
+    expect(asked()).to.deep.equal([1, 1, 0, 0])
+    first.answerAfterMs = Infinity
+    expect(await under.get(KEY)).to.include({ result: '(absent)', tookMs: NODE_TIMEOUT_MS })
+    expect(asked()).to.deep.equal([2, 2, 0, 0])
+  })
+
+  it('nor does an update take it for the value', async () => {
+    first.memory.storage.set(Buffer.from(KEY), Buffer.from('plain'), Infinity)
+    first.answerAfterMs = 250
+    const before = new Promise<string | undefined>((resolve, reject) =>
+      under.coordinator.update(
+        Buffer.from(KEY),
+        (record) => ({
+          kind: 'write',
+          record: { kind: KIND_VALUE, value: Buffer.from(`${record?.value.toString()}+`), expiresAtMs: 0 },
+        }),
+        { updated: (record) => resolve(record?.value.toString()), failed: reject },
+      ),
+    )
+    expect(await under.done(before)).to.equal('plain')
+    expect(asked()).to.deep.equal([1, 1, 0, 0])
+    expect(first.holds(KEY)).to.equal('plain+')
+  })
+
+  it('and if the first has not answered by the deadline', async () => {
+    const slow = under.coordinatorWith({ requestTimeoutMs: 260 })
+    first.answerAfterMs = 280
+    const read = new Promise((resolve) =>
+      slow.read(Buffer.from(KEY), { read: resolve, failed: (error) => resolve(error.code) }),
+    )
+    expect(await under.done(read)).to.equal(null)
+    expect(asked()).to.deep.equal([1, 1, 0, 0])
+  })
+
+  it('a second replica\'s "deleted" counts at once', async () => {
+    await under.put(KEY, 'v')
+    await under.del(KEY)
+    first.answerAfterMs = 250
+    const { result, tookMs } = await under.get(KEY)
+    expect(result).to.equal('(deleted)')
+    expect(tookMs).to.be.below(100)
   })
 
   it('does not believe a replica that missed a write while it was being read', async () => {

@@ -2,7 +2,9 @@
  * A read at `one`: the first healthy home replica in preference order answers; if it fails, the next one.
  *
  *   1. Home replicas that are clean and missed nothing, one after the other. Nearly every read ends with the first. If
- *      it takes longer than usual, the next one is asked as well (hedging.ts), and the first answer counts.
+ *      it takes longer than usual, the next one is asked as well (hedging.ts), and the first answer counts; except that
+ *      "nothing" from the second counts only if the first fails. A value that Rondo did not write is on one node, and an
+ *      update that reads nothing would replace it: both have version zero, so its condition holds.
  *   2. If none of them answers: all other reachable nodes at once, and the newest record wins. These are home replicas
  *      that may lack writes, and the fallback replicas that took writes in their place.
  *
@@ -54,7 +56,10 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   private tries = 0
   /** Pending calls to replicas whose answer suffices by itself. */
   private outstanding = 0
-  private hedged = false
+  /** The second replica, if the first took longer than usual. */
+  private hedge: Node | null = null
+  /** It holds nothing, and the first has not answered yet. */
+  private hedgeFoundNothing = false
 
   // While comparing:
   private comparing = 0
@@ -147,9 +152,10 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       return
     }
     if (this.comparing === 0) {
-      if (!this.isLarge) this.context.hedging.answered(this.context.deadlines.startOf(this.deadline!))
-      this.finish()
-      this.done.read(record)
+      if (record === null && node === this.hedge && this.outstanding > 1) {
+        this.outstanding--
+        this.hedgeFoundNothing = true
+      } else this.found(record)
       return
     }
     const position = positionOf(this.plan!.compared, node)
@@ -163,6 +169,12 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       this.newest = record
     }
     this.compared()
+  }
+
+  private found(record: R | null): void {
+    if (!this.isLarge) this.context.hedging.answered(this.context.deadlines.startOf(this.deadline!))
+    this.finish()
+    this.done.read(record)
   }
 
   onFailure(_node: Node, failure: NodeFailure): void {
@@ -196,21 +208,29 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
 
   private failedInTurn(): void {
     if (--this.outstanding > 0) return
+    if (this.hedgeFoundNothing) {
+      this.found(null)
+      return
+    }
     this.plan ??= this.planWithoutFirst()
     this.askNext()
   }
 
   late(): void {
     // A large reply is slow anyway, and a second one would slow down others.
-    if (this.hedged || this.isLarge || this.outstanding !== 1 || this.tries >= this.context.maxTries) return
+    if (this.hedge || this.isLarge || this.outstanding !== 1 || this.tries >= this.context.maxTries) return
     this.plan ??= this.planWithoutFirst()
     const next = this.plan.inTurn[this.nextInTurn]
     if (!next || this.done.isFollowed?.() || !this.context.hedging.spend()) return
-    this.hedged = true
+    this.hedge = next.node
     this.ask(next)
   }
 
   overdue(): void {
+    if (this.hedgeFoundNothing) {
+      this.found(null)
+      return
+    }
     const { requestTimeoutMs } = this.context
     this.fail(new RondoError('UNAVAILABLE', `No replica of the key answered within ${requestTimeoutMs} ms.`))
   }
