@@ -7,7 +7,9 @@
  *                 └ subcommands run in order; the replies come in one array
  *
  * One that only reads asks the nodes for the bytes that it needs. One that writes first makes the value long enough for
- * its farthest subcommand, as Redis does, even if that then fails.
+ * its farthest subcommand, as Redis does, even if that then fails. It stores the value if that made it longer, or if any
+ * subcommand changed it, even if a later one changed it back: WATCH then finds a change, as in Redis. Only of a value that
+ * failing subcommands have made longer does Redis tell neither WATCH nor its replicas; here that is a change as well.
  */
 import { byteRange } from '../../core/part.ts'
 import { cString, integerArgument, parseInteger, word } from '../arguments.ts'
@@ -60,8 +62,10 @@ export function bitfield(args: readonly Buffer[], nowMs: number, limits: StepLim
       const before = held?.value ?? EMPTY
       const value = Buffer.alloc(Math.max(before.length, size))
       before.copy(value)
-      const reply = operations.map((operation) => carryOut(operation, value))
-      return value.equals(before) ? { reply } : { reply, next: [inPlaceOf(held, value, newEndMs)] }
+      const done = operations.map((operation) => carryOut(operation, value))
+      const reply = done.map((one) => one.reply)
+      const isChanged = value.length > before.length || done.some((one) => one.isChanged)
+      return isChanged ? { reply, next: [inPlaceOf(held, value, newEndMs)] } : { reply }
     },
     size,
   )
@@ -140,16 +144,16 @@ function fieldOffset(argument: Buffer, bits: number): number {
 // ---- integers
 
 /** Changes `value`, which is long enough, if the operation writes. */
-function carryOut(operation: Operation, value: Buffer): Reply {
+function carryOut(operation: Operation, value: Buffer): { reply: Reply; isChanged: boolean } {
   const { kind, operand, overflow } = operation
   const before = fieldIn(value, operation)
-  if (kind === 'GET') return before
+  if (kind === 'GET') return { reply: before, isChanged: false }
   const [base, by] = kind === 'SET' ? [operand, 0n] : [before, operand]
   const direction = overflowing(operation, base, by)
-  if (direction !== 0 && overflow === 'FAIL') return null
+  if (direction !== 0 && overflow === 'FAIL') return { reply: null, isChanged: false }
   const after = direction === 0 ? base + by : limited(operation, base + by, direction)
   putField(value, operation, after)
-  return kind === 'SET' ? before : after
+  return { reply: kind === 'SET' ? before : after, isChanged: after !== before }
 }
 
 /**

@@ -221,7 +221,8 @@ export function getex(args: readonly Buffer[], nowMs: number): Step {
     if (!held) return { reply: null }
     // Redis checks the key before the expiry time.
     if (newEnd instanceof CommandError) return refused(newEnd.message)
-    if (newEnd === held.expiresAtMs) return { reply: held.value }
+    // As Redis does, it stores a time that the key has already.
+    if (newEnd === 0 && held.expiresAtMs === 0) return { reply: held.value }
     return { reply: held.value, next: [until(held.value, newEnd, applyMs)] }
   })
 }
