@@ -70,6 +70,7 @@ export class Streams {
     const tagged = random.chance(0.7)
     // Ends are compared with a tolerance, and so is every number near them: most streams do not ask for any.
     const timed = random.chance(0.3)
+    const watches = tagged && random.chance(0.5)
     const pieces: Buffer[] = []
     let open = false
     for (let left = 1 + random.below(40); left > 0; left--) {
@@ -82,18 +83,19 @@ export class Streams {
         open = name === 'MULTI'
         continue
       }
-      pieces.push(random.chance(0.1) ? this.aside(tagged, open) : this.keyed(tagged, timed))
+      pieces.push(random.chance(0.1) ? this.aside(tagged, watches, open) : this.keyed(tagged, timed, watches))
     }
     if (open) pieces.push(this.sent(['EXEC']))
     return pieces
   }
 
-  private keyed(tagged: boolean, timed: boolean): Buffer {
+  private keyed(tagged: boolean, timed: boolean, watches: boolean): Buffer {
     const keys = keysOf(TAG, tagged)
     for (;;) {
       const args = this.command()
       const name = args[0]!.toString()
       if ((!tagged && TOGETHER.includes(name)) || (!timed && TELLS_TIME.includes(name))) continue
+      if (watches && countsOnlyHereOrThere(args)) continue
       // Where a key stands, it is one of these very Buffers.
       return this.sent(args.map((arg) => keys[KEYS.findIndex((key) => key === arg)] ?? arg))
     }
@@ -109,7 +111,7 @@ export class Streams {
   }
 
   /** What is not about keys, and what is wrong. */
-  private aside(tagged: boolean, open: boolean): Buffer {
+  private aside(tagged: boolean, watches: boolean, open: boolean): Buffer {
     const { random } = this
     const key = random.pick(keysOf(TAG, tagged))
     const line = random.pick<(string | Buffer)[]>([
@@ -131,7 +133,7 @@ export class Streams {
       [''],
       ['DISCARD'],
       ['UNWATCH'],
-      ...(tagged ? [['WATCH', key], ['WATCH'], ['WATCH', ...keysOf(TAG, tagged)]] : []),
+      ...(watches ? [['WATCH', key], ['WATCH'], ['WATCH', ...keysOf(TAG, tagged)]] : []),
       ...(random.chance(0.2) ? [['RESET'], ['QUIT']] : []),
       // Inside MULTI, Redis leaves EXEC's reply half written.
       ...(random.chance(0.2) && !open ? [['CLIENT', 'REPLY', random.pick(['ON', 'OFF', 'SKIP', 'x'])]] : []),
@@ -315,6 +317,12 @@ export class Streams {
       return this.sent([name, ...args])
     })
   }
+}
+
+/** Of these, WATCH finds a change in only one of the two servers (watch.test.ts). */
+function countsOnlyHereOrThere(args: readonly Buffer[]): boolean {
+  const [name, ...rest] = args.map((arg) => arg.toString('latin1').toUpperCase())
+  return name === 'PFCOUNT' || (name === 'BITFIELD' && rest.includes('FAIL'))
 }
 
 /** A word of an inline command in which any byte may stand. */
