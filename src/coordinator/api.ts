@@ -97,8 +97,12 @@ export interface KeyStore {
 
   /** Whether this record holds a value that clients can see now. */
   isLive<R extends RecordHead>(record: R | null): record is R
-  /** When a live record expires, cluster time; 0 = never. */
-  expiresAtMs(key: Buffer, record: RecordHead): Promise<number>
+  /**
+   * When a live record expires, cluster time; 0 = never. Null = Rondo did not write the value, and it is gone meanwhile.
+   *
+   * @throws RondoError if it has to be asked for, and a node that may hold the value cannot tell
+   */
+  expiresAtMs(key: Buffer, record: RecordHead): Promise<number | null>
   /** A page of all keys. Pass the cursor of the previous page; '0' starts. */
   list(request: ListRequest): Promise<KeyPage>
   /** The number of keys of each database; those without keys are omitted. Lists all keys. */

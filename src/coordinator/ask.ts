@@ -4,7 +4,7 @@ import type { PeekedRecord } from '../core/codec.ts'
 import { RondoError } from '../core/errors.ts'
 import type { Part } from '../core/part.ts'
 import { wrongType } from './errors.ts'
-import { inWords } from '../core/sentence.ts'
+import { inWords, sentenceOf } from '../core/sentence.ts'
 
 /** @throws RondoError UNAVAILABLE if the node does not answer, WRONG_TYPE if the key holds another Redis type */
 export function askNode(member: Member, key: Buffer, part: Part): Promise<PeekedRecord | null> {
@@ -13,10 +13,7 @@ export function askNode(member: Member, key: Buffer, part: Part): Promise<Peeked
       onPeeked: (_node, record) => resolve(record),
       onFailure: (_node, failure) => {
         if (failure.reason === 'wrong-type') reject(wrongType())
-        else
-          reject(
-            new RondoError('UNAVAILABLE', `Node ${member.id} gave no answer: ${inWords(failure.message)}.`),
-          )
+        else reject(noAnswer(member, inWords(failure.message)))
       },
     })
   })
@@ -31,8 +28,14 @@ export function askNode(member: Member, key: Buffer, part: Part): Promise<Peeked
 export async function foreignLifeMs(member: Member, key: Buffer): Promise<number | null> {
   const record = await askNode(member, key, 'head')
   if (!record?.isForeign) return null
-  const lifeMs = await member.node.lifeMs(key)
+  const lifeMs = await member.node.lifeMs(key).catch((error: unknown) => {
+    throw noAnswer(member, sentenceOf(error))
+  })
   return lifeMs === ABSENT ? null : lifeMs
+}
+
+function noAnswer({ id }: Member, why: string): RondoError {
+  return new RondoError('UNAVAILABLE', `Node ${id} gave no answer: ${why}.`)
 }
 
 /** Node.lifeMs of a key that the node does not hold. */

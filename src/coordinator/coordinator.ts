@@ -411,15 +411,26 @@ export class Coordinator implements KeyStore {
     return record?.isLive(record.expiresAtMs === 0 ? 0 : this.nowMs()) ?? false
   }
 
-  /** When a live record expires, cluster time in whole milliseconds; 0 = never. Asks a node if Rondo did not write the value. */
-  async expiresAtMs(key: Buffer, record: RecordHead): Promise<number> {
+  /**
+   * When a live record expires, cluster time in whole milliseconds; 0 = never. Asks the nodes if Rondo did not write the
+   * value; null = none of them holds it any more.
+   *
+   * @throws RondoError if one that may hold it cannot tell: without its end it would become a value that never expires
+   */
+  async expiresAtMs(key: Buffer, record: RecordHead): Promise<number | null> {
     if (!record.isForeign) return record.expiresAtMs
+    let failure: RondoError | null = null
     for (const member of this.replicaSetOf(key).preference) {
       if (member.readRank === READ_NEVER) continue
-      const lifeMs = await foreignLifeMs(member, key).catch(() => null) // the next one may hold it as well
-      if (lifeMs !== null) return lifeMs < 0 ? 0 : Math.ceil(this.nowMs()) + lifeMs
+      try {
+        const lifeMs = await foreignLifeMs(member, key)
+        if (lifeMs !== null) return lifeMs < 0 ? 0 : Math.ceil(this.nowMs()) + lifeMs
+      } catch (error) {
+        failure ??= error as RondoError // the next one may hold it as well
+      }
     }
-    return 0
+    if (failure) throw failure
+    return null
   }
 
   /** A page of all keys. Pass the cursor of the previous page; '0' starts. */

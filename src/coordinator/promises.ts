@@ -13,7 +13,7 @@ import type {
   UpdateDone,
 } from './api.ts'
 import type { Version } from '../core/clock.ts'
-import type { PeekedRecord, StoredRecord } from '../core/codec.ts'
+import type { PeekedRecord, RecordHead, StoredRecord } from '../core/codec.ts'
 import type { ConsistencyLevel } from '../core/consistency.ts'
 import type { Part } from '../core/part.ts'
 
@@ -59,6 +59,26 @@ export function peekRecord(
     const done: ReadDone<PeekedRecord> = { requester, isFollowed, read, failed }
     store.peek(key, part, done, level)
   })
+}
+
+/**
+ * A live value and when it expires (cluster time, 0 = never); null = there is none.
+ *
+ * @param read called again if the value, which Rondo did not write, is gone by the time its end is asked for: it has
+ * expired, or was replaced
+ */
+export async function liveWithEnd<R extends RecordHead>(
+  store: Pick<KeyStore, 'isLive' | 'expiresAtMs'>,
+  key: Buffer,
+  read: () => Promise<R | null>,
+): Promise<{ readonly record: R; readonly expiresAtMs: number } | null> {
+  for (let tries = 0; tries < 2; tries++) {
+    const record = await read()
+    if (!store.isLive(record)) return null
+    const expiresAtMs = await store.expiresAtMs(key, record)
+    if (expiresAtMs !== null) return { record, expiresAtMs }
+  }
+  return null
 }
 
 /** @param expiresAtMs cluster time, 0 = never */

@@ -1,7 +1,9 @@
 import { expect } from 'chai'
+import { liveWithEnd } from '../../src/coordinator/promises.ts'
+import type { StoredRecord } from '../../src/core/codec.ts'
 import type { RondoError } from '../../src/core/errors.ts'
 import { CoordinatorUnderTest } from '../support/coordinator-under-test.ts'
-import type { FaultyNode } from '../support/faulty-node.ts'
+import { refusedAs, type FaultyNode } from '../support/faulty-node.ts'
 
 describe('listing the keys', () => {
   const KEYS = Array.from({ length: 60 }, (_, i) => `key:${String(i).padStart(2, '0')}`)
@@ -333,11 +335,56 @@ describe('when a value that Rondo did not write expires', () => {
     await under.time.settle()
     expect(record!).not.to.equal(null)
     const expiresAtMs = await under.done(under.coordinator.expiresAtMs(Buffer.from('k'), record!))
-    expect(expiresAtMs - under.coordinator.nowMs()).to.be.within(4900, 5001)
+    expect(expiresAtMs! - under.coordinator.nowMs()).to.be.within(4900, 5001)
     first.cut()
     expect(await under.done(under.coordinator.expiresAtMs(Buffer.from('k'), record!))).to.be.above(0)
     second.memory.storage.set(Buffer.from('k'), Buffer.from('plain'), Infinity)
     expect(await under.done(under.coordinator.expiresAtMs(Buffer.from('k'), record!))).to.equal(0)
+    await under.cluster.stop()
+  })
+
+  it('is not guessed: an error if a node that may hold it does not answer, nothing if it is gone', async () => {
+    const under = await CoordinatorUnderTest.started()
+    const [first] = under.nodesOf('k') as [FaultyNode]
+    const key = Buffer.from('k')
+    first.memory.storage.set(key, Buffer.from('plain'), 5000)
+    const record = first.held('k')!
+    const end = () =>
+      under.done(under.coordinator.expiresAtMs(key, record).catch((error: RondoError) => error.code))
+    first.refusal = refusedAs('busy')
+    expect(await end()).to.equal('UNAVAILABLE')
+    first.refusal = null
+    first.network = () => Promise.reject(new Error('the control connection was closed'))
+    expect(await end()).to.equal('UNAVAILABLE')
+    first.network = (call) => call()
+    first.memory.storage.delete(key)
+    expect(await end()).to.equal(null)
+    await under.cluster.stop()
+  })
+
+  it('is that of what is there instead, when the value was replaced or has expired since it was read', async () => {
+    const under = await CoordinatorUnderTest.started()
+    const [first] = under.nodesOf('k') as [FaultyNode]
+    const key = Buffer.from('k')
+    const read = () =>
+      new Promise<StoredRecord | null>((resolve, failed) =>
+        under.coordinator.read(key, { read: resolve, failed }),
+      )
+    /** Read while the first node holds a value that Rondo did not write; `meanwhile` happens before its end is asked for. */
+    const live = (meanwhile: () => unknown) => {
+      first.memory.storage.set(key, Buffer.from('plain'), 5000)
+      let times = 0
+      const reading = async () => {
+        const record = await read()
+        if (times++ === 0) await meanwhile()
+        return record
+      }
+      return under.done(liveWithEnd(under.coordinator, key, reading))
+    }
+    expect(await live(() => first.memory.storage.delete(key))).to.equal(null)
+    const endMs = Math.ceil(under.coordinator.nowMs()) + 9000
+    const replaced = await live(() => under.write('k', 'ours', endMs))
+    expect([replaced!.record.value.toString(), replaced!.expiresAtMs]).to.deep.equal(['ours', endMs])
     await under.cluster.stop()
   })
 })

@@ -36,14 +36,21 @@ export class ForeignEnds {
     return end === 0 || end > nowMs ? knownOf(record, end) : null
   }
 
+  /** @throws RondoError if one cannot be told now; nothing was changed */
   async askWanted(store: Pick<KeyStore, 'expiresAtMs'>): Promise<void> {
     const { wanted } = this
     this.wanted = []
     const ends = (this.ends ??= new Map<string, number>())
     const ask = async ({ key, record }: (typeof wanted)[number]) => {
-      ends.set(key.toString('latin1'), await store.expiresAtMs(key, record))
+      // Null: it is gone, and the change will find what is there instead.
+      ends.set(key.toString('latin1'), (await store.expiresAtMs(key, record)) ?? 0)
     }
-    await Promise.all(wanted.map(ask))
+    try {
+      await Promise.all(wanted.map(ask))
+    } catch (error) {
+      if (!(error instanceof RondoError)) throw error
+      throw new RondoError(error.code, error.message, { outcome: 'not-applied' })
+    }
   }
 }
 

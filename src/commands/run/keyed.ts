@@ -12,7 +12,7 @@
  *
  * A key that cannot be read fails the whole command: it is never treated as absent.
  */
-import { removeKey, writeValue } from '../../coordinator/promises.ts'
+import { liveWithEnd, removeKey, writeValue } from '../../coordinator/promises.ts'
 import { RondoError } from '../../core/errors.ts'
 import { storedKey } from '../../core/keys.ts'
 import type { Need } from '../../core/part.ts'
@@ -186,10 +186,9 @@ function replyWithin(settings: CommandSettings, { answersValues }: Step, reply: 
 }
 
 async function knownAt(caller: Caller, key: Buffer, need: Need): Promise<Known | null> {
-  const { store } = caller
-  const record = await readNeeded(caller, key, need, caller.readLevel)
-  if (!store.isLive(record)) return null
-  return knownOf(record, await store.expiresAtMs(key, record))
+  const read = () => readNeeded(caller, key, need, caller.readLevel)
+  const live = await liveWithEnd(caller.store, key, read)
+  return live && knownOf(live.record, live.expiresAtMs)
 }
 
 export async function runStep(

@@ -1,6 +1,12 @@
 /** mget, mset and mdelete: many keys in one request, each with its own result. */
 import type { KeyStore } from '../../coordinator/api.ts'
-import { readRecord, removeKey, writeValue, type CallOptions } from '../../coordinator/promises.ts'
+import {
+  liveWithEnd,
+  readRecord,
+  removeKey,
+  writeValue,
+  type CallOptions,
+} from '../../coordinator/promises.ts'
 import { versionText } from '../../core/clock.ts'
 import { RondoError } from '../../core/errors.ts'
 import { storedKey } from '../../core/keys.ts'
@@ -164,15 +170,15 @@ function reader(
   return async ({ key, bytes, isTooLong }) => {
     try {
       if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
-      const record = isTooLong ? null : await readRecord(store, bytes, asked)
-      const isLive = store.isLive(record)
-      exchange[isLive ? 'hits' : 'misses']++
-      if (!isLive) return { key, ...errorOf(keyNotFound()) }
+      const live = isTooLong ? null : await liveWithEnd(store, bytes, () => readRecord(store, bytes, asked))
+      exchange[live ? 'hits' : 'misses']++
+      if (!live) return { key, ...errorOf(keyNotFound()) }
+      const { record } = live
       valueBytes += record.value.length
       if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
       const refused = exchange.hold(record.value.length * HELD_TIMES)
       if (refused) throw refused
-      const ttl = ttlSeconds(await store.expiresAtMs(bytes, record), store.nowMs())
+      const ttl = ttlSeconds(live.expiresAtMs, store.nowMs())
       const version = versionText(record.version)
       if (!isLong(record.value)) {
         await work.spend(record.value.length)

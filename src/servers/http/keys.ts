@@ -4,6 +4,7 @@
  * It runs before Express, both in our own server and in createApp(): most of the time would be spent in Express.
  */
 import type { Requester, KeyStore, ReadDone, UpdateDone, WriteDone } from '../../coordinator/api.ts'
+import { liveWithEnd, readRecord } from '../../coordinator/promises.ts'
 import { versionText, type Version } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
@@ -60,7 +61,8 @@ export class KeysHandler {
     const level = levelFromQuery(query.consistency, this.options.readConsistency)
     const encoding = parseKeyEncoding(query.keyEncoding)
     const { key, stored } = this.keyOf(exchange, encoding, query.db)
-    this.options.store.read(stored, new GetAnswer(this.options.store, exchange, key, stored, encoding), level)
+    const { store } = this.options
+    store.read(stored, new GetAnswer(store, exchange, key, stored, encoding, level), level)
   }
 
   put(exchange: Exchange): void {
@@ -161,13 +163,22 @@ class GetAnswer implements ReadDone {
   private readonly key: Buffer
   private readonly stored: Buffer
   private readonly encoding: KeyEncoding
+  readonly level: ConsistencyLevel
 
-  constructor(store: KeyStore, exchange: Exchange, key: Buffer, stored: Buffer, encoding: KeyEncoding) {
+  constructor(
+    store: KeyStore,
+    exchange: Exchange,
+    key: Buffer,
+    stored: Buffer,
+    encoding: KeyEncoding,
+    level: ConsistencyLevel,
+  ) {
     this.store = store
     this.exchange = exchange
     this.key = key
     this.stored = stored
     this.encoding = encoding
+    this.level = level
   }
 
   get requester(): Requester {
@@ -177,21 +188,30 @@ class GetAnswer implements ReadDone {
   read(record: StoredRecord | null): void {
     const { store, exchange } = this
     if (!store.isLive(record)) {
-      exchange.misses++
-      exchange.fail(keyNotFound())
+      this.absent()
       return
     }
-    exchange.hits++
     const raw = acceptsRaw(exchange)
     if (!record.isForeign || raw) {
       this.answer(record, record.expiresAtMs, raw)
       return
     }
     // A value that Rondo did not write keeps its own TTL, which only its node knows.
-    store.expiresAtMs(this.stored, record).then(
-      (expiresAtMs) => this.answer(record, expiresAtMs, raw),
+    let found: StoredRecord | null = record
+    const read = async () => {
+      const next = found ?? (await readRecord(store, this.stored, this))
+      found = null
+      return next
+    }
+    liveWithEnd(store, this.stored, read).then(
+      (live) => (live ? this.answer(live.record, live.expiresAtMs, raw) : this.absent()),
       (error: unknown) => exchange.fail(error),
     )
+  }
+
+  private absent(): void {
+    this.exchange.misses++
+    this.exchange.fail(keyNotFound())
   }
 
   failed(error: RondoError): void {
@@ -199,6 +219,7 @@ class GetAnswer implements ReadDone {
   }
 
   private answer(record: StoredRecord, expiresAtMs: number, raw: boolean): void {
+    this.exchange.hits++
     const version = versionText(record.version)
     if (raw) {
       this.exchange.send(

@@ -12,7 +12,7 @@ import { KIND_TOMBSTONE, type StoredRecord } from '../../../src/core/codec.ts'
 import type { ConsistencyLevel } from '../../../src/core/consistency.ts'
 import type { RondoError } from '../../../src/core/errors.ts'
 import { CoordinatorUnderTest } from '../../support/coordinator-under-test.ts'
-import type { FaultyNode } from '../../support/faulty-node.ts'
+import { refusedAs, type FaultyNode } from '../../support/faulty-node.ts'
 
 const LEVELS = ['one', 'quorum', 'all'] as const
 const LIMITS = { maxValueBytes: 100, defaultTtlMs: 0, database: 0, databases: 16 }
@@ -135,6 +135,46 @@ describe('a step that changes one key', () => {
       expect(down).to.be.oneOf(['UNAVAILABLE', 'QUORUM_NOT_MET'])
     })
   }
+
+  describe('on a value that Rondo did not write, whose end has to be asked for,', () => {
+    const plant = (lifeMs: number) => homes[0]!.memory.storage.set(Buffer.from(KEY), Buffer.from('5'), lifeMs)
+    /** Happens when the first home replica is asked for the end. */
+    const whenAsked = (happens: () => void) => {
+      const [home] = homes as [FaultyNode]
+      const peek = home.peek.bind(home)
+      home.peek = (...args) => {
+        home.peek = peek
+        happens()
+        peek(...args)
+      }
+    }
+
+    it('begins again when it has expired meanwhile', async () => {
+      plant(1000)
+      whenAsked(() => homes[0]!.memory.storage.delete(Buffer.from(KEY)))
+      const changed = await change('one', incrby, '1')
+      expect(told(changed)).to.deep.equal([':1\r\n', null, '1'])
+    })
+
+    it('begins again when it was replaced meanwhile', async () => {
+      plant(1000)
+      whenAsked(() => void under.write(KEY, '7', under.coordinator.nowMs() + 60_000))
+      const changed = await change('one', incrby, '1')
+      expect(told(changed)).to.deep.equal([':8\r\n', '7', '8'])
+      expect(changed.after!.expiresAtMs).to.be.above(under.coordinator.nowMs())
+    })
+
+    it('is refused while nobody can tell: it would live forever', async () => {
+      plant(60_000)
+      whenAsked(() => (homes[0]!.refusal = refusedAs('busy')))
+      const error = await failureOf(change('one', incrby, '1'))
+      expect([error.code, error.details.outcome]).to.deep.equal(['UNAVAILABLE', 'not-applied'])
+      homes[0]!.refusal = null
+      const { reply, after } = await change('one', incrby, '1')
+      expect(reply).to.equal(6)
+      expect(after!.expiresAtMs - under.coordinator.nowMs()).to.be.within(50_000, 60_001)
+    })
+  })
 
   it('waits for room on behalf of who asks, and is dropped when they have gone', async () => {
     const gone: Requester = { ...requester, gone: true }
