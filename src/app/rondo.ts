@@ -9,7 +9,7 @@ import type { AddressInfo } from 'node:net'
 import { pino, type Logger } from 'pino'
 import { Certificates } from './certificates.ts'
 import { Cluster } from '../cluster/cluster.ts'
-import { Member } from '../cluster/member.ts'
+import { Members } from './members.ts'
 import { loadDigest } from '../commands/strings/digest.ts'
 import type { Config } from '../config/config.ts'
 import { Coordinator } from '../coordinator/coordinator.ts'
@@ -29,8 +29,6 @@ import { registerTokenMetrics } from '../servers/token-metrics.ts'
 import { Ledger } from '../servers/ledger.ts'
 import { ConnectionLimit } from '../servers/connection-limit.ts'
 import { BACKLOG, clientLimits, isOutOfDescriptors, type ClientLimits } from './machine.ts'
-import { MemoryNode } from '../nodes/memory/memory-node.ts'
-import { RedisNode } from '../nodes/redis/redis-node.ts'
 import { AntiEntropy } from '../repair/round/anti-entropy.ts'
 import type { RepairContext } from '../repair/context.ts'
 import { Repairer } from '../repair/repairer.ts'
@@ -89,9 +87,11 @@ export class Rondo {
     this.log = options.log ?? pino({ level: 'silent' })
     this.telemetry = createTelemetry(this.log, { ...config, clock, timers })
     const emit = (event: RondoEvent) => this.telemetry.onEvent(event)
+    const members = new Members({ config, certificates: this.certificates, clock, timers, emit })
     this.cluster = new Cluster({
       ...config,
-      members: createMembers(config, this.certificates, emit),
+      members: members.configured(),
+      memberOf: (member) => members.joined(member),
       // Without anti-entropy rounds no node would ever count as compared, and all would become stale.
       staleAfterMs: config.repairIntervalMs > 0 ? config.graceMs : 0,
       clock,
@@ -272,32 +272,6 @@ function tokensOf({ dataTokens, adminTokens }: Config): PlainTokens {
     data: readTokens('DATA_TOKEN_FILE', dataTokens),
     admin: readTokens('ADMIN_TOKEN_FILE', adminTokens),
   }
-}
-
-function createMembers(config: Config, certificates: Certificates, emit: Emit): Member[] {
-  const { graceMs, nodeTimeoutMs, connectTimeoutMs, maxValueBytes, nodes } = config
-  if (nodes.kind === 'memory') {
-    return Array.from({ length: nodes.count }, (_, i) => {
-      const id = `memory-${i + 1}`
-      const node = new MemoryNode({ id, maxBytes: nodes.maxBytesPerNode, graceMs, clock, timers })
-      return new Member(node, { emit })
-    })
-  }
-  return nodes.addresses.map((address) => {
-    const { id, weight, zone } = address
-    const node = new RedisNode({
-      id,
-      address,
-      tlsOptions: certificates.forNode,
-      graceMs,
-      nodeTimeoutMs,
-      connectTimeoutMs,
-      maxValueBytes,
-      clock,
-      timers,
-    })
-    return new Member(node, { emit, weight, zone })
-  })
 }
 
 async function ownMetrics({ registry }: Telemetry): Promise<{ contentType: string; text: string }> {

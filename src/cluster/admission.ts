@@ -7,10 +7,12 @@
  *   marker kept or written              → the data path opens; clean only if the marker says so, and not stale
  */
 import type { Emit } from '../core/events.ts'
+import type { Fence } from '../nodes/node.ts'
 import { forbiddenSentence } from '../nodes/permissions.ts'
 import type { Freshness } from './freshness.ts'
+import type { Topology } from '../core/topology.ts'
 import { LEFT, type Identity } from './identity.ts'
-import { decodeMarker, encodeMarker, judgeMarker } from './marker.ts'
+import { decodeMarker, encodeMarker, epochOf, judgeMarker, type Marker } from './marker.ts'
 import type { Member } from './member.ts'
 import type { ClusterTime } from './time.ts'
 
@@ -18,11 +20,21 @@ export interface NodeAdmissionOptions {
   readonly identity: Identity
   readonly time: ClusterTime
   readonly freshness: Freshness
+  /** What this coordinator uses, with its bytes for the nodes; null = the first epoch. */
+  readonly topology: () => AdoptedTopology | null
   /** Returns a new random string of at least 64 bits. */
   readonly randomId: () => string
   readonly emit: Emit
   /** The node changed while it was admitted: it has to be probed again at once. */
   readonly probeAgain: (member: Member) => void
+}
+
+/** A topology that is decided: a marker names it, or it was decided by this coordinator. */
+export interface AdoptedTopology {
+  readonly topology: Topology
+  readonly epoch: number
+  readonly sum: string
+  readonly bytes: Buffer
 }
 
 /** More keys than Rondo itself may have on a node that is not marked. */
@@ -56,6 +68,7 @@ export class NodeAdmission {
     const { cluster } = identity
     const report = member.report!
     if (cluster === null || identity.waitsForFounder(member)) return false
+    const topology = this.options.topology()
     const verdict = judgeMarker(report.marker, {
       cluster,
       id: member.id,
@@ -64,7 +77,12 @@ export class NodeAdmission {
       freshToken: this.options.randomId,
       founding: identity.takeFounded(member),
       former: member.formerTokens,
+      topology,
     })
+    if (verdict.kind === 'later') {
+      member.lastError = 'it has later members than this coordinator, which could not read them there'
+      return false
+    }
     if (verdict.kind === 'refuse') {
       await this.refuse(member, verdict.why)
       return false
@@ -73,7 +91,7 @@ export class NodeAdmission {
     if (verdict.kind === 'write') {
       bytes = encodeMarker(verdict.marker)
       // Another coordinator was faster: probe again at once.
-      if (!(await member.node.swapMarker(report.marker, bytes))) {
+      if (!(await member.node.swapMarker(report.marker, bytes, topology?.bytes))) {
         this.options.probeAgain(member)
         return false
       }
@@ -84,8 +102,8 @@ export class NodeAdmission {
     }
     member.setMarker(verdict.marker)
     const stale = this.options.freshness.isStale(member)
-    const { runId, state } = verdict.marker
-    await member.node.open({ marker: bytes!, runId, clean: state === 'clean' && !stale })
+    const { state } = verdict.marker
+    await member.node.open(this.fenceOf(member, verdict.marker, bytes!))
     if (identity.cluster !== cluster) {
       member.shut(LEFT)
       return false
@@ -94,6 +112,25 @@ export class NodeAdmission {
     else member.setCompleteness(state, verdict.kind === 'write' ? verdict.why : 'its marker says so')
     if (report.syncedAt === null) await this.beginSyncedAt(member, bytes!)
     return true
+  }
+
+  /** The fence of a marker that the member has, and its bytes. */
+  fenceOf(member: Member, marker: Marker, bytes: Buffer): Fence {
+    const clean = marker.state === 'clean' && !this.options.freshness.isStale(member)
+    return { marker: bytes, runId: marker.runId, clean, epoch: epochOf(marker) }
+  }
+
+  /** Gives a member in use this topology, so that it refuses what was planned under earlier ones. Best effort. */
+  async raise(member: Member, { epoch, sum, bytes }: AdoptedTopology): Promise<void> {
+    const { marker, node } = member
+    if (!marker || !node.ready || epochOf(marker) >= epoch) return
+    const next = { ...marker, topology: { epoch, sum, received: marker.topology?.received ?? 0 } }
+    const nextBytes = encodeMarker(next)
+    // A later probe does it if this one fails, or if another coordinator was faster.
+    const raised = await node.swapMarker(encodeMarker(marker), nextBytes, bytes).catch(() => false)
+    if (!raised || member.marker !== marker) return
+    member.setMarker(next)
+    await node.open(this.fenceOf(member, next, nextBytes)).catch(() => undefined) // onBroken has told
   }
 
   private async refuse(member: Member, why: string): Promise<void> {

@@ -13,12 +13,13 @@ import type { Clock, Timers } from '../core/clock.ts'
 import { VersionClock } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
 import { Placement } from '../core/placement.ts'
-import type { Layout, Topology } from '../core/topology.ts'
-import type { NodeListener, NodeReport } from '../nodes/node.ts'
+import type { Layout, Topology, TopologyMember } from '../core/topology.ts'
+import type { Fence, NodeListener, NodeReport } from '../nodes/node.ts'
 import { NodeAdmission } from './admission.ts'
 import { Freshness } from './freshness.ts'
 import { FOUNDER_TIMEOUT_MS, Identity } from './identity.ts'
-import { decodeMarker } from './marker.ts'
+import { decodeMarker, isSameData } from './marker.ts'
+import { Membership } from './membership.ts'
 import type { Member } from './member.ts'
 import { FOUNDING_PROBE_MS, Prober } from './prober.ts'
 import { OlderData } from './older-data.ts'
@@ -27,6 +28,10 @@ import { inWords, sentenceOf } from '../core/sentence.ts'
 
 export interface ClusterOptions {
   readonly members: readonly Member[]
+  /** A member that joins later. @throws Error if its address cannot be used */
+  readonly memberOf: (member: TopologyMember) => Member
+  /** How long a node that has left is kept open, for operations that began before. */
+  readonly requestTimeoutMs: number
   readonly replicationFactor: number
   readonly vnodesPerNode: number
   readonly pingIntervalMs: number
@@ -51,6 +56,7 @@ export class Cluster {
   readonly time: ClusterTime
   readonly versions: VersionClock
   readonly freshness: Freshness
+  readonly membership: Membership
 
   private readonly options: ClusterOptions
   private readonly identity: Identity
@@ -88,9 +94,21 @@ export class Cluster {
       identity,
       time,
       freshness: this.freshness,
+      topology: () => this.membership.current,
       randomId,
       emit,
       probeAgain: (member) => this.prober.again(member),
+    })
+    this.membership = new Membership({
+      identity,
+      admission: this.admission,
+      versions: this.versions,
+      timers,
+      members,
+      memberOf: (member) => options.memberOf(member),
+      place: (placement) => this.place(placement),
+      closeAfterMs: options.requestTimeoutMs,
+      reprobeAll: () => this.reprobeAll(),
     })
     this.prober = new Prober({
       pingIntervalMs,
@@ -119,14 +137,13 @@ export class Cluster {
 
   /** The topology that the members hold; null = it is not known yet. */
   get topology(): Topology | null {
-    return this.identity.topology
+    return this.membership.topology
   }
 
   /** Where keys are, by this coordinator's configuration. */
   get layout(): Layout {
     const { replicationFactor: replicas, vnodesPerNode: vnodes } = this.options
-    const members = this.members.map(({ id, node, weight, zone }, i) => {
-      const url = node.address === id ? null : `redis://${node.address}`
+    const members = this.members.map(({ id, url, weight, zone }, i) => {
       return {
         id,
         url,
@@ -180,12 +197,19 @@ export class Cluster {
     const former = this.current
     if (next.epoch <= former.epoch) throw new Error(`Epoch ${next.epoch} is not later than ${former.epoch}.`)
     this.current = next
-    for (const member of former.members) if (!next.members.includes(member)) this.prober.forget(member)
+    for (const member of former.members) if (!next.members.includes(member)) this.dismiss(member)
     for (const member of next.members) {
-      if (former.members.includes(member)) continue
-      this.listenTo(member)
+      if (!former.members.includes(member)) this.listenTo(member)
       void this.prober.probe(member)
     }
+  }
+
+  private dismiss(member: Member): void {
+    this.prober.forget(member)
+    this.time.forget(member.id)
+    this.skewed.delete(member)
+    this.policies.delete(member)
+    this.unexplained.delete(member)
   }
 
   /** Probes a member at once, after something about it has changed. */
@@ -230,16 +254,24 @@ export class Cluster {
         member.onFailed(inWords(failure.message), false)
         void this.prober.probe(member)
       },
-      onForeignMarker: () => {
-        this.unexplained.set(member, this.options.clock.monotonicMs())
-        member.shut('the node does not hold the expected marker')
-        void this.prober.probe(member)
-      },
+      onOtherMarker: (_node, found) => this.onOtherMarker(member, found),
       onUnwritable: (_node, reason) => {
         if (member.setUnwritable(reason, reason)) void this.prober.probe(member)
       },
     }
     member.node.listener = listener
+  }
+
+  /** A batch did not find the marker that we expect of this member. */
+  private onOtherMarker(member: Member, bytes: Buffer | null): Fence | null {
+    const found = bytes && decodeMarker(bytes)
+    void this.prober.probe(member)
+    if (found && member.marker && isSameData(found, member.marker)) {
+      return this.admission.fenceOf(member, found, bytes)
+    }
+    this.unexplained.set(member, this.options.clock.monotonicMs())
+    member.shut('the node does not hold the expected marker')
+    return null
   }
 
   // ---- one probe
@@ -257,6 +289,7 @@ export class Cluster {
       forbidden = member.forbidden
       if (this.stopped) return
       if (this.identity.cluster === null && this.allProbed) await this.identity.learn()
+      await this.membership.learnFrom(report)
       if (!(await this.admission.admit(member))) return
       if (member.unwritable && !forbidden) await this.tryWrite(member)
       member.onProbeSucceeded()

@@ -171,11 +171,12 @@ export class Identity {
     return founders !== null && ids.length === founders.length && ids.every((id) => founders.includes(id))
   }
 
-  /** Tells of members that are missing, and of new ones that do not hold their keys yet. */
+  /** Tells of members that are missing, and of new ones that do not hold their keys yet, where REDIS_URLS decides. */
   private compareMembers(): void {
     const members = this.options.members()
     const founders = this.founders()
-    if (!founders) return
+    const hasChanged = members.some(({ report }) => report?.decided !== null && report?.decided !== undefined)
+    if (!founders || hasChanged) return
     const missing = founders.filter((id) => !members.some((member) => member.id === id))
     const lacksKeys = ({ report }: Member) =>
       report !== null && (!report.marker || decodeMarker(report.marker)?.state === 'filling')
@@ -190,12 +191,16 @@ export class Identity {
     return this.parsed.found
   }
 
-  /** The topology that the members hold; null = it is not known. */
-  get topology(): Topology | null {
+  /** What the cluster was founded with; null = it is not known, as after later changes. */
+  get foundation(): Topology | null {
     for (const { report } of this.options.members()) {
       const found = this.registered(report?.topology ?? null)
       if (found === null || found === 'damaged') continue
-      if (found.kind === 'topology' && found.topology.cluster === this.clusterId) return found.topology
+      if (found.kind === 'topology' && found.topology.cluster === this.clusterId) {
+        // The second epoch may not be decided; what it begins with is what was founded.
+        const { cluster, epoch, layout } = found.topology
+        return epoch <= 2 ? founded(cluster, layout) : null
+      }
       if (found.kind === 'ids' && found.cluster === this.clusterId) {
         return foundedWith(found.cluster, found.ids, this.options.layout())
       }
@@ -203,10 +208,10 @@ export class Identity {
     return null
   }
 
-  /** The ids of the members, as stored on them; null = not known. */
+  /** The ids of the members that it was founded with, as stored on them; null = not known. */
   private founders(): readonly string[] | null {
-    const { topology } = this
-    return topology && membersOf(topology).map(({ id }) => id)
+    const { foundation } = this
+    return foundation && membersOf(foundation).map(({ id }) => id)
   }
 
   /**

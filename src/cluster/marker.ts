@@ -17,6 +17,15 @@
  */
 import { isName } from '../core/printable.ts'
 
+/** Which topology the node has: operations that were planned under an earlier one count for nothing here. */
+export interface MarkedTopology {
+  readonly epoch: number
+  /** core/topology.ts, sumOf */
+  readonly sum: string
+  /** The first epoch of the last change of which the node has received all; 0 = none. */
+  readonly received: number
+}
+
 export interface Marker {
   readonly cluster: string
   readonly id: string
@@ -24,15 +33,32 @@ export interface Marker {
   /** Changes whenever a new fill starts, so that an outdated fill cannot mark the node clean. */
   readonly token: string
   readonly state: 'clean' | 'filling'
+  /** The number of fills after which data may have been lost. */
   readonly epoch: number
+  /** Absent = the first epoch. */
+  readonly topology?: MarkedTopology
   /** Cluster time: older records are being dropped. */
   readonly dropBeforeMs?: number
 }
 
 export function encodeMarker(marker: Marker): Buffer {
-  const { cluster, id, runId, token, state, epoch, dropBeforeMs } = marker
+  const { cluster, id, runId, token, state, epoch, dropBeforeMs, topology } = marker
+  const first = { cluster, id, run_id: runId, token, state, epoch, drop_before: dropBeforeMs }
+  // Releases without changes of members look for `state`, and refuse a node that has seen one.
   return Buffer.from(
-    JSON.stringify({ cluster, id, run_id: runId, token, state, epoch, drop_before: dropBeforeMs }),
+    JSON.stringify(topology ? { ...first, version: 2, state: undefined, data: state, topology } : first),
+  )
+}
+
+/** The epoch that the node has. */
+export function epochOf({ topology }: Marker): number {
+  return topology?.epoch ?? 1
+}
+
+/** The same data: nothing was lost, or filled, between the two. */
+export function isSameData(one: Marker, two: Marker): boolean {
+  return (['cluster', 'id', 'runId', 'token', 'state', 'dropBeforeMs'] as const).every(
+    (part) => one[part] === two[part],
   )
 }
 
@@ -50,24 +76,38 @@ export function decodeMarker(bytes: Buffer): Marker | null {
     id,
     run_id: runId,
     token,
-    state,
+    version,
+    data,
     epoch,
     drop_before: dropBeforeMs,
+    ...rest
   } = found as Record<string, unknown>
+  const state = version === 2 ? data : rest.state
+  const topology = version === 2 ? topologyIn(rest.topology) : undefined
+  if (topology === null || (version !== undefined && version !== 2)) return null
   if (!isName(cluster) || !isName(id) || !isName(runId) || !isName(token)) return null
   if (typeof epoch !== 'number' || !Number.isSafeInteger(epoch)) return null
   if (state !== 'clean' && state !== 'filling') return null
-  const marker = { cluster, id, runId, token, state, epoch } as const
+  const marker = { cluster, id, runId, token, state, epoch, ...(topology && { topology }) } as const
   if (dropBeforeMs === undefined) return marker
   return typeof dropBeforeMs === 'number' && Number.isFinite(dropBeforeMs)
     ? { ...marker, dropBeforeMs }
     : null
 }
 
+function topologyIn(found: unknown): MarkedTopology | null {
+  if (typeof found !== 'object' || found === null) return null
+  const { epoch, sum, received } = found as Record<string, unknown>
+  const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+  return isCount(epoch) && epoch > 1 && isName(sum) && isCount(received) ? { epoch, sum, received } : null
+}
+
 export type MarkerVerdict =
   | { readonly kind: 'keep'; readonly marker: Marker }
   | { readonly kind: 'write'; readonly marker: Marker; readonly why: string }
   | { readonly kind: 'refuse'; readonly why: string }
+  /** The node has a later epoch than this coordinator. */
+  | { readonly kind: 'later' }
 
 export interface MarkerContext {
   readonly cluster: string
@@ -79,9 +119,28 @@ export interface MarkerContext {
   readonly founding: boolean
   /** Tokens that this node had before. */
   readonly former: ReadonlySet<string>
+  /** The topology that this coordinator uses; null = the first epoch. */
+  readonly topology: { readonly epoch: number; readonly sum: string } | null
 }
 
 export function judgeMarker(bytes: Buffer | null, context: MarkerContext): MarkerVerdict {
+  const found = bytes && decodeMarker(bytes)
+  const [its, ours] = [found ? epochOf(found) : 1, context.topology?.epoch ?? 1]
+  const isOther = found?.topology && its === ours && found.topology.sum !== context.topology?.sum
+  const verdict = judgeData(bytes, context)
+  if (verdict.kind === 'refuse' || verdict.kind === 'later') return verdict
+  if (its > ours) return { kind: 'later' }
+  if (isOther) return { kind: 'refuse', why: `it has other members in epoch ${its}` }
+  if (!context.topology || (its === ours && verdict.kind === 'keep')) return verdict
+  // What a node had received before it lost its data does not count.
+  const isSame = found !== null && found.token === verdict.marker.token
+  const topology = { ...context.topology, received: isSame ? (found.topology?.received ?? 0) : 0 }
+  const marker = { ...verdict.marker, topology }
+  return { kind: 'write', marker, why: verdict.kind === 'write' ? verdict.why : 'its marker says so' }
+}
+
+/** The same without regard to the topology. */
+function judgeData(bytes: Buffer | null, context: MarkerContext): MarkerVerdict {
   const { cluster, id, runId } = context
   const fresh = (state: Marker['state']): Marker => ({
     cluster,

@@ -12,6 +12,8 @@ export interface MemberOptions {
   readonly emit: Emit
   readonly weight?: number | undefined
   readonly zone?: string | undefined
+  /** redis://host:port without credentials; null = it has none. */
+  readonly url?: string | null | undefined
 }
 
 export class Member implements Candidate {
@@ -19,6 +21,7 @@ export class Member implements Candidate {
   readonly node: Node
   readonly weight: number
   readonly zone: string | undefined
+  readonly url: string | null
   readonly health = new Health()
 
   completeness: Completeness = 'unknown'
@@ -49,11 +52,12 @@ export class Member implements Candidate {
 
   private readonly emit: Emit
 
-  constructor(node: Node, { emit, weight = 1, zone }: MemberOptions) {
+  constructor(node: Node, { emit, weight = 1, zone, url = null }: MemberOptions) {
     this.id = node.id
     this.node = node
     this.weight = weight
     this.zone = zone
+    this.url = url
     this.emit = emit
   }
 

@@ -35,6 +35,12 @@ export interface Failing {
 /** The nodes for a key. An operation takes them once and keeps them until it ends. */
 export type Replicas = ReplicaSet<Member>
 
+/** The nodes for the key as of now: the same, unless members have changed since. */
+export function placedNow({ cluster }: CoordinatorContext, key: Buffer, replicas: Replicas): Replicas {
+  const { placement } = cluster
+  return placement.epoch === replicas.epoch ? replicas : placement.replicaSetOf(key)
+}
+
 /** The indexes of these nodes among the home replicas. */
 export function placesOf(replicas: Replicas, nodes: Iterable<object>): number[] {
   const places: number[] = []

@@ -37,8 +37,8 @@ import { cursorElsewhere, listKeys, type KeyPage, type ListRequest } from './lis
 import { ReadOne, type ReadDone } from './read/read.ts'
 import { QuorumRead } from './read/quorum-read.ts'
 import { QuorumWrite } from './write/quorum-write.ts'
+import { crossReplicaSet } from './errors.ts'
 import {
-  crossReplicaSet,
   modifyOne,
   shareReplicaSet,
   transactedOne,

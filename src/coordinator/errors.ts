@@ -32,3 +32,9 @@ export function tooFew(
     `${out.join(', ')} cannot. Nothing was sent.`
   return new RondoError('QUORUM_NOT_MET', sentence, details)
 }
+
+export function crossReplicaSet(): RondoError {
+  const sentence =
+    'The keys do not share a replica set, so they cannot be changed together. Keys with the same {hash tag} always do.'
+  return new RondoError('CROSS_REPLICA_SET', sentence, { outcome: 'not-applied' })
+}

@@ -15,12 +15,17 @@ import type { Deadline, Timed } from '../core/deadlines.ts'
 import type { RondoError } from '../core/errors.ts'
 import type { CoordinatorContext, Failing } from './context.ts'
 
+/** Time for a coordinator or a node to follow a change of members. */
+export const OTHER_EPOCH_MS = 5
+
 export abstract class Operation<Done extends Failing> implements Timed {
   readonly context: CoordinatorContext
   /** Its completion object. */
   protected readonly done: Done
   private deadline: Deadline | null = null
   private finished = false
+  /** Waits to be attempted again under another epoch. */
+  private waits = false
 
   constructor(context: CoordinatorContext, done: Done) {
     this.context = context
@@ -51,6 +56,19 @@ export abstract class Operation<Done extends Failing> implements Timed {
     this.finished = true
     this.context.deadlines.remove(this.deadline!)
     return true
+  }
+
+  /**
+   * Too few answers were of the attempt's epoch (core/replica-set.ts): the members change, and either this coordinator or
+   * a node has not followed yet. Attempts it again soon, under the placement of then; until the deadline.
+   */
+  protected attemptSoon(attempt = () => this.attempt()): void {
+    if (this.waits || this.finished) return
+    this.waits = true
+    this.context.timers.setTimeout(() => {
+      this.waits = false
+      if (!this.finished) attempt()
+    }, OTHER_EPOCH_MS)
   }
 
   /** No effect once finished. */

@@ -36,6 +36,8 @@ export function clientKey(stored: Buffer): { readonly database: number; readonly
 export const MARKER_KEY = Buffer.from('__rondo:node')
 /** The cluster's topology register. */
 export const TOPOLOGY_KEY = Buffer.from('__rondo:topology')
+/** The topology that the node's marker names: decided, as the register's newest may not be yet. */
+export const DECIDED_KEY = Buffer.from('__rondo:decided')
 /** When the node was last compared with enough others (core/synced-at.ts). */
 export const SYNCED_AT_KEY = Buffer.from('__rondo:synced_at')
 /** Hints for one node: a hash from key to version. */

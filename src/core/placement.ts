@@ -20,13 +20,15 @@
  * walks the ring. A joint placement looks up both rings.
  */
 import { required } from './consistency.ts'
-import { ReplicaSet } from './replica-set.ts'
+import { ReplicaSet, type Epochs } from './replica-set.ts'
 import { LISTED_NODES, Ring, type RingNode, type RingShape, type TokenRange } from './ring.ts'
 import { tokenOf } from './token.ts'
 
 export interface PlacementOptions<T extends RingNode> {
   /** Grows with every change of the members. */
   readonly epoch: number
+  /** The first epoch of the last change (core/topology.ts). By default 1: there was none. */
+  readonly since?: number
   readonly members: Iterable<T>
   /** N: how many home replicas a key has, as far as there are members. */
   readonly replicationFactor: number
@@ -38,6 +40,8 @@ export interface PlacementOptions<T extends RingNode> {
 
 export class Placement<T extends RingNode = RingNode> {
   readonly epoch: number
+  /** The first epoch of the last change: an answer from before it counts for nothing. */
+  readonly since: number
   /** The ring of the voting sets. */
   readonly ring: Ring<T>
   /** N: the number of voters of a key. */
@@ -46,6 +50,7 @@ export class Placement<T extends RingNode = RingNode> {
   readonly members: readonly T[]
   /** The placement of the other sets; null = there are none. */
   private readonly other: Placement<T> | null
+  private readonly isReceiving: boolean
   /** By the index of the vnode that a key belongs to; null = walk the ring instead. */
   private readonly sets: readonly ReplicaSet<T>[] | null
   /** Where the ranges of a joint placement end, sorted. */
@@ -55,22 +60,38 @@ export class Placement<T extends RingNode = RingNode> {
 
   /** @throws Error, RangeError as `Ring.of` */
   static of<T extends RingNode>(options: PlacementOptions<T>): Placement<T> {
-    const { epoch, members, replicationFactor, vnodesPerNode, shapeOf } = options
-    return new Placement(epoch, Ring.of(members, { vnodesPerNode, shapeOf }), replicationFactor, null)
+    const { epoch, since = 1, members, replicationFactor, vnodesPerNode, shapeOf } = options
+    const ring = Ring.of(members, { vnodesPerNode, shapeOf })
+    return new Placement({ epoch, since }, ring, replicationFactor, null, false)
   }
 
   /**
    * For the time of a change.
    *
+   * @param epochs its epoch, and the first one of the change
    * @param voting its sets hold all that was acknowledged
    * @param other the same nodes must be the same objects
+   * @param isReceiving the other sets are still being filled
    */
-  static joint<T extends RingNode>(epoch: number, voting: Placement<T>, other: Placement<T>): Placement<T> {
-    return new Placement(epoch, voting.ring, voting.replicas, other)
+  static joint<T extends RingNode>(
+    epochs: Epochs,
+    voting: Placement<T>,
+    other: Placement<T>,
+    isReceiving = false,
+  ): Placement<T> {
+    return new Placement(epochs, voting.ring, voting.replicas, other, isReceiving)
   }
 
-  private constructor(epoch: number, ring: Ring<T>, replicationFactor: number, other: Placement<T> | null) {
+  private constructor(
+    { epoch, since }: Epochs,
+    ring: Ring<T>,
+    replicationFactor: number,
+    other: Placement<T> | null,
+    isReceiving: boolean,
+  ) {
     this.epoch = epoch
+    this.since = since
+    this.isReceiving = isReceiving
     this.ring = ring
     this.replicas = Math.min(replicationFactor, ring.nodes.length)
     this.other = other
@@ -148,7 +169,7 @@ export class Placement<T extends RingNode = RingNode> {
   }
 
   private setOf(preference: readonly T[]): ReplicaSet<T> {
-    return ReplicaSet.stable(this.epoch, preference, this.replicas)
+    return ReplicaSet.stable(this, preference, this.replicas)
   }
 
   private join(voting: ReplicaSet<T>, placement: Placement<T>, token: number): ReplicaSet<T> {
@@ -171,8 +192,8 @@ export class Placement<T extends RingNode = RingNode> {
       voting.homes.length === other.homes.length &&
       voting.homes.every((home) => other.homes.includes(home))
     return isSame
-      ? ReplicaSet.stable(this.epoch, [...voting.homes, ...rest], voting.homes.length)
-      : ReplicaSet.joint(this.epoch, voting.homes, other.homes, rest)
+      ? ReplicaSet.stable(this, [...voting.homes, ...rest], voting.homes.length)
+      : ReplicaSet.joint(this, voting.homes, other.homes, rest, this.isReceiving)
   }
 }
 

@@ -12,7 +12,7 @@
 import type { ReplicaSet } from './replica-set.ts'
 
 /** Whom a plan chooses from. */
-export type Candidates<T> = Pick<ReplicaSet<T>, 'homes' | 'fallbacks'>
+export type Candidates<T> = Pick<ReplicaSet<T>, 'homes' | 'voters' | 'fallbacks'>
 
 /** The state of a node, as far as plans need it. Updated on every change, so that requests only read it. */
 export interface Candidate {
@@ -34,21 +34,20 @@ export const READ_NEVER = 3
 export interface ReadPlan<T> {
   /** Asked one after the other: each one's answer suffices by itself. */
   readonly inTurn: readonly T[]
-  /** If none of those answers: all asked at once, newest wins. Home replicas, then fallback replicas. */
+  /** If none of those answers: all asked at once, newest wins. Voting home replicas, then all others. */
   readonly compared: readonly T[]
-  /** The first so many of `compared` are home replicas: only these can answer "not found". */
+  /** The first so many of `compared` are voting home replicas: only these can answer "not found". */
   readonly comparedHomes: number
 }
 
-export function planRead<T extends Candidate>({ homes, fallbacks }: Candidates<T>): ReadPlan<T> {
-  const first = homes.filter((node) => node.readRank === READ_FIRST)
-  const later = homes.filter((node) => node.readRank === READ_LATER)
-  const compared = homes.filter((node) => node.readRank === READ_COMPARED)
-  return {
-    inTurn: [...first, ...later],
-    compared: [...compared, ...fallbacks.filter((node) => node.readRank !== READ_NEVER)],
-    comparedHomes: compared.length,
-  }
+export function planRead<T extends Candidate>({ homes, voters, fallbacks }: Candidates<T>): ReadPlan<T> {
+  // The others are still being filled, or miss what is acknowledged later.
+  const voting = homes.slice(0, voters)
+  const first = voting.filter((node) => node.readRank === READ_FIRST)
+  const later = voting.filter((node) => node.readRank === READ_LATER)
+  const compared = voting.filter((node) => node.readRank === READ_COMPARED)
+  const others = [...homes.slice(voters), ...fallbacks].filter((node) => node.readRank !== READ_NEVER)
+  return { inTurn: [...first, ...later], compared: [...compared, ...others], comparedHomes: compared.length }
 }
 
 export interface WritePlan<T> {
@@ -73,9 +72,11 @@ export function takes(node: Candidate, isDelete: boolean): boolean {
 }
 
 export function planWrite<T extends Candidate>(set: Candidates<T>, isDelete: boolean): WritePlan<T> {
-  const { homes } = set
+  const { homes, voters } = set
   // In read order: the replica that acks is then asked first, so that a client reads its own writes.
-  const taking = homes.filter((node) => takes(node, isDelete)).sort((a, b) => a.readRank - b.readRank)
+  const inReadOrder = (some: readonly T[]) =>
+    some.filter((node) => takes(node, isDelete)).sort((a, b) => a.readRank - b.readRank)
+  const taking = [...inReadOrder(homes.slice(0, voters)), ...inReadOrder(homes.slice(voters))]
   const missing = homes.filter((node) => !takes(node, isDelete))
   const fallbacks = fallbacksFor(set, isDelete)
   return {

@@ -14,9 +14,27 @@
  */
 import { required, type ConsistencyLevel } from './consistency.ts'
 
+/** Of a placement, and of what was planned under it. */
+export interface Epochs {
+  /** Grows with every step of a change of members. */
+  readonly epoch: number
+  /** The first epoch of the last change. */
+  readonly since: number
+}
+
+/** What is known of a node that answered: by the marker that the answer was fenced with. */
+export interface Answering {
+  /** It holds all acknowledged writes. */
+  readonly clean: boolean
+  /** The epoch that the node has. */
+  readonly epoch: number
+}
+
 export class ReplicaSet<T> {
   /** Of the placement. */
   readonly epoch: number
+  /** The first epoch of the last change of members. */
+  readonly since: number
   /**
    * The home replicas, the primary first: N of them, or all nodes if there are fewer. While they change: the voters, then
    * those that are only in the other set.
@@ -31,37 +49,46 @@ export class ReplicaSet<T> {
   /** By the index in `homes`: whether it is in the other set; null = there is none. */
   private readonly inOther: readonly boolean[] | null
   private readonly others: number
+  /** The other set is still being filled. */
+  private readonly isReceiving: boolean
 
   /**
    * @param preference starts with the home replicas of the one set
    * @param replicas N
    */
-  static stable<T>(epoch: number, preference: readonly T[], replicas: number): ReplicaSet<T> {
+  static stable<T>(epochs: Epochs, preference: readonly T[], replicas: number): ReplicaSet<T> {
     const homes = Object.freeze(preference.slice(0, replicas))
-    return new ReplicaSet(epoch, homes, homes.length, null, preference.slice(replicas), preference)
+    return new ReplicaSet(epochs, homes, homes.length, null, preference.slice(replicas), preference, false)
   }
 
-  /** @param rest nodes of neither set, in the order in which they take copies */
+  /**
+   * @param rest nodes of neither set, in the order in which they take copies
+   * @param isReceiving the other set is still being filled
+   */
   static joint<T>(
-    epoch: number,
+    epochs: Epochs,
     voters: readonly T[],
     others: readonly T[],
     rest: readonly T[],
+    isReceiving = false,
   ): ReplicaSet<T> {
     const homes = Object.freeze([...voters, ...others.filter((node) => !voters.includes(node))])
     const inOther = homes.map((home) => others.includes(home))
-    return new ReplicaSet(epoch, homes, voters.length, inOther, rest, [...homes, ...rest])
+    return new ReplicaSet(epochs, homes, voters.length, inOther, rest, [...homes, ...rest], isReceiving)
   }
 
   private constructor(
-    epoch: number,
+    { epoch, since }: Epochs,
     homes: readonly T[],
     voters: number,
     inOther: readonly boolean[] | null,
     fallbacks: readonly T[],
     preference: readonly T[],
+    isReceiving: boolean,
   ) {
     this.epoch = epoch
+    this.since = since
+    this.isReceiving = isReceiving
     this.homes = homes
     this.voters = voters
     this.inOther = inOther
@@ -74,6 +101,34 @@ export class ReplicaSet<T> {
   /** The home replicas change. */
   get isJoint(): boolean {
     return this.inOther !== null
+  }
+
+  /**
+   * Whether an answer is one of this epoch: the node does not refuse operations from this epoch yet, as it does from the
+   * next change on, and does refuse those from before the last change.
+   */
+  isOfEpoch({ epoch }: Answering): boolean {
+    return epoch <= this.epoch && epoch >= this.since
+  }
+
+  /** Whether what a voter says is current counts. */
+  trusts(answering: Answering): boolean {
+    return answering.clean && this.isOfEpoch(answering)
+  }
+
+  /**
+   * Whether the ack of a home replica counts. One that is being filled in the course of the change may ack what it is
+   * sent: it votes only once it has received the rest.
+   *
+   * @param place index in `homes`
+   */
+  holdsBy(answering: Answering, place: number): boolean {
+    return this.isOfEpoch(answering) && this.mayHold(answering.clean, place)
+  }
+
+  /** The same, as far as it is known before it is asked. */
+  mayHold(clean: boolean, place: number): boolean {
+    return clean || (this.isReceiving && place >= this.voters)
   }
 
   /** How many of the voters must answer. */

@@ -197,13 +197,13 @@ export function membersOf({ layout, next }: Topology): readonly TopologyMember[]
 
 /** @param nodeOf the node of a member: the same object for the same id */
 export function placementOf<T extends { readonly id: string }>(
-  { epoch, phase, layout, next }: Topology,
+  { epoch, since, phase, layout, next }: Topology,
   nodeOf: (member: TopologyMember) => T,
 ): Placement<T> {
   const of = ({ members, replicas, vnodes }: Layout) => {
     const byNode = new Map(members.map((member) => [nodeOf(member), member]))
     return Placement.of({
-      epoch,
+      ...{ epoch, since },
       members: byNode.keys(),
       replicationFactor: replicas,
       vnodesPerNode: vnodes,
@@ -215,8 +215,8 @@ export function placementOf<T extends { readonly id: string }>(
   }
   if (next === null) return of(layout)
   return phase === 'both'
-    ? Placement.joint(epoch, of(layout), of(next))
-    : Placement.joint(epoch, of(next), of(layout))
+    ? Placement.joint({ epoch, since }, of(layout), of(next), true)
+    : Placement.joint({ epoch, since }, of(next), of(layout), false)
 }
 
 /**

@@ -6,8 +6,8 @@
  *
  * - The data path takes completion objects and calls exactly one method of each exactly once, never before the call
  *   that started it has returned. Calls made in one turn of the event loop are sent as one batch, and a batch ends by
- *   reading the node's marker. If the marker is not the expected one, nothing in the batch counts: reads fail, and
- *   the outcome of writes is unknown. Nothing is ever sent twice.
+ *   reading the node's marker. If that is not the expected one, nor one of the same node that differs in its epoch alone,
+ *   nothing in the batch counts: reads fail, and the outcome of writes is unknown. Nothing is ever sent twice.
  * - The control path (probe, marker, listing) returns promises; it is for calls that take seconds, not for requests.
  *
  * A node does not judge its own health or completeness: it reports (NodeListener), and the cluster layer decides.
@@ -53,6 +53,8 @@ export interface Fence {
   readonly runId: string
   /** Whether a node with this marker holds all acknowledged writes: only then do its votes and acks count. */
   readonly clean: boolean
+  /** The epoch that the marker names (core/topology.ts). */
+  readonly epoch: number
 }
 
 export interface GetCall {
@@ -140,6 +142,8 @@ export interface NodeReport {
   readonly marker: Buffer | null
   /** Bytes of TOPOLOGY_KEY, null = none. */
   readonly topology: Buffer | null
+  /** Bytes of DECIDED_KEY, null = none. */
+  readonly decided: Buffer | null
   /** Null = none. */
   readonly syncedAt: SyncedAt | null
   /** Every acknowledged write is on disk (`appendfsync always`): a restart loses nothing. */
@@ -190,8 +194,14 @@ export type RegisterAnswer =
 export interface NodeListener {
   /** The data path broke; the outcome of calls in flight is unknown. */
   onBroken(node: Node, failure: NodeFailure): void
-  /** A batch did not find the expected marker. */
-  onForeignMarker(node: Node): void
+  /**
+   * A batch, or the start of a connection, did not find the expected marker.
+   *
+   * @param found what it found instead, null = no marker, or one of another run
+   * @returns the fence that goes with it, under which the batch counts: the node is the same and has lost nothing. Null =
+   *   nothing in the batch counts
+   */
+  onOtherMarker(node: Node, found: Buffer | null): Fence | null
   /** The node answered a data call with an error that says something about its state. */
   onUnwritable(node: Node, reason: UnwritableReason): void
 }
@@ -244,8 +254,12 @@ export interface Node {
   shut(reason: string): void
   /** A small test write. Throws if the node refuses it. */
   tryWrite(): Promise<void>
-  /** Writes the marker if the bytes there are still the expected ones (null = none). */
-  swapMarker(expected: Buffer | null, next: Buffer): Promise<boolean>
+  /**
+   * Writes the marker if the bytes there are still the expected ones (null = none).
+   *
+   * @param decided bytes for DECIDED_KEY, written with it; null = that stays as it is
+   */
+  swapMarker(expected: Buffer | null, next: Buffer, decided?: Buffer | null): Promise<boolean>
   /** Moves synced_at forward. False, without effect, under another marker. */
   stamp(marker: Buffer, syncedAt: SyncedAt): Promise<boolean>
   /**

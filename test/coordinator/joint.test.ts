@@ -21,7 +21,7 @@ describe('operations while home replicas change', () => {
     const of = (epoch: number, some: readonly Member[]) =>
       Placement.of({ epoch, members: some, replicationFactor: 3, vnodesPerNode: 20 })
     const [voting, other] = [of(2, members.slice(0, 3)), of(3, members.slice(3))]
-    under.cluster.place(Placement.joint(4, voting, other))
+    under.cluster.place(Placement.joint({ epoch: 4, since: 1 }, voting, other))
     ;[a, b, c, d, e, f] = under.nodesOf(KEY) as [
       FaultyNode,
       FaultyNode,

@@ -79,7 +79,7 @@ describe('the placement', () => {
     for (const [what, [before, after, n, next]] of Object.entries(changes)) {
       it(`${what}: a key has the home replicas of both rings, those of the voting one first`, () => {
         const [voting, other] = [of(1, before, n), of(2, after, next)]
-        const joint = Placement.joint(3, voting, other)
+        const joint = Placement.joint({ epoch: 3, since: 1 }, voting, other)
         expect([joint.isJoint, joint.epoch, joint.replicas]).to.deep.equal([true, 3, voting.replicas])
         expect(ids(joint.members)).to.deep.equal(
           ids([...new Set([...voting.members, ...other.members])]).sort(),
@@ -99,7 +99,7 @@ describe('the placement', () => {
       })
 
       it(`${what}: its ranges cover every token once, and share what they say`, () => {
-        const joint = Placement.joint(3, of(1, before, n), of(2, after, next))
+        const joint = Placement.joint({ epoch: 3, since: 1 }, of(1, before, n), of(2, after, next))
         const ranges = [...joint.ranges()]
         expect(ranges.length).to.equal(joint.size)
         ranges.forEach(({ range }, i) => expect(range.start).to.equal(ranges.at(i - 1)!.range.end))
@@ -116,7 +116,7 @@ describe('the placement', () => {
 
     it('joins only where something changes, and shares the sets', () => {
       const [voting, other] = [of(1, [1, 2, 3, 4]), of(2, [1, 2, 3, 4, 5])]
-      const joint = Placement.joint(3, voting, other)
+      const joint = Placement.joint({ epoch: 3, since: 1 }, voting, other)
       const sets = KEYS.map((key) => joint.replicaSetOf(key))
       const changed = sets.filter(({ isJoint }) => isJoint).length
       const moved = KEYS.filter((key) => other.replicaSetOf(key).homes.includes(nodes[4]!)).length
@@ -128,7 +128,12 @@ describe('the placement', () => {
 
     it('has a fingerprint of its own', () => {
       const [voting, other] = [of(1, [1, 2, 3, 4]), of(2, [1, 2, 3, 4, 5])]
-      const of3 = [voting, other, Placement.joint(3, voting, other), Placement.joint(4, other, voting)]
+      const of3 = [
+        voting,
+        other,
+        Placement.joint({ epoch: 3, since: 1 }, voting, other),
+        Placement.joint({ epoch: 4, since: 1 }, other, voting),
+      ]
       expect(new Set(of3.map(({ fingerprint }) => fingerprint)).size).to.equal(4)
     })
   })

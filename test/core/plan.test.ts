@@ -29,7 +29,7 @@ function nodes(health: string): Candidates<Named> {
     return { ...KINDS[kind], kind, place, name: String.fromCharCode(65 + place) }
   })
   const replicas = health.indexOf('|')
-  return { homes: preference.slice(0, replicas), fallbacks: preference.slice(replicas) }
+  return { homes: preference.slice(0, replicas), voters: replicas, fallbacks: preference.slice(replicas) }
 }
 const names = (list: readonly Named[]) => list.map(({ name }) => name).join('')
 

@@ -5,7 +5,7 @@ import { ReplicaSet } from '../../src/core/replica-set.ts'
 
 describe('a replica set', () => {
   it('of one set: a majority votes, and a majority holds', () => {
-    const set = ReplicaSet.stable(1, ['a', 'b', 'c', 'd'], 3)
+    const set = ReplicaSet.stable({ epoch: 1, since: 1 }, ['a', 'b', 'c', 'd'], 3)
     expect([set.homes, set.fallbacks, set.voters, set.isJoint]).to.deep.equal([
       ['a', 'b', 'c'],
       ['d'],
@@ -17,7 +17,7 @@ describe('a replica set', () => {
   })
 
   it('of two: lists the voters first, and everybody once', () => {
-    const set = ReplicaSet.joint(2, ['a', 'b', 'c'], ['d', 'c', 'a'], ['e'])
+    const set = ReplicaSet.joint({ epoch: 2, since: 1 }, ['a', 'b', 'c'], ['d', 'c', 'a'], ['e'])
     expect(set.homes).to.deep.equal(['a', 'b', 'c', 'd'])
     expect(set.preference).to.deep.equal(['a', 'b', 'c', 'd', 'e'])
     expect([set.voters, set.isJoint]).to.deep.equal([3, true])
@@ -33,7 +33,7 @@ describe('a replica set', () => {
         some,
         fc.constantFrom(...CONSISTENCY_LEVELS),
         (voters, others, holders, level) => {
-          const set = ReplicaSet.joint(1, voters, others, [])
+          const set = ReplicaSet.joint({ epoch: 1, since: 1 }, voters, others, [])
           const places = holders.flatMap((node) =>
             set.homes.includes(node) ? [set.homes.indexOf(node)] : [],
           )
@@ -47,15 +47,21 @@ describe('a replica set', () => {
   })
 
   it('does not count a node that is no home replica', () => {
-    expect(ReplicaSet.stable(1, ['a'], 1).hasVotes([-1], 'one')).to.equal(false)
+    expect(ReplicaSet.stable({ epoch: 1, since: 1 }, ['a'], 1).hasVotes([-1], 'one')).to.equal(false)
   })
 
   it('is like another with the same nodes in the same order and parts', () => {
-    const set = ReplicaSet.joint(1, ['a', 'b'], ['b', 'c'], ['d'])
-    expect(set.isLike(ReplicaSet.joint(1, ['a', 'b'], ['b', 'c'], ['e']))).to.equal(true)
-    expect(set.isLike(ReplicaSet.joint(1, ['b', 'a'], ['b', 'c'], ['d']))).to.equal(false)
-    expect(set.isLike(ReplicaSet.joint(1, ['a', 'b'], ['a', 'c'], ['d']))).to.equal(false)
-    expect(set.isLike(ReplicaSet.joint(1, ['a', 'b', 'c'], ['b', 'c'], ['d']))).to.equal(false)
-    expect(set.isLike(ReplicaSet.stable(1, ['a', 'b', 'c'], 3))).to.equal(false)
+    const set = ReplicaSet.joint({ epoch: 1, since: 1 }, ['a', 'b'], ['b', 'c'], ['d'])
+    expect(set.isLike(ReplicaSet.joint({ epoch: 1, since: 1 }, ['a', 'b'], ['b', 'c'], ['e']))).to.equal(true)
+    expect(set.isLike(ReplicaSet.joint({ epoch: 1, since: 1 }, ['b', 'a'], ['b', 'c'], ['d']))).to.equal(
+      false,
+    )
+    expect(set.isLike(ReplicaSet.joint({ epoch: 1, since: 1 }, ['a', 'b'], ['a', 'c'], ['d']))).to.equal(
+      false,
+    )
+    expect(set.isLike(ReplicaSet.joint({ epoch: 1, since: 1 }, ['a', 'b', 'c'], ['b', 'c'], ['d']))).to.equal(
+      false,
+    )
+    expect(set.isLike(ReplicaSet.stable({ epoch: 1, since: 1 }, ['a', 'b', 'c'], 3))).to.equal(false)
   })
 })

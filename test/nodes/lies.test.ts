@@ -17,7 +17,7 @@ import { GRACE_MS, HeardListener } from './node.contract.ts'
 
 const RUN_ID = 'a'.repeat(40)
 const MARKER = Buffer.from('{"cluster":"c","id":"r"}')
-const FENCE = { marker: MARKER, runId: RUN_ID, clean: true }
+const FENCE = { marker: MARKER, runId: RUN_ID, clean: true, epoch: 1 }
 /** Of what is said of a call, in characters of JSON. */
 const SHORT = 2000
 const KEY = Buffer.from('k')

@@ -27,7 +27,7 @@ import { until } from '../support/rondo-under-test.ts'
 import { inPieces, ScriptedServer, type Answer } from '../support/scripted-server.ts'
 
 const MARKER = '{"marker":1}'
-const FENCE: Fence = { marker: Buffer.from(MARKER), runId: 'run-1', clean: true }
+const FENCE: Fence = { marker: Buffer.from(MARKER), runId: 'run-1', clean: true, epoch: 1 }
 const bulk = (text: string) => `$${Buffer.byteLength(text)}\r\n${text}\r\n`
 const RUN = bulk('# Server\r\nrun_id:run-1\r\ntcp_port:1\r\n')
 
@@ -88,7 +88,7 @@ describe('the link to a node', () => {
       },
       fence,
       { ...deps, load },
-      { onBroken: (failure) => void broken.push(failure), onForeignMarker: () => void foreign++ },
+      { onBroken: (failure) => void broken.push(failure), onOtherMarker: () => (foreign++, null) },
     )
     return link
   }
@@ -686,7 +686,7 @@ describe('the link to a real server', () => {
       },
       { ...FENCE, runId },
       { clock: realClock, timers: realTimers, load: new NodeLoad() },
-      { onBroken: (failure) => void broken.push(failure), onForeignMarker: () => undefined },
+      { onBroken: (failure) => void broken.push(failure), onOtherMarker: () => null },
     )
     await link.connect()
   }

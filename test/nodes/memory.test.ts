@@ -47,7 +47,7 @@ describe('the memory node on virtual time', () => {
       runId: 'r',
     })
     await node.swapMarker(null, MARKER)
-    await node.open({ marker: MARKER, runId: 'r', clean: true })
+    await node.open({ marker: MARKER, runId: 'r', clean: true, epoch: 1 })
   })
 
   async function now<T>(call: Promise<T>): Promise<T> {

@@ -47,7 +47,7 @@ export interface NodeFactory {
 export class HeardListener implements NodeListener {
   readonly heard: string[] = []
   onBroken = (_node: Node, failure: NodeFailure) => void this.heard.push(`broken: ${failure.reason}`)
-  onForeignMarker = () => void this.heard.push('foreign marker')
+  onOtherMarker = () => (this.heard.push('foreign marker'), null)
   onUnwritable = (_node: Node, reason: string) => void this.heard.push(`unwritable: ${reason}`)
 }
 

@@ -20,7 +20,7 @@ import {
 import { realClock, realTimers } from '../support/real-time.ts'
 import { GRACE_MS, HeardListener, MARKER } from './node.contract.ts'
 
-const FENCE = { marker: MARKER, runId: 'this-run', clean: true }
+const FENCE = { marker: MARKER, runId: 'this-run', clean: true, epoch: 1 }
 const MAX_VALUE_BYTES = 100
 /** Surely longer than what is taken. */
 const LARGE = Buffer.alloc(40_000, '$5\r\nhello\r\n')

@@ -23,7 +23,7 @@ import type {
 import { noteAnswer, noteSent, type Counters } from './coverage.ts'
 import type { Host } from './host.ts'
 import { Wire, type Path } from './network.ts'
-import type { Outcome, Process, SentCall, Server } from './server.ts'
+import type { OtherMarker, Outcome, Process, SentCall, Server } from './server.ts'
 
 export const NODE_TIMEOUT_MS = 300
 export const CONNECT_TIMEOUT_MS = 300
@@ -53,6 +53,13 @@ const FOREIGN_MARKER: NodeFailure = {
   kind: 'unknown',
   reason: 'marker',
   message: 'the node does not hold the expected marker',
+}
+
+/** What becomes of it, now that the coordinator has said what the marker means to it. */
+function underMarker(outcome: Outcome, other: OtherMarker, fence: Fence | null): Outcome {
+  const { call, method, args } = outcome
+  if (fence) return { call, method, args: args.map((arg) => (arg === other.fence ? fence : arg)) }
+  return method === 'onFailure' ? outcome : { call, method: 'onFailure', args: [FOREIGN_MARKER] }
 }
 
 type Done = Record<string, (...args: unknown[]) => void>
@@ -138,18 +145,25 @@ export class SimLink {
     counters.count('batches')
     if (batch.calls.length > 1) counters.count('batches of several calls')
     wire.send((process) => {
-      const { outcomes, foreign } = process.execute(batch.calls, batch.fence)
+      const { outcomes, other } = process.execute(batch.calls, batch.fence)
       if (!wire.open) counters.count('carried out after its connection was given up')
       this.world.note(`${process.server.id} executes`, () => outcomes.map(describe).join(', '))
-      wire.reply(() => this.answered(batch, outcomes, foreign))
+      wire.reply(() => this.answered(batch, outcomes, other))
     })
     this.overdueCheck ??= host.setTimeout(this.checkOverdue, NODE_TIMEOUT_MS)
   }
 
-  private answered(batch: Batch, outcomes: readonly Outcome[], foreign: boolean): void {
+  private answered(batch: Batch, outcomes: readonly Outcome[], other: OtherMarker | null): void {
     this.batches.splice(this.batches.indexOf(batch), 1)
     this.world.note(`answers from ${this.id}`)
-    for (const { call, method, args } of outcomes) {
+    const fence = other && this.follows(other.found)
+    if (other) {
+      this.world.counters.count(
+        fence ? 'batches under a marker of another epoch' : 'batches under a foreign marker',
+      )
+    }
+    for (const outcome of outcomes) {
+      const { call, method, args } = other ? underMarker(outcome, other, fence) : outcome
       const failure = method === 'onFailure' ? (args[0] as NodeFailure) : null
       if (failure?.kind === 'refused' && failure.reason !== 'wrong-type') {
         this.world.counters.count(`refused: ${failure.reason}`)
@@ -158,11 +172,13 @@ export class SimLink {
       noteAnswer(this.world.counters, call, method, args)
       this.end(call, method, args)
     }
-    if (foreign) {
-      this.world.counters.count('batches under a foreign marker')
-      this.listener?.onForeignMarker(this.node)
-    }
     this.less(batch.calls.length)
+  }
+
+  private follows(found: Buffer | null): Fence | null {
+    const fence = this.listener?.onOtherMarker(this.node, found) ?? null
+    if (fence) this.fence = fence
+    return fence
   }
 
   private less(calls: number): void {
@@ -249,13 +265,14 @@ export class SimLink {
         reject(new Error(failure.message))
       }
       wire.send((process) => {
-        const ours = process.runId === fence.runId && process.markerBytes?.equals(fence.marker)
+        const { markerBytes } = process
+        const ours = process.runId === fence.runId && markerBytes?.equals(fence.marker)
         wire.reply(() => {
           host.clearTimeout(overdue)
-          if (!ours) {
+          const found = process.runId === fence.runId && markerBytes ? markerBytes : null
+          if (!ours && !this.follows(found)) {
             this.world.counters.count('handshakes under a foreign marker')
             this.destroy(FOREIGN_MARKER, false)
-            this.listener?.onForeignMarker(this.node)
             return
           }
           this.ready = true

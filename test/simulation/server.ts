@@ -27,6 +27,14 @@ export interface SentCall {
 }
 
 /** What came of a call: which method of the completion object is to be called, with what behind the node. */
+/** Another marker than the expected one. */
+export interface OtherMarker {
+  /** Null = none. */
+  readonly found: Buffer | null
+  /** Stands for its fence in the outcomes. */
+  readonly fence: Fence
+}
+
 export interface Outcome {
   readonly call: SentCall
   method: string
@@ -108,15 +116,19 @@ export class Process {
     for (const run of queue) this.receive(run)
   }
 
-  /** Carries out a batch sent under a fence; tells what came of each call, and whether the marker was foreign. */
-  execute(calls: readonly SentCall[], fence: Fence): { outcomes: Outcome[]; foreign: boolean } {
+  /** Carries out a batch sent under a fence; tells what came of each call, and of a marker that was not the expected one. */
+  execute(calls: readonly SentCall[], fence: Fence): { outcomes: Outcome[]; other: OtherMarker | null } {
     const { engine } = this
     Object.assign(engine, { fence })
-    let foreign = false
+    let other: OtherMarker | null = null
     engine.listener = {
       onBroken: () => undefined,
       onUnwritable: () => undefined,
-      onForeignMarker: () => (foreign = true),
+      // Whether it counts is for the coordinator to say.
+      onOtherMarker: (_node, found) => {
+        other = { found, fence: { ...fence, ...(found && { marker: found }) } }
+        return found && other.fence
+      },
     }
     const outcomes = calls.map((call) => this.begin(call))
     while (this.turn.length > 0) {
@@ -124,7 +136,7 @@ export class Process {
       this.turn = []
       for (const run of turn) run()
     }
-    return { outcomes, foreign }
+    return { outcomes, other }
   }
 
   private begin(call: SentCall): Outcome {

@@ -130,6 +130,10 @@ export class World {
     let ids = 0
     const cluster = new Cluster({
       members,
+      memberOf: ({ id }) => {
+        throw new Error(`${id} is not a server of this world`)
+      },
+      requestTimeoutMs: REQUEST_TIMEOUT_MS,
       replicationFactor: this.options.replicas,
       vnodesPerNode: VNODES,
       pingIntervalMs: PING_INTERVAL_MS,

@@ -40,16 +40,18 @@ export interface UnderTestOptions {
 
 export class CoordinatorUnderTest {
   readonly time: VirtualTime
-  readonly nodes: readonly FaultyNode[]
+  readonly nodes: FaultyNode[]
   readonly cluster: Cluster
   readonly coordinator: Coordinator
   private readonly options: CoordinatorOptions
+  private readonly beside: CoordinatorUnderTest | undefined
   readonly events: RondoEvent[] = []
 
   /** Not started. */
   constructor(options: UnderTestOptions = {}) {
     const { nodes = 4, replicas = 3, maxTries = 0, coordinator = 1 } = options
     const { beside } = options
+    this.beside = beside
     this.time = beside?.time ?? options.time ?? new VirtualTime()
     this.nodes =
       beside?.nodes.map((node) => new FaultyNode(node.id, this.time, node)) ??
@@ -58,7 +60,9 @@ export class CoordinatorUnderTest {
     const random = seeded(coordinator)
     const emit = (event: RondoEvent) => void this.events.push(event)
     this.cluster = new Cluster({
-      members: this.nodes.map((node) => new Member(node, { emit })),
+      members: this.nodes.map((node) => new Member(node, { emit, url: `redis://${node.address}` })),
+      memberOf: ({ id, url }) => new Member(this.joins(id), { emit, url }),
+      requestTimeoutMs: REQUEST_TIMEOUT_MS,
       replicationFactor: replicas,
       vnodesPerNode: 20,
       pingIntervalMs: PING_INTERVAL_MS,
@@ -83,6 +87,19 @@ export class CoordinatorUnderTest {
       emit,
     }
     this.coordinator = new Coordinator(this.cluster, this.options)
+  }
+
+  /** The node of a member that joins; another coordinator's connection to it, if there is one. */
+  private joins(id: string): FaultyNode {
+    const known = this.nodes.find((node) => node.id === id)
+    if (known) return known
+    const node = new FaultyNode(
+      id,
+      this.time,
+      this.beside?.nodes.find((one) => one.id === id),
+    )
+    this.nodes.push(node)
+    return node
   }
 
   /** One more over the same cluster, with other settings. */

@@ -94,7 +94,7 @@ export class FaultyNode implements Node {
     if (sharing) Object.assign(this.memory, { storage: sharing.memory.storage })
     this.memory.listener = {
       onBroken: () => undefined,
-      onForeignMarker: () => this.listener?.onForeignMarker(this),
+      onOtherMarker: (_node, found) => this.listener?.onOtherMarker(this, found) ?? null,
       onUnwritable: () => undefined,
     }
   }

@@ -33,7 +33,7 @@ export interface NodeUnderTest {
 /** What to expect of the process that the node is now, under this marker. */
 export async function fenceOf(node: Node, marker: Buffer, clean = true): Promise<Fence> {
   const { runId } = await node.probe()
-  return { marker, runId, clean }
+  return { marker, runId, clean, epoch: 1 }
 }
 
 export function memoryNodeUnderTest(node: MemoryNode): NodeUnderTest {

@@ -35,7 +35,7 @@ import type { Part } from '../../core/part.ts'
 import { READ_NEVER } from '../../core/plan.ts'
 import { newestOf, sureHolders } from '../../core/votes.ts'
 import type { Fence, GetCall, Node, NodeFailure, PeekCall, StoreCall } from '../../nodes/node.ts'
-import { placesOf, positionOf, type CoordinatorContext, type Replicas } from '../context.ts'
+import { placesOf, positionOf, placedNow, type CoordinatorContext, type Replicas } from '../context.ts'
 import { wrongType } from '../errors.ts'
 import { Operation } from '../operation.ts'
 import type { ReadDone } from './read.ts'
@@ -44,8 +44,9 @@ const MAX_ROUNDS = 3
 
 export class QuorumRead extends Operation<ReadDone<RecordHead>> {
   readonly key: Buffer
-  readonly replicas: Replicas
-  readonly required: number
+  /** Of the latest attempt. */
+  replicas: Replicas
+  required: number
   /** Estimated size of each reply (sizes.ts). */
   expectedBytes: number
   /** The part that is fetched; null = whole records. */
@@ -117,7 +118,15 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
       this.settle({ read: (record) => this.answer(record), failed: (error) => this.end(error) })
       return
     }
+    this.replicas = placedNow(this.context, this.key, this.replicas)
+    this.required = this.replicas.required(this.level)
     new ReadRound(this).start()
+  }
+
+  /** Answers of another epoch did not count. */
+  againUnderOtherEpoch(): void {
+    this.rounds--
+    this.attemptSoon()
   }
 
   /** A replica held something newer. */
@@ -160,6 +169,7 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
 
 class ReadRound implements GetCall, PeekCall, StoreCall {
   private readonly read: QuorumRead
+  private readonly replicas: Replicas
   private pending = 0
   private readonly votes = new Map<Node, RecordHead | null>()
   /** Answers before the choice of home replicas that do not vote. */
@@ -177,13 +187,16 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
   private newest: RecordHead | null = null
   private writingBack = false
   private over = false
+  /** An answer was of another epoch, and did not count. */
+  private otherEpoch = false
 
   constructor(read: QuorumRead) {
     this.read = read
+    this.replicas = read.replicas
   }
 
   start(): void {
-    const { homes, voters } = this.read.replicas
+    const { homes, voters } = this.replicas
     const asked = homes.filter((home) => home.readRank !== READ_NEVER)
     const votes = asked.filter((home) => homes.indexOf(home) < voters).length
     this.pending = asked.length
@@ -211,9 +224,10 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
     if (record?.promise) versions.observe(record.bytes, HEAD_BYTES) // otherwise the next write here would be refused
     if (this.writingBack) this.lateVote(node, record, fence)
     else if (!this.over && !this.read.isFinished) {
-      const isVoter = this.placeOf(node) < this.read.replicas.voters
-      if (fence.clean && isVoter) this.votes.set(node, record)
-      else if (fence.clean) this.early.push({ node, record, fence })
+      this.noteEpoch(fence)
+      const isVoter = this.placeOf(node) < this.replicas.voters
+      if (isVoter && this.replicas.trusts(fence)) this.votes.set(node, record)
+      else if (!isVoter && this.holdsBy(node, fence)) this.early.push({ node, record, fence })
       this.count()
     }
   }
@@ -235,7 +249,8 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
     this.read.context.background.end()
     this.pending--
     if (this.over || this.read.isFinished) return
-    if (fence.clean) this.holding.push(this.placeOf(node))
+    this.noteEpoch(fence)
+    if (this.holdsBy(node, fence)) this.holding.push(this.placeOf(node))
     this.count()
   }
 
@@ -253,7 +268,7 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
   private count(): void {
     if (!this.writingBack) {
       if (this.votes.size < this.read.required) {
-        if (this.pending === 0) this.read.fail(this.tooFewVotes(this.votes.size))
+        if (this.pending === 0) this.giveUp(this.tooFewVotes(this.votes.size))
         return
       }
       this.choose()
@@ -266,13 +281,14 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
       this.over = true
       this.read.againWithValues()
     } else if (this.pending === 0) {
-      this.read.fail('The newest record could not be written to a majority of the replicas.')
+      this.giveUp('The newest record could not be written to a majority of the replicas.')
     }
   }
 
   private choose(): void {
     this.newest = newestOf(this.votes.values())
-    const { replicas, context } = this.read
+    const { replicas } = this
+    const { context } = this.read
     const isEnough = (nodes: readonly Node[]) => replicas.hasVotes(placesOf(replicas, nodes), 'quorum')
     const sure = sureHolders(this.votes, this.newest, isEnough, context.graceMs)
     this.holding = placesOf(replicas, sure)
@@ -292,14 +308,14 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
   private lateVote(node: Node, record: RecordHead | null, fence: Fence): void {
     const order = compareVersions(record?.version ?? VERSION_ZERO, this.newest?.version ?? VERSION_ZERO)
     const sure = order === 0 && this.isSureBeside(record)
-    if (order <= 0 && !sure && fence.clean) this.writeBack(node)
+    if (order <= 0 && !sure && this.holdsBy(node, fence)) this.writeBack(node)
     if (this.over || this.read.isFinished) return
     if (order > 0) {
       this.over = true
       this.read.again()
       return
     }
-    if (sure && fence.clean) this.holding.push(this.placeOf(node))
+    if (sure && this.holdsBy(node, fence)) this.holding.push(this.placeOf(node))
     this.count()
   }
 
@@ -332,15 +348,29 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
   }
 
   private get isHeld(): boolean {
-    return this.read.replicas.isHeld(this.holding, 'quorum')
+    return this.replicas.isHeld(this.holding, 'quorum')
   }
 
   private placeOf(node: Node): number {
-    return positionOf(this.read.replicas.homes, node)
+    return positionOf(this.replicas.homes, node)
+  }
+
+  private holdsBy(node: Node, fence: Fence): boolean {
+    return this.replicas.holdsBy(fence, this.placeOf(node))
+  }
+
+  private noteEpoch(fence: Fence): void {
+    if (!this.replicas.isOfEpoch(fence)) this.otherEpoch = true
+  }
+
+  private giveUp(why: string): void {
+    this.over = true
+    if (this.otherEpoch) this.read.againUnderOtherEpoch()
+    else this.read.fail(why)
   }
 
   private tooFewVotes(votes: number): string {
-    const out = this.read.replicas.homes
+    const out = this.replicas.homes
       .filter((home) => home.readRank === READ_NEVER || home.completeness !== 'clean')
       .map((home) => `${home.id} (${home.health.state}, ${home.completeness})`)
     return `${votes} replicas could vote, and ${this.read.required} must; out: ${out.join(', ') || 'none'}.`

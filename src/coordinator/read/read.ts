@@ -24,8 +24,16 @@ import type { Part } from '../../core/part.ts'
 import { planRead, READ_FIRST, type ReadPlan } from '../../core/plan.ts'
 import { SMALL_BYTES } from '../../nodes/load.ts'
 import type { Fence, GetCall, Node, NodeFailure, PeekCall } from '../../nodes/node.ts'
-import { memberOf, positionOf, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
+import {
+  memberOf,
+  positionOf,
+  placedNow,
+  type CoordinatorContext,
+  type Failing,
+  type Replicas,
+} from '../context.ts'
 import { storedTooLarge, wrongType } from '../errors.ts'
+import { OTHER_EPOCH_MS } from '../operation.ts'
 import { inWords } from '../../core/sentence.ts'
 
 /** By default for the whole record; Coordinator.peek returns a part of it. */
@@ -43,7 +51,7 @@ export interface ReadDone<R extends RecordHead = StoredRecord> extends Failing {
 export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, PeekCall, Timed {
   private readonly context: CoordinatorContext
   private readonly key: Buffer
-  private readonly replicas: Replicas
+  private replicas: Replicas
   private readonly done: ReadDone<R>
   private readonly expectedBytes: number
   /** The part to read; null = the whole record. */
@@ -68,6 +76,8 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   private cleanAnswered = false
   private newest: R | null = null
   private lastFailure: NodeFailure | null = null
+  /** An answer was of another epoch, and did not count. */
+  private otherEpoch = false
 
   /** @param expectedBytes estimated size of the reply (sizes.ts) */
   private constructor(
@@ -110,6 +120,10 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   start(): void {
     this.deadline = this.context.deadlines.add(this)
     this.context.hedging.begun()
+    this.attempt()
+  }
+
+  private attempt(): void {
     const first = this.replicas.homes[0]!
     if (first.readRank === READ_FIRST) {
       this.tries = 1
@@ -140,8 +154,10 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
 
   private answered(node: Node, record: R | null, fence: Fence): void {
     if (record?.versioned) this.context.cluster.versions.observe(record.bytes, VERSION_AT)
-    if (this.comparing === 0 && !fence.clean) {
-      this.failedInTurn() // it lost data after it was chosen: its answer does not count
+    if (this.comparing === 0 && !this.replicas.trusts(fence)) {
+      // It lost data after it was chosen, or members change: its answer does not count.
+      if (!this.replicas.isOfEpoch(fence)) this.otherEpoch = true
+      this.failedInTurn()
       return
     }
     if (this.comparing === 0 && this.isBehind(node)) {
@@ -156,6 +172,11 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
         this.outstanding--
         this.hedgeFoundNothing = true
       } else this.found(record)
+      return
+    }
+    if (!this.replicas.isOfEpoch(fence)) {
+      this.otherEpoch = true
+      this.compared()
       return
     }
     const position = positionOf(this.plan!.compared, node)
@@ -242,7 +263,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       return
     }
     if (this.tries >= this.context.maxTries || compared.length === 0) {
-      this.fail(this.noReplicaAnswered())
+      this.giveUp()
       return
     }
     this.tries = this.context.maxTries
@@ -267,9 +288,9 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   private compared(): void {
     if (--this.comparing > 0) return
     // A filling replica does not know what it lost: its "nothing" counts only if all home replicas say so.
-    const known = this.cleanAnswered || this.homesAnswered === this.replicas.homes.length
-    if (!this.newest && !known) {
-      this.fail(this.noReplicaAnswered())
+    const known = this.cleanAnswered || this.homesAnswered === this.replicas.voters
+    if (this.otherEpoch || (!this.newest && !known)) {
+      this.giveUp()
       return
     }
     this.finish()
@@ -282,6 +303,27 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       'UNAVAILABLE',
       `None of the key's ${this.replicas.homes.length} replicas could be asked.${why} Try again, and see /status.`,
     )
+  }
+
+  /** No replica could be asked; where members change, under another epoch they can. */
+  private giveUp(): void {
+    if (!this.otherEpoch) {
+      this.fail(this.noReplicaAnswered())
+      return
+    }
+    this.context.timers.setTimeout(() => {
+      if (!this.finished) this.attemptAgain()
+    }, OTHER_EPOCH_MS)
+  }
+
+  /** Under the placement of now. Nothing is pending. */
+  private attemptAgain(): void {
+    this.replicas = placedNow(this.context, this.key, this.replicas)
+    this.plan = null
+    this.nextInTurn = this.tries = this.homesAnswered = 0
+    this.hedged = this.cleanAnswered = this.otherEpoch = false
+    this.newest = null
+    this.attempt()
   }
 
   private fail(error: RondoError): void {

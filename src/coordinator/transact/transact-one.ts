@@ -17,13 +17,16 @@ import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../../core/clock.ts'
 import { KIND_TOMBSTONE, kindOf, type StoredRecord } from '../../core/codec.ts'
 import { planRead, planWrite } from '../../core/plan.ts'
-import type { Node, NodeFailure, StoreAllCall, StoreAllWrite } from '../../nodes/node.ts'
+import type { Fence, Node, NodeFailure, StoreAllCall, StoreAllWrite } from '../../nodes/node.ts'
 import { memberOf, type CoordinatorContext } from '../context.ts'
+import { crossReplicaSet } from '../errors.ts'
 import { DecidedByOne } from '../update/decided-by-one.ts'
 import { Copies, lifeWhileAway, noteMiss } from '../write/misses.ts'
 import { asStored } from '../update/read-modify-write.ts'
 import {
   changesOf,
+  placedKeysNow,
+  shareReplicaSet,
   type AllModified,
   type ModifyAllSlowly,
   type PlacedKey,
@@ -32,7 +35,8 @@ import {
 import { inWords } from '../../core/sentence.ts'
 
 export class TransactionAtOne extends DecidedByOne<TransactDone> implements StoreAllCall {
-  private readonly keys: readonly PlacedKey[]
+  /** Placed for the latest attempt. */
+  private keys: readonly PlacedKey[]
   private readonly modify: ModifyAllSlowly
 
   private before: readonly (StoredRecord | null)[] = []
@@ -52,8 +56,14 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
     this.modify = modify
   }
 
-  onApplied(node: Node): void {
+  onApplied(node: Node, fence: Fence): void {
     this.context.background.end()
+    const { key, replicas } = this.keys[0]!
+    if (replicas.isOfEpoch(fence)) this.applied(node)
+    else this.appliedUnderOtherEpoch(key, replicas, fence, () => this.applied(node))
+  }
+
+  private applied(node: Node): void {
     const first = memberOf(this.keys[0]!.replicas.preference, node)
     this.writes.forEach(({ key, record, lifeMs }, i) => {
       if (!record) return
@@ -86,6 +96,11 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
   }
 
   protected attempt(): void {
+    this.keys = placedKeysNow(this.context, this.keys)
+    if (!shareReplicaSet(this.keys)) {
+      this.end(crossReplicaSet())
+      return
+    }
     const before: (StoredRecord | null)[] = []
     let missing = this.keys.length
     this.keys.forEach(({ key, replicas }, i) => {

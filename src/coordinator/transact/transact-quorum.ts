@@ -31,10 +31,12 @@ import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { newestOf } from '../../core/votes.ts'
 import type { Fence, Node, NodeFailure, PrepareCall, StoreAllCall, StoreAllWrite } from '../../nodes/node.ts'
 import { Acks } from '../write/acks.ts'
-import { placesOf, type CoordinatorContext } from '../context.ts'
+import { placesOf, positionOf, type CoordinatorContext, type Replicas } from '../context.ts'
 import { asStored } from '../update/read-modify-write.ts'
 import {
   changesOf,
+  placedKeysNow,
+  shareReplicaSet,
   type AllModified,
   type ModifyAllSlowly,
   type PlacedKey,
@@ -45,7 +47,8 @@ import { Ballot, TwoRounds } from '../update/two-rounds.ts'
 type Records = readonly (StoredRecord | null)[]
 
 export class QuorumTransaction extends TwoRounds<TransactDone> {
-  readonly keys: readonly PlacedKey[]
+  /** Placed for the latest attempt. */
+  keys: readonly PlacedKey[]
   readonly modify: ModifyAllSlowly
   protected override readonly unknownSentence = 'It may have been applied, also to a part of the keys.'
 
@@ -62,6 +65,11 @@ export class QuorumTransaction extends TwoRounds<TransactDone> {
     this.modify = modify
   }
 
+  protected place(): Replicas | null {
+    this.keys = placedKeysNow(this.context, this.keys)
+    return shareReplicaSet(this.keys) ? this.keys[0]!.replicas : null
+  }
+
   protected prepare(usable: readonly Member[]): void {
     new TransactionAttempt(this, usable).prepare()
   }
@@ -75,11 +83,14 @@ export class QuorumTransaction extends TwoRounds<TransactDone> {
 interface Promises {
   readonly held: (StoredRecord | null)[]
   missing: number
-  clean: boolean
+  counts: boolean
 }
 
 class TransactionAttempt implements StoreAllCall {
   private readonly transaction: QuorumTransaction
+  private readonly replicas: Replicas
+  /** A promise was of another epoch, and did not count. */
+  private otherEpoch = false
   private readonly keys: readonly PlacedKey[]
   private readonly usable: readonly Member[]
   private readonly ballot: Ballot
@@ -107,6 +118,7 @@ class TransactionAttempt implements StoreAllCall {
 
   constructor(transaction: QuorumTransaction, usable: readonly Member[]) {
     this.transaction = transaction
+    this.replicas = transaction.replicas
     this.keys = transaction.keys
     this.usable = usable
     this.ballot = new Ballot(transaction.context.cluster.versions)
@@ -120,7 +132,7 @@ class TransactionAttempt implements StoreAllCall {
     const calls = this.keys.map((_, i) => this.callFor(i))
     const expected = this.keys.map(({ key }) => sizes.expected(key))
     for (const { node } of this.usable) {
-      this.promises.set(node, { held: [], missing: this.keys.length, clean: true })
+      this.promises.set(node, { held: [], missing: this.keys.length, counts: true })
       this.keys.forEach(({ key }, i) => {
         this.begin()
         node.prepare(key, this.ballot.version, calls[i]!, expected[i])
@@ -140,12 +152,17 @@ class TransactionAttempt implements StoreAllCall {
     this.end()
     const promises = this.promises.get(node)!
     promises.held[i] = bytes ? new StoredRecord(bytes) : null
-    if (!fence.clean) promises.clean = false
+    if (!this.replicas.isOfEpoch(fence)) this.otherEpoch = true
+    if (!this.counts(node, fence)) promises.counts = false
     if (--promises.missing === 0) this.hasPromisedAll(node, promises)
     else this.check()
   }
 
-  private hasPromisedAll(node: Node, { held, clean }: Promises): void {
+  private counts(node: Node, fence: Fence): boolean {
+    return this.replicas.holdsBy(fence, positionOf(this.replicas.homes, node))
+  }
+
+  private hasPromisedAll(node: Node, { held, counts }: Promises): void {
     if (this.writes) {
       this.acceptAt(node) // late, but it should hold the results too
       return
@@ -153,7 +170,7 @@ class TransactionAttempt implements StoreAllCall {
     if (this.round === 'modify') this.late.push(node)
     if (this.round !== 'prepare' || this.transaction.isFinished) return
     this.promised.push(node)
-    if (clean) this.votes.forEach((votes, i) => votes.set(node, held[i]!))
+    if (counts) this.votes.forEach((votes, i) => votes.set(node, held[i]!))
     if (this.transaction.arePromisedBy([...this.votes[0]!.keys()])) this.decide()
     else this.checkPromises()
   }
@@ -174,6 +191,10 @@ class TransactionAttempt implements StoreAllCall {
   private checkPromises(): void {
     if (this.round !== 'prepare' || this.pending > 0 || this.transaction.isFinished) return
     this.round = 'over'
+    if (this.otherEpoch) {
+      this.transaction.againUnderOtherEpoch()
+      return
+    }
     const votes = this.votes[0]!.size
     this.transaction.fail(`${votes} of ${this.transaction.required} required replicas could promise.`)
   }
@@ -204,7 +225,8 @@ class TransactionAttempt implements StoreAllCall {
       return
     }
     this.round = 'accept'
-    const { context, replicas, level } = transaction
+    const { context, level } = transaction
+    const { replicas } = this
     this.acks = this.writes.map(({ key, record }) => {
       return record && new Acks(context, key, record, replicas, level, () => this.checkAccepts())
     })
@@ -223,7 +245,7 @@ class TransactionAttempt implements StoreAllCall {
   onApplied(node: Node, fence: Fence, keptMs: readonly number[]): void {
     this.end()
     this.touched++
-    if (fence.clean) this.confirmed.push(node)
+    if (this.counts(node, fence)) this.confirmed.push(node)
     this.acks.forEach((acks, i) => acks?.add(node, fence, keptMs[i]!))
     this.checkAccepts()
   }
@@ -260,10 +282,7 @@ class TransactionAttempt implements StoreAllCall {
   private checkAccepts(): void {
     if (this.round !== 'accept' || this.transaction.isFinished) return
     const { transaction, confirmed } = this
-    const areConfirmed = transaction.replicas.isHeld(
-      placesOf(transaction.replicas, confirmed),
-      transaction.level,
-    )
+    const areConfirmed = this.replicas.isHeld(placesOf(this.replicas, confirmed), transaction.level)
     if (areConfirmed && this.acks.every((acks) => acks?.areEnough ?? true)) {
       this.conclude()
       return

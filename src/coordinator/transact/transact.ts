@@ -8,7 +8,7 @@
  */
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
-import type { Failing, Replicas } from '../context.ts'
+import { placedNow, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
 import type { Change } from '../update/read-modify-write.ts'
 import type { Modify, UpdateDone } from '../update/update.ts'
 
@@ -47,16 +47,16 @@ export interface PlacedKey {
   readonly replicas: Replicas
 }
 
+/** The keys as they are placed now. */
+export function placedKeysNow(context: CoordinatorContext, keys: readonly PlacedKey[]): readonly PlacedKey[] {
+  if (context.cluster.placement.epoch === keys[0]!.replicas.epoch) return keys
+  return keys.map(({ key, replicas }) => ({ key, replicas: placedNow(context, key, replicas) }))
+}
+
 /** Whether all keys have the same home replicas in the same order and parts. Their fallback replicas may differ. */
 export function shareReplicaSet(keys: readonly PlacedKey[]): boolean {
   const [first, ...others] = keys
   return others.every(({ replicas }) => replicas.isLike(first!.replicas))
-}
-
-export function crossReplicaSet(): RondoError {
-  const sentence =
-    'The keys do not share a replica set, so they cannot be changed together. Keys with the same {hash tag} always do.'
-  return new RondoError('CROSS_REPLICA_SET', sentence, { outcome: 'not-applied' })
 }
 
 /** A transaction on one key is an update, and can run together with others. */

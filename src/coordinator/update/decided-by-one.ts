@@ -6,7 +6,7 @@
  */
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
-import type { NodeFailure } from '../../nodes/node.ts'
+import type { Fence, NodeFailure } from '../../nodes/node.ts'
 import type { Failing, Replicas } from '../context.ts'
 import { ReadModifyWrite } from './read-modify-write.ts'
 import { ReadOne } from '../read/read.ts'
@@ -23,6 +23,20 @@ export abstract class DecidedByOne<Done extends Failing> extends ReadModifyWrite
       },
       failed: (error) => this.end(new RondoError(error.code, error.message, this.details)),
     }).start()
+  }
+
+  /**
+   * The deciding replica applied it under another epoch than this attempt's. It counts where the key's home replicas are
+   * the same under both; elsewhere another replica decides by now.
+   *
+   * @param replicas of the attempt @param key one of its keys
+   */
+  protected appliedUnderOtherEpoch(key: Buffer, replicas: Replicas, fence: Fence, applied: () => void): void {
+    const now = this.context.cluster.placement.replicaSetOf(key)
+    if (now.epoch < fence.epoch) {
+      this.attemptSoon(() => this.appliedUnderOtherEpoch(key, replicas, fence, applied))
+    } else if (now.isLike(replicas) && !now.isJoint) applied()
+    else this.fail('The members changed meanwhile.')
   }
 
   /** The deciding replica did not answer. */

@@ -22,7 +22,7 @@ const LONGEST_WAIT_MS = 50
 const OFTEN = 4
 
 export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Done> {
-  readonly required: number
+  required: number
   readonly level: ConsistencyLevel
   private readonly what: 'update' | 'transaction'
   protected readonly unknownSentence: string = 'It may have been applied.'

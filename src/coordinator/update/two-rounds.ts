@@ -13,14 +13,13 @@ import { fallbacksFor } from '../../core/plan.ts'
 import { sureHolders } from '../../core/votes.ts'
 import type { Node } from '../../nodes/node.ts'
 import { memberOf, placesOf, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
-import { tooFew } from '../errors.ts'
+import { crossReplicaSet, tooFew } from '../errors.ts'
 import { Copies, noteMiss } from '../write/misses.ts'
 import { NewVersion, ReadModifyWrite } from './read-modify-write.ts'
 
 export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Done> {
-  readonly homes: readonly Member[]
-  /** Of its key, or of one of its keys. */
-  readonly replicas: Replicas
+  /** Of its key, or of one of its keys, in the latest attempt. */
+  replicas: Replicas
 
   constructor(
     context: CoordinatorContext,
@@ -30,13 +29,33 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
     done: Done,
   ) {
     super(context, replicas, level, what, done)
-    this.homes = replicas.homes
     this.replicas = replicas
   }
 
+  get homes(): readonly Member[] {
+    return this.replicas.homes
+  }
+
+  /** What it changes, under the placement of now; null if its keys cannot be changed together any more. */
+  protected abstract place(): Replicas | null
+
+  /** Too few answers were of the epoch, and nothing that could take effect was sent: begins again. */
+  againUnderOtherEpoch(): void {
+    this.attemptSoon()
+  }
+
   protected attempt(): void {
+    const replicas = this.place()
+    if (!replicas) {
+      this.end(crossReplicaSet())
+      return
+    }
+    this.replicas = replicas
+    this.required = replicas.required(this.level)
     // No promise from a filling node: it would not count, and would only block the fill.
-    const usable = this.homes.filter((home) => home.takesValues && home.completeness === 'clean')
+    const usable = this.homes.filter((home, place) => {
+      return home.takesValues && replicas.mayHold(home.completeness === 'clean', place)
+    })
     if (!this.arePromisedBy(usable.map(({ node }) => node))) {
       this.end(tooFew(usable.length, this.homes, this.details))
       return

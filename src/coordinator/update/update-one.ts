@@ -13,8 +13,8 @@ import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../../core/clock.ts'
 import { KIND_TOMBSTONE, type NewRecord, type StoredRecord } from '../../core/codec.ts'
 import { planWrite } from '../../core/plan.ts'
-import type { Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
-import { memberOf, type CoordinatorContext, type Replicas } from '../context.ts'
+import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
+import { memberOf, placedNow, type CoordinatorContext, type Replicas } from '../context.ts'
 import { DecidedByOne } from './decided-by-one.ts'
 import { Copies, lifeWhileAway, noteMiss } from '../write/misses.ts'
 import { asStored } from './read-modify-write.ts'
@@ -23,7 +23,8 @@ import { inWords } from '../../core/sentence.ts'
 
 export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
   private readonly key: Buffer
-  private readonly replicas: Replicas
+  /** Of the latest attempt. */
+  private replicas: Replicas
   private readonly modify: Modify
 
   private before: StoredRecord | null = null
@@ -44,8 +45,14 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
     this.modify = modify
   }
 
-  onApplied(node: Node): void {
+  onApplied(node: Node, fence: Fence): void {
     this.context.background.end()
+    const { key, replicas } = this
+    if (replicas.isOfEpoch(fence)) this.applied(node)
+    else this.appliedUnderOtherEpoch(key, replicas, fence, () => this.applied(node))
+  }
+
+  private applied(node: Node): void {
     const { homes, preference } = this.replicas
     const first = memberOf(preference, node)
     const copies = new Copies(this.context, this.key, this.result!, homes, [first, ...this.copies])
@@ -75,6 +82,7 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
   }
 
   protected attempt(): void {
+    this.replicas = placedNow(this.context, this.key, this.replicas)
     this.readFirst(this.key, this.replicas, (record) => this.decide(record))
   }
 

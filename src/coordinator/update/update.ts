@@ -27,7 +27,7 @@ import type { RondoError } from '../../core/errors.ts'
 import { newestOf } from '../../core/votes.ts'
 import type { Fence, Node, NodeFailure, PrepareCall, StoreCall } from '../../nodes/node.ts'
 import { Acks } from '../write/acks.ts'
-import type { CoordinatorContext, Failing, Replicas } from '../context.ts'
+import { positionOf, placedNow, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
 import { asStored, type Change } from './read-modify-write.ts'
 import { Ballot, TwoRounds } from './two-rounds.ts'
 
@@ -67,6 +67,10 @@ export class QuorumUpdate extends TwoRounds<UpdateDone> {
     this.modify = modify
   }
 
+  protected place(): Replicas {
+    return placedNow(this.context, this.key, this.replicas)
+  }
+
   protected prepare(usable: readonly Member[]): void {
     new UpdateAttempt(this, usable).prepare()
   }
@@ -78,6 +82,9 @@ export class QuorumUpdate extends TwoRounds<UpdateDone> {
 
 class UpdateAttempt implements PrepareCall, StoreCall {
   private readonly update: QuorumUpdate
+  private readonly replicas: Replicas
+  /** A promise was of another epoch, and did not count. */
+  private otherEpoch = false
   private readonly usable: readonly Member[]
   private readonly ballot: Ballot
   private round: 'prepare' | 'accept' | 'over' = 'prepare'
@@ -97,6 +104,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
 
   constructor(update: QuorumUpdate, usable: readonly Member[]) {
     this.update = update
+    this.replicas = update.replicas
     this.usable = usable
     this.ballot = new Ballot(update.context.cluster.versions)
   }
@@ -120,7 +128,9 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     }
     if (this.round !== 'prepare' || this.update.isFinished) return
     this.promised.push(node)
-    if (fence.clean) this.votes.set(node, bytes ? new StoredRecord(bytes) : null)
+    if (!this.replicas.isOfEpoch(fence)) this.otherEpoch = true
+    const place = positionOf(this.replicas.homes, node)
+    if (this.replicas.holdsBy(fence, place)) this.votes.set(node, bytes ? new StoredRecord(bytes) : null)
     if (this.update.arePromisedBy([...this.votes.keys()])) this.decide()
     else this.checkPromises()
   }
@@ -138,6 +148,10 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   private checkPromises(): void {
     if (this.pending > 0) return
     this.round = 'over'
+    if (this.otherEpoch) {
+      this.update.againUnderOtherEpoch()
+      return
+    }
     this.update.fail(`${this.votes.size} of ${this.update.required} required replicas could promise.`)
   }
 
@@ -149,7 +163,8 @@ class UpdateAttempt implements PrepareCall, StoreCall {
       return
     }
     this.round = 'accept'
-    const { context, key, replicas, level } = this.update
+    const { context, key, level } = this.update
+    const { replicas } = this
     const change = this.modified.kind === 'write' ? this.modified.record : this.before!
     const { record, lifeMs } = this.update.recordOf(key, change, this.ballot)
     this.result = record
@@ -215,9 +230,9 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     const modified = this.modified!
     const after = this.result ? asStored(this.result) : this.before
     if (this.result) {
-      const { key, replicas } = this.update
+      const { key } = this.update
       const lifeMs = Math.max(this.lifeMs, this.acks!.longestMs)
-      this.update.copyToOthers(key, replicas, this.result, lifeMs, this.usable)
+      this.update.copyToOthers(key, this.replicas, this.result, lifeMs, this.usable)
     }
     if (modified.kind === 'refuse') this.update.end(modified.error)
     else this.update.succeed(this.before, after)

@@ -11,12 +11,12 @@ import { lastingCopy, type NewRecord } from '../../core/codec.ts'
 import { LIFE_TOLERANCE_MS } from '../../core/lifetime.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
-import { placesOf, type CoordinatorContext, type Replicas } from '../context.ts'
+import { placesOf, positionOf, type CoordinatorContext, type Replicas } from '../context.ts'
 
 interface Ack {
   readonly node: Node
-  /** Only a clean replica counts. The others are lengthened too: a filling node will vote later. */
-  readonly clean: boolean
+  /** Only a clean replica counts, or one that the change of members fills. The others are lengthened too: they may vote later. */
+  readonly counts: boolean
   keptMs: number
   /** The life that was last requested. */
   askedMs: number
@@ -59,7 +59,7 @@ export class Acks implements StoreCall {
 
   /** A home replica holds the record. */
   add(node: Node, fence: Fence, keptMs: number): void {
-    this.note({ node, clean: fence.clean, keptMs, askedMs: keptMs })
+    this.note({ node, counts: this.counts(node, fence), keptMs, askedMs: keptMs })
   }
 
   /**
@@ -67,12 +67,12 @@ export class Acks implements StoreCall {
    * and there is nothing left to lengthen.
    */
   addReplaced(node: Node, askedMs: number): void {
-    this.note({ node, clean: true, keptMs: askedMs, askedMs: Infinity })
+    this.note({ node, counts: true, keptMs: askedMs, askedMs: Infinity })
   }
 
   /** The home replicas that hold the record long enough, by their index. */
   get counted(): readonly number[] {
-    return this.placesOf(({ clean, keptMs }) => clean && !this.isShort(keptMs))
+    return this.placesOf(({ counts, keptMs }) => counts && !this.isShort(keptMs))
   }
 
   /** So many of them as the level requires. */
@@ -87,15 +87,19 @@ export class Acks implements StoreCall {
 
   private note(ack: Ack): void {
     this.acks.push(ack)
-    if (ack.clean) this.longest = Math.max(this.longest, Math.min(ack.keptMs, this.context.graceMs))
+    if (ack.counts) this.longest = Math.max(this.longest, Math.min(ack.keptMs, this.context.graceMs))
     if (
       !this.replicas.isHeld(
-        this.placesOf(({ clean }) => clean),
+        this.placesOf(({ counts }) => counts),
         this.level,
       )
     )
       return
     for (const other of this.acks) if (this.isShort(other.askedMs)) this.lengthen(other)
+  }
+
+  private counts(node: Node, fence: Fence): boolean {
+    return this.replicas.holdsBy(fence, positionOf(this.replicas.homes, node))
   }
 
   private placesOf(which: (ack: Ack) => boolean): number[] {
@@ -116,7 +120,7 @@ export class Acks implements StoreCall {
 
   onApplied(node: Node, fence: Fence, keptMs: number): void {
     const ack = this.acks.find((one) => one.node === node)!
-    if (fence.clean) ack.keptMs = Math.max(ack.keptMs, keptMs)
+    if (this.counts(node, fence)) ack.keptMs = Math.max(ack.keptMs, keptMs)
     this.ended()
   }
 

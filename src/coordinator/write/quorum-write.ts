@@ -33,7 +33,7 @@ import { RondoError } from '../../core/errors.ts'
 import { fallbacksFor, takes } from '../../core/plan.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import { Acks } from './acks.ts'
-import { placesOf, positionOf, type CoordinatorContext, type Replicas } from '../context.ts'
+import { positionOf, placedNow, type CoordinatorContext, type Replicas } from '../context.ts'
 import { tooFew, wrongType } from '../errors.ts'
 import { Copies, lifeWhileAway, noteMiss } from './misses.ts'
 import { Operation } from '../operation.ts'
@@ -44,9 +44,10 @@ const MAX_ATTEMPTS = 4
 
 export class QuorumWrite extends Operation<WriteDone> {
   readonly key: Buffer
-  readonly replicas: Replicas
+  /** Of the latest attempt. */
+  replicas: Replicas
   readonly level: ConsistencyLevel
-  readonly required: number
+  required: number
   private readonly make: MakeRecord
   private attempts = 0
   /** This attempt or an earlier one may be applied somewhere. */
@@ -74,21 +75,34 @@ export class QuorumWrite extends Operation<WriteDone> {
 
   protected attempt(): void {
     const { record, lifeMs } = this.make()
+    this.send(record, lifeMs, false)
+  }
+
+  /**
+   * Too few acks were of this epoch: sends the same record once more. From then on it may have been held, and replaced,
+   * under the other epoch.
+   */
+  renew(record: NewRecord, lifeMs: number): void {
+    this.attemptSoon(() => this.send(record, lifeMs, true))
+  }
+
+  private send(record: NewRecord, lifeMs: number, isRenewed: boolean): void {
     const isDelete = kindOf(record) === KIND_TOMBSTONE
+    this.replicas = placedNow(this.context, this.key, this.replicas)
+    this.required = this.replicas.required(this.level)
     const { homes } = this.replicas
     const usable = homes.filter((home) => takes(home, isDelete))
-    const clean = usable.filter((home) => home.completeness === 'clean')
-    const counting = placesOf(
-      this.replicas,
-      clean.map(({ node }) => node),
-    )
+    const counting = [...homes.keys()].filter((place) => {
+      const home = homes[place]!
+      return usable.includes(home) && this.replicas.mayHold(home.completeness === 'clean', place)
+    })
     if (!this.replicas.isHeld(counting, this.level) && !this.sent) {
       this.end(tooFew(counting.length, homes, { outcome: 'not-applied', acked: 0, required: this.required }))
       return
     }
     this.attempts++
     this.sent = true
-    new QuorumAttempt(this, record, lifeMs).start(usable, isDelete)
+    new QuorumAttempt(this, record, lifeMs, isRenewed).start(usable, isDelete)
   }
 
   succeed(record: NewRecord): void {
@@ -116,6 +130,10 @@ export class QuorumWrite extends Operation<WriteDone> {
 
 class QuorumAttempt implements StoreCall {
   private readonly write: QuorumWrite
+  private readonly replicas: Replicas
+  private readonly isRenewed: boolean
+  /** An ack was of another epoch, and did not count. */
+  private otherEpoch = false
   private record: NewRecord
   private lifeMs: number
   private readonly homes: readonly Member[]
@@ -131,8 +149,10 @@ class QuorumAttempt implements StoreCall {
   private lastFailure: NodeFailure | null = null
   private confirmed = false
 
-  constructor(write: QuorumWrite, record: NewRecord, lifeMs: number) {
+  constructor(write: QuorumWrite, record: NewRecord, lifeMs: number, isRenewed: boolean) {
     this.write = write
+    this.replicas = write.replicas
+    this.isRenewed = isRenewed
     this.record = record
     this.lifeMs = lifeMs
     this.homes = write.replicas.homes
@@ -158,6 +178,7 @@ class QuorumAttempt implements StoreCall {
   }
 
   onApplied(node: Node, fence: Fence, keptMs: number): void {
+    this.noteEpoch(fence)
     this.acks.add(node, fence, keptMs)
     this.settled()
   }
@@ -167,9 +188,17 @@ class QuorumAttempt implements StoreCall {
     const isPromise = held.length === VERSION_BYTES
     const replaced = held.compare(this.record.head, VERSION_AT, VERSION_AT + REPLACED_BYTES, VERSION_BYTES)
     if (isPromise) this.turnedAway.push(this.homes[positionOf(this.homes, node)]!)
+    this.noteEpoch(fence)
+    const place = positionOf(this.homes, node)
     if (isPromise || replaced < 0) this.never++
-    else if (replaced === 0 && fence.clean) this.acks.addReplaced(node, this.lifeMs)
+    else if (replaced === 0 && !this.isRenewed && this.replicas.holdsBy(fence, place)) {
+      this.acks.addReplaced(node, this.lifeMs)
+    }
     this.settled()
+  }
+
+  private noteEpoch(fence: Fence): void {
+    if (!this.replicas.isOfEpoch(fence)) this.otherEpoch = true
   }
 
   onFailure(node: Node, failure: NodeFailure): void {
@@ -204,11 +233,15 @@ class QuorumAttempt implements StoreCall {
       return
     }
     const acked = this.acks.counted.length
-    if (this.never === this.homes.length) {
+    if (this.never === this.homes.length && !this.isRenewed) {
       this.write.again(acked)
       return
     }
     if (this.pending + this.acks.pending === 0) {
+      if (this.otherEpoch) {
+        this.write.renew(this.record, this.lifeMs)
+        return
+      }
       const failure = this.lastFailure ?? this.acks.failure
       const why = failure ? `A replica failed: ${inWords(failure.message)}.` : 'Replicas held newer records.'
       this.write.fail(acked, why)
@@ -217,7 +250,8 @@ class QuorumAttempt implements StoreCall {
 
   /** Keeps as many copies as the replication factor while home replicas are unavailable. They never count. */
   private copyToFallbacks(): void {
-    const { context, key, replicas } = this.write
+    const { context, key } = this.write
+    const { replicas } = this
     if (this.missing.length === 0) return
     const isDelete = kindOf(this.record) === KIND_TOMBSTONE
     const fallbacks = fallbacksFor(replicas, isDelete).slice(0, this.missing.length)

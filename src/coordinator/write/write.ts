@@ -28,9 +28,10 @@ import { VERSION_BYTES, type Version } from '../../core/clock.ts'
 import type { Deadline, Timed } from '../../core/deadlines.ts'
 import { RondoError, type Outcome } from '../../core/errors.ts'
 import { planWrite, READ_FIRST } from '../../core/plan.ts'
-import type { Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
-import { positionOf, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
+import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
+import { positionOf, placedNow, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
 import { wrongType } from '../errors.ts'
+import { OTHER_EPOCH_MS } from '../operation.ts'
 import { lifeWhileAway, noteMiss } from './misses.ts'
 import { inWords } from '../../core/sentence.ts'
 
@@ -47,7 +48,8 @@ const MAX_ATTEMPTS = 4
 export class WriteOne implements Timed {
   readonly context: CoordinatorContext
   readonly key: Buffer
-  readonly replicas: Replicas
+  /** Of the latest attempt. */
+  replicas: Replicas
   private readonly make: MakeRecord
   private readonly done: WriteDone
   private deadline: Deadline | null = null
@@ -127,7 +129,16 @@ export class WriteOne implements Timed {
   private attempt(): void {
     this.attempts++
     const { record, lifeMs } = this.make()
-    new Attempt(this, record, lifeMs).start()
+    new Attempt(this, record, lifeMs, false).start()
+  }
+
+  /** The ack that counts was of another epoch: sends the same record once more, under the placement of then. */
+  renew(record: NewRecord, lifeMs: number): void {
+    this.context.timers.setTimeout(() => {
+      if (this.finished) return
+      this.replicas = placedNow(this.context, this.key, this.replicas)
+      new Attempt(this, record, lifeMs, true).start()
+    }, OTHER_EPOCH_MS)
   }
 
   private end(error: RondoError): void {
@@ -142,6 +153,13 @@ export class WriteOne implements Timed {
   }
 }
 
+/** What counts instead of an answer of another epoch. */
+const OTHER_EPOCH: NodeFailure = {
+  kind: 'unknown',
+  reason: 'marker',
+  message: 'the members are changing',
+}
+
 const APPLIED = 1
 const STALE = 2
 const FAILED = 3
@@ -149,6 +167,10 @@ const FAILED = 3
 /** One record sent to its replicas. Outlives the answer, until the last replica has answered. */
 class Attempt implements StoreCall {
   private readonly write: WriteOne
+  private readonly replicas: Replicas
+  private readonly isRenewed: boolean
+  /** An ack was of another epoch, and did not count. */
+  private otherEpoch = false
   private readonly record: NewRecord
   private lifeMs: number
 
@@ -163,20 +185,23 @@ class Attempt implements StoreCall {
   /** The answers so far, by index in `order`: APPLIED, STALE, FAILED. */
   private readonly said: number[] = []
 
-  constructor(write: WriteOne, record: NewRecord, lifeMs: number) {
+  /** @param isRenewed the record may have been held, and replaced, under another epoch */
+  constructor(write: WriteOne, record: NewRecord, lifeMs: number, isRenewed: boolean) {
     this.write = write
+    this.replicas = write.replicas
+    this.isRenewed = isRenewed
     this.record = record
     this.lifeMs = lifeMs
-    this.order = write.replicas.preference
-    this.homes = write.replicas.homes.length
+    this.order = this.replicas.preference
+    this.homes = this.replicas.homes.length
     this.sent = this.homes
   }
 
   start(): void {
     let missing: readonly Member[] = []
     if (!this.allHomesHealthy()) {
-      const { context, replicas } = this.write
-      const plan = planWrite(replicas, this.isDelete)
+      const { context } = this.write
+      const plan = planWrite(this.replicas, this.isDelete)
       missing = plan.missing
       if (missing.length > 0) this.lifeMs = lifeWhileAway(this.lifeMs, this.isDelete, context.graceMs)
       this.order = [...plan.targets, ...plan.spare]
@@ -192,23 +217,31 @@ class Attempt implements StoreCall {
     for (const member of missing) this.noteMiss(member, 'it accepted no writes and missed one')
   }
 
-  onApplied(node: Node): void {
+  onApplied(node: Node, fence: Fence): void {
     this.write.copyEnded(true)
     const place = positionOf(this.order, node)
+    if (!this.replicas.isOfEpoch(fence)) {
+      this.otherEpoch = true
+      this.said[place] = FAILED
+      if (place === this.lead) this.follow(OTHER_EPOCH)
+      return
+    }
     this.said[place] = APPLIED
     if (place === this.lead) this.write.succeed(this.record)
   }
 
-  onStale(node: Node, held: Buffer): void {
+  onStale(node: Node, held: Buffer, fence: Fence): void {
     this.write.context.cluster.versions.observe(held)
-    if (held.compare(this.record.head, VERSION_AT, VERSION_AT + REPLACED_BYTES, VERSION_BYTES) === 0) {
-      this.onApplied(node) // it was applied here, and then replaced
+    const isReplaced =
+      held.compare(this.record.head, VERSION_AT, VERSION_AT + REPLACED_BYTES, VERSION_BYTES) === 0
+    if (isReplaced && !this.isRenewed) {
+      this.onApplied(node, fence) // it was applied here, and then replaced
       return
     }
     this.write.copyEnded(false)
     const place = positionOf(this.order, node)
     this.said[place] = STALE
-    if (place === this.lead) this.write.again()
+    if (place === this.lead) this.overtaken()
   }
 
   onFailure(node: Node, failure: NodeFailure): void {
@@ -237,7 +270,7 @@ class Attempt implements StoreCall {
     while (this.said[this.lead] === FAILED) this.lead++
     if (this.lead < this.sent) {
       if (this.said[this.lead] === APPLIED) this.write.succeed(this.record)
-      else if (this.said[this.lead] === STALE) this.write.again()
+      else if (this.said[this.lead] === STALE) this.overtaken()
       return
     }
     const next = this.order[this.sent]
@@ -246,7 +279,14 @@ class Attempt implements StoreCall {
       this.send(next)
       return
     }
-    this.write.fail(`No replica has confirmed the write; last error: ${inWords(failure.message)}.`)
+    if (this.otherEpoch) this.write.renew(this.record, this.lifeMs)
+    else this.write.fail(`No replica has confirmed the write; last error: ${inWords(failure.message)}.`)
+  }
+
+  /** Ours may have been held under the other epoch: it must not come a second time, as a newer one. */
+  private overtaken(): void {
+    if (this.isRenewed) this.write.fail('Another write to the key came while the members changed.')
+    else this.write.again()
   }
 
   private send(member: Member): void {

@@ -14,7 +14,14 @@
 import { compareVersions, VERSION_BYTES, versionMs, type Clock, type Timers } from '../../core/clock.ts'
 import { HEAD_WITH_PROMISE_BYTES, PeekedRecord, StoredRecord, type NewRecord } from '../../core/codec.ts'
 import { Glob } from '../../core/glob.ts'
-import { leaseKey, MARKER_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../../core/keys.ts'
+import {
+  DECIDED_KEY,
+  leaseKey,
+  MARKER_KEY,
+  SYNCED_AT_KEY,
+  TOPOLOGY_KEY,
+  WRITABLE_KEY,
+} from '../../core/keys.ts'
 import type { Part } from '../../core/part.ts'
 import { decideStoreAll } from '../../core/store-all.ts'
 import { decideAccept, decidePrepare, decideStore, type StoreDecision } from '../../core/store.ts'
@@ -58,8 +65,8 @@ export interface MemoryNodeOptions {
 
 interface PendingCall {
   readonly fence: Fence
-  /** Executes the call, and returns a function that answers the caller. */
-  execute(): () => void
+  /** Executes the call, and returns a function that answers the caller, with the fence that was found. */
+  execute(): (found: Fence) => void
   fail(failure: NodeFailure): void
 }
 
@@ -112,7 +119,7 @@ export class MemoryNode implements Node {
       fence,
       execute: () => {
         const bytes = this.storage.get(asked)
-        return () => call.onRecord(this, bytes, fence)
+        return (found: Fence) => call.onRecord(this, bytes, found)
       },
       fail: (failure) => call.onFailure(this, failure),
     })
@@ -126,7 +133,8 @@ export class MemoryNode implements Node {
       fence,
       execute: () => {
         const bytes = this.storage.get(asked)
-        return () => call.onPeeked(this, bytes && PeekedRecord.of(new StoredRecord(bytes), part), fence)
+        return (found: Fence) =>
+          call.onPeeked(this, bytes && PeekedRecord.of(new StoredRecord(bytes), part), found)
       },
       fail: (failure) => call.onFailure(this, failure),
     })
@@ -149,8 +157,8 @@ export class MemoryNode implements Node {
       execute: () => {
         const answer = this.executePrepare(asked, ballot, this.options.graceMs)
         if (!answer) return () => call.onFailure(this, TOO_LARGE)
-        if (answer.ok) return () => call.onPromised(this, answer.record, fence)
-        return () => call.onRefused(this, answer.newest, fence)
+        if (answer.ok) return (found: Fence) => call.onPromised(this, answer.record, found)
+        return (found: Fence) => call.onRefused(this, answer.newest, found)
       },
       fail: (failure) => call.onFailure(this, failure),
     })
@@ -169,31 +177,26 @@ export class MemoryNode implements Node {
     const asked = writes.map((write) => ({ ...write, key: Buffer.from(write.key) }))
     this.enqueue({
       fence,
-      execute: () => this.executeStoreAll(asked, mode, fence, call),
+      execute: () => this.executeStoreAll(asked, mode, call),
       fail: (failure) => call.onFailure(this, failure),
     })
   }
 
-  private executeStoreAll(
-    writes: readonly StoreAllWrite[],
-    mode: StoreAllMode,
-    fence: Fence,
-    call: StoreAllCall,
-  ) {
+  private executeStoreAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall) {
     const found = writes.map((write) => ({
       ...write,
       held: this.storage.get(write.key),
       heldLifeMs: Math.max(0, this.storage.lifeMs(write.key)),
     }))
     const decision = decideStoreAll(found, mode, this.options.graceMs)
-    if (decision.kind === 'stale') return () => call.onStale(this, decision.held, fence)
+    if (decision.kind === 'stale') return (found: Fence) => call.onStale(this, decision.held, found)
     const kept = decision.decisions.flatMap((one, i) => {
       return one?.kind === 'keep' ? [{ key: writes[i]!.key, bytes: one.bytes, lifeMs: one.lifeMs }] : []
     })
     if (!this.storage.fits(kept)) return () => call.onFailure(this, TOO_LARGE)
     for (const { key, bytes, lifeMs } of kept) this.storage.set(key, bytes, lifeMs)
     const keptMs = decision.decisions.map((one, i) => (one ? keptFor(one.lifeMs, writes[i]!.lifeMs) : 0))
-    return () => call.onApplied(this, fence, keptMs)
+    return (found: Fence) => call.onApplied(this, found, keptMs)
   }
 
   hint(target: string, key: Buffer, version: Buffer, call: HintCall): void {
@@ -204,7 +207,8 @@ export class MemoryNode implements Node {
       fence,
       execute: () => {
         const noted = this.storage.hintsFor(target).note(hint, this.options.maxHints ?? MAX_HINTS)
-        return () => (noted ? call.onApplied(this, fence) : call.onFailure(this, hintsFull(target)))
+        return (found: Fence) =>
+          noted ? call.onApplied(this, found) : call.onFailure(this, hintsFull(target))
       },
       fail: (failure) => call.onFailure(this, failure),
     })
@@ -216,20 +220,20 @@ export class MemoryNode implements Node {
     const asked = Buffer.from(key)
     this.enqueue({
       fence,
-      execute: () => this.executeStore(asked, askedMs, decide, fence, call),
+      execute: () => this.executeStore(asked, askedMs, decide, call),
       fail: (failure) => call.onFailure(this, failure),
     })
   }
 
-  private executeStore(key: Buffer, askedMs: number, decide: Decide, fence: Fence, call: StoreCall) {
+  private executeStore(key: Buffer, askedMs: number, decide: Decide, call: StoreCall) {
     const decision = decide(this.storage.get(key), Math.max(0, this.storage.lifeMs(key)))
     if (!decision) return () => call.onFailure(this, TOO_LATE)
-    if (decision.kind === 'stale') return () => call.onStale(this, decision.held, fence)
+    if (decision.kind === 'stale') return (found: Fence) => call.onStale(this, decision.held, found)
     if (decision.kind === 'keep' && !this.storage.set(key, decision.bytes, decision.lifeMs)) {
       return () => call.onFailure(this, TOO_LARGE)
     }
     const keptMs = keptFor(decision.lifeMs, askedMs)
-    return () => call.onApplied(this, fence, keptMs)
+    return (found: Fence) => call.onApplied(this, found, keptMs)
   }
 
   private usableFence(call: Pick<GetCall, 'onFailure'>): Fence | null {
@@ -246,15 +250,22 @@ export class MemoryNode implements Node {
     this.pending = []
     const answers = calls.map((call) => call.execute())
     const marker = this.storage.get(MARKER_KEY)
-    let foreign = false
+    let other: Fence | null | undefined
     calls.forEach((call, i) => {
-      if (marker?.equals(call.fence.marker)) answers[i]!()
-      else {
-        foreign = true
-        call.fail(FOREIGN_MARKER)
-      }
+      const isExpected = marker?.equals(call.fence.marker) ?? false
+      if (!isExpected && other === undefined) other = this.follows(marker)
+      const found = isExpected ? call.fence : other
+      if (found) answers[i]!(found)
+      else call.fail(FOREIGN_MARKER)
     })
-    if (foreign) this.listener?.onForeignMarker(this)
+  }
+
+  /** The fence of another marker than the expected one, which is expected from now on; null = it is not the same node's. */
+  private follows(marker: Buffer | null): Fence | null {
+    if (marker && this.fence?.marker.equals(marker)) return this.fence
+    const fence = this.listener?.onOtherMarker(this, marker && Buffer.from(marker)) ?? null
+    if (fence && this.fence) this.fence = fence
+    return fence
   }
 
   async open(fence: Fence): Promise<void> {
@@ -269,14 +280,14 @@ export class MemoryNode implements Node {
     await Promise.resolve()
     if (this.opening !== opening) throw new Error(SHUT.message)
     this.opening = null
-    if (fence.runId !== this.runId) this.refuse(OTHER_RUN)
-    if (!this.storage.get(MARKER_KEY)?.equals(fence.marker)) this.refuse(FOREIGN_MARKER)
-    this.fence = fence
-  }
-
-  private refuse(why: NodeFailure): never {
-    this.listener?.onForeignMarker(this)
-    throw new Error(why.message)
+    if (fence.runId !== this.runId) {
+      this.listener?.onOtherMarker(this, null)
+      throw new Error(OTHER_RUN.message)
+    }
+    const marker = this.storage.get(MARKER_KEY)
+    const found = marker?.equals(fence.marker) ? fence : this.follows(marker)
+    if (!found) throw new Error(FOREIGN_MARKER.message)
+    this.fence = found
   }
 
   private get runId(): string {
@@ -305,6 +316,7 @@ export class MemoryNode implements Node {
       receivedAtMonotonicMs: clock.monotonicMs(),
       marker: this.storage.get(MARKER_KEY),
       topology: this.storage.get(TOPOLOGY_KEY),
+      decided: this.storage.get(DECIDED_KEY),
       syncedAt: decodeSyncedAt(this.storage.get(SYNCED_AT_KEY)),
       durable: false,
       software: 'memory',
@@ -329,10 +341,11 @@ export class MemoryNode implements Node {
     this.storage.set(WRITABLE_KEY, Buffer.from('1'), PROBED_WRITE_LIFE_MS)
   }
 
-  async swapMarker(expected: Buffer | null, next: Buffer): Promise<boolean> {
+  async swapMarker(expected: Buffer | null, next: Buffer, decided: Buffer | null = null): Promise<boolean> {
     await this.reached()
     const found = this.storage.get(MARKER_KEY)
     if (expected ? !found?.equals(expected) : found) return false
+    if (decided) this.storage.set(DECIDED_KEY, Buffer.from(decided), Infinity)
     return this.storage.set(MARKER_KEY, Buffer.from(next), Infinity)
   }
 

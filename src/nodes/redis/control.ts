@@ -11,7 +11,14 @@
 import type { ConnectionOptions } from 'node:tls'
 import { Redis } from 'ioredis'
 import type { TimerHandle } from '../../core/clock.ts'
-import { hintsKey, MARKER_KEY, PERMISSION_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY } from '../../core/keys.ts'
+import {
+  DECIDED_KEY,
+  hintsKey,
+  MARKER_KEY,
+  PERMISSION_KEY,
+  SYNCED_AT_KEY,
+  TOPOLOGY_KEY,
+} from '../../core/keys.ts'
 import { printable } from '../../core/printable.ts'
 import { decodeSyncedAt } from '../../core/synced-at.ts'
 import {
@@ -297,6 +304,7 @@ class ProbeAnswers {
   private timeMs = 0
   private marker: Buffer | null = null
   private topology: Buffer | null = null
+  private decided: Buffer | null = null
   private syncedAt: Buffer | null = null
   private readonly hints = new Map<string, number>()
 
@@ -310,6 +318,7 @@ class ProbeAnswers {
       { command: 'TIME', args: [], take: (reply) => (this.timeMs = timeReply(reply)) },
       { command: 'GET', args: [MARKER_KEY], take: (reply) => (this.marker = bytesOrNil('GET', reply)) },
       { command: 'GET', args: [TOPOLOGY_KEY], take: (reply) => (this.topology = bytesOrNil('GET', reply)) },
+      { command: 'GET', args: [DECIDED_KEY], take: (reply) => (this.decided = bytesOrNil('GET', reply)) },
       { command: 'GET', args: [SYNCED_AT_KEY], take: (reply) => (this.syncedAt = bytesOrNil('GET', reply)) },
       { command: 'INFO', args: [], take: (reply) => (this.info = infoReply(reply)) },
       ...this.peers.map((peer) => ({
@@ -338,6 +347,7 @@ class ProbeAnswers {
       timeMs: this.timeMs,
       marker: this.marker,
       topology: this.topology,
+      decided: this.decided,
       syncedAt: decodeSyncedAt(this.syncedAt),
       software: info.software,
       memoryUsedBytes: info.usedMemory,

@@ -136,7 +136,7 @@ export class Link {
   private readonly clock: MonotonicClock
   private readonly timers: Timers
   private readonly onBroken: (failure: NodeFailure) => void
-  private readonly onForeignMarker: () => void
+  private readonly onOtherMarker: (found: Buffer | null) => Fence | null
   private readonly endOfBatch: () => void
   private readonly load: NodeLoad
 
@@ -183,7 +183,7 @@ export class Link {
     deps: { clock: MonotonicClock; timers: Timers; load: NodeLoad },
     events: {
       onBroken(failure: NodeFailure): void
-      onForeignMarker(): void
+      onOtherMarker(found: Buffer | null): Fence | null
       /** Called before the batch is sent or lost: encode what belongs to it now. */
       endOfBatch?(): void
     },
@@ -194,7 +194,7 @@ export class Link {
     this.timers = deps.timers
     this.load = deps.load
     this.onBroken = (failure) => events.onBroken(failure)
-    this.onForeignMarker = () => events.onForeignMarker()
+    this.onOtherMarker = (found) => events.onOtherMarker(found)
     this.endOfBatch = () => events.endOfBatch?.()
   }
 
@@ -444,10 +444,11 @@ export class Link {
     }
     this.greetings--
     // A node that was restarted since the probe may have its old marker, but not all of its data.
-    if (this.greetings === 1 && !reply?.includes(`run_id:${this.fence.runId}\r\n`)) this.refuse(OTHER_RUN)
+    if (this.greetings === 1 && !reply?.includes(`run_id:${this.fence.runId}\r\n`))
+      this.refuse(OTHER_RUN, null)
     if (this.greetings > 0) return
-    if (!isMarker(type, reply, this.fence)) {
-      this.refuse(FOREIGN_MARKER)
+    if (!isMarker(type, reply, this.fence) && !this.follows(type, reply)) {
+      this.destroy(FOREIGN_MARKER)
       return
     }
     this.isReady = true
@@ -462,9 +463,16 @@ export class Link {
       : `the node refused the handshake: ${withoutSecrets(said, this.options)}`
   }
 
-  private refuse(why: NodeFailure): void {
+  private refuse(why: NodeFailure, found: Buffer | null): void {
     this.destroy(why)
-    this.onForeignMarker()
+    this.onOtherMarker(found)
+  }
+
+  /** The fence of another marker than the expected one, which is expected from now on; null = it is not the same node's. */
+  private follows(type: number, reply: Buffer | null): Fence | null {
+    const fence = this.onOtherMarker(type === REPLY_BULK ? Buffer.from(reply!) : null)
+    if (fence) this.fence = fence
+    return fence
   }
 
   // ---- replies
@@ -630,12 +638,12 @@ export class Link {
     this.inFlight -= batch.calls.length
     this.askedBytes -= batch.bytes
     if (isMarker(type, reply, batch.fence)) for (const call of batch.calls) call.answered(batch.fence)
-    else this.onOtherMarker(batch, type, reply)
+    else this.unexpectedMarker(batch, type, reply)
     this.load.answeredAfter(this.receivedAtMs - batch.sentAtMs)
     this.load.less(batch.largeBytes, batch.smallBytes)
   }
 
-  private onOtherMarker(batch: Batch, type: number, reply: Buffer | null): void {
+  private unexpectedMarker(batch: Batch, type: number, reply: Buffer | null): void {
     if (type === REPLY_ERROR) {
       // Busy or loading: the node could not read its marker. Calls that it refused were certainly refused.
       const said = withoutSecrets(printable(reply!), this.options)
@@ -646,8 +654,11 @@ export class Link {
       }
       return
     }
-    for (const call of batch.calls) call.lost(FOREIGN_MARKER)
-    this.onForeignMarker()
+    const fence = isMarker(type, reply, this.fence) ? this.fence : this.follows(type, reply)
+    for (const call of batch.calls) {
+      if (fence) call.answered(fence)
+      else call.lost(FOREIGN_MARKER)
+    }
   }
 
   // ---- deadlines

@@ -17,7 +17,15 @@ import {
   REPLACED_AT,
   type NewRecord,
 } from '../../core/codec.ts'
-import { hintsKey, leaseKey, MARKER_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../../core/keys.ts'
+import {
+  DECIDED_KEY,
+  hintsKey,
+  leaseKey,
+  MARKER_KEY,
+  SYNCED_AT_KEY,
+  TOPOLOGY_KEY,
+  WRITABLE_KEY,
+} from '../../core/keys.ts'
 import type { Part } from '../../core/part.ts'
 import { printable } from '../../core/printable.ts'
 import { encodeSyncedAt, type SyncedAt } from '../../core/synced-at.ts'
@@ -246,7 +254,7 @@ export class RedisNode implements CallHost {
     }
     this.shut(SHUT.message)
     if (this.closed) throw new Error(`node ${this.id} is closed`)
-    const link = new Link(
+    const link: Link = new Link(
       this.linkOptions(),
       fence,
       { ...this.options, load: this.load },
@@ -254,9 +262,8 @@ export class RedisNode implements CallHost {
         onBroken: (failure) => {
           if (this.link === link) this.listener?.onBroken(this, failure)
         },
-        onForeignMarker: () => {
-          if (this.link === link) this.listener?.onForeignMarker(this)
-        },
+        onOtherMarker: (found) =>
+          this.link === link ? (this.listener?.onOtherMarker(this, found) ?? null) : null,
         endOfBatch: this.closeStores,
       },
     )
@@ -308,9 +315,10 @@ export class RedisNode implements CallHost {
     return this.control.ask('SET', args, (reply) => okReply('SET', reply))
   }
 
-  swapMarker(expected: Buffer | null, next: Buffer): Promise<boolean> {
-    const args = [expected ? '1' : '0', expected ?? '', next]
-    return this.control.run(SWAP_MARKER, [MARKER_KEY], args, (reply) => yesOrNo('swap-marker', reply))
+  swapMarker(expected: Buffer | null, next: Buffer, decided: Buffer | null = null): Promise<boolean> {
+    const args = [expected ? '1' : '0', expected ?? '', next, ...(decided ? [decided] : [])]
+    const keys = [MARKER_KEY, DECIDED_KEY]
+    return this.control.run(SWAP_MARKER, keys, args, (reply) => yesOrNo('swap-marker', reply))
   }
 
   stamp(marker: Buffer, syncedAt: SyncedAt): Promise<boolean> {
