@@ -18,6 +18,7 @@ import type { Fence, NodeListener, NodeReport } from '../nodes/node.ts'
 import { NodeAdmission } from './admission.ts'
 import { Freshness } from './freshness.ts'
 import { FOUNDER_TIMEOUT_MS, Identity } from './identity.ts'
+import { Changes } from './changes.ts'
 import { decodeMarker, isSameData } from './marker.ts'
 import { Membership } from './membership.ts'
 import type { Member } from './member.ts'
@@ -57,6 +58,7 @@ export class Cluster {
   readonly versions: VersionClock
   readonly freshness: Freshness
   readonly membership: Membership
+  readonly changes: Changes
 
   private readonly options: ClusterOptions
   private readonly identity: Identity
@@ -110,6 +112,7 @@ export class Cluster {
       closeAfterMs: options.requestTimeoutMs,
       reprobeAll: () => this.reprobeAll(),
     })
+    this.changes = new Changes({ membership: this.membership, members, memberOf: options.memberOf })
     this.prober = new Prober({
       pingIntervalMs,
       timers,
@@ -184,7 +187,7 @@ export class Cluster {
   async stop(): Promise<void> {
     this.stopped = true
     this.prober.stop()
-    await Promise.all(this.members.map((member) => member.node.close()))
+    await Promise.all([...this.members.map((member) => member.node.close()), this.membership.stop()])
   }
 
   /**
@@ -289,7 +292,8 @@ export class Cluster {
       forbidden = member.forbidden
       if (this.stopped) return
       if (this.identity.cluster === null && this.allProbed) await this.identity.learn()
-      await this.membership.learnFrom(report)
+      await this.membership.learn()
+      if (this.stopped || !this.members.includes(member)) return
       if (!(await this.admission.admit(member))) return
       if (member.unwritable && !forbidden) await this.tryWrite(member)
       member.onProbeSucceeded()

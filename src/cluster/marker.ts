@@ -134,7 +134,8 @@ export function judgeMarker(bytes: Buffer | null, context: MarkerContext): Marke
   if (!context.topology || (its === ours && verdict.kind === 'keep')) return verdict
   // What a node had received before it lost its data does not count.
   const isSame = found !== null && found.token === verdict.marker.token
-  const topology = { ...context.topology, received: isSame ? (found.topology?.received ?? 0) : 0 }
+  const { epoch, sum } = context.topology
+  const topology = { epoch, sum, received: isSame ? (found.topology?.received ?? 0) : 0 }
   const marker = { ...verdict.marker, topology }
   return { kind: 'write', marker, why: verdict.kind === 'write' ? verdict.why : 'its marker says so' }
 }

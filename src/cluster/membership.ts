@@ -54,6 +54,8 @@ export class Membership {
   private following: Promise<void> = Promise.resolve()
   /** Nodes that are about to join: asked by the register before they are members. */
   private readonly candidates = new Map<string, Member>()
+  /** Nodes that have left, until they are closed. */
+  private readonly left = new Set<Member>()
 
   constructor(options: MembershipOptions) {
     this.options = options
@@ -73,14 +75,26 @@ export class Membership {
     return this.adopted?.epoch ?? 1
   }
 
-  /** Follows what the node's marker names, if it is later than what this coordinator has. */
-  async learnFrom({ marker: bytes, decided }: NodeReport): Promise<void> {
+  /** Follows what the members' markers name, if that is later than what this coordinator has. */
+  async learn(): Promise<void> {
+    const found = this.options.members().flatMap(({ report }) => (report && this.laterIn(report)) ?? [])
+    const [newest] = found.sort((a, b) => b.epoch - a.epoch)
+    if (newest) await this.follow(newest)
+  }
+
+  private laterIn({ marker: bytes, decided }: NodeReport): Topology | null {
     const marker = bytes && decodeMarker(bytes)
-    if (marker?.cluster !== this.options.identity.cluster) return
-    if (epochOf(marker) <= this.epoch || !decided) return
+    if (marker?.cluster !== this.options.identity.cluster) return null
+    if (epochOf(marker) <= this.epoch || !decided) return null
     const found = parseTopology(decided)
-    if (found?.kind !== 'topology' || sumOf(found.topology) !== marker.topology!.sum) return
-    await this.follow(found.topology)
+    const isNamed = found?.kind === 'topology' && sumOf(found.topology) === marker.topology!.sum
+    return isNamed ? found.topology : null
+  }
+
+  /** Whether the member holds all keys that it has gained by the last change. */
+  hasReceived({ id, marker }: Member): boolean {
+    const { topology } = this.adopted ?? {}
+    return !topology?.gained.includes(id) || marker?.topology?.received === topology.since
   }
 
   /**
@@ -98,18 +112,22 @@ export class Membership {
     const base = this.topology
     if (!base) throw new StepRefused('the members of the cluster are not known yet')
     const want = step(base)
+    if (want === base) return base
     if (!stands(base, (id) => this.isMarked(id, base.epoch))) return null
     for (const member of joining) this.candidates.set(member.id, member)
-    const asked = [...members().filter(({ node }) => node.ready), ...joining]
-    const decision = await propose({
-      nodes: new Map(asked.map(({ id, node }) => [id, node])),
-      ...{ versions, base, want },
-      isSound: (id) => this.isSound(id, identity.cluster!),
-    })
-    for (const { id } of joining) this.candidates.delete(id)
-    if (decision.kind !== 'decided') return null
-    await this.follow(decision.topology)
-    return decision.topology
+    try {
+      const asked = [...members().filter(({ node }) => node.ready), ...joining]
+      const decision = await propose({
+        nodes: new Map(asked.map(({ id, node }) => [id, node])),
+        ...{ versions, base, want },
+        isSound: (id) => this.isSound(id, identity.cluster!),
+      })
+      if (decision.kind !== 'decided') return null
+      await this.follow(decision.topology)
+      return decision.topology
+    } finally {
+      for (const { id } of joining) this.candidates.delete(id)
+    }
   }
 
   /** Resolves once it is in use, or a later one is. */
@@ -132,11 +150,20 @@ export class Membership {
     const late = new Promise<void>((resolve) => void timers.setTimeout(resolve, RAISE_MS))
     await Promise.race([raised, late])
     place(placement)
-    const left = former.filter((member) => !placement.members.includes(member))
-    if (left.length === 0) return
-    timers.setTimeout(() => {
-      for (const { node } of left) void node.close()
-    }, closeAfterMs)
+    for (const member of former) {
+      if (placement.members.includes(member)) continue
+      this.left.add(member)
+      timers.setTimeout(() => void this.close(member), closeAfterMs)
+    }
+  }
+
+  private async close(member: Member): Promise<void> {
+    if (this.left.delete(member)) await member.node.close()
+  }
+
+  /** Closes the nodes that have left. */
+  async stop(): Promise<void> {
+    await Promise.all([...this.left].map((member) => this.close(member)))
   }
 
   private isMarked(id: string, epoch: number): boolean {

@@ -19,6 +19,7 @@ export const CODES: Readonly<Record<ErrorCode, CodeByServer>> = {
   KEY_TOO_LONG: { http: 414, title: 'Key too long', resp: 'ERR' },
   VALUE_TOO_LARGE: { http: 413, title: 'Value too large', resp: 'ERR' },
   PRECONDITION_FAILED: { http: 412, title: 'Precondition failed', resp: 'ERR' },
+  CONFLICT: { http: 409, title: 'Not now', resp: 'ERR' },
   WRONG_TYPE: { http: 409, title: 'Wrong type', resp: 'WRONGTYPE' },
   NOT_INTEGER: { http: 409, title: 'Not an integer', resp: 'ERR' },
   CROSS_REPLICA_SET: { http: 409, title: 'Keys live on different replicas', resp: 'CROSSSLOT' },

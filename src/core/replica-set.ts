@@ -107,7 +107,7 @@ export class ReplicaSet<T> {
    * Whether an answer is one of this epoch: the node does not refuse operations from this epoch yet, as it does from the
    * next change on, and does refuse those from before the last change.
    */
-  isOfEpoch({ epoch }: Answering): boolean {
+  isOfEpoch({ epoch }: Pick<Answering, 'epoch'>): boolean {
     return epoch <= this.epoch && epoch >= this.since
   }
 
@@ -129,6 +129,16 @@ export class ReplicaSet<T> {
   /** The same, as far as it is known before it is asked. */
   mayHold(clean: boolean, place: number): boolean {
     return clean || (this.isReceiving && place >= this.voters)
+  }
+
+  /**
+   * Whether the home replica has become one by the change of members.
+   *
+   * @param place index in `homes`, -1 = it is none
+   */
+  isGainedBy(place: number): boolean {
+    if (this.inOther === null || place < 0) return false
+    return this.isReceiving ? place >= this.voters : place < this.voters && !this.inOther[place]!
   }
 
   /** How many of the voters must answer. */

@@ -1,5 +1,6 @@
 /**
- * Fill: makes a member that lost data (wiped, restored, restarted) clean again.
+ * Fill: makes a member that lost data (wiped, restored, restarted) clean again, and one that has joined; and brings a
+ * member what it has gained by a change of members.
  *
  *   1. Wait one request timeout from when its token was first seen: earlier writes that might still be acknowledged by
  *      counting it have ended by then.
@@ -16,6 +17,14 @@ import { LEASE_MS, type RepairContext } from './context.ts'
 import { RepairStopped } from './round/copy.ts'
 import { merge, sourcesFor, type MergeProgress } from './round/merge.ts'
 
+/** It has lost data, or the cluster has grown by it, or it has gained keys by a change of members. */
+export function lacksKeys({ cluster }: RepairContext, member: Member): boolean {
+  return (
+    member.completeness === 'filling' ||
+    (member.completeness === 'clean' && !cluster.membership.hasReceived(member))
+  )
+}
+
 export class Filling {
   private readonly context: RepairContext
   private readonly firstSeenMs = new Map<string, number>()
@@ -27,11 +36,14 @@ export class Filling {
   /** One attempt; false while it must wait. @throws RepairStopped */
   async tryFill(member: Member): Promise<boolean> {
     const { clock, requestTimeoutMs, cluster, owner, emit } = this.context
-    const marker = member.marker!
-    const seenMs = this.firstSeenMs.get(marker.token) ?? clock.monotonicMs()
-    this.firstSeenMs.set(marker.token, seenMs)
+    const { token } = member.marker!
+    // What a change of members brings counts from when it began.
+    const seen = `${token} ${cluster.placement.since}`
+    const seenMs = this.firstSeenMs.get(seen) ?? clock.monotonicMs()
+    this.firstSeenMs.set(seen, seenMs)
     if (clock.monotonicMs() - seenMs < requestTimeoutMs) return false
-    const sourcesNow = () => sourcesFor(cluster.placement, member, (one) => cluster.isNew(one))
+    const scope = member.completeness === 'filling' ? 'all' : 'gained'
+    const sourcesNow = () => sourcesFor(cluster.placement, member, scope, (one) => cluster.isNew(one))
     if (!sourcesNow()) return false
     const keepLease = async () => {
       if (!(await member.node.lease('fill', owner, LEASE_MS))) {
@@ -41,7 +53,8 @@ export class Filling {
     if (!(await member.node.lease('fill', owner, LEASE_MS))) return false
     await cluster.reprobeAll()
     const sources = sourcesNow()
-    if (!sources || member.completeness !== 'filling') return false
+    const marker = member.marker!
+    if (!sources || !lacksKeys(this.context, member) || marker.token !== token) return false
     const missesThen = member.misses
     const progress: MergeProgress = { checked: 0, sent: 0 }
     member.filling = progress
@@ -54,12 +67,27 @@ export class Filling {
     }
     if (cluster.freshness.isStale(member))
       throw new RepairStopped(member.node, 'the fill took too long: the node is stale')
-    await member.node.stamp(encodeMarker(marker), { atMs: beganAtMs, assumed: sources.lossy, settled: null })
-    const clean: Marker = { ...marker, state: 'clean', epoch: marker.epoch + (sources.lossy ? 1 : 0) }
+    if (scope === 'all') {
+      await member.node.stamp(encodeMarker(marker), {
+        atMs: beganAtMs,
+        assumed: sources.lossy,
+        settled: null,
+      })
+    }
+    const received = {
+      topology: marker.topology && { ...marker.topology, received: sources.placement.since },
+    }
+    const lost = sources.lossy ? 1 : 0
+    const clean: Marker = {
+      ...marker,
+      state: 'clean',
+      epoch: marker.epoch + lost,
+      ...(marker.topology && received),
+    }
     if (!(await member.node.swapMarker(encodeMarker(marker), encodeMarker(clean)))) {
       throw new RepairStopped(member.node, 'it lost data again during the fill')
     }
-    this.firstSeenMs.delete(marker.token)
+    this.firstSeenMs.delete(seen)
     emit({ kind: 'fill', node: member.id, state: 'finished', ...progress })
     if (sources.lossy) emit({ kind: 'data-loss-possible', node: member.id })
     member.caughtUp(missesThen)

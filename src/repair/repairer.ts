@@ -16,7 +16,7 @@ import type { TimerHandle } from '../core/clock.ts'
 import type { RepairContext } from './context.ts'
 import { NodeCallFailed } from '../nodes/failures.ts'
 import { RepairStopped } from './round/copy.ts'
-import { Filling } from './fill.ts'
+import { Filling, lacksKeys } from './fill.ts'
 import { deliverHints } from './hints.ts'
 import { merge, sourcesFor } from './round/merge.ts'
 import { settleStale } from './stale.ts'
@@ -63,7 +63,7 @@ export class Repairer {
       if (this.stopped || !member.node.ready || member.health.state === 'down' || !member.marker) continue
       try {
         if (member.completeness === 'stale') await settleStale(this.context, member)
-        else if (member.completeness === 'filling') await this.filling.tryFill(member)
+        else if (lacksKeys(this.context, member)) await this.filling.tryFill(member)
         else if (member.behind && member.takesValues) await this.catchUp(member)
       } catch (error) {
         // Node failures show in its health. Anything else is a bug.
@@ -88,7 +88,7 @@ export class Repairer {
     const missesThen = member.misses
     const delivered = await deliverHints(this.context, member)
     if (member.missedUnnoted) {
-      const sources = sourcesFor(cluster.placement, member)
+      const sources = sourcesFor(cluster.placement, member, 'all')
       if (!sources) return
       await merge(this.context, member, sources, { checked: 0, sent: 0 }, () => Promise.resolve())
     }

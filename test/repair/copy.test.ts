@@ -39,7 +39,7 @@ describe('the copy of a record', () => {
     repair.plant(node, 'k', planted, lifeMs)
   const mergeTo = (node: FaultyNode) => {
     const member = repair.under.member(node)
-    const sources = sourcesFor(repair.under.cluster.placement, member)!
+    const sources = sourcesFor(repair.under.cluster.placement, member, 'all')!
     return repair.until(
       merge(repair.context, member, sources, { checked: 0, sent: 0 }, () => Promise.resolve()),
     )

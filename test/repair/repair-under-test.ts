@@ -166,3 +166,18 @@ export class RepairUnderTest {
     }
   }
 }
+
+/** Another coordinator over the same nodes, not started. */
+export class RepairUnderTestBeside extends RepairUnderTest {
+  private readonly first: RepairUnderTest
+
+  constructor(first: RepairUnderTest) {
+    const { replicas } = first.under.coordinator
+    super(new CoordinatorUnderTest({ beside: first.under, coordinator: 2, replicas }), { coordinator: 2 })
+    this.first = first
+  }
+
+  node(of: FaultyNode): FaultyNode {
+    return this.nodes[this.first.nodes.indexOf(of)]!
+  }
+}

@@ -7,10 +7,10 @@ import { decodeSyncedAt, encodeSyncedAt } from '../../src/core/synced-at.ts'
 import type { Fence } from '../../src/nodes/node.ts'
 import { sourcesFor } from '../../src/repair/round/merge.ts'
 import { Repairer } from '../../src/repair/repairer.ts'
-import { CoordinatorUnderTest, PING_INTERVAL_MS } from '../support/coordinator-under-test.ts'
+import { PING_INTERVAL_MS } from '../support/coordinator-under-test.ts'
 import type { FaultyNode } from '../support/faulty-node.ts'
 import { record } from '../support/node-calls.ts'
-import { RepairUnderTest, type Settings } from './repair-under-test.ts'
+import { RepairUnderTestBeside, RepairUnderTest, type Settings } from './repair-under-test.ts'
 
 const DAY_MS = 86_400_000
 
@@ -326,7 +326,7 @@ describe('a node that was not compared with others for longer than the grace', f
       b.flush()
       await ping()
       expect(completeness(a)).to.equal('stale')
-      expect(sourcesFor(repair.under.cluster.placement, repair.under.member(b))).to.equal(null)
+      expect(sourcesFor(repair.under.cluster.placement, repair.under.member(b), 'all')).to.equal(null)
     })
 
     it('when two of three come back after the grace: the third one alone could prove nothing', async () => {
@@ -466,18 +466,3 @@ describe('a node that was not compared with others for longer than the grace', f
     for (const node of [b, c, d]) expect(passed(node), node.id).to.deep.equal(['clean'])
   })
 })
-
-/** Another coordinator over the same nodes, not started. */
-class RepairUnderTestBeside extends RepairUnderTest {
-  private readonly first: RepairUnderTest
-
-  constructor(first: RepairUnderTest) {
-    const { replicas } = first.under.coordinator
-    super(new CoordinatorUnderTest({ beside: first.under, coordinator: 2, replicas }), { coordinator: 2 })
-    this.first = first
-  }
-
-  node(of: FaultyNode): FaultyNode {
-    return this.nodes[this.first.nodes.indexOf(of)]!
-  }
-}

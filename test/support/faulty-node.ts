@@ -336,8 +336,8 @@ export class FaultyNode implements Node {
     if (this.unwritable) throw new Error(refusedAs(this.unwritable).message)
   }
 
-  swapMarker(expected: Buffer | null, next: Buffer): Promise<boolean> {
-    return this.control(() => this.memory.swapMarker(expected, next))
+  swapMarker(expected: Buffer | null, next: Buffer, decided?: Buffer | null): Promise<boolean> {
+    return this.control(() => this.memory.swapMarker(expected, next, decided))
   }
 
   stamp(marker: Buffer, syncedAt: SyncedAt): Promise<boolean> {

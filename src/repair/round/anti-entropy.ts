@@ -47,6 +47,8 @@ export interface AntiEntropyOptions {
 const OTHER_RING =
   'another coordinator uses other nodes, weights, zones, VNODES_PER_NODE or REPLICATION_FACTOR, or did until half a minute ago'
 
+const MEMBERS_CHANGE = 'the members are changing'
+
 /** A failed node, or one that has lost data since, is skipped until the next round. */
 async function stampAll(synced: RoundResult['synced'], atMs: number): Promise<void> {
   await Promise.allSettled(
@@ -99,6 +101,12 @@ export class AntiEntropy {
     if (!this.context.cluster.ready) {
       throw new RondoError('UNAVAILABLE', 'No node can be used yet; /status says why.')
     }
+    if (this.context.cluster.placement.isJoint) {
+      throw new RondoError(
+        'UNAVAILABLE',
+        `No repair was started: ${MEMBERS_CHANGE}. /cluster shows how far it is.`,
+      )
+    }
     if (await this.otherRing()) throw new RondoError('UNAVAILABLE', `No repair was started: ${OTHER_RING}.`)
     await this.begin()
     return this.progress()
@@ -138,6 +146,12 @@ export class AntiEntropy {
 
   private async check(): Promise<void> {
     if (!this.context.cluster.ready) return
+    // A round has the homes of one layout; it begins again once the change of members has ended.
+    if (this.context.cluster.placement.isJoint) {
+      this.current?.round.stop(MEMBERS_CHANGE)
+      this.current?.pace.stop()
+      return
+    }
     if (await this.otherRing()) {
       this.current?.round.stop(OTHER_RING)
       this.current?.pace.stop()

@@ -10,12 +10,13 @@
  * few home replicas are clean.
  */
 import type { Member } from '../../cluster/member.ts'
-import { encodeMarker } from '../../cluster/marker.ts'
+import { encodeMarker, epochOf } from '../../cluster/marker.ts'
 import { compareVersions } from '../../core/clock.ts'
 import { StoredRecord } from '../../core/codec.ts'
 import { isInternal } from '../../core/keys.ts'
 import { LIFE_TOLERANCE_MS } from '../../core/lifetime.ts'
 import type { Placement } from '../../core/placement.ts'
+import type { ReplicaSet } from '../../core/replica-set.ts'
 import type { ScanEntry } from '../../nodes/node.ts'
 import { agreedRecord } from './agreement.ts'
 import { isOurs } from './context.ts'
@@ -29,8 +30,12 @@ export interface MergeProgress {
   sent: number
 }
 
+/** all = every key of which it is a home replica; gained = those of which it was none before the change of members */
+export type MergeScope = 'all' | 'gained'
+
 export interface Sources {
   readonly placement: Placement<Member>
+  readonly scope: MergeScope
   readonly members: readonly Member[]
   /** Too few of them are clean: acknowledged writes may be lost. */
   readonly lossy: boolean
@@ -46,25 +51,27 @@ const PAGE_KEYS = 256
  * reachable, and some have lost data themselves, there is nothing to wait for. Members by which the cluster has just grown
  * have lost nothing: if all others are clean, so is all that was written before.
  *
+ * @param scope what the member lacks: all that it is a home replica of, or only what it has gained by a change
  * @param isNew whether the cluster has just grown by this member
  */
 export function sourcesFor(
   placement: Placement<Member>,
   member: Member,
+  scope: MergeScope,
   isNew: (member: Member) => boolean = () => false,
 ): Sources | null {
   const needed = placement.sufficient
   let lossy = false
-  for (const { homes } of placement.replicaSets()) {
-    if (!homes.includes(member)) continue
-    const fellows = homes.filter((home) => home !== member)
-    const clean = fellows.filter((home) => home.node.ready && home.completeness === 'clean')
+  for (const set of placement.replicaSets()) {
+    if (!wants(set, member, scope)) continue
+    const fellows = set.homes.slice(0, set.voters).filter((home) => home !== member)
+    const clean = fellows.filter((home) => isSource(set, home))
     if (clean.length >= needed) continue
     if (!fellows.every((home) => home.node.ready && home.marker && home.completeness !== 'stale')) return null
     lossy = true
   }
   return {
-    placement,
+    ...{ placement, scope },
     // Values of a stale member may have been deleted.
     members: placement.members.filter(
       (other) => other !== member && other.node.ready && other.marker && other.completeness !== 'stale',
@@ -119,10 +126,21 @@ async function mergeFrom(work: Merge, source: Member, keepGoing: () => Promise<v
 function isWanted({ context, member, sources }: Merge, source: Member, { key, head }: ScanEntry): boolean {
   const record = new StoredRecord(head)
   if (isInternal(key) || !isOurs(record)) return false
-  const { homes } = sources.placement.replicaSetOf(key)
-  if (!homes.includes(member)) return false
+  const set = sources.placement.replicaSetOf(key)
+  if (!wants(set, member, sources.scope)) return false
+  const { homes } = set
   const isNothing = !homes.includes(source) && context.cluster.freshness.isForgotten(source, record)
   return !isNothing || sources.lossy
+}
+
+/** It holds all acknowledged writes, and refuses what was planned before the change of members. */
+function isSource(set: ReplicaSet<Member>, { node, completeness, marker }: Member): boolean {
+  return node.ready && completeness === 'clean' && set.isOfEpoch({ epoch: epochOf(marker!) })
+}
+
+function wants(set: ReplicaSet<Member>, member: Member, scope: MergeScope): boolean {
+  const place = set.homes.indexOf(member)
+  return scope === 'all' ? place >= 0 : set.isGainedBy(place)
 }
 
 /** Compares heads first: whole records are read only if they are missing, or are kept longer at the source. */
@@ -132,10 +150,10 @@ async function bring(work: Merge, source: Member, { key, head }: ScanEntry): Pro
   const order = held ? compareVersions(held.version, new StoredRecord(head).version) : -1
   if (order > 0) return
   if (order === 0 && (!canEnd(held!) || held!.isLasting || !(await livesLonger(source, member, key)))) return
-  const { homes } = sources.placement.replicaSetOf(key)
-  const voters = homes.flatMap((home) => {
+  const set = sources.placement.replicaSetOf(key)
+  const voters = set.homes.slice(0, set.voters).flatMap((home) => {
     const marker = markers.get(home)
-    return marker && home.completeness === 'clean' ? [{ member: home, marker }] : []
+    return marker && isSource(set, home) ? [{ member: home, marker }] : []
   })
   const from = { member: source, marker: markers.get(source)! }
   const { replicas } = sources.placement

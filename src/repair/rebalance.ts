@@ -1,0 +1,136 @@
+/**
+ * Drives a change of members to its end (core/topology.ts), one coordinator at a time:
+ *
+ *   both       each member that gains keys is brought them by the repairer (fill.ts), which notes it in its marker;
+ *              once all have them, the next layout votes: advance
+ *   switched   once more what the former home replicas hold, so that what only they took is not lost; then advance
+ *   stable     nothing: copies on former home replicas are moved home and dropped by the next round of anti-entropy
+ *
+ * A lease keeps coordinators from doing the same work. Nothing breaks if two do, or if one stops anywhere: every step can
+ * be repeated, and the register decides each epoch once.
+ */
+import type { Member } from '../cluster/member.ts'
+import { NodeCallFailed } from '../nodes/failures.ts'
+import type { TimerHandle } from '../core/clock.ts'
+import { sentenceOf } from '../core/sentence.ts'
+import { advance, membersOf, type Topology } from '../core/topology.ts'
+import { LEASE_MS, type RepairContext } from './context.ts'
+import { RepairStopped } from './round/copy.ts'
+import { merge, sourcesFor, type MergeProgress } from './round/merge.ts'
+
+export interface RebalanceState {
+  readonly state: 'idle' | 'running'
+  readonly phase: Topology['phase'] | null
+  readonly epoch: number
+  /** Ids of members that have not received all that they gain. */
+  readonly receiving: readonly string[]
+  /** Keys checked and records sent, by this coordinator, in this change. */
+  readonly checked: number
+  readonly sent: number
+}
+
+const PAUSE_MS = 250
+const LEASE = 'rebalance'
+
+export class Rebalance {
+  private readonly context: RepairContext
+  private timer: TimerHandle | null = null
+  private running: Promise<void> | null = null
+  private stopped = false
+  private readonly progress: MergeProgress = { checked: 0, sent: 0 }
+  /** The epoch whose former home replicas were read to the end. */
+  private verifiedEpoch = 0
+
+  constructor(context: RepairContext) {
+    this.context = context
+  }
+
+  start(): void {
+    this.schedule()
+  }
+
+  /** Resolves when the running step has ended; another coordinator goes on. */
+  async stop(): Promise<void> {
+    this.stopped = true
+    if (this.timer) this.context.timers.clearTimeout(this.timer)
+    await this.running
+  }
+
+  get state(): RebalanceState {
+    const { membership } = this.context.cluster
+    const { topology, epoch } = membership
+    const phase = topology?.phase ?? null
+    const state = phase === null || phase === 'stable' ? 'idle' : 'running'
+    const receiving = this.members(topology).filter((member) => !membership.hasReceived(member))
+    return { ...{ state, phase, epoch }, receiving: receiving.map(({ id }) => id), ...this.progress }
+  }
+
+  private schedule(): void {
+    if (this.stopped) return
+    this.timer = this.context.timers.setTimeout(() => {
+      this.running = this.check()
+        .catch((error: unknown) => this.failed(error))
+        .finally(() => {
+          this.running = null
+          this.schedule()
+        })
+    }, PAUSE_MS)
+  }
+
+  private failed(error: unknown): void {
+    // Node failures show in the node's health. Anything else is a bug.
+    if (error instanceof RepairStopped || error instanceof NodeCallFailed) return
+    this.context.emit({ kind: 'background-failed', what: 'rebalancing', why: sentenceOf(error) })
+  }
+
+  private async check(): Promise<void> {
+    const { topology } = this.context.cluster.membership
+    if (!topology || topology.phase === 'stable') return
+    const gaining = this.members(topology)
+    const { membership } = this.context.cluster
+    if (topology.phase === 'both' && !gaining.every((member) => membership.hasReceived(member))) return
+    if (!(await this.keepLease())) return
+    if (topology.phase === 'switched' && !(await this.readFormer(topology, gaining))) return
+    await membership.change((from) => {
+      // Another coordinator may have been faster.
+      return from.epoch === topology.epoch ? advance(from) : from
+    })
+  }
+
+  /** What the former home replicas hold, to those that have taken their place. False while one must be waited for. */
+  private async readFormer({ epoch }: Topology, gaining: readonly Member[]): Promise<boolean> {
+    if (this.verifiedEpoch === epoch) return true
+    const { cluster } = this.context
+    for (const member of gaining) {
+      const sources = sourcesFor(cluster.placement, member, 'gained')
+      if (!sources) return false
+      await merge(this.context, member, sources, this.progress, async () => {
+        if (!(await this.keepLease())) throw new RepairStopped(member.node, 'another coordinator goes on')
+      })
+    }
+    if (cluster.membership.epoch !== epoch) return false
+    this.verifiedEpoch = epoch
+    return true
+  }
+
+  /** Those that gain keys by the change. */
+  private members(topology: Topology | null): readonly Member[] {
+    if (!topology) return []
+    const ids = membersOf(topology).map(({ id }) => id)
+    const { members } = this.context.cluster
+    return members.filter(({ id }) => ids.includes(id) && topology.gained.includes(id))
+  }
+
+  /** On the first member that can be reached. */
+  private async keepLease(): Promise<boolean> {
+    for (const { node } of this.context.cluster.members) {
+      if (!node.ready) continue
+      try {
+        return await node.lease(LEASE, this.context.owner, LEASE_MS)
+      } catch {
+        continue // about to be marked down: the next one
+      }
+    }
+    return false
+  }
+}
