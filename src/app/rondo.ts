@@ -31,6 +31,7 @@ import { ConnectionLimit } from '../servers/connection-limit.ts'
 import { BACKLOG, clientLimits, isOutOfDescriptors, type ClientLimits } from './machine.ts'
 import { AntiEntropy } from '../repair/round/anti-entropy.ts'
 import type { RepairContext } from '../repair/context.ts'
+import { Rebalance } from '../repair/rebalance.ts'
 import { Repairer } from '../repair/repairer.ts'
 import { createTelemetry, type Telemetry } from '../telemetry/telemetry.ts'
 
@@ -75,6 +76,7 @@ export class Rondo {
   private acceptFailedAtMs = -Infinity
   private readonly repairer: Repairer
   private readonly antiEntropy: AntiEntropy
+  private readonly rebalance: Rebalance
   private readonly servers: readonly { readonly server: Server; readonly port: number }[]
   private listening = false
   private stopping = false
@@ -106,6 +108,7 @@ export class Rondo {
     this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, random: Math.random, emit })
     const repair = this.repairContext(emit)
     this.repairer = new Repairer(repair)
+    this.rebalance = new Rebalance(repair)
     this.antiEntropy = new AntiEntropy(repair, {
       intervalMs: config.repairIntervalMs,
       keysPerSecond: config.repairKeysPerSecond,
@@ -142,6 +145,8 @@ export class Rondo {
       proxies,
       store: this.coordinator,
       antiEntropy: this.antiEntropy,
+      changes: this.cluster.changes,
+      rebalance: this.rebalance,
       monotonicMs: () => clock.monotonicMs(),
       onEnd: (end) => this.telemetry.onRequestEnd(end),
       metrics: () => metrics(this.telemetry),
@@ -189,6 +194,7 @@ export class Rondo {
     await Promise.all([this.cluster.start(), loadDigest()])
     this.repairer.start()
     this.antiEntropy.start()
+    this.rebalance.start()
   }
 
   /** Opens the servers, one after the other; resolves with where each listens, by name. */
@@ -251,6 +257,7 @@ export class Rondo {
       this.telemetry.onEvent({ kind: 'background-failed', what: 'draining', why })
     }
     await this.antiEntropy.stop()
+    await this.rebalance.stop()
     await this.repairer.stop()
     await this.cluster.stop()
     this.telemetry.stop()

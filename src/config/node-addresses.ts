@@ -49,6 +49,21 @@ const LOOPBACK = new BlockList()
 LOOPBACK.addSubnet('127.0.0.0', 8)
 LOOPBACK.addAddress('::1', 'ipv6')
 
+/** Of no node of a team: the machine's own network and its cloud's metadata, nobody's, everybody's. */
+const UNSAFE = new BlockList()
+UNSAFE.addSubnet('0.0.0.0', 8)
+UNSAFE.addSubnet('169.254.0.0', 16)
+UNSAFE.addSubnet('224.0.0.0', 3)
+UNSAFE.addAddress('::', 'ipv6')
+UNSAFE.addAddress('fd00:ec2::254', 'ipv6')
+UNSAFE.addSubnet('fe80::', 10, 'ipv6')
+UNSAFE.addSubnet('ff00::', 8, 'ipv6')
+
+/** @param address an IP address */
+export function isUnsafeTarget(address: string): boolean {
+  return UNSAFE.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
+}
+
 /** Parses the list, in order. Entries with a problem are left out of the nodes. */
 export function parseNodeList(text: string): { nodes: NodeAddress[]; problems: string[] } {
   const entries = text.split(',').map((entry) => dissect(entry.trim()))

@@ -2,7 +2,7 @@
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Member } from '../cluster/member.ts'
 import type { Placement } from '../core/placement.ts'
-import { membersOf, sumOf, type TopologyMember } from '../core/topology.ts'
+import { membersOf, sumOf, type Layout, type Topology, type TopologyMember } from '../core/topology.ts'
 
 export interface MemberView {
   readonly id: string
@@ -10,7 +10,8 @@ export interface MemberView {
   readonly url: string | null
   readonly weight: number
   readonly zone: string | null
-  readonly state: 'member'
+  /** joining and leaving while the change of members is under way. */
+  readonly state: 'joining' | 'member' | 'leaving'
   /** Grows when another server takes its place under the same id. */
   readonly incarnation: number
   /** up, suspect or down; unknown = this coordinator's REDIS_URLS do not name it. */
@@ -49,36 +50,44 @@ export function clusterView(cluster: Cluster): ClusterView {
     phase: topology?.phase ?? null,
     checksum: topology && sumOf(topology),
     replicas: placement.replicas,
-    members: membersIn(cluster, topology ? membersOf(topology) : []),
+    members: membersIn(cluster, topology),
     shares: sharesOf(placement),
   }
 }
 
-function membersIn(
-  { layout, members }: Cluster,
-  registered: readonly TopologyMember[],
-): readonly MemberView[] {
-  const configured = layout.members.map((own) => {
+function membersIn({ layout, members }: Cluster, topology: Topology | null): readonly MemberView[] {
+  const registered = topology ? membersOf(topology) : []
+  const used = layout.members.map((own) => {
     const known = registered.find(({ id }) => id === own.id)
     const seen = members.find(({ id }) => id === own.id)
-    return viewOf({ ...own, life: known?.life ?? own.life }, seen, known !== undefined)
+    // In the first epoch each coordinator's own configuration decides.
+    const shown = topology?.epoch === 1 ? { ...own, life: known?.life ?? own.life } : (known ?? own)
+    return viewOf(shown, seen, known !== undefined, stateOf(own.id, topology))
   })
   const elsewhere = registered.filter(({ id }) => !members.some((member) => member.id === id))
-  const others = elsewhere.map((one) => viewOf(one, undefined, true))
-  return [...configured, ...others].sort((a, b) => (a.id < b.id ? -1 : 1))
+  const others = elsewhere.map((one) => viewOf(one, undefined, true, stateOf(one.id, topology)))
+  return [...used, ...others].sort((a, b) => (a.id < b.id ? -1 : 1))
+}
+
+function stateOf(id: string, topology: Topology | null): MemberView['state'] {
+  if (!topology?.next) return 'member'
+  const isIn = ({ members }: Layout) => members.some((member) => member.id === id)
+  if (!isIn(topology.layout)) return 'joining'
+  return isIn(topology.next) ? 'member' : 'leaving'
 }
 
 function viewOf(
   { id, url, weight, zone, life }: TopologyMember,
   seen: Member | undefined,
   isRegistered: boolean,
+  state: MemberView['state'],
 ): MemberView {
   return {
     id,
     url,
     weight,
     zone,
-    state: 'member',
+    state,
     incarnation: life,
     health: seen?.health.state ?? 'unknown',
     completeness: seen?.completeness ?? 'unknown',

@@ -2,7 +2,7 @@
  * All calls of the HTTP server, with the scope that each needs: the only place that interprets paths.
  *
  * The guard checks the scope of the matched route, so that no second interpretation of a path can differ. A path matches
- * byte for byte; `:key` is one non-empty segment. Unknown paths, and methods that a route does not have, are guarded too.
+ * byte for byte; `:key` and `:id` are one non-empty segment. Unknown paths, and methods that a route does not have, are guarded too.
  */
 import type { KeyStore } from '../../coordinator/api.ts'
 import { RondoError } from '../../core/errors.ts'
@@ -15,6 +15,8 @@ import type { GuardOptions, Scope } from './guard.ts'
 import { KEYS_PREFIX, type KeysHandler } from './keys.ts'
 import { listKeys, type ListOptions } from './list.ts'
 import { handleOperation, OPERATIONS } from './operations.ts'
+import * as members from './members.ts'
+import { MEMBERS_PREFIX, type MembersOptions } from './members.ts'
 import { startRepair, getRepair } from './repair.ts'
 import { statusOf } from './status.ts'
 import type { TrafficOptions } from './traffic.ts'
@@ -25,6 +27,7 @@ export interface HttpServerOptions
     ListOptions,
     GuardOptions,
     ExchangeDeps,
+    MembersOptions,
     Pick<TrafficOptions, 'ledger' | 'connectionLimit'> {
   readonly store: KeyStore
   readonly antiEntropy: Pick<AntiEntropy, 'request' | 'progress'>
@@ -46,7 +49,7 @@ export interface Call {
   readonly serve: (exchange: Exchange, serving: Serving) => void | Promise<void>
 }
 
-export type Method = 'GET' | 'PUT' | 'POST' | 'DELETE'
+export type Method = 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE'
 
 export interface Route {
   readonly path: string
@@ -121,6 +124,39 @@ export const ROUTES: readonly Route[] = [
     },
   },
   {
+    path: '/members/join',
+    calls: { POST: { scope: 'admin', serve: (exchange, { options }) => members.join(exchange, options) } },
+  },
+  {
+    path: '/members/:id',
+    calls: {
+      DELETE: { scope: 'admin', serve: (exchange, { options }) => members.remove(exchange, options) },
+      PATCH: { scope: 'admin', serve: (exchange, { options }) => members.update(exchange, options) },
+    },
+  },
+  {
+    path: '/members/:id/leave',
+    calls: { POST: { scope: 'admin', serve: (exchange, { options }) => members.leave(exchange, options) } },
+  },
+  {
+    path: '/topology/changes',
+    calls: {
+      POST: { scope: 'admin', serve: (exchange, { options }) => members.changeTopology(exchange, options) },
+    },
+  },
+  {
+    path: '/rebalance',
+    calls: {
+      GET: { scope: 'status', serve: (exchange, { options }) => members.getRebalance(exchange, options) },
+    },
+  },
+  {
+    path: '/rebalance/cancel',
+    calls: {
+      POST: { scope: 'admin', serve: (exchange, { options }) => members.cancelRebalance(exchange, options) },
+    },
+  },
+  {
     path: '/cluster',
     calls: {
       GET: {
@@ -184,13 +220,18 @@ const UNMATCHED: Scope = 'status'
 const STRICTNESS: readonly Scope[] = ['open', 'data', 'status', 'admin']
 const NOTHING: Match = { entry: null, call: null, scope: UNMATCHED }
 const KEY_TEMPLATE = `${KEYS_PREFIX}:key`
+const MEMBER_TEMPLATE = `${MEMBERS_PREFIX}:id`
 
 const exact = new Map<string, Entry>()
 /** By the path after the key: '' or '/incr'. */
 const belowKeys = new Map<string, Entry>()
+/** The same after a member's id: '' or '/leave'. */
+const belowMembers = new Map<string, Entry>()
 for (const route of ROUTES) {
   const entry = entryOf(route)
   if (route.path.startsWith(KEY_TEMPLATE)) belowKeys.set(route.path.slice(KEY_TEMPLATE.length), entry)
+  else if (route.path.startsWith(MEMBER_TEMPLATE))
+    belowMembers.set(route.path.slice(MEMBER_TEMPLATE.length), entry)
   else exact.set(route.path, entry)
 }
 const keyEntry = belowKeys.get('')!
@@ -204,10 +245,18 @@ export function matchRoute(path: string, method: string): Match {
 }
 
 function entryAt(path: string): Entry | undefined {
-  if (!path.startsWith(KEYS_PREFIX)) return exact.get(path)
+  if (!path.startsWith(KEYS_PREFIX)) {
+    return exact.get(path) ?? (path.startsWith(MEMBERS_PREFIX) ? memberEntryAt(path) : undefined)
+  }
   const slash = path.indexOf('/', KEYS_PREFIX.length)
   if (slash < 0) return keyEntry // an empty key gets its own error
   return slash === KEYS_PREFIX.length ? undefined : belowKeys.get(path.slice(slash))
+}
+
+function memberEntryAt(path: string): Entry | undefined {
+  const slash = path.indexOf('/', MEMBERS_PREFIX.length)
+  const end = slash < 0 ? path.length : slash
+  return end === MEMBERS_PREFIX.length ? undefined : belowMembers.get(path.slice(end))
 }
 
 function entryOf(route: Route): Entry {
