@@ -120,19 +120,6 @@ export class NodeAdmission {
     return { marker: bytes, runId: marker.runId, clean, epoch: epochOf(marker) }
   }
 
-  /** Gives a member in use this topology, so that it refuses what was planned under earlier ones. Best effort. */
-  async raise(member: Member, { epoch, sum, bytes }: AdoptedTopology): Promise<void> {
-    const { marker, node } = member
-    if (!marker || !node.ready || epochOf(marker) >= epoch) return
-    const next = { ...marker, topology: { epoch, sum, received: marker.topology?.received ?? 0 } }
-    const nextBytes = encodeMarker(next)
-    // A later probe does it if this one fails, or if another coordinator was faster.
-    const raised = await node.swapMarker(encodeMarker(marker), nextBytes, bytes).catch(() => false)
-    if (!raised || member.marker !== marker) return
-    member.setMarker(next)
-    await node.open(this.fenceOf(member, next, nextBytes)).catch(() => undefined) // onBroken has told
-  }
-
   private async refuse(member: Member, why: string): Promise<void> {
     member.node.shut(why)
     this.options.time.forget(member.id)

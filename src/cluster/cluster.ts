@@ -103,12 +103,15 @@ export class Cluster {
     })
     this.membership = new Membership({
       identity,
-      admission: this.admission,
       versions: this.versions,
       timers,
       members,
       memberOf: (member) => options.memberOf(member),
       place: (placement) => this.place(placement),
+      prepare: (member) => {
+        this.listenTo(member)
+        return this.probe(member)
+      },
       closeAfterMs: options.requestTimeoutMs,
       reprobeAll: () => this.reprobeAll(),
     })
@@ -293,7 +296,7 @@ export class Cluster {
       if (this.stopped) return
       if (this.identity.cluster === null && this.allProbed) await this.identity.learn()
       await this.membership.learn()
-      if (this.stopped || !this.members.includes(member)) return
+      if (this.stopped || !this.membership.includes(member)) return
       if (!(await this.admission.admit(member))) return
       if (member.unwritable && !forbidden) await this.tryWrite(member)
       member.onProbeSucceeded()

@@ -55,9 +55,9 @@ export function epochOf({ topology }: Marker): number {
   return topology?.epoch ?? 1
 }
 
-/** The same data: nothing was lost, or filled, between the two. */
+/** The same data: nothing was lost between the two. It may have been filled: then the token is the same. */
 export function isSameData(one: Marker, two: Marker): boolean {
-  return (['cluster', 'id', 'runId', 'token', 'state', 'dropBeforeMs'] as const).every(
+  return (['cluster', 'id', 'runId', 'token', 'dropBeforeMs'] as const).every(
     (part) => one[part] === two[part],
   )
 }

@@ -5,9 +5,9 @@
  *   a marker names a later one             → that one, as it stands beside the marker: `follow`
  *   asked to change it here                → decided in the register (register.ts), then followed: `change`
  *
- * To follow: the members in use are marked with the new epoch first, so that they refuse what was planned under earlier
- * ones, and are given the topology with their marker, so that whoever meets the marker can follow. Then the placement is
- * swapped.
+ * To follow: all its members are probed first. Those in use are marked with the new epoch, so that they refuse what was
+ * planned under earlier ones, and are given the topology with their marker, so that whoever meets the marker can follow;
+ * those that join are opened. Then the placement is swapped.
  */
 import type { Timers, VersionClock } from '../core/clock.ts'
 import {
@@ -23,7 +23,7 @@ import {
 } from '../core/topology.ts'
 import type { Placement } from '../core/placement.ts'
 import type { NodeReport } from '../nodes/node.ts'
-import type { AdoptedTopology, NodeAdmission } from './admission.ts'
+import type { AdoptedTopology } from './admission.ts'
 import type { Identity } from './identity.ts'
 import { decodeMarker, epochOf } from './marker.ts'
 import type { Member } from './member.ts'
@@ -31,7 +31,6 @@ import { propose } from './register.ts'
 
 export interface MembershipOptions {
   readonly identity: Identity
-  readonly admission: NodeAdmission
   readonly versions: VersionClock
   readonly timers: Timers
   /** In use now. */
@@ -41,12 +40,14 @@ export interface MembershipOptions {
   readonly place: (placement: Placement<Member>) => void
   /** How long a node that has left stays open, for operations that began before. */
   readonly closeAfterMs: number
+  /** Probes the member now: it is marked and opened, if it can be used. Never rejects. */
+  readonly prepare: (member: Member) => Promise<void>
   /** Probes all members now. */
   readonly reprobeAll: () => Promise<void>
 }
 
-/** How long marking the members may delay the swap: what is planned meanwhile may have to begin again. */
-const RAISE_MS = 250
+/** How long that may delay the swap: what is planned meanwhile may have to begin again. */
+const PREPARE_MS = 250
 
 export class Membership {
   private readonly options: MembershipOptions
@@ -54,6 +55,8 @@ export class Membership {
   private following: Promise<void> = Promise.resolve()
   /** Nodes that are about to join: asked by the register before they are members. */
   private readonly candidates = new Map<string, Member>()
+  /** The members of a topology that is about to be used. */
+  private joining = new Set<Member>()
   /** Nodes that have left, until they are closed. */
   private readonly left = new Set<Member>()
 
@@ -64,6 +67,11 @@ export class Membership {
   /** Null = the first epoch. */
   get current(): AdoptedTopology | null {
     return this.adopted
+  }
+
+  /** It is a member, or is about to become one. */
+  includes(member: Member): boolean {
+    return this.options.members().includes(member) || this.joining.has(member)
   }
 
   /** Null = not known yet. */
@@ -139,17 +147,19 @@ export class Membership {
 
   private async adopt(topology: Topology): Promise<void> {
     if (topology.epoch <= this.epoch) return
-    const { members, memberOf, place, admission, timers, closeAfterMs } = this.options
+    const { members, memberOf, place, prepare, timers, closeAfterMs } = this.options
     const former = members()
     const known = new Map([...former, ...this.candidates.values()].map((member) => [member.id, member]))
     const next = new Map(membersOf(topology).map((one) => [one.id, known.get(one.id) ?? memberOf(one)]))
     const placement = placementOf(topology, ({ id }) => next.get(id)!)
     const adopted = { topology, epoch: topology.epoch, sum: sumOf(topology), bytes: encodeTopology(topology) }
     this.adopted = adopted
-    const raised = Promise.all([...next.values()].map((member) => admission.raise(member, adopted)))
-    const late = new Promise<void>((resolve) => void timers.setTimeout(resolve, RAISE_MS))
-    await Promise.race([raised, late])
+    this.joining = new Set(next.values())
+    const prepared = Promise.all([...next.values()].map(prepare))
+    const late = new Promise<void>((resolve) => void timers.setTimeout(resolve, PREPARE_MS))
+    await Promise.race([prepared, late])
     place(placement)
+    this.joining.clear()
     for (const member of former) {
       if (placement.members.includes(member)) continue
       this.left.add(member)

@@ -321,8 +321,8 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
     this.replicas = placedNow(this.context, this.key, this.replicas)
     this.plan = null
     this.nextInTurn = this.tries = this.homesAnswered = 0
-    this.hedged = this.cleanAnswered = this.otherEpoch = false
-    this.newest = null
+    this.hedgeFoundNothing = this.cleanAnswered = this.otherEpoch = false
+    this.hedge = this.newest = null
     this.attempt()
   }
 

@@ -184,6 +184,8 @@ export class AntiEntropy {
   /** Whether a coordinator that was alive half a minute ago uses another ring. Emits changes. */
   private async otherRing(): Promise<boolean> {
     const { cluster, emit } = this.context
+    // Once members have changed, all coordinators follow them, and what is dropped is dropped under their marker only.
+    if (cluster.membership.current) return false
     const { fingerprint: name, members } = cluster.placement
     const ours = await Promise.all(
       members.map(async ({ node }) => {
