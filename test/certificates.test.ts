@@ -220,7 +220,9 @@ describe('TLS towards nodes', () => {
     const given = { id: 'n', address: address!, tlsOptions, maxValueBytes: 1024, clock, timers }
     const node = new RedisNode({ ...given, ...times })
     const done =
-      path === 'probe' ? node.probe() : node.open({ marker: Buffer.from('m'), runId: 'r', clean: true, epoch: 1 })
+      path === 'probe'
+        ? node.probe()
+        : node.open({ marker: Buffer.from('m'), runId: 'r', clean: true, epoch: 1 })
     const why = await done.then(
       () => 'it can',
       (error: Error) => error.message,

@@ -130,7 +130,7 @@ describe('README.md', () => {
   for (const { path, calls } of ROUTES) {
     for (const method of Object.keys(calls)) {
       it(`has a curl line for ${method} ${path}`, () => {
-        const pattern = new RegExp(`^${method} ${path.replace(':key', '[^/]+')}$`)
+        const pattern = new RegExp(`^${method} ${path.replace(/:key|:id/, '[^/]+')}$`)
         expect(
           curls.some((line) => pattern.test(line)),
           curls.join('\n'),

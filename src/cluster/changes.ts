@@ -35,7 +35,7 @@ export interface ChangeRequest {
   readonly replicas: number | null
 }
 
-export const NO_CHANGE: ChangeRequest = { join: [], leave: [], weights: new Map(), replicas: null }
+const NO_CHANGE: ChangeRequest = { join: [], leave: [], weights: new Map(), replicas: null }
 
 export interface ChangesOptions {
   readonly membership: Membership
@@ -63,7 +63,8 @@ export class Changes {
    * @returns the topology of its first phase
    * @throws RondoError CONFLICT, BAD_REQUEST, UNAVAILABLE
    */
-  async request(asked: ChangeRequest): Promise<Topology> {
+  async request(some: Partial<ChangeRequest>): Promise<Topology> {
+    const asked = { ...NO_CHANGE, ...some }
     const from = this.known()
     if (from.phase !== 'stable') throw underWay(from)
     const layout = this.nextLayout(from.layout, asked)
@@ -115,7 +116,7 @@ export class Changes {
   private nextLayout(layout: Layout, { join, leave, weights, replicas }: ChangeRequest): Layout {
     for (const id of [...leave, ...weights.keys()]) {
       if (!layout.members.some((member) => member.id === id)) {
-        throw new RondoError('NOT_FOUND', `There is no member ${id}; /members lists them.`)
+        throw new RondoError('MEMBER_NOT_FOUND', `There is no member ${id}; /members lists them.`)
       }
     }
     for (const { id, url } of join) {

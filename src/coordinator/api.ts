@@ -4,6 +4,7 @@
  * Hot calls (read, write) take a completion object and allocate one operation. promises.ts, which belongs to the port,
  * has the same calls as promises.
  */
+import type { Changes } from '../cluster/changes.ts'
 import type { NodeReport } from '../nodes/node.ts'
 import type { PeekedRecord, RecordHead } from '../core/codec.ts'
 import type { ConsistencyLevel } from '../core/consistency.ts'
@@ -121,3 +122,7 @@ export interface KeyStore {
   /** Where the key is placed, and what each replica holds. */
   explain(key: Buffer): Promise<Explanation>
 }
+
+/** Changes of the cluster's members. */
+export type MemberChanges = Pick<Changes, 'request' | 'cancel'>
+export type { ChangeRequest, Joining } from '../cluster/changes.ts'

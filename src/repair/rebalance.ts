@@ -9,11 +9,10 @@
  * A lease keeps coordinators from doing the same work. Nothing breaks if two do, or if one stops anywhere: every step can
  * be repeated, and the register decides each epoch once.
  */
-import type { Member } from '../cluster/member.ts'
 import { NodeCallFailed } from '../nodes/failures.ts'
 import type { TimerHandle } from '../core/clock.ts'
 import { sentenceOf } from '../core/sentence.ts'
-import { advance, membersOf, type Topology } from '../core/topology.ts'
+import { advance, type Topology } from '../core/topology.ts'
 import { LEASE_MS, type RepairContext } from './context.ts'
 import { RepairStopped } from './round/copy.ts'
 import { merge, sourcesFor, type MergeProgress } from './round/merge.ts'
@@ -61,8 +60,8 @@ export class Rebalance {
     const { topology, epoch } = membership
     const phase = topology?.phase ?? null
     const state = phase === null || phase === 'stable' ? 'idle' : 'running'
-    const receiving = this.members(topology).filter((member) => !membership.hasReceived(member))
-    return { ...{ state, phase, epoch }, receiving: receiving.map(({ id }) => id), ...this.progress }
+    const receiving = state === 'running' ? this.receiving(topology!) : []
+    return { ...{ state, phase, epoch, receiving }, ...this.progress }
   }
 
   private schedule(): void {
@@ -86,22 +85,30 @@ export class Rebalance {
   private async check(): Promise<void> {
     const { topology } = this.context.cluster.membership
     if (!topology || topology.phase === 'stable') return
-    const gaining = this.members(topology)
     const { membership } = this.context.cluster
-    if (topology.phase === 'both' && !gaining.every((member) => membership.hasReceived(member))) return
+    if (topology.phase === 'both' && this.receiving(topology).length > 0) return
     if (!(await this.keepLease())) return
-    if (topology.phase === 'switched' && !(await this.readFormer(topology, gaining))) return
+    if (topology.phase === 'switched' && !(await this.readFormer(topology))) return
     await membership.change((from) => {
-      // Another coordinator may have been faster.
-      return from.epoch === topology.epoch ? advance(from) : from
+      // Another coordinator may have been faster, or a member has lost what it had received.
+      if (from.epoch !== topology.epoch) return from
+      return from.phase === 'both' && this.receiving(from).length > 0 ? from : advance(from)
     })
   }
 
+  /** Ids of the members that have not received all that they gain, as far as is known: not yet in use, too. */
+  private receiving({ gained }: Topology): readonly string[] {
+    const { members, membership } = this.context.cluster
+    const received = members.filter((member) => membership.hasReceived(member)).map(({ id }) => id)
+    return gained.filter((id) => !received.includes(id))
+  }
+
   /** What the former home replicas hold, to those that have taken their place. False while one must be waited for. */
-  private async readFormer({ epoch }: Topology, gaining: readonly Member[]): Promise<boolean> {
+  private async readFormer({ epoch, gained }: Topology): Promise<boolean> {
     if (this.verifiedEpoch === epoch) return true
     const { cluster } = this.context
-    for (const member of gaining) {
+    if (cluster.placement.epoch !== epoch) return false
+    for (const member of cluster.members.filter(({ id }) => gained.includes(id))) {
       const sources = sourcesFor(cluster.placement, member, 'gained')
       if (!sources) return false
       await merge(this.context, member, sources, this.progress, async () => {
@@ -111,14 +118,6 @@ export class Rebalance {
     if (cluster.membership.epoch !== epoch) return false
     this.verifiedEpoch = epoch
     return true
-  }
-
-  /** Those that gain keys by the change. */
-  private members(topology: Topology | null): readonly Member[] {
-    if (!topology) return []
-    const ids = membersOf(topology).map(({ id }) => id)
-    const { members } = this.context.cluster
-    return members.filter(({ id }) => ids.includes(id) && topology.gained.includes(id))
   }
 
   /** On the first member that can be reached. */

@@ -1,6 +1,6 @@
 /** Members join and leave while two coordinators use them. */
 import { expect } from 'chai'
-import { NO_CHANGE, type ChangeRequest } from '../../src/cluster/changes.ts'
+import type { ChangeRequest } from '../../src/cluster/changes.ts'
 import type { Topology } from '../../src/core/topology.ts'
 import { Rebalance } from '../../src/repair/rebalance.ts'
 import { Repairer } from '../../src/repair/repairer.ts'
@@ -34,8 +34,7 @@ describe('a change of members', function () {
   })
 
   const topologyOf = ({ under }: RepairUnderTest): Topology => under.cluster.topology!
-  const change = (asked: Partial<ChangeRequest>) =>
-    first.until(first.under.cluster.changes.request({ ...NO_CHANGE, ...asked }))
+  const change = (asked: Partial<ChangeRequest>) => first.until(first.under.cluster.changes.request(asked))
   const ended = async () => {
     for (let i = 0; i < 6000; i++) {
       await first.time.advance(10)

@@ -4,7 +4,7 @@
  */
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
-import { NO_CHANGE, type ChangeRequest, type Changes, type Joining } from '../../cluster/changes.ts'
+import type { ChangeRequest, Joining, MemberChanges } from '../../coordinator/api.ts'
 import { isUnsafeTarget, parseNodeList, type NodeAddress } from '../../config/node-addresses.ts'
 import { RondoError } from '../../core/errors.ts'
 import type { Rebalance } from '../../repair/rebalance.ts'
@@ -12,7 +12,7 @@ import { bodyOf, checkObject, parseObject, saysJson, type JsonObject } from './b
 import type { Exchange } from './exchange.ts'
 
 export interface MembersOptions {
-  readonly changes: Pick<Changes, 'request' | 'cancel'>
+  readonly changes: MemberChanges
   readonly rebalance: Pick<Rebalance, 'state'>
 }
 
@@ -93,7 +93,7 @@ async function begin(
   changes: MembersOptions['changes'],
   asked: Partial<ChangeRequest>,
 ): Promise<void> {
-  const { epoch, phase } = await changes.request({ ...NO_CHANGE, ...asked })
+  const { epoch, phase } = await changes.request(asked)
   exchange.json(202, { epoch, phase, waitFor: epoch + STEPS_TO_END })
 }
 

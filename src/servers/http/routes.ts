@@ -221,6 +221,8 @@ const STRICTNESS: readonly Scope[] = ['open', 'data', 'status', 'admin']
 const NOTHING: Match = { entry: null, call: null, scope: UNMATCHED }
 const KEY_TEMPLATE = `${KEYS_PREFIX}:key`
 const MEMBER_TEMPLATE = `${MEMBERS_PREFIX}:id`
+/** What ids are made of (config/node-addresses.ts): host:port too. */
+const MEMBER_ID = /^[\w.:[\]-]{1,300}$/
 
 const exact = new Map<string, Entry>()
 /** By the path after the key: '' or '/incr'. */
@@ -256,7 +258,9 @@ function entryAt(path: string): Entry | undefined {
 function memberEntryAt(path: string): Entry | undefined {
   const slash = path.indexOf('/', MEMBERS_PREFIX.length)
   const end = slash < 0 ? path.length : slash
-  return end === MEMBERS_PREFIX.length ? undefined : belowMembers.get(path.slice(end))
+  return MEMBER_ID.test(path.slice(MEMBERS_PREFIX.length, end))
+    ? belowMembers.get(path.slice(end))
+    : undefined
 }
 
 function entryOf(route: Route): Entry {

@@ -107,12 +107,12 @@ function isFor(
     (node) => typeof node === 'object' && node !== null && 'isHealthy' in node,
   )
   const isRepair = 'lastRound' in json
-  const isMembers = Array.isArray(json.members)
+  const isMembers = Array.isArray(json.members) || 'phase' in json
   switch (sender) {
     case 'nobody':
       return false
     case 'data':
-      return status !== 202 // only POST /repair answers so
+      return status !== 202 // only repairs and changes of members answer so
     case 'admin':
       // An answer to HEAD does not say what it is about; one with an ETag is about a key.
       return (
