@@ -40,7 +40,8 @@ export class Members {
   /** @throws Error if the address cannot be used */
   joined({ id, url, weight, zone }: TopologyMember): Member {
     const { nodes } = this.options.config
-    if (nodes.kind === 'memory') return this.inProcess(id, nodes.maxBytesPerNode)
+    if (nodes.kind === 'memory')
+      throw new Error('nodes in this process have no others beside them: set REDIS_URLS')
     const own = nodes.addresses.find((address) => address.id === id)
     if (own) return this.at(own)
     const [address] = parseNodeList(`${id}=${url}`).nodes

@@ -70,7 +70,7 @@ export class Changes {
     const layout = this.nextLayout(from.layout, asked)
     this.checkMembers(asked)
     const joining = layout.members.filter(({ id }) => asked.join.some((one) => one.id === id))
-    const nodes = joining.map((one) => this.options.memberOf(one))
+    const nodes = joining.map((one) => this.memberOf(one))
     try {
       for (const node of nodes) await checkCandidate(node)
       const begun = await this.step((now) => {
@@ -88,6 +88,15 @@ export class Changes {
   /** Undoes the change that is under way. @throws RondoError CONFLICT, UNAVAILABLE */
   cancel(): Promise<Topology> {
     return this.step((now) => cancel(now), [])
+  }
+
+  /** @throws RondoError CONFLICT */
+  private memberOf(member: TopologyMember): Member {
+    try {
+      return this.options.memberOf(member)
+    } catch (error) {
+      throw new RondoError('CONFLICT', `Node ${member.id} cannot join: ${sentenceOf(error)}.`)
+    }
   }
 
   private known(): Topology {
