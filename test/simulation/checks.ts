@@ -28,6 +28,8 @@ interface Fill {
   readonly process: Process
   /** When the marker said first that it is being filled: when its token was set. */
   readonly sinceMs: number
+  /** In which epoch. */
+  readonly epoch: number
 }
 
 export class Checks implements Watch {
@@ -54,9 +56,12 @@ export class Checks implements Watch {
   began(done: Done): void {
     const { operation } = done
     done.seenAtStart.clean.push(...this.cleanServers())
+    done.seenAtStart.epoch = this.world.topologies.epoch
     if (operation.level === 'quorum') return
     const key = Buffer.from(operation.key)
-    const clean = this.world.homesOf(operation.key).filter((home) => home.process?.isClean)
+    const set = this.world.topologies.setOf(operation.key)
+    // Those that are still receiving need not know.
+    const clean = set.homes.filter((home, place) => !set.mayHold(false, place) && home.process?.isClean)
     if (clean.every((home) => home.process!.record(key))) {
       done.seenAtStart.cleanHolders.push(...clean.map((home) => home.index))
     }
@@ -113,12 +118,12 @@ export class Checks implements Watch {
       return
     this.confirmed.push(done)
     for (const fill of this.fills) this.checkFilled(fill, done)
-    this.checkHeld(done, Math.floor(this.schedule.replicas / 2) + 1)
+    this.checkHeld(done)
   }
 
   private readonly confirmed: Done[] = []
   /** Since when each server has been filled: when its marker said so first. */
-  private readonly fillingSinceMs = new Map<number, number>()
+  private readonly fillingSince = new Map<number, Omit<Fill, 'process'>>()
 
   /**
    * Of what was confirmed at quorum, a node that was filled holds
@@ -132,24 +137,27 @@ export class Checks implements Watch {
    */
   private marked(server: Server): void {
     const { marker } = server.process!
-    if (marker?.state === 'filling') this.fillingSinceMs.set(server.index, this.world.scheduler.nowMs)
-    const sinceMs = this.fillingSinceMs.get(server.index)
-    if (marker?.state !== 'clean' || sinceMs === undefined) return
-    this.fillingSinceMs.delete(server.index)
+    const { topologies, scheduler } = this.world
+    if (marker?.state === 'filling') {
+      this.fillingSince.set(server.index, { sinceMs: scheduler.nowMs, epoch: topologies.epoch })
+    }
+    const since = this.fillingSince.get(server.index)
+    if (marker?.state !== 'clean' || since === undefined) return
+    this.fillingSince.delete(server.index)
     this.world.counters.count('nodes filled')
     if (this.schedule.beyond) return
-    const fill = { process: server.process!, sinceMs }
+    const fill = { process: server.process!, ...since }
     this.fills.push(fill)
     for (const done of this.confirmed) this.checkFilled(fill, done)
   }
 
   private readonly fills: Fill[] = []
 
-  private checkFilled({ process, sinceMs }: Fill, done: Done): void {
+  private checkFilled({ process, sinceMs, epoch }: Fill, done: Done): void {
     const mustHold = done.admittedMs < sinceMs || done.endMs < sinceMs + REQUEST_TIMEOUT_MS
     if (!mustHold || !process.isClean || done.expires) return
     for (const key of keysOf(done.operation)) {
-      if (!this.world.homesOf(key).includes(process.server)) continue
+      if (!this.world.topologies.setOf(key, epoch).homes.includes(process.server)) continue
       const record = process.record(Buffer.from(key))
       if (record && compareVersions(record.version, done.version!) >= 0) continue
       this.world.fault(`${process.server.id} was declared clean without what ${nameOf(done)} had confirmed`)
@@ -170,7 +178,7 @@ export class Checks implements Watch {
       }
       return
     }
-    this.checkHeld(done, 1)
+    this.checkHeld(done)
   }
 
   private checkAll(done: Done): void {
@@ -183,41 +191,65 @@ export class Checks implements Watch {
       }
       return
     }
-    this.checkHeld(done, this.world.homesOf(operation.key).length)
+    this.checkHeld(done)
     const newest = this.newestAcked.get(operation.key)
     if (version && (!newest || compareVersions(version, newest) > 0))
       this.newestAcked.set(operation.key, version)
   }
 
   /**
-   * As many home replicas as the level says held it. One that lost data since may not show it, but one that was being
-   * filled all the time has not counted.
+   * As many home replicas as the level says held it, under one of the epochs in which it may have been carried out. One
+   * that lost data since may not show it, but one that was being filled all the time has not counted, unless the change
+   * of members made it one.
    */
-  private checkHeld(done: Done, atLeast: number): void {
-    for (const key of keysOf(done.operation)) this.checkKeyHeld(done, key, atLeast)
+  private checkHeld(done: Done): void {
+    for (const key of keysOf(done.operation)) this.checkKeyHeld(done, key)
   }
 
-  private checkKeyHeld(done: Done, name: string, atLeast: number): void {
-    const { operation, version } = done
-    const key = Buffer.from(name)
-    let possible = 0
-    for (const server of this.world.servers) {
-      const isHome = this.world.homesOf(name).includes(server)
-      if (!isHome && operation.level !== 'one') continue
-      const record = server.process?.record(key)
-      const holds = record && compareVersions(record.version, version!) >= 0
-      const wasClean = done.seenAtStart.clean.includes(server.index) || (server.process?.isClean ?? false)
-      const touched = this.faults.touched.has(server.index)
-      if (touched ? wasClean || operation.level === 'one' : holds || !server.process) possible++ // down: it is on disk
+  private checkKeyHeld(done: Done, name: string): void {
+    const { topologies, servers } = this.world
+    const { level } = done.operation
+    const isPossible = (server: Server) => this.mayHold(done, server, Buffer.from(name))
+    if (level === 'one') {
+      // Fallback replicas as well.
+      if (!servers.some(isPossible)) this.notHeld(done, 0)
+      return
     }
-    if (possible < atLeast)
-      this.world.fault(`${nameOf(done)} was confirmed, but ${possible} replicas hold it`)
+    let most = 0
+    for (let epoch = topologies.epoch; epoch >= Math.max(1, done.seenAtStart.epoch - 1); epoch--) {
+      const set = topologies.setOf(name, epoch)
+      const holding = [...set.homes.keys()].filter((place) => isPossible(set.homes[place]!))
+      if (set.isHeld(holding, level)) return
+      most = Math.max(most, holding.length)
+    }
+    this.notHeld(done, most)
+  }
+
+  private mayHold(done: Done, server: Server, key: Buffer): boolean {
+    const record = server.process?.record(key)
+    const holds = record && compareVersions(record.version, done.version!) >= 0
+    const wasClean = done.seenAtStart.clean.includes(server.index) || (server.process?.isClean ?? false)
+    if (this.faults.touched.has(server.index)) return wasClean || done.operation.level === 'one'
+    return (holds ?? false) || !server.process // down: it is on disk
+  }
+
+  private notHeld(done: Done, possible: number): void {
+    this.world.fault(`${nameOf(done)} was confirmed, but ${possible} replicas hold it`)
   }
 
   // ---- at the end
 
   checkNobodyWaits(running: readonly Done[]): void {
     for (const done of running) this.world.fault(`${nameOf(done)} never ended`)
+  }
+
+  checkStable(): void {
+    const { coordinators, topologies, isStable } = this.world
+    if (isStable) return
+    const seen = coordinators.map(({ cluster }) => cluster.placement.epoch)
+    this.world.fault(
+      `the change of members has not ended: epoch ${topologies.epoch} ${topologies.newest.phase}, coordinators in ${seen.join(', ')}`,
+    )
   }
 
   checkForeignUntouched(): void {

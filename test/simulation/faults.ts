@@ -3,7 +3,10 @@
  * replicas have lost data and not been refilled) is left out, as far as the schedule asks for the bound.
  */
 import { ALL_SERVERS, FOREIGN_SERVER, type Fault, type Schedule } from './schedule.ts'
+import type { SimLink } from './link.ts'
+import type { Wire } from './network.ts'
 import type { Server, Snapshot } from './server.ts'
+import { Operator } from './operator.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
 import type { World } from './world.ts'
 
@@ -13,12 +16,14 @@ export class Faults {
   /** Servers that are down, and come back with nothing. */
   private readonly blankWhenBack = new Set<Server>()
   private readonly world: World
+  private readonly operator: Operator
   private readonly schedule: Schedule
   private fromMs = 0
   private ending = new Set<() => void>()
 
   constructor(world: World, schedule: Schedule) {
     this.world = world
+    this.operator = new Operator(world)
     this.schedule = schedule
   }
 
@@ -29,6 +34,7 @@ export class Faults {
 
   /** Ends everything that still goes on, except what lasts by its nature (lost data, wrong clocks). */
   heal(): void {
+    this.operator.stop()
     for (const end of [...this.ending]) end()
   }
 
@@ -62,7 +68,8 @@ export class Faults {
       }
       case 'reset': {
         const { links, host } = world.coordinators[fault.coordinator]!
-        if (host.alive) for (const wire of links[fault.server]!.wires()) wire.reset(fault.loses)
+        if (host.alive)
+          for (const wire of wiresTo(links, world.servers[fault.server]!)) wire.reset(fault.loses)
         return
       }
       case 'slow': {
@@ -113,7 +120,13 @@ export class Faults {
         if (!world.coordinators[fault.coordinator]!.host.alive) return
         world.killCoordinator(fault.coordinator)
         this.lasting(fault.forMs, () => void world.startCoordinator(fault.coordinator))
+        return
       }
+      case 'change':
+        this.operator.change(fault)
+        return
+      case 'cancel':
+        this.operator.cancel(fault.coordinator)
     }
   }
 
@@ -128,9 +141,15 @@ export class Faults {
     // A blank server at the address of another one becomes that one, and is refused when it is back at its own.
     if (world.route[server] !== server) return false
     if (this.schedule.beyond) return true
+    const loser = world.servers[server]!
+    if (world.isFounding(loser) && !world.topologies.isMember(loser) && !world.knowsTheWay(loser))
+      return false
     return world.servers.every(
       (other) =>
-        other.index === server || (other.process?.isClean ?? false) || !this.touched.has(other.index),
+        other === loser ||
+        !world.topologies.isMember(other) ||
+        (other.process?.isClean ?? false) ||
+        !this.touched.has(other.index),
     )
   }
 
@@ -171,7 +190,10 @@ export class Faults {
   private resetAll(...addresses: number[]): void {
     for (const { links, host } of this.world.coordinators) {
       if (!host.alive) continue
-      for (const address of addresses) for (const wire of links[address]?.wires() ?? []) wire.reset(false)
+      for (const address of addresses) {
+        const server = this.world.servers[address]
+        if (server) for (const wire of wiresTo(links, server)) wire.reset(false)
+      }
     }
   }
 
@@ -182,6 +204,10 @@ export class Faults {
     this.ending.add(once)
     this.world.scheduler.after(forMs, once)
   }
+}
+
+function wiresTo(links: readonly SimLink[], { id }: Server): Wire[] {
+  return links.filter((link) => link.id === id).flatMap((link) => link.wires())
 }
 
 function hasMarker(snapshot: Snapshot | null): boolean {

@@ -15,6 +15,8 @@ import {
 export interface ProfileOptions {
   readonly beyond?: boolean
   readonly operations?: number
+  /** Members join and leave. */
+  readonly changes?: boolean
 }
 
 const LASTS_MS = 2500
@@ -34,11 +36,13 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
   const beyond = options.beyond ?? false
   const plot = random.chance(0.6) ? random.pick(PLOTS) : null
   const crowded = plot !== null && CROWDED.has(plot)
-  const lasts = (crowded ? CROWD_LASTS_MS : LASTS_MS) * (0.2 + 0.8 * random.next())
-  const count = options.operations ?? 30 + random.below(16)
+  const changing = options.changes ? changesOf(seed, coordinators) : null
+  const shorter = 0.2 + 0.8 * random.next()
+  const lasts = changing?.lasts ?? (crowded ? CROWD_LASTS_MS : LASTS_MS) * shorter
+  const count = (options.operations ?? 30 + random.below(16)) + (changing ? 30 : 0)
   const operations = operationsOf(random, count, lasts, coordinators, plot)
   const size: Size = {
-    servers,
+    servers: servers + (changing?.spares ?? 0),
     coordinators,
     durable,
     beyond,
@@ -50,6 +54,7 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
   return {
     seed,
     servers,
+    ...(changing && { spares: changing.spares }),
     replicas,
     coordinators,
     durable,
@@ -58,10 +63,65 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
       ...plotted.map((fault) => fault.at + ('forMs' in fault ? fault.forMs : 0) + 100),
     ),
     operations: [...operations, ...movesOf(seed, lasts, coordinators)].sort((a, b) => a.at - b.at),
-    faults: plotted.length > 0 ? plotted : faultsOf(random, lasts, size),
+    faults: [
+      ...(changing?.steps ?? []),
+      ...(plotted.length > 0 ? plotted : faultsOf(random, lasts, size)),
+    ].sort((a, b) => a.at - b.at),
     beyond,
   }
 }
+
+/** A change, from its request to its end, takes two seconds at least. */
+const CHANGE_LASTS_MS = 6500
+
+/** How the members change, from a random source of its own. */
+function changesOf(
+  seed: number,
+  coordinators: number,
+): { readonly spares: number; readonly lasts: number; readonly steps: readonly Fault[] } {
+  const random = seeded(seed * 2 + 2_000_000_001)
+  for (let i = 0; i < 3; i++) random.next()
+  const lasts = CHANGE_LASTS_MS * (0.4 + 0.6 * random.next())
+  const steps: Fault[] = []
+  const number = 1 + random.below(3)
+  for (let i = 0; i < number; i++) {
+    const at = Math.floor(i === 0 ? random.next() * 800 : random.next() * lasts)
+    const [join, leave, replicas] = random.pick(CHANGES)
+    const coordinator = random.below(coordinators)
+    steps.push({
+      kind: 'change',
+      at,
+      coordinator,
+      join,
+      leave,
+      replicas: replicas ? random.pick([2, 3, 3, 4, 5]) : null,
+      pick: random.below(1 << 16),
+    })
+    if (random.chance(0.2)) {
+      steps.push({
+        kind: 'cancel',
+        at: at + 50 + random.below(2000),
+        coordinator: random.below(coordinators),
+      })
+    }
+    // Whoever drives it dies, or sleeps through it.
+    if (random.chance(0.3)) {
+      const from = at + 50 + random.below(2500)
+      if (random.chance(0.5))
+        steps.push({ kind: 'kill', at: from, forMs: 10 + random.below(2000), coordinator })
+      else {
+        const asleep = random.below(coordinators)
+        steps.push({ kind: 'stall', at: from, forMs: 200 + random.below(3500), coordinator: asleep })
+      }
+    }
+  }
+  return { spares: 1 + random.below(3), lasts, steps }
+}
+
+/** How many join, how many leave, whether N changes. */
+const CHANGES: readonly (readonly [number, number, boolean])[] = [
+  [1, 0, false], [1, 0, false], [1, 0, false], [0, 1, false], [0, 1, false], [1, 1, false], [1, 1, false], [2, 0, false], [0, 2, false], [2, 2, false], [0, 0, true], [0, 0, true], [1, 0, true],
+] // prettier-ignore
 
 const MIXES: readonly (readonly QuorumKind[])[] = [
   ['write', 'write', 'read', 'read', 'read'],
@@ -153,10 +213,12 @@ function movesOf(seed: number, lasts: number, coordinators: number): Operation[]
   }))
 }
 
-const HARMLESS: readonly FaultKind[] = [
+type ByChance = Exclude<FaultKind, 'change' | 'cancel'>
+
+const HARMLESS: readonly ByChance[] = [
   'cut', 'cut', 'cut', 'reset', 'reset', 'reset', 'slow', 'pause', 'pause', 'swap', 'refuse', 'refuse', 'clock', 'wall', 'stall', 'kill', 'kill',
 ] // prettier-ignore
-const LOSING: readonly FaultKind[] = ['crash', 'crash', 'wipe', 'flush']
+const LOSING: readonly ByChance[] = ['crash', 'crash', 'wipe', 'flush']
 
 function faultsOf(random: Random, lasts: number, size: Size): Fault[] {
   const faults: Fault[] = []
@@ -186,7 +248,7 @@ interface Where {
   size: Size
 }
 
-function faultOf(random: Random, kind: FaultKind, where: Where): Fault {
+function faultOf(random: Random, kind: ByChance, where: Where): Fault {
   const { at, forMs, server, coordinator, loser, size } = where
   switch (kind) {
     case 'cut':

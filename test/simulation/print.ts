@@ -5,7 +5,7 @@ import { nameOf, type Done } from './workload.ts'
 
 export function printRun(result: RunResult): string {
   const { schedule, history } = result
-  const { seed, servers, replicas, coordinators, durable, healAt, faults } = schedule
+  const { seed, servers, spares, replicas, coordinators, durable, healAt, faults } = schedule
   const from = result.foundedAtMs
   const lines: { at: number; text: string }[] = [
     ...faults.map((fault) => ({ at: fault.at, text: `    ${textOf(fault)}` })),
@@ -14,7 +14,7 @@ export function printRun(result: RunResult): string {
   const rows = lines
     .sort((a, b) => a.at - b.at)
     .map(({ at, text }) => `${at.toFixed(1).padStart(8)}  ${text}`)
-  const head = `seed ${seed}: ${servers} servers${durable ? ' (durable)' : ''}, ${replicas} replicas, ${coordinators} coordinators, healed at ${healAt.toFixed(0)} ms`
+  const head = `seed ${seed}: ${servers} servers${spares ? ` and ${spares} spare` : ''}${durable ? ' (durable)' : ''}, ${replicas} replicas, ${coordinators} coordinators, healed at ${healAt.toFixed(0)} ms`
   return [head, ...rows, ...result.violations.map((violation) => `  VIOLATED ${violation}`)].join('\n')
 }
 

@@ -14,6 +14,7 @@ Runs simulated clusters with random faults on a virtual clock, and checks every 
   --from 1        the first seed
   --seed 7        one run, printed; with --trace all of its events
   --beyond        more replicas than a quorum can spare may lose data: looks for crashes and stuck requests only
+  --changes       members join and leave
   --converge      after healing all replicas must become equal, and every node clean
   --all           goes on after a failure, and names all failing seeds
   --ignore 7,9    leaves out these seeds
@@ -26,6 +27,7 @@ const values = optionsOf(USAGE, {
   seed: { type: 'string' },
   trace: { type: 'boolean', default: false },
   beyond: { type: 'boolean', default: false },
+  changes: { type: 'boolean', default: false },
   converge: { type: 'boolean', default: false },
   all: { type: 'boolean', default: false },
   ignore: { type: 'string', default: '' },
@@ -35,7 +37,7 @@ const values = optionsOf(USAGE, {
 
 const ignored = new Set(values.ignore.split(',').filter(Boolean).map(Number))
 const MOST_TOLD = 25
-const profile = { beyond: values.beyond }
+const profile = { beyond: values.beyond, changes: values.changes }
 const options: RunOptions = values.converge ? { expect: { converge: true } } : {}
 
 process.exitCode =

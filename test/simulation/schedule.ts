@@ -61,12 +61,26 @@ export type Fault =
   | { readonly kind: 'wall'; at: number; coordinator: number; offMs: number }
   | { readonly kind: 'stall'; at: number; forMs: number; coordinator: number }
   | { readonly kind: 'kill'; at: number; forMs: number; coordinator: number }
+  /** @param join how many servers join @param leave how many members leave @param pick which of them */
+  | {
+      readonly kind: 'change'
+      at: number
+      coordinator: number
+      join: number
+      leave: number
+      replicas: number | null
+      pick: number
+    }
+  | { readonly kind: 'cancel'; at: number; coordinator: number }
 
 export type FaultKind = Fault['kind']
 
 export interface Schedule {
   readonly seed: number
+  /** The members that it is founded with. */
   readonly servers: number
+  /** Servers that may join. Absent = the members never change. */
+  readonly spares?: number
   readonly replicas: number
   readonly coordinators: number
   /** appendfsync always, on all of them. */

@@ -211,6 +211,11 @@ export class Process {
     return { entries, hints }
   }
 
+  /** DBSIZE. */
+  get keys(): number {
+    return this.engine.storage.page(0, 1_000_000).entries.length
+  }
+
   /** FLUSHALL. */
   flush(): void {
     this.engine.storage.clear()

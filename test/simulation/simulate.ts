@@ -5,6 +5,8 @@
  *   ├────────────┼──────────────────────────┼───────────────────┼─────────────────┤
  *    calm         operations and faults      calm again          every operation    settled, if expected:
  *                                                                must succeed       converged
+ *
+ * Where members change, the last change must end after that, and every operation must succeed once more.
  */
 import { Checks, type Expectations } from './checks.ts'
 import type { Counters } from './coverage.ts'
@@ -36,6 +38,8 @@ const BACK_IN_SERVICE_MS = 2000
 const YOUNG_MS = 1100
 const ANTI_ENTROPY_MS = 10_000
 const CONVERGED_MS = 60_000
+/** Within which a change of members ends, once nothing fails any more. */
+const CHANGED_MS = 30_000
 
 /** What is switched on for every run, as the repairs that it needs come to be. */
 export const EXPECT: Expectations = { converge: false }
@@ -44,6 +48,7 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
   const expect = { ...EXPECT, ...options.expect }
   const world = new World({
     ...schedule,
+    spares: schedule.spares ?? 0,
     tracing: options.tracing ?? false,
     antiEntropyMs: expect.converge ? ANTI_ENTROPY_MS : 0,
   })
@@ -70,6 +75,14 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
     workload.schedule(lastOperations(schedule), scheduler.nowMs)
     await scheduler.runUntil(scheduler.nowMs + 3 * REQUEST_TIMEOUT_MS)
     checks.checkNobodyWaits(workload.running)
+    if (schedule.spares) {
+      const untilMs = scheduler.nowMs + CHANGED_MS
+      while (!world.isStable && scheduler.nowMs < untilMs) await scheduler.runUntil(scheduler.nowMs + 250)
+      if (!schedule.beyond) checks.checkStable()
+      workload.schedule(lastOperations(schedule, 1), scheduler.nowMs)
+      await scheduler.runUntil(scheduler.nowMs + 3 * REQUEST_TIMEOUT_MS)
+      checks.checkNobodyWaits(workload.running)
+    }
     if (expect.converge) {
       await scheduler.runUntil(scheduler.nowMs + CONVERGED_MS)
       if (!schedule.beyond) checks.checkConverged(workload.done)
@@ -94,18 +107,18 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
 }
 
 /** After healing, through every coordinator: read what is there, write, update, write, read again, on every key. */
-function lastOperations(schedule: Schedule): Operation[] {
+function lastOperations(schedule: Schedule, time = 0): Operation[] {
   const atQuorum = schedule.operations.filter(({ level }) => level === 'quorum').map(({ key }) => key)
   const keys = [...new Set(atQuorum.filter((key) => !ACCOUNTS.includes(key)))]
   const operations: Operation[] = []
   let at = 0
-  let value = 1_000_000
+  let value = 1_000_000 * (1 + time)
   for (let coordinator = 0; coordinator < schedule.coordinators; coordinator++) {
     if (atQuorum.some((key) => ACCOUNTS.includes(key))) {
       for (const kind of ['total', 'move', 'total'] as const) {
         at += 15
         const key = ACCOUNTS[coordinator]!
-        const amount = 3 ** (MAX_MOVES + coordinator)
+        const amount = 3 ** (MAX_MOVES + coordinator + time * schedule.coordinators)
         operations.push({
           at,
           client: 1000,

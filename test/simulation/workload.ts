@@ -37,7 +37,12 @@ export interface Done {
   version: Buffer | null
   error: string | null
   /** What the checks of the weak levels need to know of the moment it began. */
-  readonly seenAtStart: { cleanHolders: number[]; clean: number[]; mustBeAtLeast: Buffer | null }
+  readonly seenAtStart: {
+    cleanHolders: number[]
+    clean: number[]
+    mustBeAtLeast: Buffer | null
+    epoch: number
+  }
 }
 
 /** Told of every operation's beginning and end. */
@@ -112,7 +117,7 @@ export class Workload {
       expires: operation.ttlMs > 0,
       version: null,
       error: null,
-      seenAtStart: { cleanHolders: [], clean: [], mustBeAtLeast: null },
+      seenAtStart: { cleanHolders: [], clean: [], mustBeAtLeast: null, epoch: 1 },
     }
     client.busy = true
     this.done.push(done)

@@ -7,9 +7,11 @@ import { Coordinator } from '../../src/coordinator/coordinator.ts'
 import type { RondoEvent } from '../../src/core/events.ts'
 import { encodeMarker } from '../../src/cluster/marker.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
+import { Rebalance } from '../../src/repair/rebalance.ts'
 import { AntiEntropy } from '../../src/repair/round/anti-entropy.ts'
 import type { RepairContext } from '../../src/repair/context.ts'
 import { Repairer } from '../../src/repair/repairer.ts'
+import type { Topology } from '../../src/core/topology.ts'
 import { seeded, type Random } from '../support/random.ts'
 import { Counters } from './coverage.ts'
 import { Host } from './host.ts'
@@ -18,6 +20,7 @@ import { Path } from './network.ts'
 import { FOREIGN_SERVER } from './schedule.ts'
 import { Scheduler } from './scheduler.ts'
 import { GRACE_MS, Server } from './server.ts'
+import { Topologies } from './topologies.ts'
 
 export const REQUEST_TIMEOUT_MS = 1000
 export const QUEUE_TIMEOUT_MS = 500
@@ -32,12 +35,16 @@ export interface Running {
   readonly host: Host
   readonly cluster: Cluster
   readonly coordinator: Coordinator
+  /** To every node that it has ever opened. */
   readonly links: readonly SimLink[]
 }
 
 export interface WorldOptions {
   readonly seed: number
+  /** Founding members. */
   readonly servers: number
+  /** Further servers, which may join; 0 = the members never change. */
+  readonly spares: number
   readonly replicas: number
   readonly coordinators: number
   readonly durable: boolean
@@ -50,7 +57,9 @@ export class World {
   readonly options: WorldOptions
   readonly scheduler: Scheduler
   readonly counters = new Counters()
+  /** The founding members, and those that may join. */
   readonly servers: readonly Server[]
+  readonly topologies: Topologies
   /** A Redis of another cluster, with data of its own. */
   readonly foreign: Server
   /** Which server is at which address. */
@@ -67,10 +76,11 @@ export class World {
   constructor(options: WorldOptions) {
     this.options = options
     this.scheduler = new Scheduler(options.tracing)
-    const peers = Array.from({ length: options.servers }, (_, i) => `s${i}`)
+    const peers = Array.from({ length: options.servers + options.spares }, (_, i) => `s${i}`)
     this.servers = peers.map(
       (id, i) => new Server(this.scheduler, i, id, { durable: options.durable, peers }),
     )
+    this.topologies = new Topologies((id) => this.servers.find((server) => server.id === id)!)
     this.foreign = new Server(this.scheduler, FOREIGN_SERVER, 'foreign', { durable: false, peers })
     const { storage } = this.foreign.process!.engine
     storage.set(MARKER_KEY, FOREIGN_MARKER, Infinity)
@@ -101,9 +111,20 @@ export class World {
     this.note('VIOLATION', () => what)
   }
 
-  homesOf(key: string): Server[] {
-    const { homes } = this.coordinators[0]!.cluster.placement.replicaSetOf(Buffer.from(key))
-    return homes.map((member) => this.servers.find((server) => server.id === member.id)!)
+  /** Of both sets, while they change. */
+  homesOf(key: string): readonly Server[] {
+    return this.topologies.setOf(key).homes
+  }
+
+  isFounding({ index }: Server): boolean {
+    return index < this.options.servers
+  }
+
+  /** Without this server a founding member is left that is in use now: coordinators that start learn from it. */
+  knowsTheWay(without: Server): boolean {
+    return this.servers.some(
+      (server) => server !== without && this.isFounding(server) && this.topologies.isMember(server),
+    )
   }
 
   // ---- coordinators
@@ -115,7 +136,8 @@ export class World {
     const host = new Host(this.scheduler, random)
     const links: SimLink[] = []
     const emit = (event: RondoEvent) => this.onEvent(index, event)
-    const members = this.servers.map((server) => {
+    const memberOf = ({ id }: { readonly id: string }) => {
+      const server = this.servers.find((one) => one.id === id)!
       const { link, node } = SimLink.create(server.id, {
         host,
         path: this.paths[index]![server.index]!,
@@ -126,13 +148,11 @@ export class World {
       })
       links.push(link)
       return new Member(node, { emit })
-    })
+    }
     let ids = 0
     const cluster = new Cluster({
-      members,
-      memberOf: ({ id }) => {
-        throw new Error(`${id} is not a server of this world`)
-      },
+      members: this.servers.filter((server) => this.isFounding(server)).map(memberOf),
+      memberOf,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       replicationFactor: this.options.replicas,
       vnodesPerNode: VNODES,
@@ -144,6 +164,7 @@ export class World {
       coordinator: Math.floor(random.next() * 2 ** 32),
       emit,
     })
+    this.watchPlacement(index, cluster)
     const coordinator = new Coordinator(cluster, {
       maxTries: 0,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
@@ -180,10 +201,12 @@ export class World {
       keysPerSecond: 0,
       random: () => random.next(),
     })
+    const rebalance = new Rebalance(repair)
     cluster
       .start()
       .then(() => {
         repairer.start()
+        if (this.options.spares > 0) rebalance.start()
         if (this.options.antiEntropyMs > 0) antiEntropy.start()
       })
       .catch((error: unknown) => this.fault(`the coordinator did not start: ${String(error)}`))
@@ -204,6 +227,8 @@ export class World {
   async found(): Promise<void> {
     this.startCoordinator(0)
     await this.untilSettled(0)
+    const { id, layout } = this.coordinators[0]!.cluster
+    this.topologies.found(id!, layout)
     for (let i = 1; i < this.options.coordinators; i++) this.startCoordinator(i)
     await this.untilSettled(this.options.coordinators - 1)
   }
@@ -232,6 +257,30 @@ export class World {
     }
   }
 
+  /** Notes which members each coordinator works by. */
+  private watchPlacement(index: number, cluster: Cluster): void {
+    const place = cluster.place.bind(cluster)
+    cluster.place = (next) => {
+      const topology = cluster.topology!
+      const { isSame, isNew } = this.topologies.note(topology)
+      this.note(
+        `c${index} is in epoch ${topology.epoch} ${topology.phase}`,
+        () =>
+          `${topology.layout.members.map(({ id }) => id).join(' ')}${topology.next ? ` → ${topology.next.members.map(({ id }) => id).join(' ')}` : ''}`,
+      )
+      if (!isSame) this.fault(`two topologies were decided for epoch ${topology.epoch}`)
+      if (isNew) this.countPhase(topology)
+      place(next)
+    }
+  }
+
+  private countPhase({ phase, epoch }: Topology): void {
+    const { counters } = this
+    counters.count(`phase: ${phase}`)
+    if (phase === 'stable')
+      counters.count(`change: ${this.topologies.phaseOf(epoch - 1) === 'both' ? 'cancelled' : 'ended'}`)
+  }
+
   private countSettling(coordinator: Coordinator): void {
     const original = (coordinator as unknown as Record<string, ((...args: unknown[]) => unknown) | undefined>)
       .settle
@@ -258,8 +307,12 @@ export class World {
     }
   }
 
-  allClean(): boolean {
-    return this.servers.every((server) => server.process?.isClean)
+  /** All coordinators work by the same members, and no change is under way. */
+  get isStable(): boolean {
+    const epochs = this.coordinators.map(({ cluster }) => cluster.placement.epoch)
+    return (
+      this.topologies.newest.phase === 'stable' && epochs.every((epoch) => epoch === this.topologies.epoch)
+    )
   }
 }
 

@@ -1,0 +1,137 @@
+/**
+ * Who changes the members: asks a coordinator for it, and again if it cannot be done yet. Empties a server that was a
+ * member before it joins again.
+ */
+import { NO_CHANGE, type ChangeRequest } from '../../src/cluster/changes.ts'
+import { RondoError } from '../../src/core/errors.ts'
+import { membersOf } from '../../src/core/topology.ts'
+import type { Fault } from './schedule.ts'
+import type { Server } from './server.ts'
+import type { Running, World } from './world.ts'
+
+export type ChangeStep = Extract<Fault, { kind: 'change' }>
+
+const FEWEST_MEMBERS = 2
+const AGAIN_MS = 300
+const MOST_TRIES = 8
+
+export class Operator {
+  private readonly world: World
+  /** Requests that have not ended, or whose coordinator died. */
+  private underWay = 0
+  private stopped = false
+
+  constructor(world: World) {
+    this.world = world
+  }
+
+  /** Asks for nothing more. */
+  stop(): void {
+    this.stopped = true
+  }
+
+  change(step: ChangeStep, tries = MOST_TRIES): void {
+    const { world } = this
+    const running = world.coordinators[(step.coordinator + tries) % world.coordinators.length]!
+    const again = () => {
+      if (tries > 1) world.scheduler.after(AGAIN_MS, () => this.change(step, tries - 1))
+    }
+    if (this.stopped) return
+    const { phase } = world.topologies.newest
+    if (!running.host.alive || this.underWay > 0 || phase !== 'stable') {
+      again()
+      return
+    }
+    const asked = this.requestOf(step)
+    if (asked) this.ask(running, kindOf(asked), () => running.cluster.changes.request(asked), again)
+  }
+
+  cancel(coordinator: number): void {
+    const running = this.world.coordinators[coordinator]!
+    if (this.stopped || !running.host.alive || this.world.topologies.newest.phase === 'stable') return
+    this.ask(
+      running,
+      'cancel',
+      () => running.cluster.changes.cancel(),
+      () => undefined,
+    )
+  }
+
+  private ask(running: Running, what: string, request: () => Promise<unknown>, again: () => void): void {
+    const { world } = this
+    world.note(`c${running.index} is asked: ${what}`)
+    if (what !== 'cancel') this.underWay++
+    let ended = false
+    const end = () => {
+      if (!ended && what !== 'cancel') this.underWay--
+      ended = true
+    }
+    world.scheduler.after(10_000, end) // its coordinator may have died
+    running.host.enter(() => {
+      request().then(
+        () => {
+          end()
+          world.counters.count(`change: ${what} begun`)
+        },
+        (error: unknown) => {
+          end()
+          if (!(error instanceof RondoError)) {
+            world.fault(`${what} failed: ${(error as Error).stack ?? String(error)}`)
+            return
+          }
+          world.counters.count(`change: ${what} ${error.code}`)
+          world.note(`c${running.index} refuses: ${what}`, () => error.message)
+          again()
+        },
+      )
+    })
+  }
+
+  /** What the step means for the members of now; null = nothing. */
+  private requestOf({ join, leave, replicas, pick }: ChangeStep): ChangeRequest | null {
+    const { world } = this
+    const { topologies, servers } = world
+    const members = servers.filter((server) => topologies.isMember(server))
+    const outside = servers.filter((server) => !topologies.isMember(server))
+    const joining = rotated(outside, pick)
+      .filter((server) => this.empty(server))
+      .slice(0, join)
+    const most = members.length + joining.length - FEWEST_MEMBERS
+    const leaving = rotated(members, pick >> 4).slice(0, Math.min(leave, most, members.length - 1))
+    const now = membersOf(topologies.newest).length > 0 ? topologies.newest.layout.replicas : 0
+    const isOther = replicas !== null && replicas !== now
+    if (joining.length + leaving.length === 0 && !isOther) return null
+    return {
+      ...NO_CHANGE,
+      join: joining.map(({ id }) => ({ id, url: `redis://${id}:6379`, weight: 1, zone: null })),
+      leave: leaving.map(({ id }) => id),
+      replicas: isOther ? replicas : null,
+    }
+  }
+
+  /** False if it must not be emptied: the founding members lead coordinators that start to the present ones. */
+  private empty(server: Server): boolean {
+    const { world } = this
+    if (!server.process || world.route[server.index] !== server.index) return false
+    if (server.process.keys === 0) return true
+    if (world.isFounding(server) && !world.knowsTheWay(server)) return false
+    world.note(`${server.id} is emptied`)
+    world.counters.count('change: emptied before it joins again')
+    server.process.flush()
+    return true
+  }
+}
+
+function kindOf({ join, leave, replicas }: ChangeRequest): string {
+  const of = [
+    join.length > 0 ? `join ${join.length}` : '',
+    leave.length > 0 ? `leave ${leave.length}` : '',
+    replicas !== null ? 'replicas' : '',
+  ]
+  return of.filter(Boolean).join(' ')
+}
+
+function rotated<T>(list: readonly T[], by: number): T[] {
+  const at = list.length > 0 ? by % list.length : 0
+  return [...list.slice(at), ...list.slice(0, at)]
+}
