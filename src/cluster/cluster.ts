@@ -19,7 +19,7 @@ import { NodeAdmission } from './admission.ts'
 import { Freshness } from './freshness.ts'
 import { FOUNDER_TIMEOUT_MS, Identity } from './identity.ts'
 import { Changes } from './changes.ts'
-import { decodeMarker, isSameData } from './marker.ts'
+import { decodeMarker, hasLostNothing } from './marker.ts'
 import { Membership } from './membership.ts'
 import type { Member } from './member.ts'
 import { FOUNDING_PROBE_MS, Prober } from './prober.ts'
@@ -272,7 +272,7 @@ export class Cluster {
   private onOtherMarker(member: Member, bytes: Buffer | null): Fence | null {
     const found = bytes && decodeMarker(bytes)
     void this.prober.probe(member)
-    if (found && member.marker && isSameData(found, member.marker)) {
+    if (found && member.marker && hasLostNothing(member.marker, found)) {
       return this.admission.fenceOf(member, found, bytes)
     }
     this.unexplained.set(member, this.options.clock.monotonicMs())

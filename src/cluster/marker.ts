@@ -55,11 +55,12 @@ export function epochOf({ topology }: Marker): number {
   return topology?.epoch ?? 1
 }
 
-/** The same data: nothing was lost between the two. It may have been filled: then the token is the same. */
-export function isSameData(one: Marker, two: Marker): boolean {
-  return (['cluster', 'id', 'runId', 'token', 'dropBeforeMs'] as const).every(
-    (part) => one[part] === two[part],
+/** The node has lost nothing between the two; it may have been filled. */
+export function hasLostNothing(from: Marker, to: Marker): boolean {
+  const isSame = (['cluster', 'id', 'runId', 'token', 'dropBeforeMs'] as const).every(
+    (part) => from[part] === to[part],
   )
+  return isSame && (from.state === to.state || to.state === 'clean')
 }
 
 /** Null for bytes that are not a marker. */

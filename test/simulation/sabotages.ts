@@ -35,7 +35,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'marker-ignored',
     rule: 'every batch ends with the marker; if it is another one, nothing counts',
     file: 'src/cluster/cluster.ts',
-    find: 'if (found && member.marker && isSameData(found, member.marker)) {',
+    find: 'if (found && member.marker && hasLostNothing(member.marker, found)) {',
     replace: 'if (found && member.marker) {',
   },
   {
