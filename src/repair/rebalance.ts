@@ -83,9 +83,12 @@ export class Rebalance {
   }
 
   private async check(): Promise<void> {
-    const { topology } = this.context.cluster.membership
+    const { cluster } = this.context
+    const { topology } = cluster.membership
     if (!topology || topology.phase === 'stable') return
-    const { membership } = this.context.cluster
+    // It is about to be used: those that join are no members here yet, and would be taken for having received all.
+    if (cluster.placement.epoch !== topology.epoch) return
+    const { membership } = cluster
     if (topology.phase === 'both' && this.receiving(topology).length > 0) return
     if (!(await this.keepLease())) return
     if (topology.phase === 'switched' && !(await this.readFormer(topology))) return
