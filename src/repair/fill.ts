@@ -36,9 +36,11 @@ export class Filling {
   /** One attempt; false while it must wait. @throws RepairStopped */
   async tryFill(member: Member): Promise<boolean> {
     const { clock, requestTimeoutMs, cluster, owner, emit } = this.context
+    const { placement } = cluster
+    if (!placement.members.includes(member)) return false
     const { token } = member.marker!
     // What a change of members brings counts from when it began.
-    const seen = `${token} ${cluster.placement.since}`
+    const seen = `${token} ${placement.since}`
     const seenMs = this.firstSeenMs.get(seen) ?? clock.monotonicMs()
     this.firstSeenMs.set(seen, seenMs)
     if (clock.monotonicMs() - seenMs < requestTimeoutMs) return false
@@ -52,6 +54,8 @@ export class Filling {
     }
     if (!(await member.node.lease('fill', owner, LEASE_MS))) return false
     await cluster.reprobeAll()
+    // By now it may lack something else, or have left: one that has left would be declared clean without anything.
+    if (cluster.placement !== placement) return false
     const sources = sourcesNow()
     const marker = member.marker!
     if (!sources || !lacksKeys(this.context, member) || marker.token !== token) return false
