@@ -75,6 +75,7 @@ export class Changes {
       for (const node of nodes) await checkCandidate(node)
       const begun = await this.step((now) => {
         if (now.epoch !== from.epoch) throw underWay(now)
+        this.checkMembers(asked) // as they are after all were probed
         return begin(now, layout)
       }, nodes)
       if (begun.epoch === from.epoch + 1 && isLayout(begun.next, layout)) return begun
