@@ -66,7 +66,9 @@ export function sourcesFor(
     if (!wants(set, member, scope)) continue
     const fellows = set.homes.slice(0, set.voters).filter((home) => home !== member)
     const clean = fellows.filter((home) => isSource(set, home))
-    if (clean.length >= needed) continue
+    // What it has gained beside what it holds as a voter: then it is one of them itself.
+    const isOne = scope === 'gained' && set.homes.indexOf(member) < set.voters && isSource(set, member)
+    if (clean.length + (isOne ? 1 : 0) >= needed) continue
     if (!fellows.every((home) => home.node.ready && home.marker && home.completeness !== 'stale')) return null
     lossy = true
   }
@@ -159,12 +161,23 @@ async function bring(work: Merge, source: Member, { key, head }: ScanEntry): Pro
   const { replicas } = sources.placement
   const beganAtMs = context.cluster.time.nowMs()
   const record =
-    order < 0 && voters.length > 0
+    order < 0 && voters.length > 0 && !isNeeded(set, member)
       ? await agreedRecord(context, key, from, voters, replicas)
       : await fetchRecord(source.node, key, from.marker)
   if (!record?.versioned) return
   progress.sent++
   await copyRecord(context, [source.node], member.node, key, record, beganAtMs)
+}
+
+/**
+ * Without the member nothing can be acknowledged, as long as it is filled: no update has promises of the others, and
+ * nothing could be settled.
+ */
+function isNeeded(set: ReplicaSet<Member>, member: Member): boolean {
+  const others = [...set.homes.keys()].filter((place) => {
+    return set.homes[place] !== member || set.mayHold(member.completeness === 'clean', place)
+  })
+  return !set.isHeld(others, 'quorum')
 }
 
 async function livesLonger(source: Member, member: Member, key: Buffer): Promise<boolean> {
