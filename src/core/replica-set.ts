@@ -51,6 +51,11 @@ export class ReplicaSet<T> {
   private readonly others: number
   /** The other set is still being filled. */
   private readonly isReceiving: boolean
+  /**
+   * By the index in `homes`: whether it has to be brought what the former set holds. Those that are in both sets as well,
+   * where they are too few: what a majority of A B C holds, one of A B may lack, and two of two must hold it.
+   */
+  private readonly isGaining: readonly boolean[] | null
 
   /**
    * @param preference starts with the home replicas of the one set
@@ -95,7 +100,23 @@ export class ReplicaSet<T> {
     this.others = inOther?.filter(Boolean).length ?? 0
     this.fallbacks = Object.freeze(fallbacks)
     this.preference = Object.freeze(preference)
+    this.isGaining = inOther && this.gaining(inOther)
     Object.freeze(this)
+  }
+
+  private gaining(inOther: readonly boolean[]): boolean[] {
+    const isVoter = (place: number) => place < this.voters
+    const [isFormer, isNext] = this.isReceiving
+      ? [isVoter, (place: number) => inOther[place]!]
+      : [(place: number) => inOther[place]!, isVoter]
+    const places = [...this.homes.keys()]
+    const former = places.filter(isFormer)
+    const next = places.filter(isNext)
+    const leaving = former.filter((place) => !isNext(place)).length
+    const entering = next.filter((place) => !isFormer(place)).length
+    const held = required('quorum', former.length) - leaving + entering
+    const isEnough = held >= required('quorum', next.length)
+    return places.map((place) => isNext(place) && (!isFormer(place) || !isEnough))
   }
 
   /** The home replicas change. */
@@ -132,13 +153,12 @@ export class ReplicaSet<T> {
   }
 
   /**
-   * Whether the home replica has become one by the change of members.
+   * Whether the home replica lacks what the former set holds, until it was brought that by the change of members.
    *
    * @param place index in `homes`, -1 = it is none
    */
   isGainedBy(place: number): boolean {
-    if (this.inOther === null || place < 0) return false
-    return this.isReceiving ? place >= this.voters : place < this.voters && !this.inOther[place]!
+    return this.isGaining?.[place] ?? false
   }
 
   /** How many of the voters must answer. */

@@ -237,12 +237,12 @@ export function stands(topology: Topology, isMarked: (id: string) => boolean): b
   return true
 }
 
-/** Ids of the members that are home replicas of keys in the second layout which they are not in the first. */
+/** Ids of the members that have to be brought keys which they do not hold under the first layout for certain. */
 function gainedBy(from: Layout, to: Layout): string[] {
   const change: Topology = { ...founded('-', from), phase: 'both', next: to }
   const gained = new Set<string>()
-  for (const { homes, voters } of placementOf(change, nodesById()).replicaSets()) {
-    for (const { id } of homes.slice(voters)) gained.add(id)
+  for (const set of placementOf(change, nodesById()).replicaSets()) {
+    for (const [place, { id }] of set.homes.entries()) if (set.isGainedBy(place)) gained.add(id)
   }
   return [...gained].sort()
 }
