@@ -26,10 +26,13 @@ export const CLOCK_ERROR_MS = 2 * NODE_TIMEOUT_MS
 
 interface Fill {
   readonly process: Process
+  readonly token: string
   /** When the marker said first that it is being filled: when its token was set. */
   readonly sinceMs: number
   /** In which epoch. */
   readonly epoch: number
+  /** In which epoch its marker said that it is clean. */
+  readonly cleanEpoch: number
 }
 
 export class Checks implements Watch {
@@ -123,7 +126,7 @@ export class Checks implements Watch {
 
   private readonly confirmed: Done[] = []
   /** Since when each server has been filled: when its marker said so first. */
-  private readonly fillingSince = new Map<number, Omit<Fill, 'process'>>()
+  private readonly fillingSince = new Map<number, Omit<Fill, 'process' | 'cleanEpoch'>>()
 
   /**
    * Of what was confirmed at quorum, a node that was filled holds
@@ -138,26 +141,29 @@ export class Checks implements Watch {
   private marked(server: Server): void {
     const { marker } = server.process!
     const { topologies, scheduler } = this.world
-    if (marker?.state === 'filling') {
-      this.fillingSince.set(server.index, { sinceMs: scheduler.nowMs, epoch: topologies.epoch })
+    const known = this.fillingSince.get(server.index)
+    if (marker?.state === 'filling' && marker.token !== known?.token) {
+      const { token } = marker
+      this.fillingSince.set(server.index, { token, sinceMs: scheduler.nowMs, epoch: topologies.epoch })
     }
     const since = this.fillingSince.get(server.index)
     if (marker?.state !== 'clean' || since === undefined) return
     this.fillingSince.delete(server.index)
     this.world.counters.count('nodes filled')
     if (this.schedule.beyond) return
-    const fill = { process: server.process!, ...since }
+    const fill = { process: server.process!, ...since, cleanEpoch: topologies.epoch }
     this.fills.push(fill)
     for (const done of this.confirmed) this.checkFilled(fill, done)
   }
 
   private readonly fills: Fill[] = []
 
-  private checkFilled({ process, sinceMs, epoch }: Fill, done: Done): void {
+  private checkFilled({ process, sinceMs, epoch, cleanEpoch }: Fill, done: Done): void {
     const mustHold = done.admittedMs < sinceMs || done.endMs < sinceMs + REQUEST_TIMEOUT_MS
     if (!mustHold || !process.isClean || done.expires) return
     for (const key of keysOf(done.operation)) {
-      if (!this.world.topologies.setOf(key, epoch).homes.includes(process.server)) continue
+      const wasHome = (at: number) => this.world.topologies.setOf(key, at).homes.includes(process.server)
+      if (!wasHome(epoch) || !wasHome(cleanEpoch)) continue
       const record = process.record(Buffer.from(key))
       if (record && compareVersions(record.version, done.version!) >= 0) continue
       this.world.fault(`${process.server.id} was declared clean without what ${nameOf(done)} had confirmed`)

@@ -60,7 +60,9 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
     durable,
     healAt: Math.max(
       lasts + 1500,
-      ...plotted.map((fault) => fault.at + ('forMs' in fault ? fault.forMs : 0) + 100),
+      ...[...plotted, ...(changing?.steps ?? [])].map(
+        (fault) => fault.at + ('forMs' in fault ? fault.forMs : 0) + 100,
+      ),
     ),
     operations: [...operations, ...movesOf(seed, lasts, coordinators)].sort((a, b) => a.at - b.at),
     faults: [

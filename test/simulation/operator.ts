@@ -11,7 +11,8 @@ import type { Running, World } from './world.ts'
 
 export type ChangeStep = Extract<Fault, { kind: 'change' }>
 
-const FEWEST_MEMBERS = 2
+/** With two, one wrong clock would make cluster time wrong. */
+const FEWEST_MEMBERS = 3
 const AGAIN_MS = 300
 const MOST_TRIES = 8
 

@@ -71,6 +71,10 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
     faults.heal()
     for (const path of world.paths.flat()) path.calm = true
     await scheduler.runUntil(scheduler.nowMs + BACK_IN_SERVICE_MS)
+    if (schedule.spares) {
+      const untilMs = scheduler.nowMs + CHANGED_MS
+      while (!world.sparesOne && scheduler.nowMs < untilMs) await scheduler.runUntil(scheduler.nowMs + 250)
+    }
     checks.afterHealing()
     workload.schedule(lastOperations(schedule), scheduler.nowMs)
     await scheduler.runUntil(scheduler.nowMs + 3 * REQUEST_TIMEOUT_MS)

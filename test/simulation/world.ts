@@ -307,6 +307,21 @@ export class World {
     }
   }
 
+  /** Three or more replicas, of which one may be filled; or two, and none is. */
+  get sparesOne(): boolean {
+    const { layout, next } = this.topologies.newest
+    const fewest = Math.min(
+      ...[layout, ...(next ? [next] : [])].map(({ replicas, members }) => Math.min(replicas, members.length)),
+    )
+    const areClean = () =>
+      this.coordinators.every(({ cluster }) =>
+        cluster.members.every(
+          (member) => member.completeness === 'clean' || cluster.topology?.phase === 'both',
+        ),
+      )
+    return fewest > 2 || areClean()
+  }
+
   /** All coordinators work by the same members, and no change is under way. */
   get isStable(): boolean {
     const epochs = this.coordinators.map(({ cluster }) => cluster.placement.epoch)
