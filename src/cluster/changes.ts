@@ -169,12 +169,13 @@ export class Changes {
 
 /** @throws RondoError UNAVAILABLE, CONFLICT */
 async function checkCandidate({ id, node }: Member): Promise<void> {
-  const report = await node.probe().catch((error: unknown) => {
+  const failed = (error: unknown): never => {
     throw new RondoError(
       'UNAVAILABLE',
       `Node ${id} at ${node.address} cannot be used: ${inWords(sentenceOf(error))}.`,
     )
-  })
+  }
+  const report = await node.probe().catch(failed)
   if (report.marker !== null) {
     throw new RondoError(
       'CONFLICT',
@@ -187,7 +188,7 @@ async function checkCandidate({ id, node }: Member): Promise<void> {
       `Node ${id} at ${node.address} holds ${report.keys} keys; a node that joins must be empty. Empty it (FLUSHALL), if nobody uses it any more.`,
     )
   }
-  const forbidden = await node.forbidden()
+  const forbidden = await node.forbidden().catch(failed)
   if (forbidden.length > 0) {
     throw new RondoError(
       'CONFLICT',
