@@ -42,6 +42,19 @@ function noteLine(counters: Counters, call: SentCall, operation: object): void {
     counters.count(`${call.method} for a transaction that waited`)
 }
 
+interface Epochs {
+  readonly epoch: number
+  readonly since: number
+  readonly isJoint: boolean
+}
+
+/** Counts calls while the home replicas of their key change, and records that are sent again under another epoch. */
+function noteChange(counters: Counters, method: string, name: string, waiting: object): void {
+  const { replicas, isRenewed } = waiting as { replicas?: Epochs; isRenewed?: boolean }
+  if (replicas?.isJoint) counters.count(`while home replicas change: ${method} of ${name}`)
+  if (isRenewed) counters.count(`under another epoch: ${method} of ${name}`)
+}
+
 export function noteSent(counters: Counters, call: SentCall): void {
   const waiting = call.args[call.doneAt] as object
   const name = waiting.constructor.name
@@ -50,6 +63,7 @@ export function noteSent(counters: Counters, call: SentCall): void {
   else if (name === 'ReadRound') noteRound(counters, waiting, 'read', 'quorum read begun again')
   else if (name === 'UpdateAttempt') noteRound(counters, waiting, 'update', 'quorum update begun again')
   else if (name === 'Attempt') noteRound(counters, waiting, 'write', 'write at one retried after stale')
+  noteChange(counters, call.method, name, waiting)
   const { update, transaction } = waiting as { update?: object; transaction?: object }
   if (update ?? transaction) noteLine(counters, call, (update ?? transaction)!)
 }
@@ -64,6 +78,10 @@ export function noteAnswer(
   const name = waiting.constructor.name
   const fence = args.find((arg): arg is Fence => typeof (arg as Partial<Fence> | null)?.clean === 'boolean')
   if (method !== 'onFailure') {
+    const { replicas } = waiting as { replicas?: Epochs }
+    if (fence && replicas && fence.epoch > replicas.epoch) counters.count(`a later epoch: answer to ${name}`)
+    if (fence && replicas && fence.epoch < replicas.since)
+      counters.count(`an earlier epoch: answer to ${name}`)
     if (fence?.clean === false) counters.count(`unclean: ${call.method} of ${name} ${method.slice(2)}`)
     if (method !== 'onRecord' && method !== 'onPeeked')
       counters.count(`${call.method} of ${name} ${method.slice(2)}`)

@@ -44,13 +44,15 @@ const unknown = only?.filter((name) => !SABOTAGES.some((one) => one.name === nam
 if (unknown.length > 0) throw new Error(`there is no sabotage called ${unknown.join(', ')}`)
 const sound = { name: 'none', rule: '', file: '', find: '', replace: '' }
 console.log(`${chosen.length} planted bugs, ${values.seeds} seeds each at most; first the code without any`)
-const [plain, converging] = await Promise.all([
-  failing(sound),
+const isPlain = ({ converge, changes }: Sabotage) => !converge && !changes
+const [plain, converging, changing] = await Promise.all([
+  chosen.some(isPlain) ? failing(sound) : [],
   chosen.some(({ converge }) => converge) ? failing({ ...sound, name: 'none-converge', converge: true }) : [],
+  chosen.some(({ changes }) => changes) ? failing({ ...sound, name: 'none-changes', changes: true }) : [],
 ])
-if (plain.length + converging.length > 0) {
+if (plain.length + converging.length + changing.length > 0) {
   console.log(
-    `Without any planted bug these seeds fail, and are left out: ${[...plain, ...converging].join(', ')}`,
+    `Without any planted bug these seeds fail, and are left out: ${[...plain, ...converging, ...changing].join(', ')}`,
   )
 }
 
@@ -90,7 +92,7 @@ async function failing(sabotage: Sabotage): Promise<number[]> {
 
 async function hunt(sabotage: Sabotage): Promise<Found> {
   const startedAt = performance.now()
-  const ignored = sabotage.converge ? converging : plain
+  const ignored = sabotage.converge ? converging : sabotage.changes ? changing : plain
   let copy: string
   try {
     copy = plant(sabotage)
@@ -112,8 +114,8 @@ async function hunt(sabotage: Sabotage): Promise<Found> {
   return { sabotage, seed: first ? Number(first[1]) : null, violation: first?.[2] ?? '', seconds }
 }
 
-function flags({ converge }: Sabotage): string[] {
-  return converge ? ['--converge'] : []
+function flags({ converge, changes }: Sabotage): string[] {
+  return [...(converge ? ['--converge'] : []), ...(changes ? ['--changes'] : [])]
 }
 
 /** Makes a copy of the code with the bug in it; returns where. */

@@ -11,7 +11,10 @@
  * - promises and acceptances of a node that is being filled: it is not asked, and would not count (two-rounds.ts)
  * - hints: no promise rests on them, and anti-entropy heals what they would have
  * - fallback replicas that count: they get their copies only after a majority of home replicas has confirmed
- * - acks from the old majority only while a member joins: topology changes
+ * - raising the markers when an epoch is followed: whoever probes a node raises its marker as well
+ * - updates at `one` while members change: no history of theirs is checked
+ * - one decider for `one` in both middle phases ("nothing" counts only if the first home replica of each set says so):
+ *   where all home replicas know of a key no read has to ask both
  */
 export interface Change {
   readonly file: string
@@ -27,6 +30,8 @@ export interface Sabotage extends Change {
   readonly also?: Change
   /** Found only by what must be equal in the end. */
   readonly converge?: boolean
+  /** Found only where members change. */
+  readonly changes?: boolean
 }
 
 export const SABOTAGES: readonly Sabotage[] = [
@@ -353,6 +358,164 @@ export const SABOTAGES: readonly Sabotage[] = [
     file: 'src/coordinator/update/read-modify-write.ts',
     find: 'this.queues?.leave(this.names)',
     replace: 'if (!this.isPast) this.queues?.leave(this.names)',
+  },
+  // ---- changes of members
+  {
+    name: 'later-epoch-counts',
+    rule: 'an answer of a node that has a later epoch than the operation counts for nothing',
+    file: 'src/core/replica-set.ts',
+    find: 'return epoch <= this.epoch && epoch >= this.since',
+    replace: 'return epoch >= this.since',
+    changes: true,
+  },
+  {
+    name: 'earlier-epoch-counts',
+    rule: 'an answer of a node that has not heard of the change counts for nothing',
+    file: 'src/core/replica-set.ts',
+    find: 'return epoch <= this.epoch && epoch >= this.since',
+    replace: 'return epoch <= this.epoch',
+    changes: true,
+  },
+  {
+    name: 'held-by-the-old-majority',
+    rule: 'while home replicas change, a majority of each set holds what is acknowledged',
+    file: 'src/core/replica-set.ts',
+    find: 'if (this.inOther === null) return true',
+    replace: 'if (this.inOther !== undefined) return true',
+    changes: true,
+  },
+  {
+    name: 'incoming-votes-counted',
+    rule: 'a node that does not hold everything yet is no vote',
+    file: 'src/core/replica-set.ts',
+    find: 'if (place >= 0 && place < this.voters) votes++',
+    replace: 'if (place >= 0) votes++',
+    changes: true,
+  },
+  {
+    name: 'incoming-read',
+    rule: 'a read at quorum does not ask nodes that are still receiving',
+    file: 'src/coordinator/read/quorum-read.ts',
+    find: 'const isVoter = this.placeOf(node) < this.replicas.voters\n',
+    replace: 'const isVoter = this.holdsBy(node, fence)\n',
+    also: {
+      file: 'src/core/replica-set.ts',
+      find: 'return answering.clean && this.isOfEpoch(answering)',
+      replace: 'return this.isOfEpoch(answering)',
+    },
+    changes: true,
+  },
+  {
+    name: 'filling-voter-holds',
+    rule: 'of the nodes that are filled only those count that the change brings in',
+    file: 'src/core/replica-set.ts',
+    find: 'return clean || (this.isReceiving && place >= this.voters)',
+    replace: 'return clean || this.isReceiving',
+    changes: true,
+  },
+  {
+    name: 'advanced-without-received',
+    rule: 'the next layout votes once all of its nodes have received everything',
+    file: 'src/repair/rebalance.ts',
+    find: "if (topology.phase === 'both' && !gaining.every((member) => membership.hasReceived(member))) return",
+    replace: '',
+    changes: true,
+  },
+  {
+    name: 'advanced-before-in-use',
+    rule: 'a coordinator advances only a change whose members it uses itself',
+    file: 'src/repair/rebalance.ts',
+    find: 'if (cluster.placement.epoch !== topology.epoch) return',
+    replace: '',
+    changes: true,
+  },
+  {
+    name: 'no-barrier',
+    rule: 'an epoch is decided once a majority of each set that voted two epochs ago refuses operations from then',
+    file: 'src/core/topology.ts',
+    find: "if (!set.hasVotes(marked, 'quorum')) return false",
+    replace: '',
+    changes: true,
+  },
+  {
+    name: 'filled-from-unmarked',
+    rule: 'what a node receives comes from nodes that refuse operations from before the change',
+    file: 'src/repair/round/merge.ts',
+    find: "completeness === 'clean' && set.isOfEpoch({ epoch: epochOf(marker!) })",
+    replace: "completeness === 'clean' && (set.isOfEpoch({ epoch: epochOf(marker!) }) || true)",
+    changes: true,
+  },
+  {
+    name: 'no-second-pass',
+    rule: 'before the new layout stands alone it is brought what only the former home replicas have',
+    file: 'src/repair/rebalance.ts',
+    find: "if (topology.phase === 'switched' && !(await this.readFormer(topology, gaining))) return",
+    replace: '',
+    changes: true,
+  },
+  {
+    name: 'kept-members-receive-nothing',
+    rule: 'members that stay receive too, where the former majority is not one of the new set',
+    file: 'src/core/replica-set.ts',
+    find: 'isNext(place) && (!isFormer(place) || !isEnough)',
+    replace: 'isNext(place) && (!isFormer(place) || isEnough === undefined)',
+    changes: true,
+  },
+  {
+    name: 'leaver-declared-clean',
+    rule: 'a fill that was planned under other members does not count',
+    file: 'src/repair/fill.ts',
+    find: 'if (cluster.placement !== placement) return false',
+    replace: '',
+    changes: true,
+  },
+  {
+    name: 'decided-by-one-list',
+    rule: 'an epoch is decided by a majority of every list of the old and the new members',
+    file: 'src/cluster/register.ts',
+    find: 'return lists.every((list) => isMajority(list, acceptances))',
+    replace: 'return lists.some((list) => isMajority(list, acceptances))',
+    changes: true,
+  },
+  {
+    name: 'decided-without-promises',
+    rule: 'what another coordinator has begun is finished',
+    file: 'src/cluster/register.ts',
+    find: 'const topology = isNext ? accepted : want',
+    replace: 'const topology = isNext && base === null ? accepted : want',
+    changes: true,
+  },
+  {
+    name: 'renewed-as-another-version',
+    rule: 'a write that begins again under another epoch keeps its version',
+    file: 'src/coordinator/write/quorum-write.ts',
+    find: 'this.attemptSoon(() => this.send(record, lifeMs, true))',
+    replace: 'if (record && lifeMs) this.attemptSoon()',
+    changes: true,
+  },
+  {
+    name: 'replaced-counts-when-renewed',
+    rule: 'for a write that began again, a record that has replaced it is no ack',
+    file: 'src/coordinator/write/quorum-write.ts',
+    find: 'else if (replaced === 0 && !this.isRenewed && this',
+    replace: 'else if (replaced === 0 && this',
+    changes: true,
+  },
+  {
+    name: 'epoch-ignored-at-one',
+    rule: 'a read at one does not count the answer of another epoch',
+    file: 'src/coordinator/read/read.ts',
+    find: 'if (this.comparing === 0 && !this.replicas.trusts(fence)) {',
+    replace: 'if (this.comparing === 0 && !fence.clean) {',
+    changes: true,
+  },
+  {
+    name: 'received-survives-a-loss',
+    rule: 'what a node had received before it lost its data does not count',
+    file: 'src/cluster/marker.ts',
+    find: 'received: isSame ? (found.topology?.received ?? 0) : 0 }',
+    replace: 'received: isSame ? (found.topology?.received ?? 0) : (found?.topology?.received ?? 0) }',
+    changes: true,
   },
   // ---- time
   {
