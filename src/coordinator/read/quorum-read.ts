@@ -301,11 +301,17 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
       return
     }
     for (const node of this.votes.keys()) if (!sure.includes(node)) this.writeBack(node)
-    for (const { node, record, fence } of this.early.splice(0)) this.lateVote(node, record, fence)
+    // All of them before they are counted: with no call pending, the first one alone would be too few.
+    for (const { node, record, fence } of this.early.splice(0)) this.noteLate(node, record, fence)
   }
 
   /** A vote after the choice, perhaps after the answer: the replica may still need repair. */
   private lateVote(node: Node, record: RecordHead | null, fence: Fence): void {
+    this.noteLate(node, record, fence)
+    if (!this.over && !this.read.isFinished) this.count()
+  }
+
+  private noteLate(node: Node, record: RecordHead | null, fence: Fence): void {
     const order = compareVersions(record?.version ?? VERSION_ZERO, this.newest?.version ?? VERSION_ZERO)
     const sure = order === 0 && this.isSureBeside(record)
     if (order <= 0 && !sure && this.holdsBy(node, fence)) this.writeBack(node)
@@ -316,7 +322,6 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
       return
     }
     if (sure && this.holdsBy(node, fence)) this.holding.push(this.placeOf(node))
-    this.count()
   }
 
   /** Whether this copy of the newest record is certainly kept as long as the copies counted before. */
