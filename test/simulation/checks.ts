@@ -303,9 +303,10 @@ export class Checks implements Watch {
 
   checkConverged(history: readonly Done[]): void {
     for (const server of this.world.servers) {
+      if (!this.world.topologies.isMember(server)) continue
       if (!server.process?.isClean) this.world.fault(`${server.id} is not clean`)
-      const hints = server.process?.hintCount ?? 0
-      if (hints > 0) this.world.fault(`${server.id} still keeps ${hints} hints`)
+      const hinted = server.process?.hinted ?? []
+      if (hinted.length > 0) this.world.fault(`${server.id} still keeps hints for ${hinted.join(', ')}`)
     }
     for (const key of new Set(history.flatMap((done) => keysOf(done.operation)))) {
       const homes = this.world.homesOf(key)

@@ -195,9 +195,9 @@ export class Process {
     return marker?.state === 'clean' && marker.runId === this.runId
   }
 
-  /** Hints kept here, of all nodes. */
-  get hintCount(): number {
-    return this.server.peers.reduce((sum, peer) => sum + this.engine.storage.hintsFor(peer).size, 0)
+  /** Ids of the nodes that hints are kept for here. */
+  get hinted(): readonly string[] {
+    return this.server.peers.filter((peer) => this.engine.storage.hintsFor(peer).size > 0)
   }
 
   snapshot(): Snapshot {

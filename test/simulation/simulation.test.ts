@@ -8,6 +8,7 @@ import { simulate } from './simulate.ts'
 
 const RUNS = 150
 const RUNS_BEYOND = 25
+const RUNS_OF_CHANGES = 50
 
 /** What a run of this many seeds must have met, or it has shown nothing. */
 const MET = [
@@ -60,6 +61,32 @@ const MET = [
   'quorum total ok',
 ]
 
+/** The same where members change. */
+const MET_IN_CHANGES = [
+  'phase: both',
+  'phase: switched',
+  'phase: stable',
+  'change: join 1 begun',
+  'change: leave 1 begun',
+  'change: join 1 leave 1 begun',
+  'change: join 2 begun',
+  'change: replicas begun',
+  'change: cancel begun',
+  'change: cancelled',
+  'change: ended',
+  'change: emptied before it joins again',
+  'nodes filled',
+  'while home replicas change: get of ReadRound',
+  'while home replicas change: store of QuorumAttempt',
+  'while home replicas change: accept of UpdateAttempt',
+  'while home replicas change: storeAll of TransactionAttempt',
+  'under another epoch: store of QuorumAttempt',
+  'under another epoch: store of Attempt',
+  'a later epoch: answer to ReadRound',
+  'a later epoch: answer to QuorumAttempt',
+  'a later epoch: answer to UpdateAttempt',
+]
+
 describe('simulation', () => {
   it(`keeps its promises in ${RUNS} random runs, which meet every fault and every retry`, async function () {
     this.timeout(60_000)
@@ -76,6 +103,18 @@ describe('simulation', () => {
       expect(result.undecided, `undecided histories with seed ${seed}`).to.equal(0)
     }
     expect(MET.filter((what) => !counters.counts.has(what))).to.deep.equal([])
+  })
+
+  it(`keeps them in ${RUNS_OF_CHANGES} runs in which members join, leave and are replaced`, async function () {
+    this.timeout(120_000)
+    const counters = new Counters()
+    for (let seed = 1; seed <= RUNS_OF_CHANGES; seed++) {
+      const result = await simulate(makeSchedule(seed, { changes: true }))
+      counters.add(result.counters)
+      const command = `npx tsx test/simulation/run.ts --changes --seed ${seed}`
+      expect(result.violations, command).to.deep.equal([])
+    }
+    expect(MET_IN_CHANGES.filter((what) => !counters.counts.has(what))).to.deep.equal([])
   })
 
   it('neither crashes nor hangs where more replicas lose their data than a quorum can spare', async function () {
