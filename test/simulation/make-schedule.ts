@@ -117,7 +117,26 @@ function changesOf(
       }
     }
   }
-  return { spares: 1 + random.below(3), lasts, steps }
+  const spares = 1 + random.below(3)
+  if (random.chance(0.4)) steps.push(...sleepsThroughIt(random, coordinators))
+  return { spares, lasts, steps }
+}
+
+/** Most home replicas are replaced while one coordinator sleeps: when it wakes up it works by the former ones. */
+function sleepsThroughIt(random: Random, coordinators: number): Fault[] {
+  const at = random.below(300)
+  const coordinator = random.below(coordinators)
+  const sleeper = (coordinator + 1 + random.below(coordinators - 1)) % coordinators
+  const pick = random.below(1 << 16)
+  return [
+    { kind: 'change', at, coordinator, join: 2, leave: 2, replicas: null, pick },
+    {
+      kind: 'stall',
+      at: at + 20 + random.below(1500),
+      forMs: 1500 + random.below(3500),
+      coordinator: sleeper,
+    },
+  ]
 }
 
 /** How many join, how many leave, whether N changes. */
