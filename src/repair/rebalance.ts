@@ -86,8 +86,6 @@ export class Rebalance {
     const { cluster } = this.context
     const { topology } = cluster.membership
     if (!topology || topology.phase === 'stable') return
-    // It is about to be used: those that join are no members here yet, and would be taken for having received all.
-    if (cluster.placement.epoch !== topology.epoch) return
     const { membership } = cluster
     if (topology.phase === 'both' && this.receiving(topology).length > 0) return
     if (!(await this.keepLease())) return

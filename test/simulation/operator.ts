@@ -2,7 +2,7 @@
  * Who changes the members: asks a coordinator for it, and again if it cannot be done yet. Empties a server that was a
  * member before it joins again.
  */
-import { NO_CHANGE, type ChangeRequest } from '../../src/cluster/changes.ts'
+import type { ChangeRequest } from '../../src/cluster/changes.ts'
 import { RondoError } from '../../src/core/errors.ts'
 import { membersOf } from '../../src/core/topology.ts'
 import type { Fault } from './schedule.ts'
@@ -103,10 +103,10 @@ export class Operator {
     const isOther = replicas !== null && replicas !== now
     if (joining.length + leaving.length === 0 && !isOther) return null
     return {
-      ...NO_CHANGE,
       join: joining.map(({ id }) => ({ id, url: `redis://${id}:6379`, weight: 1, zone: null })),
       leave: leaving.map(({ id }) => id),
       replicas: isOther ? replicas : null,
+      weights: new Map(),
     }
   }
 
