@@ -59,7 +59,7 @@ export class Checks implements Watch {
   began(done: Done): void {
     const { operation } = done
     done.seenAtStart.clean.push(...this.cleanServers())
-    done.seenAtStart.epoch = this.world.topologies.epoch
+    done.seenAtStart.epoch = this.epochOf(done)
     if (operation.level === 'quorum') return
     const key = Buffer.from(operation.key)
     const set = this.world.topologies.setOf(operation.key)
@@ -204,7 +204,7 @@ export class Checks implements Watch {
   }
 
   /**
-   * As many home replicas as the level says held it, under one of the epochs in which it may have been carried out. One
+   * As many home replicas as the level says held it, under one of the epochs that its coordinator worked by meanwhile. One
    * that lost data since may not show it, but one that was being filled all the time has not counted, unless the change
    * of members made it one.
    */
@@ -222,13 +222,21 @@ export class Checks implements Watch {
       return
     }
     let most = 0
-    for (let epoch = topologies.epoch; epoch >= Math.max(1, done.seenAtStart.epoch - 1); epoch--) {
+    for (let epoch = this.epochOf(done); epoch >= done.seenAtStart.epoch; epoch--) {
       const set = topologies.setOf(name, epoch)
-      const holding = [...set.homes.keys()].filter((place) => isPossible(set.homes[place]!))
+      const holding = [...set.homes.keys()].filter((place) => {
+        const server = set.homes[place]!
+        return isPossible(server) || (set.mayHold(false, place) && this.faults.touched.has(server.index))
+      })
       if (set.isHeld(holding, level)) return
       most = Math.max(most, holding.length)
     }
     this.notHeld(done, most)
+  }
+
+  /** By which epoch its coordinator works now. */
+  private epochOf({ operation }: Done): number {
+    return this.world.coordinators[operation.coordinator]!.cluster.placement.epoch
   }
 
   private mayHold(done: Done, server: Server, key: Buffer): boolean {
