@@ -94,7 +94,7 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
     { ...FLUSH, finished: true, stopped: 'Node redis-1 cannot be listed.' },
   ],
   'command-failed': [{ command: 'set', error: 'NOREPLICAS Too few replicas.', before: 0 }],
-  'cross-set-multi': [{ then: 'refuse' }, { then: 'unordered' }],
+  'cross-set-multi': [{ then: 'refuse' }, { then: 'refuse-watch' }, { then: 'unordered' }],
   'other-protocol': [{ address: '10.0.0.7', protocol: 'http' }],
   'token-refused': [{ address: '10.0.0.7', server: 'resp', count: 12 }],
   'clients-cut': [{ connections: 3, bytes: 80_000_000 }],

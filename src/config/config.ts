@@ -272,7 +272,7 @@ const rows = {
     check: oneOf(['refuse', 'unordered']),
     meaning:
       'MULTI/EXEC over keys that do not share a replica set: `unordered` (each command by itself), or `refuse` ' +
-      '(CROSSSLOT).',
+      '(CROSSSLOT). After WATCH always CROSSSLOT.',
   }),
   ALLOW_DANGEROUS_COMMANDS: row({
     default: 'true',

@@ -10,6 +10,12 @@ export type NodeState = 'up' | 'suspect' | 'down'
  */
 export type Completeness = 'unknown' | 'clean' | 'filling' | 'stale' | 'refused'
 
+/**
+ * What became of a MULTI over keys that do not share a replica set: its commands were executed one by one, or it was
+ * refused, by the setting or because it watched keys.
+ */
+export type CrossSetOutcome = 'unordered' | 'refuse' | 'refuse-watch'
+
 export type RondoEvent =
   | { kind: 'node-state'; node: string; from: NodeState; to: NodeState; why: string }
   | { kind: 'node-completeness'; node: string; from: Completeness; to: Completeness; why: string }
@@ -56,8 +62,8 @@ export type RondoEvent =
     }
   /** A command of the Redis protocol failed on our side. `before`: failures of this kind since the last one reported. */
   | { kind: 'command-failed'; command: string; error: string; before: number }
-  /** A client's MULTI over keys that do not share a replica set: refused, or executed one by one. */
-  | { kind: 'cross-set-multi'; then: 'refuse' | 'unordered' }
+  /** A client's MULTI over keys that do not share a replica set. */
+  | { kind: 'cross-set-multi'; then: CrossSetOutcome }
   | {
       kind: 'flush'
       database: number | null

@@ -12,6 +12,18 @@ const OPENINGS = {
   unknown: 'sent an unknown command in its first line to the Redis port',
 } as const
 
+const CROSS_SET_OUTCOMES = {
+  unordered:
+    'its commands were executed one by one, not atomically (RESP_CROSS_SET_MULTI=unordered). Clients that ' +
+    'need no transaction can turn it off (redis-py: pipeline(transaction=False))',
+  refuse:
+    'was refused with CROSSSLOT: give such keys one {hash tag}, or turn transactions off in the client ' +
+    '(redis-py: pipeline(transaction=False)), or set RESP_CROSS_SET_MULTI=unordered',
+  'refuse-watch':
+    'was refused with CROSSSLOT, because it uses WATCH: give the keys that it watches and those that it changes ' +
+    'one {hash tag}',
+} as const
+
 export interface LogLine {
   readonly level: 'info' | 'warn' | 'error'
   readonly sentence: string
@@ -187,11 +199,7 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
     level: 'warn',
     sentence:
       'a client sent MULTI/EXEC over keys that do not share a replica set, and ' +
-      (event.then === 'refuse'
-        ? 'was refused with CROSSSLOT: give such keys one {hash tag}, or turn transactions off in the client ' +
-          '(redis-py: pipeline(transaction=False)), or set RESP_CROSS_SET_MULTI=unordered'
-        : 'its commands were executed one by one, not atomically (RESP_CROSS_SET_MULTI=unordered). Clients that ' +
-          'need no transaction can turn it off (redis-py: pipeline(transaction=False))') +
+      CROSS_SET_OUTCOMES[event.then] +
       '; logged once',
   }),
   'other-protocol': (event) => ({

@@ -2,6 +2,7 @@
  * Interfaces of the Redis protocol server: a command, and what it sees of its connection (`Client`) and of the server
  * (`ServerFacts`). Connection and RespServer implement them; commands depend on nothing else.
  */
+import type { CrossSetOutcome } from '../../core/events.ts'
 import type { Socket } from 'node:net'
 import type {
   Caller,
@@ -99,8 +100,8 @@ export interface ServerFacts {
   readonly slowLog: SlowLog
   lookUp(name: Buffer): Command | null
   nowMs(): number
-  /** A transaction touches keys that do not share a replica set: logged once. */
-  onCrossSet(then: 'refuse' | 'unordered'): void
+  /** A transaction touches keys that do not share a replica set: each outcome is logged once. */
+  onCrossSet(then: CrossSetOutcome): void
   onFlush(progress: FlushProgress): void
 }
 

@@ -5,7 +5,7 @@
 import type { Socket } from 'node:net'
 import type { KeyStore } from '../../coordinator/api.ts'
 import type { Timers } from '../../core/clock.ts'
-import type { Emit } from '../../core/events.ts'
+import type { CrossSetOutcome, Emit } from '../../core/events.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { COMMANDS, lookUp, EMPTY_COMMAND } from './table.ts'
 import type { CommandSettings, FlushProgress } from '../../commands/model.ts'
@@ -93,7 +93,7 @@ export class RespServer implements Host {
   private dirty: Connection[] = []
   private held: Connection[] = []
   private nextId = 1
-  private crossSetReported = false
+  private readonly crossSetsReported = new Set<CrossSetOutcome>()
 
   constructor(options: RespServerOptions) {
     this.options = options
@@ -121,14 +121,13 @@ export class RespServer implements Host {
     this.parserOptions = { lookUp, maxBulkBytes, maxRequestBytes: maxBulkBytes, limitName }
   }
 
-  /** A client sent a transaction over keys that do not share a replica set: logged once. */
   onFlush(progress: FlushProgress): void {
     this.options.emit({ kind: 'flush', ...progress })
   }
 
-  onCrossSet(then: RespServerOptions['crossSetMulti']): void {
-    if (this.crossSetReported) return
-    this.crossSetReported = true
+  onCrossSet(then: CrossSetOutcome): void {
+    if (this.crossSetsReported.has(then)) return
+    this.crossSetsReported.add(then)
     this.options.emit({ kind: 'cross-set-multi', then })
   }
 

@@ -179,6 +179,83 @@ describe('transactions of the Redis protocol', function () {
     }
   })
 
+  for (const setting of ['unordered', 'refuse']) {
+    describe(`behind WATCH, with RESP_CROSS_SET_MULTI=${setting}`, () => {
+      opened({ RESP_CROSS_SET_MULTI: setting })
+      const numbered = (count: number, prefix: string) =>
+        Array.from({ length: count }, (_, i) => `${prefix}${i}`)
+
+      it('clients that count up side by side lose no count: each EXEC counts, is stopped, or is refused', async () => {
+        /** By what else is written: whether EXEC is one transaction. */
+        const others = { none: [], 'of the same tag': numbered(4, '{n}'), elsewhere: numbered(4, 'other') }
+        const clients = await Promise.all(
+          Array.from({ length: 6 }, () => RawResp.open(running.rondo.respServer.port)),
+        )
+        for (const level of ['ONE', 'QUORUM']) {
+          for (const [which, keys] of Object.entries(others)) {
+            await client.ask('DEL', '{n}')
+            const outcomes = { carried: 0, stopped: 0, refused: 0 }
+            const count = async (one: RawResp) => {
+              await one.ask('RONDO', 'CONSISTENCY', level)
+              for (let i = 0; i < 20; i++) {
+                await one.ask('WATCH', '{n}')
+                const seen = Number(/\r\n(\d+)/.exec(await one.ask('GET', '{n}'))?.[1] ?? 0)
+                const writes = keys.map((key) => ['SET', key, 'x'])
+                const reply = await transaction([['SET', '{n}', String(seen + 1)], ...writes], one)
+                if (reply.startsWith('-CROSSSLOT')) outcomes.refused++
+                else if (reply === '*-1\r\n') outcomes.stopped++
+                else outcomes.carried++
+              }
+            }
+            await Promise.all(clients.map(count))
+            const counted = outcomes.carried > 0 ? bulk(String(outcomes.carried)) : '$-1\r\n'
+            expect(await client.ask('GET', '{n}'), `${level}, ${which}`).to.equal(counted)
+            if (which === 'elsewhere') expect(outcomes).to.include({ carried: 0, stopped: 0 })
+            else expect(outcomes.refused, `${level}, ${which}`).to.equal(0)
+          }
+        }
+        for (const one of clients) one.close()
+      })
+
+      it('keys of several replica sets are refused, watched or not: the error names the hash tag, nothing is done', async () => {
+        const writes = [...sets(20, 'k'), ['CLIENT', 'SETNAME', 'never']]
+        /** What is watched, and what is done. */
+        const cases: [string[], string[][]][] = [
+          [['w'], writes],
+          [numbered(20, 'w'), [['SET', 'w0', '1']]],
+          [numbered(20, 'w'), [['GET', 'w0']]],
+          [numbered(20, 'w'), []],
+        ]
+        for (const [watched, commands] of cases) {
+          expect(await client.ask('WATCH', ...watched)).to.equal(OK)
+          const all = [...commands, ['CLIENT', 'SETNAME', 'never']]
+          expect(await transaction(all)).to.match(
+            /^-CROSSSLOT Keys in request don't hash to the same slot \(.*WATCH.*\{hash tag\}.*\)\r\n$/,
+          )
+        }
+        expect(await client.ask('DBSIZE')).to.equal(':0\r\n')
+        expect(await client.ask('CLIENT', 'GETNAME')).to.equal('$-1\r\n')
+        const next = await transaction([['SET', '{t}a', '1']])
+        expect(next, 'EXEC ended the watch').to.equal(array([OK]))
+      })
+
+      it('more keys than MAX_BATCH_KEYS are refused, and nothing is done', async () => {
+        await client.ask('WATCH', '{t}w')
+        expect(await transaction(sets(1000, '{t}'))).to.equal(
+          '-ERR this transaction touches 1001 keys; at most 1000 are allowed (MAX_BATCH_KEYS)\r\n',
+        )
+        expect(await client.ask('DBSIZE')).to.equal(':0\r\n')
+      })
+
+      it('UNWATCH ends it: keys all over the cluster are as without WATCH', async () => {
+        await client.ask('WATCH', 'w')
+        await client.ask('UNWATCH')
+        const oks = array(Array.from({ length: 20 }, () => OK))
+        expect(await transaction(sets(20, 'k'))).to.equal(setting === 'refuse' ? CROSSSLOT : oks)
+      })
+    })
+  }
+
   describe('over keys on different replicas, where they are refused', () => {
     opened({ RESP_CROSS_SET_MULTI: 'refuse', DATA_TOKEN: TOKEN, ADMIN_TOKEN: `admin-${TOKEN}` })
     beforeEach(async () => {

@@ -7,7 +7,10 @@
  * share a replica set, as keys with the same {hash tag} do. The commands of others are executed one by one, or, with
  * RESP_CROSS_SET_MULTI=refuse, refused with CROSSSLOT, as in Redis Cluster.
  *
- * WATCH records the versions of the keys; EXEC proceeds only if they have not changed (hasChanged).
+ * WATCH records the versions of the keys; EXEC proceeds only if they have not changed (hasChanged). They are among the keys
+ * of the transaction, so check and change are one step. Commands that run one by one could not keep that promise: between
+ * the check and the last of them another client may write. So EXEC after WATCH is a transaction or an error, whatever
+ * RESP_CROSS_SET_MULTI says.
  */
 import { compareVersions, VERSION_ZERO } from '../../../core/clock.ts'
 import type { RecordHead } from '../../../core/codec.ts'
@@ -30,6 +33,9 @@ import { CROSS_SET, isStep, paceOf, runSteps, transact, type Queue } from '../..
 import { inOneGo, type Sliced } from '../../../core/work.ts'
 
 const QUEUED = new Simple('QUEUED')
+const CROSS_SET_WATCH =
+  `${CROSS_SET} (after WATCH, the watched keys and those of the transaction need to share a replica set: ` +
+  'give them the same {hash tag}; nothing was done)'
 
 // ---- commands
 
@@ -234,14 +240,15 @@ async function execSteps(
   if (!isTooLarge && store.sharesReplicaSet(keys)) {
     return asOne(client, transaction, steps, keys, watch)
   }
-  if (isTooLarge && crossSetMulti === 'refuse') {
+  if (isTooLarge && (watch !== null || crossSetMulti === 'refuse')) {
     return new RespError(
       `ERR this transaction touches ${keys.length} keys; at most ${maxBatchKeys} are allowed (MAX_BATCH_KEYS)`,
     )
   }
-  client.server.onCrossSet(crossSetMulti)
+  client.server.onCrossSet(watch === null ? crossSetMulti : 'refuse-watch')
+  if (watch !== null) return new RespError(CROSS_SET_WATCH)
   if (crossSetMulti === 'refuse') return new RespError(`${CROSS_SET} (RESP_CROSS_SET_MULTI is refuse)`)
-  return inParts(client, transaction, steps, watch)
+  return inParts(client, transaction, steps)
 }
 
 async function asOne(
@@ -284,17 +291,7 @@ async function asOne(
 }
 
 /** Keys on different replica sets, or too many keys: each command by itself. */
-async function inParts(
-  client: Client,
-  { queued }: Transaction,
-  steps: Queue,
-  watch: Watch | null,
-): Promise<Reply> {
-  const { store } = client
-  for (const { key, seen } of watch?.all ?? []) {
-    const record = await readNeeded(client, key, 'head', client.writeLevel)
-    if (hasChanged(await seen, seenOf(record, nowMs(store)))) return NULL_ARRAY
-  }
+function inParts(client: Client, { queued }: Transaction, steps: Queue): Promise<Reply> {
   return oneByOne(client, steps, (place) => {
     const { command, args } = queued[place]!
     return steps[place] === null ? aside(client, queued[place]!) : command.alone!(client, args)
