@@ -71,7 +71,7 @@ const php = debian('PHP', 'php', 'php', 'php-cli', 'php-redis')
 const ruby = debian('Ruby', 'ruby', 'rb', 'ruby-redis')
 const perl = debian('Perl', 'perl', 'pl')
 
-const CLIENT = 'strings, keys, pipelines, transactions, WATCH, SCAN'
+const CLIENT = 'strings, keys, pipelines, transactions, WATCH over one hash tag, SCAN'
 
 export const LIBRARIES: readonly Library[] = [
   // ---- JavaScript
@@ -194,7 +194,7 @@ export const LIBRARIES: readonly Library[] = [
   python('python3-redis', {
     name: 'redis-py',
     version: '4.3',
-    note: `${CLIENT}, optimistic locking with \`transaction()\``,
+    note: `${CLIENT}, optimistic locking with \`transaction()\` over one hash tag`,
     lacks: [['release of lock()', 'EVALSHA']],
     mixesReplicaSets: true,
   }),
@@ -298,7 +298,7 @@ export const LIBRARIES: readonly Library[] = [
   php('php-predis', {
     name: 'Predis',
     version: '1.1',
-    note: `${CLIENT}, check and set, sessions, prefix, database 1`,
+    note: `${CLIENT}, check and set over one hash tag, sessions, prefix, database 1`,
     lacks: [OTHER_TYPES],
   }),
   php('php-symfony-cache', {
@@ -421,7 +421,7 @@ export const LIBRARIES: readonly Library[] = [
   )('lua-redis', {
     name: 'redis-lua',
     version: '2.0',
-    note: 'strings, keys, pipelines, transactions, WATCH, database 1',
+    note: 'strings, keys, pipelines, transactions, WATCH over one hash tag, database 1',
     lacks: [OTHER_TYPES],
   }),
   debian(

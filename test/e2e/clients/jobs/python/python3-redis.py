@@ -56,6 +56,23 @@ def increment(pipe):
 assert client.transaction(increment, "{t}b") == [True]
 assert tries == 2 and client.get("{t}b") == b"41"
 
+# Over keys of different replica sets it is refused, not done without the lock.
+def transfer(pipe):
+    count = int(pipe.get("{t}b"))
+    pipe.multi()
+    pipe.set("{t}b", count + 1)
+    for i in range(20):
+        pipe.set(f"audit:{i}", count)
+
+
+try:
+    client.transaction(transfer, "{t}b")
+    raise AssertionError("keys of different replica sets were changed after WATCH")
+except redis.ResponseError as error:
+    assert str(error).startswith("CROSSSLOT ") and "{hash tag}" in str(error), error
+assert client.get("{t}b") == b"41"
+assert client.exists(*[f"audit:{i}" for i in range(20)]) == 0
+
 # Keys of different replica sets in one transaction.
 pipe = client.pipeline()
 for i in range(50):
