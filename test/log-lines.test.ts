@@ -75,7 +75,10 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
     { cluster: 'c', founded: false },
   ],
   'cluster-left': [{ cluster: 'c', members: 1, other: 'd', otherMembers: 3 }],
-  'cluster-waiting': [{ reached: 2, needed: 3, members: 4 }],
+  'cluster-waiting': [
+    { reached: 2, needed: 3, members: 4, strangers: 0 },
+    { reached: 0, needed: 2, members: 3, strangers: 3 },
+  ],
   'clusters-tied': [{ clusters: ['c', 'd'], each: 1 }],
   'rings-differ': [{ differ: true }, { differ: false }],
   'members-differ': [

@@ -121,10 +121,8 @@ export class NodeAdmission {
   }
 
   private async refuse(member: Member, why: string): Promise<void> {
-    member.node.shut(why)
     this.options.time.forget(member.id)
-    member.lastError = `refused: ${why}`
-    member.setCompleteness('refused', why)
+    member.refuse(why)
     await this.options.identity.leaveIfOutvoted()
   }
 

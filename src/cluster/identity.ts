@@ -4,12 +4,13 @@
  *   members' markers name a cluster         → that one, or the one that more of them name
  *   equally many name different ones        → wait for more members: nothing is written to somebody else's Redis
  *   no marker anywhere, a majority reached  → the members agree on a new id (register.ts)
- *   otherwise                               → wait: a wiped node could pass for a new one
+ *   otherwise                               → wait: a wiped node could pass for a new one; nodes whose markers have
+ *                                             other ids than the configuration gives them are refused meanwhile
  */
 import type { MonotonicClock, VersionClock } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
 import { founded, foundedWith, membersOf, type Layout, type Topology } from '../core/topology.ts'
-import { decodeMarker } from './marker.ts'
+import { decodeMarker, strangerSentence } from './marker.ts'
 import type { Member } from './member.ts'
 import { propose, registeredIn } from './register.ts'
 
@@ -41,6 +42,7 @@ export class Identity {
   private founderMayMarkUntilMs = 0
   private founding = false
   private reportedBlankCount = -1
+  private reportedStrangerCount = 0
   /** The clusters between which it could not decide, as reported. */
   private reportedTie = ''
   private parsed: { readonly bytes: Buffer; readonly found: ReturnType<typeof registeredIn> } | null = null
@@ -75,11 +77,27 @@ export class Identity {
     const blank = members.filter(({ report }) => report !== null && report.marker === null)
     const needed = Math.floor(members.length / 2) + 1
     if (blank.length >= needed) await this.found(blank)
-    else if (this.reportedBlankCount !== blank.length) {
-      this.reportedBlankCount = blank.length
-      const { length: reached } = blank
-      this.options.emit({ kind: 'cluster-waiting', reached, needed, members: members.length })
+    else this.reportWaiting(blank.length, needed, this.refuseStrangers())
+  }
+
+  /** Their markers name no cluster of ours, so no later step looks at them. @returns how many there are */
+  private refuseStrangers(): number {
+    let count = 0
+    for (const member of this.options.members()) {
+      const why = strangerSentence(member.report?.marker ?? null, member.id)
+      if (why === null) continue
+      count++
+      member.refuse(why)
     }
+    return count
+  }
+
+  private reportWaiting(reached: number, needed: number, strangers: number): void {
+    if (this.reportedBlankCount === reached && this.reportedStrangerCount === strangers) return
+    this.reportedBlankCount = reached
+    this.reportedStrangerCount = strangers
+    const members = this.options.members().length
+    this.options.emit({ kind: 'cluster-waiting', reached, needed, members, strangers })
   }
 
   private reportTie(clusters: readonly string[], anywhere: readonly string[]): void {

@@ -103,6 +103,33 @@ function topologyIn(found: unknown): MarkedTopology | null {
   return isCount(epoch) && epoch > 1 && isName(sum) && isCount(received) ? { epoch, sum, received } : null
 }
 
+/** Why a node is not used that the configuration calls by another id, and what to do. */
+function otherIdSentence({ cluster, id }: Marker, configuredId: string): string {
+  return (
+    `it is node ${id} of cluster ${cluster}, and REDIS_URLS calls it ${configuredId}: give it the id that it has ` +
+    `there (${id}=host:port), or correct the address; a node whose data is not needed can be emptied with FLUSHALL`
+  )
+}
+
+function otherClusterSentence({ cluster, id }: Marker): string {
+  return (
+    `it belongs to cluster ${cluster}, as node ${id}: correct its address in REDIS_URLS, ` +
+    'or, if its data is not needed, empty it with FLUSHALL'
+  )
+}
+
+const NO_MARKER =
+  'its marker is not one of ours: another program wrote the key __rondo:node; correct its address in REDIS_URLS, ' +
+  'or, if its data is not needed, empty it with FLUSHALL'
+
+/** Why a node is not used whose marker names no member of the configuration; null = it may be used. */
+export function strangerSentence(bytes: Buffer | null, configuredId: string): string | null {
+  if (!bytes) return null
+  const found = decodeMarker(bytes)
+  if (!found) return NO_MARKER
+  return found.id === configuredId ? null : otherIdSentence(found, configuredId)
+}
+
 export type MarkerVerdict =
   | { readonly kind: 'keep'; readonly marker: Marker }
   | { readonly kind: 'write'; readonly marker: Marker; readonly why: string }
@@ -158,9 +185,9 @@ function judgeData(bytes: Buffer | null, context: MarkerContext): MarkerVerdict 
       : { kind: 'write', marker: fresh('filling'), why: 'it has no marker: it is new or was wiped' }
   }
   const found = decodeMarker(bytes)
-  if (!found) return { kind: 'refuse', why: 'its marker is not one of ours' }
-  if (found.cluster !== cluster) return { kind: 'refuse', why: `it belongs to cluster ${found.cluster}` }
-  if (found.id !== id) return { kind: 'refuse', why: `it is node ${found.id}, not ${id}` }
+  if (!found) return { kind: 'refuse', why: NO_MARKER }
+  if (found.cluster !== cluster) return { kind: 'refuse', why: otherClusterSentence(found) }
+  if (found.id !== id) return { kind: 'refuse', why: otherIdSentence(found, id) }
   if (context.former.has(found.token)) {
     const marker = { ...fresh('filling'), epoch: found.epoch }
     return {

@@ -130,6 +130,13 @@ export class Member implements Candidate {
     this.refresh()
   }
 
+  /** Its node is not ours: nothing that has an effect is sent to it. */
+  refuse(why: string): void {
+    this.node.shut(why)
+    this.lastError = `refused: ${why}`
+    this.setCompleteness('refused', why)
+  }
+
   /** The coordinator leaves the cluster that it belongs to. */
   forgetMarker(why: string): void {
     this.marker = null

@@ -41,7 +41,8 @@ export type RondoEvent =
   | { kind: 'keys-misplaced'; node: string; keys: number }
   | { kind: 'cluster-known'; cluster: string; founded: boolean }
   | { kind: 'cluster-left'; cluster: string; members: number; other: string; otherMembers: number }
-  | { kind: 'cluster-waiting'; reached: number; needed: number; members: number }
+  /** `reached`: members without a marker. `strangers`: those whose markers do not have the ids of REDIS_URLS. */
+  | { kind: 'cluster-waiting'; reached: number; needed: number; members: number; strangers: number }
   | { kind: 'clusters-tied'; clusters: readonly string[]; each: number }
   | { kind: 'rings-differ'; differ: boolean }
   /** The cluster was founded with other nodes. `added`: those that do not hold their keys yet. */

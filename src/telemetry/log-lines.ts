@@ -140,7 +140,12 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
   }),
   'cluster-waiting': (event) => ({
     level: 'warn',
-    sentence: `waiting to found a cluster: ${event.reached} of ${event.members} nodes reached, ${event.needed} needed`,
+    sentence:
+      event.strangers === 0
+        ? `waiting to found a cluster: ${event.reached} of ${event.members} nodes reached, ${event.needed} needed`
+        : `no node can be used: ${event.strangers} of ${event.members} are not the nodes that REDIS_URLS calls them` +
+          ` (a line for each says what to do), and ${event.reached} of the ${event.needed} new nodes that are needed to` +
+          ' found a cluster were reached',
   }),
   'clusters-tied': (event) => ({
     level: 'error',

@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { registeredIn } from '../../src/cluster/register.ts'
-import { decodeMarker } from '../../src/cluster/marker.ts'
+import { decodeMarker, encodeMarker } from '../../src/cluster/marker.ts'
 import { KIND_NOTHING, KIND_TOMBSTONE, KIND_VALUE } from '../../src/core/codec.ts'
 import { TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import { CoordinatorUnderTest } from '../support/coordinator-under-test.ts'
@@ -101,7 +101,7 @@ describe('founding a cluster', () => {
     await under.start()
     expect(under.cluster.id).to.equal(null)
     expect(under.told('cluster-waiting')).to.deep.equal([
-      { kind: 'cluster-waiting', reached: 2, needed: 3, members: 4 },
+      { kind: 'cluster-waiting', reached: 2, needed: 3, members: 4, strangers: 0 },
     ])
     expect(a!.memory.storage.get(Buffer.from('__rondo:node'))).to.equal(null)
     c!.heal()
@@ -141,6 +141,70 @@ describe('founding a cluster', () => {
     await under.start()
     expect(under.cluster.id).to.equal(null)
     expect(under.nodes[0]!.memory.storage.get(Buffer.from('__rondo:node'))!.toString()).to.equal('theirs')
+  })
+
+  for (const [what, rename] of [
+    ['which had no ids when the cluster was founded', (id: string) => `127.0.0.1:${id.at(-1)}`],
+    ['whose addresses were exchanged', (id: string) => `node-${5 - Number(id.at(-1))}`],
+    ['of another cluster', (id: string) => `their-${id}`],
+  ] as const) {
+    it(`says of nodes ${what} which they are, what they are called, and what to do`, async () => {
+      const first = await CoordinatorUnderTest.started()
+      await first.cluster.stop()
+      const cluster = first.cluster.id!
+      const key = Buffer.from('__rondo:node')
+      const markers = first.nodes.map((node) => {
+        const found = decodeMarker(node.memory.storage.get(key)!)!
+        const bytes = encodeMarker({ ...found, id: rename(node.id) })
+        node.memory.storage.set(key, bytes, Infinity)
+        return bytes
+      })
+      const later = await CoordinatorUnderTest.started({ beside: first, coordinator: 2 })
+      await later.time.advance(7000)
+      expect(later.cluster.id).to.equal(null)
+      expect(later.told('cluster-waiting')).to.deep.equal([
+        { kind: 'cluster-waiting', reached: 0, needed: 3, members: 4, strangers: 4 },
+      ])
+      const whys = later.nodes.map(
+        ({ id }) =>
+          `it is node ${rename(id)} of cluster ${cluster}, and REDIS_URLS calls it ${id}: give it the id that it ` +
+          `has there (${rename(id)}=host:port), or correct the address; a node whose data is not needed can be ` +
+          'emptied with FLUSHALL',
+      )
+      expect(later.told('node-completeness')).to.deep.equal(
+        later.nodes.map(({ id: node }, i) => {
+          return { kind: 'node-completeness', node, from: 'unknown', to: 'refused', why: whys[i] }
+        }),
+      )
+      later.cluster.members.forEach(({ lastError }, i) => expect(lastError).to.equal(`refused: ${whys[i]}`))
+      expect(later.nodes.map((node) => node.memory.storage.get(key))).to.deep.equal(markers)
+      expect(await later.put('k', 'v')).to.include({ result: 'UNAVAILABLE' })
+    })
+  }
+
+  it('uses a node that it had refused, once others show that it is in its place after all', async () => {
+    const first = await CoordinatorUnderTest.started()
+    await first.cluster.stop()
+    const key = Buffer.from('__rondo:node')
+    const swap = (from: number, to: number) => {
+      const markers = [from, to].map((i) => first.nodes[i]!.memory.storage.get(key)!)
+      first.nodes[from]!.memory.storage.set(key, markers[1]!, Infinity)
+      first.nodes[to]!.memory.storage.set(key, markers[0]!, Infinity)
+    }
+    swap(0, 1)
+    const later = new CoordinatorUnderTest({ beside: first, coordinator: 2 })
+    for (const node of later.nodes.slice(2)) node.cut()
+    await later.start()
+    const states = () => later.cluster.members.map(({ completeness }) => completeness)
+    expect(states()).to.deep.equal(['refused', 'refused', 'unknown', 'unknown'])
+    for (const node of later.nodes) node.heal()
+    await later.time.advance(7000)
+    expect(later.cluster.id).to.equal(first.cluster.id)
+    expect(states()).to.deep.equal(['refused', 'refused', 'clean', 'clean'])
+    swap(0, 1)
+    await later.time.advance(7000)
+    expect(states()).to.deep.equal(['clean', 'clean', 'clean', 'clean'])
+    expect(later.cluster.members[0]!.lastError).to.equal(null)
   })
 
   it('is not done twice: a coordinator that comes later meets the cluster', async () => {

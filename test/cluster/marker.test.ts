@@ -137,11 +137,15 @@ describe('what a node turns out to be', () => {
           const context = { founding, durable }
           expect(judge({ cluster: 'c2', runId }, context)).to.deep.equal({
             kind: 'refuse',
-            why: 'it belongs to cluster c2',
+            why:
+              'it belongs to cluster c2, as node a: correct its address in REDIS_URLS, or, if its data is not needed, ' +
+              'empty it with FLUSHALL',
           })
           expect(judge({ id: 'b', runId }, context)).to.deep.equal({
             kind: 'refuse',
-            why: 'it is node b, not a',
+            why:
+              'it is node b of cluster c1, and REDIS_URLS calls it a: give it the id that it has there ' +
+              '(b=host:port), or correct the address; a node whose data is not needed can be emptied with FLUSHALL',
           })
         }
       }
