@@ -7,15 +7,30 @@
  */
 import http from 'node:http'
 import https from 'node:https'
-import { loadConfig, readEnvironment, type Config } from './config/config.ts'
+import {
+  loadConfig,
+  readEnvironment,
+  SettingsFileError,
+  type Config,
+  type Environment,
+} from './config/config.ts'
 
 const TIMEOUT_MS = 4000
 const CERTIFICATE_REQUIRED = 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED'
 const ANY_ADDRESS: Record<string, string> = { '0.0.0.0': '127.0.0.1', '::': '::1' }
 
-const loaded = loadConfig(readEnvironment(process.cwd()))
+const loaded = loadConfig(environment())
 if (loaded.ok) ask(loaded.config)
 else end(`the configuration is not valid: ${loaded.problems.join(' ')}`)
+
+function environment(): Environment {
+  try {
+    return readEnvironment(process.cwd())
+  } catch (error) {
+    if (!(error instanceof SettingsFileError)) throw error
+    end(`the configuration is not valid: ${error.message}`)
+  }
+}
 
 function ask({ host, port, tls }: Config): void {
   const { get } = tls ? https : http

@@ -484,7 +484,7 @@ describe('configuration', () => {
 
     it('stops the start when it exists but cannot be read', () => {
       mkdirSync(join(folder, '.env.local'))
-      expect(() => readEnvironment(folder, {})).to.throw(/\.env\.local exists but cannot be read \(EISDIR\)/)
+      expect(() => readEnvironment(folder, {})).to.throw(/\.env\.local is a directory, not a file/)
     })
   })
 

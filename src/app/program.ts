@@ -13,6 +13,7 @@ import {
   isFilePath,
   loadConfig,
   readEnvironment,
+  SettingsFileError,
   unknownNames,
   VARIABLES,
   type Config,
@@ -170,15 +171,25 @@ function rondoOrExit(config: Config, options: RondoOptions): Rondo {
 }
 
 function configOrExit(): Config {
-  const env = readEnvironment(process.cwd())
+  const { env, unread } = environment()
   const loaded = loadConfig(env)
-  const found = [...(loaded.ok ? [] : loaded.problems), ...unreadableFiles(env)]
+  const found = [...unread, ...(loaded.ok ? [] : loaded.problems), ...unreadableFiles(env)]
   if (loaded.ok && found.length === 0)
     found.push(...tokenProblems(loaded.config), ...tlsProblems(loaded.config))
   if (loaded.ok && found.length === 0) return loaded.config
   const problems = found.map((problem) => `  - ${problem}\n`).join('')
   process.stderr.write(`Rondo cannot start with this configuration:\n${problems}See .env.local.example.\n`)
   process.exit(1)
+}
+
+/** If `.env.local` cannot be read, that is a problem among others: those of the environment are named as well. */
+function environment(): { env: Environment; unread: string[] } {
+  try {
+    return { env: readEnvironment(process.cwd()), unread: [] }
+  } catch (error) {
+    if (!(error instanceof SettingsFileError)) throw error
+    return { env: process.env, unread: [error.message] }
+  }
 }
 
 /** A sentence for each file that a setting names and that cannot be read, also if other settings are wrong. */

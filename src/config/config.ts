@@ -680,11 +680,16 @@ function refusal(name: Name, row: Row<unknown>, text: string, must: string): str
   return `${name} must be ${must}${shown}. Correct it, or ${otherwise}.`
 }
 
+/** `.env.local` exists and cannot be read: a sentence for people. */
+export class SettingsFileError extends Error {
+  override readonly name = 'SettingsFileError'
+}
+
 /**
  * The process environment, which overrides `.env.local` in the given folder. A variable that is set to an empty string
  * also overrides the file: `REDIS_URLS= npm start` runs on memory nodes.
  *
- * @throws Error if the file exists but cannot be read
+ * @throws SettingsFileError if the file exists but cannot be read
  */
 export function readEnvironment(cwd: string, processEnv: Environment = process.env): Environment {
   return { ...readFile(cwd), ...processEnv }
@@ -725,10 +730,17 @@ function readFile(cwd: string): Environment {
     text = readFileSync(path, 'utf8')
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
+    if (code === 'EISDIR')
+      throw new SettingsFileError(
+        `${path} is a directory, not a file (Docker makes one where the file of a volume is missing): remove it, ` +
+          'and put the file in its place if there is one.',
+        { cause: error },
+      )
     if (code !== 'ENOENT')
-      throw new Error(`${path} exists but cannot be read (${code}): correct its permissions or remove it.`, {
-        cause: error,
-      })
+      throw new SettingsFileError(
+        `${path} exists but cannot be read (${code}): correct its permissions or remove it.`,
+        { cause: error },
+      )
   }
   return parse(text.replace(/^\uFEFF/, ''))
 }

@@ -1,6 +1,6 @@
 /** The built program (`npm run build`) as a process of its own, in a folder without a configuration. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -25,8 +25,9 @@ export class Program {
   private readonly dir = mkdtempSync(join(tmpdir(), 'rondo-program-'))
   private isGone = false
 
-  /** @param env the whole environment, but for PATH; with `group` signals reach its workers, too */
-  constructor(env: Record<string, string>, { group = false } = {}) {
+  /** @param env the whole environment, but for PATH; with `group` signals reach its workers, too; `folders` are made in its folder */
+  constructor(env: Record<string, string>, { group = false, folders = [] as string[] } = {}) {
+    for (const name of folders) mkdirSync(join(this.dir, name))
     this.child = spawn(process.execPath, [MAIN], {
       cwd: this.dir,
       env: { PATH: process.env.PATH, PORT: '0', RESP_PORT: '0', ...env },
