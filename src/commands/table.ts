@@ -9,6 +9,14 @@ import type { Sliced } from '../core/work.ts'
 /** Commands that change their keys one by one. */
 const ONE_BY_ONE = new Set(['del', 'unlink'])
 
+/**
+ * Commands that take a value away or change its expiry time, and do nothing where there is none: to them a key that is too
+ * long is absent.
+ */
+const ONLY_EXISTING = new Set(
+  'del delex delifeq expire expireat getdel getex persist pexpire pexpireat unlink'.split(' '),
+)
+
 export interface KeyCommand extends CommandSpec, KeyedCommand {
   /** Lower case. */
   readonly name: string
@@ -23,6 +31,7 @@ export const KEY_COMMANDS: readonly KeyCommand[] = Object.entries(STEPS).map(([n
   const keyed: KeyedCommand = {
     ...spec,
     several: ONE_BY_ONE.has(name) ? 'each' : 'together',
+    onlyExisting: ONLY_EXISTING.has(name),
   }
   return {
     ...spec,

@@ -45,6 +45,8 @@ export interface KeyedCommand extends KeyPlaces {
   readonly make: StepMaker
   /** How it changes several keys that it has read: as a transaction, or one by one. */
   readonly several: 'together' | 'each'
+  /** It stores nothing under a key that does not exist. */
+  readonly onlyExisting?: boolean
 }
 
 /** Values of fewer bytes are processed at once. */
@@ -72,7 +74,7 @@ export async function runAlone(
 export function stepOf(
   caller: Caller,
   args: readonly Buffer[],
-  command: Pick<KeyedCommand, 'make' | 'several'>,
+  command: Pick<KeyedCommand, 'make' | 'onlyExisting'>,
 ): Step | RespError {
   const step = made(caller, args, command.make)
   if (step instanceof RespError) return step
@@ -90,14 +92,14 @@ function isPossible({ settings }: Caller, key: Buffer): boolean {
   return key.length <= settings.maxKeyBytes
 }
 
-/** Why a step cannot have this key. For one that only reads or deletes, a key that is too long is absent. */
+/** Why a step cannot have this key. For one that stores nothing under a new key, one that is too long is absent. */
 function refusalOf(
   caller: Caller,
   key: Buffer,
   { writes }: Step,
-  { several }: Pick<KeyedCommand, 'several'>,
+  { onlyExisting }: Pick<KeyedCommand, 'onlyExisting'>,
 ): RespError | null {
-  if ((!writes || several === 'each') && !isPossible(caller, key)) return null
+  if ((!writes || onlyExisting) && !isPossible(caller, key)) return null
   const unusable = caller.store.checkKey(key)
   return unusable && errorOf(unusable)
 }
@@ -197,7 +199,7 @@ export async function runStep(
   args: readonly Buffer[],
   { make, several }: KeyedCommand,
 ): Promise<Reply> {
-  if (!step.writes) return readStep(caller, step)
+  if (!step.writes || step.keys.length === 0) return readStep(caller, step)
   if (!step.reads) return writeEach(caller, step)
   const isSlow = step.needs === 'value' && step.slow !== undefined
   if (step.keys.length === 1 && !isSlow) return updateStep(caller, step)

@@ -1,4 +1,4 @@
-// A key longer than MAX_KEY_BYTES cannot exist. Commands that read or delete find nothing under it, and their other keys as
+// A key longer than MAX_KEY_BYTES cannot exist. Commands that read, delete or change the expiry time find nothing under it, and their other keys as
 // ever; commands that store refuse it. By the table of commands, so that a new one cannot be forgotten.
 import { expect } from 'chai'
 import { KEY_COMMANDS } from '../../../src/commands/table.ts'
@@ -53,9 +53,14 @@ const ARGUMENTS: Readonly<Record<string, (key: string) => string[]>> = {
   expireat: (key) => [key, '9999999999'],
   pexpireat: (key) => [key, '9999999999000'],
 }
-const DELETES = ['del', 'unlink']
+/** They delete, or change the expiry time, and store nothing under a key that does not exist. */
+const ONLY_EXISTING = 'del delex delifeq expire expireat getdel getex persist pexpire pexpireat unlink'.split(
+  ' ',
+)
 const argumentsOf = (name: string, key: string) => [name, ...(ARGUMENTS[name]?.(key) ?? [key])]
-const reading = KEY_COMMANDS.filter(({ name, flags }) => flags.includes('readonly') || DELETES.includes(name))
+const reading = KEY_COMMANDS.filter(
+  ({ name, flags }) => flags.includes('readonly') || ONLY_EXISTING.includes(name),
+)
 const storing = KEY_COMMANDS.filter((command) => !reading.includes(command))
 
 describe('a key that is too long to exist', () => {
