@@ -380,3 +380,32 @@ async function until(holds: () => boolean): Promise<void> {
   }
   throw new Error('it did not come true within 5 s')
 }
+
+describe('counters', () => {
+  const text = readFileSync(new URL('../docs/OPERATING.md', import.meta.url), 'utf8')
+  const names = [...new Set(text.match(/\brondo_\w+_total\b/g))]
+  const NODES = ['memory-1', 'memory-2', 'memory-3', 'memory-4']
+  /** How many series each has: one for every value of its labels. */
+  const SERIES: Readonly<Record<string, number>> = {
+    rondo_node_transitions_total: NODES.length * 3,
+    rondo_node_marker_mismatches_total: NODES.length,
+    rondo_data_loss_possible_total: NODES.length,
+    rondo_repair_rounds_total: 3,
+    rondo_wrong_tokens_total: 2,
+    rondo_resp_other_protocol_connections_total: 5,
+  }
+
+  it('that docs/OPERATING.md names have a series for each value of their labels before the first event', async () => {
+    const running = await startRondo()
+    const metrics = (await call(running.ports.socket, 'GET', '/metrics')).text
+    await running.stop()
+    expect(names).to.have.length.above(20)
+    const seriesOf = (name: string) => metrics.split('\n').filter((line) => RegExp(`^${name}[{ ]`).test(line))
+    expect(names.filter((name) => seriesOf(name).length === 0)).to.deep.equal([])
+    for (const [name, count] of Object.entries(SERIES)) expect(seriesOf(name), name).to.have.length(count)
+    for (const node of NODES) expect(metrics).to.include(`rondo_data_loss_possible_total{node="${node}"} 0`)
+    expect(metrics).to.include('rondo_resp_command_errors_total{command="bitfield"} 0')
+    const declared = [...metrics.matchAll(/^# TYPE (rondo_\w+) counter$/gm)].map(([, name]) => name!)
+    expect(declared.filter((name) => seriesOf(name).length === 0)).to.deep.equal([])
+  })
+})

@@ -1,39 +1,81 @@
-/** Counters of the coordinator's events. */
+/**
+ * Counters of the coordinator's events. Each has a series of 0 for every value of its labels before the first event: what
+ * Prometheus computes from a counter (`increase`, `rate`) does not see the first event of a series that begins with it.
+ */
 import { Counter, type Registry } from 'prom-client'
-import type { RondoEvent } from '../core/events.ts'
+import type { NodeState, RondoEvent } from '../core/events.ts'
 
 type RoundEnd = Extract<RondoEvent, { kind: 'anti-entropy' }>
 
-/** @returns counts an event */
-export function registerEventMetrics(registry: Registry): (event: RondoEvent) => void {
-  const counter = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
-    new Counter({ name: `rondo_${name}_total`, help, labelNames, registers: [registry] })
+const STATES: readonly NodeState[] = ['up', 'suspect', 'down']
+const ROUND_RESULTS: readonly RoundEnd['result'][] = ['complete', 'partial', 'stopped']
+/** What a command or a repair is of is in the log: a label has few values. */
+const BACKGROUND = ['anti-entropy', 'command', 'draining', 'repair', 'other'] as const
+
+/**
+ * @param nodes the ids of the members, as of now
+ * @returns counts an event
+ */
+export function registerEventMetrics(
+  registry: Registry,
+  nodes: () => readonly string[],
+): (event: RondoEvent) => void {
+  /** @param all the values of its labels, as of now */
+  const counter = <Label extends string>(
+    name: string,
+    help: string,
+    all: () => Record<Label, string>[],
+    ...labelNames: Label[]
+  ) =>
+    new Counter({
+      name: `rondo_${name}_total`,
+      help,
+      labelNames,
+      registers: [registry],
+      collect() {
+        for (const labels of all()) this.inc(labels as Partial<Record<Label, string>>, 0)
+      },
+    })
+  const eachNode = () => nodes().map((node) => ({ node }))
   const transitions = counter(
     'node_transitions',
     'Changes of a node from one health state to another.',
+    () => nodes().flatMap((node) => STATES.map((to) => ({ node, to }))),
     'node',
     'to',
   )
   const mismatches = counter(
     'node_marker_mismatches',
     'Times that a node had lost its marker, or had a foreign one: wiped, flushed, restored or swapped.',
+    eachNode,
     'node',
   )
   const dataLoss = counter(
     'data_loss_possible',
     'Times a node was rebuilt from incomplete replicas: acknowledged writes may be lost.',
+    eachNode,
     'node',
   )
-  const backgroundFailures = counter('background_failures', 'Background work that failed.', 'what')
+  const backgroundFailures = counter(
+    'background_failures',
+    'Background work that failed.',
+    () => BACKGROUND.map((what) => ({ what })),
+    'what',
+  )
   const countRound = registerRepairMetrics(registry)
 
   return (event) => {
     if (event.kind === 'node-state') transitions.inc({ node: event.node, to: event.to })
     if (event.kind === 'marker-mismatch') mismatches.inc({ node: event.node })
     if (event.kind === 'data-loss-possible') dataLoss.inc({ node: event.node })
-    if (event.kind === 'background-failed') backgroundFailures.inc({ what: event.what })
+    if (event.kind === 'background-failed') backgroundFailures.inc({ what: kindOf(event.what) })
     if (event.kind === 'anti-entropy') countRound(event)
   }
+}
+
+/** `repair of redis-1` → `repair` */
+function kindOf(what: string): (typeof BACKGROUND)[number] {
+  return BACKGROUND.find((kind) => what === kind || what.startsWith(`${kind} `)) ?? 'other'
 }
 
 /** @returns counts a round that has ended */
@@ -45,6 +87,7 @@ function registerRepairMetrics(registry: Registry): (event: RoundEnd) => void {
     labelNames: ['result'] as const,
     registers,
   })
+  for (const result of ROUND_RESULTS) rounds.inc({ result }, 0)
   const counter = (name: string, help: string) =>
     new Counter({ name: `rondo_repair_${name}_total`, help, registers })
   const counters = {

@@ -33,7 +33,8 @@ export function createTelemetry(log: Logger, { logRequests, clock, timers }: Tel
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   for (const name of MISNAMED) registry.removeSingleMetric(name)
-  const count = registerEventMetrics(registry)
+  let nodes: () => readonly string[] = () => []
+  const count = registerEventMetrics(registry, () => nodes())
   const write = (event: RondoEvent) => {
     const { level, sentence } = lineFor(event)
     log[level]({ event }, sentence)
@@ -57,6 +58,7 @@ export function createTelemetry(log: Logger, { logRequests, clock, timers }: Tel
     },
 
     watch(cluster) {
+      nodes = () => cluster.members.map(({ id }) => id)
       registerNodeMetrics(registry, cluster)
     },
 

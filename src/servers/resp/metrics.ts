@@ -13,7 +13,7 @@ export function registerRespMetrics(registry: Registry, server: RespServer): voi
     registers,
     collect() {
       this.reset()
-      for (const { command, errors } of server.stats.rows()) this.inc({ command }, errors)
+      for (const [command, errors] of server.stats.errorsByCommand()) this.inc({ command }, errors)
     },
   })
   new Counter({

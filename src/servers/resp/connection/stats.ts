@@ -108,6 +108,11 @@ export class Stats {
     return this.byCode
   }
 
+  /** Errors by command; all commands, as above. */
+  *errorsByCommand(): Generator<readonly [command: string, errors: number]> {
+    for (const { name, index } of this.commands) yield [name, this.errors[index]!]
+  }
+
   /** Commands that were sent at least once. */
   *rows(): Generator<CommandStats> {
     for (const { name, index } of this.commands) {
