@@ -9,6 +9,8 @@ import { call } from '../support/raw-http.ts'
 import { type RunningRondo, startRondo } from '../support/rondo.ts'
 
 const KEYS = 400
+/** In database 1. */
+const MORE_KEYS = 40
 const run = promisify(execFile)
 
 describe('moving in from an existing Redis', () => {
@@ -27,6 +29,23 @@ describe('moving in from an existing Redis', () => {
       .map(({ port }, i) => `${i === 0 ? 'old' : `new${i}`}=127.0.0.1:${port}`)
     running = await startRondo({ REDIS_URLS: urls.join(',') })
     return running
+  }
+  const foundInDatabase1 = async (port: number) => {
+    const client = await RawResp.open(port)
+    await client.ask('SELECT', '1')
+    let values = 0
+    for (let i = 0; i < MORE_KEYS; i++) {
+      const isThere = (await client.ask('GET', `more:${i}`)) === '$3\r\none\r\n'
+      if (isThere && Number((await client.ask('TTL', `more:${i}`)).slice(1)) > 900) values++
+    }
+    client.close()
+    return values
+  }
+  const operating = readFileSync(new URL('../../docs/OPERATING.md', import.meta.url), 'utf8')
+  /** Runs the line of OPERATING.md that begins like this, on another server. */
+  const runLine = (start: RegExp, server: string, instead: string) => {
+    const line = RegExp(`\`\`\`sh\\n\\s+(${start.source}.*)\\n`).exec(operating)![1]!
+    return run('bash', ['-c', line.replaceAll(server, instead)])
   }
   const found = async (port: number) => {
     const client = await RawResp.open(port)
@@ -89,11 +108,19 @@ describe('moving in from an existing Redis', () => {
   }).timeout(30_000)
 
   it('Rondo over the old one alone, each value written once, then the new nodes: nothing is missing', async () => {
+    const old = await RawResp.open(servers[0]!.port)
+    await old.ask('SELECT', '1')
+    for (let i = 0; i < MORE_KEYS; i++) await old.ask('SET', `more:${i}`, 'one', 'EX', '1000')
+    old.close()
     const alone = await over(1)
-    expect(await found(alone.rondo.respServer.port)).to.deep.equal({ values: KEYS, lives: KEYS / 2 })
-    const operating = readFileSync(new URL('../../docs/OPERATING.md', import.meta.url), 'utf8')
-    const line = /```sh\n\s+(redis-cli -p 6390 --scan .*)\n/.exec(operating)![1]!
-    await run('bash', ['-c', line.replaceAll('6390', String(alone.rondo.respServer.port))])
+    const { port } = alone.rondo.respServer
+    expect(await foundInDatabase1(port), 'before it is copied').to.equal(0)
+    await runLine(/redis-cli -h 10\.0\.0\.1 -n 1 --scan /, '-h 10.0.0.1', `-p ${servers[0]!.port}`)
+    expect(await foundInDatabase1(port)).to.equal(MORE_KEYS)
+    expect(await found(port)).to.deep.equal({ values: KEYS, lives: KEYS / 2 })
+    for (const options of ['', ' -n 1']) {
+      await runLine(/redis-cli -p 6390 --scan /, '-p 6390', `-p ${port}${options}`)
+    }
     expect(await found(alone.rondo.respServer.port)).to.deep.equal({ values: KEYS, lives: KEYS / 2 })
 
     const grown = await over(4)
@@ -102,6 +129,7 @@ describe('moving in from an existing Redis', () => {
     while (round.result !== 'complete') round = await repair(grown)
     expect(round.misplaced).to.deep.equal({ old: 0, new1: 0, new2: 0, new3: 0 })
     expect(await found(grown.rondo.respServer.port)).to.deep.equal({ values: KEYS, lives: KEYS / 2 })
+    expect(await foundInDatabase1(grown.rondo.respServer.port)).to.equal(MORE_KEYS)
     const onOld = await RawResp.open(servers[0]!.port)
     const held = Number((await onOld.ask('DBSIZE')).slice(1))
     onOld.close()
