@@ -62,6 +62,8 @@ export interface Caller extends Requester {
   readonly cursors: ScanCursors
   /** Called when a flush has taken some seconds, and when it has ended after that. */
   onFlush(progress: FlushProgress): void
+  /** Nobody waits for what is read: a walk may stop. */
+  readonly unheard: boolean
   /** Commands received so far. A read is no longer hedged once another command follows it. */
   readonly added: number
 }

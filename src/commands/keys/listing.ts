@@ -3,7 +3,7 @@
  * use the coordinator's listing, which returns every key once and no internal one.
  */
 import { removeKey } from '../../coordinator/promises.ts'
-import type { KeyPage, Requester } from '../../coordinator/api.ts'
+import type { KeyPage, ListRequest, Requester } from '../../coordinator/api.ts'
 import { RondoError } from '../../core/errors.ts'
 import { storedKey } from '../../core/keys.ts'
 import { integerArgument, word } from '../arguments.ts'
@@ -33,7 +33,13 @@ export async function scan(caller: Caller, args: readonly Buffer[]): Promise<Rep
   const { match, count, type } = scanOptions(args)
   // There are no others.
   if (type !== null && type !== 'STRING') return ['0', []]
-  const page = await store.list({ database: caller.settings.database, match, cursor, count })
+  const page = await store.list({
+    database: caller.settings.database,
+    match,
+    cursor,
+    count,
+    isWanted: () => !caller.unheard,
+  })
   return [cursors.toNumber(page.cursor), page.keys]
 }
 
@@ -65,13 +71,15 @@ function scanOptions(args: readonly Buffer[]): { match: Buffer | null; count: nu
   return { match, count, type }
 }
 
+type Walk = Pick<ListRequest, 'database' | 'match' | 'isWanted'>
+
 /** All keys, page by page. */
-async function* pagesOf({ store }: Caller, database: number | null, match: Buffer | null = null) {
-  let next: Promise<KeyPage> | null = store.list({ database, match, cursor: '0', count: PAGE })
+async function* pagesOf({ store }: Caller, walk: Walk) {
+  let next: Promise<KeyPage> | null = store.list({ ...walk, cursor: '0', count: PAGE })
   while (next) {
     const { keys, cursor }: KeyPage = await next
     // The next page is listed while this one is used.
-    next = cursor === '0' ? null : store.list({ database, match, cursor, count: PAGE })
+    next = cursor === '0' ? null : store.list({ ...walk, cursor, count: PAGE })
     next?.catch(() => undefined) // if it fails, the await above throws
     yield keys
   }
@@ -94,8 +102,11 @@ export async function keys(caller: Caller, args: readonly Buffer[]): Promise<Rep
   const { maxReplyBytes } = caller.settings
   let heldBytes = 0
   try {
-    for await (const keys of pagesOf(caller, caller.settings.database, args[1])) {
-      if (caller.gone) break // nobody waits for them
+    for await (const keys of pagesOf(caller, {
+      database: caller.settings.database,
+      match: args[1]!,
+      isWanted: () => !caller.unheard,
+    })) {
       const pageBytes = keys.reduce((sum, key) => sum + key.length, 0)
       for (const key of keys) found.push(key)
       bytes += pageBytes
@@ -158,7 +169,7 @@ async function deleteAll(caller: Caller, database: number | null): Promise<Flush
   }
   const options = { ...writeOptions(caller), requester: lasting() }
   try {
-    for await (const keys of pagesOf(caller, database)) {
+    for await (const keys of pagesOf(caller, { database, match: null })) {
       await inSlices(caller, keys.length, (i) => {
         const key = database === null ? keys[i]! : storedKey(database, keys[i]!)
         const failed = (error: RondoError) => void failures.push(error)

@@ -68,10 +68,13 @@ export interface ListRequest {
   readonly match: Buffer | null
   readonly cursor: string
   readonly count: number
+  /** False: nobody waits for the page any more, and it fails. */
+  readonly isWanted?: () => boolean
 }
 
 export async function listKeys(context: CoordinatorContext, request: ListRequest): Promise<KeyPage> {
   const { placement } = context.cluster
+  refuseUnwanted(request)
   refuseToBeIncomplete(placement)
   const progress = parseCursor(request.cursor, placement)
   const { restarted } = progress
@@ -84,6 +87,7 @@ export async function listKeys(context: CoordinatorContext, request: ListRequest
   for (let scans = 0; scans < MAX_SCANS_PER_PAGE && keys.size < request.count; scans++) {
     // A node in this process answers at once: yield, or all pages would be listed in one turn.
     await nextTurn(context)
+    refuseUnwanted(request)
     const member = nextToList(progress)
     if (!member) return { keys: [...keys.values()], cursor: '0', restarted }
     const page = await member.node.scan(progress.nodeCursor, there, request.count).catch((error: unknown) => {
@@ -99,6 +103,14 @@ export async function listKeys(context: CoordinatorContext, request: ListRequest
   }
   const atEnd = nextToList(progress) === null
   return { keys: [...keys.values()], cursor: atEnd ? '0' : formatCursor(progress), restarted }
+}
+
+function refuseUnwanted({ isWanted }: ListRequest): void {
+  if (isWanted?.() !== false) return
+  throw new RondoError(
+    'OVERLOADED',
+    'The client has closed its end of the connection: the listing was stopped.',
+  )
 }
 
 /** A node that does not answer has missed them: whoever sent them marks it as behind, and the listing compares it. */

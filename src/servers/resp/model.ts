@@ -121,6 +121,8 @@ export interface Client extends Caller, SlotOwner {
   libraryName: string
   libraryVersion: string
   readonly authenticated: boolean
+  /** The client has closed its end, or is gone: it sends no more, and may not read any more. */
+  readonly inputEnded: boolean
   /** Of the last command that it sent; null = none yet. */
   readonly lastCommand: string | null
   /** For how long it has neither sent nor read anything; known to a second. */

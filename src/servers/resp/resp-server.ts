@@ -28,6 +28,7 @@ import type { TrustedProxies } from '../../config/trusted-proxies.ts'
 import type { Ledger } from '../ledger.ts'
 import type { ConnectionLimit } from '../connection-limit.ts'
 import { queue, refuse } from './session/transaction.ts'
+import { isUnheardRead, runUnheard } from './session/unheard.ts'
 import { unknownCommand } from './session/unknown.ts'
 import { Work } from '../../core/work.ts'
 import { sentenceOf } from '../../core/sentence.ts'
@@ -193,6 +194,7 @@ export class RespServer implements Host {
     }
     try {
       if (connection.transaction && !command.control) queue(connection, command, args)
+      else if (isUnheardRead(connection, command)) runUnheard(connection, args, command)
       else command.run(connection, args, command)
     } catch (error) {
       // A bug. Which replies are still due is unknown, so this connection is closed, and no other.

@@ -169,6 +169,23 @@ describe('what a command fetches from the nodes', () => {
     }).timeout(10_000)
   }
 
+  it('is little when the reply is thrown away, for every command that reads', async () => {
+    await stored()
+    const mute = await RawResp.open(under.respPort)
+    mute.send('CLIENT REPLY OFF\r\n')
+    const reads = Object.entries(COMMANDS).filter(([name]) => STEPS[name]!.flags.includes('readonly'))
+    const before = await outputBytes()
+    for (const [name, lines] of reads) for (const [args] of lines) mute.send(`${name} ${args}\r\n`)
+    mute.send('KEYS *\r\nSCAN 0 COUNT 1000\r\nCLIENT REPLY ON\r\n')
+    expect(await mute.reply()).to.equal('+OK\r\n')
+    expect((await outputBytes()) - before).to.be.below(LITTLE_BYTES)
+    expect(await mute.ask('STRLEN', KEY)).to.equal(`:${VALUE_BYTES}\r\n`)
+    mute.send(`CLIENT REPLY SKIP\r\nGET ${KEY}\r\n`)
+    expect(await mute.ask('STRLEN', KEY)).to.equal(`:${VALUE_BYTES}\r\n`)
+    expect((await outputBytes()) - before).to.be.below(LITTLE_BYTES)
+    mute.close()
+  }).timeout(10_000)
+
   it('is as little where a quorum is asked', async () => {
     await client.ask('RONDO', 'CONSISTENCY', 'READ', 'QUORUM')
     await client.ask('RONDO', 'CONSISTENCY', 'WRITE', 'QUORUM')

@@ -13,6 +13,12 @@
  * flight. Replies are written to the socket as soon as they are ready, whether the client reads or not: many clients write
  * a whole pipeline before they read. All memory counts in the connection's account (ledger.ts), which sets the limits. A
  * client that sends nothing and reads nothing for a minute, although replies wait, is closed.
+ *
+ * Clients that are gone: a socket that fails is closed at once, and nothing of its connection starts any more, as in Redis.
+ * One that has ended (FIN) may belong to a client that only closed its sending end, so what it sent is carried out and
+ * answered; if it is gone, its machine refuses the first reply, and the socket fails. Redis does the same with what it has
+ * read. Without replies (CLIENT REPLY OFF, a long walk) nothing would fail: reads are not carried out then, and walks stop
+ * (`unheard`). Writes are.
  */
 import type { Socket } from 'node:net'
 import type { ScanCursors } from '../../../commands/keys/scan-cursor.ts'
@@ -71,11 +77,18 @@ const WORTH_WRITING_BYTES = 16 * 1024
 const MAX_WRITE_BYTES = 1024 * 1024
 /** Memory that may be used before it is counted; and by how much a chunk may exceed its commands before all of it is counted. */
 const WORTH_COUNTING_BYTES = 4096
+/**
+ * A paused connection is read from as long as less than this is held that is not parsed yet: only so is its end noticed, which
+ * stands behind what the client sent before.
+ */
+const READ_AHEAD_BYTES = 16 * 1024
 /** Time to authenticate. */
 const LOGIN_MS = 10_000
 /** How long a client may read no replies and send nothing; and the same after we have closed our end. */
 const UNMOVED_MS = 60_000
 const CLOSING_MS = 10_000
+/** A client that has closed its end counts as gone when it gets nothing, and no command of it ends, for so long. */
+const UNHEARD_MS = 2000
 
 /** Parsing costs one work unit per 2^this bytes of input. */
 const INPUT_BYTES_A_UNIT = 8
@@ -173,7 +186,12 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
   /** Our end is closed. */
   private closing = false
   gone = false
-  private inputEnded = false
+  unheard = false
+  /** Bytes moved and commands answered, and when that last changed, since the client has closed its end. */
+  private progress = 0
+  private progressAtMs = 0
+  private answered = 0
+  inputEnded = false
   /** By token of a key, how many commands are changing it. */
   private readonly busy = new Map<number, number>()
   /** The same for single-key updates, which other updates need not wait for. */
@@ -215,10 +233,11 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
     const before = this.requestBytes
     this.parser.feed(chunk)
     this.work.spend(chunk.length >> INPUT_BYTES_A_UNIT)
-    if (this.deferred || this.parked) {
-      this.socket.pause()
+    if (this.isReading) this.pump()
+    else {
       this.countInput()
-    } else this.pump()
+      this.readAhead()
+    }
     const unused = chunk.length - (this.requestBytes - before)
     if (unused > WORTH_COUNTING_BYTES && this.last && !this.last.done) this.countWith(this.last, unused)
   }
@@ -233,6 +252,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
   /** The client has closed its end; commands in flight are still answered. */
   onEnd(): void {
     this.inputEnded = true
+    this.noteProgress(this.server.nowMs())
     this.flushSoon()
   }
 
@@ -379,7 +399,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
   /** Stops parsing until other connections have had their turn. */
   private park(): void {
     this.parked = true
-    this.socket.pause()
+    this.readAhead()
     this.work.enqueue(this)
   }
 
@@ -487,6 +507,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
   completed(slot: Slot, replyBytes: number): void {
     if (this.gone) return
     this.ready++
+    this.answered++
     this.requestBytes -= slot.bytes
     this.readyBytes += replyBytes
     this.countSoon(replyBytes - slot.bytes)
@@ -554,11 +575,19 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
     if (moved !== this.movedBytes) this.movedAtMs = nowMs // slow, but making progress
     this.movedBytes = moved
     if (this.inputTimeout.isSpent(nowMs, this.isInside, this.receivedBytes, this.added)) return true
+    if (this.inputEnded) this.noteProgress(nowMs)
     const unmovedMs = nowMs - this.movedAtMs
     if (this.closing) return unmovedMs >= CLOSING_MS
     if (this.socket.writableLength > 0) return unmovedMs >= UNMOVED_MS
     const { idleMs } = this.server.options
     return idleMs > 0 && this.pipelined === 0 && unmovedMs >= idleMs
+  }
+
+  private noteProgress(nowMs: number): void {
+    const progress = this.moved() + this.answered
+    if (progress !== this.progress) this.progressAtMs = nowMs
+    this.progress = progress
+    this.unheard = nowMs - this.progressAtMs >= UNHEARD_MS
   }
 
   /** A command is incomplete, and the client has to send the rest. */
@@ -586,8 +615,13 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
 
   private pause(): void {
     this.paused = true
-    this.socket.pause()
+    this.readAhead()
     if (this.account.mustWait) this.account.wait()
+  }
+
+  /** While no commands are started: reads on, up to a limit, to notice the end. */
+  private readAhead(): void {
+    if (this.parser.heldBytes >= READ_AHEAD_BYTES || this.account.mustWait) this.socket.pause()
   }
 
   /** Called when memory is available again. */
@@ -613,6 +647,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
     this.paused = false
     if (!this.deferred && !this.parked) this.pump()
     if (this.isReading) this.socket.resume()
+    if (this.inputEnded) this.flushSoon()
   }
 
   /** Deferred to the end of the turn: the coordinator may be about to start more. */
@@ -645,6 +680,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
   destroy(): void {
     if (this.gone) return
     this.gone = true
+    this.unheard = true
     this.ending = true
     this.first = this.last = null
     this.account.close()
