@@ -7,6 +7,7 @@ import type { ConsistencyLevel } from '../core/consistency.ts'
 import type { RondoError } from '../core/errors.ts'
 import type { Work } from '../core/work.ts'
 import type { Reply } from './reply.ts'
+import type { Flushes } from './keys/flushes.ts'
 import type { ScanCursors } from './keys/scan-cursor.ts'
 import type { KeyPlaces, StepLimits } from './step.ts'
 
@@ -60,6 +61,7 @@ export interface Caller extends Requester {
   readonly account: MemoryAccount
   readonly work: Work
   readonly cursors: ScanCursors
+  readonly flushes: Flushes
   /** Called when a flush has taken some seconds, and when it has ended after that. */
   onFlush(progress: FlushProgress): void
   /** Nobody waits for what is read: a walk may stop. */

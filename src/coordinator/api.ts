@@ -6,6 +6,7 @@
  */
 import type { Changes } from '../cluster/changes.ts'
 import type { NodeReport } from '../nodes/node.ts'
+import type { Version } from '../core/clock.ts'
 import type { PeekedRecord, RecordHead } from '../core/codec.ts'
 import type { ConsistencyLevel } from '../core/consistency.ts'
 import type { RondoError } from '../core/errors.ts'
@@ -78,7 +79,10 @@ export interface KeyStore {
   peek(key: Buffer, part: Part, done: ReadDone<PeekedRecord>, level?: ConsistencyLevel): void
   /** @param expiresAtMs cluster time, 0 = never */
   write(key: Buffer, value: Buffer, expiresAtMs: number, done: WriteDone, level?: ConsistencyLevel): void
-  remove(key: Buffer, done: WriteDone, level?: ConsistencyLevel): void
+  /** @param before delete only what is older than this version; `done` gets the version of what is held then */
+  remove(key: Buffer, done: WriteDone, level?: ConsistencyLevel, before?: Version): void
+  /** Later than all that were written before, here or at another coordinator; all that are made here from now on are later. */
+  newVersion(): Version
   /**
    * Reads, modifies and writes one key atomically.
    *

@@ -5,7 +5,7 @@
  * Keys and values stay bytes from the server to the node.
  */
 import type { Cluster } from '../cluster/cluster.ts'
-import { compareVersions, type Clock, type Timers } from '../core/clock.ts'
+import { compareVersions, VERSION_BYTES, type Clock, type Timers, type Version } from '../core/clock.ts'
 import {
   HEAD_BYTES,
   KIND_TOMBSTONE,
@@ -82,6 +82,9 @@ const CROWDED = 0.75
 const PAGES_AT_ONCE = 4
 const RANDOM_PAGE = 100
 const COUNTED_PAGE = 1000
+
+/** Coordinators tell the time from the same nodes, and so nearly alike: a new version is so far ahead of what others write. */
+const LEAD_MS = 25
 
 /** Details of a refused read. */
 const NOTHING_WRITTEN: ErrorDetails = {}
@@ -227,12 +230,67 @@ export class Coordinator implements KeyStore {
   }
 
   /** Deletes a key: writes a tombstone, which supersedes every older value that a replica may still hold. */
-  remove(key: Buffer, done: WriteDone, level: ConsistencyLevel = 'one'): void {
+  remove(key: Buffer, done: WriteDone, level: ConsistencyLevel = 'one', before?: Version): void {
+    if (before) {
+      this.removeOlder(key, before, done, level)
+      return
+    }
     const make = () => ({
       record: newRecord(KIND_TOMBSTONE, this.cluster.versions, 0),
       lifeMs: ownLifeMs(KIND_TOMBSTONE, 0, 0),
     })
     this.replicate(key, make, HEAD_BYTES, done, level)
+  }
+
+  /**
+   * Writes a tombstone of just this version, which the nodes themselves store over older records only. Where one holds a newer
+   * record or promise, an update looks at the record: a promise may be of a change that never came.
+   */
+  private removeOlder(key: Buffer, before: Version, done: WriteDone, level: ConsistencyLevel): void {
+    const { requester } = done
+    let isMade = false
+    const make: MakeRecord = () => {
+      if (isMade) return null
+      isMade = true
+      const stamp = (target: Buffer, at: number) => void target.set(before, at)
+      return {
+        record: newRecord(KIND_TOMBSTONE, { stamp }, 0),
+        lifeMs: ownLifeMs(KIND_TOMBSTONE, 0, 0),
+      }
+    }
+    const modify: Modify = (current) =>
+      current === null || current.kind === KIND_TOMBSTONE || compareVersions(current.version, before) > 0
+        ? { kind: 'keep' }
+        : { kind: 'write', record: { kind: KIND_TOMBSTONE, value: Buffer.alloc(0), expiresAtMs: 0 } }
+    const compare = (error: RondoError) => {
+      if (error.details.outcome !== 'unknown') {
+        done.failed(error)
+        return
+      }
+      const updated: UpdateDone['updated'] = (current, after) => {
+        const isKept = current !== null && compareVersions(current.version, before) > 0
+        done.written(isKept ? after!.version : before)
+      }
+      const failed = (failure: RondoError) => done.failed(failure)
+      this.update(key, modify, { ...(requester ? { requester } : {}), updated, failed }, level)
+    }
+    const written = (version: Version) => done.written(version)
+    this.replicate(
+      key,
+      make,
+      HEAD_BYTES,
+      { ...(requester ? { requester } : {}), written, failed: compare },
+      level,
+    )
+  }
+
+  newVersion(): Version {
+    const { versions } = this.cluster
+    const version = Buffer.alloc(VERSION_BYTES)
+    version.writeUIntBE(Math.floor(this.nowMs()) + LEAD_MS, 0, 6)
+    versions.observe(version)
+    versions.stamp(version, 0)
+    return version
   }
 
   /**

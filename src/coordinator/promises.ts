@@ -12,7 +12,7 @@ import type {
   TransactDone,
   UpdateDone,
 } from './api.ts'
-import type { Version } from '../core/clock.ts'
+import { compareVersions, type Version } from '../core/clock.ts'
 import type { PeekedRecord, RecordHead, StoredRecord } from '../core/codec.ts'
 import type { ConsistencyLevel } from '../core/consistency.ts'
 import type { Part } from '../core/part.ts'
@@ -98,6 +98,19 @@ export function writeValue(
 export function removeKey(store: KeyStore, key: Buffer, { requester, level }: CallOptions): Promise<Version> {
   return new Promise((written, failed) => {
     store.remove(key, { requester, written, failed }, level)
+  })
+}
+
+/** Deletes what is older than this version. @returns whether it has */
+export function removeOlder(
+  store: KeyStore,
+  key: Buffer,
+  before: Version,
+  { requester, level }: CallOptions,
+): Promise<boolean> {
+  return new Promise((resolve, failed) => {
+    const written = (held: Version) => resolve(compareVersions(held, before) <= 0)
+    store.remove(key, { requester, written, failed }, level, before)
   })
 }
 

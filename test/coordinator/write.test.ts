@@ -339,3 +339,61 @@ describe('a write at one', () => {
     expect(await under.nodesOf('other')[0]!.lifeMs(Buffer.from('other'))).to.equal(60_000)
   })
 })
+
+describe('a delete of what is older than a version', () => {
+  const KEY = 'user:1'
+  let under: CoordinatorUnderTest
+  beforeEach(async () => void (under = await CoordinatorUnderTest.started()))
+
+  type Level = 'one' | 'quorum' | 'all'
+  const removeOlder = async (before: Uint8Array, level: Level) => {
+    let held: Uint8Array | null = null
+    under.coordinator.remove(
+      Buffer.from(KEY),
+      {
+        written: (version) => void (held = version),
+        failed: (error) => {
+          throw error
+        },
+      },
+      level,
+      before,
+    )
+    await under.time.advance(10)
+    return compareVersions(held!, before)
+  }
+
+  for (const level of ['one', 'quorum', 'all'] as const) {
+    it(`takes what was written before it was made, by whichever coordinator, at ${level}`, async () => {
+      const beside = await CoordinatorUnderTest.started({ beside: under, coordinator: 2 })
+      await beside.put(KEY, 'v')
+      const before = under.coordinator.newVersion()
+      expect(await removeOlder(before, level)).to.equal(0)
+      expect((await under.get(KEY)).result).to.equal('(deleted)')
+      expect((await beside.get(KEY)).result).to.equal('(deleted)')
+    })
+
+    it(`leaves what was written after that, at ${level}`, async () => {
+      await under.put(KEY, 'old')
+      const before = under.coordinator.newVersion()
+      await under.put(KEY, 'new')
+      expect(await removeOlder(before, level)).to.be.above(0)
+      expect((await under.get(KEY)).result).to.equal('new')
+    })
+
+    it(`leaves it also where only some replicas hold it, at ${level}`, async () => {
+      await under.put(KEY, 'old')
+      const [first, second] = under.nodesOf(KEY) as [FaultyNode, FaultyNode]
+      for (const missing of [first, second]) {
+        const before = under.coordinator.newVersion()
+        const at = under.nodesOf(KEY).filter((node) => node !== missing)
+        const newer = record(under.time.wallMs() + 10_000, 'new')
+        for (const node of at) {
+          node.memory.storage.set(Buffer.from(KEY), Buffer.concat([newer.head, Buffer.from('new')]), Infinity)
+        }
+        await removeOlder(before, level)
+        for (const node of at) expect(node.holds(KEY)).to.equal('new')
+      }
+    })
+  }
+})

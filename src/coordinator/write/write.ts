@@ -32,6 +32,9 @@ import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import { positionOf, placedNow, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
 import { wrongType } from '../errors.ts'
 import { OTHER_EPOCH_MS } from '../operation.ts'
+import type { Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
+import { positionOf, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
+import { metNewer, wrongType } from '../errors.ts'
 import { lifeWhileAway, noteMiss } from './misses.ts'
 import { inWords } from '../../core/sentence.ts'
 
@@ -39,8 +42,11 @@ export interface WriteDone extends Failing {
   written(version: Version): void
 }
 
-/** Makes the record again, with a version later than all that were seen. */
-export type MakeRecord = () => { record: NewRecord; lifeMs: number }
+/**
+ * Makes the record again, with a version later than all that were seen; null = it must not be newer than what it has met,
+ * and the write fails.
+ */
+export type MakeRecord = () => { record: NewRecord; lifeMs: number } | null
 
 const MAX_ATTEMPTS = 4
 
@@ -139,6 +145,9 @@ export class WriteOne implements Timed {
       this.replicas = placedNow(this.context, this.key, this.replicas)
       new Attempt(this, record, lifeMs, true).start()
     }, OTHER_EPOCH_MS)
+    const made = this.make()
+    if (made) new Attempt(this, made.record, made.lifeMs).start()
+    else this.end(metNewer())
   }
 
   private end(error: RondoError): void {

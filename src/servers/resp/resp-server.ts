@@ -14,6 +14,7 @@ import { Connection, type Host } from './connection/connection.ts'
 import { OtherProtocols, type OtherProtocol } from './wire/other-protocol.ts'
 import { Output } from './wire/output.ts'
 import type { ParserOptions } from './wire/parser.ts'
+import { Flushes } from '../../commands/keys/flushes.ts'
 import { ScanCursors } from '../../commands/keys/scan-cursor.ts'
 import type { Slot } from './connection/slot.ts'
 import { Stats } from './connection/stats.ts'
@@ -81,6 +82,7 @@ export class RespServer implements Host {
   /** Without the emptyCommand one. */
   readonly commands: readonly Command[] = COMMANDS.slice(1)
   readonly cursors: ScanCursors
+  readonly flushes = new Flushes()
   readonly work: Work
   readonly otherProtocols: OtherProtocols
   readonly startedAtMs: number

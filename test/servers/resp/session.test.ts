@@ -578,8 +578,8 @@ describe('a session of the Redis protocol', () => {
         await client.ask('MSET', 'a', '1', 'b', '2', 'c', '3')
         const { coordinator } = running.rondo
         const remove = coordinator.remove.bind(coordinator)
-        coordinator.remove = (key, done, level) => {
-          if (key.toString() !== 'b') remove(key, done, level)
+        coordinator.remove = (key, done, level, before) => {
+          if (key.toString() !== 'b') remove(key, done, level, before)
           else done.failed(new RondoError('QUORUM_NOT_MET', 'Too few replicas.', { outcome: 'unknown' }))
         }
         try {

@@ -21,6 +21,7 @@
  * (`unheard`). Writes are.
  */
 import type { Socket } from 'node:net'
+import type { Flushes } from '../../../commands/keys/flushes.ts'
 import type { ScanCursors } from '../../../commands/keys/scan-cursor.ts'
 import type { KeyStore } from '../../../coordinator/api.ts'
 import type { Timers } from '../../../core/clock.ts'
@@ -98,6 +99,7 @@ export interface Host extends ServerFacts {
   readonly options: ServerFacts['options'] & { readonly timers: Timers }
   readonly store: KeyStore
   readonly cursors: ScanCursors
+  readonly flushes: Flushes
   readonly work: Work
   readonly parserOptions: ParserOptions<Command>
   readonly emptyCommand: Command
@@ -119,6 +121,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
   settings: CommandSettings
   readonly work: Work
   readonly cursors: ScanCursors
+  readonly flushes: Flushes
   readonly socket: Socket
   readonly openedAtMs: number
   /** Of the client, not of a trusted proxy in front of it. */
@@ -207,6 +210,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
     this.settings = server.settings
     this.work = server.work
     this.cursors = server.cursors
+    this.flushes = server.flushes
     this.socket = socket
     this.address = client.address
     this.port = client.port
