@@ -75,6 +75,7 @@ export async function handleBatch(exchange: Exchange, call: BatchCall, options: 
   const answer = new Pieces()
   answer.push('{"results":[')
   for (let at = 0; at < items.length;) {
+    if (call === 'mget') exchange.checkWanted()
     const window = windowAt(items, at)
     const results = await Promise.all(window.map(doOne))
     results.forEach((result, i) => {

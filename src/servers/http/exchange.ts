@@ -32,6 +32,7 @@ export interface ExchangeDeps {
 export const JSON_TYPE = 'application/json; charset=utf-8'
 export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8'
 const EXCHANGE = Symbol('exchange')
+const UNHEARD_MS = 2000
 const SENT_ID = /^[\w.:-]{1,64}$/
 
 let requestCount = 0
@@ -106,6 +107,25 @@ export class Exchange {
   /** The connection: operations that wait take turns by connection. */
   get requester(): Requester {
     return requesterOf(this.req.socket)
+  }
+
+  /**
+   * False: the connection is closed, or its client has closed its end and has waited for long. A read may stop. As for Redis
+   * connections (docs/decisions/0037), one that has closed its sending end only is answered until then.
+   */
+  get isWanted(): boolean {
+    const { socket } = this.req
+    if (socket.destroyed) return false
+    return !socket.readableEnded || this.deps.monotonicMs() - this.startedAtMs < UNHEARD_MS
+  }
+
+  /** @throws RondoError if nobody waits for the answer */
+  checkWanted(): void {
+    if (this.isWanted) return
+    throw new RondoError(
+      'OVERLOADED',
+      'The client has closed its end of the connection: the request was stopped.',
+    )
   }
 
   /** Starts serving. @returns false if the request was refused because its connection uses too much memory */

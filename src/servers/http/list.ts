@@ -29,7 +29,8 @@ export async function listKeys(
   if (match && match.length > maxKeyBytes) {
     throw new RondoError('BAD_REQUEST', `match has more than ${maxKeyBytes} bytes (MAX_KEY_BYTES).`)
   }
-  const { keys, cursor } = await store.list({ database, match, cursor: query.cursor ?? '0', count })
+  const isWanted = () => exchange.isWanted
+  const { keys, cursor } = await store.list({ database, match, cursor: query.cursor ?? '0', count, isWanted })
   const shown = encoding === 'utf8' ? keys.filter(isText) : keys
   const hidden = keys.length - shown.length
   exchange.json(200, {
