@@ -37,6 +37,8 @@ export function crossReplicaSet(): RondoError {
   const sentence =
     'The keys do not share a replica set, so they cannot be changed together. Keys with the same {hash tag} always do.'
   return new RondoError('CROSS_REPLICA_SET', sentence, { outcome: 'not-applied' })
+}
+
 /** Of a write that must not replace newer records; some replicas may hold it. */
 export function metNewer(): RondoError {
   return new RondoError('OUTCOME_UNKNOWN', 'A replica holds a newer record.', { outcome: 'unknown' })

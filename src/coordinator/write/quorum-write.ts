@@ -34,8 +34,6 @@ import { fallbacksFor, takes } from '../../core/plan.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import { Acks } from './acks.ts'
 import { positionOf, placedNow, type CoordinatorContext, type Replicas } from '../context.ts'
-import { tooFew, wrongType } from '../errors.ts'
-import { placesOf, positionOf, type CoordinatorContext, type Replicas } from '../context.ts'
 import { metNewer, tooFew, wrongType } from '../errors.ts'
 import { Copies, lifeWhileAway, noteMiss } from './misses.ts'
 import { Operation } from '../operation.ts'
@@ -76,8 +74,9 @@ export class QuorumWrite extends Operation<WriteDone> {
   }
 
   protected attempt(): void {
-    const { record, lifeMs } = this.make()
-    this.send(record, lifeMs, false)
+    const made = this.make()
+    if (made) this.send(made.record, made.lifeMs, false)
+    else this.end(metNewer())
   }
 
   /**
@@ -89,12 +88,6 @@ export class QuorumWrite extends Operation<WriteDone> {
   }
 
   private send(record: NewRecord, lifeMs: number, isRenewed: boolean): void {
-    const made = this.make()
-    if (!made) {
-      this.end(metNewer())
-      return
-    }
-    const { record, lifeMs } = made
     const isDelete = kindOf(record) === KIND_TOMBSTONE
     this.replicas = placedNow(this.context, this.key, this.replicas)
     this.required = this.replicas.required(this.level)

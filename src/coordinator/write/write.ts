@@ -30,11 +30,8 @@ import { RondoError, type Outcome } from '../../core/errors.ts'
 import { planWrite, READ_FIRST } from '../../core/plan.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import { positionOf, placedNow, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
-import { wrongType } from '../errors.ts'
-import { OTHER_EPOCH_MS } from '../operation.ts'
-import type { Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
-import { positionOf, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
 import { metNewer, wrongType } from '../errors.ts'
+import { OTHER_EPOCH_MS } from '../operation.ts'
 import { lifeWhileAway, noteMiss } from './misses.ts'
 import { inWords } from '../../core/sentence.ts'
 
@@ -134,8 +131,9 @@ export class WriteOne implements Timed {
 
   private attempt(): void {
     this.attempts++
-    const { record, lifeMs } = this.make()
-    new Attempt(this, record, lifeMs, false).start()
+    const made = this.make()
+    if (made) new Attempt(this, made.record, made.lifeMs, false).start()
+    else this.end(metNewer())
   }
 
   /** The ack that counts was of another epoch: sends the same record once more, under the placement of then. */
@@ -145,9 +143,6 @@ export class WriteOne implements Timed {
       this.replicas = placedNow(this.context, this.key, this.replicas)
       new Attempt(this, record, lifeMs, true).start()
     }, OTHER_EPOCH_MS)
-    const made = this.make()
-    if (made) new Attempt(this, made.record, made.lifeMs).start()
-    else this.end(metNewer())
   }
 
   private end(error: RondoError): void {

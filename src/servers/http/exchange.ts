@@ -111,7 +111,7 @@ export class Exchange {
 
   /**
    * False: the connection is closed, or its client has closed its end and has waited for long. A read may stop. As for Redis
-   * connections (docs/decisions/0037), one that has closed its sending end only is answered until then.
+   * connections (docs/decisions/0038), one that has closed its sending end only is answered until then.
    */
   get isWanted(): boolean {
     const { socket } = this.req
