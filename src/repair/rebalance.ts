@@ -9,10 +9,8 @@
  * A lease keeps coordinators from doing the same work. Nothing breaks if two do, or if one stops anywhere: every step can
  * be repeated, and the register decides each epoch once.
  */
-import { NodeCallFailed } from '../nodes/failures.ts'
-import type { TimerHandle } from '../core/clock.ts'
-import { sentenceOf } from '../core/sentence.ts'
 import { advance, type Topology } from '../core/topology.ts'
+import { leaseOnFirst, Periodic, reportFailure } from './background.ts'
 import { LEASE_MS, type RepairContext } from './context.ts'
 import { RepairStopped } from './round/copy.ts'
 import { merge, sourcesFor, type MergeProgress } from './round/merge.ts'
@@ -33,26 +31,28 @@ const LEASE = 'rebalance'
 
 export class Rebalance {
   private readonly context: RepairContext
-  private timer: TimerHandle | null = null
-  private running: Promise<void> | null = null
-  private stopped = false
+  private readonly periodic: Periodic
   private readonly progress: MergeProgress = { checked: 0, sent: 0 }
   /** The epoch whose former home replicas were read to the end. */
   private verifiedEpoch = 0
 
   constructor(context: RepairContext) {
     this.context = context
+    const failed = (error: unknown) => reportFailure(context, 'rebalancing', error)
+    this.periodic = new Periodic(
+      context.timers,
+      () => PAUSE_MS,
+      () => this.check().catch(failed),
+    )
   }
 
   start(): void {
-    this.schedule()
+    this.periodic.start()
   }
 
   /** Resolves when the running step has ended; another coordinator goes on. */
-  async stop(): Promise<void> {
-    this.stopped = true
-    if (this.timer) this.context.timers.clearTimeout(this.timer)
-    await this.running
+  stop(): Promise<void> {
+    return this.periodic.stop()
   }
 
   get state(): RebalanceState {
@@ -62,24 +62,6 @@ export class Rebalance {
     const state = phase === null || phase === 'stable' ? 'idle' : 'running'
     const receiving = state === 'running' ? this.receiving(topology!) : []
     return { ...{ state, phase, epoch, receiving }, ...this.progress }
-  }
-
-  private schedule(): void {
-    if (this.stopped) return
-    this.timer = this.context.timers.setTimeout(() => {
-      this.running = this.check()
-        .catch((error: unknown) => this.failed(error))
-        .finally(() => {
-          this.running = null
-          this.schedule()
-        })
-    }, PAUSE_MS)
-  }
-
-  private failed(error: unknown): void {
-    // Node failures show in the node's health. Anything else is a bug.
-    if (error instanceof RepairStopped || error instanceof NodeCallFailed) return
-    this.context.emit({ kind: 'background-failed', what: 'rebalancing', why: sentenceOf(error) })
   }
 
   private async check(): Promise<void> {
@@ -121,16 +103,8 @@ export class Rebalance {
     return true
   }
 
-  /** On the first member that can be reached. */
-  private async keepLease(): Promise<boolean> {
-    for (const { node } of this.context.cluster.members) {
-      if (!node.ready) continue
-      try {
-        return await node.lease(LEASE, this.context.owner, LEASE_MS)
-      } catch {
-        continue // about to be marked down: the next one
-      }
-    }
-    return false
+  private keepLease(): Promise<boolean> {
+    const { cluster, owner } = this.context
+    return leaseOnFirst(cluster, LEASE, owner, LEASE_MS)
   }
 }

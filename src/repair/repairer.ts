@@ -12,49 +12,39 @@
  * or by another coordinator.
  */
 import type { Member } from '../cluster/member.ts'
-import type { TimerHandle } from '../core/clock.ts'
+import { Periodic, reportFailure } from './background.ts'
 import type { RepairContext } from './context.ts'
-import { NodeCallFailed } from '../nodes/failures.ts'
-import { RepairStopped } from './round/copy.ts'
 import { Filling, lacksKeys } from './fill.ts'
 import { deliverHints } from './hints.ts'
 import { merge, sourcesFor } from './round/merge.ts'
 import { settleStale } from './stale.ts'
-import { sentenceOf } from '../core/sentence.ts'
 
 const PAUSE_MS = 250
 
 export class Repairer {
   private readonly context: RepairContext
   private readonly filling: Filling
-  private timer: TimerHandle | null = null
-  private running: Promise<void> | null = null
+  private readonly periodic: Periodic
   private stopped = false
 
   constructor(context: RepairContext) {
     this.context = context
     this.filling = new Filling(context)
+    this.periodic = new Periodic(
+      context.timers,
+      () => PAUSE_MS,
+      () => this.check(),
+    )
   }
 
   start(): void {
-    this.schedule()
+    this.periodic.start()
   }
 
   /** Resolves when the running repair has ended. */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
     this.stopped = true
-    if (this.timer) this.context.timers.clearTimeout(this.timer)
-    await this.running
-  }
-
-  private schedule(): void {
-    if (this.stopped) return
-    this.timer = this.context.timers.setTimeout(() => {
-      this.running = this.check().finally(() => {
-        this.running = null
-        this.schedule()
-      })
-    }, PAUSE_MS)
+    return this.periodic.stop()
   }
 
   /** Checks every member. Never throws: a failed repair is retried at the next check. */
@@ -66,14 +56,7 @@ export class Repairer {
         else if (lacksKeys(this.context, member)) await this.filling.tryFill(member)
         else if (member.behind && member.takesValues) await this.catchUp(member)
       } catch (error) {
-        // Node failures show in its health. Anything else is a bug.
-        if (!(error instanceof RepairStopped || error instanceof NodeCallFailed)) {
-          this.context.emit({
-            kind: 'background-failed',
-            what: `repair of ${member.id}`,
-            why: sentenceOf(error),
-          })
-        }
+        reportFailure(this.context, `repair of ${member.id}`, error)
       }
     }
   }

@@ -20,6 +20,7 @@
 import type { Member } from '../../cluster/member.ts'
 import type { TimerHandle } from '../../core/clock.ts'
 import { RondoError } from '../../core/errors.ts'
+import { leaseOnFirst, Periodic } from '../background.ts'
 import { GIVEN_BACK_MS, LEASE_MS, type RepairContext } from '../context.ts'
 import { Pace } from './pace.ts'
 import {
@@ -67,8 +68,7 @@ export class AntiEntropy {
   private readonly options: AntiEntropyOptions
   /** If the nodes have no state of a round, the first one is due after a part of the interval. */
   private readonly firstDueMs: number
-  private timer: TimerHandle | null = null
-  private checking: Promise<void> | null = null
+  private readonly periodic: Periodic
   private current: { round: Round; pace: Pace; ended: Promise<void> } | null = null
   private beginning: Promise<void> | null = null
   private lastRound: RoundReport | null = null
@@ -78,20 +78,26 @@ export class AntiEntropy {
   constructor(context: RepairContext, options: AntiEntropyOptions) {
     this.context = context
     this.options = options
+    const { timers } = context
+    this.periodic = new Periodic(
+      timers,
+      () => LEASE_MS * (1 + options.random()),
+      () => this.check().catch((error: unknown) => this.failed(error)),
+    )
     this.firstDueMs = context.clock.monotonicMs() + options.intervalMs * options.random()
   }
 
   start(): void {
-    this.schedule()
+    this.periodic.start()
   }
 
   /** Stops the running round; another coordinator takes it over. */
   async stop(): Promise<void> {
     this.stopped = true
-    if (this.timer) this.context.timers.clearTimeout(this.timer)
+    const checked = this.periodic.stop()
     this.current?.round.stop('the coordinator is stopping')
     this.current?.pace.stop()
-    await this.checking
+    await checked
     await this.beginning
     await this.current?.ended
   }
@@ -130,19 +136,6 @@ export class AntiEntropy {
   }
 
   // ---- when
-
-  private schedule(): void {
-    if (this.stopped) return
-    const delayMs = LEASE_MS * (1 + this.options.random())
-    this.timer = this.context.timers.setTimeout(() => {
-      this.checking = this.check()
-        .catch((error: unknown) => this.failed(error))
-        .finally(() => {
-          this.checking = null
-          this.schedule()
-        })
-    }, delayMs)
-  }
 
   private async check(): Promise<void> {
     if (!this.context.cluster.ready) return
@@ -223,17 +216,9 @@ export class AntiEntropy {
     this.current = { round, pace, ended }
   }
 
-  /** Takes the lease on the first reachable member. If coordinators see different ones, both may get it: harmless. */
-  private async lease(forMs: number): Promise<boolean> {
-    for (const { node } of this.context.cluster.members) {
-      if (!node.ready) continue
-      try {
-        return await node.lease(LEASE, this.context.owner, forMs)
-      } catch {
-        continue // about to be marked down: try the next one
-      }
-    }
-    return false
+  private lease(forMs: number): Promise<boolean> {
+    const { cluster, owner } = this.context
+    return leaseOnFirst(cluster, LEASE, owner, forMs)
   }
 
   // ---- running a round
