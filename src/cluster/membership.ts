@@ -57,6 +57,8 @@ export class Membership {
   private readonly candidates = new Map<string, Member>()
   /** The members of a topology that is about to be used. */
   private joining = new Set<Member>()
+  /** Reports that were looked at, with the cluster of then. */
+  private readonly seen = new WeakMap<NodeReport, string | null>()
   /** Nodes that have left, until they are closed. */
   private readonly left = new Set<Member>()
 
@@ -85,7 +87,13 @@ export class Membership {
 
   /** Follows what the members' markers name, if that is later than what this coordinator has. */
   async learn(): Promise<void> {
-    const found = this.options.members().flatMap(({ report }) => (report && this.laterIn(report)) ?? [])
+    const { cluster } = this.options.identity
+    // Every probe asks about all members: each report is parsed once.
+    const fresh = this.options.members().flatMap(({ report }) => {
+      return report && this.seen.get(report) !== cluster ? report : []
+    })
+    for (const report of fresh) this.seen.set(report, cluster)
+    const found = fresh.flatMap((report) => this.laterIn(report) ?? [])
     const [newest] = found.sort((a, b) => b.epoch - a.epoch)
     if (newest) await this.follow(newest)
   }
