@@ -30,6 +30,11 @@ export const KIND_VALUE = 0
 export const KIND_TOMBSTONE = 1
 /** A record with a promise that never had a value. */
 export const KIND_NOTHING = 2
+/** Collections: the value is a list of entries (commands/collections/entries.ts). */
+export const KIND_HASH = 3
+export const KIND_SET = 4
+export const KIND_SORTED_SET = 5
+export const KIND_LIST = 6
 
 const MAGIC_AND_FORMAT = 0xff524401
 const KIND_MASK = 0x0f
@@ -54,6 +59,19 @@ export function isVersioned(bytes: Buffer): boolean {
   return bytes.length >= HEAD_WITH_PROMISE_BYTES && bytes[HEAD_BYTES]! < IMPOSSIBLE_BYTE
 }
 
+/**
+ * Whether both are the same version of a value without end, with no flag set since it was stored: then their copies differ
+ * in nothing. Creates no object: it is asked for every key that a repair looks at.
+ *
+ * @param one the head at least, as `other`; shorter bytes are none
+ */
+export function isSameEndless(one: Buffer, other: Buffer): boolean {
+  if (!isVersioned(one) || other.length < HEAD_BYTES || one[FLAGS_AT] !== KIND_VALUE) return false
+  for (let i = 0; i < REPLACED_AT; i++) if (one[i] !== other[i]) return false
+  for (let i = EXPIRY_AT; i < HEAD_BYTES; i++) if (one[i] !== 0 || other[i] !== 0) return false
+  return true
+}
+
 /** A stored record without its value: a view of its bytes, without copying. */
 export abstract class RecordHead {
   /** The first HEAD_WITH_PROMISE_BYTES, or more. */
@@ -66,7 +84,7 @@ export abstract class RecordHead {
     this.versioned = isVersioned(bytes)
   }
 
-  /** KIND_VALUE, KIND_TOMBSTONE, KIND_NOTHING, or a kind of a later Rondo. */
+  /** KIND_VALUE, KIND_HASH and so on, KIND_TOMBSTONE, KIND_NOTHING, or a kind of a later Rondo. */
   get kind(): number {
     return this.versioned ? this.bytes[FLAGS_AT]! & KIND_MASK : KIND_VALUE
   }
@@ -94,7 +112,7 @@ export abstract class RecordHead {
     return this.versioned && (this.bytes[FLAGS_AT]! & LASTING_FLAG) !== 0
   }
 
-  /** A value without expiry, with no flag set since it was stored: its key has the far end. */
+  /** A string without expiry, with no flag set since it was stored: its key has the far end. */
   get isEndless(): boolean {
     return this.versioned && this.bytes[FLAGS_AT] === KIND_VALUE && this.expiresAtMs === 0
   }
@@ -112,7 +130,7 @@ export abstract class RecordHead {
 
   /** Whether clients can see a value: it is one, and has not expired. */
   isLive(clusterMs: number): boolean {
-    if (this.kind !== KIND_VALUE) return false
+    if (!holdsValue(this.kind)) return false
     const expiresAtMs = this.expiresAtMs
     return expiresAtMs === 0 || expiresAtMs > clusterMs
   }
@@ -242,6 +260,11 @@ export function lastingCopy({ head, value }: NewRecord): NewRecord {
   const lasting = Buffer.from(head)
   lasting[FLAGS_AT]! |= LASTING_FLAG
   return { head: lasting, value }
+}
+
+/** A string or a collection: something that clients can see. */
+export function holdsValue(kind: number): boolean {
+  return kind === KIND_VALUE || (kind >= KIND_HASH && kind <= KIND_LIST)
 }
 
 export function kindOf(record: NewRecord): number {

@@ -19,6 +19,7 @@ export const CODES: Readonly<Record<ErrorCode, CodeByServer>> = {
   KEY_RESERVED: { http: 403, title: 'Key is reserved', resp: 'ERR' },
   KEY_TOO_LONG: { http: 414, title: 'Key too long', resp: 'ERR' },
   VALUE_TOO_LARGE: { http: 413, title: 'Value too large', resp: 'ERR' },
+  UNSUPPORTED_ENCODING: { http: 415, title: 'Unsupported encoding of the body', resp: 'ERR' },
   PRECONDITION_FAILED: { http: 412, title: 'Precondition failed', resp: 'ERR' },
   CONFLICT: { http: 409, title: 'Not now', resp: 'ERR' },
   WRONG_TYPE: { http: 409, title: 'Wrong type', resp: 'WRONGTYPE' },

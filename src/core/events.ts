@@ -43,10 +43,38 @@ export type RondoEvent =
   | { kind: 'cluster-left'; cluster: string; members: number; other: string; otherMembers: number }
   /** `reached`: members without a marker. `strangers`: those whose markers do not have the ids of REDIS_URLS. */
   | { kind: 'cluster-waiting'; reached: number; needed: number; members: number; strangers: number }
+  /** None of the nodes that were reached belongs to the cluster that this coordinator is told to use. */
+  | { kind: 'cluster-missing'; cluster: string; reached: number; others: readonly string[] }
+  /** A node does not let this coordinator listen to announcements of changes. */
+  | { kind: 'announcements-refused'; node: string; why: string }
+  /** What is wrong with the answers of a member's Sentinels; null = nothing any more. */
+  | { kind: 'sentinels-unclear'; node: string; why: string | null }
+  /** Sentinels have made another server the primary of a member. `waiting`: it is not used yet, and why. */
+  | {
+      kind: 'failover'
+      node: string
+      from: string
+      to: string
+      state: 'noticed' | 'waiting' | 'followed'
+      why: string | null
+    }
   | { kind: 'clusters-tied'; clusters: readonly string[]; each: number }
   | { kind: 'rings-differ'; differ: boolean }
   /** The cluster was founded with other nodes. `added`: those that do not hold their keys yet. */
   | { kind: 'members-differ'; missing: readonly string[]; added: readonly string[] }
+  /** What answers at this address is not used any more. `url`: where its id is now; null = it is no member. */
+  | { kind: 'node-dismissed'; node: string; address: string; url: string | null }
+  /** A change of members had waited for its turn, and could not begin. `change`: its id and what it was about. */
+  | { kind: 'change-dropped'; change: string; why: string }
+  | { kind: 'change-undone'; change: string; why: string }
+  /** Why the name of DISCOVERY_URL cannot be resolved; null = it can be again. */
+  | { kind: 'discovery-name'; name: string; why: string | null }
+  /** Servers that the name leads to join, or wait for their turn. */
+  | { kind: 'discovered'; name: string; nodes: readonly string[]; waits: boolean }
+  /** A server that the name leads to may not join. */
+  | { kind: 'discovery-refused'; name: string; address: string; why: string }
+  /** The name no longer leads to a member. */
+  | { kind: 'discovery-gone'; name: string; node: string; address: string }
   | {
       kind: 'anti-entropy'
       result: 'complete' | 'partial' | 'stopped'
@@ -75,6 +103,8 @@ export type RondoEvent =
       /** Why it ended before the last key; null = it did not. */
       stopped: string | null
     }
+  /** Memory of flushed keys was given back. `more`: records since the last of these events. */
+  | { kind: 'flushed'; node: string; dropped: number; more: number; seconds: number; finished: boolean }
   /** A connection to the RESP port that used another protocol: emitted once a minute per address. */
   | { kind: 'other-protocol'; address: string; protocol: 'tls' | 'http' | 'proxy' | 'binary' | 'unknown' }
   /** A wrong token, the count-th in a row from its address: emitted once a minute per address. */

@@ -48,6 +48,14 @@ export function hintsKey(target: string): Buffer {
 export function leaseKey(name: string): Buffer {
   return Buffer.from(`__rondo:lease:${name}`)
 }
+/** A note of the coordinators (repair/notes.ts). */
+export function noteKey(name: string): Buffer {
+  return Buffer.from(`__rondo:${name}`)
+}
+/** Notes of the coordinators that use the node: a hash from coordinator to time and note. */
+export const COORDINATORS_KEY = Buffer.from('__rondo:coordinators')
+/** The channel on which a coordinator announces that the members have changed. */
+export const CHANGES_CHANNEL = '__rondo:changes'
 /** Written to test whether a node that refused writes accepts them again. */
 export const WRITABLE_KEY = Buffer.from('__rondo:writable')
 

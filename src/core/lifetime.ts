@@ -25,7 +25,7 @@
  * readers, copies without the mark live equally long only if they replaced the same version (votes.ts).
  */
 import { compareVersions, VERSION_ZERO, versionMs } from './clock.ts'
-import { KIND_VALUE, type RecordHead } from './codec.ts'
+import { holdsValue, type RecordHead } from './codec.ts'
 
 export const EXPIRY_MARGIN_MS = 60_000
 /** About a hundred years: no expiry, but still a TTL. */
@@ -49,7 +49,7 @@ export function ownLifeMs(kind: number, expiresAtMs: number, clusterMs: number):
     const ttlMs = expiresAtMs - clusterMs
     return Math.max(1, Math.ceil(ttlMs + expiryMarginMs(ttlMs)))
   }
-  return kind === KIND_VALUE ? FAR_END_MS : EXPIRY_MARGIN_MS
+  return holdsValue(kind) ? FAR_END_MS : EXPIRY_MARGIN_MS
 }
 
 /** At most a fifth of the TTL, if that is not too short: values that live 10 s cost 1.2× their keys. */
@@ -64,10 +64,10 @@ function expiryMarginMs(ttlMs: number): number {
 export function repairedLifeMs(record: RecordHead, clusterMs: number, graceMs: number): number {
   const { kind, expiresAtMs } = record
   const ownMs = ownLifeMs(kind, expiresAtMs, clusterMs)
-  return Math.max(kind === KIND_VALUE ? ownMs : 1, Math.ceil(versionMs(record.version) + graceMs - clusterMs))
+  return Math.max(holdsValue(kind) ? ownMs : 1, Math.ceil(versionMs(record.version) + graceMs - clusterMs))
 }
 
-/** Whether the key's end stays as it is: one value without expiry replaces another. */
+/** Whether the key's end stays as it is: a value without expiry replaces a string without one. */
 export function keepsItsEnd(held: RecordHead, ownMs: number): boolean {
   return ownMs === FAR_END_MS && held.isEndless
 }
@@ -91,6 +91,6 @@ export function isLastingLife(lifeMs: number, graceMs: number): boolean {
 export function livesMayDiffer(record: RecordHead, graceMs: number): boolean {
   const { kind, expiresAtMs, version } = record
   if (compareVersions(version, VERSION_ZERO) === 0) return false // nothing, or not written by Rondo
-  if (kind === KIND_VALUE && expiresAtMs === 0) return false
+  if (holdsValue(kind) && expiresAtMs === 0) return false
   return ownLifeMs(kind, expiresAtMs, versionMs(version)) < graceMs
 }

@@ -36,6 +36,11 @@ export interface PlacementOptions<T extends RingNode> {
   readonly vnodesPerNode: number
   /** Weight and zone of a member on this ring; by default its own. */
   readonly shapeOf?: (member: T) => RingShape
+  /**
+   * Members that are gone for good, with what they held. Where they leave less than a majority of a replica set, those that
+   * are left are the set; where they leave none, the next nodes in the order are, with the copies that they took.
+   */
+  readonly lost?: ReadonlySet<T>
 }
 
 export class Placement<T extends RingNode = RingNode> {
@@ -51,6 +56,7 @@ export class Placement<T extends RingNode = RingNode> {
   /** The placement of the other sets; null = there are none. */
   private readonly other: Placement<T> | null
   private readonly isReceiving: boolean
+  private readonly lost: ReadonlySet<T>
   /** By the index of the vnode that a key belongs to; null = walk the ring instead. */
   private readonly sets: readonly ReplicaSet<T>[] | null
   /** Where the ranges of a joint placement end, sorted. */
@@ -60,9 +66,9 @@ export class Placement<T extends RingNode = RingNode> {
 
   /** @throws Error, RangeError as `Ring.of` */
   static of<T extends RingNode>(options: PlacementOptions<T>): Placement<T> {
-    const { epoch, since = 1, members, replicationFactor, vnodesPerNode, shapeOf } = options
+    const { epoch, since = 1, members, replicationFactor, vnodesPerNode, shapeOf, lost } = options
     const ring = Ring.of(members, { vnodesPerNode, shapeOf })
-    return new Placement({ epoch, since }, ring, replicationFactor, null, false)
+    return new Placement({ epoch, since }, ring, replicationFactor, null, false, lost)
   }
 
   /**
@@ -79,7 +85,7 @@ export class Placement<T extends RingNode = RingNode> {
     other: Placement<T>,
     isReceiving = false,
   ): Placement<T> {
-    return new Placement(epochs, voting.ring, voting.replicas, other, isReceiving)
+    return new Placement(epochs, voting.ring, voting.replicas, other, isReceiving, voting.lost)
   }
 
   private constructor(
@@ -88,10 +94,12 @@ export class Placement<T extends RingNode = RingNode> {
     replicationFactor: number,
     other: Placement<T> | null,
     isReceiving: boolean,
+    lost: ReadonlySet<T> = new Set(),
   ) {
     this.epoch = epoch
     this.since = since
     this.isReceiving = isReceiving
+    this.lost = lost
     this.ring = ring
     this.replicas = Math.min(replicationFactor, ring.nodes.length)
     this.other = other
@@ -161,7 +169,10 @@ export class Placement<T extends RingNode = RingNode> {
   private makeSets(): ReplicaSet<T>[] {
     const shared = new Map<readonly T[], ReplicaSet<T>>()
     return Array.from({ length: this.ring.size }, (_, i) => {
-      const preference = this.ring.preferenceListAt(this.ring.vnodeAt(i).token)
+      const { token } = this.ring.vnodeAt(i)
+      // All of a list may be lost.
+      const preference =
+        this.lost.size === 0 ? this.ring.preferenceListAt(token) : [...this.ring.walkAt(token)]
       let set = shared.get(preference)
       if (!set) shared.set(preference, (set = this.setOf(preference)))
       return set
@@ -169,7 +180,13 @@ export class Placement<T extends RingNode = RingNode> {
   }
 
   private setOf(preference: readonly T[]): ReplicaSet<T> {
-    return ReplicaSet.stable(this, preference, this.replicas)
+    const { replicas, lost } = this
+    if (lost.size === 0) return ReplicaSet.stable(this, preference, replicas)
+    const survivors = preference.slice(0, replicas).filter((home) => !lost.has(home))
+    if (survivors.length >= required('quorum', replicas)) return ReplicaSet.stable(this, preference, replicas)
+    const left = preference.filter((node) => !lost.has(node))
+    // Its own first homes come first in it.
+    return ReplicaSet.stable(this, left, survivors.length || Math.min(replicas, left.length))
   }
 
   private join(voting: ReplicaSet<T>, placement: Placement<T>, token: number): ReplicaSet<T> {

@@ -51,6 +51,8 @@ export class ReplicaSet<T> {
   private readonly others: number
   /** The other set is still being filled. */
   private readonly isReceiving: boolean
+  /** The first home replica of the former set, once the next one votes: it decided at `one` before. */
+  readonly formerFirst: T | null
   /**
    * By the index in `homes`: whether it has to be brought what the former set holds. Those that are in both sets as well,
    * where they are too few: what a majority of A B C holds, one of A B may lack, and two of two must hold it.
@@ -63,7 +65,8 @@ export class ReplicaSet<T> {
    */
   static stable<T>(epochs: Epochs, preference: readonly T[], replicas: number): ReplicaSet<T> {
     const homes = Object.freeze(preference.slice(0, replicas))
-    return new ReplicaSet(epochs, homes, homes.length, null, preference.slice(replicas), preference, false)
+    const fallbacks = preference.slice(replicas)
+    return new ReplicaSet(epochs, homes, homes.length, null, fallbacks, preference, false, null)
   }
 
   /**
@@ -79,7 +82,9 @@ export class ReplicaSet<T> {
   ): ReplicaSet<T> {
     const homes = Object.freeze([...voters, ...others.filter((node) => !voters.includes(node))])
     const inOther = homes.map((home) => others.includes(home))
-    return new ReplicaSet(epochs, homes, voters.length, inOther, rest, [...homes, ...rest], isReceiving)
+    const preference = [...homes, ...rest]
+    const former = isReceiving ? null : (others[0] ?? null)
+    return new ReplicaSet(epochs, homes, voters.length, inOther, rest, preference, isReceiving, former)
   }
 
   private constructor(
@@ -90,7 +95,9 @@ export class ReplicaSet<T> {
     fallbacks: readonly T[],
     preference: readonly T[],
     isReceiving: boolean,
+    formerFirst: T | null,
   ) {
+    this.formerFirst = formerFirst
     this.epoch = epoch
     this.since = since
     this.isReceiving = isReceiving
@@ -159,6 +166,11 @@ export class ReplicaSet<T> {
    */
   isGainedBy(place: number): boolean {
     return this.isGaining?.[place] ?? false
+  }
+
+  /** So many voters hold every write that a majority of them holds. */
+  get sufficient(): number {
+    return this.voters - required('quorum', this.voters) + 1
   }
 
   /** How many of the voters must answer. */

@@ -47,7 +47,7 @@ export interface RingNode {
 export type RingShape = Pick<RingNode, 'weight' | 'zone'>
 
 export interface RingOptions<T extends RingNode = RingNode> {
-  /** Vnodes of a node of weight 1. An integer of at least 1, default 100. */
+  /** Vnodes of a node of weight 1, an integer. Default 100, which 0 and less mean too. */
   readonly vnodesPerNode?: number
   /** The same node may have another weight or zone on another ring; by default its own. */
   readonly shapeOf?: ((node: T) => RingShape) | undefined
@@ -57,6 +57,13 @@ export interface RingOptions<T extends RingNode = RingNode> {
 export interface TokenRange {
   readonly start: number
   readonly end: number
+}
+
+const TOKENS = 2 ** 32
+
+/** Its part of all tokens. */
+export function partOf({ start, end }: TokenRange): number {
+  return ((end - start + TOKENS) % TOKENS || TOKENS) / TOKENS
 }
 
 /** A vnode: one position of a node on the ring. */
@@ -72,6 +79,7 @@ interface Shapes<T> {
   of(node: T): RingShape
 }
 
+const DEFAULT_VNODES = 100
 // token × nodes + node has to stay an exact number below 2^53: 32 bits for the token leave 21.
 const MAX_VNODES = 2 ** 21
 
@@ -104,7 +112,10 @@ export class Ring<T extends RingNode = RingNode> {
    * and for more than 2,097,152 vnodes in all
    */
   static of<T extends RingNode>(nodes: Iterable<T>, options: RingOptions<T> = {}): Ring<T> {
-    return new Ring([...nodes], options.vnodesPerNode ?? 100, { of: options.shapeOf ?? ((node) => node) })
+    const { vnodesPerNode = DEFAULT_VNODES } = options
+    return new Ring([...nodes], vnodesPerNode <= 0 ? DEFAULT_VNODES : vnodesPerNode, {
+      of: options.shapeOf ?? ((node) => node),
+    })
   }
 
   private constructor(nodes: T[], vnodesPerNode: number, shapes: Shapes<T>) {
@@ -137,23 +148,19 @@ export class Ring<T extends RingNode = RingNode> {
   }
 
   /**
-   * The ring with one node more. Keys move only to this node.
+   * The ring with one node more. Keys move only to this node. The same ring, if it has a node of this id.
    *
-   * @throws Error if a node of this id is on the ring; and as `Ring.of`
+   * @throws as `Ring.of`
    */
   add(node: T): Ring<T> {
+    if (this.nodes.some(({ id }) => id === node.id)) return this
     return new Ring([...this.nodes, node], this.vnodesPerNode, this.shapes)
   }
 
-  /**
-   * The ring without this node. Only the keys that it held move.
-   *
-   * @throws Error if no node of this id is on the ring
-   */
+  /** The ring without this node. Only the keys that it held move. The same ring, if no node of this id is on it. */
   remove(id: string): Ring<T> {
     const others = this.nodes.filter((node) => node.id !== id)
-    if (others.length === this.nodes.length)
-      throw new Error(`There is no node "${id}" on the ring to remove.`)
+    if (others.length === this.nodes.length) return this
     return new Ring(others, this.vnodesPerNode, this.shapes)
   }
 

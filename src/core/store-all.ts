@@ -2,9 +2,9 @@
  * A node's decision about a change of several keys: the logic of nodes/redis/store-all.lua, for nodes without Lua. Each
  * key is decided as in store.ts; if one of them is refused, all are.
  */
-import { compareVersions, VERSION_ZERO, type Version } from './clock.ts'
+import { compareVersions, type Version } from './clock.ts'
 import { StoredRecord, type NewRecord } from './codec.ts'
-import { decideAccept, decideStore, staleOf, type StoreDecision } from './store.ts'
+import { decideAccept, decideStore, isHeld, staleOf, type StoreDecision } from './store.ts'
 
 /** One of the keys: the condition, the change, and the stored bytes. */
 export interface KeyToDecide {
@@ -12,6 +12,8 @@ export interface KeyToDecide {
   readonly record: NewRecord | null
   readonly lifeMs: number
   readonly onlyIf: Version
+  /** What has no later version is nothing (core/floors.ts). */
+  readonly floor: Version
   /** The key's bytes, null = none. */
   readonly held: Buffer | null
   /** Their remaining life: Infinity without an end, 0 if there are none. */
@@ -43,12 +45,14 @@ export function decideStoreAll(
 }
 
 function decide(key: KeyToDecide, mode: 'if-held' | 'if-promised', graceMs: number): StoreDecision | null {
-  const { record, lifeMs, onlyIf, held, heldLifeMs } = key
-  if (record && mode === 'if-held') return decideStore(held, heldLifeMs, record, lifeMs, graceMs, onlyIf)
+  const { record, lifeMs, onlyIf, floor, held, heldLifeMs } = key
+  if (record && mode === 'if-held') {
+    return decideStore(held, heldLifeMs, record, lifeMs, graceMs, onlyIf, floor)
+  }
   if (record) return decideAccept(held, heldLifeMs, record, lifeMs, graceMs)
   const here = held && new StoredRecord(held)
   if (mode === 'if-held') {
-    return compareVersions(here?.version ?? VERSION_ZERO, onlyIf) === 0 ? null : staleOf(here)
+    return isHeld(here, onlyIf, floor) ? null : staleOf(here)
   }
   if (!here?.promise) return staleOf(here)
   return compareVersions(here.promise, onlyIf) === 0

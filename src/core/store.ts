@@ -53,6 +53,7 @@ const ZERO_VERSION = { stamp: (target: Buffer, at: number) => void target.fill(0
  * @param heldLifeMs their remaining life: Infinity without an end, 0 if there are none
  * @param ownMs the life required by the new record's own expiry
  * @param onlyIf the version that must be held; VERSION_ZERO = nothing, or a value that Rondo did not write
+ * @param floor what has no later version is nothing (core/floors.ts)
  */
 export function decideStore(
   held: Buffer | null,
@@ -61,10 +62,11 @@ export function decideStore(
   ownMs: number,
   graceMs: number,
   onlyIf?: Version,
+  floor: Version = VERSION_ZERO,
 ): StoreDecision {
   const here = held && new StoredRecord(held)
   const version = versionOf(record)
-  if (onlyIf && compareVersions(here?.version ?? VERSION_ZERO, onlyIf) !== 0) return staleOf(here)
+  if (onlyIf && !isHeld(here, onlyIf, floor)) return staleOf(here)
   if (here?.versioned) {
     const order = compareVersions(here.version, version)
     if (order === 0 && isSame(here, record)) return sameAgain(here, heldLifeMs, record, ownMs)
@@ -74,6 +76,13 @@ export function decideStore(
     }
   }
   return kept(record, here, heldLifeMs, ownMs, graceMs)
+}
+
+/** Whether exactly this version is held; VERSION_ZERO = nothing, or what counts as nothing. */
+export function isHeld(here: StoredRecord | null, version: Version, floor: Version): boolean {
+  const held = here?.version ?? VERSION_ZERO
+  if (compareVersions(held, version) === 0) return true
+  return compareVersions(version, VERSION_ZERO) === 0 && compareVersions(held, floor) <= 0
 }
 
 /**
@@ -172,6 +181,11 @@ function merged({ head, value }: NewRecord, here: StoredRecord | null): Buffer {
   else bytes.fill(0, REPLACED_AT, REPLACED_AT + REPLACED_BYTES)
   value.copy(bytes, HEAD_BYTES)
   return bytes
+}
+
+/** A promise without the record that held it. */
+export function promiseAlone(promise: Version): Buffer {
+  return withPromise(newRecord(KIND_NOTHING, ZERO_VERSION, 0).head, promise, null)
 }
 
 function withPromise(head: Buffer, ballot: Version, value: Buffer | null): Buffer {

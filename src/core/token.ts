@@ -35,12 +35,17 @@ export function tokenOf(key: Uint8Array): number {
   if (!ArrayBuffer.isView(key)) {
     throw new TypeError('A key must be bytes, such as Buffer.from(text): a text has no place on the ring.')
   }
+  return murmur.x86.hash32(hashTagOf(key) ?? key)
+}
+
+/** What alone decides where the key is; null = all of its bytes do. */
+export function hashTagOf<T extends Uint8Array>(key: T): T | null {
   for (let open = 0; open < key.length; open++) {
     if (key[open] !== OPEN) continue
     const close = key.indexOf(CLOSE, open + 1)
-    return murmur.x86.hash32(close > open + 1 ? key.subarray(open + 1, close) : key)
+    return close > open + 1 ? (key.subarray(open + 1, close) as T) : null
   }
-  return murmur.x86.hash32(key)
+  return null
 }
 
 /**
