@@ -4,6 +4,9 @@ import type { NodeFailure } from './node.ts'
 /** A call to a node failed: its health shows it, and nothing else has to be done. */
 export class NodeCallFailed extends Error {}
 
+/** What answers is no server that Rondo can use. */
+export class NotANode extends Error {}
+
 export const NOT_CONNECTED: NodeFailure = {
   kind: 'not-sent',
   reason: 'not-connected',
@@ -16,13 +19,20 @@ export const SHUT: NodeFailure = { kind: 'unknown', reason: 'closed', message: '
 export const FOREIGN_MARKER: NodeFailure = {
   kind: 'unknown',
   reason: 'marker',
-  message: 'the node does not hold the expected marker: it was wiped, restored or swapped',
+  /** Not why: another coordinator may have changed it. The next probe tells (Cluster.explainMarker). */
+  message: 'the node does not hold the expected marker',
 }
 
 export const OTHER_RUN: NodeFailure = {
   kind: 'unknown',
   reason: 'marker',
   message: 'the run id of the node is not the one in its marker: it was restarted',
+}
+
+export const DEMOTED: NodeFailure = {
+  kind: 'unknown',
+  reason: 'marker',
+  message: 'the node is a replica now, or was one meanwhile',
 }
 
 export const WRONG_TYPE: NodeFailure = {
@@ -35,6 +45,12 @@ export const TOO_LATE: NodeFailure = {
   kind: 'refused',
   reason: 'too-late',
   message: 'it arrived after its time limit',
+}
+
+export const OTHER_EPOCH: NodeFailure = {
+  kind: 'refused',
+  reason: 'other-epoch',
+  message: 'it has heard of another change of members',
 }
 
 export function hintsFull(target: string): NodeFailure {

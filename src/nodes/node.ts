@@ -14,7 +14,9 @@
  */
 import type { Version } from '../core/clock.ts'
 import type { NewRecord, PeekedRecord } from '../core/codec.ts'
+import type { Floors } from '../core/floors.ts'
 import type { Part } from '../core/part.ts'
+import type { Epochs } from '../core/replica-set.ts'
 import type { SyncedAt } from '../core/synced-at.ts'
 import type { NodeLoad } from './load.ts'
 
@@ -38,6 +40,8 @@ export type FailureReason =
   | 'too-long'
   /** It arrived after its time limit. */
   | 'too-late'
+  /** The node has another epoch than the call asks for. */
+  | 'other-epoch'
   | 'error'
   | UnwritableReason
 
@@ -51,10 +55,14 @@ export interface Fence {
   readonly marker: Buffer
   /** The run id in the marker: connections to another run are refused. */
   readonly runId: string
+  /** Of a server that Sentinels watch: connections are refused unless it is a primary with this replication id. */
+  readonly replid?: string
   /** Whether a node with this marker holds all acknowledged writes: only then do its votes and acks count. */
   readonly clean: boolean
   /** The epoch that the marker names (core/topology.ts). */
   readonly epoch: number
+  /** Of that epoch: the node answers as if it held nothing below them. Absent = there are none. */
+  readonly floors?: Floors | null
 }
 
 export interface GetCall {
@@ -66,6 +74,18 @@ export interface GetCall {
 export interface PeekCall {
   /** @param record the requested parts, null = nothing stored */
   onPeeked(node: Node, record: PeekedRecord | null, fence: Fence): void
+  onFailure(node: Node, failure: NodeFailure): void
+}
+
+export interface StartsCall {
+  /** @param starts by key: null = nothing is stored, or an empty string, or another type */
+  onStarts(node: Node, starts: readonly (Buffer | null)[], fence: Fence): void
+  onFailure(node: Node, failure: NodeFailure): void
+}
+
+export interface LivesCall {
+  /** @param livesMs by key: milliseconds that it is still kept: -1 without end, -2 absent */
+  onLives(node: Node, livesMs: readonly number[], fence: Fence): void
   onFailure(node: Node, failure: NodeFailure): void
 }
 
@@ -82,10 +102,15 @@ export interface StoreCall {
 
 /** Conditions of a store, checked by the node. */
 export interface StoreCondition {
-  /** Stale unless the node holds exactly this version (VERSION_ZERO: nothing, or a value that Rondo did not write). */
+  /**
+   * Stale unless the node holds exactly this version (VERSION_ZERO: nothing, a value that Rondo did not write, or what is
+   * below its floor).
+   */
   readonly onlyIf?: Version
   /** Refused as too late if the node's own clock is past this (milliseconds since 1970). */
   readonly untilMs?: number
+  /** Refused unless the node's marker names one of these epochs. */
+  readonly epochs?: Epochs
 }
 
 export interface HintCall {
@@ -111,7 +136,7 @@ export interface StoreAllWrite {
   readonly record: NewRecord | null
   /** How long to keep the key for the record's own expiry. */
   readonly lifeMs: number
-  /** The version that must be held (VERSION_ZERO: nothing, or not Rondo's), or promised: then the record's own. */
+  /** The version that must be held (VERSION_ZERO as in StoreCondition), or promised: then the record's own. */
   readonly onlyIf: Version
 }
 
@@ -130,10 +155,22 @@ export interface StoreAllCall {
 /** The condition for each of several keys: it holds a version, or a promise to it. */
 export type StoreAllMode = 'if-held' | 'if-promised'
 
+/** Where the primary is that Sentinels watch. */
+export interface Located {
+  /** host:port to which connections are made; null = it was not found yet. */
+  readonly address: string | null
+  /** Where the Sentinels say that it is now: host:port. @throws NodeCallFailed */
+  ask(): Promise<string>
+  /** Connections are made there from now on. */
+  moveTo(address: string): void
+}
+
 /** The result of a probe. */
 export interface NodeReport {
   /** Changes whenever the node's process restarts. */
   readonly runId: string
+  /** Changes whenever the server is promoted, and when it becomes a replica. */
+  readonly replid: string
   /** The node's own clock, milliseconds since 1970, read at the middle of the round trip below. */
   readonly timeMs: number
   readonly sentAtMonotonicMs: number
@@ -142,13 +179,13 @@ export interface NodeReport {
   readonly marker: Buffer | null
   /** Bytes of TOPOLOGY_KEY, null = none. */
   readonly topology: Buffer | null
-  /** Bytes of DECIDED_KEY, null = none. */
-  readonly decided: Buffer | null
   /** Null = none. */
   readonly syncedAt: SyncedAt | null
   /** Every acknowledged write is on disk (`appendfsync always`): a restart loses nothing. */
   readonly durable: boolean
   readonly software: string
+  /** It copies another server, and takes no writes of its own. */
+  readonly isReplica: boolean
   readonly memoryUsedBytes: number
   /** 0 = no limit. */
   readonly memoryLimitBytes: number
@@ -162,6 +199,35 @@ export interface NodeReport {
 
 /** Limit of hints that a node keeps for one other node. Only anti-entropy finds misses beyond it. */
 export const MAX_HINTS = 1_000_000
+
+/** A note that a coordinator has left on a node. */
+export interface CheckedIn {
+  readonly id: string
+  /** By the node's clock. */
+  readonly agoMs: number
+  readonly text: string
+}
+
+/** How long a node keeps such a note, and how many. */
+export const CHECKED_IN_MS = 600_000
+export const MAX_CHECKED_IN = 256
+/** Longer ones are not read. */
+export const MAX_NOTE_BYTES = 8192
+
+/** What somebody who subscribes is told. */
+export interface Announcements {
+  /** From now on announcements arrive. */
+  subscribed(): void
+  /** There was one, or several. */
+  announced(): void
+  /** Once, and nothing follows: it is forbidden, or the connection was lost. */
+  ended(why: string): void
+}
+
+export interface Subscription {
+  /** Nothing follows, not `ended` either. */
+  close(): void
+}
 
 /** Records that a node missed a version of a key. */
 export interface Hint {
@@ -186,6 +252,21 @@ export interface ScanEntry {
   /** The first HEAD_WITH_PROMISE_BYTES of the stored record. */
   readonly head: Buffer
 }
+
+export interface DroppedPage {
+  /** The node's own cursor; '0' = last page. */
+  readonly cursor: string
+  readonly dropped: number
+}
+
+export interface KeyPage {
+  /** The node's own cursor; '0' = last page. */
+  readonly cursor: string
+  readonly keys: readonly Buffer[]
+}
+
+/** Limit of keys per call of `starts` and `lives`. A node reads requests in pieces, and serves others in between. */
+export const MAX_ASKED = 512
 
 /** The answer to a round of the register (prepare or accept). */
 export type RegisterAnswer =
@@ -221,6 +302,15 @@ export interface Node {
   /** Reads the requested parts of a record without fetching its value (nodes/redis/peeks.ts). */
   peek(key: Buffer, part: Part, call: PeekCall, expectedBytes?: number): void
   /**
+   * Reads the first bytes of several records, each for itself. For repairs: of two calls in one turn, a store that the node
+   * did not know yet may take effect after this.
+   *
+   * @param keys at most MAX_ASKED, at least one
+   */
+  starts(keys: readonly Buffer[], bytes: number, call: StartsCall): void
+  /** Reads how long several keys are kept, in the same way. */
+  lives(keys: readonly Buffer[], call: LivesCall): void
+  /**
    * Compare and store: stores the record unless the node holds one at least as new (nodes/redis/store.lua). If it holds
    * this very record, its life is extended if a longer one is requested.
    *
@@ -230,10 +320,18 @@ export interface Node {
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void
   /** First round of a two-round write: the node promises to refuse older writes (nodes/redis/prepare.lua). */
   prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes?: number): void
-  /** Second round: stores the record if the promise to its version still stands (nodes/redis/accept.lua). */
-  accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void
-  /** Stores several keys, or none if one of them does not meet its condition (nodes/redis/store-all.lua). */
-  storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall): void
+  /**
+   * Second round: stores the record if the promise to its version still stands (nodes/redis/accept.lua).
+   *
+   * @param epochs as in StoreCondition
+   */
+  accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, epochs?: Epochs): void
+  /**
+   * Stores several keys, or none if one of them does not meet its condition (nodes/redis/store-all.lua).
+   *
+   * @param epochs as in StoreCondition
+   */
+  storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall, epochs?: Epochs): void
 
   /**
    * Stores a hint that `target` missed this version of the key; refused if it already keeps MAX_HINTS for the target.
@@ -246,6 +344,8 @@ export interface Node {
    * @param peers ids of the nodes that it may keep hints for
    */
   probe(peers?: readonly string[]): Promise<NodeReport>
+  /** Bytes of DECIDED_KEY, the topology that the marker names; null = none. */
+  decided(): Promise<Buffer | null>
   /** The commands that Rondo needs and the node forbids. Has no effect there. */
   forbidden(): Promise<readonly string[]>
   /** Opens the data path under this marker, or changes the expected marker of one that is open to the same run. */
@@ -260,6 +360,14 @@ export interface Node {
    * @param decided bytes for DECIDED_KEY, written with it; null = that stays as it is
    */
   swapMarker(expected: Buffer | null, next: Buffer, decided?: Buffer | null): Promise<boolean>
+  /**
+   * Leaves a note that this coordinator is there. Null, without effect, under another marker.
+   *
+   * @param reads whether to return the notes of all coordinators; otherwise none are
+   */
+  checkIn(marker: Buffer, id: string, text: string, reads: boolean): Promise<readonly CheckedIn[] | null>
+  /** Removes everything from the node, if it still has this marker (null = none). False, without effect, if it does not. */
+  empty(marker: Buffer | null): Promise<boolean>
   /** Moves synced_at forward. False, without effect, under another marker. */
   stamp(marker: Buffer, syncedAt: SyncedAt): Promise<boolean>
   /**
@@ -273,7 +381,17 @@ export interface Node {
   hints(target: string, cursor: string, count: number): Promise<HintPage>
   /** Removes a hint if it still has this version. */
   dropHint(target: string, key: Buffer, version: Buffer): Promise<void>
-  /** Removes a copy that no longer belongs here, if it still has this version, under this marker. */
+  /**
+   * Removes what is below these floors, from one page of all keys.
+   *
+   * @param count number of keys to scan
+   * @returns null, without effect, under another marker
+   */
+  dropBelow(marker: Buffer, floors: Floors, cursor: string, count: number): Promise<DroppedPage | null>
+  /**
+   * Removes a copy that no longer belongs here, if it still has this version, under this marker; with a promise on it only
+   * where the marker names an epoch.
+   */
   dropCopy(marker: Buffer, key: Buffer, version: Buffer): Promise<void>
   /** First round on the topology register: promises to refuse ballots below this one. */
   prepareRegister(ballot: Buffer): Promise<RegisterAnswer>
@@ -281,7 +399,13 @@ export interface Node {
   acceptRegister(record: NewRecord): Promise<RegisterAnswer>
   /** One page of the stored string keys. @param match Redis glob, null = all @param count number of keys to scan */
   scan(cursor: string, match: Buffer | null, count: number): Promise<ScanPage>
+  /** One page of the names alone, which costs a node a third of that. @param count number of keys to scan */
+  keys(cursor: string, count: number): Promise<KeyPage>
   /** Milliseconds the key has left to live in the node: -1 without end, -2 absent. */
   lifeMs(key: Buffer): Promise<number>
+  /** Announces on this node that the members have changed. */
+  announce(): Promise<void>
+  /** Listens to such announcements, on a connection of its own. Never calls before it has returned. */
+  subscribe(to: Announcements): Subscription
   close(): Promise<void>
 }

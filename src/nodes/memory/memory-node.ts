@@ -11,8 +11,21 @@
  * Not persistent. A batch is executed and answered in one step, so shut() finds nothing in flight: queued calls were
  * certainly not applied.
  */
-import { compareVersions, VERSION_BYTES, versionMs, type Clock, type Timers } from '../../core/clock.ts'
-import { HEAD_WITH_PROMISE_BYTES, PeekedRecord, StoredRecord, type NewRecord } from '../../core/codec.ts'
+import {
+  compareVersions,
+  VERSION_BYTES,
+  VERSION_ZERO,
+  versionMs,
+  type Clock,
+  type Timers,
+} from '../../core/clock.ts'
+import {
+  HEAD_WITH_PROMISE_BYTES,
+  KIND_NOTHING,
+  PeekedRecord,
+  StoredRecord,
+  type NewRecord,
+} from '../../core/codec.ts'
 import { Glob } from '../../core/glob.ts'
 import {
   DECIDED_KEY,
@@ -22,20 +35,42 @@ import {
   TOPOLOGY_KEY,
   WRITABLE_KEY,
 } from '../../core/keys.ts'
+import { isMarkedWithin } from '../../core/marked-epoch.ts'
+import { aboveFloor, type Floors } from '../../core/floors.ts'
 import type { Part } from '../../core/part.ts'
+import type { Epochs } from '../../core/replica-set.ts'
 import { decideStoreAll } from '../../core/store-all.ts'
-import { decideAccept, decidePrepare, decideStore, type StoreDecision } from '../../core/store.ts'
+import {
+  decideAccept,
+  decidePrepare,
+  decideStore,
+  promiseAlone,
+  type StoreDecision,
+} from '../../core/store.ts'
 import { decodeSyncedAt, encodeSyncedAt, type SyncedAt } from '../../core/synced-at.ts'
-import { FOREIGN_MARKER, hintsFull, NOT_CONNECTED, OTHER_RUN, SHUT, TOO_LATE } from '../failures.ts'
+import {
+  FOREIGN_MARKER,
+  hintsFull,
+  NOT_CONNECTED,
+  OTHER_EPOCH,
+  OTHER_RUN,
+  SHUT,
+  TOO_LATE,
+} from '../failures.ts'
 import { NodeLoad } from '../load.ts'
-import { MemoryStorage } from './memory-storage.ts'
+import { MemoryStorage, type StoragePage } from './memory-storage.ts'
 import {
   MAX_HINTS,
+  type Announcements,
+  type CheckedIn,
+  type DroppedPage,
   type Fence,
   type GetCall,
   type Hint,
   type HintCall,
   type HintPage,
+  type KeyPage,
+  type LivesCall,
   type Node,
   type NodeFailure,
   type NodeListener,
@@ -44,11 +79,13 @@ import {
   type PrepareCall,
   type RegisterAnswer,
   type ScanPage,
+  type StartsCall,
   type StoreAllCall,
   type StoreAllMode,
   type StoreAllWrite,
   type StoreCall,
   type StoreCondition,
+  type Subscription,
 } from '../node.ts'
 
 export interface MemoryNodeOptions {
@@ -70,8 +107,7 @@ interface PendingCall {
   fail(failure: NodeFailure): void
 }
 
-/** Null = too late. */
-type Decide = (held: Buffer | null, heldLifeMs: number) => StoreDecision | null
+type Decide = (held: Buffer | null, heldLifeMs: number) => StoreDecision | NodeFailure
 
 const PROBED_WRITE_LIFE_MS = 1000
 
@@ -119,7 +155,7 @@ export class MemoryNode implements Node {
       fence,
       execute: () => {
         const bytes = this.storage.get(asked)
-        return (found: Fence) => call.onRecord(this, bytes, found)
+        return (found: Fence) => call.onRecord(this, aboveFloor(found.floors, asked, bytes), found)
       },
       fail: (failure) => call.onFailure(this, failure),
     })
@@ -133,8 +169,45 @@ export class MemoryNode implements Node {
       fence,
       execute: () => {
         const bytes = this.storage.get(asked)
-        return (found: Fence) =>
-          call.onPeeked(this, bytes && PeekedRecord.of(new StoredRecord(bytes), part), found)
+        return (found: Fence) => {
+          const shown = aboveFloor(found.floors, asked, bytes)
+          call.onPeeked(this, shown && PeekedRecord.of(new StoredRecord(shown), part), found)
+        }
+      },
+      fail: (failure) => call.onFailure(this, failure),
+    })
+  }
+
+  starts(keys: readonly Buffer[], bytes: number, call: StartsCall): void {
+    const startOf = (key: Buffer) => {
+      const held = this.storage.get(key)
+      return held && held.length > 0 ? Buffer.from(held.subarray(0, bytes)) : null
+    }
+    this.askEach(keys, startOf, call, (found, starts) => {
+      const shown = starts.map((start, i) => aboveFloor(found.floors, keys[i]!, start))
+      call.onStarts(this, shown, found)
+    })
+  }
+
+  lives(keys: readonly Buffer[], call: LivesCall): void {
+    const leftMs = (key: Buffer) => this.leftMs(key)
+    this.askEach(keys, leftMs, call, (found, lives) => call.onLives(this, lives, found))
+  }
+
+  private askEach<T>(
+    keys: readonly Buffer[],
+    ask: (key: Buffer) => T,
+    call: Pick<GetCall, 'onFailure'>,
+    answer: (found: Fence, answers: readonly T[]) => void,
+  ): void {
+    const fence = this.usableFence(call)
+    if (!fence) return
+    const asked = keys.map((key) => Buffer.from(key))
+    this.enqueue({
+      fence,
+      execute: () => {
+        const answers = asked.map(ask)
+        return (found: Fence) => answer(found, answers)
       },
       fail: (failure) => call.onFailure(this, failure),
     })
@@ -143,8 +216,9 @@ export class MemoryNode implements Node {
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void {
     const { graceMs, clock } = this.options
     this.enqueueStore(key, lifeMs, call, (held, heldLifeMs) => {
-      if (condition?.untilMs !== undefined && clock.wallMs() > condition.untilMs) return null
-      return decideStore(held, heldLifeMs, record, lifeMs, graceMs, condition?.onlyIf)
+      if (condition?.untilMs !== undefined && clock.wallMs() > condition.untilMs) return TOO_LATE
+      if (this.isOtherEpoch(condition?.epochs)) return OTHER_EPOCH
+      return decideStore(held, heldLifeMs, record, lifeMs, graceMs, condition?.onlyIf, this.floors?.of(key))
     })
   }
 
@@ -157,27 +231,38 @@ export class MemoryNode implements Node {
       execute: () => {
         const answer = this.executePrepare(asked, ballot, this.options.graceMs)
         if (!answer) return () => call.onFailure(this, TOO_LARGE)
-        if (answer.ok) return (found: Fence) => call.onPromised(this, answer.record, found)
+        if (answer.ok) {
+          return (found: Fence) =>
+            call.onPromised(this, aboveFloor(found.floors, asked, answer.record), found)
+        }
         return (found: Fence) => call.onRefused(this, answer.newest, found)
       },
       fail: (failure) => call.onFailure(this, failure),
     })
   }
 
-  accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
+  accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, epochs?: Epochs): void {
     const { graceMs } = this.options
     this.enqueueStore(key, lifeMs, call, (held, heldLifeMs) => {
+      if (this.isOtherEpoch(epochs)) return OTHER_EPOCH
       return decideAccept(held, heldLifeMs, record, lifeMs, graceMs)
     })
   }
 
-  storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall): void {
+  private isOtherEpoch(epochs: Epochs | undefined): boolean {
+    return epochs !== undefined && !isMarkedWithin(this.storage.get(MARKER_KEY), epochs)
+  }
+
+  storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall, epochs?: Epochs): void {
     const fence = this.usableFence(call)
     if (!fence) return
     const asked = writes.map((write) => ({ ...write, key: Buffer.from(write.key) }))
     this.enqueue({
       fence,
-      execute: () => this.executeStoreAll(asked, mode, call),
+      execute: () => {
+        if (this.isOtherEpoch(epochs)) return () => call.onFailure(this, OTHER_EPOCH)
+        return this.executeStoreAll(asked, mode, call)
+      },
       fail: (failure) => call.onFailure(this, failure),
     })
   }
@@ -187,6 +272,7 @@ export class MemoryNode implements Node {
       ...write,
       held: this.storage.get(write.key),
       heldLifeMs: Math.max(0, this.storage.lifeMs(write.key)),
+      floor: this.floors?.of(write.key) ?? VERSION_ZERO,
     }))
     const decision = decideStoreAll(found, mode, this.options.graceMs)
     if (decision.kind === 'stale') return (found: Fence) => call.onStale(this, decision.held, found)
@@ -227,7 +313,7 @@ export class MemoryNode implements Node {
 
   private executeStore(key: Buffer, askedMs: number, decide: Decide, call: StoreCall) {
     const decision = decide(this.storage.get(key), Math.max(0, this.storage.lifeMs(key)))
-    if (!decision) return () => call.onFailure(this, TOO_LATE)
+    if ('reason' in decision) return () => call.onFailure(this, decision)
     if (decision.kind === 'stale') return (found: Fence) => call.onStale(this, decision.held, found)
     if (decision.kind === 'keep' && !this.storage.set(key, decision.bytes, decision.lifeMs)) {
       return () => call.onFailure(this, TOO_LARGE)
@@ -316,10 +402,11 @@ export class MemoryNode implements Node {
       receivedAtMonotonicMs: clock.monotonicMs(),
       marker: this.storage.get(MARKER_KEY),
       topology: this.storage.get(TOPOLOGY_KEY),
-      decided: this.storage.get(DECIDED_KEY),
       syncedAt: decodeSyncedAt(this.storage.get(SYNCED_AT_KEY)),
       durable: false,
       software: 'memory',
+      isReplica: false,
+      replid: this.runId,
       memoryUsedBytes: this.storage.usedBytes,
       memoryLimitBytes: maxBytes,
       evictionPolicy: 'lru (in process)',
@@ -329,6 +416,11 @@ export class MemoryNode implements Node {
         peers.map((peer) => [peer, this.storage.hintsFor(peer).size] as const).filter(([, n]) => n > 0),
       ),
     }
+  }
+
+  async decided(): Promise<Buffer | null> {
+    await this.reached()
+    return this.storage.get(DECIDED_KEY)
   }
 
   async forbidden(): Promise<readonly string[]> {
@@ -347,6 +439,47 @@ export class MemoryNode implements Node {
     if (expected ? !found?.equals(expected) : found) return false
     if (decided) this.storage.set(DECIDED_KEY, Buffer.from(decided), Infinity)
     return this.storage.set(MARKER_KEY, Buffer.from(next), Infinity)
+  }
+
+  async checkIn(
+    marker: Buffer,
+    id: string,
+    text: string,
+    reads: boolean,
+  ): Promise<readonly CheckedIn[] | null> {
+    await this.reached()
+    if (!this.storage.get(MARKER_KEY)?.equals(marker)) return null
+    const notes = this.storage.notes.checkIn(id, text, this.options.clock.wallMs())
+    return reads ? notes : []
+  }
+
+  async announce(): Promise<void> {
+    await this.reached()
+    for (const listener of this.storage.listeners) listener.announced()
+  }
+
+  subscribe(to: Announcements): Subscription {
+    const { listeners } = this.storage
+    let isClosed = false
+    this.options.timers.endOfTurn(() => {
+      if (isClosed) return
+      listeners.add(to)
+      to.subscribed()
+    })
+    return {
+      close: () => {
+        isClosed = true
+        listeners.delete(to)
+      },
+    }
+  }
+
+  async empty(marker: Buffer | null): Promise<boolean> {
+    await this.reached()
+    const found = this.storage.get(MARKER_KEY)
+    if (marker ? !found?.equals(marker) : found) return false
+    this.storage.clear()
+    return true
   }
 
   async stamp(marker: Buffer, syncedAt: SyncedAt): Promise<boolean> {
@@ -375,6 +508,37 @@ export class MemoryNode implements Node {
     return removed
   }
 
+  async dropBelow(
+    marker: Buffer,
+    floors: Floors,
+    cursor: string,
+    count: number,
+  ): Promise<DroppedPage | null> {
+    await this.reached()
+    checkPage(cursor, count)
+    if (!this.storage.get(MARKER_KEY)?.equals(marker)) return null
+    const page = this.storage.page(Number(cursor), count)
+    let dropped = 0
+    for (const { key, bytes } of page.entries) {
+      if (aboveFloor(floors, key, bytes)) continue
+      const { kind, promise } = new StoredRecord(bytes)
+      if (kind === KIND_NOTHING) continue // it ends by itself
+      if (promise) this.storage.set(key, promiseAlone(promise), this.options.graceMs)
+      else this.storage.delete(key)
+      dropped++
+    }
+    return { cursor: String(page.cursor), dropped }
+  }
+
+  /** The floors of the node's epoch; null = none. */
+  private get floors(): Floors | null {
+    return this.fence?.floors ?? null
+  }
+
+  private shown(entries: StoragePage['entries']): StoragePage['entries'] {
+    return entries.filter(({ key, bytes }) => aboveFloor(this.floors, key, bytes))
+  }
+
   async lease(name: string, owner: string, forMs: number): Promise<boolean> {
     await this.reached()
     const held = this.storage.get(leaseKey(name))
@@ -399,8 +563,9 @@ export class MemoryNode implements Node {
     if (!this.storage.get(MARKER_KEY)?.equals(marker)) return
     const bytes = this.storage.get(key)
     const record = bytes && new StoredRecord(bytes)
-    if (record?.versioned && !record.promise && compareVersions(record.version, version) === 0) {
-      this.storage.delete(key)
+    if (record?.versioned && compareVersions(record.version, version) === 0) {
+      // See drop-copy.lua.
+      if (!record.promise || marker.includes('"topology":{')) this.storage.delete(key)
     }
   }
 
@@ -434,14 +599,25 @@ export class MemoryNode implements Node {
     checkPage(cursor, count)
     const page = this.storage.page(Number(cursor), count)
     const glob = match && new Glob(match)
-    const entries = page.entries
+    const entries = this.shown(page.entries)
       .filter(({ key }) => glob?.matches(key) ?? true)
       .map(({ key, bytes }) => ({ key, head: Buffer.from(bytes.subarray(0, HEAD_WITH_PROMISE_BYTES)) }))
     return { cursor: String(page.cursor), entries }
   }
 
+  async keys(cursor: string, count: number): Promise<KeyPage> {
+    await this.reached()
+    checkPage(cursor, count)
+    const page = this.storage.page(Number(cursor), count)
+    return { cursor: String(page.cursor), keys: page.entries.map(({ key }) => key) }
+  }
+
   async lifeMs(key: Buffer): Promise<number> {
     await this.reached()
+    return this.leftMs(key)
+  }
+
+  private leftMs(key: Buffer): number {
     const lifeMs = this.storage.lifeMs(key)
     return lifeMs === Infinity ? -1 : Math.ceil(lifeMs)
   }

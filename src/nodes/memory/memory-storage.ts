@@ -13,9 +13,11 @@
  */
 import { LRUCache } from 'lru-cache'
 import type { MonotonicClock } from '../../core/clock.ts'
+import type { Announcements } from '../node.ts'
 import { isInternalName } from '../../core/keys.ts'
 import { KeyOrder } from './key-order.ts'
 import { MemoryHints } from './memory-hints.ts'
+import { MemoryNotes } from './memory-notes.ts'
 
 /** Overhead of an entry beside key and value: measured 310 to 380 bytes of heap on Node 20. */
 export const ENTRY_OVERHEAD_BYTES = 400
@@ -38,6 +40,11 @@ export class MemoryStorage {
   evictedKeys = 0
   /** Number of times that all data was lost, as with the process. */
   wipes = 0
+
+  /** Who listens to announcements. */
+  readonly listeners = new Set<Announcements>()
+  /** Of the coordinators. */
+  readonly notes = new MemoryNotes()
 
   private readonly maxBytes: number
   private readonly time: Pick<LRUCache.OptionsBase<string, Entry, unknown>, 'perf' | 'ttlResolution'>
@@ -110,6 +117,7 @@ export class MemoryStorage {
     this.users.clear()
     this.internals.clear()
     this.hints.clear()
+    this.notes.clear()
   }
 
   wipe(): void {

@@ -1,15 +1,25 @@
 -- Second round of a two-round write: store the record where the promise to its version still stands.
 --
 -- KEYS[1]  the key
+-- KEYS[2]  the node's marker, where ARGV[5] is given
 -- ARGV[1]  head up to and with the version (17 bytes); the version is the ballot
 -- ARGV[2]  expiry (6 bytes) and value
 -- ARGV[3]  own life: milliseconds to keep the key for the record's own expiry; 0 = without an end
 -- ARGV[4]  grace in milliseconds
+-- ARGV[5]  the first and the last epoch that the marker may name; empty or absent = any
 --
 -- Returns  1           stored, or stored already, and kept as long as requested
 --          more than 1 the same, and kept for so many milliseconds, which is longer
 --          12 bytes    refused: promised to another ballot, which is returned
 --          20 bytes    refused: replaced, or never promised; version and replaced field of what is held
+--          'E'         refused: the node has another epoch
+
+-- Planned under other members: refused before anything is done.
+if ARGV[5] and ARGV[5] ~= '' then
+  local first, last = string.match(ARGV[5], '(%d+) (%d+)')
+  local marked = tonumber(string.match(redis.call('GET', KEYS[2]) or '', '"topology":{.-"epoch":(%d+)') or 1)
+  if marked < tonumber(first) or marked > tonumber(last) then return 'E' end
+end
 
 local key = KEYS[1]
 local held = redis.call('GETRANGE', key, 0, 42)

@@ -7,7 +7,16 @@
 import { VERSION_BYTES } from '../../core/clock.ts'
 import { printable } from '../../core/printable.ts'
 import { isHeld, prepareOutcome } from './data-replies.ts'
-import type { HintPage, RegisterAnswer, ScanPage } from '../node.ts'
+import {
+  MAX_CHECKED_IN,
+  MAX_NOTE_BYTES,
+  type CheckedIn,
+  type HintPage,
+  type KeyPage,
+  type RegisterAnswer,
+  type DroppedPage,
+  type ScanPage,
+} from '../node.ts'
 
 /** The node sent a reply that is not valid for its command. */
 export class NotAnAnswer extends Error {
@@ -39,12 +48,20 @@ export function bytesOrNil(command: string, reply: unknown): Buffer | null {
   return reply
 }
 
+/** GETRANGE of a whole value: null = nothing is stored, or an empty string. */
+export function bytesReply(reply: unknown): Buffer | null {
+  if (!Buffer.isBuffer(reply)) throw new NotAnAnswer('GETRANGE', reply)
+  return reply.length > 0 ? reply : null
+}
+
 export interface Info {
   readonly runId: string
   /** `cluster` and `sentinel` are no nodes. */
   readonly mode: string
   readonly aofEnabled: boolean
   readonly software: string
+  readonly isReplica: boolean
+  readonly replid: string
   readonly usedMemory: number
   readonly maxMemory: number
   readonly evictionPolicy: string
@@ -75,6 +92,8 @@ export function infoReply(reply: unknown): Info {
     mode: text('redis_mode') || text('server_mode'),
     aofEnabled: fields.get('aof_enabled') === '1',
     software: valkey ? `valkey ${valkey}` : `redis ${text('redis_version')}`,
+    isReplica: fields.get('role') === 'slave',
+    replid: text('master_replid'),
     usedMemory: count('used_memory'),
     maxMemory: count('maxmemory'),
     evictionPolicy: text('maxmemory_policy'),
@@ -137,6 +156,40 @@ export function scanPageReply(reply: unknown, headBytes: number): ScanPage {
   const entries = pairsOf('scan', flat).map(([key, head]) => ({ key, head }))
   if (entries.some(({ head }) => head.length > headBytes)) throw new NotAnAnswer('scan', reply)
   return { cursor: cursorOf('scan', cursor), entries }
+}
+
+export function droppedPageReply(reply: unknown): DroppedPage | null {
+  if (reply === null) return null
+  const [cursor, dropped, ...rest] = Array.isArray(reply) ? (reply as unknown[]) : []
+  if (rest.length > 0) throw new NotAnAnswer('drop-below', reply)
+  return {
+    cursor: cursorOf('drop-below', cursor),
+    dropped: integerReply('drop-below', dropped, 0, Number.MAX_SAFE_INTEGER),
+  }
+}
+
+/** SCAN. */
+export function keyPageReply(reply: unknown): KeyPage {
+  const [cursor, keys, ...rest] = Array.isArray(reply) ? (reply as unknown[]) : []
+  const areKeys = Array.isArray(keys) && rest.length === 0 && keys.every((key) => Buffer.isBuffer(key))
+  if (!areKeys) throw new NotAnAnswer('SCAN', reply)
+  return { cursor: cursorOf('SCAN', cursor), keys }
+}
+
+/** Null = another marker. Notes that are too long are left out: no coordinator writes such. */
+export function checkInReply(reply: unknown): readonly CheckedIn[] | null {
+  if (reply === 0) return null
+  if (!Array.isArray(reply) || reply.length % 3 !== 0 || reply.length > 3 * MAX_CHECKED_IN) {
+    throw new NotAnAnswer('check-in', reply)
+  }
+  const found: CheckedIn[] = []
+  for (let i = 0; i < reply.length; i += 3) {
+    const [id, agoMs, text] = reply.slice(i, i + 3) as unknown[]
+    const isNote = Buffer.isBuffer(id) && isWhole(agoMs) && agoMs >= 0 && Buffer.isBuffer(text)
+    if (!isNote) throw new NotAnAnswer('check-in', reply)
+    if (text.length <= MAX_NOTE_BYTES) found.push({ id: printable(id, 64), agoMs, text: text.toString() })
+  }
+  return found
 }
 
 export function prepareRegisterReply(reply: unknown): RegisterAnswer {

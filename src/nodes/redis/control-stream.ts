@@ -131,8 +131,26 @@ class GuardedStream extends Duplex {
   }
 }
 
+/**
+ * Options for ioredis of a client that connects once, through a GuardedStream, and fails what it cannot send: when to try
+ * again is decided elsewhere.
+ */
+export function guardedOptions(timers: Timers) {
+  return {
+    Connector: guardedConnector(timers),
+    protocol: 2, // RESP2 has no pushes
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    enableReadyCheck: false,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    disableClientInfo: true,
+    retryStrategy: () => null,
+  } as const
+}
+
 /** Connector for ioredis, like its own, but through a GuardedStream. */
-export function guardedConnector(timers: Timers): new (options: unknown) => AbstractConnector {
+function guardedConnector(timers: Timers): new (options: unknown) => AbstractConnector {
   return class extends AbstractConnector {
     private readonly options: RedisOptions
 

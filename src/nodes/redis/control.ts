@@ -11,19 +11,15 @@
 import type { ConnectionOptions } from 'node:tls'
 import { Redis } from 'ioredis'
 import type { TimerHandle } from '../../core/clock.ts'
-import {
-  DECIDED_KEY,
-  hintsKey,
-  MARKER_KEY,
-  PERMISSION_KEY,
-  SYNCED_AT_KEY,
-  TOPOLOGY_KEY,
-} from '../../core/keys.ts'
+import { HEAD_WITH_PROMISE_BYTES, StoredRecord } from '../../core/codec.ts'
+import { hintsKey, MARKER_KEY, PERMISSION_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY } from '../../core/keys.ts'
 import { printable } from '../../core/printable.ts'
 import { decodeSyncedAt } from '../../core/synced-at.ts'
 import {
   bytesOrNil,
+  bytesReply,
   infoReply,
+  type Info,
   integerReply,
   loadedReply,
   namesReply,
@@ -31,9 +27,9 @@ import {
   settingReply,
   timeReply,
 } from './control-replies.ts'
-import { BrokenFraming, guardedConnector } from './control-stream.ts'
+import { BrokenFraming, guardedOptions } from './control-stream.ts'
 import { errorReason } from './error-replies.ts'
-import { NodeCallFailed } from '../failures.ts'
+import { NodeCallFailed, NotANode } from '../failures.ts'
 import type { NodeReport } from '../node.ts'
 import { CHECKED_COMMANDS, forbiddenBy, forbiddenSentence } from '../permissions.ts'
 import type { RedisNodeOptions } from './options.ts'
@@ -52,6 +48,14 @@ interface Question {
 
 const LOADED_SCRIPTS = [STORE, PEEK, PREPARE, ACCEPT, STORE_ALL, HINT, CHECK_PERMISSIONS]
 
+/** What to do about a server that is no plain one. */
+const OTHER_MODES: Readonly<Record<string, string>> = {
+  cluster:
+    'a Redis Cluster is no member, neither whole nor one server of it: start plain Redis servers (cluster-enabled no), give ' +
+    'larger ones more weight, and write what the Cluster holds through Rondo (docs/OPERATING.md, From a Redis Cluster)',
+  sentinel: 'it holds no keys: give the address of the Redis that it watches',
+}
+
 /** The node replied with an error. */
 class ErrorReply extends NodeCallFailed {}
 
@@ -59,11 +63,16 @@ export class ControlPath {
   private readonly options: RedisNodeOptions
   private readonly tlsOptions: () => ConnectionOptions
   private client: Redis | null = null
+  private disconnected: Redis | null = null
   private connecting: Promise<Redis> | null = null
   private closed = false
   /** The reason why the connection ended. */
   private lastError: Error | null = null
   private appendfsync: string | null = null
+  /** Where the client is connected. */
+  private place = ''
+  /** Bytes of TOPOLOGY_KEY, as of the last probe: long, and fetched again only if their head is another one. */
+  private register: Buffer | null = null
   /** What failed while connecting. */
   private forbiddenAtConnect: readonly string[] = []
 
@@ -95,30 +104,49 @@ export class ControlPath {
 
   close(): void {
     this.closed = true
-    this.client?.disconnect()
+    this.disconnect()
+  }
+
+  /** Once, however many calls fail with it: ioredis adds a listener to its stream each time. */
+  private disconnect(): void {
+    const { client } = this
+    if (!client || client === this.disconnected) return
+    this.disconnected = client
+    client.disconnect()
   }
 
   async probe(peers: readonly string[]): Promise<NodeReport> {
     const { connectTimeoutMs, nodeTimeoutMs, clock } = this.options
     const client = await this.inTime(connectTimeoutMs + nodeTimeoutMs, this.connected())
-    const found = new ProbeAnswers(peers)
+    const found = new ProbeAnswers(peers, this.register)
     const questions = found.questions()
     const sentAtMonotonicMs = clock.monotonicMs()
-    const pipeline = client.pipeline()
-    for (const { command, args } of questions) pipeline.callBuffer(command, ...args)
-    const answers = await this.inTime(nodeTimeoutMs, pipeline.exec())
+    const answers = await this.answersTo(client, questions)
     const receivedAtMonotonicMs = clock.monotonicMs()
-    const denied = await this.readAnswer(Promise.resolve(answers), (replies) =>
-      takeAnswers(questions, replies as [Error | null, unknown][]),
-    )
-    found.refuseMode()
+    const denied = [...(await this.take(questions, answers))]
+    const further = found.furtherQuestions()
+    if (further.length > 0) denied.push(...(await this.take(further, await this.answersTo(client, further))))
     if (denied.length > 0) throw new Error(forbiddenSentence([...this.forbiddenAtConnect, ...denied]))
+    this.register = found.topology
     return {
       ...found.report(),
       sentAtMonotonicMs,
       receivedAtMonotonicMs,
       durable: await this.isDurable(found.info!.aofEnabled),
     }
+  }
+
+  private answersTo(client: Redis, questions: readonly Question[]): Promise<unknown> {
+    const pipeline = client.pipeline()
+    for (const { command, args } of questions) pipeline.callBuffer(command, ...args)
+    return this.inTime(this.options.nodeTimeoutMs, pipeline.exec())
+  }
+
+  /** Returns what is forbidden. */
+  private take(questions: readonly Question[], answers: unknown): Promise<readonly string[]> {
+    return this.readAnswer(Promise.resolve(answers), (replies) =>
+      takeAnswers(questions, replies as [Error | null, unknown][]),
+    )
   }
 
   /** Only for a node that is ours or will be: no command that could write is run on another one. */
@@ -157,14 +185,14 @@ export class ControlPath {
     try {
       return read(await answer)
     } catch (error) {
-      if (error instanceof NotAnAnswer) this.client?.disconnect()
+      if (error instanceof NotAnAnswer) this.disconnect()
       throw this.describe(error as Error)
     }
   }
 
   /** A short message for a failed call, without ioredis's option names. */
   private describe(error: Error): Error {
-    if (error instanceof NotAnAnswer || error instanceof BrokenFraming) return error
+    if ([NotAnAnswer, BrokenFraming, NotANode].some((kind) => error instanceof kind)) return error
     if (
       /enableOfflineQueue|Connection is closed|aborted due to connection close|Stream isn't writeable/.test(
         error.message,
@@ -202,7 +230,7 @@ export class ControlPath {
       return await Promise.race([answer, overdue])
     } catch (error) {
       answer.catch(() => undefined) // reported above
-      this.client?.disconnect() // a hung connection is useless for the next probe
+      this.disconnect() // a hung connection is useless for the next probe
       throw this.describe(error as Error)
     } finally {
       timers.clearTimeout(timer!)
@@ -212,15 +240,18 @@ export class ControlPath {
   private async connected(): Promise<Redis> {
     if (this.closed) throw new Error(`node ${this.options.id} is closed`)
     // ioredis learns of a destroyed stream one turn later.
-    if (this.client?.status === 'ready' && this.client.stream.writable) return this.client
+    const isSame = this.place === placeOf(this.options.address)
+    if (isSame && this.client?.status === 'ready' && this.client.stream.writable) return this.client
     this.connecting ??= this.connect().finally(() => (this.connecting = null))
     return this.connecting
   }
 
   private async connect(): Promise<Redis> {
-    this.client?.disconnect()
+    this.disconnect()
     this.appendfsync = null
     this.lastError = null
+    await this.options.locate?.()
+    this.place = placeOf(this.options.address)
     const client = this.newClient()
     // connect() reports errors too, but not later ones: a broken control connection shows at the next probe.
     client.on('error', (error: Error) => (this.lastError ??= error))
@@ -243,15 +274,7 @@ export class ControlPath {
       ...(username === undefined ? {} : { username }),
       ...(password === undefined ? {} : { password }),
       ...(tls ? { tls: this.tlsOptions() } : {}),
-      Connector: guardedConnector(this.options.timers),
-      protocol: 2, // RESP2 has no pushes
-      lazyConnect: true,
-      enableOfflineQueue: false,
-      enableReadyCheck: false,
-      autoResendUnfulfilledCommands: false,
-      maxRetriesPerRequest: 0,
-      disableClientInfo: true,
-      retryStrategy: () => null,
+      ...guardedOptions(this.options.timers),
       connectTimeout: this.options.connectTimeoutMs,
       // Probes have their own, shorter timeout; this one limits listings and everything else.
       commandTimeout: 4 * Math.max(this.options.connectTimeoutMs, this.options.nodeTimeoutMs),
@@ -271,6 +294,10 @@ export class ControlPath {
     await Promise.all(LOADED_SCRIPTS.map(load))
     this.forbiddenAtConnect = [...denied]
   }
+}
+
+function placeOf({ host, port }: { readonly host: string; readonly port: number }): string {
+  return `${host} ${port}`
 }
 
 function permissionsReply(reply: unknown): readonly string[] {
@@ -300,56 +327,93 @@ function takeAnswers(questions: readonly Question[], answers: [Error | null, unk
 /** The commands of a probe, and their results. */
 class ProbeAnswers {
   info: ReturnType<typeof infoReply> | null = null
+  /** Null until it is fetched, too. */
+  topology: Buffer | null = null
   private readonly peers: readonly string[]
+  private readonly known: Buffer | null
   private timeMs = 0
   private marker: Buffer | null = null
-  private topology: Buffer | null = null
-  private decided: Buffer | null = null
   private syncedAt: Buffer | null = null
   private readonly hints = new Map<string, number>()
+  private hintedPeers = 0
 
-  constructor(peers: readonly string[]) {
+  /** @param known what the register held at the last probe */
+  constructor(peers: readonly string[], known: Buffer | null) {
     this.peers = peers
+    this.known = known
   }
 
-  /** TIME comes first: the time for the other replies would make it look late. */
+  /**
+   * TIME comes first: the time for the other replies would make it look late. INFO comes before keys are read, which a
+   * server in another mode refuses with errors of its own.
+   */
   questions(): Question[] {
     return [
       { command: 'TIME', args: [], take: (reply) => (this.timeMs = timeReply(reply)) },
+      { command: 'INFO', args: [], take: (reply) => this.takeInfo(infoReply(reply)) },
       { command: 'GET', args: [MARKER_KEY], take: (reply) => (this.marker = bytesOrNil('GET', reply)) },
-      { command: 'GET', args: [TOPOLOGY_KEY], take: (reply) => (this.topology = bytesOrNil('GET', reply)) },
-      { command: 'GET', args: [DECIDED_KEY], take: (reply) => (this.decided = bytesOrNil('GET', reply)) },
+      {
+        command: 'GETRANGE',
+        args: [TOPOLOGY_KEY, '0', String(HEAD_WITH_PROMISE_BYTES - 1)],
+        take: (reply) => this.takeHead(bytesReply(reply)),
+      },
       { command: 'GET', args: [SYNCED_AT_KEY], take: (reply) => (this.syncedAt = bytesOrNil('GET', reply)) },
-      { command: 'INFO', args: [], take: (reply) => (this.info = infoReply(reply)) },
-      ...this.peers.map((peer) => ({
-        command: 'HLEN',
-        args: [hintsKey(peer)],
-        take: (reply: unknown) =>
-          this.takeHints(peer, integerReply('HLEN', reply, 0, Number.MAX_SAFE_INTEGER)),
-      })),
+      ...(this.peers.length === 0 ? [] : [this.hintsQuestion()]),
     ]
+  }
+
+  /** One for all: as a rule there are no hints, and one command for each peer would be most of what a node does. */
+  private hintsQuestion(): Question {
+    return {
+      command: 'EXISTS',
+      args: this.peers.map(hintsKey),
+      take: (reply) => (this.hintedPeers = integerReply('EXISTS', reply, 0, this.peers.length)),
+    }
+  }
+
+  /** A record with the same head is the same: no two are written under one version. */
+  private takeHead(head: Buffer | null): void {
+    const { known } = this
+    if (!head || !known?.subarray(0, HEAD_WITH_PROMISE_BYTES).equals(head)) return
+    if (new StoredRecord(known).versioned) this.topology = known
+  }
+
+  /** The register, if it has changed; and for whom the hints are, and how many, where there are any. */
+  furtherQuestions(): Question[] {
+    const register: Question = {
+      command: 'GET',
+      args: [TOPOLOGY_KEY],
+      take: (reply) => (this.topology = bytesOrNil('GET', reply)),
+    }
+    const hints = this.peers.map((peer): Question => ({
+      command: 'HLEN',
+      args: [hintsKey(peer)],
+      take: (reply) => this.takeHints(peer, integerReply('HLEN', reply, 0, Number.MAX_SAFE_INTEGER)),
+    }))
+    return [...(this.topology ? [] : [register]), ...(this.hintedPeers > 0 ? hints : [])]
   }
 
   private takeHints(peer: string, count: number): void {
     if (count > 0) this.hints.set(peer, count)
   }
 
-  refuseMode(): void {
-    const { mode = '' } = this.info ?? {}
-    if (mode !== 'cluster' && mode !== 'sentinel') return
-    throw new Error(`the node runs in ${mode} mode; Rondo needs a plain Redis server`)
+  private takeInfo(info: Info): void {
+    this.info = info
+    const why = OTHER_MODES[info.mode]
+    if (why !== undefined) throw new NotANode(`the node runs in ${info.mode} mode; ${why}`)
   }
 
   report(): Omit<NodeReport, 'sentAtMonotonicMs' | 'receivedAtMonotonicMs' | 'durable'> {
     const info = this.info!
     return {
       runId: info.runId,
+      replid: info.replid,
       timeMs: this.timeMs,
       marker: this.marker,
       topology: this.topology,
-      decided: this.decided,
       syncedAt: decodeSyncedAt(this.syncedAt),
       software: info.software,
+      isReplica: info.isReplica,
       memoryUsedBytes: info.usedMemory,
       memoryLimitBytes: info.maxMemory,
       evictionPolicy: info.evictionPolicy,

@@ -16,6 +16,7 @@ const STALE_MARK = 0x53 // S
 const PROMISED_MARK = 0x50 // P
 const OTHER_TYPE_MARK = 0x57 // W
 const TOO_LATE_MARK = 0x54 // T
+const OTHER_EPOCH_MARK = 0x45 // E
 const LIFE_BYTES = 6
 const HELD_BYTES = VERSION_BYTES + REPLACED_BYTES
 /** 2^53 has sixteen digits. */
@@ -42,6 +43,11 @@ export function isDigit(bytes: Buffer, digit: 0 | 1): boolean {
 
 export function isTooLate(bytes: Buffer): boolean {
   return bytes.length === 1 && bytes[0] === TOO_LATE_MARK
+}
+
+/** Of store.lua, accept.lua and store-all.lua: the node has another epoch, and nothing was done. */
+export function isOtherEpoch(bytes: Buffer): boolean {
+  return bytes.length === 1 && bytes[0] === OTHER_EPOCH_MARK
 }
 
 /** An outcome for each record (format in store.lua). */

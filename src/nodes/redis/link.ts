@@ -27,7 +27,7 @@ import { indexOfNear } from '../../core/bytes.ts'
 import type { MonotonicClock, TimerHandle, Timers } from '../../core/clock.ts'
 import { MARKER_KEY } from '../../core/keys.ts'
 import { printable } from '../../core/printable.ts'
-import { FOREIGN_MARKER, NOT_CONNECTED, OTHER_RUN } from '../failures.ts'
+import { DEMOTED, FOREIGN_MARKER, NOT_CONNECTED, OTHER_RUN } from '../failures.ts'
 import { SMALL_BYTES, type NodeLoad } from '../load.ts'
 import type { Fence, NodeFailure } from '../node.ts'
 import { passwordRefused, withoutSecrets } from './secrets.ts'
@@ -41,7 +41,7 @@ export const REPLY_SIMPLE = 5
 /** Reply type of a bulk that exceeds the limit: skipped and discarded. */
 export const REPLY_TOO_LONG = 6
 
-/** One command in flight. The link fills in the reply, and calls one of the two methods once. */
+/** One command in flight, as a rule. The link fills in the reply, and calls one of the two methods once. */
 export abstract class LinkCall {
   /** Size of the values that are sent to the node or expected from it. */
   valueBytes: number
@@ -51,6 +51,13 @@ export abstract class LinkCall {
 
   constructor(valueBytes: number) {
     this.valueBytes = valueBytes
+  }
+
+  /** @returns whether it has all of its replies; some calls are several commands */
+  take(type: number, reply: Buffer | null): boolean {
+    this.replyType = type
+    this.reply = reply
+    return true
   }
 
   abstract answered(fence: Fence): void
@@ -86,8 +93,8 @@ interface Batch {
   /** Its share of the node's load. */
   readonly largeBytes: number
   readonly smallBytes: number
-  /** Replies received, without the marker's. */
-  replies: number
+  /** Calls that have all of their replies. */
+  replied: number
   /** The next batch. */
   next: Batch | null
 }
@@ -120,6 +127,8 @@ const FENCE_COMMAND = encodeCommand(['GET', MARKER_KEY])
 /** AUTH, INFO, GET: the number of pending replies before the reply to AUTH. */
 const GREETINGS_WITH_AUTH = 3
 const RUN_COMMAND = encodeCommand(['INFO', 'server'])
+/** Of a server that Sentinels watch: it may have been demoted since the probe, and hold what another one has. */
+const ROLE_COMMAND = encodeCommand(['INFO', 'replication'])
 
 /** Encodes a command in RESP. */
 export function encodeCommand(args: readonly (string | Buffer)[]): Buffer {
@@ -205,6 +214,11 @@ export class Link {
   /** The run id of the node that it is connected to. */
   get runId(): string {
     return this.fence.runId
+  }
+
+  /** Whether it is connected to the run of the server that the fence is about. */
+  isOf({ runId, replid }: Fence): boolean {
+    return this.fence.runId === runId && (replid === undefined || this.fence.replid === replid)
   }
 
   /** Batches sent from now on must find this marker, of the same run. */
@@ -322,7 +336,7 @@ export class Link {
     this.crlf()
   }
 
-  /** Completes the command that was encoded since the last call. */
+  /** Completes the command, or the commands, that were encoded since the last call. */
   enqueue(call: LinkCall): void {
     this.expectMore()
     this.inFlight++
@@ -398,7 +412,7 @@ export class Link {
       receivedBefore: this.receivedBytes,
       largeBytes: this.largeBytes,
       smallBytes: this.smallBytes,
-      replies: 0,
+      replied: 0,
       next: null,
     }
     this.calls = []
@@ -432,6 +446,7 @@ export class Link {
     if (password !== undefined) {
       parts.push(encodeCommand(username ? ['AUTH', username, password] : ['AUTH', password]))
     }
+    if (this.fence.replid !== undefined) parts.push(ROLE_COMMAND)
     parts.push(RUN_COMMAND, FENCE_COMMAND)
     this.greetings = parts.length
     this.socket?.write(Buffer.concat(parts))
@@ -443,6 +458,8 @@ export class Link {
       return
     }
     this.greetings--
+    const { replid } = this.fence
+    if (this.greetings === 2 && replid !== undefined && !isPrimary(reply, replid)) this.refuse(DEMOTED, null)
     // A node that was restarted since the probe may have its old marker, but not all of its data.
     if (this.greetings === 1 && !reply?.includes(`run_id:${this.fence.runId}\r\n`))
       this.refuse(OTHER_RUN, null)
@@ -457,7 +474,8 @@ export class Link {
   }
 
   private handshakeRefused(said: string): string {
-    const isAuth = this.options.password !== undefined && this.greetings === GREETINGS_WITH_AUTH
+    const unanswered = this.fence.replid === undefined ? GREETINGS_WITH_AUTH : GREETINGS_WITH_AUTH + 1
+    const isAuth = this.options.password !== undefined && this.greetings === unanswered
     return isAuth
       ? passwordRefused(said, this.options)
       : `the node refused the handshake: ${withoutSecrets(said, this.options)}`
@@ -623,10 +641,8 @@ export class Link {
       this.invalidReply('an answer to nothing')
       return
     }
-    if (batch.replies < batch.calls.length) {
-      const call = batch.calls[batch.replies++]!
-      call.replyType = type
-      call.reply = reply
+    if (batch.replied < batch.calls.length) {
+      if (batch.calls[batch.replied]!.take(type, reply)) batch.replied++
       return
     }
     this.onMarker(batch, type, reply)
@@ -705,6 +721,11 @@ const TOO_MUCH_IN_FLIGHT: NodeFailure = {
 
 function lost(reason: NodeFailure['reason'], message: string): NodeFailure {
   return { kind: 'unknown', reason, message }
+}
+
+/** In reply to ROLE_COMMAND. */
+function isPrimary(reply: Buffer | null, replid: string): boolean {
+  return !!reply?.includes('role:master\r\n') && reply.includes(`master_replid:${replid}\r\n`)
 }
 
 function isMarker(type: number, reply: Buffer | null, fence: Fence): boolean {

@@ -4,6 +4,9 @@ import type { Clock, Timers } from '../../core/clock.ts'
 
 export interface RedisNodeOptions {
   readonly id: string
+  /** Before each connection: finds the address, where that is not known from the start. */
+  readonly locate?: () => Promise<void>
+  /** Read for each connection. */
   readonly address: {
     readonly host: string
     readonly port: number

@@ -10,6 +10,7 @@
  * between; then the script (peek.lua) reads again. A length or a range always uses the script.
  */
 import { HEAD_WITH_PROMISE_BYTES, PeekedRecord } from '../../core/codec.ts'
+import { aboveFloor } from '../../core/floors.ts'
 import type { Part } from '../../core/part.ts'
 import { LinkCall, REPLY_BULK, REPLY_INTEGER, REPLY_NIL, REPLY_TOO_LONG, type Link } from './link.ts'
 import type { Fence, NodeFailure, PeekCall } from '../node.ts'
@@ -77,8 +78,10 @@ class PendingExists extends LinkCall {
     else if (replyType !== REPLY_BULK || reply!.length > HEAD_WITH_PROMISE_BYTES) {
       this.lost(this.node.judge(replyType, reply))
     } else if (!this.isFlag) this.lost(this.node.judge(this.replyType, this.reply))
-    else if (reply!.length > 0) this.call.onPeeked(this.node, new PeekedRecord(reply!), fence)
-    else if (this.reply![0] === ZERO) this.call.onPeeked(this.node, null, fence)
+    else if (reply!.length > 0) {
+      const head = aboveFloor(fence.floors, this.key, reply)
+      this.call.onPeeked(this.node, head && new PeekedRecord(head), fence)
+    } else if (this.reply![0] === ZERO) this.call.onPeeked(this.node, null, fence)
     else this.node.peekByScript(this.key, 'head', this.call)
   }
 
@@ -132,7 +135,7 @@ export class PendingPeek extends PendingScript {
     }
     const record = this.replyType === REPLY_BULK ? peekedIn(this.reply!, this.part) : null
     if (!record) return false
-    this.call.onPeeked(this.node, record, fence)
+    this.call.onPeeked(this.node, aboveFloor(fence.floors, this.key, record.bytes) && record, fence)
     return true
   }
 }

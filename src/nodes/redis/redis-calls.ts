@@ -2,18 +2,22 @@
  * Calls of the data path to a Redis: how each is encoded, and how its reply is handled.
  */
 import { EXPIRY_AT, HEAD_BYTES, REPLACED_AT, type NewRecord } from '../../core/codec.ts'
+import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../../core/clock.ts'
+import { aboveFloor, type Floors } from '../../core/floors.ts'
 import type { Part } from '../../core/part.ts'
-import { hintsKey } from '../../core/keys.ts'
+import { hintsKey, MARKER_KEY } from '../../core/keys.ts'
+import type { Epochs } from '../../core/replica-set.ts'
 import {
   isDigit,
   isHeld,
+  isOtherEpoch,
   isTooLate,
   lifeOf,
   prepareOutcome,
   storeAllOutcome,
   storeOutcomes,
 } from './data-replies.ts'
-import { hintsFull, TOO_LATE, WRONG_TYPE } from '../failures.ts'
+import { hintsFull, OTHER_EPOCH, TOO_LATE, WRONG_TYPE } from '../failures.ts'
 import {
   LinkCall,
   REPLY_BULK,
@@ -44,7 +48,9 @@ const STORE_HEADS: ScriptHeads[] = []
 const MAX_STORES_PER_CALL = 32
 const MAX_STORE_BYTES_PER_CALL = 16 * 1024
 const PREPARE_HEADS = headsOf(PREPARE, 2)
-const ACCEPT_HEADS = headsOf(ACCEPT, 4)
+const ACCEPT_HEADS = headsOf(ACCEPT, 5, 2)
+/** Stores on condition of an epoch are sent alone. */
+const EPOCH_STORE_HEADS = headsOf(STORE, 7, 2)
 const HINT_HEADS = headsOf(HINT, 3)
 export const GET_HEAD = Buffer.from('*2\r\n$3\r\nGET\r\n')
 const NO_BYTES = Buffer.alloc(0)
@@ -55,6 +61,8 @@ const PROMISED = Buffer.from('promised')
 export interface CallHost extends Node {
   /** GRACE_SECONDS in milliseconds, encoded for the scripts. */
   readonly grace: Buffer
+  /** Of the node's epoch; null = none. */
+  readonly floors: Floors | null
   /** Encoded for the script. */
   readonly maxHints: Buffer
   /** Number of resent calls: a read sent before one of them may have overtaken it, and is repeated. */
@@ -86,8 +94,9 @@ export class PendingGet extends LinkCall {
 
   override answered(fence: Fence): void {
     if (this.resends !== this.node.resends) this.node.get(this.key, this.call, this.valueBytes)
-    else if (this.replyType === REPLY_BULK) this.call.onRecord(this.node, this.reply, fence)
-    else if (this.replyType === REPLY_NIL) this.call.onRecord(this.node, null, fence)
+    else if (this.replyType === REPLY_BULK) {
+      this.call.onRecord(this.node, aboveFloor(fence.floors, this.key, this.reply), fence)
+    } else if (this.replyType === REPLY_NIL) this.call.onRecord(this.node, null, fence)
     else if (this.replyType === REPLY_TOO_LONG) this.call.onFailure(this.node, TOO_LONG)
     else this.call.onFailure(this.node, this.node.judge(this.replyType, this.reply))
   }
@@ -123,6 +132,10 @@ export abstract class PendingScript extends LinkCall implements Resendable {
   }
 
   abstract encode(link: Link): void
+  /** The script refused it because of the node's epoch. */
+  protected isOtherEpoch(): boolean {
+    return this.replyType === REPLY_BULK && isOtherEpoch(this.reply!)
+  }
   /** False, before any caller is answered, if the reply is invalid. */
   protected abstract replied(fence: Fence): boolean
 
@@ -163,21 +176,29 @@ export class PendingStores extends LinkCall implements Resendable {
     this.valueBytes += entry.record.value.length
   }
 
+  /** Whether another one with this time limit may be added. */
+  isUntil(untilMs: number | undefined): boolean {
+    return this.condition?.untilMs === untilMs
+  }
+
   get isFull(): boolean {
     return this.entries.length === MAX_STORES_PER_CALL || this.valueBytes >= MAX_STORE_BYTES_PER_CALL
   }
 
   get heads(): ScriptHeads {
+    if (this.condition?.epochs) return EPOCH_STORE_HEADS
     const keys = this.entries.length
-    return (STORE_HEADS[keys] ??= headsOf(STORE, 3 + 3 * keys, keys))
+    return (STORE_HEADS[keys] ??= headsOf(STORE, 4 + 3 * keys, keys))
   }
 
   encode(link: Link): void {
     for (const { key } of this.entries) link.bulk(key)
+    const { onlyIf, untilMs, epochs } = this.condition ?? {}
+    if (epochs) link.bulk(MARKER_KEY)
     link.bulk(this.node.grace)
-    const { onlyIf, untilMs } = this.condition ?? {}
-    link.bulk(onlyIf ? Buffer.from(onlyIf) : NO_BYTES)
+    link.bulk(onlyIf ? condition(onlyIf, this.node.floors, this.entries[0]!.key) : NO_BYTES)
     link.bulk(untilMs === undefined ? NO_BYTES : Buffer.from(String(untilMs)))
+    link.bulk(encoded(epochs))
     for (const { record, lifeMs } of this.entries) {
       const { head, value } = record
       link.bulkOfTwo(head, 0, REPLACED_AT, NO_BYTES)
@@ -204,6 +225,10 @@ export class PendingStores extends LinkCall implements Resendable {
       this.lost(TOO_LATE)
       return
     }
+    if (this.condition?.epochs && isOtherEpoch(bytes)) {
+      this.lost(OTHER_EPOCH)
+      return
+    }
     const outcomes = storeOutcomes(bytes, this.entries)
     if (!outcomes) {
       this.lost(this.node.judge(this.replyType, bytes))
@@ -224,21 +249,32 @@ export class PendingAccept extends PendingScript {
   protected readonly call: StoreCall
   private readonly record: NewRecord
   private readonly lifeMs: number
+  private readonly epochs: Epochs | undefined
 
-  constructor(node: CallHost, key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall) {
+  constructor(
+    node: CallHost,
+    key: Buffer,
+    record: NewRecord,
+    lifeMs: number,
+    call: StoreCall,
+    epochs: Epochs | undefined,
+  ) {
     super(node, key, record.value.length)
     this.record = record
     this.lifeMs = lifeMs
     this.call = call
+    this.epochs = epochs
   }
 
   override encode(link: Link): void {
     const { head, value } = this.record
     link.bulk(this.key)
+    link.bulk(MARKER_KEY)
     link.bulk(head.subarray(0, REPLACED_AT))
     link.bulkOfTwo(head, EXPIRY_AT, HEAD_BYTES, value)
     link.bulk(decimal(this.lifeMs))
     link.bulk(this.node.grace)
+    link.bulk(encoded(this.epochs))
   }
 
   protected override replied(fence: Fence): boolean {
@@ -248,6 +284,7 @@ export class PendingAccept extends PendingScript {
       if (keptMs === null || keptMs < this.lifeMs) return false
       this.call.onApplied(this.node, fence, keptMs)
     } else if (this.replyType === REPLY_BULK && isHeld(reply)) this.call.onStale(this.node, reply, fence)
+    else if (this.isOtherEpoch()) this.lost(OTHER_EPOCH)
     else return false
     return true
   }
@@ -258,30 +295,44 @@ export class PendingStoreAll extends PendingScript {
   protected readonly call: StoreAllCall
   private readonly writes: readonly StoreAllWrite[]
   private readonly mode: StoreAllMode
+  private readonly epochs: Epochs | undefined
 
-  constructor(node: CallHost, writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall) {
+  constructor(
+    node: CallHost,
+    writes: readonly StoreAllWrite[],
+    mode: StoreAllMode,
+    call: StoreAllCall,
+    epochs: Epochs | undefined,
+  ) {
     const valueBytes = writes.reduce((sum, { record }) => sum + (record?.value.length ?? 0), 0)
     super(node, writes[0]!.key, valueBytes)
-    this.heads = headsOf(STORE_ALL, 2 + 4 * writes.length, writes.length)
+    this.heads = headsOf(STORE_ALL, 3 + 4 * writes.length, writes.length + 1)
     this.writes = writes
     this.mode = mode
     this.call = call
+    this.epochs = epochs
   }
 
   override encode(link: Link): void {
     for (const { key } of this.writes) link.bulk(key)
+    link.bulk(MARKER_KEY)
     link.bulk(this.node.grace)
     link.bulk(this.mode === 'if-held' ? HELD : PROMISED)
-    for (const { record, lifeMs, onlyIf } of this.writes) {
+    link.bulk(encoded(this.epochs))
+    for (const { key, record, lifeMs, onlyIf } of this.writes) {
       link.bulk(record ? record.head.subarray(0, REPLACED_AT) : NO_BYTES)
       if (record) link.bulkOfTwo(record.head, EXPIRY_AT, HEAD_BYTES, record.value)
       else link.bulk(NO_BYTES)
       link.bulk(decimal(lifeMs))
-      link.bulk(Buffer.from(onlyIf))
+      link.bulk(condition(onlyIf, this.node.floors, key))
     }
   }
 
   protected override replied(fence: Fence): boolean {
+    if (this.isOtherEpoch()) {
+      this.lost(OTHER_EPOCH)
+      return true
+    }
     const outcome = this.replyType === REPLY_BULK ? storeAllOutcome(this.reply!, this.writes) : null
     if (!outcome) return false
     if (outcome.ok) this.call.onApplied(this.node, fence, outcome.keptMs)
@@ -341,8 +392,9 @@ export class PendingPrepare extends PendingScript {
   protected override replied(fence: Fence): boolean {
     const outcome = this.replyType === REPLY_BULK ? prepareOutcome(this.reply!) : null
     if (!outcome) return false
-    if (outcome.ok) this.call.onPromised(this.node, outcome.record, fence)
-    else this.call.onRefused(this.node, outcome.newest, fence)
+    if (outcome.ok) {
+      this.call.onPromised(this.node, aboveFloor(fence.floors, this.key, outcome.record), fence)
+    } else this.call.onRefused(this.node, outcome.newest, fence)
     return true
   }
 }
@@ -351,6 +403,18 @@ export const TOO_LONG: NodeFailure = {
   kind: 'refused',
   reason: 'too-long',
   message: 'the stored value is larger than MAX_VALUE_BYTES allows',
+}
+
+/** Nothing, or what is below the key's floor: its version with one byte more, as the scripts take it. */
+function condition(onlyIf: Version, floors: Floors | null, key: Buffer): Buffer {
+  const floor = floors?.of(key) ?? VERSION_ZERO
+  const isNothing = compareVersions(onlyIf, VERSION_ZERO) === 0
+  if (!isNothing || floor === VERSION_ZERO) return Buffer.from(onlyIf)
+  return Buffer.concat([floor], VERSION_BYTES + 1)
+}
+
+function encoded(epochs: Epochs | undefined): Buffer {
+  return epochs ? Buffer.from(`${epochs.since} ${epochs.epoch}`) : NO_BYTES
 }
 
 const DECIMALS = new Map<number, Buffer>()

@@ -13,11 +13,13 @@ import {
   EXPIRY_AT,
   FLAGS_AT,
   HEAD_WITH_PROMISE_BYTES,
-  KIND_VALUE,
+  holdsValue,
   REPLACED_AT,
   type NewRecord,
 } from '../../core/codec.ts'
 import {
+  CHANGES_CHANNEL,
+  COORDINATORS_KEY,
   DECIDED_KEY,
   hintsKey,
   leaseKey,
@@ -26,14 +28,20 @@ import {
   TOPOLOGY_KEY,
   WRITABLE_KEY,
 } from '../../core/keys.ts'
+import { aboveFloor, type Floors } from '../../core/floors.ts'
 import type { Part } from '../../core/part.ts'
 import { printable } from '../../core/printable.ts'
+import type { Epochs } from '../../core/replica-set.ts'
 import { encodeSyncedAt, type SyncedAt } from '../../core/synced-at.ts'
 import { ControlPath } from './control.ts'
 import {
   acceptRegisterReply,
+  bytesReply,
+  checkInReply,
+  droppedPageReply,
   hintPageReply,
   integerReply,
+  keyPageReply,
   okReply,
   prepareRegisterReply,
   scanPageReply,
@@ -44,11 +52,18 @@ import { NOT_CONNECTED, SHUT } from '../failures.ts'
 import { NodeLoad } from '../load.ts'
 import { Link, REPLY_ERROR, REPLY_TOO_LONG, type LinkOptions } from './link.ts'
 import {
+  CHECKED_IN_MS,
+  MAX_CHECKED_IN,
   MAX_HINTS,
+  type Announcements,
+  type CheckedIn,
+  type DroppedPage,
   type Fence,
   type GetCall,
   type HintCall,
   type HintPage,
+  type KeyPage,
+  type LivesCall,
   type NodeFailure,
   type NodeListener,
   type NodeReport,
@@ -56,11 +71,13 @@ import {
   type PrepareCall,
   type RegisterAnswer,
   type ScanPage,
+  type StartsCall,
   type StoreAllCall,
   type StoreAllMode,
   type StoreAllWrite,
   type StoreCall,
   type StoreCondition,
+  type Subscription,
 } from '../node.ts'
 import {
   GET_HEAD,
@@ -81,14 +98,19 @@ import { enqueueHead, PendingPeek } from './peeks.ts'
 import {
   DROP_COPY,
   DROP_HINT,
+  DROP_BELOW,
   DROP_OLDER,
+  EMPTY,
   LEASE,
   PREPARE,
   ACCEPT,
   SCAN,
+  CHECK_IN,
   STAMP,
   SWAP_MARKER,
 } from './scripts.ts'
+import { PendingLives, PendingStarts, type PendingEach } from './several.ts'
+import { RedisSubscription } from './subscription.ts'
 import { withoutSecrets } from './secrets.ts'
 
 const MAX_IN_FLIGHT = 100_000
@@ -101,7 +123,6 @@ const MAX_SCANNED = 1000
 
 export class RedisNode implements CallHost {
   readonly id: string
-  readonly address: string
   listener: NodeListener | null = null
   readonly load = new NodeLoad()
 
@@ -115,6 +136,8 @@ export class RedisNode implements CallHost {
   resends = 0
   /** Encoded for the script. */
   readonly maxHints: Buffer
+  /** As of the last fence: also for what the control path reads. */
+  floors: Floors | null = null
   private link: Link | null = null
   /** The stores of this turn that no other call has followed yet. */
   private openStores: PendingStores | null = null
@@ -125,10 +148,14 @@ export class RedisNode implements CallHost {
     this.options = options
     this.control = new ControlPath(options, () => this.tlsOptions())
     this.id = options.id
-    const { host, port } = options.address
-    this.address = `${host.includes(':') ? `[${host}]` : host}:${port}`
     this.grace = Buffer.from(String(options.graceMs))
     this.maxHints = Buffer.from(String(options.maxHints ?? MAX_HINTS))
+  }
+
+  get address(): string {
+    const { host, port } = this.options.address
+    if (host === '') return this.id // not located yet
+    return `${host.includes(':') ? `[${host}]` : host}:${port}`
   }
 
   // ---- data path
@@ -162,12 +189,30 @@ export class RedisNode implements CallHost {
     this.send(new PendingPeek(this, key, part, call, expectedBytes), call)
   }
 
+  starts(keys: readonly Buffer[], bytes: number, call: StartsCall): void {
+    this.askEach(new PendingStarts(this, keys, bytes, call), call)
+  }
+
+  lives(keys: readonly Buffer[], call: LivesCall): void {
+    this.askEach(new PendingLives(this, keys, call), call)
+  }
+
+  private askEach(pending: PendingEach, call: DataCall): void {
+    const link = this.usableLink(call)
+    if (!link) return
+    this.closeStores()
+    pending.encode(link)
+    link.enqueue(pending)
+  }
+
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void {
     const link = this.usableLink(call)
     if (!link) return
-    // A delete is sent alone: a full node accepts it, but would refuse a script that stores values before it.
-    const alone = condition !== undefined || record.head[FLAGS_AT] !== KIND_VALUE
-    if (alone || !this.openStores) {
+    // A delete is sent alone: a full node accepts it, but would refuse a script that stores values before it. So is what
+    // has a condition of its own; only a time limit can be shared.
+    const isConditional = condition?.onlyIf !== undefined || condition?.epochs !== undefined
+    const alone = isConditional || !holdsValue(record.head[FLAGS_AT]!)
+    if (alone || !this.openStores?.isUntil(condition?.untilMs)) {
       this.closeStores()
       this.openStores = new PendingStores(this, condition)
       link.expectMore()
@@ -188,12 +233,12 @@ export class RedisNode implements CallHost {
     this.send(new PendingPrepare(this, key, ballot, call, expectedBytes), call)
   }
 
-  accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
-    this.send(new PendingAccept(this, key, record, lifeMs, call), call)
+  accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, epochs?: Epochs): void {
+    this.send(new PendingAccept(this, key, record, lifeMs, call, epochs), call)
   }
 
-  storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall): void {
-    this.send(new PendingStoreAll(this, writes, mode, call), call)
+  storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall, epochs?: Epochs): void {
+    this.send(new PendingStoreAll(this, writes, mode, call, epochs), call)
   }
 
   hint(target: string, key: Buffer, version: Buffer, call: HintCall): void {
@@ -248,7 +293,8 @@ export class RedisNode implements CallHost {
   }
 
   async open(fence: Fence): Promise<void> {
-    if (this.link?.ready && this.link.runId === fence.runId) {
+    this.floors = fence.floors ?? null
+    if (this.link?.ready && this.link.isOf(fence)) {
       this.link.expect(fence)
       return
     }
@@ -262,13 +308,18 @@ export class RedisNode implements CallHost {
         onBroken: (failure) => {
           if (this.link === link) this.listener?.onBroken(this, failure)
         },
-        onOtherMarker: (found) =>
-          this.link === link ? (this.listener?.onOtherMarker(this, found) ?? null) : null,
+        onOtherMarker: (found) => (this.link === link ? this.follows(found) : null),
         endOfBatch: this.closeStores,
       },
     )
     this.link = link
     await link.connect()
+  }
+
+  private follows(marker: Buffer | null): Fence | null {
+    const fence = this.listener?.onOtherMarker(this, marker) ?? null
+    if (fence) this.floors = fence.floors ?? null
+    return fence
   }
 
   shut(reason: string): void {
@@ -306,6 +357,10 @@ export class RedisNode implements CallHost {
     return this.control.probe(peers)
   }
 
+  decided(): Promise<Buffer | null> {
+    return this.control.ask('GETRANGE', [DECIDED_KEY, '0', '-1'], bytesReply)
+  }
+
   forbidden(): Promise<readonly string[]> {
     return this.control.forbidden()
   }
@@ -321,6 +376,17 @@ export class RedisNode implements CallHost {
     return this.control.run(SWAP_MARKER, keys, args, (reply) => yesOrNo('swap-marker', reply))
   }
 
+  checkIn(marker: Buffer, id: string, text: string, reads: boolean): Promise<readonly CheckedIn[] | null> {
+    const limits = [String(CHECKED_IN_MS), String(MAX_CHECKED_IN)]
+    const args = [marker, id, text, reads ? '1' : '0', ...limits]
+    return this.control.run(CHECK_IN, [MARKER_KEY, COORDINATORS_KEY], args, checkInReply)
+  }
+
+  empty(marker: Buffer | null): Promise<boolean> {
+    const args = [marker ? '1' : '0', marker ?? '']
+    return this.control.run(EMPTY, [MARKER_KEY], args, (reply) => yesOrNo('empty', reply))
+  }
+
   stamp(marker: Buffer, syncedAt: SyncedAt): Promise<boolean> {
     const args = [marker, encodeSyncedAt(syncedAt)]
     return this.control.run(STAMP, [MARKER_KEY, SYNCED_AT_KEY], args, (reply) => yesOrNo('stamp', reply))
@@ -332,6 +398,15 @@ export class RedisNode implements CallHost {
       const removed = integerReply('drop-older', reply, -1, keys.length)
       return removed < 0 ? null : removed
     })
+  }
+
+  dropBelow(marker: Buffer, floors: Floors, cursor: string, count: number): Promise<DroppedPage | null> {
+    const pairs = floors.all.flatMap(({ database, version }) => [
+      database === null ? '' : String(database),
+      Buffer.from(version),
+    ])
+    const args = [marker, cursor, String(Math.min(count, MAX_SCANNED)), this.grace, ...pairs]
+    return this.control.run(DROP_BELOW, [MARKER_KEY], args, droppedPageReply)
   }
 
   lease(name: string, owner: string, forMs: number): Promise<boolean> {
@@ -365,15 +440,34 @@ export class RedisNode implements CallHost {
 
   scan(cursor: string, match: Buffer | null, count: number): Promise<ScanPage> {
     const args = [cursor, String(Math.min(count, MAX_SCANNED)), String(HEAD_WITH_PROMISE_BYTES - 1)]
-    return this.control.run(SCAN, [], match ? [...args, match] : args, (reply) =>
-      scanPageReply(reply, HEAD_WITH_PROMISE_BYTES),
-    )
+    return this.control.run(SCAN, [], match ? [...args, match] : args, (reply) => {
+      const { cursor: next, entries } = scanPageReply(reply, HEAD_WITH_PROMISE_BYTES)
+      return { cursor: next, entries: entries.filter(({ key, head }) => this.shows(key, head)) }
+    })
+  }
+
+  private shows(key: Buffer, bytes: Buffer): boolean {
+    return aboveFloor(this.floors, key, bytes) !== null
+  }
+
+  keys(cursor: string, count: number): Promise<KeyPage> {
+    const args = [cursor, 'COUNT', String(Math.min(count, MAX_SCANNED)), 'TYPE', 'string']
+    return this.control.ask('SCAN', args, keyPageReply)
   }
 
   lifeMs(key: Buffer): Promise<number> {
     return this.control.ask('PTTL', [key], (reply) =>
       integerReply('PTTL', reply, -2, Number.MAX_SAFE_INTEGER),
     )
+  }
+
+  async announce(): Promise<void> {
+    const anyCount = (reply: unknown) => integerReply('PUBLISH', reply, 0, Number.MAX_SAFE_INTEGER)
+    await this.control.ask('PUBLISH', [CHANGES_CHANNEL, 'look'], anyCount)
+  }
+
+  subscribe(to: Announcements): Subscription {
+    return new RedisSubscription(this.options, () => this.tlsOptions(), to)
   }
 
   close(): Promise<void> {

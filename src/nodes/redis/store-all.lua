@@ -1,21 +1,30 @@
 -- Stores several keys atomically, all or none: for each of them, what store.lua does with a condition, or accept.lua.
 --
--- KEYS     the users' keys
+-- KEYS     the users' keys, then the node's marker
 -- ARGV[1]  grace in milliseconds
 -- ARGV[2]  'held': each key must hold a version; 'promised': it must be promised to it
+-- ARGV[3]  the first and the last epoch that the marker may name; empty = any
 -- then four for each key:
 --          head up to and with the version (17 bytes); empty = the key is only checked
 --          expiry (6 bytes) and value
 --          own life: milliseconds to keep the key for the record's own expiry
---          the version that must be held (12 bytes; zeros = nothing, or not Rondo's), or promised: then it is the
---          record's own
+--          the version that must be held (12 bytes; zeros = nothing, or not Rondo's; with a 13th byte: as in store.lua),
+--          or promised: then it is the record's own
 --
 -- Returns  '+' and for each key, separated by spaces, how many milliseconds it is kept; 0 = it was only checked
 --          '-' and for each key a length byte and so many bytes: none if the condition is met, else 20 (version and
 --          replaced field of what is held) or 12 (the promised version): nothing was changed
+--          'E' if the node has another epoch: nothing was changed
 --
 -- Everything is checked before anything is changed. A full node refuses a script's first write if it needs memory, but
 -- none after a write: so values are set first, and tombstones, which delete before they set, after them.
+
+-- Planned under other members: refused before anything is done.
+if ARGV[3] ~= '' then
+  local first, last = string.match(ARGV[3], '(%d+) (%d+)')
+  local marked = tonumber(string.match(redis.call('GET', KEYS[#KEYS]) or '', '"topology":{.-"epoch":(%d+)') or 1)
+  if marked < tonumber(first) or marked > tonumber(last) then return 'E' end
+end
 
 local grace, promises = tonumber(ARGV[1]), ARGV[2] == 'promised'
 local ZEROS, NO_EXPIRY = string.rep('\0', 20), string.rep('\0', 6)
@@ -29,6 +38,10 @@ local function newer(a, at, b, bt)
   return ams > bms or (ams == bms and (ac > bc or (ac == bc and aw > bw)))
 end
 
+local function meets(version, only)
+  return version == only or (#only == 13 and not newer(version, 1, only, 1))
+end
+
 -- What is held instead, or false if the condition is met; and whether this very record is stored already.
 local function refusal(key, held, flags, promise, version, first, rest, only)
   if promises then
@@ -36,7 +49,7 @@ local function refusal(key, held, flags, promise, version, first, rest, only)
     if first ~= '' and flags and version == only then return false, true end
     return flags and string.sub(held, 6, 25) or ZEROS
   end
-  if version ~= only then return flags and string.sub(held, 6, 25) or ZEROS end
+  if not meets(version, only) then return flags and string.sub(held, 6, 25) or ZEROS end
   if first == '' or not flags then return false end
   if newer(held, 6, first, 6) then return string.sub(held, 6, 25) end
   if version == string.sub(first, 6, 17) then
@@ -47,8 +60,9 @@ local function refusal(key, held, flags, promise, version, first, rest, only)
   return promise and newer(promise, 1, first, 6) and promise
 end
 
-for i, key in ipairs(KEYS) do
-  local first, rest, asked, only = unpack(ARGV, 4 * i - 1, 4 * i + 2)
+for i = 1, #KEYS - 1 do
+  local key = KEYS[i]
+  local first, rest, asked, only = unpack(ARGV, 4 * i, 4 * i + 3)
   local held = redis.call('GETRANGE', key, 0, 42)
   local flags = #held >= 31 and string.sub(held, 1, 4) == '\255RD\1' and string.byte(held, 6) < 128
   and string.byte(held, 5)

@@ -1,10 +1,12 @@
 -- Compare and store: the only way in which a record is written to a node. Atomic and idempotent. Takes several
 -- independent records in one call: a script call costs more than its work for one of them.
 --
--- KEYS     the users' keys
+-- KEYS     the users' keys; then the node's marker, where ARGV[4] is given
 -- ARGV[1]  grace in milliseconds
--- ARGV[2]  the version that every key must hold (12 bytes; zeros = nothing, or not Rondo's; empty = any)
+-- ARGV[2]  the version that every key must hold (12 bytes; zeros = nothing, or not Rondo's; empty = any). With a 13th byte:
+--          nothing, or what has no later version than this, and so is below a floor
 -- ARGV[3]  milliseconds of this node's own clock, after which nothing is stored any more; empty = never
+-- ARGV[4]  the first and the last epoch that the marker may name; empty = any
 -- then, for each key:
 --          head up to and with the version (17 bytes)
 --          expiry (6 bytes) and value
@@ -18,26 +20,42 @@
 --          'P' and 12 bytes  stale: the node holds a promise to a newer record; the promised version
 --          'W'               the key holds another type
 --          or 'T' alone      too late: nothing was done
+--          or 'E' alone      the node has another epoch: nothing was done
 --          An error means that nothing was stored: Redis refuses a script's first write, or none.
 --
 -- Versions are compared by their three parts as numbers: Lua's `<` on strings follows the locale, and a whole version
 -- does not fit a Lua number. Lives are relative, so that a node with a wrong clock drops records neither early nor late.
 
-local grace, onlyIf = tonumber(ARGV[1]), ARGV[2]
+local grace, onlyIf, keys = tonumber(ARGV[1]), ARGV[2], #KEYS
 local results, plain = {}, true
 -- The life of a value without expiry (core/lifetime.ts).
 local FAR_END = '3153600000000'
 local NOTHING, NO_EXPIRY = '\0\0\0\0\0\0\0\0\0\0\0\0', '\0\0\0\0\0\0'
 local call, pcall, sub, byte, unpack = redis.call, redis.pcall, string.sub, string.byte, struct.unpack
 
+local function meets(version, only)
+  if #only == 12 then return version == only end
+  local ms, count, who = unpack('>I6I2I4', version)
+  local floorMs, floorCount, floorWho = unpack('>I6I2I4', only)
+  return ms < floorMs or (ms == floorMs and (count < floorCount or (count == floorCount and who <= floorWho)))
+end
+
 if ARGV[3] ~= '' then
   local now = call('TIME')
   if now[1] * 1000 + now[2] / 1000 > tonumber(ARGV[3]) then return 'T' end
 end
 
+-- Planned under other members: refused before anything is done.
+if ARGV[4] ~= '' then
+  local first, last = string.match(ARGV[4], '(%d+) (%d+)')
+  local marked = tonumber(string.match(call('GET', KEYS[keys]) or '', '"topology":{.-"epoch":(%d+)') or 1)
+  if marked < tonumber(first) or marked > tonumber(last) then return 'E' end
+  keys = keys - 1
+end
+
 -- Numbers are passed to Redis as strings where possible: formatting them would cost more than everything else here.
-for i, key in ipairs(KEYS) do
-  local first, rest, life = ARGV[3 * i + 1], ARGV[3 * i + 2], ARGV[3 * i + 3]
+for i = 1, keys do
+  local key, first, rest, life = KEYS[i], ARGV[3 * i + 2], ARGV[3 * i + 3], ARGV[3 * i + 4]
   local head = pcall('GETRANGE', key, '0', '42')
   local result
 
@@ -52,7 +70,7 @@ for i, key in ipairs(KEYS) do
     local promised = flags and flags % 32 >= 16
     local ours = flags and (not promised or (#head == 43 and byte(head, 32) < 128))
 
-    if onlyIf ~= '' and (ours and sub(head, 6, 17) or NOTHING) ~= onlyIf then
+    if onlyIf ~= '' and not meets(ours and sub(head, 6, 17) or NOTHING, onlyIf) then
       result = 'S' .. (ours and sub(head, 6, 25) or string.rep('\0', 20))
       break
     end
