@@ -7,10 +7,11 @@
  *   marker kept or written              → the data path opens; clean only if the marker says so, and not stale
  */
 import type { Emit } from '../core/events.ts'
+import type { Floors } from '../core/floors.ts'
 import type { Fence } from '../nodes/node.ts'
 import { forbiddenSentence } from '../nodes/permissions.ts'
 import type { Freshness } from './freshness.ts'
-import type { Topology } from '../core/topology.ts'
+import { floorsAt, membersOf, type Topology } from '../core/topology.ts'
 import { LEFT, type Identity } from './identity.ts'
 import { decodeMarker, encodeMarker, epochOf, judgeMarker, type Marker } from './marker.ts'
 import type { Member } from './member.ts'
@@ -35,6 +36,7 @@ export interface AdoptedTopology {
   readonly epoch: number
   readonly sum: string
   readonly bytes: Buffer
+  readonly floors: Floors | null
 }
 
 /** More keys than Rondo itself may have on a node that is not marked. */
@@ -73,11 +75,12 @@ export class NodeAdmission {
       cluster,
       id: member.id,
       runId: report.runId,
+      ...(member.sentinel && { replid: report.replid }),
       durable: report.durable,
       freshToken: this.options.randomId,
       founding: identity.takeFounded(member),
       former: member.formerTokens,
-      topology,
+      topology: topology && { ...topology, life: lifeOf(topology, member) },
     })
     if (verdict.kind === 'later') {
       member.lastError = 'it has later members than this coordinator, which could not read them there'
@@ -117,7 +120,12 @@ export class NodeAdmission {
   /** The fence of a marker that the member has, and its bytes. */
   fenceOf(member: Member, marker: Marker, bytes: Buffer): Fence {
     const clean = marker.state === 'clean' && !this.options.freshness.isStale(member)
-    return { marker: bytes, runId: marker.runId, clean, epoch: epochOf(marker) }
+    const epoch = epochOf(marker)
+    const topology = this.options.topology()
+    const floors = topology && floorsAt(topology.topology, epoch)
+    const { runId, replid } = marker
+    const isWatched = member.sentinel !== null && replid !== undefined
+    return { marker: bytes, runId, ...(isWatched && { replid }), clean, epoch, floors }
   }
 
   private async refuse(member: Member, why: string): Promise<void> {
@@ -131,4 +139,8 @@ export class NodeAdmission {
     const syncedAt = { atMs: this.options.time.nowMs(), assumed: true, settled: null }
     await node.stamp(marker, syncedAt).catch(() => undefined) // it may accept no writes now; the next probe tries again
   }
+}
+
+function lifeOf({ topology }: AdoptedTopology, { id }: Member): number {
+  return membersOf(topology).find((one) => one.id === id)?.life ?? 1
 }

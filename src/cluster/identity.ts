@@ -4,13 +4,14 @@
  *   members' markers name a cluster         → that one, or the one that more of them name
  *   equally many name different ones        → wait for more members: nothing is written to somebody else's Redis
  *   no marker anywhere, a majority reached  → the members agree on a new id (register.ts)
+ *   told which one it is (CLUSTER_ID)       → that one, and nothing else; without a member of it: wait
  *   otherwise                               → wait: a wiped node could pass for a new one; nodes whose markers have
  *                                             other ids than the configuration gives them are refused meanwhile
  */
 import type { MonotonicClock, VersionClock } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
 import { founded, foundedWith, membersOf, type Layout, type Topology } from '../core/topology.ts'
-import { decodeMarker, strangerSentence } from './marker.ts'
+import { decodeMarker, epochOf, strangerSentence } from './marker.ts'
 import type { Member } from './member.ts'
 import { propose, registeredIn } from './register.ts'
 
@@ -19,6 +20,8 @@ export interface IdentityOptions {
   readonly members: () => readonly Member[]
   /** Where keys are, by this coordinator's configuration. */
   readonly layout: () => Layout
+  /** The only cluster to join, and none is founded; null = whichever it is. */
+  readonly pinned: string | null
   readonly clock: MonotonicClock
   readonly versions: VersionClock
   /** Returns a new random string of at least 64 bits. */
@@ -45,6 +48,8 @@ export class Identity {
   private reportedStrangerCount = 0
   /** The clusters between which it could not decide, as reported. */
   private reportedTie = ''
+  /** Why the cluster that it is told to join is not known yet, as reported. */
+  private reportedMissing = ''
   private parsed: { readonly bytes: Buffer; readonly found: ReturnType<typeof registeredIn> } | null = null
 
   constructor(options: IdentityOptions) {
@@ -58,12 +63,21 @@ export class Identity {
 
   /** Too few members could be reached to found a cluster, or to tell which one is ours. */
   get waitsForMembers(): boolean {
-    return this.clusterId === null && (this.reportedBlankCount >= 0 || this.reportedTie !== '')
+    return (
+      this.clusterId === null &&
+      (this.reportedBlankCount >= 0 || this.reportedTie !== '' || this.reportedMissing !== '')
+    )
   }
 
   /** Takes the cluster id from the members' markers, or founds a cluster once a majority is reachable. */
   async learn(): Promise<void> {
     const { placed, anywhere } = this.clustersSeen()
+    const { pinned } = this.options
+    if (pinned !== null) {
+      if (anywhere.includes(pinned)) this.adopt(pinned, false)
+      else this.reportMissing(pinned, mostNamed(anywhere))
+      return
+    }
     if (placed.length > 0) {
       const most = mostNamed(anywhere)
       const [cluster, other] = mostNamed(placed.filter((id) => most.includes(id)))
@@ -98,6 +112,14 @@ export class Identity {
     this.reportedStrangerCount = strangers
     const members = this.options.members().length
     this.options.emit({ kind: 'cluster-waiting', reached, needed, members, strangers })
+  }
+
+  private reportMissing(cluster: string, others: readonly string[]): void {
+    const reached = this.options.members().filter(({ report }) => report !== null).length
+    const missing = `${reached} ${others.join()}`
+    if (missing === this.reportedMissing) return
+    this.reportedMissing = missing
+    this.options.emit({ kind: 'cluster-missing', cluster, reached, others })
   }
 
   private reportTie(clusters: readonly string[], anywhere: readonly string[]): void {
@@ -140,6 +162,11 @@ export class Identity {
     return founded
   }
 
+  /** We founded the cluster with this run of the node, and have not marked it yet. */
+  isFounding(member: Member): boolean {
+    return this.foundedHere.get(member) === member.report!.runId
+  }
+
   /**
    * Several coordinators may start at once. Only the one that founds the cluster knows which members belonged to it
    * from the start; if another one marked those first, they would start as filling.
@@ -153,6 +180,7 @@ export class Identity {
    * It leaves as soon as it has seen more members in another one. A tie changes nothing, or two halves would alternate.
    */
   async leaveIfOutvoted(): Promise<void> {
+    if (this.options.pinned !== null) return
     const own = this.clusterId
     const { placed, anywhere } = this.clustersSeen()
     const [other] = mostNamed(placed)
@@ -193,7 +221,10 @@ export class Identity {
   private compareMembers(): void {
     const members = this.options.members()
     const founders = this.founders()
-    const hasChanged = members.some(({ report }) => report?.decided !== null && report?.decided !== undefined)
+    const hasChanged = members.some(({ report }) => {
+      const marker = report?.marker && decodeMarker(report.marker)
+      return marker && epochOf(marker) > 1
+    })
     if (!founders || hasChanged) return
     const missing = founders.filter((id) => !members.some((member) => member.id === id))
     const lacksKeys = ({ report }: Member) =>
@@ -209,18 +240,17 @@ export class Identity {
     return this.parsed.found
   }
 
-  /** What the cluster was founded with; null = it is not known, as after later changes. */
+  /** What the cluster was founded with; null = it is not known, as after changes. */
   get foundation(): Topology | null {
     for (const { report } of this.options.members()) {
       const found = this.registered(report?.topology ?? null)
       if (found === null || found === 'damaged') continue
-      if (found.kind === 'topology' && found.topology.cluster === this.clusterId) {
-        // The second epoch may not be decided; what it begins with is what was founded.
-        const { cluster, epoch, layout } = found.topology
-        return epoch <= 2 ? founded(cluster, layout) : null
-      }
-      if (found.kind === 'ids' && found.cluster === this.clusterId) {
-        return foundedWith(found.cluster, found.ids, this.options.layout())
+      if (found.kind === 'ids') {
+        if (found.cluster === this.clusterId) {
+          return foundedWith(found.cluster, found.ids, this.options.layout())
+        }
+      } else if (found.topology.cluster === this.clusterId && found.topology.epoch === 1) {
+        return found.topology
       }
     }
     return null

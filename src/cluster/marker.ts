@@ -7,6 +7,7 @@
  *   no marker                               → filling, with a new token: the node is new, or was wiped or flushed
  *   another run id                          → filling: a restart may have lost the last acknowledged writes
  *   another run id, appendfsync always      → gets the new run id and keeps its state: a restart loses nothing
+ *   another replication id (Sentinel)       → filling: it was a replica meanwhile, and took over what another server held
  *   a token that was replaced before        → filling: another node had this address meanwhile and took its writes
  *   another cluster's or another node's     → refused: nothing is written to it
  *
@@ -24,12 +25,16 @@ export interface MarkedTopology {
   readonly sum: string
   /** The first epoch of the last change of which the node has received all; 0 = none. */
   readonly received: number
+  /** Of the member that the node was, when it was marked (core/topology.ts); absent = 1. */
+  readonly life?: number
 }
 
 export interface Marker {
   readonly cluster: string
   readonly id: string
   readonly runId: string
+  /** Of a server that Sentinels watch: its replication id, which changes whenever a server is promoted. */
+  readonly replid?: string
   /** Changes whenever a new fill starts, so that an outdated fill cannot mark the node clean. */
   readonly token: string
   readonly state: 'clean' | 'filling'
@@ -42,12 +47,23 @@ export interface Marker {
 }
 
 export function encodeMarker(marker: Marker): Buffer {
-  const { cluster, id, runId, token, state, epoch, dropBeforeMs, topology } = marker
-  const first = { cluster, id, run_id: runId, token, state, epoch, drop_before: dropBeforeMs }
+  const { cluster, id, runId, replid, token, state, epoch, dropBeforeMs, topology } = marker
+  const first = { cluster, id, run_id: runId, replid, token, state, epoch, drop_before: dropBeforeMs }
   // Releases without changes of members look for `state`, and refuse a node that has seen one.
   return Buffer.from(
     JSON.stringify(topology ? { ...first, version: 2, state: undefined, data: state, topology } : first),
   )
+}
+
+/**
+ * Why the marker that was found is not the one from before.
+ *
+ * @param runId of the node now
+ */
+export function whyOtherMarker(before: Marker, found: Buffer | null, runId: string): string {
+  const now = found && decodeMarker(found)
+  const isSame = now !== null && hasLostNothing(before, now) && runId === before.runId
+  return isSame ? 'the members have changed meanwhile' : 'it has lost its data, or was restarted, meanwhile'
 }
 
 /** The epoch that the node has. */
@@ -57,7 +73,7 @@ export function epochOf({ topology }: Marker): number {
 
 /** The node has lost nothing between the two; it may have been filled. */
 export function hasLostNothing(from: Marker, to: Marker): boolean {
-  const isSame = (['cluster', 'id', 'runId', 'token', 'dropBeforeMs'] as const).every(
+  const isSame = (['cluster', 'id', 'runId', 'replid', 'token', 'dropBeforeMs'] as const).every(
     (part) => from[part] === to[part],
   )
   return isSame && (from.state === to.state || to.state === 'clean')
@@ -76,6 +92,7 @@ export function decodeMarker(bytes: Buffer): Marker | null {
     cluster,
     id,
     run_id: runId,
+    replid,
     token,
     version,
     data,
@@ -87,9 +104,11 @@ export function decodeMarker(bytes: Buffer): Marker | null {
   const topology = version === 2 ? topologyIn(rest.topology) : undefined
   if (topology === null || (version !== undefined && version !== 2)) return null
   if (!isName(cluster) || !isName(id) || !isName(runId) || !isName(token)) return null
+  if (replid !== undefined && !isName(replid)) return null
   if (typeof epoch !== 'number' || !Number.isSafeInteger(epoch)) return null
   if (state !== 'clean' && state !== 'filling') return null
-  const marker = { cluster, id, runId, token, state, epoch, ...(topology && { topology }) } as const
+  const named = { cluster, id, runId, ...(replid !== undefined && { replid }), token }
+  const marker = { ...named, state, epoch, ...(topology && { topology }) } as const
   if (dropBeforeMs === undefined) return marker
   return typeof dropBeforeMs === 'number' && Number.isFinite(dropBeforeMs)
     ? { ...marker, dropBeforeMs }
@@ -98,9 +117,10 @@ export function decodeMarker(bytes: Buffer): Marker | null {
 
 function topologyIn(found: unknown): MarkedTopology | null {
   if (typeof found !== 'object' || found === null) return null
-  const { epoch, sum, received } = found as Record<string, unknown>
+  const { epoch, sum, received, life = 1 } = found as Record<string, unknown>
   const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
-  return isCount(epoch) && epoch > 1 && isName(sum) && isCount(received) ? { epoch, sum, received } : null
+  if (!isCount(epoch) || epoch < 2 || !isName(sum) || !isCount(received) || !isCount(life)) return null
+  return { epoch, sum, received, ...(life > 1 && { life }) }
 }
 
 /** Why a node is not used that the configuration calls by another id, and what to do. */
@@ -130,6 +150,16 @@ export function strangerSentence(bytes: Buffer | null, configuredId: string): st
   return found.id === configuredId ? null : otherIdSentence(found, configuredId)
 }
 
+const WAS_REPLICA =
+  'it was a replica of another server meanwhile, and may have lost writes that it had acknowledged'
+
+const PROMOTED =
+  'a failover made it the primary, and it may lack writes that the former one had acknowledged: it is brought up to date'
+
+const EARLIER_LIFE =
+  'it is the server that had this id before another one took its place: what it holds is old, and is brought up to date. ' +
+  'If it should not be here, stop it'
+
 export type MarkerVerdict =
   | { readonly kind: 'keep'; readonly marker: Marker }
   | { readonly kind: 'write'; readonly marker: Marker; readonly why: string }
@@ -141,6 +171,8 @@ export interface MarkerContext {
   readonly cluster: string
   readonly id: string
   readonly runId: string
+  /** Of a server that Sentinels watch, its replication id: a restart of it may lose writes in any case. */
+  readonly replid?: string
   readonly durable: boolean
   readonly freshToken: () => string
   /** We are founding the cluster with this node: it starts clean. */
@@ -148,7 +180,7 @@ export interface MarkerContext {
   /** Tokens that this node had before. */
   readonly former: ReadonlySet<string>
   /** The topology that this coordinator uses; null = the first epoch. */
-  readonly topology: { readonly epoch: number; readonly sum: string } | null
+  readonly topology: { readonly epoch: number; readonly sum: string; readonly life: number } | null
 }
 
 export function judgeMarker(bytes: Buffer | null, context: MarkerContext): MarkerVerdict {
@@ -162,19 +194,21 @@ export function judgeMarker(bytes: Buffer | null, context: MarkerContext): Marke
   if (!context.topology || (its === ours && verdict.kind === 'keep')) return verdict
   // What a node had received before it lost its data does not count.
   const isSame = found !== null && found.token === verdict.marker.token
-  const { epoch, sum } = context.topology
-  const topology = { epoch, sum, received: isSame ? (found.topology?.received ?? 0) : 0 }
+  const { epoch, sum, life } = context.topology
+  const marked = { epoch, sum, received: isSame ? (found.topology?.received ?? 0) : 0 }
+  const topology = { ...marked, ...(life > 1 && { life }) }
   const marker = { ...verdict.marker, topology }
   return { kind: 'write', marker, why: verdict.kind === 'write' ? verdict.why : 'its marker says so' }
 }
 
 /** The same without regard to the topology. */
 function judgeData(bytes: Buffer | null, context: MarkerContext): MarkerVerdict {
-  const { cluster, id, runId } = context
+  const { cluster, id, runId, replid } = context
   const fresh = (state: Marker['state']): Marker => ({
     cluster,
     id,
     runId,
+    ...(replid !== undefined && { replid }),
     token: context.freshToken(),
     state,
     epoch: 1,
@@ -188,6 +222,10 @@ function judgeData(bytes: Buffer | null, context: MarkerContext): MarkerVerdict 
   if (!found) return { kind: 'refuse', why: NO_MARKER }
   if (found.cluster !== cluster) return { kind: 'refuse', why: otherClusterSentence(found) }
   if (found.id !== id) return { kind: 'refuse', why: otherIdSentence(found, id) }
+  if ((found.topology?.life ?? 1) < (context.topology?.life ?? 1)) {
+    const marker = { ...fresh('filling'), epoch: found.epoch }
+    return { kind: 'write', marker, why: replid === undefined ? EARLIER_LIFE : PROMOTED }
+  }
   if (context.former.has(found.token)) {
     const marker = { ...fresh('filling'), epoch: found.epoch }
     return {
@@ -196,8 +234,8 @@ function judgeData(bytes: Buffer | null, context: MarkerContext): MarkerVerdict 
       why: 'another node had its address meanwhile, and took writes that it has missed',
     }
   }
-  if (found.runId === runId) return { kind: 'keep', marker: found }
-  if (context.durable) {
+  if (found.runId === runId) return judgeSameRun(found, replid, fresh)
+  if (context.durable && replid === undefined) {
     return {
       kind: 'write',
       marker: { ...found, runId },
@@ -209,4 +247,17 @@ function judgeData(bytes: Buffer | null, context: MarkerContext): MarkerVerdict 
     marker: { ...fresh('filling'), epoch: found.epoch },
     why: 'it was restarted, and may have lost its last writes',
   }
+}
+
+/** A server that was demoted and promoted again is the same run, with what the other one held. */
+function judgeSameRun(
+  found: Marker,
+  replid: string | undefined,
+  fresh: (state: Marker['state']) => Marker,
+): MarkerVerdict {
+  if (replid === undefined || found.replid === replid) return { kind: 'keep', marker: found }
+  if (found.replid === undefined) {
+    return { kind: 'write', marker: { ...found, replid }, why: 'its marker says so' }
+  }
+  return { kind: 'write', marker: { ...fresh('filling'), epoch: found.epoch }, why: WAS_REPLICA }
 }

@@ -4,7 +4,7 @@
  */
 import type { Completeness, Emit } from '../core/events.ts'
 import { READ_COMPARED, READ_FIRST, READ_LATER, READ_NEVER, type Candidate } from '../core/plan.ts'
-import type { Node, NodeReport, UnwritableReason } from '../nodes/node.ts'
+import type { Located, Node, NodeReport, UnwritableReason } from '../nodes/node.ts'
 import { Health } from './health.ts'
 import type { Marker } from './marker.ts'
 
@@ -14,6 +14,10 @@ export interface MemberOptions {
   readonly zone?: string | undefined
   /** redis://host:port without credentials; null = it has none. */
   readonly url?: string | null | undefined
+  /** Where its primary is, if Sentinels decide that. */
+  readonly sentinel?: Located | null
+  /** For a node that refuses them: where its user and password come from. */
+  readonly credentials?: string
 }
 
 export class Member implements Candidate {
@@ -22,6 +26,8 @@ export class Member implements Candidate {
   readonly weight: number
   readonly zone: string | undefined
   readonly url: string | null
+  readonly sentinel: Located | null
+  readonly credentials: string | null
   readonly health = new Health()
 
   completeness: Completeness = 'unknown'
@@ -38,7 +44,10 @@ export class Member implements Candidate {
   missedUnnoted = false
   /** Progress of its fill by this coordinator. */
   filling: { checked: number; sent: number } | null = null
-  /** Keys that Rondo did not write and looks for on other nodes, as of the last round of anti-entropy; null = unknown. */
+  /**
+   * Keys on it that Rondo did not write and that reads at `one` look for on another node, as of the last round of
+   * anti-entropy; null = unknown.
+   */
   misplacedKeys: number | null = null
   unwritable: UnwritableReason | null = null
   /** A sentence that names the commands that Rondo needs and may not run there. */
@@ -52,12 +61,17 @@ export class Member implements Candidate {
 
   private readonly emit: Emit
 
-  constructor(node: Node, { emit, weight = 1, zone, url = null }: MemberOptions) {
+  constructor(
+    node: Node,
+    { emit, weight = 1, zone, url = null, sentinel = null, credentials }: MemberOptions,
+  ) {
     this.id = node.id
     this.node = node
     this.weight = weight
     this.zone = zone
     this.url = url
+    this.sentinel = sentinel
+    this.credentials = credentials ?? null
     this.emit = emit
   }
 

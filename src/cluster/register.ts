@@ -9,6 +9,9 @@
  *      there is nothing our own value is proposed. Decided is what a majority of every list of the base and of the value
  *      has accepted: whoever starts from either of them finds it.
  *
+ * In the first epoch each coordinator has its members from its own configuration, and those may differ by more than a
+ * minority. So the second epoch needs every node that stays, in both rounds: whoever's members overlap meets it there.
+ *
  * A node that was wiped has forgotten what it promised, so its answer counts only if it is sound before and after: the
  * caller says what that means. A superseded round is tried again by the caller with a later ballot.
  */
@@ -22,33 +25,42 @@ import {
   type NewRecord,
 } from '../core/codec.ts'
 import { required } from '../core/consistency.ts'
+import type { Queued } from '../core/queued.ts'
 import {
+  electorsOf,
   encodeTopology,
   foundedWith,
   parseTopology,
+  shapeOf,
+  sumOf,
   votingLayout,
   type Layout,
   type Registered,
   type Topology,
+  type TopologyMember,
 } from '../core/topology.ts'
 import type { Node, RegisterAnswer } from '../nodes/node.ts'
 
 export interface Proposal {
-  /** By id: all nodes that can be reached now. */
+  /** By `voterOf`: all nodes that can be reached now. */
   readonly nodes: ReadonlyMap<string, Node>
   readonly versions: VersionClock
   /** The newest topology that is known to be decided; null = none is, the cluster is being founded. */
   readonly base: Topology | null
   readonly want: Topology
-  /** Whether a node's answer counts; asked after it has answered. */
-  readonly isSound: (id: string, node: Node) => Promise<boolean>
+  /** What waits from then on, of what waits now; absent = the same. @throws to change nothing */
+  readonly queue?: (held: readonly Queued[]) => readonly Queued[]
+  /** Whether a node's answer counts, by `voterOf`; asked after it has answered. */
+  readonly isSound: (voter: string, node: Node) => Promise<boolean>
 }
 
 export type Decision =
-  /** Ours, or another one of the same epoch. */
-  | { readonly kind: 'decided'; readonly topology: Topology }
+  /** Ours, or another one of the same epoch. `queue`: what waits; absent = nothing. */
+  | { readonly kind: 'decided'; readonly topology: Topology; readonly queue?: readonly Queued[] }
   /** The register is further than the base: learn this first. */
   | { readonly kind: 'behind'; readonly newest: Topology }
+  /** Another coordinator, which has other members in the first epoch, may have decided this. */
+  | { readonly kind: 'disputed'; readonly topology: Topology }
   /** Too few answered, or another coordinator interfered. */
   | { readonly kind: 'none' }
 
@@ -66,36 +78,95 @@ export function registeredIn(bytes: Buffer | null): Registered | 'damaged' | nul
   return (record.kind === KIND_VALUE ? parseTopology(record.value) : null) ?? 'damaged'
 }
 
-/** @throws what `isSound` throws */
+/** @throws what `isSound` and `queue` throw */
 export async function propose(proposal: Proposal): Promise<Decision> {
-  const { versions, base, want } = proposal
+  const { versions, base, want, queue = (held) => held } = proposal
   const ballot = newRecord(KIND_VALUE, versions, 0)
   const promises = await answersOf(proposal, (node) => node.prepareRegister(versionOf(ballot)))
   // Damaged bytes may have held the decision: such a promise does not count.
-  for (const [id, record] of promises) if (registeredIn(record) === 'damaged') promises.delete(id)
-  if (!isMajority(votingLayout(base ?? want), promises)) return NONE
+  for (const [voter, record] of promises) if (registeredIn(record) === 'damaged') promises.delete(voter)
+  // Those who are left where a majority was given up decide without it, and whatever it had begun.
+  const isRecovery = base !== null && want.generation > base.generation
+  if (!isMajority(votingLayout(isRecovery ? { ...want, phase: 'stable' } : (base ?? want)), promises))
+    return NONE
 
-  const accepted = newestIn([...promises.values()], want)
-  if (base && accepted && accepted.epoch > base.epoch + 1) return { kind: 'behind', newest: accepted }
-  const isNext = accepted !== null && (base === null || accepted.epoch === base.epoch + 1)
-  const topology = isNext ? accepted : want
-  const record: NewRecord = { head: ballot.head, value: encodeTopology(topology) }
+  const newest = newestIn([...promises.values()], want)
+  const accepted = newest?.topology ?? null
+  const waiting = newest?.queue ?? []
+  const isAhead = base && accepted && accepted.epoch > base.epoch + 1
+  if (isAhead && !(isRecovery && accepted.generation === base.generation))
+    return { kind: 'behind', newest: accepted }
+  const isNext = accepted !== null && !isRecovery && (base === null || accepted.epoch === base.epoch + 1)
+  if (isNext && base && isDisputed(base, accepted, promises)) return { kind: 'disputed', topology: accepted }
+  const isBegun = isNext && !isOthers(base, accepted)
+  const topology = isBegun ? accepted : want
+  const then = isBegun ? waiting : queue(waiting)
+  if (!staying(base, topology).every((voter) => promises.has(voter))) return NONE
+  const record: NewRecord = { head: ballot.head, value: encodeTopology(topology, then) }
   const acceptances = await answersOf(proposal, (node) => node.acceptRegister(record))
-  const lists = [...layoutsOf(base ?? topology), ...layoutsOf(topology)]
-  return lists.every((list) => isMajority(list, acceptances)) ? { kind: 'decided', topology } : NONE
+  const isDecided =
+    accepting(base, topology).every((list) => isMajority(list, acceptances)) &&
+    staying(base, topology).every((voter) => acceptances.has(voter))
+  return isDecided ? { kind: 'decided', topology, ...(then.length > 0 && { queue: then }) } : NONE
+}
+
+/**
+ * The voters that have to take part, all of them: those that were members in the first epoch, and still are, there; and
+ * those who are left where a majority is given up.
+ */
+function staying(base: Topology | null, { generation, epoch, layout, next }: Topology): string[] {
+  if (base && generation > base.generation) return electorsOf(layout).map(voterOf)
+  if (epoch !== 2 || base?.epoch === 2) return []
+  const voters = layout.members.filter(({ life, isGiven }) => life === 1 && !isGiven).map(voterOf)
+  return next ? voters.filter((voter) => next.members.some((member) => voterOf(member) === voter)) : voters
+}
+
+/**
+ * The lists of which a majority has to accept. In `both` everybody who could propose something else asks the present list:
+ * the next one is needed only for what makes it vote, and so a change that it does not take part in can be cancelled.
+ */
+function accepting(base: Topology | null, value: Topology): readonly Layout[] {
+  if (base && value.generation > base.generation) return layoutsOf(value)
+  if (base?.phase === 'both' && value.phase !== 'switched') return [base.layout]
+  return [...layoutsOf(base ?? value), ...layoutsOf(value)]
+}
+
+/** It begins with other members than ours, in the first epoch. */
+function isOthers(base: Topology | null, { layout }: Topology): boolean {
+  return base?.epoch === 1 && shapeOf(base.layout) !== shapeOf(layout)
+}
+
+/** It is another's, and no node says that it was not decided: one that had to accept it, and promised first. */
+function isDisputed(base: Topology, found: Topology, promises: ReadonlyMap<string, Buffer | null>): boolean {
+  if (!isOthers(base, found)) return false
+  const sum = sumOf(found)
+  const hasOther = (record: Buffer | null) => {
+    const held = registeredIn(record)
+    return held === null || held === 'damaged' || held.kind === 'ids' || sumOf(held.topology) !== sum
+  }
+  return !staying(base, found).some((voter) => promises.has(voter) && hasOther(promises.get(voter)!))
 }
 
 function layoutsOf({ layout, next }: Topology): Layout[] {
   return next ? [layout, next] : [layout]
 }
 
-function isMajority({ members }: Layout, answers: ReadonlyMap<string, unknown>): boolean {
-  return members.filter(({ id }) => answers.has(id)).length >= required('quorum', members.length)
+/** Who votes: the server that takes another one's place under the same id votes for itself. */
+export function voterOf({ id, life }: Pick<TopologyMember, 'id' | 'life'>): string {
+  return life === 1 ? id : `${id} ${life}`
+}
+
+function isMajority(layout: Layout, answers: ReadonlyMap<string, unknown>): boolean {
+  const members = electorsOf(layout)
+  return members.filter((member) => answers.has(voterOf(member))).length >= required('quorum', members.length)
 }
 
 /** The newest that was accepted. */
-function newestIn(records: readonly (Buffer | null)[], want: Topology): Topology | null {
-  let newest: Topology | null = null
+function newestIn(
+  records: readonly (Buffer | null)[],
+  want: Topology,
+): { readonly topology: Topology; readonly queue?: readonly Queued[] } | null {
+  let newest: ReturnType<typeof newestIn> = null
   let version: Uint8Array = VERSION_ZERO
   for (const bytes of records) {
     const found = registeredIn(bytes)
@@ -103,19 +174,20 @@ function newestIn(records: readonly (Buffer | null)[], want: Topology): Topology
     const its = new StoredRecord(bytes!).version
     if (compareVersions(its, version) <= 0) continue
     version = its
-    newest = found.kind === 'topology' ? found.topology : foundedWith(found.cluster, found.ids, want.layout)
+    newest =
+      found.kind === 'topology' ? found : { topology: foundedWith(found.cluster, found.ids, want.layout) }
   }
   return newest
 }
 
-/** By id: what those that agreed had accepted before. A newer ballot in a refusal makes our next one newer still. */
+/** By voter: what those that agreed had accepted before. A newer ballot in a refusal makes our next one newer still. */
 async function answersOf(
   { nodes, versions, isSound }: Proposal,
   ask: (node: Node) => Promise<RegisterAnswer>,
 ): Promise<Map<string, Buffer | null>> {
   const agreeing = new Map<string, Buffer | null>()
   await Promise.all(
-    [...nodes].map(async ([id, node]) => {
+    [...nodes].map(async ([voter, node]) => {
       let answer: RegisterAnswer
       try {
         answer = await ask(node)
@@ -123,7 +195,7 @@ async function answersOf(
         return // no answer is no vote; the next probe reports the node
       }
       if (!answer.ok) versions.observe(answer.newest)
-      else if (await isSound(id, node)) agreeing.set(id, answer.record)
+      else if (await isSound(voter, node)) agreeing.set(voter, answer.record)
     }),
   )
   return agreeing

@@ -58,15 +58,10 @@ export class ClusterTime {
     const sample = this.samples.get(node)
     return sample ? { offMs: sample.offsetMs - this.offsetMs, errorMs: sample.errorMs } : null
   }
-
-  /** Skew of our own wall clock against cluster time. */
-  ownDistanceMs(): number {
-    return this.clock.wallMs() - this.nowMs()
-  }
 }
 
 /** The lower middle of an even number: a mean would let one wrong clock of two shift it. */
 function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
+  const sorted = Float64Array.from(values).sort()
   return sorted[Math.floor((sorted.length - 1) / 2)]!
 }
