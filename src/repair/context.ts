@@ -15,10 +15,12 @@ export interface RepairContext {
    * abandoned promises. Rejects if it cannot.
    */
   readonly settle: (key: Buffer, record: StoredRecord) => Promise<void>
-  /** This coordinator's name in leases. */
+  /** This coordinator's name in leases: its id in /cluster. */
   readonly owner: string
 }
 
 export const LEASE_MS = 10_000
+/** On filling a member, and on a change of members: whoever works renews it once a second (steered.ts). */
+export const MOVING_LEASE_MS = 5000
 /** Taking a lease for this time releases it. */
 export const GIVEN_BACK_MS = 1

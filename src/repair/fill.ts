@@ -13,9 +13,11 @@
  */
 import type { Member } from '../cluster/member.ts'
 import { encodeMarker, type Marker } from '../cluster/marker.ts'
-import { LEASE_MS, type RepairContext } from './context.ts'
+import { MOVING_LEASE_MS, type RepairContext } from './context.ts'
 import { RepairStopped } from './round/copy.ts'
-import { merge, sourcesFor, type MergeProgress } from './round/merge.ts'
+import { NO_PROGRESS, sourcesFor } from './round/merge.ts'
+import { RECEIVED, STEERING } from './progress.ts'
+import { mergeSteered } from './steered.ts'
 
 /** It has lost data, or the cluster has grown by it, or it has gained keys by a change of members. */
 export function lacksKeys({ cluster }: RepairContext, member: Member): boolean {
@@ -47,12 +49,10 @@ export class Filling {
     const scope = member.completeness === 'filling' ? 'all' : 'gained'
     const sourcesNow = () => sourcesFor(cluster.placement, member, scope, (one) => cluster.isNew(one))
     if (!sourcesNow()) return false
-    const keepLease = async () => {
-      if (!(await member.node.lease('fill', owner, LEASE_MS))) {
-        throw new RepairStopped(member.node, 'another coordinator is filling it')
-      }
-    }
-    if (!(await member.node.lease('fill', owner, LEASE_MS))) return false
+    const keepLease = () => member.node.lease('fill', owner, MOVING_LEASE_MS)
+    const isOfChange = cluster.membership.isReceiving(member)
+    if (isOfChange && (await STEERING.read(cluster))?.paused === placement.since) return false
+    if (!(await keepLease())) return false
     await cluster.reprobeAll()
     // By now it may lack something else, or have left: one that has left would be declared clean without anything.
     if (cluster.placement !== placement) return false
@@ -60,12 +60,19 @@ export class Filling {
     const marker = member.marker!
     if (!sources || !lacksKeys(this.context, member) || marker.token !== token) return false
     const missesThen = member.misses
-    const progress: MergeProgress = { checked: 0, sent: 0 }
+    const progress = { ...NO_PROGRESS }
     member.filling = progress
     const beganAtMs = cluster.time.nowMs()
-    emit({ kind: 'fill', node: member.id, state: 'started', ...progress })
+    const told = () => ({ node: member.id, checked: progress.checked, sent: progress.sent })
+    emit({ kind: 'fill', state: 'started', ...told() })
     try {
-      await merge(this.context, member, sources, progress, keepLease)
+      const { since } = sources.placement
+      await mergeSteered({
+        context: this.context,
+        jobs: [{ member, sources, progress, keepLease }],
+        note: isOfChange ? RECEIVED : null,
+        since,
+      })
     } finally {
       member.filling = null
     }
@@ -92,7 +99,7 @@ export class Filling {
       throw new RepairStopped(member.node, 'it lost data again during the fill')
     }
     this.firstSeenMs.delete(seen)
-    emit({ kind: 'fill', node: member.id, state: 'finished', ...progress })
+    emit({ kind: 'fill', state: 'finished', ...told() })
     if (sources.lossy) emit({ kind: 'data-loss-possible', node: member.id })
     member.caughtUp(missesThen)
     await cluster.reprobe(member)

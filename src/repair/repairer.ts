@@ -7,6 +7,7 @@
  *     hints are stored for it                → deliver them (hints.ts)
  *     a miss without a hint                  → merge all that the others hold (merge.ts)
  *   then reads ask it first again
+ *   hints are stored for one that has left   → bring what it missed to those that hold the keys now (hints.ts)
  *
  * One repair at a time, with a pause between two attempts; every step can be interrupted at any point and repeated, here
  * or by another coordinator.
@@ -16,7 +17,8 @@ import { Periodic, reportFailure } from './background.ts'
 import type { RepairContext } from './context.ts'
 import { Filling, lacksKeys } from './fill.ts'
 import { deliverHints } from './hints.ts'
-import { merge, sourcesFor } from './round/merge.ts'
+import { DEPARTED } from './progress.ts'
+import { merge, NO_PROGRESS, sourcesFor } from './round/merge.ts'
 import { settleStale } from './stale.ts'
 
 const PAUSE_MS = 250
@@ -26,6 +28,7 @@ export class Repairer {
   private readonly filling: Filling
   private readonly periodic: Periodic
   private stopped = false
+  private knowsDeparted = false
 
   constructor(context: RepairContext) {
     this.context = context
@@ -59,6 +62,28 @@ export class Repairer {
         reportFailure(this.context, `repair of ${member.id}`, error)
       }
     }
+    await this.learnDeparted()
+    await this.settleDeparted()
+  }
+
+  /** Those that left before this coordinator started, as soon as a member can tell. */
+  private async learnDeparted(): Promise<void> {
+    const { cluster } = this.context
+    if (this.knowsDeparted || !cluster.ready) return
+    const departed = (await DEPARTED.read(cluster)) ?? []
+    for (const id of departed)
+      if (!cluster.members.some((member) => member.id === id)) cluster.departed.add(id)
+    this.knowsDeparted = true
+  }
+
+  /** What nodes that have left had missed goes to the members that hold the keys now. */
+  private async settleDeparted(): Promise<void> {
+    const { cluster } = this.context
+    for (const id of cluster.departed) {
+      if (this.stopped || !cluster.members.some(({ report }) => report?.hints.has(id))) continue
+      const failed = (error: unknown) => reportFailure(this.context, `repair of what ${id} had missed`, error)
+      await deliverHints(this.context, id).catch(failed)
+    }
   }
 
   private async catchUp(member: Member): Promise<void> {
@@ -69,11 +94,11 @@ export class Repairer {
       other.completeness === 'stale' || (!other.node.ready && other.health.state !== 'down')
     if (cluster.members.some((other) => other !== member && awaited(other))) return
     const missesThen = member.misses
-    const delivered = await deliverHints(this.context, member)
+    const delivered = await deliverHints(this.context, member.id)
     if (member.missedUnnoted) {
       const sources = sourcesFor(cluster.placement, member, 'all')
       if (!sources) return
-      await merge(this.context, member, sources, { checked: 0, sent: 0 }, () => Promise.resolve())
+      await merge(this.context, [{ member, sources, progress: { ...NO_PROGRESS } }])
     }
     if (member.caughtUp(missesThen) && delivered > 0) {
       this.context.emit({ kind: 'hints-delivered', node: member.id, hints: delivered })

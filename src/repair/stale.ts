@@ -22,7 +22,7 @@ import type { Member } from '../cluster/member.ts'
 import { encodeMarker, type Marker } from '../cluster/marker.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { isInternal } from '../core/keys.ts'
-import { GIVEN_BACK_MS, LEASE_MS, type RepairContext } from './context.ts'
+import { GIVEN_BACK_MS, MOVING_LEASE_MS, type RepairContext } from './context.ts'
 import { answerOf, RepairStopped } from './round/copy.ts'
 
 const PAGE_KEYS = 256
@@ -67,7 +67,7 @@ export async function settleStale(context: RepairContext, member: Member): Promi
   const { cluster, owner } = context
   if (judgeStale(cluster, member) === 'wait') return
   const { node } = member
-  if (!(await answerOf(node, node.lease('fill', owner, LEASE_MS)))) return
+  if (!(await answerOf(node, node.lease('fill', owner, MOVING_LEASE_MS)))) return
   try {
     // The state is as old as the last probe: this member may be repaired by now, and another one wiped.
     await cluster.reprobeAll()
@@ -107,7 +107,7 @@ async function drop(context: RepairContext, member: Member): Promise<void> {
   let dropped = 0
   let cursor = '0'
   do {
-    if (!(await answerOf(node, node.lease('fill', owner, LEASE_MS)))) {
+    if (!(await answerOf(node, node.lease('fill', owner, MOVING_LEASE_MS)))) {
       throw new RepairStopped(node, 'another coordinator is emptying it')
     }
     if (judgeStale(cluster, member) !== 'drop') {

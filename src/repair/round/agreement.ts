@@ -12,11 +12,17 @@
  */
 import type { Member } from '../../cluster/member.ts'
 import { required } from '../../core/consistency.ts'
-import type { PeekedRecord, RecordHead, StoredRecord } from '../../core/codec.ts'
+import { compareVersions } from '../../core/clock.ts'
+import {
+  HEAD_WITH_PROMISE_BYTES,
+  isSameEndless,
+  PeekedRecord,
+  type RecordHead,
+  type StoredRecord,
+} from '../../core/codec.ts'
 import { agreesOn, newestOf } from '../../core/votes.ts'
-import type { NodeFailure } from '../../nodes/node.ts'
 import type { RepairContext } from '../context.ts'
-import { fetchRecord, RepairStopped } from './copy.ts'
+import { fetchHead, fetchRecord, fetchStarts, RepairStopped } from './copy.ts'
 
 /** Time for a write to reach all home replicas. */
 const UNDER_WAY_MS = 20
@@ -28,11 +34,85 @@ export interface Source {
   readonly marker: Buffer
 }
 
+/** A key, and the voters that must agree on what it holds; none = it needs no agreement. */
+export interface Proposal {
+  readonly key: Buffer
+  readonly voters: readonly Source[]
+  /** N − Q + 1: how many of them. */
+  readonly sufficient: number
+}
+
+/**
+ * The starts of what the voters of each key hold, in their order; the one that is read anyway is left out.
+ *
+ * @throws RepairStopped
+ */
+export async function startsAtVoters(proposals: readonly Proposal[], from: Member): Promise<Start[][]> {
+  const heads = proposals.map(({ voters }) => voters.map((): Start => undefined))
+  const asked = new Map<
+    Member,
+    { readonly marker: Buffer; readonly keys: Buffer[]; readonly places: Place[] }
+  >()
+  for (const [of, { key, voters }] of proposals.entries()) {
+    for (const [voter, { member, marker }] of voters.entries()) {
+      if (member === from) continue
+      let questions = asked.get(member)
+      if (!questions) asked.set(member, (questions = { marker, keys: [], places: [] }))
+      questions.keys.push(key)
+      questions.places.push({ of, voter })
+    }
+  }
+  await Promise.all(
+    [...asked].map(async ([{ node }, { marker, keys, places }]) => {
+      const starts = await fetchStarts(node, keys, HEAD_WITH_PROMISE_BYTES, marker)
+      for (const [i, { of, voter }] of places.entries()) {
+        heads[of]![voter] = starts[i]!
+      }
+    }),
+  )
+  return heads
+}
+
+/** The start of what a voter holds; undefined = it was left out. */
+type Start = Buffer | null | undefined
+
+interface Place {
+  /** The index of the key. */
+  readonly of: number
+  readonly voter: number
+}
+
+/**
+ * Whether the voters agree on this very record at first sight.
+ *
+ * @param heads what they hold; undefined = the record itself
+ */
+export function agreesAtOnce(
+  { voters, sufficient }: Proposal,
+  record: RecordHead,
+  heads: readonly Start[],
+  nowMs: number,
+): boolean {
+  if (voters.length === 0) return true
+  const isSame = (head: Start) => head && isSameEndless(record.bytes, head)
+  if (voters.length >= sufficient && heads.every((head) => head === undefined || isSame(head))) {
+    return record.promise === null
+  }
+  const held = heads.map((head) => (head === undefined ? record : head && new PeekedRecord(head)))
+  const evicts = voters.map(({ member }) => member.evicts)
+  const newest = newestOf(held)
+  return (
+    newest !== null &&
+    compareVersions(newest.version, record.version) === 0 &&
+    agreesOn(held, evicts, sufficient, nowMs)
+  )
+}
+
 /**
  * The record of the key at a source, once it may be copied; null = it holds none by now.
  *
  * @param voters its clean home replicas
- * @param replicas N
+ * @param replicas how many home replicas vote
  * @throws RepairStopped if a node fails, or the key cannot be settled
  */
 export async function agreedRecord(
@@ -46,7 +126,9 @@ export async function agreedRecord(
   const sufficient = replicas - majority + 1
   for (let tries = 1; ; tries++) {
     const reading = fetchRecord(source.member.node, key, source.marker)
-    const heads = voters.map((voter) => (voter.member === source.member ? reading : headAt(voter, key)))
+    const heads = voters.map((voter) =>
+      voter.member === source.member ? reading : fetchHead(voter.member.node, key, voter.marker),
+    )
     const [record, ...held] = await Promise.all([reading, ...heads])
     const evicts = voters.map(({ member }) => member.evicts)
     if (agreesOn(held, evicts, sufficient, context.cluster.time.nowMs())) return record
@@ -72,22 +154,6 @@ async function settle(
       member.node,
       `its home replicas differ, and could not be settled: ${String(error)}`,
     )
-  })
-}
-
-function headAt({ member: { node }, marker }: Source, key: Buffer): Promise<RecordHead | null> {
-  return new Promise((resolve, reject) => {
-    node.peek(key, 'head', {
-      onPeeked: (_node, record: PeekedRecord | null, fence) => {
-        if (fence.marker.equals(marker)) resolve(record)
-        else reject(new RepairStopped(node, 'its marker has changed'))
-      },
-      onFailure: (_node, failure: NodeFailure) => {
-        if (failure.reason === 'wrong-type')
-          resolve(null) // not written by Rondo
-        else reject(new RepairStopped(node, failure.message))
-      },
-    })
   })
 }
 

@@ -23,13 +23,7 @@ import { RondoError } from '../../core/errors.ts'
 import { leaseOnFirst, Periodic } from '../background.ts'
 import { GIVEN_BACK_MS, LEASE_MS, type RepairContext } from '../context.ts'
 import { Pace } from './pace.ts'
-import {
-  NO_COUNTS,
-  readRoundState,
-  writeRoundState,
-  type RoundReport,
-  type RoundState,
-} from './round-state.ts'
+import { NO_COUNTS, ROUND_STATE, type RoundReport, type RoundState } from './round-state.ts'
 import { RoundStopped } from './context.ts'
 import { Round, type RoundResult } from './round.ts'
 import { sentenceOf } from '../../core/sentence.ts'
@@ -127,7 +121,7 @@ export class AntiEntropy {
       evicting: [],
       lastRound: this.lastRound,
     } as const
-    return (await readRoundState(this.context.cluster)) ?? last
+    return (await ROUND_STATE.read(this.context.cluster)) ?? last
   }
 
   private ownState(round: Round): RoundState {
@@ -151,14 +145,14 @@ export class AntiEntropy {
       return
     }
     if (this.current) return
-    const known = await readRoundState(this.context.cluster)
+    const known = await ROUND_STATE.read(this.context.cluster)
     if (known?.lastRound) {
       this.lastRound = known.lastRound
       this.noteMisplaced(known.lastRound)
     }
     // Check again once we hold the lease: the worker may have finished in between.
     if (this.isDue(known))
-      await this.begin(async () => this.isDue(await readRoundState(this.context.cluster)))
+      await this.begin(async () => this.isDue(await ROUND_STATE.read(this.context.cluster)))
   }
 
   private isDue(known: RoundState | null): boolean {
@@ -233,7 +227,7 @@ export class AntiEntropy {
     /** The state in the nodes stays "running": the next coordinator that checks takes over. */
     let handedOn = false
     try {
-      await writeRoundState(cluster, this.ownState(round))
+      await ROUND_STATE.write(cluster, this.ownState(round))
       const { members, leftOut, synced, misplaced } = await round.run()
       await stampAll(synced, round.startedAtMs)
       const result = leftOut.length === 0 ? 'complete' : 'partial'
@@ -251,7 +245,7 @@ export class AntiEntropy {
     if (report.result === 'complete') this.noteCaughtUp(missesThen, report)
     emit({ kind: 'anti-entropy', ...report })
     if (handedOn) return
-    await writeRoundState(cluster, {
+    await ROUND_STATE.write(cluster, {
       ...NO_COUNTS,
       state: 'idle',
       startedAtMs: null,
@@ -281,7 +275,7 @@ export class AntiEntropy {
     let timer: TimerHandle
     let beating = Promise.resolve()
     const once = async () => {
-      if (await this.lease(LEASE_MS)) await writeRoundState(cluster, this.ownState(round))
+      if (await this.lease(LEASE_MS)) await ROUND_STATE.write(cluster, this.ownState(round))
       else {
         round.stop('another coordinator runs it')
         pace.stop()

@@ -1,7 +1,7 @@
 /** What the phases of a round share: the placement at its start, who takes part, its counts and its pace. */
 import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_BYTES, VERSION_ZERO, versionMs, type Version } from '../../core/clock.ts'
-import type { StoredRecord } from '../../core/codec.ts'
+import type { RecordHead } from '../../core/codec.ts'
 import { leavesPerRange } from '../../core/merkle.ts'
 import type { Placement } from '../../core/placement.ts'
 import type { TokenRange } from '../../core/ring.ts'
@@ -20,6 +20,8 @@ export interface RoundCounts {
   movedHome: number
   /** Copies of fallback replicas older than deletes are remembered, dropped because they may have been deleted. */
   forgotten: number
+  /** Of keys and values that were dropped from members which are not their home replicas. */
+  freedBytes: number
 }
 
 /** The round was stopped. */
@@ -57,8 +59,9 @@ export class RoundContext {
     copied: 0,
     movedHome: 0,
     forgotten: 0,
+    freedBytes: 0,
   }
-  /** By member: how many keys it holds that Rondo did not write, and that it is no home replica of. */
+  /** By member: how many keys it holds that Rondo did not write, and that reads at `one` look for on another node. */
   readonly misplaced = new Map<Member, number>()
   /** Fallback replicas with a copy that too few of its home replicas could be sent. */
   readonly unsettled = new Set<Participant>()
@@ -119,6 +122,6 @@ export class RoundContext {
 }
 
 /** Values of other programs and records that hold only a promise have version 0: nothing to compare or copy. */
-export function isOurs(record: StoredRecord): boolean {
+export function isOurs(record: RecordHead): boolean {
   return record.versioned && compareVersions(record.version, VERSION_ZERO) !== 0
 }

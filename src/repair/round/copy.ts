@@ -7,9 +7,9 @@
  */
 import type { Cluster } from '../../cluster/cluster.ts'
 import { compareVersions } from '../../core/clock.ts'
-import { KIND_VALUE, recordToSend, StoredRecord } from '../../core/codec.ts'
+import { holdsValue, recordToSend, StoredRecord, type RecordHead } from '../../core/codec.ts'
 import { FAR_END_MS } from '../../core/lifetime.ts'
-import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
+import { MAX_ASKED, type Fence, type Node, type NodeFailure, type StoreCall } from '../../nodes/node.ts'
 import type { RepairContext } from '../context.ts'
 import { inWords, sentenceOf } from '../../core/sentence.ts'
 
@@ -56,6 +56,71 @@ export function fetchRecord(node: Node, key: Buffer, marker: Buffer | null): Pro
   })
 }
 
+/** The same of its head alone. */
+export function fetchHead(node: Node, key: Buffer, marker: Buffer | null): Promise<RecordHead | null> {
+  return new Promise((resolve, reject) => {
+    node.peek(key, 'head', {
+      onPeeked: (_node, record, fence: Fence) => {
+        if (marker && !fence.marker.equals(marker)) reject(new RepairStopped(node, 'its marker has changed'))
+        else resolve(record)
+      },
+      onFailure: (_node, failure: NodeFailure) => {
+        if (failure.kind === 'refused' && !isAboutNode(failure)) resolve(null)
+        else reject(new RepairStopped(node, inWords(failure.message)))
+      },
+    })
+  })
+}
+
+/**
+ * The first bytes of several records: null = nothing is stored, or what is no string.
+ *
+ * @param marker as in fetchRecord
+ * @throws RepairStopped
+ */
+export function fetchStarts(
+  node: Node,
+  keys: readonly Buffer[],
+  bytes: number,
+  marker: Buffer | null,
+): Promise<readonly (Buffer | null)[]> {
+  return inGroups<Buffer | null>(keys, (group, resolve, reject) => {
+    node.starts(group, bytes, {
+      onStarts: (_node, starts, fence) => {
+        if (marker && !fence.marker.equals(marker)) reject(new RepairStopped(node, 'its marker has changed'))
+        else resolve(starts)
+      },
+      onFailure: (_node, failure) => reject(new RepairStopped(node, inWords(failure.message))),
+    })
+  })
+}
+
+/** How long several keys are kept: -1 without end, -2 absent. @throws RepairStopped */
+export function fetchLives(node: Node, keys: readonly Buffer[]): Promise<readonly number[]> {
+  return inGroups<number>(keys, (group, resolve, reject) => {
+    node.lives(group, {
+      onLives: (_node, livesMs) => resolve(livesMs),
+      onFailure: (_node, failure) => reject(new RepairStopped(node, inWords(failure.message))),
+    })
+  })
+}
+
+async function inGroups<T>(
+  keys: readonly Buffer[],
+  ask: (
+    group: readonly Buffer[],
+    resolve: (answers: readonly T[]) => void,
+    reject: (why: RepairStopped) => void,
+  ) => void,
+): Promise<readonly T[]> {
+  const asked: Promise<readonly T[]>[] = []
+  for (let at = 0; at < keys.length; at += MAX_ASKED) {
+    const group = keys.slice(at, at + MAX_ASKED)
+    asked.push(new Promise<readonly T[]>((resolve, reject) => ask(group, resolve, reject)))
+  }
+  return asked.length === 1 ? asked[0]! : (await Promise.all(asked)).flat()
+}
+
 /**
  * Copies a record to a node unless it holds one at least as new. The copy lives as long as the record has left on the
  * source that keeps it longest. If the target holds the same record, its life is extended to that.
@@ -75,9 +140,27 @@ export async function copyRecord(
   record: StoredRecord,
   readAtMs: number,
 ): Promise<void> {
-  const { cluster } = context
   const lifeMs = await lifeAmong(sources, key, record)
-  if (lifeMs === null) return
+  if (lifeMs !== null) await storeCopy(context, target, key, { record, lifeMs, readAtMs })
+}
+
+/** A record to be copied, as it was read. */
+export interface Copy {
+  readonly record: StoredRecord
+  /** How long the copy is to live; FAR_END_MS for a value without expiry. */
+  readonly lifeMs: number
+  /** Cluster time before it was read. */
+  readonly readAtMs: number
+}
+
+/** The same, where its life is known. @throws RepairStopped */
+export async function storeCopy(
+  context: RepairContext,
+  target: Node,
+  key: Buffer,
+  { record, lifeMs, readAtMs }: Copy,
+): Promise<void> {
+  const { cluster } = context
   const untilMs = readAtMs + GOOD_FOR_MS
   if (await store(target, key, record, lifeMs, untilMs + clockOffMs(cluster, target))) return
   const here = await fetchRecord(target, key, null)
@@ -103,14 +186,19 @@ async function lifeAmong(
   return lifeMs > 0 ? lifeMs : null
 }
 
-export function canEnd(record: StoredRecord): boolean {
-  return record.kind !== KIND_VALUE || record.expiresAtMs > 0
+export function canEnd(record: RecordHead): boolean {
+  return !holdsValue(record.kind) || record.expiresAtMs > 0
+}
+
+/** @param leftMs -1 = without end */
+export function lifeToGive(leftMs: number): number {
+  return leftMs === -1 ? FAR_END_MS : Math.max(1, leftMs)
 }
 
 /** Milliseconds that a key has left, 0 = absent. @throws RepairStopped */
 export async function lifeAt(node: Node, key: Buffer): Promise<number> {
   const leftMs = await answerOf(node, node.lifeMs(key))
-  return leftMs === -2 ? 0 : leftMs === -1 ? FAR_END_MS : Math.max(1, leftMs)
+  return leftMs === -2 ? 0 : lifeToGive(leftMs)
 }
 
 /** How far the node's clock is ahead of cluster time. Measured before the data path was opened. */

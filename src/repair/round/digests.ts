@@ -38,10 +38,8 @@ export class Digests {
     const token = tokenOf(key)
     const index = placement.rangeIndexAt(token)
     const { range, homes } = ranges[index]!
-    if (!homes.includes(participant.member)) {
-      if (record.isForeign) this.round.countMisplaced(participant.member)
-      return isOurs(record)
-    }
+    if (record.isForeign && homes[0] !== participant.member) this.round.countMisplaced(participant.member)
+    if (!homes.includes(participant.member)) return isOurs(record)
     const digest = this.digestOf(participant, index)
     if (isOurs(record) && record.isLive(startedAtMs) && !this.round.isYoung(record.version)) {
       digest.tree.add(leafOf(token, range, leaves), key, record.version)

@@ -12,7 +12,8 @@ import type { MonotonicClock, TimerHandle, Timers } from '../../core/clock.ts'
 const PIECES_A_SECOND = 10
 
 export class Pace {
-  private readonly keysPerSecond: number
+  /** 0 = no limit. */
+  keysPerSecond: number
   private readonly clock: MonotonicClock
   private readonly timers: Timers
   private freeAtMs = 0

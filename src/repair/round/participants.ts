@@ -1,5 +1,5 @@
 /** The members that take part in a round: those that are clean at its start, and stay the same until its end. */
-import { encodeMarker, type Marker } from '../../cluster/marker.ts'
+import { encodeMarker, whyOtherMarker, type Marker } from '../../cluster/marker.ts'
 import type { Member } from '../../cluster/member.ts'
 import { RepairStopped } from './copy.ts'
 import { sentenceOf } from '../../core/sentence.ts'
@@ -87,7 +87,7 @@ export class Participants {
     try {
       const { marker, runId } = await participant.member.node.probe()
       if (marker?.equals(participant.markerBytes) && runId === participant.marker.runId) return
-      this.leaveOut(participant, 'it lost its data, or was restarted, during the round')
+      this.leaveOut(participant, whyOtherMarker(participant.marker, marker, runId))
     } catch (error) {
       this.leaveOut(participant, sentenceOf(error))
     }

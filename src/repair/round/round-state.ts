@@ -5,14 +5,9 @@
  * A record under an internal key on every member; the newest wins. Nothing relies on it: if it is lost, a round starts
  * sooner than necessary.
  */
-import type { Cluster } from '../../cluster/cluster.ts'
-import { compareVersions } from '../../core/clock.ts'
-import { KIND_VALUE, newRecord, type StoredRecord } from '../../core/codec.ts'
-import { FAR_END_MS } from '../../core/lifetime.ts'
-import { fetchRecord } from './copy.ts'
+import { z } from 'zod'
+import { Note } from '../notes.ts'
 import type { RoundCounts } from './context.ts'
-
-export const ROUND_STATE_KEY = Buffer.from('__rondo:anti-entropy')
 
 export interface RoundReport extends RoundCounts {
   /** Cluster time. */
@@ -46,53 +41,38 @@ export const NO_COUNTS: Readonly<RoundCounts> = {
   copied: 0,
   movedHome: 0,
   forgotten: 0,
+  freedBytes: 0,
 }
 
-/** Resolves when every reachable member has it. */
-export async function writeRoundState(cluster: Cluster, state: RoundState): Promise<void> {
-  const record = newRecord(KIND_VALUE, cluster.versions, 0, Buffer.from(JSON.stringify(state)))
-  await Promise.all(
-    cluster.members.map(
-      (member) =>
-        new Promise<void>((resolve) => {
-          const done = () => resolve()
-          if (!member.takesValues) done()
-          else {
-            const call = { onApplied: done, onStale: done, onFailure: done }
-            member.node.store(ROUND_STATE_KEY, record, FAR_END_MS, call)
-          }
-        }),
-    ),
-  )
-}
+const count = z.number()
+const counts = z.object({
+  checkedKeys: count,
+  rangesCompared: count,
+  rangesDiffering: count,
+  copied: count,
+  movedHome: count,
+  forgotten: count,
+  // Earlier releases do not count them.
+  freedBytes: count.default(0),
+})
+const names = z.array(z.string())
+const report = counts.extend({
+  startedAtMs: count,
+  finishedAtMs: count,
+  ms: count,
+  result: z.enum(['complete', 'partial', 'stopped']),
+  members: names,
+  why: names,
+  evicting: names,
+  misplaced: z.record(z.string(), count).default({}),
+})
 
-/** The newest state on any member; null = none. */
-export async function readRoundState(cluster: Cluster): Promise<RoundState | null> {
-  const held = await Promise.all(
-    cluster.members
-      .filter((member) => member.node.ready)
-      .map((member) => fetchRecord(member.node, ROUND_STATE_KEY, null).catch(() => null)), // other members have it, too
-  )
-  let newest: StoredRecord | null = null
-  for (const record of held) {
-    if (record?.versioned && (!newest || compareVersions(record.version, newest.version) > 0)) newest = record
-  }
-  if (!newest) return null
-  cluster.versions.observe(Buffer.from(newest.version))
-  return parse(newest.value)
-}
-
-/** Null for the format of another release of Rondo. */
-function parse(bytes: Buffer): RoundState | null {
-  let found: unknown
-  try {
-    found = JSON.parse(bytes.toString('utf8'))
-  } catch {
-    return null // unknown format: treat it as absent
-  }
-  const { state, startedAtMs, lastRound } = found as Partial<RoundState>
-  const sound =
-    (state === 'running' && typeof startedAtMs === 'number') ||
-    (state === 'idle' && (lastRound === null || typeof lastRound?.startedAtMs === 'number'))
-  return sound ? (found as RoundState) : null
-}
+export const ROUND_STATE = new Note<RoundState>(
+  'anti-entropy',
+  counts.extend({
+    state: z.enum(['idle', 'running']),
+    startedAtMs: count.nullable(),
+    evicting: names,
+    lastRound: report.nullable(),
+  }),
+)

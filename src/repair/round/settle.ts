@@ -1,4 +1,5 @@
 /** Brings the home replicas of a key together: reads it on all of them, and copies the newest record. */
+import { epochOf } from '../../cluster/marker.ts'
 import { compareVersions } from '../../core/clock.ts'
 import { StoredRecord } from '../../core/codec.ts'
 import { newestOf } from '../../core/votes.ts'
@@ -72,15 +73,18 @@ export async function moveHome(
 }
 
 async function dropMisplaced(
-  { counts, participants }: RoundContext,
+  { counts, participants, placement }: RoundContext,
   fallback: Participant,
   key: Buffer,
   copy: StoredRecord,
   as: 'forgotten' | 'movedHome',
 ): Promise<void> {
+  // Under the epoch of another placement it may be a home replica, and its promise may count.
+  if (copy.promise && (placement.epoch === 1 || epochOf(fallback.marker) !== placement.epoch)) return
   try {
     await fallback.member.node.dropCopy(fallback.markerBytes, key, Buffer.from(copy.version))
-    if (!copy.promise) counts[as]++
+    counts[as]++
+    counts.freedBytes += key.length + copy.bytes.length
   } catch (error) {
     participants.leaveOut(fallback, sentenceOf(error))
   }
