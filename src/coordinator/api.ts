@@ -4,7 +4,7 @@
  * Hot calls (read, write) take a completion object and allocate one operation. promises.ts, which belongs to the port,
  * has the same calls as promises.
  */
-import type { Changes } from '../cluster/changes.ts'
+import type { ChangeQueue } from '../cluster/queue.ts'
 import type { NodeReport } from '../nodes/node.ts'
 import type { Version } from '../core/clock.ts'
 import type { PeekedRecord, RecordHead } from '../core/codec.ts'
@@ -15,7 +15,7 @@ import type { Part } from '../core/part.ts'
 import type { ClusterView } from './cluster-view.ts'
 import type { Explanation } from './explain.ts'
 import type { KeyPage, ListRequest } from './listing/listing.ts'
-import type { KeyCounts, RoughCounts } from './listing/walks.ts'
+import type { IsWanted, KeyCounts, RoughCounts } from './listing/walks.ts'
 import type { ReadDone } from './read/read.ts'
 import type { ModifyAll, ModifyAllSlowly, TransactDone } from './transact/transact.ts'
 import type { Modify, UpdateDone } from './update/update.ts'
@@ -25,7 +25,7 @@ export type { ClusterView, MemberView } from './cluster-view.ts'
 export type { Requester } from './requester.ts'
 export type { Explanation, ReplicaView } from './explain.ts'
 export type { KeyPage, ListRequest } from './listing/listing.ts'
-export type { KeyCounts, RoughCounts } from './listing/walks.ts'
+export type { IsWanted, KeyCounts, RoughCounts } from './listing/walks.ts'
 export type { ReadDone } from './read/read.ts'
 export type { AllModified, ModifyAll, ModifyAllSlowly, TransactDone } from './transact/transact.ts'
 export type { Modified, Modify, UpdateDone } from './update/update.ts'
@@ -110,17 +110,29 @@ export interface KeyStore {
   expiresAtMs(key: Buffer, record: RecordHead): Promise<number | null>
   /** A page of all keys. Pass the cursor of the previous page; '0' starts. */
   list(request: ListRequest): Promise<KeyPage>
-  /** The number of keys of each database; those without keys are omitted. Lists all keys. */
-  countKeys(): Promise<KeyCounts>
+  /**
+   * The number of keys of each database; those without keys are omitted. Lists all keys.
+   *
+   * @param isWanted false: the caller does not wait any more, and the call may fail
+   */
+  countKeys(isWanted?: IsWanted): Promise<KeyCounts>
   /**
    * The same, for clients that poll: exact as long as the nodes hold at most so many keys. For more it is the count of the
    * latest run, and costs nothing.
    */
-  roughCounts(exactUpTo: number): Promise<RoughCounts>
+  roughCounts(exactUpTo: number, isWanted?: IsWanted): Promise<RoughCounts>
+  /**
+   * Deletes all keys of a database, or of all (null), by one change of the topology: what was written before it began is gone
+   * when it ends, and what is written afterwards stays.
+   *
+   * @returns false if the members cannot agree on it now: delete the keys one by one
+   * @throws RondoError OUTCOME_UNKNOWN
+   */
+  flush(database: number | null): Promise<boolean>
   /** All keys of a database, or of all (null), were deleted: the latest count is no longer true. */
   onFlushed(database: number | null): void
   /** A random key of a database, not uniformly distributed; null = there are no keys. */
-  randomKey(database: number): Promise<Buffer | null>
+  randomKey(database: number, isWanted?: IsWanted): Promise<Buffer | null>
   /** The cluster as its members have agreed on it. */
   clusterView(): ClusterView
   /** Where the key is placed, and what each replica holds. */
@@ -128,5 +140,9 @@ export interface KeyStore {
 }
 
 /** Changes of the cluster's members. */
-export type MemberChanges = Pick<Changes, 'request' | 'cancel'>
+export type MemberChanges = Pick<
+  ChangeQueue,
+  'request' | 'replace' | 'move' | 'cancel' | 'withdraw' | 'recover'
+>
 export type { ChangeRequest, Joining } from '../cluster/changes.ts'
+export type { Begun } from '../cluster/queue.ts'

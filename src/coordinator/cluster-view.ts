@@ -1,7 +1,10 @@
 /** The cluster as its members have agreed on it, with what this coordinator sees of each. */
 import type { Cluster } from '../cluster/cluster.ts'
+import type { CoordinatorSeen } from '../cluster/presence.ts'
 import type { Member } from '../cluster/member.ts'
 import type { Placement } from '../core/placement.ts'
+import type { QueuedView } from '../core/queued.ts'
+import { partOf } from '../core/ring.ts'
 import { membersOf, sumOf, type Layout, type Topology, type TopologyMember } from '../core/topology.ts'
 
 export interface MemberView {
@@ -14,11 +17,31 @@ export interface MemberView {
   readonly state: 'joining' | 'member' | 'leaving'
   /** Grows when another server takes its place under the same id. */
   readonly incarnation: number
-  /** up, suspect or down; unknown = this coordinator's REDIS_URLS do not name it. */
-  readonly health: string
+  /** As this coordinator sees it; unknown = its REDIS_URLS do not name it. */
+  readonly health: MemberHealth
+  /** As the other coordinators see it that are alive: how many as alive, and the ids of those that do not. */
+  readonly others: {
+    readonly alive: number
+    readonly suspect: readonly string[]
+    readonly down: readonly string[]
+  }
   readonly completeness: string
   /** The members have agreed on it; false for a node that only this coordinator's REDIS_URLS name. */
   readonly isRegistered: boolean
+}
+
+export type MemberHealth = 'alive' | 'suspect' | 'down' | 'unknown'
+
+export interface CoordinatorView {
+  readonly id: string
+  /** host:port of its HTTP server. */
+  readonly name: string
+  readonly version: string
+  readonly epoch: number
+  readonly state: 'alive' | 'suspect' | 'down'
+  readonly seenAgoSeconds: number
+  /** It is the one that was asked. */
+  readonly isSelf: boolean
 }
 
 export interface ClusterView {
@@ -32,6 +55,10 @@ export interface ClusterView {
   readonly checksum: string | null
   readonly replicas: number
   readonly members: readonly MemberView[]
+  /** Changes that wait until the one under way has ended; the next one is the first. */
+  readonly queue: readonly QueuedView[]
+  /** Those that have left a note on the nodes in the last ten minutes, and did not say that they stop. */
+  readonly coordinators: readonly CoordinatorView[]
   /** By id: the part of all keys that have their first copy there, and the part of all copies; each sums up to 1. */
   readonly shares: Readonly<Record<string, Share>>
 }
@@ -51,11 +78,18 @@ export function clusterView(cluster: Cluster): ClusterView {
     checksum: topology && sumOf(topology),
     replicas: placement.replicas,
     members: membersIn(cluster, topology),
+    queue: cluster.queue.view,
+    coordinators: cluster.coordinators.map(({ id, state, seenAgoMs, isSelf, note }) => {
+      const { name, version, epoch } = note
+      return { id, name, version, epoch, state, seenAgoSeconds: Math.round(seenAgoMs / 1000), isSelf }
+    }),
     shares: sharesOf(placement),
   }
 }
 
-function membersIn({ layout, members }: Cluster, topology: Topology | null): readonly MemberView[] {
+function membersIn(cluster: Cluster, topology: Topology | null): readonly MemberView[] {
+  const { layout, members } = cluster
+  const others = cluster.coordinators.filter(({ state, isSelf }) => state === 'alive' && !isSelf)
   const registered = topology ? membersOf(topology) : []
   const used = layout.members.map((own) => {
     const known = registered.find(({ id }) => id === own.id)
@@ -65,8 +99,10 @@ function membersIn({ layout, members }: Cluster, topology: Topology | null): rea
     return viewOf(shown, seen, known !== undefined, stateOf(own.id, topology))
   })
   const elsewhere = registered.filter(({ id }) => !members.some((member) => member.id === id))
-  const others = elsewhere.map((one) => viewOf(one, undefined, true, stateOf(one.id, topology)))
-  return [...used, ...others].sort((a, b) => (a.id < b.id ? -1 : 1))
+  const unused = elsewhere.map((one) => viewOf(one, undefined, true, stateOf(one.id, topology)))
+  return [...used, ...unused]
+    .map((one) => ({ ...one, others: seenBy(others, one.id) }))
+    .sort((a, b) => (a.id < b.id ? -1 : 1))
 }
 
 function stateOf(id: string, topology: Topology | null): MemberView['state'] {
@@ -76,12 +112,25 @@ function stateOf(id: string, topology: Topology | null): MemberView['state'] {
   return isIn(topology.next) ? 'member' : 'leaving'
 }
 
+function seenBy(coordinators: readonly CoordinatorSeen[], id: string): MemberView['others'] {
+  const who = (state: 'suspect' | 'down') =>
+    coordinators.flatMap((one) => (one.note.notUp[id] === state ? [one.id] : []))
+  const [suspect, down] = [who('suspect'), who('down')]
+  return { alive: coordinators.length - suspect.length - down.length, suspect, down }
+}
+
+function healthOf(member: Member | undefined): MemberHealth {
+  if (!member) return 'unknown'
+  const { state } = member.health
+  return state === 'up' ? 'alive' : state
+}
+
 function viewOf(
   { id, url, weight, zone, life }: TopologyMember,
   seen: Member | undefined,
   isRegistered: boolean,
   state: MemberView['state'],
-): MemberView {
+): Omit<MemberView, 'others'> {
   return {
     id,
     url,
@@ -89,13 +138,11 @@ function viewOf(
     zone,
     state,
     incarnation: life,
-    health: seen?.health.state ?? 'unknown',
+    health: healthOf(seen),
     completeness: seen?.completeness ?? 'unknown',
     isRegistered,
   }
 }
-
-const TOKENS = 2 ** 32
 
 function sharesOf(placement: Placement<Member>): Record<string, Share> {
   const shares = new Map(placement.members.map(({ id }) => [id, { primary: 0, copies: 0 }]))
@@ -103,11 +150,11 @@ function sharesOf(placement: Placement<Member>): Record<string, Share> {
   for (const { range, set } of placement.ranges()) {
     if (range.end === last) continue // two vnodes by chance share a token: only the first of them has keys
     last = range.end
-    const part = (range.end - range.start + TOKENS) % TOKENS || TOKENS
+    const part = partOf(range)
     for (const [i, { id }] of set.homes.entries()) {
       const share = shares.get(id)!
-      if (i === 0) share.primary += part / TOKENS
-      share.copies += part / TOKENS / set.homes.length
+      if (i === 0) share.primary += part
+      share.copies += part / set.homes.length
     }
   }
   return Object.fromEntries(shares)

@@ -18,6 +18,7 @@ import {
 import type { ConsistencyLevel } from '../core/consistency.ts'
 import { Deadlines } from '../core/deadlines.ts'
 import type { Emit } from '../core/events.ts'
+import type { Floors } from '../core/floors.ts'
 import { clientKey, isReserved } from '../core/keys.ts'
 import { ownLifeMs } from '../core/lifetime.ts'
 import { partBytes, type Part } from '../core/part.ts'
@@ -52,7 +53,7 @@ import { Reservation } from './admission/reservation.ts'
 import { Sizes } from './admission/sizes.ts'
 import { newTransaction, QueuedTransaction } from './transact/queued-transaction.ts'
 import { newUpdate, QueuedUpdate } from './update/queued-update.ts'
-import { KeyCount, Pages, type KeyCounts, type RoughCounts } from './listing/walks.ts'
+import { KeyCount, Pages, type IsWanted, type KeyCounts, type RoughCounts } from './listing/walks.ts'
 import { QuorumUpdate, type Modify, type UpdateDone } from './update/update.ts'
 import { WriteOne, type MakeRecord, type WriteDone } from './write/write.ts'
 
@@ -97,13 +98,15 @@ export class Coordinator implements KeyStore {
   private readonly admission: Admission
   private readonly pages = new Pages(PAGES_AT_ONCE)
   private readonly keyCount: KeyCount
+  /** Of which the latest count knows. */
+  private countedFloors: Floors | null = null
 
   constructor(cluster: Cluster, options: CoordinatorOptions) {
     this.cluster = cluster
     this.options = options
     this.queues = new KeyQueues(options.timers)
     this.admission = new Admission(options)
-    this.keyCount = new KeyCount(() => this.walkAll(), options)
+    this.keyCount = new KeyCount((isWanted) => this.walkAll(isWanted), options)
     const deadlines = new Deadlines(options.requestTimeoutMs, options)
     this.context = {
       cluster,
@@ -284,6 +287,10 @@ export class Coordinator implements KeyStore {
     )
   }
 
+  flush(database: number | null): Promise<boolean> {
+    return this.cluster.flushing.flush(database)
+  }
+
   newVersion(): Version {
     const { versions } = this.cluster
     const version = Buffer.alloc(VERSION_BYTES)
@@ -426,8 +433,11 @@ export class Coordinator implements KeyStore {
   settleRecord(key: Buffer, record: StoredRecord): Promise<void> {
     return new Promise((resolve, reject) => {
       const modify: Modify = (current) => {
-        const newer = current && compareVersions(current.version, record.version) > 0 ? current : record
-        return { kind: 'write', record: newer }
+        if (current && compareVersions(current.version, record.version) > 0) {
+          return { kind: 'write', record: current }
+        }
+        // Read before a flush: it must not come back with a later version.
+        return this.cluster.isFlushed(key, record.version) ? { kind: 'keep' } : { kind: 'write', record }
       }
       const done: UpdateDone = { updated: () => resolve(), failed: reject }
       new QuorumUpdate(this.context, key, this.replicaSetOf(key), 'quorum', modify, done).start()
@@ -503,13 +513,16 @@ export class Coordinator implements KeyStore {
   }
 
   /** The number of keys of each database. Lists all of them; concurrent calls share one run (walks.ts). */
-  countKeys(): Promise<KeyCounts> {
-    return this.keyCount.get()
+  countKeys(isWanted?: IsWanted): Promise<KeyCounts> {
+    return this.keyCount.get(isWanted)
   }
 
-  async roughCounts(exactUpTo: number): Promise<RoughCounts> {
+  async roughCounts(exactUpTo: number, isWanted?: IsWanted): Promise<RoughCounts> {
     const stored = this.storedKeys()
-    if (stored <= exactUpTo) return { counts: await this.countKeys(), isExact: true }
+    this.noteFloors()
+    // The nodes may still hold what was flushed.
+    const isKnown = this.countedFloors === null || this.keyCount.hasCounted
+    if (stored <= exactUpTo || !isKnown) return { counts: await this.countKeys(isWanted), isExact: true }
     // Before the first count: what the nodes hold, with the deletes that they remember.
     return { counts: this.keyCount.recent() ?? new Map([[0, stored]]), isExact: false }
   }
@@ -520,6 +533,18 @@ export class Coordinator implements KeyStore {
     )
   }
 
+  /** Whichever coordinator has flushed. */
+  private noteFloors(): void {
+    const { floors } = this.cluster
+    if (floors === this.countedFloors) return
+    const known = this.countedFloors?.all ?? []
+    for (const { database, version } of floors?.all ?? []) {
+      const isNew = known.every((one) => compareVersions(one.version, version) !== 0)
+      if (isNew) this.onFlushed(database)
+    }
+    this.countedFloors = floors
+  }
+
   /** How many keys the nodes hold, of any kind, as of the last pings. */
   private storedKeys(): number {
     const { members, replicas } = this.cluster.placement
@@ -527,11 +552,11 @@ export class Coordinator implements KeyStore {
     return Math.round(copies / replicas)
   }
 
-  private async walkAll(): Promise<KeyCounts> {
+  private async walkAll(isWanted: IsWanted): Promise<KeyCounts> {
     const counts = new Map<number, number>()
     let cursor = '0'
     do {
-      const page = await this.list({ database: null, match: null, cursor, count: COUNTED_PAGE })
+      const page = await this.list({ database: null, match: null, cursor, count: COUNTED_PAGE, isWanted })
       if (page.restarted) counts.clear()
       for (const key of page.keys) {
         const { database } = clientKey(key)!
@@ -543,8 +568,9 @@ export class Coordinator implements KeyStore {
   }
 
   /** A random key of a random page. */
-  async randomKey(database: number): Promise<Buffer | null> {
-    const page = (cursor: string) => this.list({ database, match: null, cursor, count: RANDOM_PAGE })
+  async randomKey(database: number, isWanted: IsWanted = () => true): Promise<Buffer | null> {
+    const page = (cursor: string) =>
+      this.list({ database, match: null, cursor, count: RANDOM_PAGE, isWanted })
     const oneOf = (keys: readonly Buffer[]) => keys[Math.floor(this.options.random() * keys.length)]!
     const first = await page('0')
     // The same listing, continued from a random position; its view of the nodes stays.

@@ -4,7 +4,7 @@ import { RondoError, type ErrorDetails } from '../core/errors.ts'
 
 export function wrongType(details?: ErrorDetails): RondoError {
   const sentence =
-    'The key holds a Redis type other than a string, stored by another program; Rondo stores strings only.'
+    'The key holds a Redis type other than a string, stored by another program. Delete it on the node.'
   return new RondoError('WRONG_TYPE', sentence, details)
 }
 

@@ -1,7 +1,7 @@
 /** Where a key is placed and what each of its replicas holds, for debugging. */
 import type { Member } from '../cluster/member.ts'
 import { versionText } from '../core/clock.ts'
-import { KIND_TOMBSTONE, KIND_VALUE, type PeekedRecord } from '../core/codec.ts'
+import { KIND_TOMBSTONE, holdsValue, type PeekedRecord } from '../core/codec.ts'
 import { planRead, READ_NEVER } from '../core/plan.ts'
 import { tokenOf } from '../core/token.ts'
 import { askNode } from './ask.ts'
@@ -76,7 +76,7 @@ async function holdsOf(member: Member, key: Buffer, nowMs: number): Promise<Repl
 function viewOf(record: PeekedRecord, nowMs: number): RecordView {
   const { kind, expiresAtMs } = record
   return {
-    kind: kind === KIND_VALUE ? 'value' : kind === KIND_TOMBSTONE ? 'tombstone' : 'nothing',
+    kind: holdsValue(kind) ? 'value' : kind === KIND_TOMBSTONE ? 'tombstone' : 'nothing',
     version: versionText(record.version),
     expiresAtMs,
     expired: expiresAtMs > 0 && expiresAtMs <= nowMs,

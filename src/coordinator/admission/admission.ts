@@ -40,6 +40,12 @@ export interface Windows {
 /** Per node. About what a node delivers in 10 ms if all of them share a machine with few cores. */
 const WINDOWS: Windows = { largeBytes: 1024 * 1024, smallBytes: 1024 * 1024 }
 
+/**
+ * The window for small values shrinks less. What makes a node's batches slow beside large values is those, or our own event
+ * loop; a window of two or three small operations would add a round trip to each of them, and relieve nobody.
+ */
+const SLOWEST_SMALL_PACE = 1 / 4
+
 export interface AdmissionOptions {
   readonly queueTimeoutMs: number
   readonly clock: MonotonicClock
@@ -89,7 +95,7 @@ export class Admission {
   }
 
   private hasRoomForSmall(load: NodeLoad): boolean {
-    return load.smallBytes < this.windows.smallBytes * load.pace
+    return load.smallBytes < this.windows.smallBytes * Math.max(load.pace, SLOWEST_SMALL_PACE)
   }
 
   /** The same for all home replicas. */

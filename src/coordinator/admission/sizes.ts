@@ -7,8 +7,9 @@
  * estimate for unknown entries follows what such reads have found: at once up to the largest, and slowly down from there.
  *
  * An estimate may be too small: another coordinator may have written a larger value. So every read counts as at least a
- * fraction of the largest recent reply: where values of 1 MB occur, a node has at most about 64 reads in flight, whatever
- * is known about their keys.
+ * fraction of the largest reply that was a surprise of late: where values of 1 MB come unexpectedly, a node has at most
+ * about 64 reads in flight, whatever is known about their keys. Large values that were expected change nothing: small
+ * reads beside them count as what they are.
  *
  * Nothing else relies on an estimate being right.
  */
@@ -29,22 +30,22 @@ const LARGEST_CLASS = 30
 /** The estimate for unknown entries falls by difference >> FALL_SHIFT. */
 const FALL_SHIFT = 5
 
-/** Each read counts as at least the largest reply >> FLOOR_SHIFT, limited to what still counts as small. */
+/** Each read counts as at least the largest surprise >> FLOOR_SHIFT, limited to what still counts as small. */
 const FLOOR_SHIFT = 6
-/** Values up to this size are expected even if none was seen. */
-const LEAST_LARGEST_BYTES = 64 * 1024
-/** With each reply, the largest falls by largest >> FORGET_SHIFT. */
+/** Surprises up to this size are expected even if there was none. */
+const LEAST_SURPRISE_BYTES = 64 * 1024
+/** With each reply, the surprise falls by itself >> FORGET_SHIFT. */
 const FORGET_SHIFT = 12
 /** A reply that does not exceed its estimate is not recorded if the estimate is at most this. */
-const SMALL_ENOUGH_BYTES = LEAST_LARGEST_BYTES >> FLOOR_SHIFT
+const SMALL_ENOUGH_BYTES = LEAST_SURPRISE_BYTES >> FLOOR_SHIFT
 
 export class Sizes {
   /** 0 = unknown. */
   private readonly classes = new Uint8Array(PLACES)
   private readonly smallestGuessBytes: number
   private unknownBytes: number
-  /** The largest recent reply, approximately. */
-  private largestBytes = LEAST_LARGEST_BYTES
+  /** The largest recent reply that exceeded its estimate, approximately. */
+  private surpriseBytes = LEAST_SURPRISE_BYTES
 
   constructor(maxValueBytes: number) {
     this.smallestGuessBytes = Math.max(SMALLEST_GUESS_BYTES, maxValueBytes >> SMALLEST_GUESS_SHIFT)
@@ -54,18 +55,16 @@ export class Sizes {
   /** @param token of the key */
   expected(key: Buffer, token = tokenOf(key)): number {
     const known = this.classes[placeOf(token, key)]!
-    const floor = Math.min(SMALL_BYTES, this.largestBytes >> FLOOR_SHIFT)
+    const floor = Math.min(SMALL_BYTES, this.surpriseBytes >> FLOOR_SHIFT)
     return Math.max(floor, known === 0 ? this.unknownBytes : 1 << known)
   }
 
   /** A reply of `bytes` came where `expectedBytes` was the estimate. */
   found(key: Buffer, bytes: number, expectedBytes: number): void {
-    if (bytes > this.largestBytes) this.largestBytes = bytes
-    else if (this.largestBytes > LEAST_LARGEST_BYTES) {
-      this.largestBytes = Math.max(
-        LEAST_LARGEST_BYTES,
-        this.largestBytes - (this.largestBytes >> FORGET_SHIFT) - 1,
-      )
+    const { surpriseBytes } = this
+    if (bytes > expectedBytes && bytes > surpriseBytes) this.surpriseBytes = bytes
+    else if (surpriseBytes > LEAST_SURPRISE_BYTES) {
+      this.surpriseBytes = Math.max(LEAST_SURPRISE_BYTES, surpriseBytes - (surpriseBytes >> FORGET_SHIFT) - 1)
     }
     if (bytes <= expectedBytes && expectedBytes <= SMALL_ENOUGH_BYTES) return
     if (1 << classOf(bytes) !== expectedBytes) this.learn(key, bytes)
@@ -84,7 +83,7 @@ export class Sizes {
   /** The value was too large to be read: from now on one at a time. */
   tooLong(key: Buffer): void {
     this.classes[placeOf(tokenOf(key), key)] = LARGEST_CLASS
-    this.largestBytes = Math.max(this.largestBytes, SMALL_BYTES << FLOOR_SHIFT)
+    this.surpriseBytes = Math.max(this.surpriseBytes, SMALL_BYTES << FLOOR_SHIFT)
   }
 
   private learnOfUnknown(bytes: number): void {

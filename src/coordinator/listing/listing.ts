@@ -24,16 +24,17 @@
  * of a key's home replicas was sound, the key may be missed, or returned twice, if it is repaired meanwhile.
  */
 import type { Member } from '../../cluster/member.ts'
-import { StoredRecord, type PeekedRecord } from '../../core/codec.ts'
-import { RondoError } from '../../core/errors.ts'
+import { StoredRecord, type PeekedRecord, type RecordHead } from '../../core/codec.ts'
+import { RondoError, stopped } from '../../core/errors.ts'
 import { Glob } from '../../core/glob.ts'
 import { clientKey, databasePrefix, MARKER_KEY } from '../../core/keys.ts'
 import type { Placement } from '../../core/placement.ts'
 import { READ_COMPARED, READ_NEVER } from '../../core/plan.ts'
 import { newestOf } from '../../core/votes.ts'
-import type { ScanEntry } from '../../nodes/node.ts'
+import type { PeekCall, ScanEntry } from '../../nodes/node.ts'
 import { askNode } from '../ask.ts'
 import type { CoordinatorContext, Replicas } from '../context.ts'
+import { OTHER_EPOCH_MS } from '../operation.ts'
 import { sentenceOf } from '../../core/sentence.ts'
 
 export interface KeyPage {
@@ -66,6 +67,8 @@ export interface ListRequest {
   readonly database: number | null
   /** A glob for the keys; null = all. */
   readonly match: Buffer | null
+  /** Of the records (core/codec.ts); null or omitted = all. */
+  readonly kind?: number | null
   readonly cursor: string
   readonly count: number
   /** False: nobody waits for the page any more, and it fails. */
@@ -73,12 +76,9 @@ export interface ListRequest {
 }
 
 export async function listKeys(context: CoordinatorContext, request: ListRequest): Promise<KeyPage> {
-  const { placement } = context.cluster
   refuseUnwanted(request)
-  refuseToBeIncomplete(placement)
-  const progress = parseCursor(request.cursor, placement)
+  const progress = await progressOf(context, request)
   const { restarted } = progress
-  if (request.cursor === '0' || restarted) await earlierCallsOf(placement.members)
   const pattern = patternOf(request)
   const glob = pattern && new Glob(pattern)
   // A node blocks while it matches: match expensive patterns here.
@@ -95,7 +95,7 @@ export async function listKeys(context: CoordinatorContext, request: ListRequest
     })
     const listed = page.entries.filter(({ key }) => isListed(key, request))
     const entries = here ? await matching(context, here, listed) : listed
-    for (const key of await reportedBy(context, progress, member, entries)) {
+    for (const key of await reportedBy(context, progress, member, entries, request.kind ?? null)) {
       keys.set(key.toString('latin1'), request.database === null ? key : clientKey(key)!.key)
     }
     progress.nodeCursor = page.cursor
@@ -106,17 +106,46 @@ export async function listKeys(context: CoordinatorContext, request: ListRequest
 }
 
 function refuseUnwanted({ isWanted }: ListRequest): void {
-  if (isWanted?.() !== false) return
-  throw new RondoError(
-    'OVERLOADED',
-    'The client has closed its end of the connection: the listing was stopped.',
-  )
+  if (isWanted?.() === false) throw stopped('listing')
 }
 
-/** A node that does not answer has missed them: whoever sent them marks it as behind, and the listing compares it. */
-async function earlierCallsOf(members: readonly Member[]): Promise<void> {
+/**
+ * Where the listing is, or begins. It does not begin under an epoch that a node has left: all keys may have been deleted.
+ *
+ * @throws RondoError UNAVAILABLE
+ */
+async function progressOf(context: CoordinatorContext, { cursor }: ListRequest): Promise<Progress> {
+  const { cluster, timers, requestTimeoutMs } = context
+  for (let waitedMs = 0; ; waitedMs += OTHER_EPOCH_MS) {
+    const { placement } = cluster
+    refuseToBeIncomplete(placement)
+    const progress = parseCursor(cursor, placement)
+    if (cursor !== '0' && !progress.restarted) return progress
+    if ((await earlierCallsOf(placement.members)) <= placement.epoch) return progress
+    if (waitedMs >= requestTimeoutMs) {
+      throw new RondoError('UNAVAILABLE', 'The members are changing. Try again, and see /cluster.')
+    }
+    await new Promise<void>((next) => void timers.setTimeout(next, OTHER_EPOCH_MS))
+  }
+}
+
+/**
+ * A node that does not answer has missed them: whoever sent them marks it as behind, and the listing compares it.
+ *
+ * @returns the latest epoch of a node
+ */
+async function earlierCallsOf(members: readonly Member[]): Promise<number> {
   const reachable = members.filter(({ node }) => node.ready)
-  await Promise.allSettled(reachable.map((member) => askNode(member, MARKER_KEY, 'head')))
+  const epochs = await Promise.all(reachable.map(epochAt))
+  return Math.max(0, ...epochs)
+}
+
+/** Asked behind all earlier calls. */
+function epochAt({ node }: Member): Promise<number> {
+  return new Promise((resolve) => {
+    const onPeeked: PeekCall['onPeeked'] = (_node, _record, { epoch }) => resolve(epoch)
+    node.peek(MARKER_KEY, 'head', { onPeeked, onFailure: () => resolve(0) })
+  })
 }
 
 function isListed(stored: Buffer, { database }: ListRequest): boolean {
@@ -214,8 +243,9 @@ async function reportedBy(
   progress: Progress,
   member: Member,
   entries: readonly ScanEntry[],
+  kind: number | null,
 ): Promise<Buffer[]> {
-  const answers = entries.map(({ key, head }) => reports(context, progress, member, key, head))
+  const answers = entries.map(({ key, head }) => reports(context, progress, member, key, head, kind))
   // Most are decided without asking a node.
   const asked = answers.filter((answer) => typeof answer !== 'boolean')
   if (asked.length > 0) await Promise.all(asked)
@@ -232,15 +262,16 @@ function reports(
   member: Member,
   key: Buffer,
   head: Buffer,
+  kind: number | null,
 ): boolean | Promise<boolean> {
   const nowMs = context.cluster.time.nowMs()
   const replicas = placement.replicaSetOf(key)
   const reporter = replicas.homes.find((home) => sound.has(home))
   if (reporter) {
     if (reporter !== member) return false
-    if (!member.behind) return new StoredRecord(head).isLive(nowMs)
+    if (!member.behind) return isShown(new StoredRecord(head), kind, nowMs)
   }
-  return reportsAfterComparing(member, replicas, key, reporter !== undefined, nowMs)
+  return reportsAfterComparing(member, replicas, key, reporter !== undefined, kind, nowMs)
 }
 
 /**
@@ -252,6 +283,7 @@ async function reportsAfterComparing(
   { preference }: Replicas,
   key: Buffer,
   isReporter: boolean,
+  kind: number | null,
   nowMs: number,
 ): Promise<boolean> {
   const asked = preference.filter((other) => other.readRank !== READ_NEVER)
@@ -259,7 +291,11 @@ async function reportsAfterComparing(
   const newest = newestOf(records)
   if (!newest) return false
   if (!isReporter && asked[records.findIndex((record) => record !== null)] !== member) return false
-  return newest.isLive(nowMs)
+  return isShown(newest, kind, nowMs)
+}
+
+function isShown(record: RecordHead, kind: number | null, nowMs: number): boolean {
+  return record.isLive(nowMs) && (kind === null || record.kind === kind)
 }
 
 /** A key of another Redis type is skipped, without failing the listing. */

@@ -47,30 +47,42 @@ export class Pages {
   }
 }
 
+/** False: who asked does not wait for the answer any more. */
+export type IsWanted = () => boolean
+
+const ALWAYS: IsWanted = () => true
+
 export class KeyCount<T = KeyCounts> {
-  private readonly walk: () => Promise<T>
+  private readonly walk: (isWanted: IsWanted) => Promise<T>
   private readonly clock: MonotonicClock
   private readonly timers: Timers
   private underWay: Promise<T> | null = null
   /** For all calls since the current run began. */
   private next: Promise<T> | null = null
+  /** Of those calls. */
+  private nextAskers: IsWanted[] = []
   private restsUntilMs = 0
   private latest: { readonly counts: T; readonly atMs: number; readonly tookMs: number } | null = null
 
-  /** @param walk counts all keys */
-  constructor(walk: () => Promise<T>, { clock, timers }: { clock: MonotonicClock; timers: Timers }) {
+  /** @param walk counts all keys, and fails when nobody wants to know any more */
+  constructor(
+    walk: (isWanted: IsWanted) => Promise<T>,
+    { clock, timers }: { clock: MonotonicClock; timers: Timers },
+  ) {
     this.walk = walk
     this.clock = clock
     this.timers = timers
   }
 
-  /** The number of keys, from a run that starts after this call. */
-  get(): Promise<T> {
-    if (this.next) return this.next
-    if (!this.underWay && this.restMs <= 0) return this.begin()
-    this.next = this.whenRested().then(() => {
+  /** The number of keys, from a run that starts after this call. A run ends early when none of its callers wants it. */
+  get(isWanted = ALWAYS): Promise<T> {
+    if (!this.next && !this.underWay && this.restMs <= 0) return this.begin([isWanted])
+    this.nextAskers.push(isWanted)
+    this.next ??= this.whenRested().then(() => {
+      const askers = this.nextAskers
       this.next = null
-      return this.begin()
+      this.nextAskers = []
+      return this.begin(askers)
     })
     return this.next
   }
@@ -84,8 +96,12 @@ export class KeyCount<T = KeyCounts> {
     const ageMs = latest ? this.clock.monotonicMs() - latest.atMs : Infinity
     const isOld = ageMs > Math.max(RECENT_MS, RECENT_RUNS * (latest?.tookMs ?? 0))
     // If it fails, the next call starts another.
-    if (isOld && !this.underWay && !this.next) this.begin().catch(() => undefined)
+    if (isOld && !this.underWay && !this.next) this.begin([ALWAYS]).catch(() => undefined)
     return latest?.counts ?? null
+  }
+
+  get hasCounted(): boolean {
+    return this.latest !== null
   }
 
   /** The latest count is known to have changed. */
@@ -103,9 +119,9 @@ export class KeyCount<T = KeyCounts> {
     if (restMs > 0) await new Promise<void>((rested) => this.timers.setTimeout(rested, restMs))
   }
 
-  private begin(): Promise<T> {
+  private begin(askers: readonly IsWanted[]): Promise<T> {
     const beganMs = this.clock.monotonicMs()
-    const run = this.walk()
+    const run = this.walk(() => askers.some((isWanted) => isWanted()))
     const keep = (counts: T) => {
       this.latest = { counts, atMs: beganMs, tookMs: this.clock.monotonicMs() - beganMs }
     }

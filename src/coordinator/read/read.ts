@@ -8,6 +8,9 @@
  *   2. If none of them answers: all other reachable nodes at once, and the newest record wins. These are home replicas
  *      that may lack writes, and the fallback replicas that took writes in their place.
  *
+ * While home replicas change, "nothing" of one set is compared with what the other one holds: a coordinator that is a step
+ * ahead or behind is answered by that one first, and its write to the others may be on its way.
+ *
  * "Not found" needs the answer of a clean home replica, or of all home replicas. If only fallback replicas and nodes
  * that lost data could be asked, the read fails. What a fallback replica has kept for longer than tombstones are kept is
  * nothing: it may have been deleted (cluster/freshness.ts).
@@ -21,7 +24,7 @@ import { compareVersions } from '../../core/clock.ts'
 import type { Deadline, Timed } from '../../core/deadlines.ts'
 import { RondoError } from '../../core/errors.ts'
 import type { Part } from '../../core/part.ts'
-import { planRead, READ_FIRST, type ReadPlan } from '../../core/plan.ts'
+import { planRead, READ_FIRST, READ_NEVER, type ReadPlan } from '../../core/plan.ts'
 import { SMALL_BYTES } from '../../nodes/load.ts'
 import type { Fence, GetCall, Node, NodeFailure, PeekCall } from '../../nodes/node.ts'
 import {
@@ -78,6 +81,8 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   private lastFailure: NodeFailure | null = null
   /** An answer was of another epoch, and did not count. */
   private otherEpoch = false
+  /** The voters know of nothing, and the others were asked as well. */
+  private askedBothSets = false
 
   /** @param expectedBytes estimated size of the reply (sizes.ts) */
   private constructor(
@@ -174,12 +179,13 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       } else this.found(record)
       return
     }
+    const position = positionOf(this.plan!.compared, node)
+    if (position < 0) return // it was asked in turn
     if (!this.replicas.isOfEpoch(fence)) {
       this.otherEpoch = true
       this.compared()
       return
     }
-    const position = positionOf(this.plan!.compared, node)
     if (position < this.plan!.comparedHomes) {
       this.homesAnswered++
       if (fence.clean) this.cleanAnswered = true
@@ -193,12 +199,21 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   }
 
   private found(record: R | null): void {
+    if (record === null && this.replicas.isJoint && !this.askedBothSets) {
+      const { homes, voters } = this.replicas
+      const others = homes.slice(voters).filter(({ readRank }) => readRank !== READ_NEVER)
+      this.askedBothSets = this.cleanAnswered = true
+      if (others.length > 0) {
+        this.compare({ inTurn: [], compared: others, comparedHomes: 0 })
+        return
+      }
+    }
     if (!this.isLarge) this.context.hedging.answered(this.context.deadlines.startOf(this.deadline!))
     this.finish()
     this.done.read(record)
   }
 
-  onFailure(_node: Node, failure: NodeFailure): void {
+  onFailure(node: Node, failure: NodeFailure): void {
     if (this.finished) return
     this.lastFailure = failure
     if (failure.reason === 'wrong-type') {
@@ -211,7 +226,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       return
     }
     if (this.comparing > 0) {
-      this.compared()
+      if (positionOf(this.plan!.compared, node) >= 0) this.compared()
       return
     }
     this.failedInTurn()
@@ -248,7 +263,8 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   }
 
   overdue(): void {
-    if (this.hedgeFoundNothing) {
+    if (this.hedgeFoundNothing && this.comparing === 0) {
+      this.askedBothSets = true // there is no time left for it
       this.found(null)
       return
     }
@@ -266,9 +282,14 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       this.giveUp()
       return
     }
+    this.compare(this.plan!)
+  }
+
+  private compare(plan: ReadPlan<Member>): void {
+    this.plan = plan
     this.tries = this.context.maxTries
-    this.comparing = compared.length
-    for (const member of compared) this.fetch(member.node)
+    this.comparing = plan.compared.length
+    for (const member of plan.compared) this.fetch(member.node)
   }
 
   private ask(member: Member): void {
@@ -321,7 +342,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
     this.replicas = placedNow(this.context, this.key, this.replicas)
     this.plan = null
     this.nextInTurn = this.tries = this.homesAnswered = 0
-    this.hedgeFoundNothing = this.cleanAnswered = this.otherEpoch = false
+    this.hedgeFoundNothing = this.cleanAnswered = this.otherEpoch = this.askedBothSets = false
     this.hedge = this.newest = null
     this.attempt()
   }

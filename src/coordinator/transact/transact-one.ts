@@ -17,7 +17,7 @@ import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../../core/clock.ts'
 import { KIND_TOMBSTONE, kindOf, type StoredRecord } from '../../core/codec.ts'
 import { planRead, planWrite } from '../../core/plan.ts'
-import type { Fence, Node, NodeFailure, StoreAllCall, StoreAllWrite } from '../../nodes/node.ts'
+import type { Node, NodeFailure, StoreAllCall, StoreAllWrite } from '../../nodes/node.ts'
 import { memberOf, type CoordinatorContext } from '../context.ts'
 import { crossReplicaSet } from '../errors.ts'
 import { DecidedByOne } from '../update/decided-by-one.ts'
@@ -56,14 +56,8 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
     this.modify = modify
   }
 
-  onApplied(node: Node, fence: Fence): void {
+  onApplied(node: Node): void {
     this.context.background.end()
-    const { key, replicas } = this.keys[0]!
-    if (replicas.isOfEpoch(fence)) this.applied(node)
-    else this.appliedUnderOtherEpoch(key, replicas, fence, () => this.applied(node))
-  }
-
-  private applied(node: Node): void {
     const first = memberOf(this.keys[0]!.replicas.preference, node)
     this.writes.forEach(({ key, record, lifeMs }, i) => {
       if (!record) return
@@ -91,7 +85,7 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
 
   onFailure(node: Node, failure: NodeFailure): void {
     this.context.background.end()
-    if (failure.reason !== 'wrong-type') this.noteMisses(node, failure)
+    if (failure.reason !== 'wrong-type' && failure.reason !== 'other-epoch') this.noteMisses(node, failure)
     this.decidingFailed(failure)
   }
 
@@ -158,7 +152,7 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
   private send(node: Node): void {
     this.mayBeApplied = this.changesAnything
     this.context.background.begin()
-    node.storeAll(this.writes, 'if-held', this)
+    node.storeAll(this.writes, 'if-held', this, this.keys[0]!.replicas)
   }
 
   /** What the replica holds of a key if that is older than what was read; otherwise null. */

@@ -28,6 +28,7 @@
 import type { Member } from '../../cluster/member.ts'
 import { StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
+import type { Answering } from '../../core/replica-set.ts'
 import { newestOf } from '../../core/votes.ts'
 import type { Fence, Node, NodeFailure, PrepareCall, StoreAllCall, StoreAllWrite } from '../../nodes/node.ts'
 import { Acks } from '../write/acks.ts'
@@ -113,6 +114,8 @@ class TransactionAttempt implements StoreAllCall {
   private readonly confirmed: Node[] = []
   /** Accepts that were applied, or may have been. */
   private touched = 0
+  /** Nodes that refused the results because of their epoch: they lack them, if others have confirmed them. */
+  private readonly turnedAway: Node[] = []
   /** Home replicas that failed or are no longer waited for, with the reason. */
   private readonly failed = new Map<Node, string>()
 
@@ -158,8 +161,8 @@ class TransactionAttempt implements StoreAllCall {
     else this.check()
   }
 
-  private counts(node: Node, fence: Fence): boolean {
-    return this.replicas.holdsBy(fence, positionOf(this.replicas.homes, node))
+  private counts(node: Node, answering: Answering): boolean {
+    return this.replicas.holdsBy(answering, positionOf(this.replicas.homes, node))
   }
 
   private hasPromisedAll(node: Node, { held, counts }: Promises): void {
@@ -239,14 +242,15 @@ class TransactionAttempt implements StoreAllCall {
 
   private acceptAt(node: Node): void {
     this.begin()
-    node.storeAll(this.writes!, 'if-promised', this)
+    node.storeAll(this.writes!, 'if-promised', this, this.replicas)
   }
 
   onApplied(node: Node, fence: Fence, keptMs: readonly number[]): void {
     this.end()
     this.touched++
-    if (this.counts(node, fence)) this.confirmed.push(node)
-    this.acks.forEach((acks, i) => acks?.add(node, fence, keptMs[i]!))
+    const answering = this.transaction.accepted(fence)
+    if (this.counts(node, answering)) this.confirmed.push(node)
+    this.acks.forEach((acks, i) => acks?.add(node, answering, keptMs[i]!))
     this.checkAccepts()
   }
 
@@ -264,7 +268,10 @@ class TransactionAttempt implements StoreAllCall {
 
   onFailure(node: Node, failure: NodeFailure): void {
     this.end()
-    if (this.writes) {
+    if (failure.reason === 'other-epoch') {
+      this.turnedAway.push(node)
+      if (this.round === 'over') this.noteTurnedAway()
+    } else if (this.writes) {
       if (failure.kind === 'unknown') this.touched++
       this.missedOnce(node, failure.message)
     } else this.failed.set(node, failure.message)
@@ -291,6 +298,7 @@ class TransactionAttempt implements StoreAllCall {
     if (this.pending + lengthening > 0) return
     this.round = 'over'
     if (this.touched > 0 && this.changesAnything) {
+      this.noteTurnedAway()
       const { required } = this.transaction
       const counted = this.acks.map((acks) => acks?.counted.length ?? confirmed.length)
       const accepted = Math.min(confirmed.length, ...counted)
@@ -299,11 +307,13 @@ class TransactionAttempt implements StoreAllCall {
     }
     // All have certainly refused, or nothing changed: no result will ever be visible.
     this.transaction.refused()
-    this.transaction.overtaken()
+    if (this.turnedAway.length > 0) this.transaction.againUnderOtherEpoch()
+    else this.transaction.overtaken()
   }
 
   private conclude(): void {
     this.round = 'over'
+    this.noteTurnedAway()
     const modified = this.modified!
     const after = this.writes!.map(({ record }, i) => (record ? asStored(record) : this.before[i]!))
     this.copyToOthers()
@@ -317,6 +327,10 @@ class TransactionAttempt implements StoreAllCall {
       const longestMs = Math.max(lifeMs, this.acks[i]!.longestMs)
       this.transaction.copyToOthers(key, this.keys[i]!.replicas, record, longestMs, this.usable)
     })
+  }
+
+  private noteTurnedAway(): void {
+    for (const node of this.turnedAway.splice(0)) this.missed(node, 'it had another epoch')
   }
 
   private missedOnce(node: Node, why: string): void {

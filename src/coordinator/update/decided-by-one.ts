@@ -2,11 +2,15 @@
  * The common part of updates and transactions at `one`: the first healthy home replica decides. They read as any read at
  * `one`; the result is stored there only if the replica still holds what was read.
  *
- * Once the result may have been applied there, it is not sent again: a second result could count twice.
+ * Once the result may have been applied there, it is not sent again: a second result could count twice. The replica checks
+ * the epoch as well: where it has heard of another change of members, another one may decide by now, and the operation
+ * begins again.
  */
-import type { StoredRecord } from '../../core/codec.ts'
+import { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
-import type { Fence, NodeFailure } from '../../nodes/node.ts'
+import { READ_NEVER } from '../../core/plan.ts'
+import { newestOf } from '../../core/votes.ts'
+import type { NodeFailure } from '../../nodes/node.ts'
 import type { Failing, Replicas } from '../context.ts'
 import { ReadModifyWrite } from './read-modify-write.ts'
 import { ReadOne } from '../read/read.ts'
@@ -19,29 +23,51 @@ export abstract class DecidedByOne<Done extends Failing> extends ReadModifyWrite
     const expectedBytes = this.context.sizes.expected(key)
     ReadOne.ofValue(this.context, key, replicas, expectedBytes, {
       read: (record) => {
-        if (!this.isFinished) then(record)
+        if (!this.isFinished) this.besideFormer(key, replicas, record, then)
       },
       failed: (error) => this.end(new RondoError(error.code, error.message, this.details)),
     }).start()
   }
 
   /**
-   * The deciding replica applied it under another epoch than this attempt's. It counts where the key's home replicas are
-   * the same under both; elsewhere another replica decides by now.
-   *
-   * @param replicas of the attempt @param key one of its keys
+   * Once the next home replicas vote, the first of the former ones may hold what it has decided and they do not have yet.
+   * What it holds is final only when it refuses further decisions, that is, has this epoch. One that is away cannot be
+   * asked, as in any fault.
    */
-  protected appliedUnderOtherEpoch(key: Buffer, replicas: Replicas, fence: Fence, applied: () => void): void {
-    const now = this.context.cluster.placement.replicaSetOf(key)
-    if (now.epoch < fence.epoch) {
-      this.attemptSoon(() => this.appliedUnderOtherEpoch(key, replicas, fence, applied))
-    } else if (now.isLike(replicas) && !now.isJoint) applied()
-    else this.fail('The members changed meanwhile.')
+  private besideFormer(
+    key: Buffer,
+    replicas: Replicas,
+    record: StoredRecord | null,
+    then: (record: StoredRecord | null) => void,
+  ): void {
+    const former = replicas.formerFirst
+    if (!former || former === replicas.homes[0] || former.readRank === READ_NEVER) {
+      then(record)
+      return
+    }
+    this.context.background.begin()
+    former.node.get(key, {
+      onRecord: (_node, bytes, { epoch }) => {
+        this.context.background.end()
+        if (this.isFinished) return
+        if (epoch < replicas.epoch) this.attemptSoon()
+        else then(newestOf([record, bytes ? new StoredRecord(bytes) : null]))
+      },
+      onFailure: () => {
+        this.context.background.end()
+        if (!this.isFinished) then(record)
+      },
+    })
   }
 
-  /** The deciding replica did not answer. */
+  /** The deciding replica did not answer, or refused it. */
   protected decidingFailed(failure: NodeFailure): void {
     if (this.isFinished) return
+    if (failure.reason === 'other-epoch') {
+      this.mayBeApplied = false
+      this.attemptSoon()
+      return
+    }
     if (failure.reason !== 'wrong-type' && failure.kind === 'unknown' && this.mayBeApplied) {
       this.fail(`The replica that decides failed: ${inWords(failure.message)}.`)
       return

@@ -3,7 +3,8 @@
  * accept, under one ballot (update.ts explains why), retried with a later ballot after a conflict. While home replicas
  * change, both rounds need a majority of each set (core/replica-set.ts): whichever votes next has promised, and holds it.
  *
- * Once a single accept may have been applied, an unconfirmed update has an unknown outcome, and is never retried.
+ * Once a single accept may have been applied, an unconfirmed update has an unknown outcome, and is never retried. A node
+ * that has heard of another change of members refuses it for certain (nodes/redis/accept.lua).
  */
 import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_BYTES } from '../../core/clock.ts'
@@ -11,7 +12,8 @@ import type { NewRecord, StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { fallbacksFor } from '../../core/plan.ts'
 import { sureHolders } from '../../core/votes.ts'
-import type { Node } from '../../nodes/node.ts'
+import type { Answering } from '../../core/replica-set.ts'
+import type { Fence, Node } from '../../nodes/node.ts'
 import { memberOf, placesOf, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
 import { crossReplicaSet, tooFew } from '../errors.ts'
 import { Copies, noteMiss } from '../write/misses.ts'
@@ -75,6 +77,14 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
   isAtMajority(votes: ReadonlyMap<Node, StoredRecord | null>, newest: StoredRecord | null): boolean {
     const isHeld = (nodes: readonly Node[]) => this.replicas.isHeld(placesOf(this.replicas, nodes), 'quorum')
     return isHeld(sureHolders(votes, newest, isHeld, this.context.graceMs))
+  }
+
+  /**
+   * A node that has accepted was of this epoch then, as its script has checked. By the end of its batch it may have a
+   * later one.
+   */
+  accepted({ clean }: Fence): Answering {
+    return { clean, epoch: this.replicas.epoch }
   }
 
   /** From now on the outcome is unknown, until a majority confirms or all refuse. */

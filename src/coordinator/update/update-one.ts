@@ -13,7 +13,7 @@ import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../../core/clock.ts'
 import { KIND_TOMBSTONE, type NewRecord, type StoredRecord } from '../../core/codec.ts'
 import { planWrite } from '../../core/plan.ts'
-import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
+import type { Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import { memberOf, placedNow, type CoordinatorContext, type Replicas } from '../context.ts'
 import { DecidedByOne } from './decided-by-one.ts'
 import { Copies, lifeWhileAway, noteMiss } from '../write/misses.ts'
@@ -45,14 +45,8 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
     this.modify = modify
   }
 
-  onApplied(node: Node, fence: Fence): void {
+  onApplied(node: Node): void {
     this.context.background.end()
-    const { key, replicas } = this
-    if (replicas.isOfEpoch(fence)) this.applied(node)
-    else this.appliedUnderOtherEpoch(key, replicas, fence, () => this.applied(node))
-  }
-
-  private applied(node: Node): void {
     const { homes, preference } = this.replicas
     const first = memberOf(preference, node)
     const copies = new Copies(this.context, this.key, this.result!, homes, [first, ...this.copies])
@@ -73,7 +67,7 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
 
   onFailure(node: Node, failure: NodeFailure): void {
     this.context.background.end()
-    if (failure.reason !== 'wrong-type') {
+    if (failure.reason !== 'wrong-type' && failure.reason !== 'other-epoch') {
       const member = memberOf(this.replicas.preference, node)
       const why = `it missed a write: ${inWords(failure.message)}`
       noteMiss(this.context, member, why, this.copies, this.key, this.result!)
@@ -116,6 +110,7 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
   private send(node: Node, onlyIf: Version | undefined): void {
     this.mayBeApplied = true
     this.context.background.begin()
-    node.store(this.key, this.result!, this.lifeMs, this, onlyIf && { onlyIf })
+    const condition = { ...(onlyIf && { onlyIf }), epochs: this.replicas }
+    node.store(this.key, this.result!, this.lifeMs, this, condition)
   }
 }

@@ -10,6 +10,9 @@
  *   3. accept(result) where the promise still stands. A majority of clean acceptances, kept equally long (acks.ts):
  *      done.
  *
+ *   The node checks the epoch of its members as well: a result that all refuse because the members have changed begins
+ *   again under the new ones.
+ *
  *   A refusal in round 1, or in round 2 if no replica has accepted, names a newer version: begin again with a later one.
  *   Once a single accept may have been applied, an unconfirmed update has an unknown outcome, and is never retried.
  *
@@ -99,6 +102,8 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   private acks: Acks | null = null
   /** Accepts that were applied, or may have been. */
   private touched = 0
+  /** Nodes that refused the result because of their epoch: they lack it, if others have confirmed it. */
+  private readonly turnedAway: Node[] = []
   /** Home replicas that failed before there was a result, and why. */
   private readonly failed: { readonly node: Node; readonly why: string }[] = []
 
@@ -179,13 +184,13 @@ class UpdateAttempt implements PrepareCall, StoreCall {
 
   private acceptAt(node: Node): void {
     this.begin()
-    node.accept(this.update.key, this.result!, this.lifeMs, this)
+    node.accept(this.update.key, this.result!, this.lifeMs, this, this.replicas)
   }
 
   onApplied(node: Node, fence: Fence, keptMs: number): void {
     this.end()
     this.touched++
-    this.acks!.add(node, fence, keptMs)
+    this.acks!.add(node, this.update.accepted(fence), keptMs)
     this.checkAccepts()
   }
 
@@ -205,18 +210,23 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     if (this.pending + this.acks!.pending > 0) return
     this.round = 'over'
     if (this.touched > 0) {
+      this.noteTurnedAway()
       const accepted = this.acks!.counted.length
       this.update.fail(`${accepted} of ${this.update.required} required replicas have confirmed the update.`)
       return
     }
     // All have certainly refused: this result will never be visible.
     this.update.refused()
-    this.update.overtaken()
+    if (this.turnedAway.length > 0) this.update.againUnderOtherEpoch()
+    else this.update.overtaken()
   }
 
   onFailure(node: Node, failure: NodeFailure): void {
     this.end()
-    if (this.result) {
+    if (failure.reason === 'other-epoch') {
+      this.turnedAway.push(node)
+      if (this.round === 'over') this.noteTurnedAway()
+    } else if (this.result) {
       if (failure.kind === 'unknown') this.touched++
       this.missed(node, failure.message)
     } else this.failed.push({ node, why: failure.message })
@@ -227,6 +237,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
 
   private conclude(): void {
     this.round = 'over'
+    this.noteTurnedAway()
     const modified = this.modified!
     const after = this.result ? asStored(this.result) : this.before
     if (this.result) {
@@ -236,6 +247,10 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     }
     if (modified.kind === 'refuse') this.update.end(modified.error)
     else this.update.succeed(this.before, after)
+  }
+
+  private noteTurnedAway(): void {
+    for (const node of this.turnedAway.splice(0)) this.missed(node, 'it had another epoch')
   }
 
   private missed(node: Node, why: string): void {

@@ -10,6 +10,7 @@
 import { lastingCopy, type NewRecord } from '../../core/codec.ts'
 import { LIFE_TOLERANCE_MS } from '../../core/lifetime.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
+import type { Answering } from '../../core/replica-set.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { placesOf, positionOf, type CoordinatorContext, type Replicas } from '../context.ts'
 
@@ -58,8 +59,8 @@ export class Acks implements StoreCall {
   }
 
   /** A home replica holds the record. */
-  add(node: Node, fence: Fence, keptMs: number): void {
-    this.note({ node, counts: this.counts(node, fence), keptMs, askedMs: keptMs })
+  add(node: Node, answering: Answering, keptMs: number): void {
+    this.note({ node, counts: this.counts(node, answering), keptMs, askedMs: keptMs })
   }
 
   /**
@@ -98,8 +99,8 @@ export class Acks implements StoreCall {
     for (const other of this.acks) if (this.isShort(other.askedMs)) this.lengthen(other)
   }
 
-  private counts(node: Node, fence: Fence): boolean {
-    return this.replicas.holdsBy(fence, positionOf(this.replicas.homes, node))
+  private counts(node: Node, answering: Answering): boolean {
+    return this.replicas.holdsBy(answering, positionOf(this.replicas.homes, node))
   }
 
   private placesOf(which: (ack: Ack) => boolean): number[] {

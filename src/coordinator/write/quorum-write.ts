@@ -52,6 +52,8 @@ export class QuorumWrite extends Operation<WriteDone> {
   private attempts = 0
   /** This attempt or an earlier one may be applied somewhere. */
   private sent = false
+  /** Where the epoch was not later than that of the attempt: others may have read it there. */
+  private mayBeSeen = false
 
   constructor(
     context: CoordinatorContext,
@@ -84,7 +86,15 @@ export class QuorumWrite extends Operation<WriteDone> {
    * under the other epoch.
    */
   renew(record: NewRecord, lifeMs: number): void {
-    this.attemptSoon(() => this.send(record, lifeMs, true))
+    this.attemptSoon(() => {
+      if (!this.context.cluster.isFlushed(this.key, versionOf(record))) this.send(record, lifeMs, true)
+      else if (this.mayBeSeen) this.fail(0, 'All keys were deleted while it was written.')
+      else this.attempt() // nobody has seen it, so that it may come after the flush
+    })
+  }
+
+  seen(): void {
+    this.mayBeSeen = true
   }
 
   private send(record: NewRecord, lifeMs: number, isRenewed: boolean): void {
@@ -200,11 +210,13 @@ class QuorumAttempt implements StoreCall {
 
   private noteEpoch(fence: Fence): void {
     if (!this.replicas.isOfEpoch(fence)) this.otherEpoch = true
+    if (fence.epoch <= this.replicas.epoch) this.write.seen()
   }
 
   onFailure(node: Node, failure: NodeFailure): void {
     this.lastFailure = failure
     if (failure.kind !== 'unknown') this.never++
+    else this.write.seen()
     const place = positionOf(this.homes, node)
     if (failure.reason === 'wrong-type') this.write.wrongType()
     else if (place >= 0) {

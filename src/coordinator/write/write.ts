@@ -141,7 +141,9 @@ export class WriteOne implements Timed {
     this.context.timers.setTimeout(() => {
       if (this.finished) return
       this.replicas = placedNow(this.context, this.key, this.replicas)
-      new Attempt(this, record, lifeMs, true).start()
+      // All keys were deleted meanwhile: as it was, it would be deleted with them, whenever it began.
+      if (this.context.cluster.isFlushed(this.key, versionOf(record))) this.attempt()
+      else new Attempt(this, record, lifeMs, true).start()
     }, OTHER_EPOCH_MS)
   }
 
