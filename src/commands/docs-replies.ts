@@ -7,6 +7,7 @@ import { ABOUT, type About } from './docs.ts'
 import type { CommandDescription } from './model.ts'
 import { RespMap, RespSet, Simple, type Reply } from './reply.ts'
 import { parseSyntax, type Argument } from './docs-syntax.ts'
+import type { KeyPlaces, StoreOption } from './step.ts'
 
 /** Everything to be described. */
 export interface Described extends About {
@@ -18,13 +19,15 @@ export interface Described extends About {
   readonly lastKey: number
   readonly keyStep: number
   readonly keyCountAt?: number | undefined
+  readonly targetAt?: number | undefined
+  readonly storeOption?: StoreOption | undefined
   readonly subcommands: readonly Described[]
 }
 
 const NO_KEYS = { firstKey: 0, lastKey: 0, keyStep: 0 }
 
 export function describe(command: CommandDescription): Described {
-  const { name, arity, flags, firstKey, lastKey, keyStep, keyCountAt } = command
+  const { name, arity, flags, firstKey, lastKey, keyStep, keyCountAt, targetAt, storeOption } = command
   const about = ABOUT[name]!
   const subcommands = Object.entries(command.subcommands ?? {}).map(
     ([subName, { arity, flags, since, syntax = '', summary, keyAt }]): Described => ({
@@ -37,7 +40,8 @@ export function describe(command: CommandDescription): Described {
   )
   // A command that needs a subcommand has no categories of its own.
   const categories = subcommands.length > 0 && arity < -1 ? [] : about.categories
-  return { ...about, name, arity, flags, firstKey, lastKey, keyStep, keyCountAt, subcommands, categories }
+  const places = { firstKey, lastKey, keyStep, keyCountAt, targetAt, storeOption }
+  return { ...about, ...places, name, arity, flags, subcommands, categories }
 }
 
 // ---- COMMAND INFO
@@ -45,7 +49,7 @@ export function describe(command: CommandDescription): Described {
 export function infoOf(described: Described): Reply {
   const { name, arity, flags, subcommands } = described
   // Only the key specs tell of keys that an argument counts.
-  const { firstKey, lastKey, keyStep } = described.keyCountAt === undefined ? described : NO_KEYS
+  const { firstKey, lastKey, keyStep } = fixedPlacesOf(described)
   const categories = categoriesOf(described).map((category) => `@${category}`)
   const tips = new RespSet([])
   const specs = new RespSet(keySpecsOf(described))
@@ -53,14 +57,26 @@ export function infoOf(described: Described): Reply {
   return [name, arity, names(flags), firstKey, lastKey, keyStep, names(categories), tips, specs, infos]
 }
 
+/** The keys that every call has at the same places. */
+export function fixedPlacesOf(places: KeyPlaces): Pick<KeyPlaces, 'firstKey' | 'lastKey' | 'keyStep'> {
+  const { keyCountAt, targetAt } = places
+  if (targetAt !== undefined) return { firstKey: targetAt, lastKey: targetAt, keyStep: 1 }
+  return keyCountAt === undefined ? places : NO_KEYS
+}
+
 /** The possible flags, in Redis's order. */
 export const CATEGORIES: readonly string[] = [
   'keyspace',
   'read',
   'write',
+  'set',
+  'sortedset',
+  'list',
+  'hash',
   'string',
   'bitmap',
   'hyperloglog',
+  'geo',
   'admin',
   'fast',
   'slow',
@@ -78,10 +94,30 @@ export function categoriesOf({ flags, categories }: Described): string[] {
 }
 
 /** One spec for all keys; or one for each, the last one possibly for all that follow. */
-function keySpecsOf({ keys, firstKey, lastKey, keyStep, keyCountAt }: Described): Reply[] {
+function keySpecsOf(described: Described): Reply[] {
+  const { keys, firstKey, lastKey, keyStep, keyCountAt, targetAt, storeOption } = described
+  const one = map({ type: 'range', spec: map({ lastkey: 0, keystep: 1, limit: 0 }) })
   if (keyCountAt !== undefined) {
+    const [target, sources] = targetAt === undefined ? [[], keys] : [keys.slice(0, 1), keys.slice(1)]
     const spec = map({ keynumidx: 0, firstkey: firstKey - keyCountAt, keystep: keyStep })
-    return keys.map((flags) => keySpec(flags, keyCountAt, map({ type: 'keynum', spec })))
+    return [
+      ...target.map((flags) => keySpec(flags, at(targetAt!), one)),
+      ...sources.map((flags) => keySpec(flags, at(keyCountAt), map({ type: 'keynum', spec }))),
+    ]
+  }
+  if (described.hasUnknownKeys) {
+    const unknown = map({ type: 'unknown', spec: map({}) })
+    return keys.map((flags, i) =>
+      i === 0 ? keySpec(flags, at(firstKey), one) : keySpec(flags, unknown, unknown),
+    )
+  }
+  if (storeOption) {
+    const [source, ...stored] = keys
+    const behind = stored.map((flags, i) => {
+      const spec = map({ keyword: storeOption.names[i]!, startfrom: storeOption.from })
+      return keySpec(flags, map({ type: 'keyword', spec }), one)
+    })
+    return [keySpec(source!, at(firstKey), one), ...behind]
   }
   return keys.map((flags, i) => {
     const index = firstKey + i
@@ -89,12 +125,16 @@ function keySpecsOf({ keys, firstKey, lastKey, keyStep, keyCountAt }: Described)
     // The last key relative to the first, or, negative, to the end.
     const last = !isLast ? 0 : lastKey < 0 ? lastKey : lastKey - index
     const spec = map({ lastkey: last, keystep: keyStep, limit: 0 })
-    return keySpec(flags, index, map({ type: 'range', spec }))
+    return keySpec(flags, at(index), map({ type: 'range', spec }))
   })
 }
 
-function keySpec(flags: readonly string[], index: number, findKeys: Reply): Reply {
-  const search = map({ type: 'index', spec: map({ index }) })
+/** They begin at this argument. */
+function at(index: number): Reply {
+  return map({ type: 'index', spec: map({ index }) })
+}
+
+function keySpec(flags: readonly string[], search: Reply, findKeys: Reply): Reply {
   return map({ flags: names(flags), begin_search: search, find_keys: findKeys })
 }
 
@@ -102,9 +142,12 @@ function keySpec(flags: readonly string[], index: number, findKeys: Reply): Repl
 
 /** The name, and its description. */
 export function docsOf(described: Described): [Reply, Reply] {
-  const { name, summary, since, group, syntax, keys, subcommands } = described
+  const { name, summary, since, group, syntax, keys, subcommands, hasUnknownKeys = false } = described
   let keysSeen = 0
-  const keySpecIndex = () => Math.min(keysSeen++, keys.length - 1) // each has its own, as far as there are some
+  const keySpecIndex = (type: string): number | null => {
+    if (hasUnknownKeys) return type === 'pattern' ? 1 : type === 'key' ? 2 * keysSeen++ : null
+    return type === 'key' ? Math.min(keysSeen++, keys.length - 1) : null // each has its own, as far as there are some
+  }
   const docs: Record<string, Reply> = {
     summary,
     since,
@@ -115,15 +158,17 @@ export function docsOf(described: Described): [Reply, Reply] {
   return [name, map(docs)]
 }
 
-function argumentsOf(syntax: readonly Argument[], keySpecIndex: () => number): Reply {
+/** @param keySpecIndex of an argument of this type, if it names keys */
+function argumentsOf(syntax: readonly Argument[], keySpecIndex: (type: string) => number | null): Reply {
   return syntax.map(({ name, type, token, optional, multiple, multipleToken = false, parts }) => {
+    const index = keySpecIndex(type)
     const all = { optional, multiple, multiple_token: multipleToken }
     const flags = Object.entries(all).flatMap(([flag, has]) => (has ? [flag] : []))
     return map({
       name,
       type,
+      ...(index === null ? {} : { key_spec_index: index }),
       ...(token === undefined ? {} : { token }),
-      ...(type === 'key' ? { key_spec_index: keySpecIndex() } : {}),
       ...(flags.length === 0 ? {} : { flags: names(flags) }),
       ...(parts.length === 0 ? {} : { arguments: argumentsOf(parts, keySpecIndex) }),
     })

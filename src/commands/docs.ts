@@ -3,6 +3,19 @@
  * hints and `help`; the Redis version that introduced the command, its group, and how it accesses its keys. All but the
  * summaries is as in Redis 7.0, or in the version that introduced it; docs-syntax.ts defines the form of arguments.
  */
+import { GEO, HASH, LIST, SET, SORTED_SET } from './docs-collections.ts'
+import {
+  CHANGE,
+  CHANGE_UNSEEN,
+  CREATE,
+  DELETE,
+  LOOK,
+  LOOK_FROM_OUTSIDE,
+  OVERWRITE,
+  TAKE,
+  type KeyedRows,
+} from './docs-rows.ts'
+
 export interface About {
   readonly group: string
   readonly since: string
@@ -12,6 +25,8 @@ export interface About {
   readonly keys: readonly (readonly string[])[]
   /** ACL categories in addition to those that follow from the command's flags. */
   readonly categories: readonly string[]
+  /** All but the first are named by patterns, or behind options. */
+  readonly hasUnknownKeys?: boolean
 }
 
 /** ACL categories of a whole group. */
@@ -19,31 +34,27 @@ const CATEGORIES: Readonly<Record<string, readonly string[]>> = {
   string: ['string'],
   bitmap: ['bitmap'],
   hyperloglog: ['hyperloglog'],
+  hash: ['hash'],
+  set: ['set'],
+  list: ['list'],
+  'sorted-set': ['sortedset'],
+  geo: ['geo'],
   generic: ['keyspace'],
   connection: ['connection'],
   cluster: ['connection'],
   transactions: ['transaction'],
 }
 
-/** By name: since, arguments, key access flags (per key, separated by commas), summary. */
-type KeyedRows = Readonly<Record<string, readonly [string, string, string, string]>>
 /** By name: since, arguments, flags of the command, summary; and differences from its group. */
 type ControlRows = Readonly<
   Record<string, readonly [string, string, string, string, { keys?: string; categories?: string }?]>
 >
 
-const LOOK = 'RO access'
-const LOOK_FROM_OUTSIDE = 'RO'
-const OVERWRITE = 'OW update'
-const CREATE = 'OW insert'
-const CHANGE = 'RW access update'
-const CHANGE_UNSEEN = 'RW update'
-const TAKE = 'RW access delete'
-const DELETE = 'RM delete'
-
 const ENDS = '[expiration(EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds'
 const CONDITION = '[condition(NX|XX|GT|LT)]'
 const COMPARISONS = 'IFEQ ifeq-value|IFNE ifne-value|IFDEQ ifdeq-digest|IFDNE ifdne-digest'
+const SORTED =
+  '[BY pattern] [LIMIT offset_count(offset count)] [GET pattern...+] [order(ASC|DESC)] [ALPHA sorting:pure-token]'
 const UNIT = '[index_unit(BYTE|BIT)]'
 
 const STRING: KeyedRows = {
@@ -147,6 +158,7 @@ const GENERIC: KeyedRows = {
     'Copies a value to another key.',
   ],
   del: ['1.0.0', 'key...', DELETE, 'Deletes keys.'],
+  dump: ['2.6.0', 'key', LOOK, 'Returns a value in the form of an RDB file, for RESTORE.'],
   exists: ['1.0.0', 'key...', LOOK_FROM_OUTSIDE, 'Counts how many of the keys exist.'],
   expire: ['1.0.0', `key seconds ${CONDITION}`, CHANGE_UNSEEN, 'Sets the expiry of a key in seconds.'],
   expireat: [
@@ -178,6 +190,27 @@ const GENERIC: KeyedRows = {
     'key newkey',
     `${TAKE}, ${CREATE}`,
     'Moves a value to another key, if that does not exist.',
+  ],
+  restore: [
+    '2.6.0',
+    'key ttl:integer serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency:integer]',
+    OVERWRITE,
+    'Creates a key from what DUMP has returned.',
+    { categories: 'keyspace dangerous' },
+  ],
+  sort: [
+    '1.0.0',
+    `key ${SORTED} [STORE destination]`,
+    `${LOOK}, ${LOOK}, ${OVERWRITE}`,
+    'Returns, or stores, the elements of a list, a set or a sorted set in order.',
+    { categories: 'set sortedset list dangerous', hasUnknownKeys: true },
+  ],
+  sort_ro: [
+    '7.0.0',
+    `key ${SORTED}`,
+    `${LOOK}, ${LOOK}`,
+    'Returns the elements of a list, a set or a sorted set in order.',
+    { categories: 'set sortedset list dangerous', hasUnknownKeys: true },
   ],
   touch: ['3.2.1', 'key...', LOOK_FROM_OUTSIDE, 'Counts how many of the keys exist, and marks them as used.'],
   ttl: ['1.0.0', 'key', LOOK, 'Returns the remaining time to live of a key in seconds.'],
@@ -281,7 +314,12 @@ const TRANSACTIONS: ControlRows = {
 
 /** Commands that Redis does not have. */
 const OWN: ControlRows = {
-  rondo: ['0.1.0', '', `noscript ${ANY_TIME}`, 'Consistency levels, places of keys, state of the nodes.'],
+  rondo: [
+    '0.1.0',
+    '',
+    `noscript ${ANY_TIME}`,
+    'Consistency levels, places of keys, state of the nodes, changes of the members.',
+  ],
 }
 
 /** Commands that do not operate on keys. */
@@ -299,16 +337,31 @@ export const ABOUT: Readonly<Record<string, About>> = {
   ...keyed('string', STRING),
   ...keyed('bitmap', BITMAP),
   ...keyed('hyperloglog', HYPERLOGLOG),
+  ...keyed('hash', HASH),
+  ...keyed('set', SET),
+  ...keyed('list', LIST),
+  ...keyed('sorted-set', SORTED_SET),
+  ...keyed('geo', GEO),
   ...keyed('generic', GENERIC),
   ...CONTROL,
 }
 
 function keyed(group: string, rows: KeyedRows) {
   return Object.fromEntries(
-    Object.entries(rows).map(([name, [since, syntax, keys, summary]]) => [
-      name,
-      { group, since, syntax, summary, keys: keys.split(', ').map(words), categories: CATEGORIES[group]! },
-    ]),
+    Object.entries(rows).map(
+      ([name, [since, syntax, keys, summary, { categories, hasUnknownKeys } = {}]]) => [
+        name,
+        {
+          group,
+          since,
+          syntax,
+          summary,
+          keys: keys.split(', ').map(words),
+          categories: categories === undefined ? CATEGORIES[group]! : words(categories),
+          ...(hasUnknownKeys === undefined ? {} : { hasUnknownKeys }),
+        },
+      ],
+    ),
   )
 }
 

@@ -2,7 +2,9 @@
  * Replies of the Redis protocol, as values and as bytes. RESP2 has no null, map or double types: these are encoded as
  * Redis 7 does for such a client.
  */
+import type { RondoError } from '../core/errors.ts'
 import type { Sliced } from '../core/work.ts'
+import { formatDouble } from './doubles.ts'
 
 /** A simple string: `+OK`. */
 export class Simple {
@@ -17,9 +19,12 @@ export class RespError {
   readonly text: string
   /** A failure on our side, or of the nodes: over HTTP a status of 500 or more. */
   readonly isFailure: boolean
-  constructor(text: string, isFailure = false) {
+  /** The coordinator's error that it tells of, for servers whose errors have codes. */
+  readonly cause: RondoError | null
+  constructor(text: string, isFailure = false, cause: RondoError | null = null) {
     this.text = text
     this.isFailure = isFailure
+    this.cause = cause
   }
 }
 
@@ -39,9 +44,81 @@ export class RespSet {
   }
 }
 
+/** A double; in RESP2 a bulk. */
+export class Double {
+  readonly value: number
+  private readonly digits: string | null
+
+  /** @param digits null = as few as give the same number */
+  constructor(value: number, digits: string | null = null) {
+    this.value = value
+    this.digits = digits
+  }
+
+  get text(): string {
+    return this.digits ?? formatDouble(this.value)
+  }
+}
+
+/** Pairs: in RESP3 an array of arrays, in RESP2 one flat array. */
+export class RespPairs {
+  readonly pairs: readonly (readonly [Reply, Reply])[]
+  constructor(pairs: readonly (readonly [Reply, Reply])[]) {
+    this.pairs = pairs
+  }
+}
+
+/** Texts that stand in one buffer. */
+export interface PackedTexts {
+  readonly bytes: Buffer
+  readonly length: number
+  /** Where the text begins and ends. */
+  from(i: number): number
+  to(i: number): number
+}
+
+/** The texts of a collection, which are encoded without an object for each: many would hold up the garbage collector. */
+export class Packed {
+  readonly form: 'array' | 'set' | 'map'
+  readonly texts: PackedTexts
+  constructor(form: Packed['form'], texts: PackedTexts) {
+    this.form = form
+    this.texts = texts
+  }
+}
+
+/** Items that are made when they are encoded, one by one. */
+export interface LazyItems {
+  readonly length: number
+  item(i: number): Reply
+}
+
+/** A long array, of whose items never all exist together. As `pairs` each is a pair, which RESP2 has flat (RespPairs). */
+export class Lazy {
+  readonly form: 'array' | 'pairs'
+  readonly items: LazyItems
+  constructor(form: Lazy['form'], items: LazyItems) {
+    this.form = form
+    this.items = items
+  }
+}
+
+function* itemsIn({ form, items }: Lazy, protocol: Protocol): IterableIterator<Reply> {
+  const isFlat = form === 'pairs' && protocol === 2
+  for (let i = 0; i < items.length; i++) {
+    const item = items.item(i)
+    if (isFlat) yield* item as readonly Reply[]
+    else yield item
+  }
+}
+
+function lengthOf({ form, items }: Lazy, protocol: Protocol): number {
+  return form === 'pairs' && protocol === 2 ? 2 * items.length : items.length
+}
+
 /** A constant reply, encoded once per protocol. */
 export class Constant {
-  private readonly reply: Reply
+  readonly reply: Reply
   private readonly encoded: Partial<Record<Protocol, Buffer>> = {}
 
   constructor(reply: Reply) {
@@ -76,6 +153,10 @@ export type Reply =
   | RespError
   | RespMap
   | RespSet
+  | RespPairs
+  | Packed
+  | Lazy
+  | Double
   | Verbatim
   | Constant
   | readonly Reply[]
@@ -93,6 +174,9 @@ const NULL_ARRAY_2 = Buffer.from('*-1\r\n')
 const LONG = 1000
 const ELEMENTS_A_PIECE = 128
 const UNITS_A_PIECE = 32
+/** Packed texts cost less. */
+const TEXTS_AN_ELEMENT = 4
+const TEXTS_A_PIECE = TEXTS_AN_ELEMENT * ELEMENTS_A_PIECE
 
 /** Whether encoding takes long, because there are many elements, nested ones included. */
 export function isLong(reply: Reply): boolean {
@@ -101,7 +185,9 @@ export function isLong(reply: Reply): boolean {
 
 /** The number of elements of a reply; counting stops above `limit`. */
 function elementsWithin(reply: Reply, limit: number): number {
-  const items = itemsOf(reply)
+  if (reply instanceof Packed) return reply.texts.length
+  if (reply instanceof Lazy && reply.items.length > limit) return reply.items.length
+  const items = itemsOf(reply, 2)
   if (!items) return 1
   let count = items.length
   for (let i = 0; i < items.length && count <= limit; i++)
@@ -109,11 +195,18 @@ function elementsWithin(reply: Reply, limit: number): number {
   return count
 }
 
-/** Null if it is not an aggregate. */
-function itemsOf(reply: Reply): readonly Reply[] | null {
+/** The elements of an array, set or map, as this protocol has them; null = it is none of them. */
+export function itemsOf(reply: Reply, protocol: Protocol): readonly Reply[] | null {
+  if (reply instanceof RespPairs) return protocol === 3 ? reply.pairs : reply.pairs.flat()
   if (reply instanceof RespMap) return reply.entries.flat()
   if (reply instanceof RespSet) return reply.items
+  if (reply instanceof Packed) return unpacked(reply.texts)
+  if (reply instanceof Lazy) return [...itemsIn(reply, protocol)]
   return Array.isArray(reply) ? (reply as readonly Reply[]) : null
+}
+
+function unpacked(texts: PackedTexts): Buffer[] {
+  return Array.from({ length: texts.length }, (_, i) => texts.bytes.subarray(texts.from(i), texts.to(i)))
 }
 
 /** The same bytes as encodeReply's, in parts. */
@@ -129,12 +222,21 @@ export function* encodeInSlices(reply: Reply, protocol: Protocol): Sliced<Buffer
       open.pop()
       continue
     }
-    const items = itemsOf(next.value)
-    if (items) {
-      parts.push(headOf(next.value, items.length, protocol))
-      open.push(items.values())
-    } else write(next.value, protocol, parts)
-    if (++elements % ELEMENTS_A_PIECE !== 0) continue
+    const { value } = next
+    if (value instanceof Packed && value.texts.length > TEXTS_A_PIECE) {
+      whole.push(...parts, headOf(value, value.texts.length, protocol))
+      parts = []
+      yield* textsInSlices(value.texts, whole)
+      continue
+    }
+    const inside = insideOf(value, protocol)
+    if (inside) {
+      parts.push(headOf(value, inside.length, protocol))
+      open.push(inside.items)
+    } else write(value, protocol, parts)
+    elements += value instanceof Packed ? 1 + value.texts.length / TEXTS_AN_ELEMENT : 1
+    if (elements < ELEMENTS_A_PIECE) continue
+    elements = 0
     whole.push(Buffer.concat(parts))
     parts = []
     yield UNITS_A_PIECE
@@ -143,10 +245,32 @@ export function* encodeInSlices(reply: Reply, protocol: Protocol): Sliced<Buffer
   return whole
 }
 
+/** What is encoded element by element; null = the reply is encoded as a whole. */
+function insideOf(reply: Reply, protocol: Protocol): { length: number; items: Iterator<Reply> } | null {
+  if (reply instanceof Packed) return null
+  if (reply instanceof Lazy) return { length: lengthOf(reply, protocol), items: itemsIn(reply, protocol) }
+  const items = itemsOf(reply, protocol)
+  return items && { length: items.length, items: items.values() }
+}
+
+function* textsInSlices(texts: PackedTexts, whole: Buffer[]): Sliced<void> {
+  for (let from = 0; from < texts.length; from += TEXTS_A_PIECE) {
+    whole.push(encodeTexts(texts, from, Math.min(from + TEXTS_A_PIECE, texts.length)))
+    yield UNITS_A_PIECE
+  }
+}
+
 /** @param items number of elements; a map counts fields and values */
 function headOf(reply: Reply, items: number, protocol: Protocol): Buffer {
-  if (protocol === 3 && reply instanceof RespMap) return Buffer.from(`%${items / 2}\r\n`)
-  return Buffer.from(`${protocol === 3 && reply instanceof RespSet ? '~' : '*'}${items}\r\n`)
+  const form = protocol === 2 ? 'array' : formOf(reply)
+  if (form === 'map') return Buffer.from(`%${items / 2}\r\n`)
+  return Buffer.from(`${form === 'set' ? '~' : '*'}${items}\r\n`)
+}
+
+function formOf(reply: Reply): Packed['form'] {
+  if (reply instanceof Packed) return reply.form
+  if (reply instanceof RespMap) return 'map'
+  return reply instanceof RespSet ? 'set' : 'array'
 }
 
 /** The reply's bytes. */
@@ -170,20 +294,76 @@ function write(reply: Reply, protocol: Protocol, parts: Buffer[]): void {
   else if (Buffer.isBuffer(reply)) writeBulk(reply, parts)
   else if (reply instanceof Simple) parts.push(Buffer.from(`+${oneLine(reply.text)}\r\n`))
   else if (reply instanceof RespError) parts.push(Buffer.from(`-${oneLine(reply.text)}\r\n`))
+  else if (reply instanceof Double) writeDouble(reply, protocol, parts)
   else if (reply instanceof Constant) parts.push(reply.bytes(protocol))
-  else if (reply instanceof Verbatim) {
+  else if (reply instanceof Packed) {
+    const { texts } = reply
+    parts.push(headOf(reply, texts.length, protocol), encodeTexts(texts, 0, texts.length))
+  } else if (reply instanceof Verbatim) {
     const text = protocol === 3 ? `txt:${reply.text}` : reply.text
     const bytes = Buffer.from(text)
     parts.push(Buffer.from(`${protocol === 3 ? '=' : '$'}${bytes.length}\r\n`), bytes, CRLF)
   } else {
-    const items = itemsOf(reply)!
+    const items = itemsOf(reply, protocol)!
     parts.push(headOf(reply, items.length, protocol))
     for (const item of items) write(item, protocol, parts)
   }
 }
 
+const DOLLAR = 0x24
+const CR = 13
+const LF = 10
+const ZERO = 0x30
+/** The mark and two ends of line. */
+const BULK_BYTES = 5
+/** Up to so many bytes are copied faster here than by a call. */
+const FEW_BYTES = 32
+
+/** Bulks of the texts from `from` up to, without, `to`. */
+function encodeTexts(texts: PackedTexts, from: number, to: number): Buffer {
+  let bytes = 0
+  for (let i = from; i < to; i++) {
+    const length = texts.to(i) - texts.from(i)
+    bytes += length + digitsOf(length) + BULK_BYTES
+  }
+  const target = Buffer.allocUnsafe(bytes)
+  let at = 0
+  for (let i = from; i < to; i++) at = putBulk(target, at, texts.bytes, texts.from(i), texts.to(i))
+  return target
+}
+
+/** @returns where it ends */
+function putBulk(target: Buffer, start: number, source: Buffer, from: number, to: number): number {
+  const length = to - from
+  let at = start
+  target[at++] = DOLLAR
+  const digits = digitsOf(length)
+  for (let i = digits - 1, rest = length; i >= 0; i--, rest = Math.floor(rest / 10)) {
+    target[at + i] = ZERO + (rest % 10)
+  }
+  at += digits
+  target[at++] = CR
+  target[at++] = LF
+  if (length <= FEW_BYTES) for (let i = from; i < to; i++) target[at++] = source[i]!
+  else at += source.copy(target, at, from, to)
+  target[at++] = CR
+  target[at++] = LF
+  return at
+}
+
+function digitsOf(length: number): number {
+  let digits = 1
+  for (let rest = length; rest >= 10; rest = Math.floor(rest / 10)) digits++
+  return digits
+}
+
 function writeBulk(bytes: Buffer, parts: Buffer[]): void {
   parts.push(Buffer.from(`$${bytes.length}\r\n`), bytes, CRLF)
+}
+
+function writeDouble({ text }: Double, protocol: Protocol, parts: Buffer[]): void {
+  if (protocol === 3) parts.push(Buffer.from(`,${text}\r\n`))
+  else writeBulk(Buffer.from(text), parts)
 }
 
 /** An error may contain client input, which must not end the line. As in Redis, trailing line ends are dropped. */

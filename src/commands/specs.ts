@@ -1,5 +1,5 @@
 /**
- * The commands on strings and keys: their COMMAND INFO, as in Redis 7, and the function that makes their step. Replies and
+ * The commands on keys: their COMMAND INFO, as in Redis 7, and the function that makes their step. Replies and
  * errors are exactly those of Redis 7.0, except for two limits: a value has at most `maxValueBytes` (in Redis
  * proto-max-bulk-len), and an expiry time that a record's header cannot hold is capped. What is newer is as in Redis 8.4:
  * IFEQ and related options of SET, DELEX, DIGEST, MSETEX; and as in Valkey 9: DELIFEQ.
@@ -19,12 +19,28 @@ import {
   pttl,
   ttl,
 } from './keys/expiry.ts'
+import { dump, restore } from './dump/dump.ts'
 import { move } from './keys/database.ts'
 import { copy, del, exists, rename, renamenx, type } from './keys/keyspace.ts'
 import { pfadd, pfcount, pfmerge } from './hyperloglog/hyperloglog.ts'
 import { lcs } from './strings/lcs.ts'
 import { decr, decrby, incr, incrby, incrbyfloat } from './strings/numbers.ts'
-import type { CommandSpec, StepMaker } from './step.ts'
+import type { CommandSpec } from './step.ts'
+import {
+  allKeys,
+  countedPairs,
+  keysFrom,
+  LEAN_WRITE,
+  oneKey,
+  pairsOfKeyAndValue,
+  READ,
+  SLOW_LEAN_WRITE,
+  SLOW_READ,
+  SLOW_WRITE,
+  twoKeys,
+  WRITE,
+} from './spec-forms.ts'
+import { COLLECTION_STEPS } from './collections/specs.ts'
 import {
   append,
   get,
@@ -43,14 +59,6 @@ import {
   setrange,
   strlen,
 } from './strings/values.ts'
-
-const READ = ['readonly', 'fast']
-const SLOW_READ = ['readonly']
-const WRITE = ['write', 'denyoom', 'fast']
-const SLOW_WRITE = ['write', 'denyoom']
-/** Writes that need no additional memory. */
-const LEAN_WRITE = ['write', 'fast']
-const SLOW_LEAN_WRITE = ['write']
 
 /** By lower-case name. */
 export const STEPS: Readonly<Record<string, CommandSpec>> = {
@@ -104,6 +112,8 @@ export const STEPS: Readonly<Record<string, CommandSpec>> = {
   renamenx: twoKeys(3, LEAN_WRITE, renamenx),
   copy: twoKeys(-3, SLOW_WRITE, copy),
   move: oneKey(3, LEAN_WRITE, move),
+  dump: oneKey(2, SLOW_READ, dump),
+  restore: oneKey(-4, SLOW_WRITE, restore),
 
   expire: oneKey(-3, LEAN_WRITE, expire),
   pexpire: oneKey(-3, LEAN_WRITE, pexpire),
@@ -114,29 +124,6 @@ export const STEPS: Readonly<Record<string, CommandSpec>> = {
   pttl: oneKey(2, READ, pttl),
   expiretime: oneKey(2, READ, expiretime),
   pexpiretime: oneKey(2, READ, pexpiretime),
-}
 
-function oneKey(arity: number, flags: readonly string[], make: StepMaker): CommandSpec {
-  return { arity, flags, firstKey: 1, lastKey: 1, keyStep: 1, make }
-}
-
-function twoKeys(arity: number, flags: readonly string[], make: StepMaker): CommandSpec {
-  return { arity, flags, firstKey: 1, lastKey: 2, keyStep: 1, make }
-}
-
-function allKeys(arity: number, flags: readonly string[], make: StepMaker): CommandSpec {
-  return keysFrom(1, arity, flags, make)
-}
-
-function keysFrom(firstKey: number, arity: number, flags: readonly string[], make: StepMaker): CommandSpec {
-  return { arity, flags, firstKey, lastKey: -1, keyStep: 1, make }
-}
-
-function pairsOfKeyAndValue(arity: number, flags: readonly string[], make: StepMaker): CommandSpec {
-  return { arity, flags, firstKey: 1, lastKey: -1, keyStep: 2, make }
-}
-
-/** The first argument says how many pairs follow; options may stand behind them. */
-function countedPairs(arity: number, flags: readonly string[], make: StepMaker): CommandSpec {
-  return { arity, flags, firstKey: 2, lastKey: -1, keyStep: 2, keyCountAt: 1, make }
+  ...COLLECTION_STEPS,
 }

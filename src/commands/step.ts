@@ -15,6 +15,8 @@ import { inOneGo, type Sliced } from '../core/work.ts'
 export interface Seen {
   /** Cluster time, 0 = never. */
   readonly expiresAtMs: number
+  /** KIND_HASH and so on (core/codec.ts); omitted = a string. */
+  readonly kind?: number
 }
 
 /** A live value of which only a part is read. */
@@ -49,8 +51,17 @@ export interface StepOf<Need, Shown> {
   readonly writes: boolean
   /** Of one key: the least length of the value that it stores, if that is known before it is read. */
   readonly leastBytes?: number
+  /** How many bytes of values it processes in a work unit (work.ts); omitted = it copies them at most. */
+  readonly bytesAUnit?: number
   /** Its reply contains the values of its keys (MGET). */
   readonly answersValues?: boolean
+  /** It only reads, and its reply says when a key expires; other reads do not know that of values that Rondo did not write. */
+  readonly answersEnd?: boolean
+  /**
+   * For a command of which some keys depend on what these hold: the step on all of them, or why there is none. It replies
+   * KEYS_CHANGED if they are others by then. Inside MULTI nothing can follow: there `apply` refuses.
+   */
+  readonly follow?: (held: readonly (Shown | null)[]) => Step | Stepped
   /**
    * Pure; called once per attempt.
    *
@@ -75,6 +86,8 @@ export interface StepLimits {
   readonly maxValueBytes: number
   /** TTL of a value that is set without one; 0 = no expiry. */
   readonly defaultTtlMs: number
+  /** In [0, 1). For the choices of a step, made before it runs: its attempts choose alike. */
+  readonly random: () => number
 }
 
 /** Expiry time of a value that is set now without a TTL, 0 = never. */
@@ -82,7 +95,7 @@ export function defaultEnd({ defaultTtlMs }: StepLimits, nowMs: number): number 
   return defaultTtlMs > 0 ? nowMs + defaultTtlMs : 0
 }
 
-/** Replaces a value and keeps its expiry time; a new value gets `newEndMs`. */
+/** Replaces a string and keeps its expiry time; a new value gets `newEndMs`. */
 export function inPlaceOf(held: Held | null, value: Buffer, newEndMs: number): Held {
   return { value, expiresAtMs: held ? held.expiresAtMs : newEndMs }
 }
@@ -115,6 +128,19 @@ export interface KeyPlaces {
   readonly keyStep: number
   /** Index of the argument that says how many keys there are; then they end before lastKey. */
   readonly keyCountAt?: number | undefined
+  /** Index of a key that stands before the number of the others: where the result is stored (ZUNIONSTORE). */
+  readonly targetAt?: number | undefined
+  readonly storeOption?: StoreOption | undefined
+}
+
+/** An option behind which one more key stands: where the result is stored. The last one counts (GEORADIUS, SORT). */
+export interface StoreOption {
+  /** Index of the first argument that it may be. */
+  readonly from: number
+  /** Upper case. */
+  readonly names: readonly string[]
+  /** By name, how many arguments follow another option. */
+  readonly passes?: ReadonlyMap<string, number>
 }
 
 /** What COMMAND INFO shows of a command, and how to make its step. */
@@ -131,26 +157,41 @@ export interface CommandSpec extends KeyPlaces {
 /** An error for the client, as it is sent: 'ERR syntax error'. */
 export class CommandError extends Error {}
 
+/** What it returns, or the CommandError that it throws: for what Redis looks at after the keys. */
+export function resultOrError<T>(run: () => T): T | CommandError {
+  try {
+    return run()
+  } catch (error) {
+    if (error instanceof CommandError) return error
+    throw error
+  }
+}
+
 export const SYNTAX_ERROR = 'ERR syntax error'
 export const NOT_INTEGER = 'ERR value is not an integer or out of range'
 
-/** A read-only step. */
+/** Whether all of them that exist are strings. */
+export function areStrings(held: readonly (Seen | null | undefined)[]): boolean {
+  return held.every((one) => one?.kind === undefined)
+}
+
+/** A read-only step on a string. */
 export function look(key: Buffer, answer: (held: Held | null, nowMs: number) => Reply): Step {
   return {
     needs: 'value',
     keys: [key],
     reads: true,
     writes: false,
-    apply: ([held = null], nowMs) => ({ reply: answer(held, nowMs) }),
+    apply: ([held = null], nowMs) => (held?.kind === undefined ? { reply: answer(held, nowMs) } : WRONG_TYPE),
   }
 }
 
-/** A read-only step that takes long for long values. */
+/** A read-only step that takes long for long values, of any type. */
 export function lookSlowly(
   keys: readonly Buffer[],
   cost: (held: readonly (Held | null)[]) => number,
   answer: (held: readonly (Held | null)[]) => Sliced<Reply>,
-): Step {
+): StepOf<'value', Held> {
   function* slices(held: readonly (Held | null)[]): Sliced<Stepped> {
     return { reply: yield* answer(held) }
   }
@@ -164,7 +205,7 @@ export function lookSlowly(
   }
 }
 
-/** A read-only step whose reply does not depend on the value. */
+/** A read-only step whose reply does not depend on the value, which may be of any type. */
 export function lookAtHead(key: Buffer, answer: (seen: Seen | null, nowMs: number) => Reply): Step {
   return {
     needs: 'head',
@@ -175,12 +216,31 @@ export function lookAtHead(key: Buffer, answer: (seen: Seen | null, nowMs: numbe
   }
 }
 
-/** A read-only step whose reply depends on the value's length, and perhaps on some of its bytes. */
+/** The same on a string. */
+export function lookAtStringHead(key: Buffer, answer: (seen: Seen | null) => Reply): Step {
+  const apply = ([seen = null]: readonly (Seen | null)[]): Stepped =>
+    seen?.kind === undefined ? { reply: answer(seen) } : WRONG_TYPE
+  return { needs: 'head', keys: [key], reads: true, writes: false, apply }
+}
+
+/** A read-only step on a string, whose reply depends on the value's length, and perhaps on some of its bytes. */
 export function lookAtPart(
   key: Buffer,
   needs: 'length' | ByteRange,
   answer: (seen: SeenPart | null) => Reply,
 ): Step {
+  const step = lookAtAnyPart(key, needs, answer)
+  const apply = (held: readonly (SeenPart | null)[], nowMs: number) =>
+    held[0]?.kind === undefined ? step.apply(held, nowMs) : WRONG_TYPE
+  return { ...step, apply }
+}
+
+/** The same on a value of any type. */
+export function lookAtAnyPart(
+  key: Buffer,
+  needs: 'length' | ByteRange,
+  answer: (seen: SeenPart | null) => Reply,
+): StepOf<'length' | ByteRange, SeenPart> {
   return {
     needs,
     keys: [key],
@@ -190,9 +250,23 @@ export function lookAtPart(
   }
 }
 
-/** A step that changes one key. */
-/** @param leastBytes see Step */
+/**
+ * A step that changes one string.
+ *
+ * @param leastBytes see Step
+ */
 export function change(
+  key: Buffer,
+  apply: (held: Held | null, nowMs: number) => Stepped,
+  leastBytes = 0,
+): Step {
+  const onString = (held: Held | null, nowMs: number) =>
+    held?.kind === undefined ? apply(held, nowMs) : WRONG_TYPE
+  return changeAny(key, onString, leastBytes)
+}
+
+/** A step that changes one key, of any type. */
+export function changeAny(
   key: Buffer,
   apply: (held: Held | null, nowMs: number) => Stepped,
   leastBytes = 0,
@@ -207,12 +281,12 @@ export function change(
   }
 }
 
-/** A step that changes keys together, or one key, and takes long for long values. */
+/** A step that changes keys together, or one key, and takes long for long values; they may be of any type. */
 export function changeSlowly(
   keys: readonly Buffer[],
   cost: (held: readonly (Held | null)[]) => number,
   slices: (held: readonly (Held | null)[], nowMs: number) => Sliced<Stepped>,
-): Step {
+): StepOf<'value', Held> {
   return {
     needs: 'value',
     keys,
@@ -245,7 +319,21 @@ export function refused(...refusal: ConstructorParameters<typeof Refusal>): Step
   return { reply: new Refusal(...refusal) }
 }
 
-/** A value with an expiry time; null (deleted) if that time has passed. */
+export const WRONG_TYPE_TEXT = 'WRONGTYPE Operation against a key holding the wrong kind of value'
+/** The command is for another type than that of the value. */
+export const WRONG_TYPE = refused(
+  WRONG_TYPE_TEXT,
+  'WRONG_TYPE',
+  'The key holds a value of another type: TYPE tells which, and the Redis protocol has the commands for it.',
+)
+
+/** See StepOf.follow; told to the client if it happens again and again. */
+export const KEYS_CHANGED = new Refusal(
+  'TRYAGAIN The elements change faster than the keys that they name can be read.',
+  'OVERLOADED',
+)
+
+/** A string with an expiry time; null (deleted) if that time has passed. */
 export function until(value: Buffer, expiresAtMs: number, nowMs: number): Held | null {
   return expiresAtMs !== 0 && expiresAtMs <= nowMs ? null : { value, expiresAtMs }
 }

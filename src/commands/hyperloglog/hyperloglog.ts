@@ -9,6 +9,7 @@ import { murmur64 } from '../../core/murmur64.ts'
 import { inOneGo, type Sliced } from '../../core/work.ts'
 import { OK, RespError, type Reply } from '../reply.ts'
 import {
+  areStrings,
   change,
   changeSlowly,
   defaultEnd,
@@ -17,6 +18,8 @@ import {
   look,
   lookSlowly,
   refused,
+  WRONG_TYPE,
+  WRONG_TYPE_TEXT,
   type Held,
   type Step,
   type StepLimits,
@@ -66,6 +69,7 @@ function unitsOfElement(held: Held | null): number {
 }
 
 function* added(held: Held | null, elements: readonly Buffer[], newEndMs: number): Sliced<Stepped> {
+  if (!areStrings([held])) return WRONG_TYPE
   if (held && !isHyperloglog(held.value)) return refused(NOT_VALID)
   const hyperloglog = new Hyperloglog(held?.value ?? null)
   const unitsEach = unitsOfElement(held)
@@ -121,6 +125,7 @@ function* mergedOf(held: readonly (Held | null)[]): Sliced<Uint8Array | string> 
   const registers = new Uint8Array(REGISTERS)
   for (const one of held) {
     if (!one) continue
+    if (!areStrings([one])) return WRONG_TYPE_TEXT
     if (!isHyperloglog(one.value)) return NOT_VALID
     if (!mergeRegisters(registers, one.value)) return CORRUPT
     yield UNITS_A_VALUE

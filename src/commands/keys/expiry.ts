@@ -1,7 +1,7 @@
 /** Expiry of keys: EXPIRE, TTL and related commands, PERSIST. */
 import { shown, word } from '../arguments.ts'
 import { anyEndArgument, MILLISECONDS, MILLISECONDS_AT, SECONDS, SECONDS_AT, type TimeUnit } from './ends.ts'
-import { change, CommandError, lookAtHead, type Seen, type Step, type StepMaker } from '../step.ts'
+import { changeAny, CommandError, lookAtHead, type Seen, type Step, type StepMaker } from '../step.ts'
 
 const NO_KEY = -2
 const NO_END = -1
@@ -17,10 +17,10 @@ function expiring(command: string, unit: TimeUnit): StepMaker {
   return (args, nowMs) => {
     const allowed = conditionOf(args)
     const endMs = anyEndArgument(args[2]!, unit, nowMs, command)
-    return change(args[1]!, (held, applyMs) => {
+    return changeAny(args[1]!, (held, applyMs) => {
       if (!held || !allowed(held.expiresAtMs, endMs)) return { reply: 0 }
       if (endMs <= applyMs) return { reply: 1, next: [null] }
-      return { reply: 1, next: [{ value: held.value, expiresAtMs: endMs }] }
+      return { reply: 1, next: [{ ...held, expiresAtMs: endMs }] }
     })
   }
 }
@@ -55,9 +55,9 @@ function conditionOf(args: readonly Buffer[]): EndCondition {
 }
 
 export function persist(args: readonly Buffer[]): Step {
-  return change(args[1]!, (held) => {
+  return changeAny(args[1]!, (held) => {
     if (!held || held.expiresAtMs === 0) return { reply: 0 }
-    return { reply: 1, next: [{ value: held.value, expiresAtMs: 0 }] }
+    return { reply: 1, next: [{ ...held, expiresAtMs: 0 }] }
   })
 }
 
@@ -73,7 +73,7 @@ function asking(answer: (endMs: number, nowMs: number) => number): StepMaker {
     if (!seen) return NO_KEY
     return seen.expiresAtMs === 0 ? NO_END : answer(seen.expiresAtMs, nowMs)
   }
-  return (args) => lookAtHead(args[1]!, reply)
+  return (args) => ({ ...lookAtHead(args[1]!, reply), answersEnd: true })
 }
 
 /** Rounded to the nearest, as Redis does. */

@@ -1,6 +1,8 @@
 /**
- * FLUSHALL and FLUSHDB: delete every key that was written before the flush began, or fail with the number that were not
- * deleted.
+ * FLUSHALL and FLUSHDB. The members agree on a version below which nothing exists any more (cluster/flushing.ts): one change,
+ * however many keys there are, and ASYNC and SYNC are the same. Where they cannot, because the members are changing or keep to
+ * their configuration, every key that was written before the flush began is deleted, or it fails with the number of those that
+ * were not:
  *
  *   the command is read ──▶ a version is stamped ──▶ all keys are listed, page by page ──▶ each is deleted, if what is held
  *                                                                                          under it is older
@@ -37,9 +39,11 @@ export async function flush(caller: Caller, args: readonly Buffer[]): Promise<Re
   if (args.length > 2 || !['SYNC', 'ASYNC'].includes(mode)) throw new CommandError(SYNTAX_ERROR)
   const database = name === 'FLUSHDB' ? caller.settings.database : null
   const isAsync = mode === 'ASYNC'
+  const before = caller.store.newVersion()
+  if (await caller.store.flush(database)) return OK
   const done = caller.flushes.add({
     name: `${database ?? 'all'} ${caller.writeLevel}`,
-    before: caller.store.newVersion(),
+    before,
     isAsync,
     run: flushing(caller, database, caller.writeLevel),
   })
@@ -68,7 +72,8 @@ async function run(scope: Scope, flush: Flush): Promise<Reply> {
   const others = stopped
     ? `${failures.length} were not, or may not have been, and the rest was not reached`
     : `${failures.length} were not, or may not have been`
-  return new RespError(`${text} (${deleted} keys were deleted, ${others})`)
+  const told = `${text} (${deleted} keys were deleted, ${others})`
+  return new RespError(told, false, new RondoError('OUTCOME_UNKNOWN', told, { outcome: 'unknown' }))
 }
 
 interface Flushed {

@@ -1,6 +1,7 @@
 /** Generic key commands: DEL, EXISTS, TYPE, RENAME, COPY. */
 import { word } from '../arguments.ts'
 import { OK, Simple } from '../reply.ts'
+import { typeName } from '../type-names.ts'
 import { databaseArgument } from './database.ts'
 import {
   CommandError,
@@ -15,7 +16,6 @@ import {
   type Stepped,
 } from '../step.ts'
 
-const STRING = new Simple('string')
 const NONE = new Simple('none')
 const NO_SUCH_KEY = refused('ERR no such key', 'KEY_NOT_FOUND')
 
@@ -47,7 +47,7 @@ export const exists: StepMaker = (args, _nowMs, _limits, mentions = distinct(arg
 }
 
 export function type(args: readonly Buffer[]): Step {
-  return lookAtHead(args[1]!, (seen) => (seen ? STRING : NONE))
+  return lookAtHead(args[1]!, (seen) => (seen ? new Simple(typeName(seen.kind)) : NONE))
 }
 
 export function rename(args: readonly Buffer[]): Step {

@@ -7,6 +7,7 @@ import { integerArgument, word } from '../arguments.ts'
 import type { Caller } from '../model.ts'
 import type { Reply } from '../reply.ts'
 import { CommandError, SYNTAX_ERROR } from '../step.ts'
+import { kindNamed } from '../type-names.ts'
 
 const DEFAULT_COUNT = 10
 const MAX_COUNT = 1000
@@ -23,11 +24,13 @@ export async function scan(caller: Caller, args: readonly Buffer[]): Promise<Rep
   const cursor = cursors.toCursor(args[1]!.toString('latin1'))
   if (cursor === null) throw new CommandError('ERR invalid cursor')
   const { match, count, type } = scanOptions(args)
+  const kind = type === null ? null : kindNamed(type)
   // There are no others.
-  if (type !== null && type !== 'STRING') return ['0', []]
+  if (type !== null && kind === null) return ['0', []]
   const page = await store.list({
     database: caller.settings.database,
     match,
+    kind,
     cursor,
     count,
     isWanted: () => !caller.unheard,
@@ -77,13 +80,14 @@ export async function* pagesOf({ store }: Caller, walk: Walk) {
   }
 }
 
-export function randomKey({ store, settings }: Caller): Promise<Reply> {
-  return store.randomKey(settings.database)
+export function randomKey(caller: Caller): Promise<Reply> {
+  return caller.store.randomKey(caller.settings.database, () => !caller.unheard)
 }
 
 /** DBSIZE. */
-export async function countKeys({ store, settings }: Caller): Promise<Reply> {
-  return (await store.roughCounts(EXACT_KEYS)).counts.get(settings.database) ?? 0
+export async function countKeys(caller: Caller): Promise<Reply> {
+  const { counts } = await caller.store.roughCounts(EXACT_KEYS, () => !caller.unheard)
+  return counts.get(caller.settings.database) ?? 0
 }
 
 export async function keys(caller: Caller, args: readonly Buffer[]): Promise<Reply> {

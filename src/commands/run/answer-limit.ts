@@ -1,5 +1,5 @@
 /** The limits of one command or transaction, in bytes, and the errors that name their settings. */
-import { Constant, RespMap, RespSet, Verbatim, type Reply } from '../reply.ts'
+import { Constant, Lazy, Packed, RespMap, RespPairs, RespSet, Verbatim, type Reply } from '../reply.ts'
 import type { CommandSettings } from '../model.ts'
 
 type ReplyLimit = Pick<CommandSettings, 'maxReplyBytes'>
@@ -32,6 +32,21 @@ export function answerBytes(reply: Reply): number {
   if (reply instanceof Verbatim) return reply.text.length
   if (reply instanceof Constant) return reply.bytes(2).length
   if (reply instanceof RespSet) return sumOf(reply.items)
+  if (reply instanceof RespPairs) {
+    let sum = ELEMENT_BYTES
+    for (const [one, other] of reply.pairs) sum += answerBytes(one) + answerBytes(other)
+    return sum
+  }
+  if (reply instanceof Packed) {
+    let sum = ELEMENT_BYTES
+    for (let i = 0; i < reply.texts.length; i++) sum += reply.texts.to(i) - reply.texts.from(i)
+    return sum
+  }
+  if (reply instanceof Lazy) {
+    let sum = ELEMENT_BYTES
+    for (let i = 0; i < reply.items.length; i++) sum += answerBytes(reply.items.item(i))
+    return sum
+  }
   if (reply instanceof RespMap) return sumOf(reply.entries.flat())
   return Array.isArray(reply) ? sumOf(reply as readonly Reply[]) : ELEMENT_BYTES
 }

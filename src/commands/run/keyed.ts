@@ -13,9 +13,8 @@
  * A key that cannot be read fails the whole command: it is never treated as absent.
  */
 import { liveWithEnd, removeKey, writeValue } from '../../coordinator/promises.ts'
-import { RondoError } from '../../core/errors.ts'
+import { RondoError, stopped } from '../../core/errors.ts'
 import { storedKey } from '../../core/keys.ts'
-import type { Need } from '../../core/part.ts'
 import { keysAmong } from '../key-places.ts'
 import { MANY_ARGUMENTS, type Caller, type CommandSettings } from '../model.ts'
 import { errorOf, replyOf } from '../errors.ts'
@@ -30,12 +29,14 @@ import {
   CommandError,
   distinctInSlices,
   KEYS_A_PIECE,
+  KEYS_CHANGED,
   UNITS_A_PIECE,
   type Held,
   type KeyPlaces,
   type Mentions,
   type Step,
   type StepMaker,
+  type StepOf,
 } from '../step.ts'
 import { runTogether } from './together.ts'
 import { inOnePiece, type Sliced } from '../../core/work.ts'
@@ -77,7 +78,11 @@ export function stepOf(
   command: Pick<KeyedCommand, 'make' | 'onlyExisting'>,
 ): Step | RespError {
   const step = made(caller, args, command.make)
-  if (step instanceof RespError) return step
+  return step instanceof RespError ? step : usable(caller, step, command)
+}
+
+/** The step with the names that its keys have on the nodes, without those that cannot exist; or why one cannot be used. */
+function usable(caller: Caller, step: Step, command: Pick<KeyedCommand, 'onlyExisting'>): Step | RespError {
   let possible = 0
   for (const key of step.keys) {
     const refused = refusalOf(caller, key, step, command)
@@ -154,7 +159,8 @@ export async function readStep(caller: Caller, step: Step, heldUp?: () => void):
   const { store, settings } = caller
   let bytes = 0
   const read = async (i: number) => {
-    const one = await knownAt(caller, step.keys[i]!, step.needs)
+    if (i > 0 && caller.unheard) throw stopped('command')
+    const one = await knownAt(caller, step.keys[i]!, step)
     const length = bytesOf(one)
     bytes += length
     caller.account.add(length)
@@ -169,13 +175,13 @@ export async function readStep(caller: Caller, step: Step, heldUp?: () => void):
     if (step.needs !== 'value' || !step.slow) {
       if (bytes <= SHORT_BYTES) return replyWithin(settings, step, applyTo(step, held, now).reply)
       // The values of many such commands may arrive in the same turn.
-      const look = () => applyTo(step, held, now)
-      const { reply } = await caller.work.outcomeOf(inOnePiece(look, bytes / BYTES_A_UNIT))
-      return replyWithin(settings, step, reply)
+      const look = () => replyWithin(settings, step, applyTo(step, held, now).reply)
+      const units = bytes / (step.bytesAUnit ?? BYTES_A_UNIT)
+      return await caller.work.outcomeOf(inOnePiece(look, units))
     }
     // It needs a large table: one at a time, or a pipeline of them would hold many tables.
     const job = step.slow.slices(wholesOf(held), now)
-    return (await caller.work.outcomeAlone(caller, job)).reply
+    return replyWithin(settings, step, (await caller.work.outcomeAlone(caller, job)).reply)
   } finally {
     caller.account.add(-bytes)
   }
@@ -187,8 +193,12 @@ function replyWithin(settings: CommandSettings, { answersValues }: Step, reply: 
   return new RespError(replyTooLarge(settings))
 }
 
-async function knownAt(caller: Caller, key: Buffer, need: Need): Promise<Known | null> {
-  const read = () => readNeeded(caller, key, need, caller.readLevel)
+async function knownAt(caller: Caller, key: Buffer, { needs, answersEnd }: Step): Promise<Known | null> {
+  const read = () => readNeeded(caller, key, needs, caller.readLevel)
+  if (!answersEnd) {
+    const record = await read()
+    return caller.store.isLive(record) ? knownOf(record) : null
+  }
   const live = await liveWithEnd(caller.store, key, read)
   return live && knownOf(live.record, live.expiresAtMs)
 }
@@ -197,14 +207,35 @@ export async function runStep(
   caller: Caller,
   step: Step,
   args: readonly Buffer[],
-  { make, several }: KeyedCommand,
+  command: KeyedCommand,
 ): Promise<Reply> {
+  if (step.needs === 'value' && step.follow) return runFollowed(caller, step, command)
   if (!step.writes || step.keys.length === 0) return readStep(caller, step)
   if (!step.reads) return writeEach(caller, step)
+  const { make, several } = command
   const isSlow = step.needs === 'value' && step.slow !== undefined
   if (step.keys.length === 1 && !isSlow) return updateStep(caller, step)
   if (several === 'together') return runTogether(caller, step)
   return eachKey(caller, step, (key) => ({ ...(made(caller, [args[0]!, key], make) as Step), keys: [key] }))
+}
+
+const MOST_TRIES = 5
+
+/** Reads the keys of the first step, and runs the one that follows on all keys; again if these are others by then. */
+async function runFollowed(
+  caller: Caller,
+  first: StepOf<'value', Held>,
+  command: KeyedCommand,
+): Promise<Reply> {
+  for (let tries = 1; ; tries++) {
+    const held = await Promise.all(first.keys.map((key) => knownAt(caller, key, first)))
+    const next = first.follow!(wholesOf(held))
+    if (!('keys' in next)) return next.reply
+    const step = usable(caller, next, command)
+    if (step instanceof RespError) return step
+    const reply = step.writes ? await runTogether(caller, step) : await readStep(caller, step)
+    if (reply !== KEYS_CHANGED || tries === MOST_TRIES) return reply
+  }
 }
 
 /** Runs one step per key. @returns how many keys were changed */

@@ -1,5 +1,5 @@
 /** The values of a step's keys, or only the parts that the step reads. */
-import { StoredRecord, type PeekedRecord } from '../../core/codec.ts'
+import { KIND_VALUE, StoredRecord, type PeekedRecord } from '../../core/codec.ts'
 import { cut, type ByteRange } from '../../core/part.ts'
 import type { Held, Seen, SeenPart, Step, Stepped } from '../step.ts'
 
@@ -12,7 +12,9 @@ export type Known = Held | Peeked
 
 /** @param expiresAtMs if the record does not contain it */
 export function knownOf(record: StoredRecord | PeekedRecord, expiresAtMs = record.expiresAtMs): Known {
-  return record instanceof StoredRecord ? { value: record.value, expiresAtMs } : { record, expiresAtMs }
+  const known = record instanceof StoredRecord ? { value: record.value } : { record }
+  const { kind } = record
+  return kind === KIND_VALUE ? { ...known, expiresAtMs } : { ...known, expiresAtMs, kind }
 }
 
 /** The number of value bytes held. */
@@ -39,14 +41,15 @@ export function wholesOf(known: readonly (Known | null)[]): (Held | null)[] {
 }
 
 function partOf(known: Known, needs: 'length' | ByteRange): SeenPart {
-  const { expiresAtMs } = known
+  const { expiresAtMs, kind } = known
+  const seen = kind === undefined ? { expiresAtMs } : { expiresAtMs, kind }
   const range = needs === 'length' ? null : needs
   if ('value' in known) {
     const { value } = known
-    return { expiresAtMs, length: value.length, part: range ? cut(value, range) : NONE }
+    return { ...seen, length: value.length, part: range ? cut(value, range) : NONE }
   }
   const { record } = known
-  return { expiresAtMs, length: record.valueLength, part: range ? record.part(range) : NONE }
+  return { ...seen, length: record.valueLength, part: range ? record.part(range) : NONE }
 }
 
 const NONE = Buffer.alloc(0)

@@ -10,7 +10,7 @@ export function onlyAt(places: readonly number[], step: Step): Step {
 }
 
 function withPlaces<Need, Shown>(places: readonly number[], step: StepOf<Need, Shown>): StepOf<Need, Shown> {
-  const { keys, databases, slow } = step
+  const { keys, databases, slow, follow } = step
   const all = (held: readonly (Shown | null)[]) => {
     const shown = keys.map((): Shown | null => null)
     places.forEach((place, i) => (shown[place] = held[i]!))
@@ -26,6 +26,7 @@ function withPlaces<Need, Shown>(places: readonly number[], step: StepOf<Need, S
     keys: places.map((place) => keys[place]!),
     ...(databases && { databases: places.map((place) => databases[place]!) }),
     apply: (held, nowMs) => kept(step.apply(all(held), nowMs)),
+    ...(follow && { follow: (held) => follow(all(held)) }),
     ...(slow && { slow: { cost: (held) => slow.cost(all(held)), slices } }),
   }
 }

@@ -12,8 +12,8 @@ import type { Caller, CommandSettings } from '../model.ts'
 import { nowMs, recordOf, tooLarge, writeOptions } from './held.ts'
 import { UNKNOWN_END, withForeignEnds, type ForeignEnds } from './foreign-ends.ts'
 import { applyTo, bytesOf, wholesOf, type Known } from './known.ts'
-import { RespError, type Reply } from '../reply.ts'
-import type { Held, Step } from '../step.ts'
+import type { RespError, Reply } from '../reply.ts'
+import { Refusal, type Held, type Step } from '../step.ts'
 import { inOneGo, type Sliced } from '../../core/work.ts'
 import { sentenceOf } from '../../core/sentence.ts'
 
@@ -72,9 +72,9 @@ export async function runTogether(caller: Caller, step: Step): Promise<Reply> {
   const { store } = caller
   const { maxBatchKeys } = caller.settings
   if (step.keys.length > maxBatchKeys) {
-    return new RespError(`ERR at most ${maxBatchKeys} keys can be changed together (MAX_BATCH_KEYS)`)
+    return new Refusal(`ERR at most ${maxBatchKeys} keys can be changed together (MAX_BATCH_KEYS)`)
   }
-  if (!store.sharesReplicaSet(step.keys)) return new RespError(CROSS_SET)
+  if (!store.sharesReplicaSet(step.keys)) return new Refusal(CROSS_SET, 'CROSS_REPLICA_SET')
   let replies: readonly Reply[] = []
   await transact(caller, step.keys, paceOf([step]), function* (current, now, ends) {
     const outcome = yield* runSteps(caller.settings, [step], step.keys, current, now, ends)
@@ -136,7 +136,7 @@ export function* runSteps(
     if (touched > limits.maxCommandBytes) return tooMuch(limits, steps, 'values')
     if (answered > limits.maxReplyBytes) return tooMuch(limits, steps, 'answer')
     replies.push(reply)
-    yield UNITS_A_STEP + (touched - touchedBefore) / BYTES_A_UNIT
+    yield UNITS_A_STEP + (touched - touchedBefore) / (step.bytesAUnit ?? BYTES_A_UNIT)
   }
   return { replies, next: names.map((name) => changed.get(name)) }
 }

@@ -19,7 +19,7 @@ import {
   CommandError,
   defaultEnd,
   inPlaceOf,
-  lookAtHead,
+  lookAtStringHead,
   lookAtPart,
   SYNTAX_ERROR,
   tooLong,
@@ -80,7 +80,7 @@ export function bitfieldRo(args: readonly Buffer[]): Step {
 }
 
 function reading(key: Buffer, operations: readonly Operation[]): Step {
-  if (operations.length === 0) return lookAtHead(key, () => [])
+  if (operations.length === 0) return lookAtStringHead(key, () => [])
   const from = Math.min(...operations.map(({ offset }) => Math.floor(offset / 8)))
   const to = Math.max(...operations.map(lastByte))
   return lookAtPart(key, byteRange(from, to), (seen) => {

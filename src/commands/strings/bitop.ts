@@ -6,11 +6,13 @@
  */
 import { word } from '../arguments.ts'
 import {
+  areStrings,
   changeSlowly,
   CommandError,
   defaultEnd,
   distinct,
   SYNTAX_ERROR,
+  WRONG_TYPE,
   type Held,
   type Step,
   type StepMaker,
@@ -40,6 +42,7 @@ export const bitop: StepMaker = (args, nowMs, limits, mentions = distinct(args.s
     return bytes / BYTES_A_UNIT + sources.length * UNITS_A_SOURCE
   }
   return changeSlowly(keys, cost, function* (held): Sliced<Stepped> {
+    if (!areStrings(sources.map((place) => held[place]))) return WRONG_TYPE
     const value = yield* combined(operation, valuesIn(held))
     // Nothing is left of nothing: Redis deletes the target then.
     const target = value.length > 0 ? { value, expiresAtMs: newEndMs } : held[0] ? null : undefined

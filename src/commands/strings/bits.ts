@@ -14,7 +14,7 @@ import {
   CommandError,
   defaultEnd,
   look,
-  lookAtHead,
+  lookAtStringHead,
   lookAtPart,
   NOT_INTEGER,
   inPlaceOf,
@@ -74,7 +74,7 @@ export function bitcount(args: readonly Buffer[]): Step {
   const start = parseInteger(args[2]!)
   const end = parseInteger(args[3]!)
   if (start === null || end === null) return refusedIfThere(key, 0, NOT_INTEGER)
-  if (isBackward(start, end)) return lookAtHead(key, () => 0)
+  if (isBackward(start, end)) return lookAtStringHead(key, () => 0)
   const unit = bitsOfUnit(args[4])
   if (unit === null) return refusedIfThere(key, 0, SYNTAX_ERROR)
   return lookAtBits(key, { start, end, unit }, (bits) => countBits(bits))
@@ -141,7 +141,7 @@ function lookAtBits(
 
 /** Redis replies for a missing key before it checks the other arguments. */
 function refusedIfThere(key: Buffer, missing: number, text: string): Step {
-  return lookAtHead(key, (seen) => (seen ? new RespError(text) : missing))
+  return lookAtStringHead(key, (seen) => (seen ? new RespError(text) : missing))
 }
 
 /** @throws CommandError */

@@ -4,7 +4,7 @@
  */
 import { integerArgument, word } from '../arguments.ts'
 import { RespError, RespMap, type Reply } from '../reply.ts'
-import { CommandError, lookSlowly, SYNTAX_ERROR, type Held, type Step } from '../step.ts'
+import { areStrings, CommandError, lookSlowly, SYNTAX_ERROR, type Held, type Step } from '../step.ts'
 import type { Sliced } from '../../core/work.ts'
 
 /**
@@ -13,6 +13,8 @@ import type { Sliced } from '../../core/work.ts'
  */
 const MAX_CELLS = 2 ** 22
 const TOO_LARGE = `ERR Insufficient memory, transient memory for LCS exceeds ${MAX_CELLS} cells`
+
+const NOT_STRINGS = 'ERR The specified keys must contain string values'
 
 const CELLS_A_UNIT = 512
 /** Cells between two yields. */
@@ -62,6 +64,7 @@ function lcsOptions(args: readonly Buffer[]): LcsOptions {
 }
 
 function* answer(held: readonly (Held | null)[], options: LcsOptions): Sliced<Reply> {
+  if (!areStrings(held)) return new RespError(NOT_STRINGS)
   if (cellsOf(held) > MAX_CELLS) return new RespError(TOO_LARGE)
   const a = held[0]?.value ?? EMPTY
   const b = held.at(-1)?.value ?? EMPTY

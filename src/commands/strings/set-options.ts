@@ -8,7 +8,7 @@ import {
   SECONDS_AT,
   type TimeUnit,
 } from '../keys/ends.ts'
-import { CommandError, defaultEnd, SYNTAX_ERROR, type StepLimits } from '../step.ts'
+import { CommandError, defaultEnd, resultOrError, SYNTAX_ERROR, type StepLimits } from '../step.ts'
 import { isComparisonOption, type Comparison } from './conditions.ts'
 
 /** NX, XX. */
@@ -99,12 +99,7 @@ export function getexOptions(args: readonly Buffer[], nowMs: number): number | '
   for (let at = 2; at < args.length; at++) at += life.take(word(args[at]!), args[at + 1])
   const { end, withoutTime: persists } = life
   if (end === null) return persists ? 0 : 'same'
-  try {
-    return endArgument(end.argument, end.unit, nowMs, 'getex')
-  } catch (error) {
-    if (error instanceof CommandError) return error
-    throw error
-  }
+  return resultOrError(() => endArgument(end.argument, end.unit, nowMs, 'getex'))
 }
 
 /** EX, PX, EXAT, PXAT, and the option that excludes them. The same option may be repeated; the last one counts. */

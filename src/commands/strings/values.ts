@@ -13,6 +13,7 @@ import {
   type SetOptions,
 } from './set-options.ts'
 import {
+  areStrings,
   change,
   CommandError,
   defaultEnd,
@@ -23,6 +24,7 @@ import {
   inPlaceOf,
   tooLong,
   until,
+  WRONG_TYPE,
   type Held,
   type Mentions,
   type Seen,
@@ -37,6 +39,8 @@ const INT32_MAX = 2 ** 31 - 1
 const REDIS_TOO_LONG = 'ERR string exceeds maximum allowed size (proto-max-bulk-len)'
 
 const valueOf = (held: Held | null) => held?.value ?? null
+/** MGET: a key of another type counts as absent. */
+const stringOf = (held: Held | null) => (held?.kind === undefined ? valueOf(held) : null)
 
 export function get(args: readonly Buffer[]): Step {
   return look(args[1]!, valueOf)
@@ -61,7 +65,7 @@ export const mget: StepMaker = (args, _nowMs, _limits, mentions = distinct(args.
     reads: true,
     writes: false,
     answersValues: true,
-    apply: (held) => ({ reply: places.map((place) => valueOf(held[place]!)) }),
+    apply: (held) => ({ reply: places.map((place) => stringOf(held[place]!)) }),
   }
 }
 
@@ -98,6 +102,7 @@ function setStep(key: Buffer, value: Buffer, options: SetOptions): Step {
   ]
   if (answersOld || isComparison(condition)) {
     const apply = ([held = null]: readonly (Held | null)[], nowMs: number): Stepped => {
+      if (!areStrings([held])) return WRONG_TYPE
       const bad = held && isComparison(condition) ? badComparison(condition) : null
       if (bad !== null) return refused(bad)
       const made = holds(condition, held) ? next(held, nowMs) : undefined

@@ -1,0 +1,302 @@
+/**
+ * How a collection is stored: as the value of one record, a flat list of entries. Final, as the record's head is
+ * (core/codec.ts): changing it means migrating users' data.
+ *
+ *   0   1 format 01
+ *   1   4 number of entries
+ *   5     the entries
+ *
+ *   hash         field, value                 in the order in which the fields came
+ *   set          member                       in that order, too
+ *   sorted set   score (double, 8), member    by score, then by member
+ *   list         element                      from left to right
+ *
+ * Each of these strings follows its length: one byte up to 253; FE and two bytes; or FF and four. All numbers are
+ * big-endian. An empty collection is not stored: its key is deleted.
+ *
+ * A change makes a new value of runs of the old one and of new entries, and so costs about as much as copying it; a search
+ * compares lengths before bytes. Neither makes an object for each entry.
+ */
+import type { PackedTexts } from '../reply.ts'
+
+export interface Shape {
+  /** A score is before the key. */
+  readonly scored: boolean
+  /** A value is behind it. */
+  readonly paired: boolean
+}
+
+export const HASH_SHAPE: Shape = { scored: false, paired: true }
+/** Of a set, and of a list. */
+export const PLAIN_SHAPE: Shape = { scored: false, paired: false }
+export const SORTED_SET_SHAPE: Shape = { scored: true, paired: false }
+
+const FORMAT = 1
+/** Everything before the entries. */
+export const COLLECTION_HEAD_BYTES = 5
+const COUNT_AT = 1
+const SCORE_BYTES = 8
+const TWO_BYTES = 0xfe
+const FOUR_BYTES = 0xff
+
+/** What is stored is not a collection of this shape. */
+export class DamagedCollection extends Error {}
+
+/** The number of entries, from the value's first COLLECTION_HEAD_BYTES; null = it is no collection. */
+export function countIn(head: Buffer): number | null {
+  if (head.length < COLLECTION_HEAD_BYTES || head[0] !== FORMAT) return null
+  return head.readUInt32BE(COUNT_AT)
+}
+
+export class Entries {
+  static readonly NONE = new Entries(Buffer.alloc(0), new Uint32Array(1), SORTED_SET_SHAPE)
+
+  /** Views of these bytes are returned. */
+  readonly bytes: Buffer
+  /** Where each entry begins, and where the last one ends. */
+  private readonly starts: Uint32Array
+  private readonly keyOffset: number
+
+  private constructor(bytes: Buffer, starts: Uint32Array, { scored }: Shape) {
+    this.bytes = bytes
+    this.starts = starts
+    this.keyOffset = scored ? SCORE_BYTES : 0
+  }
+
+  /** @throws DamagedCollection */
+  static of(bytes: Buffer, shape: Shape): Entries {
+    const count = countIn(bytes)
+    if (count === null || count > bytes.length) throw new DamagedCollection()
+    const starts = new Uint32Array(count + 1)
+    const ahead = shape.scored ? SCORE_BYTES : 0
+    let at = COLLECTION_HEAD_BYTES
+    for (let i = 0; i < count; i++) {
+      starts[i] = at
+      at = endOfString(bytes, at + ahead)
+      if (shape.paired) at = endOfString(bytes, at)
+    }
+    if (at !== bytes.length) throw new DamagedCollection()
+    starts[count] = at
+    return new Entries(bytes, starts, shape)
+  }
+
+  get length(): number {
+    return this.starts.length - 1
+  }
+
+  /** The field, member or element. */
+  key(i: number): Buffer {
+    return stringAt(this.bytes, this.starts[i]! + this.keyOffset)
+  }
+
+  value(i: number): Buffer {
+    return stringAt(this.bytes, this.valueAt(i))
+  }
+
+  /** Where the key's length stands. */
+  keyAt(i: number): number {
+    return this.starts[i]! + this.keyOffset
+  }
+
+  /** The same of the value. */
+  valueAt(i: number): number {
+    return endOf(this.bytes, this.keyAt(i))
+  }
+
+  score(i: number): number {
+    return this.bytes.readDoubleBE(this.starts[i])
+  }
+
+  /** How the key of an entry compares with another one: < 0 = before it. */
+  compareKey(i: number, other: Buffer): number {
+    const at = this.starts[i]! + this.keyOffset
+    const from = bodyOf(this.bytes, at)
+    return -other.compare(this.bytes, from, from + lengthAt(this.bytes, at))
+  }
+
+  /** The first entry with this key, from `from` on; -1 = none. */
+  indexOf(key: Buffer, from = 0): number {
+    for (let i = from; i < this.length; i++) if (this.hasKey(i, key)) return i
+    return -1
+  }
+
+  hasKey(i: number, key: Buffer): boolean {
+    const { bytes } = this
+    const at = this.starts[i]! + this.keyOffset
+    if (lengthAt(bytes, at) !== key.length) return false
+    if (key.length === 0) return true
+    const from = bodyOf(bytes, at)
+    return bytes[from] === key[0] && key.compare(bytes, from, from + key.length) === 0
+  }
+
+  /** For each of the keys, the index of its entry, or -1. */
+  indexesOf(keys: readonly Buffer[]): number[] {
+    if (keys.length <= FEW_KEYS) return keys.map((key) => this.indexOf(key))
+    const found = new Map<string, number>(keys.map((key) => [key.toString('latin1'), -1]))
+    const lengths = new Set(keys.map((key) => key.length))
+    for (let i = 0; i < this.length; i++) {
+      const at = this.starts[i]! + this.keyOffset
+      if (!lengths.has(lengthAt(this.bytes, at))) continue
+      const name = stringAt(this.bytes, at).toString('latin1')
+      if (found.has(name)) found.set(name, i)
+    }
+    return keys.map((key) => found.get(key.toString('latin1'))!)
+  }
+
+  keys(from: number, to = this.length): Buffer[] {
+    return Array.from({ length: to - from }, (_, i) => this.key(from + i))
+  }
+
+  /** The bytes of the entries from `from` up to, without, `to`. */
+  run(from: number, to: number): Buffer {
+    return this.bytes.subarray(this.starts[from], this.starts[to])
+  }
+}
+
+type Told = 'keys' | 'values' | 'both'
+/** Indexes of entries; or a run of them, without the last. */
+type Chosen = readonly number[] | { readonly from: number; readonly to: number }
+
+/** The texts of entries, as a reply has them. */
+export class EntryTexts implements PackedTexts {
+  readonly length: number
+  private readonly entries: Entries
+  private readonly what: Told
+  private readonly chosen: Chosen
+
+  constructor(entries: Entries, what: Told, chosen: Chosen = { from: 0, to: entries.length }) {
+    this.entries = entries
+    this.what = what
+    this.chosen = chosen
+    const count = 'from' in chosen ? chosen.to - chosen.from : chosen.length
+    this.length = what === 'both' ? 2 * count : count
+  }
+
+  get bytes(): Buffer {
+    return this.entries.bytes
+  }
+
+  from(i: number): number {
+    return bodyOf(this.bytes, this.at(i))
+  }
+
+  to(i: number): number {
+    return endOf(this.bytes, this.at(i))
+  }
+
+  private at(i: number): number {
+    const { entries, what, chosen } = this
+    const nth = what === 'both' ? i >>> 1 : i
+    const place = 'from' in chosen ? chosen.from + nth : chosen[nth]!
+    const isValue = what === 'values' || (what === 'both' && i % 2 === 1)
+    return isValue ? entries.valueAt(place) : entries.keyAt(place)
+  }
+}
+
+/** Up to so many are searched for one by one. */
+const FEW_KEYS = 4
+
+/** A new collection, from runs of others and new entries. */
+export class NewEntries {
+  count = 0
+  bytes = COLLECTION_HEAD_BYTES
+  private readonly parts: Buffer[] = [Buffer.alloc(0)]
+
+  keep(entries: Entries, from: number, to: number): this {
+    if (from < to) this.put(entries.run(from, to), to - from)
+    return this
+  }
+
+  add(entry: Buffer): this {
+    this.put(entry, 1)
+    return this
+  }
+
+  /** The value to store. */
+  value(): Buffer {
+    const head = Buffer.allocUnsafe(COLLECTION_HEAD_BYTES)
+    head[0] = FORMAT
+    head.writeUInt32BE(this.count, COUNT_AT)
+    this.parts[0] = head
+    return Buffer.concat(this.parts, this.bytes)
+  }
+
+  private put(part: Buffer, count: number): void {
+    this.parts.push(part)
+    this.count += count
+    this.bytes += part.length
+  }
+}
+
+// ---- entries
+
+export function pairEntry(field: Buffer, value: Buffer): Buffer {
+  const entry = Buffer.allocUnsafe(stringBytes(field) + stringBytes(value))
+  writeString(entry, writeString(entry, 0, field), value)
+  return entry
+}
+
+export function plainEntry(member: Buffer): Buffer {
+  const entry = Buffer.allocUnsafe(stringBytes(member))
+  writeString(entry, 0, member)
+  return entry
+}
+
+export function scoredEntry(score: number, member: Buffer): Buffer {
+  const entry = Buffer.allocUnsafe(SCORE_BYTES + stringBytes(member))
+  // -0 becomes 0, as in a small sorted set of Redis.
+  entry.writeDoubleBE(score + 0, 0)
+  writeString(entry, SCORE_BYTES, member)
+  return entry
+}
+
+// ---- strings
+
+function stringBytes({ length }: Buffer): number {
+  return length + (length < TWO_BYTES ? 1 : length <= 0xffff ? 3 : 5)
+}
+
+/** @returns where it ends */
+function writeString(target: Buffer, at: number, text: Buffer): number {
+  let from = at + 1
+  if (text.length < TWO_BYTES) target[at] = text.length
+  else if (text.length <= 0xffff) {
+    target[at] = TWO_BYTES
+    from = target.writeUInt16BE(text.length, from)
+  } else {
+    target[at] = FOUR_BYTES
+    from = target.writeUInt32BE(text.length, from)
+  }
+  text.copy(target, from)
+  return from + text.length
+}
+
+function stringAt(bytes: Buffer, at: number): Buffer {
+  const from = bodyOf(bytes, at)
+  return bytes.subarray(from, from + lengthAt(bytes, at))
+}
+
+function bodyOf(bytes: Buffer, at: number): number {
+  const first = bytes[at]!
+  return first < TWO_BYTES ? at + 1 : first === TWO_BYTES ? at + 3 : at + 5
+}
+
+function lengthAt(bytes: Buffer, at: number): number {
+  const first = bytes[at]!
+  if (first < TWO_BYTES) return first
+  return first === TWO_BYTES ? bytes.readUInt16BE(at + 1) : bytes.readUInt32BE(at + 1)
+}
+
+/** Of a string that is all there. */
+function endOf(bytes: Buffer, at: number): number {
+  return bodyOf(bytes, at) + lengthAt(bytes, at)
+}
+
+/** @throws DamagedCollection if it is not all there */
+function endOfString(bytes: Buffer, at: number): number {
+  // At most five bytes tell of the length.
+  if (at >= bytes.length || bodyOf(bytes, at) > bytes.length) throw new DamagedCollection()
+  const end = endOf(bytes, at)
+  if (end > bytes.length) throw new DamagedCollection()
+  return end
+}

@@ -1,0 +1,79 @@
+/**
+ * The choice of HRANDFIELD, SRANDMEMBER, ZRANDMEMBER and SPOP: so many entries at random.
+ *
+ * The step draws one number when it is made, and every attempt chooses from that: so a step is pure, and an attempt that
+ * finds another collection chooses from what it finds.
+ */
+import { integerArgument, word } from '../arguments.ts'
+import { CommandError, SYNTAX_ERROR, type StepLimits } from '../step.ts'
+
+/** Choices that may repeat an entry; the reply is held in memory. */
+const MAX_CHOICES = 8192
+/** Choosing, too, takes its time. */
+export const CHOICE_BYTES_A_UNIT = 64
+const INT64_MAX = 2n ** 63n - 1n
+
+export interface Picks {
+  /** No count was given: the reply is one entry, or null. */
+  readonly isSingle: boolean
+  /** WITHVALUES, WITHSCORES. */
+  readonly withValues: boolean
+  /** Indexes of the chosen entries, of so many. */
+  places(length: number): number[]
+}
+
+/**
+ * A count of entries, or, if negative, of choices, which may repeat an entry.
+ *
+ * @param option which may follow the count; null = none
+ * @throws CommandError
+ */
+export function picksOf(args: readonly Buffer[], limits: StepLimits, option: string | null): Picks {
+  if (args.length === 2) return { isSingle: true, withValues: false, places: chooser(1, limits) }
+  const count = integerArgument(args[2]!)
+  if (args.length > 4 || (args.length === 4 && (option === null || word(args[3]!) !== option))) {
+    throw new CommandError(SYNTAX_ERROR)
+  }
+  const withValues = args.length === 4
+  // Redis doubles it then; and it negates it.
+  const least = withValues ? -INT64_MAX / 2n : -INT64_MAX
+  if (count < least || (withValues && count > -least)) {
+    throw new CommandError('ERR value is out of range')
+  }
+  if (count < -MAX_CHOICES) throw new CommandError(`ERR At most ${MAX_CHOICES} can be chosen at once.`)
+  return { isSingle: false, withValues, places: chooser(Number(count), limits) }
+}
+
+/** @param count negative = an entry may be chosen repeatedly */
+export function chooser(count: number, { random }: StepLimits): (length: number) => number[] {
+  const seed = Math.floor(random() * 2 ** 32)
+  return (length) => {
+    if (length === 0) return []
+    const next = generator(seed)
+    if (count < 0) return Array.from({ length: -count }, () => next(length))
+    if (count >= length) return Array.from({ length }, (_, i) => i)
+    return distinctPlaces(count, length, next)
+  }
+}
+
+/** The beginning of a shuffle, with a map in place of the array of all places. */
+function distinctPlaces(count: number, length: number, next: (below: number) => number): number[] {
+  const moved = new Map<number, number>()
+  return Array.from({ length: count }, (_, i) => {
+    const at = i + next(length - i)
+    const chosen = moved.get(at) ?? at
+    moved.set(at, moved.get(i) ?? i)
+    return chosen
+  })
+}
+
+/** mulberry32: whole numbers below a limit, the same for the same seed. */
+function generator(seed: number): (below: number) => number {
+  let state = seed
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below)
+  }
+}

@@ -1,0 +1,180 @@
+/**
+ * Steps on collections: they decode what a key holds (entries.ts), refuse what is of another type, and encode the result.
+ *
+ * A collection that has become empty is deleted. A changed one keeps its expiry time, and a new one gets the default.
+ *
+ * Limits: each change rewrites the whole value on every replica, so a collection is bounded well below other values.
+ */
+import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET } from '../../core/codec.ts'
+import { byteRange } from '../../core/part.ts'
+import type { Integer } from '../arguments.ts'
+import type { Reply } from '../reply.ts'
+import {
+  defaultEnd,
+  refused,
+  WRONG_TYPE,
+  type Held,
+  type Seen,
+  type SeenPart,
+  type Step,
+  type StepLimits,
+  type Stepped,
+} from '../step.ts'
+import {
+  COLLECTION_HEAD_BYTES,
+  countIn,
+  DamagedCollection,
+  Entries,
+  HASH_SHAPE,
+  PLAIN_SHAPE,
+  SORTED_SET_SHAPE,
+  type NewEntries,
+  type Shape,
+} from './entries.ts'
+
+export interface CollectionType {
+  readonly kind: number
+  readonly shape: Shape
+  readonly name: string
+}
+
+export const HASH: CollectionType = { kind: KIND_HASH, shape: HASH_SHAPE, name: 'hash' }
+export const SET: CollectionType = { kind: KIND_SET, shape: PLAIN_SHAPE, name: 'set' }
+export const SORTED_SET: CollectionType = {
+  kind: KIND_SORTED_SET,
+  shape: SORTED_SET_SHAPE,
+  name: 'sorted set',
+}
+export const LIST: CollectionType = { kind: KIND_LIST, shape: PLAIN_SHAPE, name: 'list' }
+
+export const MAX_COLLECTION_BYTES = 256 * 1024
+export const MAX_COLLECTION_ENTRIES = 32_768
+
+/** Decoding and encoding take longer than reading a string of as many bytes. */
+export const COLLECTION_BYTES_A_UNIT = 256
+
+const DAMAGED = refused('ERR the stored collection is damaged', 'INTERNAL')
+
+/** What a change makes of a collection; omitted when nothing is to be stored. */
+export interface Changed {
+  readonly reply: Reply
+  readonly entries?: NewEntries
+}
+
+/** A step that reads its collections whole, and may replace each of them. */
+export function changeKeys(
+  keys: readonly Buffer[],
+  apply: (held: readonly (Held | null)[], nowMs: number) => Stepped,
+): Step {
+  return { needs: 'value', keys, reads: true, writes: true, bytesAUnit: COLLECTION_BYTES_A_UNIT, apply }
+}
+
+/** A read-only step; an absent key is an empty collection. */
+export function lookAtEntries(
+  key: Buffer,
+  type: CollectionType,
+  answer: (entries: Entries) => Reply,
+  options: { readonly answersValues?: boolean; readonly bytesAUnit?: number } = {},
+): Step {
+  return {
+    bytesAUnit: COLLECTION_BYTES_A_UNIT,
+    ...options,
+    needs: 'value',
+    keys: [key],
+    reads: true,
+    writes: false,
+    apply([held = null]) {
+      const entries = entriesOrRefusal(held, type)
+      return 'reply' in entries ? entries : { reply: answer(entries) }
+    },
+  }
+}
+
+/** The same, but only the number of entries is read. */
+export function lookAtCount(key: Buffer, type: CollectionType, answer: (count: number) => Reply): Step {
+  return {
+    needs: byteRange(0, COLLECTION_HEAD_BYTES - 1),
+    keys: [key],
+    reads: true,
+    writes: false,
+    apply([seen = null]: readonly (SeenPart | null)[]): Stepped {
+      if (!isOf(seen, type)) return WRONG_TYPE
+      const count = seen ? countIn(seen.part) : 0
+      return count === null ? DAMAGED : { reply: answer(count) }
+    },
+  }
+}
+
+/** A step that changes one collection; an absent key is an empty one. */
+export function changeEntries(
+  key: Buffer,
+  type: CollectionType,
+  nowMs: number,
+  limits: StepLimits,
+  change: (entries: Entries) => Changed,
+): Step {
+  const newEndMs = defaultEnd(limits, nowMs)
+  return changeKeys([key], ([held = null]) => {
+    const entries = entriesOrRefusal(held, type)
+    if ('reply' in entries) return entries
+    const { reply, entries: after } = change(entries)
+    if (!after) return { reply }
+    const stored = storedAs(type, after, held?.expiresAtMs ?? newEndMs)
+    return isRefusal(stored) ? stored : { reply, next: [stored] }
+  })
+}
+
+/** What the key holds of it: null = nothing, because it is empty; or why it is refused. */
+export function storedAs(type: CollectionType, next: NewEntries, expiresAtMs: number): Held | null | Stepped {
+  const { count, bytes } = next
+  if (count === 0) return null
+  if (bytes > MAX_COLLECTION_BYTES) return tooMuch(type, `${bytes} bytes`, MAX_COLLECTION_BYTES)
+  if (count > MAX_COLLECTION_ENTRIES) return tooMuch(type, `${count} elements`, MAX_COLLECTION_ENTRIES)
+  return { value: next.value(), expiresAtMs, kind: type.kind }
+}
+
+/** The result of a command in place of what its target holds, which is gone if that is empty. The reply is the count. */
+export function storedResult(
+  type: CollectionType,
+  result: NewEntries,
+  held: readonly (Held | null)[],
+  target: number,
+  expiresAtMs: number,
+): Stepped {
+  const stored = storedAs(type, result, expiresAtMs)
+  if (isRefusal(stored)) return stored
+  if (stored === null && !held[target]) return { reply: 0 }
+  return { reply: result.count, next: held.map((_, i) => (i === target ? stored : undefined)) }
+}
+
+export function isRefusal(stored: Held | null | Stepped): stored is Stepped {
+  return stored !== null && 'reply' in stored
+}
+
+function tooMuch({ name }: CollectionType, what: string, most: number): Stepped {
+  return refused(`ERR The ${name} would have ${what}; at most ${most} are allowed.`, 'VALUE_TOO_LARGE')
+}
+
+/** What a key holds; or why it cannot be used: it is of another type, or not what Rondo has written. */
+export function entriesOrRefusal(held: Held | null, type: CollectionType): Entries | Stepped {
+  if (!held) return Entries.NONE
+  if (!isOf(held, type)) return WRONG_TYPE
+  try {
+    return Entries.of(held.value, type.shape)
+  } catch (error) {
+    if (error instanceof DamagedCollection) return DAMAGED
+    throw error
+  }
+}
+
+/** It is of this type, or there is nothing. */
+export function isOf(seen: Seen | null, { kind }: CollectionType): boolean {
+  return seen === null || seen.kind === kind
+}
+
+/** Inclusive positions; negative ones count from the end. Null = empty, also if the last one is before the first entry. */
+export function rangeOf(first: Integer, last: Integer, length: number): readonly [number, number] | null {
+  const from = Math.max(first < 0 ? length + Number(first) : Number(first), 0)
+  const to = Math.min(last < 0 ? length + Number(last) : Number(last), length - 1)
+  return from > to ? null : [from, to]
+}
