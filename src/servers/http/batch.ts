@@ -8,6 +8,7 @@ import {
   type CallOptions,
 } from '../../coordinator/promises.ts'
 import { versionText } from '../../core/clock.ts'
+import { KIND_VALUE } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { storedKey } from '../../core/keys.ts'
 import { ARGUMENT_BYTES } from '../ledger.ts'
@@ -15,7 +16,7 @@ import { bodyOf, checkObject, parseObjectInTurns, saysJson } from './body.ts'
 import { asRondoError, JSON_TYPE, type Exchange } from './exchange.ts'
 import { isLong, objectAround, Pieces } from './json-text.ts'
 import { databaseFromQuery, keyFromText, parseKeyEncoding, type KeyEncoding } from './key-path.ts'
-import { keyNotFound, type KeysOptions } from './keys.ts'
+import { keyNotFound, notAString, type KeysOptions } from './keys.ts'
 import { Work } from './turns.ts'
 import { levelFromQuery, ttlFromJson, ttlSeconds, valueFromJson, valueToJson } from './value.ts'
 
@@ -175,6 +176,7 @@ function reader(
       exchange[live ? 'hits' : 'misses']++
       if (!live) return { key, ...errorOf(keyNotFound()) }
       const { record } = live
+      if (record.kind !== KIND_VALUE) return { key, ...errorOf(notAString()) }
       valueBytes += record.value.length
       if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
       const refused = exchange.hold(record.value.length * HELD_TIMES)

@@ -35,6 +35,11 @@ export function readBody(
     else done(null, body)
     return
   }
+  const unsupported = unsupportedEncoding(req)
+  if (unsupported) {
+    done(unsupported, EMPTY)
+    return
+  }
   exchange.invite()
   let first: Buffer | null = null
   let chunks: Buffer[] | null = null
@@ -96,6 +101,20 @@ export function bodyOf(exchange: Exchange, limitBytes: number, limitName: string
   })
 }
 
+/** Bodies are not decompressed, and JSON is UTF-8: stored as it is, another one would be a value that nobody meant. */
+function unsupportedEncoding(req: IncomingMessage): RondoError | null {
+  const { 'content-encoding': encoding = 'identity', 'content-type': type = '' } = req.headers
+  if (encoding.trim().toLowerCase() !== 'identity') {
+    const shown = JSON.stringify(encoding.slice(0, 64))
+    const sentence = `The body has Content-Encoding ${shown}, which is not decoded here: send it as it is, without that header.`
+    return new RondoError('UNSUPPORTED_ENCODING', sentence)
+  }
+  const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(type)?.[1]
+  if (charset === undefined || !saysJson(req) || /^(utf-?8|us-ascii)$/i.test(charset)) return null
+  const shown = JSON.stringify(charset.slice(0, 64))
+  return new RondoError('UNSUPPORTED_ENCODING', `The body is JSON in ${shown}; JSON must be UTF-8 here.`)
+}
+
 function tooLarge(limitBytes: number, limitName: string): RondoError {
   return new RondoError('VALUE_TOO_LARGE', `The body has more than ${limitBytes} bytes (${limitName}).`)
 }
@@ -114,16 +133,18 @@ export type JsonObject = Record<string, unknown>
  * @throws RondoError BAD_REQUEST
  */
 export function parseObject(body: Buffer, known: readonly string[]): JsonObject {
+  return checkObject(parseJson(body), known, 'The body')
+}
+
+function parseJson(body: Buffer): unknown {
   if (!isUtf8(body)) throw new RondoError('BAD_REQUEST', 'The body is not valid UTF-8, which JSON must be.')
-  let parsed: unknown
   try {
-    parsed = JSON.parse(body.toString('utf8'))
+    return JSON.parse(body.toString('utf8'))
   } catch (error) {
     // Without the excerpt of the body that the message may contain, because it is also logged.
     const why = (error as Error).message.replace(/, (?:\.\.\.)?"[^]*$/, '')
     throw new RondoError('BAD_REQUEST', `The body is not valid JSON: ${why}.`)
   }
-  return checkObject(parsed, known, 'The body')
 }
 
 /** Longer JSON is parsed in turns: at this length JSON.parse takes at most a millisecond or two. */
@@ -139,8 +160,15 @@ export async function parseObjectInTurns(
   shape: Shape,
   work: Work,
 ): Promise<JsonObject> {
-  if (body.length <= LONG_JSON_BYTES) return parseObject(body, known)
-  return checkObject(await parseLongJson(body, shape, work), known, 'The body')
+  return checkObject(await parseJsonInTurns(body, shape, work), known, 'The body')
+}
+
+/**
+ * Any JSON, in turns if it is long.
+ * @throws RondoError BAD_REQUEST
+ */
+export async function parseJsonInTurns(body: Buffer, shape: Shape, work: Work): Promise<unknown> {
+  return body.length <= LONG_JSON_BYTES ? parseJson(body) : await parseLongJson(body, shape, work)
 }
 
 /** @throws RondoError BAD_REQUEST */

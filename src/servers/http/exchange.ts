@@ -4,7 +4,8 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Requester } from '../../coordinator/api.ts'
-import { RondoError } from '../../core/errors.ts'
+import type { MemoryAccount } from '../../commands/model.ts'
+import { RondoError, stopped } from '../../core/errors.ts'
 import { requesterOf } from './requester.ts'
 import { CODES } from '../../core/error-codes.ts'
 import { closeGently } from './linger.ts'
@@ -32,6 +33,7 @@ export interface ExchangeDeps {
 export const JSON_TYPE = 'application/json; charset=utf-8'
 export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8'
 const EXCHANGE = Symbol('exchange')
+export const TOKEN_PARAMETER = '_token'
 const UNHEARD_MS = 2000
 const SENT_ID = /^[\w.:-]{1,64}$/
 
@@ -81,6 +83,8 @@ export class Exchange {
     this.res = res
     this.deps = deps
     this.connection = connectionOf(req.socket)
+    // node:http may say it twice when the connection breaks, and takes a second time for a fault that ends the process.
+    res.once('finish', () => res.removeAllListeners('finish'))
     this.startedAtMs = deps.monotonicMs()
     const sentId = req.headers['x-request-id']
     this.id = typeof sentId === 'string' && SENT_ID.test(sentId) ? sentId : newRequestId()
@@ -109,6 +113,19 @@ export class Exchange {
     return requesterOf(this.req.socket)
   }
 
+  /** The token in the query; null = there is none. Only some routes take it from there (guard.ts). */
+  get sentToken(): string | null {
+    const prefix = `${TOKEN_PARAMETER}=`
+    const sent = this.queryText.split('&').find((part) => part.startsWith(prefix))
+    if (sent === undefined) return null
+    const text = sent.slice(prefix.length)
+    try {
+      return decodeURIComponent(text)
+    } catch {
+      return text // a malformed escape: no token is like that
+    }
+  }
+
   /**
    * False: the connection is closed, or its client has closed its end and has waited for long. A read may stop. As for Redis
    * connections (docs/decisions/0038), one that has closed its sending end only is answered until then.
@@ -121,11 +138,12 @@ export class Exchange {
 
   /** @throws RondoError if nobody waits for the answer */
   checkWanted(): void {
-    if (this.isWanted) return
-    throw new RondoError(
-      'OVERLOADED',
-      'The client has closed its end of the connection: the request was stopped.',
-    )
+    if (!this.isWanted) throw stopped('request')
+  }
+
+  /** Counts the memory of its connection; undefined if that belongs to another server. */
+  get account(): MemoryAccount | undefined {
+    return this.connection?.account
   }
 
   /** Starts serving. @returns false if the request was refused because its connection uses too much memory */
@@ -399,7 +417,7 @@ export function asRondoError(thrown: unknown): RondoError {
 }
 
 /** @throws RondoError BAD_REQUEST */
-function decodeQuery(text: string): string {
+export function decodeQuery(text: string): string {
   try {
     return decodeURIComponent(text.replaceAll('+', ' '))
   } catch {

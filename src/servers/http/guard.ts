@@ -66,8 +66,13 @@ export class Guard {
     return null
   }
 
-  /** Null, or the reason why this request is refused. */
-  admit({ req, host }: Exchange, scope: Scope): RondoError | null {
+  /**
+   * Null, or the reason why this request is refused.
+   *
+   * @param options.tokenInQuery whether the token may stand in the query
+   */
+  admit(exchange: Exchange, scope: Scope, { tokenInQuery = false } = {}): RondoError | null {
+    const { req, host } = exchange
     const foreign = this.hosts.refuseHost(host, this.guarded[scope])
     if (foreign) return foreign
     // Any site may link to an open page.
@@ -76,7 +81,10 @@ export class Guard {
       if (refused) return refused
     }
     const tokens = this.tokensFor(scope)
-    return tokens.length === 0 ? null : this.checkToken(req, tokens)
+    if (tokens.length === 0) return null
+    const inQuery = tokenInQuery ? exchange.sentToken : null
+    const given = req.headers.authorization ?? (inQuery === null ? undefined : `Bearer ${inQuery}`)
+    return this.checkToken(req, given, tokens)
   }
 
   /** Empty = no token is needed. */
@@ -93,8 +101,11 @@ export class Guard {
     }
   }
 
-  private checkToken(req: IncomingMessage, tokens: readonly Buffer[]): RondoError | null {
-    const { authorization } = req.headers
+  private checkToken(
+    req: IncomingMessage,
+    authorization: string | undefined,
+    tokens: readonly Buffer[],
+  ): RondoError | null {
     if (authorization === undefined) {
       return new RondoError('UNAUTHORIZED', 'This needs a token: send it as "Authorization: Bearer <token>".')
     }

@@ -11,7 +11,7 @@ import { RondoError } from '../../core/errors.ts'
 import { comesTooLate, Exchange, type RequestEnd } from './exchange.ts'
 import { Guard } from './guard.ts'
 import { KeysHandler, methodNotAllowed } from './keys.ts'
-import { matchRoute, type HttpServerOptions, type Match, type Serving } from './routes.ts'
+import { Router, type HttpServerOptions, type Match, type Serving } from './routes.ts'
 import { badTarget } from './target.ts'
 import { refuse } from './wrong-token.ts'
 import { PAGE_POLICY } from './dashboard/page.ts'
@@ -26,6 +26,7 @@ export class HttpServer implements Serving {
   observe: (end: RequestEnd) => void = () => undefined
   readonly guard: Guard
   readonly keys: KeysHandler
+  private readonly router: Router
   readonly app: HttpApp
 
   constructor(options: HttpServerOptions) {
@@ -39,6 +40,7 @@ export class HttpServer implements Serving {
     }
     this.guard = new Guard(options)
     this.keys = new KeysHandler(options)
+    this.router = new Router(options.compatApis)
     // Its type is our own: Express brings none, and a program that uses this one may not have them.
     this.app = this.createExpress()
   }
@@ -51,8 +53,8 @@ export class HttpServer implements Serving {
       exchange.fail(unsound, { close: true })
       return true
     }
-    const match = matchRoute(exchange.path, req.method!)
-    const refused = this.guard.admit(exchange, match.scope)
+    const match = this.router.match(exchange.path, req.method!)
+    const refused = this.guard.admit(exchange, match.scope, match.call ?? {})
     if (refused) {
       refuse(exchange, refused, this.options.tries)
       return true

@@ -15,6 +15,8 @@ export interface Shape {
   readonly depth: number
   /** Entries of one array. */
   readonly entries: number
+  /** The setting that limits them. */
+  readonly limitName?: string
 }
 
 /** More than any call knows. */
@@ -234,7 +236,8 @@ class Parser {
     this.expected = 'comma or end'
     if ('array' in frame) {
       if (frame.array.length >= this.shape.entries) {
-        const sentence = `An array in the body has more than ${this.shape.entries} entries (MAX_BATCH_KEYS).`
+        const { entries, limitName = 'MAX_BATCH_KEYS' } = this.shape
+        const sentence = `An array in the body has more than ${entries} entries (${limitName}).`
         throw new RondoError('BAD_REQUEST', sentence)
       }
       frame.array.push(value)

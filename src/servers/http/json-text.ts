@@ -1,5 +1,6 @@
 /** Encodes values as JSON in pieces: a value of many megabytes is never converted at once. */
 import { isUtf8 } from 'node:buffer'
+import { StringDecoder } from 'node:string_decoder'
 import { SHARE_BYTES, type Work } from './turns.ts'
 
 /** A multiple of three, so that base64 pieces can be concatenated. */
@@ -23,19 +24,27 @@ export async function objectAround(
   work: Work,
 ): Promise<Buffer[]> {
   const encoding = isUtf8(value) ? 'utf8' : 'base64'
-  const pieces = [Buffer.from(`{${before}"value":"`)]
-  for (let at = 0; at < value.length;) {
-    let end = Math.min(at + PIECE_BYTES, value.length)
-    if (encoding === 'utf8') while (end < value.length && (value[end]! & 0xc0) === 0x80) end--
-    const text = value.toString(encoding, at, end)
-    pieces.push(
-      encoding === 'utf8' ? Buffer.from(JSON.stringify(text).slice(1, -1)) : Buffer.from(text, 'latin1'),
-    )
-    await work.spend(end - at)
-    at = end
-  }
+  const pieces = [Buffer.from(`{${before}"value":"`), ...(await textPieces(value, encoding, work))]
   pieces.push(Buffer.from(`"${encoding === 'utf8' ? '' : ',"encoding":"base64"'}${after}}`))
   return pieces
+}
+
+/** What stands between the quotes of a JSON string. As utf8, bytes that are none become U+FFFD. */
+export async function textPieces(value: Buffer, encoding: 'utf8' | 'base64', work: Work): Promise<Buffer[]> {
+  const pieces: Buffer[] = []
+  // It holds back a character that is not complete yet.
+  const decoder = new StringDecoder(encoding)
+  for (let at = 0; at < value.length; at += PIECE_BYTES) {
+    const piece = value.subarray(at, at + PIECE_BYTES)
+    pieces.push(escaped(decoder.write(piece)))
+    await work.spend(piece.length)
+  }
+  pieces.push(escaped(decoder.end()))
+  return pieces
+}
+
+function escaped(text: string): Buffer {
+  return Buffer.from(JSON.stringify(text).slice(1, -1))
 }
 
 /** Concatenates texts and pieces into buffers of a useful size. */

@@ -6,7 +6,7 @@
 import type { Requester, KeyStore, ReadDone, UpdateDone, WriteDone } from '../../coordinator/api.ts'
 import { liveWithEnd, readRecord } from '../../coordinator/promises.ts'
 import { versionText, type Version } from '../../core/clock.ts'
-import type { StoredRecord } from '../../core/codec.ts'
+import { KIND_VALUE, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
 import { storedKey } from '../../core/keys.ts'
@@ -191,6 +191,10 @@ class GetAnswer implements ReadDone {
       this.absent()
       return
     }
+    if (record.kind !== KIND_VALUE) {
+      exchange.fail(notAString())
+      return
+    }
     const raw = acceptsRaw(exchange)
     if (!record.isForeign || raw) {
       this.answer(record, record.expiresAtMs, raw)
@@ -300,6 +304,12 @@ class DeleteAnswer implements WriteDone, UpdateDone {
 
 export function keyNotFound(): RondoError {
   return new RondoError('KEY_NOT_FOUND', 'key not found')
+}
+
+/** A hash, set, sorted set or list. */
+export function notAString(): RondoError {
+  const sentence = 'The key holds a collection. HTTP reads strings only: use the Redis protocol.'
+  return new RondoError('WRONG_TYPE', sentence)
 }
 
 export function methodNotAllowed(method: string | undefined, allowed: string): RondoError {

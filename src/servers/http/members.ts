@@ -1,19 +1,28 @@
 /**
- * Changes of members: POST /members/join, POST /members/:id/leave, DELETE and PATCH /members/:id, several at once as
- * POST /topology/changes; and how far the change is: GET /rebalance, POST /rebalance/cancel.
+ * Changes of members: POST /members/join, POST /members/:id/leave and replace, DELETE and PATCH /members/:id, several at
+ * once as POST /topology/changes; taking back what waits: DELETE /topology/changes; without
+ * a majority: POST /topology/recover; how far the change is: GET /rebalance;
+ * and steering it: POST /rebalance/pause, /resume, /throttle, /cancel.
  */
-import { lookup } from 'node:dns/promises'
-import { isIP } from 'node:net'
-import type { ChangeRequest, Joining, MemberChanges } from '../../coordinator/api.ts'
-import { isUnsafeTarget, parseNodeList, type NodeAddress } from '../../config/node-addresses.ts'
+import type { Begun, Joining, MemberChanges } from '../../coordinator/api.ts'
 import { RondoError } from '../../core/errors.ts'
-import type { Rebalance } from '../../repair/rebalance.ts'
+import { keysPerSecondOf, rebalanceView, type Steered } from '../rebalance.ts'
 import { bodyOf, checkObject, parseObject, saysJson, type JsonObject } from './body.ts'
 import type { Exchange } from './exchange.ts'
+import {
+  acceptsLoss,
+  begunOf,
+  checkWeight,
+  checkZone,
+  dropsData,
+  joiningOf,
+  newUrlOf,
+  waitsOf,
+} from '../new-member.ts'
 
 export interface MembersOptions {
   readonly changes: MemberChanges
-  readonly rebalance: Pick<Rebalance, 'state'>
+  readonly rebalance: Steered
 }
 
 export const MEMBERS_PREFIX = '/members/'
@@ -22,31 +31,53 @@ const MOST_BODY_BYTES = 64 * 1024
 const MOST_AT_ONCE = 100
 
 export async function join(exchange: Exchange, { changes }: MembersOptions): Promise<void> {
-  exchange.query([])
+  const { adopt, queue } = exchange.query(['adopt', 'queue'])
+  const [dropData, waits] = [dropsData(adopt), waitsOf(queue)]
   const asked = await objectOf(exchange, JOINING)
-  await begin(exchange, changes, { join: [await joiningOf(asked, 'The body')] })
+  await begin(exchange, changes.request({ join: [joiningIn(asked, 'The body')], dropData }, waits))
 }
 
 export async function leave(exchange: Exchange, { changes }: MembersOptions): Promise<void> {
-  exchange.query([])
+  const waits = waitsOf(exchange.query(['queue']).queue)
   await objectOf(exchange, [])
-  await begin(exchange, changes, { leave: [idFrom(exchange)] })
+  await begin(exchange, changes.request({ leave: [idFrom(exchange)] }, waits))
 }
 
 /** Also of a member that is gone. */
 export async function remove(exchange: Exchange, { changes }: MembersOptions): Promise<void> {
-  exchange.query([])
-  await begin(exchange, changes, { leave: [idFrom(exchange)] })
+  const { force, queue } = exchange.query(['force', 'queue'])
+  const asked = { leave: [idFrom(exchange)], acceptLoss: acceptsLoss(force) }
+  await begin(exchange, changes.request(asked, waitsOf(queue)))
+}
+
+export async function replace(exchange: Exchange, { changes }: MembersOptions): Promise<void> {
+  const { adopt, queue } = exchange.query(['adopt', 'queue'])
+  const [dropData, waits] = [dropsData(adopt), waitsOf(queue)]
+  const { url } = await objectOf(exchange, ['url'])
+  await begin(exchange, changes.replace(idFrom(exchange), newUrlOf(textOf(url, 'url')), dropData, waits))
 }
 
 export async function update(exchange: Exchange, { changes }: MembersOptions): Promise<void> {
-  exchange.query([])
-  const { weight } = await objectOf(exchange, ['weight'])
-  await begin(exchange, changes, { weights: new Map([[idFrom(exchange), weightOf(weight)]]) })
+  const waits = waitsOf(exchange.query(['queue']).queue)
+  const id = idFrom(exchange)
+  const { weight, zone, url } = await objectOf(exchange, ['weight', 'zone', 'url'])
+  if (url === undefined) {
+    const weights = new Map(weight === undefined ? [] : [[id, weightOf(weight)]])
+    const zones = new Map(zone === undefined ? [] : [[id, zoneOf(zone)]])
+    await begin(exchange, changes.request({ weights, zones }, waits))
+    return
+  }
+  if (weight !== undefined || zone !== undefined) {
+    throw new RondoError('BAD_REQUEST', 'A new url comes alone: change weight and zone before or afterwards.')
+  }
+  await begin(exchange, changes.move(id, newUrlOf(textOf(url, 'url')), waits))
 }
 
 export async function changeTopology(exchange: Exchange, { changes }: MembersOptions): Promise<void> {
-  exchange.query([])
+  const query = exchange.query(['adopt', 'force', 'queue'])
+  const waits = waitsOf(query.queue)
+  const dropData = dropsData(query.adopt)
+  const acceptLoss = acceptsLoss(query.force)
   const {
     join = [],
     leave = [],
@@ -62,96 +93,93 @@ export async function changeTopology(exchange: Exchange, { changes }: MembersOpt
   if (typeof weights !== 'object' || weights === null || Array.isArray(weights)) {
     throw new RondoError('BAD_REQUEST', '"weights" is an object of ids and weights.')
   }
-  const joining: Joining[] = []
-  for (const one of join)
-    joining.push(await joiningOf(checkObject(one, JOINING, 'Each of "join"'), 'Each of "join"'))
-  await begin(exchange, changes, {
-    join: joining,
+  const asked = {
+    join: join.map((one) => joiningIn(checkObject(one, JOINING, 'Each of "join"'), 'Each of "join"')),
     leave: leave,
     weights: new Map(Object.entries(weights).map(([id, weight]) => [id, weightOf(weight)])),
     replicas: replicas as number | null,
-  })
+  }
+  await begin(exchange, changes.request({ ...asked, dropData, acceptLoss }, waits))
 }
 
-export function getRebalance(exchange: Exchange, { rebalance }: MembersOptions): void {
+/** Takes back one change that waits, or all of them. */
+export async function withdraw(exchange: Exchange, { changes, rebalance }: MembersOptions): Promise<void> {
+  const { id = null } = exchange.query(['id'])
+  await objectOf(exchange, [])
+  await changes.withdraw(id)
+  exchange.json(202, await rebalanceView(rebalance))
+}
+
+/** Of a cluster whose majority is gone for good. */
+export async function recover(exchange: Exchange, { changes }: MembersOptions): Promise<void> {
+  const acceptLoss = acceptsLoss(exchange.query(['force']).force)
+  const { survivors } = await objectOf(exchange, ['survivors'])
+  if (!isList(survivors) || !survivors.every((id) => typeof id === 'string')) {
+    throw new RondoError('BAD_REQUEST', `"survivors" is a list of at most ${MOST_AT_ONCE} ids.`)
+  }
+  await begin(exchange, changes.recover(survivors, acceptLoss))
+}
+
+export async function getRebalance(exchange: Exchange, options: MembersOptions): Promise<void> {
   exchange.query([])
-  exchange.json(200, rebalance.state)
+  exchange.json(200, await rebalanceView(options.rebalance))
 }
 
-export async function cancelRebalance(
+/** Undoes, stops or goes on with the change: a call without arguments. */
+export async function steerRebalance(
   exchange: Exchange,
-  { changes, rebalance }: MembersOptions,
+  options: MembersOptions,
+  steer: (options: MembersOptions) => Promise<unknown>,
 ): Promise<void> {
   exchange.query([])
   await objectOf(exchange, [])
-  await changes.cancel()
-  exchange.json(202, rebalance.state)
+  await steer(options)
+  exchange.json(202, await rebalanceView(options.rebalance))
 }
 
-async function begin(
-  exchange: Exchange,
-  changes: MembersOptions['changes'],
-  asked: Partial<ChangeRequest>,
-): Promise<void> {
-  const { epoch, phase } = await changes.request(asked)
-  exchange.json(202, { epoch, phase, waitFor: epoch + STEPS_TO_END })
+export async function throttleRebalance(exchange: Exchange, options: MembersOptions): Promise<void> {
+  exchange.query([])
+  const { keysPerSecond } = await objectOf(exchange, ['keysPerSecond'])
+  await options.rebalance.throttle(keysPerSecondOf(keysPerSecond))
+  exchange.json(202, await rebalanceView(options.rebalance))
 }
 
-/** From the first phase of a change to its end. */
-const STEPS_TO_END = 2
+async function begin(exchange: Exchange, beginning: Promise<Begun>): Promise<void> {
+  exchange.json(202, begunOf(await beginning))
+}
+
 const JOINING = ['url', 'id', 'weight', 'zone']
 
 /** @throws RondoError BAD_REQUEST */
-async function joiningOf({ url, id, weight, zone = null }: JsonObject, what: string): Promise<Joining> {
-  if (typeof url !== 'string' || (id !== undefined && typeof id !== 'string')) {
+function joiningIn({ url, id, weight, zone }: JsonObject, what: string): Joining {
+  if (typeof url !== 'string') {
     throw new RondoError(
       'BAD_REQUEST',
       `${what} names the node: {"url":"redis://host:port"}, and perhaps an "id".`,
     )
   }
-  if (zone !== null && typeof zone !== 'string') throw new RondoError('BAD_REQUEST', '"zone" is a name.')
-  const parameters = zone === null ? '' : `?zone=${zone}`
-  const { nodes, problems } = parseNodeList(`${id === undefined ? '' : `${id}=`}${url}${parameters}`)
-  const [address] = nodes
-  if (!address || nodes.length > 1) {
-    throw new RondoError(
-      'BAD_REQUEST',
-      `The node cannot be used: ${problems[0] ?? 'its url names several nodes.'}`,
-    )
-  }
-  if (address.password !== undefined || address.username !== undefined) {
-    const sentence =
-      'An address must hold no user and no password: those come from REDIS_URLS of each coordinator (docs/OPERATING.md).'
-    throw new RondoError('BAD_REQUEST', sentence)
-  }
-  if (`${MEMBERS_PREFIX}${address.id}` === '/members/join') {
-    throw new RondoError('BAD_REQUEST', 'No member can have the id "join".')
-  }
-  await checkTarget(address)
-  return {
-    id: address.id,
-    url: `${address.tls ? 'rediss' : 'redis'}://${address.address}`,
-    weight: weight === undefined ? 1 : weightOf(weight),
-    zone: address.zone ?? null,
-  }
+  return joiningOf({
+    url,
+    ...(id !== undefined && { id: textOf(id, 'id') }),
+    ...(weight !== undefined && { weight: weightOf(weight) }),
+    ...(zone !== undefined && { zone: zoneOf(zone) }),
+  })
 }
 
-/** No connection is made to addresses that no Redis of a team has: those of the machine's own network and cloud. */
-async function checkTarget({ host, address }: NodeAddress): Promise<void> {
-  const found = isIP(host) === 0 ? await lookup(host, { all: true }).catch(() => []) : [{ address: host }]
-  if (found.length === 0) throw new RondoError('BAD_REQUEST', `The name ${host} leads to no address.`)
-  if (found.some((one) => isUnsafeTarget(one.address))) {
-    throw new RondoError(
-      'BAD_REQUEST',
-      `${address} is a link-local, multicast or unspecified address; no node can join from there.`,
-    )
-  }
+/** @throws RondoError BAD_REQUEST */
+function textOf(value: unknown, name: string): string {
+  if (typeof value === 'string') return value
+  throw new RondoError('BAD_REQUEST', `"${name}" is a text.`)
 }
 
+/** @throws RondoError BAD_REQUEST */
 function weightOf(weight: unknown): number {
-  if (typeof weight === 'number' && weight >= 0.01 && weight <= 100 && Number(weight.toFixed(2)) === weight)
-    return weight
-  throw new RondoError('BAD_REQUEST', 'A weight is 0.01 to 100, with at most two decimals.')
+  return checkWeight(typeof weight === 'number' ? weight : NaN)
+}
+
+/** @throws RondoError BAD_REQUEST */
+function zoneOf(zone: unknown): string | null {
+  return checkZone(zone === null ? null : textOf(zone, 'zone'))
 }
 
 function isList(value: unknown): value is readonly unknown[] {

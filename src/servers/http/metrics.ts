@@ -51,6 +51,14 @@ const LOOKUPS: Readonly<Record<string, string>> = {
   [`${KEYS_PREFIX}:key`]: 'get',
   [`${KEYS_PREFIX}:key/getdel`]: 'getdel',
   '/api/v1/mget': 'mget',
+  '/api/v1/command': 'command',
+  '/upstash': 'upstash',
+  '/upstash/pipeline': 'upstash',
+  '/upstash/multi-exec': 'upstash',
+  '/upstash/*': 'upstash',
+  '/cache/:key': 'ringg',
+  '/get': 'lru',
+  '/_cache': 'cache-cluster',
 }
 
 function registerLookups(registry: Registry): (end: RequestEnd) => void {
@@ -60,14 +68,17 @@ function registerLookups(registry: Registry): (end: RequestEnd) => void {
     labelNames: ['command', 'result'] as const,
     registers: [registry],
   })
-  for (const command of Object.values(LOOKUPS)) {
-    for (const result of ['hit', 'miss']) lookups.inc({ command, result }, 0)
+  // Resolving labels costs more than counting.
+  const counts = new Map<string, { hits: Counter.Internal; misses: Counter.Internal }>()
+  for (const [route, command] of Object.entries(LOOKUPS)) {
+    const found = { hits: lookups.labels(command, 'hit'), misses: lookups.labels(command, 'miss') }
+    for (const child of Object.values(found)) child.inc(0)
+    counts.set(route, found)
   }
   return ({ route, hits, misses }) => {
-    const command = LOOKUPS[route]
-    if (command === undefined) return
-    lookups.inc({ command, result: 'hit' }, hits)
-    lookups.inc({ command, result: 'miss' }, misses)
+    const found = counts.get(route)
+    if (found && hits > 0) found.hits.inc(hits)
+    if (found && misses > 0) found.misses.inc(misses)
   }
 }
 

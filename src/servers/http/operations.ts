@@ -7,7 +7,7 @@ import { refusalIn } from '../../commands/errors.ts'
 import { expire, persist } from '../../commands/keys/expiry.ts'
 import { nowMs } from '../../commands/run/held.ts'
 import { changeKey, type KeyChanged } from '../../commands/run/one-key.ts'
-import type { Step, StepMaker } from '../../commands/step.ts'
+import { areStrings, WRONG_TYPE, type Step, type StepMaker } from '../../commands/step.ts'
 import { incrby } from '../../commands/strings/numbers.ts'
 import { append, getdel } from '../../commands/strings/values.ts'
 import type { KeyStore } from '../../coordinator/api.ts'
@@ -87,7 +87,11 @@ function objectOf(
  */
 function stepOf(operation: Operation, key: Buffer, object: JsonObject, options: KeysOptions): Step {
   const made = (make: StepMaker, ...args: Buffer[]) =>
-    make([Buffer.from(operation), key, ...args], nowMs(options.store), { ...options, database: 0 })
+    make([Buffer.from(operation), key, ...args], nowMs(options.store), {
+      ...options,
+      database: 0,
+      random: noChance,
+    })
   switch (operation) {
     case 'incr':
       return made(incrby, Buffer.from(String(integerOf(object.by))))
@@ -99,11 +103,26 @@ function stepOf(operation: Operation, key: Buffer, object: JsonObject, options: 
       const ttl = ttlFromJson(object.ttl)
       if (ttl === 0)
         throw new RondoError('BAD_REQUEST', '"ttl" must be at least 1 second; persist removes the expiry.')
-      return made(expire, Buffer.from(String(ttl)))
+      return ofString(made(expire, Buffer.from(String(ttl))))
     }
     case 'persist':
-      return made(persist)
+      return ofString(made(persist))
   }
+}
+
+/** The response has the value, so a collection is refused. */
+function ofString(step: Step): Step {
+  if (step.needs !== 'value') return step
+  return {
+    ...step,
+    apply: (held: Parameters<typeof step.apply>[0], now: number) =>
+      areStrings(held) ? step.apply(held, now) : WRONG_TYPE,
+  }
+}
+
+/** INCRBY and the others choose nothing. */
+function noChance(): number {
+  throw new Error('no operation chooses at random')
 }
 
 /** Default 1; above 2^53 a string, because JSON numbers are exact only up to there. */

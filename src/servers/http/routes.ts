@@ -8,7 +8,12 @@ import type { KeyStore } from '../../coordinator/api.ts'
 import { RondoError } from '../../core/errors.ts'
 import type { AntiEntropy } from '../../repair/round/anti-entropy.ts'
 import { page } from './dashboard/page.ts'
-import { handleBatch, type BatchOptions } from './batch.ts'
+import { handleBatch } from './batch.ts'
+import { handleCommand, type CommandOptions } from './commands/command.ts'
+import type { CompatApi } from '../../config/compat-apis.ts'
+import type { CompatOptions } from './compat/compat.ts'
+import { cacheCluster, lruGet, lruSet, lruSetByGet, ringg, RINGG_PREFIX } from './compat/raw.ts'
+import { runMany, runOne, runPath, UPSTASH_PREFIX } from './compat/upstash.ts'
 import type { Exchange, ExchangeDeps } from './exchange.ts'
 import { explain } from './explain.ts'
 import type { GuardOptions, Scope } from './guard.ts'
@@ -23,7 +28,8 @@ import type { TrafficOptions } from './traffic.ts'
 
 export interface HttpServerOptions
   extends
-    BatchOptions,
+    CommandOptions,
+    CompatOptions,
     ListOptions,
     GuardOptions,
     ExchangeDeps,
@@ -45,6 +51,12 @@ export interface Serving {
 
 export interface Call {
   readonly scope: Scope
+  /** Only if COMPAT_APIS names it. */
+  readonly compat?: CompatApi
+  /** A GET that changes something: HEAD is not allowed. */
+  readonly noHead?: true
+  /** The token may stand in the query. */
+  readonly tokenInQuery?: true
   /** May throw or reject with an error, which becomes the response. */
   readonly serve: (exchange: Exchange, serving: Serving) => void | Promise<void>
 }
@@ -53,11 +65,58 @@ export type Method = 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE'
 
 export interface Route {
   readonly path: string
-  /** GET serves HEAD too. */
+  /** GET serves HEAD too, unless the call says otherwise. */
   readonly calls: Readonly<Partial<Record<Method, Call>>>
   /** Served in front of Express. */
   readonly hot?: true
 }
+
+function upstash(serve: Call['serve']): Call {
+  return { scope: 'data', compat: 'upstash', tokenInQuery: true, serve }
+}
+
+function plain(compat: CompatApi, handle: typeof lruSetByGet): Call {
+  return { scope: 'data', compat, serve: (exchange, { options }) => handle(exchange, options) }
+}
+
+const COMPAT_ROUTES: readonly Route[] = [
+  {
+    path: '/upstash',
+    calls: { POST: upstash((exchange, { options }) => runOne(exchange, options)) },
+  },
+  ...(['pipeline', 'multi-exec'] as const).map((call): Route => ({
+    path: `${UPSTASH_PREFIX}${call}`,
+    calls: { POST: upstash((exchange, { options }) => runMany(exchange, call, options)) },
+  })),
+  {
+    path: `${UPSTASH_PREFIX}*`,
+    calls: {
+      GET: upstash((exchange, { options }) => runPath(exchange, options)),
+      POST: upstash((exchange, { options }) => runPath(exchange, options)),
+    },
+  },
+  {
+    path: `${RINGG_PREFIX}:key`,
+    calls: {
+      GET: plain('ringg', ringg.GET),
+      PUT: plain('ringg', ringg.PUT),
+      DELETE: plain('ringg', ringg.DELETE),
+    },
+  },
+  { path: '/get', calls: { GET: plain('lru', lruGet) } },
+  {
+    path: '/set',
+    calls: { GET: { ...plain('lru-get', lruSetByGet), noHead: true }, POST: plain('lru', lruSet) },
+  },
+  {
+    path: '/_cache',
+    calls: {
+      GET: plain('cache-cluster', cacheCluster.GET),
+      PUT: plain('cache-cluster', cacheCluster.PUT),
+      DELETE: plain('cache-cluster', cacheCluster.DELETE),
+    },
+  },
+]
 
 export const ROUTES: readonly Route[] = [
   {
@@ -98,6 +157,13 @@ export const ROUTES: readonly Route[] = [
     },
   })),
   {
+    path: '/api/v1/command',
+    calls: {
+      POST: { scope: 'data', serve: (exchange, { options }) => handleCommand(exchange, options) },
+    },
+  },
+  ...COMPAT_ROUTES,
+  {
     path: '/repair',
     calls: {
       GET: { scope: 'status', serve: (exchange, { options }) => getRepair(exchange, options.antiEntropy) },
@@ -118,8 +184,10 @@ export const ROUTES: readonly Route[] = [
     calls: {
       GET: {
         scope: 'status',
-        serve: (exchange, { options }) =>
-          exchange.json(200, { members: options.store.clusterView().members }),
+        serve: (exchange, { options }) => {
+          const { members, queue } = options.store.clusterView()
+          exchange.json(200, { members, queue })
+        },
       },
     },
   },
@@ -139,9 +207,22 @@ export const ROUTES: readonly Route[] = [
     calls: { POST: { scope: 'admin', serve: (exchange, { options }) => members.leave(exchange, options) } },
   },
   {
+    path: '/members/:id/replace',
+    calls: {
+      POST: { scope: 'admin', serve: (exchange, { options }) => members.replace(exchange, options) },
+    },
+  },
+  {
     path: '/topology/changes',
     calls: {
       POST: { scope: 'admin', serve: (exchange, { options }) => members.changeTopology(exchange, options) },
+      DELETE: { scope: 'admin', serve: (exchange, { options }) => members.withdraw(exchange, options) },
+    },
+  },
+  {
+    path: '/topology/recover',
+    calls: {
+      POST: { scope: 'admin', serve: (exchange, { options }) => members.recover(exchange, options) },
     },
   },
   {
@@ -153,7 +234,40 @@ export const ROUTES: readonly Route[] = [
   {
     path: '/rebalance/cancel',
     calls: {
-      POST: { scope: 'admin', serve: (exchange, { options }) => members.cancelRebalance(exchange, options) },
+      POST: {
+        scope: 'admin',
+        serve: (exchange, { options }) =>
+          members.steerRebalance(exchange, options, ({ changes }) => changes.cancel()),
+      },
+    },
+  },
+  {
+    path: '/rebalance/pause',
+    calls: {
+      POST: {
+        scope: 'admin',
+        serve: (exchange, { options }) =>
+          members.steerRebalance(exchange, options, ({ rebalance }) => rebalance.pause()),
+      },
+    },
+  },
+  {
+    path: '/rebalance/resume',
+    calls: {
+      POST: {
+        scope: 'admin',
+        serve: (exchange, { options }) =>
+          members.steerRebalance(exchange, options, ({ rebalance }) => rebalance.resume()),
+      },
+    },
+  },
+  {
+    path: '/rebalance/throttle',
+    calls: {
+      POST: {
+        scope: 'admin',
+        serve: (exchange, { options }) => members.throttleRebalance(exchange, options),
+      },
     },
   },
   {
@@ -224,50 +338,75 @@ const MEMBER_TEMPLATE = `${MEMBERS_PREFIX}:id`
 /** What ids are made of (config/node-addresses.ts): host:port too. */
 const MEMBER_ID = /^[\w.:[\]-]{1,300}$/
 
-const exact = new Map<string, Entry>()
-/** By the path after the key: '' or '/incr'. */
-const belowKeys = new Map<string, Entry>()
-/** The same after a member's id: '' or '/leave'. */
-const belowMembers = new Map<string, Entry>()
-for (const route of ROUTES) {
-  const entry = entryOf(route)
-  if (route.path.startsWith(KEY_TEMPLATE)) belowKeys.set(route.path.slice(KEY_TEMPLATE.length), entry)
-  else if (route.path.startsWith(MEMBER_TEMPLATE))
-    belowMembers.set(route.path.slice(MEMBER_TEMPLATE.length), entry)
-  else exact.set(route.path, entry)
-}
-const keyEntry = belowKeys.get('')!
+/** Finds the route of a path that target.ts has accepted. */
+export class Router {
+  private readonly exact = new Map<string, Entry>()
+  /** By the path after the key: '' or '/incr'. */
+  private readonly belowKeys = new Map<string, Entry>()
+  /** The same after a member's id: '' or '/leave'. */
+  private readonly belowMembers = new Map<string, Entry>()
+  /** Of dialects: what follows the prefix is a key, or any number of segments (`*`). */
+  private readonly prefixed: { readonly prefix: string; readonly isOpen: boolean; readonly entry: Entry }[] =
+    []
 
-/** The route of a path that target.ts has accepted. */
-export function matchRoute(path: string, method: string): Match {
-  const entry = entryAt(path)
-  if (!entry) return NOTHING
-  const call = entry.calls.get(method)
-  return call ? { entry, call, scope: call.scope } : { entry, call: null, scope: entry.strictest }
-}
-
-function entryAt(path: string): Entry | undefined {
-  if (!path.startsWith(KEYS_PREFIX)) {
-    return exact.get(path) ?? (path.startsWith(MEMBERS_PREFIX) ? memberEntryAt(path) : undefined)
+  /** @param compatApis the dialects that are offered */
+  constructor(compatApis: readonly CompatApi[]) {
+    for (const route of ROUTES) {
+      const entry = entryOf(route, compatApis)
+      const { path } = route
+      if (entry.calls.size === 0) continue
+      if (path.startsWith(KEY_TEMPLATE)) this.belowKeys.set(path.slice(KEY_TEMPLATE.length), entry)
+      else if (path.startsWith(MEMBER_TEMPLATE))
+        this.belowMembers.set(path.slice(MEMBER_TEMPLATE.length), entry)
+      else if (/\/(\*|:key)$/.test(path)) {
+        const prefix = path.slice(0, path.lastIndexOf('/') + 1)
+        this.prefixed.push({ prefix, isOpen: path.endsWith('*'), entry })
+      } else this.exact.set(path, entry)
+    }
   }
-  const slash = path.indexOf('/', KEYS_PREFIX.length)
-  if (slash < 0) return keyEntry // an empty key gets its own error
-  return slash === KEYS_PREFIX.length ? undefined : belowKeys.get(path.slice(slash))
+
+  match(path: string, method: string): Match {
+    const entry = this.entryAt(path)
+    if (!entry) return NOTHING
+    const call = entry.calls.get(method)
+    return call ? { entry, call, scope: call.scope } : { entry, call: null, scope: entry.strictest }
+  }
+
+  private entryAt(path: string): Entry | undefined {
+    if (!path.startsWith(KEYS_PREFIX)) {
+      const exact = this.exact.get(path)
+      if (exact) return exact
+      return path.startsWith(MEMBERS_PREFIX) ? this.memberEntryAt(path) : this.prefixedEntryAt(path)
+    }
+    const slash = path.indexOf('/', KEYS_PREFIX.length)
+    if (slash < 0) return this.belowKeys.get('') // an empty key gets its own error
+    return slash === KEYS_PREFIX.length ? undefined : this.belowKeys.get(path.slice(slash))
+  }
+
+  private memberEntryAt(path: string): Entry | undefined {
+    const slash = path.indexOf('/', MEMBERS_PREFIX.length)
+    const end = slash < 0 ? path.length : slash
+    return MEMBER_ID.test(path.slice(MEMBERS_PREFIX.length, end))
+      ? this.belowMembers.get(path.slice(end))
+      : undefined
+  }
+
+  private prefixedEntryAt(path: string): Entry | undefined {
+    return this.prefixed.find(
+      ({ prefix, isOpen }) =>
+        path.length > prefix.length &&
+        path.startsWith(prefix) &&
+        (isOpen || !path.includes('/', prefix.length)),
+    )?.entry
+  }
 }
 
-function memberEntryAt(path: string): Entry | undefined {
-  const slash = path.indexOf('/', MEMBERS_PREFIX.length)
-  const end = slash < 0 ? path.length : slash
-  return MEMBER_ID.test(path.slice(MEMBERS_PREFIX.length, end))
-    ? belowMembers.get(path.slice(end))
-    : undefined
-}
-
-function entryOf(route: Route): Entry {
+function entryOf(route: Route, compatApis: readonly CompatApi[]): Entry {
   const calls = new Map<string, Call>()
   for (const [method, call] of Object.entries(route.calls)) {
+    if (call.compat !== undefined && !compatApis.includes(call.compat)) continue
     calls.set(method, call)
-    if (method === 'GET') calls.set('HEAD', call)
+    if (method === 'GET' && !call.noHead) calls.set('HEAD', call)
   }
   const scopes = [...calls.values()].map(({ scope }) => scope)
   return {
@@ -281,7 +420,13 @@ function entryOf(route: Route): Entry {
 function sendReadiness(exchange: Exchange, { accepting, store }: HttpServerOptions): void {
   if (!accepting()) throw new RondoError('UNAVAILABLE', 'The process is stopping.')
   if (!store.ready) {
-    throw new RondoError('UNAVAILABLE', 'No node can be used yet; /status says why.')
+    // One reason for all of them is the coordinator's own: it has other members than the cluster.
+    const [error, ...others] = new Set(store.nodes.map(({ lastError }) => lastError))
+    const isOwn = error?.startsWith('refused: ') === true && others.length === 0
+    const why = isOwn
+      ? `No node can be used: all are ${error}.`
+      : 'No node can be used yet; /status says why.'
+    throw new RondoError('UNAVAILABLE', why)
   }
   if (!store.takesWrites) {
     const reasons = [...new Set(store.nodes.flatMap(({ unwritable }) => unwritable ?? []))].sort()

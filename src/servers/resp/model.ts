@@ -8,14 +8,17 @@ import type {
   Caller,
   CommandDescription,
   CommandSettings,
+  Execute,
   FlushProgress,
   SubcommandDescription,
 } from '../../commands/model.ts'
 import type { Protocol, Reply, RespError } from '../../commands/reply.ts'
 import type { Step } from '../../commands/step.ts'
+import type { MemberChanges } from '../../coordinator/api.ts'
 import type { Version } from '../../core/clock.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import type { Sliced } from '../../core/work.ts'
+import type { Steered } from '../rebalance.ts'
 import { COMMAND_BYTES, type Account, type Ledger } from '../ledger.ts'
 import type { ConnectionLimit } from '../connection-limit.ts'
 import type { Rates } from './rates.ts'
@@ -47,11 +50,13 @@ export interface Command extends Named, CommandDescription {
   readonly inTurn?: boolean
   run(client: Client, args: Buffer[], command: Command): void
   /** For commands on keys: the step, or the reason why there is none; null = these arguments name no key. */
-  step?(client: Client, args: readonly Buffer[]): Step | RespError | null
+  step?(caller: Caller, args: readonly Buffer[]): Step | RespError | null
   /** The same, for very many arguments. */
-  stepInSlices?(client: Client, args: readonly Buffer[]): Sliced<Step | RespError>
+  stepInSlices?(caller: Caller, args: readonly Buffer[]): Sliced<Step | RespError>
   /** Executes it without a reply slot; errors are replies. A command without it is not allowed inside MULTI. */
   alone?(client: Client, args: readonly Buffer[]): Promise<Reply>
+  /** It needs no connection, so that other servers offer it too (command-host.ts). Errors are replies. */
+  execute?: Execute | undefined
 }
 
 /** Replies to a command or subcommand synchronously. May throw a CommandError. */
@@ -64,6 +69,10 @@ export interface Subcommand<A = Answer> extends SubcommandDescription {
 /** By lower-case name. */
 export type Subcommands<A = Answer> = Readonly<Record<string, Subcommand<A>>>
 
+/** `default` uses the keys, `admin` changes the cluster: DATA_TOKEN and ADMIN_TOKEN. */
+export const USERS = ['default', 'admin'] as const
+export type User = (typeof USERS)[number]
+
 /** The server, as its commands see it. */
 export interface ServerFacts {
   readonly options: {
@@ -73,6 +82,8 @@ export interface ServerFacts {
     readonly maxTransactionCommands: number
     readonly maxArguments: number
     readonly crossSetMulti: 'refuse' | 'unordered'
+    readonly changes: MemberChanges
+    readonly rebalance: Steered
     readonly tokens: Tokens
     readonly tries: TokenTries
     readonly ledger: Ledger
@@ -121,6 +132,7 @@ export interface Client extends Caller, SlotOwner {
   libraryName: string
   libraryVersion: string
   readonly authenticated: boolean
+  readonly user: User
   /** The client has closed its end, or is gone: it sends no more, and may not read any more. */
   readonly inputEnded: boolean
   /** Of the last command that it sent; null = none yet. */
@@ -133,7 +145,7 @@ export interface Client extends Caller, SlotOwner {
   suppressedReplies: number
   transaction: Transaction | null
   watch: Watch | null
-  authenticate(): void
+  authenticate(user: User): void
   /** RESET: a new connection's defaults. */
   reset(): void
   forgetTransaction(): void

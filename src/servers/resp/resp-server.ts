@@ -3,7 +3,8 @@
  * the event loop. It shares the coordinator with the HTTP server: both serve the same data.
  */
 import type { Socket } from 'node:net'
-import type { KeyStore } from '../../coordinator/api.ts'
+import type { KeyStore, MemberChanges } from '../../coordinator/api.ts'
+import type { Steered } from '../rebalance.ts'
 import type { Timers } from '../../core/clock.ts'
 import type { CrossSetOutcome, Emit } from '../../core/events.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
@@ -18,7 +19,6 @@ import { Flushes } from '../../commands/keys/flushes.ts'
 import { ScanCursors } from '../../commands/keys/scan-cursor.ts'
 import type { Slot } from './connection/slot.ts'
 import { Stats } from './connection/stats.ts'
-import { addressText } from '../../config/client-address.ts'
 import { Rates } from './rates.ts'
 import { SlowLog } from './slow-log.ts'
 import { CommandFailures } from './command-failures.ts'
@@ -26,8 +26,11 @@ import type { ClientEnd } from '../proxy-header.ts'
 import type { Tokens } from '../tokens.ts'
 import type { TokenTries } from '../token-tries.ts'
 import type { TrustedProxies } from '../../config/trusted-proxies.ts'
+import type { CommandHost, OfferedCommand } from '../command-host.ts'
 import type { Ledger } from '../ledger.ts'
 import type { ConnectionLimit } from '../connection-limit.ts'
+import { RespError } from '../../commands/reply.ts'
+import { wrongNumber } from './session/session-command.ts'
 import { queue, refuse } from './session/transaction.ts'
 import { isUnheardRead, runUnheard } from './session/unheard.ts'
 import { unknownCommand } from './session/unknown.ts'
@@ -46,7 +49,9 @@ export interface RespServerOptions extends Omit<CommandSettings, 'database'> {
   /** How to handle a transaction whose keys do not share a replica set. */
   readonly crossSetMulti: 'refuse' | 'unordered'
   readonly emit: Emit
-  /** The data tokens are the passwords. */
+  readonly changes: MemberChanges
+  readonly rebalance: Steered
+  /** The data tokens are the passwords of the user default, the admin tokens those of admin. */
   readonly tokens: Tokens
   readonly tries: TokenTries
   /** Proxies whose PROXY header is trusted. */
@@ -69,9 +74,13 @@ const ROOM_TO_REFUSE = 2
 /** Leaves room for arguments other than values. */
 const SMALLEST_REQUEST_LIMIT = 128 * 1024
 const SERVER = 'resp'
+/** The admin tokens open no keys, as over HTTP. */
+const OF_ADMIN: ReadonlySet<string> = new Set([
+  ...['acl', 'auth', 'client', 'command', 'echo', 'hello', 'info', 'ping', 'quit', 'reset', 'rondo', 'time'],
+])
 const NO_AUTH = 'NOAUTH Authentication required.'
 
-export class RespServer implements Host {
+export class RespServer implements Host, CommandHost {
   readonly options: RespServerOptions
   readonly parserOptions: ParserOptions<Command>
   readonly settings: CommandSettings
@@ -179,19 +188,17 @@ export class RespServer implements Host {
 
   dispatch(connection: Connection, command: Command, args: Buffer[]): void {
     connection.lastCommand = command.name
-    const { arity } = command
-    const { maxArguments } = this.options
     if (!connection.authenticated && !command.open) {
       refuse(connection, command, NO_AUTH)
       return
     }
-    if (arity > 0 ? args.length !== arity : args.length < -arity) {
-      refuse(connection, command, `ERR wrong number of arguments for '${command.name}' command`)
+    if (connection.user === 'admin' && !OF_ADMIN.has(command.name)) {
+      refuse(connection, command, `NOPERM User admin has no permissions to run the '${command.name}' command`)
       return
     }
-    if (command.takesOptions && args.length > maxArguments) {
-      const sentence = `ERR The '${command.name}' command may have ${maxArguments} arguments (MAX_ARGUMENTS).`
-      refuse(connection, command, sentence)
+    const why = this.wrongCount(command, args.length)
+    if (why !== null) {
+      refuse(connection, command, why)
       return
     }
     try {
@@ -207,6 +214,29 @@ export class RespServer implements Host {
       })
       connection.destroy()
     }
+  }
+
+  /** Null, or why a command cannot have so many arguments. */
+  private wrongCount({ name, arity, takesOptions }: Command, count: number): string | null {
+    const { maxArguments } = this.options
+    if (arity > 0 ? count !== arity : count < -arity) return wrongNumber(name).message
+    if (!takesOptions || count <= maxArguments) return null
+    return `ERR The '${name}' command may have ${maxArguments} arguments (MAX_ARGUMENTS).`
+  }
+
+  /** As described in ../command-host.ts. */
+  offered(args: readonly Buffer[]): OfferedCommand | RespError {
+    const command = this.lookUp(args[0]!)
+    if (!command) return new RespError(unknownCommand(args))
+    const why = this.wrongCount(command, args.length)
+    if (why !== null) return new RespError(why)
+    const { name, execute } = command
+    if (!execute) {
+      return new RespError(
+        `ERR The '${name}' command is not offered here: it needs a connection of the Redis protocol.`,
+      )
+    }
+    return { ...command, execute, onlyAlone: command.alone === undefined }
   }
 
   dispatchUnknown(connection: Connection, args: readonly Buffer[]): void {
@@ -227,7 +257,8 @@ export class RespServer implements Host {
       atSeconds: Math.floor(this.store.nowMs() / 1000),
       us,
       command,
-      address: addressText(owner.address, owner.port),
+      address: owner.address,
+      port: owner.port,
       clientName: owner.name,
     })
   }

@@ -10,37 +10,42 @@
 export const SLOWER_THAN_US = 10_000
 export const MAX_ENTRIES = 128
 
+/** How a command that was slow is told; under load that may be all of them, so an entry must cost little. */
 export interface SlowCommand {
-  readonly id: number
   /** Cluster time. */
   readonly atSeconds: number
   readonly us: number
   readonly command: string
-  /** The client's address and port. */
+  /** The client's. */
   readonly address: string
+  readonly port: number | undefined
   readonly clientName: string
 }
 
 export class SlowLog {
+  /** A ring: the entry with an id is at that id modulo MAX_ENTRIES. */
   private readonly entries: SlowCommand[] = []
+  private firstId = 0
   private nextId = 0
 
   get length(): number {
-    return this.entries.length
+    return this.nextId - this.firstId
   }
 
-  add(entry: Omit<SlowCommand, 'id'>): void {
-    this.entries.push({ id: this.nextId++, ...entry })
-    if (this.entries.length > MAX_ENTRIES) this.entries.shift()
+  add(entry: SlowCommand): void {
+    this.entries[this.nextId++ % MAX_ENTRIES] = entry
+    if (this.length > MAX_ENTRIES) this.firstId++
   }
 
-  /** The newest first. */
-  latest(count: number): SlowCommand[] {
-    return this.entries.slice(Math.max(0, this.entries.length - count)).reverse()
+  /** The newest first, with their ids. */
+  latest(count: number): [id: number, entry: SlowCommand][] {
+    const ids = Array.from({ length: Math.min(count, this.length) }, (_, i) => this.nextId - 1 - i)
+    return ids.map((id) => [id, this.entries[id % MAX_ENTRIES]!])
   }
 
   /** Ids go on counting, as in Redis. */
   reset(): void {
+    this.firstId = this.nextId
     this.entries.length = 0
   }
 }

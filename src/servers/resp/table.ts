@@ -15,7 +15,8 @@ type Run = Command['run']
 const UPDATES = new Set(
   (
     'append decr decrby delex delifeq expire expireat getdel getset incr incrby incrbyfloat ' +
-    'persist pexpire pexpireat setbit setnx setrange'
+    'hdel hincrby hincrbyfloat hmset hset hsetnx linsert lpop lpush lpushx lrem lset ltrim persist pexpire pexpireat ' +
+    'rpop rpush rpushx sadd setbit setnx setrange spop srem'
   ).split(' '),
 )
 const MAX_FAST_TTL_DIGITS = 9
@@ -34,6 +35,8 @@ const keyed: SessionCommand[] = KEY_COMMANDS.map((command) => {
     lastKey: command.lastKey,
     keyStep: command.keyStep,
     keyCountAt: command.keyCountAt,
+    targetAt: command.targetAt,
+    storeOption: command.storeOption,
     manyOperands: command.manyOperands,
     updates: UPDATES.has(name),
     control: false,
@@ -42,6 +45,7 @@ const keyed: SessionCommand[] = KEY_COMMANDS.map((command) => {
     step: command.step,
     stepInSlices: command.stepInSlices,
     alone: command.execute,
+    execute: command.execute,
   }
 })
 

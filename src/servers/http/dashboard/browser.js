@@ -204,7 +204,8 @@ async function fetchStatus() {
       cache: 'no-store',
       signal: AbortSignal.timeout(ANSWER_MS),
     })
-    return { code: answer.status, body: await answer.json() }
+    // A proxy in front may answer with a page of its own.
+    return { code: answer.status, body: await answer.json().catch(() => null) }
   } catch {
     return null
   }
@@ -220,9 +221,9 @@ async function ask() {
   asking = false
   timer = setTimeout(ask, REFRESH_MS)
   if (answer === null) showTrouble('The coordinator is not reachable')
-  else if (answer.code === 200) showStatus(answer.body)
+  else if (answer.code === 200 && answer.body) showStatus(answer.body)
   else if (answer.code === 401) askForToken()
-  else showTrouble(`The coordinator answers ${answer.code}: ${answer.body.error}`)
+  else showTrouble(`The coordinator answers ${answer.code}: ${answer.body?.error ?? 'not its own answer'}`)
 }
 
 function showStatus(status) {

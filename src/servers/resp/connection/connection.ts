@@ -41,9 +41,9 @@ import { InputTimeout } from '../../input-timeout.ts'
 import type { ClientEnd } from '../../proxy-header.ts'
 import type { LimitedConnection } from '../../connection-limit.ts'
 import { takenBytes } from '../../sockets.ts'
-import { lastKeyAmong } from '../../../commands/key-places.ts'
+import { keysAmong } from '../../../commands/key-places.ts'
 import { MANY_ARGUMENTS, type CommandSettings, type FlushProgress } from '../../../commands/model.ts'
-import type { Client, Command, ServerFacts, Transaction, Watch } from '../model.ts'
+import type { Client, Command, ServerFacts, Transaction, User, Watch } from '../model.ts'
 import { errorOf } from '../../../commands/errors.ts'
 import type { Output } from '../wire/output.ts'
 import type { OtherProtocol } from '../wire/other-protocol.ts'
@@ -133,6 +133,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
   libraryName = ''
   libraryVersion = ''
   authenticated: boolean
+  user: User = 'default'
   lastCommand: string | null = null
   readLevel: ConsistencyLevel
   writeLevel: ConsistencyLevel
@@ -260,8 +261,9 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
     this.flushSoon()
   }
 
-  authenticate(): void {
+  authenticate(user: User): void {
     this.authenticated = true
+    this.user = user
     this.parser.unauthenticated = false
     this.account.moveTo(this.userName)
   }
@@ -277,6 +279,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
     this.protocol = 2
     this.name = ''
     this.authenticated = !this.server.needsPassword
+    this.user = 'default'
     this.parser.unauthenticated = !this.authenticated
     this.readLevel = this.server.options.readConsistency
     this.writeLevel = this.server.options.writeConsistency
@@ -430,9 +433,8 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
     if (!this.changing) return false
     if (this.transaction) return command.control
     if (command.firstKey === 0) return false
-    const last = lastKeyAmong(command, args) ?? 0
-    for (let i = command.firstKey; i <= last && i < args.length; i += command.keyStep) {
-      const token = tokenOf(storedKey(this.settings.database, args[i]!))
+    for (const key of keysAmong(command, args)) {
+      const token = tokenOf(storedKey(this.settings.database, key))
       if (this.reading.has(token) && !command.flags.includes('readonly')) return true
       const updates = this.updating.get(token) ?? 0
       if (this.busy.has(token) || (command.updates ? updates >= MAX_UPDATES_OF_A_KEY : updates > 0))
@@ -654,13 +656,20 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
     if (this.inputEnded) this.flushSoon()
   }
 
-  /** Deferred to the end of the turn: the coordinator may be about to start more. */
+  /**
+   * A pipeline of single operations continues at once: its next one is in the queue before all the room is given to
+   * others. It would have one operation per turn of the event loop otherwise, beside MGETs that always have many waiting.
+   * After other commands it continues at the end of the turn: the coordinator may be about to start more of them.
+   */
   noneWaits(): void {
-    this.server.options.timers.endOfTurn(() => {
-      if (this.gone || this.waiting > 0) return
-      this.startDeferred()
-      if (this.paused) this.resumeWhenTaken()
-    })
+    if (this.last?.isOneOperation) this.afterWaiting()
+    else this.server.options.timers.endOfTurn(() => this.afterWaiting())
+  }
+
+  private afterWaiting(): void {
+    if (this.gone || this.waiting > 0) return
+    this.startDeferred()
+    if (this.paused) this.resumeWhenTaken()
   }
 
   /** A long pipeline is not refused: it continues as its earlier commands are answered. */

@@ -10,6 +10,8 @@ import {
   encodeInSlices,
   encodeParts,
   isLong,
+  Lazy,
+  Packed,
   RespError,
   type Protocol,
   type Reply,
@@ -47,6 +49,8 @@ export abstract class Slot {
   misses = 0
   /** Whether it is in the statistics of its command, and in the slow log if it was slow. */
   isMeasured: boolean
+  /** Its command is one operation: when that has begun, nothing more of it will. */
+  readonly isOneOperation: boolean = false
   readonly owner: SlotOwner
   /** Its row in the metrics. */
   readonly index: number
@@ -99,6 +103,8 @@ export class ReplySlot extends Slot {
   private countNils(reply: Reply): void {
     if (!Array.isArray(reply)) {
       if (reply === null) this.misses = 1
+      else if (reply instanceof Packed && reply.form === 'array') this.hits = reply.texts.length
+      else if (reply instanceof Lazy && reply.form === 'array') this.hits = reply.items.length
       else this.hits = 1
       return
     }

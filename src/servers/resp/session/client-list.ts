@@ -9,7 +9,7 @@
  */
 import { addressText, plainAddress } from '../../../config/client-address.ts'
 import { integerArgument, parseInteger, shown, word, type Integer } from '../../../commands/arguments.ts'
-import type { Client } from '../model.ts'
+import { USERS, type Client } from '../model.ts'
 import { OK, Verbatim, type Reply } from '../../../commands/reply.ts'
 import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'
 import type { Sliced } from '../../../core/work.ts'
@@ -120,7 +120,7 @@ export function describe(client: Client, command: string | null): string {
     ['tot-mem', client.account.bytes],
     ['events', 'r'],
     ['cmd', command ?? client.lastCommand ?? 'NULL'],
-    ['user', 'default'],
+    ['user', client.user],
     ['redir', -1],
     ['resp', client.protocol],
     ['watch', client.watch ? client.watch.size : 0],
@@ -201,8 +201,10 @@ function filterOf(name: string, value: Buffer): Matches {
       return () => isNormal
     }
     case 'USER':
-      if (text !== 'default') throw new CommandError(`ERR No such user '${shown(value)}'`)
-      return () => true
+      if (!USERS.some((user) => user === text)) {
+        throw new CommandError(`ERR No such user '${shown(value)}'`)
+      }
+      return ({ user }) => user === text
     default:
       throw new CommandError(SYNTAX_ERROR)
   }

@@ -3,7 +3,7 @@
  * socket and node. All other commands are steps (keyed.ts).
  */
 import type { ReadDone, WriteDone } from '../../../coordinator/api.ts'
-import type { StoredRecord } from '../../../core/codec.ts'
+import { KIND_VALUE, type StoredRecord } from '../../../core/codec.ts'
 import type { RondoError } from '../../../core/errors.ts'
 import { storedKey } from '../../../core/keys.ts'
 import { tokenOf } from '../../../core/token.ts'
@@ -11,6 +11,7 @@ import type { Client, Command } from '../model.ts'
 import { errorOf } from '../../../commands/errors.ts'
 import type { Output } from '../wire/output.ts'
 import { encodeReply, OK } from '../../../commands/reply.ts'
+import { WRONG_TYPE } from '../../../commands/step.ts'
 import { ReplySlot } from '../connection/slot.ts'
 
 const FRAME_BYTES = 16
@@ -56,6 +57,7 @@ abstract class ClaimingSlot extends ReplySlot {
   declare readonly owner: Client
   private claimed: readonly number[] | null = null
   private by: Command | undefined = undefined
+  override readonly isOneOperation = true
 
   claim(tokens: readonly number[], by?: Command): void {
     this.claimed = tokens
@@ -87,6 +89,11 @@ class GetSlot extends ClaimingSlot implements ReadDone {
 
   read(record: StoredRecord | null): void {
     if (this.owner.store.isLive(record)) {
+      if (record.kind !== KIND_VALUE) {
+        this.answer(WRONG_TYPE.reply)
+        this.release()
+        return
+      }
       this.value = record.value
       this.hits = 1
       this.complete(this.value.length + FRAME_BYTES)

@@ -1,17 +1,17 @@
-/** HELLO and AUTH. The only user is `default`, and its password is DATA_TOKEN. */
+/** HELLO and AUTH. The users are `default`, with DATA_TOKEN as its password, and `admin`, with ADMIN_TOKEN. */
 import { integerArgument, shown, word } from '../../../commands/arguments.ts'
 import { isAmong } from '../../tokens.ts'
 import type { Refusal } from '../../token-tries.ts'
 import { claimEverything } from '../connection/claims.ts'
 import { checkName } from './client.ts'
-import type { Client, Answer, Command } from '../model.ts'
+import { USERS, type Client, type Answer, type Command } from '../model.ts'
 import { OK, RespError, RespMap, type Protocol, type Reply } from '../../../commands/reply.ts'
 import { REDIS_VERSION } from './info.ts'
 import { immediate, outside, type SessionCommand } from './session-command.ts'
 import { ReplySlot } from '../connection/slot.ts'
 import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'
 
-const USER = Buffer.from('default')
+const DEFAULT = Buffer.from('default')
 const WRONG_PASSWORD = 'WRONGPASS invalid username-password pair or user is disabled.'
 const NO_PASSWORD =
   'ERR AUTH <password> called without any password configured for the default user. ' +
@@ -23,22 +23,25 @@ const HELLO_FIRST =
 function auth(client: Client, args: readonly Buffer[]): Reply {
   if (args.length > 3) throw new CommandError(SYNTAX_ERROR)
   if (args.length === 2 && !client.server.needsPassword) throw new CommandError(NO_PASSWORD)
-  const [user, password] = args.length === 2 ? [USER, args[1]!] : [args[1]!, args[2]!]
+  const [user, password] = args.length === 2 ? [DEFAULT, args[1]!] : [args[1]!, args[2]!]
   logIn(client, user, password)
   return OK
 }
 
 /** @throws CommandError */
 function logIn(client: Client, user: Buffer, password: Buffer): void {
-  const { server } = client
-  const isUser = user.equals(USER)
-  if (!server.needsPassword) {
-    if (!isUser) throw new CommandError(WRONG_PASSWORD)
-  } else {
-    const isRight = isAmong(server.options.tokens.data, password)
-    if (!isUser || !isRight) throw new WrongPassword(server.options.tries.note(client.address, 'resp'))
+  const { needsPassword, options } = client.server
+  const name = USERS.find((one) => user.equals(Buffer.from(one)))
+  if (name === 'default' && !needsPassword) {
+    client.authenticate(name)
+    return
   }
-  client.authenticate()
+  const tokens = name === 'admin' ? options.tokens.admin : options.tokens.data
+  // Where nobody could be right, nobody guesses.
+  if (!needsPassword && tokens.length === 0) throw new CommandError(WRONG_PASSWORD)
+  const isRight = isAmong(tokens, password)
+  if (name === undefined || !isRight) throw new WrongPassword(options.tries.note(client.address, 'resp'))
+  client.authenticate(name)
 }
 
 class WrongPassword extends CommandError {

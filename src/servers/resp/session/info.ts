@@ -81,8 +81,9 @@ const SECTIONS: Readonly<Record<string, Section>> = {
     return Object.fromEntries(seen.map(([code, count]) => [`errorstat_${code}`, `count=${count}`]))
   },
   Cluster: () => ({ cluster_enabled: 0 }),
-  Keyspace: async ({ store }, byName): Promise<Fields> => {
-    const { counts } = await store.roughCounts(byName ? EXACT_KEYS : FEW_KEYS)
+  Keyspace: async (client, byName): Promise<Fields> => {
+    const isWanted = () => !client.unheard
+    const { counts } = await client.store.roughCounts(byName ? EXACT_KEYS : FEW_KEYS, isWanted)
     const sorted = [...counts].sort(([a], [b]) => a - b)
     return Object.fromEntries(sorted.map(([database, keys]) => [`db${database}`, `keys=${keys},expires=nan`]))
   },

@@ -5,6 +5,7 @@ import { memoryUsage, objectEncoding } from '../../../commands/keys/object.ts'
 import type { StepMaker } from '../../../commands/step.ts'
 import type { Answer, Command, Subcommand } from '../model.ts'
 import { runKeyed } from './run-keyed.ts'
+import { RespError } from '../../../commands/reply.ts'
 import { immediate, subcommandOf, withHelp, type SessionCommand } from './session-command.ts'
 
 interface OnKey {
@@ -40,7 +41,8 @@ function onKey({ name, subcommand, about, make, helpSince, reasons }: OnKey): Se
     subcommands,
     // Where its key stands depends on the subcommand: it waits for all earlier commands of its connection.
     inTurn: true,
-    step: (client, args) => (isHelp(args) ? null : stepOf(client, args, keyed)),
+    step: (caller, args) => (isHelp(args) ? null : stepOf(caller, args, keyed)),
+    execute: (caller, args) => (isHelp(args) ? Promise.resolve(NO_HELP) : runAlone(caller, args, keyed)),
     run: (client, args, command: Command) => {
       if (isHelp(args)) help.run(client, args, command)
       else runKeyed(client, command, args, keyed)
@@ -49,6 +51,7 @@ function onKey({ name, subcommand, about, make, helpSince, reasons }: OnKey): Se
   }
 }
 
+const NO_HELP = new RespError('ERR The help is for connections of the Redis protocol.')
 const NOT_KNOWN = 'a key is on several nodes, each with its own figure'
 const NODES = 'ask the nodes themselves'
 

@@ -6,6 +6,7 @@ import { CONTROL } from '../../../commands/docs.ts'
 import { word } from '../../../commands/arguments.ts'
 import { EXACT_KEYS } from '../../../commands/keys/listing.ts'
 import type { Client } from '../model.ts'
+import { MEMBERS_SUBCOMMANDS, notPermitted } from './members.ts'
 import { errorOf } from '../../../commands/errors.ts'
 import { OK, RespMap, type Reply } from '../../../commands/reply.ts'
 import { overall, subcommandOf, withHelp, type SessionCommand } from './session-command.ts'
@@ -52,15 +53,24 @@ const subcommands = withHelp<RondoAnswer>(
       summary: 'Shows the state of the nodes, as this coordinator sees them.',
       answer: status,
     },
+    ...MEMBERS_SUBCOMMANDS,
   },
   SINCE,
 )
+
+/** About keys: ADMIN_TOKEN does not open them. */
+const OF_KEYS = ['consistency', 'explain', 'dbsize']
 
 /** Runs in order: a level applies to the commands after it. */
 export const RONDO: SessionCommand = overall(
   'rondo',
   -2,
-  async (client, args) => subcommandOf('rondo', subcommands, args).answer(client, args),
+  async (client, args) => {
+    const { answer } = subcommandOf('rondo', subcommands, args)
+    const name = word(args[1]!).toLowerCase()
+    if (client.user === 'admin' && OF_KEYS.includes(name)) throw notPermitted(client, name)
+    return answer(client, args)
+  },
   { subcommands },
 )
 
@@ -93,11 +103,12 @@ function levelOf(text: string, otherwise: ConsistencyLevel): ConsistencyLevel {
 
 async function dbsize(client: Client, args: readonly Buffer[]): Promise<Reply> {
   const { store, settings } = client
+  const isWanted = () => !client.unheard
   if (args.length > 2) {
     if (args.length > 3 || word(args[2]!) !== 'EXACT') throw new CommandError(SYNTAX_ERROR)
-    return (await store.countKeys()).get(settings.database) ?? 0
+    return (await store.countKeys(isWanted)).get(settings.database) ?? 0
   }
-  const { counts, isExact } = await store.roughCounts(EXACT_KEYS)
+  const { counts, isExact } = await store.roughCounts(EXACT_KEYS, isWanted)
   return new RespMap([
     ['keys', counts.get(settings.database) ?? 0],
     ['exact', yesOrNo(isExact)],

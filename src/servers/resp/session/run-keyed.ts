@@ -6,6 +6,14 @@ import { claimEverything, claimKeys } from '../connection/claims.ts'
 import { ReplySlot } from '../connection/slot.ts'
 import type { Client, Command } from '../model.ts'
 
+/** Its keys are not known yet: later commands wait, whatever theirs are. */
+function runByItself(client: Client, command: Command, args: readonly Buffer[], keyed: KeyedCommand): void {
+  const slot = new ReplySlot(client, command)
+  client.add(slot)
+  const released = claimEverything(client)
+  slot.answerWith(runAlone(client, args, keyed).finally(released))
+}
+
 export function runKeyed(
   client: Client,
   command: Command,
@@ -13,15 +21,16 @@ export function runKeyed(
   keyed: KeyedCommand,
 ): void {
   if (args.length > MANY_ARGUMENTS) {
-    const slot = new ReplySlot(client, command)
-    client.add(slot)
-    const released = claimEverything(client)
-    slot.answerWith(runAlone(client, args, keyed).finally(released))
+    runByItself(client, command, args, keyed)
     return
   }
   const step = stepOf(client, args, keyed)
   if (step instanceof RespError) {
     client.say(step, command)
+    return
+  }
+  if (step.follow) {
+    runByItself(client, command, args, keyed)
     return
   }
   const slot = new ReplySlot(client, command)

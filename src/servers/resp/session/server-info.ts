@@ -2,11 +2,19 @@
 import { Glob } from '../../../core/glob.ts'
 import { word } from '../../../commands/arguments.ts'
 import type { Client, Answer } from '../model.ts'
+import type { Caller } from '../../../commands/model.ts'
 import { checkPattern } from '../../../commands/pattern.ts'
 import { RespMap, type Reply } from '../../../commands/reply.ts'
 import { MAX_ENTRIES, SLOWER_THAN_US } from '../slow-log.ts'
 import { info, nodesMemory } from './info.ts'
-import { immediate, overall, subcommandOf, withHelp, type SessionCommand } from './session-command.ts'
+import {
+  immediate,
+  overall,
+  subcommandOf,
+  withHelp,
+  withoutConnection,
+  type SessionCommand,
+} from './session-command.ts'
 import { CommandError } from '../../../commands/step.ts'
 
 const configSubcommands = withHelp<Answer>('config', {
@@ -63,7 +71,7 @@ function getConfig({ server, store }: Client, args: readonly Buffer[]): Reply {
   return new RespMap([...asked].map(([name, shown]) => [shown, String(settings[name])]))
 }
 
-function time({ store }: Client): Reply {
+function time({ store }: Caller): Reply {
   const us = BigInt(Math.floor(store.nowMs() * 1000))
   return [String(us / 1_000_000n), String(us % 1_000_000n)]
 }
@@ -71,5 +79,5 @@ function time({ store }: Client): Reply {
 export const SERVER_COMMANDS: readonly SessionCommand[] = [
   overall('info', -1, info),
   immediate('config', -2, config, { subcommands: configSubcommands }),
-  immediate('time', 1, time),
+  withoutConnection('time', 1, time),
 ]

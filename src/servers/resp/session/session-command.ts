@@ -1,5 +1,6 @@
 /** Constructors of commands on the connection or the server: synchronous ones, and those that walk the cluster. */
 import { shown, word } from '../../../commands/arguments.ts'
+import type { Caller, Execute } from '../../../commands/model.ts'
 import { claimEverything } from '../connection/claims.ts'
 import { CONTROL } from '../../../commands/docs.ts'
 import type { Client, Answer, Command, Subcommand, Subcommands } from '../model.ts'
@@ -46,6 +47,16 @@ export function immediate(
   return controlCommand(name, arity, saying(reply), { control: false, alone, ...more })
 }
 
+/** Replies at once, is allowed inside MULTI, and needs no connection. */
+export function withoutConnection(
+  name: string,
+  arity: number,
+  answer: (caller: Caller, args: readonly Buffer[]) => Reply,
+): SessionCommand {
+  const reply = replying(answer)
+  return immediate(name, arity, answer, { execute: (caller, args) => Promise.resolve(reply(caller, args)) })
+}
+
 /** Replies at once, and is not allowed inside MULTI. */
 export function outside(
   name: string,
@@ -57,8 +68,8 @@ export function outside(
 }
 
 /** Turns CommandErrors into replies. */
-function replying(answer: Answer): Answer {
-  return (client, args) => {
+function replying<C>(answer: (client: C, args: readonly Buffer[]) => Reply) {
+  return (client: C, args: readonly Buffer[]): Reply => {
     try {
       return answer(client, args)
     } catch (error) {
@@ -99,6 +110,20 @@ export function overallOutside(
     slot.answerWith(answer(client, args).finally(claimEverything(client)))
   }
   return controlCommand(name, arity, run, { control: false, inTurn: true, ...more })
+}
+
+/** Like overall(), for one that needs no connection. */
+export function overKeys(name: string, arity: number, answer: Execute): SessionCommand {
+  return overall(name, arity, answer, { execute: repliesOf(answer) })
+}
+
+/** The same, not allowed inside MULTI. */
+export function overKeysOutside(name: string, arity: number, answer: Execute): SessionCommand {
+  return overallOutside(name, arity, answer, { execute: repliesOf(answer) })
+}
+
+function repliesOf(answer: Execute): Execute {
+  return (caller, args) => answer(caller, args).catch(replyOf)
 }
 
 export type OverallAnswer = (client: Client, args: readonly Buffer[]) => Promise<Reply>

@@ -2,8 +2,8 @@
 import { select } from './select.ts'
 import { CLIENT } from './client.ts'
 import { COMMAND } from './command-info.ts'
-import type { Client } from '../model.ts'
 import { HELLO_COMMANDS } from './hello.ts'
+import type { Caller } from '../../../commands/model.ts'
 import { flush } from '../../../commands/keys/flush.ts'
 import { countKeys, keys, randomKey, scan } from '../../../commands/keys/listing.ts'
 import { OK, Simple, type Reply } from '../../../commands/reply.ts'
@@ -14,13 +14,14 @@ import { TOOL_COMMANDS } from './tools.ts'
 import {
   controlCommand,
   immediate,
-  overall,
-  overallOutside,
+  overKeys,
+  overKeysOutside,
+  withoutConnection,
   wrongNumber,
   type SessionCommand,
 } from './session-command.ts'
 
-function ping(_client: Client, args: readonly Buffer[]): Reply {
+function ping(_caller: Caller, args: readonly Buffer[]): Reply {
   if (args.length > 2) throw wrongNumber('ping')
   return args[1] ?? new Simple('PONG')
 }
@@ -28,19 +29,19 @@ function ping(_client: Client, args: readonly Buffer[]): Reply {
 export const SESSION_COMMANDS: readonly SessionCommand[] = [
   ...HELLO_COMMANDS,
   ...SERVER_COMMANDS,
-  overall('scan', -2, scan),
-  overall('dbsize', 1, countKeys),
-  overall('randomkey', 1, randomKey),
-  overall('keys', 2, keys),
-  overallOutside('flushall', -1, flush),
-  overallOutside('flushdb', -1, flush),
+  overKeys('scan', -2, scan),
+  overKeys('dbsize', 1, countKeys),
+  overKeys('randomkey', 1, randomKey),
+  overKeys('keys', 2, keys),
+  overKeysOutside('flushall', -1, flush),
+  overKeysOutside('flushdb', -1, flush),
   CLIENT,
   COMMAND,
   ...TOOL_COMMANDS,
   ...OBJECT_COMMANDS,
   RONDO,
-  immediate('ping', -1, ping),
-  immediate('echo', 2, (_connection, args) => args[1]!),
+  withoutConnection('ping', -1, ping),
+  withoutConnection('echo', 2, (_caller, args) => args[1]!),
   // Commands that have started may not have named their keys yet.
   immediate('select', 2, select, { inTurn: true }),
   immediate('readonly', 1, () => OK),

@@ -6,6 +6,7 @@ import { integerArgument, shown, word } from '../../../commands/arguments.ts'
 import { CATEGORIES } from '../../../commands/docs-replies.ts'
 import { OK, RespMap, type Reply } from '../../../commands/reply.ts'
 import { CommandError } from '../../../commands/step.ts'
+import { addressText } from '../../../config/client-address.ts'
 import { BUCKETS_US, type CommandStats } from '../connection/stats.ts'
 import type { Answer, Client, Subcommands } from '../model.ts'
 import { MAX_ENTRIES, type SlowCommand } from '../slow-log.ts'
@@ -29,9 +30,10 @@ function family(
 
 // ---- ACL
 
-const USERS = 'there is only the user default; its passwords are DATA_TOKEN'
+const FIXED_USERS =
+  'the users are default, whose passwords are DATA_TOKEN, and admin, whose passwords are ADMIN_TOKEN'
 const NO_USERS = Object.fromEntries(
-  ['setuser', 'deluser', 'getuser', 'load', 'save', 'dryrun', 'genpass'].map((name) => [name, USERS]),
+  ['setuser', 'deluser', 'getuser', 'load', 'save', 'dryrun', 'genpass'].map((name) => [name, FIXED_USERS]),
 )
 const ACL = family(
   'acl',
@@ -49,28 +51,33 @@ const ACL = family(
       arity: 2,
       since: '6.0.0',
       flags: ADMIN,
-      summary: 'Returns the only user, and what it may do. Passwords are not shown.',
+      summary: 'Returns the users, and what they may do. Passwords are not shown.',
       answer: ({ server }) => [
         `user default on${server.needsPassword ? '' : ' nopass'} ~* resetchannels +@all`,
+        ...(hasAdmin(server) ? ['user admin on resetkeys resetchannels -@all +rondo'] : []),
       ],
     },
     users: {
       arity: 2,
       since: '6.0.0',
       flags: ADMIN,
-      summary: 'Returns the name of the only user.',
-      answer: () => ['default'],
+      summary: 'Returns the names of the users.',
+      answer: ({ server }) => (hasAdmin(server) ? ['default', 'admin'] : ['default']),
     },
     whoami: {
       arity: 2,
       since: '6.0.0',
       flags: NORMAL,
-      summary: 'Returns the name of the only user.',
-      answer: () => 'default',
+      summary: 'Returns the user of this connection.',
+      answer: ({ user }) => user,
     },
   },
   { ...NO_USERS, log: 'wrong passwords are in the log of the program' },
 )
+
+function hasAdmin({ options }: Client['server']): boolean {
+  return options.tokens.admin.length > 0
+}
 
 function categories(client: Client, args: readonly Buffer[]): Reply {
   if (args.length === 2) return CATEGORIES
@@ -146,8 +153,9 @@ function slowest({ server }: Client, args: readonly Buffer[]): Reply {
   return server.slowLog.latest(count === -1 ? MAX_ENTRIES : count).map(entryReply)
 }
 
-function entryReply({ id, atSeconds, us, command, address, clientName }: SlowCommand): Reply {
-  return [id, atSeconds, us, [command], address, clientName]
+function entryReply([id, entry]: [number, SlowCommand]): Reply {
+  const { atSeconds, us, command, address, port, clientName } = entry
+  return [id, atSeconds, us, [command], addressText(address, port), clientName]
 }
 
 // ---- LATENCY

@@ -14,28 +14,24 @@
  */
 import { compareVersions, VERSION_ZERO } from '../../../core/clock.ts'
 import type { RecordHead } from '../../../core/codec.ts'
+import type { CrossSetOutcome } from '../../../core/events.ts'
 import { storedKey } from '../../../core/keys.ts'
-import { RondoError } from '../../../core/errors.ts'
-import { answerBytes, leftOut } from '../../../commands/run/answer-limit.ts'
 import { ARGUMENT_BYTES, COMMAND_BYTES } from '../../ledger.ts'
 import { claimEverything, claimKeys } from '../connection/claims.ts'
 import { MANY_ARGUMENTS } from '../../../commands/model.ts'
 import { Transaction, Watch, type Client, type Command, type Queued, type Seen } from '../model.ts'
 import { errorOf } from '../../../commands/errors.ts'
 import { nowMs, readNeeded } from '../../../commands/run/held.ts'
-import { oneByOne } from '../../../commands/run/one-by-one.ts'
-import { NULL_ARRAY, OK, RespError, Simple, type Reply } from '../../../commands/reply.ts'
+import { OK, RespError, Simple, type Reply } from '../../../commands/reply.ts'
 import { trySelect } from './select.ts'
 import { controlCommand, subcommandOf } from './session-command.ts'
 import { ReplySlot } from '../connection/slot.ts'
 import { CommandError, distinctInSlices } from '../../../commands/step.ts'
-import { CROSS_SET, isStep, paceOf, runSteps, transact, type Queue } from '../../../commands/run/together.ts'
+import { runQueue, type HasChanged } from '../../../commands/run/queue.ts'
+import { isStep, type Queue } from '../../../commands/run/together.ts'
 import { inOneGo, type Sliced } from '../../../core/work.ts'
 
 const QUEUED = new Simple('QUEUED')
-const CROSS_SET_WATCH =
-  `${CROSS_SET} (after WATCH, the watched keys and those of the transaction need to share a replica set: ` +
-  'give them the same {hash tag}; nothing was done)'
 
 // ---- commands
 
@@ -226,32 +222,7 @@ export const TRANSACTION_COMMANDS = [
 
 // ---- execution
 
-async function execSteps(
-  client: Client,
-  transaction: Transaction,
-  steps: Queue,
-  keys: readonly Buffer[],
-  watch: Watch | null,
-): Promise<Reply> {
-  const { store } = client
-  const { maxBatchKeys } = client.settings
-  const { crossSetMulti } = client.server.options
-  const isTooLarge = keys.length > maxBatchKeys
-  if (!isTooLarge && store.sharesReplicaSet(keys)) {
-    return asOne(client, transaction, steps, keys, watch)
-  }
-  if (isTooLarge && (watch !== null || crossSetMulti === 'refuse')) {
-    return new RespError(
-      `ERR this transaction touches ${keys.length} keys; at most ${maxBatchKeys} are allowed (MAX_BATCH_KEYS)`,
-    )
-  }
-  client.server.onCrossSet(watch === null ? crossSetMulti : 'refuse-watch')
-  if (watch !== null) return new RespError(CROSS_SET_WATCH)
-  if (crossSetMulti === 'refuse') return new RespError(`${CROSS_SET} (RESP_CROSS_SET_MULTI is refuse)`)
-  return inParts(client, transaction, steps)
-}
-
-async function asOne(
+function execSteps(
   client: Client,
   transaction: Transaction,
   steps: Queue,
@@ -259,43 +230,27 @@ async function asOne(
   watch: Watch | null,
 ): Promise<Reply> {
   const { queued } = transaction
-  const watched = await Promise.all(
-    (watch?.all ?? []).map(async ({ key, seen }) => ({ key, seen: await seen })),
-  )
-  const places = watched.map(({ key }) => keys.findIndex((other) => other.equals(key)))
-  const done: { replies: Reply[] | null } = { replies: null }
-  await transact(client, keys, paceOf(steps), function* (current, now, ends) {
-    done.replies = null
-    const changed = watched.some(({ seen }, i) => hasChanged(seen, seenOf(current[places[i]!]!, now)))
-    if (changed) return null
-    const outcome = yield* runSteps(client.settings, steps, keys, current, now, ends)
-    if (outcome instanceof RondoError) return outcome
-    done.replies = outcome.replies
-    return outcome.next
-  })
-  const { replies } = done
-  if (!replies) return NULL_ARRAY
-  // Once, although the steps may have run several times; and only now that the transaction cannot fail any more.
-  let bytes = 0
-  for (const [i, step] of steps.entries()) {
-    if (step !== null) continue
-    const reply = await aside(client, queued[i]!)
-    const replyBytes = answerBytes(reply)
-    bytes += replyBytes
-    const isLeftOut = bytes > client.settings.maxReplyBytes
-    if (!isLeftOut) transaction.hold(replyBytes)
-    replies[i] = isLeftOut ? new RespError(leftOut(client.settings)) : reply
-    await client.work.yieldTurn(queued[i]!.command.units)
+  const { server } = client
+  const commands = {
+    steps,
+    keys,
+    execute: (place: number) => {
+      const { command, args } = queued[place]!
+      return steps[place] === null ? aside(client, queued[place]!) : command.alone!(client, args)
+    },
+    hold: (bytes: number) => transaction.hold(bytes),
   }
-  return replies
+  const policy = {
+    crossSetMulti: server.options.crossSetMulti,
+    onCrossSet: (then: CrossSetOutcome) => server.onCrossSet(then),
+  }
+  return runQueue(client, commands, policy, watch && (() => changedSince(watch, keys)))
 }
 
-/** Keys on different replica sets, or too many keys: each command by itself. */
-function inParts(client: Client, { queued }: Transaction, steps: Queue): Promise<Reply> {
-  return oneByOne(client, steps, (place) => {
-    const { command, args } = queued[place]!
-    return steps[place] === null ? aside(client, queued[place]!) : command.alone!(client, args)
-  })
+async function changedSince(watch: Watch, keys: readonly Buffer[]): Promise<HasChanged> {
+  const watched = await Promise.all(watch.all.map(async ({ key, seen }) => ({ key, seen: await seen })))
+  const places = watched.map(({ key }) => keys.findIndex((other) => other.equals(key)))
+  return (current, now) => watched.some(({ seen }, i) => hasChanged(seen, seenOf(current[places[i]!]!, now)))
 }
 
 /** Runs a command without keys; its reply is part of EXEC's. */

@@ -1,28 +1,22 @@
 /** Errors for unsupported commands. For commands that Redis has, with the reason. */
 import { cString } from '../../../commands/arguments.ts'
 
-const OTHER_TYPES = 'Rondo supports only strings'
+const STREAMS = 'Rondo has no streams'
+const BLOCKING = 'Rondo has no commands that wait for an element'
 const NOT_HERE = 'Rondo does not support it'
 const SCRIPTS = 'Rondo supports no scripts or functions'
 const MESSAGES = 'Rondo has no publish and subscribe'
-const ADMINISTRATION = 'Rondo is administered with environment variables and over HTTP'
+const ADMINISTRATION = 'Rondo is administered with environment variables, over HTTP and with RONDO'
 const DATABASES = 'the database is a part of the name of a key, and a node cannot rename all keys at once'
 const NODES = 'ask the nodes themselves'
 
 const REASONS: readonly (readonly [reason: string, names: string])[] = [
   [
-    OTHER_TYPES,
-    'blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin geoadd geodist geohash ' +
-      'geopos georadius georadius_ro georadiusbymember georadiusbymember_ro geosearch geosearchstore hdel hexists hget ' +
-      'hgetall hincrby hincrbyfloat hkeys hlen hmget hmset hrandfield hscan hset hsetnx hstrlen hvals lindex linsert ' +
-      'llen lmove lmpop lpop lpos lpush lpushx lrange lrem lset ltrim rpop ' +
-      'rpoplpush rpush rpushx sadd scard sdiff sdiffstore sinter sintercard sinterstore sismember smembers smismember ' +
-      'smove spop srandmember srem sscan sunion sunionstore xack xadd xautoclaim xclaim xdel xgroup xinfo ' +
-      'xlen xpending xrange xread xreadgroup xrevrange xsetid xtrim zadd zcard zcount zdiff zdiffstore zincrby zinter ' +
-      'zintercard zinterstore zlexcount zmpop zmscore zpopmax zpopmin zrandmember zrange zrangebylex zrangebyscore ' +
-      'zrangestore zrank zrem zremrangebylex zremrangebyrank zremrangebyscore zrevrange zrevrangebylex ' +
-      'zrevrangebyscore zrevrank zscan zscore zunion zunionstore',
+    STREAMS,
+    'xack xadd xautoclaim xclaim xdel xgroup xinfo xlen xpending xrange xread xreadgroup xrevrange ' +
+      'xsetid xtrim',
   ],
+  [BLOCKING, 'blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin'],
   [SCRIPTS, 'eval eval_ro evalsha evalsha_ro fcall fcall_ro function script'],
   [
     MESSAGES,
@@ -31,7 +25,7 @@ const REASONS: readonly (readonly [reason: string, names: string])[] = [
   [ADMINISTRATION, 'bgrewriteaof bgsave cluster failover lastsave replicaof save shutdown slaveof wait'],
   [DATABASES, 'swapdb'],
   [NODES, 'debug'],
-  [NOT_HERE, 'dump lolwut migrate pfdebug pfselftest restore sort sort_ro'],
+  [NOT_HERE, 'lolwut migrate pfdebug pfselftest'],
 ]
 
 const REASON_OF = new Map(

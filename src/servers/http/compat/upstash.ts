@@ -1,0 +1,115 @@
+/**
+ * The REST dialect of Upstash, for `@upstash/redis` and what is built on it: COMPAT_APIS=upstash, and `…/upstash` as the
+ * client's URL.
+ *
+ *   POST /upstash              ["SET", "key", "value"]
+ *   POST /upstash/pipeline     [["SET", "key", "value"], ["GET", "key"]]     each by itself
+ *   POST /upstash/multi-exec   the same, as one transaction
+ *   GET  /upstash/get/key      POST /upstash/set/key?EX=60 with the value as its body
+ *
+ * A path has the command's arguments as its segments; a body follows them, and then the query. A GET may come from anything
+ * that follows a link or loads an image, and may be sent again by whatever is on the way: it runs commands that change
+ * nothing. With `upstash-get` it runs the others too, if DATA_TOKEN is set: then a link needs the token.
+ */
+import { codedErrorOf } from '../../../commands/errors.ts'
+import { RespError } from '../../../commands/reply.ts'
+import { RondoError } from '../../../core/errors.ts'
+import { isRead } from '../../command-host.ts'
+import { bodyOf, parseJsonInTurns } from '../body.ts'
+import { argumentsOf, shapeOf } from '../commands/arguments.ts'
+import { pipeline, queuedOf, sendResults, transaction } from '../commands/batch.ts'
+import { RequestCaller } from '../commands/caller.ts'
+import type { CommandOptions } from '../commands/command.ts'
+import type { TextForm } from '../commands/reply-json.ts'
+import { runAndSend } from '../commands/run.ts'
+import { decodeQuery, TOKEN_PARAMETER, type Exchange } from '../exchange.ts'
+import type { GuardOptions } from '../guard.ts'
+import { keyFromSegment } from '../key-path.ts'
+import { Work } from '../turns.ts'
+import { checkIntended, type CompatOptions } from './compat.ts'
+
+export const UPSTASH_PREFIX = '/upstash/'
+
+export type UpstashOptions = CommandOptions & CompatOptions & Pick<GuardOptions, 'tokens'>
+
+/** POST /upstash. */
+export async function runOne(exchange: Exchange, options: UpstashOptions): Promise<void> {
+  const work = new Work()
+  const list = await listIn(exchange, options, 2, work)
+  await runAndAnswer(exchange, await argumentsOf(exchange, list, work), options, work)
+}
+
+/** POST /upstash/pipeline and /upstash/multi-exec. */
+export async function runMany(
+  exchange: Exchange,
+  call: 'pipeline' | 'multi-exec',
+  options: UpstashOptions,
+): Promise<void> {
+  const work = new Work()
+  const list = await listIn(exchange, options, 3, work)
+  const queued = await queuedOf(exchange, list, options.commands, work)
+  const caller = callerOf(exchange, options)
+  const reply =
+    call === 'pipeline'
+      ? await pipeline(caller, queued)
+      : await transaction(exchange, caller, queued, options.commands)
+  await sendResults(exchange, queued, reply, formOf(exchange), work)
+}
+
+/** GET and POST /upstash/<command>/<argument>/… */
+export async function runPath(exchange: Exchange, options: UpstashOptions): Promise<void> {
+  const segments = exchange.path.slice(UPSTASH_PREFIX.length).split('/')
+  const args = segments.map((segment) => keyFromSegment(segment, 'utf8'))
+  if (exchange.req.method === 'POST') {
+    checkIntended(exchange, options)
+    const body = await bodyOf(exchange, options.maxBatchBytes, 'MAX_BATCH_BYTES')
+    if (body.length > 0) args.push(body)
+  }
+  for (const part of exchange.queryText.split('&')) {
+    const [name, ...values] = part.split('=')
+    if (name === '' || name === TOKEN_PARAMETER) continue
+    args.push(Buffer.from(decodeQuery(name!)))
+    if (values.length > 0) args.push(Buffer.from(decodeQuery(values.join('='))))
+  }
+  await runAndAnswer(exchange, args, options, new Work())
+}
+
+async function runAndAnswer(
+  exchange: Exchange,
+  args: readonly Buffer[],
+  options: UpstashOptions,
+  work: Work,
+): Promise<void> {
+  const command = options.commands.offered(args)
+  if (command instanceof RespError) throw codedErrorOf(command)
+  if (!isRead(command) && !mayWrite(exchange, options)) {
+    const sentence = `The command '${command.name}' changes keys: send it with POST.`
+    exchange.fail(new RondoError('METHOD_NOT_ALLOWED', sentence), { headers: ['Allow', 'POST'] })
+    return
+  }
+  await runAndSend(exchange, callerOf(exchange, options), command, args, formOf(exchange), work)
+}
+
+function mayWrite({ req }: Exchange, { compatApis, tokens }: UpstashOptions): boolean {
+  if (req.method === 'POST') return true
+  return req.method === 'GET' && compatApis.includes('upstash-get') && tokens.data.length > 0
+}
+
+async function listIn(
+  exchange: Exchange,
+  options: UpstashOptions,
+  depth: number,
+  work: Work,
+): Promise<unknown> {
+  checkIntended(exchange, options)
+  const body = await bodyOf(exchange, options.maxBatchBytes, 'MAX_BATCH_BYTES')
+  return parseJsonInTurns(body, shapeOf(depth), work)
+}
+
+function callerOf(exchange: Exchange, { commands, store }: UpstashOptions): RequestCaller {
+  return new RequestCaller(exchange, commands, store, { database: 0 })
+}
+
+function formOf({ req }: Exchange): TextForm {
+  return req.headers['upstash-encoding'] === 'base64' ? 'base64' : 'text'
+}
