@@ -42,7 +42,7 @@ export function readArguments(args: readonly string[]): Printed | null {
   }
 }
 
-function versionText(): string {
+export function versionText(): string {
   const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
   return (JSON.parse(text) as { version: string }).version
 }

@@ -1,17 +1,18 @@
 /**
- * The members of the configuration, and those that join later. A node that joins is known by its address alone, which all
- * coordinators read from the cluster; how to authenticate there stays in each one's own configuration: an entry of
- * REDIS_URLS with its id, or else the user and password that all entries share.
+ * The members of the configuration, and those that join later. A node that joins, or moves, is known by its address alone,
+ * which all coordinators read from the cluster; how to authenticate there stays in each one's own configuration: an entry
+ * of REDIS_URLS with its id, or else the user and password that all entries share.
  */
 import type { Certificates } from './certificates.ts'
 import { Member } from '../cluster/member.ts'
 import type { Config } from '../config/config.ts'
-import { parseNodeList, type NodeAddress } from '../config/node-addresses.ts'
+import { parseNodeList, placeText, urlOf, type NodeAddress } from '../config/node-addresses.ts'
 import type { Clock, Timers } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
 import type { TopologyMember } from '../core/topology.ts'
 import { MemoryNode } from '../nodes/memory/memory-node.ts'
 import { RedisNode } from '../nodes/redis/redis-node.ts'
+import { SentinelPlace, Sentinels } from '../nodes/redis/sentinel.ts'
 
 export interface MembersOptions {
   readonly config: Config
@@ -21,11 +22,31 @@ export interface MembersOptions {
   readonly emit: Emit
 }
 
+const SHARED_CREDENTIALS =
+  'REDIS_URLS does not name it, so the user and password were used that all its entries share, if they do: give it an ' +
+  'entry with its id'
+
 export class Members {
+  readonly sentinels: Sentinels
   private readonly options: MembersOptions
 
   constructor(options: MembersOptions) {
     this.options = options
+    const { config, certificates, timers } = options
+    const { nodes } = config
+    this.sentinels = new Sentinels({
+      ...config,
+      credentials: nodes.kind === 'redis' ? nodes.sentinelCredentials : {},
+      tlsOptions: certificates.forNode,
+      timers,
+    })
+  }
+
+  /** host:port of the primary, for a url that names Sentinels; null for others. @throws Error */
+  async primaryOf(url: string): Promise<string | null> {
+    const [address] = parseNodeList(url).nodes
+    if (!address?.service) return null
+    return placeText(await this.sentinels.primaryOf({ ...address.service, tls: address.tls }))
   }
 
   /** Those of the configuration. */
@@ -38,15 +59,17 @@ export class Members {
   }
 
   /** @throws Error if the address cannot be used */
-  joined({ id, url, weight, zone }: TopologyMember): Member {
+  joined({ id, url, weight, zone, isGiven, primary }: TopologyMember): Member {
     const { nodes } = this.options.config
     if (nodes.kind === 'memory')
       throw new Error('nodes in this process have no others beside them: set REDIS_URLS')
     const own = nodes.addresses.find((address) => address.id === id)
-    if (own) return this.at(own)
+    if (own && !isGiven && (primary === undefined || own.service)) return this.at(own, { primary })
     const [address] = parseNodeList(`${id}=${url}`).nodes
     if (!address) throw new Error(`member ${id} has no address that this coordinator understands`)
-    return this.at({ ...address, ...sharedBy(nodes.addresses), weight, ...(zone !== null && { zone }) })
+    const shared = sharedBy(own ? [own] : nodes.addresses)
+    const placed = { ...address, ...shared, weight, ...(zone !== null && { zone }) }
+    return this.at(placed, { primary, credentials: SHARED_CREDENTIALS })
   }
 
   private inProcess(id: string, maxBytes: number): Member {
@@ -54,15 +77,33 @@ export class Members {
     return new Member(new MemoryNode({ id, maxBytes, graceMs: config.graceMs, clock, timers }), { emit })
   }
 
-  private at(address: NodeAddress): Member {
+  /** @param primary where it is, if the address names Sentinels, and the members have agreed on it */
+  private at(
+    address: NodeAddress,
+    { primary, credentials }: { primary?: string | undefined; credentials?: string } = {},
+  ): Member {
     const { config, certificates, clock, timers, emit } = this.options
     const { graceMs, nodeTimeoutMs, connectTimeoutMs, maxValueBytes } = config
-    const { id, weight, zone, tls } = address
+    const { id, weight, zone, service, tls } = address
+    const sentinel = service ? new SentinelPlace(this.sentinels, { ...service, tls }, address) : null
+    if (primary !== undefined) sentinel?.moveTo(primary)
     const node = new RedisNode({
-      ...{ id, address, graceMs, nodeTimeoutMs, connectTimeoutMs, maxValueBytes, clock, timers },
+      ...(sentinel && { locate: sentinel.locate }),
+      ...{
+        id,
+        address: sentinel?.target ?? address,
+        graceMs,
+        nodeTimeoutMs,
+        connectTimeoutMs,
+        maxValueBytes,
+        clock,
+        timers,
+      },
       tlsOptions: certificates.forNode,
     })
-    return new Member(node, { emit, weight, zone, url: `${tls ? 'rediss' : 'redis'}://${address.address}` })
+    const url = urlOf(address)
+    const options = { emit, weight, zone, url, sentinel, ...(credentials !== undefined && { credentials }) }
+    return new Member(node, options)
   }
 }
 

@@ -6,12 +6,18 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
+import { hostname } from 'node:os'
 import { pino, type Logger } from 'pino'
 import { Certificates } from './certificates.ts'
+import { versionText } from './command-line.ts'
 import { Cluster } from '../cluster/cluster.ts'
+import { coordinatorId } from '../cluster/presence.ts'
+import { DnsNames, lookupHere, type Lookup } from './dns-names.ts'
 import { Members } from './members.ts'
+import { checkNewAddress } from './new-address.ts'
 import { loadDigest } from '../commands/strings/digest.ts'
 import type { Config } from '../config/config.ts'
+import { placeText } from '../config/node-addresses.ts'
 import { Coordinator } from '../coordinator/coordinator.ts'
 import type { Clock, Timers } from '../core/clock.ts'
 import type { Emit, RondoEvent } from '../core/events.ts'
@@ -31,6 +37,8 @@ import { ConnectionLimit } from '../servers/connection-limit.ts'
 import { BACKLOG, clientLimits, isOutOfDescriptors, type ClientLimits } from './machine.ts'
 import { AntiEntropy } from '../repair/round/anti-entropy.ts'
 import type { RepairContext } from '../repair/context.ts'
+import { Discovery } from '../repair/discovery.ts'
+import { Flushed } from '../repair/flushed.ts'
 import { Rebalance } from '../repair/rebalance.ts'
 import { Repairer } from '../repair/repairer.ts'
 import { createTelemetry, type Telemetry } from '../telemetry/telemetry.ts'
@@ -56,6 +64,8 @@ export interface RondoOptions {
   readonly log?: Logger
   /** Source of /metrics; by default this process alone. */
   readonly metrics?: (own: Telemetry) => Promise<{ contentType: string; text: string }>
+  /** Resolves the name of DISCOVERY_URL; by default as this machine does. */
+  readonly lookup?: Lookup
 }
 
 export class Rondo {
@@ -72,18 +82,26 @@ export class Rondo {
   readonly ledger: Ledger
   readonly connectionLimit: ConnectionLimit
   private readonly limits: ClientLimits
+  /** Of this coordinator, in versions. */
+  private readonly number = randomBytes(4).readUInt32BE()
   private readonly log: Logger
   private acceptFailedAtMs = -Infinity
   private readonly repairer: Repairer
   private readonly antiEntropy: AntiEntropy
   private readonly rebalance: Rebalance
+  private readonly flushed: Flushed
+  private readonly discovery: Discovery | null
   private readonly servers: readonly { readonly server: Server; readonly port: number }[]
   private listening = false
+  private httpPort = 0
+  /** Where this coordinator listens. */
+  private ports: readonly number[] = []
   private stopping = false
 
   /** @throws CertificateError, or another Error if a token file cannot be read */
   constructor(config: Config, options: RondoOptions = {}) {
     this.config = config
+    this.httpPort = config.port
     this.tokens = new Tokens(tokensOf(config))
     this.certificates = new Certificates(config)
     this.log = options.log ?? pino({ level: 'silent' })
@@ -93,13 +111,19 @@ export class Rondo {
     this.cluster = new Cluster({
       ...config,
       members: members.configured(),
+      self: { name: () => `${hostname()}:${this.httpPort}`, version: versionText() },
+      announces: config.topology !== 'static',
+      isStatic: config.topology === 'static',
       memberOf: (member) => members.joined(member),
+      primaryOf: (url) => members.primaryOf(url),
+      sentinels: members.sentinels,
+      checkAddress: (url) => checkNewAddress(url, { host: config.host, ports: () => this.ports }),
       // Without anti-entropy rounds no node would ever count as compared, and all would become stale.
       staleAfterMs: config.repairIntervalMs > 0 ? config.graceMs : 0,
       clock,
       timers,
       randomId: () => randomBytes(12).toString('hex'),
-      coordinator: randomBytes(4).readUInt32BE(),
+      coordinator: this.number,
       emit,
     })
     this.telemetry.watch(this.cluster)
@@ -108,12 +132,14 @@ export class Rondo {
     this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, random: Math.random, emit })
     const repair = this.repairContext(emit)
     this.repairer = new Repairer(repair)
-    this.rebalance = new Rebalance(repair)
     this.antiEntropy = new AntiEntropy(repair, {
       intervalMs: config.repairIntervalMs,
       keysPerSecond: config.repairKeysPerSecond,
       random: Math.random,
     })
+    this.rebalance = new Rebalance(repair, this.antiEntropy)
+    this.flushed = new Flushed(repair)
+    this.discovery = this.createDiscovery(repair, options.lookup ?? lookupHere)
     this.limits = clientLimits(config, this.cluster.members.length)
     this.ledger = new Ledger({
       limitBytes: this.limits.memoryBytes,
@@ -124,8 +150,8 @@ export class Rondo {
     this.connectionLimit = new ConnectionLimit(this.limits.connections, () => clock.monotonicMs())
     registerClientMetrics(this.telemetry.registry, this.ledger, this.connectionLimit)
     const proxies = new TrustedProxies(config.trustedProxies)
-    this.httpServer = this.createHttpServer(proxies, options.metrics ?? ownMetrics)
     this.respServer = this.createRespServer(proxies, emit)
+    this.httpServer = this.createHttpServer(proxies, options.metrics ?? ownMetrics)
     const { port, respPort } = config
     this.servers = [
       { server: new HttpSocketServer(this.httpServer), port },
@@ -144,8 +170,9 @@ export class Rondo {
       tries: this.tries,
       proxies,
       store: this.coordinator,
+      commands: this.respServer,
       antiEntropy: this.antiEntropy,
-      changes: this.cluster.changes,
+      changes: this.cluster.queue,
       rebalance: this.rebalance,
       monotonicMs: () => clock.monotonicMs(),
       onEnd: (end) => this.telemetry.onRequestEnd(end),
@@ -163,6 +190,8 @@ export class Rondo {
       tries: this.tries,
       proxies,
       store: this.coordinator,
+      changes: this.cluster.queue,
+      rebalance: this.rebalance,
       monotonicMs: () => clock.monotonicMs(),
       timers,
       random: Math.random,
@@ -180,8 +209,15 @@ export class Rondo {
       timers,
       emit,
       settle: (key, record) => this.coordinator.settleRecord(key, record),
-      owner: randomBytes(8).toString('hex'),
+      owner: coordinatorId(this.number),
     }
+  }
+
+  private createDiscovery(repair: RepairContext, lookup: Lookup): Discovery | null {
+    const { discovery } = this.config
+    if (!discovery) return null
+    const names = new DnsNames({ at: discovery.at, lookup, timers })
+    return new Discovery(repair, { ...discovery, names, name: placeText(discovery.at) })
   }
 
   /** The Express application; it behaves as the listener does. */
@@ -195,6 +231,8 @@ export class Rondo {
     this.repairer.start()
     this.antiEntropy.start()
     this.rebalance.start()
+    this.flushed.start()
+    this.discovery?.start()
   }
 
   /** Opens the servers, one after the other; resolves with where each listens, by name. */
@@ -208,7 +246,9 @@ export class Rondo {
         onError: (error) => this.onAcceptFailed(error),
       })
     }
+    this.ports = Object.values(addresses).map((address) => address.port)
     this.listening = true
+    this.httpPort = addresses.http!.port
     return addresses as Addresses
   }
 
@@ -256,8 +296,10 @@ export class Rondo {
       const why = `${left} replica writes were still unanswered when the process stopped`
       this.telemetry.onEvent({ kind: 'background-failed', what: 'draining', why })
     }
+    await this.discovery?.stop()
     await this.antiEntropy.stop()
     await this.rebalance.stop()
+    await this.flushed.stop()
     await this.repairer.stop()
     await this.cluster.stop()
     this.telemetry.stop()

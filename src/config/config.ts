@@ -12,22 +12,38 @@
  * table, that file and README.md agree.
  */
 import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { parse } from 'dotenv'
 import { z } from 'zod'
 import { CONSISTENCY_LEVELS, type ConsistencyLevel } from '../core/consistency.ts'
+import { COMPAT_APIS, parseCompatApis, type CompatApi } from './compat-apis.ts'
 import { parseTokens, TOKENS_MUST_BE, type TokenSource } from './token-list.ts'
 import { isNetwork } from './trusted-proxies.ts'
-import { describe, isLoopback, parseHost, parseNodeList, type NodeAddress } from './node-addresses.ts'
+import {
+  describe,
+  isLoopback,
+  parseHost,
+  parseNodeList,
+  type NodeAddress,
+  type Place,
+} from './node-addresses.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 export const LOG_REQUESTS = ['none', 'errors', 'all'] as const
+const TOPOLOGIES = ['dynamic', 'static'] as const
 const TLS_VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const
 
 export interface Config {
   readonly nodes: RedisNodes | MemoryNodes
+  /** Whether changes of members are followed, or the members are always those of REDIS_URLS. */
+  readonly topology: (typeof TOPOLOGIES)[number]
+  /** Where servers are found that join by themselves; null = they do not. */
+  readonly discovery: Discovery | null
+  /** The only cluster to use; null = the one that the nodes belong to, or a new one. */
+  readonly clusterId: string | null
   readonly vnodesPerNode: number
   /** Copies of each key; with fewer nodes than this, every node holds every key. */
   readonly replicationFactor: number
@@ -52,6 +68,8 @@ export interface Config {
   /** 0 = any free port, null = no Redis protocol server. */
   readonly respPort: number | null
   readonly crossSetMulti: 'refuse' | 'unordered'
+  /** HTTP dialects of other systems. */
+  readonly compatApis: readonly CompatApi[]
   /** KEYS, FLUSHALL and FLUSHDB over the Redis protocol. */
   readonly allowDangerousCommands: boolean
   readonly dataTokens: TokenSource
@@ -101,6 +119,16 @@ export interface RedisNodes {
   readonly tlsCaFile: string | null
   /** The client certificate for nodes that ask for one. */
   readonly tlsKeyPair: KeyPairFiles | null
+  /** The user and password of the Sentinels themselves; empty = they ask for none. */
+  readonly sentinelCredentials: { readonly username?: string; readonly password?: string }
+}
+
+export interface Discovery {
+  /** What this name leads to, at this port. */
+  readonly at: Place
+  readonly tls: boolean
+  /** How long an address has to stay before it joins. */
+  readonly delayMs: number
 }
 
 export interface KeyPairFiles {
@@ -141,7 +169,8 @@ const rows = {
       return nodes
     }),
     meaning:
-      'The nodes: comma-separated `[id=][redis[s]://][user:password@]host:port[?weight=2&zone=a]`. ' +
+      'The nodes: comma-separated `[id=][redis[s]://][user:password@]host:port[?weight=2&zone=a]`, or ' +
+      '`[id=]redis+sentinel://[user:password@]name@host:port,host:port` for the primary that Sentinels know. ' +
       'Not set: in-process memory nodes, which lose everything when the process ends.',
     secret: true,
   }),
@@ -158,6 +187,30 @@ const rows = {
     check: filePath(),
     meaning: "PEM file of that certificate's private key.",
   }),
+  SENTINEL_USERNAME: row({
+    check: z.string().regex(/^[\x21-\x7e]{1,256}$/, 'a user name in printable ASCII without spaces'),
+    secret: true,
+    meaning: 'The user at Sentinels that ask for one (`redis+sentinel://`). Not set: the default user.',
+  }),
+  SENTINEL_PASSWORD: row({
+    check: z.string().regex(/^[^\0\r\n]{1,1024}$/, 'a password on one line'),
+    secret: true,
+    meaning:
+      'The password of the Sentinels, where they have one. That of the Redis stands in `REDIS_URLS`. Not set: none.',
+  }),
+  DISCOVERY_URL: row({
+    check: discoveryUrl(),
+    secret: true,
+    meaning:
+      '`redis[s]://name:port`: new addresses of this DNS name, such as that of a headless service in Kubernetes, join as ' +
+      'nodes. None is removed. Not set: nodes join only when they are told to.',
+  }),
+  DISCOVERY_DELAY_SECONDS: row({
+    default: '60',
+    unit: 'seconds',
+    check: wholeNumber(0, 86_400),
+    meaning: 'How long the name of `DISCOVERY_URL` has to lead to a new address before that joins.',
+  }),
   MEMORY_NODES: row({
     default: '4',
     check: wholeNumber(1, 64),
@@ -168,6 +221,19 @@ const rows = {
     unit: 'bytes',
     check: size(1024, 64 * 1024 ** 3),
     meaning: 'Memory limit of one memory node; above it, the least recently used keys are evicted.',
+  }),
+  TOPOLOGY: row({
+    default: 'dynamic',
+    check: oneOf(TOPOLOGIES),
+    meaning:
+      '`dynamic`: the members may change while Rondo runs (`POST /members/join`, …). `static`: they are always those ' +
+      'of `REDIS_URLS`, and a cluster that has changed is not used.',
+  }),
+  CLUSTER_ID: row({
+    check: z.string().regex(/^[\w-]{1,64}$/, 'the id of a cluster, as `GET /cluster` shows it'),
+    meaning:
+      'The cluster to use, as `GET /cluster` shows it: no other one is, and none is founded. Not set: the one that the ' +
+      'nodes belong to, or a new one if they belong to none.',
   }),
   VNODES_PER_NODE: row({
     default: '100',
@@ -273,6 +339,17 @@ const rows = {
     meaning:
       'MULTI/EXEC over keys that do not share a replica set: `unordered` (each command by itself), or `refuse` ' +
       '(CROSSSLOT). After WATCH always CROSSSLOT.',
+  }),
+  COMPAT_APIS: row({
+    check: z.string().transform((text, ctx) => {
+      const found = parseCompatApis(text)
+      if (!found)
+        ctx.addIssue({ code: 'custom', message: `some of ${COMPAT_APIS.join(', ')}, separated by commas` })
+      return found ?? []
+    }),
+    meaning:
+      'HTTP dialects of other systems to offer, separated by commas: `upstash`, `ringg`, `lru`, `cache-cluster`; with ' +
+      '`upstash-get` and `lru-get` a GET may change keys. Not set: none.',
   }),
   ALLOW_DANGEROUS_COMMANDS: row({
     default: 'true',
@@ -491,8 +568,12 @@ export function loadConfig(
           addresses: v.REDIS_URLS ?? [],
           tlsCaFile: v.NODE_TLS_CA_FILE ?? null,
           tlsKeyPair: keyPair(v.NODE_TLS_CERT_FILE, v.NODE_TLS_KEY_FILE),
+          sentinelCredentials: credentials(v.SENTINEL_USERNAME, v.SENTINEL_PASSWORD),
         }
       : { kind: 'memory', count: v.MEMORY_NODES, maxBytesPerNode: v.MEMORY_NODE_MAX_BYTES },
+    topology: v.TOPOLOGY,
+    discovery: discovery(v.DISCOVERY_URL, v.DISCOVERY_DELAY_SECONDS),
+    clusterId: v.CLUSTER_ID ?? null,
     vnodesPerNode: v.VNODES_PER_NODE,
     replicationFactor: v.REPLICATION_FACTOR,
     maxTries: v.MAX_TRIES,
@@ -510,6 +591,7 @@ export function loadConfig(
     port: v.PORT,
     respPort: v.RESP_PORT,
     crossSetMulti: v.RESP_CROSS_SET_MULTI,
+    compatApis: v.COMPAT_APIS ?? [],
     allowDangerousCommands: v.ALLOW_DANGEROUS_COMMANDS,
     dataTokens: { tokens: v.DATA_TOKEN ?? [], file: v.DATA_TOKEN_FILE ?? null },
     adminTokens: { tokens: v.ADMIN_TOKEN ?? [], file: v.ADMIN_TOKEN_FILE ?? null },
@@ -568,11 +650,15 @@ type Optional =
   | 'NODE_TLS_CA_FILE'
   | 'NODE_TLS_CERT_FILE'
   | 'NODE_TLS_KEY_FILE'
+  | 'SENTINEL_USERNAME'
+  | 'SENTINEL_PASSWORD'
+  | 'DISCOVERY_URL'
   | 'DATA_TOKEN'
   | 'DATA_TOKEN_FILE'
   | 'ADMIN_TOKEN'
   | 'ADMIN_TOKEN_FILE'
   | 'ALLOWED_HOSTS'
+  | 'COMPAT_APIS'
   | 'TRUSTED_PROXIES'
   | 'TLS_CERT_FILE'
   | 'TLS_KEY_FILE'
@@ -582,6 +668,14 @@ type Optional =
 
 function keyPair(certFile: string | undefined, keyFile: string | undefined): KeyPairFiles | null {
   return certFile !== undefined && keyFile !== undefined ? { certFile, keyFile } : null
+}
+
+function discovery(found: Omit<Discovery, 'delayMs'> | undefined, delaySeconds: number): Discovery | null {
+  return found ? { ...found, delayMs: delaySeconds * 1000 } : null
+}
+
+function credentials(username?: string, password?: string): RedisNodes['sentinelCredentials'] {
+  return { ...(username !== undefined && { username }), ...(password !== undefined && { password }) }
 }
 
 function serverTls(pair: KeyPairFiles | null, clientCaFile: string | null = null): ServerTls | null {
@@ -635,7 +729,7 @@ function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
       )
   }
 
-  problems.push(...tlsProblems(given))
+  problems.push(...tlsProblems(given), ...sentinelProblems(v, given), ...discoveryProblems(v, given))
   return problems
 }
 
@@ -649,6 +743,41 @@ function sizeProblems(v: Partial<Values>): string[] {
     problems.push(
       `MAX_CLIENT_MEMORY (${memory}) must be at least ${VALUES_IN_MEMORY} times MAX_VALUE_BYTES (${value}): one ` +
         'connection may use a quarter of it, and has to hold a value twice. Raise the one or lower the other.',
+    )
+  return problems
+}
+
+function sentinelProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
+  const problems: string[] = []
+  if (given.has('SENTINEL_USERNAME') && !given.has('SENTINEL_PASSWORD'))
+    problems.push(
+      'SENTINEL_USERNAME is set and SENTINEL_PASSWORD is not, but a user needs a password. Set it too, or remove the user.',
+    )
+  if (v.TOPOLOGY === 'static' && v.REDIS_URLS?.some(({ service }) => service !== undefined))
+    problems.push(
+      'REDIS_URLS names Sentinels, and TOPOLOGY=static keeps the members as they are, but every failover changes a ' +
+        'member. Set TOPOLOGY=dynamic, or name the Redis themselves.',
+    )
+  return problems
+}
+
+function discoveryProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
+  const problems: string[] = []
+  if (v.DISCOVERY_URL === undefined) return problems
+  if (!given.has('REDIS_URLS'))
+    problems.push(
+      'DISCOVERY_URL is set and REDIS_URLS is not, but what is found joins a cluster, and REDIS_URLS says where that is. ' +
+        'Set REDIS_URLS to the first nodes, or remove DISCOVERY_URL.',
+    )
+  if (v.TOPOLOGY === 'static')
+    problems.push(
+      'DISCOVERY_URL is set, and TOPOLOGY=static keeps the members as they are. Set TOPOLOGY=dynamic, or remove DISCOVERY_URL.',
+    )
+  const { host, port } = v.DISCOVERY_URL.at
+  if (v.REDIS_URLS?.some((node) => node.host === host && node.port === port))
+    problems.push(
+      'DISCOVERY_URL and REDIS_URLS have the same host and port, but a node is one server, and a name with several ' +
+        'addresses leads to another one each time. In REDIS_URLS use the names or addresses of single servers.',
     )
   return problems
 }
@@ -750,10 +879,16 @@ export function describeConfig(config: Config): Record<string, unknown> {
   const { nodes } = config
   return {
     ...config,
-    nodes: nodes.kind === 'redis' ? { ...nodes, addresses: nodes.addresses.map(describe) } : nodes,
+    nodes: nodes.kind === 'redis' ? describeNodes(nodes) : nodes,
     dataTokens: hidden(config.dataTokens),
     adminTokens: hidden(config.adminTokens),
   }
+}
+
+function describeNodes({ sentinelCredentials, ...nodes }: RedisNodes): Record<string, unknown> {
+  const credentials = Object.keys(sentinelCredentials).map((name) => [name, '***'])
+  const addresses = nodes.addresses.map(describe)
+  return { ...nodes, addresses, sentinelCredentials: Object.fromEntries(credentials) as unknown }
 }
 
 function hidden({ tokens, file }: TokenSource): TokenSource {
@@ -806,6 +941,24 @@ function tokens(): z.ZodType<readonly string[], string> {
     const found = parseTokens(text)
     if (!found) ctx.addIssue({ code: 'custom', message: TOKENS_MUST_BE })
     return found ?? []
+  })
+}
+
+function discoveryUrl(): z.ZodType<Omit<Discovery, 'delayMs'>, string> {
+  return z.string().transform((text, ctx) => {
+    const [node, ...others] = parseNodeList(text).nodes
+    const isPlain = /^rediss?:\/\/[^@?,]+$/i.test(text)
+    if (!node || others.length > 0 || !isPlain || isIP(node.host) !== 0) {
+      ctx.addIssue({
+        code: 'custom',
+        message:
+          'redis://name:port, or rediss:// for TLS, with one DNS name and no user, password, weight or zone (users and ' +
+          'passwords come from REDIS_URLS)',
+      })
+      return { at: { host: '', port: 0 }, tls: false }
+    }
+    const { host, port, tls } = node
+    return { at: { host, port }, tls }
   })
 }
 

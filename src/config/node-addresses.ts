@@ -2,6 +2,10 @@
  * Parses REDIS_URLS: the address and id of each node.
  *
  *     [id=][redis[s]://][user:password@]host:port[?weight=2&zone=a]
+ *     [id=]redis[s]+sentinel://[user:password@]name@host:port,host:port…[?weight=2&zone=a]
+ *
+ * The second form names a service by its Sentinels, which know its primary. Commas separate them, too: a bare `host:port`
+ * behind a Sentinel belongs to the same entry, and a node there needs its `redis://` or its id.
  *
  * The id is the node's name on the ring. By default it is the lower-case `host:port`; with a name of its own a node
  * may change its address and no key moves. Ids hold no `#`, which separates id and index in a vnode's label, and start
@@ -19,23 +23,38 @@
  */
 import { BlockList, isIPv4, isIPv6 } from 'node:net'
 
-export interface NodeAddress {
-  /** The stable name on the ring. */
-  readonly id: string
+export interface Place {
   /** A lower-case name, or an IP address without brackets. */
   readonly host: string
   readonly port: number
+}
+
+export interface NodeAddress extends Place {
+  /** The stable name on the ring. */
+  readonly id: string
+  /** The service whose primary it is; then host and port are the first of its Sentinels. */
+  readonly service?: Service
   readonly tls: boolean
   readonly username?: string
   readonly password?: string
   /** Multiplies the node's vnodes: 0.01 to 100, at most two decimals. */
   readonly weight: number
   readonly zone?: string
-  /** `host:port`, with brackets around an IPv6 address. */
+  /** `host:port`, with brackets around an IPv6 address; of a service `name@host:port,host:port`. */
   readonly address: string
 }
 
+/** A Redis with replicas that Sentinels watch. */
+export interface Service {
+  readonly name: string
+  readonly sentinels: readonly Place[]
+}
+
 const DEFAULT_NODE_PORT = 6379
+const DEFAULT_SENTINEL_PORT = 26_379
+/** What Sentinel accepts as a name. */
+const SERVICE = /^[\w.-]{1,64}$/
+const MAX_SENTINELS = 15
 
 const ID = /^[a-z0-9][a-z0-9._:-]{0,63}$/i
 const ZONE = /^[a-z0-9][a-z0-9._-]{0,63}$/i
@@ -49,11 +68,12 @@ const LOOPBACK = new BlockList()
 LOOPBACK.addSubnet('127.0.0.0', 8)
 LOOPBACK.addAddress('::1', 'ipv6')
 
-/** Of no node of a team: the machine's own network and its cloud's metadata, nobody's, everybody's. */
+/** Of no node of a team: the machine's own network and its cloud's services, nobody's, everybody's. */
 const UNSAFE = new BlockList()
 UNSAFE.addSubnet('0.0.0.0', 8)
 UNSAFE.addSubnet('169.254.0.0', 16)
 UNSAFE.addSubnet('224.0.0.0', 3)
+for (const metadata of ['100.100.100.200', '168.63.129.16', '192.0.0.192']) UNSAFE.addAddress(metadata)
 UNSAFE.addAddress('::', 'ipv6')
 UNSAFE.addAddress('fd00:ec2::254', 'ipv6')
 UNSAFE.addSubnet('fe80::', 10, 'ipv6')
@@ -66,7 +86,7 @@ export function isUnsafeTarget(address: string): boolean {
 
 /** Parses the list, in order. Entries with a problem are left out of the nodes. */
 export function parseNodeList(text: string): { nodes: NodeAddress[]; problems: string[] } {
-  const entries = text.split(',').map((entry) => dissect(entry.trim()))
+  const entries = entriesOf(text).map((entry) => dissect(entry.trim()))
   const nodes: NodeAddress[] = []
   const problems: string[] = []
   const firstWithId = new Map<string, number>()
@@ -98,7 +118,7 @@ export function parseNodeList(text: string): { nodes: NodeAddress[]; problems: s
 /** For logs: id, address, and whether there is a password, but never the password. */
 export function describe(node: NodeAddress): string {
   const extras = [
-    node.id === node.address ? '' : `at ${node.address}`,
+    node.id === node.address ? '' : node.service ? `the primary of ${node.address}` : `at ${node.address}`,
     node.tls ? 'TLS' : '',
     node.password === undefined ? '' : 'with a password',
     node.weight === 1 ? '' : `weight ${node.weight}`,
@@ -132,11 +152,25 @@ interface Entry {
   readonly id?: string
   readonly scheme?: string
   readonly userinfo?: string
+  /** Before the @ of an entry with Sentinels. */
+  readonly service?: string
   readonly hostPort: string
   readonly path: string
   readonly parameters: readonly string[]
   /** An id and a user cannot be told apart, or the user part holds what must be encoded. */
   readonly unclear?: 'id or user' | 'raw separator'
+}
+
+/** Bare places behind a Sentinel are Sentinels of the same entry, which ends with its parameters. */
+function entriesOf(text: string): string[] {
+  const entries: string[] = []
+  for (const part of text.split(',')) {
+    const last = entries.at(-1) ?? ''
+    const isOpen = /^\s*([^@/?=]*=)?rediss?\+sentinel:\/\/[^?]*$/i.test(last)
+    if (isOpen && /^[^@/=?]*(\/?\?.*)?$/s.test(part)) entries[entries.length - 1] = `${last},${part.trim()}`
+    else entries.push(part)
+  }
+  return entries
 }
 
 function dissect(text: string): Entry {
@@ -148,7 +182,8 @@ function dissect(text: string): Entry {
   const rest = withId?.[3] ?? text
 
   const at = rest.lastIndexOf('@')
-  const userinfo = at < 0 ? undefined : rest.slice(0, at)
+  const before = at < 0 ? undefined : rest.slice(0, at)
+  const { service, userinfo } = isSentinel(scheme) ? cutService(before) : { userinfo: before }
   const [place = '', ...queries] = rest.slice(at + 1).split('?')
   const slash = place.indexOf('/')
   const query = queries.join('?')
@@ -157,6 +192,7 @@ function dissect(text: string): Entry {
     ...(id === undefined ? {} : { id }),
     ...(scheme === undefined ? {} : { scheme }),
     ...(userinfo === undefined ? {} : { userinfo }),
+    ...(service === undefined ? {} : { service }),
     hostPort: slash < 0 ? place : place.slice(0, slash),
     path: slash < 0 ? '' : place.slice(slash),
     parameters: query === '' ? [] : query.split('&'),
@@ -166,6 +202,12 @@ function dissect(text: string): Entry {
         ? { unclear: 'id or user' as const }
         : {}),
   }
+}
+
+function cutService(before: string | undefined): { service?: string; userinfo?: string } {
+  if (before === undefined) return {}
+  const at = before.lastIndexOf('@')
+  return at < 0 ? { service: before } : { service: before.slice(at + 1), userinfo: before.slice(0, at) }
 }
 
 function check(entry: Entry): { node: NodeAddress | null; reasons: string[] } {
@@ -184,9 +226,10 @@ function check(entry: Entry): { node: NodeAddress | null; reasons: string[] } {
 
   const reasons: string[] = []
   const { scheme = 'redis', path } = entry
-  if (!isRedis(scheme)) reasons.push('its scheme is unknown: use redis://, or rediss:// for TLS')
-
-  const place = readHostPort(entry.hostPort)
+  if (!isRedis(scheme)) {
+    reasons.push('its scheme is unknown: use redis://, or rediss:// for TLS; redis+sentinel:// for Sentinels')
+  }
+  const place = isSentinel(scheme) ? readService(entry) : readHostPort(entry.hostPort)
   if (place.reason !== undefined) reasons.push(place.reason)
   if (/^\/0*[1-9]\d*$/.test(path))
     reasons.push('Rondo uses database 0 only, which is the one that clusters have too: remove the path')
@@ -200,7 +243,7 @@ function check(entry: Entry): { node: NodeAddress | null; reasons: string[] } {
   const { reasons: parameterReasons, weight, zone } = readParameters(entry.parameters)
   reasons.push(...parameterReasons)
 
-  const id = entry.id ?? place.address
+  const id = entry.id ?? place.service?.name ?? place.address
   if (entry.id !== undefined && !ID.test(entry.id) && readHostPort(entry.id).address !== entry.id)
     reasons.push(
       'its id must be 1 to 64 letters, digits or . _ : - and start with a letter or digit, because it names ' +
@@ -213,7 +256,8 @@ function check(entry: Entry): { node: NodeAddress | null; reasons: string[] } {
       id,
       host: place.host,
       port: place.port,
-      tls: scheme === 'rediss',
+      ...(place.service && { service: place.service }),
+      tls: scheme.startsWith('rediss'),
       ...(username === undefined ? {} : { username }),
       ...(password === undefined ? {} : { password }),
       weight,
@@ -224,22 +268,60 @@ function check(entry: Entry): { node: NodeAddress | null; reasons: string[] } {
   }
 }
 
-type Place =
-  { host: string; port: number; address: string; reason?: never } | { reason: string; address?: never }
+type PlaceRead =
+  | { host: string; port: number; address: string; service?: Service; reason?: never }
+  | { reason: string; address?: never; service?: never }
 
-function readHostPort(text: string): Place {
+function readService({ service: name, hostPort }: Entry): PlaceRead {
+  if (name === undefined || !SERVICE.test(name)) {
+    return {
+      reason:
+        'before the @ there is no name of a service as Sentinel knows it (letters, digits or . _ -): write ' +
+        'redis+sentinel://name@host:port,host:port, with user:password@ before the name',
+    }
+  }
+  const sentinels: Place[] = []
+  const addresses: string[] = []
+  for (const text of hostPort.split(',')) {
+    const read = readHostPort(text, DEFAULT_SENTINEL_PORT)
+    if (read.reason !== undefined) return { reason: read.reason }
+    sentinels.push({ host: read.host, port: read.port })
+    addresses.push(read.address)
+  }
+  if (new Set(addresses).size < addresses.length) return { reason: 'it names a Sentinel twice: remove one' }
+  if (sentinels.length > MAX_SENTINELS) return { reason: `it names more than ${MAX_SENTINELS} Sentinels` }
+  return { ...sentinels[0]!, address: `${name}@${addresses.join(',')}`, service: { name, sentinels } }
+}
+
+/** @returns null for a text that is none */
+export function parsePlace(text: string): Place | null {
+  const read = readHostPort(text)
+  return read.reason === undefined ? { host: read.host, port: read.port } : null
+}
+
+/** `host:port`, with brackets around an IPv6 address. */
+export function placeText({ host, port }: Place): string {
+  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+/** The url of the node without its user and password. */
+export function urlOf({ tls, service, address }: NodeAddress): string {
+  return `${tls ? 'rediss' : 'redis'}${service ? '+sentinel' : ''}://${address}`
+}
+
+function readHostPort(text: string, defaultPort = DEFAULT_NODE_PORT): PlaceRead {
   const [, hostText = '', portText] = /^(\[[^\]]*\]|[^:]*)(?::(.*))?$/s.exec(text) ?? []
   if (portText?.includes(':'))
     return { reason: 'it has too many colons: write host:port, with an IPv6 address in brackets, [::1]:6379' }
   const host = parseHost(hostText)
   if (host === null)
     return { reason: 'its host is neither a name nor an IP address (IPv6 in brackets): write host:port' }
-  const port = portText === undefined ? DEFAULT_NODE_PORT : PORT.test(portText) ? Number(portText) : 0
+  const port = portText === undefined ? defaultPort : PORT.test(portText) ? Number(portText) : 0
   if (port < 1 || port > 65_535)
     return {
-      reason: 'its port must be a whole number from 1 to 65535: correct it, or leave the colon out for 6379',
+      reason: `its port must be a whole number from 1 to 65535: correct it, or leave the colon out for ${defaultPort}`,
     }
-  return { host, port, address: isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}` }
+  return { host, port, address: placeText({ host, port }) }
 }
 
 function readCredentials(userinfo: string): { username?: string; password?: string; reason?: string } {
@@ -284,7 +366,7 @@ function readParameters(parameters: readonly string[]): { weight: number; zone?:
 /** The entry without its secrets, quoted; null where nothing of it is safe to show. */
 function show(entry: Entry): string | null {
   if (entry.unclear) return null
-  const { id, scheme, userinfo } = entry
+  const { id, scheme, userinfo, service } = entry
   // Without a known scheme, what looks like an id or a scheme may be the beginning of a password.
   const open = userinfo === undefined || isRedis(scheme)
   const query = entry.parameters.map((parameter) => {
@@ -295,9 +377,12 @@ function show(entry: Entry): string | null {
   const text = [
     open && id !== undefined ? `${id}=` : '',
     open && scheme !== undefined ? `${scheme}://` : '',
-    userinfo === undefined ? '' : '***@',
+    userinfo === undefined && service === undefined ? '' : '***@',
     // In redis://user:password, with @host forgotten, the password stands where a port or path would.
-    entry.hostPort.replace(/^(\[[^\]]*\]|[^:]*):(?!\d{0,5}$).*$/s, '$1:***'),
+    entry.hostPort
+      .split(',')
+      .map((place) => place.replace(/^(\[[^\]]*\]|[^:]*):(?!\d{0,5}$).*$/s, '$1:***'))
+      .join(','),
     /^(\/\d{0,3})?$/.test(entry.path) ? entry.path : '/***',
     query.length === 0 ? '' : `?${query.join('&')}`,
   ].join('')
@@ -310,7 +395,11 @@ function show(entry: Entry): string | null {
 }
 
 function isRedis(scheme: string | undefined): boolean {
-  return scheme === 'redis' || scheme === 'rediss'
+  return scheme === 'redis' || scheme === 'rediss' || isSentinel(scheme)
+}
+
+function isSentinel(scheme: string | undefined): boolean {
+  return scheme === 'redis+sentinel' || scheme === 'rediss+sentinel'
 }
 
 function cut(parameter: string): [name: string, value: string | undefined] {

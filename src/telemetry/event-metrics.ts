@@ -62,12 +62,19 @@ export function registerEventMetrics(
     () => BACKGROUND.map((what) => ({ what })),
     'what',
   )
+  const flushed = counter(
+    'flushed_records',
+    'Records removed from a node, by this coordinator, because their keys had been flushed.',
+    eachNode,
+    'node',
+  )
   const countRound = registerRepairMetrics(registry)
 
   return (event) => {
     if (event.kind === 'node-state') transitions.inc({ node: event.node, to: event.to })
     if (event.kind === 'marker-mismatch') mismatches.inc({ node: event.node })
     if (event.kind === 'data-loss-possible') dataLoss.inc({ node: event.node })
+    if (event.kind === 'flushed') flushed.inc({ node: event.node }, event.more)
     if (event.kind === 'background-failed') backgroundFailures.inc({ what: kindOf(event.what) })
     if (event.kind === 'anti-entropy') countRound(event)
   }

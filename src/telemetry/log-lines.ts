@@ -119,14 +119,14 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
   'node-had-keys': (event) => ({
     level: 'warn',
     sentence:
-      `node ${event.node} holds ${event.keys} keys that Rondo did not write: those that the ring places on other nodes ` +
-      'are not found. POST /repair counts them; OPERATING.md says how to move in from an existing Redis',
+      `node ${event.node} holds ${event.keys} keys that Rondo did not write: those that have their first place on another ` +
+      'node are not found. POST /repair counts them; OPERATING.md says how to move in from an existing Redis',
   }),
   'keys-misplaced': (event) => ({
     level: 'warn',
     sentence:
-      `node ${event.node} holds ${event.keys} keys that Rondo did not write and looks for on other nodes: they are not ` +
-      'found. OPERATING.md says how to move in from an existing Redis',
+      `node ${event.node} holds ${event.keys} keys that Rondo did not write and looks for on other nodes: reads at \`one\` ` +
+      'do not find them. OPERATING.md says how to move in from an existing Redis',
   }),
   'cluster-known': (event) => ({
     level: 'info',
@@ -147,6 +147,41 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
           ` (a line for each says what to do), and ${event.reached} of the ${event.needed} new nodes that are needed to` +
           ' found a cluster were reached',
   }),
+  'cluster-missing': ({ cluster, reached, others }) => {
+    const found = others.length > 0 ? `; found ${others.join(', ')} instead` : ''
+    return {
+      level: 'warn',
+      sentence:
+        `waiting for a node of cluster ${cluster} (CLUSTER_ID): none of the ${reached} nodes that were reached ` +
+        `belongs to it${found}; nothing is founded: correct REDIS_URLS or CLUSTER_ID, or start a node that has the data`,
+    }
+  },
+  'announcements-refused': ({ node, why }) => ({
+    level: 'info',
+    sentence: `node ${node} does not announce changes of members (${why}): they are noticed with the next ping`,
+  }),
+  'sentinels-unclear': ({ node, why }) =>
+    why === null
+      ? { level: 'info', sentence: `the Sentinels of node ${node} agree on its primary again` }
+      : {
+          level: 'warn',
+          sentence: `the primary of node ${node} is not known from its Sentinels, and no failover would be noticed: ${why}`,
+        },
+  failover: ({ node, from, to, state, why }) =>
+    ({
+      noticed: {
+        level: 'warn',
+        sentence: `the Sentinels have made ${to} the primary of node ${node}, instead of ${from}: the members are asked to agree on it`,
+      },
+      waiting: {
+        level: 'error',
+        sentence: `the primary of node ${node} should be ${to}, instead of ${from}, and is not used yet: ${why}; this is tried again`,
+      },
+      followed: {
+        level: 'warn',
+        sentence: `the primary of node ${node} is ${to} from now on; what ${from} holds does not count`,
+      },
+    })[state] as LogLine,
   'clusters-tied': (event) => ({
     level: 'error',
     sentence:
@@ -165,6 +200,44 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
       ? { level: 'info', sentence: new_ }
       : { level: 'warn', sentence: added.length === 0 ? gone : `${gone}. ${new_}` }
   },
+  'node-dismissed': ({ node, address, url }) => ({
+    level: 'warn',
+    sentence:
+      url === null
+        ? `node ${node} at ${address} is no member of the cluster any more, and is not used: take it out of REDIS_URLS, ` +
+          'and empty it (FLUSHALL) before it joins again'
+        : `node ${node} is at ${url} now, and what answers at ${address} is not used: correct REDIS_URLS; if that is ` +
+          'another machine, stop it, or empty it (FLUSHALL)',
+  }),
+  'change-dropped': ({ change, why }) => ({
+    level: 'warn',
+    sentence: `the change of members ${change}, which had waited for its turn, was dropped: ${why}`,
+  }),
+  'change-undone': ({ change, why }) => ({
+    level: 'error',
+    sentence: `the change of members ${change} was undone: ${why} Ask for it again once they can be used.`,
+  }),
+  'discovery-name': ({ name, why }) =>
+    why === null
+      ? { level: 'info', sentence: `the name ${name} (DISCOVERY_URL) can be resolved again` }
+      : {
+          level: 'warn',
+          sentence: `the name ${name} (DISCOVERY_URL) cannot be resolved, and no new server is found by it: ${why}`,
+        },
+  discovered: ({ name, nodes, waits }) => ({
+    level: 'info',
+    sentence: `${nodes.join(', ')}, which ${name} leads to, ${waits ? 'will join when the change under way has ended' : 'joins the cluster'}`,
+  }),
+  'discovery-refused': ({ name, address, why }) => ({
+    level: 'warn',
+    sentence: `${address}, which ${name} leads to, has not joined, and is tried again, less and less often: ${why}`,
+  }),
+  'discovery-gone': ({ name, node, address }) => ({
+    level: 'warn',
+    sentence:
+      `${name} no longer leads to node ${node} at ${address}, which stays a member: if it is not to come back, let it leave ` +
+      `(POST /members/${node}/leave), with force=data-loss if it holds the last copies of keys and is gone`,
+  }),
   'rings-differ': (event) =>
     event.differ
       ? {
@@ -196,6 +269,12 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
         `${deleted} keys deleted, ${failed} failed, in ${seconds.toFixed(0)} s${why}`,
     }
   },
+  flushed: ({ node, dropped, seconds, finished }) => ({
+    level: 'info',
+    sentence:
+      `memory of flushed keys ${finished ? 'was' : 'is being'} given back on node ${node}: ` +
+      `${dropped} records removed in ${seconds.toFixed(0)} s`,
+  }),
   'command-failed': ({ command, error, before }) => ({
     level: 'error',
     sentence: `${command.toUpperCase()} failed: ${error}${before > 0 ? ` (and ${before} times before, since the last such line)` : ''}`,
