@@ -2,6 +2,13 @@
 import { cpSync, readdirSync } from 'node:fs'
 import { extname, join } from 'node:path'
 
+if (process.argv.includes('--help')) {
+  console.log(
+    'Usage: npm run build\n\nCompiles src to dist, and copies what is not TypeScript (Lua scripts, the page).',
+  )
+  process.exit(0)
+}
+
 const carried = new Set(['.lua', '.html', '.css', '.svg', '.js', '.json'])
 
 for (const entry of readdirSync('src', { recursive: true, withFileTypes: true })) {

@@ -29,6 +29,8 @@ export interface RedisOptions {
   port?: number
   /** Arguments of redis-server; they win over the defaults (`--save '' --appendonly no`). */
   args?: readonly string[]
+  /** A file that it reads first, and may rewrite: a Sentinel needs one. */
+  configFile?: string
   /** Beside the environment of this process. */
   env?: Readonly<Record<string, string>>
   /** The folder for its files; without it a temporary one, removed by stop(). */
@@ -135,7 +137,16 @@ class RealRedis implements RedisServer {
   async start() {
     const binary = await findRedisServer()
     const fixed = ['--port', String(this.port), '--bind', host, '--dir', this.dir]
-    const args = [...fixed, '--save', '', '--appendonly', 'no', ...(this.#options.args ?? [])]
+    const { configFile } = this.#options
+    const args = [
+      ...(configFile === undefined ? [] : [configFile]),
+      ...fixed,
+      '--save',
+      '',
+      '--appendonly',
+      'no',
+      ...(this.#options.args ?? []),
+    ]
     this.#log = []
     const child = spawn(binary, args, {
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -19,6 +19,23 @@ const args = process.argv.slice(2)
 const strict = process.env.RONDO_FORBID_SKIPS === '1' ? ['--forbid-pending', '--forbid-only'] : []
 const MAX_FILES_IN_GROUP = 6
 
+const USAGE = `Usage: npm test [-- <test files> <options of mocha>]
+
+Builds, then runs the tests: all of them, in groups side by side, or the files that are named.
+
+  npm test -- test/core/ring.test.ts     one file
+  npm test -- --grep 'hash tags'         by name
+  npx mocha --help                       the options of mocha, of which all but --reporter can be given
+
+RONDO_FORBID_SKIPS=1   a skipped test is a failure, and so is a forgotten .only
+RONDO_TEST_JOBS=1      one group after the other, printed as it goes
+RONDO_SEED=7           of the random tests, which print theirs when they fail
+REDIS_SERVER_BIN=...   the redis-server or valkey-server, 6.2 or newer; otherwise from PATH`
+
+if (args.includes('--help') || args.includes('-h')) {
+  console.log(USAGE)
+  process.exit(0)
+}
 if (args.some((arg) => /^(-R|--reporter)(=|$)/.test(arg))) {
   console.error('npm test counts with a reporter of its own. For another one: npx mocha --reporter <name>')
   process.exit(1)

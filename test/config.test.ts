@@ -49,6 +49,7 @@ describe('configuration', () => {
       port: 8080,
       respPort: 6390,
       crossSetMulti: 'unordered',
+      compatApis: [],
       allowDangerousCommands: true,
       databases: 16,
       dataTokens: { tokens: [], file: null },
@@ -58,6 +59,9 @@ describe('configuration', () => {
       trustedProxies: [],
       tls: null,
       tlsMinVersion: 'TLSv1.2',
+      topology: 'dynamic',
+      discovery: null,
+      clusterId: null,
       maxKeyBytes: 1024,
       maxValueBytes: 8_388_608,
       maxBatchKeys: 1000,
@@ -84,6 +88,8 @@ describe('configuration', () => {
       NODE_TLS_CA_FILE: '/etc/ca.pem',
       NODE_TLS_CERT_FILE: '/etc/client.pem',
       NODE_TLS_KEY_FILE: '/etc/client-key.pem',
+      TOPOLOGY: 'static',
+      CLUSTER_ID: '66f1d2a0c3',
       VNODES_PER_NODE: '10',
       REPLICATION_FACTOR: '2',
       READ_CONSISTENCY: 'quorum',
@@ -101,6 +107,7 @@ describe('configuration', () => {
       PORT: '0',
       RESP_PORT: 'off',
       RESP_CROSS_SET_MULTI: 'refuse',
+      COMPAT_APIS: 'lru-get, upstash',
       ALLOW_DANGEROUS_COMMANDS: 'false',
       DATABASES: '4',
       DATA_TOKEN: TOKEN,
@@ -149,6 +156,7 @@ describe('configuration', () => {
       port: 0,
       respPort: null,
       crossSetMulti: 'refuse',
+      compatApis: ['upstash', 'lru', 'lru-get'],
       allowDangerousCommands: false,
       databases: 4,
       dataTokens: { tokens: [TOKEN], file: null },
@@ -202,6 +210,8 @@ describe('configuration', () => {
     const words = ['maybe', 'ONE', '1', 'one,all']
     const bad: Record<string, string[]> = {
       MEMORY_NODES: [...whole, '0', '65'],
+      TOPOLOGY: ['STATIC', 'none', 'true'],
+      CLUSTER_ID: ['a b', 'é', 'x'.repeat(65), '"id"'],
       VNODES_PER_NODE: [...whole, '0', '10001'],
       REPLICATION_FACTOR: [...whole, '0', '65'],
       MAX_TRIES: [...whole, '1001'],
@@ -216,6 +226,7 @@ describe('configuration', () => {
       PORT: [...whole, '65536', '8080a', ':8080'],
       RESP_PORT: [...whole, '65536', 'OFF', 'none'],
       RESP_CROSS_SET_MULTI: ['true', 'REFUSE', 'allow'],
+      COMPAT_APIS: ['upstash,', 'redis', 'Upstash', 'upstash lru', 'lru-get-get'],
       ALLOW_DANGEROUS_COMMANDS: ['yes', '1', 'TRUE', 'KEYS'],
       DATABASES: [...whole, '0', '1025'],
       MAX_BATCH_KEYS: [...whole, '0'],
@@ -269,8 +280,46 @@ describe('configuration', () => {
       NODE_TLS_CA_FILE: ['-----BEGIN CERTIFICATE-----'],
       NODE_TLS_CERT_FILE: ['-----BEGIN CERTIFICATE-----'],
       NODE_TLS_KEY_FILE: ['-----BEGIN PRIVATE KEY-----'],
+      SENTINEL_USERNAME: ['a b', 'é', 'x'.repeat(257)],
+      SENTINEL_PASSWORD: ['a\nb', 'x'.repeat(1025)],
       REDIS_URLS: ['http://h', 'h:0', 'a,,b', ' , '],
+      DISCOVERY_URL: [
+        'redis',
+        'redis:6379',
+        'http://redis:6379',
+        'redis://10.0.0.1:6379',
+        'redis://[::1]:6379',
+        'redis://2130706433',
+        'redis://user:secret@redis:6379',
+        'redis://redis:0',
+        'redis://redis?weight=2',
+        'redis://redis,redis://other',
+        'redis+sentinel://cart@redis:26379',
+        'id=redis://redis:6379',
+      ],
+      DISCOVERY_DELAY_SECONDS: [...whole, '86401', '60s'],
     }
+
+    it('refuses a discovery that could find nothing of use', () => {
+      const set = { REDIS_URLS: 'redis-0.redis', DISCOVERY_URL: 'rediss://Redis.cache' }
+      expect(good(set).discovery).to.deep.equal({
+        at: { host: 'redis.cache', port: 6379 },
+        tls: true,
+        delayMs: 60_000,
+      })
+      expect(good({ ...set, DISCOVERY_DELAY_SECONDS: '5' }).discovery).to.include({ delayMs: 5000 })
+      expect(problemsOf({ ...set, REDIS_URLS: '' }).join()).to.include('Set REDIS_URLS to the first nodes')
+      expect(problemsOf({ ...set, TOPOLOGY: 'static' }).join()).to.include('Set TOPOLOGY=dynamic')
+      const same = problemsOf({ ...set, REDIS_URLS: 'a,redis.cache:6379' })
+      expect(same.join()).to.include('names or addresses of single servers')
+    })
+
+    it('refuses Sentinels where no failover could be followed, and a user of theirs without a password', () => {
+      const REDIS_URLS = 'a=h:1,redis+sentinel://cart@h:2,h:3'
+      expect(problemsOf({ REDIS_URLS })).to.deep.equal([])
+      expect(problemsOf({ REDIS_URLS, TOPOLOGY: 'static' }).join()).to.include('Set TOPOLOGY=dynamic')
+      expect(problemsOf({ REDIS_URLS, SENTINEL_USERNAME: 'u' }).join()).to.include('a user needs a password')
+    })
 
     it('are tried for every variable', () => {
       expect(Object.keys(bad).sort()).to.deep.equal(VARIABLES.map(({ name }) => name).sort())

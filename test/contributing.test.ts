@@ -1,4 +1,7 @@
+import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
 
 const read = (name: string) => readFileSync(new URL(`../${name}`, import.meta.url), 'utf8')
@@ -11,5 +14,21 @@ describe('CONTRIBUTING.md', () => {
     it(`tells of npm run ${script}`, () => {
       expect(text).to.match(new RegExp(`npm (run )?${script}\\b`))
     })
+  }
+
+  for (const [name, script] of Object.entries(scripts)) {
+    // What comes before the last command (a build) takes no options.
+    const command = script.split('&&').at(-1)!.trim()
+    it(`npm run ${name} -- --help tells how it is used`, () => {
+      const cwd = fileURLToPath(new URL('..', import.meta.url))
+      const PATH = [join(cwd, 'node_modules/.bin'), process.env.PATH].join(delimiter)
+      const told = execFileSync('sh', ['-c', `${command} --help`], {
+        cwd,
+        env: { ...process.env, PATH },
+        encoding: 'utf8',
+        timeout: 60_000,
+      })
+      expect(told).to.match(/usage:|tsc: The TypeScript Compiler|^npm run \w+/i)
+    }).timeout(70_000)
   }
 })

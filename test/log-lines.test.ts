@@ -79,12 +79,49 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
     { reached: 2, needed: 3, members: 4, strangers: 0 },
     { reached: 0, needed: 2, members: 3, strangers: 3 },
   ],
+  'cluster-missing': [
+    { cluster: 'c3f1', reached: 3, others: [] },
+    { cluster: 'c3f1', reached: 3, others: ['77ab'] },
+  ],
+  'announcements-refused': [{ node, why: 'NOPERM' }],
+  'sentinels-unclear': [
+    { node, why: null },
+    { node, why: 'of 3 Sentinels of cart, 2 must name the same primary' },
+  ],
+  failover: [
+    { node, from: '10.0.0.1:6379', to: '10.0.0.2:6379', state: 'noticed', why: null },
+    { node, from: '10.0.0.1:6379', to: '10.0.0.2:6379', state: 'waiting', why: 'it is still a replica' },
+    { node, from: '10.0.0.1:6379', to: '10.0.0.2:6379', state: 'followed', why: null },
+  ],
   'clusters-tied': [{ clusters: ['c', 'd'], each: 1 }],
   'rings-differ': [{ differ: true }, { differ: false }],
   'members-differ': [
     { missing: [], added: ['redis-5'] },
     { missing: ['redis-4'], added: [] },
   ],
+  'node-dismissed': [
+    { node, address: '10.0.0.1:6379', url: null },
+    { node, address: '10.0.0.1:6379', url: 'redis://10.0.0.9:6379' },
+  ],
+  'change-undone': [
+    {
+      change: 'epoch 2 (join redis-5, redis-6)',
+      why: 'redis-5, redis-6 took no writes for 10 s, and writes of some keys could not be acknowledged because of that.',
+    },
+  ],
+  'change-dropped': [{ change: '5f2c9a10 (join ["redis-5"])', why: 'Node redis-5 holds 1 keys.' }],
+  'discovery-name': [
+    { name: 'redis.cache:6379', why: 'getaddrinfo ENOTFOUND redis.cache' },
+    { name: 'redis.cache:6379', why: null },
+  ],
+  discovered: [
+    { name: 'redis.cache:6379', nodes: ['10.0.0.4:6379', '10.0.0.5:6379'], waits: false },
+    { name: 'redis.cache:6379', nodes: ['10.0.0.4:6379'], waits: true },
+  ],
+  'discovery-refused': [
+    { name: 'redis.cache:6379', address: '10.0.0.4:6379', why: 'Node 10.0.0.4:6379 holds 1 keys.' },
+  ],
+  'discovery-gone': [{ name: 'redis.cache:6379', node: '10.0.0.4:6379', address: '10.0.0.4:6379' }],
   'anti-entropy': [
     ROUND,
     { ...ROUND, forgotten: 2 },
@@ -95,6 +132,10 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
     FLUSH,
     { ...FLUSH, database: 3, finished: true },
     { ...FLUSH, finished: true, stopped: 'Node redis-1 cannot be listed.' },
+  ],
+  flushed: [
+    { node, dropped: 1200, more: 1200, seconds: 10, finished: false },
+    { node, dropped: 2400, more: 1200, seconds: 20, finished: true },
   ],
   'command-failed': [{ command: 'set', error: 'NOREPLICAS Too few replicas.', before: 0 }],
   'cross-set-multi': [{ then: 'refuse' }, { then: 'refuse-watch' }, { then: 'unordered' }],

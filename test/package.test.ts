@@ -19,6 +19,7 @@ import { ROUTES } from '../src/servers/http/routes.ts'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const readme = readFileSync(join(root, 'README.md'), 'utf8')
 const operating = readFileSync(join(root, 'docs/OPERATING.md'), 'utf8')
+const dialects = readFileSync(join(root, 'docs/DIALECTS.md'), 'utf8')
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
   description: string
   version: string
@@ -72,6 +73,15 @@ describe('the package', function () {
     expect(said).to.deep.equal(shown.map(([, , answer]) => answer!.replaceAll(/^'|'$/g, '')))
   })
 
+  it('can be required from CommonJS', () => {
+    writeFileSync(
+      join(dir, 'common.cjs'),
+      "const { Ring, Coordinator, createApp } = require('rondo')\n" +
+        "console.log(Ring.of([{ id: 'a' }]).owner(Buffer.from('k')).id, typeof Coordinator, typeof createApp)",
+    )
+    expect(run(process.execPath, ['common.cjs'], dir)).to.equal('a function function\n')
+  })
+
   it('has no leftovers of the compiler', () => {
     expect(readdirSync(join(dir, 'node_modules/rondo/dist')))
       .to.include('main.js')
@@ -120,17 +130,20 @@ describe('the arguments of the program', function () {
 
 describe('README.md', () => {
   /** Method and path of each curl line, without the query. */
-  const curls = [...`${readme}\n${operating}`.matchAll(/(?:^|\$ |`)curl (.*)$/gm)].map(([, rest]) => {
-    const path = /(?:localhost(?::\d+)?)(\/[^\s'?`]*)/.exec(rest!)?.[1] ?? ''
-    const given = /-X (\w+)/.exec(rest!)?.[1]
-    const method = given ?? (/(^| )-I( |$)/.test(rest!) ? 'HEAD' : / -d |--data/.test(rest!) ? 'POST' : 'GET')
-    return `${method} ${path}`
-  })
+  const curls = [...`${readme}\n${operating}\n${dialects}`.matchAll(/(?:^|\$ |`)curl (.*)$/gm)].map(
+    ([, rest]) => {
+      const path = /(?:localhost(?::\d+)?)(\/[^\s'?`]*)/.exec(rest!)?.[1] ?? ''
+      const given = /-X (\w+)/.exec(rest!)?.[1]
+      const method =
+        given ?? (/(^| )-I( |$)/.test(rest!) ? 'HEAD' : / -d |--data/.test(rest!) ? 'POST' : 'GET')
+      return `${method} ${path}`
+    },
+  )
 
   for (const { path, calls } of ROUTES) {
     for (const method of Object.keys(calls)) {
       it(`has a curl line for ${method} ${path}`, () => {
-        const pattern = new RegExp(`^${method} ${path.replace(/:key|:id/, '[^/]+')}$`)
+        const pattern = new RegExp(`^${method} ${path.replace(/:key|:id/, '[^/]+').replace('*', '.+')}$`)
         expect(
           curls.some((line) => pattern.test(line)),
           curls.join('\n'),

@@ -100,7 +100,7 @@ describe('failed commands of the Redis protocol', () => {
     const running = await startRondo({ LOG_REQUESTS: logRequests })
     const client = await RawResp.open(running.rondo.respServer.port)
     expect(await client.ask('SET', 'my-secret-key', 'my-secret-value')).to.equal('+OK\r\n')
-    for (const wrong of ['INCR', 'LPUSH']) await client.ask(wrong, 'my-secret-key')
+    for (const wrong of ['INCR', 'XADD']) await client.ask(wrong, 'my-secret-key')
     await Promise.all(running.rondo.cluster.members.map(({ node }) => node.close()))
     for (let i = 0; i < 100; i++) {
       expect(await client.ask('GET', 'my-secret-key')).to.match(/^-NOREPLICAS /)
@@ -161,7 +161,7 @@ describe('metrics', () => {
       ['GETDEL', 'none'],
       ['INCR', 'k0'],
       ['NOSUCH'],
-      ['LPUSH', 'k0', 'x'],
+      ['XADD', 'k0', 'x'],
     ] as [string, ...string[]][])
       await client.ask(name, ...args)
     client.close()
@@ -219,6 +219,16 @@ describe('metrics', () => {
       'command="mget",result="miss"': 1,
       'command="getdel",result="hit"': 0,
       'command="getdel",result="miss"': 1,
+      'command="command",result="hit"': 0,
+      'command="command",result="miss"': 0,
+      'command="upstash",result="hit"': 0,
+      'command="upstash",result="miss"': 0,
+      'command="ringg",result="hit"': 0,
+      'command="ringg",result="miss"': 0,
+      'command="lru",result="hit"': 0,
+      'command="lru",result="miss"': 0,
+      'command="cache-cluster",result="hit"': 0,
+      'command="cache-cluster",result="miss"': 0,
     })
     expect(samples(text, 'rondo_resp_lookups_total')).to.deep.equal({
       'command="get",result="hit"': 1,

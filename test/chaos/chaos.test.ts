@@ -17,6 +17,7 @@ describe('chaos with real servers', function () {
       const result = await runChaos({
         seed,
         faults: 8,
+        changesPercent: 0,
         operations: 500,
         operationsPerSecond: 150,
         limitMs: RUN_MS,

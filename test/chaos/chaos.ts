@@ -4,8 +4,9 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { seeded } from '../support/random.ts'
-import { ChaosCluster, NODE_IDS, REQUEST_TIMEOUT_MS, type LogEntry } from './cluster.ts'
-import { Faults, planFaults, type Detection, type Incident } from './faults.ts'
+import type { ChangeRun, CoordinatorDown } from './changes.ts'
+import { ChaosCluster, REQUEST_TIMEOUT_MS, type LogEntry } from './cluster.ts'
+import { Faults, planRun, type Detection, type Incident } from './faults.ts'
 import { differences, faultsDuring, judgeHistory, type Difference, type KeyVerdict } from './verdict.ts'
 import { Stalls } from './stalls.ts'
 import { Workload, type Operation } from './workload.ts'
@@ -13,6 +14,8 @@ import { Workload, type Operation } from './workload.ts'
 export interface ChaosOptions {
   readonly seed: number
   readonly faults: number
+  /** How many of the faults, in percent, are changes of the members. */
+  readonly changesPercent: number
   readonly operationsPerSecond: number
   /** No new fault begins after this. */
   readonly limitMs: number
@@ -26,6 +29,13 @@ export interface ChaosResult {
   readonly history: readonly Operation[]
   readonly incidents: readonly Incident[]
   readonly detections: readonly Detection[]
+  readonly changes: readonly ChangeRun[]
+  /** By reason: requests for a change that were refused. */
+  readonly refusals: ReadonlyMap<string, number>
+  /** Servers with the data of a member that they were, which were refused as they have to be. */
+  readonly usedRefused: number
+  /** Coordinators that were killed. */
+  readonly downs: readonly CoordinatorDown[]
   readonly complaints: readonly string[]
   readonly verdicts: readonly KeyVerdict[]
   readonly keys: number
@@ -46,14 +56,14 @@ export const CONVERGED_WITHIN_MS = 60_000
 const WARM_UP_MS = 300
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
-  const { seed, faults: count, operationsPerSecond, limitMs, onProgress } = options
+  const { seed, faults: count, changesPercent, operationsPerSecond, limitMs, onProgress } = options
   const startedAtMs = performance.now()
-  const plan = planFaults(count, seeded(seed))
+  const plan = planRun(count, changesPercent, seed)
   const stalls = new Stalls()
   const cluster = await ChaosCluster.start()
   try {
     const workload = new Workload(
-      cluster.rondos,
+      cluster,
       { clientsPerCoordinator: 4, operationsPerSecond, keys: 30, operationsPerKey: 150 },
       seeded(seed + 1),
     )
@@ -61,7 +71,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     await delay(WARM_UP_MS)
     const faults = new Faults(cluster, stalls, performance.now() + limitMs)
     const ticker = setInterval(() => {
-      onProgress?.(`${faults.incidents.length} of ${count} faults, ${workload.history.length} operations`)
+      const begun = faults.incidents.length + faults.changes.runs.length
+      onProgress?.(`${begun} of ${count} faults, ${workload.history.length} operations`)
     }, 10_000)
     try {
       await faults.run(plan)
@@ -80,6 +91,10 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
       history,
       incidents: faults.incidents,
       detections: faults.detections,
+      changes: faults.changes.runs,
+      refusals: faults.changes.refusals,
+      usedRefused: faults.changes.usedRefused,
+      downs: faults.changes.downs,
       complaints: faults.complaints,
       verdicts: judgeHistory(history, finalFrom),
       keys: workload.keys.length,
@@ -106,8 +121,9 @@ async function converge(
 ): Promise<Pick<ChaosResult, 'convergedAfterMs' | 'differences' | 'hintsLeft' | 'behind'>> {
   const fromMs = performance.now()
   for (;;) {
-    const whole = await Promise.all(NODE_IDS.map((id) => cluster.isWhole(id)))
-    const behind = NODE_IDS.filter((id, i) => !whole[i] || cluster.isBehind(id))
+    const { members } = cluster
+    const whole = await Promise.all(members.map((node) => cluster.isWhole(node)))
+    const behind = members.filter((node, i) => !whole[i] || cluster.isBehind(node)).map(({ id }) => id!)
     const found = await differences(cluster, keys)
     const hintsLeft = await cluster.hintCount()
     const tookMs = performance.now() - fromMs
@@ -123,9 +139,23 @@ export function failedOperations({ history }: ChaosResult): Operation[] {
   return history.filter(({ outcome }) => outcome !== 'ok')
 }
 
-/** Operations during which exactly one node was at fault. */
-export function withOneNodeAtFault({ history, incidents }: ChaosResult): Operation[] {
-  return history.filter(
-    (operation) => new Set(faultsDuring(operation, incidents).map(({ node }) => node)).size === 1,
+/** Operations during which exactly one node was at fault, and the members and coordinators stayed as they were. */
+export function withOneNodeAtFault(result: ChaosResult): Operation[] {
+  return result.history.filter(
+    (operation) =>
+      new Set(faultsDuring(operation, result.incidents).map(({ node }) => node)).size === 1 &&
+      !isDuringChange(operation, result) &&
+      !wasCutOff(operation, result),
+  )
+}
+
+export function isDuringChange({ startMs, endMs }: Operation, { changes }: ChaosResult): boolean {
+  return changes.some(({ fromMs, endedMs }) => fromMs <= endMs && endedMs >= startMs)
+}
+
+/** Its coordinator was killed meanwhile. */
+export function wasCutOff({ coordinator, startMs, endMs }: Operation, { downs }: ChaosResult): boolean {
+  return downs.some(
+    (down) => down.coordinator === coordinator && down.fromMs <= endMs && down.untilMs >= startMs,
   )
 }

@@ -7,6 +7,9 @@
  *                   ──▶ proxy ──▶ d (snapshots, when told to)    ┘
  *     coordinator 1 ──▶ four more proxies, coordinator 2 too
  *
+ * And three spare servers, which join and take the place of members. A member that has joined has one address for all
+ * coordinators, so one proxy stands before it: what goes wrong there goes wrong for all of them.
+ *
  * `isWhole` looks at the node itself, past proxies and coordinators: its marker says clean, in this run of its process.
  */
 import { existsSync } from 'node:fs'
@@ -20,21 +23,35 @@ import { decodeMarker, type Marker } from '../../src/cluster/marker.ts'
 import type { Member } from '../../src/cluster/member.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { hintsKey, MARKER_KEY } from '../../src/core/keys.ts'
+import type { Topology } from '../../src/core/topology.ts'
 import { Rondo } from '../../src/app/rondo.ts'
 import { FaultProxy } from '../support/fault-proxy.ts'
-import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
+import { freePort, startRedis, type RedisServer } from '../../scripts/redis-server.ts'
 
 export const REQUEST_TIMEOUT_MS = 1000
-export const NODE_IDS = ['a', 'b', 'c', 'd'] as const
-export type NodeId = (typeof NODE_IDS)[number]
+const NODE_IDS = ['a', 'b', 'c', 'd'] as const
+/** Servers that are no members at first. */
+const SPARE_NAMES = ['e', 'f', 'g'] as const
+type Name = (typeof NODE_IDS)[number] | (typeof SPARE_NAMES)[number]
+/** Ids that members may have: of servers at first, and of whichever server takes them later. */
+export const ALL_IDS: readonly string[] = [...NODE_IDS, ...SPARE_NAMES]
 export const COORDINATORS = 3
 const REPLICAS = 3
 
-const PERSISTENCE: Record<NodeId, readonly string[]> = {
-  a: ['--appendonly', 'yes', '--appendfsync', 'everysec'],
-  b: [],
-  c: ['--appendonly', 'yes', '--appendfsync', 'always'],
-  d: [],
+type Persistence = 'everysec' | 'always' | 'snapshots'
+const PERSISTENCE: Record<Name, Persistence> = {
+  a: 'everysec',
+  b: 'snapshots',
+  c: 'always',
+  d: 'snapshots',
+  e: 'everysec',
+  f: 'snapshots',
+  g: 'always',
+}
+const ARGS: Record<Persistence, readonly string[]> = {
+  everysec: ['--appendonly', 'yes', '--appendfsync', 'everysec'],
+  always: ['--appendonly', 'yes', '--appendfsync', 'always'],
+  snapshots: [],
 }
 
 /** Keys of the Redis that is not ours, as they must be at the end. */
@@ -47,14 +64,52 @@ export interface LogEntry {
 }
 
 export class ChaosNode {
-  readonly id: NodeId
+  /** Of the server, whichever member it is. */
+  readonly name: Name
+  /** The member that it is now; null = none. */
+  id: string | null
   readonly server: RedisServer
-  /** One per coordinator. */
-  readonly proxies: readonly FaultProxy[]
-  constructor(id: NodeId, server: RedisServer, proxies: readonly FaultProxy[]) {
-    this.id = id
+  /** Of those that joined: one address for all coordinators. */
+  readonly shared: FaultProxy
+  /** One per coordinator; while it has its place from the start. */
+  private readonly own: readonly FaultProxy[]
+  /** It has been a member and was not emptied since. */
+  isUsed: boolean
+  hasJoined: boolean
+  constructor(name: Name, server: RedisServer, shared: FaultProxy, own: readonly FaultProxy[]) {
+    this.name = name
+    this.id = own.length > 0 ? name : null
     this.server = server
-    this.proxies = proxies
+    this.shared = shared
+    this.own = own
+    this.isUsed = own.length > 0
+    this.hasJoined = own.length === 0
+  }
+
+  /** Without doubles: those through which these coordinators reach it. */
+  proxiesOf(coordinators: readonly number[]): readonly FaultProxy[] {
+    return this.hasJoined ? [this.shared] : coordinators.map((i) => this.own[i]!)
+  }
+
+  addressFor(coordinator: number): string {
+    return `127.0.0.1:${this.proxiesOf([coordinator])[0]!.port}`
+  }
+
+  /** How it was reached at the beginning. */
+  firstAddressFor(coordinator: number): string {
+    return `127.0.0.1:${this.own[coordinator]!.port}`
+  }
+
+  get isFounding(): boolean {
+    return this.own.length > 0
+  }
+
+  get persistence(): Persistence {
+    return PERSISTENCE[this.name]
+  }
+
+  get allProxies(): readonly FaultProxy[] {
+    return [this.shared, ...this.own]
   }
 
   /** Runs commands on the server itself. Rejects when it does not answer within a second. */
@@ -90,16 +145,21 @@ export class ChaosNode {
 export class ChaosCluster {
   readonly nodes: readonly ChaosNode[]
   readonly foreign: RedisServer
-  readonly rondos: readonly Rondo[]
+  /** One that was killed stands here until it is started again. */
+  readonly rondos: Rondo[]
   /** What the coordinators logged. */
   readonly log: LogEntry[]
+  private readonly ports: number[] = []
+  private readonly down = new Set<number>()
+  /** Of those that were killed. */
+  private readonly ending: Promise<void>[] = []
   private readonly foreignBefore: string
 
   private constructor(
     nodes: readonly ChaosNode[],
     foreign: RedisServer,
     foreignBefore: string,
-    rondos: readonly Rondo[],
+    rondos: Rondo[],
     log: LogEntry[],
   ) {
     this.nodes = nodes
@@ -113,16 +173,17 @@ export class ChaosCluster {
     const undo: (() => Promise<void>)[] = []
     try {
       const nodes = await Promise.all(
-        NODE_IDS.map(async (id) => {
-          const dir = await mkdtemp(join(fastFolder(), `rondo-chaos-${id}-`))
+        [...NODE_IDS, ...SPARE_NAMES].map(async (name, at) => {
+          const dir = await mkdtemp(join(fastFolder(), `rondo-chaos-${name}-`))
           undo.push(() => rm(dir, { recursive: true, force: true }))
-          const server = await startRedis({ args: PERSISTENCE[id], dir })
+          const server = await startRedis({ args: ARGS[PERSISTENCE[name]], dir })
           undo.push(() => server.stop())
-          const proxies = await Promise.all(
-            Array.from({ length: COORDINATORS }, () => FaultProxy.start(server.port)),
+          const own = at < NODE_IDS.length ? COORDINATORS : 0
+          const [shared, ...others] = await Promise.all(
+            Array.from({ length: 1 + own }, () => FaultProxy.start(server.port)),
           )
-          undo.push(() => Promise.resolve(proxies.forEach((proxy) => proxy.close())))
-          return new ChaosNode(id, server, proxies)
+          undo.push(() => Promise.resolve([shared!, ...others].forEach((proxy) => proxy.close())))
+          return new ChaosNode(name, server, shared!, others)
         }),
       )
       const foreign = await startRedis()
@@ -130,10 +191,16 @@ export class ChaosCluster {
       await withClient(foreign.port, foundElsewhere)
       const foreignBefore = await fingerprint(foreign.port)
       const log: LogEntry[] = []
-      const rondos = Array.from({ length: COORDINATORS }, (_, i) => newRondo(nodes, i, log))
+      const rondos = await Promise.all(
+        Array.from({ length: COORDINATORS }, async (_, i) => {
+          return newRondo(firstUrls(nodes, i), await freePort(), i, log)
+        }),
+      )
       undo.push(async () => void (await Promise.all(rondos.map((rondo) => rondo.stop()))))
       await Promise.all(rondos.map((rondo) => rondo.start()))
-      return new ChaosCluster(nodes, foreign, foreignBefore, rondos, log)
+      const cluster = new ChaosCluster(nodes, foreign, foreignBefore, rondos, log)
+      for (const [i, rondo] of rondos.entries()) cluster.ports[i] = (await rondo.listen()).http.port
+      return cluster
     } catch (error) {
       for (const step of undo.reverse()) await step()
       throw error
@@ -142,59 +209,104 @@ export class ChaosCluster {
 
   async stop(): Promise<void> {
     for (const { server } of this.nodes) if (server.pid !== undefined) server.resume()
-    await Promise.all(this.rondos.map((rondo) => rondo.stop()))
-    for (const { proxies } of this.nodes) for (const proxy of proxies) proxy.close()
+    await Promise.all([...this.rondos.map((rondo) => rondo.stop()), ...this.ending])
+    for (const { allProxies } of this.nodes) for (const proxy of allProxies) proxy.close()
     await Promise.all([...this.nodes.map(({ server }) => server.stop()), this.foreign.stop()])
     await Promise.all(this.nodes.map(({ server }) => rm(server.dir, { recursive: true, force: true })))
   }
 
-  node(id: NodeId): ChaosNode {
-    return this.nodes.find((node) => node.id === id)!
+  /** Servers that are members. */
+  get members(): readonly ChaosNode[] {
+    return this.nodes.filter(({ id }) => id !== null)
   }
 
-  member(coordinator: number, id: NodeId): Member {
-    return this.rondos[coordinator]!.cluster.members.find((member) => member.id === id)!
+  isUp(coordinator: number): boolean {
+    return !this.down.has(coordinator)
   }
 
-  /** The node holds all that was acknowledged, and every coordinator uses it and knows so. */
-  async isWhole(id: NodeId): Promise<boolean> {
-    const found = await this.node(id).marker()
+  /** Nothing more goes from it to its nodes, and it takes no requests. What it had sent has been sent. */
+  killCoordinator(coordinator: number): void {
+    const rondo = this.rondos[coordinator]!
+    this.down.add(coordinator)
+    for (const { node } of rondo.cluster.members) void node.close()
+    this.ending.push(rondo.stop())
+  }
+
+  /** With the REDIS_URLS that it had, as long as two of the nodes that they name are where they were. */
+  async restartCoordinator(coordinator: number): Promise<void> {
+    const inPlace = this.nodes.filter(({ id, hasJoined }) => id !== null && !hasJoined)
+    const urls =
+      inPlace.length >= 2 ? firstUrls(this.nodes, coordinator) : presentUrls(this.members, coordinator)
+    const rondo = newRondo(urls, await freePort(), coordinator, this.log)
+    await rondo.start()
+    this.ports[coordinator] = (await rondo.listen()).http.port
+    this.rondos[coordinator] = rondo
+    this.down.delete(coordinator)
+  }
+
+  /** Of the HTTP API. */
+  urlOf(coordinator: number): string {
+    return `http://127.0.0.1:${this.ports[coordinator]}`
+  }
+
+  /** Undefined: this coordinator has no such member, or not yet. */
+  member(coordinator: number, id: string): Member | undefined {
+    return this.rondos[coordinator]!.cluster.members.find((member) => member.id === id)
+  }
+
+  /** The node holds all that was acknowledged, and every coordinator uses it and knows so; or it is no member any more. */
+  async isWhole(node: ChaosNode): Promise<boolean> {
+    const { id } = node
+    if (id === null) return true
+    const found = await node.marker()
     if (found?.marker.state !== 'clean' || !found.current) return false
     return this.rondos.every((_, i) => {
-      const { marker, completeness, health, node } = this.member(i, id)
+      const member = this.member(i, id)
       return (
-        marker?.token === found.marker.token &&
-        completeness === 'clean' &&
-        health.state === 'up' &&
-        node.ready
+        member?.marker?.token === found.marker.token &&
+        member.completeness === 'clean' &&
+        member.health.state === 'up' &&
+        member.node.ready
       )
     })
   }
 
-  isBehind(id: NodeId): boolean {
-    return this.rondos.some((_, i) => this.member(i, id).behind)
+  isBehind({ id }: ChaosNode): boolean {
+    return id !== null && this.rondos.some((_, i) => this.member(i, id)?.behind !== false)
   }
 
-  homesOf(key: string): readonly NodeId[] {
-    const members = this.rondos[0]!.cluster.placement.replicaSetOf(Buffer.from(key)).homes
-    return members.map((member) => member.id as NodeId)
-  }
-
-  /** The bytes that the nodes hold under these keys, by node. */
-  async rawRecords(keys: readonly string[]): Promise<Map<NodeId, (Buffer | null)[]>> {
-    const held = new Map<NodeId, (Buffer | null)[]>()
+  /** Names which servers are members, as this topology says. */
+  follow({ layout, next }: Topology): void {
+    const members = [...layout.members, ...(next?.members ?? [])]
     for (const node of this.nodes) {
+      const one = members.find(({ id, url, isGiven }) =>
+        isGiven ? url === `redis://127.0.0.1:${node.shared.port}` : node.isFounding && id === node.name,
+      )
+      node.id = one?.id ?? null
+      node.hasJoined ||= one?.isGiven === true
+      node.isUsed ||= one !== undefined
+    }
+  }
+
+  homesOf(key: string): readonly string[] {
+    return this.rondos[0]!.cluster.placement.replicaSetOf(Buffer.from(key)).homes.map(({ id }) => id)
+  }
+
+  /** The bytes that the members hold under these keys, by id. */
+  async rawRecords(keys: readonly string[]): Promise<Map<string, (Buffer | null)[]>> {
+    const held = new Map<string, (Buffer | null)[]>()
+    for (const node of this.members) {
       const records = keys.length === 0 ? [] : await node.ask((client) => client.mgetBuffer(...keys))
-      held.set(node.id, records)
+      held.set(node.id!, records)
     }
     return held
   }
 
-  /** Hints that wait on any node for any other. */
+  /** Hints that wait on any member for any node. */
   async hintCount(): Promise<number> {
     let sum = 0
-    for (const node of this.nodes) {
-      for (const id of NODE_IDS) sum += await node.ask((client) => client.hlen(hintsKey(id)))
+    for (const node of this.members) {
+      for (const id of ALL_IDS) sum += await node.ask((client) => client.hlen(hintsKey(id)))
     }
     return sum
   }
@@ -216,17 +328,28 @@ export async function forgetAll(server: RedisServer): Promise<void> {
     await rm(join(server.dir, name), { recursive: true, force: true })
 }
 
-function newRondo(nodes: readonly ChaosNode[], coordinator: number, log: LogEntry[]): Rondo {
+/** The REDIS_URLS of the beginning. */
+function firstUrls(nodes: readonly ChaosNode[], coordinator: number): string {
+  const founding = nodes.filter(({ isFounding }) => isFounding)
+  return founding.map((node) => `${node.name}=${node.firstAddressFor(coordinator)}`).join()
+}
+
+function presentUrls(members: readonly ChaosNode[], coordinator: number): string {
+  return members.map((node) => `${node.id}=${node.addressFor(coordinator)}`).join()
+}
+
+function newRondo(urls: string, port: number, coordinator: number, log: LogEntry[]): Rondo {
   const loaded = loadConfig({
-    REDIS_URLS: nodes.map(({ id, proxies }) => `${id}=127.0.0.1:${proxies[coordinator]!.port}`).join(','),
+    REDIS_URLS: urls,
     REPLICATION_FACTOR: String(REPLICAS),
     PING_INTERVAL_SECONDS: '1',
     REQUEST_TIMEOUT_MS: String(REQUEST_TIMEOUT_MS),
     NODE_TIMEOUT_MS: '300',
     READ_CONSISTENCY: 'quorum',
     WRITE_CONSISTENCY: 'quorum',
-    PORT: '0',
-    RESP_PORT: '0',
+    HOST: '127.0.0.1',
+    PORT: String(port),
+    RESP_PORT: 'off',
   })
   if (!loaded.ok) throw new Error(loaded.problems.join('\n'))
   const stream = new Writable({

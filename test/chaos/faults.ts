@@ -2,12 +2,14 @@
  * What goes wrong, one node at a time: what a fault does, how long it lasts, how it is undone.
  *
  * A node that is cut off or paused loses nothing, so such faults may overlap. A fault that loses data waits until every
- * other node is whole again: at no time has more than one node lost what it had acknowledged.
+ * other node is whole again: at no time has more than one node lost what it had acknowledged. Another server in the place
+ * of a member (changes.ts) has lost everything in this sense, until it is filled.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { FAIR, WEATHER } from '../support/fault-proxy.ts'
-import type { Random } from '../support/random.ts'
-import { COORDINATORS, forgetAll, NODE_IDS, type ChaosCluster, type NodeId } from './cluster.ts'
+import { seeded, type Random } from '../support/random.ts'
+import { Changes, planChange, type PlannedChange } from './changes.ts'
+import { COORDINATORS, forgetAll, type ChaosCluster, type ChaosNode } from './cluster.ts'
 import type { Stalls } from './stalls.ts'
 
 export const FAULT_KINDS = [
@@ -50,7 +52,8 @@ const SHARES: Record<FaultKind, number> = {
 /** As drawn from the seed. */
 export interface PlannedFault {
   readonly kind: FaultKind
-  readonly node: NodeId
+  /** Which of those that are members then, from 0 up to but without 1. */
+  readonly node: number
   /** Whose connections to it. */
   readonly coordinators: readonly number[]
   readonly forMs: number
@@ -64,7 +67,8 @@ export interface PlannedFault {
 
 export interface Incident {
   readonly kind: FaultKind
-  readonly node: NodeId
+  /** The name of the server. */
+  readonly node: string
   readonly coordinators: readonly number[]
   readonly fromMs: number
   /** The fault itself is over. */
@@ -75,7 +79,7 @@ export interface Incident {
 
 export interface Detection {
   readonly kind: 'killed' | 'paused'
-  readonly node: NodeId
+  readonly node: string
   readonly coordinator: number
   /** Null: not within the time that the fault lasted. */
   readonly afterMs: number | null
@@ -92,13 +96,26 @@ export function planFaults(count: number, random: Random): PlannedFault[] {
     const whose = random.pick([all, all, [one], [one], [one], all.filter((i) => i !== one)])
     return {
       kind,
-      node: random.pick(NODE_IDS),
+      node: random.next(),
       coordinators: isOfNetwork(kind) ? whose : all,
       forMs: durationMs(kind, random),
       thenMs: random.below(400),
       overlaps: random.chance(0.25),
       chance: random.next(),
     }
+  })
+}
+
+/** Faults, and in the place of this share of them a change of the members. */
+export function planRun(
+  count: number,
+  changesPercent: number,
+  seed: number,
+): (PlannedFault | PlannedChange)[] {
+  const random = seeded(seed + 2)
+  return planFaults(count, seeded(seed)).map((fault) => {
+    const change = planChange(random)
+    return random.chance(changesPercent / 100) ? change : fault
   })
 }
 
@@ -138,64 +155,100 @@ export class Faults {
   readonly detections: Detection[] = []
   /** What should not have happened, apart from what the history tells. */
   readonly complaints: string[] = []
+  readonly changes: Changes
   private readonly cluster: ChaosCluster
   private readonly stalls: Stalls
   private readonly endAtMs: number
   /** By node: the faults that last, and have not been got over. */
-  private readonly open = new Map<NodeId, Set<Promise<void>>>()
+  private readonly open: ReadonlyMap<ChaosNode, Set<Promise<void>>>
 
   /** By node: the last fault that lost data; resolved once the node is whole again. */
-  private readonly losing = new Map<NodeId, Promise<void>>()
+  private readonly losing = new Map<ChaosNode, Promise<void>>()
 
   /** @param endAtMs no new fault begins after this */
   constructor(cluster: ChaosCluster, stalls: Stalls, endAtMs: number) {
     this.stalls = stalls
     this.cluster = cluster
     this.endAtMs = endAtMs
-    for (const id of NODE_IDS) this.open.set(id, new Set())
+    this.open = new Map(cluster.nodes.map((node) => [node, new Set()]))
+    this.changes = new Changes(cluster, this.complaints)
   }
 
-  /** Resolves when the last one is over and all nodes are whole; tells how many there were. */
-  async run(plan: readonly PlannedFault[]): Promise<number> {
-    let done = 0
-    for (const fault of plan) {
+  /** Resolves when the last one is over and all nodes are whole. */
+  async run(plan: readonly (PlannedFault | PlannedChange)[]): Promise<void> {
+    for (const step of plan) {
       if (performance.now() > this.endAtMs) break
-      await this.waitFor(fault)
+      const over = 'change' in step ? await this.beginChange(step) : await this.beginFault(step)
       if (this.complaints.length > 0) break // a node that does not come back: nothing after that would be fair
-      const over = this.execute(fault)
-      if (LOSES_DATA.has(fault.kind)) this.losing.set(fault.node, over)
-      const open = this.open.get(fault.node)!
-      open.add(over)
-      void over.then(() => open.delete(over))
-      done++
-      if (!fault.overlaps) await over
-      await delay(fault.thenMs)
+      if (!step.overlaps) await over()
+      await delay(step.thenMs)
     }
-    await this.settled(NODE_IDS)
-    return done
+    await this.settled(this.cluster.nodes)
+    await this.changes.over()
   }
 
-  /** A node has one fault at a time, two nodes at most have one, and only one has lost data. */
-  private async waitFor({ kind, node }: PlannedFault): Promise<void> {
-    await this.settled([node])
-    const others = NODE_IDS.filter((id) => id !== node)
-    const busy = others.filter((id) => this.open.get(id)!.size > 0)
-    if (busy.length > 1) await this.settled(others)
-    if (!LOSES_DATA.has(kind)) return
+  /** Resolves, when it has begun, with how to wait for its end. */
+  private async beginFault(fault: PlannedFault): Promise<() => Promise<void>> {
+    const node = await this.subjectOf(fault)
+    if (this.complaints.length > 0) return () => Promise.resolve()
+    return this.track(node, this.execute(fault, node), LOSES_DATA.has(fault.kind))
+  }
+
+  private track(node: ChaosNode, over: Promise<void>, losesData: boolean): () => Promise<void> {
+    if (losesData) this.losing.set(node, over)
+    const open = this.open.get(node)!
+    open.add(over)
+    void over.then(() => open.delete(over))
+    return () => over
+  }
+
+  /**
+   * One change at a time. Another server in the place of a member is empty: as long as it is not filled, no other node may
+   * lose data. The servers that take part are at no other fault when it is asked for.
+   */
+  private async beginChange(planned: PlannedChange): Promise<() => Promise<void>> {
+    await this.changes.over()
+    const change = this.changes.prepare(planned)
+    const { spare, member } = change
+    await this.settled([spare, member].filter((node) => node !== null))
+    if (change.kind !== 'replace') {
+      const over = this.changes.run(change)
+      return () => over
+    }
+    await this.noOtherLoses(spare!)
+    if (this.complaints.length > 0) return () => Promise.resolve()
+    return this.track(spare!, this.changes.run(change), true)
+  }
+
+  /** Waits until a fault may begin: a node has one at a time, two nodes at most have one, and only one has lost data. */
+  private async subjectOf({ kind, node: at }: PlannedFault): Promise<ChaosNode> {
+    for (;;) {
+      const { members } = this.cluster
+      const node = members[Math.floor(at * members.length)]!
+      await this.settled([node])
+      const others = this.cluster.nodes.filter((one) => one !== node)
+      const busy = others.filter((one) => this.open.get(one)!.size > 0)
+      if (busy.length > 1) await this.settled(others)
+      if (LOSES_DATA.has(kind)) await this.noOtherLoses(node)
+      if (node.id !== null || this.complaints.length > 0) return node
+    }
+  }
+
+  private async noOtherLoses(node: ChaosNode): Promise<void> {
     // One that is about to lose data may still look whole.
-    await Promise.all([...this.losing].filter(([id]) => id !== node).map(([, over]) => over))
+    await Promise.all([...this.losing].filter(([one]) => one !== node).map(([, over]) => over))
     // Another fault that lasts is fine, as long as its node has lost nothing: a paused one is asked when it goes on.
-    await this.untilWhole(others)
+    await this.untilWhole(this.cluster.members.filter((one) => one !== node))
   }
 
-  private async settled(ids: readonly NodeId[]): Promise<void> {
-    await Promise.all(ids.flatMap((id) => [...this.open.get(id)!]))
+  private async settled(nodes: readonly ChaosNode[]): Promise<void> {
+    await Promise.all(nodes.flatMap((node) => [...this.open.get(node)!]))
   }
 
-  private async untilWhole(ids: readonly NodeId[]): Promise<void> {
+  private async untilWhole(nodes: readonly ChaosNode[]): Promise<void> {
     const limitMs = performance.now() + WHOLE_WITHIN_MS
-    for (const id of ids) {
-      while (!(await this.holdsAll(id))) {
+    for (const node of nodes) {
+      while (!(await this.holdsAll(node))) {
         if (performance.now() > limitMs || this.complaints.length > 0) return
         await delay(LOOK_EVERY_MS)
       }
@@ -203,15 +256,16 @@ export class Faults {
   }
 
   /** Its marker says clean, as the coordinators know; it may be out of reach for some of them. */
-  private async holdsAll(id: NodeId): Promise<boolean> {
-    const found = await this.cluster.node(id).marker()
+  private async holdsAll(node: ChaosNode): Promise<boolean> {
+    if (node.id === null) return true // it has left
+    const found = await node.marker()
     return found?.marker.state === 'clean' && found.current
   }
 
-  private async execute(fault: PlannedFault): Promise<void> {
+  private async execute(fault: PlannedFault, node: ChaosNode): Promise<void> {
     const incident: Incident = {
       kind: fault.kind,
-      node: fault.node,
+      node: node.name,
       coordinators: fault.coordinators,
       fromMs: performance.now(),
       undoneAtMs: Infinity,
@@ -219,15 +273,17 @@ export class Faults {
     }
     this.incidents.push(incident)
     try {
-      await this.harm(fault)
+      await this.harm(fault, node)
     } catch (error) {
-      this.complaints.push(`"${fault.kind}" of ${fault.node} could not be done: ${String(error)}`)
+      this.complaints.push(`"${fault.kind}" of ${node.name} could not be done: ${String(error)}`)
     }
     incident.undoneAtMs = performance.now()
     const limitMs = incident.undoneAtMs + WHOLE_WITHIN_MS
-    while (!(await this.cluster.isWhole(fault.node))) {
+    while (!(await this.cluster.isWhole(node))) {
       if (performance.now() > limitMs) {
-        this.complaints.push(`node ${fault.node} was not whole ${WHOLE_WITHIN_MS} ms after "${fault.kind}"`)
+        this.complaints.push(
+          `node ${node.name} (member ${node.id}) was not whole ${WHOLE_WITHIN_MS} ms after "${fault.kind}"`,
+        )
         return
       }
       await delay(LOOK_EVERY_MS)
@@ -235,10 +291,9 @@ export class Faults {
     incident.wholeAtMs = performance.now()
   }
 
-  private async harm({ kind, node: id, coordinators, forMs, chance }: PlannedFault): Promise<void> {
-    const node = this.cluster.node(id)
+  private async harm({ kind, coordinators, forMs, chance }: PlannedFault, node: ChaosNode): Promise<void> {
     const { server } = node
-    const proxies = coordinators.map((i) => node.proxies[i]!)
+    const proxies = node.proxiesOf(coordinators)
     const during = async (begin: () => Promise<unknown>, end: () => unknown) => {
       await begin()
       await delay(forMs)
@@ -254,22 +309,22 @@ export class Faults {
         await node.ask((client) => client.flushall())
         return
       case 'kill, back empty':
-        await this.kill(id, forMs)
+        await this.kill(node, forMs)
         await forgetAll(server)
-        await this.comeBack(id)
+        await this.comeBack(node)
         return
       case 'kill, back with old data': {
-        if (id === 'b' || id === 'd') {
+        if (node.persistence === 'snapshots') {
           await node.ask((client) => client.save())
           await delay(200 + chance * 1000) // writes that the snapshot lacks
         }
-        await this.kill(id, forMs)
-        if (id === 'a' && chance < 0.7) await node.loseTail(Math.floor(chance * 20_000))
-        await this.comeBack(id)
+        await this.kill(node, forMs)
+        if (node.persistence === 'everysec' && chance < 0.7) await node.loseTail(Math.floor(chance * 20_000))
+        await this.comeBack(node)
         return
       }
       case 'pause':
-        await this.pause(id, forMs)
+        await this.pause(node, forMs)
         return
       case 'swap, another cluster':
         await during(
@@ -278,8 +333,8 @@ export class Faults {
         )
         return
       case 'swap, another member': {
-        const others = NODE_IDS.filter((other) => other !== id)
-        const other = this.cluster.node(others[Math.floor(chance * others.length)]!)
+        const others = this.cluster.members.filter((other) => other !== node)
+        const other = others[Math.floor(chance * others.length)]!
         await during(
           () => Promise.resolve(proxies.forEach((proxy) => proxy.aim(other.server.port))),
           () => proxies.forEach((proxy) => proxy.aim(server.port)),
@@ -307,24 +362,22 @@ export class Faults {
   }
 
   /** The process dies and its machine lives on: connections end, and new ones are refused. */
-  private async kill(id: NodeId, forMs: number): Promise<void> {
-    const { server, proxies } = this.cluster.node(id)
-    const noticed = this.whenNoticed(id, 'killed')
-    await server.kill()
-    await Promise.all(proxies.map((proxy) => proxy.set(WEATHER.cut)))
+  private async kill(node: ChaosNode, forMs: number): Promise<void> {
+    const noticed = this.whenNoticed(node, 'killed')
+    await node.server.kill()
+    await Promise.all(node.allProxies.map((proxy) => proxy.set(WEATHER.cut)))
     await delay(forMs)
     noticed()
   }
 
-  private async comeBack(id: NodeId): Promise<void> {
-    const { server, proxies } = this.cluster.node(id)
+  private async comeBack({ server, allProxies }: ChaosNode): Promise<void> {
     await server.restart()
-    await Promise.all(proxies.map((proxy) => proxy.set(FAIR)))
+    await Promise.all(allProxies.map((proxy) => proxy.set(FAIR)))
   }
 
-  private async pause(id: NodeId, forMs: number): Promise<void> {
-    const { server } = this.cluster.node(id)
-    const noticed = this.whenNoticed(id, 'paused')
+  private async pause(node: ChaosNode, forMs: number): Promise<void> {
+    const { server } = node
+    const noticed = this.whenNoticed(node, 'paused')
     await server.pause()
     await delay(forMs)
     noticed()
@@ -332,11 +385,12 @@ export class Faults {
   }
 
   /** From now until the returned function is called: when does each coordinator that uses the node stop doing so? */
-  private whenNoticed(id: NodeId, kind: Detection['kind']): () => void {
+  private whenNoticed({ id, name }: ChaosNode, kind: Detection['kind']): () => void {
     const fromMs = performance.now()
+    const memberAt = (i: number) => (this.cluster.isUp(i) ? this.cluster.member(i, id!) : undefined)
     const watched = this.cluster.rondos.flatMap((_, coordinator) => {
-      const member = this.cluster.member(coordinator, id)
-      const uses = member.health.state === 'up' && member.node.ready
+      const member = memberAt(coordinator)
+      const uses = member?.health.state === 'up' && member.node.ready
       return uses ? [{ coordinator, member, rank: member.readRank, afterMs: null as number | null }] : []
     })
     const look = () => {
@@ -352,9 +406,10 @@ export class Faults {
       look()
       clearInterval(timer)
       const lastedMs = performance.now() - fromMs
-      for (const { coordinator, afterMs } of watched) {
+      for (const { coordinator, member, afterMs } of watched) {
+        if (memberAt(coordinator) !== member) continue // it has left, or this coordinator was killed
         const stalledMs = afterMs === null ? 0 : this.stalls.betweenMs(fromMs, fromMs + afterMs)
-        this.detections.push({ kind, node: id, coordinator, afterMs, stalledMs, lastedMs })
+        this.detections.push({ kind, node: name, coordinator, afterMs, stalledMs, lastedMs })
       }
     }
   }

@@ -1,5 +1,13 @@
 /** The table at the end of `npm run chaos`, and whether every target was reached. */
-import { CONVERGED_WITHIN_MS, failedOperations, withOneNodeAtFault, type ChaosResult } from './chaos.ts'
+import {
+  CONVERGED_WITHIN_MS,
+  failedOperations,
+  isDuringChange,
+  wasCutOff,
+  withOneNodeAtFault,
+  type ChaosResult,
+} from './chaos.ts'
+import { CHANGE_KINDS, type ChangeRun } from './changes.ts'
 import { FAULT_KINDS, type Detection } from './faults.ts'
 import { faultsDuring } from './verdict.ts'
 import { nameOf, type Operation } from './workload.ts'
@@ -12,6 +20,8 @@ interface Row {
 }
 
 const MOST_FAILED_PERCENT = 0.1
+/** What is on its way at the moment of a new epoch may end as unknown. */
+const MOST_FAILED_AT_CHANGE_PERCENT = 1
 const KILLED_WITHIN_MS = 100
 const PAUSED_WITHIN_MS = 1000
 
@@ -30,11 +40,23 @@ export function reportOn(
   const failed = failedOperations(result)
   const atFault = withOneNodeAtFault(result)
   const failedAtFault = atFault.filter(({ outcome }) => outcome !== 'ok')
-  const calm = history.filter((operation) => faultsDuring(operation, incidents).length === 0)
+  const atChange = history.filter(
+    (operation) =>
+      faultsDuring(operation, incidents).length === 0 &&
+      isDuringChange(operation, result) &&
+      !wasCutOff(operation, result),
+  )
+  const failedAtChange = atChange.filter(({ outcome }) => outcome !== 'ok')
+  const calm = history.filter(
+    (operation) =>
+      faultsDuring(operation, incidents).length === 0 &&
+      !isDuringChange(operation, result) &&
+      !wasCutOff(operation, result),
+  )
   const unknown = history.filter(({ outcome }) => outcome === 'unknown')
   const percent = (100 * failedAtFault.length) / Math.max(1, atFault.length)
   const rows: Row[] = [
-    atLeast('faults', incidents.length, wanted.faults),
+    atLeast('faults', incidents.length + result.changes.length, wanted.faults),
     atLeast('operations', history.length, wanted.operations),
     { what: 'keys', found: String(result.keys) },
     {
@@ -46,6 +68,12 @@ export function reportOn(
       found: share(failedAtFault.length, atFault.length),
       target: `≤ ${MOST_FAILED_PERCENT} %`,
       reached: percent <= MOST_FAILED_PERCENT,
+    },
+    {
+      what: 'failed, members changing, no fault',
+      found: share(failedAtChange.length, atChange.length),
+      target: `≤ ${MOST_FAILED_AT_CHANGE_PERCENT} %`,
+      reached: 100 * failedAtChange.length <= MOST_FAILED_AT_CHANGE_PERCENT * atChange.length,
     },
     { what: 'failed, all', found: share(failed.length, history.length) },
     { what: 'outcome unknown, all', found: share(unknown.length, history.length) },
@@ -65,6 +93,7 @@ export function reportOn(
       target: `≤ ${CONVERGED_WITHIN_MS / 1000} s`,
       reached: convergedAfterMs !== null,
     },
+    ...changeRows(result),
     none('other complaints', complaints.length),
     { what: 'longest stall of this process', found: `${result.longestStallMs.toFixed(0)} ms` },
     { what: 'slowest operation', found: `${slowest(history).toFixed(0)} ms` },
@@ -75,11 +104,57 @@ export function reportOn(
     table(rows),
     '',
     ...FAULT_KINDS.map((kind) => kindLine(kind, result)),
+    ...CHANGE_KINDS.map((kind) => changeLine(kind, result)),
     '',
     ...detailsOf(result, failed),
     `seed ${wanted.seed}: ${reached ? 'every target reached' : 'A TARGET WAS MISSED'}`,
   ].join('\n')
   return { text, reached }
+}
+
+/** After a coordinator was killed another one goes on within so long, and then needs as long as any change. */
+const TAKEN_OVER_WITHIN_MS = 10_000
+
+function changeRows(result: ChaosResult): Row[] {
+  const { changes, downs, refusals, usedRefused } = result
+  if (changes.length === 0) return []
+  const count = (outcome: ChangeRun['outcome']) => changes.filter((one) => one.outcome === outcome).length
+  const ended = changes.filter(({ outcome }) => outcome === 'ended')
+  const slowestMs = Math.max(0, ...ended.map(({ begunMs, endedMs }) => endedMs - begunMs))
+  const killed = ended.filter(({ killedMs }) => killedMs !== null)
+  const takenOverMs = Math.max(0, ...killed.map(({ killedMs, endedMs }) => endedMs - killedMs!))
+  const undisturbedMs = Math.max(
+    0,
+    ...ended.filter(({ killedMs }) => killedMs === null).map(({ begunMs, endedMs }) => endedMs - begunMs),
+  )
+  const asked = [...refusals.values()].reduce((sum, times) => sum + times, 0)
+  return [
+    {
+      what: 'changes of members begun',
+      found: `${changes.filter(({ begunMs }) => begunMs < Infinity).length} of ${changes.length}`,
+    },
+    none('changes begun and not ended', count('running')),
+    { what: 'given up, refused to the end', found: String(count('refused')) },
+    { what: 'not known whether begun', found: String(count('open')) },
+    { what: 'requests for a change refused', found: String(asked) },
+    { what: 'joins with old data refused', found: String(usedRefused) },
+    { what: 'keys moved', found: String(changes.reduce((sum, { keysMoved }) => sum + keysMoved, 0)) },
+    { what: 'slowest change', found: `${slowestMs.toFixed(0)} ms` },
+    { what: 'coordinators killed', found: `${downs.length}, ${killed.length} during a change that ended` },
+    {
+      what: 'slowest end after that',
+      found: `${takenOverMs.toFixed(0)} ms; slowest change without: ${undisturbedMs.toFixed(0)} ms`,
+      target: `≤ ${TAKEN_OVER_WITHIN_MS / 1000} s more`,
+      reached: takenOverMs <= TAKEN_OVER_WITHIN_MS + undisturbedMs,
+    },
+  ]
+}
+
+function changeLine(kind: string, { changes }: ChaosResult): string {
+  const ended = changes.filter((one) => one.kind === kind && one.outcome === 'ended')
+  const tookMs = ended.map(({ begunMs, endedMs }) => endedMs - begunMs).sort((a, b) => a - b)
+  const all = changes.filter((one) => one.kind === kind).length
+  return `  ${kind.padEnd(26)} ${String(all).padStart(3)}   ${ended.length} ended, after ${middle(tookMs).toFixed(0)} ms, at most ${(tookMs.at(-1) ?? 0).toFixed(0)} ms`
 }
 
 function kindLine(kind: string, { incidents, history }: ChaosResult): string {
@@ -101,6 +176,8 @@ function detailsOf(result: ChaosResult, failed: readonly Operation[]): string[] 
   for (const operation of failed) {
     const kinds = [
       ...new Set(faultsDuring(operation, incidents).map(({ kind, node }) => `${kind} (${node})`)),
+      ...(isDuringChange(operation, result) ? ['a change of members'] : []),
+      ...(wasCutOff(operation, result) ? ['the death of its coordinator'] : []),
     ]
     // The rest of the sentence names nodes and numbers.
     const why = `${operation.kind}: ${operation.error?.slice(0, 200)} | during ${kinds.join(' + ') || 'nothing'}`
@@ -115,6 +192,7 @@ function detailsOf(result: ChaosResult, failed: readonly Operation[]): string[] 
       return `  ! took ${tookMs} ms, at ${(operation.startMs - startedAtMs).toFixed(0)} ms: ${nameOf(operation)}`
     }),
     ...differences.slice(0, 10).map(({ key, held }) => `  ! ${key} differs: ${held}`),
+    ...[...result.refusals].map(([why, times]) => `  ${times} × a change refused: ${why}`),
     ...mostFirst.slice(0, 25).map(([why, times]) => `  ${times} × ${why}`),
     '',
   ]

@@ -61,11 +61,19 @@ interface Seen {
   readonly version: Buffer
 }
 
+/** Where the clients go: a coordinator that was killed has none until it is back. */
+export interface ClientsOf {
+  readonly rondos: readonly Rondo[]
+  isUp(coordinator: number): boolean
+}
+
+const COORDINATOR_DOWN_MS = 20
+
 export class Workload {
   readonly history: Operation[] = []
   /** Every key that was ever used. */
   readonly keys: string[] = []
-  private readonly rondos: readonly Rondo[]
+  private readonly cluster: ClientsOf
   private readonly options: WorkloadOptions
   private readonly random: Random
   private readonly live: { name: string; uses: number }[] = []
@@ -74,8 +82,8 @@ export class Workload {
   private stopping = false
   private clients: Promise<void>[] = []
 
-  constructor(rondos: readonly Rondo[], options: WorkloadOptions, random: Random) {
-    this.rondos = rondos
+  constructor(cluster: ClientsOf, options: WorkloadOptions, random: Random) {
+    this.cluster = cluster
     this.options = options
     this.random = random
     for (let i = 0; i < options.keys; i++) this.live.push(this.newKey())
@@ -83,7 +91,7 @@ export class Workload {
 
   start(): void {
     const { clientsPerCoordinator } = this.options
-    this.clients = this.rondos.flatMap((_, coordinator) =>
+    this.clients = this.cluster.rondos.flatMap((_, coordinator) =>
       Array.from({ length: clientsPerCoordinator }, (_, i) =>
         this.runClient(coordinator * clientsPerCoordinator + i, coordinator),
       ),
@@ -99,7 +107,7 @@ export class Workload {
   /** Reads every key through every coordinator. */
   async readAll(): Promise<void> {
     for (const key of this.keys) {
-      for (let i = 0; i < this.rondos.length; i++)
+      for (let i = 0; i < this.cluster.rondos.length; i++)
         await this.perform(this.begin(1000 + i, i, key, 'read', null), null)
     }
   }
@@ -112,7 +120,7 @@ export class Workload {
 
   private async runClient(client: number, coordinator: number): Promise<void> {
     const { clientsPerCoordinator, operationsPerSecond } = this.options
-    const intervalMs = (1000 * clientsPerCoordinator * this.rondos.length) / operationsPerSecond
+    const intervalMs = (1000 * clientsPerCoordinator * this.cluster.rondos.length) / operationsPerSecond
     const seen = new Map<string, Seen>()
     let key = this.pickKey()
     while (!this.stopping) {
@@ -121,6 +129,10 @@ export class Workload {
         // The share that goes at once is made up for by longer pauses.
         await pause((intervalMs * (0.5 + this.random.next())) / (1 - AT_ONCE_SHARE))
         if (this.stopping) return
+      }
+      if (!this.cluster.isUp(coordinator)) {
+        await pause(COORDINATOR_DOWN_MS)
+        continue
       }
       const known = seen.get(key) ?? null
       const kind = this.pickKind(known !== null)
@@ -176,7 +188,7 @@ export class Workload {
 
   /** Resolves with what is there afterwards, where that is known. */
   private perform(operation: Operation, known: Seen | null): Promise<Seen | null> {
-    const { coordinator } = this.rondos[operation.coordinator]!
+    const { coordinator } = this.cluster.rondos[operation.coordinator]!
     const { kind, value } = operation
     const key = Buffer.from(operation.key)
     const bytes = Buffer.from(String(value))

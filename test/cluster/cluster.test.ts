@@ -149,6 +149,40 @@ describe('the cluster', () => {
     expect(node.ready).to.equal(true)
   })
 
+  describe('tells a loss from an orderly change by another coordinator', () => {
+    const lossesTold = () => under.told('marker-mismatch')
+    const reasons = () => under.events.flatMap((event) => ('why' in event ? [String(event.why)] : []))
+
+    it('a node that comes back empty was wiped, though no call has met it', async () => {
+      node.wipe()
+      await under.time.advance(3000)
+      expect(lossesTold()).to.deep.equal([{ kind: 'marker-mismatch', node: node.id }])
+    })
+
+    it('says so once, as long as it cannot be marked again', async () => {
+      node.swapMarker = () => Promise.reject(new Error('OOM'))
+      node.flush()
+      await under.time.advance(5 * PING_INTERVAL_MS)
+      expect(lossesTold()).to.have.length(1)
+    })
+
+    it('a node that comes back with its data was not', async () => {
+      node.restart()
+      await under.time.advance(3000)
+      expect(lossesTold()).to.deep.equal([])
+    })
+
+    it('nor was one whose marker another coordinator has changed, when a write meets that', async () => {
+      const marker = { ...markerOf(node), token: 'by-another-one', state: 'filling' as const }
+      node.memory.storage.set(MARKER_KEY, encodeMarker(marker), Infinity)
+      for (let i = 0; i < 20; i++) await under.put(`k${i}`, 'v')
+      await under.time.advance(3000)
+      expect(lossesTold()).to.deep.equal([])
+      expect(under.told('node-behind')).to.have.length(1)
+      expect(reasons().filter((why) => /wiped|swapped|restored/.test(why))).to.deep.equal([])
+    })
+  })
+
   describe('when another node answers at the address', () => {
     const swapIn = (marker: Buffer) => {
       node.restart()

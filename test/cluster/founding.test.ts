@@ -76,6 +76,44 @@ describe('founding a cluster', () => {
     for (const member of under.cluster.members) expect(member.completeness).to.equal('clean')
   })
 
+  describe('where the cluster is named (CLUSTER_ID)', () => {
+    it('founds none, and says that it waits', async () => {
+      const under = await CoordinatorUnderTest.started({ nodes: 3, clusterId: 'mine' })
+      await under.time.advance(10_000)
+      expect(under.cluster.id).to.equal(null)
+      expect(under.cluster.ready).to.equal(false)
+      expect(under.told('cluster-missing')).to.deep.equal([
+        { kind: 'cluster-missing', cluster: 'mine', reached: 3, others: [] },
+      ])
+      for (const node of under.nodes) {
+        expect(node.memory.storage.get(Buffer.from('__rondo:node'))).to.equal(null)
+        expect(node.memory.storage.get(TOPOLOGY_KEY)).to.equal(null)
+      }
+    })
+
+    it('joins no other one', async () => {
+      const first = await CoordinatorUnderTest.started({ nodes: 3 })
+      const under = new CoordinatorUnderTest({ beside: first, coordinator: 2, clusterId: 'mine' })
+      await under.start()
+      expect(under.cluster.id).to.equal(null)
+      expect(under.told('cluster-missing')).to.deep.equal([
+        { kind: 'cluster-missing', cluster: 'mine', reached: 3, others: [first.cluster.id] },
+      ])
+    })
+
+    it('joins it where one node has its data, and fills those that were wiped', async () => {
+      const first = await CoordinatorUnderTest.started({ nodes: 3 })
+      for (const node of first.nodes.slice(0, 2)) node.memory.storage.wipe()
+      const clusterId = first.cluster.id!
+      const under = new CoordinatorUnderTest({ beside: first, coordinator: 2, clusterId })
+      await under.start()
+      await under.time.advance(2000)
+      expect(under.cluster.id).to.equal(clusterId)
+      const states = under.cluster.members.map(({ completeness }) => completeness)
+      expect(states).to.deep.equal(['filling', 'filling', 'clean'])
+    })
+  })
+
   it('leaves the topology with the members, under its own epoch', async () => {
     const under = await CoordinatorUnderTest.started()
     for (const node of under.nodes) {

@@ -2,6 +2,7 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import {
   decodeMarker,
+  whyOtherMarker,
   encodeMarker,
   judgeMarker,
   type Marker,
@@ -53,6 +54,44 @@ describe('a marker', () => {
     expect(judge({ ...dropping }).kind).to.equal('keep')
   })
 
+  describe('of a server that Sentinels watch', () => {
+    const watched = { replid: 'r1' }
+
+    it('has its replication id, and is kept as long as that stays', () => {
+      expect(encodeMarker({ ...MARKER, ...watched }).toString()).to.include('"replid":"r1"')
+      expect(judge(watched, watched)).to.deep.equal({ kind: 'keep', marker: { ...MARKER, ...watched } })
+    })
+
+    it('counts as restarted when the server was a replica meanwhile, although its run is the same', () => {
+      for (const durable of [false, true]) {
+        const verdict = judge(watched, { replid: 'r2', durable })
+        expect(verdict).to.deep.include({ kind: 'write' })
+        expect((verdict as { marker: Marker }).marker).to.deep.include({
+          state: 'filling',
+          token: 'fresh',
+          replid: 'r2',
+        })
+      }
+    })
+
+    it('counts as restarted after a restart, whatever is on its disk: that may be what another server held', () => {
+      const verdict = judge(watched, { runId: 'run-2', replid: 'r2', durable: true })
+      expect((verdict as { marker: Marker }).marker.state).to.equal('filling')
+    })
+
+    it('gets the replication id where the server was a plain node before', () => {
+      const verdict = judge({}, watched)
+      expect((verdict as { marker: Marker }).marker).to.deep.equal({ ...MARKER, ...watched })
+    })
+
+    it('is that of a server before a failover, if its life is', () => {
+      const topology = { epoch: 2, sum: 's', life: 2 }
+      const verdict = judge(watched, { runId: 'run-2', replid: 'r2', topology })
+      expect(verdict).to.have.property('why').that.includes('a failover made it the primary')
+      expect((verdict as { marker: Marker }).marker).to.deep.include({ state: 'filling', replid: 'r2' })
+    })
+  })
+
   const noMarkers = [
     '',
     '{',
@@ -77,6 +116,20 @@ describe('a marker', () => {
       expect(judgeMarker(Buffer.from(text, 'latin1'), CONTEXT).kind).to.equal('refuse')
     })
   }
+})
+
+describe('a marker that is not the one from before', () => {
+  const before: Marker = { cluster: 'c', id: 'a', runId: 'r', token: 't', state: 'clean', epoch: 1 }
+  const topology = { epoch: 3, sum: 's', received: 0 }
+
+  it('tells of a change of the members, or of data that was lost', () => {
+    const why = (found: Marker | null, runId = 'r') =>
+      whyOtherMarker(before, found && encodeMarker(found), runId)
+    expect(why({ ...before, topology })).to.equal('the members have changed meanwhile')
+    for (const lost of [why(null), why({ ...before, token: 'u' }), why({ ...before, topology }, 'another')]) {
+      expect(lost).to.equal('it has lost its data, or was restarted, meanwhile')
+    }
+  })
 })
 
 describe('what a node turns out to be', () => {
@@ -123,6 +176,32 @@ describe('what a node turns out to be', () => {
       })
     }
     expect(judge({ token: 't2' }, { former }).kind).to.equal('keep')
+  })
+
+  it('of an earlier life, whose place another server has taken: filling, whatever it holds', () => {
+    const marked = (life?: number) => ({
+      epoch: 7,
+      sum: 's7',
+      received: 5,
+      ...(life !== undefined && { life }),
+    })
+    const topology = { epoch: 7, sum: 's7', life: 5 }
+    for (const durable of [true, false]) {
+      for (const found of [{}, { topology: marked() }, { topology: marked(4) }]) {
+        const verdict = judge(found, { topology, durable })
+        expect(verdict).to.deep.include({
+          kind: 'write',
+          marker: {
+            ...{ ...MARKER, state: 'filling', token: 'fresh' },
+            topology: { epoch: 7, sum: 's7', received: 0, life: 5 },
+          },
+        })
+        expect(verdict).to.have.property('why').that.includes('before another one took its place')
+      }
+    }
+    expect(judge({ topology: marked(5) }, { topology }).kind).to.equal('keep')
+    expect(judge(null, { topology })).to.have.nested.property('marker.topology.life', 5)
+    expect(judge({ topology: { ...marked(4), epoch: 8 } }, { topology }).kind).to.equal('later')
   })
 
   it('restarted while it was emptied: whether that goes on is decided anew', () => {

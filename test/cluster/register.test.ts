@@ -4,18 +4,21 @@ import { propose, registeredIn, type Decision, type Proposal } from '../../src/c
 import { VersionClock } from '../../src/core/clock.ts'
 import { KIND_VALUE } from '../../src/core/codec.ts'
 import { TOPOLOGY_KEY } from '../../src/core/keys.ts'
+import type { Queued } from '../../src/core/queued.ts'
 import {
   advance,
   begin,
+  cancel,
   founded,
   parseTopology,
+  recover,
   sumOf,
   type Layout,
   type Topology,
 } from '../../src/core/topology.ts'
 import { FaultyNode } from '../support/faulty-node.ts'
 import { record } from '../support/node-calls.ts'
-import { seeded, seeds } from '../support/random.ts'
+import { seeded, seeds, type Random } from '../support/random.ts'
 import { VirtualTime } from '../support/virtual-time.ts'
 
 const layout = (ids: readonly string[]): Layout => ({
@@ -29,7 +32,8 @@ describe('the register', () => {
   let time: VirtualTime
   let nodes: Map<string, FaultyNode>
   const clocks = new Map<number, VersionClock>()
-  const base = founded('c', layout(['a', 'b', 'c']))
+  const first = founded('c', layout(['a', 'b', 'c']))
+  const base = { ...first, epoch: 5, since: 5 }
   const want = begin(base, layout(['a', 'b', 'c', 'd']))
 
   beforeEach(() => {
@@ -59,6 +63,25 @@ describe('the register', () => {
   }
   const holders = (topology: Topology) => IDS.filter((id) => held(id) && sumOf(held(id)!) === sumOf(topology))
   const only = (...ids: string[]) => new Map([...nodes].filter(([id]) => ids.includes(id)))
+
+  const sleep = (ms: number) => new Promise<void>((resolve) => void time.setTimeout(resolve, ms))
+  /** Questions and answers are late, lost, and out of order. */
+  const disturb = (random: Random) => {
+    for (const node of nodes.values()) {
+      node.network = async (call) => {
+        await sleep(random.below(50))
+        if (random.chance(0.15)) throw new Error('the question was lost')
+        if (random.chance(0.1)) {
+          void sleep(random.below(1000)).then(call)
+          throw new Error('late')
+        }
+        const answer = await call()
+        await sleep(random.below(50))
+        if (random.chance(0.15)) throw new Error('the answer was lost')
+        return answer
+      }
+    }
+  }
 
   it('decides what is proposed, on all that are reached', async () => {
     expect(await run()).to.deep.equal({ kind: 'decided', topology: want })
@@ -122,6 +145,83 @@ describe('the register', () => {
     expect(await run()).to.deep.equal({ kind: 'none' })
   })
 
+  describe('in the first epoch, when each coordinator has its members from its configuration', () => {
+    const grown = begin(first, layout(['a', 'b', 'c', 'd']))
+    const late = founded('c', layout(['c', 'd', 'e']))
+    const other = begin(late, layout(['c', 'd', 'e', 'a']))
+    const of = (...ids: string[]) => ({ nodes: only(...ids) })
+
+    it('needs all that stay, and a majority of the next', async () => {
+      expect(await run({ base: first, want: grown, ...of('a', 'b', 'd') })).to.deep.equal({ kind: 'none' })
+      const away = begin(first, layout(['a', 'b', 'd']))
+      expect((await run({ base: first, want: away, ...of('a', 'b', 'd') })).kind).to.equal('decided')
+    })
+
+    it('tells of what another one with other members may have decided, and changes nothing', async () => {
+      expect((await run({ base: first, want: grown, ...of('a', 'b', 'c') })).kind).to.equal('decided')
+      const disputed = await run({
+        versions: versions(2),
+        base: late,
+        want: other,
+        ...of('c', 'd', 'e'),
+      })
+      expect(disputed).to.deep.equal({ kind: 'disputed', topology: grown })
+      expect(holders(grown)).to.deep.equal(['a', 'b', 'c'])
+      expect(holders(other)).to.deep.equal([])
+    })
+
+    it('goes on where a node that had to accept it has not', async () => {
+      const wide = founded('c', layout(['b', 'c', 'd']))
+      const mine = begin(wide, layout(['b', 'c', 'd', 'e']))
+      nodes.get('c')!.acceptRegister = () => Promise.reject(new Error('lost'))
+      expect((await run({ base: first, want: grown, ...of('a', 'b', 'c') })).kind).to.equal('none')
+      expect(holders(grown)).to.deep.equal(['a', 'b'])
+      delete (nodes.get('c') as Partial<FaultyNode>).acceptRegister
+      const decision = await run({ versions: versions(2), base: wide, want: mine, ...of('b', 'c', 'd') })
+      expect(decision).to.deep.equal({ kind: 'decided', topology: mine })
+    })
+
+    it('never decides two, though the members of three coordinators differ and messages are lost', async function () {
+      this.timeout(30_000)
+      const lists = [
+        ['a', 'b', 'c'],
+        ['c', 'd', 'e'],
+        ['a', 'c', 'e', 'd'],
+      ]
+      let decided = 0
+      for (const seed of seeds(150)) {
+        time = new VirtualTime()
+        clocks.clear()
+        nodes = new Map(IDS.map((id) => [id, new FaultyNode(id, time)]))
+        const random = seeded(seed)
+        disturb(random)
+        const sums = new Set<string>()
+        const coordinator = async (n: number) => {
+          const mine = founded('c', layout(lists[n]!))
+          const next = IDS.find((id) => !lists[n]!.includes(id))!
+          const want = begin(mine, layout([...lists[n]!, next]))
+          for (let i = 0; i < 12; i++) {
+            await sleep(random.below(200))
+            const isSound = () => Promise.resolve(true)
+            const asked = only(...lists[n]!, next)
+            const decision = await propose({
+              nodes: asked,
+              versions: versions(n + 1),
+              base: mine,
+              want,
+              isSound,
+            })
+            if (decision.kind === 'decided') sums.add(sumOf(decision.topology))
+          }
+        }
+        await until(Promise.all(lists.map((_, n) => coordinator(n))))
+        expect(sums.size, `seed ${seed}`).to.be.at.most(1)
+        decided += sums.size
+      }
+      expect(decided, 'hardly anything was decided').to.be.greaterThan(30)
+    })
+  })
+
   it('decides one topology for each epoch, though three propose, and messages are lost, late and out of order', async function () {
     this.timeout(30_000)
     let epochs = 0
@@ -130,21 +230,7 @@ describe('the register', () => {
       clocks.clear()
       nodes = new Map(IDS.map((id) => [id, new FaultyNode(id, time)]))
       const random = seeded(seed)
-      const sleep = (ms: number) => new Promise<void>((resolve) => void time.setTimeout(resolve, ms))
-      for (const node of nodes.values()) {
-        node.network = async (call) => {
-          await sleep(random.below(50))
-          if (random.chance(0.15)) throw new Error('the question was lost')
-          if (random.chance(0.1)) {
-            void sleep(random.below(1000)).then(call)
-            throw new Error('late')
-          }
-          const answer = await call()
-          await sleep(random.below(50))
-          if (random.chance(0.15)) throw new Error('the answer was lost')
-          return answer
-        }
-      }
+      disturb(random)
       const decided = new Map<number, Map<string, Topology>>()
       const coordinator = async (n: number) => {
         const clock = versions(n)
@@ -178,6 +264,142 @@ describe('the register', () => {
       epochs += decided.size
     }
     expect(epochs, 'hardly anything was decided').to.be.greaterThan(40)
+  })
+
+  describe('when a majority is given up', () => {
+    const five = { ...base, layout: layout(IDS) }
+    const left = recover(five, ['d', 'e'])
+
+    it('is decided by all that are left, and goes on with them', async () => {
+      expect((await run({ base: five, want: left, nodes: only('d') })).kind).to.equal('none')
+      expect(
+        (await run({ base: five, want: { ...left, generation: 1 }, nodes: only('d', 'e') })).kind,
+      ).to.equal('none')
+      expect((await run({ base: five, want: left, nodes: only('d', 'e') })).kind).to.equal('decided')
+      let now = left
+      while (now.phase !== 'stable') {
+        const next = advance(now)
+        expect(await run({ base: now, want: next, nodes: only('d', 'e') })).to.deep.include({
+          topology: next,
+        })
+        now = next
+      }
+      expect(now.layout).to.deep.equal({ ...five.layout, members: five.layout.members.slice(3) })
+      expect(now.generation).to.equal(2)
+    })
+
+    it('is later than whatever those that are gone have begun or decided', async () => {
+      const theirs = begin(five, layout(['a', 'b', 'c', 'd']))
+      expect((await run({ base: five, want: theirs })).kind).to.equal('decided')
+      const decision = await run({ base: five, want: left, nodes: only('d', 'e'), versions: versions(2) })
+      // The first ballot may be older than theirs.
+      const again = await run({ base: five, want: left, nodes: only('d', 'e'), versions: versions(2) })
+      expect([decision.kind, again.kind]).to.include('decided')
+      expect(held('d')).to.deep.equal(left)
+      expect(left.epoch).to.be.above(theirs.epoch + 500)
+    })
+  })
+
+  describe('what waits', () => {
+    const item = (id: string): Queued => {
+      const nothing = { join: [], dropData: false, leave: [], acceptLoss: false, weights: [], zones: [] }
+      return { id, askedAtMs: 0, asked: { kind: 'change', ...nothing, replicas: 2 } }
+    }
+    const both = { ...want, epoch: 8, since: 8 }
+    const add = (id: string) => (held: readonly Queued[]) => [...held, item(id)]
+    const idsOf = (decision: Decision) =>
+      decision.kind === 'decided' ? (decision.queue ?? []).map(({ id }) => id) : decision.kind
+
+    it('is added to and taken from without another epoch, and kept with each step', async () => {
+      expect(idsOf(await run({ base: both, want: both, queue: add('x') }))).to.deep.equal(['x'])
+      const second = await run({ base: both, want: both, queue: add('y'), versions: versions(2) })
+      expect(second).to.deep.equal({ kind: 'decided', topology: both, queue: [item('x'), item('y')] })
+      const switched = advance(both)
+      expect(idsOf(await run({ base: both, want: switched }))).to.deep.equal(['x', 'y'])
+      const queue = (held: readonly Queued[]) => held.filter(({ id }) => id !== 'x')
+      expect(idsOf(await run({ base: switched, want: switched, queue }))).to.deep.equal(['y'])
+      expect(idsOf(await run({ base: switched, want: advance(switched) }))).to.deep.equal(['y'])
+    })
+
+    it('is added to, and the change cancelled, while the nodes that join are away', async () => {
+      const joint = begin(base, layout(['c', 'd', 'e']))
+      const reached = { base: joint, nodes: only('a', 'b') }
+      expect(idsOf(await run({ ...reached, want: joint, queue: add('x') }))).to.deep.equal(['x'])
+      const undone = cancel(joint)
+      expect(await run({ ...reached, want: undone })).to.deep.equal({
+        ...{ kind: 'decided', topology: undone, queue: [item('x')] },
+      })
+      // What would have gone on with it finds that.
+      expect(await run({ base: joint, want: advance(joint) })).to.deep.include({ topology: undone })
+    })
+
+    it('does not let the next layout vote without a majority of it', async () => {
+      const joint = begin(base, layout(['c', 'd', 'e']))
+      expect((await run({ base: joint, want: advance(joint), nodes: only('a', 'b') })).kind).to.equal('none')
+    })
+
+    it('is not lost, whoever adds to it and goes on, though messages are lost, late and out of order', async function () {
+      this.timeout(60_000)
+      let added = 0
+      for (const seed of seeds(40)) {
+        time = new VirtualTime()
+        clocks.clear()
+        nodes = new Map(IDS.map((id) => [id, new FaultyNode(id, time)]))
+        const random = seeded(seed)
+        disturb(random)
+        let newest: Topology = base
+        const acked = new Set<string>()
+        const sums = new Map<number, string>()
+        const isSound = () => Promise.resolve(true)
+        const coordinator = async (n: number) => {
+          let known: Topology = base
+          for (let i = 0; i < 25; i++) {
+            await sleep(random.below(200))
+            if (newest.epoch > known.epoch && random.chance(0.7)) known = newest
+            const id = `${n}-${i}`
+            const isCancelled = known.phase === 'both' && random.chance(0.5)
+            const asked: Partial<Proposal> = random.chance(0.5)
+              ? { want: known, queue: add(id) }
+              : {
+                  want: isCancelled
+                    ? cancel(known)
+                    : stepOf(
+                        known,
+                        random.pick([
+                          ['c', 'd', 'e'],
+                          ['a', 'd', 'e'],
+                          ['a', 'b', 'c'],
+                        ]),
+                      ),
+                }
+            const decision = await propose({
+              nodes,
+              versions: versions(n),
+              base: known,
+              want: known,
+              isSound,
+              ...asked,
+            })
+            if (decision.kind !== 'decided') continue
+            known = decision.topology
+            const sum = sums.get(known.epoch) ?? sumOf(known)
+            expect(sumOf(known), `seed ${seed}, epoch ${known.epoch}`).to.equal(sum)
+            sums.set(known.epoch, sum)
+            if (known.epoch > newest.epoch) newest = known
+            if (decision.queue?.some((one) => one.id === id)) acked.add(id)
+          }
+        }
+        await until(Promise.all([1, 2, 3].map(coordinator)))
+        for (const node of nodes.values()) node.network = (call) => call()
+        let last: Decision = { kind: 'none' }
+        for (let i = 0; i < 10 && last.kind !== 'decided'; i++) {
+          last = await run({ base: newest, want: newest, versions: versions(4) })
+        }
+        expect(idsOf(last), `seed ${seed}`).to.include.members([...acked])
+        added += acked.size
+      }
+      expect(added, 'hardly anything was added').to.be.greaterThan(50)
+    })
   })
 
   function stepOf(from: Topology, ids: readonly string[]): Topology {

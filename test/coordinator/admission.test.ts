@@ -185,6 +185,15 @@ describe('admission', () => {
     for (let i = 0; i < 10; i++) await under.time.advance(100)
   })
 
+  it('lets a few small values pass at once, however slow a node answers', async () => {
+    for (const { load } of under.nodes) for (let i = 0; i < 100; i++) load.answeredAfter(500)
+    slow(200)
+    const writes = Array.from({ length: 60 }, () => write('k:same', 1000))
+    expect(callsOf('store')).to.have.length(60 * 3)
+    await under.time.advance(250)
+    expect(writes.every(({ outcome }) => outcome === 'ok')).to.equal(true)
+  })
+
   it('serves connections in turn, and each in its own order', async () => {
     slow(20)
     const [greedy, modest] = [new Client(), new Client()]
@@ -283,6 +292,7 @@ describe('admission', () => {
       countKeys: 'the control path',
       roughCounts: 'the control path',
       onFlushed: 'asks for nothing',
+      flush: 'the control path',
       randomKey: 'the control path',
       explain: 'the control path',
       expiresAtMs: 'the control path',
@@ -330,6 +340,7 @@ describe('admission', () => {
         'settle',
         'replicaSetOf',
         'storedKeys',
+        'noteFloors',
       ]
       const methods = Object.entries(own).filter(([, { value }]) => typeof value === 'function')
       const open = methods.map(([name]) => name).filter((name) => !isPrivate.includes(name))

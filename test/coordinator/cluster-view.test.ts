@@ -30,7 +30,8 @@ describe('the view of the cluster', () => {
         zone: null,
         state: 'member',
         incarnation: 1,
-        health: 'up',
+        health: 'alive',
+        others: { alive: 0, suspect: [], down: [] },
         completeness: 'clean',
         isRegistered: true,
       })),
@@ -68,10 +69,10 @@ describe('the view of the cluster', () => {
     const told = view().members.map(({ id, health, isRegistered }) => [id, health, isRegistered])
     expect(told).to.deep.equal([
       ['gone', 'unknown', true],
-      ['node-1', 'up', false],
-      ['node-2', 'up', true],
-      ['node-3', 'up', true],
-      ['node-4', 'up', true],
+      ['node-1', 'alive', false],
+      ['node-2', 'alive', true],
+      ['node-3', 'alive', true],
+      ['node-4', 'alive', true],
     ])
   })
 

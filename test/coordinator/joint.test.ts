@@ -2,7 +2,9 @@
 import { expect } from 'chai'
 import { KIND_VALUE, type StoredRecord } from '../../src/core/codec.ts'
 import { Placement } from '../../src/core/placement.ts'
+import { decodeMarker, encodeMarker } from '../../src/cluster/marker.ts'
 import type { Member } from '../../src/cluster/member.ts'
+import { MARKER_KEY } from '../../src/core/keys.ts'
 import { CoordinatorUnderTest } from '../support/coordinator-under-test.ts'
 import type { FaultyNode } from '../support/faulty-node.ts'
 import { record } from '../support/node-calls.ts'
@@ -12,6 +14,7 @@ const key = Buffer.from(KEY)
 
 describe('operations while home replicas change', () => {
   let under: CoordinatorUnderTest
+  let placeAs: (epoch: number) => void
   /** The voting set is a, b, c, the other one d, e, f. */
   let a: FaultyNode, b: FaultyNode, c: FaultyNode, d: FaultyNode, e: FaultyNode, f: FaultyNode
 
@@ -21,7 +24,8 @@ describe('operations while home replicas change', () => {
     const of = (epoch: number, some: readonly Member[]) =>
       Placement.of({ epoch, members: some, replicationFactor: 3, vnodesPerNode: 20 })
     const [voting, other] = [of(2, members.slice(0, 3)), of(3, members.slice(3))]
-    under.cluster.place(Placement.joint({ epoch: 4, since: 1 }, voting, other))
+    placeAs = (epoch) => under.cluster.place(Placement.joint({ epoch, since: 1 }, voting, other))
+    placeAs(4)
     ;[a, b, c, d, e, f] = under.nodesOf(KEY) as [
       FaultyNode,
       FaultyNode,
@@ -77,6 +81,13 @@ describe('operations while home replicas change', () => {
       }),
   }
   const nowMs = () => Math.floor(under.cluster.time.nowMs()) - 5000
+  const mark = (epoch: number, ...nodes: FaultyNode[]) => {
+    for (const { memory } of nodes) {
+      const marker = decodeMarker(memory.storage.get(MARKER_KEY)!)!
+      const topology = { epoch, sum: 'sum', received: 0 }
+      memory.storage.set(MARKER_KEY, encodeMarker({ ...marker, topology }), Infinity)
+    }
+  }
 
   for (const [name, run] of Object.entries(OPERATIONS)) {
     it(`${name}: succeeds with a majority of each set`, async () => {
@@ -103,6 +114,125 @@ describe('operations while home replicas change', () => {
       expect(second).to.equal('QUORUM_NOT_MET')
     })
   }
+
+  describe('at one', () => {
+    const read = () =>
+      ended((end) =>
+        under.coordinator.read(key, { read: (found) => end(text(found)), failed: failed(end) }, 'one'),
+      )
+    const update = () =>
+      ended((end) => {
+        const modify = (found: StoredRecord | null) =>
+          ({
+            kind: 'write',
+            record: { kind: KIND_VALUE, value: Buffer.from(`${text(found)}+1`), expiresAtMs: 0 },
+          }) as const
+        const done = { updated: () => end('ok'), failed: failed(end) }
+        under.coordinator.update(key, modify, done, 'one')
+      })
+
+    it('"nothing" counts only if the other set says so, too', async () => {
+      expect(await read()).to.equal('(absent)')
+      plant('v', nowMs(), d)
+      expect(await read()).to.equal('v')
+    })
+
+    it('what the first replica holds is the answer, without the other set', async () => {
+      plant('old', nowMs(), a)
+      plant('new', nowMs() + 1, d)
+      expect(await read()).to.equal('old')
+      expect(d.callsFor(KEY, 'get')).to.deep.equal([])
+    })
+
+    it('a set that is away is not waited for', async () => {
+      await cut(d, e, f)
+      expect(await read()).to.equal('(absent)')
+    })
+
+    it('an update goes by what the first of the former set has decided, too', async () => {
+      mark(4, ...under.nodes)
+      plant('older', nowMs(), a, b, c)
+      plant('newer', nowMs() + 1, d)
+      expect(await update()).to.equal('ok')
+      expect([a.holds(KEY), d.holds(KEY)]).to.deep.equal(['newer+1', 'newer+1'])
+    })
+
+    it('an update waits until that one refuses to decide more', async () => {
+      mark(4, a, b, c, e, f)
+      plant('older', nowMs(), a, b, c, d)
+      under.time.setTimeout(() => plant('newer', nowMs(), d), 100)
+      under.time.setTimeout(() => mark(4, d), 200)
+      expect(await update()).to.equal('ok')
+      expect(a.holds(KEY)).to.equal('newer+1')
+    })
+
+    it('an update does without it while it is away', async () => {
+      mark(4, ...under.nodes)
+      plant('older', nowMs(), a, b, c)
+      await cut(d)
+      expect(await update()).to.equal('ok')
+      expect(a.holds(KEY)).to.equal('older+1')
+    })
+  })
+
+  describe('when the members change between the rounds', () => {
+    const change = (current: StoredRecord | null) => {
+      return { kind: KIND_VALUE, value: Buffer.from(`${text(current)}+1`), expiresAtMs: 0 }
+    }
+    const CHANGES: Record<string, () => Promise<string>> = {}
+    for (const level of ['one', 'quorum'] as const) {
+      CHANGES[`update at ${level}`] = () =>
+        ended((end) => {
+          const done = { updated: () => end('ok'), failed: failed(end) }
+          under.coordinator.update(key, (found) => ({ kind: 'write', record: change(found) }), done, level)
+        })
+      CHANGES[`transaction at ${level}`] = () =>
+        ended((end) => {
+          const done = { transacted: () => end('ok'), failed: failed(end) }
+          const keys = [key, Buffer.from('l:{tag}')]
+          const modify = (found: readonly (StoredRecord | null)[]) =>
+            ({ kind: 'write', records: found.map(change) }) as const
+          under.coordinator.transact(keys, modify, done, level)
+        })
+    }
+    beforeEach(() => {
+      plant('old', nowMs(), a, b, c, d, e, f)
+      for (const node of under.nodes) node.answerAfterMs = 20
+    })
+
+    for (const [name, run] of Object.entries(CHANGES)) {
+      it(`${name}: begins again under those of then, and counts once`, async () => {
+        under.time.setTimeout(() => mark(5, ...under.nodes), 10)
+        under.time.setTimeout(() => placeAs(5), 100)
+        expect(await run()).to.equal('ok')
+        await under.time.advance(200) // the copies at `one`
+        for (const node of under.nodes) expect(node.holds(KEY), node.id).to.equal('old+1')
+      })
+
+      it(`${name}: was certainly not applied if the coordinator does not follow in time`, async () => {
+        under.time.setTimeout(() => mark(5, ...under.nodes), 10)
+        expect(await run()).to.equal(name.endsWith('one') ? 'UNAVAILABLE' : 'QUORUM_NOT_MET')
+        for (const node of under.nodes) expect(node.holds(KEY), node.id).to.equal('old')
+      })
+    }
+
+    for (const name of ['update at quorum', 'transaction at quorum']) {
+      it(`${name}: is unknown when one of them has taken it before`, async () => {
+        under.time.setTimeout(() => mark(5, b, c, d, e, f), 10)
+        under.time.setTimeout(() => placeAs(5), 100)
+        expect(await CHANGES[name]!()).to.equal('OUTCOME_UNKNOWN')
+        expect(a.holds(KEY)).to.equal('old+1')
+        expect(b.holds(KEY)).to.equal('old')
+      })
+
+      it(`${name}: what too few have refused is confirmed by the others, and brought to those`, async () => {
+        under.time.setTimeout(() => mark(5, c, f), 10)
+        expect(await CHANGES[name]!()).to.equal('ok')
+        expect([a, b, d, e].map((node) => node.holds(KEY))).to.deep.equal(Array(4).fill('old+1'))
+        expect([c, f].map((node) => under.member(node).behind)).to.deep.equal([true, true])
+      })
+    }
+  })
 
   it('read: a value that only voters hold is held by a majority of the others when it is answered', async () => {
     plant('v', nowMs(), a, b, c)

@@ -14,7 +14,7 @@ describe('a change of the placement', () => {
   let epoch = 1
 
   beforeEach(async () => {
-    under = await CoordinatorUnderTest.started({ nodes: 4, replicas: 3 })
+    under = await CoordinatorUnderTest.started({ nodes: 4, replicas: 3, isStatic: true })
     epoch = 1
   })
   afterEach(() => under.cluster.stop())

@@ -35,7 +35,15 @@ describe('estimated sizes', () => {
     )
   })
 
-  it('are never far below the largest reply of late, whatever is known of the key', () => {
+  it('of small values are small beside large ones that are known', () => {
+    const sizes = new Sizes(MB)
+    sizes.learn(large, MB)
+    sizes.learn(small, 100)
+    for (let i = 0; i < 10; i++) for (const key of [large, small]) read(sizes, key, key === large ? MB : 100)
+    expect(sizes.expected(small)).to.be.most(1024)
+  })
+
+  it('are never far below the largest unexpected reply of late, whatever is known of the key', () => {
     const sizes = new Sizes(MB)
     for (let i = 0; i < 10; i++) read(sizes, small, 100)
     expect(sizes.expected(small)).to.be.most(1024)
@@ -43,7 +51,7 @@ describe('estimated sizes', () => {
     expect(sizes.expected(small)).to.be.least(MB / 64)
   })
 
-  it('forget a large reply after thousands of small ones', () => {
+  it('forget an unexpected large reply after thousands of small ones', () => {
     const sizes = new Sizes(MB)
     read(sizes, large, MB)
     for (let i = 0; i < 100_000; i++) read(sizes, small, 100)

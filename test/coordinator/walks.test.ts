@@ -82,6 +82,34 @@ describe('walks over all keys', () => {
     expect(walks).to.equal(2)
   })
 
+  it('a walk ends when none of those who asked for it wait any more, and not before', async () => {
+    const time = new VirtualTime()
+    const asked: (() => boolean)[] = []
+    const ends: (() => void)[] = []
+    const walk = (isWanted: () => boolean) => {
+      asked.push(isWanted)
+      return new Promise<number>((resolve) => ends.push(() => resolve(asked.length)))
+    }
+    const count = new KeyCount(walk, { clock: time, timers: time })
+    const here = [true, true, true]
+    const waits = (i: number) => () => here[i]!
+    const counts = [count.get(waits(0)), count.get(waits(1)), count.get(waits(2))]
+    expect(asked[0]!()).to.equal(true)
+    here[0] = false
+    expect(asked[0]!(), 'the others have asked since it began').to.equal(false)
+    ends[0]!()
+    await counts[0]
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(asked).to.have.length(2)
+    here[1] = false
+    expect(asked[1]!()).to.equal(true)
+    here[2] = false
+    expect(asked[1]!()).to.equal(false)
+    ends[1]!()
+    await Promise.all(counts)
+    expect(count.recent()).to.equal(2)
+  })
+
   it('only so many pages are listed at once, in the order in which they were asked for', async () => {
     const pages = new Pages(2)
     const begun: number[] = []

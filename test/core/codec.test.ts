@@ -3,6 +3,10 @@ import fc from 'fast-check'
 import {
   HEAD_BYTES,
   isVersioned,
+  KIND_HASH,
+  KIND_LIST,
+  KIND_SET,
+  KIND_SORTED_SET,
   KIND_NOTHING,
   KIND_TOMBSTONE,
   KIND_VALUE,
@@ -141,8 +145,20 @@ describe("a record's bytes", () => {
 
   it('of a kind that only a later Rondo knows are no value', () => {
     const bytes = Buffer.from(GOLDEN.value)
-    bytes[4] = 5
-    expect(new StoredRecord(bytes).kind).to.equal(5)
+    bytes[4] = 7
+    expect(new StoredRecord(bytes).kind).to.equal(7)
     expect(new StoredRecord(bytes).isLive(0)).to.equal(false)
+  })
+
+  it('of a collection are a value that expires as a string does', () => {
+    for (const kind of [KIND_HASH, KIND_SET, KIND_SORTED_SET, KIND_LIST]) {
+      const bytes = Buffer.from(GOLDEN.value)
+      bytes[4] = kind
+      expect(new StoredRecord(bytes).isLive(0)).to.equal(true)
+      expect(new StoredRecord(bytes).isForeign).to.equal(false)
+      bytes.writeUIntBE(1000, 25, 6)
+      expect(new StoredRecord(bytes).isLive(999)).to.equal(true)
+      expect(new StoredRecord(bytes).isLive(1000)).to.equal(false)
+    }
   })
 })

@@ -283,10 +283,22 @@ describe('a ring that changes', () => {
     expect(ring.add({ id: 'b' }).remove('a').size).to.equal(7)
   })
 
-  it('is refused with the reason when an id is doubled, unknown or empty', () => {
-    const ring = Ring.of(named('a', 'b'))
-    expect(() => ring.add({ id: 'a' })).to.throw('There are two nodes "a"')
-    expect(() => ring.remove('z')).to.throw('There is no node "z"')
+  it('stays the same ring when a known id is added again, or an unknown one is removed', () => {
+    const ring = Ring.of<RingNode>(named('a', 'b'))
+    expect(ring.add({ id: 'a' })).to.equal(ring)
+    expect(ring.add({ id: 'a', weight: 9, zone: 'z' }).checksum).to.equal(Ring.of(named('a', 'b')).checksum)
+    expect(ring.remove('z')).to.equal(ring)
+    expect(ring.remove('')).to.equal(ring)
+  })
+
+  it('has the default number of vnodes where 0 or less is asked for', () => {
+    for (const vnodesPerNode of [0, -5, -Infinity]) {
+      const ring = Ring.of(named('a', 'b'), { vnodesPerNode })
+      expect([ring.vnodesPerNode, ring.checksum]).to.deep.equal([100, Ring.of(named('a', 'b')).checksum])
+    }
+  })
+
+  it('is refused with the reason when an id is doubled or empty', () => {
     expect(() => Ring.of(named('x', 'y', 'x'))).to.throw('There are two nodes "x"')
     expect(() => Ring.of(named(''))).to.throw('needs an id')
   })
@@ -317,7 +329,7 @@ describe('weights', () => {
     for (const weight of [0, -1, NaN, Infinity]) {
       expect(() => Ring.of([{ id: 'a', weight }]), `${weight}`).to.throw(RangeError, 'weight of node "a"')
     }
-    for (const vnodesPerNode of [0, -5, 1.5, NaN, Infinity]) {
+    for (const vnodesPerNode of [0.5, 1.5, NaN, Infinity]) {
       expect(() => Ring.of(named('a'), { vnodesPerNode })).to.throw(RangeError, 'vnodesPerNode')
     }
   })

@@ -6,9 +6,14 @@ import {
   cancel,
   encodeTopology,
   founded,
+  isPartOf,
+  lossWithout,
   membersOf,
+  move,
   parseTopology,
   placementOf,
+  shapeOf,
+  replace,
   stands,
   StepRefused,
   sumOf,
@@ -16,6 +21,7 @@ import {
   type Layout,
   type Topology,
   type TopologyMember,
+  failOver,
 } from '../../src/core/topology.ts'
 
 const KEYS = Array.from({ length: 300 }, (_, i) => Buffer.from(`key:${i}`))
@@ -64,6 +70,75 @@ describe('the topology', () => {
       expect(cancel(next)).to.include({ since: 2, epoch: 6, phase: 'stable' })
     })
 
+    it('put another server in the place of a member, whose keys do not move', () => {
+      const next = replace(done, 'n3', 'redis://new:1')
+      expect(next).to.deep.include({
+        epoch: done.epoch + 1,
+        phase: 'stable',
+        next: null,
+        since: done.epoch + 1,
+      })
+      expect(next.gained).to.deep.equal(['n3'])
+      const [before, after] = [done, next].map(({ layout }) => layout.members.find(({ id }) => id === 'n3'))
+      expect(after).to.deep.equal({ ...before, url: 'redis://new:1', life: next.epoch, isGiven: true })
+      for (const key of KEYS) expect(homesOf(next, key)).to.deep.equal(homesOf(done, key))
+    })
+
+    it('make the server a new life that Sentinels have promoted, and forget it with another address', () => {
+      const next = failOver(done, 'n3', '10.0.0.2:6379')
+      expect([next.phase, next.since, next.gained]).to.deep.equal(['stable', next.epoch, ['n3']])
+      const memberOf = ({ layout }: Topology) => layout.members.find(({ id }) => id === 'n3')
+      expect(memberOf(next)).to.deep.equal({ ...memberOf(done), primary: '10.0.0.2:6379', life: next.epoch })
+      expect(parseTopology(encodeTopology(next))).to.deep.equal({ kind: 'topology', topology: next })
+      expect(sumOf(next)).to.not.equal(sumOf(failOver(done, 'n3', '10.0.0.1:6379')))
+      for (const key of KEYS) expect(homesOf(next, key)).to.deep.equal(homesOf(done, key))
+      expect(memberOf(replace(next, 'n3', 'redis://new:1'))).to.not.have.property('primary')
+      expect(() => failOver(both, 'n3', '10.0.0.2:6379')).to.throw('another change is under way')
+    })
+
+    it('give a member another address, with nothing to bring to the same server', () => {
+      const moved = move(done, 'n3', 'redis://new:1')
+      expect(moved).to.deep.include({ epoch: done.epoch + 1, since: done.since, gained: done.gained })
+      expect(moved.layout.members.find(({ id }) => id === 'n3')).to.deep.include({ life: 1, isGiven: true })
+      expect(move(done, 'n3', 'redis://new:1', false)).to.deep.include({ since: moved.epoch, gained: ['n3'] })
+    })
+
+    it('let what is left vote where members are gone with a majority, and nowhere else', () => {
+      const gone = ['n1', 'n2']
+      const next = begin(old, layout([3, 4, 5, 6]), gone)
+      let survivors = 0
+      for (const key of KEYS) {
+        const homes = homesOf(old, key)
+        const left = homes.filter((id) => !gone.includes(id))
+        const set = placementOf(next, nodeOf).replicaSetOf(key)
+        const voters = idsOf(set.homes.slice(0, set.voters))
+        expect(voters).to.deep.equal(left.length === 1 ? left : homes)
+        if (left.length === 1) survivors++
+        // Then they have all that is left, and the others of the new set are brought it.
+        for (const [place, { id }] of set.homes.entries()) {
+          if (set.isJoint && !homes.includes(id)) expect(set.isGainedBy(place)).to.equal(true)
+        }
+      }
+      expect(survivors).to.be.above(0)
+      const loss = lossWithout(old, gone)
+      expect(loss.share).to.be.closeTo(survivors / KEYS.length, 0.15)
+      expect(loss).to.deep.include({ goneRanges: 0, goneShare: 0 })
+      expect(lossWithout(old, ['n1'])).to.deep.include({ ranges: 0, share: 0 })
+      expect(lossWithout(old, ['n1', 'n2', 'n3', 'n4']).goneShare).to.be.closeTo(1, 1e-9)
+      expect(() => cancel(next)).to.throw(StepRefused, /cannot be undone/)
+      expect(advance(advance(next)).layout.lost).to.equal(undefined)
+    })
+
+    it('lets the next in the order vote where nothing is left', () => {
+      const gone = ['n1', 'n2', 'n3']
+      const placement = placementOf(begin(old, layout([4, 5, 6, 7]), gone), nodeOf)
+      for (const set of placement.replicaSets()) {
+        const voters = idsOf(set.homes.slice(0, set.voters))
+        expect(voters.length).to.be.above(0)
+        expect(voters.every((id) => gone.includes(id))).to.equal(false)
+      }
+    })
+
     it('that are not allowed are refused', () => {
       for (const [step, why] of [
         [() => begin(both, layout([1])), /another change is under way/],
@@ -71,6 +146,8 @@ describe('the topology', () => {
         [() => advance(old), /no change is under way/],
         [() => cancel(old), /no change is under way/],
         [() => cancel(switched), /make the opposite change/],
+        [() => replace(both, 'n1', 'redis://new:1'), /another change is under way/],
+        [() => move(switched, 'n1', 'redis://new:1'), /another change is under way/],
       ] as const)
         expect(step).to.throw(StepRefused, why)
     })
@@ -145,6 +222,36 @@ describe('the topology', () => {
       // With one copy only the ranges of n1 move, and n1 alone voted for them.
       expect(stands(wide, (id) => id === 'n1')).to.equal(true)
       expect(stands(wide, (id) => id !== 'n1')).to.equal(false)
+    })
+  })
+
+  describe('a layout', () => {
+    const at = (ns: readonly number[]): Layout => {
+      const { members, ...rest } = layout(ns)
+      return { ...rest, members: members.map((one) => ({ ...one, url: `redis://${one.id}` })) }
+    }
+
+    it('stands for the whole where it names less than half of it, and nothing else', () => {
+      const all = at([1, 2, 3, 4, 5])
+      expect([[1], [2, 5]].map((ns) => isPartOf(at(ns), all))).to.deep.equal([true, true])
+      expect([[1, 2, 3], [1, 6], [6]].map((ns) => isPartOf(at(ns), all))).to.deep.equal([false, false, false])
+      expect(isPartOf(at([1, 2]), at([1, 2, 3, 4]))).to.equal(false)
+      const [first, ...rest] = all.members
+      expect(isPartOf(at([2]), { ...all, members: [{ ...first!, url: null }, ...rest] })).to.equal(false)
+    })
+
+    it('has the same shape wherever its members can be reached, and another one with other weights or settings', () => {
+      const one = at([1, 2, 3])
+      expect(shapeOf({ ...one, members: [...layout([1, 2, 3]).members].reverse() })).to.equal(shapeOf(one))
+      const [first, ...rest] = one.members
+      const others = [
+        at([1, 2]),
+        { ...one, replicas: 2 },
+        { ...one, vnodes: one.vnodes + 1 },
+        { ...one, members: [{ ...first!, weight: 2 }, ...rest] },
+        { ...one, members: [{ ...first!, zone: 'z' }, ...rest] },
+      ]
+      for (const other of others) expect(shapeOf(other)).to.not.equal(shapeOf(one))
     })
   })
 

@@ -152,6 +152,16 @@ suite(chromium.missing === null ? title : `${title} (skipped: ${chromium.missing
     expect(await page.locator('#summary').innerText()).to.match(/The nodes below are as they were at \d/)
   })
 
+  it('asks again after an answer that it could not use, and shows what that was', async () => {
+    const origin = await serve()
+    await newTab()
+    await page.route('**/status', (route) => route.fulfill({ status: 502, body: '<h1>Bad gateway</h1>' }))
+    await page.goto(origin)
+    await summarySays('The coordinator answers 502')
+    await page.unroute('**/status')
+    await summarySays('4 of 4 nodes healthy')
+  })
+
   it('says so when a node is down, and when it is back', async function () {
     let servers: RedisServer[] = []
     try {

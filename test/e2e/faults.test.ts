@@ -201,7 +201,15 @@ describe('with real servers that fail', function () {
     const victim = servers[3]!
     const [key] = rondo.keysAt(victim, 0, 1)
     await rondo.put(key!, 'v')
-    await rondo.rondo.coordinator.drain(1000)
+    await until('all replicas hold it', async () => {
+      const held = await Promise.all(
+        rondo
+          .serversOf(key!)
+          .slice(0, 3)
+          .map((server) => rawRecord(rondo, server, key!)),
+      )
+      return held.every((record) => record !== null)
+    })
     await rondo.client(victim).flushall()
     const flushedAtMs = performance.now()
     expect((await rondo.get(key!)).result).to.equal('v')
@@ -309,6 +317,33 @@ describe('with real servers that fail', function () {
     await rondo.used(victim, 2 * PING_INTERVAL_MS)
     expect((await rondo.get(key!)).result).to.equal('(deleted)')
     expect((await rondo.put(key!, 'v3')).result).to.equal('ok')
+  })
+
+  it('a node that was made a replica, and would take writes, is not written to until it is a master again', async () => {
+    const rondo = await start()
+    const victim = servers[1]!
+    const [key] = rondo.keysAt(victim, 0, 1)
+    await rondo.put(key!, 'v1')
+    await rondo.rondo.coordinator.drain(1000)
+    const plain = rondo.client(victim)
+    await plain.config('SET', 'replica-read-only', 'no')
+    await plain.replicaof('127.0.0.1', 1) // nobody is there: it keeps what it has
+    await until(
+      'it is known to be a replica',
+      async () => (await rondo.status(victim)).unwritable === 'read-only',
+      2 * PING_INTERVAL_MS,
+    )
+    expect((await rondo.put(key!, 'v2')).result).to.equal('ok')
+    await rondo.rondo.coordinator.drain(1000)
+    expect((await rawRecord(rondo, victim, key!))!.value.toString()).to.equal('v1')
+    expect((await rondo.get(key!)).result).to.equal('v2')
+    expect(await rondo.status(victim)).to.include({ state: 'up', unwritable: 'read-only' })
+    await plain.replicaof('NO', 'ONE')
+    await rondo.used(victim, 2 * PING_INTERVAL_MS)
+    await until(
+      'it has what it missed',
+      async () => (await rawRecord(rondo, victim, key!))!.value.toString() === 'v2',
+    )
   })
 
   it('a key that somebody made a list is an error for that key alone', async () => {

@@ -155,12 +155,12 @@ describe('changes of members, with real servers', function () {
     return load
   }
   async function servedWell(load: Load): Promise<void> {
+    while (load.operations <= 1000) await delay(50)
     await load.stop()
     expect(load.wrong).to.deep.equal([])
     // What was on its way when its nodes went over may be open; nothing else may fail.
     expect(load.errors.filter((error) => !/^(UNKNOWN|NOREPLICAS)/.test(error))).to.deep.equal([])
     expect(load.errors.length, load.errors.join('\n')).to.be.at.most(load.operations / 100)
-    expect(load.operations).to.be.above(1000)
   }
 
   it('a node joins, and another leaves, under load: no wrong answer', async () => {
@@ -244,14 +244,18 @@ describe('changes of members, with real servers', function () {
     expect((await call('GET', '/cluster')).json.epoch).to.equal(1)
   })
 
-  it('of two changes asked for at once one waits or is refused, and one can be undone', async () => {
+  it('of two changes asked for at once one waits, and both can be undone', async () => {
     const both = await Promise.all([
       call('POST', '/members/join', joining(4), coordinators[0]),
       call('POST', '/members/join', joining(5), coordinators[1]),
     ])
-    const begun = both.filter(({ status }) => status === 202)
+    expect(both.map(({ status }) => status)).to.deep.equal([202, 202])
+    const begun = both.filter(({ json }) => json.queued === undefined)
+    const waiting = both.find(({ json }) => json.queued !== undefined)
     expect(begun.length, JSON.stringify(both)).to.equal(1)
-    expect(both.some(({ status }) => status === 409 || status === 503)).to.equal(true)
+    const withdrawn = await call('DELETE', `/topology/changes?id=${String(waiting?.json.queued)}`)
+    // Each may have gone over already.
+    expect([200, 202, 404, 409]).to.include(withdrawn.status)
     const cancelled = await call('POST', '/rebalance/cancel', {})
     // It may have gone over already.
     expect([202, 409]).to.include(cancelled.status)

@@ -107,6 +107,8 @@ describe('a node that forbids what Rondo needs', () => {
       )
     })
     expect(called).to.include.members(['SCAN', 'GETRANGE', 'HSET'])
-    expect(CHECKED_COMMANDS).to.include.members(called)
+    // Only `adopt=drop` flushes, and is refused with the node's own words where that is forbidden.
+    const needed = called.filter((command) => command !== 'FLUSHALL')
+    expect(CHECKED_COMMANDS).to.include.members(needed)
   })
 })

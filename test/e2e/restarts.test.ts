@@ -63,6 +63,21 @@ describe('planned restarts, growth and loss', function () {
     for (const under of all) {
       expect(told(under, 'marker-mismatch')).to.deep.equal([])
       expect(errors(under).filter((msg) => !msg.startsWith('request'))).to.deep.equal([])
+      expect(under.log.filter((line) => /wiped|swapped/.test(line))).to.deep.equal([])
+    }
+  })
+
+  it('a restart of a node that keeps nothing on disk is an error, once, also where no request meets it', async () => {
+    servers = await startRedisCluster(3)
+    const all = [await start(servers), await start(servers)]
+    await fill(all[0]!)
+    await servers[0]!.restart()
+    await until('it was noticed', () => all.some((under) => told(under, 'marker-mismatch').length > 0))
+    for (const under of all) await settled(under)
+    for (const under of all) {
+      const lines = errors(under).filter((msg) => msg.includes('wiped'))
+      expect(lines.length).to.be.at.most(1)
+      for (const line of lines) expect(line).to.match(/^node redis-1 does not hold its marker/)
     }
   })
 

@@ -10,6 +10,15 @@
  */
 import fc from 'fast-check'
 import { COMMANDS } from '../../src/servers/resp/table.ts'
+import {
+  GEO_COMMANDS,
+  HASH_COMMANDS,
+  LIST_COMMANDS,
+  SET_COMMANDS,
+  SORTED_SET_COMMANDS,
+  UNORDERED,
+  type RandomCommand,
+} from '../commands/collections/stream.ts'
 import { argumentsAt, commands, KEYS } from '../servers/resp/steps-stream.ts'
 import { command } from '../support/raw-resp.ts'
 import type { Random } from '../support/random.ts'
@@ -38,12 +47,27 @@ export function keysOf(tag: string, tagged: boolean): Buffer[] {
 const TOGETHER = ['MOVE', 'RENAME', 'RENAMENX', 'COPY', 'MSETNX', 'BITOP', 'PFMERGE']
 const TELLS_TIME = ['TTL', 'PTTL', 'EXPIRETIME', 'PEXPIRETIME']
 const POOL = 500
+/** Redis keeps longer ones in a hash table, whose order is its own. */
+const LONGEST_ELEMENT = 64
+/** Redis 7.0 writes what is no fraction of two with 17 digits. */
+const EXACT_SCORE = /^[[(]?-?\d*(\.[05])?$/
+/** A search by position is exact but for its last digits. */
+const { geoadd, geopos, geohash } = GEO_COMMANDS
+const ON_COLLECTIONS = Object.entries({
+  ...HASH_COMMANDS,
+  ...SET_COMMANDS,
+  ...LIST_COMMANDS,
+  ...SORTED_SET_COMMANDS,
+  ...{ geoadd, geopos, geohash },
+}).filter(([name]) => !UNORDERED.has(name))
+const COLLECTION_KEYS = ['{t}a', '{t}b', '{t}c', '{t}s', '{t}no']
 const LONG_LINE = 100_000
 const LARGE_BYTES = 256 * 1024
 
 export class Streams {
   private readonly random: Random
   private pool: (readonly Buffer[])[] = []
+  private collectionPool: RandomCommand[] = []
 
   constructor(random: Random) {
     this.random = random
@@ -71,6 +95,7 @@ export class Streams {
     // Ends are compared with a tolerance, and so is every number near them: most streams do not ask for any.
     const timed = random.chance(0.3)
     const watches = tagged && random.chance(0.5)
+    const collections = tagged && random.chance(0.4)
     const pieces: Buffer[] = []
     let open = false
     for (let left = 1 + random.below(40); left > 0; left--) {
@@ -83,7 +108,9 @@ export class Streams {
         open = name === 'MULTI'
         continue
       }
-      pieces.push(random.chance(0.1) ? this.aside(tagged, watches, open) : this.keyed(tagged, timed, watches))
+      if (random.chance(0.1)) pieces.push(this.aside(tagged, watches, open))
+      else if (collections && random.chance(0.7)) pieces.push(this.onCollection())
+      else pieces.push(this.keyed(tagged, timed, watches))
     }
     if (open) pieces.push(this.sent(['EXEC']))
     return pieces
@@ -99,6 +126,23 @@ export class Streams {
       // Where a key stands, it is one of these very Buffers.
       return this.sent(args.map((arg) => keys[KEYS.findIndex((key) => key === arg)] ?? arg))
     }
+  }
+
+  /** With keys that are the first of the others, too: what holds something of another type is refused. */
+  private onCollection(): Buffer {
+    const keys = keysOf(TAG, true)
+    if (this.collectionPool.length === 0) {
+      const all = fc.oneof(
+        ...ON_COLLECTIONS.map(([name, args]) =>
+          args!.map((rest): RandomCommand => [name.toUpperCase(), ...rest]),
+        ),
+      )
+      const sample = fc.sample(all, { numRuns: POOL, seed: this.random.below(2 ** 31) })
+      this.collectionPool = sample.filter((line) => line.every((word) => isComparable(line[0]!, word)))
+    }
+    const line = this.collectionPool.pop()
+    if (!line) return this.onCollection()
+    return this.sent(line.map((word) => keys[COLLECTION_KEYS.indexOf(word) % keys.length] ?? word))
   }
 
   private command(): readonly Buffer[] {
@@ -317,6 +361,11 @@ export class Streams {
       return this.sent([name, ...args])
     })
   }
+}
+
+function isComparable(name: string, word: string): boolean {
+  if (word.length > LONGEST_ELEMENT) return false
+  return !name.startsWith('Z') || !/\d/.test(word) || EXACT_SCORE.test(word)
 }
 
 /** Of these, WATCH finds a change in only one of the two servers (watch.test.ts). */

@@ -5,6 +5,7 @@ import {
   isLoopback,
   parseHost,
   parseNodeList,
+  urlOf,
 } from '../../src/config/node-addresses.ts'
 
 function one(text: string) {
@@ -79,7 +80,43 @@ describe('node addresses', () => {
       for (const [name, value] of Object.entries(expected)) expect(node[name], name).to.equal(value)
     })
 
+  it('reads a service with its Sentinels, which commas separate as well', () => {
+    const text =
+      'redis+sentinel://app:p%40ss@cart-1@Sentinel-1,10.0.0.2:7,[::1]:8?weight=2,' +
+      'b=rediss+sentinel://users@h:1,h:2 , c=plain:1,redis://other'
+    const { nodes, problems } = parseNodeList(text)
+    expect(problems).to.deep.equal([])
+    expect(nodes.map(({ id, tls, address }) => [id, tls, address])).to.deep.equal([
+      ['cart-1', false, 'cart-1@sentinel-1:26379,10.0.0.2:7,[::1]:8'],
+      ['b', true, 'users@h:1,h:2'],
+      ['c', false, 'plain:1'],
+      ['other:6379', false, 'other:6379'],
+    ])
+    expect(nodes[0]).to.deep.include({ username: 'app', password: 'p@ss', weight: 2 })
+    expect(nodes[0]!.service).to.deep.equal({
+      name: 'cart-1',
+      sentinels: [
+        { host: 'sentinel-1', port: 26_379 },
+        { host: '10.0.0.2', port: 7 },
+        { host: '::1', port: 8 },
+      ],
+    })
+    expect(urlOf(nodes[0]!)).to.equal('redis+sentinel://cart-1@sentinel-1:26379,10.0.0.2:7,[::1]:8')
+    expect(one(urlOf(nodes[1]!))).to.deep.include({ id: 'users', address: 'users@h:1,h:2', tls: true })
+  })
+
   const refused: [string, RegExp][] = [
+    ['redis+sentinel://h:1', /before the @ there is no name of a service/],
+    ['redis+sentinel://:secret@h:1', /before the @ there is no name of a service/],
+    ['redis+sentinel://a b@h:1', /before the @ there is no name of a service/],
+    ['redis+sentinel://u@cart@h:1', /no password/],
+    ['redis+sentinel://u:a@b@cart@h:1', /%40/],
+    ['redis+sentinel://cart@h:1,h:1', /names a Sentinel twice/],
+    ['redis+sentinel://cart@h:1,', /host is neither/],
+    ['redis+sentinel://cart@h:1,x:y', /port must be/],
+    ['redis+sentinel://cart@h:1/1', /database 0 only/],
+    [`redis+sentinel://cart@${Array.from({ length: 16 }, (_, i) => `h${i}`).join()}`, /more than 15/],
+    ['redis+sentinel://cart@h,redis+sentinel://cart@g', /has the id of entry 1/],
     ['', /names no host/],
     ['h1,,h2', /entry 2 of 3 \(""\): it names no host/],
     ['h1,', /entry 2 of 2 .*names no host/],
@@ -175,6 +212,12 @@ describe('node addresses', () => {
       'redis://h:x?password=hunter2',
       'redis://h:x?hunter2',
       'redis://h?password=x@hunter2',
+      'redis+sentinel://:hunter2@h',
+      'redis+sentinel://user:hunter2',
+      'redis+sentinel://cart@user:hunter2@h',
+      'redis+sentinel://user:hunter2@cart@h:x',
+      'redis+sentinel://:x,hunter2@cart@h',
+      'redis+sentinel://:x,hunter2,y@cart@h',
       'a,redis://user:hunter2@h?zone=!,b:x',
     ]) {
       const { problems } = parseNodeList(text)

@@ -7,6 +7,7 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import { VERSION_ZERO } from '../../src/core/clock.ts'
 import {
+  HEAD_WITH_PROMISE_BYTES,
   KIND_NOTHING,
   KIND_TOMBSTONE,
   KIND_VALUE,
@@ -18,15 +19,18 @@ import {
 import { Glob } from '../../src/core/glob.ts'
 import { leaseKey, MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import { byteRange, type Part } from '../../src/core/part.ts'
+import type { Epochs } from '../../src/core/replica-set.ts'
 import { MemoryNode } from '../../src/nodes/memory/memory-node.ts'
-import type { Node, ScanEntry, StoreAllMode, StoreAllWrite } from '../../src/nodes/node.ts'
+import type { Node, NodeFailure, ScanEntry, StoreAllMode, StoreAllWrite } from '../../src/nodes/node.ts'
 import {
   accept,
   get,
   hint,
+  lives as livesOf,
   peek,
   prepare,
   record,
+  starts,
   store,
   storeAll,
   version,
@@ -46,7 +50,11 @@ const GRACE_MS = 1_000_000
 const LIVES_MS = [300_000, 600_000, 900_000, 1_200_000, 100 * 365 * 86_400_000]
 const TOLERANCE_MS = 60_000
 
-const MARKERS = ['marker', 'marker 2', ''].map((text) => Buffer.from(text))
+const MARKERS = ['marker', '{"topology":{"epoch":3,"sum":"s","received":0}}', ''].map((text) =>
+  Buffer.from(text),
+)
+/** As the scripts are asked to find them in the marker; undefined = any. */
+const EPOCHS = [[1, 1], [1, 3], [3, 4], [4, 5]].map(([since, epoch]) => ({ since: since!, epoch: epoch! })) // prettier-ignore
 const USER_KEYS = ['', 'a', 'ab', '\xff\0*'].map((text) => Buffer.from(text, 'latin1'))
 const KEYS = [...USER_KEYS, TOPOLOGY_KEY]
 const TARGETS = ['b', 'c']
@@ -66,10 +74,11 @@ type DataCall =
       lifeMs: number
       onlyIf: Buffer | undefined
       until: 'past' | 'future' | undefined
+      epochs: Epochs | undefined
     }
   | { do: 'prepare'; key: Buffer; ballot: Buffer }
-  | { do: 'accept'; key: Buffer; record: NewRecord; lifeMs: number }
-  | { do: 'storeAll'; writes: StoreAllWrite[]; mode: StoreAllMode }
+  | { do: 'accept'; key: Buffer; record: NewRecord; lifeMs: number; epochs: Epochs | undefined }
+  | { do: 'storeAll'; writes: StoreAllWrite[]; mode: StoreAllMode; epochs: Epochs | undefined }
   | { do: 'hint'; target: string; key: Buffer; version: Buffer }
 type Command =
   | { do: 'batch'; calls: DataCall[] }
@@ -85,6 +94,9 @@ type Command =
   | { do: 'delete'; key: Buffer }
   | { do: 'flush' }
   | { do: 'scan'; match: Buffer | null; count: number }
+  | { do: 'keys'; count: number }
+  | { do: 'starts'; keys: Buffer[]; bytes: number }
+  | { do: 'lives'; keys: Buffer[] }
 
 const versions = fc
   .record({
@@ -156,6 +168,7 @@ const parts: fc.Arbitrary<Part> = fc.oneof(
 const conditions = fc.oneof(fc.constant(Buffer.from(VERSION_ZERO)), fewVersions)
 const lives = fc.constantFrom(...LIVES_MS)
 const targets = fc.constantFrom(...TARGETS)
+const epochs = fc.option(fc.constantFrom(...EPOCHS), { nil: undefined, freq: 3 })
 
 const dataCalls: fc.Arbitrary<DataCall> = fc.oneof(
   fc.record({ do: fc.constant('get' as const), key: keys }),
@@ -168,6 +181,7 @@ const dataCalls: fc.Arbitrary<DataCall> = fc.oneof(
       lifeMs: lives,
       onlyIf: fc.option(conditions, { nil: undefined, freq: 3 }),
       until: fc.constantFrom(undefined, undefined, undefined, 'past' as const, 'future' as const),
+      epochs,
     }),
     weight: 3,
   },
@@ -180,7 +194,13 @@ const dataCalls: fc.Arbitrary<DataCall> = fc.oneof(
     weight: 2,
   },
   {
-    arbitrary: fc.record({ do: fc.constant('accept' as const), key: keys, record: records, lifeMs: lives }),
+    arbitrary: fc.record({
+      do: fc.constant('accept' as const),
+      key: keys,
+      record: records,
+      lifeMs: lives,
+      epochs,
+    }),
     weight: 2,
   },
   fc.record({ do: fc.constant('hint' as const), target: targets, key: keys, version: fewVersions }),
@@ -193,8 +213,11 @@ const storeAlls: fc.Arbitrary<DataCall> = fc
       { minLength: 1, maxLength: 4, selector: ({ key }) => key.toString('latin1') },
     ),
     fc.constantFrom('if-held' as const, 'if-promised' as const),
+    epochs,
   )
-  .map(([writes, mode]) => ({ do: 'storeAll', mode, writes: writes.map((write) => asked(write, mode)) }))
+  .map(([writes, mode, epochs]) => {
+    return { do: 'storeAll', mode, writes: writes.map((write) => asked(write, mode)), epochs }
+  })
 
 function asked(write: StoreAllWrite, mode: StoreAllMode): StoreAllWrite {
   return write.record && mode === 'if-promised' ? { ...write, onlyIf: versionOf(write.record) } : write
@@ -209,15 +232,16 @@ const roundsOfAll: fc.Arbitrary<DataCall[]> = fc
     lives,
     fc.array(dataCalls, { maxLength: 1 }),
     fc.boolean(),
+    epochs,
   )
-  .map(([ballot, keys, made, lifeMs, between, again]) => {
+  .map(([ballot, keys, made, lifeMs, between, again, epochs]) => {
     const writes = keys.map((key, i) => ({
       key,
       record: under(ballot, made[i] ?? null),
       lifeMs,
       onlyIf: ballot,
     }))
-    const accept: DataCall = { do: 'storeAll', mode: 'if-promised', writes }
+    const accept: DataCall = { do: 'storeAll', mode: 'if-promised', writes, epochs }
     return [
       ...keys.map((key) => ({ do: 'prepare' as const, key, ballot: Buffer.from(ballot) })),
       ...between,
@@ -235,26 +259,28 @@ function under(ballot: Buffer, made: NewRecord | null): NewRecord | null {
 
 /** Both rounds for one record, and now and then something in between: chance alone seldom finds the ballot again. */
 const rounds: fc.Arbitrary<DataCall[]> = fc
-  .tuple(keys, records, lives, fc.array(dataCalls, { maxLength: 2 }))
-  .map(([key, record, lifeMs, between]) => [
+  .tuple(keys, records, lives, fc.array(dataCalls, { maxLength: 2 }), epochs)
+  .map(([key, record, lifeMs, between, epochs]) => [
     { do: 'prepare', key, ballot: Buffer.from(versionOf(record)) },
     ...between,
-    { do: 'accept', key, record, lifeMs },
+    { do: 'accept', key, record, lifeMs, epochs },
   ])
 /** The same record twice, for lives of any kind. */
 const twice: fc.Arbitrary<DataCall[]> = fc
   .tuple(keys, records, lives, lives, fc.constantFrom('store', 'accept', 'prepare'), fc.boolean())
   .map(([key, record, lifeMs, nextMs, how, marks]) => {
-    const write = { key, onlyIf: undefined, until: undefined }
+    const write = { key, onlyIf: undefined, until: undefined, epochs: undefined }
     const ballot = Buffer.from(versionOf(record))
     const next = marks ? lastingCopy(record) : record
     const again: DataCall =
       how === 'accept'
-        ? { do: 'accept', key, record: next, lifeMs: nextMs }
+        ? { do: 'accept', key, record: next, lifeMs: nextMs, epochs: undefined }
         : { do: 'store', ...write, record: next, lifeMs: nextMs }
     return [
       { do: 'prepare', key, ballot },
-      how === 'store' ? { do: 'store', ...write, record, lifeMs } : { do: 'accept', key, record, lifeMs },
+      how === 'store'
+        ? { do: 'store', ...write, record, lifeMs }
+        : { do: 'accept', key, record, lifeMs, epochs: undefined },
       ...(how === 'prepare'
         ? [{ do: 'prepare' as const, key, ballot: version({ ms: 0x7ffffffffffe }) }]
         : []),
@@ -335,6 +361,13 @@ const commands: fc.Arbitrary<Command> = fc.oneof(
     match: fc.option(patterns),
     count: fc.integer({ min: 1, max: 5 }),
   }),
+  fc.record({ do: fc.constant('keys' as const), count: fc.integer({ min: 1, max: 5 }) }),
+  fc.record({
+    do: fc.constant('starts' as const),
+    keys: fc.array(keys, { minLength: 1, maxLength: 4 }),
+    bytes: fc.constantFrom(1, HEAD_WITH_PROMISE_BYTES, 512),
+  }),
+  fc.record({ do: fc.constant('lives' as const), keys: fc.array(keys, { minLength: 1, maxLength: 4 }) }),
 )
 
 // ---- what a driver answers, in a form that can be compared
@@ -372,6 +405,15 @@ async function answer({ node, server }: NodeUnderTest, command: Command): Promis
       return server.flush()
     case 'scan':
       return listed(node, command.match, command.count)
+    case 'keys':
+      return namesOf(node, command.count)
+    case 'starts':
+      return starts(node, command.keys, command.bytes).catch(reasonOf)
+    case 'lives':
+      return livesOf(node, command.keys).then(
+        (found) => found.map((lifeMs) => (lifeMs < 0 ? lifeMs : Math.ceil(lifeMs / TOLERANCE_MS))),
+        reasonOf,
+      )
   }
 }
 
@@ -382,19 +424,26 @@ function ask(node: Node, call: DataCall): Promise<CallResult> {
     case 'peek':
       return peek(node, call.key, call.part)
     case 'store': {
-      const { onlyIf, until } = call
+      const { onlyIf, until, epochs } = call
       const condition = {
         ...(onlyIf ? { onlyIf } : {}),
+        ...(epochs ? { epochs } : {}),
         ...(until ? { untilMs: realClock.wallMs() + (until === 'past' ? -TOLERANCE_MS : TOLERANCE_MS) } : {}),
       }
-      return store(node, call.key, call.record, call.lifeMs, onlyIf || until ? condition : undefined)
+      return store(
+        node,
+        call.key,
+        call.record,
+        call.lifeMs,
+        onlyIf || until || epochs ? condition : undefined,
+      )
     }
     case 'prepare':
       return prepare(node, call.key, call.ballot)
     case 'accept':
-      return accept(node, call.key, call.record, call.lifeMs)
+      return accept(node, call.key, call.record, call.lifeMs, call.epochs)
     case 'storeAll':
-      return storeAll(node, call.writes, call.mode)
+      return storeAll(node, call.writes, call.mode, call.epochs)
     case 'hint':
       return hint(node, call.target, call.key, call.version)
   }
@@ -406,6 +455,21 @@ function comparable(result: CallResult): unknown {
   const kept =
     'keptMs' in result ? { keptMs: [result.keptMs].flat().map((ms) => Math.ceil(ms / TOLERANCE_MS)) } : {}
   return { ...result, fence: result.fence.marker.toString(), ...kept }
+}
+
+function reasonOf(failure: NodeFailure): string {
+  return failure.reason
+}
+
+async function namesOf(node: Node, count: number): Promise<string[]> {
+  const found: string[] = []
+  let cursor = '0'
+  do {
+    const page = await node.keys(cursor, count)
+    found.push(...page.keys.map((key) => key.toString('hex')))
+    cursor = page.cursor
+  } while (cursor !== '0')
+  return found.sort()
 }
 
 async function listed(node: Node, match: Buffer | null, count: number): Promise<string[]> {

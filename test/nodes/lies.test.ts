@@ -6,11 +6,24 @@
  * The table of calls is complete: a method of the node or a script without a row fails.
  */
 import { expect } from 'chai'
-import { MARKER_KEY } from '../../src/core/keys.ts'
+import { CHANGES_CHANNEL, DECIDED_KEY, hintsKey, MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
+import { Floors } from '../../src/core/floors.ts'
 import type { Node } from '../../src/nodes/node.ts'
 import { RedisNode } from '../../src/nodes/redis/redis-node.ts'
 import * as scripts from '../../src/nodes/redis/scripts.ts'
-import { accept, get, hint, peek, prepare, record, store, storeAll, version } from '../support/node-calls.ts'
+import {
+  accept,
+  get,
+  hint,
+  lives,
+  peek,
+  prepare,
+  record,
+  starts,
+  store,
+  storeAll,
+  version,
+} from '../support/node-calls.ts'
 import { realClock, realTimers } from '../support/real-time.ts'
 import { ScriptedServer, type Answer } from '../support/scripted-server.ts'
 import { GRACE_MS, HeardListener } from './node.contract.ts'
@@ -41,7 +54,12 @@ const HONEST: Record<string, Answer> = {
   [`GET ${MARKER_KEY.toString()}`]: bulk(MARKER),
   GET: '$-1\r\n',
   GETRANGE: bulk(''),
+  [`GETRANGE ${TOPOLOGY_KEY.toString()}`]: bulk(''),
+  [`GET ${TOPOLOGY_KEY.toString()}`]: '$-1\r\n',
+  [`GETRANGE ${DECIDED_KEY.toString()}`]: bulk(''),
   EXISTS: ':0\r\n',
+  // Hints, of which a probe asks how many there are.
+  [`EXISTS ${hintsKey('b').toString()}`]: ':2\r\n',
   peek: '$-1\r\n',
   HLEN: ':0\r\n',
   HSCAN: array(bulk('0'), array(bulk('k'), bulk(VERSION))),
@@ -51,16 +69,22 @@ const HONEST: Record<string, Answer> = {
   CONFIG: array(bulk('appendfsync'), bulk('always')),
   store: ':1\r\n',
   'swap-marker': ':1\r\n',
+  empty: ':1\r\n',
   hint: ':1\r\n',
   'drop-hint': ':1\r\n',
   'drop-copy': ':1\r\n',
   stamp: ':1\r\n',
+  PUBLISH: ':2\r\n',
+  SUBSCRIBE: array(bulk('subscribe'), bulk(CHANGES_CHANNEL), ':1\r\n'),
+  'drop-below': array(bulk('0'), ':1\r\n'),
   'drop-older': ':1\r\n',
+  'check-in': array(bulk('00c0ffee'), ':5\r\n', bulk('{}')),
   lease: ':1\r\n',
   prepare: bulk('0'),
   accept: ':1\r\n',
   'store-all': bulk('+1000'),
   scan: array(bulk('0'), bulk('k'), bulk('head')),
+  SCAN: array(bulk('0'), array(bulk('k'))),
   'check-permissions': '*0\r\n',
 }
 
@@ -173,14 +197,25 @@ const ANSWERS: Record<string, readonly string[]> = {
   [`data GET ${MARKER_KEY.toString()}`]: ['twice what is right', 'a nil behind what is right'],
   // A head has 43 bytes at most.
   'data GETRANGE': ANY_BULK.filter((name) => name !== 'bytes'),
+  'data PTTL': ['99', 'a negative number'],
   'data peek': ['nil'],
   'data prepare': A_RECORD,
   'control GET': ANY_BYTES,
   [`control GET ${MARKER_KEY.toString()}`]: ANY_BYTES,
+  [`control GET ${TOPOLOGY_KEY.toString()}`]: ANY_BYTES,
+  [`control GETRANGE ${TOPOLOGY_KEY.toString()}`]: ANY_BYTES.filter((name) => !/^(a )?nil/.test(name)),
+  [`control GETRANGE ${DECIDED_KEY.toString()}`]: ANY_BYTES.filter((name) => !/^(a )?nil/.test(name)),
   'control HLEN': ['99'],
+  'control SCAN': ['a page with an array'],
   'control PTTL': ['99', 'a negative number'],
   'control SET': ['OK'],
+  'control PUBLISH': ['99'],
+  // What comes behind it is an announcement.
+  'control SUBSCRIBE': ['twice what is right', 'a nil behind what is right'],
+  'control check-in': ['an empty array'],
   'control check-permissions': ['an empty array'],
+  // Nil is how it says that the marker is another one.
+  'control drop-below': ['nil', 'a nil array'],
   'control drop-older': ['a negative number'],
   'control prepare': A_RECORD,
   // What cannot be asked for is not needed.
@@ -230,11 +265,24 @@ const ROWS: Record<string, readonly Row[]> = {
     { command: 'INFO', path: 'data', call: (node) => node.open(FENCE) },
     { command: `GET ${MARKER_KEY.toString()}`, path: 'data', call: (node) => node.open(FENCE) },
   ],
-  probe: ['TIME', 'GET', `GET ${MARKER_KEY.toString()}`, 'INFO', 'HLEN', 'CONFIG'].map((command): Row => ({
+  probe: [
+    'TIME',
+    'GET',
+    `GET ${MARKER_KEY.toString()}`,
+    'INFO',
+    `GETRANGE ${TOPOLOGY_KEY.toString()}`,
+    `GET ${TOPOLOGY_KEY.toString()}`,
+    `EXISTS ${hintsKey('b').toString()}`,
+    'HLEN',
+    'CONFIG',
+  ].map((command): Row => ({
     command,
     path: 'control',
     call: (node) => node.probe(['b', 'c']),
   })),
+  decided: [
+    { command: `GETRANGE ${DECIDED_KEY.toString()}`, path: 'control', call: (node) => node.decided() },
+  ],
   forbidden: ['check-permissions', 'EVAL'].map((command): Row => ({
     command,
     path: 'control',
@@ -242,8 +290,21 @@ const ROWS: Record<string, readonly Row[]> = {
   })),
   tryWrite: [{ command: 'SET', path: 'control', call: (node) => node.tryWrite() }],
   swapMarker: [{ command: 'swap-marker', path: 'control', call: (node) => node.swapMarker(null, MARKER) }],
+  announce: [{ command: 'PUBLISH', path: 'control', call: (node) => node.announce() }],
+  subscribe: [{ command: 'SUBSCRIBE', path: 'control', call: subscribedTo }],
+  checkIn: [
+    { command: 'check-in', path: 'control', call: (node) => node.checkIn(MARKER, '00c0ffee', '{}', true) },
+  ],
+  empty: [{ command: 'empty', path: 'control', call: (node) => node.empty(null) }],
   stamp: [
     { command: 'stamp', path: 'control', call: (node) => node.stamp(MARKER, { atMs: 5, assumed: false }) },
+  ],
+  dropBelow: [
+    {
+      command: 'drop-below',
+      path: 'control',
+      call: (node) => node.dropBelow(MARKER, new Floors([{ database: null, version: VERSION }]), '0', 10),
+    },
   ],
   dropOlder: [{ command: 'drop-older', path: 'control', call: (node) => node.dropOlder(MARKER, [KEY], 5) }],
   lease: [{ command: 'lease', path: 'control', call: (node) => node.lease('fill', 'me', 1000) }],
@@ -252,6 +313,9 @@ const ROWS: Record<string, readonly Row[]> = {
   dropCopy: [{ command: 'drop-copy', path: 'control', call: (node) => node.dropCopy(MARKER, KEY, VERSION) }],
   prepareRegister: [{ command: 'prepare', path: 'control', call: (node) => node.prepareRegister(VERSION) }],
   acceptRegister: [{ command: 'accept', path: 'control', call: (node) => node.acceptRegister(record(5)) }],
+  keys: [{ command: 'SCAN', path: 'control', call: (node) => node.keys('0', 10) }],
+  starts: [{ command: 'GETRANGE', path: 'data', call: (node) => starts(node, [KEY, KEY], 43) }],
+  lives: [{ command: 'PTTL', path: 'data', call: (node) => lives(node, [KEY, KEY]) }],
   scan: [{ command: 'scan', path: 'control', call: (node) => node.scan('0', null, 10) }],
   lifeMs: [{ command: 'PTTL', path: 'control', call: (node) => node.lifeMs(KEY) }],
 }
@@ -264,8 +328,19 @@ const WITHOUT_ROW = new Set([
   'judge',
   'peekByScript',
   'sendWithText',
+  'address',
+  'follows',
 ])
-const PRIVATE = new Set(['send', 'enqueue', 'usableLink', 'linkOptions', 'tlsOptions', 'closeStores'])
+const PRIVATE = new Set([
+  'send',
+  'enqueue',
+  'usableLink',
+  'linkOptions',
+  'tlsOptions',
+  'closeStores',
+  'askEach',
+  'shows',
+])
 
 const NAMES = new Map(
   Object.entries(scripts).flatMap(([name, value]) =>
@@ -394,6 +469,20 @@ describe('a node that lies', () => {
     expect(Number.isFinite(report.timeMs), after).to.equal(true)
   }
 })
+
+/** Resolves once it is subscribed. */
+function subscribedTo(node: Node): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const subscription = node.subscribe({
+      subscribed: () => {
+        subscription.close()
+        resolve()
+      },
+      announced: () => undefined,
+      ended: (why) => reject(new Error(why)),
+    })
+  })
+}
 
 /** One failure, or nothing but failures. */
 function hasFailed(answer: unknown): boolean {

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { expect } from 'chai'
 import { VERSION_ZERO } from '../../src/core/clock.ts'
 import {
+  HEAD_BYTES,
   HEAD_WITH_PROMISE_BYTES,
   KIND_NOTHING,
   KIND_TOMBSTONE,
@@ -14,19 +15,34 @@ import {
   StoredRecord,
   type NewRecord,
 } from '../../src/core/codec.ts'
-import { MARKER_KEY, SYNCED_AT_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
+import { Floors } from '../../src/core/floors.ts'
+import { isInternal, MARKER_KEY, storedKey, SYNCED_AT_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import { EXPIRY_MARGIN_MS, FAR_END_MS, ownLifeMs } from '../../src/core/lifetime.ts'
 import type { ByteRange, Part } from '../../src/core/part.ts'
-import type { Fence, Hint, Node, NodeFailure, NodeListener, ScanEntry } from '../../src/nodes/node.ts'
+import {
+  MAX_ASKED,
+  MAX_CHECKED_IN,
+  type Fence,
+  type Hint,
+  type Node,
+  type NodeFailure,
+  type NodeListener,
+  type ScanEntry,
+} from '../../src/nodes/node.ts'
+import type { Epochs } from '../../src/core/replica-set.ts'
+import { encodeMarker } from '../../src/cluster/marker.ts'
 import { fenceOf, type NodeUnderTest, type RawServer } from '../support/nodes-under-test.ts'
 import {
   accept,
   get,
   hint,
+  lives,
   peek,
   prepare,
   record,
+  starts,
   store,
+  storeAll,
   version,
   type PeekResult,
   type StoreResult,
@@ -428,6 +444,90 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
       })
     })
 
+    describe('under a floor', () => {
+      const OTHER = storedKey(3, KEY)
+      const floors = new Floors([
+        { database: null, version: version({ ms: 10 }) },
+        { database: 3, version: version({ ms: 20 }) },
+      ])
+      beforeEach(() => node.open({ ...fence, floors }))
+      const put = async (key: Buffer, ms: number) => {
+        expect((await store(node, key, record(ms, 'v'), FAR_END_MS)).kind).to.equal('applied')
+      }
+
+      it('answers as if it held nothing below it', async () => {
+        await put(KEY, 10)
+        await put(OTHER, 20)
+        await server.setRaw(Buffer.from('theirs'), Buffer.from('not ours'))
+        for (const key of [KEY, OTHER, Buffer.from('theirs')]) {
+          expect((await get(node, key)).kind).to.equal('absent')
+          for (const part of ['head', 'length', { from: 0, to: -1 }] as const) {
+            expect((await peek(node, key, part)).kind).to.equal('absent')
+          }
+        }
+        const users = ({ key }: { key: Buffer }) => !isInternal(key)
+        expect((await node.scan('0', null, 1000)).entries.filter(users)).to.deep.equal([])
+        const asked = [KEY, OTHER, Buffer.from('theirs')]
+        expect(await starts(node, asked, 43)).to.deep.equal([null, null, null])
+        const promised = await prepare(node, KEY, version({ ms: 30 }))
+        expect(promised).to.deep.include({ kind: 'promised', bytes: null })
+        expect((await accept(node, KEY, record(30, 'new'), FAR_END_MS)).kind).to.equal('applied')
+        expect(new StoredRecord((await server.getRaw(KEY))!).value.toString()).to.equal('new')
+      })
+
+      it('shows what is above it, of its own database', async () => {
+        await put(KEY, 11)
+        await put(OTHER, 21)
+        for (const key of [KEY, OTHER]) {
+          const found = await get(node, key)
+          expect(found.kind === 'found' && new StoredRecord(found.bytes).value.toString()).to.equal('v')
+        }
+        const listed = (await node.scan('0', null, 1000)).entries.map(({ key }) => key.toString())
+        expect(listed).to.include.members([KEY.toString(), OTHER.toString()])
+      })
+
+      it('stores on the condition of nothing what is below it, and not what is above it', async () => {
+        const onlyIf = VERSION_ZERO
+        const write = (key: Buffer, ms: number) => ({ key, record: record(ms), lifeMs: FAR_END_MS, onlyIf })
+        await put(KEY, 10)
+        await put(OTHER, 20)
+        const checked = [{ ...write(OTHER, 0), record: null, lifeMs: 0 }, write(KEY, 12)]
+        expect((await storeAll(node, checked, 'if-held')).kind).to.equal('applied')
+        expect((await storeAll(node, [write(KEY, 13)], 'if-held')).kind).to.equal('stale')
+        expect((await store(node, OTHER, record(22), FAR_END_MS, { onlyIf })).kind).to.equal('applied')
+        expect((await store(node, OTHER, record(23), FAR_END_MS, { onlyIf })).kind).to.equal('stale')
+      })
+
+      it('gives back the memory of what is below it, keeps promises, and stops under another marker', async () => {
+        const promised = Buffer.from('promised')
+        const keys = [KEY, OTHER, promised, Buffer.from('theirs'), Buffer.from('above')]
+        await put(KEY, 10)
+        await put(OTHER, 20)
+        await put(promised, 9)
+        await prepare(node, promised, version({ ms: 30 }))
+        await server.setRaw(keys[3]!, Buffer.from('not ours'))
+        await put(keys[4]!, 11)
+        const other = Buffer.from('{"cluster":"c","state":"filling"}')
+        expect(await node.dropBelow(other, floors, '0', 1000)).to.equal(null)
+        expect(await node.dropBelow(fence.marker, floors, '0', 1000)).to.deep.equal({
+          cursor: '0',
+          dropped: 4,
+        })
+        for (const key of [KEY, OTHER, keys[3]!]) expect(await server.getRaw(key)).to.equal(null)
+        const left = new StoredRecord((await server.getRaw(promised))!)
+        expect([left.kind, left.promise, left.value.length]).to.deep.equal([
+          KIND_NOTHING,
+          version({ ms: 30 }),
+          0,
+        ])
+        expect((await accept(node, promised, record(30), FAR_END_MS)).kind).to.equal('applied')
+        expect(await server.getRaw(keys[4]!)).to.not.equal(null)
+        expect(await server.getRaw(MARKER_KEY)).to.deep.equal(fence.marker)
+        const again = await node.dropBelow(fence.marker, floors, '0', 1000)
+        expect(again).to.deep.equal({ cursor: '0', dropped: 0 })
+      })
+    })
+
     describe('a write with a time until which it may come', () => {
       const nowMs = async () => (await node.probe()).timeMs
 
@@ -452,6 +552,93 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         expect(await server.getRaw(KEY)).to.deep.equal(before)
         expect(await server.ttl(KEY)).to.be.at.most(VALUE_LIFE(10 * SECOND))
         expect(listener.heard).to.deep.equal([])
+      })
+    })
+
+    describe('a write on the condition of an epoch', () => {
+      const refused = { kind: 'refused', reason: 'other-epoch' }
+      const epochs = (since: number, epoch: number) => ({ since, epoch })
+      async function markedWith(epoch: number): Promise<void> {
+        const topology = { epoch, sum: 'of"topology":{"epoch":9', received: 8 }
+        const id = 'of"topology":{"epoch":9'
+        const marker = encodeMarker({
+          ...{ cluster: 'c', id, runId: 'r', token: 't', state: 'clean', epoch: 7 },
+          ...(epoch > 1 && { topology }),
+        })
+        await server.setRaw(MARKER_KEY, marker)
+        await node.open(await fenceOf(node, marker))
+      }
+      const storeUnder = (ms: number, of: Epochs) => store(node, KEY, record(ms), FAR_END_MS, { epochs: of })
+      const acceptUnder = (ms: number, of: Epochs) => accept(node, KEY, record(ms), FAR_END_MS, of)
+      const storeAllUnder = (ms: number, of: Epochs) => {
+        const write = { key: KEY, record: record(ms), lifeMs: FAR_END_MS, onlyIf: version({ ms }) }
+        return storeAll(node, [write], 'if-promised', of)
+      }
+
+      for (const marked of [1, 2, 5]) {
+        it(`is applied where the marker names one of the epochs (${marked})`, async () => {
+          await markedWith(marked)
+          for (const of of [epochs(marked, marked), epochs(1, 12), epochs(1, marked), epochs(marked, 12)]) {
+            await server.deleteRaw(KEY)
+            expect((await storeUnder(5, of)).kind).to.equal('applied')
+            await prepare(node, KEY, version({ ms: 6 }))
+            expect((await acceptUnder(6, of)).kind).to.equal('applied')
+            await prepare(node, KEY, version({ ms: 7 }))
+            expect((await storeAllUnder(7, of)).kind).to.equal('applied')
+          }
+        })
+
+        it(`is refused, and changes nothing, where it names another (${marked})`, async () => {
+          await markedWith(marked)
+          for (const of of [epochs(marked + 1, marked + 3), epochs(1, marked - 1)]) {
+            await server.deleteRaw(KEY)
+            await prepare(node, KEY, version({ ms: 6 }))
+            const before = await server.getRaw(KEY)
+            expect(failureOf(await storeUnder(7, of))).to.deep.equal(refused)
+            expect(failureOf(await acceptUnder(6, of))).to.deep.equal(refused)
+            expect(failureOf(await storeAllUnder(6, of))).to.deep.equal(refused)
+            expect(await server.getRaw(KEY)).to.deep.equal(before)
+          }
+          expect(listener.heard).to.deep.equal([])
+        })
+      }
+
+      it('is refused although it would be stale, and as too late before that', async () => {
+        await markedWith(5)
+        await applied5()
+        expect(failureOf(await storeUnder(4, epochs(1, 4)))).to.deep.equal(refused)
+        const untilMs = (await node.probe()).timeMs - 1
+        const late = await store(node, KEY, record(7), FAR_END_MS, { untilMs, epochs: epochs(1, 4) })
+        expect(failureOf(late)).to.deep.equal({ kind: 'refused', reason: 'too-late' })
+      })
+      const applied5 = () => store(node, KEY, record(5))
+
+      it('holds for that write alone, whatever is sent beside it', async () => {
+        await markedWith(5)
+        const keys = ['a', 'b', 'c', 'd', 'e', 'f'].map((name) => Buffer.from(name))
+        const asked = [undefined, epochs(4, 4), epochs(5, 5), undefined, epochs(6, 7), epochs(1, 5)]
+        const results = await Promise.all(
+          keys.map((key, i) => {
+            const of = asked[i]
+            return store(node, key, record(5, `value of ${String(key)}`), FAR_END_MS, of && { epochs: of })
+          }),
+        )
+        const isRefused = [false, true, false, false, true, false]
+        expect(results.map(({ kind }) => kind === 'failed')).to.deep.equal(isRefused)
+        for (const [i, key] of keys.entries()) {
+          const bytes = await server.getRaw(key)
+          const held = bytes && new StoredRecord(bytes).value.toString()
+          expect(held).to.equal(isRefused[i] ? null : `value of ${String(key)}`)
+        }
+      })
+
+      it('goes on with the version that must be held', async () => {
+        await markedWith(5)
+        await applied5()
+        const condition = { onlyIf: version({ ms: 4 }), epochs: epochs(5, 5) }
+        expect((await store(node, KEY, record(6), FAR_END_MS, condition)).kind).to.equal('stale')
+        const met = { onlyIf: version({ ms: 5 }), epochs: epochs(5, 5) }
+        expect((await store(node, KEY, record(6), FAR_END_MS, met)).kind).to.equal('applied')
       })
     })
 
@@ -834,6 +1021,17 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         expect(await server.getRaw(KEY)).to.equal(null)
       })
 
+      it('goes with what is promised on it where the marker names an epoch', async () => {
+        const marked = Buffer.from('{"cluster":"c","version":2,"data":"clean","topology":{"epoch":4}}')
+        await applied(record(5, 'value'))
+        await prepare(node, KEY, version({ ms: 7 }))
+        await server.setRaw(MARKER_KEY, marked)
+        await drop(7, marked)
+        expect((await rawRecord()).promise).to.deep.equal(version({ ms: 7 }))
+        await drop(5, marked)
+        expect(await server.getRaw(KEY)).to.equal(null)
+      })
+
       it('stays if somebody else wrote it', async () => {
         await server.setRaw(KEY, Buffer.from('plain'))
         await node.dropCopy(MARKER, KEY, Buffer.from(VERSION_ZERO))
@@ -843,6 +1041,97 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         await server.setRaw(KEY, head)
         await drop(5)
         expect(await server.getRaw(KEY)).to.deep.equal(head)
+      })
+    })
+
+    describe('announcements', () => {
+      it('reach whoever subscribes, until it is closed', async () => {
+        const heard: string[] = []
+        const until = async (what: string, count: number) => {
+          for (let i = 0; i < 200 && heard.filter((one) => one === what).length < count; i++) {
+            await new Promise((resolve) => setTimeout(resolve, 5))
+          }
+          expect(heard.filter((one) => one === what)).to.have.length(count)
+        }
+        const subscribe = () =>
+          node.subscribe({
+            subscribed: () => heard.push('subscribed'),
+            announced: () => heard.push('announced'),
+            ended: (why) => heard.push(why),
+          })
+        const [one, two] = [subscribe(), subscribe()]
+        expect(heard).to.deep.equal([])
+        await until('subscribed', 2)
+        await node.announce()
+        await until('announced', 2)
+        one.close()
+        await node.announce()
+        await until('announced', 3)
+        two.close()
+        await node.announce()
+        await node.announce()
+        expect(heard).to.have.length(5)
+      })
+    })
+
+    describe('notes of coordinators', () => {
+      const idsOf = (notes: readonly { readonly id: string }[] | null) => notes?.map(({ id }) => id)
+
+      it('are returned to whoever asks, the newest first, with their age', async () => {
+        expect(await node.checkIn(MARKER, 'one', 'a note\nof one', false)).to.deep.equal([])
+        const notes = await node.checkIn(MARKER, 'two', '{"é":1}', true)
+        expect(
+          [...notes!].sort((a, b) => (a.id < b.id ? -1 : 1)).map(({ id, text }) => [id, text]),
+        ).to.deep.equal([
+          ['one', 'a note\nof one'],
+          ['two', '{"é":1}'],
+        ])
+        for (const { agoMs } of notes!) expect(agoMs).to.be.within(0, 5000)
+        await node.checkIn(MARKER, 'one', 'another', false)
+        const again = await node.checkIn(MARKER, 'two', 'x', true)
+        expect(again!.find(({ id }) => id === 'one')!.text).to.equal('another')
+      })
+
+      it('are neither left nor told under another marker', async () => {
+        expect(await node.checkIn(Buffer.from('{"cluster":"other"}'), 'one', 'x', true)).to.equal(null)
+        expect(idsOf(await node.checkIn(MARKER, 'two', 'x', true))).to.deep.equal(['two'])
+      })
+
+      it('are bounded: the oldest go', async () => {
+        for (let i = 0; i < MAX_CHECKED_IN + 40; i++) await node.checkIn(MARKER, `c${i}`, 'x', false)
+        await new Promise((resolve) => setTimeout(resolve, 5)) // the server's own clock
+        const notes = await node.checkIn(MARKER, 'last', 'x', true)
+        expect(notes).to.have.length(MAX_CHECKED_IN)
+        expect(idsOf(notes)![0]).to.equal('last')
+        expect(idsOf(await node.checkIn(MARKER, 'last', 'x', true))).to.have.members([...idsOf(notes)!])
+      })
+
+      it('are forgotten with everything else, and are no keys of users', async () => {
+        await node.checkIn(MARKER, 'one', 'x', true)
+        const { entries } = await node.scan('0', null, 1000)
+        expect(entries.filter(({ key }) => !isInternal(key))).to.deep.equal([])
+        await server.flush()
+        expect(await node.checkIn(MARKER, 'two', 'x', true)).to.equal(null)
+      })
+    })
+
+    describe('emptying', () => {
+      it('removes everything under the expected marker, and nothing under another one', async () => {
+        await server.setRaw(KEY, Buffer.from('x'))
+        for (const other of [null, Buffer.from('{"cluster":"other"}'), Buffer.alloc(0)]) {
+          expect(await node.empty(other)).to.equal(false)
+        }
+        expect((await node.probe()).keys).to.equal(2)
+        expect(await node.empty(MARKER)).to.equal(true)
+        expect((await node.probe()).keys).to.equal(0)
+      })
+
+      it('of a node without a marker', async () => {
+        await server.deleteRaw(MARKER_KEY)
+        await server.setRaw(KEY, Buffer.from('x'))
+        expect(await node.empty(MARKER)).to.equal(false)
+        expect(await node.empty(null)).to.equal(true)
+        expect((await node.probe()).keys).to.equal(0)
       })
     })
 
@@ -1255,7 +1544,7 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
           () => null,
           (error: Error) => error.message,
         )
-        expect(refused).to.match(/does not hold the expected marker/)
+        expect(refused).to.match(/does not hold the expected marker$/)
         expect(node.ready).to.equal(false)
         expect(listener.heard).to.deep.equal(['foreign marker'])
       })
@@ -1523,6 +1812,92 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
       })
     })
 
+    describe('a page of names', () => {
+      it('holds every string key, and comes with a cursor for the next one', async () => {
+        const keys = Array.from({ length: 300 }, (_, i) => `key:${i}`)
+        await Promise.all(keys.map((key) => store(node, Buffer.from(key), record(1))))
+        await server.setRaw(Buffer.from('plain'), Buffer.from('plain'))
+        if (factory.otherTypes) await server.setOtherType!(Buffer.from('a list'))
+        const found = new Set<string>()
+        let pages = 0
+        let cursor = '0'
+        do {
+          const next = await node.keys(cursor, 10)
+          for (const key of next.keys) found.add(key.toString())
+          cursor = next.cursor
+          pages++
+        } while (cursor !== '0')
+        expect(pages).to.be.above(5)
+        expect([...found].sort()).to.deep.equal([MARKER_KEY.toString(), 'plain', ...keys].sort())
+        expect(await node.keys('x', 10).catch((error: Error) => error.message)).to.match(/invalid cursor/)
+      })
+    })
+
+    describe('reads of several keys', () => {
+      const named = (names: readonly string[]) => names.map((name) => Buffer.from(name))
+      const stored = (key: string) => server.getRaw(Buffer.from(key))
+
+      it('show the first bytes of each record', async () => {
+        await store(node, Buffer.from('short'), record(1, 'x'.repeat(99 - HEAD_BYTES)))
+        await store(node, Buffer.from('long'), record(1, 'x'.repeat(101 - HEAD_BYTES)))
+        await store(node, Buffer.from(''), record(1, '\0\r\n\xff'))
+        await server.setRaw(Buffer.from('plain'), Buffer.from('plain'))
+        await server.setRaw(Buffer.from('empty'), Buffer.from(''))
+        const found = await starts(node, named(['short', 'absent', 'long', '', 'plain', 'empty']), 100)
+        expect(found).to.deep.equal([
+          await stored('short'),
+          null,
+          (await stored('long'))!.subarray(0, 100),
+          await stored(''),
+          await stored('plain'),
+          null,
+        ])
+      })
+
+      if (factory.otherTypes) {
+        it('take one of another type for nothing', async () => {
+          await server.setOtherType!(KEY)
+          await store(node, Buffer.from('other'), record(1))
+          expect(await starts(node, [KEY, Buffer.from('other')], 512)).to.deep.equal([
+            null,
+            await stored('other'),
+          ])
+        })
+      }
+
+      it('tell how long each is kept', async () => {
+        await store(node, Buffer.from('ends'), record(1, 'v', { expiresAtMs: 5000 }), 90_000)
+        await server.setRaw(Buffer.from('plain'), Buffer.from('plain'))
+        const [ends, plain, absent] = await lives(node, named(['ends', 'plain', 'absent']))
+        expect(ends).to.be.within(60_000, 90_000)
+        expect([plain, absent]).to.deep.equal([-1, -2])
+      })
+
+      it('take as many as allowed, beside other calls of the turn', async () => {
+        const keys = Array.from({ length: MAX_ASKED }, (_, i) => Buffer.from(`key:${i}`))
+        await Promise.all(keys.map((key) => store(node, key, record(1, key.toString()))))
+        const [before, found, kept, after] = await Promise.all([
+          get(node, 'key:1'),
+          starts(node, keys, 512),
+          lives(node, keys),
+          get(node, 'key:2'),
+        ])
+        expect(found.map((start) => start!.subarray(HEAD_BYTES).toString())).to.deep.equal(keys.map(String))
+        expect(kept.every((lifeMs) => lifeMs > 1e12)).to.equal(true)
+        expect([before.kind, after.kind]).to.deep.equal(['found', 'found'])
+      })
+
+      it('fail under a marker that is not the node’s, and where nothing is connected', async () => {
+        await server.setRaw(MARKER_KEY, Buffer.from('another'))
+        expect(await starts(node, [KEY], 43).catch((failure: NodeFailure) => failure.reason)).to.equal(
+          'marker',
+        )
+        node.shut('test')
+        const refused = await lives(node, [KEY]).catch((failure: NodeFailure) => failure.reason)
+        expect(refused).to.equal('not-connected')
+      })
+    })
+
     describe('a probe', () => {
       it('reports who the node is, what time it has, and its marker', async () => {
         const sentMs = Date.now()
@@ -1537,6 +1912,12 @@ export function describeNodeContract(name: string, factory: NodeFactory): void {
         expect(report.durable).to.equal(false)
         expect(report.receivedAtMonotonicMs).to.be.at.least(report.sentAtMonotonicMs)
         expect(report.timeMs).to.be.within(sentMs - 2000, Date.now() + 2000)
+      })
+
+      it('leaves out the topology that the marker names, which is asked for when it is newer', async () => {
+        expect(await node.decided()).to.equal(null)
+        expect(await node.swapMarker(MARKER, MARKER, Buffer.from('members'))).to.equal(true)
+        expect(await node.decided()).to.deep.equal(Buffer.from('members'))
       })
 
       it('works while the data path is shut', async () => {

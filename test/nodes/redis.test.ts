@@ -1,7 +1,7 @@
 import net from 'node:net'
 import { expect } from 'chai'
 import { KIND_TOMBSTONE, lastingCopy, StoredRecord } from '../../src/core/codec.ts'
-import { hintsKey, MARKER_KEY } from '../../src/core/keys.ts'
+import { hintsKey, MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import type { Fence } from '../../src/nodes/node.ts'
 import { errorReason } from '../../src/nodes/redis/error-replies.ts'
 import {
@@ -60,6 +60,42 @@ describe('the redis node, where only a redis can go wrong', () => {
     await under.client.config('SET', 'maxmemory', '0')
     await under.client.replicaof('NO', 'ONE')
     await under.close()
+  })
+
+  it('asks for the hints of all peers with one command, as long as there are none', async () => {
+    const peers = Array.from({ length: 50 }, (_, i) => `n${i}`)
+    await under.client.config('RESETSTAT')
+    expect((await under.node.probe(peers)).hints.size).to.equal(0)
+    const stats = await under.client.info('commandstats')
+    expect(stats)
+      .to.match(/cmdstat_exists:calls=1,/)
+      .and.not.match(/cmdstat_hlen/)
+    await hint(under.node, 'n7', 'k', version({ ms: 1 }))
+    expect([...(await under.node.probe(peers)).hints]).to.deep.equal([['n7', 1]])
+  })
+
+  it('fetches the register again only when it has changed', async () => {
+    const { node, client } = under
+    const write = async (ms: number, value: string) => {
+      await node.prepareRegister(version({ ms }))
+      await node.acceptRegister(record(ms, value))
+    }
+    const sent = async () => {
+      const text = (await node.probe()).topology!
+      await client.config('RESETSTAT')
+      expect((await node.probe()).topology).to.deep.equal(text)
+      const stats = await client.info('commandstats')
+      expect(stats).to.match(/cmdstat_get:calls=2,/, 'the marker, and when it was synced')
+      return new StoredRecord(text).value.toString()
+    }
+    await write(5, 'a'.repeat(100_000))
+    expect(await sent()).to.equal('a'.repeat(100_000))
+    await write(6, 'b'.repeat(100_000))
+    expect(await sent()).to.equal('b'.repeat(100_000))
+    await node.prepareRegister(version({ ms: 7 }))
+    expect(await sent()).to.equal('b'.repeat(100_000))
+    await client.del(TOPOLOGY_KEY)
+    expect((await node.probe()).topology).to.equal(null)
   })
 
   it('ends calls in flight as unknown when it is shut', async () => {

@@ -3,11 +3,13 @@ import { compareVersions } from '../../src/core/clock.ts'
 import { KIND_NOTHING, StoredRecord } from '../../src/core/codec.ts'
 import { EXPIRY_MARGIN_MS } from '../../src/core/lifetime.ts'
 import { LEASE_MS } from '../../src/repair/context.ts'
-import { ROUND_STATE_KEY } from '../../src/repair/round/round-state.ts'
+import { noteKey } from '../../src/core/keys.ts'
 import type { FaultyNode } from '../support/faulty-node.ts'
 import { record, version } from '../support/node-calls.ts'
 import { seeded, seeds } from '../support/random.ts'
 import { RepairUnderTest } from './repair-under-test.ts'
+
+const ROUND_STATE_KEY = noteKey('anti-entropy').toString()
 
 const HOUR_MS = 3_600_000
 
@@ -184,9 +186,7 @@ describe('anti-entropy', function () {
       }
       repair.under.nodesOf('key:77')[1]!.memory.storage.delete(Buffer.from('key:77'))
       expect(await repair.round()).to.include({ rangesDiffering: 1, copied: 1 })
-      const calls = repair.nodes.flatMap((node) =>
-        node.calls.filter(({ key }) => key !== String(ROUND_STATE_KEY)),
-      )
+      const calls = repair.nodes.flatMap((node) => node.calls.filter(({ key }) => key !== ROUND_STATE_KEY))
       expect(calls.map(({ op, key }) => `${op} ${key}`).sort()).to.deep.equal([
         'get key:77',
         'get key:77',
@@ -248,7 +248,7 @@ describe('anti-entropy', function () {
       expect(repair.reports[0]).to.include({ copied: 0, result: 'complete' })
       const reads = repair.nodes.flatMap((node) => node.calls.filter(({ op }) => op === 'get'))
       expect(
-        reads.filter(({ key }) => key !== String(ROUND_STATE_KEY)),
+        reads.filter(({ key }) => key !== ROUND_STATE_KEY),
         'not even read',
       ).to.deep.equal([])
       repair.expectEqual()
@@ -755,7 +755,7 @@ describe('anti-entropy by several coordinators', function () {
 
 /** Data calls on users' keys. */
 function userCalls(repair: RepairUnderTest): number {
-  const state = String(ROUND_STATE_KEY)
+  const state = ROUND_STATE_KEY
   return repair.nodes.reduce((sum, node) => sum + node.calls.filter(({ key }) => key !== state).length, 0)
 }
 

@@ -2,10 +2,11 @@ import { expect } from 'chai'
 import { decodeMarker, encodeMarker } from '../../src/cluster/marker.ts'
 import { lastingCopy, type NewRecord } from '../../src/core/codec.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
+import { Placement } from '../../src/core/placement.ts'
 import { FAR_END_MS } from '../../src/core/lifetime.ts'
 import { copyRecord } from '../../src/repair/round/copy.ts'
 import { deliverHints } from '../../src/repair/hints.ts'
-import { merge, sourcesFor } from '../../src/repair/round/merge.ts'
+import { merge, NO_PROGRESS, sourcesFor } from '../../src/repair/round/merge.ts'
 import { Repairer } from '../../src/repair/repairer.ts'
 import type { FaultyNode } from '../support/faulty-node.ts'
 import { RepairUnderTest } from './repair-under-test.ts'
@@ -40,9 +41,7 @@ describe('the copy of a record', () => {
   const mergeTo = (node: FaultyNode) => {
     const member = repair.under.member(node)
     const sources = sourcesFor(repair.under.cluster.placement, member, 'all')!
-    return repair.until(
-      merge(repair.context, member, sources, { checked: 0, sent: 0 }, () => Promise.resolve()),
-    )
+    return repair.until(merge(repair.context, [{ member, sources, progress: { ...NO_PROGRESS } }]))
   }
 
   describe('must come soon', () => {
@@ -94,6 +93,17 @@ describe('the copy of a record', () => {
             onFailure: (_node, failure) => call.onFailure(node, failure),
           })
         }
+        const starts = node.memory.starts.bind(node.memory)
+        node.starts = (keys, bytes, call) => {
+          starts(keys, bytes, {
+            onStarts: (_node, found, fence) => {
+              const resume = () => call.onStarts(node, found, fence)
+              if (!keys.some((key) => key.equals(KEY))) resume()
+              else repair.time.setTimeout(resume, 10_000)
+            },
+            onFailure: (_node, failure) => call.onFailure(node, failure),
+          })
+        }
       }
       const stopped = (error: Error) => expect(error.message).to.match(/after its time limit/)
       const holdings = () => [a, b, c].map((node) => node.holds('k'))
@@ -103,7 +113,7 @@ describe('the copy of a record', () => {
         for (const node of [b, c]) plant(node, value)
         b.memory.storage.hintsFor(a.id).note({ key: KEY, version: value.head.subarray(5, 17) }, 10)
         pausesAfterReading(b)
-        await repair.until(deliverHints(repair.context, repair.under.member(a)).then(undefined, stopped))
+        await repair.until(deliverHints(repair.context, a.id).then(undefined, stopped))
         expect(holdings()).to.deep.equal(['(absent)', 'v', 'v'])
       })
 
@@ -192,7 +202,7 @@ describe('the copy of a record', () => {
         plant(d, value)
         d.memory.storage.hintsFor(a.id).note({ key: KEY, version: value.head.subarray(5, 17) }, 10)
         if (!other) changesItsMarker()
-        await repair.until(deliverHints(repair.context, repair.under.member(a)))
+        await repair.until(deliverHints(repair.context, a.id))
         expect(a.holds('k')).to.equal('v')
         expect(d.holds('k')).to.equal(other ? '(absent)' : 'v')
       })
@@ -204,6 +214,50 @@ describe('the copy of a record', () => {
       await repair.round()
       expect(a.holds('k')).to.equal('v')
       expect(d.holds('k')).to.equal('v')
+    })
+  })
+
+  describe('that a node has missed which holds its key no more', () => {
+    const hint = (holder: FaultyNode, target: string, { head }: NewRecord) =>
+      holder.memory.storage.hintsFor(target).note({ key: KEY, version: head.subarray(5, 17) }, 10)
+    const without = (gone: FaultyNode) => {
+      const { cluster } = repair.under
+      const members = cluster.members.filter(({ node }) => node !== gone)
+      cluster.place(Placement.of({ epoch: 2, members, replicationFactor: 3, vnodesPerNode: 20 }))
+    }
+
+    it('goes to all that do, after it has left, and the hint with it', async () => {
+      const value = repair.value(HOUR_MS, 'v')
+      plant(b, value)
+      hint(b, a.id, value)
+      without(a)
+      const repairer = new Repairer(repair.context)
+      repairer.start()
+      await repair.time.advance(8000)
+      await repair.until(repairer.stop())
+      expect([b, c, d].map((node) => node.holds('k'))).to.deep.equal(['v', 'v', 'v'])
+      expect(a.holds('k')).to.equal('(absent)')
+      expect(b.memory.storage.hintsFor(a.id).size).to.equal(0)
+    })
+
+    it('goes to all that do, although it is still a member', async () => {
+      const value = repair.value(HOUR_MS, 'v')
+      plant(b, value)
+      hint(b, d.id, value)
+      await repair.until(deliverHints(repair.context, d.id))
+      expect([a, b, c].map((node) => node.holds('k'))).to.deep.equal(['v', 'v', 'v'])
+      expect(d.holds('k')).to.equal('(absent)')
+      expect(b.memory.storage.hintsFor(d.id).size).to.equal(0)
+    })
+
+    it('waits while one of those is away', async () => {
+      const value = repair.value(HOUR_MS, 'v')
+      plant(b, value)
+      hint(b, d.id, value)
+      c.cut()
+      await repair.time.advance(100)
+      await repair.until(deliverHints(repair.context, d.id))
+      expect(b.memory.storage.hintsFor(d.id).size).to.equal(1)
     })
   })
 

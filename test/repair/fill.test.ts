@@ -3,6 +3,7 @@ import { expect } from 'chai'
 import { MARKER_KEY } from '../../src/core/keys.ts'
 import { KIND_TOMBSTONE } from '../../src/core/codec.ts'
 import { versionText } from '../../src/core/clock.ts'
+import { RECEIVED, STEERING } from '../../src/repair/progress.ts'
 import { Repairer } from '../../src/repair/repairer.ts'
 import type { FaultyNode } from '../support/faulty-node.ts'
 import { record } from '../support/node-calls.ts'
@@ -119,5 +120,14 @@ describe('a fill', function () {
     const newer = plantAll('unfinished', 5000, b)
     await fill(...homes.slice(2))
     expect(versions().slice(2)).to.deep.equal([newer, newer])
+  })
+
+  it('of a member that lost its data belongs to no change: no limit slows it down, and nothing is noted', async () => {
+    const { cluster } = repair.under
+    await repair.until(STEERING.write(cluster, { paused: cluster.placement.since, keysPerSecond: 1 }))
+    plantAll('v', 9000, a, b)
+    await fill(c)
+    expect(repair.holdings('k').slice(0, 3)).to.deep.equal(['v', 'v', 'v'])
+    expect(await repair.until(RECEIVED.read(cluster, [repair.under.member(c)]))).to.equal(null)
   })
 })

@@ -6,7 +6,15 @@ import { HTTP_ENTRIES, type RunningRondo, startRondo } from '../support/rondo.ts
 const DATA = 'data-token-0123456789abcdef'
 const ADMIN = 'admin-token-0123456789abcdef'
 const bearer = (token: string) => ({ Authorization: `Bearer ${token}` })
-const COUNTS = ['checkedKeys', 'rangesCompared', 'rangesDiffering', 'copied', 'movedHome', 'forgotten']
+const COUNTS = [
+  'checkedKeys',
+  'rangesCompared',
+  'rangesDiffering',
+  'copied',
+  'movedHome',
+  'forgotten',
+  'freedBytes',
+]
 
 for (const entry of HTTP_ENTRIES) {
   describe(`/repair (${entry})`, () => {

@@ -34,6 +34,7 @@ const WAYS: Record<
   'HTTP, repair': { tokens: [ADMIN, NEXT_ADMIN], enter: http('POST', '/repair') },
   'AUTH password': { tokens: [DATA, NEXT_DATA], enter: resp((token) => ['AUTH', token]) },
   'AUTH user password': { tokens: [DATA, NEXT_DATA], enter: resp((token) => ['AUTH', 'default', token]) },
+  'AUTH admin': { tokens: [ADMIN, NEXT_ADMIN], enter: resp((token) => ['AUTH', 'admin', token], 'PING') },
   'HELLO AUTH': {
     tokens: [DATA, NEXT_DATA],
     enter: resp((token) => ['HELLO', '3', 'AUTH', 'default', token]),
@@ -49,11 +50,13 @@ function http(method: string, path: string, body?: object) {
   }
 }
 
-function resp(words: (token: string) => string[]) {
+/** @param opened a command that the token opens */
+function resp(words: (token: string) => string[], opened: 'GET' | 'PING' = 'GET') {
   return async ({ rondo }: RunningRondo, token: string) => {
     const client = await RawResp.open(rondo.respServer.port)
     const reply = await client.ask(...words(token))
-    const entered = (await client.ask('GET', 'k')) === '$-1\r\n' || reply.startsWith('%')
+    const next = await client.ask(...(opened === 'GET' ? ['GET', 'k'] : ['PING']))
+    const entered = ['$-1\r\n', '+PONG\r\n'].includes(next) || reply.startsWith('%')
     expect(entered ? reply : WRONGPASS).to.equal(reply)
     client.close()
     return entered

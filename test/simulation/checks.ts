@@ -3,10 +3,13 @@
  * request outlives its deadline, nothing ends twice, not a byte is written to somebody else's Redis; and after healing
  * operations succeed again, and, where asked for, all replicas are equal.
  */
-import { compareVersions } from '../../src/core/clock.ts'
+import { compareVersions, versionText } from '../../src/core/clock.ts'
 import { EPOCH_MS } from './host.ts'
 import type { Faults } from './faults.ts'
 import type { Process, Server } from './server.ts'
+import { isHeldBy, type Homes } from './topologies.ts'
+import { epochOf as epochOfMarker } from '../../src/cluster/marker.ts'
+import type { Topology } from '../../src/core/topology.ts'
 import { checkLinearizable, type HistoryEntry } from './linearizable.ts'
 import { NODE_TIMEOUT_MS } from './link.ts'
 import { ALL_SERVERS, keysOf, type Schedule } from './schedule.ts'
@@ -46,7 +49,10 @@ export class Checks implements Watch {
     this.world = world
     this.faults = faults
     this.schedule = schedule
+    this.names = new Set(schedule.operations.flatMap(keysOf))
+    this.expiring = new Set(schedule.operations.flatMap(({ ttlMs, key }) => (ttlMs > 0 ? [key] : [])))
     world.onMarked = (server) => this.marked(server)
+    world.onStep = (topology) => this.stepTaken(topology)
   }
 
   /** From now on every operation has to succeed. */
@@ -62,9 +68,9 @@ export class Checks implements Watch {
     done.seenAtStart.epoch = this.epochOf(done)
     if (operation.level === 'quorum') return
     const key = Buffer.from(operation.key)
-    const set = this.world.topologies.setOf(operation.key)
+    const { all, receiving } = this.world.topologies.homesOf(operation.key)
     // Those that are still receiving need not know.
-    const clean = set.homes.filter((home, place) => !set.mayHold(false, place) && home.process?.isClean)
+    const clean = all.filter((home) => !receiving.includes(home) && home.process?.isClean)
     if (clean.every((home) => home.process!.record(key))) {
       done.seenAtStart.cleanHolders.push(...clean.map((home) => home.index))
     }
@@ -83,6 +89,7 @@ export class Checks implements Watch {
     const tookMs = done.endMs - done.startMs
     // It waits for room first; alone on its connection not for much longer than the limit.
     const mostMs = 2 * QUEUE_TIMEOUT_MS + REQUEST_TIMEOUT_MS
+    if (operation.kind === 'flush-all') return // it has a deadline for each of its steps, and may give up
     if (tookMs > mostMs + DEADLINE_SLACK_MS + this.stalledMs) {
       this.world.fault(`${nameOf(done)} took ${tookMs.toFixed(0)} ms`)
     }
@@ -118,10 +125,18 @@ export class Checks implements Watch {
 
   private checkQuorum(done: Done): void {
     const { operation, outcome, version, result } = done
-    const refused = (operation.kind === 'nx' || operation.kind === 'cas') && result === 0
-    if (outcome !== 'ok' || !version || onlyReads(operation.kind) || operation.kind === 'take' || refused)
-      return
+    // One that was answered behind a pause of its coordinator tells of nodes as they were before.
+    const isInTime = done.endMs - done.startMs <= REQUEST_TIMEOUT_MS
+    const isFound = outcome === 'ok' && result !== null && !this.expiring.has(operation.key)
+    const { kind } = operation
+    if (onlyReads(kind) && kind !== 'total' && isFound && isInTime) this.checkHeld(done)
+    const refused = (kind === 'nx' || kind === 'cas' || kind === 'drop-field') && result === 0
+    if (outcome !== 'ok' || !version || onlyReads(kind) || kind === 'take' || refused) return
     this.confirmed.push(done)
+    for (const name of done.expires ? [] : keysOf(operation)) {
+      const newest = this.newestConfirmed.get(name)
+      if (!newest || compareVersions(version, newest.version!) > 0) this.newestConfirmed.set(name, done)
+    }
     for (const fill of this.fills) this.checkFilled(fill, done)
     this.checkHeld(done)
   }
@@ -161,10 +176,11 @@ export class Checks implements Watch {
   private readonly fills: Fill[] = []
 
   private checkFilled({ process, sinceMs, epoch, cleanEpoch }: Fill, done: Done): void {
+    if (this.isFlushed(done)) return
     const mustHold = done.admittedMs < sinceMs || done.endMs < sinceMs + REQUEST_TIMEOUT_MS
     if (!mustHold || !process.isClean || done.expires) return
     for (const key of keysOf(done.operation)) {
-      const wasHome = (at: number) => this.world.topologies.setOf(key, at).homes.includes(process.server)
+      const wasHome = (at: number) => this.world.topologies.homesOf(key, at).all.includes(process.server)
       if (!wasHome(epoch) || !wasHome(cleanEpoch)) continue
       const record = process.record(Buffer.from(key))
       if (record && compareVersions(record.version, done.version!) >= 0) continue
@@ -185,6 +201,10 @@ export class Checks implements Watch {
         this.world.fault(`${nameOf(done)} was told that there is nothing`)
       }
       return
+    }
+    if (operation.kind === 'write' && operation.key === 'one-kept') {
+      const newest = this.newestAtOne
+      if (!newest || compareVersions(version!, newest.version!) > 0) this.newestAtOne = done
     }
     this.checkHeld(done)
   }
@@ -219,7 +239,14 @@ export class Checks implements Watch {
     for (const key of keysOf(done.operation)) this.checkKeyHeld(done, key)
   }
 
+  /** All keys were deleted since, or are about to be: nobody needs to hold it. */
+  private isFlushed({ version }: Done): boolean {
+    const { floors = [] } = this.world.topologies.newest
+    return floors.some((floor) => version !== null && versionText(version) <= floor.version)
+  }
+
   private checkKeyHeld(done: Done, name: string): void {
+    if (this.isFlushed(done)) return
     const { topologies, servers } = this.world
     const { level } = done.operation
     const isPossible = (server: Server) => this.mayHold(done, server, Buffer.from(name))
@@ -228,18 +255,80 @@ export class Checks implements Watch {
       if (!servers.some(isPossible)) this.notHeld(done, 0)
       return
     }
-    let most = 0
-    for (let epoch = this.epochOf(done); epoch >= done.seenAtStart.epoch; epoch--) {
-      const set = topologies.setOf(name, epoch)
-      const holding = [...set.homes.keys()].filter((place) => {
-        const server = set.homes[place]!
-        return isPossible(server) || (set.mayHold(false, place) && this.faults.touched.has(server.index))
-      })
-      if (set.isHeld(holding, level)) return
-      most = Math.max(most, holding.length)
+    const heldUnder = (homes: Homes) =>
+      isHeldBy(
+        homes,
+        (server) =>
+          isPossible(server) || (homes.receiving.includes(server) && this.faults.touched.has(server.index)),
+        level,
+      )
+    let isHeld = false
+    for (let epoch = this.epochOf(done); epoch >= done.seenAtStart.epoch && !isHeld; epoch--) {
+      isHeld = heldUnder(topologies.homesOf(name, epoch))
     }
-    this.notHeld(done, most)
+    // Whatever its coordinator works by: those that vote now know it.
+    const { voters } = topologies.homesOf(name)
+    if (!isHeld || !isHeldBy({ voters, others: null }, isPossible)) {
+      this.notHeld(done, servers.filter(isPossible).length)
+    }
   }
+
+  // ---- at each step of a change of members
+
+  /**
+   * What was confirmed before is held by a majority of those that vote from now on. And those that voted two epochs ago
+   * have heard of the last one, most of them: what is planned under the epoch before that is refused.
+   */
+  private stepTaken(topology: Topology): void {
+    const { epoch } = topology
+    if (this.schedule.beyond) return
+    this.checkBroughtAtOne(topology)
+    const { topologies } = this.world
+    for (const [name, done] of this.newestConfirmed) {
+      const { voters } = topologies.homesOf(name)
+      const isPossible = (server: Server) =>
+        this.faults.touched.has(server.index) || this.mayHold(done, server, Buffer.from(name))
+      if (this.isFlushed(done) || isHeldBy({ voters, others: null }, isPossible)) continue
+      const holding = voters.filter(isPossible).map(({ id }) => id)
+      this.world.fault(
+        `epoch ${epoch} begins: of ${voters.map(({ id }) => id).join(' ')} only ${holding.join(' ') || 'none'} hold what ${nameOf(done)} had confirmed`,
+      )
+    }
+    for (const name of epoch < 3 ? [] : this.names) {
+      const [before, last] = [topologies.homesOf(name, epoch - 2), topologies.homesOf(name, epoch - 1)]
+      if (last.others !== null && areSame(last.voters, last.others)) continue
+      const hasHeard = ({ process, index }: Server) =>
+        !process?.marker || this.faults.touched.has(index) || epochOfMarker(process.marker) >= epoch - 1
+      if (isHeldBy({ voters: before.voters, others: null }, hasHeard)) continue
+      const deaf = before.voters.filter((server) => !hasHeard(server)).map(({ id }) => id)
+      this.world.fault(`epoch ${epoch} begins: ${deaf.join(' ')} have not heard of epoch ${epoch - 1}`)
+    }
+  }
+
+  /**
+   * What one of the former home replicas alone had acknowledged at `one` is brought to the new ones, before these stand
+   * alone: where that one could be reached all the time.
+   */
+  private checkBroughtAtOne({ phase, epoch }: Topology): void {
+    const isReached = this.schedule.faults.every((fault) => {
+      const isOfOther = (fault.kind === 'cut' || fault.kind === 'kill') && fault.coordinator === 1
+      return fault.kind === 'change' || isOfOther
+    })
+    const newest = this.newestAtOne
+    if (phase !== 'stable' || !newest || !isReached) return
+    if (newest.endMs > (this.world.markedAtMs(epoch - 1) ?? 0)) return
+    this.world.counters.count('brought at one')
+    const { voters } = this.world.topologies.homesOf(newest.operation.key)
+    const key = Buffer.from(newest.operation.key)
+    if (voters.some((server) => this.mayHold(newest, server, key))) return
+    this.world.fault(`epoch ${epoch} begins: nobody holds what ${nameOf(newest)} had confirmed`)
+  }
+
+  private newestAtOne: Done | null = null
+  private readonly newestConfirmed = new Map<string, Done>()
+  private readonly names: ReadonlySet<string>
+  /** Keys of which a version may go by itself. */
+  private readonly expiring: ReadonlySet<string>
 
   /** By which epoch its coordinator works now. */
   private epochOf({ operation }: Done): number {
@@ -286,7 +375,8 @@ export class Checks implements Watch {
     const keys = new Set(history.flatMap((done) => keysOf(done.operation)))
     for (const key of keys) {
       const ofKey = history.filter(
-        ({ operation }) => keysOf(operation).includes(key) && operation.level === 'quorum',
+        ({ operation }) =>
+          operation.kind === 'flush-all' || (keysOf(operation).includes(key) && operation.level === 'quorum'),
       )
       if (ofKey.length === 0) continue
       const verdict = checkLinearizable(
@@ -295,6 +385,40 @@ export class Checks implements Watch {
       )
       if (verdict === 'undecided') this.undecided++
       if (verdict === 'violated') this.world.fault(`the history of ${key} is not linearizable`)
+    }
+  }
+
+  /** At `one` nothing is promised while nodes fail. But while members change and nothing fails … */
+  checkAtOne(history: readonly Done[]): void {
+    const { faults } = this.schedule
+    const atOne = history.filter(({ operation, outcome }) => operation.level === 'one' && outcome === 'ok')
+    if (faults.every(({ kind }) => kind === 'change' || kind === 'slow')) this.checkIncrements(atOne)
+    const isAhead = faults.every((fault) => {
+      return fault.kind === 'change' || (fault.kind === 'cut' && fault.coordinator === 0 && fault.epoch === 3)
+    })
+    if (isAhead) this.checkNothing(atOne)
+  }
+
+  /** … no two increments give the same. */
+  private checkIncrements(atOne: readonly Done[]): void {
+    const { counters } = this.world
+    if (['timeouts', 'event: node-behind'].some((what) => counters.counts.has(what))) return
+    counters.count('undisturbed at one')
+    const made = new Map<Done['result'], Done>()
+    for (const done of atOne.filter(({ operation }) => operation.kind === 'incr')) {
+      if (made.has(done.result)) this.world.fault(`${nameOf(done)} made ${done.result}, as another one did`)
+      made.set(done.result, done)
+    }
+  }
+
+  /** … what was written is there, also for a coordinator that is a step behind the one that cannot reach some nodes. */
+  private checkNothing(atOne: readonly Done[]): void {
+    const ofKey = atOne.filter(({ operation }) => operation.key === 'one-kept')
+    const writes = ofKey.filter(({ operation }) => operation.kind === 'write')
+    for (const done of ofKey) {
+      const isNothing = done.operation.kind === 'read' && done.version === null
+      if (!isNothing || !writes.some(({ end }) => end < done.start)) continue
+      this.world.fault(`${nameOf(done)} was told that there is nothing, after a write had been confirmed`)
     }
   }
 
@@ -377,5 +501,9 @@ function effectOn(done: Done, key: string): Pick<HistoryEntry, 'kind' | 'value' 
   const balance = done.balances[place] ?? null
   if (kind === 'total') return { kind: 'read', value: 0, result: balance }
   if (kind === 'move') return { kind: 'add', value: place === 0 ? -value : value, result: balance }
-  return { kind, value, result }
+  return { kind: kind === 'flush-all' ? 'delete' : kind, value, result }
+}
+
+function areSame(one: readonly Server[], two: readonly Server[]): boolean {
+  return one.length === two.length && one.every((server) => two.includes(server))
 }

@@ -19,6 +19,7 @@ export class Faults {
   private readonly operator: Operator
   private readonly schedule: Schedule
   private fromMs = 0
+  private healed = false
   private ending = new Set<() => void>()
 
   constructor(world: World, schedule: Schedule) {
@@ -34,13 +35,23 @@ export class Faults {
 
   /** Ends everything that still goes on, except what lasts by its nature (lost data, wrong clocks). */
   heal(): void {
+    this.healed = true
     this.operator.stop()
     for (const end of [...this.ending]) end()
   }
 
   private plan(fault: Fault): void {
+    const { epoch } = fault
+    if (epoch === undefined) this.planAt(fault, this.fromMs + fault.at)
+    else {
+      this.world.whenMarked(epoch, (atMs) => {
+        if (!this.healed) this.planAt(fault, atMs + fault.at)
+      })
+    }
+  }
+
+  private planAt(fault: Fault, at: number): void {
     const { scheduler } = this.world
-    const at = this.fromMs + fault.at
     // What is on disk at a crash is what was there a while before.
     let onDisk: Snapshot | null = null
     if (fault.kind === 'crash') {
@@ -53,6 +64,7 @@ export class Faults {
 
   private strike(fault: Fault, onDisk: Snapshot | null): void {
     const { world } = this
+    if (this.healed) return
     const loses = this.loses(fault)
     if (loses && !this.mayLose((fault as { server: number }).server)) return
     if (loses) this.touched.add((fault as { server: number }).server)

@@ -35,6 +35,35 @@ describe('linearizability check', () => {
     ).to.equal('linearizable')
   })
 
+  it('gives every element of a list once, in order, and forgets none that was confirmed', () => {
+    const pushed: Short[] = [
+      ['push', 1, 1, 2, { value: 10 }],
+      ['push', 2, 3, 4, { value: 11 }],
+    ]
+    const all: Short = ['elements', 0, 5, 6, { result: '10,11' }]
+    expect(verdict(...pushed, all, ['pop', 10, 7, 8], ['pop', 11, 9, 10], ['pop', null, 11, 12])).to.equal(
+      'linearizable',
+    )
+    expect(verdict(...pushed, ['pop', 10, 5, 6], ['pop', 10, 7, 8]), 'popped twice').to.equal('violated')
+    expect(verdict(...pushed, ['pop', 11, 5, 6]), 'out of order').to.equal('violated')
+    expect(verdict(...pushed, ['elements', 0, 5, 6, { result: '10' }]), 'lost').to.equal('violated')
+    expect(verdict(['push', 1, 1, Infinity, { value: 10 }], ['pop', null, 2, 3]), 'unknown').to.equal(
+      'linearizable',
+    )
+  })
+
+  it('keeps the fields of a hash apart', () => {
+    const set: Short[] = [
+      ['set-field', 1, 1, 2, { value: 3 }],
+      ['set-field', 1, 3, 4, { value: 4 }],
+    ]
+    expect(verdict(...set, ['fields', 0, 5, 6, { result: 'a=3 b=4' }])).to.equal('linearizable')
+    expect(verdict(...set, ['fields', 0, 5, 6, { result: 'b=4' }])).to.equal('violated')
+    expect(
+      verdict(...set, ['drop-field', 1, 5, 6, { value: 6 }], ['drop-field', 1, 7, 8, { value: 9 }]),
+    ).to.equal('violated')
+  })
+
   it('adds amounts, and knows the sums that were told', () => {
     const add = (value: number, result: number, start: number, end: number): Short => {
       return ['add', value, start, end, { result }]

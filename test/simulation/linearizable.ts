@@ -2,11 +2,13 @@
  * Whether a history of operations on one register is linearizable: Wing & Gong's search ("Testing and Verifying
  * Concurrent Objects", 1993), remembering what was tried (Lowe, "Testing for linearizability", 2017).
  *
- * The register holds a number or nothing. An operation that ended takes effect once between its start and its end; one
+ * The register holds a number, a collection (collections.ts) or nothing. An operation that ended takes effect once between its start and its end; one
  * with an unknown outcome takes effect at any time after its start, or never.
  */
+import { collectionsAfter, isOnCollection, type CollectionKind, type Told } from './collections.ts'
+
 export interface HistoryEntry {
-  readonly kind: 'read' | 'write' | 'delete' | 'nx' | 'cas' | 'incr' | 'take' | 'add'
+  readonly kind: 'read' | 'write' | 'delete' | 'nx' | 'cas' | 'incr' | 'take' | 'add' | CollectionKind
   /** What it writes, or adds. */
   readonly value: number
   readonly expected: number | null
@@ -15,8 +17,8 @@ export interface HistoryEntry {
   /** Infinity where the outcome is unknown. */
   readonly end: number
   readonly known: boolean
-  /** read, take: what was there. nx, cas: 1 done, 0 refused. incr, add: the sum. */
-  readonly result: number | null
+  /** read, take: what was there. nx, cas: 1 done, 0 refused. incr, add: the sum. Of collections: the reply. */
+  readonly result: Told
   /** When the value written expires, true time; 0 = never. */
   readonly expiresAtMs: number
   readonly startMs: number
@@ -26,10 +28,11 @@ export interface HistoryEntry {
 export type Verdict = 'linearizable' | 'violated' | 'undecided'
 
 interface State {
-  readonly value: number | null
+  readonly value: Told
   readonly expiresAtMs: number
 }
 
+const ONLY_READ: ReadonlySet<string> = new Set(['read', 'elements', 'fields'])
 const NOTHING: State = { value: null, expiresAtMs: 0 }
 const MAX_STEPS = 1_000_000
 
@@ -37,7 +40,7 @@ const MAX_STEPS = 1_000_000
 export function checkLinearizable(history: readonly HistoryEntry[], clockErrorMs: number): Verdict {
   // Reads whose outcome nobody knows say nothing. Known operations first: most histories need no unknown one.
   const entries = history
-    .filter((entry) => entry.known || entry.kind !== 'read')
+    .filter((entry) => entry.known || !ONLY_READ.has(entry.kind))
     .sort((a, b) => a.end - b.end || a.start - b.start)
   const n = entries.length
   const required = entries.filter((entry) => entry.known).length
@@ -84,6 +87,11 @@ function outcomes(entry: HistoryEntry, state: State, errorMs: number): State[] {
 function after(entry: HistoryEntry, seen: State, state: State): State[] {
   const { kind, known, result } = entry
   const written: State = { value: entry.value, expiresAtMs: entry.expiresAtMs }
+  if (isOnCollection(kind)) {
+    const held = seen.value === null ? null : String(seen.value)
+    const found = collectionsAfter(kind, entry.value, known ? result : undefined, held)
+    return found.map((value) => ({ value, expiresAtMs: seen.expiresAtMs }))
+  }
   switch (kind) {
     case 'read':
       return result === seen.value ? [state] : []
@@ -100,7 +108,7 @@ function after(entry: HistoryEntry, seen: State, state: State): State[] {
       return seen.value !== null && seen.value === entry.expected ? [written] : []
     case 'incr':
     case 'add': {
-      const sum = (seen.value ?? 0) + (kind === 'add' ? entry.value : 1)
+      const sum = Number(seen.value ?? 0) + (kind === 'add' ? entry.value : 1)
       return known && result !== sum ? [] : [{ value: sum, expiresAtMs: seen.expiresAtMs }]
     }
     case 'take':

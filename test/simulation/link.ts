@@ -11,14 +11,18 @@
  * through the same network without being mentioned here.
  */
 import type { TimerHandle } from '../../src/core/clock.ts'
+import type { RecordHead } from '../../src/core/codec.ts'
+import { aboveFloor, type Floors } from '../../src/core/floors.ts'
 import { NodeLoad } from '../../src/nodes/load.ts'
+import { isUnwritable } from '../../src/nodes/redis/error-replies.ts'
 import type {
+  Announcements,
   Fence,
   Node,
   NodeFailure,
   NodeListener,
   NodeReport,
-  UnwritableReason,
+  Subscription,
 } from '../../src/nodes/node.ts'
 import { noteAnswer, noteSent, type Counters } from './coverage.ts'
 import type { Host } from './host.ts'
@@ -57,9 +61,32 @@ const FOREIGN_MARKER: NodeFailure = {
 
 /** What becomes of it, now that the coordinator has said what the marker means to it. */
 function underMarker(outcome: Outcome, other: OtherMarker, fence: Fence | null): Outcome {
-  const { call, method, args } = outcome
-  if (fence) return { call, method, args: args.map((arg) => (arg === other.fence ? fence : arg)) }
+  const { call, method } = outcome
+  if (fence) {
+    const told = judged(outcome, fence.floors ?? null)
+    return { call, method, args: told.map((arg) => (arg === other.fence ? fence : arg)) }
+  }
   return method === 'onFailure' ? outcome : { call, method: 'onFailure', args: [FOREIGN_MARKER] }
+}
+
+/** What it tells of records, by the floors of the epoch that the node has: they are not those of the batch. */
+function judged({ call, method, args }: Outcome, floors: Floors | null): readonly unknown[] {
+  const [key] = call.args
+  const [found, ...rest] = args
+  switch (method) {
+    case 'onRecord':
+    case 'onPromised':
+      return [aboveFloor(floors, key as Buffer, found as Buffer | null), ...rest]
+    case 'onPeeked':
+      return [found && floors?.isBelow(key as Buffer, (found as RecordHead).version) ? null : found, ...rest]
+    case 'onStarts':
+      return [
+        (found as (Buffer | null)[]).map((start, i) => aboveFloor(floors, (key as Buffer[])[i]!, start)),
+        ...rest,
+      ]
+    default:
+      return args
+  }
 }
 
 type Done = Record<string, (...args: unknown[]) => void>
@@ -165,9 +192,9 @@ export class SimLink {
     for (const outcome of outcomes) {
       const { call, method, args } = other ? underMarker(outcome, other, fence) : outcome
       const failure = method === 'onFailure' ? (args[0] as NodeFailure) : null
-      if (failure?.kind === 'refused' && failure.reason !== 'wrong-type') {
+      if (failure?.kind === 'refused') {
         this.world.counters.count(`refused: ${failure.reason}`)
-        this.listener?.onUnwritable(this.node, failure.reason as UnwritableReason)
+        if (isUnwritable(failure.reason)) this.listener?.onUnwritable(this.node, failure.reason)
       }
       noteAnswer(this.world.counters, call, method, args)
       this.end(call, method, args)
@@ -305,6 +332,29 @@ export class SimLink {
     const sentAtMonotonicMs = this.world.host.monotonicMs()
     const report = (await this.control('probe', [peers])) as NodeReport
     return { ...report, sentAtMonotonicMs, receivedAtMonotonicMs: this.world.host.monotonicMs() }
+  }
+
+  /** A connection of its own. */
+  subscribe(to: Announcements): Subscription {
+    const { host, path, resolve } = this.world
+    let listeners: Set<Announcements> | null = null
+    const heard: Announcements = {
+      subscribed: () => undefined,
+      announced: () => wire.reply(() => to.announced()),
+      ended: () => undefined,
+    }
+    const wire = new Wire(path, host, resolve, { onClosed: (why) => to.ended(why) })
+    wire.send(({ engine }) => {
+      listeners = engine.storage.listeners
+      listeners.add(heard)
+      wire.reply(() => to.subscribed())
+    })
+    return {
+      close: () => {
+        wire.close()
+        listeners?.delete(heard)
+      },
+    }
   }
 
   private control(method: string, args: readonly unknown[]): Promise<unknown> {

@@ -1,5 +1,7 @@
 /** Schedules from seeds: which operations, in bursts, and which faults, by chance or by a plot (plots.ts). */
 import { seeded, type Random } from '../support/random.ts'
+import { CHANGE_PLOTS } from './change-plots.ts'
+import { HASH, LIST, type CollectionKind } from './collections.ts'
 import { CROWDED, EXPIRING, PLOTS, WEAK, type Plot, type Size } from './plots.ts'
 import {
   ACCOUNTS,
@@ -17,6 +19,8 @@ export interface ProfileOptions {
   readonly operations?: number
   /** Members join and leave. */
   readonly changes?: boolean
+  /** All keys are deleted, some times. */
+  readonly flushes?: boolean
 }
 
 const LASTS_MS = 2500
@@ -27,6 +31,44 @@ const LIVES_MS = [50, 50, 20_000]
 export const MAX_MOVES = 26
 
 export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedule {
+  if (options.flushes) return flushed(byChance(seed, options))
+  // Two of three runs of changes have a plot, which is short.
+  return options.changes && !options.beyond && seed % 3 !== 0 ? plotted(seed) : byChance(seed, options)
+}
+
+/** At `quorum` only: what is promised at the weaker levels is checked without it. */
+function flushed(schedule: Schedule): Schedule {
+  const { seed, coordinators, healAt } = schedule
+  const random = seeded(seed * 2 + 2_100_000_001)
+  for (let i = 0; i < 3; i++) random.next()
+  const single = schedule.operations.filter(
+    ({ level, kind }) => level === 'quorum' && kind !== 'move' && kind !== 'total',
+  )
+  const lasts = Math.max(...single.map(({ at }) => at), healAt / 2)
+  const flushes = Array.from({ length: 1 + random.below(4) }, (_, i): Operation => {
+    const at = Math.floor(random.next() * lasts)
+    const coordinator = random.below(coordinators)
+    const who = { client: 90 + i, coordinator, key: single[0]?.key ?? 'q1', level: 'quorum' } as const
+    return { at, ...who, kind: 'flush-all', value: -1 - i, ttlMs: 0 }
+  })
+  const operations = [...single, ...flushes].sort((a, b) => a.at - b.at)
+  return { ...schedule, operations }
+}
+
+function plotted(seed: number): Schedule {
+  const random = seeded(seed * 2 + 1_500_000_001)
+  for (let i = 0; i < 3; i++) random.next()
+  const planned = random.pick(CHANGE_PLOTS)(random)
+  const inOrder = (one: { at: number }, other: { at: number }) => one.at - other.at
+  return {
+    ...planned,
+    ...{ seed, durable: false, beyond: false },
+    operations: [...planned.operations].sort(inOrder),
+    faults: [...planned.faults].sort(inOrder),
+  }
+}
+
+function byChance(seed: number, options: ProfileOptions): Schedule {
   const random = seeded(seed * 2 + 1)
   for (let i = 0; i < 3; i++) random.next()
   const replicas = random.chance(0.85) ? 3 : 5
@@ -64,7 +106,11 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
         (fault) => fault.at + ('forMs' in fault ? fault.forMs : 0) + 100,
       ),
     ),
-    operations: [...operations, ...movesOf(seed, lasts, coordinators)].sort((a, b) => a.at - b.at),
+    operations: [
+      ...operations,
+      ...movesOf(seed, lasts, coordinators),
+      ...onCollectionsOf(seed, lasts, coordinators),
+    ].sort((a, b) => a.at - b.at),
     faults: [
       ...(changing?.steps ?? []),
       ...(plotted.length > 0 ? plotted : faultsOf(random, lasts, size)),
@@ -232,6 +278,34 @@ function movesOf(seed: number, lasts: number, coordinators: number): Operation[]
     value: 3 ** i,
     ttlMs: 0,
   }))
+}
+
+const ON_LISTS: readonly CollectionKind[] = ['push', 'push', 'push', 'pop', 'pop', 'elements']
+const ON_HASHES: readonly CollectionKind[] = ['set-field', 'set-field', 'drop-field', 'fields']
+const FIRST_ELEMENT = 50_000_000
+
+/** In some runs: a list and a hash, from a random source of their own, too. */
+function onCollectionsOf(seed: number, lasts: number, coordinators: number): Operation[] {
+  const random = seeded(seed * 2 + 500_000_001)
+  for (let i = 0; i < 3; i++) random.next()
+  if (!random.chance(0.25)) return []
+  const count = 10 + random.below(15)
+  const from = random.next() * 0.5 * lasts
+  const within = random.pick([20, 200, lasts])
+  const keys = random.pick([[LIST], [LIST], [HASH], [LIST, HASH]])
+  return Array.from({ length: count }, (_, i) => {
+    const key = random.pick(keys)
+    return {
+      at: Math.round(from + random.next() * within),
+      client: 200 + random.below(4),
+      coordinator: random.below(coordinators),
+      key,
+      level: 'quorum' as const,
+      kind: random.pick(key === LIST ? ON_LISTS : ON_HASHES),
+      value: FIRST_ELEMENT + i,
+      ttlMs: 0,
+    }
+  })
 }
 
 type ByChance = Exclude<FaultKind, 'change' | 'cancel'>

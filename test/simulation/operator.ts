@@ -11,6 +11,8 @@ import type { Running, World } from './world.ts'
 
 export type ChangeStep = Extract<Fault, { kind: 'change' }>
 
+type Asked = Pick<ChangeRequest, 'join' | 'leave' | 'replicas' | 'weights'>
+
 /** With two, one wrong clock would make cluster time wrong. */
 const FEWEST_MEMBERS = 3
 const AGAIN_MS = 300
@@ -39,7 +41,7 @@ export class Operator {
     }
     if (this.stopped) return
     const { phase } = world.topologies.newest
-    if (!running.host.alive || this.underWay > 0 || phase !== 'stable') {
+    if (!running.host.alive || (this.underWay > 0 && !step.beside) || phase !== 'stable') {
       again()
       return
     }
@@ -89,7 +91,7 @@ export class Operator {
   }
 
   /** What the step means for the members of now; null = nothing. */
-  private requestOf({ join, leave, replicas, pick }: ChangeStep): ChangeRequest | null {
+  private requestOf({ join, leave, replicas, pick }: ChangeStep): Asked | null {
     const { world } = this
     const { topologies, servers } = world
     const members = servers.filter((server) => topologies.isMember(server))
@@ -123,7 +125,7 @@ export class Operator {
   }
 }
 
-function kindOf({ join, leave, replicas }: ChangeRequest): string {
+function kindOf({ join, leave, replicas }: Asked): string {
   const of = [
     join.length > 0 ? `join ${join.length}` : '',
     leave.length > 0 ? `leave ${leave.length}` : '',

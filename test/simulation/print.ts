@@ -1,4 +1,5 @@
 /** A run for people: its schedule, what came of every operation, and what was wrong. */
+import { isOnCollection } from './collections.ts'
 import { ALL_SERVERS, FOREIGN_SERVER, type Fault } from './schedule.ts'
 import type { RunResult } from './simulate.ts'
 import { nameOf, type Done } from './workload.ts'
@@ -20,7 +21,8 @@ export function printRun(result: RunResult): string {
 
 function resultOf(done: Done, from: number): string {
   const { operation, outcome, result, error } = done
-  const sees = operation.kind === 'read' || operation.kind === 'incr' || operation.kind === 'take'
+  const { kind } = operation
+  const sees = kind === 'read' || kind === 'incr' || kind === 'take' || isOnCollection(kind)
   if (outcome === 'ok' && done.balances.length > 0) {
     return `${nameOf(done)} via c${operation.coordinator} → ${done.balances.join(', ')} (${(done.endMs - from).toFixed(1)})`
   }

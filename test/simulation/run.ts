@@ -15,6 +15,7 @@ Runs simulated clusters with random faults on a virtual clock, and checks every 
   --seed 7        one run, printed; with --trace all of its events
   --beyond        more replicas than a quorum can spare may lose data: looks for crashes and stuck requests only
   --changes       members join and leave
+  --flushes       all keys are deleted, some times
   --converge      after healing all replicas must become equal, and every node clean
   --all           goes on after a failure, and names all failing seeds
   --ignore 7,9    leaves out these seeds
@@ -28,6 +29,7 @@ const values = optionsOf(USAGE, {
   trace: { type: 'boolean', default: false },
   beyond: { type: 'boolean', default: false },
   changes: { type: 'boolean', default: false },
+  flushes: { type: 'boolean', default: false },
   converge: { type: 'boolean', default: false },
   all: { type: 'boolean', default: false },
   ignore: { type: 'string', default: '' },
@@ -37,7 +39,7 @@ const values = optionsOf(USAGE, {
 
 const ignored = new Set(values.ignore.split(',').filter(Boolean).map(Number))
 const MOST_TOLD = 25
-const profile = { beyond: values.beyond, changes: values.changes }
+const profile = { beyond: values.beyond, changes: values.changes, flushes: values.flushes }
 const options: RunOptions = values.converge ? { expect: { converge: true } } : {}
 
 process.exitCode =

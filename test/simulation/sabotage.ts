@@ -44,16 +44,16 @@ const unknown = only?.filter((name) => !SABOTAGES.some((one) => one.name === nam
 if (unknown.length > 0) throw new Error(`there is no sabotage called ${unknown.join(', ')}`)
 const sound = { name: 'none', rule: '', file: '', find: '', replace: '' }
 console.log(`${chosen.length} planted bugs, ${values.seeds} seeds each at most; first the code without any`)
-const isPlain = ({ converge, changes }: Sabotage) => !converge && !changes
-const [plain, converging, changing] = await Promise.all([
+const isPlain = ({ converge, changes, flushes }: Sabotage) => !converge && !changes && !flushes
+const [plain, converging, changing, flushing] = await Promise.all([
   chosen.some(isPlain) ? failing(sound) : [],
   chosen.some(({ converge }) => converge) ? failing({ ...sound, name: 'none-converge', converge: true }) : [],
   chosen.some(({ changes }) => changes) ? failing({ ...sound, name: 'none-changes', changes: true }) : [],
+  chosen.some(({ flushes }) => flushes) ? failing({ ...sound, name: 'none-flushes', flushes: true }) : [],
 ])
-if (plain.length + converging.length + changing.length > 0) {
-  console.log(
-    `Without any planted bug these seeds fail, and are left out: ${[...plain, ...converging, ...changing].join(', ')}`,
-  )
+const sick = [...plain, ...converging, ...changing, ...flushing]
+if (sick.length > 0) {
+  console.log(`Without any planted bug these seeds fail, and are left out: ${sick.join(', ')}`)
 }
 
 const left = [...chosen]
@@ -92,7 +92,8 @@ async function failing(sabotage: Sabotage): Promise<number[]> {
 
 async function hunt(sabotage: Sabotage): Promise<Found> {
   const startedAt = performance.now()
-  const ignored = sabotage.converge ? converging : sabotage.changes ? changing : plain
+  const { converge, changes, flushes } = sabotage
+  const ignored = converge ? converging : changes ? changing : flushes ? flushing : plain
   let copy: string
   try {
     copy = plant(sabotage)
@@ -114,8 +115,9 @@ async function hunt(sabotage: Sabotage): Promise<Found> {
   return { sabotage, seed: first ? Number(first[1]) : null, violation: first?.[2] ?? '', seconds }
 }
 
-function flags({ converge, changes }: Sabotage): string[] {
-  return [...(converge ? ['--converge'] : []), ...(changes ? ['--changes'] : [])]
+function flags({ converge, changes, flushes }: Sabotage): string[] {
+  const given = { '--converge': converge, '--changes': changes, '--flushes': flushes }
+  return Object.entries(given).flatMap(([flag, isGiven]) => (isGiven ? [flag] : []))
 }
 
 /** Makes a copy of the code with the bug in it; returns where. */

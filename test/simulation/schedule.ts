@@ -2,13 +2,26 @@
  * A run as data: what clients do, what goes wrong, and the seed of everything else (delays, turns). It is made from one
  * seed (make-schedule.ts), and can be cut down entry by entry (shrink.ts) and read by a person (print.ts).
  *
- * Times are virtual milliseconds since the cluster stood.
+ * Times are virtual milliseconds since the cluster stood; with `epoch`, since the first node was marked with that epoch.
  */
-export type QuorumKind = 'read' | 'write' | 'delete' | 'nx' | 'cas' | 'incr' | 'take' | 'move' | 'total'
+import type { CollectionKind } from './collections.ts'
+
+export type QuorumKind =
+  | 'read'
+  | 'write'
+  | 'delete'
+  | 'nx'
+  | 'cas'
+  | 'incr'
+  | 'take'
+  | 'move'
+  | 'total'
+  | 'flush-all'
+  | CollectionKind
 
 /**
  * move takes an amount, `value`, from its key and gives it to the next one of these, in one transaction; total reads all of
- * them in one. So their sum stays 0.
+ * them in one. So their sum stays 0. flush-all deletes all keys, at one moment.
  */
 export const ACCOUNTS: readonly string[] = ['{accounts}a', '{accounts}b', '{accounts}c']
 
@@ -19,7 +32,12 @@ export function keysOf({ kind, key }: Operation): readonly string[] {
   return [key]
 }
 
-export interface Operation {
+interface Timed {
+  /** Never, if no node is marked with it before all is healed. */
+  readonly epoch?: number
+}
+
+export interface Operation extends Timed {
   readonly at: number
   readonly client: number
   /** Which coordinator it asks. */
@@ -32,7 +50,9 @@ export interface Operation {
   readonly ttlMs: number
 }
 
-export type Fault =
+export type Fault = Timed & Happening
+
+type Happening =
   | {
       readonly kind: 'cut'
       at: number
@@ -70,6 +90,8 @@ export type Fault =
       leave: number
       replicas: number | null
       pick: number
+      /** Although another one may be asked for. */
+      readonly beside?: boolean
     }
   | { readonly kind: 'cancel'; at: number; coordinator: number }
 

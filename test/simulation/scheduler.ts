@@ -23,8 +23,11 @@ export class Scheduler {
   private made = 0
   private hashed = 0x811c9dc5
 
-  constructor(tracing = false) {
+  private readonly maxEvents: number
+
+  constructor(tracing = false, maxEvents = MAX_EVENTS) {
     this.lines = tracing ? [] : null
+    this.maxEvents = maxEvents
   }
 
   get hash(): string {
@@ -67,7 +70,7 @@ export class Scheduler {
     while (this.heap.length > 0 && this.heap[0]!.atMs <= endMs) {
       const event = this.pop()
       if (!event.run) continue
-      if (++this.events > MAX_EVENTS) throw new Error('events follow each other without an end')
+      if (++this.events > this.maxEvents) throw new Error('events follow each other without an end')
       this.nowMs = event.atMs
       event.run()
       await promisesRest()

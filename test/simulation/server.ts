@@ -47,6 +47,7 @@ const WRITES_OF_CONTROL = new Set([
   'tryWrite',
   'swapMarker',
   'stamp',
+  'dropBelow',
   'dropOlder',
   'prepareRegister',
   'acceptRegister',

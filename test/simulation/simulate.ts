@@ -9,10 +9,11 @@
  * Where members change, the last change must end after that, and every operation must succeed once more.
  */
 import { Checks, type Expectations } from './checks.ts'
+import { HASH, LIST } from './collections.ts'
 import type { Counters } from './coverage.ts'
 import { Faults } from './faults.ts'
 import { MAX_MOVES } from './make-schedule.ts'
-import { ACCOUNTS, type Operation, type Schedule } from './schedule.ts'
+import { ACCOUNTS, type Operation, type QuorumKind, type Schedule } from './schedule.ts'
 import { Workload, type Done } from './workload.ts'
 import { REQUEST_TIMEOUT_MS, World } from './world.ts'
 
@@ -69,6 +70,7 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
     await scheduler.runUntil(fromMs + schedule.healAt)
 
     faults.heal()
+    workload.over()
     for (const path of world.paths.flat()) path.calm = true
     await scheduler.runUntil(scheduler.nowMs + BACK_IN_SERVICE_MS)
     if (schedule.spares) {
@@ -94,6 +96,7 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
     checks.checkForeignUntouched()
     checks.checkHistories(workload.done)
     checks.checkTotals(workload.done)
+    checks.checkAtOne(workload.done)
   } catch (error) {
     world.fault(`the run broke: ${(error as Error).stack ?? String(error)}`)
   }
@@ -109,6 +112,12 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
     foundedAtMs,
   }
 }
+
+const LAST_KINDS: readonly QuorumKind[] = ['read', 'write', 'incr', 'write', 'read']
+const LAST_KINDS_OF = new Map<string, readonly QuorumKind[]>([
+  [LIST, ['elements', 'push', 'pop', 'push', 'elements']],
+  [HASH, ['fields', 'set-field', 'drop-field', 'set-field', 'fields']],
+])
 
 /** After healing, through every coordinator: read what is there, write, update, write, read again, on every key. */
 function lastOperations(schedule: Schedule, time = 0): Operation[] {
@@ -136,7 +145,7 @@ function lastOperations(schedule: Schedule, time = 0): Operation[] {
       }
     }
     for (const key of keys) {
-      for (const kind of ['read', 'write', 'incr', 'write', 'read'] as const) {
+      for (const kind of LAST_KINDS_OF.get(key) ?? LAST_KINDS) {
         value += 1000
         at += 15
         operations.push({ at, client: 1000, coordinator, key, level: 'quorum', kind, value, ttlMs: 0 })

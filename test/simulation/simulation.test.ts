@@ -8,7 +8,7 @@ import { simulate } from './simulate.ts'
 
 const RUNS = 150
 const RUNS_BEYOND = 25
-const RUNS_OF_CHANGES = 50
+const RUNS_OF_CHANGES = 75
 
 /** What a run of this many seeds must have met, or it has shown nothing. */
 const MET = [
@@ -59,6 +59,13 @@ const MET = [
   'quorum incr unknown',
   'quorum move unknown',
   'quorum total ok',
+  'quorum push ok',
+  'quorum push unknown',
+  'quorum pop ok',
+  'quorum elements ok',
+  'quorum set-field ok',
+  'quorum drop-field ok',
+  'quorum fields ok',
 ]
 
 /** The same where members change. */
@@ -69,7 +76,8 @@ const MET_IN_CHANGES = [
   'change: join 1 begun',
   'change: leave 1 begun',
   'change: join 1 leave 1 begun',
-  'change: join 2 begun',
+  'change: join 1 leave 2 begun',
+  'change: join 2 leave 2 begun',
   'change: replicas begun',
   'change: cancel begun',
   'change: cancelled',
@@ -85,6 +93,9 @@ const MET_IN_CHANGES = [
   'a later epoch: answer to ReadRound',
   'a later epoch: answer to QuorumAttempt',
   'a later epoch: answer to UpdateAttempt',
+  'refused: other-epoch',
+  'undisturbed at one',
+  'brought at one',
 ]
 
 describe('simulation', () => {

@@ -1,23 +1,51 @@
 /**
  * The members as they were decided, epoch by epoch, seen from outside: what any coordinator has begun to work by. Two
  * coordinators must never work by different members in the same epoch.
+ *
+ * Who holds a key is worked out here from one layout at a time, and not by what the code makes of two of them
+ * (core/replica-set.ts): what is checked must not be checked by itself.
  */
 import {
   founded,
   membersOf,
   placementOf,
   sumOf,
+  votingLayout,
   type Layout,
   type Topology,
 } from '../../src/core/topology.ts'
 import type { Placement } from '../../src/core/placement.ts'
-import type { ReplicaSet } from '../../src/core/replica-set.ts'
 import type { Server } from './server.ts'
 
 interface Known {
   readonly topology: Topology
   readonly sum: string
-  readonly placement: Placement<Server>
+  readonly voting: Placement<Server>
+  readonly other: Placement<Server> | null
+}
+
+/** The home replicas of a key. */
+export interface Homes {
+  readonly voters: readonly Server[]
+  /** While members change: those of the layout that does not vote. */
+  readonly others: readonly Server[] | null
+  /** All of them. */
+  readonly all: readonly Server[]
+  /** Still being brought what is there: they need not know all. */
+  readonly receiving: readonly Server[]
+}
+
+/** @param level whether a majority is enough, or all must */
+export function isHeldBy(
+  { voters, others }: Pick<Homes, 'voters' | 'others'>,
+  holds: (server: Server) => boolean,
+  level: 'quorum' | 'all' = 'quorum',
+): boolean {
+  const enough = (servers: readonly Server[]) => {
+    const holding = servers.filter(holds).length
+    return level === 'all' ? holding === servers.length : 2 * holding > servers.length
+  }
+  return enough(voters) && (others === null || enough(others))
 }
 
 export class Topologies {
@@ -39,8 +67,12 @@ export class Topologies {
     const known = this.byEpoch.get(topology.epoch)
     const sum = sumOf(topology)
     if (known) return { isSame: known.sum === sum, isNew: false }
-    const placement = placementOf(topology, ({ id }) => this.serverOf(id))
-    this.byEpoch.set(topology.epoch, { topology, sum, placement })
+    const voting = votingLayout(topology)
+    const { layout, next } = topology
+    const other = next && (voting === layout ? next : layout)
+    const of = (one: Layout) =>
+      placementOf({ ...topology, phase: 'stable', layout: one, next: null }, ({ id }) => this.serverOf(id))
+    this.byEpoch.set(topology.epoch, { topology, sum, voting: of(voting), other: other && of(other) })
     this.last = Math.max(this.last, topology.epoch)
     return { isSame: true, isNew: true }
   }
@@ -64,9 +96,15 @@ export class Topologies {
   }
 
   /** @param epoch the nearest one before it that is known, if it is not */
-  setOf(key: string, epoch = this.last): ReplicaSet<Server> {
+  homesOf(key: string, epoch = this.last): Homes {
     let at = epoch
     while (!this.byEpoch.has(at)) at--
-    return this.byEpoch.get(at)!.placement.replicaSetOf(Buffer.from(key))
+    const { voting, other, topology } = this.byEpoch.get(at)!
+    const of = (placement: Placement<Server>) => placement.replicaSetOf(Buffer.from(key)).homes
+    const voters = of(voting)
+    const others = other && of(other)
+    const all = [...new Set([...voters, ...(others ?? [])])]
+    const receiving = topology.phase === 'both' ? all.filter((server) => !voters.includes(server)) : []
+    return { voters, others, all, receiving }
   }
 }

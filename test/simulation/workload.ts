@@ -7,9 +7,19 @@ import type { Failing } from '../../src/coordinator/context.ts'
 import type { Coordinator } from '../../src/coordinator/coordinator.ts'
 import type { ModifyAll, TransactDone } from '../../src/coordinator/transact/transact.ts'
 import type { UpdateDone } from '../../src/coordinator/update/update.ts'
-import type { RondoError } from '../../src/core/errors.ts'
+import { RondoError } from '../../src/core/errors.ts'
 import { putIf } from '../../src/servers/http/condition.ts'
 import { increment, take } from '../support/steps.ts'
+import { changeKey } from '../../src/commands/run/one-key.ts'
+import { readRecord } from '../../src/coordinator/promises.ts'
+import {
+  collectionStep,
+  isOnCollection,
+  lookAt,
+  toldBy,
+  type CollectionKind,
+  type Told,
+} from './collections.ts'
 import { keysOf, type Operation } from './schedule.ts'
 import type { Running, World } from './world.ts'
 
@@ -27,7 +37,7 @@ export interface Done {
   endMs: number
   /** ok: it took effect, or told what is there. unknown: nobody can say. none: it certainly did nothing. */
   outcome: 'running' | 'ok' | 'unknown' | 'none'
-  result: number | null
+  result: Told
   /** move, total: what is there now, by key (schedule.ts). */
   balances: readonly (number | null)[]
   expected: number | null
@@ -66,6 +76,7 @@ export class Workload {
   private readonly inFlight = new Map<Done, { client: Client; running: Running }>()
   private clockTicks = 0
   private looks = 0
+  private isOver = false
 
   constructor(world: World, watch: Watch) {
     this.world = world
@@ -79,12 +90,27 @@ export class Workload {
 
   schedule(operations: readonly Operation[], fromMs: number): void {
     for (const operation of operations) {
-      this.world.scheduler.at(fromMs + operation.at, () => {
-        const client = this.client(operation.client)
-        client.waiting.push(operation)
-        this.next(client)
-      })
+      const { epoch, at } = operation
+      if (epoch === undefined) this.scheduleAt(operation, fromMs + at)
+      else {
+        this.world.whenMarked(epoch, (atMs) => {
+          if (!this.isOver) this.scheduleAt(operation, atMs + at)
+        })
+      }
     }
+  }
+
+  private scheduleAt(operation: Operation, atMs: number): void {
+    this.world.scheduler.at(atMs, () => {
+      const client = this.client(operation.client)
+      client.waiting.push(operation)
+      this.next(client)
+    })
+  }
+
+  /** Operations that wait for an epoch come no more. */
+  over(): void {
+    this.isOver = true
   }
 
   private client(number: number): Client {
@@ -168,6 +194,13 @@ export class Workload {
       case 'write':
         coordinator.write(key, value, expiresAtMs, written, level)
         return
+      case 'flush-all':
+        coordinator.flush(null).then(
+          // What could not be decided may have been begun.
+          (isDone) => (isDone ? this.ended(done, null, null) : this.finish(done, 'unknown')),
+          (error: unknown) => this.failed(done, error as RondoError),
+        )
+        return
       case 'delete':
         coordinator.remove(key, written, level)
         return
@@ -206,11 +239,14 @@ export class Workload {
       case 'move':
       case 'total':
         this.issueTransaction(coordinator, done, failing)
+        return
+      default:
+        this.issueOnCollection(coordinator, done, kind, failing)
     }
   }
 
   /** Each operation comes on a connection of its own. */
-  private failingOf(done: Done): Failing {
+  private failingOf(done: Done): Required<Failing> {
     const admitted = () => (done.admittedMs = this.world.scheduler.nowMs)
     admitted() // unless it waits
     return {
@@ -248,6 +284,34 @@ export class Workload {
     )
   }
 
+  private issueOnCollection(
+    coordinator: Coordinator,
+    done: Done,
+    kind: CollectionKind,
+    { requester, failed }: Required<Failing>,
+  ): void {
+    const { key, value, level } = done.operation
+    const step = collectionStep(kind, key, value)
+    const options = { requester, level }
+    const seen = async (): Promise<[Told, StoredRecord | null]> => {
+      if (step.writes) {
+        const { reply, after } = await changeKey(coordinator, step, options)
+        return [toldBy(kind, reply), after]
+      }
+      const record = await readRecord(coordinator, Buffer.from(key), options)
+      return [toldBy(kind, lookAt(step, coordinator.isLive(record) ? record : null)), record]
+    }
+    seen().then(
+      ([told, record]) => {
+        this.ended(done, told, coordinator.isLive(record) ? Buffer.from(record.version) : null)
+      },
+      (error: unknown) => {
+        if (error instanceof RondoError) failed(error)
+        else this.world.fault(`${nameOf(done)}: ${String(error)}`)
+      },
+    )
+  }
+
   private failed(done: Done, error: RondoError): void {
     const { kind } = done.operation
     if (error.code === 'PRECONDITION_FAILED') {
@@ -258,7 +322,7 @@ export class Workload {
     this.finish(done, onlyReads(kind) || error.details.outcome === 'not-applied' ? 'none' : 'unknown')
   }
 
-  private ended(done: Done, result: number | null, version: Buffer | null, value?: number | null): void {
+  private ended(done: Done, result: Told, version: Buffer | null, value?: number | null): void {
     if (done.outcome !== 'running') {
       if (!this.inFlight.has(done) && done.error !== 'killed') this.world.fault(`${nameOf(done)} ended twice`)
       return
@@ -306,11 +370,14 @@ export class Workload {
 }
 
 export function onlyReads(kind: Operation['kind']): boolean {
-  return kind === 'read' || kind === 'total'
+  return kind === 'read' || kind === 'total' || kind === 'elements' || kind === 'fields'
 }
 
 export function nameOf({ operation }: Done): string {
   const { client, kind, key, value, level, ttlMs } = operation
-  const what = kind === 'write' || kind === 'nx' || kind === 'cas' || kind === 'move' ? ` ${value}` : ''
+  const what =
+    kind === 'write' || kind === 'nx' || kind === 'cas' || kind === 'move' || isOnCollection(kind)
+      ? ` ${value}`
+      : ''
   return `client ${client}: ${kind} ${key}${what}${ttlMs > 0 ? ` for ${ttlMs} ms` : ''}${level === 'quorum' ? '' : ` at ${level}`}`
 }

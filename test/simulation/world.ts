@@ -5,7 +5,7 @@ import { Cluster } from '../../src/cluster/cluster.ts'
 import { Member } from '../../src/cluster/member.ts'
 import { Coordinator } from '../../src/coordinator/coordinator.ts'
 import type { RondoEvent } from '../../src/core/events.ts'
-import { encodeMarker } from '../../src/cluster/marker.ts'
+import { encodeMarker, epochOf, type Marker } from '../../src/cluster/marker.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
 import { Rebalance } from '../../src/repair/rebalance.ts'
 import { AntiEntropy } from '../../src/repair/round/anti-entropy.ts'
@@ -51,6 +51,8 @@ export interface WorldOptions {
   readonly tracing: boolean
   /** How often replicas are compared in the background; 0 = never. */
   readonly antiEntropyMs: number
+  /** More are taken for a loop. */
+  readonly maxEvents?: number
 }
 
 export class World {
@@ -71,11 +73,16 @@ export class World {
   readonly events: { kind: RondoEvent['kind'] }[] = []
   onKilled: (running: Running) => void = () => undefined
   onMarked: (server: Server) => void = () => undefined
+  /** A coordinator works by an epoch that nobody worked by before. */
+  onStep: (topology: Topology) => void = () => undefined
+  /** When the first node was marked with each epoch. */
+  private readonly markedMs = new Map<number, number>()
+  private readonly waiting: { readonly epoch: number; readonly run: (atMs: number) => void }[] = []
   private starts = 0
 
   constructor(options: WorldOptions) {
     this.options = options
-    this.scheduler = new Scheduler(options.tracing)
+    this.scheduler = new Scheduler(options.tracing, options.maxEvents)
     const peers = Array.from({ length: options.servers + options.spares }, (_, i) => `s${i}`)
     this.servers = peers.map(
       (id, i) => new Server(this.scheduler, i, id, { durable: options.durable, peers }),
@@ -113,11 +120,30 @@ export class World {
 
   /** Of both sets, while they change. */
   homesOf(key: string): readonly Server[] {
-    return this.topologies.setOf(key).homes
+    return this.topologies.homesOf(key).all
   }
 
   isFounding({ index }: Server): boolean {
     return index < this.options.servers
+  }
+
+  /** Runs it when the first node is marked with this epoch. */
+  whenMarked(epoch: number, run: (atMs: number) => void): void {
+    const atMs = this.markedMs.get(epoch)
+    if (atMs === undefined) this.waiting.push({ epoch, run })
+    else run(atMs)
+  }
+
+  markedAtMs(epoch: number): number | null {
+    return this.markedMs.get(epoch) ?? null
+  }
+
+  private noteMarked(marker: Marker | null): void {
+    const epoch = marker ? epochOf(marker) : 1
+    if (this.markedMs.has(epoch)) return
+    const { nowMs } = this.scheduler
+    this.markedMs.set(epoch, nowMs)
+    for (const one of this.waiting) if (one.epoch === epoch) one.run(nowMs)
   }
 
   /** Without this server a founding member is left that is in use now: coordinators that start learn from it. */
@@ -136,7 +162,7 @@ export class World {
     const host = new Host(this.scheduler, random)
     const links: SimLink[] = []
     const emit = (event: RondoEvent) => this.onEvent(index, event)
-    const memberOf = ({ id }: { readonly id: string }) => {
+    const memberOf = ({ id, url }: { readonly id: string; readonly url?: string | null }) => {
       const server = this.servers.find((one) => one.id === id)!
       const { link, node } = SimLink.create(server.id, {
         host,
@@ -144,10 +170,13 @@ export class World {
         counters: this.counters,
         resolve: () => this.server(this.route[server.index]!),
         note: (what, detail) => this.note(`c${index} ${what}`, detail),
-        onMarked: (process) => this.onMarked(process.server),
+        onMarked: (process) => {
+          this.noteMarked(process.marker)
+          this.onMarked(process.server)
+        },
       })
       links.push(link)
-      return new Member(node, { emit })
+      return new Member(node, { emit, url })
     }
     let ids = 0
     const cluster = new Cluster({
@@ -201,7 +230,7 @@ export class World {
       keysPerSecond: 0,
       random: () => random.next(),
     })
-    const rebalance = new Rebalance(repair)
+    const rebalance = new Rebalance(repair, antiEntropy)
     cluster
       .start()
       .then(() => {
@@ -269,7 +298,10 @@ export class World {
           `${topology.layout.members.map(({ id }) => id).join(' ')}${topology.next ? ` → ${topology.next.members.map(({ id }) => id).join(' ')}` : ''}`,
       )
       if (!isSame) this.fault(`two topologies were decided for epoch ${topology.epoch}`)
-      if (isNew) this.countPhase(topology)
+      if (isNew) {
+        this.countPhase(topology)
+        this.onStep(topology)
+      }
       place(next)
     }
   }

@@ -34,6 +34,11 @@ export interface UnderTestOptions {
   /** Another coordinator, whose nodes this one uses as well. */
   readonly beside?: CoordinatorUnderTest
   readonly coordinator?: number
+  readonly isStatic?: boolean
+  readonly announces?: boolean
+  /** Leaves notes for other coordinators, under this name. */
+  readonly name?: string
+  readonly clusterId?: string
   /** By default a day, as the grace. */
   readonly staleAfterMs?: number
 }
@@ -61,11 +66,15 @@ export class CoordinatorUnderTest {
     const emit = (event: RondoEvent) => void this.events.push(event)
     this.cluster = new Cluster({
       members: this.nodes.map((node) => new Member(node, { emit, url: `redis://${node.address}` })),
-      memberOf: ({ id, url }) => new Member(this.joins(id), { emit, url }),
+      memberOf: ({ id, url }) => new Member(this.joins(id, url), { emit, url }),
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       replicationFactor: replicas,
       vnodesPerNode: 20,
       pingIntervalMs: PING_INTERVAL_MS,
+      isStatic: options.isStatic ?? false,
+      announces: options.announces ?? false,
+      ...(options.name !== undefined && { self: { name: () => options.name!, version: '1.2.3' } }),
+      clusterId: options.clusterId ?? null,
       staleAfterMs: options.staleAfterMs ?? 86_400_000,
       clock: this.time,
       timers: this.time,
@@ -89,16 +98,15 @@ export class CoordinatorUnderTest {
     this.coordinator = new Coordinator(this.cluster, this.options)
   }
 
-  /** The node of a member that joins; another coordinator's connection to it, if there is one. */
-  private joins(id: string): FaultyNode {
-    const known = this.nodes.find((node) => node.id === id)
-    if (known) return known
-    const node = new FaultyNode(
-      id,
-      this.time,
-      this.beside?.nodes.find((one) => one.id === id),
-    )
-    this.nodes.push(node)
+  /** The node at this address: a new connection, where another coordinator has one, or the former is closed. */
+  private joins(id: string, url: string | null): FaultyNode {
+    const address = url?.slice('redis://'.length) ?? `${id}:6379`
+    const isThere = (node: FaultyNode) => node.address === address
+    const known = this.nodes.find(isThere)
+    if (known && !known.isClosed) return known
+    const node = new FaultyNode(id, this.time, known ?? this.beside?.nodes.find(isThere), address)
+    if (known) this.nodes[this.nodes.indexOf(known)] = node
+    else this.nodes.push(node)
     return node
   }
 

@@ -6,15 +6,22 @@
  * answered in time breaks the connection and takes all the others with it.
  */
 import { KIND_TOMBSTONE, kindOf, StoredRecord, type NewRecord } from '../../src/core/codec.ts'
+import type { Floors } from '../../src/core/floors.ts'
 import type { Part } from '../../src/core/part.ts'
+import type { Epochs } from '../../src/core/replica-set.ts'
 import type { SyncedAt } from '../../src/core/synced-at.ts'
 import { NodeLoad, SMALL_BYTES } from '../../src/nodes/load.ts'
 import { MemoryNode } from '../../src/nodes/memory/memory-node.ts'
 import type {
+  Announcements,
+  CheckedIn,
+  DroppedPage,
   Fence,
   GetCall,
   HintCall,
   HintPage,
+  KeyPage,
+  LivesCall,
   Node,
   NodeFailure,
   NodeListener,
@@ -23,11 +30,13 @@ import type {
   PrepareCall,
   RegisterAnswer,
   ScanPage,
+  StartsCall,
   StoreAllCall,
   StoreAllMode,
   StoreAllWrite,
   StoreCall,
   StoreCondition,
+  Subscription,
   UnwritableReason,
 } from '../../src/nodes/node.ts'
 import type { VirtualTime } from './virtual-time.ts'
@@ -35,7 +44,7 @@ import type { VirtualTime } from './virtual-time.ts'
 export const NODE_TIMEOUT_MS = 300
 
 export interface DataCall {
-  readonly op: 'get' | 'peek' | 'store' | 'prepare' | 'store-all' | 'hint'
+  readonly op: 'get' | 'peek' | 'starts' | 'lives' | 'store' | 'prepare' | 'store-all' | 'hint'
   /** The first of several. */
   readonly key: string
   readonly atMs: number
@@ -78,10 +87,12 @@ export class FaultyNode implements Node {
   private turn = 0
   private turnEnds = false
 
-  /** @param sharing another coordinator's connection to the same node */
-  constructor(id: string, time: VirtualTime, sharing?: FaultyNode) {
+  isClosed = false
+
+  /** @param sharing another connection to the same node */
+  constructor(id: string, time: VirtualTime, sharing?: FaultyNode, address = `${id}:6379`) {
     this.id = id
-    this.address = `${id}:6379`
+    this.address = address
     this.time = time
     this.memory = new MemoryNode({
       id,
@@ -89,7 +100,7 @@ export class FaultyNode implements Node {
       graceMs: 86_400_000,
       clock: { monotonicMs: () => time.monotonicMs(), wallMs: () => time.wallMs() + this.clockOffMs },
       timers: time,
-      runId: `${id}-run`,
+      runId: `${address.split(':')[0]}-run`,
     })
     if (sharing) Object.assign(this.memory, { storage: sharing.memory.storage })
     this.memory.listener = {
@@ -191,14 +202,32 @@ export class FaultyNode implements Node {
     })
   }
 
+  starts(keys: readonly Buffer[], bytes: number, call: StartsCall): void {
+    const fly = this.begin('starts', keys[0]!, (failure) => call.onFailure(this, failure))
+    if (!fly) return
+    this.memory.starts(keys, bytes, {
+      onStarts: (_node, starts, fence) => fly(() => call.onStarts(this, starts, fence)),
+      onFailure: (_node, failure) => fly(() => call.onFailure(this, failure)),
+    })
+  }
+
+  lives(keys: readonly Buffer[], call: LivesCall): void {
+    const fly = this.begin('lives', keys[0]!, (failure) => call.onFailure(this, failure))
+    if (!fly) return
+    this.memory.lives(keys, {
+      onLives: (_node, lives, fence) => fly(() => call.onLives(this, lives, fence)),
+      onFailure: (_node, failure) => fly(() => call.onFailure(this, failure)),
+    })
+  }
+
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void {
     const fly = this.beginStore(key, record, call)
     if (fly) this.memory.store(key, record, lifeMs, flying(this, call, fly), condition)
   }
 
-  accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall): void {
+  accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, epochs?: Epochs): void {
     const fly = this.beginStore(key, record, call)
-    if (fly) this.memory.accept(key, record, lifeMs, flying(this, call, fly))
+    if (fly) this.memory.accept(key, record, lifeMs, flying(this, call, fly), epochs)
   }
 
   prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes = 0): void {
@@ -213,7 +242,7 @@ export class FaultyNode implements Node {
     })
   }
 
-  storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall): void {
+  storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall, epochs?: Epochs): void {
     const records = writes.flatMap(({ record }) => record ?? [])
     const isDelete = records.every((record) => kindOf(record) === KIND_TOMBSTONE)
     const takes = this.takes(isDelete) || records.length === 0
@@ -222,11 +251,16 @@ export class FaultyNode implements Node {
     const bytes = records.reduce((sum, { value }) => sum + value.length, 0)
     const fly = this.begin('store-all', key, (failure) => call.onFailure(this, failure), refusal, bytes)
     if (!fly) return
-    this.memory.storeAll(writes, mode, {
-      onApplied: (_node, fence, keptMs) => fly(() => call.onApplied(this, fence, keptMs)),
-      onStale: (_node, held, fence) => fly(() => call.onStale(this, held, fence)),
-      onFailure: (_node, failure) => fly(() => call.onFailure(this, failure)),
-    })
+    this.memory.storeAll(
+      writes,
+      mode,
+      {
+        onApplied: (_node, fence, keptMs) => fly(() => call.onApplied(this, fence, keptMs)),
+        onStale: (_node, held, fence) => fly(() => call.onStale(this, held, fence)),
+        onFailure: (_node, failure) => fly(() => call.onFailure(this, failure)),
+      },
+      epochs,
+    )
   }
 
   hint(target: string, key: Buffer, version: Buffer, call: HintCall): void {
@@ -324,6 +358,10 @@ export class FaultyNode implements Node {
     return this.control(() => this.memory.probe(peers))
   }
 
+  decided(): Promise<Buffer | null> {
+    return this.control(() => this.memory.decided())
+  }
+
   /** What it does not allow. */
   denied: readonly string[] = []
 
@@ -340,12 +378,24 @@ export class FaultyNode implements Node {
     return this.control(() => this.memory.swapMarker(expected, next, decided))
   }
 
+  checkIn(marker: Buffer, id: string, text: string, reads: boolean): Promise<readonly CheckedIn[] | null> {
+    return this.control(() => this.memory.checkIn(marker, id, text, reads))
+  }
+
+  empty(marker: Buffer | null): Promise<boolean> {
+    return this.control(() => this.memory.empty(marker))
+  }
+
   stamp(marker: Buffer, syncedAt: SyncedAt): Promise<boolean> {
     return this.control(() => this.memory.stamp(marker, syncedAt))
   }
 
   dropOlder(marker: Buffer, keys: readonly Buffer[], beforeMs: number): Promise<number | null> {
     return this.control(() => this.memory.dropOlder(marker, keys, beforeMs))
+  }
+
+  dropBelow(marker: Buffer, floors: Floors, cursor: string, count: number): Promise<DroppedPage | null> {
+    return this.control(() => this.memory.dropBelow(marker, floors, cursor, count))
   }
 
   prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
@@ -376,12 +426,25 @@ export class FaultyNode implements Node {
     return this.control(() => this.memory.scan(cursor, match, count))
   }
 
+  keys(cursor: string, count: number): Promise<KeyPage> {
+    return this.control(() => this.memory.keys(cursor, count))
+  }
+
   lifeMs(key: Buffer): Promise<number> {
     return this.control(() => this.memory.lifeMs(key))
   }
 
+  announce(): Promise<void> {
+    return this.control(() => this.memory.announce())
+  }
+
+  subscribe(to: Announcements): Subscription {
+    return this.memory.subscribe(to)
+  }
+
   close(): Promise<void> {
     this.inFlight.clear()
+    this.isClosed = true
     return this.memory.close()
   }
 

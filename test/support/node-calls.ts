@@ -5,12 +5,14 @@
 import { KIND_VALUE, newRecord, type NewRecord, type PeekedRecord } from '../../src/core/codec.ts'
 import { FAR_END_MS } from '../../src/core/lifetime.ts'
 import type { Part } from '../../src/core/part.ts'
+import type { Epochs } from '../../src/core/replica-set.ts'
 import type {
   Fence,
   HintCall,
   Node,
   NodeFailure,
   PrepareCall,
+  StoreAllCall,
   StoreAllMode,
   StoreAllWrite,
   StoreCall,
@@ -82,22 +84,25 @@ export function accept(
   key: Buffer | string,
   record: NewRecord,
   lifeMs = FAR_END_MS,
+  epochs?: Epochs,
 ): Promise<StoreResult> {
-  return complete((end) => node.accept(Buffer.from(key), record, lifeMs, storeCall(end)))
+  return complete((end) => node.accept(Buffer.from(key), record, lifeMs, storeCall(end), epochs))
 }
 
 export function storeAll(
   node: Node,
   writes: readonly StoreAllWrite[],
   mode: StoreAllMode = 'if-held',
+  epochs?: Epochs,
 ): Promise<StoreAllResult> {
-  return complete((end) =>
-    node.storeAll(writes, mode, {
+  return complete((end) => {
+    const call: StoreAllCall = {
       onApplied: (_node, fence, keptMs) => end({ kind: 'applied', fence, keptMs }),
       onStale: (_node, held, fence) => end({ kind: 'stale', held, fence }),
       onFailure: (_node, failure) => end({ kind: 'failed', failure }),
-    }),
-  )
+    }
+    node.storeAll(writes, mode, call, epochs)
+  })
 }
 
 export function hint(node: Node, target: string, key: Buffer | string, version: Buffer): Promise<HintResult> {
@@ -108,6 +113,40 @@ export function hint(node: Node, target: string, key: Buffer | string, version: 
     }
     node.hint(target, Buffer.from(key), version, call)
   })
+}
+
+/** Rejects with the failure. */
+export function starts(
+  node: Node,
+  keys: readonly Buffer[],
+  bytes: number,
+): Promise<readonly (Buffer | null)[]> {
+  return answered((end, fail) =>
+    node.starts(keys, bytes, {
+      onStarts: (_node, found) => end(found),
+      onFailure: (_node, failure) => fail(failure),
+    }),
+  )
+}
+
+/** Rejects with the failure. */
+export function lives(node: Node, keys: readonly Buffer[]): Promise<readonly number[]> {
+  return answered((end, fail) =>
+    node.lives(keys, {
+      onLives: (_node, livesMs) => end(livesMs),
+      onFailure: (_node, failure) => fail(failure),
+    }),
+  )
+}
+
+async function answered<T>(call: (end: (found: T) => void, fail: (failure: NodeFailure) => void) => void) {
+  const result = await complete<{ found: T } | Failed>((end) => {
+    const fail = (failure: NodeFailure) => end({ kind: 'failed', failure })
+    call((found) => end({ found }), fail)
+  })
+  // eslint-disable-next-line @typescript-eslint/only-throw-error -- what a call fails with
+  if ('failure' in result) throw result.failure
+  return result.found
 }
 
 function storeCall(end: (result: StoreResult) => void): StoreCall {

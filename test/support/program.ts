@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 
 const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
 const STEP_MS = 10
-const STEPS = 1000
+const STEPS = 3000
 
 export interface Ended {
   readonly code: number | null
@@ -68,7 +68,7 @@ export class Program {
     await this.until(() => this.log.find(({ msg }) => String(msg).includes(part)))
   }
 
-  /** Polls until there is a result; fails when the program ends first, or after ten seconds. */
+  /** Polls until there is a result; fails when the program ends first, or after thirty seconds. */
   async until<T>(find: () => T | undefined | Promise<T | undefined>): Promise<T> {
     for (let step = 0; step < STEPS; step++) {
       const found = await find()

@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { Writable } from 'node:stream'
 import { pino } from 'pino'
 import { loadConfig, type Environment } from '../../src/config/config.ts'
-import { Rondo } from '../../src/app/rondo.ts'
+import { Rondo, type RondoOptions } from '../../src/app/rondo.ts'
 
 export type LogLine = Record<string, unknown> & { level: number; msg: string }
 
@@ -25,7 +25,7 @@ export interface RunningRondo {
 }
 
 /** @param env as in .env.local; without REDIS_URLS four memory nodes serve */
-export async function startRondo(env: Environment = {}): Promise<RunningRondo> {
+export async function startRondo(env: Environment = {}, options: RondoOptions = {}): Promise<RunningRondo> {
   const loaded = loadConfig({ PORT: '0', RESP_PORT: '0', ...env })
   if (!loaded.ok) throw new Error(loaded.problems.join('\n'))
   const { config } = loaded
@@ -36,7 +36,7 @@ export async function startRondo(env: Environment = {}): Promise<RunningRondo> {
       done()
     },
   })
-  const rondo = new Rondo(config, { log: pino({ level: config.logLevel }, stream) })
+  const rondo = new Rondo(config, { ...options, log: pino({ level: config.logLevel }, stream) })
   await rondo.start()
   const { port } = (await rondo.listen()).http
   const appServer = createServer(rondo.app)

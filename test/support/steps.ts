@@ -8,7 +8,14 @@ import { incr } from '../../src/commands/strings/numbers.ts'
 import { append as appendStep, getdel } from '../../src/commands/strings/values.ts'
 import type { Modify } from '../../src/coordinator/api.ts'
 
-const LIMITS = { maxValueBytes: 1024 * 1024, defaultTtlMs: 0, database: 0, databases: 16 }
+/** For steps without a coordinator. */
+export const LIMITS = {
+  maxValueBytes: 1024 * 1024,
+  defaultTtlMs: 0,
+  database: 0,
+  databases: 16,
+  random: Math.random,
+}
 const NAME_AND_KEY = [Buffer.from('command'), Buffer.from('key')]
 
 export function increment(nowMs: () => number): Modify {

@@ -15,7 +15,7 @@ import { CoordinatorUnderTest } from '../../support/coordinator-under-test.ts'
 import { refusedAs, type FaultyNode } from '../../support/faulty-node.ts'
 
 const LEVELS = ['one', 'quorum', 'all'] as const
-const LIMITS = { maxValueBytes: 100, defaultTtlMs: 0, database: 0, databases: 16 }
+const LIMITS = { maxValueBytes: 100, defaultTtlMs: 0, database: 0, databases: 16, random: Math.random }
 const KEY = 'k'
 const requester: Requester = { waiting: 0, begunAtMs: 0, gone: false, noneWaits: () => undefined }
 

@@ -70,6 +70,16 @@ describe('ioredis', function () {
         expect(await client.unlink(...written)).to.equal(300)
       })
 
+      it('keeps hashes, sets and lists', async () => {
+        expect(await client.hset('hash', { name: 'Ada', born: 1815 })).to.equal(2)
+        expect(await client.hgetall('hash')).to.deep.equal({ name: 'Ada', born: '1815' })
+        expect(await client.sadd('set', 'a', 'b', 'a')).to.equal(2)
+        expect(await client.smembers('set')).to.have.members(['a', 'b'])
+        expect(await client.rpush('list', 'a', 'b', 'a')).to.equal(3)
+        expect(await client.lrange('list', 0, -1)).to.deep.equal(['a', 'b', 'a'])
+        expect(await client.del('hash', 'set', 'list')).to.equal(3)
+      })
+
       it('rejects with the words of Redis', async () => {
         await client.set('text', 'x')
         const error = (promise: Promise<unknown>) =>
@@ -78,7 +88,7 @@ describe('ioredis', function () {
             (reason: Error) => reason.message,
           )
         expect(await error(client.incr('text'))).to.equal('ERR value is not an integer or out of range')
-        expect(await error(client.hset('h', 'f', 'v'))).to.match(/^ERR unknown command 'hset'/)
+        expect(await error(client.eval('return 1', 0))).to.match(/^ERR unknown command 'eval'/)
         expect(await error(client.select(16))).to.equal('ERR DB index is out of range')
       })
 

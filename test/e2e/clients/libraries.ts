@@ -27,7 +27,7 @@ export interface Library {
 
 export type Language = 'JavaScript' | 'Python' | 'PHP' | 'Ruby' | 'Go' | 'C' | 'Perl' | 'Lua' | 'Erlang'
 
-const OTHER_TYPES = ['types other than strings', 'HSET'] as const
+const SCRIPTS = ['scripts', 'EVAL'] as const
 
 type Row = Pick<Library, 'version' | 'note'> & Partial<Library>
 
@@ -62,7 +62,7 @@ const GO_PACKAGES = [
 ]
 
 function defaults(row: Row) {
-  const works = row.lacks?.some((lack) => lack !== OTHER_TYPES) ? ('partly' as const) : ('yes' as const)
+  const works = row.lacks?.some((lack) => lack !== SCRIPTS) ? ('partly' as const) : ('yes' as const)
   return { lacks: [], works, mixesReplicaSets: false }
 }
 
@@ -71,7 +71,7 @@ const php = debian('PHP', 'php', 'php', 'php-cli', 'php-redis')
 const ruby = debian('Ruby', 'ruby', 'rb', 'ruby-redis')
 const perl = debian('Perl', 'perl', 'pl')
 
-const CLIENT = 'strings, keys, pipelines, transactions, WATCH over one hash tag, SCAN'
+const CLIENT = 'strings, hashes, sets, lists, keys, pipelines, transactions, WATCH over one hash tag, SCAN'
 
 export const LIBRARIES: readonly Library[] = [
   // ---- JavaScript
@@ -79,7 +79,7 @@ export const LIBRARIES: readonly Library[] = [
     version: '6.0',
     shownBy: 'ioredis.test.ts',
     note: `${CLIENT}; RESP2 and RESP3`,
-    lacks: [OTHER_TYPES],
+    lacks: [SCRIPTS],
   }),
   npm('ioredis-5', {
     name: 'ioredis',
@@ -96,32 +96,32 @@ export const LIBRARIES: readonly Library[] = [
     version: '6.3',
     shownBy: 'node-redis.test.ts',
     note: `${CLIENT}; RESP2 and RESP3; conditions of Redis 8.4 (\`condition: 'IFEQ'\`, \`delEx\`, \`digest\`, \`mSetEx\`)`,
-    lacks: [OTHER_TYPES],
+    lacks: [SCRIPTS],
   }),
   npm('redis-5', {
     name: 'node-redis',
     version: '5.9',
     shownBy: 'node-redis.test.ts',
     note: `${CLIENT}; RESP2 and RESP3`,
-    lacks: [OTHER_TYPES],
+    lacks: [SCRIPTS],
   }),
   npm('redis-4', {
     name: 'node-redis',
     version: '4.7',
     note: `${CLIENT}, database 1`,
-    lacks: [OTHER_TYPES],
+    lacks: [SCRIPTS],
   }),
   npm('iovalkey', {
     version: '0.4',
-    note: 'strings, pipelines, transactions, DELIFEQ, database 1',
-    lacks: [OTHER_TYPES],
+    note: 'strings, hashes, sets, lists, pipelines, transactions, DELIFEQ, database 1',
+    lacks: [SCRIPTS],
   }),
   npm('valkey-glide', {
     name: 'Valkey GLIDE',
     version: '2.5',
     packages: ['@valkey/valkey-glide'],
-    note: 'strings, batches, transactions, SCAN, DELIFEQ, database 1; RESP2 and RESP3',
-    lacks: [OTHER_TYPES],
+    note: 'strings, hashes, sets, lists, batches, transactions, SCAN, DELIFEQ, database 1; RESP2 and RESP3',
+    lacks: [SCRIPTS],
   }),
   npm('keyv', {
     name: 'Keyv with @keyv/redis',
@@ -135,8 +135,8 @@ export const LIBRARIES: readonly Library[] = [
     name: '@keyv/valkey',
     version: '1.0',
     packages: ['@keyv/valkey'],
-    note: 'values, TTL, many, clear, with `useRedisSets: false`',
-    lacks: [['set() without useRedisSets: false', 'SADD']],
+    note: 'values, TTL, many, clear, with its set of keys and with `useRedisSets: false`',
+    mixesReplicaSets: true,
   }),
   npm('cache-manager', {
     version: '7.2',
@@ -201,8 +201,8 @@ export const LIBRARIES: readonly Library[] = [
   python('python3-aioredis', {
     name: 'aioredis',
     version: '1.3',
-    note: 'strings, SCAN, transactions, a pool of connections',
-    lacks: [OTHER_TYPES],
+    note: 'strings, hashes, sets, lists, SCAN, transactions, a pool of connections',
+    lacks: [SCRIPTS],
   }),
   python('python3-django-redis', {
     name: 'django-redis',
@@ -249,9 +249,7 @@ export const LIBRARIES: readonly Library[] = [
   python('python3-requests-cache', {
     name: 'requests-cache',
     version: '0.9',
-    works: 'no',
-    note: 'responses of web sites',
-    lacks: [['requests', 'HGET']],
+    note: 'responses and redirects of web sites, delete, clear',
   }),
   python('python3-limits', {
     name: 'limits',
@@ -267,18 +265,23 @@ export const LIBRARIES: readonly Library[] = [
     name: 'Celery',
     version: '5.2',
     works: 'no',
-    note: 'queues and results',
+    note: 'tasks are sent, counted and purged, but no worker takes them',
     lacks: [
-      ['the broker', 'LLEN'],
+      ['workers', 'BRPOP'],
       ['the store of results', 'PUBLISH'],
     ],
+    mixesReplicaSets: true,
   }),
   python('python3-rq', {
     name: 'RQ',
     version: '1.13',
     works: 'no',
-    note: 'queues',
-    lacks: [['queues', 'SADD']],
+    note: 'jobs are sent, also for later, found, deleted and taken from a queue, but no worker waits for them',
+    lacks: [
+      ['waiting for a job', 'BLPOP'],
+      ['emptying a queue', 'EVALSHA'],
+    ],
+    mixesReplicaSets: true,
   }),
 
   // ---- PHP
@@ -286,7 +289,7 @@ export const LIBRARIES: readonly Library[] = [
     name: 'phpredis',
     version: '5.3',
     note: `${CLIENT}, prefix, serializer, database 1; connects again`,
-    lacks: [OTHER_TYPES],
+    lacks: [SCRIPTS],
   }),
   php('php-session', {
     name: 'sessions of PHP with phpredis',
@@ -299,24 +302,26 @@ export const LIBRARIES: readonly Library[] = [
     name: 'Predis',
     version: '1.1',
     note: `${CLIENT}, check and set over one hash tag, sessions, prefix, database 1`,
-    lacks: [OTHER_TYPES],
+    lacks: [SCRIPTS],
   }),
   php('php-symfony-cache', {
     name: 'Symfony Cache',
     version: '5.4',
     packages: ['php-symfony-cache', 'php-predis', 'php-psr-simple-cache'],
-    note: 'RedisAdapter over phpredis and Predis: get, deferred items, PSR-16, clearing a namespace; TagAwareAdapter',
-    lacks: [['RedisTagAwareAdapter', 'SADD']],
+    note: 'RedisAdapter over phpredis and Predis: get, deferred items, PSR-16, clearing a namespace; TagAwareAdapter. RedisTagAwareAdapter saves and reads, but what it shall delete stays, although its `deleteItem` returns true',
+    lacks: [
+      ['invalidateTags() of RedisTagAwareAdapter', 'EVAL'],
+      ['deleteItem() of RedisTagAwareAdapter', 'EVAL'],
+    ],
   }),
   php('php-illuminate-cache', {
     name: "Laravel's cache",
     version: '8.83',
     packages: ['php-illuminate-cache', 'php-illuminate-redis', 'php-predis'],
-    note: 'over phpredis and Predis: put, remember, increment, putMany, many, forever, pull, clear. A lock is taken, but not given back before it expires',
+    note: 'over phpredis and Predis: put, remember, increment, putMany, many, forever, pull, tags, clear. A lock is taken, but not given back before it expires',
     lacks: [
       ['release of locks', 'EVAL'],
       ['add', 'EVAL'],
-      ['tags', 'SADD'],
     ],
     mixesReplicaSets: true,
   }),
@@ -326,7 +331,7 @@ export const LIBRARIES: readonly Library[] = [
     name: 'redis-rb',
     version: '4.8',
     note: `${CLIENT}, database 1; connects again`,
-    lacks: [OTHER_TYPES],
+    lacks: [SCRIPTS],
   }),
   ruby('ruby-activesupport', {
     name: "Rails' redis_cache_store",
@@ -362,8 +367,9 @@ export const LIBRARIES: readonly Library[] = [
     name: 'Sidekiq',
     version: '6.4',
     works: 'no',
-    note: 'jobs',
-    lacks: [['queues', 'SADD']],
+    note: 'jobs are sent, also for later, counted, found and deleted, but no worker takes them',
+    lacks: [['workers', 'BRPOP']],
+    mixesReplicaSets: true,
   }),
 
   // ---- Go
@@ -371,13 +377,13 @@ export const LIBRARIES: readonly Library[] = [
     name: 'Redigo',
     version: '1.8',
     note: `${CLIENT}, a pool of connections, database 1`,
-    lacks: [OTHER_TYPES],
+    lacks: [SCRIPTS],
   }),
   go('go-redis', 'golang-gopkg-redis.v5-dev', {
     name: 'go-redis',
     version: '5.2',
     note: `${CLIENT}, database 1`,
-    lacks: [OTHER_TYPES],
+    lacks: [SCRIPTS],
   }),
   go('redistore', 'golang-github-boj-redistore-dev', {
     name: 'redistore',
@@ -395,23 +401,21 @@ export const LIBRARIES: readonly Library[] = [
   )('libhiredis-dev', {
     name: 'hiredis',
     version: '0.14',
-    note: 'commands, bytes, pipelines, transactions, database 1; connects again',
-    lacks: [OTHER_TYPES],
+    note: 'commands, bytes, hashes, sets, lists, pipelines, transactions, database 1; connects again',
+    lacks: [SCRIPTS],
   }),
-  perl('libredis-perl', { name: 'Redis.pm', version: '2.000', note: CLIENT, lacks: [OTHER_TYPES] }),
-  perl('libredis-fast-perl', { name: 'Redis::Fast', version: '0.34', note: CLIENT, lacks: [OTHER_TYPES] }),
+  perl('libredis-perl', { name: 'Redis.pm', version: '2.000', note: CLIENT, lacks: [SCRIPTS] }),
+  perl('libredis-fast-perl', { name: 'Redis::Fast', version: '0.34', note: CLIENT, lacks: [SCRIPTS] }),
   perl('libanyevent-redis-perl', {
     name: 'AnyEvent::Redis',
     version: '0.24',
-    note: 'strings, many, commands at once',
-    lacks: [OTHER_TYPES],
+    note: 'strings, hashes, sets, lists, many, commands at once',
+    lacks: [SCRIPTS],
   }),
   perl('libchi-driver-redis-perl', {
     name: 'CHI',
     version: '0.10',
-    works: 'no',
-    note: "Perl's caches",
-    lacks: [['set', 'SADD']],
+    note: "Perl's caches: values, TTL, compute, many, keys, namespaces, clear",
   }),
   debian(
     'Lua',
@@ -421,8 +425,8 @@ export const LIBRARIES: readonly Library[] = [
   )('lua-redis', {
     name: 'redis-lua',
     version: '2.0',
-    note: 'strings, keys, pipelines, transactions, WATCH over one hash tag, database 1',
-    lacks: [OTHER_TYPES],
+    note: 'strings, hashes, sets, lists, keys, pipelines, transactions, WATCH over one hash tag, database 1',
+    lacks: [SCRIPTS],
   }),
   debian(
     'Erlang',
@@ -432,8 +436,8 @@ export const LIBRARIES: readonly Library[] = [
   )('erlang-redis-client', {
     name: 'eredis',
     version: '1.2',
-    note: 'commands, bytes, pipelines, transactions, database 1',
-    lacks: [OTHER_TYPES],
+    note: 'commands, bytes, hashes, sets, lists, pipelines, transactions, database 1',
+    lacks: [SCRIPTS],
   }),
 ]
 

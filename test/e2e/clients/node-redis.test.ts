@@ -71,10 +71,20 @@ describe('node-redis', function () {
           expect(await client.unlink(written)).to.equal(200)
         })
 
+        it('keeps hashes, sets and lists', async () => {
+          expect(await client.hSet('hash', { name: 'Ada', born: 1815 })).to.equal(2)
+          expect({ ...(await client.hGetAll('hash')) }).to.deep.equal({ name: 'Ada', born: '1815' })
+          expect(await client.sAdd('set', ['a', 'b', 'a'])).to.equal(2)
+          expect(await client.sMembers('set')).to.have.members(['a', 'b'])
+          expect(await client.rPush('list', ['a', 'b', 'a'])).to.equal(3)
+          expect(await client.lRange('list', 0, -1)).to.deep.equal(['a', 'b', 'a'])
+          expect(await client.del(['hash', 'set', 'list'])).to.equal(3)
+        })
+
         it('rejects with the words of Redis', async () => {
           await client.set('text', 'x')
           expect(await message(client.incr('text'))).to.equal('ERR value is not an integer or out of range')
-          expect(await message(client.hSet('h', 'f', 'v'))).to.match(/^ERR unknown command 'HSET'/)
+          expect(await message(client.eval('return 1'))).to.match(/^ERR unknown command 'EVAL'/)
           await client.del('text')
         })
       })

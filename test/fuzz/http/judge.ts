@@ -9,7 +9,9 @@ export interface Answer {
   readonly isHead: boolean
 }
 
-const STATUSES = [100, 200, 202, 204, 400, 401, 403, 404, 405, 408, 409, 412, 413, 414, 417, 429, 431, 503]
+const STATUSES = [
+  100, 200, 202, 204, 400, 401, 403, 404, 405, 408, 409, 412, 413, 414, 415, 417, 429, 431, 503,
+]
 /** What a node:http server says by itself, without a body. */
 const BARE = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'
 

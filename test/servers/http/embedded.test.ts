@@ -1,4 +1,5 @@
 // createApp() mounted in an Express application that has body parsers of its own in front of it.
+import { gzipSync } from 'node:zlib'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { expect } from 'chai'
@@ -41,6 +42,14 @@ describe('an application that has read the body already', function () {
     expect((await ask('GET', '/api/v1/keys/b')).json()).to.include({ value: 'AP8=', encoding: 'base64' })
     expect((await ask('PUT', '/api/v1/keys/a', { body: { worth: 1 } })).status).to.equal(400)
     expect((await ask('DELETE', '/api/v1/keys/a')).status).to.equal(204)
+  })
+
+  it('express.json() has unpacked what came packed', async () => {
+    const ask = await behind(express.json())
+    const headers = { 'Content-Type': 'application/json', 'Content-Encoding': 'gzip' }
+    const sent = { body: gzipSync('{"value":"packed"}'), headers }
+    expect((await ask('PUT', '/api/v1/keys/a', sent)).status).to.equal(200)
+    expect((await ask('GET', '/api/v1/keys/a')).json().value).to.equal('packed')
   })
 
   it('express.raw(): the bytes are used as they are', async () => {

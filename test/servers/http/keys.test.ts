@@ -1,3 +1,4 @@
+import { gzipSync } from 'node:zlib'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import fc from 'fast-check'
@@ -344,6 +345,38 @@ for (const entry of HTTP_ENTRIES) {
         expectProblem(await call('PUT', 'large', sent), 413, 'VALUE_TOO_LARGE')
       }
       expect((await call('GET', 'large')).json().value).to.have.length(MiB)
+    })
+
+    it('a body that would have to be decoded first is 415, and stores nothing', async () => {
+      const gzip = gzipSync('{"value":"v"}')
+      const latin1 = Buffer.from('{"value":"gr\u00fcn"}', 'latin1')
+      const sent: [Buffer, Record<string, string>][] = [
+        [gzip, { 'Content-Encoding': 'gzip', 'Content-Type': 'application/json' }],
+        [gzip, { 'Content-Encoding': 'gzip', 'Content-Type': 'image/png' }],
+        [gzip, { 'Content-Encoding': 'br, gzip' }],
+        [latin1, { 'Content-Type': 'application/json; charset=latin1' }],
+        [latin1, { 'Content-Type': 'application/json;a=b; Charset="ISO-8859-1"' }],
+      ]
+      for (const [body, headers] of sent) {
+        expectProblem(await call('PUT', 'encoded', { body, headers }), 415, 'UNSUPPORTED_ENCODING')
+      }
+      expect((await call('GET', 'encoded')).status).to.equal(404)
+      const incr = { body: gzip, headers: { 'Content-Type': 'application/json', 'Content-Encoding': 'gzip' } }
+      expectProblem(await call('POST', 'encoded/incr', incr), 415, 'UNSUPPORTED_ENCODING')
+    })
+
+    it('UTF-8 may be said, and the charset of bytes is the business of who stores them', async () => {
+      const utf8 = Buffer.from('{"value":"gr\u00fcn"}')
+      const latin1 = Buffer.from('gr\u00fcn', 'latin1')
+      for (const [body, type, value] of [
+        [utf8, 'application/json; charset=UTF-8', 'gr\u00fcn'],
+        [utf8, 'application/json; charset="utf8"', 'gr\u00fcn'],
+        [latin1, 'text/plain; charset=latin1', latin1.toString('base64')],
+      ] as const) {
+        const headers = { 'Content-Type': type, 'Content-Encoding': 'identity' }
+        expect((await call('PUT', 'charset', { body, headers })).status).to.equal(200)
+        expect((await call('GET', 'charset')).json().value).to.equal(value)
+      }
     })
 
     it('a write with a condition is made only where the condition holds', async () => {

@@ -1,4 +1,5 @@
-// FLUSHALL and FLUSHDB beside other commands: what they delete, and when they are answered.
+// FLUSHALL and FLUSHDB key by key, where no floor can be agreed on, beside other commands: what they delete, and when they
+// are answered.
 import { expect } from 'chai'
 import { RawResp } from '../../support/raw-resp.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
@@ -6,11 +7,11 @@ import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 const OK = '+OK\r\n'
 const KEYS = 300
 
-describe('FLUSHALL and FLUSHDB', () => {
+describe('FLUSHALL and FLUSHDB key by key', () => {
   let running: RunningRondo
   let client: RawResp
   let other: RawResp
-  before(async () => (running = await startRondo({ LOG_LEVEL: 'info' })))
+  before(async () => (running = await startRondo({ LOG_LEVEL: 'info', TOPOLOGY: 'static' })))
   after(() => running.stop())
   beforeEach(async () => {
     client = await RawResp.open(running.rondo.respServer.port)

@@ -7,8 +7,11 @@ import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
 import { STEPS } from '../../../src/commands/specs.ts'
 import { CONSISTENCY_LEVELS } from '../../../src/core/consistency.ts'
 import { RawResp } from '../../support/raw-resp.ts'
+import { COMMANDS } from '../../../src/servers/resp/table.ts'
 import { call } from '../../support/raw-http.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
+import { ASCII_DUMP } from '../../support/ascii-dump.ts'
+import { collectionLines } from '../../support/collection-lines.ts'
 import { NEWER_COMMANDS } from '../../support/newer-commands.ts'
 
 const LIFE_MS = 100_000
@@ -65,6 +68,14 @@ const LINES: Record<string, string[]> = {
   renamenx: ['RENAMENX {t}k {t}other', 'RENAMENX {t}k {t}new'],
   copy: ['COPY {t}k {t}other', 'COPY {t}k {t}other REPLACE', 'COPY {t}k {t}new', 'COPY {t}k {t}k DB 1'],
   move: ['MOVE {t}k 1'],
+  // Redis has other forms of the same value.
+  dump: ['DUMP {t}nosuch'],
+  restore: [
+    `RESTORE {t}k 0 ${ASCII_DUMP}`,
+    `RESTORE {t}k 0 ${ASCII_DUMP} REPLACE`,
+    `RESTORE {t}new 50000 ${ASCII_DUMP}`,
+    'RESTORE {t}k 0 x REPLACE',
+  ],
   expire: [
     'EXPIRE {t}k 50',
     'EXPIRE {t}k 50 NX',
@@ -97,6 +108,7 @@ const LINES: Record<string, string[]> = {
   pttl: ['PTTL {t}k'],
   expiretime: ['EXPIRETIME {t}k'],
   pexpiretime: ['PEXPIRETIME {t}k'],
+  ...collectionLines('{t}k', '{t}other'),
 }
 /** Replies that tell the time: within a second of Redis's. */
 const TIMES = new Set(['pttl', 'pexpiretime', 'ttl', 'expiretime'])
@@ -198,6 +210,27 @@ for (const nodes of [1, 4]) {
         })
       }
     }
+
+    it('a command that only reads asks when they expire only to tell it', async () => {
+      await plant(LIFE_MS)
+      const asked: string[] = []
+      let line = ''
+      const nodes = running.rondo.cluster.members.map(({ node }) => node)
+      const own = nodes.map((node) => node.lifeMs.bind(node))
+      for (const [i, node] of nodes.entries()) {
+        node.lifeMs = (key) => {
+          asked.push(line)
+          return own[i]!(key)
+        }
+      }
+      const readers = COMMANDS.filter(({ name, flags }) => flags.includes('readonly') && name in LINES)
+      expect(readers.map(({ name }) => name)).to.include.members(['mget', 'strlen', 'exists', ...TIMES])
+      for (const { name } of readers) {
+        for (line of LINES[name]!) await ours!.ask(...line.split(' '))
+      }
+      for (const [i, node] of nodes.entries()) node.lifeMs = own[i]!
+      expect(new Set(asked.map((one) => one.split(' ')[0]!.toLowerCase()))).to.deep.equal(TIMES)
+    })
 
     it('over HTTP: incr, append, expire and persist keep and change the TTL as Redis does', async () => {
       const post = async (operation: string, body: object) =>

@@ -126,9 +126,22 @@ describe('clients of the Redis protocol that are gone', () => {
       expect(await leaving.replies(501)).to.have.lengthOf(501)
     }))
 
-  describe('in the middle of KEYS', () => {
+  const reset = async ({ socket }: RawResp) => {
+    socket.resetAndDestroy()
+    await until(() => connectionOf('leaving') === undefined)
+  }
+  /** Closes its end, and gets nothing for some seconds. */
+  const end = async ({ socket }: RawResp) => {
+    const connection = connectionOf('leaving')!
+    socket.end()
+    await until(() => connection.inputEnded)
+    expect(connection.isOverdue(running.rondo.respServer.nowMs() + LONG_MS)).to.equal(false)
+  }
+
+  const WALKS = [['KEYS', '*'], ['DBSIZE'], ['RONDO', 'DBSIZE', 'EXACT'], ['INFO', 'keyspace'], ['RANDOMKEY']]
+  for (const walk of WALKS) {
     /** Lists in small pages; counts them, and calls `then` at the second. */
-    async function pagesOfKeys(then: (leaving: RawResp) => Promise<void>): Promise<number> {
+    async function pagesOf(then: (leaving: RawResp) => Promise<void>): Promise<number> {
       await client.ask('MSET', ...Array.from({ length: 300 }, (_, i) => [`k:${i}`, 'v']).flat())
       const { coordinator } = running.rondo
       const list = coordinator.list.bind(coordinator)
@@ -144,7 +157,7 @@ describe('clients of the Redis protocol that are gone', () => {
         return page
       }
       try {
-        leaving.send(command('KEYS', '*'))
+        leaving.send(command(...walk))
         await until(() => failed > 0)
       } finally {
         coordinator.list = list
@@ -152,23 +165,38 @@ describe('clients of the Redis protocol that are gone', () => {
       return pages
     }
 
-    it('a walk ends when the socket fails', async () => {
-      const pages = await pagesOfKeys(async ({ socket }) => {
-        socket.resetAndDestroy()
-        await until(() => connectionOf('leaving') === undefined)
-      })
-      expect(pages).to.be.at.most(2)
+    it(`${walk.join(' ')} ends when the socket fails`, async () => {
+      expect(await pagesOf(reset)).to.be.at.most(2)
     })
 
-    it('a walk ends when the client has closed its end and gets nothing for some seconds', async () => {
-      const pages = await pagesOfKeys(async ({ socket }) => {
-        const connection = connectionOf('leaving')!
-        socket.end()
-        await until(() => connection.inputEnded)
-        expect(connection.isOverdue(running.rondo.respServer.nowMs() + LONG_MS)).to.equal(false)
-      })
-      expect(pages).to.be.at.most(2)
+    it(`${walk.join(' ')} ends when the client has closed its end and gets nothing for some seconds`, async () => {
+      expect(await pagesOf(end)).to.be.at.most(2)
       expect(await leaving.rest()).to.match(/^-TRYAGAIN .*closed its end.*\r\n$/)
     })
-  })
+  }
+
+  for (const [name, leave] of [
+    ['fails', reset],
+    ['is half closed, and takes nothing for some seconds', end],
+  ] as const) {
+    it(`a read of many keys starts no further read when the socket ${name}`, async () => {
+      const keys = Array.from({ length: 1000 }, (_, i) => `k:${i}`)
+      const { coordinator } = running.rondo
+      const read = coordinator.read.bind(coordinator)
+      const held: (() => void)[] = []
+      coordinator.read = (...args) => void held.push(() => read(...args))
+      try {
+        leaving.send(command('MGET', ...keys))
+        await until(() => held.length > 0)
+        await leave(leaving)
+        const begun = held.length
+        expect(begun).to.be.below(keys.length)
+        for (const go of held.splice(0)) go()
+        for (let turns = 0; turns < 100; turns++) await new Promise((resolve) => setImmediate(resolve))
+        expect(held).to.have.length(0)
+      } finally {
+        coordinator.read = read
+      }
+    })
+  }
 })

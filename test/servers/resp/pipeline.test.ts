@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { expect } from 'chai'
 import { Redis } from 'ioredis'
+import type { Admission } from '../../../src/coordinator/admission/admission.ts'
 import { COMMANDS } from '../../../src/servers/resp/table.ts'
 import { STEPS } from '../../../src/commands/specs.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
@@ -16,12 +17,17 @@ const bulk = (text: string) => `$${Buffer.byteLength(text)}\r\n${text}\r\n`
 
 describe('pipelines of the Redis protocol', () => {
   it('what is taken for an update of one key is one, so that reads behind it wait', () => {
-    const args = ['k', '1', '1'].map((text) => Buffer.from(text))
-    const limits = { maxValueBytes: 1024, defaultTtlMs: 0, database: 0, databases: 16 }
+    const ordinary = ['k', '1', '1']
+    const others: Readonly<Record<string, readonly string[]>> = {
+      linsert: ['k', 'BEFORE', '1', '1'],
+    }
+    const key = Buffer.from('k')
+    const limits = { maxValueBytes: 1024, defaultTtlMs: 0, database: 0, databases: 16, random: Math.random }
     for (const { name, nameBytes, arity } of COMMANDS.filter(({ updates }) => updates)) {
+      const args = (others[name] ?? ordinary).map((text) => Buffer.from(text))
       const step = STEPS[name]!.make([nameBytes, ...args].slice(0, Math.abs(arity)), 0, limits)
       expect(step, name).to.include({ reads: true, writes: true })
-      expect(step.keys, name).to.deep.equal([args[0]])
+      expect(step.keys, name).to.deep.equal([key])
     }
   })
 
@@ -92,6 +98,42 @@ describe('pipelines of the Redis protocol', () => {
       const [mget, ...others] = await client.replies(5)
       expect(mget).to.equal(`*600\r\n${bulk('old').repeat(600)}`)
       expect(others).to.deep.equal(['+OK\r\n', ':600\r\n', ':1\r\n', '$-1\r\n'])
+    })
+
+    describe('where a node has no room', () => {
+      const ALL_ROOM_BYTES = 2 ** 30
+      /** How many of these reads of one key begin in the moment in which its nodes have room again. */
+      async function beginAtOnce(...commands: Buffer[]): Promise<number> {
+        const { cluster, coordinator } = running.rondo
+        const { admission } = coordinator as unknown as { admission: Admission }
+        await client.ask('MSET', 'k', 'v', 'k2', 'v')
+        let begun = 0
+        const own = new Map(cluster.members.map(({ node }) => [node, node.get.bind(node)]))
+        for (const [node, get] of own) {
+          node.get = (...args) => {
+            begun++
+            get(...args)
+          }
+          node.load.smallBytes += ALL_ROOM_BYTES
+        }
+        client.send(Buffer.concat(commands))
+        while (admission.waiting === 0) await new Promise((resolve) => setImmediate(resolve))
+        expect(begun).to.equal(0)
+        for (const node of own.keys()) node.load.less(0, ALL_ROOM_BYTES)
+        const atOnce = begun
+        await client.replies(commands.length)
+        for (const [node, get] of own) node.get = get
+        return atOnce
+      }
+      const get = command('GET', 'k')
+
+      it('a pipeline of single reads goes on as soon as there is room, not one of them per turn', async () => {
+        expect(await beginAtOnce(...Array.from({ length: 20 }, () => get))).to.equal(20)
+      })
+
+      it('what follows a read of several keys begins in a later turn: more of that may have to begin first', async () => {
+        expect(await beginAtOnce(command('MGET', 'k', 'k2'), get, get)).to.be.below(3)
+      })
     })
 
     it('a client that closed its end and reads late gets all, and then the end', async () => {

@@ -3,11 +3,12 @@ import { Redis } from 'ioredis'
 import { expect } from 'chai'
 import { ScanCursors } from '../../../src/commands/keys/scan-cursor.ts'
 import type { NodeState } from '../../../src/coordinator/api.ts'
+import type { Coordinator } from '../../../src/coordinator/coordinator.ts'
 import { RondoError } from '../../../src/core/errors.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
 import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
-import { NEWER_COMMANDS } from '../../support/newer-commands.ts'
+import { NEWER_COMMANDS, OLDER_ARITY } from '../../support/newer-commands.ts'
 
 const OK = '+OK\r\n'
 const TOKEN = 'data-token-0123456789abcdef'
@@ -198,6 +199,13 @@ const LIKE_REDIS = [
   ['EXEC x', 'MULTI', 'EXEC x', 'EXEC', 'MULTI', 'GET', 'EXEC x', 'EXEC'],
   ['QUIT'],
 ]
+
+/** No floor can be decided: a flush deletes key by key, as while members change. */
+function walkingFlush(coordinator: Coordinator): () => void {
+  const flush = coordinator.flush.bind(coordinator)
+  coordinator.flush = () => Promise.resolve(false)
+  return () => void (coordinator.flush = flush)
+}
 
 describe('a session of the Redis protocol', () => {
   let running: RunningRondo
@@ -394,8 +402,12 @@ describe('a session of the Redis protocol', () => {
         return { arity, keys }
       }
       for (const { name } of running.rondo.respServer.commands) {
-        if (![...own, ...NEWER_COMMANDS].includes(name))
-          expect(await infoOf(ours, name), name).to.deep.equal(await infoOf(oracle, name))
+        if ([...own, ...NEWER_COMMANDS].includes(name)) continue
+        const info = await infoOf(ours, name)
+        const older = OLDER_ARITY[name]
+        if (older !== undefined) expect(info.arity, name).to.equal(String(-older))
+        const expected = older === undefined ? info : { ...info, arity: String(older) }
+        expect(expected, name).to.deep.equal(await infoOf(oracle, name))
       }
       oracle.close()
       ours.close()
@@ -528,8 +540,9 @@ describe('a session of the Redis protocol', () => {
       await withClient(async (client) => {
         const reply = await client.ask('SCAN', '0', 'COUNT', '50')
         const cursor = /\$\d+\r\n(\d+)\r\n/.exec(reply)![1]!
-        expect(cursorsOf(4).toCursor(cursor)).to.match(/^1:\d+-\d+$/)
-        expect(cursorsOf(4).toNumber(cursorsOf(4).toCursor(cursor)!)).to.equal(cursor)
+        const other = cursorsOf(4, running.rondo.coordinator.epoch)
+        expect(other.toCursor(cursor)).to.match(/^\d+:\d+-\d+$/)
+        expect(other.toNumber(other.toCursor(cursor)!)).to.equal(cursor)
       })
     })
 
@@ -577,6 +590,7 @@ describe('a session of the Redis protocol', () => {
       withClient(async (client) => {
         await client.ask('MSET', 'a', '1', 'b', '2', 'c', '3')
         const { coordinator } = running.rondo
+        const restore = walkingFlush(coordinator)
         const remove = coordinator.remove.bind(coordinator)
         coordinator.remove = (key, done, level, before) => {
           if (key.toString() !== 'b') remove(key, done, level, before)
@@ -588,6 +602,7 @@ describe('a session of the Redis protocol', () => {
           )
         } finally {
           coordinator.remove = remove
+          restore()
         }
         expect(await client.ask('KEYS', '*')).to.equal(`*1\r\n${bulk('b')}`)
       }))
@@ -620,6 +635,7 @@ describe('a session of the Redis protocol', () => {
           await client.ask('FLUSHALL')
           await fill(client)
           const { coordinator } = running.rondo
+          const restore = walkingFlush(coordinator)
           const leaving = await RawResp.open(port)
           const id = (await leaving.ask('CLIENT', 'ID')).slice(1, -2)
           const flushed = new Promise<void>((resolve) => {
@@ -636,6 +652,7 @@ describe('a session of the Redis protocol', () => {
             leaving.send('FLUSHALL\r\n')
             await flushed
           })
+          restore()
           expect(killed[0]).to.equal(':1\r\n')
           leaving.close()
           expect(await client.ask('RONDO', 'DBSIZE', 'EXACT')).to.equal(':0\r\n')
@@ -646,11 +663,13 @@ describe('a session of the Redis protocol', () => {
           await client.ask('FLUSHALL')
           await fill(client)
           const fail = () => Promise.reject(new RondoError('UNAVAILABLE', 'Node a cannot be listed.'))
+          const restore = walkingFlush(running.rondo.coordinator)
           await withSecondPage(fail, async () =>
             expect(await client.ask('FLUSHALL')).to.match(
               /^-NOREPLICAS Node a cannot be listed\. \(\d+ keys were deleted, 0 were not, or may not have been, and the rest was not reached\)\r\n$/,
             ),
           )
+          restore()
           expect(await client.ask('DBSIZE')).not.to.equal(':0\r\n')
           const lines = running.logLines().filter(({ msg }) => msg.startsWith('FLUSHALL '))
           expect(lines.at(-1)!.msg).to.match(

@@ -33,16 +33,23 @@ export class StepExecutor {
         defaultTtlMs: 0,
         database: 0,
         databases: 16,
+        random: Math.random,
       })
     } catch (error) {
       if (error instanceof CommandError) return encodeReply(new RespError(error.message), this.#protocol)
       throw error
     }
-    const databases = step.databases ?? step.keys.map(() => 0)
-    const names = step.keys.map((key, i) => storedKey(databases[i]!, key).toString('latin1'))
     const mentioned = keysAmong(spec, args).map((key) => key.toString('latin1'))
     const named = step.keys.map((key) => key.toString('latin1'))
-    expect([...new Set(named)]).to.deep.equal([...new Set(mentioned)])
+    expect([...new Set(named)].sort()).to.deep.equal([...new Set(mentioned)].sort())
+    if (step.needs === 'value' && step.follow) {
+      const next = step.follow(named.map((name) => this.#live(name, nowMs)))
+      if (!('keys' in next)) return encodeReply(next.reply, this.#protocol)
+      expect(next).to.include({ reads: step.reads, writes: step.writes })
+      step = next
+    }
+    const databases = step.databases ?? step.keys.map(() => 0)
+    const names = step.keys.map((key, i) => storedKey(databases[i]!, key).toString('latin1'))
     expect([...new Set(names)]).to.deep.equal(names)
 
     const held = names.map((name) => this.#live(name, nowMs))
@@ -86,7 +93,9 @@ function expectNoMoreNeeded(
   if (needs === 'value') return
   const parts = held.map((one) => {
     if (!one) return null
-    const stored = new StoredRecord(Buffer.concat([record(1).head, one.value]))
+    const stored = new StoredRecord(
+      Buffer.concat([record(1, '', one.kind === undefined ? {} : { kind: one.kind }).head, one.value]),
+    )
     return knownOf(PeekedRecord.of(stored, needs), one.expiresAtMs)
   })
   expect(applyTo(step, parts, nowMs)).to.deep.equal(stepped)

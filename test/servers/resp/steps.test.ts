@@ -3,6 +3,7 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import type { Protocol } from '../../../src/commands/reply.ts'
 import { applyTo } from '../../../src/commands/run/known.ts'
+import { fixedPlacesOf } from '../../../src/commands/docs-replies.ts'
 import { loadDigest } from '../../../src/commands/strings/digest.ts'
 import { STEPS } from '../../../src/commands/specs.ts'
 import { startRedis, type RedisServer } from '../../../scripts/redis-server.ts'
@@ -10,7 +11,7 @@ import { StepExecutor } from './steps-executor.ts'
 import { Oracle } from './steps-oracle.ts'
 import { argumentsAt, commands, KEYS, wildFloats, type RandomCommand } from './steps-stream.ts'
 import { NEWER_TRAPS, TRAPS, WHERE_WE_DIFFER } from './steps-traps.ts'
-import { NEWER_COMMANDS } from '../../support/newer-commands.ts'
+import { NEWER_COMMANDS, OLDER_ARITY } from '../../support/newer-commands.ts'
 
 const MAX_VALUE_BYTES = 1024 * 1024
 /** Commands that Redis 7.0 does not have. */
@@ -98,10 +99,18 @@ describe('steps of the Redis protocol', function () {
 
   it('finds every command of the table in COMMAND INFO, with the same arity, flags and key positions', async () => {
     const oracle = await Oracle.open(redis.port, 2)
-    for (const [name, { arity, flags, firstKey, lastKey, keyStep }] of Object.entries(STEPS)) {
+    for (const [name, { arity, flags, ...places }] of Object.entries(STEPS)) {
       if (NEWER_COMMANDS.includes(name)) continue
+      const { firstKey, lastKey, keyStep } = fixedPlacesOf(places)
       const [info] = await oracle.ask([words(`COMMAND INFO ${name}`)])
-      const lines = [`*1`, `*10`, `$${name.length}`, name, `:${arity}`, `*${flags.length}`]
+      const lines = [
+        `*1`,
+        `*10`,
+        `$${name.length}`,
+        name,
+        `:${OLDER_ARITY[name] ?? arity}`,
+        `*${flags.length}`,
+      ]
       lines.push(...flags.map((flag) => `+${flag}`), `:${firstKey}`, `:${lastKey}`, `:${keyStep}`)
       expect(info!.toString().slice(0, lines.join('\r\n').length)).to.equal(lines.join('\r\n'))
     }
@@ -127,7 +136,13 @@ describe('steps of the Redis protocol', function () {
   })
 
   it('counts a life from the moment it was asked for, in every attempt', () => {
-    const limits = { maxValueBytes: MAX_VALUE_BYTES, defaultTtlMs: 0, database: 0, databases: 16 }
+    const limits = {
+      maxValueBytes: MAX_VALUE_BYTES,
+      defaultTtlMs: 0,
+      database: 0,
+      databases: 16,
+      random: Math.random,
+    }
     const set = STEPS.set!.make(words('SET a 1 EX 10'), 5_000, limits)
     const expire = STEPS.expire!.make(words('EXPIRE a 10'), 5_000, limits)
     const held = { value: Buffer.from('1'), expiresAtMs: 0 }
@@ -180,6 +195,7 @@ describe('steps of the Redis protocol', function () {
         defaultTtlMs: 0,
         database: 0,
         databases: 16,
+        random: Math.random,
       })
       expect(applyTo(step, before, 1_000).next, line).to.equal(undefined)
     }

@@ -5,6 +5,8 @@
 import { expect } from 'chai'
 import { startRedis, type RedisServer } from '../../../scripts/redis-server.ts'
 import { STEPS } from '../../../src/commands/specs.ts'
+import { ASCII_DUMP } from '../../support/ascii-dump.ts'
+import { collectionLines } from '../../support/collection-lines.ts'
 import { NEWER_COMMANDS } from '../../support/newer-commands.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
@@ -22,6 +24,11 @@ const STATES: Record<string, string[]> = {
   empty: ['SET {t}b 5', 'SET {t}a '],
   'the largest byte': ['SET {t}b 5', 'SET {t}a \xff'],
   'a HyperLogLog': ['PFADD {t}b y', 'PFADD {t}a x'],
+  'a hash': ['HSET {t}b g 1', 'HSET {t}a f 5'],
+  'a set': ['SADD {t}b x', 'SADD {t}a f'],
+  'a sorted set': ['ZADD {t}b 1 x', 'ZADD {t}a 1 f 2 g'],
+  'a list': ['RPUSH {t}b g', 'RPUSH {t}a f g'],
+  'a hash that expires': ['SET {t}b 5', 'HSET {t}a f 5 g 1', `EXPIREAT {t}a ${END_S}`],
 }
 /** A line that ends in a blank has an empty argument at its end. */
 const LINES: Record<string, string[]> = {
@@ -110,6 +117,14 @@ const LINES: Record<string, string[]> = {
     'COPY {t}nosuch {t}a REPLACE',
     'COPY {t}a {t}a',
   ],
+  dump: ['DUMP {t}a'],
+  restore: [
+    `RESTORE {t}a 0 ${ASCII_DUMP}`,
+    `RESTORE {t}a 0 ${ASCII_DUMP} REPLACE`,
+    `RESTORE {t}a 1 ${ASCII_DUMP} REPLACE ABSTTL`,
+    `RESTORE {t}nosuch 1 ${ASCII_DUMP} ABSTTL`,
+    'RESTORE {t}a 0 x REPLACE',
+  ],
   move: ['MOVE {t}a 1', 'MOVE {t}a 0', 'MOVE {t}nosuch 1'],
   expire: [
     'EXPIRE {t}a 100',
@@ -135,6 +150,7 @@ const LINES: Record<string, string[]> = {
   pttl: ['PTTL {t}nosuch'],
   expiretime: ['EXPIRETIME {t}a'],
   pexpiretime: ['PEXPIRETIME {t}a'],
+  ...collectionLines('{t}a', '{t}b'),
 }
 /** What changes a key more than once, or is no command on a key; commands between semicolons. */
 const MORE = [
@@ -149,6 +165,8 @@ const MORE = [
   'MULTI;SET {t}a x;DISCARD',
   'SELECT 1;SET {t}a x;SELECT 0',
 ]
+/** Of all keys that a line may leave; a flush would be a change of the topology each time. */
+const CLEAR = ['SELECT 1', 'DEL {t}a', 'SELECT 0', 'DEL {t}a {t}b {t}new {t}nosuch']
 /** Where Rondo differs on purpose: the last tests. */
 const MEANT = [/^BITFIELD \S+ OVERFLOW FAIL (INCRBY|SET) \S+ \S+ \d+$/, /^PFCOUNT \S+$/]
 
@@ -183,7 +201,7 @@ describe('WATCH', function () {
     line: string,
     isOwn: boolean,
   ) => {
-    await ask(client!, ['FLUSHALL', ...before, `WATCH ${KEYS.join(' ')}`])
+    await ask(client!, [...CLEAR, ...before, `WATCH ${KEYS.join(' ')}`])
     await ask(isOwn ? client! : other!, line.split(';'))
     const replies = await ask(client!, ['MULTI', 'EXEC', ...KEYS.map((key) => `GET ${key}`)])
     return replies.slice(1)

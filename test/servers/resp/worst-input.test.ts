@@ -3,6 +3,7 @@
 // CPU time of this process, which does not depend on what else the machine does. (The client is in this process, too.)
 import { connect } from 'node:net'
 import { expect } from 'chai'
+import { Crc64 } from '../../../src/commands/dump/crc64.ts'
 import { COMMANDS } from '../../../src/servers/resp/table.ts'
 import { command } from '../../support/raw-resp.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
@@ -19,14 +20,43 @@ const MOST_IN_PIPELINE = 40
 type Args = (string | Buffer)[]
 const key = '{t}large'
 const [a, b] = ['{t}a', '{t}b']
-const many = (each: (i: number) => string = (i) => `{t}${i}`) =>
-  Array.from({ length: MANY }, (_, i) => each(i))
+/** As large as they may be. */
+const [hash, set, list, zset, geo, numbers] = [
+  '{t}hash',
+  '{t}set',
+  '{t}list',
+  '{t}zset',
+  '{t}geo',
+  '{t}numbers',
+]
+const many = (each: (i: number) => string = (i) => `{t}${i}`, length = MANY) =>
+  Array.from({ length }, (_, i) => each(i))
 const long = Buffer.alloc(256 * 1024, 'x')
 /** Sparse, each register a run of its own. */
 const LONGEST_HYPERLOGLOG = Buffer.concat([
   Buffer.from('HYLL\x01'),
   Buffer.alloc(11),
   Buffer.from(Array.from({ length: 16_384 }, (_, i) => 0x80 | ((i % 3) << 2))),
+])
+/** With version and checksum. */
+function payload(value: Buffer): Buffer {
+  const bytes = Buffer.concat([value, Buffer.from([9, 0])])
+  return Buffer.concat([bytes, new Crc64().add(bytes).bytes()])
+}
+/** Copies of 264 bytes, as many as make seven megabytes. */
+const LONGEST_LZF = Buffer.concat([
+  Buffer.from([0, 0xc3, 0x80, 0x0, 0x1, 0x38, 0x83, 0x80, 0x0, 0x6b, 0x6c, 0x59]),
+  Buffer.from([0, 0x78]),
+  Buffer.concat(Array.from({ length: 26_667 }, () => Buffer.from([0xe0, 0xff, 0]))),
+])
+/** In the reverse order. */
+const DEEPEST_ZSET = Buffer.concat([
+  Buffer.from([5, 0x80, 0, 0, 0x40, 0]),
+  ...Array.from({ length: 16_384 }, (_, i) => {
+    const score = Buffer.alloc(8)
+    score.writeDoubleLE(-i)
+    return Buffer.concat([Buffer.from([5]), Buffer.from(String(i).padStart(5, '0')), score])
+  }),
 ])
 const options = (word: string) => Array.from({ length: 1000 }, () => word)
 const pattern = `*[${'B'.repeat(500)}]*${'a?'.repeat(200)}b`
@@ -117,6 +147,17 @@ const WORST: Readonly<Record<string, Args[]>> = {
   rename: [[key, `${key}2`]],
   renamenx: [[key, `${key}2`]],
   copy: [[key, `${key}2`, ...options('REPLACE')]],
+  dump: [[key], [hash], [zset]],
+  restore: [
+    [
+      '{t}fresh',
+      '0',
+      payload(Buffer.concat([Buffer.from([0, 0x80, 0, 3, 0, 0]), Buffer.alloc(3 * 65_536, 'x')])),
+    ],
+    ['{t}fresh', '0', payload(LONGEST_LZF), 'REPLACE'],
+    ['{t}fresh', '0', payload(DEEPEST_ZSET), 'REPLACE'],
+    ['{t}fresh', '0', long, ...options('REPLACE')],
+  ],
   move: [
     [key, '1'],
     [key, long],
@@ -133,6 +174,179 @@ const WORST: Readonly<Record<string, Args[]>> = {
   pttl: [[key]],
   expiretime: [[key]],
   pexpiretime: [[key]],
+  hset: [
+    [hash, 'f3', 'v'],
+    [hash, ...many((i) => (i % 2 === 0 ? `f${i}` : 'v')), 'f', 'v'],
+    ['{t}fresh', ...Array.from({ length: 20_000 }, (_, i) => `${i}`)],
+    [hash, 'f', long],
+  ],
+  hmset: [[hash, ...many((i) => (i % 2 === 0 ? `f${i}` : 'v'))]],
+  hsetnx: [[hash, 'nosuch', 'v']],
+  hget: [[hash, 'nosuch']],
+  hmget: [[hash, ...many((i) => `f${i}`)]],
+  hgetall: [[hash]],
+  hdel: [[hash, ...many((i) => `f${i}`)]],
+  hexists: [[hash, 'nosuch']],
+  hlen: [[hash]],
+  hkeys: [[hash]],
+  hvals: [[hash]],
+  hstrlen: [[hash, 'nosuch']],
+  hincrby: [[hash, 'n', '1']],
+  hincrbyfloat: [
+    [hash, 'n', '9'.repeat(4900)],
+    [hash, 'n', '1e-4900'],
+  ],
+  hrandfield: [[hash], [hash, '-8192', 'WITHVALUES'], [hash, '10000']],
+  hscan: [
+    [hash, '0'],
+    [hash, '0', 'MATCH', pattern],
+    [hash, '0', 'MATCH', '*x*y*z*1'],
+  ],
+  sadd: [
+    [set, 'x'],
+    [set, ...many()],
+    ['{t}fresh', ...Array.from({ length: 20_000 }, (_, i) => `${i}`)],
+  ],
+  srem: [[set, ...many((i) => `member-name-${i}`)]],
+  smembers: [[set]],
+  sismember: [[set, 'nosuch']],
+  smismember: [[set, ...many((i) => `member-name-${i}`)]],
+  scard: [[set]],
+  spop: [[set], [set, '100']],
+  srandmember: [
+    [set, '-8192'],
+    [set, '10000'],
+  ],
+  smove: [[set, '{t}fresh', 'member-name-9']],
+  sscan: [
+    [set, '0'],
+    [set, '0', 'MATCH', pattern],
+  ],
+  sinter: [[set, set, set], many(() => set).slice(0, 900)],
+  sintercard: [['2', set, set]],
+  sunion: [[set, set]],
+  sdiff: [[set, '{t}nosuch', '{t}nosuch']],
+  sinterstore: [['{t}result', set, set]],
+  sunionstore: [['{t}result', set, set]],
+  sdiffstore: [['{t}result', set, '{t}nosuch']],
+  lpush: [
+    [list, 'x'],
+    ['{t}fresh', ...Array.from({ length: 20_000 }, (_, i) => `${i}`)],
+  ],
+  rpush: [
+    [list, 'x'],
+    [list, ...many()],
+  ],
+  lpushx: [[list, 'x']],
+  rpushx: [[list, 'x']],
+  lpop: [[list], [list, '9999']],
+  rpop: [[list], [list, '9999']],
+  llen: [[list]],
+  lrange: [[list, '0', '-1']],
+  lindex: [[list, '-1']],
+  lset: [[list, '-1', 'x']],
+  linsert: [[list, 'AFTER', 'nosuch', 'x']],
+  lrem: [
+    [list, '0', 'nosuch'],
+    [list, '0', 'a'],
+  ],
+  ltrim: [[list, '1', '-2']],
+  lpos: [
+    [list, 'nosuch', 'COUNT', '0'],
+    [list, 'a', 'COUNT', '0'],
+  ],
+  lmove: [[list, list, 'LEFT', 'RIGHT']],
+  rpoplpush: [[list, '{t}fresh']],
+  lmpop: [['1', list, 'LEFT', 'COUNT', '9999']],
+  zadd: [
+    [zset, '1', 'x'],
+    [zset, 'CH', ...many((i) => (i % 2 === 0 ? `-${i}.25` : `member-name-${i}`))],
+    ['{t}fresh', ...Array.from({ length: 20_000 }, (_, i) => (i % 2 === 0 ? `0.${i}` : `${i}`))],
+    ['{t}fresh', ...Array.from({ length: 20_000 }, (_, i) => (i % 2 === 0 ? '0' : 'same'))],
+  ],
+  zincrby: [
+    [zset, '1', 'member-name-9'],
+    [zset, '1'.repeat(1024), 'x'],
+  ],
+  zrem: [[zset, ...many((i) => `member-name-${i}`)]],
+  zscore: [[zset, 'nosuch']],
+  zmscore: [[zset, ...many((i) => `member-name-${i}`)]],
+  zcard: [[zset]],
+  zrank: [[zset, 'nosuch', 'WITHSCORE']],
+  zrevrank: [[zset, 'nosuch']],
+  zpopmin: [[zset], [zset, '9999']],
+  zpopmax: [[zset], [zset, '9999']],
+  zmpop: [['1', zset, 'MAX', 'COUNT', '9999']],
+  zrandmember: [
+    [zset, '-8192', 'WITHSCORES'],
+    [zset, '9000', 'WITHSCORES'],
+  ],
+  zscan: [
+    [zset, '0'],
+    [zset, '0', 'MATCH', pattern],
+  ],
+  zcount: [[zset, '(0', '5']],
+  zlexcount: [[zset, '-', '+']],
+  zrange: [
+    [zset, '0', '-1', 'WITHSCORES'],
+    [zset, '0', '9', 'BYSCORE', ...options('REV')],
+    [zset, '-', '+', 'BYLEX', 'LIMIT', '0', '-1'],
+  ],
+  zrevrange: [[zset, '0', '-1', 'WITHSCORES']],
+  zrangebyscore: [[zset, '-inf', '+inf', 'WITHSCORES', 'LIMIT', '1', '-1']],
+  zrevrangebyscore: [[zset, '+inf', '-inf', 'WITHSCORES']],
+  zrangebylex: [[zset, '-', '+']],
+  zrevrangebylex: [[zset, '+', '-']],
+  zrangestore: [['{t}result', zset, '0', '-1', 'REV']],
+  zremrangebyrank: [[zset, '1', '-2']],
+  zremrangebyscore: [[zset, '(0', '(5']],
+  zremrangebylex: [[zset, '[member', '+']],
+  zinter: [
+    ['3', zset, zset, set, 'WEIGHTS', '1', '2', '3', 'WITHSCORES'],
+    ['20', ...many(() => zset).slice(0, 20)],
+    ['900', ...many(() => zset).slice(0, 900)],
+  ],
+  zintercard: [['2', zset, set]],
+  zunion: [
+    ['2', zset, set, 'AGGREGATE', 'MAX', 'WITHSCORES'],
+    ['20', ...many(() => zset).slice(0, 20)],
+    ['900', ...many(() => zset).slice(0, 900)],
+  ],
+  zdiff: [['2', zset, '{t}nosuch', 'WITHSCORES']],
+  zinterstore: [['{t}result', '2', zset, set]],
+  zunionstore: [['{t}result', '2', zset, set]],
+  zdiffstore: [['{t}result', '2', zset, '{t}nosuch']],
+  sort: [
+    [list, 'ALPHA', 'DESC'],
+    [set, 'ALPHA', ...many((i) => (i % 2 === 0 ? 'GET' : '#'), 8)],
+    [numbers, 'DESC'],
+    [numbers, 'STORE', '{t}result'],
+    [list, ...options('DESC')],
+  ],
+  sort_ro: [
+    [zset, 'ALPHA'],
+    [zset, 'BY', 'nosort', 'DESC'],
+  ],
+  geoadd: [
+    [geo, '1', '2', 'x'],
+    ['{t}fresh', ...Array.from({ length: 12_000 }, (_, i) => (i % 3 === 2 ? `${i}` : `${i % 80}.${i}`))],
+  ],
+  geopos: [[geo, ...many((i) => `member-name-${i}`)]],
+  geodist: [[geo, 'member-name-1', 'member-name-4', 'mi']],
+  geohash: [[geo, ...many((i) => `member-name-${i}`)]],
+  geosearch: [
+    [geo, 'FROMLONLAT', '1', '2', 'BYRADIUS', '30000', 'km', 'ASC', 'WITHDIST', 'WITHCOORD', 'WITHHASH'],
+    [geo, 'FROMLONLAT', '1', '2', 'BYBOX', '30000', '30000', 'km', 'DESC'],
+    [geo, 'FROMLONLAT', '1', '2', 'BYBOX', '9', '9', 'km', ...options('DESC')],
+  ],
+  geosearchstore: [['{t}result', geo, 'FROMLONLAT', '1', '2', 'BYRADIUS', '30000', 'km', 'STOREDIST']],
+  georadius: [
+    [geo, '1', '2', '30000', 'km', 'WITHCOORD'],
+    [geo, '1', '2', '30000', 'km', 'STORE', '{t}result'],
+  ],
+  georadius_ro: [[geo, '1', '2', '30000', 'km', 'WITHCOORD', 'DESC']],
+  georadiusbymember: [[geo, 'member-name-2', '30000', 'km', 'WITHHASH']],
+  georadiusbymember_ro: [[geo, 'member-name-2', '30000', 'km', 'WITHHASH']],
   hello: [
     ['3', ...options('SETNAME')],
     ['2', long],
@@ -211,6 +425,29 @@ const WORST: Readonly<Record<string, Args[]>> = {
   'rondo|dbsize': [[], ['EXACT'], [long]],
   'rondo|status': [[]],
   'rondo|help': [[]],
+  'rondo|members': [[]],
+  'rondo|cluster': [[]],
+  'rondo|rebalance': [
+    [],
+    ['CANCEL'],
+    ['PAUSE'],
+    ['RESUME'],
+    ['THROTTLE', '0'],
+    ['THROTTLE', long],
+    ['WITHDRAW', long],
+    [long],
+  ],
+  'rondo|join': [[long], ['redis://127.0.0.1:1', 'ID', long], ['redis://127.0.0.1:1', 'ZONE', long]],
+  'rondo|leave': [[long]],
+  'rondo|forget': [[long, 'FORCE', 'DATA-LOSS']],
+  'rondo|replace': [[long, long]],
+  'rondo|move': [[long, long]],
+  'rondo|recover': [['FORCE', 'DATA-LOSS', long], [long]],
+  'rondo|set': [[long, 'WEIGHT', long]],
+  'rondo|change': [
+    ['JOIN', long],
+    ['LEAVE', 'a', 'LEAVE', long],
+  ],
   ping: [[long]],
   echo: [[long]],
   select: [[long]],
@@ -228,6 +465,26 @@ const WORST: Readonly<Record<string, Args[]>> = {
 const SLOW = new Set(['dbsize', 'info', 'lcs'])
 /** After these no other reply of the connection comes. */
 const ENDS_CONNECTION = new Set(['quit'])
+
+/** Large ones, made for the commands that name them: each costs more than most commands. */
+const COLLECTIONS = new Map<string, () => Buffer>([
+  [
+    hash,
+    () => command('HSET', hash, ...many((i) => (i % 2 === 0 ? `field-name-${i}` : 'a'), 28_000), 'n', '0'),
+  ],
+  [set, () => command('SADD', set, ...many((i) => `member-name-${i}`, 14_000))],
+  [list, () => command('RPUSH', list, ...many(() => 'a', 32_000))],
+  [
+    zset,
+    () => command('ZADD', zset, ...many((i) => (i % 2 === 0 ? `${i % 7}.5` : `member-name-${i}`), 20_000)),
+  ],
+  [numbers, () => command('RPUSH', numbers, ...many((i) => `${(i * 7919) % 32_000}`, 32_000))],
+  [
+    geo,
+    () =>
+      command('GEOADD', geo, ...many((i) => (i % 3 === 2 ? `member-name-${i}` : `${i % 85}.${i}`), 30_000)),
+  ],
+])
 
 describe('the input that costs most', function () {
   this.timeout(120_000)
@@ -247,7 +504,7 @@ describe('the input that costs most', function () {
       command('SET', '{t}zeros', Buffer.alloc(1024 * 1024)),
       command('SET', a, Buffer.alloc(2047, 'ab')),
       command('SET', b, Buffer.alloc(2047, 'ba')),
-      command('DEL', '{t}hll', '{t}fresh'),
+      command('DEL', '{t}hll', '{t}fresh', ...COLLECTIONS.keys()),
       command('SET', '{t}longest', LONGEST_HYPERLOGLOG),
       command('SET', '{t}dense', Buffer.concat([Buffer.from('HYLL\0'), Buffer.alloc(12_299, 0x41)])),
     ),
@@ -304,6 +561,9 @@ describe('the input that costs most', function () {
 
   for (const name of names) {
     it(`${name.toUpperCase().replace('|', ' ')} lets others have their turn`, async () => {
+      const mentioned = new Set<unknown>((WORST[name] ?? []).flat())
+      const needed = [...COLLECTIONS].filter(([key]) => mentioned.has(key))
+      await send(...needed.map(([, filling]) => filling()))
       for (const args of WORST[name] ?? []) {
         const one = command(...name.split('|'), ...args)
         // Walks rest between them, and LCS takes its time.

@@ -30,6 +30,15 @@ static void is_nil(redisReply *reply) {
 
 #define ask(...) redisCommand(connection, __VA_ARGS__)
 
+static void are_texts(redisReply *reply, size_t count, const char **expected) {
+  if (!reply) fail("texts", connection->errstr);
+  if (reply->type != REDIS_REPLY_ARRAY || reply->elements != count) fail("texts", reply->str ? reply->str : "another number");
+  for (size_t i = 0; i < count; i++) {
+    if (strcmp(reply->element[i]->str, expected[i]) != 0) fail(expected[i], reply->element[i]->str);
+  }
+  freeReplyObject(reply);
+}
+
 int main(int count, char **arguments) {
   if (count != 3) fail("port and password", "others");
   const char *password = arguments[2];
@@ -64,12 +73,20 @@ int main(int count, char **arguments) {
   if (replies->type != REDIS_REPLY_ARRAY || replies->elements != 2 || replies->element[1]->integer != 2) fail("EXEC", "others");
   freeReplyObject(replies);
 
+  is_number(ask("HSET hash name %s born %d", "Ada", 1815), 2);
+  are_texts(ask("HGETALL hash"), 4, (const char *[]){"name", "Ada", "born", "1815"});
+  is_number(ask("SADD set a b a"), 2);
+  is_number(ask("SISMEMBER set b"), 1);
+  is_number(ask("SISMEMBER set c"), 0);
+  is_number(ask("RPUSH list a b a"), 3);
+  are_texts(ask("LRANGE list 0 -1"), 3, (const char *[]){"a", "b", "a"});
+
   is_text(ask("INCR text"), "ERR value is not an integer or out of range");
-  redisReply *refused = ask("HSET h f v");
+  redisReply *refused = ask("EVAL %s 0", "return 1");
   char command[32];
   if (sscanf(refused->str, "ERR unknown command '%31[A-Z]'", command) != 1) fail("an unknown command", refused->str);
   freeReplyObject(refused);
-  printf("lacks types other than strings: %s\n", command);
+  printf("lacks scripts: %s\n", command);
 
   is_text(ask("FLUSHDB"), "OK");
   is_number(ask("DBSIZE"), 0);

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"sort"
 	"time"
 
 	"gopkg.in/redis.v5"
@@ -62,7 +63,16 @@ func goRedis(address, password string) {
 
 	client.Set("text", "x", 0)
 	same("ERR value is not an integer or out of range", client.Incr("text").Err().Error())
-	lacks("types other than strings", client.HSet("h", "f", "v").Err())
+	person := map[string]string{"name": "Ada", "born": "1815"}
+	same("OK", must(client.HMSet("hash", person).Result()))
+	same(person, must(client.HGetAll("hash").Result()))
+	same(int64(2), must(client.SAdd("set", "a", "b", "a").Result()))
+	members := must(client.SMembers("set").Result()).([]string)
+	sort.Strings(members)
+	same([]string{"a", "b"}, members)
+	same(int64(3), must(client.RPush("list", "a", "b", "a").Result()))
+	same([]string{"a", "b", "a"}, must(client.LRange("list", 0, -1).Result()))
+	lacks("scripts", client.Eval("return 1", nil).Err())
 	same("OK", must(client.FlushDb().Result()))
 	same(int64(0), must(client.DbSize().Result()))
 }

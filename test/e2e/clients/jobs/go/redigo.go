@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"sort"
 
 	"github.com/gomodule/redigo/redis"
 )
@@ -63,8 +64,17 @@ func redigo(address, password string) {
 
 	_, err = conn.Do("INCR", "{t}a")
 	same("ERR value is not an integer or out of range", err.Error())
-	_, err = conn.Do("HSET", "h", "f", "v")
-	lacks("types other than strings", err)
+	person := map[string]string{"name": "Ada", "born": "1815"}
+	must(conn.Do("HSET", redis.Args{}.Add("hash").AddFlat(person)...))
+	same(person, must(redis.StringMap(conn.Do("HGETALL", "hash"))))
+	same(2, must(redis.Int(conn.Do("SADD", "set", "a", "b", "a"))))
+	members := must(redis.Strings(conn.Do("SMEMBERS", "set"))).([]string)
+	sort.Strings(members)
+	same([]string{"a", "b"}, members)
+	same(3, must(redis.Int(conn.Do("RPUSH", "list", "a", "b", "a"))))
+	same([]string{"a", "b", "a"}, must(redis.Strings(conn.Do("LRANGE", "list", 0, -1))))
+	_, err = conn.Do("EVAL", "return 1", 0)
+	lacks("scripts", err)
 
 	// Its connection is closed from outside: the pool makes another one.
 	id := must(conn.Do("CLIENT", "ID"))

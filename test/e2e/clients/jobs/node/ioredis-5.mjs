@@ -34,6 +34,13 @@ const found = []
 for await (const keys of other.scanStream({ match: 'app:*', count: 2 })) found.push(...keys)
 same(['app:a', 'app:b', 'app:bytes', 'app:count', 'app:text', 'app:{t}a'], found.sort())
 
+same(2, await client.hset('hash', { name: 'Ada', born: 1815 }))
+same({ name: 'Ada', born: '1815' }, await client.hgetall('hash'))
+same(2, await client.sadd('set', 'a', 'b', 'a'))
+same(['a', 'b'], (await client.smembers('set')).sort())
+same(3, await client.rpush('list', 'a', 'b', 'a'))
+same(['a', 'b', 'a'], await client.lrange('list', 0, -1))
+
 // Its connection is closed from outside, and it connects again, to the same database.
 await other.client('KILL', 'ID', await client.client('ID'))
 same('theirs', await client.get('{t}a'))

@@ -20,6 +20,12 @@ same(
   await client.multi().set('{t}a', 1).incrby('{t}a', 5).exec(),
 )
 same(1, await client.call('DELIFEQ', 'text', 'héllo'))
-await lacks('types other than strings', () => client.hset('h', 'f', 'v'))
+same(2, await client.hset('hash', { name: 'Ada', born: 1815 }))
+same({ name: 'Ada', born: '1815' }, await client.hgetall('hash'))
+same(2, await client.sadd('set', 'a', 'b', 'a'))
+same(['a', 'b'], (await client.smembers('set')).sort())
+same(3, await client.rpush('list', 'a', 'b', 'a'))
+same(['a', 'b', 'a'], await client.lrange('list', 0, -1))
+await lacks('scripts', () => client.eval('return 1', 0))
 same('OK', await client.flushdb())
 end()

@@ -64,7 +64,14 @@ sub ordinary_work {
 
     same 0, eval { $redis->incr('{t}a'); 1 } // 0;
     same 1, $@ =~ /ERR value is not an integer or out of range/ ? 1 : 0;
-    lacks 'types other than strings', sub { $redis->hset('h', 'f', 'v') };
+    same 2, $redis->hset('hash', name => 'Ada', born => 1815);
+    my %person = $redis->hgetall('hash');
+    same ['Ada', 1815], [@person{qw(name born)}];
+    same 2, $redis->sadd('set', 'a', 'b', 'a');
+    same ['a', 'b'], [sort $redis->smembers('set')];
+    same 3, $redis->rpush('list', 'a', 'b', 'a');
+    same ['a', 'b', 'a'], [$redis->lrange('list', 0, -1)];
+    lacks 'scripts', sub { $redis->eval('return 1', 0) };
     same 'OK', $redis->flushdb;
     same 0, $redis->dbsize;
 }

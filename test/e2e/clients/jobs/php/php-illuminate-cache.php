@@ -55,7 +55,18 @@ foreach (['predis', 'phpredis'] as $driver) {
     };
     lacks('release of locks', fn () => $error(fn () => $lock->release()));
     lacks('add', fn () => $error(fn () => $cache->add('new', 1, 60)));
-    lacks('tags', fn () => $error(fn () => $cache->tags(['people'])->put('ada', 1, 60)));
+
+    // The keys of each tag are in a set.
+    same(true, $cache->tags(['people', 'authors'])->put('ada', 'Ada', 60));
+    same(true, $cache->tags(['people'])->forever('cleo', 'Cleo'));
+    same('Ada', $cache->tags(['people', 'authors'])->get('ada'));
+    same('Cleo', $cache->tags(['people'])->get('cleo'));
+    same(true, $cache->tags(['authors'])->flush());
+    same(null, $cache->tags(['people', 'authors'])->get('ada'));
+    same('Cleo', $cache->tags(['people'])->get('cleo'));
+    same(true, $cache->tags(['people'])->flush());
+    same(null, $cache->tags(['people'])->get('cleo'));
+
     same(true, $cache->clear());
     same(null, $cache->get('many:1'));
 }

@@ -56,6 +56,12 @@ try {
 } catch (Predis\Response\ServerException $error) {
     same('ERR value is not an integer or out of range', $error->getMessage());
 }
-lacks('types other than strings', fn () => $client->hset('h', 'f', 'v'));
+same('OK', (string) $client->hmset('hash', ['name' => 'Ada', 'born' => 1815]));
+same(['name' => 'Ada', 'born' => '1815'], $client->hgetall('hash'));
+same(2, $client->sadd('set', ['a', 'b', 'a']));
+same([], array_diff(['a', 'b'], $client->smembers('set')));
+same(3, $client->rpush('list', ['a', 'b', 'a']));
+same(['a', 'b', 'a'], $client->lrange('list', 0, -1));
+lacks('scripts', fn () => $client->eval('return 1', 0));
 same('OK', (string) $client->flushdb());
 echo "ok\n";

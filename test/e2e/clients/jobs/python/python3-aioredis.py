@@ -26,11 +26,17 @@ async def main():
         raise AssertionError("text was incremented")
     except aioredis.ReplyError as error:
         assert str(error) == "ERR value is not an integer or out of range", error
+    assert await client.hmset_dict("hash", name="Ada", born=1815) is True
+    assert await client.hgetall("hash", encoding="utf-8") == {"name": "Ada", "born": "1815"}
+    assert await client.sadd("set", "a", "b", "a") == 2
+    assert sorted(await client.smembers("set")) == [b"a", b"b"]
+    assert await client.rpush("list", "a", "b", "a") == 3
+    assert await client.lrange("list", 0, -1) == [b"a", b"b", b"a"]
     try:
-        await client.hset("hash", "field", "value")
-        raise AssertionError("a hash was stored")
+        await client.eval("return 1")
+        raise AssertionError("a script was run")
     except aioredis.ReplyError as error:
-        refused("types other than strings", error)
+        refused("scripts", error)
     client.close()
     await client.wait_closed()
 

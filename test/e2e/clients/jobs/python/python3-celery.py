@@ -12,6 +12,19 @@ def add(a, b):
     return a + b
 
 
-lacks("the broker", lambda: add.apply_async((1, 2), retry=False, ignore_result=True))
+def receive():
+    """As a worker does, until it has a task."""
+    with app.amqp.TaskConsumer(channel, callbacks=[print]):
+        connection.drain_events(timeout=3)
+
+
+with app.connection_for_read() as connection:
+    channel = connection.default_channel
+    sent = [add.apply_async((i, 2), retry=False, ignore_result=True) for i in range(3)]
+    assert channel.queue_declare("celery", passive=True).message_count == 3
+    message = channel.basic_get("celery", no_ack=True)
+    assert (message.headers["id"], message.decode()[0]) == (sent[0].id, [0, 2])
+    assert app.control.purge() == 2
+    lacks("workers", receive)
 lacks("the store of results", lambda: app.backend.store_result("id", 3, "SUCCESS"))
 print("ok")

@@ -90,6 +90,14 @@ else:
         assert "RESP_CROSS_SET_MULTI" in str(error), error
     assert client.exists(*[f"spread:{i}" for i in range(50)]) == 0
 
+# Hashes, sets and lists.
+assert client.hset("hash", mapping={"name": "Ada", "born": 1815}) == 2
+assert client.hgetall("hash") == {b"name": b"Ada", b"born": b"1815"}
+assert client.sadd("set", "a", "b", "a") == 2
+assert client.smembers("set") == {b"a", b"b"}
+assert client.rpush("list", "a", "b", "a") == 3
+assert client.lrange("list", 0, -1) == [b"a", b"b", b"a"]
+
 # Errors are the library's own.
 client.set("text", "x")
 try:

@@ -1,8 +1,28 @@
-"""RQ: queues of jobs."""
+"""RQ: queues of jobs, as those see them who send jobs; a worker that takes one waits for it."""
+from datetime import timedelta
+
 from redis import Redis
 from rq import Queue
 
 from job import lacks, password, port
 
-lacks("queues", lambda: Queue(connection=Redis(port=port, password=password)).enqueue(print, "hello"))
+connection = Redis(port=port, password=password)
+queue = Queue("mail", connection=connection)
+jobs = [queue.enqueue(print, f"hello {i}", job_timeout=60) for i in range(4)]
+assert queue.job_ids == [job.id for job in jobs]
+assert Queue.all(connection=connection) == [queue]
+found = queue.fetch_job(jobs[1].id)
+assert (found.func, found.args, found.timeout, found.get_status()) == (print, ("hello 1",), 60, "queued")
+jobs[1].delete()
+assert queue.fetch_job(jobs[1].id) is None
+queue.remove(jobs[2])
+first, _ = Queue.dequeue_any([queue], None, connection=connection)
+assert first == jobs[0]
+assert queue.job_ids == [jobs[3].id]
+lacks("waiting for a job", lambda: Queue.dequeue_any([queue], 1, connection=connection))
+later = queue.enqueue_in(timedelta(minutes=1), print, "later")
+assert queue.scheduled_job_registry.get_job_ids() == [later.id]
+lacks("emptying a queue", queue.empty)
+queue.delete(delete_jobs=False)
+assert Queue.all(connection=connection) == []
 print("ok")

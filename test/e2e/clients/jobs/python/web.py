@@ -1,4 +1,4 @@
-"""A small web site that counts how often it is asked."""
+"""A small web site that counts how often it is asked; /moved redirects to it."""
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
@@ -10,6 +10,12 @@ class Web:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
+                if self.path == "/moved":
+                    self.send_response(302)
+                    self.send_header("Location", "/")
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 web.asked += 1
                 body = f"answer {web.asked}".encode()
                 self.send_response(200)

@@ -43,7 +43,13 @@ begin
 rescue Redis::CommandError => e
   same 'ERR value is not an integer or out of range', e.message
 end
-lacks('types other than strings') { redis.hset('h', 'f', 'v') }
+same 2, redis.hset('hash', 'name', 'Ada', 'born', 1815)
+same({ 'name' => 'Ada', 'born' => '1815' }, redis.hgetall('hash'))
+same 2, redis.sadd('set', %w[a b a])
+same %w[a b], redis.smembers('set').sort
+same 3, redis.rpush('list', %w[a b a])
+same %w[a b a], redis.lrange('list', 0, -1)
+lacks('scripts') { redis.eval('return 1') }
 same 'OK', redis.flushdb
 same 0, redis.dbsize
 puts 'ok'

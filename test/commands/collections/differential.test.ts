@@ -1,0 +1,161 @@
+/**
+ * The commands on collections answer what a real Redis answers: as steps, and through a whole Rondo at `one` and at
+ * `quorum`, on memory nodes and on Redis servers, in both protocols. A failure prints its seed and the shortest stream.
+ */
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { startRedis, type RedisServer } from '../../../scripts/redis-server.ts'
+import { COLLECTION_STEPS } from '../../../src/commands/collections/specs.ts'
+import { startRondo, type RunningRondo } from '../../support/rondo.ts'
+import { Oracle } from '../../servers/resp/steps-oracle.ts'
+import { StepExecutor } from '../../servers/resp/steps-executor.ts'
+import { bytesOf, comparable } from './compare.ts'
+import {
+  commandsOf,
+  GEO_COMMANDS,
+  HASH_COMMANDS,
+  KEYS,
+  LIST_COMMANDS,
+  NAMED_COMMANDS,
+  NAMED_KEYS,
+  SET_COMMANDS,
+  SORT_COMMANDS,
+  SORTED_SET_COMMANDS,
+  type RandomCommand,
+} from './stream.ts'
+
+const TYPES = {
+  hashes: HASH_COMMANDS,
+  sets: SET_COMMANDS,
+  lists: LIST_COMMANDS,
+  positions: GEO_COMMANDS,
+  'sorted sets': SORTED_SET_COMMANDS,
+  sorting: { ...SORT_COMMANDS, ...NAMED_COMMANDS },
+}
+/** SORT is apart: a Redis whose C library has met a number that is too large takes the next numbers of a SORT for such, too. */
+const { sorting, ...TOGETHER } = TYPES
+const ALL = Object.assign({}, ...Object.values(TOGETHER)) as typeof HASH_COMMANDS
+/** The first one, whose number is right, makes it forget that. */
+const PREPARED: readonly RandomCommand[] = [
+  ['INCRBYFLOAT', '{t}number', '1'],
+  ['DEL', ...KEYS, '{t}no', '{t}number', ...NAMED_KEYS],
+]
+/** What every key holds at the end. */
+const READ_ALL = KEYS.flatMap((key): RandomCommand[] => [
+  ['TYPE', key],
+  ['TTL', key],
+  ['GET', key],
+  ['HGETALL', key],
+  ['SMEMBERS', key],
+  ['LRANGE', key, '0', '-1'],
+  ['ZRANGE', key, '0', '-1', 'WITHSCORES'],
+])
+
+describe('commands on collections', function () {
+  this.timeout(120_000)
+  let redis: RedisServer
+  before(async () => {
+    redis = await startRedis()
+  })
+  after(() => redis.stop())
+
+  it('are all in the streams that are compared with a real Redis', () => {
+    expect(Object.keys({ ...ALL, ...SORT_COMMANDS }).sort()).to.deep.equal(
+      Object.keys(COLLECTION_STEPS).sort(),
+    )
+  })
+
+  for (const protocol of [2, 3] as const) {
+    for (const [type, table] of Object.entries(TYPES)) {
+      it(`on ${type} answer as a real Redis does, as steps in RESP${protocol}`, async () => {
+        const oracle = await Oracle.open(redis.port, protocol)
+        const run = (stream: readonly RandomCommand[]) => {
+          const executor = new StepExecutor(protocol, 1024 * 1024)
+          return Promise.resolve(stream.map((command) => executor.run(bytesOf(command), Date.now())))
+        }
+        await holds(oracle, run, commandsOf(table), { runs: 150, length: 60 }).finally(() => oracle.close())
+      })
+    }
+  }
+
+  it('store the distances that a real Redis stores, but for their last digits', async () => {
+    const oracle = await Oracle.open(redis.port, 3)
+    const executor = new StepExecutor(3, 1024 * 1024)
+    const lines: RandomCommand[] = [
+      ...PREPARED,
+      ['GEOADD', '{t}a', '13.361389', '38.115556', 'a', '15.087269', '37.502669', 'b', '2.35', '48.85', 'c'],
+      ['GEOSEARCHSTORE', '{t}b', '{t}a', 'FROMMEMBER', 'a', 'BYBOX', '9000', '9000', 'mi', 'STOREDIST'],
+      ['GEORADIUS', '{t}a', '15', '37', '5000', 'km', 'STORE', '{t}no', 'STOREDIST', '{t}c'],
+    ]
+    await oracle.ask(lines.map(bytesOf))
+    for (const line of lines.slice(PREPARED.length)) executor.run(bytesOf(line), Date.now())
+    for (const key of ['{t}b', '{t}c']) {
+      const line = bytesOf(['ZRANGE', key, '0', '-1', 'WITHSCORES'])
+      const [theirs] = await oracle.ask([line])
+      const scores = (reply: Buffer) =>
+        [...reply.toString().matchAll(/,(\S+)/g)].map(([, text]) => Number(text).toPrecision(13))
+      expect(scores(executor.run(line, Date.now())))
+        .to.deep.equal(scores(theirs!))
+        .and.have.length(3)
+    }
+    oracle.close()
+  })
+
+  for (const nodes of ['memory nodes', 'Redis servers'] as const) {
+    describe(`through a coordinator on ${nodes}`, () => {
+      let servers: RedisServer[] = []
+      let running: RunningRondo
+      before(async () => {
+        if (nodes === 'Redis servers') servers = await Promise.all([1, 2, 3, 4].map(() => startRedis()))
+        running = await startRondo({
+          ...(servers.length > 0 && { REDIS_URLS: servers.map(({ port }) => `127.0.0.1:${port}`).join(',') }),
+          NODE_TIMEOUT_MS: '5000',
+          REQUEST_TIMEOUT_MS: '5000',
+        })
+      })
+      after(async () => {
+        await running.stop()
+        await Promise.all(servers.map((server) => server.stop()))
+      })
+
+      for (const level of ['one', 'quorum']) {
+        for (const protocol of [2, 3] as const) {
+          it(`answer as a real Redis does at ${level}, in RESP${protocol}`, async () => {
+            const oracle = await Oracle.open(redis.port, protocol)
+            const ours = await Oracle.open(running.rondo.respServer.port, protocol)
+            await ours.ask([bytesOf(['RONDO', 'CONSISTENCY', 'READ', level, 'WRITE', level])])
+            const run = async (stream: readonly RandomCommand[]) => {
+              const replies = await ours.ask([...PREPARED, ...stream].map(bytesOf))
+              return replies.slice(PREPARED.length)
+            }
+            const both = async () => {
+              await holds(oracle, run, commandsOf(ALL), { runs: 15, length: 60 })
+              await holds(oracle, run, commandsOf(sorting), { runs: 5, length: 60 })
+            }
+            await both().finally(() => [oracle, ours].forEach((one) => one.close()))
+          })
+        }
+      }
+    })
+  }
+})
+
+/** Random streams have the same replies from both. */
+async function holds(
+  oracle: Oracle,
+  run: (stream: readonly RandomCommand[]) => Promise<readonly Buffer[]>,
+  commands: fc.Arbitrary<RandomCommand>,
+  { runs, length }: { runs: number; length: number },
+): Promise<void> {
+  const streams = fc.array(commands, { minLength: 1, maxLength: length, size: 'max' })
+  const property = fc.asyncProperty(streams, async (stream) => {
+    const all = [...stream, ...READ_ALL]
+    const theirs = (await oracle.ask([...PREPARED, ...all].map(bytesOf))).slice(PREPARED.length)
+    const ours = await run(all)
+    all.forEach((command, i) => {
+      const shown = command.map((word) => JSON.stringify(word)).join(' ')
+      expect(comparable(command, ours[i]!), shown).to.equal(comparable(command, theirs[i]!))
+    })
+  })
+  await fc.assert(property, { numRuns: runs, interruptAfterTimeLimit: 30_000 })
+}

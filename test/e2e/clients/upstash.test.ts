@@ -1,0 +1,115 @@
+// The stock @upstash/redis and @upstash/ratelimit, with `…/upstash` of a coordinator as their URL.
+import { randomBytes } from 'node:crypto'
+import { Ratelimit } from '@upstash/ratelimit'
+import { Redis, type RedisConfigNodejs } from '@upstash/redis'
+import { expect } from 'chai'
+import { type RunningRondo, startRondo } from '../../support/rondo.ts'
+
+const TOKEN = randomBytes(16).toString('hex')
+
+async function rejectionOf(promise: Promise<unknown>): Promise<Error> {
+  try {
+    await promise
+  } catch (error) {
+    return error as Error
+  }
+  throw new Error('it was fulfilled')
+}
+
+describe('@upstash/redis', () => {
+  let running: RunningRondo
+  before(async () => (running = await startRondo({ COMPAT_APIS: 'upstash', DATA_TOKEN: TOKEN })))
+  after(() => running.stop())
+
+  const clientOf = (options: Partial<RedisConfigNodejs> = {}) =>
+    new Redis({
+      url: `http://127.0.0.1:${running.ports.socket}/upstash`,
+      token: TOKEN,
+      enableTelemetry: false,
+      retry: false,
+      ...options,
+    })
+
+  for (const responseEncoding of ['base64', false] as const) {
+    it(`reads and writes strings and keys (responseEncoding ${responseEncoding})`, async () => {
+      const redis = clientOf({ responseEncoding })
+      await redis.flushall()
+      expect(await redis.ping()).to.equal('PONG')
+      expect(await redis.set('k', 'é€😀', { ex: 100 })).to.equal('OK')
+      expect(await redis.get('k')).to.equal('é€😀')
+      expect(await redis.ttl('k')).to.be.within(99, 100)
+      expect(await redis.set('k', 'x', { nx: true })).to.equal(null)
+      expect(await redis.set('object', { a: [1, 'two', null] })).to.equal('OK')
+      expect(await redis.get('object')).to.deep.equal({ a: [1, 'two', null] })
+      expect(await redis.mset({ a: 1, b: 'OK', c: '' })).to.equal('OK')
+      expect(await redis.mget('a', 'none', 'b', 'c')).to.deep.equal([1, null, 'OK', ''])
+      expect(await redis.incrby('a', 41)).to.equal(42)
+      expect(await redis.incrbyfloat('f', 0.5)).to.equal(0.5)
+      expect(await redis.append('c', 'tail')).to.equal(4)
+      expect(await redis.getrange('c', 1, 2)).to.equal('ai')
+      expect(await redis.getdel('c')).to.equal('tail')
+      expect(await redis.exists('a', 'c')).to.equal(1)
+      expect(await redis.expire('a', 60)).to.equal(1)
+      expect(await redis.persist('a')).to.equal(1)
+      expect(await redis.type('a')).to.equal('string')
+      expect(await redis.setbit('bits', 7, 1)).to.equal(0)
+      expect(await redis.bitcount('bits', 0, -1)).to.equal(1)
+      expect(await redis.pfadd('visitors', 'a', 'b')).to.equal(1)
+      expect(await redis.pfcount('visitors')).to.equal(2)
+      expect((await redis.keys('*')).length).to.equal(await redis.dbsize())
+      expect(await redis.unlink('a', 'b')).to.equal(2)
+      expect(await redis.echo('hello')).to.equal('hello')
+      expect((await redis.time()).length).to.equal(2)
+    })
+  }
+
+  it('scans all keys', async () => {
+    const redis = clientOf()
+    await redis.mset(Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`scan:${i}`, i])))
+    const found = new Set<string>()
+    let cursor = '0'
+    do {
+      const [next, keys] = await redis.scan(cursor, { match: 'scan:*', count: 50 })
+      for (const key of keys) found.add(key)
+      cursor = next
+    } while (cursor !== '0')
+    expect(found.size).to.equal(300)
+  })
+
+  it('pipelines, by hand and by itself, and runs transactions', async () => {
+    const redis = clientOf()
+    const pipeline = redis.pipeline().set('p', 1).incr('p').get('none')
+    expect(await pipeline.exec()).to.deep.equal(['OK', 2, null])
+    const errors = await redis.pipeline().set('text', 'x').incr('text').get('text').exec({ keepErrors: true })
+    expect(errors.map(({ error }) => error)).to.deep.equal([
+      undefined,
+      'ERR value is not an integer or out of range',
+      undefined,
+    ])
+    const automatic = clientOf({ enableAutoPipelining: true })
+    const values = await Promise.all(Array.from({ length: 20 }, () => automatic.incr('auto')))
+    expect(values).to.deep.equal(Array.from({ length: 20 }, (_, i) => i + 1))
+    expect(await redis.multi().set('{m}a', 'x').append('{m}a', 'y').get('{m}b').exec()).to.deep.equal([
+      'OK',
+      2,
+      null,
+    ])
+  })
+
+  it('gets errors in the words of Redis, and those of a wrong token', async () => {
+    const redis = clientOf()
+    await redis.set('word', 'x')
+    expect((await rejectionOf(redis.incr('word'))).message).to.contain('not an integer')
+    expect((await rejectionOf(redis.eval('return 1', [], []))).message).to.contain('supports no scripts')
+    expect((await rejectionOf(redis.publish('news', 'x'))).message).to.contain('no publish and subscribe')
+    const wrong = clientOf({ token: 'not-the-token-0123456789' })
+    expect((await rejectionOf(wrong.get('k'))).message).to.contain('The token is wrong')
+  })
+
+  it('refuses the scripts of @upstash/ratelimit, which needs one for every limit', async () => {
+    const limiter = Ratelimit.fixedWindow(2, '60 s')
+    const limit = new Ratelimit({ redis: clientOf(), limiter, ephemeralCache: false, timeout: 0 })
+    expect((await rejectionOf(limit.limit('user'))).message).to.contain('supports no scripts')
+    expect((await rejectionOf(limit.getRemaining('user'))).message).to.contain('supports no scripts')
+  })
+})

@@ -1,0 +1,323 @@
+/**
+ * Plots for changes of members: short runs with one key, in which most of a key's home replicas are replaced, and what is
+ * needed to break a rule comes right around the steps. There N of the members are all of them, so that every member is a
+ * home replica of every key.
+ */
+import type { Random } from '../support/random.ts'
+import type { Fault, Operation, QuorumKind, Schedule } from './schedule.ts'
+
+type Planned = Pick<
+  Schedule,
+  'servers' | 'spares' | 'replicas' | 'coordinators' | 'healAt' | 'operations' | 'faults'
+>
+export type ChangePlot = (random: Random) => Planned
+
+/** The epochs of the first change. */
+const BOTH = 2
+const SWITCHED = 3
+const ENDED = 4
+/** Until the members that gain keys are filled: the request timeout, and the pause of the repairer. */
+const FILLED_MS = 1000
+
+/** Of three members two leave, and two of the spare servers come in their place. */
+interface Replacement {
+  readonly change: Extract<Fault, { kind: 'change' }>
+  readonly leaving: readonly number[]
+  readonly kept: number
+  readonly joining: readonly number[]
+}
+
+function replacement(random: Random, at: number, coordinator: number): Replacement {
+  const first = random.below(3)
+  const pick = (first << 4) | random.below(2)
+  return {
+    change: { kind: 'change', at, coordinator, join: 2, leave: 2, replicas: null, pick },
+    leaving: [first, (first + 1) % 3],
+    kept: (first + 2) % 3,
+    joining: [3, 4],
+  }
+}
+
+interface Burst {
+  readonly epoch?: number
+  readonly from: number
+  readonly within: number
+  readonly count: number
+  readonly coordinators: readonly number[]
+  readonly kinds: readonly QuorumKind[]
+  readonly key?: string
+  readonly level?: Operation['level']
+}
+
+const CLIENTS = 8
+const MIX: readonly QuorumKind[] = ['write', 'write', 'incr', 'read', 'read', 'read']
+
+/** Bursts of operations, each of its own value. */
+function bursts(random: Random, all: readonly Burst[]): Operation[] {
+  let value = 0
+  return all.flatMap(({ epoch, from, within, count, coordinators, kinds, key = 'q1', level = 'quorum' }) =>
+    Array.from({ length: count }, () => ({
+      at: Math.max(0, Math.round(from + random.next() * within)),
+      ...(epoch !== undefined && { epoch }),
+      client: random.below(CLIENTS),
+      coordinator: random.pick(coordinators),
+      ...{ key, level, ttlMs: 0 },
+      kind: random.pick(kinds),
+      value: ++value * 1000,
+    })),
+  )
+}
+
+type Cut = Extract<Fault, { kind: 'cut' }>
+
+function cut(coordinator: number, server: number, at: number, forMs: number, more: Partial<Cut> = {}): Cut {
+  const times = { at: Math.round(at), forMs: Math.round(forMs) }
+  return { kind: 'cut', ...times, coordinator, server, direction: 'to', ...more }
+}
+
+const FIVE = { servers: 3, spares: 2, replicas: 3, coordinators: 2 }
+
+/** A coordinator sleeps while most home replicas are replaced: when it wakes up it works by the former ones. */
+const asleep: ChangePlot = (random) => {
+  const { change, kept } = replacement(random, 10 + random.below(20), 0)
+  const wakes = random.pick([1700, 2100, 2600, 3100]) + random.below(300)
+  const onWaking = { from: wakes - 15, within: 18, coordinators: [1] }
+  const isBehindKept = random.chance(0.6)
+  return {
+    ...FIVE,
+    operations: bursts(random, [
+      { from: 0, within: 10, count: 4, coordinators: [0, 1], kinds: MIX },
+      { from: wakes - 60, within: 40, count: 4, coordinators: [0], kinds: ['write', 'incr'] },
+      { ...onWaking, count: 6, kinds: MIX },
+      { from: wakes, within: 60, count: 8, coordinators: [0], kinds: ['read', 'read', 'incr'] },
+      { ...{ epoch: ENDED, from: 0, within: 30, count: 3 }, ...atOne, coordinators: [0], kinds: ['write'] },
+      { ...onWaking, ...atOne, count: 3, kinds: ['read'] },
+    ]),
+    faults: [
+      change,
+      { kind: 'stall', at: 12, forMs: wakes - 12, coordinator: 1 },
+      ...(isBehindKept ? [cut(1, kept, wakes - 5, 60)] : []),
+    ],
+    healAt: wakes + 400,
+  }
+}
+const atOne = { key: 'one-kept', level: 'one' } as const
+
+/** Writes around the steps reach too few of one of the sets, and others read what these hold. */
+const aroundTheSteps: ChangePlot = (random) => {
+  const { change, kept, leaving, joining } = replacement(random, 5 + random.below(20), 0)
+  const faults: Fault[] = [change]
+  const writer = random.below(2)
+  const from = FILLED_MS - 100 + random.next() * 250
+  for (const server of random.pick([joining, joining, [...leaving], [kept, joining[0]!], [joining[1]!]]))
+    faults.push(cut(writer, server, from, 150 + random.below(500), { epoch: BOTH }))
+  if (random.chance(0.5)) faults.push(cut(1 - writer, kept, 0, 20 + random.below(150), { epoch: SWITCHED }))
+  for (const server of leaving)
+    if (random.chance(0.3))
+      faults.push(
+        cut(random.below(2), server, 0, 50 + random.below(300), { epoch: random.pick([BOTH, SWITCHED]) }),
+      )
+  const coordinators = [0, 1]
+  return {
+    ...FIVE,
+    operations: bursts(random, [
+      { from: 0, within: 60, count: 10, coordinators, kinds: MIX },
+      { epoch: BOTH, from: FILLED_MS - 20, within: 600, count: 24, coordinators, kinds: MIX },
+      { epoch: SWITCHED, from: 0, within: 80, count: 12, coordinators, kinds: MIX },
+      { epoch: ENDED, from: 0, within: 60, count: 10, coordinators, kinds: MIX },
+    ]),
+    faults,
+    healAt: 2600,
+  }
+}
+
+/**
+ * Whoever drives the change reaches the nodes that leave only when it reads them, and has not marked them: they take writes
+ * of a coordinator that has heard of nothing.
+ */
+const unmarkedSources: ChangePlot = (random) => {
+  const { change, leaving } = replacement(random, 5 + random.below(20), 0)
+  const forMs = FILLED_MS + 150 + random.below(700)
+  const times = { epoch: BOTH, direction: random.pick(['to', 'from'] as const) }
+  return {
+    ...FIVE,
+    operations: bursts(random, [
+      { from: 0, within: 10, count: 3, coordinators: [0], kinds: ['write'] },
+      {
+        epoch: BOTH,
+        from: forMs + random.below(60),
+        within: 2,
+        count: 4,
+        coordinators: [1],
+        kinds: ['write'],
+      },
+      { epoch: SWITCHED, from: 0, within: 50, count: 4, coordinators: [0], kinds: ['read'] },
+    ]),
+    faults: [change, ...leaving.map((server) => cut(0, server, 0, forMs, times))],
+    healAt: 3200,
+  }
+}
+
+/**
+ * Three copies become two. A coordinator dies that has written without one of them, and nobody else knows; then one of the
+ * two may lose its data.
+ */
+const fewerCopies: ChangePlot = (random) => {
+  const misses = random.below(3)
+  const at = 60 + random.below(40)
+  const change: Fault = { ...{ kind: 'change', at, coordinator: 0, join: 0, leave: 0 }, replicas: 2, pick: 0 }
+  const wiped = random.below(3)
+  return {
+    ...{ servers: 3, spares: 1, replicas: 3, coordinators: 2 },
+    operations: bursts(random, [
+      { from: 0, within: 40, count: 6, coordinators: [1], kinds: ['write', 'incr'] },
+      { epoch: ENDED, from: 0, within: 100, count: 8, coordinators: [0], kinds: MIX },
+    ]),
+    faults: [
+      change,
+      cut(1, misses, 0, 4000),
+      { kind: 'kill', at: at - 5, forMs: 3000, coordinator: 1 },
+      { kind: 'wipe', at: random.below(300), epoch: ENDED, forMs: 5, server: wiped, noticed: true },
+    ],
+    healAt: 4500,
+  }
+}
+
+/** Two coordinators are asked for different changes at once, and one of them loses the members between its two rounds. */
+const twoProposers: ChangePlot = (random) => {
+  const at = 5 + random.below(10)
+  const { change } = replacement(random, at, 0)
+  // Its way to them is slow, so that its two rounds are far apart.
+  const lostAt = at + 90 + random.below(220)
+  const beside: Fault = {
+    ...{ kind: 'change', at: lostAt + random.below(300), coordinator: 1, join: 0, leave: 0, replicas: 2 },
+    ...{ pick: 0, beside: true },
+  }
+  const direction = random.pick(['to', 'to', 'from', 'both'] as const)
+  const lost = random.pick([
+    [0, 1, 2],
+    [0, 1, 2],
+    [0, 1],
+    [1, 2],
+  ])
+  const slow = [0, 1, 2].map((server): Fault => {
+    return { kind: 'slow', at: 0, forMs: 600, coordinator: 0, server, extraMs: 60 }
+  })
+  const faults: Fault[] = [change, beside, ...slow]
+  for (const server of lost) faults.push(cut(0, server, lostAt, 500 + random.below(600), { direction }))
+  if (random.chance(0.3))
+    faults.push({ kind: 'cancel', at: FILLED_MS + random.below(500), epoch: BOTH, coordinator: 1 })
+  return {
+    ...FIVE,
+    operations: bursts(random, [{ from: 0, within: 1500, count: 6, coordinators: [1], kinds: MIX }]),
+    faults,
+    healAt: 2000,
+  }
+}
+
+/** Those that join, or leave, lose their data on the way. */
+const lossesOnTheWay: ChangePlot = (random) => {
+  const { change, leaving, joining } = replacement(random, 5 + random.below(20), 0)
+  const faults: Fault[] = [change]
+  const victim = random.pick([...leaving, ...joining])
+  const losses = 1 + random.below(2)
+  for (let i = 0; i < losses; i++) {
+    const when = { at: random.below(1600), epoch: random.pick([BOTH, BOTH, SWITCHED]) }
+    if (random.chance(0.5)) faults.push({ kind: 'flush', ...when, server: victim })
+    else faults.push({ kind: 'wipe', ...when, forMs: 1 + random.below(30), server: victim, noticed: true })
+  }
+  return {
+    ...FIVE,
+    operations: bursts(random, [
+      { from: 0, within: 30, count: 6, coordinators: [0, 1], kinds: MIX },
+      { epoch: BOTH, from: 0, within: 1800, count: 20, coordinators: [0, 1], kinds: MIX },
+      { epoch: SWITCHED, from: 0, within: 60, count: 8, coordinators: [0, 1], kinds: MIX },
+      { epoch: ENDED, from: 0, within: 60, count: 8, coordinators: [0, 1], kinds: MIX },
+    ]),
+    faults,
+    healAt: 3600,
+  }
+}
+
+/** A coordinator dies that has written at `one`; one of the nodes that leave is the only one that got it. */
+const onlyTheLeaverHasIt: ChangePlot = (random) => {
+  const { change, leaving, joining, kept } = replacement(random, 5 + random.below(20), 0)
+  const others = [leaving[1]!, kept, ...joining]
+  const from = FILLED_MS + 250 + random.below(400)
+  return {
+    ...FIVE,
+    operations: bursts(random, [
+      { epoch: BOTH, from: 20, within: 60, count: 2, coordinators: [1], kinds: ['read'] },
+      { ...atOne, from: 0, within: 10, count: 2, coordinators: [0], kinds: ['write'] },
+      {
+        ...{ ...atOne, epoch: BOTH, from: from + 5, within: 5 },
+        count: 2,
+        coordinators: [1],
+        kinds: ['write'],
+      },
+    ]),
+    faults: [
+      change,
+      ...others.map((server) => cut(1, server, from, 4000, { epoch: BOTH })),
+      { kind: 'kill', at: from + 40, epoch: BOTH, forMs: 3000, coordinator: 1 },
+    ],
+    healAt: 4600,
+  }
+}
+
+/** Nothing fails, though one coordinator is slow: then no two increments at `one` give the same. */
+const undisturbedAtOne: ChangePlot = (random) => {
+  const { change } = replacement(random, 5 + random.below(20), 0)
+  const counts = { key: 'one-count', level: 'one', kinds: ['incr'] } as const
+  const extraMs = 20 + random.below(60)
+  const slow = [0, 1, 2, 3, 4].map((server): Fault => {
+    return { kind: 'slow', at: 0, forMs: 3000, coordinator: 1, server, extraMs }
+  })
+  return {
+    ...FIVE,
+    operations: bursts(random, [
+      { from: 0, within: 60, count: 4, coordinators: [0, 1], ...counts },
+      { epoch: BOTH, from: FILLED_MS, within: 600, count: 40, coordinators: [1], ...counts },
+      { epoch: SWITCHED, from: 0, within: 60, count: 20, coordinators: [0], ...counts },
+      { epoch: ENDED, from: 0, within: 60, count: 8, coordinators: [0, 1], ...counts },
+    ]),
+    faults: [change, ...slow],
+    healAt: 3100,
+  }
+}
+
+/**
+ * Whoever drives the change is a step ahead, and cannot reach those that decided before: another coordinator still asks
+ * these.
+ */
+const aStepAhead: ChangePlot = (random) => {
+  const { change, leaving } = replacement(random, 5 + random.below(20), 0)
+  const then = { epoch: SWITCHED, from: 252, within: 60 }
+  return {
+    ...FIVE,
+    operations: bursts(random, [
+      { epoch: BOTH, from: 20, within: 60, count: 3, coordinators: [1], kinds: ['read'] },
+      { ...then, ...atOne, count: 3, coordinators: [0], kinds: ['write'] },
+      { ...then, ...atOne, count: 6, coordinators: [1], kinds: ['read'] },
+    ]),
+    faults: [change, ...leaving.map((server) => cut(0, server, 0, 600, { epoch: SWITCHED }))],
+    healAt: 3000,
+  }
+}
+
+export const CHANGE_PLOTS: readonly ChangePlot[] = [
+  asleep,
+  asleep,
+  aroundTheSteps,
+  aroundTheSteps,
+  unmarkedSources,
+  onlyTheLeaverHasIt,
+  onlyTheLeaverHasIt,
+  fewerCopies,
+  twoProposers,
+  twoProposers,
+  lossesOnTheWay,
+  undisturbedAtOne,
+  undisturbedAtOne,
+  aStepAhead,
+]
