@@ -13,12 +13,11 @@
  * beyond its end is decided in src/core/lifetime.ts.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { Redis } from 'ioredis'
 import { startRedis, startRedisCluster, type RedisServer } from '../scripts/redis-server.ts'
 import { VALUE_BYTES } from './dataset.ts'
-import { portSaidBy, start } from './processes.ts'
+import { httpOf, startCoordinator } from './processes.ts'
 import { align } from './report.ts'
 
 const NODES = 3
@@ -61,21 +60,9 @@ export async function measureMemory(args: string[]): Promise<void> {
     ends.push(() => plain.stop())
     const nodes = await startRedisCluster(NODES)
     ends.push(...nodes.map((node) => () => node.stop()))
-    const coordinator = start(
-      process.execPath,
-      [fileURLToPath(new URL('../dist/main.js', import.meta.url))],
-      {
-        env: {
-          NODE_ENV: 'production',
-          REDIS_URLS: nodes.map(({ url }, i) => `redis-${i + 1}=${url}`).join(','),
-          PORT: '0',
-          RESP_PORT: '0',
-        },
-      },
-    )
+    const coordinator = startCoordinator(nodes.map(({ url }) => url))
     ends.push(() => coordinator.end())
-    const port = await portSaidBy(coordinator, /listens on http:\/\/[^:]+:(\d+)/)
-    const api = `http://127.0.0.1:${port}/api/v1`
+    const api = `${await httpOf(coordinator)}/api/v1`
     await untilWritable(api)
     const watched = await Promise.all(
       [plain, ...nodes].map((server, i) => watch(server, i === 0 ? 'plain Redis' : `Rondo, copy ${i}`)),

@@ -10,6 +10,7 @@ import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 
 const START_LIMIT_MS = 20_000
 const END_LIMIT_MS = 5000
@@ -74,6 +75,20 @@ export async function portSaidBy(child: Child, pattern: RegExp): Promise<number>
     if (port !== undefined) return Number(port)
   }
   throw new Error(`it did not say where it listens:\n${child.tail()}`)
+}
+
+/** A coordinator of the build over these Redis, with the defaults: three copies of each key. */
+export function startCoordinator(urls: readonly string[]): Child {
+  const program = fileURLToPath(new URL('../dist/main.js', import.meta.url))
+  const nodes = urls.map((url, i) => `redis-${i + 1}=${url}`).join(',')
+  return start(process.execPath, [program], {
+    env: { NODE_ENV: 'production', REDIS_URLS: nodes, PORT: '0', RESP_PORT: '0' },
+  })
+}
+
+/** Where its HTTP API is. */
+export async function httpOf(coordinator: Child): Promise<string> {
+  return `http://127.0.0.1:${await portSaidBy(coordinator, /listens on http:\/\/[^:]+:(\d+)/)}`
 }
 
 /** User and system time of a process since its start, all threads; NaN where there is no /proc. */

@@ -6,6 +6,7 @@
  *   npm run bench -- --only rondo --ops GET    one target, one operation
  *   npm run bench -- --profile /tmp/profiles   a CPU profile of every Node.js target after its rounds
  *   npm run bench -- --memory                  instead: what short-lived values cost in memory (memory.ts)
+ *   npm run bench -- --moving                  instead: how fast keys move to a node that joins (moving.ts)
  *
  * Turn by turn: in each round every target gets the same load for the same time, one after the other, so that what the
  * machine does besides hits all of them alike. Medians of the rounds are shown; a ratio is the median of the ratios
@@ -24,6 +25,7 @@ import { findRedisServer } from '../scripts/find-redis-server.mjs'
 import { KEYS, OPS, REPLICAS, requestFile, VALUE_BYTES, type Op } from './dataset.ts'
 import { chooseGenerator, CONNECTIONS, run, type Generator, type Load, type Measure } from './load.ts'
 import { measureMemory } from './memory.ts'
+import { measureMoving } from './moving.ts'
 import { profileDuring, summarise } from './profile/profile.ts'
 import { ratiosOf, ratioTableOf, tableOf, warningsOf, type Series } from './report.ts'
 import { measureResp, type RespPlan } from './resp.ts'
@@ -47,6 +49,7 @@ const HELP = `npm run bench -- [options]
   --profile <dir>   write CPU profiles there and print the functions with the most self time
   --json <file>     write everything that was measured
   --memory          instead: keys and memory held, against a plain Redis, under values of a short TTL (--ttl, default 10 s)
+  --moving          instead: keys moved per second to a node that joins, against MIGRATE (--keys, default 200000)
 `
 
 interface Plan extends RespPlan {
@@ -72,6 +75,10 @@ async function main(): Promise<void> {
   const args = process.argv.slice(2)
   if (args.includes('--memory')) {
     await measureMemory(args)
+    return
+  }
+  if (args.includes('--moving')) {
+    await measureMoving(args)
     return
   }
   const plan = planFrom(args)
