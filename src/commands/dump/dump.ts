@@ -150,8 +150,9 @@ function* restoredFrom(payload: Buffer, expiresAtMs: number, limits: StepLimits)
   const checksum = yield* checksumOf(payload.subarray(0, checkedTo))
   if (version > LATEST_VERSION || !checksum.equals(payload.subarray(checkedTo))) return WRONG_PAYLOAD
   try {
-    const value = readValue(payload.subarray(0, versionAt), limits.maxValueBytes)
-    yield costOfBytes(payload.length)
+    const value = yield* readValue(payload.subarray(0, versionAt), limits.maxValueBytes)
+    // Compressed, it may be much more than the payload.
+    yield costOfBytes(payload.length + (Buffer.isBuffer(value) ? value.length : value.entries.bytes))
     if (Buffer.isBuffer(value)) return { value, expiresAtMs }
     const stored = storedAs(value.type, value.entries, expiresAtMs)
     return isRefusal(stored) ? stored : stored!

@@ -2,6 +2,7 @@
  * Reads bytes that anybody may have made: whatever is not there, or not possible, is a BadData. Nothing is allocated before
  * it is known that it is there.
  */
+import { inOneGo, type Sliced } from '../../core/work.ts'
 import { decompress, MOST_EXPANDED } from './lzf.ts'
 
 /** It is not a value that Redis has written, or not of a kind that is read here. */
@@ -61,13 +62,25 @@ export class Input {
 
   /** A text; integers are written as such, and long ones compressed. */
   text(): Buffer {
+    return this.plainText() ?? inOneGo(this.compressedText())
+  }
+
+  /** The same, for one that may be as long as the longest value. */
+  *longText(): Sliced<Buffer> {
+    return this.plainText() ?? (yield* this.compressedText())
+  }
+
+  /** @returns null if it is compressed */
+  private plainText(): Buffer | null {
     const { length, form } = this.lengthOrForm()
     if (form === null) return this.take(length)
-    if (form !== COMPRESSED) {
-      const bytes = INTEGERS[form]
-      if (bytes === undefined) throw new BadData()
-      return Buffer.from(String(this.integer(bytes)))
-    }
+    if (form === COMPRESSED) return null
+    const bytes = INTEGERS[form]
+    if (bytes === undefined) throw new BadData()
+    return Buffer.from(String(this.integer(bytes)))
+  }
+
+  private *compressedText(): Sliced<Buffer> {
     const compressedBytes = this.length()
     const bytes = this.length()
     const compressed = this.take(compressedBytes)
@@ -76,7 +89,7 @@ export class Input {
     if (bytes > this.budget.left)
       throw new TooMuchData(`The payload holds ${bytes} bytes in compressed form: too many.`)
     this.budget.left -= bytes
-    const text = decompress(compressed, bytes)
+    const text = yield* decompress(compressed, bytes)
     if (!text) throw new BadData()
     return text
   }

@@ -1,4 +1,6 @@
 /** Decompresses what Redis has compressed (LZF). */
+import type { Sliced } from '../../core/work.ts'
+
 const LITERALS = 0x20
 const LONG_LENGTH = 7
 /** Added to the length of a copy. */
@@ -6,14 +8,22 @@ const LEAST_COPY = 2
 /** Three bytes are at most a copy of 264. */
 export const MOST_EXPANDED = 88
 
+/** Between two yields; most of the time goes into copies byte by byte. */
+const SLICE_BYTES = 32 * 1024
+const UNITS_A_SLICE = 48
+
 /**
  * @param length of the result, which the caller has found not too large
  * @returns null if it is not what LZF writes, or has another length
  */
-export function decompress(bytes: Buffer, length: number): Buffer | null {
+export function* decompress(bytes: Buffer, length: number): Sliced<Buffer | null> {
   const result = Buffer.alloc(length)
-  let [at, to] = [0, 0]
+  let [at, to, yieldAt] = [0, 0, SLICE_BYTES]
   while (at < bytes.length) {
+    if (to >= yieldAt) {
+      yieldAt += SLICE_BYTES
+      yield UNITS_A_SLICE
+    }
     const control = bytes[at++]!
     if (control < LITERALS) {
       const count = control + 1

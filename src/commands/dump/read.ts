@@ -2,6 +2,7 @@
  * Values from DUMPs of Redis: strings and collections in all forms that Redis 2.6 to 8 writes, but for streams, modules,
  * and hashes whose fields expire.
  */
+import type { Sliced } from '../../core/work.ts'
 import { NewEntries, pairEntry, plainEntry, scoredEntry } from '../collections/entries.ts'
 import { compareScored, type Scored } from '../collections/sorted-sets.ts'
 import {
@@ -78,11 +79,11 @@ const COLLECTIONS = new Map<number, { readonly type: CollectionType; readonly te
  * @param bytes without version and checksum
  * @throws BadData, TooMuchData
  */
-export function readValue(bytes: Buffer, maxStringBytes: number): Restored {
+export function* readValue(bytes: Buffer, maxStringBytes: number): Sliced<Restored> {
   const budget = { left: Math.max(maxStringBytes, MAX_COLLECTION_BYTES_DUMPED) }
   const input = new Input(bytes, budget)
   const form = input.byte()
-  const restored = form === STRING ? input.text() : collectionIn(form, input, bytes.length, budget)
+  const restored = form === STRING ? yield* input.longText() : collectionIn(form, input, bytes.length, budget)
   if (!input.isAtEnd) throw new BadData()
   return restored
 }
