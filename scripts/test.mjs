@@ -17,7 +17,7 @@ import { findRedisServer } from './find-redis-server.mjs'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const args = process.argv.slice(2)
 const strict = process.env.RONDO_FORBID_SKIPS === '1' ? ['--forbid-pending', '--forbid-only'] : []
-const MAX_FILES_IN_GROUP = 6
+const MAX_FILES_IN_GROUP = 10
 
 const USAGE = `Usage: npm test [-- <test files> <options of mocha>]
 

@@ -90,7 +90,9 @@ export type Pace = 'at-once' | 'in-slices' | 'alone'
 
 export function paceOf(steps: Queue): Pace {
   if (steps.some((step) => isStep(step) && step.slow !== undefined)) return 'alone'
-  return steps.length > MANY_STEPS ? 'in-slices' : 'at-once'
+  // Each may take long on a large collection.
+  const perElement = steps.length > 1 && steps.some((step) => isStep(step) && step.bytesAUnit !== undefined)
+  return perElement || steps.length > MANY_STEPS ? 'in-slices' : 'at-once'
 }
 
 /** Applies the steps to the keys in order; the reply for a command without a step is null. */
