@@ -215,6 +215,32 @@ const twoProposers: ChangePlot = (random) => {
   }
 }
 
+/**
+ * One coordinator makes the next members vote, while another one, which reaches only those that leave, cancels the change:
+ * they promise it to the second one after they have promised it to the first.
+ */
+const cancelledAtTheStep: ChangePlot = (random) => {
+  const { change, leaving, kept, joining } = replacement(random, 5 + random.below(20), 0)
+  const from = FILLED_MS + 150
+  // The two rounds of the first one are far apart there.
+  const slow = leaving.map((server): Fault => {
+    return { kind: 'slow', at: from, epoch: BOTH, forMs: 1000, coordinator: 0, server, extraMs: 60 }
+  })
+  return {
+    ...FIVE,
+    operations: bursts(random, [
+      { epoch: BOTH, from, within: 1500, count: 12, coordinators: [0, 1], kinds: MIX },
+    ]),
+    faults: [
+      change,
+      ...slow,
+      ...[kept, ...joining].map((server) => cut(1, server, from, 1500, { epoch: BOTH, direction: 'both' })),
+      { kind: 'cancel', at: from + random.below(600), epoch: BOTH, coordinator: 1 },
+    ],
+    healAt: 4500,
+  }
+}
+
 /** Those that join, or leave, lose their data on the way. */
 const lossesOnTheWay: ChangePlot = (random) => {
   const { change, leaving, joining } = replacement(random, 5 + random.below(20), 0)
@@ -316,6 +342,8 @@ export const CHANGE_PLOTS: readonly ChangePlot[] = [
   fewerCopies,
   twoProposers,
   twoProposers,
+  cancelledAtTheStep,
+  cancelledAtTheStep,
   lossesOnTheWay,
   undisturbedAtOne,
   undisturbedAtOne,

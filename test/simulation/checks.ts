@@ -87,11 +87,15 @@ export class Checks implements Watch {
   ended(done: Done): void {
     const { operation } = done
     const tookMs = done.endMs - done.startMs
-    // It waits for room first; alone on its connection not for much longer than the limit.
+    // Alone on its connection it does not wait for room for much longer than the limit.
     const mostMs = 2 * QUEUE_TIMEOUT_MS + REQUEST_TIMEOUT_MS
     if (operation.kind === 'flush-all') return // it has a deadline for each of its steps, and may give up
     if (tookMs > mostMs + DEADLINE_SLACK_MS + this.stalledMs) {
       this.world.fault(`${nameOf(done)} took ${tookMs.toFixed(0)} ms`)
+    }
+    const workedMs = done.endMs - done.admittedMs
+    if (workedMs > REQUEST_TIMEOUT_MS + DEADLINE_SLACK_MS + this.stalledMs) {
+      this.world.fault(`${nameOf(done)} took ${workedMs.toFixed(0)} ms after it had begun`)
     }
     if (this.healed && !this.schedule.beyond && done.outcome !== 'ok' && !this.maySeeLaterVersions(done)) {
       this.world.fault(`${nameOf(done)} failed after healing: ${done.error}`)

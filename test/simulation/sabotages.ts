@@ -51,8 +51,9 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'marker-ignored',
     rule: 'every batch ends with the marker; if it is another one, nothing counts',
     file: 'src/cluster/cluster.ts',
-    find: 'if (found && member.marker && hasLostNothing(member.marker, found)) {',
-    replace: 'if (found && member.marker) {',
+    find: 'if (found && member.marker && hasLostNothing(member.marker, found)) {\n      return this.admission.fenceOf(member, found, bytes)',
+    replace:
+      'if (member.marker) {\n      return this.admission.fenceOf(member, member.marker, bytes ?? Buffer.alloc(1))',
   },
   {
     name: 'unclean-acks',
@@ -87,9 +88,9 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'one-vote',
     rule: 'a read at quorum needs a majority of votes, and answers what a majority holds',
     file: 'src/coordinator/read/quorum-read.ts',
-    find: 'this.required = replicas.required(level)',
+    find: 'this.required = this.replicas.required(this.level)',
     replace:
-      'this.required = 1\n    this.replicas = (replicas.constructor as any).stable(replicas.epoch, replicas.homes.slice(0, 1), 1)',
+      'this.required = 1\n    this.replicas = (this.replicas.constructor as any).stable(this.replicas, this.replicas.homes.slice(0, 1), 1)',
   },
   {
     name: 'no-write-back',
@@ -231,7 +232,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     rule: 'no request outlives its deadline',
     file: 'src/core/deadlines.ts',
     find: 'entry.operation.overdue()',
-    replace: 'this.timers.setTimeout(() => entry.operation.overdue(), 500)',
+    replace: 'this.timers.setTimeout(() => entry.operation.overdue(), 100)',
   },
   {
     name: 'answered-after-the-deadline',
@@ -332,6 +333,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     file: 'src/repair/round/copy.ts',
     find: 'await context.settle(key, record).catch(',
     replace: 'await Promise.resolve(record).catch(',
+    converge: true,
   },
   // ---- per-key queues
   {
