@@ -30,8 +30,9 @@ export interface Picks {
  */
 export function picksOf(args: readonly Buffer[], limits: StepLimits, option: string | null): Picks {
   if (args.length === 2) return { isSingle: true, withValues: false, places: chooser(1, limits) }
+  if (option === null && args.length > 3) throw new CommandError(SYNTAX_ERROR)
   const count = integerArgument(args[2]!)
-  if (args.length > 4 || (args.length === 4 && (option === null || word(args[3]!) !== option))) {
+  if (args.length > 4 || (args.length === 4 && word(args[3]!) !== option)) {
     throw new CommandError(SYNTAX_ERROR)
   }
   const withValues = args.length === 4

@@ -4,7 +4,15 @@
  */
 import { integerArgument, word } from '../arguments.ts'
 import { RespError, RespMap, type Reply } from '../reply.ts'
-import { areStrings, CommandError, lookSlowly, SYNTAX_ERROR, type Held, type Step } from '../step.ts'
+import {
+  areStrings,
+  CommandError,
+  lookSlowly,
+  resultOrError,
+  SYNTAX_ERROR,
+  type Held,
+  type Step,
+} from '../step.ts'
 import type { Sliced } from '../../core/work.ts'
 
 /**
@@ -30,11 +38,12 @@ interface LcsOptions {
 
 export function lcs(args: readonly Buffer[]): Step {
   const [, keyA, keyB] = args as [Buffer, Buffer, Buffer]
-  const options = lcsOptions(args)
+  // Redis looks at the keys first.
+  const options = resultOrError(() => lcsOptions(args))
   const keys = keyA.equals(keyB) ? [keyA] : [keyA, keyB]
   const cost = (held: readonly (Held | null)[]) => {
     const cells = cellsOf(held)
-    return cells > MAX_CELLS ? 1 : cells / CELLS_A_UNIT
+    return cells > MAX_CELLS || options instanceof CommandError ? 1 : cells / CELLS_A_UNIT
   }
   return lookSlowly(keys, cost, (held) => answer(held, options))
 }
@@ -63,8 +72,9 @@ function lcsOptions(args: readonly Buffer[]): LcsOptions {
   return { answers: ranges ? 'ranges' : length ? 'length' : 'subsequence', minLength, withLength }
 }
 
-function* answer(held: readonly (Held | null)[], options: LcsOptions): Sliced<Reply> {
+function* answer(held: readonly (Held | null)[], options: LcsOptions | CommandError): Sliced<Reply> {
   if (!areStrings(held)) return new RespError(NOT_STRINGS)
+  if (options instanceof CommandError) return new RespError(options.message)
   if (cellsOf(held) > MAX_CELLS) return new RespError(TOO_LARGE)
   const a = held[0]?.value ?? EMPTY
   const b = held.at(-1)?.value ?? EMPTY

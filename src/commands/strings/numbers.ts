@@ -52,11 +52,11 @@ function sum(a: Integer, b: Integer): Integer | null {
 
 export function incrbyfloat(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
   const by = parseLongDouble(args[2]!)
-  if (by === null) throw new CommandError(NOT_FLOAT)
   const newEndMs = defaultEnd(limits, nowMs)
   return change(args[1]!, (held) => {
     const before = held ? parseLongDouble(held.value) : { mantissa: 0n, exponent: 0 }
-    if (before === null) return refused(NOT_FLOAT)
+    // Redis looks at the key first.
+    if (before === null || by === null) return refused(NOT_FLOAT)
     const after = addLongDoubles(before, by)
     if (after === null) return refused('ERR increment would produce NaN or Infinity')
     const value = Buffer.from(formatLongDouble(after))
