@@ -47,7 +47,7 @@ export function compare(kind: Kind, sent: Buffer, ours: Answered, theirs: Answer
   if (shorter.reset) return { is: 'meant', reason: 'the last replies were lost with the connection' }
   if (kind === 'damaged') {
     if (shorter === ours && hasLooseLineEnd(sent)) return { is: 'meant', reason: LOOSE }
-    if (shorter === ours && /post|host:/i.test(sent.toString('latin1'))) {
+    if (/post|host:/i.test(sent.toString('latin1'))) {
       return { is: 'meant', reason: 'a browser is left at once, whatever was under way' }
     }
     const next = mine.replies[count]
@@ -93,9 +93,9 @@ function meantDifference(sent: Buffer, ours: string, theirs: string): string | n
   }
   if (
     ours.startsWith('-ERR Protocol error: invalid multibulk length') &&
-    /\*\d{7}/.test(sent.toString('latin1'))
+    /\*\d{6}/.test(sent.toString('latin1'))
   ) {
-    return 'a request of more than a million arguments'
+    return 'a request of more arguments than memory is given for'
   }
   // Redis does not look at the byte behind a CR, or at the two behind a bulk.
   const broken = [ours, theirs].some((reply) => reply.startsWith('-ERR Protocol error:'))
