@@ -66,6 +66,8 @@ export function compare(kind: Kind, sent: Buffer, ours: Answered, theirs: Answer
 function meantDifference(sent: Buffer, ours: string, theirs: string): string | null {
   if (/^-ERR unknown command .* \([^)]+\)\r\n$/s.test(ours))
     return 'a command that Redis has and Rondo has not'
+  if (/^-ERR wrong number of arguments for 'z(?:rev)?rank' command/.test(theirs))
+    return 'ZRANK … WITHSCORE of Redis 7.2'
   // It compares them as texts of C, with those that by chance are in the same place of its table.
   if (ours.startsWith('-ERR unknown command') && /\0|\\x00/.test(sent.toString('latin1')))
     return 'the name of a command may end with a NUL for Redis'
