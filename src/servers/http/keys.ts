@@ -9,6 +9,8 @@ import { versionText, type Version } from '../../core/clock.ts'
 import { KIND_VALUE, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
+import type { LoadDone, ReadThrough } from '../../loader/api.ts'
+import type { Fills } from '../../loader/fills.ts'
 import { storedKey } from '../../core/keys.ts'
 import {
   FLAT,
@@ -36,6 +38,9 @@ export const KEYS_PREFIX = '/api/v1/keys/'
 
 export interface KeysOptions {
   readonly store: KeyStore
+  /** Null: nothing is loaded. */
+  readonly loader: ReadThrough | null
+  readonly fills: Fills
   readonly readConsistency: ConsistencyLevel
   readonly writeConsistency: ConsistencyLevel
   /** Milliseconds, 0 = none. */
@@ -47,6 +52,7 @@ export interface KeysOptions {
 /** A JSON string may need six bytes for one byte of a value (`\u0001`). */
 const JSON_BYTES_PER_VALUE_BYTE = 6
 const JSON_FRAME_BYTES = 1024
+const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since', 'if-range']
 const PUT_MEMBERS = ['value', 'ttl', 'encoding']
 
 export class KeysHandler {
@@ -61,8 +67,9 @@ export class KeysHandler {
     const level = levelFromQuery(query.consistency, this.options.readConsistency)
     const encoding = parseKeyEncoding(query.keyEncoding)
     const { key, stored } = this.keyOf(exchange, encoding, query.db)
-    const { store } = this.options
-    store.read(stored, new GetAnswer(store, exchange, key, stored, encoding, level), level)
+    const { store, loader } = this.options
+    const loads = loader !== null && isPlainGet(exchange) ? loader : null
+    store.read(stored, new GetAnswer(store, loads, exchange, { key, stored }, encoding, level), level)
   }
 
   put(exchange: Exchange): void {
@@ -157,8 +164,10 @@ interface NamedKey {
   readonly stored: Buffer
 }
 
-class GetAnswer implements ReadDone {
+class GetAnswer implements ReadDone, LoadDone {
   private readonly store: KeyStore
+  /** Null: it does not load. */
+  private readonly loader: ReadThrough | null
   private readonly exchange: Exchange
   private readonly key: Buffer
   private readonly stored: Buffer
@@ -167,13 +176,14 @@ class GetAnswer implements ReadDone {
 
   constructor(
     store: KeyStore,
+    loader: ReadThrough | null,
     exchange: Exchange,
-    key: Buffer,
-    stored: Buffer,
+    { key, stored }: NamedKey,
     encoding: KeyEncoding,
     level: ConsistencyLevel,
   ) {
     this.store = store
+    this.loader = loader
     this.exchange = exchange
     this.key = key
     this.stored = stored
@@ -188,7 +198,8 @@ class GetAnswer implements ReadDone {
   read(record: StoredRecord | null): void {
     const { store, exchange } = this
     if (!store.isLive(record)) {
-      this.absent()
+      if (this.loader) this.loader.load(this.stored, record, this.level, this)
+      else this.absent()
       return
     }
     if (record.kind !== KIND_VALUE) {
@@ -211,6 +222,12 @@ class GetAnswer implements ReadDone {
       (live) => (live ? this.answer(live.record, live.expiresAtMs, raw) : this.absent()),
       (error: unknown) => exchange.fail(error),
     )
+  }
+
+  loaded(record: StoredRecord | null): void {
+    if (!record) this.absent()
+    else if (record.kind !== KIND_VALUE) this.exchange.fail(notAString())
+    else this.answer(record, record.expiresAtMs, acceptsRaw(this.exchange))
   }
 
   private absent(): void {
@@ -317,6 +334,13 @@ export function methodNotAllowed(method: string | undefined, allowed: string): R
     'METHOD_NOT_ALLOWED',
     `${method ?? 'This method'} is not allowed here; allowed: ${allowed}.`,
   )
+}
+
+/** HEAD only looks, and so does a conditional GET. */
+function isPlainGet({ req }: Exchange): boolean {
+  const { headers } = req
+  const isConditional = CONDITIONS.some((name) => headers[name] !== undefined)
+  return req.method === 'GET' && !isConditional
 }
 
 function acceptsRaw(exchange: Exchange): boolean {
