@@ -37,3 +37,13 @@ export type LoadFunction = (
 
 /** Loading failed; the message is a sentence for clients. */
 export class LoadFailure extends Error {}
+
+/** The same call as a promise. @throws RondoError */
+export function loadRecord(
+  loader: ReadThrough,
+  key: Buffer,
+  missed: StoredRecord | null,
+  level: ConsistencyLevel,
+): Promise<StoredRecord | null> {
+  return new Promise((loaded, failed) => loader.load(key, missed, level, { loaded, failed }))
+}

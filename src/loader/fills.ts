@@ -19,6 +19,8 @@ import { KIND_TOMBSTONE, KIND_VALUE, type StoredRecord } from '../core/codec.ts'
 import type { ConsistencyLevel } from '../core/consistency.ts'
 import { Leases, type Taken } from './leases.ts'
 
+export { NONCE_BYTES } from './leases.ts'
+
 export interface FillsOptions {
   readonly store: KeyStore
   readonly timers: Timers
@@ -47,10 +49,13 @@ export interface AskOptions {
   /** How long the lease lasts if it is not renewed. */
   readonly leaseMs: number
   readonly waitMs: number
+  /** It does not wait for another that has the lease: it has a stale value. */
+  readonly onlyLease?: boolean
 }
 
 interface Waiter {
   readonly leaseMs: number
+  readonly onlyLease: boolean
   end(asked: Asked): void
   fail(error: unknown): void
 }
@@ -72,6 +77,7 @@ const LEVELS: readonly ConsistencyLevel[] = ['one', 'quorum', 'all']
 
 export class Fills {
   readonly leases: Leases
+  readonly staleMs: number
   private readonly options: FillsOptions
   /** Takes turns with the connections of clients. */
   private readonly requester: Requester = {
@@ -84,6 +90,7 @@ export class Fills {
 
   constructor(options: FillsOptions) {
     this.options = options
+    this.staleMs = options.staleMs
     this.leases = new Leases(options.store, this.requester)
   }
 
@@ -103,12 +110,21 @@ export class Fills {
    * @param missed what is stored under the key
    * @throws RondoError if the nodes cannot be asked
    */
-  ask(key: Buffer, missed: StoredRecord | null, { level, leaseMs, waitMs }: AskOptions): Promise<Asked> {
+  ask(
+    key: Buffer,
+    missed: StoredRecord | null,
+    { level, leaseMs, waitMs, onlyLease = false }: AskOptions,
+  ): Promise<Asked> {
     return new Promise((resolve, reject) => {
       const { timers } = this.options
       const name = nameOf(key, level)
       const seen = versionIn(missed)
-      const group = this.groups.get(name) ?? { key, level, waiters: [], seen, wake: () => undefined }
+      const present = this.groups.get(name)
+      if (onlyLease && present && compareVersions(seen, present.seen) <= 0) {
+        resolve({ kind: 'late' })
+        return
+      }
+      const group = present ?? { key, level, waiters: [], seen, wake: () => undefined }
       const leave = () => {
         timers.clearTimeout(timer)
         const place = group.waiters.indexOf(waiter)
@@ -116,6 +132,7 @@ export class Fills {
       }
       const waiter: Waiter = {
         leaseMs,
+        onlyLease,
         end: (asked) => {
           leave()
           resolve(asked)
@@ -131,7 +148,7 @@ export class Fills {
         group.seen = seen
         group.wake()
       }
-      if (this.groups.has(name)) return
+      if (present) return
       this.groups.set(name, group)
       void this.serve(name, group)
     })
@@ -209,6 +226,9 @@ export class Fills {
     if (taken.nonce === null && taken.failed !== null) {
       for (const waiter of [...waiters]) waiter.end({ kind: 'failed', why: taken.failed })
       return
+    }
+    if (taken.nonce === null) {
+      for (const waiter of waiters.filter(({ onlyLease }) => onlyLease)) waiter.end({ kind: 'late' })
     }
     const { epoch } = store
     // The second look: it may have been filled between the miss and the lease.

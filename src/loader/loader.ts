@@ -37,7 +37,6 @@ export interface LoaderOptions {
   readonly ttlMs: number
   /** How long it is remembered that the origin has nothing; 0 = not. */
   readonly negativeTtlMs: number
-  readonly staleMs: number
   /** Of one call of the origin. */
   readonly timeoutMs: number
   /** How long a read waits for the origin where it could answer with a stale value; 0 = not at all. */
@@ -90,6 +89,7 @@ export class Loader implements ReadThrough {
   private readonly flights = new Map<string, Flight>()
   /** Abort the calls of the origin that run. */
   private readonly calls = new Set<() => void>()
+  private isStopped = false
   private isFailing = false
   private failedAtMs = 0
 
@@ -103,7 +103,9 @@ export class Loader implements ReadThrough {
     return this.slots.taken
   }
 
+  /** Ends the calls that run, and those who wait for them. */
   stop(): void {
+    this.isStopped = true
     for (const abort of this.calls) abort()
   }
 
@@ -140,7 +142,7 @@ export class Loader implements ReadThrough {
     for (;;) {
       const outcome = await this.within(this.flightFor(key, missed, level).ended, untilMs - monotonicMs())
       if (outcome?.kind === 'loaded') return outcome.record
-      if (outcome?.kind === 'over' && monotonicMs() < untilMs) continue
+      if (outcome?.kind === 'over' && !this.isStopped && monotonicMs() < untilMs) continue
       if (outcome?.kind === 'failed') why = outcome.why
       if (!stale) throw new RondoError('LOAD_FAILED', why)
       this.staleServed++
@@ -225,7 +227,7 @@ export class Loader implements ReadThrough {
     const { key } = flight
     try {
       // It has waited for its slot, and nobody waits for it any more.
-      const loaded = monotonicMs() >= untilMs ? LATE : await this.loadedInTime(key)
+      const loaded = this.isStopped || monotonicMs() >= untilMs ? LATE : await this.loadedInTime(key)
       if (loaded === LATE) {
         this.counts.late++
         this.noteFailure(`it did not answer within ${timeoutMs} ms`)
@@ -284,7 +286,7 @@ export class Loader implements ReadThrough {
     value: Buffer | null,
     ttlMs: number,
   ): Promise<StoredRecord | null> {
-    const { store, fills, staleMs, negativeTtlMs, writeConsistency, random } = this.options
+    const { store, fills, negativeTtlMs, writeConsistency, random } = this.options
     this.counts[value ? 'loaded' : 'absent']++
     const giveUp = () => lease && fills.giveUp(key, lease).catch(() => undefined)
     if (value === null && negativeTtlMs === 0) {
@@ -294,7 +296,7 @@ export class Loader implements ReadThrough {
     const lifeMs = value ? ttlMs * (1 - JITTER * random()) : negativeTtlMs
     const expiresAtMs = Math.ceil(store.nowMs() + lifeMs)
     const change = value
-      ? { kind: KIND_VALUE, value, expiresAtMs, staleMs }
+      ? { kind: KIND_VALUE, value, expiresAtMs, staleMs: fills.staleMs }
       : { kind: KIND_TOMBSTONE, value: EMPTY, expiresAtMs }
     try {
       const stored = await fills.fill(

@@ -11,9 +11,9 @@ import { seeded } from './random.ts'
 export type Policy = Partial<
   Pick<
     LoaderOptions,
-    'ttlMs' | 'negativeTtlMs' | 'staleMs' | 'timeoutMs' | 'softTimeoutMs' | 'maxConcurrent' | 'writeConsistency'
+    'ttlMs' | 'negativeTtlMs' | 'timeoutMs' | 'softTimeoutMs' | 'maxConcurrent' | 'writeConsistency'
   >
->
+> & { readonly staleMs?: number }
 
 export interface Call {
   readonly key: string
@@ -45,7 +45,7 @@ export class LoaderUnderTest {
       ...own,
       fills: this.fills,
       origin: { load: origin.load, hasDatabases: false },
-      ...{ ttlMs: 60_000, negativeTtlMs: 10_000, staleMs: 0, timeoutMs: 5000, softTimeoutMs: 0 },
+      ...{ ttlMs: 60_000, negativeTtlMs: 10_000, timeoutMs: 5000, softTimeoutMs: 0 },
       ...{ maxConcurrent: 32, writeConsistency: 'one' as const },
       ...policy,
       monotonicMs: () => under.time.monotonicMs(),

@@ -22,8 +22,7 @@ const encodedOk = encodeReply(OK, 2)
 
 export function get(client: Client, args: readonly Buffer[], command: Command): void {
   const key = args[1]!
-  const { store, settings } = client
-  const { loader } = client.server.options
+  const { store, settings, loader } = client
   const slot = loader === null ? new GetSlot(client, command) : new LoadingSlot(client, command, key, loader)
   client.add(slot)
   const unusable = store.checkKey(key)
