@@ -6,6 +6,8 @@ import { BlockList, isIP, isIPv6 } from 'node:net'
 import { plainAddress } from '../config/client-address.ts'
 import type { LoaderAllow } from '../config/loader-url.ts'
 
+type Networks = Readonly<Record<'ipv4' | 'ipv6', BlockList>>
+
 /** Loopback, private, link-local, shared, documentation, multicast and reserved, and IPv4 in the clothes of IPv6. */
 const NOT_PUBLIC = networks([
   ...['0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12'],
@@ -17,7 +19,7 @@ const NOT_PUBLIC = networks([
 
 export class OriginAddresses {
   private readonly hosts: readonly string[]
-  private readonly allowed: BlockList
+  private readonly allowed: Networks
 
   constructor(allow: LoaderAllow) {
     this.hosts = allow.hosts
@@ -36,18 +38,21 @@ export class OriginAddresses {
   }
 }
 
-function networks(all: readonly string[]): BlockList {
-  const list = new BlockList()
+/** One list for each family: a BlockList takes IPv4 for IPv6 where both are in it. */
+function networks(all: readonly string[]): Networks {
+  const lists = { ipv4: new BlockList(), ipv6: new BlockList() }
   for (const network of all) {
     const [address = '', bits] = network.split('/')
-    if (bits === undefined) list.addAddress(address, familyOf(address))
-    else list.addSubnet(address, Number(bits), familyOf(address))
+    const family = familyOf(address)
+    if (bits === undefined) lists[family].addAddress(address, family)
+    else lists[family].addSubnet(address, Number(bits), family)
   }
-  return list
+  return lists
 }
 
-function isIn(list: BlockList, address: string): boolean {
-  return list.check(address, familyOf(address))
+function isIn(lists: Networks, address: string): boolean {
+  const family = familyOf(address)
+  return lists[family].check(address, family)
 }
 
 function familyOf(address: string): 'ipv4' | 'ipv6' {

@@ -30,7 +30,7 @@ export const FILL_SUBCOMMANDS: Readonly<Record<string, FillSubcommand>> = {
   filled: {
     arity: -4,
     since: SINCE,
-    syntax: 'key:string token:string [value:string [expiration(EX seconds|PX milliseconds)]]',
+    syntax: 'key:string token:string [fill(value [expiration(EX seconds|PX milliseconds)])]',
     flags: ['write', 'denyoom', 'noscript'],
     summary:
       'Stores what was loaded, unless something newer was written; without a value gives the right back.',
