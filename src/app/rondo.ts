@@ -145,7 +145,7 @@ export class Rondo {
     const { staleMs } = config.loader
     this.fills = new Fills({ store: this.coordinator, timers, random: Math.random, staleMs })
     this.loading = this.createLoading(options, emit)
-    if (this.loading) registerLoaderMetrics(this.telemetry.registry, this.loading.loader)
+    registerLoaderMetrics(this.telemetry.registry, this.loading?.loader ?? null)
     const repair = this.repairContext(emit)
     this.repairer = new Repairer(repair)
     this.antiEntropy = new AntiEntropy(repair, {

@@ -384,7 +384,7 @@ const rows = {
     secret: true,
     meaning:
       'Where values come from that are not there: a GET of such a key asks this URL once, with the key for `{key}`, and ' +
-      'stores the answer. Not set: nothing is loaded. [LOADING.md](docs/LOADING.md)',
+      'stores the answer. [LOADING.md](docs/LOADING.md). Not set: nothing is loaded.',
   }),
   LOADER_ALLOW: row({
     check: z.string().transform((text, ctx) => {

@@ -84,6 +84,8 @@ const ZEROS = { stamp: (target: Buffer, at: number) => void target.fill(0, at, a
 export class Loader implements ReadThrough {
   readonly counts = { loaded: 0, absent: 0, failed: 0, late: 0 }
   staleServed = 0
+  /** Reads that wait for it. */
+  waiting = 0
   private readonly options: LoaderOptions
   private readonly slots: Slots
   private readonly flights = new Map<string, Flight>()
@@ -124,10 +126,13 @@ export class Loader implements ReadThrough {
       done.loaded(stale)
       return
     }
-    this.wait(key, missed, level, stale).then(
-      (record) => done.loaded(record),
-      (error: unknown) => done.failed(error as RondoError),
-    )
+    this.waiting++
+    this.wait(key, missed, level, stale)
+      .finally(() => this.waiting--)
+      .then(
+        (record) => done.loaded(record),
+        (error: unknown) => done.failed(error as RondoError),
+      )
   }
 
   private async wait(

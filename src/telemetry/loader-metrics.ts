@@ -2,7 +2,10 @@
 import { Counter, Gauge, type Registry } from 'prom-client'
 import type { Loader } from '../loader/loader.ts'
 
-export function registerLoaderMetrics(registry: Registry, loader: Loader): void {
+const NONE: Loader['counts'] = { loaded: 0, absent: 0, failed: 0, late: 0 }
+
+/** @param loader null = nothing is loaded */
+export function registerLoaderMetrics(registry: Registry, loader: Loader | null): void {
   const registers = [registry]
   new Counter({
     name: 'rondo_loads_total',
@@ -11,7 +14,7 @@ export function registerLoaderMetrics(registry: Registry, loader: Loader): void 
     registers,
     collect() {
       this.reset()
-      for (const [result, count] of Object.entries(loader.counts)) this.inc({ result }, count)
+      for (const [result, count] of Object.entries(loader?.counts ?? NONE)) this.inc({ result }, count)
     },
   })
   new Counter({
@@ -20,7 +23,7 @@ export function registerLoaderMetrics(registry: Registry, loader: Loader): void 
     registers,
     collect() {
       this.reset()
-      this.inc(loader.staleServed)
+      this.inc(loader?.staleServed ?? 0)
     },
   })
   new Gauge({
@@ -28,7 +31,15 @@ export function registerLoaderMetrics(registry: Registry, loader: Loader): void 
     help: 'Calls of the origin that run.',
     registers,
     collect() {
-      this.set(loader.running)
+      this.set(loader?.running ?? 0)
+    },
+  })
+  new Gauge({
+    name: 'rondo_loads_waiting',
+    help: 'Reads that wait for the origin, or for another coordinator that asks it.',
+    registers,
+    collect() {
+      this.set(loader?.waiting ?? 0)
     },
   })
 }
