@@ -57,7 +57,7 @@ interface Waiter {
   readonly leaseMs: number
   readonly onlyLease: boolean
   end(asked: Asked): void
-  fail(error: unknown): void
+  fail(error: Error): void
 }
 
 interface Group {
@@ -139,7 +139,7 @@ export class Fills {
         },
         fail: (error) => {
           leave()
-          reject(error as Error)
+          reject(error)
         },
       }
       const timer = timers.setTimeout(() => waiter.end({ kind: 'late' }), waitMs)
@@ -213,7 +213,7 @@ export class Fills {
         pauseMs = Math.min(LONGEST_PAUSE_MS, 2 * pauseMs)
       }
     } catch (error) {
-      for (const waiter of [...waiters]) waiter.fail(error)
+      for (const waiter of [...waiters]) waiter.fail(error as Error)
     } finally {
       // In the same turn as the last one has left: whoever asks from now on begins another group.
       this.groups.delete(name)

@@ -73,6 +73,8 @@ const RENEW_MS = LEASE_MS / 3
 export const FAILED_PAUSE_MS = 1000
 /** A fill lives by up to this part shorter: keys that were filled together do not expire together. */
 const JITTER = 0.1
+/** Flights at work for each call of the origin: most wait for another coordinator's. */
+const AT_WORK = 4
 /** An origin that fails now and then is reported as working again after so long without a failure. */
 const CALM_MS = 10_000
 /** About a hundred years. */
@@ -88,6 +90,8 @@ export class Loader implements ReadThrough {
   waiting = 0
   private readonly options: LoaderOptions
   private readonly slots: Slots
+  /** Flights that have a lease, or ask for one: each costs the nodes some calls a second. */
+  private readonly atWork: Slots
   private readonly flights = new Map<string, Flight>()
   /** Abort the calls of the origin that run. */
   private readonly calls = new Set<() => void>()
@@ -98,6 +102,7 @@ export class Loader implements ReadThrough {
   constructor(options: LoaderOptions) {
     this.options = options
     this.slots = new Slots(options.maxConcurrent)
+    this.atWork = new Slots(AT_WORK * options.maxConcurrent)
   }
 
   /** Calls of the origin that run. */
@@ -121,7 +126,7 @@ export class Loader implements ReadThrough {
     const stale = fills.staleOf(missed)
     if (stale && softTimeoutMs === 0) {
       // Where many keys expire at once, the origin gets as many calls as it may; the others stay stale for a little longer.
-      if (!this.slots.areTaken) this.flightFor(key, missed, level)
+      if (!this.slots.areTaken && !this.atWork.areTaken) this.flightFor(key, missed, level)
       this.staleServed++
       done.loaded(stale)
       return
@@ -176,19 +181,22 @@ export class Loader implements ReadThrough {
     const ended = new Promise<Outcome>((resolve) => (end = resolve))
     const flight = { key, missed, level, seen, epoch: this.options.store.epoch, ended }
     this.flights.set(name, flight)
-    void this.run(flight).then((outcome) => {
-      if (this.flights.get(name) === flight) this.flights.delete(name)
-      end(outcome)
-    })
+    const untilMs = this.options.monotonicMs() + this.options.timeoutMs + LEASE_MS
+    void this.atWork
+      .run(() => this.run(flight, untilMs))
+      .then((outcome) => {
+        if (this.flights.get(name) === flight) this.flights.delete(name)
+        end(outcome)
+      })
     return flight
   }
 
   /** Never rejects. */
-  private async run(flight: Flight): Promise<Outcome> {
-    const { fills, timeoutMs, monotonicMs } = this.options
+  private async run(flight: Flight, untilMs: number): Promise<Outcome> {
+    const { fills, monotonicMs } = this.options
     const { key, missed, level } = flight
-    const waitMs = timeoutMs + LEASE_MS
-    const untilMs = monotonicMs() + waitMs
+    const waitMs = untilMs - monotonicMs()
+    if (this.isStopped || waitMs <= 0) return { kind: 'over' }
     let lease: Lease | null = null
     try {
       const asked = await fills.ask(key, missed, { level, leaseMs: LEASE_MS, waitMs })

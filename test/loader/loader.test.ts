@@ -236,6 +236,39 @@ describe('loading what is not there', () => {
     expect(await ended(Promise.all(answers))).to.deep.equal(['1', '2', '3'])
   })
 
+  it('asks the nodes for a bounded number of leases, however many keys are asked for', async () => {
+    const [one] = await started(1, { maxConcurrent: 1, timeoutMs: 1000 })
+    const answers = Array.from({ length: 50 }, (_, i) => one!.get(`key-${i}`))
+    await called(1)
+    await time.advance(100)
+    const leases = new Set(
+      one!.under.nodes.flatMap(({ calls }) => calls.flatMap(({ op, key }) => (op === 'prepare' ? key : []))),
+    )
+    expect([...leases].filter((key) => key.startsWith('__rondo:fill:'))).to.have.length(4)
+    for (let i = 0; i < 50; i++) {
+      await called(i + 1)
+      origin.calls[i]!.answer('value')
+    }
+    expect(new Set(await ended(Promise.all(answers)))).to.deep.equal(new Set(['value']))
+  })
+
+  it('serves a value stale although a conditional write has met it meanwhile', async () => {
+    const [one] = await started(1, { ttlMs: 10_000, staleMs: 60_000 })
+    await loaded(one!, 'key', 'old')
+    await time.advance(10_000)
+    const { coordinator } = one!.under
+    const met = new Promise<void>((updated, failed) => {
+      coordinator.update(
+        Buffer.from('key'),
+        () => ({ kind: 'keep' }),
+        { updated: () => updated(), failed },
+        'quorum',
+      )
+    })
+    await ended(met)
+    expect(await ended(one!.get('key'))).to.equal('old')
+  })
+
   it('lets values that were loaded together expire apart, none later than its TTL', async () => {
     const [one] = await started(1, { ttlMs: 100_000 })
     const keys = Array.from({ length: 20 }, (_, i) => `key-${i}`)

@@ -154,7 +154,7 @@ describe('asking an origin', () => {
     fetches.push(guarded)
     const origin = urlOrigin(parseLoaderUrl(`http://${host}:${port}/items/{key}`)!, guarded.fetch, 1000)
     const loaded = (await origin(Buffer.from(key), { database: 0, signal })) as Buffer | null
-    return loaded && loaded.toString()
+    return loaded?.toString() ?? null
   }
 
   const failure = (loading: Promise<unknown>) =>

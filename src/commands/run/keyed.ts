@@ -13,7 +13,6 @@
  * A key that cannot be read fails the whole command: it is never treated as absent.
  */
 import { liveWithEnd, removeKey, writeValue } from '../../coordinator/promises.ts'
-import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError, stopped } from '../../core/errors.ts'
 import { storedKey } from '../../core/keys.ts'
 import { loadRecord } from '../../loader/api.ts'
@@ -204,7 +203,7 @@ async function knownAt(caller: Caller, key: Buffer, step: Step): Promise<Known |
     const record = await read()
     if (caller.store.isLive(record)) return knownOf(record)
     if (!loads || caller.loader === null) return null
-    const loaded = await loadRecord(caller.loader, key, record as StoredRecord | null, caller.readLevel)
+    const loaded = await loadRecord(caller.loader, key, record, caller.readLevel)
     return loaded && knownOf(loaded)
   }
   const live = await liveWithEnd(caller.store, key, read)
