@@ -14,6 +14,7 @@ const LAYERS = [
   ['telemetry/'],
   ['servers/'],
   ['commands/'],
+  ['loader/'],
   ['coordinator/', 'repair/'],
   ['cluster/'],
   ['nodes/'],
@@ -148,8 +149,8 @@ describe('architecture', () => {
     expect(sideways).to.deep.equal([])
   })
 
-  it('lets servers and commands see of the coordinator its port, and nothing below it', () => {
-    const behind = arrowsFrom(/^(servers|commands)\//).filter(([, target]) => {
+  it('lets servers, commands and loading see of the coordinator its port, and nothing below it', () => {
+    const behind = arrowsFrom(/^(servers|commands|loader)\//).filter(([, target]) => {
       if (target.startsWith('coordinator/')) return !PORT.has(target)
       return target.startsWith('cluster/') || target.startsWith('nodes/')
     })

@@ -143,6 +143,10 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
   'token-refused': [{ address: '10.0.0.7', server: 'resp', count: 12 }],
   'clients-cut': [{ connections: 3, bytes: 80_000_000 }],
   'accept-failed': [{ why: 'EMFILE' }],
+  origin: [
+    { failing: true, why: 'The origin answered 500' },
+    { failing: false, why: null },
+  ],
   'background-failed': [
     { what: 'repair of redis-1', why: 'Error' },
     { what: 'command get', why: 'Error' },

@@ -31,6 +31,11 @@ import { readTokens } from '../config/token-list.ts'
 import { TokenTries } from '../servers/token-tries.ts'
 import { TrustedProxies } from '../config/trusted-proxies.ts'
 import { Tokens, type PlainTokens } from '../servers/tokens.ts'
+import { createLoading, type Loading } from './loading.ts'
+import type { LoadFunction } from '../loader/api.ts'
+import { Fills } from '../loader/fills.ts'
+import type { OriginFetch } from '../loader/origin.ts'
+import { registerLoaderMetrics } from '../telemetry/loader-metrics.ts'
 import { registerTokenMetrics } from '../servers/token-metrics.ts'
 import { Ledger } from '../servers/ledger.ts'
 import { ConnectionLimit } from '../servers/connection-limit.ts'
@@ -64,6 +69,10 @@ export interface RondoOptions {
   readonly log?: Logger
   /** Source of /metrics; by default this process alone. */
   readonly metrics?: (own: Telemetry) => Promise<{ contentType: string; text: string }>
+  /** Where values come from that are not there, instead of LOADER_URL. */
+  readonly loader?: LoadFunction
+  /** Asks LOADER_URL; by default over node:http, with the addresses of LOADER_ALLOW only. This one checks its own. */
+  readonly fetch?: OriginFetch
   /** Resolves the name of DISCOVERY_URL; by default as this machine does. */
   readonly lookup?: Lookup
 }
@@ -91,6 +100,9 @@ export class Rondo {
   private readonly rebalance: Rebalance
   private readonly flushed: Flushed
   private readonly discovery: Discovery | null
+  private readonly fills: Fills
+  /** Null: nothing is loaded. */
+  private readonly loading: Loading | null
   private readonly servers: readonly { readonly server: Server; readonly port: number }[]
   private listening = false
   private httpPort = 0
@@ -130,6 +142,10 @@ export class Rondo {
     this.tries = new TokenTries({ emit, timers, monotonicMs: () => clock.monotonicMs() })
     registerTokenMetrics(this.telemetry.registry, this.tries)
     this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, random: Math.random, emit })
+    const { staleMs } = config.loader
+    this.fills = new Fills({ store: this.coordinator, timers, random: Math.random, staleMs })
+    this.loading = this.createLoading(options, emit)
+    registerLoaderMetrics(this.telemetry.registry, this.loading?.loader ?? null)
     const repair = this.repairContext(emit)
     this.repairer = new Repairer(repair)
     this.antiEntropy = new AntiEntropy(repair, {
@@ -170,6 +186,8 @@ export class Rondo {
       tries: this.tries,
       proxies,
       store: this.coordinator,
+      loader: this.loading?.loader ?? null,
+      fills: this.fills,
       commands: this.respServer,
       antiEntropy: this.antiEntropy,
       changes: this.cluster.queue,
@@ -190,6 +208,8 @@ export class Rondo {
       tries: this.tries,
       proxies,
       store: this.coordinator,
+      loader: this.loading?.loader ?? null,
+      fills: this.fills,
       changes: this.cluster.queue,
       rebalance: this.rebalance,
       monotonicMs: () => clock.monotonicMs(),
@@ -199,6 +219,13 @@ export class Rondo {
       ledger: this.ledger,
       connectionLimit: this.connectionLimit,
     })
+  }
+
+  private createLoading({ loader, fetch }: RondoOptions, emit: Emit): Loading | null {
+    const { loader: policy, maxValueBytes, writeConsistency } = this.config
+    const own = { store: this.coordinator, fills: this.fills, writeConsistency, timers, emit }
+    const chance = { monotonicMs: () => clock.monotonicMs(), random: Math.random }
+    return createLoading(policy, { ...own, ...chance, maxValueBytes, function: loader, fetch })
   }
 
   private repairContext(emit: Emit): RepairContext {
@@ -290,6 +317,7 @@ export class Rondo {
   async stop(): Promise<void> {
     this.stopping = true
     const limitMs = this.config.requestTimeoutMs * 2
+    this.loading?.stop()
     await Promise.all(this.servers.map(({ server }) => server.close(limitMs)))
     const left = await this.coordinator.drain(limitMs)
     if (left > 0) {

@@ -5,6 +5,7 @@
 import type { Requester, KeyStore } from '../coordinator/api.ts'
 import type { ConsistencyLevel } from '../core/consistency.ts'
 import type { RondoError } from '../core/errors.ts'
+import type { ReadThrough } from '../loader/api.ts'
 import type { Work } from '../core/work.ts'
 import type { Reply } from './reply.ts'
 import type { Flushes } from './keys/flushes.ts'
@@ -54,6 +55,8 @@ export interface FlushProgress {
 /** The caller of a command. */
 export interface Caller extends Requester {
   readonly store: KeyStore
+  /** Null: nothing is loaded. */
+  readonly loader: ReadThrough | null
   readonly readLevel: ConsistencyLevel
   readonly writeLevel: ConsistencyLevel
   /** With its database. */
@@ -70,8 +73,8 @@ export interface Caller extends Requester {
   readonly added: number
 }
 
-/** Runs a command and resolves to its reply; errors are replies. */
-export type Execute = (caller: Caller, args: readonly Buffer[]) => Promise<Reply>
+/** Runs a command and resolves to its reply; errors are replies. In a transaction it loads nothing. */
+export type Execute = (caller: Caller, args: readonly Buffer[], inTransaction?: boolean) => Promise<Reply>
 
 /** What COMMAND INFO and COMMAND DOCS show of a command, together with docs.ts. */
 export interface CommandDescription extends KeyPlaces {

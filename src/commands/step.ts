@@ -55,6 +55,8 @@ export interface StepOf<Need, Shown> {
   readonly bytesAUnit?: number
   /** Its reply contains the values of its keys (MGET). */
   readonly answersValues?: boolean
+  /** Of a whole value that is not there it asks the origin, outside of MULTI (GET, MGET). */
+  readonly loads?: boolean
   /** It only reads, and its reply says when a key expires; other reads do not know that of values that Rondo did not write. */
   readonly answersEnd?: boolean
   /**

@@ -37,7 +37,7 @@ export const KEY_COMMANDS: readonly KeyCommand[] = Object.entries(STEPS).map(([n
     ...spec,
     ...keyed,
     name,
-    execute: (caller, args) => runAlone(caller, args, keyed),
+    execute: (caller, args, inTransaction) => runAlone(caller, args, keyed, inTransaction),
     step: (caller, args) => stepOf(caller, args, keyed),
     stepInSlices: (caller, args) => stepInSlices(caller, args, keyed),
   }

@@ -18,6 +18,7 @@ import { parse } from 'dotenv'
 import { z } from 'zod'
 import { CONSISTENCY_LEVELS, type ConsistencyLevel } from '../core/consistency.ts'
 import { COMPAT_APIS, parseCompatApis, type CompatApi } from './compat-apis.ts'
+import { parseLoaderAllow, parseLoaderUrl, type LoaderAllow } from './loader-url.ts'
 import { parseTokens, TOKENS_MUST_BE, type TokenSource } from './token-list.ts'
 import { isNetwork } from './trusted-proxies.ts'
 import {
@@ -70,6 +71,7 @@ export interface Config {
   readonly crossSetMulti: 'refuse' | 'unordered'
   /** HTTP dialects of other systems. */
   readonly compatApis: readonly CompatApi[]
+  readonly loader: LoaderConfig
   /** KEYS, FLUSHALL and FLUSHDB over the Redis protocol. */
   readonly allowDangerousCommands: boolean
   readonly dataTokens: TokenSource
@@ -131,6 +133,21 @@ export interface Discovery {
   readonly delayMs: number
 }
 
+export interface LoaderConfig {
+  /** With `{key}` in it (loader-url.ts); null = nothing is loaded, unless the program has a function for it. */
+  readonly url: string | null
+  readonly allow: LoaderAllow
+  readonly ttlMs: number
+  /** 0 = it is not remembered that the origin has nothing. */
+  readonly negativeTtlMs: number
+  /** 0 = no value is served after its expiry. */
+  readonly staleMs: number
+  readonly timeoutMs: number
+  /** 0 = a stale value is served at once. */
+  readonly softTimeoutMs: number
+  readonly maxConcurrent: number
+}
+
 export interface KeyPairFiles {
   readonly certFile: string
   readonly keyFile: string
@@ -159,6 +176,7 @@ interface Row<T> {
   readonly hidden?: true
 }
 
+const NOTHING_ALLOWED: LoaderAllow = { hosts: [], networks: [] }
 const FILE_PATH = /^(?!-----)[^\0\r\n]{1,4096}$/
 
 const rows = {
@@ -350,6 +368,74 @@ const rows = {
     meaning:
       'HTTP dialects of other systems to offer, separated by commas: `upstash`, `ringg`, `lru`, `cache-cluster`; with ' +
       '`upstash-get` and `lru-get` a GET may change keys. Not set: none.',
+  }),
+  LOADER_URL: row({
+    check: z.string().transform((text, ctx) => {
+      const template = parseLoaderUrl(text)
+      if (template === null)
+        ctx.addIssue({
+          code: 'custom',
+          message:
+            'http:// or https:// with a host, and with {key} in the path or query, perhaps {db} too, such as ' +
+            'https://origin.example.com/items/{key}; without a user, a password or a fragment',
+        })
+      return template ?? ''
+    }),
+    secret: true,
+    meaning:
+      'Where values come from that are not there: a GET of such a key asks this URL once, with the key for `{key}`, and ' +
+      'stores the answer. [LOADING.md](docs/LOADING.md). Not set: nothing is loaded.',
+  }),
+  LOADER_ALLOW: row({
+    check: z.string().transform((text, ctx) => {
+      const allow = parseLoaderAllow(text)
+      if (!allow)
+        ctx.addIssue({
+          code: 'custom',
+          message:
+            'host names and networks, separated by commas, such as 10.0.0.0/8,origin.internal,*.corp.example',
+        })
+      return allow ?? NOTHING_ALLOWED
+    }),
+    meaning:
+      'Comma-separated networks and host names whose private addresses `LOADER_URL` may lead to; `*.example.com` for ' +
+      'subdomains. Not set: public addresses only.',
+  }),
+  LOADER_TTL_SECONDS: row({
+    default: '300',
+    check: wholeNumber(1, 31_536_000),
+    unit: 'seconds',
+    meaning: 'TTL of a loaded value; up to a tenth of it is taken off at random.',
+  }),
+  LOADER_NEGATIVE_TTL_SECONDS: row({
+    default: '10',
+    check: wholeNumber(0, 31_536_000),
+    unit: 'seconds',
+    meaning: 'How long it is remembered that the origin has no such value (404); 0 = not.',
+  }),
+  LOADER_STALE_SECONDS: row({
+    default: '0',
+    check: wholeNumber(0, 31_536_000),
+    unit: 'seconds',
+    meaning:
+      'For how long a loaded value may be served after its TTL, while one request loads it again or the origin fails; 0 = not.',
+  }),
+  LOADER_TIMEOUT_MS: row({
+    default: '5000',
+    check: wholeNumber(1, 30_000),
+    unit: 'ms',
+    meaning: 'Timeout of one request to the origin.',
+  }),
+  LOADER_SOFT_TIMEOUT_MS: row({
+    default: '0',
+    check: wholeNumber(0, 30_000),
+    unit: 'ms',
+    meaning: 'How long a GET waits for the origin before it is answered with a stale value; 0 = not at all.',
+  }),
+  LOADER_MAX_CONCURRENT: row({
+    default: '32',
+    check: wholeNumber(1, 10_000),
+    meaning: 'The most requests to the origin at once, from one process.',
   }),
   ALLOW_DANGEROUS_COMMANDS: row({
     default: 'true',
@@ -592,6 +678,7 @@ export function loadConfig(
     respPort: v.RESP_PORT,
     crossSetMulti: v.RESP_CROSS_SET_MULTI,
     compatApis: v.COMPAT_APIS ?? [],
+    loader: loaderOf(v),
     allowDangerousCommands: v.ALLOW_DANGEROUS_COMMANDS,
     dataTokens: { tokens: v.DATA_TOKEN ?? [], file: v.DATA_TOKEN_FILE ?? null },
     adminTokens: { tokens: v.ADMIN_TOKEN ?? [], file: v.ADMIN_TOKEN_FILE ?? null },
@@ -644,6 +731,19 @@ function limitsOf(
   }
 }
 
+function loaderOf(v: AllValues): LoaderConfig {
+  return {
+    url: v.LOADER_URL ?? null,
+    allow: v.LOADER_ALLOW ?? NOTHING_ALLOWED,
+    ttlMs: v.LOADER_TTL_SECONDS * 1000,
+    negativeTtlMs: v.LOADER_NEGATIVE_TTL_SECONDS * 1000,
+    staleMs: v.LOADER_STALE_SECONDS * 1000,
+    timeoutMs: v.LOADER_TIMEOUT_MS,
+    softTimeoutMs: v.LOADER_SOFT_TIMEOUT_MS,
+    maxConcurrent: v.LOADER_MAX_CONCURRENT,
+  }
+}
+
 /** The variables without a default. */
 type Optional =
   | 'REDIS_URLS'
@@ -659,6 +759,8 @@ type Optional =
   | 'ADMIN_TOKEN_FILE'
   | 'ALLOWED_HOSTS'
   | 'COMPAT_APIS'
+  | 'LOADER_URL'
+  | 'LOADER_ALLOW'
   | 'TRUSTED_PROXIES'
   | 'TLS_CERT_FILE'
   | 'TLS_KEY_FILE'
@@ -880,6 +982,8 @@ export function describeConfig(config: Config): Record<string, unknown> {
   return {
     ...config,
     nodes: nodes.kind === 'redis' ? describeNodes(nodes) : nodes,
+    // A key for the origin may stand in its path or query.
+    loader: { ...config.loader, url: config.loader.url && `${new URL(config.loader.url).origin}/***` },
     dataTokens: hidden(config.dataTokens),
     adminTokens: hidden(config.adminTokens),
   }

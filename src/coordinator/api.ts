@@ -30,6 +30,7 @@ export type { ReadDone } from './read/read.ts'
 export type { AllModified, ModifyAll, ModifyAllSlowly, TransactDone } from './transact/transact.ts'
 export type { Modified, Modify, UpdateDone } from './update/update.ts'
 export type { WriteDone } from './write/write.ts'
+export type { Change } from './update/read-modify-write.ts'
 
 /** A node as this coordinator sees it. */
 export interface NodeState {

@@ -3,7 +3,8 @@
  *
  *   0    3 magic FF 52 44
  *   3    1 format 01
- *   4    1 flags: low four bits kind, bit 4: a promise follows the head, bit 5: a lasting copy (lifetime.ts)
+ *   4    1 flags: low four bits kind, bit 4: a promise follows the head, bit 5: a lasting copy (lifetime.ts), bit 6: a
+ *          fill, which may be served for a while after its expiry (loader/)
  *   5   12 version: milliseconds 6, counter 2, coordinator 4
  *   17   8 milliseconds and counter of the version that this record replaced on this node
  *   25   6 logical expiry in milliseconds of cluster time, 0 = none
@@ -42,6 +43,7 @@ const KIND_MASK = 0x0f
 const IMPOSSIBLE_BYTE = 0x80
 export const PROMISE_FLAG = 0x10
 export const LASTING_FLAG = 0x20
+export const FILLED_FLAG = 0x40
 
 const EMPTY = Buffer.alloc(0)
 /** A version begins with its time. */
@@ -110,6 +112,11 @@ export abstract class RecordHead {
   /** Kept as long as any older copy could come back: set by the node, or by the coordinator that extended its life. */
   get isLasting(): boolean {
     return this.versioned && (this.bytes[FLAGS_AT]! & LASTING_FLAG) !== 0
+  }
+
+  /** A fill that may be served for a while after its expiry. */
+  get isFilled(): boolean {
+    return this.versioned && (this.bytes[FLAGS_AT]! & FILLED_FLAG) !== 0
   }
 
   /** A string without expiry, with no flag set since it was stored: its key has the far end. */
@@ -233,7 +240,7 @@ export interface Stamp {
   stamp(target: Buffer, at: number): void
 }
 
-/** @param expiresAtMs cluster time, 0 = none */
+/** @param kind with FILLED_FLAG for a fill @param expiresAtMs cluster time, 0 = none */
 export function newRecord(kind: number, clock: Stamp, expiresAtMs: number, value: Buffer = EMPTY): NewRecord {
   const head = Buffer.allocUnsafe(HEAD_BYTES)
   head.writeUInt32BE(MAGIC_AND_FORMAT, 0)
@@ -246,11 +253,11 @@ export function newRecord(kind: number, clock: Stamp, expiresAtMs: number, value
 
 /**
  * A stored record, prepared to be sent to another node: the same version, without promise and replaced field. The
- * lasting flag is copied, because the life is too.
+ * lasting flag is copied, because the life is too, and that of a fill.
  */
 export function recordToSend(stored: StoredRecord): NewRecord {
   const head = Buffer.from(stored.bytes.subarray(0, HEAD_BYTES))
-  head[FLAGS_AT] = stored.kind | (stored.isLasting ? LASTING_FLAG : 0)
+  head[FLAGS_AT] = stored.kind | (stored.bytes[FLAGS_AT]! & (LASTING_FLAG | FILLED_FLAG))
   head.fill(0, REPLACED_AT, REPLACED_AT + REPLACED_BYTES)
   return { head, value: stored.value }
 }

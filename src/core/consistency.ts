@@ -6,6 +6,10 @@ export function isConsistencyLevel(text: string): text is ConsistencyLevel {
   return (CONSISTENCY_LEVELS as readonly string[]).includes(text)
 }
 
+export function strongerOf(one: ConsistencyLevel, other: ConsistencyLevel): ConsistencyLevel {
+  return CONSISTENCY_LEVELS.indexOf(one) > CONSISTENCY_LEVELS.indexOf(other) ? one : other
+}
+
 /**
  * Home replicas that must answer. R + W > N: every quorum read meets every quorum write, as long as fallback replicas do
  * not count.

@@ -32,5 +32,6 @@ export const CODES: Readonly<Record<ErrorCode, CodeByServer>> = {
   QUORUM_NOT_MET: { http: 503, title: 'Consistency level not met', resp: 'NOREPLICAS' },
   OUTCOME_UNKNOWN: { http: 503, title: 'Outcome unknown', resp: 'UNKNOWN' },
   OVERLOADED: { http: 503, title: 'Overloaded', resp: 'TRYAGAIN' },
+  LOAD_FAILED: { http: 502, title: 'Loading failed', resp: 'TRYAGAIN' },
   INTERNAL: { http: 500, title: 'Internal error', resp: 'ERR' },
 }

@@ -24,6 +24,7 @@ export const ERROR_CODES = [
   'QUORUM_NOT_MET',
   'OUTCOME_UNKNOWN',
   'OVERLOADED',
+  'LOAD_FAILED',
   'INTERNAL',
 ] as const
 

@@ -113,6 +113,8 @@ export type RondoEvent =
   | { kind: 'clients-cut'; connections: number; bytes: number }
   /** A connection of a client could not be accepted. */
   | { kind: 'accept-failed'; why: string }
+  /** Calls of the origin (LOADER_URL) fail, or no longer do. */
+  | { kind: 'origin'; failing: boolean; why: string | null }
   | { kind: 'background-failed'; what: string; why: string }
 
 export type Emit = (event: RondoEvent) => void

@@ -48,6 +48,11 @@ export function hintsKey(target: string): Buffer {
 export function leaseKey(name: string): Buffer {
   return Buffer.from(`__rondo:lease:${name}`)
 }
+const FILL_PREFIX = Buffer.from('__rondo:fill:')
+/** The lease of whoever fills this key (loader/leases.ts). */
+export function fillKey(stored: Buffer): Buffer {
+  return Buffer.concat([FILL_PREFIX, stored])
+}
 /** A note of the coordinators (repair/notes.ts). */
 export function noteKey(name: string): Buffer {
   return Buffer.from(`__rondo:${name}`)

@@ -42,12 +42,13 @@ const SHORTEST_MARGIN_MS = LIFE_TOLERANCE_MS + 1000
 /**
  * The life required by the record's own expiry, in milliseconds from now; the node adds the rule of the replaced record.
  *
- * @param expiresAtMs cluster time, 0 = none
+ * @param expiresAtMs cluster time, 0 = none; of a tombstone: until when the origin is known to have nothing (loader/)
  */
 export function ownLifeMs(kind: number, expiresAtMs: number, clusterMs: number): number {
   if (expiresAtMs > 0) {
     const ttlMs = expiresAtMs - clusterMs
-    return Math.max(1, Math.ceil(ttlMs + expiryMarginMs(ttlMs)))
+    const shortestMs = holdsValue(kind) ? 1 : EXPIRY_MARGIN_MS
+    return Math.max(shortestMs, Math.ceil(ttlMs + expiryMarginMs(ttlMs)))
   }
   return holdsValue(kind) ? FAR_END_MS : EXPIRY_MARGIN_MS
 }

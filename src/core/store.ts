@@ -8,6 +8,7 @@
 import { VERSION_BYTES, VERSION_ZERO, compareVersions, type Version } from './clock.ts'
 import {
   EXPIRY_AT,
+  FILLED_FLAG,
   FLAGS_AT,
   HEAD_BYTES,
   HEAD_WITH_PROMISE_BYTES,
@@ -191,7 +192,7 @@ export function promiseAlone(promise: Version): Buffer {
 function withPromise(head: Buffer, ballot: Version, value: Buffer | null): Buffer {
   const bytes = Buffer.allocUnsafeSlow(HEAD_WITH_PROMISE_BYTES + (value?.length ?? 0))
   head.copy(bytes, 0, 0, HEAD_BYTES)
-  bytes[FLAGS_AT] = new StoredRecord(head).kind | (head[FLAGS_AT]! & LASTING_FLAG) | PROMISE_FLAG
+  bytes[FLAGS_AT] = new StoredRecord(head).kind | (head[FLAGS_AT]! & (LASTING_FLAG | FILLED_FLAG)) | PROMISE_FLAG
   bytes.set(ballot.subarray(0, PROMISE_BYTES), HEAD_BYTES)
   value?.copy(bytes, HEAD_WITH_PROMISE_BYTES)
   return bytes

@@ -29,6 +29,7 @@ export interface OfferedCommand {
 
 export interface CommandHost extends Pick<CrossSetPolicy, 'onCrossSet'> {
   readonly options: Pick<CrossSetPolicy, 'crossSetMulti'> & {
+    readonly loader: Caller['loader']
     readonly readConsistency: ConsistencyLevel
     readonly writeConsistency: ConsistencyLevel
     /** Of all arguments of one command, and of a transaction. */

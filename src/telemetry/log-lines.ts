@@ -306,6 +306,10 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
     level: 'error',
     sentence: `cannot accept a connection: ${event.why}; raise the limit of open files, or lower MAX_CONNECTIONS`,
   }),
+  origin: (event) =>
+    event.failing
+      ? { level: 'warn', sentence: `loading from the origin fails: ${event.why}` }
+      : { level: 'info', sentence: 'loading from the origin works again' },
   'background-failed': (event) => ({ level: 'error', sentence: `${event.what} failed: ${event.why}` }),
 }
 

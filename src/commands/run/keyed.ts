@@ -15,6 +15,7 @@
 import { liveWithEnd, removeKey, writeValue } from '../../coordinator/promises.ts'
 import { RondoError, stopped } from '../../core/errors.ts'
 import { storedKey } from '../../core/keys.ts'
+import { loadRecord } from '../../loader/api.ts'
 import { keysAmong } from '../key-places.ts'
 import { MANY_ARGUMENTS, type Caller, type CommandSettings } from '../model.ts'
 import { errorOf, replyOf } from '../errors.ts'
@@ -59,13 +60,15 @@ export async function runAlone(
   caller: Caller,
   args: readonly Buffer[],
   command: KeyedCommand,
+  inTransaction = false,
 ): Promise<Reply> {
   try {
     const step =
       args.length > MANY_ARGUMENTS
         ? await caller.work.outcomeOf(stepInSlices(caller, args, command))
         : stepOf(caller, args, command)
-    return step instanceof RespError ? step : await runStep(caller, step, args, command)
+    if (step instanceof RespError) return step
+    return await runStep(caller, inTransaction ? { ...step, loads: false } : step, args, command)
   } catch (error) {
     return replyOf(error)
   }
@@ -193,11 +196,15 @@ function replyWithin(settings: CommandSettings, { answersValues }: Step, reply: 
   return new RespError(replyTooLarge(settings))
 }
 
-async function knownAt(caller: Caller, key: Buffer, { needs, answersEnd }: Step): Promise<Known | null> {
+async function knownAt(caller: Caller, key: Buffer, step: Step): Promise<Known | null> {
+  const { needs, answersEnd, loads } = step
   const read = () => readNeeded(caller, key, needs, caller.readLevel)
   if (!answersEnd) {
     const record = await read()
-    return caller.store.isLive(record) ? knownOf(record) : null
+    if (caller.store.isLive(record)) return knownOf(record)
+    if (!loads || caller.loader === null) return null
+    const loaded = await loadRecord(caller.loader, key, record, caller.readLevel)
+    return loaded && knownOf(loaded)
   }
   const live = await liveWithEnd(caller.store, key, read)
   return live && knownOf(live.record, live.expiresAtMs)

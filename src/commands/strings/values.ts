@@ -43,7 +43,7 @@ const valueOf = (held: Held | null) => held?.value ?? null
 const stringOf = (held: Held | null) => (held?.kind === undefined ? valueOf(held) : null)
 
 export function get(args: readonly Buffer[]): Step {
-  return look(args[1]!, valueOf)
+  return { ...look(args[1]!, valueOf), loads: true }
 }
 
 export function strlen(args: readonly Buffer[]): Step {
@@ -65,6 +65,7 @@ export const mget: StepMaker = (args, _nowMs, _limits, mentions = distinct(args.
     reads: true,
     writes: false,
     answersValues: true,
+    loads: true,
     apply: (held) => ({ reply: places.map((place) => stringOf(held[place]!)) }),
   }
 }

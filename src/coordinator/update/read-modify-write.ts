@@ -1,6 +1,6 @@
 /** The common part of updates and transactions: retries, the stored record, and errors. */
 import { VERSION_BYTES } from '../../core/clock.ts'
-import { HEAD_BYTES, newRecord, StoredRecord, type NewRecord, type Stamp } from '../../core/codec.ts'
+import { FILLED_FLAG, HEAD_BYTES, newRecord, StoredRecord, type NewRecord, type Stamp } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError, type Outcome } from '../../core/errors.ts'
 import { ownLifeMs } from '../../core/lifetime.ts'
@@ -15,6 +15,8 @@ export interface Change {
   readonly value: Buffer
   /** Cluster time, 0 = never. */
   readonly expiresAtMs: number
+  /** A fill: for how long it may be served after its expiry, and so is kept. */
+  readonly staleMs?: number
 }
 
 const LONGEST_WAIT_MS = 50
@@ -108,12 +110,13 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
   /** @param stamp gives the version */
   recordOf(
     key: Buffer,
-    { kind, value, expiresAtMs }: Change,
+    { kind, value, expiresAtMs, staleMs = 0 }: Change,
     stamp: Stamp,
   ): { readonly record: NewRecord; readonly lifeMs: number } {
     this.context.sizes.learn(key, HEAD_BYTES + value.length)
-    const lifeMs = ownLifeMs(kind, expiresAtMs, this.context.cluster.time.nowMs())
-    return { record: newRecord(kind, stamp, expiresAtMs, value), lifeMs }
+    const ownMs = ownLifeMs(kind, expiresAtMs, this.context.cluster.time.nowMs())
+    const flags = staleMs > 0 ? FILLED_FLAG : 0
+    return { record: newRecord(kind | flags, stamp, expiresAtMs, value), lifeMs: ownMs + staleMs }
   }
 
   protected get details(): { outcome: Outcome; required: number } {

@@ -9,7 +9,7 @@
 --          '-' and the newest version       refused: a promise or a record at least as new is here
 --
 -- The promise is stored in the record itself (bit 4 of the flags, 12 bytes after the head), so it is lost only together
--- with the record, and never expires before it. Bit 5 stays as it is: the life of the key does.
+-- with the record, and never expires before it. Bits 5 and 6 stay as they are: the life of the key does.
 
 local function newer(a, at, b, bt)
   local ams, ac, aw = struct.unpack('>I6I2I4', a, at)
@@ -36,6 +36,6 @@ if not flags or (hasPromise and (#held < 43 or string.byte(held, 32) > 127)) the
 end
 if hasPromise and newer(held, 32, ballot, 1) then return '-' .. string.sub(held, 32, 43) end
 if not newer(ballot, 1, held, 6) then return '-' .. string.sub(held, 6, 17) end
-local promised = string.sub(held, 1, 4) .. string.char(flags % 16 + 16 + bit.band(flags, 32)) .. string.sub(held, 6, 31) .. ballot
+local promised = string.sub(held, 1, 4) .. string.char(flags % 16 + 16 + bit.band(flags, 96)) .. string.sub(held, 6, 31) .. ballot
 redis.call('SET', key, promised .. string.sub(held, hasPromise and 44 or 32), 'KEEPTTL')
 return '+' .. held

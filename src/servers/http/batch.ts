@@ -1,12 +1,6 @@
 /** mget, mset and mdelete: many keys in one request, each with its own result. */
 import type { KeyStore } from '../../coordinator/api.ts'
-import {
-  liveWithEnd,
-  readRecord,
-  removeKey,
-  writeValue,
-  type CallOptions,
-} from '../../coordinator/promises.ts'
+import { removeKey, writeValue, type CallOptions } from '../../coordinator/promises.ts'
 import { versionText } from '../../core/clock.ts'
 import { KIND_VALUE } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
@@ -16,7 +10,7 @@ import { bodyOf, checkObject, parseObjectInTurns, saysJson } from './body.ts'
 import { asRondoError, JSON_TYPE, type Exchange } from './exchange.ts'
 import { isLong, objectAround, Pieces } from './json-text.ts'
 import { databaseFromQuery, keyFromText, parseKeyEncoding, type KeyEncoding } from './key-path.ts'
-import { keyNotFound, notAString, type KeysOptions } from './keys.ts'
+import { keyNotFound, liveOrLoaded, notAString, type KeysOptions } from './keys.ts'
 import { Work } from './turns.ts'
 import { levelFromQuery, ttlFromJson, ttlSeconds, valueFromJson, valueToJson } from './value.ts'
 
@@ -166,13 +160,13 @@ function reader(
   exchange: Exchange,
   work: Work,
 ): (item: Item) => Promise<Result | Buffer[]> {
-  const { store, maxBatchBytes } = options
+  const { store, loader, maxBatchBytes } = options
   let valueBytes = 0
   let textBytes = 0
   return async ({ key, bytes, isTooLong }) => {
     try {
       if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
-      const live = isTooLong ? null : await liveWithEnd(store, bytes, () => readRecord(store, bytes, asked))
+      const live = isTooLong ? null : await liveOrLoaded({ store, loader }, bytes, asked)
       exchange[live ? 'hits' : 'misses']++
       if (!live) return { key, ...errorOf(keyNotFound()) }
       const { record } = live

@@ -4,11 +4,14 @@
  * It runs before Express, both in our own server and in createApp(): most of the time would be spent in Express.
  */
 import type { Requester, KeyStore, ReadDone, UpdateDone, WriteDone } from '../../coordinator/api.ts'
-import { liveWithEnd, readRecord } from '../../coordinator/promises.ts'
+import { liveWithEnd, readRecord, type CallOptions } from '../../coordinator/promises.ts'
 import { versionText, type Version } from '../../core/clock.ts'
 import { KIND_VALUE, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
+import { loadRecord, type LoadDone, type ReadThrough } from '../../loader/api.ts'
+import type { Fills, Lease } from '../../loader/fills.ts'
+import { askToFill, FILL_MS_MUST_BE, fillMsOf, leaseOf, storeFill } from '../fill.ts'
 import { storedKey } from '../../core/keys.ts'
 import {
   FLAT,
@@ -36,6 +39,9 @@ export const KEYS_PREFIX = '/api/v1/keys/'
 
 export interface KeysOptions {
   readonly store: KeyStore
+  /** Null: nothing is loaded. */
+  readonly loader: ReadThrough | null
+  readonly fills: Fills
   readonly readConsistency: ConsistencyLevel
   readonly writeConsistency: ConsistencyLevel
   /** Milliseconds, 0 = none. */
@@ -47,6 +53,10 @@ export interface KeysOptions {
 /** A JSON string may need six bytes for one byte of a value (`\u0001`). */
 const JSON_BYTES_PER_VALUE_BYTE = 6
 const JSON_FRAME_BYTES = 1024
+/** The right to load a key, in the answer to GET ?fill=. */
+const FILL_HEADER = 'Rondo-Fill'
+const NONE: readonly string[] = []
+const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since', 'if-range']
 const PUT_MEMBERS = ['value', 'ttl', 'encoding']
 
 export class KeysHandler {
@@ -57,18 +67,33 @@ export class KeysHandler {
   }
 
   get(exchange: Exchange): void {
-    const query = exchange.query(['consistency', 'db', 'keyEncoding'])
+    const query = exchange.query(['consistency', 'db', 'fill', 'keyEncoding'])
     const level = levelFromQuery(query.consistency, this.options.readConsistency)
     const encoding = parseKeyEncoding(query.keyEncoding)
     const { key, stored } = this.keyOf(exchange, encoding, query.db)
-    const { store } = this.options
-    store.read(stored, new GetAnswer(store, exchange, key, stored, encoding, level), level)
+    const { store, loader } = this.options
+    const loads = loader !== null && query.fill === undefined && isPlainGet(exchange) ? loader : null
+    const answer = new GetAnswer(store, loads, exchange, { key, stored }, encoding, level)
+    if (query.fill === undefined || exchange.req.method === 'HEAD') store.read(stored, answer, level)
+    else this.askToFill(query.fill, stored, answer).catch((error: unknown) => exchange.fail(error))
+  }
+
+  private async askToFill(seconds: string, stored: Buffer, answer: GetAnswer): Promise<void> {
+    const timeoutMs = fillMsOf(seconds)
+    if (timeoutMs === null) throw new RondoError('BAD_REQUEST', `"fill" must be ${FILL_MS_MUST_BE}.`)
+    const { requester, level } = answer
+    const { status, record, token } = await askToFill(this.options, stored, { requester, level, timeoutMs })
+    if (status === 'wait') {
+      throw new RondoError('CONFLICT', 'Another client still loads this key: ask again, or load it yourself.')
+    }
+    answer.loaded(record, token === null ? [] : [FILL_HEADER, token])
   }
 
   put(exchange: Exchange): void {
     const condition = conditionOf(exchange.req)
     const isJson = saysJson(exchange.req)
-    const query = exchange.query(['consistency', 'db', 'keyEncoding', 'ttl'])
+    const query = exchange.query(['consistency', 'db', 'fill', 'keyEncoding', 'ttl'])
+    const lease = leaseFromQuery(query.fill, condition)
     if (isJson && query.ttl !== undefined) {
       throw new RondoError('BAD_REQUEST', 'With a JSON body the ttl stands in the body, not in the query.')
     }
@@ -81,11 +106,15 @@ export class KeysHandler {
       try {
         if (error) throw error
         if (!isJson) {
-          this.write(exchange, key, body, queryTtl, level, condition)
+          this.write(exchange, key, body, queryTtl, { level, condition, lease })
           return
         }
         const write = (object: JsonObject) => {
-          this.write(exchange, key, valueFromJson(object), ttlFromJson(object.ttl), level, condition)
+          this.write(exchange, key, valueFromJson(object), ttlFromJson(object.ttl), {
+            level,
+            condition,
+            lease,
+          })
         }
         if (body.length <= LONG_JSON_BYTES) write(parseObject(body, PUT_MEMBERS))
         else {
@@ -103,8 +132,7 @@ export class KeysHandler {
     key: Buffer,
     value: Buffer,
     ttl: number,
-    level: ConsistencyLevel,
-    condition: Condition | null,
+    { level, condition, lease }: WriteOptions,
   ): void {
     const { store, defaultTtlMs } = this.options
     const tooLarge = store.checkValue(value.length)
@@ -112,7 +140,12 @@ export class KeysHandler {
     const lifeMs = ttl > 0 ? ttl * 1000 : defaultTtlMs
     const expiresAtMs = lifeMs > 0 ? Math.ceil(store.nowMs()) + lifeMs : 0
     const answer = new PutAnswer(exchange)
-    if (!condition) store.write(key, value, expiresAtMs, answer, level)
+    if (lease) {
+      storeFill(this.options, key, lease, value, expiresAtMs, level).then(
+        (stored) => (stored ? answer.written(stored.version) : answer.failed(overtaken())),
+        (error: unknown) => exchange.fail(error),
+      )
+    } else if (!condition) store.write(key, value, expiresAtMs, answer, level)
     else
       store.update(
         key,
@@ -125,12 +158,18 @@ export class KeysHandler {
 
   remove(exchange: Exchange): void {
     const condition = conditionOf(exchange.req)
-    const query = exchange.query(['consistency', 'db', 'keyEncoding'])
+    const query = exchange.query(['consistency', 'db', 'fill', 'keyEncoding'])
+    const lease = leaseFromQuery(query.fill, condition)
     const level = levelFromQuery(query.consistency, this.options.writeConsistency)
     const { stored: key } = this.keyOf(exchange, parseKeyEncoding(query.keyEncoding), query.db)
-    const { store } = this.options
+    const { store, fills } = this.options
     const answer = new DeleteAnswer(exchange)
-    if (!condition) store.remove(key, answer, level)
+    if (lease) {
+      fills.giveUp(key, lease).then(
+        () => answer.written(),
+        (error: unknown) => exchange.fail(error),
+      )
+    } else if (!condition) store.remove(key, answer, level)
     else
       store.update(
         key,
@@ -151,14 +190,24 @@ export class KeysHandler {
   }
 }
 
+interface WriteOptions {
+  readonly level: ConsistencyLevel
+  readonly condition: Condition | null
+  readonly lease: Lease | null
+}
+
 /** A key as the client named it, and its name on the nodes. */
 interface NamedKey {
   readonly key: Buffer
   readonly stored: Buffer
 }
 
-class GetAnswer implements ReadDone {
+class GetAnswer implements ReadDone, LoadDone {
   private readonly store: KeyStore
+  /** Null: it does not load. */
+  private readonly loader: ReadThrough | null
+  /** Of the response, beside the usual ones. */
+  private headers: readonly string[] = NONE
   private readonly exchange: Exchange
   private readonly key: Buffer
   private readonly stored: Buffer
@@ -167,13 +216,14 @@ class GetAnswer implements ReadDone {
 
   constructor(
     store: KeyStore,
+    loader: ReadThrough | null,
     exchange: Exchange,
-    key: Buffer,
-    stored: Buffer,
+    { key, stored }: NamedKey,
     encoding: KeyEncoding,
     level: ConsistencyLevel,
   ) {
     this.store = store
+    this.loader = loader
     this.exchange = exchange
     this.key = key
     this.stored = stored
@@ -188,7 +238,8 @@ class GetAnswer implements ReadDone {
   read(record: StoredRecord | null): void {
     const { store, exchange } = this
     if (!store.isLive(record)) {
-      this.absent()
+      if (this.loader) this.loader.load(this.stored, record, this.level, this)
+      else this.absent()
       return
     }
     if (record.kind !== KIND_VALUE) {
@@ -213,9 +264,23 @@ class GetAnswer implements ReadDone {
     )
   }
 
+  /** @param headers to answer as well */
+  loaded(record: StoredRecord | null, headers: readonly string[] = []): void {
+    this.headers = headers
+    if (!record) this.absent()
+    else if (record.kind !== KIND_VALUE) this.exchange.fail(notAString())
+    else {
+      const staleMs = this.store.nowMs() - record.expiresAtMs
+      if (record.expiresAtMs > 0 && staleMs >= 0) {
+        this.headers = [...headers, 'Cache-Status', `rondo; hit; ttl=-${Math.ceil(staleMs / 1000)}`]
+      }
+      this.answer(record, record.expiresAtMs, acceptsRaw(this.exchange))
+    }
+  }
+
   private absent(): void {
     this.exchange.misses++
-    this.exchange.fail(keyNotFound())
+    this.exchange.fail(keyNotFound(), { headers: this.headers })
   }
 
   failed(error: RondoError): void {
@@ -228,14 +293,14 @@ class GetAnswer implements ReadDone {
     if (raw) {
       this.exchange.send(
         200,
-        ['Content-Type', 'application/octet-stream', 'ETag', `"${version}"`],
+        ['Content-Type', 'application/octet-stream', 'ETag', `"${version}"`, ...this.headers],
         record.value,
       )
       return
     }
     const ttl = ttlSeconds(expiresAtMs, this.store.nowMs())
     const after = `,"key":${JSON.stringify(keyToText(this.key, this.encoding))},"ttl":${ttl},"version":"${version}"`
-    const headers = ['Content-Type', JSON_TYPE, 'ETag', `"${version}"`]
+    const headers = ['Content-Type', JSON_TYPE, 'ETag', `"${version}"`, ...this.headers]
     if (isLong(record.value)) {
       this.answerInTurns(record.value, after, headers).catch((error: unknown) => this.exchange.fail(error))
       return
@@ -302,6 +367,33 @@ class DeleteAnswer implements WriteDone, UpdateDone {
   }
 }
 
+/** @throws RondoError BAD_REQUEST */
+function leaseFromQuery(token: string | undefined, condition: Condition | null): Lease | null {
+  if (token === undefined) return null
+  const lease = leaseOf(token)
+  if (!lease) throw new RondoError('BAD_REQUEST', `"fill" must be what GET has answered as ${FILL_HEADER}.`)
+  if (condition) throw new RondoError('BAD_REQUEST', 'Send "fill" or a precondition, not both.')
+  return lease
+}
+
+function overtaken(): RondoError {
+  const sentence = 'Something newer was written under the key, or it was deleted, while it was loaded.'
+  return new RondoError('PRECONDITION_FAILED', sentence, { outcome: 'not-applied' })
+}
+
+/** A live value, or one that is loaded, with its end; null = there is none. */
+export async function liveOrLoaded(
+  { store, loader }: Pick<KeysOptions, 'store' | 'loader'>,
+  key: Buffer,
+  asked: CallOptions,
+): Promise<{ readonly record: StoredRecord; readonly expiresAtMs: number } | null> {
+  let missed: StoredRecord | null = null
+  const live = await liveWithEnd(store, key, async () => (missed = await readRecord(store, key, asked)))
+  if (live || loader === null) return live
+  const record = await loadRecord(loader, key, missed, asked.level)
+  return record && { record, expiresAtMs: record.expiresAtMs }
+}
+
 export function keyNotFound(): RondoError {
   return new RondoError('KEY_NOT_FOUND', 'key not found')
 }
@@ -317,6 +409,13 @@ export function methodNotAllowed(method: string | undefined, allowed: string): R
     'METHOD_NOT_ALLOWED',
     `${method ?? 'This method'} is not allowed here; allowed: ${allowed}.`,
   )
+}
+
+/** HEAD only looks, and so does a conditional GET. */
+export function isPlainGet({ req }: Exchange): boolean {
+  const { headers } = req
+  const isConditional = CONDITIONS.some((name) => headers[name] !== undefined)
+  return req.method === 'GET' && !isConditional
 }
 
 function acceptsRaw(exchange: Exchange): boolean {

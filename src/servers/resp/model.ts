@@ -17,6 +17,8 @@ import type { Step } from '../../commands/step.ts'
 import type { MemberChanges } from '../../coordinator/api.ts'
 import type { Version } from '../../core/clock.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
+import type { ReadThrough } from '../../loader/api.ts'
+import type { Fills } from '../../loader/fills.ts'
 import type { Sliced } from '../../core/work.ts'
 import type { Steered } from '../rebalance.ts'
 import { COMMAND_BYTES, type Account, type Ledger } from '../ledger.ts'
@@ -82,6 +84,9 @@ export interface ServerFacts {
     readonly maxTransactionCommands: number
     readonly maxArguments: number
     readonly crossSetMulti: 'refuse' | 'unordered'
+    /** Null: nothing is loaded. */
+    readonly loader: ReadThrough | null
+    readonly fills: Fills
     readonly changes: MemberChanges
     readonly rebalance: Steered
     readonly tokens: Tokens

@@ -5,6 +5,8 @@
 import type { Socket } from 'node:net'
 import type { KeyStore, MemberChanges } from '../../coordinator/api.ts'
 import type { Steered } from '../rebalance.ts'
+import type { ReadThrough } from '../../loader/api.ts'
+import type { Fills } from '../../loader/fills.ts'
 import type { Timers } from '../../core/clock.ts'
 import type { CrossSetOutcome, Emit } from '../../core/events.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
@@ -39,6 +41,8 @@ import { sentenceOf } from '../../core/sentence.ts'
 
 export interface RespServerOptions extends Omit<CommandSettings, 'database'> {
   readonly store: KeyStore
+  readonly loader: ReadThrough | null
+  readonly fills: Fills
   readonly readConsistency: ConsistencyLevel
   readonly writeConsistency: ConsistencyLevel
   /** Of all arguments of one command. */

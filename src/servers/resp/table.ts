@@ -2,7 +2,7 @@
 import { nowMs } from '../../commands/run/held.ts'
 import { defaultEnd } from '../../commands/step.ts'
 import { KEY_COMMANDS } from '../../commands/table.ts'
-import type { Command } from './model.ts'
+import type { Client, Command } from './model.ts'
 import { get, set } from './session/fast.ts'
 import { runKeyed } from './session/run-keyed.ts'
 import type { SessionCommand } from './session/session-command.ts'
@@ -44,7 +44,7 @@ const keyed: SessionCommand[] = KEY_COMMANDS.map((command) => {
     run: name === 'get' ? get : name === 'set' ? runSet(run) : run,
     step: command.step,
     stepInSlices: command.stepInSlices,
-    alone: command.execute,
+    alone: (client: Client, args: readonly Buffer[]) => command.execute(client, args, true),
     execute: command.execute,
   }
 })

@@ -430,6 +430,8 @@ const WORST: Readonly<Record<string, Args[]>> = {
   'rondo|consistency': [['READ', long]],
   'rondo|explain': [[key]],
   'rondo|dbsize': [[], ['EXACT'], [long]],
+  'rondo|fill': [[key, '0.001'], [long, '0.001'], [key, long]],
+  'rondo|filled': [[key, '0'.repeat(52), long, 'EX', '60'], [key, long]],
   'rondo|status': [[]],
   'rondo|help': [[]],
   'rondo|members': [[]],

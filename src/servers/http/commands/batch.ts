@@ -78,7 +78,7 @@ export async function transaction(
   const commands = {
     steps,
     keys,
-    execute: (place: number) => execute(caller, queued[place]!),
+    execute: (place: number) => execute(caller, queued[place]!, true),
     hold: (bytes: number) => void exchange.hold(bytes),
   }
   const { crossSetMulti } = host.options
@@ -115,8 +115,10 @@ function* stepOf(
   return command.step?.(caller, args) ?? null
 }
 
-function execute(caller: RequestCaller, { command, args }: Queued): Promise<Reply> {
-  return command instanceof RespError ? Promise.resolve(command) : command.execute(caller, args)
+function execute(caller: RequestCaller, { command, args }: Queued, inTransaction = false): Promise<Reply> {
+  return command instanceof RespError
+    ? Promise.resolve(command)
+    : command.execute(caller, args, inTransaction)
 }
 
 /** `[{"result": …}, {"error": "…"}, …]`. @throws RondoError if all of it has failed */

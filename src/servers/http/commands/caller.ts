@@ -26,6 +26,7 @@ export class RequestCaller implements Caller {
   /** No other command follows this one. */
   readonly added = 0
   readonly store: KeyStore
+  readonly loader: Caller['loader']
   readonly readLevel: ConsistencyLevel
   readonly writeLevel: ConsistencyLevel
   readonly settings: CommandSettings
@@ -40,6 +41,7 @@ export class RequestCaller implements Caller {
     this.exchange = exchange
     this.host = host
     this.store = store
+    this.loader = host.options.loader
     this.readLevel = level ?? host.options.readConsistency
     this.writeLevel = level ?? host.options.writeConsistency
     this.settings = { ...host.settings, database }

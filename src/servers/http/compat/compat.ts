@@ -1,12 +1,12 @@
 /** What the dialects of other systems share: raw values under text keys, in database 0, at the configured levels. */
 import type { CompatApi } from '../../../config/compat-apis.ts'
-import { liveWithEnd, readRecord, removeKey, writeValue } from '../../../coordinator/promises.ts'
+import { removeKey, writeValue } from '../../../coordinator/promises.ts'
 import { RondoError } from '../../../core/errors.ts'
 import { bodyOf } from '../body.ts'
 import type { Exchange } from '../exchange.ts'
 import type { GuardOptions } from '../guard.ts'
 import { keyFromText } from '../key-path.ts'
-import { keyNotFound, type KeysOptions } from '../keys.ts'
+import { isPlainGet, keyNotFound, liveOrLoaded, type KeysOptions } from '../keys.ts'
 import { ttlFromQuery } from '../value.ts'
 
 export interface CompatOptions {
@@ -51,10 +51,9 @@ export function checked(key: Buffer, { store }: Pick<KeysOptions, 'store'>): Buf
 
 /** The value's bytes. */
 export async function sendValue(exchange: Exchange, key: Buffer, options: KeysOptions): Promise<void> {
-  const { store, readConsistency: level } = options
-  const live = await liveWithEnd(store, key, () =>
-    readRecord(store, key, { requester: exchange.requester, level }),
-  )
+  const { readConsistency: level, store, loader } = options
+  const loads = isPlainGet(exchange) ? loader : null
+  const live = await liveOrLoaded({ store, loader: loads }, key, { requester: exchange.requester, level })
   exchange[live ? 'hits' : 'misses']++
   if (!live) throw keyNotFound()
   exchange.send(200, [...BYTES], live.record.value)

@@ -118,6 +118,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
   readonly id: number
   readonly server: Host
   readonly store: KeyStore
+  readonly loader: Client['loader']
   settings: CommandSettings
   readonly work: Work
   readonly cursors: ScanCursors
@@ -207,6 +208,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
 
   constructor(server: Host, socket: Socket, id: number, nowMs: number, client: ClientEnd) {
     this.server = server
+    this.loader = server.options.loader
     this.store = server.store
     this.settings = server.settings
     this.work = server.work

@@ -5,8 +5,10 @@
 import type { ReadDone, WriteDone } from '../../../coordinator/api.ts'
 import { KIND_VALUE, type StoredRecord } from '../../../core/codec.ts'
 import type { RondoError } from '../../../core/errors.ts'
+import type { ConsistencyLevel } from '../../../core/consistency.ts'
 import { storedKey } from '../../../core/keys.ts'
 import { tokenOf } from '../../../core/token.ts'
+import type { LoadDone, ReadThrough } from '../../../loader/api.ts'
 import type { Client, Command } from '../model.ts'
 import { errorOf } from '../../../commands/errors.ts'
 import type { Output } from '../wire/output.ts'
@@ -20,13 +22,13 @@ const encodedOk = encodeReply(OK, 2)
 
 export function get(client: Client, args: readonly Buffer[], command: Command): void {
   const key = args[1]!
-  const { store, settings } = client
-  const slot = new GetSlot(client, command)
+  const { store, settings, loader } = client
+  const slot = loader === null ? new GetSlot(client, command) : new LoadingSlot(client, command, key, loader)
   client.add(slot)
   const unusable = store.checkKey(key)
   if (unusable) {
     // No such key can be stored.
-    if (unusable.code === 'KEY_TOO_LONG') slot.read(null)
+    if (unusable.code === 'KEY_TOO_LONG') slot.absent()
     else slot.failed(unusable)
     return
   }
@@ -88,21 +90,52 @@ class GetSlot extends ClaimingSlot implements ReadDone {
   }
 
   read(record: StoredRecord | null): void {
-    if (this.owner.store.isLive(record)) {
-      if (record.kind !== KIND_VALUE) {
-        this.answer(WRONG_TYPE.reply)
-        this.release()
-        return
-      }
-      this.value = record.value
-      this.hits = 1
-      this.complete(this.value.length + FRAME_BYTES)
-    } else {
-      this.encoded = encodedNull[this.owner.protocol]
-      this.misses = 1
-      this.complete(FRAME_BYTES)
+    if (this.owner.store.isLive(record)) this.found(record)
+    else this.absent()
+  }
+
+  protected found(record: StoredRecord): void {
+    if (record.kind !== KIND_VALUE) {
+      this.answer(WRONG_TYPE.reply)
+      this.release()
+      return
     }
+    this.value = record.value
+    this.hits = 1
+    this.complete(this.value.length + FRAME_BYTES)
     this.release()
+  }
+
+  absent(): void {
+    this.encoded = encodedNull[this.owner.protocol]
+    this.misses = 1
+    this.complete(FRAME_BYTES)
+    this.release()
+  }
+}
+
+/** Of a GET that loads what is not there. */
+class LoadingSlot extends GetSlot implements LoadDone {
+  private readonly loader: ReadThrough
+  private readonly stored: Buffer
+  private readonly level: ConsistencyLevel
+
+  constructor(owner: Client, command: Command, key: Buffer, loader: ReadThrough) {
+    super(owner, command)
+    this.loader = loader
+    // A copy: the key is a view of what the client has sent, and loading may take long.
+    this.stored = Buffer.from(storedKey(owner.settings.database, key))
+    this.level = owner.readLevel
+  }
+
+  override read(record: StoredRecord | null): void {
+    if (this.owner.store.isLive(record)) this.found(record)
+    else this.loader.load(this.stored, record, this.level, this)
+  }
+
+  loaded(record: StoredRecord | null): void {
+    if (record) this.found(record)
+    else this.absent()
   }
 }
 

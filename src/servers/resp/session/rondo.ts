@@ -7,8 +7,9 @@ import { word } from '../../../commands/arguments.ts'
 import { EXACT_KEYS } from '../../../commands/keys/listing.ts'
 import type { Client } from '../model.ts'
 import { MEMBERS_SUBCOMMANDS, notPermitted } from './members.ts'
-import { errorOf } from '../../../commands/errors.ts'
-import { OK, RespMap, type Reply } from '../../../commands/reply.ts'
+import { FILL_SUBCOMMANDS } from './fill.ts'
+import { errorOf, replyOf } from '../../../commands/errors.ts'
+import { OK, RespError, RespMap, type Reply } from '../../../commands/reply.ts'
 import { overall, subcommandOf, withHelp, type SessionCommand } from './session-command.ts'
 import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'
 
@@ -53,26 +54,33 @@ const subcommands = withHelp<RondoAnswer>(
       summary: 'Shows the state of the nodes, as this coordinator sees them.',
       answer: status,
     },
+    ...FILL_SUBCOMMANDS,
     ...MEMBERS_SUBCOMMANDS,
   },
   SINCE,
 )
 
 /** About keys: ADMIN_TOKEN does not open them. */
-const OF_KEYS = ['consistency', 'explain', 'dbsize']
+const OF_KEYS = ['consistency', 'explain', 'dbsize', ...Object.keys(FILL_SUBCOMMANDS)]
 
 /** Runs in order: a level applies to the commands after it. */
-export const RONDO: SessionCommand = overall(
-  'rondo',
-  -2,
-  async (client, args) => {
-    const { answer } = subcommandOf('rondo', subcommands, args)
-    const name = word(args[1]!).toLowerCase()
-    if (client.user === 'admin' && OF_KEYS.includes(name)) throw notPermitted(client, name)
-    return answer(client, args)
-  },
-  { subcommands },
-)
+export const RONDO: SessionCommand = overall('rondo', -2, answerOf, { subcommands, alone: inMulti })
+
+async function answerOf(client: Client, args: readonly Buffer[]): Promise<Reply> {
+  const { answer } = subcommandOf('rondo', subcommands, args)
+  const name = word(args[1]!).toLowerCase()
+  if (client.user === 'admin' && OF_KEYS.includes(name)) throw notPermitted(client, name)
+  return answer(client, args)
+}
+
+/** A transaction neither waits nor loads. */
+function inMulti(client: Client, args: readonly Buffer[]): Promise<Reply> {
+  const name = word(args[1]!).toLowerCase()
+  if (Object.hasOwn(FILL_SUBCOMMANDS, name)) {
+    return Promise.resolve(new RespError(`ERR RONDO ${name.toUpperCase()} is not allowed in transactions`))
+  }
+  return answerOf(client, args).catch(replyOf)
+}
 
 function consistency(client: Client, args: readonly Buffer[]): Reply {
   const words = args.slice(2).map(word)
