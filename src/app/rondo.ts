@@ -32,6 +32,7 @@ import { TokenTries } from '../servers/token-tries.ts'
 import { TrustedProxies } from '../config/trusted-proxies.ts'
 import { Tokens, type PlainTokens } from '../servers/tokens.ts'
 import { registerTokenMetrics } from '../servers/token-metrics.ts'
+import { registerLookupMetrics } from '../servers/lookup-metrics.ts'
 import { Ledger } from '../servers/ledger.ts'
 import { ConnectionLimit } from '../servers/connection-limit.ts'
 import { BACKLOG, clientLimits, isOutOfDescriptors, type ClientLimits } from './machine.ts'
@@ -157,6 +158,7 @@ export class Rondo {
       { server: new HttpSocketServer(this.httpServer), port },
       ...(respPort === null ? [] : [{ server: new RespSocketServer(this.respServer), port: respPort }]),
     ]
+    registerLookupMetrics(this.telemetry.registry, [this.respServer.stats, this.httpServer.lookups])
     for (const { server } of this.servers) server.registerMetrics(this.telemetry.registry)
   }
 

@@ -7,6 +7,7 @@ import type { ConsistencyLevel } from '../core/consistency.ts'
 import type { RondoError } from '../core/errors.ts'
 import type { Work } from '../core/work.ts'
 import type { Reply } from './reply.ts'
+import type { Lookups } from './run/lookups.ts'
 import type { Flushes } from './keys/flushes.ts'
 import type { ScanCursors } from './keys/scan-cursor.ts'
 import type { KeyPlaces, StepLimits } from './step.ts'
@@ -64,6 +65,8 @@ export interface Caller extends Requester {
   readonly flushes: Flushes
   /** Called when a flush has taken some seconds, and when it has ended after that. */
   onFlush(progress: FlushProgress): void
+  /** Counts the keys that a command has looked up. @param command lower case */
+  lookedUp(command: string, found: Lookups): void
   /** Nobody waits for what is read: a walk may stop. */
   readonly unheard: boolean
   /** Commands received so far. A read is no longer hedged once another command follows it. */

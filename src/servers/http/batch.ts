@@ -7,6 +7,7 @@ import {
   writeValue,
   type CallOptions,
 } from '../../coordinator/promises.ts'
+import { HIT, MISS } from '../../commands/run/lookups.ts'
 import { versionText } from '../../core/clock.ts'
 import { KIND_VALUE } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
@@ -173,7 +174,7 @@ function reader(
     try {
       if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
       const live = isTooLong ? null : await liveWithEnd(store, bytes, () => readRecord(store, bytes, asked))
-      exchange[live ? 'hits' : 'misses']++
+      exchange.lookedUp('mget', live ? HIT : MISS)
       if (!live) return { key, ...errorOf(keyNotFound()) }
       const { record } = live
       if (record.kind !== KIND_VALUE) return { key, ...errorOf(notAString()) }

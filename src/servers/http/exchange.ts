@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Requester } from '../../coordinator/api.ts'
 import type { MemoryAccount } from '../../commands/model.ts'
+import type { Lookups } from '../../commands/run/lookups.ts'
 import { RondoError, stopped } from '../../core/errors.ts'
 import { requesterOf } from './requester.ts'
 import { CODES } from '../../core/error-codes.ts'
@@ -20,14 +21,12 @@ export interface RequestEnd {
   readonly status: number
   readonly ms: number
   readonly error: RondoError | null
-  /** Keys that it looked up and found, and that it did not find. */
-  readonly hits: number
-  readonly misses: number
 }
 
 export interface ExchangeDeps {
   readonly monotonicMs: () => number
   readonly onEnd: (end: RequestEnd) => void
+  readonly onLookup: (protocol: string, method: string, found: Lookups) => void
 }
 
 export const JSON_TYPE = 'application/json; charset=utf-8'
@@ -64,8 +63,8 @@ export class Exchange {
   route = ''
   /** The handler to run inside Express, for a request that is not on the hot path. */
   serve: (() => void | Promise<void>) | null = null
-  hits = 0
-  misses = 0
+  /** For the metrics: `http`, or the name of a dialect. */
+  protocol = 'http'
   /** The client waits for `100 Continue` before it sends the body. */
   awaitsContinue = false
 
@@ -111,6 +110,11 @@ export class Exchange {
   /** The connection: operations that wait take turns by connection. */
   get requester(): Requester {
     return requesterOf(this.req.socket)
+  }
+
+  /** Counts keys that it has looked up. @param method the command or call, lower case */
+  lookedUp(method: string, found: Lookups): void {
+    this.deps.onLookup(this.protocol, method, found)
   }
 
   /** The token in the query; null = there is none. Only some routes take it from there (guard.ts). */
@@ -341,8 +345,6 @@ export class Exchange {
       status,
       ms: this.deps.monotonicMs() - this.startedAtMs,
       error,
-      hits: this.hits,
-      misses: this.misses,
     })
   }
 }

@@ -4,6 +4,7 @@
  * It runs before Express, both in our own server and in createApp(): most of the time would be spent in Express.
  */
 import type { Requester, KeyStore, ReadDone, UpdateDone, WriteDone } from '../../coordinator/api.ts'
+import { HIT, MISS } from '../../commands/run/lookups.ts'
 import { liveWithEnd, readRecord } from '../../coordinator/promises.ts'
 import { versionText, type Version } from '../../core/clock.ts'
 import { KIND_VALUE, type StoredRecord } from '../../core/codec.ts'
@@ -192,6 +193,7 @@ class GetAnswer implements ReadDone {
       return
     }
     if (record.kind !== KIND_VALUE) {
+      exchange.lookedUp(this.method, HIT)
       exchange.fail(notAString())
       return
     }
@@ -213,8 +215,12 @@ class GetAnswer implements ReadDone {
     )
   }
 
+  private get method(): string {
+    return this.exchange.req.method === 'HEAD' ? 'head' : 'get'
+  }
+
   private absent(): void {
-    this.exchange.misses++
+    this.exchange.lookedUp(this.method, MISS)
     this.exchange.fail(keyNotFound())
   }
 
@@ -223,7 +229,7 @@ class GetAnswer implements ReadDone {
   }
 
   private answer(record: StoredRecord, expiresAtMs: number, raw: boolean): void {
-    this.exchange.hits++
+    this.exchange.lookedUp(this.method, HIT)
     const version = versionText(record.version)
     if (raw) {
       this.exchange.send(

@@ -58,7 +58,7 @@ export async function handleOperation(
   const changed = await changeKey(store, step, { requester: exchange.requester, level })
   const refused = refusalIn(changed.reply)
   if (refused) throw refused
-  if (operation === 'getdel') exchange[changed.reply === null ? 'misses' : 'hits']++
+  exchange.lookedUp(operation, changed.lookups)
   const shown = shownOf(operation, changed, store)
   await sendRecord(exchange, keyToText(key, encoding), shown, store.nowMs(), work)
 }

@@ -89,17 +89,17 @@ class GetSlot extends ClaimingSlot implements ReadDone {
 
   read(record: StoredRecord | null): void {
     if (this.owner.store.isLive(record)) {
+      this.owner.server.stats.lookedUpOne(this.index, true)
       if (record.kind !== KIND_VALUE) {
         this.answer(WRONG_TYPE.reply)
         this.release()
         return
       }
       this.value = record.value
-      this.hits = 1
       this.complete(this.value.length + FRAME_BYTES)
     } else {
       this.encoded = encodedNull[this.owner.protocol]
-      this.misses = 1
+      this.owner.server.stats.lookedUpOne(this.index, false)
       this.complete(FRAME_BYTES)
     }
     this.release()
