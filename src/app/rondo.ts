@@ -32,6 +32,7 @@ import { TokenTries } from '../servers/token-tries.ts'
 import { TrustedProxies } from '../config/trusted-proxies.ts'
 import { Tokens, type PlainTokens } from '../servers/tokens.ts'
 import { registerTokenMetrics } from '../servers/token-metrics.ts'
+import { registerUsageMetrics } from '../servers/hot-keys.ts'
 import { registerLookupMetrics } from '../servers/lookup-metrics.ts'
 import { Ledger } from '../servers/ledger.ts'
 import { ConnectionLimit } from '../servers/connection-limit.ts'
@@ -158,6 +159,7 @@ export class Rondo {
       { server: new HttpSocketServer(this.httpServer), port },
       ...(respPort === null ? [] : [{ server: new RespSocketServer(this.respServer), port: respPort }]),
     ]
+    registerUsageMetrics(this.telemetry.registry, this.coordinator)
     registerLookupMetrics(this.telemetry.registry, [this.respServer.stats, this.httpServer.lookups])
     for (const { server } of this.servers) server.registerMetrics(this.telemetry.registry)
   }

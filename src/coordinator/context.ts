@@ -8,6 +8,7 @@ import type { ReplicaSet } from '../core/replica-set.ts'
 import type { Requester } from './requester.ts'
 import type { Background } from './background.ts'
 import type { Hedging } from './read/hedging.ts'
+import type { BigKeys } from './usage/big-keys.ts'
 import type { Sizes } from './admission/sizes.ts'
 
 export interface CoordinatorContext {
@@ -16,6 +17,8 @@ export interface CoordinatorContext {
   readonly deadlines: Deadlines
   readonly hedging: Hedging
   readonly sizes: Sizes
+  /** Null = not watched. */
+  readonly bigKeys: BigKeys | null
   /** How many healthy nodes one operation at `one` may try. */
   readonly maxTries: number
   readonly graceMs: number

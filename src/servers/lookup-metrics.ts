@@ -60,7 +60,7 @@ export class LookupCounts implements LookupSource {
 
   private of(protocol: string, method: string): { hits: number; misses: number } {
     let methods = this.counts.get(protocol)
-    if (!methods) this.counts.set(protocol, (methods = new Map()))
+    if (!methods) this.counts.set(protocol, (methods = new Map<string, { hits: number; misses: number }>()))
     let count = methods.get(method)
     if (!count) methods.set(method, (count = { hits: 0, misses: 0 }))
     return count

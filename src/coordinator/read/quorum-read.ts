@@ -214,7 +214,9 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
   onRecord(node: Node, bytes: Buffer | null, fence: Fence): void {
     const { key, expectedBytes, context } = this.read
     context.sizes.found(key, bytes?.length ?? 0, expectedBytes)
-    this.onPeeked(node, bytes ? new StoredRecord(bytes) : null, fence)
+    const record = bytes ? new StoredRecord(bytes) : null
+    if (record) context.bigKeys?.found(key, record)
+    this.onPeeked(node, record, fence)
   }
 
   onPeeked(node: Node, record: RecordHead | null, fence: Fence): void {

@@ -150,6 +150,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
     // Only reads of whole records fetch them.
     const record = (bytes ? new StoredRecord(bytes) : null) as RecordHead | null as R | null
     this.context.sizes.found(this.key, bytes?.length ?? 0, this.expectedBytes)
+    if (record) this.context.bigKeys?.found(this.key, record as RecordHead as StoredRecord)
     this.answered(node, record, fence)
   }
 

@@ -3,6 +3,7 @@ import { VERSION_BYTES } from '../../core/clock.ts'
 import { HEAD_BYTES, newRecord, StoredRecord, type NewRecord, type Stamp } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError, type Outcome } from '../../core/errors.ts'
+import { tokenOf } from '../../core/token.ts'
 import { ownLifeMs } from '../../core/lifetime.ts'
 import type { CoordinatorContext, Failing, Replicas } from '../context.ts'
 import { wrongType } from '../errors.ts'
@@ -111,7 +112,9 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
     { kind, value, expiresAtMs }: Change,
     stamp: Stamp,
   ): { readonly record: NewRecord; readonly lifeMs: number } {
-    this.context.sizes.learn(key, HEAD_BYTES + value.length)
+    const token = tokenOf(key)
+    this.context.sizes.learn(key, HEAD_BYTES + value.length, token)
+    this.context.bigKeys?.written(key, token, kind, value.length, expiresAtMs)
     const lifeMs = ownLifeMs(kind, expiresAtMs, this.context.cluster.time.nowMs())
     return { record: newRecord(kind, stamp, expiresAtMs, value), lifeMs }
   }

@@ -431,6 +431,7 @@ const WORST: Readonly<Record<string, Args[]>> = {
   'rondo|explain': [[key]],
   'rondo|dbsize': [[], ['EXACT'], [long]],
   'rondo|status': [[]],
+  'rondo|hotkeys': [[]],
   'rondo|help': [[]],
   'rondo|members': [[]],
   'rondo|cluster': [[]],
