@@ -7,7 +7,6 @@ import type { ConsistencyLevel } from '../core/consistency.ts'
 import type { RondoError } from '../core/errors.ts'
 import type { Work } from '../core/work.ts'
 import type { Reply } from './reply.ts'
-import type { Lookups } from './run/lookups.ts'
 import type { Flushes } from './keys/flushes.ts'
 import type { ScanCursors } from './keys/scan-cursor.ts'
 import type { KeyPlaces, StepLimits } from './step.ts'
@@ -38,6 +37,12 @@ export interface MemoryAccount {
   add(bytes: number): void
   /** Counts a refusal, and returns its error. */
   refusal(): RondoError
+}
+
+/** Keys that were looked up and held something, and others (run/lookups.ts). */
+export interface Lookups {
+  readonly hits: number
+  readonly misses: number
 }
 
 /** How far FLUSHALL or FLUSHDB has come. */

@@ -23,6 +23,7 @@ import type { KeyUsage } from './usage/usage.ts'
 import type { WriteDone } from './write/write.ts'
 
 export type { ClusterView, MemberView } from './cluster-view.ts'
+export type { ServedBy } from './context.ts'
 export type { Requester } from './requester.ts'
 export type { Explanation, ReplicaView } from './explain.ts'
 export type { KeyPage, ListRequest } from './listing/listing.ts'

@@ -32,7 +32,18 @@ export interface CoordinatorContext {
 export interface Failing {
   /** The connection that asks. */
   readonly requester?: Requester
-  failed(error: RondoError): void
+  /** @param by if the error is what the nodes say of the key */
+  failed(error: RondoError, by?: ServedBy): void
+}
+
+/**
+ * The nodes that an answer is of. At `one` the one that answered, or, after a fault, those that were compared. At `quorum` and
+ * `all` those that are known to hold what is answered: as many as the level needs, at least.
+ */
+export type ServedBy = Identified | readonly Identified[]
+
+export interface Identified {
+  readonly id: string
 }
 
 /** The nodes for a key. An operation takes them once and keeps them until it ends. */

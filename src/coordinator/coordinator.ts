@@ -483,7 +483,7 @@ export class Coordinator implements KeyStore {
   private settle(key: Buffer, replicas: Replicas, done: ReadDone): void {
     const keep: Modify = () => ({ kind: 'keep' })
     const answer: UpdateDone = {
-      updated: (_before, after) => done.read(after),
+      updated: (_before, after, by) => done.read(after, by),
       failed: (error) => done.failed(new RondoError('QUORUM_NOT_MET', error.message)),
     }
     new QuorumUpdate(this.context, key, replicas, 'quorum', keep, answer).start()

@@ -19,7 +19,7 @@ describe('hot keys', () => {
       looksAtClock++
       return nowMs
     }
-    hot = new HotKeys({ keep: KEEP, random: random.next, monotonicMs })
+    hot = new HotKeys({ keep: KEEP, random: () => random.next(), monotonicMs })
   })
   /** One operation in ten is a read of `hot`, one in twenty a write of `warm`. */
   const run = (perSecond: number, seconds: number) => {

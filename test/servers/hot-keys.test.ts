@@ -121,7 +121,7 @@ describe('hot and big keys', () => {
     const note = hot.note.bind(hot)
     hot.note = (key, isWrite) => void noted.push(`${isWrite ? 'write' : 'read'} ${key.toString()}`)
     const { socket } = running.ports
-    const send = (method: string, path: string, body?: unknown) =>
+    const send = (method: string, path: string, body?: object) =>
       call(socket, method, path, { ...bearer(DATA), ...(body !== undefined && { body }) })
     const ways: readonly (readonly [way: () => Promise<unknown>, expected: readonly string[]])[] = [
       [() => client.ask('GET', 'a'), ['read a']],

@@ -3,13 +3,10 @@
  * of INFO, counted as Redis counts them. A step that only reads looks up all of its keys; one that writes says which
  * (`lookedUp` of step.ts), because most look at what they replace without telling it.
  */
-import type { Caller } from '../model.ts'
+import type { Caller, Lookups } from '../model.ts'
 import type { Step } from '../step.ts'
 
-export interface Lookups {
-  readonly hits: number
-  readonly misses: number
-}
+export type { Lookups } from '../model.ts'
 
 export const NO_LOOKUPS: Lookups = { hits: 0, misses: 0 }
 /** Of one key. */

@@ -101,6 +101,7 @@ export class BigKeys {
       before.bytes = bytes
       before.expiresAtMs = expiresAtMs
       before.seenAtMs = this.options.monotonicMs()
+      if (bytes < this.limits[kind]!) this.fit(kind)
       return
     }
     if (before) this.forget(name, before)

@@ -1,5 +1,5 @@
 /** mget, mset and mdelete: many keys in one request, each with its own result. */
-import type { KeyStore } from '../../coordinator/api.ts'
+import type { KeyStore, ServedBy } from '../../coordinator/api.ts'
 import {
   liveWithEnd,
   readRecord,
@@ -54,6 +54,7 @@ export async function handleBatch(exchange: Exchange, call: BatchCall, options: 
   const query = exchange.query(['consistency', 'db', 'keyEncoding'])
   const byDefault = call === 'mget' ? options.readConsistency : options.writeConsistency
   const level = levelFromQuery(query.consistency, byDefault)
+  exchange.level = level
   const naming = {
     encoding: parseKeyEncoding(query.keyEncoding),
     database: databaseFromQuery(query.db, options.databases),
@@ -69,7 +70,8 @@ export async function handleBatch(exchange: Exchange, call: BatchCall, options: 
   // Count it again, for the parsed copy.
   const refused = exchange.hold(body.length + items.length * ARGUMENT_BYTES)
   if (refused) throw refused
-  const asked = { requester: exchange.requester, level }
+  const onServed = (by: ServedBy) => exchange.servedBy(by)
+  const asked = { requester: exchange.requester, level, onServed }
   const doOne =
     call === 'mget'
       ? reader(options, asked, exchange, work)

@@ -3,7 +3,7 @@
  *
  * It runs before Express, both in our own server and in createApp(): most of the time would be spent in Express.
  */
-import type { Requester, KeyStore, ReadDone, UpdateDone, WriteDone } from '../../coordinator/api.ts'
+import type { Requester, KeyStore, ReadDone, ServedBy, UpdateDone, WriteDone } from '../../coordinator/api.ts'
 import { HIT, MISS } from '../../commands/run/lookups.ts'
 import { liveWithEnd, readRecord } from '../../coordinator/promises.ts'
 import { versionText, type Version } from '../../core/clock.ts'
@@ -63,6 +63,7 @@ export class KeysHandler {
     const encoding = parseKeyEncoding(query.keyEncoding)
     const { key, stored } = this.keyOf(exchange, encoding, query.db)
     const { store } = this.options
+    exchange.level = level
     store.read(stored, new GetAnswer(store, exchange, key, stored, encoding, level), level)
   }
 
@@ -74,6 +75,7 @@ export class KeysHandler {
       throw new RondoError('BAD_REQUEST', 'With a JSON body the ttl stands in the body, not in the query.')
     }
     const level = levelFromQuery(query.consistency, this.options.writeConsistency)
+    exchange.level = level
     const { stored: key } = this.keyOf(exchange, parseKeyEncoding(query.keyEncoding), query.db)
     const queryTtl = ttlFromQuery(query.ttl)
     const { maxValueBytes } = this.options
@@ -128,6 +130,7 @@ export class KeysHandler {
     const condition = conditionOf(exchange.req)
     const query = exchange.query(['consistency', 'db', 'keyEncoding'])
     const level = levelFromQuery(query.consistency, this.options.writeConsistency)
+    exchange.level = level
     const { stored: key } = this.keyOf(exchange, parseKeyEncoding(query.keyEncoding), query.db)
     const { store } = this.options
     const answer = new DeleteAnswer(exchange)
@@ -186,8 +189,9 @@ class GetAnswer implements ReadDone {
     return this.exchange.requester
   }
 
-  read(record: StoredRecord | null): void {
+  read(record: StoredRecord | null, by?: ServedBy): void {
     const { store, exchange } = this
+    exchange.servedBy(by)
     if (!store.isLive(record)) {
       this.absent()
       return
@@ -224,7 +228,8 @@ class GetAnswer implements ReadDone {
     this.exchange.fail(keyNotFound())
   }
 
-  failed(error: RondoError): void {
+  failed(error: RondoError, by?: ServedBy): void {
+    this.exchange.servedBy(by)
     this.exchange.fail(error)
   }
 
@@ -269,17 +274,19 @@ class PutAnswer implements WriteDone, UpdateDone {
     return this.exchange.requester
   }
 
-  updated(_before: StoredRecord | null, after: StoredRecord | null): void {
-    this.written(after!.version)
+  updated(_before: StoredRecord | null, after: StoredRecord | null, by?: ServedBy): void {
+    this.written(after!.version, by)
   }
 
-  written(version: Version): void {
+  written(version: Version, by?: ServedBy): void {
+    this.exchange.servedBy(by)
     const text = versionText(version)
     const body = `{"message":"ok","version":"${text}"}`
     this.exchange.send(200, ['Content-Type', JSON_TYPE, 'ETag', `"${text}"`], body)
   }
 
-  failed(error: RondoError): void {
+  failed(error: RondoError, by?: ServedBy): void {
+    this.exchange.servedBy(by)
     this.exchange.fail(error)
   }
 }
@@ -295,15 +302,17 @@ class DeleteAnswer implements WriteDone, UpdateDone {
     return this.exchange.requester
   }
 
-  updated(): void {
-    this.written()
+  updated(_before: StoredRecord | null, after: StoredRecord | null, by?: ServedBy): void {
+    this.written(after!.version, by)
   }
 
-  written(): void {
+  written(_version: Version, by?: ServedBy): void {
+    this.exchange.servedBy(by)
     this.exchange.sendEmpty(204, [])
   }
 
-  failed(error: RondoError): void {
+  failed(error: RondoError, by?: ServedBy): void {
+    this.exchange.servedBy(by)
     this.exchange.fail(error)
   }
 }
