@@ -37,6 +37,8 @@ import { Fills } from '../loader/fills.ts'
 import type { OriginFetch } from '../loader/origin.ts'
 import { registerLoaderMetrics } from '../telemetry/loader-metrics.ts'
 import { registerTokenMetrics } from '../servers/token-metrics.ts'
+import { registerUsageMetrics } from '../servers/hot-keys.ts'
+import { registerLookupMetrics } from '../servers/lookup-metrics.ts'
 import { Ledger } from '../servers/ledger.ts'
 import { ConnectionLimit } from '../servers/connection-limit.ts'
 import { BACKLOG, clientLimits, isOutOfDescriptors, type ClientLimits } from './machine.ts'
@@ -173,6 +175,8 @@ export class Rondo {
       { server: new HttpSocketServer(this.httpServer), port },
       ...(respPort === null ? [] : [{ server: new RespSocketServer(this.respServer), port: respPort }]),
     ]
+    registerUsageMetrics(this.telemetry.registry, this.coordinator)
+    registerLookupMetrics(this.telemetry.registry, [this.respServer.stats, this.httpServer.lookups])
     for (const { server } of this.servers) server.registerMetrics(this.telemetry.registry)
   }
 

@@ -40,6 +40,12 @@ export interface MemoryAccount {
   refusal(): RondoError
 }
 
+/** Keys that were looked up and held something, and others (run/lookups.ts). */
+export interface Lookups {
+  readonly hits: number
+  readonly misses: number
+}
+
 /** How far FLUSHALL or FLUSHDB has come. */
 export interface FlushProgress {
   /** Null = all. */
@@ -67,6 +73,8 @@ export interface Caller extends Requester {
   readonly flushes: Flushes
   /** Called when a flush has taken some seconds, and when it has ended after that. */
   onFlush(progress: FlushProgress): void
+  /** Counts the keys that a command has looked up. @param command lower case */
+  lookedUp(command: string, found: Lookups): void
   /** Nobody waits for what is read: a walk may stop. */
   readonly unheard: boolean
   /** Commands received so far. A read is no longer hedged once another command follows it. */

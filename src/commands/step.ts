@@ -51,6 +51,11 @@ export interface StepOf<Need, Shown> {
   readonly writes: boolean
   /** Of one key: the least length of the value that it stores, if that is known before it is read. */
   readonly leastBytes?: number
+  /**
+   * Indexes of the keys that it looks up for its client (run/lookups.ts), once for each mention; -1 = one that cannot exist.
+   * Omitted: all of its keys if it only reads, and none if it writes.
+   */
+  readonly lookedUp?: readonly number[]
   /** How many bytes of values it processes in a work unit (work.ts); omitted = it copies them at most. */
   readonly bytesAUnit?: number
   /** Its reply contains the values of its keys (MGET). */

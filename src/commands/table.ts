@@ -18,8 +18,6 @@ const ONLY_EXISTING = new Set(
 )
 
 export interface KeyCommand extends CommandSpec, KeyedCommand {
-  /** Lower case. */
-  readonly name: string
   readonly execute: Execute
   /** The step, or the reason why there is none. */
   readonly step: (caller: Caller, args: readonly Buffer[]) => Step | RespError
@@ -30,13 +28,13 @@ export interface KeyCommand extends CommandSpec, KeyedCommand {
 export const KEY_COMMANDS: readonly KeyCommand[] = Object.entries(STEPS).map(([name, spec]) => {
   const keyed: KeyedCommand = {
     ...spec,
+    name,
     several: ONE_BY_ONE.has(name) ? 'each' : 'together',
     onlyExisting: ONLY_EXISTING.has(name),
   }
   return {
     ...spec,
     ...keyed,
-    name,
     execute: (caller, args, inTransaction) => runAlone(caller, args, keyed, inTransaction),
     step: (caller, args) => stepOf(caller, args, keyed),
     stepInSlices: (caller, args) => stepInSlices(caller, args, keyed),

@@ -99,6 +99,8 @@ export interface Config {
   readonly maxArguments: number
   /** Operations on single keys in flight at once. */
   readonly maxInFlight: number
+  /** 0 = none. */
+  readonly hotKeys: number
   readonly queueTimeoutMs: number
   /** Bytes that clients may use in one process; null = derived from the machine's memory. */
   readonly maxClientMemory: number | null
@@ -557,6 +559,13 @@ const rows = {
     check: wholeNumber(1, 1_000_000),
     meaning: 'Most operations in flight at once; further ones are refused with 503.',
   }),
+  HOT_KEYS: row({
+    default: '32',
+    check: wholeNumber(0, 100),
+    meaning:
+      'How many of the most used keys, and of the largest values of each type, are known by name; `0` = none. ' +
+      '`GET /hotkeys` shows them.',
+  }),
   QUEUE_TIMEOUT_MS: row({
     default: '30000',
     check: wholeNumber(1, 3_600_000),
@@ -711,6 +720,7 @@ function limitsOf(
   | 'maxTransactionCommands'
   | 'maxArguments'
   | 'maxInFlight'
+  | 'hotKeys'
   | 'queueTimeoutMs'
   | 'maxClientMemory'
   | 'maxConnections'
@@ -725,6 +735,7 @@ function limitsOf(
     maxTransactionCommands: v.MAX_TRANSACTION_COMMANDS,
     maxArguments: v.MAX_ARGUMENTS,
     maxInFlight: v.MAX_IN_FLIGHT,
+    hotKeys: v.HOT_KEYS,
     queueTimeoutMs: v.QUEUE_TIMEOUT_MS,
     maxClientMemory: v.MAX_CLIENT_MEMORY ?? null,
     maxConnections: v.MAX_CONNECTIONS ?? null,

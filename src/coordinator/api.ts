@@ -19,9 +19,11 @@ import type { IsWanted, KeyCounts, RoughCounts } from './listing/walks.ts'
 import type { ReadDone } from './read/read.ts'
 import type { ModifyAll, ModifyAllSlowly, TransactDone } from './transact/transact.ts'
 import type { Modify, UpdateDone } from './update/update.ts'
+import type { KeyUsage } from './usage/usage.ts'
 import type { WriteDone } from './write/write.ts'
 
 export type { ClusterView, MemberView } from './cluster-view.ts'
+export type { ServedBy } from './context.ts'
 export type { Requester } from './requester.ts'
 export type { Explanation, ReplicaView } from './explain.ts'
 export type { KeyPage, ListRequest } from './listing/listing.ts'
@@ -29,6 +31,8 @@ export type { IsWanted, KeyCounts, RoughCounts } from './listing/walks.ts'
 export type { ReadDone } from './read/read.ts'
 export type { AllModified, ModifyAll, ModifyAllSlowly, TransactDone } from './transact/transact.ts'
 export type { Modified, Modify, UpdateDone } from './update/update.ts'
+export { VALUE_TYPES } from './usage/big-keys.ts'
+export type { KeyUsage } from './usage/usage.ts'
 export type { WriteDone } from './write/write.ts'
 export type { Change } from './update/read-modify-write.ts'
 
@@ -63,6 +67,9 @@ export interface KeyStore {
 
   /** A node's clock skew against cluster time, and the error of that measurement; null = not measured. */
   clockOf(node: NodeState): { readonly offMs: number; readonly errorMs: number } | null
+
+  /** The hottest and the largest keys; null = not watched. */
+  readonly usage: KeyUsage | null
 
   /** Cluster time, milliseconds since 1970. */
   nowMs(): number

@@ -8,6 +8,7 @@ import type { ReplicaSet } from '../core/replica-set.ts'
 import type { Requester } from './requester.ts'
 import type { Background } from './background.ts'
 import type { Hedging } from './read/hedging.ts'
+import type { BigKeys } from './usage/big-keys.ts'
 import type { Sizes } from './admission/sizes.ts'
 
 export interface CoordinatorContext {
@@ -16,6 +17,8 @@ export interface CoordinatorContext {
   readonly deadlines: Deadlines
   readonly hedging: Hedging
   readonly sizes: Sizes
+  /** Null = not watched. */
+  readonly bigKeys: BigKeys | null
   /** How many healthy nodes one operation at `one` may try. */
   readonly maxTries: number
   readonly graceMs: number
@@ -29,7 +32,18 @@ export interface CoordinatorContext {
 export interface Failing {
   /** The connection that asks. */
   readonly requester?: Requester
-  failed(error: RondoError): void
+  /** @param by if the error is what the nodes say of the key */
+  failed(error: RondoError, by?: ServedBy): void
+}
+
+/**
+ * The nodes that an answer is of. At `one` the one that answered, or, after a fault, those that were compared. At `quorum` and
+ * `all` those that are known to hold what is answered: as many as the level needs, at least.
+ */
+export type ServedBy = Identified | readonly Identified[]
+
+export interface Identified {
+  readonly id: string
 }
 
 /** The nodes for a key. An operation takes them once and keeps them until it ends. */

@@ -53,6 +53,8 @@ import { Reservation } from './admission/reservation.ts'
 import { Sizes } from './admission/sizes.ts'
 import { newTransaction, QueuedTransaction } from './transact/queued-transaction.ts'
 import { newUpdate, QueuedUpdate } from './update/queued-update.ts'
+import { KeyUsage } from './usage/usage.ts'
+import type { HotKeys } from './usage/hot-keys.ts'
 import { KeyCount, Pages, type IsWanted, type KeyCounts, type RoughCounts } from './listing/walks.ts'
 import { QuorumUpdate, type Modify, type UpdateDone } from './update/update.ts'
 import { WriteOne, type MakeRecord, type WriteDone } from './write/write.ts'
@@ -70,6 +72,8 @@ export interface CoordinatorOptions {
   readonly queueTimeoutMs: number
   /** By default those of admission.ts. */
   readonly windows?: Windows
+  /** How many of the most used and of the largest keys are known by name; 0 = none. */
+  readonly hotKeys: number
   readonly clock: Clock
   readonly timers: Timers
   /** Returns a number in [0, 1). */
@@ -96,6 +100,8 @@ export class Coordinator implements KeyStore {
   private readonly context: CoordinatorContext
   private readonly queues: KeyQueues
   private readonly admission: Admission
+  readonly usage: KeyUsage | null
+  private readonly hotKeys: HotKeys | null
   private readonly pages = new Pages(PAGES_AT_ONCE)
   private readonly keyCount: KeyCount
   /** Of which the latest count knows. */
@@ -105,6 +111,8 @@ export class Coordinator implements KeyStore {
     this.cluster = cluster
     this.options = options
     this.queues = new KeyQueues(options.timers)
+    this.usage = KeyUsage.of(options)
+    this.hotKeys = this.usage?.hot ?? null
     this.admission = new Admission(options)
     this.keyCount = new KeyCount((isWanted) => this.walkAll(isWanted), options)
     const deadlines = new Deadlines(options.requestTimeoutMs, options)
@@ -114,6 +122,7 @@ export class Coordinator implements KeyStore {
       deadlines,
       hedging: new Hedging(deadlines, options),
       sizes: new Sizes(options.maxValueBytes),
+      bigKeys: this.usage?.big ?? null,
       maxTries: options.maxTries > 0 ? options.maxTries : Infinity,
       graceMs: options.graceMs,
       requestTimeoutMs: options.requestTimeoutMs,
@@ -180,6 +189,7 @@ export class Coordinator implements KeyStore {
   /** Reads the key's record. The key has passed checkKey. */
   read(key: Buffer, done: ReadDone, level: ConsistencyLevel = 'one'): void {
     if (this.sheds(done, NOTHING_WRITTEN)) return
+    this.hotKeys?.note(key, false)
     const { context, admission } = this
     const token = tokenOf(key)
     const replicas = this.cluster.placement.replicaSetAt(token)
@@ -200,6 +210,7 @@ export class Coordinator implements KeyStore {
   /** Reads the head of the key's record, and only the requested part of its value. The key has passed checkKey. */
   peek(key: Buffer, part: Part, done: ReadDone<PeekedRecord>, level: ConsistencyLevel = 'one'): void {
     if (this.sheds(done, NOTHING_WRITTEN)) return
+    this.hotKeys?.note(key, false)
     const { context, admission } = this
     const token = tokenOf(key)
     const replicas = this.cluster.placement.replicaSetAt(token)
@@ -229,7 +240,7 @@ export class Coordinator implements KeyStore {
       record: newRecord(KIND_VALUE, versions, expiresAtMs, value),
       lifeMs: ownLifeMs(KIND_VALUE, expiresAtMs, time.nowMs()),
     })
-    this.replicate(key, make, HEAD_BYTES + value.length, done, level)
+    this.replicate(key, make, HEAD_BYTES + value.length, done, level, expiresAtMs)
   }
 
   /** Deletes a key: writes a tombstone, which supersedes every older value that a replica may still hold. */
@@ -314,6 +325,7 @@ export class Coordinator implements KeyStore {
     leastBytes = 0,
   ): void {
     if (this.sheds(done)) return
+    this.hotKeys?.note(key, true)
     const token = tokenOf(key)
     const replicas = this.cluster.placement.replicaSetAt(token)
     const bytes = Math.max(this.context.sizes.expected(key, token), leastBytes)
@@ -380,6 +392,7 @@ export class Coordinator implements KeyStore {
       done.failed(crossReplicaSet())
       return
     }
+    for (const key of keys) this.hotKeys?.note(key, true)
     const { sizes } = this.context
     const bytes = keys.reduce((sum, key) => sum + sizes.expected(key), 0)
     const { replicas } = placed[0]!
@@ -405,18 +418,21 @@ export class Coordinator implements KeyStore {
     return keys.map((key) => ({ key, replicas: placement.replicaSetOf(key) }))
   }
 
-  /** @param bytes size of the record */
+  /** @param bytes size of the record @param expiresAtMs of a value */
   private replicate(
     key: Buffer,
     make: MakeRecord,
     bytes: number,
     done: WriteDone,
     level: ConsistencyLevel,
+    expiresAtMs = 0,
   ): void {
     if (this.sheds(done)) return
+    this.hotKeys?.note(key, true)
     const { context, admission } = this
     const token = tokenOf(key)
     context.sizes.learn(key, bytes, token)
+    context.bigKeys?.written(key, token, KIND_VALUE, bytes - HEAD_BYTES, expiresAtMs)
     const replicas = this.cluster.placement.replicaSetAt(token)
     const operation =
       level === 'one'
@@ -467,7 +483,7 @@ export class Coordinator implements KeyStore {
   private settle(key: Buffer, replicas: Replicas, done: ReadDone): void {
     const keep: Modify = () => ({ kind: 'keep' })
     const answer: UpdateDone = {
-      updated: (_before, after) => done.read(after),
+      updated: (_before, after, by) => done.read(after, by),
       failed: (error) => done.failed(new RondoError('QUORUM_NOT_MET', error.message)),
     }
     new QuorumUpdate(this.context, key, replicas, 'quorum', keep, answer).start()

@@ -13,7 +13,7 @@
  */
 import type { Deadline, Timed } from '../core/deadlines.ts'
 import type { RondoError } from '../core/errors.ts'
-import type { CoordinatorContext, Failing } from './context.ts'
+import type { CoordinatorContext, Failing, ServedBy } from './context.ts'
 
 /** Time for a coordinator or a node to follow a change of members. */
 export const OTHER_EPOCH_MS = 5
@@ -72,7 +72,7 @@ export abstract class Operation<Done extends Failing> implements Timed {
   }
 
   /** No effect once finished. */
-  end(error: RondoError): void {
-    if (this.finish()) this.done.failed(error)
+  end(error: RondoError, by?: ServedBy): void {
+    if (this.finish()) this.done.failed(error, by)
   }
 }

@@ -9,8 +9,10 @@ import type {
   ModifyAll,
   ModifyAllSlowly,
   ReadDone,
+  ServedBy,
   TransactDone,
   UpdateDone,
+  WriteDone,
 } from './api.ts'
 import { compareVersions, type Version } from '../core/clock.ts'
 import type { PeekedRecord, RecordHead, StoredRecord } from '../core/codec.ts'
@@ -21,6 +23,8 @@ export interface CallOptions {
   /** The connection that asks, with which the operation waits for room at its nodes. */
   readonly requester: Requester
   readonly level: ConsistencyLevel
+  /** Called before the promise is settled, if the answer is that of nodes. */
+  readonly onServed?: (by: ServedBy) => void
 }
 
 export interface ReadOptions extends CallOptions {
@@ -40,9 +44,13 @@ const notFollowed = () => false
 export function readRecord(
   store: KeyStore,
   key: Buffer,
-  { requester, level, isFollowed = notFollowed }: ReadOptions,
+  { requester, level, onServed, isFollowed = notFollowed }: ReadOptions,
 ): Promise<StoredRecord | null> {
-  return new Promise((read, failed) => {
+  return new Promise((resolve, failed) => {
+    const read: ReadDone['read'] = (record, by) => {
+      if (by) onServed?.(by)
+      resolve(record)
+    }
     const done: ReadDone = { requester, isFollowed, read, failed }
     store.read(key, done, level)
   })
@@ -87,18 +95,33 @@ export function writeValue(
   key: Buffer,
   value: Buffer,
   expiresAtMs: number,
-  { requester, level }: CallOptions,
+  { requester, level, onServed }: CallOptions,
 ): Promise<Version> {
-  return new Promise((written, failed) => {
+  return new Promise((resolve, failed) => {
+    const written = telling(resolve, onServed)
     store.write(key, value, expiresAtMs, { requester, written, failed }, level)
   })
 }
 
 /** @returns the version of the tombstone */
-export function removeKey(store: KeyStore, key: Buffer, { requester, level }: CallOptions): Promise<Version> {
-  return new Promise((written, failed) => {
-    store.remove(key, { requester, written, failed }, level)
+export function removeKey(
+  store: KeyStore,
+  key: Buffer,
+  { requester, level, onServed }: CallOptions,
+): Promise<Version> {
+  return new Promise((resolve, failed) => {
+    store.remove(key, { requester, written: telling(resolve, onServed), failed }, level)
   })
+}
+
+function telling(
+  resolve: (version: Version) => void,
+  onServed: CallOptions['onServed'],
+): WriteDone['written'] {
+  return (version, by) => {
+    if (by) onServed?.(by)
+    resolve(version)
+  }
 }
 
 /** Deletes what is older than this version. @returns whether it has */
@@ -118,11 +141,14 @@ export function updateKey(
   store: KeyStore,
   key: Buffer,
   modify: Modify,
-  { requester, level }: CallOptions,
+  { requester, level, onServed }: CallOptions,
   leastBytes?: number,
 ): Promise<Updated> {
   return new Promise((resolve, failed) => {
-    const updated: UpdateDone['updated'] = (before, after) => resolve({ before, after })
+    const updated: UpdateDone['updated'] = (before, after, by) => {
+      if (by) onServed?.(by)
+      resolve({ before, after })
+    }
     store.update(key, modify, { requester, updated, failed }, level, leastBytes)
   })
 }

@@ -192,7 +192,8 @@ export function promiseAlone(promise: Version): Buffer {
 function withPromise(head: Buffer, ballot: Version, value: Buffer | null): Buffer {
   const bytes = Buffer.allocUnsafeSlow(HEAD_WITH_PROMISE_BYTES + (value?.length ?? 0))
   head.copy(bytes, 0, 0, HEAD_BYTES)
-  bytes[FLAGS_AT] = new StoredRecord(head).kind | (head[FLAGS_AT]! & (LASTING_FLAG | FILLED_FLAG)) | PROMISE_FLAG
+  bytes[FLAGS_AT] =
+    new StoredRecord(head).kind | (head[FLAGS_AT]! & (LASTING_FLAG | FILLED_FLAG)) | PROMISE_FLAG
   bytes.set(ballot.subarray(0, PROMISE_BYTES), HEAD_BYTES)
   value?.copy(bytes, HEAD_WITH_PROMISE_BYTES)
   return bytes

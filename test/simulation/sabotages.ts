@@ -224,7 +224,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'settling-has-its-own-deadline',
     rule: 'one deadline for each request, whatever it takes',
     file: 'src/coordinator/read/quorum-read.ts',
-    find: 'this.settle({ read: (record) => this.answer(record), failed: (error) => this.end(error) })',
+    find: 'this.settle({ read: (record, by) => this.answer(record, by), failed: (error) => this.end(error) })',
     replace: 'this.finish()\n      this.settle(this.done)',
   },
   {
@@ -340,8 +340,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'told-alike',
     rule: 'of updates that are carried out together each is told what it made itself',
     file: 'src/coordinator/update/queued-update.ts',
-    find: 'results[turn.after]!)',
-    replace: 'results.at(-1)!)',
+    find: 'results[turn.after]!, by)',
+    replace: 'results.at(-1)!, by)',
   },
   {
     name: 'refused-too-early',

@@ -201,6 +201,7 @@ export class World {
       maxKeyBytes: 1024,
       maxValueBytes: 1 << 20,
       maxInFlight: 10_000,
+      hotKeys: 0,
       queueTimeoutMs: QUEUE_TIMEOUT_MS,
       windows: { largeBytes: CALLS_AT_ONCE, smallBytes: CALLS_AT_ONCE },
       clock: host,

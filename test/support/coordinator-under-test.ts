@@ -89,6 +89,7 @@ export class CoordinatorUnderTest {
       maxKeyBytes: 1024,
       maxValueBytes: 1 << 20,
       maxInFlight: 10_000,
+      hotKeys: 0,
       queueTimeoutMs: QUEUE_TIMEOUT_MS,
       clock: this.time,
       timers: this.time,

@@ -203,7 +203,7 @@ function searching(form: Form): StepMaker {
     }
     const cost = (held: readonly (Held | null)[]) =>
       (held[sourcePlace]?.value.length ?? 0) / SEARCH_BYTES_A_UNIT
-    return { ...changeSlowly(keys, cost, slices), writes: storeAt !== null }
+    return { ...changeSlowly(keys, cost, slices), writes: storeAt !== null, lookedUp: [sourcePlace] }
   }
 }
 

@@ -45,13 +45,14 @@ function storing(operation: Operation): StepMaker {
   return (args, nowMs, limits, mentions = distinct(args.slice(1))): Step => {
     const { keys, places } = mentions
     const newEndMs = defaultEnd(limits, nowMs)
-    return changeSlowly(keys, costOf, function* (held): Sliced<Stepped> {
+    const step = changeSlowly(keys, costOf, function* (held): Sliced<Stepped> {
       const result = yield* resultOf(operation, held, places.slice(1), Infinity)
       if (!Array.isArray(result)) return result
       const entries = new NewEntries()
       for (const member of result) entries.add(plainEntry(member))
       return storedResult(SET, entries, held, 0, newEndMs)
     })
+    return { ...step, lookedUp: places.slice(1) }
   }
 }
 

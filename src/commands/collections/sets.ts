@@ -101,7 +101,7 @@ export function countArgument(argument: Buffer): number {
 export function smove(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
   const [, from, to, member] = args as [Buffer, Buffer, Buffer, Buffer]
   if (from.equals(to)) {
-    return lookAtEntries(from, SET, (set) => (set.indexOf(member) === -1 ? 0 : 1))
+    return { ...lookAtEntries(from, SET, (set) => (set.indexOf(member) === -1 ? 0 : 1)), lookedUp: [] }
   }
   const newEndMs = defaultEnd(limits, nowMs)
   return {

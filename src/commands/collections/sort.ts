@@ -133,11 +133,13 @@ function stepOn(
     // An element, or what is named for it, may stand in the reply again and again.
     return { ...step, answersValues: true }
   }
-  return changeSlowly(keys, costOf, function* (held): Sliced<Stepped> {
+  const step = changeSlowly(keys, costOf, function* (held): Sliced<Stepped> {
     const found = yield* sortedIn(held[0]!, options, true, namedIn(held))
     if ('reply' in found) return found
     return storedResult(LIST, entriesOf(found), held, targetPlace, newEndMs)
   })
+  const others = keys.flatMap((_, i) => (i === targetPlace && i > 0 ? [] : [i]))
+  return { ...step, lookedUp: others }
 }
 
 /** Inside MULTI, where nothing can follow. */

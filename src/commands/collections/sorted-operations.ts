@@ -70,11 +70,12 @@ function storing(command: string, operation: Operation): StepMaker {
     const { keys, places } = mentions ?? distinct([args[1]!, ...names])
     const options = optionsOf(rest, names.length, operation === 'difference' ? [] : SCORED)
     const newEndMs = defaultEnd(limits, nowMs)
-    return changeSlowly(keys, costOfAll(places), function* (held): Sliced<Stepped> {
+    const step = changeSlowly(keys, costOfAll(places), function* (held): Sliced<Stepped> {
       const result = yield* resultOf(operation, held, places.slice(1), options)
       if (!Array.isArray(result)) return result
       return storedResult(SORTED_SET, yield* entriesOf(result), held, 0, newEndMs)
     })
+    return { ...step, lookedUp: places.slice(1) }
   }
 }
 

@@ -197,7 +197,7 @@ export const zrangestore: StepMaker = (args, nowMs, limits): Step => {
   const selection = selectionOf(args.slice(3), { stores: true })
   const { keys, places } = distinct([args[1]!, args[2]!])
   const newEndMs = defaultEnd(limits, nowMs)
-  return changeKeys(keys, (held) => {
+  const step = changeKeys(keys, (held) => {
     const zset = entriesOrRefusal(held[places[1]!]!, SORTED_SET)
     if ('reply' in zset) return zset
     const chosen = selection.places(zset).sort((a, b) => a - b)
@@ -205,6 +205,7 @@ export const zrangestore: StepMaker = (args, nowMs, limits): Step => {
     for (const i of chosen) entries.keep(zset, i, i + 1)
     return storedResult(SORTED_SET, entries, held, 0, newEndMs)
   })
+  return { ...step, lookedUp: [places[1]!] }
 }
 
 /** @param args from the first bound on @throws CommandError */

@@ -138,7 +138,7 @@ export const pfmerge: StepMaker = (args, nowMs, limits, mentions = distinct(args
   const newEndMs = defaultEnd(limits, nowMs)
   const cost = (held: readonly (Held | null)[]) =>
     held.length * UNITS_A_VALUE + UNITS_TO_WRITE + unitsToSearch(held[0] ?? null)
-  return changeSlowly(mentions.keys, cost, function* (current): Sliced<Stepped> {
+  const step = changeSlowly(mentions.keys, cost, function* (current): Sliced<Stepped> {
     const merged = yield* mergedOf(current)
     if (typeof merged === 'string') return refused(merged)
     const [target = null] = current
@@ -156,6 +156,7 @@ export const pfmerge: StepMaker = (args, nowMs, limits, mentions = distinct(args
     const value = inPlaceOf(target, hyperloglog.value, newEndMs)
     return { reply: OK, next: current.map((_, i) => (i === 0 ? value : undefined)) }
   })
+  return { ...step, lookedUp: mentions.places }
 }
 
 /** A sparse target is searched for each register, of which it has about one that is not 0 for each byte. */

@@ -42,6 +42,7 @@ export const exists: StepMaker = (args, _nowMs, _limits, mentions = distinct(arg
     keys,
     reads: true,
     writes: false,
+    lookedUp: places,
     apply: (held) => ({ reply: places.reduce((sum, place) => sum + (held[place] ? 1 : 0), 0) }),
   }
 }
@@ -70,6 +71,7 @@ function move(
       keys: [from],
       reads: true,
       writes: false,
+      lookedUp: [],
       apply: ([held]) => (held ? { reply: replies.same } : NO_SUCH_KEY),
     }
   }
@@ -104,6 +106,7 @@ export function copy(args: readonly Buffer[], _nowMs: number, limits: StepLimits
     databases: [limits.database, target],
     reads: true,
     writes: true,
+    lookedUp: [0],
     apply([held = null, there = null]) {
       if (!held || (there && !replaces)) return { reply: 0 }
       return { reply: 1, next: [undefined, held] }

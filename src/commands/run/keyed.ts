@@ -24,6 +24,7 @@ import { applyTo, bytesOf, knownOf, wholesOf, type Known } from './known.ts'
 import { onlyAt } from './only-at.ts'
 import { changeKey } from './one-key.ts'
 import { RespError, type Reply } from '../reply.ts'
+import { countLookups, lookupsOf } from './lookups.ts'
 import { answerBytes, replyTooLarge, tooMuchWork } from './answer-limit.ts'
 import { allInSlices, inSlices } from './slices.ts'
 import {
@@ -44,6 +45,8 @@ import { inOnePiece, type Sliced } from '../../core/work.ts'
 
 /** A command on keys: its step, and how to run it. */
 export interface KeyedCommand extends KeyPlaces {
+  /** Lower case. */
+  readonly name: string
   readonly make: StepMaker
   /** How it changes several keys that it has read: as a transaction, or one by one. */
   readonly several: 'together' | 'each'
@@ -158,7 +161,13 @@ function made(
   }
 }
 
-export async function readStep(caller: Caller, step: Step, heldUp?: () => void): Promise<Reply> {
+/** @param command its name @param heldUp called synchronously if not all keys can be read at once */
+export async function readStep(
+  caller: Caller,
+  step: Step,
+  command: string,
+  heldUp?: () => void,
+): Promise<Reply> {
   const { store, settings } = caller
   let bytes = 0
   const read = async (i: number) => {
@@ -174,6 +183,7 @@ export async function readStep(caller: Caller, step: Step, heldUp?: () => void):
   }
   try {
     const held = await allInSlices(caller, step.keys.length, read, heldUp)
+    countLookups(caller, command, lookupsOf(step, held))
     const now = nowMs(store)
     if (step.needs !== 'value' || !step.slow) {
       if (bytes <= SHORT_BYTES) return replyWithin(settings, step, applyTo(step, held, now).reply)
@@ -217,13 +227,16 @@ export async function runStep(
   command: KeyedCommand,
 ): Promise<Reply> {
   if (step.needs === 'value' && step.follow) return runFollowed(caller, step, command)
-  if (!step.writes || step.keys.length === 0) return readStep(caller, step)
+  if (!step.writes || step.keys.length === 0) return readStep(caller, step, command.name)
   if (!step.reads) return writeEach(caller, step)
-  const { make, several } = command
+  const { make, several, name } = command
   const isSlow = step.needs === 'value' && step.slow !== undefined
-  if (step.keys.length === 1 && !isSlow) return updateStep(caller, step)
-  if (several === 'together') return runTogether(caller, step)
-  return eachKey(caller, step, (key) => ({ ...(made(caller, [args[0]!, key], make) as Step), keys: [key] }))
+  if (step.keys.length === 1 && !isSlow) return updateStep(caller, step, name)
+  if (several === 'together') return runTogether(caller, step, name)
+  return eachKey(caller, step, name, (key) => ({
+    ...(made(caller, [args[0]!, key], make) as Step),
+    keys: [key],
+  }))
 }
 
 const MOST_TRIES = 5
@@ -240,14 +253,21 @@ async function runFollowed(
     if (!('keys' in next)) return next.reply
     const step = usable(caller, next, command)
     if (step instanceof RespError) return step
-    const reply = step.writes ? await runTogether(caller, step) : await readStep(caller, step)
+    const reply = step.writes
+      ? await runTogether(caller, step, command.name)
+      : await readStep(caller, step, command.name)
     if (reply !== KEYS_CHANGED || tries === MOST_TRIES) return reply
   }
 }
 
 /** Runs one step per key. @returns how many keys were changed */
-async function eachKey(caller: Caller, { keys }: Step, stepFor: (key: Buffer) => Step): Promise<Reply> {
-  const settled = await inSlices(caller, keys.length, (i) => updateStep(caller, stepFor(keys[i]!)))
+async function eachKey(
+  caller: Caller,
+  { keys }: Step,
+  command: string,
+  stepFor: (key: Buffer) => Step,
+): Promise<Reply> {
+  const settled = await inSlices(caller, keys.length, (i) => updateStep(caller, stepFor(keys[i]!), command))
   const counts = settled as PromiseSettledResult<number>[]
   const changed = counts.reduce((sum, one) => sum + (one.status === 'fulfilled' ? one.value : 0), 0)
   throwFailure(keys.length, changed, settled)
@@ -278,8 +298,10 @@ function throwFailure(
 }
 
 /** Applies the step to one key atomically. */
-async function updateStep(caller: Caller, step: Step): Promise<Reply> {
-  return (await changeKey(caller.store, step, writeOptions(caller))).reply
+async function updateStep(caller: Caller, step: Step, command: string): Promise<Reply> {
+  const { reply, lookups } = await changeKey(caller.store, step, writeOptions(caller))
+  countLookups(caller, command, lookups)
+  return reply
 }
 
 /** Writes keys without reading them. */

@@ -16,10 +16,12 @@ import type { Step } from '../step.ts'
 import { nowMs, recordOf, tooLarge } from './held.ts'
 import { UNKNOWN_END, withForeignEnds, type ForeignEnds } from './foreign-ends.ts'
 import { applyTo } from './known.ts'
+import { lookupsOf, NO_LOOKUPS, type Lookups } from './lookups.ts'
 
 /** What a step did to its key. */
 export interface KeyChanged extends Updated {
   readonly reply: Reply
+  readonly lookups: Lookups
 }
 
 /**
@@ -28,15 +30,17 @@ export interface KeyChanged extends Updated {
  */
 export async function changeKey(store: KeyStore, step: Step, options: CallOptions): Promise<KeyChanged> {
   let reply: Reply = null
+  let lookups = NO_LOOKUPS
   const { before, after } = await withForeignEnds(store, (ends) => {
     const modify = (current: StoredRecord | null) => {
       const changed = changeBy(step, current, ends, store)
       reply = changed.reply
+      lookups = changed.lookups
       return changed.modified
     }
     return updateKey(store, step.keys[0]!, modify, options, step.leastBytes)
   })
-  return { reply, before, after }
+  return { reply, lookups, before, after }
 }
 
 /** What the step makes of the key's record. */
@@ -45,13 +49,17 @@ export function changeBy(
   current: StoredRecord | null,
   ends: ForeignEnds,
   store: Pick<KeyStore, 'nowMs' | 'checkValue'>,
-): { readonly reply: Reply; readonly modified: Modified } {
+): { readonly reply: Reply; readonly lookups: Lookups; readonly modified: Modified } {
   const now = nowMs(store)
   const known = ends.knownIn(step.keys[0]!, current, now)
-  if (known === 'unknown') return { reply: null, modified: { kind: 'refuse', error: UNKNOWN_END } }
+  if (known === 'unknown') {
+    return { reply: null, lookups: NO_LOOKUPS, modified: { kind: 'refuse', error: UNKNOWN_END } }
+  }
   const { reply, next } = applyTo(step, [known], now)
+  const lookups = lookupsOf(step, [known])
   const held = next?.[0]
-  if (held === undefined) return { reply, modified: { kind: 'keep' } }
+  if (held === undefined) return { reply, lookups, modified: { kind: 'keep' } }
   const error = tooLarge(store, held)
-  return { reply, modified: error ? { kind: 'refuse', error } : { kind: 'write', record: recordOf(held) } }
+  const modified: Modified = error ? { kind: 'refuse', error } : { kind: 'write', record: recordOf(held) }
+  return { reply, lookups, modified }
 }

@@ -10,7 +10,8 @@ export function onlyAt(places: readonly number[], step: Step): Step {
 }
 
 function withPlaces<Need, Shown>(places: readonly number[], step: StepOf<Need, Shown>): StepOf<Need, Shown> {
-  const { keys, databases, slow, follow } = step
+  const { keys, databases, slow, follow, writes } = step
+  const lookedUp = step.lookedUp ?? (writes ? [] : keys.map((_, i) => i))
   const all = (held: readonly (Shown | null)[]) => {
     const shown = keys.map((): Shown | null => null)
     places.forEach((place, i) => (shown[place] = held[i]!))
@@ -24,6 +25,7 @@ function withPlaces<Need, Shown>(places: readonly number[], step: StepOf<Need, S
   return {
     ...step,
     keys: places.map((place) => keys[place]!),
+    lookedUp: lookedUp.map((place) => places.indexOf(place)),
     ...(databases && { databases: places.map((place) => databases[place]!) }),
     apply: (held, nowMs) => kept(step.apply(all(held), nowMs)),
     ...(follow && { follow: (held) => follow(all(held)) }),

@@ -12,6 +12,7 @@ import type { Caller } from '../model.ts'
 import { NULL_ARRAY, RespError, type Reply } from '../reply.ts'
 import { Refusal } from '../step.ts'
 import { answerBytes, leftOut } from './answer-limit.ts'
+import type { Lookups } from './lookups.ts'
 import { oneByOne } from './one-by-one.ts'
 import { CROSS_SET, paceOf, runSteps, transact, type Queue } from './together.ts'
 
@@ -27,6 +28,8 @@ export interface QueuedCommands {
   readonly keys: readonly Buffer[]
   /** Runs the command at this place by itself; never rejects. */
   readonly execute: (place: number) => Promise<Reply>
+  /** Counts what the command at this place has looked up. */
+  readonly lookedUp: (place: number, found: Lookups) => void
   /** Counts the memory of replies, until the caller releases it. */
   readonly hold: (bytes: number) => void
 }
@@ -68,20 +71,22 @@ export async function runQueue(
 
 async function asOne(
   caller: Caller,
-  { steps, keys, execute, hold }: QueuedCommands,
+  { steps, keys, execute, lookedUp, hold }: QueuedCommands,
   hasChanged: HasChanged,
 ): Promise<Reply> {
-  const done: { replies: Reply[] | null } = { replies: null }
+  const done: { replies: Reply[] | null; lookups: readonly Lookups[] } = { replies: null, lookups: [] }
   await transact(caller, keys, paceOf(steps), function* (current, now, ends) {
     done.replies = null
     if (hasChanged(current, now)) return null
     const outcome = yield* runSteps(caller.settings, steps, keys, current, now, ends)
     if (outcome instanceof RondoError) return outcome
     done.replies = outcome.replies
+    done.lookups = outcome.lookups
     return outcome.next
   })
   const { replies } = done
   if (!replies) return NULL_ARRAY
+  for (const [i, found] of done.lookups.entries()) lookedUp(i, found)
   // Once, although the steps may have run several times; and only now that the transaction cannot fail any more.
   let bytes = 0
   for (const [i, step] of steps.entries()) {

@@ -12,6 +12,7 @@ import type { Caller, CommandSettings } from '../model.ts'
 import { nowMs, recordOf, tooLarge, writeOptions } from './held.ts'
 import { UNKNOWN_END, withForeignEnds, type ForeignEnds } from './foreign-ends.ts'
 import { applyTo, bytesOf, wholesOf, type Known } from './known.ts'
+import { countLookups, lookupsOf, NO_LOOKUPS, type Lookups } from './lookups.ts'
 import type { RespError, Reply } from '../reply.ts'
 import { Refusal, type Held, type Step } from '../step.ts'
 import { inOneGo, type Sliced } from '../../core/work.ts'
@@ -67,22 +68,27 @@ type Change = (
   ends: ForeignEnds,
 ) => Sliced<Next | RondoError | null>
 
-/** Runs a command on several keys atomically. */
-export async function runTogether(caller: Caller, step: Step): Promise<Reply> {
+/**
+ * Runs a command on several keys atomically.
+ *
+ * @param command its name
+ */
+export async function runTogether(caller: Caller, step: Step, command: string): Promise<Reply> {
   const { store } = caller
   const { maxBatchKeys } = caller.settings
   if (step.keys.length > maxBatchKeys) {
     return new Refusal(`ERR at most ${maxBatchKeys} keys can be changed together (MAX_BATCH_KEYS)`)
   }
   if (!store.sharesReplicaSet(step.keys)) return new Refusal(CROSS_SET, 'CROSS_REPLICA_SET')
-  let replies: readonly Reply[] = []
+  let done: Pick<Ran, 'replies' | 'lookups'> = { replies: [], lookups: [] }
   await transact(caller, step.keys, paceOf([step]), function* (current, now, ends) {
     const outcome = yield* runSteps(caller.settings, [step], step.keys, current, now, ends)
     if (outcome instanceof RondoError) return outcome
-    replies = outcome.replies
+    done = outcome
     return outcome.next
   })
-  return replies[0]!
+  countLookups(caller, command, done.lookups[0]!)
+  return done.replies[0]!
 }
 
 /** How steps run: many in slices, and those that need much memory alone as well. */
@@ -95,7 +101,14 @@ export function paceOf(steps: Queue): Pace {
   return perElement || steps.length > MANY_STEPS ? 'in-slices' : 'at-once'
 }
 
-/** Applies the steps to the keys in order; the reply for a command without a step is null. */
+/** What the steps have done; the reply for a command without a step is null. */
+interface Ran {
+  readonly replies: Reply[]
+  readonly lookups: readonly Lookups[]
+  readonly next: Next
+}
+
+/** Applies the steps to the keys in order. */
 export function* runSteps(
   limits: Limits,
   steps: Queue,
@@ -103,7 +116,7 @@ export function* runSteps(
   current: readonly (StoredRecord | null)[],
   now: number,
   ends: ForeignEnds,
-): Sliced<{ replies: Reply[]; next: Next } | RondoError> {
+): Sliced<Ran | RondoError> {
   const names = keys.map((key) => key.toString('latin1'))
   const known = keys.map((key, i) => ends.knownIn(key, current[i]!, now))
   if (known.includes('unknown')) return UNKNOWN_END
@@ -113,11 +126,13 @@ export function* runSteps(
   let answered = 0
   let slowUnits = 0
   const replies: Reply[] = []
+  const lookups: Lookups[] = []
   const excess = yield* excessOf(limits, steps, held)
   if (excess) return tooMuch(limits, steps, excess)
   for (const step of steps) {
     if (!isStep(step)) {
       replies.push(step)
+      lookups.push(NO_LOOKUPS)
       continue
     }
     const mine = step.keys.map((key) => key.toString('latin1'))
@@ -138,9 +153,10 @@ export function* runSteps(
     if (touched > limits.maxCommandBytes) return tooMuch(limits, steps, 'values')
     if (answered > limits.maxReplyBytes) return tooMuch(limits, steps, 'answer')
     replies.push(reply)
+    lookups.push(lookupsOf(step, before))
     yield UNITS_A_STEP + (touched - touchedBefore) / (step.bytesAUnit ?? BYTES_A_UNIT)
   }
-  return { replies, next: names.map((name) => changed.get(name)) }
+  return { replies, lookups, next: names.map((name) => changed.get(name)) }
 }
 
 /** In work units; 0 for a fast step. */

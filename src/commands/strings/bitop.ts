@@ -41,13 +41,14 @@ export const bitop: StepMaker = (args, nowMs, limits, mentions = distinct(args.s
     const bytes = sources.reduce((sum, place) => sum + (held[place]?.value.length ?? 0), 0)
     return bytes / BYTES_A_UNIT + sources.length * UNITS_A_SOURCE
   }
-  return changeSlowly(keys, cost, function* (held): Sliced<Stepped> {
+  const step = changeSlowly(keys, cost, function* (held): Sliced<Stepped> {
     if (!areStrings(sources.map((place) => held[place]))) return WRONG_TYPE
     const value = yield* combined(operation, valuesIn(held))
     // Nothing is left of nothing: Redis deletes the target then.
     const target = value.length > 0 ? { value, expiresAtMs: newEndMs } : held[0] ? null : undefined
     return { reply: value.length, next: keys.map((_, i) => (i === 0 ? target : undefined)) }
   })
+  return { ...step, lookedUp: sources }
 }
 
 /** @throws CommandError */

@@ -66,6 +66,7 @@ export const mget: StepMaker = (args, _nowMs, _limits, mentions = distinct(args.
     writes: false,
     answersValues: true,
     loads: true,
+    lookedUp: places,
     apply: (held) => ({ reply: places.map((place) => stringOf(held[place]!)) }),
   }
 }
@@ -97,7 +98,13 @@ function setWithEnd(args: readonly Buffer[], unit: TimeUnit, nowMs: number, comm
 function setStep(key: Buffer, value: Buffer, options: SetOptions): Step {
   const { condition, answersOld, keepsEnd, endMs } = options
   const reads = condition !== null || answersOld || keepsEnd
-  const step = { keys: [key], reads, writes: true, leastBytes: value.length }
+  const step = {
+    keys: [key],
+    reads,
+    writes: true,
+    leastBytes: value.length,
+    lookedUp: answersOld ? [0] : [],
+  }
   const next = (seen: Seen | null, nowMs: number) => [
     until(value, keepsEnd && seen ? seen.expiresAtMs : endMs, nowMs),
   ]
@@ -217,13 +224,13 @@ function msetexStep(keys: Buffer[], values: readonly Buffer[], options: MsetexOp
 }
 
 export function getdel(args: readonly Buffer[]): Step {
-  return change(args[1]!, (held) => (held ? { reply: held.value, next: [null] } : { reply: null }))
+  return answering(change(args[1]!, (held) => (held ? { reply: held.value, next: [null] } : { reply: null })))
 }
 
 export function getex(args: readonly Buffer[], nowMs: number): Step {
   const newEnd = getexOptions(args, nowMs)
   if (newEnd === 'same') return look(args[1]!, valueOf)
-  return change(args[1]!, (held, applyMs) => {
+  const step = change(args[1]!, (held, applyMs) => {
     if (!held) return { reply: null }
     // Redis checks the key before the expiry time.
     if (newEnd instanceof CommandError) return refused(newEnd.message)
@@ -231,6 +238,12 @@ export function getex(args: readonly Buffer[], nowMs: number): Step {
     if (newEnd === 0 && held.expiresAtMs === 0) return { reply: held.value }
     return { reply: held.value, next: [until(held.value, newEnd, applyMs)] }
   })
+  return answering(step)
+}
+
+/** Its client gets what the key holds. */
+function answering(step: Step): Step {
+  return { ...step, lookedUp: [0] }
 }
 
 // ---- parts of values

@@ -2,7 +2,7 @@
  * Room at the nodes for a large value that an update will store. It reads first, which weighs little, so without a
  * reservation many would start at once, and then all of them store.
  */
-import type { Replicas } from '../context.ts'
+import type { Replicas, ServedBy } from '../context.ts'
 import type { RondoError } from '../../core/errors.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import type { Requester } from '../requester.ts'
@@ -24,14 +24,14 @@ export class Reservation implements UpdateDone {
     for (const { node } of replicas.homes) node.load.largeBytes += bytes
   }
 
-  updated(before: StoredRecord | null, after: StoredRecord | null): void {
+  updated(before: StoredRecord | null, after: StoredRecord | null, by?: ServedBy): void {
     this.release()
-    this.done.updated(before, after)
+    this.done.updated(before, after, by)
   }
 
-  failed(error: RondoError): void {
+  failed(error: RondoError, by?: ServedBy): void {
     this.release()
-    this.done.failed(error)
+    this.done.failed(error, by)
   }
 
   private release(): void {

@@ -35,7 +35,14 @@ import type { Part } from '../../core/part.ts'
 import { READ_NEVER } from '../../core/plan.ts'
 import { newestOf, sureHolders } from '../../core/votes.ts'
 import type { Fence, GetCall, Node, NodeFailure, PeekCall, StoreCall } from '../../nodes/node.ts'
-import { placesOf, positionOf, placedNow, type CoordinatorContext, type Replicas } from '../context.ts'
+import {
+  placesOf,
+  positionOf,
+  placedNow,
+  type CoordinatorContext,
+  type Replicas,
+  type ServedBy,
+} from '../context.ts'
 import { wrongType } from '../errors.ts'
 import { Operation } from '../operation.ts'
 import type { ReadDone } from './read.ts'
@@ -115,7 +122,7 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
   protected attempt(): void {
     if (this.rounds++ >= MAX_ROUNDS) {
       // The read's deadline still applies.
-      this.settle({ read: (record) => this.answer(record), failed: (error) => this.end(error) })
+      this.settle({ read: (record, by) => this.answer(record, by), failed: (error) => this.end(error) })
       return
     }
     this.replicas = placedNow(this.context, this.key, this.replicas)
@@ -152,10 +159,10 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
     QuorumRead.ofValue(context, key, replicas, level, bytes, { read: ended, failed: ended }, settle).start()
   }
 
-  answer(record: RecordHead | null): void {
+  answer(record: RecordHead | null, by: ServedBy | undefined): void {
     if (!this.finish()) return
     const isMore = this.part !== null && record instanceof StoredRecord
-    this.done.read(isMore ? PeekedRecord.of(record, this.part) : record)
+    this.done.read(isMore ? PeekedRecord.of(record, this.part) : record, by)
   }
 
   wrongType(): void {
@@ -214,7 +221,9 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
   onRecord(node: Node, bytes: Buffer | null, fence: Fence): void {
     const { key, expectedBytes, context } = this.read
     context.sizes.found(key, bytes?.length ?? 0, expectedBytes)
-    this.onPeeked(node, bytes ? new StoredRecord(bytes) : null, fence)
+    const record = bytes ? new StoredRecord(bytes) : null
+    if (record) context.bigKeys?.found(key, record)
+    this.onPeeked(node, record, fence)
   }
 
   onPeeked(node: Node, record: RecordHead | null, fence: Fence): void {
@@ -276,7 +285,10 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
     }
     if (this.isHeld) {
       this.over = true
-      this.read.answer(this.newest)
+      this.read.answer(
+        this.newest,
+        this.holding.map((place) => this.replicas.homes[place]!),
+      )
     } else if (this.pending === 0 && this.isPart) {
       this.over = true
       this.read.againWithValues()

@@ -33,6 +33,7 @@ import {
   placedNow,
   type CoordinatorContext,
   type Failing,
+  type ServedBy,
   type Replicas,
 } from '../context.ts'
 import { storedTooLarge, wrongType } from '../errors.ts'
@@ -42,13 +43,15 @@ import { inWords } from '../../core/sentence.ts'
 /** By default for the whole record; Coordinator.peek returns a part of it. */
 export interface ReadDone<R extends RecordHead = StoredRecord> extends Failing {
   /** @param record the newest record found, a tombstone or an expired one too; null = nothing is stored */
-  read(record: R | null): void
+  read(record: R | null, by?: ServedBy): void
   /**
    * The client has sent more commands since. A replica that is asked only now may already hold a write that came after
    * this read, so a late read is not hedged.
    */
   isFollowed?(): boolean
 }
+
+const NONE: Node[] = []
 
 /** Not an Operation, for speed (operation.ts). */
 export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, PeekCall, Timed {
@@ -78,6 +81,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   private homesAnswered = 0
   private cleanAnswered = false
   private newest: R | null = null
+  private comparedNodes: Node[] = NONE
   private lastFailure: NodeFailure | null = null
   /** An answer was of another epoch, and did not count. */
   private otherEpoch = false
@@ -150,6 +154,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
     // Only reads of whole records fetch them.
     const record = (bytes ? new StoredRecord(bytes) : null) as RecordHead | null as R | null
     this.context.sizes.found(this.key, bytes?.length ?? 0, this.expectedBytes)
+    if (record) this.context.bigKeys?.found(this.key, record as RecordHead as StoredRecord)
     this.answered(node, record, fence)
   }
 
@@ -176,7 +181,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       if (record === null && node === this.hedge && this.outstanding > 1) {
         this.outstanding--
         this.hedgeFoundNothing = true
-      } else this.found(record)
+      } else this.found(record, node)
       return
     }
     const position = positionOf(this.plan!.compared, node)
@@ -186,6 +191,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       this.compared()
       return
     }
+    this.comparedNodes.push(node)
     if (position < this.plan!.comparedHomes) {
       this.homesAnswered++
       if (fence.clean) this.cleanAnswered = true
@@ -198,19 +204,20 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
     this.compared()
   }
 
-  private found(record: R | null): void {
+  private found(record: R | null, by: Node): void {
     if (record === null && this.replicas.isJoint && !this.askedBothSets) {
       const { homes, voters } = this.replicas
       const others = homes.slice(voters).filter(({ readRank }) => readRank !== READ_NEVER)
       this.askedBothSets = this.cleanAnswered = true
       if (others.length > 0) {
+        this.comparedNodes = [by]
         this.compare({ inTurn: [], compared: others, comparedHomes: 0 })
         return
       }
     }
     if (!this.isLarge) this.context.hedging.answered(this.context.deadlines.startOf(this.deadline!))
     this.finish()
-    this.done.read(record)
+    this.done.read(record, by)
   }
 
   onFailure(node: Node, failure: NodeFailure): void {
@@ -245,7 +252,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   private failedInTurn(): void {
     if (--this.outstanding > 0) return
     if (this.hedgeFoundNothing) {
-      this.found(null)
+      this.found(null, this.hedge!)
       return
     }
     this.plan ??= this.planWithoutFirst()
@@ -265,7 +272,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   overdue(): void {
     if (this.hedgeFoundNothing && this.comparing === 0) {
       this.askedBothSets = true // there is no time left for it
-      this.found(null)
+      this.found(null, this.hedge!)
       return
     }
     const { requestTimeoutMs } = this.context
@@ -289,6 +296,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
     this.plan = plan
     this.tries = this.context.maxTries
     this.comparing = plan.compared.length
+    if (this.comparedNodes === NONE) this.comparedNodes = []
     for (const member of plan.compared) this.fetch(member.node)
   }
 
@@ -315,7 +323,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       return
     }
     this.finish()
-    this.done.read(this.newest)
+    this.done.read(this.newest, this.comparedNodes)
   }
 
   private noReplicaAnswered(): RondoError {
@@ -344,6 +352,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
     this.nextInTurn = this.tries = this.homesAnswered = 0
     this.hedgeFoundNothing = this.cleanAnswered = this.otherEpoch = this.askedBothSets = false
     this.hedge = this.newest = null
+    this.comparedNodes = NONE
     this.attempt()
   }
 

@@ -11,19 +11,21 @@ import { RondoError } from '../../core/errors.ts'
 import { READ_NEVER } from '../../core/plan.ts'
 import { newestOf } from '../../core/votes.ts'
 import type { NodeFailure } from '../../nodes/node.ts'
-import type { Failing, Replicas } from '../context.ts'
+import type { Failing, Replicas, ServedBy } from '../context.ts'
 import { ReadModifyWrite } from './read-modify-write.ts'
 import { ReadOne } from '../read/read.ts'
 import { inWords } from '../../core/sentence.ts'
 
+type Then = (record: StoredRecord | null, by?: ServedBy) => void
+
 export abstract class DecidedByOne<Done extends Failing> extends ReadModifyWrite<Done> {
   protected override readonly againAtOnce = 3
 
-  protected readFirst(key: Buffer, replicas: Replicas, then: (record: StoredRecord | null) => void): void {
+  protected readFirst(key: Buffer, replicas: Replicas, then: Then): void {
     const expectedBytes = this.context.sizes.expected(key)
     ReadOne.ofValue(this.context, key, replicas, expectedBytes, {
-      read: (record) => {
-        if (!this.isFinished) this.besideFormer(key, replicas, record, then)
+      read: (record, by) => {
+        if (!this.isFinished) this.besideFormer(key, replicas, record, (found) => then(found, by))
       },
       failed: (error) => this.end(new RondoError(error.code, error.message, this.details)),
     }).start()

@@ -15,7 +15,7 @@
 import { HEAD_BYTES, newRecord, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
-import type { CoordinatorContext, Replicas } from '../context.ts'
+import type { CoordinatorContext, Replicas, ServedBy } from '../context.ts'
 import type { KeyQueues, Waiting } from './key-queues.ts'
 import { Operation } from '../operation.ts'
 import { asStored, NewVersion, type Change } from './read-modify-write.ts'
@@ -66,8 +66,8 @@ export class QueuedUpdate extends Operation<UpdateDone> implements Waiting {
     new UpdateGroup(this.context, this.queues, name, this.key, members).start()
   }
 
-  updated(before: StoredRecord | null, after: StoredRecord | null): void {
-    if (this.finish()) this.done.updated(before, after)
+  updated(before: StoredRecord | null, after: StoredRecord | null, by?: ServedBy): void {
+    if (this.finish()) this.done.updated(before, after, by)
   }
 
   overdue(): void {
@@ -126,12 +126,12 @@ export class UpdateGroup implements UpdateDone {
     this.update.startQueued(this.queues, this.name)
   }
 
-  updated(_before: StoredRecord | null, after: StoredRecord | null): void {
+  updated(_before: StoredRecord | null, after: StoredRecord | null, by?: ServedBy): void {
     const { turns, results } = this
     results[results.length - 1] = after
     for (const turn of turns) {
-      if (turn.refusal) turn.member.end(turn.refusal)
-      else turn.member.updated(results[turn.before]!, results[turn.after]!)
+      if (turn.refusal) turn.member.end(turn.refusal, by)
+      else turn.member.updated(results[turn.before]!, results[turn.after]!, by)
     }
   }
 

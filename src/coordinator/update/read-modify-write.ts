@@ -1,8 +1,16 @@
 /** The common part of updates and transactions: retries, the stored record, and errors. */
 import { VERSION_BYTES } from '../../core/clock.ts'
-import { FILLED_FLAG, HEAD_BYTES, newRecord, StoredRecord, type NewRecord, type Stamp } from '../../core/codec.ts'
+import {
+  FILLED_FLAG,
+  HEAD_BYTES,
+  newRecord,
+  StoredRecord,
+  type NewRecord,
+  type Stamp,
+} from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError, type Outcome } from '../../core/errors.ts'
+import { tokenOf } from '../../core/token.ts'
 import { ownLifeMs } from '../../core/lifetime.ts'
 import type { CoordinatorContext, Failing, Replicas } from '../context.ts'
 import { wrongType } from '../errors.ts'
@@ -113,7 +121,9 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
     { kind, value, expiresAtMs, staleMs = 0 }: Change,
     stamp: Stamp,
   ): { readonly record: NewRecord; readonly lifeMs: number } {
-    this.context.sizes.learn(key, HEAD_BYTES + value.length)
+    const token = tokenOf(key)
+    this.context.sizes.learn(key, HEAD_BYTES + value.length, token)
+    this.context.bigKeys?.written(key, token, kind, value.length, expiresAtMs)
     const ownMs = ownLifeMs(kind, expiresAtMs, this.context.cluster.time.nowMs())
     const flags = staleMs > 0 ? FILLED_FLAG : 0
     return { record: newRecord(kind | flags, stamp, expiresAtMs, value), lifeMs: ownMs + staleMs }

@@ -14,7 +14,7 @@ import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../.
 import { KIND_TOMBSTONE, type NewRecord, type StoredRecord } from '../../core/codec.ts'
 import { planWrite } from '../../core/plan.ts'
 import type { Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
-import { memberOf, placedNow, type CoordinatorContext, type Replicas } from '../context.ts'
+import { memberOf, placedNow, type CoordinatorContext, type Replicas, type ServedBy } from '../context.ts'
 import { DecidedByOne } from './decided-by-one.ts'
 import { Copies, lifeWhileAway, noteMiss } from '../write/misses.ts'
 import { asStored } from './read-modify-write.ts'
@@ -51,7 +51,7 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
     const first = memberOf(preference, node)
     const copies = new Copies(this.context, this.key, this.result!, homes, [first, ...this.copies])
     copies.send(this.copies, this.lifeMs)
-    if (this.finish()) this.done.updated(this.before, asStored(this.result!))
+    if (this.finish()) this.done.updated(this.before, asStored(this.result!), node)
   }
 
   onStale(node: Node, held: Buffer): void {
@@ -77,19 +77,19 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
 
   protected attempt(): void {
     this.replicas = placedNow(this.context, this.key, this.replicas)
-    this.readFirst(this.key, this.replicas, (record) => this.decide(record))
+    this.readFirst(this.key, this.replicas, (record, by) => this.decide(record, by))
   }
 
-  private decide(before: StoredRecord | null): void {
+  private decide(before: StoredRecord | null, by?: ServedBy): void {
     this.before = before
     const modified: Modified = this.modify(before)
     if (modified.kind === 'refuse') {
-      this.end(modified.error)
+      this.end(modified.error, by)
       return
     }
     if (modified.kind === 'keep') {
       this.finish()
-      this.done.updated(before, before)
+      this.done.updated(before, before, by)
       return
     }
     const { cluster, graceMs } = this.context

@@ -30,7 +30,14 @@ import type { RondoError } from '../../core/errors.ts'
 import { newestOf } from '../../core/votes.ts'
 import type { Fence, Node, NodeFailure, PrepareCall, StoreCall } from '../../nodes/node.ts'
 import { Acks } from '../write/acks.ts'
-import { positionOf, placedNow, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
+import {
+  positionOf,
+  placedNow,
+  type CoordinatorContext,
+  type Failing,
+  type Replicas,
+  type ServedBy,
+} from '../context.ts'
 import { asStored, type Change } from './read-modify-write.ts'
 import { Ballot, TwoRounds } from './two-rounds.ts'
 
@@ -50,7 +57,7 @@ export type Modify = (current: StoredRecord | null) => Modified
 
 export interface UpdateDone extends Failing {
   /** @param before the previous record @param after the current record; the same if nothing changed */
-  updated(before: StoredRecord | null, after: StoredRecord | null): void
+  updated(before: StoredRecord | null, after: StoredRecord | null, by?: ServedBy): void
 }
 
 export class QuorumUpdate extends TwoRounds<UpdateDone> {
@@ -78,8 +85,8 @@ export class QuorumUpdate extends TwoRounds<UpdateDone> {
     new UpdateAttempt(this, usable).prepare()
   }
 
-  succeed(before: StoredRecord | null, after: StoredRecord | null): void {
-    if (this.finishInTime()) this.done.updated(before, after)
+  succeed(before: StoredRecord | null, after: StoredRecord | null, by: ServedBy): void {
+    if (this.finishInTime()) this.done.updated(before, after, by)
   }
 }
 
@@ -245,8 +252,9 @@ class UpdateAttempt implements PrepareCall, StoreCall {
       const lifeMs = Math.max(this.lifeMs, this.acks!.longestMs)
       this.update.copyToOthers(key, this.replicas, this.result, lifeMs, this.usable)
     }
-    if (modified.kind === 'refuse') this.update.end(modified.error)
-    else this.update.succeed(this.before, after)
+    const by = this.acks?.holders ?? [...this.votes.keys()]
+    if (modified.kind === 'refuse') this.update.end(modified.error, by)
+    else this.update.succeed(this.before, after, by)
   }
 
   private noteTurnedAway(): void {

@@ -11,6 +11,7 @@ import { lastingCopy, type NewRecord } from '../../core/codec.ts'
 import { LIFE_TOLERANCE_MS } from '../../core/lifetime.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import type { Answering } from '../../core/replica-set.ts'
+import type { Member } from '../../cluster/member.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { placesOf, positionOf, type CoordinatorContext, type Replicas } from '../context.ts'
 
@@ -74,6 +75,11 @@ export class Acks implements StoreCall {
   /** The home replicas that hold the record long enough, by their index. */
   get counted(): readonly number[] {
     return this.placesOf(({ counts, keptMs }) => counts && !this.isShort(keptMs))
+  }
+
+  /** The same. */
+  get holders(): readonly Member[] {
+    return this.counted.map((place) => this.replicas.homes[place]!)
   }
 
   /** So many of them as the level requires. */

@@ -33,7 +33,7 @@ import { RondoError } from '../../core/errors.ts'
 import { fallbacksFor, takes } from '../../core/plan.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import { Acks } from './acks.ts'
-import { positionOf, placedNow, type CoordinatorContext, type Replicas } from '../context.ts'
+import { positionOf, placedNow, type CoordinatorContext, type Replicas, type ServedBy } from '../context.ts'
 import { metNewer, tooFew, wrongType } from '../errors.ts'
 import { Copies, lifeWhileAway, noteMiss } from './misses.ts'
 import { Operation } from '../operation.ts'
@@ -116,8 +116,8 @@ export class QuorumWrite extends Operation<WriteDone> {
     new QuorumAttempt(this, record, lifeMs, isRenewed).start(usable, isDelete)
   }
 
-  succeed(record: NewRecord): void {
-    if (this.finish()) this.done.written(versionOf(record))
+  succeed(record: NewRecord, by: ServedBy): void {
+    if (this.finish()) this.done.written(versionOf(record), by)
   }
 
   /** No home replica holds this version, and none ever will. */
@@ -242,7 +242,7 @@ class QuorumAttempt implements StoreCall {
       this.confirmed = true
       this.copyToFallbacks()
       this.noteTurnedAway()
-      this.write.succeed(this.record)
+      this.write.succeed(this.record, this.acks.holders)
       return
     }
     const acked = this.acks.counted.length

@@ -29,14 +29,21 @@ import type { Deadline, Timed } from '../../core/deadlines.ts'
 import { RondoError, type Outcome } from '../../core/errors.ts'
 import { planWrite, READ_FIRST } from '../../core/plan.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
-import { positionOf, placedNow, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
+import {
+  positionOf,
+  placedNow,
+  type CoordinatorContext,
+  type Failing,
+  type Replicas,
+  type ServedBy,
+} from '../context.ts'
 import { metNewer, wrongType } from '../errors.ts'
 import { OTHER_EPOCH_MS } from '../operation.ts'
 import { lifeWhileAway, noteMiss } from './misses.ts'
 import { inWords } from '../../core/sentence.ts'
 
 export interface WriteDone extends Failing {
-  written(version: Version): void
+  written(version: Version, by?: ServedBy): void
 }
 
 /**
@@ -86,10 +93,10 @@ export class WriteOne implements Timed {
   }
 
   /** The replica whose answer counts holds the record. */
-  succeed(record: NewRecord): void {
+  succeed(record: NewRecord, by: ServedBy): void {
     if (this.finished) return
     this.finish()
-    this.done.written(versionOf(record))
+    this.done.written(versionOf(record), by)
   }
 
   /** The replica whose answer counts held something newer: retry with a later version. */
@@ -233,7 +240,7 @@ class Attempt implements StoreCall {
       return
     }
     this.said[place] = APPLIED
-    if (place === this.lead) this.write.succeed(this.record)
+    if (place === this.lead) this.write.succeed(this.record, node)
   }
 
   onStale(node: Node, held: Buffer, fence: Fence): void {
@@ -275,7 +282,7 @@ class Attempt implements StoreCall {
   private follow(failure: NodeFailure): void {
     while (this.said[this.lead] === FAILED) this.lead++
     if (this.lead < this.sent) {
-      if (this.said[this.lead] === APPLIED) this.write.succeed(this.record)
+      if (this.said[this.lead] === APPLIED) this.write.succeed(this.record, this.order[this.lead]!)
       else if (this.said[this.lead] === STALE) this.overtaken()
       return
     }

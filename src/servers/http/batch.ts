@@ -1,6 +1,7 @@
 /** mget, mset and mdelete: many keys in one request, each with its own result. */
-import type { KeyStore } from '../../coordinator/api.ts'
+import type { KeyStore, ServedBy } from '../../coordinator/api.ts'
 import { removeKey, writeValue, type CallOptions } from '../../coordinator/promises.ts'
+import { HIT, MISS } from '../../commands/run/lookups.ts'
 import { versionText } from '../../core/clock.ts'
 import { KIND_VALUE } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
@@ -47,6 +48,7 @@ export async function handleBatch(exchange: Exchange, call: BatchCall, options: 
   const query = exchange.query(['consistency', 'db', 'keyEncoding'])
   const byDefault = call === 'mget' ? options.readConsistency : options.writeConsistency
   const level = levelFromQuery(query.consistency, byDefault)
+  exchange.level = level
   const naming = {
     encoding: parseKeyEncoding(query.keyEncoding),
     database: databaseFromQuery(query.db, options.databases),
@@ -62,7 +64,8 @@ export async function handleBatch(exchange: Exchange, call: BatchCall, options: 
   // Count it again, for the parsed copy.
   const refused = exchange.hold(body.length + items.length * ARGUMENT_BYTES)
   if (refused) throw refused
-  const asked = { requester: exchange.requester, level }
+  const onServed = (by: ServedBy) => exchange.servedBy(by)
+  const asked = { requester: exchange.requester, level, onServed }
   const doOne =
     call === 'mget'
       ? reader(options, asked, exchange, work)
@@ -167,7 +170,7 @@ function reader(
     try {
       if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
       const live = isTooLong ? null : await liveOrLoaded({ store, loader }, bytes, asked)
-      exchange[live ? 'hits' : 'misses']++
+      exchange.lookedUp('mget', live ? HIT : MISS)
       if (!live) return { key, ...errorOf(keyNotFound()) }
       const { record } = live
       if (record.kind !== KIND_VALUE) return { key, ...errorOf(notAString()) }

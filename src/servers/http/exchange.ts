@@ -3,8 +3,10 @@
  * by whichever sees it first.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Requester } from '../../coordinator/api.ts'
+import type { Requester, ServedBy } from '../../coordinator/api.ts'
 import type { MemoryAccount } from '../../commands/model.ts'
+import type { Lookups } from '../../commands/run/lookups.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError, stopped } from '../../core/errors.ts'
 import { requesterOf } from './requester.ts'
 import { CODES } from '../../core/error-codes.ts'
@@ -20,14 +22,12 @@ export interface RequestEnd {
   readonly status: number
   readonly ms: number
   readonly error: RondoError | null
-  /** Keys that it looked up and found, and that it did not find. */
-  readonly hits: number
-  readonly misses: number
 }
 
 export interface ExchangeDeps {
   readonly monotonicMs: () => number
   readonly onEnd: (end: RequestEnd) => void
+  readonly onLookup: (protocol: string, method: string, found: Lookups) => void
 }
 
 export const JSON_TYPE = 'application/json; charset=utf-8'
@@ -35,6 +35,9 @@ export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8'
 const EXCHANGE = Symbol('exchange')
 export const TOKEN_PARAMETER = '_token'
 const UNHEARD_MS = 2000
+/** Of a call on many keys, there may be as many as the cluster has. */
+const MOST_NODES = 16
+const NOT_IN_IDS = /[^\w.:[\], -]/g
 const SENT_ID = /^[\w.:-]{1,64}$/
 
 let requestCount = 0
@@ -64,8 +67,10 @@ export class Exchange {
   route = ''
   /** The handler to run inside Express, for a request that is not on the hot path. */
   serve: (() => void | Promise<void>) | null = null
-  hits = 0
-  misses = 0
+  /** For the metrics: `http`, or the name of a dialect. */
+  protocol = 'http'
+  /** Of an operation on keys: the answer tells it. */
+  level: ConsistencyLevel | null = null
   /** The client waits for `100 Continue` before it sends the body. */
   awaitsContinue = false
 
@@ -73,6 +78,8 @@ export class Exchange {
   private readonly connection: HttpConnection | undefined
   private readonly deps: ExchangeDeps
   private readonly startedAtMs: number
+  /** The nodes that the answer is of. */
+  private nodes: string[] | null = null
   private begun = false
   private ended = false
   /** Memory that the request uses. */
@@ -111,6 +118,29 @@ export class Exchange {
   /** The connection: operations that wait take turns by connection. */
   get requester(): Requester {
     return requesterOf(this.req.socket)
+  }
+
+  /** Counts keys that it has looked up. @param method the command or call, lower case */
+  lookedUp(method: string, found: Lookups): void {
+    this.deps.onLookup(this.protocol, method, found)
+  }
+
+  /** The answer tells which nodes it is of, the first MOST_NODES. */
+  servedBy(by: ServedBy | undefined): void {
+    if (by === undefined) return
+    if ('id' in by) this.addNode(by.id)
+    else for (const { id } of by) this.addNode(id)
+  }
+
+  private addNode(id: string): void {
+    const nodes = (this.nodes ??= [])
+    if (nodes.length < MOST_NODES && !nodes.includes(id)) nodes.push(id)
+  }
+
+  private addOrigin(headers: string[]): void {
+    if (this.level !== null) headers.push('Rondo-Consistency', this.level)
+    // An id is whatever the members have agreed on.
+    if (this.nodes) headers.push('Rondo-Served-By', this.nodes.join(', ').replace(NOT_IN_IDS, '?'))
   }
 
   /** The token in the query; null = there is none. Only some routes take it from there (guard.ts). */
@@ -239,6 +269,7 @@ export class Exchange {
   sendEmpty(status: number, headers: string[]): void {
     if (this.ended) return
     headers.push('X-Request-Id', this.id)
+    this.addOrigin(headers)
     this.writeHead(status, headers)
     this.finish(undefined)
     this.end(status, null)
@@ -290,7 +321,7 @@ export class Exchange {
       ...error.details,
     })
     const close = options.close === true || hasUnreadBody(this.req)
-    this.res.writeHead(status, [
+    const headers = [
       'Content-Type',
       PROBLEM_TYPE,
       'Content-Length',
@@ -306,7 +337,9 @@ export class Exchange {
       ...(status === 401 ? ['WWW-Authenticate', 'Bearer'] : []),
       ...(close ? ['Connection', 'close'] : []),
       ...(options.headers ?? []),
-    ])
+    ]
+    this.addOrigin(headers)
+    this.res.writeHead(status, headers)
     this.finish(this.req.method === 'HEAD' ? undefined : body)
     this.end(status, error)
   }
@@ -322,6 +355,7 @@ export class Exchange {
       'Cache-Control',
       'no-store',
     )
+    this.addOrigin(headers)
     return headers
   }
 
@@ -341,8 +375,6 @@ export class Exchange {
       status,
       ms: this.deps.monotonicMs() - this.startedAtMs,
       error,
-      hits: this.hits,
-      misses: this.misses,
     })
   }
 }

@@ -13,7 +13,8 @@ import { Hosts, type HostOptions } from './hosts.ts'
 import { WrongToken } from './wrong-token.ts'
 import { connectionOf } from './traffic.ts'
 
-export type Scope = 'open' | 'data' | 'status' | 'admin'
+/** `usage`: for admins, but the answer names keys, so that without ADMIN_TOKEN it needs DATA_TOKEN, if there is one. */
+export type Scope = 'open' | 'data' | 'status' | 'usage' | 'admin'
 
 export interface GuardOptions extends HostOptions {
   readonly tokens: Tokens
@@ -40,6 +41,7 @@ export class Guard {
       open: guarded,
       data: data.length > 0,
       status: guarded,
+      usage: guarded,
       admin: admin.length > 0,
     }
     this.hosts = new Hosts(options)
@@ -96,6 +98,8 @@ export class Guard {
         return this.tokens.data
       case 'status':
         return this.tokens.either
+      case 'usage':
+        return this.tokens.admin.length > 0 ? this.tokens.admin : this.tokens.data
       case 'admin':
         return this.tokens.admin
     }

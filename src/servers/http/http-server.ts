@@ -11,6 +11,7 @@ import { RondoError } from '../../core/errors.ts'
 import { comesTooLate, Exchange, type RequestEnd } from './exchange.ts'
 import { Guard } from './guard.ts'
 import { KeysHandler, methodNotAllowed } from './keys.ts'
+import { LookupCounts } from '../lookup-metrics.ts'
 import { Router, type HttpServerOptions, type Match, type Serving } from './routes.ts'
 import { badTarget } from './target.ts'
 import { refuse } from './wrong-token.ts'
@@ -18,6 +19,12 @@ import { PAGE_POLICY } from './dashboard/page.ts'
 
 /** The HTTP API as a function: for a server of node:http, or to mount in an application of Express or Connect. */
 export type HttpApp = (req: IncomingMessage, res: ServerResponse, next?: (error?: unknown) => void) => void
+
+/** Other calls are listed once they have looked something up. */
+const ALWAYS_LISTED = [
+  ['http', 'get'],
+  ['http', 'mget'],
+] as const
 
 /** Serves requests, in front of Express and inside it. */
 export class HttpServer implements Serving {
@@ -27,12 +34,14 @@ export class HttpServer implements Serving {
   readonly guard: Guard
   readonly keys: KeysHandler
   private readonly router: Router
+  readonly lookups = new LookupCounts(ALWAYS_LISTED)
   readonly app: HttpApp
 
-  constructor(options: HttpServerOptions) {
+  constructor(options: Omit<HttpServerOptions, 'onLookup'>) {
     const { onEnd } = options
     this.options = {
       ...options,
+      onLookup: (protocol, method, found) => this.lookups.add(protocol, method, found),
       onEnd: (end) => {
         this.observe(end)
         onEnd(end)
@@ -60,6 +69,7 @@ export class HttpServer implements Serving {
       return true
     }
     exchange.route = match.entry?.route.path ?? ''
+    if (match.call?.compat !== undefined) exchange.protocol = match.call.compat
     if (!match.entry?.route.hot) {
       exchange.serve = () => this.serve(exchange, match)
       return false

@@ -3,7 +3,8 @@
  *
  * It runs before Express, both in our own server and in createApp(): most of the time would be spent in Express.
  */
-import type { Requester, KeyStore, ReadDone, UpdateDone, WriteDone } from '../../coordinator/api.ts'
+import type { Requester, KeyStore, ReadDone, ServedBy, UpdateDone, WriteDone } from '../../coordinator/api.ts'
+import { HIT, MISS } from '../../commands/run/lookups.ts'
 import { liveWithEnd, readRecord, type CallOptions } from '../../coordinator/promises.ts'
 import { versionText, type Version } from '../../core/clock.ts'
 import { KIND_VALUE, type StoredRecord } from '../../core/codec.ts'
@@ -72,6 +73,7 @@ export class KeysHandler {
     const encoding = parseKeyEncoding(query.keyEncoding)
     const { key, stored } = this.keyOf(exchange, encoding, query.db)
     const { store, loader } = this.options
+    exchange.level = level
     const loads = loader !== null && query.fill === undefined && isPlainGet(exchange) ? loader : null
     const answer = new GetAnswer(store, loads, exchange, { key, stored }, encoding, level)
     if (query.fill === undefined || exchange.req.method === 'HEAD') store.read(stored, answer, level)
@@ -98,6 +100,7 @@ export class KeysHandler {
       throw new RondoError('BAD_REQUEST', 'With a JSON body the ttl stands in the body, not in the query.')
     }
     const level = levelFromQuery(query.consistency, this.options.writeConsistency)
+    exchange.level = level
     const { stored: key } = this.keyOf(exchange, parseKeyEncoding(query.keyEncoding), query.db)
     const queryTtl = ttlFromQuery(query.ttl)
     const { maxValueBytes } = this.options
@@ -161,12 +164,13 @@ export class KeysHandler {
     const query = exchange.query(['consistency', 'db', 'fill', 'keyEncoding'])
     const lease = leaseFromQuery(query.fill, condition)
     const level = levelFromQuery(query.consistency, this.options.writeConsistency)
+    exchange.level = level
     const { stored: key } = this.keyOf(exchange, parseKeyEncoding(query.keyEncoding), query.db)
     const { store, fills } = this.options
     const answer = new DeleteAnswer(exchange)
     if (lease) {
       fills.giveUp(key, lease).then(
-        () => answer.written(),
+        () => exchange.sendEmpty(204, []),
         (error: unknown) => exchange.fail(error),
       )
     } else if (!condition) store.remove(key, answer, level)
@@ -235,15 +239,16 @@ class GetAnswer implements ReadDone, LoadDone {
     return this.exchange.requester
   }
 
-  read(record: StoredRecord | null): void {
+  read(record: StoredRecord | null, by?: ServedBy): void {
     const { store, exchange } = this
+    exchange.servedBy(by)
     if (!store.isLive(record)) {
       if (this.loader) this.loader.load(this.stored, record, this.level, this)
       else this.absent()
       return
     }
     if (record.kind !== KIND_VALUE) {
-      exchange.fail(notAString())
+      this.otherType()
       return
     }
     const raw = acceptsRaw(exchange)
@@ -268,7 +273,7 @@ class GetAnswer implements ReadDone, LoadDone {
   loaded(record: StoredRecord | null, headers: readonly string[] = []): void {
     this.headers = headers
     if (!record) this.absent()
-    else if (record.kind !== KIND_VALUE) this.exchange.fail(notAString())
+    else if (record.kind !== KIND_VALUE) this.otherType()
     else {
       const staleMs = this.store.nowMs() - record.expiresAtMs
       if (record.expiresAtMs > 0 && staleMs >= 0) {
@@ -278,17 +283,27 @@ class GetAnswer implements ReadDone, LoadDone {
     }
   }
 
+  private get method(): string {
+    return this.exchange.req.method === 'HEAD' ? 'head' : 'get'
+  }
+
+  private otherType(): void {
+    this.exchange.lookedUp(this.method, HIT)
+    this.exchange.fail(notAString())
+  }
+
   private absent(): void {
-    this.exchange.misses++
+    this.exchange.lookedUp(this.method, MISS)
     this.exchange.fail(keyNotFound(), { headers: this.headers })
   }
 
-  failed(error: RondoError): void {
+  failed(error: RondoError, by?: ServedBy): void {
+    this.exchange.servedBy(by)
     this.exchange.fail(error)
   }
 
   private answer(record: StoredRecord, expiresAtMs: number, raw: boolean): void {
-    this.exchange.hits++
+    this.exchange.lookedUp(this.method, HIT)
     const version = versionText(record.version)
     if (raw) {
       this.exchange.send(
@@ -328,17 +343,19 @@ class PutAnswer implements WriteDone, UpdateDone {
     return this.exchange.requester
   }
 
-  updated(_before: StoredRecord | null, after: StoredRecord | null): void {
-    this.written(after!.version)
+  updated(_before: StoredRecord | null, after: StoredRecord | null, by?: ServedBy): void {
+    this.written(after!.version, by)
   }
 
-  written(version: Version): void {
+  written(version: Version, by?: ServedBy): void {
+    this.exchange.servedBy(by)
     const text = versionText(version)
     const body = `{"message":"ok","version":"${text}"}`
     this.exchange.send(200, ['Content-Type', JSON_TYPE, 'ETag', `"${text}"`], body)
   }
 
-  failed(error: RondoError): void {
+  failed(error: RondoError, by?: ServedBy): void {
+    this.exchange.servedBy(by)
     this.exchange.fail(error)
   }
 }
@@ -354,15 +371,17 @@ class DeleteAnswer implements WriteDone, UpdateDone {
     return this.exchange.requester
   }
 
-  updated(): void {
-    this.written()
+  updated(_before: StoredRecord | null, after: StoredRecord | null, by?: ServedBy): void {
+    this.written(after!.version, by)
   }
 
-  written(): void {
+  written(_version: Version, by?: ServedBy): void {
+    this.exchange.servedBy(by)
     this.exchange.sendEmpty(204, [])
   }
 
-  failed(error: RondoError): void {
+  failed(error: RondoError, by?: ServedBy): void {
+    this.exchange.servedBy(by)
     this.exchange.fail(error)
   }
 }

@@ -238,6 +238,6 @@ function end(socket: Duplex, { error, status }: Problem, api: HttpServer, header
       `Content-Type: ${PROBLEM_TYPE}\r\nX-Request-Id: ${id}\r\n${headers}` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   )
-  api.options.onEnd({ id, method: '', route: 'other', status, ms: 0, error, hits: 0, misses: 0 })
+  api.options.onEnd({ id, method: '', route: 'other', status, ms: 0, error })
   closeGently(socket)
 }

@@ -1,7 +1,6 @@
-/** How long requests take, their errors, and the keys that they find. */
+/** How long requests take, and their errors. */
 import { Counter, Histogram, type Registry } from 'prom-client'
 import { CODES } from '../../core/error-codes.ts'
-import { KEYS_PREFIX } from './keys.ts'
 import type { RequestEnd } from './exchange.ts'
 
 /** From a fast hit in the same rack to a request that ran into its deadline. */
@@ -21,11 +20,9 @@ export function registerHttpMetrics(registry: Registry): (end: RequestEnd) => vo
   // One child a combination, looked up by a short text: resolving labels costs more than observing.
   const children = new Map<string, { observe(seconds: number): void }>()
   const countError = registerErrors(registry)
-  const countLookups = registerLookups(registry)
   return (end) => {
     const { method, route, status, ms } = end
     if (end.error) countError(end.error.code)
-    if (end.hits + end.misses > 0) countLookups(end)
     const name = `${method} ${status} ${route}`
     let child = children.get(name)
     if (!child) {
@@ -45,41 +42,6 @@ function registerErrors(registry: Registry): (code: string) => void {
   })
   for (const code of Object.keys(CODES)) errors.inc({ code }, 0) // a rate needs the value before the first one
   return (code) => errors.inc({ code })
-}
-
-const LOOKUPS: Readonly<Record<string, string>> = {
-  [`${KEYS_PREFIX}:key`]: 'get',
-  [`${KEYS_PREFIX}:key/getdel`]: 'getdel',
-  '/api/v1/mget': 'mget',
-  '/api/v1/command': 'command',
-  '/upstash': 'upstash',
-  '/upstash/pipeline': 'upstash',
-  '/upstash/multi-exec': 'upstash',
-  '/upstash/*': 'upstash',
-  '/cache/:key': 'ringg',
-  '/get': 'lru',
-  '/_cache': 'cache-cluster',
-}
-
-function registerLookups(registry: Registry): (end: RequestEnd) => void {
-  const lookups = new Counter({
-    name: 'rondo_http_lookups_total',
-    help: 'Keys that HTTP requests looked up, by call and whether they were found.',
-    labelNames: ['command', 'result'] as const,
-    registers: [registry],
-  })
-  // Resolving labels costs more than counting.
-  const counts = new Map<string, { hits: Counter.Internal; misses: Counter.Internal }>()
-  for (const [route, command] of Object.entries(LOOKUPS)) {
-    const found = { hits: lookups.labels(command, 'hit'), misses: lookups.labels(command, 'miss') }
-    for (const child of Object.values(found)) child.inc(0)
-    counts.set(route, found)
-  }
-  return ({ route, hits, misses }) => {
-    const found = counts.get(route)
-    if (found && hits > 0) found.hits.inc(hits)
-    if (found && misses > 0) found.misses.inc(misses)
-  }
 }
 
 /** A client may send any word as its method; a label must not grow with it. */

@@ -45,6 +45,7 @@ export async function handleOperation(
   const { store, writeConsistency, maxValueBytes } = options
   const query = exchange.query(['consistency', 'db', 'keyEncoding'])
   const level = levelFromQuery(query.consistency, writeConsistency)
+  exchange.level = level
   const encoding = parseKeyEncoding(query.keyEncoding)
   const database = databaseFromQuery(query.db, options.databases)
   const key = keyFromSegment(exchange.path.slice(KEYS_PREFIX.length, -operation.length - 1), encoding)
@@ -55,10 +56,14 @@ export async function handleOperation(
   const work = new Work()
   const object = await objectOf(exchange, body, MEMBERS[operation], work)
   const step = stepOf(operation, storedKey(database, key), object, options)
-  const changed = await changeKey(store, step, { requester: exchange.requester, level })
+  const changed = await changeKey(store, step, {
+    requester: exchange.requester,
+    level,
+    onServed: (by) => exchange.servedBy(by),
+  })
   const refused = refusalIn(changed.reply)
   if (refused) throw refused
-  if (operation === 'getdel') exchange[changed.reply === null ? 'misses' : 'hits']++
+  exchange.lookedUp(operation, changed.lookups)
   const shown = shownOf(operation, changed, store)
   await sendRecord(exchange, keyToText(key, encoding), shown, store.nowMs(), work)
 }

@@ -17,6 +17,7 @@ import { runMany, runOne, runPath, UPSTASH_PREFIX } from './compat/upstash.ts'
 import type { Exchange, ExchangeDeps } from './exchange.ts'
 import { explain } from './explain.ts'
 import type { GuardOptions, Scope } from './guard.ts'
+import { hotKeys } from './hot-keys.ts'
 import { KEYS_PREFIX, type KeysHandler } from './keys.ts'
 import { listKeys, type ListOptions } from './list.ts'
 import { handleOperation, OPERATIONS } from './operations.ts'
@@ -280,6 +281,12 @@ export const ROUTES: readonly Route[] = [
     },
   },
   {
+    path: '/hotkeys',
+    calls: {
+      GET: { scope: 'usage', serve: (exchange, { options }) => hotKeys(exchange, options.store) },
+    },
+  },
+  {
     path: '/metrics',
     calls: {
       GET: {
@@ -331,7 +338,7 @@ export interface Match {
 
 /** For unknown paths: unauthenticated clients do not even get the 404. */
 const UNMATCHED: Scope = 'status'
-const STRICTNESS: readonly Scope[] = ['open', 'data', 'status', 'admin']
+const STRICTNESS: readonly Scope[] = ['open', 'data', 'status', 'usage', 'admin']
 const NOTHING: Match = { entry: null, call: null, scope: UNMATCHED }
 const KEY_TEMPLATE = `${KEYS_PREFIX}:key`
 const MEMBER_TEMPLATE = `${MEMBERS_PREFIX}:id`

@@ -27,19 +27,6 @@ export function registerRespMetrics(registry: Registry, server: RespServer): voi
     },
   })
   new Counter({
-    name: 'rondo_resp_lookups_total',
-    help: 'Keys that commands of the Redis protocol outside of transactions looked up, by command and whether they were found.',
-    labelNames: ['command', 'result'] as const,
-    registers,
-    collect() {
-      this.reset()
-      for (const { command, hits, misses } of server.stats.lookups) {
-        this.inc({ command, result: 'hit' }, hits)
-        this.inc({ command, result: 'miss' }, misses)
-      }
-    },
-  })
-  new Counter({
     name: 'rondo_resp_other_protocol_connections_total',
     help: 'Connections to the Redis port that started with another protocol, and were closed.',
     labelNames: ['protocol'] as const,

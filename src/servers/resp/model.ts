@@ -13,6 +13,7 @@ import type {
   SubcommandDescription,
 } from '../../commands/model.ts'
 import type { Protocol, Reply, RespError } from '../../commands/reply.ts'
+import type { Lookups } from '../../commands/run/lookups.ts'
 import type { Step } from '../../commands/step.ts'
 import type { MemberChanges } from '../../coordinator/api.ts'
 import type { Version } from '../../core/clock.ts'
@@ -107,6 +108,9 @@ export interface ServerFacts {
     /** Commands of all kinds. */
     readonly total: number
     readonly lookups: readonly { readonly hits: number; readonly misses: number }[]
+    lookedUp(command: string, found: Lookups): void
+    /** The same for one key. @param index of the command, in this table */
+    lookedUpOne(index: number, isFound: boolean): void
     readonly errorsByCode: ReadonlyMap<string, number>
     rows(): Iterable<CommandStats>
   }

@@ -109,17 +109,24 @@ function isFor(
     (node) => typeof node === 'object' && node !== null && 'isHealthy' in node,
   )
   const isRepair = 'lastRound' in json
+  const isUsage = 'watched' in json
   const isMembers = Array.isArray(json.members) || 'phase' in json
   switch (sender) {
     case 'nobody':
       return false
     case 'data':
-      return status !== 202 // only repairs and changes of members answer so
+      return status !== 202 && !isUsage // only repairs and changes of members answer so
     case 'admin':
       // An answer to HEAD does not say what it is about; one with an ETag is about a key.
       return (
         status !== 204 &&
-        (isMetrics || isStatus || isRepair || isMembers || status === 100 || (isHead && !headers.has('etag')))
+        (isMetrics ||
+          isStatus ||
+          isRepair ||
+          isMembers ||
+          isUsage ||
+          status === 100 ||
+          (isHead && !headers.has('etag')))
       )
   }
 }

@@ -194,8 +194,8 @@ describe('POST /api/v1/command with restrictions', () => {
       await send('MGET', 'a', 'b', 'c')
       const { text } = await call(running.ports.socket, 'GET', '/metrics')
       expect(text)
-        .to.include('rondo_http_lookups_total{command="command",result="hit"} 1\n')
-        .and.include('rondo_http_lookups_total{command="command",result="miss"} 2\n')
+        .to.include('rondo_cache_hits_total{protocol="http",method="mget"} 1\n')
+        .and.include('rondo_cache_misses_total{protocol="http",method="mget"} 2\n')
     } finally {
       await running.stop()
     }

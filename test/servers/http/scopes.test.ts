@@ -10,7 +10,7 @@ const DATA = 'data-token-0123456789abcdef'
 const ADMIN = 'admin-token-0123456789abcdef'
 const METHODS = ['GET', 'HEAD', 'PUT', 'POST', 'DELETE', 'PATCH', 'OPTIONS', 'PROPFIND'] as const
 type Method = (typeof METHODS)[number]
-type Scope = 'open' | 'data' | 'status' | 'admin'
+type Scope = 'open' | 'data' | 'status' | 'usage' | 'admin'
 type Sender = 'nobody' | 'data' | 'admin'
 
 /** Who opens what. A new route belongs here as well: the first test compares both tables. */
@@ -50,6 +50,7 @@ const EXPECTED: Record<string, Partial<Record<Method, Scope>>> = {
   '/rebalance/resume': { POST: 'admin' },
   '/rebalance/throttle': { POST: 'admin' },
   '/cluster': { GET: 'status', HEAD: 'status' },
+  '/hotkeys': { GET: 'usage', HEAD: 'usage' },
   '/metrics': { GET: 'status', HEAD: 'status' },
   '/': { GET: 'open', HEAD: 'open' },
   '/ping': { GET: 'open', HEAD: 'open' },
@@ -61,6 +62,7 @@ const OPENS: Record<Scope, readonly Sender[]> = {
   open: ['nobody', 'data', 'admin'],
   data: ['data'],
   status: ['data', 'admin'],
+  usage: ['admin'],
   admin: ['admin'],
 }
 
@@ -111,7 +113,7 @@ function meaningOf(path: string, target: string, meaning: Meaning): { meaning: M
 
 function strictest(route: string): Scope {
   const scopes = Object.values(EXPECTED[route]!)
-  return (['admin', 'status', 'data', 'open'] as const).find((scope) => scopes.includes(scope))!
+  return (['admin', 'usage', 'status', 'data', 'open'] as const).find((scope) => scopes.includes(scope))!
 }
 
 /** What the answer to a request has to be. */
@@ -231,7 +233,7 @@ describe('the scopes of all routes', function () {
         for (const entry of HTTP_ENTRIES) {
           for (const [path, calls] of Object.entries(EXPECTED)) {
             for (const [method, its] of Object.entries(calls) as [Method, Scope][]) {
-              if (its !== scope && its !== 'status') continue
+              if (its !== scope && its !== 'status' && its !== 'usage') continue
               await allRefused(running.ports[entry], path, method)
             }
           }

@@ -10,106 +10,13 @@ import { RawResp } from '../../support/raw-resp.ts'
 import { COMMANDS } from '../../../src/servers/resp/table.ts'
 import { call } from '../../support/raw-http.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
-import { ASCII_DUMP } from '../../support/ascii-dump.ts'
-import { collectionLines } from '../../support/collection-lines.ts'
+import { KEY_LINES as LINES } from '../../support/key-lines.ts'
 import { NEWER_COMMANDS } from '../../support/newer-commands.ts'
 
 const LIFE_MS = 100_000
 /** A value is put into the node and into the other Redis at about the same time; no two expected times are so close. */
 const SLACK_MS = 1000
 const KEYS = ['{t}k', '{t}other', '{t}new', '{t}nosuch']
-/** For each command, with `{t}k` and `{t}other` holding `5`; every command of the table has at least one. */
-const LINES: Record<string, string[]> = {
-  get: ['GET {t}k'],
-  set: [
-    'SET {t}k 1',
-    'SET {t}k 1 KEEPTTL',
-    'SET {t}k 1 NX',
-    'SET {t}k 1 XX GET',
-    'SET {t}k 1 XX KEEPTTL GET',
-    'SET {t}k 1 EX 50',
-  ],
-  setex: ['SETEX {t}k 50 1'],
-  psetex: ['PSETEX {t}k 50000 1'],
-  setnx: ['SETNX {t}k 1'],
-  getset: ['GETSET {t}k 1'],
-  getdel: ['GETDEL {t}k'],
-  getex: ['GETEX {t}k', 'GETEX {t}k PERSIST', 'GETEX {t}k EX 50', 'GETEX {t}k PX 50000'],
-  mget: ['MGET {t}k {t}other {t}nosuch'],
-  mset: ['MSET {t}k 1 {t}other 2'],
-  msetnx: ['MSETNX {t}k 1 {t}other 2', 'MSETNX {t}nosuch 1'],
-  append: ['APPEND {t}k x'],
-  strlen: ['STRLEN {t}k'],
-  getrange: ['GETRANGE {t}k 0 -1'],
-  substr: ['SUBSTR {t}k 0 -1'],
-  setrange: ['SETRANGE {t}k 1 x', 'SETRANGE {t}k 0 7'],
-  lcs: ['LCS {t}k {t}other'],
-  incr: ['INCR {t}k'],
-  decr: ['DECR {t}k'],
-  incrby: ['INCRBY {t}k 3'],
-  decrby: ['DECRBY {t}k 3'],
-  incrbyfloat: ['INCRBYFLOAT {t}k 1.5'],
-  getbit: ['GETBIT {t}k 3'],
-  setbit: ['SETBIT {t}k 3 1'],
-  bitcount: ['BITCOUNT {t}k'],
-  bitpos: ['BITPOS {t}k 1'],
-  bitop: ['BITOP AND {t}k {t}other', 'BITOP NOT {t}new {t}k', 'BITOP OR {t}other {t}k {t}nosuch'],
-  bitfield: ['BITFIELD {t}k INCRBY u8 0 1', 'BITFIELD {t}k GET u8 0'],
-  bitfield_ro: ['BITFIELD_RO {t}k GET u8 0'],
-  pfadd: ['PFADD {t}k a'],
-  pfcount: ['PFCOUNT {t}nosuch'],
-  pfmerge: ['PFMERGE {t}new {t}nosuch'],
-  del: ['DEL {t}k {t}nosuch'],
-  unlink: ['UNLINK {t}k {t}other'],
-  exists: ['EXISTS {t}k {t}k {t}nosuch'],
-  touch: ['TOUCH {t}k'],
-  type: ['TYPE {t}k'],
-  rename: ['RENAME {t}k {t}other', 'RENAME {t}k {t}new', 'RENAME {t}nosuch {t}k'],
-  renamenx: ['RENAMENX {t}k {t}other', 'RENAMENX {t}k {t}new'],
-  copy: ['COPY {t}k {t}other', 'COPY {t}k {t}other REPLACE', 'COPY {t}k {t}new', 'COPY {t}k {t}k DB 1'],
-  move: ['MOVE {t}k 1'],
-  // Redis has other forms of the same value.
-  dump: ['DUMP {t}nosuch'],
-  restore: [
-    `RESTORE {t}k 0 ${ASCII_DUMP}`,
-    `RESTORE {t}k 0 ${ASCII_DUMP} REPLACE`,
-    `RESTORE {t}new 50000 ${ASCII_DUMP}`,
-    'RESTORE {t}k 0 x REPLACE',
-  ],
-  expire: [
-    'EXPIRE {t}k 50',
-    'EXPIRE {t}k 50 NX',
-    'EXPIRE {t}k 50 XX',
-    'EXPIRE {t}k 50 GT',
-    'EXPIRE {t}k 500 GT',
-    'EXPIRE {t}k 50 LT',
-    'EXPIRE {t}k 500 LT',
-    'EXPIRE {t}k -1',
-  ],
-  pexpire: [
-    'PEXPIRE {t}k 50000',
-    'PEXPIRE {t}k 50000 NX',
-    'PEXPIRE {t}k 500000 GT',
-    'PEXPIRE {t}k 500000 LT',
-  ],
-  expireat: [
-    'EXPIREAT {t}k 9999999999',
-    'EXPIREAT {t}k 9999999999 XX',
-    'EXPIREAT {t}k 9999999999 LT',
-    'EXPIREAT {t}k 1',
-  ],
-  pexpireat: [
-    'PEXPIREAT {t}k 9999999999999',
-    'PEXPIREAT {t}k 9999999999999 GT',
-    'PEXPIREAT {t}k 9999999999999 NX',
-  ],
-  persist: ['PERSIST {t}k'],
-  ttl: ['TTL {t}k'],
-  pttl: ['PTTL {t}k'],
-  expiretime: ['EXPIRETIME {t}k'],
-  pexpiretime: ['PEXPIRETIME {t}k'],
-  ...collectionLines('{t}k', '{t}other'),
-}
 /** Replies that tell the time: within a second of Redis's. */
 const TIMES = new Set(['pttl', 'pexpiretime', 'ttl', 'expiretime'])
 

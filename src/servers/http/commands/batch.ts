@@ -6,6 +6,7 @@ import { codedErrorOf } from '../../../commands/errors.ts'
 import { MANY_ARGUMENTS } from '../../../commands/model.ts'
 import { RespError, type Reply } from '../../../commands/reply.ts'
 import { answerBytes } from '../../../commands/run/answer-limit.ts'
+import { countLookups, type Lookups } from '../../../commands/run/lookups.ts'
 import { oneByOne } from '../../../commands/run/one-by-one.ts'
 import { runQueue } from '../../../commands/run/queue.ts'
 import { isStep, type Queue } from '../../../commands/run/together.ts'
@@ -20,7 +21,7 @@ import type { Work } from '../turns.ts'
 import { argumentsOf } from './arguments.ts'
 import type { RequestCaller } from './caller.ts'
 import type { TextForm } from './reply-json.ts'
-import { countLookups, orLost, pushResult, sendJson } from './run.ts'
+import { orLost, pushResult, sendJson } from './run.ts'
 
 export interface Queued {
   /** Or why there is none. */
@@ -79,6 +80,10 @@ export async function transaction(
     steps,
     keys,
     execute: (place: number) => execute(caller, queued[place]!, true),
+    lookedUp: (place: number, found: Lookups) => {
+      const { command } = queued[place]!
+      if (!(command instanceof RespError)) countLookups(caller, command.name, found)
+    },
     hold: (bytes: number) => void exchange.hold(bytes),
   }
   const { crossSetMulti } = host.options
@@ -138,8 +143,6 @@ export async function sendResults(
     const pieces = new Pieces()
     pieces.push('[')
     for (const [i, one] of replies.entries()) {
-      const { command } = queued[i]!
-      if (!(command instanceof RespError)) countLookups(exchange, command, one)
       if (i > 0) pieces.push(',')
       await pushResult(pieces, one, form, work)
     }

@@ -1,5 +1,6 @@
 /** An HTTP request as the caller of commands (commands/model.ts): what a connection of the Redis protocol is for its own. */
 import type { Caller, CommandSettings, FlushProgress, MemoryAccount } from '../../../commands/model.ts'
+import type { Lookups } from '../../../commands/run/lookups.ts'
 import type { KeyStore } from '../../../coordinator/api.ts'
 import type { ConsistencyLevel } from '../../../core/consistency.ts'
 import { RondoError } from '../../../core/errors.ts'
@@ -61,6 +62,10 @@ export class RequestCaller implements Caller {
 
   noneWaits(): void {
     // nothing of the request waits behind its operations
+  }
+
+  lookedUp(command: string, found: Lookups): void {
+    this.exchange.lookedUp(command, found)
   }
 
   onFlush(progress: FlushProgress): void {

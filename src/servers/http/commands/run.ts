@@ -10,9 +10,6 @@ import type { Work } from '../turns.ts'
 import type { RequestCaller } from './caller.ts'
 import { pushReply, type TextForm } from './reply-json.ts'
 
-/** Commands whose reply has a value for each key, or nil. */
-const LOOKUPS = new Set(['get', 'getdel', 'getex', 'mget'])
-
 /** Runs it and sends `{"result": …}`. @throws RondoError if its reply is an error */
 export async function runAndSend(
   exchange: Exchange,
@@ -24,7 +21,6 @@ export async function runAndSend(
 ): Promise<void> {
   const reply = await command.execute(caller, args)
   if (reply instanceof RespError) throw codedErrorOf(reply)
-  countLookups(exchange, command, reply)
   await orLost(isRead(command), async () => {
     const refused = exchange.hold(answerBytes(reply))
     if (refused) throw refused
@@ -43,12 +39,6 @@ export async function orLost(isOfReads: boolean, send: () => Promise<void>): Pro
     const sentence = `${error.message} What was asked for was done, and only the answer is lost.`
     throw new RondoError(error.code, sentence, { outcome: 'unknown' })
   }
-}
-
-export function countLookups(exchange: Exchange, { name }: OfferedCommand, reply: Reply): void {
-  if (!LOOKUPS.has(name) || reply instanceof RespError) return
-  const found = Array.isArray(reply) ? (reply as readonly Reply[]) : [reply]
-  for (const one of found) exchange[one === null ? 'misses' : 'hits']++
 }
 
 /** `{"result": …}`, or `{"error": "…"}`. */

@@ -1,6 +1,7 @@
 /** What the dialects of other systems share: raw values under text keys, in database 0, at the configured levels. */
 import type { CompatApi } from '../../../config/compat-apis.ts'
 import { removeKey, writeValue } from '../../../coordinator/promises.ts'
+import { HIT, MISS } from '../../../commands/run/lookups.ts'
 import { RondoError } from '../../../core/errors.ts'
 import { bodyOf } from '../body.ts'
 import type { Exchange } from '../exchange.ts'
@@ -54,7 +55,7 @@ export async function sendValue(exchange: Exchange, key: Buffer, options: KeysOp
   const { readConsistency: level, store, loader } = options
   const loads = isPlainGet(exchange) ? loader : null
   const live = await liveOrLoaded({ store, loader: loads }, key, { requester: exchange.requester, level })
-  exchange[live ? 'hits' : 'misses']++
+  exchange.lookedUp('get', live ? HIT : MISS)
   if (!live) throw keyNotFound()
   exchange.send(200, [...BYTES], live.record.value)
 }

@@ -43,6 +43,7 @@ import type { LimitedConnection } from '../../connection-limit.ts'
 import { takenBytes } from '../../sockets.ts'
 import { keysAmong } from '../../../commands/key-places.ts'
 import { MANY_ARGUMENTS, type CommandSettings, type FlushProgress } from '../../../commands/model.ts'
+import type { Lookups } from '../../../commands/run/lookups.ts'
 import type { Client, Command, ServerFacts, Transaction, User, Watch } from '../model.ts'
 import { errorOf } from '../../../commands/errors.ts'
 import type { Output } from '../wire/output.ts'
@@ -290,6 +291,10 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
     this.unauthenticatedSinceMs = this.server.nowMs()
     this.account.moveTo(this.userName)
     this.forgetTransaction()
+  }
+
+  lookedUp(command: string, found: Lookups): void {
+    this.server.stats.lookedUp(command, found)
   }
 
   onFlush(progress: FlushProgress): void {

@@ -10,8 +10,6 @@ import {
   encodeInSlices,
   encodeParts,
   isLong,
-  Lazy,
-  Packed,
   RespError,
   type Protocol,
   type Reply,
@@ -44,9 +42,6 @@ export abstract class Slot {
   bytes = 0
   /** For the metrics and the log: the reply is an error. */
   error: RespError | null = null
-  /** For the metrics: values in the reply, and nils. */
-  hits = 0
-  misses = 0
   /** Whether it is in the statistics of its command, and in the slow log if it was slow. */
   isMeasured: boolean
   /** Its command is one operation: when that has begun, nothing more of it will. */
@@ -86,7 +81,6 @@ export class ReplySlot extends Slot {
   /** Exactly once. */
   answer(reply: Reply): void {
     if (reply instanceof RespError) this.error = reply
-    else this.countNils(reply)
     if (isLong(reply)) {
       this.encodeInSlices(reply)
       return
@@ -98,18 +92,6 @@ export class ReplySlot extends Slot {
     else if (bytes < WORTH_PARTS_BYTES) this.encoded = Buffer.concat(parts, bytes)
     else this.encodedParts = parts
     this.complete(bytes)
-  }
-
-  private countNils(reply: Reply): void {
-    if (!Array.isArray(reply)) {
-      if (reply === null) this.misses = 1
-      else if (reply instanceof Packed && reply.form === 'array') this.hits = reply.texts.length
-      else if (reply instanceof Lazy && reply.form === 'array') this.hits = reply.items.length
-      else this.hits = 1
-      return
-    }
-    for (const item of reply) if (item === null) this.misses++
-    this.hits = reply.length - this.misses
   }
 
   answerWith(reply: Promise<Reply>): void {

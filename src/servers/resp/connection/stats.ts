@@ -4,7 +4,9 @@
  * in the errors by code only, and so do replies that are delayed on purpose: whoever has no token cannot change what is
  * measured of the others.
  */
+import type { Lookups } from '../../../commands/run/lookups.ts'
 import type { RespError } from '../../../commands/reply.ts'
+import type { LookupCount } from '../../lookup-metrics.ts'
 import { SLOWER_THAN_US } from '../slow-log.ts'
 import type { Slot } from './slot.ts'
 
@@ -14,8 +16,8 @@ const CODES = [
   ...['NOAUTH', 'WRONGPASS', 'NOPROTO', 'NOPERM', 'OOM', 'LOADING', 'BUSY'],
 ]
 const OTHER = 'other'
-/** Commands whose reply has a value for each key, or nil. */
-const LOOKUPS = ['get', 'getex', 'getdel', 'mget']
+/** A rate needs the count before the first one; other commands are listed once they have looked something up. */
+const ALWAYS_LISTED = ['get', 'mget']
 
 /** Upper bounds in microseconds; slower ones are in the last bucket. */
 export const BUCKETS_US = [
@@ -45,6 +47,7 @@ export class Stats {
   private readonly errors: Float64Array
   private readonly hits: Float64Array
   private readonly misses: Float64Array
+  private readonly indexes: ReadonlyMap<string, number>
   private readonly byCode = new Map([...CODES, OTHER].map((code) => [code, 0]))
   private readonly onFailure: (command: string, text: string) => void
   private readonly onSlow: (command: string, slot: Slot, us: number) => void
@@ -66,6 +69,7 @@ export class Stats {
     this.errors = new Float64Array(commands.length)
     this.hits = new Float64Array(commands.length)
     this.misses = new Float64Array(commands.length)
+    this.indexes = new Map(commands.map(({ name, index }) => [name, index]))
   }
 
   ended(slot: Slot, nowUs: number): void {
@@ -78,8 +82,6 @@ export class Stats {
     while (column < BUCKETS_US.length && us > BUCKETS_US[column]!) column++
     this.counts[index * COLUMNS + column]!++
     this.micros[index]! += us
-    this.hits[index]! += slot.hits
-    this.misses[index]! += slot.misses
     if (slot.error) this.failed(index, slot.error)
     if (us > SLOWER_THAN_US) this.onSlow(this.commands[index]!.name, slot, us)
   }
@@ -95,11 +97,22 @@ export class Stats {
     if (isFailure) this.onFailure(this.commands[index]!.name, text)
   }
 
-  /** Keys that were found, and that were not. */
-  get lookups(): { command: string; hits: number; misses: number }[] {
-    const counted = this.commands.filter(({ name }) => LOOKUPS.includes(name))
-    return counted.map(({ name, index }) => {
-      return { command: name, hits: this.hits[index]!, misses: this.misses[index]! }
+  lookedUp(command: string, { hits, misses }: Lookups): void {
+    const index = this.indexes.get(command)!
+    this.hits[index]! += hits
+    this.misses[index]! += misses
+  }
+
+  /** The same for one key. @param index of the command */
+  lookedUpOne(index: number, isFound: boolean): void {
+    ;(isFound ? this.hits : this.misses)[index]!++
+  }
+
+  get lookups(): LookupCount[] {
+    return this.commands.flatMap(({ name, index }) => {
+      const [hits, misses] = [this.hits[index]!, this.misses[index]!]
+      const isListed = hits + misses > 0 || ALWAYS_LISTED.includes(name)
+      return isListed ? [{ protocol: 'resp', method: name, hits, misses }] : []
     })
   }
 

@@ -95,20 +95,20 @@ class GetSlot extends ClaimingSlot implements ReadDone {
   }
 
   protected found(record: StoredRecord): void {
+    this.owner.server.stats.lookedUpOne(this.index, true)
     if (record.kind !== KIND_VALUE) {
       this.answer(WRONG_TYPE.reply)
       this.release()
       return
     }
     this.value = record.value
-    this.hits = 1
     this.complete(this.value.length + FRAME_BYTES)
     this.release()
   }
 
   absent(): void {
     this.encoded = encodedNull[this.owner.protocol]
-    this.misses = 1
+    this.owner.server.stats.lookedUpOne(this.index, false)
     this.complete(FRAME_BYTES)
     this.release()
   }

@@ -34,14 +34,15 @@ const shownOnes: Readonly<Record<string, Subcommand<MembersAnswer>>> = {
     since: SINCE,
     flags: FLAGS,
     summary: 'Shows the members of the cluster.',
-    answer: ({ store }) => mapOf(store.clusterView().members.map((member) => [member.id, valueOf(member)])),
+    answer: ({ store }) =>
+      mapOf(store.clusterView().members.map((member) => [member.id, plainReply(member)])),
   },
   cluster: {
     arity: 2,
     since: SINCE,
     flags: FLAGS,
     summary: 'Shows the epoch of the cluster, its members, and the part of the keys that each of them has.',
-    answer: ({ store }) => valueOf(store.clusterView()),
+    answer: ({ store }) => plainReply(store.clusterView()),
   },
 }
 
@@ -185,7 +186,7 @@ export const MEMBERS_SUBCOMMANDS: Readonly<Record<string, Subcommand<MembersAnsw
         checkAdmin(client, 'rebalance')
         await steer(client, args.slice(2))
       }
-      return valueOf(await rebalanceView(rebalance))
+      return plainReply(await rebalanceView(rebalance))
     },
   },
 }
@@ -212,7 +213,7 @@ async function steer({ server }: Client, [action, count, ...more]: readonly Buff
 }
 
 /** @throws CommandError */
-function checkAdmin(client: Client, name: string): void {
+export function checkAdmin(client: Client, name: string): void {
   const { user, server } = client
   if (user === 'admin' || server.options.tokens.admin.length === 0) return
   throw notPermitted(client, name)
@@ -237,7 +238,7 @@ function waitsIn(words: Words): boolean {
 }
 
 function begun(of: Begun): Reply {
-  return valueOf(begunOf(of))
+  return plainReply(begunOf(of))
 }
 
 // ---- arguments
@@ -330,12 +331,12 @@ function countOf(text: string): number {
 // ---- replies
 
 /** Plain data: names as in INFO, fractions as text. */
-function valueOf(value: unknown): Reply {
-  if (value === null || typeof value === 'string') return value
+export function plainReply(value: unknown): Reply {
+  if (value === null || typeof value === 'string' || Buffer.isBuffer(value)) return value
   if (typeof value === 'boolean') return value ? 'yes' : 'no'
   if (typeof value === 'number') return Number.isSafeInteger(value) ? value : String(value)
-  if (Array.isArray(value)) return value.map(valueOf)
-  return mapOf(Object.entries(value as object).map(([name, part]) => [inSnakeCase(name), valueOf(part)]))
+  if (Array.isArray(value)) return value.map(plainReply)
+  return mapOf(Object.entries(value as object).map(([name, part]) => [inSnakeCase(name), plainReply(part)]))
 }
 
 function mapOf(entries: readonly (readonly [string, Reply])[]): RespMap {

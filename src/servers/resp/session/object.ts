@@ -20,11 +20,13 @@ interface OnKey {
 
 function onKey({ name, subcommand, about, make, helpSince, reasons }: OnKey): SessionCommand {
   const keyed: KeyedCommand = {
+    name,
     ...{ firstKey: 2, lastKey: 2, keyStep: 1 },
     several: 'together',
     make: (args, ...more) => {
       subcommandOf(name, subcommands, args, reasons)
-      return make(args, ...more)
+      // About a key, not of it: as in Redis, no lookup.
+      return { ...make(args, ...more), lookedUp: [] }
     },
   }
   const never: Answer = () => {

@@ -5,8 +5,9 @@ import type { Explanation, ReplicaView } from '../../../coordinator/api.ts'
 import { CONTROL } from '../../../commands/docs.ts'
 import { word } from '../../../commands/arguments.ts'
 import { EXACT_KEYS } from '../../../commands/keys/listing.ts'
+import { usageView } from '../../hot-keys.ts'
 import type { Client } from '../model.ts'
-import { MEMBERS_SUBCOMMANDS, notPermitted } from './members.ts'
+import { checkAdmin, MEMBERS_SUBCOMMANDS, notPermitted, plainReply } from './members.ts'
 import { FILL_SUBCOMMANDS } from './fill.ts'
 import { errorOf, replyOf } from '../../../commands/errors.ts'
 import { OK, RespError, RespMap, type Reply } from '../../../commands/reply.ts'
@@ -55,6 +56,14 @@ const subcommands = withHelp<RondoAnswer>(
       answer: status,
     },
     ...FILL_SUBCOMMANDS,
+    hotkeys: {
+      arity: 2,
+      since: SINCE,
+      flags: ['admin', ...flags],
+      summary:
+        'Shows the keys with the most operations, and the largest values, as this coordinator knows them.',
+      answer: hotkeys,
+    },
     ...MEMBERS_SUBCOMMANDS,
   },
   SINCE,
@@ -178,6 +187,12 @@ function status(client: Client): Reply {
       ]),
     ]),
   )
+}
+
+/** As GET /hotkeys; keys are their bytes. */
+function hotkeys(client: Client): Reply {
+  checkAdmin(client, 'hotkeys')
+  return plainReply(usageView(client.store))
 }
 
 function yesOrNo(value: boolean): string {

@@ -43,6 +43,6 @@ export function runKeyed(
     released()
     released = claimKeys(client, step.keys)
   }
-  const answer = step.writes ? runStep(client, step, args, keyed) : readStep(client, step, heldUp)
+  const answer = step.writes ? runStep(client, step, args, keyed) : readStep(client, step, keyed.name, heldUp)
   slot.answerWith(answer.finally(() => released()))
 }

@@ -27,6 +27,7 @@ import { trySelect } from './select.ts'
 import { controlCommand, subcommandOf } from './session-command.ts'
 import { ReplySlot } from '../connection/slot.ts'
 import { CommandError, distinctInSlices } from '../../../commands/step.ts'
+import { countLookups, type Lookups } from '../../../commands/run/lookups.ts'
 import { runQueue, type HasChanged } from '../../../commands/run/queue.ts'
 import { isStep, type Queue } from '../../../commands/run/together.ts'
 import { inOneGo, type Sliced } from '../../../core/work.ts'
@@ -238,6 +239,7 @@ function execSteps(
       const { command, args } = queued[place]!
       return steps[place] === null ? aside(client, queued[place]!) : command.alone!(client, args)
     },
+    lookedUp: (place: number, found: Lookups) => countLookups(client, queued[place]!.command.name, found),
     hold: (bytes: number) => transaction.hold(bytes),
   }
   const policy = {

@@ -21,5 +21,5 @@ export function isUnheardRead({ suppressedReplies }: Client, { flags, control }:
 export function runUnheard(client: Client, args: readonly Buffer[], command: Command): void {
   const keys = client.inputEnded ? [] : keysAmong(command, args)
   if (keys.length === 0) client.say(OK, command)
-  else runKeyed(client, command, [TOUCH_NAME, ...keys], TOUCH)
+  else runKeyed(client, command, [TOUCH_NAME, ...keys], { ...TOUCH, name: command.name })
 }
