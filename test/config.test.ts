@@ -76,7 +76,7 @@ describe('configuration', () => {
       maxValueBytes: 8_388_608,
       maxBatchKeys: 1000,
       maxInFlight: 10_000,
-      hotKeys: 32,
+      hotKeys: 0,
       queueTimeoutMs: 30_000,
       maxClientMemory: null,
       maxConnections: null,

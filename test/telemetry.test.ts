@@ -144,7 +144,7 @@ describe('metrics', () => {
   let running: RunningRondo
   let text: string
   before(async () => {
-    running = await startRondo()
+    running = await startRondo({ HOT_KEYS: '32' })
     const { socket: port } = running.ports
     for (let i = 0; i < 5; i++) await call(port, 'PUT', `/api/v1/keys/k${i}`, { body: { value: 'v' } })
     for (let i = 0; i < 7; i++) await call(port, 'GET', `/api/v1/keys/k${i}`)
@@ -396,7 +396,7 @@ describe('counters', () => {
   }
 
   it('that docs/OPERATING.md names have a series for each value of their labels before the first event', async () => {
-    const running = await startRondo()
+    const running = await startRondo({ HOT_KEYS: '32' })
     const metrics = (await call(running.ports.socket, 'GET', '/metrics')).text
     await running.stop()
     expect(names).to.have.length.above(20)

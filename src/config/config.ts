@@ -560,7 +560,7 @@ const rows = {
     meaning: 'Most operations in flight at once; further ones are refused with 503.',
   }),
   HOT_KEYS: row({
-    default: '32',
+    default: '0',
     check: wholeNumber(0, 100),
     meaning:
       'How many of the most used keys, and of the largest values of each type, are known by name; `0` = none. ' +

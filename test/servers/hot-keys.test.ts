@@ -20,7 +20,7 @@ describe('hot and big keys', () => {
   let running: RunningRondo
   let client: RawResp
   before(async () => {
-    running = await startRondo({ DATA_TOKEN: DATA, ADMIN_TOKEN: ADMIN })
+    running = await startRondo({ DATA_TOKEN: DATA, ADMIN_TOKEN: ADMIN, HOT_KEYS: '32' })
     client = await RawResp.open(running.rondo.respServer.port)
     await client.ask('AUTH', DATA)
     await client.ask('SET', BINARY, 'x'.repeat(200_000))
@@ -93,7 +93,7 @@ describe('hot and big keys', () => {
   })
 
   it('without ADMIN_TOKEN their names need DATA_TOKEN', async () => {
-    const other = await startRondo({ DATA_TOKEN: DATA })
+    const other = await startRondo({ DATA_TOKEN: DATA, HOT_KEYS: '32' })
     try {
       expect((await call(other.ports.socket, 'GET', '/hotkeys')).status).to.equal(401)
       expect((await call(other.ports.socket, 'GET', '/hotkeys', bearer(DATA))).status).to.equal(200)
@@ -102,8 +102,8 @@ describe('hot and big keys', () => {
     }
   })
 
-  it('HOT_KEYS=0 keeps none', async () => {
-    const other = await startRondo({ HOT_KEYS: '0' })
+  it('keeps none unless HOT_KEYS says how many', async () => {
+    const other = await startRondo()
     try {
       const { socket } = other.ports
       await call(socket, 'PUT', '/api/v1/keys/k', { body: { value: 'x'.repeat(5000) } })
