@@ -64,7 +64,7 @@ export default defineConfig(
         { object: 'Math', property: 'random', message: 'Pass chance in.' },
         { object: 'Date', property: 'now', message: 'Pass a Clock in.' },
         { object: 'performance', property: 'now', message: 'Pass a Clock in.' },
-        { object: 'process', property: 'env', message: 'Only config/config.ts reads the environment.' },
+        { object: 'process', property: 'env', message: 'Only config/environment.ts reads the environment.' },
       ],
       'no-restricted-globals': ['error', 'setTimeout', 'setInterval', 'setImmediate', 'Date'],
     },

@@ -7,13 +7,8 @@
  */
 import http from 'node:http'
 import https from 'node:https'
-import {
-  loadConfig,
-  readEnvironment,
-  SettingsFileError,
-  type Config,
-  type Environment,
-} from './config/config.ts'
+import { loadConfig, type Config } from './config/config.ts'
+import { readEnvironment, SettingsFileError, type Environment } from './config/environment.ts'
 
 const TIMEOUT_MS = 4000
 const CERTIFICATE_REQUIRED = 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED'

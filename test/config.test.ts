@@ -3,15 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { parse } from 'dotenv'
-import {
-  VARIABLES,
-  describeConfig,
-  loadConfig,
-  readEnvironment,
-  unknownNames,
-  type Config,
-  type Environment,
-} from '../src/config/config.ts'
+import { describeConfig, loadConfig, type Config } from '../src/config/config.ts'
+import { readEnvironment, unknownNames, type Environment } from '../src/config/environment.ts'
+import { VARIABLES } from '../src/config/variables.ts'
 import { DOCUMENTED, configMarkdown, parseConfigMarkdown } from './support/config-table.ts'
 
 const TOKEN = 'a-token-of-some-length'

@@ -8,17 +8,10 @@ import { availableParallelism } from 'node:os'
 import closeWithGrace from 'close-with-grace'
 import { pino, type Logger } from 'pino'
 import { CertificateError, Certificates } from './certificates.ts'
-import {
-  describeConfig,
-  isFilePath,
-  loadConfig,
-  readEnvironment,
-  SettingsFileError,
-  unknownNames,
-  VARIABLES,
-  type Config,
-  type Environment,
-} from '../config/config.ts'
+import { isFilePath } from '../config/checks.ts'
+import { describeConfig, loadConfig, type Config } from '../config/config.ts'
+import { readEnvironment, SettingsFileError, unknownNames, type Environment } from '../config/environment.ts'
+import { VARIABLES } from '../config/variables.ts'
 import { setRequestIdPrefix } from '../servers/http/exchange.ts'
 import { readTokens } from '../config/token-list.ts'
 import { onSighup } from './sighup.ts'

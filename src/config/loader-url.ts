@@ -28,6 +28,8 @@ export interface LoaderAllow {
   readonly networks: readonly string[]
 }
 
+export const NOTHING_ALLOWED: LoaderAllow = { hosts: [], networks: [] }
+
 /** Null = one of them is neither a network nor a host name. */
 export function parseLoaderAllow(text: string): LoaderAllow | null {
   const hosts: string[] = []

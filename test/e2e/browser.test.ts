@@ -1,7 +1,8 @@
 // The page at `/` in a real Chromium, in front of a real coordinator.
 import { expect } from 'chai'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
-import { type Environment, loadConfig } from '../../src/config/config.ts'
+import { loadConfig } from '../../src/config/config.ts'
+import { type Environment } from '../../src/config/environment.ts'
 import type { NodeStatus } from '../../src/servers/http/status.ts'
 import { Rondo } from '../../src/app/rondo.ts'
 import { findChromium, launchChromium } from '../support/browser.ts'

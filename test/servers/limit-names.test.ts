@@ -1,6 +1,7 @@
 // Whoever meets a limit is told which setting it is. One row for each setting that is one; the table is complete.
 import { expect } from 'chai'
-import { VARIABLES, type Environment } from '../../src/config/config.ts'
+import { type Environment } from '../../src/config/environment.ts'
+import { VARIABLES } from '../../src/config/variables.ts'
 import { command, RawResp } from '../support/raw-resp.ts'
 import { startRondo, type RunningRondo } from '../support/rondo.ts'
 

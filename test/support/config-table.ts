@@ -4,7 +4,7 @@
  *     npx tsx test/support/config-table.ts     prints it, to paste below the heading in README.md
  */
 import { pathToFileURL } from 'node:url'
-import { VARIABLES, type Variable } from '../../src/config/config.ts'
+import { VARIABLES, type Variable } from '../../src/config/variables.ts'
 
 export interface DocumentedVariable {
   name: string

@@ -6,7 +6,8 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Writable } from 'node:stream'
 import { pino } from 'pino'
-import { loadConfig, type Environment } from '../../src/config/config.ts'
+import { loadConfig } from '../../src/config/config.ts'
+import { type Environment } from '../../src/config/environment.ts'
 import { Rondo, type RondoOptions } from '../../src/app/rondo.ts'
 
 export type LogLine = Record<string, unknown> & { level: number; msg: string }
