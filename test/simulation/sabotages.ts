@@ -345,10 +345,11 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: 'refused-too-early',
-    rule: 'a refusal because of what another one made is told when that is confirmed',
+    rule: 'what changes nothing because of what another one made is told when that is confirmed',
     file: 'src/coordinator/update/queued-update.ts',
     find: 'turns.push({ member,',
-    replace: 'if (refusal) member.end(refusal)\n      turns.push({ member,',
+    replace:
+      "if (last && modified.kind !== 'write') member.updated(results[before]!, results[before]!)\n      turns.push({ member,",
   },
   {
     name: 'told-too-early',
