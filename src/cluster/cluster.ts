@@ -115,7 +115,7 @@ export class Cluster {
   constructor(options: ClusterOptions) {
     this.options = options
     const { clock, timers, randomId, staleAfterMs, pingIntervalMs, emit } = options
-    this.time = new ClusterTime(clock)
+    this.time = new ClusterTime(clock, pingIntervalMs)
     this.versions = new VersionClock(() => this.time.nowMs(), options.coordinator)
     const members = () => this.members
     this.identity = new Identity({

@@ -15,7 +15,7 @@
  * gives up waits until nobody makes versions below it any more.
  */
 import type { Clock, Timers, VersionClock } from '../core/clock.ts'
-import { compareVersions, VERSION_BYTES, versionMs, type Version } from '../core/clock.ts'
+import { VERSION_BYTES, versionMs, type Version } from '../core/clock.ts'
 import { RondoError } from '../core/errors.ts'
 import type { Floor } from '../core/floors.ts'
 import type { Placement } from '../core/placement.ts'
@@ -70,11 +70,9 @@ export class Flushing {
   }
 
   private async run(database: number | null): Promise<boolean> {
-    // Clocks may have been set since the last ping, and others may not have noticed yet.
-    const before = this.floorVersion()
+    // Clocks may have been set since the last ping.
     await this.options.reprobeAll()
-    const now = this.floorVersion()
-    const floor = { database, version: compareVersions(before, now) > 0 ? before : now }
+    const floor = { database, version: this.floorVersion() }
     const untilMs = this.nowMs + this.options.requestTimeoutMs
     const since = await this.decide(floor, untilMs)
     if (since === null) return false
@@ -153,7 +151,7 @@ export class Flushing {
     const own = Buffer.alloc(VERSION_BYTES)
     versions.stamp(own, 0)
     const version = Buffer.alloc(VERSION_BYTES, 0xff)
-    const ms = Math.max(Math.ceil(time.nowMs() + mostMs + CLOCK_SKEW_MS), versionMs(own) + 1)
+    const ms = Math.max(Math.ceil(time.latestMs + mostMs + CLOCK_SKEW_MS), versionMs(own) + 1)
     version.writeUIntBE(ms, 0, 6)
     return version
   }

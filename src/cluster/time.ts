@@ -12,6 +12,8 @@ import type { Clock } from '../core/clock.ts'
 
 /** A clock that is off by more than this is reported. */
 export const CLOCK_SKEW_MS = 1000
+/** By then every coordinator has read the clocks again. */
+const NOTICED_INTERVALS = 2.5
 
 interface Sample {
   readonly offsetMs: number
@@ -20,11 +22,14 @@ interface Sample {
 
 export class ClusterTime {
   private readonly clock: Clock
+  private readonly noticedMs: number
   private readonly samples = new Map<string, Sample>()
   private offsetMs: number
+  private latest = -Infinity
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, pingIntervalMs: number) {
     this.clock = clock
+    this.noticedMs = NOTICED_INTERVALS * pingIntervalMs
     this.offsetMs = clock.wallMs() - clock.monotonicMs()
   }
 
@@ -33,15 +38,27 @@ export class ClusterTime {
     return this.clock.monotonicMs() + this.offsetMs
   }
 
+  /**
+   * No coordinator's time is later than this. It is ahead of our own only after clocks were set back, until everybody has
+   * noticed it, and the versions that were made meanwhile are not ahead any more.
+   */
+  get latestMs(): number {
+    return Math.max(this.nowMs(), this.latest)
+  }
+
   /** @param nodeMs the node's clock, read between `sentAtMs` and `receivedAtMs` of the monotonic clock */
   sample(node: string, nodeMs: number, sentAtMs: number, receivedAtMs: number): void {
     // NaN would break the sort behind the median.
     if (!Number.isFinite(nodeMs)) return
+    const isKnown = this.samples.has(node)
     this.samples.set(node, {
       offsetMs: nodeMs - (sentAtMs + receivedAtMs) / 2,
       errorMs: (receivedAtMs - sentAtMs) / 2,
     })
+    const beforeMs = this.nowMs()
     this.settle()
+    if (isKnown && beforeMs - this.nowMs() > CLOCK_SKEW_MS)
+      this.latest = Math.max(this.latest, beforeMs + this.noticedMs)
   }
 
   /** Removes the node's clock from the median. */

@@ -4,6 +4,7 @@ import { ClusterTime } from '../../src/cluster/time.ts'
 import { VirtualTime } from '../support/virtual-time.ts'
 
 const HOUR_MS = 3_600_000
+const PING_MS = 1000
 
 describe('cluster time', () => {
   let clock: VirtualTime
@@ -15,7 +16,7 @@ describe('cluster time', () => {
     await clock.advance(5000)
     trueMs = () => clock.monotonicMs() + 1_000_000_000_000
     clock.stepWall(-HOUR_MS) // our own clock is wrong
-    time = new ClusterTime(clock)
+    time = new ClusterTime(clock, PING_MS)
   })
 
   /** A probe of a node whose clock is that far off, with this long a way there and back. */
@@ -54,7 +55,7 @@ describe('cluster time', () => {
       ['b', 'c', 'd'],
     ]) {
       for (const offMs of [-HOUR_MS, HOUR_MS, 1e12]) {
-        time = new ClusterTime(clock)
+        time = new ClusterTime(clock, PING_MS)
         for (const node of others) probe(node)
         probe('a', offMs)
         expect(time.nowMs()).to.equal(trueMs())
@@ -72,7 +73,7 @@ describe('cluster time', () => {
     fc.assert(
       fc.property(clocks, ({ right, wrong }) => {
         fc.pre(wrong.length < right.length)
-        time = new ClusterTime(clock)
+        time = new ClusterTime(clock, PING_MS)
         right.forEach((offMs, i) => probe(`right-${i}`, offMs))
         wrong.forEach((offMs, i) => probe(`wrong-${i}`, offMs))
         const offMs = time.nowMs() - trueMs()
@@ -111,5 +112,41 @@ describe('cluster time', () => {
     await clock.advance(10)
     expect(time.nowMs()).to.equal(trueMs() + HOUR_MS)
     expect(time.distance('a')).to.equal(null)
+  })
+
+  describe("the latest that another coordinator's can be", () => {
+    beforeEach(() => {
+      for (const node of ['a', 'b', 'c']) probe(node)
+    })
+
+    it('is the same, also while one clock of three is wrong, and after it was set right', () => {
+      for (const offMs of [HOUR_MS, 0, -HOUR_MS, 0]) {
+        probe('a', offMs)
+        expect(time.latestMs).to.equal(trueMs())
+      }
+    })
+
+    it('is the time of before while others may not have noticed that all clocks were set back', async () => {
+      probe('a', -HOUR_MS)
+      expect(time.latestMs).to.equal(trueMs())
+      probe('b', -HOUR_MS)
+      expect(time.nowMs()).to.equal(trueMs() - HOUR_MS)
+      const untilMs = trueMs() + 2.5 * PING_MS
+      expect(time.latestMs).to.equal(untilMs)
+      probe('c', -HOUR_MS)
+      await clock.advance(10 * PING_MS)
+      for (const node of ['a', 'b', 'c']) probe(node, -HOUR_MS)
+      expect(time.latestMs, 'it does not go further').to.equal(untilMs)
+      await clock.advance(HOUR_MS)
+      expect(time.latestMs).to.equal(time.nowMs()).and.to.be.above(untilMs)
+    })
+
+    it('does not believe a wrong clock that was the first to answer', () => {
+      const fresh = (time = new ClusterTime(clock, PING_MS))
+      probe('a', HOUR_MS)
+      probe('b')
+      probe('c')
+      expect(fresh.latestMs).to.equal(trueMs())
+    })
   })
 })

@@ -51,8 +51,36 @@ function flushed(schedule: Schedule): Schedule {
     const who = { client: 90 + i, coordinator, key: single[0]?.key ?? 'q1', level: 'quorum' } as const
     return { at, ...who, kind: 'flush-all', value: -1 - i, ttlMs: 0 }
   })
-  const operations = [...single, ...flushes].sort((a, b) => a.at - b.at)
-  return { ...schedule, operations }
+  const operations = [...single, ...flushes]
+  const faults = [...schedule.faults]
+  if (coordinators > 1 && random.chance(0.2)) {
+    const plot = flushedAfterClocks(random, Math.floor(lasts * random.next()), operations)
+    operations.push(...plot.operations)
+    faults.push(plot.clocks)
+  }
+  const inOrder = (one: { at: number }, other: { at: number }) => one.at - other.at
+  return { ...schedule, operations: operations.sort(inOrder), faults: faults.sort(inOrder) }
+}
+
+/** All clocks are set back, and before a coordinator notices it, it goes on writing, and another one deletes all. */
+function flushedAfterClocks(random: Random, at: number, others: readonly Operation[]) {
+  const who = { key: others[0]?.key ?? 'q1', level: 'quorum', ttlMs: 0 } as const
+  const [writes, deletes] = random.chance(0.5) ? [0, 1] : [1, 0]
+  const operations = Array.from({ length: 12 }, (_, i): Operation => {
+    const change = {
+      client: 80 + (i % 3),
+      coordinator: writes!,
+      kind: 'incr',
+      value: 70_000_000 + i,
+    } as const
+    return { ...who, ...change, at: at + 1 + random.below(200) }
+  })
+  for (let i = 0; i < 2; i++) {
+    const flush = { client: 95 + i, coordinator: deletes!, kind: 'flush-all', value: -11 - i } as const
+    operations.push({ ...who, ...flush, at: at + 20 + random.below(150) })
+  }
+  const offMs = -2000 - random.below(8000)
+  return { operations, clocks: { kind: 'clock', at, server: ALL_SERVERS, offMs } as const }
 }
 
 function plotted(seed: number): Schedule {
