@@ -105,7 +105,10 @@ describe('one view of the cluster, with real servers', function () {
     return performance.now() - since
   }
   async function expectAgreement(): Promise<void> {
-    const views = await Promise.all(running.map((one) => one.cluster()))
+    const look = () => Promise.all(running.map((one) => one.cluster()))
+    // The last step may have been decided a moment ago.
+    await running[0]!.until(async () => new Set((await look()).map(({ epoch }) => epoch)).size === 1)
+    const views = await look()
     const [first] = views
     for (const view of views) {
       const { epoch, checksum, phase, members } = view

@@ -331,6 +331,37 @@ const aStepAhead: ChangePlot = (random) => {
   }
 }
 
+/**
+ * A coordinator sleeps while another server takes the place of a member. When it wakes up, it works on with the former one,
+ * which runs as before, and with one of the others. The other coordinator reads from the new one and the third.
+ */
+export const replacedAsleep: ChangePlot = (random) => {
+  const replaced = random.below(3)
+  const [reached, third] = random.chance(0.5) ? [replaced + 1, replaced + 2] : [replaced + 2, replaced + 1]
+  const at = 10 + random.below(20)
+  const wakes = random.pick([200, 1500, 1700, 2100]) + random.below(300)
+  const onWaking = { from: wakes - 15, within: 18, coordinators: [1] }
+  return {
+    ...{ servers: 3, spares: 1, replicas: 3, coordinators: 2 },
+    operations: bursts(random, [
+      { from: 0, within: 10, count: 4, coordinators: [0, 1], kinds: MIX },
+      { from: wakes - 60, within: 40, count: 4, coordinators: [0], kinds: ['write', 'incr'] },
+      { ...onWaking, count: 6, kinds: ['write', 'write', 'incr', 'read'] },
+      { from: wakes, within: 60, count: 10, coordinators: [0], kinds: ['read', 'read', 'incr'] },
+      { from: wakes + 100, within: 300, count: 6, coordinators: [0, 1], kinds: MIX },
+    ]),
+    faults: [
+      { kind: 'replace', at, coordinator: 0, pick: replaced },
+      { kind: 'stall', at: at - 1, forMs: wakes - at + 1, coordinator: 1 },
+      cut(1, third % 3, wakes - 5, 60),
+      ...(random.chance(0.5)
+        ? [cut(0, reached % 3, wakes, 30 + random.below(60), { direction: 'both' })]
+        : []),
+    ],
+    healAt: wakes + 500,
+  }
+}
+
 export const CHANGE_PLOTS: readonly ChangePlot[] = [
   asleep,
   asleep,

@@ -270,9 +270,11 @@ export class Checks implements Watch {
     for (let epoch = this.epochOf(done); epoch >= done.seenAtStart.epoch && !isHeld; epoch--) {
       isHeld = heldUnder(topologies.homesOf(name, epoch))
     }
-    // Whatever its coordinator works by: those that vote now know it.
+    // Whatever its coordinator works by: those that vote now know it. What has taken another one's place votes when it is filled.
     const { voters } = topologies.homesOf(name)
-    if (!isHeld || !isHeldBy({ voters, others: null }, isPossible)) {
+    const mayKnow = (server: Server) =>
+      isPossible(server) || (this.faults.replacements.has(server) && !server.process?.isClean)
+    if (!isHeld || !isHeldBy({ voters, others: null }, mayKnow)) {
       this.notHeld(done, servers.filter(isPossible).length)
     }
   }

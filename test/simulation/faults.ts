@@ -13,6 +13,8 @@ import type { World } from './world.ts'
 export class Faults {
   /** Servers that lost data at any time, or may have. */
   readonly touched = new Set<number>()
+  /** Servers that were to take the place of a member. */
+  readonly replacements = new Set<Server>()
   /** Servers that are down, and come back with nothing. */
   private readonly blankWhenBack = new Set<Server>()
   private readonly world: World
@@ -24,7 +26,10 @@ export class Faults {
 
   constructor(world: World, schedule: Schedule) {
     this.world = world
-    this.operator = new Operator(world)
+    this.operator = new Operator(world, (replaced, next) => {
+      for (const { index } of [replaced, next]) this.touched.add(index)
+      this.replacements.add(next)
+    })
     this.schedule = schedule
   }
 
@@ -137,6 +142,9 @@ export class Faults {
       case 'change':
         this.operator.change(fault)
         return
+      case 'replace':
+        this.operator.replace(fault, (server) => this.mayLose(server.index))
+        return
       case 'cancel':
         this.operator.cancel(fault.coordinator)
     }
@@ -153,6 +161,7 @@ export class Faults {
     // A blank server at the address of another one becomes that one, and is refused when it is back at its own.
     if (world.route[server] !== server) return false
     if (this.schedule.beyond) return true
+    if (this.operator.isReplacing) return false
     const loser = world.servers[server]!
     if (world.isFounding(loser) && !world.topologies.isMember(loser) && !world.knowsTheWay(loser))
       return false
@@ -218,8 +227,8 @@ export class Faults {
   }
 }
 
-function wiresTo(links: readonly SimLink[], { id }: Server): Wire[] {
-  return links.filter((link) => link.id === id).flatMap((link) => link.wires())
+function wiresTo(links: readonly SimLink[], server: Server): Wire[] {
+  return links.filter((link) => link.server === server).flatMap((link) => link.wires())
 }
 
 function hasMarker(snapshot: Snapshot | null): boolean {

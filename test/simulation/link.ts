@@ -35,6 +35,8 @@ export const CONNECT_TIMEOUT_MS = 300
 export interface LinkWorld {
   readonly host: Host
   readonly path: Path
+  /** The one at whose address it is, unless addresses are exchanged. */
+  readonly server: Server
   readonly counters: Counters
   /** Who is at the address now. */
   readonly resolve: () => Server
@@ -114,7 +116,7 @@ export class SimLink {
 
   private constructor(id: string, world: LinkWorld) {
     this.id = id
-    this.address = `${id}:6379`
+    this.address = `${world.server.id}:6379`
     this.world = world
   }
 
@@ -136,6 +138,10 @@ export class SimLink {
     }) as unknown as Node
     link.node = node
     return { link, node }
+  }
+
+  get server(): Server {
+    return this.world.server
   }
 
   /** Connections that may still bring something. */

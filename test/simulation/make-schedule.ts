@@ -1,6 +1,6 @@
 /** Schedules from seeds: which operations, in bursts, and which faults, by chance or by a plot (plots.ts). */
 import { seeded, type Random } from '../support/random.ts'
-import { CHANGE_PLOTS } from './change-plots.ts'
+import { CHANGE_PLOTS, replacedAsleep, type ChangePlot } from './change-plots.ts'
 import { HASH, LIST, type CollectionKind } from './collections.ts'
 import { CROWDED, EXPIRING, PLOTS, WEAK, type Plot, type Size } from './plots.ts'
 import {
@@ -32,8 +32,10 @@ export const MAX_MOVES = 26
 
 export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedule {
   if (options.flushes) return flushed(byChance(seed, options))
-  // Two of three runs of changes have a plot, which is short.
-  return options.changes && !options.beyond && seed % 3 !== 0 ? plotted(seed) : byChance(seed, options)
+  if (!options.changes || options.beyond) return byChance(seed, options)
+  // Most runs of changes have a plot, which is short.
+  if (seed % 3 !== 0) return plotted(seed, CHANGE_PLOTS)
+  return seed % 9 === 6 ? plotted(seed, [replacedAsleep]) : byChance(seed, options)
 }
 
 /** At `quorum` only: what is promised at the weaker levels is checked without it. */
@@ -53,7 +55,8 @@ function flushed(schedule: Schedule): Schedule {
   })
   const operations = [...single, ...flushes]
   const faults = [...schedule.faults]
-  if (coordinators > 1 && random.chance(0.2)) {
+  const expires = single.some(({ ttlMs }) => ttlMs > 0) // then a majority of the clocks has to be right
+  if (coordinators > 1 && !expires && random.chance(0.3)) {
     const plot = flushedAfterClocks(random, Math.floor(lasts * random.next()), operations)
     operations.push(...plot.operations)
     faults.push(plot.clocks)
@@ -69,24 +72,24 @@ function flushedAfterClocks(random: Random, at: number, others: readonly Operati
   const operations = Array.from({ length: 12 }, (_, i): Operation => {
     const change = {
       client: 80 + (i % 3),
-      coordinator: writes!,
+      coordinator: writes,
       kind: 'incr',
       value: 70_000_000 + i,
     } as const
     return { ...who, ...change, at: at + 1 + random.below(200) }
   })
   for (let i = 0; i < 2; i++) {
-    const flush = { client: 95 + i, coordinator: deletes!, kind: 'flush-all', value: -11 - i } as const
+    const flush = { client: 95 + i, coordinator: deletes, kind: 'flush-all', value: -11 - i } as const
     operations.push({ ...who, ...flush, at: at + 20 + random.below(150) })
   }
   const offMs = -2000 - random.below(8000)
   return { operations, clocks: { kind: 'clock', at, server: ALL_SERVERS, offMs } as const }
 }
 
-function plotted(seed: number): Schedule {
+function plotted(seed: number, plots: readonly ChangePlot[]): Schedule {
   const random = seeded(seed * 2 + 1_500_000_001)
   for (let i = 0; i < 3; i++) random.next()
-  const planned = random.pick(CHANGE_PLOTS)(random)
+  const planned = random.pick(plots)(random)
   const inOrder = (one: { at: number }, other: { at: number }) => one.at - other.at
   return {
     ...planned,
@@ -193,6 +196,11 @@ function changesOf(
   }
   const spares = 1 + random.below(3)
   if (random.chance(0.4)) steps.push(...sleepsThroughIt(random, coordinators))
+  for (let i = random.below(3); i > 0; i--) {
+    const at = Math.floor(random.next() * lasts)
+    const pick = random.below(1 << 16)
+    steps.push({ kind: 'replace', at, coordinator: random.below(coordinators), pick })
+  }
   return { spares, lasts, steps }
 }
 
@@ -336,7 +344,7 @@ function onCollectionsOf(seed: number, lasts: number, coordinators: number): Ope
   })
 }
 
-type ByChance = Exclude<FaultKind, 'change' | 'cancel'>
+type ByChance = Exclude<FaultKind, 'change' | 'cancel' | 'replace'>
 
 const HARMLESS: readonly ByChance[] = [
   'cut', 'cut', 'cut', 'reset', 'reset', 'reset', 'slow', 'pause', 'pause', 'swap', 'refuse', 'refuse', 'clock', 'wall', 'stall', 'kill', 'kill',

@@ -10,6 +10,7 @@ import type { Server } from './server.ts'
 import type { Running, World } from './world.ts'
 
 export type ChangeStep = Extract<Fault, { kind: 'change' }>
+export type ReplaceStep = Extract<Fault, { kind: 'replace' }>
 
 type Asked = Pick<ChangeRequest, 'join' | 'leave' | 'replicas' | 'weights'>
 
@@ -20,12 +21,22 @@ const MOST_TRIES = 8
 
 export class Operator {
   private readonly world: World
+  private readonly onReplaced: (replaced: Server, next: Server) => void
+  /** Another server may take a member's place at any moment. */
+  private replacement: Server | null = null
   /** Requests that have not ended, or whose coordinator died. */
   private underWay = 0
   private stopped = false
 
-  constructor(world: World) {
+  /** @param onReplaced what a member holds is given up, and the server in its place has nothing yet */
+  constructor(world: World, onReplaced: (replaced: Server, next: Server) => void) {
     this.world = world
+    this.onReplaced = onReplaced
+  }
+
+  get isReplacing(): boolean {
+    const { replacement, world } = this
+    return replacement !== null && !world.topologies.isMember(replacement)
   }
 
   /** Asks for nothing more. */
@@ -47,6 +58,28 @@ export class Operator {
     }
     const asked = this.requestOf(step)
     if (asked) this.ask(running, kindOf(asked), () => running.cluster.changes.request(asked), again)
+  }
+
+  /** @param mayLose whether enough is left without the server */
+  replace({ coordinator, pick }: ReplaceStep, mayLose: (server: Server) => boolean): void {
+    const { world } = this
+    const { topologies, servers } = world
+    const running = world.coordinators[coordinator]!
+    const isAsked = this.stopped || this.underWay > 0 || this.isReplacing
+    if (isAsked || !running.host.alive || topologies.newest.phase !== 'stable') return
+    const members = servers.filter((server) => topologies.isMember(server))
+    const [replaced] = rotated(members, pick)
+    const [next] = rotated(
+      servers.filter((server) => !topologies.isMember(server)),
+      pick >> 4,
+    ).filter((server) => this.empty(server))
+    if (!replaced || !next || !mayLose(replaced)) return
+    if (world.isFounding(replaced) && !world.knowsTheWay(replaced)) return
+    this.replacement = next
+    this.onReplaced(replaced, next)
+    const id = topologies.memberIdOf(replaced)!
+    const request = () => running.cluster.changes.replace(id, urlOf(next), false)
+    this.ask(running, 'replace', request, () => (this.replacement = null))
   }
 
   cancel(coordinator: number): void {
@@ -105,11 +138,17 @@ export class Operator {
     const isOther = replicas !== null && replicas !== now
     if (joining.length + leaving.length === 0 && !isOther) return null
     return {
-      join: joining.map(({ id }) => ({ id, url: `redis://${id}:6379`, weight: 1, zone: null })),
-      leave: leaving.map(({ id }) => id),
+      join: joining.map((server) => ({ id: this.newId(server), url: urlOf(server), weight: 1, zone: null })),
+      leave: leaving.map((server) => topologies.memberIdOf(server)!),
       replicas: isOther ? replicas : null,
       weights: new Map(),
     }
+  }
+
+  /** Its own name, unless a server that has taken its place has it. */
+  private newId({ id }: Server): string {
+    const taken = membersOf(this.world.topologies.newest).some((member) => member.id === id)
+    return taken ? `${id}-again` : id
   }
 
   /** False if it must not be emptied: the founding members lead coordinators that start to the present ones. */
@@ -123,6 +162,10 @@ export class Operator {
     server.process.flush()
     return true
   }
+}
+
+function urlOf({ id }: Server): string {
+  return `redis://${id}:6379`
 }
 
 function kindOf({ join, leave, replicas }: Asked): string {

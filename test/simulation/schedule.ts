@@ -81,6 +81,8 @@ type Happening =
   | { readonly kind: 'wall'; at: number; coordinator: number; offMs: number }
   | { readonly kind: 'stall'; at: number; forMs: number; coordinator: number }
   | { readonly kind: 'kill'; at: number; forMs: number; coordinator: number }
+  /** Another server takes the place of a member; the former one goes on running. @param pick which of them */
+  | { readonly kind: 'replace'; at: number; coordinator: number; pick: number }
   /** @param join how many servers join @param leave how many members leave @param pick which of them */
   | {
       readonly kind: 'change'

@@ -83,6 +83,8 @@ const MET_IN_CHANGES = [
   'change: cancelled',
   'change: ended',
   'change: emptied before it joins again',
+  'fault: replace',
+  'change: replace begun',
   'nodes filled',
   'while home replicas change: get of ReadRound',
   'while home replicas change: store of QuorumAttempt',

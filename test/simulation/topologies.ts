@@ -13,6 +13,7 @@ import {
   votingLayout,
   type Layout,
   type Topology,
+  type TopologyMember,
 } from '../../src/core/topology.ts'
 import type { Placement } from '../../src/core/placement.ts'
 import type { Server } from './server.ts'
@@ -20,8 +21,14 @@ import type { Server } from './server.ts'
 interface Known {
   readonly topology: Topology
   readonly sum: string
-  readonly voting: Placement<Server>
-  readonly other: Placement<Server> | null
+  readonly voting: Placement<Placed>
+  readonly other: Placement<Placed> | null
+}
+
+/** A server in the place of a member, by whose id keys are placed. */
+interface Placed {
+  readonly id: string
+  readonly server: Server
 }
 
 /** The home replicas of a key. */
@@ -50,10 +57,10 @@ export function isHeldBy(
 
 export class Topologies {
   private readonly byEpoch = new Map<number, Known>()
-  private readonly serverOf: (id: string) => Server
+  private readonly serverOf: (member: TopologyMember) => Server
   private last = 0
 
-  constructor(serverOf: (id: string) => Server) {
+  constructor(serverOf: (member: TopologyMember) => Server) {
     this.serverOf = serverOf
   }
 
@@ -71,7 +78,10 @@ export class Topologies {
     const { layout, next } = topology
     const other = next && (voting === layout ? next : layout)
     const of = (one: Layout) =>
-      placementOf({ ...topology, phase: 'stable', layout: one, next: null }, ({ id }) => this.serverOf(id))
+      placementOf({ ...topology, phase: 'stable', layout: one, next: null }, (member) => ({
+        id: member.id,
+        server: this.serverOf(member),
+      }))
     this.byEpoch.set(topology.epoch, { topology, sum, voting: of(voting), other: other && of(other) })
     this.last = Math.max(this.last, topology.epoch)
     return { isSame: true, isNew: true }
@@ -91,8 +101,13 @@ export class Topologies {
     return this.byEpoch.get(epoch)?.topology.phase ?? null
   }
 
-  isMember({ id }: Server): boolean {
-    return membersOf(this.newest).some((member) => member.id === id)
+  isMember(server: Server): boolean {
+    return this.memberIdOf(server) !== null
+  }
+
+  /** Null = it is no member. */
+  memberIdOf(server: Server): string | null {
+    return membersOf(this.newest).find((member) => this.serverOf(member) === server)?.id ?? null
   }
 
   /** @param epoch the nearest one before it that is known, if it is not */
@@ -100,7 +115,8 @@ export class Topologies {
     let at = epoch
     while (!this.byEpoch.has(at)) at--
     const { voting, other, topology } = this.byEpoch.get(at)!
-    const of = (placement: Placement<Server>) => placement.replicaSetOf(Buffer.from(key)).homes
+    const of = (placement: Placement<Placed>) =>
+      placement.replicaSetOf(Buffer.from(key)).homes.map(({ server }) => server)
     const voters = of(voting)
     const others = other && of(other)
     const all = [...new Set([...voters, ...(others ?? [])])]

@@ -87,7 +87,7 @@ export class World {
     this.servers = peers.map(
       (id, i) => new Server(this.scheduler, i, id, { durable: options.durable, peers }),
     )
-    this.topologies = new Topologies((id) => this.servers.find((server) => server.id === id)!)
+    this.topologies = new Topologies((member) => this.serverOf(member))
     this.foreign = new Server(this.scheduler, FOREIGN_SERVER, 'foreign', { durable: false, peers })
     const { storage } = this.foreign.process!.engine
     storage.set(MARKER_KEY, FOREIGN_MARKER, Infinity)
@@ -102,6 +102,12 @@ export class World {
     let seed = this.options.seed | 0
     for (let i = 0; i < of.length; i++) seed = Math.imul(seed ^ of.charCodeAt(i), 0x01000193)
     return seeded(seed)
+  }
+
+  /** The one at the address of a member; founding members are at those of their names. */
+  serverOf({ id, url }: { readonly id: string; readonly url?: string | null | undefined }): Server {
+    const name = url ? new URL(url).hostname : id
+    return this.servers.find((server) => server.id === name)!
   }
 
   server(index: number): Server {
@@ -163,8 +169,9 @@ export class World {
     const links: SimLink[] = []
     const emit = (event: RondoEvent) => this.onEvent(index, event)
     const memberOf = ({ id, url }: { readonly id: string; readonly url?: string | null }) => {
-      const server = this.servers.find((one) => one.id === id)!
-      const { link, node } = SimLink.create(server.id, {
+      const server = this.serverOf({ id, url })
+      const { link, node } = SimLink.create(id, {
+        server,
         host,
         path: this.paths[index]![server.index]!,
         counters: this.counters,

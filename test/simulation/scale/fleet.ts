@@ -237,6 +237,7 @@ export class Fleet {
     const { node } = SimLink.create(id, {
       host,
       path: new Path(this.scheduler, random),
+      server,
       counters: this.counters,
       resolve: () => server,
       note: () => undefined,
