@@ -10,6 +10,8 @@ import type { Background } from './background.ts'
 import type { Hedging } from './read/hedging.ts'
 import type { BigKeys } from './usage/big-keys.ts'
 import type { Sizes } from './admission/sizes.ts'
+import type { KeyQueues } from './update/key-queues.ts'
+import type { Contention } from './write/contention.ts'
 
 export interface CoordinatorContext {
   readonly cluster: Cluster
@@ -17,6 +19,8 @@ export interface CoordinatorContext {
   readonly deadlines: Deadlines
   readonly hedging: Hedging
   readonly sizes: Sizes
+  readonly queues: KeyQueues
+  readonly contention: Contention
   /** Null = not watched. */
   readonly bigKeys: BigKeys | null
   /** How many healthy nodes one operation at `one` may try. */

@@ -37,6 +37,7 @@ import { KeyQueues, nameOf } from './update/key-queues.ts'
 import { cursorElsewhere, listKeys, type KeyPage, type ListRequest } from './listing/listing.ts'
 import { ReadOne, type ReadDone } from './read/read.ts'
 import { QuorumRead } from './read/quorum-read.ts'
+import { Contention } from './write/contention.ts'
 import { QuorumWrite } from './write/quorum-write.ts'
 import { crossReplicaSet } from './errors.ts'
 import {
@@ -52,7 +53,8 @@ import { SMALL_BYTES } from '../nodes/load.ts'
 import { Reservation } from './admission/reservation.ts'
 import { Sizes } from './admission/sizes.ts'
 import { newTransaction, QueuedTransaction } from './transact/queued-transaction.ts'
-import { newUpdate, QueuedUpdate } from './update/queued-update.ts'
+import { startInQueue } from './update/queued-update.ts'
+import type { Change } from './update/read-modify-write.ts'
 import { KeyUsage } from './usage/usage.ts'
 import type { HotKeys } from './usage/hot-keys.ts'
 import { KeyCount, Pages, type IsWanted, type KeyCounts, type RoughCounts } from './listing/walks.ts'
@@ -94,11 +96,12 @@ const LEAD_MS = 25
 /** Details of a refused read. */
 const NOTHING_WRITTEN: ErrorDetails = {}
 
+const TOMBSTONE: Change = { kind: KIND_TOMBSTONE, value: Buffer.alloc(0), expiresAtMs: 0 }
+
 export class Coordinator implements KeyStore {
   private readonly cluster: Cluster
   private readonly options: CoordinatorOptions
   private readonly context: CoordinatorContext
-  private readonly queues: KeyQueues
   private readonly admission: Admission
   readonly usage: KeyUsage | null
   private readonly hotKeys: HotKeys | null
@@ -110,7 +113,6 @@ export class Coordinator implements KeyStore {
   constructor(cluster: Cluster, options: CoordinatorOptions) {
     this.cluster = cluster
     this.options = options
-    this.queues = new KeyQueues(options.timers)
     this.usage = KeyUsage.of(options)
     this.hotKeys = this.usage?.hot ?? null
     this.admission = new Admission(options)
@@ -122,6 +124,8 @@ export class Coordinator implements KeyStore {
       deadlines,
       hedging: new Hedging(deadlines, options),
       sizes: new Sizes(options.maxValueBytes),
+      queues: new KeyQueues(options.timers),
+      contention: new Contention(options.clock),
       bigKeys: this.usage?.big ?? null,
       maxTries: options.maxTries > 0 ? options.maxTries : Infinity,
       graceMs: options.graceMs,
@@ -235,6 +239,10 @@ export class Coordinator implements KeyStore {
     done: WriteDone,
     level: ConsistencyLevel = 'one',
   ): void {
+    if (this.context.contention.has(key)) {
+      this.writeInTurn(key, { kind: KIND_VALUE, value, expiresAtMs }, done, level)
+      return
+    }
     const { versions, time } = this.cluster
     const make = () => ({
       record: newRecord(KIND_VALUE, versions, expiresAtMs, value),
@@ -249,11 +257,25 @@ export class Coordinator implements KeyStore {
       this.removeOlder(key, before, done, level)
       return
     }
+    if (this.context.contention.has(key)) {
+      this.writeInTurn(key, TOMBSTONE, done, level)
+      return
+    }
     const make = () => ({
       record: newRecord(KIND_TOMBSTONE, this.cluster.versions, 0),
       lifeMs: ownLifeMs(KIND_TOMBSTONE, 0, 0),
     })
     this.replicate(key, make, HEAD_BYTES, done, level)
+  }
+
+  private writeInTurn(key: Buffer, record: Change, done: WriteDone, level: ConsistencyLevel): void {
+    const { requester } = done
+    const changed: UpdateDone = {
+      ...(requester && { requester }),
+      updated: (_before, after, by) => done.written(after!.version, by),
+      failed: (error, by) => done.failed(error, by),
+    }
+    this.update(key, () => ({ kind: 'write', record }), changed, level, HEAD_BYTES + record.value.length)
   }
 
   /**
@@ -275,7 +297,7 @@ export class Coordinator implements KeyStore {
     const modify: Modify = (current) =>
       current === null || current.kind === KIND_TOMBSTONE || compareVersions(current.version, before) > 0
         ? { kind: 'keep' }
-        : { kind: 'write', record: { kind: KIND_TOMBSTONE, value: Buffer.alloc(0), expiresAtMs: 0 } }
+        : { kind: 'write', record: TOMBSTONE }
     const compare = (error: RondoError) => {
       if (error.details.outcome !== 'unknown') {
         done.failed(error)
@@ -347,11 +369,7 @@ export class Coordinator implements KeyStore {
     done: UpdateDone,
     level: ConsistencyLevel,
   ): void {
-    const { context, queues } = this
-    const name = nameOf(key)
-    if (queues.enter(name)) {
-      newUpdate(context, key, replicas, level, modify, done).startQueued(queues, name)
-    } else new QueuedUpdate(context, queues, name, key, level, modify, done).start()
+    startInQueue(this.context, replicas, key, level, modify, done)
   }
 
   /** Whether transact() accepts these keys together; keys with the same hash tag always qualify. */
@@ -406,7 +424,8 @@ export class Coordinator implements KeyStore {
     done: TransactDone,
     level: ConsistencyLevel,
   ): void {
-    const { context, queues } = this
+    const { context } = this
+    const { queues } = context
     const names = placed.map(({ key }) => nameOf(key))
     if (queues.enterAll(names)) {
       newTransaction(context, placed, level, modify, done).startQueued(queues, names)

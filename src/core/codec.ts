@@ -278,6 +278,11 @@ export function kindOf(record: NewRecord): number {
   return record.head[FLAGS_AT]! & KIND_MASK
 }
 
+/** Cluster time, 0 = never. */
+export function expiresAtOf(record: NewRecord): number {
+  return record.head.readUIntBE(EXPIRY_AT, 6)
+}
+
 export function versionOf(record: NewRecord): Buffer {
   return record.head.subarray(VERSION_AT, VERSION_AT + VERSION_BYTES)
 }

@@ -335,6 +335,7 @@ describe('admission', () => {
         'startTransaction',
         'placed',
         'replicate',
+        'writeInTurn',
         'removeOlder',
         'sheds',
         'settle',

@@ -200,7 +200,7 @@ describe('a write at one', () => {
     expect((await under.get(KEY)).result).to.equal('mine')
   })
 
-  it('gives up, and does not claim that nothing happened, when newer records keep coming', async () => {
+  it('ends at its deadline, and does not claim that nothing happened, when newer records keep coming', async () => {
     let ms = under.time.wallMs() + 60_000
     const store = first.store.bind(first)
     first.store = (...args) => {
@@ -210,7 +210,7 @@ describe('a write at one', () => {
     const { result, error } = await under.put(KEY, 'mine')
     expect(result).to.equal('OUTCOME_UNKNOWN')
     expect(error!.message).to.include('kept interfering')
-    expect(sent()).to.deep.equal([4, 4, 4, 0])
+    expect(sent().slice(1)).to.deep.equal([4, 4, 0])
   })
 
   it('counts as applied where it was applied and then replaced', async () => {

@@ -10,7 +10,8 @@
  * - The running one leaves when it finishes, and everything finishes at its deadline, so no queue blocks for longer.
  * - Entries that finished while they waited (their deadline has passed) are skipped.
  *
- * Not queued: other coordinators, plain writes, repairs, and reads that settle a record. Correctness comes from what the
+ * Not queued: other coordinators, plain writes of keys that nobody competes for (write/contention.ts), repairs, and reads
+ * that settle a record. Correctness comes from what the
  * nodes compare (update.ts), never from a queue.
  */
 import type { Timers } from '../../core/clock.ts'

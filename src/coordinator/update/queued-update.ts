@@ -14,9 +14,10 @@
  */
 import { HEAD_BYTES, newRecord, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
+import type { Timed } from '../../core/deadlines.ts'
 import { RondoError } from '../../core/errors.ts'
 import type { CoordinatorContext, Replicas, ServedBy } from '../context.ts'
-import type { KeyQueues, Waiting } from './key-queues.ts'
+import { nameOf, type KeyQueues, type Waiting } from './key-queues.ts'
 import { Operation } from '../operation.ts'
 import { asStored, NewVersion, type Change } from './read-modify-write.ts'
 import { UpdateOne } from './update-one.ts'
@@ -187,6 +188,27 @@ export class UpdateGroup implements UpdateDone {
     for (const member of later) member.group = null
     this.queues.putBack(this.name, later)
   }
+}
+
+/** Starts an update, or lets it wait in the key's queue. @returns what its caller may end before its own deadline */
+export function startInQueue(
+  context: CoordinatorContext,
+  replicas: Replicas,
+  key: Buffer,
+  level: ConsistencyLevel,
+  modify: Modify,
+  done: UpdateDone,
+): Timed {
+  const { queues } = context
+  const name = nameOf(key)
+  if (queues.enter(name)) {
+    const update = newUpdate(context, key, replicas, level, modify, done)
+    update.startQueued(queues, name)
+    return update
+  }
+  const update = new QueuedUpdate(context, queues, name, key, level, modify, done)
+  update.start()
+  return update
 }
 
 /** Makes an update for any level, without starting it. */

@@ -29,12 +29,14 @@ import {
   type NewRecord,
 } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
+import type { Timed } from '../../core/deadlines.ts'
 import { RondoError } from '../../core/errors.ts'
 import { fallbacksFor, takes } from '../../core/plan.ts'
 import type { Fence, Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import { Acks } from './acks.ts'
 import { positionOf, placedNow, type CoordinatorContext, type Replicas, type ServedBy } from '../context.ts'
 import { metNewer, tooFew, wrongType } from '../errors.ts'
+import { writeInTurn } from './in-turn.ts'
 import { Copies, lifeWhileAway, noteMiss } from './misses.ts'
 import { Operation } from '../operation.ts'
 import type { MakeRecord, WriteDone } from './write.ts'
@@ -50,6 +52,8 @@ export class QuorumWrite extends Operation<WriteDone> {
   required: number
   private readonly make: MakeRecord
   private attempts = 0
+  /** Set while it takes its turn as an update. */
+  private turn: Timed | null = null
   /** This attempt or an earlier one may be applied somewhere. */
   private sent = false
   /** Where the epoch was not later than that of the attempt: others may have read it there. */
@@ -72,7 +76,8 @@ export class QuorumWrite extends Operation<WriteDone> {
   }
 
   overdue(): void {
-    this.fail(0, `The write was not confirmed within ${this.context.requestTimeoutMs} ms.`)
+    if (this.turn) this.turn.overdue()
+    else this.fail(0, `The write was not confirmed within ${this.context.requestTimeoutMs} ms.`)
   }
 
   protected attempt(): void {
@@ -121,10 +126,18 @@ export class QuorumWrite extends Operation<WriteDone> {
   }
 
   /** No home replica holds this version, and none ever will. */
-  again(acked: number): void {
+  again(record: NewRecord): void {
     if (this.isFinished) return
-    if (this.attempts < MAX_ATTEMPTS) this.attempt()
-    else this.fail(acked, 'Other writes to the key kept interfering.')
+    if (this.attempts < MAX_ATTEMPTS) {
+      this.attempt()
+      return
+    }
+    this.turn = writeInTurn(this.context, this.key, this.level, record, {
+      updated: (_before, after, by) => {
+        if (this.finish()) this.done.written(after!.version, by)
+      },
+      failed: (error) => this.end(error),
+    })
   }
 
   wrongType(): void {
@@ -195,7 +208,9 @@ class QuorumAttempt implements StoreCall {
   }
 
   onStale(node: Node, held: Buffer, fence: Fence): void {
-    this.write.context.cluster.versions.observe(held)
+    const { context, key } = this.write
+    context.cluster.versions.observe(held)
+    context.contention.note(key)
     const isPromise = held.length === VERSION_BYTES
     const replaced = held.compare(this.record.head, VERSION_AT, VERSION_AT + REPLACED_BYTES, VERSION_BYTES)
     if (isPromise) this.turnedAway.push(this.homes[positionOf(this.homes, node)]!)
@@ -247,7 +262,7 @@ class QuorumAttempt implements StoreCall {
     }
     const acked = this.acks.counted.length
     if (this.never === this.homes.length && !this.isRenewed) {
-      this.write.again(acked)
+      this.write.again(this.record)
       return
     }
     if (this.pending + this.acks.pending === 0) {

@@ -39,6 +39,7 @@ import {
 } from '../context.ts'
 import { metNewer, wrongType } from '../errors.ts'
 import { OTHER_EPOCH_MS } from '../operation.ts'
+import { writeInTurn } from './in-turn.ts'
 import { lifeWhileAway, noteMiss } from './misses.ts'
 import { inWords } from '../../core/sentence.ts'
 
@@ -68,6 +69,8 @@ export class WriteOne implements Timed {
   /** Pending copies of all attempts. */
   private unanswered = 0
   private mayBeApplied = false
+  /** Set while it takes its turn as an update. */
+  private turn: Timed | null = null
 
   constructor(
     context: CoordinatorContext,
@@ -89,7 +92,8 @@ export class WriteOne implements Timed {
   }
 
   overdue(): void {
-    this.fail(`No replica confirmed the write within ${this.context.requestTimeoutMs} ms.`)
+    if (this.turn) this.turn.overdue()
+    else this.fail(`No replica confirmed the write within ${this.context.requestTimeoutMs} ms.`)
   }
 
   /** The replica whose answer counts holds the record. */
@@ -100,10 +104,24 @@ export class WriteOne implements Timed {
   }
 
   /** The replica whose answer counts held something newer: retry with a later version. */
-  again(): void {
+  again(record: NewRecord): void {
     if (this.finished) return
-    if (this.attempts < MAX_ATTEMPTS) this.attempt()
-    else this.fail('Other writes to the key kept interfering.')
+    this.context.contention.note(this.key)
+    if (this.attempts < MAX_ATTEMPTS) {
+      this.attempt()
+      return
+    }
+    this.turn = writeInTurn(this.context, this.key, 'one', record, {
+      updated: (_before, after, by) => {
+        if (this.finished) return
+        this.finish()
+        this.done.written(after!.version, by)
+      },
+      failed: (error) => {
+        if (error.details.outcome === 'not-applied' && this.outcome === 'unknown') this.fail(error.message)
+        else this.end(error)
+      },
+    })
   }
 
   copySent(): void {
@@ -299,7 +317,7 @@ class Attempt implements StoreCall {
   /** Ours may have been held under the other epoch: it must not come a second time, as a newer one. */
   private overtaken(): void {
     if (this.isRenewed) this.write.fail('Another write to the key came while the members changed.')
-    else this.write.again()
+    else this.write.again(this.record)
   }
 
   private send(member: Member): void {
