@@ -33,10 +33,10 @@ export interface NodeFactory {
 
 /** Of mocha, Vitest, Jest, or node:test. */
 export interface Runner {
-  describe(name: string, define: () => void): unknown
-  it(name: string, run: () => void | Promise<void>): unknown
-  beforeEach(run: () => void | Promise<void>): unknown
-  afterEach(run: () => void | Promise<void>): unknown
+  readonly describe: (name: string, define: () => void) => unknown
+  readonly it: (name: string, run: () => void | Promise<void>) => unknown
+  readonly beforeEach: (run: () => void | Promise<void>) => unknown
+  readonly afterEach: (run: () => void | Promise<void>) => unknown
 }
 
 /** What to expect of the process that the node is now, under this marker. */
