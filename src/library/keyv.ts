@@ -14,6 +14,7 @@
  *
  * It does not load (`loader`), and ends nothing: the program stops its Rondo.
  */
+import { isUtf8 } from 'node:buffer'
 import { EventEmitter } from 'node:events'
 import type { Config } from '../config/config.ts'
 import type { KeyStore, Requester } from '../coordinator/api.ts'
@@ -156,7 +157,7 @@ export class KeyvRondo extends EventEmitter {
     }
   }
 
-  /** Keys as they are stored, namespace included, and their values. */
+  /** Keys as they are stored, namespace included, and their values. What is no text is left out: Keyv has not stored it. */
   async *iterator(
     namespace: string | undefined = this.namespace,
   ): AsyncGenerator<[key: string, value: string], void> {
@@ -164,7 +165,7 @@ export class KeyvRondo extends EventEmitter {
     for await (const names of this.pages(namespace)) {
       const records = await inParallel(names, (name) => readRecord(this.store, name, this.reads))
       for (const [i, record] of records.entries()) {
-        if (!this.store.isLive(record) || record.kind !== KIND_VALUE) continue
+        if (!isUtf8(names[i]!) || !this.store.isLive(record) || !isText(record)) continue
         yield [names[i]!.toString('utf8', prefixBytes), textOf(record)]
       }
     }
@@ -221,10 +222,15 @@ function bytesOf(text: unknown, what: 'key' | 'value'): Buffer {
   return Buffer.from(text, 'utf8')
 }
 
-/** @throws RondoError WRONG_TYPE */
+function isText({ kind, value }: StoredRecord): boolean {
+  return kind === KIND_VALUE && isUtf8(value)
+}
+
+/** @throws RondoError WRONG_TYPE for what Keyv cannot have stored */
 function textOf(record: StoredRecord): string {
-  if (record.kind === KIND_VALUE) return record.value.toString('utf8')
-  throw new RondoError('WRONG_TYPE', 'The key holds a hash, set, sorted set or list.')
+  if (isText(record)) return record.value.toString('utf8')
+  const what = record.kind === KIND_VALUE ? 'bytes that are no text' : 'a hash, set, sorted set or list'
+  throw new RondoError('WRONG_TYPE', `The key holds ${what}.`)
 }
 
 /** At most AT_ONCE at the same time. Rejects with the first failure, and begins nothing after it. */

@@ -139,8 +139,20 @@ describe('KeyvRondo', () => {
       expect(await rejected(store.set('k', 'v', ttl)), String(ttl)).to.contain('TTL')
     }
     expect(await store.has('k')).to.equal(false)
-    await call(running.ports.socket, 'POST', '/api/v1/command', { body: { command: ['LPUSH', 'list', 'x'] } })
-    expect(await rejected(store.get('list'))).to.contain('hash, set, sorted set or list')
+    const bytes = { base64: '/w==' }
+    for (const command of [
+      ['LPUSH', 'odd:list', 'x'],
+      ['SET', 'odd:bytes', bytes],
+      ['SET', { base64: Buffer.from('odd:\xff', 'latin1').toString('base64') }, 'x'],
+      ['SET', 'odd:text', 'x'],
+    ]) {
+      await call(running.ports.socket, 'POST', '/api/v1/command', { body: { command } })
+    }
+    expect(await rejected(store.get('odd:list'))).to.contain('hash, set, sorted set or list')
+    expect(await rejected(store.get('odd:bytes'))).to.contain('no text')
+    const odd: unknown[] = []
+    for await (const entry of store.iterator('odd')) odd.push(entry)
+    expect(odd).to.deep.equal([['odd:text', 'x']])
     const errors: Error[] = []
     store.on('error', (error: Error) => errors.push(error))
     const set = await store.setMany([
