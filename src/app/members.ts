@@ -11,6 +11,7 @@ import { parseNodeList, placeText, urlOf, type NodeAddress } from '../config/nod
 import type { Clock, Timers } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
 import type { TopologyMember } from '../core/topology.ts'
+import { GuardedNode } from '../nodes/guarded-node.ts'
 import { MemoryNode } from '../nodes/memory/memory-node.ts'
 import { RedisNode } from '../nodes/redis/redis-node.ts'
 import { SentinelPlace, Sentinels } from '../nodes/redis/sentinel.ts'
@@ -84,7 +85,8 @@ export class Members {
     const { graceMs, maxValueBytes, nodeTimeoutMs, connectTimeoutMs } = config
     const settings = { graceMs, maxValueBytes, nodeTimeoutMs, connectTimeoutMs, clock, timers }
     return checkOwnNodes(createNodes(settings)).map(
-      ({ node, weight, zone }) => new Member(node, { emit, weight, zone }),
+      ({ node, weight, zone }) =>
+        new Member(new GuardedNode(node, { timers, nodeTimeoutMs }), { emit, weight, zone }),
     )
   }
 

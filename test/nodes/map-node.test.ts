@@ -1,53 +1,13 @@
 // A driver of somebody else: it keeps the contract, under a test runner and without one, and Rondo runs on it.
 import { expect } from 'chai'
-import {
-  describeNodeContract,
-  GRACE_MS,
-  HINTS_UNDER_TEST,
-  runNodeContract,
-  type GetCall,
-  type Node,
-  type NodeFactory,
-} from '../../src/library/node-contract/index.ts'
+import { describeNodeContract, runNodeContract, type GetCall } from '../../src/library/node-contract/index.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { Rondo, type RondoOptions } from '../../src/app/rondo.ts'
 import { MapNode, MapServer } from '../support/map-node.ts'
+import { factoryOf, mapNode, OPTIONS, type Make } from '../support/map-nodes.ts'
 import { call } from '../support/raw-http.ts'
-import { realClock, realTimers } from '../support/real-time.ts'
+import { realClock } from '../support/real-time.ts'
 import { startRondo } from '../support/rondo.ts'
-
-type Make = (server: MapServer) => Node
-
-const OPTIONS = {
-  id: 'map',
-  graceMs: GRACE_MS,
-  maxHints: HINTS_UNDER_TEST,
-  clock: realClock,
-  timers: realTimers,
-}
-const mapNode: Make = (server) => new MapNode(server, OPTIONS)
-
-function factoryOf(make: Make): NodeFactory {
-  return {
-    create: () => {
-      const server = new MapServer(realClock)
-      const node = make(server)
-      const done = <T>(value: T) => Promise.resolve(value)
-      return done({
-        node,
-        close: () => node.close(),
-        server: {
-          setRaw: (key, bytes, ttlMs = Infinity) => done(server.set(key, bytes, ttlMs)),
-          getRaw: (key) => done(server.get(key)),
-          ttl: (key) => done(server.leftMs(key)),
-          deleteRaw: (key) => done(server.delete(key)),
-          flush: () => done(server.clear()),
-          restart: () => done(server.restart()),
-        },
-      })
-    },
-  }
-}
 
 describeNodeContract('a driver over a Map', factoryOf(mapNode), { describe, it, beforeEach, afterEach })
 
