@@ -98,6 +98,22 @@ describe('Rondo over a driver of the embedding program', () => {
     }
   })
 
+  it('lets a node leave, and none join', async () => {
+    const running = await startRondo({}, { nodes: over(serversOf(3)) })
+    try {
+      const { socket } = running.ports
+      const body = { url: 'redis://127.0.0.1:1', id: 'x' }
+      const joined = await call(socket, 'POST', '/members/join', { body })
+      expect([joined.status, joined.json().error]).to.deep.equal([
+        409,
+        'Node x cannot join: the nodes of this program have no others beside them.',
+      ])
+      expect((await call(socket, 'POST', '/members/m0/leave', { body: {} })).status).to.equal(202)
+    } finally {
+      await running.stop()
+    }
+  })
+
   it('refuses nodes that it cannot place', () => {
     const [node] = over(serversOf(1))({ ...OPTIONS } as never)
     const loaded = loadConfig({})
