@@ -6,6 +6,7 @@ import { expect } from 'chai'
 import { createClient } from 'redis-6'
 import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
 import { COMMANDS } from '../../../src/servers/resp/table.ts'
+import { KEY_LINES } from '../../support/key-lines.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 const TOKEN = randomBytes(16).toString('hex')
@@ -319,6 +320,33 @@ describe('every command of @upstash/redis', () => {
       }
     })
   }
+
+  it('gives what it gives over Redis for commands that it has no method for, by exec()', async () => {
+    const client = await fresh()
+    const reference = new Redis(requesterOver(redis))
+    const methods = client as unknown as Record<string, unknown>
+    const others = Object.entries(KEY_LINES).filter(([name]) => typeof methods[name] !== 'function')
+    expect(others.length).to.be.greaterThan(10)
+    const said = (error: Error) => error.message.replace(/, command was.*|^Command .* failed: /s, '')
+    for (const [name, lines] of others) {
+      const plant = /^(z|geo)/.test(name)
+        ? ['ZADD', '1', 'f']
+        : /^(rpop|sort)/.test(name)
+          ? ['RPUSH', '5']
+          : ['SET', '5']
+      for (const line of lines) {
+        const [theirs, ours] = await Promise.all(
+          [reference, client].map(async (one) => {
+            const run = (...args: string[]) => one.exec(args as [string, ...string[]])
+            await run('DEL', '{t}k', '{t}other', '{t}new', '{t}nosuch')
+            for (const key of ['{t}k', '{t}other']) await run(plant[0]!, key, ...plant.slice(1))
+            return run(...line.split(' ')).catch(said)
+          }),
+        )
+        expect(ours, line).to.deep.equal(theirs)
+      }
+    }
+  })
 
   it('gives what it gives over Redis where it is about all keys', async () => {
     const reference = new Redis(requesterOver(redis))
