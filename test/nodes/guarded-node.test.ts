@@ -70,6 +70,11 @@ describe('a guarded node', () => {
     const result = await get(node, 'k')
     expect(result).to.have.property('failure').that.includes({ kind: 'unknown', reason: 'timeout' })
     answer() // get() throws if it is heard twice
+    const inner = new MapNode(new MapServer(realClock), OPTIONS)
+    inner.probe = () => new Promise(() => undefined)
+    const late = new GuardedNode(inner, { timers: realTimers, nodeTimeoutMs: 5 })
+    const said = await late.probe().then(String, (error: Error) => error.message)
+    expect(said).to.equal('node map did not answer in time')
   })
 })
 
