@@ -4,6 +4,8 @@ import { keyvApiTests, keyvIteratorTests, keyvNamespaceTest, keyvValueTests } fr
 import { expect } from 'chai'
 import { Keyv } from 'keyv'
 import { KeyvRondo, type KeyvRondoOptions } from '../../src/library/keyv.ts'
+import { NOT_CONNECTED } from '../../src/library/node-contract/index.ts'
+import { MapNode, MapServer } from '../support/map-node.ts'
 import { call } from '../support/raw-http.ts'
 import { type RunningRondo, startRondo } from '../support/rondo.ts'
 
@@ -163,12 +165,26 @@ describe('KeyvRondo', () => {
     expect(errors.map(({ message }) => message).join()).to.contain('__rondo:')
   })
 
-  it('rejects where too few nodes can be reached, instead of finding nothing', async () => {
-    const other = await startRondo({ MEMORY_NODES: '3' })
+  it('rejects where no node can be reached, instead of finding nothing', async () => {
+    const nodes: MapNode[] = []
+    const other = await startRondo(
+      {},
+      {
+        nodes: (settings) =>
+          ['a', 'b', 'c'].map((id) => {
+            const node = new MapNode(new MapServer(settings.clock), { ...settings, id })
+            nodes.push(node)
+            return { node }
+          }),
+      },
+    )
     try {
       const keyv = new Keyv({ store: new KeyvRondo(other.rondo), throwOnErrors: true })
       await keyv.set('k', 1)
-      for (const { node } of other.rondo.cluster.members) node.shut('test')
+      for (const node of nodes) {
+        node.get = (_key, done) => setImmediate(() => done.onFailure(node, NOT_CONNECTED))
+        node.peek = (_key, _part, done) => setImmediate(() => done.onFailure(node, NOT_CONNECTED))
+      }
       for (const ask of [() => keyv.get('k'), () => keyv.getMany(['k', 'l']), () => keyv.has('k')]) {
         const said = await ask().then(String, (error: { code?: string }) => error.code)
         expect(said).to.equal('UNAVAILABLE')
