@@ -10,6 +10,7 @@ import ts from 'typescript'
 /** From the top down. A file imports from its own layer and from those below. */
 const LAYERS = [
   ['main.ts', 'index.ts', 'health-check.ts'],
+  ['library/'],
   ['app/'],
   ['telemetry/'],
   ['servers/'],

@@ -11,20 +11,23 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { expect } from 'chai'
+import { freePort } from '../scripts/redis-server.ts'
 import { COMMANDS } from '../src/servers/resp/table.ts'
 import { ROUTES } from '../src/servers/http/routes.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const readme = readFileSync(join(root, 'README.md'), 'utf8')
 const operating = readFileSync(join(root, 'docs/OPERATING.md'), 'utf8')
+const embedding = readFileSync(join(root, 'docs/EMBEDDING.md'), 'utf8')
 const dialects = readFileSync(join(root, 'docs/DIALECTS.md'), 'utf8')
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
   description: string
   version: string
   dependencies: Record<string, string>
 }
+const tsx = pathToFileURL(join(root, 'node_modules/tsx/dist/loader.mjs')).href
 const TSCONFIG = {
   compilerOptions: {
     target: 'es2023',
@@ -48,17 +51,19 @@ describe('the package', function () {
     mkdirSync(join(modules, '@types'), { recursive: true })
     run('tar', ['-xzf', join(dir, filename), '-C', modules], dir)
     run('mv', ['package', 'rondo'], modules)
-    // What npm would install with it, and types of Node.js, which its user has.
-    for (const name of [...Object.keys(manifest.dependencies), '@types/node'])
+    // What npm would install with it, and types of Node.js and Keyv, which its user has.
+    for (const name of [...Object.keys(manifest.dependencies), '@types/node', 'keyv'])
       symlinkSync(join(root, 'node_modules', name), join(modules, name))
     writeFileSync(join(dir, 'package.json'), '{"type":"module"}')
     writeFileSync(join(dir, 'tsconfig.json'), JSON.stringify(TSCONFIG))
   })
   after(() => rmSync(dir, { recursive: true }))
 
-  it('has types that compile under strict, in each example of README.md, without packages that it does not bring', () => {
-    const blocks = [...readme.matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, text]) => text!)
-    expect(blocks.length).to.be.at.least(2)
+  const examplesIn = (page: string) => [...page.matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, text]) => text!)
+
+  it('has types that compile under strict, in each example of README.md and EMBEDDING.md, without packages that it does not bring', () => {
+    const blocks = [readme, embedding].flatMap(examplesIn)
+    expect(blocks.length).to.be.at.least(6)
     for (const [i, text] of blocks.entries()) writeFileSync(join(dir, `example-${i}.ts`), text)
     run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', '.'], dir)
   })
@@ -73,13 +78,46 @@ describe('the package', function () {
     expect(said).to.deep.equal(shown.map(([, , answer]) => answer!.replaceAll(/^'|'$/g, '')))
   })
 
+  it('does what docs/EMBEDDING.md says, example by example', async () => {
+    const port = String(await freePort())
+    const examples = examplesIn(embedding)
+    for (const [i, text] of examples.entries()) {
+      writeFileSync(join(dir, `run-${i}.ts`), text.replaceAll('8080', port))
+    }
+    const imports = examples.map((_, i) => `await import('./run-${i}.ts')`)
+    writeFileSync(join(dir, 'run.ts'), `${imports.join('\nconsole.log("---")\n')}\nexport {}\n`)
+    const said = examples.map((text) =>
+      [...text.matchAll(/^console\.log\(.*\) \/\/ (.*)$/gm)].map(([, answer]) => answer!),
+    )
+    for (const lines of said) expect(lines.length).to.be.at.least(1)
+    const printed = run(process.execPath, ['--import', tsx, 'run.ts'], dir)
+    expect(printed.split('---\n').map((part) => part.trim().split('\n'))).to.deep.equal(said)
+  })
+
+  it('runs the contract of a node under node:test', () => {
+    const [factory] = examplesIn(embedding).at(-1)!.split('const results')
+    const runner = "import { afterEach, beforeEach, describe, it } from 'node:test'\n"
+    const call = 'describeNodeContract("mine", factory, { describe, it, beforeEach, afterEach })\n'
+    writeFileSync(
+      join(dir, 'contract.test.ts'),
+      runner + factory!.replace('runNodeContract', 'describeNodeContract') + call,
+    )
+    const printed = run(process.execPath, ['--import', tsx, '--test', 'contract.test.ts'], dir)
+    expect(printed)
+      .to.match(/^# pass 1\d\d$/m)
+      .and.match(/^# fail 0$/m)
+  })
+
   it('can be required from CommonJS', () => {
     writeFileSync(
       join(dir, 'common.cjs'),
       "const { Ring, Coordinator, createApp } = require('rondo')\n" +
-        "console.log(Ring.of([{ id: 'a' }]).owner(Buffer.from('k')).id, typeof Coordinator, typeof createApp)",
+        "const { KeyvRondo } = require('rondo/keyv')\n" +
+        "const { runNodeContract } = require('rondo/node-contract')\n" +
+        "console.log(Ring.of([{ id: 'a' }]).owner(Buffer.from('k')).id, typeof Coordinator, typeof createApp)\n" +
+        'console.log(typeof KeyvRondo, typeof runNodeContract)',
     )
-    expect(run(process.execPath, ['common.cjs'], dir)).to.equal('a function function\n')
+    expect(run(process.execPath, ['common.cjs'], dir)).to.equal('a function function\nfunction function\n')
   })
 
   it('has no leftovers of the compiler', () => {

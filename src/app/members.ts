@@ -3,6 +3,7 @@
  * which all coordinators read from the cluster; how to authenticate there stays in each one's own configuration: an entry
  * of REDIS_URLS with its id, or else the user and password that all entries share.
  */
+import { checkOwnNodes, type CreateNodes } from './own-nodes.ts'
 import type { Certificates } from './certificates.ts'
 import { Member } from '../cluster/member.ts'
 import type { Config } from '../config/config.ts'
@@ -10,6 +11,7 @@ import { parseNodeList, placeText, urlOf, type NodeAddress } from '../config/nod
 import type { Clock, Timers } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
 import type { TopologyMember } from '../core/topology.ts'
+import { GuardedNode } from '../nodes/guarded-node.ts'
 import { MemoryNode } from '../nodes/memory/memory-node.ts'
 import { RedisNode } from '../nodes/redis/redis-node.ts'
 import { SentinelPlace, Sentinels } from '../nodes/redis/sentinel.ts'
@@ -20,6 +22,8 @@ export interface MembersOptions {
   readonly clock: Clock
   readonly timers: Timers
   readonly emit: Emit
+  /** Of the embedding program, instead of those of the configuration. */
+  readonly createNodes: CreateNodes | undefined
 }
 
 const SHARED_CREDENTIALS =
@@ -51,7 +55,9 @@ export class Members {
 
   /** Those of the configuration. */
   configured(): Member[] {
-    const { nodes } = this.options.config
+    const { createNodes, config } = this.options
+    if (createNodes) return this.own(createNodes)
+    const { nodes } = config
     if (nodes.kind === 'redis') return nodes.addresses.map((address) => this.at(address))
     return Array.from({ length: nodes.count }, (_, i) =>
       this.inProcess(`memory-${i + 1}`, nodes.maxBytesPerNode),
@@ -60,7 +66,9 @@ export class Members {
 
   /** @throws Error if the address cannot be used */
   joined({ id, url, weight, zone, isGiven, primary }: TopologyMember): Member {
-    const { nodes } = this.options.config
+    const { createNodes, config } = this.options
+    const { nodes } = config
+    if (createNodes) throw new Error('the nodes of this program have no others beside them')
     if (nodes.kind === 'memory')
       throw new Error('nodes in this process have no others beside them: set REDIS_URLS')
     const own = nodes.addresses.find((address) => address.id === id)
@@ -70,6 +78,16 @@ export class Members {
     const shared = sharedBy(own ? [own] : nodes.addresses)
     const placed = { ...address, ...shared, weight, ...(zone !== null && { zone }) }
     return this.at(placed, { primary, credentials: SHARED_CREDENTIALS })
+  }
+
+  private own(createNodes: CreateNodes): Member[] {
+    const { config, clock, timers, emit } = this.options
+    const { graceMs, maxValueBytes, nodeTimeoutMs, connectTimeoutMs } = config
+    const settings = { graceMs, maxValueBytes, nodeTimeoutMs, connectTimeoutMs, clock, timers }
+    return checkOwnNodes(createNodes(settings)).map(
+      ({ node, weight, zone }) =>
+        new Member(new GuardedNode(node, { timers, nodeTimeoutMs }), { emit, weight, zone }),
+    )
   }
 
   private inProcess(id: string, maxBytes: number): Member {

@@ -32,6 +32,7 @@ import { TokenTries } from '../servers/token-tries.ts'
 import { TrustedProxies } from '../config/trusted-proxies.ts'
 import { Tokens, type PlainTokens } from '../servers/tokens.ts'
 import { createLoading, type Loading } from './loading.ts'
+import type { CreateNodes } from './own-nodes.ts'
 import type { LoadFunction } from '../loader/api.ts'
 import { Fills } from '../loader/fills.ts'
 import type { OriginFetch } from '../loader/origin.ts'
@@ -69,6 +70,8 @@ export type Addresses = Readonly<Record<string, AddressInfo>> & { readonly http:
 
 export interface RondoOptions {
   readonly log?: Logger
+  /** Makes the nodes, over a driver of the program, instead of REDIS_URLS (docs/EMBEDDING.md). */
+  readonly nodes?: CreateNodes
   /** Source of /metrics; by default this process alone. */
   readonly metrics?: (own: Telemetry) => Promise<{ contentType: string; text: string }>
   /** Where values come from that are not there, instead of LOADER_URL. */
@@ -121,7 +124,10 @@ export class Rondo {
     this.log = options.log ?? pino({ level: 'silent' })
     this.telemetry = createTelemetry(this.log, { ...config, clock, timers })
     const emit = (event: RondoEvent) => this.telemetry.onEvent(event)
-    const members = new Members({ config, certificates: this.certificates, clock, timers, emit })
+    const members = new Members({
+      ...{ config, certificates: this.certificates, clock, timers, emit },
+      createNodes: options.nodes,
+    })
     this.cluster = new Cluster({
       ...config,
       members: members.configured(),

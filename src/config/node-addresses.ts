@@ -341,6 +341,10 @@ function readCredentials(userinfo: string): { username?: string; password?: stri
   }
 }
 
+export const isNodeId = (id: string): boolean => ID.test(id)
+export const isZone = (zone: string): boolean => ZONE.test(zone)
+export const isWeight = (weight: number): boolean => weight >= 0.01 && weight <= 100
+
 function readParameters(parameters: readonly string[]): { weight: number; zone?: string; reasons: string[] } {
   const reasons: string[] = []
   const found = new Map<string, string>()
@@ -353,12 +357,12 @@ function readParameters(parameters: readonly string[]): { weight: number; zone?:
   }
   const weightText = found.get('weight') ?? '1'
   const weight = WEIGHT.test(weightText) ? Number(weightText) : 0
-  if (weight < 0.01 || weight > 100)
+  if (!isWeight(weight))
     reasons.push(
       'its weight must be a number from 0.01 to 100 with at most two decimals: correct or remove it',
     )
   const zone = found.get('zone')
-  if (zone !== undefined && !ZONE.test(zone))
+  if (zone !== undefined && !isZone(zone))
     reasons.push('its zone must be 1 to 64 letters, digits or . _ - : correct or remove it')
   return { weight, ...(zone === undefined ? {} : { zone }), reasons: [...new Set(reasons)] }
 }

@@ -10,6 +10,10 @@ export function strongerOf(one: ConsistencyLevel, other: ConsistencyLevel): Cons
   return CONSISTENCY_LEVELS.indexOf(one) > CONSISTENCY_LEVELS.indexOf(other) ? one : other
 }
 
+export function weakerOf(one: ConsistencyLevel, other: ConsistencyLevel): ConsistencyLevel {
+  return strongerOf(one, other) === one ? other : one
+}
+
 /**
  * Home replicas that must answer. R + W > N: every quorum read meets every quorum write, as long as fallback replicas do
  * not count.

@@ -1,6 +1,7 @@
 /**
  * The storage contract. Two drivers implement it, for Redis (redis/redis-node.ts) and in process
- * (memory/memory-node.ts); one suite (test/nodes/node.contract.ts) tests both.
+ * (memory/memory-node.ts), and programs that embed Rondo may bring their own; one suite
+ * (library/node-contract/contract.ts) tests all.
  *
  * Two paths:
  *

@@ -26,7 +26,7 @@ import {
 } from '../support/node-calls.ts'
 import { realClock, realTimers } from '../support/real-time.ts'
 import { ScriptedServer, type Answer } from '../support/scripted-server.ts'
-import { GRACE_MS, HeardListener } from './node.contract.ts'
+import { GRACE_MS, HeardListener } from '../../src/library/node-contract/contract.ts'
 
 const RUN_ID = 'a'.repeat(40)
 const MARKER = Buffer.from('{"cluster":"c","id":"r"}')

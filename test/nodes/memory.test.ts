@@ -10,25 +10,35 @@ import { accept, get, prepare, record, store, version } from '../support/node-ca
 import { memoryNodeUnderTest } from '../support/nodes-under-test.ts'
 import { realClock, realTimers } from '../support/real-time.ts'
 import { VirtualTime } from '../support/virtual-time.ts'
-import { describeNodeContract, GRACE_MS, HeardListener, MARKER, MAX_HINTS } from './node.contract.ts'
+import {
+  describeNodeContract,
+  GRACE_MS,
+  HeardListener,
+  MARKER,
+  MAX_HINTS,
+} from '../../src/library/node-contract/contract.ts'
 
 const MIB = 1024 * 1024
 
-describeNodeContract('the memory node', {
-  create: () =>
-    Promise.resolve(
-      memoryNodeUnderTest(
-        new MemoryNode({
-          id: 'm',
-          maxBytes: 64 * MIB,
-          graceMs: GRACE_MS,
-          maxHints: MAX_HINTS,
-          clock: realClock,
-          timers: realTimers,
-        }),
+describeNodeContract(
+  'the memory node',
+  {
+    create: () =>
+      Promise.resolve(
+        memoryNodeUnderTest(
+          new MemoryNode({
+            id: 'm',
+            maxBytes: 64 * MIB,
+            graceMs: GRACE_MS,
+            maxHints: MAX_HINTS,
+            clock: realClock,
+            timers: realTimers,
+          }),
+        ),
       ),
-    ),
-})
+  },
+  { describe, it, beforeEach, afterEach },
+)
 
 describe('the memory node on virtual time', () => {
   const ENTRY_BYTES = ENTRY_OVERHEAD_BYTES + 'k0'.length + 31 + 100

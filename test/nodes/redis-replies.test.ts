@@ -18,7 +18,7 @@ import {
   type CallResult,
 } from '../support/node-calls.ts'
 import { realClock, realTimers } from '../support/real-time.ts'
-import { GRACE_MS, HeardListener, MARKER } from './node.contract.ts'
+import { GRACE_MS, HeardListener, MARKER } from '../../src/library/node-contract/contract.ts'
 
 const FENCE = { marker: MARKER, runId: 'this-run', clean: true, epoch: 1 }
 const MAX_VALUE_BYTES = 100

@@ -18,7 +18,13 @@ import {
 import { fenceOf, redisNodeUnderTest } from '../support/nodes-under-test.ts'
 import { realTimers } from '../support/real-time.ts'
 import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
-import { describeNodeContract, GRACE_MS, HeardListener, MARKER, MAX_HINTS } from './node.contract.ts'
+import {
+  describeNodeContract,
+  GRACE_MS,
+  HeardListener,
+  MARKER,
+  MAX_HINTS,
+} from '../../src/library/node-contract/contract.ts'
 
 let redis: RedisServer
 
@@ -27,10 +33,14 @@ before(async () => {
 })
 after(() => redis.stop())
 
-describeNodeContract('the redis node', {
-  otherTypes: true,
-  create: () => redisNodeUnderTest(redis, { graceMs: GRACE_MS, maxHints: MAX_HINTS }),
-})
+describeNodeContract(
+  'the redis node',
+  {
+    otherTypes: true,
+    create: () => redisNodeUnderTest(redis, { graceMs: GRACE_MS, maxHints: MAX_HINTS }),
+  },
+  { describe, it, beforeEach, afterEach },
+)
 
 describe('the redis node, where only a redis can go wrong', () => {
   const endOfTurn = () => new Promise<void>((resolve) => realTimers.endOfTurn(resolve))

@@ -27,7 +27,7 @@ import {
 } from '../support/nodes-under-test.ts'
 import { realClock, realTimers } from '../support/real-time.ts'
 import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
-import { GRACE_MS, HeardListener, MARKER } from './node.contract.ts'
+import { GRACE_MS, HeardListener, MARKER } from '../../src/library/node-contract/contract.ts'
 
 const A = Buffer.from('{t}a')
 const B = Buffer.from('{t}b')

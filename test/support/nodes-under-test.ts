@@ -1,40 +1,13 @@
 /** Nodes of each driver for tests, with access to the data behind them. */
 import { Redis } from 'ioredis'
+import { fenceOf, type NodeUnderTest, type RawServer } from '../../src/library/node-contract/under-test.ts'
 import type { MemoryNode } from '../../src/nodes/memory/memory-node.ts'
-import type { Fence, Node } from '../../src/nodes/node.ts'
 import type { RedisNodeOptions } from '../../src/nodes/redis/options.ts'
 import { RedisNode } from '../../src/nodes/redis/redis-node.ts'
 import { realClock, realTimers } from './real-time.ts'
 import type { RedisServer } from '../../scripts/redis-server.ts'
 
-/** The data behind a node, past its driver. */
-export interface RawServer {
-  /** @param ttlMs absent = without an end */
-  setRaw(key: Buffer, bytes: Buffer, ttlMs?: number): Promise<void>
-  getRaw(key: Buffer): Promise<Buffer | null>
-  /** As PTTL: -1 without an end, -2 absent. */
-  ttl(key: Buffer): Promise<number>
-  deleteRaw(key: Buffer): Promise<void>
-  /** Everything is gone, and connections stay. */
-  flush(): Promise<void>
-  /** As another process, with nothing of what was there. */
-  restart(): Promise<void>
-  /** Makes the key something else than a string, where there is such a thing. */
-  setOtherType?(key: Buffer): Promise<void>
-}
-
-export interface NodeUnderTest {
-  /** Not open, over an empty server. */
-  readonly node: Node
-  readonly server: RawServer
-  close(): Promise<void>
-}
-
-/** What to expect of the process that the node is now, under this marker. */
-export async function fenceOf(node: Node, marker: Buffer, clean = true): Promise<Fence> {
-  const { runId } = await node.probe()
-  return { marker, runId, clean, epoch: 1 }
-}
+export { fenceOf, type NodeUnderTest, type RawServer }
 
 export function memoryNodeUnderTest(node: MemoryNode): NodeUnderTest {
   const { storage } = node

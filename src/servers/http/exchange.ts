@@ -78,6 +78,8 @@ export class Exchange {
   private readonly connection: HttpConnection | undefined
   private readonly deps: ExchangeDeps
   private readonly startedAtMs: number
+  /** Names and values in turn; null = none. */
+  private ownHeaders: string[] | null = null
   /** The nodes that the answer is of. */
   private nodes: string[] | null = null
   private begun = false
@@ -137,7 +139,13 @@ export class Exchange {
     if (nodes.length < MOST_NODES && !nodes.includes(id)) nodes.push(id)
   }
 
+  /** A header of the answer, whatever it will be. */
+  alsoSend(name: string, value: string): void {
+    this.ownHeaders = [...(this.ownHeaders ?? []), name, value]
+  }
+
   private addOrigin(headers: string[]): void {
+    if (this.ownHeaders) headers.push(...this.ownHeaders)
     if (this.level !== null) headers.push('Rondo-Consistency', this.level)
     // An id is whatever the members have agreed on.
     if (this.nodes) headers.push('Rondo-Served-By', this.nodes.join(', ').replace(NOT_IN_IDS, '?'))

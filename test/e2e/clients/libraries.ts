@@ -123,6 +123,19 @@ export const LIBRARIES: readonly Library[] = [
     note: 'strings, hashes, sets, lists, batches, transactions, SCAN, DELIFEQ, database 1; RESP2 and RESP3',
     lacks: [SCRIPTS],
   }),
+  npm('@upstash/redis', {
+    version: '1.39',
+    shownBy: 'upstash-commands.test.ts',
+    note: 'over HTTP, with `COMPAT_APIS=upstash` and `…/upstash` as its URL: every method whose command Rondo has, `pipeline()`, `multi()`, automatic pipelines, reads of its own writes',
+    lacks: [SCRIPTS],
+  }),
+  npm('@upstash/ratelimit', {
+    version: '2.2',
+    works: 'no',
+    shownBy: 'upstash.test.ts',
+    note: 'limits of requests, over HTTP. Without a script work only refusals from its own memory, and `setDynamicLimit`',
+    lacks: [['every limiter', 'EVALSHA']],
+  }),
   npm('keyv', {
     name: 'Keyv with @keyv/redis',
     version: '5.6',

@@ -1,8 +1,11 @@
 // The stock @upstash/redis and @upstash/ratelimit, with `…/upstash` of a coordinator as their URL.
 import { randomBytes } from 'node:crypto'
-import { Ratelimit } from '@upstash/ratelimit'
+import { MultiRegionRatelimit, Ratelimit } from '@upstash/ratelimit'
 import { Redis, type RedisConfigNodejs } from '@upstash/redis'
 import { expect } from 'chai'
+import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
+import { FAIR, FaultProxy, WEATHER } from '../../support/fault-proxy.ts'
+import { RawResp } from '../../support/raw-resp.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 const TOKEN = randomBytes(16).toString('hex')
@@ -105,11 +108,111 @@ describe('@upstash/redis', () => {
     const wrong = clientOf({ token: 'not-the-token-0123456789' })
     expect((await rejectionOf(wrong.get('k'))).message).to.contain('The token is wrong')
   })
+})
 
-  it('refuses the scripts of @upstash/ratelimit, which needs one for every limit', async () => {
-    const limiter = Ratelimit.fixedWindow(2, '60 s')
-    const limit = new Ratelimit({ redis: clientOf(), limiter, ephemeralCache: false, timeout: 0 })
-    expect((await rejectionOf(limit.limit('user'))).message).to.contain('supports no scripts')
-    expect((await rejectionOf(limit.getRemaining('user'))).message).to.contain('supports no scripts')
+describe('@upstash/redis reads what it has written', () => {
+  let servers: RedisServer[] = []
+  let proxies: FaultProxy[] = []
+  const rondos: RunningRondo[] = []
+  before(async () => {
+    servers = await Promise.all(Array.from({ length: 3 }, () => startRedis()))
+    proxies = await Promise.all(servers.map(({ port }) => FaultProxy.start(port)))
+    for (const ports of [proxies, servers].map((list) => list.map(({ port }) => port))) {
+      const urls = ports.map((port, i) => `r${i}=127.0.0.1:${port}`).join(',')
+      rondos.push(await startRondo({ REDIS_URLS: urls, COMPAT_APIS: 'upstash', PING_INTERVAL_SECONDS: '60' }))
+    }
+  })
+  after(async () => {
+    for (const proxy of proxies) proxy.close()
+    await Promise.all(rondos.map((rondo) => rondo.stop()))
+    await Promise.all(servers.map((server) => server.stop()))
+  })
+
+  const clientAt = (rondo: number, options: Partial<RedisConfigNodejs> = {}) => {
+    const url = `http://127.0.0.1:${rondos[rondo]!.ports.socket}/upstash`
+    return new Redis({ url, token: 'none', enableTelemetry: false, retry: false, ...options })
+  }
+  const firstHomeOf = (key: string) =>
+    Number(rondos[1]!.rondo.cluster.placement.replicaSetOf(Buffer.from(key)).homes[0]!.id.slice(1))
+
+  it('through another coordinator, and from the replica that has missed it', async () => {
+    const [writer, reader, other] = [clientAt(0), clientAt(1), clientAt(1, { readYourWrites: false })]
+    await writer.set('k', 'before')
+    await rondos[0]!.rondo.coordinator.drain(2000)
+    expect(await other.get('k')).to.equal('before')
+    await proxies[firstHomeOf('k')]!.set(WEATHER.cut)
+    await writer.set('k', 'after')
+    const missed = await RawResp.open(servers[firstHomeOf('k')]!.port)
+    expect(await missed.ask('GET', 'k')).to.contain('before') // what a read at `one` asks first
+    missed.close()
+    reader.readYourWritesSyncToken = writer.readYourWritesSyncToken
+    expect(writer.readYourWritesSyncToken).to.equal('quorum')
+    expect(await reader.get('k')).to.equal('after')
+    await Promise.all(proxies.map((proxy) => proxy.set(FAIR)))
+  })
+
+  it('needs a majority for it, and nothing is promised to a client that does not ask', async () => {
+    await writerOf({ readYourWrites: false }).set('m', 1)
+    for (const i of [0, 1, 2]) if (i !== firstHomeOf('m')) await proxies[i]!.set(WEATHER.cut)
+    await writerOf({ readYourWrites: false }).set('m', 2)
+    const { message } = await rejectionOf(writerOf({}).set('m', 3))
+    expect(message).to.contain('NOREPLICAS')
+  })
+  const writerOf = (options: Partial<RedisConfigNodejs>) => clientAt(0, options)
+})
+
+describe('@upstash/ratelimit', () => {
+  let running: RunningRondo
+  let redis: Redis
+  before(async () => {
+    running = await startRondo({ COMPAT_APIS: 'upstash', DATA_TOKEN: TOKEN })
+    const url = `http://127.0.0.1:${running.ports.socket}/upstash`
+    redis = new Redis({ url, token: TOKEN, enableTelemetry: false, retry: false })
+  })
+  after(() => running.stop())
+
+  const window = '60 s'
+  const LIMITERS = {
+    fixedWindow: Ratelimit.fixedWindow(2, window),
+    slidingWindow: Ratelimit.slidingWindow(2, window),
+    tokenBucket: Ratelimit.tokenBucket(2, window, 2),
+    cachedFixedWindow: Ratelimit.cachedFixedWindow(2, window),
+  }
+
+  for (const [name, limiter] of Object.entries(LIMITERS)) {
+    it(`${name}: every limit is a script, and its error says that there are none`, async () => {
+      const limit = new Ratelimit({ redis, limiter, ephemeralCache: new Map(), timeout: 0 })
+      for (const call of [
+        () => limit.limit('user'),
+        () => limit.getRemaining('user'),
+        () => limit.resetUsedTokens('user'),
+      ]) {
+        expect((await rejectionOf(call())).message).to.contain('supports no scripts')
+      }
+    })
+  }
+
+  it('several regions are scripts too', async () => {
+    const limiter = MultiRegionRatelimit.fixedWindow(2, window)
+    const limit = new MultiRegionRatelimit({
+      redis: [redis] as never,
+      limiter,
+      ephemeralCache: false,
+      timeout: 0,
+    })
+    const { errors } = (await rejectionOf(limit.limit('user'))) as AggregateError
+    expect(String(errors)).to.contain('supports no scripts')
+  })
+
+  it('refuses from its own cache, and keeps dynamic limits, without a script', async () => {
+    const ephemeralCache = new Map([['@upstash/ratelimit:blocked', Date.now() + 60_000]])
+    const limiter = LIMITERS.fixedWindow
+    const limit = new Ratelimit({ redis, limiter, ephemeralCache, timeout: 0, dynamicLimits: true })
+    const { success, reason } = await limit.limit('blocked')
+    expect([success, reason]).to.deep.equal([false, 'cacheBlock'])
+    await limit.setDynamicLimit({ limit: 7 })
+    expect(await limit.getDynamicLimit()).to.deep.equal({ dynamicLimit: 7 })
+    await limit.setDynamicLimit({ limit: false })
+    expect(await limit.getDynamicLimit()).to.deep.equal({ dynamicLimit: null })
   })
 })

@@ -112,6 +112,24 @@ for (const entry of HTTP_ENTRIES) {
       expect(await json('/upstash', ['GET', '{t}a'])).to.deep.equal({ result: '2' })
     })
 
+    it('upstash: whoever sends a sync token, whatever its text, is told the level that it gets', async () => {
+      const forms: readonly (readonly [string, string, object?])[] = [
+        ['POST', '/upstash', ['GET', 'u']],
+        ['POST', '/upstash/pipeline', [['GET', 'u']]],
+        ['POST', '/upstash/multi-exec', [['GET', 'u']]],
+        ['GET', '/upstash/get/u'],
+      ]
+      for (const [method, path, body] of forms) {
+        for (const sent of ['', 'quorum', 'one', 'YWJj.1', 'x'.repeat(4000)]) {
+          const answer = await send(method, path, body, { 'Upstash-Sync-Token': sent })
+          expect([answer.status, answer.headers['upstash-sync-token']], path).to.deep.equal([200, 'quorum'])
+        }
+        expect((await send(method, path, body)).headers, path).to.not.have.property('upstash-sync-token')
+      }
+      const failed = await send('POST', '/upstash', ['LPOP', 'n'], { 'Upstash-Sync-Token': '' })
+      expect([failed.status, failed.headers['upstash-sync-token']]).to.deep.equal([409, 'quorum'])
+    })
+
     it('upstash: a path and its query are a command; a GET changes nothing', async () => {
       expect((await send('POST', '/upstash/set/p%2Fq?EX=100', BYTES, OCTETS)).json().result).to.equal('OK')
       expect(
@@ -184,6 +202,18 @@ for (const entry of HTTP_ENTRIES) {
 }
 
 describe('dialects of other systems and tokens', () => {
+  it('are not weaker than the configured levels for a sync token', async () => {
+    const levels = { READ_CONSISTENCY: 'all', WRITE_CONSISTENCY: 'all' }
+    const running = await startRondo({ COMPAT_APIS: 'upstash', ...levels })
+    try {
+      const headers = { 'Upstash-Sync-Token': '' }
+      const answer = await call(running.ports.socket, 'POST', '/upstash', { body: ['GET', 'u'], headers })
+      expect(answer.headers['upstash-sync-token']).to.equal('all')
+    } finally {
+      await running.stop()
+    }
+  })
+
   it('are off by default', async () => {
     const running = await startRondo()
     try {

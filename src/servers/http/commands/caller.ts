@@ -2,7 +2,7 @@
 import type { Caller, CommandSettings, FlushProgress, MemoryAccount } from '../../../commands/model.ts'
 import type { Lookups } from '../../../commands/run/lookups.ts'
 import type { KeyStore } from '../../../coordinator/api.ts'
-import type { ConsistencyLevel } from '../../../core/consistency.ts'
+import { strongerOf, type ConsistencyLevel } from '../../../core/consistency.ts'
 import { RondoError } from '../../../core/errors.ts'
 import type { CommandHost } from '../../command-host.ts'
 import type { Exchange } from '../exchange.ts'
@@ -11,6 +11,8 @@ export interface CallerOptions {
   readonly database: number
   /** Of reads and writes; undefined = the configured ones. */
   readonly level?: ConsistencyLevel | undefined
+  /** The configured ones are raised to this. */
+  readonly atLeast?: ConsistencyLevel
 }
 
 /** For a socket of another server (createApp), whose memory is not counted. */
@@ -38,13 +40,14 @@ export class RequestCaller implements Caller {
   private readonly exchange: Exchange
   private readonly host: CommandHost
 
-  constructor(exchange: Exchange, host: CommandHost, store: KeyStore, { database, level }: CallerOptions) {
+  constructor(exchange: Exchange, host: CommandHost, store: KeyStore, options: CallerOptions) {
+    const { database, level, atLeast = 'one' } = options
     this.exchange = exchange
     this.host = host
     this.store = store
     this.loader = host.options.loader
-    this.readLevel = level ?? host.options.readConsistency
-    this.writeLevel = level ?? host.options.writeConsistency
+    this.readLevel = level ?? strongerOf(host.options.readConsistency, atLeast)
+    this.writeLevel = level ?? strongerOf(host.options.writeConsistency, atLeast)
     this.settings = { ...host.settings, database }
     this.account = exchange.account ?? UNCOUNTED
     this.work = host.work

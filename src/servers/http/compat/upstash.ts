@@ -10,9 +10,16 @@
  * A path has the command's arguments as its segments; a body follows them, and then the query. A GET may come from anything
  * that follows a link or loads an image, and may be sent again by whatever is on the way: it runs commands that change
  * nothing. With `upstash-get` it runs the others too, if DATA_TOKEN is set: then a link needs the token.
+ *
+ * Read your writes: the client sends `Upstash-Sync-Token` with every request, at first empty, then what the last answer said,
+ * unless it was made with `readYourWrites: false`. At Upstash the token names what a replica must have seen before it may
+ * answer. Here a majority answers instead: whoever sends the header, whatever is in it, reads and writes at `quorum` at
+ * least, so that a read meets every write that was acknowledged before it, through any coordinator. The token that is
+ * answered is the name of that level. (docs/decisions/0060)
  */
 import { codedErrorOf } from '../../../commands/errors.ts'
 import { RespError } from '../../../commands/reply.ts'
+import { weakerOf } from '../../../core/consistency.ts'
 import { RondoError } from '../../../core/errors.ts'
 import { isRead } from '../../command-host.ts'
 import { bodyOf, parseJsonInTurns } from '../body.ts'
@@ -29,6 +36,7 @@ import { Work } from '../turns.ts'
 import { checkIntended, type CompatOptions } from './compat.ts'
 
 export const UPSTASH_PREFIX = '/upstash/'
+const SYNC_TOKEN = 'upstash-sync-token'
 
 export type UpstashOptions = CommandOptions & CompatOptions & Pick<GuardOptions, 'tokens'>
 
@@ -107,7 +115,12 @@ async function listIn(
 }
 
 function callerOf(exchange: Exchange, { commands, store }: UpstashOptions): RequestCaller {
-  return new RequestCaller(exchange, commands, store, { database: 0 })
+  if (exchange.req.headers[SYNC_TOKEN] === undefined) {
+    return new RequestCaller(exchange, commands, store, { database: 0 })
+  }
+  const caller = new RequestCaller(exchange, commands, store, { database: 0, atLeast: 'quorum' })
+  exchange.alsoSend('Upstash-Sync-Token', weakerOf(caller.readLevel, caller.writeLevel))
+  return caller
 }
 
 function formOf({ req }: Exchange): TextForm {

@@ -1,10 +1,10 @@
 /**
- * What every node driver must do, whatever holds the data: src/nodes/node.ts in tests. Run by memory.test.ts and
- * redis.test.ts; differential.test.ts compares the drivers where no example was thought of.
+ * What every node driver must do, whatever holds the data: src/nodes/node.ts in tests. Run by memory.test.ts, redis.test.ts
+ * and map-node.test.ts in test/nodes/, and by whoever has written a driver; differential.test.ts compares the drivers where
+ * no example was thought of.
  */
 import { randomBytes } from 'node:crypto'
-import { expect } from 'chai'
-import { VERSION_ZERO } from '../../src/core/clock.ts'
+import { VERSION_ZERO } from '../../core/clock.ts'
 import {
   HEAD_BYTES,
   HEAD_WITH_PROMISE_BYTES,
@@ -14,11 +14,11 @@ import {
   lastingCopy,
   StoredRecord,
   type NewRecord,
-} from '../../src/core/codec.ts'
-import { Floors } from '../../src/core/floors.ts'
-import { isInternal, MARKER_KEY, storedKey, SYNCED_AT_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
-import { EXPIRY_MARGIN_MS, FAR_END_MS, ownLifeMs } from '../../src/core/lifetime.ts'
-import type { ByteRange, Part } from '../../src/core/part.ts'
+} from '../../core/codec.ts'
+import { Floors } from '../../core/floors.ts'
+import { isInternal, MARKER_KEY, storedKey, SYNCED_AT_KEY, TOPOLOGY_KEY } from '../../core/keys.ts'
+import { EXPIRY_MARGIN_MS, FAR_END_MS, ownLifeMs } from '../../core/lifetime.ts'
+import type { ByteRange, Part } from '../../core/part.ts'
 import {
   MAX_ASKED,
   MAX_CHECKED_IN,
@@ -28,10 +28,11 @@ import {
   type NodeFailure,
   type NodeListener,
   type ScanEntry,
-} from '../../src/nodes/node.ts'
-import type { Epochs } from '../../src/core/replica-set.ts'
-import { encodeMarker } from '../../src/cluster/marker.ts'
-import { fenceOf, type NodeUnderTest, type RawServer } from '../support/nodes-under-test.ts'
+} from '../../nodes/node.ts'
+import type { Epochs } from '../../core/replica-set.ts'
+import { encodeMarker } from '../../cluster/marker.ts'
+import { expect } from './expect.ts'
+import { fenceOf, type NodeFactory, type NodeUnderTest, type RawServer, type Runner } from './under-test.ts'
 import {
   accept,
   get,
@@ -46,18 +47,12 @@ import {
   version,
   type PeekResult,
   type StoreResult,
-} from '../support/node-calls.ts'
+} from './calls.ts'
 
 export const GRACE_MS = 86_400_000
 export const MARKER = Buffer.from('{"cluster":"c","state":"clean"}')
 /** The most hints that the nodes under test keep for one other. */
 export const MAX_HINTS = 500
-
-export interface NodeFactory {
-  create(): Promise<NodeUnderTest>
-  /** The node can hold other types than strings, put there by somebody else. */
-  readonly otherTypes?: boolean
-}
 
 /** A listener that writes down what it is told. */
 export class HeardListener implements NodeListener {
@@ -72,7 +67,13 @@ const SECOND = 1000
 const TOLERANCE_MS = 3 * SECOND
 const VALUE_LIFE = (ttlMs: number) => ttlMs + EXPIRY_MARGIN_MS
 
-export function describeNodeContract(name: string, factory: NodeFactory): void {
+/**
+ * Describes the contract with the functions of a test runner: those of mocha, Vitest, Jest or node:test.
+ *
+ * @param name of the driver
+ */
+export function describeNodeContract(name: string, factory: NodeFactory, runner: Runner): void {
+  const { describe, it, beforeEach, afterEach } = runner
   describe(`${name} keeps the node contract`, () => {
     let under: NodeUnderTest
     let node: Node
