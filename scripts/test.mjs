@@ -7,9 +7,9 @@
 // It fails when a test failed, when none ran, and when the tests left something open that keeps a process
 // from ending. RONDO_FORBID_SKIPS=1 makes a skipped test (and a forgotten .only) a failure.
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { findRedisServer } from './find-redis-server.mjs'
@@ -17,7 +17,13 @@ import { findRedisServer } from './find-redis-server.mjs'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const args = process.argv.slice(2)
 const strict = process.env.RONDO_FORBID_SKIPS === '1' ? ['--forbid-pending', '--forbid-only'] : []
-const MAX_FILES_IN_GROUP = 10
+const MAX_FILES_OF_PROGRAM = 7
+const MAX_FILES = 15
+// With options the launcher, which takes those of node too, but needs a process of its own.
+const MOCHA =
+  args.length > 0
+    ? [join(root, 'node_modules/mocha/bin/mocha.js')]
+    : ['--import', 'tsx', join(root, 'node_modules/mocha/lib/cli/cli.js')]
 
 const USAGE = `Usage: npm test [-- <test files> <options of mocha>]
 
@@ -80,19 +86,21 @@ function testFiles() {
   return names.filter((name) => name.endsWith('.test.ts')).map((name) => join('test', name))
 }
 
-/** By folder; the tests of the whole program take longest and come first, so that the last ones are short. */
+/** Each loads the program anew, so they are few. Those that start the whole program take longest and come first. */
 function groupsOf(files) {
-  const folders = [...new Set(files.map(dirname))]
-  const groups = folders.flatMap((folder) => {
-    const inFolder = files.filter((file) => dirname(file) === folder).sort()
-    const count = Math.ceil(inFolder.length / MAX_FILES_IN_GROUP)
-    return Array.from({ length: count }, (_, i) => inFolder.filter((_, j) => j % count === i))
-  })
-  const weight = (group) => {
-    const bytes = group.reduce((sum, file) => sum + statSync(join(root, file)).size, 0)
-    return /^test\/(e2e\/|[^/]*$)/.test(group[0]) ? bytes + 1e9 : bytes
-  }
-  return groups.sort((a, b) => weight(b) - weight(a))
+  const startsProgram = (file) => /^test\/(e2e\/|[^/]*$)/.test(file)
+  return [
+    ...spread(files.filter(startsProgram), MAX_FILES_OF_PROGRAM),
+    ...spread(
+      files.filter((file) => !startsProgram(file)),
+      MAX_FILES,
+    ),
+  ]
+}
+
+function spread(files, most) {
+  const count = Math.ceil(files.length / most)
+  return Array.from({ length: count }, (_, i) => files.sort().filter((_, j) => j % count === i))
 }
 
 async function work() {
@@ -104,7 +112,7 @@ async function runGroup(index, files) {
   const child = spawn(
     process.execPath,
     [
-      join(root, 'node_modules/mocha/bin/mocha.js'),
+      ...MOCHA,
       ...['--reporter', 'scripts/reporter.mjs'],
       ...(process.stdout.isTTY ? ['--color'] : []),
       ...strict,
