@@ -47,12 +47,30 @@ export function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): str
     if (v.RONDO_IMAGE === true && !given.has('MEMORY_NODES'))
       problems.push(
         'REDIS_URLS is not set, and this image does not fall back to memory nodes by itself: a mistyped name would ' +
-          'lose data quietly. Set REDIS_URLS, or MEMORY_NODES=4 if nothing needs to outlive the process.',
+          'lose data quietly. Set REDIS_URLS; or MEMORY_NODES=4, and DATA_DIR if anything needs to outlive the process.',
       )
   }
 
-  problems.push(...tlsProblems(given), ...sentinelProblems(v, given), ...discoveryProblems(v, given))
+  problems.push(
+    ...dataDirProblems(given),
+    ...tlsProblems(given),
+    ...sentinelProblems(v, given),
+    ...discoveryProblems(v, given),
+  )
   return problems
+}
+
+function dataDirProblems(given: ReadonlySet<Name>): string[] {
+  if (given.has('DATA_DIR') && given.has('REDIS_URLS'))
+    return [
+      'DATA_DIR is set, and so is REDIS_URLS: it is for memory nodes, and those servers keep their data themselves ' +
+        '(appendonly, appendfsync). Remove one of them.',
+    ]
+  return (['DATA_FSYNC', 'DATA_SNAPSHOT_SECONDS'] as const)
+    .filter((name) => given.has(name) && !given.has('DATA_DIR'))
+    .map(
+      (name) => `${name} is set and DATA_DIR is not, so nothing is written. Set DATA_DIR, or remove ${name}.`,
+    )
 }
 
 /** One connection may use a quarter of the memory, and holds a value twice while it stores or returns it. */

@@ -134,11 +134,11 @@ class Executed implements Waiting {
     this.onEnd = onEnd
   }
 
-  kept(): void {
+  readonly kept = (): void => {
     if (this.end()) for (const answer of this.answers) answer()
   }
 
-  failed(failure: NodeFailure): void {
+  readonly failed = (failure: NodeFailure): void => {
     if (this.end()) for (const call of this.calls) call.fail(failure)
   }
 
@@ -181,7 +181,7 @@ export class MemoryNode implements Node {
     this.journal = journal
   }
 
-  /** Reads what the journal has on its disk. @throws DiskError, or an error of the system */
+  /** Reads what the journal has on its disk. @throws DiskError */
   async readFiles(): Promise<void> {
     await this.journal?.open(this.storage)
   }

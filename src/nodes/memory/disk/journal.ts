@@ -26,7 +26,7 @@ import type { NodeFailure, NodeFiles } from '../../node.ts'
 import type { MemoryStorage, Recorder } from '../memory-storage.ts'
 import type { Disk, DiskFile } from './disk.ts'
 import { FILE_HEAD_BYTES, fileHead, FrameWriter } from './frames.ts'
-import { load, type Loaded } from './load.ts'
+import { DiskError, load, type Loaded } from './load.ts'
 import { DAMAGED, generationsIn, logName, snapshotName, UNFINISHED } from './names.ts'
 import { writeSnapshot } from './snapshot.ts'
 
@@ -49,8 +49,8 @@ export interface JournalOptions {
 export interface Waiting {
   /** The journal's own: up to which change it waits. */
   until: number
-  kept(): void
-  failed(failure: NodeFailure): void
+  readonly kept: () => void
+  readonly failed: (failure: NodeFailure) => void
 }
 
 interface Pending {
@@ -121,6 +121,7 @@ export class Journal implements Recorder {
   private lacksSnapshot = false
   /** A way back is tried: what waits is written in spite of the failure. */
   private isRecovering = false
+  private isForbidden = false
   private recovering: Promise<void> | null = null
   private retryRecoveryMs = 0
   /** A sync in the background failed, and the failure was not dealt with yet. */
@@ -142,8 +143,17 @@ export class Journal implements Recorder {
 
   // ---- start
 
-  /** Fills the storage with what is on the disk. @throws DiskError or an error of the system */
+  /** Fills the storage with what is on the disk. @throws DiskError */
   async open(storage: MemoryStorage): Promise<void> {
+    try {
+      await this.read(storage)
+    } catch (error) {
+      if (error instanceof DiskError) throw error
+      throw new DiskError(`the files in ${this.options.disk.path} cannot be used: ${sentenceOf(error)}.`)
+    }
+  }
+
+  private async read(storage: MemoryStorage): Promise<void> {
     const { node, disk, clock, emit } = this.options
     this.storage = storage
     const startedMs = clock.monotonicMs()
@@ -459,7 +469,23 @@ export class Journal implements Recorder {
     return this.recovering
   }
 
+  /** For good: another process has the files. */
+  forbid(why: string): void {
+    const { node, disk, emit } = this.options
+    this.isForbidden = true
+    this.failures++
+    this.isBroken = true
+    this.failure = {
+      kind: 'refused',
+      reason: 'misconf',
+      message: `${disk.path} is not ours any more: ${why}`,
+    }
+    emit({ kind: 'disk-failed', node, path: disk.path, why })
+    this.takeBack({ ...this.failure, kind: 'unknown' })
+  }
+
   private async tryToRecover({ message }: NodeFailure): Promise<void> {
+    if (this.isForbidden) throw new Error(message)
     const { clock, node, disk, emit } = this.options
     await this.writing
     await this.snapshotting?.catch(() => undefined)
@@ -693,5 +719,5 @@ async function synced(file: DiskFile): Promise<void> {
 }
 
 function waitingOf(kept: () => void, failed: (error: Error) => void): Waiting {
-  return { until: 0, kept, failed: ({ message }) => failed(new Error(message)) }
+  return { until: 0, kept: () => kept(), failed: ({ message }) => failed(new Error(message)) }
 }
