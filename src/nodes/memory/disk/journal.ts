@@ -25,6 +25,7 @@ import { sentenceOf } from '../../../core/sentence.ts'
 import type { NodeFailure, NodeFiles } from '../../node.ts'
 import type { MemoryStorage, Recorder } from '../memory-storage.ts'
 import type { Disk, DiskFile } from './disk.ts'
+import { Extent } from './extent.ts'
 import { FILE_HEAD_BYTES, fileHead, FrameWriter } from './frames.ts'
 import { DiskError, load, type Loaded } from './load.ts'
 import { DAMAGED, generationsIn, logName, snapshotName, UNFINISHED } from './names.ts'
@@ -110,6 +111,9 @@ export class Journal implements Recorder {
   private unsynced = false
   private syncing: Promise<void> | null = null
   private lastSyncMs: number | null = null
+  /** So far the log is known to be on the disk. */
+  private syncedTo = 0
+  private extent!: Extent
   private tick: TimerHandle | null = null
 
   private failure: NodeFailure | null = null
@@ -169,6 +173,7 @@ export class Journal implements Recorder {
     })
     this.lost = loaded.lost
     this.lostNothing = !loaded.lost
+    this.extent = new Extent(disk)
     for (const damage of loaded.damages) emit({ kind: 'disk-damaged', node, path: disk.path, ...damage })
     if (loaded.torn && loaded.torn.bytes > 0)
       emit({ kind: 'disk-torn', node, path: disk.path, ...loaded.torn })
@@ -261,6 +266,7 @@ export class Journal implements Recorder {
     this.file = file
     this.generation = generation
     this.position = bytes.length
+    this.syncedTo = bytes.length
     this.logBytes += bytes.length
     this.unsynced = false
     if (this.isBroken) this.lacksSnapshot = true
@@ -397,6 +403,7 @@ export class Journal implements Recorder {
     if (this.options.fsync === 'always') await this.sync(file!)
     else this.unsynced = true
     this.position += bytes.length
+    if (this.options.fsync === 'always') this.syncedTo = this.position
     this.logBytes += bytes.length
     filling.reset()
     this.changedSinceSnapshot = true
@@ -634,6 +641,7 @@ export class Journal implements Recorder {
   private onTick(): void {
     const { fsync, clock, snapshotIntervalMs } = this.options
     if (fsync === 'everysec') this.syncSoon()
+    if (!this.failure) this.extent.note(this.generation, this.syncedTo)
     const nowMs = clock.monotonicMs()
     if (snapshotIntervalMs > 0 && nowMs >= this.nextSnapshotMs) {
       this.nextSnapshotMs = nowMs + snapshotIntervalMs
@@ -643,10 +651,13 @@ export class Journal implements Recorder {
   }
 
   private syncSoon(): void {
-    const { file } = this
+    const { file, position, generation } = this
     if (!this.unsynced || this.syncing || this.failure || !file) return
     this.unsynced = false
     this.syncing = this.sync(file)
+      .then(() => {
+        if (this.generation === generation) this.syncedTo = position
+      })
       .catch((error: unknown) => {
         this.syncError = error instanceof SyncFailed ? error.cause : error
         this.pump()
@@ -687,6 +698,7 @@ export class Journal implements Recorder {
     await this.writing
     if (!this.failure) await this.writeEnd().catch((error: unknown) => this.fail(error))
     storage.recorder = null
+    await this.extent.close()
     await this.file.close().catch(() => undefined)
     this.file = null
   }
@@ -695,6 +707,7 @@ export class Journal implements Recorder {
     this.filling.closed()
     await this.writeOut()
     await synced(this.file!)
+    this.extent.note(this.generation, this.position)
   }
 }
 

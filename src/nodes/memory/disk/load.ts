@@ -8,6 +8,7 @@
 import type { AboutRun, Story } from './changes.ts'
 import { tellChanges } from './changes.ts'
 import type { Disk } from './disk.ts'
+import { Extent } from './extent.ts'
 import { FORMAT, readFrames, type FileEnd, type FileKind } from './frames.ts'
 import { generationsIn, logName, snapshotName, type Generations } from './names.ts'
 import { MARKER_KEY } from '../../../core/keys.ts'
@@ -89,6 +90,13 @@ export async function load({ node, disk, progress }: LoadOptions): Promise<Loade
     if (torn?.end.kind === 'torn' && reading.changes > changesBefore)
       damages.push({ file: torn.name, at: torn.end.at, why: 'it is cut off, and the next log goes on' })
   }
+  const extent = await Extent.read(disk)
+  if (last && last.end.kind !== 'newer' && extent?.file === last.name && last.end.at < extent.bytes)
+    damages.push({
+      file: last.name,
+      at: last.end.at,
+      why: `it was ${extent.bytes} bytes long, and is cut off`,
+    })
   const torn = last?.end.kind === 'torn' ? { file: last.name, at: last.end.at, bytes: last.end.bytes } : null
   return {
     ...{ generations, damages, torn, bytes, snapshotBytes },
