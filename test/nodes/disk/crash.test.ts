@@ -14,7 +14,7 @@ import { seeded, seeds, type Random } from '../../support/random.ts'
 import { realClock, realTimers } from '../../support/real-time.ts'
 
 const GRACE_MS = 86_400_000
-const KEYS = Array.from({ length: 12 }, (_, i) => `k${i}`)
+const KEYS = Array.from({ length: 40 }, (_, i) => `k${i}`)
 const PAIR = ['{p}1', '{p}2'] as const
 const TARGET = 'other'
 const REGISTER = String(TOPOLOGY_KEY)

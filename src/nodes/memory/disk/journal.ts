@@ -590,14 +590,12 @@ export class Journal implements Recorder {
   private async rotate({ done, failed }: NonNullable<typeof this.rotating>): Promise<void> {
     this.rotating = null
     try {
-      // Changes from before belong into the log that ends: what the snapshot may lack is in the next one.
-      if (this.filling.length > 0 && !this.isBroken) await this.writeOut()
       await this.createLog(this.generation + 1)
       done()
     } catch (error) {
       failed(error)
       // One that could not be made leaves the present one as it was.
-      if (error instanceof WriteFailed || error instanceof SyncFailed) throw error
+      if (error instanceof SyncFailed) throw error
     }
   }
 
