@@ -26,7 +26,7 @@ export class CrashDisk implements Disk {
   /** Fails an operation with this; `part`: so many bytes of a write are done before. */
   fault: ((operation: Operation, name: string) => { error: Error; part?: number } | null) | null = null
   /** The latency of each operation; by default it ends in this turn. */
-  pause: () => Promise<void> = () => Promise.resolve()
+  pause: (name: string) => Promise<void> = () => Promise.resolve()
   private files = new Map<string, Content>()
   /** As they would be after a loss of power: all states since the last sync of the folder, oldest first. */
   private states: Map<string, Content>[] = [new Map<string, Content>()]
@@ -111,7 +111,7 @@ export class CrashDisk implements Disk {
 
   /** @returns the part of a write that is done, if it fails */
   private async begin(operation: Operation, name: string): Promise<void> {
-    await this.pause()
+    await this.pause(name)
     const fault = this.fault?.(operation, name)
     if (fault) throw fault.error
   }
@@ -130,7 +130,7 @@ export class CrashDisk implements Disk {
       read: (into, position) => Promise.resolve(content.bytes.copy(into, 0, position)),
       write: async (bytes, position) => {
         const sent = Buffer.from(bytes)
-        await this.pause()
+        await this.pause(name)
         const fault = this.fault?.('write', name)
         place(fault ? sent.subarray(0, fault.part ?? 0) : sent, position)
         if (fault) throw fault.error

@@ -396,6 +396,28 @@ describe('the disk of a memory node', () => {
     })
   })
 
+  it('gives a snapshot its name only when the log has all that the snapshot may show', async () => {
+    const { disk, node, journal } = await written(1)
+    let isHeld = false
+    let set: Promise<unknown> | null = null
+    let release = () => undefined as void
+    const held = new Promise<void>((next) => (release = next))
+    disk.pause = (name) => {
+      if (name === 'snapshot-000002.new' && !set) {
+        isHeld = true
+        set = store(node, 'k0', record(9, 'new'))
+      }
+      return isHeld && name === 'log-000002' ? held : new Promise((next) => setImmediate(next))
+    }
+    const taken = journal.snapshot()
+    for (let i = 0; i < 30; i++) await new Promise((next) => setImmediate(next))
+    expect(disk.names()).to.include('snapshot-000002.new').and.not.include('snapshot-000002')
+    release()
+    await taken
+    await set
+    expect(disk.names()).to.deep.equal(['log-000002', 'snapshot-000002'])
+  })
+
   it('takes a snapshot when it is told to, at an end in order, and every so often if anything has changed', async () => {
     let nowMs = 0
     const clock = { ...realClock, monotonicMs: () => nowMs }

@@ -5,8 +5,8 @@
  *   DATA_DIR/memory-1/snapshot-000002, log-000002 …    (names.ts)
  */
 import { constants } from 'node:fs'
-import { access, mkdir, readdir } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { access, mkdir, readdir, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import { sentenceOf } from '../../../core/sentence.ts'
 import { FolderOnDisk } from './disk.ts'
 import { DiskError } from './load.ts'
@@ -37,7 +37,7 @@ export class DataFolder {
   ): Promise<DataFolder> {
     const folder = resolve(path)
     try {
-      await mkdir(folder, { recursive: true, mode: PRIVATE_FOLDER })
+      await makeFolder(folder)
       await access(folder, constants.R_OK | constants.W_OK | constants.X_OK)
     } catch (error) {
       throw unusable(folder, error)
@@ -64,7 +64,7 @@ export class DataFolder {
           `not be where they are looked for. Set MEMORY_NODES=${there.length}, or DATA_DIR to another folder.`,
       )
     for (const node of nodes) {
-      await mkdir(join(this.path, node), { recursive: true, mode: PRIVATE_FOLDER })
+      await makeFolder(join(this.path, node))
       await access(join(this.path, node), constants.R_OK | constants.W_OK | constants.X_OK)
     }
     const folder = new FolderOnDisk(this.path)
@@ -73,6 +73,20 @@ export class DataFolder {
 
   close(): Promise<void> {
     return this.lock.release()
+  }
+}
+
+/** With those above it. (`recursive` of mkdir does not end where a file system says ENOENT for good, such as /proc.) */
+async function makeFolder(path: string): Promise<void> {
+  const made = () => mkdir(path, { mode: PRIVATE_FOLDER })
+  try {
+    await made()
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST' && (await stat(path)).isDirectory()) return
+    if (code !== 'ENOENT' || dirname(path) === path) throw error
+    await makeFolder(dirname(path))
+    await made()
   }
 }
 
