@@ -73,19 +73,31 @@ export class Members {
 
   /** Reads what nodes of this process have in DATA_DIR, before anything is asked of them. @throws DiskError */
   async openFiles(): Promise<void> {
-    const { config, timers, emit, randomId } = this.options
+    const { config, clock, timers, emit, randomId } = this.options
     if (config.nodes.kind !== 'memory' || !config.nodes.files || this.memoryNodes.length === 0) return
     const onLost = (why: string) => {
       for (const journal of this.journals) journal.forbid(why)
     }
     const ids = this.memoryNodes.map(({ id }) => id)
-    this.folder = await DataFolder.open(config.nodes.files.folder, ids, { timers, emit, randomId, onLost })
+    const options = { clock, timers, emit, randomId, onLost }
+    this.folder = await DataFolder.open(config.nodes.files.folder, ids, options)
     try {
       await Promise.all(this.memoryNodes.map((node) => node.readFiles()))
     } catch (error) {
       await this.closeFiles()
       throw error
     }
+  }
+
+  /** Resolves when a snapshot of each is on the disk; null = nothing is kept there. */
+  async save(): Promise<readonly { readonly id: string; readonly bytes: number }[] | null> {
+    if (!this.folder) return null
+    return Promise.all(
+      this.journals.map(async (journal) => {
+        await journal.snapshot()
+        return { id: journal.node, bytes: journal.report.snapshotBytes }
+      }),
+    )
   }
 
   /** After the nodes are closed. */

@@ -209,6 +209,7 @@ export class Rondo {
       onEnd: (end) => this.telemetry.onRequestEnd(end),
       metrics: () => metrics(this.telemetry),
       accepting: () => !this.stopping,
+      save: () => this.members.save(),
       ledger: this.ledger,
       connectionLimit: this.connectionLimit,
     })

@@ -52,7 +52,7 @@ export function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): str
   }
 
   problems.push(
-    ...dataDirProblems(given),
+    ...dataDirProblems(v, given),
     ...tlsProblems(given),
     ...sentinelProblems(v, given),
     ...discoveryProblems(v, given),
@@ -60,17 +60,17 @@ export function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): str
   return problems
 }
 
-function dataDirProblems(given: ReadonlySet<Name>): string[] {
+function dataDirProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
   if (given.has('DATA_DIR') && given.has('REDIS_URLS'))
     return [
       'DATA_DIR is set, and so is REDIS_URLS: it is for memory nodes, and those servers keep their data themselves ' +
         '(appendonly, appendfsync). Remove one of them.',
     ]
-  return (['DATA_FSYNC', 'DATA_SNAPSHOT_SECONDS'] as const)
-    .filter((name) => given.has(name) && !given.has('DATA_DIR'))
-    .map(
-      (name) => `${name} is set and DATA_DIR is not, so nothing is written. Set DATA_DIR, or remove ${name}.`,
-    )
+  if (v.DATA_FSYNC === 'always' && !given.has('DATA_DIR'))
+    return [
+      'DATA_FSYNC is always and DATA_DIR is not set, so nothing is written. Set DATA_DIR, or remove DATA_FSYNC.',
+    ]
+  return []
 }
 
 /** One connection may use a quarter of the memory, and holds a value twice while it stores or returns it. */

@@ -9,7 +9,7 @@ import { realClock, realTimers } from './real-time.ts'
 /** Time passes only when the test says so: timers do not run by themselves. */
 export class ManualTimers implements Timers {
   private waiting: { run: () => void }[] = []
-  readonly endOfTurn = realTimers.endOfTurn
+  readonly endOfTurn = (run: () => void): void => realTimers.endOfTurn(run)
 
   setTimeout(run: () => void): object {
     const handle = { run }

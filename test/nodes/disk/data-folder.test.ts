@@ -19,7 +19,7 @@ import { FolderOnDisk } from '../../../src/nodes/memory/disk/disk.ts'
 import { DiskError } from '../../../src/nodes/memory/disk/load.ts'
 import { openData, openDiskNode } from '../../support/disk-nodes.ts'
 import { record, store } from '../../support/node-calls.ts'
-import { realTimers } from '../../support/real-time.ts'
+import { realClock, realTimers } from '../../support/real-time.ts'
 
 const NODES = ['memory-1', 'memory-2']
 
@@ -45,8 +45,13 @@ describe('DATA_DIR', () => {
   let ids = 0
   async function open(nodes = NODES, more: { watchMs?: number; onLost?: (why: string) => void } = {}) {
     const folder = await DataFolder.open(path, nodes, {
-      ...{ timers: realTimers, emit: (event) => void events.push(event), randomId: () => `id${++ids}` },
-      ...{ onLost: () => undefined, watchMs: 600 },
+      ...{
+        clock: realClock,
+        timers: realTimers,
+        emit: (event) => void events.push(event),
+        randomId: () => `id${++ids}`,
+      },
+      ...{ onLost: () => undefined, watchMs: 250 },
       ...more,
     })
     opened.push(folder)
@@ -138,7 +143,7 @@ describe('DATA_DIR', () => {
     const own = lockOf()
     await opened.splice(0)[0]!.close()
     writeLock({ ...own, machine: 'another', host: 'far-away' })
-    const touching = setInterval(() => utimesSync(join(path, 'lock'), new Date(), new Date()), 100)
+    const touching = setInterval(() => utimesSync(join(path, 'lock'), new Date(), new Date()), 50)
     expect(await refused(open())).to.match(/is in use by process \d+ on far-away/)
     clearInterval(touching)
     await open()
@@ -156,7 +161,13 @@ describe('DATA_DIR', () => {
     const timers = { ...realTimers, setTimeout: (run: () => void) => ((touch = run), {}) }
     const lost: string[] = []
     const folder = await DataFolder.open(path, NODES, {
-      ...{ timers, emit: () => undefined, randomId: () => 'first', onLost: (why) => void lost.push(why) },
+      ...{
+        clock: realClock,
+        timers,
+        emit: () => undefined,
+        randomId: () => 'first',
+        onLost: (why) => void lost.push(why),
+      },
     })
     writeLock({ ...lockOf(), id: 'other', pid: 4711, host: 'far-away' })
     touch()

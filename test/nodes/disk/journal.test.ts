@@ -399,13 +399,13 @@ describe('the disk of a memory node', () => {
   it('gives a snapshot its name only when the log has all that the snapshot may show', async () => {
     const { disk, node, journal } = await written(1)
     let isHeld = false
-    let set: Promise<unknown> | null = null
+    const sets: Promise<unknown>[] = []
     let release = () => undefined as void
     const held = new Promise<void>((next) => (release = next))
     disk.pause = (name) => {
-      if (name === 'snapshot-000002.new' && !set) {
+      if (name === 'snapshot-000002.new' && sets.length === 0) {
         isHeld = true
-        set = store(node, 'k0', record(9, 'new'))
+        sets.push(store(node, 'k0', record(9, 'new')))
       }
       return isHeld && name === 'log-000002' ? held : new Promise((next) => setImmediate(next))
     }
@@ -414,7 +414,7 @@ describe('the disk of a memory node', () => {
     expect(disk.names()).to.include('snapshot-000002.new').and.not.include('snapshot-000002')
     release()
     await taken
-    await set
+    await Promise.all(sets)
     expect(disk.names()).to.deep.equal(['log-000002', 'snapshot-000002'])
   })
 

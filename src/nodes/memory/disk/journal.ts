@@ -130,7 +130,7 @@ export class Journal implements Recorder {
   private retryRecoveryMs = 0
   /** A sync in the background failed, and the failure was not dealt with yet. */
   private syncError: unknown = null
-  private rotating: { done(): void; failed(error: unknown): void } | null = null
+  private rotating: { readonly done: () => void; readonly failed: (error: unknown) => void } | null = null
   private snapshotting: Promise<void> | null = null
   private retrySnapshotMs = 0
   private closing = false
@@ -143,6 +143,10 @@ export class Journal implements Recorder {
 
   constructor(options: JournalOptions) {
     this.options = options
+  }
+
+  get node(): string {
+    return this.options.node
   }
 
   // ---- start

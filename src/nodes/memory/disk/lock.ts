@@ -13,7 +13,7 @@ import { constants } from 'node:fs'
 import { link, open, readFile, readlink, rename, stat, unlink, utimes } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import type { TimerHandle, Timers } from '../../../core/clock.ts'
+import type { TimerHandle, Timers, WallClock } from '../../../core/clock.ts'
 import type { Emit } from '../../../core/events.ts'
 import { DiskError } from './load.ts'
 
@@ -21,11 +21,12 @@ export const LOCK = 'lock'
 const TOUCH_MS = 3000
 /** Several touches must have been missed. */
 const WATCH_MS = 12_000
-const WATCH_STEP_MS = 500
+const WATCH_STEPS = 24
 const TRIES = 5
 
 export interface LockOptions {
   readonly folder: string
+  readonly clock: WallClock
   readonly timers: Timers
   readonly emit: Emit
   /** 64 random bits. */
@@ -123,8 +124,9 @@ export class Lock {
     const { watchMs = WATCH_MS, timers } = this.options
     const touched = async () => (await stat(this.path).catch(unless('ENOENT')))?.mtimeMs
     const before = await touched()
-    for (let waitedMs = 0; waitedMs < watchMs; waitedMs += WATCH_STEP_MS) {
-      await new Promise<void>((next) => timers.setTimeout(next, WATCH_STEP_MS))
+    const stepMs = watchMs / WATCH_STEPS
+    for (let step = 0; step < WATCH_STEPS; step++) {
+      await new Promise<void>((next) => timers.setTimeout(next, stepMs))
       if ((await touched()) !== before) return false
     }
     return true
@@ -155,8 +157,8 @@ export class Lock {
         const by = found?.owner ? ` by process ${found.owner.pid} on ${found.owner.host}` : ''
         return this.options.onLost(`its lock was taken over${by}`)
       }
-      const now = new Date()
-      await utimes(this.path, now, now)
+      const nowSeconds = this.options.clock.wallMs() / 1000
+      await utimes(this.path, nowSeconds, nowSeconds)
     } catch {
       // A disk that fails is noticed by whoever writes data; another owner cannot be there before we are back.
     }

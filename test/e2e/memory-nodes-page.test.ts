@@ -1,0 +1,91 @@
+// docs/MEMORY-NODES.md: its commands, run in order against the program, answer as the page says.
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { expect } from 'chai'
+import { Program } from '../support/program.ts'
+
+const page = readFileSync(new URL('../../docs/MEMORY-NODES.md', import.meta.url), 'utf8')
+const shown = [...page.matchAll(/^```console\n([^]*?)^```$/gm)].flatMap(([, block]) =>
+  block!
+    .split(/^\$ /m)
+    .slice(1)
+    .map((part) => ({
+      command: part.slice(0, part.indexOf('\n')),
+      printed: part.slice(part.indexOf('\n') + 1).trimEnd(),
+    })),
+)
+const FOLDER = '/var/lib/rondo'
+
+/** Versions, sizes and what is left of a TTL differ each time; redis-cli prints less where nobody sees it. */
+const alike = (text: string) =>
+  text
+    .replace(/"version":"[0-9a-f]{24}"/, '"version":"…"')
+    .replaceAll(/"bytes":\d+/g, '"bytes":"…"')
+    .replace(/"ttl":3[56]\d\d\b/, '"ttl":"…"')
+    .replace(/^\(integer\) /, '')
+    .replace(/^"(.*)"$/, '$1')
+    .trimEnd()
+
+describe('docs/MEMORY-NODES.md', function () {
+  this.timeout(60_000)
+  const folder = mkdtempSync(join(tmpdir(), 'rondo-page-'))
+  let program: Program
+  let places: Record<'http' | 'resp', string>
+
+  async function start(): Promise<void> {
+    program = new Program({ DATA_DIR: join(folder, 'data') })
+    const http = String(await program.listening())
+    places = { http, resp: /Redis client on \S+:(\d+)/.exec(program.stdout)![1]! }
+  }
+  before(start)
+  after(async () => {
+    await program.stop()
+    rmSync(folder, { recursive: true })
+  })
+
+  for (const { command, printed } of shown) {
+    it(command, async () => {
+      if (command === 'kill -9 "$RONDO" && npm start') {
+        program.signal('SIGKILL')
+        await program.ended
+        await start()
+        return
+      }
+      const here = command
+        .replaceAll('localhost:8080', `localhost:${places.http}`)
+        .replace('redis-cli -p 6390', `redis-cli -p ${places.resp}`)
+        .replace(/^curl /, 'curl -sS --noproxy "*" ')
+      const env = { PATH: process.env.PATH, DATA_DIR: join(folder, 'data') }
+      const { stdout } = await promisify(execFile)('sh', ['-c', here], { env })
+      expect(alike(stdout.replaceAll(join(folder, 'data'), FOLDER))).to.equal(alike(printed))
+    })
+  }
+
+  it('names every setting of memory nodes, and every metric', () => {
+    for (const name of ['MEMORY_NODE_MAX_ENTRIES', 'DATA_DIR', 'DATA_FSYNC', 'DATA_SNAPSHOT_SECONDS'])
+      expect(page).to.include(name)
+  })
+
+  it('has metrics with the names that it says', async () => {
+    const text = await (await fetch(`http://localhost:${places.http}/metrics`)).text()
+    const names = [...page.matchAll(/`(rondo_node_\w+)`/g)].map(([, name]) => name!)
+    expect(names).to.have.lengthOf(6)
+    for (const name of names) expect(text).to.match(new RegExp(`^${name}\\{node="memory-1"\\} \\d`, 'm'))
+  })
+
+  it('answers POST /save and /load as DIALECTS.md says', async () => {
+    const off = await fetch(`http://localhost:${places.http}/save`, { method: 'POST' })
+    expect(off.status).to.equal(404)
+    program.signal('SIGTERM')
+    await program.ended
+    program = new Program({ DATA_DIR: join(folder, 'data'), COMPAT_APIS: 'lru' })
+    const http = await program.listening()
+    const call = (path: string) => fetch(`http://localhost:${http}${path}`, { method: 'POST' })
+    expect(await (await call('/save')).text()).to.equal('OK\n')
+    const load = await call('/load')
+    expect([load.status, ((await load.json()) as { error: string }).error]).to.deep.include(409)
+  })
+})
