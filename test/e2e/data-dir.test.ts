@@ -70,6 +70,7 @@ describe('the program with DATA_DIR', function () {
     const keys = Array.from({ length: to - from + 1 }, (_, i) => `${name}-${from + i}`)
     const response = await fetch(`${http}/api/v1/mget?consistency=quorum`, {
       method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
       body: JSON.stringify({ keys }),
     })
     const { results } = (await response.json()) as { results: { key: string; value?: string }[] }

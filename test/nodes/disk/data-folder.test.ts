@@ -184,5 +184,6 @@ describe('DATA_DIR', () => {
       () => expect.fail('it wrote'),
       (error: Error) => expect(error.message).to.match(/is not ours any more: its lock was taken over/),
     )
+    await node.close()
   })
 })

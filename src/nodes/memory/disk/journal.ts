@@ -228,6 +228,7 @@ export class Journal implements Recorder {
       await this.file.truncate(logEnd)
       await this.file.sync()
       this.position = logEnd
+      this.syncedTo = logEnd
       this.logBytes = bytes - snapshotBytes
       this.recordRun()
       // A full disk is no reason not to start: the node says so as long as it lasts.
@@ -236,6 +237,7 @@ export class Journal implements Recorder {
       await this.createLog(Math.max(1, last))
     }
     await this.removeLeftovers()
+    this.extent.note(this.generation, this.syncedTo)
   }
 
   private recordRun(): void {
