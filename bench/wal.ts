@@ -10,6 +10,7 @@
  * shipped, which write everything three times; and the Redis. `off` is nothing on disk. All write to the folder for
  * temporary files: TMPDIR chooses another disk.
  */
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { setTimeout as delay } from 'node:timers/promises'
 import { startRedis, type RedisServer } from '../scripts/redis-server.ts'
@@ -118,12 +119,12 @@ function rowOf({ policy, pipeline, target, rounds }: Phase, phases: readonly Pha
 
 async function startRondo(policy: Policy, copies: number): Promise<Target> {
   const nodes = copies === 1 ? 1 : 4
-  const folder = temporaryFolder()
+  const folder = join(temporaryFolder(), `${policy}-${copies}`)
   const child: Child = start(process.execPath, [MAIN], {
     env: {
       ...{ NODE_ENV: 'production', PORT: '0', RESP_PORT: '0' },
       ...{ MEMORY_NODES: String(nodes), REPLICATION_FACTOR: String(copies), MEMORY_NODE_MAX_BYTES: '256MiB' },
-      ...(policy !== 'off' && { DATA_DIR: `${folder}/data`, DATA_FSYNC: policy }),
+      ...(policy !== 'off' && { DATA_DIR: folder, DATA_FSYNC: policy }),
     },
   })
   const port = await portSaidBy(child, /redis-cli -p (\d+)/)

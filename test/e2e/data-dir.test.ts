@@ -23,13 +23,10 @@ describe('the program with DATA_DIR', function () {
 
   async function start(
     env: Record<string, string> = {},
+    options: { mostFileBytes?: number } = {},
   ): Promise<{ program: Program; http: string; resp: number }> {
-    const program = new Program({
-      DATA_DIR: folder,
-      DATA_FSYNC: 'always',
-      PING_INTERVAL_SECONDS: '1',
-      ...env,
-    })
+    const always = { DATA_DIR: folder, DATA_FSYNC: 'always', PING_INTERVAL_SECONDS: '1' }
+    const program = new Program({ ...always, ...env }, options)
     programs.push(program)
     const http = `http://127.0.0.1:${await program.listening()}`
     const resp = Number(/Redis client on \S+:(\d+)/.exec(program.stdout)![1])
@@ -108,6 +105,35 @@ describe('the program with DATA_DIR', function () {
     expect(found.join()).to.not.include('filling')
     again.program.signal('SIGTERM')
     expect(await again.program.ended).to.include({ code: 0 })
+  })
+
+  it('refuses writes on a full disk, is read as before, and has everything acknowledged when there is room', async () => {
+    const full = await start({}, { mostFileBytes: 100_000 })
+    const value = 'x'.repeat(9000)
+    const kept: number[] = []
+    let refused = 0
+    for (let n = 0; n < 40 || refused === 0; n++) {
+      const reply = await command(full.resp, `SET key-${n} ${value}`)
+      if (reply.startsWith('+OK')) kept.push(n)
+      else {
+        refused++
+        expect(reply).to.match(/^-NOREPLICAS .*(EFBIG|No node accepts writes)/)
+      }
+    }
+    expect(kept).to.have.length.above(3)
+    const has = async (resp: number) => {
+      for (const n of kept) expect(await command(resp, `GET key-${n}`)).to.equal(`$9000\r\n${value}\r\n`)
+    }
+    await has(full.resp)
+    expect(full.program.log.map(({ msg }) => msg).join()).to.match(
+      /cannot write to \S+ and takes no writes: EFBIG.* It can be read\. Make room/,
+    )
+    full.program.signal('SIGKILL')
+    await full.program.ended
+    const again = await start()
+    await has(again.resp)
+    expect(await command(again.resp, 'SET key v')).to.match(/^\+OK/)
+    expect(again.program.stderr).to.not.include('filling')
   })
 
   it('comes back by itself with the default, everysec: clean after an orderly stop, filled after kill -9; a second process is refused', async () => {

@@ -67,8 +67,6 @@ export class DataFolder {
       await makeFolder(join(this.path, node))
       await access(join(this.path, node), constants.R_OK | constants.W_OK | constants.X_OK)
     }
-    const folder = new FolderOnDisk(this.path)
-    await folder.syncFolder()
   }
 
   close(): Promise<void> {
@@ -78,7 +76,10 @@ export class DataFolder {
 
 /** With those above it. (`recursive` of mkdir does not end where a file system says ENOENT for good, such as /proc.) */
 async function makeFolder(path: string): Promise<void> {
-  const made = () => mkdir(path, { mode: PRIVATE_FOLDER })
+  const made = async () => {
+    await mkdir(path, { mode: PRIVATE_FOLDER })
+    await new FolderOnDisk(dirname(path)).syncFolder()
+  }
   try {
     await made()
   } catch (error) {
