@@ -27,6 +27,8 @@ export class CrashDisk implements Disk {
   fault: ((operation: Operation, name: string) => { error: Error; part?: number } | null) | null = null
   /** The latency of each operation; by default it ends in this turn. */
   pause: (name: string) => Promise<void> = () => Promise.resolve()
+  /** Short writes can be made at once. */
+  writesNow = false
   private files = new Map<string, Content>()
   /** As they would be after a loss of power: all states since the last sync of the folder, oldest first. */
   private states: Map<string, Content>[] = [new Map<string, Content>()]
@@ -135,6 +137,13 @@ export class CrashDisk implements Disk {
         place(fault ? sent.subarray(0, fault.part ?? 0) : sent, position)
         if (fault) throw fault.error
       },
+      ...(this.writesNow && {
+        writeNow: (bytes: Buffer, position: number) => {
+          const fault = this.fault?.('write', name)
+          place(fault ? bytes.subarray(0, fault.part ?? 0) : bytes, position)
+          return !fault
+        },
+      }),
       sync: async () => {
         const { length } = content.bytes
         await this.begin('sync', name)

@@ -1,5 +1,5 @@
 /** The folder of one memory node, as far as its journal needs it: what tests replace to make it fail. */
-import { constants, type promises } from 'node:fs'
+import { constants, writeSync, type promises } from 'node:fs'
 import { open, readdir, rename, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -9,6 +9,8 @@ export interface DiskFile {
   read(into: Buffer, position: number): Promise<number>
   /** All of them, or it throws. */
   write(bytes: Buffer, position: number): Promise<void>
+  /** The same before it returns; false = not all of them were written. Absent: that cannot be done here. */
+  writeNow?(bytes: Buffer, position: number): boolean
   /** Resolves when what was written is on the disk. */
   sync(): Promise<void>
   truncate(length: number): Promise<void>
@@ -96,6 +98,10 @@ class FileOnDisk implements DiskFile {
       const { bytesWritten } = await this.handle.write(bytes, done, left, position + done)
       done += bytesWritten
     }
+  }
+
+  writeNow(bytes: Buffer, position: number): boolean {
+    return writeSync(this.handle.fd, bytes, 0, bytes.length, position) === bytes.length
   }
 
   sync(): Promise<void> {

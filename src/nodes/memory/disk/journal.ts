@@ -4,6 +4,10 @@
  *   storage changes ──▶ frames in memory ──▶ written ──▶ (always: synced) ──▶ the calls are answered
  *                                  one write at a time; what comes meanwhile goes together with the next one
  *
+ * Short writes are made at once, as Redis does: the system only copies them. While a sync is under way, and
+ * for a while after one that took long, writes are made in the background, so that a slow disk delays answers and nothing
+ * else.
+ *
  * Invariants:
  *
  * - No call is answered before everything that it has done or seen is written; with `always`, before it is synced. So
@@ -20,7 +24,7 @@
  */
 import type { Clock, TimerHandle, Timers } from '../../../core/clock.ts'
 import type { Emit } from '../../../core/events.ts'
-import { MARKER_KEY } from '../../../core/keys.ts'
+import { isInternalName, MARKER_KEY } from '../../../core/keys.ts'
 import { sentenceOf } from '../../../core/sentence.ts'
 import type { NodeFailure, NodeFiles } from '../../node.ts'
 import type { MemoryStorage, Recorder } from '../memory-storage.ts'
@@ -67,6 +71,11 @@ const LOG_LEFT_AT_STOP_BYTES = 1024 * 1024
 /** So much can be written before the process is ended anyway; beyond it the log stays as it is, too. */
 const LARGEST_AT_STOP_BYTES = 128 * 1024 * 1024
 const TICK_MS = 1000
+/** More is written in the background. */
+const WRITTEN_NOW_BYTES = 64 * 1024
+/** A write that took longer held up everybody: for so long they are made in the background. */
+const SLOW_WRITE_MS = 5
+const SLOW_MS = 1000
 const RETRY_SNAPSHOT_MS = 60_000
 /** Where a whole snapshot has to be written. */
 const RETRY_RECOVERY_MS = 5000
@@ -108,6 +117,7 @@ export class Journal implements Recorder {
   private pending: Pending[] = []
   private waiting: (Waiting & { readonly until: number })[] = []
   private writing: Promise<void> | null = null
+  private slowUntilMs = 0
   private unsynced = false
   private syncing: Promise<void> | null = null
   private lastSyncMs: number | null = null
@@ -232,7 +242,7 @@ export class Journal implements Recorder {
       this.logBytes = bytes - snapshotBytes
       this.recordRun()
       // A full disk is no reason not to start: the node says so as long as it lasts.
-      await this.written().catch(() => undefined)
+      await this.allWritten().catch(() => undefined)
     } else {
       await this.createLog(Math.max(1, last))
     }
@@ -284,6 +294,8 @@ export class Journal implements Recorder {
   set(name: string, bytes: Buffer, lifeMs: number, undo: () => void): void {
     this.filling.set(name, bytes, this.options.clock.wallMs() + lifeMs)
     this.made++
+    // Notes of the node and of coordinators change all the time.
+    if (!isInternalName(name)) this.changedSinceSnapshot = true
     this.pending.push({ undo: name === MARKER ? this.undoMarker(undo) : undo })
   }
 
@@ -343,8 +355,36 @@ export class Journal implements Recorder {
   commit(waiting: Waiting): void {
     this.filling.endBatch()
     // In a failure nothing is changed but what is there no more, which nobody waits for.
-    if (this.isSettled || this.failure) waiting.kept()
+    if (this.isSettled || this.failure || this.writeNow()) waiting.kept()
     else this.wait(waiting)
+  }
+
+  /** @returns false if it has to be done in the background */
+  private writeNow(): boolean {
+    const { file, filling } = this
+    const isBusy = this.writing !== null || this.syncing !== null || this.rotating !== null
+    if (this.options.fsync === 'always' || isBusy || filling.length > WRITTEN_NOW_BYTES) return false
+    const bytes = filling.taken()
+    if (!this.isWrittenAtOnce(file!, bytes)) return false
+    this.unsynced = true
+    this.written(filling, bytes.length, this.made)
+    return true
+  }
+
+  /** A short write takes some microseconds here, and a hundred in the background. */
+  private isWrittenAtOnce(file: DiskFile, bytes: Buffer): boolean {
+    if (bytes.length > WRITTEN_NOW_BYTES || this.syncing !== null || !file.writeNow) return false
+    const { clock } = this.options
+    const startedMs = clock.monotonicMs()
+    if (startedMs < this.slowUntilMs) return false
+    try {
+      // What was written in part, or not at all, is written again, and then told.
+      if (!file.writeNow(bytes, this.position)) return false
+    } catch {
+      return false
+    }
+    if (clock.monotonicMs() - startedMs > SLOW_WRITE_MS) this.slowUntilMs = startedMs + SLOW_MS
+    return true
   }
 
   private wait(waiting: Waiting): void {
@@ -364,7 +404,7 @@ export class Journal implements Recorder {
   }
 
   /** As `kept`, also in a failure. */
-  private async written(): Promise<void> {
+  private async allWritten(): Promise<void> {
     if (!this.isSettled) await new Promise<void>((resolve, reject) => this.wait(waitingOf(resolve, reject)))
   }
 
@@ -402,17 +442,20 @@ export class Journal implements Recorder {
     this.spare = filling
     const bytes = filling.taken()
     try {
-      await file!.write(bytes, this.position)
+      if (!this.isWrittenAtOnce(file!, bytes)) await file!.write(bytes, this.position)
     } catch (error) {
       throw new WriteFailed(error)
     }
     if (this.options.fsync === 'always') await this.sync(file!)
     else this.unsynced = true
-    this.position += bytes.length
-    if (this.options.fsync === 'always') this.syncedTo = this.position
-    this.logBytes += bytes.length
-    filling.reset()
-    this.changedSinceSnapshot = true
+    if (this.options.fsync === 'always') this.syncedTo = this.position + bytes.length
+    this.written(filling, bytes.length, upTo)
+  }
+
+  private written(frames: FrameWriter, bytes: number, upTo: number): void {
+    this.position += bytes
+    this.logBytes += bytes
+    frames.reset()
     this.release(upTo)
     this.rewriteIfLarge()
   }
@@ -511,7 +554,7 @@ export class Journal implements Recorder {
         await this.file!.write(PROBE, this.position)
         if (!(await this.cutBack())) throw new Error(message)
       }
-      await this.written()
+      await this.allWritten()
       if (this.failures !== failures) throw new Error(this.failure!.message)
     } catch (error) {
       if (this.isBroken || this.lacksSnapshot) this.retryRecoveryMs = clock.monotonicMs() + RETRY_RECOVERY_MS
@@ -572,7 +615,7 @@ export class Journal implements Recorder {
       const written = await writeSnapshot(file, { node, generation, storage, wallMs, pause, check })
       check()
       // It may show changes that are not in the log yet.
-      await this.written()
+      await this.allWritten()
       if (this.unsynced) await this.sync(this.file!)
       check()
       await disk.rename(name + UNFINISHED, name)
