@@ -1,5 +1,5 @@
 /** The program with DATA_DIR, killed at a random moment under load: everything that was acknowledged is there afterwards. */
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -63,6 +63,17 @@ describe('the program with DATA_DIR', function () {
     }
   }
 
+  /** In the middle of its log. */
+  function flipBit(path: string): void {
+    const log = join(
+      path,
+      readdirSync(path).find((name) => name.startsWith('log-'))!,
+    )
+    const bytes = readFileSync(log)
+    bytes[bytes.length >> 1]! ^= 4
+    writeFileSync(log, bytes)
+  }
+
   async function checkKeys(http: string, name: string, from: number, to: number): Promise<void> {
     const keys = Array.from({ length: to - from + 1 }, (_, i) => `${name}-${from + i}`)
     const response = await fetch(`${http}/api/v1/mget?consistency=quorum`, {
@@ -74,7 +85,7 @@ describe('the program with DATA_DIR', function () {
     expect(results.map(({ value }) => value)).to.deep.equal(keys.map((_, i) => `value ${from + i}`))
   }
 
-  it('has every acknowledged write after kill -9 at a random moment, and its nodes are clean at once', async () => {
+  it('has every acknowledged write after kill -9 at a random moment, and its nodes are clean at once; a damaged one is filled', async () => {
     const random = seeded(seeds(1)[0]!)
     const { program, http, resp } = await start()
     const last = new Map<string, number>()
@@ -88,16 +99,19 @@ describe('the program with DATA_DIR', function () {
     await delay(100 + random.below(600))
     program.signal('SIGKILL')
     await ended
-    const again = await start()
-    for (const [name, n] of last) {
-      if (name.startsWith('key')) {
-        for (let from = 0; from <= n; from += 100)
-          await checkKeys(again.http, name, from, Math.min(n, from + 99))
-      } else {
-        const length = Number((await command(again.resp, `LLEN ${name}`)).slice(1))
-        expect(length, name).to.be.within(n + 1, n + 2)
+    const isThere = async (at: { http: string; resp: number }) => {
+      for (const [name, n] of last) {
+        if (name.startsWith('key')) {
+          for (let from = 0; from <= n; from += 100)
+            await checkKeys(at.http, name, from, Math.min(n, from + 99))
+        } else {
+          const length = Number((await command(at.resp, `LLEN ${name}`)).slice(1))
+          expect(length, name).to.be.within(n + 1, n + 2)
+        }
       }
     }
+    const again = await start()
+    await isThere(again)
     const found = again.program.log
       .filter(({ msg }) => /clean|filling/.test(String(msg)))
       .map(({ msg }) => msg)
@@ -105,6 +119,14 @@ describe('the program with DATA_DIR', function () {
     expect(found.join()).to.not.include('filling')
     again.program.signal('SIGTERM')
     expect(await again.program.ended).to.include({ code: 0 })
+    flipBit(join(folder, 'memory-2'))
+    const damaged = await start()
+    await damaged.program.logged('node memory-2 is filling')
+    await damaged.program.logged('node memory-2 is clean')
+    await isThere(damaged)
+    const lines = damaged.program.log.map(({ msg }) => msg).join('\n')
+    expect(lines).to.match(/node memory-2: \S+memory-2\/log-\d+ is damaged at byte \d+/)
+    expect(lines).to.not.match(/rebuilt from incomplete|memory-[134] is filling/)
   })
 
   it('refuses writes on a full disk, is read as before, and has everything acknowledged when there is room', async () => {
