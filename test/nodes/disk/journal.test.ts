@@ -349,6 +349,25 @@ describe('the disk of a memory node', () => {
     }
   })
 
+  it('takes no writes either when the sync before a snapshot gets its name has failed', async () => {
+    const disk = new CrashDisk()
+    const { node, journal } = await openDiskNode(disk, { fsync: 'no' })
+    await openData(node, MARKER)
+    await store(node, 'k0', record(1, 'v'))
+    let sets = 0
+    disk.fault = (operation, name) => {
+      if (operation === 'create' && name.endsWith('.new') && sets++ === 0)
+        void store(node, 'k1', record(2, 'v'))
+      return operation === 'sync' && name === 'log-000002' && sets > 0 ? { error: IO_ERROR } : null
+    }
+    disk.pause = () => new Promise((next) => setImmediate(next))
+    expect(await error(journal.snapshot())).to.match(/a sync failed|EIO|could not be written/)
+    expect(failureOf(await store(node, 'k2', record(2, 'v')))).to.include({ reason: 'misconf' })
+    disk.fault = null
+    await node.tryWrite()
+    expect(keysOf((await openDiskNode(disk.afterKill())).node)).to.include('k0')
+  })
+
   describe('the log', () => {
     it('is replaced by a snapshot when it is twice as large, while the node goes on', async () => {
       const disk = new CrashDisk()

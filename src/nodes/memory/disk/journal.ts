@@ -558,7 +558,7 @@ export class Journal implements Recorder {
       if (this.failures !== failures) throw new Error(this.failure!.message)
     } catch (error) {
       if (this.isBroken || this.lacksSnapshot) this.retryRecoveryMs = clock.monotonicMs() + RETRY_RECOVERY_MS
-      else await this.cutBack()
+      else if (!(await this.cutBack())) this.isBroken = true
       throw error
     }
     this.failure = null
@@ -616,7 +616,7 @@ export class Journal implements Recorder {
       check()
       // It may show changes that are not in the log yet.
       await this.allWritten()
-      if (this.unsynced) await this.sync(this.file!)
+      if (this.unsynced) await this.syncLog()
       check()
       await disk.rename(name + UNFINISHED, name)
       await disk.syncFolder()
@@ -701,17 +701,25 @@ export class Journal implements Recorder {
     const { file, position, generation } = this
     if (!this.unsynced || this.syncing || this.failure || !file) return
     this.unsynced = false
-    this.syncing = this.sync(file)
+    this.syncing = this.syncLog()
       .then(() => {
         if (this.generation === generation) this.syncedTo = position
       })
-      .catch((error: unknown) => {
-        this.syncError = error instanceof SyncFailed ? error.cause : error
-        this.pump()
-      })
+      .catch(() => undefined) // the log knows
       .finally(() => {
         this.syncing = null
       })
+  }
+
+  /** In the background: a failure is dealt with in its turn. */
+  private async syncLog(): Promise<void> {
+    try {
+      await this.sync(this.file!)
+    } catch (error) {
+      this.syncError = error instanceof SyncFailed ? error.cause : error
+      this.pump()
+      throw error
+    }
   }
 
   /** Others have their turn. */
