@@ -7,6 +7,7 @@
  *   npm run bench -- --profile /tmp/profiles   a CPU profile of every Node.js target after its rounds
  *   npm run bench -- --memory                  instead: what short-lived values cost in memory (memory.ts)
  *   npm run bench -- --moving                  instead: how fast keys move to a node that joins (moving.ts)
+ *   npm run bench -- --wal                     instead: what it costs to keep memory nodes on disk (wal.ts)
  *
  * Turn by turn: in each round every target gets the same load for the same time, one after the other, so that what the
  * machine does besides hits all of them alike. Medians of the rounds are shown; a ratio is the median of the ratios
@@ -29,6 +30,7 @@ import { measureMoving } from './moving.ts'
 import { profileDuring, summarise } from './profile/profile.ts'
 import { ratiosOf, ratioTableOf, tableOf, warningsOf, type Series } from './report.ts'
 import { measureResp, type RespPlan } from './resp.ts'
+import { measureWal } from './wal.ts'
 import { startTarget, TARGET_NAMES, type Target, type TargetName } from './targets.ts'
 
 const WARM_UP_SECONDS = 3
@@ -50,6 +52,8 @@ const HELP = `npm run bench -- [options]
   --json <file>     write everything that was measured
   --memory          instead: keys and memory held, against a plain Redis, under values of a short TTL (--ttl, default 10 s)
   --moving          instead: keys moved per second to a node that joins, against MIGRATE (--keys, default 200000)
+  --wal             instead: stores a second on memory nodes with DATA_DIR, for each DATA_FSYNC, against a Redis with the
+                    same appendfsync (--seconds, --rounds)
 `
 
 interface Plan extends RespPlan {
@@ -79,6 +83,10 @@ async function main(): Promise<void> {
   }
   if (args.includes('--moving')) {
     await measureMoving(args)
+    return
+  }
+  if (args.includes('--wal')) {
+    await measureWal(args)
     return
   }
   const plan = planFrom(args)

@@ -25,7 +25,13 @@ function problemsOf(env: Environment): string[] {
 describe('configuration', () => {
   it('needs nothing: four memory nodes on loopback, with the documented defaults', () => {
     expect(good({})).to.deep.equal({
-      nodes: { kind: 'memory', count: 4, maxBytesPerNode: 67_108_864 },
+      nodes: {
+        kind: 'memory',
+        count: 4,
+        maxBytesPerNode: 67_108_864,
+        maxEntriesPerNode: 0,
+        files: null,
+      },
       vnodesPerNode: 100,
       replicationFactor: 3,
       maxTries: 3,
@@ -236,6 +242,10 @@ describe('configuration', () => {
     const words = ['maybe', 'ONE', '1', 'one,all']
     const bad: Record<string, string[]> = {
       MEMORY_NODES: [...whole, '0', '65'],
+      MEMORY_NODE_MAX_ENTRIES: [...whole, '16000001'],
+      DATA_DIR: ['a\nb', '-----BEGIN'],
+      DATA_FSYNC: ['ALWAYS', 'yes', 'true', 'everysecond'],
+      DATA_SNAPSHOT_SECONDS: [...whole, '604801'],
       TOPOLOGY: ['STATIC', 'none', 'true'],
       CLUSTER_ID: ['a b', 'é', 'x'.repeat(65), '"id"'],
       VNODES_PER_NODE: [...whole, '0', '10001'],
@@ -427,6 +437,19 @@ describe('configuration', () => {
         expect(problemsOf({ WORKERS }).join()).to.match(/^WORKERS is .*Set REDIS_URLS, or WORKERS=1/)
         expect(good({ WORKERS, REDIS_URLS: 'h' }).workers).to.equal(WORKERS === 'auto' ? 'auto' : 2)
       }
+    })
+
+    it('keeps memory nodes in DATA_DIR, and nothing else', () => {
+      const { nodes } = good({ DATA_DIR: '/data', DATA_FSYNC: 'always', DATA_SNAPSHOT_SECONDS: '60' })
+      expect(nodes).to.deep.include({
+        files: { folder: '/data', fsync: 'always', snapshotIntervalMs: 60_000 },
+      })
+      expect(problemsOf({ DATA_DIR: '/data', REDIS_URLS: 'localhost' }).join()).to.match(
+        /^DATA_DIR is set, and so is REDIS_URLS: .* Remove one of them\.$/,
+      )
+      expect(problemsOf({ DATA_FSYNC: 'always' }).join()).to.match(
+        /^DATA_FSYNC is always and DATA_DIR is not/,
+      )
     })
 
     it('falls back to memory nodes in the image only when MEMORY_NODES says so', () => {

@@ -23,6 +23,8 @@ const ROUND: Parts<'anti-entropy'> = {
 }
 const FLUSH = { database: null, deleted: 20_000, failed: 0, seconds: 5, finished: false, stopped: null }
 
+const memory = 'memory-1'
+
 /** For each line of a kind, with the values that the table shows. The compiler asks for each kind. */
 const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
   'node-state': [
@@ -55,6 +57,28 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
     { node, state: 'started', checked: 0, sent: 0 },
     { node, state: 'finished', checked: 72, sent: 24 },
   ],
+  'disk-loading': [{ node: memory, bytes: 1_000_000, keys: 5000 }],
+  'disk-loaded': [
+    { node: memory, keys: 5000, bytes: 2_000_000, ms: 812.3, lost: false },
+    { node: memory, keys: 5000, bytes: 2_000_000, ms: 812.3, lost: true },
+  ],
+  'disk-torn': [{ node: memory, path: '/data/memory-1', file: 'log-000003', at: 4096, bytes: 51 }],
+  'disk-damaged': [
+    {
+      node: memory,
+      path: '/data/memory-1',
+      file: 'log-000003',
+      at: 4096,
+      why: 'a frame has another checksum than its bytes',
+    },
+  ],
+  'disk-failed': [{ node: memory, path: '/data/memory-1', why: 'ENOSPC: no space left on device, write' }],
+  'disk-recovered': [{ node: memory, path: '/data/memory-1' }],
+  'disk-snapshot': [{ node: memory, path: '/data/memory-1', entries: 5000, bytes: 1_000_000, ms: 92.7 }],
+  'disk-snapshot-failed': [
+    { node: memory, path: '/data/memory-1', why: 'ENOSPC: no space left on device, write' },
+  ],
+  'disk-lock-stale': [{ path: '/data', pid: 4711 }],
   'stale-dropped': [
     { node, state: 'started', dropped: 0 },
     { node, state: 'finished', dropped: 601 },

@@ -3,15 +3,19 @@
  * which all coordinators read from the cluster; how to authenticate there stays in each one's own configuration: an entry
  * of REDIS_URLS with its id, or else the user and password that all entries share.
  */
+import { join, resolve } from 'node:path'
 import { checkOwnNodes, type CreateNodes } from './own-nodes.ts'
 import type { Certificates } from './certificates.ts'
 import { Member } from '../cluster/member.ts'
-import type { Config } from '../config/config.ts'
+import type { Config, MemoryFiles, MemoryNodes } from '../config/config.ts'
 import { parseNodeList, placeText, urlOf, type NodeAddress } from '../config/node-addresses.ts'
 import type { Clock, Timers } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
 import type { TopologyMember } from '../core/topology.ts'
 import { GuardedNode } from '../nodes/guarded-node.ts'
+import { DataFolder } from '../nodes/memory/disk/data-folder.ts'
+import { FolderOnDisk } from '../nodes/memory/disk/disk.ts'
+import { Journal } from '../nodes/memory/disk/journal.ts'
 import { MemoryNode } from '../nodes/memory/memory-node.ts'
 import { RedisNode } from '../nodes/redis/redis-node.ts'
 import { SentinelPlace, Sentinels } from '../nodes/redis/sentinel.ts'
@@ -24,6 +28,8 @@ export interface MembersOptions {
   readonly emit: Emit
   /** Of the embedding program, instead of those of the configuration. */
   readonly createNodes: CreateNodes | undefined
+  /** 64 random bits. */
+  readonly randomId: () => string
 }
 
 const SHARED_CREDENTIALS =
@@ -33,6 +39,9 @@ const SHARED_CREDENTIALS =
 export class Members {
   readonly sentinels: Sentinels
   private readonly options: MembersOptions
+  private readonly memoryNodes: MemoryNode[] = []
+  private readonly journals: Journal[] = []
+  private folder: DataFolder | null = null
 
   constructor(options: MembersOptions) {
     this.options = options
@@ -59,9 +68,42 @@ export class Members {
     if (createNodes) return this.own(createNodes)
     const { nodes } = config
     if (nodes.kind === 'redis') return nodes.addresses.map((address) => this.at(address))
-    return Array.from({ length: nodes.count }, (_, i) =>
-      this.inProcess(`memory-${i + 1}`, nodes.maxBytesPerNode),
+    return Array.from({ length: nodes.count }, (_, i) => this.inProcess(`memory-${i + 1}`, nodes))
+  }
+
+  /** Reads what nodes of this process have in DATA_DIR, before anything is asked of them. @throws DiskError */
+  async openFiles(): Promise<void> {
+    const { config, clock, timers, emit, randomId } = this.options
+    if (config.nodes.kind !== 'memory' || !config.nodes.files || this.memoryNodes.length === 0) return
+    const onLost = (why: string) => {
+      for (const journal of this.journals) journal.forbid(why)
+    }
+    const ids = this.memoryNodes.map(({ id }) => id)
+    const options = { clock, timers, emit, randomId, onLost }
+    this.folder = await DataFolder.open(config.nodes.files.folder, ids, options)
+    try {
+      await Promise.all(this.memoryNodes.map((node) => node.readFiles()))
+    } catch (error) {
+      await this.closeFiles()
+      throw error
+    }
+  }
+
+  /** Resolves when a snapshot of each is on the disk; null = nothing is kept there. */
+  async save(): Promise<readonly { readonly id: string; readonly bytes: number }[] | null> {
+    if (!this.folder) return null
+    return Promise.all(
+      this.journals.map(async (journal) => {
+        await journal.snapshot()
+        return { id: journal.node, bytes: journal.report.snapshotBytes }
+      }),
     )
+  }
+
+  /** After the nodes are closed. */
+  async closeFiles(): Promise<void> {
+    await this.folder?.close()
+    this.folder = null
   }
 
   /** @throws Error if the address cannot be used */
@@ -90,9 +132,23 @@ export class Members {
     )
   }
 
-  private inProcess(id: string, maxBytes: number): Member {
-    const { config, clock, timers, emit } = this.options
-    return new Member(new MemoryNode({ id, maxBytes, graceMs: config.graceMs, clock, timers }), { emit })
+  private inProcess(id: string, nodes: MemoryNodes): Member {
+    const { config, clock, timers, emit, randomId } = this.options
+    const { maxBytesPerNode: maxBytes, maxEntriesPerNode: maxEntries, files } = nodes
+    const options = { id, maxBytes, maxEntries, graceMs: config.graceMs, clock, timers }
+    // What is on a disk outlives the run: who holds it has to tell one run from the next.
+    const kept = files && { journal: this.journalOf(id, files), runId: randomId() }
+    const node = new MemoryNode({ ...options, ...kept })
+    this.memoryNodes.push(node)
+    return new Member(node, { emit })
+  }
+
+  private journalOf(id: string, { folder, fsync, snapshotIntervalMs }: MemoryFiles): Journal {
+    const { clock, timers, emit } = this.options
+    const disk = new FolderOnDisk(join(resolve(folder), id))
+    const journal = new Journal({ node: id, disk, fsync, snapshotIntervalMs, clock, timers, emit })
+    this.journals.push(journal)
+    return journal
   }
 
   /** @param primary where it is, if the address names Sentinels, and the members have agreed on it */

@@ -12,6 +12,7 @@ import { isFilePath } from '../config/checks.ts'
 import { describeConfig, loadConfig, type Config } from '../config/config.ts'
 import { readEnvironment, SettingsFileError, unknownNames, type Environment } from '../config/environment.ts'
 import { VARIABLES } from '../config/variables.ts'
+import { DiskError } from '../nodes/memory/disk/load.ts'
 import { setRequestIdPrefix } from '../servers/http/exchange.ts'
 import { readTokens } from '../config/token-list.ts'
 import { onSighup } from './sighup.ts'
@@ -49,9 +50,9 @@ if (workers > 1 && cluster.isPrimary) {
 async function serve(config: Config, log: Logger): Promise<void> {
   const alone = cluster.isPrimary
   if (alone) log.info({ config: describeConfig(config) }, 'starting')
-  if (config.nodes.kind === 'memory') {
+  if (config.nodes.kind === 'memory' && !config.nodes.files) {
     log.warn(
-      'REDIS_URLS is not set: values are kept in the memory of this process, and are lost when it stops',
+      'REDIS_URLS is not set: values are kept in the memory of this process, and are lost when it stops (DATA_DIR keeps them)',
     )
   }
   setRequestIdPrefix(`${process.pid.toString(36)}-${Date.now().toString(36)}-`)
@@ -73,7 +74,7 @@ async function serve(config: Config, log: Logger): Promise<void> {
     },
   )
   if (!alone) onFirstSignal(() => grace.close())
-  await rondo.start()
+  await startOrExit(rondo)
   try {
     const addresses = await rondo.listen()
     const ports = portsOf(addresses)
@@ -163,6 +164,16 @@ function rondoOrExit(config: Config, options: RondoOptions): Rondo {
   }
 }
 
+async function startOrExit(rondo: Rondo): Promise<void> {
+  try {
+    await rondo.start()
+  } catch (error) {
+    if (!(error instanceof DiskError)) throw error
+    process.stderr.write(`Rondo cannot start: ${error.message}\n`)
+    process.exit(1)
+  }
+}
+
 function configOrExit(): Config {
   const { env, unread } = environment()
   const loaded = loadConfig(env)
@@ -205,7 +216,10 @@ function unreadableFiles(env: Environment): string[] {
 
 /** Read again when a coordinator is made; here, so that all problems are named together, and with workers only once. */
 function tlsProblems(config: Config): string[] {
-  const withoutNodes = { ...config, nodes: { kind: 'memory', count: 1, maxBytesPerNode: 1 } } as const
+  const withoutNodes = {
+    ...config,
+    nodes: { kind: 'memory', count: 1, maxBytesPerNode: 1, maxEntriesPerNode: 0, files: null },
+  } as const
   const problems = [
     withoutNodes,
     { ...withoutNodes, tls: config.tls && { ...config.tls, clientCaFile: null } },

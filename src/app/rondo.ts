@@ -90,6 +90,7 @@ export class Rondo {
   readonly respServer: RespServer
   readonly telemetry: Telemetry
   private readonly certificates: Certificates
+  private readonly members: Members
   readonly tokens: Tokens
   readonly tries: TokenTries
   /** Limits on the memory and the number of client connections. */
@@ -124,10 +125,12 @@ export class Rondo {
     this.log = options.log ?? pino({ level: 'silent' })
     this.telemetry = createTelemetry(this.log, { ...config, clock, timers })
     const emit = (event: RondoEvent) => this.telemetry.onEvent(event)
+    const randomId = () => randomBytes(12).toString('hex')
     const members = new Members({
-      ...{ config, certificates: this.certificates, clock, timers, emit },
+      ...{ config, certificates: this.certificates, clock, timers, emit, randomId },
       createNodes: options.nodes,
     })
+    this.members = members
     this.cluster = new Cluster({
       ...config,
       members: members.configured(),
@@ -142,7 +145,7 @@ export class Rondo {
       staleAfterMs: config.repairIntervalMs > 0 ? config.graceMs : 0,
       clock,
       timers,
-      randomId: () => randomBytes(12).toString('hex'),
+      randomId,
       coordinator: this.number,
       emit,
     })
@@ -206,6 +209,7 @@ export class Rondo {
       onEnd: (end) => this.telemetry.onRequestEnd(end),
       metrics: () => metrics(this.telemetry),
       accepting: () => !this.stopping,
+      save: () => this.members.save(),
       ledger: this.ledger,
       connectionLimit: this.connectionLimit,
     })
@@ -262,8 +266,13 @@ export class Rondo {
     return this.httpServer.app
   }
 
-  /** Probes the nodes once, so that the first request finds those that are up; loads what commands need. */
+  /**
+   * Reads DATA_DIR; probes the nodes once, so that the first request finds those that are up; loads what commands need.
+   *
+   * @throws DiskError if DATA_DIR cannot be used
+   */
   async start(): Promise<void> {
+    await this.members.openFiles()
     await Promise.all([this.cluster.start(), loadDigest()])
     this.repairer.start()
     this.antiEntropy.start()
@@ -340,6 +349,7 @@ export class Rondo {
     await this.flushed.stop()
     await this.repairer.stop()
     await this.cluster.stop()
+    await this.members.closeFiles()
     this.telemetry.stop()
   }
 }

@@ -115,6 +115,10 @@ export function isFilePath(text: string): boolean {
   return FILE_PATH.test(text)
 }
 
+export function folderPath(): z.ZodType<string, string> {
+  return z.string().regex(FILE_PATH, 'the path of a folder')
+}
+
 export function filePath(what = 'a PEM file'): z.ZodType<string, string> {
   return z.string().regex(FILE_PATH, `the path of ${what}, not what stands in it`)
 }

@@ -19,6 +19,7 @@ import type { TokenSource } from './token-list.ts'
 import {
   rows,
   type AllValues,
+  type FSYNCS,
   type LOG_LEVELS,
   type LOG_REQUESTS,
   type Name,
@@ -152,6 +153,18 @@ export interface MemoryNodes {
   readonly kind: 'memory'
   readonly count: number
   readonly maxBytesPerNode: number
+  /** 0 = any number. */
+  readonly maxEntriesPerNode: number
+  /** Null = nothing outlives the process. */
+  readonly files: MemoryFiles | null
+}
+
+/** Where memory nodes keep their logs and snapshots. */
+export interface MemoryFiles {
+  readonly folder: string
+  readonly fsync: (typeof FSYNCS)[number]
+  /** 0 = only when a log has grown. */
+  readonly snapshotIntervalMs: number
 }
 
 /** Pure: depends only on its argument. */
@@ -184,7 +197,7 @@ export function loadConfig(
           tlsKeyPair: keyPair(v.NODE_TLS_CERT_FILE, v.NODE_TLS_KEY_FILE),
           sentinelCredentials: credentials(v.SENTINEL_USERNAME, v.SENTINEL_PASSWORD),
         }
-      : { kind: 'memory', count: v.MEMORY_NODES, maxBytesPerNode: v.MEMORY_NODE_MAX_BYTES },
+      : memoryNodes(v),
     topology: v.TOPOLOGY,
     discovery: discovery(v.DISCOVERY_URL, v.DISCOVERY_DELAY_SECONDS),
     clusterId: v.CLUSTER_ID ?? null,
@@ -224,6 +237,21 @@ export function loadConfig(
     logRequests: v.LOG_REQUESTS,
   }
   return { ok: true, config: Object.freeze(config) }
+}
+
+function memoryNodes(v: AllValues): MemoryNodes {
+  const files = {
+    folder: v.DATA_DIR ?? '',
+    fsync: v.DATA_FSYNC,
+    snapshotIntervalMs: v.DATA_SNAPSHOT_SECONDS * 1000,
+  }
+  return {
+    kind: 'memory',
+    count: v.MEMORY_NODES,
+    maxBytesPerNode: v.MEMORY_NODE_MAX_BYTES,
+    maxEntriesPerNode: v.MEMORY_NODE_MAX_ENTRIES,
+    files: v.DATA_DIR === undefined ? null : files,
+  }
 }
 
 function limitsOf(

@@ -47,12 +47,30 @@ export function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): str
     if (v.RONDO_IMAGE === true && !given.has('MEMORY_NODES'))
       problems.push(
         'REDIS_URLS is not set, and this image does not fall back to memory nodes by itself: a mistyped name would ' +
-          'lose data quietly. Set REDIS_URLS, or MEMORY_NODES=4 if nothing needs to outlive the process.',
+          'lose data quietly. Set REDIS_URLS; or MEMORY_NODES=4, and DATA_DIR if anything needs to outlive the process.',
       )
   }
 
-  problems.push(...tlsProblems(given), ...sentinelProblems(v, given), ...discoveryProblems(v, given))
+  problems.push(
+    ...dataDirProblems(v, given),
+    ...tlsProblems(given),
+    ...sentinelProblems(v, given),
+    ...discoveryProblems(v, given),
+  )
   return problems
+}
+
+function dataDirProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
+  if (given.has('DATA_DIR') && given.has('REDIS_URLS'))
+    return [
+      'DATA_DIR is set, and so is REDIS_URLS: it is for memory nodes, and those servers keep their data themselves ' +
+        '(appendonly, appendfsync). Remove one of them.',
+    ]
+  if (v.DATA_FSYNC === 'always' && !given.has('DATA_DIR'))
+    return [
+      'DATA_FSYNC is always and DATA_DIR is not set, so nothing is written. Set DATA_DIR, or remove DATA_FSYNC.',
+    ]
+  return []
 }
 
 /** One connection may use a quarter of the memory, and holds a value twice while it stores or returns it. */

@@ -12,6 +12,7 @@ import {
   discoveryUrl,
   filePath,
   flag,
+  folderPath,
   hostNames,
   inRange,
   networks,
@@ -25,6 +26,8 @@ import { parseHost, parseNodeList } from './node-addresses.ts'
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 export const LOG_REQUESTS = ['none', 'errors', 'all'] as const
 export const TOPOLOGIES = ['dynamic', 'static'] as const
+/** As Redis's appendfsync. */
+export const FSYNCS = ['always', 'everysec', 'no'] as const
 export const TLS_VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const
 
 export interface Row<T> {
@@ -49,7 +52,7 @@ export const rows = {
     meaning:
       'The nodes: comma-separated `[id=][redis[s]://][user:password@]host:port[?weight=2&zone=a]`, or ' +
       '`[id=]redis+sentinel://[user:password@]name@host:port,host:port` for the primary that Sentinels know. ' +
-      'Not set: in-process memory nodes, which lose everything when the process ends.',
+      'Not set: in-process memory nodes, which lose everything when the process ends, unless there is a `DATA_DIR`.',
     secret: true,
   }),
   NODE_TLS_CA_FILE: row({
@@ -99,6 +102,34 @@ export const rows = {
     unit: 'bytes',
     check: size(1024, 64 * 1024 ** 3),
     meaning: 'Memory limit of one memory node; above it, the least recently used keys are evicted.',
+  }),
+  MEMORY_NODE_MAX_ENTRIES: row({
+    default: '0',
+    check: wholeNumber(0, 16_000_000),
+    meaning:
+      'Limit on the number of keys on one memory node; above it, the least recently used are evicted. 0 = no limit but that ' +
+      'in bytes.',
+  }),
+  DATA_DIR: row({
+    check: folderPath(),
+    meaning:
+      'Folder in which memory nodes keep their data, made if it is not there; one process at a time may use it. Not set: ' +
+      'nothing outlives the process.',
+  }),
+  DATA_FSYNC: row({
+    default: 'everysec',
+    check: oneOf(FSYNCS),
+    meaning:
+      "With `DATA_DIR`, when writes are on the disk, as Redis's `appendfsync`: `always`, before they are acknowledged; " +
+      '`everysec`, within a second; `no`, when the operating system writes them.',
+  }),
+  DATA_SNAPSHOT_SECONDS: row({
+    default: '3600',
+    unit: 'seconds',
+    check: wholeNumber(0, 604_800),
+    meaning:
+      'With `DATA_DIR`, how often a snapshot replaces the log if anything has changed. 0 = only when the log is twice as ' +
+      'large as the last one.',
   }),
   TOPOLOGY: row({
     default: 'dynamic',

@@ -27,6 +27,20 @@ export type RondoEvent =
   | { kind: 'eviction-policy'; node: string; policy: string }
   | { kind: 'node-caught-up'; node: string }
   | { kind: 'fill'; node: string; state: 'started' | 'finished'; checked: number; sent: number }
+  /** A memory node reads what it has on its disk. */
+  | { kind: 'disk-loading'; node: string; bytes: number; keys: number }
+  /** `lost`: acknowledged writes may be missing. */
+  | { kind: 'disk-loaded'; node: string; keys: number; bytes: number; ms: number; lost: boolean }
+  /** The end of its log was never written completely, and is cut off. */
+  | { kind: 'disk-torn'; node: string; path: string; file: string; at: number; bytes: number }
+  | { kind: 'disk-damaged'; node: string; path: string; file: string; at: number; why: string }
+  /** Its log cannot be written: it takes no writes. */
+  | { kind: 'disk-failed'; node: string; path: string; why: string }
+  | { kind: 'disk-recovered'; node: string; path: string }
+  | { kind: 'disk-snapshot'; node: string; path: string; entries: number; bytes: number; ms: number }
+  | { kind: 'disk-snapshot-failed'; node: string; path: string; why: string }
+  /** The process that used the folder before has ended without giving it back. */
+  | { kind: 'disk-lock-stale'; path: string; pid: number }
   | { kind: 'stale-dropped'; node: string; state: 'started' | 'finished'; dropped: number }
   | { kind: 'stale-kept'; node: string; sinceMs: number }
   | { kind: 'data-loss-possible'; node: string }

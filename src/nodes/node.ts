@@ -166,6 +166,20 @@ export interface Located {
   moveTo(address: string): void
 }
 
+/** What a node of this process has on its disk. */
+export interface NodeFiles {
+  /** Of the log since the last snapshot. */
+  readonly logBytes: number
+  readonly snapshotBytes: number
+  /** Number of snapshots since the start, and when the last one was taken (milliseconds since 1970); null = none yet. */
+  readonly snapshots: number
+  readonly snapshotAtMs: number | null
+  /** How long the disk took for the last sync of the log; null = there was none. */
+  readonly lastSyncMs: number | null
+  /** Number of times that it could not be written. */
+  readonly failures: number
+}
+
 /** The result of a probe. */
 export interface NodeReport {
   /** Changes whenever the node's process restarts. */
@@ -182,7 +196,7 @@ export interface NodeReport {
   readonly topology: Buffer | null
   /** Null = none. */
   readonly syncedAt: SyncedAt | null
-  /** Every acknowledged write is on disk (`appendfsync always`): a restart loses nothing. */
+  /** Its last restart lost nothing: every acknowledged write is on disk (`appendfsync always`). */
   readonly durable: boolean
   readonly software: string
   /** It copies another server, and takes no writes of its own. */
@@ -196,6 +210,8 @@ export interface NodeReport {
   readonly keys: number
   /** Number of hints that the node keeps for each requested peer; peers without hints are omitted. */
   readonly hints: ReadonlyMap<string, number>
+  /** Absent for nodes whose files are not kept by this process. */
+  readonly files?: NodeFiles
 }
 
 /** Limit of hints that a node keeps for one other node. Only anti-entropy finds misses beyond it. */

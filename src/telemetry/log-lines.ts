@@ -53,6 +53,56 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
     level: 'info',
     sentence: `rebuild of node ${event.node} ${event.state}: ${event.checked} keys checked, ${event.sent} sent`,
   }),
+  'disk-loading': (event) => ({
+    level: 'info',
+    sentence: `node ${event.node} reads its files: ${event.keys} keys so far, ${event.bytes} bytes`,
+  }),
+  'disk-loaded': (event) => {
+    const found = `node ${event.node} has read its files: ${event.keys} keys, ${event.bytes} bytes, in ${Math.round(event.ms)} ms`
+    return event.lost
+      ? {
+          level: 'warn',
+          sentence: `${found}; acknowledged writes may be missing, so it is filled from the others`,
+        }
+      : { level: 'info', sentence: found }
+  },
+  'disk-torn': (event) => ({
+    level: 'info',
+    sentence:
+      `node ${event.node}: the last write to ${event.path}/${event.file} was not completed, and was never acknowledged as ` +
+      `stored: ${event.bytes} bytes from ${event.at} on are cut off`,
+  }),
+  'disk-damaged': (event) => ({
+    level: 'error',
+    sentence:
+      `node ${event.node}: ${event.path}/${event.file} is damaged at byte ${event.at}: ${event.why}. What is behind that is ` +
+      'lost here, and the node is filled from the others. There is nothing to do unless it happens again: then check the ' +
+      'disk. A damaged file is kept under its name with .damaged until the next one',
+  }),
+  'disk-failed': (event) => ({
+    level: 'error',
+    sentence:
+      `node ${event.node} cannot write to ${event.path} and takes no writes: ${event.why}. It can be read. Make room or ` +
+      'mend the disk: it tries again by itself',
+  }),
+  'disk-recovered': (event) => ({
+    level: 'info',
+    sentence: `node ${event.node} can write to ${event.path} again`,
+  }),
+  'disk-snapshot': (event) => ({
+    level: 'info',
+    sentence: `node ${event.node} has written a snapshot: ${event.entries} keys, ${event.bytes} bytes, in ${Math.round(event.ms)} ms`,
+  }),
+  'disk-snapshot-failed': (event) => ({
+    level: 'warn',
+    sentence:
+      `node ${event.node} could not write a snapshot to ${event.path}: ${event.why}. Nothing is lost, but its log goes on ` +
+      'growing; it tries again in a minute',
+  }),
+  'disk-lock-stale': (event) => ({
+    level: 'info',
+    sentence: `${event.path} was still locked by process ${event.pid}, which has ended: the lock is taken over`,
+  }),
   'stale-dropped': (event) => ({
     level: 'info',
     sentence:

@@ -2,7 +2,7 @@
 import { Gauge, type Registry } from 'prom-client'
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Member } from '../cluster/member.ts'
-import type { NodeReport } from '../nodes/node.ts'
+import type { NodeFiles, NodeReport } from '../nodes/node.ts'
 
 const NODE_STATES = ['up', 'suspect', 'down'] as const
 
@@ -13,6 +13,7 @@ export function registerNodeMetrics(registry: Registry, cluster: Cluster): void 
   registerSyncedAge(registers, cluster)
   registerClockOffset(registers, cluster)
   registerReported(registers, cluster)
+  registerFiles(registers, cluster)
   registerWork(registers, cluster)
 }
 
@@ -108,6 +109,28 @@ function registerReported(registers: Registry[], cluster: Cluster): void {
   gauge('keys', 'Keys on the node, with tombstones and internal ones.', (report) => report.keys)
   gauge('memory_used_bytes', 'Memory that the node uses.', (report) => report.memoryUsedBytes)
   gauge('memory_limit_bytes', 'Memory limit of the node; 0 = none.', (report) => report.memoryLimitBytes)
+}
+
+/** What a memory node has on its disk; without DATA_DIR there is none of these. */
+function registerFiles(registers: Registry[], cluster: Cluster): void {
+  const gauge = (name: string, help: string, value: (files: NodeFiles) => number | null) =>
+    registerGauge(registers, cluster, name, help, ({ report }) =>
+      report?.files ? value(report.files) : null,
+    )
+  gauge('log_bytes', 'Size of the log of the memory node since its last snapshot.', (files) => files.logBytes)
+  gauge('snapshot_bytes', 'Size of the last snapshot of the memory node.', (files) => files.snapshotBytes)
+  gauge('snapshots', 'Snapshots of the memory node since it started.', (files) => files.snapshots)
+  gauge(
+    'snapshot_timestamp_seconds',
+    'When the last snapshot since the start was finished, in seconds since 1970.',
+    ({ snapshotAtMs }) => snapshotAtMs && snapshotAtMs / 1000,
+  )
+  gauge(
+    'fsync_seconds',
+    'How long the disk took for the last fsync of the log.',
+    ({ lastSyncMs }) => lastSyncMs && lastSyncMs / 1000,
+  )
+  gauge('disk_failures', 'Times that the log could not be written.', (files) => files.failures)
 }
 
 /** What is left to do for the node, and what this coordinator does. */

@@ -254,7 +254,10 @@ describe('the cluster', () => {
     it('fills the old one, which has missed what the fresh one took', async () => {
       const old = keep()
       const before = markerOf(node)
-      await lead({ storage: new MemoryStorage(1 << 26, under.time), run: 'fresh' })
+      await lead({
+        storage: new MemoryStorage({ maxBytes: 1 << 26, maxEntries: 0 }, under.time),
+        run: 'fresh',
+      })
       expect(completeness()).to.equal('filling')
       await lead(old)
       expect(markerOf(node)).to.include({ state: 'filling', runId: before.runId })

@@ -1,12 +1,17 @@
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { KIND_TOMBSTONE } from '../../src/core/codec.ts'
 import { MARKER_KEY, TOPOLOGY_KEY, WRITABLE_KEY } from '../../src/core/keys.ts'
 import { EXPIRY_MARGIN_MS } from '../../src/core/lifetime.ts'
+import { FolderOnDisk } from '../../src/nodes/memory/disk/disk.ts'
 import { KeyOrder } from '../../src/nodes/memory/key-order.ts'
 import { MemoryNode } from '../../src/nodes/memory/memory-node.ts'
 import { ENTRY_OVERHEAD_BYTES } from '../../src/nodes/memory/memory-storage.ts'
-import { accept, get, prepare, record, store, version } from '../support/node-calls.ts'
+import { openDiskNode } from '../support/disk-nodes.ts'
+import { accept, get, prepare, record, store, storeAll, version } from '../support/node-calls.ts'
 import { memoryNodeUnderTest } from '../support/nodes-under-test.ts'
 import { realClock, realTimers } from '../support/real-time.ts'
 import { VirtualTime } from '../support/virtual-time.ts'
@@ -39,6 +44,31 @@ describeNodeContract(
   },
   { describe, it, beforeEach, afterEach },
 )
+
+describe('with DATA_DIR', () => {
+  let folder: string
+  before(async () => void (folder = await mkdtemp(join(tmpdir(), 'rondo-nodes-'))))
+  after(() => rm(folder, { recursive: true }))
+
+  let nodes = 0
+  describeNodeContract(
+    'the memory node',
+    {
+      durable: true,
+      create: async () => {
+        const path = join(folder, String(++nodes))
+        await mkdir(path)
+        const { node } = await openDiskNode(
+          new FolderOnDisk(path),
+          { fsync: 'no' },
+          { maxBytes: 64 * MIB, graceMs: GRACE_MS, maxHints: MAX_HINTS },
+        )
+        return memoryNodeUnderTest(node)
+      },
+    },
+    { describe, it, beforeEach, afterEach },
+  )
+})
 
 describe('the memory node on virtual time', () => {
   const ENTRY_BYTES = ENTRY_OVERHEAD_BYTES + 'k0'.length + 31 + 100
@@ -122,6 +152,27 @@ describe('the memory node on virtual time', () => {
     expect(report.evictedKeys).to.equal(2)
     expect(report.memoryLimitBytes).to.equal(10 * ENTRY_BYTES)
     expect(report.memoryUsedBytes).to.be.within(10 * ENTRY_BYTES, 12 * ENTRY_BYTES) // the marker comes on top
+  })
+
+  it('keeps to its limit on the number of keys in the same way', async () => {
+    const small = new MemoryNode({
+      ...{ id: 'm', maxBytes: 64 * MIB, maxEntries: 4, graceMs: GRACE_MS },
+      ...{ clock: time, timers: time, runId: 'r' },
+    })
+    await small.swapMarker(null, MARKER)
+    await small.open({ marker: MARKER, runId: 'r', clean: true, epoch: 1 })
+    for (let i = 0; i < 4; i++) await now(store(small, `k${i}`, valueOf(i)))
+    await now(get(small, 'k0'))
+    await now(store(small, 'n', valueOf(9)))
+    const there = ['k0', 'k1', 'k2', 'k3', 'n'].filter((key) => small.storage.lifeMs(Buffer.from(key)) !== -2)
+    expect(there).to.deep.equal(['k0', 'k2', 'k3', 'n'])
+    expect((await small.probe()).evictedKeys).to.equal(1)
+    expect(small.storage.get(MARKER_KEY)).to.deep.equal(MARKER)
+    const many = Array.from({ length: 5 }, (_, i) => ({
+      ...{ key: Buffer.from(`a${i}`), record: record(1), lifeMs: GRACE_MS, onlyIf: version({ ms: 0 }) },
+    }))
+    many.forEach((one) => one.onlyIf.fill(0))
+    expect(await now(storeAll(small, many))).to.have.nested.property('failure.reason', 'out-of-memory')
   })
 
   it('is not disturbed in its order of use by listing and by asking for a life', async () => {

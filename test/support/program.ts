@@ -25,10 +25,17 @@ export class Program {
   private readonly dir = mkdtempSync(join(tmpdir(), 'rondo-program-'))
   private isGone = false
 
-  /** @param env the whole environment, but for PATH; with `group` signals reach its workers, too; `folders` are made in its folder */
-  constructor(env: Record<string, string>, { group = false, folders = [] as string[] } = {}) {
+  /** @param env the whole environment, but for PATH; with `group` signals reach its workers, too; `folders` are made in its folder;
+   *   with `mostFileBytes` no file grows beyond that, as on a full disk */
+  constructor(
+    env: Record<string, string>,
+    { group = false, folders = [] as string[], mostFileBytes = 0 } = {},
+  ) {
     for (const name of folders) mkdirSync(join(this.dir, name))
-    this.child = spawn(process.execPath, [MAIN], {
+    const limited = `trap '' XFSZ; ulimit -f ${Math.ceil(mostFileBytes / 512)}; exec "$0" "$1"`
+    const [command, args] =
+      mostFileBytes > 0 ? ['sh', ['-c', limited, process.execPath, MAIN]] : [process.execPath, [MAIN]]
+    this.child = spawn(command, args, {
       cwd: this.dir,
       env: { PATH: process.env.PATH, PORT: '0', RESP_PORT: '0', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],

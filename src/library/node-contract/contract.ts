@@ -1910,7 +1910,7 @@ export function describeNodeContract(name: string, factory: NodeFactory, runner:
         expect(report.evictionPolicy).to.match(/./)
         expect(report.evictedKeys).to.equal(0)
         expect(report.memoryUsedBytes).to.be.above(0)
-        expect(report.durable).to.equal(false)
+        expect(report.durable).to.equal(factory.durable ?? false)
         expect(report.receivedAtMonotonicMs).to.be.at.least(report.sentAtMonotonicMs)
         expect(report.timeMs).to.be.within(sentMs - 2000, Date.now() + 2000)
       })

@@ -29,6 +29,8 @@ export interface NodeFactory {
   create(): Promise<NodeUnderTest>
   /** The node can hold other types than strings, put there by somebody else. */
   readonly otherTypes?: boolean
+  /** What a new one says in `probe().durable`; by default false. */
+  readonly durable?: boolean
 }
 
 /** Of mocha, Vitest, Jest, or node:test. */

@@ -38,6 +38,22 @@ export class KeyOrder {
     return { names, next: place > 0 ? this.numbers[place]! : 0 }
   }
 
+  /** Up to `count` keys with larger numbers, oldest first. @returns next: where to continue, 0 = the end */
+  above(number: number, count: number): { names: string[]; next: number } {
+    const names: string[] = []
+    let place = this.placeOf(number + 1)
+    while (place < this.names.length && names.length < count) {
+      const name = this.names[place++]
+      if (name !== undefined) names.push(name)
+    }
+    return { names, next: place < this.names.length ? this.numbers[place - 1]! : 0 }
+  }
+
+  /** The largest number so far. */
+  get last(): number {
+    return this.lastNumber
+  }
+
   /** The next key, cyclic; undefined for a hole. */
   roam(): string | undefined {
     if (this.roamingAt >= this.names.length) this.roamingAt = 0

@@ -11,10 +11,21 @@ export interface HintsPage {
   readonly hints: readonly Hint[]
 }
 
+/** Is told of every change, by the key as latin1. */
+export interface HintsRecorder {
+  noted(name: string, version: Buffer): void
+  dropped(name: string): void
+}
+
 export class MemoryHints {
+  private readonly recorder: HintsRecorder
   /** By the key as latin1. */
   private readonly noted = new Map<string, { readonly hint: Hint; readonly number: number }>()
   private readonly order = new KeyOrder()
+
+  constructor(recorder: HintsRecorder) {
+    this.recorder = recorder
+  }
 
   get size(): number {
     return this.noted.size
@@ -26,6 +37,7 @@ export class MemoryHints {
     const before = this.noted.get(name)
     if (!before && this.noted.size >= max) return false
     this.noted.set(name, { hint, number: before?.number ?? this.order.append(name) })
+    this.recorder.noted(name, hint.version)
     return true
   }
 
@@ -36,6 +48,13 @@ export class MemoryHints {
     if (!noted?.hint.version.equals(version)) return
     this.noted.delete(name)
     this.order.remove(noted.number)
+    this.recorder.dropped(name)
+  }
+
+  /** Up to `count` that were noted after the one of this number, oldest first; 0 = from the first one on. */
+  pageAbove(number: number, count: number): { next: number; hints: readonly Hint[] } {
+    const { names, next } = this.order.above(number, count)
+    return { next, hints: names.map((name) => this.noted.get(name)!.hint) }
   }
 
   /** Up to `count` from the cursor on; 0 = from the beginning. */

@@ -8,8 +8,10 @@
  * So a call never completes before it has returned, and a batch under a foreign marker does not count, although it was
  * executed.
  *
- * Not persistent. A batch is executed and answered in one step, so shut() finds nothing in flight: queued calls were
- * certainly not applied.
+ * Without a journal nothing outlives the process, and a batch is executed and answered in one step, so shut() finds nothing
+ * in flight: queued calls were certainly not applied. With one (disk/journal.ts) a batch is executed at once and answered
+ * when its changes are on the disk, with all that was changed before: also reads wait, so that nobody sees what a crash
+ * takes back.
  */
 import {
   compareVersions,
@@ -51,6 +53,7 @@ import { decodeSyncedAt, encodeSyncedAt, type SyncedAt } from '../../core/synced
 import {
   FOREIGN_MARKER,
   hintsFull,
+  NodeCallFailed,
   NOT_CONNECTED,
   OTHER_EPOCH,
   OTHER_RUN,
@@ -58,6 +61,7 @@ import {
   TOO_LATE,
 } from '../failures.ts'
 import { NodeLoad } from '../load.ts'
+import type { Journal, Waiting } from './disk/journal.ts'
 import { MemoryStorage, type StoragePage } from './memory-storage.ts'
 import {
   MAX_HINTS,
@@ -92,10 +96,15 @@ export interface MemoryNodeOptions {
   readonly id: string
   /** Limit for users' keys and values with their overhead; evicts the least recently used. */
   readonly maxBytes: number
+  /** Limit on the number of users' keys; 0 or absent = none. */
+  readonly maxEntries?: number
   readonly graceMs: number
   readonly clock: Clock
   readonly timers: Timers
+  /** Must differ from one process to the next where there is a journal. */
   readonly runId?: string
+  /** Keeps the node on disk; absent = it is lost with the process. Call `readFiles` first. */
+  readonly journal?: Journal
   /** By default MAX_HINTS. */
   readonly maxHints?: number
 }
@@ -105,6 +114,40 @@ interface PendingCall {
   /** Executes the call, and returns a function that answers the caller, with the fence that was found. */
   execute(): (found: Fence) => void
   fail(failure: NodeFailure): void
+}
+
+/** Calls that were executed, and are answered when the journal has what they did. */
+class Executed implements Waiting {
+  until = 0
+  isOver = false
+  private readonly calls: readonly PendingCall[]
+  private readonly answers: readonly (() => void)[]
+  private readonly onEnd: (batch: Executed) => void
+
+  constructor(
+    calls: readonly PendingCall[],
+    answers: readonly (() => void)[],
+    onEnd: (batch: Executed) => void,
+  ) {
+    this.calls = calls
+    this.answers = answers
+    this.onEnd = onEnd
+  }
+
+  readonly kept = (): void => {
+    if (this.end()) for (const answer of this.answers) answer()
+  }
+
+  readonly failed = (failure: NodeFailure): void => {
+    if (this.end()) for (const call of this.calls) call.fail(failure)
+  }
+
+  private end(): boolean {
+    if (this.isOver) return false
+    this.isOver = true
+    this.onEnd(this)
+    return true
+  }
 }
 
 type Decide = (held: Buffer | null, heldLifeMs: number) => StoreDecision | NodeFailure
@@ -124,13 +167,30 @@ export class MemoryNode implements Node {
   private fence: Fence | null = null
   private opening: object | null = null
   private pending: PendingCall[] = []
+  /** They wait for the journal. */
+  private readonly executed = new Set<Executed>()
+  private readonly journal: Journal | null
   private closed = false
 
   constructor(options: MemoryNodeOptions) {
     this.options = options
     this.id = options.id
     this.address = options.id
-    this.storage = new MemoryStorage(options.maxBytes, options.clock)
+    const { maxBytes, maxEntries = 0, clock, journal = null } = options
+    this.storage = new MemoryStorage({ maxBytes, maxEntries }, clock)
+    this.journal = journal
+  }
+
+  /** Reads what the journal has on its disk. @throws DiskError */
+  async readFiles(): Promise<void> {
+    await this.journal?.open(this.storage)
+  }
+
+  /** Resolves when all that the node holds is in a snapshot on the disk; false = it has no disk. */
+  async snapshot(): Promise<boolean> {
+    if (!this.journal) return false
+    await this.journal.snapshot()
+    return true
   }
 
   /** Loses all data with the marker and gets a new run id, like a Redis restarted without its files. */
@@ -229,6 +289,8 @@ export class MemoryNode implements Node {
     this.enqueue({
       fence,
       execute: () => {
+        const refusal = this.refusal()
+        if (refusal) return () => call.onFailure(this, refusal)
         const answer = this.executePrepare(asked, ballot, this.options.graceMs)
         if (!answer) return () => call.onFailure(this, TOO_LARGE)
         if (answer.ok) {
@@ -260,6 +322,8 @@ export class MemoryNode implements Node {
     this.enqueue({
       fence,
       execute: () => {
+        const refusal = this.refusal()
+        if (refusal) return () => call.onFailure(this, refusal)
         if (this.isOtherEpoch(epochs)) return () => call.onFailure(this, OTHER_EPOCH)
         return this.executeStoreAll(asked, mode, call)
       },
@@ -292,6 +356,8 @@ export class MemoryNode implements Node {
     this.enqueue({
       fence,
       execute: () => {
+        const refusal = this.refusal()
+        if (refusal) return () => call.onFailure(this, refusal)
         const noted = this.storage.hintsFor(target).note(hint, this.options.maxHints ?? MAX_HINTS)
         return (found: Fence) =>
           noted ? call.onApplied(this, found) : call.onFailure(this, hintsFull(target))
@@ -312,6 +378,8 @@ export class MemoryNode implements Node {
   }
 
   private executeStore(key: Buffer, askedMs: number, decide: Decide, call: StoreCall) {
+    const refusal = this.refusal()
+    if (refusal) return () => call.onFailure(this, refusal)
     const decision = decide(this.storage.get(key), Math.max(0, this.storage.lifeMs(key)))
     if ('reason' in decision) return () => call.onFailure(this, decision)
     if (decision.kind === 'stale') return (found: Fence) => call.onStale(this, decision.held, found)
@@ -336,6 +404,7 @@ export class MemoryNode implements Node {
     this.pending = []
     const answers = calls.map((call) => call.execute())
     const marker = this.storage.get(MARKER_KEY)
+    if (this.journal) return this.answerWhenKept(this.journal, calls, answers, marker)
     let other: Fence | null | undefined
     calls.forEach((call, i) => {
       const isExpected = marker?.equals(call.fence.marker) ?? false
@@ -344,6 +413,31 @@ export class MemoryNode implements Node {
       if (found) answers[i]!(found)
       else call.fail(FOREIGN_MARKER)
     })
+  }
+
+  private answerWhenKept(
+    journal: Journal,
+    calls: readonly PendingCall[],
+    answers: readonly ((found: Fence) => void)[],
+    marker: Buffer | null,
+  ): void {
+    let other: Fence | null | undefined
+    const final = calls.map((call, i) => {
+      const isExpected = marker?.equals(call.fence.marker) ?? false
+      if (!isExpected && other === undefined) other = this.follows(marker)
+      const found = isExpected ? call.fence : other
+      return found ? () => answers[i]!(found) : () => call.fail(FOREIGN_MARKER)
+    })
+    const batch = new Executed(calls, final, (one) => this.executed.delete(one))
+    this.executed.add(batch)
+    journal.commit(batch)
+  }
+
+  /** Why nothing can be changed now; null = it can. */
+  private refusal(): NodeFailure | null {
+    const refusal = this.journal?.refusal ?? null
+    if (refusal?.reason === 'misconf') this.listener?.onUnwritable(this, 'misconf')
+    return refusal
   }
 
   /** The fence of another marker than the expected one, which is expected from now on; null = it is not the same node's. */
@@ -388,6 +482,7 @@ export class MemoryNode implements Node {
     this.fence = null
     this.opening = null
     for (const call of calls) call.fail({ ...SHUT, kind: 'not-sent', message: reason })
+    for (const batch of [...this.executed]) batch.failed({ ...SHUT, message: reason })
   }
 
   // ---- control path
@@ -395,6 +490,7 @@ export class MemoryNode implements Node {
   async probe(peers: readonly string[] = []): Promise<NodeReport> {
     const { clock, maxBytes } = this.options
     await this.reached()
+    await this.journal?.settled()
     return {
       runId: this.runId,
       timeMs: clock.wallMs(),
@@ -403,7 +499,7 @@ export class MemoryNode implements Node {
       marker: this.storage.get(MARKER_KEY),
       topology: this.storage.get(TOPOLOGY_KEY),
       syncedAt: decodeSyncedAt(this.storage.get(SYNCED_AT_KEY)),
-      durable: false,
+      durable: this.journal?.lostNothing ?? false,
       software: 'memory',
       isReplica: false,
       replid: this.runId,
@@ -415,11 +511,13 @@ export class MemoryNode implements Node {
       hints: new Map(
         peers.map((peer) => [peer, this.storage.hintsFor(peer).size] as const).filter(([, n]) => n > 0),
       ),
+      ...(this.journal && { files: this.journal.report }),
     }
   }
 
   async decided(): Promise<Buffer | null> {
     await this.reached()
+    await this.journal?.settled()
     return this.storage.get(DECIDED_KEY)
   }
 
@@ -430,15 +528,18 @@ export class MemoryNode implements Node {
 
   async tryWrite(): Promise<void> {
     await this.reached()
+    await this.journal?.recover()
     this.storage.set(WRITABLE_KEY, Buffer.from('1'), PROBED_WRITE_LIFE_MS)
+    await this.journal?.kept()
   }
 
-  async swapMarker(expected: Buffer | null, next: Buffer, decided: Buffer | null = null): Promise<boolean> {
-    await this.reached()
-    const found = this.storage.get(MARKER_KEY)
-    if (expected ? !found?.equals(expected) : found) return false
-    if (decided) this.storage.set(DECIDED_KEY, Buffer.from(decided), Infinity)
-    return this.storage.set(MARKER_KEY, Buffer.from(next), Infinity)
+  swapMarker(expected: Buffer | null, next: Buffer, decided: Buffer | null = null): Promise<boolean> {
+    return this.changing(() => {
+      const found = this.storage.get(MARKER_KEY)
+      if (expected ? !found?.equals(expected) : found) return false
+      if (decided) this.storage.set(DECIDED_KEY, Buffer.from(decided), Infinity)
+      return this.storage.set(MARKER_KEY, Buffer.from(next), Infinity)
+    })
   }
 
   async checkIn(
@@ -474,60 +575,59 @@ export class MemoryNode implements Node {
     }
   }
 
-  async empty(marker: Buffer | null): Promise<boolean> {
-    await this.reached()
-    const found = this.storage.get(MARKER_KEY)
-    if (marker ? !found?.equals(marker) : found) return false
-    this.storage.clear()
-    return true
+  empty(marker: Buffer | null): Promise<boolean> {
+    return this.changing(() => {
+      const found = this.storage.get(MARKER_KEY)
+      if (marker ? !found?.equals(marker) : found) return false
+      this.storage.clear()
+      return true
+    })
   }
 
-  async stamp(marker: Buffer, syncedAt: SyncedAt): Promise<boolean> {
-    await this.reached()
-    if (!this.storage.get(MARKER_KEY)?.equals(marker)) return false
-    const held = decodeSyncedAt(this.storage.get(SYNCED_AT_KEY))
-    if (!held || Math.floor(syncedAt.atMs) > held.atMs) {
-      this.storage.set(SYNCED_AT_KEY, encodeSyncedAt(syncedAt), Infinity)
-    }
-    return true
+  stamp(marker: Buffer, syncedAt: SyncedAt): Promise<boolean> {
+    return this.changing(() => {
+      if (!this.storage.get(MARKER_KEY)?.equals(marker)) return false
+      const held = decodeSyncedAt(this.storage.get(SYNCED_AT_KEY))
+      if (!held || Math.floor(syncedAt.atMs) > held.atMs) {
+        this.storage.set(SYNCED_AT_KEY, encodeSyncedAt(syncedAt), Infinity)
+      }
+      return true
+    })
   }
 
-  async dropOlder(marker: Buffer, keys: readonly Buffer[], beforeMs: number): Promise<number | null> {
-    await this.reached()
-    if (!this.storage.get(MARKER_KEY)?.equals(marker)) return null
-    let removed = 0
-    for (const key of keys) {
-      const bytes = this.storage.get(key)
-      if (!bytes) continue
-      const record = new StoredRecord(bytes)
-      const ms = record.versioned ? versionMs(record.version) : 0
-      if (ms === 0 || ms >= Math.floor(beforeMs)) continue
-      this.storage.delete(key)
-      removed++
-    }
-    return removed
+  dropOlder(marker: Buffer, keys: readonly Buffer[], beforeMs: number): Promise<number | null> {
+    return this.changing(() => {
+      if (!this.storage.get(MARKER_KEY)?.equals(marker)) return null
+      let removed = 0
+      for (const key of keys) {
+        const bytes = this.storage.get(key)
+        if (!bytes) continue
+        const record = new StoredRecord(bytes)
+        const ms = record.versioned ? versionMs(record.version) : 0
+        if (ms === 0 || ms >= Math.floor(beforeMs)) continue
+        this.storage.delete(key)
+        removed++
+      }
+      return removed
+    })
   }
 
-  async dropBelow(
-    marker: Buffer,
-    floors: Floors,
-    cursor: string,
-    count: number,
-  ): Promise<DroppedPage | null> {
-    await this.reached()
-    checkPage(cursor, count)
-    if (!this.storage.get(MARKER_KEY)?.equals(marker)) return null
-    const page = this.storage.page(Number(cursor), count)
-    let dropped = 0
-    for (const { key, bytes } of page.entries) {
-      if (aboveFloor(floors, key, bytes)) continue
-      const { kind, promise } = new StoredRecord(bytes)
-      if (kind === KIND_NOTHING) continue // it ends by itself
-      if (promise) this.storage.set(key, promiseAlone(promise), this.options.graceMs)
-      else this.storage.delete(key)
-      dropped++
-    }
-    return { cursor: String(page.cursor), dropped }
+  dropBelow(marker: Buffer, floors: Floors, cursor: string, count: number): Promise<DroppedPage | null> {
+    return this.changing(() => {
+      checkPage(cursor, count)
+      if (!this.storage.get(MARKER_KEY)?.equals(marker)) return null
+      const page = this.storage.page(Number(cursor), count)
+      let dropped = 0
+      for (const { key, bytes } of page.entries) {
+        if (aboveFloor(floors, key, bytes)) continue
+        const { kind, promise } = new StoredRecord(bytes)
+        if (kind === KIND_NOTHING) continue // it ends by itself
+        if (promise) this.storage.set(key, promiseAlone(promise), this.options.graceMs)
+        else this.storage.delete(key)
+        dropped++
+      }
+      return { cursor: String(page.cursor), dropped }
+    })
   }
 
   /** The floors of the node's epoch; null = none. */
@@ -539,11 +639,12 @@ export class MemoryNode implements Node {
     return entries.filter(({ key, bytes }) => aboveFloor(this.floors, key, bytes))
   }
 
-  async lease(name: string, owner: string, forMs: number): Promise<boolean> {
-    await this.reached()
-    const held = this.storage.get(leaseKey(name))
-    if (held && held.toString() !== owner) return false
-    return this.storage.set(leaseKey(name), Buffer.from(owner), forMs)
+  lease(name: string, owner: string, forMs: number): Promise<boolean> {
+    return this.changing(() => {
+      const held = this.storage.get(leaseKey(name))
+      if (held && held.toString() !== owner) return false
+      return this.storage.set(leaseKey(name), Buffer.from(owner), forMs)
+    })
   }
 
   async hints(target: string, cursor: string, count: number): Promise<HintPage> {
@@ -553,33 +654,37 @@ export class MemoryNode implements Node {
     return { cursor: String(page.cursor), hints: page.hints }
   }
 
-  async dropHint(target: string, key: Buffer, version: Buffer): Promise<void> {
-    await this.reached()
-    this.storage.hintsFor(target).drop(key, version)
+  dropHint(target: string, key: Buffer, version: Buffer): Promise<void> {
+    return this.changing(() => {
+      this.storage.hintsFor(target).drop(key, version)
+    })
   }
 
-  async dropCopy(marker: Buffer, key: Buffer, version: Buffer): Promise<void> {
-    await this.reached()
-    if (!this.storage.get(MARKER_KEY)?.equals(marker)) return
-    const bytes = this.storage.get(key)
-    const record = bytes && new StoredRecord(bytes)
-    if (record?.versioned && compareVersions(record.version, version) === 0) {
-      // See drop-copy.lua.
-      if (!record.promise || marker.includes('"topology":{')) this.storage.delete(key)
-    }
+  dropCopy(marker: Buffer, key: Buffer, version: Buffer): Promise<void> {
+    return this.changing(() => {
+      if (!this.storage.get(MARKER_KEY)?.equals(marker)) return
+      const bytes = this.storage.get(key)
+      const record = bytes && new StoredRecord(bytes)
+      if (record?.versioned && compareVersions(record.version, version) === 0) {
+        // See drop-copy.lua.
+        if (!record.promise || marker.includes('"topology":{')) this.storage.delete(key)
+      }
+    })
   }
 
-  async prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
-    await this.reached()
-    return this.executePrepare(TOPOLOGY_KEY, ballot, Infinity)! // unbounded
+  prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
+    return this.changing(() => {
+      return this.executePrepare(TOPOLOGY_KEY, ballot, Infinity)! // unbounded
+    })
   }
 
-  async acceptRegister(record: NewRecord): Promise<RegisterAnswer> {
-    await this.reached()
-    const decision = decideAccept(this.storage.get(TOPOLOGY_KEY), Infinity, record, Infinity, Infinity)
-    if (decision.kind === 'stale') return { ok: false, newest: decision.held.subarray(0, VERSION_BYTES) }
-    if (decision.kind === 'keep') this.storage.set(TOPOLOGY_KEY, decision.bytes, decision.lifeMs)
-    return { ok: true, record: null }
+  acceptRegister(record: NewRecord): Promise<RegisterAnswer> {
+    return this.changing(() => {
+      const decision = decideAccept(this.storage.get(TOPOLOGY_KEY), Infinity, record, Infinity, Infinity)
+      if (decision.kind === 'stale') return { ok: false, newest: decision.held.subarray(0, VERSION_BYTES) }
+      if (decision.kind === 'keep') this.storage.set(TOPOLOGY_KEY, decision.bytes, decision.lifeMs)
+      return { ok: true, record: null }
+    })
   }
 
   /**
@@ -625,13 +730,26 @@ export class MemoryNode implements Node {
   close(): Promise<void> {
     this.closed = true
     this.shut('the coordinator is closing')
-    return Promise.resolve()
+    return this.journal?.close() ?? Promise.resolve()
   }
 
   /** Control calls also take effect only after they have returned. */
   private async reached(): Promise<void> {
     this.checkNotClosed()
     await Promise.resolve()
+  }
+
+  /** A control call that may change something: answered when that is kept. @throws Error if nothing can be changed now */
+  private async changing<T>(change: () => T): Promise<T> {
+    await this.reached()
+    const { journal } = this
+    if (!journal) return change()
+    if (journal.refusal) await journal.recover()
+    const { refusal } = journal
+    if (refusal) throw new NodeCallFailed(refusal.message)
+    const result = change()
+    await journal.kept()
+    return result
   }
 
   private checkNotClosed(): void {

@@ -2,11 +2,28 @@
 import { CHECKED_IN_MS, MAX_CHECKED_IN, type CheckedIn } from '../node.ts'
 
 export class MemoryNotes {
+  /** Is told of every note. */
+  private readonly record: (id: string, text: string, atMs: number) => void
   private readonly notes = new Map<string, { readonly text: string; readonly atMs: number }>()
+
+  constructor(record: (id: string, text: string, atMs: number) => void) {
+    this.record = record
+  }
+
+  /** One from before. */
+  restore(id: string, text: string, atMs: number): void {
+    this.notes.set(id, { text, atMs })
+  }
+
+  /** Those that are kept: id, text, and when it was left. */
+  all(): (readonly [string, string, number])[] {
+    return [...this.notes].map(([id, { text, atMs }]) => [id, text, atMs] as const)
+  }
 
   /** @returns all that are kept, the newest first */
   checkIn(id: string, text: string, nowMs: number): readonly CheckedIn[] {
     this.notes.set(id, { text, atMs: nowMs })
+    this.record(id, text, nowMs)
     const all = [...this.notes].map(([one, note]) => ({
       id: one,
       agoMs: Math.max(0, Math.floor(nowMs - note.atMs)),

@@ -16,12 +16,12 @@ export async function getRepair(exchange: Exchange, antiEntropy: Rounds): Promis
 
 export async function startRepair(exchange: Exchange, antiEntropy: Rounds): Promise<void> {
   exchange.query([])
-  await checkBody(exchange)
+  await checkNothingSent(exchange, 'a repair takes no members')
   exchange.json(202, progressOf(await antiEntropy.request()))
 }
 
-/** @throws RondoError BAD_REQUEST */
-async function checkBody(exchange: Exchange): Promise<void> {
+/** No body, or an empty object as JSON. @throws RondoError BAD_REQUEST */
+export async function checkNothingSent(exchange: Exchange, why: string): Promise<void> {
   const { headers } = exchange.req
   const isEmpty = headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0
   if (isEmpty && headers['content-type'] === undefined) return
@@ -30,7 +30,7 @@ async function checkBody(exchange: Exchange): Promise<void> {
     const sentence = 'Send no body, or JSON with Content-Type: application/json.'
     throw new RondoError('BAD_REQUEST', sentence)
   }
-  const body = await bodyOf(exchange, MOST_BODY_BYTES, 'a repair takes no members')
+  const body = await bodyOf(exchange, MOST_BODY_BYTES, why)
   if (body.length > 0) parseObject(body, [])
 }
 

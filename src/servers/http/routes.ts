@@ -24,6 +24,7 @@ import { handleOperation, OPERATIONS } from './operations.ts'
 import * as members from './members.ts'
 import { MEMBERS_PREFIX, type MembersOptions } from './members.ts'
 import { startRepair, getRepair } from './repair.ts'
+import { lruLoad, lruSave, saveNodes, type SaveOptions } from './save.ts'
 import { statusOf } from './status.ts'
 import type { TrafficOptions } from './traffic.ts'
 
@@ -35,6 +36,7 @@ export interface HttpServerOptions
     GuardOptions,
     ExchangeDeps,
     MembersOptions,
+    SaveOptions,
     Pick<TrafficOptions, 'ledger' | 'connectionLimit'> {
   readonly store: KeyStore
   readonly antiEntropy: Pick<AntiEntropy, 'request' | 'progress'>
@@ -110,6 +112,13 @@ const COMPAT_ROUTES: readonly Route[] = [
     calls: { GET: { ...plain('lru-get', lruSetByGet), noHead: true }, POST: plain('lru', lruSet) },
   },
   {
+    path: '/save',
+    calls: {
+      POST: { scope: 'admin', compat: 'lru', serve: (exchange, { options }) => lruSave(exchange, options) },
+    },
+  },
+  { path: '/load', calls: { POST: { scope: 'admin', compat: 'lru', serve: lruLoad } } },
+  {
     path: '/_cache',
     calls: {
       GET: plain('cache-cluster', cacheCluster.GET),
@@ -170,6 +179,10 @@ export const ROUTES: readonly Route[] = [
       GET: { scope: 'status', serve: (exchange, { options }) => getRepair(exchange, options.antiEntropy) },
       POST: { scope: 'admin', serve: (exchange, { options }) => startRepair(exchange, options.antiEntropy) },
     },
+  },
+  {
+    path: '/nodes/save',
+    calls: { POST: { scope: 'admin', serve: (exchange, { options }) => saveNodes(exchange, options) } },
   },
   {
     path: '/status',

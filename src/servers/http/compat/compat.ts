@@ -15,7 +15,7 @@ export interface CompatOptions {
 }
 
 const BYTES = ['Content-Type', 'application/octet-stream']
-const TEXT = ['Content-Type', 'text/plain; charset=utf-8']
+export const TEXT = ['Content-Type', 'text/plain; charset=utf-8']
 
 /** What a form of any web page can send. */
 const SENT_BY_FORMS = /^\s*(application\/x-www-form-urlencoded|multipart\/form-data|text\/plain)\b/i
