@@ -25,8 +25,14 @@ export class Program {
   private readonly dir = mkdtempSync(join(tmpdir(), 'rondo-program-'))
   private isGone = false
 
-  /** @param env the whole environment, but for PATH; with `group` signals reach its workers, too; `folders` are made in its folder */
-  constructor(env: Record<string, string>, { group = false, folders = [] as string[] } = {}) {
+  /**
+   * @param env the whole environment, but for PATH; with `group` signals reach its workers, too; `folders` are made in its
+   * folder; nobody reads what it writes to those that are `closed`
+   */
+  constructor(
+    env: Record<string, string>,
+    { group = false, folders = [] as string[], closed = [] as ('stdout' | 'stderr')[] } = {},
+  ) {
     for (const name of folders) mkdirSync(join(this.dir, name))
     this.child = spawn(process.execPath, [MAIN], {
       cwd: this.dir,
@@ -36,6 +42,7 @@ export class Program {
     })
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => (this.stdout += text))
     this.child.stderr!.setEncoding('utf8').on('data', (text: string) => (this.stderr += text))
+    for (const name of closed) this.child[name]!.destroy()
     this.ended = new Promise((resolve) => {
       this.child.once('close', (code, signal) => {
         this.isGone = true
