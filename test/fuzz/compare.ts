@@ -125,6 +125,11 @@ function isLatestEnd(ours: string): boolean {
   return numbers.some((told) => ends.some((end) => Math.abs(told - end) <= TOLERANCE_MS))
 }
 
+const NAMES_REDIS_LIMIT = [
+  '-ERR bit offset is not an integer or out of range',
+  '-ERR string exceeds maximum allowed size (proto-max-bulk-len)',
+]
+
 /** To read they are zeros, to set too many; also among the replies of EXEC. */
 function hasBitsBeyond(ours: string, theirs: string): boolean {
   const mine = ours.split('\r\n')
@@ -132,7 +137,7 @@ function hasBitsBeyond(ours: string, theirs: string): boolean {
   return (
     mine.length === redis.length &&
     mine.every((line, i) => {
-      const isRefused = redis[i] === '-ERR bit offset is not an integer or out of range'
+      const isRefused = NAMES_REDIS_LIMIT.includes(redis[i]!)
       return (
         line === redis[i] || (isRefused && (line === ':0' || line.startsWith('-ERR The value would have ')))
       )
