@@ -68,7 +68,10 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
     { node, restarted: false },
   ],
   'node-older': [{ node, sinceMs: 0, othersMs: 3_600_000 }],
-  'node-had-keys': [{ node, keys: 500 }],
+  'node-had-keys': [
+    { node, keys: 500, about: false },
+    { node, keys: 90_000, about: true },
+  ],
   'keys-misplaced': [{ node, keys: 500 }],
   'cluster-known': [
     { cluster: 'c', founded: true },

@@ -37,7 +37,8 @@ export type RondoEvent =
   | { kind: 'marker-changed'; node: string; restarted: boolean }
   /** Its data is older than this coordinator, or most other nodes, know of. */
   | { kind: 'node-older'; node: string; sinceMs: number; othersMs: number }
-  | { kind: 'node-had-keys'; node: string; keys: number }
+  /** `about`: estimated from some of its keys. */
+  | { kind: 'node-had-keys'; node: string; keys: number; about: boolean }
   | { kind: 'keys-misplaced'; node: string; keys: number }
   | { kind: 'cluster-known'; cluster: string; founded: boolean }
   | { kind: 'cluster-left'; cluster: string; members: number; other: string; otherMembers: number }

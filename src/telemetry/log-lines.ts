@@ -119,7 +119,7 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
   'node-had-keys': (event) => ({
     level: 'warn',
     sentence:
-      `node ${event.node} holds ${event.keys} keys that Rondo did not write: those that have their first place on another ` +
+      `node ${event.node} holds ${event.about ? 'about ' : ''}${event.keys} keys that Rondo did not write: those that have their first place on another ` +
       'node are not found. POST /repair counts them; OPERATING.md says how to move in from an existing Redis',
   }),
   'keys-misplaced': (event) => ({
