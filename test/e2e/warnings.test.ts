@@ -76,6 +76,7 @@ describe('nodes that are not set up well', function () {
     const loseMarker = async () => {
       const sinceMs = performance.now()
       await node.del('__rondo:node')
+      await rondo.put('key:0', 'v') // notices it
       await rondo.event('node-completeness', ({ node, to }) => node === 'redis-1' && to === 'clean', sinceMs)
       return claims()
     }
