@@ -79,8 +79,8 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
   ],
   'cluster-left': [{ cluster: 'c', members: 1, other: 'd', otherMembers: 3 }],
   'cluster-waiting': [
-    { reached: 2, needed: 3, members: 4, strangers: 0 },
-    { reached: 0, needed: 2, members: 3, strangers: 3 },
+    { reached: 2, needed: 3, members: 4, refused: 0 },
+    { reached: 0, needed: 2, members: 3, refused: 3 },
   ],
   'cluster-missing': [
     { cluster: 'c3f1', reached: 3, others: [] },

@@ -42,8 +42,8 @@ export type RondoEvent =
   | { kind: 'keys-misplaced'; node: string; keys: number }
   | { kind: 'cluster-known'; cluster: string; founded: boolean }
   | { kind: 'cluster-left'; cluster: string; members: number; other: string; otherMembers: number }
-  /** `reached`: members without a marker. `strangers`: those whose markers do not have the ids of REDIS_URLS. */
-  | { kind: 'cluster-waiting'; reached: number; needed: number; members: number; strangers: number }
+  /** `reached`: members without a marker. `refused`: those whose markers do not have the ids of REDIS_URLS. */
+  | { kind: 'cluster-waiting'; reached: number; needed: number; members: number; refused: number }
   /** None of the nodes that were reached belongs to the cluster that this coordinator is told to use. */
   | { kind: 'cluster-missing'; cluster: string; reached: number; others: readonly string[] }
   /** A node does not let this coordinator listen to announcements of changes. */

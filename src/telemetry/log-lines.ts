@@ -141,9 +141,9 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
   'cluster-waiting': (event) => ({
     level: 'warn',
     sentence:
-      event.strangers === 0
+      event.refused === 0
         ? `waiting to found a cluster: ${event.reached} of ${event.members} nodes reached, ${event.needed} needed`
-        : `no node can be used: ${event.strangers} of ${event.members} are not the nodes that REDIS_URLS calls them` +
+        : `no node can be used: ${event.refused} of ${event.members} are not the nodes that REDIS_URLS calls them` +
           ` (a line for each says what to do), and ${event.reached} of the ${event.needed} new nodes that are needed to` +
           ' found a cluster were reached',
   }),
