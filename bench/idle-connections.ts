@@ -11,12 +11,14 @@ import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { helpIfAsked, numberAt } from './arguments.ts'
 
 const KIB = 1024
 const AT_ONCE = 200
 const SETTLE_MS = 3000
 
-const count = Number(process.argv[2] ?? 10_000)
+helpIfAsked(import.meta.url)
+const count = numberAt(0, 'The number of connections', 10_000)
 const main = fileURLToPath(new URL('../dist/main.js', import.meta.url))
 const program = spawn(process.execPath, [main], {
   env: { PATH: process.env.PATH, PORT: '0', RESP_PORT: '0', LOG_LEVEL: 'error' },

@@ -17,6 +17,7 @@ import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Redis } from 'ioredis'
+import { helpIfAsked, numberAt } from './arguments.ts'
 import { startRedisCluster, type RedisServer } from '../scripts/redis-server.ts'
 
 const MIB = 1024 ** 2
@@ -34,10 +35,17 @@ interface Program {
   readonly log: { text: string }
 }
 
+helpIfAsked(import.meta.url)
 const given = process.argv.slice(2)
+if (given.length > 0 && !/^[1-9]\d{0,2}MiB$/.test(given[0]!)) {
+  process.stderr.write(
+    `MAX_VALUE_BYTES is a whole number of MiB, as 8MiB, not ${JSON.stringify(given[0])}; --help tells more.\n`,
+  )
+  process.exit(2)
+}
 const runs: [string, number, number][] =
   given.length > 0
-    ? [[given[0]!, Number.parseInt(given[0]!) * MIB, Number(given[1] ?? 64)]]
+    ? [[given[0]!, Number.parseInt(given[0]!) * MIB, numberAt(1, 'The number of values', 64)]]
     : [
         ['8MiB', 8 * MIB, 64],
         ['8MiB', 1_000_000, 200],

@@ -42,6 +42,10 @@ function importsOf(file: string): string[] {
   )
 }
 
+function documentOf(path: string): string {
+  return readFileSync(new URL(`../${path}`, import.meta.url), 'utf8')
+}
+
 function textOf(file: string): string {
   return readFileSync(new URL(file, SRC), 'utf8')
 }
@@ -126,6 +130,18 @@ describe('architecture', () => {
 
   it('knows the layer of every file', () => {
     expect(files.filter((file) => layerOf(file) < 0)).to.deep.equal([])
+  })
+
+  it('is what CONTRIBUTING.md draws and decision 31 lists', () => {
+    const names = LAYERS.map((places) => places.map((place) => place.replace(/\.ts$|\/$/g, '')))
+    const drawn = /^main, index → .*$/m.exec(documentOf('CONTRIBUTING.md'))![0]
+    const [[...programs], ...others] = names as [string[], ...string[][]]
+    programs.pop() // the health check is a program of its own
+    expect(drawn.split(' → ').map((places) => places.split(', '))).to.deep.equal([programs, ...others])
+    const listed = [...documentOf('docs/decisions/0031-layers.md').matchAll(/^\| (`.*?) \|/gm)].map(
+      ([, places]) => [...places!.matchAll(/`([^`]+)`/g)].map(([, place]) => place),
+    )
+    expect(listed).to.deep.equal(LAYERS)
   })
 
   it('imports downward only', () => {

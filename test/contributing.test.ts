@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
@@ -31,4 +31,26 @@ describe('CONTRIBUTING.md', () => {
       expect(told).to.match(/usage:|tsc: The TypeScript Compiler|^npm run \w+/i)
     }).timeout(70_000)
   }
+})
+
+describe('the decisions', () => {
+  it('are all in their index, in order', () => {
+    const files = readdirSync(new URL('../docs/decisions/', import.meta.url))
+      .filter((name) => /^\d{4}-/.test(name))
+      .sort()
+    const rows = [...read('docs/decisions/README.md').matchAll(/^\| \[(\d+)\]\(([^)]+)\)/gm)]
+    expect(rows.map(([, , name]) => name)).to.deep.equal(files)
+    for (const [, number, name] of rows) expect(Number(name!.slice(0, 4))).to.equal(Number(number))
+  })
+})
+
+describe('a benchmark that is started by its file', () => {
+  const cwd = fileURLToPath(new URL('..', import.meta.url))
+  for (const name of ['idle-connections', 'large-values'])
+    it(`${name} --help tells how it is used`, () => {
+      const args = ['--import', 'tsx', `bench/${name}.ts`, '--help']
+      const { stdout, stderr } = spawnSync(process.execPath, args, { cwd, encoding: 'utf8' })
+      expect(stdout).to.match(/npx tsx bench\//)
+      expect(stderr).to.equal('')
+    }).timeout(30_000)
 })

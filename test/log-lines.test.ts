@@ -92,7 +92,10 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
     { node, restarted: false },
   ],
   'node-older': [{ node, sinceMs: 0, othersMs: 3_600_000 }],
-  'node-had-keys': [{ node, keys: 500 }],
+  'node-had-keys': [
+    { node, keys: 500, about: false },
+    { node, keys: 90_000, about: true },
+  ],
   'keys-misplaced': [{ node, keys: 500 }],
   'cluster-known': [
     { cluster: 'c', founded: true },
@@ -100,8 +103,8 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
   ],
   'cluster-left': [{ cluster: 'c', members: 1, other: 'd', otherMembers: 3 }],
   'cluster-waiting': [
-    { reached: 2, needed: 3, members: 4, strangers: 0 },
-    { reached: 0, needed: 2, members: 3, strangers: 3 },
+    { reached: 2, needed: 3, members: 4, refused: 0 },
+    { reached: 0, needed: 2, members: 3, refused: 3 },
   ],
   'cluster-missing': [
     { cluster: 'c3f1', reached: 3, others: [] },

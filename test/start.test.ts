@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
+import { freePort } from '../scripts/redis-server.ts'
 import { Program } from './support/program.ts'
 
 const CHECK = fileURLToPath(new URL('../dist/health-check.js', import.meta.url))
@@ -37,4 +38,30 @@ describe('a start with .env.local that is a directory', function () {
     expect(stderr).to.match(IS_FOLDER)
     expect(stderr.trimEnd().split('\n')).to.have.length(1)
   })
+})
+
+describe('a start where nobody reads what the program writes', function () {
+  this.timeout(20_000)
+
+  const cases: (readonly [workers: string, closed: ('stdout' | 'stderr')[]])[] = [
+    ['1', ['stdout']],
+    ['1', ['stderr']],
+    ['2', ['stdout', 'stderr']],
+  ]
+  for (const [workers, closed] of cases)
+    it(`serves with WORKERS=${workers} and ${closed.join(' and ')} closed, and stops in order`, async () => {
+      const port = await freePort()
+      const env = { PORT: String(port), WORKERS: workers, REDIS_URLS: '127.0.0.1:1' }
+      const program = new Program(env, { closed })
+      try {
+        await program.until(async () => {
+          const answer = await fetch(`http://127.0.0.1:${port}/ping`).catch(() => null)
+          return answer?.ok === true ? true : undefined
+        })
+        program.signal('SIGTERM')
+        expect(await program.ended).to.deep.equal({ code: 0, signal: null })
+      } finally {
+        await program.stop()
+      }
+    })
 })

@@ -23,6 +23,9 @@ import { onReload, runPrimary, sharedMetrics, shareRegistry, reportListening, ty
 const STOP_LIMIT_MS = 15_000
 const STOP_SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGTERM'] as const
 
+// Whoever reads these may be gone (a log pipe that was closed); what is served does not depend on it.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
+
 const config = configOrExit()
 // Lines for people go to stdout, log lines (JSON) to stderr.
 const log = pino(

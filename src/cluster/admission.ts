@@ -6,9 +6,11 @@
  *   permissions missing                 → readable, no writes
  *   marker kept or written              → the data path opens; clean only if the marker says so, and not stale
  */
+import { StoredRecord } from '../core/codec.ts'
 import type { Emit } from '../core/events.ts'
 import type { Floors } from '../core/floors.ts'
-import type { Fence } from '../nodes/node.ts'
+import { isInternal } from '../core/keys.ts'
+import type { Fence, NodeReport } from '../nodes/node.ts'
 import { forbiddenSentence } from '../nodes/permissions.ts'
 import type { Freshness } from './freshness.ts'
 import { floorsAt, membersOf, type Topology } from '../core/topology.ts'
@@ -41,10 +43,14 @@ export interface AdoptedTopology {
 
 /** More keys than Rondo itself may have on a node that is not marked. */
 const MOST_INTERNAL_KEYS = 32
+/** Looked at to tell whether keys on a node that is not marked are of Rondo: it may have lost its marker only. */
+const SAMPLED_KEYS = 1000
 const STALE_WHY = 'it was not compared with other nodes for longer than tombstones are kept'
 
 export class NodeAdmission {
   private readonly options: NodeAdmissionOptions
+  /** The process that was named as one with foreign keys: it may evict its marker again and again. */
+  private readonly named = new WeakMap<Member, string>()
 
   constructor(options: NodeAdmissionOptions) {
     this.options = options
@@ -100,9 +106,6 @@ export class NodeAdmission {
       }
       if (identity.cluster !== cluster) return false
     }
-    if (report.marker === null && report.keys > MOST_INTERNAL_KEYS) {
-      this.options.emit({ kind: 'node-had-keys', node: member.id, keys: report.keys })
-    }
     member.setMarker(verdict.marker)
     const stale = this.options.freshness.isStale(member)
     const { state } = verdict.marker
@@ -114,6 +117,7 @@ export class NodeAdmission {
     if (stale) member.setCompleteness('stale', STALE_WHY)
     else member.setCompleteness(state, verdict.kind === 'write' ? verdict.why : 'its marker says so')
     if (report.syncedAt === null) await this.beginSyncedAt(member, bytes!)
+    if (report.marker === null) await this.reportForeignKeys(member, report)
     return true
   }
 
@@ -132,6 +136,20 @@ export class NodeAdmission {
     this.options.time.forget(member.id)
     member.refuse(why)
     await this.options.identity.leaveIfOutvoted()
+  }
+
+  /** Keys with a record of Rondo are none: the node has lost its marker, by eviction or by hand. */
+  private async reportForeignKeys(member: Member, { keys, runId }: NodeReport): Promise<void> {
+    if (keys <= MOST_INTERNAL_KEYS || this.named.get(member) === runId) return
+    const page = await member.node.scan('0', null, SAMPLED_KEYS).catch(() => null) // repair counts them, too
+    if (!page) return
+    const strings = page.entries.filter(({ key }) => !isInternal(key))
+    const foreign = strings.filter(({ head }) => new StoredRecord(head).isForeign).length
+    const isWhole = page.cursor === '0'
+    if (foreign === 0) return
+    this.named.set(member, runId)
+    const estimate = isWhole ? foreign : Math.ceil((keys * foreign) / strings.length)
+    this.options.emit({ kind: 'node-had-keys', node: member.id, keys: estimate, about: !isWhole })
   }
 
   /** A node without synced_at was never compared, or that was not recorded: start counting now. */

@@ -11,7 +11,7 @@
 import type { MonotonicClock, VersionClock } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
 import { founded, foundedWith, membersOf, type Layout, type Topology } from '../core/topology.ts'
-import { decodeMarker, epochOf, strangerSentence } from './marker.ts'
+import { decodeMarker, epochOf, refusedSentence } from './marker.ts'
 import type { Member } from './member.ts'
 import { propose, registeredIn } from './register.ts'
 
@@ -45,7 +45,7 @@ export class Identity {
   private founderMayMarkUntilMs = 0
   private founding = false
   private reportedBlankCount = -1
-  private reportedStrangerCount = 0
+  private reportedRefusedCount = 0
   /** The clusters between which it could not decide, as reported. */
   private reportedTie = ''
   /** Why the cluster that it is told to join is not known yet, as reported. */
@@ -91,14 +91,14 @@ export class Identity {
     const blank = members.filter(({ report }) => report !== null && report.marker === null)
     const needed = Math.floor(members.length / 2) + 1
     if (blank.length >= needed) await this.found(blank)
-    else this.reportWaiting(blank.length, needed, this.refuseStrangers())
+    else this.reportWaiting(blank.length, needed, this.refuseOthers())
   }
 
   /** Their markers name no cluster of ours, so no later step looks at them. @returns how many there are */
-  private refuseStrangers(): number {
+  private refuseOthers(): number {
     let count = 0
     for (const member of this.options.members()) {
-      const why = strangerSentence(member.report?.marker ?? null, member.id)
+      const why = refusedSentence(member.report?.marker ?? null, member.id)
       if (why === null) continue
       count++
       member.refuse(why)
@@ -106,12 +106,12 @@ export class Identity {
     return count
   }
 
-  private reportWaiting(reached: number, needed: number, strangers: number): void {
-    if (this.reportedBlankCount === reached && this.reportedStrangerCount === strangers) return
+  private reportWaiting(reached: number, needed: number, refused: number): void {
+    if (this.reportedBlankCount === reached && this.reportedRefusedCount === refused) return
     this.reportedBlankCount = reached
-    this.reportedStrangerCount = strangers
+    this.reportedRefusedCount = refused
     const members = this.options.members().length
-    this.options.emit({ kind: 'cluster-waiting', reached, needed, members, strangers })
+    this.options.emit({ kind: 'cluster-waiting', reached, needed, members, refused })
   }
 
   private reportMissing(cluster: string, others: readonly string[]): void {

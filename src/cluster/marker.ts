@@ -143,7 +143,7 @@ const NO_MARKER =
   'or, if its data is not needed, empty it with FLUSHALL'
 
 /** Why a node is not used whose marker names no member of the configuration; null = it may be used. */
-export function strangerSentence(bytes: Buffer | null, configuredId: string): string | null {
+export function refusedSentence(bytes: Buffer | null, configuredId: string): string | null {
   if (!bytes) return null
   const found = decodeMarker(bytes)
   if (!found) return NO_MARKER

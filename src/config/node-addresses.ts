@@ -57,6 +57,9 @@ const SERVICE = /^[\w.-]{1,64}$/
 const MAX_SENTINELS = 15
 
 const ID = /^[a-z0-9][a-z0-9._:-]{0,63}$/i
+export const BAD_ID =
+  'its id must be 1 to 64 letters, digits or . _ : - and start with a letter or digit, because it names ' +
+  'the node in addresses and on the ring: choose another'
 const ZONE = /^[a-z0-9][a-z0-9._-]{0,63}$/i
 const WEIGHT = /^(0|[1-9]\d{0,2})(\.\d{1,2})?$/
 const PORT = /^[1-9]\d{0,4}$/
@@ -244,11 +247,7 @@ function check(entry: Entry): { node: NodeAddress | null; reasons: string[] } {
   reasons.push(...parameterReasons)
 
   const id = entry.id ?? place.service?.name ?? place.address
-  if (entry.id !== undefined && !ID.test(entry.id) && readHostPort(entry.id).address !== entry.id)
-    reasons.push(
-      'its id must be 1 to 64 letters, digits or . _ : - and start with a letter or digit, because it names ' +
-        'the node in addresses and on the ring: choose another',
-    )
+  if (entry.id !== undefined && !isNodeId(entry.id)) reasons.push(BAD_ID)
   if (reasons.length > 0 || place.reason !== undefined || id === undefined) return { node: null, reasons }
   const { username, password } = credentials
   return {
@@ -271,6 +270,11 @@ function check(entry: Entry): { node: NodeAddress | null; reasons: string[] } {
 type PlaceRead =
   | { host: string; port: number; address: string; service?: Service; reason?: never }
   | { reason: string; address?: never; service?: never }
+
+/** Also the address of the node, its id where none is given. */
+export function isNodeId(text: string): boolean {
+  return ID.test(text) || readHostPort(text).address === text
+}
 
 function readService({ service: name, hostPort }: Entry): PlaceRead {
   if (name === undefined || !SERVICE.test(name)) {

@@ -609,11 +609,14 @@ export class Coordinator implements KeyStore {
     const oneOf = (keys: readonly Buffer[]) => keys[Math.floor(this.options.random() * keys.length)]!
     const first = await page('0')
     // The same listing, continued from a random position; its view of the nodes stays.
-    let cursor = cursorElsewhere(first.cursor, this.cluster.members.length, this.options.random)
-    while (cursor !== '0') {
-      const next = await page(cursor)
-      if (next.keys.length > 0) return oneOf(next.keys)
-      cursor = next.cursor
+    const elsewhere = cursorElsewhere(first.cursor, this.cluster.members.length, this.options.random)
+    // Behind that position there may be none, although there are some before it.
+    for (const begin of first.keys.length > 0 ? [elsewhere] : [elsewhere, first.cursor]) {
+      for (let cursor = begin; cursor !== '0';) {
+        const next = await page(cursor)
+        if (next.keys.length > 0) return oneOf(next.keys)
+        cursor = next.cursor
+      }
     }
     return first.keys.length > 0 ? oneOf(first.keys) : null
   }

@@ -51,12 +51,13 @@ export type RondoEvent =
   | { kind: 'marker-changed'; node: string; restarted: boolean }
   /** Its data is older than this coordinator, or most other nodes, know of. */
   | { kind: 'node-older'; node: string; sinceMs: number; othersMs: number }
-  | { kind: 'node-had-keys'; node: string; keys: number }
+  /** `about`: estimated from some of its keys. */
+  | { kind: 'node-had-keys'; node: string; keys: number; about: boolean }
   | { kind: 'keys-misplaced'; node: string; keys: number }
   | { kind: 'cluster-known'; cluster: string; founded: boolean }
   | { kind: 'cluster-left'; cluster: string; members: number; other: string; otherMembers: number }
-  /** `reached`: members without a marker. `strangers`: those whose markers do not have the ids of REDIS_URLS. */
-  | { kind: 'cluster-waiting'; reached: number; needed: number; members: number; strangers: number }
+  /** `reached`: members without a marker. `refused`: those whose markers do not have the ids of REDIS_URLS. */
+  | { kind: 'cluster-waiting'; reached: number; needed: number; members: number; refused: number }
   /** None of the nodes that were reached belongs to the cluster that this coordinator is told to use. */
   | { kind: 'cluster-missing'; cluster: string; reached: number; others: readonly string[] }
   /** A node does not let this coordinator listen to announcements of changes. */

@@ -1,6 +1,6 @@
 /** What somebody says of a node that joins, or of one in a new place: the same over HTTP and the Redis protocol. */
 import type { Begun, Joining } from '../coordinator/api.ts'
-import { parseNodeList, urlOf, type NodeAddress } from '../config/node-addresses.ts'
+import { BAD_ID, isNodeId, parseNodeList, urlOf, type NodeAddress } from '../config/node-addresses.ts'
 import { RondoError } from '../core/errors.ts'
 
 export interface SaidOfNode {
@@ -12,6 +12,8 @@ export interface SaidOfNode {
 
 /** @throws RondoError BAD_REQUEST */
 export function joiningOf({ url, id, weight = 1, zone = null }: SaidOfNode): Joining {
+  // Checked by itself: within an entry of a list it could pass for a part of the address.
+  if (id !== undefined && !isNodeId(id)) throw cannotBeUsed(`${BAD_ID}.`)
   const address = addressOf(`${id === undefined ? '' : `${id}=`}${url}`)
   if (address.id === 'join') throw new RondoError('BAD_REQUEST', 'No member can have the id "join".')
   return { id: address.id, url: urlOf(address), weight: checkWeight(weight), zone: checkZone(zone) }
@@ -69,13 +71,16 @@ export function begunOf({ topology: { epoch, phase }, queued }: Begun): Record<s
   return { epoch, phase, queued: queued.id, place: queued.place, beginsAfter: ends }
 }
 
+function cannotBeUsed(why: string): RondoError {
+  return new RondoError('BAD_REQUEST', `The node cannot be used: ${why}`)
+}
+
 /** @throws RondoError BAD_REQUEST */
 function addressOf(text: string): NodeAddress {
   const { nodes, problems } = parseNodeList(text)
   const [address] = nodes
   if (!address || nodes.length > 1) {
-    const why = problems[0] ?? 'its url names several nodes.'
-    throw new RondoError('BAD_REQUEST', `The node cannot be used: ${why}`)
+    throw cannotBeUsed(problems[0] ?? 'its url names several nodes.')
   }
   if (address.password !== undefined || address.username !== undefined) {
     const sentence =

@@ -169,7 +169,7 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
   'node-had-keys': (event) => ({
     level: 'warn',
     sentence:
-      `node ${event.node} holds ${event.keys} keys that Rondo did not write: those that have their first place on another ` +
+      `node ${event.node} holds ${event.about ? 'about ' : ''}${event.keys} keys that Rondo did not write: those that have their first place on another ` +
       'node are not found. POST /repair counts them; OPERATING.md says how to move in from an existing Redis',
   }),
   'keys-misplaced': (event) => ({
@@ -191,9 +191,9 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
   'cluster-waiting': (event) => ({
     level: 'warn',
     sentence:
-      event.strangers === 0
+      event.refused === 0
         ? `waiting to found a cluster: ${event.reached} of ${event.members} nodes reached, ${event.needed} needed`
-        : `no node can be used: ${event.strangers} of ${event.members} are not the nodes that REDIS_URLS calls them` +
+        : `no node can be used: ${event.refused} of ${event.members} are not the nodes that REDIS_URLS calls them` +
           ` (a line for each says what to do), and ${event.reached} of the ${event.needed} new nodes that are needed to` +
           ' found a cluster were reached',
   }),

@@ -139,7 +139,7 @@ describe('founding a cluster', () => {
     await under.start()
     expect(under.cluster.id).to.equal(null)
     expect(under.told('cluster-waiting')).to.deep.equal([
-      { kind: 'cluster-waiting', reached: 2, needed: 3, members: 4, strangers: 0 },
+      { kind: 'cluster-waiting', reached: 2, needed: 3, members: 4, refused: 0 },
     ])
     expect(a!.memory.storage.get(Buffer.from('__rondo:node'))).to.equal(null)
     c!.heal()
@@ -201,7 +201,7 @@ describe('founding a cluster', () => {
       await later.time.advance(7000)
       expect(later.cluster.id).to.equal(null)
       expect(later.told('cluster-waiting')).to.deep.equal([
-        { kind: 'cluster-waiting', reached: 0, needed: 3, members: 4, strangers: 4 },
+        { kind: 'cluster-waiting', reached: 0, needed: 3, members: 4, refused: 4 },
       ])
       const whys = later.nodes.map(
         ({ id }) =>

@@ -77,6 +77,38 @@ describe('listing the keys', () => {
     expect(given.at(-1)).to.equal('key:1?')
   })
 
+  it('finds the few keys of a small database beside a large one in few pages, none of them empty', async () => {
+    for (let i = 0; i < 3000; i++) await under.put(`more:${i}`, 'v')
+    const small = ['a', 'b', 'c']
+    for (const key of small) await under.put(`__rondo:db2:${key}`, 'v')
+    const found: string[] = []
+    let pages = 0
+    let cursor = '0'
+    do {
+      const request = { database: 2, match: null, cursor, count: 10 }
+      const page = await under.done(under.coordinator.list(request))
+      found.push(...page.keys.map(String))
+      cursor = page.cursor
+      pages++
+      if (cursor !== '0') expect(page.keys, `page ${pages}`).not.to.deep.equal([])
+    } while (cursor !== '0')
+    expect(found.sort()).to.deep.equal(small)
+    expect(pages).to.be.at.most(4)
+  })
+
+  it('finds a random key of a small database wherever it is', async () => {
+    for (let i = 0; i < 1000; i++) await under.put(`more:${i}`, 'v')
+    await under.put('__rondo:db2:a', 'v')
+    // As if there were a hundred times as many keys.
+    for (const node of under.nodes) {
+      const scan = node.scan.bind(node)
+      node.scan = (cursor, match, count) => scan(cursor, match, Math.min(count, 10))
+    }
+    for (let i = 0; i < 20; i++)
+      expect(String(await under.done(under.coordinator.randomKey(2)))).to.equal('a')
+    expect(await under.done(under.coordinator.randomKey(3))).to.equal(null)
+  })
+
   it('refuses a pattern that is longer than a key', async () => {
     const match = Buffer.alloc(1025, '*')
     const error: unknown = await under

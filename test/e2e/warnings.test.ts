@@ -1,6 +1,7 @@
 // What the log, /status and /readyz say of nodes that are set up so that data can be lost, or that nothing can be written.
 import { expect } from 'chai'
 import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
+import { RawResp } from '../support/raw-resp.ts'
 import { RondoUnderTest, until } from '../support/rondo-under-test.ts'
 
 describe('nodes that are not set up well', function () {
@@ -60,5 +61,28 @@ describe('nodes that are not set up well', function () {
     expect((await rondo.status(servers[0]!)).error).to.equal(
       'nothing accepts connections at its address (ECONNREFUSED)',
     )
+  })
+
+  it('lose their marker again and again: their keys are not taken for those of another program', async () => {
+    const rondo = await start([], [], [])
+    const writer = await RawResp.open(rondo.respPort)
+    for (let i = 0; i < 100; i++) expect(await writer.ask('SET', `key:${i}`, 'v')).to.equal('+OK\r\n')
+    writer.close()
+    const node = rondo.client(servers[0]!)
+    const claims = () =>
+      rondo.events.flatMap(({ event }) =>
+        event.kind === 'node-had-keys' ? [`${event.node}: ${event.keys}`] : [],
+      )
+    const loseMarker = async () => {
+      const sinceMs = performance.now()
+      await node.del('__rondo:node')
+      await rondo.put('key:0', 'v') // notices it
+      await rondo.event('node-completeness', ({ node, to }) => node === 'redis-1' && to === 'clean', sinceMs)
+      return claims()
+    }
+    expect(await loseMarker()).to.deep.equal([])
+    for (let i = 0; i < 40; i++) await node.set(`foreign:${i}`, 'v')
+    expect(await loseMarker()).to.deep.equal(['redis-1: 40'])
+    expect(await loseMarker(), 'again').to.deep.equal(['redis-1: 40'])
   })
 })

@@ -5,7 +5,7 @@ import { HEAD_WITH_PROMISE_BYTES, KIND_NOTHING, StoredRecord } from '../../src/c
 import { leaseKey } from '../../src/core/keys.ts'
 import { RunningCoordinator, type Answer } from '../support/coordinators.ts'
 import { startRedisCluster, type RedisServer } from '../../scripts/redis-server.ts'
-import { Door } from './doors.ts'
+import { Clients } from './clients.ts'
 
 export const COPIES = 3
 const COORDINATORS = 3
@@ -41,10 +41,10 @@ export class ExerciseCluster {
   /** Servers by number, as they are when no change is under way. */
   readonly members = new Set<number>()
   private readonly running: (RunningCoordinator | null)[] = []
-  private readonly doors: (Door | null)[] = []
+  private readonly clients: (Clients | null)[] = []
   /** By their names in leases. */
   private readonly names: (string | null)[] = []
-  private readonly aside = new Map<number, { readonly one: RunningCoordinator; readonly door: Door }>()
+  private readonly aside = new Map<number, { readonly one: RunningCoordinator; readonly clients: Clients }>()
   private readonly direct: Redis[]
 
   private constructor(servers: readonly RedisServer[]) {
@@ -75,7 +75,7 @@ export class ExerciseCluster {
 
   async stop(): Promise<void> {
     for (const i of [...this.aside.keys()]) this.takeBack(i)
-    for (const door of this.doors) door?.close()
+    for (const clients of this.clients) clients?.close()
     for (const redis of this.direct) redis.disconnect()
     await Promise.all(this.running.flatMap((one) => (one ? [one.stop()] : [])))
     await Promise.all(this.servers.map((server) => server.stop()))
@@ -102,30 +102,30 @@ export class ExerciseCluster {
     await this.until(`coordinator ${i} serves`, async () => (await one.call('GET', '/readyz')).status === 200)
     const { coordinators } = await one.cluster()
     this.names[i] = (coordinators as { id: string; isSelf: boolean }[]).find(({ isSelf }) => isSelf)!.id
-    this.doors[i] = await Door.to(one)
+    this.clients[i] = await Clients.to(one)
   }
 
   /** SIGKILL. */
   async killCoordinator(i: number): Promise<void> {
     const one = this.running[i]!
     this.running[i] = null
-    this.doors[i]!.close()
-    this.doors[i] = null
+    this.clients[i]!.close()
+    this.clients[i] = null
     await one.stop()
   }
 
   /** It is paused: nobody asks it until it is taken back. Its clients' connections stay open. */
   setAside(i: number): void {
-    this.aside.set(i, { one: this.running[i]!, door: this.doors[i]! })
+    this.aside.set(i, { one: this.running[i]!, clients: this.clients[i]! })
     this.running[i] = null
-    this.doors[i] = null
+    this.clients[i] = null
   }
 
   takeBack(i: number): void {
-    const { one, door } = this.aside.get(i)!
+    const { one, clients } = this.aside.get(i)!
     this.aside.delete(i)
     this.running[i] = one
-    this.doors[i] = door
+    this.clients[i] = clients
   }
 
   coordinator(i: number): RunningCoordinator | null {
@@ -137,10 +137,10 @@ export class ExerciseCluster {
   }
 
   /** This one's, or that of the next one that is up; null = none is. */
-  door(i: number): Door | null {
+  clientsOf(i: number): Clients | null {
     for (let more = 0; more < COORDINATORS; more++) {
-      const door = this.doors[(i + more) % COORDINATORS]
-      if (door) return door
+      const clients = this.clients[(i + more) % COORDINATORS]
+      if (clients) return clients
     }
     return null
   }

@@ -76,7 +76,7 @@ export class Load {
   }
 
   private async fillSome(keys: readonly Key[]): Promise<boolean> {
-    const pipeline = this.cluster.door(0)!.redis('quorum').pipeline()
+    const pipeline = this.cluster.clientsOf(0)!.redis('quorum').pipeline()
     for (const { name, kind } of keys) {
       if (kind === pair) pipeline.mset(`${name}:a`, '0', `${name}:b`, '0')
       else pipeline.set(name, kind.first)
@@ -125,8 +125,8 @@ export class Load {
   }
 
   private async send(key: Key, step: Step, coordinator: number): Promise<void> {
-    const door = this.cluster.door(coordinator)
-    if (!door) {
+    const clients = this.cluster.clientsOf(coordinator)
+    if (!clients) {
       await delay(NOBODY_UP_MS)
       return
     }
@@ -136,7 +136,7 @@ export class Load {
     this.operations++
     let reply: string | null
     try {
-      reply = await step.send(door, key.name, level)
+      reply = await step.send(clients, key.name, level)
     } catch (error) {
       this.noteFailure(key, step, startMs, error as Error)
       return

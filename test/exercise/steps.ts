@@ -1,6 +1,6 @@
 /** The operations of the exercise's clients: what each sends, and what it does to the value that it finds. */
 import type { Random } from '../support/random.ts'
-import type { Door } from './doors.ts'
+import type { Clients } from './clients.ts'
 import type { Apply } from './values.ts'
 
 export type Level = 'one' | 'quorum' | 'all'
@@ -9,7 +9,7 @@ export interface Step {
   readonly name: string
   readonly apply: Apply
   /** @returns the reply as text @throws Error whatever came instead of one */
-  readonly send: (door: Door, key: string, level: Level) => Promise<string | null>
+  readonly send: (clients: Clients, key: string, level: Level) => Promise<string | null>
   /** It leaves what is there as it is. */
   readonly isRead?: boolean
 }
@@ -31,17 +31,17 @@ const get: Step = {
   name: 'GET',
   isRead: true,
   apply: (text) => ({ reply: text, after: text, life: 'as before' }),
-  send: (door, key, level) => door.redis(level).get(key),
+  send: (clients, key, level) => clients.redis(level).get(key),
 }
 const set = (value: string): Step => ({
   name: 'SET',
   apply: () => ({ reply: OK, after: value, life: null }),
-  send: (door, key, level) => door.redis(level).set(key, value),
+  send: (clients, key, level) => clients.redis(level).set(key, value),
 })
 const setWithLife = (value: string, lifeMs: number): Step => ({
   name: `SET PX ${lifeMs}`,
   apply: () => ({ reply: OK, after: value, life: lifeMs }),
-  send: (door, key, level) => door.redis(level).set(key, value, 'PX', lifeMs),
+  send: (clients, key, level) => clients.redis(level).set(key, value, 'PX', lifeMs),
 })
 const setIf = (value: string, condition: 'NX' | 'XX'): Step => ({
   name: `SET ${condition}`,
@@ -49,13 +49,15 @@ const setIf = (value: string, condition: 'NX' | 'XX'): Step => ({
     (text === null) === (condition === 'NX')
       ? { reply: OK, after: value, life: null }
       : { reply: null, after: text, life: 'as before' },
-  send: (door, key, level) =>
-    condition === 'NX' ? door.redis(level).set(key, value, 'NX') : door.redis(level).set(key, value, 'XX'),
+  send: (clients, key, level) =>
+    condition === 'NX'
+      ? clients.redis(level).set(key, value, 'NX')
+      : clients.redis(level).set(key, value, 'XX'),
 })
 const getSet = (value: string): Step => ({
   name: 'GETSET',
   apply: (text) => ({ reply: text, after: value, life: null }),
-  send: (door, key, level) => door.redis(level).getset(key, value),
+  send: (clients, key, level) => clients.redis(level).getset(key, value),
 })
 const append = (value: string): Step => ({
   name: 'APPEND',
@@ -63,7 +65,7 @@ const append = (value: string): Step => ({
     const after = (text ?? '') + value
     return { reply: String(after.length), after, life: text === null ? null : 'as before' }
   },
-  send: async (door, key, level) => String(await door.redis(level).append(key, value)),
+  send: async (clients, key, level) => String(await clients.redis(level).append(key, value)),
 })
 const incrBy = (by: number): Step => ({
   name: 'INCRBY',
@@ -71,42 +73,43 @@ const incrBy = (by: number): Step => ({
     const after = String(Number(text ?? 0) + by)
     return { reply: after, after, life: text === null ? null : 'as before' }
   },
-  send: async (door, key, level) => String(await door.redis(level).incrby(key, by)),
+  send: async (clients, key, level) => String(await clients.redis(level).incrby(key, by)),
 })
 const del: Step = {
   name: 'DEL',
   apply: (text) => ({ reply: text === null ? '0' : '1', after: null, life: null }),
-  send: async (door, key, level) => String(await door.redis(level).del(key)),
+  send: async (clients, key, level) => String(await clients.redis(level).del(key)),
 }
 const getDel: Step = {
   name: 'GETDEL',
   apply: (text) => ({ reply: text, after: null, life: null }),
-  send: (door, key, level) => door.redis(level).getdel(key),
+  send: (clients, key, level) => clients.redis(level).getdel(key),
 }
 
 // ---- over HTTP
 
-const httpGet: Step = { ...get, name: 'HTTP GET', send: (door, key, level) => door.httpGet(key, level) }
+const httpGet: Step = { ...get, name: 'HTTP GET', send: (clients, key, level) => clients.httpGet(key, level) }
 const httpPut = (value: string): Step => ({
   ...set(value),
   name: 'HTTP PUT',
-  send: async (door, key, level) => {
-    await door.http('PUT', key, level, { value })
+  send: async (clients, key, level) => {
+    await clients.http('PUT', key, level, { value })
     return OK
   },
 })
 const httpDelete: Step = {
   name: 'HTTP DELETE',
   apply: () => ({ reply: OK, after: null, life: null }),
-  send: async (door, key, level) => {
-    await door.http('DELETE', key, level)
+  send: async (clients, key, level) => {
+    await clients.http('DELETE', key, level)
     return OK
   },
 }
 const httpIncr = (by: number): Step => ({
   ...incrBy(by),
   name: 'HTTP incr',
-  send: async (door, key, level) => String((await door.http('POST', key, level, { by }, '/incr')).json.value),
+  send: async (clients, key, level) =>
+    String((await clients.http('POST', key, level, { by }, '/incr')).json.value),
 })
 
 // ---- two keys with a hash tag, changed together: `5,-5`; null = neither is there
@@ -123,9 +126,9 @@ const readPair: Step = {
   name: 'MULTI GET GET',
   isRead: true,
   apply: get.apply,
-  send: async (door, key, level) => {
+  send: async (clients, key, level) => {
     const [a, b] = pairOf(key)
-    return pairText(await transact(door.redis(level).multi().get(a).get(b).exec()))
+    return pairText(await transact(clients.redis(level).multi().get(a).get(b).exec()))
   },
 }
 const moveInPair = (by: number): Step => ({
@@ -135,17 +138,17 @@ const moveInPair = (by: number): Step => ({
     const after = `${a! + by},${b! - by}`
     return { reply: after, after, life: null }
   },
-  send: async (door, key, level) => {
+  send: async (clients, key, level) => {
     const [a, b] = pairOf(key)
-    return pairText(await transact(door.redis(level).multi().incrby(a, by).decrby(b, by).exec()))
+    return pairText(await transact(clients.redis(level).multi().incrby(a, by).decrby(b, by).exec()))
   },
 })
 const deletePair: Step = {
   name: 'MULTI DEL DEL',
   apply: (text) => ({ reply: text === null ? '0,0' : '1,1', after: null, life: null }),
-  send: async (door, key, level) => {
+  send: async (clients, key, level) => {
     const [a, b] = pairOf(key)
-    return pairText(await transact(door.redis(level).multi().del(a).del(b).exec()))
+    return pairText(await transact(clients.redis(level).multi().del(a).del(b).exec()))
   },
 }
 

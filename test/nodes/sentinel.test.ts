@@ -100,7 +100,7 @@ describe('Sentinels', () => {
     ],
     ['everybody', '*2\r\n$7\r\n0.0.0.0\r\n$4\r\n6379\r\n', /unspecified/],
     ['no Redis protocol', 'HTTP/1.1 400 Bad Request\r\n\r\n', /not an answer|lost|closed/i],
-    ['nothing', null, /timed out|did not answer|timeout/i],
+    ['nothing', null, /: it did not answer within 200 ms/],
   ]
   for (const [what, answer, why] of answers) {
     it(`that answer with ${what} are not believed`, async () => {

@@ -94,6 +94,10 @@ const TABLE: Readonly<Record<string, Row>> = {
       SET: asked(['SET', 'a', SMALL]),
       MSET: asked(['MSET', 'a', 'v', 'b', SMALL]),
       SETBIT: asked(['SETBIT', 'a', '800', '1']),
+      BITFIELD: asked(['BITFIELD', 'a', 'SET', 'u8', '800', '1']),
+      APPEND: asked(['SET', 'a', 'v'.repeat(60)], ['APPEND', 'a', 'v'.repeat(60)]),
+      SETRANGE: asked(['SETRANGE', 'a', '100', 'v']),
+      'SETRANGE in EXEC': asked(['MULTI'], ['SETRANGE', 'a', '100', 'v'], ['EXEC']),
     },
     http: {
       PUT: put('a', SMALL),
@@ -209,4 +213,30 @@ describe('an error about a limit names its setting', () => {
           })
     })
   }
+})
+
+/** Those that no setting raises (decision 34) and that are not Redis's own. */
+const FIXED: Readonly<Record<string, Exceed>> = {
+  'bytes of a hash': asked(['HSET', 'a', 'f', Buffer.alloc(256 * 1024)]),
+  'bytes of a list': asked(['RPUSH', 'b', Buffer.alloc(256 * 1024)]),
+  'bytes of a sorted set': asked(['ZADD', 'c', '1', Buffer.alloc(256 * 1024)]),
+  'elements of a set': asked(['SADD', 'd', ...numbered(32_769)]),
+  'the time of one command': asked(['PFADD', 'e', ...numbered(100_000)]),
+  'the time of a transaction': asked(
+    ['MULTI'],
+    ['PFADD', 'e', ...numbered(50_000)],
+    ['PFADD', 'e', ...numbered(50_000)],
+    ['EXEC'],
+  ),
+}
+
+describe('an error about a limit that no setting raises', () => {
+  let running: RunningRondo
+  before(async () => (running = await startRondo({})))
+  after(() => running.stop())
+
+  for (const [what, exceed] of Object.entries(FIXED))
+    it(`says so, and what to do: ${what}`, async () => {
+      expect(await exceed(running)).to.match(/^-ERR .*\(a fixed limit(?:: |\): )(?:use|send) /)
+    })
 })

@@ -25,11 +25,19 @@ export class Program {
   private readonly dir = mkdtempSync(join(tmpdir(), 'rondo-program-'))
   private isGone = false
 
-  /** @param env the whole environment, but for PATH; with `group` signals reach its workers, too; `folders` are made in its folder;
-   *   with `mostFileBytes` no file grows beyond that, as on a full disk */
+  /**
+   * @param env the whole environment, but for PATH; with `group` signals reach its workers, too; `folders` are made in its
+   * folder; with `mostFileBytes` no file grows beyond that, as on a full disk; nobody reads what it writes to those that are
+   * `closed`
+   */
   constructor(
     env: Record<string, string>,
-    { group = false, folders = [] as string[], mostFileBytes = 0 } = {},
+    {
+      group = false,
+      folders = [] as string[],
+      mostFileBytes = 0,
+      closed = [] as ('stdout' | 'stderr')[],
+    } = {},
   ) {
     for (const name of folders) mkdirSync(join(this.dir, name))
     const limited = `trap '' XFSZ; ulimit -f ${Math.ceil(mostFileBytes / 512)}; exec "$0" "$1"`
@@ -43,6 +51,7 @@ export class Program {
     })
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => (this.stdout += text))
     this.child.stderr!.setEncoding('utf8').on('data', (text: string) => (this.stderr += text))
+    for (const name of closed) this.child[name]!.destroy()
     this.ended = new Promise((resolve) => {
       this.child.once('close', (code, signal) => {
         this.isGone = true

@@ -152,7 +152,8 @@ export function isRefusal(stored: Held | null | Stepped): stored is Stepped {
 }
 
 function tooMuch({ name }: CollectionType, what: string, most: number): Stepped {
-  return refused(`ERR The ${name} would have ${what}; at most ${most} are allowed.`, 'VALUE_TOO_LARGE')
+  const sentence = `The ${name} would have ${what}; at most ${most} are allowed (a fixed limit: use several keys).`
+  return refused(`ERR ${sentence}`, 'VALUE_TOO_LARGE')
 }
 
 /** What a key holds; or why it cannot be used: it is of another type, or not what Rondo has written. */

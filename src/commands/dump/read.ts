@@ -21,7 +21,7 @@ import { inIntset, inListpack, inZiplist, type ForEachText } from './packed.ts'
 /** No collection that can be stored takes so many bytes in any of the forms. */
 const MAX_COLLECTION_BYTES_DUMPED = 2 * 1024 * 1024
 
-const TOO_LARGE = `A collection has at most ${MAX_COLLECTION_BYTES} bytes and ${MAX_COLLECTION_ENTRIES} elements.`
+const TOO_LARGE = `A collection has at most ${MAX_COLLECTION_BYTES} bytes and ${MAX_COLLECTION_ENTRIES} elements (a fixed limit).`
 
 /** A string; or a collection. */
 export type Restored = Buffer | { readonly type: CollectionType; readonly entries: NewEntries }

@@ -31,18 +31,18 @@ const UNITS_A_STEP = 0.5
 const UNITS_TO_ESTIMATE = 0.1
 const BYTES_A_UNIT = 32 * 1024
 
-/** What the limits are for, and which setting has it. */
+/** What the limits are for, and which setting has it, if one does. */
 const TOO_MUCH = {
   values: ({ maxCommandBytes }: Limits) =>
     `work on more than ${maxCommandBytes} bytes of values (MAX_COMMAND_BYTES)`,
   answer: ({ maxReplyBytes }: Limits) => `answer with more than ${maxReplyBytes} bytes (MAX_REPLY_BYTES)`,
-  time: () => 'compute for too long (LCS, BITOP, PFADD)',
+  time: () => 'compute for too long (a fixed limit)',
 } as const
 
 function tooMuch(limits: Limits, steps: Queue, what: keyof typeof TOO_MUCH): RondoError {
   const [subject, advice] =
     steps.length === 1
-      ? ['This command', 'send fewer elements at once, or use shorter values']
+      ? ['This command', 'send fewer elements or keys at once, or use shorter values or smaller collections']
       : ['The commands of this transaction', 'send fewer at once']
   const sentence = `${subject} would ${TOO_MUCH[what](limits)}: ${advice}. Nothing was applied.`
   return new RondoError('BAD_REQUEST', sentence, { outcome: 'not-applied' })

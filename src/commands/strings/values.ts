@@ -36,6 +36,8 @@ import {
 
 const EMPTY = Buffer.alloc(0)
 const INT32_MAX = 2 ** 31 - 1
+/** Beyond this Redis refuses it, too, with its defaults. */
+const REDIS_MAX_BYTES = 512 * 1024 * 1024
 const REDIS_TOO_LONG = 'ERR string exceeds maximum allowed size (proto-max-bulk-len)'
 
 const valueOf = (held: Held | null) => held?.value ?? null
@@ -285,5 +287,6 @@ export function setrange(args: readonly Buffer[], nowMs: number, limits: StepLim
 }
 
 function refusedAsTooLong(bytes: number, limits: StepLimits): Stepped {
-  return refused(REDIS_TOO_LONG, 'VALUE_TOO_LARGE', tooLong(bytes, limits))
+  const sentence = tooLong(bytes, limits)
+  return refused(bytes > REDIS_MAX_BYTES ? REDIS_TOO_LONG : `ERR ${sentence}`, 'VALUE_TOO_LARGE', sentence)
 }

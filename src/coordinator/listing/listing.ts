@@ -61,6 +61,13 @@ const STEPS_A_TURN = 1_000_000
 
 /** Limit of SCAN calls per page: a pattern with few matches must not hold a request for long. */
 const MAX_SCANS_PER_PAGE = 16
+/**
+ * The same for a page without a key, which some clients take for the end, and which comes of a small database beside a
+ * large one. Some ten milliseconds: such calls look at more and more keys each.
+ */
+const MAX_SCANS_OF_NOTHING = 64
+/** No node is blocked for more keys at once. */
+const MAX_COUNT = 1000
 
 export interface ListRequest {
   /** Null = all; then the keys are returned as they are named on the nodes (core/keys.ts). */
@@ -84,13 +91,14 @@ export async function listKeys(context: CoordinatorContext, request: ListRequest
   // A node blocks while it matches: match expensive patterns here.
   const [there, here] = glob?.isLight ? [pattern, null] : [null, glob]
   const keys = new Map<string, Buffer>()
-  for (let scans = 0; scans < MAX_SCANS_PER_PAGE && keys.size < request.count; scans++) {
+  for (let scans = 0; mayGoOn(scans, keys.size, request.count); scans++) {
     // A node in this process answers at once: yield, or all pages would be listed in one turn.
     await nextTurn(context)
     refuseUnwanted(request)
     const member = nextToList(progress)
     if (!member) return { keys: [...keys.values()], cursor: '0', restarted }
-    const page = await member.node.scan(progress.nodeCursor, there, request.count).catch((error: unknown) => {
+    const count = keys.size > 0 ? request.count : widened(request.count, scans)
+    const page = await member.node.scan(progress.nodeCursor, there, count).catch((error: unknown) => {
       throw cannotBeListed(member, sentenceOf(error))
     })
     const listed = page.entries.filter(({ key }) => isListed(key, request))
@@ -103,6 +111,15 @@ export async function listKeys(context: CoordinatorContext, request: ListRequest
   }
   const atEnd = nextToList(progress) === null
   return { keys: [...keys.values()], cursor: atEnd ? '0' : formatCursor(progress), restarted }
+}
+
+function mayGoOn(scans: number, found: number, wanted: number): boolean {
+  return scans < (found === 0 ? MAX_SCANS_OF_NOTHING : MAX_SCANS_PER_PAGE) && found < wanted
+}
+
+/** Twice as many keys with each call that found nothing; the first ones as many as were asked for. */
+function widened(count: number, scans: number): number {
+  return Math.max(count, Math.min(MAX_COUNT, count * 2 ** Math.min(Math.max(0, scans - 1), 10)))
 }
 
 function refuseUnwanted({ isWanted }: ListRequest): void {

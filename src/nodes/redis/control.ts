@@ -35,7 +35,7 @@ import { CHECKED_COMMANDS, forbiddenBy, forbiddenSentence } from '../permissions
 import type { RedisNodeOptions } from './options.ts'
 import { ACCEPT, CHECK_PERMISSIONS, HINT, PEEK, PREPARE, STORE, STORE_ALL, type Script } from './scripts.ts'
 import { passwordRefused, withoutSecrets } from './secrets.ts'
-import { socketSentence } from './socket-errors.ts'
+import { clientSentence, socketSentence } from './socket-errors.ts'
 
 type Argument = string | Buffer
 
@@ -193,13 +193,10 @@ export class ControlPath {
   /** A short message for a failed call, without ioredis's option names. */
   private describe(error: Error): Error {
     if ([NotAnAnswer, BrokenFraming, NotANode].some((kind) => error instanceof kind)) return error
-    if (
-      /enableOfflineQueue|Connection is closed|aborted due to connection close|Stream isn't writeable/.test(
-        error.message,
-      )
-    ) {
+    const ofClient = clientSentence(error, this.commandTimeoutMs)
+    if (ofClient !== null) {
       if (this.lastError instanceof BrokenFraming) return this.lastError
-      return new NodeCallFailed('the connection was lost', { cause: error })
+      return new NodeCallFailed(ofClient, { cause: error })
     }
     const { address } = this.options
     if (error.name === 'ReplyError') {
@@ -266,6 +263,11 @@ export class ControlPath {
     }
   }
 
+  /** Probes have their own, shorter timeout; this one limits listings and everything else. */
+  private get commandTimeoutMs(): number {
+    return 4 * Math.max(this.options.connectTimeoutMs, this.options.nodeTimeoutMs)
+  }
+
   private newClient(): Redis {
     const { host, port, tls, username, password } = this.options.address
     return new Redis({
@@ -276,8 +278,7 @@ export class ControlPath {
       ...(tls ? { tls: this.tlsOptions() } : {}),
       ...guardedOptions(this.options.timers),
       connectTimeout: this.options.connectTimeoutMs,
-      // Probes have their own, shorter timeout; this one limits listings and everything else.
-      commandTimeout: 4 * Math.max(this.options.connectTimeoutMs, this.options.nodeTimeoutMs),
+      commandTimeout: this.commandTimeoutMs,
     })
   }
 

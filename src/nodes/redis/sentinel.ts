@@ -26,7 +26,7 @@ import { NodeCallFailed } from '../failures.ts'
 import type { Located, Subscription } from '../node.ts'
 import { guardedOptions } from './control-stream.ts'
 import { passwordRefused, withoutSecrets, type Secrets } from './secrets.ts'
-import { socketSentence } from './socket-errors.ts'
+import { clientSentence, socketSentence } from './socket-errors.ts'
 import { RedisSubscription } from './subscription.ts'
 
 const SWITCHES = '+switch-master'
@@ -150,8 +150,10 @@ export class Sentinels {
   }
 
   private describe(error: Error): Error {
-    const { credentials } = this.options
+    const { credentials, nodeTimeoutMs } = this.options
     if (error instanceof NodeCallFailed) return error
+    const ofClient = clientSentence(error, nodeTimeoutMs)
+    if (ofClient !== null) return new NodeCallFailed(ofClient)
     const said = printable(error.message)
     if (error.name === 'ReplyError') {
       const { command } = error as Error & { command?: { name?: string } }

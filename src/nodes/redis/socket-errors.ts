@@ -11,6 +11,14 @@ const SENTENCES: Readonly<Record<string, string>> = {
   EMFILE: 'this process has no file descriptor left',
 }
 
+const LOST = /enableOfflineQueue|Connection is closed|aborted due to connection close|Stream isn't writeable/
+
+/** What ioredis says of a call that failed, without its own terms; null for other errors. */
+export function clientSentence({ message }: Error, timeoutMs: number): string | null {
+  if (message === 'Command timed out') return `it did not answer within ${timeoutMs} ms`
+  return LOST.test(message) ? 'the connection was lost' : null
+}
+
 /** Null for other errors: their own message says more. */
 export function socketSentence({ code }: NodeJS.ErrnoException): string | null {
   const sentence = code === undefined ? undefined : SENTENCES[code]

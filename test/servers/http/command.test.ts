@@ -166,7 +166,7 @@ for (const entry of HTTP_ENTRIES) {
 
 describe('POST /api/v1/command with restrictions', () => {
   it('refuses what works on all keys while ALLOW_DANGEROUS_COMMANDS is false', async () => {
-    const running = await startRondo({ ALLOW_DANGEROUS_COMMANDS: 'false' })
+    const running = await startRondo({ ALLOW_DANGEROUS_COMMANDS: 'false', COMPAT_APIS: 'upstash' })
     try {
       const send = (...command: string[]) =>
         call(running.ports.socket, 'POST', '/api/v1/command', { body: { command } })
@@ -175,6 +175,13 @@ describe('POST /api/v1/command with restrictions', () => {
         const answer = await send(...command)
         expectProblem(answer, 400, 'BAD_REQUEST')
         expect(answer.json().error).to.contain('ALLOW_DANGEROUS_COMMANDS')
+        const upstash = await call(running.ports.socket, 'POST', '/upstash', { body: command })
+        expectProblem(upstash, 400, 'BAD_REQUEST')
+        expect(upstash.json().error).to.contain('ALLOW_DANGEROUS_COMMANDS')
+        for (const path of ['/upstash/pipeline', '/upstash/multi-exec']) {
+          const { text } = await call(running.ports.socket, 'POST', path, { body: [command] })
+          expect(text, path).to.match(/ALLOW_DANGEROUS_COMMANDS|not allowed inside a transaction/)
+        }
       }
       expect((await send('GET', 'k')).json()).to.deep.equal({ result: 'v' })
     } finally {

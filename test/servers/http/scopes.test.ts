@@ -1,4 +1,5 @@
 // Every route, by every method, in every spelling, with every token: who gets in.
+import { readFileSync } from 'node:fs'
 import { expect } from 'chai'
 import { ROUTES } from '../../../src/servers/http/routes.ts'
 import { RawConnection, type RawAnswer } from '../../support/raw-http.ts'
@@ -205,6 +206,18 @@ describe('the scopes of all routes', function () {
       }),
     )
     expect(told).to.deep.equal(EXPECTED)
+  })
+
+  it('are told where the documents say what ADMIN_TOKEN opens', () => {
+    const guarded = Object.entries(EXPECTED).flatMap(([path, scopes]) =>
+      Object.values(scopes).some((scope) => scope === 'admin' || scope === 'usage')
+        ? [path.split('/')[1]!]
+        : [],
+    )
+    const documentOf = (name: string) => readFileSync(new URL(`../../../${name}`, import.meta.url), 'utf8')
+    const security = documentOf('README.md').split('\n## Security\n')[1]!.split('\n## ')[0]!
+    for (const text of [security, documentOf('SECURITY.md')])
+      for (const name of new Set(guarded)) expect(text).to.include(`/${name}`)
   })
 
   for (const entry of HTTP_ENTRIES) {

@@ -108,7 +108,11 @@ const ofAllConnections: Subcommands<OverallAnswer> = {
 }
 
 const WHOLE_CLUSTER = 'a coordinator cannot hold back the clients of the others'
-const REASONS = { pause: WHOLE_CLUSTER, unpause: WHOLE_CLUSTER, unblock: 'no command of Rondo blocks' }
+const REASONS = {
+  pause: WHOLE_CLUSTER,
+  unpause: WHOLE_CLUSTER,
+  unblock: 'no command that Redis lets block is supported, and RONDO FILL ends by itself',
+}
 
 const subcommands = withHelp<OverallAnswer>('client', { ...ofThisConnection, ...ofAllConnections })
 

@@ -80,7 +80,8 @@ export const OBJECT_COMMANDS: readonly SessionCommand[] = [
       since: '2.2.3',
       syntax: 'key',
       flags: ['readonly'],
-      summary: 'Returns the encoding that Redis would use for a value: int, embstr or raw.',
+      summary:
+        'Returns the encoding that Redis would use for a value: int, embstr or raw; listpack, hashtable or quicklist.',
     },
     make: objectEncoding,
     helpSince: '6.2.0',

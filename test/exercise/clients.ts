@@ -10,7 +10,7 @@ export interface HttpAnswer {
 
 const ANSWERS_WITHIN_MS = 10_000
 
-export class Door {
+export class Clients {
   private readonly url: string
   private readonly connections: ReadonlyMap<Level, Redis>
 
@@ -19,7 +19,7 @@ export class Door {
     this.connections = connections
   }
 
-  static async to({ http, resp }: RunningCoordinator): Promise<Door> {
+  static async to({ http, resp }: RunningCoordinator): Promise<Clients> {
     const connections = new Map<Level, Redis>()
     for (const level of ['one', 'quorum', 'all'] as const) {
       const redis = new Redis({
@@ -32,7 +32,7 @@ export class Door {
       await redis.call('RONDO', 'CONSISTENCY', level)
       connections.set(level, redis)
     }
-    return new Door(http, connections)
+    return new Clients(http, connections)
   }
 
   redis(level: Level): Redis {
