@@ -4,7 +4,7 @@
  * of REDIS_URLS with its id, or else the user and password that all entries share.
  */
 import { join, resolve } from 'node:path'
-import { checkOwnNodes, type CreateNodes } from './own-nodes.ts'
+import { checkOwnNodes, checkOwnSettings, type CreateNodes } from './own-nodes.ts'
 import type { Certificates } from './certificates.ts'
 import { Member } from '../cluster/member.ts'
 import type { Config, MemoryFiles, MemoryNodes } from '../config/config.ts'
@@ -124,6 +124,7 @@ export class Members {
 
   private own(createNodes: CreateNodes): Member[] {
     const { config, clock, timers, emit } = this.options
+    checkOwnSettings(config.nodes)
     const { graceMs, maxValueBytes, nodeTimeoutMs, connectTimeoutMs } = config
     const settings = { graceMs, maxValueBytes, nodeTimeoutMs, connectTimeoutMs, clock, timers }
     return checkOwnNodes(createNodes(settings)).map(

@@ -1,5 +1,6 @@
 /** Nodes that the embedding program brings, over a driver of its own (docs/EMBEDDING.md), instead of REDIS_URLS. */
 import { isNodeId, isWeight, isZone } from '../config/node-addresses.ts'
+import type { Config } from '../config/config.ts'
 import type { Clock, Timers } from '../core/clock.ts'
 import type { Node } from '../nodes/node.ts'
 
@@ -25,6 +26,15 @@ export interface OwnNode {
 }
 
 export type CreateNodes = (settings: NodeSettings) => readonly OwnNode[]
+
+/** A setting that would be ignored silently. @throws Error that says which */
+export function checkOwnSettings(nodes: Config['nodes']): void {
+  if (nodes.kind === 'memory' && nodes.files)
+    throw new Error(
+      'DATA_DIR is set, and so is the option `nodes`: DATA_DIR is for the memory nodes that Rondo makes itself, and ' +
+        'nothing of yours would be written there. Remove one of them.',
+    )
+}
 
 /** @throws Error that says what is wrong with which of them */
 export function checkOwnNodes(nodes: readonly OwnNode[]): readonly OwnNode[] {

@@ -94,6 +94,17 @@ describe('docs/MEMORY-NODES.md', function () {
     await program.until(async () => ((await missing()).length === 0 ? true : undefined))
   })
 
+  it('has nodes that compare their data after kill -9, say so, and are clean by themselves', async () => {
+    for (let node = 1; node <= 4; node++) {
+      await program.logged(`node memory-${node} is filling`)
+      await program.logged(`node memory-${node} is clean`)
+    }
+    const said = 'was rebuilt from incomplete replicas: acknowledged writes may be lost'
+    expect(page).to.include(said)
+    expect(program.stderr).to.include(said)
+    expect(await redisCli('HGET user:1 name')).to.equal('"Ada"')
+  })
+
   it('answers POST /save and /load as DIALECTS.md says', async () => {
     const call = (path: string) => fetch(`http://localhost:${places.http}${path}`, { method: 'POST' })
     expect(await (await call('/save')).text()).to.equal('OK\n')

@@ -128,4 +128,12 @@ describe('Rondo over a driver of the embedding program', () => {
     expect(made(() => [{ node: { id: 'a b' } }])).to.throw('not "a b"')
     expect(made(() => [{}])).to.throw('not undefined')
   })
+  it('refuses DATA_DIR, which would be ignored, before any node is made', () => {
+    const loaded = loadConfig({ DATA_DIR: '/tmp/rondo-not-used' })
+    if (!loaded.ok) throw new Error(loaded.problems.join('\n'))
+    const nodes = () => expect.fail('a node was made')
+    expect(() => new Rondo(loaded.config, { nodes })).to.throw(
+      /^DATA_DIR is set, and so is the option `nodes`: .* nothing of yours would be written there\. Remove one/,
+    )
+  })
 })

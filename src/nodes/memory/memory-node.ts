@@ -61,7 +61,8 @@ import {
   TOO_LATE,
 } from '../failures.ts'
 import { NodeLoad } from '../load.ts'
-import type { Journal, Waiting } from './disk/journal.ts'
+import type { Journal } from './disk/journal.ts'
+import type { Waiting } from './disk/pending.ts'
 import { MemoryStorage, type StoragePage } from './memory-storage.ts'
 import {
   MAX_HINTS,

@@ -186,7 +186,7 @@ describe('a memory node with a disk, after crashes at any moment', function () {
   for (const fsync of ['always', 'everysec'] as const) {
     const crash = fsync === 'always' ? 'a loss of power' : 'kill -9'
     it(`has everything that was acknowledged (${fsync}, ${crash})`, async () => {
-      for (const seed of seeds(15)) {
+      for (const seed of seeds(8)) {
         const random = seeded(seed)
         const model = new Model(random)
         let disk = new CrashDisk()

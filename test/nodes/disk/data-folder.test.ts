@@ -51,7 +51,7 @@ describe('DATA_DIR', () => {
         emit: (event) => void events.push(event),
         randomId: () => `id${++ids}`,
       },
-      ...{ onLost: () => undefined, watchMs: 250 },
+      ...{ onLost: () => undefined, watchMs: 100 },
       ...more,
     })
     opened.push(folder)
@@ -143,7 +143,7 @@ describe('DATA_DIR', () => {
     const own = lockOf()
     await opened.splice(0)[0]!.close()
     writeLock({ ...own, machine: 'another', host: 'far-away' })
-    const touching = setInterval(() => utimesSync(join(path, 'lock'), new Date(), new Date()), 50)
+    const touching = setInterval(() => utimesSync(join(path, 'lock'), new Date(), new Date()), 20)
     expect(await refused(open())).to.match(/is in use by process \d+ on far-away/)
     clearInterval(touching)
     await open()
