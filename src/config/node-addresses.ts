@@ -345,7 +345,6 @@ function readCredentials(userinfo: string): { username?: string; password?: stri
   }
 }
 
-export const isNodeId = (id: string): boolean => ID.test(id)
 export const isZone = (zone: string): boolean => ZONE.test(zone)
 export const isWeight = (weight: number): boolean => weight >= 0.01 && weight <= 100
 

@@ -3,6 +3,7 @@
  */
 import { Cluster } from '../../src/cluster/cluster.ts'
 import { Member } from '../../src/cluster/member.ts'
+import type { CoordinatorContext } from '../../src/coordinator/context.ts'
 import { Coordinator } from '../../src/coordinator/coordinator.ts'
 import type { RondoEvent } from '../../src/core/events.ts'
 import { encodeMarker, epochOf, type Marker } from '../../src/cluster/marker.ts'
@@ -217,6 +218,7 @@ export class World {
       emit,
     })
     this.countSettling(coordinator)
+    if (this.options.seed % 2 === 0) neverTakeTurns(coordinator)
     const running: Running = { index, host, cluster, coordinator, links }
     this.coordinators[index] = running
     this.note(`c${index} starts`)
@@ -369,6 +371,12 @@ export class World {
       this.topologies.newest.phase === 'stable' && epochs.every((epoch) => epoch === this.topologies.epoch)
     )
   }
+}
+
+/** Plain writes go on meeting each other: else the first that do would be the last (coordinator/write/contention.ts). */
+function neverTakeTurns(coordinator: Coordinator): void {
+  const { context } = coordinator as unknown as { context: CoordinatorContext }
+  context.contention.has = () => false
 }
 
 const FOREIGN_MARKER = encodeMarker({
