@@ -352,24 +352,14 @@ export class Coordinator implements KeyStore {
     const replicas = this.cluster.placement.replicaSetAt(token)
     const bytes = Math.max(this.context.sizes.expected(key, token), leastBytes)
     if (leastBytes <= SMALL_BYTES && this.admission.areOpen(replicas, bytes)) {
-      this.startUpdate(key, replicas, modify, done, level)
+      startInQueue(this.context, replicas, key, level, modify, done)
       return
     }
     const start = () => {
       const reserved = leastBytes > SMALL_BYTES ? new Reservation(done, replicas, leastBytes) : done
-      this.startUpdate(key, replicas, modify, reserved, level)
+      startInQueue(this.context, replicas, key, level, modify, reserved)
     }
     this.admission.enter({ operation: { start }, done, replicas, bytes })
-  }
-
-  private startUpdate(
-    key: Buffer,
-    replicas: Replicas,
-    modify: Modify,
-    done: UpdateDone,
-    level: ConsistencyLevel,
-  ): void {
-    startInQueue(this.context, replicas, key, level, modify, done)
   }
 
   /** Whether transact() accepts these keys together; keys with the same hash tag always qualify. */

@@ -330,7 +330,6 @@ describe('admission', () => {
     it('is known here', () => {
       const own = Object.getOwnPropertyDescriptors(Coordinator.prototype)
       const isPrivate = [
-        'startUpdate',
         'walkAll',
         'startTransaction',
         'placed',
