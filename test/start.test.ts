@@ -1,5 +1,6 @@
 // What the program says when it cannot start.
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -41,7 +42,7 @@ describe('a start with .env.local that is a directory', function () {
 })
 
 describe('a start where nobody reads what the program writes', function () {
-  this.timeout(20_000)
+  this.timeout(60_000)
 
   const cases: (readonly [workers: string, closed: ('stdout' | 'stderr')[]])[] = [
     ['1', ['stdout']],
@@ -64,4 +65,27 @@ describe('a start where nobody reads what the program writes', function () {
         await program.stop()
       }
     })
+
+  it('ends at once with log lines that could not be written', async () => {
+    const lines = new URL('../dist/app/log-lines.js', import.meta.url).href
+    const script = `
+      const { logLines } = await import('${lines}')
+      const { write } = logLines()
+      process.stdin.once('data', () => {
+        for (const line of ['one', 'two', 'three']) write(line + '\\n')
+        process.exit(3)
+      })`
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['pipe', 'ignore', 'pipe'],
+    })
+    const exited = once(child, 'exit')
+    child.stderr.destroy()
+    await once(child.stderr, 'close')
+    child.stdin.write('go')
+    try {
+      expect((await exited)[0]).to.equal(3)
+    } finally {
+      child.kill('SIGKILL')
+    }
+  })
 })

@@ -15,6 +15,7 @@ import { VARIABLES } from '../config/variables.ts'
 import { DiskError } from '../nodes/memory/disk/load.ts'
 import { setRequestIdPrefix } from '../servers/http/exchange.ts'
 import { readTokens } from '../config/token-list.ts'
+import { logLines } from './log-lines.ts'
 import { onSighup } from './sighup.ts'
 import { Rondo, type Addresses, type RondoOptions } from './rondo.ts'
 import { onReload, runPrimary, sharedMetrics, shareRegistry, reportListening, type Ports } from './workers.ts'
@@ -27,10 +28,10 @@ const STOP_SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGTERM'] as const
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
 
 const config = configOrExit()
-// Lines for people go to stdout, log lines (JSON) to stderr.
+// Lines for people go to stdout, log lines to stderr.
 const log = pino(
   { level: config.logLevel, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
-  pino.destination(2),
+  logLines(),
 )
 if (cluster.isPrimary) for (const warning of unknownNames(process.cwd())) log.warn(warning)
 const workers = config.workers === 'auto' ? availableParallelism() : config.workers
