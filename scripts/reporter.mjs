@@ -5,15 +5,17 @@ import { writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers'
 
 const exitWaitMs = Number(process.env.RONDO_EXIT_WAIT_MS ?? 20_000)
+const MAX_REASON_LINES = 12
+const MAX_REASON_LENGTH = 2000
 
 export default class Reporter extends Mocha.reporters.Spec {
   constructor(runner, options) {
     super(runner, options)
-    const titles = []
-    runner.on('fail', (test) => titles.push(test.titlePath().join(' › ')))
+    const failures = []
+    runner.on('fail', (test, error) => failures.push(`${test.titlePath().join(' › ')}\n${reasonOf(error)}`))
     runner.once('end', () => {
-      const { passes, failures, pending } = runner.stats
-      const result = { passed: passes, failed: failures, skipped: pending, hung: false, failures: titles }
+      const { passes, failures: failed, pending } = runner.stats
+      const result = { passed: passes, failed, skipped: pending, hung: false, failures }
       write(result)
       // unref: the timer itself keeps nothing open, it fires only where something else does.
       setTimeout(() => {
@@ -30,6 +32,18 @@ export default class Reporter extends Mocha.reporters.Spec {
 function write(result) {
   const file = process.env.RONDO_TEST_RESULT
   if (file) writeFileSync(file, JSON.stringify(result))
+}
+
+/** For the end of a long log, of which the middle may not be at hand: the head of the message, indented. */
+function reasonOf(error) {
+  const lines = String(error?.message ?? error)
+    .slice(0, MAX_REASON_LENGTH)
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+  return lines
+    .slice(0, MAX_REASON_LINES)
+    .map((line) => `      ${line}`)
+    .join('\n')
 }
 
 function openHandles() {

@@ -76,7 +76,7 @@ if (total.passed + total.failed === 0) {
   total.failed = 1
 }
 if (jobs > 1 && total.failures.length > 0)
-  console.log(`Failed:\n${total.failures.map((title) => `  ${title}\n`).join('')}`)
+  console.log(`Failed:\n${total.failures.map((failure) => `  ${failure}\n`).join('')}`)
 const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : ''
 console.log(`${total.passed} passed, ${total.failed} failed${skipped}`)
 process.exitCode = total.failed > 0 ? 1 : 0
