@@ -250,6 +250,7 @@ export class Rondo {
       timers,
       emit,
       settle: (key, record) => this.coordinator.settleRecord(key, record),
+      isServing: () => this.coordinator.isServing,
       owner: coordinatorId(this.number),
     }
   }

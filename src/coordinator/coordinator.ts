@@ -474,6 +474,10 @@ export class Coordinator implements KeyStore {
     return this.underWay >= this.options.maxInFlight * CROWDED
   }
 
+  get isServing(): boolean {
+    return this.underWay > 0
+  }
+
   /** Operations that wait to start count as well, because they use memory. */
   private get underWay(): number {
     return this.context.deadlines.size + this.admission.waiting

@@ -15,6 +15,8 @@ export interface RepairContext {
    * abandoned promises. Rejects if it cannot.
    */
   readonly settle: (key: Buffer, record: StoredRecord) => Promise<void>
+  /** Operations of clients are under way. */
+  readonly isServing: () => boolean
   /** This coordinator's name in leases: its id in /cluster. */
   readonly owner: string
 }

@@ -38,6 +38,7 @@ export class RepairUnderTest {
       timers: under.time,
       emit: (event) => under.events.push(event),
       settle: (key, record) => under.coordinator.settleRecord(key, record),
+      isServing: () => under.coordinator.isServing,
       owner: `coordinator-${coordinator}`,
     }
     this.antiEntropy = new AntiEntropy(this.context, {

@@ -232,6 +232,7 @@ export class World {
         this.counters.count('records settled past a promise')
         return coordinator.settleRecord(key, record)
       },
+      isServing: () => coordinator.isServing,
       owner: `owner-${number}`,
     }
     const repairer = new Repairer(repair)

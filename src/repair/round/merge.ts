@@ -76,6 +76,12 @@ export interface Sources {
 
 /** Names only: a node works on them for half a millisecond. */
 export const PAGE_KEYS = 512
+/**
+ * While clients are served, pages are smaller, and each is followed by a rest that is as long as the work on it was: they
+ * wait behind less, and half of the time is theirs (docs/decisions/0066).
+ */
+const PAGE_KEYS_BESIDE_CLIENTS = 128
+const MAX_REST_MS = 250
 /** Longer records are read alone. */
 const LONGEST_IN_PAGE_BYTES = 512
 /** Sources that are read at once. */
@@ -195,20 +201,28 @@ async function mergeFrom(work: Merge, source: Member, isStopped: () => boolean):
   let page: KeyPage | null = await pageOf(work, source, '0', 0)
   while (page && !isStopped()) {
     const { keys, cursor }: KeyPage = page
+    const fromMs = work.context.clock.monotonicMs()
     const next: Promise<KeyPage | null> =
       cursor === '0' ? Promise.resolve(null) : pageOf(work, source, cursor, keys.length)
-    ;[page] = await Promise.all([next, bringAll(work, source, keys)])
+    ;[page] = await Promise.all([next, bringAll(work, source, keys).then(() => rest(work, fromMs))])
   }
 }
 
+function rest({ context: { clock, timers, isServing } }: Merge, fromMs: number): Promise<void> | void {
+  if (!isServing()) return
+  const ms = Math.min(MAX_REST_MS, clock.monotonicMs() - fromMs)
+  return new Promise((resolve) => timers.setTimeout(resolve, ms))
+}
+
 async function pageOf(
-  { mayRead }: Merge,
+  { context, mayRead }: Merge,
   { node }: Member,
   cursor: string,
   before: number,
 ): Promise<KeyPage> {
   const count = await mayRead(before)
-  return answerOf(node, node.keys(cursor, count))
+  const most = context.isServing() ? PAGE_KEYS_BESIDE_CLIENTS : PAGE_KEYS
+  return answerOf(node, node.keys(cursor, Math.min(count, most)))
 }
 
 /** One member that fails keeps none of the others from getting theirs. */
