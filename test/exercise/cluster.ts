@@ -14,7 +14,7 @@ const LOOK_EVERY_MS = 20
 const ENDS_WITHIN_MS = 60_000
 /** A change of many keys on a busy machine. */
 const CHANGED_WITHIN_MS = 1_800_000
-const ASKED_FOR_MS = 20_000
+const ASKED_FOR_MS = 60_000
 const ASK_AGAIN_MS = 100
 const PAGE = '500'
 
@@ -88,6 +88,11 @@ export class ExerciseCluster {
   /** Straight to a server. */
   server(i: number): Redis {
     return this.direct[i]!
+  }
+
+  /** How many keys of any kind each of these servers holds. */
+  sizes(servers: readonly number[]): Promise<number[]> {
+    return this.answered('sizes', () => Promise.all(servers.map((i) => this.direct[i]!.dbsize())))
   }
 
   // ---- coordinators
@@ -227,10 +232,25 @@ export class ExerciseCluster {
   async until(what: string, isSo: () => Promise<boolean>, limitMs = ENDS_WITHIN_MS): Promise<void> {
     const endMs = performance.now() + limitMs
     // A coordinator or server that has just been killed does not answer.
-    while (!(await isSo().catch(() => false))) {
-      if (performance.now() > endMs) throw new Error(`not within ${limitMs} ms: ${what}`)
+    let last = ''
+    const failed = (error: Error) => {
+      last = error.message
+      return false
+    }
+    while (!(await isSo().catch(failed))) {
+      if (performance.now() > endMs) throw new Error(`not within ${limitMs} ms: ${what} ${last}`)
       await delay(LOOK_EVERY_MS)
     }
+  }
+
+  /** A busy machine may not answer in the time that is enough to tell that a server is down. */
+  private async answered<T>(what: string, ask: () => Promise<T>): Promise<T> {
+    let answer: T | undefined
+    await this.until(what, async () => {
+      answer = await ask()
+      return true
+    })
+    return answer!
   }
 
   // ---- what the nodes hold
@@ -287,7 +307,8 @@ export class ExerciseCluster {
   private async copies(): Promise<Map<string, number>> {
     const copies = new Map<string, number>()
     for (const server of this.members) {
-      for (const key of await this.keysOn(server)) copies.set(key, (copies.get(key) ?? 0) + 1)
+      const keys = await this.answered(`keys on server ${server}`, () => this.keysOn(server))
+      for (const key of keys) copies.set(key, (copies.get(key) ?? 0) + 1)
     }
     return copies
   }

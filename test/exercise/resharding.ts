@@ -106,9 +106,10 @@ async function changed(cluster: ExerciseCluster, load: Load, i: number): Promise
 }
 
 async function share(cluster: ExerciseCluster, server: number): Promise<{ copies: number; ideal: number }> {
-  const held = await Promise.all([...cluster.members].map((one) => cluster.server(one).dbsize()))
+  const held = await cluster.sizes([...cluster.members])
+  const [copies] = await cluster.sizes([server])
   const all = held.reduce((sum, count) => sum + count, 0)
-  return { copies: await cluster.server(server).dbsize(), ideal: all / held.length }
+  return { copies: copies!, ideal: all / held.length }
 }
 
 function latencyAt({ measured }: Load, level: Level): Latency {
