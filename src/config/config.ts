@@ -80,6 +80,7 @@ export interface Config {
   readonly databases: number
   readonly maxKeyBytes: number
   readonly maxValueBytes: number
+  readonly maxTags: number
   readonly maxBatchKeys: number
   readonly maxBatchBytes: number
   /** Of the reply to one command or transaction of the Redis protocol. */
@@ -260,6 +261,7 @@ function limitsOf(
   Config,
   | 'maxKeyBytes'
   | 'maxValueBytes'
+  | 'maxTags'
   | 'maxBatchKeys'
   | 'maxBatchBytes'
   | 'maxReplyBytes'
@@ -275,6 +277,7 @@ function limitsOf(
   return {
     maxKeyBytes: v.MAX_KEY_BYTES,
     maxValueBytes: v.MAX_VALUE_BYTES,
+    maxTags: v.MAX_TAGS_PER_KEY,
     maxBatchKeys: v.MAX_BATCH_KEYS,
     maxBatchBytes: v.MAX_BATCH_BYTES,
     maxReplyBytes: v.MAX_REPLY_BYTES,

@@ -99,6 +99,8 @@ export interface KeyStore {
     level?: ConsistencyLevel,
     tags?: Buffer,
   ): void
+  /** Null, or the reason why a value cannot have all these tags. */
+  checkTags(names: readonly Buffer[]): RondoError | null
   /**
    * What a value has to be stored with, to be gone as soon as one of its tags is invalidated: that is, as soon as the key of a
    * tag is deleted. What was computed before an invalidation, and is stored with tags that were made before it, is gone.

@@ -22,6 +22,7 @@ import type { Emit } from '../core/events.ts'
 import type { Floors } from '../core/floors.ts'
 import { clientKey, isReserved, TAGS_DATABASE } from '../core/keys.ts'
 import { ownLifeMs } from '../core/lifetime.ts'
+import { MAX_TAG_BYTES } from '../core/tags.ts'
 import { partBytes, type Part } from '../core/part.ts'
 import { READ_FIRST, READ_NEVER } from '../core/plan.ts'
 import { RondoError, type ErrorDetails } from '../core/errors.ts'
@@ -70,6 +71,8 @@ export interface CoordinatorOptions {
   readonly graceMs: number
   readonly maxKeyBytes: number
   readonly maxValueBytes: number
+  /** Of one value. */
+  readonly maxTags: number
   /** Limit of concurrent operations. */
   readonly maxInFlight: number
   /** How long a connection may wait, without any of its operations starting, because its nodes are busy. */
@@ -200,6 +203,20 @@ export class Coordinator implements KeyStore {
     return new RondoError(
       'VALUE_TOO_LARGE',
       `The value has ${bytes} bytes; at most ${maxValueBytes} are allowed (MAX_VALUE_BYTES).`,
+    )
+  }
+
+  checkTags(names: readonly Buffer[]): RondoError | null {
+    const { maxTags } = this.options
+    if (names.length > maxTags) {
+      const sentence = `A value may have ${maxTags} tags at most, not ${names.length} (MAX_TAGS_PER_KEY).`
+      return new RondoError('BAD_REQUEST', sentence)
+    }
+    const bad = names.find(({ length }) => length === 0 || length > MAX_TAG_BYTES)
+    if (!bad) return null
+    return new RondoError(
+      'BAD_REQUEST',
+      `A tag has 1 to ${MAX_TAG_BYTES} bytes (a fixed limit), not ${bad.length}.`,
     )
   }
 

@@ -43,6 +43,8 @@ export interface Sabotage extends Change {
   readonly changes?: boolean
   /** Found only where all keys are deleted. */
   readonly flushes?: boolean
+  /** Found only where values have tags. */
+  readonly tags?: boolean
 }
 
 export const SABOTAGES: readonly Sabotage[] = [
@@ -556,6 +558,55 @@ export const SABOTAGES: readonly Sabotage[] = [
     find: 'time.latestMs + mostMs',
     replace: 'time.nowMs() + mostMs',
     flushes: true,
+  },
+  // ---- tags
+  {
+    name: 'tags-ignored',
+    rule: 'a read of a tagged value asks for its tags',
+    file: 'src/coordinator/read/quorum-read.ts',
+    find: 'if (record !== null && record.isTagged) this.judge(record, by)',
+    replace: 'if (record === null) this.judge(record!, by)',
+    tags: true,
+  },
+  {
+    name: 'tags-at-one',
+    rule: 'a read at quorum asks for the tags at quorum, too',
+    file: 'src/coordinator/tags/tags.ts',
+    find: 'this.options.read(key, done, level)',
+    replace: "this.options.read(key, done, 'one')",
+    tags: true,
+  },
+  {
+    name: 'any-generation',
+    rule: 'a tag that was made again has another generation',
+    file: 'src/coordinator/tags/tags.ts',
+    find: 'const isGone = !error && !this.generationIn(held)?.equals(generation)',
+    replace: 'const isGone = !error && !this.generationIn(held) && generation.length > 0',
+    tags: true,
+  },
+  {
+    name: 'gone-is-believed-at-once',
+    rule: 'a value whose tags are gone is looked at again: what replaced it may have been there before they went',
+    file: 'src/coordinator/read/quorum-read.ts',
+    find: '      if (shown === record) this.deliver(record, by)\n',
+    replace: '      if (shown === record || this.gone === null) this.deliver(shown, by)\n',
+    tags: true,
+  },
+  {
+    name: 'updates-ignore-tags',
+    rule: 'an update takes a value whose tags are gone for nothing',
+    file: 'src/coordinator/update/update.ts',
+    find: 'if (!before?.isTagged || !this.update.judges) {',
+    replace: 'if (!before?.isTagged || this.update.judges) {',
+    tags: true,
+  },
+  {
+    name: 'dropped-by-name',
+    rule: 'what gives back the memory of a value deletes that version only',
+    file: 'src/coordinator/tags/tags.ts',
+    find: 'current?.kind === KIND_TOMBSTONE && compareVersions(current.version, gone) === 0 ? GONE : KEEP',
+    replace: 'current && compareVersions(current.version, gone) >= 0 ? GONE : KEEP',
+    tags: true,
   },
   // ---- time
   {

@@ -19,7 +19,7 @@
 import { compareVersions, type Version } from '../../core/clock.ts'
 import { asDeleted, KIND_TOMBSTONE, KIND_VALUE, type Stamp, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
-import type { RondoError } from '../../core/errors.ts'
+import { RondoError } from '../../core/errors.ts'
 import { decodeTags, encodeTags, GENERATION_BYTES, type Tag } from '../../core/tags.ts'
 import type { TaggingDone } from '../api.ts'
 import type { TagJudge } from '../context.ts'
@@ -100,8 +100,12 @@ export class Tags implements TagJudge {
     let missing = keys.length
     let isOver = false
     const fail = (error: RondoError) => {
-      if (!isOver) failed(error)
+      if (isOver) return
       isOver = true
+      // Whatever became of the tags: no value was written.
+      const code = error.code === 'OUTCOME_UNKNOWN' ? 'UNAVAILABLE' : error.code
+      const sentence = `The tags of the value could not be read or made: ${error.message}`
+      failed(new RondoError(code, sentence, { outcome: 'not-applied' }))
     }
     keys.forEach((key, i) => {
       const has = (generation: Buffer) => {
@@ -118,23 +122,32 @@ export class Tags implements TagJudge {
           has(generation)
           return
         }
-        const fresh = Buffer.alloc(GENERATION_BYTES)
-        this.options.versions.stamp(fresh, 0)
-        this.options.update(
-          key,
-          (current) => this.lasting(current, expiresAtMs, fresh),
-          {
-            ...(requester && { requester }),
-            updated: (_before, after) => {
-              this.noteEnd(key, after)
-              has(after!.value)
-            },
-            failed: fail,
-          },
-          level,
-        )
+        this.ensure(key, expiresAtMs, level, {
+          ...(requester && { requester }),
+          updated: (_, after) => has(after!.value),
+          failed: fail,
+        })
       })
     })
+  }
+
+  /**
+   * Makes a tag, or lengthens it. At `quorum`, also for a write at `one`: as long as a replica lacks the tag, it has the value for
+   * gone. Where that cannot be done, at the level of the write.
+   */
+  private ensure(key: Buffer, expiresAtMs: number, level: ConsistencyLevel, done: UpdateDone): void {
+    const fresh = Buffer.alloc(GENERATION_BYTES)
+    this.options.versions.stamp(fresh, 0)
+    const modify: Modify = (current) => this.lasting(current, expiresAtMs, fresh)
+    const attempt = (at: ConsistencyLevel, failed: UpdateDone['failed']) => {
+      const updated: UpdateDone['updated'] = (before, after) => {
+        this.noteEnd(key, after)
+        done.updated(before, after)
+      }
+      this.options.update(key, modify, { ...done, updated, failed }, at)
+    }
+    if (level === 'one') attempt('quorum', () => attempt('one', done.failed))
+    else attempt(level, done.failed)
   }
 
   lengthen(tags: Buffer, expiresAtMs: number): void {
@@ -144,7 +157,10 @@ export class Tags implements TagJudge {
       const modify: Modify = (current) =>
         this.generationIn(current) ? this.lasting(current, expiresAtMs, null) : KEEP
       // If it fails, the value is gone earlier than it would expire.
-      const done: UpdateDone = { updated: (_before, after) => this.noteEnd(key, after), failed: () => undefined }
+      const done: UpdateDone = {
+        updated: (_before, after) => this.noteEnd(key, after),
+        failed: () => undefined,
+      }
       this.options.update(key, modify, done, 'quorum')
     }
   }
@@ -156,7 +172,8 @@ export class Tags implements TagJudge {
     this.dropping.add(name)
     const gone: Version = Buffer.from(version)
     const modify: Modify = (current) =>
-      current && compareVersions(current.version, gone) === 0 ? GONE : KEEP
+      // Judged at this level: at `one` a replica may have lacked the tag.
+      current?.kind === KIND_TOMBSTONE && compareVersions(current.version, gone) === 0 ? GONE : KEEP
     const ended = () => void this.dropping.delete(name)
     this.options.update(Buffer.from(key), modify, { updated: ended, failed: ended }, 'quorum')
   }

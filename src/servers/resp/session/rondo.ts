@@ -9,6 +9,7 @@ import { usageView } from '../../hot-keys.ts'
 import type { Client } from '../model.ts'
 import { checkAdmin, MEMBERS_SUBCOMMANDS, notPermitted, plainReply } from './members.ts'
 import { FILL_SUBCOMMANDS } from './fill.ts'
+import { TAG_SUBCOMMANDS } from './tags.ts'
 import { errorOf, replyOf } from '../../../commands/errors.ts'
 import { OK, RespError, RespMap, type Reply } from '../../../commands/reply.ts'
 import { overall, subcommandOf, withHelp, type SessionCommand } from './session-command.ts'
@@ -56,6 +57,7 @@ const subcommands = withHelp<RondoAnswer>(
       answer: status,
     },
     ...FILL_SUBCOMMANDS,
+    ...TAG_SUBCOMMANDS,
     hotkeys: {
       arity: 2,
       since: SINCE,
@@ -70,7 +72,13 @@ const subcommands = withHelp<RondoAnswer>(
 )
 
 /** About keys: ADMIN_TOKEN does not open them. */
-const OF_KEYS = ['consistency', 'explain', 'dbsize', ...Object.keys(FILL_SUBCOMMANDS)]
+const OF_KEYS = [
+  'consistency',
+  'explain',
+  'dbsize',
+  ...Object.keys(FILL_SUBCOMMANDS),
+  ...Object.keys(TAG_SUBCOMMANDS),
+]
 
 /** Runs in order: a level applies to the commands after it. */
 export const RONDO: SessionCommand = overall('rondo', -2, answerOf, { subcommands, alone: inMulti })
@@ -82,10 +90,10 @@ async function answerOf(client: Client, args: readonly Buffer[]): Promise<Reply>
   return answer(client, args)
 }
 
-/** A transaction neither waits nor loads. */
+/** A transaction neither waits nor loads, and tags would be no part of it. */
 function inMulti(client: Client, args: readonly Buffer[]): Promise<Reply> {
   const name = word(args[1]!).toLowerCase()
-  if (Object.hasOwn(FILL_SUBCOMMANDS, name)) {
+  if (Object.hasOwn(FILL_SUBCOMMANDS, name) || Object.hasOwn(TAG_SUBCOMMANDS, name)) {
     return Promise.resolve(new RespError(`ERR RONDO ${name.toUpperCase()} is not allowed in transactions`))
   }
   return answerOf(client, args).catch(replyOf)
