@@ -585,14 +585,6 @@ export const SABOTAGES: readonly Sabotage[] = [
     tags: true,
   },
   {
-    name: 'gone-is-believed-at-once',
-    rule: 'a value whose tags are gone is looked at again: what replaced it may have been there before they went',
-    file: 'src/coordinator/read/quorum-read.ts',
-    find: '      if (shown === record) this.deliver(record, by)\n',
-    replace: '      if (shown === record || this.gone === null) this.deliver(shown, by)\n',
-    tags: true,
-  },
-  {
     name: 'updates-ignore-tags',
     rule: 'an update takes a value whose tags are gone for nothing',
     file: 'src/coordinator/update/update.ts',

@@ -1,0 +1,66 @@
+/** Tags through two coordinators over real servers, of which one fails. */
+import { expect } from 'chai'
+import { startRedisCluster, type RedisServer } from '../../scripts/redis-server.ts'
+import { RunningCoordinator } from '../support/coordinators.ts'
+import { RawResp } from '../support/raw-resp.ts'
+
+describe('invalidation through two coordinators', function () {
+  this.timeout(60_000)
+  let servers: RedisServer[]
+  let coordinators: RunningCoordinator[]
+  let clients: RawResp[]
+
+  before(async () => {
+    servers = await startRedisCluster(3)
+    const places = servers.map(({ url }, i) => ({ id: `redis-${i + 1}`, url }))
+    const env = { READ_CONSISTENCY: 'quorum', WRITE_CONSISTENCY: 'quorum' }
+    coordinators = []
+    for (let i = 0; i < 2; i++) coordinators.push(await (await RunningCoordinator.over(places, env)).ready())
+    clients = await Promise.all(coordinators.map(({ resp }) => RawResp.open(resp)))
+  })
+  after(async () => {
+    for (const client of clients) client.socket.destroy()
+    await Promise.all(coordinators.map((one) => one.stop()))
+    await Promise.all(servers.map((server) => server.stop()))
+  })
+
+  const put = async (at: number, key: string, tags: string) => {
+    const url = `${coordinators[at]!.http}/api/v1/keys/${key}?tags=${tags}`
+    const headers = { 'Content-Type': 'application/octet-stream' }
+    expect((await fetch(url, { method: 'PUT', headers, body: 'value' })).status).to.equal(200)
+  }
+  const invalidate = async (at: number, tag: string) =>
+    expect(await clients[at]!.ask('RONDO', 'INVALIDATE', tag)).to.equal('+OK\r\n')
+  const counted = async (at: number, keys: readonly string[]) =>
+    Number((await clients[at]!.ask('EXISTS', ...keys)).slice(1))
+
+  it('lets hundreds of values go at once, and no others', async () => {
+    const keys = Array.from({ length: 300 }, (_, i) => `page:${i}`)
+    await Promise.all(keys.map((key, i) => put(i % 2, key, i % 3 === 0 ? 'all,third' : 'all')))
+    expect([await counted(0, keys), await counted(1, keys)]).to.deep.equal([300, 300])
+    await invalidate(1, 'third')
+    expect([await counted(0, keys), await counted(1, keys)]).to.deep.equal([200, 200])
+    await invalidate(0, 'all')
+    expect([await counted(0, keys), await counted(1, keys)]).to.deep.equal([0, 0])
+  })
+
+  it('shows no value from before an invalidation at quorum, while one of three servers is away', async () => {
+    const [first] = servers
+    let isOver = false
+    let rounds = 0
+    const turns = (async () => {
+      for (; rounds < 60 || !isOver; rounds++) {
+        const at = rounds % 2
+        await put(at, 'turn', 'turns')
+        expect(await counted(1 - at, ['turn'])).to.equal(1)
+        await invalidate(1 - at, 'turns')
+        expect(await counted(at, ['turn'])).to.equal(0)
+      }
+    })()
+    await first!.kill()
+    await first!.restart()
+    isOver = true
+    await turns
+    expect(rounds).to.be.at.least(60)
+  })
+})
