@@ -31,6 +31,7 @@ import { readTokens } from '../config/token-list.ts'
 import { TokenTries } from '../servers/token-tries.ts'
 import { TrustedProxies } from '../config/trusted-proxies.ts'
 import { Tokens, type PlainTokens } from '../servers/tokens.ts'
+import { DeleteJobs } from '../commands/jobs/delete-jobs.ts'
 import { createLoading, type Loading } from './loading.ts'
 import type { CreateNodes } from './own-nodes.ts'
 import type { LoadFunction } from '../loader/api.ts'
@@ -107,6 +108,7 @@ export class Rondo {
   private readonly flushed: Flushed
   private readonly discovery: Discovery | null
   private readonly fills: Fills
+  private readonly deleteJobs: DeleteJobs
   /** Null: nothing is loaded. */
   private readonly loading: Loading | null
   private readonly servers: readonly { readonly server: Server; readonly port: number }[]
@@ -156,6 +158,10 @@ export class Rondo {
     const { staleMs } = config.loader
     this.fills = new Fills({ store: this.coordinator, timers, random: Math.random, staleMs })
     this.loading = this.createLoading(options, emit)
+    this.deleteJobs = new DeleteJobs({
+      ...{ store: this.coordinator, timers, emit, owner: coordinatorId(this.number) },
+      ...{ keysPerSecond: config.deleteJobKeysPerSecond, maxKeyBytes: config.maxKeyBytes },
+    })
     registerLoaderMetrics(this.telemetry.registry, this.loading?.loader ?? null)
     const repair = this.repairContext(emit)
     this.repairer = new Repairer(repair)
@@ -201,6 +207,7 @@ export class Rondo {
       store: this.coordinator,
       loader: this.loading?.loader ?? null,
       fills: this.fills,
+      deleteJobs: this.deleteJobs,
       commands: this.respServer,
       antiEntropy: this.antiEntropy,
       changes: this.cluster.queue,
@@ -224,6 +231,7 @@ export class Rondo {
       store: this.coordinator,
       loader: this.loading?.loader ?? null,
       fills: this.fills,
+      deleteJobs: this.deleteJobs,
       changes: this.cluster.queue,
       rebalance: this.rebalance,
       monotonicMs: () => clock.monotonicMs(),
@@ -278,6 +286,7 @@ export class Rondo {
     this.antiEntropy.start()
     this.rebalance.start()
     this.flushed.start()
+    this.deleteJobs.start()
     this.discovery?.start()
   }
 
@@ -337,6 +346,7 @@ export class Rondo {
     this.stopping = true
     const limitMs = this.config.requestTimeoutMs * 2
     this.loading?.stop()
+    await this.deleteJobs.stop()
     await Promise.all(this.servers.map(({ server }) => server.close(limitMs)))
     const left = await this.coordinator.drain(limitMs)
     if (left > 0) {

@@ -81,6 +81,7 @@ export interface Config {
   readonly maxKeyBytes: number
   readonly maxValueBytes: number
   readonly maxTags: number
+  readonly deleteJobKeysPerSecond: number
   readonly maxBatchKeys: number
   readonly maxBatchBytes: number
   /** Of the reply to one command or transaction of the Redis protocol. */
@@ -262,6 +263,7 @@ function limitsOf(
   | 'maxKeyBytes'
   | 'maxValueBytes'
   | 'maxTags'
+  | 'deleteJobKeysPerSecond'
   | 'maxBatchKeys'
   | 'maxBatchBytes'
   | 'maxReplyBytes'
@@ -278,6 +280,7 @@ function limitsOf(
     maxKeyBytes: v.MAX_KEY_BYTES,
     maxValueBytes: v.MAX_VALUE_BYTES,
     maxTags: v.MAX_TAGS_PER_KEY,
+    deleteJobKeysPerSecond: v.DELETE_JOB_KEYS_PER_SECOND,
     maxBatchKeys: v.MAX_BATCH_KEYS,
     maxBatchBytes: v.MAX_BATCH_BYTES,
     maxReplyBytes: v.MAX_REPLY_BYTES,

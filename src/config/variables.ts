@@ -412,6 +412,11 @@ export const rows = {
     check: wholeNumber(1, MOST_TAGS),
     meaning: 'The most tags of one value.',
   }),
+  DELETE_JOB_KEYS_PER_SECOND: row({
+    default: '2000',
+    check: wholeNumber(1, 1_000_000),
+    meaning: 'The most keys that a delete job deletes in a second.',
+  }),
   MAX_BATCH_KEYS: row({
     default: '1000',
     check: wholeNumber(1, 100_000),

@@ -14,6 +14,7 @@ import type { CompatApi } from '../../config/compat-apis.ts'
 import type { CompatOptions } from './compat/compat.ts'
 import { cacheCluster, lruGet, lruSet, lruSetByGet, ringg, RINGG_PREFIX } from './compat/raw.ts'
 import { runMany, runOne, runPath, UPSTASH_PREFIX } from './compat/upstash.ts'
+import { cancelJob, createJob, getJob, JOBS_PREFIX, listJobs, type DeleteJobOptions } from './delete-jobs.ts'
 import type { Exchange, ExchangeDeps } from './exchange.ts'
 import { explain } from './explain.ts'
 import type { GuardOptions, Scope } from './guard.ts'
@@ -33,6 +34,7 @@ export interface HttpServerOptions
   extends
     CommandOptions,
     CompatOptions,
+    DeleteJobOptions,
     ListOptions,
     GuardOptions,
     ExchangeDeps,
@@ -170,6 +172,20 @@ export const ROUTES: readonly Route[] = [
   {
     path: '/api/v1/tags/:tag/invalidate',
     calls: { POST: { scope: 'data', serve: (exchange, { options }) => invalidateTag(exchange, options) } },
+  },
+  {
+    path: '/api/v1/delete-jobs',
+    calls: {
+      GET: { scope: 'data', serve: (exchange, { options }) => listJobs(exchange, options) },
+      POST: { scope: 'data', serve: (exchange, { options }) => createJob(exchange, options) },
+    },
+  },
+  {
+    path: '/api/v1/delete-jobs/:id',
+    calls: {
+      GET: { scope: 'data', serve: (exchange, { options }) => getJob(exchange, options) },
+      DELETE: { scope: 'data', serve: (exchange, { options }) => cancelJob(exchange, options) },
+    },
   },
   {
     path: '/api/v1/command',
@@ -359,6 +375,7 @@ const UNMATCHED: Scope = 'status'
 const STRICTNESS: readonly Scope[] = ['open', 'data', 'status', 'usage', 'admin']
 const NOTHING: Match = { entry: null, call: null, scope: UNMATCHED }
 const KEY_TEMPLATE = `${KEYS_PREFIX}:key`
+const JOB_TEMPLATE = `${JOBS_PREFIX}:id`
 const TAG_TEMPLATE = `${TAGS_PREFIX}:tag`
 const MEMBER_TEMPLATE = `${MEMBERS_PREFIX}:id`
 /** What ids are made of (config/node-addresses.ts): host:port too. */
@@ -371,6 +388,7 @@ export class Router {
   private readonly belowKeys = new Map<string, Entry>()
   /** The same after a member's id: '' or '/leave'. */
   private readonly belowMembers = new Map<string, Entry>()
+  private job: Entry | undefined
   /** The same after a tag. */
   private readonly belowTags = new Map<string, Entry>()
   /** Of dialects: what follows the prefix is a key, or any number of segments (`*`). */
@@ -385,6 +403,7 @@ export class Router {
       if (entry.calls.size === 0) continue
       if (path.startsWith(KEY_TEMPLATE)) this.belowKeys.set(path.slice(KEY_TEMPLATE.length), entry)
       else if (path.startsWith(TAG_TEMPLATE)) this.belowTags.set(path.slice(TAG_TEMPLATE.length), entry)
+      else if (path === JOB_TEMPLATE) this.job = entry
       else if (path.startsWith(MEMBER_TEMPLATE))
         this.belowMembers.set(path.slice(MEMBER_TEMPLATE.length), entry)
       else if (/\/(\*|:key)$/.test(path)) {
@@ -402,6 +421,9 @@ export class Router {
   }
 
   private entryAt(path: string): Entry | undefined {
+    if (path.startsWith(JOBS_PREFIX)) {
+      return MEMBER_ID.test(path.slice(JOBS_PREFIX.length)) ? this.job : undefined
+    }
     if (path.startsWith(TAGS_PREFIX)) {
       const end = path.indexOf('/', TAGS_PREFIX.length)
       return end <= TAGS_PREFIX.length ? undefined : this.belowTags.get(path.slice(end))
