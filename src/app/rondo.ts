@@ -31,7 +31,7 @@ import { readTokens } from '../config/token-list.ts'
 import { TokenTries } from '../servers/token-tries.ts'
 import { TrustedProxies } from '../config/trusted-proxies.ts'
 import { Tokens, type PlainTokens } from '../servers/tokens.ts'
-import { DeleteJobs } from '../commands/jobs/delete-jobs.ts'
+import { DeleteJobs } from '../servers/delete-jobs.ts'
 import { createLoading, type Loading } from './loading.ts'
 import type { CreateNodes } from './own-nodes.ts'
 import type { LoadFunction } from '../loader/api.ts'
@@ -158,10 +158,7 @@ export class Rondo {
     const { staleMs } = config.loader
     this.fills = new Fills({ store: this.coordinator, timers, random: Math.random, staleMs })
     this.loading = this.createLoading(options, emit)
-    this.deleteJobs = new DeleteJobs({
-      ...{ store: this.coordinator, timers, emit, owner: coordinatorId(this.number) },
-      ...{ keysPerSecond: config.deleteJobKeysPerSecond, maxKeyBytes: config.maxKeyBytes },
-    })
+    this.deleteJobs = this.createDeleteJobs(emit)
     registerLoaderMetrics(this.telemetry.registry, this.loading?.loader ?? null)
     const repair = this.repairContext(emit)
     this.repairer = new Repairer(repair)
@@ -248,6 +245,12 @@ export class Rondo {
     const own = { store: this.coordinator, fills: this.fills, writeConsistency, timers, emit }
     const chance = { monotonicMs: () => clock.monotonicMs(), random: Math.random }
     return createLoading(policy, { ...own, ...chance, maxValueBytes, function: loader, fetch })
+  }
+
+  private createDeleteJobs(emit: Emit): DeleteJobs {
+    const { deleteJobKeysPerSecond: keysPerSecond, maxKeyBytes } = this.config
+    const own = { store: this.coordinator, owner: coordinatorId(this.number), timers, emit }
+    return new DeleteJobs({ ...own, keysPerSecond, maxKeyBytes })
   }
 
   private repairContext(emit: Emit): RepairContext {

@@ -1,6 +1,6 @@
 /** Delete jobs: what goes, what stays, and who goes on. */
 import { expect } from 'chai'
-import { DeleteJobs } from '../../src/commands/jobs/delete-jobs.ts'
+import { DeleteJobs } from '../../src/servers/delete-jobs.ts'
 import type { RondoError } from '../../src/core/errors.ts'
 import type { RondoEvent } from '../../src/core/events.ts'
 import { storedKey } from '../../src/core/keys.ts'

@@ -564,8 +564,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'tags-ignored',
     rule: 'a read of a tagged value asks for its tags',
     file: 'src/coordinator/read/quorum-read.ts',
-    find: 'if (record !== null && record.isTagged) this.judge(record, by)',
-    replace: 'if (record === null) this.judge(record!, by)',
+    find: 'if (record?.isTagged) this.judge(record, by)',
+    replace: 'if (record === null && by === null) this.judge(record!, by)',
     tags: true,
   },
   {

@@ -163,7 +163,7 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
   }
 
   answer(record: RecordHead | null, by: ServedBy | undefined): void {
-    if (record !== null && record.isTagged) this.judge(record, by)
+    if (record?.isTagged) this.judge(record, by)
     else this.deliver(record, by)
   }
 

@@ -222,7 +222,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   }
 
   private deliver(record: R | null, by: ServedBy): void {
-    if (record !== null && record.isTagged) {
+    if (record?.isTagged) {
       this.judge(record, by)
       return
     }
@@ -298,7 +298,14 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
 
   late(): void {
     // A large reply is slow anyway, and a second one would slow down others.
-    if (this.judging || this.hedge || this.isLarge || this.outstanding !== 1 || this.tries >= this.context.maxTries) return
+    if (
+      this.judging ||
+      this.hedge ||
+      this.isLarge ||
+      this.outstanding !== 1 ||
+      this.tries >= this.context.maxTries
+    )
+      return
     this.plan ??= this.planWithoutFirst()
     const next = this.plan.inTurn[this.nextInTurn]
     if (!next || this.done.isFollowed?.() || !this.context.hedging.spend()) return

@@ -90,12 +90,8 @@ export class Tags implements TagJudge {
     }
   }
 
-  tagging(
-    keys: readonly Buffer[],
-    expiresAtMs: number,
-    { tagging, failed, requester }: TaggingDone,
-    level: ConsistencyLevel,
-  ): void {
+  tagging(keys: readonly Buffer[], expiresAtMs: number, done: TaggingDone, level: ConsistencyLevel): void {
+    const { requester } = done
     const tags: Tag[] = []
     let missing = keys.length
     let isOver = false
@@ -105,12 +101,12 @@ export class Tags implements TagJudge {
       // Whatever became of the tags: no value was written.
       const code = error.code === 'OUTCOME_UNKNOWN' ? 'UNAVAILABLE' : error.code
       const sentence = `The tags of the value could not be read or made: ${error.message}`
-      failed(new RondoError(code, sentence, { outcome: 'not-applied' }))
+      done.failed(new RondoError(code, sentence, { outcome: 'not-applied' }))
     }
     keys.forEach((key, i) => {
       const has = (generation: Buffer) => {
         tags[i] = { key, generation: Buffer.from(generation) }
-        if (--missing === 0 && !isOver) tagging(encodeTags(tags))
+        if (--missing === 0 && !isOver) done.tagging(encodeTags(tags))
       }
       this.look(key, level, (held, error) => {
         if (error) {
@@ -146,8 +142,9 @@ export class Tags implements TagJudge {
       }
       this.options.update(key, modify, { ...done, updated, failed }, at)
     }
-    if (level === 'one') attempt('quorum', () => attempt('one', done.failed))
-    else attempt(level, done.failed)
+    const failed = (error: RondoError) => done.failed(error)
+    if (level === 'one') attempt('quorum', () => attempt('one', failed))
+    else attempt(level, failed)
   }
 
   lengthen(tags: Buffer, expiresAtMs: number): void {

@@ -1,5 +1,5 @@
 /** Delete jobs: POST and GET /api/v1/delete-jobs, GET and DELETE /api/v1/delete-jobs/:id. */
-import type { DeleteJobs } from '../../commands/jobs/delete-jobs.ts'
+import type { DeleteJobs } from '../delete-jobs.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
 import { bodyOf, parseObject, saysJson, type JsonObject } from './body.ts'

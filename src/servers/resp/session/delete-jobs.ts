@@ -1,4 +1,4 @@
-/** RONDO DELETE and RONDO JOBS: delete jobs (commands/jobs/delete-jobs.ts), as over HTTP. */
+/** RONDO DELETE and RONDO JOBS: delete jobs (servers/delete-jobs.ts), as over HTTP. */
 import { word } from '../../../commands/arguments.ts'
 import type { Reply } from '../../../commands/reply.ts'
 import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'

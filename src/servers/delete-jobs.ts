@@ -16,15 +16,15 @@
  * A coordinator that knows of no unfinished job asks the nodes nothing.
  */
 import { randomBytes } from 'node:crypto'
-import type { KeyStore, Modify, Requester } from '../../coordinator/api.ts'
-import { readRecord, removeOlder, updateKey, type CallOptions } from '../../coordinator/promises.ts'
-import { parseVersion, versionText, type Timers } from '../../core/clock.ts'
-import { KIND_VALUE, type StoredRecord } from '../../core/codec.ts'
-import type { ConsistencyLevel } from '../../core/consistency.ts'
-import { RondoError } from '../../core/errors.ts'
-import type { Emit } from '../../core/events.ts'
-import { storedKey } from '../../core/keys.ts'
-import { sentenceOf } from '../../core/sentence.ts'
+import type { KeyStore, Modify, Requester } from '../coordinator/api.ts'
+import { readRecord, removeOlder, updateKey, type CallOptions } from '../coordinator/promises.ts'
+import { parseVersion, versionText, type Timers } from '../core/clock.ts'
+import { KIND_VALUE, type StoredRecord } from '../core/codec.ts'
+import type { ConsistencyLevel } from '../core/consistency.ts'
+import { RondoError } from '../core/errors.ts'
+import type { Emit } from '../core/events.ts'
+import { storedKey } from '../core/keys.ts'
+import { sentenceOf } from '../core/sentence.ts'
 import {
   encodeJobs,
   isEnded,
@@ -36,7 +36,7 @@ import {
   withNew,
   type Job,
   type JobView,
-} from './job.ts'
+} from './delete-job-list.ts'
 
 export interface DeleteJobsOptions {
   readonly store: KeyStore

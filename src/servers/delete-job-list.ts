@@ -4,9 +4,9 @@
  * deleted.
  */
 import { z } from 'zod'
-import { CONSISTENCY_LEVELS } from '../../core/consistency.ts'
-import { RondoError } from '../../core/errors.ts'
-import { databasePrefix, TAGS_DATABASE } from '../../core/keys.ts'
+import { CONSISTENCY_LEVELS } from '../core/consistency.ts'
+import { RondoError } from '../core/errors.ts'
+import { databasePrefix, TAGS_DATABASE } from '../core/keys.ts'
 
 export const JOBS_KEY = Buffer.concat([databasePrefix(TAGS_DATABASE), Buffer.from('delete-jobs')])
 
