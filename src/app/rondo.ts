@@ -155,8 +155,7 @@ export class Rondo {
     this.tries = new TokenTries({ emit, timers, monotonicMs: () => clock.monotonicMs() })
     registerTokenMetrics(this.telemetry.registry, this.tries)
     this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, random: Math.random, emit })
-    const { staleMs } = config.loader
-    this.fills = new Fills({ store: this.coordinator, timers, random: Math.random, staleMs })
+    this.fills = this.createFills()
     this.loading = this.createLoading(options, emit)
     this.deleteJobs = this.createDeleteJobs(emit)
     registerLoaderMetrics(this.telemetry.registry, this.loading?.loader ?? null)
@@ -245,6 +244,11 @@ export class Rondo {
     const own = { store: this.coordinator, fills: this.fills, writeConsistency, timers, emit }
     const chance = { monotonicMs: () => clock.monotonicMs(), random: Math.random }
     return createLoading(policy, { ...own, ...chance, maxValueBytes, function: loader, fetch })
+  }
+
+  private createFills(): Fills {
+    const { staleMs } = this.config.loader
+    return new Fills({ store: this.coordinator, timers, random: Math.random, staleMs })
   }
 
   private createDeleteJobs(emit: Emit): DeleteJobs {

@@ -49,7 +49,10 @@ export function encodeTags(tags: readonly Tag[]): Buffer {
   }
   const end = Buffer.alloc(END_BYTES)
   end[0] = tags.length
-  end.writeUInt16BE(parts.reduce((sum, part) => sum + part.length, END_BYTES), 1)
+  end.writeUInt16BE(
+    parts.reduce((sum, part) => sum + part.length, END_BYTES),
+    1,
+  )
   return Buffer.concat([...parts, end])
 }
 
@@ -66,7 +69,9 @@ export function decodeTags(bytes: Buffer): readonly Tag[] | null {
     tags.push({ key, generation: bytes.subarray(nameEnd, next) })
     at = next
   }
-  return endAt >= 0 && tags.length > 0 && tags.length <= MOST_TAGS && tags.length === bytes[endAt] ? tags : null
+  return endAt >= 0 && tags.length > 0 && tags.length <= MOST_TAGS && tags.length === bytes[endAt]
+    ? tags
+    : null
 }
 
 /** How many bytes at the end of a tagged record are tags; all that follow `from`, if they are damaged. */

@@ -13,7 +13,7 @@ describe('invalidation through two coordinators', function () {
   before(async () => {
     servers = await startRedisCluster(3)
     const places = servers.map(({ url }, i) => ({ id: `redis-${i + 1}`, url }))
-    const env = { READ_CONSISTENCY: 'quorum', WRITE_CONSISTENCY: 'quorum' }
+    const env = { READ_CONSISTENCY: 'quorum', WRITE_CONSISTENCY: 'quorum', DELETE_JOB_KEYS_PER_SECOND: '100' }
     coordinators = []
     for (let i = 0; i < 2; i++) coordinators.push(await (await RunningCoordinator.over(places, env)).ready())
     clients = await Promise.all(coordinators.map(({ resp }) => RawResp.open(resp)))
@@ -62,5 +62,22 @@ describe('invalidation through two coordinators', function () {
     isOver = true
     await turns
     expect(rounds).to.be.at.least(60)
+  })
+
+  it('goes on with a delete job where its coordinator has ended', async () => {
+    const [first, second] = coordinators
+    const keys = Array.from({ length: 150 }, (_, i) => `job:${i}`)
+    await clients[0]!.ask('MSET', ...keys.flatMap((key) => [key, 'value']), 'other', 'value')
+    const { status, json } = await first!.call('POST', '/api/v1/delete-jobs', { prefix: 'job:' })
+    expect(status).to.equal(202)
+    const job = async () => (await second!.call('GET', `/api/v1/delete-jobs/${String(json.id)}`)).json
+    await second!.until(async () => (await job()).state === 'running')
+    first!.program.signal('SIGTERM')
+    await first!.program.ended
+    expect(await job()).to.deep.include({ endedAt: null })
+    // It gets on with those that are left, and has nothing to do with what is written now.
+    await clients[1]!.ask('SET', 'job:new', 'value')
+    await second!.until(async () => (await job()).state === 'done')
+    expect(await counted(1, [...keys, 'job:new', 'other'])).to.equal(2)
   })
 })

@@ -357,9 +357,9 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'told-too-early',
     rule: 'of updates that are carried out together none is told before the last result is confirmed',
     file: 'src/coordinator/update/queued-update.ts',
-    find: 'results[results.length - 1] = asStored(newRecord(last.kind, stamp, last.expiresAtMs, last.value))',
+    find: 'results[results.length - 1] = asStored(newRecordOf(last, stamp))',
     replace:
-      'results[results.length - 1] = asStored(newRecord(last.kind, stamp, last.expiresAtMs, last.value))\n        const { member: one, before: saw } = turns.at(-1)!\n        one.updated(results[saw]!, results[results.length - 1]!)',
+      'results[results.length - 1] = asStored(newRecordOf(last, stamp))\n        const { member: one, before: saw } = turns.at(-1)!\n        one.updated(results[saw]!, results[results.length - 1]!)',
   },
   {
     name: 'applied-after-its-end',

@@ -9,7 +9,7 @@ import { simulate } from './simulate.ts'
 const RUNS = 150
 const RUNS_BEYOND = 25
 const RUNS_OF_CHANGES = 75
-const RUNS_OF_TAGS = 40
+const RUNS_OF_TAGS = 25
 
 /** What a run of this many seeds must have met, or it has shown nothing. */
 const MET = [
