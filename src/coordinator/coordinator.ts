@@ -131,6 +131,7 @@ export class Coordinator implements KeyStore {
       isLive: (record) => this.isLive(record),
       nowMs: () => this.nowMs(),
       versions: cluster.versions,
+      requestTimeoutMs: options.requestTimeoutMs,
     })
     const deadlines = new Deadlines(options.requestTimeoutMs, options)
     this.context = {

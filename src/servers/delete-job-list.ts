@@ -65,6 +65,7 @@ export function isEnded({ state }: Job): boolean {
 
 /** Those that have ended make room, the oldest first. @throws RondoError CONFLICT */
 export function withNew(jobs: readonly Job[], job: Job): readonly Job[] {
+  if (jobs.some(({ id }) => id === job.id)) return jobs // it was applied, and nobody knew
   const all = [...jobs, job]
   if (all.length <= MAX_JOBS) return all
   const oldest = jobs.find(isEnded)

@@ -62,6 +62,8 @@ const PIECES_A_SECOND = 10
 const MOST_AT_ONCE = 64
 const SAVE_EVERY_MS = 1000
 const LEASE_MS = 10_000
+/** Of a change of the list whose outcome is unknown. */
+const MOST_TRIES = 3
 /** Until another coordinator's job, or a node that failed, is looked at again. */
 const AGAIN_MS = 1000
 /** So often, where the list of jobs itself cannot be read. Then it waits until it is asked. */
@@ -318,8 +320,16 @@ export class DeleteJobs {
       if (!made) return { kind: 'keep' }
       return { kind: 'write', record: { kind: KIND_VALUE, value: encodeJobs(made), expiresAtMs: 0 } }
     }
-    await updateKey(store, JOBS_KEY, modify, { requester: nobody(), level: 'quorum' })
-    return made
+    for (let tries = 1; ; tries++) {
+      try {
+        await updateKey(store, JOBS_KEY, modify, { requester: nobody(), level: 'quorum' })
+        return made
+      } catch (error) {
+        // Other coordinators change it, too. All changes may be made twice.
+        const isUnknown = error instanceof RondoError && error.details.outcome === 'unknown'
+        if (!isUnknown || tries === MOST_TRIES) throw error
+      }
+    }
   }
 
   private view(job: Job): JobView {

@@ -27,7 +27,8 @@ describe('invalidation through two coordinators', function () {
   const put = async (at: number, key: string, tags: string) => {
     const url = `${coordinators[at]!.http}/api/v1/keys/${key}?tags=${tags}`
     const headers = { 'Content-Type': 'application/octet-stream' }
-    expect((await fetch(url, { method: 'PUT', headers, body: 'value' })).status).to.equal(200)
+    const answer = await fetch(url, { method: 'PUT', headers, body: 'value' })
+    expect(answer.status, await answer.text()).to.equal(200)
   }
   const invalidate = async (at: number, tag: string) =>
     expect(await clients[at]!.ask('RONDO', 'INVALIDATE', tag)).to.equal('+OK\r\n')

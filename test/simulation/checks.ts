@@ -88,8 +88,8 @@ export class Checks implements Watch {
     const { operation } = done
     const tookMs = done.endMs - done.startMs
     // Alone on its connection it does not wait for room for much longer than the limit.
-    // A value with a tag waits for the tag first, which at `quorum` is a read and an update.
-    const timeoutMs = operation.kind === 'tag-write' ? 3 * REQUEST_TIMEOUT_MS : REQUEST_TIMEOUT_MS
+    // A value with a tag waits for the tag first, which is a read and one update or two.
+    const timeoutMs = operation.kind === 'tag-write' ? 4 * REQUEST_TIMEOUT_MS : REQUEST_TIMEOUT_MS
     const mostMs = 2 * QUEUE_TIMEOUT_MS + timeoutMs
     if (operation.kind === 'invalidate') return // of no single key
     if (operation.kind === 'flush-all') return // it has a deadline for each of its steps, and may give up

@@ -30,8 +30,9 @@ export interface TagsOptions {
   read(key: Buffer, done: ReadDone, level: ConsistencyLevel): void
   update(key: Buffer, modify: Modify, done: UpdateDone, level: ConsistencyLevel): void
   isLive(record: StoredRecord | null): record is StoredRecord
-  nowMs(): number
+  readonly nowMs: () => number
   readonly versions: Stamp
+  readonly requestTimeoutMs: number
 }
 
 type Look = (record: StoredRecord | null, error: RondoError | null) => void
@@ -129,16 +130,23 @@ export class Tags implements TagJudge {
 
   /**
    * Makes a tag, or lengthens it. At `quorum`, also for a write at `one`: as long as a replica lacks the tag, it has the value for
-   * gone. Where that cannot be done, at the level of the write.
+   * gone. Where that cannot be done, at the level of the write. Several coordinators may do it at the same moment, and then none
+   * may know whose was confirmed: it is looked at again, which cannot make it twice.
    */
   private ensure(key: Buffer, expiresAtMs: number, level: ConsistencyLevel, done: UpdateDone): void {
     const fresh = Buffer.alloc(GENERATION_BYTES)
     this.options.versions.stamp(fresh, 0)
     const modify: Modify = (current) => this.lasting(current, expiresAtMs, fresh)
-    const attempt = (at: ConsistencyLevel, failed: UpdateDone['failed']) => {
+    const { nowMs, requestTimeoutMs } = this.options
+    const untilMs = nowMs() + requestTimeoutMs
+    const attempt = (at: ConsistencyLevel, giveUp: UpdateDone['failed']) => {
       const updated: UpdateDone['updated'] = (before, after) => {
         this.noteEnd(key, after)
         done.updated(before, after)
+      }
+      const failed = (error: RondoError) => {
+        if (error.details.outcome === 'unknown' && nowMs() < untilMs) attempt(at, giveUp)
+        else giveUp(error)
       }
       this.options.update(key, modify, { ...done, updated, failed }, at)
     }
