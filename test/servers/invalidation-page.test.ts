@@ -14,7 +14,7 @@ describe('docs/INVALIDATION.md', () => {
   let redis: RawResp
 
   before(async () => {
-    running = await startRondo({ READ_CONSISTENCY: 'quorum', WRITE_CONSISTENCY: 'quorum' })
+    running = await startRondo({ READ_CONSISTENCY: 'quorum', WRITE_CONSISTENCY: 'quorum', HOT_KEYS: '50' })
     redis = await RawResp.open(running.rondo.respServer.port)
   })
   after(async () => {
@@ -139,6 +139,15 @@ describe('docs/INVALIDATION.md', () => {
     await ask('GET big:k')
     for (let i = 0; i < 100 && (await ask('KEYS big:*')) !== '*0\r\n'; i++) await new Promise(setImmediate)
     expect(await ask('KEYS big:*')).to.equal('*0\r\n')
+  })
+
+  it('shows no tags and no leases where keys are counted or named', async () => {
+    await asked(['SET k 5', 'RONDO TAG k tag', 'RONDO FILL nothing 0.01'])
+    expect(await ask('INFO keyspace')).not.to.include('db9999')
+    const names = await ask('KEYS *')
+    const hot = await ask('RONDO HOTKEYS')
+    for (const text of [names, hot]) expect(text).not.to.match(/__rondo|\b0:tag\b|delete-jobs/)
+    expect(hot).to.include('\r\nk\r\n')
   })
 
   it('copies tags into other databases, and invalidates in one database only', async () => {
