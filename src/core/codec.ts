@@ -212,12 +212,20 @@ export class PeekedRecord extends RecordHead {
     this.range = typeof part === 'string' ? null : part
   }
 
-  /** Makes the same from a whole record. */
-  static of({ bytes, value, tags }: StoredRecord, part: Part): PeekedRecord {
+  /** Makes the same from a whole record, as a node does: tags count as a part of the value. */
+  static of({ bytes, content }: StoredRecord, part: Part): PeekedRecord {
+    return PeekedRecord.cutFrom(bytes, content, part)
+  }
+
+  /** The same of the value alone, for clients. */
+  static ofValue({ bytes, value, tags }: StoredRecord, part: Part): PeekedRecord {
+    return PeekedRecord.cutFrom(bytes, value, part, tags?.length)
+  }
+
+  private static cutFrom(bytes: Buffer, value: Buffer, part: Part, tagBytes = 0): PeekedRecord {
     const head = bytes.subarray(0, HEAD_WITH_PROMISE_BYTES)
     if (part === 'head') return new PeekedRecord(head)
-    const storedBytes = bytes.length - (tags?.length ?? 0)
-    return new PeekedRecord(head, storedBytes, part === 'length' ? EMPTY : cut(value, part), part)
+    return new PeekedRecord(head, bytes.length - tagBytes, part === 'length' ? EMPTY : cut(value, part), part)
   }
 
   /** @throws Error if it was not requested */

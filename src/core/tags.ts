@@ -74,9 +74,15 @@ export function decodeTags(bytes: Buffer): readonly Tag[] | null {
     : null
 }
 
-/** How many bytes at the end of a tagged record are tags; all that follow `from`, if they are damaged. */
-export function tagBytesIn(bytes: Buffer, from: number): number {
-  const most = bytes.length - from
+/** The bytes of a tagged value that say how many of them are tags. */
+export const TAGS_END = { from: -END_BYTES, to: -1 }
+
+/**
+ * How many bytes at the end of a tagged record are tags; all that follow `from`, if they are damaged.
+ *
+ * @param most how many follow it, if these are only the last ones
+ */
+export function tagBytesIn(bytes: Buffer, from: number, most = bytes.length - from): number {
   const length = most < END_BYTES ? most : bytes.readUInt16BE(bytes.length - 2)
   return length < END_BYTES || length > most ? most : length
 }

@@ -41,7 +41,7 @@ describe('tags in a record', () => {
         'news',
         'user:1',
       ])
-      const part = PeekedRecord.of(stored, { from: 3, to: -1 })
+      const part = PeekedRecord.ofValue(stored, { from: 3, to: -1 })
       expect([part.valueLength, part.part({ from: 3, to: -1 }).toString()]).to.deep.equal([5, 'ue'])
       expect(contentOf(made)).to.deep.equal({
         kind,

@@ -39,6 +39,10 @@ describe('invalidation through two coordinators', function () {
     const keys = Array.from({ length: 300 }, (_, i) => `page:${i}`)
     await Promise.all(keys.map((key, i) => put(i % 2, key, i % 3 === 0 ? 'all,third' : 'all')))
     expect([await counted(0, keys), await counted(1, keys)]).to.deep.equal([300, 300])
+    const { json } = await coordinators[0]!.call('GET', '/api/v1/keys/page:0/explain')
+    expect(json.tags).to.deep.equal(['all', 'third'])
+    const replicas = json.replicas as { holds: { valueBytes: number } }[]
+    expect(replicas.map(({ holds }) => holds.valueBytes)).to.deep.equal([5, 5, 5])
     await invalidate(1, 'third')
     expect([await counted(0, keys), await counted(1, keys)]).to.deep.equal([200, 200])
     await invalidate(0, 'all')

@@ -150,6 +150,18 @@ describe('docs/INVALIDATION.md', () => {
     expect(hot).to.include('\r\nk\r\n')
   })
 
+  it('explains which tags a value has, and how long it is without them', async () => {
+    await asked(['SET k 12345', 'RONDO TAG k one two'])
+    const { tags, replicas } = (await call(running.ports.socket, 'GET', '/api/v1/keys/k/explain')).json()
+    expect(tags).to.deep.equal(['one', 'two'])
+    const held = (replicas as { holds: { kind: string; valueBytes: number } }[]).map(({ holds }) => holds)
+    for (const one of held) expect(one).to.include({ kind: 'value', valueBytes: 5 })
+    await ask('RONDO INVALIDATE two')
+    expect((await call(running.ports.socket, 'GET', '/api/v1/keys/k/explain')).json()).not.to.have.property(
+      'tags',
+    )
+  })
+
   it('copies tags into other databases, and invalidates in one database only', async () => {
     await asked(['SET k 5', 'RONDO TAG k tag', 'COPY k k DB 1 REPLACE', 'SELECT 1', 'RONDO INVALIDATE tag'])
     expect(

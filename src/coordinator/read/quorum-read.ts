@@ -197,7 +197,7 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
   private deliver(record: RecordHead | null, by: ServedBy | undefined): void {
     if (!this.finish()) return
     const isMore = this.part !== null && record instanceof StoredRecord
-    this.done.read(isMore ? PeekedRecord.of(record, this.part) : record, by)
+    this.done.read(isMore ? PeekedRecord.ofValue(record, this.part) : record, by)
   }
 
   wrongType(): void {

@@ -238,7 +238,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
     const failed = (error: RondoError) => this.fail(error)
     if (part !== null) {
       const read = (whole: StoredRecord | null, from?: ServedBy) => {
-        this.end((whole && PeekedRecord.of(whole, part)) as RecordHead | null as R | null, from ?? by)
+        this.end((whole && PeekedRecord.ofValue(whole, part)) as RecordHead | null as R | null, from ?? by)
       }
       ReadOne.ofValue(context, key, replicas, sizes.expected(key), { read, failed }).start()
       return
