@@ -160,6 +160,10 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
     { ...FLUSH, database: 3, finished: true },
     { ...FLUSH, finished: true, stopped: 'Node redis-1 cannot be listed.' },
   ],
+  'delete-job': [
+    { id: '0123456789abcdef', database: 0, state: 'running', deleted: 0, kept: 0 },
+    { id: '0123456789abcdef', database: 3, state: 'done', deleted: 1200, kept: 2 },
+  ],
   flushed: [
     { node, dropped: 1200, more: 1200, seconds: 10, finished: false },
     { node, dropped: 2400, more: 1200, seconds: 20, finished: true },

@@ -31,6 +31,7 @@ import { readTokens } from '../config/token-list.ts'
 import { TokenTries } from '../servers/token-tries.ts'
 import { TrustedProxies } from '../config/trusted-proxies.ts'
 import { Tokens, type PlainTokens } from '../servers/tokens.ts'
+import { DeleteJobs } from '../servers/delete-jobs.ts'
 import { createLoading, type Loading } from './loading.ts'
 import type { CreateNodes } from './own-nodes.ts'
 import type { LoadFunction } from '../loader/api.ts'
@@ -107,6 +108,7 @@ export class Rondo {
   private readonly flushed: Flushed
   private readonly discovery: Discovery | null
   private readonly fills: Fills
+  private readonly deleteJobs: DeleteJobs
   /** Null: nothing is loaded. */
   private readonly loading: Loading | null
   private readonly servers: readonly { readonly server: Server; readonly port: number }[]
@@ -153,9 +155,9 @@ export class Rondo {
     this.tries = new TokenTries({ emit, timers, monotonicMs: () => clock.monotonicMs() })
     registerTokenMetrics(this.telemetry.registry, this.tries)
     this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, random: Math.random, emit })
-    const { staleMs } = config.loader
-    this.fills = new Fills({ store: this.coordinator, timers, random: Math.random, staleMs })
+    this.fills = this.createFills()
     this.loading = this.createLoading(options, emit)
+    this.deleteJobs = this.createDeleteJobs(emit)
     registerLoaderMetrics(this.telemetry.registry, this.loading?.loader ?? null)
     const repair = this.repairContext(emit)
     this.repairer = new Repairer(repair)
@@ -201,6 +203,7 @@ export class Rondo {
       store: this.coordinator,
       loader: this.loading?.loader ?? null,
       fills: this.fills,
+      deleteJobs: this.deleteJobs,
       commands: this.respServer,
       antiEntropy: this.antiEntropy,
       changes: this.cluster.queue,
@@ -224,6 +227,7 @@ export class Rondo {
       store: this.coordinator,
       loader: this.loading?.loader ?? null,
       fills: this.fills,
+      deleteJobs: this.deleteJobs,
       changes: this.cluster.queue,
       rebalance: this.rebalance,
       monotonicMs: () => clock.monotonicMs(),
@@ -240,6 +244,17 @@ export class Rondo {
     const own = { store: this.coordinator, fills: this.fills, writeConsistency, timers, emit }
     const chance = { monotonicMs: () => clock.monotonicMs(), random: Math.random }
     return createLoading(policy, { ...own, ...chance, maxValueBytes, function: loader, fetch })
+  }
+
+  private createFills(): Fills {
+    const { staleMs } = this.config.loader
+    return new Fills({ store: this.coordinator, timers, random: Math.random, staleMs })
+  }
+
+  private createDeleteJobs(emit: Emit): DeleteJobs {
+    const { deleteJobKeysPerSecond: keysPerSecond, maxKeyBytes } = this.config
+    const own = { store: this.coordinator, owner: coordinatorId(this.number), timers, emit }
+    return new DeleteJobs({ ...own, keysPerSecond, maxKeyBytes })
   }
 
   private repairContext(emit: Emit): RepairContext {
@@ -279,6 +294,7 @@ export class Rondo {
     this.antiEntropy.start()
     this.rebalance.start()
     this.flushed.start()
+    this.deleteJobs.start()
     this.discovery?.start()
   }
 
@@ -338,6 +354,7 @@ export class Rondo {
     this.stopping = true
     const limitMs = this.config.requestTimeoutMs * 2
     this.loading?.stop()
+    await this.deleteJobs.stop()
     await Promise.all(this.servers.map(({ server }) => server.close(limitMs)))
     const left = await this.coordinator.drain(limitMs)
     if (left > 0) {

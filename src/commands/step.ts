@@ -19,6 +19,11 @@ export interface Seen {
   readonly kind?: number
 }
 
+/** The tags of a value that is changed go with it (core/tags.ts), as its expiry time does. */
+export interface Tagged {
+  readonly tags?: Buffer | undefined
+}
+
 /** A live value of which only a part is read. */
 export interface SeenPart extends Seen {
   readonly length: number
@@ -27,7 +32,7 @@ export interface SeenPart extends Seen {
 }
 
 /** A live value. */
-export interface Held extends Seen {
+export interface Held extends Seen, Tagged {
   readonly value: Buffer
 }
 
@@ -102,9 +107,14 @@ export function defaultEnd({ defaultTtlMs }: StepLimits, nowMs: number): number 
   return defaultTtlMs > 0 ? nowMs + defaultTtlMs : 0
 }
 
-/** Replaces a string and keeps its expiry time; a new value gets `newEndMs`. */
+/** Replaces a string and keeps its expiry time and its tags; a new value gets `newEndMs`. */
 export function inPlaceOf(held: Held | null, value: Buffer, newEndMs: number): Held {
-  return { value, expiresAtMs: held ? held.expiresAtMs : newEndMs }
+  return held ? { ...taggedAs(held), value, expiresAtMs: held.expiresAtMs } : { value, expiresAtMs: newEndMs }
+}
+
+/** The tags alone, if it has some. */
+export function taggedAs(held: Tagged | null | undefined): Tagged {
+  return held?.tags ? { tags: held.tags } : {}
 }
 
 /** Why a value of this length is refused. */

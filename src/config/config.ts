@@ -80,6 +80,8 @@ export interface Config {
   readonly databases: number
   readonly maxKeyBytes: number
   readonly maxValueBytes: number
+  readonly maxTags: number
+  readonly deleteJobKeysPerSecond: number
   readonly maxBatchKeys: number
   readonly maxBatchBytes: number
   /** Of the reply to one command or transaction of the Redis protocol. */
@@ -260,6 +262,8 @@ function limitsOf(
   Config,
   | 'maxKeyBytes'
   | 'maxValueBytes'
+  | 'maxTags'
+  | 'deleteJobKeysPerSecond'
   | 'maxBatchKeys'
   | 'maxBatchBytes'
   | 'maxReplyBytes'
@@ -275,6 +279,8 @@ function limitsOf(
   return {
     maxKeyBytes: v.MAX_KEY_BYTES,
     maxValueBytes: v.MAX_VALUE_BYTES,
+    maxTags: v.MAX_TAGS_PER_KEY,
+    deleteJobKeysPerSecond: v.DELETE_JOB_KEYS_PER_SECOND,
     maxBatchKeys: v.MAX_BATCH_KEYS,
     maxBatchBytes: v.MAX_BATCH_BYTES,
     maxReplyBytes: v.MAX_REPLY_BYTES,

@@ -6,6 +6,7 @@
  */
 import { z } from 'zod'
 import { CONSISTENCY_LEVELS } from '../core/consistency.ts'
+import { MOST_TAGS } from '../core/tags.ts'
 import { COMPAT_APIS, parseCompatApis } from './compat-apis.ts'
 import { NOTHING_ALLOWED, parseLoaderAllow, parseLoaderUrl } from './loader-url.ts'
 import {
@@ -405,6 +406,16 @@ export const rows = {
     unit: 'bytes',
     check: size(1, 256 * 1024 ** 2),
     meaning: 'The largest value accepted.',
+  }),
+  MAX_TAGS_PER_KEY: row({
+    default: '16',
+    check: wholeNumber(1, MOST_TAGS),
+    meaning: 'The most tags of one value.',
+  }),
+  DELETE_JOB_KEYS_PER_SECOND: row({
+    default: '2000',
+    check: wholeNumber(1, 1_000_000),
+    meaning: 'The most keys that a delete job deletes in a second.',
   }),
   MAX_BATCH_KEYS: row({
     default: '1000',

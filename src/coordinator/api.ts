@@ -13,6 +13,7 @@ import type { RondoError } from '../core/errors.ts'
 import type { Completeness } from '../core/events.ts'
 import type { Part } from '../core/part.ts'
 import type { ClusterView } from './cluster-view.ts'
+import type { Failing } from './context.ts'
 import type { Explanation } from './explain.ts'
 import type { KeyPage, ListRequest } from './listing/listing.ts'
 import type { IsWanted, KeyCounts, RoughCounts } from './listing/walks.ts'
@@ -51,6 +52,10 @@ export interface NodeState {
   readonly zone: string | undefined
 }
 
+export interface TaggingDone extends Failing {
+  tagging(tags: Buffer): void
+}
+
 export interface KeyStore {
   /** How many home replicas a key has. */
   readonly replicas: number
@@ -85,8 +90,25 @@ export interface KeyStore {
   read(key: Buffer, done: ReadDone, level?: ConsistencyLevel): void
   /** Reads the head of the key's record, and only the requested part of its value. */
   peek(key: Buffer, part: Part, done: ReadDone<PeekedRecord>, level?: ConsistencyLevel): void
-  /** @param expiresAtMs cluster time, 0 = never */
-  write(key: Buffer, value: Buffer, expiresAtMs: number, done: WriteDone, level?: ConsistencyLevel): void
+  /** @param expiresAtMs cluster time, 0 = never @param tags made by tagging() */
+  write(
+    key: Buffer,
+    value: Buffer,
+    expiresAtMs: number,
+    done: WriteDone,
+    level?: ConsistencyLevel,
+    tags?: Buffer,
+  ): void
+  /** Null, or the reason why a value cannot have all these tags. */
+  checkTags(names: readonly Buffer[]): RondoError | null
+  /**
+   * What a value has to be stored with, to be gone as soon as one of its tags is invalidated: that is, as soon as the key of a
+   * tag is deleted. What was computed before an invalidation, and is stored with tags that were made before it, is gone.
+   *
+   * @param keys of the tags (core/tags.ts), MOST_TAGS at most
+   * @param expiresAtMs of the value
+   */
+  tagging(keys: readonly Buffer[], expiresAtMs: number, done: TaggingDone, level?: ConsistencyLevel): void
   /** @param before delete only what is older than this version; `done` gets the version of what is held then */
   remove(key: Buffer, done: WriteDone, level?: ConsistencyLevel, before?: Version): void
   /** Later than all that were written before, here or at another coordinator; all that are made here from now on are later. */

@@ -10,6 +10,8 @@ import type { Background } from './background.ts'
 import type { Hedging } from './read/hedging.ts'
 import type { BigKeys } from './usage/big-keys.ts'
 import type { Sizes } from './admission/sizes.ts'
+import type { StoredRecord } from '../core/codec.ts'
+import type { ConsistencyLevel } from '../core/consistency.ts'
 import type { KeyQueues } from './update/key-queues.ts'
 import type { Contention } from './write/contention.ts'
 
@@ -21,6 +23,7 @@ export interface CoordinatorContext {
   readonly sizes: Sizes
   readonly queues: KeyQueues
   readonly contention: Contention
+  readonly tags: TagJudge
   /** Null = not watched. */
   readonly bigKeys: BigKeys | null
   /** How many healthy nodes one operation at `one` may try. */
@@ -30,6 +33,21 @@ export interface CoordinatorContext {
   readonly timers: Timers
   /** Returns a number in [0, 1). */
   readonly random: () => number
+}
+
+/** Whether tagged values are there (tags/tags.ts). Untagged ones are not asked about. */
+export interface TagJudge {
+  /** @param judged gets the record itself, or, if one of its tags is gone, the same version as a deleted one */
+  judge(
+    record: StoredRecord,
+    level: ConsistencyLevel,
+    judged: (shown: StoredRecord) => void,
+    failed: (error: RondoError) => void,
+  ): void
+  /** Sees to it that these tags are kept as long as a value that is stored with them. */
+  lengthen(tags: Buffer, expiresAtMs: number): void
+  /** Gives back the memory of a value whose tags are gone. */
+  drop(key: Buffer, record: StoredRecord): void
 }
 
 /** The completion object of an operation. Exactly one of its methods is called, once, after the operation has started. */

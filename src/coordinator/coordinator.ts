@@ -11,6 +11,7 @@ import {
   KIND_TOMBSTONE,
   KIND_VALUE,
   newRecord,
+  newRecordOf,
   type PeekedRecord,
   type RecordHead,
   type StoredRecord,
@@ -19,14 +20,15 @@ import type { ConsistencyLevel } from '../core/consistency.ts'
 import { Deadlines } from '../core/deadlines.ts'
 import type { Emit } from '../core/events.ts'
 import type { Floors } from '../core/floors.ts'
-import { clientKey, isReserved } from '../core/keys.ts'
+import { clientKey, isReserved, TAGS_DATABASE } from '../core/keys.ts'
 import { ownLifeMs } from '../core/lifetime.ts'
+import { MAX_TAG_BYTES } from '../core/tags.ts'
 import { partBytes, type Part } from '../core/part.ts'
 import { READ_FIRST, READ_NEVER } from '../core/plan.ts'
 import { RondoError, type ErrorDetails } from '../core/errors.ts'
 import { tokenOf } from '../core/token.ts'
 import { Admission, type Windows } from './admission/admission.ts'
-import type { KeyStore, NodeState } from './api.ts'
+import type { KeyStore, NodeState, TaggingDone } from './api.ts'
 import { Background } from './background.ts'
 import { clusterView, type ClusterView } from './cluster-view.ts'
 import type { CoordinatorContext, Failing, Replicas } from './context.ts'
@@ -36,6 +38,7 @@ import { Hedging } from './read/hedging.ts'
 import { KeyQueues, nameOf } from './update/key-queues.ts'
 import { cursorElsewhere, listKeys, type KeyPage, type ListRequest } from './listing/listing.ts'
 import { ReadOne, type ReadDone } from './read/read.ts'
+import { Tags } from './tags/tags.ts'
 import { QuorumRead } from './read/quorum-read.ts'
 import { Contention } from './write/contention.ts'
 import { QuorumWrite } from './write/quorum-write.ts'
@@ -68,6 +71,8 @@ export interface CoordinatorOptions {
   readonly graceMs: number
   readonly maxKeyBytes: number
   readonly maxValueBytes: number
+  /** Of one value. */
+  readonly maxTags: number
   /** Limit of concurrent operations. */
   readonly maxInFlight: number
   /** How long a connection may wait, without any of its operations starting, because its nodes are busy. */
@@ -103,6 +108,7 @@ export class Coordinator implements KeyStore {
   private readonly options: CoordinatorOptions
   private readonly context: CoordinatorContext
   private readonly admission: Admission
+  private readonly tags: Tags
   readonly usage: KeyUsage | null
   private readonly hotKeys: HotKeys | null
   private readonly pages = new Pages(PAGES_AT_ONCE)
@@ -117,6 +123,16 @@ export class Coordinator implements KeyStore {
     this.hotKeys = this.usage?.hot ?? null
     this.admission = new Admission(options)
     this.keyCount = new KeyCount((isWanted) => this.walkAll(isWanted), options)
+    this.tags = new Tags({
+      read: (key, done, level) => this.startRead(key, done, level),
+      update: (key, modify, done, level) => {
+        startInQueue(this.context, this.replicaSetOf(key), key, level, modify, done)
+      },
+      isLive: (record) => this.isLive(record),
+      nowMs: () => this.nowMs(),
+      versions: cluster.versions,
+      requestTimeoutMs: options.requestTimeoutMs,
+    })
     const deadlines = new Deadlines(options.requestTimeoutMs, options)
     this.context = {
       cluster,
@@ -126,6 +142,7 @@ export class Coordinator implements KeyStore {
       sizes: new Sizes(options.maxValueBytes),
       queues: new KeyQueues(options.timers),
       contention: new Contention(options.clock),
+      tags: this.tags,
       bigKeys: this.usage?.big ?? null,
       maxTries: options.maxTries > 0 ? options.maxTries : Infinity,
       graceMs: options.graceMs,
@@ -190,6 +207,20 @@ export class Coordinator implements KeyStore {
     )
   }
 
+  checkTags(names: readonly Buffer[]): RondoError | null {
+    const { maxTags } = this.options
+    if (names.length > maxTags) {
+      const sentence = `A value may have ${maxTags} tags at most, not ${names.length} (MAX_TAGS_PER_KEY).`
+      return new RondoError('BAD_REQUEST', sentence)
+    }
+    const bad = names.find(({ length }) => length === 0 || length > MAX_TAG_BYTES)
+    if (!bad) return null
+    return new RondoError(
+      'BAD_REQUEST',
+      `A tag has 1 to ${MAX_TAG_BYTES} bytes (a fixed limit), not ${bad.length}.`,
+    )
+  }
+
   /** Reads the key's record. The key has passed checkKey. */
   read(key: Buffer, done: ReadDone, level: ConsistencyLevel = 'one'): void {
     if (this.sheds(done, NOTHING_WRITTEN)) return
@@ -209,6 +240,19 @@ export class Coordinator implements KeyStore {
     const operation = QuorumRead.ofValue(context, key, replicas, level, bytes, done, settle)
     if (admission.areOpen(replicas, bytes)) operation.start()
     else admission.enter({ operation, done, replicas, bytes })
+  }
+
+  /** Without waiting for room: what is read is small. */
+  private startRead(key: Buffer, done: ReadDone, level: ConsistencyLevel): void {
+    const { context } = this
+    const replicas = this.replicaSetOf(key)
+    const bytes = context.sizes.expected(key)
+    const settle = (waiting: ReadDone) => this.settle(key, replicas, waiting)
+    const operation =
+      level === 'one'
+        ? ReadOne.ofValue(context, key, replicas, bytes, done)
+        : QuorumRead.ofValue(context, key, replicas, level, bytes, done, settle)
+    operation.start()
   }
 
   /** Reads the head of the key's record, and only the requested part of its value. The key has passed checkKey. */
@@ -231,6 +275,7 @@ export class Coordinator implements KeyStore {
    * Stores a value. Key and value have passed checkKey and checkValue.
    *
    * @param expiresAtMs cluster time, 0 = never
+   * @param tags made by tagging()
    */
   write(
     key: Buffer,
@@ -238,17 +283,29 @@ export class Coordinator implements KeyStore {
     expiresAtMs: number,
     done: WriteDone,
     level: ConsistencyLevel = 'one',
+    tags?: Buffer,
   ): void {
     if (this.context.contention.has(key)) {
-      this.writeInTurn(key, { kind: KIND_VALUE, value, expiresAtMs }, done, level)
+      this.writeInTurn(key, { kind: KIND_VALUE, value, expiresAtMs, tags }, done, level)
       return
     }
     const { versions, time } = this.cluster
     const make = () => ({
-      record: newRecord(KIND_VALUE, versions, expiresAtMs, value),
+      record: tags
+        ? newRecordOf({ kind: KIND_VALUE, value, expiresAtMs, tags }, versions)
+        : newRecord(KIND_VALUE, versions, expiresAtMs, value),
       lifeMs: ownLifeMs(KIND_VALUE, expiresAtMs, time.nowMs()),
     })
     this.replicate(key, make, HEAD_BYTES + value.length, done, level, expiresAtMs)
+  }
+
+  tagging(
+    keys: readonly Buffer[],
+    expiresAtMs: number,
+    done: TaggingDone,
+    level: ConsistencyLevel = 'one',
+  ): void {
+    if (!this.sheds(done)) this.tags.tagging(keys, expiresAtMs, done, level)
   }
 
   /** Deletes a key: writes a tombstone, which supersedes every older value that a replica may still hold. */
@@ -465,7 +522,7 @@ export class Coordinator implements KeyStore {
         return this.cluster.isFlushed(key, record.version) ? { kind: 'keep' } : { kind: 'write', record }
       }
       const done: UpdateDone = { updated: () => resolve(), failed: reject }
-      new QuorumUpdate(this.context, key, this.replicaSetOf(key), 'quorum', modify, done).start()
+      new QuorumUpdate(this.context, key, this.replicaSetOf(key), 'quorum', modify, done, false).start()
     })
   }
 
@@ -589,6 +646,7 @@ export class Coordinator implements KeyStore {
       if (page.restarted) counts.clear()
       for (const key of page.keys) {
         const { database } = clientKey(key)!
+        if (database === TAGS_DATABASE) continue
         counts.set(database, (counts.get(database) ?? 0) + 1)
       }
       cursor = page.cursor

@@ -3,6 +3,7 @@ import type { Member } from '../cluster/member.ts'
 import { versionText } from '../core/clock.ts'
 import { KIND_TOMBSTONE, holdsValue, type PeekedRecord } from '../core/codec.ts'
 import { planRead, READ_NEVER } from '../core/plan.ts'
+import { tagBytesIn, TAGS_END } from '../core/tags.ts'
 import { tokenOf } from '../core/token.ts'
 import { askNode } from './ask.ts'
 import type { CoordinatorContext, Replicas } from './context.ts'
@@ -67,19 +68,22 @@ async function holdsOf(member: Member, key: Buffer, nowMs: number): Promise<Repl
   if (member.readRank === READ_NEVER) return { error: member.lastError ?? 'the node cannot be read now' }
   try {
     const record = await askNode(member, key, 'length')
-    return record && viewOf(record, nowMs)
+    if (!record?.isTagged) return record && viewOf(record, nowMs, 0)
+    const end = await askNode(member, key, TAGS_END)
+    return end && viewOf(end, nowMs, end.isTagged ? tagBytesIn(end.part(TAGS_END), 0, end.valueLength) : 0)
   } catch (error) {
     return { error: sentenceOf(error) }
   }
 }
 
-function viewOf(record: PeekedRecord, nowMs: number): RecordView {
+/** @param tagBytes of what follows the head, those that are no value */
+function viewOf(record: PeekedRecord, nowMs: number, tagBytes: number): RecordView {
   const { kind, expiresAtMs } = record
   return {
     kind: holdsValue(kind) ? 'value' : kind === KIND_TOMBSTONE ? 'tombstone' : 'nothing',
     version: versionText(record.version),
     expiresAtMs,
     expired: expiresAtMs > 0 && expiresAtMs <= nowMs,
-    valueBytes: record.valueLength,
+    valueBytes: record.valueLength - tagBytes,
   }
 }

@@ -103,6 +103,18 @@ export function writeValue(
   })
 }
 
+/** @param keys of the tags @returns what a value is stored with (KeyStore.tagging) */
+export function taggingOf(
+  store: KeyStore,
+  keys: readonly Buffer[],
+  expiresAtMs: number,
+  { requester, level }: CallOptions,
+): Promise<Buffer> {
+  return new Promise((tagging, failed) => {
+    store.tagging(keys, expiresAtMs, { requester, tagging, failed }, level)
+  })
+}
+
 /** @returns the version of the tombstone */
 export function removeKey(
   store: KeyStore,

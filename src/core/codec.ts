@@ -3,12 +3,12 @@
  *
  *   0    3 magic FF 52 44
  *   3    1 format 01
- *   4    1 flags: low four bits kind, bit 4: a promise follows the head, bit 5: a lasting copy (lifetime.ts), bit 6: a
- *          fill, which may be served for a while after its expiry (loader/)
+ *   4    1 flags: low four bits kind (of which bit 3: tags follow the value, tags.ts), bit 4: a promise follows the head,
+ *          bit 5: a lasting copy (lifetime.ts), bit 6: a fill, which may be served for a while after its expiry (loader/)
  *   5   12 version: milliseconds 6, counter 2, coordinator 4
  *   17   8 milliseconds and counter of the version that this record replaced on this node
  *   25   6 logical expiry in milliseconds of cluster time, 0 = none
- *   31     [12 promise] then the value's bytes
+ *   31     [12 promise] then the value's bytes [tags]
  *
  * All numbers are big-endian. The node fills the replaced field (nodes/redis/store.lua, core/store.ts); a coordinator
  * sends zeros there. Anything that does not parse is a value at version 0, stored by another program, and readable as
@@ -16,6 +16,7 @@
  */
 import { VERSION_BYTES, VERSION_ZERO, type Version } from './clock.ts'
 import { cut, placesIn, type ByteRange, type Part } from './part.ts'
+import { tagBytesIn } from './tags.ts'
 
 export const HEAD_BYTES = 31
 export const PROMISE_BYTES = 12
@@ -37,13 +38,18 @@ export const KIND_SET = 4
 export const KIND_SORTED_SET = 5
 export const KIND_LIST = 6
 
+/** Beside the kind of a value: its tags follow it. Earlier releases take the sum for a kind that they do not know: no value. */
+export const TAGGED = 0x08
+
 const MAGIC_AND_FORMAT = 0xff524401
-const KIND_MASK = 0x0f
+export const KIND_MASK = 0x0f
 /** The first byte of a version from 2^47 ms on, the year 6429 (LATEST_MS in clock.ts). */
 const IMPOSSIBLE_BYTE = 0x80
 export const PROMISE_FLAG = 0x10
 export const LASTING_FLAG = 0x20
 export const FILLED_FLAG = 0x40
+/** Of the flags, what goes with the record from node to node. */
+export const MOVING_FLAGS = KIND_MASK | LASTING_FLAG | FILLED_FLAG
 
 const EMPTY = Buffer.alloc(0)
 /** A version begins with its time. */
@@ -88,7 +94,12 @@ export abstract class RecordHead {
 
   /** KIND_VALUE, KIND_HASH and so on, KIND_TOMBSTONE, KIND_NOTHING, or a kind of a later Rondo. */
   get kind(): number {
-    return this.versioned ? this.bytes[FLAGS_AT]! & KIND_MASK : KIND_VALUE
+    return this.versioned ? kindIn(this.bytes[FLAGS_AT]!) : KIND_VALUE
+  }
+
+  /** Whether it is a value is for its tags to say as well (coordinator/tags/). */
+  get isTagged(): boolean {
+    return this.versioned && isTaggedKind(this.bytes[FLAGS_AT]! & KIND_MASK)
   }
 
   get version(): Version {
@@ -156,11 +167,25 @@ export abstract class RecordHead {
 /** A stored record. */
 export class StoredRecord extends RecordHead {
   get value(): Buffer {
-    return this.versioned ? this.bytes.subarray(this.valueAt) : this.bytes
+    return this.versioned ? this.bytes.subarray(this.valueAt, this.valueEnd) : this.bytes
   }
 
   get valueLength(): number {
-    return this.bytes.length - this.valueAt
+    return this.valueEnd - this.valueAt
+  }
+
+  /** As they are stored (tags.ts); undefined = none. */
+  get tags(): Buffer | undefined {
+    return this.isTagged ? this.bytes.subarray(this.valueEnd) : undefined
+  }
+
+  /** All that follows the head: the value, and its tags. */
+  get content(): Buffer {
+    return this.versioned ? this.bytes.subarray(this.valueAt) : this.bytes
+  }
+
+  private get valueEnd(): number {
+    return this.isTagged ? this.bytes.length - tagBytesIn(this.bytes, this.valueAt) : this.bytes.length
   }
 }
 
@@ -187,11 +212,20 @@ export class PeekedRecord extends RecordHead {
     this.range = typeof part === 'string' ? null : part
   }
 
-  /** Makes the same from a whole record. */
-  static of({ bytes, value }: StoredRecord, part: Part): PeekedRecord {
+  /** Makes the same from a whole record, as a node does: tags count as a part of the value. */
+  static of({ bytes, content }: StoredRecord, part: Part): PeekedRecord {
+    return PeekedRecord.cutFrom(bytes, content, part)
+  }
+
+  /** The same of the value alone, for clients. */
+  static ofValue({ bytes, value, tags }: StoredRecord, part: Part): PeekedRecord {
+    return PeekedRecord.cutFrom(bytes, value, part, tags?.length)
+  }
+
+  private static cutFrom(bytes: Buffer, value: Buffer, part: Part, tagBytes = 0): PeekedRecord {
     const head = bytes.subarray(0, HEAD_WITH_PROMISE_BYTES)
     if (part === 'head') return new PeekedRecord(head)
-    return new PeekedRecord(head, bytes.length, part === 'length' ? EMPTY : cut(value, part), part)
+    return new PeekedRecord(head, bytes.length - tagBytes, part === 'length' ? EMPTY : cut(value, part), part)
   }
 
   /** @throws Error if it was not requested */
@@ -257,9 +291,40 @@ export function newRecord(kind: number, clock: Stamp, expiresAtMs: number, value
  */
 export function recordToSend(stored: StoredRecord): NewRecord {
   const head = Buffer.from(stored.bytes.subarray(0, HEAD_BYTES))
-  head[FLAGS_AT] = stored.kind | (stored.bytes[FLAGS_AT]! & (LASTING_FLAG | FILLED_FLAG))
+  head[FLAGS_AT] = stored.bytes[FLAGS_AT]! & MOVING_FLAGS
   head.fill(0, REPLACED_AT, REPLACED_AT + REPLACED_BYTES)
-  return { head, value: stored.value }
+  return { head, value: stored.content }
+}
+
+/** The same version of a value whose tags are gone: as if it had been deleted. */
+export function asDeleted({ bytes }: StoredRecord): StoredRecord {
+  const head = Buffer.from(bytes.subarray(0, HEAD_BYTES))
+  head[FLAGS_AT] = KIND_TOMBSTONE
+  head.fill(0, EXPIRY_AT, HEAD_BYTES)
+  return new StoredRecord(head)
+}
+
+/** What somebody wants a key to hold. */
+export interface Content {
+  readonly kind: number
+  readonly value: Buffer
+  /** Cluster time, 0 = never. */
+  readonly expiresAtMs: number
+  /** As they are stored (tags.ts). */
+  readonly tags?: Buffer | undefined
+}
+
+/** @param flags FILLED_FLAG for a fill */
+export function newRecordOf({ kind, value, expiresAtMs, tags }: Content, clock: Stamp, flags = 0): NewRecord {
+  if (!tags) return newRecord(kind | flags, clock, expiresAtMs, value)
+  return newRecord(kind | TAGGED | flags, clock, expiresAtMs, Buffer.concat([value, tags]))
+}
+
+export function contentOf({ head, value }: NewRecord): Content {
+  const { kind, expiresAtMs, isTagged } = new StoredRecord(head)
+  if (!isTagged) return { kind, value, expiresAtMs }
+  const end = value.length - tagBytesIn(value, 0)
+  return { kind, value: value.subarray(0, end), expiresAtMs, tags: value.subarray(end) }
 }
 
 /** The same record, for a copy whose life is extended. */
@@ -275,7 +340,16 @@ export function holdsValue(kind: number): boolean {
 }
 
 export function kindOf(record: NewRecord): number {
-  return record.head[FLAGS_AT]! & KIND_MASK
+  return kindIn(record.head[FLAGS_AT]!)
+}
+
+function kindIn(flags: number): number {
+  const kind = flags & KIND_MASK
+  return isTaggedKind(kind) ? kind ^ TAGGED : kind
+}
+
+function isTaggedKind(kind: number): boolean {
+  return (kind & TAGGED) !== 0 && holdsValue(kind ^ TAGGED)
 }
 
 /** Cluster time, 0 = never. */

@@ -16,6 +16,7 @@ export const CODES: Readonly<Record<ErrorCode, CodeByServer>> = {
   METHOD_NOT_ALLOWED: { http: 405, title: 'Method not allowed', resp: 'ERR' },
   KEY_NOT_FOUND: { http: 404, title: 'Key not found', resp: 'ERR' },
   MEMBER_NOT_FOUND: { http: 404, title: 'No such member', resp: 'ERR' },
+  JOB_NOT_FOUND: { http: 404, title: 'No such job', resp: 'ERR' },
   KEY_RESERVED: { http: 403, title: 'Key is reserved', resp: 'ERR' },
   KEY_TOO_LONG: { http: 414, title: 'Key too long', resp: 'ERR' },
   VALUE_TOO_LARGE: { http: 413, title: 'Value too large', resp: 'ERR' },

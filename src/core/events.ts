@@ -118,6 +118,15 @@ export type RondoEvent =
       /** Why it ended before the last key; null = it did not. */
       stopped: string | null
     }
+  /** A delete job begins to run here, or goes on, or is done. */
+  | {
+      kind: 'delete-job'
+      id: string
+      database: number
+      state: 'running' | 'done'
+      deleted: number
+      kept: number
+    }
   /** Memory of flushed keys was given back. `more`: records since the last of these events. */
   | { kind: 'flushed'; node: string; dropped: number; more: number; seconds: number; finished: boolean }
   /** A connection to the RESP port that used another protocol: emitted once a minute per address. */

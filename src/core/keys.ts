@@ -3,6 +3,7 @@
  *
  *   users:app              key `users:app` of database 0
  *   __rondo:db3:users:app  the same name in database 3
+ *   __rondo:db9999:0:news  the tag `news` of database 0 (tags.ts)
  *   __rondo:node …         internal: no client can read, write or list them
  *
  * Clients cannot name keys that begin with `__rondo:`, so the databases cannot collide. The prefix is a part of the key on
@@ -11,6 +12,8 @@
 const RESERVED_PREFIX = Buffer.from('__rondo:')
 const DATABASE = /^__rondo:db([1-9]\d{0,3}):/
 const INTERNAL = /^__rondo:(?!db[1-9]\d{0,3}:)/
+/** Beyond the last that clients can select: its keys are copied, moved and flushed as theirs (tags.ts). */
+export const TAGS_DATABASE = 9999
 /** Enough for the longest prefix. */
 const DATABASE_PREFIX_BYTES = 24
 const prefixes: Buffer[] = [Buffer.alloc(0)]

@@ -8,20 +8,20 @@
 import { VERSION_BYTES, VERSION_ZERO, compareVersions, type Version } from './clock.ts'
 import {
   EXPIRY_AT,
-  FILLED_FLAG,
   FLAGS_AT,
   HEAD_BYTES,
   HEAD_WITH_PROMISE_BYTES,
+  KIND_MASK,
   KIND_NOTHING,
   KIND_VALUE,
   LASTING_FLAG,
+  MOVING_FLAGS,
   PROMISE_BYTES,
   PROMISE_FLAG,
   REPLACED_AT,
   REPLACED_BYTES,
   StoredRecord,
   VERSION_AT,
-  kindOf,
   newRecord,
   versionOf,
   type NewRecord,
@@ -98,7 +98,7 @@ export function decidePrepare(held: Buffer | null, ballot: Version): PrepareDeci
   }
   if (here.promise && compareVersions(here.promise, ballot) > 0) return refused(here.promise)
   if (compareVersions(here.version, ballot) >= 0) return refused(here.version)
-  return { ok: true, bytes: withPromise(here.bytes, ballot, here.value), record: held }
+  return { ok: true, bytes: withPromise(here.bytes, ballot, here.content), record: held }
 }
 
 /**
@@ -168,9 +168,9 @@ export function staleOf(here: StoredRecord | null): StoreDecision & { readonly k
 /** Whether kind, expiry and value are the same, regardless of replaced field, promise and lasting flag. */
 function isSame(here: StoredRecord, record: NewRecord): boolean {
   return (
-    here.kind === kindOf(record) &&
+    ((here.bytes[FLAGS_AT]! ^ record.head[FLAGS_AT]!) & KIND_MASK) === 0 &&
     here.bytes.compare(record.head, EXPIRY_AT, HEAD_BYTES, EXPIRY_AT, HEAD_BYTES) === 0 &&
-    here.value.equals(record.value)
+    here.content.equals(record.value)
   )
 }
 
@@ -192,8 +192,7 @@ export function promiseAlone(promise: Version): Buffer {
 function withPromise(head: Buffer, ballot: Version, value: Buffer | null): Buffer {
   const bytes = Buffer.allocUnsafeSlow(HEAD_WITH_PROMISE_BYTES + (value?.length ?? 0))
   head.copy(bytes, 0, 0, HEAD_BYTES)
-  bytes[FLAGS_AT] =
-    new StoredRecord(head).kind | (head[FLAGS_AT]! & (LASTING_FLAG | FILLED_FLAG)) | PROMISE_FLAG
+  bytes[FLAGS_AT] = (head[FLAGS_AT]! & MOVING_FLAGS) | PROMISE_FLAG
   bytes.set(ballot.subarray(0, PROMISE_BYTES), HEAD_BYTES)
   value?.copy(bytes, HEAD_WITH_PROMISE_BYTES)
   return bytes

@@ -75,11 +75,12 @@ export async function storeFill(
   value: Buffer,
   expiresAtMs: number,
   level: ConsistencyLevel,
+  tags?: Buffer,
 ): Promise<StoredRecord | null> {
   const tooLarge = store.checkValue(value.length)
   if (tooLarge) throw tooLarge
   const staleMs = expiresAtMs > 0 ? fills.staleMs : 0
-  return fills.fill(key, lease, { kind: KIND_VALUE, value, expiresAtMs, staleMs }, level)
+  return fills.fill(key, lease, { kind: KIND_VALUE, value, expiresAtMs, staleMs, tags }, level)
 }
 
 /** Seconds as in a command or query; null = not a time that a client can wait. */

@@ -1,7 +1,7 @@
 /** The hottest and the largest keys, for the HTTP API and the Redis protocol, and as metrics without their names. */
 import { Gauge, type Registry } from 'prom-client'
 import { VALUE_TYPES, type KeyStore } from '../coordinator/api.ts'
-import { clientKey } from '../core/keys.ts'
+import { clientKey, TAGS_DATABASE } from '../core/keys.ts'
 
 export interface HotKeyView {
   readonly key: Buffer
@@ -41,14 +41,14 @@ export function usageView(store: Pick<KeyStore, 'usage' | 'nowMs'>): UsageView {
   return {
     watched: true,
     perSecond: rounded(perSecond),
-    hot: hot.map((one) => ({
+    hot: hot.filter(isOfClients).map((one) => ({
       ...named(one.key),
       perSecond: rounded(one.perSecond),
       writesPerSecond: rounded(one.writesPerSecond),
       share: Math.round(one.share * 10_000) / 10_000,
     })),
     big: VALUE_TYPES.flatMap((type) =>
-      big[type].map(({ key, bytes, ageMs }) => ({
+      big[type].filter(isOfClients).map(({ key, bytes, ageMs }) => ({
         ...named(key),
         type,
         bytes,
@@ -62,7 +62,12 @@ function rounded(perSecond: number): number {
   return Math.round(perSecond * 10) / 10
 }
 
-/** Only keys of clients are operated on. */
+/** Not a tag, nor a lease of a fill. */
+function isOfClients({ key }: { readonly key: Buffer }): boolean {
+  const named = clientKey(key)
+  return named !== null && named.database !== TAGS_DATABASE
+}
+
 function named(stored: Buffer): { readonly key: Buffer; readonly db: number } {
   const { key, database } = clientKey(stored)!
   return { key, db: database }

@@ -319,6 +319,12 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
         `${deleted} keys deleted, ${failed} failed, in ${seconds.toFixed(0)} s${why}`,
     }
   },
+  'delete-job': ({ id, database, state, deleted, kept }) => ({
+    level: 'info',
+    sentence:
+      `delete job ${id} in database ${database} ${state === 'done' ? 'is done' : 'runs here'}: ` +
+      `${deleted} keys deleted, ${kept} kept because they were written since`,
+  }),
   flushed: ({ node, dropped, seconds, finished }) => ({
     level: 'info',
     sentence:

@@ -297,6 +297,7 @@ describe('admission', () => {
       explain: 'the control path',
       expiresAtMs: 'the control path',
       drain: 'asks for nothing',
+      tagging: 'tags are small',
     }
     const NOT_ASKING = [
       'constructor',
@@ -305,6 +306,7 @@ describe('admission', () => {
       'newVersion',
       'checkKey',
       'checkValue',
+      'checkTags',
       'clusterView',
       'sharesReplicaSet',
       'isLive',
@@ -331,6 +333,7 @@ describe('admission', () => {
       const own = Object.getOwnPropertyDescriptors(Coordinator.prototype)
       const isPrivate = [
         'walkAll',
+        'startRead',
         'startTransaction',
         'placed',
         'replicate',

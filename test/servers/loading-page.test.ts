@@ -1,45 +1,19 @@
 // docs/LOADING.md: its commands, run in order, answer as the page says.
-import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { promisify } from 'node:util'
 import { expect } from 'chai'
 import { Rondo } from '../../src/app/rondo.ts'
 import { loadConfig } from '../../src/config/config.ts'
+import { runShown, shownIn } from '../support/doc-page.ts'
 import { call } from '../support/raw-http.ts'
 import { RawResp } from '../support/raw-resp.ts'
 import { type RunningRondo, startRondo } from '../support/rondo.ts'
 
 const page = readFileSync(new URL('../../docs/LOADING.md', import.meta.url), 'utf8')
-const shown = [...page.matchAll(/^```console\n([^]*?)^```$/gm)].flatMap(([, block]) =>
-  block!
-    .split(/^\$ /m)
-    .slice(1)
-    .map((part) => ({
-      command: part.slice(0, part.indexOf('\n')),
-      printed: part.slice(part.indexOf('\n') + 1),
-    })),
-)
+const shown = shownIn(page)
 const TOKEN = /\b[0-9a-f]{52}\b/g
-
-/** A reply as redis-cli prints it at a terminal. */
-function printedOf(reply: string): string {
-  const [first = '', ...rest] = reply.split('\r\n')
-  if (first.startsWith('*')) {
-    const items: string[] = []
-    for (let at = 0; rest[at] !== '';) {
-      const isNil = rest[at] === '$-1'
-      items.push(`${items.length + 1}) ${isNil ? '(nil)' : `"${rest[at + 1]}"`}`)
-      at += isNil ? 1 : 2
-    }
-    return items.join('\n')
-  }
-  if (first === '$-1') return '(nil)'
-  if (first.startsWith('$')) return `"${rest[0]}"`
-  return first.startsWith(':') ? `(integer) ${first.slice(1)}` : first.slice(1)
-}
 
 /** Versions, tokens and the TTL of a loaded value differ each time. */
 const alike = (text: string) =>
@@ -73,14 +47,6 @@ describe('docs/LOADING.md', () => {
     origin.close()
   })
 
-  async function run(command: string): Promise<string> {
-    const [, args] = /^redis-cli -p 6390 (.+)$/.exec(command) ?? []
-    if (args !== undefined) return printedOf(await redis.ask(...args.split(' ')))
-    const here = command.replace('localhost:8080', `localhost:${running.ports.socket}`)
-    const line = here.replace(/^curl /, 'curl -sS --noproxy "*" ')
-    return (await promisify(execFile)('sh', ['-c', line])).stdout
-  }
-
   it('has commands only in its console blocks', () => {
     expect(shown.length).to.be.greaterThan(10)
     expect(shown).to.have.length([...page.matchAll(/^\$ (curl|redis-cli) /gm)].length)
@@ -88,7 +54,8 @@ describe('docs/LOADING.md', () => {
 
   for (const { command, printed } of shown) {
     it(command, async () => {
-      const answer = await run(command.replaceAll(TOKEN, (token) => tokens.get(token) ?? token))
+      const known = command.replaceAll(TOKEN, (token) => tokens.get(token) ?? token)
+      const answer = await runShown(known, redis, running.ports.socket)
       const found = answer.match(TOKEN) ?? []
       printed.match(TOKEN)?.forEach((token, i) => tokens.set(token, found[i]!))
       expect(alike(answer)).to.equal(alike(printed))

@@ -88,13 +88,16 @@ export class Checks implements Watch {
     const { operation } = done
     const tookMs = done.endMs - done.startMs
     // Alone on its connection it does not wait for room for much longer than the limit.
-    const mostMs = 2 * QUEUE_TIMEOUT_MS + REQUEST_TIMEOUT_MS
+    // A value with a tag waits for the tag first, which is a read and one update or two.
+    const timeoutMs = operation.kind === 'tag-write' ? 4 * REQUEST_TIMEOUT_MS : REQUEST_TIMEOUT_MS
+    const mostMs = 2 * QUEUE_TIMEOUT_MS + timeoutMs
+    if (operation.kind === 'invalidate') return // of no single key
     if (operation.kind === 'flush-all') return // it has a deadline for each of its steps, and may give up
     if (tookMs > mostMs + DEADLINE_SLACK_MS + this.stalledMs) {
       this.world.fault(`${nameOf(done)} took ${tookMs.toFixed(0)} ms`)
     }
     const workedMs = done.endMs - done.admittedMs
-    if (workedMs > REQUEST_TIMEOUT_MS + DEADLINE_SLACK_MS + this.stalledMs) {
+    if (workedMs > timeoutMs + DEADLINE_SLACK_MS + this.stalledMs) {
       this.world.fault(`${nameOf(done)} took ${workedMs.toFixed(0)} ms after it had begun`)
     }
     if (this.healed && !this.schedule.beyond && done.outcome !== 'ok' && !this.maySeeLaterVersions(done)) {
@@ -382,11 +385,13 @@ export class Checks implements Watch {
     for (const key of keys) {
       const ofKey = history.filter(
         ({ operation }) =>
-          operation.kind === 'flush-all' || (keysOf(operation).includes(key) && operation.level === 'quorum'),
+          isOfAll(operation.kind) || (keysOf(operation).includes(key) && operation.level === 'quorum'),
       )
       if (ofKey.length === 0) continue
       const verdict = checkLinearizable(
-        ofKey.filter((done) => done.outcome !== 'none').map((done) => entryOf(done, key)),
+        ofKey
+          .filter((done) => done.outcome !== 'none')
+          .map((done) => ({ ...entryOf(done, key), mayBeGone: isOvertaken(done, ofKey) })),
         CLOCK_ERROR_MS,
       )
       if (verdict === 'undecided') this.undecided++
@@ -483,6 +488,20 @@ function isMadeOf(sum: number, amounts: ReadonlySet<number>): boolean {
     left -= digit * power
   }
   return true
+}
+
+/** Concerns all keys. */
+function isOfAll(kind: Done['operation']['kind']): boolean {
+  return kind === 'flush-all' || kind === 'invalidate'
+}
+
+/** The tag was invalidated between the start of a write with it and its end. */
+function isOvertaken(done: Done, others: readonly Done[]): boolean {
+  const end = done.outcome === 'ok' ? done.end : Infinity
+  return others.some(({ operation, outcome, start, ...other }) => {
+    const isMaybe = operation.kind === 'invalidate' && outcome !== 'none'
+    return isMaybe && start < end && (outcome === 'ok' ? other.end : Infinity) > done.start
+  })
 }
 
 /** What an operation did to one of its keys. */

@@ -8,7 +8,18 @@
 import { collectionsAfter, isOnCollection, type CollectionKind, type Told } from './collections.ts'
 
 export interface HistoryEntry {
-  readonly kind: 'read' | 'write' | 'delete' | 'nx' | 'cas' | 'incr' | 'take' | 'add' | CollectionKind
+  readonly kind:
+    | 'read'
+    | 'write'
+    | 'tag-write'
+    | 'invalidate'
+    | 'delete'
+    | 'nx'
+    | 'cas'
+    | 'incr'
+    | 'take'
+    | 'add'
+    | CollectionKind
   /** What it writes, or adds. */
   readonly value: number
   readonly expected: number | null
@@ -23,6 +34,8 @@ export interface HistoryEntry {
   readonly expiresAtMs: number
   readonly startMs: number
   readonly endMs: number
+  /** tag-write: its tag was invalidated meanwhile, so that it may leave nothing. */
+  readonly mayBeGone?: boolean
 }
 
 export type Verdict = 'linearizable' | 'violated' | 'undecided'
@@ -30,10 +43,11 @@ export type Verdict = 'linearizable' | 'violated' | 'undecided'
 interface State {
   readonly value: Told
   readonly expiresAtMs: number
+  readonly tagged: boolean
 }
 
 const ONLY_READ: ReadonlySet<string> = new Set(['read', 'elements', 'fields'])
-const NOTHING: State = { value: null, expiresAtMs: 0 }
+const NOTHING: State = { value: null, expiresAtMs: 0, tagged: false }
 const MAX_STEPS = 1_000_000
 
 /** @param clockErrorMs by how much two coordinators may disagree about the time */
@@ -51,7 +65,7 @@ export function checkLinearizable(history: readonly HistoryEntry[], clockErrorMs
   const search = (state: State, requiredDone: number): boolean => {
     if (requiredDone === required) return true
     if (++steps > MAX_STEPS) return false
-    const key = `${String.fromCharCode(...done)}|${state.value}|${state.expiresAtMs}`
+    const key = `${String.fromCharCode(...done)}|${state.value}|${state.expiresAtMs}|${state.tagged}`
     if (tried.has(key)) return false
     tried.add(key)
     let firstEnd = Infinity
@@ -86,17 +100,21 @@ function outcomes(entry: HistoryEntry, state: State, errorMs: number): State[] {
 /** @param seen what the operation sees @param state what is there, seen or not */
 function after(entry: HistoryEntry, seen: State, state: State): State[] {
   const { kind, known, result } = entry
-  const written: State = { value: entry.value, expiresAtMs: entry.expiresAtMs }
+  const written: State = { value: entry.value, expiresAtMs: entry.expiresAtMs, tagged: kind === 'tag-write' }
   if (isOnCollection(kind)) {
     const held = seen.value === null ? null : String(seen.value)
     const found = collectionsAfter(kind, entry.value, known ? result : undefined, held)
-    return found.map((value) => ({ value, expiresAtMs: seen.expiresAtMs }))
+    return found.map((value) => ({ value, expiresAtMs: seen.expiresAtMs, tagged: false }))
   }
   switch (kind) {
     case 'read':
       return result === seen.value ? [state] : []
     case 'write':
       return [written]
+    case 'tag-write':
+      return entry.mayBeGone ? [written, NOTHING] : [written]
+    case 'invalidate':
+      return seen.tagged ? [NOTHING] : [state]
     case 'delete':
       return [NOTHING]
     case 'nx':
@@ -109,7 +127,9 @@ function after(entry: HistoryEntry, seen: State, state: State): State[] {
     case 'incr':
     case 'add': {
       const sum = Number(seen.value ?? 0) + (kind === 'add' ? entry.value : 1)
-      return known && result !== sum ? [] : [{ value: sum, expiresAtMs: seen.expiresAtMs }]
+      return known && result !== sum
+        ? []
+        : [{ value: sum, expiresAtMs: seen.expiresAtMs, tagged: seen.tagged }]
     }
     case 'take':
       return known && result !== seen.value ? [] : [NOTHING]

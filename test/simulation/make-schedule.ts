@@ -21,6 +21,8 @@ export interface ProfileOptions {
   readonly changes?: boolean
   /** All keys are deleted, some times. */
   readonly flushes?: boolean
+  /** Values have a tag, which is invalidated. */
+  readonly tags?: boolean
 }
 
 const LASTS_MS = 2500
@@ -31,6 +33,7 @@ const LIVES_MS = [50, 50, 20_000]
 export const MAX_MOVES = 26
 
 export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedule {
+  if (options.tags) return tagged(byChance(seed, options))
   if (options.flushes) return flushed(byChance(seed, options))
   if (!options.changes || options.beyond) return byChance(seed, options)
   // Most runs of changes have a plot, which is short.
@@ -64,6 +67,28 @@ function flushed(schedule: Schedule): Schedule {
   }
   const inOrder = (one: { at: number }, other: { at: number }) => one.at - other.at
   return { ...schedule, operations: operations.sort(inOrder), faults: [...faults].sort(inOrder) }
+}
+
+/** Many values have a tag. At `quorum` only, and without what reads a value and writes one without its tags. */
+function tagged(schedule: Schedule): Schedule {
+  const { seed, coordinators, healAt } = schedule
+  const random = seeded(seed * 2 + 2_200_000_001)
+  for (let i = 0; i < 3; i++) random.next()
+  const single = schedule.operations
+    .filter(({ level, kind }) => level === 'quorum' && !['move', 'total', 'cas'].includes(kind))
+    .map((operation): Operation => {
+      const isTagged = operation.kind === 'write' && random.chance(0.8)
+      return { ...operation, ttlMs: 0, ...(isTagged && { kind: 'tag-write' }) }
+    })
+  const lasts = Math.max(...single.map(({ at }) => at), healAt / 2)
+  const invalidations = Array.from({ length: 2 + random.below(8) }, (_, i): Operation => {
+    const at = Math.floor(random.next() * lasts)
+    const coordinator = random.below(coordinators)
+    const who = { client: 90 + (i % 3), coordinator, key: single[0]?.key ?? 'q1', level: 'quorum' } as const
+    return { at, ...who, kind: 'invalidate', value: -1 - i, ttlMs: 0 }
+  })
+  const inOrder = (one: { at: number }, other: { at: number }) => one.at - other.at
+  return { ...schedule, operations: [...single, ...invalidations].sort(inOrder) }
 }
 
 /** All clocks are set back, and before a coordinator notices it, it goes on writing, and another one deletes all. */

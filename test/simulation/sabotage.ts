@@ -44,14 +44,15 @@ const unknown = only?.filter((name) => !SABOTAGES.some((one) => one.name === nam
 if (unknown.length > 0) throw new Error(`there is no sabotage called ${unknown.join(', ')}`)
 const sound = { name: 'none', rule: '', file: '', find: '', replace: '' }
 console.log(`${chosen.length} planted bugs, ${values.seeds} seeds each at most; first the code without any`)
-const isPlain = ({ converge, changes, flushes }: Sabotage) => !converge && !changes && !flushes
-const [plain, converging, changing, flushing] = await Promise.all([
+const isPlain = ({ converge, changes, flushes, tags }: Sabotage) => !converge && !changes && !flushes && !tags
+const [plain, converging, changing, flushing, tagging] = await Promise.all([
   chosen.some(isPlain) ? failing(sound) : [],
   chosen.some(({ converge }) => converge) ? failing({ ...sound, name: 'none-converge', converge: true }) : [],
   chosen.some(({ changes }) => changes) ? failing({ ...sound, name: 'none-changes', changes: true }) : [],
   chosen.some(({ flushes }) => flushes) ? failing({ ...sound, name: 'none-flushes', flushes: true }) : [],
+  chosen.some(({ tags }) => tags) ? failing({ ...sound, name: 'none-tags', tags: true }) : [],
 ])
-const sick = [...plain, ...converging, ...changing, ...flushing]
+const sick = [...plain, ...converging, ...changing, ...flushing, ...tagging]
 if (sick.length > 0) {
   console.log(`Without any planted bug these seeds fail, and are left out: ${sick.join(', ')}`)
 }
@@ -92,8 +93,8 @@ async function failing(sabotage: Sabotage): Promise<number[]> {
 
 async function hunt(sabotage: Sabotage): Promise<Found> {
   const startedAt = performance.now()
-  const { converge, changes, flushes } = sabotage
-  const ignored = converge ? converging : changes ? changing : flushes ? flushing : plain
+  const { converge, changes, flushes, tags } = sabotage
+  const ignored = converge ? converging : changes ? changing : flushes ? flushing : tags ? tagging : plain
   let copy: string
   try {
     copy = plant(sabotage)
@@ -115,8 +116,8 @@ async function hunt(sabotage: Sabotage): Promise<Found> {
   return { sabotage, seed: first ? Number(first[1]) : null, violation: first?.[2] ?? '', seconds }
 }
 
-function flags({ converge, changes, flushes }: Sabotage): string[] {
-  const given = { '--converge': converge, '--changes': changes, '--flushes': flushes }
+function flags({ converge, changes, flushes, tags }: Sabotage): string[] {
+  const given = { '--converge': converge, '--changes': changes, '--flushes': flushes, '--tags': tags }
   return Object.entries(given).flatMap(([flag, isGiven]) => (isGiven ? [flag] : []))
 }
 

@@ -43,6 +43,8 @@ export interface Sabotage extends Change {
   readonly changes?: boolean
   /** Found only where all keys are deleted. */
   readonly flushes?: boolean
+  /** Found only where values have tags. */
+  readonly tags?: boolean
 }
 
 export const SABOTAGES: readonly Sabotage[] = [
@@ -355,9 +357,9 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'told-too-early',
     rule: 'of updates that are carried out together none is told before the last result is confirmed',
     file: 'src/coordinator/update/queued-update.ts',
-    find: 'results[results.length - 1] = asStored(newRecord(last.kind, stamp, last.expiresAtMs, last.value))',
+    find: 'results[results.length - 1] = asStored(newRecordOf(last, stamp))',
     replace:
-      'results[results.length - 1] = asStored(newRecord(last.kind, stamp, last.expiresAtMs, last.value))\n        const { member: one, before: saw } = turns.at(-1)!\n        one.updated(results[saw]!, results[results.length - 1]!)',
+      'results[results.length - 1] = asStored(newRecordOf(last, stamp))\n        const { member: one, before: saw } = turns.at(-1)!\n        one.updated(results[saw]!, results[results.length - 1]!)',
   },
   {
     name: 'applied-after-its-end',
@@ -556,6 +558,47 @@ export const SABOTAGES: readonly Sabotage[] = [
     find: 'time.latestMs + mostMs',
     replace: 'time.nowMs() + mostMs',
     flushes: true,
+  },
+  // ---- tags
+  {
+    name: 'tags-ignored',
+    rule: 'a read of a tagged value asks for its tags',
+    file: 'src/coordinator/read/quorum-read.ts',
+    find: 'if (record?.isTagged) this.judge(record, by)',
+    replace: 'if (record === null && by === null) this.judge(record!, by)',
+    tags: true,
+  },
+  {
+    name: 'tags-at-one',
+    rule: 'a read at quorum asks for the tags at quorum, too',
+    file: 'src/coordinator/tags/tags.ts',
+    find: 'this.options.read(key, done, level)',
+    replace: "this.options.read(key, done, 'one')",
+    tags: true,
+  },
+  {
+    name: 'any-generation',
+    rule: 'a tag that was made again has another generation',
+    file: 'src/coordinator/tags/tags.ts',
+    find: 'const isGone = !error && !this.generationIn(held)?.equals(generation)',
+    replace: 'const isGone = !error && !this.generationIn(held) && generation.length > 0',
+    tags: true,
+  },
+  {
+    name: 'updates-ignore-tags',
+    rule: 'an update takes a value whose tags are gone for nothing',
+    file: 'src/coordinator/update/update.ts',
+    find: 'if (!before?.isTagged || !this.update.judges) {',
+    replace: 'if (!before?.isTagged || this.update.judges) {',
+    tags: true,
+  },
+  {
+    name: 'dropped-by-name',
+    rule: 'what gives back the memory of a value deletes that version only',
+    file: 'src/coordinator/tags/tags.ts',
+    find: 'current?.kind === KIND_TOMBSTONE && compareVersions(current.version, gone) === 0 ? GONE : KEEP',
+    replace: 'current && compareVersions(current.version, gone) >= 0 ? GONE : KEEP',
+    tags: true,
   },
   // ---- time
   {

@@ -17,11 +17,14 @@ export type QuorumKind =
   | 'move'
   | 'total'
   | 'flush-all'
+  | 'tag-write'
+  | 'invalidate'
   | CollectionKind
 
 /**
  * move takes an amount, `value`, from its key and gives it to the next one of these, in one transaction; total reads all of
  * them in one. So their sum stays 0. flush-all deletes all keys, at one moment.
+ * tag-write writes a value with the only tag of the run, and invalidate lets all values go that have it.
  */
 export const ACCOUNTS: readonly string[] = ['{accounts}a', '{accounts}b', '{accounts}c']
 

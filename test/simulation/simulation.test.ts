@@ -9,6 +9,7 @@ import { simulate } from './simulate.ts'
 const RUNS = 150
 const RUNS_BEYOND = 25
 const RUNS_OF_CHANGES = 75
+const RUNS_OF_TAGS = 25
 
 /** What a run of this many seeds must have met, or it has shown nothing. */
 const MET = [
@@ -128,6 +129,18 @@ describe('simulation', () => {
       expect(result.violations, command).to.deep.equal([])
     }
     expect(MET_IN_CHANGES.filter((what) => !counters.counts.has(what))).to.deep.equal([])
+  })
+
+  it(`keeps them in ${RUNS_OF_TAGS} runs in which values have a tag that is invalidated`, async function () {
+    this.timeout(60_000)
+    const counters = new Counters()
+    for (let seed = 1; seed <= RUNS_OF_TAGS; seed++) {
+      const result = await simulate(makeSchedule(seed, { tags: true }))
+      counters.add(result.counters)
+      expect(result.violations, `npx tsx test/simulation/run.ts --tags --seed ${seed}`).to.deep.equal([])
+    }
+    const met = ['tag-write ok', 'tag-write unknown', 'invalidate ok', 'invalidate unknown']
+    expect(met.filter((what) => !counters.counts.has(`quorum ${what}`))).to.deep.equal([])
   })
 
   it('neither crashes nor hangs where more replicas lose their data than a quorum can spare', async function () {

@@ -8,6 +8,7 @@ import type { Coordinator } from '../../src/coordinator/coordinator.ts'
 import type { ModifyAll, TransactDone } from '../../src/coordinator/transact/transact.ts'
 import type { UpdateDone } from '../../src/coordinator/update/update.ts'
 import { RondoError } from '../../src/core/errors.ts'
+import { tagKey } from '../../src/core/tags.ts'
 import { putIf } from '../../src/servers/http/condition.ts'
 import { increment, take } from '../support/steps.ts'
 import { changeKey } from '../../src/commands/run/one-key.ts'
@@ -24,6 +25,8 @@ import { keysOf, type Operation } from './schedule.ts'
 import type { Running, World } from './world.ts'
 
 const THINKS_MS = 0.05
+/** Of all values that have one. */
+const TAG = tagKey(0, Buffer.from('tag'))
 /** Of a value: all of it. */
 const WHOLE = { from: 0, to: -1 }
 
@@ -204,6 +207,17 @@ export class Workload {
       case 'delete':
         coordinator.remove(key, written, level)
         return
+      case 'tag-write':
+        coordinator.tagging(
+          [TAG],
+          expiresAtMs,
+          { tagging: (tags) => coordinator.write(key, value, expiresAtMs, written, level, tags), ...failing },
+          level,
+        )
+        return
+      case 'invalidate':
+        coordinator.remove(TAG, written, level)
+        return
       case 'nx':
         coordinator.update(
           key,
@@ -331,7 +345,7 @@ export class Workload {
     done.result = result
     done.version = version
     const { client } = this.inFlight.get(done)!
-    const sees = value ?? (kind === 'write' ? done.operation.value : null)
+    const sees = value ?? (kind === 'write' || kind === 'tag-write' ? done.operation.value : null)
     if (version && sees !== null) client.seen.set(done.operation.key, { value: sees, version })
     this.finish(done, 'ok')
   }
@@ -376,7 +390,12 @@ export function onlyReads(kind: Operation['kind']): boolean {
 export function nameOf({ operation }: Done): string {
   const { client, kind, key, value, level, ttlMs } = operation
   const what =
-    kind === 'write' || kind === 'nx' || kind === 'cas' || kind === 'move' || isOnCollection(kind)
+    kind === 'write' ||
+    kind === 'tag-write' ||
+    kind === 'nx' ||
+    kind === 'cas' ||
+    kind === 'move' ||
+    isOnCollection(kind)
       ? ` ${value}`
       : ''
   return `client ${client}: ${kind} ${key}${what}${ttlMs > 0 ? ` for ${ttlMs} ms` : ''}${level === 'quorum' ? '' : ` at ${level}`}`

@@ -207,6 +207,7 @@ export class World {
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       graceMs: GRACE_MS,
       maxKeyBytes: 1024,
+      maxTags: 16,
       maxValueBytes: 1 << 20,
       maxInFlight: 10_000,
       hotKeys: 0,

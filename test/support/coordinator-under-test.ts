@@ -87,6 +87,7 @@ export class CoordinatorUnderTest {
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       graceMs: 86_400_000,
       maxKeyBytes: 1024,
+      maxTags: 16,
       maxValueBytes: 1 << 20,
       maxInFlight: 10_000,
       hotKeys: 0,

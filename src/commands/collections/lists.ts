@@ -192,7 +192,7 @@ export function popFirst(
   const entries = entriesOrRefusal(held[place]!, type)
   if ('reply' in entries) return entries
   const { elements, rest } = pop(entries)
-  const stored = storedAs(type, rest, held[place]!.expiresAtMs)
+  const stored = storedAs(type, rest, held[place]!.expiresAtMs, held[place])
   if (isRefusal(stored)) return stored
   return { reply: [keys[place]!, elements], next: keys.map((_, i) => (i === place ? stored : undefined)) }
 }
@@ -233,14 +233,14 @@ function moved(held: readonly (Held | null)[], from: End, to: End, newEndMs: num
   if ('reply' in list) return list
   const { elements, rest } = popped(list, 1, from)
   const reply = elements[0]!
-  const left = storedAs(LIST, rest, source.expiresAtMs)
+  const left = storedAs(LIST, rest, source.expiresAtMs, source)
   if (isRefusal(left)) return left
   const target = held.length === 1 ? left : held[1]!
   const other = entriesOrRefusal(target, LIST)
   if ('reply' in other) return other
   // A list of one element is not gone meanwhile: it keeps its expiry time.
   const endMs = held.length === 1 ? source.expiresAtMs : (target?.expiresAtMs ?? newEndMs)
-  const stored = storedAs(LIST, pushed(other, elements, to), endMs)
+  const stored = storedAs(LIST, pushed(other, elements, to), endMs, held.length === 1 ? source : target)
   if (isRefusal(stored)) return stored
   return { reply, next: held.length === 1 ? [stored] : [left, stored] }
 }

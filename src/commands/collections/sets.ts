@@ -117,9 +117,9 @@ export function smove(args: readonly Buffer[], nowMs: number, limits: StepLimits
       if ('reply' in targetSet) return targetSet
       const { entries: rest } = without(sourceSet, [sourceSet.indexOf(member)])
       if (!rest) return { reply: 0 }
-      const left = storedAs(SET, rest, source.expiresAtMs)
+      const left = storedAs(SET, rest, source.expiresAtMs, source)
       const { entries: more } = added(targetSet, [member])
-      const moved = more ? storedAs(SET, more, target?.expiresAtMs ?? newEndMs) : undefined
+      const moved = more ? storedAs(SET, more, target?.expiresAtMs ?? newEndMs, target) : undefined
       if (isRefusal(left)) return left
       if (moved && isRefusal(moved)) return moved
       return { reply: 1, next: [left, moved] }

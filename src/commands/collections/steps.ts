@@ -12,6 +12,7 @@ import type { Reply } from '../reply.ts'
 import {
   defaultEnd,
   refused,
+  taggedAs,
   WRONG_TYPE,
   type Held,
   type Seen,
@@ -119,18 +120,27 @@ export function changeEntries(
     if ('reply' in entries) return entries
     const { reply, entries: after } = change(entries)
     if (!after) return { reply }
-    const stored = storedAs(type, after, held?.expiresAtMs ?? newEndMs)
+    const stored = storedAs(type, after, held?.expiresAtMs ?? newEndMs, held)
     return isRefusal(stored) ? stored : { reply, next: [stored] }
   })
 }
 
-/** What the key holds of it: null = nothing, because it is empty; or why it is refused. */
-export function storedAs(type: CollectionType, next: NewEntries, expiresAtMs: number): Held | null | Stepped {
+/**
+ * What the key holds of it: null = nothing, because it is empty; or why it is refused.
+ *
+ * @param changed what the key has held of it before
+ */
+export function storedAs(
+  type: CollectionType,
+  next: NewEntries,
+  expiresAtMs: number,
+  changed?: Held | null,
+): Held | null | Stepped {
   const { count, bytes } = next
   if (count === 0) return null
   if (bytes > MAX_COLLECTION_BYTES) return tooMuch(type, `${bytes} bytes`, MAX_COLLECTION_BYTES)
   if (count > MAX_COLLECTION_ENTRIES) return tooMuch(type, `${count} elements`, MAX_COLLECTION_ENTRIES)
-  return { value: next.value(), expiresAtMs, kind: type.kind }
+  return { ...taggedAs(changed), value: next.value(), expiresAtMs, kind: type.kind }
 }
 
 /** The result of a command in place of what its target holds, which is gone if that is empty. The reply is the count. */

@@ -1,7 +1,13 @@
 /** Converts between the coordinator's records and the values that steps use. */
 import type { KeyStore } from '../../coordinator/api.ts'
 import { peekRecord, readRecord, type CallOptions } from '../../coordinator/promises.ts'
-import { KIND_TOMBSTONE, KIND_VALUE, type PeekedRecord, type StoredRecord } from '../../core/codec.ts'
+import {
+  KIND_TOMBSTONE,
+  KIND_VALUE,
+  type Content,
+  type PeekedRecord,
+  type StoredRecord,
+} from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import type { Need } from '../../core/part.ts'
 import type { RondoError } from '../../core/errors.ts'
@@ -28,7 +34,7 @@ export function writeOptions(caller: Caller): CallOptions {
 }
 
 /** The record to store; null = a delete. */
-export function recordOf(next: Held | null): { kind: number; value: Buffer; expiresAtMs: number } {
+export function recordOf(next: Held | null): Content {
   return next ? { kind: KIND_VALUE, ...next } : { kind: KIND_TOMBSTONE, value: EMPTY, expiresAtMs: 0 }
 }
 

@@ -12,9 +12,13 @@ export type Known = Held | Peeked
 
 /** @param expiresAtMs if the record does not contain it */
 export function knownOf(record: StoredRecord | PeekedRecord, expiresAtMs = record.expiresAtMs): Known {
-  const known = record instanceof StoredRecord ? { value: record.value } : { record }
+  const known = record instanceof StoredRecord ? valueIn(record) : { record }
   const { kind } = record
   return kind === KIND_VALUE ? { ...known, expiresAtMs } : { ...known, expiresAtMs, kind }
+}
+
+function valueIn(record: StoredRecord): { value: Buffer; tags?: Buffer | undefined } {
+  return record.isTagged ? { value: record.value, tags: record.tags } : { value: record.value }
 }
 
 /** The number of value bytes held. */

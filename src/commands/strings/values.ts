@@ -22,6 +22,7 @@ import {
   lookAtPart,
   refused,
   inPlaceOf,
+  taggedAs,
   tooLong,
   until,
   WRONG_TYPE,
@@ -238,7 +239,8 @@ export function getex(args: readonly Buffer[], nowMs: number): Step {
     if (newEnd instanceof CommandError) return refused(newEnd.message)
     // As Redis does, it stores a time that the key has already.
     if (newEnd === 0 && held.expiresAtMs === 0) return { reply: held.value }
-    return { reply: held.value, next: [until(held.value, newEnd, applyMs)] }
+    const next = until(held.value, newEnd, applyMs)
+    return { reply: held.value, next: [next && { ...taggedAs(held), ...next }] }
   })
   return answering(step)
 }

@@ -18,8 +18,9 @@
  * was not fetched: the read begins again with whole records. After the answer, a separate read in the background
  * repairs a late voter.
  */
-import { compareVersions, VERSION_ZERO } from '../../core/clock.ts'
+import { compareVersions, VERSION_ZERO, type Version } from '../../core/clock.ts'
 import {
+  asDeleted,
   HEAD_BYTES,
   lastingCopy,
   PeekedRecord,
@@ -63,6 +64,8 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
   private readonly settle: (done: ReadDone) => void
   private rounds = 0
   private repairing = false
+  /** Of a value whose tags were gone after it was read. */
+  private gone: Version | null = null
 
   /**
    * @param part the part that is returned; null = whole records
@@ -160,9 +163,41 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
   }
 
   answer(record: RecordHead | null, by: ServedBy | undefined): void {
+    if (record?.isTagged) this.judge(record, by)
+    else this.deliver(record, by)
+  }
+
+  /**
+   * The value is one only if its tags are there, which costs a read more. If they are not, it is looked at again: what has
+   * replaced it before they went, and after it was read, may be there.
+   */
+  private judge(record: RecordHead, by: ServedBy | undefined): void {
+    if (this.isFinished) return
+    this.rounds = 0
+    if (!(record instanceof StoredRecord)) {
+      this.againWithValues()
+      return
+    }
+    const { tags } = this.context
+    if (this.gone && compareVersions(this.gone, record.version) === 0) {
+      tags.drop(this.key, record)
+      this.deliver(asDeleted(record), by)
+      return
+    }
+    const judged = (shown: StoredRecord) => {
+      if (shown === record) this.deliver(record, by)
+      else {
+        this.gone = record.version
+        this.again()
+      }
+    }
+    tags.judge(record, this.level, judged, (error) => this.end(error))
+  }
+
+  private deliver(record: RecordHead | null, by: ServedBy | undefined): void {
     if (!this.finish()) return
     const isMore = this.part !== null && record instanceof StoredRecord
-    this.done.read(isMore ? PeekedRecord.of(record, this.part) : record, by)
+    this.done.read(isMore ? PeekedRecord.ofValue(record, this.part) : record, by)
   }
 
   wrongType(): void {

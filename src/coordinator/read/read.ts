@@ -19,7 +19,7 @@
  * to be overwritten or deleted.
  */
 import type { Member } from '../../cluster/member.ts'
-import { StoredRecord, VERSION_AT, type PeekedRecord, type RecordHead } from '../../core/codec.ts'
+import { PeekedRecord, StoredRecord, VERSION_AT, type RecordHead } from '../../core/codec.ts'
 import { compareVersions } from '../../core/clock.ts'
 import type { Deadline, Timed } from '../../core/deadlines.ts'
 import { RondoError } from '../../core/errors.ts'
@@ -64,6 +64,8 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   private readonly part: Part | null
   private deadline: Deadline | null = null
   private finished = false
+  /** It has its answer, a tagged value, and asks for the tags. */
+  private judging = false
 
   private plan: ReadPlan<Member> | null = null
   private nextInTurn = 0
@@ -150,7 +152,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   }
 
   onRecord(node: Node, bytes: Buffer | null, fence: Fence): void {
-    if (this.finished) return
+    if (this.finished || this.judging) return
     // Only reads of whole records fetch them.
     const record = (bytes ? new StoredRecord(bytes) : null) as RecordHead | null as R | null
     this.context.sizes.found(this.key, bytes?.length ?? 0, this.expectedBytes)
@@ -159,7 +161,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   }
 
   onPeeked(node: Node, record: PeekedRecord | null, fence: Fence): void {
-    if (!this.finished) this.answered(node, record as RecordHead | null as R | null, fence)
+    if (!this.finished && !this.judging) this.answered(node, record as RecordHead | null as R | null, fence)
   }
 
   private answered(node: Node, record: R | null, fence: Fence): void {
@@ -216,12 +218,47 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       }
     }
     if (!this.isLarge) this.context.hedging.answered(this.context.deadlines.startOf(this.deadline!))
+    this.deliver(record, by)
+  }
+
+  private deliver(record: R | null, by: ServedBy): void {
+    if (record?.isTagged) {
+      this.judge(record, by)
+      return
+    }
+    this.finish()
+    this.done.read(record, by)
+  }
+
+  /** The value is one only if its tags are there, which costs a read more; of a part, the tags are fetched first. */
+  private judge(record: R, by: ServedBy): void {
+    this.judging = true
+    const { context, key, replicas, part } = this
+    const { tags, sizes } = context
+    const failed = (error: RondoError) => this.fail(error)
+    if (part !== null) {
+      const read = (whole: StoredRecord | null, from?: ServedBy) => {
+        this.end((whole && PeekedRecord.ofValue(whole, part)) as RecordHead | null as R | null, from ?? by)
+      }
+      ReadOne.ofValue(context, key, replicas, sizes.expected(key), { read, failed }).start()
+      return
+    }
+    const whole = record as RecordHead as StoredRecord
+    const judged = (shown: StoredRecord) => {
+      if (shown !== whole) tags.drop(key, whole)
+      this.end(shown as RecordHead as R, by)
+    }
+    tags.judge(whole, 'one', judged, failed)
+  }
+
+  private end(record: R | null, by: ServedBy): void {
+    if (this.finished) return
     this.finish()
     this.done.read(record, by)
   }
 
   onFailure(node: Node, failure: NodeFailure): void {
-    if (this.finished) return
+    if (this.finished || this.judging) return
     this.lastFailure = failure
     if (failure.reason === 'wrong-type') {
       this.fail(wrongType())
@@ -261,7 +298,14 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
 
   late(): void {
     // A large reply is slow anyway, and a second one would slow down others.
-    if (this.hedge || this.isLarge || this.outstanding !== 1 || this.tries >= this.context.maxTries) return
+    if (
+      this.judging ||
+      this.hedge ||
+      this.isLarge ||
+      this.outstanding !== 1 ||
+      this.tries >= this.context.maxTries
+    )
+      return
     this.plan ??= this.planWithoutFirst()
     const next = this.plan.inTurn[this.nextInTurn]
     if (!next || this.done.isFollowed?.() || !this.context.hedging.spend()) return
@@ -270,7 +314,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   }
 
   overdue(): void {
-    if (this.hedgeFoundNothing && this.comparing === 0) {
+    if (this.hedgeFoundNothing && this.comparing === 0 && !this.judging) {
       this.askedBothSets = true // there is no time left for it
       this.found(null, this.hedge!)
       return
@@ -322,8 +366,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
       this.giveUp()
       return
     }
-    this.finish()
-    this.done.read(this.newest, this.comparedNodes)
+    this.deliver(this.newest, this.comparedNodes)
   }
 
   private noReplicaAnswered(): RondoError {

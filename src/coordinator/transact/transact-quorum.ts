@@ -105,6 +105,8 @@ class TransactionAttempt implements StoreAllCall {
   /** What the clean ones of them hold, by key. */
   private readonly votes: Map<Node, StoredRecord | null>[]
   private before: Records = []
+  /** The same as their tags have them. */
+  private shown: Records = []
   private modified: AllModified | null = null
   /** Set once decided. */
   private writes: readonly StoreAllWrite[] | null = null
@@ -205,7 +207,28 @@ class TransactionAttempt implements StoreAllCall {
   private decide(): void {
     this.before = this.votes.map((votes) => newestOf(votes.values()))
     this.round = 'modify'
-    this.transaction.modify(this.before, (modified) => {
+    const { context, level } = this.transaction
+    const shown = [...this.before]
+    let missing = 1
+    const ready = () => {
+      if (--missing > 0 || this.transaction.isFinished) return
+      this.shown = shown
+      this.modify()
+    }
+    this.before.forEach((record, i) => {
+      if (!record?.isTagged) return
+      missing++
+      const judged = (one: StoredRecord) => {
+        shown[i] = one
+        ready()
+      }
+      context.tags.judge(record, level, judged, (error) => this.transaction.fail(error.message))
+    })
+    ready()
+  }
+
+  private modify(): void {
+    this.transaction.modify(this.shown, (modified) => {
       if (this.transaction.isFinished) this.round = 'over'
       else this.accept(modified)
     })
@@ -219,7 +242,7 @@ class TransactionAttempt implements StoreAllCall {
     this.writes = keys.map(({ key }, i) => {
       const before = this.before[i]!
       const agreed = transaction.isAtMajority(this.votes[i]!, before)
-      const next = changes[i] ?? (agreed ? null : before)
+      const next = changes[i] ?? (agreed ? null : this.shown[i]!)
       if (!next) return { key, record: null, lifeMs: 0, onlyIf } // only checked
       return { key, ...transaction.recordOf(key, next, this.ballot), onlyIf }
     })
@@ -315,10 +338,10 @@ class TransactionAttempt implements StoreAllCall {
     this.round = 'over'
     this.noteTurnedAway()
     const modified = this.modified!
-    const after = this.writes!.map(({ record }, i) => (record ? asStored(record) : this.before[i]!))
+    const after = this.writes!.map(({ record }, i) => (record ? asStored(record) : this.shown[i]!))
     this.copyToOthers()
     if (modified.kind === 'refuse') this.transaction.end(modified.error)
-    else this.transaction.succeed(this.before, after)
+    else this.transaction.succeed(this.shown, after)
   }
 
   private copyToOthers(): void {

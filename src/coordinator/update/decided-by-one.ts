@@ -53,7 +53,11 @@ export abstract class DecidedByOne<Done extends Failing> extends ReadModifyWrite
         this.context.background.end()
         if (this.isFinished) return
         if (epoch < replicas.epoch) this.attemptSoon()
-        else then(newestOf([record, bytes ? new StoredRecord(bytes) : null]))
+        else {
+          const newest = newestOf([record, bytes ? new StoredRecord(bytes) : null])
+          if (newest === record || !newest?.isTagged) then(newest)
+          else this.context.tags.judge(newest, 'one', then, (error) => this.fail(error.message))
+        }
       },
       onFailure: () => {
         this.context.background.end()

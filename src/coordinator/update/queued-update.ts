@@ -12,7 +12,7 @@
  * - Each keeps its own deadline. One that timed out before anything was sent was reported as not applied, and is left
  *   out of every later attempt.
  */
-import { HEAD_BYTES, newRecord, type StoredRecord } from '../../core/codec.ts'
+import { HEAD_BYTES, newRecordOf, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import type { Timed } from '../../core/deadlines.ts'
 import { RondoError } from '../../core/errors.ts'
@@ -164,7 +164,7 @@ export class UpdateGroup implements UpdateDone {
       }
       if (last && !isSeen) {
         const stamp = this.versions[results.length - 2]!
-        results[results.length - 1] = asStored(newRecord(last.kind, stamp, last.expiresAtMs, last.value))
+        results[results.length - 1] = asStored(newRecordOf(last, stamp))
         isSeen = true
       }
       const before = results.length - 1

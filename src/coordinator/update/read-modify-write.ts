@@ -3,8 +3,9 @@ import { VERSION_BYTES } from '../../core/clock.ts'
 import {
   FILLED_FLAG,
   HEAD_BYTES,
-  newRecord,
+  newRecordOf,
   StoredRecord,
+  type Content,
   type NewRecord,
   type Stamp,
 } from '../../core/codec.ts'
@@ -18,11 +19,7 @@ import type { KeyQueues, Names } from './key-queues.ts'
 import { Operation } from '../operation.ts'
 
 /** The new content of a key. */
-export interface Change {
-  readonly kind: number
-  readonly value: Buffer
-  /** Cluster time, 0 = never. */
-  readonly expiresAtMs: number
+export interface Change extends Content {
   /** A fill: for how long it may be served after its expiry, and so is kept. */
   readonly staleMs?: number
 }
@@ -118,15 +115,17 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
   /** @param stamp gives the version */
   recordOf(
     key: Buffer,
-    { kind, value, expiresAtMs, staleMs = 0 }: Change,
+    change: Change,
     stamp: Stamp,
   ): { readonly record: NewRecord; readonly lifeMs: number } {
+    const { kind, value, expiresAtMs, tags, staleMs = 0 } = change
     const token = tokenOf(key)
-    this.context.sizes.learn(key, HEAD_BYTES + value.length, token)
+    this.context.sizes.learn(key, HEAD_BYTES + value.length + (tags?.length ?? 0), token)
+    if (tags) this.context.tags.lengthen(tags, expiresAtMs + staleMs)
     this.context.bigKeys?.written(key, token, kind, value.length, expiresAtMs)
     const ownMs = ownLifeMs(kind, expiresAtMs, this.context.cluster.time.nowMs())
     const flags = staleMs > 0 ? FILLED_FLAG : 0
-    return { record: newRecord(kind | flags, stamp, expiresAtMs, value), lifeMs: ownMs + staleMs }
+    return { record: newRecordOf(change, stamp, flags), lifeMs: ownMs + staleMs }
   }
 
   protected get details(): { outcome: Outcome; required: number } {

@@ -63,6 +63,8 @@ export interface UpdateDone extends Failing {
 export class QuorumUpdate extends TwoRounds<UpdateDone> {
   readonly key: Buffer
   readonly modify: Modify
+  /** False: modify() gets tagged values whether their tags are there or not (repairs). */
+  readonly judges: boolean
 
   constructor(
     context: CoordinatorContext,
@@ -71,10 +73,12 @@ export class QuorumUpdate extends TwoRounds<UpdateDone> {
     level: ConsistencyLevel,
     modify: Modify,
     done: UpdateDone,
+    judges = true,
   ) {
     super(context, replicas, level, 'update', done)
     this.key = key
     this.modify = modify
+    this.judges = judges
   }
 
   protected place(): Replicas {
@@ -97,12 +101,14 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   private otherEpoch = false
   private readonly usable: readonly Member[]
   private readonly ballot: Ballot
-  private round: 'prepare' | 'accept' | 'over' = 'prepare'
+  private round: 'prepare' | 'judge' | 'accept' | 'over' = 'prepare'
   private pending = 0
   private readonly promised: Node[] = []
   /** What the clean ones of them hold. */
   private readonly votes = new Map<Node, StoredRecord | null>()
   private before: StoredRecord | null = null
+  /** The same as its tags have it. */
+  private shown: StoredRecord | null = null
   private modified: Modified | null = null
   private result: NewRecord | null = null
   private lifeMs = 0
@@ -138,6 +144,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
       this.acceptAt(node) // late, but it should hold the result too
       return
     }
+    if (this.round === 'judge') this.promised.push(node)
     if (this.round !== 'prepare' || this.update.isFinished) return
     this.promised.push(node)
     if (!this.replicas.isOfEpoch(fence)) this.otherEpoch = true
@@ -151,6 +158,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     this.end()
     this.update.context.cluster.versions.observe(newest)
     if (this.result) this.missed(node, 'it had promised a newer version')
+    else if (this.round === 'judge') this.failed.push({ node, why: 'it had promised a newer version' })
     if (this.round === 'accept') this.checkAccepts() // it may have been the last pending one
     if (this.round !== 'prepare' || this.update.isFinished) return
     this.round = 'over'
@@ -168,8 +176,23 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   }
 
   private decide(): void {
-    this.before = newestOf(this.votes.values())
-    this.modified = this.update.modify(this.before)
+    const before = newestOf(this.votes.values())
+    this.before = this.shown = before
+    if (!before?.isTagged || !this.update.judges) {
+      this.modify()
+      return
+    }
+    this.round = 'judge'
+    const { context, level } = this.update
+    const judged = (shown: StoredRecord) => {
+      this.shown = shown
+      if (!this.update.isFinished) this.modify()
+    }
+    context.tags.judge(before, level, judged, (error) => this.update.fail(error.message))
+  }
+
+  private modify(): void {
+    this.modified = this.update.modify(this.shown)
     if (this.modified.kind !== 'write' && this.update.isAtMajority(this.votes, this.before)) {
       this.conclude()
       return
@@ -177,7 +200,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     this.round = 'accept'
     const { context, key, level } = this.update
     const { replicas } = this
-    const change = this.modified.kind === 'write' ? this.modified.record : this.before!
+    const change = this.modified.kind === 'write' ? this.modified.record : this.shown!
     const { record, lifeMs } = this.update.recordOf(key, change, this.ballot)
     this.result = record
     this.lifeMs = lifeMs
@@ -246,7 +269,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     this.round = 'over'
     this.noteTurnedAway()
     const modified = this.modified!
-    const after = this.result ? asStored(this.result) : this.before
+    const after = this.result ? asStored(this.result) : this.shown
     if (this.result) {
       const { key } = this.update
       const lifeMs = Math.max(this.lifeMs, this.acks!.longestMs)
@@ -254,7 +277,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     }
     const by = this.acks?.holders ?? [...this.votes.keys()]
     if (modified.kind === 'refuse') this.update.end(modified.error, by)
-    else this.update.succeed(this.before, after, by)
+    else this.update.succeed(this.shown, after, by)
   }
 
   private noteTurnedAway(): void {

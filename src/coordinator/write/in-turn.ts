@@ -3,7 +3,7 @@
  * like that for as long as the one that is ahead writes: whatever later version the other one takes, the next write of the
  * first is later still. So it takes its turn among the changes of the key, as an update that looks at nothing.
  */
-import { expiresAtOf, kindOf, type NewRecord } from '../../core/codec.ts'
+import { contentOf, type NewRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import type { Timed } from '../../core/deadlines.ts'
 import type { CoordinatorContext } from '../context.ts'
@@ -18,8 +18,7 @@ export function writeInTurn(
   written: NewRecord,
   done: UpdateDone,
 ): Timed {
-  const { value } = written
-  const record = { kind: kindOf(written), value, expiresAtMs: expiresAtOf(written) }
+  const record = contentOf(written)
   const replicas = context.cluster.placement.replicaSetOf(key)
   return startInQueue(context, replicas, key, level, () => ({ kind: 'write', record }), done)
 }

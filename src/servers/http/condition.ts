@@ -42,8 +42,15 @@ export function conditionOf(req: IncomingMessage): Condition | null {
  * Stores a value if the condition holds; otherwise refuses with PRECONDITION_FAILED.
  * @param nowMs cluster time, called once per attempt
  */
-export function putIf(condition: Condition, value: Buffer, expiresAtMs: number, nowMs: () => number): Modify {
-  return modifyIf(condition, { kind: 'write', record: recordOf({ value, expiresAtMs }) }, nowMs)
+export function putIf(
+  condition: Condition,
+  value: Buffer,
+  expiresAtMs: number,
+  nowMs: () => number,
+  tags?: Buffer,
+): Modify {
+  const record = recordOf({ value, expiresAtMs, tags })
+  return modifyIf(condition, { kind: 'write', record }, nowMs)
 }
 
 /** Deletes if the condition holds; otherwise refuses with PRECONDITION_FAILED. */

@@ -4,6 +4,7 @@ import { storedKey } from '../../core/keys.ts'
 import type { Exchange } from './exchange.ts'
 import { databaseFromQuery, keyFromSegment, keyToText, parseKeyEncoding } from './key-path.ts'
 import { KEYS_PREFIX } from './keys.ts'
+import { tagsOf } from '../tags.ts'
 
 export async function explain(exchange: Exchange, store: KeyStore, databases: number): Promise<void> {
   const query = exchange.query(['db', 'keyEncoding'])
@@ -13,6 +14,9 @@ export async function explain(exchange: Exchange, store: KeyStore, databases: nu
   const key = keyFromSegment(segment, encoding)
   const unusable = store.checkKey(key)
   if (unusable) throw unusable
-  const explanation = await store.explain(storedKey(db, key))
-  exchange.json(200, { key: keyToText(key, encoding), db, ...explanation })
+  const stored = storedKey(db, key)
+  const explanation = await store.explain(stored)
+  const tags = await tagsOf(store, stored, { requester: exchange.requester, level: 'one' }).catch(() => null)
+  const shown = tags && tags.length > 0 ? { tags: tags.map((tag) => keyToText(tag, encoding)) } : {}
+  exchange.json(200, { key: keyToText(key, encoding), db, ...shown, ...explanation })
 }

@@ -5,13 +5,14 @@
  */
 import type { Requester, KeyStore, ReadDone, ServedBy, UpdateDone, WriteDone } from '../../coordinator/api.ts'
 import { HIT, MISS } from '../../commands/run/lookups.ts'
-import { liveWithEnd, readRecord, type CallOptions } from '../../coordinator/promises.ts'
+import { liveWithEnd, readRecord, taggingOf, type CallOptions } from '../../coordinator/promises.ts'
 import { versionText, type Version } from '../../core/clock.ts'
 import { KIND_VALUE, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
 import { loadRecord, type LoadDone, type ReadThrough } from '../../loader/api.ts'
 import type { Fills, Lease } from '../../loader/fills.ts'
+import { tagsFromQuery } from './tags.ts'
 import { askToFill, FILL_MS_MUST_BE, fillMsOf, leaseOf, storeFill } from '../fill.ts'
 import { storedKey } from '../../core/keys.ts'
 import {
@@ -94,7 +95,7 @@ export class KeysHandler {
   put(exchange: Exchange): void {
     const condition = conditionOf(exchange.req)
     const isJson = saysJson(exchange.req)
-    const query = exchange.query(['consistency', 'db', 'fill', 'keyEncoding', 'ttl'])
+    const query = exchange.query(['consistency', 'db', 'fill', 'keyEncoding', 'tags', 'ttl'])
     const lease = leaseFromQuery(query.fill, condition)
     if (isJson && query.ttl !== undefined) {
       throw new RondoError('BAD_REQUEST', 'With a JSON body the ttl stands in the body, not in the query.')
@@ -102,6 +103,7 @@ export class KeysHandler {
     const level = levelFromQuery(query.consistency, this.options.writeConsistency)
     exchange.level = level
     const { stored: key } = this.keyOf(exchange, parseKeyEncoding(query.keyEncoding), query.db)
+    const tags = tagsFromQuery(this.options, query.tags, query.db)
     const queryTtl = ttlFromQuery(query.ttl)
     const { maxValueBytes } = this.options
     const limit = isJson ? maxValueBytes * JSON_BYTES_PER_VALUE_BYTE + JSON_FRAME_BYTES : maxValueBytes
@@ -109,7 +111,7 @@ export class KeysHandler {
       try {
         if (error) throw error
         if (!isJson) {
-          this.write(exchange, key, body, queryTtl, { level, condition, lease })
+          this.write(exchange, key, body, queryTtl, { level, condition, lease, tags })
           return
         }
         const write = (object: JsonObject) => {
@@ -117,6 +119,7 @@ export class KeysHandler {
             level,
             condition,
             lease,
+            tags,
           })
         }
         if (body.length <= LONG_JSON_BYTES) write(parseObject(body, PUT_MEMBERS))
@@ -130,29 +133,40 @@ export class KeysHandler {
     })
   }
 
-  private write(
-    exchange: Exchange,
-    key: Buffer,
-    value: Buffer,
-    ttl: number,
-    { level, condition, lease }: WriteOptions,
-  ): void {
+  private write(exchange: Exchange, key: Buffer, value: Buffer, ttl: number, options: WriteOptions): void {
     const { store, defaultTtlMs } = this.options
+    const { tags, level } = options
     const tooLarge = store.checkValue(value.length)
     if (tooLarge) throw tooLarge
     const lifeMs = ttl > 0 ? ttl * 1000 : defaultTtlMs
     const expiresAtMs = lifeMs > 0 ? Math.ceil(store.nowMs()) + lifeMs : 0
+    if (tags.length === 0) {
+      this.store(exchange, { key, value, expiresAtMs, tags: undefined }, options)
+      return
+    }
+    const { requester } = exchange
+    taggingOf(store, tags, expiresAtMs, { requester, level })
+      .then((tagging) => this.store(exchange, { key, value, expiresAtMs, tags: tagging }, options))
+      .catch((error: unknown) => exchange.fail(error))
+  }
+
+  private store(
+    exchange: Exchange,
+    { key, value, expiresAtMs, tags }: Put,
+    { level, condition, lease }: WriteOptions,
+  ): void {
+    const { store } = this.options
     const answer = new PutAnswer(exchange)
     if (lease) {
-      storeFill(this.options, key, lease, value, expiresAtMs, level).then(
+      storeFill(this.options, key, lease, value, expiresAtMs, level, tags).then(
         (stored) => (stored ? answer.written(stored.version) : answer.failed(overtaken())),
         (error: unknown) => exchange.fail(error),
       )
-    } else if (!condition) store.write(key, value, expiresAtMs, answer, level)
+    } else if (!condition) store.write(key, value, expiresAtMs, answer, level, tags)
     else
       store.update(
         key,
-        putIf(condition, value, expiresAtMs, () => store.nowMs()),
+        putIf(condition, value, expiresAtMs, () => store.nowMs(), tags),
         answer,
         level,
         value.length,
@@ -198,6 +212,16 @@ interface WriteOptions {
   readonly level: ConsistencyLevel
   readonly condition: Condition | null
   readonly lease: Lease | null
+  /** The keys of its tags. */
+  readonly tags: readonly Buffer[]
+}
+
+interface Put {
+  readonly key: Buffer
+  readonly value: Buffer
+  readonly expiresAtMs: number
+  /** As they are stored. */
+  readonly tags: Buffer | undefined
 }
 
 /** A key as the client named it, and its name on the nodes. */

@@ -14,6 +14,7 @@ import type { CompatApi } from '../../config/compat-apis.ts'
 import type { CompatOptions } from './compat/compat.ts'
 import { cacheCluster, lruGet, lruSet, lruSetByGet, ringg, RINGG_PREFIX } from './compat/raw.ts'
 import { runMany, runOne, runPath, UPSTASH_PREFIX } from './compat/upstash.ts'
+import { cancelJob, createJob, getJob, JOBS_PREFIX, listJobs, type DeleteJobOptions } from './delete-jobs.ts'
 import type { Exchange, ExchangeDeps } from './exchange.ts'
 import { explain } from './explain.ts'
 import type { GuardOptions, Scope } from './guard.ts'
@@ -26,12 +27,14 @@ import { MEMBERS_PREFIX, type MembersOptions } from './members.ts'
 import { startRepair, getRepair } from './repair.ts'
 import { lruLoad, lruSave, saveNodes, type SaveOptions } from './save.ts'
 import { statusOf } from './status.ts'
+import { invalidateTag, TAGS_PREFIX } from './tags.ts'
 import type { TrafficOptions } from './traffic.ts'
 
 export interface HttpServerOptions
   extends
     CommandOptions,
     CompatOptions,
+    DeleteJobOptions,
     ListOptions,
     GuardOptions,
     ExchangeDeps,
@@ -166,6 +169,24 @@ export const ROUTES: readonly Route[] = [
       POST: { scope: 'data', serve: (exchange, { options }) => handleBatch(exchange, call, options) },
     },
   })),
+  {
+    path: '/api/v1/tags/:tag/invalidate',
+    calls: { POST: { scope: 'data', serve: (exchange, { options }) => invalidateTag(exchange, options) } },
+  },
+  {
+    path: '/api/v1/delete-jobs',
+    calls: {
+      GET: { scope: 'data', serve: (exchange, { options }) => listJobs(exchange, options) },
+      POST: { scope: 'data', serve: (exchange, { options }) => createJob(exchange, options) },
+    },
+  },
+  {
+    path: '/api/v1/delete-jobs/:id',
+    calls: {
+      GET: { scope: 'data', serve: (exchange, { options }) => getJob(exchange, options) },
+      DELETE: { scope: 'data', serve: (exchange, { options }) => cancelJob(exchange, options) },
+    },
+  },
   {
     path: '/api/v1/command',
     calls: {
@@ -354,6 +375,8 @@ const UNMATCHED: Scope = 'status'
 const STRICTNESS: readonly Scope[] = ['open', 'data', 'status', 'usage', 'admin']
 const NOTHING: Match = { entry: null, call: null, scope: UNMATCHED }
 const KEY_TEMPLATE = `${KEYS_PREFIX}:key`
+const JOB_TEMPLATE = `${JOBS_PREFIX}:id`
+const TAG_TEMPLATE = `${TAGS_PREFIX}:tag`
 const MEMBER_TEMPLATE = `${MEMBERS_PREFIX}:id`
 /** What ids are made of (config/node-addresses.ts): host:port too. */
 const MEMBER_ID = /^[\w.:[\]-]{1,300}$/
@@ -365,6 +388,9 @@ export class Router {
   private readonly belowKeys = new Map<string, Entry>()
   /** The same after a member's id: '' or '/leave'. */
   private readonly belowMembers = new Map<string, Entry>()
+  private job: Entry | undefined
+  /** The same after a tag. */
+  private readonly belowTags = new Map<string, Entry>()
   /** Of dialects: what follows the prefix is a key, or any number of segments (`*`). */
   private readonly prefixed: { readonly prefix: string; readonly isOpen: boolean; readonly entry: Entry }[] =
     []
@@ -376,6 +402,8 @@ export class Router {
       const { path } = route
       if (entry.calls.size === 0) continue
       if (path.startsWith(KEY_TEMPLATE)) this.belowKeys.set(path.slice(KEY_TEMPLATE.length), entry)
+      else if (path.startsWith(TAG_TEMPLATE)) this.belowTags.set(path.slice(TAG_TEMPLATE.length), entry)
+      else if (path === JOB_TEMPLATE) this.job = entry
       else if (path.startsWith(MEMBER_TEMPLATE))
         this.belowMembers.set(path.slice(MEMBER_TEMPLATE.length), entry)
       else if (/\/(\*|:key)$/.test(path)) {
@@ -393,6 +421,13 @@ export class Router {
   }
 
   private entryAt(path: string): Entry | undefined {
+    if (path.startsWith(JOBS_PREFIX)) {
+      return MEMBER_ID.test(path.slice(JOBS_PREFIX.length)) ? this.job : undefined
+    }
+    if (path.startsWith(TAGS_PREFIX)) {
+      const end = path.indexOf('/', TAGS_PREFIX.length)
+      return end <= TAGS_PREFIX.length ? undefined : this.belowTags.get(path.slice(end))
+    }
     if (!path.startsWith(KEYS_PREFIX)) {
       const exact = this.exact.get(path)
       if (exact) return exact

@@ -19,6 +19,7 @@ import type { MemberChanges } from '../../coordinator/api.ts'
 import type { Version } from '../../core/clock.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import type { ReadThrough } from '../../loader/api.ts'
+import type { DeleteJobs } from '../delete-jobs.ts'
 import type { Fills } from '../../loader/fills.ts'
 import type { Sliced } from '../../core/work.ts'
 import type { Steered } from '../rebalance.ts'
@@ -88,6 +89,7 @@ export interface ServerFacts {
     /** Null: nothing is loaded. */
     readonly loader: ReadThrough | null
     readonly fills: Fills
+    readonly deleteJobs: Pick<DeleteJobs, 'create' | 'list' | 'get' | 'cancel'>
     readonly changes: MemberChanges
     readonly rebalance: Steered
     readonly tokens: Tokens

@@ -6,6 +6,7 @@ import type { Socket } from 'node:net'
 import type { KeyStore, MemberChanges } from '../../coordinator/api.ts'
 import type { Steered } from '../rebalance.ts'
 import type { ReadThrough } from '../../loader/api.ts'
+import type { DeleteJobs } from '../delete-jobs.ts'
 import type { Fills } from '../../loader/fills.ts'
 import type { Timers } from '../../core/clock.ts'
 import type { CrossSetOutcome, Emit } from '../../core/events.ts'
@@ -43,6 +44,7 @@ export interface RespServerOptions extends Omit<CommandSettings, 'database'> {
   readonly store: KeyStore
   readonly loader: ReadThrough | null
   readonly fills: Fills
+  readonly deleteJobs: Pick<DeleteJobs, 'create' | 'list' | 'get' | 'cancel'>
   readonly readConsistency: ConsistencyLevel
   readonly writeConsistency: ConsistencyLevel
   /** Of all arguments of one command. */

@@ -439,6 +439,13 @@ const WORST: Readonly<Record<string, Args[]>> = {
     [key, '0'.repeat(52), long, 'EX', '60'],
     [key, long],
   ],
+  'rondo|tag': [[key], [key, ...Array.from({ length: 1000 }, (_, i) => `tag${i}`)], [key, long]],
+  'rondo|invalidate': [['tag'], [long]],
+  'rondo|delete': [
+    ['PREFIX', long],
+    ['MATCH', '*a*a*a*a*a*a*b'],
+  ],
+  'rondo|jobs': [[], [long], [long, 'CANCEL']],
   'rondo|status': [[]],
   'rondo|hotkeys': [[]],
   'rondo|help': [[]],

@@ -9,6 +9,8 @@ import { usageView } from '../../hot-keys.ts'
 import type { Client } from '../model.ts'
 import { checkAdmin, MEMBERS_SUBCOMMANDS, notPermitted, plainReply } from './members.ts'
 import { FILL_SUBCOMMANDS } from './fill.ts'
+import { JOB_SUBCOMMANDS } from './delete-jobs.ts'
+import { TAG_SUBCOMMANDS } from './tags.ts'
 import { errorOf, replyOf } from '../../../commands/errors.ts'
 import { OK, RespError, RespMap, type Reply } from '../../../commands/reply.ts'
 import { overall, subcommandOf, withHelp, type SessionCommand } from './session-command.ts'
@@ -56,6 +58,8 @@ const subcommands = withHelp<RondoAnswer>(
       answer: status,
     },
     ...FILL_SUBCOMMANDS,
+    ...TAG_SUBCOMMANDS,
+    ...JOB_SUBCOMMANDS,
     hotkeys: {
       arity: 2,
       since: SINCE,
@@ -70,7 +74,8 @@ const subcommands = withHelp<RondoAnswer>(
 )
 
 /** About keys: ADMIN_TOKEN does not open them. */
-const OF_KEYS = ['consistency', 'explain', 'dbsize', ...Object.keys(FILL_SUBCOMMANDS)]
+const APART = [FILL_SUBCOMMANDS, TAG_SUBCOMMANDS, JOB_SUBCOMMANDS].flatMap(Object.keys)
+const OF_KEYS = ['consistency', 'explain', 'dbsize', ...APART]
 
 /** Runs in order: a level applies to the commands after it. */
 export const RONDO: SessionCommand = overall('rondo', -2, answerOf, { subcommands, alone: inMulti })
@@ -82,10 +87,10 @@ async function answerOf(client: Client, args: readonly Buffer[]): Promise<Reply>
   return answer(client, args)
 }
 
-/** A transaction neither waits nor loads. */
+/** A transaction neither waits nor loads, and what changes keys in its own way would be no part of it. */
 function inMulti(client: Client, args: readonly Buffer[]): Promise<Reply> {
   const name = word(args[1]!).toLowerCase()
-  if (Object.hasOwn(FILL_SUBCOMMANDS, name)) {
+  if (APART.includes(name)) {
     return Promise.resolve(new RespError(`ERR RONDO ${name.toUpperCase()} is not allowed in transactions`))
   }
   return answerOf(client, args).catch(replyOf)
