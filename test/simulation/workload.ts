@@ -246,7 +246,7 @@ export class Workload {
   }
 
   /** Each operation comes on a connection of its own. */
-  private failingOf(done: Done): Required<Failing> {
+  private failingOf(done: Done): Required<Pick<Failing, 'requester' | 'failed'>> {
     const admitted = () => (done.admittedMs = this.world.scheduler.nowMs)
     admitted() // unless it waits
     return {
