@@ -60,6 +60,10 @@ export interface Config {
   readonly port: number
   /** 0 = any free port, null = no Redis protocol server. */
   readonly respPort: number | null
+  /** 0 = any free port, null = no gRPC server. */
+  readonly grpcPort: number | null
+  readonly grpcMaxRecvBytes: number
+  readonly grpcMaxSendBytes: number
   readonly crossSetMulti: 'refuse' | 'unordered'
   /** HTTP dialects of other systems. */
   readonly compatApis: readonly CompatApi[]
@@ -217,6 +221,9 @@ export function loadConfig(
     host: v.HOST,
     port: v.PORT,
     respPort: v.RESP_PORT,
+    grpcPort: v.GRPC_PORT,
+    grpcMaxRecvBytes: v.GRPC_MAX_RECV_BYTES,
+    grpcMaxSendBytes: v.GRPC_MAX_SEND_BYTES,
     crossSetMulti: v.RESP_CROSS_SET_MULTI,
     compatApis: v.COMPAT_APIS ?? [],
     loader: loaderOf(v),

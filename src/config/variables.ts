@@ -17,6 +17,7 @@ import {
   inRange,
   networks,
   oneOf,
+  portOrOff,
   size,
   tokens,
   wholeNumber,
@@ -236,11 +237,25 @@ export const rows = {
   }),
   RESP_PORT: row({
     default: '6390',
-    check: z
-      .string()
-      .refine((text) => text === 'off' || inRange(text, 0, 65_535), 'a whole number from 0 to 65535, or off')
-      .transform((text) => (text === 'off' ? null : Number(text))),
+    check: portOrOff(),
     meaning: 'The port of the Redis protocol server; 0 = any free port, `off` = disabled.',
+  }),
+  GRPC_PORT: row({
+    default: 'off',
+    check: portOrOff(),
+    meaning: 'The port of the gRPC server, usually 50051; 0 = any free port, `off` = disabled.',
+  }),
+  GRPC_MAX_RECV_BYTES: row({
+    default: '4MiB',
+    unit: 'bytes',
+    check: size(1024, 512 * 1024 ** 2),
+    meaning: 'Longest message that the gRPC server takes, after decompression.',
+  }),
+  GRPC_MAX_SEND_BYTES: row({
+    default: '4MiB',
+    unit: 'bytes',
+    check: size(1024, 512 * 1024 ** 2),
+    meaning: 'Longest message that the gRPC server sends.',
   }),
   RESP_CROSS_SET_MULTI: row({
     default: 'unordered',
