@@ -9,7 +9,7 @@
  * library is pinned, and tests of both break if it is not there.
  */
 import type { ServerHttp2Stream } from 'node:http2'
-import { Metadata, ServerInterceptingCall, status, type ServerInterceptingCallInterface } from '@grpc/grpc-js'
+import type { Metadata, ServerInterceptingCall, ServerInterceptingCallInterface } from '@grpc/grpc-js'
 import type { ClientCall, Requester, ServedBy } from '../../coordinator/api.ts'
 import type { CallOptions } from '../../coordinator/promises.ts'
 import { plainAddress } from '../../config/client-address.ts'
@@ -22,7 +22,7 @@ import { isAmong } from '../tokens.ts'
 import { WrongToken } from '../wrong-token.ts'
 import { connectionOf, type CarriedCall, type GrpcConnection } from './connection.ts'
 import type { CallHost } from './options.ts'
-import { statusName, statusOf } from './status.ts'
+import { statusCode, statusName, statusOf, type StatusName } from './status.ts'
 
 /** `open`: no token is needed, so its messages are short. */
 export type Scope = 'open' | 'data'
@@ -50,9 +50,9 @@ const SENT_ID = /^[\w.:-]{1,64}$/
 
 const calls = new WeakMap<Metadata, GrpcCall>()
 
-type Listener = Parameters<ServerInterceptingCall['start']>[0]
-
-export class GrpcCall extends ServerInterceptingCall implements CarriedCall, ClientCall {
+export class GrpcCall implements CarriedCall, ClientCall {
+  /** The call as the library goes on with it. */
+  readonly intercepted: ServerInterceptingCall
   /** When the client gives up, monotonic. */
   readonly dueAtMs: number
   /** Of an operation on keys: the answer tells it. */
@@ -65,14 +65,15 @@ export class GrpcCall extends ServerInterceptingCall implements CarriedCall, Cli
   private readonly stream: ServerHttp2Stream
   private readonly connection: GrpcConnection | undefined
   private readonly startedAtMs: number
-  private metadata = new Metadata()
+  private metadata: Metadata | null = null
   private error: RondoError | null = null
   /** The nodes that the answer is of. */
   private readonly nodes: string[] = []
   private heldBytes = 0
   private received = 0
-  private unanswered = 0
-  private readHeld = false
+  private answered = 0
+  /** Hands on a message of a stream, once answers to earlier ones are on their way. */
+  private held: (() => void) | null = null
   private isComplete = false
   private input: InputTimeout | null = null
   private inputBytes = 0
@@ -81,7 +82,6 @@ export class GrpcCall extends ServerInterceptingCall implements CarriedCall, Cli
   private onOver: (() => void)[] = []
 
   constructor(inner: ServerInterceptingCallInterface, method: MethodKind, host: CallHost) {
-    super(inner)
     const { monotonicMs } = host.options
     this.host = host
     this.method = method
@@ -90,6 +90,7 @@ export class GrpcCall extends ServerInterceptingCall implements CarriedCall, Cli
     this.stream = (inner as unknown as { stream: ServerHttp2Stream }).stream
     this.connection = connectionOf(this.stream.session?.socket)
     this.stream.once('close', () => this.connection?.ended(this))
+    this.intercepted = this.intercept(inner)
   }
 
   /** Of the metadata that the library hands to a method. */
@@ -144,7 +145,7 @@ export class GrpcCall extends ServerInterceptingCall implements CarriedCall, Cli
 
   /** @throws RondoError BAD_REQUEST */
   private sent(name: string): string | undefined {
-    const values = this.metadata.get(name)
+    const values = this.metadata!.get(name)
     if (values.length > 1) throw new RondoError('BAD_REQUEST', `The metadata "${name}" is given twice.`)
     return values.length === 0 ? undefined : String(values[0])
   }
@@ -160,9 +161,16 @@ export class GrpcCall extends ServerInterceptingCall implements CarriedCall, Cli
   /** Resolves once the client takes it, or the call has ended. */
   send(message: Buffer): Promise<void> {
     if (this.endedAtMs !== null) return Promise.resolve()
+    const { monotonicMs } = this.host.options
+    if (this.unsentBytes === 0) this.untakenSinceMs = monotonicMs()
+    this.unsentBytes += message.length
+    this.add(message.length)
     return new Promise((resolve) => {
       this.onOver.push(resolve)
-      this.sendMessage(message, () => {
+      this.intercepted.sendMessage(message, () => {
+        this.unsentBytes -= message.length
+        this.add(-message.length)
+        this.untakenSinceMs = monotonicMs()
         this.onOver = this.onOver.filter((other) => other !== resolve)
         resolve()
       })
@@ -170,20 +178,16 @@ export class GrpcCall extends ServerInterceptingCall implements CarriedCall, Cli
   }
 
   finish(): void {
-    this.sendStatus({ code: status.OK, details: 'OK', metadata: this.trailers() })
+    this.intercepted.sendStatus({ code: statusCode('OK'), details: 'OK', metadata: this.trailers() })
   }
 
-  fail(thrown: unknown): void {
+  /** @param name of the status, where gRPC says which; that of a call whose deadline has passed says so */
+  fail(thrown: unknown, name?: StatusName): void {
     if (this.endedAtMs !== null) return
     this.error = asRondoError(thrown)
     const isLate = this.host.options.monotonicMs() >= this.dueAtMs
-    this.sendStatus(statusOf(this.error, this.trailers(), isLate))
-  }
-
-  /** With a status of its own, where gRPC says which. */
-  failAs(name: 'NOT_FOUND', error: RondoError): void {
-    this.error = error
-    this.sendStatus({ ...statusOf(error, this.trailers(), false), code: status[name] })
+    const status = statusOf(this.error, this.trailers(), isLate ? 'DEADLINE_EXCEEDED' : name)
+    this.intercepted.sendStatus(status)
   }
 
   whenOver(run: () => void): void {
@@ -192,7 +196,7 @@ export class GrpcCall extends ServerInterceptingCall implements CarriedCall, Cli
   }
 
   private trailers(): Metadata {
-    const trailers = new Metadata()
+    const trailers = new this.host.library.Metadata()
     trailers.set('rondo-request-id', this.id)
     if (this.level !== null) trailers.set('rondo-consistency', this.level)
     // An id is whatever the members have agreed on.
@@ -202,45 +206,34 @@ export class GrpcCall extends ServerInterceptingCall implements CarriedCall, Cli
 
   // ---- what the library asks
 
-  override start(listener: Listener): void {
-    super.start({
-      onReceiveMetadata: (metadata) => this.admit(metadata, () => listener.onReceiveMetadata(metadata)),
-      onReceiveMessage: (message) => {
-        this.received++
-        this.unanswered++
-        listener.onReceiveMessage(message)
-      },
-      onReceiveHalfClose: () => {
-        this.isComplete = true
-        listener.onReceiveHalfClose()
-      },
-      onCancel: () => {
-        this.over()
-        listener.onCancel()
+  private intercept(inner: ServerInterceptingCallInterface): ServerInterceptingCall {
+    return new this.host.library.ServerInterceptingCall(inner, {
+      start: (next) =>
+        next({
+          onReceiveMetadata: (metadata, proceed) => this.admit(metadata, () => proceed(metadata)),
+          onReceiveMessage: (message, proceed) => this.receiveMessage(() => proceed(message)),
+          onReceiveHalfClose: (proceed) => {
+            this.isComplete = true
+            proceed()
+          },
+          onCancel: () => this.over(),
+        }),
+      // The next one comes only when the client has taken this one.
+      sendMessage: (message, next) => {
+        this.answered++
+        next(message)
+        const { held } = this
+        this.held = null
+        held?.()
       },
     })
   }
 
-  /** Holds back if the client does not take its answers. */
-  override startRead(): void {
-    this.readHeld = this.unanswered >= MOST_UNANSWERED
-    if (!this.readHeld) super.startRead()
-  }
-
-  override sendMessage(message: unknown, callback: () => void): void {
-    // Those of the reflection service are objects yet, of at most what all its files are.
-    const bytes = Buffer.isBuffer(message) ? message.length : MOST_OPEN_BYTES
-    if (this.unsentBytes === 0) this.untakenSinceMs = this.host.options.monotonicMs()
-    this.unsentBytes += bytes
-    this.add(bytes)
-    super.sendMessage(message, () => {
-      this.unsentBytes -= bytes
-      this.add(-bytes)
-      this.untakenSinceMs = this.host.options.monotonicMs()
-      this.unanswered--
-      callback()
-      if (this.readHeld && this.endedAtMs === null) this.startRead()
-    })
+  /** The service of reflection reads as fast as it can, and keeps what its client does not take. */
+  private receiveMessage(proceed: () => void): void {
+    this.received++
+    if (this.received - this.answered <= MOST_UNANSWERED) proceed()
+    else this.held = proceed
   }
 
   private add(bytes: number): void {
@@ -272,7 +265,8 @@ export class GrpcCall extends ServerInterceptingCall implements CarriedCall, Cli
   private refusal(): RondoError | null {
     const { tokens, tries, proxies } = this.host.options
     if (this.method.scope === 'open' || tokens.data.length === 0) return null
-    const sent = this.metadata.get('authorization')
+    const metadata = this.metadata!
+    const sent = metadata.get('authorization')
     if (sent.length === 0) {
       return new RondoError(
         'UNAUTHORIZED',
@@ -291,7 +285,7 @@ export class GrpcCall extends ServerInterceptingCall implements CarriedCall, Cli
       return null
     }
     const peer = plainAddress(this.stream.session?.socket.remoteAddress)
-    const client = proxies.clientOf(peer, this.metadata.get('x-forwarded-for').map(String))
+    const client = proxies.clientOf(peer, metadata.get('x-forwarded-for').map(String))
     return new WrongToken(tries.note(client, 'grpc'))
   }
 
@@ -339,7 +333,7 @@ export class GrpcCall extends ServerInterceptingCall implements CarriedCall, Cli
     this.onOver = []
     for (const run of waiting) run()
     const { sentTrailers, sentHeaders } = this.stream
-    const code = sentTrailers?.['grpc-status'] ?? sentHeaders?.['grpc-status'] ?? status.CANCELLED
+    const code = sentTrailers?.['grpc-status'] ?? sentHeaders?.['grpc-status'] ?? statusCode('CANCELLED')
     this.host.ended({
       id: this.id,
       method: this.method.name,
@@ -358,7 +352,7 @@ export class GrpcCall extends ServerInterceptingCall implements CarriedCall, Cli
     if (this.unsentBytes > 0 && nowMs - this.untakenSinceMs >= UNTAKEN_MS) stream.close(CANCEL)
     if (this.isComplete) return
     this.input ??= new InputTimeout(nowMs)
-    const isRead = !stream.isPaused() && !this.readHeld
+    const isRead = !stream.isPaused() && this.held === null
     if (this.input.isSpent(nowMs, isRead, this.inputBytes, this.received))
       this.fail(new RondoError('BAD_REQUEST', 'The request did not arrive in time.'))
   }

@@ -1,30 +1,25 @@
 /** The services as their files in proto/ define them. */
 import { fileURLToPath } from 'node:url'
-import {
-  loadSync,
-  type EnumTypeDefinition,
-  type MessageTypeDefinition,
-  type PackageDefinition,
-} from '@grpc/proto-loader'
-
-export type Definition = PackageDefinition[string]
+import type { MessageTypeDefinition, PackageDefinition } from '@grpc/proto-loader'
+import type { Library } from './library.ts'
 
 const FOLDER = fileURLToPath(new URL('proto', import.meta.url))
 const FILES = ['rondo/v1/cache.proto', 'seed/pb.proto', 'seed/v1_cache.proto', 'grpc/health/v1/health.proto']
 
 /** A file each: those of the seed have messages of one name. */
-export function loadDefinitions(): PackageDefinition {
-  return Object.assign({}, ...FILES.map(load)) as PackageDefinition
+export function loadDefinitions(library: Library): PackageDefinition {
+  return Object.assign({}, ...FILES.map((file) => load(file, library))) as PackageDefinition
 }
 
 /** Of the messages of the seed, as bytes. */
-export function loadSeedMessages(): PackageDefinition {
-  return load('seed/bytes.proto')
+export function loadSeedMessages(library: Library): PackageDefinition {
+  return load('seed/bytes.proto', library)
 }
 
-function load(file: string): PackageDefinition {
+function load(file: string, { loadSync }: Library): PackageDefinition {
   return loadSync(file, {
     includeDirs: [FOLDER],
+    keepCase: true,
     longs: Number,
     enums: String,
     defaults: true,
@@ -43,5 +38,3 @@ export interface Codec {
   serialize(value: object): Buffer
   deserialize(bytes: Buffer): object
 }
-
-export type { EnumTypeDefinition }

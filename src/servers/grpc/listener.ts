@@ -1,4 +1,4 @@
-/** The listening socket of gRPC, as the program opens and closes it. The rest is loaded when it listens (service.ts). */
+/** The listening socket of gRPC, as the program opens and closes it. */
 import net from 'node:net'
 import tls from 'node:tls'
 import type { AddressInfo } from 'node:net'
@@ -9,7 +9,8 @@ import { SocketServer, type ListenOptions } from '../server.ts'
 import { GrpcConnection } from './connection.ts'
 import { registerGrpcMetrics } from './metrics.ts'
 import type { CallEnd, CallHost, GrpcServerOptions } from './options.ts'
-import type { GrpcService } from './service.ts'
+import { loadLibrary, type Library } from './library.ts'
+import { GrpcService } from './service.ts'
 
 const SERVER = 'grpc'
 const KEEP_ALIVE_MS = 300_000
@@ -29,10 +30,15 @@ export class GrpcSocketServer extends SocketServer<net.Server> implements CallHo
   readonly connections = new Set<GrpcConnection>()
   private observe: (end: CallEnd) => void = () => undefined
   private service: GrpcService | null = null
+  private loaded: Library | null = null
 
   constructor(options: GrpcServerOptions) {
     super()
     this.options = options
+  }
+
+  get library(): Library {
+    return this.loaded!
   }
 
   registerMetrics(registry: Registry): void {
@@ -49,7 +55,7 @@ export class GrpcSocketServer extends SocketServer<net.Server> implements CallHo
   }
 
   override async listen(options: ListenOptions): Promise<AddressInfo> {
-    const { GrpcService } = await import('./service.ts')
+    this.loaded = await loadLibrary()
     this.service = new GrpcService(this)
     return super.listen(options)
   }

@@ -40,12 +40,12 @@ export interface KeyRequest {
 
 export interface SetRequest extends KeyRequest {
   readonly value: Buffer
-  readonly ttlMs?: number
+  readonly ttl_ms?: number
 }
 
 export interface Found {
   readonly value: Buffer
-  readonly ttlMs: number
+  readonly ttl_ms: number
   readonly version: string
 }
 
@@ -173,16 +173,16 @@ export async function find(
   const leftMs = Math.max(1, expiresAtMs - Math.ceil(options.store.nowMs()))
   return {
     value: record.value,
-    ttlMs: expiresAtMs === 0 ? 0 : leftMs,
+    ttl_ms: expiresAtMs === 0 ? 0 : leftMs,
     version: versionText(record.version),
   }
 }
 
 /** @throws RondoError */
-export function checkSet({ value, ttlMs = 0 }: SetRequest, { store }: GrpcServerOptions): void {
+export function checkSet({ value, ttl_ms = 0 }: SetRequest, { store }: GrpcServerOptions): void {
   const tooLarge = store.checkValue(value.length)
   if (tooLarge) throw tooLarge
-  if (ttlMs <= MAX_TTL_MS) return
+  if (ttl_ms <= MAX_TTL_MS) return
   throw new RondoError(
     'BAD_REQUEST',
     `"ttl_ms" must be a number of milliseconds from 0 (the default TTL) to ${MAX_TTL_MS}.`,
@@ -192,11 +192,11 @@ export function checkSet({ value, ttlMs = 0 }: SetRequest, { store }: GrpcServer
 /** @returns the version */
 export async function set(
   stored: Buffer,
-  { value, ttlMs = 0 }: SetRequest,
+  { value, ttl_ms = 0 }: SetRequest,
   { store, defaultTtlMs }: GrpcServerOptions,
   asked: CallOptions,
 ): Promise<string> {
-  const lifeMs = ttlMs > 0 ? ttlMs : defaultTtlMs
+  const lifeMs = ttl_ms > 0 ? ttl_ms : defaultTtlMs
   const expiresAtMs = lifeMs > 0 ? Math.ceil(store.nowMs()) + lifeMs : 0
   return versionText(await writeValue(store, stored, value, expiresAtMs, asked))
 }

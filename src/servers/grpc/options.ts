@@ -8,6 +8,7 @@ import type { Readiness } from '../readiness.ts'
 import type { TokenTries } from '../token-tries.ts'
 import type { Tokens } from '../tokens.ts'
 import type { LoadingStore } from '../values.ts'
+import type { Library } from './library.ts'
 
 /** A call that has ended, for log lines and metrics. */
 export interface CallEnd {
@@ -46,6 +47,7 @@ export interface GrpcServerOptions extends LoadingStore, Pick<Readiness, 'accept
 /** What calls need of their server. */
 export interface CallHost {
   readonly options: GrpcServerOptions
+  readonly library: Library
   ended(end: CallEnd): void
   /** Counts keys that a call has looked up. */
   lookedUp(method: string, found: Lookups): void

@@ -1,13 +1,12 @@
 /**
- * The library's server with all services. The listener loads this file, and the library with it, only when gRPC is on.
+ * The library's server with all services, made when the server listens.
  *
  * The library does the wire: HTTP/2, framing, compression, deadlines. Sockets are ours (listener.ts) and are handed to it, so
  * that certificates, the connection limit and the account of memory are those of all servers.
  */
 import type { Http2Server, ServerHttp2Session, ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
-import { Server, ServerCredentials, type ConnectionInjector, type handleUnaryCall } from '@grpc/grpc-js'
-import { ReflectionService } from '@grpc/reflection'
+import type { ConnectionInjector, handleUnaryCall, Server } from '@grpc/grpc-js'
 import type { PackageDefinition } from '@grpc/proto-loader'
 import { asRondoError, RondoError } from '../../core/errors.ts'
 import { newRequestId } from '../request-id.ts'
@@ -42,11 +41,12 @@ export class GrpcService {
   private readonly watching = new Set<GrpcCall>()
 
   constructor(host: CallHost) {
-    const { grpcMaxRecvBytes, grpcMaxSendBytes } = host.options
+    const { library, options } = host
+    const { grpcMaxRecvBytes, grpcMaxSendBytes } = options
     this.host = host
     this.health = new Health(host.options, [SERVICE, ...SEED_SERVICES])
-    this.definitions = loadDefinitions()
-    this.server = new Server({
+    this.definitions = loadDefinitions(library)
+    this.server = new library.Server({
       'grpc.max_receive_message_length': grpcMaxRecvBytes,
       'grpc.max_send_message_length': grpcMaxSendBytes,
       'grpc.max_concurrent_streams': MAX_STREAMS,
@@ -54,14 +54,15 @@ export class GrpcService {
       interceptors: [
         // Methods that are not ours are those of the reflection service.
         ({ path }, call) =>
-          new GrpcCall(call, this.kinds.get(path) ?? { name: path.slice(1), scope: 'open' }, host),
+          new GrpcCall(call, this.kinds.get(path) ?? { name: path.slice(1), scope: 'open' }, host)
+            .intercepted,
       ],
     })
     this.addKeys()
     this.addHealth()
     const services = [SERVICE, ...SEED_SERVICES, HEALTH]
-    new ReflectionService(this.definitions, { services }).addToServer(this.server)
-    this.injector = this.server.createConnectionInjector(ServerCredentials.createInsecure())
+    new library.ReflectionService(this.definitions, { services }).addToServer(this.server)
+    this.injector = this.server.createConnectionInjector(library.ServerCredentials.createInsecure())
     // The library keeps what it hands connections to; only there are sessions seen, and streams of methods that it does not know.
     const [http2] = this.server['http2Servers'].keys()
     this.watch(http2 as Http2Server)
@@ -84,7 +85,7 @@ export class GrpcService {
       // Eight for each item: its own and those of later versions.
       mostFields: maxBatchKeys * (name === 'BatchSet' ? 8 : 1) + 64,
     })
-    const seed = loadSeedMessages()
+    const seed = loadSeedMessages(this.host.library)
     const methods = [
       ...methodsOf(this.definitions, SERVICE, ofOneKey),
       ...methodsOf(this.definitions, SERVICE, ofManyKeys, many),
@@ -125,7 +126,7 @@ export class GrpcService {
     this.add(`${HEALTH}/Check`, 'unary', 'open', async (call, bytes) => {
       const status = this.health.statusOf(asked(bytes))
       if (status === 'SERVICE_UNKNOWN') {
-        call.failAs('NOT_FOUND', new RondoError('NOT_FOUND', 'There is no service of this name.'))
+        call.fail(new RondoError('NOT_FOUND', 'There is no service of this name.'), 'NOT_FOUND')
         return
       }
       await this.send(call, HealthCheckResponse, { status })
