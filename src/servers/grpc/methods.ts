@@ -27,8 +27,6 @@ export interface Method {
   readonly name: string
   readonly request: Codec
   readonly response: Codec
-  /** Of messages in its request. */
-  readonly depth: number
   /** More fields than that have no meaning. */
   readonly mostFields: number
   readonly run: Run
@@ -50,7 +48,7 @@ export interface Found {
 }
 
 /** Of a message without a list; it leaves room for fields of later versions. */
-const FEW_FIELDS = 64
+export const FEW_FIELDS = 64
 const MAX_TTL_MS = MAX_TTL_SECONDS * 1000
 
 /** The rows of a service whose methods and messages have usual names. */
@@ -58,31 +56,29 @@ export function methodsOf(
   definitions: PackageDefinition,
   service: string,
   runs: Readonly<Record<string, Run>>,
-  limits: (name: string) => Pick<Method, 'depth' | 'mostFields'> = () => ONE,
+  limits: (name: string) => number = () => FEW_FIELDS,
   messages = service.slice(0, service.lastIndexOf('.')),
 ): Method[] {
   return Object.entries(runs).map(([name, run]) => ({
     name: `${service}/${name}`,
     request: messageOf(definitions, `${messages}.${name}Request`),
     response: messageOf(definitions, `${messages}.${name}Response`),
-    ...limits(name),
+    mostFields: limits(name),
     run,
   }))
 }
 
-const ONE = { depth: 0, mostFields: FEW_FIELDS } as const
-
 /** @throws RondoError BAD_REQUEST */
 export function decode(
-  { request, depth, mostFields }: Pick<Method, 'request' | 'depth' | 'mostFields'>,
+  { request, mostFields }: Pick<Method, 'request' | 'mostFields'>,
   bytes: Buffer,
 ): Message {
-  const fields = fieldsIn(bytes, depth, mostFields)
+  const fields = fieldsIn(bytes, request.shape, mostFields)
   if (fields !== Infinity && fields > mostFields) throw tooManyFields(mostFields)
   try {
     if (fields !== Infinity) return request.deserialize(bytes)
   } catch {
-    // a field of another type
+    // nested deeper than the decoder goes
   }
   throw new RondoError('BAD_REQUEST', 'The request is not a message of this method: it cannot be decoded.')
 }

@@ -17,7 +17,7 @@ import { connectionOf, type CarriedCall } from './connection.ts'
 import { loadDefinitions, loadSeedMessages, messageOf, type Codec } from './definitions.ts'
 import { Health } from './health.ts'
 import { list, type ListRequest } from './list.ts'
-import { decode, methodsOf, ofOneKey, ofSeed, type Method } from './methods.ts'
+import { decode, FEW_FIELDS, methodsOf, ofOneKey, ofSeed, type Method } from './methods.ts'
 import type { CallHost } from './options.ts'
 
 /** Calls of one connection at once. */
@@ -80,11 +80,8 @@ export class GrpcService {
 
   private addKeys(): void {
     const { maxBatchKeys } = this.host.options
-    const many = (name: string) => ({
-      depth: name === 'BatchSet' ? 1 : 0,
-      // Eight for each item: its own and those of later versions.
-      mostFields: maxBatchKeys * (name === 'BatchSet' ? 8 : 1) + 64,
-    })
+    // Eight for each item: its own, and those of later versions.
+    const many = (name: string) => maxBatchKeys * (name === 'BatchSet' ? 8 : 1) + FEW_FIELDS
     const seed = loadSeedMessages(this.host.library)
     const methods = [
       ...methodsOf(this.definitions, SERVICE, ofOneKey),
@@ -121,8 +118,7 @@ export class GrpcService {
       HealthCheckResponse: messageOf(this.definitions, 'grpc.health.v1.HealthCheckResponse'),
     }
     const asked = (bytes: Buffer) =>
-      (decode({ request: HealthCheckRequest, depth: 0, mostFields: 64 }, bytes) as { service: string })
-        .service
+      (decode({ request: HealthCheckRequest, mostFields: FEW_FIELDS }, bytes) as { service: string }).service
     this.add(`${HEALTH}/Check`, 'unary', 'open', async (call, bytes) => {
       const status = this.health.statusOf(asked(bytes))
       if (status === 'SERVICE_UNKNOWN') {

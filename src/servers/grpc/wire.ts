@@ -1,18 +1,30 @@
 /**
- * Counts the fields of a protobuf message before it is decoded. A field takes two bytes on the wire and a hundred in memory, so a
- * message of four megabytes could become hundreds, and hold up everybody while it is decoded.
+ * Looks through a protobuf message before it is decoded.
+ *
+ * It counts its fields: one takes two bytes on the wire and a hundred in memory, so a message of four megabytes could become
+ * hundreds, and hold up everybody while it is decoded. And it compares the types of those that are known, because the decoder
+ * does not: it would read other bytes than were meant.
  */
 const VARINT = 0
 const FIXED64 = 1
 const BYTES = 2
 const FIXED32 = 5
 
+/** The fields of a message by their number; those that it does not name may be anything. */
+export type Shape = ReadonlyMap<number, Field>
+
+export interface Field {
+  /** Of the wire. */
+  readonly type: number
+  /** If it is a message that has a list. */
+  readonly inner?: Shape
+}
+
 /**
- * @param depth of messages inside it, whose fields count as well: all its fields of bytes are messages then
  * @param most no more are counted
- * @returns Infinity if it is malformed
+ * @returns how many fields it has, those of messages inside it too; Infinity if it is malformed
  */
-export function fieldsIn(message: Buffer, depth: number, most: number): number {
+export function fieldsIn(message: Buffer, shape: Shape, most: number): number {
   let fields = 0
   let at = 0
   const varint = (): number => {
@@ -26,7 +38,11 @@ export function fieldsIn(message: Buffer, depth: number, most: number): number {
   }
   while (at < message.length && fields <= most) {
     fields++
-    switch (varint() % 8) {
+    const tag = varint()
+    const type = tag % 8
+    const known = shape.get(Math.floor(tag / 8))
+    if (tag < 8 || (known !== undefined && known.type !== type)) return Infinity
+    switch (type) {
       case VARINT:
         if (varint() === Infinity) return Infinity
         break
@@ -39,7 +55,7 @@ export function fieldsIn(message: Buffer, depth: number, most: number): number {
       case BYTES: {
         const length = varint()
         if (at + length > message.length) return Infinity
-        if (depth > 0) fields += fieldsIn(message.subarray(at, at + length), depth - 1, most - fields)
+        if (known?.inner) fields += fieldsIn(message.subarray(at, at + length), known.inner, most - fields)
         at += length
         break
       }
@@ -48,4 +64,13 @@ export function fieldsIn(message: Buffer, depth: number, most: number): number {
     }
   }
   return at > message.length ? Infinity : fields
+}
+
+/** How protobuf's types stand on the wire; the requests have no others. */
+export const WIRE_TYPES: Readonly<Record<string, number>> = {
+  TYPE_BYTES: BYTES,
+  TYPE_STRING: BYTES,
+  TYPE_MESSAGE: BYTES,
+  TYPE_UINT32: VARINT,
+  TYPE_UINT64: VARINT,
 }
