@@ -43,6 +43,8 @@ export interface Answer {
 export interface CallSettings {
   readonly metadata?: Readonly<Record<string, string>>
   readonly deadlineMs?: number
+  /** Called for each message of a stream, as it comes. */
+  readonly onMessage?: (message: Record<string, never>) => void
   /** Called with the call as soon as it is begun. */
   readonly begun?: (call: { cancel(): void }) => void
 }
@@ -80,7 +82,10 @@ export class GrpcClient {
             },
           )
       if (responseStream) {
-        call.on('data', (message: Record<string, never>) => messages.push(message))
+        call.on('data', (message: Record<string, never>) => {
+          messages.push(message)
+          settings.onMessage?.(message)
+        })
         call.on('error', () => undefined) // the status tells it too
       }
       call.on('status', ({ code, details, metadata: trailers }: ServiceError) => {
