@@ -78,7 +78,7 @@ export interface Config {
   /** Addresses and networks of proxies that are trusted to name their clients. */
   readonly trustedProxies: readonly string[]
   readonly tls: ServerTls | null
-  /** For both servers and for the connections to the nodes. */
+  /** For all servers and for the connections to the nodes. */
   readonly tlsMinVersion: (typeof TLS_VERSIONS)[number]
   /** How many databases clients can select. */
   readonly databases: number

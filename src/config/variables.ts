@@ -384,7 +384,7 @@ export const rows = {
   TRUSTED_PROXIES: row({
     check: networks(),
     meaning:
-      'Comma-separated addresses and networks of proxies whose `X-Forwarded-For` (HTTP) and PROXY header (Redis ' +
+      'Comma-separated addresses and networks of proxies whose `X-Forwarded-For` (HTTP, gRPC) and PROXY header (Redis ' +
       'protocol) are trusted. Not set: none.',
   }),
   TLS_CERT_FILE: row({
@@ -494,7 +494,7 @@ export const rows = {
     default: '0',
     unit: 'seconds',
     check: wholeNumber(0, 365 * 86_400),
-    meaning: 'Redis protocol connections that are idle for longer are closed; 0 = never.',
+    meaning: 'Connections of the Redis protocol and gRPC that are idle for longer are closed; 0 = never.',
   }),
   SHUTDOWN_DELAY_SECONDS: row({
     default: '0',

@@ -288,7 +288,7 @@ export class Workload {
     coordinator: Coordinator,
     done: Done,
     kind: CollectionKind,
-    { requester, failed }: Required<Failing>,
+    { requester, failed }: Required<Pick<Failing, 'requester' | 'failed'>>,
   ): void {
     const { key, value, level } = done.operation
     const step = collectionStep(kind, key, value)

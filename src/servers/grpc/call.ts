@@ -4,9 +4,8 @@
  * The library's interceptor sees a call before anything of its request is read. It is admitted there: without a right token
  * nothing is read. From then on its bytes count in the account of its connection.
  *
- * Two things only the HTTP/2 stream knows: bytes of a message that is not complete yet, and the status of calls that the
- * library ends by itself (a deadline, a message that is too long). The library has it as a private field, so the version of the
- * library is pinned, and tests of both break if it is not there.
+ * Bytes of a message that is not complete yet only the HTTP/2 stream knows. The library has it as a private field, so the version
+ * of the library is pinned, and tests break if it is not there.
  */
 import type { ServerHttp2Stream } from 'node:http2'
 import type { Metadata, ServerInterceptingCall, ServerInterceptingCallInterface } from '@grpc/grpc-js'
@@ -22,7 +21,7 @@ import { isAmong } from '../tokens.ts'
 import { WrongToken } from '../wrong-token.ts'
 import { connectionOf, type CarriedCall, type GrpcConnection } from './connection.ts'
 import type { CallHost } from './options.ts'
-import { statusCode, statusName, statusOf, type StatusName } from './status.ts'
+import { statusCode, statusName, statusOf, type Status, type StatusName } from './status.ts'
 
 /** `open`: no token is needed, so its messages are short. */
 export type Scope = 'open' | 'data'
@@ -43,6 +42,7 @@ const UNTAKEN_MS = 300_000
 /** How long a client may go on sending after its call has ended. */
 const LINGER_MS = 10_000
 const CANCEL = 8
+const TOO_LONG = statusCode('RESOURCE_EXHAUSTED')
 /** Of a call on many keys, there may be as many as the cluster has. */
 const MOST_NODES = 16
 const NOT_IN_IDS = /[^\w.:[\], -]/g
@@ -79,6 +79,8 @@ export class GrpcCall implements CarriedCall, ClientCall {
   private inputBytes = 0
   private untakenSinceMs: number
   private endedAtMs: number | null = null
+  /** The code of the status that it was sent; null = it was cancelled before. */
+  private sentStatus: number | null = null
   private onOver: (() => void)[] = []
 
   constructor(inner: ServerInterceptingCallInterface, method: MethodKind, host: CallHost) {
@@ -207,6 +209,13 @@ export class GrpcCall implements CarriedCall, ClientCall {
   // ---- what the library asks
 
   private intercept(inner: ServerInterceptingCallInterface): ServerInterceptingCall {
+    // The library ends some calls by itself: at their deadline, or because a message is too long.
+    const sendStatus = inner.sendStatus.bind(inner)
+    inner.sendStatus = (status) => {
+      if (this.endedAtMs !== null) return
+      this.sentStatus ??= status.code
+      sendStatus(status.code === TOO_LONG && this.error === null ? this.tooLong() : status)
+    }
     return new this.host.library.ServerInterceptingCall(inner, {
       start: (next) =>
         next({
@@ -227,6 +236,13 @@ export class GrpcCall implements CarriedCall, ClientCall {
         held?.()
       },
     })
+  }
+
+  private tooLong(): Status {
+    const { grpcMaxRecvBytes } = this.host.options
+    const sentence = `The message has more than ${grpcMaxRecvBytes} bytes (GRPC_MAX_RECV_BYTES).`
+    this.error = new RondoError('VALUE_TOO_LARGE', sentence, { outcome: 'not-applied' })
+    return statusOf(this.error, this.trailers())
   }
 
   /** The service of reflection reads as fast as it can, and keeps what its client does not take. */
@@ -332,12 +348,10 @@ export class GrpcCall implements CarriedCall, ClientCall {
     const waiting = this.onOver
     this.onOver = []
     for (const run of waiting) run()
-    const { sentTrailers, sentHeaders } = this.stream
-    const code = sentTrailers?.['grpc-status'] ?? sentHeaders?.['grpc-status'] ?? statusCode('CANCELLED')
     this.host.ended({
       id: this.id,
       method: this.method.name,
-      status: statusName(Number(code)),
+      status: statusName(this.sentStatus ?? statusCode('CANCELLED')),
       ms: nowMs - this.startedAtMs,
       error: this.error,
     })

@@ -130,7 +130,10 @@ describe('the gRPC server', function () {
       expect((await answer).status).to.equal('OK')
       await stopped
       expect(performance.now() - startedAtMs).to.be.lessThan(3000)
-      await until('nothing is left of them', () => rondo.connectionLimit.size === 0 && rondo.ledger.used === 0)
+      await until(
+        'nothing is left of them',
+        () => rondo.connectionLimit.size === 0 && rondo.ledger.used === 0,
+      )
     })
   })
 
