@@ -180,20 +180,25 @@ export class Rondo {
     const proxies = new TrustedProxies(config.trustedProxies)
     this.respServer = this.createRespServer(proxies, emit)
     this.httpServer = this.createHttpServer(proxies, options.metrics ?? ownMetrics)
-    const { port, respPort, grpcPort } = config
-    const grpc = grpcPort === null ? null : this.createGrpcServer(proxies)
-    this.servers = [
-      { server: new HttpSocketServer(this.httpServer), port },
-      ...(respPort === null ? [] : [{ server: new RespSocketServer(this.respServer), port: respPort }]),
-      ...(grpc ? [{ server: grpc, port: grpcPort! }] : []),
-    ]
+    this.servers = this.createServers(proxies)
     registerUsageMetrics(this.telemetry.registry, this.coordinator)
+    for (const { server } of this.servers) server.registerMetrics(this.telemetry.registry)
+  }
+
+  private createServers(proxies: TrustedProxies): Rondo['servers'] {
+    const { port, respPort, grpcPort } = this.config
+    const { respServer, httpServer } = this
+    const grpc = grpcPort === null ? null : this.createGrpcServer(proxies)
     registerLookupMetrics(this.telemetry.registry, [
-      this.respServer.stats,
-      this.httpServer.lookups,
+      respServer.stats,
+      httpServer.lookups,
       ...(grpc ? [grpc.lookups] : []),
     ])
-    for (const { server } of this.servers) server.registerMetrics(this.telemetry.registry)
+    return [
+      { server: new HttpSocketServer(httpServer), port },
+      ...(respPort === null ? [] : [{ server: new RespSocketServer(respServer), port: respPort }]),
+      ...(grpc ? [{ server: grpc, port: grpcPort! }] : []),
+    ]
   }
 
   private createHttpServer(

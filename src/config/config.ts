@@ -222,8 +222,6 @@ export function loadConfig(
     port: v.PORT,
     respPort: v.RESP_PORT,
     grpcPort: v.GRPC_PORT,
-    grpcMaxRecvBytes: v.GRPC_MAX_RECV_BYTES,
-    grpcMaxSendBytes: v.GRPC_MAX_SEND_BYTES,
     crossSetMulti: v.RESP_CROSS_SET_MULTI,
     compatApis: v.COMPAT_APIS ?? [],
     loader: loaderOf(v),
@@ -265,6 +263,8 @@ function limitsOf(
   v: AllValues,
 ): Pick<
   Config,
+  | 'grpcMaxRecvBytes'
+  | 'grpcMaxSendBytes'
   | 'maxKeyBytes'
   | 'maxValueBytes'
   | 'maxBatchKeys'
@@ -280,6 +280,8 @@ function limitsOf(
   | 'maxConnections'
 > {
   return {
+    grpcMaxRecvBytes: v.GRPC_MAX_RECV_BYTES,
+    grpcMaxSendBytes: v.GRPC_MAX_SEND_BYTES,
     maxKeyBytes: v.MAX_KEY_BYTES,
     maxValueBytes: v.MAX_VALUE_BYTES,
     maxBatchKeys: v.MAX_BATCH_KEYS,

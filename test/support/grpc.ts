@@ -25,7 +25,7 @@ export const METHODS: ReadonlyMap<string, AnyMethod> = new Map(
       .filter(([, definition]) => !('format' in definition))
       .flatMap(([service, definition]) =>
         Object.entries(definition as ServiceDefinition).map(
-          ([method, row]) => [`${service}/${method}`, row as AnyMethod] as const,
+          ([method, row]) => [`${service}/${method}`, row] as const,
         ),
       )
   }),

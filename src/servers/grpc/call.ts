@@ -42,7 +42,7 @@ const UNTAKEN_MS = 300_000
 /** How long a client may go on sending after its call has ended. */
 const LINGER_MS = 10_000
 const CANCEL = 8
-const TOO_LONG = statusCode('RESOURCE_EXHAUSTED')
+const TOO_LONG: number = statusCode('RESOURCE_EXHAUSTED')
 /** Of a call on many keys, there may be as many as the cluster has. */
 const MOST_NODES = 16
 const NOT_IN_IDS = /[^\w.:[\], -]/g
@@ -214,7 +214,7 @@ export class GrpcCall implements CarriedCall, ClientCall {
     inner.sendStatus = (status) => {
       if (this.endedAtMs !== null) return
       this.sentStatus ??= status.code
-      sendStatus(status.code === TOO_LONG && this.error === null ? this.tooLong() : status)
+      sendStatus(Number(status.code) === TOO_LONG && this.error === null ? this.tooLong() : status)
     }
     return new this.host.library.ServerInterceptingCall(inner, {
       start: (next) =>

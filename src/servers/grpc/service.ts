@@ -64,8 +64,8 @@ export class GrpcService {
     new library.ReflectionService(this.definitions, { services }).addToServer(this.server)
     this.injector = this.server.createConnectionInjector(library.ServerCredentials.createInsecure())
     // The library keeps what it hands connections to; only there are sessions seen, and streams of methods that it does not know.
-    const [http2] = this.server['http2Servers'].keys()
-    this.watch(http2 as Http2Server)
+    const { http2Servers } = this.server as unknown as { http2Servers: ReadonlyMap<Http2Server, unknown> }
+    for (const http2 of http2Servers.keys()) this.watch(http2)
   }
 
   /** @param socket of a GrpcConnection */
@@ -162,9 +162,9 @@ export class GrpcService {
     this.server.register(`/${name}`, handle, asItIs, asItIs, type)
   }
 
-  private async send(call: GrpcCall, { serialize }: Codec, answer: object): Promise<void> {
+  private async send(call: GrpcCall, codec: Codec, answer: object): Promise<void> {
     const { grpcMaxSendBytes } = this.host.options
-    const bytes = serialize(answer)
+    const bytes = codec.serialize(answer)
     if (bytes.length > grpcMaxSendBytes) {
       const sentence = `The answer has ${bytes.length} bytes; at most ${grpcMaxSendBytes} are sent (GRPC_MAX_SEND_BYTES).`
       throw new RondoError('VALUE_TOO_LARGE', sentence)
@@ -173,9 +173,7 @@ export class GrpcService {
   }
 
   private watch(http2: Http2Server): void {
-    http2.on('session', (session: ServerHttp2Session) =>
-      connectionOf(session.socket as Socket)?.speaks(session),
-    )
+    http2.on('session', (session: ServerHttp2Session) => connectionOf(session.socket)?.speaks(session))
     http2.on('sessionError', () => undefined) // the connection is broken, and closed
     http2.on('stream', (stream: ServerHttp2Stream, headers) => {
       if (!this.knows(String(headers[':path'])) || !isGrpc(headers['content-type'])) this.noteOther(stream)
@@ -192,7 +190,7 @@ export class GrpcService {
   /** The library has refused it: there is no such method, or it is no call of gRPC. */
   private noteOther(stream: ServerHttp2Stream): void {
     const { monotonicMs } = this.host.options
-    const connection = connectionOf(stream.session?.socket as Socket | undefined)
+    const connection = connectionOf(stream.session?.socket)
     const startedAtMs = monotonicMs()
     const carried: CarriedCall = {
       unsentBytes: 0,

@@ -20,7 +20,7 @@ function serverOf({ rondo }: RunningRondo): GrpcSocketServer {
 async function statusOf(stream: ClientHttp2Stream): Promise<string> {
   let status = ''
   stream.on('response', (headers) => (status = String(headers['grpc-status'] ?? status)))
-  stream.on('trailers', (headers) => (status = String(headers['grpc-status'])))
+  stream.on('trailers', (headers: Record<string, string>) => (status = String(headers['grpc-status'])))
   stream.resume()
   await once(stream, 'close')
   return status
@@ -212,16 +212,16 @@ describe('limits over gRPC', function () {
     it('a batch that is cancelled reads nothing more', async () => {
       const reads = holdReads()
       const keys = Array.from({ length: 100 }, (_, i) => bytes(`k${i}`))
-      let cancel = () => {}
+      const begun: { cancel(): void }[] = []
       const answer = client.call(
         'rondo.v1.Cache/BatchGet',
         { keys },
-        { begun: (one) => (cancel = () => one.cancel()) },
+        { begun: (one) => void begun.push(one) },
       )
       await until('its first keys are read', () => reads.begun === 64)
-      cancel()
+      begun[0]!.cancel()
       expect((await answer).status).to.equal('CANCELLED')
-      await until('the server knows', () => /BatchGet","status":"CANCELLED"/.test(running.logText()))
+      await until('the server knows', () => running.logText().includes('BatchGet","status":"CANCELLED"'))
       const before = reads.begun
       const { coordinator } = running.rondo
       reads.release()
