@@ -46,7 +46,7 @@ describe('the decisions', () => {
 
 describe('a benchmark that is started by its file', () => {
   const cwd = fileURLToPath(new URL('..', import.meta.url))
-  for (const name of ['idle-connections', 'large-values'])
+  for (const name of ['idle-connections', 'large-values', 'grpc'])
     it(`${name} --help tells how it is used`, () => {
       const args = ['--import', 'tsx', `bench/${name}.ts`, '--help']
       const { stdout, stderr } = spawnSync(process.execPath, args, { cwd, encoding: 'utf8' })

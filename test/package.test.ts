@@ -48,7 +48,7 @@ describe('the package', function () {
     const packed = run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', dir], root)
     const [{ filename }] = JSON.parse(packed) as [{ filename: string }]
     const modules = join(dir, 'node_modules')
-    mkdirSync(join(modules, '@types'), { recursive: true })
+    for (const scope of ['@types', '@grpc']) mkdirSync(join(modules, scope), { recursive: true })
     run('tar', ['-xzf', join(dir, filename), '-C', modules], dir)
     run('mv', ['package', 'rondo'], modules)
     // What npm would install with it, and types of Node.js and Keyv, which its user has.

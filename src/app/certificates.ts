@@ -48,7 +48,7 @@ export class Certificates {
     this.loaded = load(config)
   }
 
-  /** For both servers; null = without TLS. */
+  /** For all servers; null = without TLS. */
   get servers(): TlsOptions | null {
     return this.loaded.servers
   }

@@ -9,7 +9,8 @@ const OPTIONS = {
 
 const HELP = `Usage: node dist/main.js [--help | --version]
 
-Starts a coordinator, which serves HTTP on PORT and the Redis protocol on RESP_PORT.
+Starts a coordinator, which serves HTTP on PORT, the Redis protocol on RESP_PORT
+and gRPC on GRPC_PORT.
 
 Settings are environment variables, or lines of a file .env.local in the current
 directory: .env.local.example explains each of them. For example:

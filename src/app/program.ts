@@ -13,7 +13,7 @@ import { describeConfig, loadConfig, type Config } from '../config/config.ts'
 import { readEnvironment, SettingsFileError, unknownNames, type Environment } from '../config/environment.ts'
 import { VARIABLES } from '../config/variables.ts'
 import { DiskError } from '../nodes/memory/disk/load.ts'
-import { setRequestIdPrefix } from '../servers/http/exchange.ts'
+import { setRequestIdPrefix } from '../servers/request-id.ts'
 import { readTokens } from '../config/token-list.ts'
 import { logLines } from './log-lines.ts'
 import { onSighup } from './sighup.ts'
@@ -143,11 +143,13 @@ function greet(config: Config, ports: Ports): void {
       `  try:  redis-cli -p ${ports.resp}${options}`,
     )
   }
+  if (ports.grpc !== undefined) lines.push(`and to any gRPC client on ${host}:${ports.grpc}`)
   process.stdout.write(lines.join('\n') + '\n')
 }
 
 function explainListenError(error: NodeJS.ErrnoException & { port?: number }, config: Config): void {
-  const name = error.port === config.respPort && error.port !== config.port ? 'RESP_PORT' : 'PORT'
+  const named = { PORT: config.port, RESP_PORT: config.respPort, GRPC_PORT: config.grpcPort }
+  const [name = 'PORT'] = Object.entries(named).find(([, port]) => port === error.port) ?? []
   const where = `${config.host}:${error.port ?? config.port}`
   const sentence =
     error.code === 'EADDRINUSE'

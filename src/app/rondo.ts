@@ -27,6 +27,7 @@ import { HttpSocketServer } from '../servers/http/listener.ts'
 import { RespServer } from '../servers/resp/resp-server.ts'
 import type { Server } from '../servers/server.ts'
 import { RespSocketServer } from '../servers/resp/listener.ts'
+import { GrpcSocketServer } from '../servers/grpc/listener.ts'
 import { readTokens } from '../config/token-list.ts'
 import { TokenTries } from '../servers/token-tries.ts'
 import { TrustedProxies } from '../config/trusted-proxies.ts'
@@ -66,7 +67,7 @@ export const timers: Timers = {
 /** What may happen thousands of times a second is told so often. */
 const ACCEPT_FAILED_PAUSE_MS = 10_000
 
-/** Where servers listen, by name; the Redis protocol's may be off. */
+/** Where servers listen, by name; all but HTTP may be off. */
 export type Addresses = Readonly<Record<string, AddressInfo>> & { readonly http: AddressInfo }
 
 export interface RondoOptions {
@@ -181,14 +182,25 @@ export class Rondo {
     const proxies = new TrustedProxies(config.trustedProxies)
     this.respServer = this.createRespServer(proxies, emit)
     this.httpServer = this.createHttpServer(proxies, options.metrics ?? ownMetrics)
-    const { port, respPort } = config
-    this.servers = [
-      { server: new HttpSocketServer(this.httpServer), port },
-      ...(respPort === null ? [] : [{ server: new RespSocketServer(this.respServer), port: respPort }]),
-    ]
+    this.servers = this.createServers(proxies)
     registerUsageMetrics(this.telemetry.registry, this.coordinator)
-    registerLookupMetrics(this.telemetry.registry, [this.respServer.stats, this.httpServer.lookups])
     for (const { server } of this.servers) server.registerMetrics(this.telemetry.registry)
+  }
+
+  private createServers(proxies: TrustedProxies): Rondo['servers'] {
+    const { port, respPort, grpcPort } = this.config
+    const { respServer, httpServer } = this
+    const grpc = grpcPort === null ? null : this.createGrpcServer(proxies)
+    registerLookupMetrics(this.telemetry.registry, [
+      respServer.stats,
+      httpServer.lookups,
+      ...(grpc ? [grpc.lookups] : []),
+    ])
+    return [
+      { server: new HttpSocketServer(httpServer), port },
+      ...(respPort === null ? [] : [{ server: new RespSocketServer(respServer), port: respPort }]),
+      ...(grpc ? [{ server: grpc, port: grpcPort! }] : []),
+    ]
   }
 
   private createHttpServer(
@@ -234,6 +246,22 @@ export class Rondo {
       timers,
       random: Math.random,
       emit,
+      ledger: this.ledger,
+      connectionLimit: this.connectionLimit,
+    })
+  }
+
+  private createGrpcServer(proxies: TrustedProxies): GrpcSocketServer {
+    return new GrpcSocketServer({
+      ...this.config,
+      tokens: this.tokens,
+      tries: this.tries,
+      proxies,
+      store: this.coordinator,
+      loader: this.loading?.loader ?? null,
+      monotonicMs: () => clock.monotonicMs(),
+      onEnd: (end) => this.telemetry.onCallEnd(end),
+      accepting: () => !this.stopping,
       ledger: this.ledger,
       connectionLimit: this.connectionLimit,
     })

@@ -48,6 +48,14 @@ export function oneOf<const T extends string>(words: readonly T[]): z.ZodType<T,
     .refine((text): text is T => (words as readonly string[]).includes(text), `one of ${words.join(', ')}`)
 }
 
+/** `off` = null. */
+export function portOrOff(): z.ZodType<number | null, string> {
+  return z
+    .string()
+    .refine((text) => text === 'off' || inRange(text, 0, 65_535), 'a whole number from 0 to 65535, or off')
+    .transform((text) => (text === 'off' ? null : Number(text)))
+}
+
 export function flag(): z.ZodType<boolean, string> {
   return oneOf(['true', 'false']).transform((text) => text === 'true')
 }

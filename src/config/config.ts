@@ -60,6 +60,10 @@ export interface Config {
   readonly port: number
   /** 0 = any free port, null = no Redis protocol server. */
   readonly respPort: number | null
+  /** 0 = any free port, null = no gRPC server. */
+  readonly grpcPort: number | null
+  readonly grpcMaxRecvBytes: number
+  readonly grpcMaxSendBytes: number
   readonly crossSetMulti: 'refuse' | 'unordered'
   /** HTTP dialects of other systems. */
   readonly compatApis: readonly CompatApi[]
@@ -74,7 +78,7 @@ export interface Config {
   /** Addresses and networks of proxies that are trusted to name their clients. */
   readonly trustedProxies: readonly string[]
   readonly tls: ServerTls | null
-  /** For both servers and for the connections to the nodes. */
+  /** For all servers and for the connections to the nodes. */
   readonly tlsMinVersion: (typeof TLS_VERSIONS)[number]
   /** How many databases clients can select. */
   readonly databases: number
@@ -219,6 +223,7 @@ export function loadConfig(
     host: v.HOST,
     port: v.PORT,
     respPort: v.RESP_PORT,
+    grpcPort: v.GRPC_PORT,
     crossSetMulti: v.RESP_CROSS_SET_MULTI,
     compatApis: v.COMPAT_APIS ?? [],
     loader: loaderOf(v),
@@ -260,6 +265,8 @@ function limitsOf(
   v: AllValues,
 ): Pick<
   Config,
+  | 'grpcMaxRecvBytes'
+  | 'grpcMaxSendBytes'
   | 'maxKeyBytes'
   | 'maxValueBytes'
   | 'maxTags'
@@ -277,6 +284,8 @@ function limitsOf(
   | 'maxConnections'
 > {
   return {
+    grpcMaxRecvBytes: v.GRPC_MAX_RECV_BYTES,
+    grpcMaxSendBytes: v.GRPC_MAX_SEND_BYTES,
     maxKeyBytes: v.MAX_KEY_BYTES,
     maxValueBytes: v.MAX_VALUE_BYTES,
     maxTags: v.MAX_TAGS_PER_KEY,

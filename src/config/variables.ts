@@ -18,6 +18,7 @@ import {
   inRange,
   networks,
   oneOf,
+  portOrOff,
   size,
   tokens,
   wholeNumber,
@@ -237,11 +238,25 @@ export const rows = {
   }),
   RESP_PORT: row({
     default: '6390',
-    check: z
-      .string()
-      .refine((text) => text === 'off' || inRange(text, 0, 65_535), 'a whole number from 0 to 65535, or off')
-      .transform((text) => (text === 'off' ? null : Number(text))),
+    check: portOrOff(),
     meaning: 'The port of the Redis protocol server; 0 = any free port, `off` = disabled.',
+  }),
+  GRPC_PORT: row({
+    default: 'off',
+    check: portOrOff(),
+    meaning: 'The port of the gRPC server, usually 50051; 0 = any free port, `off` = disabled.',
+  }),
+  GRPC_MAX_RECV_BYTES: row({
+    default: '4MiB',
+    unit: 'bytes',
+    check: size(1024, 512 * 1024 ** 2),
+    meaning: 'Longest message that the gRPC server takes, after decompression.',
+  }),
+  GRPC_MAX_SEND_BYTES: row({
+    default: '4MiB',
+    unit: 'bytes',
+    check: size(1024, 512 * 1024 ** 2),
+    meaning: 'Longest message that the gRPC server sends.',
   }),
   RESP_CROSS_SET_MULTI: row({
     default: 'unordered',
@@ -370,7 +385,7 @@ export const rows = {
   TRUSTED_PROXIES: row({
     check: networks(),
     meaning:
-      'Comma-separated addresses and networks of proxies whose `X-Forwarded-For` (HTTP) and PROXY header (Redis ' +
+      'Comma-separated addresses and networks of proxies whose `X-Forwarded-For` (HTTP, gRPC) and PROXY header (Redis ' +
       'protocol) are trusted. Not set: none.',
   }),
   TLS_CERT_FILE: row({
@@ -490,7 +505,7 @@ export const rows = {
     default: '0',
     unit: 'seconds',
     check: wholeNumber(0, 365 * 86_400),
-    meaning: 'Redis protocol connections that are idle for longer are closed; 0 = never.',
+    meaning: 'Connections of the Redis protocol and gRPC that are idle for longer are closed; 0 = never.',
   }),
   SHUTDOWN_DELAY_SECONDS: row({
     default: '0',

@@ -25,7 +25,7 @@ import type { WriteDone } from './write/write.ts'
 
 export type { ClusterView, MemberView } from './cluster-view.ts'
 export type { ServedBy } from './context.ts'
-export type { Requester } from './requester.ts'
+export type { ClientCall, Requester } from './requester.ts'
 export type { Explanation, ReplicaView } from './explain.ts'
 export type { KeyPage, ListRequest } from './listing/listing.ts'
 export type { IsWanted, KeyCounts, RoughCounts } from './listing/walks.ts'

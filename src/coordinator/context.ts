@@ -5,7 +5,7 @@ import type { Timers } from '../core/clock.ts'
 import type { Deadlines } from '../core/deadlines.ts'
 import type { RondoError } from '../core/errors.ts'
 import type { ReplicaSet } from '../core/replica-set.ts'
-import type { Requester } from './requester.ts'
+import type { ClientCall, Requester } from './requester.ts'
 import type { Background } from './background.ts'
 import type { Hedging } from './read/hedging.ts'
 import type { BigKeys } from './usage/big-keys.ts'
@@ -54,8 +54,15 @@ export interface TagJudge {
 export interface Failing {
   /** The connection that asks. */
   readonly requester?: Requester
+  /** Where many requests share a connection: the one that asks. The operation ends when its client gives up. */
+  readonly call?: ClientCall | undefined
   /** @param by if the error is what the nodes say of the key */
   failed(error: RondoError, by?: ServedBy): void
+}
+
+/** Who asks, for the completion object of an operation that another one needs. */
+export function askedBy({ requester, call }: Failing): Pick<Failing, 'requester' | 'call'> {
+  return { ...(requester && { requester }), ...(call && { call }) }
 }
 
 /**

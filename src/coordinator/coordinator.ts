@@ -31,7 +31,7 @@ import { Admission, type Windows } from './admission/admission.ts'
 import type { KeyStore, NodeState, TaggingDone } from './api.ts'
 import { Background } from './background.ts'
 import { clusterView, type ClusterView } from './cluster-view.ts'
-import type { CoordinatorContext, Failing, Replicas } from './context.ts'
+import { askedBy, type CoordinatorContext, type Failing, type Replicas } from './context.ts'
 import { foreignLifeMs } from './ask.ts'
 import { explain, type Explanation } from './explain.ts'
 import { Hedging } from './read/hedging.ts'
@@ -326,9 +326,9 @@ export class Coordinator implements KeyStore {
   }
 
   private writeInTurn(key: Buffer, record: Change, done: WriteDone, level: ConsistencyLevel): void {
-    const { requester } = done
+    const asked = askedBy(done)
     const changed: UpdateDone = {
-      ...(requester && { requester }),
+      ...asked,
       updated: (_before, after, by) => done.written(after!.version, by),
       failed: (error, by) => done.failed(error, by),
     }
@@ -340,7 +340,7 @@ export class Coordinator implements KeyStore {
    * record or promise, an update looks at the record: a promise may be of a change that never came.
    */
   private removeOlder(key: Buffer, before: Version, done: WriteDone, level: ConsistencyLevel): void {
-    const { requester } = done
+    const asked = askedBy(done)
     let isMade = false
     const make: MakeRecord = () => {
       if (isMade) return null
@@ -365,16 +365,10 @@ export class Coordinator implements KeyStore {
         done.written(isKept ? after!.version : before)
       }
       const failed = (failure: RondoError) => done.failed(failure)
-      this.update(key, modify, { ...(requester ? { requester } : {}), updated, failed }, level)
+      this.update(key, modify, { ...asked, updated, failed }, level)
     }
     const written = (version: Version) => done.written(version)
-    this.replicate(
-      key,
-      make,
-      HEAD_BYTES,
-      { ...(requester ? { requester } : {}), written, failed: compare },
-      level,
-    )
+    this.replicate(key, make, HEAD_BYTES, { ...asked, written, failed: compare }, level)
   }
 
   flush(database: number | null): Promise<boolean> {

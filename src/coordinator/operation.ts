@@ -33,7 +33,7 @@ export abstract class Operation<Done extends Failing> implements Timed {
   }
 
   start(): void {
-    this.deadline = this.context.deadlines.add(this)
+    this.deadline = this.context.deadlines.add(this, this.done.call?.dueAtMs)
     this.attempt()
   }
 

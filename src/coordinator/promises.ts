@@ -3,6 +3,7 @@
  * completion object. Each call starts at once, in the same turn; a failure rejects with its RondoError.
  */
 import type {
+  ClientCall,
   Requester,
   KeyStore,
   Modify,
@@ -23,6 +24,8 @@ export interface CallOptions {
   /** The connection that asks, with which the operation waits for room at its nodes. */
   readonly requester: Requester
   readonly level: ConsistencyLevel
+  /** Where many requests share a connection: the one that asks. */
+  readonly call?: ClientCall | undefined
   /** Called before the promise is settled, if the answer is that of nodes. */
   readonly onServed?: (by: ServedBy) => void
 }
@@ -44,14 +47,14 @@ const notFollowed = () => false
 export function readRecord(
   store: KeyStore,
   key: Buffer,
-  { requester, level, onServed, isFollowed = notFollowed }: ReadOptions,
+  { requester, level, call, onServed, isFollowed = notFollowed }: ReadOptions,
 ): Promise<StoredRecord | null> {
   return new Promise((resolve, failed) => {
     const read: ReadDone['read'] = (record, by) => {
       if (by) onServed?.(by)
       resolve(record)
     }
-    const done: ReadDone = { requester, isFollowed, read, failed }
+    const done: ReadDone = { requester, call, isFollowed, read, failed }
     store.read(key, done, level)
   })
 }
@@ -61,10 +64,10 @@ export function peekRecord(
   store: KeyStore,
   key: Buffer,
   part: Part,
-  { requester, level, isFollowed = notFollowed }: ReadOptions,
+  { requester, level, call, isFollowed = notFollowed }: ReadOptions,
 ): Promise<PeekedRecord | null> {
   return new Promise((read, failed) => {
-    const done: ReadDone<PeekedRecord> = { requester, isFollowed, read, failed }
+    const done: ReadDone<PeekedRecord> = { requester, call, isFollowed, read, failed }
     store.peek(key, part, done, level)
   })
 }
@@ -95,11 +98,11 @@ export function writeValue(
   key: Buffer,
   value: Buffer,
   expiresAtMs: number,
-  { requester, level, onServed }: CallOptions,
+  { requester, level, call, onServed }: CallOptions,
 ): Promise<Version> {
   return new Promise((resolve, failed) => {
     const written = telling(resolve, onServed)
-    store.write(key, value, expiresAtMs, { requester, written, failed }, level)
+    store.write(key, value, expiresAtMs, { requester, call, written, failed }, level)
   })
 }
 
@@ -119,10 +122,10 @@ export function taggingOf(
 export function removeKey(
   store: KeyStore,
   key: Buffer,
-  { requester, level, onServed }: CallOptions,
+  { requester, level, call, onServed }: CallOptions,
 ): Promise<Version> {
   return new Promise((resolve, failed) => {
-    store.remove(key, { requester, written: telling(resolve, onServed), failed }, level)
+    store.remove(key, { requester, call, written: telling(resolve, onServed), failed }, level)
   })
 }
 
@@ -141,11 +144,11 @@ export function removeOlder(
   store: KeyStore,
   key: Buffer,
   before: Version,
-  { requester, level }: CallOptions,
+  { requester, level, call }: CallOptions,
 ): Promise<boolean> {
   return new Promise((resolve, failed) => {
     const written = (held: Version) => resolve(compareVersions(held, before) <= 0)
-    store.remove(key, { requester, written, failed }, level, before)
+    store.remove(key, { requester, call, written, failed }, level, before)
   })
 }
 
@@ -153,7 +156,7 @@ export function updateKey(
   store: KeyStore,
   key: Buffer,
   modify: Modify,
-  { requester, level, onServed }: CallOptions,
+  { requester, level, call, onServed }: CallOptions,
   leastBytes?: number,
 ): Promise<Updated> {
   return new Promise((resolve, failed) => {
@@ -161,7 +164,7 @@ export function updateKey(
       if (by) onServed?.(by)
       resolve({ before, after })
     }
-    store.update(key, modify, { requester, updated, failed }, level, leastBytes)
+    store.update(key, modify, { requester, call, updated, failed }, level, leastBytes)
   })
 }
 
@@ -169,10 +172,10 @@ export function transactKeys(
   store: KeyStore,
   keys: readonly Buffer[],
   modify: ModifyAll,
-  { requester, level }: CallOptions,
+  { requester, level, call }: CallOptions,
 ): Promise<void> {
   return new Promise((resolve, failed) => {
-    const done: TransactDone = { requester, transacted: () => resolve(), failed }
+    const done: TransactDone = { requester, call, transacted: () => resolve(), failed }
     store.transact(keys, modify, done, level)
   })
 }
@@ -181,10 +184,10 @@ export function transactKeysSlowly(
   store: KeyStore,
   keys: readonly Buffer[],
   modify: ModifyAllSlowly,
-  { requester, level }: CallOptions,
+  { requester, level, call }: CallOptions,
 ): Promise<void> {
   return new Promise((resolve, failed) => {
-    const done: TransactDone = { requester, transacted: () => resolve(), failed }
+    const done: TransactDone = { requester, call, transacted: () => resolve(), failed }
     store.transactSlowly(keys, modify, done, level)
   })
 }

@@ -1,3 +1,11 @@
+/** A request of a client that may give up before its connection ends. */
+export interface ClientCall {
+  /** It was cancelled, or its time is over: it is not begun any more. */
+  readonly gone: boolean
+  /** When the client gives up, monotonic; Infinity = it does not say. */
+  readonly dueAtMs: number
+}
+
 /** A client's connection. Connections whose operations wait for admission take turns (admission.ts). */
 export interface Requester {
   /** How many of its operations wait. Maintained by Admission, like begunAtMs. */

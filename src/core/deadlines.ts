@@ -20,6 +20,8 @@ export class Deadline {
   readonly dueAtMs: number
   previous: Deadline | null
   next: Deadline | null = null
+  /** Ends the operation earlier. */
+  earlier: TimerHandle | null = null
 
   constructor(operation: Timed, dueAtMs: number, previous: Deadline | null) {
     this.operation = operation
@@ -52,14 +54,28 @@ export class Deadlines {
     return this.count
   }
 
-  add(operation: Timed): Deadline {
+  /** @param dueAtMs ends it before the timeout that all have, if that is later */
+  add(operation: Timed, dueAtMs?: number): Deadline {
     this.count++
     const entry = new Deadline(operation, this.turnMs() + this.timeoutMs, this.last)
     if (this.last) this.last.next = entry
     else this.first = entry
     this.last = entry
     this.timer ??= this.timers.setTimeout(this.check, this.timeoutMs)
+    if (dueAtMs !== undefined && dueAtMs < entry.dueAtMs) this.endAt(entry, dueAtMs)
     return entry
+  }
+
+  /** Few have one of their own, so a timer for each does. */
+  private endAt(entry: Deadline, dueAtMs: number): void {
+    entry.earlier = this.timers.setTimeout(
+      () => {
+        entry.earlier = null
+        this.remove(entry)
+        entry.operation.overdue()
+      },
+      Math.max(0, dueAtMs - this.clock.monotonicMs()),
+    )
   }
 
   /**
@@ -90,6 +106,7 @@ export class Deadlines {
     else if (this.first === entry) this.first = next
     else return
     this.count--
+    if (entry.earlier !== null) this.timers.clearTimeout(entry.earlier)
     if (next) next.previous = previous
     else this.last = previous
     entry.previous = null

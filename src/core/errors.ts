@@ -66,3 +66,10 @@ export function stopped(what: 'listing' | 'request' | 'command'): RondoError {
     `The client has closed its end of the connection: the ${what} was stopped.`,
   )
 }
+
+export function asRondoError(thrown: unknown): RondoError {
+  if (thrown instanceof RondoError) return thrown
+  const error = new RondoError('INTERNAL', 'Internal error in the coordinator; see its log.')
+  error.cause = thrown
+  return error
+}

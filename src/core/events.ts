@@ -132,7 +132,7 @@ export type RondoEvent =
   /** A connection to the RESP port that used another protocol: emitted once a minute per address. */
   | { kind: 'other-protocol'; address: string; protocol: 'tls' | 'http' | 'proxy' | 'binary' | 'unknown' }
   /** A wrong token, the count-th in a row from its address: emitted once a minute per address. */
-  | { kind: 'token-refused'; address: string; server: 'http' | 'resp'; count: number }
+  | { kind: 'token-refused'; address: string; server: 'http' | 'resp' | 'grpc'; count: number }
   /** Connections were closed because clients used too much memory (MAX_CLIENT_MEMORY). */
   | { kind: 'clients-cut'; connections: number; bytes: number }
   /** A connection of a client could not be accepted. */

@@ -23,7 +23,7 @@ export const MAX_HELD = 1000
 /** Networks remembered; beyond that the least recent ones are forgotten. */
 const MAX_NETWORKS = 10_000
 
-export type ServerName = 'http' | 'resp'
+export type ServerName = 'http' | 'resp' | 'grpc'
 
 /** How to reply to a wrong token. */
 export interface Refusal {
@@ -41,7 +41,7 @@ export interface TokenTriesOptions {
 
 export class TokenTries {
   /** Wrong tokens so far. */
-  readonly counts: Record<ServerName, number> = { http: 0, resp: 0 }
+  readonly counts: Record<ServerName, number> = { http: 0, resp: 0, grpc: 0 }
   private held = 0
   private readonly options: TokenTriesOptions
   private readonly wrong = new LRUCache<string, { count: number; lastMs: number }>({ max: MAX_NETWORKS })

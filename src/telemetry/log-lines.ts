@@ -1,7 +1,7 @@
 /** The log line of each event. */
 import type { RondoEvent } from '../core/events.ts'
 
-const SERVERS = { http: 'HTTP', resp: 'Redis protocol' } as const
+const SERVERS = { http: 'HTTP', resp: 'Redis protocol', grpc: 'gRPC' } as const
 
 /** What a client sent to the Redis port instead of the Redis protocol. */
 const OPENINGS = {

@@ -6,6 +6,8 @@ import { collectDefaultMetrics, Registry } from 'prom-client'
 import type { Cluster } from '../cluster/cluster.ts'
 import type { MonotonicClock, Timers } from '../core/clock.ts'
 import type { RondoEvent } from '../core/events.ts'
+import { CODES } from '../core/error-codes.ts'
+import type { CallEnd } from '../servers/grpc/options.ts'
 import type { RequestEnd } from '../servers/http/exchange.ts'
 import { registerEventMetrics } from './event-metrics.ts'
 import { lineFor } from './log-lines.ts'
@@ -16,6 +18,8 @@ export interface Telemetry {
   readonly registry: Registry
   onEvent(event: RondoEvent): void
   onRequestEnd(end: RequestEnd): void
+  /** Over gRPC. */
+  onCallEnd(end: CallEnd): void
   watch(cluster: Cluster): void
   stop(): void
 }
@@ -57,6 +61,13 @@ export function createTelemetry(log: Logger, { logRequests, clock, timers }: Tel
       log[failed ? 'error' : 'info'](requestLine(end), 'request')
     },
 
+    onCallEnd(end) {
+      if (logRequests === 'none') return
+      const failed = end.error !== null && CODES[end.error.code].http >= 500
+      if (!failed && logRequests === 'errors') return
+      log[failed ? 'error' : 'info'](requestLine({ ...end, method: 'gRPC', route: end.method }), 'request')
+    },
+
     watch(cluster) {
       nodes = () => cluster.members.map(({ id }) => id)
       registerNodeMetrics(registry, cluster)
@@ -68,7 +79,7 @@ export function createTelemetry(log: Logger, { logRequests, clock, timers }: Tel
   }
 }
 
-function requestLine(end: RequestEnd): object {
+function requestLine(end: Omit<RequestEnd, 'status'> & { status: number | string }): object {
   return {
     requestId: end.id,
     method: end.method,

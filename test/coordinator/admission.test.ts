@@ -255,6 +255,26 @@ describe('admission', () => {
     expect(callsOf('store')).to.have.length(2 * 3)
   })
 
+  it('drops a call that its client has given up, and nothing else of its connection', async () => {
+    slow(100)
+    const client = new Client()
+    const calls = [0, 1, 2, 3].map(() => ({ gone: false, dueAtMs: Infinity }))
+    const writes = calls.map((call) =>
+      operation('write', client, (done, written) =>
+        coordinator.write(Buffer.from('k:same'), value(LARGE_BYTES), 0, { ...done, call, written }),
+      ),
+    )
+    calls[2]!.gone = true
+    await under.time.advance(150)
+    await under.time.advance(150)
+    expect(writes.map(({ outcome }) => (outcome as RondoError).code ?? outcome)).to.deep.equal([
+      'ok',
+      'ok',
+      'OVERLOADED',
+      'ok',
+    ])
+  })
+
   it('sends what waited for a node that failed where there is room, not all at once to the next', async () => {
     const keys = Array.from({ length: 200 }, (_, i) => `k:${i}`)
     const first = under.nodesOf('k:0')[0]!

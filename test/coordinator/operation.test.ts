@@ -1,5 +1,6 @@
 /** What every operation promises, of whatever kind and at whatever level: how it ends, and what is said of it. */
 import { expect } from 'chai'
+import type { ClientCall } from '../../src/coordinator/api.ts'
 import type { Coordinator } from '../../src/coordinator/coordinator.ts'
 import type { ConsistencyLevel } from '../../src/core/consistency.ts'
 import { KIND_TOMBSTONE, KIND_VALUE } from '../../src/core/codec.ts'
@@ -19,41 +20,47 @@ type End = (result: string, error: RondoError | null) => void
 interface Kind {
   /** How often it goes to the nodes and back. */
   readonly roundTrips: number
-  begin(coordinator: Coordinator, level: ConsistencyLevel, end: End, meanwhile?: () => void): void
+  begin(
+    coordinator: Coordinator,
+    level: ConsistencyLevel,
+    end: End,
+    meanwhile?: () => void,
+    call?: ClientCall,
+  ): void
 }
 
 const failed = (end: End) => (error: RondoError) => end(error.code, error)
 const KINDS: Record<string, Kind> = {
   read: {
     roundTrips: 1,
-    begin: (coordinator, level, end) =>
-      coordinator.read(BYTES, { read: () => end('ok', null), failed: failed(end) }, level),
+    begin: (coordinator, level, end, _meanwhile, call) =>
+      coordinator.read(BYTES, { call, read: () => end('ok', null), failed: failed(end) }, level),
   },
   write: {
     roundTrips: 1,
-    begin: (coordinator, level, end) => {
-      const done = { written: () => end('ok', null), failed: failed(end) }
+    begin: (coordinator, level, end, _meanwhile, call) => {
+      const done = { call, written: () => end('ok', null), failed: failed(end) }
       coordinator.write(BYTES, VALUE.value, 0, done, level)
     },
   },
   update: {
     roundTrips: 2,
-    begin: (coordinator, level, end, meanwhile) => {
+    begin: (coordinator, level, end, meanwhile, call) => {
       const modify = () => {
         meanwhile?.()
         return { kind: 'write', record: VALUE } as const
       }
-      coordinator.update(BYTES, modify, { updated: () => end('ok', null), failed: failed(end) }, level)
+      coordinator.update(BYTES, modify, { call, updated: () => end('ok', null), failed: failed(end) }, level)
     },
   },
   transaction: {
     roundTrips: 2,
-    begin: (coordinator, level, end, meanwhile) => {
+    begin: (coordinator, level, end, meanwhile, call) => {
       const modify = () => {
         meanwhile?.()
         return { kind: 'write', records: [VALUE, undefined] } as const
       }
-      const done = { transacted: () => end('ok', null), failed: failed(end) }
+      const done = { call, transacted: () => end('ok', null), failed: failed(end) }
       coordinator.transact([BYTES, BESIDE], modify, done, level)
     },
   },
@@ -103,6 +110,22 @@ describe('an operation', () => {
         expect(ends[0]).to.match(
           new RegExp(`^(UNAVAILABLE|QUORUM_NOT_MET|OUTCOME_UNKNOWN) after ${requestTimeoutMs}$`),
         )
+      })
+    }
+  }
+
+  for (const level of LEVELS) {
+    for (const [name, kind] of Object.entries(KINDS)) {
+      it(`ends when its own client gives up, before the time that all have: ${name} at ${level}`, async () => {
+        const ends: string[] = []
+        for (const home of homes) home.answerAfterMs = 5000
+        const startedAtMs = under.time.monotonicMs()
+        const end = (result: string) => ends.push(`${result} after ${under.time.monotonicMs() - startedAtMs}`)
+        const call = { gone: false, dueAtMs: startedAtMs + 120 }
+        kind.begin(under.coordinator, level, end, undefined, call)
+        await under.time.advance(6000)
+        expect(ends).to.have.length(1)
+        expect(ends[0]).to.match(/^(UNAVAILABLE|QUORUM_NOT_MET|OUTCOME_UNKNOWN) after 120$/)
       })
     }
   }

@@ -51,6 +51,20 @@ describe('deadlines', () => {
     expect(heard).to.deep.equal(['a at 1000', 'b at 1000', 'c at 1400'])
   })
 
+  it('an operation with an earlier end of its own is told then, once; a later one changes nothing', async () => {
+    const own = (name: string, dueAtMs: number) => deadlines.add(new Operation(name), dueAtMs)
+    own('a', 300)
+    add('b')
+    own('c', 5000)
+    deadlines.remove(own('d', 300))
+    own('e', 0) // its time was over before it began
+    await time.advance(0)
+    expect(heard).to.deep.equal(['e at 0'])
+    await time.advance(10_000)
+    expect(heard).to.deep.equal(['e at 0', 'a at 300', 'b at 1000', 'c at 1000'])
+    expect([deadlines.size, time.pendingTimers]).to.deep.equal([0, 0])
+  })
+
   it('who has ended before is told nothing, wherever it stood', async () => {
     const all = ['a', 'b', 'c', 'd', 'e'].map((name) => add(name))
     for (const i of [2, 0, 4]) deadlines.remove(all[i]!)

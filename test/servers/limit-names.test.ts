@@ -2,6 +2,7 @@
 import { expect } from 'chai'
 import { type Environment } from '../../src/config/environment.ts'
 import { VARIABLES } from '../../src/config/variables.ts'
+import { GrpcClient } from '../support/grpc.ts'
 import { command, RawResp } from '../support/raw-resp.ts'
 import { startRondo, type RunningRondo } from '../support/rondo.ts'
 
@@ -17,6 +18,7 @@ interface Row {
   readonly resp: Readonly<Record<string, Exceed>>
   /** Over HTTP; none where no call can meet the limit. */
   readonly http: Readonly<Record<string, Exceed>>
+  readonly grpc?: Readonly<Record<string, Exceed>>
 }
 
 const portOf = (running: RunningRondo) => running.rondo.respServer.port
@@ -48,6 +50,16 @@ const mset = (...keys: string[]) =>
 const numbered = (count: number) => Array.from({ length: count }, (_, i) => `{t}${i}`)
 /** What is said to a connection that has sent nothing. */
 const greeting: Exceed = async (running) => (await RawResp.open(portOf(running))).rest()
+/** The details of the status of a call over gRPC, or of its first key. */
+const grpc =
+  (method: string, request: object, metadata: Record<string, string> = {}): Exceed =>
+  async ({ grpcPort }) => {
+    const client = new GrpcClient(grpcPort)
+    const { details, messages } = await client.call(`rondo.v1.Cache/${method}`, request, { metadata })
+    client.close()
+    return details === 'OK' ? JSON.stringify(messages) : details
+  }
+const key = (text: string) => ({ key: Buffer.from(text) })
 /** While another connection is in use. */
 const withAnother =
   (exceed: Exceed): Exceed =>
@@ -70,6 +82,28 @@ const TABLE: Readonly<Record<string, Row>> = {
       GET: call('GET', '/api/v1/keys/a?db=4'),
       mget: call('POST', '/api/v1/mget?db=4', { keys: ['a'] }),
     },
+    grpc: { Get: grpc('Get', key('a'), { db: '4' }) },
+  },
+  GRPC_MAX_RECV_BYTES: {
+    env: { GRPC_MAX_RECV_BYTES: '1024' },
+    resp: {},
+    http: {},
+    grpc: { Set: grpc('Set', { ...key('a'), value: Buffer.alloc(1024) }) },
+  },
+  GRPC_MAX_SEND_BYTES: {
+    env: { GRPC_MAX_SEND_BYTES: '1024' },
+    resp: {},
+    http: {},
+    grpc: {
+      Get: async (running) => {
+        await grpc('Set', { ...key('a'), value: Buffer.alloc(1024) })(running)
+        return grpc('Get', key('a'))(running)
+      },
+      BatchGet: async (running) => {
+        await grpc('Set', { ...key('a'), value: Buffer.alloc(1024) })(running)
+        return grpc('BatchGet', { keys: [Buffer.from('a')] })(running)
+      },
+    },
   },
   MAX_KEY_BYTES: {
     env: { MAX_KEY_BYTES: '10' },
@@ -87,6 +121,7 @@ const TABLE: Readonly<Record<string, Row>> = {
       mset: mset('a', 'k'.repeat(11)),
       listing: call('GET', `/api/v1/keys?match=${'k'.repeat(11)}`),
     },
+    grpc: { Set: grpc('Set', key('k'.repeat(11))), List: grpc('List', { match: Buffer.alloc(11, 'a') }) },
   },
   MAX_VALUE_BYTES: {
     env: { MAX_VALUE_BYTES: '100' },
@@ -104,6 +139,7 @@ const TABLE: Readonly<Record<string, Row>> = {
       append: call('POST', '/api/v1/keys/a/append', { value: SMALL }),
       mset: mset('a'),
     },
+    grpc: { Set: grpc('Set', { ...key('a'), value: Buffer.alloc(1000) }) },
   },
   MAX_BATCH_KEYS: {
     env: { MAX_BATCH_KEYS: '3', RESP_CROSS_SET_MULTI: 'refuse' },
@@ -116,6 +152,10 @@ const TABLE: Readonly<Record<string, Row>> = {
       mget: mget(...numbered(4)),
       mset: mset(...numbered(4)),
       listing: call('GET', '/api/v1/keys?count=4'),
+    },
+    grpc: {
+      BatchGet: grpc('BatchGet', { keys: Array(11).fill(Buffer.from('a')) }),
+      List: grpc('List', { count: 11 }),
     },
   },
   MAX_BATCH_BYTES: {
@@ -195,18 +235,18 @@ const TABLE: Readonly<Record<string, Row>> = {
 
 describe('an error about a limit names its setting', () => {
   it('each setting that is a limit is tried', () => {
-    const limits = VARIABLES.map(({ name }) => name).filter((name) => /^MAX_|^DATABASES$/.test(name))
+    const limits = VARIABLES.map(({ name }) => name).filter((name) => /^(GRPC_)?MAX_|^DATABASES$/.test(name))
     // A number of tries, not a limit of what clients may ask.
     expect(Object.keys(TABLE)).to.have.members(limits.filter((name) => name !== 'MAX_TRIES'))
   })
 
-  for (const [name, { env, resp, http }] of Object.entries(TABLE)) {
+  for (const [name, { env, resp, http, grpc = {} }] of Object.entries(TABLE)) {
     describe(name, () => {
       let running: RunningRondo
-      before(async () => (running = await startRondo(env)))
+      before(async () => (running = await startRondo({ GRPC_PORT: '0', ...env })))
       after(() => running.stop())
 
-      for (const [protocol, ways] of Object.entries({ 'Redis protocol': resp, HTTP: http }))
+      for (const [protocol, ways] of Object.entries({ 'Redis protocol': resp, HTTP: http, gRPC: grpc }))
         for (const [what, exceed] of Object.entries(ways))
           it(`${protocol}: ${what}`, async () => {
             expect(await exceed(running)).to.match(new RegExp(`\\b${name}\\b`))

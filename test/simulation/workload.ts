@@ -260,7 +260,7 @@ export class Workload {
   }
 
   /** Each operation comes on a connection of its own. */
-  private failingOf(done: Done): Required<Failing> {
+  private failingOf(done: Done): Required<Pick<Failing, 'requester' | 'failed'>> {
     const admitted = () => (done.admittedMs = this.world.scheduler.nowMs)
     admitted() // unless it waits
     return {
@@ -302,7 +302,7 @@ export class Workload {
     coordinator: Coordinator,
     done: Done,
     kind: CollectionKind,
-    { requester, failed }: Required<Failing>,
+    { requester, failed }: Required<Pick<Failing, 'requester' | 'failed'>>,
   ): void {
     const { key, value, level } = done.operation
     const step = collectionStep(kind, key, value)

@@ -19,6 +19,8 @@ export interface RunningRondo {
   readonly rondo: Rondo
   /** `socket`: rondo.listen(); `app`: rondo.app in a server of node:http without any settings. */
   readonly ports: Readonly<Record<HttpEntry, number>>
+  /** 0 = without GRPC_PORT. */
+  readonly grpcPort: number
   /** As they would have gone to stderr. */
   logText(): string
   logLines(): LogLine[]
@@ -39,11 +41,13 @@ export async function startRondo(env: Environment = {}, options: RondoOptions = 
   })
   const rondo = new Rondo(config, { ...options, log: pino({ level: config.logLevel }, stream) })
   await rondo.start()
-  const { port } = (await rondo.listen()).http
+  const addresses = await rondo.listen()
+  const { port } = addresses.http
   const appServer = createServer(rondo.app)
   await new Promise<void>((resolve) => appServer.listen(0, '127.0.0.1', resolve))
   return {
     rondo,
+    grpcPort: addresses.grpc?.port ?? 0,
     ports: { socket: port, app: (appServer.address() as AddressInfo).port },
     logText: () => text,
     logLines: () =>

@@ -166,7 +166,7 @@ export class Admission {
   private turnOf(waiting: Waiting, load: NodeLoad): void {
     const { entrant, requester, passed } = waiting
     if (!entrant) return
-    if (requester.gone) {
+    if (requester.gone || entrant.done.call?.gone) {
       this.end(waiting, ({ done }) => done.failed(clientGone()))
       return
     }

@@ -5,12 +5,13 @@
 import type { Replicas, ServedBy } from '../context.ts'
 import type { RondoError } from '../../core/errors.ts'
 import type { StoredRecord } from '../../core/codec.ts'
-import type { Requester } from '../requester.ts'
+import type { ClientCall, Requester } from '../requester.ts'
 import type { UpdateDone } from '../update/update.ts'
 
 /** The completion object of an update; the room is given back when it completes. */
 export class Reservation implements UpdateDone {
   readonly requester?: Requester
+  readonly call?: ClientCall | undefined
   private readonly done: UpdateDone
   private readonly replicas: Replicas
   private readonly bytes: number
@@ -18,6 +19,7 @@ export class Reservation implements UpdateDone {
   /** Takes the room. */
   constructor(done: UpdateDone, replicas: Replicas, bytes: number) {
     if (done.requester) this.requester = done.requester
+    this.call = done.call
     this.done = done
     this.replicas = replicas
     this.bytes = bytes

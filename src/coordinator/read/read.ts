@@ -129,7 +129,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
   }
 
   start(): void {
-    this.deadline = this.context.deadlines.add(this)
+    this.deadline = this.context.deadlines.add(this, this.done.call?.dueAtMs)
     this.context.hedging.begun()
     this.attempt()
   }

@@ -8,7 +8,7 @@
  */
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
-import { placedNow, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
+import { askedBy, placedNow, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
 import type { Change } from '../update/read-modify-write.ts'
 import type { Modify, UpdateDone } from '../update/update.ts'
 
@@ -71,7 +71,7 @@ export function modifyOne(modify: ModifyAll): Modify {
 
 export function transactedOne(done: TransactDone): UpdateDone {
   return {
-    ...(done.requester && { requester: done.requester }),
+    ...askedBy(done),
     updated: (before, after) => done.transacted([before], [after]),
     failed: (error) => done.failed(error),
   }

@@ -87,7 +87,7 @@ export class WriteOne implements Timed {
   }
 
   start(): void {
-    this.deadline = this.context.deadlines.add(this)
+    this.deadline = this.context.deadlines.add(this, this.done.call?.dueAtMs)
     this.attempt()
   }
 

@@ -4,14 +4,15 @@ import { removeKey, writeValue, type CallOptions } from '../../coordinator/promi
 import { HIT, MISS } from '../../commands/run/lookups.ts'
 import { versionText } from '../../core/clock.ts'
 import { KIND_VALUE } from '../../core/codec.ts'
-import { RondoError } from '../../core/errors.ts'
+import { asRondoError, RondoError } from '../../core/errors.ts'
 import { storedKey } from '../../core/keys.ts'
 import { ARGUMENT_BYTES } from '../ledger.ts'
 import { bodyOf, checkObject, parseObjectInTurns, saysJson } from './body.ts'
-import { asRondoError, JSON_TYPE, type Exchange } from './exchange.ts'
+import { JSON_TYPE, type Exchange } from './exchange.ts'
 import { isLong, objectAround, Pieces } from './json-text.ts'
 import { databaseFromQuery, keyFromText, parseKeyEncoding, type KeyEncoding } from './key-path.ts'
-import { keyNotFound, liveOrLoaded, notAString, type KeysOptions } from './keys.ts'
+import type { KeysOptions } from './keys.ts'
+import { answerTooLarge, keyNotFound, liveOrLoaded, notAString } from '../values.ts'
 import { Work } from './turns.ts'
 import { levelFromQuery, ttlFromJson, ttlSeconds, valueFromJson, valueToJson } from './value.ts'
 
@@ -168,14 +169,14 @@ function reader(
   let textBytes = 0
   return async ({ key, bytes, isTooLong }) => {
     try {
-      if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
+      if (valueBytes > maxBatchBytes) throw answerTooLarge(maxBatchBytes, 'MAX_BATCH_BYTES')
       const live = isTooLong ? null : await liveOrLoaded({ store, loader }, bytes, asked)
       exchange.lookedUp('mget', live ? HIT : MISS)
       if (!live) return { key, ...errorOf(keyNotFound()) }
       const { record } = live
-      if (record.kind !== KIND_VALUE) return { key, ...errorOf(notAString()) }
+      if (record.kind !== KIND_VALUE) return { key, ...errorOf(notAString('HTTP')) }
       valueBytes += record.value.length
-      if (valueBytes > maxBatchBytes) throw answerTooLarge(options)
+      if (valueBytes > maxBatchBytes) throw answerTooLarge(maxBatchBytes, 'MAX_BATCH_BYTES')
       const refused = exchange.hold(record.value.length * HELD_TIMES)
       if (refused) throw refused
       const ttl = ttlSeconds(live.expiresAtMs, store.nowMs())
@@ -187,17 +188,13 @@ function reader(
       const after = `,"ttl":${ttl},"version":"${version}"`
       const pieces = await objectAround(`"key":${JSON.stringify(key)},`, record.value, after, work)
       textBytes += pieces.reduce((sum, piece) => sum + piece.length, 0)
-      if (textBytes > MOST_TEXT_PER_VALUE * maxBatchBytes) throw answerTooLarge(options)
+      if (textBytes > MOST_TEXT_PER_VALUE * maxBatchBytes)
+        throw answerTooLarge(maxBatchBytes, 'MAX_BATCH_BYTES')
       return pieces
     } catch (error) {
       return { key, ...errorOf(error) }
     }
   }
-}
-
-function answerTooLarge({ maxBatchBytes }: BatchOptions): RondoError {
-  const sentence = `The values of this request exceed ${maxBatchBytes} bytes (MAX_BATCH_BYTES): ask for fewer keys.`
-  return new RondoError('VALUE_TOO_LARGE', sentence)
 }
 
 function writer({ store, defaultTtlMs }: BatchOptions, asked: CallOptions): (item: Item) => Promise<Result> {

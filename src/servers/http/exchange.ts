@@ -7,7 +7,8 @@ import type { Requester, ServedBy } from '../../coordinator/api.ts'
 import type { MemoryAccount } from '../../commands/model.ts'
 import type { Lookups } from '../../commands/run/lookups.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
-import { RondoError, stopped } from '../../core/errors.ts'
+import { asRondoError, RondoError, stopped } from '../../core/errors.ts'
+import { newRequestId } from '../request-id.ts'
 import { requesterOf } from './requester.ts'
 import { CODES } from '../../core/error-codes.ts'
 import { closeGently } from './linger.ts'
@@ -39,18 +40,6 @@ const UNHEARD_MS = 2000
 const MOST_NODES = 16
 const NOT_IN_IDS = /[^\w.:[\], -]/g
 const SENT_ID = /^[\w.:-]{1,64}$/
-
-let requestCount = 0
-/** Distinguishes processes in merged logs. */
-let idPrefix = ''
-
-export function setRequestIdPrefix(prefix: string): void {
-  idPrefix = prefix
-}
-
-export function newRequestId(): string {
-  return `${idPrefix}${(++requestCount).toString(36)}`
-}
 
 export class Exchange {
   readonly req: IncomingMessage
@@ -447,13 +436,6 @@ function drained(res: ServerResponse): Promise<void> {
     res.once('drain', done)
     res.once('close', done)
   })
-}
-
-export function asRondoError(thrown: unknown): RondoError {
-  if (thrown instanceof RondoError) return thrown
-  const error = new RondoError('INTERNAL', 'Internal error in the coordinator; see its log.')
-  error.cause = thrown
-  return error
 }
 
 /** @throws RondoError BAD_REQUEST */

@@ -10,7 +10,7 @@ import type { TokenTries } from '../token-tries.ts'
 import type { TrustedProxies } from '../../config/trusted-proxies.ts'
 import type { Exchange } from './exchange.ts'
 import { Hosts, type HostOptions } from './hosts.ts'
-import { WrongToken } from './wrong-token.ts'
+import { WrongToken } from '../wrong-token.ts'
 import { connectionOf } from './traffic.ts'
 
 /** `usage`: for admins, but the answer names keys, so that without ADMIN_TOKEN it needs DATA_TOKEN, if there is one. */

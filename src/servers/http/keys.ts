@@ -10,11 +10,12 @@ import { versionText, type Version } from '../../core/clock.ts'
 import { KIND_VALUE, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
-import { loadRecord, type LoadDone, type ReadThrough } from '../../loader/api.ts'
+import type { LoadDone, ReadThrough } from '../../loader/api.ts'
 import type { Fills, Lease } from '../../loader/fills.ts'
 import { tagsFromQuery } from './tags.ts'
 import { askToFill, FILL_MS_MUST_BE, fillMsOf, leaseOf, storeFill } from '../fill.ts'
 import { storedKey } from '../../core/keys.ts'
+import { keyNotFound, notAString } from '../values.ts'
 import {
   FLAT,
   LONG_JSON_BYTES,
@@ -313,7 +314,7 @@ class GetAnswer implements ReadDone, LoadDone {
 
   private otherType(): void {
     this.exchange.lookedUp(this.method, HIT)
-    this.exchange.fail(notAString())
+    this.exchange.fail(notAString('HTTP'))
   }
 
   private absent(): void {
@@ -422,29 +423,6 @@ function leaseFromQuery(token: string | undefined, condition: Condition | null):
 function overtaken(): RondoError {
   const sentence = 'Something newer was written under the key, or it was deleted, while it was loaded.'
   return new RondoError('PRECONDITION_FAILED', sentence, { outcome: 'not-applied' })
-}
-
-/** A live value, or one that is loaded, with its end; null = there is none. */
-export async function liveOrLoaded(
-  { store, loader }: Pick<KeysOptions, 'store' | 'loader'>,
-  key: Buffer,
-  asked: CallOptions,
-): Promise<{ readonly record: StoredRecord; readonly expiresAtMs: number } | null> {
-  let missed: StoredRecord | null = null
-  const live = await liveWithEnd(store, key, async () => (missed = await readRecord(store, key, asked)))
-  if (live || loader === null) return live
-  const record = await loadRecord(loader, key, missed, asked.level)
-  return record && { record, expiresAtMs: record.expiresAtMs }
-}
-
-export function keyNotFound(): RondoError {
-  return new RondoError('KEY_NOT_FOUND', 'key not found')
-}
-
-/** A hash, set, sorted set or list. */
-export function notAString(): RondoError {
-  const sentence = 'The key holds a collection. HTTP reads strings only: use the Redis protocol.'
-  return new RondoError('WRONG_TYPE', sentence)
 }
 
 export function methodNotAllowed(method: string | undefined, allowed: string): RondoError {

@@ -5,7 +5,6 @@
  * byte for byte; `:key` and `:id` are one non-empty segment. Unknown paths, and methods that a route does not have, are guarded too.
  */
 import type { KeyStore } from '../../coordinator/api.ts'
-import { RondoError } from '../../core/errors.ts'
 import type { AntiEntropy } from '../../repair/round/anti-entropy.ts'
 import { page } from './dashboard/page.ts'
 import { handleBatch } from './batch.ts'
@@ -29,6 +28,7 @@ import { lruLoad, lruSave, saveNodes, type SaveOptions } from './save.ts'
 import { statusOf } from './status.ts'
 import { invalidateTag, TAGS_PREFIX } from './tags.ts'
 import type { TrafficOptions } from './traffic.ts'
+import { notReady } from '../readiness.ts'
 
 export interface HttpServerOptions
   extends
@@ -472,21 +472,8 @@ function entryOf(route: Route, compatApis: readonly CompatApi[]): Entry {
   }
 }
 
-function sendReadiness(exchange: Exchange, { accepting, store }: HttpServerOptions): void {
-  if (!accepting()) throw new RondoError('UNAVAILABLE', 'The process is stopping.')
-  if (!store.ready) {
-    // One reason for all of them is the coordinator's own: it has other members than the cluster.
-    const [error, ...others] = new Set(store.nodes.map(({ lastError }) => lastError))
-    const isOwn = error?.startsWith('refused: ') === true && others.length === 0
-    const why = isOwn
-      ? `No node can be used: all are ${error}.`
-      : 'No node can be used yet; /status says why.'
-    throw new RondoError('UNAVAILABLE', why)
-  }
-  if (!store.takesWrites) {
-    const reasons = [...new Set(store.nodes.flatMap(({ unwritable }) => unwritable ?? []))].sort()
-    const why = reasons.length > 0 ? ` (${reasons.join(', ')})` : ''
-    throw new RondoError('UNAVAILABLE', `No node accepts writes${why}; /status says why.`)
-  }
+function sendReadiness(exchange: Exchange, options: HttpServerOptions): void {
+  const error = notReady(options)
+  if (error) throw error
   exchange.json(200, { status: 'ready' })
 }

@@ -3,10 +3,8 @@ import { isUtf8 } from 'node:buffer'
 import { isConsistencyLevel, type ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
 import { decodeBase64 } from './base64.ts'
+import { MAX_TTL_SECONDS } from '../values.ts'
 import type { JsonObject } from './body.ts'
-
-/** About a hundred years: more is a mistake, and would eventually overflow the record's header. */
-const MAX_TTL_SECONDS = 3_153_600_000
 
 /** @throws RondoError BAD_REQUEST */
 export function valueFromJson(object: JsonObject): Buffer {

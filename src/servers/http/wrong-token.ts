@@ -1,22 +1,9 @@
 /** The delayed response to a wrong token over HTTP, one per connection. */
 import type { Socket } from 'node:net'
-import { RondoError } from '../../core/errors.ts'
-import type { Refusal, TokenTries } from '../token-tries.ts'
+import type { RondoError } from '../../core/errors.ts'
+import type { TokenTries } from '../token-tries.ts'
+import { WrongToken } from '../wrong-token.ts'
 import type { Exchange } from './exchange.ts'
-
-export class WrongToken extends RondoError {
-  readonly refusal: Refusal
-
-  constructor(refusal: Refusal) {
-    if (refusal.tooMany) {
-      super(
-        'RATE_LIMITED',
-        'The token is wrong, and so were many others from this address. A right one is accepted.',
-      )
-    } else super('UNAUTHORIZED', 'The token is wrong: it is not one of those that are valid for this.')
-    this.refusal = refusal
-  }
-}
 
 /** Connections with a delayed response. */
 const holding = new WeakSet<Socket>()

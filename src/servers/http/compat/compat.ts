@@ -7,7 +7,8 @@ import { bodyOf } from '../body.ts'
 import type { Exchange } from '../exchange.ts'
 import type { GuardOptions } from '../guard.ts'
 import { keyFromText } from '../key-path.ts'
-import { isPlainGet, keyNotFound, liveOrLoaded, type KeysOptions } from '../keys.ts'
+import { isPlainGet, type KeysOptions } from '../keys.ts'
+import { keyNotFound, liveOrLoaded } from '../../values.ts'
 import { ttlFromQuery } from '../value.ts'
 
 export interface CompatOptions {
