@@ -49,6 +49,7 @@ import { Discovery } from '../repair/discovery.ts'
 import { Flushed } from '../repair/flushed.ts'
 import { Rebalance } from '../repair/rebalance.ts'
 import { Repairer } from '../repair/repairer.ts'
+import { Snapshots } from '../snapshots/snapshots.ts'
 import { createTelemetry, type Telemetry } from '../telemetry/telemetry.ts'
 
 export const clock: Clock = {
@@ -109,6 +110,8 @@ export class Rondo {
   private readonly fills: Fills
   /** Null: nothing is loaded. */
   private readonly loading: Loading | null
+  /** Null: SNAPSHOT_DIR is not set. */
+  private readonly snapshots: Snapshots | null
   private readonly servers: readonly { readonly server: Server; readonly port: number }[]
   private listening = false
   private httpPort = 0
@@ -156,6 +159,7 @@ export class Rondo {
     const { staleMs } = config.loader
     this.fills = new Fills({ store: this.coordinator, timers, random: Math.random, staleMs })
     this.loading = this.createLoading(options, emit)
+    this.snapshots = this.createSnapshots(emit)
     registerLoaderMetrics(this.telemetry.registry, this.loading?.loader ?? null)
     const repair = this.repairContext(emit)
     this.repairer = new Repairer(repair)
@@ -210,6 +214,7 @@ export class Rondo {
       metrics: () => metrics(this.telemetry),
       accepting: () => !this.stopping,
       save: () => this.members.save(),
+      snapshots: this.snapshots,
       ledger: this.ledger,
       connectionLimit: this.connectionLimit,
     })
@@ -240,6 +245,16 @@ export class Rondo {
     const own = { store: this.coordinator, fills: this.fills, writeConsistency, timers, emit }
     const chance = { monotonicMs: () => clock.monotonicMs(), random: Math.random }
     return createLoading(policy, { ...own, ...chance, maxValueBytes, function: loader, fetch })
+  }
+
+  private createSnapshots(emit: Emit): Snapshots | null {
+    const { folder, intervalMs, keep } = this.config.snapshots
+    if (folder === null) return null
+    return new Snapshots({
+      ...{ store: this.coordinator, folder, intervalMs, keep, limits: this.config, timers, clock, emit },
+      writer: { host: hostname(), pid: process.pid },
+      self: () => `${hostname()}:${this.httpPort}`,
+    })
   }
 
   private repairContext(emit: Emit): RepairContext {
@@ -279,6 +294,7 @@ export class Rondo {
     this.rebalance.start()
     this.flushed.start()
     this.discovery?.start()
+    this.snapshots?.start()
   }
 
   /** Opens the servers, one after the other; resolves with where each listens, by name. */
@@ -337,6 +353,7 @@ export class Rondo {
     this.stopping = true
     const limitMs = this.config.requestTimeoutMs * 2
     this.loading?.stop()
+    await this.snapshots?.stop()
     await Promise.all(this.servers.map(({ server }) => server.close(limitMs)))
     const left = await this.coordinator.drain(limitMs)
     if (left > 0) {

@@ -64,6 +64,7 @@ export interface Config {
   /** HTTP dialects of other systems. */
   readonly compatApis: readonly CompatApi[]
   readonly loader: LoaderConfig
+  readonly snapshots: SnapshotConfig
   /** KEYS, FLUSHALL and FLUSHDB over the Redis protocol. */
   readonly allowDangerousCommands: boolean
   readonly dataTokens: TokenSource
@@ -137,6 +138,15 @@ export interface LoaderConfig {
   /** 0 = a stale value is served at once. */
   readonly softTimeoutMs: number
   readonly maxConcurrent: number
+}
+
+export interface SnapshotConfig {
+  /** Null = there are none. */
+  readonly folder: string | null
+  /** 0 = only when asked for. */
+  readonly intervalMs: number
+  /** Of those that are taken every so often. */
+  readonly keep: number
 }
 
 export interface KeyPairFiles {
@@ -220,6 +230,11 @@ export function loadConfig(
     crossSetMulti: v.RESP_CROSS_SET_MULTI,
     compatApis: v.COMPAT_APIS ?? [],
     loader: loaderOf(v),
+    snapshots: {
+      folder: v.SNAPSHOT_DIR ?? null,
+      intervalMs: v.SNAPSHOT_INTERVAL_SECONDS * 1000,
+      keep: v.SNAPSHOT_KEEP,
+    },
     allowDangerousCommands: v.ALLOW_DANGEROUS_COMMANDS,
     dataTokens: { tokens: v.DATA_TOKEN ?? [], file: v.DATA_TOKEN_FILE ?? null },
     adminTokens: { tokens: v.ADMIN_TOKEN ?? [], file: v.ADMIN_TOKEN_FILE ?? null },

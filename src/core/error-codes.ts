@@ -33,5 +33,7 @@ export const CODES: Readonly<Record<ErrorCode, CodeByServer>> = {
   OUTCOME_UNKNOWN: { http: 503, title: 'Outcome unknown', resp: 'UNKNOWN' },
   OVERLOADED: { http: 503, title: 'Overloaded', resp: 'TRYAGAIN' },
   LOAD_FAILED: { http: 502, title: 'Loading failed', resp: 'TRYAGAIN' },
+  SNAPSHOT_NOT_FOUND: { http: 404, title: 'No such snapshot', resp: 'ERR' },
+  SNAPSHOT_DAMAGED: { http: 422, title: 'Snapshot is damaged', resp: 'ERR' },
   INTERNAL: { http: 500, title: 'Internal error', resp: 'ERR' },
 }
