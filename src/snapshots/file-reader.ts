@@ -13,6 +13,7 @@ import { DamagedSnapshot, MOST_FRAME_BYTES, parseEnd, parseHeader, type End } fr
 const MEMBER = Buffer.from([0x1f, 0x8b, 0x08])
 /** Longer than a last line can be, which hardly gets shorter by being compressed. */
 const TAIL_BYTES = 2 * MOST_FRAME_BYTES
+const READ_BYTES = 64 * 1024
 const CHUNK_BYTES = 256 * 1024
 const NEWLINE = 0x0a
 
@@ -107,9 +108,8 @@ export class SnapshotFile {
   }
 
   private async *chunks(signal: AbortSignal): AsyncGenerator<Buffer> {
-    const source = this.handle.createReadStream({ start: 0, autoClose: false, highWaterMark: 64 * 1024 })
     const gunzip = createGunzip({ chunkSize: CHUNK_BYTES })
-    const piped = pipeline(source, gunzip, { signal })
+    const piped = pipeline(this.compressed(), gunzip, { signal })
     piped.catch(() => undefined) // it is thrown where the chunks are read
     try {
       for await (const chunk of gunzip) yield chunk as Buffer
@@ -118,8 +118,17 @@ export class SnapshotFile {
       throw isOfGzip(error) ? new DamagedSnapshot('it cannot be decompressed') : error
     } finally {
       gunzip.destroy()
-      source.destroy()
+      // Nothing is read any more when the file is closed.
       await piped.catch(() => undefined)
+    }
+  }
+
+  private async *compressed(): AsyncGenerator<Buffer> {
+    for (let at = 0; ;) {
+      const { bytesRead, buffer } = await this.handle.read(Buffer.allocUnsafe(READ_BYTES), 0, READ_BYTES, at)
+      if (bytesRead === 0) return
+      at += bytesRead
+      yield buffer.subarray(0, bytesRead)
     }
   }
 }

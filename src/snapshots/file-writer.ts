@@ -75,27 +75,33 @@ async function writePart(part: string, options: WriteOptions): Promise<Written> 
 
 async function fill(file: FileHandle, { header, lines, signal, onBytes }: WriteOptions): Promise<Written> {
   const hash = createHash('sha256')
-  let [keys, bytes] = [0, 0]
+  let [keys, bytes, fileBytes] = [0, 0, 0]
   const hashed = (text: string) => {
     const chunk = Buffer.from(text)
     hash.update(chunk)
     bytes += chunk.length
     return chunk
   }
-  const target = file.createWriteStream({ autoClose: false })
   async function* chunks(): AsyncGenerator<Buffer> {
     yield hashed(headerLine(header))
     for await (const { text, keys: more } of lines) {
       keys += more
       yield hashed(text)
-      onBytes(target.bytesWritten)
     }
   }
-  await pipeline(chunks, createGzip(GZIP), target, { signal })
+  const gzip = createGzip(GZIP)
+  async function intoFile(compressed: AsyncIterable<Buffer>): Promise<void> {
+    for await (const chunk of compressed) {
+      await file.appendFile(chunk)
+      fileBytes += chunk.length
+      onBytes(fileBytes)
+    }
+  }
+  await pipeline(chunks, gzip, intoFile, { signal })
   const end = { ...header, keys, bytes, sha256: hash.digest('hex') }
   const last = gzipSync(endLine(end))
   await file.appendFile(last)
-  return { end, fileBytes: target.bytesWritten + last.length }
+  return { end, fileBytes: fileBytes + last.length }
 }
 
 /** Does not replace one that is there, also if it comes from another cluster in the same moment. */
