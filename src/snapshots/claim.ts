@@ -13,7 +13,7 @@ import { SNAPSHOTS_KEY } from '../core/keys.ts'
 import { decodeJob, encodeJob, type Job } from './job.ts'
 
 export const LEASE_MS = 15_000
-export const RENEW_MS = 2000
+export const RENEW_MS = 1000
 const SHOWN_MS = 86_400_000
 const KEEP: Modified = { kind: 'keep' }
 

@@ -8,6 +8,7 @@ export const PATIENCE_MS = 30_000
 const FIRST_PAUSE_MS = 100
 const LONGEST_PAUSE_MS = 2000
 const CROWDED_PAUSE_MS = 50
+const LONGEST_REST_MS = 500
 const PASSING: readonly ErrorCode[] = ['UNAVAILABLE', 'QUORUM_NOT_MET', 'OUTCOME_UNKNOWN', 'OVERLOADED']
 
 export interface PatienceOptions {
@@ -37,10 +38,21 @@ export async function patiently<T>(
   }
 }
 
-/** Lets requests come first: waits while there are many of them. */
-export async function makeRoom(store: KeyStore, { timers, signal }: PatienceOptions): Promise<void> {
-  await new Promise<void>((next) => timers.endOfTurn(next))
+/**
+ * Runs a batch, and then rests for so many times as long as that took: the longer requests make it take, the more time is left
+ * to them. Waits while there are so many of them that some would be refused.
+ */
+export async function inTurns<T>(
+  store: KeyStore,
+  { timers, monotonicMs, signal }: PatienceOptions,
+  rests: number,
+  batch: () => Promise<T>,
+): Promise<T> {
   while (store.crowded) await pause(timers, CROWDED_PAUSE_MS, signal)
+  const beganMs = monotonicMs()
+  const result = await batch()
+  await pause(timers, Math.min(LONGEST_REST_MS, rests * (monotonicMs() - beganMs)), signal)
+  return result
 }
 
 /** Ends early, with an error, if the signal says so. */

@@ -21,7 +21,7 @@ import { storedKey } from '../core/keys.ts'
 import { TOO_LONG, type SnapshotFile } from './file-reader.ts'
 import { DamagedSnapshot, parseRecord, RECORD_FRAME_BYTES, type SavedRecord } from './format.ts'
 import type { Counts } from './job.ts'
-import { makeRoom, patiently, type PatienceOptions } from './patience.ts'
+import { inTurns, patiently, type PatienceOptions } from './patience.ts'
 
 export interface RestoreLimits {
   readonly databases: number
@@ -41,6 +41,8 @@ type Outcome = 'restored' | 'kept' | 'expired'
 
 const KEEP: Modified = { kind: 'keep' }
 const MOST_AT_ONCE = 64
+/** Somebody waits for it: it takes half of the time. */
+const RESTS = 1
 const BATCH_BYTES = 4 * 1024 * 1024
 
 /** @throws RondoError, or what the file has failed with; all that was restored until then stays */
@@ -50,8 +52,8 @@ export async function restoreRecords(file: SnapshotFile, options: RestoreOptions
   let batch: SavedRecord[] = []
   let bytes = 0
   const flush = async () => {
-    await makeRoom(store, options)
-    await Promise.all(batch.map((record) => restoreOne(options, record, beganAt)))
+    const write = () => Promise.all(batch.map((record) => restoreOne(options, record, beganAt)))
+    await inTurns(store, options, RESTS, write)
     batch = []
     bytes = 0
   }

@@ -13,7 +13,7 @@ import { RondoError } from '../core/errors.ts'
 import { clientKey } from '../core/keys.ts'
 import { recordLine, type SavedRecord } from './format.ts'
 import type { Counts } from './job.ts'
-import { makeRoom, patiently, type PatienceOptions } from './patience.ts'
+import { inTurns, patiently, type PatienceOptions } from './patience.ts'
 
 export interface TakeOptions extends PatienceOptions {
   readonly store: KeyStore
@@ -30,6 +30,8 @@ const FIRST_BATCH = 4
 const MOST_AT_ONCE = 64
 /** Of the values that are read at once, as far as their size can be known. */
 const BATCH_BYTES = 4 * 1024 * 1024
+/** A snapshot has time: with 3 it takes a quarter of it. */
+const RESTS = 3
 /** How much the size of the largest value counts that was read some time ago. */
 const FADING = 0.95
 
@@ -45,10 +47,11 @@ export async function* linesOf(options: TakeOptions): AsyncGenerator<{ text: str
     })
     if (page.restarted) throw new BeginAgain('the members have changed, or all keys were deleted')
     for (let i = 0; i < page.keys.length;) {
-      await makeRoom(store, options)
       const batch = page.keys.slice(i, i + atOnce)
       i += batch.length
-      const records = await Promise.all(batch.map((key) => patiently(options, () => read(options, key))))
+      const records = await inTurns(store, options, RESTS, () =>
+        Promise.all(batch.map((key) => patiently(options, () => read(options, key)))),
+      )
       let text = ''
       let keys = 0
       for (const record of records) {
