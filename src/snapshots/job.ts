@@ -71,19 +71,15 @@ export function decodeJob(bytes: Buffer): { job: Job; isCancelled: boolean } | n
 }
 
 /** As clients see it. */
-export function viewOf({
-  startedAtMs,
-  finishedAtMs,
-  counts,
-  failures,
-  ...job
-}: Job): Record<string, unknown> {
+export function viewOf(job: Job): Record<string, unknown> {
+  const { id, kind, name, state, phase, by, startedAtMs, finishedAtMs, error, counts, failures } = job
   return {
-    ...job,
+    ...{ id, kind, name, state, phase, by },
     startedAt: timeText(startedAtMs),
     finishedAt: finishedAtMs === null ? null : timeText(finishedAtMs),
+    error,
     ...counts,
-    ...(job.kind === 'restore' && { failures }),
+    ...(kind === 'restore' && { failures }),
   }
 }
 
@@ -94,8 +90,10 @@ export function timeText(ms: number): string {
 
 function countsIn(value: unknown): Counts {
   if (typeof value !== 'object' || value === null) return {}
-  const counts = Object.entries(value).filter(([, count]) => typeof count === 'number')
-  return Object.fromEntries(counts.slice(0, MOST_COUNTS)) as Counts
+  const counts = Object.entries(value).filter(
+    (entry): entry is [string, number] => typeof entry[1] === 'number',
+  )
+  return Object.fromEntries<number>(counts.slice(0, MOST_COUNTS))
 }
 
 /** Within what a Date can show. */

@@ -62,6 +62,7 @@ const FAILED_PAUSE_MS = 60_000
 /** No timer is longer: clocks may be set, and snapshots deleted. */
 const LONGEST_PAUSE_MS = 60_000
 
+const NOTHING_YET = { keys: 0, bytes: 0, skipped: 0, belowQuorum: 0 }
 const STOPPING = new RondoError('UNAVAILABLE', 'The process is stopping.')
 
 export class Snapshots {
@@ -119,7 +120,9 @@ export class Snapshots {
   async restore(name: string): Promise<Job> {
     const file = await this.folder.open(checkName(name))
     try {
-      const job = this.newJob('restore', name, { restored: 0, kept: 0, expired: 0, failed: 0 })
+      const { keys, bytes } = file.end
+      const counts = { keys, bytes, verifiedBytes: 0, restored: 0, kept: 0, expired: 0, failed: 0 }
+      const job = this.newJob('restore', name, counts)
       await this.begin(job, (running) => this.runRestore(running, file).finally(() => file.close()))
       return job
     } catch (error) {
@@ -250,7 +253,7 @@ export class Snapshots {
 
   private async beginTaking(name: string): Promise<Running> {
     if (await this.folder.has(name)) throw nameTaken(name)
-    const job = this.newJob('snapshot', name, { keys: 0, bytes: 0 })
+    const job = this.newJob('snapshot', name, { ...NOTHING_YET })
     return this.begin(job, (running) => this.runTaking(running))
   }
 
@@ -258,7 +261,7 @@ export class Snapshots {
     const { store, timers, clock, writer } = this.options
     const { counts, name } = job
     for (let beginnings = 1; ; beginnings++) {
-      Object.assign(counts, { keys: 0, bytes: 0, skipped: 0, belowQuorum: 0 })
+      Object.assign(counts, NOTHING_YET)
       const { cluster, epoch, replicas, members } = store.clusterView()
       const header = { name, takenAtMs: job.startedAtMs, cluster, epoch, replicas, nodes: members.length }
       const { requester } = this
@@ -279,8 +282,6 @@ export class Snapshots {
   private async runRestore({ job, abort: { signal } }: Running, file: SnapshotFile): Promise<void> {
     const { store, timers, clock, limits } = this.options
     const { counts, failures } = job
-    const { keys, bytes } = file.end
-    Object.assign(counts, { keys, bytes, verifiedBytes: 0 })
     try {
       await file.verify(signal, (verified) => (counts.verifiedBytes = verified))
       job.phase = 'restoring'

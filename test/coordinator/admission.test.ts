@@ -303,6 +303,7 @@ describe('admission', () => {
       'clockOf',
       'nowMs',
       'newVersion',
+      'isFlushed',
       'checkKey',
       'checkValue',
       'clusterView',

@@ -40,6 +40,10 @@ const EXPECTED: Record<string, Partial<Record<Method, Scope>>> = {
   '/load': { POST: 'admin' },
   '/nodes/save': { POST: 'admin' },
   '/repair': { GET: 'status', HEAD: 'status', POST: 'admin' },
+  '/snapshots': { GET: 'status', HEAD: 'status', POST: 'admin' },
+  '/snapshots/cancel': { POST: 'admin' },
+  '/snapshots/:name': { DELETE: 'admin' },
+  '/snapshots/:name/restore': { POST: 'admin' },
   '/status': { GET: 'status', HEAD: 'status' },
   '/members': { GET: 'status', HEAD: 'status' },
   '/members/join': { POST: 'admin' },
@@ -98,7 +102,7 @@ const SPELLINGS: Record<string, [spell: (path: string) => string, meaning: Meani
 }
 
 /** A path of the route. */
-const pathOf = (route: string) => route.replace(':key', 'k').replace('*', 'get/k')
+const pathOf = (route: string) => route.replace(':key', 'k').replace(':name', 'k').replace('*', 'get/k')
 
 const escaped = (letter: string) => `%${letter.charCodeAt(0).toString(16)}`
 
