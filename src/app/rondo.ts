@@ -188,9 +188,14 @@ export class Rondo {
       { server: new HttpSocketServer(this.httpServer), port },
       ...(respPort === null ? [] : [{ server: new RespSocketServer(this.respServer), port: respPort }]),
     ]
-    registerUsageMetrics(this.telemetry.registry, this.coordinator)
-    registerLookupMetrics(this.telemetry.registry, [this.respServer.stats, this.httpServer.lookups])
-    for (const { server } of this.servers) server.registerMetrics(this.telemetry.registry)
+    this.registerServerMetrics()
+  }
+
+  private registerServerMetrics(): void {
+    const { registry } = this.telemetry
+    registerUsageMetrics(registry, this.coordinator)
+    registerLookupMetrics(registry, [this.respServer.stats, this.httpServer.lookups])
+    for (const { server } of this.servers) server.registerMetrics(registry)
   }
 
   private createHttpServer(

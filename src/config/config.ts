@@ -230,11 +230,7 @@ export function loadConfig(
     crossSetMulti: v.RESP_CROSS_SET_MULTI,
     compatApis: v.COMPAT_APIS ?? [],
     loader: loaderOf(v),
-    snapshots: {
-      folder: v.SNAPSHOT_DIR ?? null,
-      intervalMs: v.SNAPSHOT_INTERVAL_SECONDS * 1000,
-      keep: v.SNAPSHOT_KEEP,
-    },
+    snapshots: snapshotsOf(v),
     allowDangerousCommands: v.ALLOW_DANGEROUS_COMMANDS,
     dataTokens: { tokens: v.DATA_TOKEN ?? [], file: v.DATA_TOKEN_FILE ?? null },
     adminTokens: { tokens: v.ADMIN_TOKEN ?? [], file: v.ADMIN_TOKEN_FILE ?? null },
@@ -301,6 +297,14 @@ function limitsOf(
     queueTimeoutMs: v.QUEUE_TIMEOUT_MS,
     maxClientMemory: v.MAX_CLIENT_MEMORY ?? null,
     maxConnections: v.MAX_CONNECTIONS ?? null,
+  }
+}
+
+function snapshotsOf(v: AllValues): SnapshotConfig {
+  return {
+    folder: v.SNAPSHOT_DIR ?? null,
+    intervalMs: v.SNAPSHOT_INTERVAL_SECONDS * 1000,
+    keep: v.SNAPSHOT_KEEP,
   }
 }
 

@@ -9,7 +9,8 @@
  */
 import { RondoError } from '../core/errors.ts'
 
-const NAME = /^[\w-]{1,64}$/
+/** A call of this name is there already. */
+const NAME = /^(?!cancel$)[\w-]{1,64}$/
 const SUFFIX = '.ndjson.gz'
 const SCHEDULED = /^auto-\d{8}T\d{6}Z$/
 const PART = /^\.[\w-]{1,64}\.[0-9a-f]{16}\.([\w-]{1,64})\.(\d{1,10})\.part$/
@@ -25,7 +26,7 @@ export function checkName(name: string): string {
   if (NAME.test(name)) return name
   throw new RondoError(
     'BAD_REQUEST',
-    'The name of a snapshot has 1 to 64 letters, digits, _ or -, such as before-upgrade.',
+    'The name of a snapshot has 1 to 64 letters, digits, _ or -, such as before-upgrade, and is not cancel.',
   )
 }
 

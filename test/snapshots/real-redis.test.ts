@@ -83,7 +83,7 @@ describe('snapshots on real Redis', function () {
       WRITE_CONSISTENCY: 'quorum',
     })
     running.push(one)
-    const opened = new Redis({ port: one.rondo.respServer.port!, lazyConnect: true })
+    const opened = new Redis({ port: one.rondo.respServer.port, lazyConnect: true })
     clients.push(opened)
     await opened.connect()
     return [one, opened]

@@ -113,6 +113,9 @@ function meaningOf(path: string, target: string, meaning: Meaning): { meaning: M
   // A key may be any segment, and what follows the prefix is one: empty, with an escape, in capitals.
   if (/^\/api\/v1\/keys\/[^/\\]*$/.test(target)) return { meaning: 'the route', route: '/api/v1/keys/:key' }
   if (/^\/cache\/[^/\\]+$/.test(target)) return { meaning: 'the route', route: '/cache/:key' }
+  // Any segment is asked for as a name; one that is none gets an error of its own.
+  if (/^\/snapshots\/(?!cancel\??$)[^/\\?]+\??$/.test(target))
+    return { meaning: 'the route', route: '/snapshots/:name' }
   // Its segments are a command's arguments, whatever they are.
   if (/^\/upstash\/(?!(?:pipeline|multi-exec)\??$)[^\\]+$/.test(target))
     return { meaning: 'the route', route: '/upstash/*' }
