@@ -1,6 +1,6 @@
 /**
  * One at a time in the whole cluster, whichever coordinator or worker is asked: who has written its job into an internal key
- * of the cluster, at `quorum` and only where no other runs. The holder renews it, and with it tells how far it is; a holder
+ * of the cluster, only where no other runs, and at `quorum` if that is possible. The holder renews it, and with it tells how far it is; a holder
  * that was killed loses it after LEASE_MS. What has ended stays to be seen for a day.
  *
  * Nothing depends on it but how much is done at once: two that write at once write two files (file-writer.ts), and two that
@@ -8,7 +8,8 @@
  */
 import type { KeyStore, Modified } from '../coordinator/api.ts'
 import { readRecord, updateKey, type CallOptions } from '../coordinator/promises.ts'
-import { KIND_VALUE, type StoredRecord } from '../core/codec.ts'
+import { KIND_TOMBSTONE, KIND_VALUE, type StoredRecord } from '../core/codec.ts'
+import { RondoError } from '../core/errors.ts'
 import { SNAPSHOTS_KEY } from '../core/keys.ts'
 import { decodeJob, encodeJob, type Job } from './job.ts'
 
@@ -16,14 +17,18 @@ export const LEASE_MS = 15_000
 export const RENEW_MS = 1000
 const SHOWN_MS = 86_400_000
 const KEEP: Modified = { kind: 'keep' }
+const GONE: Modified = {
+  kind: 'write',
+  record: { kind: KIND_TOMBSTONE, value: Buffer.alloc(0), expiresAtMs: 0 },
+}
 
 export class Claim {
   private readonly store: KeyStore
-  private readonly options: CallOptions
+  private readonly requester: CallOptions['requester']
 
   constructor(store: KeyStore, requester: CallOptions['requester']) {
     this.store = store
-    this.options = { requester, level: 'quorum' }
+    this.requester = requester
   }
 
   /** Null: it is this job's. Otherwise the one that runs. @throws RondoError */
@@ -56,6 +61,11 @@ export class Claim {
     })
   }
 
+  /** It has not begun after all. */
+  giveUp(job: Job): Promise<unknown> {
+    return this.update((current) => (this.heldIn(current)?.job.id === job.id ? GONE : KEEP))
+  }
+
   /** Asks the holder to stop. @returns the job; null = none runs. @throws RondoError */
   async cancel(): Promise<Job | null> {
     let job: Job | null = null
@@ -69,11 +79,24 @@ export class Claim {
 
   /** The one that runs, or the last one; null = there was none for a day. @throws RondoError */
   async current(): Promise<Job | null> {
-    return this.heldIn(await readRecord(this.store, SNAPSHOTS_KEY, this.options))?.job ?? null
+    const record = await this.atBest((options) => readRecord(this.store, SNAPSHOTS_KEY, options))
+    return this.heldIn(record)?.job ?? null
   }
 
   private update(modify: (current: StoredRecord | null) => Modified): Promise<unknown> {
-    return updateKey(this.store, SNAPSHOTS_KEY, modify, this.options)
+    return this.atBest((options) => updateKey(this.store, SNAPSHOTS_KEY, modify, options))
+  }
+
+  /** At `quorum`; or at `one`, where too few copies of the key can be asked: a node that is down is a reason for a snapshot. */
+  private async atBest<T>(ask: (options: CallOptions) => Promise<T>): Promise<T> {
+    const { requester } = this
+    try {
+      return await ask({ requester, level: 'quorum' })
+    } catch (error) {
+      const isShort = error instanceof RondoError && error.code === 'QUORUM_NOT_MET'
+      if (!isShort) throw error
+      return ask({ requester, level: 'one' })
+    }
   }
 
   private heldIn(record: StoredRecord | null): ReturnType<typeof decodeJob> {

@@ -166,12 +166,20 @@ export class Snapshots {
     }
   }
 
-  /** @throws RondoError CONFLICT if one runs, here or elsewhere */
-  private async begin(job: Job, work: (running: Running) => Promise<void>): Promise<Running> {
+  /**
+   * @param isDue asked when no other can begin any more
+   * @throws RondoError CONFLICT if one runs, here or elsewhere
+   */
+  private async begin(
+    job: Job,
+    work: (running: Running) => Promise<void>,
+    isDue?: () => Promise<boolean>,
+  ): Promise<Running> {
     await this.ready
     if (this.isStopped) throw STOPPING
     const other = await this.claim.take(job)
     if (other) throw isBusy(other)
+    if (isDue && !(await this.isStill(isDue, job))) throw notDue()
     if (this.isStopped) {
       await this.end(job, STOPPING)
       throw STOPPING
@@ -181,6 +189,12 @@ export class Snapshots {
     this.options.emit({ kind: 'snapshot-started', what: job.kind, name: job.name })
     running.ended = this.run(running, work)
     return running
+  }
+
+  private async isStill(isDue: () => Promise<boolean>, job: Job): Promise<boolean> {
+    const due = await isDue().catch(() => false)
+    if (!due) await this.claim.giveUp(job).catch(() => undefined) // it ends by itself
+    return due
   }
 
   /** Never rejects. */
@@ -251,10 +265,10 @@ export class Snapshots {
     }
   }
 
-  private async beginTaking(name: string): Promise<Running> {
+  private async beginTaking(name: string, isDue?: () => Promise<boolean>): Promise<Running> {
     if (await this.folder.has(name)) throw nameTaken(name)
     const job = this.newJob('snapshot', name, { ...NOTHING_YET })
-    return this.begin(job, (running) => this.runTaking(running))
+    return this.begin(job, (running) => this.runTaking(running), isDue)
   }
 
   private async runTaking({ job, abort: { signal } }: Running): Promise<void> {
@@ -314,7 +328,10 @@ export class Snapshots {
     try {
       const dueMs = await this.dueInMs()
       if (dueMs > 0) return Math.max(SHORTEST_PAUSE_MS, Math.min(LONGEST_PAUSE_MS, dueMs))
-      const { job, ended } = await this.beginTaking(scheduledName(this.options.store.nowMs()))
+      const { job, ended } = await this.beginTaking(
+        scheduledName(this.options.store.nowMs()),
+        async () => (await this.dueInMs()) <= 0,
+      )
       await ended
       if (job.state !== 'finished') return FAILED_PAUSE_MS
       await this.removeOld()
@@ -351,6 +368,11 @@ function isBusy({ kind, name, by }: Job): RondoError {
     'CONFLICT',
     `Snapshot ${name} is being ${doing} by ${by}, and one at a time may be: wait, or cancel it (POST /snapshots/cancel).`,
   )
+}
+
+/** Another coordinator has taken it since this one looked. */
+function notDue(): RondoError {
+  return new RondoError('CONFLICT', 'No snapshot is due.')
 }
 
 function cancelled(): RondoError {

@@ -142,4 +142,13 @@ describe('snapshots on real Redis', function () {
     expect(await restore(first, 'few')).to.include({ restored: 1, kept: 1, expired: 1, failed: 0 })
     expect(await client.mget('deleted', 'older', 'ends')).to.deep.equal(['saved', 'saved', null])
   })
+
+  it('has all keys while one of the nodes is down: what cannot be read at quorum is read at one, and counted', async () => {
+    await client.flushall()
+    await fill(client)
+    await servers[0]!.kill()
+    const job = await take(first, 'degraded')
+    expect(job).to.include({ state: 'finished', keys: 5 * EACH })
+    expect(job.belowQuorum).to.be.greaterThan(EACH)
+  })
 })

@@ -14,8 +14,12 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { startRedisCluster, type RedisServer } from '../../scripts/redis-server.ts'
+import { clock, timers } from '../../src/app/rondo.ts'
+import type { KeyStore, ListRequest } from '../../src/coordinator/api.ts'
 import { scheduledAtMs } from '../../src/snapshots/names.ts'
-import { call, rawRequest } from '../support/raw-http.ts'
+import { Snapshots } from '../../src/snapshots/snapshots.ts'
+import { call, type RawAnswer, rawRequest } from '../support/raw-http.ts'
+import { RawResp } from '../support/raw-resp.ts'
 import { type RunningRondo, startRondo } from '../support/rondo.ts'
 import { ended, listed, post, restore, take } from '../support/snapshots.ts'
 
@@ -204,6 +208,48 @@ describe('snapshots', function () {
     expect(await take(running, 'one')).to.include({ state: 'finished', keys: KEYS })
   })
 
+  /** Empties the cache and begins to restore it; resolves when some keys are back. */
+  async function restoring(): Promise<RawAnswer> {
+    await fill(running)
+    await take(running, 'all')
+    await flushall()
+    const begun = await post(port, '/snapshots/all/restore')
+    while (((await listed(port)).job!.restored as number) === 0);
+    expect((await listed(port)).job!.state).to.equal('running')
+    return begun
+  }
+  const flushall = async () => {
+    const client = await RawResp.open(running.rondo.respServer.port)
+    expect(await client.ask('FLUSHALL')).to.equal('+OK\r\n')
+    client.close()
+  }
+  const keysNow = async () =>
+    (await call(port, 'GET', '/api/v1/keys?count=1000')).json() as { keys: string[]; cursor: string }
+
+  it('does not bring back what is deleted while it restores', async () => {
+    const begun = await restoring()
+    const keys = Array.from({ length: 500 }, (_, i) => `k${4 * i}`)
+    await post(port, '/api/v1/mset', { items: keys.map((key) => ({ key, value: 'mine' })) })
+    await post(port, '/api/v1/mdelete', { keys })
+    const job = await ended(port, begun)
+    expect(job).to.include({ state: 'finished', failed: 0 })
+    expect((job.restored as number) + (job.kept as number)).to.equal(KEYS)
+    const { results } = (await post(port, '/api/v1/mget', { keys })).json() as {
+      results: { code?: string }[]
+    }
+    expect(results.filter(({ code }) => code !== 'KEY_NOT_FOUND')).to.deep.equal([])
+    expect((await call(port, 'GET', '/api/v1/keys/k1')).status).to.equal(200)
+  })
+
+  it('does not bring back what is flushed while it restores', async () => {
+    const begun = await restoring()
+    await flushall()
+    const job = await ended(port, begun)
+    expect(job).to.include({ state: 'finished', failed: 0 })
+    expect(job.kept).to.be.greaterThan(0)
+    expect(await keysNow()).to.deep.include({ keys: [], cursor: '0' })
+  })
+
   it('ends with the process, and leaves no file', async () => {
     await fill(running)
     await post(port, '/snapshots', { name: 'one' })
@@ -280,10 +326,32 @@ describe('snapshots of two coordinators with one folder', function () {
     expect([begun.status, refused.status]).to.deep.equal([202, 409])
     expect((await listed(second.ports.socket)).job).to.include({ state: 'running', name: 'one' })
     expect(await ended(second.ports.socket, begun)).to.include({ state: 'finished', keys: KEYS })
-    const next = await post(second.ports.socket, '/snapshots/one/restore')
-    expect((await post(first.ports.socket, '/snapshots/cancel')).status).to.equal(202)
-    expect(await ended(first.ports.socket, next)).to.include({ kind: 'restore', state: 'cancelled' })
     rmSync(join(root, 'one.ndjson.gz'))
+  })
+
+  it('stop what the other does, when they are told to', async () => {
+    await start({})
+    const [first] = both as [RunningRondo]
+    const { coordinator } = first.rondo
+    // Its listing ends only when nobody wants it any more.
+    const list = async ({ isWanted }: ListRequest): Promise<never> => {
+      while (isWanted!()) await delay(2)
+      throw new Error('nobody wants it')
+    }
+    const store = Object.assign(Object.create(coordinator) as KeyStore, { list })
+    const other = new Snapshots({
+      ...{ store, folder: root, intervalMs: 0, keep: 1, limits: first.rondo.config, timers, clock },
+      ...{ writer: { host: 'other', pid: 1 }, self: () => 'other:8080', emit: () => undefined },
+    })
+    other.start()
+    const job = await other.take('one')
+    const { socket } = first.ports
+    expect((await listed(socket)).job).to.include({ by: 'other:8080', state: 'running' })
+    const answer = await post(socket, '/snapshots/cancel')
+    expect(answer.json().job).to.include({ id: job.id })
+    expect(await ended(socket, answer)).to.include({ state: 'cancelled', error: 'It was cancelled.' })
+    await other.stop()
+    expect(readdirSync(root)).to.deep.equal([])
   })
 
   it('take those of the schedule once for both, and keep as many as they are told', async () => {
