@@ -80,6 +80,7 @@ export class Snapshots {
   private ready: Promise<void> = Promise.resolve()
   private scheduling: Promise<void> = Promise.resolve()
   private isStopped = false
+  private toldWhy: string | null = null
 
   constructor(options: SnapshotsOptions) {
     this.options = options
@@ -327,6 +328,7 @@ export class Snapshots {
   private async schedule(): Promise<number> {
     try {
       const dueMs = await this.dueInMs()
+      this.toldWhy = null
       if (dueMs > 0) return Math.max(SHORTEST_PAUSE_MS, Math.min(LONGEST_PAUSE_MS, dueMs))
       const { job, ended } = await this.beginTaking(
         scheduledName(this.options.store.nowMs()),
@@ -339,10 +341,16 @@ export class Snapshots {
     } catch (error) {
       if (error instanceof RondoError && error.code === 'CONFLICT') return BUSY_PAUSE_MS
       if (this.isStopped) return FAILED_PAUSE_MS
-      const why = sentenceOf(error)
-      this.options.emit({ kind: 'snapshot-failed', what: 'snapshot', name: null, cancelled: false, why })
+      this.tellOnce(sentenceOf(error))
       return FAILED_PAUSE_MS
     }
+  }
+
+  /** Why the schedule cannot even begin: not each minute again. */
+  private tellOnce(why: string): void {
+    if (why === this.toldWhy) return
+    this.toldWhy = why
+    this.options.emit({ kind: 'snapshot-failed', what: 'snapshot', name: null, cancelled: false, why })
   }
 
   /** A snapshot from the future, by a clock that was set back since, counts as one of now. */

@@ -90,8 +90,11 @@ describe('snapshots on real Redis', function () {
   }
 
   it('brings every key of all types back into a cluster with other nodes, N and ids, each written once', async () => {
+    const [second, other] = await cluster(2, 1)
+    await other.set('hash:2', 'older, and of another type')
     const all = await seen(client)
     expect(all.size).to.equal(5 * EACH)
+    await client.hset('hash:2', 'a', '2')
     expect(await take(first, 'all')).to.include({
       state: 'finished',
       keys: all.size,
@@ -100,9 +103,7 @@ describe('snapshots on real Redis', function () {
     })
     expect(readdirSync(folder)).to.deep.equal(['all.ndjson.gz'])
 
-    const [second, other] = await cluster(2, 1)
-    const [kept] = [await other.set('hash:1', 'newer, and of another type')]
-    expect(kept).to.equal('OK')
+    await other.set('hash:1', 'newer, and of another type')
     const job = await restore(second, 'all')
     expect(job).to.include({ state: 'finished', restored: all.size - 1, kept: 1, expired: 0, failed: 0 })
     const now = await seen(other)
@@ -131,16 +132,15 @@ describe('snapshots on real Redis', function () {
     expect((await listed(first.ports.socket)).snapshots).to.have.length(1)
   })
 
-  it('brings deleted keys back, skips expired ones, and replaces what is older than the snapshot', async () => {
+  it('brings deleted keys back, and skips expired ones', async () => {
     await client.flushall()
-    await client.mset('deleted', 'saved', 'older', 'old')
+    await client.mset('deleted', 'saved', 'there', 'saved')
     await client.set('ends', 'saved', 'PX', 400)
-    await client.set('older', 'saved')
     expect(await take(first, 'few')).to.include({ state: 'finished', keys: 3 })
     await client.del('deleted')
     while ((await client.exists('ends')) === 1);
     expect(await restore(first, 'few')).to.include({ restored: 1, kept: 1, expired: 1, failed: 0 })
-    expect(await client.mget('deleted', 'older', 'ends')).to.deep.equal(['saved', 'saved', null])
+    expect(await client.mget('deleted', 'there', 'ends')).to.deep.equal(['saved', 'saved', null])
   })
 
   it('has all keys while one of the nodes is down: what cannot be read at quorum is read at one, and counted', async () => {
