@@ -1,13 +1,11 @@
 /**
- * Snapshots of the cluster: taking, restoring, listing and deleting them, and the schedule.
+ * Snapshots of the cluster: taking, restoring, listing and deleting them.
  *
  *   POST /snapshots ─▶ claim ─▶ 202        one in the whole cluster at a time (claim.ts)
  *                        └────▶ job        take.ts ─▶ file-writer.ts, or file-reader.ts ─▶ restore.ts
- *
- * The schedule is the folder: a snapshot is due when the newest `auto-…` in it is old enough, whoever has written that. So
- * coordinators with one folder take one together, and each that has a folder of its own takes its own, one after the other.
  */
 import { randomBytes } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
 import type { KeyStore, Requester } from '../coordinator/api.ts'
 import type { TimerHandle, Timers } from '../core/clock.ts'
 import { RondoError } from '../core/errors.ts'
@@ -19,8 +17,9 @@ import { nameTaken, writeSnapshot } from './file-writer.ts'
 import { damaged, SnapshotFolder, type ListedSnapshot } from './folder.ts'
 import { DamagedSnapshot } from './format.ts'
 import type { Job } from './job.ts'
-import { checkName, checkNewName, defaultName, scheduledAtMs, scheduledName, type Writer } from './names.ts'
+import { checkName, checkNewName, defaultName, type Writer } from './names.ts'
 import { restoreRecords, type RestoreLimits } from './restore.ts'
+import { Schedule } from './schedule.ts'
 import { BeginAgain, linesOf } from './take.ts'
 
 export interface SnapshotsOptions {
@@ -55,13 +54,6 @@ interface Running {
 
 /** How often a snapshot begins again, because the members change, before it fails. */
 const MOST_BEGINNINGS = 5
-const SHORTEST_PAUSE_MS = 1000
-/** Another coordinator writes one; or this one has failed to. */
-const BUSY_PAUSE_MS = 5000
-const FAILED_PAUSE_MS = 60_000
-/** No timer is longer: clocks may be set, and snapshots deleted. */
-const LONGEST_PAUSE_MS = 60_000
-
 const NOTHING_YET = { keys: 0, bytes: 0, skipped: 0, belowQuorum: 0 }
 const STOPPING = new RondoError('UNAVAILABLE', 'The process is stopping.')
 
@@ -76,38 +68,45 @@ export class Snapshots {
   }
   private readonly claim: Claim
   private running: Running | null = null
-  private timer: TimerHandle | null = null
+  private readonly schedule: Schedule
   private ready: Promise<void> = Promise.resolve()
-  private scheduling: Promise<void> = Promise.resolve()
   private isStopped = false
-  private toldWhy: string | null = null
 
   constructor(options: SnapshotsOptions) {
     this.options = options
     this.folder = new SnapshotFolder(options.folder, options.writer)
     this.claim = new Claim(options.store, this.requester)
+    this.schedule = new Schedule({
+      ...options,
+      folder: this.folder,
+      take: async (name, isDue) => {
+        const { job, ended } = await this.beginTaking(name, isDue)
+        await ended
+        return job.state
+      },
+    })
   }
 
   /** Returns at once: a folder that cannot be used does not keep clients from their keys. */
   start(): void {
     this.ready = this.prepare()
-    if (this.options.intervalMs > 0) this.sleep(SHORTEST_PAUSE_MS)
+    this.schedule.start()
   }
 
   /** Stops what runs here. */
   async stop(): Promise<void> {
     this.isStopped = true
-    if (this.timer) this.options.timers.clearTimeout(this.timer)
     this.running?.abort.abort(STOPPING)
     await this.ready
-    await this.scheduling
+    await this.schedule.stop()
     await this.running?.ended
   }
 
   /** @throws RondoError */
   async list(): Promise<SnapshotList> {
     const { snapshots, more } = await this.folder.list()
-    return { snapshots, more, job: this.running?.job ?? (await this.claim.current()) }
+    // Without nodes there are still files.
+    return { snapshots, more, job: this.running?.job ?? (await this.claim.current().catch(() => null)) }
   }
 
   /** Begins one. @param name null = after the time @throws RondoError */
@@ -186,6 +185,8 @@ export class Snapshots {
       throw STOPPING
     }
     const running: Running = { job, abort: new AbortController(), ended: Promise.resolve() }
+    // Each of a batch may wait.
+    setMaxListeners(0, running.abort.signal)
     this.running = running
     this.options.emit({ kind: 'snapshot-started', what: job.kind, name: job.name })
     running.ended = this.run(running, work)
@@ -314,58 +315,6 @@ export class Snapshots {
       })
     } catch (error) {
       throw error instanceof DamagedSnapshot ? damaged(job.name, error) : error
-    }
-  }
-
-  private sleep(ms: number): void {
-    if (this.isStopped) return
-    this.timer = this.options.timers.setTimeout(() => {
-      this.scheduling = this.schedule().then((nextMs) => this.sleep(nextMs))
-    }, ms)
-  }
-
-  /** Takes one if it is due. Never rejects. @returns when to look again */
-  private async schedule(): Promise<number> {
-    try {
-      const dueMs = await this.dueInMs()
-      this.toldWhy = null
-      if (dueMs > 0) return Math.max(SHORTEST_PAUSE_MS, Math.min(LONGEST_PAUSE_MS, dueMs))
-      const { job, ended } = await this.beginTaking(
-        scheduledName(this.options.store.nowMs()),
-        async () => (await this.dueInMs()) <= 0,
-      )
-      await ended
-      if (job.state !== 'finished') return FAILED_PAUSE_MS
-      await this.removeOld()
-      return SHORTEST_PAUSE_MS
-    } catch (error) {
-      if (error instanceof RondoError && error.code === 'CONFLICT') return BUSY_PAUSE_MS
-      if (this.isStopped) return FAILED_PAUSE_MS
-      this.tellOnce(sentenceOf(error))
-      return FAILED_PAUSE_MS
-    }
-  }
-
-  /** Why the schedule cannot even begin: not each minute again. */
-  private tellOnce(why: string): void {
-    if (why === this.toldWhy) return
-    this.toldWhy = why
-    this.options.emit({ kind: 'snapshot-failed', what: 'snapshot', name: null, cancelled: false, why })
-  }
-
-  /** A snapshot from the future, by a clock that was set back since, counts as one of now. */
-  private async dueInMs(): Promise<number> {
-    const { store, intervalMs } = this.options
-    const newest = (await this.folder.scheduled()).at(-1)
-    const nowMs = store.nowMs()
-    return newest === undefined ? 0 : Math.min(nowMs, scheduledAtMs(newest)) + intervalMs - nowMs
-  }
-
-  private async removeOld(): Promise<void> {
-    const names = await this.folder.scheduled()
-    for (const name of names.slice(0, Math.max(0, names.length - this.options.keep))) {
-      await this.folder.remove(name)
-      this.options.emit({ kind: 'snapshot-removed', name, keep: this.options.keep })
     }
   }
 }
