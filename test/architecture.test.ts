@@ -14,6 +14,7 @@ const LAYERS = [
   ['app/'],
   ['telemetry/'],
   ['servers/'],
+  ['snapshots/'],
   ['commands/'],
   ['loader/'],
   ['coordinator/', 'repair/'],
@@ -166,8 +167,8 @@ describe('architecture', () => {
     expect(sideways).to.deep.equal([])
   })
 
-  it('lets servers, commands and loading see of the coordinator its port, and nothing below it', () => {
-    const behind = arrowsFrom(/^(servers|commands|loader)\//).filter(([, target]) => {
+  it('lets servers, snapshots, commands and loading see of the coordinator its port, and nothing below it', () => {
+    const behind = arrowsFrom(/^(servers|snapshots|commands|loader)\//).filter(([, target]) => {
       if (target.startsWith('coordinator/')) return !PORT.has(target)
       return target.startsWith('cluster/') || target.startsWith('nodes/')
     })

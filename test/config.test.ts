@@ -63,6 +63,7 @@ describe('configuration', () => {
         softTimeoutMs: 0,
         maxConcurrent: 32,
       },
+      snapshots: { folder: null, intervalMs: 0, keep: 7 },
       allowDangerousCommands: true,
       databases: 16,
       dataTokens: { tokens: [], file: null },
@@ -261,6 +262,9 @@ describe('configuration', () => {
       DATA_DIR: ['a\nb', '-----BEGIN'],
       DATA_FSYNC: ['ALWAYS', 'yes', 'true', 'everysecond'],
       DATA_SNAPSHOT_SECONDS: [...whole, '604801'],
+      SNAPSHOT_DIR: ['a\nb', '-----BEGIN'],
+      SNAPSHOT_INTERVAL_SECONDS: [...whole, '31536001'],
+      SNAPSHOT_KEEP: [...whole, '0', '1001'],
       TOPOLOGY: ['STATIC', 'none', 'true'],
       CLUSTER_ID: ['a b', 'é', 'x'.repeat(65), '"id"'],
       VNODES_PER_NODE: [...whole, '0', '10001'],
@@ -457,6 +461,18 @@ describe('configuration', () => {
         expect(problemsOf({ WORKERS }).join()).to.match(/^WORKERS is .*Set REDIS_URLS, or WORKERS=1/)
         expect(good({ WORKERS, REDIS_URLS: 'h' }).workers).to.equal(WORKERS === 'auto' ? 'auto' : 2)
       }
+    })
+
+    it('takes snapshots every so often only where there is a folder for them', () => {
+      const { snapshots } = good({
+        SNAPSHOT_DIR: '/snapshots',
+        SNAPSHOT_INTERVAL_SECONDS: '60',
+        SNAPSHOT_KEEP: '3',
+      })
+      expect(snapshots).to.deep.equal({ folder: '/snapshots', intervalMs: 60_000, keep: 3 })
+      expect(problemsOf({ SNAPSHOT_INTERVAL_SECONDS: '60' }).join()).to.match(
+        /^SNAPSHOT_INTERVAL_SECONDS is set and SNAPSHOT_DIR is not, .* Set SNAPSHOT_DIR, or remove /,
+      )
     })
 
     it('keeps memory nodes in DATA_DIR, and nothing else', () => {

@@ -178,6 +178,23 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
     { failing: true, why: 'The origin answered 500' },
     { failing: false, why: null },
   ],
+  'snapshot-started': [
+    { what: 'snapshot', name: 'nightly' },
+    { what: 'restore', name: 'nightly' },
+  ],
+  'snapshot-finished': [
+    { what: 'snapshot', name: 'nightly', counts: { keys: 5000, bytes: 300_000 }, ms: 500 },
+    { what: 'restore', name: 'nightly', counts: { restored: 4990, kept: 7, expired: 3, failed: 0 }, ms: 900 },
+  ],
+  'snapshot-failed': [
+    { what: 'snapshot', name: 'nightly', cancelled: false, why: 'the disk is full' },
+    { what: 'restore', name: 'nightly', cancelled: false, why: 'the nodes are gone' },
+    { what: 'snapshot', name: 'nightly', cancelled: true, why: 'it was cancelled' },
+    { what: 'restore', name: 'nightly', cancelled: true, why: 'it was cancelled' },
+  ],
+  'snapshot-removed': [{ name: 'auto-20260131T020000Z', keep: 7 }],
+  'snapshot-leftovers': [{ path: '/var/backups/rondo', files: 2 }],
+  'snapshot-folder': [{ path: '/f', why: 'SNAPSHOT_DIR /var/backups/rondo cannot be used: EACCES' }],
   'background-failed': [
     { what: 'repair of redis-1', why: 'Error' },
     { what: 'command get', why: 'Error' },

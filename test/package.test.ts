@@ -181,7 +181,9 @@ describe('README.md', () => {
   for (const { path, calls } of ROUTES) {
     for (const method of Object.keys(calls)) {
       it(`has a curl line for ${method} ${path}`, () => {
-        const pattern = new RegExp(`^${method} ${path.replace(/:key|:id/, '[^/]+').replace('*', '.+')}$`)
+        const pattern = new RegExp(
+          `^${method} ${path.replace(/:key|:id|:name/, '[^/]+').replace('*', '.+')}$`,
+        )
         expect(
           curls.some((line) => pattern.test(line)),
           curls.join('\n'),

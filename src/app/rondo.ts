@@ -51,6 +51,7 @@ import { Discovery } from '../repair/discovery.ts'
 import { Flushed } from '../repair/flushed.ts'
 import { Rebalance } from '../repair/rebalance.ts'
 import { Repairer } from '../repair/repairer.ts'
+import { Snapshots } from '../snapshots/snapshots.ts'
 import { createTelemetry, type Telemetry } from '../telemetry/telemetry.ts'
 
 export const clock: Clock = {
@@ -112,6 +113,8 @@ export class Rondo {
   private readonly deleteJobs: DeleteJobs
   /** Null: nothing is loaded. */
   private readonly loading: Loading | null
+  /** Null: SNAPSHOT_DIR is not set. */
+  private readonly snapshots: Snapshots | null
   private readonly servers: readonly { readonly server: Server; readonly port: number }[]
   private listening = false
   private httpPort = 0
@@ -159,6 +162,7 @@ export class Rondo {
     this.fills = this.createFills()
     this.loading = this.createLoading(options, emit)
     this.deleteJobs = this.createDeleteJobs(emit)
+    this.snapshots = this.createSnapshots(emit)
     registerLoaderMetrics(this.telemetry.registry, this.loading?.loader ?? null)
     const repair = this.repairContext(emit)
     this.repairer = new Repairer(repair)
@@ -225,6 +229,7 @@ export class Rondo {
       metrics: () => metrics(this.telemetry),
       accepting: () => !this.stopping,
       save: () => this.members.save(),
+      snapshots: this.snapshots,
       ledger: this.ledger,
       connectionLimit: this.connectionLimit,
     })
@@ -285,6 +290,16 @@ export class Rondo {
     return new DeleteJobs({ ...own, keysPerSecond, maxKeyBytes })
   }
 
+  private createSnapshots(emit: Emit): Snapshots | null {
+    const { folder, intervalMs, keep } = this.config.snapshots
+    if (folder === null) return null
+    return new Snapshots({
+      ...{ store: this.coordinator, folder, intervalMs, keep, limits: this.config, timers, clock, emit },
+      writer: { host: hostname(), pid: process.pid },
+      self: () => `${hostname()}:${this.httpPort}`,
+    })
+  }
+
   private repairContext(emit: Emit): RepairContext {
     return {
       cluster: this.cluster,
@@ -324,6 +339,7 @@ export class Rondo {
     this.flushed.start()
     this.deleteJobs.start()
     this.discovery?.start()
+    this.snapshots?.start()
   }
 
   /** Opens the servers, one after the other; resolves with where each listens, by name. */
@@ -383,6 +399,7 @@ export class Rondo {
     const limitMs = this.config.requestTimeoutMs * 2
     this.loading?.stop()
     await this.deleteJobs.stop()
+    await this.snapshots?.stop()
     await Promise.all(this.servers.map(({ server }) => server.close(limitMs)))
     const left = await this.coordinator.drain(limitMs)
     if (left > 0) {

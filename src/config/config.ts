@@ -68,6 +68,7 @@ export interface Config {
   /** HTTP dialects of other systems. */
   readonly compatApis: readonly CompatApi[]
   readonly loader: LoaderConfig
+  readonly snapshots: SnapshotConfig
   /** KEYS, FLUSHALL and FLUSHDB over the Redis protocol. */
   readonly allowDangerousCommands: boolean
   readonly dataTokens: TokenSource
@@ -143,6 +144,15 @@ export interface LoaderConfig {
   /** 0 = a stale value is served at once. */
   readonly softTimeoutMs: number
   readonly maxConcurrent: number
+}
+
+export interface SnapshotConfig {
+  /** Null = there are none. */
+  readonly folder: string | null
+  /** 0 = only when asked for. */
+  readonly intervalMs: number
+  /** Of those that are taken every so often. */
+  readonly keep: number
 }
 
 export interface KeyPairFiles {
@@ -227,6 +237,7 @@ export function loadConfig(
     crossSetMulti: v.RESP_CROSS_SET_MULTI,
     compatApis: v.COMPAT_APIS ?? [],
     loader: loaderOf(v),
+    snapshots: snapshotsOf(v),
     allowDangerousCommands: v.ALLOW_DANGEROUS_COMMANDS,
     dataTokens: { tokens: v.DATA_TOKEN ?? [], file: v.DATA_TOKEN_FILE ?? null },
     adminTokens: { tokens: v.ADMIN_TOKEN ?? [], file: v.ADMIN_TOKEN_FILE ?? null },
@@ -301,6 +312,14 @@ function limitsOf(
     queueTimeoutMs: v.QUEUE_TIMEOUT_MS,
     maxClientMemory: v.MAX_CLIENT_MEMORY ?? null,
     maxConnections: v.MAX_CONNECTIONS ?? null,
+  }
+}
+
+function snapshotsOf(v: AllValues): SnapshotConfig {
+  return {
+    folder: v.SNAPSHOT_DIR ?? null,
+    intervalMs: v.SNAPSHOT_INTERVAL_SECONDS * 1000,
+    keep: v.SNAPSHOT_KEEP,
   }
 }
 

@@ -53,11 +53,20 @@ export function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): str
 
   problems.push(
     ...dataDirProblems(v, given),
+    ...snapshotProblems(v, given),
     ...tlsProblems(given),
     ...sentinelProblems(v, given),
     ...discoveryProblems(v, given),
   )
   return problems
+}
+
+function snapshotProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {
+  if (!v.SNAPSHOT_INTERVAL_SECONDS || given.has('SNAPSHOT_DIR')) return []
+  return [
+    'SNAPSHOT_INTERVAL_SECONDS is set and SNAPSHOT_DIR is not, so there is nowhere to put a snapshot. Set SNAPSHOT_DIR, or ' +
+      'remove SNAPSHOT_INTERVAL_SECONDS.',
+  ]
 }
 
 function dataDirProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {

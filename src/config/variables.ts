@@ -133,6 +133,23 @@ export const rows = {
       'With `DATA_DIR`, how often a snapshot replaces the log if anything has changed. 0 = only when the log is twice as ' +
       'large as the last one.',
   }),
+  SNAPSHOT_DIR: row({
+    check: folderPath(),
+    meaning:
+      'Folder for snapshots of the cluster (`POST /snapshots`), made if it is not there; coordinators may share one. Not set: ' +
+      'none are taken or restored.',
+  }),
+  SNAPSHOT_INTERVAL_SECONDS: row({
+    default: '0',
+    unit: 'seconds',
+    check: wholeNumber(0, 31_536_000),
+    meaning: 'How often a snapshot is taken without being asked for; 0 = never.',
+  }),
+  SNAPSHOT_KEEP: row({
+    default: '7',
+    check: wholeNumber(1, 1000),
+    meaning: 'How many of those snapshots are kept: older ones are deleted. Those that were asked for stay.',
+  }),
   TOPOLOGY: row({
     default: 'dynamic',
     check: oneOf(TOPOLOGIES),

@@ -159,6 +159,8 @@ export interface KeyStore {
    * @throws RondoError OUTCOME_UNKNOWN
    */
   flush(database: number | null): Promise<boolean>
+  /** Whether all keys were deleted at once (`flush`), this one too, after this version was made. */
+  isFlushed(key: Buffer, version: Version): boolean
   /** All keys of a database, or of all (null), were deleted: the latest count is no longer true. */
   onFlushed(database: number | null): void
   /** A random key of a database, not uniformly distributed; null = there are no keys. */

@@ -375,6 +375,10 @@ export class Coordinator implements KeyStore {
     return this.cluster.flushing.flush(database)
   }
 
+  isFlushed(key: Buffer, version: Version): boolean {
+    return this.cluster.isFlushed(key, version)
+  }
+
   newVersion(): Version {
     const { versions } = this.cluster
     const version = Buffer.alloc(VERSION_BYTES)

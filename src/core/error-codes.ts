@@ -63,5 +63,7 @@ export const CODES: Readonly<Record<ErrorCode, CodeByServer>> = {
   OUTCOME_UNKNOWN: { http: 503, title: 'Outcome unknown', resp: 'UNKNOWN', grpc: 'UNKNOWN' },
   OVERLOADED: { http: 503, title: 'Overloaded', resp: 'TRYAGAIN', grpc: 'UNAVAILABLE' },
   LOAD_FAILED: { http: 502, title: 'Loading failed', resp: 'TRYAGAIN', grpc: 'UNAVAILABLE' },
+  SNAPSHOT_NOT_FOUND: { http: 404, title: 'No such snapshot', resp: 'ERR', grpc: 'NOT_FOUND' },
+  SNAPSHOT_DAMAGED: { http: 422, title: 'Snapshot is damaged', resp: 'ERR', grpc: 'FAILED_PRECONDITION' },
   INTERNAL: { http: 500, title: 'Internal error', resp: 'ERR', grpc: 'INTERNAL' },
 }

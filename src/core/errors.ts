@@ -26,6 +26,8 @@ export const ERROR_CODES = [
   'OUTCOME_UNKNOWN',
   'OVERLOADED',
   'LOAD_FAILED',
+  'SNAPSHOT_NOT_FOUND',
+  'SNAPSHOT_DAMAGED',
   'INTERNAL',
 ] as const
 

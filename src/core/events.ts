@@ -16,6 +16,8 @@ export type Completeness = 'unknown' | 'clean' | 'filling' | 'stale' | 'refused'
  */
 export type CrossSetOutcome = 'unordered' | 'refuse' | 'refuse-watch'
 
+export type SnapshotWork = 'snapshot' | 'restore'
+
 export type RondoEvent =
   | { kind: 'node-state'; node: string; from: NodeState; to: NodeState; why: string }
   | { kind: 'node-completeness'; node: string; from: Completeness; to: Completeness; why: string }
@@ -139,6 +141,22 @@ export type RondoEvent =
   | { kind: 'accept-failed'; why: string }
   /** Calls of the origin (LOADER_URL) fail, or no longer do. */
   | { kind: 'origin'; failing: boolean; why: string | null }
+  | { kind: 'snapshot-started'; what: SnapshotWork; name: string }
+  | {
+      kind: 'snapshot-finished'
+      what: SnapshotWork
+      name: string
+      counts: Readonly<Record<string, number>>
+      ms: number
+    }
+  /** `name`: null = it did not begin. */
+  | { kind: 'snapshot-failed'; what: SnapshotWork; name: string | null; cancelled: boolean; why: string }
+  /** One of the schedule's, because there are more than are kept. */
+  | { kind: 'snapshot-removed'; name: string; keep: number }
+  /** Files that were not finished, of processes that were killed, are deleted. */
+  | { kind: 'snapshot-leftovers'; path: string; files: number }
+  /** The folder for snapshots cannot be used. */
+  | { kind: 'snapshot-folder'; path: string; why: string }
   | { kind: 'background-failed'; what: string; why: string }
 
 export type Emit = (event: RondoEvent) => void

@@ -56,6 +56,8 @@ const FILL_PREFIX = Buffer.from('__rondo:fill:')
 export function fillKey(stored: Buffer): Buffer {
   return Buffer.concat([FILL_PREFIX, stored])
 }
+/** Who takes or restores a snapshot, and how far that is (snapshots/claim.ts). */
+export const SNAPSHOTS_KEY = Buffer.from('__rondo:snapshots')
 /** A note of the coordinators (repair/notes.ts). */
 export function noteKey(name: string): Buffer {
   return Buffer.from(`__rondo:${name}`)

@@ -2,9 +2,10 @@
  * Counters of the coordinator's events. Each has a series of 0 for every value of its labels before the first event: what
  * Prometheus computes from a counter (`increase`, `rate`) does not see the first event of a series that begins with it.
  */
-import { Counter, type Registry } from 'prom-client'
+import { Counter, Gauge, type Registry } from 'prom-client'
 import type { NodeState, RondoEvent } from '../core/events.ts'
 
+type SnapshotEnd = Extract<RondoEvent, { kind: 'snapshot-finished' | 'snapshot-failed' }>
 type RoundEnd = Extract<RondoEvent, { kind: 'anti-entropy' }>
 
 const STATES: readonly NodeState[] = ['up', 'suspect', 'down']
@@ -69,6 +70,7 @@ export function registerEventMetrics(
     'node',
   )
   const countRound = registerRepairMetrics(registry)
+  const countSnapshot = registerSnapshotMetrics(registry)
 
   return (event) => {
     if (event.kind === 'node-state') transitions.inc({ node: event.node, to: event.to })
@@ -77,6 +79,7 @@ export function registerEventMetrics(
     if (event.kind === 'flushed') flushed.inc({ node: event.node }, event.more)
     if (event.kind === 'background-failed') backgroundFailures.inc({ what: kindOf(event.what) })
     if (event.kind === 'anti-entropy') countRound(event)
+    if (event.kind === 'snapshot-finished' || event.kind === 'snapshot-failed') countSnapshot(event)
   }
 }
 
@@ -113,5 +116,40 @@ function registerRepairMetrics(registry: Registry): (event: RoundEnd) => void {
     rounds.inc({ result: event.result })
     for (const name of Object.keys(counters) as (keyof typeof counters)[]) counters[name].inc(event[name])
     seconds.inc(event.ms / 1000)
+  }
+}
+
+/** @returns counts a snapshot that was taken or restored, or was not */
+function registerSnapshotMetrics(registry: Registry): (event: SnapshotEnd) => void {
+  const registers = [registry]
+  const ends = new Counter({
+    name: 'rondo_snapshots_total',
+    help: 'Snapshots taken and restored by this coordinator: finished, failed or cancelled.',
+    labelNames: ['what', 'result'] as const,
+    registers,
+  })
+  for (const what of ['snapshot', 'restore'])
+    for (const result of ['finished', 'failed', 'cancelled']) ends.inc({ what, result }, 0)
+  const keys = new Gauge({
+    name: 'rondo_snapshot_last_keys',
+    help: 'Keys in the last snapshot that this coordinator has taken.',
+    registers,
+  })
+  const at = new Gauge({
+    name: 'rondo_snapshot_last_timestamp_seconds',
+    help: 'When this coordinator has finished its last snapshot; 0 = it has taken none.',
+    registers,
+    aggregator: 'max',
+  })
+  return (event) => {
+    const { what } = event
+    if (event.kind === 'snapshot-failed') {
+      ends.inc({ what, result: event.cancelled ? 'cancelled' : 'failed' })
+      return
+    }
+    ends.inc({ what, result: 'finished' })
+    if (what !== 'snapshot') return
+    keys.set(event.counts.keys ?? 0)
+    at.setToCurrentTime()
   }
 }

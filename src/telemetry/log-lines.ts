@@ -366,6 +366,33 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
     event.failing
       ? { level: 'warn', sentence: `loading from the origin fails: ${event.why}` }
       : { level: 'info', sentence: 'loading from the origin works again' },
+  'snapshot-started': ({ what, name }) => ({
+    level: 'info',
+    sentence: what === 'snapshot' ? `snapshot ${name} has begun` : `restoring snapshot ${name} has begun`,
+  }),
+  'snapshot-finished': ({ what, name, counts, ms }) => ({
+    level: 'info',
+    sentence:
+      what === 'snapshot'
+        ? `snapshot ${name} is complete: ${counts.keys} keys, ${counts.bytes} bytes, in ${ms} ms`
+        : `snapshot ${name} is restored: ${counts.restored} keys written, ${counts.kept} newer ones kept, ` +
+          `${counts.expired} expired, ${counts.failed} failed, in ${ms} ms`,
+  }),
+  'snapshot-failed': ({ what, name, cancelled, why }) => ({
+    level: cancelled ? 'warn' : 'error',
+    sentence:
+      (what === 'snapshot' ? `snapshot${name === null ? '' : ` ${name}`}` : `restoring snapshot ${name}`) +
+      ` ${cancelled ? 'was stopped' : 'failed'}: ${why}`,
+  }),
+  'snapshot-removed': ({ name, keep }) => ({
+    level: 'info',
+    sentence: `removed snapshot ${name}: the newest ${keep} are kept (SNAPSHOT_KEEP)`,
+  }),
+  'snapshot-leftovers': ({ path, files }) => ({
+    level: 'info',
+    sentence: `removed ${files} unfinished snapshots from ${path}, which stopped processes had left`,
+  }),
+  'snapshot-folder': ({ why }) => ({ level: 'error', sentence: `no snapshots can be taken: ${why}` }),
   'background-failed': (event) => ({ level: 'error', sentence: `${event.what} failed: ${event.why}` }),
 }
 

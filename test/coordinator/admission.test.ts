@@ -324,6 +324,7 @@ describe('admission', () => {
       'clockOf',
       'nowMs',
       'newVersion',
+      'isFlushed',
       'checkKey',
       'checkValue',
       'checkTags',

@@ -5,7 +5,7 @@
  */
 import type { Requester, KeyStore, ReadDone, ServedBy, UpdateDone, WriteDone } from '../../coordinator/api.ts'
 import { HIT, MISS } from '../../commands/run/lookups.ts'
-import { liveWithEnd, readRecord, taggingOf, type CallOptions } from '../../coordinator/promises.ts'
+import { liveWithEnd, readRecord, taggingOf } from '../../coordinator/promises.ts'
 import { versionText, type Version } from '../../core/clock.ts'
 import { KIND_VALUE, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'

@@ -2,7 +2,7 @@
  * All calls of the HTTP server, with the scope that each needs: the only place that interprets paths.
  *
  * The guard checks the scope of the matched route, so that no second interpretation of a path can differ. A path matches
- * byte for byte; `:key` and `:id` are one non-empty segment. Unknown paths, and methods that a route does not have, are guarded too.
+ * byte for byte; `:key`, `:id` and `:name` are one non-empty segment. Unknown paths, and methods that a route does not have, are guarded too.
  */
 import type { KeyStore } from '../../coordinator/api.ts'
 import type { AntiEntropy } from '../../repair/round/anti-entropy.ts'
@@ -25,6 +25,8 @@ import * as members from './members.ts'
 import { MEMBERS_PREFIX, type MembersOptions } from './members.ts'
 import { startRepair, getRepair } from './repair.ts'
 import { lruLoad, lruSave, saveNodes, type SaveOptions } from './save.ts'
+import * as snapshots from './snapshots.ts'
+import { SNAPSHOTS_PREFIX, type SnapshotsOptions } from './snapshots.ts'
 import { statusOf } from './status.ts'
 import { invalidateTag, TAGS_PREFIX } from './tags.ts'
 import type { TrafficOptions } from './traffic.ts'
@@ -40,6 +42,7 @@ export interface HttpServerOptions
     ExchangeDeps,
     MembersOptions,
     SaveOptions,
+    SnapshotsOptions,
     Pick<TrafficOptions, 'ledger' | 'connectionLimit'> {
   readonly store: KeyStore
   readonly antiEntropy: Pick<AntiEntropy, 'request' | 'progress'>
@@ -204,6 +207,31 @@ export const ROUTES: readonly Route[] = [
   {
     path: '/nodes/save',
     calls: { POST: { scope: 'admin', serve: (exchange, { options }) => saveNodes(exchange, options) } },
+  },
+  {
+    path: '/snapshots',
+    calls: {
+      GET: { scope: 'status', serve: (exchange, { options }) => snapshots.list(exchange, options) },
+      POST: { scope: 'admin', serve: (exchange, { options }) => snapshots.take(exchange, options) },
+    },
+  },
+  {
+    path: '/snapshots/cancel',
+    calls: {
+      POST: { scope: 'admin', serve: (exchange, { options }) => snapshots.cancel(exchange, options) },
+    },
+  },
+  {
+    path: '/snapshots/:name',
+    calls: {
+      DELETE: { scope: 'admin', serve: (exchange, { options }) => snapshots.remove(exchange, options) },
+    },
+  },
+  {
+    path: '/snapshots/:name/restore',
+    calls: {
+      POST: { scope: 'admin', serve: (exchange, { options }) => snapshots.restore(exchange, options) },
+    },
   },
   {
     path: '/status',
@@ -375,22 +403,23 @@ const UNMATCHED: Scope = 'status'
 const STRICTNESS: readonly Scope[] = ['open', 'data', 'status', 'usage', 'admin']
 const NOTHING: Match = { entry: null, call: null, scope: UNMATCHED }
 const KEY_TEMPLATE = `${KEYS_PREFIX}:key`
-const JOB_TEMPLATE = `${JOBS_PREFIX}:id`
-const TAG_TEMPLATE = `${TAGS_PREFIX}:tag`
-const MEMBER_TEMPLATE = `${MEMBERS_PREFIX}:id`
-/** What ids are made of (config/node-addresses.ts): host:port too. */
-const MEMBER_ID = /^[\w.:[\]-]{1,300}$/
+/** Where something has a name of its own, and what that name may look like to be one at all. */
+const NAMED: readonly { readonly prefix: string; readonly template: string; readonly name: RegExp }[] = [
+  // What ids are made of (config/node-addresses.ts): host:port too.
+  { prefix: MEMBERS_PREFIX, template: `${MEMBERS_PREFIX}:id`, name: /^[\w.:[\]-]{1,300}$/ },
+  { prefix: JOBS_PREFIX, template: `${JOBS_PREFIX}:id`, name: /^[\w.:[\]-]{1,300}$/ },
+  // Whatever it is: a name that is none gets its own error.
+  { prefix: TAGS_PREFIX, template: `${TAGS_PREFIX}:tag`, name: /^[^/]+$/ },
+  { prefix: SNAPSHOTS_PREFIX, template: `${SNAPSHOTS_PREFIX}:name`, name: /^[^/]+$/ },
+]
 
 /** Finds the route of a path that target.ts has accepted. */
 export class Router {
   private readonly exact = new Map<string, Entry>()
   /** By the path after the key: '' or '/incr'. */
   private readonly belowKeys = new Map<string, Entry>()
-  /** The same after a member's id: '' or '/leave'. */
-  private readonly belowMembers = new Map<string, Entry>()
-  private job: Entry | undefined
-  /** The same after a tag. */
-  private readonly belowTags = new Map<string, Entry>()
+  /** The same after the name of a member, a job, a tag or a snapshot: '' or '/leave'. */
+  private readonly belowNames = NAMED.map((named) => ({ ...named, below: new Map<string, Entry>() }))
   /** Of dialects: what follows the prefix is a key, or any number of segments (`*`). */
   private readonly prefixed: { readonly prefix: string; readonly isOpen: boolean; readonly entry: Entry }[] =
     []
@@ -401,11 +430,9 @@ export class Router {
       const entry = entryOf(route, compatApis)
       const { path } = route
       if (entry.calls.size === 0) continue
+      const named = this.belowNames.find(({ template }) => path.startsWith(template))
       if (path.startsWith(KEY_TEMPLATE)) this.belowKeys.set(path.slice(KEY_TEMPLATE.length), entry)
-      else if (path.startsWith(TAG_TEMPLATE)) this.belowTags.set(path.slice(TAG_TEMPLATE.length), entry)
-      else if (path === JOB_TEMPLATE) this.job = entry
-      else if (path.startsWith(MEMBER_TEMPLATE))
-        this.belowMembers.set(path.slice(MEMBER_TEMPLATE.length), entry)
+      else if (named) named.below.set(path.slice(named.template.length), entry)
       else if (/\/(\*|:key)$/.test(path)) {
         const prefix = path.slice(0, path.lastIndexOf('/') + 1)
         this.prefixed.push({ prefix, isOpen: path.endsWith('*'), entry })
@@ -421,29 +448,15 @@ export class Router {
   }
 
   private entryAt(path: string): Entry | undefined {
-    if (path.startsWith(JOBS_PREFIX)) {
-      return MEMBER_ID.test(path.slice(JOBS_PREFIX.length)) ? this.job : undefined
-    }
-    if (path.startsWith(TAGS_PREFIX)) {
-      const end = path.indexOf('/', TAGS_PREFIX.length)
-      return end <= TAGS_PREFIX.length ? undefined : this.belowTags.get(path.slice(end))
-    }
     if (!path.startsWith(KEYS_PREFIX)) {
       const exact = this.exact.get(path)
       if (exact) return exact
-      return path.startsWith(MEMBERS_PREFIX) ? this.memberEntryAt(path) : this.prefixedEntryAt(path)
+      const named = this.belowNames.find(({ prefix }) => path.startsWith(prefix))
+      return named ? entryBelow(named, path) : this.prefixedEntryAt(path)
     }
     const slash = path.indexOf('/', KEYS_PREFIX.length)
     if (slash < 0) return this.belowKeys.get('') // an empty key gets its own error
     return slash === KEYS_PREFIX.length ? undefined : this.belowKeys.get(path.slice(slash))
-  }
-
-  private memberEntryAt(path: string): Entry | undefined {
-    const slash = path.indexOf('/', MEMBERS_PREFIX.length)
-    const end = slash < 0 ? path.length : slash
-    return MEMBER_ID.test(path.slice(MEMBERS_PREFIX.length, end))
-      ? this.belowMembers.get(path.slice(end))
-      : undefined
   }
 
   private prefixedEntryAt(path: string): Entry | undefined {
@@ -454,6 +467,15 @@ export class Router {
         (isOpen || !path.includes('/', prefix.length)),
     )?.entry
   }
+}
+
+function entryBelow(
+  { prefix, name, below }: { prefix: string; name: RegExp; below: ReadonlyMap<string, Entry> },
+  path: string,
+): Entry | undefined {
+  const slash = path.indexOf('/', prefix.length)
+  const end = slash < 0 ? path.length : slash
+  return name.test(path.slice(prefix.length, end)) ? below.get(path.slice(end)) : undefined
 }
 
 function entryOf(route: Route, compatApis: readonly CompatApi[]): Entry {

@@ -43,6 +43,10 @@ const EXPECTED: Record<string, Partial<Record<Method, Scope>>> = {
   '/load': { POST: 'admin' },
   '/nodes/save': { POST: 'admin' },
   '/repair': { GET: 'status', HEAD: 'status', POST: 'admin' },
+  '/snapshots': { GET: 'status', HEAD: 'status', POST: 'admin' },
+  '/snapshots/cancel': { POST: 'admin' },
+  '/snapshots/:name': { DELETE: 'admin' },
+  '/snapshots/:name/restore': { POST: 'admin' },
   '/status': { GET: 'status', HEAD: 'status' },
   '/members': { GET: 'status', HEAD: 'status' },
   '/members/join': { POST: 'admin' },
@@ -101,7 +105,7 @@ const SPELLINGS: Record<string, [spell: (path: string) => string, meaning: Meani
 }
 
 /** A path of the route. */
-const pathOf = (route: string) => route.replace(':key', 'k').replace('*', 'get/k')
+const pathOf = (route: string) => route.replace(':key', 'k').replace(':name', 'k').replace('*', 'get/k')
 
 const escaped = (letter: string) => `%${letter.charCodeAt(0).toString(16)}`
 
@@ -112,6 +116,9 @@ function meaningOf(path: string, target: string, meaning: Meaning): { meaning: M
   // A key may be any segment, and what follows the prefix is one: empty, with an escape, in capitals.
   if (/^\/api\/v1\/keys\/[^/\\]*$/.test(target)) return { meaning: 'the route', route: '/api/v1/keys/:key' }
   if (/^\/cache\/[^/\\]+$/.test(target)) return { meaning: 'the route', route: '/cache/:key' }
+  // Any segment is asked for as a name; one that is none gets an error of its own.
+  if (/^\/snapshots\/(?!cancel\??$)[^/\\?]+\??$/.test(target))
+    return { meaning: 'the route', route: '/snapshots/:name' }
   // Its segments are a command's arguments, whatever they are.
   if (/^\/upstash\/(?!(?:pipeline|multi-exec)\??$)[^\\]+$/.test(target))
     return { meaning: 'the route', route: '/upstash/*' }
