@@ -36,6 +36,7 @@ import type { CreateNodes } from './own-nodes.ts'
 import type { LoadFunction } from '../loader/api.ts'
 import { Fills } from '../loader/fills.ts'
 import type { OriginFetch } from '../loader/origin.ts'
+import { registerNearMetrics } from '../telemetry/near-metrics.ts'
 import { registerLoaderMetrics } from '../telemetry/loader-metrics.ts'
 import { registerTokenMetrics } from '../servers/token-metrics.ts'
 import { registerUsageMetrics } from '../servers/hot-keys.ts'
@@ -156,6 +157,7 @@ export class Rondo {
     const { staleMs } = config.loader
     this.fills = new Fills({ store: this.coordinator, timers, random: Math.random, staleMs })
     this.loading = this.createLoading(options, emit)
+    registerNearMetrics(this.telemetry.registry, members.near)
     registerLoaderMetrics(this.telemetry.registry, this.loading?.loader ?? null)
     const repair = this.repairContext(emit)
     this.repairer = new Repairer(repair)

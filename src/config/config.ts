@@ -93,6 +93,7 @@ export interface Config {
   readonly maxInFlight: number
   /** 0 = none. */
   readonly hotKeys: number
+  readonly nearCache: NearCacheConfig
   readonly queueTimeoutMs: number
   /** Bytes that clients may use in one process; null = derived from the machine's memory. */
   readonly maxClientMemory: number | null
@@ -137,6 +138,12 @@ export interface LoaderConfig {
   /** 0 = a stale value is served at once. */
   readonly softTimeoutMs: number
   readonly maxConcurrent: number
+}
+
+export interface NearCacheConfig {
+  /** Of one process; 0 = none. */
+  readonly maxBytes: number
+  readonly maxStalenessMs: number
 }
 
 export interface KeyPairFiles {
@@ -268,6 +275,7 @@ function limitsOf(
   | 'maxArguments'
   | 'maxInFlight'
   | 'hotKeys'
+  | 'nearCache'
   | 'queueTimeoutMs'
   | 'maxClientMemory'
   | 'maxConnections'
@@ -283,6 +291,7 @@ function limitsOf(
     maxArguments: v.MAX_ARGUMENTS,
     maxInFlight: v.MAX_IN_FLIGHT,
     hotKeys: v.HOT_KEYS,
+    nearCache: { maxBytes: v.NEAR_CACHE_MAX_BYTES, maxStalenessMs: v.NEAR_CACHE_MAX_STALENESS_MS },
     queueTimeoutMs: v.QUEUE_TIMEOUT_MS,
     maxClientMemory: v.MAX_CLIENT_MEMORY ?? null,
     maxConnections: v.MAX_CONNECTIONS ?? null,

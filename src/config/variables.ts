@@ -455,6 +455,22 @@ export const rows = {
       'How many of the most used keys, and of the largest values of each type, are known by name; `0` = none. ' +
       '`GET /hotkeys` shows them.',
   }),
+  NEAR_CACHE_MAX_BYTES: row({
+    default: '0',
+    unit: 'bytes',
+    check: size(0, 64 * 1024 ** 3),
+    meaning:
+      'Memory of each process for copies of hot values of Redis nodes, for reads at `one`; `0` = none. They may be ' +
+      '`NEAR_CACHE_MAX_STALENESS_MS` old.',
+  }),
+  NEAR_CACHE_MAX_STALENESS_MS: row({
+    default: '1000',
+    unit: 'milliseconds',
+    check: wholeNumber(100, 60_000),
+    meaning:
+      'How old a value from the near cache may be when invalidations are lost; otherwise it is as old as a message ' +
+      'from the node.',
+  }),
   QUEUE_TIMEOUT_MS: row({
     default: '30000',
     check: wholeNumber(1, 3_600_000),
