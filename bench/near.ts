@@ -77,7 +77,8 @@ export async function measureNear(args: string[]): Promise<void> {
         targets.map((target): Phase => ({ target, pipeline, writes, rounds: [] })),
       ),
     )
-    for (const target of targets) await load({ target, pipeline: 16, writes: false, rounds: [] }, WARM_UP_SECONDS)
+    for (const target of targets)
+      await load({ target, pipeline: 16, writes: false, rounds: [] }, WARM_UP_SECONDS)
     for (let round = 1; round <= rounds; round++) {
       process.stderr.write(`round ${round} of ${rounds}\n`)
       for (const phase of phases) phase.rounds.push(await load(phase, seconds))

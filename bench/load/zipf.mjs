@@ -5,6 +5,8 @@
  * measures. Prints one line of JSON.
  */
 import net from 'node:net'
+import { performance } from 'node:perf_hooks'
+import { setTimeout } from 'node:timers'
 
 const EXPONENT = 0.99
 const BATCHES = 4096

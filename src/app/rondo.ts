@@ -154,8 +154,7 @@ export class Rondo {
     this.tries = new TokenTries({ emit, timers, monotonicMs: () => clock.monotonicMs() })
     registerTokenMetrics(this.telemetry.registry, this.tries)
     this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, random: Math.random, emit })
-    const { staleMs } = config.loader
-    this.fills = new Fills({ store: this.coordinator, timers, random: Math.random, staleMs })
+    this.fills = new Fills({ store: this.coordinator, timers, random: Math.random, ...config.loader })
     this.loading = this.createLoading(options, emit)
     registerNearMetrics(this.telemetry.registry, members.near)
     registerLoaderMetrics(this.telemetry.registry, this.loading?.loader ?? null)

@@ -460,16 +460,16 @@ export const rows = {
     unit: 'bytes',
     check: size(0, 64 * 1024 ** 3),
     meaning:
-      'Memory of each process for copies of hot values of Redis nodes, for reads at `one`; `0` = none. They may be ' +
-      '`NEAR_CACHE_MAX_STALENESS_MS` old.',
+      'Memory of each process for copies of hot values of Redis nodes, which answer reads at `one`; `0` = none. ' +
+      '[NEAR-CACHE.md](docs/NEAR-CACHE.md).',
   }),
   NEAR_CACHE_MAX_STALENESS_MS: row({
     default: '1000',
     unit: 'milliseconds',
     check: wholeNumber(100, 60_000),
     meaning:
-      'How old a value from the near cache may be when invalidations are lost; otherwise it is as old as a message ' +
-      'from the node.',
+      'How old a copy in the near cache may be if the messages of its node are lost; otherwise it is as old as a ' +
+      'message takes.',
   }),
   QUEUE_TIMEOUT_MS: row({
     default: '30000',

@@ -130,14 +130,22 @@ describe('tracking', () => {
     ])
   })
 
-  for (const [what, answer] of [
-    ['another process', { INFO: infoOf('b'.repeat(40)) }],
-    ['a server before RESP3', { HELLO: '-ERR unknown command `HELLO`\r\n' }],
-    ['something that answers HELLO with a string', { HELLO: '+OK\r\n' }],
-    ['a push in the middle of a reply', { CLIENT: `*2\r\n+OK\r\n${PUSH}` }],
-    ['bytes that are no RESP', { CLIENT: 'HTTP/1.1 400 Bad Request\r\n' }],
-    ['an invalidation of something else than keys', { CLIENT: '+OK\r\n>2\r\n$10\r\ninvalidate\r\n*1\r\n*0\r\n' }],
-    ['an answer to nothing', { CLIENT: '+OK\r\n+PONG\r\n+PONG\r\n' }],
+  for (const [what, answer, said] of [
+    ['another process', { INFO: infoOf('b'.repeat(40)) }, 'another process answered'],
+    [
+      'a server before RESP3',
+      { HELLO: '-ERR unknown command\r\n' },
+      'the node refused HELLO: ERR unknown command',
+    ],
+    ['something that is no HELLO', { HELLO: '+OK\r\n' }, 'the node answered HELLO with something else'],
+    [
+      'a push in a reply',
+      { CLIENT: `*2\r\n+OK\r\n${PUSH}` },
+      'the node sent a push in the middle of a reply',
+    ],
+    ['no RESP', { CLIENT: 'HTTP/1.1 400\r\n' }, 'the node sent a value that begins with byte 72'],
+    ['an invalidation of no keys', { CLIENT: '+OK\r\n>2\r\n$10\r\ninvalidate\r\n*1\r\n*0\r\n' }, null],
+    ['an answer to nothing', { CLIENT: '+OK\r\n+PONG\r\n+PONG\r\n' }, null],
   ] as const) {
     it(`keeps nothing of ${what}`, async () => {
       tracker.end()
@@ -146,6 +154,7 @@ describe('tracking', () => {
       tracker.begin(RUN)
       await until(() => told.some((one) => one.startsWith('log: ') || one === 'ended tracking'))
       expect(told).not.to.include('proven')
+      if (said !== null) expect(told).to.include(`log: ${said}`).and.not.include('began')
     })
   }
 })

@@ -26,7 +26,7 @@ export class HotReads {
   /** Counts a read of the key. @returns whether it is hot */
   note(key: Buffer): boolean {
     let hash = FNV_OFFSET
-    for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key[i]!, FNV_PRIME)
+    for (const byte of key) hash = Math.imul(hash ^ byte, FNV_PRIME)
     const { counts } = this
     const first = (hash ^ (hash >>> PLACE_BITS)) & (PLACES - 1)
     const second = PLACES + (Math.imul(hash, GOLDEN) >>> (32 - PLACE_BITS))

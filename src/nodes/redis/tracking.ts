@@ -153,12 +153,7 @@ class TrackingConnection {
   private pingMs = -Infinity
   private formerPingMs = -Infinity
 
-  constructor(
-    options: TrackerOptions,
-    tlsOptions: ConnectionOptions,
-    runId: string,
-    events: TrackingEvents,
-  ) {
+  constructor(options: TrackerOptions, tlsOptions: ConnectionOptions, runId: string, events: TrackingEvents) {
     this.options = options
     this.events = events
     this.greetings = greetingsFor(options.address, runId)
@@ -265,11 +260,10 @@ class TrackingConnection {
   }
 }
 
-function greetingsFor(
-  { username, password }: RedisNodeOptions['address'],
-  runId: string,
-): Greeting[] {
-  const auth = password === undefined ? [] : ['AUTH', username ? username : 'default', password]
+function greetingsFor({ username, password }: RedisNodeOptions['address'], runId: string): Greeting[] {
+  // An address may name an empty user.
+  const user = username === undefined || username === '' ? 'default' : username
+  const auth = password === undefined ? [] : ['AUTH', user, password]
   return [
     {
       command: ['HELLO', '3', ...auth],
