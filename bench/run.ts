@@ -8,6 +8,7 @@
  *   npm run bench -- --memory                  instead: what short-lived values cost in memory (memory.ts)
  *   npm run bench -- --moving                  instead: how fast keys move to a node that joins (moving.ts)
  *   npm run bench -- --wal                     instead: what it costs to keep memory nodes on disk (wal.ts)
+ *   npm run bench -- --near                    instead: GETs with the near cache, beside those without it (near.ts)
  *
  * Turn by turn: in each round every target gets the same load for the same time, one after the other, so that what the
  * machine does besides hits all of them alike. Medians of the rounds are shown; a ratio is the median of the ratios
@@ -27,6 +28,7 @@ import { KEYS, OPS, REPLICAS, requestFile, VALUE_BYTES, type Op } from './datase
 import { chooseGenerator, CONNECTIONS, run, type Generator, type Load, type Measure } from './load.ts'
 import { measureMemory } from './memory.ts'
 import { measureMoving } from './moving.ts'
+import { measureNear } from './near.ts'
 import { profileDuring, summarise } from './profile/profile.ts'
 import { ratiosOf, ratioTableOf, tableOf, warningsOf, type Series } from './report.ts'
 import { measureResp, type RespPlan } from './resp.ts'
@@ -52,6 +54,7 @@ const HELP = `npm run bench -- [options]
   --json <file>     write everything that was measured
   --memory          instead: keys and memory held, against a plain Redis, under values of a short TTL (--ttl, default 10 s)
   --moving          instead: keys moved per second to a node that joins, against MIGRATE (--keys, default 200000)
+  --near            instead: GETs drawn by Zipf, with the near cache and without it
   --wal             instead: stores a second on memory nodes with DATA_DIR, for each DATA_FSYNC, against a Redis with the
                     same appendfsync (--seconds, --rounds)
 `
@@ -83,6 +86,10 @@ async function main(): Promise<void> {
   }
   if (args.includes('--moving')) {
     await measureMoving(args)
+    return
+  }
+  if (args.includes('--near')) {
+    await measureNear(args)
     return
   }
   if (args.includes('--wal')) {

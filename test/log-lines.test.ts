@@ -110,6 +110,10 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
     { cluster: 'c3f1', reached: 3, others: [] },
     { cluster: 'c3f1', reached: 3, others: ['77ab'] },
   ],
+  'near-cache': [
+    { node, why: 'the node refused CLIENT: NOPERM' },
+    { node, why: null },
+  ],
   'announcements-refused': [{ node, why: 'NOPERM' }],
   'sentinels-unclear': [
     { node, why: null },

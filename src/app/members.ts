@@ -17,6 +17,7 @@ import { DataFolder } from '../nodes/memory/disk/data-folder.ts'
 import { FolderOnDisk } from '../nodes/memory/disk/disk.ts'
 import { Journal } from '../nodes/memory/disk/journal.ts'
 import { MemoryNode } from '../nodes/memory/memory-node.ts'
+import { NearCache } from '../nodes/near/near-cache.ts'
 import { RedisNode } from '../nodes/redis/redis-node.ts'
 import { SentinelPlace, Sentinels } from '../nodes/redis/sentinel.ts'
 
@@ -38,6 +39,8 @@ const SHARED_CREDENTIALS =
 
 export class Members {
   readonly sentinels: Sentinels
+  /** Null: nothing is kept in this process. */
+  readonly near: NearCache | null
   private readonly options: MembersOptions
   private readonly memoryNodes: MemoryNode[] = []
   private readonly journals: Journal[] = []
@@ -45,8 +48,10 @@ export class Members {
 
   constructor(options: MembersOptions) {
     this.options = options
-    const { config, certificates, timers } = options
+    const { config, certificates, clock, timers, createNodes } = options
     const { nodes } = config
+    const hasNear = nodes.kind === 'redis' && !createNodes && config.nearCache.maxBytes > 0
+    this.near = hasNear ? new NearCache({ ...config.nearCache, clock }) : null
     this.sentinels = new Sentinels({
       ...config,
       credentials: nodes.kind === 'redis' ? nodes.sentinelCredentials : {},
@@ -175,6 +180,9 @@ export class Members {
         timers,
       },
       tlsOptions: certificates.forNode,
+      ...(this.near && {
+        near: { cache: this.near, onTracking: (why) => emit({ kind: 'near-cache', node: id, why }) },
+      }),
     })
     const url = urlOf(address)
     const options = { emit, weight, zone, url, sentinel, ...(credentials !== undefined && { credentials }) }

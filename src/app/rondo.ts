@@ -38,6 +38,7 @@ import type { CreateNodes } from './own-nodes.ts'
 import type { LoadFunction } from '../loader/api.ts'
 import { Fills } from '../loader/fills.ts'
 import type { OriginFetch } from '../loader/origin.ts'
+import { registerNearMetrics } from '../telemetry/near-metrics.ts'
 import { registerLoaderMetrics } from '../telemetry/loader-metrics.ts'
 import { registerTokenMetrics } from '../servers/token-metrics.ts'
 import { registerUsageMetrics } from '../servers/hot-keys.ts'
@@ -163,6 +164,7 @@ export class Rondo {
     this.loading = this.createLoading(options, emit)
     this.deleteJobs = this.createDeleteJobs(emit)
     this.snapshots = this.createSnapshots(emit)
+    registerNearMetrics(this.telemetry.registry, members.near)
     registerLoaderMetrics(this.telemetry.registry, this.loading?.loader ?? null)
     const repair = this.repairContext(emit)
     this.repairer = new Repairer(repair)

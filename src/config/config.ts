@@ -100,6 +100,7 @@ export interface Config {
   readonly maxInFlight: number
   /** 0 = none. */
   readonly hotKeys: number
+  readonly nearCache: NearCacheConfig
   readonly queueTimeoutMs: number
   /** Bytes that clients may use in one process; null = derived from the machine's memory. */
   readonly maxClientMemory: number | null
@@ -153,6 +154,12 @@ export interface SnapshotConfig {
   readonly intervalMs: number
   /** Of those that are taken every so often. */
   readonly keep: number
+}
+
+export interface NearCacheConfig {
+  /** Of one process; 0 = none. */
+  readonly maxBytes: number
+  readonly maxStalenessMs: number
 }
 
 export interface KeyPairFiles {
@@ -290,6 +297,7 @@ function limitsOf(
   | 'maxArguments'
   | 'maxInFlight'
   | 'hotKeys'
+  | 'nearCache'
   | 'queueTimeoutMs'
   | 'maxClientMemory'
   | 'maxConnections'
@@ -309,6 +317,7 @@ function limitsOf(
     maxArguments: v.MAX_ARGUMENTS,
     maxInFlight: v.MAX_IN_FLIGHT,
     hotKeys: v.HOT_KEYS,
+    nearCache: { maxBytes: v.NEAR_CACHE_MAX_BYTES, maxStalenessMs: v.NEAR_CACHE_MAX_STALENESS_MS },
     queueTimeoutMs: v.QUEUE_TIMEOUT_MS,
     maxClientMemory: v.MAX_CLIENT_MEMORY ?? null,
     maxConnections: v.MAX_CONNECTIONS ?? null,

@@ -498,6 +498,22 @@ export const rows = {
       'How many of the most used keys, and of the largest values of each type, are known by name; `0` = none. ' +
       '`GET /hotkeys` shows them.',
   }),
+  NEAR_CACHE_MAX_BYTES: row({
+    default: '0',
+    unit: 'bytes',
+    check: size(0, 64 * 1024 ** 3),
+    meaning:
+      'Memory of each process for copies of hot values of Redis nodes, which answer reads at `one`; `0` = none. ' +
+      '[NEAR-CACHE.md](docs/NEAR-CACHE.md).',
+  }),
+  NEAR_CACHE_MAX_STALENESS_MS: row({
+    default: '1000',
+    unit: 'milliseconds',
+    check: wholeNumber(100, 60_000),
+    meaning:
+      'How old a copy in the near cache may be if the messages of its node are lost; otherwise it is as old as a ' +
+      'message takes.',
+  }),
   QUEUE_TIMEOUT_MS: row({
     default: '30000',
     check: wholeNumber(1, 3_600_000),

@@ -73,6 +73,8 @@ export type ServedBy = Identified | readonly Identified[]
 
 export interface Identified {
   readonly id: string
+  /** What it holds was kept in this process (nodes/node.ts, Near). */
+  readonly isNear?: true
 }
 
 /** The nodes for a key. An operation takes them once and keeps them until it ends. */

@@ -13,8 +13,8 @@ import {
   newRecord,
   newRecordOf,
   type PeekedRecord,
+  StoredRecord,
   type RecordHead,
-  type StoredRecord,
 } from '../core/codec.ts'
 import type { ConsistencyLevel } from '../core/consistency.ts'
 import { Deadlines } from '../core/deadlines.ts'
@@ -53,6 +53,7 @@ import {
   type TransactDone,
 } from './transact/transact.ts'
 import { SMALL_BYTES } from '../nodes/load.ts'
+import type { Near } from '../nodes/node.ts'
 import { Reservation } from './admission/reservation.ts'
 import { Sizes } from './admission/sizes.ts'
 import { newTransaction, QueuedTransaction } from './transact/queued-transaction.ts'
@@ -230,9 +231,11 @@ export class Coordinator implements KeyStore {
     const replicas = this.cluster.placement.replicaSetAt(token)
     const bytes = context.sizes.expected(key, token)
     if (level === 'one') {
-      const operation = ReadOne.ofValue(context, key, replicas, bytes, done)
       const first = replicas.homes[0]!
-      if (first.readRank === READ_FIRST && admission.isOpen(first.node.load, bytes)) operation.start()
+      const isOpen = first.readRank === READ_FIRST && admission.isOpen(first.node.load, bytes)
+      if (isOpen && first.node.near && this.readNear(first.node.near, key, replicas, done)) return
+      const operation = ReadOne.ofValue(context, key, replicas, bytes, done)
+      if (isOpen) operation.start()
       else admission.enter({ operation, done, replicas, readsOne: true, bytes })
       return
     }
@@ -253,6 +256,17 @@ export class Coordinator implements KeyStore {
         ? ReadOne.ofValue(context, key, replicas, bytes, done)
         : QuorumRead.ofValue(context, key, replicas, level, bytes, done, settle)
     operation.start()
+  }
+
+  /** Only where the node itself would be asked, and now: what waits before it at that node stays before it. */
+  private readNear(near: Near, key: Buffer, replicas: Replicas, done: ReadDone): boolean {
+    if (replicas.isJoint || near.epoch !== replicas.epoch) return false
+    const bytes = near.find(key)
+    if (!bytes) return false
+    const record = new StoredRecord(bytes)
+    if (record.isTagged) return false // whether it is still a value has to be asked
+    done.read(record, near)
+    return true
   }
 
   /** Reads the head of the key's record, and only the requested part of its value. The key has passed checkKey. */

@@ -64,6 +64,8 @@ export type RondoEvent =
   | { kind: 'cluster-missing'; cluster: string; reached: number; others: readonly string[] }
   /** A node does not let this coordinator listen to announcements of changes. */
   | { kind: 'announcements-refused'; node: string; why: string }
+  /** Why nothing is kept of a node in the near cache; null = it is again. */
+  | { kind: 'near-cache'; node: string; why: string | null }
   /** What is wrong with the answers of a member's Sentinels; null = nothing any more. */
   | { kind: 'sentinels-unclear'; node: string; why: string | null }
   /** Sentinels have made another server the primary of a member. `waiting`: it is not used yet, and why. */

@@ -304,8 +304,20 @@ export interface NodeListener {
   onUnwritable(node: Node, reason: UnwritableReason): void
 }
 
+/** What a node would answer to reads at `one` of its hot keys, as far as it is kept in this process (near/near-cache.ts). */
+export interface Near {
+  readonly id: string
+  readonly isNear: true
+  /** The epoch of the marker under which it was read; -1 = nothing counts now. */
+  readonly epoch: number
+  /** A record that the node held not longer ago than NEAR_CACHE_MAX_STALENESS_MS; null = unknown, ask the node. */
+  find(key: Buffer): Buffer | null
+}
+
 export interface Node {
   readonly id: string
+  /** Absent or null: nothing is kept. */
+  readonly near?: Near | null
   /** host:port, or a name if there is none. Never contains secrets. */
   readonly address: string
   listener: NodeListener | null

@@ -210,6 +210,13 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
     level: 'info',
     sentence: `node ${node} does not announce changes of members (${why}): they are noticed with the next ping`,
   }),
+  'near-cache': ({ node, why }) =>
+    why === null
+      ? { level: 'info', sentence: `the near cache keeps values of node ${node} again` }
+      : {
+          level: 'warn',
+          sentence: `the near cache keeps nothing of node ${node}, which is read as without it: ${why}`,
+        },
   'sentinels-unclear': ({ node, why }) =>
     why === null
       ? { level: 'info', sentence: `the Sentinels of node ${node} agree on its primary again` }

@@ -211,6 +211,11 @@ export class Link {
     return this.isReady
   }
 
+  /** The marker that batches have to find. */
+  get expected(): Fence {
+    return this.fence
+  }
+
   /** The run id of the node that it is connected to. */
   get runId(): string {
     return this.fence.runId

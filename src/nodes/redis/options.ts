@@ -1,6 +1,7 @@
 /** Options of a Redis node, for both of its paths. */
 import type { ConnectionOptions } from 'node:tls'
 import type { Clock, Timers } from '../../core/clock.ts'
+import type { NearCache } from '../near/near-cache.ts'
 
 export interface RedisNodeOptions {
   readonly id: string
@@ -24,4 +25,12 @@ export interface RedisNodeOptions {
   readonly maxHints?: number
   readonly clock: Clock
   readonly timers: Timers
+  /** Absent: nothing is kept in this process. */
+  readonly near?: NearOptions
+}
+
+export interface NearOptions {
+  readonly cache: NearCache
+  /** Nothing can be kept of this node, and why; null = it can again. */
+  readonly onTracking: (why: string | null) => void
 }

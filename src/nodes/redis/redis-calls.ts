@@ -27,6 +27,7 @@ import {
   REPLY_TOO_LONG,
   type Link,
 } from './link.ts'
+import type { Ask } from '../near/near-cache.ts'
 import type {
   Fence,
   GetCall,
@@ -83,25 +84,32 @@ export class PendingGet extends LinkCall {
   private readonly key: Buffer
   private readonly call: GetCall
   private readonly resends: number
+  /** Null: its reply is not kept. */
+  private readonly ask: Ask | null
 
-  constructor(node: CallHost, key: Buffer, call: GetCall, expectedBytes: number) {
+  constructor(node: CallHost, key: Buffer, call: GetCall, expectedBytes: number, ask: Ask | null) {
     super(expectedBytes)
     this.node = node
     this.key = key
     this.call = call
     this.resends = node.resends
+    this.ask = ask
   }
 
   override answered(fence: Fence): void {
-    if (this.resends !== this.node.resends) this.node.get(this.key, this.call, this.valueBytes)
-    else if (this.replyType === REPLY_BULK) {
-      this.call.onRecord(this.node, aboveFloor(fence.floors, this.key, this.reply), fence)
-    } else if (this.replyType === REPLY_NIL) this.call.onRecord(this.node, null, fence)
+    const hasOvertaken = this.resends !== this.node.resends
+    const bytes =
+      this.replyType === REPLY_BULK && !hasOvertaken ? aboveFloor(fence.floors, this.key, this.reply) : null
+    this.ask?.answered(bytes, fence)
+    if (hasOvertaken) this.node.get(this.key, this.call, this.valueBytes)
+    else if (this.replyType === REPLY_BULK) this.call.onRecord(this.node, bytes, fence)
+    else if (this.replyType === REPLY_NIL) this.call.onRecord(this.node, null, fence)
     else if (this.replyType === REPLY_TOO_LONG) this.call.onFailure(this.node, TOO_LONG)
     else this.call.onFailure(this.node, this.node.judge(this.replyType, this.reply))
   }
 
   override lost(failure: NodeFailure): void {
+    this.ask?.lost()
     this.call.onFailure(this.node, failure)
   }
 }

@@ -50,6 +50,7 @@ import {
 import { errorReason, isUnwritable } from './error-replies.ts'
 import { NOT_CONNECTED, SHUT } from '../failures.ts'
 import { NodeLoad } from '../load.ts'
+import type { NearNode } from '../near/near-cache.ts'
 import { Link, REPLY_ERROR, REPLY_TOO_LONG, type LinkOptions } from './link.ts'
 import {
   CHECKED_IN_MS,
@@ -112,6 +113,7 @@ import {
 import { PendingLives, PendingStarts, type PendingEach } from './several.ts'
 import { RedisSubscription } from './subscription.ts'
 import { withoutSecrets } from './secrets.ts'
+import { Tracker } from './tracking.ts'
 
 const MAX_IN_FLIGHT = 100_000
 const MAX_UNSENT_BYTES = 64 * 1024 * 1024
@@ -126,6 +128,9 @@ export class RedisNode implements CallHost {
   listener: NodeListener | null = null
   readonly load = new NodeLoad()
 
+  /** Null: nothing is kept in this process. */
+  readonly near: NearNode | null
+  private readonly tracker: Tracker | null
   private readonly options: RedisNodeOptions
   /** GRACE_SECONDS in milliseconds, encoded for the scripts. */
   readonly grace: Buffer
@@ -148,6 +153,9 @@ export class RedisNode implements CallHost {
     this.options = options
     this.control = new ControlPath(options, () => this.tlsOptions())
     this.id = options.id
+    this.near = options.near?.cache.of(options.id) ?? null
+    this.tracker =
+      this.near && new Tracker({ ...options, ...options.near! }, () => this.tlsOptions(), this.near)
     this.grace = Buffer.from(String(options.graceMs))
     this.maxHints = Buffer.from(String(options.maxHints ?? MAX_HINTS))
   }
@@ -165,12 +173,16 @@ export class RedisNode implements CallHost {
   }
 
   get(key: Buffer, call: GetCall, expectedBytes = 0): void {
+    const ask = this.near?.ask(key) ?? null
     const link = this.usableLink(call)
-    if (!link) return
+    if (!link) {
+      ask?.lost()
+      return
+    }
     this.closeStores()
     link.raw(GET_HEAD)
     link.bulk(key)
-    link.enqueue(new PendingGet(this, key, call, expectedBytes))
+    link.enqueue(new PendingGet(this, key, call, expectedBytes, ask))
   }
 
   peek(key: Buffer, part: Part, call: PeekCall, expectedBytes = 0): void {
@@ -208,6 +220,7 @@ export class RedisNode implements CallHost {
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void {
     const link = this.usableLink(call)
     if (!link) return
+    this.near?.changed(key)
     // A delete is sent alone: a full node accepts it, but would refuse a script that stores values before it. So is what
     // has a condition of its own; only a time limit can be shared.
     const isConditional = condition?.onlyIf !== undefined || condition?.epochs !== undefined
@@ -230,14 +243,17 @@ export class RedisNode implements CallHost {
   }
 
   prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes = 0): void {
+    this.near?.changed(key)
     this.send(new PendingPrepare(this, key, ballot, call, expectedBytes), call)
   }
 
   accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, epochs?: Epochs): void {
+    this.near?.changed(key)
     this.send(new PendingAccept(this, key, record, lifeMs, call, epochs), call)
   }
 
   storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall, epochs?: Epochs): void {
+    if (this.near) for (const { key } of writes) this.near.changed(key)
     this.send(new PendingStoreAll(this, writes, mode, call, epochs), call)
   }
 
@@ -296,6 +312,7 @@ export class RedisNode implements CallHost {
     this.floors = fence.floors ?? null
     if (this.link?.ready && this.link.isOf(fence)) {
       this.link.expect(fence)
+      this.near?.under(fence)
       return
     }
     this.shut(SHUT.message)
@@ -306,7 +323,9 @@ export class RedisNode implements CallHost {
       { ...this.options, load: this.load },
       {
         onBroken: (failure) => {
-          if (this.link === link) this.listener?.onBroken(this, failure)
+          if (this.link !== link) return
+          this.tracker?.end()
+          this.listener?.onBroken(this, failure)
         },
         onOtherMarker: (found) => (this.link === link ? this.follows(found) : null),
         endOfBatch: this.closeStores,
@@ -314,16 +333,22 @@ export class RedisNode implements CallHost {
     )
     this.link = link
     await link.connect()
+    if (this.link !== link) return
+    this.near?.under(link.expected)
+    this.tracker?.begin(link.runId)
   }
 
   private follows(marker: Buffer | null): Fence | null {
     const fence = this.listener?.onOtherMarker(this, marker) ?? null
-    if (fence) this.floors = fence.floors ?? null
+    if (!fence) return null
+    this.floors = fence.floors ?? null
+    this.near?.under(fence)
     return fence
   }
 
   shut(reason: string): void {
     this.closeStores()
+    this.tracker?.end()
     const link = this.link
     this.link = null
     link?.destroy({ ...SHUT, message: reason })
@@ -383,6 +408,7 @@ export class RedisNode implements CallHost {
   }
 
   empty(marker: Buffer | null): Promise<boolean> {
+    this.near?.invalidated(null)
     const args = [marker ? '1' : '0', marker ?? '']
     return this.control.run(EMPTY, [MARKER_KEY], args, (reply) => yesOrNo('empty', reply))
   }

@@ -59,6 +59,8 @@ const JSON_FRAME_BYTES = 1024
 /** The right to load a key, in the answer to GET ?fill=. */
 const FILL_HEADER = 'Rondo-Fill'
 const NONE: readonly string[] = []
+/** RFC 9211. */
+const NEAR: readonly string[] = ['Cache-Status', 'rondo; hit']
 const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since', 'if-range']
 const PUT_MEMBERS = ['value', 'ttl', 'encoding']
 
@@ -276,6 +278,7 @@ class GetAnswer implements ReadDone, LoadDone {
       this.otherType()
       return
     }
+    if (by !== undefined && 'isNear' in by) this.headers = NEAR
     const raw = acceptsRaw(exchange)
     if (!record.isForeign || raw) {
       this.answer(record, record.expiresAtMs, raw)

@@ -1,0 +1,286 @@
+/**
+ * Keeps what is kept of a node honest (near/near-cache.ts): a connection on which the node tells which keys have changed
+ * (CLIENT TRACKING in broadcasting mode), for as long as the data path is open.
+ *
+ *   data path opens ─▶ connect ─▶ HELLO 3, INFO, CLIENT TRACKING ON BCAST ─▶ tracked ─▶ PING … PONG, PING …
+ *                          ▲                     │ refused                       │ lost, silent, or not RESP3
+ *                          └────── a pause ──────┴───────── dropped as a whole ──┘
+ *
+ * Why a PONG is a proof. There is one PING under way at a time. All invalidations of writes before the PING was sent arrive
+ * before the PONG to the *next* one: Redis sends the invalidations of a turn of its event loop at the end of that turn,
+ * perhaps behind the PONG, but before it executes anything of the next turn; and the next PING is sent only after the PONG.
+ *
+ * A PING is sent every third of the allowed staleness, so that in good times what is kept is proven to be two thirds of it
+ * old, and a reply may be late by the last third.
+ *
+ * The connection is to the very process that the data path is connected to: it must have the same run id.
+ *
+ * The mode is broadcasting, because it needs no state on the data connection, and nothing in the node that grows with the
+ * number of keys. Its cost is a message for each write of any key.
+ */
+import net from 'node:net'
+import tls, { type ConnectionOptions } from 'node:tls'
+import type { TimerHandle } from '../../core/clock.ts'
+import { printable } from '../../core/printable.ts'
+import type { NearCache, NearNode } from '../near/near-cache.ts'
+import { encodeCommand } from './link.ts'
+import type { RedisNodeOptions } from './options.ts'
+import { Resp3Reader, type Value, type ValueKind } from './resp3-reader.ts'
+import { passwordRefused, withoutSecrets } from './secrets.ts'
+import { socketSentence } from './socket-errors.ts'
+
+const LIMITS = {
+  lineBytes: 16 * 1024,
+  bulkBytes: 1024 * 1024,
+  valueBytes: 64 * 1024 * 1024,
+  elements: 1_000_000,
+  depth: 4,
+}
+const PING = encodeCommand(['PING'])
+const PONG = Buffer.from('PONG')
+const OK = Buffer.from('OK')
+const INVALIDATE = Buffer.from('invalidate')
+/** Of pings a staleness. */
+const PINGS = 3
+const FIRST_PAUSE_MS = 250
+const LONGEST_PAUSE_MS = 10_000
+const MAX_SHOWN = 200
+
+type TrackerOptions = Pick<
+  RedisNodeOptions,
+  'address' | 'connectTimeoutMs' | 'nodeTimeoutMs' | 'timers' | 'clock'
+> & {
+  readonly cache: NearCache
+  readonly onTracking: (why: string | null) => void
+}
+
+export class Tracker {
+  private readonly options: TrackerOptions
+  private readonly tlsOptions: () => ConnectionOptions
+  private readonly near: NearNode
+  private connection: TrackingConnection | null = null
+  private retry: TimerHandle | null = null
+  private pauseMs = FIRST_PAUSE_MS
+  /** It was told that nothing can be kept. */
+  private isTold = false
+
+  constructor(options: TrackerOptions, tlsOptions: () => ConnectionOptions, near: NearNode) {
+    this.options = options
+    this.tlsOptions = tlsOptions
+    this.near = near
+  }
+
+  /** The data path is open, to this process. */
+  begin(runId: string): void {
+    this.stop()
+    this.pauseMs = FIRST_PAUSE_MS
+    this.connect(runId)
+  }
+
+  /** The data path is closed: everything is dropped. */
+  end(): void {
+    this.stop()
+    this.near.ended()
+  }
+
+  private stop(): void {
+    if (this.retry) this.options.timers.clearTimeout(this.retry)
+    this.retry = null
+    this.connection?.close()
+    this.connection = null
+    this.near.trackingEnded('data-path')
+  }
+
+  private connect(runId: string): void {
+    this.retry = null
+    this.connection = new TrackingConnection(this.options, this.tlsOptions(), runId, {
+      began: () => this.began(),
+      proven: (sinceMs) => this.near.proven(sinceMs),
+      invalidated: (keys) => this.near.invalidated(keys),
+      ended: (why, wasTracked) => this.lost(runId, why, wasTracked),
+    })
+  }
+
+  private began(): void {
+    this.near.trackingBegan()
+    this.pauseMs = FIRST_PAUSE_MS
+    if (!this.isTold) return
+    this.isTold = false
+    this.options.onTracking(null)
+  }
+
+  private lost(runId: string, why: string, wasTracked: boolean): void {
+    this.connection = null
+    this.near.trackingEnded('tracking')
+    // One that was lost is opened again, and that is all, as a rule.
+    if (!wasTracked && !this.isTold) {
+      this.isTold = true
+      this.options.onTracking(why)
+    }
+    this.retry = this.options.timers.setTimeout(() => this.connect(runId), this.pauseMs)
+    this.pauseMs = Math.min(2 * this.pauseMs, LONGEST_PAUSE_MS)
+  }
+}
+
+interface TrackingEvents {
+  began(): void
+  /** All invalidations of writes before this have arrived. */
+  proven(sinceMs: number): void
+  /** @param keys null = all */
+  invalidated(keys: readonly Buffer[] | null): void
+  /** Once, and nothing follows. */
+  ended(why: string, wasTracked: boolean): void
+}
+
+/** The command, and the check of its reply: null = it is as it should be. */
+interface Greeting {
+  readonly command: readonly string[]
+  readonly problem: (reply: Value) => string | null
+}
+
+class TrackingConnection {
+  private readonly options: TrackerOptions
+  private readonly events: TrackingEvents
+  private readonly socket: net.Socket
+  private readonly reader: Resp3Reader
+  private readonly greetings: Greeting[]
+  private readonly place: number
+  private timer: TimerHandle
+  private isTracked = false
+  private hasEnded = false
+  private isPinging = false
+  /** When the last PING was sent, and the one before. */
+  private pingMs = -Infinity
+  private formerPingMs = -Infinity
+
+  constructor(options: TrackerOptions, tlsOptions: ConnectionOptions, runId: string, events: TrackingEvents) {
+    this.options = options
+    this.events = events
+    this.greetings = greetingsFor(options.address, runId)
+    this.place = this.greetings.length
+    this.reader = new Resp3Reader(LIMITS, (value, kind) => this.onValue(value, kind))
+    const { host, port, tls: isTls } = options.address
+    this.socket = isTls ? tls.connect({ host, port, ...tlsOptions }) : net.connect({ host, port })
+    this.socket.setNoDelay(true)
+    this.socket.on('error', (error) => this.end(socketSentence(error) ?? error.message))
+    this.socket.on('close', () => this.end('the connection was lost'))
+    this.socket.on('data', (bytes: Buffer) => this.onData(bytes))
+    this.socket.write(Buffer.concat(this.greetings.map(({ command }) => encodeCommand(command))))
+    const limitMs = options.connectTimeoutMs + options.nodeTimeoutMs
+    this.timer = options.timers.setTimeout(() => this.end('it did not answer in time'), limitMs)
+  }
+
+  close(): void {
+    this.hasEnded = true
+    this.options.timers.clearTimeout(this.timer)
+    this.socket.destroy()
+  }
+
+  private end(why: string): void {
+    if (this.hasEnded) return
+    this.close()
+    this.events.ended(why, this.isTracked)
+  }
+
+  private onData(bytes: Buffer): void {
+    if (this.hasEnded) return
+    const problem = this.reader.read(bytes)
+    if (problem !== null) this.end(`the node sent ${problem}`)
+  }
+
+  private onValue(value: Value, kind: ValueKind): void {
+    if (this.hasEnded) return
+    if (kind === 'push') this.onPush(value)
+    else if (!this.isTracked) this.onGreeting(value, kind)
+    else if (kind === 'reply' && this.isPinging && isBytes(value, PONG)) this.onPong()
+    else this.end('the node sent an answer to nothing')
+  }
+
+  private onPush(push: Value): void {
+    if (!Array.isArray(push) || !isBytes(push[0] as Value, INVALIDATE)) return
+    const keys = push[1] as Value
+    if (keys === null) this.events.invalidated(null)
+    else if (Array.isArray(keys) && keys.every((key) => key instanceof Buffer)) this.events.invalidated(keys)
+    else this.end('the node sent an invalidation of something else than keys')
+  }
+
+  private onGreeting(reply: Value, kind: ValueKind): void {
+    const greeting = this.greetings.shift()!
+    const problem = kind === 'error' ? this.refused(greeting, reply) : greeting.problem(reply)
+    if (problem !== null) {
+      this.end(problem)
+      return
+    }
+    if (this.greetings.length > 0) return
+    this.options.timers.clearTimeout(this.timer)
+    this.isTracked = true
+    this.events.began()
+    this.ping()
+  }
+
+  private refused({ command }: Greeting, reply: Value): string {
+    const said = printable(reply as Buffer, MAX_SHOWN)
+    const { address } = this.options
+    const isLogin = this.greetings.length === this.place - 1 && address.password !== undefined
+    if (isLogin && !said.startsWith('NOPERM') && !said.startsWith('ERR unknown')) {
+      return passwordRefused(said, address)
+    }
+    return `the node refused ${command[0]}: ${withoutSecrets(said, address)}`
+  }
+
+  private ping(): void {
+    const { cache, timers, clock } = this.options
+    this.formerPingMs = this.pingMs
+    this.pingMs = clock.monotonicMs()
+    this.isPinging = true
+    this.socket.write(PING)
+    this.timer = timers.setTimeout(() => this.overdue(), cache.maxStalenessMs)
+  }
+
+  private onPong(): void {
+    const { cache, timers, clock } = this.options
+    timers.clearTimeout(this.timer)
+    this.isPinging = false
+    const isProof = this.formerPingMs > -Infinity
+    if (isProof) this.events.proven(this.formerPingMs)
+    const nextMs = this.pingMs + cache.maxStalenessMs / PINGS
+    const pauseMs = isProof ? Math.max(0, nextMs - clock.monotonicMs()) : 0
+    this.timer = timers.setTimeout(() => this.ping(), pauseMs)
+  }
+
+  /** Perhaps it was this process that was busy: what has arrived is read first, which takes a turn. */
+  private overdue(): void {
+    const { timers } = this.options
+    const { pingMs } = this
+    timers.endOfTurn(() =>
+      timers.endOfTurn(() => {
+        if (this.isPinging && this.pingMs === pingMs) this.end('the node was silent')
+      }),
+    )
+  }
+}
+
+function greetingsFor({ username, password }: RedisNodeOptions['address'], runId: string): Greeting[] {
+  // An address may name an empty user.
+  const user = username === undefined || username === '' ? 'default' : username
+  const auth = password === undefined ? [] : ['AUTH', user, password]
+  return [
+    {
+      command: ['HELLO', '3', ...auth],
+      problem: (reply) => (Array.isArray(reply) ? null : 'the node answered HELLO with something else'),
+    },
+    {
+      command: ['INFO', 'server'],
+      problem: (reply) =>
+        reply instanceof Buffer && reply.includes(`run_id:${runId}\r\n`) ? null : 'another process answered',
+    },
+    {
+      command: ['CLIENT', 'TRACKING', 'ON', 'BCAST'],
+      problem: (reply) => (isBytes(reply, OK) ? null : 'the node did not begin to track'),
+    },
+  ]
+}
+
+function isBytes(value: Value, bytes: Buffer): boolean {
+  return value instanceof Buffer && value.equals(bytes)
+}

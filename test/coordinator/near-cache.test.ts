@@ -1,0 +1,293 @@
+// The near cache over real Redis, in one of two coordinators: what reads at `one` of it may be, while the other one writes.
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import type { Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { expect } from 'chai'
+import { Redis } from 'ioredis'
+import type { NearCache } from '../../src/nodes/near/near-cache.ts'
+import { startRedisCluster, type RedisServer } from '../../scripts/redis-server.ts'
+import { FAIR, FaultProxy, WEATHER } from '../support/fault-proxy.ts'
+import { RawResp } from '../support/raw-resp.ts'
+import { startRondo, type RunningRondo } from '../support/rondo.ts'
+
+const BOUND_MS = 300
+/** In all, over four kinds of faults. */
+const FAULTED_MS = 2200
+
+/** Of a node: what this test reaches into, to break the tracking connection alone. */
+interface TrackerInside {
+  options: { address: object }
+  connection: { socket: Socket } | null
+}
+
+describe('the near cache', function () {
+  this.timeout(20_000)
+  let servers: RedisServer[]
+  let near: RunningRondo
+  let other: RunningRondo
+  let cache: NearCache
+  let nearClient: Redis
+  let otherClient: Redis
+
+  const respPort = (running: RunningRondo) =>
+    (
+      running.rondo as unknown as { servers: { server: { listener: { address(): { port: number } } } }[] }
+    ).servers[1]!.server.listener.address().port
+
+  async function until(isSo: () => boolean): Promise<void> {
+    while (!isSo()) await delay(5)
+  }
+
+  beforeEach(async () => {
+    servers = await startRedisCluster(3)
+    const REDIS_URLS = servers.map(({ port }, i) => `n${i + 1}=127.0.0.1:${port}`).join(',')
+    const env = { REDIS_URLS, PING_INTERVAL_SECONDS: '1', ALLOW_DANGEROUS_COMMANDS: 'true', HOT_KEYS: '0' }
+    const bound = { NEAR_CACHE_MAX_BYTES: '1MiB', NEAR_CACHE_MAX_STALENESS_MS: String(BOUND_MS) }
+    near = await startRondo({ ...env, ...bound })
+    other = await startRondo({ ...env, WRITE_CONSISTENCY: 'all' })
+    cache = (near.rondo as unknown as { members: { near: NearCache } }).members.near
+    nearClient = new Redis(respPort(near), '127.0.0.1')
+    otherClient = new Redis(respPort(other), '127.0.0.1')
+    await until(() => cache.tracked === 3)
+  })
+
+  afterEach(async () => {
+    nearClient.disconnect()
+    otherClient.disconnect()
+    await Promise.all([near.stop(), other.stop()])
+    await Promise.all(servers.map((server) => server.stop()))
+  })
+
+  /** Reads until it is answered from the near cache, and returns that. */
+  async function heated(key: string): Promise<string | null> {
+    for (;;) {
+      const { hits } = cache
+      const value = await nearClient.get(key)
+      if (cache.hits > hits) return value
+    }
+  }
+
+  /** Proxies for the tracking connections alone. */
+  async function trackThroughProxies(): Promise<FaultProxy[]> {
+    const proxies = await Promise.all(servers.map(({ port }) => FaultProxy.start(port)))
+    for (const [i, { node }] of near.rondo.cluster.members.entries()) {
+      const { tracker } = node as unknown as { tracker: TrackerInside }
+      tracker.options.address = { host: '127.0.0.1', port: proxies[i]!.port, tls: false }
+      tracker.connection!.socket.destroy()
+    }
+    await until(() => cache.tracked < 3)
+    await until(() => cache.tracked === 3)
+    return proxies
+  }
+
+  it('answers reads at one without asking a node, and is brought up to date by it', async () => {
+    await otherClient.set('k', 'old')
+    expect(await heated('k')).to.equal('old')
+    await otherClient.set('k', 'new')
+    const { hits } = cache
+    await until(() => cache.entries.peek('k') === undefined)
+    expect(await nearClient.get('k')).to.equal('new')
+    expect(await heated('k')).to.equal('new')
+    expect(cache.hits).to.be.above(hits)
+    await otherClient.del('k')
+    await until(() => cache.entries.peek('k') === undefined)
+    expect(await nearClient.get('k')).to.equal(null)
+  })
+
+  it('says over HTTP that an answer came from it, and which node it is of', async () => {
+    await nearClient.set('k', 'v')
+    await heated('k')
+    const url = `http://127.0.0.1:${near.ports.socket}/api/v1/keys/k`
+    const { headers } = await fetch(url)
+    expect(headers.get('Cache-Status')).to.equal('rondo; hit')
+    expect(headers.get('Rondo-Served-By')).to.match(/^n\d$/)
+    for (const level of ['quorum', 'all']) {
+      const asked = await fetch(`${url}?consistency=${level}`)
+      expect(asked.headers.get('Cache-Status')).to.equal(null)
+    }
+  })
+
+  it('is not asked by reads at quorum and all, whatever it holds', async () => {
+    await otherClient.set('k', 'old')
+    await heated('k')
+    const proxies = await trackThroughProxies()
+    await heated('k')
+    for (const proxy of proxies) await proxy.set(WEATHER.partition)
+    await otherClient.set('k', 'new')
+    const url = `http://127.0.0.1:${near.ports.socket}/api/v1/keys/k`
+    for (const level of ['quorum', 'all']) {
+      const { value } = (await (await fetch(`${url}?consistency=${level}`)).json()) as { value: string }
+      expect(value).to.equal('new')
+    }
+    for (const proxy of proxies) proxy.close()
+  })
+
+  it('lets a client read its own writes through one coordinator, also in a pipeline', async () => {
+    const client = await RawResp.open(respPort(near))
+    for (let i = 0; i < 50; i++) {
+      await nearClient.set('k', 'before')
+      expect(await heated('k')).to.equal('before')
+      client.send(`SET k ${i}\r\nGET k\r\nGET k\r\nINCR k\r\nGET k\r\nGET k\r\n`)
+      const replies = await client.replies(6)
+      const text = (n: number) => `$${String(n).length}\r\n${n}\r\n`
+      const expected = ['+OK\r\n', text(i), text(i), `:${i + 1}\r\n`, text(i + 1), text(i + 1)]
+      expect(replies.map((reply) => reply.trim())).to.deep.equal(expected.map((reply) => reply.trim()))
+    }
+    client.socket.destroy()
+  })
+
+  it('serves nothing older than the bound, while another coordinator writes and tracking breaks', async () => {
+    const proxies = await trackThroughProxies()
+    const keys = Array.from({ length: 20 }, (_, i) => `k${i}`)
+    /** By key: what was acknowledged, and when. */
+    const acked = new Map(keys.map((key): [string, { n: number; atMs: number }[]] => [key, []]))
+    let isOver = false
+    let n = 0
+    const write = async () => {
+      while (!isOver) {
+        const key = keys[n % keys.length]!
+        const mine = ++n
+        await otherClient.set(key, String(mine))
+        acked.get(key)!.push({ n: mine, atMs: performance.now() })
+        await delay(2)
+      }
+    }
+    const old: string[] = []
+    let [reads, lagged] = [0, 0]
+    const readAll = async () => {
+      while (!isOver) {
+        const beganAt = performance.now()
+        const values = await Promise.all(keys.map((key) => nearClient.get(key)))
+        for (const [i, value] of values.entries()) {
+          reads++
+          const known = acked.get(keys[i]!)!
+          const must = known.findLast(({ atMs }) => atMs < beganAt - BOUND_MS)?.n ?? 0
+          const latest = known.findLast(({ atMs }) => atMs < beganAt)?.n ?? 0
+          if (Number(value) < must) old.push(`${keys[i]} was ${value}, and ${must} long before`)
+          if (Number(value) < latest) lagged++
+        }
+        await delay(1)
+      }
+    }
+    const spoil = async () => {
+      const weathers = [WEATHER.partition, WEATHER.cut, WEATHER.blackhole, WEATHER['lose-replies']]
+      for (const weather of weathers) {
+        await Promise.all(proxies.map((proxy) => proxy.set(weather)))
+        await delay(FAULTED_MS / weathers.length - 200)
+        await Promise.all(proxies.map((proxy) => proxy.set(FAIR)))
+        await until(() => cache.tracked === 3)
+        await delay(200)
+      }
+      isOver = true
+    }
+    await Promise.all([write(), readAll(), spoil()])
+    for (const proxy of proxies) proxy.close()
+    expect(old).to.deep.equal([])
+    // Otherwise the test has seen nothing.
+    expect(lagged).to.be.above(10)
+    expect(cache.hits).to.be.above(reads / 20)
+    expect(cache.drops.tracking).to.be.above(3)
+  })
+
+  it('forgets everything with FLUSHALL, here and elsewhere', async () => {
+    await nearClient.set('a', '1')
+    await heated('a')
+    await nearClient.flushall()
+    expect(await nearClient.get('a')).to.equal(null)
+    await nearClient.set('a', '2')
+    await heated('a')
+    await otherClient.flushall()
+    const drops = cache.drops.marker
+    await until(
+      () => cache.drops.marker > drops || cache.tracked < 3 || cache.entries.peek('a') === undefined,
+    )
+    await delay(BOUND_MS)
+    expect(await nearClient.get('a')).to.equal(null)
+  })
+
+  it('forgets what a node held that was restarted without its data, and tracks it again', async () => {
+    await nearClient.set('k', 'v')
+    await heated('k')
+    const place = near.rondo.cluster.placement.replicaSetOf(Buffer.from('k')).homes[0]!.id
+    const { tracking, 'data-path': dataPath } = { ...cache.drops }
+    await servers[Number(place.slice(1)) - 1]!.restart({ wipe: true })
+    await until(() => cache.drops.tracking + cache.drops['data-path'] > tracking + dataPath)
+    await until(() => cache.tracked === 3)
+    const isClean = ({ rondo }: RunningRondo) =>
+      rondo.cluster.members.every(({ completeness }) => completeness === 'clean')
+    await until(() => isClean(near) && isClean(other))
+    expect(await nearClient.get('k')).to.equal('v')
+    await otherClient.set('k', 'later')
+    await delay(BOUND_MS)
+    expect(await heated('k')).to.equal('later')
+  })
+
+  it('ends a value with its TTL, and what a node evicts or loses is asked for again', async () => {
+    await nearClient.set('short', 'v', 'PX', 200)
+    await heated('short')
+    await delay(220)
+    expect(await nearClient.get('short')).to.equal(null)
+
+    await nearClient.set('k', 'v')
+    await heated('k')
+    for (const { port } of servers) {
+      const direct = new Redis(port, '127.0.0.1')
+      await direct.del('k')
+      direct.disconnect()
+    }
+    await until(() => cache.entries.peek('k') === undefined)
+    expect(await nearClient.get('k')).to.equal(null)
+  })
+
+  it('is what docs/NEAR-CACHE.md shows', async () => {
+    const page = readFileSync(new URL('../../docs/NEAR-CACHE.md', import.meta.url), 'utf8')
+    const blocks = [...page.matchAll(/^```console\n([^]*?)^```$/gm)].map(([, block]) => block!)
+    const shown = blocks.flatMap((block) => block.split(/^\$ /m).slice(1))
+    expect(shown).to.have.lengthOf(8)
+    const client = await RawResp.open(respPort(near))
+    for (const one of shown) {
+      const at = one.indexOf('\n')
+      const [command, printed] = [one.slice(0, at), one.slice(at + 1)]
+      const [, args] = /^redis-cli -p 6390 (.+)$/.exec(command) ?? []
+      if (args !== undefined) {
+        const { invalidations } = cache
+        client.send(`${args}\r\n`)
+        const [reply] = await client.replies(1)
+        const [first, text] = reply!.split('\r\n')
+        expect(`${first!.startsWith('$') ? `"${text}"` : first!.slice(1)}\n`, command).to.equal(printed)
+        // What a person at a terminal is too slow to see.
+        if (args.startsWith('SET')) await until(() => cache.invalidations >= invalidations + 3)
+        continue
+      }
+      const here = command.replaceAll('localhost:8080', `localhost:${near.ports.socket}`)
+      const { stdout } = await promisify(execFile)('sh', [
+        '-c',
+        here.replace(/^curl /, 'curl --noproxy "*" '),
+      ])
+      const alike = (text: string) => text.replaceAll('\r', '').replaceAll(/\b(redis-|n)\d\b/g, 'redis-N')
+      expect(alike(stdout), command).to.equal(alike(printed))
+    }
+    client.socket.destroy()
+  })
+
+  it('tells in the log when a node refuses to be tracked, and reads go on without it', async () => {
+    const [{ port }] = servers as [RedisServer]
+    const admin = new Redis(port, '127.0.0.1')
+    await admin.acl('SETUSER', 'default', '-client|tracking')
+    const tracker = (near.rondo.cluster.members[0]!.node as unknown as { tracker: TrackerInside }).tracker
+    const { socket } = tracker.connection!
+    const closed = once(socket, 'close')
+    socket.destroy()
+    await closed
+    await until(() => near.logText().includes('keeps nothing of node n1'))
+    expect(cache.tracked).to.equal(2)
+    await nearClient.set('k', 'v')
+    expect(await nearClient.get('k')).to.equal('v')
+    await admin.acl('SETUSER', 'default', '+client|tracking')
+    await until(() => near.logText().includes('keeps values of node n1 again'))
+    admin.disconnect()
+  })
+})
