@@ -307,7 +307,7 @@ describe('configuration', () => {
       MAX_BATCH_KEYS: [...whole, '0'],
       MAX_IN_FLIGHT: [...whole, '0'],
       HOT_KEYS: [...whole, '101'],
-      NEAR_CACHE_MAX_BYTES: [...size, '65GiB'],
+      NEAR_CACHE_MAX_BYTES: [...size.filter((text) => text !== '0'), '65GiB'],
       NEAR_CACHE_MAX_STALENESS_MS: [...whole, '99', '60001'],
       QUEUE_TIMEOUT_MS: [...whole, '0'],
       MAX_CLIENT_MEMORY: [...size, '16777215', '2TiB'],
