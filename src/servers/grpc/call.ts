@@ -220,7 +220,8 @@ export class GrpcCall implements CarriedCall, ClientCall {
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, proceed) => this.admit(metadata, () => proceed(metadata)),
-          onReceiveMessage: (message, proceed) => this.receiveMessage(() => proceed(message)),
+          onReceiveMessage: (message: unknown, proceed) =>
+            this.receiveMessage(message, () => proceed(message)),
           onReceiveHalfClose: (proceed) => {
             this.isComplete = true
             proceed()
@@ -246,8 +247,15 @@ export class GrpcCall implements CarriedCall, ClientCall {
   }
 
   /** The service of reflection reads as fast as it can, and keeps what its client does not take. */
-  private receiveMessage(proceed: () => void): void {
+  private receiveMessage(message: unknown, proceed: () => void): void {
     this.received++
+    try {
+      // Once more: decompressed, it may be a thousand times as long as it was.
+      if (Buffer.isBuffer(message)) this.hold(message.length)
+    } catch (error) {
+      this.fail(error)
+      return
+    }
     if (this.received - this.answered <= MOST_UNANSWERED) proceed()
     else this.held = proceed
   }
