@@ -11,16 +11,15 @@ import type { ServerHttp2Stream } from 'node:http2'
 import type { Metadata, ServerInterceptingCall, ServerInterceptingCallInterface } from '@grpc/grpc-js'
 import type { ClientCall, Requester, ServedBy } from '../../coordinator/api.ts'
 import type { CallOptions } from '../../coordinator/promises.ts'
-import { plainAddress } from '../../config/client-address.ts'
 import { isConsistencyLevel, type ConsistencyLevel } from '../../core/consistency.ts'
 import { asRondoError, RondoError, stopped } from '../../core/errors.ts'
 import { InputTimeout } from '../input-timeout.ts'
 import { COMMAND_BYTES } from '../ledger.ts'
 import { newRequestId } from '../request-id.ts'
-import { isAmong } from '../tokens.ts'
 import { WrongToken } from '../wrong-token.ts'
 import { connectionOf, type CarriedCall, type GrpcConnection } from './connection.ts'
 import type { CallHost } from './options.ts'
+import { checkToken } from './token.ts'
 import { statusCode, statusName, statusOf, type Status, type StatusName } from './status.ts'
 
 /** `open`: no token is needed, so its messages are short. */
@@ -220,7 +219,8 @@ export class GrpcCall implements CarriedCall, ClientCall {
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, proceed) => this.admit(metadata, () => proceed(metadata)),
-          onReceiveMessage: (message, proceed) => this.receiveMessage(() => proceed(message)),
+          onReceiveMessage: (message: unknown, proceed) =>
+            this.receiveMessage(message, () => proceed(message)),
           onReceiveHalfClose: (proceed) => {
             this.isComplete = true
             proceed()
@@ -246,8 +246,15 @@ export class GrpcCall implements CarriedCall, ClientCall {
   }
 
   /** The service of reflection reads as fast as it can, and keeps what its client does not take. */
-  private receiveMessage(proceed: () => void): void {
+  private receiveMessage(message: unknown, proceed: () => void): void {
     this.received++
+    try {
+      // Once more: decompressed, it may be a thousand times as long as it was.
+      if (Buffer.isBuffer(message)) this.hold(message.length)
+    } catch (error) {
+      this.fail(error)
+      return
+    }
     if (this.received - this.answered <= MOST_UNANSWERED) proceed()
     else this.held = proceed
   }
@@ -271,38 +278,19 @@ export class GrpcCall implements CarriedCall, ClientCall {
       this.fail(connection.account.refusal())
       return
     }
-    const refused = this.refusal()
+    const refused = this.refusal(metadata)
     if (refused instanceof WrongToken) this.refuseLater(refused)
     else if (refused) this.fail(refused)
     else this.receive(proceed)
   }
 
   /** Null, or why the client may not call this. */
-  private refusal(): RondoError | null {
-    const { tokens, tries, proxies } = this.host.options
-    if (this.method.scope === 'open' || tokens.data.length === 0) return null
-    const metadata = this.metadata!
-    const sent = metadata.get('authorization')
-    if (sent.length === 0) {
-      return new RondoError(
-        'UNAUTHORIZED',
-        'This needs a token: send the metadata "authorization: Bearer <token>".',
-      )
-    }
-    const token = sent.length === 1 ? /^Bearer ([\x21-\x7e]{1,512})$/i.exec(String(sent[0]))?.[1] : undefined
-    if (token === undefined) {
-      return new RondoError(
-        'UNAUTHORIZED',
-        'The metadata "authorization" is malformed: it must be "Bearer <token>", and no other scheme is offered.',
-      )
-    }
-    if (isAmong(tokens.data, token)) {
-      this.connection?.showedToken()
-      return null
-    }
-    const peer = plainAddress(this.stream.session?.socket.remoteAddress)
-    const client = proxies.clientOf(peer, metadata.get('x-forwarded-for').map(String))
-    return new WrongToken(tries.note(client, 'grpc'))
+  private refusal(metadata: Metadata): RondoError | null {
+    const { options } = this.host
+    if (this.method.scope === 'open' || options.tokens.data.length === 0) return null
+    const refused = checkToken(metadata, this.stream.session?.socket.remoteAddress, options)
+    if (!refused) this.connection?.showedToken()
+    return refused
   }
 
   private refuseLater(error: WrongToken): void {

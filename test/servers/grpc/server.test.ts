@@ -163,6 +163,24 @@ describe('the gRPC server', function () {
     await until('they are gone', () => rondo.connectionLimit.size === 0)
   })
 
+  it('a connection that is idle for CLIENT_IDLE_SECONDS is closed, one with a call is not', async () => {
+    const { grpcPort, rondo } = await start({ CLIENT_IDLE_SECONDS: '5' })
+    const [idle, busy] = [rawSession(grpcPort), rawSession(grpcPort)] as const
+    for (const session of [idle, busy]) {
+      const stream = session.request(grpcHeaders(HAS)).end(framed(Buffer.from('\n\x01k')))
+      await once(stream.resume(), 'close')
+    }
+    const watching = busy.request(grpcHeaders(WATCH)).end(framed(Buffer.alloc(0)))
+    await once(watching, 'response')
+    const { servers } = rondo as unknown as {
+      servers: { server: { connections: Set<{ check(nowMs: number): void }> } }[]
+    }
+    for (const connection of servers.at(-1)!.server.connections) connection.check(performance.now() + 6000)
+    await once(idle, 'close')
+    expect(busy.closed).to.equal(false)
+    busy.destroy()
+  })
+
   it('a wrong token is answered late, later each time, and not for ever', async () => {
     const { grpcPort } = await start({ DATA_TOKEN: 'data-token-0123456789abcdef' })
     const client = open(grpcPort)
