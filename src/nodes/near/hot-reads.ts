@@ -26,7 +26,9 @@ export class HotReads {
   /** Counts a read of the key. @returns whether it is hot */
   note(key: Buffer): boolean {
     let hash = FNV_OFFSET
-    for (const byte of key) hash = Math.imul(hash ^ byte, FNV_PRIME)
+    // By index: an iterator costs several times as much.
+    let at = 0
+    while (at < key.length) hash = Math.imul(hash ^ key[at++]!, FNV_PRIME)
     const { counts } = this
     const first = (hash ^ (hash >>> PLACE_BITS)) & (PLACES - 1)
     const second = PLACES + (Math.imul(hash, GOLDEN) >>> (32 - PLACE_BITS))
