@@ -24,7 +24,7 @@ import { RawResp } from '../support/raw-resp.ts'
 import { type RunningRondo, startRondo } from '../support/rondo.ts'
 import { ended, listed, post, restore, take } from '../support/snapshots.ts'
 
-const KEYS = 2000
+const KEYS = 1200
 const folderOf = (root: string) => join(root, 'made')
 
 async function fill({ ports }: RunningRondo, count = KEYS): Promise<void> {
@@ -240,7 +240,7 @@ describe('snapshots', function () {
 
   it('does not bring back what is deleted while it restores', async () => {
     const begun = await restoring()
-    const keys = Array.from({ length: 500 }, (_, i) => `k${4 * i}`)
+    const keys = Array.from({ length: 300 }, (_, i) => `k${4 * i}`)
     await post(port, '/api/v1/mset', { items: keys.map((key) => ({ key, value: 'mine' })) })
     await post(port, '/api/v1/mdelete', { keys })
     const job = await ended(port, begun)
