@@ -212,15 +212,7 @@ export function loadConfig(
 
   const v = values as AllValues
   const config: Config = {
-    nodes: given.has('REDIS_URLS')
-      ? {
-          kind: 'redis',
-          addresses: v.REDIS_URLS ?? [],
-          tlsCaFile: v.NODE_TLS_CA_FILE ?? null,
-          tlsKeyPair: keyPair(v.NODE_TLS_CERT_FILE, v.NODE_TLS_KEY_FILE),
-          sentinelCredentials: credentials(v.SENTINEL_USERNAME, v.SENTINEL_PASSWORD),
-        }
-      : memoryNodes(v),
+    nodes: given.has('REDIS_URLS') ? redisNodes(v) : memoryNodes(v),
     topology: v.TOPOLOGY,
     discovery: discovery(v.DISCOVERY_URL, v.DISCOVERY_DELAY_SECONDS),
     clusterId: v.CLUSTER_ID ?? null,
@@ -262,6 +254,16 @@ export function loadConfig(
     logRequests: v.LOG_REQUESTS,
   }
   return { ok: true, config: Object.freeze(config) }
+}
+
+function redisNodes(v: AllValues): Config['nodes'] {
+  return {
+    kind: 'redis',
+    addresses: v.REDIS_URLS ?? [],
+    tlsCaFile: v.NODE_TLS_CA_FILE ?? null,
+    tlsKeyPair: keyPair(v.NODE_TLS_CERT_FILE, v.NODE_TLS_KEY_FILE),
+    sentinelCredentials: credentials(v.SENTINEL_USERNAME, v.SENTINEL_PASSWORD),
+  }
 }
 
 function memoryNodes(v: AllValues): MemoryNodes {
