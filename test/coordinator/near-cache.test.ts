@@ -7,7 +7,6 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { expect } from 'chai'
 import { Redis } from 'ioredis'
-import { hashOf } from '../../src/nodes/near/hot-reads.ts'
 import type { NearCache } from '../../src/nodes/near/near-cache.ts'
 import { startRedis, startRedisCluster, type RedisServer } from '../../scripts/redis-server.ts'
 import { FAIR, FaultProxy, WEATHER } from '../support/fault-proxy.ts'
@@ -89,12 +88,12 @@ describe('the near cache', function () {
     expect(await heated('k')).to.equal('old')
     await otherClient.set('k', 'new')
     const { hits } = cache
-    await until(() => cache.entries.peek(hashOf(Buffer.from('k'))) === undefined)
+    await until(() => cache.entries.peek('k') === undefined)
     expect(await nearClient.get('k')).to.equal('new')
     expect(await heated('k')).to.equal('new')
     expect(cache.hits).to.be.above(hits)
     await otherClient.del('k')
-    await until(() => cache.entries.peek(hashOf(Buffer.from('k'))) === undefined)
+    await until(() => cache.entries.peek('k') === undefined)
     expect(await nearClient.get('k')).to.equal(null)
   })
 
@@ -233,10 +232,7 @@ describe('the near cache', function () {
     await otherClient.flushall()
     const drops = cache.drops.marker
     await until(
-      () =>
-        cache.drops.marker > drops ||
-        cache.tracked < 3 ||
-        cache.entries.peek(hashOf(Buffer.from('a'))) === undefined,
+      () => cache.drops.marker > drops || cache.tracked < 3 || cache.entries.peek('a') === undefined,
     )
     await delay(BOUND_MS)
     expect(await nearClient.get('a')).to.equal(null)
@@ -272,7 +268,7 @@ describe('the near cache', function () {
       await direct.del('k')
       direct.disconnect()
     }
-    await until(() => cache.entries.peek(hashOf(Buffer.from('k'))) === undefined)
+    await until(() => cache.entries.peek('k') === undefined)
     expect(await nearClient.get('k')).to.equal(null)
   })
 

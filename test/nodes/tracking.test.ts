@@ -168,7 +168,7 @@ describe('the reader of RESP3', () => {
   function read(pieces: readonly Buffer[]): unknown[] {
     const seen: unknown[] = []
     const plain = (value: Value): unknown =>
-      Buffer.isBuffer(value) ? value.toString() : value === null ? null : value.map(plain)
+      Array.isArray(value) ? (value as readonly Value[]).map(plain) : (value?.toString() ?? null)
     const reader = new Resp3Reader(limits, (value, kind) => seen.push([kind, plain(value)]))
     for (const piece of pieces) {
       const problem = reader.read(piece)

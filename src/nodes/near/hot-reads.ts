@@ -16,15 +16,6 @@ const GOLDEN = 0x9e3779b1
 const FNV_OFFSET = 0x811c9dc5
 const FNV_PRIME = 0x01000193
 
-/** FNV-1a of all bytes, int32. Not the token: keys with one hash tag share that. */
-export function hashOf(key: Buffer): number {
-  let hash = FNV_OFFSET | 0
-  // By index: an iterator costs several times as much.
-  let at = 0
-  while (at < key.length) hash = Math.imul(hash ^ key[at++]!, FNV_PRIME)
-  return hash
-}
-
 /** A key is kept from this read on. */
 export const HOT_FROM_READS = 2
 
@@ -32,8 +23,12 @@ export class HotReads {
   private readonly counts = new Uint8Array(2 * PLACES)
   private reads = 0
 
-  /** Counts a read of the key with this hash. @returns whether it is hot */
-  note(hash: number): boolean {
+  /** Counts a read of the key. @returns whether it is hot */
+  note(key: Buffer): boolean {
+    let hash = FNV_OFFSET
+    // By index: an iterator costs several times as much.
+    let at = 0
+    while (at < key.length) hash = Math.imul(hash ^ key[at++]!, FNV_PRIME)
     const { counts } = this
     const first = (hash ^ (hash >>> PLACE_BITS)) & (PLACES - 1)
     const second = PLACES + (Math.imul(hash, GOLDEN) >>> (32 - PLACE_BITS))

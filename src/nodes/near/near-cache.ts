@@ -21,15 +21,14 @@
  *
  * Only records of Rondo are kept: their expiry stands in them. A value that another program wrote expires on its node alone.
  *
- * A hash of a key is kept once, for the node that was asked last: a key has one first home replica. Keys with the same hash take each
- * other's place, and an invalidation of one drops the other, which costs a read.
+ * A name is kept once, for the node that was asked last: a key has one first home replica.
  */
 import { LRUCache } from 'lru-cache'
 import type { MonotonicClock } from '../../core/clock.ts'
 import { isVersioned } from '../../core/codec.ts'
 import { MARKER_KEY } from '../../core/keys.ts'
 import type { Fence, Near } from '../node.ts'
-import { hashOf, HotReads } from './hot-reads.ts'
+import { HotReads } from './hot-reads.ts'
 
 export interface NearCacheOptions {
   /** Of keys, records and ENTRY_BYTES for each, over all nodes. */
@@ -48,7 +47,6 @@ export const ENTRY_BYTES = 512
 const LARGEST_SHARE = 1 / 64
 
 interface Entry {
-  readonly key: Buffer
   readonly owner: NearNode
   readonly generation: number
   readonly bytes: Buffer
@@ -57,8 +55,7 @@ interface Entry {
 export class NearCache {
   readonly maxStalenessMs: number
   readonly clock: MonotonicClock
-  /** By the hash of the key: half the cost of its name. */
-  readonly entries: LRUCache<number, Entry>
+  readonly entries: LRUCache<string, Entry>
   readonly largestBytes: number
   readonly hot = new HotReads()
 
@@ -95,24 +92,22 @@ export class NearCache {
 /** A GET that is under way, and whose reply may be kept. */
 export class Ask {
   private readonly node: NearNode
-  private readonly key: Buffer
-  private readonly hash: number
+  private readonly name: string
   private readonly generation: number
 
-  constructor(node: NearNode, key: Buffer, hash: number, generation: number) {
+  constructor(node: NearNode, name: string, generation: number) {
     this.node = node
-    this.key = key
-    this.hash = hash
+    this.name = name
     this.generation = generation
   }
 
   /** @param bytes what the node holds, as far as it counts; null = nothing that is kept */
   answered(bytes: Buffer | null, fence: Fence): void {
-    this.node.answered(this, this.key, this.hash, this.generation, bytes, fence)
+    this.node.answered(this, this.name, this.generation, bytes, fence)
   }
 
   lost(): void {
-    this.node.lost(this, this.hash)
+    this.node.lost(this, this.name)
   }
 }
 
@@ -121,8 +116,8 @@ export class NearNode implements Near {
   readonly id: string
   readonly isNear = true
   private readonly cache: NearCache
-  /** By hash: the GETs that are under way. */
-  private readonly asks = new Map<number, Ask>()
+  /** By name: the GETs that are under way. */
+  private readonly asks = new Map<string, Ask>()
   /** Entries of former generations are of no use any more. */
   private generation = 0
   /** Under which everything was read that is kept. */
@@ -132,7 +127,7 @@ export class NearNode implements Near {
   private provenMs = -Infinity
   /** A hot key that was just not found here: the GET that follows in the same turn is its ask. */
   private wanted: Buffer | null = null
-  private wantedHash = 0
+  private wantedName = ''
 
   constructor(id: string, cache: NearCache) {
     this.id = id
@@ -148,21 +143,16 @@ export class NearNode implements Near {
   find(key: Buffer): Buffer | null {
     if (!this.isTracked) return null
     const { cache } = this
-    const hash = hashOf(key)
-    const entry = cache.entries.get(hash)
-    if (
-      entry?.owner === this &&
-      entry.generation === this.generation &&
-      entry.key.equals(key) &&
-      this.isProven
-    ) {
+    const name = key.toString('latin1')
+    const entry = cache.entries.get(name)
+    if (entry?.owner === this && entry.generation === this.generation && this.isProven) {
       cache.hits++
       return entry.bytes
     }
     cache.misses++
-    if (cache.hot.note(hash)) {
+    if (cache.hot.note(key)) {
       this.wanted = key
-      this.wantedHash = hash
+      this.wantedName = name
     }
     return null
   }
@@ -177,44 +167,35 @@ export class NearNode implements Near {
   ask(key: Buffer): Ask | null {
     if (this.wanted !== key) return null
     this.wanted = null
-    const hash = this.wantedHash
-    if (!this.isTracked || this.asks.has(hash)) return null
-    const ask = new Ask(this, key, hash, this.generation)
-    this.asks.set(hash, ask)
+    const name = this.wantedName
+    if (!this.isTracked || this.asks.has(name)) return null
+    const ask = new Ask(this, name, this.generation)
+    this.asks.set(name, ask)
     return ask
   }
 
   /** For Ask. */
-  answered(
-    ask: Ask,
-    key: Buffer,
-    hash: number,
-    generation: number,
-    bytes: Buffer | null,
-    fence: Fence,
-  ): void {
-    if (this.asks.get(hash) !== ask) return
-    this.asks.delete(hash)
+  answered(ask: Ask, name: string, generation: number, bytes: Buffer | null, fence: Fence): void {
+    if (this.asks.get(name) !== ask) return
+    this.asks.delete(name)
     if (!bytes || generation !== this.generation || !this.isUnder(fence) || !isVersioned(bytes)) return
     const { entries, largestBytes } = this.cache
-    const size = key.length + bytes.length + ENTRY_BYTES
+    const size = name.length + bytes.length + ENTRY_BYTES
     if (size > largestBytes) return
     // A copy: the reply is a slice of whatever else arrived with it.
-    const copy = Buffer.allocUnsafeSlow(key.length + bytes.length)
-    key.copy(copy)
-    bytes.copy(copy, key.length)
-    const kept = { key: copy.subarray(0, key.length), bytes: copy.subarray(key.length) }
-    entries.set(hash, { ...kept, owner: this, generation }, { size })
+    const copy = Buffer.allocUnsafeSlow(bytes.length)
+    bytes.copy(copy)
+    entries.set(name, { owner: this, generation, bytes: copy }, { size })
   }
 
   /** For Ask. */
-  lost(ask: Ask, hash: number): void {
-    if (this.asks.get(hash) === ask) this.asks.delete(hash)
+  lost(ask: Ask, name: string): void {
+    if (this.asks.get(name) === ask) this.asks.delete(name)
   }
 
   /** A write of this key is sent, by this process. */
   changed(key: Buffer): void {
-    this.forget(hashOf(key))
+    this.forget(key.toString('latin1'))
   }
 
   /** The node answers under this marker from now on. */
@@ -254,7 +235,7 @@ export class NearNode implements Near {
     this.cache.invalidations += keys.length
     for (const key of keys) {
       if (key.equals(MARKER_KEY)) this.drop('marker')
-      else this.forget(hashOf(key))
+      else this.forget(key.toString('latin1'))
     }
   }
 
@@ -266,10 +247,10 @@ export class NearNode implements Near {
     this.drop(cause)
   }
 
-  private forget(hash: number): void {
-    this.asks.delete(hash)
+  private forget(name: string): void {
+    this.asks.delete(name)
     const { entries } = this.cache
-    if (entries.peek(hash)?.owner === this) entries.delete(hash)
+    if (entries.peek(name)?.owner === this) entries.delete(name)
   }
 
   /** Entries stay where they are, as room that the next ones take: removing all of them at once would take long. */
