@@ -339,6 +339,7 @@ export class Rondo {
     const limitMs = this.config.requestTimeoutMs * 2
     this.loading?.stop()
     await Promise.all(this.servers.map(({ server }) => server.close(limitMs)))
+    this.coordinator.channels.stop()
     const left = await this.coordinator.drain(limitMs)
     if (left > 0) {
       const why = `${left} replica writes were still unanswered when the process stopped`

@@ -28,6 +28,7 @@ import { tokenOf } from '../core/token.ts'
 import { Admission, type Windows } from './admission/admission.ts'
 import type { KeyStore, NodeState } from './api.ts'
 import { Background } from './background.ts'
+import { NodeChannels } from './channels/channels.ts'
 import { clusterView, type ClusterView } from './cluster-view.ts'
 import type { CoordinatorContext, Failing, Replicas } from './context.ts'
 import { foreignLifeMs } from './ask.ts'
@@ -103,6 +104,7 @@ export class Coordinator implements KeyStore {
   private readonly options: CoordinatorOptions
   private readonly context: CoordinatorContext
   private readonly admission: Admission
+  readonly channels: NodeChannels
   readonly usage: KeyUsage | null
   private readonly hotKeys: HotKeys | null
   private readonly pages = new Pages(PAGES_AT_ONCE)
@@ -115,6 +117,7 @@ export class Coordinator implements KeyStore {
     this.options = options
     this.usage = KeyUsage.of(options)
     this.hotKeys = this.usage?.hot ?? null
+    this.channels = new NodeChannels({ ...options, cluster })
     this.admission = new Admission(options)
     this.keyCount = new KeyCount((isWanted) => this.walkAll(isWanted), options)
     const deadlines = new Deadlines(options.requestTimeoutMs, options)

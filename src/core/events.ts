@@ -62,6 +62,10 @@ export type RondoEvent =
   | { kind: 'cluster-missing'; cluster: string; reached: number; others: readonly string[] }
   /** A node does not let this coordinator listen to announcements of changes. */
   | { kind: 'announcements-refused'; node: string; why: string }
+  /** Why a node that is up carries no messages of clients (pub/sub); null = it does again. */
+  | { kind: 'messages-unavailable'; node: string; why: string | null }
+  /** Subscribers were cut because they read too slowly. `before`: how many since the last line. */
+  | { kind: 'subscriber-cut'; client: string; bytes: number; before: number }
   /** What is wrong with the answers of a member's Sentinels; null = nothing any more. */
   | { kind: 'sentinels-unclear'; node: string; why: string | null }
   /** Sentinels have made another server the primary of a member. `waiting`: it is not used yet, and why. */
