@@ -115,6 +115,14 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
     { node, why: null },
   ],
   'announcements-refused': [{ node, why: 'NOPERM' }],
+  'messages-unavailable': [
+    { node, why: 'NOPERM' },
+    { node, why: null },
+  ],
+  'subscriber-cut': [
+    { client: '10.0.0.9:50123', bytes: 33_554_433, before: 0 },
+    { client: '10.0.0.9:50123', bytes: 33_554_433, before: 3 },
+  ],
   'sentinels-unclear': [
     { node, why: null },
     { node, why: 'of 3 Sentinels of cart, 2 must name the same primary' },

@@ -403,6 +403,7 @@ export class Rondo {
     await this.deleteJobs.stop()
     await this.snapshots?.stop()
     await Promise.all(this.servers.map(({ server }) => server.close(limitMs)))
+    this.coordinator.channels.stop()
     const left = await this.coordinator.drain(limitMs)
     if (left > 0) {
       const why = `${left} replica writes were still unanswered when the process stopped`

@@ -77,6 +77,7 @@ export const CATEGORIES: readonly string[] = [
   'bitmap',
   'hyperloglog',
   'geo',
+  'pubsub',
   'admin',
   'fast',
   'slow',
@@ -89,6 +90,7 @@ export function categoriesOf({ flags, categories }: Described): string[] {
   const has = new Set([...categories, flags.includes('fast') ? 'fast' : 'slow'])
   if (flags.includes('readonly')) has.add('read')
   if (flags.includes('write')) has.add('write')
+  if (flags.includes('pubsub')) has.add('pubsub')
   if (flags.includes('admin')) has.add('admin').add('dangerous')
   return CATEGORIES.filter((category) => has.has(category))
 }

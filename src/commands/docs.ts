@@ -293,6 +293,32 @@ const SERVER: ControlRows = {
   time: ['2.6.0', '', FAST, 'Returns cluster time.'],
 }
 
+const SUBSCRIPTION = 'pubsub noscript loading stale'
+const PUBLICATION = 'pubsub loading stale fast'
+const PUBSUB: ControlRows = {
+  psubscribe: ['2.0.0', 'pattern(pattern)...', SUBSCRIPTION, 'Listens to the channels that match patterns.'],
+  publish: ['2.0.0', 'channel message', PUBLICATION, 'Sends a message to the subscribers of a channel.'],
+  pubsub: ['2.8.0', '', '', 'Tells which channels have subscribers.'],
+  punsubscribe: ['2.0.0', '[pattern:pattern...]', SUBSCRIPTION, 'Stops listening to patterns, or to all.'],
+  spublish: [
+    '7.0.0',
+    'shardchannel message',
+    PUBLICATION,
+    'Sends a message to the subscribers of a shard channel.',
+    { keys: 'not_key' },
+  ],
+  ssubscribe: ['7.0.0', 'shardchannel...', SUBSCRIPTION, 'Listens to shard channels.', { keys: 'not_key' }],
+  subscribe: ['2.0.0', 'channel...', SUBSCRIPTION, 'Listens to channels.'],
+  sunsubscribe: [
+    '7.0.0',
+    '[shardchannel...]',
+    SUBSCRIPTION,
+    'Stops listening to shard channels, or to all.',
+    { keys: 'not_key' },
+  ],
+  unsubscribe: ['2.0.0', '[channel...]', SUBSCRIPTION, 'Stops listening to channels, or to all.'],
+}
+
 const TRANSACTIONS: ControlRows = {
   discard: ['2.0.0', '', TRANSACTION, 'Discards the commands queued since MULTI.'],
   exec: [
@@ -329,6 +355,7 @@ export const CONTROL: Readonly<Record<string, About & { readonly flags: readonly
   ...control('cluster', CLUSTER),
   ...control('server', SERVER),
   ...control('transactions', TRANSACTIONS),
+  ...control('pubsub', PUBSUB),
   ...control('rondo', OWN),
 }
 

@@ -130,6 +130,14 @@ export class Constant {
   }
 }
 
+/** What a client is told without being asked, or several times for one command: pushes, in RESP2 arrays, one after the other. */
+export class Pushes {
+  readonly all: readonly (readonly Reply[])[]
+  constructor(all: readonly (readonly Reply[])[]) {
+    this.all = all
+  }
+}
+
 /** A null array in RESP2 (`*-1`): an EXEC that WATCH has stopped. */
 export const NULL_ARRAY = Symbol('null array')
 
@@ -158,6 +166,7 @@ export type Reply =
   | Lazy
   | Double
   | Verbatim
+  | Pushes
   | Constant
   | readonly Reply[]
 
@@ -296,7 +305,12 @@ function write(reply: Reply, protocol: Protocol, parts: Buffer[]): void {
   else if (reply instanceof RespError) parts.push(Buffer.from(`-${oneLine(reply.text)}\r\n`))
   else if (reply instanceof Double) writeDouble(reply, protocol, parts)
   else if (reply instanceof Constant) parts.push(reply.bytes(protocol))
-  else if (reply instanceof Packed) {
+  else if (reply instanceof Pushes) {
+    for (const items of reply.all) {
+      parts.push(Buffer.from(`${protocol === 3 ? '>' : '*'}${items.length}\r\n`))
+      for (const item of items) write(item, protocol, parts)
+    }
+  } else if (reply instanceof Packed) {
     const { texts } = reply
     parts.push(headOf(reply, texts.length, protocol), encodeTexts(texts, 0, texts.length))
   } else if (reply instanceof Verbatim) {

@@ -12,6 +12,7 @@ import type { ConsistencyLevel } from '../core/consistency.ts'
 import type { RondoError } from '../core/errors.ts'
 import type { Completeness } from '../core/events.ts'
 import type { Part } from '../core/part.ts'
+import type { Channels } from './channels/api.ts'
 import type { ClusterView } from './cluster-view.ts'
 import type { Failing } from './context.ts'
 import type { Explanation } from './explain.ts'
@@ -23,6 +24,14 @@ import type { Modify, UpdateDone } from './update/update.ts'
 import type { KeyUsage } from './usage/usage.ts'
 import type { WriteDone } from './write/write.ts'
 
+export type {
+  ChannelKind,
+  Channels,
+  Message,
+  Subscriber,
+  SubscriptionCounts,
+  SubscriptionKind,
+} from './channels/api.ts'
 export type { ClusterView, MemberView } from './cluster-view.ts'
 export type { ServedBy } from './context.ts'
 export type { ClientCall, Requester } from './requester.ts'
@@ -73,6 +82,8 @@ export interface KeyStore {
   /** A node's clock skew against cluster time, and the error of that measurement; null = not measured. */
   clockOf(node: NodeState): { readonly offMs: number; readonly errorMs: number } | null
 
+  /** Publish and subscribe. */
+  readonly channels: Channels
   /** The hottest and the largest keys; null = not watched. */
   readonly usage: KeyUsage | null
 

@@ -30,6 +30,7 @@ import { tokenOf } from '../core/token.ts'
 import { Admission, type Windows } from './admission/admission.ts'
 import type { KeyStore, NodeState, TaggingDone } from './api.ts'
 import { Background } from './background.ts'
+import { NodeChannels } from './channels/channels.ts'
 import { clusterView, type ClusterView } from './cluster-view.ts'
 import { askedBy, type CoordinatorContext, type Failing, type Replicas } from './context.ts'
 import { foreignLifeMs } from './ask.ts'
@@ -110,6 +111,7 @@ export class Coordinator implements KeyStore {
   private readonly context: CoordinatorContext
   private readonly admission: Admission
   private readonly tags: Tags
+  readonly channels: NodeChannels
   readonly usage: KeyUsage | null
   private readonly hotKeys: HotKeys | null
   private readonly pages = new Pages(PAGES_AT_ONCE)
@@ -122,6 +124,7 @@ export class Coordinator implements KeyStore {
     this.options = options
     this.usage = KeyUsage.of(options)
     this.hotKeys = this.usage?.hot ?? null
+    this.channels = new NodeChannels({ ...options, cluster })
     this.admission = new Admission(options)
     this.keyCount = new KeyCount((isWanted) => this.walkAll(isWanted), options)
     this.tags = new Tags({

@@ -66,6 +66,10 @@ export type RondoEvent =
   | { kind: 'announcements-refused'; node: string; why: string }
   /** Why nothing is kept of a node in the near cache; null = it is again. */
   | { kind: 'near-cache'; node: string; why: string | null }
+  /** Why a node that is up carries no messages of clients (pub/sub); null = it does again. */
+  | { kind: 'messages-unavailable'; node: string; why: string | null }
+  /** Subscribers were cut because they read too slowly. `before`: how many since the last line. */
+  | { kind: 'subscriber-cut'; client: string; bytes: number; before: number }
   /** What is wrong with the answers of a member's Sentinels; null = nothing any more. */
   | { kind: 'sentinels-unclear'; node: string; why: string | null }
   /** Sentinels have made another server the primary of a member. `waiting`: it is not used yet, and why. */

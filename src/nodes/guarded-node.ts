@@ -16,6 +16,7 @@ import type { Part } from '../core/part.ts'
 import type { Epochs } from '../core/replica-set.ts'
 import type { SyncedAt } from '../core/synced-at.ts'
 import { NodeCallFailed } from './failures.ts'
+import { guardedMessenger } from './guarded-messenger.ts'
 import type {
   Announcements,
   CheckedIn,
@@ -26,6 +27,8 @@ import type {
   HintPage,
   KeyPage,
   LivesCall,
+  Messenger,
+  MessengerEvents,
   Node,
   NodeFailure,
   NodeListener,
@@ -329,6 +332,10 @@ export class GuardedNode implements Node {
       })
       return { close: () => (isClosed = true) }
     }
+  }
+
+  messenger(to: MessengerEvents): Messenger {
+    return guardedMessenger((events) => this.inner.messenger(events), to, this.options.timers)
   }
 
   close(): Promise<void> {

@@ -246,6 +246,38 @@ export interface Subscription {
   close(): void
 }
 
+/** What arrives over a Messenger. Nothing is called before `messenger` has returned. */
+export interface MessengerEvents {
+  /** From now on calls are accepted. */
+  opened(): void
+  /** Once for each topic or prefix that this one listens to and that matches, one after the other. */
+  message(topic: Buffer, bytes: Buffer): void
+  /** Once, and nothing follows. Calls in flight have failed before, in order. */
+  ended(why: string): void
+}
+
+export interface PublishCall {
+  /** @param copies how often it was handed to somebody: once for each topic and prefix that matches */
+  onPublished(copies: number): void
+  onFailure(failure: NodeFailure): void
+}
+
+/** A connection over which a node passes messages on: at most once, and in order. Calls are carried out in order. */
+export interface Messenger {
+  /**
+   * @param done called once, unless it is closed: null, or why the node refuses it. What is published after that is heard;
+   *   if the connection is lost before, that counts as null
+   */
+  listen(to: Listening, done: (why: string | null) => void): void
+  unlisten(to: Listening): void
+  publish(topic: Buffer, bytes: Buffer, call: PublishCall): void
+  /** Nothing follows, not `ended` either. */
+  close(): void
+}
+
+/** At most MAX_ASKED names; of prefixes: all topics that begin with one. A prefix has no characters of a glob. */
+export type Listening = { readonly topics: readonly Buffer[] } | { readonly prefixes: readonly Buffer[] }
+
 /** Records that a node missed a version of a key. */
 export interface Hint {
   readonly key: Buffer
@@ -436,5 +468,7 @@ export interface Node {
   announce(): Promise<void>
   /** Listens to such announcements, on a connection of its own. Never calls before it has returned. */
   subscribe(to: Announcements): Subscription
+  /** Opens a connection of its own for messages of clients. */
+  messenger(to: MessengerEvents): Messenger
   close(): Promise<void>
 }

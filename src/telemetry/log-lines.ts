@@ -217,6 +217,19 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
           level: 'warn',
           sentence: `the near cache keeps nothing of node ${node}, which is read as without it: ${why}`,
         },
+  'messages-unavailable': ({ node, why }) =>
+    why === null
+      ? { level: 'info', sentence: `node ${node} carries messages of clients (pub/sub) again` }
+      : {
+          level: 'warn',
+          sentence: `node ${node} carries no messages of clients (pub/sub) now, the other nodes do: ${why}`,
+        },
+  'subscriber-cut': ({ client, bytes, before }) => ({
+    level: 'warn',
+    sentence:
+      `the connection of subscriber ${client} was closed: it reads too slowly, and ${bytes} bytes of messages waited for it` +
+      (before > 0 ? ` (and ${before} others since the last such line)` : ''),
+  }),
   'sentinels-unclear': ({ node, why }) =>
     why === null
       ? { level: 'info', sentence: `the Sentinels of node ${node} agree on its primary again` }

@@ -78,6 +78,7 @@ const HONEST: Record<string, Answer> = {
   'drop-copy': ':1\r\n',
   stamp: ':1\r\n',
   PUBLISH: ':2\r\n',
+  HELLO: '%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n$5\r\nproto\r\n:3\r\n',
   SUBSCRIBE: array(bulk('subscribe'), bulk(CHANGES_CHANNEL), ':1\r\n'),
   'drop-below': array(bulk('0'), ':1\r\n'),
   'drop-older': ':1\r\n',
@@ -215,6 +216,7 @@ const ANSWERS: Record<string, readonly string[]> = {
   'control PUBLISH': ['99'],
   // What comes behind it is an announcement.
   'control SUBSCRIBE': ['twice what is right', 'a nil behind what is right'],
+  'control HELLO': ['twice what is right', 'a nil behind what is right'],
   'control check-in': ['an empty array'],
   'control check-permissions': ['an empty array'],
   // Nil is how it says that the marker is another one.
@@ -295,6 +297,7 @@ const ROWS: Record<string, readonly Row[]> = {
   swapMarker: [{ command: 'swap-marker', path: 'control', call: (node) => node.swapMarker(null, MARKER) }],
   announce: [{ command: 'PUBLISH', path: 'control', call: (node) => node.announce() }],
   subscribe: [{ command: 'SUBSCRIBE', path: 'control', call: subscribedTo }],
+  messenger: [{ command: 'HELLO', path: 'control', call: messengerOf }],
   checkIn: [
     { command: 'check-in', path: 'control', call: (node) => node.checkIn(MARKER, '00c0ffee', '{}', true) },
   ],
@@ -473,6 +476,20 @@ describe('a node that lies', () => {
     expect(Number.isFinite(report.timeMs), after).to.equal(true)
   }
 })
+
+/** Resolves once it is open. */
+function messengerOf(node: Node): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const messenger = node.messenger({
+      opened: () => {
+        messenger.close()
+        resolve()
+      },
+      message: () => undefined,
+      ended: (why) => reject(new Error(why)),
+    })
+  })
+}
 
 /** Resolves once it is subscribed. */
 function subscribedTo(node: Node): Promise<void> {

@@ -18,6 +18,8 @@ import { isUnwritable } from '../../src/nodes/redis/error-replies.ts'
 import type {
   Announcements,
   Fence,
+  Messenger,
+  MessengerEvents,
   Node,
   NodeFailure,
   NodeListener,
@@ -338,6 +340,18 @@ export class SimLink {
     const sentAtMonotonicMs = this.world.host.monotonicMs()
     const report = (await this.control('probe', [peers])) as NodeReport
     return { ...report, sentAtMonotonicMs, receivedAtMonotonicMs: this.world.host.monotonicMs() }
+  }
+
+  /** Messages are not simulated: nobody gets any. */
+  messenger(to: MessengerEvents): Messenger {
+    let isClosed = false
+    this.world.host.setTimeout(() => isClosed || to.ended('messages are not simulated'), 0)
+    return {
+      listen: (_to, done) => done('messages are not simulated'),
+      unlisten: () => undefined,
+      publish: (_topic, _bytes, call) => call.onFailure(SHUT),
+      close: () => (isClosed = true),
+    }
   }
 
   /** A connection of its own. */

@@ -22,6 +22,8 @@ import type {
   HintPage,
   KeyPage,
   LivesCall,
+  Messenger,
+  MessengerEvents,
   Node,
   NodeFailure,
   NodeListener,
@@ -440,6 +442,10 @@ export class FaultyNode implements Node {
 
   subscribe(to: Announcements): Subscription {
     return this.memory.subscribe(to)
+  }
+
+  messenger(to: MessengerEvents): Messenger {
+    return this.memory.messenger(to)
   }
 
   close(): Promise<void> {

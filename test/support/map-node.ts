@@ -56,7 +56,10 @@ import {
   type HintCall,
   type HintPage,
   type KeyPage,
+  type Listening,
   type LivesCall,
+  type Messenger,
+  type MessengerEvents,
   type NewRecord,
   type Node,
   type NodeFailure,
@@ -65,6 +68,7 @@ import {
   type Part,
   type PeekCall,
   type PrepareCall,
+  type PublishCall,
   type RegisterAnswer,
   type ScanPage,
   type StartsCall,
@@ -93,6 +97,7 @@ export class MapServer {
   readonly hints = new Map<string, Map<string, Hint & { number: number }>>()
   readonly notes = new Map<string, { readonly text: string; readonly atMs: number }>()
   readonly listeners = new Set<Announcements>()
+  readonly messengers = new Set<MapMessenger>()
   readonly connected = new Set<MapNode>()
   private entries = new Map<string, Entry>()
   private lastNumber = 0
@@ -161,6 +166,7 @@ export class MapServer {
     this.clear()
     this.runId = `map-${Number(this.runId.slice(4)) + 1}`
     for (const node of [...this.connected]) node.lost()
+    for (const messenger of [...this.messengers]) messenger.lost()
   }
 
   page(cursor: string, count: number): { cursor: string; keys: { key: Buffer; bytes: Buffer }[] } {
@@ -567,6 +573,10 @@ export class MapNode implements Node {
     return { close: () => void ((isClosed = true), listeners.delete(to)) }
   }
 
+  messenger(to: MessengerEvents): Messenger {
+    return new MapMessenger(this.server, to, this.options.timers)
+  }
+
   async empty(marker: Buffer | null): Promise<boolean> {
     const server = await this.under(marker)
     server?.clear()
@@ -690,4 +700,78 @@ export class MapNode implements Node {
 /** A key without an end, or with its far end some time ago, is kept as long as requested, too. */
 function keptFor(lifeMs: number, askedMs: number): number {
   return lifeMs === Infinity ? askedMs : Math.max(askedMs, Math.ceil(lifeMs))
+}
+
+/** Everything that is called is carried out in order, at the end of the turn. */
+class MapMessenger implements Messenger {
+  readonly topics = new Set<string>()
+  readonly prefixes = new Set<string>()
+  readonly events: MessengerEvents
+  private readonly server: MapServer
+  private readonly timers: Timers
+  private readonly inFlight = new Set<() => void>()
+  private isClosed = false
+
+  constructor(server: MapServer, events: MessengerEvents, timers: Timers) {
+    this.server = server
+    this.events = events
+    this.timers = timers
+    server.messengers.add(this)
+    this.soon(() => events.opened())
+  }
+
+  listen(to: Listening, done: (why: string | null) => void): void {
+    this.soon(() => {
+      this.each(to, (names, name) => names.add(name))
+      done(null)
+    })
+  }
+
+  unlisten(to: Listening): void {
+    this.soon(() => this.each(to, (names, name) => names.delete(name)))
+  }
+
+  publish(topic: Buffer, bytes: Buffer, call: PublishCall): void {
+    if (this.isClosed) {
+      call.onFailure(NOT_CONNECTED)
+      return
+    }
+    const failed = () => call.onFailure(SHUT)
+    this.inFlight.add(failed)
+    this.soon(() => {
+      this.inFlight.delete(failed)
+      const name = topic.toString('latin1')
+      let copies = 0
+      for (const one of this.server.messengers) {
+        const matching = [...one.prefixes].filter((prefix) => name.startsWith(prefix)).length
+        for (let left = matching + (one.topics.has(name) ? 1 : 0); left > 0; left--) {
+          copies++
+          one.soon(() => one.events.message(topic, bytes))
+        }
+      }
+      call.onPublished(copies)
+    })
+  }
+
+  close(): void {
+    this.isClosed = true
+    this.server.messengers.delete(this)
+  }
+
+  private each(to: Listening, act: (names: Set<string>, name: string) => void): void {
+    const [set, names] = 'topics' in to ? [this.topics, to.topics] : [this.prefixes, to.prefixes]
+    for (const name of names) act(set, name.toString('latin1'))
+  }
+
+  lost(): void {
+    this.close()
+    for (const failed of this.inFlight) failed()
+    this.events.ended('the connection was lost')
+  }
+
+  private soon(run: () => void): void {
+    this.timers.endOfTurn(() => {
+      if (!this.isClosed) run()
+    })
+  }
 }

@@ -24,6 +24,7 @@ import {
   MAX_CHECKED_IN,
   type Fence,
   type Hint,
+  type Listening,
   type Node,
   type NodeFailure,
   type NodeListener,
@@ -1072,6 +1073,106 @@ export function describeNodeContract(name: string, factory: NodeFactory, runner:
         await node.announce()
         await node.announce()
         expect(heard).to.have.length(5)
+      })
+    })
+
+    describe('messages', () => {
+      /** What one messenger hears and is answered, in order. */
+      async function open() {
+        const heard: string[] = []
+        let wake = () => undefined as void
+        const note = (what: string) => {
+          heard.push(what)
+          wake()
+        }
+        const until = async (what: string) => {
+          while (!heard.includes(what)) await new Promise<void>((resolve) => (wake = resolve))
+        }
+        const messenger = node.messenger({
+          opened: () => note('opened'),
+          message: (topic, bytes) => note(`${topic.toString('latin1')}: ${bytes.toString('latin1')}`),
+          ended: (why) => note(`ended: ${why}`),
+        })
+        expect(heard).to.deep.equal([])
+        await until('opened')
+        heard.length = 0
+        const listen = (to: Listening) =>
+          new Promise<string | null>((resolve) => messenger.listen(to, resolve))
+        const publish = (topic: string, bytes: string | Buffer) =>
+          new Promise<number>((resolve, reject) =>
+            messenger.publish(Buffer.from(topic), Buffer.from(bytes), {
+              onPublished: resolve,
+              onFailure: ({ message }) => reject(new Error(message)),
+            }),
+          )
+        return { heard, until, messenger, listen, publish }
+      }
+      const names = (...all: string[]) => all.map((name) => Buffer.from(name))
+
+      it('reach whoever listens to their topic, or to its beginning, once for each, in order', async () => {
+        const [one, two] = [await open(), await open()]
+        expect(await one.publish('t:a', 'nobody')).to.equal(0)
+        expect(await one.listen({ topics: names('t:a', 't:b') })).to.equal(null)
+        expect(await two.listen({ prefixes: names('t:') })).to.equal(null)
+        const copies = await Promise.all([
+          two.publish('t:a', '1'),
+          two.publish('other', '2'),
+          two.publish('t:c', '3'),
+          two.publish('t:b', Buffer.from([0, 13, 10, 255])),
+          two.publish('t:a', '4'),
+        ])
+        expect(copies).to.deep.equal([2, 0, 1, 2, 2])
+        await Promise.all([one.until('t:a: 4'), two.until('t:a: 4')])
+        expect(one.heard).to.deep.equal(['t:a: 1', 't:b: \0\r\n\xff', 't:a: 4'])
+        expect(two.heard).to.deep.equal(['t:a: 1', 't:c: 3', 't:b: \0\r\n\xff', 't:a: 4'])
+        // A second copy for whoever listens to both.
+        await two.listen({ topics: names('t:a') })
+        expect(await one.publish('t:a', '5')).to.equal(3)
+        one.messenger.close()
+        two.messenger.close()
+      })
+
+      it('are not heard any more by whoever has stopped listening, or has closed', async () => {
+        const [one, two, three] = [await open(), await open(), await open()]
+        await one.listen({ topics: names('t:a') })
+        await two.listen({ prefixes: names('t:') })
+        one.messenger.unlisten({ topics: names('t:a') })
+        two.messenger.unlisten({ prefixes: names('t:') })
+        await one.listen({ topics: names('t:b') })
+        await two.listen({ topics: names('t:b') })
+        expect(await three.publish('t:a', '1')).to.equal(0)
+        two.messenger.close()
+        await one.publish('t:b', '2')
+        await one.until('t:b: 2')
+        expect(one.heard).to.deep.equal(['t:b: 2'])
+        expect(two.heard).to.deep.equal([])
+        one.messenger.close()
+        three.messenger.close()
+      })
+
+      it('end with the process of the node: calls fail, and a new messenger begins', async () => {
+        const { messenger, until, heard } = await open()
+        const failures: string[] = []
+        await Promise.all([
+          server.restart(),
+          new Promise<void>((resolve) => {
+            const timer = setInterval(() => {
+              if (!heard.some((one) => one.startsWith('ended'))) return
+              clearInterval(timer)
+              resolve()
+            }, 5)
+          }),
+        ])
+        await until(heard.at(-1)!)
+        expect(heard).to.have.length(1)
+        messenger.publish(Buffer.from('t'), Buffer.from('x'), {
+          onPublished: () => failures.push('published'),
+          onFailure: ({ kind }) => failures.push(kind),
+        })
+        expect(failures).to.deep.equal(['not-sent'])
+        const again = await open()
+        expect(await again.publish('t', 'x')).to.equal(0)
+        again.messenger.close()
       })
     })
 

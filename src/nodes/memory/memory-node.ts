@@ -76,6 +76,8 @@ import {
   type HintPage,
   type KeyPage,
   type LivesCall,
+  type Messenger,
+  type MessengerEvents,
   type Node,
   type NodeFailure,
   type NodeListener,
@@ -199,6 +201,7 @@ export class MemoryNode implements Node {
     this.storage.wipe()
     const wasOpen = this.fence !== null
     this.shut('the node was wiped')
+    this.storage.messages.endAll('the node was wiped')
     if (wasOpen) this.listener?.onBroken(this, { ...SHUT, message: 'the node was wiped' })
   }
 
@@ -574,6 +577,10 @@ export class MemoryNode implements Node {
         listeners.delete(to)
       },
     }
+  }
+
+  messenger(to: MessengerEvents): Messenger {
+    return this.storage.messages.messenger(to, this.options.timers)
   }
 
   empty(marker: Buffer | null): Promise<boolean> {

@@ -18,6 +18,7 @@ import type { Announcements } from '../node.ts'
 import { isInternalName } from '../../core/keys.ts'
 import { KeyOrder } from './key-order.ts'
 import { MemoryHints } from './memory-hints.ts'
+import { MemoryMessages } from './memory-messenger.ts'
 import { MemoryNotes } from './memory-notes.ts'
 
 /** Overhead of an entry beside key and value: measured 310 to 380 bytes of heap on Node 20. */
@@ -69,6 +70,7 @@ export class MemoryStorage {
 
   /** Who listens to announcements. */
   readonly listeners = new Set<Announcements>()
+  readonly messages = new MemoryMessages()
   /** Of the coordinators. */
   readonly notes = new MemoryNotes((...note) => this.recorder?.note(...note))
 

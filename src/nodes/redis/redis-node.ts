@@ -65,6 +65,8 @@ import {
   type HintPage,
   type KeyPage,
   type LivesCall,
+  type Messenger,
+  type MessengerEvents,
   type NodeFailure,
   type NodeListener,
   type NodeReport,
@@ -111,6 +113,7 @@ import {
   SWAP_MARKER,
 } from './scripts.ts'
 import { PendingLives, PendingStarts, type PendingEach } from './several.ts'
+import { RedisMessenger } from './redis-messenger.ts'
 import { RedisSubscription } from './subscription.ts'
 import { withoutSecrets } from './secrets.ts'
 import { Tracker } from './tracking.ts'
@@ -494,6 +497,10 @@ export class RedisNode implements CallHost {
 
   subscribe(to: Announcements): Subscription {
     return new RedisSubscription(this.options, () => this.tlsOptions(), to)
+  }
+
+  messenger(to: MessengerEvents): Messenger {
+    return new RedisMessenger(this.options, () => this.tlsOptions(), to)
   }
 
   close(): Promise<void> {

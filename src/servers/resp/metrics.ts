@@ -36,12 +36,46 @@ export function registerRespMetrics(registry: Registry, server: RespServer): voi
       for (const [protocol, count] of server.otherProtocols.counts) this.inc({ protocol }, count)
     },
   })
+  registerSubscriptionMetrics(registers, server)
   new Gauge({
     name: 'rondo_resp_connections',
     help: 'Connections of the Redis protocol.',
     registers,
     collect() {
       this.set(server.connections.size)
+    },
+  })
+}
+
+function registerSubscriptionMetrics(registers: Registry[], server: RespServer): void {
+  new Counter({
+    name: 'rondo_resp_subscribers_cut_total',
+    help: 'Connections of subscribers that were closed because they read their messages too slowly.',
+    registers,
+    collect() {
+      this.reset()
+      this.inc(server.subscribersCut)
+    },
+  })
+  new Counter({
+    name: 'rondo_resp_messages_dropped_total',
+    help: 'Published messages that this coordinator dropped, because too many waited to be handed to its subscribers.',
+    registers,
+    collect() {
+      this.reset()
+      this.inc(server.store.channels.dropped)
+    },
+  })
+  new Gauge({
+    name: 'rondo_resp_subscriptions',
+    help: 'Different channels, shard channels and patterns that clients of this coordinator subscribe to.',
+    labelNames: ['kind'] as const,
+    registers,
+    collect() {
+      const { channels, patterns, shardChannels } = server.store.channels.subscriptions
+      this.set({ kind: 'channel' }, channels)
+      this.set({ kind: 'pattern' }, patterns)
+      this.set({ kind: 'shard' }, shardChannels)
     },
   })
 }

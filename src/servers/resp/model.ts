@@ -31,6 +31,7 @@ import type { TokenTries } from '../token-tries.ts'
 import type { Tokens } from '../tokens.ts'
 import { compacted } from './connection/compact.ts'
 import type { Slot, SlotOwner } from './connection/slot.ts'
+import type { Subscribed } from './connection/subscribed.ts'
 import type { CommandStats } from './connection/stats.ts'
 import type { Named } from './wire/parser.ts'
 
@@ -50,6 +51,8 @@ export interface Command extends Named, CommandDescription {
   readonly control: boolean
   /** Allowed for unauthenticated clients. */
   readonly open: boolean
+  /** Allowed for RESP2 clients that subscribe to something. */
+  readonly whileSubscribed?: boolean
   /** Starts when all earlier commands of its connection are answered. */
   readonly inTurn?: boolean
   run(client: Client, args: Buffer[], command: Command): void
@@ -156,6 +159,9 @@ export interface Client extends Caller, SlotOwner {
   suppressedReplies: number
   transaction: Transaction | null
   watch: Watch | null
+  readonly subscribed: Subscribed
+  /** To anything. */
+  readonly isSubscribed: boolean
   authenticate(user: User): void
   /** RESET: a new connection's defaults. */
   reset(): void

@@ -20,12 +20,14 @@ import { Output } from './wire/output.ts'
 import type { ParserOptions } from './wire/parser.ts'
 import { Flushes } from '../../commands/keys/flushes.ts'
 import { ScanCursors } from '../../commands/keys/scan-cursor.ts'
+import { MessageEncoder } from './connection/push-slot.ts'
 import type { Slot } from './connection/slot.ts'
 import { Stats } from './connection/stats.ts'
 import { Rates } from './rates.ts'
 import { SlowLog } from './slow-log.ts'
 import { CommandFailures } from './command-failures.ts'
 import type { ClientEnd } from '../proxy-header.ts'
+import { addressText } from '../../config/client-address.ts'
 import type { Tokens } from '../tokens.ts'
 import type { TokenTries } from '../token-tries.ts'
 import type { TrustedProxies } from '../../config/trusted-proxies.ts'
@@ -84,6 +86,8 @@ const SERVER = 'resp'
 const OF_ADMIN: ReadonlySet<string> = new Set([
   ...['acl', 'auth', 'client', 'command', 'echo', 'hello', 'info', 'ping', 'quit', 'reset', 'rondo', 'time'],
 ])
+/** A line about slow subscribers at most so often. */
+const SLOW_PAUSE_MS = 10_000
 const NO_AUTH = 'NOAUTH Authentication required.'
 
 export class RespServer implements Host, CommandHost {
@@ -103,6 +107,11 @@ export class RespServer implements Host, CommandHost {
   readonly startedAtMs: number
   readonly rates: Rates
   readonly slowLog = new SlowLog()
+  readonly messages = new MessageEncoder()
+  /** Subscribers that were closed because they read too slowly. */
+  subscribersCut = 0
+  private cutsReported = 0
+  private cutReportedAtMs = -Infinity
   connectionsReceived = 0
   private inputBytes = 0
   /** Set once it listens. */
@@ -207,6 +216,10 @@ export class RespServer implements Host, CommandHost {
       refuse(connection, command, why)
       return
     }
+    if (connection.protocol === 2 && connection.isSubscribed && !command.whileSubscribed) {
+      refuse(connection, command, notWhileSubscribed(command, args))
+      return
+    }
     try {
       if (connection.transaction && !command.control) queue(connection, command, args)
       else if (isUnheardRead(connection, command)) runUnheard(connection, args, command)
@@ -269,6 +282,17 @@ export class RespServer implements Host, CommandHost {
     })
   }
 
+  /** It was closed, because too many messages waited for it. */
+  onSlowSubscriber({ address, port }: Connection, bytes: number): void {
+    this.subscribersCut++
+    const nowMs = this.nowMs()
+    if (nowMs - this.cutReportedAtMs < SLOW_PAUSE_MS) return
+    const before = this.subscribersCut - this.cutsReported - 1
+    this.cutReportedAtMs = nowMs
+    this.cutsReported = this.subscribersCut
+    this.options.emit({ kind: 'subscriber-cut', client: addressText(address, port), bytes, before })
+  }
+
   /** About once a second: closes connections that exceed a timeout, and takes a sample of the totals. */
   endOverdue(): void {
     const nowMs = this.nowMs()
@@ -299,6 +323,7 @@ export class RespServer implements Host, CommandHost {
   private readonly flush = (): void => {
     const dirty = this.dirty
     this.dirty = []
+    this.messages.forget()
     const nowUs = this.nowUs()
     for (const connection of dirty) connection.flush(this.output, nowUs, false)
   }
@@ -314,4 +339,12 @@ export class RespServer implements Host, CommandHost {
     const nowUs = this.nowUs()
     for (const connection of held) connection.flush(this.output, nowUs, true)
   }
+}
+
+/** As in Redis, with the subcommand. */
+function notWhileSubscribed({ name, subcommands }: Command, args: readonly Buffer[]): string {
+  const given = args.length > 1 && subcommands ? args[1]!.toString('latin1').toLowerCase() : ''
+  const full = subcommands && Object.hasOwn(subcommands, given) ? `${name}|${given}` : name
+  const allowed = '(P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET'
+  return `ERR Can't execute '${full}': only ${allowed} are allowed in this context`
 }

@@ -85,11 +85,8 @@ export const LIBRARIES: readonly Library[] = [
     name: 'ioredis',
     version: '5.11',
     works: 'yes',
-    note: `${CLIENT}, key prefix, database 1; connects again`,
-    lacks: [
-      ['defineCommand()', 'EVAL'],
-      ['subscribe()', 'SUBSCRIBE'],
-    ],
+    note: `${CLIENT}, key prefix, database 1, a subscriber; connects again`,
+    lacks: [['defineCommand()', 'EVAL']],
   }),
   npm('redis-6', {
     name: 'node-redis',
@@ -278,11 +275,8 @@ export const LIBRARIES: readonly Library[] = [
     name: 'Celery',
     version: '5.2',
     works: 'no',
-    note: 'tasks are sent, counted and purged, but no worker takes them',
-    lacks: [
-      ['workers', 'BRPOP'],
-      ['the store of results', 'PUBLISH'],
-    ],
+    note: 'tasks are sent, counted and purged, results are kept, but no worker takes them',
+    lacks: [['workers', 'BRPOP']],
     mixesReplicaSets: true,
   }),
   python('python3-rq', {

@@ -23,7 +23,7 @@
 import type { Socket } from 'node:net'
 import type { Flushes } from '../../../commands/keys/flushes.ts'
 import type { ScanCursors } from '../../../commands/keys/scan-cursor.ts'
-import type { KeyStore } from '../../../coordinator/api.ts'
+import type { KeyStore, Message, Subscriber } from '../../../coordinator/api.ts'
 import type { Timers } from '../../../core/clock.ts'
 import type { ConsistencyLevel } from '../../../core/consistency.ts'
 import { storedKey } from '../../../core/keys.ts'
@@ -59,7 +59,9 @@ import {
   type ParserOptions,
 } from '../wire/parser.ts'
 import { RespError, type Protocol, type Reply } from '../../../commands/reply.ts'
+import { PushSlot, type MessageEncoder } from './push-slot.ts'
 import { ReplySlot, type Slot } from './slot.ts'
+import { Subscribed } from './subscribed.ts'
 import type { Task, Work } from '../../../core/work.ts'
 
 /** Commands in flight on one connection; at the limit, reading stops. */
@@ -84,6 +86,8 @@ const WORTH_COUNTING_BYTES = 4096
  * stands behind what the client sent before.
  */
 const READ_AHEAD_BYTES = 16 * 1024
+/** What may wait for a subscriber, and what may for so long: as client-output-buffer-limit pubsub of Redis. */
+const MAX_MESSAGES_WAITING = { bytes: 32 * 1024 * 1024, soft: 8 * 1024 * 1024, softMs: 60_000 }
 /** Time to authenticate. */
 const LOGIN_MS = 10_000
 /** How long a client may read no replies and send nothing; and the same after we have closed our end. */
@@ -108,6 +112,8 @@ export interface Host extends ServerFacts {
   nowUs(): number
   dispatch(connection: Connection, command: Command, args: Buffer[]): void
   dispatchUnknown(connection: Connection, args: readonly Buffer[]): void
+  readonly messages: MessageEncoder
+  onSlowSubscriber(connection: Connection, bytes: number): void
   onOtherProtocol(connection: Connection, protocol: OtherProtocol): void
   /** Calls flush() at the end of this turn. */
   schedule(connection: Connection): void
@@ -115,7 +121,7 @@ export interface Host extends ServerFacts {
   holdBack(connection: Connection): void
 }
 
-export class Connection implements Client, Task, Holder, LimitedConnection {
+export class Connection implements Client, Task, Holder, LimitedConnection, Subscriber {
   readonly id: number
   readonly server: Host
   readonly store: KeyStore
@@ -143,6 +149,9 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
   suppressedReplies = 0
   transaction: Transaction | null = null
   watch: Watch | null = null
+  private subscriptions: Subscribed | null = null
+  /** Since when so many messages wait that it is closed if it stays so; null = fewer do. */
+  private slowSinceMs: number | null = null
 
   // Operations waiting for room at their nodes (coordinator/admission/admission.ts); later commands do not start meanwhile.
   waiting = 0
@@ -291,6 +300,15 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
     this.unauthenticatedSinceMs = this.server.nowMs()
     this.account.moveTo(this.userName)
     this.forgetTransaction()
+    this.subscriptions?.removeAll()
+  }
+
+  get subscribed(): Subscribed {
+    return (this.subscriptions ??= new Subscribed(this.store.channels, this, this.account))
+  }
+
+  get isSubscribed(): boolean {
+    return this.subscriptions?.isAny ?? false
   }
 
   lookedUp(command: string, found: Lookups): void {
@@ -531,6 +549,36 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
     if (this.deferred && waitsForAll(this.deferred, this.parser.args)) this.startDeferred()
   }
 
+  /** A message of a channel that it subscribes to. */
+  receive(message: Message): void {
+    if (this.gone || this.ending || this.closing) return
+    const encoded = this.server.messages.bytesOf(message, this.protocol)
+    const slot = new PushSlot(this, this.server.emptyCommand, encoded, encoded.length)
+    this.pipelined++
+    this.ready++
+    this.readyBytes += encoded.length
+    if (this.last) this.last.next = slot
+    else this.first = slot
+    this.last = slot
+    this.countSoon(encoded.length + COMMAND_BYTES)
+    this.flushSoon()
+    this.endIfSlow()
+  }
+
+  /** Publishers wait for nobody: a subscriber for which too much waits is closed, as in Redis. */
+  private endIfSlow(): void {
+    const bytes = this.unsentBytes + this.readyBytes
+    if (bytes <= MAX_MESSAGES_WAITING.soft) this.slowSinceMs = null
+    const isOver =
+      bytes > MAX_MESSAGES_WAITING.bytes || (bytes > WORTH_COUNTING_BYTES && this.account.isRefused)
+    if (!isOver && bytes <= MAX_MESSAGES_WAITING.soft) return
+    const nowMs = this.server.nowMs()
+    this.slowSinceMs ??= nowMs
+    if (!isOver && nowMs - this.slowSinceMs < MAX_MESSAGES_WAITING.softMs) return
+    this.server.onSlowSubscriber(this, bytes)
+    this.destroy()
+  }
+
   private flushSoon(): void {
     if (this.dirty) return
     this.dirty = true
@@ -565,7 +613,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
     let slot = this.first
     let bytes = 0
     while (slot?.done && bytes < MAX_WRITE_BYTES) {
-      this.server.stats.ended(slot, nowUs)
+      if (!slot.isPush) this.server.stats.ended(slot, nowUs)
       bytes += slot.bytes
       this.pipelined--
       this.ready--
@@ -591,9 +639,10 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
     if (this.inputEnded) this.noteProgress(nowMs)
     const unmovedMs = nowMs - this.movedAtMs
     if (this.closing) return unmovedMs >= CLOSING_MS
+    if (this.isSubscribed) this.endIfSlow()
     if (this.socket.writableLength > 0) return unmovedMs >= UNMOVED_MS
     const { idleMs } = this.server.options
-    return idleMs > 0 && this.pipelined === 0 && unmovedMs >= idleMs
+    return idleMs > 0 && !this.isSubscribed && this.pipelined === 0 && unmovedMs >= idleMs
   }
 
   private noteProgress(nowMs: number): void {
@@ -703,6 +752,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection {
     this.unheard = true
     this.ending = true
     this.first = this.last = null
+    this.subscriptions?.removeAll()
     this.account.close()
     this.socket.destroy()
   }

@@ -40,6 +40,8 @@ export abstract class Slot {
   suppressed = false
   /** Its approximate memory: of its arguments, then of its reply. */
   bytes = 0
+  /** It is not the reply to a command. */
+  readonly isPush: boolean = false
   /** For the metrics and the log: the reply is an error. */
   error: RespError | null = null
   /** Whether it is in the statistics of its command, and in the slow log if it was slow. */

@@ -9,6 +9,7 @@
  */
 import { addressText, plainAddress } from '../../../config/client-address.ts'
 import { integerArgument, parseInteger, shown, word, type Integer } from '../../../commands/arguments.ts'
+import type { SubscriptionKind } from '../../../coordinator/api.ts'
 import { USERS, type Client } from '../model.ts'
 import { OK, Verbatim, type Reply } from '../../../commands/reply.ts'
 import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'
@@ -25,7 +26,7 @@ const CLIENTS_A_SEARCH = 1024
 /** Overhead of a line of text. */
 const LINE_BYTES = 32
 
-type Choice = { readonly ids: readonly Integer[] } | 'all' | 'none'
+type Choice = { readonly ids: readonly Integer[] } | { readonly matches: Matches } | 'all'
 
 export async function list(client: Client, args: readonly Buffer[]): Promise<Reply> {
   const choice = choiceOf(args)
@@ -56,9 +57,9 @@ function* linesOf(caller: Client, choice: Choice): Sliced<Reply> {
 }
 
 function* chosen({ server }: Client, choice: Choice): Sliced<readonly Client[]> {
-  if (choice === 'none') return []
   const all = [...server.connections]
   if (choice === 'all') return all
+  if ('matches' in choice) return all.filter(choice.matches)
   const wanted = new Set(choice.ids)
   const found = new Map<Integer, Client>()
   for (const [i, client] of all.entries()) {
@@ -73,9 +74,14 @@ function* chosen({ server }: Client, choice: Choice): Sliced<readonly Client[]> 
 function choiceOf(args: readonly Buffer[]): Choice {
   if (args.length === 2) return 'all'
   const filter = word(args[2]!)
-  if (filter === 'TYPE' && args.length === 4) return typeOf(args[3]!) === 'NORMAL' ? 'all' : 'none'
+  if (filter === 'TYPE' && args.length === 4) return { matches: ofType(typeOf(args[3]!)) }
   if (filter !== 'ID' || args.length === 3) throw new CommandError(SYNTAX_ERROR)
   return { ids: args.slice(3).map((arg) => integerArgument(arg, 'ERR Invalid client ID')) }
+}
+
+function ofType(type: string): Matches {
+  if (type === 'PUBSUB') return ({ isSubscribed }) => isSubscribed
+  return type === 'NORMAL' ? ({ isSubscribed }) => !isSubscribed : () => false
 }
 
 /** @throws CommandError */
@@ -102,11 +108,11 @@ export function describe(client: Client, command: string | null): string {
     ['name', client.name],
     ['age', Math.floor((nowMs - client.openedAtMs) / 1000)],
     ['idle', command === null ? Math.floor(client.idleMs(nowMs) / 1000) : 0],
-    ['flags', transaction ? 'x' : 'N'],
+    ['flags', `${client.isSubscribed ? 'P' : ''}${transaction ? 'x' : ''}` || 'N'],
     ['db', client.settings.database],
-    ['sub', 0],
-    ['psub', 0],
-    ['ssub', 0],
+    ['sub', subscriptionsOf(client, 'channel')],
+    ['psub', subscriptionsOf(client, 'pattern')],
+    ['ssub', subscriptionsOf(client, 'shard')],
     ['multi', transaction ? transaction.queued.length : -1],
     ['qbuf', 0],
     ['qbuf-free', 0],
@@ -128,6 +134,10 @@ export function describe(client: Client, command: string | null): string {
     ['lib-ver', client.libraryVersion],
   ]
   return `${fields.map(([field, value]) => `${field}=${value}`).join(' ')}\n`
+}
+
+function subscriptionsOf(client: Client, kind: SubscriptionKind): number {
+  return client.isSubscribed ? client.subscribed.count(kind) : 0
 }
 
 function remoteAddress({ address, port }: Client): string {
@@ -197,8 +207,7 @@ function filterOf(name: string, value: Buffer): Matches {
     case 'LADDR':
       return (client) => localAddress(client) === text
     case 'TYPE': {
-      const isNormal = typeOf(value) === 'NORMAL'
-      return () => isNormal
+      return ofType(typeOf(value))
     }
     case 'USER':
       if (!USERS.some((user) => user === text)) {

@@ -165,8 +165,9 @@ function statsFields({ server, store }: Client): Fields {
     evicted_clients: server.options.ledger.cut,
     keyspace_hits: sum(lookups.map(({ hits }) => hits)),
     keyspace_misses: sum(lookups.map(({ misses }) => misses)),
-    pubsub_channels: 0,
-    pubsub_patterns: 0,
+    pubsub_channels: store.channels.subscriptions.channels,
+    pubsub_patterns: store.channels.subscriptions.patterns,
+    pubsubshard_channels: store.channels.subscriptions.shardChannels,
     total_error_replies: sum([...stats.errorsByCode.values()]),
     rondo_refused_for_memory: server.options.ledger.refused,
   }

@@ -52,9 +52,13 @@ export function withoutConnection(
   name: string,
   arity: number,
   answer: (caller: Caller, args: readonly Buffer[]) => Reply,
+  { ofClient = answer, ...more }: Partial<Command> & { readonly ofClient?: Answer } = {},
 ): SessionCommand {
   const reply = replying(answer)
-  return immediate(name, arity, answer, { execute: (caller, args) => Promise.resolve(reply(caller, args)) })
+  return immediate(name, arity, ofClient, {
+    ...more,
+    execute: (caller, args) => Promise.resolve(reply(caller, args)),
+  })
 }
 
 /** Replies at once, and is not allowed inside MULTI. */

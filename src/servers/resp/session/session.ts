@@ -3,6 +3,7 @@ import { select } from './select.ts'
 import { CLIENT } from './client.ts'
 import { COMMAND } from './command-info.ts'
 import { HELLO_COMMANDS } from './hello.ts'
+import type { Client } from '../model.ts'
 import type { Caller } from '../../../commands/model.ts'
 import { flush } from '../../../commands/keys/flush.ts'
 import { countKeys, keys, randomKey, scan } from '../../../commands/keys/listing.ts'
@@ -10,6 +11,7 @@ import { OK, Simple, type Reply } from '../../../commands/reply.ts'
 import { RONDO } from './rondo.ts'
 import { SERVER_COMMANDS } from './server-info.ts'
 import { OBJECT_COMMANDS } from './object.ts'
+import { PUBSUB_COMMANDS } from './pubsub.ts'
 import { TOOL_COMMANDS } from './tools.ts'
 import {
   controlCommand,
@@ -26,6 +28,12 @@ function ping(_caller: Caller, args: readonly Buffer[]): Reply {
   return args[1] ?? new Simple('PONG')
 }
 
+/** In RESP2 a subscriber only gets arrays. */
+function pingOfClient(client: Client, args: readonly Buffer[]): Reply {
+  const reply = ping(client, args)
+  return client.protocol === 2 && client.isSubscribed ? ['pong', args[1] ?? ''] : reply
+}
+
 export const SESSION_COMMANDS: readonly SessionCommand[] = [
   ...HELLO_COMMANDS,
   ...SERVER_COMMANDS,
@@ -39,8 +47,9 @@ export const SESSION_COMMANDS: readonly SessionCommand[] = [
   COMMAND,
   ...TOOL_COMMANDS,
   ...OBJECT_COMMANDS,
+  ...PUBSUB_COMMANDS,
   RONDO,
-  withoutConnection('ping', -1, ping),
+  withoutConnection('ping', -1, ping, { ofClient: pingOfClient, whileSubscribed: true }),
   withoutConnection('echo', 2, (_caller, args) => args[1]!),
   // Commands that have started may not have named their keys yet.
   immediate('select', 2, select, { inTurn: true }),
@@ -53,7 +62,7 @@ export const SESSION_COMMANDS: readonly SessionCommand[] = [
       client.say(OK, command)
       client.end()
     },
-    { open: true },
+    { open: true, whileSubscribed: true },
   ),
   controlCommand(
     'reset',
@@ -62,6 +71,6 @@ export const SESSION_COMMANDS: readonly SessionCommand[] = [
       client.reset()
       client.say(new Simple('RESET'), command)
     },
-    { open: true, inTurn: true },
+    { open: true, inTurn: true, whileSubscribed: true },
   ),
 ]

@@ -5,7 +5,6 @@ const STREAMS = 'Rondo has no streams'
 const BLOCKING = 'Rondo has no commands that wait for an element'
 const NOT_HERE = 'Rondo does not support it'
 const SCRIPTS = 'Rondo supports no scripts or functions'
-const MESSAGES = 'Rondo has no publish and subscribe'
 const ADMINISTRATION = 'Rondo is administered with environment variables, over HTTP and with RONDO'
 const DATABASES = 'the database is a part of the name of a key, and a node cannot rename all keys at once'
 const NODES = 'ask the nodes themselves'
@@ -18,14 +17,10 @@ const REASONS: readonly (readonly [reason: string, names: string])[] = [
   ],
   [BLOCKING, 'blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin'],
   [SCRIPTS, 'eval eval_ro evalsha evalsha_ro fcall fcall_ro function script'],
-  [
-    MESSAGES,
-    'monitor psubscribe publish pubsub punsubscribe spublish ssubscribe subscribe sunsubscribe unsubscribe',
-  ],
   [ADMINISTRATION, 'bgrewriteaof bgsave cluster failover lastsave replicaof save shutdown slaveof wait'],
   [DATABASES, 'swapdb'],
   [NODES, 'debug'],
-  [NOT_HERE, 'lolwut migrate pfdebug pfselftest'],
+  [NOT_HERE, 'lolwut migrate monitor pfdebug pfselftest'],
 ]
 
 const REASON_OF = new Map(

@@ -49,6 +49,26 @@ await lacks('defineCommand()', () => {
   client.defineCommand('twice', { numberOfKeys: 1, lua: 'return 2' })
   return client.twice('a')
 })
-await lacks('subscribe()', () => other.subscribe('news'))
+
+// A subscriber, which is closed from outside, and subscribes again by itself.
+const subscriber = client.duplicate()
+const heard = []
+subscriber.on('message', (channel, message) => heard.push([channel, message]))
+subscriber.on('pmessage', (pattern, channel, message) => heard.push([pattern, channel, message]))
+same(1, await subscriber.subscribe('news'))
+same(2, await subscriber.psubscribe('n?ws*'))
+same(2, await client.publish('news', 'one'))
+same(1, await client.client('KILL', 'TYPE', 'pubsub'))
+while ((await client.publish('news', 'two')) < 2) await new Promise((resolve) => setTimeout(resolve, 20))
+while (heard.filter((one) => one.includes('two')).length < 2)
+  await new Promise((resolve) => setTimeout(resolve, 5))
+same(
+  [
+    ['news', 'one'],
+    ['n?ws*', 'news', 'one'],
+  ],
+  heard.slice(0, 2),
+)
+subscriber.disconnect()
 same('OK', await client.flushdb())
 end()

@@ -106,6 +106,22 @@ try:
 except redis.ResponseError as error:
     assert str(error) == "value is not an integer or out of range", error
 
+# Subscriptions to channels and patterns.
+pubsub = client.pubsub(ignore_subscribe_messages=True)
+pubsub.subscribe("news")
+pubsub.psubscribe("n?ws")
+while client.publish("news", b"\xff\r\n") < 2:
+    pass
+heard = []
+while len(heard) < 2:
+    message = pubsub.get_message(timeout=5)
+    if message:
+        heard.append((message["type"], message["channel"], message["data"]))
+assert heard[0] == ("message", b"news", b"\xff\r\n"), heard
+assert heard[1][0] in ("message", "pmessage"), heard
+assert client.pubsub_channels() == [b"news"]
+pubsub.close()
+
 # A lock as the library makes it needs scripts; a plain one does not.
 assert client.set("lock", "me", nx=True, px=10_000) is True
 assert client.set("lock", "you", nx=True, px=10_000) is None

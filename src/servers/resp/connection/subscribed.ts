@@ -1,0 +1,89 @@
+/** What a connection subscribes to. */
+import type { Channels, Subscriber, SubscriptionKind } from '../../../coordinator/api.ts'
+import { ARGUMENT_BYTES, COMMAND_BYTES, type Account } from '../../ledger.ts'
+
+type Names = Map<string, Buffer>
+
+export class Subscribed {
+  private readonly names: Record<SubscriptionKind, Names> = {
+    channel: new Map<string, Buffer>(),
+    pattern: new Map<string, Buffer>(),
+    shard: new Map<string, Buffer>(),
+  }
+  private readonly channels: Channels
+  private readonly subscriber: Subscriber
+  private readonly account: Account
+  private heldBytes = 0
+
+  constructor(channels: Channels, subscriber: Subscriber, account: Account) {
+    this.channels = channels
+    this.subscriber = subscriber
+    this.account = account
+  }
+
+  count(kind: SubscriptionKind): number {
+    return this.names[kind].size
+  }
+
+  get isAny(): boolean {
+    const { channel, pattern, shard } = this.names
+    return channel.size + pattern.size + shard.size > 0
+  }
+
+  /** What a confirmation tells: channels and patterns together, or shard channels. */
+  told(kind: SubscriptionKind): number {
+    return kind === 'shard' ? this.count('shard') : this.count('channel') + this.count('pattern')
+  }
+
+  /** @returns false if it subscribes to it already */
+  add(kind: SubscriptionKind, name: Buffer): boolean {
+    const key = name.toString('latin1')
+    if (this.names[kind].has(key)) return false
+    this.names[kind].set(key, Buffer.from(name))
+    this.hold(bytesOf(name))
+    return true
+  }
+
+  all(kind: SubscriptionKind): Buffer[] {
+    return [...this.names[kind].values()]
+  }
+
+  /** Resolves when the nodes know of it; null = they do. If they refuse it, it is not subscribed. */
+  begin(kind: SubscriptionKind, names: readonly Buffer[]): Promise<void> | null {
+    const begun = this.channels.subscribe(kind, names, this.subscriber)
+    if (!begun) return null
+    return begun.catch((error: unknown) => {
+      for (const name of names) this.drop(kind, name)
+      throw error
+    })
+  }
+
+  remove(kind: SubscriptionKind, name: Buffer): void {
+    if (this.drop(kind, name)) this.channels.unsubscribe(kind, [name], this.subscriber)
+  }
+
+  removeAll(): void {
+    for (const kind of ['channel', 'pattern', 'shard'] as const) {
+      const names = this.all(kind)
+      this.names[kind].clear()
+      if (names.length > 0) this.channels.unsubscribe(kind, names, this.subscriber)
+    }
+    this.hold(-this.heldBytes)
+  }
+
+  private drop(kind: SubscriptionKind, name: Buffer): boolean {
+    const isDropped = this.names[kind].delete(name.toString('latin1'))
+    if (isDropped) this.hold(-bytesOf(name))
+    return isDropped
+  }
+
+  private hold(bytes: number): void {
+    this.heldBytes += bytes
+    this.account.add(bytes)
+  }
+}
+
+/** Here, at the coordinator, and for each of the nodes that it is listened to on. */
+function bytesOf(name: Buffer): number {
+  return 6 * name.length + 2 * (COMMAND_BYTES + ARGUMENT_BYTES)
+}

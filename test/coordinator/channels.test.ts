@@ -1,0 +1,130 @@
+// Which nodes carry a channel, on virtual time: when publishers and subscribers go over to another one.
+import { expect } from 'chai'
+import type { Member } from '../../src/cluster/member.ts'
+import { Carriers } from '../../src/coordinator/channels/carriers.ts'
+import { Placement } from '../../src/core/placement.ts'
+import type { Messenger, MessengerEvents } from '../../src/nodes/node.ts'
+import { VirtualTime } from '../support/virtual-time.ts'
+
+const CHANNEL = Buffer.from('channel')
+const TOPIC = Buffer.from('topic')
+
+/** A node whose connections the test opens and ends. */
+class FakeNode {
+  readonly topics = new Set<string>()
+  isUp = true
+  private events: MessengerEvents | null = null
+  private readonly time: VirtualTime
+
+  constructor(time: VirtualTime) {
+    this.time = time
+  }
+
+  messenger(events: MessengerEvents): Messenger {
+    this.events = events
+    this.topics.clear()
+    this.time.setTimeout(() => (this.isUp ? events.opened() : events.ended('refused')), 1)
+    const names = (to: object) => ('topics' in to ? (to.topics as Buffer[]) : [])
+    return {
+      listen: (to, done) => {
+        for (const name of names(to)) this.topics.add(name.toString())
+        done(null)
+      },
+      unlisten: (to) => {
+        for (const name of names(to)) this.topics.delete(name.toString())
+      },
+      publish: () => undefined,
+      close: () => this.topics.clear(),
+    }
+  }
+
+  die(): void {
+    this.isUp = false
+    this.topics.clear()
+    this.events!.ended('the connection was lost')
+  }
+}
+
+describe('the nodes of a channel', () => {
+  let time: VirtualTime
+  let nodes: Map<string, FakeNode>
+  let placement: Placement<Member>
+  let carriers: Carriers
+
+  const placed = (epoch: number, ids: readonly string[]) => {
+    const members = ids.map((id) => {
+      const known = epoch > 1 ? placement.members.find((member) => member.id === id) : null
+      if (known) return known
+      const node = new FakeNode(time)
+      nodes.set(id, node)
+      return { id, node, weight: 1, zone: undefined, health: { state: 'up' } } as unknown as Member
+    })
+    return Placement.of({ epoch, members, replicationFactor: 2, vnodesPerNode: 16 })
+  }
+  const preference = () => placement.replicaSetOf(CHANNEL).preference.map(({ id }) => id)
+  const published = () => carriers.carrierOf(CHANNEL, new Set())?.member.id
+  const listened = () => [...nodes].flatMap(([id, { topics }]) => (topics.has('topic') ? [id] : []))
+
+  beforeEach(async () => {
+    time = new VirtualTime()
+    nodes = new Map()
+    placement = placed(1, ['a', 'b', 'c', 'd'])
+    carriers = new Carriers({
+      cluster: {
+        get placement() {
+          return placement
+        },
+      },
+      clock: time,
+      timers: time,
+      emit: () => undefined,
+      message: () => undefined,
+      everywhere: [],
+    })
+    const started = carriers.start()
+    await time.advance(10)
+    await started
+    carriers.hold([{ topic: TOPIC, channel: CHANNEL }], () => undefined)
+  })
+  afterEach(() => carriers.stop())
+
+  it('publishes on the first, listens on all homes, and on the next ones while a home is away', async () => {
+    const [first, second, third] = preference()
+    expect(published()).to.equal(first)
+    expect(listened().sort()).to.deep.equal([first, second].sort())
+    nodes.get(first!)!.die()
+    await time.advance(10)
+    expect(published()).to.equal(second)
+    expect(listened().sort()).to.deep.equal([second, third].sort())
+  })
+
+  it('publishes on a node that is back only when others have had three seconds to listen there', async () => {
+    const [first, second] = preference()
+    nodes.get(first!)!.die()
+    await time.advance(1000)
+    nodes.get(first!)!.isUp = true
+    await time.advance(300)
+    expect(listened()).to.include(first)
+    expect(published()).to.equal(second)
+    await time.advance(2500)
+    expect(published()).to.equal(second)
+    await time.advance(500)
+    expect(published()).to.equal(first)
+  })
+
+  it('follows a change of members late where it publishes, and leaves late where it listens', async () => {
+    const before = preference()
+    const joiners = Array.from({ length: 40 }, (_, i) => `j${i}`)
+    placement = placed(2, ['a', 'b', 'c', 'd', ...joiners])
+    const after = preference()
+    expect(after[0]).to.not.equal(before[0])
+    await time.advance(500)
+    expect(published()).to.equal(before[0])
+    expect(listened()).to.include.members([before[0]!, before[1]!, after[0]!, after[1]!])
+    await time.advance(3500)
+    expect(published()).to.equal(after[0])
+    expect(listened()).to.include(before[0])
+    await time.advance(4000)
+    expect(listened().sort()).to.deep.equal([after[0], after[1]].sort())
+  })
+})
