@@ -22,6 +22,7 @@ const readme = readFileSync(join(root, 'README.md'), 'utf8')
 const operating = readFileSync(join(root, 'docs/OPERATING.md'), 'utf8')
 const embedding = readFileSync(join(root, 'docs/EMBEDDING.md'), 'utf8')
 const dialects = readFileSync(join(root, 'docs/DIALECTS.md'), 'utf8')
+const invalidation = readFileSync(join(root, 'docs/INVALIDATION.md'), 'utf8')
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
   description: string
   version: string
@@ -168,21 +169,19 @@ describe('the arguments of the program', function () {
 
 describe('README.md', () => {
   /** Method and path of each curl line, without the query. */
-  const curls = [...`${readme}\n${operating}\n${dialects}`.matchAll(/(?:^|\$ |`)curl (.*)$/gm)].map(
-    ([, rest]) => {
-      const path = /(?:localhost(?::\d+)?)(\/[^\s'?`]*)/.exec(rest!)?.[1] ?? ''
-      const given = /-X (\w+)/.exec(rest!)?.[1]
-      const method =
-        given ?? (/(^| )-I( |$)/.test(rest!) ? 'HEAD' : / -d |--data/.test(rest!) ? 'POST' : 'GET')
-      return `${method} ${path}`
-    },
-  )
+  const pages = [readme, operating, dialects, invalidation].join('\n')
+  const curls = [...pages.matchAll(/(?:^|\$ |`)curl (.*)$/gm)].map(([, rest]) => {
+    const path = /(?:localhost(?::\d+)?)(\/[^\s'?`]*)/.exec(rest!)?.[1] ?? ''
+    const given = /-X (\w+)/.exec(rest!)?.[1]
+    const method = given ?? (/(^| )-I( |$)/.test(rest!) ? 'HEAD' : / -d |--data/.test(rest!) ? 'POST' : 'GET')
+    return `${method} ${path}`
+  })
 
   for (const { path, calls } of ROUTES) {
     for (const method of Object.keys(calls)) {
       it(`has a curl line for ${method} ${path}`, () => {
         const pattern = new RegExp(
-          `^${method} ${path.replace(/:key|:id|:name/, '[^/]+').replace('*', '.+')}$`,
+          `^${method} ${path.replace(/:key|:id|:name|:tag/, '[^/]+').replace('*', '.+')}$`,
         )
         expect(
           curls.some((line) => pattern.test(line)),
