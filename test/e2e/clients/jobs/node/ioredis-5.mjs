@@ -1,4 +1,5 @@
 // ioredis 5, which most applications have.
+import { setTimeout } from 'node:timers'
 import { Redis } from 'ioredis-5'
 import { between, end, lacks, password, port, same } from './job.mjs'
 
