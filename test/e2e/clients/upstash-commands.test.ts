@@ -174,6 +174,7 @@ const CALLS: readonly Call[] = [
   ['geosearchstore', '{u}g2', '{u}g', ...NEAR_PALERMO, { storeDist: true }],
   ['exec', ['OBJECT', 'ENCODING', '{u}a']],
   ['exec', ['GEORADIUS_RO', '{u}g', 15, 37, 200, 'km']],
+  ['publish', 'news', 'x'],
   ['echo', 'héllo'],
   ['ping'],
   ['unlink', '{u}s', '{u}x'],
@@ -193,6 +194,9 @@ const ALONE: readonly Call[] = [
 
 /** Whatever differs between two servers, or two moments. */
 const UNLIKE: readonly string[] = ['time']
+
+/** They ask for a stream of events, which is not offered: docs/DIALECTS.md. */
+const STREAMS: readonly string[] = ['subscribe', 'psubscribe']
 
 const BITFIELD: [string, ...string[]] = [
   'BITFIELD',
@@ -279,7 +283,7 @@ describe('every command of @upstash/redis', () => {
   }
   it('is in the table of this test, if Rondo has it', () => {
     const client = clientOf() as unknown as Record<string, unknown>
-    const tried = new Set([...CALLS, ...ALONE].map(([method]) => method).concat(UNLIKE, 'multi'))
+    const tried = new Set([...CALLS, ...ALONE].map(([method]) => method).concat(UNLIKE, STREAMS, 'multi'))
     const missed = COMMANDS.map(({ name }) => name).filter(
       (name) => typeof client[name] === 'function' && !tried.has(name),
     )
