@@ -195,14 +195,14 @@ function replyEnd(bytes: Buffer, at: number): number | null {
   const lineEnd = bytes.indexOf('\r\n', at)
   if (lineEnd === -1) return null
   const kind = String.fromCharCode(bytes[at]!)
-  if (!'+-:$*_%~=#,!('.includes(kind)) return null
+  if (!'+-:$*_%~>=#,!('.includes(kind)) return null
   const count = Number(bytes.toString('latin1', at + 1, lineEnd))
   let end: number | null = lineEnd + 2
   if ('$=!'.includes(kind)) {
     if (count >= 0) end += count + 2
     return end <= bytes.length ? end : null
   }
-  if (!'*%~'.includes(kind)) return end
+  if (!'*%~>'.includes(kind)) return end
   for (let left = kind === '%' ? 2 * count : count; left > 0 && end !== null; left--)
     end = replyEnd(bytes, end)
   return end
