@@ -141,6 +141,11 @@ const TABLE: Readonly<Record<string, Row>> = {
     },
     grpc: { Set: grpc('Set', { ...key('a'), value: Buffer.alloc(1000) }) },
   },
+  MAX_TAGS_PER_KEY: {
+    env: { MAX_TAGS_PER_KEY: '2' },
+    resp: { 'RONDO TAG': asked(['SET', 'a', 'v'], ['RONDO', 'TAG', 'a', ...numbered(3)]) },
+    http: { PUT: call('PUT', '/api/v1/keys/a?tags=1,2,3', { value: 'v' }) },
+  },
   MAX_BATCH_KEYS: {
     env: { MAX_BATCH_KEYS: '3', RESP_CROSS_SET_MULTI: 'refuse' },
     resp: {
