@@ -233,8 +233,9 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'deadline-ignored',
     rule: 'no request outlives its deadline',
     file: 'src/core/deadlines.ts',
-    find: 'entry.operation.overdue()',
-    replace: 'this.timers.setTimeout(() => entry.operation.overdue(), 100)',
+    find: 'const entry = this.first\n        this.remove(entry)\n        entry.operation.overdue()',
+    replace:
+      'const entry = this.first\n        this.remove(entry)\n        this.timers.setTimeout(() => entry.operation.overdue(), 100)',
   },
   {
     name: 'answered-after-the-deadline',

@@ -4,6 +4,9 @@ import { expectProblem } from '../../support/problem.ts'
 import { call, type RawAnswer } from '../../support/raw-http.ts'
 import { HTTP_ENTRIES, type RunningRondo, startRondo } from '../../support/rondo.ts'
 
+/** On keys or channels, and what they ask for needs a connection. */
+const CONNECTIONS = ['watch', 'ssubscribe', 'sunsubscribe']
+
 for (const entry of HTTP_ENTRIES) {
   describe(`POST /api/v1/command (${entry})`, () => {
     let running: RunningRondo
@@ -42,10 +45,10 @@ for (const entry of HTTP_ENTRIES) {
       ])
     })
 
-    it('offers every command on keys, however new, but WATCH', () => {
+    it('offers every command on keys, however new, but WATCH and SSUBSCRIBE', () => {
       const { respServer } = running.rondo
       for (const { name, firstKey, arity } of respServer.commands) {
-        if (firstKey === 0 || name === 'watch') continue
+        if (firstKey === 0 || CONNECTIONS.includes(name)) continue
         const args = Array.from({ length: Math.abs(arity) }, (_, i) => Buffer.from(i === 0 ? name : '1'))
         expect(respServer.offered(args), name).to.have.property('execute')
       }
@@ -70,14 +73,20 @@ for (const entry of HTTP_ENTRIES) {
         ['QUIT'],
         ['RESET'],
         ['OBJECT', 'HELP'],
+        ['SUBSCRIBE', 'news'],
+        ['PSUBSCRIBE', 'n*'],
+        ['SSUBSCRIBE', 'news'],
+        ['UNSUBSCRIBE'],
+        ['PUNSUBSCRIBE'],
+        ['SUNSUBSCRIBE'],
       ]) {
         const answer = await send(command)
         expectProblem(answer, 400, 'BAD_REQUEST', command.join(' '))
         expect(answer.json().error).to.match(/connection/)
       }
-      const unknown = await send(['SUBSCRIBE', 'news'])
+      const unknown = await send(['XADD', 's', '*', 'f', 'v'])
       expectProblem(unknown, 400, 'BAD_REQUEST')
-      expect(unknown.json().error).to.contain("unknown command 'SUBSCRIBE'")
+      expect(unknown.json().error).to.contain("unknown command 'XADD'")
     })
 
     it('answers errors with their code and status, in the words of Redis', async () => {
