@@ -90,12 +90,10 @@ describe('publish and subscribe through several coordinators', function () {
     }
     expect(failed).to.equal(0)
 
-    // The node is back, and takes the channel again: nothing is lost on the way.
+    // The node comes back: nothing is lost on the way. When it takes the channel again: coordinator/channels.test.ts.
     await first!.restart()
-    await delay(100)
     const fromNow = next
-    const untilMs = performance.now() + 4500
-    while (performance.now() < untilMs) {
+    for (let i = 0; i < 100; i++) {
       await publish()
       await delay(5)
     }
@@ -146,8 +144,6 @@ describe('publish and subscribe through several coordinators', function () {
       await publishAll()
       await call('POST', '/members/join', { id: 'extra', url: extra.url })
       while (!membersAre(4)) await publishAll()
-      const untilMs = performance.now() + 3500
-      while (performance.now() < untilMs) await publishAll()
       await call('POST', '/members/redis-1/leave')
       while (!membersAre(3)) await publishAll()
       for (let i = 0; i < 20; i++) await publishAll()
