@@ -209,68 +209,59 @@ export class Rondo {
     ]
   }
 
-  private createHttpServer(
-    proxies: TrustedProxies,
-    metrics: NonNullable<RondoOptions['metrics']>,
-  ): HttpServer {
-    return new HttpServer({
+  /** What every server needs. */
+  private serving(proxies: TrustedProxies) {
+    return {
       ...this.config,
       tokens: this.tokens,
       tries: this.tries,
       proxies,
       store: this.coordinator,
       loader: this.loading?.loader ?? null,
+      monotonicMs: () => clock.monotonicMs(),
+      ledger: this.ledger,
+      connectionLimit: this.connectionLimit,
+    }
+  }
+
+  private createHttpServer(
+    proxies: TrustedProxies,
+    metrics: NonNullable<RondoOptions['metrics']>,
+  ): HttpServer {
+    return new HttpServer({
+      ...this.serving(proxies),
       fills: this.fills,
       deleteJobs: this.deleteJobs,
       commands: this.respServer,
       antiEntropy: this.antiEntropy,
       changes: this.cluster.queue,
       rebalance: this.rebalance,
-      monotonicMs: () => clock.monotonicMs(),
       onEnd: (end) => this.telemetry.onRequestEnd(end),
       metrics: () => metrics(this.telemetry),
       accepting: () => !this.stopping,
       save: () => this.members.save(),
       snapshots: this.snapshots,
-      ledger: this.ledger,
-      connectionLimit: this.connectionLimit,
     })
   }
 
   private createRespServer(proxies: TrustedProxies, emit: Emit): RespServer {
     return new RespServer({
-      ...this.config,
-      tokens: this.tokens,
-      tries: this.tries,
-      proxies,
-      store: this.coordinator,
-      loader: this.loading?.loader ?? null,
+      ...this.serving(proxies),
       fills: this.fills,
       deleteJobs: this.deleteJobs,
       changes: this.cluster.queue,
       rebalance: this.rebalance,
-      monotonicMs: () => clock.monotonicMs(),
       timers,
       random: Math.random,
       emit,
-      ledger: this.ledger,
-      connectionLimit: this.connectionLimit,
     })
   }
 
   private createGrpcServer(proxies: TrustedProxies): GrpcSocketServer {
     return new GrpcSocketServer({
-      ...this.config,
-      tokens: this.tokens,
-      tries: this.tries,
-      proxies,
-      store: this.coordinator,
-      loader: this.loading?.loader ?? null,
-      monotonicMs: () => clock.monotonicMs(),
+      ...this.serving(proxies),
       onEnd: (end) => this.telemetry.onCallEnd(end),
       accepting: () => !this.stopping,
-      ledger: this.ledger,
-      connectionLimit: this.connectionLimit,
     })
   }
 
