@@ -171,6 +171,9 @@ const LIES: readonly Lie[] = [
 /** Nothing comes at all: the deadline ends it, and a short one suffices. */
 const SILENT = 'nothing'
 const HASTY_MS = 50
+/** A line that does not end: the deadline ends some of the calls, and what comes then has to be within it. */
+const ENDLESS = 'zeros'
+const HURRIED_MS = 1000
 const PATIENT_MS = 5000
 
 /** Which of these an honest node could say as well. Whatever is not here fails its call. */
@@ -450,9 +453,9 @@ describe('a node that lies', () => {
   /** Whether the call failed. */
   async function told(call: Row['call'], { command, how, opens, path }: Asked): Promise<boolean> {
     await node.close()
-    connect(how.name === SILENT ? HASTY_MS : PATIENT_MS)
+    connect(how.name === SILENT ? HASTY_MS : how.name === ENDLESS ? HURRIED_MS : PATIENT_MS)
     if (!opens && path === 'data') await node.open(FENCE)
-    if (!opens && path === 'control' && command !== 'CONFIG') await node.probe()
+    if (!opens && path === 'control' && command !== 'CONFIG') await node.probe().catch(() => node.probe())
     lying = { command, lie: how }
     const ended: { failed: boolean; shown: string }[] = []
     await call(node).then(

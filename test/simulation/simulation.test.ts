@@ -6,7 +6,7 @@ import { makeSchedule } from './make-schedule.ts'
 import { shrink } from './shrink.ts'
 import { simulate } from './simulate.ts'
 
-const RUNS = 150
+const RUNS = 100
 const RUNS_BEYOND = 25
 const RUNS_OF_CHANGES = 75
 const RUNS_OF_TAGS = 25

@@ -51,7 +51,7 @@ export class RunningCoordinator {
     return (await this.call('GET', '/cluster')).json
   }
 
-  /** Polls every few milliseconds; fails after ten seconds. */
+  /** Asks again and again; fails after a while. */
   async until(isSo: () => Promise<boolean>): Promise<void> {
     await this.program.until(async () => ((await isSo()) ? true : undefined))
   }
@@ -61,7 +61,7 @@ export class RunningCoordinator {
     for (;;) {
       const { epoch, phase } = await this.cluster()
       if (Number(epoch) >= Number(json.waitFor) && phase === 'stable') return
-      await delay(20)
+      await delay(50)
     }
   }
 

@@ -7,8 +7,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
-const STEP_MS = 10
-const STEPS = 3000
+/** Between two looks: longer when what is waited for takes long, so that asking does not slow it down. */
+const LEAST_PAUSE_MS = 10
+const LONGEST_PAUSE_MS = 50
+const LIMIT_MS = 30_000
 
 export interface Ended {
   readonly code: number | null
@@ -86,11 +88,13 @@ export class Program {
 
   /** Polls until there is a result; fails when the program ends first, or after thirty seconds. */
   async until<T>(find: () => T | undefined | Promise<T | undefined>): Promise<T> {
-    for (let step = 0; step < STEPS; step++) {
+    for (let waitedMs = 0; waitedMs < LIMIT_MS;) {
       const found = await find()
       if (found !== undefined) return found
       if (this.isGone) break
-      await delay(STEP_MS)
+      const pauseMs = Math.min(LEAST_PAUSE_MS + waitedMs / 20, LONGEST_PAUSE_MS)
+      await delay(pauseMs)
+      waitedMs += pauseMs
     }
     throw new Error(`the program did not get there:\n${this.stdout}\n${this.stderr}`)
   }
