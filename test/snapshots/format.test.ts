@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { expect } from 'chai'
 import { KIND_HASH, KIND_VALUE } from '../../src/core/codec.ts'
+import { tagKey } from '../../src/core/tags.ts'
 import { SnapshotFile, TOO_LONG } from '../../src/snapshots/file-reader.ts'
 import { writeSnapshot } from '../../src/snapshots/file-writer.ts'
 import { DamagedSnapshot, parseRecord, recordLine, type SavedRecord } from '../../src/snapshots/format.ts'
@@ -19,6 +20,7 @@ const record = (i: number, value = Buffer.from(`value ${i}`)): SavedRecord => ({
   value,
   version: Buffer.alloc(12, i),
   expiresAtMs: i % 3 === 0 ? 0 : 1_700_000_000_000 + i,
+  ...(i % 5 === 0 && { tags: [tagKey(0, Buffer.from('news')), tagKey(3, Buffer.from([0xff, i & 0xff]))] }),
 })
 const RECORDS = [...Array.from({ length: 500 }, (_, i) => record(i)), record(500, Buffer.alloc(LONG, 'x'))]
 
