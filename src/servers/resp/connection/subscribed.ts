@@ -48,10 +48,6 @@ export class Subscribed {
     return true
   }
 
-  all(kind: SubscriptionKind): Buffer[] {
-    return [...this.names[kind].values()]
-  }
-
   /** Resolves when the nodes know of it; null = they do. If they refuse it, it is not subscribed. */
   begin(kind: SubscriptionKind, names: readonly Buffer[]): Promise<void> | null {
     const begun = this.channels.subscribe(kind, names, this.subscriber)
@@ -66,13 +62,17 @@ export class Subscribed {
     if (this.drop(kind, name)) this.channels.unsubscribe(kind, [name], this.subscriber)
   }
 
+  /** There may be very many: at once, they cost much less than one by one. */
+  removeKind(kind: SubscriptionKind): readonly Buffer[] {
+    const names = [...this.names[kind].values()]
+    this.names[kind].clear()
+    this.hold(-names.reduce((sum, name) => sum + bytesOf(name), 0))
+    if (names.length > 0) this.channels.unsubscribe(kind, names, this.subscriber)
+    return names
+  }
+
   removeAll(): void {
-    for (const kind of KINDS) {
-      const names = this.all(kind)
-      this.names[kind].clear()
-      if (names.length > 0) this.channels.unsubscribe(kind, names, this.subscriber)
-    }
-    this.hold(-this.heldBytes)
+    for (const kind of KINDS) this.removeKind(kind)
   }
 
   /** Its connection is gone: nobody waits for it, so it ends some names in each turn. */
