@@ -134,7 +134,8 @@ function tagText(key: Buffer): string {
 
 /** @throws DamagedSnapshot */
 function tagsIn(tags: unknown): Buffer[] {
-  const texts: readonly unknown[] = Array.isArray(tags) && tags.length <= MOST_TAGS ? tags : [null]
+  const isList = Array.isArray(tags) && tags.length > 0 && tags.length <= MOST_TAGS
+  const texts: readonly unknown[] = isList ? tags : [null]
   return texts.map((text) => {
     const name = Buffer.from(textOf(text), 'base64')
     // Of one that has no name, or no database, nobody could say what it is.

@@ -174,6 +174,13 @@ describe('the file of a snapshot', () => {
       { type: 'set', value: '' },
       { type: 'zset', value: Buffer.from([1, 0, 0, 0, 0]).toString('base64') },
       { type: 'list', value: Buffer.from([1, 255, 255, 255, 255, 255]).toString('base64') },
+      { tags: [] },
+      { tags: 'MDpuZXdz' },
+      { tags: [''] },
+      { tags: [null] },
+      { tags: [Buffer.from('news').toString('base64')] },
+      { tags: [Buffer.from('0:').toString('base64')] },
+      { tags: Array.from({ length: 65 }, () => 'MDpuZXdz') },
     ])
       expect(with_(change), JSON.stringify(change)).to.throw(DamagedSnapshot)
     const hash = { ...record(1), kind: KIND_HASH, value: Buffer.from([1, 0, 0, 0, 1, 1, 97, 1, 98]) }
