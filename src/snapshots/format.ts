@@ -6,7 +6,8 @@
  *   …
  *   {"end":true,"keys":1,"bytes":310,"sha256":"…", and all of the first line again}
  *
- * Keys and values are base64. The value of a string is itself; that of a collection is what nodes store
+ * Keys and values are base64, and so are the tags of a value, as `"tags":[…]` behind its expiry: each is the number of its
+ * database, a colon, and its name. The value of a string is itself; that of a collection is what nodes store
  * (commands/collections/entries.ts). Times are cluster time in milliseconds since 1970; expiresAtMs 0 = never.
  *
  * The file is two gzip members, which tools read as one text: the first has everything but the last line, and its bytes and
@@ -22,12 +23,17 @@ import {
 import { kindNamed, typeName } from '../commands/type-names.ts'
 import { parseVersion, versionText, type Version } from '../core/clock.ts'
 import { holdsValue, KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET } from '../core/codec.ts'
+import { databasePrefix, TAGS_DATABASE } from '../core/keys.ts'
+import { MAX_TAG_BYTES, MOST_TAGS } from '../core/tags.ts'
 
 export const FORMAT = 1
+const TAGS_PREFIX = databasePrefix(TAGS_DATABASE)
 /** The first line and the last. */
 export const MOST_FRAME_BYTES = 2048
 /** Of a line, beside key and value. */
 export const RECORD_FRAME_BYTES = 256
+/** Of a line, those of its tags. */
+export const MOST_TAGS_BYTES = 2 * MOST_TAGS * (MAX_TAG_BYTES + 8)
 
 export interface Header {
   readonly name: string
@@ -54,6 +60,8 @@ export interface SavedRecord {
   readonly version: Version
   /** 0 = never. */
   readonly expiresAtMs: number
+  /** The keys of its tags (core/tags.ts); not there = it has none. */
+  readonly tags?: readonly Buffer[]
 }
 
 /** It is no snapshot, or not what was written. */
@@ -75,11 +83,13 @@ export function endLine({ keys, bytes, sha256, ...header }: End): string {
 }
 
 /** Null: of a kind that clients cannot see. */
-export function recordLine({ database, key, kind, value, version, expiresAtMs }: SavedRecord): string | null {
+export function recordLine(record: SavedRecord): string | null {
+  const { database, key, kind, value, version, expiresAtMs, tags } = record
   if (!holdsValue(kind)) return null
+  const tagged = tags ? `,"tags":${JSON.stringify(tags.map((tag) => tagText(tag)))}` : ''
   return (
     `{"db":${database},"key":"${key.toString('base64')}","type":"${typeName(kind)}","value":"${value.toString('base64')}",` +
-    `"version":"${versionText(version)}","expiresAtMs":${expiresAtMs}}\n`
+    `"version":"${versionText(version)}","expiresAtMs":${expiresAtMs}${tagged}}\n`
   )
 }
 
@@ -103,7 +113,7 @@ export function parseHeader(line: string): Header {
 
 /** @throws DamagedSnapshot */
 export function parseRecord(line: string): SavedRecord {
-  const { db, key, type, value, version, expiresAtMs } = objectIn(line)
+  const { db, key, type, value, version, expiresAtMs, tags } = objectIn(line)
   const kind = kindNamed(textOf(type))
   const parsed = parseVersion(textOf(version))
   if (!isCount(db) || typeof key !== 'string' || typeof value !== 'string' || kind === null || !parsed)
@@ -112,7 +122,27 @@ export function parseRecord(line: string): SavedRecord {
     throw new DamagedSnapshot('a record has no time of expiry')
   const bytes = Buffer.from(value, 'base64')
   checkCollection(kind, bytes)
-  return { database: db, key: Buffer.from(key, 'base64'), kind, value: bytes, version: parsed, expiresAtMs }
+  return {
+    ...{ database: db, key: Buffer.from(key, 'base64'), kind, value: bytes, version: parsed, expiresAtMs },
+    ...(tags !== undefined && { tags: tagsIn(tags) }),
+  }
+}
+
+function tagText(key: Buffer): string {
+  return key.subarray(TAGS_PREFIX.length).toString('base64')
+}
+
+/** @throws DamagedSnapshot */
+function tagsIn(tags: unknown): Buffer[] {
+  const isList = Array.isArray(tags) && tags.length > 0 && tags.length <= MOST_TAGS
+  const texts: readonly unknown[] = isList ? tags : [null]
+  return texts.map((text) => {
+    const name = Buffer.from(textOf(text), 'base64')
+    // Of one that has no name, or no database, nobody could say what it is.
+    if (!/^\d{1,4}:./s.test(name.toString('latin1')))
+      throw new DamagedSnapshot('a record has a tag that is none')
+    return Buffer.concat([TAGS_PREFIX, name])
+  })
 }
 
 /** Commands would refuse it each time, and nobody would know why. */

@@ -11,15 +11,24 @@
  * A new version, not the saved one: that may be below the floor of a flush, below a delete that the nodes remember, or so old
  * that a repair takes it for forgotten; and the value would not be seen, or not stay. So a restored value counts as written
  * now. That the key is as it was looked at is checked by the update, so that no write of a client is lost.
+ *
+ * So do its tags: it gets the generations that they have now, and is gone with the next invalidation.
  */
 import type { KeyStore, Modified, Modify } from '../coordinator/api.ts'
-import { updateKey, type CallOptions } from '../coordinator/promises.ts'
+import { taggingOf, updateKey, type CallOptions } from '../coordinator/promises.ts'
 import { compareVersions, type Version } from '../core/clock.ts'
 import type { StoredRecord } from '../core/codec.ts'
 import { RondoError } from '../core/errors.ts'
-import { storedKey } from '../core/keys.ts'
+import { storedKey, TAGS_DATABASE } from '../core/keys.ts'
+import { tagName } from '../core/tags.ts'
 import { TOO_LONG, type SnapshotFile } from './file-reader.ts'
-import { DamagedSnapshot, parseRecord, RECORD_FRAME_BYTES, type SavedRecord } from './format.ts'
+import {
+  DamagedSnapshot,
+  parseRecord,
+  MOST_TAGS_BYTES,
+  RECORD_FRAME_BYTES,
+  type SavedRecord,
+} from './format.ts'
 import type { Counts } from './job.ts'
 import { inTurns, patiently, type PatienceOptions } from './patience.ts'
 
@@ -69,7 +78,7 @@ export async function restoreRecords(file: SnapshotFile, options: RestoreOptions
 
 /** Of one that can be stored; in base64. */
 function mostLineBytes({ maxKeyBytes, maxValueBytes }: RestoreLimits): number {
-  return RECORD_FRAME_BYTES + Math.ceil(((maxKeyBytes + maxValueBytes) * 4) / 3)
+  return RECORD_FRAME_BYTES + MOST_TAGS_BYTES + Math.ceil(((maxKeyBytes + maxValueBytes) * 4) / 3)
 }
 
 /** Null: it cannot be restored here, which is counted. */
@@ -83,8 +92,12 @@ function recordIn(line: string | typeof TOO_LONG, options: RestoreOptions): Save
     return countFailure(options, 'SNAPSHOT_DAMAGED')
   }
   const { store, databases } = options
+  // A tag, or the list of delete jobs: earlier releases have saved them.
+  if (record.database === TAGS_DATABASE) return null
   if (record.database >= databases) return countFailure(options, 'NO_SUCH_DATABASE')
-  const refused = store.checkKey(record.key) ?? store.checkValue(record.value.length)
+  const names = record.tags?.map((tag) => tagName(tag)) ?? []
+  const refused =
+    store.checkKey(record.key) ?? store.checkValue(record.value.length) ?? store.checkTags(names)
   return refused ? countFailure(options, refused.code) : record
 }
 
@@ -114,12 +127,13 @@ async function restoreOne(options: RestoreOptions, record: SavedRecord, beganAt:
 
 async function write(
   { store, requester }: RestoreOptions,
-  { database, key, kind, value, version, expiresAtMs }: SavedRecord,
+  { database, key, kind, value, version, expiresAtMs, tags: tagKeys }: SavedRecord,
   beganAt: Version,
   mayBeOurs: boolean,
 ): Promise<Outcome> {
   const stored = storedKey(database, key)
   let outcome: Outcome = 'restored'
+  let tags: Buffer | undefined
   const modify: Modify = (current) => {
     outcome = 'kept'
     if (store.isLive(current)) {
@@ -132,10 +146,12 @@ async function write(
       return KEEP
     }
     outcome = 'restored'
-    return { kind: 'write', record: { kind, value, expiresAtMs } }
+    return { kind: 'write', record: { kind, value, expiresAtMs, tags } }
   }
   if (expiresAtMs !== 0 && expiresAtMs <= store.nowMs()) return 'expired'
-  await updateKey(store, stored, modify, { requester, level: 'quorum' }, value.length)
+  const asked: CallOptions = { requester, level: 'quorum' }
+  if (tagKeys) tags = await taggingOf(store, tagKeys, expiresAtMs, asked)
+  await updateKey(store, stored, modify, asked, value.length)
   return outcome
 }
 

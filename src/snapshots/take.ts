@@ -5,12 +5,15 @@
  * written is the newest acknowledged value of the key at some moment during the snapshot, another one for each key. What is
  * written, deleted or expires meanwhile may be in it or not.
  *
+ * Tags are saved with the values that have them, and not as the keys that they are too.
+ *
  * When the members change or all keys are deleted, the listing begins again, and so does the snapshot.
  */
 import type { KeyStore } from '../coordinator/api.ts'
 import { liveWithEnd, readRecord, type CallOptions } from '../coordinator/promises.ts'
 import { RondoError } from '../core/errors.ts'
-import { clientKey } from '../core/keys.ts'
+import { clientKey, TAGS_DATABASE } from '../core/keys.ts'
+import { decodeTags } from '../core/tags.ts'
 import { recordLine, type SavedRecord } from './format.ts'
 import type { Counts } from './job.ts'
 import { inTurns, patiently, type PatienceOptions } from './patience.ts'
@@ -46,23 +49,24 @@ export async function* linesOf(options: TakeOptions): AsyncGenerator<{ text: str
       return store.list({ database: null, match: null, cursor: from, count: PAGE, isWanted })
     })
     if (page.restarted) throw new BeginAgain('the members have changed, or all keys were deleted')
-    for (let i = 0; i < page.keys.length;) {
-      const batch = page.keys.slice(i, i + atOnce)
+    const keys = page.keys.filter((key) => clientKey(key)!.database !== TAGS_DATABASE)
+    for (let i = 0; i < keys.length;) {
+      const batch = keys.slice(i, i + atOnce)
       i += batch.length
       const records = await inTurns(store, options, RESTS, () =>
         Promise.all(batch.map((key) => patiently(options, () => read(options, key)))),
       )
       let text = ''
-      let keys = 0
+      let lines = 0
       for (const record of records) {
         const line = record && recordLine(record)
         if (!line) continue
         text += line
-        keys++
+        lines++
         largest = Math.max(largest, record.value.length)
       }
-      counts.keys = (counts.keys ?? 0) + keys
-      if (keys > 0) yield { text, keys }
+      counts.keys = (counts.keys ?? 0) + lines
+      if (lines > 0) yield { text, keys: lines }
       atOnce = Math.max(1, Math.min(MOST_AT_ONCE, 2 * atOnce, Math.floor(BATCH_BYTES / largest)))
       largest *= FADING
     }
@@ -113,5 +117,6 @@ async function readAt(
   const { record, expiresAtMs } = live
   const { database, key } = clientKey(stored)!
   const { kind, value, version } = record
-  return { database, key, kind, value, version, expiresAtMs }
+  const tags = record.tags && decodeTags(record.tags)?.map((tag) => tag.key)
+  return { ...{ database, key, kind, value, version, expiresAtMs }, ...(tags && { tags }) }
 }

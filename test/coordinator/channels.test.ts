@@ -2,8 +2,9 @@
 import { expect } from 'chai'
 import type { Member } from '../../src/cluster/member.ts'
 import { Carriers } from '../../src/coordinator/channels/carriers.ts'
+import { Replies } from '../../src/coordinator/channels/replies.ts'
 import { Placement } from '../../src/core/placement.ts'
-import type { Messenger, MessengerEvents } from '../../src/nodes/node.ts'
+import { MAX_ASKED, type Messenger, type MessengerEvents } from '../../src/nodes/node.ts'
 import { VirtualTime } from '../support/virtual-time.ts'
 
 const CHANNEL = Buffer.from('channel')
@@ -12,6 +13,8 @@ const TOPIC = Buffer.from('topic')
 /** A node whose connections the test opens and ends. */
 class FakeNode {
   readonly topics = new Set<string>()
+  /** Of how many topics it was told in one command, at most. */
+  mostTold = 0
   isUp = true
   private events: MessengerEvents | null = null
   private readonly time: VirtualTime
@@ -31,6 +34,7 @@ class FakeNode {
         done(null)
       },
       unlisten: (to) => {
+        this.mostTold = Math.max(this.mostTold, names(to).length)
         for (const name of names(to)) this.topics.delete(name.toString())
       },
       publish: () => undefined,
@@ -126,5 +130,60 @@ describe('the nodes of a channel', () => {
     expect(listened()).to.include(before[0])
     await time.advance(4000)
     expect(listened().sort()).to.deep.equal([after[0], after[1]].sort())
+  })
+
+  it('ends the many channels of a subscriber that is gone in many turns, not in one', async () => {
+    const topics = Array.from({ length: 20_000 }, (_, i) => Buffer.from(`t${i}`))
+    carriers.hold(
+      topics.map((topic) => ({ topic, channel: topic })),
+      () => undefined,
+    )
+    const held = () => [...nodes.values()].reduce((sum, node) => sum + node.topics.size, 0)
+    expect(held()).to.equal(40_002)
+    carriers.release(topics)
+    // Somebody else wants one of them before the nodes were told that nobody does.
+    carriers.hold([{ topic: topics[7]!, channel: topics[7]! }], () => undefined)
+    expect(held()).to.equal(40_002)
+    await time.advance(10)
+    expect(held()).to.equal(4)
+    for (const { mostTold } of nodes.values()) expect(mostTold).to.be.within(2, MAX_ASKED)
+  })
+})
+
+describe('the answers of coordinators', () => {
+  it('are waited for while parts of them arrive, and no longer', async () => {
+    const time = new VirtualTime()
+    const replies = new Replies({ clock: time, timers: time })
+    const place = {}
+    const ask = (number: number) => {
+      const asked = { parts: 0, isOver: false }
+      replies.expect(number, place, {
+        receivers: 0,
+        part: () => asked.parts++,
+        done: () => (asked.isOver = true),
+      })
+      replies.passedOn(number, 1)
+      return asked
+    }
+    const slow = ask(1)
+    for (let i = 1; i <= 20; i++) {
+      await time.advance(200)
+      replies.part(1, Buffer.alloc(0))
+    }
+    expect(slow).to.deep.equal({ parts: 20, isOver: false })
+    replies.answered(1, 0)
+    expect(slow.isOver).to.equal(true)
+    const broken = ask(2)
+    replies.part(2, Buffer.alloc(0))
+    await time.advance(600)
+    expect(broken).to.deep.equal({ parts: 1, isOver: true })
+    const endless = ask(3)
+    for (let i = 1; i <= 200; i++) {
+      replies.part(3, Buffer.alloc(0))
+      await time.advance(100)
+    }
+    expect(endless.isOver).to.equal(true)
+    expect(endless.parts).to.be.within(95, 105)
+    replies.stop()
   })
 })

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { expect } from 'chai'
 import { KIND_HASH, KIND_VALUE } from '../../src/core/codec.ts'
+import { tagKey } from '../../src/core/tags.ts'
 import { SnapshotFile, TOO_LONG } from '../../src/snapshots/file-reader.ts'
 import { writeSnapshot } from '../../src/snapshots/file-writer.ts'
 import { DamagedSnapshot, parseRecord, recordLine, type SavedRecord } from '../../src/snapshots/format.ts'
@@ -19,6 +20,7 @@ const record = (i: number, value = Buffer.from(`value ${i}`)): SavedRecord => ({
   value,
   version: Buffer.alloc(12, i),
   expiresAtMs: i % 3 === 0 ? 0 : 1_700_000_000_000 + i,
+  ...(i % 5 === 0 && { tags: [tagKey(0, Buffer.from('news')), tagKey(3, Buffer.from([0xff, i & 0xff]))] }),
 })
 const RECORDS = [...Array.from({ length: 500 }, (_, i) => record(i)), record(500, Buffer.alloc(LONG, 'x'))]
 
@@ -172,6 +174,13 @@ describe('the file of a snapshot', () => {
       { type: 'set', value: '' },
       { type: 'zset', value: Buffer.from([1, 0, 0, 0, 0]).toString('base64') },
       { type: 'list', value: Buffer.from([1, 255, 255, 255, 255, 255]).toString('base64') },
+      { tags: [] },
+      { tags: 'MDpuZXdz' },
+      { tags: [''] },
+      { tags: [null] },
+      { tags: [Buffer.from('news').toString('base64')] },
+      { tags: [Buffer.from('0:').toString('base64')] },
+      { tags: Array.from({ length: 65 }, () => 'MDpuZXdz') },
     ])
       expect(with_(change), JSON.stringify(change)).to.throw(DamagedSnapshot)
     const hash = { ...record(1), kind: KIND_HASH, value: Buffer.from([1, 0, 0, 0, 1, 1, 97, 1, 98]) }

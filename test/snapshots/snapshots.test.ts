@@ -84,6 +84,23 @@ describe('snapshots', function () {
     expect(files()[0]).to.match(/^snapshot-\d{8}T\d{6}Z\.ndjson\.gz$/)
   })
 
+  it('restores tags with their values, so that the next invalidation deletes these too', async () => {
+    const page = await call(port, 'PUT', '/api/v1/keys/page?tags=news,%C3%A9', { body: 'old' })
+    const other = await call(port, 'PUT', '/api/v1/keys/other?tags=home', { body: 'later' })
+    expect([page.status, other.status]).to.deep.equal([200, 200])
+    await take(running, 'tagged')
+    const flushed = (await post(port, '/api/v1/command', { command: ['FLUSHALL'] })).json()
+    expect(flushed).to.deep.equal({ result: 'OK' })
+    // Tags are no values: they are not counted.
+    expect(await restore(running, 'tagged')).to.include({ keys: 2, restored: 2, failed: 0 })
+    const explained = (await call(port, 'GET', '/api/v1/keys/page/explain')).json()
+    expect(explained.tags).to.deep.equal(['news', 'é'])
+    const value = async (key: string) => (await call(port, 'GET', `/api/v1/keys/${key}`)).json().value
+    expect(await value('page')).to.equal('old')
+    expect((await post(port, '/api/v1/tags/news/invalidate')).status).to.equal(200)
+    expect([await value('page'), await value('other')]).to.deep.equal([undefined, 'later'])
+  })
+
   it('says what to set where there is no folder', async () => {
     const without = await startRondo()
     const at = without.ports.socket

@@ -68,9 +68,10 @@ export class Carrier {
     return this.topics.has(topic)
   }
 
-  unlisten(topic: Buffer): void {
-    if (this.topics.delete(topic.toString('latin1')) && this.isOpen)
-      this.messenger?.unlisten({ topics: [topic] })
+  /** @param topics MAX_ASKED at most; those that are not listened to are nothing */
+  unlisten(topics: readonly Buffer[]): void {
+    const ended = topics.filter((topic) => this.topics.delete(topic.toString('latin1')))
+    if (ended.length > 0 && this.isOpen) this.messenger?.unlisten({ topics: ended })
   }
 
   /** Of all topics with this prefix; null = of none any more. */

@@ -15,12 +15,13 @@ import type { Member } from '../../cluster/member.ts'
 import type { MonotonicClock, TimerHandle, Timers } from '../../core/clock.ts'
 import type { Emit } from '../../core/events.ts'
 import type { Placement } from '../../core/placement.ts'
+import { MAX_ASKED } from '../../nodes/node.ts'
 import { Carrier, SETTLE_MS } from './carrier.ts'
 
 const LINGER_MS = 2 * SETTLE_MS
 const TICK_MS = 250
-/** So many topics are assigned anew in one turn. */
-const TOPICS_A_TURN = 512
+/** So many topics are assigned anew, or ended, in one turn, and a node is told of them in one command. */
+const TOPICS_A_TURN = MAX_ASKED
 
 export interface CarriersOptions {
   readonly cluster: Pick<Cluster, 'placement'>
@@ -53,6 +54,8 @@ export class Carriers {
   /** The newest last. */
   private placements: { readonly placement: Placement<Member>; readonly fromMs: number }[] = []
   private left: Left[] = []
+  /** Topics that were released, and that the nodes have not been told of. */
+  private readonly released: Buffer[] = []
   private started: Promise<void> | null = null
   private tick: TimerHandle | null = null
   private isReassigning = false
@@ -154,21 +157,30 @@ export class Carriers {
     for (const { topic, channel } of topics) {
       const carriers = this.wanted(channel)
       this.held.set(topic.toString('latin1'), { topic, channel, carriers })
-      for (const carrier of carriers) {
-        const list = byCarrier.get(carrier)
-        if (list) list.push(topic)
-        else byCarrier.set(carrier, [topic])
-      }
+      for (const carrier of carriers) addTo(byCarrier, carrier, topic)
     }
     const asked = whenAll(byCarrier.size, done)
     for (const [carrier, list] of byCarrier) carrier.listen(list, asked)
   }
 
+  /** A subscriber that is gone may have had a hundred thousand: the nodes are told of some in each turn. */
   release(topics: readonly Buffer[]): void {
+    const isUnderWay = this.released.length > 0
     for (const topic of topics) {
       this.held.delete(topic.toString('latin1'))
-      for (const carrier of this.all.values()) carrier.unlisten(topic)
+      this.released.push(topic)
     }
+    if (!isUnderWay && this.released.length > 0) this.options.timers.endOfTurn(this.endReleased)
+  }
+
+  private readonly endReleased = (): void => {
+    if (this.stopped) return
+    // One that is held again by now was never left.
+    const due = this.released
+      .splice(-TOPICS_A_TURN)
+      .filter((topic) => !this.held.has(topic.toString('latin1')))
+    for (const carrier of this.all.values()) carrier.unlisten(due)
+    if (this.released.length > 0) this.options.timers.endOfTurn(this.endReleased)
   }
 
   /** All topics with this prefix, on every node; null = none any more. */
@@ -203,24 +215,37 @@ export class Carriers {
 
   private reassignSome(entries: IterableIterator<[string, Held]>): void {
     const dueMs = this.options.clock.monotonicMs() + LINGER_MS
+    const added = new Map<Carrier, Buffer[]>()
+    const isOver = this.assignSome(entries, dueMs, added)
+    for (const [carrier, topics] of added) carrier.listen(topics, () => undefined)
+    if (!isOver) {
+      this.options.timers.endOfTurn(() => this.reassignSome(entries))
+      return
+    }
+    this.isReassigning = false
+    if (this.mustReassign) this.reassign()
+  }
+
+  /** @param added where topics are to be listened to, too @returns whether these were the last */
+  private assignSome(
+    entries: IterableIterator<[string, Held]>,
+    dueMs: number,
+    added: Map<Carrier, Buffer[]>,
+  ): boolean {
     for (let count = 0; count < TOPICS_A_TURN && !this.stopped; count++) {
       const next = entries.next()
-      if (next.done) {
-        this.isReassigning = false
-        if (this.mustReassign) this.reassign()
-        return
-      }
+      if (next.done) return true
       const [topic, held] = next.value
       const before = held.carriers
       held.carriers = this.wanted(held.channel)
       for (const carrier of held.carriers) {
-        if (!carrier.listensTo(topic)) carrier.listen([held.topic], () => undefined)
+        if (!carrier.listensTo(topic)) addTo(added, carrier, held.topic)
       }
       for (const carrier of before) {
         if (!held.carriers.includes(carrier)) this.left.push({ topic, carrier, dueMs })
       }
     }
-    this.options.timers.endOfTurn(() => this.reassignSome(entries))
+    return this.stopped
   }
 
   private readonly onTick = (): void => {
@@ -233,11 +258,15 @@ export class Carriers {
 
   private endLeft(nowMs: number): void {
     let due = 0
-    while (due < this.left.length && this.left[due]!.dueMs <= nowMs) due++
+    while (due < TOPICS_A_TURN && due < this.left.length && this.left[due]!.dueMs <= nowMs) due++
+    if (due === 0 || this.stopped) return
+    const ended = new Map<Carrier, Buffer[]>()
     for (const { topic, carrier } of this.left.splice(0, due)) {
       const held = this.held.get(topic)
-      if (held && !held.carriers.includes(carrier)) carrier.unlisten(held.topic)
+      if (held && !held.carriers.includes(carrier)) addTo(ended, carrier, held.topic)
     }
+    for (const [carrier, topics] of ended) carrier.unlisten(topics)
+    this.options.timers.endOfTurn(() => this.endLeft(nowMs))
   }
 
   /** Members that have left since LINGER_MS. */
@@ -257,6 +286,12 @@ export class Carriers {
     if (this.tick) this.options.timers.clearTimeout(this.tick)
     for (const carrier of this.all.values()) carrier.close()
   }
+}
+
+function addTo(lists: Map<Carrier, Buffer[]>, carrier: Carrier, topic: Buffer): void {
+  const list = lists.get(carrier)
+  if (list) list.push(topic)
+  else lists.set(carrier, [topic])
 }
 
 /** Calls `done` after so many calls: null, or why if all of them had a reason. */

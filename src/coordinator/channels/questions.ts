@@ -1,6 +1,7 @@
 /**
  * PUBSUB: what all coordinators know of their subscribers. The one that is asked publishes the question on one node, where
- * all of them listen, and adds up the answers (replies.ts). Those that do not answer in time are not counted.
+ * all of them listen, and adds up the answers (replies.ts) and what it knows itself. Those that do not answer in time are not
+ * counted.
  */
 import type { Timers } from '../../core/clock.ts'
 import { RondoError } from '../../core/errors.ts'
@@ -56,14 +57,21 @@ export class Questions {
   async active(kind: SubscriptionKind, matches: (name: Buffer) => boolean): Promise<readonly Buffer[]> {
     const found = new Map<string, Buffer>()
     let bytes = 0
-    await this.ask(Buffer.from([KINDS.indexOf(kind)]), (body) => {
+    const add = (body: Buffer) => {
       for (const name of decodeNames(body) ?? []) {
         const key = name.toString('latin1')
         if (bytes > MAX_NAMES_BYTES || found.has(key) || !matches(name)) continue
         bytes += name.length + NAME_BYTES
         found.set(key, Buffer.from(name))
       }
+    }
+    const own = new Promise<void>((told) => {
+      this.tellNames(this.options.subscriptions.names(kind), (part, isLast) => {
+        add(part)
+        if (isLast) told()
+      })
     })
+    await Promise.all([this.ask(Buffer.from([KINDS.indexOf(kind)]), add), own])
     if (bytes <= MAX_NAMES_BYTES) return [...found.values()]
     throw new RondoError(
       'OVERLOADED',
@@ -77,7 +85,7 @@ export class Questions {
       const sentence = `The channels have ${names.length} bytes together; at most ${this.options.maxValueBytes} are allowed (MAX_VALUE_BYTES).`
       throw new RondoError('BAD_REQUEST', sentence)
     }
-    const sums = channels.map(() => 0)
+    const sums = channels.map((name) => this.options.subscriptions.of(kind, name).size)
     await this.ask(Buffer.concat([Buffer.from([COUNTS + KINDS.indexOf(kind)]), names]), (body) => {
       const counts = decodeCounts(body)
       if (counts?.length === sums.length) counts.forEach((count, i) => (sums[i]! += count))
@@ -118,6 +126,10 @@ export class Questions {
     const kind = KINDS[type % COUNTS]
     if (!sent || !kind || type >= 2 * COUNTS) return
     const { from, number, body } = sent
+    if (from === this.self) {
+      this.options.replies.answered(number, 0) // it has looked already
+      return
+    }
     const say = (part: Buffer, isLast: boolean) => this.say(carrier, from, { number, isLast, body: part })
     if (type < COUNTS) {
       this.tellNames(this.options.subscriptions.names(kind), say)
@@ -145,10 +157,7 @@ export class Questions {
   }
 
   private say(carrier: Carrier, to: string, answer: Answer): void {
-    if (to === this.self) this.onAnswer(answer)
-    else {
-      const call = { onPublished: () => undefined, onFailure: () => undefined }
-      carrier.publish(repliesTopic(Buffer.from(to, 'latin1')), encodeAnswer(answer), call)
-    }
+    const call = { onPublished: () => undefined, onFailure: () => undefined }
+    carrier.publish(repliesTopic(Buffer.from(to, 'latin1')), encodeAnswer(answer), call)
   }
 }

@@ -1,12 +1,15 @@
 /**
  * What other coordinators answer to a message or a question. A node says to how many of them it has passed it on (copies);
  * each copy is answered once. Whoever answers late does not count: a coordinator whose machine is gone stays subscribed until
- * its node notices, so after a missing answer no other one on that node is waited for long.
+ * its node notices, so after a missing answer no other one on that node is waited for long. Who answers in parts is late only when
+ * the next one does not come: names of many channels take a while.
  */
 import type { MonotonicClock, TimerHandle, Timers } from '../../core/clock.ts'
 
 const ANSWER_MS = 250
 const HURRIED_MS = 20
+/** For an answer in parts, all of them together. */
+const LONGEST_MS = 10_000
 const HURRY_MS = 10_000
 
 export interface Awaited {
@@ -22,6 +25,10 @@ interface Waiting extends Awaited {
   copies: number | null
   answers: number
   dueMs: number
+  /** When the last part of an answer has arrived; null = none has. */
+  partAtMs: number | null
+  /** No part is waited for after that. */
+  longestMs: number
 }
 
 export class Replies {
@@ -38,7 +45,8 @@ export class Replies {
 
   /** Before it is published. @param place the carrier */
   expect(number: number, place: object, awaited: Awaited): void {
-    this.waiting.set(number, { ...awaited, place, copies: null, answers: 0, dueMs: Infinity })
+    const none = { copies: null, answers: 0, dueMs: Infinity, longestMs: Infinity, partAtMs: null }
+    this.waiting.set(number, { ...awaited, place, ...none })
   }
 
   /** It was published. */
@@ -67,7 +75,10 @@ export class Replies {
   }
 
   part(number: number, body: Buffer): void {
-    this.waiting.get(number)?.part?.(body)
+    const waiting = this.waiting.get(number)
+    if (!waiting) return
+    waiting.partAtMs = this.options.clock.monotonicMs()
+    waiting.part?.(body)
   }
 
   /** Nobody waits any more. */
@@ -88,7 +99,8 @@ export class Replies {
   private limit(waiting: Waiting): void {
     const nowMs = this.options.clock.monotonicMs()
     const isHurried = (this.hurried.get(waiting.place) ?? -Infinity) > nowMs
-    waiting.dueMs = nowMs + (isHurried ? HURRIED_MS : ANSWER_MS)
+    waiting.dueMs = nowMs + (isHurried && waiting.partAtMs === null ? HURRIED_MS : ANSWER_MS)
+    waiting.longestMs = nowMs + LONGEST_MS
     if (waiting.dueMs >= this.timerMs) return
     if (this.timer) this.options.timers.clearTimeout(this.timer)
     this.timerMs = waiting.dueMs
@@ -101,6 +113,8 @@ export class Replies {
     const nowMs = this.options.clock.monotonicMs()
     let nextMs = Infinity
     for (const [number, waiting] of this.waiting) {
+      const { partAtMs, longestMs, dueMs } = waiting
+      if (partAtMs !== null) waiting.dueMs = Math.min(longestMs, Math.max(dueMs, partAtMs + ANSWER_MS))
       if (waiting.dueMs > nowMs) nextMs = Math.min(nextMs, waiting.dueMs)
       else {
         this.hurried.set(waiting.place, nowMs + HURRY_MS)

@@ -167,6 +167,22 @@ describe('publish and subscribe', function () {
     other.close()
   })
 
+  it('lists every channel, however many there are, and goes on when their subscriber is gone', async () => {
+    const [client, other] = [await RawResp.open(rondoPort()), await RawResp.open(rondoPort())]
+    const names = Array.from({ length: 12_000 }, (_, i) => `many-${i}`)
+    for (let i = 0; i < names.length; i += 1000) {
+      client.send(command('SUBSCRIBE', ...names.slice(i, i + 1000)))
+      await client.replies(1000)
+    }
+    for (let i = 0; i < 3; i++) {
+      expect((await other.ask('PUBSUB', 'CHANNELS', 'many-*')).slice(0, 8)).to.equal('*12000\r\n')
+    }
+    client.close()
+    while ((await other.ask('PUBSUB', 'CHANNELS', 'many-*')) !== '*0\r\n');
+    expect(await other.ask('PUBLISH', 'many-7', 'x')).to.equal(':0\r\n')
+    other.close()
+  })
+
   it('refuses what is too long, names of any other kind are welcome', async () => {
     const client = await RawResp.open(rondoPort())
     const long = 'x'.repeat(1025)

@@ -752,7 +752,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
     this.unheard = true
     this.ending = true
     this.first = this.last = null
-    this.subscriptions?.removeAll()
+    this.subscriptions?.end(this.server.options.timers)
     this.account.close()
     this.socket.destroy()
   }

@@ -1,8 +1,12 @@
 /** What a connection subscribes to. */
 import type { Channels, Subscriber, SubscriptionKind } from '../../../coordinator/api.ts'
+import type { Timers } from '../../../core/clock.ts'
 import { ARGUMENT_BYTES, COMMAND_BYTES, type Account } from '../../ledger.ts'
 
 type Names = Map<string, Buffer>
+
+const KINDS = ['channel', 'pattern', 'shard'] as const
+const NAMES_A_TURN = 1024
 
 export class Subscribed {
   private readonly names: Record<SubscriptionKind, Names> = {
@@ -44,10 +48,6 @@ export class Subscribed {
     return true
   }
 
-  all(kind: SubscriptionKind): Buffer[] {
-    return [...this.names[kind].values()]
-  }
-
   /** Resolves when the nodes know of it; null = they do. If they refuse it, it is not subscribed. */
   begin(kind: SubscriptionKind, names: readonly Buffer[]): Promise<void> | null {
     const begun = this.channels.subscribe(kind, names, this.subscriber)
@@ -62,13 +62,39 @@ export class Subscribed {
     if (this.drop(kind, name)) this.channels.unsubscribe(kind, [name], this.subscriber)
   }
 
+  /** There may be very many: at once, they cost much less than one by one. */
+  removeKind(kind: SubscriptionKind): readonly Buffer[] {
+    const names = [...this.names[kind].values()]
+    this.names[kind].clear()
+    this.hold(-names.reduce((sum, name) => sum + bytesOf(name), 0))
+    if (names.length > 0) this.channels.unsubscribe(kind, names, this.subscriber)
+    return names
+  }
+
   removeAll(): void {
-    for (const kind of ['channel', 'pattern', 'shard'] as const) {
-      const names = this.all(kind)
-      this.names[kind].clear()
-      if (names.length > 0) this.channels.unsubscribe(kind, names, this.subscriber)
-    }
+    for (const kind of KINDS) this.removeKind(kind)
+  }
+
+  /** Its connection is gone: nobody waits for it, so it ends some names in each turn. */
+  end(timers: Pick<Timers, 'endOfTurn'>): void {
     this.hold(-this.heldBytes)
+    const endSome = () => {
+      for (const kind of KINDS) {
+        const names = this.take(kind, NAMES_A_TURN)
+        if (names.length > 0) this.channels.unsubscribe(kind, names, this.subscriber)
+      }
+      if (this.isAny) timers.endOfTurn(endSome)
+    }
+    endSome()
+  }
+
+  private take(kind: SubscriptionKind, most: number): Buffer[] {
+    const taken: Buffer[] = []
+    for (const [key, name] of this.names[kind]) {
+      if (taken.push(name) > most) break
+      this.names[kind].delete(key)
+    }
+    return taken.slice(0, most)
   }
 
   private drop(kind: SubscriptionKind, name: Buffer): boolean {

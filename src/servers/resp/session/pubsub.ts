@@ -45,12 +45,15 @@ function subscribing(kind: SubscriptionKind, word: string): Change {
 function unsubscribing(kind: SubscriptionKind, word: string): Change {
   return (client, args) => {
     const { subscribed } = client
-    const names = args.length > 1 ? args.slice(1) : subscribed.all(kind)
-    const told: Reply[][] = names.map((name) => {
-      subscribed.remove(kind, name)
-      return [word, Buffer.from(name), subscribed.told(kind)]
-    })
-    if (told.length === 0) told.push([word, null, subscribed.told(kind)])
+    let left = subscribed.told(kind)
+    const told: Reply[][] =
+      args.length === 1
+        ? subscribed.removeKind(kind).map((name) => [word, name, --left])
+        : args.slice(1).map((name) => {
+            subscribed.remove(kind, name)
+            return [word, Buffer.from(name), subscribed.told(kind)]
+          })
+    if (told.length === 0) told.push([word, null, left])
     return { reply: new Pushes(told), waits: null }
   }
 }
