@@ -79,7 +79,29 @@ export const SET: KeyedRows = {
 
 const ENDS = '(LEFT|RIGHT)'
 
+const OF_ONE = 'Waits until one of the keys has something, and'
+
 export const LIST: KeyedRows = {
+  blmove: [
+    '6.2.0',
+    `source destination wherefrom${ENDS} whereto${ENDS} timeout:double`,
+    `${TAKE}, ${INSERT}`,
+    'Waits until a list has an element, and moves it to an end of another one.',
+  ],
+  blmpop: [
+    '7.0.0',
+    `timeout:double numkeys key... where${ENDS} [COUNT count]`,
+    TAKE,
+    `${OF_ONE} removes elements from the first list that exists.`,
+  ],
+  blpop: ['2.0.0', 'key... timeout:double', TAKE, `${OF_ONE} removes the first element of the list.`],
+  brpop: ['2.0.0', 'key... timeout:double', TAKE, `${OF_ONE} removes the last element of the list.`],
+  brpoplpush: [
+    '2.2.0',
+    'source destination timeout:double',
+    `${TAKE}, ${INSERT}`,
+    'Waits until a list has an element, and moves its last one to the left end of another list.',
+  ],
   lindex: ['1.0.0', 'key index', LOOK, 'Returns an element of a list by its index.'],
   linsert: [
     '2.2.0',
@@ -130,6 +152,24 @@ const WEIGHTS = '[WEIGHTS weight:integer...] [AGGREGATE aggregate(SUM|MIN|MAX)]'
 const STORE = `${OVERWRITE}, ${LOOK}`
 
 export const SORTED_SET: KeyedRows = {
+  bzmpop: [
+    '7.0.0',
+    'timeout:double numkeys key... where(MIN|MAX) [COUNT count]',
+    TAKE,
+    `${OF_ONE} removes members from the first sorted set that exists.`,
+  ],
+  bzpopmax: [
+    '5.0.0',
+    'key... timeout:double',
+    TAKE,
+    `${OF_ONE} removes the member with the highest score of the sorted set.`,
+  ],
+  bzpopmin: [
+    '5.0.0',
+    'key... timeout:double',
+    TAKE,
+    `${OF_ONE} removes the member with the lowest score of the sorted set.`,
+  ],
   zadd: [
     '1.2.0',
     'key [condition(NX|XX)] [comparison(GT|LT)] [CH change:pure-token] [INCR increment:pure-token] ' +

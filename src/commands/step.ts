@@ -8,6 +8,7 @@
  */
 import type { ErrorCode } from '../core/errors.ts'
 import type { ByteRange } from '../core/part.ts'
+import type { PlanMaker } from './blocking-plan.ts'
 import { RespError, type Reply } from './reply.ts'
 import { inOneGo, type Sliced } from '../core/work.ts'
 
@@ -169,6 +170,8 @@ export interface CommandSpec extends KeyPlaces {
   /** Behind its keys any number of operands may follow, which its step processes in slices (PFADD). */
   readonly manyOperands?: boolean | undefined
   readonly make: StepMaker
+  /** It may wait until one of its keys has something. */
+  readonly plan?: PlanMaker | undefined
 }
 
 /** An error for the client, as it is sent: 'ERR syntax error'. */

@@ -37,6 +37,7 @@ export const KIND_HASH = 3
 export const KIND_SET = 4
 export const KIND_SORTED_SET = 5
 export const KIND_LIST = 6
+export const KIND_STREAM = 7
 
 /** Beside the kind of a value: its tags follow it. Earlier releases take the sum for a kind that they do not know: no value. */
 export const TAGGED = 0x08

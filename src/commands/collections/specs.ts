@@ -11,6 +11,7 @@ import {
   WRITE,
 } from '../spec-forms.ts'
 import type { CommandSpec, StepMaker, StoreOption } from '../step.ts'
+import * as blocking from './blocking.ts'
 import * as geo from './geo.ts'
 import * as hashes from './hashes.ts'
 import * as lists from './lists.ts'
@@ -60,6 +61,8 @@ const SETS: Readonly<Record<string, CommandSpec>> = {
   sdiffstore: allKeys(-3, SLOW_WRITE, setOperations.sdiffstore),
 }
 
+const MOVING = [...SLOW_WRITE, 'noscript', 'blocking']
+
 const LISTS: Readonly<Record<string, CommandSpec>> = {
   lpush: manyOperands(oneKey(-3, WRITE, lists.lpush)),
   rpush: manyOperands(oneKey(-3, WRITE, lists.rpush)),
@@ -78,6 +81,11 @@ const LISTS: Readonly<Record<string, CommandSpec>> = {
   lmove: twoKeys(5, SLOW_WRITE, lists.lmove),
   rpoplpush: twoKeys(3, SLOW_WRITE, lists.rpoplpush),
   lmpop: counted(-4, SLOW_LEAN_WRITE, lists.lmpop),
+  blpop: keysThenTimeout(['write', 'noscript', 'blocking'], blocking.blpop),
+  brpop: keysThenTimeout(['write', 'noscript', 'blocking'], blocking.brpop),
+  blmove: { ...twoKeys(6, MOVING, blocking.blmove.make), plan: blocking.blmove.plan },
+  brpoplpush: { ...twoKeys(4, MOVING, blocking.brpoplpush.make), plan: blocking.brpoplpush.plan },
+  blmpop: timeoutThenCounted(blocking.blmpop),
 }
 
 const SORTED_SETS: Readonly<Record<string, CommandSpec>> = {
@@ -92,6 +100,9 @@ const SORTED_SETS: Readonly<Record<string, CommandSpec>> = {
   zpopmin: oneKey(-2, LEAN_WRITE, sortedSets.zpopmin),
   zpopmax: oneKey(-2, LEAN_WRITE, sortedSets.zpopmax),
   zmpop: counted(-4, SLOW_LEAN_WRITE, sortedSets.zmpop),
+  bzpopmin: keysThenTimeout(['write', 'noscript', 'blocking', 'fast'], blocking.bzpopmin),
+  bzpopmax: keysThenTimeout(['write', 'noscript', 'blocking', 'fast'], blocking.bzpopmax),
+  bzmpop: timeoutThenCounted(blocking.bzmpop),
   zrandmember: oneKey(-2, SLOW_READ, sortedSets.zrandmember),
   zscan: oneKey(-3, SLOW_READ, sortedSets.zscan),
   zcount: oneKey(4, READ, sortedRanges.zcount),
@@ -160,6 +171,15 @@ function counted(arity: number, flags: readonly string[], make: StepMaker): Comm
     ...{ firstKey: 2, lastKey: -1, keyStep: 1, keyCountAt: 1 },
     make,
   }
+}
+
+function keysThenTimeout(flags: readonly string[], { make, plan }: blocking.Blocking): CommandSpec {
+  return { ...allKeys(-3, flags, make), lastKey: -2, plan }
+}
+
+/** The first argument says how long it waits, the second one how many keys follow. */
+function timeoutThenCounted({ make, plan }: blocking.Blocking): CommandSpec {
+  return { ...counted(-5, ['write', 'blocking'], make), firstKey: 3, keyCountAt: 2, plan }
 }
 
 /** The same behind a destination. */

@@ -4,6 +4,7 @@ import { defaultEnd } from '../../commands/step.ts'
 import { KEY_COMMANDS } from '../../commands/table.ts'
 import type { Client, Command } from './model.ts'
 import { get, set } from './session/fast.ts'
+import { runBlocking } from './session/blocking.ts'
 import { runKeyed } from './session/run-keyed.ts'
 import type { SessionCommand } from './session/session-command.ts'
 import { SESSION_COMMANDS } from './session/session.ts'
@@ -25,7 +26,10 @@ const UNITS_WITHOUT_KEYS = 16
 
 const keyed: SessionCommand[] = KEY_COMMANDS.map((command) => {
   const { name } = command
-  const run: Run = (client, args, its) => runKeyed(client, its, args, command)
+  const { plan } = command
+  const run: Run = plan
+    ? (client, args, its) => runBlocking(client, its, args, { ...command, plan })
+    : (client, args, its) => runKeyed(client, its, args, command)
   return {
     name,
     nameBytes: Buffer.from(name),
@@ -45,7 +49,7 @@ const keyed: SessionCommand[] = KEY_COMMANDS.map((command) => {
     step: command.step,
     stepInSlices: command.stepInSlices,
     alone: (client: Client, args: readonly Buffer[]) => command.execute(client, args, true),
-    execute: command.execute,
+    execute: plan ? undefined : command.execute,
   }
 })
 
