@@ -183,6 +183,30 @@ describe('clients that wait at keys', () => {
     expect(world.time.pendingTimers).to.equal(0)
   })
 
+  it('misses nothing that is stored while it looks', async () => {
+    for (const seed of seeds(50)) {
+      const world = new World(seeded(seed), 1)
+      const client = new FakeClient(world, 0, ['q'])
+      await world.time.advance(seed % 2 === 0 ? 0 : 20)
+      world.coordinators[0]!.stored(Buffer.from('q'))
+      await world.time.advance(0.1 + (seed % 30) / 10)
+      world.push(0, 'q', 'x')
+      await world.time.advance(20)
+      expect(client.got, `RONDO_SEED=${seed}`).to.equal('x')
+    }
+  })
+
+  it('takes nothing for a client that has gone before', async () => {
+    const world = new World(seeded(6), 1)
+    const client = new FakeClient(world, 0, ['none', 'q'])
+    client.isGone = true // while it looks at the first key
+    world.push(0, 'q', 'x')
+    await world.time.advance(100)
+    expect(client.beganGone).to.equal(false)
+    expect(world.lists.get('q')).to.deep.equal(['x'])
+    expect(world.coordinators[0]!.blocked).to.equal(0)
+  })
+
   it('ends when its time is over, also a very long one, unless it is just getting something', async () => {
     const world = new World(seeded(4), 1)
     const short = new FakeClient(world, 0, ['q'], 50)
