@@ -40,7 +40,7 @@ import {
   twoKeys,
   WRITE,
 } from './spec-forms.ts'
-import { COLLECTION_STEPS } from './collections/specs.ts'
+import { BLOCKING_STEPS, COLLECTION_STEPS } from './collections/specs.ts'
 import {
   append,
   get,
@@ -126,4 +126,5 @@ export const STEPS: Readonly<Record<string, CommandSpec>> = {
   pexpiretime: oneKey(2, READ, pexpiretime),
 
   ...COLLECTION_STEPS,
+  ...BLOCKING_STEPS,
 }

@@ -61,8 +61,6 @@ const SETS: Readonly<Record<string, CommandSpec>> = {
   sdiffstore: allKeys(-3, SLOW_WRITE, setOperations.sdiffstore),
 }
 
-const MOVING = [...SLOW_WRITE, 'noscript', 'blocking']
-
 const LISTS: Readonly<Record<string, CommandSpec>> = {
   lpush: manyOperands(oneKey(-3, WRITE, lists.lpush)),
   rpush: manyOperands(oneKey(-3, WRITE, lists.rpush)),
@@ -81,11 +79,6 @@ const LISTS: Readonly<Record<string, CommandSpec>> = {
   lmove: twoKeys(5, SLOW_WRITE, lists.lmove),
   rpoplpush: twoKeys(3, SLOW_WRITE, lists.rpoplpush),
   lmpop: counted(-4, SLOW_LEAN_WRITE, lists.lmpop),
-  blpop: keysThenTimeout(['write', 'noscript', 'blocking'], blocking.blpop),
-  brpop: keysThenTimeout(['write', 'noscript', 'blocking'], blocking.brpop),
-  blmove: { ...twoKeys(6, MOVING, blocking.blmove.make), plan: blocking.blmove.plan },
-  brpoplpush: { ...twoKeys(4, MOVING, blocking.brpoplpush.make), plan: blocking.brpoplpush.plan },
-  blmpop: timeoutThenCounted(blocking.blmpop),
 }
 
 const SORTED_SETS: Readonly<Record<string, CommandSpec>> = {
@@ -100,9 +93,6 @@ const SORTED_SETS: Readonly<Record<string, CommandSpec>> = {
   zpopmin: oneKey(-2, LEAN_WRITE, sortedSets.zpopmin),
   zpopmax: oneKey(-2, LEAN_WRITE, sortedSets.zpopmax),
   zmpop: counted(-4, SLOW_LEAN_WRITE, sortedSets.zmpop),
-  bzpopmin: keysThenTimeout(['write', 'noscript', 'blocking', 'fast'], blocking.bzpopmin),
-  bzpopmax: keysThenTimeout(['write', 'noscript', 'blocking', 'fast'], blocking.bzpopmax),
-  bzmpop: timeoutThenCounted(blocking.bzmpop),
   zrandmember: oneKey(-2, SLOW_READ, sortedSets.zrandmember),
   zscan: oneKey(-3, SLOW_READ, sortedSets.zscan),
   zcount: oneKey(4, READ, sortedRanges.zcount),
@@ -142,6 +132,21 @@ const GEO: Readonly<Record<string, CommandSpec>> = {
 const SORTING: Readonly<Record<string, CommandSpec>> = {
   sort: storing(-2, sorting.SORT_STORES, sorting.sort),
   sort_ro: oneKey(-2, [...SLOW_READ, 'movablekeys'], sorting.sortRo),
+}
+
+const TAKING = ['write', 'noscript', 'blocking']
+const MOVING = [...SLOW_WRITE, 'noscript', 'blocking']
+
+/** Those that wait for an element; in MULTI they do not. By lower-case name. */
+export const BLOCKING_STEPS: Readonly<Record<string, CommandSpec>> = {
+  blpop: keysThenTimeout(TAKING, blocking.blpop),
+  brpop: keysThenTimeout(TAKING, blocking.brpop),
+  blmove: { ...twoKeys(6, MOVING, blocking.blmove.make), plan: blocking.blmove.plan },
+  brpoplpush: { ...twoKeys(4, MOVING, blocking.brpoplpush.make), plan: blocking.brpoplpush.plan },
+  blmpop: timeoutThenCounted(blocking.blmpop),
+  bzpopmin: keysThenTimeout([...TAKING, 'fast'], blocking.bzpopmin),
+  bzpopmax: keysThenTimeout([...TAKING, 'fast'], blocking.bzpopmax),
+  bzmpop: timeoutThenCounted(blocking.bzmpop),
 }
 
 /** By lower-case name. */
