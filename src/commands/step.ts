@@ -8,7 +8,6 @@
  */
 import type { ErrorCode } from '../core/errors.ts'
 import type { ByteRange } from '../core/part.ts'
-import type { PlanMaker } from './blocking-plan.ts'
 import { RespError, type Reply } from './reply.ts'
 import { inOneGo, type Sliced } from '../core/work.ts'
 
@@ -136,6 +135,36 @@ export type StepMaker = (
   limits: StepLimits,
   mentions?: Mentions,
 ) => Step
+
+/** A command that waits until a key has something for it (run/blocking.ts). */
+export interface BlockingPlan {
+  /** Each once, in the order in which they are looked at. */
+  readonly keys: readonly Buffer[]
+  /** What it waits for: KIND_LIST and so on. */
+  readonly kind: number
+  /** See Waiting of the coordinator: who takes turns; null = it takes nothing away. */
+  readonly line: string | null
+  /** 0 = for ever. */
+  readonly timeoutMs: number
+  /** When nothing came in time. */
+  readonly nothing: Reply
+  /**
+   * What is tried, again and again, at this key; without a line: at all of them. It replies null or NULL_ARRAY as long as there
+   * is nothing.
+   *
+   * @throws CommandError
+   */
+  stepAt(place: number): Step
+  /** Puts back what this reply has taken from this key; null = it is somewhere else now. */
+  giveBack(place: number, reply: Reply): Step | null
+}
+
+/**
+ * Null = with these arguments it does not wait.
+ *
+ * @throws CommandError
+ */
+export type PlanMaker = (args: readonly Buffer[], nowMs: number, limits: StepLimits) => BlockingPlan | null
 
 /** Where the keys of a command stand among its arguments (key-places.ts). */
 export interface KeyPlaces {

@@ -2,16 +2,25 @@
  * Commands that wait for an element of a list or a sorted set. Each is two things:
  *
  * - a step on all its keys, which takes from the first one that has something, and does not wait: inside MULTI;
- * - a plan (blocking-plan.ts): what is tried at one key until it has something.
+ * - a plan (step.ts): what is tried at one key until it has something.
  *
  * Both are LMPOP, ZMPOP or LMOVE in other words. BLMOVE waits at its source. What was moved stays where it is when the client
  * is gone.
  */
 import { KIND_LIST, KIND_SORTED_SET } from '../../core/codec.ts'
 import { word } from '../arguments.ts'
-import { secondsArgument, type BlockingPlan, type PlanMaker } from '../blocking-plan.ts'
+import { secondsArgument } from '../blocking-timeout.ts'
 import { NULL_ARRAY, type Double, type Reply } from '../reply.ts'
-import { distinct, type Held, type Step, type StepLimits, type StepMaker, type Stepped } from '../step.ts'
+import {
+  distinct,
+  type BlockingPlan,
+  type Held,
+  type PlanMaker,
+  type Step,
+  type StepLimits,
+  type StepMaker,
+  type Stepped,
+} from '../step.ts'
 import { lmove, lmpop, lpush, rpoplpush, rpush } from './lists.ts'
 import { zadd, zmpop } from './sorted-sets.ts'
 

@@ -1,15 +1,22 @@
 /**
- * Runs a command that waits (blocking-plan.ts): what it tries at a key is an ordinary step, run as LPOP is. The coordinator
+ * Runs a command that waits (step.ts): what it tries at a key is an ordinary step, run as LPOP is. The coordinator
  * says when (coordinator/waiting/), and has what was taken given back if nobody gets it.
  *
  * An attempt does not belong to the connection: it is not dropped halfway when the connection closes.
  */
 import type { Attempt, Wait, Waiting } from '../../coordinator/api.ts'
 import { storedKey } from '../../core/keys.ts'
-import type { BlockingPlan, PlanMaker } from '../blocking-plan.ts'
 import type { Caller } from '../model.ts'
 import { NULL_ARRAY, RespError, type Reply } from '../reply.ts'
-import { CommandError, WRONG_TYPE, type Held, type Step, type Stepped } from '../step.ts'
+import {
+  CommandError,
+  WRONG_TYPE,
+  type BlockingPlan,
+  type Held,
+  type PlanMaker,
+  type Step,
+  type Stepped,
+} from '../step.ts'
 import { nowMs } from './held.ts'
 import { runStep, stepOf, type KeyedCommand } from './keyed.ts'
 

@@ -89,6 +89,8 @@ export class Waiter<T> implements Wait<T> {
   /** The answer that it gets when its attempt finds nothing. */
   private ending: { readonly answer: T } | null = null
   private timer: TimerHandle | null = null
+  /** Its time was over before it had looked everywhere. */
+  private isLate = false
   private readonly timers: Timers
   private readonly onEnded: (waiter: AnyWaiter) => void
   private resolve!: (handed: Handed<T>) => void
@@ -109,7 +111,8 @@ export class Waiter<T> implements Wait<T> {
     const partMs = Math.min(ms, LONGEST_TIMER_MS)
     this.timer = this.timers.setTimeout(() => {
       if (ms > partMs) this.endAfter(ms - partMs)
-      else this.end(this.waiting.timedOut)
+      else if (this.isBlocked) this.end()
+      else this.isLate = true
     }, partMs)
   }
 
@@ -142,9 +145,21 @@ export class Waiter<T> implements Wait<T> {
     else this.handOver({ answer, hasWaited: this.isBlocked, giveBack: null })
   }
 
+  /** It has looked everywhere, in vain. */
+  block(): void {
+    this.isBlocked = true
+    if (this.isLate) this.end()
+  }
+
   foundNothing(): 'nothing' {
     if (this.ending) this.end(this.ending.answer)
     return 'nothing'
+  }
+
+  /** It could not look. */
+  couldNotLook(): void {
+    if (this.isLate) this.end()
+    else this.foundNothing()
   }
 
   foundOtherType(answer: T): 'other-type' {

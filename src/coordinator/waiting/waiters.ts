@@ -144,9 +144,9 @@ export class KeyWaiters implements Waiters {
       }
     }
     if (waiter.isOver) return
-    waiter.isBlocked = true
     this.blocked++
-    this.announce(keys.map((key) => this.entryOf(key)))
+    waiter.block()
+    if (!waiter.isOver) this.announce(keys.map((key) => this.entryOf(key)))
   }
 
   /** What was stored before the others knew of it is found by looking again. */
@@ -253,7 +253,7 @@ export class KeyWaiters implements Waiters {
       return 'got'
     } catch (error) {
       waiter.trying = null
-      if (isCertain(error)) waiter.foundNothing()
+      if (isCertain(error)) waiter.couldNotLook()
       else waiter.fail(error)
       return 'failed'
     } finally {

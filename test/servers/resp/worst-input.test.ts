@@ -421,6 +421,7 @@ const WORST: Readonly<Record<string, Args[]>> = {
   'client|no-evict': [[long]],
   'client|no-touch': [[long]],
   'client|reply': [[long]],
+  'client|unblock': [[long], ['9', long]],
   'client|setinfo': [
     ['LIB-NAME', long],
     [long, 'x'],
