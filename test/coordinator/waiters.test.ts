@@ -284,6 +284,9 @@ async function randomRun(seed: number): Promise<void> {
   const all = [...got, ...dead, ...popped, ...world.uncertain].sort()
   const context = `RONDO_SEED=${seed}`
   expect(all, context).to.deep.equal([...pushed].sort())
-  expect(clients.some(({ beganGone }) => beganGone), context).to.equal(false)
+  expect(
+    clients.some(({ beganGone }) => beganGone),
+    context,
+  ).to.equal(false)
   expect(world.failures, context).to.deep.equal([])
 }

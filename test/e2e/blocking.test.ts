@@ -67,7 +67,9 @@ describe('commands that wait for an element, through several coordinators', func
     await start(3, { WRITE_CONSISTENCY: 'quorum', READ_CONSISTENCY: 'quorum' })
     const order: string[] = []
     for (const name of ['first', 'second', 'third']) {
-      void connect(0).blpop('q', 0).then((found) => order.push(`${name} ${found![1]}`))
+      void connect(0)
+        .blpop('q', 0)
+        .then((found) => order.push(`${name} ${found![1]}`))
       await until('it waits', () => waiters(0).blocked === { first: 1, second: 2, third: 3 }[name])
     }
     const elsewhere = connect(1).blpop('q', 0)
@@ -92,7 +94,12 @@ describe('commands that wait for an element, through several coordinators', func
     await delay(1500)
     await servers[0]!.restart({ wipe: false })
     const pusher = connect(1)
-    await until('it can be pushed again', () => pusher.rpush('q', 'x').then(() => true, () => false))
+    await until('it can be pushed again', () =>
+      pusher.rpush('q', 'x').then(
+        () => true,
+        () => false,
+      ),
+    )
     expect(await waiting).to.deep.equal(['q', 'x'])
     await coordinators[0]!.stop()
     expect(await raw.reply()).to.equal(

@@ -189,7 +189,10 @@ function poppingPlan<Popped>(
 }
 
 /** The keys of BLMPOP and BZMPOP, and what follows them. @param step of them, which has checked the arguments */
-function countedParts(args: readonly Buffer[], { keys }: Step): { keys: readonly Buffer[]; options: Buffer[] } {
+function countedParts(
+  args: readonly Buffer[],
+  { keys }: Step,
+): { keys: readonly Buffer[]; options: Buffer[] } {
   return { keys, options: args.slice(3 + Number(args[2]!.toString())) }
 }
 

@@ -75,10 +75,7 @@ export function beginWaiting(
 /** The same caller, whose operations are not dropped when its connection closes. */
 function detached(client: Caller): Caller {
   const own = { waiting: 0, begunAtMs: 0, gone: false, unheard: false, noneWaits: () => undefined }
-  return Object.defineProperties(
-    Object.create(client) as Caller,
-    Object.getOwnPropertyDescriptors(own),
-  )
+  return Object.defineProperties(Object.create(client) as Caller, Object.getOwnPropertyDescriptors(own))
 }
 
 async function attempt(

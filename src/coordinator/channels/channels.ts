@@ -261,8 +261,7 @@ export class NodeChannels implements Channels {
     else if ('type' in replies) {
       const { type, from, body } = replies
       if (type === TOLD.stored || type === TOLD.waits) this.wakes.onTold(type, from, body)
-    }
-    else for (const { number, receivers } of replies) this.replies.answered(number, receivers)
+    } else for (const { number, receivers } of replies) this.replies.answered(number, receivers)
   }
 
   /** Those of one turn go out together. */

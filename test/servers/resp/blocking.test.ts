@@ -12,23 +12,58 @@ const SCENARIOS: Readonly<Record<string, readonly string[]>> = {
   'what is there comes at once, from the first key that has something': [
     ...['0 RPUSH b 1 2 3', '1 BLPOP a b c 0', '1 BRPOP b a 0', '1 BLPOP a b 1', '0 EXISTS b'],
     ...['0 RPUSH a x y', '0 RPUSH b z', '1 BLMPOP 0 2 b a RIGHT COUNT 5', '1 BLMPOP 0 2 b a RIGHT COUNT 1'],
-    ...['0 RPUSH {t}a x', '1 BLMOVE {t}a {t}to LEFT RIGHT 0', '0 LRANGE {t}to 0 -1', '1 BRPOPLPUSH {t}to {t}to 0', '1 BRPOPLPUSH {t}to {t}a 0'],
+    ...[
+      '0 RPUSH {t}a x',
+      '1 BLMOVE {t}a {t}to LEFT RIGHT 0',
+      '0 LRANGE {t}to 0 -1',
+      '1 BRPOPLPUSH {t}to {t}to 0',
+      '1 BRPOPLPUSH {t}to {t}a 0',
+    ],
     ...['0 ZADD z 1 a 2 b 3.5 c', '1 BZPOPMIN nothing z 0', '1 BZPOPMAX z 0', '1 BZMPOP 0 1 z MAX COUNT 3'],
   ],
   'who waits gets what is pushed, in turn': [
-    ...['1* BLPOP l 0', '2* BRPOP l 0', '3* BLPOP k l 0', '0 RPUSH l a b c d', '<1', '<2', '<3', '0 LRANGE l 0 -1'],
+    ...[
+      '1* BLPOP l 0',
+      '2* BRPOP l 0',
+      '3* BLPOP k l 0',
+      '0 RPUSH l a b c d',
+      '<1',
+      '<2',
+      '<3',
+      '0 LRANGE l 0 -1',
+    ],
     ...['1* BZPOPMIN z 0', '2* BZMPOP 0 1 z MAX COUNT 2', '0 ZADD z 1 a 2 b 3 c', '<1', '<2', '0 EXISTS z'],
     ...['1* BLMPOP 0 2 n m LEFT COUNT 2', '0 RPUSH m a b c', '<1', '0 LRANGE m 0 -1'],
-    ...['1* BLMOVE {t}s {t}t RIGHT LEFT 0', '2* BRPOPLPUSH {t}s {t}t 0', '0 RPUSH {t}s 1 2', '<1', '<2', '0 LRANGE {t}t 0 -1'],
+    ...[
+      '1* BLMOVE {t}s {t}t RIGHT LEFT 0',
+      '2* BRPOPLPUSH {t}s {t}t 0',
+      '0 RPUSH {t}s 1 2',
+      '<1',
+      '<2',
+      '0 LRANGE {t}t 0 -1',
+    ],
   ],
   'other commands that store a list wake as well': [
     ...['0 RPUSH {t}from a', '1* BLPOP {t}to 0', '0 RENAME {t}from {t}to', '<1'],
-    ...['0 RPUSH {t}from a b', '1* BLPOP {t}to 0', '0 COPY {t}from {t}to', '<1', '0 LRANGE {t}to 0 -1', '0 DEL {t}to'],
+    ...[
+      '0 RPUSH {t}from a b',
+      '1* BLPOP {t}to 0',
+      '0 COPY {t}from {t}to',
+      '<1',
+      '0 LRANGE {t}to 0 -1',
+      '0 DEL {t}to',
+    ],
     ...['1* BLPOP {t}s 0', '0 RPUSH {t}a 3 1 2', '0 SORT {t}a STORE {t}s', '<1'],
     ...['1* BLPOP {t}m 0', '0 MULTI', '0 RPUSH {t}m 1 2', '0 LPOP {t}m', '0 EXEC', '<1'],
     ...['1* BLPOP {t}m 0', '0 MULTI', '0 RPUSH {t}m 1', '0 DEL {t}m', '0 EXEC', '0 RPUSH {t}m 2', '<1'],
     ...['1* BLPOP {t}x 0', '0 LMOVE {t}a {t}x LEFT LEFT', '<1'],
-    ...['1* BZPOPMAX {t}z 0', '0 ZUNIONSTORE {t}z 1 {t}y', '0 ZADD {t}y 1 a', '0 ZUNIONSTORE {t}z 1 {t}y', '<1'],
+    ...[
+      '1* BZPOPMAX {t}z 0',
+      '0 ZUNIONSTORE {t}z 1 {t}y',
+      '0 ZADD {t}y 1 a',
+      '0 ZUNIONSTORE {t}z 1 {t}y',
+      '<1',
+    ],
     ...['1* BZPOPMAX {t}g 0', '0 GEOADD {t}g 1 1 here', '<1'],
   ],
   'one that moves wakes the next': [
@@ -36,14 +71,37 @@ const SCENARIOS: Readonly<Record<string, readonly string[]>> = {
     ...['0 RPUSH {t}a x', '<1', '<2', '<3', '0 EXISTS {t}a {t}b {t}c'],
   ],
   'nothing comes in time': [
-    ...['1 BLPOP a b 0.01', '1 BRPOP a 0.01', '1 BLMOVE {t}a {t}b LEFT LEFT 0.01', '1 BRPOPLPUSH {t}a {t}b 0.01'],
+    ...[
+      '1 BLPOP a b 0.01',
+      '1 BRPOP a 0.01',
+      '1 BLMOVE {t}a {t}b LEFT LEFT 0.01',
+      '1 BRPOPLPUSH {t}a {t}b 0.01',
+    ],
     ...['1 BLMPOP 0.01 1 a LEFT', '1 BZMPOP 0.01 1 a MIN', '1 BZPOPMIN a 0.01', '1 BZPOPMAX a 0.0001'],
   ],
   'keys of another type': [
-    ...['0 SET s x', '0 ZADD z 1 a', '0 RPUSH l a b', '0 SET {t}s x', '0 ZADD {t}z 1 a', '1 BLPOP s 0', '1 BLPOP none s l 0', '1 BLPOP l s 0'],
+    ...[
+      '0 SET s x',
+      '0 ZADD z 1 a',
+      '0 RPUSH l a b',
+      '0 SET {t}s x',
+      '0 ZADD {t}z 1 a',
+      '1 BLPOP s 0',
+      '1 BLPOP none s l 0',
+      '1 BLPOP l s 0',
+    ],
     ...['1 BZPOPMIN l 0', '1 BZMPOP 0 2 s z MIN', '1 BLMPOP 0 1 z LEFT', '1 BLMOVE {t}s {t}l LEFT LEFT 0'],
     ...['0 RPUSH {t}l a', '1 BLMOVE {t}l {t}s LEFT LEFT 0', '0 LRANGE {t}l 0 -1', '1 BRPOPLPUSH {t}z {t}l 0'],
-    ...['1* BLPOP w 0', '0 SET w x', '0 DEL w', '0 ZADD w 1 a', '2 BLPOP w 0', '0 DEL w', '0 RPUSH w e', '<1'],
+    ...[
+      '1* BLPOP w 0',
+      '0 SET w x',
+      '0 DEL w',
+      '0 ZADD w 1 a',
+      '2 BLPOP w 0',
+      '0 DEL w',
+      '0 RPUSH w e',
+      '<1',
+    ],
     ...['1* BLMOVE {t}from {t}s LEFT LEFT 0', '0 RPUSH {t}from e', '<1', '0 LRANGE {t}from 0 -1'],
     ...['1* BLPOP two 0', '2* BZPOPMIN two 0', '0 ZADD two 1 a', '<2', '0 RPUSH two b', '<1'],
   ],
@@ -52,23 +110,70 @@ const SCENARIOS: Readonly<Record<string, readonly string[]>> = {
     ...['1 BLPOP a', '1 BLPOP', '1 BRPOPLPUSH a b', '1 BRPOPLPUSH a b x', '1 BLMOVE a b LEFT LEFT'],
     ...['1 BLMOVE a b foo LEFT x', '1 BLMOVE a b LEFT foo 0', '1 BLMOVE a b LEFT LEFT x', '1 BZPOPMIN a x'],
     ...['1 BLMPOP x 0 a LEFT', '1 BLMPOP x 1 a foo', '1 BLMPOP x 1 a LEFT', '1 BLMPOP -1 1 a LEFT COUNT 1'],
-    ...['1 BLMPOP 0 1 a LEFT COUNT 0', '1 BLMPOP 0 2 a LEFT', '1 BLMPOP 0 1 a LEFT COUNT', '1 BZMPOP 0 1 a LEFT'],
+    ...[
+      '1 BLMPOP 0 1 a LEFT COUNT 0',
+      '1 BLMPOP 0 2 a LEFT',
+      '1 BLMPOP 0 1 a LEFT COUNT',
+      '1 BZMPOP 0 1 a LEFT',
+    ],
     ...['1 BLMPOP 0 1 a LEFT COUNT 1 COUNT 2', '1 BZMPOP x 1 a MIN COUNT 0', '1 BZMPOP x 1 a MIN COUNT 1'],
   ],
   'inside MULTI nothing waits': [
-    ...['1 MULTI', '1 BLPOP {t}a {t}b 0', '1 BRPOP {t}a 0', '1 BLMOVE {t}a {t}b LEFT LEFT 0', '1 BRPOPLPUSH {t}a {t}b 0'],
-    ...['1 BZPOPMIN {t}z 0', '1 BZPOPMAX {t}z 0', '1 BLMPOP 0 1 {t}a LEFT', '1 BZMPOP 0 1 {t}z MIN', '1 EXEC'],
+    ...[
+      '1 MULTI',
+      '1 BLPOP {t}a {t}b 0',
+      '1 BRPOP {t}a 0',
+      '1 BLMOVE {t}a {t}b LEFT LEFT 0',
+      '1 BRPOPLPUSH {t}a {t}b 0',
+    ],
+    ...[
+      '1 BZPOPMIN {t}z 0',
+      '1 BZPOPMAX {t}z 0',
+      '1 BLMPOP 0 1 {t}a LEFT',
+      '1 BZMPOP 0 1 {t}z MIN',
+      '1 EXEC',
+    ],
     ...['0 RPUSH {t}b 1 2 3 4', '0 ZADD {t}z 1 a 2 b 3 c'],
     ...['1 MULTI', '1 BLPOP {t}a {t}b 0', '1 BRPOP {t}b 0', '1 BLMOVE {t}b {t}c LEFT LEFT 0'],
-    ...['1 BZPOPMIN {t}y {t}z 0', '1 BLMPOP 0 2 {t}b {t}c LEFT COUNT 9', '1 BZMPOP 0 1 {t}z MIN', '1 BLPOP {t}b x', '1 EXEC'],
+    ...[
+      '1 BZPOPMIN {t}y {t}z 0',
+      '1 BLMPOP 0 2 {t}b {t}c LEFT COUNT 9',
+      '1 BZMPOP 0 1 {t}z MIN',
+      '1 BLPOP {t}b x',
+      '1 EXEC',
+    ],
     ...['0 SET {t}s x', '1 MULTI', '1 BLPOP {t}s 0', '1 BZPOPMIN {t}s 0', '1 EXEC'],
   ],
   'what is pipelined behind it waits': [
-    ...['>1 RPUSH p 1', '>1 BLPOP p 0', '>1 BLPOP p 0', '>1 ECHO after', '<1', '<1', '=1', '0 RPUSH p 2', '<1', '<1'],
+    ...[
+      '>1 RPUSH p 1',
+      '>1 BLPOP p 0',
+      '>1 BLPOP p 0',
+      '>1 ECHO after',
+      '<1',
+      '<1',
+      '=1',
+      '0 RPUSH p 2',
+      '<1',
+      '<1',
+    ],
   ],
   'CLIENT UNBLOCK': [
-    ...['1 CLIENT UNBLOCK x', '1 CLIENT UNBLOCK 1 foo', '1 CLIENT UNBLOCK 999999', '1 CLIENT UNBLOCK 999999 error'],
-    ...['1* BLPOP a 0', '0 CLIENT UNBLOCK #1', '<1', '0 CLIENT UNBLOCK #1', '1* BZPOPMIN a 0', '0 CLIENT UNBLOCK #1 TIMEOUT', '<1'],
+    ...[
+      '1 CLIENT UNBLOCK x',
+      '1 CLIENT UNBLOCK 1 foo',
+      '1 CLIENT UNBLOCK 999999',
+      '1 CLIENT UNBLOCK 999999 error',
+    ],
+    ...[
+      '1* BLPOP a 0',
+      '0 CLIENT UNBLOCK #1',
+      '<1',
+      '0 CLIENT UNBLOCK #1',
+      '1* BZPOPMIN a 0',
+      '0 CLIENT UNBLOCK #1 TIMEOUT',
+      '<1',
+    ],
     ...['1* BLMOVE {t}a {t}b LEFT LEFT 0', '0 CLIENT UNBLOCK #1 ERROR', '<1', '0 RPUSH a x', '1 BLPOP a 0'],
   ],
   'a client that has gone takes nothing': [
@@ -95,9 +200,7 @@ async function transcript(port: number, lines: readonly string[], protocol: 2 | 
   }
   await watcher.ask('FLUSHALL')
   const said: string[] = []
-  let waiting = 0
   for (const line of lines) {
-    if (process.env.TRACE) console.log(port, line)
     const [, sign, at, star, text = ''] = /^([<>x=/]?)(\d)(\*?) ?(.*)$/.exec(line)!
     const one = connections[Number(at)]!
     const args = [...text.matchAll(/"([^"]*)"|\S+/g)].map(([word, quoted]) => quoted ?? word)
@@ -110,9 +213,9 @@ async function transcript(port: number, lines: readonly string[], protocol: 2 | 
       one.socket.end()
       said.push(`${line}: ${await one.rest()}`)
     } else if (star) {
-      waiting = await blocked()
+      const before = await blocked()
       one.send(command(...words))
-      await became(waiting + 1)
+      await became(before + 1)
     } else said.push(`${line}: ${await one.ask(...words)}`)
   }
   await became(0)

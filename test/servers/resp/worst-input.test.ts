@@ -265,7 +265,10 @@ const WORST: Readonly<Record<string, Args[]>> = {
   lmove: [[list, list, 'LEFT', 'RIGHT']],
   rpoplpush: [[list, '{t}fresh']],
   lmpop: [['1', list, 'LEFT', 'COUNT', '9999']],
-  blpop: [[list, '0'], [...many(() => '{t}nosuch'), '0.001']],
+  blpop: [
+    [list, '0'],
+    [...many(() => '{t}nosuch'), '0.001'],
+  ],
   brpop: [[list, '0']],
   blmove: [[list, list, 'LEFT', 'RIGHT', '0']],
   brpoplpush: [[list, '{t}fresh', '0']],

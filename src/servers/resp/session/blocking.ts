@@ -39,7 +39,12 @@ export function runBlocking(
   void hand(client, slot, wait, claimEverything(client))
 }
 
-async function hand(client: Client, slot: WaitingSlot, wait: Wait<Reply>, released: () => void): Promise<void> {
+async function hand(
+  client: Client,
+  slot: WaitingSlot,
+  wait: Wait<Reply>,
+  released: () => void,
+): Promise<void> {
   client.wait = wait
   if (client.server.isClosing) wait.end(CLOSING)
   try {
