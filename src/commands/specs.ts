@@ -41,6 +41,7 @@ import {
   WRITE,
 } from './spec-forms.ts'
 import { COLLECTION_STEPS } from './collections/specs.ts'
+import { STREAM_STEPS } from './streams/specs.ts'
 import {
   append,
   get,
@@ -126,4 +127,5 @@ export const STEPS: Readonly<Record<string, CommandSpec>> = {
   pexpiretime: oneKey(2, READ, pexpiretime),
 
   ...COLLECTION_STEPS,
+  ...STREAM_STEPS,
 }

@@ -148,6 +148,17 @@ export interface KeyPlaces {
   /** Index of a key that stands before the number of the others: where the result is stored (ZUNIONSTORE). */
   readonly targetAt?: number | undefined
   readonly storeOption?: StoreOption | undefined
+  /** The keys are the first half of what stands behind this option (XREAD … STREAMS); firstKey and lastKey do not count. */
+  readonly halfBehind?: HalfBehind | undefined
+}
+
+export interface HalfBehind {
+  /** Index of the first argument that it may be. */
+  readonly from: number
+  /** Upper case. */
+  readonly option: string
+  /** By name, how many arguments follow another option. */
+  readonly passes: ReadonlyMap<string, number>
 }
 
 /** An option behind which one more key stands: where the result is stored. The last one counts (GEORADIUS, SORT). */
@@ -168,7 +179,22 @@ export interface CommandSpec extends KeyPlaces {
   readonly flags: readonly string[]
   /** Behind its keys any number of operands may follow, which its step processes in slices (PFADD). */
   readonly manyOperands?: boolean | undefined
+  /** By lower-case name; then each of them has its own flags. */
+  readonly subcommands?: Readonly<Record<string, SubcommandDescription>> | undefined
   readonly make: StepMaker
+}
+
+export interface SubcommandDescription {
+  /** As in Redis: the command's name and its own included; negative = at least. */
+  readonly arity: number
+  /** The Redis version that introduced it. */
+  readonly since: string
+  /** What follows its name, as docs-syntax.ts reads it. */
+  readonly syntax?: string
+  readonly flags: readonly string[]
+  readonly summary: string
+  /** Where its key stands, and how it accesses it (COMMAND INFO). */
+  readonly keyAt?: { readonly index: number; readonly flags: readonly string[] }
 }
 
 /** An error for the client, as it is sent: 'ERR syntax error'. */
