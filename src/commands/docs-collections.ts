@@ -290,20 +290,20 @@ export const GEO: KeyedRows = {
 }
 
 const TRIM =
-  'trim(strategy(MAXLEN|MINID) [operator(equal:pure-token|approximately:pure-token)] threshold [LIMIT count])'
+  'trim(strategy(MAXLEN|MINID) [operator(= equal:pure-token|~ approximately:pure-token)] threshold [LIMIT count])'
 const STREAMS = 'STREAMS streams(key... id...)'
 
 export const STREAM: KeyedRows = {
   xack: ['5.0.0', 'key group id...', CHANGE_UNSEEN, 'Marks pending entries of a group as processed.'],
   xadd: [
     '5.0.0',
-    `key [NOMKSTREAM] [${TRIM}] id_or_auto(auto_id:pure-token|id) field_value(field value)...`,
+    `key [NOMKSTREAM] [${TRIM}] id_or_auto(* auto_id:pure-token|id) field_value(field value)...`,
     CHANGE_UNSEEN,
     'Appends an entry to a stream.',
   ],
   xautoclaim: [
     '6.2.0',
-    'key group consumer min-idle-time start [COUNT count] [JUSTID]',
+    'key group consumer min-idle-time start:string [COUNT count] [JUSTID]',
     REMOVE,
     'Gives pending entries that are idle to a consumer.',
   ],
@@ -324,7 +324,12 @@ export const STREAM: KeyedRows = {
     LOOK,
     'Returns the pending entries of a group, or how many there are.',
   ],
-  xrange: ['5.0.0', 'key start:string end:string [COUNT count]', LOOK, 'Returns entries of a stream by their ids.'],
+  xrange: [
+    '5.0.0',
+    'key start:string end:string [COUNT count]',
+    LOOK,
+    'Returns entries of a stream by their ids.',
+  ],
   xread: [
     '5.0.0',
     `[COUNT count] [BLOCK milliseconds] ${STREAMS}`,

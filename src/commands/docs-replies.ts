@@ -109,7 +109,10 @@ function keySpecsOf(described: Described): Reply[] {
   const { keys, firstKey, lastKey, keyStep, keyCountAt, targetAt, storeOption, halfBehind } = described
   const one = map({ type: 'range', spec: map({ lastkey: 0, keystep: 1, limit: 0 }) })
   if (halfBehind) {
-    const search = map({ type: 'keyword', spec: map({ keyword: halfBehind.option, startfrom: halfBehind.from }) })
+    const search = map({
+      type: 'keyword',
+      spec: map({ keyword: halfBehind.option, startfrom: halfBehind.from }),
+    })
     const half = map({ type: 'range', spec: map({ lastkey: -1, keystep: 1, limit: 2 }) })
     return keys.map((flags) => keySpec(flags, search, half))
   }

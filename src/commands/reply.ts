@@ -98,6 +98,8 @@ export class Packed {
 /** Items that are made when they are encoded, one by one. */
 export interface LazyItems {
   readonly length: number
+  /** About how long they are all together, if that is known without making them. */
+  readonly bytes?: number
   item(i: number): Reply
 }
 

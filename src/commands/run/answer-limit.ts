@@ -43,6 +43,7 @@ export function answerBytes(reply: Reply): number {
     return sum
   }
   if (reply instanceof Lazy) {
+    if (reply.items.bytes !== undefined) return ELEMENT_BYTES + reply.items.bytes
     let sum = ELEMENT_BYTES
     for (let i = 0; i < reply.items.length; i++) sum += answerBytes(reply.items.item(i))
     return sum

@@ -71,7 +71,10 @@ export function xtrim(args: readonly Buffer[], nowMs: number, limits: StepLimits
     const gone = stream ? trimmed(stream, trim!) : 0
     if (!stream || gone === 0) return { reply: 0 }
     const count = stream.length - gone
-    return { reply: gone, stream: stream.with({ entries: { count, runs: [stream.runOf(gone, stream.length)] } }) }
+    return {
+      reply: gone,
+      stream: stream.with({ entries: { count, runs: [stream.runOf(gone, stream.length)] } }),
+    }
   })
 }
 
@@ -82,7 +85,12 @@ export function xdel(args: readonly Buffer[], nowMs: number, limits: StepLimits)
     if (ids instanceof Refusal) return { reply: ids }
     const places = new Set(ids.map((id) => stream.indexOf(id)))
     places.delete(-1)
-    return places.size === 0 ? { reply: 0 } : without(stream, [...places].sort((a, b) => a - b))
+    return places.size === 0
+      ? { reply: 0 }
+      : without(
+          stream,
+          [...places].sort((a, b) => a - b),
+        )
   })
 }
 
@@ -131,8 +139,7 @@ export function xsetid(args: readonly Buffer[], nowMs: number, limits: StepLimit
       if (added < 0n) throw new CommandError('ERR entries_added must be positive')
     } else if (option === 'MAXDELETEDID' && value) {
       deletedId = idArgument(value)
-      if (lastId.compare(deletedId) < 0)
-        throw new CommandError(`${SETID} the provided max_deleted_entry_id`)
+      if (lastId.compare(deletedId) < 0) throw new CommandError(`${SETID} the provided max_deleted_entry_id`)
     } else throw new CommandError(SYNTAX_ERROR)
   }
   return changeStream(args[1]!, nowMs, limits, (stream) => {

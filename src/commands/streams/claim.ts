@@ -6,8 +6,8 @@ import { Claimant } from './deliver.ts'
 import { withGroup, type Delivery, type Group } from './groups.ts'
 import { idArgument, idIn, idText, LEAST_ID, startArgument, type StreamId } from './ids.ts'
 import { noGroup } from './read.ts'
-import { entryReply, lazyReply } from './replies.ts'
-import { changeStream, type Changed } from './steps.ts'
+import { chosenReply } from './replies.ts'
+import { changeStream, LOOKED_UP, type Changed } from './steps.ts'
 import type { Stream } from './stored.ts'
 
 /** What becomes of what is claimed. */
@@ -36,7 +36,7 @@ class Claiming extends Claimant {
       deliveredMs: claim.deliveredMs,
       deliveries: claim.deliveries ?? (claim.onlyIds ? deliveries : deliveries + 1n),
     })
-    if (!claim.onlyIds) this.stream.textCount(entry)
+    if (!claim.onlyIds) this.stream.checkTexts(entry, entry + 1)
     this.ids.push(id)
     this.entries.push(entry)
     this.active()
@@ -44,7 +44,7 @@ class Claiming extends Claimant {
 
   get reply(): Reply {
     const { stream, ids, entries, claim } = this
-    return lazyReply(ids.length, (i) => (claim.onlyIds ? idText(ids[i]!) : entryReply(stream, entries[i]!)))
+    return claim.onlyIds ? ids.map((id) => idText(id)) : chosenReply(stream, entries)
   }
 }
 
@@ -59,18 +59,24 @@ interface ClaimArguments extends Claim {
 
 export function xclaim(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
   const [, key, name, consumer] = args as [Buffer, Buffer, Buffer, Buffer]
-  return changeStream(key, nowMs, limits, (stream, applyMs) => {
-    const group = stream?.group(name)
-    if (!stream || !group) return noGroup(key, name)
-    // Redis looks at the arguments after it has found the group.
-    const given = resultOrError(() => claimArguments(args, applyMs))
-    if (given instanceof CommandError) return { reply: new Refusal(given.message) }
-    const isAhead = given.lastId.compare(group.lastId) > 0
-    const moved = isAhead ? group.with({ lastId: given.lastId }) : group
-    const claiming = new Claiming(stream, moved, consumer, applyMs, given)
-    for (const id of given.ids) claimOne(claiming, id, given)
-    return changed(claiming, isAhead ? moved : null, claiming.reply)
-  })
+  return changeStream(
+    key,
+    nowMs,
+    limits,
+    (stream, applyMs) => {
+      const group = stream?.group(name)
+      if (!stream || !group) return noGroup(key, name)
+      // Redis looks at the arguments after it has found the group.
+      const given = resultOrError(() => claimArguments(args, applyMs))
+      if (given instanceof CommandError) return { reply: new Refusal(given.message) }
+      const isAhead = given.lastId.compare(group.lastId) > 0
+      const moved = isAhead ? group.with({ lastId: given.lastId }) : group
+      const claiming = new Claiming(stream, moved, consumer, applyMs, given)
+      for (const id of given.ids) claimOne(claiming, id, given)
+      return changed(claiming, isAhead ? moved : null, claiming.reply)
+    },
+    LOOKED_UP,
+  )
 }
 
 /** @param moved the group if it was changed before */
@@ -152,14 +158,20 @@ interface AutoclaimArguments {
 export function xautoclaim(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
   const [, key, name, consumer] = args as [Buffer, Buffer, Buffer, Buffer]
   const given = autoclaimArguments(args)
-  return changeStream(key, nowMs, limits, (stream, applyMs) => {
-    const group = stream?.group(name)
-    if (!stream || !group) return noGroup(key, name)
-    const claim = { deliveredMs: applyMs, deliveries: null, onlyIds: given.onlyIds }
-    const claiming = new Claiming(stream, group, consumer, applyMs, claim)
-    const { next, deleted } = claimFrom(claiming, group, given)
-    return changed(claiming, null, [next, claiming.reply, deleted])
-  })
+  return changeStream(
+    key,
+    nowMs,
+    limits,
+    (stream, applyMs) => {
+      const group = stream?.group(name)
+      if (!stream || !group) return noGroup(key, name)
+      const claim = { deliveredMs: applyMs, deliveries: null, onlyIds: given.onlyIds }
+      const claiming = new Claiming(stream, group, consumer, applyMs, claim)
+      const { next, deleted } = claimFrom(claiming, group, given)
+      return changed(claiming, null, [next, claiming.reply, deleted])
+    },
+    LOOKED_UP,
+  )
 }
 
 /** @throws CommandError */

@@ -4,7 +4,7 @@ import { NULL_ARRAY, type Reply } from '../reply.ts'
 import { PENDING_BYTES, PendingChanges, type Consumer, type Group } from './groups.ts'
 import { idText, nextId, type StreamId } from './ids.ts'
 import { readAfter } from './progress.ts'
-import { entriesReply, entryReply, lazyReply } from './replies.ts'
+import { chosenReply, entriesReply } from './replies.ts'
 import { MAX_GROUP_BYTES } from './steps.ts'
 import type { Stream } from './stored.ts'
 
@@ -47,13 +47,18 @@ export class Claimant {
     const isSeen = nowMs - consumer.seenMs < SEEN_STEP_MS && nowMs >= consumer.seenMs
     if (group === before && this.pending.isEmpty && !this.isActive && isSeen) return null
     const activeMs = this.isActive ? nowMs : consumer.activeMs
-    const consumers = group.consumers.toSpliced(this.place, 1, { name: consumer.name, seenMs: nowMs, activeMs })
+    const consumers = group.consumers.toSpliced(this.place, 1, {
+      name: consumer.name,
+      seenMs: nowMs,
+      activeMs,
+    })
     return group.with({ consumers, pending: this.pending.result() })
   }
 
   /** How many more pending entries have room. */
   protected get room(): number {
-    const name = this.place < this.group.consumers.length ? 0 : stringBytes(this.consumer.name) + CONSUMER_BYTES
+    const name =
+      this.place < this.group.consumers.length ? 0 : stringBytes(this.consumer.name) + CONSUMER_BYTES
     return Math.floor((MAX_GROUP_BYTES - this.stream.groupsRun.length - name) / PENDING_BYTES)
   }
 }
@@ -92,12 +97,10 @@ export class Delivering extends Claimant {
     for (const [i, id] of ids.entries()) {
       const entry = entries[i]!
       if (entry === -1) continue
-      stream.textCount(entry)
+      stream.checkTexts(entry, entry + 1)
       const { deliveries } = pending.get(id)!
       pending.put(id, { consumer: place, deliveredMs: nowMs, deliveries: deliveries + 1n })
     }
-    return lazyReply(ids.length, (i) =>
-      entries[i] === -1 ? [idText(ids[i]!), NULL_ARRAY] : entryReply(stream, entries[i]!),
-    )
+    return chosenReply(stream, entries, (i) => [idText(ids[i]!), NULL_ARRAY])
   }
 }

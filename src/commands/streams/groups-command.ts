@@ -59,7 +59,10 @@ export function xgroupSetid(args: readonly Buffer[], nowMs: number, limits: Step
     if (args.length > 7) return { reply: new Refusal(badSubcommand('XGROUP', args[1]!)) }
     const lastId = idOr(stream, args[4]!, anyIdArgument)
     if (lastId instanceof Refusal) return { reply: lastId }
-    return { reply: OK, stream: stream.with({ groups: withGroup(stream.groups, group.with({ lastId, read })) }) }
+    return {
+      reply: OK,
+      stream: stream.with({ groups: withGroup(stream.groups, group.with({ lastId, read })) }),
+    }
   })
 }
 
@@ -75,7 +78,9 @@ export function xgroupDestroy(args: readonly Buffer[], nowMs: number, limits: St
   return changeStream(key, nowMs, limits, (stream) => {
     if (!stream) return { reply: NO_KEY }
     const groups = stream.groups.filter((group) => !group.name.equals(name))
-    return groups.length === stream.groups.length ? { reply: 0 } : { reply: 1, stream: stream.with({ groups }) }
+    return groups.length === stream.groups.length
+      ? { reply: 0 }
+      : { reply: 1, stream: stream.with({ groups }) }
   })
 }
 

@@ -139,8 +139,7 @@ function partialIdIn(text: Buffer, missingCounter: Integer, mayBePartial: boolea
   if (ms === null) return null
   if (dash === -1) return { id: streamId(ms, missingCounter), hasCounter: true }
   const rest = given.subarray(dash + 1)
-  if (mayBePartial && rest.length === 1 && rest[0] === 0x2a)
-    return { id: streamId(ms, 0), hasCounter: false }
+  if (mayBePartial && rest.length === 1 && rest[0] === 0x2a) return { id: streamId(ms, 0), hasCounter: false }
   const counter = uint64In(rest)
   return counter === null ? null : { id: streamId(ms, counter), hasCounter: true }
 }

@@ -6,7 +6,7 @@ import { badSubcommand, noSuchGroup } from './groups-command.ts'
 import { UNKNOWN_READ, type Consumer, type Group } from './groups.ts'
 import { idText } from './ids.ts'
 import { lagOf } from './progress.ts'
-import { entriesReply, entryReply, integerReply, lazyReply, mapReply } from './replies.ts'
+import { entriesReply, entryReply, integerReply, mapReply, pendingReply } from './replies.ts'
 import { lookAtStream } from './steps.ts'
 import type { Stream } from './stored.ts'
 import { nodesOf } from './trim.ts'
@@ -87,7 +87,7 @@ function shortInfo(stream: Stream): Reply {
   const { length, groups } = stream
   const entry = (i: number): Reply => {
     if (length === 0) return null
-    stream.textCount(i)
+    stream.checkTexts(i, i + 1)
     return entryReply(stream, i)
   }
   return mapReply({
@@ -119,7 +119,7 @@ function fullGroup(stream: Stream, group: Group, count: number): Reply {
     'last-delivered-id': idText(lastId),
     ...progressOf(stream, group),
     'pel-count': pending.length,
-    pending: lazyReply(Math.min(pending.length, count), (i) => delivery(i, true)),
+    pending: pendingReply(Math.min(pending.length, count), (i) => delivery(i, true)),
     consumers: byName(group).map(({ consumer, place }) => {
       const places = placesOf(group, place, count)
       return mapReply({
@@ -127,7 +127,7 @@ function fullGroup(stream: Stream, group: Group, count: number): Reply {
         'seen-time': consumer.seenMs,
         'active-time': consumer.activeMs === 0 ? -1 : consumer.activeMs,
         'pel-count': counts[place]!,
-        pending: lazyReply(places.length, (i) => delivery(places[i]!, false)),
+        pending: pendingReply(places.length, (i) => delivery(places[i]!, false)),
       })
     }),
   })

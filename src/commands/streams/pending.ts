@@ -6,23 +6,29 @@ import { idsOrRefusal } from './add.ts'
 import { PendingChanges, withGroup, type Group } from './groups.ts'
 import { endArgument, idText, startArgument, type StreamId } from './ids.ts'
 import { noGroup } from './read.ts'
-import { integerReply, lazyReply } from './replies.ts'
-import { changeStream, lookAtStream } from './steps.ts'
+import { integerReply, pendingReply } from './replies.ts'
+import { changeStream, LOOKED_UP, lookAtStream } from './steps.ts'
 
 export function xack(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
   const [, key, name] = args as [Buffer, Buffer, Buffer]
-  return changeStream(key, nowMs, limits, (stream) => {
-    const group = stream?.group(name)
-    if (!stream || !group) return { reply: 0 }
-    const ids = idsOrRefusal(args.slice(3))
-    if (ids instanceof Refusal) return { reply: ids }
-    const changes = new PendingChanges(group.pending)
-    for (const id of ids) if (changes.get(id)) changes.put(id, null)
-    if (changes.isEmpty) return { reply: 0 }
-    const pending = changes.result()
-    const groups = withGroup(stream.groups, group.with({ pending }))
-    return { reply: group.pending.length - pending.length, stream: stream.with({ groups }) }
-  })
+  return changeStream(
+    key,
+    nowMs,
+    limits,
+    (stream) => {
+      const group = stream?.group(name)
+      if (!stream || !group) return { reply: 0 }
+      const ids = idsOrRefusal(args.slice(3))
+      if (ids instanceof Refusal) return { reply: ids }
+      const changes = new PendingChanges(group.pending)
+      for (const id of ids) if (changes.get(id)) changes.put(id, null)
+      if (changes.isEmpty) return { reply: 0 }
+      const pending = changes.result()
+      const groups = withGroup(stream.groups, group.with({ pending }))
+      return { reply: group.pending.length - pending.length, stream: stream.with({ groups }) }
+    },
+    LOOKED_UP,
+  )
 }
 
 interface Wanted {
@@ -83,10 +89,15 @@ function detailsOf({ pending, consumers }: Group, wanted: Wanted, nowMs: number)
     if (leastIdleMs !== 0 && nowMs - pending.at(i).deliveredMs < leastIdleMs) continue
     places.push(i)
   }
-  return lazyReply(places.length, (i) => {
+  return pendingReply(places.length, (i) => {
     const place = places[i]!
     const { consumer: owner, deliveredMs, deliveries } = pending.at(place)
     const idleMs = Math.max(nowMs - deliveredMs, 0)
-    return [idText(pending.bytes, pending.startOf(place)), consumers[owner]!.name, idleMs, integerReply(deliveries)]
+    return [
+      idText(pending.bytes, pending.startOf(place)),
+      consumers[owner]!.name,
+      idleMs,
+      integerReply(deliveries),
+    ]
   })
 }

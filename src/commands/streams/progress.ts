@@ -17,13 +17,14 @@ export function readAfter(stream: Stream, id: StreamId, read: bigint): bigint {
   return stream.added === 0n ? read : readUpTo(stream, id)
 }
 
-/** Whether XDEL has deleted something from here on. */
-function hasDeletedFrom({ length, maxDeletedId }: Stream, id: StreamId): boolean {
-  return length > 0 && !isZero(maxDeletedId) && id.compare(maxDeletedId) <= 0
+/** Whether XDEL has deleted something from here on, behind the first entry. */
+function hasDeletedFrom({ length, maxDeletedId, firstId }: Stream, id: StreamId): boolean {
+  if (length === 0 || isZero(maxDeletedId) || firstId.compare(maxDeletedId) > 0) return false
+  return id.compare(maxDeletedId) <= 0
 }
 
 /** How many entries were added up to this one. */
-function readUpTo(stream: Stream, id: StreamId): bigint {
+export function readUpTo(stream: Stream, id: StreamId): bigint {
   const { added, length, lastId, firstId, maxDeletedId } = stream
   if (added === 0n) return 0n
   if (length === 0 && id.compare(lastId) <= 0) return added

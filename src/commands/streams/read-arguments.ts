@@ -70,8 +70,7 @@ export function blockMsOf(args: readonly Buffer[], nowMs: number): number | null
   return readArguments(args, word(args[0]!) === 'XREADGROUP', nowMs).blockMs
 }
 
-const UNBALANCED =
-  "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified."
+const UNBALANCED = "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified."
 const MEANINGLESS =
   'ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying ' +
   'a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set.'

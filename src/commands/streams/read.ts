@@ -50,7 +50,9 @@ function readFrom(
 ): Stepped {
   const streams: (Stream | null)[] = []
   for (const [i, place] of places.entries()) {
-    const stream = streamOrRefusal(held[place]!)
+    // Of a key that is named again, what is known already.
+    const before = places.indexOf(place)
+    const stream = before < i ? streams[before]! : streamOrRefusal(held[place]!)
     if (stream && 'reply' in stream) return stream
     const wrong = from[i]!
     if (wrong instanceof Refusal) return { reply: wrong }
@@ -69,7 +71,11 @@ function readFrom(
 }
 
 /** The command with the last ids that the streams have now in place of `$`. @param held in the order of the step's keys */
-export function withKnownIds(args: readonly Buffer[], held: readonly (Held | null)[], nowMs: number): Buffer[] {
+export function withKnownIds(
+  args: readonly Buffer[],
+  held: readonly (Held | null)[],
+  nowMs: number,
+): Buffer[] {
   const { keys, from } = readArguments(args, false, nowMs)
   const { places } = distinct(keys)
   const known = [...args]
@@ -121,7 +127,9 @@ function readWithGroup(
     const delivering = all[place]!
     const after = from[i] as StreamId | 'undelivered'
     const reply =
-      after === 'undelivered' ? delivering.undelivered(count, noAck) : delivering.history(nextId(after)!, count)
+      after === 'undelivered'
+        ? delivering.undelivered(count, noAck)
+        : delivering.history(nextId(after)!, count)
     if (reply !== null) replies.push([keys[i]!, reply])
   })
   const next: (Held | undefined)[] = []
@@ -129,7 +137,11 @@ function readWithGroup(
     const changed = delivering!.result()
     if (!changed) continue
     const { stream } = delivering!
-    const stored = storedAs(stream.with({ groups: withGroup(stream.groups, changed) }), held[place]!, newEndMs)
+    const stored = storedAs(
+      stream.with({ groups: withGroup(stream.groups, changed) }),
+      held[place]!,
+      newEndMs,
+    )
     if ('reply' in stored) return stored
     next[place] = stored
   }

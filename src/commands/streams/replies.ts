@@ -34,13 +34,18 @@ export function entryReply(stream: Stream, entry: number): Reply {
   return [idText(stream.bytes, stream.startOf(entry)), new Packed('array', new EntryTexts(stream, entry))]
 }
 
+/** The text of an id is longer than its bytes by so much at most. */
+const ID_TEXT_BYTES = 32
+
 class Made implements LazyItems {
   readonly length: number
+  readonly bytes: number
   private readonly make: (i: number) => Reply
   private readonly made: Reply[] = []
 
-  constructor(length: number, make: (i: number) => Reply) {
+  constructor(length: number, bytes: number, make: (i: number) => Reply) {
     this.length = length
+    this.bytes = bytes
     this.make = make
   }
 
@@ -53,9 +58,9 @@ class Made implements LazyItems {
   }
 }
 
-/** An array whose items are made when they are encoded. */
-export function lazyReply(length: number, make: (i: number) => Reply): Reply {
-  return length === 0 ? [] : new Lazy('array', new Made(length, make))
+/** An array whose items are made when they are encoded. @param bytes about how long they are all together */
+function lazyReply(length: number, bytes: number, make: (i: number) => Reply): Reply {
+  return length === 0 ? [] : new Lazy('array', new Made(length, bytes, make))
 }
 
 /**
@@ -66,8 +71,30 @@ export function lazyReply(length: number, make: (i: number) => Reply): Reply {
  */
 export function entriesReply(stream: Stream, from: number, count: number, step: 1 | -1 = 1): Reply {
   if (count <= 0) return []
-  for (let i = 0; i < count; i++) stream.textCount(from + i * step)
-  return lazyReply(count, (i) => entryReply(stream, from + i * step))
+  const first = step === 1 ? from : from - count + 1
+  stream.checkTexts(first, first + count)
+  const bytes = stream.runOf(first, first + count).length + ID_TEXT_BYTES * count
+  return lazyReply(count, bytes, (i) => entryReply(stream, from + i * step))
+}
+
+/** Entries anywhere, which were looked at (checkTexts). @param entries their places; -1 = another reply is made */
+export function chosenReply(
+  stream: Stream,
+  entries: readonly number[],
+  otherwise: (i: number) => Reply = () => null,
+): Reply {
+  let bytes = 0
+  for (const entry of entries)
+    bytes += ID_TEXT_BYTES + (entry === -1 ? 0 : stream.runOf(entry, entry + 1).length)
+  return lazyReply(entries.length, bytes, (i) => {
+    const entry = entries[i]!
+    return entry === -1 ? otherwise(i) : entryReply(stream, entry)
+  })
+}
+
+/** Pending entries, each with its id and some numbers. */
+export function pendingReply(length: number, make: (i: number) => Reply): Reply {
+  return lazyReply(length, 2 * ID_TEXT_BYTES * length, make)
 }
 
 /** A number if it can hold it: what other servers write into JSON. */

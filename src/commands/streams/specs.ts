@@ -1,13 +1,5 @@
 /** The commands on streams, as specs.ts has those on strings. */
-import {
-  LEAN_WRITE,
-  oneKey,
-  READ,
-  SLOW_LEAN_WRITE,
-  SLOW_READ,
-  SLOW_WRITE,
-  WRITE,
-} from '../spec-forms.ts'
+import { LEAN_WRITE, oneKey, READ, SLOW_LEAN_WRITE, SLOW_READ, SLOW_WRITE, WRITE } from '../spec-forms.ts'
 import type { CommandSpec, HalfBehind, Step, StepMaker, SubcommandDescription } from '../step.ts'
 import { helpOf, subcommandOf } from '../subcommands.ts'
 import { xadd, xdel, xsetid, xtrim } from './add.ts'
@@ -38,7 +30,7 @@ const XGROUP: Readonly<Record<string, Subcommand>> = {
   create: {
     arity: -5,
     since: '5.0.0',
-    syntax: 'key groupname id(id|new_id:pure-token) [MKSTREAM] [ENTRIESREAD entries_read:integer]',
+    syntax: 'key groupname id(id|$ new_id:pure-token) [MKSTREAM] [ENTRIESREAD entries_read:integer]',
     flags: SLOW_WRITE,
     keyAt: INSERT,
     summary: 'Creates a consumer group.',
@@ -74,7 +66,7 @@ const XGROUP: Readonly<Record<string, Subcommand>> = {
   setid: {
     arity: -5,
     since: '5.0.0',
-    syntax: 'key groupname id(id|new_id:pure-token) [ENTRIESREAD entries_read:integer]',
+    syntax: 'key groupname id(id|$ new_id:pure-token) [ENTRIESREAD entries_read:integer]',
     flags: SLOW_LEAN_WRITE,
     keyAt: UPDATE,
     summary: 'Sets the last delivered id of a consumer group.',
@@ -104,7 +96,7 @@ const XINFO: Readonly<Record<string, Subcommand>> = {
   stream: {
     arity: -3,
     since: '5.0.0',
-    syntax: 'key [full_block(FULL [COUNT count])]',
+    syntax: 'key [FULL full([COUNT count])]',
     flags: SLOW_READ,
     keyAt: LOOK,
     summary: 'Returns information about a stream.',
@@ -131,7 +123,12 @@ export const STREAM_STEPS: Readonly<Record<string, CommandSpec>> = {
   xinfo: container('xinfo', SLOW_READ, XINFO),
 }
 
-function halfBehind(arity: number, flags: readonly string[], behind: HalfBehind, make: StepMaker): CommandSpec {
+function halfBehind(
+  arity: number,
+  flags: readonly string[],
+  behind: HalfBehind,
+  make: StepMaker,
+): CommandSpec {
   return { arity, flags, ...{ firstKey: behind.from, lastKey: -1, keyStep: 1 }, halfBehind: behind, make }
 }
 

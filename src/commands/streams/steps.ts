@@ -58,16 +58,21 @@ export function lookAtStream(
   }
 }
 
+/** As Redis counts it: of commands that look at a group before they change it. */
+export const LOOKED_UP = { lookedUp: [0] } as const
+
 /** A step that changes one stream. @param change gets null for a key that does not exist */
 export function changeStream(
   key: Buffer,
   nowMs: number,
   limits: StepLimits,
   change: (stream: Stream | null, nowMs: number) => Changed,
+  options: Pick<Step, 'lookedUp'> = {},
 ): Step {
   const newEndMs = defaultEnd(limits, nowMs)
   return {
     bytesAUnit: COLLECTION_BYTES_A_UNIT,
+    ...options,
     needs: 'value',
     keys: [key],
     reads: true,

@@ -36,6 +36,7 @@ const ADDED_AT = 37
 const SIZE_AT = 45
 const ENTRIES_AT = 49
 const GROUP_COUNT_BYTES = 4
+const FEW_ENTRIES = 100
 
 /** What a stream knows beside its entries and groups. */
 export interface StreamHead {
@@ -65,6 +66,7 @@ export class Stream implements StreamHead {
   private readonly entriesEnd: number
   private knownStarts: Uint32Array | null = null
   private knownGroups: readonly Group[] | null = null
+  private isChecked = false
 
   private constructor(bytes: Buffer, length: number, entriesEnd: number) {
     this.bytes = bytes
@@ -157,6 +159,15 @@ export class Stream implements StreamHead {
     return this.bytes.subarray(this.starts[from], this.starts[to])
   }
 
+  /** Looks at the fields of entries, once at those of all if they are many. @throws DamagedCollection */
+  checkTexts(from: number, to: number): void {
+    if (this.isChecked) return
+    const isMany = to - from > FEW_ENTRIES
+    const [first, end] = isMany ? [0, this.length] : [from, to]
+    for (let i = first; i < end; i++) this.textCount(i)
+    this.isChecked = isMany
+  }
+
   /** Number of fields and values of an entry. @throws DamagedCollection */
   textCount(i: number): number {
     const at = this.starts[i]! + ID_BYTES
@@ -181,7 +192,10 @@ export class Stream implements StreamHead {
   }
 
   with(change: StreamChange): NewStream {
-    return new NewStream({ lastId: this.lastId, maxDeletedId: this.maxDeletedId, added: this.added, ...change }, this)
+    return new NewStream(
+      { lastId: this.lastId, maxDeletedId: this.maxDeletedId, added: this.added, ...change },
+      this,
+    )
   }
 
   private get starts(): Uint32Array {

@@ -46,7 +46,10 @@ export function trimArguments(args: readonly Buffer[], isXadd: boolean): TrimArg
       const operator = left >= 2 ? word(args[at + 1]!) : ''
       if (operator === '~' || operator === '=') at++
       isApproximate = operator === '~'
-      by = option === 'MAXLEN' ? { most: notNegative(args[++at]!, option) } : { firstId: idArgument(args[++at]!) }
+      by =
+        option === 'MAXLEN'
+          ? { most: notNegative(args[++at]!, option) }
+          : { firstId: idArgument(args[++at]!) }
     } else if (option === 'LIMIT' && left > 0) limit = notNegative(args[++at]!, option)
     else if (isXadd && option === 'NOMKSTREAM') onlyExisting = true
     else if (isXadd) {
@@ -55,7 +58,8 @@ export function trimArguments(args: readonly Buffer[], isXadd: boolean): TrimArg
     } else throw new CommandError(SYNTAX_ERROR)
   }
   if (limit && !by) throw new CommandError(NO_STRATEGY)
-  if (!isXadd && !by) throw new CommandError('ERR syntax error, XTRIM must be called with a trimming strategy')
+  if (!isXadd && !by)
+    throw new CommandError('ERR syntax error, XTRIM must be called with a trimming strategy')
   if (limit !== null && !isApproximate) throw new CommandError(NOT_APPROXIMATE)
   const trim = by && { by, isApproximate, limit: limit ?? (isApproximate ? DEFAULT_LIMIT : 0) }
   return { trim, onlyExisting, id, idAt: at }
@@ -77,7 +81,11 @@ function notNegative(argument: Buffer, option: string): number {
  * @param added the id of an entry that is added, which may go, too
  * @throws DamagedCollection
  */
-export function trimmed(stream: Stream, { by, isApproximate, limit }: Trim, added: StreamId | null = null): number {
+export function trimmed(
+  stream: Stream,
+  { by, isApproximate, limit }: Trim,
+  added: StreamId | null = null,
+): number {
   const length = stream.length + (added ? 1 : 0)
   const excess = 'most' in by ? length - by.most : before(by.firstId, stream, added)
   if (!isApproximate) return Math.max(excess, 0)

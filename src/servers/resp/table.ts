@@ -54,7 +54,9 @@ const keyed: SessionCommand[] = KEY_COMMANDS.map((command) => {
 
 /** They are part of the command's step. */
 function withoutAnswers(subcommands: NonNullable<CommandSpec['subcommands']>): Subcommands<null> {
-  return Object.fromEntries(Object.entries(subcommands).map(([name, about]) => [name, { ...about, answer: null }]))
+  return Object.fromEntries(
+    Object.entries(subcommands).map(([name, about]) => [name, { ...about, answer: null }]),
+  )
 }
 
 /** Placeholder for an unknown command or an invalid request. */
