@@ -92,15 +92,17 @@ export class Delivering extends Claimant {
   /** Pending entries of this consumer, which are delivered once more. @param count 0 = all @throws DamagedCollection */
   history(start: StreamId, count: number): Reply {
     const { stream, place, nowMs, pending } = this
-    const ids = pending.idsOf(place, start, count > 0 ? count : Infinity)
-    const entries = ids.map((id) => stream.indexOf(id))
-    for (const [i, id] of ids.entries()) {
-      const entry = entries[i]!
-      if (entry === -1) continue
-      stream.checkTexts(entry, entry + 1)
-      const { deliveries } = pending.get(id)!
-      pending.put(id, { consumer: place, deliveredMs: nowMs, deliveries: deliveries + 1n })
+    const entries: number[] = []
+    let from = 0
+    const isThere = (id: StreamId) => {
+      from = stream.firstFrom(id, from)
+      const isFound = from < stream.length && stream.id(from).equals(id)
+      if (isFound) stream.checkTexts(from, from + 1)
+      entries.push(isFound ? from : -1)
+      return isFound
     }
+    const most = count > 0 ? count : Infinity
+    const ids = pending.deliverAgain({ consumer: place, start, most, nowMs }, isThere)
     return chosenReply(stream, entries, (i) => [idText(ids[i]!), NULL_ARRAY])
   }
 }

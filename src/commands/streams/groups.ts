@@ -74,6 +74,11 @@ export class Pending {
     }
   }
 
+  /** Only of bytes that nobody else has. */
+  put(i: number, delivery: Delivery): void {
+    writeDelivery(this.bytes, i * PENDING_BYTES, delivery)
+  }
+
   /** The first one with this id or a greater one. @param from where to begin */
   firstFrom(id: StreamId, from = 0): number {
     let [low, high] = [from, this.length]
@@ -116,8 +121,9 @@ export class Pending {
 
 /** Changes of pending entries, one after the other; the group's stay as they are. */
 export class PendingChanges {
-  private readonly before: Pending
-  /** By id; null = acknowledged. */
+  private before: Pending
+  private isMoved = false
+  /** By id, since `before`; null = acknowledged. */
   private readonly changed = new Map<string, { readonly id: StreamId; readonly delivery: Delivery | null }>()
 
   constructor(before: Pending) {
@@ -125,7 +131,7 @@ export class PendingChanges {
   }
 
   get isEmpty(): boolean {
-    return this.changed.size === 0
+    return !this.isMoved && this.changed.size === 0
   }
 
   /** Null = it is not pending. */
@@ -140,19 +146,36 @@ export class PendingChanges {
     this.changed.set(id.toString('latin1'), { id, delivery })
   }
 
-  /** Of one consumer, in their order. */
-  idsOf(consumer: number, start: StreamId, most: number): StreamId[] {
-    const pending = this.result()
+  /**
+   * Delivers what one consumer has pending once more: they may be thousands, and are changed where they stand.
+   *
+   * @param isThere whether the entry exists; asked in the order of the ids
+   * @returns the ids, those without entries included, which stay as they are
+   */
+  deliverAgain(
+    { consumer, start, most, nowMs }: { consumer: number; start: StreamId; most: number; nowMs: number },
+    isThere: (id: StreamId) => boolean,
+  ): StreamId[] {
+    const pending = new Pending(Buffer.from(this.result().bytes))
     const ids: StreamId[] = []
     for (let i = pending.firstFrom(start); i < pending.length && ids.length < most; i++) {
-      if (pending.consumer(i) === consumer) ids.push(pending.id(i))
+      if (pending.consumer(i) !== consumer) continue
+      const id = pending.id(i)
+      ids.push(id)
+      if (!isThere(id)) continue
+      this.isMoved = true
+      const { deliveries } = pending.at(i)
+      pending.put(i, { consumer, deliveredMs: nowMs, deliveries: deliveries + 1n })
     }
+    this.before = pending
+    this.isMoved ||= this.changed.size > 0
+    this.changed.clear()
     return ids
   }
 
   result(): Pending {
     const { before } = this
-    if (this.isEmpty) return before
+    if (this.changed.size === 0) return before
     const edits = [...this.changed.values()].sort((one, other) => one.id.compare(other.id))
     const parts: Buffer[] = []
     let from = 0
@@ -168,13 +191,17 @@ export class PendingChanges {
   }
 }
 
-export function pendingBytes(id: StreamId, { consumer, deliveredMs, deliveries }: Delivery): Buffer {
+export function pendingBytes(id: StreamId, delivery: Delivery): Buffer {
   const bytes = Buffer.allocUnsafe(PENDING_BYTES)
   id.copy(bytes, 0)
-  bytes.writeUInt16BE(consumer, CONSUMER_AT)
-  bytes.writeUIntBE(deliveredMs, TIME_AT, TIME_BYTES)
-  bytes.writeBigInt64BE(BigInt.asIntN(64, deliveries), DELIVERIES_AT)
+  writeDelivery(bytes, 0, delivery)
   return bytes
+}
+
+function writeDelivery(bytes: Buffer, at: number, { consumer, deliveredMs, deliveries }: Delivery): void {
+  bytes.writeUInt16BE(consumer, at + CONSUMER_AT)
+  bytes.writeUIntBE(deliveredMs, at + TIME_AT, TIME_BYTES)
+  bytes.writeBigInt64BE(BigInt.asIntN(64, deliveries), at + DELIVERIES_AT)
 }
 
 interface GroupParts {

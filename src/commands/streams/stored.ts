@@ -137,9 +137,11 @@ export class Stream implements StreamHead {
     return this.starts[i]!
   }
 
-  /** The first entry with this id or a greater one. @throws DamagedCollection */
-  firstFrom(id: StreamId): number {
-    let [from, to] = [0, this.length]
+  /** The first entry with this id or a greater one. @param first where to begin @throws DamagedCollection */
+  firstFrom(id: StreamId, first = 0): number {
+    let [from, to] = [first, this.length]
+    // Often it is the next one.
+    if (from < to && compareIdAt(this.bytes, this.starts[from]!, id) >= 0) return from
     while (from < to) {
       const middle = (from + to) >>> 1
       if (compareIdAt(this.bytes, this.starts[middle]!, id) < 0) from = middle + 1
