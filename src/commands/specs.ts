@@ -41,6 +41,7 @@ import {
   WRITE,
 } from './spec-forms.ts'
 import { BLOCKING_STEPS, COLLECTION_STEPS } from './collections/specs.ts'
+import { STREAM_STEPS } from './streams/specs.ts'
 import {
   append,
   get,
@@ -127,4 +128,5 @@ export const STEPS: Readonly<Record<string, CommandSpec>> = {
 
   ...COLLECTION_STEPS,
   ...BLOCKING_STEPS,
+  ...STREAM_STEPS,
 }

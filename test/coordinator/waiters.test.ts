@@ -118,7 +118,7 @@ class FakeClient {
   constructor(world: World, at: number, keys: readonly string[], timeoutMs = 0) {
     this.wait = world.coordinators[at]!.wait<string | null>({
       keys: keys.map((key) => Buffer.from(key)),
-      ...{ kind: KIND_LIST, line: 'list', level: 'one', timeoutMs, timedOut: null },
+      ...{ kind: KIND_LIST, line: 'list', isWhole: false, level: 'one', timeoutMs, timedOut: null },
       isGone: () => this.isGone,
       attempt: (place) => world.attempt(at, keys[place]!, () => (this.beganGone ||= this.isGone)),
     })

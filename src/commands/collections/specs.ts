@@ -141,8 +141,8 @@ const MOVING = [...SLOW_WRITE, 'noscript', 'blocking']
 export const BLOCKING_STEPS: Readonly<Record<string, CommandSpec>> = {
   blpop: keysThenTimeout(TAKING, blocking.blpop),
   brpop: keysThenTimeout(TAKING, blocking.brpop),
-  blmove: { ...twoKeys(6, MOVING, blocking.blmove.make), plan: blocking.blmove.plan },
-  brpoplpush: { ...twoKeys(4, MOVING, blocking.brpoplpush.make), plan: blocking.brpoplpush.plan },
+  blmove: { ...twoKeys(6, MOVING, blocking.blmove.make), plan: blocking.blmove.plan, alwaysWaits: true },
+  brpoplpush: { ...twoKeys(4, MOVING, blocking.brpoplpush.make), plan: blocking.brpoplpush.plan, alwaysWaits: true },
   blmpop: timeoutThenCounted(blocking.blmpop),
   bzpopmin: keysThenTimeout([...TAKING, 'fast'], blocking.bzpopmin),
   bzpopmax: keysThenTimeout([...TAKING, 'fast'], blocking.bzpopmax),
@@ -179,12 +179,12 @@ function counted(arity: number, flags: readonly string[], make: StepMaker): Comm
 }
 
 function keysThenTimeout(flags: readonly string[], { make, plan }: blocking.Blocking): CommandSpec {
-  return { ...allKeys(-3, flags, make), lastKey: -2, plan }
+  return { ...allKeys(-3, flags, make), lastKey: -2, plan, alwaysWaits: true }
 }
 
 /** The first argument says how long it waits, the second one how many keys follow. */
 function timeoutThenCounted({ make, plan }: blocking.Blocking): CommandSpec {
-  return { ...counted(-5, ['write', 'blocking'], make), firstKey: 3, keyCountAt: 2, plan }
+  return { ...counted(-5, ['write', 'blocking'], make), firstKey: 3, keyCountAt: 2, plan, alwaysWaits: true }
 }
 
 /** The same behind a destination. */

@@ -54,7 +54,7 @@ export function beginWaiting(
   isGone: () => boolean,
 ): Wait<Reply> | RespError {
   const caller = detached(client)
-  for (const place of plan.line === null ? [0] : plan.keys.keys()) {
+  for (const place of plan.isWhole ? [0] : plan.keys.keys()) {
     const step = stepOf(caller, args, { make: () => plan.stepAt(place) })
     if (step instanceof RespError) return step
   }
@@ -63,6 +63,7 @@ export function beginWaiting(
     keys: plan.keys.map((key) => storedKey(database, key)),
     kind: plan.kind,
     line: plan.line,
+    isWhole: plan.isWhole ?? false,
     level: plan.line === null ? client.readLevel : client.writeLevel,
     timeoutMs: plan.timeoutMs,
     timedOut: plan.nothing,
@@ -90,9 +91,13 @@ async function attempt(
   if (made instanceof RespError) return { kind: 'answer', answer: made, giveBack: null }
   const step = seeing(made, (held) => (before = held))
   const reply = await runStep(caller, step, args, command)
-  if (reply === null || reply === NULL_ARRAY) return { kind: 'nothing' }
+  if (reply === null || reply === NULL_ARRAY) {
+    plan.missed?.()
+    return { kind: 'nothing' }
+  }
   const source = before as Held | null
-  if (reply === WRONG_TYPE.reply && source?.kind !== plan.kind) return { kind: 'other-type', answer: reply }
+  if (reply === WRONG_TYPE.reply && (plan.isWhole || source?.kind !== plan.kind))
+    return { kind: 'other-type', answer: reply }
   if (reply instanceof RespError) return { kind: 'answer', answer: reply, giveBack: null }
   const back = plan.giveBack(place, reply)
   const giveBack = back && (() => putBack(caller, args, command, inPlaceAsBefore(back, source)))

@@ -9,6 +9,8 @@ export interface Waiting<T> {
   readonly kind: number
   /** Those that wait in the same line at a key take turns, first come, first served; null = it takes nothing away. */
   readonly line: string | null
+  /** An attempt is at all keys, whatever its place. */
+  readonly isWhole: boolean
   readonly level: ConsistencyLevel
   /** 0 = for ever. */
   readonly timeoutMs: number
@@ -18,7 +20,7 @@ export interface Waiting<T> {
   /**
    * Looks once, and takes what it finds. It never runs twice at once.
    *
-   * @param place of the key in `keys`; without a line it looks at all of them
+   * @param place of the key in `keys`
    * @throws RondoError
    */
   attempt(place: number): Promise<Attempt<T>>

@@ -133,10 +133,13 @@ export class KeyWaiters implements Waiters {
   // ---- the first look
 
   private async firstPass<T>(waiter: Waiter<T>): Promise<void> {
-    const { keys, line } = waiter.waiting
+    const { keys, line, isWhole } = waiter.waiting
     if (line === null) {
       for (const [place, key] of keys.entries()) waiter.read(this.entryOf(key), place)
       await this.attempt(waiter, 0)
+    } else if (isWhole) {
+      const [first] = keys.map((key, place) => waiter.join(this.entryOf(key), line, place))
+      await this.serve(first!)
     } else {
       for (const [place, key] of keys.entries()) {
         if (waiter.isOver) return

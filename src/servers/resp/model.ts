@@ -10,11 +10,10 @@ import type {
   CommandSettings,
   Execute,
   FlushProgress,
-  SubcommandDescription,
 } from '../../commands/model.ts'
 import type { Protocol, Reply, RespError } from '../../commands/reply.ts'
 import type { Lookups } from '../../commands/run/lookups.ts'
-import type { Step } from '../../commands/step.ts'
+import type { Step, SubcommandDescription } from '../../commands/step.ts'
 import type { MemberChanges, Wait } from '../../coordinator/api.ts'
 import type { Version } from '../../core/clock.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'

@@ -2,7 +2,8 @@
 import { nowMs } from '../../commands/run/held.ts'
 import { defaultEnd } from '../../commands/step.ts'
 import { KEY_COMMANDS } from '../../commands/table.ts'
-import type { Client, Command } from './model.ts'
+import type { CommandSpec } from '../../commands/step.ts'
+import type { Client, Command, Subcommands } from './model.ts'
 import { get, set } from './session/fast.ts'
 import { runBlocking } from './session/blocking.ts'
 import { runKeyed } from './session/run-keyed.ts'
@@ -41,6 +42,8 @@ const keyed: SessionCommand[] = KEY_COMMANDS.map((command) => {
     keyCountAt: command.keyCountAt,
     targetAt: command.targetAt,
     storeOption: command.storeOption,
+    halfBehind: command.halfBehind,
+    ...(command.subcommands && { subcommands: withoutAnswers(command.subcommands) }),
     manyOperands: command.manyOperands,
     updates: UPDATES.has(name),
     control: false,
@@ -49,9 +52,16 @@ const keyed: SessionCommand[] = KEY_COMMANDS.map((command) => {
     step: command.step,
     stepInSlices: command.stepInSlices,
     alone: (client: Client, args: readonly Buffer[]) => command.execute(client, args, true),
-    execute: plan ? undefined : command.execute,
+    execute: command.alwaysWaits ? undefined : command.execute,
   }
 })
+
+/** They are part of the command's step. */
+function withoutAnswers(subcommands: NonNullable<CommandSpec['subcommands']>): Subcommands<null> {
+  return Object.fromEntries(
+    Object.entries(subcommands).map(([name, about]) => [name, { ...about, answer: null }]),
+  )
+}
 
 /** Placeholder for an unknown command or an invalid request. */
 export const EMPTY_COMMAND: Command = {

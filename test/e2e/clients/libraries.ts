@@ -92,7 +92,7 @@ export const LIBRARIES: readonly Library[] = [
     name: 'node-redis',
     version: '6.3',
     shownBy: 'node-redis.test.ts',
-    note: `${CLIENT}; RESP2 and RESP3; conditions of Redis 8.4 (\`condition: 'IFEQ'\`, \`delEx\`, \`digest\`, \`mSetEx\`)`,
+    note: `${CLIENT}, a consumer group over a stream; RESP2 and RESP3; conditions of Redis 8.4 (\`condition: 'IFEQ'\`, \`delEx\`, \`digest\`, \`mSetEx\`)`,
     lacks: [SCRIPTS],
   }),
   npm('redis-5', {

@@ -180,6 +180,18 @@ const SCENARIOS: Readonly<Record<string, readonly string[]>> = {
     ...['1* BLPOP q 0', '2* BLPOP q 0', 'x1', '=2', '0 RPUSH q a', '<2', '0 LLEN q'],
     ...['3* BLPOP q 0', '/3', '0 RPUSH q b', '0 LRANGE q 0 -1'],
   ],
+  'streams': [
+    ...['1* XREAD BLOCK 0 STREAMS {t}a {t}b $ $', '2* XREAD COUNT 1 BLOCK 0 STREAMS {t}a 0', '0 XADD {t}a 1-1 f v', '<1', '<2'],
+    ...['1 XREAD BLOCK 0 STREAMS {t}a 0', '1* XREAD BLOCK 0 STREAMS {t}a $', '0 XDEL {t}a 1-1', '0 XADD {t}a 2-1 f w', '<1'],
+    ...['1 XREAD BLOCK 10 STREAMS {t}a $', '1 XREAD BLOCK x STREAMS {t}a $', '1 XREAD BLOCK -1 STREAMS {t}a $'],
+    ...['0 XGROUP CREATE {t}a g $', '0 XGROUP CREATE {t}a h $', '1* XREADGROUP GROUP g one BLOCK 0 STREAMS {t}a >'],
+    ...['2* XREADGROUP GROUP g two BLOCK 0 STREAMS {t}a >', '3* XREADGROUP GROUP h one BLOCK 0 STREAMS {t}a >'],
+    ...['0 XADD {t}a 3-1 f x', '<1', '<3', '0 XADD {t}a 4-1 f y', '<2', '0 XPENDING {t}a g', '0 XACK {t}a g 3-1'],
+    ...['1 XREADGROUP GROUP g one BLOCK 10 STREAMS {t}a >', '1 XREADGROUP GROUP g two BLOCK 0 STREAMS {t}a 0'],
+    ...['1 XREADGROUP GROUP none one BLOCK 0 STREAMS {t}a >', '1* XREADGROUP GROUP g one BLOCK 0 STREAMS {t}a >'],
+    ...['0 XADD {t}a MAXLEN 1 5-1 f z', '<1', '0 SET {t}s x', '1 XREAD BLOCK 0 STREAMS {t}s 0'],
+    ...['1 MULTI', '1 XREAD BLOCK 0 STREAMS {t}a $', '1 XREADGROUP GROUP g one BLOCK 0 STREAMS {t}a >', '1 EXEC'],
+  ],
   'a list that waits for itself': ['1* BLMOVE a a LEFT RIGHT 0', '0 RPUSH a 1 2', '<1', '0 LRANGE a 0 -1'],
 }
 

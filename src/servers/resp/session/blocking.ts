@@ -22,12 +22,12 @@ export function runBlocking(
   args: readonly Buffer[],
   blocking: BlockingCommand,
 ): void {
-  const own = compacted([...args])
-  const plan = planOf(client, own, blocking)
-  if (plan === null) {
+  if (planOf(client, args, blocking) === null) {
     runKeyed(client, command, args, blocking)
     return
   }
+  const own = compacted([...args])
+  const plan = planOf(client, own, blocking)!
   const isGone = () => client.gone || client.inputEnded
   const wait = plan instanceof RespError ? plan : beginWaiting(client, own, blocking, plan, isGone)
   if (wait instanceof RespError) {
