@@ -180,17 +180,59 @@ const SCENARIOS: Readonly<Record<string, readonly string[]>> = {
     ...['1* BLPOP q 0', '2* BLPOP q 0', 'x1', '=2', '0 RPUSH q a', '<2', '0 LLEN q'],
     ...['3* BLPOP q 0', '/3', '0 RPUSH q b', '0 LRANGE q 0 -1'],
   ],
-  'streams': [
-    ...['1* XREAD BLOCK 0 STREAMS {t}a {t}b $ $', '2* XREAD COUNT 1 BLOCK 0 STREAMS {t}a 0', '0 XADD {t}a 1-1 f v', '<1', '<2'],
-    ...['1 XREAD BLOCK 0 STREAMS {t}a 0', '1* XREAD BLOCK 0 STREAMS {t}a $', '0 XDEL {t}a 1-1', '0 XADD {t}a 2-1 f w', '<1'],
-    ...['1 XREAD BLOCK 10 STREAMS {t}a $', '1 XREAD BLOCK x STREAMS {t}a $', '1 XREAD BLOCK -1 STREAMS {t}a $'],
-    ...['0 XGROUP CREATE {t}a g $', '0 XGROUP CREATE {t}a h $', '1* XREADGROUP GROUP g one BLOCK 0 STREAMS {t}a >'],
-    ...['2* XREADGROUP GROUP g two BLOCK 0 STREAMS {t}a >', '3* XREADGROUP GROUP h one BLOCK 0 STREAMS {t}a >'],
-    ...['0 XADD {t}a 3-1 f x', '<1', '<3', '0 XADD {t}a 4-1 f y', '<2', '0 XPENDING {t}a g', '0 XACK {t}a g 3-1'],
-    ...['1 XREADGROUP GROUP g one BLOCK 10 STREAMS {t}a >', '1 XREADGROUP GROUP g two BLOCK 0 STREAMS {t}a 0'],
-    ...['1 XREADGROUP GROUP none one BLOCK 0 STREAMS {t}a >', '1* XREADGROUP GROUP g one BLOCK 0 STREAMS {t}a >'],
+  streams: [
+    ...[
+      '1* XREAD BLOCK 0 STREAMS {t}a {t}b $ $',
+      '2* XREAD COUNT 1 BLOCK 0 STREAMS {t}a 0',
+      '0 XADD {t}a 1-1 f v',
+      '<1',
+      '<2',
+    ],
+    ...[
+      '1 XREAD BLOCK 0 STREAMS {t}a 0',
+      '1* XREAD BLOCK 0 STREAMS {t}a $',
+      '0 XDEL {t}a 1-1',
+      '0 XADD {t}a 2-1 f w',
+      '<1',
+    ],
+    ...[
+      '1 XREAD BLOCK 10 STREAMS {t}a $',
+      '1 XREAD BLOCK x STREAMS {t}a $',
+      '1 XREAD BLOCK -1 STREAMS {t}a $',
+    ],
+    ...[
+      '0 XGROUP CREATE {t}a g $',
+      '0 XGROUP CREATE {t}a h $',
+      '1* XREADGROUP GROUP g one BLOCK 0 STREAMS {t}a >',
+    ],
+    ...[
+      '2* XREADGROUP GROUP g two BLOCK 0 STREAMS {t}a >',
+      '3* XREADGROUP GROUP h one BLOCK 0 STREAMS {t}a >',
+    ],
+    ...[
+      '0 XADD {t}a 3-1 f x',
+      '<1',
+      '<3',
+      '0 XADD {t}a 4-1 f y',
+      '<2',
+      '0 XPENDING {t}a g',
+      '0 XACK {t}a g 3-1',
+    ],
+    ...[
+      '1 XREADGROUP GROUP g one BLOCK 10 STREAMS {t}a >',
+      '1 XREADGROUP GROUP g two BLOCK 0 STREAMS {t}a 0',
+    ],
+    ...[
+      '1 XREADGROUP GROUP none one BLOCK 0 STREAMS {t}a >',
+      '1* XREADGROUP GROUP g one BLOCK 0 STREAMS {t}a >',
+    ],
     ...['0 XADD {t}a MAXLEN 1 5-1 f z', '<1', '0 SET {t}s x', '1 XREAD BLOCK 0 STREAMS {t}s 0'],
-    ...['1 MULTI', '1 XREAD BLOCK 0 STREAMS {t}a $', '1 XREADGROUP GROUP g one BLOCK 0 STREAMS {t}a >', '1 EXEC'],
+    ...[
+      '1 MULTI',
+      '1 XREAD BLOCK 0 STREAMS {t}a $',
+      '1 XREADGROUP GROUP g one BLOCK 0 STREAMS {t}a >',
+      '1 EXEC',
+    ],
   ],
   'a list that waits for itself': ['1* BLMOVE a a LEFT RIGHT 0', '0 RPUSH a 1 2', '<1', '0 LRANGE a 0 -1'],
 }
@@ -256,4 +298,104 @@ describe('commands that wait for an element', function () {
       })
     }
   }
+
+  describe('when the client goes while something is taken for it', () => {
+    let port: number
+    let client: RawResp
+    /** Of the pop that is on its way. */
+    let release: () => void
+    let arrived: Promise<void>
+    beforeEach(async () => {
+      port = rondo.rondo.respServer.port
+      client = await RawResp.open(port)
+      await client.ask('FLUSHALL')
+      const { coordinator } = rondo.rondo
+      const own = coordinator.update.bind(coordinator)
+      let isFirst = true
+      const released = new Promise<void>((resolve) => (release = resolve))
+      arrived = new Promise((resolve) => {
+        coordinator.update = (key, modify, done, ...more) => {
+          if (!isFirst) {
+            own(key, modify, done, ...more)
+            return
+          }
+          isFirst = false
+          const updated: typeof done.updated = (...result) => {
+            resolve()
+            void released.then(() => done.updated(...result))
+          }
+          own(key, modify, Object.assign(Object.create(done) as typeof done, { updated }), ...more)
+        }
+      })
+    })
+    afterEach(() => {
+      delete (rondo.rondo.coordinator as { update?: unknown }).update
+      client.close()
+    })
+    /** Fills the key, takes from it, closes the connection, and looks. */
+    const cut = async (fill: string, take: string, how: 'close' | 'end' | 'kill') => {
+      const other = await RawResp.open(port)
+      await other.ask('HELLO', '2')
+      const id = /\d+/.exec(await other.ask('CLIENT', 'ID'))![0]
+      const fills = rondo.rondo.coordinator.update
+      delete (rondo.rondo.coordinator as { update?: unknown }).update
+      await client.ask(...fill.split(' '))
+      await client.ask('PEXPIRE', 'k', '100000')
+      rondo.rondo.coordinator.update = fills
+      other.send(command(...take.split(' ')))
+      await arrived
+      if (how === 'kill') await client.ask('CLIENT', 'KILL', 'ID', id)
+      else if (how === 'close') other.close()
+      else other.socket.end()
+      const isGone = () =>
+        [...rondo.rondo.respServer.connections].every(
+          (one) => one.inputEnded || one.gone || String(one.id) !== id,
+        )
+      while (!isGone()) await new Promise((resolve) => setTimeout(resolve, 2))
+      return other
+    }
+    const took: readonly (readonly [fill: string, take: string, look: string])[] = [
+      ['RPUSH k a b c', 'BLPOP k 0', 'LRANGE k 0 -1'],
+      ['RPUSH k a', 'BRPOP none k 0', 'LRANGE k 0 -1'],
+      ['RPUSH k a b c', 'BLMPOP 0 1 k RIGHT COUNT 2', 'LRANGE k 0 -1'],
+      ['RPUSH k a b', 'BLMPOP 0 1 k LEFT COUNT 9', 'LRANGE k 0 -1'],
+      ['ZADD k 1.5 a -0.1 b', 'BZPOPMIN k 0', 'ZRANGE k 0 -1 WITHSCORES'],
+      ['ZADD k 1e300 a', 'BZPOPMAX k 0', 'ZRANGE k 0 -1 WITHSCORES'],
+      ['ZADD k 1 a 2 b', 'BZMPOP 0 1 k MIN COUNT 2', 'ZRANGE k 0 -1 WITHSCORES'],
+    ]
+    for (const [at, [fill, take, look]] of took.entries()) {
+      it(`${take} gives it back, as it was`, async () => {
+        const other = await cut(fill, take, (['close', 'end', 'kill'] as const)[at % 3]!)
+        release()
+        const [, , ...elements] = fill.split(' ')
+        const pairs = elements.map((_, i) => [elements[i + 1]!, elements[i]!]).filter((_, i) => i % 2 === 0)
+        const sorted = pairs.sort(([, one], [, two]) => Number(one) - Number(two)).flat()
+        const wanted = fill.startsWith('ZADD') ? sorted : elements
+        const found = async () => {
+          const lines = (await client.ask(...look.split(' '))).split('\r\n').slice(1)
+          return lines.filter((_, i) => i % 2 === 1).map((text) => (text === '1e+300' ? '1e300' : text))
+        }
+        for (let tries = 0; (await found()).length < wanted.length && tries < 500; tries++) {
+          await new Promise((resolve) => setTimeout(resolve, 2))
+        }
+        expect(await found()).to.deep.equal(wanted)
+        const ttl = Number((await client.ask('PTTL', 'k')).slice(1))
+        expect(ttl).to.be.within(90_000, 100_000)
+        other.close()
+      })
+    }
+
+    it('the next one that waits gets it, before those who push and take behind', async () => {
+      const other = await cut('RPUSH k a', 'BLPOP k 0', 'close')
+      const next = await RawResp.open(port)
+      next.send('BLPOP k 0\r\n')
+      while (rondo.rondo.coordinator.waiters.blocked < 1 && next.socket.bytesWritten === 0) {
+        await new Promise((resolve) => setTimeout(resolve, 2))
+      }
+      release()
+      expect(await next.reply()).to.equal('*2\r\n$1\r\nk\r\n$1\r\na\r\n')
+      expect(await client.ask('EXISTS', 'k')).to.equal(':0\r\n')
+      for (const one of [other, next]) one.close()
+    })
+  })
 })
