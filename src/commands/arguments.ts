@@ -6,7 +6,7 @@ import { CommandError, NOT_INTEGER } from './step.ts'
 export type Integer = number | bigint
 
 export const INT64_MIN = -(2n ** 63n)
-const INT64_MAX = 2n ** 63n - 1n
+export const INT64_MAX = 2n ** 63n - 1n
 
 const MINUS = 0x2d
 const ZERO = 0x30

@@ -79,7 +79,29 @@ export const SET: KeyedRows = {
 
 const ENDS = '(LEFT|RIGHT)'
 
+const OF_ONE = 'Waits until one of the keys has something, and'
+
 export const LIST: KeyedRows = {
+  blmove: [
+    '6.2.0',
+    `source destination wherefrom${ENDS} whereto${ENDS} timeout:double`,
+    `${TAKE}, ${INSERT}`,
+    'Waits until a list has an element, and moves it to an end of another one.',
+  ],
+  blmpop: [
+    '7.0.0',
+    `timeout:double numkeys key... where${ENDS} [COUNT count]`,
+    TAKE,
+    `${OF_ONE} removes elements from the first list that exists.`,
+  ],
+  blpop: ['2.0.0', 'key... timeout:double', TAKE, `${OF_ONE} removes the first element of the list.`],
+  brpop: ['2.0.0', 'key... timeout:double', TAKE, `${OF_ONE} removes the last element of the list.`],
+  brpoplpush: [
+    '2.2.0',
+    'source destination timeout:double',
+    `${TAKE}, ${INSERT}`,
+    'Waits until a list has an element, and moves its last one to the left end of another list.',
+  ],
   lindex: ['1.0.0', 'key index', LOOK, 'Returns an element of a list by its index.'],
   linsert: [
     '2.2.0',
@@ -130,6 +152,24 @@ const WEIGHTS = '[WEIGHTS weight:integer...] [AGGREGATE aggregate(SUM|MIN|MAX)]'
 const STORE = `${OVERWRITE}, ${LOOK}`
 
 export const SORTED_SET: KeyedRows = {
+  bzmpop: [
+    '7.0.0',
+    'timeout:double numkeys key... where(MIN|MAX) [COUNT count]',
+    TAKE,
+    `${OF_ONE} removes members from the first sorted set that exists.`,
+  ],
+  bzpopmax: [
+    '5.0.0',
+    'key... timeout:double',
+    TAKE,
+    `${OF_ONE} removes the member with the highest score of the sorted set.`,
+  ],
+  bzpopmin: [
+    '5.0.0',
+    'key... timeout:double',
+    TAKE,
+    `${OF_ONE} removes the member with the lowest score of the sorted set.`,
+  ],
   zadd: [
     '1.2.0',
     'key [condition(NX|XX)] [comparison(GT|LT)] [CH change:pure-token] [INCR increment:pure-token] ' +
@@ -287,4 +327,72 @@ export const GEO: KeyedRows = {
     STORE,
     'Stores the result of GEOSEARCH.',
   ],
+}
+
+const TRIM =
+  'trim(strategy(MAXLEN|MINID) [operator(= equal:pure-token|~ approximately:pure-token)] threshold [LIMIT count])'
+const STREAMS = 'STREAMS streams(key... id...)'
+
+export const STREAM: KeyedRows = {
+  xack: ['5.0.0', 'key group id...', CHANGE_UNSEEN, 'Marks pending entries of a group as processed.'],
+  xadd: [
+    '5.0.0',
+    `key [NOMKSTREAM] [${TRIM}] id_or_auto(* auto_id:pure-token|id) field_value(field value)...`,
+    CHANGE_UNSEEN,
+    'Appends an entry to a stream.',
+  ],
+  xautoclaim: [
+    '6.2.0',
+    'key group consumer min-idle-time start:string [COUNT count] [JUSTID]',
+    REMOVE,
+    'Gives pending entries that are idle to a consumer.',
+  ],
+  xclaim: [
+    '5.0.0',
+    'key group consumer min-idle-time id... [IDLE ms:integer] [TIME unix-time-milliseconds] [RETRYCOUNT count] [FORCE] ' +
+      '[JUSTID] [LASTID id]',
+    CHANGE_UNSEEN,
+    'Gives pending entries to a consumer.',
+  ],
+  xdel: ['5.0.0', 'key id...', REMOVE, 'Removes entries of a stream.'],
+  xgroup: ['5.0.0', '', LOOK, 'Creates, changes and removes consumer groups.'],
+  xinfo: ['5.0.0', '', LOOK, 'Tells of a stream, its groups and their consumers.'],
+  xlen: ['5.0.0', 'key', LOOK_FROM_OUTSIDE, 'Returns the number of entries of a stream.'],
+  xpending: [
+    '5.0.0',
+    'key group [filters([IDLE min-idle-time:integer] start:string end:string count [consumer])]',
+    LOOK,
+    'Returns the pending entries of a group, or how many there are.',
+  ],
+  xrange: [
+    '5.0.0',
+    'key start:string end:string [COUNT count]',
+    LOOK,
+    'Returns entries of a stream by their ids.',
+  ],
+  xread: [
+    '5.0.0',
+    `[COUNT count] [BLOCK milliseconds] ${STREAMS}`,
+    LOOK,
+    'Returns entries of streams behind given ids.',
+  ],
+  xreadgroup: [
+    '5.0.0',
+    `GROUP group_consumer(group consumer) [COUNT count] [BLOCK milliseconds] [NOACK] ${STREAMS}`,
+    LOOK,
+    'Returns new entries to a consumer of a group, or its pending ones.',
+  ],
+  xrevrange: [
+    '5.0.0',
+    'key end:string start:string [COUNT count]',
+    LOOK,
+    'Returns entries of a stream by their ids, in reverse order.',
+  ],
+  xsetid: [
+    '5.0.0',
+    'key last-id [ENTRIESADDED entries_added:integer] [MAXDELETEDID max_deleted_entry_id]',
+    CHANGE_UNSEEN,
+    'Sets the last id of a stream.',
+  ],
+  xtrim: ['5.0.0', `key ${TRIM}`, REMOVE, 'Removes the oldest entries of a stream.'],
 }

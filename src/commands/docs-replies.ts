@@ -7,7 +7,7 @@ import { ABOUT, type About } from './docs.ts'
 import type { CommandDescription } from './model.ts'
 import { RespMap, RespSet, Simple, type Reply } from './reply.ts'
 import { parseSyntax, type Argument } from './docs-syntax.ts'
-import type { KeyPlaces, StoreOption } from './step.ts'
+import type { HalfBehind, KeyPlaces, StoreOption } from './step.ts'
 
 /** Everything to be described. */
 export interface Described extends About {
@@ -21,13 +21,15 @@ export interface Described extends About {
   readonly keyCountAt?: number | undefined
   readonly targetAt?: number | undefined
   readonly storeOption?: StoreOption | undefined
+  readonly halfBehind?: HalfBehind | undefined
   readonly subcommands: readonly Described[]
 }
 
 const NO_KEYS = { firstKey: 0, lastKey: 0, keyStep: 0 }
 
 export function describe(command: CommandDescription): Described {
-  const { name, arity, flags, firstKey, lastKey, keyStep, keyCountAt, targetAt, storeOption } = command
+  const { name, arity, flags, firstKey, lastKey, keyStep } = command
+  const { keyCountAt, targetAt, storeOption, halfBehind } = command
   const about = ABOUT[name]!
   const subcommands = Object.entries(command.subcommands ?? {}).map(
     ([subName, { arity, flags, since, syntax = '', summary, keyAt }]): Described => ({
@@ -40,7 +42,10 @@ export function describe(command: CommandDescription): Described {
   )
   // A command that needs a subcommand has no categories of its own.
   const categories = subcommands.length > 0 && arity < -1 ? [] : about.categories
-  const places = { firstKey, lastKey, keyStep, keyCountAt, targetAt, storeOption }
+  // Where the key of a subcommand stands, its own description tells.
+  if (subcommands.length > 0 && firstKey > 0)
+    return { ...about, ...NO_KEYS, keys: [], name, arity, flags: [], subcommands, categories }
+  const places = { firstKey, lastKey, keyStep, keyCountAt, targetAt, storeOption, halfBehind }
   return { ...about, ...places, name, arity, flags, subcommands, categories }
 }
 
@@ -59,7 +64,8 @@ export function infoOf(described: Described): Reply {
 
 /** The keys that every call has at the same places. */
 export function fixedPlacesOf(places: KeyPlaces): Pick<KeyPlaces, 'firstKey' | 'lastKey' | 'keyStep'> {
-  const { keyCountAt, targetAt } = places
+  const { keyCountAt, targetAt, halfBehind } = places
+  if (halfBehind) return NO_KEYS
   if (targetAt !== undefined) return { firstKey: targetAt, lastKey: targetAt, keyStep: 1 }
   return keyCountAt === undefined ? places : NO_KEYS
 }
@@ -77,10 +83,12 @@ export const CATEGORIES: readonly string[] = [
   'bitmap',
   'hyperloglog',
   'geo',
+  'stream',
   'pubsub',
   'admin',
   'fast',
   'slow',
+  'blocking',
   'dangerous',
   'connection',
   'transaction',
@@ -91,14 +99,23 @@ export function categoriesOf({ flags, categories }: Described): string[] {
   if (flags.includes('readonly')) has.add('read')
   if (flags.includes('write')) has.add('write')
   if (flags.includes('pubsub')) has.add('pubsub')
+  if (flags.includes('blocking')) has.add('blocking')
   if (flags.includes('admin')) has.add('admin').add('dangerous')
   return CATEGORIES.filter((category) => has.has(category))
 }
 
 /** One spec for all keys; or one for each, the last one possibly for all that follow. */
 function keySpecsOf(described: Described): Reply[] {
-  const { keys, firstKey, lastKey, keyStep, keyCountAt, targetAt, storeOption } = described
+  const { keys, firstKey, lastKey, keyStep, keyCountAt, targetAt, storeOption, halfBehind } = described
   const one = map({ type: 'range', spec: map({ lastkey: 0, keystep: 1, limit: 0 }) })
+  if (halfBehind) {
+    const search = map({
+      type: 'keyword',
+      spec: map({ keyword: halfBehind.option, startfrom: halfBehind.from }),
+    })
+    const half = map({ type: 'range', spec: map({ lastkey: -1, keystep: 1, limit: 2 }) })
+    return keys.map((flags) => keySpec(flags, search, half))
+  }
   if (keyCountAt !== undefined) {
     const [target, sources] = targetAt === undefined ? [[], keys] : [keys.slice(0, 1), keys.slice(1)]
     const spec = map({ keynumidx: 0, firstkey: firstKey - keyCountAt, keystep: keyStep })

@@ -48,7 +48,7 @@ const VALUES: Readonly<Record<string, readonly string[]>> = {
 const typeOf = new Map(Object.entries(VALUES).flatMap(([type, names]) => names.map((name) => [name, type])))
 
 const WORD = /\.\.\.\+?|[[\]()|]|[^\s[\]()|.]+/g
-const TOKEN = /^[A-Z][A-Z0-9-]*$/
+const TOKEN = /^(?:[A-Z][A-Z0-9-]*|[*=~$])$/
 const NAME = /^[a-z]/
 
 /** @throws Error if the text does not have this form */

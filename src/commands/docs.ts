@@ -3,7 +3,7 @@
  * hints and `help`; the Redis version that introduced the command, its group, and how it accesses its keys. All but the
  * summaries is as in Redis 7.0, or in the version that introduced it; docs-syntax.ts defines the form of arguments.
  */
-import { GEO, HASH, LIST, SET, SORTED_SET } from './docs-collections.ts'
+import { GEO, HASH, LIST, SET, SORTED_SET, STREAM } from './docs-collections.ts'
 import {
   CHANGE,
   CHANGE_UNSEEN,
@@ -39,6 +39,7 @@ const CATEGORIES: Readonly<Record<string, readonly string[]>> = {
   list: ['list'],
   'sorted-set': ['sortedset'],
   geo: ['geo'],
+  stream: ['stream'],
   generic: ['keyspace'],
   connection: ['connection'],
   cluster: ['connection'],
@@ -369,6 +370,7 @@ export const ABOUT: Readonly<Record<string, About>> = {
   ...keyed('list', LIST),
   ...keyed('sorted-set', SORTED_SET),
   ...keyed('geo', GEO),
+  ...keyed('stream', STREAM),
   ...keyed('generic', GENERIC),
   ...CONTROL,
 }

@@ -10,7 +10,7 @@ import type { Work } from '../core/work.ts'
 import type { Reply } from './reply.ts'
 import type { Flushes } from './keys/flushes.ts'
 import type { ScanCursors } from './keys/scan-cursor.ts'
-import type { KeyPlaces, StepLimits } from './step.ts'
+import type { KeyPlaces, StepLimits, SubcommandDescription } from './step.ts'
 
 /** A command with more arguments than this is prepared in slices, and later commands of its connection wait. */
 export const MANY_ARGUMENTS = 1000
@@ -93,17 +93,4 @@ export interface CommandDescription extends KeyPlaces {
   readonly flags: readonly string[]
   /** By lower-case name. */
   readonly subcommands?: Readonly<Record<string, SubcommandDescription>>
-}
-
-export interface SubcommandDescription {
-  /** As in Redis: the command's name and its own included; negative = at least. */
-  readonly arity: number
-  /** The Redis version that introduced it. */
-  readonly since: string
-  /** What follows its name, as docs-syntax.ts reads it. */
-  readonly syntax?: string
-  readonly flags: readonly string[]
-  readonly summary: string
-  /** Where its key stands, and how it accesses it (COMMAND INFO). */
-  readonly keyAt?: { readonly index: number; readonly flags: readonly string[] }
 }

@@ -68,6 +68,14 @@ export class RespPairs {
   }
 }
 
+/** Names and what stands under them (XREAD): in RESP3 a map, in RESP2 an array of arrays. */
+export class RespNamed {
+  readonly entries: readonly (readonly [Reply, Reply])[]
+  constructor(entries: readonly (readonly [Reply, Reply])[]) {
+    this.entries = entries
+  }
+}
+
 /** Texts that stand in one buffer. */
 export interface PackedTexts {
   readonly bytes: Buffer
@@ -90,6 +98,8 @@ export class Packed {
 /** Items that are made when they are encoded, one by one. */
 export interface LazyItems {
   readonly length: number
+  /** About how long they are all together, if that is known without making them. */
+  readonly bytes?: number
   item(i: number): Reply
 }
 
@@ -162,6 +172,7 @@ export type Reply =
   | RespMap
   | RespSet
   | RespPairs
+  | RespNamed
   | Packed
   | Lazy
   | Double
@@ -207,6 +218,7 @@ function elementsWithin(reply: Reply, limit: number): number {
 /** The elements of an array, set or map, as this protocol has them; null = it is none of them. */
 export function itemsOf(reply: Reply, protocol: Protocol): readonly Reply[] | null {
   if (reply instanceof RespPairs) return protocol === 3 ? reply.pairs : reply.pairs.flat()
+  if (reply instanceof RespNamed) return protocol === 3 ? reply.entries.flat() : reply.entries
   if (reply instanceof RespMap) return reply.entries.flat()
   if (reply instanceof RespSet) return reply.items
   if (reply instanceof Packed) return unpacked(reply.texts)
@@ -278,7 +290,7 @@ function headOf(reply: Reply, items: number, protocol: Protocol): Buffer {
 
 function formOf(reply: Reply): Packed['form'] {
   if (reply instanceof Packed) return reply.form
-  if (reply instanceof RespMap) return 'map'
+  if (reply instanceof RespMap || reply instanceof RespNamed) return 'map'
   return reply instanceof RespSet ? 'set' : 'array'
 }
 

@@ -40,7 +40,8 @@ import {
   twoKeys,
   WRITE,
 } from './spec-forms.ts'
-import { COLLECTION_STEPS } from './collections/specs.ts'
+import { BLOCKING_STEPS, COLLECTION_STEPS } from './collections/specs.ts'
+import { STREAM_STEPS } from './streams/specs.ts'
 import {
   append,
   get,
@@ -126,4 +127,6 @@ export const STEPS: Readonly<Record<string, CommandSpec>> = {
   pexpiretime: oneKey(2, READ, pexpiretime),
 
   ...COLLECTION_STEPS,
+  ...BLOCKING_STEPS,
+  ...STREAM_STEPS,
 }

@@ -136,6 +136,40 @@ export type StepMaker = (
   mentions?: Mentions,
 ) => Step
 
+/** A command that waits until a key has something for it (run/blocking.ts). */
+export interface BlockingPlan {
+  /** Each once, in the order in which they are looked at. */
+  readonly keys: readonly Buffer[]
+  /** What it waits for: KIND_LIST and so on. */
+  readonly kind: number
+  /** See Waiting of the coordinator: who takes turns; null = it takes nothing away. */
+  readonly line: string | null
+  /** What is tried is one step on all keys. */
+  readonly isWhole?: boolean
+  /** 0 = for ever. */
+  readonly timeoutMs: number
+  /** When nothing came in time. */
+  readonly nothing: Reply
+  /**
+   * What is tried, again and again, at this key, or at all of them. It replies null or NULL_ARRAY as long as there
+   * is nothing.
+   *
+   * @throws CommandError
+   */
+  stepAt(place: number): Step
+  /** Puts back what this reply has taken from this key; null = it is somewhere else now. */
+  giveBack(place: number, reply: Reply): Step | null
+  /** It was tried, and there was nothing. */
+  missed?(): void
+}
+
+/**
+ * Null = with these arguments it does not wait.
+ *
+ * @throws CommandError
+ */
+export type PlanMaker = (args: readonly Buffer[], nowMs: number, limits: StepLimits) => BlockingPlan | null
+
 /** Where the keys of a command stand among its arguments (key-places.ts). */
 export interface KeyPlaces {
   /** Index of the first key; 0 = the command has none. */
@@ -148,6 +182,17 @@ export interface KeyPlaces {
   /** Index of a key that stands before the number of the others: where the result is stored (ZUNIONSTORE). */
   readonly targetAt?: number | undefined
   readonly storeOption?: StoreOption | undefined
+  /** The keys are the first half of what stands behind this option (XREAD … STREAMS); firstKey and lastKey do not count. */
+  readonly halfBehind?: HalfBehind | undefined
+}
+
+export interface HalfBehind {
+  /** Index of the first argument that it may be. */
+  readonly from: number
+  /** Upper case. */
+  readonly option: string
+  /** By name, how many arguments follow another option. */
+  readonly passes: ReadonlyMap<string, number>
 }
 
 /** An option behind which one more key stands: where the result is stored. The last one counts (GEORADIUS, SORT). */
@@ -168,7 +213,26 @@ export interface CommandSpec extends KeyPlaces {
   readonly flags: readonly string[]
   /** Behind its keys any number of operands may follow, which its step processes in slices (PFADD). */
   readonly manyOperands?: boolean | undefined
+  /** By lower-case name; then each of them has its own flags. */
+  readonly subcommands?: Readonly<Record<string, SubcommandDescription>> | undefined
   readonly make: StepMaker
+  /** It may wait until one of its keys has something. */
+  readonly plan?: PlanMaker | undefined
+  /** It does, whatever its arguments are. */
+  readonly alwaysWaits?: boolean
+}
+
+export interface SubcommandDescription {
+  /** As in Redis: the command's name and its own included; negative = at least. */
+  readonly arity: number
+  /** The Redis version that introduced it. */
+  readonly since: string
+  /** What follows its name, as docs-syntax.ts reads it. */
+  readonly syntax?: string
+  readonly flags: readonly string[]
+  readonly summary: string
+  /** Where its key stands, and how it accesses it (COMMAND INFO). */
+  readonly keyAt?: { readonly index: number; readonly flags: readonly string[] }
 }
 
 /** An error for the client, as it is sent: 'ERR syntax error'. */

@@ -1,5 +1,5 @@
 /** The types of values, as TYPE and SCAN TYPE name them. */
-import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET, KIND_VALUE } from '../core/codec.ts'
+import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET, KIND_STREAM, KIND_VALUE } from '../core/codec.ts'
 
 const KINDS: ReadonlyMap<string, number> = new Map([
   ['string', KIND_VALUE],
@@ -7,6 +7,7 @@ const KINDS: ReadonlyMap<string, number> = new Map([
   ['set', KIND_SET],
   ['zset', KIND_SORTED_SET],
   ['list', KIND_LIST],
+  ['stream', KIND_STREAM],
 ])
 const NAMES = new Map([...KINDS].map(([name, kind]) => [kind, name]))
 

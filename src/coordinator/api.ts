@@ -22,6 +22,7 @@ import type { ReadDone } from './read/read.ts'
 import type { ModifyAll, ModifyAllSlowly, TransactDone } from './transact/transact.ts'
 import type { Modify, UpdateDone } from './update/update.ts'
 import type { KeyUsage } from './usage/usage.ts'
+import type { Waiters } from './waiting/api.ts'
 import type { WriteDone } from './write/write.ts'
 
 export type {
@@ -43,6 +44,7 @@ export type { AllModified, ModifyAll, ModifyAllSlowly, TransactDone } from './tr
 export type { Modified, Modify, UpdateDone } from './update/update.ts'
 export { VALUE_TYPES } from './usage/big-keys.ts'
 export type { KeyUsage } from './usage/usage.ts'
+export type { Attempt, Handed, Wait, Waiters, Waiting } from './waiting/api.ts'
 export type { WriteDone } from './write/write.ts'
 export type { Change } from './update/read-modify-write.ts'
 
@@ -84,6 +86,8 @@ export interface KeyStore {
 
   /** Publish and subscribe. */
   readonly channels: Channels
+  /** Clients that wait until a key holds something. */
+  readonly waiters: Waiters
   /** The hottest and the largest keys; null = not watched. */
   readonly usage: KeyUsage | null
 

@@ -24,6 +24,8 @@ export interface CoordinatorContext {
   readonly queues: KeyQueues
   readonly contention: Contention
   readonly tags: TagJudge
+  /** Those who wait for what is stored. */
+  readonly waiters: { stored(key: Buffer): void }
   /** Null = not watched. */
   readonly bigKeys: BigKeys | null
   /** How many healthy nodes one operation at `one` may try. */

@@ -31,6 +31,7 @@ import { Admission, type Windows } from './admission/admission.ts'
 import type { KeyStore, NodeState, TaggingDone } from './api.ts'
 import { Background } from './background.ts'
 import { NodeChannels } from './channels/channels.ts'
+import { KeyWaiters, type Looked } from './waiting/waiters.ts'
 import { clusterView, type ClusterView } from './cluster-view.ts'
 import { askedBy, type CoordinatorContext, type Failing, type Replicas } from './context.ts'
 import { foreignLifeMs } from './ask.ts'
@@ -112,6 +113,7 @@ export class Coordinator implements KeyStore {
   private readonly admission: Admission
   private readonly tags: Tags
   readonly channels: NodeChannels
+  readonly waiters: KeyWaiters
   readonly usage: KeyUsage | null
   private readonly hotKeys: HotKeys | null
   private readonly pages = new Pages(PAGES_AT_ONCE)
@@ -124,7 +126,11 @@ export class Coordinator implements KeyStore {
     this.options = options
     this.usage = KeyUsage.of(options)
     this.hotKeys = this.usage?.hot ?? null
-    this.channels = new NodeChannels({ ...options, cluster })
+    const background = new Background(options.timers, options.emit)
+    const look = (key: Buffer, level: ConsistencyLevel) => this.lookAt(key, level)
+    this.waiters = new KeyWaiters({ ...options, background, look })
+    this.channels = new NodeChannels({ ...options, cluster }, this.waiters)
+    this.waiters.connect(this.channels.wakes)
     this.admission = new Admission(options)
     this.keyCount = new KeyCount((isWanted) => this.walkAll(isWanted), options)
     this.tags = new Tags({
@@ -140,13 +146,14 @@ export class Coordinator implements KeyStore {
     const deadlines = new Deadlines(options.requestTimeoutMs, options)
     this.context = {
       cluster,
-      background: new Background(options.timers, options.emit),
+      background,
       deadlines,
       hedging: new Hedging(deadlines, options),
       sizes: new Sizes(options.maxValueBytes),
       queues: new KeyQueues(options.timers),
       contention: new Contention(options.clock),
       tags: this.tags,
+      waiters: this.waiters,
       bigKeys: this.usage?.big ?? null,
       maxTries: options.maxTries > 0 ? options.maxTries : Infinity,
       graceMs: options.graceMs,
@@ -259,6 +266,25 @@ export class Coordinator implements KeyStore {
         ? ReadOne.ofValue(context, key, replicas, bytes, done)
         : QuorumRead.ofValue(context, key, replicas, level, bytes, done, settle)
     operation.start()
+  }
+
+  /** What the key holds, if it lives; without waiting for room, and without counting as a use. */
+  private lookAt(key: Buffer, level: ConsistencyLevel): Promise<Looked | null> {
+    const { context } = this
+    const replicas = this.replicaSetOf(key)
+    return new Promise((resolve, reject) => {
+      const done: ReadDone<PeekedRecord> = {
+        read: (record) => resolve(this.isLive(record) ? record : null),
+        failed: reject,
+      }
+      const bytes = partBytes('head')
+      const settle = (waiting: ReadDone) => this.settle(key, replicas, waiting)
+      const operation =
+        level === 'one'
+          ? ReadOne.ofPart(context, key, replicas, bytes, 'head', done)
+          : QuorumRead.ofPart(context, key, replicas, level, bytes, 'head', done, settle)
+      operation.start()
+    })
   }
 
   /** Only where the node itself would be asked, and now: what waits before it at that node stays before it. */

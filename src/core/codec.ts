@@ -37,6 +37,8 @@ export const KIND_HASH = 3
 export const KIND_SET = 4
 export const KIND_SORTED_SET = 5
 export const KIND_LIST = 6
+/** Its value has a form of its own (commands/streams/stored.ts). The last kind: bit 3 tells of tags. */
+export const KIND_STREAM = 7
 
 /** Beside the kind of a value: its tags follow it. Earlier releases take the sum for a kind that they do not know: no value. */
 export const TAGGED = 0x08
@@ -336,7 +338,7 @@ export function lastingCopy({ head, value }: NewRecord): NewRecord {
 
 /** A string or a collection: something that clients can see. */
 export function holdsValue(kind: number): boolean {
-  return kind === KIND_VALUE || (kind >= KIND_HASH && kind <= KIND_LIST)
+  return kind === KIND_VALUE || (kind >= KIND_HASH && kind <= KIND_STREAM)
 }
 
 export function kindOf(record: NewRecord): number {

@@ -31,7 +31,7 @@ export function keyNotFound(): RondoError {
   return new RondoError('KEY_NOT_FOUND', 'key not found')
 }
 
-/** A hash, set, sorted set or list. */
+/** A hash, set, sorted set, list or stream. */
 export function notAString(protocol: 'HTTP' | 'gRPC'): RondoError {
   const sentence = `The key holds a collection. ${protocol} reads strings only: use the Redis protocol.`
   return new RondoError('WRONG_TYPE', sentence)

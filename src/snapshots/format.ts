@@ -8,7 +8,8 @@
  *
  * Keys and values are base64, and so are the tags of a value, as `"tags":[…]` behind its expiry: each is the number of its
  * database, a colon, and its name. The value of a string is itself; that of a collection is what nodes store
- * (commands/collections/entries.ts). Times are cluster time in milliseconds since 1970; expiresAtMs 0 = never.
+ * (commands/collections/entries.ts, commands/streams/stored.ts). Times are cluster time in milliseconds since 1970;
+ * expiresAtMs 0 = never.
  *
  * The file is two gzip members, which tools read as one text: the first has everything but the last line, and its bytes and
  * SHA-256 stand in that line. So a file that is cut has no end, and the end is found without reading what is before it.
@@ -20,9 +21,10 @@ import {
   PLAIN_SHAPE,
   SORTED_SET_SHAPE,
 } from '../commands/collections/entries.ts'
+import { checkStream } from '../commands/streams/stored.ts'
 import { kindNamed, typeName } from '../commands/type-names.ts'
 import { parseVersion, versionText, type Version } from '../core/clock.ts'
-import { holdsValue, KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET } from '../core/codec.ts'
+import { holdsValue, KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET, KIND_STREAM } from '../core/codec.ts'
 import { databasePrefix, TAGS_DATABASE } from '../core/keys.ts'
 import { MAX_TAG_BYTES, MOST_TAGS } from '../core/tags.ts'
 
@@ -148,8 +150,9 @@ function tagsIn(tags: unknown): Buffer[] {
 /** Commands would refuse it each time, and nobody would know why. */
 function checkCollection(kind: number, value: Buffer): void {
   const shape = SHAPES.get(kind)
-  if (!shape) return
+  if (!shape && kind !== KIND_STREAM) return
   try {
+    if (!shape) return checkStream(value)
     if (Entries.of(value, shape).length > 0) return
   } catch (error) {
     // What a length names may lie behind the end.

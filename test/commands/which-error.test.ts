@@ -18,6 +18,7 @@ const FILLINGS: Readonly<Record<string, (key: string) => string[]>> = {
   'a list': (key) => ['RPUSH', key, 'x'],
   'a set': (key) => ['SADD', key, 'x'],
   'a sorted set': (key) => ['ZADD', key, '1', 'x'],
+  'a stream': (key) => ['XADD', key, '1-1', 'x', '1'],
 }
 
 const bytesOf = (words: readonly string[]) => words.map((word) => Buffer.from(word))

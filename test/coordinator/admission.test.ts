@@ -355,6 +355,7 @@ describe('admission', () => {
       const isPrivate = [
         'walkAll',
         'startRead',
+        'lookAt',
         'readNear',
         'startTransaction',
         'placed',

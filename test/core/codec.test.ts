@@ -7,6 +7,7 @@ import {
   KIND_LIST,
   KIND_SET,
   KIND_SORTED_SET,
+  KIND_STREAM,
   KIND_NOTHING,
   KIND_TOMBSTONE,
   KIND_VALUE,
@@ -145,13 +146,13 @@ describe("a record's bytes", () => {
 
   it('of a kind that only a later Rondo knows are no value', () => {
     const bytes = Buffer.from(GOLDEN.value)
-    bytes[4] = 7
-    expect(new StoredRecord(bytes).kind).to.equal(7)
+    bytes[4] = 9
+    expect(new StoredRecord(bytes).kind).to.equal(9)
     expect(new StoredRecord(bytes).isLive(0)).to.equal(false)
   })
 
   it('of a collection are a value that expires as a string does', () => {
-    for (const kind of [KIND_HASH, KIND_SET, KIND_SORTED_SET, KIND_LIST]) {
+    for (const kind of [KIND_HASH, KIND_SET, KIND_SORTED_SET, KIND_LIST, KIND_STREAM]) {
       const bytes = Buffer.from(GOLDEN.value)
       bytes[4] = kind
       expect(new StoredRecord(bytes).isLive(0)).to.equal(true)

@@ -8,6 +8,7 @@ import {
   KIND_LIST,
   KIND_SET,
   KIND_SORTED_SET,
+  KIND_STREAM,
   KIND_TOMBSTONE,
   KIND_VALUE,
   kindOf,
@@ -31,7 +32,7 @@ const tagged = (kind: number, value = Buffer.from('value')) => {
 
 describe('tags in a record', () => {
   it('follow the value, which is read without them, for every type', () => {
-    for (const kind of [KIND_VALUE, KIND_HASH, KIND_SET, KIND_SORTED_SET, KIND_LIST]) {
+    for (const kind of [KIND_VALUE, KIND_HASH, KIND_SET, KIND_SORTED_SET, KIND_LIST, KIND_STREAM]) {
       const { made, stored } = tagged(kind)
       expect(kindOf(made)).to.equal(kind)
       expect(stored).to.include({ kind, isTagged: true, expiresAtMs: 5000, valueLength: 5 })
@@ -53,9 +54,9 @@ describe('tags in a record', () => {
   })
 
   it('make it a kind that earlier releases do not know, and so take for nothing', () => {
-    for (const kind of [KIND_VALUE, KIND_HASH, KIND_LIST]) {
+    for (const kind of [KIND_VALUE, KIND_HASH, KIND_STREAM]) {
       const nibble = tagged(kind).stored.bytes[FLAGS_AT]! & 0x0f
-      expect(nibble).to.be.greaterThan(KIND_LIST)
+      expect(nibble).to.be.greaterThan(KIND_STREAM)
     }
   })
 

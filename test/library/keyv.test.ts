@@ -150,7 +150,7 @@ describe('KeyvRondo', () => {
     ]) {
       await call(running.ports.socket, 'POST', '/api/v1/command', { body: { command } })
     }
-    expect(await rejected(store.get('odd:list'))).to.contain('hash, set, sorted set or list')
+    expect(await rejected(store.get('odd:list'))).to.contain('hash, set, sorted set, list or stream')
     expect(await rejected(store.get('odd:bytes'))).to.contain('no text')
     const odd: unknown[] = []
     for await (const entry of store.iterator('odd')) odd.push(entry)

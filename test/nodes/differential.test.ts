@@ -134,7 +134,7 @@ const rawBytes = fc.oneof(
     .record({
       at: fewVersions,
       promise: fewVersions,
-      kind: fc.constantFrom(KIND_VALUE, KIND_TOMBSTONE, KIND_NOTHING, 7),
+      kind: fc.constantFrom(KIND_VALUE, KIND_TOMBSTONE, KIND_NOTHING, 9),
       flags: fc.constantFrom(0, 0, 0x10, 0x10, 0x20, 0x30, 0x80),
       format: fc.constantFrom(1, 1, 1, 0, 2),
       value: values,

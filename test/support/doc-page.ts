@@ -30,19 +30,29 @@ export async function runShown(command: string, redis: RawResp, port: number): P
   return (await promisify(execFile)('sh', ['-c', line])).stdout
 }
 
-/** A reply as redis-cli prints it at a terminal. */
+/** A reply of RESP2 as redis-cli prints it at a terminal. */
 function printedOf(reply: string): string {
-  const [first = '', ...rest] = reply.split('\r\n')
-  if (first.startsWith('*')) {
-    const items: string[] = []
-    for (let at = 0; rest[at] !== '';) {
-      const isNil = rest[at] === '$-1'
-      items.push(`${items.length + 1}) ${isNil ? '(nil)' : `"${rest[at + 1]}"`}`)
-      at += isNil ? 1 : 2
+  let at = 0
+  const print = (indent: string): string => {
+    const end = reply.indexOf('\r\n', at)
+    const [mark, rest] = [reply[at], reply.slice(at + 1, end)]
+    at = end + 2
+    if (mark === '+') return rest
+    if (mark === '-') return `(error) ${rest}`
+    if (mark === ':') return `(integer) ${rest}`
+    const count = Number(rest)
+    if (count < 0) return '(nil)'
+    if (mark === '$') {
+      at += count + 2
+      return `"${reply.slice(at - count - 2, at - 2)}"`
     }
+    if (count === 0) return '(empty array)'
+    const digits = String(count).length
+    const items = Array.from({ length: count }, (_, i) => {
+      const place = `${String(i + 1).padStart(digits)}) `
+      return `${i === 0 ? '' : indent}${place}${print(`${indent}${' '.repeat(place.length)}`)}`
+    })
     return items.join('\n')
   }
-  if (first === '$-1') return '(nil)'
-  if (first.startsWith('$')) return `"${rest[0]}"`
-  return first.startsWith(':') ? `(integer) ${first.slice(1)}` : first.slice(1)
+  return print('')
 }

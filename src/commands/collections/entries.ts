@@ -11,13 +11,25 @@
  *   sorted set   score (double, 8), member    by score, then by member
  *   list         element                      from left to right
  *
- * Each of these strings follows its length: one byte up to 253; FE and two bytes; or FF and four. All numbers are
- * big-endian. An empty collection is not stored: its key is deleted.
+ * Each of these strings follows its length (texts.ts). All numbers are big-endian. An empty collection is not stored: its
+ * key is deleted.
  *
  * A change makes a new value of runs of the old one and of new entries, and so costs about as much as copying it; a search
  * compares lengths before bytes. Neither makes an object for each entry.
  */
 import type { PackedTexts } from '../reply.ts'
+import {
+  bodyOf,
+  DamagedCollection,
+  endOf,
+  endOfString,
+  lengthAt,
+  stringAt,
+  stringBytes,
+  writeString,
+} from './texts.ts'
+
+export { DamagedCollection } from './texts.ts'
 
 export interface Shape {
   /** A score is before the key. */
@@ -36,11 +48,6 @@ const FORMAT = 1
 export const COLLECTION_HEAD_BYTES = 5
 const COUNT_AT = 1
 const SCORE_BYTES = 8
-const TWO_BYTES = 0xfe
-const FOUR_BYTES = 0xff
-
-/** What is stored is not a collection of this shape. */
-export class DamagedCollection extends Error {}
 
 /** The number of entries, from the value's first COLLECTION_HEAD_BYTES; null = it is no collection. */
 export function countIn(head: Buffer): number | null {
@@ -248,55 +255,4 @@ export function scoredEntry(score: number, member: Buffer): Buffer {
   entry.writeDoubleBE(score + 0, 0)
   writeString(entry, SCORE_BYTES, member)
   return entry
-}
-
-// ---- strings
-
-function stringBytes({ length }: Buffer): number {
-  return length + (length < TWO_BYTES ? 1 : length <= 0xffff ? 3 : 5)
-}
-
-/** @returns where it ends */
-function writeString(target: Buffer, at: number, text: Buffer): number {
-  let from = at + 1
-  if (text.length < TWO_BYTES) target[at] = text.length
-  else if (text.length <= 0xffff) {
-    target[at] = TWO_BYTES
-    from = target.writeUInt16BE(text.length, from)
-  } else {
-    target[at] = FOUR_BYTES
-    from = target.writeUInt32BE(text.length, from)
-  }
-  text.copy(target, from)
-  return from + text.length
-}
-
-function stringAt(bytes: Buffer, at: number): Buffer {
-  const from = bodyOf(bytes, at)
-  return bytes.subarray(from, from + lengthAt(bytes, at))
-}
-
-function bodyOf(bytes: Buffer, at: number): number {
-  const first = bytes[at]!
-  return first < TWO_BYTES ? at + 1 : first === TWO_BYTES ? at + 3 : at + 5
-}
-
-function lengthAt(bytes: Buffer, at: number): number {
-  const first = bytes[at]!
-  if (first < TWO_BYTES) return first
-  return first === TWO_BYTES ? bytes.readUInt16BE(at + 1) : bytes.readUInt32BE(at + 1)
-}
-
-/** Of a string that is all there. */
-function endOf(bytes: Buffer, at: number): number {
-  return bodyOf(bytes, at) + lengthAt(bytes, at)
-}
-
-/** @throws DamagedCollection if it is not all there */
-function endOfString(bytes: Buffer, at: number): number {
-  // At most five bytes tell of the length.
-  if (at >= bytes.length || bodyOf(bytes, at) > bytes.length) throw new DamagedCollection()
-  const end = endOf(bytes, at)
-  if (end > bytes.length) throw new DamagedCollection()
-  return end
 }

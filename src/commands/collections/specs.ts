@@ -11,6 +11,7 @@ import {
   WRITE,
 } from '../spec-forms.ts'
 import type { CommandSpec, StepMaker, StoreOption } from '../step.ts'
+import * as blocking from './blocking.ts'
 import * as geo from './geo.ts'
 import * as hashes from './hashes.ts'
 import * as lists from './lists.ts'
@@ -133,6 +134,21 @@ const SORTING: Readonly<Record<string, CommandSpec>> = {
   sort_ro: oneKey(-2, [...SLOW_READ, 'movablekeys'], sorting.sortRo),
 }
 
+const TAKING = ['write', 'noscript', 'blocking']
+const MOVING = [...SLOW_WRITE, 'noscript', 'blocking']
+
+/** Those that wait for an element; in MULTI they do not. By lower-case name. */
+export const BLOCKING_STEPS: Readonly<Record<string, CommandSpec>> = {
+  blpop: keysThenTimeout(TAKING, blocking.blpop),
+  brpop: keysThenTimeout(TAKING, blocking.brpop),
+  blmove: { ...twoKeys(6, MOVING, blocking.blmove.make), plan: blocking.blmove.plan, alwaysWaits: true },
+  brpoplpush: { ...twoKeys(4, MOVING, blocking.brpoplpush.make), plan: blocking.brpoplpush.plan, alwaysWaits: true },
+  blmpop: timeoutThenCounted(blocking.blmpop),
+  bzpopmin: keysThenTimeout([...TAKING, 'fast'], blocking.bzpopmin),
+  bzpopmax: keysThenTimeout([...TAKING, 'fast'], blocking.bzpopmax),
+  bzmpop: timeoutThenCounted(blocking.bzmpop),
+}
+
 /** By lower-case name. */
 export const COLLECTION_STEPS: Readonly<Record<string, CommandSpec>> = {
   ...HASHES,
@@ -160,6 +176,15 @@ function counted(arity: number, flags: readonly string[], make: StepMaker): Comm
     ...{ firstKey: 2, lastKey: -1, keyStep: 1, keyCountAt: 1 },
     make,
   }
+}
+
+function keysThenTimeout(flags: readonly string[], { make, plan }: blocking.Blocking): CommandSpec {
+  return { ...allKeys(-3, flags, make), lastKey: -2, plan, alwaysWaits: true }
+}
+
+/** The first argument says how long it waits, the second one how many keys follow. */
+function timeoutThenCounted({ make, plan }: blocking.Blocking): CommandSpec {
+  return { ...counted(-5, ['write', 'blocking'], make), firstKey: 3, keyCountAt: 2, plan, alwaysWaits: true }
 }
 
 /** The same behind a destination. */

@@ -54,7 +54,7 @@ export const MAX_COLLECTION_ENTRIES = 32_768
 /** Decoding and encoding take longer than reading a string of as many bytes. */
 export const COLLECTION_BYTES_A_UNIT = 256
 
-const DAMAGED = refused('ERR the stored collection is damaged', 'INTERNAL')
+export const DAMAGED = refused('ERR the stored collection is damaged', 'INTERNAL')
 
 /** What a change makes of a collection; omitted when nothing is to be stored. */
 export interface Changed {
@@ -92,7 +92,11 @@ export function lookAtEntries(
 }
 
 /** The same, but only the number of entries is read. */
-export function lookAtCount(key: Buffer, type: CollectionType, answer: (count: number) => Reply): Step {
+export function lookAtCount(
+  key: Buffer,
+  type: Pick<CollectionType, 'kind'>,
+  answer: (count: number) => Reply,
+): Step {
   return {
     needs: byteRange(0, COLLECTION_HEAD_BYTES - 1),
     keys: [key],
@@ -161,7 +165,7 @@ export function isRefusal(stored: Held | null | Stepped): stored is Stepped {
   return stored !== null && 'reply' in stored
 }
 
-function tooMuch({ name }: CollectionType, what: string, most: number): Stepped {
+export function tooMuch({ name }: Pick<CollectionType, 'name'>, what: string, most: number): Stepped {
   const sentence = `The ${name} would have ${what}; at most ${most} are allowed (a fixed limit: use several keys).`
   return refused(`ERR ${sentence}`, 'VALUE_TOO_LARGE')
 }
@@ -179,7 +183,7 @@ export function entriesOrRefusal(held: Held | null, type: CollectionType): Entri
 }
 
 /** It is of this type, or there is nothing. */
-export function isOf(seen: Seen | null, { kind }: CollectionType): boolean {
+export function isOf(seen: Seen | null, { kind }: Pick<CollectionType, 'kind'>): boolean {
   return seen === null || seen.kind === kind
 }
 

@@ -26,13 +26,13 @@ import {
   type StepMaker,
   type Stepped,
 } from '../step.ts'
+import { storedAs as storedStream } from '../streams/steps.ts'
+import { NewStream } from '../streams/stored.ts'
 import { CRC64_BYTES, Crc64 } from './crc64.ts'
 import { BadData, TooMuchData } from './input.ts'
-import { readValue } from './read.ts'
-import { writeValue } from './write.ts'
+import { readValue, type Restored } from './read.ts'
+import { versionOf, writeValue } from './write.ts'
 
-/** Of Redis 5 to 6.2: it has all forms that are written here. */
-const VERSION = 9
 /** Of Redis 8. Later ones may have other forms. */
 const LATEST_VERSION = 12
 const VERSION_BYTES = 2
@@ -52,7 +52,7 @@ export function dump(args: readonly Buffer[]): Step {
     if (!held) return null
     try {
       const version = Buffer.alloc(VERSION_BYTES)
-      version.writeUInt16LE(VERSION)
+      version.writeUInt16LE(versionOf(held))
       const bytes = Buffer.concat([...writeValue(held), version])
       return Buffer.concat([bytes, yield* checksumOf(bytes)])
     } catch (error) {
@@ -142,6 +142,11 @@ function endOf(ttl: Buffer, { isAbsolute }: RestoreOptions, nowMs: number): numb
   return anyEndArgument(ttl, isAbsolute ? MILLISECONDS_AT : MILLISECONDS, nowMs, 'restore')
 }
 
+function bytesOf(value: Restored): number {
+  if (value instanceof NewStream) return value.entryBytes + value.groupBytes
+  return Buffer.isBuffer(value) ? value.length : value.entries.bytes
+}
+
 function* restoredFrom(payload: Buffer, expiresAtMs: number, limits: StepLimits): Sliced<Held | Stepped> {
   const versionAt = payload.length - FOOTER_BYTES
   if (versionAt < 0) return WRONG_PAYLOAD
@@ -152,8 +157,9 @@ function* restoredFrom(payload: Buffer, expiresAtMs: number, limits: StepLimits)
   try {
     const value = yield* readValue(payload.subarray(0, versionAt), limits.maxValueBytes)
     // Compressed, it may be much more than the payload.
-    yield costOfBytes(payload.length + (Buffer.isBuffer(value) ? value.length : value.entries.bytes))
+    yield costOfBytes(payload.length + bytesOf(value))
     if (Buffer.isBuffer(value)) return { value, expiresAtMs }
+    if (value instanceof NewStream) return storedStream(value, null, expiresAtMs)
     const stored = storedAs(value.type, value.entries, expiresAtMs)
     return isRefusal(stored) ? stored : stored!
   } catch (error) {

@@ -13,6 +13,8 @@ export class TooMuchData extends Error {}
 
 const INTEGERS = [1, 2, 4] as const
 const COMPRESSED = 3
+/** A length of 64 bits follows. */
+const LONG_LENGTH = 0x81
 
 export class Input {
   private at = 0
@@ -60,6 +62,14 @@ export class Input {
     return found.length
   }
 
+  /** The same, all 64 bits of it. */
+  length64(): bigint {
+    const form = this.peek()
+    if (form !== LONG_LENGTH) return BigInt(this.length())
+    this.byte()
+    return this.take(8).readBigUInt64BE()
+  }
+
   /** A text; integers are written as such, and long ones compressed. */
   text(): Buffer {
     return this.plainText() ?? inOneGo(this.compressedText())
@@ -100,7 +110,7 @@ export class Input {
     if (first < 0x40) return { length: rest, form: null }
     if (first < 0x80) return { length: (rest << 8) | this.byte(), form: null }
     if (first === 0x80) return { length: this.take(4).readUInt32BE(), form: null }
-    if (first === 0x81) return { length: Number(this.take(8).readBigUInt64BE()), form: null }
+    if (first === LONG_LENGTH) return { length: Number(this.take(8).readBigUInt64BE()), form: null }
     if (first < 0xc0) throw new BadData()
     return { length: 0, form: rest }
   }

@@ -1,6 +1,6 @@
 /**
- * Values from DUMPs of Redis: strings and collections in all forms that Redis 2.6 to 8 writes, but for streams, modules,
- * and hashes whose fields expire.
+ * Values from DUMPs of Redis: strings, collections and streams in all forms that Redis 2.6 to 8 writes, but for modules, and
+ * hashes whose fields expire.
  */
 import type { Sliced } from '../../core/work.ts'
 import { NewEntries, pairEntry, plainEntry, scoredEntry } from '../collections/entries.ts'
@@ -16,6 +16,8 @@ import {
 } from '../collections/steps.ts'
 import { parseDouble } from '../doubles.ts'
 import { BadData, Input, TooMuchData } from './input.ts'
+import { readStream, STREAM_FORMS } from './streams.ts'
+import type { NewStream } from '../streams/stored.ts'
 import { inIntset, inListpack, inZiplist, type ForEachText } from './packed.ts'
 
 /** No collection that can be stored takes so many bytes in any of the forms. */
@@ -23,8 +25,8 @@ const MAX_COLLECTION_BYTES_DUMPED = 2 * 1024 * 1024
 
 const TOO_LARGE = `A collection has at most ${MAX_COLLECTION_BYTES} bytes and ${MAX_COLLECTION_ENTRIES} elements (a fixed limit).`
 
-/** A string; or a collection. */
-export type Restored = Buffer | { readonly type: CollectionType; readonly entries: NewEntries }
+/** A string; a stream; or a collection. */
+export type Restored = Buffer | NewStream | { readonly type: CollectionType; readonly entries: NewEntries }
 
 /** Reads the texts of a collection, one by one. */
 type Texts = (input: Input, found: (text: Buffer) => void) => void
@@ -83,9 +85,20 @@ export function* readValue(bytes: Buffer, maxStringBytes: number): Sliced<Restor
   const budget = { left: Math.max(maxStringBytes, MAX_COLLECTION_BYTES_DUMPED) }
   const input = new Input(bytes, budget)
   const form = input.byte()
-  const restored = form === STRING ? yield* input.longText() : collectionIn(form, input, bytes.length, budget)
+  const restored: Restored =
+    form === STRING
+      ? yield* input.longText()
+      : STREAM_FORMS.has(form)
+        ? yield* streamIn(form, input, bytes.length, budget)
+        : collectionIn(form, input, bytes.length, budget)
   if (!input.isAtEnd) throw new BadData()
   return restored
+}
+
+function streamIn(form: number, input: Input, length: number, budget: { left: number }): Sliced<NewStream> {
+  if (length > MAX_COLLECTION_BYTES_DUMPED) throw new TooMuchData(TOO_LARGE)
+  budget.left = MAX_COLLECTION_BYTES_DUMPED
+  return readStream(form, input)
 }
 
 function collectionIn(form: number, input: Input, length: number, budget: { left: number }): Restored {

@@ -1,10 +1,19 @@
-/** Values as Redis dumps them, in the plainest forms: every Redis from version 5 on restores them. */
-import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET } from '../../core/codec.ts'
+/** Values as Redis dumps them, in the plainest forms: every Redis from version 5 on restores them, and 7.0 on streams. */
+import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET, KIND_STREAM } from '../../core/codec.ts'
 import { DamagedCollection, Entries } from '../collections/entries.ts'
 import { HASH, LIST, SET, SORTED_SET, type CollectionType } from '../collections/steps.ts'
 import type { Held } from '../step.ts'
+import { lengthBytes } from './lengths.ts'
+import { STREAM_VERSION, writeStream } from './streams.ts'
 
 const STRING = 0
+/** Of the format of RDB files: that of Redis 5 to 6.2 has all forms but that of streams. */
+const VERSION = 9
+
+export function versionOf({ kind }: Held): number {
+  return kind === KIND_STREAM ? STREAM_VERSION : VERSION
+}
+
 const FORMS = new Map<number, { readonly form: number; readonly type: CollectionType }>([
   [KIND_LIST, { form: 1, type: LIST }],
   [KIND_SET, { form: 2, type: SET }],
@@ -15,6 +24,7 @@ const FORMS = new Map<number, { readonly form: number; readonly type: Collection
 /** Without version and checksum, in parts. @throws DamagedCollection */
 export function writeValue({ kind, value }: Held): Buffer[] {
   if (kind === undefined) return [Buffer.from([STRING]), lengthBytes(value.length), value]
+  if (kind === KIND_STREAM) return writeStream(value)
   const found = FORMS.get(kind)
   if (!found) throw new DamagedCollection()
   const entries = Entries.of(value, found.type.shape)
@@ -26,14 +36,6 @@ export function writeValue({ kind, value }: Held): Buffer[] {
     if (kind === KIND_SORTED_SET) parts.push(doubleBytes(entries.score(i)))
   }
   return parts
-}
-
-function lengthBytes(length: number): Buffer {
-  if (length < 0x40) return Buffer.from([length])
-  if (length < 0x4000) return Buffer.from([0x40 | (length >> 8), length & 0xff])
-  const bytes = Buffer.from([0x80, 0, 0, 0, 0])
-  bytes.writeUInt32BE(length, 1)
-  return bytes
 }
 
 function doubleBytes(value: number): Buffer {

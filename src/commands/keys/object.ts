@@ -11,7 +11,7 @@
  * Not exact: a record is 12 bytes longer after an update at `quorum`, a value that Rondo did not write has no head, and
  * memory nodes count otherwise.
  */
-import { HEAD_BYTES, KIND_LIST, KIND_SORTED_SET } from '../../core/codec.ts'
+import { HEAD_BYTES, KIND_LIST, KIND_SORTED_SET, KIND_STREAM } from '../../core/codec.ts'
 import { byteRange } from '../../core/part.ts'
 import { databasePrefix } from '../../core/keys.ts'
 import { parseInteger, word } from '../arguments.ts'
@@ -46,6 +46,7 @@ export function objectEncoding(args: readonly Buffer[]): Step {
 
 /** Of a collection: by its size, without looking at its elements. */
 function encodingOf({ kind, length, part }: SeenPart): string {
+  if (kind === KIND_STREAM) return 'stream'
   if (kind === KIND_LIST) return length <= LISTPACK_BYTES ? 'listpack' : 'quicklist'
   if ((countIn(part) ?? 0) <= LISTPACK_ENTRIES) return 'listpack'
   return kind === KIND_SORTED_SET ? 'skiplist' : 'hashtable'

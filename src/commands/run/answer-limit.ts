@@ -1,5 +1,5 @@
 /** The limits of one command or transaction, in bytes, and the errors that name their settings. */
-import { Constant, Lazy, Packed, RespMap, RespPairs, RespSet, Verbatim, type Reply } from '../reply.ts'
+import { Constant, Lazy, Packed, RespMap, RespNamed, RespPairs, RespSet, Verbatim, type Reply } from '../reply.ts'
 import type { CommandSettings } from '../model.ts'
 
 type ReplyLimit = Pick<CommandSettings, 'maxReplyBytes'>
@@ -43,11 +43,12 @@ export function answerBytes(reply: Reply): number {
     return sum
   }
   if (reply instanceof Lazy) {
+    if (reply.items.bytes !== undefined) return ELEMENT_BYTES + reply.items.bytes
     let sum = ELEMENT_BYTES
     for (let i = 0; i < reply.items.length; i++) sum += answerBytes(reply.items.item(i))
     return sum
   }
-  if (reply instanceof RespMap) return sumOf(reply.entries.flat())
+  if (reply instanceof RespMap || reply instanceof RespNamed) return sumOf(reply.entries.flat())
   return Array.isArray(reply) ? sumOf(reply as readonly Reply[]) : ELEMENT_BYTES
 }
 

@@ -31,15 +31,17 @@ import {
   repliesTopic,
   TOPIC_PREFIXES,
   topicOf,
+  WAITS_TOPIC,
   type Ack,
 } from './envelope.ts'
 import { Inbox } from './inbox.ts'
 import { Questions } from './questions.ts'
 import { Replies } from './replies.ts'
 import { Subscriptions } from './subscriptions.ts'
+import { TOLD, Wakes, type Wakeable } from './wakes.ts'
 
 export interface ChannelsOptions {
-  readonly cluster: Pick<Cluster, 'placement'>
+  readonly cluster: Pick<Cluster, 'placement' | 'coordinators'>
   readonly clock: MonotonicClock
   readonly timers: Timers
   readonly random: () => number
@@ -73,6 +75,7 @@ export class NodeChannels implements Channels {
   private readonly inbox: Inbox
   private readonly replies: Replies
   private readonly questions: Questions
+  readonly wakes: Wakes
   private lastNumber = 0
   private isStarted = false
   /** Nodes that have not confirmed yet that they are listened to. */
@@ -81,7 +84,7 @@ export class NodeChannels implements Channels {
   private acks = new Map<Carrier, Map<string, Ack[]>>()
   private stopped = false
 
-  constructor(options: ChannelsOptions) {
+  constructor(options: ChannelsOptions, waiters: Wakeable) {
     this.options = options
     this.id = Buffer.from(Array.from({ length: ID_BYTES }, () => Math.floor(options.random() * 256)))
     this.self = this.id.toString('latin1')
@@ -90,17 +93,19 @@ export class NodeChannels implements Channels {
     this.carriers = new Carriers({
       ...options,
       message: (carrier, topic, bytes) => this.onMessage(carrier, topic, bytes),
-      everywhere: [QUESTIONS_TOPIC, repliesTopic(this.id)],
+      everywhere: [QUESTIONS_TOPIC, WAITS_TOPIC, repliesTopic(this.id)],
     })
-    this.questions = new Questions({
+    const shared = {
       ...options,
       id: this.id,
-      subscriptions: this.subscribed,
       carriers: this.carriers,
       replies: this.replies,
       nextNumber: () => ++this.lastNumber,
       start: () => this.start(),
-    })
+    }
+    this.questions = new Questions({ ...shared, subscriptions: this.subscribed })
+    const hasOthers = () => options.cluster.coordinators.length > 1
+    this.wakes = new Wakes({ ...shared, hasOthers }, waiters)
   }
 
   get subscriptions(): SubscriptionCounts {
@@ -223,6 +228,7 @@ export class NodeChannels implements Channels {
     const found = channelOf(topic)
     if (found) this.onPublished(carrier, topic, found, bytes)
     else if (topic.equals(QUESTIONS_TOPIC)) this.questions.answer(carrier, bytes)
+    else if (topic.equals(WAITS_TOPIC)) this.onWaits(carrier, bytes)
     else this.onReplies(bytes)
   }
 
@@ -240,11 +246,22 @@ export class NodeChannels implements Channels {
     else this.inbox.add({ kind, channel, bytes: body, done })
   }
 
+  private onWaits(carrier: Carrier, bytes: Buffer): void {
+    const sent = decodeSent(bytes)
+    if (!sent) return
+    const { from, number, body } = sent
+    this.wakes.onAsked(from, body)
+    this.acknowledge(carrier, from, { number, receivers: 0 })
+  }
+
   private onReplies(bytes: Buffer): void {
     const replies = decodeReplies(bytes)
     if (!replies) return
     if ('isLast' in replies) this.questions.onAnswer(replies)
-    else for (const { number, receivers } of replies) this.replies.answered(number, receivers)
+    else if ('type' in replies) {
+      const { type, from, body } = replies
+      if (type === TOLD.stored || type === TOLD.waits) this.wakes.onTold(type, from, body)
+    } else for (const { number, receivers } of replies) this.replies.answered(number, receivers)
   }
 
   /** Those of one turn go out together. */
@@ -288,6 +305,7 @@ export class NodeChannels implements Channels {
 
   stop(): void {
     this.stopped = true
+    this.wakes.stop()
     this.carriers.stop()
     this.replies.stop()
   }

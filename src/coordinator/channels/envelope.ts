@@ -5,8 +5,11 @@
  *   __rondo:q    to all coordinators                 version  coordinator  number  question  names
  *   __rondo:a:<coordinator>   acks                   version  1  (number, receivers) …
  *                             an answer              version  2  number  is it the last part  names or counts
+ *                             something was stored   version  3  coordinator  hashes of keys
+ *                             somebody waits         version  4  coordinator  hashes of keys
+ *   __rondo:w    to all coordinators                 version  coordinator  number  1, hashes of keys; or 2
  *
- * Bytes: version 1, coordinator 8, number 6, receivers 4, a name 4 + its length. Whoever has a node's password can write
+ * Bytes: version 1, coordinator 8, number 6, receivers 4, a hash 4, a name 4 + its length. Whoever has a node's password can write
  * anything there, so each is checked; what is not like this is ignored.
  */
 const VERSION = 1
@@ -17,10 +20,13 @@ const HEAD_BYTES = 1 + ID_BYTES + NUMBER_BYTES
 const ACK_BYTES = NUMBER_BYTES + COUNT_BYTES
 const ACKS = 1
 const ANSWER = 2
+const TOLD_FROM = 3
+const HASH_BYTES = 4
 
 export const TOPIC_PREFIXES = { channel: Buffer.from('__rondo:m:'), shard: Buffer.from('__rondo:s:') }
 const PREFIX_BYTES = TOPIC_PREFIXES.channel.length
 export const QUESTIONS_TOPIC = Buffer.from('__rondo:q')
+export const WAITS_TOPIC = Buffer.from('__rondo:w')
 
 export function topicOf(kind: 'channel' | 'shard', channel: Buffer): Buffer {
   return Buffer.concat([TOPIC_PREFIXES[kind], channel])
@@ -98,8 +104,37 @@ export function encodeAnswer({ number, isLast, body }: Answer): Buffer {
   return bytes
 }
 
-export function decodeReplies(bytes: Buffer): readonly Ack[] | Answer | null {
+/** What one coordinator tells another one. */
+export interface Told {
+  readonly type: number
+  /** The coordinator, as latin1. */
+  readonly from: string
+  readonly body: Buffer
+}
+
+export function encodeTold(type: number, id: Buffer, body: Buffer): Buffer {
+  return Buffer.concat([Buffer.from([VERSION, type]), id, body])
+}
+
+export function encodeHashes(hashes: readonly number[]): Buffer {
+  const bytes = Buffer.allocUnsafe(hashes.length * HASH_BYTES)
+  hashes.forEach((hash, i) => bytes.writeUInt32BE(hash, i * HASH_BYTES))
+  return bytes
+}
+
+/** None if these are none. */
+export function decodeHashes(bytes: Buffer): number[] {
+  if (bytes.length % HASH_BYTES !== 0) return []
+  return Array.from({ length: bytes.length / HASH_BYTES }, (_, i) => bytes.readUInt32BE(i * HASH_BYTES))
+}
+
+export function decodeReplies(bytes: Buffer): readonly Ack[] | Answer | Told | null {
   if (bytes.length < 2 || bytes[0] !== VERSION) return null
+  if (bytes[1]! >= TOLD_FROM) {
+    if (bytes.length < 2 + ID_BYTES) return null
+    const from = bytes.toString('latin1', 2, 2 + ID_BYTES)
+    return { type: bytes[1]!, from, body: bytes.subarray(2 + ID_BYTES) }
+  }
   if (bytes[1] === ANSWER) {
     if (bytes.length < 3 + NUMBER_BYTES) return null
     return {

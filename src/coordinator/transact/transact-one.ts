@@ -21,6 +21,7 @@ import type { Node, NodeFailure, StoreAllCall, StoreAllWrite } from '../../nodes
 import { memberOf, type CoordinatorContext } from '../context.ts'
 import { crossReplicaSet } from '../errors.ts'
 import { DecidedByOne } from '../update/decided-by-one.ts'
+import { tellWaiters } from '../waiting/stored.ts'
 import { Copies, lifeWhileAway, noteMiss } from '../write/misses.ts'
 import { asStored } from '../update/read-modify-write.ts'
 import {
@@ -63,6 +64,7 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
       if (!record) return
       const targets = this.copies[i]!
       new Copies(this.context, key, record, this.homes, [first, ...targets]).send(targets, lifeMs)
+      tellWaiters(this.context, key, record, this.before[i]!)
     })
     if (!this.finish()) return
     const after = this.writes.map(({ record }, i) => (record ? asStored(record) : this.before[i]!))
@@ -167,7 +169,9 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
     const member = memberOf(this.keys[0]!.replicas.preference, node)
     const why = `it missed a write: ${inWords(failure.message)}`
     this.writes.forEach(({ key, record }, i) => {
-      if (record) noteMiss(this.context, member, why, this.copies[i]!, key, record)
+      if (!record) return
+      noteMiss(this.context, member, why, this.copies[i]!, key, record)
+      if (failure.kind === 'unknown') tellWaiters(this.context, key, record, this.before[i]!)
     })
   }
 

@@ -34,6 +34,7 @@ import type { Fence, Node, NodeFailure, PrepareCall, StoreAllCall, StoreAllWrite
 import { Acks } from '../write/acks.ts'
 import { placesOf, positionOf, type CoordinatorContext, type Replicas } from '../context.ts'
 import { asStored } from '../update/read-modify-write.ts'
+import { tellWaiters } from '../waiting/stored.ts'
 import {
   changesOf,
   placedKeysNow,
@@ -322,6 +323,7 @@ class TransactionAttempt implements StoreAllCall {
     this.round = 'over'
     if (this.touched > 0 && this.changesAnything) {
       this.noteTurnedAway()
+      this.tellWaiters()
       const { required } = this.transaction
       const counted = this.acks.map((acks) => acks?.counted.length ?? confirmed.length)
       const accepted = Math.min(confirmed.length, ...counted)
@@ -340,8 +342,15 @@ class TransactionAttempt implements StoreAllCall {
     const modified = this.modified!
     const after = this.writes!.map(({ record }, i) => (record ? asStored(record) : this.shown[i]!))
     this.copyToOthers()
+    this.tellWaiters()
     if (modified.kind === 'refuse') this.transaction.end(modified.error)
     else this.transaction.succeed(this.shown, after)
+  }
+
+  private tellWaiters(): void {
+    this.writes!.forEach(({ key, record }, i) => {
+      if (record) tellWaiters(this.transaction.context, key, record, this.shown[i]!)
+    })
   }
 
   private copyToOthers(): void {

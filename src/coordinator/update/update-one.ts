@@ -16,6 +16,7 @@ import { planWrite } from '../../core/plan.ts'
 import type { Node, NodeFailure, StoreCall } from '../../nodes/node.ts'
 import { memberOf, placedNow, type CoordinatorContext, type Replicas, type ServedBy } from '../context.ts'
 import { DecidedByOne } from './decided-by-one.ts'
+import { tellWaiters } from '../waiting/stored.ts'
 import { Copies, lifeWhileAway, noteMiss } from '../write/misses.ts'
 import { asStored } from './read-modify-write.ts'
 import type { Modified, Modify, UpdateDone } from './update.ts'
@@ -51,6 +52,7 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
     const first = memberOf(preference, node)
     const copies = new Copies(this.context, this.key, this.result!, homes, [first, ...this.copies])
     copies.send(this.copies, this.lifeMs)
+    tellWaiters(this.context, this.key, this.result!, this.before)
     if (this.finish()) this.done.updated(this.before, asStored(this.result!), node)
   }
 
@@ -71,6 +73,7 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
       const member = memberOf(this.replicas.preference, node)
       const why = `it missed a write: ${inWords(failure.message)}`
       noteMiss(this.context, member, why, this.copies, this.key, this.result!)
+      if (failure.kind === 'unknown') tellWaiters(this.context, this.key, this.result!, this.before)
     }
     this.decidingFailed(failure)
   }

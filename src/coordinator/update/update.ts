@@ -38,6 +38,7 @@ import {
   type Replicas,
   type ServedBy,
 } from '../context.ts'
+import { tellWaiters } from '../waiting/stored.ts'
 import { asStored, type Change } from './read-modify-write.ts'
 import { Ballot, TwoRounds } from './two-rounds.ts'
 
@@ -241,6 +242,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     this.round = 'over'
     if (this.touched > 0) {
       this.noteTurnedAway()
+      this.tellWaiters()
       const accepted = this.acks!.counted.length
       this.update.fail(`${accepted} of ${this.update.required} required replicas have confirmed the update.`)
       return
@@ -271,6 +273,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     const modified = this.modified!
     const after = this.result ? asStored(this.result) : this.shown
     if (this.result) {
+      this.tellWaiters()
       const { key } = this.update
       const lifeMs = Math.max(this.lifeMs, this.acks!.longestMs)
       this.update.copyToOthers(key, this.replicas, this.result, lifeMs, this.usable)
@@ -278,6 +281,10 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     const by = this.acks?.holders ?? [...this.votes.keys()]
     if (modified.kind === 'refuse') this.update.end(modified.error, by)
     else this.update.succeed(this.shown, after, by)
+  }
+
+  private tellWaiters(): void {
+    tellWaiters(this.update.context, this.update.key, this.result!, this.shown)
   }
 
   private noteTurnedAway(): void {

@@ -10,6 +10,7 @@ import {
   KIND_LIST,
   KIND_SET,
   KIND_SORTED_SET,
+  KIND_STREAM,
   KIND_VALUE,
   type StoredRecord,
 } from '../../core/codec.ts'
@@ -27,6 +28,7 @@ const TYPES = {
   set: KIND_SET,
   zset: KIND_SORTED_SET,
   hash: KIND_HASH,
+  stream: KIND_STREAM,
 } as const
 export type ValueType = keyof typeof TYPES
 export const VALUE_TYPES = Object.keys(TYPES) as ValueType[]

@@ -69,6 +69,7 @@ export class RespSocketServer extends SocketServer<net.Server> {
   }
 
   protected drain(_listener: net.Server, limitMs: number): () => void {
+    this.resp.unblock()
     this.resp.endIdle()
     const idle = setInterval(() => this.resp.endIdle(), IDLE_CHECK_MS)
     const stop = setTimeout(() => this.resp.stop(), limitMs / 2)

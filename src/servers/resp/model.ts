@@ -10,12 +10,11 @@ import type {
   CommandSettings,
   Execute,
   FlushProgress,
-  SubcommandDescription,
 } from '../../commands/model.ts'
 import type { Protocol, Reply, RespError } from '../../commands/reply.ts'
 import type { Lookups } from '../../commands/run/lookups.ts'
-import type { Step } from '../../commands/step.ts'
-import type { MemberChanges } from '../../coordinator/api.ts'
+import type { Step, SubcommandDescription } from '../../commands/step.ts'
+import type { MemberChanges, Wait } from '../../coordinator/api.ts'
 import type { Version } from '../../core/clock.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import type { ReadThrough } from '../../loader/api.ts'
@@ -123,8 +122,12 @@ export interface ServerFacts {
   readonly traffic: { readonly inputBytes: number; readonly outputBytes: number }
   readonly rates: Rates
   readonly slowLog: SlowLog
+  /** Nobody begins to wait any more. */
+  readonly isClosing: boolean
   lookUp(name: Buffer): Command | null
   nowMs(): number
+  /** In the unit of Slot.startedUs. */
+  nowUs(): number
   /** A transaction touches keys that do not share a replica set: each outcome is logged once. */
   onCrossSet(then: CrossSetOutcome): void
   onFlush(progress: FlushProgress): void
@@ -159,6 +162,8 @@ export interface Client extends Caller, SlotOwner {
   suppressedReplies: number
   transaction: Transaction | null
   watch: Watch | null
+  /** Its command waits for an element, or looks for one; null = none does. */
+  wait: Wait<Reply> | null
   readonly subscribed: Subscribed
   /** To anything. */
   readonly isSubscribed: boolean

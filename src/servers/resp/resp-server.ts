@@ -37,6 +37,7 @@ import type { ConnectionLimit } from '../connection-limit.ts'
 import { RespError } from '../../commands/reply.ts'
 import { wrongNumber } from './session/session-command.ts'
 import { queue, refuse } from './session/transaction.ts'
+import { CLOSING } from './session/blocking.ts'
 import { isUnheardRead, runUnheard } from './session/unheard.ts'
 import { unknownCommand } from './session/unknown.ts'
 import { Work } from '../../core/work.ts'
@@ -113,6 +114,7 @@ export class RespServer implements Host, CommandHost {
   private cutsReported = 0
   private cutReportedAtMs = -Infinity
   connectionsReceived = 0
+  isClosing = false
   private inputBytes = 0
   /** Set once it listens. */
   port = 0
@@ -298,6 +300,12 @@ export class RespServer implements Host, CommandHost {
     const nowMs = this.nowMs()
     this.rates.sample({ commands: this.stats.total, ...this.traffic }, nowMs)
     for (const connection of this.connections) if (connection.isOverdue(nowMs)) connection.destroy()
+  }
+
+  /** Ends what waits for an element: this server closes. */
+  unblock(): void {
+    this.isClosing = true
+    for (const { wait } of this.connections) wait?.end(CLOSING)
   }
 
   /** Closes the connections that have been idle since the last call. */

@@ -2,8 +2,10 @@
 import { nowMs } from '../../commands/run/held.ts'
 import { defaultEnd } from '../../commands/step.ts'
 import { KEY_COMMANDS } from '../../commands/table.ts'
-import type { Client, Command } from './model.ts'
+import type { CommandSpec } from '../../commands/step.ts'
+import type { Client, Command, Subcommands } from './model.ts'
 import { get, set } from './session/fast.ts'
+import { runBlocking } from './session/blocking.ts'
 import { runKeyed } from './session/run-keyed.ts'
 import type { SessionCommand } from './session/session-command.ts'
 import { SESSION_COMMANDS } from './session/session.ts'
@@ -25,7 +27,10 @@ const UNITS_WITHOUT_KEYS = 16
 
 const keyed: SessionCommand[] = KEY_COMMANDS.map((command) => {
   const { name } = command
-  const run: Run = (client, args, its) => runKeyed(client, its, args, command)
+  const { plan } = command
+  const run: Run = plan
+    ? (client, args, its) => runBlocking(client, its, args, { ...command, plan })
+    : (client, args, its) => runKeyed(client, its, args, command)
   return {
     name,
     nameBytes: Buffer.from(name),
@@ -37,6 +42,8 @@ const keyed: SessionCommand[] = KEY_COMMANDS.map((command) => {
     keyCountAt: command.keyCountAt,
     targetAt: command.targetAt,
     storeOption: command.storeOption,
+    halfBehind: command.halfBehind,
+    ...(command.subcommands && { subcommands: withoutAnswers(command.subcommands) }),
     manyOperands: command.manyOperands,
     updates: UPDATES.has(name),
     control: false,
@@ -45,9 +52,16 @@ const keyed: SessionCommand[] = KEY_COMMANDS.map((command) => {
     step: command.step,
     stepInSlices: command.stepInSlices,
     alone: (client: Client, args: readonly Buffer[]) => command.execute(client, args, true),
-    execute: command.execute,
+    execute: command.alwaysWaits ? undefined : command.execute,
   }
 })
+
+/** They are part of the command's step. */
+function withoutAnswers(subcommands: NonNullable<CommandSpec['subcommands']>): Subcommands<null> {
+  return Object.fromEntries(
+    Object.entries(subcommands).map(([name, about]) => [name, { ...about, answer: null }]),
+  )
+}
 
 /** Placeholder for an unknown command or an invalid request. */
 export const EMPTY_COMMAND: Command = {

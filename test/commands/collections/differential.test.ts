@@ -6,6 +6,7 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import { startRedis, type RedisServer } from '../../../scripts/redis-server.ts'
 import { COLLECTION_STEPS } from '../../../src/commands/collections/specs.ts'
+import { STREAM_STEPS } from '../../../src/commands/streams/specs.ts'
 import { startRondo, type RunningRondo } from '../../support/rondo.ts'
 import { Oracle } from '../../servers/resp/steps-oracle.ts'
 import { StepExecutor } from '../../servers/resp/steps-executor.ts'
@@ -23,6 +24,7 @@ import {
   SORTED_SET_COMMANDS,
   type RandomCommand,
 } from './stream.ts'
+import { STREAM_COMMANDS } from './streams-stream.ts'
 
 const TYPES = {
   hashes: HASH_COMMANDS,
@@ -30,6 +32,7 @@ const TYPES = {
   lists: LIST_COMMANDS,
   positions: GEO_COMMANDS,
   'sorted sets': SORTED_SET_COMMANDS,
+  streams: STREAM_COMMANDS,
   sorting: { ...SORT_COMMANDS, ...NAMED_COMMANDS },
 }
 /** SORT is apart: a Redis whose C library has met a number that is too large takes the next numbers of a SORT for such, too. */
@@ -49,6 +52,8 @@ const READ_ALL = KEYS.flatMap((key): RandomCommand[] => [
   ['SMEMBERS', key],
   ['LRANGE', key, '0', '-1'],
   ['ZRANGE', key, '0', '-1', 'WITHSCORES'],
+  ['XRANGE', key, '-', '+'],
+  ['XINFO', 'STREAM', key, 'FULL'],
 ])
 
 describe('commands on collections', function () {
@@ -61,7 +66,7 @@ describe('commands on collections', function () {
 
   it('are all in the streams that are compared with a real Redis', () => {
     expect(Object.keys({ ...ALL, ...SORT_COMMANDS }).sort()).to.deep.equal(
-      Object.keys(COLLECTION_STEPS).sort(),
+      Object.keys({ ...COLLECTION_STEPS, ...STREAM_STEPS }).sort(),
     )
   })
 

@@ -7,28 +7,28 @@
  */
 import fc from 'fast-check'
 
-type Arguments = fc.Arbitrary<readonly string[]>
+export type Arguments = fc.Arbitrary<readonly string[]>
 export type RandomCommand = readonly string[]
 
 /** All in one replica set; `{t}s` is mostly a string. */
 export const KEYS = ['{t}a', '{t}b', '{t}c', '{t}s']
 
 const LONG = 'long'.repeat(80)
-const words = (...all: string[]): Arguments => fc.constantFrom(...all).map((word) => [word])
-const joined = (...parts: Arguments[]): Arguments => fc.tuple(...parts).map((all) => all.flat())
-const several = (part: Arguments, least: number, most: number): Arguments =>
+export const words = (...all: string[]): Arguments => fc.constantFrom(...all).map((word) => [word])
+export const joined = (...parts: Arguments[]): Arguments => fc.tuple(...parts).map((all) => all.flat())
+export const several = (part: Arguments, least: number, most: number): Arguments =>
   fc.array(part, { minLength: least, maxLength: most }).map((all) => all.flat())
-const perhaps = (part: Arguments): Arguments => fc.oneof(fc.constant([]), part)
-const mostly = (usual: Arguments, ...rare: Arguments[]): Arguments =>
+export const perhaps = (part: Arguments): Arguments => fc.oneof(fc.constant([]), part)
+export const mostly = (usual: Arguments, ...rare: Arguments[]): Arguments =>
   fc.oneof({ weight: 10, arbitrary: usual }, ...rare.map((arbitrary) => ({ weight: 1, arbitrary })))
 
-const key: Arguments = fc.oneof(
+export const key: Arguments = fc.oneof(
   { weight: 12, arbitrary: words('{t}a', '{t}b', '{t}c') },
   words('{t}s', '{t}no'),
 )
 const element = words('a', 'b', 'c', 'd', 'e', '', '1', '2', '-7', '\xff\0', 'A', LONG)
 const badInteger = words('', 'x', '1.5', '9223372036854775808', ' 1', '+1')
-const number = (from: number, to: number): Arguments =>
+export const number = (from: number, to: number): Arguments =>
   fc.integer({ min: from, max: to }).map((value) => [String(value)])
 const integer = mostly(number(-8, 8), badInteger, words('9223372036854775807', '-9223372036854775808'))
 const float = mostly(

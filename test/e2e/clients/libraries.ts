@@ -92,7 +92,7 @@ export const LIBRARIES: readonly Library[] = [
     name: 'node-redis',
     version: '6.3',
     shownBy: 'node-redis.test.ts',
-    note: `${CLIENT}; RESP2 and RESP3; conditions of Redis 8.4 (\`condition: 'IFEQ'\`, \`delEx\`, \`digest\`, \`mSetEx\`)`,
+    note: `${CLIENT}, a consumer group over a stream; RESP2 and RESP3; conditions of Redis 8.4 (\`condition: 'IFEQ'\`, \`delEx\`, \`digest\`, \`mSetEx\`)`,
     lacks: [SCRIPTS],
   }),
   npm('redis-5', {
@@ -274,20 +274,16 @@ export const LIBRARIES: readonly Library[] = [
   python('python3-celery', {
     name: 'Celery',
     version: '5.2',
-    works: 'no',
-    note: 'tasks are sent, counted and purged, results are kept, but no worker takes them',
-    lacks: [['workers', 'BRPOP']],
+    works: 'partly',
+    note: 'tasks are sent, counted, purged, and received by waiting for them, results are kept. A worker also needs scripts, for the lock of what it gives back',
     mixesReplicaSets: true,
   }),
   python('python3-rq', {
     name: 'RQ',
     version: '1.13',
-    works: 'no',
-    note: 'jobs are sent, also for later, found, deleted and taken from a queue, but no worker waits for them',
-    lacks: [
-      ['waiting for a job', 'BLPOP'],
-      ['emptying a queue', 'EVALSHA'],
-    ],
+    works: 'partly',
+    note: 'jobs are sent, also for later, found, deleted and taken from a queue, also by waiting for them',
+    lacks: [['emptying a queue', 'EVALSHA']],
     mixesReplicaSets: true,
   }),
 
@@ -373,9 +369,8 @@ export const LIBRARIES: readonly Library[] = [
   ruby('ruby-sidekiq', {
     name: 'Sidekiq',
     version: '6.4',
-    works: 'no',
-    note: 'jobs are sent, also for later, counted, found and deleted, but no worker takes them',
-    lacks: [['workers', 'BRPOP']],
+    works: 'partly',
+    note: 'jobs are sent, also for later, counted, found, deleted, and fetched as a worker does',
     mixesReplicaSets: true,
   }),
 

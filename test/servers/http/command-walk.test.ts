@@ -32,6 +32,7 @@ const PLANTS: readonly (readonly [names: RegExp, plant: readonly string[]])[] = 
   [/^(l(?!cs)|r(push|pop)|sort)/, ['RPUSH', '5', '6']],
   [/^s([a-z]*(union|inter|diff|member|card|move|pop|rem|add)|scan)/, ['SADD', '5', 'f']],
   [/^(z|geo)/, ['ZADD', '1', 'f', '2', 'x']],
+  [/^x/, ['XADD', '1-1', 'f', '5']],
   [/^pf/, ['PFADD', 'a', 'b']],
   [/(?:)/, ['SET', '5']],
 ]
@@ -44,6 +45,7 @@ const SIZES: Readonly<Record<string, string>> = {
   list: 'LLEN',
   set: 'SCARD',
   zset: 'ZCARD',
+  stream: 'XLEN',
 }
 
 /** Each character a byte, and none of the keys UTF-8. */
@@ -58,7 +60,7 @@ function parsed(reply: string): unknown {
     at = end + 2
     if (mark === ':') return Number(rest)
     if (mark === '+') return rest
-    if (mark === '-') return new Error(rest)
+    if (mark === '-') return new Error(Buffer.from(rest, 'latin1').toString())
     if (rest === '-1') return null
     if (mark === '*') return Array.from({ length: Number(rest) }, one)
     at += Number(rest) + 2

@@ -56,7 +56,7 @@ export class StepExecutor {
     const before = structuredClone(held)
     const stepped = applyTo(step, held, nowMs)
     const plain = structuredClone(stepped.next)
-    expect(applyTo(step, held, nowMs)).to.deep.equal(stepped)
+    expect(toCompare(applyTo(step, held, nowMs))).to.deep.equal(toCompare(stepped))
     expectNoMoreNeeded(step, held, stepped, nowMs)
     expect(structuredClone(held)).to.deep.equal(before)
     if (!step.writes) expect(stepped.next).to.equal(undefined)
@@ -82,6 +82,11 @@ export class StepExecutor {
   }
 }
 
+/** Items of a reply may be made when they are encoded: the bytes tell whether they are equal. */
+function toCompare({ reply, next }: Stepped): object {
+  return { bytes: [encodeReply(reply, 2), encodeReply(reply, 3)], next }
+}
+
 /** What it says that it needs is enough, with a record of that and no more. */
 function expectNoMoreNeeded(
   step: Step,
@@ -98,7 +103,7 @@ function expectNoMoreNeeded(
     )
     return knownOf(PeekedRecord.of(stored, needs), one.expiresAtMs)
   })
-  expect(applyTo(step, parts, nowMs)).to.deep.equal(stepped)
+  expect(toCompare(applyTo(step, parts, nowMs))).to.deep.equal(toCompare(stepped))
 }
 
 function expectBlind(step: Step, stepped: Stepped, nowMs: number): void {

@@ -5,6 +5,10 @@
 import { connect } from 'node:net'
 import { expect } from 'chai'
 import { Crc64 } from '../../../src/commands/dump/crc64.ts'
+import { writeStream } from '../../../src/commands/dump/streams.ts'
+import { Group, Pending, pendingBytes } from '../../../src/commands/streams/groups.ts'
+import { LEAST_ID, streamId } from '../../../src/commands/streams/ids.ts'
+import { entryOf, NewStream } from '../../../src/commands/streams/stored.ts'
 import { COMMANDS } from '../../../src/servers/resp/table.ts'
 import { command } from '../../support/raw-resp.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
@@ -28,13 +32,15 @@ type Args = (string | Buffer)[]
 const key = '{t}large'
 const [a, b] = ['{t}a', '{t}b']
 /** As large as they may be. */
-const [hash, set, list, zset, geo, numbers] = [
+const [hash, set, list, zset, geo, numbers, stream, group] = [
   '{t}hash',
   '{t}set',
   '{t}list',
   '{t}zset',
   '{t}geo',
   '{t}numbers',
+  '{t}stream',
+  'group',
 ]
 const many = (each: (i: number) => string = (i) => `{t}${i}`, length = MANY) =>
   Array.from({ length }, (_, i) => each(i))
@@ -265,6 +271,17 @@ const WORST: Readonly<Record<string, Args[]>> = {
   lmove: [[list, list, 'LEFT', 'RIGHT']],
   rpoplpush: [[list, '{t}fresh']],
   lmpop: [['1', list, 'LEFT', 'COUNT', '9999']],
+  blpop: [
+    [list, '0'],
+    [...many(() => '{t}nosuch'), '0.001'],
+  ],
+  brpop: [[list, '0']],
+  blmove: [[list, list, 'LEFT', 'RIGHT', '0']],
+  brpoplpush: [[list, '{t}fresh', '0']],
+  blmpop: [['0', '1', list, 'LEFT', 'COUNT', '9999']],
+  bzpopmin: [[zset, '0']],
+  bzpopmax: [[zset, '0']],
+  bzmpop: [['0', '1', zset, 'MAX', 'COUNT', '9999']],
   zadd: [
     [zset, '1', 'x'],
     [zset, 'CH', ...many((i) => (i % 2 === 0 ? `-${i}.25` : `member-name-${i}`))],
@@ -354,6 +371,65 @@ const WORST: Readonly<Record<string, Args[]>> = {
   georadius_ro: [[geo, '1', '2', '30000', 'km', 'WITHCOORD', 'DESC']],
   georadiusbymember: [[geo, 'member-name-2', '30000', 'km', 'WITHHASH']],
   georadiusbymember_ro: [[geo, 'member-name-2', '30000', 'km', 'WITHHASH']],
+  xadd: [
+    [stream, '*', 'f', 'v'],
+    [stream, 'MAXLEN', '1', '*', ...many((i) => `f${i}`, 2000)],
+    ['{t}fresh', '*', ...Array.from({ length: 20_000 }, (_, i) => `${i}`)],
+    [stream, '*', 'f', long],
+    [stream, ...options('NOMKSTREAM'), '*', 'f', 'v'],
+  ],
+  xlen: [[stream]],
+  xrange: [[stream, '-', '+']],
+  xrevrange: [[stream, '+', '-']],
+  xread: [
+    ['STREAMS', stream, '0'],
+    ['STREAMS', ...many(() => stream, 20), ...many(() => '0', 20)],
+    ['STREAMS', ...many((i) => (i < 300 ? `{t}${i}` : '0'), 600)],
+    [...options('NOACK'), 'STREAMS', stream, '0'],
+  ],
+  xtrim: [
+    [stream, 'MAXLEN', '1'],
+    [stream, 'MAXLEN', '~', '100', 'LIMIT', '0'],
+  ],
+  xdel: [[stream, ...many((i) => `${2 * i}-1`)]],
+  xsetid: [[stream, '18446744073709551615-18446744073709551615']],
+  xgroup: [[long]],
+  'xgroup|create': [
+    [stream, 'other', '0'],
+    [stream, long, '0'],
+    [stream, 'other', '0', ...options('MKSTREAM')],
+  ],
+  'xgroup|createconsumer': [[stream, group, long]],
+  'xgroup|delconsumer': [[stream, group, 'consumer']],
+  'xgroup|destroy': [[stream, group]],
+  'xgroup|setid': [[stream, group, '0']],
+  'xgroup|help': [[]],
+  xreadgroup: [
+    ['GROUP', group, 'consumer', 'STREAMS', stream, '>'],
+    ['GROUP', group, 'consumer', 'NOACK', 'STREAMS', stream, '>'],
+    ['GROUP', group, 'consumer', 'STREAMS', stream, '0'],
+    ['GROUP', group, 'consumer', 'STREAMS', ...many(() => stream, 9), ...many(() => '0', 9)],
+    ['GROUP', group, long, 'STREAMS', stream, '>'],
+  ],
+  xack: [[stream, group, ...many((i) => `${2 * i}-1`)]],
+  xpending: [
+    [stream, group],
+    [stream, group, '-', '+', '99999'],
+    [stream, group, 'IDLE', '1', '-', '+', '99999', 'consumer'],
+  ],
+  xclaim: [
+    [stream, group, 'other', '0', ...many((i) => `${2 * i + 1}-1`)],
+    [stream, group, 'other', '0', '1-1', ...options('FORCE')],
+  ],
+  xautoclaim: [
+    [stream, group, 'other', '0', '0', 'COUNT', '99999'],
+    [stream, group, 'other', '0', '0', ...options('JUSTID')],
+  ],
+  xinfo: [[long]],
+  'xinfo|consumers': [[stream, group]],
+  'xinfo|groups': [[stream]],
+  'xinfo|stream': [[stream], [stream, 'FULL', 'COUNT', '0']],
+  'xinfo|help': [[]],
   hello: [
     ['3', ...options('SETNAME')],
     ['2', long],
@@ -413,6 +489,7 @@ const WORST: Readonly<Record<string, Args[]>> = {
   'client|no-evict': [[long]],
   'client|no-touch': [[long]],
   'client|reply': [[long]],
+  'client|unblock': [[long], ['9', long]],
   'client|setinfo': [
     ['LIB-NAME', long],
     [long, 'x'],
@@ -507,6 +584,20 @@ const WORST: Readonly<Record<string, Args[]>> = {
 /** After these no other reply of the connection comes. */
 const ENDS_CONNECTION = new Set(['quit'])
 
+/** As many entries as it may have, as many of them pending as may be, in a stream of Rondo's own making. */
+function fullStream(): Buffer {
+  const ids = Array.from({ length: 12_000 }, (_, i) => streamId(i + 1, 1))
+  const runs = ids.map((id) => entryOf(id, [Buffer.from('f'), Buffer.from('v')]))
+  const delivery = { consumer: 0, deliveredMs: 1, deliveries: 1n }
+  const pending = new Pending(Buffer.concat(ids.slice(0, 8000).map((id) => pendingBytes(id, delivery))))
+  const consumers = [{ name: Buffer.from('consumer'), seenMs: 1, activeMs: 1 }]
+  const lastId = ids[7999]!
+  const groups = [new Group({ name: Buffer.from(group), lastId, read: 8000n, consumers, pending })]
+  const made = { lastId: ids.at(-1)!, maxDeletedId: LEAST_ID, added: 12_000n }
+  const value = new NewStream({ ...made, entries: { count: ids.length, runs }, groups }).value()
+  return command('RESTORE', stream, '0', payload(Buffer.concat(writeStream(value))), 'REPLACE')
+}
+
 /** Large ones, made for the commands that name them: each costs more than most commands. */
 const VALUES = new Map<string, () => Buffer>([
   [key, () => command('SET', key, Buffer.alloc(1024 * 1024, 'x'))],
@@ -528,6 +619,7 @@ const VALUES = new Map<string, () => Buffer>([
     zset,
     () => command('ZADD', zset, ...many((i) => (i % 2 === 0 ? `${i % 7}.5` : `member-name-${i}`), 20_000)),
   ],
+  [stream, fullStream],
   [numbers, () => command('RPUSH', numbers, ...many((i) => `${(i * 7919) % 32_000}`, 32_000))],
   [
     geo,

@@ -23,7 +23,7 @@
 import type { Socket } from 'node:net'
 import type { Flushes } from '../../../commands/keys/flushes.ts'
 import type { ScanCursors } from '../../../commands/keys/scan-cursor.ts'
-import type { KeyStore, Message, Subscriber } from '../../../coordinator/api.ts'
+import type { KeyStore, Message, Subscriber, Wait } from '../../../coordinator/api.ts'
 import type { Timers } from '../../../core/clock.ts'
 import type { ConsistencyLevel } from '../../../core/consistency.ts'
 import { storedKey } from '../../../core/keys.ts'
@@ -109,7 +109,6 @@ export interface Host extends ServerFacts {
   readonly parserOptions: ParserOptions<Command>
   readonly emptyCommand: Command
   readonly stats: ServerFacts['stats'] & { ended(slot: Slot, nowUs: number): void }
-  nowUs(): number
   dispatch(connection: Connection, command: Command, args: Buffer[]): void
   dispatchUnknown(connection: Connection, args: readonly Buffer[]): void
   readonly messages: MessageEncoder
@@ -149,6 +148,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
   suppressedReplies = 0
   transaction: Transaction | null = null
   watch: Watch | null = null
+  wait: Wait<Reply> | null = null
   private subscriptions: Subscribed | null = null
   /** Since when so many messages wait that it is closed if it stays so; null = fewer do. */
   private slowSinceMs: number | null = null
@@ -269,6 +269,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
   /** The client has closed its end; commands in flight are still answered. */
   onEnd(): void {
     this.inputEnded = true
+    this.wait?.end()
     this.noteProgress(this.server.nowMs())
     this.flushSoon()
   }
@@ -751,6 +752,8 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
     this.gone = true
     this.unheard = true
     this.ending = true
+    this.wait?.end()
+    for (let slot = this.first; slot; slot = slot.next) slot.dropped()
     this.first = this.last = null
     this.subscriptions?.end(this.server.options.timers)
     this.account.close()

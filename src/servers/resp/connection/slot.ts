@@ -52,7 +52,7 @@ export abstract class Slot {
   /** Its row in the metrics. */
   readonly index: number
   /** Microseconds of the monotonic clock, as 32-bit integer. */
-  readonly startedUs: number
+  startedUs: number
 
   constructor(owner: SlotOwner, { index }: { readonly index: number }) {
     this.owner = owner
@@ -62,6 +62,11 @@ export abstract class Slot {
   }
 
   abstract write(output: Output): void
+
+  /** Its connection is closed before it was written. */
+  dropped(): void {
+    // Nothing is lost with most replies.
+  }
 
   /** @param replyBytes about */
   protected complete(replyBytes: number): void {

@@ -108,7 +108,7 @@ export function describe(client: Client, command: string | null): string {
     ['name', client.name],
     ['age', Math.floor((nowMs - client.openedAtMs) / 1000)],
     ['idle', command === null ? Math.floor(client.idleMs(nowMs) / 1000) : 0],
-    ['flags', `${client.isSubscribed ? 'P' : ''}${transaction ? 'x' : ''}` || 'N'],
+    ['flags', flagsOf(client) || 'N'],
     ['db', client.settings.database],
     ['sub', subscriptionsOf(client, 'channel')],
     ['psub', subscriptionsOf(client, 'pattern')],
@@ -134,6 +134,10 @@ export function describe(client: Client, command: string | null): string {
     ['lib-ver', client.libraryVersion],
   ]
   return `${fields.map(([field, value]) => `${field}=${value}`).join(' ')}\n`
+}
+
+function flagsOf({ isSubscribed, transaction, wait }: Client): string {
+  return `${isSubscribed ? 'P' : ''}${transaction ? 'x' : ''}${wait?.isBlocked ? 'b' : ''}`
 }
 
 function subscriptionsOf(client: Client, kind: SubscriptionKind): number {

@@ -1,8 +1,8 @@
 /** The CLIENT command: names, client information, and CLIENT REPLY. client-list.ts has what concerns all connections. */
-import { shown, word } from '../../../commands/arguments.ts'
+import { integerArgument, shown, word } from '../../../commands/arguments.ts'
 import { describe, kill, list } from './client-list.ts'
 import type { Client, Subcommands } from '../model.ts'
-import { OK, Verbatim, type Reply } from '../../../commands/reply.ts'
+import { OK, RespError, Verbatim, type Reply } from '../../../commands/reply.ts'
 import {
   immediate,
   overall,
@@ -83,6 +83,30 @@ const ofThisConnection: Subcommands = {
       return OK
     },
   },
+  unblock: {
+    arity: -3,
+    since: '5.0.0',
+    syntax: 'client-id:integer [unblock-type(TIMEOUT|ERROR)]',
+    flags: ADMIN,
+    summary: 'Ends the command of another connection of this coordinator that waits for an element.',
+    answer: unblock,
+  },
+}
+
+function unblock({ server }: Client, args: readonly Buffer[]): Reply {
+  const how = args[3] === undefined ? 'TIMEOUT' : word(args[3])
+  if (args.length > 4) throw new CommandError(SYNTAX_ERROR)
+  if (how !== 'TIMEOUT' && how !== 'ERROR') {
+    throw new CommandError('ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR')
+  }
+  const id = integerArgument(args[2]!)
+  for (const { id: other, wait } of server.connections) {
+    if (other !== Number(id)) continue
+    if (!wait?.isBlocked) return 0
+    wait.end(how === 'ERROR' ? UNBLOCKED : undefined)
+    return 1
+  }
+  return 0
 }
 
 /** They walk all connections, in slices. */
@@ -107,11 +131,12 @@ const ofAllConnections: Subcommands<OverallAnswer> = {
   },
 }
 
+const UNBLOCKED = new RespError('UNBLOCKED client unblocked via CLIENT UNBLOCK')
+
 const WHOLE_CLUSTER = 'a coordinator cannot hold back the clients of the others'
 const REASONS = {
   pause: WHOLE_CLUSTER,
   unpause: WHOLE_CLUSTER,
-  unblock: 'no command that Redis lets block is supported, and RONDO FILL ends by itself',
 }
 
 const subcommands = withHelp<OverallAnswer>('client', { ...ofThisConnection, ...ofAllConnections })

@@ -36,10 +36,10 @@ type Section = (client: Client, byName: boolean) => Fields | Promise<Fields>
 
 const SECTIONS: Readonly<Record<string, Section>> = {
   Server: serverFields,
-  Clients: ({ server }) => ({
+  Clients: ({ server, store }) => ({
     connected_clients: server.connections.size,
     maxclients: server.options.connectionLimit.max,
-    blocked_clients: 0,
+    blocked_clients: store.waiters.blocked,
   }),
   Memory: memoryFields,
   // A coordinator keeps nothing on disk.

@@ -1,14 +1,15 @@
 /** Constructors of commands on the connection or the server: synchronous ones, and those that walk the cluster. */
-import { shown, word } from '../../../commands/arguments.ts'
 import type { Caller, Execute } from '../../../commands/model.ts'
 import { claimEverything } from '../connection/claims.ts'
 import { CONTROL } from '../../../commands/docs.ts'
-import type { Client, Answer, Command, Subcommand, Subcommands } from '../model.ts'
+import type { Client, Answer, Command, Subcommands } from '../model.ts'
 import { replyOf } from '../../../commands/errors.ts'
-import { RespError, Simple, type Reply } from '../../../commands/reply.ts'
+import { RespError, type Reply } from '../../../commands/reply.ts'
 import { ReplySlot } from '../connection/slot.ts'
 import { CommandError } from '../../../commands/step.ts'
-import { parseSyntax, usageOf } from '../../../commands/docs-syntax.ts'
+import { helpOf } from '../../../commands/subcommands.ts'
+
+export { subcommandOf, wrongNumber } from '../../../commands/subcommands.ts'
 
 /** A command before table.ts adds the rest. */
 export type SessionCommand = Omit<Command, 'index' | 'takesOptions' | 'units'>
@@ -142,39 +143,4 @@ export function withHelp<A>(
   const all = { ...subcommands, help }
   const lines: Reply = helpOf(name, all)
   return all
-}
-
-/**
- * @param reasons why Rondo does not have some subcommands of Redis, by lower-case name
- * @throws CommandError
- */
-export function subcommandOf<A>(
-  name: string,
-  subcommands: Subcommands<A>,
-  args: readonly Buffer[],
-  reasons: Readonly<Record<string, string>> = {},
-): Subcommand<A> {
-  const given = word(args[1]!).toLowerCase()
-  if (!Object.hasOwn(subcommands, given)) {
-    const why = Object.hasOwn(reasons, given) ? ` (${reasons[given]})` : ''
-    const text = `ERR unknown subcommand '${shown(args[1]!)}'. Try ${name.toUpperCase()} HELP.`
-    throw new CommandError(text + why)
-  }
-  const subcommand = subcommands[given]!
-  const { arity } = subcommand
-  if (arity > 0 ? args.length !== arity : args.length < -arity) throw wrongNumber(`${name}|${given}`)
-  return subcommand
-}
-
-export function wrongNumber(name: string): CommandError {
-  return new CommandError(`ERR wrong number of arguments for '${name}' command`)
-}
-
-function helpOf(name: string, subcommands: Subcommands<unknown>): Reply {
-  const lines = [`${name.toUpperCase()} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:`]
-  for (const [subcommand, { syntax = '', summary }] of Object.entries(subcommands)) {
-    const usage = usageOf(parseSyntax(syntax))
-    lines.push(`${subcommand.toUpperCase()} ${usage}`.trimEnd(), `    ${summary}`)
-  }
-  return lines.map((line) => new Simple(line))
 }

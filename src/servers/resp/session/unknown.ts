@@ -2,7 +2,6 @@
 import { cString } from '../../../commands/arguments.ts'
 
 const STREAMS = 'Rondo has no streams'
-const BLOCKING = 'Rondo has no commands that wait for an element'
 const NOT_HERE = 'Rondo does not support it'
 const SCRIPTS = 'Rondo supports no scripts or functions'
 const ADMINISTRATION = 'Rondo is administered with environment variables, over HTTP and with RONDO'
@@ -15,7 +14,6 @@ const REASONS: readonly (readonly [reason: string, names: string])[] = [
     'xack xadd xautoclaim xclaim xdel xgroup xinfo xlen xpending xrange xread xreadgroup xrevrange ' +
       'xsetid xtrim',
   ],
-  [BLOCKING, 'blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin'],
   [SCRIPTS, 'eval eval_ro evalsha evalsha_ro fcall fcall_ro function script'],
   [ADMINISTRATION, 'bgrewriteaof bgsave cluster failover lastsave replicaof save shutdown slaveof wait'],
   [DATABASES, 'swapdb'],

@@ -1,5 +1,6 @@
-"""RQ: queues of jobs, as those see them who send jobs; a worker that takes one waits for it."""
+"""RQ: queues of jobs, as those see them who send jobs, and what a worker does to get one."""
 from datetime import timedelta
+from threading import Timer
 
 from redis import Redis
 from rq import Queue
@@ -19,7 +20,11 @@ queue.remove(jobs[2])
 first, _ = Queue.dequeue_any([queue], None, connection=connection)
 assert first == jobs[0]
 assert queue.job_ids == [jobs[3].id]
-lacks("waiting for a job", lambda: Queue.dequeue_any([queue], 1, connection=connection))
+second, _ = Queue.dequeue_any([queue], 1, connection=connection)
+assert second == jobs[3]
+Timer(0.3, lambda: queue.enqueue(print, "late")).start()
+late, _ = Queue.dequeue_any([Queue("urgent", connection=connection), queue], 5, connection=connection)
+assert late.args == ("late",)
 later = queue.enqueue_in(timedelta(minutes=1), print, "later")
 assert queue.scheduled_job_registry.get_job_ids() == [later.id]
 lacks("emptying a queue", queue.empty)

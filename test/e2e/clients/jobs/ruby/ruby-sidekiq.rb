@@ -17,7 +17,10 @@ same 2, queue.size
 queue.clear
 same 0, queue.size
 same [], Sidekiq::Queue.all
-lacks('workers') { Sidekiq::BasicFetch.new(queues: ['default']).retrieve_work }
+Thread.new { sleep 0.3; Sidekiq::Client.push('class' => 'Work', 'args' => [7]) }
+work = Sidekiq::BasicFetch.new(queues: ['default']).retrieve_work
+same [7], JSON.parse(work.job)['args']
+same 0, queue.size
 later = Sidekiq::Client.push('class' => 'Work', 'args' => [1], 'at' => Time.now.to_f + 60)
 same [later], Sidekiq::ScheduledSet.new.map(&:jid)
 puts 'ok'

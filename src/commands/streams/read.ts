@@ -1,0 +1,158 @@
+/**
+ * XREAD and XREADGROUP.
+ *
+ * XREAD reads each key by itself, as MGET does. XREADGROUP changes its groups, all together: its keys must share a replica
+ * set.
+ *
+ * BLOCK: the step itself never waits, and replies a null array if there is nothing; blockMsOf (read-arguments.ts) tells how
+ * long the command may be tried again, with the ids of `withKnownIds` in place of `$`.
+ */
+import { shown } from '../arguments.ts'
+import { COLLECTION_BYTES_A_UNIT } from '../collections/steps.ts'
+import { NULL_ARRAY, RespNamed, type Reply } from '../reply.ts'
+import {
+  defaultEnd,
+  distinct,
+  refused,
+  Refusal,
+  type Held,
+  type Step,
+  type StepLimits,
+  type Stepped,
+} from '../step.ts'
+import { Delivering } from './deliver.ts'
+import { withGroup } from './groups.ts'
+import { idText, LEAST_ID, nextId, type StreamId } from './ids.ts'
+import { readArguments, type ReadArguments } from './read-arguments.ts'
+import { entriesReply } from './replies.ts'
+import { guarded, storedAs, streamOrRefusal } from './steps.ts'
+import type { Stream } from './stored.ts'
+
+export function xread(args: readonly Buffer[], nowMs: number): Step {
+  const given = readArguments(args, false, nowMs)
+  const { keys, places } = distinct(given.keys)
+  return {
+    needs: 'value',
+    keys,
+    reads: true,
+    writes: false,
+    lookedUp: places,
+    answersValues: true,
+    bytesAUnit: COLLECTION_BYTES_A_UNIT,
+    apply: (held) => guarded(() => readFrom(held, places, given)),
+  }
+}
+
+function readFrom(
+  held: readonly (Held | null)[],
+  places: readonly number[],
+  { keys, from, count }: ReadArguments,
+): Stepped {
+  const streams: (Stream | null)[] = []
+  for (const [i, place] of places.entries()) {
+    // Of a key that is named again, what is known already.
+    const before = places.indexOf(place)
+    const stream = before < i ? streams[before]! : streamOrRefusal(held[place]!)
+    if (stream && 'reply' in stream) return stream
+    const wrong = from[i]!
+    if (wrong instanceof Refusal) return { reply: wrong }
+    streams.push(stream)
+  }
+  const found: [Buffer, Reply][] = []
+  streams.forEach((stream, i) => {
+    const after = from[i]!
+    if (!stream || stream.length === 0 || !Buffer.isBuffer(after)) return
+    if (stream.topId.compare(after) <= 0) return
+    const first = stream.firstFrom(nextId(after)!)
+    const length = stream.length - first
+    found.push([keys[i]!, entriesReply(stream, first, count > 0 ? Math.min(count, length) : length)])
+  })
+  return { reply: found.length > 0 ? new RespNamed(found) : NULL_ARRAY }
+}
+
+/** The command with the last ids that the streams have now in place of `$`. @param held in the order of the step's keys */
+export function withKnownIds(
+  args: readonly Buffer[],
+  held: readonly (Held | null)[],
+  nowMs: number,
+): Buffer[] {
+  const { keys, from } = readArguments(args, false, nowMs)
+  const { places } = distinct(keys)
+  const known = [...args]
+  from.forEach((one, i) => {
+    if (one !== 'later') return
+    const stream = streamOrRefusal(held[places[i]!]!)
+    const lastId: StreamId = stream && !('reply' in stream) ? stream.lastId : LEAST_ID
+    known[args.length - keys.length + i] = Buffer.from(idText(lastId))
+  })
+  return known
+}
+
+export function xreadgroup(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
+  const given = readArguments(args, true, nowMs)
+  const { keys, places } = distinct(given.keys)
+  const newEndMs = defaultEnd(limits, nowMs)
+  return {
+    needs: 'value',
+    keys,
+    reads: true,
+    writes: true,
+    lookedUp: places,
+    answersValues: true,
+    bytesAUnit: COLLECTION_BYTES_A_UNIT,
+    apply: (held, applyMs) => guarded(() => readWithGroup(held, places, given, newEndMs, applyMs)),
+  }
+}
+
+function readWithGroup(
+  held: readonly (Held | null)[],
+  places: readonly number[],
+  { keys, from, count, group }: ReadArguments,
+  newEndMs: number,
+  nowMs: number,
+): Stepped {
+  const { name, consumer, noAck } = group!
+  const all = held.map((): Delivering | null => null)
+  for (const [i, place] of places.entries()) {
+    const stream = streamOrRefusal(held[place]!)
+    if (stream && 'reply' in stream) return stream
+    const found = stream?.group(name)
+    if (!stream || !found) return noGroup(keys[i]!, name, ' in XREADGROUP with GROUP option')
+    const wrong = from[i]!
+    if (wrong instanceof Refusal) return { reply: wrong }
+    all[place] ??= new Delivering(stream, found, consumer, nowMs)
+  }
+  const replies: [Buffer, Reply][] = []
+  places.forEach((place, i) => {
+    const delivering = all[place]!
+    const after = from[i] as StreamId | 'undelivered'
+    const reply =
+      after === 'undelivered'
+        ? delivering.undelivered(count, noAck)
+        : delivering.history(nextId(after)!, count)
+    if (reply !== null) replies.push([keys[i]!, reply])
+  })
+  const next: (Held | undefined)[] = []
+  for (const [place, delivering] of all.entries()) {
+    const changed = delivering!.result()
+    if (!changed) continue
+    const { stream } = delivering!
+    const stored = storedAs(
+      stream.with({ groups: withGroup(stream.groups, changed) }),
+      held[place]!,
+      newEndMs,
+    )
+    if ('reply' in stored) return stored
+    next[place] = stored
+  }
+  const reply = replies.length > 0 ? new RespNamed(replies) : NULL_ARRAY
+  return next.length === 0 ? { reply } : { reply, next: all.map((_, place) => next[place]) }
+}
+
+/** @param more what the command adds */
+export function noGroup(key: Buffer, group: Buffer, more = ''): Stepped {
+  return refused(
+    `NOGROUP No such key '${shown(key)}' or consumer group '${shown(group)}'${more}`,
+    'KEY_NOT_FOUND',
+  )
+}

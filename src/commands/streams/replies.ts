@@ -1,0 +1,109 @@
+/** Replies with entries of a stream, which are made of its bytes when they are encoded. */
+import type { Integer } from '../arguments.ts'
+import { Lazy, Packed, RespMap, type LazyItems, type PackedTexts, type Reply } from '../reply.ts'
+import { idText } from './ids.ts'
+import type { Stream } from './stored.ts'
+
+/** Short lists are looked at several times before they are sent: their items are kept. */
+const FEW_ITEMS = 1000
+
+class EntryTexts implements PackedTexts {
+  readonly bytes: Buffer
+  readonly length: number
+  private readonly stream: Stream
+  private readonly places: readonly number[]
+
+  constructor(stream: Stream, entry: number) {
+    this.stream = stream
+    this.bytes = stream.bytes
+    this.places = stream.textsOf(entry)
+    this.length = this.places.length - 1
+  }
+
+  from(i: number): number {
+    return this.stream.textFrom(this.places[i]!)
+  }
+
+  to(i: number): number {
+    return this.places[i + 1]!
+  }
+}
+
+/** An entry: its id, its fields and values. */
+export function entryReply(stream: Stream, entry: number): Reply {
+  return [idText(stream.bytes, stream.startOf(entry)), new Packed('array', new EntryTexts(stream, entry))]
+}
+
+/** The text of an id is longer than its bytes by so much at most. */
+const ID_TEXT_BYTES = 32
+
+class Made implements LazyItems {
+  readonly length: number
+  readonly bytes: number
+  private readonly make: (i: number) => Reply
+  private readonly made: Reply[] = []
+
+  constructor(length: number, bytes: number, make: (i: number) => Reply) {
+    this.length = length
+    this.bytes = bytes
+    this.make = make
+  }
+
+  item(i: number): Reply {
+    const made = this.made[i]
+    if (made !== undefined) return made
+    const item = this.make(i)
+    if (this.length <= FEW_ITEMS) this.made[i] = item
+    return item
+  }
+}
+
+/** An array whose items are made when they are encoded. @param bytes about how long they are all together */
+function lazyReply(length: number, bytes: number, make: (i: number) => Reply): Reply {
+  return length === 0 ? [] : new Lazy('array', new Made(length, bytes, make))
+}
+
+/**
+ * Entries in a row: what is damaged is found now, and not when they are sent.
+ *
+ * @param step -1 = backwards
+ * @throws DamagedCollection
+ */
+export function entriesReply(stream: Stream, from: number, count: number, step: 1 | -1 = 1): Reply {
+  if (count <= 0) return []
+  const first = step === 1 ? from : from - count + 1
+  stream.checkTexts(first, first + count)
+  const bytes = stream.runOf(first, first + count).length + ID_TEXT_BYTES * count
+  return lazyReply(count, bytes, (i) => entryReply(stream, from + i * step))
+}
+
+/** Entries anywhere, which were looked at (checkTexts). @param entries their places; -1 = another reply is made */
+export function chosenReply(
+  stream: Stream,
+  entries: readonly number[],
+  otherwise: (i: number) => Reply = () => null,
+): Reply {
+  let bytes = 0
+  for (const entry of entries)
+    bytes += ID_TEXT_BYTES + (entry === -1 ? 0 : stream.runOf(entry, entry + 1).length)
+  return lazyReply(entries.length, bytes, (i) => {
+    const entry = entries[i]!
+    return entry === -1 ? otherwise(i) : entryReply(stream, entry)
+  })
+}
+
+/** Pending entries, each with its id and some numbers. */
+export function pendingReply(length: number, make: (i: number) => Reply): Reply {
+  return lazyReply(length, 2 * ID_TEXT_BYTES * length, make)
+}
+
+/** A number if it can hold it: what other servers write into JSON. */
+export function integerReply(value: bigint): Integer {
+  const short = Number(value)
+  return Number.isSafeInteger(short) ? short : value
+}
+
+/** @param fields in this order */
+export function mapReply(fields: Readonly<Record<string, Reply>>): Reply {
+  return new RespMap(Object.entries(fields))
+}

@@ -1,0 +1,186 @@
+/** Who waits at which key, in which order. */
+import type { TimerHandle, Timers } from '../../core/clock.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
+import { murmur64 } from '../../core/murmur64.ts'
+import type { Handed, Wait, Waiting } from './api.ts'
+
+/** A timer cannot take longer. */
+const LONGEST_TIMER_MS = 2 ** 30
+
+type AnyWaiter = Waiter<unknown>
+
+interface Placed {
+  readonly waiter: AnyWaiter
+  /** Of the key, among those of the waiter. */
+  readonly place: number
+}
+
+/** Those at one key that take turns. */
+export class Line {
+  readonly name: string
+  readonly kind: number
+  /** In their order. */
+  readonly waiters = new Map<AnyWaiter, number>()
+  /** The one that runs, and one that begins when it has ended. */
+  round: Promise<void> | null = null
+  nextRound: Promise<void> | null = null
+
+  constructor(name: string, kind: number) {
+    this.name = name
+    this.kind = kind
+  }
+
+  /** The first ones that are wanted. */
+  next(most: number, isWanted: (waiter: AnyWaiter) => boolean): Placed[] {
+    const found: Placed[] = []
+    for (const [waiter, place] of this.waiters) {
+      if (isWanted(waiter) && found.push({ waiter, place }) === most) break
+    }
+    return found
+  }
+}
+
+/** A key that is waited for. */
+export class Entry {
+  readonly name: string
+  readonly key: Buffer
+  /** How other coordinators call it. */
+  readonly hash: number
+  readonly lines = new Map<string, Line>()
+  readonly readers = new Map<AnyWaiter, number>()
+  isLookedAt = false
+  private seen: Uint8Array | null = null
+
+  constructor(name: string, key: Buffer) {
+    this.name = name
+    this.key = key
+    this.hash = murmur64(key, 0).low >>> 0
+  }
+
+  get isEmpty(): boolean {
+    return this.lines.size === 0 && this.readers.size === 0
+  }
+
+  /** Of whoever waits; there is one. */
+  get level(): ConsistencyLevel {
+    for (const { waiters } of this.lines.values()) {
+      for (const { waiting } of waiters.keys()) return waiting.level
+    }
+    for (const { waiting } of this.readers.keys()) return waiting.level
+    return 'one'
+  }
+
+  /** Whether the last look has found the same. */
+  hasSeen(version: Uint8Array): boolean {
+    const isSame = this.seen !== null && Buffer.compare(this.seen, version) === 0
+    this.seen = Buffer.from(version)
+    return isSame
+  }
+}
+
+export class Waiter<T> implements Wait<T> {
+  readonly waiting: Waiting<T>
+  readonly result: Promise<Handed<T>>
+  isBlocked = false
+  isOver = false
+  /** Settles when the attempt that runs has ended; null = none runs. */
+  trying: Promise<void> | null = null
+  private readonly joined: { readonly entry: Entry; readonly line: Line | null }[] = []
+  /** The answer that it gets when its attempt finds nothing. */
+  private ending: { readonly answer: T } | null = null
+  private timer: TimerHandle | null = null
+  /** Its time was over before it had looked everywhere. */
+  private isLate = false
+  private readonly timers: Timers
+  private readonly onEnded: (waiter: AnyWaiter) => void
+  private resolve!: (handed: Handed<T>) => void
+  private reject!: (error: unknown) => void
+
+  constructor(waiting: Waiting<T>, timers: Timers, onEnded: (waiter: AnyWaiter) => void) {
+    this.waiting = waiting
+    this.timers = timers
+    this.onEnded = onEnded
+    this.result = new Promise((resolve, reject) => {
+      this.resolve = resolve
+      this.reject = reject
+    })
+    if (waiting.timeoutMs > 0) this.endAfter(waiting.timeoutMs)
+  }
+
+  private endAfter(ms: number): void {
+    const partMs = Math.min(ms, LONGEST_TIMER_MS)
+    this.timer = this.timers.setTimeout(() => {
+      if (ms > partMs) this.endAfter(ms - partMs)
+      else if (this.isBlocked) this.end()
+      else this.isLate = true
+    }, partMs)
+  }
+
+  join(entry: Entry, name: string, place: number): Line {
+    let line = entry.lines.get(name)
+    if (!line) entry.lines.set(name, (line = new Line(name, this.waiting.kind)))
+    line.waiters.set(this as AnyWaiter, place)
+    this.joined.push({ entry, line })
+    return line
+  }
+
+  read(entry: Entry, place: number): void {
+    entry.readers.set(this as AnyWaiter, place)
+    this.joined.push({ entry, line: null })
+  }
+
+  /** @returns the keys at which it has waited */
+  leave(): Entry[] {
+    for (const { entry, line } of this.joined) {
+      if (!line) entry.readers.delete(this as AnyWaiter)
+      else if (line.waiters.delete(this as AnyWaiter) && line.waiters.size === 0) {
+        if (entry.lines.get(line.name) === line) entry.lines.delete(line.name)
+      }
+    }
+    return this.joined.map(({ entry }) => entry)
+  }
+
+  end(answer: T | undefined = this.waiting.timedOut): void {
+    if (this.trying) this.ending ??= { answer }
+    else this.handOver({ answer, hasWaited: this.isBlocked, giveBack: null })
+  }
+
+  /** It has looked everywhere, in vain. */
+  block(): void {
+    this.isBlocked = true
+    if (this.isLate) this.end()
+  }
+
+  foundNothing(): 'nothing' {
+    if (this.ending) this.end(this.ending.answer)
+    return 'nothing'
+  }
+
+  /** It could not look. */
+  couldNotLook(): void {
+    if (this.isLate) this.end()
+    else this.foundNothing()
+  }
+
+  foundOtherType(answer: T): 'other-type' {
+    if (this.isBlocked) this.foundNothing()
+    else this.end(answer)
+    return 'other-type'
+  }
+
+  handOver(handed: Handed<T>): void {
+    if (this.close()) this.resolve(handed)
+  }
+
+  fail(error: unknown): void {
+    if (this.close()) this.reject(error)
+  }
+
+  private close(): boolean {
+    if (this.isOver) return false
+    this.isOver = true
+    if (this.timer) this.timers.clearTimeout(this.timer)
+    this.onEnded(this as AnyWaiter)
+    return true
+  }
+}
