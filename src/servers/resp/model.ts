@@ -29,6 +29,7 @@ import type { Rates } from './rates.ts'
 import type { SlowLog } from './slow-log.ts'
 import type { TokenTries } from '../token-tries.ts'
 import type { Tokens } from '../tokens.ts'
+import type { ClientTracking } from './connection/client-tracking.ts'
 import { compacted } from './connection/compact.ts'
 import type { Slot, SlotOwner } from './connection/slot.ts'
 import type { Subscribed } from './connection/subscribed.ts'
@@ -160,12 +161,17 @@ export interface Client extends Caller, SlotOwner {
   transaction: Transaction | null
   watch: Watch | null
   readonly subscribed: Subscribed
+  /** CLIENT TRACKING; null = off. */
+  tracking: ClientTracking | null
   /** To anything. */
   readonly isSubscribed: boolean
   authenticate(user: User): void
   /** RESET: a new connection's defaults. */
   reset(): void
   forgetTransaction(): void
+  stopTracking(): void
+  /** Sends what it has not asked for, behind the replies to the commands that it has begun. */
+  push(encoded: Buffer): void
   forgetWatch(): void
   /** Appends a slot to the queue of replies. */
   add(slot: Slot): void

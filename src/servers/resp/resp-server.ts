@@ -14,6 +14,7 @@ import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { COMMANDS, lookUp, EMPTY_COMMAND } from './table.ts'
 import type { CommandSettings, FlushProgress } from '../../commands/model.ts'
 import type { Command } from './model.ts'
+import type { ClientTracking } from './connection/client-tracking.ts'
 import { Connection, type Host } from './connection/connection.ts'
 import { OtherProtocols, type OtherProtocol } from './wire/other-protocol.ts'
 import { Output } from './wire/output.ts'
@@ -36,6 +37,7 @@ import type { Ledger } from '../ledger.ts'
 import type { ConnectionLimit } from '../connection-limit.ts'
 import { RespError } from '../../commands/reply.ts'
 import { wrongNumber } from './session/session-command.ts'
+import { noteBegun, noteReads } from './session/tracking.ts'
 import { queue, refuse } from './session/transaction.ts'
 import { isUnheardRead, runUnheard } from './session/unheard.ts'
 import { unknownCommand } from './session/unknown.ts'
@@ -223,6 +225,7 @@ export class RespServer implements Host, CommandHost {
     try {
       if (connection.transaction && !command.control) queue(connection, command, args)
       else if (isUnheardRead(connection, command)) runUnheard(connection, args, command)
+      else if (connection.tracking !== null) this.runTracked(connection, connection.tracking, command, args)
       else command.run(connection, args, command)
     } catch (error) {
       // A bug. Which replies are still due is unknown, so this connection is closed, and no other.
@@ -233,6 +236,12 @@ export class RespServer implements Host, CommandHost {
       })
       connection.destroy()
     }
+  }
+
+  private runTracked(connection: Connection, tracking: ClientTracking, command: Command, args: Buffer[]): void {
+    const isRemembered = noteReads(connection, tracking, command, args)
+    command.run(connection, args, command)
+    noteBegun(connection, tracking, command, isRemembered)
   }
 
   /** Null, or why a command cannot have so many arguments. */

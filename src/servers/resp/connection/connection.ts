@@ -49,6 +49,7 @@ import { errorOf } from '../../../commands/errors.ts'
 import type { Output } from '../wire/output.ts'
 import type { OtherProtocol } from '../wire/other-protocol.ts'
 import { EVERYTHING } from './claims.ts'
+import type { ClientTracking } from './client-tracking.ts'
 import {
   BROKEN,
   FOREIGN,
@@ -149,6 +150,8 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
   suppressedReplies = 0
   transaction: Transaction | null = null
   watch: Watch | null = null
+  /** CLIENT TRACKING; null = off. */
+  tracking: ClientTracking | null = null
   private subscriptions: Subscribed | null = null
   /** Since when so many messages wait that it is closed if it stays so; null = fewer do. */
   private slowSinceMs: number | null = null
@@ -301,6 +304,12 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
     this.account.moveTo(this.userName)
     this.forgetTransaction()
     this.subscriptions?.removeAll()
+    this.stopTracking()
+  }
+
+  stopTracking(): void {
+    this.tracking?.end()
+    this.tracking = null
   }
 
   get subscribed(): Subscribed {
@@ -551,8 +560,12 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
 
   /** A message of a channel that it subscribes to. */
   receive(message: Message): void {
+    this.push(this.server.messages.bytesOf(message, this.protocol))
+  }
+
+  /** Sends what it has not asked for, behind the replies to the commands that it has begun. */
+  push(encoded: Buffer): void {
     if (this.gone || this.ending || this.closing) return
-    const encoded = this.server.messages.bytesOf(message, this.protocol)
     const slot = new PushSlot(this, this.server.emptyCommand, encoded, encoded.length)
     this.pipelined++
     this.ready++
@@ -639,7 +652,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
     if (this.inputEnded) this.noteProgress(nowMs)
     const unmovedMs = nowMs - this.movedAtMs
     if (this.closing) return unmovedMs >= CLOSING_MS
-    if (this.isSubscribed) this.endIfSlow()
+    if (this.isSubscribed || this.tracking) this.endIfSlow()
     if (this.socket.writableLength > 0) return unmovedMs >= UNMOVED_MS
     const { idleMs } = this.server.options
     return idleMs > 0 && !this.isSubscribed && this.pipelined === 0 && unmovedMs >= idleMs
@@ -753,6 +766,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
     this.ending = true
     this.first = this.last = null
     this.subscriptions?.removeAll()
+    this.stopTracking()
     this.account.close()
     this.socket.destroy()
   }
