@@ -408,8 +408,10 @@ export class Coordinator implements KeyStore {
     this.replicate(key, make, HEAD_BYTES, { ...asked, written, failed: compare }, level)
   }
 
-  flush(database: number | null): Promise<boolean> {
-    return this.cluster.flushing.flush(database)
+  async flush(database: number | null): Promise<boolean> {
+    const isDone = await this.cluster.flushing.flush(database)
+    if (isDone) this.tracking.flushed()
+    return isDone
   }
 
   isFlushed(key: Buffer, version: Version): boolean {

@@ -38,13 +38,16 @@ class Source {
   private subscription: Subscription | null = null
   private retry: TimerHandle | null = null
   private isTold = false
+  private isFirst: boolean
   private isClosed = false
   private readonly onTried: () => void
 
-  constructor(member: Member, options: SourcesOptions, onTried: () => void) {
+  /** @param isFirst nothing was read before it is open, or could not be opened */
+  constructor(member: Member, options: SourcesOptions, onTried: () => void, isFirst: boolean) {
     this.member = member
     this.options = options
     this.onTried = onTried
+    this.isFirst = isFirst
     this.connect()
   }
 
@@ -65,9 +68,10 @@ class Source {
     }
     this.subscription = member.node.changes({
       opened: () => {
+        const { isFirst } = this
         this.isOpen = true
         this.tried(null)
-        options.gap(member)
+        if (!isFirst) options.gap(member)
       },
       changed: (keys) => options.changed(keys, member),
       ended: (why) => this.onEnded(why),
@@ -87,6 +91,7 @@ class Source {
 
   private tried(why: string | null, isWorthTelling = true): void {
     this.isTried = true
+    this.isFirst = false
     this.onTried()
     if (!isWorthTelling || (why === null) === !this.isTold) return
     this.isTold = why !== null
@@ -113,7 +118,7 @@ export class Sources {
 
   /** Resolves when each member was reached, or could not be; null = they were. */
   start(): Promise<void> | null {
-    this.follow()
+    this.follow(this.all.size === 0)
     if (this.areTried) return null
     return new Promise((resolve) => this.waiting.push(resolve))
   }
@@ -134,7 +139,7 @@ export class Sources {
   }
 
   /** The members as they are now. */
-  private follow(): void {
+  private follow(isFirst = false): void {
     const members = new Set(this.options.cluster.placement.members)
     for (const [member, source] of this.all) {
       if (members.has(member)) continue
@@ -142,7 +147,8 @@ export class Sources {
       this.all.delete(member)
     }
     for (const member of members) {
-      if (!this.all.has(member)) this.all.set(member, new Source(member, this.options, this.onTried))
+      if (this.all.has(member)) continue
+      this.all.set(member, new Source(member, this.options, this.onTried, isFirst))
     }
     this.look()
   }

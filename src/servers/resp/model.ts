@@ -163,6 +163,8 @@ export interface Client extends Caller, SlotOwner {
   readonly subscribed: Subscribed
   /** CLIENT TRACKING; null = off. */
   tracking: ClientTracking | null
+  /** It is gone, or is about to be. */
+  readonly isLeaving: boolean
   /** To anything. */
   readonly isSubscribed: boolean
   authenticate(user: User): void
@@ -170,8 +172,12 @@ export interface Client extends Caller, SlotOwner {
   reset(): void
   forgetTransaction(): void
   stopTracking(): void
-  /** Sends what it has not asked for, behind the replies to the commands that it has begun. */
-  push(encoded: Buffer): void
+  /**
+   * Sends what it has not asked for, behind the replies to the commands that it has begun.
+   *
+   * @returns false: it is gone, or is about to be
+   */
+  push(encoded: Buffer): boolean
   forgetWatch(): void
   /** Appends a slot to the queue of replies. */
   add(slot: Slot): void

@@ -224,9 +224,8 @@ export class RespServer implements Host, CommandHost {
     }
     try {
       if (connection.transaction && !command.control) queue(connection, command, args)
-      else if (isUnheardRead(connection, command)) runUnheard(connection, args, command)
-      else if (connection.tracking !== null) this.runTracked(connection, connection.tracking, command, args)
-      else command.run(connection, args, command)
+      else if (connection.tracking !== null) runTracked(connection, connection.tracking, command, args)
+      else run(connection, command, args)
     } catch (error) {
       // A bug. Which replies are still due is unknown, so this connection is closed, and no other.
       this.options.emit({
@@ -236,12 +235,6 @@ export class RespServer implements Host, CommandHost {
       })
       connection.destroy()
     }
-  }
-
-  private runTracked(connection: Connection, tracking: ClientTracking, command: Command, args: Buffer[]): void {
-    const isRemembered = noteReads(connection, tracking, command, args)
-    command.run(connection, args, command)
-    noteBegun(connection, tracking, command, isRemembered)
   }
 
   /** Null, or why a command cannot have so many arguments. */
@@ -348,6 +341,22 @@ export class RespServer implements Host, CommandHost {
     const nowUs = this.nowUs()
     for (const connection of held) connection.flush(this.output, nowUs, true)
   }
+}
+
+function run(connection: Connection, command: Command, args: Buffer[]): void {
+  if (isUnheardRead(connection, command)) runUnheard(connection, args, command)
+  else command.run(connection, args, command)
+}
+
+function runTracked(
+  connection: Connection,
+  tracking: ClientTracking,
+  command: Command,
+  args: Buffer[],
+): void {
+  const isRemembered = noteReads(connection, tracking, command, args)
+  run(connection, command, args)
+  noteBegun(connection, tracking, command, isRemembered)
 }
 
 /** As in Redis, with the subcommand. */

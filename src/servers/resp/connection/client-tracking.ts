@@ -25,7 +25,7 @@ export interface TrackingMode {
 }
 
 /** Where it is told: itself, or the connection of REDIRECT. */
-type Told = Pick<Client, 'gone' | 'protocol' | 'isSubscribed' | 'id' | 'push'>
+type Told = Pick<Client, 'isLeaving' | 'protocol' | 'isSubscribed' | 'push'>
 
 export class ClientTracking implements KeyTracker {
   readonly mode: TrackingMode
@@ -54,7 +54,11 @@ export class ClientTracking implements KeyTracker {
   }
 
   /** @returns resolves when the nodes tell of changes; null = they do */
-  begin(redirect: Client | null, prefixes: readonly Buffer[], former: ClientTracking | null): Promise<void> | null {
+  begin(
+    redirect: Client | null,
+    prefixes: readonly Buffer[],
+    former: ClientTracking | null,
+  ): Promise<void> | null {
     this.redirect = redirect
     this.redirectId = redirect?.id ?? 0
     if (!this.mode.isBroadcast) return this.tracking.begin(this, null)
@@ -104,14 +108,18 @@ export class ClientTracking implements KeyTracker {
   private tell(keys: readonly Buffer[] | null): void {
     const client = this.client!
     const { redirect } = this
-    if (redirect?.gone) {
-      this.isBroken = true
-      if (client.protocol === 3) client.push(encoded(['tracking-redir-broken', this.redirectId], 3))
-      return
-    }
     const told = redirect ?? client
-    if (told.protocol === 3) told.push(encoded(['invalidate', keys], 3))
-    else if (redirect && told.isSubscribed) told.push(encoded(['message', CHANNEL, keys], 2))
+    const isThere = this.send(told, keys)
+    if (isThere || !redirect) return
+    this.isBroken = true
+    if (client.protocol === 3) client.push(encoded(['tracking-redir-broken', this.redirectId], 3))
+  }
+
+  /** @returns false: the connection is gone */
+  private send(told: Told, keys: readonly Buffer[] | null): boolean {
+    if (told.protocol === 3) return told.push(encoded(['invalidate', keys], 3))
+    if (!this.redirect) return true
+    return told.isSubscribed ? told.push(encoded(['message', CHANNEL, keys], 2)) : !told.isLeaving
   }
 }
 

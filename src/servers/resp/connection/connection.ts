@@ -316,6 +316,10 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
     return (this.subscriptions ??= new Subscribed(this.store.channels, this, this.account))
   }
 
+  get isLeaving(): boolean {
+    return this.gone || this.ending || this.closing
+  }
+
   get isSubscribed(): boolean {
     return this.subscriptions?.isAny ?? false
   }
@@ -563,9 +567,9 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
     this.push(this.server.messages.bytesOf(message, this.protocol))
   }
 
-  /** Sends what it has not asked for, behind the replies to the commands that it has begun. */
-  push(encoded: Buffer): void {
-    if (this.gone || this.ending || this.closing) return
+  /** As described in ../model.ts. */
+  push(encoded: Buffer): boolean {
+    if (this.isLeaving) return false
     const slot = new PushSlot(this, this.server.emptyCommand, encoded, encoded.length)
     this.pipelined++
     this.ready++
@@ -576,6 +580,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
     this.countSoon(encoded.length + COMMAND_BYTES)
     this.flushSoon()
     this.endIfSlow()
+    return true
   }
 
   /** Publishers wait for nobody: a subscriber for which too much waits is closed, as in Redis. */

@@ -113,8 +113,7 @@ const inRounds: Subcommands<OverallAnswer> = {
   tracking: {
     arity: -3,
     since: '6.0.0',
-    syntax:
-      'status(ON|OFF) [REDIRECT client-id] [PREFIX prefix...+] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]',
+    syntax: 'status(ON|OFF) [REDIRECT client-id] [PREFIX prefix...+] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]',
     flags: NORMAL,
     summary: 'Tells this client which keys change, of those that it has read or that begin with a prefix.',
     answer: tracking,

@@ -65,10 +65,9 @@ function optionsOf(client: Client, args: readonly Buffer[]): Options {
 }
 
 /** Of this process: other coordinators, and other workers, have their own. @throws CommandError */
-function clientOf({ server }: Client, value: Buffer): Client | null {
+function clientOf({ server }: Client, value: Buffer): Client {
   const id = parseInteger(value)
   if (id === null) throw new CommandError(NOT_INTEGER)
-  if (id === 0) return null
   for (const client of server.connections) if (client.id === id && !client.gone) return client
   throw new CommandError('ERR The client ID you want redirect to does not exist')
 }

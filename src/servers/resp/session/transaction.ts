@@ -167,7 +167,12 @@ function exec(client: Client, _args: readonly Buffer[], command: Command): void 
   const job = prepare(client, transaction, watch)
   const tracking = keepsTransaction(client, transaction.queued)
   const begin = ({ steps, keys }: { steps: Queue; keys: Buffer[] }) => {
-    if (tracking) noteTransaction(tracking, transaction.queued, steps.map((step) => (isStep(step) ? step : null)))
+    if (tracking)
+      noteTransaction(
+        tracking,
+        transaction.queued,
+        steps.map((step) => (isStep(step) ? step : null)),
+      )
     return execSteps(client, transaction, steps, keys, watch)
   }
   if (transaction.isLong) {
