@@ -11,14 +11,19 @@ const KNOWN_MS = 10_000
 const MAX_KNOWN = 10_000
 
 interface OwnWrite {
-  readonly version: Version
-  readonly untilMs: number
-  isChecking: boolean
-  mustCheckAgain: boolean
+  /** Of the last one; null = none has ended yet. */
+  version: Version | null
+  untilMs: number
+  /** Writes that have begun. A node may tell of them before it answers. */
+  underWay: number
+  isLooking: boolean
+  /** A node has told of the key since it was looked at; it is called unless that was its own. */
+  tell: (() => void) | null
 }
 
 export interface OwnWritesOptions {
   readonly nowMs: () => number
+  /** @param then null = nothing is stored, or it could not be read */
   readonly look: (name: string, then: (head: RecordHead | null, failed: boolean) => void) => void
 }
 
@@ -30,39 +35,58 @@ export class OwnWrites {
     this.options = options
   }
 
-  add(name: string, version: Version): void {
-    this.writes.delete(name)
+  began(name: string): void {
     const untilMs = this.options.nowMs() + KNOWN_MS
-    const own = { version: Uint8Array.from(version), untilMs, isChecking: false, mustCheckAgain: false }
+    const own = this.writes.get(name) ?? { version: null, untilMs, underWay: 0, isLooking: false, tell: null }
+    own.underWay++
+    own.untilMs = untilMs
+    // The latest last.
+    this.writes.delete(name)
     this.writes.set(name, own)
     for (const [oldest, write] of this.writes) {
       if (this.writes.size <= MAX_KNOWN && write.untilMs > this.options.nowMs()) break
       this.writes.delete(oldest)
+      write.tell?.()
     }
   }
 
-  /** @param tell called unless the change is its own @returns false if it has not written this key: tell at once */
+  /** @param version of what is stored now; null = it was not stored, or perhaps not */
+  ended(name: string, version: Version | null): void {
+    const own = this.writes.get(name)
+    if (!own) return
+    own.underWay = Math.max(0, own.underWay - 1)
+    if (version && (own.version === null || compareVersions(version, own.version) > 0)) {
+      own.version = Uint8Array.from(version)
+    }
+    this.lookIfTold(name, own)
+  }
+
+  /**
+   * A node tells of this key.
+   *
+   * @param tell called unless the change is its own
+   * @returns false if it has not written this key: tell at once
+   */
   check(name: string, tell: () => void): boolean {
     const own = this.writes.get(name)
     if (!own || own.untilMs <= this.options.nowMs()) return false
-    own.mustCheckAgain = own.isChecking
-    if (!own.isChecking) this.look(name, own, tell)
+    own.tell = tell
+    this.lookIfTold(name, own)
     return true
   }
 
-  private look(name: string, own: OwnWrite, tell: () => void): void {
-    own.isChecking = true
+  private lookIfTold(name: string, own: OwnWrite): void {
+    const { tell } = own
+    if (!tell || own.isLooking || own.underWay > 0) return
+    own.tell = null
+    own.isLooking = true
     this.options.look(name, (head, failed) => {
-      own.isChecking = false
-      const isLater = failed || (head !== null && compareVersions(head.version, own.version) > 0)
-      if (isLater || this.writes.get(name) !== own) {
-        // A later write of its own has its own notices.
-        if (isLater) tell()
-        return
-      }
-      if (!own.mustCheckAgain) return
-      own.mustCheckAgain = false
-      this.look(name, own, tell)
+      own.isLooking = false
+      const isLater = head !== null && (!own.version || compareVersions(head.version, own.version) > 0)
+      // Another one of its own may have begun since: it is looked at again when that has ended.
+      if ((failed || isLater) && own.underWay > 0) own.tell ??= tell
+      else if (failed || isLater) tell()
+      this.lookIfTold(name, own)
     })
   }
 }

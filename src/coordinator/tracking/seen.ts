@@ -10,8 +10,8 @@ import type { UpdateDone } from '../update/update.ts'
 import type { WriteDone } from '../write/write.ts'
 
 export type OnSeen = (record: RecordHead | null) => void
-/** @param version of what is held now, if it is known; null = perhaps nothing has changed */
-export type OnWritten = (by: Requester | null, version: Version | null) => void
+/** How a write has ended. `version`: of what is held now; null = unknown. */
+export type OnWritten = (by: Requester | null, version: Version | null, mayHaveChanged: boolean) => void
 
 export function seeing<R extends RecordHead>(done: ReadDone<R>, onSeen: OnSeen): ReadDone<R> {
   return {
@@ -30,10 +30,10 @@ export function writing(done: WriteDone, onWritten: OnWritten): WriteDone {
   return {
     ...askedBy(done),
     written: (version, served) => {
-      onWritten(by, version)
+      onWritten(by, version, true)
       done.written(version, served)
     },
-    failed: failing(done, () => onWritten(null, null)),
+    failed: failing(done, (isUnknown) => onWritten(by, null, isUnknown)),
   }
 }
 
@@ -42,31 +42,33 @@ export function updating(done: UpdateDone, onWritten: OnWritten): UpdateDone {
   return {
     ...askedBy(done),
     updated: (before, after, served) => {
-      if (hasChanged(before, after)) onWritten(by, after?.version ?? null)
+      onWritten(by, after?.version ?? null, hasChanged(before, after))
       done.updated(before, after, served)
     },
-    failed: failing(done, () => onWritten(null, null)),
+    failed: failing(done, (isUnknown) => onWritten(by, null, isUnknown)),
   }
 }
 
-export function transacting(done: TransactDone, onWritten: (place: number) => OnWritten): TransactDone {
+/** @param onWritten by key */
+export function transacting(done: TransactDone, onWritten: readonly OnWritten[]): TransactDone {
   const by = done.requester ?? null
   return {
     ...askedBy(done),
     transacted: (before, after) => {
       for (const [i, held] of after.entries()) {
-        if (hasChanged(before[i] ?? null, held)) onWritten(i)(by, held?.version ?? null)
+        onWritten[i]!(by, held?.version ?? null, hasChanged(before[i] ?? null, held))
       }
       done.transacted(before, after)
     },
-    failed: (error, by) => done.failed(error, by),
+    failed: failing(done, (isUnknown) => {
+      for (const one of onWritten) one(by, null, isUnknown)
+    }),
   }
 }
 
-/** Whether it was written is unknown: the nodes tell. */
-function failing(done: Failing, onUnknown: () => void): Failing['failed'] {
+function failing(done: Failing, onFailed: (isUnknown: boolean) => void): Failing['failed'] {
   return (error: RondoError, by?: ServedBy) => {
-    if (error.details.outcome === 'unknown') onUnknown()
+    onFailed(error.details.outcome === 'unknown')
     done.failed(error, by)
   }
 }

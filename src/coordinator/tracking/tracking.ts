@@ -62,6 +62,7 @@ const MANY_KEYS = 1000
 /** So many ends are told in a turn. */
 const ENDS_A_TURN = 2000
 const TAG_PREFIX = databasePrefix(TAGS_DATABASE).toString('latin1')
+const NO_OWN_WRITES: readonly OwnWrites[] = []
 const RESERVED = '__rondo:'
 /** A value has tags, and it is not known which. */
 const SOME_TAG = ''
@@ -173,16 +174,19 @@ export class NodeTracking implements Tracking {
   }
 
   writing(key: Buffer, done: WriteDone): WriteDone {
-    return writing(done, this.onWritten(key))
+    return writing(done, this.onWritten(key, done.requester))
   }
 
   updating(key: Buffer, done: UpdateDone): UpdateDone {
-    return updating(done, this.onWritten(key))
+    return updating(done, this.onWritten(key, done.requester))
   }
 
   transacting(keys: readonly Buffer[], done: TransactDone): TransactDone {
-    const all = keys.map((key) => this.onWritten(key))
-    return transacting(done, (i) => all[i]!)
+    const { requester } = done
+    return transacting(
+      done,
+      keys.map((key) => this.onWritten(key, requester)),
+    )
   }
 
   /** Everything was deleted, in one database or in all. Trackers are told of all keys, as by Redis. */
@@ -200,20 +204,20 @@ export class NodeTracking implements Tracking {
     else this.table.dependsOn(entry, tagsOf(record))
   }
 
-  private onWritten(key: Buffer): OnWritten {
+  /** A write of this key begins. @returns what has to be called when it has ended */
+  private onWritten(key: Buffer, requester: Requester | undefined): OnWritten {
     const name = key.toString('latin1')
-    return (by, version) => {
-      if (!this.isOn) return
-      if (by && version) this.noteOwn(name, by, version)
-      this.changed(name, by)
+    const own = this.ownWritesBy(requester)
+    for (const one of own) one.began(name)
+    return (by, version, mayHaveChanged) => {
+      if (mayHaveChanged && this.isOn) this.changed(name, by)
+      for (const one of own) one.ended(name, mayHaveChanged ? version : null)
     }
   }
 
-  private noteOwn(name: string, by: Requester, version: Version): void {
-    for (const [tracker, own] of this.own) {
-      if (tracker.ignores !== by) continue
-      own.add(name, version)
-    }
+  private ownWritesBy(requester: Requester | undefined): readonly OwnWrites[] {
+    if (this.own.size === 0 || !requester) return NO_OWN_WRITES
+    return [...this.own].flatMap(([{ ignores }, own]) => (ignores === requester ? [own] : []))
   }
 
   // ---- what changes

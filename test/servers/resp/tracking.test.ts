@@ -305,7 +305,7 @@ describe('client tracking', function () {
       const [client, other] = [await RawResp.open(port), await RawResp.open(port)]
       const id = (await other.ask('CLIENT', 'ID')).slice(1).trim()
       const shown = async () =>
-        /flags=\S+|redir=\S+/g[Symbol.match]((await client.ask('CLIENT', 'INFO')).replace(id, 'ID'))
+        /flags=\S+|redir=\S+/g[Symbol.match]((await client.ask('CLIENT', 'INFO')).replace(`redir=${id}`, "redir=ID"))
       const fields = [await shown()]
       await client.ask('CLIENT', 'TRACKING', 'on')
       fields.push(await shown())
