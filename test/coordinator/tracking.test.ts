@@ -20,7 +20,7 @@ const ENV = {
 
 /** In one of these each command changes something. */
 const SOME_STATES = [
-  ...['absent', 'a number that expires', 'text', 'a HyperLogLog'],
+  ...['absent, both', 'absent', 'a number that expires', 'text', 'a HyperLogLog'],
   ...['a hash that expires', 'a set', 'a sorted set', 'a list'],
 ]
 
@@ -86,11 +86,17 @@ describe('client tracking over two coordinators', function () {
       connection.send(Buffer.concat(lines.map((line) => command(...line.split(' ')))))
       return connection.replies(lines.length)
     }
-    const cases = Object.entries({ ...LINES, more: MORE.filter((line) => !line.startsWith('FLUSH')) })
+    const more = ['SUNIONSTORE {t}a {t}a {t}b']
+    const all = Object.entries({
+      ...LINES,
+      sunionstore: more,
+      more: MORE.filter((line) => !line.startsWith('FLUSH')),
+    })
       .filter(([name]) => !STEPS[name] || STEPS[name].flags.includes('write'))
       .flatMap(([name, lines]) => lines.map((line) => ({ name, line })))
     for (const state of SOME_STATES) {
       const before = STATES[state]!
+      const cases = all.filter(({ name }) => !changing.has(name))
       // Each on keys of its own.
       const own = (line: string, i: number) => line.replaceAll('{t}', `{${state[0]}${i}}`)
       const keys = cases.flatMap((_, i) => KEYS.map((key) => own(key, i)))
@@ -118,7 +124,7 @@ describe('client tracking over two coordinators', function () {
         await client.drops(key).catch((error: unknown) => expect.fail(`${line}, ${state}: ${String(error)}`))
       }
       // What does not change is kept, as a rule: otherwise all this says little.
-      expect(client.kept.size, state).to.be.above(cases.length / 4)
+      if (changing.size < cases.length) expect(client.kept.size, state).to.be.above(10)
       client.kept.clear()
     }
     plain.close()
@@ -239,20 +245,21 @@ describe('client tracking over two coordinators', function () {
 
   it('NOLOOP: does not tell of its own writes, and tells of those of others behind them', async () => {
     for (const options of [['NOLOOP'], ['NOLOOP', 'BCAST']]) {
+      const key = `loop:${options.length}`
       const own = await CachingClient.open(ours.respPort, ...options)
-      await keep('loop', client)
+      await client.ask('GET', key)
       for (let i = 0; i < 5; i++) {
-        await own.ask('GET', 'loop')
-        await own.ask('SET', 'loop', `own${i}`)
-        await own.ask('GET', 'loop')
+        await own.ask('GET', key)
+        await own.ask('SET', key, `own${i}`)
+        await own.ask('GET', key)
       }
-      await client.isTold('loop')
+      await client.isTold(key)
       await delay(100)
       await own.ask('PING')
       expect(own.told).to.deep.equal([])
-      await write('SET', 'loop', 'theirs')
-      await own.isTold('loop')
-      expect(await own.ask('GET', 'loop')).to.equal('$6\r\ntheirs\r\n')
+      await write('SET', key, 'theirs')
+      await own.isTold(key)
+      expect(await own.ask('GET', key)).to.equal('$6\r\ntheirs\r\n')
       own.close()
     }
   })
