@@ -44,5 +44,6 @@ function printedOf(reply: string): string {
   }
   if (first === '$-1') return '(nil)'
   if (first.startsWith('$')) return `"${rest[0]}"`
+  if (first.startsWith('-')) return `(error) ${first.slice(1)}`
   return first.startsWith(':') ? `(integer) ${first.slice(1)}` : first.slice(1)
 }

@@ -12,7 +12,7 @@
  *
  * - A read is remembered before it begins. Say node X answers with the old value and then gets the write. It tells of it
  *   then, which arrives after the read was remembered. That it may arrive before the answer does no harm: connections send
- *   what is told behind the replies to the commands that they have begun (servers/resp/connection).
+ *   what is told behind the replies to the reads that they have begun (servers/resp/connection).
  * - A replica that lags, and is read from after the tracker was told, gets the write later, and tells of it then.
  * - What a node could not tell is a gap: everything that was read of it is told.
  * - While a node that is read from does not tell, nothing of it may be kept: a key is told right after its read.

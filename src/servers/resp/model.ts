@@ -175,9 +175,10 @@ export interface Client extends Caller, SlotOwner {
   /**
    * Sends what it has not asked for, behind the replies to the commands that it has begun.
    *
+   * @param isOfReads only behind those whose keys it may keep (CLIENT TRACKING)
    * @returns false: it is gone, or is about to be
    */
-  push(encoded: Buffer): boolean
+  push(encoded: Buffer, isOfReads?: boolean): boolean
   forgetWatch(): void
   /** Appends a slot to the queue of replies. */
   add(slot: Slot): void

@@ -356,6 +356,7 @@ function runTracked(
 ): void {
   const isRemembered = noteReads(connection, tracking, command, args)
   run(connection, command, args)
+  if (command.name === 'exec' || command.flags.includes('readonly')) connection.tracksUpTo = connection.added
   noteBegun(connection, tracking, command, isRemembered)
 }
 

@@ -326,6 +326,23 @@ describe('client tracking', function () {
     }
   })
 
+  it('tells a client also while it waits for a long command', async () => {
+    const { port } = running.rondo.respServer
+    const other = await RawResp.open(port)
+    await other.ask('RONDO', 'FILL', 'filled', '30')
+    const client = await RawResp.open(port)
+    await client.ask('HELLO', '3')
+    await client.ask('CLIENT', 'TRACKING', 'on')
+    await other.ask('SET', 'k', 'old')
+    await client.ask('GET', 'k')
+    const told = client.reply()
+    client.send('RONDO FILL filled 30\r\n')
+    await other.ask('SET', 'k', 'new')
+    expect(await told).to.equal('>2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n')
+    client.close()
+    other.close()
+  })
+
   for (const protocol of [2, 3]) {
     it(`answers and tells as Redis does (RESP${protocol})`, async () => {
       for (const lines of LIKE_REDIS) {

@@ -1,7 +1,7 @@
 /**
  * What a connection has asked for with CLIENT TRACKING, and how it is told of changed keys:
  *
- *   RESP3                       >2 invalidate [key]         among the replies, behind those of the commands it has begun
+ *   RESP3                       >2 invalidate [key]         among the replies, behind those to the reads it has begun
  *   REDIRECT, a RESP2 client    message __redis__:invalidate [key]    if that one subscribes to something
  *   otherwise                   nothing
  *
@@ -117,7 +117,7 @@ export class ClientTracking implements KeyTracker {
 
   /** @returns false: the connection is gone */
   private send(told: Told, keys: readonly Buffer[] | null): boolean {
-    if (told.protocol === 3) return told.push(encoded(['invalidate', keys], 3))
+    if (told.protocol === 3) return told.push(encoded(['invalidate', keys], 3), told === this.client)
     if (!this.redirect) return true
     return told.isSubscribed ? told.push(encoded(['message', CHANNEL, keys], 2)) : !told.isLeaving
   }

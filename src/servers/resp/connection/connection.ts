@@ -178,6 +178,10 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
   private last: Slot | null = null
   /** Commands received so far. */
   added = 0
+  /** Of these, how many replies have been written. */
+  private written = 0
+  /** The last one whose keys it may keep, as `added` was then: what it is told comes behind its reply. */
+  tracksUpTo = 0
   private pipelined = 0
   /** Of these, how many have their reply. */
   private ready = 0
@@ -568,15 +572,22 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
   }
 
   /** As described in ../model.ts. */
-  push(encoded: Buffer): boolean {
+  push(encoded: Buffer, isOfReads = false): boolean {
     if (this.isLeaving) return false
+    // A command that waits for long does not hold up what is told of earlier reads.
+    const isAhead = isOfReads && this.written >= this.tracksUpTo
     const slot = new PushSlot(this, this.server.emptyCommand, encoded, encoded.length)
     this.pipelined++
     this.ready++
     this.readyBytes += encoded.length
-    if (this.last) this.last.next = slot
-    else this.first = slot
-    this.last = slot
+    if (isAhead && this.first) {
+      slot.next = this.first
+      this.first = slot
+    } else {
+      if (this.last) this.last.next = slot
+      else this.first = slot
+      this.last = slot
+    }
     this.countSoon(encoded.length + COMMAND_BYTES)
     this.flushSoon()
     this.endIfSlow()
@@ -631,7 +642,10 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
     let slot = this.first
     let bytes = 0
     while (slot?.done && bytes < MAX_WRITE_BYTES) {
-      if (!slot.isPush) this.server.stats.ended(slot, nowUs)
+      if (!slot.isPush) {
+        this.server.stats.ended(slot, nowUs)
+        this.written++
+      }
       bytes += slot.bytes
       this.pipelined--
       this.ready--
