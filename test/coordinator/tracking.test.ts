@@ -226,15 +226,15 @@ describe('client tracking over two coordinators', function () {
     await keep(key)
     // The first replica gets it, and the others only later: they hold still while the write is on its way.
     const behind = servers.filter((server) => server !== servers[0])
-    for (const server of behind) process.kill(server.pid, 'SIGSTOP')
+    await Promise.all(behind.map((server) => server.pause()))
     const isWritten = writer.ask('SET', key, 'new')
     expect(await isWritten).to.equal('+OK\r\n')
     await client.isTold(key)
     await proxies[0]!.set(WEATHER.cut)
-    process.kill(second.pid, 'SIGCONT')
+    second.resume()
     // Whatever it answers now, and keeps, it does not keep the old one for good.
     await client.read('GET', key)
-    for (const server of behind) process.kill(server.pid, 'SIGCONT')
+    for (const server of behind) server.resume()
     await until(
       'it has the new one',
       async () => (await client.read('GET', key)) === '$3\r\nnew\r\n' || (await client.ask('PING'), false),
@@ -305,7 +305,8 @@ describe('client tracking over two coordinators', function () {
   const seed = Number(process.env.TRACKING_SEED ?? Date.now() % 1_000_000)
   it(`keeps nothing that differs, when all is quiet (TRACKING_SEED=${seed})`, async () => {
     await isUsed()
-    const { next: random } = seeded(seed)
+    const chance = seeded(seed)
+    const random = () => chance.next()
     const pick = <T>(of: readonly T[]) => of[Math.floor(random() * of.length)]!
     const keys = Array.from({ length: 12 }, (_, i) => `model:${i}`)
     const readers = [

@@ -48,7 +48,7 @@ export class TrackedKeys {
   private readonly onEvicted: (entry: Entry) => void
   private readonly entries = new Map<string, Entry>()
   /** Goes round the map, oldest first: a new iterator would pass over all that was removed, each time. */
-  private oldest: Iterator<Entry> | null = null
+  private oldest: Iterator<Entry, undefined> | null = null
   private readonly byTag = new Map<string, Set<Entry>>()
   private readonly ends = new Map<number, Set<Entry>>()
   /** Buckets before this one are over. */
@@ -82,13 +82,13 @@ export class TrackedKeys {
 
   private evict(): void {
     this.oldest ??= this.entries.values()
-    const { done, value } = this.oldest.next()
-    if (done) {
+    const next = this.oldest.next()
+    if (next.done === true) {
       this.oldest = null
       return
     }
-    this.remove(value)
-    this.onEvicted(value)
+    this.remove(next.value)
+    this.onEvicted(next.value)
   }
 
   /** Removes it: its trackers are told. */

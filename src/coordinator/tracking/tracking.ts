@@ -25,7 +25,7 @@
  */
 import type { Cluster } from '../../cluster/cluster.ts'
 import type { Member } from '../../cluster/member.ts'
-import type { TimerHandle, Timers, Version } from '../../core/clock.ts'
+import type { TimerHandle, Timers } from '../../core/clock.ts'
 import { StoredRecord, type RecordHead } from '../../core/codec.ts'
 import type { Emit } from '../../core/events.ts'
 import type { Floors } from '../../core/floors.ts'
