@@ -115,6 +115,10 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
     { node, why: null },
   ],
   'announcements-refused': [{ node, why: 'NOPERM' }],
+  'tracking-unavailable': [
+    { node, why: 'the node refused CLIENT: NOPERM' },
+    { node, why: null },
+  ],
   'messages-unavailable': [
     { node, why: 'NOPERM' },
     { node, why: null },

@@ -179,6 +179,7 @@ export class Members {
         clock,
         timers,
       },
+      maxStalenessMs: config.nearCache.maxStalenessMs,
       tlsOptions: certificates.forNode,
       ...(this.near && {
         near: { cache: this.near, onTracking: (why) => emit({ kind: 'near-cache', node: id, why }) },

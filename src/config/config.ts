@@ -101,6 +101,7 @@ export interface Config {
   /** 0 = none. */
   readonly hotKeys: number
   readonly nearCache: NearCacheConfig
+  readonly maxTrackedKeys: number
   readonly queueTimeoutMs: number
   /** Bytes that clients may use in one process; null = derived from the machine's memory. */
   readonly maxClientMemory: number | null
@@ -300,6 +301,7 @@ function limitsOf(
   | 'maxInFlight'
   | 'hotKeys'
   | 'nearCache'
+  | 'maxTrackedKeys'
   | 'queueTimeoutMs'
   | 'maxClientMemory'
   | 'maxConnections'
@@ -320,6 +322,7 @@ function limitsOf(
     maxInFlight: v.MAX_IN_FLIGHT,
     hotKeys: v.HOT_KEYS,
     nearCache: { maxBytes: v.NEAR_CACHE_MAX_BYTES, maxStalenessMs: v.NEAR_CACHE_MAX_STALENESS_MS },
+    maxTrackedKeys: v.TRACKING_MAX_KEYS,
     queueTimeoutMs: v.QUEUE_TIMEOUT_MS,
     maxClientMemory: v.MAX_CLIENT_MEMORY ?? null,
     maxConnections: v.MAX_CONNECTIONS ?? null,

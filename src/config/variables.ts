@@ -512,7 +512,14 @@ export const rows = {
     check: wholeNumber(100, 60_000),
     meaning:
       'How old a copy in the near cache may be if the messages of its node are lost; otherwise it is as old as a ' +
-      'message takes.',
+      'message takes. The same for copies that clients keep (`CLIENT TRACKING`).',
+  }),
+  TRACKING_MAX_KEYS: row({
+    default: '100000',
+    check: wholeNumber(1, 100_000_000),
+    meaning:
+      'How many keys each process remembers for clients that keep values themselves (`CLIENT TRACKING`); one that two ' +
+      'clients have read counts twice. [CLIENT-TRACKING.md](docs/CLIENT-TRACKING.md).',
   }),
   QUEUE_TIMEOUT_MS: row({
     default: '30000',

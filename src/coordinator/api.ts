@@ -19,6 +19,7 @@ import type { Explanation } from './explain.ts'
 import type { KeyPage, ListRequest } from './listing/listing.ts'
 import type { IsWanted, KeyCounts, RoughCounts } from './listing/walks.ts'
 import type { ReadDone } from './read/read.ts'
+import type { Tracking } from './tracking/api.ts'
 import type { ModifyAll, ModifyAllSlowly, TransactDone } from './transact/transact.ts'
 import type { Modify, UpdateDone } from './update/update.ts'
 import type { KeyUsage } from './usage/usage.ts'
@@ -40,6 +41,7 @@ export type { Explanation, ReplicaView } from './explain.ts'
 export type { KeyPage, ListRequest } from './listing/listing.ts'
 export type { IsWanted, KeyCounts, RoughCounts } from './listing/walks.ts'
 export type { ReadDone } from './read/read.ts'
+export type { KeyTracker, Tracking, TrackingCounts } from './tracking/api.ts'
 export type { AllModified, ModifyAll, ModifyAllSlowly, TransactDone } from './transact/transact.ts'
 export type { Modified, Modify, UpdateDone } from './update/update.ts'
 export { VALUE_TYPES } from './usage/big-keys.ts'
@@ -88,6 +90,8 @@ export interface KeyStore {
   readonly channels: Channels
   /** Clients that wait until a key holds something. */
   readonly waiters: Waiters
+  /** Telling clients which keys change. */
+  readonly tracking: Tracking
   /** The hottest and the largest keys; null = not watched. */
   readonly usage: KeyUsage | null
 

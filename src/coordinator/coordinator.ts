@@ -41,6 +41,7 @@ import { KeyQueues, nameOf } from './update/key-queues.ts'
 import { cursorElsewhere, listKeys, type KeyPage, type ListRequest } from './listing/listing.ts'
 import { ReadOne, type ReadDone } from './read/read.ts'
 import { Tags } from './tags/tags.ts'
+import { NodeTracking } from './tracking/tracking.ts'
 import { QuorumRead } from './read/quorum-read.ts'
 import { Contention } from './write/contention.ts'
 import { QuorumWrite } from './write/quorum-write.ts'
@@ -86,6 +87,8 @@ export interface CoordinatorOptions {
   readonly hotKeys: number
   readonly clock: Clock
   readonly timers: Timers
+  /** Of keys that clients may keep (tracking/table.ts). */
+  readonly maxTrackedKeys: number
   /** Returns a number in [0, 1). */
   readonly random: () => number
   readonly emit: Emit
@@ -114,6 +117,7 @@ export class Coordinator implements KeyStore {
   private readonly tags: Tags
   readonly channels: NodeChannels
   readonly waiters: KeyWaiters
+  readonly tracking: NodeTracking
   readonly usage: KeyUsage | null
   private readonly hotKeys: HotKeys | null
   private readonly pages = new Pages(PAGES_AT_ONCE)
@@ -131,6 +135,13 @@ export class Coordinator implements KeyStore {
     this.waiters = new KeyWaiters({ ...options, background, look })
     this.channels = new NodeChannels({ ...options, cluster }, this.waiters)
     this.waiters.connect(this.channels.wakes)
+    this.tracking = new NodeTracking({
+      ...options,
+      cluster,
+      maxItems: options.maxTrackedKeys,
+      nowMs: () => this.nowMs(),
+      peek: (key, done) => this.peek(key, 'head', done),
+    })
     this.admission = new Admission(options)
     this.keyCount = new KeyCount((isWanted) => this.walkAll(isWanted), options)
     this.tags = new Tags({
@@ -234,6 +245,13 @@ export class Coordinator implements KeyStore {
 
   /** Reads the key's record. The key has passed checkKey. */
   read(key: Buffer, done: ReadDone, level: ConsistencyLevel = 'one'): void {
+    const seeing = this.tracking.isOn ? this.tracking.seeing(key, done) : null
+    if (seeing) this.readFar(key, seeing, level, false)
+    else this.readFar(key, done, level, true)
+  }
+
+  /** @param mayBeNear what is kept in this process may be the answer */
+  private readFar(key: Buffer, done: ReadDone, level: ConsistencyLevel, mayBeNear: boolean): void {
     if (this.sheds(done, NOTHING_WRITTEN)) return
     this.hotKeys?.note(key, false)
     const { context, admission } = this
@@ -243,7 +261,8 @@ export class Coordinator implements KeyStore {
     if (level === 'one') {
       const first = replicas.homes[0]!
       const isOpen = first.readRank === READ_FIRST && admission.isOpen(first.node.load, bytes)
-      if (isOpen && first.node.near && this.readNear(first.node.near, key, replicas, done)) return
+      const near = mayBeNear && isOpen ? first.node.near : null
+      if (near && this.readNear(near, key, replicas, done)) return
       const operation = ReadOne.ofValue(context, key, replicas, bytes, done)
       if (isOpen) operation.start()
       else admission.enter({ operation, done, replicas, readsOne: true, bytes })
@@ -299,7 +318,8 @@ export class Coordinator implements KeyStore {
   }
 
   /** Reads the head of the key's record, and only the requested part of its value. The key has passed checkKey. */
-  peek(key: Buffer, part: Part, done: ReadDone<PeekedRecord>, level: ConsistencyLevel = 'one'): void {
+  peek(key: Buffer, part: Part, asked: ReadDone<PeekedRecord>, level: ConsistencyLevel = 'one'): void {
+    const done = (this.tracking.isOn ? this.tracking.seeing(key, asked) : null) ?? asked
     if (this.sheds(done, NOTHING_WRITTEN)) return
     this.hotKeys?.note(key, false)
     const { context, admission } = this
@@ -414,8 +434,10 @@ export class Coordinator implements KeyStore {
     this.replicate(key, make, HEAD_BYTES, { ...asked, written, failed: compare }, level)
   }
 
-  flush(database: number | null): Promise<boolean> {
-    return this.cluster.flushing.flush(database)
+  async flush(database: number | null): Promise<boolean> {
+    const isDone = await this.cluster.flushing.flush(database)
+    if (isDone) this.tracking.flushed()
+    return isDone
   }
 
   isFlushed(key: Buffer, version: Version): boolean {
@@ -440,10 +462,11 @@ export class Coordinator implements KeyStore {
   update(
     key: Buffer,
     modify: Modify,
-    done: UpdateDone,
+    asked: UpdateDone,
     level: ConsistencyLevel = 'one',
     leastBytes = 0,
   ): void {
+    const done = this.tracking.isOn ? this.tracking.updating(key, asked) : asked
     if (this.sheds(done)) return
     this.hotKeys?.note(key, true)
     const token = tokenOf(key)
@@ -479,7 +502,11 @@ export class Coordinator implements KeyStore {
     level: ConsistencyLevel = 'one',
   ): void {
     if (keys.length === 1) {
-      this.update(keys[0]!, modifyOne(modify), transactedOne(done), level)
+      const seeing: ModifyAll = (current) => {
+        if (this.tracking.isOn) this.tracking.sawAll(keys, current)
+        return modify(current)
+      }
+      this.update(keys[0]!, modifyOne(seeing), transactedOne(done), level)
       return
     }
     this.transactSlowly(keys, (current, then) => then(modify(current)), done, level)
@@ -488,10 +515,16 @@ export class Coordinator implements KeyStore {
   /** The same for a slow modify(). With a single key, it is not combined with other updates of that key. */
   transactSlowly(
     keys: readonly Buffer[],
-    modify: ModifyAllSlowly,
-    done: TransactDone,
+    modifyAll: ModifyAllSlowly,
+    asked: TransactDone,
     level: ConsistencyLevel = 'one',
   ): void {
+    const { tracking } = this
+    const done = tracking.isOn ? tracking.transacting(keys, asked) : asked
+    const modify: ModifyAllSlowly = (current, then) => {
+      if (tracking.isOn) tracking.sawAll(keys, current)
+      modifyAll(current, then)
+    }
     if (this.sheds(done)) return
     const placed = this.placed(keys)
     if (!shareReplicaSet(placed)) {
@@ -530,10 +563,11 @@ export class Coordinator implements KeyStore {
     key: Buffer,
     make: MakeRecord,
     bytes: number,
-    done: WriteDone,
+    asked: WriteDone,
     level: ConsistencyLevel,
     expiresAtMs = 0,
   ): void {
+    const done = this.tracking.isOn ? this.tracking.writing(key, asked) : asked
     if (this.sheds(done)) return
     this.hotKeys?.note(key, true)
     const { context, admission } = this
@@ -655,6 +689,7 @@ export class Coordinator implements KeyStore {
   }
 
   onFlushed(database: number | null): void {
+    this.tracking.flushed()
     this.keyCount.change(
       (counts) => new Map([...counts].filter(([other]) => database !== null && other !== database)),
     )

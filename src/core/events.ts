@@ -68,6 +68,8 @@ export type RondoEvent =
   | { kind: 'near-cache'; node: string; why: string | null }
   /** Why a node that is up carries no messages of clients (pub/sub); null = it does again. */
   | { kind: 'messages-unavailable'; node: string; why: string | null }
+  /** Why a node does not tell which keys change (CLIENT TRACKING); null = it does again. */
+  | { kind: 'tracking-unavailable'; node: string; why: string | null }
   /** Subscribers were cut because they read too slowly. `before`: how many since the last line. */
   | { kind: 'subscriber-cut'; client: string; bytes: number; before: number }
   /** What is wrong with the answers of a member's Sentinels; null = nothing any more. */

@@ -1,5 +1,6 @@
 /** Failures shared by both drivers. */
-import type { NodeFailure } from './node.ts'
+import type { Timers } from '../core/clock.ts'
+import type { NodeFailure, Subscription } from './node.ts'
 
 /** A call to a node failed: its health shows it, and nothing else has to be done. */
 export class NodeCallFailed extends Error {}
@@ -55,4 +56,17 @@ export const OTHER_EPOCH: NodeFailure = {
 
 export function hintsFull(target: string): NodeFailure {
   return { kind: 'refused', reason: 'error', message: `the hints for ${target} are full` }
+}
+
+/** A subscription that was over before it began. */
+export function endedSoon(
+  to: { ended(why: string): void },
+  why: string,
+  timers: Pick<Timers, 'endOfTurn'>,
+): Subscription {
+  let isClosed = false
+  timers.endOfTurn(() => {
+    if (!isClosed) to.ended(why)
+  })
+  return { close: () => (isClosed = true) }
 }

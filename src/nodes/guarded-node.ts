@@ -15,10 +15,11 @@ import type { Floors } from '../core/floors.ts'
 import type { Part } from '../core/part.ts'
 import type { Epochs } from '../core/replica-set.ts'
 import type { SyncedAt } from '../core/synced-at.ts'
-import { NodeCallFailed } from './failures.ts'
+import { endedSoon, NodeCallFailed } from './failures.ts'
 import { guardedMessenger } from './guarded-messenger.ts'
 import type {
   Announcements,
+  ChangeEvents,
   CheckedIn,
   DroppedPage,
   Fence,
@@ -63,6 +64,7 @@ interface Once {
 
 export class GuardedNode implements Node {
   readonly id: string
+  readonly changes?: (to: ChangeEvents) => Subscription
   private readonly inner: Node
   private readonly options: GuardOptions
   private heard: NodeListener | null = null
@@ -71,6 +73,41 @@ export class GuardedNode implements Node {
     this.id = inner.id
     this.inner = inner
     this.options = options
+    if (inner.changes) this.changes = (to) => this.changesOf(to)
+  }
+
+  /** `opened` and `ended` once each, and nothing after the end, or once it is closed. */
+  private changesOf(to: ChangeEvents): Subscription {
+    let isOpen = false
+    let isOver = false
+    const events: ChangeEvents = {
+      opened: () => {
+        if (isOver || isOpen) return
+        isOpen = true
+        to.opened()
+      },
+      changed: (keys) => isOver || to.changed(keys),
+      ended: (why) => {
+        if (isOver) return
+        isOver = true
+        to.ended(why)
+      },
+    }
+    try {
+      const inner = this.inner.changes!(events)
+      const close = () => {
+        isOver = true
+        try {
+          inner.close()
+        } catch {
+          // nothing is heard of it any more
+        }
+      }
+      return { close }
+    } catch (error) {
+      isOver = true
+      return endedSoon(to, messageOf(error), this.options.timers)
+    }
   }
 
   get address(): string {
@@ -325,12 +362,7 @@ export class GuardedNode implements Node {
     try {
       return this.inner.subscribe(to)
     } catch (error) {
-      const why = messageOf(error)
-      let isClosed = false
-      this.options.timers.endOfTurn(() => {
-        if (!isClosed) to.ended(why)
-      })
-      return { close: () => (isClosed = true) }
+      return endedSoon(to, messageOf(error), this.options.timers)
     }
   }
 

@@ -246,6 +246,21 @@ export interface Subscription {
   close(): void
 }
 
+/** What is heard of keys that change on a node, whoever changes them. Nothing is called before `changes` has returned. */
+export interface ChangeEvents {
+  /** From now on all changes are told. */
+  opened(): void
+  /**
+   * These were written or deleted, or the node removed them; by the names that they have there, perhaps several times.
+   * In the order of the changes, and after the answers to what was read before them, or earlier.
+   *
+   * @param keys null = all
+   */
+  changed(keys: readonly Buffer[] | null): void
+  /** Once, and nothing follows. What has changed shortly before is perhaps not told: within the time for which a node may be silent. */
+  ended(why: string): void
+}
+
 /** What arrives over a Messenger. Nothing is called before `messenger` has returned. */
 export interface MessengerEvents {
   /** From now on calls are accepted. */
@@ -468,6 +483,11 @@ export interface Node {
   announce(): Promise<void>
   /** Listens to such announcements, on a connection of its own. Never calls before it has returned. */
   subscribe(to: Announcements): Subscription
+  /**
+   * Tells which keys change, on a connection of its own, for as long as the data path is open. A node that is silent ends it.
+   * Absent: this driver cannot, and clients of the coordinator are not told of changes (CLIENT TRACKING).
+   */
+  changes?(to: ChangeEvents): Subscription
   /** Opens a connection of its own for messages of clients. */
   messenger(to: MessengerEvents): Messenger
   close(): Promise<void>

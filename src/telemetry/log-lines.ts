@@ -217,6 +217,15 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
           level: 'warn',
           sentence: `the near cache keeps nothing of node ${node}, which is read as without it: ${why}`,
         },
+  'tracking-unavailable': ({ node, why }) =>
+    why === null
+      ? { level: 'info', sentence: `clients may keep values of node ${node} again (CLIENT TRACKING)` }
+      : {
+          level: 'warn',
+          sentence:
+            `clients that track keys (CLIENT TRACKING) keep nothing of node ${node}, ` +
+            `which does not tell which keys change: ${why}`,
+        },
   'messages-unavailable': ({ node, why }) =>
     why === null
       ? { level: 'info', sentence: `node ${node} carries messages of clients (pub/sub) again` }

@@ -9,6 +9,7 @@ import { expect } from 'chai'
 import { Redis } from 'ioredis'
 import type { NearCache } from '../../src/nodes/near/near-cache.ts'
 import { startRedis, startRedisCluster, type RedisServer } from '../../scripts/redis-server.ts'
+import { CachingClient } from '../support/caching-client.ts'
 import { FAIR, FaultProxy, WEATHER } from '../support/fault-proxy.ts'
 import { RawResp } from '../support/raw-resp.ts'
 import { startRondo, type RunningRondo } from '../support/rondo.ts'
@@ -95,6 +96,16 @@ describe('the near cache', function () {
     await otherClient.del('k')
     await until(() => cache.entries.peek('k') === undefined)
     expect(await nearClient.get('k')).to.equal(null)
+  })
+
+  it('is not looked into by reads of clients that track keys', async () => {
+    await otherClient.set('k', 'v')
+    await heated('k')
+    const client = await CachingClient.open(respPort(near))
+    const { hits } = cache
+    expect(await client.ask('GET', 'k')).to.equal('$1\r\nv\r\n')
+    expect(cache.hits).to.equal(hits)
+    client.close()
   })
 
   it('says over HTTP that an answer came from it, and which node it is of', async () => {

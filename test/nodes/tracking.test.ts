@@ -63,7 +63,7 @@ describe('tracking', () => {
       {
         address: { host: '127.0.0.1', port: server.port, tls: false, password: 'secret' },
         ...{ connectTimeoutMs: 500, nodeTimeoutMs: 500, clock: realClock, timers: realTimers },
-        cache,
+        maxStalenessMs: cache.maxStalenessMs,
         onTracking: (why) => tell(`log: ${why}`),
       },
       () => ({}),

@@ -211,6 +211,7 @@ export class World {
       maxValueBytes: 1 << 20,
       maxInFlight: 10_000,
       hotKeys: 0,
+      maxTrackedKeys: 10_000,
       queueTimeoutMs: QUEUE_TIMEOUT_MS,
       windows: { largeBytes: CALLS_AT_ONCE, smallBytes: CALLS_AT_ONCE },
       clock: host,

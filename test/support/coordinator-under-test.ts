@@ -91,6 +91,7 @@ export class CoordinatorUnderTest {
       maxValueBytes: 1 << 20,
       maxInFlight: 10_000,
       hotKeys: 0,
+      maxTrackedKeys: 100_000,
       queueTimeoutMs: QUEUE_TIMEOUT_MS,
       clock: this.time,
       timers: this.time,

@@ -63,10 +63,12 @@ import {
 import { NodeLoad } from '../load.ts'
 import type { Journal } from './disk/journal.ts'
 import type { Waiting } from './disk/pending.ts'
+import { MemoryChanges } from './memory-changes.ts'
 import { MemoryStorage, type StoragePage } from './memory-storage.ts'
 import {
   MAX_HINTS,
   type Announcements,
+  type ChangeEvents,
   type CheckedIn,
   type DroppedPage,
   type Fence,
@@ -577,6 +579,10 @@ export class MemoryNode implements Node {
         listeners.delete(to)
       },
     }
+  }
+
+  changes(to: ChangeEvents): Subscription {
+    return new MemoryChanges(this.storage, to, this.options.timers)
   }
 
   messenger(to: MessengerEvents): Messenger {

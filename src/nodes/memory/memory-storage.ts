@@ -51,6 +51,12 @@ export interface Recorder {
   note(id: string, text: string, atMs: number): void
 }
 
+/** Is told which names change, whatever the reason: by writes, by the clock, or for want of room. */
+export interface Watcher {
+  changed(name: string): void
+  cleared(): void
+}
+
 export interface StoredEntry {
   readonly name: string
   readonly bytes: Buffer
@@ -70,6 +76,7 @@ export class MemoryStorage {
 
   /** Who listens to announcements. */
   readonly listeners = new Set<Announcements>()
+  readonly watchers = new Set<Watcher>()
   readonly messages = new MemoryMessages()
   /** Of the coordinators. */
   readonly notes = new MemoryNotes((...note) => this.recorder?.note(...note))
@@ -82,6 +89,7 @@ export class MemoryStorage {
   private readonly internals: LRUCache<string, Entry>
   private readonly order = new KeyOrder()
   private readonly hints = new Map<string, MemoryHints>()
+  private isClearing = false
 
   constructor(limits: Limits, clock: MonotonicClock) {
     this.limits = limits
@@ -143,6 +151,7 @@ export class MemoryStorage {
     cache.set(name, { bytes, number }, { ttl })
     const { maxEntries } = this.limits
     if (maxEntries > 0) while (this.users.size > maxEntries) this.users.pop()
+    this.tell(name)
     return true
   }
 
@@ -157,6 +166,7 @@ export class MemoryStorage {
       if (!now) return
       if (before?.number === now.number) {
         cache.set(name, before, { ttl: leftMs === Infinity ? 0 : Math.max(leftMs, Number.MIN_VALUE) })
+        this.tell(name)
       } else if (now.number > newest) this.withoutRecord(() => void cache.delete(name))
     }
   }
@@ -180,11 +190,19 @@ export class MemoryStorage {
     this.cacheOf(name).delete(name)
   }
 
+  private tell(name: string): void {
+    if (this.watchers.size === 0 || this.isClearing) return
+    for (const watcher of this.watchers) watcher.changed(name)
+  }
+
   clear(): void {
+    this.isClearing = true
     this.withoutRecord(() => {
       this.users.clear()
       this.internals.clear()
     })
+    this.isClearing = false
+    for (const watcher of this.watchers) watcher.cleared()
     this.hints.clear()
     this.notes.clear()
     this.recorder?.clear()
@@ -245,6 +263,7 @@ export class MemoryStorage {
         if (isEvicted) this.evictedKeys++
         this.order.remove(entry.number)
         this.recorder?.remove(name, isEvicted)
+        this.tell(name)
       },
     })
     return cache

@@ -25,6 +25,8 @@ export interface RedisNodeOptions {
   readonly maxHints?: number
   readonly clock: Clock
   readonly timers: Timers
+  /** For how long the connection may be silent on which it tells of changes. */
+  readonly maxStalenessMs?: number
   /** Absent: nothing is kept in this process. */
   readonly near?: NearOptions
 }

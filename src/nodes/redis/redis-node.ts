@@ -48,7 +48,7 @@ import {
   yesOrNo,
 } from './control-replies.ts'
 import { errorReason, isUnwritable } from './error-replies.ts'
-import { NOT_CONNECTED, SHUT } from '../failures.ts'
+import { endedSoon, NOT_CONNECTED, SHUT } from '../failures.ts'
 import { NodeLoad } from '../load.ts'
 import type { NearNode } from '../near/near-cache.ts'
 import { Link, REPLY_ERROR, REPLY_TOO_LONG, type LinkOptions } from './link.ts'
@@ -57,6 +57,7 @@ import {
   MAX_CHECKED_IN,
   MAX_HINTS,
   type Announcements,
+  type ChangeEvents,
   type CheckedIn,
   type DroppedPage,
   type Fence,
@@ -116,12 +117,13 @@ import { PendingLives, PendingStarts, type PendingEach } from './several.ts'
 import { RedisMessenger } from './redis-messenger.ts'
 import { RedisSubscription } from './subscription.ts'
 import { withoutSecrets } from './secrets.ts'
-import { Tracker } from './tracking.ts'
+import { Tracker, TrackingConnection } from './tracking.ts'
 
 const MAX_IN_FLIGHT = 100_000
 const MAX_UNSENT_BYTES = 64 * 1024 * 1024
 /** How much longer than a value a reply may be: the head of the record, or the replies to the handshake. */
 const REPLY_MARGIN_BYTES = 16 * 1024
+const MAX_STALENESS_MS = 1000
 const PROBED_WRITE_LIFE_MS = 1000
 /** Limit of keys per scan call: a node blocks meanwhile. */
 const MAX_SCANNED = 1000
@@ -134,6 +136,8 @@ export class RedisNode implements CallHost {
   /** Null: nothing is kept in this process. */
   readonly near: NearNode | null
   private readonly tracker: Tracker | null
+  /** Ends those that are told of changes. */
+  private readonly feeds = new Set<(why: string) => void>()
   private readonly options: RedisNodeOptions
   /** GRACE_SECONDS in milliseconds, encoded for the scripts. */
   readonly grace: Buffer
@@ -158,7 +162,12 @@ export class RedisNode implements CallHost {
     this.id = options.id
     this.near = options.near?.cache.of(options.id) ?? null
     this.tracker =
-      this.near && new Tracker({ ...options, ...options.near! }, () => this.tlsOptions(), this.near)
+      this.near &&
+      new Tracker(
+        { ...options, ...options.near!, maxStalenessMs: options.near!.cache.maxStalenessMs },
+        () => this.tlsOptions(),
+        this.near,
+      )
     this.grace = Buffer.from(String(options.graceMs))
     this.maxHints = Buffer.from(String(options.maxHints ?? MAX_HINTS))
   }
@@ -327,7 +336,7 @@ export class RedisNode implements CallHost {
       {
         onBroken: (failure) => {
           if (this.link !== link) return
-          this.tracker?.end()
+          this.dataPathEnded(failure.message)
           this.listener?.onBroken(this, failure)
         },
         onOtherMarker: (found) => (this.link === link ? this.follows(found) : null),
@@ -351,10 +360,15 @@ export class RedisNode implements CallHost {
 
   shut(reason: string): void {
     this.closeStores()
-    this.tracker?.end()
+    this.dataPathEnded(reason)
     const link = this.link
     this.link = null
     link?.destroy({ ...SHUT, message: reason })
+  }
+
+  private dataPathEnded(why: string): void {
+    this.tracker?.end()
+    for (const end of [...this.feeds]) end(why)
   }
 
   private linkOptions(): LinkOptions {
@@ -497,6 +511,31 @@ export class RedisNode implements CallHost {
 
   subscribe(to: Announcements): Subscription {
     return new RedisSubscription(this.options, () => this.tlsOptions(), to)
+  }
+
+  changes(to: ChangeEvents): Subscription {
+    const { link, options } = this
+    if (!link?.ready) return endedSoon(to, NOT_CONNECTED.message, options.timers)
+    const settings = { ...options, maxStalenessMs: options.maxStalenessMs ?? MAX_STALENESS_MS }
+    const connection = new TrackingConnection(settings, this.tlsOptions(), link.runId, {
+      began: () => to.opened(),
+      proven: () => undefined,
+      invalidated: (keys) => to.changed(keys),
+      ended: (why) => {
+        this.feeds.delete(end)
+        to.ended(why)
+      },
+    })
+    const close = () => {
+      this.feeds.delete(end)
+      connection.close()
+    }
+    const end = (why: string) => {
+      close()
+      to.ended(why)
+    }
+    this.feeds.add(end)
+    return { close }
   }
 
   messenger(to: MessengerEvents): Messenger {

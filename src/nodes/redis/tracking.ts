@@ -1,6 +1,7 @@
 /**
- * Keeps what is kept of a node honest (near/near-cache.ts): a connection on which the node tells which keys have changed
- * (CLIENT TRACKING in broadcasting mode), for as long as the data path is open.
+ * A connection on which the node tells which keys have changed (CLIENT TRACKING in broadcasting mode), for as long as the data
+ * path is open. It keeps what is kept of the node honest (near/near-cache.ts), and one of its own tells of changes for clients
+ * that keep values themselves (Node.changes).
  *
  *   data path opens ─▶ connect ─▶ HELLO 3, INFO, CLIENT TRACKING ON BCAST ─▶ tracked ─▶ PING … PONG, PING …
  *                          ▲                     │ refused                       │ lost, silent, or not RESP3
@@ -22,7 +23,7 @@ import net from 'node:net'
 import tls, { type ConnectionOptions } from 'node:tls'
 import type { TimerHandle } from '../../core/clock.ts'
 import { printable } from '../../core/printable.ts'
-import type { NearCache, NearNode } from '../near/near-cache.ts'
+import type { NearNode } from '../near/near-cache.ts'
 import { encodeCommand } from './link.ts'
 import type { RedisNodeOptions } from './options.ts'
 import { Resp3Reader, type Value, type ValueKind } from './resp3-reader.ts'
@@ -46,11 +47,15 @@ const FIRST_PAUSE_MS = 250
 const LONGEST_PAUSE_MS = 10_000
 const MAX_SHOWN = 200
 
-type TrackerOptions = Pick<
+export type ConnectionSettings = Pick<
   RedisNodeOptions,
   'address' | 'connectTimeoutMs' | 'nodeTimeoutMs' | 'timers' | 'clock'
 > & {
-  readonly cache: NearCache
+  /** For how long the node may be silent. */
+  readonly maxStalenessMs: number
+}
+
+type TrackerOptions = ConnectionSettings & {
   readonly onTracking: (why: string | null) => void
 }
 
@@ -122,7 +127,7 @@ export class Tracker {
   }
 }
 
-interface TrackingEvents {
+export interface TrackingEvents {
   began(): void
   /** All invalidations of writes before this have arrived. */
   proven(sinceMs: number): void
@@ -138,8 +143,8 @@ interface Greeting {
   readonly problem: (reply: Value) => string | null
 }
 
-class TrackingConnection {
-  private readonly options: TrackerOptions
+export class TrackingConnection {
+  private readonly options: ConnectionSettings
   private readonly events: TrackingEvents
   private readonly socket: net.Socket
   private readonly reader: Resp3Reader
@@ -153,7 +158,12 @@ class TrackingConnection {
   private pingMs = -Infinity
   private formerPingMs = -Infinity
 
-  constructor(options: TrackerOptions, tlsOptions: ConnectionOptions, runId: string, events: TrackingEvents) {
+  constructor(
+    options: ConnectionSettings,
+    tlsOptions: ConnectionOptions,
+    runId: string,
+    events: TrackingEvents,
+  ) {
     this.options = options
     this.events = events
     this.greetings = greetingsFor(options.address, runId)
@@ -229,21 +239,21 @@ class TrackingConnection {
   }
 
   private ping(): void {
-    const { cache, timers, clock } = this.options
+    const { maxStalenessMs, timers, clock } = this.options
     this.formerPingMs = this.pingMs
     this.pingMs = clock.monotonicMs()
     this.isPinging = true
     this.socket.write(PING)
-    this.timer = timers.setTimeout(() => this.overdue(), cache.maxStalenessMs)
+    this.timer = timers.setTimeout(() => this.overdue(), maxStalenessMs)
   }
 
   private onPong(): void {
-    const { cache, timers, clock } = this.options
+    const { maxStalenessMs, timers, clock } = this.options
     timers.clearTimeout(this.timer)
     this.isPinging = false
     const isProof = this.formerPingMs > -Infinity
     if (isProof) this.events.proven(this.formerPingMs)
-    const nextMs = this.pingMs + cache.maxStalenessMs / PINGS
+    const nextMs = this.pingMs + maxStalenessMs / PINGS
     const pauseMs = isProof ? Math.max(0, nextMs - clock.monotonicMs()) : 0
     this.timer = timers.setTimeout(() => this.ping(), pauseMs)
   }

@@ -37,6 +37,7 @@ export function registerRespMetrics(registry: Registry, server: RespServer): voi
     },
   })
   registerSubscriptionMetrics(registers, server)
+  registerTrackingMetrics(registers, server)
   new Gauge({
     name: 'rondo_resp_connections',
     help: 'Connections of the Redis protocol.',
@@ -78,6 +79,41 @@ function registerSubscriptionMetrics(registers: Registry[], server: RespServer):
       this.set({ kind: 'shard' }, shardChannels)
     },
   })
+}
+
+const TRACKING_GAUGES = [
+  ['clients', 'Clients that are told which keys change (CLIENT TRACKING).', 'trackers'],
+  ['keys', 'Keys that are remembered for clients that may keep them: each once for each client.', 'items'],
+  ['nodes', 'Nodes that tell this coordinator which keys change, for its clients.', 'nodes'],
+] as const
+const TRACKING_COUNTERS = [
+  ['invalidations', 'Keys that clients were told of, each once for each client.', 'told'],
+  ['evicted', 'Keys that clients were told of because too many were remembered.', 'evicted'],
+  ['flushes', 'Times that clients were told that all keys may have changed.', 'flushes'],
+] as const
+
+function registerTrackingMetrics(registers: Registry[], { store }: RespServer): void {
+  for (const [name, help, count] of TRACKING_GAUGES) {
+    new Gauge({
+      name: `rondo_tracking_${name}`,
+      help,
+      registers,
+      collect() {
+        this.set(store.tracking.counts[count])
+      },
+    })
+  }
+  for (const [name, help, count] of TRACKING_COUNTERS) {
+    new Counter({
+      name: `rondo_tracking_${name}_total`,
+      help,
+      registers,
+      collect() {
+        this.reset()
+        this.inc(store.tracking.counts[count])
+      },
+    })
+  }
 }
 
 type Metric = Awaited<ReturnType<Histogram<'command'>['get']>>

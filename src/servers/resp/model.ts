@@ -28,6 +28,7 @@ import type { Rates } from './rates.ts'
 import type { SlowLog } from './slow-log.ts'
 import type { TokenTries } from '../token-tries.ts'
 import type { Tokens } from '../tokens.ts'
+import type { ClientTracking } from './connection/client-tracking.ts'
 import { compacted } from './connection/compact.ts'
 import type { Slot, SlotOwner } from './connection/slot.ts'
 import type { Subscribed } from './connection/subscribed.ts'
@@ -165,12 +166,24 @@ export interface Client extends Caller, SlotOwner {
   /** Its command waits for an element, or looks for one; null = none does. */
   wait: Wait<Reply> | null
   readonly subscribed: Subscribed
+  /** CLIENT TRACKING; null = off. */
+  tracking: ClientTracking | null
+  /** It is gone, or is about to be. */
+  readonly isLeaving: boolean
   /** To anything. */
   readonly isSubscribed: boolean
   authenticate(user: User): void
   /** RESET: a new connection's defaults. */
   reset(): void
   forgetTransaction(): void
+  stopTracking(): void
+  /**
+   * Sends what it has not asked for, behind the replies to the commands that it has begun.
+   *
+   * @param isOfReads only behind those whose keys it may keep (CLIENT TRACKING)
+   * @returns false: it is gone, or is about to be
+   */
+  push(encoded: Buffer, isOfReads?: boolean): boolean
   forgetWatch(): void
   /** Appends a slot to the queue of replies. */
   add(slot: Slot): void

@@ -14,6 +14,7 @@ import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { COMMANDS, lookUp, EMPTY_COMMAND } from './table.ts'
 import type { CommandSettings, FlushProgress } from '../../commands/model.ts'
 import type { Command } from './model.ts'
+import type { ClientTracking } from './connection/client-tracking.ts'
 import { Connection, type Host } from './connection/connection.ts'
 import { OtherProtocols, type OtherProtocol } from './wire/other-protocol.ts'
 import { Output } from './wire/output.ts'
@@ -36,6 +37,7 @@ import type { Ledger } from '../ledger.ts'
 import type { ConnectionLimit } from '../connection-limit.ts'
 import { RespError } from '../../commands/reply.ts'
 import { wrongNumber } from './session/session-command.ts'
+import { noteBegun, noteReads } from './session/tracking.ts'
 import { queue, refuse } from './session/transaction.ts'
 import { CLOSING } from './session/blocking.ts'
 import { isUnheardRead, runUnheard } from './session/unheard.ts'
@@ -224,8 +226,8 @@ export class RespServer implements Host, CommandHost {
     }
     try {
       if (connection.transaction && !command.control) queue(connection, command, args)
-      else if (isUnheardRead(connection, command)) runUnheard(connection, args, command)
-      else command.run(connection, args, command)
+      else if (connection.tracking !== null) runTracked(connection, connection.tracking, command, args)
+      else run(connection, command, args)
     } catch (error) {
       // A bug. Which replies are still due is unknown, so this connection is closed, and no other.
       this.options.emit({
@@ -347,6 +349,23 @@ export class RespServer implements Host, CommandHost {
     const nowUs = this.nowUs()
     for (const connection of held) connection.flush(this.output, nowUs, true)
   }
+}
+
+function run(connection: Connection, command: Command, args: Buffer[]): void {
+  if (isUnheardRead(connection, command)) runUnheard(connection, args, command)
+  else command.run(connection, args, command)
+}
+
+function runTracked(
+  connection: Connection,
+  tracking: ClientTracking,
+  command: Command,
+  args: Buffer[],
+): void {
+  const isRemembered = noteReads(connection, tracking, command, args)
+  run(connection, command, args)
+  if (command.name === 'exec' || command.flags.includes('readonly')) connection.tracksUpTo = connection.added
+  noteBegun(connection, tracking, command, isRemembered)
 }
 
 /** As in Redis, with the subcommand. */

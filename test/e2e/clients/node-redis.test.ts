@@ -21,8 +21,12 @@ describe('node-redis', function () {
 
   const versions = [
     // Only their types differ, in what is not used here.
-    { version: 5, createClient: redis5.createClient },
-    { version: 6, createClient: redis6.createClient as unknown as typeof redis5.createClient },
+    { version: 5, createClient: redis5.createClient, cacheOf: () => new redis5.BasicClientSideCache() },
+    {
+      version: 6,
+      createClient: redis6.createClient as unknown as typeof redis5.createClient,
+      cacheOf: () => new redis6.BasicClientSideCache() as unknown as redis5.BasicClientSideCache,
+    },
   ]
   for (const { version, createClient } of versions) {
     for (const RESP of [2, 3] as const) {
@@ -89,6 +93,36 @@ describe('node-redis', function () {
         })
       })
     }
+  }
+
+  for (const { version, createClient, cacheOf } of versions) {
+    it(`${version} keeps what it has read (clientSideCache) until that changes or ends`, async () => {
+      const url = `redis://127.0.0.1:${nodes.port}`
+      const cache = cacheOf()
+      const client = await createClient({ url, RESP: 3, clientSideCache: cache }).connect()
+      const other = await createClient({ url, RESP: 3 }).connect()
+      const kept = async (read: () => Promise<unknown>) => {
+        // The nodes may tell of a write for some milliseconds.
+        for (let { hitCount } = cache.stats(); cache.stats().hitCount === hitCount;) await read()
+        return read()
+      }
+      const changes = async (read: () => Promise<unknown>, to: unknown) => {
+        while (JSON.stringify(await read()) !== JSON.stringify(to)) await client.ping()
+      }
+      await other.set('kept', 'old')
+      expect(await kept(() => client.get('kept'))).to.equal('old')
+      await other.set('kept', 'new')
+      await changes(() => client.get('kept'), 'new')
+      await other.hSet('kept:h', 'f', '1')
+      expect(await kept(() => client.hGet('kept:h', 'f'))).to.equal('1')
+      await other.hSet('kept:h', 'f', '2')
+      await changes(() => client.hGet('kept:h', 'f'), '2')
+      await other.set('kept', 'short', { expiration: { type: 'PX', value: 300 } })
+      await changes(() => client.get('kept'), 'short')
+      expect(await kept(() => client.get('kept'))).to.equal('short')
+      await changes(() => client.get('kept'), null)
+      await Promise.all([client.close(), other.close()])
+    })
   }
 
   for (const RESP of [2, 3] as const) {

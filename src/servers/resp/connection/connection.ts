@@ -49,6 +49,7 @@ import { errorOf } from '../../../commands/errors.ts'
 import type { Output } from '../wire/output.ts'
 import type { OtherProtocol } from '../wire/other-protocol.ts'
 import { EVERYTHING } from './claims.ts'
+import type { ClientTracking } from './client-tracking.ts'
 import {
   BROKEN,
   FOREIGN,
@@ -149,6 +150,8 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
   transaction: Transaction | null = null
   watch: Watch | null = null
   wait: Wait<Reply> | null = null
+  /** CLIENT TRACKING; null = off. */
+  tracking: ClientTracking | null = null
   private subscriptions: Subscribed | null = null
   /** Since when so many messages wait that it is closed if it stays so; null = fewer do. */
   private slowSinceMs: number | null = null
@@ -175,6 +178,10 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
   private last: Slot | null = null
   /** Commands received so far. */
   added = 0
+  /** Of these, how many replies have been written. */
+  private written = 0
+  /** The last one whose keys it may keep, as `added` was then: what it is told comes behind its reply. */
+  tracksUpTo = 0
   private pipelined = 0
   /** Of these, how many have their reply. */
   private ready = 0
@@ -302,10 +309,20 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
     this.account.moveTo(this.userName)
     this.forgetTransaction()
     this.subscriptions?.removeAll()
+    this.stopTracking()
+  }
+
+  stopTracking(): void {
+    this.tracking?.end()
+    this.tracking = null
   }
 
   get subscribed(): Subscribed {
     return (this.subscriptions ??= new Subscribed(this.store.channels, this, this.account))
+  }
+
+  get isLeaving(): boolean {
+    return this.gone || this.ending || this.closing
   }
 
   get isSubscribed(): boolean {
@@ -552,18 +569,30 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
 
   /** A message of a channel that it subscribes to. */
   receive(message: Message): void {
-    if (this.gone || this.ending || this.closing) return
-    const encoded = this.server.messages.bytesOf(message, this.protocol)
+    this.push(this.server.messages.bytesOf(message, this.protocol))
+  }
+
+  /** As described in ../model.ts. */
+  push(encoded: Buffer, isOfReads = false): boolean {
+    if (this.isLeaving) return false
+    // A command that waits for long does not hold up what is told of earlier reads.
+    const isAhead = isOfReads && this.written >= this.tracksUpTo
     const slot = new PushSlot(this, this.server.emptyCommand, encoded, encoded.length)
     this.pipelined++
     this.ready++
     this.readyBytes += encoded.length
-    if (this.last) this.last.next = slot
-    else this.first = slot
-    this.last = slot
+    if (isAhead && this.first) {
+      slot.next = this.first
+      this.first = slot
+    } else {
+      if (this.last) this.last.next = slot
+      else this.first = slot
+      this.last = slot
+    }
     this.countSoon(encoded.length + COMMAND_BYTES)
     this.flushSoon()
     this.endIfSlow()
+    return true
   }
 
   /** Publishers wait for nobody: a subscriber for which too much waits is closed, as in Redis. */
@@ -614,7 +643,10 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
     let slot = this.first
     let bytes = 0
     while (slot?.done && bytes < MAX_WRITE_BYTES) {
-      if (!slot.isPush) this.server.stats.ended(slot, nowUs)
+      if (!slot.isPush) {
+        this.server.stats.ended(slot, nowUs)
+        this.written++
+      }
       bytes += slot.bytes
       this.pipelined--
       this.ready--
@@ -640,7 +672,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
     if (this.inputEnded) this.noteProgress(nowMs)
     const unmovedMs = nowMs - this.movedAtMs
     if (this.closing) return unmovedMs >= CLOSING_MS
-    if (this.isSubscribed) this.endIfSlow()
+    if (this.isSubscribed || this.tracking) this.endIfSlow()
     if (this.socket.writableLength > 0) return unmovedMs >= UNMOVED_MS
     const { idleMs } = this.server.options
     return idleMs > 0 && !this.isSubscribed && this.pipelined === 0 && unmovedMs >= idleMs
@@ -756,6 +788,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
     for (let slot = this.first; slot; slot = slot.next) slot.dropped()
     this.first = this.last = null
     this.subscriptions?.end(this.server.options.timers)
+    this.stopTracking()
     this.account.close()
     this.socket.destroy()
   }

@@ -108,7 +108,7 @@ export function describe(client: Client, command: string | null): string {
     ['name', client.name],
     ['age', Math.floor((nowMs - client.openedAtMs) / 1000)],
     ['idle', command === null ? Math.floor(client.idleMs(nowMs) / 1000) : 0],
-    ['flags', flagsOf(client) || 'N'],
+    ['flags', flagsOf(client)],
     ['db', client.settings.database],
     ['sub', subscriptionsOf(client, 'channel')],
     ['psub', subscriptionsOf(client, 'pattern')],
@@ -127,7 +127,7 @@ export function describe(client: Client, command: string | null): string {
     ['events', 'r'],
     ['cmd', command ?? client.lastCommand ?? 'NULL'],
     ['user', client.user],
-    ['redir', -1],
+    ['redir', client.tracking?.redirectId ?? -1],
     ['resp', client.protocol],
     ['watch', client.watch ? client.watch.size : 0],
     ['lib-name', client.libraryName],
@@ -136,8 +136,9 @@ export function describe(client: Client, command: string | null): string {
   return `${fields.map(([field, value]) => `${field}=${value}`).join(' ')}\n`
 }
 
-function flagsOf({ isSubscribed, transaction, wait }: Client): string {
-  return `${isSubscribed ? 'P' : ''}${transaction ? 'x' : ''}${wait?.isBlocked ? 'b' : ''}`
+function flagsOf({ isSubscribed, transaction, tracking, wait }: Client): string {
+  const tracks = tracking ? `t${tracking.isBroken ? 'R' : ''}${tracking.mode.isBroadcast ? 'B' : ''}` : ''
+  return `${isSubscribed ? 'P' : ''}${transaction ? 'x' : ''}${wait?.isBlocked ? 'b' : ''}${tracks}` || 'N'
 }
 
 function subscriptionsOf(client: Client, kind: SubscriptionKind): number {

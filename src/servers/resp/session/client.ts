@@ -12,6 +12,7 @@ import {
   type SessionCommand,
 } from './session-command.ts'
 import { CommandError, SYNTAX_ERROR } from '../../../commands/step.ts'
+import { caching, getRedirection, tracking, trackingInfo } from './tracking.ts'
 
 const MAX_NAME_BYTES = 256
 
@@ -19,6 +20,21 @@ const NORMAL = ['noscript', 'loading', 'stale']
 const ADMIN = ['admin', ...NORMAL]
 
 const ofThisConnection: Subcommands = {
+  caching: {
+    arity: 3,
+    since: '6.0.0',
+    syntax: 'mode(YES|NO)',
+    flags: NORMAL,
+    summary: 'Says whether the keys of the next command are tracked (OPTIN, OPTOUT).',
+    answer: caching,
+  },
+  getredir: {
+    arity: 2,
+    since: '6.0.0',
+    flags: NORMAL,
+    summary: 'Returns the id of the connection that is told of changed keys.',
+    answer: getRedirection,
+  },
   getname: {
     arity: 2,
     since: '2.6.9',
@@ -72,6 +88,13 @@ const ofThisConnection: Subcommands = {
     summary: 'Sets the name or version of the client library of this connection.',
     answer: setInfo,
   },
+  trackinginfo: {
+    arity: 2,
+    since: '6.2.0',
+    flags: NORMAL,
+    summary: 'Describes the tracking of keys for this connection.',
+    answer: trackingInfo,
+  },
   setname: {
     arity: 3,
     since: '2.6.9',
@@ -109,8 +132,16 @@ function unblock({ server }: Client, args: readonly Buffer[]): Reply {
   return 0
 }
 
-/** They walk all connections, in slices. */
-const ofAllConnections: Subcommands<OverallAnswer> = {
+/** Those that walk all connections do it in slices. */
+const inRounds: Subcommands<OverallAnswer> = {
+  tracking: {
+    arity: -3,
+    since: '6.0.0',
+    syntax: 'status(ON|OFF) [REDIRECT client-id] [PREFIX prefix...+] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]',
+    flags: NORMAL,
+    summary: 'Tells this client which keys change, of those that it has read or that begin with a prefix.',
+    answer: tracking,
+  },
   kill: {
     arity: -3,
     since: '2.4.0',
@@ -139,7 +170,7 @@ const REASONS = {
   unpause: WHOLE_CLUSTER,
 }
 
-const subcommands = withHelp<OverallAnswer>('client', { ...ofThisConnection, ...ofAllConnections })
+const subcommands = withHelp<OverallAnswer>('client', { ...ofThisConnection, ...inRounds })
 
 const atOnce = immediate(
   'client',
@@ -148,11 +179,11 @@ const atOnce = immediate(
   (client, args) => subcommandOf('client', subcommands, args, REASONS).answer(client, args) as Reply,
 )
 const inSlices = overall('client', -2, async (client, args) =>
-  subcommandOf('client', ofAllConnections, args).answer(client, args),
+  subcommandOf('client', inRounds, args).answer(client, args),
 )
 
 function commandFor(args: readonly Buffer[]): SessionCommand {
-  return Object.hasOwn(ofAllConnections, word(args[1]!).toLowerCase()) ? inSlices : atOnce
+  return Object.hasOwn(inRounds, word(args[1]!).toLowerCase()) ? inSlices : atOnce
 }
 
 export const CLIENT: SessionCommand = {

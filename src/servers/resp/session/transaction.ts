@@ -25,6 +25,7 @@ import { nowMs, readNeeded } from '../../../commands/run/held.ts'
 import { OK, RespError, Simple, type Reply } from '../../../commands/reply.ts'
 import { trySelect } from './select.ts'
 import { controlCommand, subcommandOf } from './session-command.ts'
+import { keepsTransaction, noteTransaction } from './tracking.ts'
 import { ReplySlot } from '../connection/slot.ts'
 import { CommandError, distinctInSlices } from '../../../commands/step.ts'
 import { countLookups, type Lookups } from '../../../commands/run/lookups.ts'
@@ -164,17 +165,26 @@ function exec(client: Client, _args: readonly Buffer[], command: Command): void 
   const slot = new ReplySlot(client, command)
   client.add(slot)
   const job = prepare(client, transaction, watch)
+  const tracking = keepsTransaction(client, transaction.queued)
+  const begin = ({ steps, keys }: { steps: Queue; keys: Buffer[] }) => {
+    if (tracking)
+      noteTransaction(
+        tracking,
+        transaction.queued,
+        steps.map((step) => (isStep(step) ? step : null)),
+      )
+    return execSteps(client, transaction, steps, keys, watch)
+  }
   if (transaction.isLong) {
     const released = claimEverything(client)
-    const prepared = client.work.outcomeOf(job)
-    const answer = prepared.then(({ steps, keys }) => execSteps(client, transaction, steps, keys, watch))
+    const answer = client.work.outcomeOf(job).then(begin)
     slot.answerWith(answer.finally(() => endOf(transaction, released)))
     return
   }
   const { steps, keys } = inOneGo(job)
   // Commands without keys may affect all later commands.
   const released = steps.includes(null) ? claimEverything(client) : claimKeys(client, keys)
-  const answer = execSteps(client, transaction, steps, keys, watch)
+  const answer = begin({ steps, keys })
   slot.answerWith(answer.finally(() => endOf(transaction, released)))
 }
 

@@ -1,0 +1,128 @@
+/**
+ * What a connection has asked for with CLIENT TRACKING, and how it is told of changed keys:
+ *
+ *   RESP3                       >2 invalidate [key]         among the replies, behind those to the reads it has begun
+ *   REDIRECT, a RESP2 client    message __redis__:invalidate [key]    if that one subscribes to something
+ *   otherwise                   nothing
+ *
+ * Keys are told by the names that clients use, in whichever database they are.
+ */
+import { encodeReply, Pushes, type Reply } from '../../../commands/reply.ts'
+import type { KeyTracker, Requester, Tracking } from '../../../coordinator/api.ts'
+import { clientKey } from '../../../core/keys.ts'
+import { ARGUMENT_BYTES, COMMAND_BYTES, type Account } from '../../ledger.ts'
+import type { Client } from '../model.ts'
+
+const CHANNEL = '__redis__:invalidate'
+/** At most so many keys in one message. */
+const KEYS_A_MESSAGE = 1000
+
+export interface TrackingMode {
+  readonly isBroadcast: boolean
+  readonly optIn: boolean
+  readonly optOut: boolean
+  readonly noLoop: boolean
+}
+
+/** Where it is told: itself, or the connection of REDIRECT. */
+type Told = Pick<Client, 'isLeaving' | 'protocol' | 'isSubscribed' | 'push'>
+
+export class ClientTracking implements KeyTracker {
+  readonly mode: TrackingMode
+  readonly ignores: Requester | null
+  /** By latin1. */
+  readonly prefixes = new Map<string, Buffer>()
+  /** Of REDIRECT; 0 = none. */
+  redirectId = 0
+  /** The connection of REDIRECT was gone when something had to be told. */
+  isBroken = false
+  /** CLIENT CACHING, for the next command. */
+  isCachingGiven = false
+  private readonly tracking: Tracking
+  private readonly account: Account
+  /** Null once it has ended: keys that it has read may stay in the table for longer. */
+  private client: Told | null
+  private redirect: Told | null = null
+  private heldBytes = 0
+
+  constructor(client: Client, mode: TrackingMode, tracking: Tracking) {
+    this.client = client
+    this.mode = mode
+    this.ignores = mode.noLoop ? client : null
+    this.tracking = tracking
+    this.account = client.account
+  }
+
+  /** @returns resolves when the nodes tell of changes; null = they do */
+  begin(
+    redirect: Client | null,
+    prefixes: readonly Buffer[],
+    former: ClientTracking | null,
+  ): Promise<void> | null {
+    this.redirect = redirect
+    this.redirectId = redirect?.id ?? 0
+    if (!this.mode.isBroadcast) return this.tracking.begin(this, null)
+    const all = new Map(former?.prefixes)
+    for (const prefix of prefixes) all.set(prefix.toString('latin1'), Buffer.from(prefix))
+    if (prefixes.length === 0) all.set('', Buffer.alloc(0))
+    for (const [text, prefix] of all) {
+      this.prefixes.set(text, prefix)
+      this.heldBytes += 4 * prefix.length + COMMAND_BYTES + ARGUMENT_BYTES
+    }
+    this.account.add(this.heldBytes)
+    return this.tracking.begin(this, [...all.values()])
+  }
+
+  end(): void {
+    if (!this.client) return
+    this.client = this.redirect = null
+    this.tracking.end(this)
+    this.account.add(-this.heldBytes)
+    this.heldBytes = 0
+  }
+
+  /** Whether the client may keep what the command that follows reads. */
+  get isReading(): boolean {
+    const { isBroadcast, optIn, optOut } = this.mode
+    if (isBroadcast) return false
+    return optIn ? this.isCachingGiven : !(optOut && this.isCachingGiven)
+  }
+
+  /** @param keys by their names on the nodes */
+  remember(keys: readonly Buffer[]): void {
+    this.tracking.remember(this, keys)
+  }
+
+  changed(keys: readonly Buffer[] | null): void {
+    if (!this.client) return
+    if (keys === null) {
+      this.tell(null)
+      return
+    }
+    const names = keys.flatMap((key) => clientKey(key)?.key ?? [])
+    for (let from = 0; from < names.length; from += KEYS_A_MESSAGE) {
+      this.tell(names.slice(from, from + KEYS_A_MESSAGE))
+    }
+  }
+
+  private tell(keys: readonly Buffer[] | null): void {
+    const client = this.client!
+    const { redirect } = this
+    const told = redirect ?? client
+    const isThere = this.send(told, keys)
+    if (isThere || !redirect) return
+    this.isBroken = true
+    if (client.protocol === 3) client.push(encoded(['tracking-redir-broken', this.redirectId], 3))
+  }
+
+  /** @returns false: the connection is gone */
+  private send(told: Told, keys: readonly Buffer[] | null): boolean {
+    if (told.protocol === 3) return told.push(encoded(['invalidate', keys], 3), told === this.client)
+    if (!this.redirect) return true
+    return told.isSubscribed ? told.push(encoded(['message', CHANNEL, keys], 2)) : !told.isLeaving
+  }
+}
+
+function encoded(items: Reply[], protocol: 2 | 3): Buffer {
+  return encodeReply(new Pushes([items]), protocol)
+}
