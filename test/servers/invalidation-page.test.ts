@@ -14,7 +14,7 @@ describe('docs/INVALIDATION.md', () => {
   let redis: RawResp
 
   before(async () => {
-    running = await startRondo({ READ_CONSISTENCY: 'quorum', WRITE_CONSISTENCY: 'quorum', HOT_KEYS: '50' })
+    running = await startRondo({ HOT_KEYS: '50' })
     redis = await RawResp.open(running.rondo.respServer.port)
   })
   after(async () => {
