@@ -109,7 +109,7 @@ const ofThisConnection: Subcommands = {
   unblock: {
     arity: -3,
     since: '5.0.0',
-    syntax: 'client-id:integer [unblock-type(TIMEOUT|ERROR)]',
+    syntax: 'client-id:integer [timeout_error(TIMEOUT|ERROR)]',
     flags: ADMIN,
     summary: 'Ends the command of another connection of this coordinator that waits for an element.',
     answer: unblock,
