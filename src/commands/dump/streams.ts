@@ -40,6 +40,7 @@ const UNITS_A_NODE = 32
 /** @throws DamagedCollection */
 export function writeStream(bytes: Buffer): Buffer[] {
   const stream = Stream.of(bytes)
+  stream.checkTexts(0, stream.length)
   const nodes: Buffer[][] = []
   for (let from = 0; from < stream.length; from += NODE_ENTRIES)
     nodes.push(nodeOf(stream, from, Math.min(from + NODE_ENTRIES, stream.length)))

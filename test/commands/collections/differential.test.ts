@@ -78,7 +78,7 @@ describe('commands on collections', function () {
           const executor = new StepExecutor(protocol, 1024 * 1024)
           return Promise.resolve(stream.map((command) => executor.run(bytesOf(command), Date.now())))
         }
-        await holds(oracle, run, commandsOf(table), { runs: 150, length: 60 }).finally(() => oracle.close())
+        await holds(oracle, run, commandsOf(table), { runs: type === 'streams' ? 80 : 150, length: 60 }).finally(() => oracle.close())
       })
     }
   }
