@@ -264,7 +264,7 @@ function readGroup(input: Input, stream: Stream, hasCounters: boolean, hasActivi
     const activeMs = hasActivity ? timeIn(input) : 0
     for (let own = input.length(); own > 0; own--) {
       const pending = given.get(input.take(ID_BYTES).toString('latin1'))
-      if (!pending || pending.consumer !== -1) throw new BadData()
+      if (pending?.consumer !== -1) throw new BadData()
       pending.consumer = consumers.length
     }
     consumers.push({ name, seenMs, activeMs })
