@@ -4,9 +4,15 @@
  */
 import fc from 'fast-check'
 import { STREAM_STEPS } from '../../../src/commands/streams/specs.ts'
-import { joined, key, mostly, number, perhaps, several, words, type Arguments } from './stream.ts'
+import { joined, mostly, number, perhaps, several, words, type Arguments } from './stream.ts'
 
 const FAR = '99999999999999'
+/** Mostly one: what is pending is found again. */
+const key = fc.oneof(
+  { weight: 12, arbitrary: words('{t}a') },
+  { weight: 3, arbitrary: words('{t}b') },
+  words('{t}s', '{t}no'),
+)
 const plainId = fc
   .tuple(fc.integer({ min: 0, max: 6 }), fc.integer({ min: 0, max: 3 }))
   .map(([ms, counter]) => [`${ms}-${counter}`])
@@ -50,7 +56,7 @@ const end = mostly(fc.oneof(words('+'), plainId), id, words('(3-0', '(0-0', '(+'
 const count = mostly(number(0, 4), words('-1', 'x', ''))
 const withCount = perhaps(joined(words('COUNT', 'count'), count))
 const text = words('a', 'b', 'field', '', '1', '-7', '\xff\0')
-const group = mostly(words('g', 'h'), words('no', '', 'g\0x'))
+const group = mostly(words('g', 'g', 'g', 'h'), words('no', '', 'g\0x'))
 const consumer = mostly(words('c', 'd'), words('', 'e\0', 'B'))
 const nonsense = words('', 'foo', 'NX')
 const strategy = joined(
@@ -176,3 +182,15 @@ export const STREAM_COMMANDS: Readonly<Record<string, Arguments>> = Object.fromE
     return [name, args.filter(({ length }) => (arity < 0 ? length + 1 >= -arity : length + 1 === arity))]
   }),
 )
+
+/** A group has something pending only if it was created, and there was something to read. */
+export const STREAM_WEIGHTS = {
+  xadd: 6,
+  xgroup: 3,
+  xreadgroup: 6,
+  xack: 2,
+  xpending: 2,
+  xclaim: 2,
+  xautoclaim: 2,
+  xinfo: 2,
+}

@@ -54,6 +54,10 @@ describe('a stream', () => {
       expect(await ask(line), line).to.equal(`-${error}`)
     }
     expect(await ask('XLEN s')).to.equal(':1')
+    await ask('XADD s 99999999999999-5 f v')
+    expect(await ask('XADD s * f v')).to.equal('$16\r\n99999999999999-6')
+    expect(await ask('XADD s 99999999999999-* f v')).to.equal('$16\r\n99999999999999-7')
+    expect(await ask('XLEN s')).to.equal(':4')
     await ask('XADD s 18446744073709551615-18446744073709551615 f v')
     expect(await ask('XADD s * f v')).to.equal(
       '-ERR The stream has exhausted the last possible ID, unable to add more items',
