@@ -116,6 +116,24 @@ describe('a stream', () => {
     expect(next).to.include(`\r\n${delivered.length + 1}-1\r\n`)
   })
 
+  it('keeps what other consumers have pending when one is removed', async () => {
+    for (let i = 1; i <= 4; i++) await ask(`XADD s ${i}-0 f v`)
+    await ask('XGROUP CREATE s g 0')
+    for (const [consumer, count] of [
+      ['a', 1],
+      ['b', 2],
+      ['c', 1],
+    ] as const) {
+      await ask(`XREADGROUP GROUP g ${consumer} COUNT ${count} STREAMS s >`)
+    }
+    expect(await ask('XGROUP DELCONSUMER s g a')).to.equal(':1')
+    expect((await ask('XPENDING s g')).match(/\$1\r\n\w\r\n\$1\r\n\d/g)).to.deep.equal([
+      '$1\r\nb\r\n$1\r\n2',
+      '$1\r\nc\r\n$1\r\n1',
+    ])
+    expect(await ask('XREADGROUP GROUP g c STREAMS s 0')).to.include('4-0')
+  })
+
   it('trims whole hundreds with ~', async () => {
     for (let i = 1; i <= 250; i++) await ask(`XADD s ${i}-0 f v`)
     expect(await ask('XTRIM s MAXLEN ~ 60')).to.equal(':100')
