@@ -58,6 +58,8 @@ describe('a stream', () => {
     expect(await ask('XADD s * f v')).to.equal('$16\r\n99999999999999-6')
     expect(await ask('XADD s 99999999999999-* f v')).to.equal('$16\r\n99999999999999-7')
     expect(await ask('XLEN s')).to.equal(':4')
+    await ask('XADD full 5-18446744073709551615 f v')
+    expect(await ask('XADD full 5-* f v')).to.equal('-ERR Elements are too large to be stored')
     await ask('XADD s 18446744073709551615-18446744073709551615 f v')
     expect(await ask('XADD s * f v')).to.equal(
       '-ERR The stream has exhausted the last possible ID, unable to add more items',
