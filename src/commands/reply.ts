@@ -101,6 +101,8 @@ export interface LazyItems {
   /** About how long they are all together, if that is known without making them. */
   readonly bytes?: number
   item(i: number): Reply
+  /** The bytes of the items from `from` up to, without, `to`, if they are the same in all protocols. */
+  encoded?(from: number, to: number): Buffer
 }
 
 /** A long array, of whose items never all exist together. As `pairs` each is a pair, which RESP2 has flat (RespPairs). */
@@ -206,7 +208,7 @@ export function isLong(reply: Reply): boolean {
 /** The number of elements of a reply; counting stops above `limit`. */
 function elementsWithin(reply: Reply, limit: number): number {
   if (reply instanceof Packed) return reply.texts.length
-  if (reply instanceof Lazy && reply.items.length > limit) return reply.items.length
+  if (reply instanceof Lazy && (reply.items.encoded || reply.items.length > limit)) return reply.items.length
   const items = itemsOf(reply, 2)
   if (!items) return 1
   let count = items.length
@@ -250,6 +252,12 @@ export function* encodeInSlices(reply: Reply, protocol: Protocol): Sliced<Buffer
       yield* textsInSlices(value.texts, whole)
       continue
     }
+    if (value instanceof Lazy && value.items.encoded) {
+      whole.push(...parts, headOf(value, value.items.length, protocol))
+      parts = []
+      yield* encodedInSlices(value.items, whole)
+      continue
+    }
     const inside = insideOf(value, protocol)
     if (inside) {
       parts.push(headOf(value, inside.length, protocol))
@@ -277,6 +285,13 @@ function insideOf(reply: Reply, protocol: Protocol): { length: number; items: It
 function* textsInSlices(texts: PackedTexts, whole: Buffer[]): Sliced<void> {
   for (let from = 0; from < texts.length; from += TEXTS_A_PIECE) {
     whole.push(encodeTexts(texts, from, Math.min(from + TEXTS_A_PIECE, texts.length)))
+    yield UNITS_A_PIECE
+  }
+}
+
+function* encodedInSlices(items: LazyItems, whole: Buffer[]): Sliced<void> {
+  for (let from = 0; from < items.length; from += ELEMENTS_A_PIECE) {
+    whole.push(items.encoded!(from, Math.min(from + ELEMENTS_A_PIECE, items.length)))
     yield UNITS_A_PIECE
   }
 }
@@ -325,6 +340,9 @@ function write(reply: Reply, protocol: Protocol, parts: Buffer[]): void {
   } else if (reply instanceof Packed) {
     const { texts } = reply
     parts.push(headOf(reply, texts.length, protocol), encodeTexts(texts, 0, texts.length))
+  } else if (reply instanceof Lazy && reply.items.encoded) {
+    const { items } = reply
+    parts.push(headOf(reply, items.length, protocol), items.encoded!(0, items.length))
   } else if (reply instanceof Verbatim) {
     const text = protocol === 3 ? `txt:${reply.text}` : reply.text
     const bytes = Buffer.from(text)
@@ -358,8 +376,8 @@ function encodeTexts(texts: PackedTexts, from: number, to: number): Buffer {
   return target
 }
 
-/** @returns where it ends */
-function putBulk(target: Buffer, start: number, source: Buffer, from: number, to: number): number {
+/** A bulk with these bytes of the source. @returns where it ends */
+export function putBulk(target: Buffer, start: number, source: Buffer, from: number, to: number): number {
   const length = to - from
   let at = start
   target[at++] = DOLLAR

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { expect } from 'chai'
-import { KIND_HASH, KIND_VALUE } from '../../src/core/codec.ts'
+import { NO_STREAM } from '../../src/commands/streams/stored.ts'
+import { KIND_HASH, KIND_STREAM, KIND_VALUE } from '../../src/core/codec.ts'
 import { tagKey } from '../../src/core/tags.ts'
 import { SnapshotFile, TOO_LONG } from '../../src/snapshots/file-reader.ts'
 import { writeSnapshot } from '../../src/snapshots/file-writer.ts'
@@ -185,6 +186,8 @@ describe('the file of a snapshot', () => {
       expect(with_(change), JSON.stringify(change)).to.throw(DamagedSnapshot)
     const hash = { ...record(1), kind: KIND_HASH, value: Buffer.from([1, 0, 0, 0, 1, 1, 97, 1, 98]) }
     expect(parseRecord(recordLine(hash)!)).to.deep.equal(hash)
+    const stream = { ...record(1), kind: KIND_STREAM, value: NO_STREAM.bytes }
+    expect(parseRecord(recordLine(stream)!)).to.deep.equal(stream)
     expect(recordLine({ ...record(1), kind: 1 })).to.equal(null)
   })
 })

@@ -26,7 +26,9 @@ async function filled(client: Redis): Promise<boolean> {
       Buffer.concat([BINARY, Buffer.from(`${i}`)]),
     )
     work.hset(`hash:${i}`, 'a', `${i}`, 'b', BINARY)
-    work.sadd(`set:${i}`, 'one', `${i}`)
+    // Every tenth is a stream.
+    if (i % 10 === 0) work.xadd(`set:${i}`, `${i + 1}-1`, 'n', BINARY)
+    else work.sadd(`set:${i}`, 'one', `${i}`)
     work.zadd(`zset:${i}`, 1.5, 'low', i, 'own', '-inf', BINARY)
     work.rpush(`list:${i}`, 'x', `${i}`, BINARY, 'x')
     if (i % 4 === 0) work.pexpire(`list:${i}`, 3_600_000)

@@ -40,6 +40,7 @@ const UNITS_A_NODE = 32
 /** @throws DamagedCollection */
 export function writeStream(bytes: Buffer): Buffer[] {
   const stream = Stream.of(bytes)
+  stream.checkTexts(0, stream.length)
   const nodes: Buffer[][] = []
   for (let from = 0; from < stream.length; from += NODE_ENTRIES)
     nodes.push(nodeOf(stream, from, Math.min(from + NODE_ENTRIES, stream.length)))
@@ -263,7 +264,7 @@ function readGroup(input: Input, stream: Stream, hasCounters: boolean, hasActivi
     const activeMs = hasActivity ? timeIn(input) : 0
     for (let own = input.length(); own > 0; own--) {
       const pending = given.get(input.take(ID_BYTES).toString('latin1'))
-      if (!pending || pending.consumer !== -1) throw new BadData()
+      if (pending?.consumer !== -1) throw new BadData()
       pending.consumer = consumers.length
     }
     consumers.push({ name, seenMs, activeMs })

@@ -1,5 +1,15 @@
 /** The limits of one command or transaction, in bytes, and the errors that name their settings. */
-import { Constant, Lazy, Packed, RespMap, RespNamed, RespPairs, RespSet, Verbatim, type Reply } from '../reply.ts'
+import {
+  Constant,
+  Lazy,
+  Packed,
+  RespMap,
+  RespNamed,
+  RespPairs,
+  RespSet,
+  Verbatim,
+  type Reply,
+} from '../reply.ts'
 import type { CommandSettings } from '../model.ts'
 
 type ReplyLimit = Pick<CommandSettings, 'maxReplyBytes'>

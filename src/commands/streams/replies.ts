@@ -1,6 +1,6 @@
 /** Replies with entries of a stream, which are made of its bytes when they are encoded. */
 import type { Integer } from '../arguments.ts'
-import { Lazy, Packed, RespMap, type LazyItems, type PackedTexts, type Reply } from '../reply.ts'
+import { Lazy, Packed, putBulk, RespMap, type LazyItems, type PackedTexts, type Reply } from '../reply.ts'
 import { idText } from './ids.ts'
 import type { Stream } from './stored.ts'
 
@@ -34,6 +34,9 @@ export function entryReply(stream: Stream, entry: number): Reply {
   return [idText(stream.bytes, stream.startOf(entry)), new Packed('array', new EntryTexts(stream, entry))]
 }
 
+/** Of an entry: marks, numbers, the text of the longest id; of a text: mark, number, ends of line. */
+const MOST_FRAME_BYTES = 80
+const BULK_FRAME_BYTES = 16
 /** The text of an id is longer than its bytes by so much at most. */
 const ID_TEXT_BYTES = 32
 
@@ -63,6 +66,46 @@ function lazyReply(length: number, bytes: number, make: (i: number) => Reply): R
   return length === 0 ? [] : new Lazy('array', new Made(length, bytes, make))
 }
 
+/** Entries in a row, which are encoded without an object for each. */
+class EntryRow implements LazyItems {
+  readonly length: number
+  readonly bytes: number
+  private readonly stream: Stream
+  private readonly from: number
+  private readonly step: 1 | -1
+
+  constructor(stream: Stream, from: number, length: number, step: 1 | -1, bytes: number) {
+    this.stream = stream
+    this.from = from
+    this.length = length
+    this.step = step
+    this.bytes = bytes
+  }
+
+  item(i: number): Reply {
+    return entryReply(this.stream, this.from + i * this.step)
+  }
+
+  encoded(from: number, to: number): Buffer {
+    const { stream, step } = this
+    const entries = Array.from({ length: to - from }, (_, i) => this.from + (from + i) * step)
+    const places = entries.map((entry) => stream.textsOf(entry))
+    let most = 0
+    for (const texts of places)
+      most += MOST_FRAME_BYTES + texts.at(-1)! - texts[0]! + BULK_FRAME_BYTES * texts.length
+    const target = Buffer.allocUnsafe(most)
+    let at = 0
+    for (const [i, texts] of places.entries()) {
+      const id = idText(stream.bytes, stream.startOf(entries[i]!))
+      at += target.write(`*2\r\n$${id.length}\r\n${id}\r\n*${texts.length - 1}\r\n`, at, 'latin1')
+      for (let j = 0; j + 1 < texts.length; j++) {
+        at = putBulk(target, at, stream.bytes, stream.textFrom(texts[j]!), texts[j + 1]!)
+      }
+    }
+    return target.subarray(0, at)
+  }
+}
+
 /**
  * Entries in a row: what is damaged is found now, and not when they are sent.
  *
@@ -74,7 +117,7 @@ export function entriesReply(stream: Stream, from: number, count: number, step: 
   const first = step === 1 ? from : from - count + 1
   stream.checkTexts(first, first + count)
   const bytes = stream.runOf(first, first + count).length + ID_TEXT_BYTES * count
-  return lazyReply(count, bytes, (i) => entryReply(stream, from + i * step))
+  return new Lazy('array', new EntryRow(stream, from, count, step, bytes))
 }
 
 /** Entries anywhere, which were looked at (checkTexts). @param entries their places; -1 = another reply is made */

@@ -181,10 +181,12 @@ export class Stream implements StreamHead {
 
   /** Where each of them begins, and where the last one ends. */
   textsOf(i: number): number[] {
+    const { bytes } = this
     const at = this.starts[i]! + ID_BYTES
-    const end = endOf(this.bytes, at)
-    const places = [bodyOf(this.bytes, at)]
-    while (places.at(-1)! < end) places.push(endOfString(this.bytes, places.at(-1)!, end))
+    const end = endOf(bytes, at)
+    let text = bodyOf(bytes, at)
+    const places = [text]
+    while (text < end) places.push((text = endOf(bytes, text)))
     return places
   }
 

@@ -80,6 +80,7 @@ function sorted({ mark, items }: Exclude<Tree, string>, inPairs: boolean): Tree 
 
 /** An id that the clock has made. */
 const NOW = /^\$1[78]\d{11}-\d+$/
+const isText = (tree: Tree | undefined): tree is string => typeof tree === 'string'
 const isNumber = (tree: Tree | undefined): tree is string => typeof tree === 'string' && tree.startsWith(':')
 
 /** Of replies about streams: what the clock says, and what Redis 7.2 has changed (streams-stream.ts). */
@@ -96,7 +97,7 @@ function withoutTimes([name, subcommand = '']: RandomCommand, tree: Tree): Tree 
     items = withoutConsumers(withoutFields(items))
     // Delivered: [id, consumer, time, times] and [id, time, times].
     const timeAt = items.length - 2
-    if (/^\$(?:\d+-\d+|now)$/.test(String(items[0])) && isNumber(items[timeAt]))
+    if (isText(items[0]) && /^\$(?:\d+-\d+|now)$/.test(items[0]) && isNumber(items[timeAt]))
       items[timeAt] = ageOf(items[timeAt], true)
   }
   return { mark, items }
@@ -110,7 +111,7 @@ function withoutFields(items: Tree[]): Tree[] {
   if (!isMap) return items
   return items.filter((_, i) => {
     const field = items[i - (i % 2)]
-    return !TIMES.has(String(field)) || typeof items[i - (i % 2) + 1] === 'object'
+    return !(isText(field) && TIMES.has(field)) || typeof items[i - (i % 2) + 1] === 'object'
   })
 }
 

@@ -24,7 +24,7 @@ import {
   SORTED_SET_COMMANDS,
   type RandomCommand,
 } from './stream.ts'
-import { STREAM_COMMANDS } from './streams-stream.ts'
+import { STREAM_COMMANDS, STREAM_WEIGHTS } from './streams-stream.ts'
 
 const TYPES = {
   hashes: HASH_COMMANDS,
@@ -78,7 +78,10 @@ describe('commands on collections', function () {
           const executor = new StepExecutor(protocol, 1024 * 1024)
           return Promise.resolve(stream.map((command) => executor.run(bytesOf(command), Date.now())))
         }
-        await holds(oracle, run, commandsOf(table), { runs: 150, length: 60 }).finally(() => oracle.close())
+        await holds(oracle, run, commandsOf(table, type === 'streams' ? { weights: STREAM_WEIGHTS } : {}), {
+          runs: type === 'streams' ? 80 : 150,
+          length: 60,
+        }).finally(() => oracle.close())
       })
     }
   }
@@ -136,6 +139,10 @@ describe('commands on collections', function () {
             const both = async () => {
               await holds(oracle, run, commandsOf(ALL), { runs: 15, length: 60 })
               await holds(oracle, run, commandsOf(sorting), { runs: 5, length: 60 })
+              await holds(oracle, run, commandsOf(STREAM_COMMANDS, { weights: STREAM_WEIGHTS }), {
+                runs: 6,
+                length: 60,
+              })
             }
             await both().finally(() => [oracle, ours].forEach((one) => one.close()))
           })

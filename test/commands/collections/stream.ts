@@ -438,9 +438,17 @@ export const UNORDERED = new Set(
 /** Random commands of these tables. */
 export function commandsOf(
   types: Readonly<Record<string, Arguments>>,
-  others: Readonly<Record<string, Arguments>> = OTHERS,
+  {
+    others = OTHERS,
+    weights = {},
+  }: { others?: typeof OTHERS; weights?: Readonly<Record<string, number>> } = {},
 ): fc.Arbitrary<RandomCommand> {
   const all = (table: Readonly<Record<string, Arguments>>) =>
-    fc.oneof(...Object.entries(table).map(([name, args]) => args.map((rest) => [name, ...rest])))
+    fc.oneof(
+      ...Object.entries(table).map(([name, args]) => ({
+        weight: weights[name] ?? 1,
+        arbitrary: args.map((rest) => [name, ...rest]),
+      })),
+    )
   return fc.oneof({ weight: 5, arbitrary: all(types) }, { weight: 1, arbitrary: all(others) })
 }

@@ -54,6 +54,12 @@ describe('a stream', () => {
       expect(await ask(line), line).to.equal(`-${error}`)
     }
     expect(await ask('XLEN s')).to.equal(':1')
+    await ask('XADD s 99999999999999-5 f v')
+    expect(await ask('XADD s * f v')).to.equal('$16\r\n99999999999999-6')
+    expect(await ask('XADD s 99999999999999-* f v')).to.equal('$16\r\n99999999999999-7')
+    expect(await ask('XLEN s')).to.equal(':4')
+    await ask('XADD full 5-18446744073709551615 f v')
+    expect(await ask('XADD full 5-* f v')).to.equal('-ERR Elements are too large to be stored')
     await ask('XADD s 18446744073709551615-18446744073709551615 f v')
     expect(await ask('XADD s * f v')).to.equal(
       '-ERR The stream has exhausted the last possible ID, unable to add more items',
@@ -110,6 +116,24 @@ describe('a stream', () => {
     expect(await client.ask('XACK', 's', name, '1-1', '2-1')).to.equal(':2\r\n')
     const next = await client.ask('XREADGROUP', 'GROUP', name, 'c', 'STREAMS', 's', '>')
     expect(next).to.include(`\r\n${delivered.length + 1}-1\r\n`)
+  })
+
+  it('keeps what other consumers have pending when one is removed', async () => {
+    for (let i = 1; i <= 4; i++) await ask(`XADD s ${i}-0 f v`)
+    await ask('XGROUP CREATE s g 0')
+    for (const [consumer, count] of [
+      ['a', 1],
+      ['b', 2],
+      ['c', 1],
+    ] as const) {
+      await ask(`XREADGROUP GROUP g ${consumer} COUNT ${count} STREAMS s >`)
+    }
+    expect(await ask('XGROUP DELCONSUMER s g a')).to.equal(':1')
+    expect((await ask('XPENDING s g')).match(/\$1\r\n\w\r\n\$1\r\n\d/g)).to.deep.equal([
+      '$1\r\nb\r\n$1\r\n2',
+      '$1\r\nc\r\n$1\r\n1',
+    ])
+    expect(await ask('XREADGROUP GROUP g c STREAMS s 0')).to.include('4-0')
   })
 
   it('trims whole hundreds with ~', async () => {

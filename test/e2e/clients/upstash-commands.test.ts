@@ -178,6 +178,23 @@ const CALLS: readonly Call[] = [
   ['echo', 'héllo'],
   ['ping'],
   ['unlink', '{u}s', '{u}x'],
+  ['xadd', '{u}q', '1-1', { item: 'apples', n: 2 }],
+  ['xadd', '{u}q', '2-1', { item: 'pears' }, { trim: { type: 'MAXLEN', threshold: 5, comparison: '=' } }],
+  ['xadd', '{u}q', '3-1', { item: 'figs' }],
+  ['xlen', '{u}q'],
+  ['xrange', '{u}q', '-', '+', 2],
+  ['xrevrange', '{u}q', '+', '-'],
+  ['xread', '{u}q', '1-1', { count: 1 }],
+  ['xread', ['{u}q', '{u}q2'], ['0', '0']],
+  ['xgroup', '{u}q', { type: 'CREATE', group: 'g', id: '0' }],
+  ['xreadgroup', 'g', 'c', '{u}q', '>', { count: 2 }],
+  ['xclaim', '{u}q', 'g', 'd', 0, '2-1'],
+  ['xautoclaim', '{u}q', 'g', 'c', 0, '0'],
+  ['xack', '{u}q', 'g', ['1-1', '2-1']],
+  ['xpending', '{u}q', 'g', '-', '+', 5],
+  ['xinfo', '{u}q', { type: 'GROUPS' }],
+  ['xdel', '{u}q', ['1-1']],
+  ['xtrim', '{u}q', { strategy: 'MAXLEN', threshold: 1, exactness: '=' }],
 ]
 
 /** Not inside MULTI, or they see what other tests have stored. */
