@@ -336,6 +336,7 @@ const WITHOUT_ROW = new Set([
   'sendWithText',
   'address',
   'follows',
+  'changes', // tracking.test.ts
 ])
 const PRIVATE = new Set([
   'send',
@@ -346,6 +347,7 @@ const PRIVATE = new Set([
   'closeStores',
   'askEach',
   'shows',
+  'dataPathEnded',
 ])
 
 const NAMES = new Map(
