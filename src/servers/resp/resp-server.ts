@@ -356,7 +356,9 @@ function runTracked(
 ): void {
   const isRemembered = noteReads(connection, tracking, command, args)
   run(connection, command, args)
-  if (command.name === 'exec' || command.flags.includes('readonly')) connection.tracksUpTo = connection.added
+  // Behind the replies to its own writes as well. A command that waits holds up nothing.
+  const isSoon = command.firstKey !== 0 && !command.flags.includes('blocking')
+  if (isSoon || command.name === 'exec') connection.tracksUpTo = connection.added
   noteBegun(connection, tracking, command, isRemembered)
 }
 
