@@ -10,7 +10,7 @@ import { seeded } from '../support/random.ts'
 import { command, RawResp } from '../support/raw-resp.ts'
 import { RondoUnderTest, until } from '../support/rondo-under-test.ts'
 
-const BOUND_MS = 400
+const BOUND_MS = 1000
 const ENV = {
   ALLOW_DANGEROUS_COMMANDS: 'true',
   NEAR_CACHE_MAX_STALENESS_MS: String(BOUND_MS),
@@ -130,17 +130,6 @@ describe('client tracking over two coordinators', function () {
     plain.close()
     const writing = Object.keys(LINES).filter((name) => STEPS[name]!.flags.includes('write'))
     expect(writing.filter((name) => !changing.has(name))).to.deep.equal([])
-  })
-
-  it('tells of a write through the same coordinator before the writer is answered', async () => {
-    const same = await RawResp.open(ours.respPort)
-    for (let i = 0; i < 100; i++) {
-      await client.ask('GET', `prompt:${i}`)
-      expect(await same.ask('SET', `prompt:${i}`, 'v')).to.equal('+OK\r\n')
-      await client.ask('PING')
-      expect(client.told.pop()).to.equal(`prompt:${i}`)
-    }
-    same.close()
   })
 
   it('tells of the end of a value by cluster time, long before the node removes it', async () => {

@@ -355,10 +355,10 @@ function runTracked(
   args: Buffer[],
 ): void {
   const isRemembered = noteReads(connection, tracking, command, args)
-  run(connection, command, args)
   // Behind the replies to its own writes as well. A command that waits holds up nothing.
   const isSoon = command.firstKey !== 0 && !command.flags.includes('blocking')
-  if (isSoon || command.name === 'exec') connection.tracksUpTo = connection.added
+  if (isSoon || command.name === 'exec') connection.tracksUpTo = connection.added + 1
+  run(connection, command, args)
   noteBegun(connection, tracking, command, isRemembered)
 }
 

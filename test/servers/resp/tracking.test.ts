@@ -4,7 +4,8 @@ import type { RondoOptions } from '../../../src/app/rondo.ts'
 import { CachingClient } from '../../support/caching-client.ts'
 import { MapNode, MapServer } from '../../support/map-node.ts'
 import { RawResp } from '../../support/raw-resp.ts'
-import { realClock } from '../../support/real-time.ts'
+import { realClock, realTimers } from '../../support/real-time.ts'
+import type { ChangeEvents, Subscription } from '../../../src/nodes/node.ts'
 import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 
@@ -256,6 +257,27 @@ function eachOf(push: string): string[] {
   return (rest!.match(/\$\d+\r\n.*?\r\n/g) ?? []).map((key) => head + key)
 }
 
+/** Tells of changes when the test says so. */
+class TellingNode extends MapNode {
+  onGet = () => undefined as void
+  private to: ChangeEvents | null = null
+
+  changes(to: ChangeEvents): Subscription {
+    this.to = to
+    setImmediate(() => to.opened())
+    return { close: () => (this.to = null) }
+  }
+
+  tell(key: string): void {
+    this.to?.changed([Buffer.from(key)])
+  }
+
+  override get(...args: Parameters<MapNode['get']>): void {
+    super.get(...args)
+    if (args[0].toString() === 'k') this.onGet()
+  }
+}
+
 describe('client tracking', function () {
   this.timeout(20_000)
   let redis: RedisServer
@@ -339,6 +361,29 @@ describe('client tracking', function () {
       ])
       client.close()
     }
+  })
+
+  it('tells of a write before its writer is answered, and of a change during a read behind its reply', async () => {
+    const node = new TellingNode(new MapServer(realClock), {
+      graceMs: 60_000,
+      clock: realClock,
+      timers: realTimers,
+      id: 'own',
+    })
+    const own = await startRondo({ REPLICATION_FACTOR: '1' }, { nodes: () => [{ node }] })
+    const client = await CachingClient.open(own.rondo.respServer.port)
+    const other = await RawResp.open(own.rondo.respServer.port)
+    await client.ask('GET', 'k')
+    // The node does not tell by itself.
+    await other.ask('SET', 'k', 'v')
+    await client.ask('PING')
+    expect(client.told).to.deep.equal(['k'])
+    node.onGet = () => node.tell('k')
+    expect(await client.read('GET', 'k')).to.equal('$1\r\nv\r\n')
+    await client.drops('k')
+    client.close()
+    other.close()
+    await own.stop()
   })
 
   it('lets nothing be kept of nodes that do not tell which keys change', async () => {
