@@ -10,7 +10,7 @@ import { seeded } from '../support/random.ts'
 import { command, RawResp } from '../support/raw-resp.ts'
 import { RondoUnderTest, until } from '../support/rondo-under-test.ts'
 
-const BOUND_MS = 600
+const BOUND_MS = 1000
 const ENV = {
   ALLOW_DANGEROUS_COMMANDS: 'true',
   NEAR_CACHE_MAX_STALENESS_MS: String(BOUND_MS),
@@ -205,10 +205,9 @@ describe('client tracking over two coordinators', function () {
     await keep(first!)
     const fromMs = performance.now()
     await proxies[1]!.set(WEATHER.blackhole)
-    await write('SET', first!, 'w')
-    // The replies of other nodes arrive: one of them has told of it at once, unless the write is only on this one.
+    // Nobody writes: it is told because nothing is known of the node any more.
     await client.isTold(first!)
-    expect(performance.now() - fromMs).to.be.below(2 * BOUND_MS)
+    expect(performance.now() - fromMs).to.be.below(2.5 * BOUND_MS)
     await proxies[1]!.set(FAIR)
     await isUsed()
   })

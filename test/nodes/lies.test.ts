@@ -339,6 +339,7 @@ const WITHOUT_ROW = new Set([
   'sendWithText',
   'address',
   'follows',
+  'changes', // tracking.test.ts
 ])
 const PRIVATE = new Set([
   'send',
@@ -349,6 +350,7 @@ const PRIVATE = new Set([
   'closeStores',
   'askEach',
   'shows',
+  'dataPathEnded',
 ])
 
 const NAMES = new Map(

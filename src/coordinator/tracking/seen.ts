@@ -4,24 +4,50 @@ import type { RecordHead, StoredRecord } from '../../core/codec.ts'
 import type { RondoError } from '../../core/errors.ts'
 import { askedBy, type Failing, type ServedBy } from '../context.ts'
 import type { ReadDone } from '../read/read.ts'
-import type { Requester } from '../requester.ts'
+import type { ClientCall, Requester } from '../requester.ts'
 import type { TransactDone } from '../transact/transact.ts'
+import type { Entry } from './table.ts'
 import type { UpdateDone } from '../update/update.ts'
 import type { WriteDone } from '../write/write.ts'
 
-export type OnSeen = (record: RecordHead | null) => void
 /** How a write has ended. `version`: of what is held now; null = unknown. */
 export type OnWritten = (by: Requester | null, version: Version | null, mayHaveChanged: boolean) => void
 
-export function seeing<R extends RecordHead>(done: ReadDone<R>, onSeen: OnSeen): ReadDone<R> {
-  return {
-    ...askedBy(done),
-    isFollowed: () => done.isFollowed?.() ?? false,
-    read: (record, by) => {
-      onSeen(record)
-      done.read(record, by)
-    },
-    failed: (error, by) => done.failed(error, by),
+export interface Reader {
+  /** What a tracker is about to get. */
+  saw(entry: Entry, record: RecordHead | null, tagChanges: number): void
+}
+
+/** A class, since there is one for each read. */
+export class Seeing<R extends RecordHead> implements ReadDone<R> {
+  readonly requester?: Requester
+  readonly call?: ClientCall | undefined
+  private readonly reader: Reader
+  private readonly entry: Entry
+  private readonly tagChanges: number
+  private readonly done: ReadDone<R>
+
+  /** @param tagChanges how often tags had changed when the read began */
+  constructor(reader: Reader, entry: Entry, tagChanges: number, done: ReadDone<R>) {
+    if (done.requester) this.requester = done.requester
+    if (done.call) this.call = done.call
+    this.reader = reader
+    this.entry = entry
+    this.tagChanges = tagChanges
+    this.done = done
+  }
+
+  isFollowed(): boolean {
+    return this.done.isFollowed?.() ?? false
+  }
+
+  read(record: R | null, by?: ServedBy): void {
+    this.reader.saw(this.entry, record, this.tagChanges)
+    this.done.read(record, by)
+  }
+
+  failed(error: RondoError, by?: ServedBy): void {
+    this.done.failed(error, by)
   }
 }
 

@@ -14,7 +14,6 @@ import type { TimerHandle, Timers } from '../../core/clock.ts'
 import type { Emit } from '../../core/events.ts'
 import { READ_NEVER } from '../../core/plan.ts'
 import type { Subscription } from '../../nodes/node.ts'
-import type { Replicas } from '../context.ts'
 
 const RETRY_MS = 250
 const NO_CHANGES = 'its driver does not tell which keys change'
@@ -169,11 +168,11 @@ export class Sources {
   }
 
   /** Whether what is read of this key may be kept. */
-  covers(replicasOf: () => Replicas): boolean {
+  covers(key: Buffer): boolean {
     if (this.areAllOpen) return true
-    return replicasOf().homes.every(
-      (member) => member.readRank === READ_NEVER || this.all.get(member)?.isOpen,
-    )
+    return this.options.cluster.placement
+      .replicaSetOf(key)
+      .homes.every((member) => member.readRank === READ_NEVER || this.all.get(member)?.isOpen)
   }
 
   stop(): void {

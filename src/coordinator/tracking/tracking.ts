@@ -31,7 +31,6 @@ import type { Emit } from '../../core/events.ts'
 import type { Floors } from '../../core/floors.ts'
 import { clientKey, databasePrefix, isInternalName, TAGS_DATABASE } from '../../core/keys.ts'
 import { decodeTags } from '../../core/tags.ts'
-import type { Replicas } from '../context.ts'
 import type { ReadDone } from '../read/read.ts'
 import type { Requester } from '../requester.ts'
 import type { TransactDone } from '../transact/transact.ts'
@@ -40,7 +39,7 @@ import type { WriteDone } from '../write/write.ts'
 import type { KeyTracker, Tracking, TrackingCounts } from './api.ts'
 import { OwnWrites } from './own-writes.ts'
 import { Prefixes } from './prefixes.ts'
-import { seeing, transacting, updating, writing, type OnWritten } from './seen.ts'
+import { Seeing, transacting, updating, writing, type OnWritten, type Reader } from './seen.ts'
 import { Sources } from './sources.ts'
 import { TrackedKeys, type Entry } from './table.ts'
 
@@ -67,7 +66,7 @@ const RESERVED = '__rondo:'
 /** A value has tags, and it is not known which. */
 const SOME_TAG = ''
 
-export class NodeTracking implements Tracking {
+export class NodeTracking implements Tracking, Reader {
   /** Somebody tracks. */
   isOn = false
   private readonly options: TrackingOptions
@@ -141,12 +140,8 @@ export class NodeTracking implements Tracking {
     for (const key of keys) {
       const name = key.toString('latin1')
       this.table.add(name, tracker)
-      if (!this.sources.covers(() => this.replicasOf(key))) this.changedSoon(name)
+      if (!this.sources.covers(key)) this.changedSoon(name)
     }
-  }
-
-  private replicasOf(key: Buffer): Replicas {
-    return this.options.cluster.placement.replicaSetOf(key)
   }
 
   /** The command that reads it is in the queue of its connection by then. */
@@ -160,8 +155,7 @@ export class NodeTracking implements Tracking {
   seeing<R extends RecordHead>(key: Buffer, done: ReadDone<R>): ReadDone<R> | null {
     const entry = this.table.get(key.toString('latin1'))
     if (!entry) return null
-    const { tagChanges } = this
-    return seeing(done, (record) => this.saw(entry, record, tagChanges))
+    return new Seeing(this, entry, this.tagChanges, done)
   }
 
   /** The current records of a transaction, which a tracker may get. */
@@ -196,7 +190,7 @@ export class NodeTracking implements Tracking {
     this.changedAll()
   }
 
-  private saw(entry: Entry, record: RecordHead | null, tagChanges: number): void {
+  saw(entry: Entry, record: RecordHead | null, tagChanges: number): void {
     if (entry.isGone || !record) return
     if (record.expiresAtMs !== 0) this.table.endsAt(entry, record.expiresAtMs)
     if (!record.isTagged) return

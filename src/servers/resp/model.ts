@@ -180,7 +180,7 @@ export interface Client extends Caller, SlotOwner {
   /**
    * Sends what it has not asked for, behind the replies to the commands that it has begun.
    *
-   * @param isOfReads only behind those whose keys it may keep (CLIENT TRACKING)
+   * @param isOfReads only behind those on keys, which it may keep (CLIENT TRACKING)
    * @returns false: it is gone, or is about to be
    */
   push(encoded: Buffer, isOfReads?: boolean): boolean

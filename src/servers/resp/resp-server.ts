@@ -363,8 +363,10 @@ function runTracked(
   args: Buffer[],
 ): void {
   const isRemembered = noteReads(connection, tracking, command, args)
+  // Behind the replies to its own writes as well. A command that waits holds up nothing.
+  const isSoon = command.firstKey !== 0 && !command.flags.includes('blocking')
+  if (isSoon || command.name === 'exec') connection.tracksUpTo = connection.added + 1
   run(connection, command, args)
-  if (command.name === 'exec' || command.flags.includes('readonly')) connection.tracksUpTo = connection.added
   noteBegun(connection, tracking, command, isRemembered)
 }
 

@@ -7,11 +7,10 @@
  *
  * Keys are told by the names that clients use, in whichever database they are.
  */
-import { encodeReply, Pushes, type Reply } from '../../../commands/reply.ts'
+import { encodeReply, Pushes, type Protocol, type Reply } from '../../../commands/reply.ts'
 import type { KeyTracker, Requester, Tracking } from '../../../coordinator/api.ts'
 import { clientKey } from '../../../core/keys.ts'
 import { ARGUMENT_BYTES, COMMAND_BYTES, type Account } from '../../ledger.ts'
-import type { Client } from '../model.ts'
 
 const CHANNEL = '__redis__:invalidate'
 /** At most so many keys in one message. */
@@ -24,8 +23,15 @@ export interface TrackingMode {
   readonly noLoop: boolean
 }
 
-/** Where it is told: itself, or the connection of REDIRECT. */
-type Told = Pick<Client, 'isLeaving' | 'protocol' | 'isSubscribed' | 'push'>
+/** A connection, as far as it is told. */
+interface Told extends Requester {
+  readonly id: number
+  readonly protocol: Protocol
+  readonly isSubscribed: boolean
+  readonly isLeaving: boolean
+  /** As described in ../model.ts. */
+  push(encoded: Buffer, isOfReads?: boolean): boolean
+}
 
 export class ClientTracking implements KeyTracker {
   readonly mode: TrackingMode
@@ -45,7 +51,7 @@ export class ClientTracking implements KeyTracker {
   private redirect: Told | null = null
   private heldBytes = 0
 
-  constructor(client: Client, mode: TrackingMode, tracking: Tracking) {
+  constructor(client: Told & { readonly account: Account }, mode: TrackingMode, tracking: Tracking) {
     this.client = client
     this.mode = mode
     this.ignores = mode.noLoop ? client : null
@@ -55,7 +61,7 @@ export class ClientTracking implements KeyTracker {
 
   /** @returns resolves when the nodes tell of changes; null = they do */
   begin(
-    redirect: Client | null,
+    redirect: Told | null,
     prefixes: readonly Buffer[],
     former: ClientTracking | null,
   ): Promise<void> | null {

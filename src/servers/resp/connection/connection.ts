@@ -180,7 +180,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
   added = 0
   /** Of these, how many replies have been written. */
   private written = 0
-  /** The last one whose keys it may keep, as `added` was then: what it is told comes behind its reply. */
+  /** The last one on keys that does not wait, as `added` was then: what it is told comes behind its reply. */
   tracksUpTo = 0
   private pipelined = 0
   /** Of these, how many have their reply. */
