@@ -9,7 +9,7 @@ if (process.argv.includes('--help')) {
   process.exit(0)
 }
 
-const carried = new Set(['.lua', '.html', '.css', '.svg', '.js', '.json', '.proto'])
+const carried = new Set(['.lua', '.wasm', '.html', '.css', '.svg', '.js', '.json', '.proto'])
 
 for (const entry of readdirSync('src', { recursive: true, withFileTypes: true })) {
   if (!entry.isFile() || !carried.has(extname(entry.name))) continue

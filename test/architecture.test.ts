@@ -15,6 +15,7 @@ const LAYERS = [
   ['telemetry/'],
   ['servers/'],
   ['snapshots/'],
+  ['scripts/'],
   ['commands/'],
   ['loader/'],
   ['coordinator/', 'repair/'],

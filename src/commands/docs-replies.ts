@@ -84,6 +84,7 @@ export const CATEGORIES: readonly string[] = [
   'dangerous',
   'connection',
   'transaction',
+  'scripting',
 ]
 
 export function categoriesOf({ flags, categories }: Described): string[] {

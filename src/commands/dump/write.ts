@@ -28,7 +28,7 @@ export function writeValue({ kind, value }: Held): Buffer[] {
   return parts
 }
 
-function lengthBytes(length: number): Buffer {
+export function lengthBytes(length: number): Buffer {
   if (length < 0x40) return Buffer.from([length])
   if (length < 0x4000) return Buffer.from([0x40 | (length >> 8), length & 0xff])
   const bytes = Buffer.from([0x80, 0, 0, 0, 0])

@@ -14,8 +14,10 @@ import { UNKNOWN_END, withForeignEnds, type ForeignEnds } from './foreign-ends.t
 import { applyTo, bytesOf, wholesOf, type Known } from './known.ts'
 import { countLookups, lookupsOf, NO_LOOKUPS, type Lookups } from './lookups.ts'
 import type { RespError, Reply } from '../reply.ts'
-import { Refusal, type Held, type Step } from '../step.ts'
-import { inOneGo, type Sliced } from '../../core/work.ts'
+import { Refusal, type Held, type Publication, type Step, type Stepped } from '../step.ts'
+import { MoreKeys, withMoreKeys } from './more-keys.ts'
+import { publish } from './publications.ts'
+import { inOneGo, waitFor, type Sliced } from '../../core/work.ts'
 import { sentenceOf } from '../../core/sentence.ts'
 
 export const CROSS_SET = "CROSSSLOT Keys in request don't hash to the same slot"
@@ -80,14 +82,17 @@ export async function runTogether(caller: Caller, step: Step, command: string): 
     return new Refusal(`ERR at most ${maxBatchKeys} keys can be changed together (MAX_BATCH_KEYS)`)
   }
   if (!store.sharesReplicaSet(step.keys)) return new Refusal(CROSS_SET, 'CROSS_REPLICA_SET')
-  let done: Pick<Ran, 'replies' | 'lookups'> = { replies: [], lookups: [] }
-  await transact(caller, step.keys, paceOf([step]), function* (current, now, ends) {
-    const outcome = yield* runSteps(caller.settings, [step], step.keys, current, now, ends)
-    if (outcome instanceof RondoError) return outcome
-    done = outcome
-    return outcome.next
-  })
+  let done: Omit<Ran, 'next'> = { replies: [], published: [], lookups: [] }
+  await withMoreKeys(caller, [step], step.keys, (steps, keys) =>
+    transact(caller, keys, paceOf(steps), function* (current, now, ends) {
+      const outcome = yield* runSteps(caller.settings, steps, keys, current, now, ends)
+      if (outcome instanceof RondoError) return outcome
+      done = outcome
+      return outcome.next
+    }),
+  )
   countLookups(caller, command, done.lookups[0]!)
+  await publish(caller, done.published)
   return done.replies[0]!
 }
 
@@ -95,6 +100,8 @@ export async function runTogether(caller: Caller, step: Step, command: string): 
 export type Pace = 'at-once' | 'in-slices' | 'alone'
 
 export function paceOf(steps: Queue): Pace {
+  // It waits for another thread, and whoever runs alone must not wait.
+  if (steps.some((step) => isStep(step) && step.script !== undefined)) return 'in-slices'
   if (steps.some((step) => isStep(step) && step.slow !== undefined)) return 'alone'
   // Each may take long on a large collection.
   const perElement = steps.length > 1 && steps.some((step) => isStep(step) && step.bytesAUnit !== undefined)
@@ -104,6 +111,7 @@ export function paceOf(steps: Queue): Pace {
 /** What the steps have done; the reply for a command without a step is null. */
 interface Ran {
   readonly replies: Reply[]
+  readonly published: readonly Publication[]
   readonly lookups: readonly Lookups[]
   readonly next: Next
 }
@@ -126,6 +134,7 @@ export function* runSteps(
   let answered = 0
   let slowUnits = 0
   const replies: Reply[] = []
+  const published: Publication[] = []
   const lookups: Lookups[] = []
   const excess = yield* excessOf(limits, steps, held)
   if (excess) return tooMuch(limits, steps, excess)
@@ -140,8 +149,10 @@ export function* runSteps(
     slowUnits += costOf(step, before)
     if (slowUnits > MAX_SLOW_UNITS) return tooMuch(limits, steps, 'time')
     const touchedBefore = touched
-    const slow = step.needs === 'value' ? step.slow : undefined
-    const { reply, next = [] } = slow ? yield* slow.slices(wholesOf(before), now) : applyTo(step, before, now)
+    const stepped = yield* applied(step, before, now)
+    if (stepped instanceof MoreKeys) return stepped
+    const { reply, next = [] } = stepped
+    if (stepped.published) published.push(...stepped.published)
     mine.forEach((name, i) => {
       const after = next[i]
       touched += bytesOf(before[i]!) + bytesOf(after ?? null)
@@ -156,7 +167,16 @@ export function* runSteps(
     lookups.push(lookupsOf(step, before))
     yield UNITS_A_STEP + (touched - touchedBefore) / (step.bytesAUnit ?? BYTES_A_UNIT)
   }
-  return { replies, lookups, next: names.map((name) => changed.get(name)) }
+  return { replies, published, lookups, next: names.map((name) => changed.get(name)) }
+}
+
+function* applied(step: Step, before: readonly (Known | null)[], now: number): Sliced<Stepped | MoreKeys> {
+  if (step.needs === 'value' && step.script) {
+    const outcome = yield* waitFor(step.script.run(wholesOf(before), now))
+    return 'wants' in outcome ? new MoreKeys(step, outcome.wants) : outcome
+  }
+  if (step.needs === 'value' && step.slow) return yield* step.slow.slices(wholesOf(before), now)
+  return applyTo(step, before, now)
 }
 
 /** In work units; 0 for a fast step. */
@@ -227,8 +247,10 @@ async function transactOnce(
   const atOnce: ModifyAll = (current) =>
     decided(overloaded(current) ?? inOneGo(change(current, nowMs(store))))
   try {
-    if (keys.length === 0) await work.outcomeOf(change([], nowMs(store)))
-    else if (pace === 'at-once') await transactKeys(store, keys, atOnce, writeOptions(caller))
+    if (keys.length === 0) {
+      const outcome = await work.outcomeOf(change([], nowMs(store)))
+      if (outcome instanceof RondoError) throw outcome
+    } else if (pace === 'at-once') await transactKeys(store, keys, atOnce, writeOptions(caller))
     else await transactKeysSlowly(store, keys, slowly, writeOptions(caller))
   } catch (error) {
     if (error !== STOPPED) throw error

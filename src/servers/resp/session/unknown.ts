@@ -4,7 +4,6 @@ import { cString } from '../../../commands/arguments.ts'
 const STREAMS = 'Rondo has no streams'
 const BLOCKING = 'Rondo has no commands that wait for an element'
 const NOT_HERE = 'Rondo does not support it'
-const SCRIPTS = 'Rondo supports no scripts or functions'
 const ADMINISTRATION = 'Rondo is administered with environment variables, over HTTP and with RONDO'
 const DATABASES = 'the database is a part of the name of a key, and a node cannot rename all keys at once'
 const NODES = 'ask the nodes themselves'
@@ -16,7 +15,6 @@ const REASONS: readonly (readonly [reason: string, names: string])[] = [
       'xsetid xtrim',
   ],
   [BLOCKING, 'blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin'],
-  [SCRIPTS, 'eval eval_ro evalsha evalsha_ro fcall fcall_ro function script'],
   [ADMINISTRATION, 'bgrewriteaof bgsave cluster failover lastsave replicaof save shutdown slaveof wait'],
   [DATABASES, 'swapdb'],
   [NODES, 'debug'],

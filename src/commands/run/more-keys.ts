@@ -1,0 +1,82 @@
+/**
+ * Scripts that name keys which they were not given: the transaction begins again with those keys, and the script from its
+ * start. It is pure, so nothing of its first run remains.
+ *
+ *   read the keys ──▶ run ──▶ stored
+ *        ▲             └──▶ needs a further key: is it of the same replica set? ──no──▶ CROSSSLOT
+ *        └──────────────────────────yes──┘
+ */
+import { RondoError } from '../../core/errors.ts'
+import type { Caller } from '../model.ts'
+import { CommandError, distinct, type Step } from '../step.ts'
+
+/** Each begins the transaction anew. */
+const MOST_TIMES = 100
+
+/** A transaction cannot end without these keys. */
+export class MoreKeys extends RondoError {
+  readonly step: Step
+  readonly keys: readonly Buffer[]
+
+  constructor(step: Step, keys: readonly Buffer[]) {
+    super('INTERNAL', 'A script needs further keys.', { outcome: 'not-applied' })
+    this.step = step
+    this.keys = keys
+  }
+}
+
+/**
+ * @param attempt rejects with MoreKeys if a script needs some
+ * @throws CommandError if these keys cannot be changed together
+ */
+export async function withMoreKeys<S extends object | null, T>(
+  { store, settings }: Pick<Caller, 'store' | 'settings'>,
+  steps: readonly S[],
+  keys: readonly Buffer[],
+  attempt: (steps: readonly S[], keys: readonly Buffer[]) => Promise<T>,
+): Promise<T> {
+  for (let times = 1; ; times++) {
+    try {
+      return await attempt(steps, keys)
+    } catch (error) {
+      if (!(error instanceof MoreKeys)) throw error
+      const { step, keys: further } = error
+      if (times === MOST_TIMES) throw new CommandError(tooOften(MOST_TIMES))
+      keys = distinct([...keys, ...further]).keys
+      if (keys.length > settings.maxBatchKeys) throw new CommandError(tooMany(settings.maxBatchKeys))
+      if (!store.sharesReplicaSet(keys)) throw new CommandError(otherSet(keys[0]!, further.at(-1)!))
+      const grown = step.needs === 'value' ? step.script!.withKeys(further) : step
+      steps = steps.map((one) => ((one as unknown) === step ? (grown as unknown as S) : one))
+    }
+  }
+}
+
+function tooOften(most: number): string {
+  return `ERR The script has named keys one after the other that it was not given, ${most} times: name them in KEYS.`
+}
+
+function tooMany(most: number): string {
+  return `ERR at most ${most} keys can be used by a script (MAX_BATCH_KEYS)`
+}
+
+const MOST_SHOWN_BYTES = 64
+
+/** @param first the key that decides the replica set */
+function otherSet(first: Buffer, other: Buffer): string {
+  return (
+    "CROSSSLOT Keys of a script don't hash to the same slot: " +
+    `'${shown(other)}' is not of the replica set of '${shown(first)}'. ` +
+    `Give all its keys the same {hash tag}, as in '${tagged(first)}'. Nothing was changed.`
+  )
+}
+
+function shown(key: Buffer): string {
+  const text = key.subarray(0, MOST_SHOWN_BYTES).toString('utf8')
+  // eslint-disable-next-line no-control-regex
+  return text.replace(/[\x00-\x1f\x7f]/g, '?')
+}
+
+function tagged(key: Buffer): string {
+  const text = shown(key)
+  return /\{[^}]+\}/.test(text) ? text : `{${text}}`
+}
