@@ -20,7 +20,7 @@ const LAYERS = [
   ['coordinator/', 'repair/'],
   ['cluster/'],
   ['nodes/'],
-  ['config/'],
+  ['scripts/lua/', 'config/'],
   ['core/'],
 ]
 
