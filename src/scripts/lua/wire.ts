@@ -77,7 +77,7 @@ export class Writer {
     else if (reply instanceof LuaDouble) this.double(reply, resp)
     else if (reply instanceof LuaBigNumber) this.tagged(resp === 3 ? TAG.bigNumber : TAG.bulk, reply.digits)
     else if (reply instanceof LuaVerbatim) this.verbatim(reply, resp)
-    else this.items(TAG.array, reply as readonly LuaReply[], resp)
+    else this.items(TAG.array, reply, resp)
   }
 
   private boolean(value: boolean, resp: 2 | 3): void {
