@@ -21,7 +21,7 @@ const LAYERS = [
   ['coordinator/', 'repair/'],
   ['cluster/'],
   ['nodes/'],
-  ['config/'],
+  ['scripts/lua/', 'config/'],
   ['core/'],
 ]
 
