@@ -61,10 +61,10 @@ class LuaScripts implements Engine {
     return this.lua.check(source)
   }
 
-  libraryOf(source: Buffer): ReturnType<Engine['libraryOf']> {
+  libraryOf(source: Buffer, sha: string): ReturnType<Engine['libraryOf']> {
     const head = aboutLibrary(source)
     if (typeof head === 'string') return head
-    const functions = this.lua.loadLibrary({ source, id: head.name })
+    const functions = this.lua.loadLibrary({ source, id: sha })
     if (functions instanceof LuaError) return functions.text.toString('utf8')
     if (functions.length === 0) return 'ERR No functions registered'
     return {

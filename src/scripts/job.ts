@@ -45,7 +45,7 @@ export interface Engine {
   /** Null, or why it cannot be compiled, as Redis says it. */
   check(source: Buffer): string | null
   /** What the library registers, or why it cannot be loaded. */
-  libraryOf(source: Buffer): Omit<Library, 'source' | 'sha'> | string
+  libraryOf(source: Buffer, sha: string): Omit<Library, 'source' | 'sha'> | string
 }
 
 const MOST_LOGS = 20
@@ -58,7 +58,7 @@ export function carryOut(engine: Engine, task: Task): Outcome {
     const why = engine.check(source)
     return { reply: why === null ? null : new RespError(why) }
   }
-  const library = engine.libraryOf(source)
+  const library = engine.libraryOf(source, sha)
   return typeof library === 'string'
     ? { reply: new RespError(library) }
     : { library: { ...library, source, sha } }

@@ -40,6 +40,9 @@ const OVER_ALL_KEYS = new Set(
 const notHere = (name: string) =>
   `${NOT_ALLOWED} (Rondo: a script sees its own keys, and ${name.toUpperCase()} is not about these)`
 
+/** They change no key, and yet Redis refuses them in scripts that only read. */
+const LIKE_WRITES = new Set(['pfcount', 'publish', 'spublish'])
+
 /** Of a run: each costs some microseconds at least. */
 const MOST_COMMANDS = 1_000_000
 
@@ -108,7 +111,7 @@ export class Overlay {
     const { arity, flags } = command
     if (arity > 0 ? args.length !== arity : args.length < -arity) return new RespError(WRONG_NUMBER)
     if (flags.includes('noscript')) return new RespError(NOT_ALLOWED)
-    if (this.job.readOnly && flags.includes('write')) return new RespError(READ_ONLY)
+    if (this.refusesWrites(command.name, flags)) return new RespError(READ_ONLY)
     let step: Step | RespError = command.step(this.context, args)
     if (step instanceof RespError) return step
     if (step.needs === 'value' && step.follow) {
@@ -118,6 +121,10 @@ export class Overlay {
       if (step instanceof RespError) return step
     }
     return this.apply(step)
+  }
+
+  private refusesWrites(name: string, flags: readonly string[]): boolean {
+    return this.job.readOnly && (flags.includes('write') || LIKE_WRITES.has(name))
   }
 
   private apply(step: Step): Reply {
@@ -163,7 +170,8 @@ export class Overlay {
     if (other) {
       const [arity, answer] = other
       const isWrong = arity > 0 ? args.length !== arity : args.length < -arity
-      return isWrong ? new RespError(WRONG_NUMBER) : answer(this, args)
+      if (isWrong) return new RespError(WRONG_NUMBER)
+      return this.refusesWrites(name, []) ? new RespError(READ_ONLY) : answer(this, args)
     }
     if (OVER_ALL_KEYS.has(name)) return new RespError(notHere(name))
     return new RespError(REFUSED.has(name) ? NOT_ALLOWED : UNKNOWN)
