@@ -1,8 +1,7 @@
 /** Scripts and functions, as commands use them (commands/scripts/api.ts): run in a thread, kept here and in the cluster. */
 import { LRUCache } from 'lru-cache'
-import type { Caller } from '../commands/model.ts'
 import type { RespError } from '../commands/reply.ts'
-import type { Job, Library, Running, Scripts } from '../commands/scripts/api.ts'
+import type { Asker, Job, Library, Running, Scripts } from '../commands/scripts/api.ts'
 import { CommandError, type Stepped, type Wanting } from '../commands/step.ts'
 import type { Timers } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
@@ -117,41 +116,41 @@ export class ClusterScripts implements Scripts {
     if (!this.remembered.has(sha)) this.remembered.set(sha, Buffer.from(source))
   }
 
-  async sourceOf(caller: Caller, sha: string): Promise<Buffer | null> {
+  async sourceOf(asker: Asker, sha: string): Promise<Buffer | null> {
     const here = this.remembered.get(sha)
     if (here) return here
-    const stored = await readScript(caller, sha)
+    const stored = await readScript(asker, sha)
     if (stored) this.remember(sha, stored)
     return stored
   }
 
-  async load(caller: Caller, source: Buffer): Promise<string> {
+  async load(asker: Asker, source: Buffer): Promise<string> {
     const sha = shaOf(source)
     const outcome = await this.outcomeOf({ kind: 'check', source, sha })
     throwError(outcome)
-    await storeScript(caller, sha, source)
+    await storeScript(asker, sha, source)
     this.remember(sha, source)
     return sha
   }
 
-  async flush(caller: Caller): Promise<void> {
+  async flush(asker: Asker): Promise<void> {
     this.remembered.clear()
-    await dropScripts(caller)
+    await dropScripts(asker)
   }
 
   // ---- libraries
 
-  libraries(caller: Caller): Promise<readonly Library[]> {
+  libraries(asker: Asker): Promise<readonly Library[]> {
     const { known } = this
     if (known && this.options.monotonicMs() - known.atMs < FRESH_MS) return Promise.resolve(known.libraries)
     // For all that ask now, whoever of them goes.
-    const asking = Object.create(caller, LASTING) as Caller
+    const asking = Object.create(asker, LASTING) as Asker
     return (this.asking ??= this.newestLibraries(asking).finally(() => (this.asking = null)))
   }
 
-  async newestLibraries(caller: Caller): Promise<readonly Library[]> {
+  async newestLibraries(asker: Asker): Promise<readonly Library[]> {
     const atMs = this.options.monotonicMs()
-    return this.learn(await readLibraries(caller), atMs)
+    return this.learn(await readLibraries(asker), atMs)
   }
 
   async libraryOf(source: Buffer): Promise<Library> {
@@ -162,11 +161,11 @@ export class ClusterScripts implements Scripts {
   }
 
   async changeLibraries(
-    caller: Caller,
+    asker: Asker,
     change: (all: readonly Library[]) => readonly Library[],
   ): Promise<void> {
     const atMs = this.options.monotonicMs()
-    this.learn(await updateLibraries(caller, change), atMs)
+    this.learn(await updateLibraries(asker, change), atMs)
   }
 
   private learn(libraries: readonly Library[], atMs: number): readonly Library[] {

@@ -7,8 +7,7 @@
  */
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
-import type { Library } from '../commands/scripts/api.ts'
-import type { Caller } from '../commands/model.ts'
+import type { Asker, Library } from '../commands/scripts/api.ts'
 import { readRecord, removeKey, taggingOf, updateKey } from '../coordinator/promises.ts'
 import { KIND_VALUE, type StoredRecord } from '../core/codec.ts'
 import type { RondoError } from '../core/errors.ts'
@@ -19,8 +18,6 @@ const SCRIPTS_TAG = tagKey(TAGS_DATABASE, Buffer.from('scripts'))
 const LIBRARIES_KEY = Buffer.concat([databasePrefix(TAGS_DATABASE), Buffer.from('libraries')])
 const LEVEL = 'quorum'
 
-type Asking = Caller
-
 export function shaOf(source: Buffer): string {
   return createHash('sha1').update(source).digest('hex')
 }
@@ -30,34 +27,34 @@ function scriptKey(sha: string): Buffer {
 }
 
 /** Null: there is none. */
-export async function readScript(caller: Asking, sha: string): Promise<Buffer | null> {
-  const { store } = caller
-  const record = await readRecord(store, scriptKey(sha), { requester: caller, level: LEVEL })
+export async function readScript(asker: Asker, sha: string): Promise<Buffer | null> {
+  const { store } = asker
+  const record = await readRecord(store, scriptKey(sha), { requester: asker, level: LEVEL })
   if (!store.isLive(record)) return null
   return shaOf(record.value) === sha ? record.value : null
 }
 
 /** @throws RondoError */
-export async function storeScript(caller: Asking, sha: string, source: Buffer): Promise<void> {
-  const { store } = caller
+export async function storeScript(asker: Asker, sha: string, source: Buffer): Promise<void> {
+  const { store } = asker
   const tooLarge = store.checkValue(source.length)
   if (tooLarge) throw tooLarge
-  const options = { requester: caller, level: LEVEL } as const
+  const options = { requester: asker, level: LEVEL } as const
   const tags = await taggingOf(store, [SCRIPTS_TAG], 0, options)
   await new Promise<void>((resolve, failed: (error: RondoError) => void) => {
     store.write(
       scriptKey(sha),
       source,
       0,
-      { requester: caller, written: () => resolve(), failed },
+      { requester: asker, written: () => resolve(), failed },
       LEVEL,
       tags,
     )
   })
 }
 
-export async function dropScripts(caller: Asking): Promise<void> {
-  await removeKey(caller.store, SCRIPTS_TAG, { requester: caller, level: LEVEL })
+export async function dropScripts(asker: Asker): Promise<void> {
+  await removeKey(asker.store, SCRIPTS_TAG, { requester: asker, level: LEVEL })
 }
 
 // ---- libraries
@@ -95,18 +92,18 @@ function encodeLibraries(all: readonly Library[]): Buffer {
   return Buffer.from(JSON.stringify(plain))
 }
 
-export async function readLibraries(caller: Asking): Promise<readonly Library[]> {
-  const { store } = caller
-  const record = await readRecord(store, LIBRARIES_KEY, { requester: caller, level: LEVEL })
+export async function readLibraries(asker: Asker): Promise<readonly Library[]> {
+  const { store } = asker
+  const record = await readRecord(store, LIBRARIES_KEY, { requester: asker, level: LEVEL })
   return parseLibraries(valueOf(store, record))
 }
 
 /** @param change pure; what it throws is thrown @returns those that are stored now */
 export async function updateLibraries(
-  caller: Asking,
+  asker: Asker,
   change: (all: readonly Library[]) => readonly Library[],
 ): Promise<readonly Library[]> {
-  const { store } = caller
+  const { store } = asker
   let thrown: unknown = null
   const { after } = await updateKey(
     store,
@@ -123,12 +120,12 @@ export async function updateLibraries(
         return { kind: 'keep' }
       }
     },
-    { requester: caller, level: LEVEL },
+    { requester: asker, level: LEVEL },
   )
   if (thrown) throw thrown
   return parseLibraries(valueOf(store, after))
 }
 
-function valueOf(store: Caller['store'], record: StoredRecord | null): Buffer | null {
+function valueOf(store: Asker['store'], record: StoredRecord | null): Buffer | null {
   return store.isLive(record) ? record.value : null
 }

@@ -4,9 +4,9 @@
  * A job is all that a run depends on, so that it can run in another thread and gives the same there: the script, its
  * arguments, what its keys hold, the time and a seed.
  */
-import type { Caller, CommandSettings } from '../model.ts'
+import type { KeyStore, Requester } from '../../coordinator/api.ts'
 import type { RespError } from '../reply.ts'
-import type { Held, Stepped, Wanting } from '../step.ts'
+import type { Held, StepLimits, Stepped, Wanting } from '../step.ts'
 
 /** A function of a library. */
 export interface Code {
@@ -18,16 +18,14 @@ export interface Code {
 }
 
 /** What of the settings a run depends on. */
-export type JobSettings = Pick<
-  CommandSettings,
-  | 'database'
-  | 'databases'
-  | 'defaultTtlMs'
-  | 'maxValueBytes'
-  | 'maxKeyBytes'
-  | 'maxCommandBytes'
-  | 'maxReplyBytes'
->
+export interface JobSettings extends Pick<
+  StepLimits,
+  'database' | 'databases' | 'defaultTtlMs' | 'maxValueBytes'
+> {
+  readonly maxKeyBytes: number
+  readonly maxCommandBytes: number
+  readonly maxReplyBytes: number
+}
 
 export interface Job {
   readonly code: Code
@@ -69,24 +67,29 @@ export interface Running {
   readonly ms: number
 }
 
+/** Whoever asks for what is stored. */
+export interface Asker extends Requester {
+  readonly store: KeyStore
+}
+
 export interface Scripts {
   sha(source: Buffer): string
   /** Remembers a script, so that EVALSHA knows it here. */
   remember(sha: string, source: Buffer): void
   /** Of a script that is remembered here; otherwise of one that is stored in the cluster. */
-  sourceOf(caller: Caller, sha: string): Promise<Buffer | null>
+  sourceOf(asker: Asker, sha: string): Promise<Buffer | null>
   /** Stores a script in the cluster. @throws CommandError if it cannot be compiled */
-  load(caller: Caller, source: Buffer): Promise<string>
+  load(asker: Asker, source: Buffer): Promise<string>
   /** Forgets the scripts here, and deletes those that are stored. */
-  flush(caller: Caller): Promise<void>
+  flush(asker: Asker): Promise<void>
   /** The libraries, as they are stored; at most `FRESH_MS` old. */
-  libraries(caller: Caller): Promise<readonly Library[]>
+  libraries(asker: Asker): Promise<readonly Library[]>
   /** The same, as they are stored now. */
-  newestLibraries(caller: Caller): Promise<readonly Library[]>
+  newestLibraries(asker: Asker): Promise<readonly Library[]>
   /** What a source registers. @throws CommandError */
   libraryOf(source: Buffer): Promise<Library>
   /** Changes the stored libraries. @param change pure @throws CommandError that `change` throws */
-  changeLibraries(caller: Caller, change: (all: readonly Library[]) => readonly Library[]): Promise<void>
+  changeLibraries(asker: Asker, change: (all: readonly Library[]) => readonly Library[]): Promise<void>
 
   /** Cannot run now, and why: one has run for too long. */
   readonly busy: RespError | null

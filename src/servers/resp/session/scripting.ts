@@ -50,7 +50,7 @@ const scriptSubcommands = withHelp<Execute>('script', {
   flush: {
     arity: -2,
     since: '2.6.0',
-    syntax: '[flush-type(ASYNC|SYNC)]',
+    syntax: '[async(ASYNC|SYNC)]',
     flags: LOOKS,
     summary: 'Forgets all scripts.',
     answer: SCRIPT_ANSWERS.flush,
@@ -93,7 +93,7 @@ const functionSubcommands = withHelp<Execute>(
     flush: {
       arity: -2,
       since: '7.0.0',
-      syntax: '[flush-type(ASYNC|SYNC)]',
+      syntax: '[async(ASYNC|SYNC)]',
       flags: CHANGES,
       summary: 'Deletes all libraries.',
       answer: FUNCTION_ANSWERS.flush,
