@@ -58,6 +58,10 @@ export interface Wanting {
 
 /** A step that runs a script: in another thread, and from the start again with further keys, if it turns out to need them. */
 export interface Scripted {
+  /** Resolves when scripts can run: the time that starting takes is not that of the command. */
+  ready(): Promise<void>
+  /** When its command has to be answered, monotonic; once it is ready. */
+  readonly dueAtMs: number
   run(held: readonly (Held | null)[], nowMs: number): Promise<Stepped | Wanting>
   /** The same for these keys as well. */
   withKeys(keys: readonly Buffer[]): StepOf<'value', Held>

@@ -50,6 +50,7 @@ interface Waiting {
 const MOST_SENT = 4
 const MOST_WAITING = 4096
 const CHECK_MS = 10
+const LONGEST_START_MS = 10_000
 /** A script that comes late to its turn does not cost the thread. */
 const LEAST_MS = 20
 
@@ -61,6 +62,8 @@ export class Runner {
   /** When the first that was sent has started; Infinity = not yet. */
   private startedAtMs = Infinity
   private isReady = false
+  private starting: Promise<void> | null = null
+  private onReady: () => void = () => undefined
   private checks = false
 
   constructor(options: RunnerOptions) {
@@ -78,6 +81,16 @@ export class Runner {
       this.waiting.push({ task, command, dueAtMs, done, isAnswered: false })
       this.sendNext()
     })
+  }
+
+  /** Resolves when the thread has started, or takes too long for it. */
+  ready(): Promise<void> {
+    this.threadNow()
+    if (this.isReady) return Promise.resolve()
+    return (this.starting ??= new Promise((resolve) => {
+      this.onReady = resolve
+      this.options.timers.setTimeout(resolve, LONGEST_START_MS)
+    }))
   }
 
   /** Why no other script can run now; null = it can. */
@@ -131,6 +144,8 @@ export class Runner {
       ready: () => {
         this.isReady = true
         this.startedAtMs = this.options.monotonicMs()
+        this.starting = null
+        this.onReady()
       },
       outcome: (outcome) => {
         if (this.thread === thread) this.onOutcome(outcome)
@@ -152,14 +167,19 @@ export class Runner {
   /** Those that were sent behind it have changed nothing, and begin again in a new thread. */
   private endFirst(why: string): void {
     const [first, ...others] = this.sent.splice(0)
+    const { isReady } = this
     this.thread?.end()
     this.thread = null
+    this.starting = null
+    this.onReady()
     if (first) {
       const { sha, functionName } = codeOf(first.task)
       const where = functionName === null ? `${sha}, on @user_script` : `${functionName}, on @user_function`
       answer(first, { reply: new RespError(`ERR ${why} script: ${where}.`) })
     }
     this.waiting = [...others, ...this.waiting]
+    // The next one need not wait for all of the start. One that cannot start is not started again and again.
+    if (isReady) this.threadNow()
     this.sendNext()
   }
 

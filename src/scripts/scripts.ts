@@ -25,8 +25,8 @@ const MOST_REMEMBERED_BYTES = 32 * 1024 * 1024
 const ENTRY_BYTES = 256
 /** For how long libraries are not asked for again: what is loaded at another coordinator is known here by then. */
 const FRESH_MS = 1000
-/** Of REQUEST_TIMEOUT_MS: the rest is for storing the result. */
-const SHARE_OF_SCRIPT = 0.9
+/** Of REQUEST_TIMEOUT_MS, for storing the result. */
+const SHARE_OF_STORING = 0.1
 
 /** Lines that scripts may add to the log, in such a time. */
 const MOST_TOLD = 100
@@ -68,12 +68,16 @@ export class ClusterScripts implements Scripts {
     return this.runner.running
   }
 
+  ready(): Promise<void> {
+    return this.runner.ready()
+  }
+
   dueAtMs(): number {
-    return this.options.monotonicMs() + this.options.requestTimeoutMs * SHARE_OF_SCRIPT
+    return this.options.monotonicMs() + this.options.requestTimeoutMs
   }
 
   async run(job: Job, command: readonly Buffer[], dueAtMs: number): Promise<Stepped | Wanting> {
-    const outcome = await this.outcomeOf({ kind: 'run', job }, command, dueAtMs)
+    const outcome = await this.carriedOut({ kind: 'run', job }, command, dueAtMs)
     if ('library' in outcome) throw new Error('a script was to run')
     if ('reply' in outcome) for (const line of outcome.logs ?? []) this.tell(job.code.sha, line)
     return outcome
@@ -102,8 +106,13 @@ export class ClusterScripts implements Scripts {
     this.runner.stop()
   }
 
-  private outcomeOf(task: Task, command: readonly Buffer[] = [], dueAtMs = this.dueAtMs()): Promise<Outcome> {
-    return this.runner.run(task, command, dueAtMs)
+  private async outcomeOf(task: Task): Promise<Outcome> {
+    await this.ready()
+    return this.carriedOut(task, [], this.dueAtMs())
+  }
+
+  private carriedOut(task: Task, command: readonly Buffer[], dueAtMs: number): Promise<Outcome> {
+    return this.runner.run(task, command, dueAtMs - this.options.requestTimeoutMs * SHARE_OF_STORING)
   }
 
   // ---- scripts

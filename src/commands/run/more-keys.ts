@@ -8,17 +8,18 @@
  */
 import { RondoError } from '../../core/errors.ts'
 import type { Caller } from '../model.ts'
-import { CommandError, distinct, type Step } from '../step.ts'
+import type { ClientCall } from '../../coordinator/api.ts'
+import { CommandError, distinct, type Held, type Scripted, type StepOf } from '../step.ts'
 
 /** Each begins the transaction anew. */
 const MOST_TIMES = 100
 
 /** A transaction cannot end without these keys. */
 export class MoreKeys extends RondoError {
-  readonly step: Step
+  readonly step: StepOf<'value', Held>
   readonly keys: readonly Buffer[]
 
-  constructor(step: Step, keys: readonly Buffer[]) {
+  constructor(step: StepOf<'value', Held>, keys: readonly Buffer[]) {
     super('INTERNAL', 'A script needs further keys.', { outcome: 'not-applied' })
     this.step = step
     this.keys = keys
@@ -33,22 +34,31 @@ export async function withMoreKeys<S extends object | null, T>(
   { store, settings }: Pick<Caller, 'store' | 'settings'>,
   steps: readonly S[],
   keys: readonly Buffer[],
-  attempt: (steps: readonly S[], keys: readonly Buffer[]) => Promise<T>,
+  attempt: (steps: readonly S[], keys: readonly Buffer[], call: ClientCall | undefined) => Promise<T>,
 ): Promise<T> {
+  let call: ClientCall | undefined
+  const scripts = steps.flatMap((step) => scriptOf(step) ?? [])
+  if (scripts.length > 0) await Promise.all(scripts.map((script) => script.ready()))
   for (let times = 1; ; times++) {
     try {
-      return await attempt(steps, keys)
+      return await attempt(steps, keys, call)
     } catch (error) {
       if (!(error instanceof MoreKeys)) throw error
       const { step, keys: further } = error
+      // All attempts together have the time of one.
+      call ??= { gone: false, dueAtMs: step.script!.dueAtMs }
       if (times === MOST_TIMES) throw new CommandError(tooOften(MOST_TIMES))
       keys = distinct([...keys, ...further]).keys
       if (keys.length > settings.maxBatchKeys) throw new CommandError(tooMany(settings.maxBatchKeys))
       if (!store.sharesReplicaSet(keys)) throw new CommandError(otherSet(keys[0]!, further.at(-1)!))
-      const grown = step.needs === 'value' ? step.script!.withKeys(further) : step
+      const grown = step.script!.withKeys(further)
       steps = steps.map((one) => ((one as unknown) === step ? (grown as unknown as S) : one))
     }
   }
+}
+
+function scriptOf(step: object | null): Scripted | null {
+  return step && 'script' in step ? (step.script as Scripted) : null
 }
 
 function tooOften(most: number): string {

@@ -81,17 +81,23 @@ async function asOne(
     lookups: readonly Lookups[]
     published: readonly Publication[]
   } = { replies: null, lookups: [], published: [] }
-  await withMoreKeys(caller, steps, keys, (steps, keys) =>
-    transact(caller, keys, paceOf(steps), function* (current, now, ends) {
-      done.replies = null
-      if (hasChanged(current, now)) return null
-      const outcome = yield* runSteps(caller.settings, steps, keys, current, now, ends)
-      if (outcome instanceof RondoError) return outcome
-      done.replies = outcome.replies
-      done.lookups = outcome.lookups
-      done.published = outcome.published
-      return outcome.next
-    }),
+  await withMoreKeys(caller, steps, keys, (steps, keys, call) =>
+    transact(
+      caller,
+      keys,
+      paceOf(steps),
+      function* (current, now, ends) {
+        done.replies = null
+        if (hasChanged(current, now)) return null
+        const outcome = yield* runSteps(caller.settings, steps, keys, current, now, ends)
+        if (outcome instanceof RondoError) return outcome
+        done.replies = outcome.replies
+        done.lookups = outcome.lookups
+        done.published = outcome.published
+        return outcome.next
+      },
+      call,
+    ),
   )
   const { replies } = done
   if (!replies) return NULL_ARRAY

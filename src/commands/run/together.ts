@@ -3,7 +3,7 @@
  * over a copy of the values. The coordinator stores the result only if nothing has changed meanwhile, and otherwise retries
  * (Coordinator.transact).
  */
-import type { AllModified, ModifyAll, ModifyAllSlowly } from '../../coordinator/api.ts'
+import type { AllModified, ClientCall, ModifyAll, ModifyAllSlowly } from '../../coordinator/api.ts'
 import { transactKeys, transactKeysSlowly } from '../../coordinator/promises.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
@@ -83,13 +83,19 @@ export async function runTogether(caller: Caller, step: Step, command: string): 
   }
   if (!store.sharesReplicaSet(step.keys)) return new Refusal(CROSS_SET, 'CROSS_REPLICA_SET')
   let done: Omit<Ran, 'next'> = { replies: [], published: [], lookups: [] }
-  await withMoreKeys(caller, [step], step.keys, (steps, keys) =>
-    transact(caller, keys, paceOf(steps), function* (current, now, ends) {
-      const outcome = yield* runSteps(caller.settings, steps, keys, current, now, ends)
-      if (outcome instanceof RondoError) return outcome
-      done = outcome
-      return outcome.next
-    }),
+  await withMoreKeys(caller, [step], step.keys, (steps, keys, call) =>
+    transact(
+      caller,
+      keys,
+      paceOf(steps),
+      function* (current, now, ends) {
+        const outcome = yield* runSteps(caller.settings, steps, keys, current, now, ends)
+        if (outcome instanceof RondoError) return outcome
+        done = outcome
+        return outcome.next
+      },
+      call,
+    ),
   )
   countLookups(caller, command, done.lookups[0]!)
   await publish(caller, done.published)
@@ -208,9 +214,15 @@ function* excessOf(
  * @param change computes the new values; null = nothing is changed, and the values need not be consistent with each other;
  * an error = the same, and transact fails with it
  */
-export function transact(caller: Caller, keys: readonly Buffer[], pace: Pace, change: Change): Promise<void> {
+export function transact(
+  caller: Caller,
+  keys: readonly Buffer[],
+  pace: Pace,
+  change: Change,
+  call?: ClientCall,
+): Promise<void> {
   return withForeignEnds(caller.store, (ends) =>
-    transactOnce(caller, keys, pace, (current, now) => change(current, now, ends)),
+    transactOnce(caller, keys, pace, (current, now) => change(current, now, ends), call),
   )
 }
 
@@ -219,6 +231,7 @@ async function transactOnce(
   keys: readonly Buffer[],
   pace: Pace,
   change: (current: readonly (StoredRecord | null)[], now: number) => ReturnType<Change>,
+  call: ClientCall | undefined,
 ): Promise<void> {
   const { store, work, account } = caller
   const decided = (next: Next | RondoError | null) => decidedBy(caller, next)
@@ -246,12 +259,13 @@ async function transactOnce(
   }
   const atOnce: ModifyAll = (current) =>
     decided(overloaded(current) ?? inOneGo(change(current, nowMs(store))))
+  const options = { ...writeOptions(caller), call }
   try {
     if (keys.length === 0) {
       const outcome = await work.outcomeOf(change([], nowMs(store)))
       if (outcome instanceof RondoError) throw outcome
-    } else if (pace === 'at-once') await transactKeys(store, keys, atOnce, writeOptions(caller))
-    else await transactKeysSlowly(store, keys, slowly, writeOptions(caller))
+    } else if (pace === 'at-once') await transactKeys(store, keys, atOnce, options)
+    else await transactKeysSlowly(store, keys, slowly, options)
   } catch (error) {
     if (error !== STOPPED) throw error
   } finally {

@@ -93,7 +93,9 @@ export interface Scripts {
 
   /** Cannot run now, and why: one has run for too long. */
   readonly busy: RespError | null
-  /** When a command that comes now has to have ended; for `run`. */
+  /** Resolves when scripts can run, or will not for long; the first one has to wait for that. */
+  ready(): Promise<void>
+  /** When a command that comes now has to be answered. */
   dueAtMs(): number
   /** Runs a script. Errors are replies. @param command as it was called */
   run(job: Job, command: readonly Buffer[], dueAtMs: number): Promise<Stepped | Wanting>

@@ -48,7 +48,7 @@ interface Call {
   /** Asked for once. @throws CommandError */
   readonly found: () => Promise<Found>
   readonly seed: number
-  readonly dueAtMs: number
+  dueAtMs: number
 }
 
 /** Runs the command by itself. Rejects as other commands do. */
@@ -143,6 +143,13 @@ function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf
     lookedUp: [],
     apply: () => refused('ERR This Redis command is not allowed from script'),
     script: {
+      ready: async () => {
+        await scripts.ready()
+        call.dueAtMs = scripts.dueAtMs()
+      },
+      get dueAtMs() {
+        return call.dueAtMs
+      },
       run: async (held, nowMs) => {
         try {
           const { code, readOnly } = await call.found()

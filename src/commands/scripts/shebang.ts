@@ -9,7 +9,15 @@ export interface Shebang {
   readonly flags: readonly string[] | null
 }
 
-const FLAGS = ['no-writes', 'allow-oom', 'allow-stale', 'no-cluster', 'allow-cross-slot-keys']
+/** Redis's, and one of Upstash, which its libraries send everywhere. */
+const FLAGS = [
+  'no-writes',
+  'allow-oom',
+  'allow-stale',
+  'no-cluster',
+  'allow-cross-slot-keys',
+  'allow-key-locking',
+]
 const HASH = 0x23
 const BANG = 0x21
 const MOST_BYTES = 1024
