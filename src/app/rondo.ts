@@ -165,10 +165,7 @@ export class Rondo {
     this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, random: Math.random, emit })
     this.fills = this.createFills()
     this.loading = this.createLoading(options, emit)
-    this.scripts = new ClusterScripts({
-      ...config,
-      ...{ start: startThread, monotonicMs: () => clock.monotonicMs(), timers, emit },
-    })
+    this.scripts = this.createScripts(emit)
     this.deleteJobs = this.createDeleteJobs(emit)
     this.snapshots = this.createSnapshots(emit)
     registerNearMetrics(this.telemetry.registry, members.near)
@@ -283,6 +280,11 @@ export class Rondo {
   private createFills(): Fills {
     const { staleMs } = this.config.loader
     return new Fills({ store: this.coordinator, timers, random: Math.random, staleMs })
+  }
+
+  private createScripts(emit: Emit): ClusterScripts {
+    const own = { start: startThread, monotonicMs: () => clock.monotonicMs(), timers, emit }
+    return new ClusterScripts({ ...this.config, ...own })
   }
 
   private createDeleteJobs(emit: Emit): DeleteJobs {

@@ -70,7 +70,7 @@ class LuaScripts implements Engine {
     return {
       ...head,
       functions: functions.map(({ name, description, flags }) => {
-        return { name, flags, description: description && description.toString('utf8') }
+        return { name, flags, description: description?.toString('utf8') ?? null }
       }),
     }
   }
@@ -114,5 +114,5 @@ function fromLua(reply: LuaReply): Reply {
   if (reply instanceof LuaMap) {
     return new RespMap(reply.entries.map(([field, value]) => [fromLua(field), fromLua(value)]))
   }
-  return (reply as readonly LuaReply[]).map(fromLua)
+  return (reply).map(fromLua)
 }

@@ -104,7 +104,7 @@ export async function updateLibraries(
   change: (all: readonly Library[]) => readonly Library[],
 ): Promise<readonly Library[]> {
   const { store } = asker
-  let thrown: unknown = null
+  let thrown: Error | null = null
   const { after } = await updateKey(
     store,
     LIBRARIES_KEY,
@@ -116,13 +116,14 @@ export async function updateLibraries(
         if (error) return { kind: 'refuse', error }
         return { kind: 'write', record: { kind: KIND_VALUE, value, expiresAtMs: 0 } }
       } catch (error) {
-        thrown = error
+        thrown = error instanceof Error ? error : new Error(String(error))
         return { kind: 'keep' }
       }
     },
     { requester: asker, level: LEVEL },
   )
-  if (thrown) throw thrown
+  const failure = thrown as Error | null
+  if (failure) throw failure
   return parseLibraries(valueOf(store, after))
 }
 

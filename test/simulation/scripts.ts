@@ -39,7 +39,7 @@ export async function moveByScript(
   const args = ['eval', MOVE, '1', from!, to!, String(amount)].map((arg) => Buffer.from(arg as string))
   const caller = callerOf(coordinator, host, requester, level)
   const reply = await callScript(caller, args, SCRIPT_COMMANDS.eval!).catch(replyOf)
-  if (reply instanceof RespError) throw (reply.cause as RondoError | null) ?? new Error(reply.text)
+  if (reply instanceof RespError) throw (reply.cause) ?? new Error(reply.text)
   return (reply as readonly Reply[]).map((one) => Number((one as Buffer).toString()))
 }
 

@@ -112,7 +112,7 @@ async function stats(caller: Caller): Answered {
   const all = await caller.scripts.newestLibraries(caller)
   const { running } = caller.scripts
   const now =
-    running?.code.functionName == null
+    !running || running.code.functionName === null
       ? null
       : new RespMap([
           ['name', running.code.functionName],

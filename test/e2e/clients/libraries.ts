@@ -179,7 +179,7 @@ export const LIBRARIES: readonly Library[] = [
     version: '5.8',
     note: 'Mutex and Semaphore: take and return',
   }),
-  npm('bullmq', { name: 'BullMQ', version: '6.7', works: 'no', note: 'queues', lacks: [['queues', 'EVAL']] }),
+  npm('bullmq', { name: 'BullMQ', version: '6.7', works: 'no', note: 'queues', lacks: [['queues', 'XADD']] }),
 
   // ---- Python
   python('python3-redis', {
@@ -253,7 +253,7 @@ export const LIBRARIES: readonly Library[] = [
     name: 'RQ',
     version: '1.13',
     works: 'no',
-    note: 'jobs are sent, also for later, found, deleted and taken from a queue, but no worker waits for them',
+    note: 'jobs are sent, also for later, found, deleted and taken from a queue, but no worker waits for them. `empty()` needs keys of one replica set, and is refused',
     lacks: [['waiting for a job', 'BLPOP']],
     mixesReplicaSets: true,
   }),
@@ -279,7 +279,7 @@ export const LIBRARIES: readonly Library[] = [
     name: 'Symfony Cache',
     version: '5.4',
     packages: ['php-symfony-cache', 'php-predis', 'php-psr-simple-cache'],
-    note: 'RedisAdapter over phpredis and Predis: get, deferred items, PSR-16, clearing a namespace; TagAwareAdapter and RedisTagAwareAdapter',
+    note: 'RedisAdapter over phpredis and Predis: get, deferred items, PSR-16, clearing a namespace; TagAwareAdapter. RedisTagAwareAdapter saves, reads and deletes, but `invalidateTags()` needs keys of one replica set, and returns false',
   }),
   php('php-illuminate-cache', {
     name: "Laravel's cache",

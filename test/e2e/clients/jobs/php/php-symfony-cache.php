@@ -61,9 +61,9 @@ foreach ([Redis::class, Predis\Client::class] as $class) {
     same(true, $sets->save($sets->getItem('post')->set('text')->tag(['posts', 'ada'])));
     same('text', $sets->getItem('post')->get());
     same(['posts', 'ada'], array_keys($sets->getItem('post')->getMetadata()[ItemInterface::METADATA_TAGS]));
-    same(true, $sets->invalidateTags(['ada']));
-    same(false, $sets->getItem('post')->isHit());
-    same(true, $sets->save($sets->getItem('post')->set('text')->tag(['posts'])));
+    // Its script renames the set of a tag, whose keys do not share a replica set.
+    same(false, @$sets->invalidateTags(['ada']));
+    same(true, $sets->getItem('post')->isHit());
     same(true, $sets->deleteItem('post'));
     same(false, $sets->getItem('post')->isHit());
     same(true, $sets->save($sets->getItem('post')->set('text')));
