@@ -114,5 +114,5 @@ function fromLua(reply: LuaReply): Reply {
   if (reply instanceof LuaMap) {
     return new RespMap(reply.entries.map(([field, value]) => [fromLua(field), fromLua(value)]))
   }
-  return (reply).map(fromLua)
+  return reply.map(fromLua)
 }

@@ -40,7 +40,7 @@ export function decodeOutcome(bytes: Uint8Array): Outcome {
 
 function plain(reply: Reply): Plain {
   if (reply === null || typeof reply !== 'object')
-    return reply === NULL_ARRAY ? { is: 'none', of: null } : (reply)
+    return reply === NULL_ARRAY ? { is: 'none', of: null } : reply
   if (Buffer.isBuffer(reply)) return reply
   if (reply instanceof Simple) return { is: 'simple', of: reply.text }
   if (reply instanceof RespError) return { is: 'error', of: reply.text }

@@ -11,7 +11,6 @@ import type { Code, Job } from '../../src/commands/scripts/api.ts'
 import type { Coordinator } from '../../src/coordinator/coordinator.ts'
 import type { Requester } from '../../src/coordinator/api.ts'
 import type { ConsistencyLevel } from '../../src/core/consistency.ts'
-import type { RondoError } from '../../src/core/errors.ts'
 import { Work } from '../../src/core/work.ts'
 import { loadEngine } from '../../src/scripts/engine.ts'
 import { carryOut, type Outcome } from '../../src/scripts/job.ts'
@@ -39,7 +38,7 @@ export async function moveByScript(
   const args = ['eval', MOVE, '1', from!, to!, String(amount)].map((arg) => Buffer.from(arg as string))
   const caller = callerOf(coordinator, host, requester, level)
   const reply = await callScript(caller, args, SCRIPT_COMMANDS.eval!).catch(replyOf)
-  if (reply instanceof RespError) throw (reply.cause) ?? new Error(reply.text)
+  if (reply instanceof RespError) throw reply.cause ?? new Error(reply.text)
   return (reply as readonly Reply[]).map((one) => Number((one as Buffer).toString()))
 }
 

@@ -111,11 +111,12 @@ function about({ name, engine, functions, source }: Library, withCode: boolean):
 async function stats(caller: Caller): Answered {
   const all = await caller.scripts.newestLibraries(caller)
   const { running } = caller.scripts
+  const name = running?.code.functionName ?? null
   const now =
-    !running || running.code.functionName === null
+    running === null || name === null
       ? null
       : new RespMap([
-          ['name', running.code.functionName],
+          ['name', name],
           ['command', [...running.command]],
           ['duration_ms', running.ms],
         ])

@@ -199,8 +199,7 @@ describe('the keys of a script', function () {
   it('hold what they held when a script has used too much', async () => {
     await client.ask('SET', 'kept', '1')
     const attacks = {
-      'not enough memory':
-        'redis.call("set", KEYS[1], 2) local s = "x" while true do s = s .. s end',
+      'not enough memory': 'redis.call("set", KEYS[1], 2) local s = "x" while true do s = s .. s end',
       'stack overflow': 'local function f() return 1 + f() end redis.call("set", KEYS[1], 2) return f()',
       MAX_VALUE_BYTES: 'return redis.call("set", KEYS[1], string.rep("x", 70000))',
     }
