@@ -155,7 +155,8 @@ export function* runSteps(
     slowUnits += costOf(step, before)
     if (slowUnits > MAX_SLOW_UNITS) return tooMuch(limits, steps, 'time')
     const touchedBefore = touched
-    const stepped = yield* applied(step, before, now)
+    const takesTime = step.needs === 'value' && (step.script ?? step.slow) !== undefined
+    const stepped = takesTime ? yield* applied(step, before, now) : applyTo(step, before, now)
     if (stepped instanceof MoreKeys) return stepped
     const { reply, next = [] } = stepped
     if (stepped.published) published.push(...stepped.published)

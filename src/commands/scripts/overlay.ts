@@ -10,6 +10,7 @@ import { checkKey } from '../../core/key-names.ts'
 import { chanceFrom } from '../../core/chance.ts'
 import { inOneGo } from '../../core/work.ts'
 import { word } from '../arguments.ts'
+import { parseDouble } from '../doubles.ts'
 import { databaseArgument } from '../keys/database.ts'
 import { RespError, Simple, OK, type Reply } from '../reply.ts'
 import { applyTo, bytesOf, wholesOf } from '../run/known.ts'
@@ -27,7 +28,7 @@ const READ_ONLY = 'ERR Write commands are not allowed from read-only scripts.'
 /** Commands that Redis refuses in scripts, and does so with these words. */
 const REFUSED = new Set(
   (
-    'acl auth bgrewriteaof bgsave client cluster config debug discard eval eval_ro evalsha evalsha_ro exec failover fcall ' +
+    'acl auth bgrewriteaof bgsave blmove blpop brpop brpoplpush bzpopmax bzpopmin client cluster config debug discard eval eval_ro evalsha evalsha_ro exec failover fcall ' +
     'fcall_ro function hello info latency migrate module monitor multi psubscribe psync punsubscribe quit readonly ' +
     'readwrite replicaof reset restore-asking rondo save script shutdown slaveof slowlog subscribe ssubscribe sunsubscribe sync ' +
     'unsubscribe unwatch wait waitaof watch'
@@ -41,7 +42,7 @@ const notHere = (name: string) =>
   `${NOT_ALLOWED} (Rondo: a script sees its own keys, and ${name.toUpperCase()} is not about these)`
 
 /** They change no key, and yet Redis refuses them in scripts that only read. */
-const LIKE_WRITES = new Set(['pfcount', 'publish', 'spublish'])
+const LIKE_WRITES = new Set(['blmpop', 'bzmpop', 'pfcount', 'publish', 'spublish'])
 
 /** Of a run: each costs some microseconds at least. */
 const MOST_COMMANDS = 1_000_000
@@ -109,7 +110,7 @@ export class Overlay {
 
   private run(command: KeyCommand, args: readonly Buffer[]): Reply {
     const { arity, flags } = command
-    if (arity > 0 ? args.length !== arity : args.length < -arity) return new RespError(WRONG_NUMBER)
+    if (isWrong(arity, args)) return new RespError(WRONG_NUMBER)
     if (flags.includes('noscript')) return new RespError(NOT_ALLOWED)
     if (this.refusesWrites(command.name, flags)) return new RespError(READ_ONLY)
     let step: Step | RespError = command.step(this.context, args)
@@ -169,8 +170,7 @@ export class Overlay {
     const other = Object.hasOwn(OTHERS, name) ? OTHERS[name]! : null
     if (other) {
       const [arity, answer] = other
-      const isWrong = arity > 0 ? args.length !== arity : args.length < -arity
-      if (isWrong) return new RespError(WRONG_NUMBER)
+      if (isWrong(arity, args)) return new RespError(WRONG_NUMBER)
       return this.refusesWrites(name, []) ? new RespError(READ_ONLY) : answer(this, args)
     }
     if (OVER_ALL_KEYS.has(name)) return new RespError(notHere(name))
@@ -199,14 +199,30 @@ export class Overlay {
 
 type Answer = (overlay: Overlay, args: readonly Buffer[]) => Reply
 
-/** Commands without keys: arity, and what they answer. */
+/** It does not wait: nothing can change while a script runs. */
+function withoutWaiting(name: string): Answer {
+  return (overlay, args) => {
+    const timeout = parseDouble(args[1]!)
+    if (timeout === null) return new RespError('ERR timeout is not a float or out of range')
+    if (timeout < 0) return new RespError('ERR timeout is negative')
+    return overlay.call([Buffer.from(name), ...args.slice(2)])
+  }
+}
+
+/** Commands that are no steps: arity, and what they answer. */
 const OTHERS: Readonly<Record<string, readonly [number, Answer]>> = {
+  blmpop: [-5, withoutWaiting('lmpop')],
+  bzmpop: [-5, withoutWaiting('zmpop')],
   ping: [-1, (_, args) => args[1] ?? new Simple('PONG')],
   echo: [2, (_, args) => args[1]!],
   time: [1, (overlay) => overlay.time],
   select: [2, (overlay, args) => overlay.select(args[1]!)],
   publish: [3, (overlay, args) => overlay.publish('channel', args)],
   spublish: [3, (overlay, args) => overlay.publish('shard', args)],
+}
+
+function isWrong(arity: number, { length }: readonly Buffer[]): boolean {
+  return arity > 0 ? length !== arity : length < -arity
 }
 
 function nameOf(key: Buffer): string {

@@ -101,6 +101,29 @@ const LINES: readonly RandomCommand[] = [
   ['SELECT', '1'],
   ['GETDEL', '{t}c'],
   ['SELECT', '0'],
+  call(
+    'return {redis.call("blpop", KEYS[1], KEYS[2], 0), redis.pcall("blpop", KEYS[1], -1)}',
+    '2',
+    '{t}no',
+    '{t}a',
+  ),
+  call('return redis.call("brpop", KEYS[1], 0)', '1', '{t}no'),
+  call(
+    'redis.call("rpush", KEYS[1], 1, 2) return redis.call("blmove", KEYS[1], KEYS[2], "LEFT", "RIGHT", 0)',
+    '2',
+    '{t}no',
+    '{t}a',
+  ),
+  call('return redis.call("brpoplpush", KEYS[1], KEYS[1], "x")', '1', '{t}a'),
+  call('return redis.call("blmpop", 0, 1, KEYS[1], "LEFT")', '1', '{t}no'),
+  call(
+    'redis.call("zadd", KEYS[1], 1, "a", 2.5, "b") return redis.call("bzpopmax", KEYS[1], 1)',
+    '1',
+    '{t}z',
+  ),
+  call('redis.setresp(3) return redis.call("bzpopmin", KEYS[1], 1)', '1', '{t}z'),
+  call('return redis.call("bzmpop", 1, 1, KEYS[1], "MIN")', '1', '{t}z'),
+  ['EVAL_RO', 'return redis.call("blpop", KEYS[1], 0)', '1', '{t}a'],
   call('return syntax error'),
   ['EVAL', 'return 1', '2', 'a'],
   ['EVAL', 'return 1', '-1'],
@@ -179,6 +202,18 @@ const LINES: readonly RandomCommand[] = [
   ['COMMAND', 'GETKEYS', 'EVAL', 'return 1', '2', 'a', 'b', 'c'],
 ]
 
+/** Every level with every protocol, on one kind of nodes. */
+const PAIRS = {
+  'memory nodes': [
+    ['one', 2],
+    ['quorum', 3],
+  ],
+  'Redis servers': [
+    ['one', 3],
+    ['quorum', 2],
+  ],
+} as const
+
 describe('scripts and a real Redis', function () {
   this.timeout(120_000)
   let redis: RedisServer
@@ -203,33 +238,31 @@ describe('scripts and a real Redis', function () {
         await Promise.all(servers.map((server) => server.stop()))
       })
 
-      for (const level of ['one', 'quorum']) {
-        for (const protocol of [2, 3] as const) {
-          const both = async (run: (theirs: Oracle, ours: Oracle) => Promise<void>) => {
-            const theirs = await Oracle.open(redis.port, protocol)
-            const ours = await Oracle.open(running.rondo.respServer.port, protocol)
-            await ours.ask([bytesOf(['RONDO', 'CONSISTENCY', 'READ', level, 'WRITE', level])])
-            await run(theirs, ours).finally(() => [theirs, ours].forEach((one) => one.close()))
-          }
-
-          it(`the same commands have the same replies at ${level}, in RESP${protocol}`, () =>
-            both(async (theirs, ours) => {
-              await holds(theirs, ours, commandsOf(ALL), 8)
-              await holds(theirs, ours, commandsOf(SORTING), 3)
-            }))
-
-          it(`and what is about scripts is the same at ${level}, in RESP${protocol}`, () =>
-            both(async (theirs, ours) => {
-              const lines = LINES.map(bytesOf)
-              const [wanted, got] = await Promise.all([theirs.ask(lines), ours.ask(lines)])
-              const shown = (replies: readonly Buffer[]) =>
-                replies.map((reply, i) => `${LINES[i]!.join(' ')} → ${reply.toString()}`)
-              // Only what differs: all of it would be a long list.
-              const [here, there] = [shown(got), shown(wanted)]
-              const differs = (_: string, i: number) => here[i] !== there[i]
-              expect(here.filter(differs)).to.deep.equal(there.filter(differs))
-            }))
+      for (const [level, protocol] of PAIRS[nodes]) {
+        const both = async (run: (theirs: Oracle, ours: Oracle) => Promise<void>) => {
+          const theirs = await Oracle.open(redis.port, protocol)
+          const ours = await Oracle.open(running.rondo.respServer.port, protocol)
+          await ours.ask([bytesOf(['RONDO', 'CONSISTENCY', 'READ', level, 'WRITE', level])])
+          await run(theirs, ours).finally(() => [theirs, ours].forEach((one) => one.close()))
         }
+
+        it(`the same commands have the same replies at ${level}, in RESP${protocol}`, () =>
+          both(async (theirs, ours) => {
+            await holds(theirs, ours, commandsOf(ALL), 8)
+            await holds(theirs, ours, commandsOf(SORTING), 3)
+          }))
+
+        it(`and what is about scripts is the same at ${level}, in RESP${protocol}`, () =>
+          both(async (theirs, ours) => {
+            const lines = LINES.map(bytesOf)
+            const [wanted, got] = await Promise.all([theirs.ask(lines), ours.ask(lines)])
+            const shown = (replies: readonly Buffer[]) =>
+              replies.map((reply, i) => `${LINES[i]!.join(' ')} → ${reply.toString()}`)
+            // Only what differs: all of it would be a long list.
+            const [here, there] = [shown(got), shown(wanted)]
+            const differs = (_: string, i: number) => here[i] !== there[i]
+            expect(here.filter(differs)).to.deep.equal(there.filter(differs))
+          }))
       }
     })
   }
