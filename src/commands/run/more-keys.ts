@@ -8,7 +8,8 @@
  */
 import { RondoError } from '../../core/errors.ts'
 import type { Caller } from '../model.ts'
-import type { ClientCall } from '../../coordinator/api.ts'
+import type { ClientCall, KeyStore } from '../../coordinator/api.ts'
+import { clientKey } from '../../core/keys.ts'
 import { CommandError, distinct, type Held, type Scripted, type StepOf } from '../step.ts'
 
 /** Each begins the transaction anew. */
@@ -50,7 +51,7 @@ export async function withMoreKeys<S extends object | null, T>(
       if (times === MOST_TIMES) throw new CommandError(tooOften(MOST_TIMES))
       keys = distinct([...keys, ...further]).keys
       if (keys.length > settings.maxBatchKeys) throw new CommandError(tooMany(settings.maxBatchKeys))
-      if (!store.sharesReplicaSet(keys)) throw new CommandError(otherSet(keys[0]!, further.at(-1)!))
+      if (!store.sharesReplicaSet(keys)) throw new CommandError(crossSetOf(store, keys))
       const grown = step.script!.withKeys(further)
       steps = steps.map((one) => ((one as unknown) === step ? (grown as unknown as S) : one))
     }
@@ -71,8 +72,10 @@ function tooMany(most: number): string {
 
 const MOST_SHOWN_BYTES = 64
 
-/** @param first the key that decides the replica set */
-function otherSet(first: Buffer, other: Buffer): string {
+/** Why a script cannot have all these keys, which do not share a replica set: the first of them decides which. */
+export function crossSetOf(store: Pick<KeyStore, 'sharesReplicaSet'>, keys: readonly Buffer[]): string {
+  const [first, ...others] = keys as readonly [Buffer, ...Buffer[]]
+  const other = others.find((key) => !store.sharesReplicaSet([first, key])) ?? first
   return (
     "CROSSSLOT Keys of a script don't hash to the same slot: " +
     `'${shown(other)}' is not of the replica set of '${shown(first)}'. ` +
@@ -80,7 +83,9 @@ function otherSet(first: Buffer, other: Buffer): string {
   )
 }
 
-function shown(key: Buffer): string {
+/** As its client has named it. */
+function shown(stored: Buffer): string {
+  const key = clientKey(stored)?.key ?? stored
   const text = key.subarray(0, MOST_SHOWN_BYTES).toString('utf8')
   // eslint-disable-next-line no-control-regex
   return text.replace(/[\x00-\x1f\x7f]/g, '?')

@@ -15,7 +15,7 @@ import { applyTo, bytesOf, wholesOf, type Known } from './known.ts'
 import { countLookups, lookupsOf, NO_LOOKUPS, type Lookups } from './lookups.ts'
 import type { RespError, Reply } from '../reply.ts'
 import { Refusal, type Held, type Publication, type Step, type Stepped } from '../step.ts'
-import { MoreKeys, withMoreKeys } from './more-keys.ts'
+import { crossSetOf, MoreKeys, withMoreKeys } from './more-keys.ts'
 import { publish } from './publications.ts'
 import { inOneGo, waitFor, type Sliced } from '../../core/work.ts'
 import { sentenceOf } from '../../core/sentence.ts'
@@ -81,7 +81,10 @@ export async function runTogether(caller: Caller, step: Step, command: string): 
   if (step.keys.length > maxBatchKeys) {
     return new Refusal(`ERR at most ${maxBatchKeys} keys can be changed together (MAX_BATCH_KEYS)`)
   }
-  if (!store.sharesReplicaSet(step.keys)) return new Refusal(CROSS_SET, 'CROSS_REPLICA_SET')
+  if (!store.sharesReplicaSet(step.keys)) {
+    const isScript = step.needs === 'value' && step.script !== undefined
+    return new Refusal(isScript ? crossSetOf(store, step.keys) : CROSS_SET, 'CROSS_REPLICA_SET')
+  }
   let done: Omit<Ran, 'next'> = { replies: [], published: [], lookups: [] }
   await withMoreKeys(caller, [step], step.keys, (steps, keys, call) =>
     transact(

@@ -177,7 +177,12 @@ describe('the keys of a script', function () {
       '9',
       ...Array.from({ length: 9 }, (_, i) => `k${i}`),
     )
-    expect(declared).to.match(/^-CROSSSLOT/)
+    expect(declared).to.match(/^-CROSSSLOT .*'k\d' is not of the replica set of 'k0'.*as in '\{k0\}'/)
+    await client.ask('SELECT', '1')
+    expect(await client.ask('EVAL', script, '1', '{cart}:x')).to.match(
+      /is not of the replica set of '\{cart\}:x'/,
+    )
+    await client.ask('SELECT', '0')
   })
 
   it('are not too many, not too long and not Rondo’s own', async () => {
