@@ -6,7 +6,7 @@ import { LuaEngine } from '../../../src/scripts/lua/engine.ts'
 import { seeded, seeds } from '../../support/random.ts'
 import { RawResp } from '../../support/raw-resp.ts'
 import { corpus } from './corpus.ts'
-import { randomScript } from './random-scripts.ts'
+import { randomScript, SHOW } from './random-scripts.ts'
 import { encoded, SmallRedis } from './small-redis.ts'
 
 const KEYS = ['key:1', 'key:2']
@@ -70,7 +70,7 @@ describe('Lua engine beside Redis 7.0', function () {
         const [expected, actual] = [masked(replies[2 * i]!), masked(ours(script, resp))]
         if (expected !== actual)
           found.push(
-            `${JSON.stringify(script)}\n  Redis: ${around(expected, actual)}\n  ours:  ${around(actual, expected)}`,
+            `${script.replace(SHOW, '')}\n  Redis: ${around(expected, actual)}\n  ours:  ${around(actual, expected)}`,
           )
       })
     }

@@ -109,10 +109,11 @@ const BIT_1 = ['tobit', 'bnot', 'bswap', 'tohex']
 const BIT_2 = ['band', 'bor', 'bxor', 'lshift', 'rshift', 'arshift', 'rol', 'ror', 'tohex']
 
 /** Everything that a script computes, as text that does not depend on addresses. */
-const SHOW = `
+export const SHOW = `
 local plain = tostring
 local function tostring(v)
   local t = type(v)
+  if v ~= v then return "NaN" end
   return (t == "table" or t == "function" or t == "userdata") and t or plain(v)
 end
 local function show(v, depth)

@@ -53,10 +53,10 @@ export class SmallRedis {
     ping: ([text]) => text ?? new LuaStatus(Buffer.from('PONG')),
     echo: ([text]) => text!,
     set: ([key, value]) => (this.values.set(name(key), value!), OK),
-    get: ([key]) => this.typed(key, Buffer.isBuffer, (value) => value ?? null),
+    get: ([key]) => this.typed(key, isText, (value) => value ?? null),
     del: ([key]) => Number(this.values.delete(name(key))),
     incr: ([key]) =>
-      this.typed(key, Buffer.isBuffer, (value) => {
+      this.typed(key, isText, (value) => {
         const text = value?.toString('latin1') ?? '0'
         if (!/^-?\d{1,15}$/.test(text)) return error('ERR value is not an integer or out of range')
         this.values.set(name(key), Buffer.from(String(Number(text) + 1)))
@@ -104,7 +104,7 @@ export class SmallRedis {
     then: (value: T | undefined) => LuaReply,
   ): LuaReply {
     const value = this.values.get(name(key))
-    return value === undefined || is(value) ? then(value as T | undefined) : WRONG_TYPE
+    return value === undefined || is(value) ? then(value) : WRONG_TYPE
   }
 }
 
@@ -129,6 +129,10 @@ const PROTOCOL: Readonly<Record<string, LuaReply>> = {
 
 function name(bytes: Buffer | undefined): string {
   return bytes!.toString('latin1')
+}
+
+function isText(value: Value): value is Buffer {
+  return Buffer.isBuffer(value)
 }
 
 function isList(value: Value): value is Buffer[] {
@@ -166,6 +170,6 @@ export function encoded(reply: LuaReply, resp: 2 | 3): string {
     return (resp === 3 ? `%${entries.length}\r\n` : `*${2 * entries.length}\r\n`) + all(entries.flat())
   }
   if (reply instanceof LuaSet) return `${resp === 3 ? '~' : '*'}${reply.items.length}\r\n` + all(reply.items)
-  const items = reply as readonly LuaReply[]
+  const items = reply
   return `*${items.length}\r\n` + all(items)
 }

@@ -29,6 +29,9 @@ sed -i 's/unsigned long n;/unsigned long long n;/; s/strtoul(/strtoull(/' lbasel
 sed -i 's/strtoul(/strtoull(/' lobject.c
 sed -i 's/#define STRUCT_INT	long/#define STRUCT_INT	long long/; s/sizeof(long)/8/; s/sizeof(size_t)/8/
         s/value = (Uinttype)n;/value = rondo_number2unsigned(n);/
+        s/size = lua_tonumber(L, -1);/size = rondo_number2size(lua_tonumber(L, -1));/
+        s/size_t pos = luaL_optinteger(L, 3, 1);/size_t pos = rondo_number2size(luaL_optnumber(L, 3, 1));/
+        1i unsigned int rondo_number2size(double number);
         1i unsigned long long rondo_number2unsigned(double number);' lua_struct.c
 sed -i 's/#define BITS_32 1/#define BITS_32 0/' lua_cmsgpack.c
 sed -i "/solarisfixes/d" lua_cjson.c

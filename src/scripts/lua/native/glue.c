@@ -162,6 +162,12 @@ unsigned long long rondo_number2unsigned(double number) {
   return number >= 9223372036854775808.0 ? (unsigned long long)number : (unsigned long long)(long long)number;
 }
 
+/* Sizes of 64 bits, of which none above 32 bits exists here. */
+unsigned int rondo_number2size(double number) {
+  unsigned long long size = rondo_number2unsigned(number);
+  return size > UINT32_MAX ? UINT32_MAX : size;
+}
+
 /* ---- Randomness: the generator of Redis (POSIX's lrand48) ---- */
 
 static uint64_t random_state = 0x1234ABCD330EULL;
