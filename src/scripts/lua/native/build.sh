@@ -25,6 +25,8 @@ sed -i 's/ptrdiff_t/long long/g
         /rondo_number2unsigned/s/arg));/arg)));/
         s/#include "lstrlib.h"//
         1i unsigned long long rondo_number2unsigned(double number);' lstrlib.c
+# A result that is too large is refused before the first byte is copied.
+sed -i '/^static int str_rep /,/^}/d; s/{"rep", str_rep}/{"rep", rondo_rep}/; 1i int rondo_rep(struct lua_State *L);' lstrlib.c
 sed -i 's/unsigned long n;/unsigned long long n;/; s/strtoul(/strtoull(/' lbaselib.c
 sed -i 's/strtoul(/strtoull(/' lobject.c
 sed -i 's/#define STRUCT_INT	long/#define STRUCT_INT	long long/; s/sizeof(long)/8/; s/sizeof(size_t)/8/
@@ -59,4 +61,6 @@ wasm-ld-14 --no-entry --strip-all --gc-sections --import-memory --stack-first -z
   --export=__wasm_call_ctors ./*.o -L/usr/lib/wasm32-wasi -lc \
   /usr/lib/llvm-14/lib/clang/14.0.6/lib/wasi/libclang_rt.builtins-wasm32.a -o lua.wasm
 cp lua.wasm "$here/../lua.wasm"
-sha256sum "$here/../lua.wasm"
+# A test compares: whoever changes a source builds anew.
+cd "$here" && sha256sum ../lua.wasm build.sh ./*.[chs] >built-from.sha256
+cat built-from.sha256
