@@ -2,6 +2,7 @@
 declare namespace WebAssembly {
   class Module {
     private readonly brand
+    static imports(module: Module): { module: string; name: string; kind: string }[]
   }
   class Instance {
     readonly exports: Readonly<Record<string, unknown>>

@@ -159,7 +159,32 @@ static int argument_text(char *text, size_t size, double number) {
 
 /* As x86-64 converts: a negative number becomes its two's complement. */
 unsigned long long rondo_number2unsigned(double number) {
-  return number < 9223372036854775808.0 ? (unsigned long long)(long long)number : (unsigned long long)number;
+  return number >= 9223372036854775808.0 ? (unsigned long long)number : (unsigned long long)(long long)number;
+}
+
+/* Sizes of 64 bits, of which none above 32 bits exists here. */
+unsigned int rondo_number2size(double number) {
+  unsigned long long size = rondo_number2unsigned(number);
+  return size > UINT32_MAX ? UINT32_MAX : size;
+}
+
+/* string.rep: the same as Lua's, but without memory it says so at once, not after gigabytes of single bytes. */
+int rondo_rep(lua_State *L) {
+  size_t length;
+  const char *text = luaL_checklstring(L, 1, &length);
+  int count = luaL_checkint(L, 2);
+  uint64_t total = count > 0 ? (uint64_t)length * count : 0;
+  if (total == 0) {
+    lua_pushliteral(L, "");
+    return 1;
+  }
+  char *whole = lua_newuserdata(L, total > limit ? limit : total);
+  if (length == 1)
+    memset(whole, text[0], total);
+  else
+    for (int i = 0; i < count; i++) memcpy(whole + (size_t)i * length, text, length);
+  lua_pushlstring(L, whole, total);
+  return 1;
 }
 
 /* ---- Randomness: the generator of Redis (POSIX's lrand48) ---- */
@@ -462,9 +487,13 @@ static void put_table(lua_State *L) {
   lua_pop(L, 1);
 }
 
+/* Redis goes on to the end of Lua's stack, about 8000 levels, which no client reads. */
+#define MAX_DEPTH 1000
+static int depth = 0;
+
 /* Writes the value on the top and pops it. */
 static void put_value(lua_State *L) {
-  if (!lua_checkstack(L, 4)) {
+  if (depth == MAX_DEPTH || !lua_checkstack(L, 4)) {
     static const char text[] = "ERR reached lua stack limit";
     put_tagged(L, '-', text, sizeof text - 1);
     lua_pop(L, 1);
@@ -486,7 +515,11 @@ static void put_value(lua_State *L) {
         put_tag(L, 'n');
       break;
     case LUA_TNUMBER: put_integer(L, lua_tonumber(L, -1)); break;
-    case LUA_TTABLE: put_table(L); break;
+    case LUA_TTABLE:
+      depth++;
+      put_table(L);
+      depth--;
+      break;
     default: put_tag(L, 'n');
   }
   lua_pop(L, 1);
@@ -863,17 +896,16 @@ static const luaL_Reg LIBRARIES[] = {
     {"struct", luaopen_struct}, {"cmsgpack", luaopen_cmsgpack},  {"bit", luaopen_bit},
     {NULL, NULL}};
 
-static const luaL_Reg REDIS[] = {
-    {"call", redis_call},
-    {"pcall", redis_pcall},
-    {"log", redis_log},
+/* In Redis's order, which is that of pairs(redis). */
+static const luaL_Reg REDIS_FIRST[] = {{"call", redis_call}, {"pcall", redis_pcall}, {"log", redis_log}, {NULL, NULL}};
+static const luaL_Reg REDIS_NEXT[] = {
     {"setresp", redis_setresp},
     {"sha1hex", redis_sha1hex},
     {"error_reply", redis_error_reply},
     {"status_reply", redis_status_reply},
     {"set_repl", redis_set_repl},
-    {"acl_check_cmd", redis_acl_check_cmd},
     {NULL, NULL}};
+static const luaL_Reg REDIS_LAST[] = {{"acl_check_cmd", redis_acl_check_cmd}, {NULL, NULL}};
 
 static const luaL_Reg REDIS_OF_SCRIPTS[] = {
     {"breakpoint", redis_breakpoint},
@@ -927,10 +959,12 @@ static void open_globals(lua_State *L) {
   lua_pushcfunction(L, protected_call);
   lua_setglobal(L, "pcall");
   lua_newtable(L);
-  set_functions(L, REDIS);
+  set_functions(L, REDIS_FIRST);
   set_constants(L, LOG_LEVELS);
   set_version(L);
+  set_functions(L, REDIS_NEXT);
   set_constants(L, REPLICATION);
+  set_functions(L, REDIS_LAST);
   lua_setglobal(L, "redis");
   lua_getglobal(L, "math");
   lua_pushcfunction(L, math_random);
@@ -988,8 +1022,6 @@ static int open_scripts(lua_State *L) {
   lua_setglobal(L, "__redis__err__handler");
   lua_rawseti(L, LUA_REGISTRYINDEX, HANDLER_PLACE);
   keep_places(L);
-  lua_newtable(L);
-  lua_setglobal(L, "KEYS");
   lua_pushvalue(L, LUA_GLOBALSINDEX);
   set_metamethod(L, "__index", nonexistent_global);
   lock_strings(L);
@@ -1216,10 +1248,17 @@ static int has_text(lua_State *L, const char *name) {
   return has;
 }
 
+static void put_error_text(lua_State *L) {
+  if (has_text(L, "err"))
+    put_field(L, "err", "");
+  else
+    put(L, &output, "ERR unknown error", 17);
+}
+
 static void put_run_error(lua_State *L, Run *run) {
   size_t place = begin_count(L, '-');
   if (lua_istable(L, -1)) {
-    put_field(L, "err", "");
+    put_error_text(L);
     if (has_text(L, "line") && has_text(L, "source")) {
       put(L, &output, " script: ", 9);
       put(L, &output, run->name, run->name_length);
@@ -1245,6 +1284,7 @@ static int finish_run(lua_State *L) {
   /* Two values below the result, as in Redis: the stack's limit is reached at the same depth. */
   lua_rawgeti(L, LUA_REGISTRYINDEX, RESULT_PLACE);
   output.length = 0;
+  depth = 0;
   if (run->status == 0)
     put_value(L);
   else
@@ -1324,7 +1364,7 @@ static int put_load_error(lua_State *L) {
   output.length = 0;
   size_t place = begin_count(L, '-');
   if (lua_istable(L, -1)) {
-    put_field(L, "err", "");
+    put_error_text(L);
   } else {
     put(L, &output, "ERR ", 4);
     if (lua_isstring(L, -1)) put(L, &output, lua_tostring(L, -1), strlen(lua_tostring(L, -1)));
