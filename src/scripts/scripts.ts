@@ -32,7 +32,7 @@ const SHARE_OF_STORING = 0.1
 const MOST_TOLD = 100
 const TOLD_MS = 10_000
 
-const LASTING = { gone: { value: false } }
+const LASTING = { waiting: 0, begunAtMs: 0, gone: false, noneWaits: () => undefined }
 
 interface Known {
   readonly libraries: readonly Library[]
@@ -153,7 +153,7 @@ export class ClusterScripts implements Scripts {
     const { known } = this
     if (known && this.options.monotonicMs() - known.atMs < FRESH_MS) return Promise.resolve(known.libraries)
     // For all that ask now, whoever of them goes.
-    const asking = Object.create(asker, LASTING) as Asker
+    const asking = { ...LASTING, store: asker.store }
     return (this.asking ??= this.newestLibraries(asking).finally(() => (this.asking = null)))
   }
 

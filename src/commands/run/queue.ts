@@ -96,7 +96,7 @@ async function asOne(
         done.published = outcome.published
         return outcome.next
       },
-      call,
+      { call },
     ),
   )
   const { replies } = done

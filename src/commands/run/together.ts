@@ -3,8 +3,8 @@
  * over a copy of the values. The coordinator stores the result only if nothing has changed meanwhile, and otherwise retries
  * (Coordinator.transact).
  */
-import type { AllModified, ClientCall, ModifyAll, ModifyAllSlowly } from '../../coordinator/api.ts'
-import { transactKeys, transactKeysSlowly } from '../../coordinator/promises.ts'
+import type { AllModified, ModifyAll, ModifyAllSlowly } from '../../coordinator/api.ts'
+import { transactKeys, transactKeysSlowly, type CallOptions } from '../../coordinator/promises.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { answerBytes } from './answer-limit.ts'
@@ -75,7 +75,12 @@ type Change = (
  *
  * @param command its name
  */
-export async function runTogether(caller: Caller, step: Step, command: string): Promise<Reply> {
+export async function runTogether(
+  caller: Caller,
+  step: Step,
+  command: string,
+  level = caller.writeLevel,
+): Promise<Reply> {
   const { store } = caller
   const { maxBatchKeys } = caller.settings
   if (step.keys.length > maxBatchKeys) {
@@ -97,7 +102,7 @@ export async function runTogether(caller: Caller, step: Step, command: string): 
         done = outcome
         return outcome.next
       },
-      call,
+      { call, level },
     ),
   )
   countLookups(caller, command, done.lookups[0]!)
@@ -223,10 +228,10 @@ export function transact(
   keys: readonly Buffer[],
   pace: Pace,
   change: Change,
-  call?: ClientCall,
+  options: Partial<Pick<CallOptions, 'call' | 'level'>> = {},
 ): Promise<void> {
   return withForeignEnds(caller.store, (ends) =>
-    transactOnce(caller, keys, pace, (current, now) => change(current, now, ends), call),
+    transactOnce(caller, keys, pace, (current, now) => change(current, now, ends), options),
   )
 }
 
@@ -235,7 +240,7 @@ async function transactOnce(
   keys: readonly Buffer[],
   pace: Pace,
   change: (current: readonly (StoredRecord | null)[], now: number) => ReturnType<Change>,
-  call: ClientCall | undefined,
+  more: Partial<Pick<CallOptions, 'call' | 'level'>>,
 ): Promise<void> {
   const { store, work, account } = caller
   const decided = (next: Next | RondoError | null) => decidedBy(caller, next)
@@ -263,7 +268,7 @@ async function transactOnce(
   }
   const atOnce: ModifyAll = (current) =>
     decided(overloaded(current) ?? inOneGo(change(current, nowMs(store))))
-  const options = { ...writeOptions(caller), call }
+  const options: CallOptions = { ...writeOptions(caller), ...more }
   try {
     if (keys.length === 0) {
       const outcome = await work.outcomeOf(change([], nowMs(store)))

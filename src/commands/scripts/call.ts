@@ -60,7 +60,8 @@ export async function callScript(
   const step = scriptStep(caller, args, { by, readOnly })
   if (step instanceof RespError) return step
   const name = args[0]!.toString('latin1').toLowerCase()
-  return runTogether(readOnly ? reading(caller) : caller, step, name)
+  // What a reader sees is as current as other reads of the caller.
+  return runTogether(caller, step, name, readOnly ? caller.readLevel : caller.writeLevel)
 }
 
 /** The step of the command, or why there is none. */
@@ -180,9 +181,4 @@ function settingsOf(settings: JobSettings): JobSettings {
   const { database, databases, defaultTtlMs, maxValueBytes, maxKeyBytes, maxCommandBytes, maxReplyBytes } =
     settings
   return { database, databases, defaultTtlMs, maxValueBytes, maxKeyBytes, maxCommandBytes, maxReplyBytes }
-}
-
-/** What it sees is as current as other reads of the caller. */
-function reading(caller: Caller): Caller {
-  return Object.create(caller, { writeLevel: { value: caller.readLevel } }) as Caller
 }
