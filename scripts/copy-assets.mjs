@@ -1,15 +1,15 @@
-// tsc emits only JavaScript: carry what the code reads at run time (Lua scripts, the page, messages of gRPC) along.
+// tsc emits only JavaScript: carry what the code reads at run time (Lua scripts, the Lua engine, the page, messages of gRPC) along.
 import { cpSync, readdirSync } from 'node:fs'
 import { extname, join } from 'node:path'
 
 if (process.argv.includes('--help')) {
   console.log(
-    'Usage: npm run build\n\nCompiles src to dist, and copies what is not TypeScript (Lua scripts, the page, messages of gRPC).',
+    'Usage: npm run build\n\nCompiles src to dist, and copies what is not TypeScript (Lua scripts, the Lua engine, the page, messages of gRPC).',
   )
   process.exit(0)
 }
 
-const carried = new Set(['.lua', '.html', '.css', '.svg', '.js', '.json', '.proto'])
+const carried = new Set(['.lua', '.wasm', '.html', '.css', '.svg', '.js', '.json', '.proto'])
 
 for (const entry of readdirSync('src', { recursive: true, withFileTypes: true })) {
   if (!entry.isFile() || !carried.has(extname(entry.name))) continue

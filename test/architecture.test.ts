@@ -15,12 +15,13 @@ const LAYERS = [
   ['telemetry/'],
   ['servers/'],
   ['snapshots/'],
+  ['scripts/'],
   ['commands/'],
   ['loader/'],
   ['coordinator/', 'repair/'],
   ['cluster/'],
   ['nodes/'],
-  ['config/'],
+  ['scripts/lua/', 'config/'],
   ['core/'],
 ]
 
@@ -110,7 +111,7 @@ function circleThrough(start: string): string[] | null {
 }
 
 function layerOf(file: string): number {
-  return LAYERS.findIndex((places) => places.some((place) => file === place || file.startsWith(place)))
+  return LAYERS.findLastIndex((places) => places.some((place) => file === place || file.startsWith(place)))
 }
 
 describe('architecture', () => {
@@ -168,7 +169,7 @@ describe('architecture', () => {
   })
 
   it('lets servers, snapshots, commands and loading see of the coordinator its port, and nothing below it', () => {
-    const behind = arrowsFrom(/^(servers|snapshots|commands|loader)\//).filter(([, target]) => {
+    const behind = arrowsFrom(/^(servers|snapshots|scripts|commands|loader)\//).filter(([, target]) => {
       if (target.startsWith('coordinator/')) return !PORT.has(target)
       return target.startsWith('cluster/') || target.startsWith('nodes/')
     })

@@ -123,6 +123,10 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
     { node, why: 'NOPERM' },
     { node, why: null },
   ],
+  'script-log': [
+    { level: 'notice', sha: 'e0e1f9fabfc9d4800c877a703b823ac0578ff8db', text: 'hello' },
+    { level: 'warning', sha: 'e0e1f9fabfc9d4800c877a703b823ac0578ff8db', text: 'hello' },
+  ],
   'subscriber-cut': [
     { client: '10.0.0.9:50123', bytes: 33_554_433, before: 0 },
     { client: '10.0.0.9:50123', bytes: 33_554_433, before: 3 },

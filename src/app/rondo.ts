@@ -52,6 +52,8 @@ import { Discovery } from '../repair/discovery.ts'
 import { Flushed } from '../repair/flushed.ts'
 import { Rebalance } from '../repair/rebalance.ts'
 import { Repairer } from '../repair/repairer.ts'
+import { ClusterScripts } from '../scripts/scripts.ts'
+import { startThread } from '../scripts/worker-thread.ts'
 import { Snapshots } from '../snapshots/snapshots.ts'
 import { createTelemetry, type Telemetry } from '../telemetry/telemetry.ts'
 
@@ -111,6 +113,7 @@ export class Rondo {
   private readonly flushed: Flushed
   private readonly discovery: Discovery | null
   private readonly fills: Fills
+  private readonly scripts: ClusterScripts
   private readonly deleteJobs: DeleteJobs
   /** Null: nothing is loaded. */
   private readonly loading: Loading | null
@@ -162,6 +165,7 @@ export class Rondo {
     this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, random: Math.random, emit })
     this.fills = this.createFills()
     this.loading = this.createLoading(options, emit)
+    this.scripts = this.createScripts(emit)
     this.deleteJobs = this.createDeleteJobs(emit)
     this.snapshots = this.createSnapshots(emit)
     registerNearMetrics(this.telemetry.registry, members.near)
@@ -248,6 +252,7 @@ export class Rondo {
     return new RespServer({
       ...this.serving(proxies),
       fills: this.fills,
+      scripts: this.scripts,
       deleteJobs: this.deleteJobs,
       changes: this.cluster.queue,
       rebalance: this.rebalance,
@@ -275,6 +280,11 @@ export class Rondo {
   private createFills(): Fills {
     const { staleMs } = this.config.loader
     return new Fills({ store: this.coordinator, timers, random: Math.random, staleMs })
+  }
+
+  private createScripts(emit: Emit): ClusterScripts {
+    const own = { start: startThread, monotonicMs: () => clock.monotonicMs(), timers, emit }
+    return new ClusterScripts({ ...this.config, ...own })
   }
 
   private createDeleteJobs(emit: Emit): DeleteJobs {
@@ -394,6 +404,7 @@ export class Rondo {
     await this.deleteJobs.stop()
     await this.snapshots?.stop()
     await Promise.all(this.servers.map(({ server }) => server.close(limitMs)))
+    this.scripts.stop()
     this.coordinator.channels.stop()
     const left = await this.coordinator.drain(limitMs)
     if (left > 0) {

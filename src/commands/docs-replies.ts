@@ -92,11 +92,13 @@ export const CATEGORIES: readonly string[] = [
   'dangerous',
   'connection',
   'transaction',
+  'scripting',
 ]
 
 export function categoriesOf({ flags, categories }: Described): string[] {
   const has = new Set([...categories, flags.includes('fast') ? 'fast' : 'slow'])
-  if (flags.includes('readonly')) has.add('read')
+  // As in Redis, of scripts it is not known.
+  if (flags.includes('readonly') && !has.has('scripting')) has.add('read')
   if (flags.includes('write')) has.add('write')
   if (flags.includes('pubsub')) has.add('pubsub')
   if (flags.includes('blocking')) has.add('blocking')

@@ -44,6 +44,7 @@ const CATEGORIES: Readonly<Record<string, readonly string[]>> = {
   connection: ['connection'],
   cluster: ['connection'],
   transactions: ['transaction'],
+  scripting: ['scripting'],
 }
 
 /** By name: since, arguments, flags of the command, summary; and differences from its group. */
@@ -320,6 +321,50 @@ const PUBSUB: ControlRows = {
   unsubscribe: ['2.0.0', '[channel...]', SUBSCRIPTION, 'Stops listening to channels, or to all.'],
 }
 
+const SCRIPT = 'noscript stale skip_monitor no_mandatory_keys movablekeys'
+const SCRIPT_WRITE = { keys: 'RW access update' }
+const SCRIPT_READ = { keys: 'RO access' }
+const SCRIPTING: ControlRows = {
+  eval: ['2.6.0', 'script numkeys [key...] [arg...]', SCRIPT, 'Runs a script.', SCRIPT_WRITE],
+  eval_ro: [
+    '7.0.0',
+    'script numkeys [key...] [arg...]',
+    `readonly ${SCRIPT}`,
+    'Runs a script that only reads.',
+    SCRIPT_READ,
+  ],
+  evalsha: [
+    '2.6.0',
+    'sha1 numkeys [key...] [arg...]',
+    SCRIPT,
+    'Runs a script that is known, by its SHA1.',
+    SCRIPT_WRITE,
+  ],
+  evalsha_ro: [
+    '7.0.0',
+    'sha1 numkeys [key...] [arg...]',
+    `readonly ${SCRIPT}`,
+    'Runs a script that is known and only reads, by its SHA1.',
+    SCRIPT_READ,
+  ],
+  fcall: [
+    '7.0.0',
+    'function numkeys [key...] [arg...]',
+    SCRIPT,
+    'Calls a function of a library.',
+    SCRIPT_WRITE,
+  ],
+  fcall_ro: [
+    '7.0.0',
+    'function numkeys [key...] [arg...]',
+    `readonly ${SCRIPT}`,
+    'Calls a function of a library that only reads.',
+    SCRIPT_READ,
+  ],
+  function: ['7.0.0', '', '', 'Loads, lists and deletes libraries of functions.'],
+  script: ['2.6.0', '', '', 'Loads scripts, ends one that runs, and forgets all.'],
+}
+
 const TRANSACTIONS: ControlRows = {
   discard: ['2.0.0', '', TRANSACTION, 'Discards the commands queued since MULTI.'],
   exec: [
@@ -357,6 +402,7 @@ export const CONTROL: Readonly<Record<string, About & { readonly flags: readonly
   ...control('server', SERVER),
   ...control('transactions', TRANSACTIONS),
   ...control('pubsub', PUBSUB),
+  ...control('scripting', SCRIPTING),
   ...control('rondo', OWN),
 }
 

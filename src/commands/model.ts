@@ -11,6 +11,8 @@ import type { Reply } from './reply.ts'
 import type { Flushes } from './keys/flushes.ts'
 import type { ScanCursors } from './keys/scan-cursor.ts'
 import type { KeyPlaces, StepLimits, SubcommandDescription } from './step.ts'
+import type { Scripts } from './scripts/api.ts'
+import type { KeyPlaces, StepLimits } from './step.ts'
 
 /** A command with more arguments than this is prepared in slices, and later commands of its connection wait. */
 export const MANY_ARGUMENTS = 1000
@@ -71,6 +73,7 @@ export interface Caller extends Requester {
   readonly work: Work
   readonly cursors: ScanCursors
   readonly flushes: Flushes
+  readonly scripts: Scripts
   /** Called when a flush has taken some seconds, and when it has ended after that. */
   onFlush(progress: FlushProgress): void
   /** Counts the keys that a command has looked up. @param command lower case */

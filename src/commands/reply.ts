@@ -156,8 +156,27 @@ export const NULL_ARRAY = Symbol('null array')
 /** Text of several lines (INFO): a verbatim string in RESP3, a bulk in RESP2. */
 export class Verbatim {
   readonly text: string
-  constructor(text: string) {
+  /** Three letters. */
+  readonly format: string
+  constructor(text: string, format = 'txt') {
     this.text = text
+    this.format = format
+  }
+}
+
+/** True or false in RESP3, 1 or 0 in RESP2. */
+export class Bool {
+  readonly value: boolean
+  constructor(value: boolean) {
+    this.value = value
+  }
+}
+
+/** A whole number of any size in RESP3, a bulk in RESP2. */
+export class Big {
+  readonly digits: string
+  constructor(digits: string) {
+    this.digits = digits
   }
 }
 
@@ -179,6 +198,8 @@ export type Reply =
   | Lazy
   | Double
   | Verbatim
+  | Bool
+  | Big
   | Pushes
   | Constant
   | readonly Reply[]
@@ -188,6 +209,10 @@ export type Protocol = 2 | 3
 export const OK = new Simple('OK')
 
 const CRLF = Buffer.from('\r\n')
+const BOOLS = {
+  2: { yes: Buffer.from(':1\r\n'), no: Buffer.from(':0\r\n') },
+  3: { yes: Buffer.from('#t\r\n'), no: Buffer.from('#f\r\n') },
+}
 const NULL_3 = Buffer.from('_\r\n')
 const NULL_BULK_2 = Buffer.from('$-1\r\n')
 const NULL_ARRAY_2 = Buffer.from('*-1\r\n')
@@ -343,8 +368,10 @@ function write(reply: Reply, protocol: Protocol, parts: Buffer[]): void {
   } else if (reply instanceof Lazy && reply.items.encoded) {
     const { items } = reply
     parts.push(headOf(reply, items.length, protocol), items.encoded!(0, items.length))
-  } else if (reply instanceof Verbatim) {
-    const text = protocol === 3 ? `txt:${reply.text}` : reply.text
+  } else if (reply instanceof Bool) parts.push(BOOLS[protocol][reply.value ? 'yes' : 'no'])
+  else if (reply instanceof Big) writeBig(reply, protocol, parts)
+  else if (reply instanceof Verbatim) {
+    const text = protocol === 3 ? `${reply.format}:${reply.text}` : reply.text
     const bytes = Buffer.from(text)
     parts.push(Buffer.from(`${protocol === 3 ? '=' : '$'}${bytes.length}\r\n`), bytes, CRLF)
   } else {
@@ -408,6 +435,11 @@ function writeBulk(bytes: Buffer, parts: Buffer[]): void {
 function writeDouble({ text }: Double, protocol: Protocol, parts: Buffer[]): void {
   if (protocol === 3) parts.push(Buffer.from(`,${text}\r\n`))
   else writeBulk(Buffer.from(text), parts)
+}
+
+function writeBig({ digits }: Big, protocol: Protocol, parts: Buffer[]): void {
+  if (protocol === 3) parts.push(Buffer.from(`(${digits}\r\n`))
+  else writeBulk(Buffer.from(digits), parts)
 }
 
 /** An error may contain client input, which must not end the line. As in Redis, trailing line ends are dropped. */

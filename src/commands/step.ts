@@ -36,11 +36,35 @@ export interface Held extends Seen, Tagged {
   readonly value: Buffer
 }
 
+/** What a script has published: it is sent once the result is stored. */
+export interface Publication {
+  readonly kind: 'channel' | 'shard'
+  readonly channel: Buffer
+  readonly message: Buffer
+}
+
 /** The result of a step. In `next`, `undefined` = unchanged, null = deleted. */
 export interface Stepped {
   readonly reply: Reply
   /** In the order of the step's keys; omitted when nothing is to be stored. */
   readonly next?: readonly (Held | null | undefined)[]
+  readonly published?: readonly Publication[]
+}
+
+/** A script cannot go on without what these keys hold, by their names on the nodes. */
+export interface Wanting {
+  readonly wants: readonly Buffer[]
+}
+
+/** A step that runs a script: in another thread, and from the start again with further keys, if it turns out to need them. */
+export interface Scripted {
+  /** Resolves when scripts can run: the time that starting takes is not that of the command. */
+  ready(): Promise<void>
+  /** When its command has to be answered, monotonic; once it is ready. */
+  readonly dueAtMs: number
+  run(held: readonly (Held | null)[], nowMs: number): Promise<Stepped | Wanting>
+  /** The same for these keys as well. */
+  withKeys(keys: readonly Buffer[]): StepOf<'value', Held>
 }
 
 export interface StepOf<Need, Shown> {
@@ -74,6 +98,8 @@ export interface StepOf<Need, Shown> {
    * KEYS_CHANGED if they are others by then. Inside MULTI nothing can follow: there `apply` refuses.
    */
   readonly follow?: (held: readonly (Shown | null)[]) => Step | Stepped
+  /** Instead of `apply`, which refuses. */
+  readonly script?: Scripted
   /**
    * Pure; called once per attempt.
    *

@@ -1,7 +1,7 @@
 /** The table of commands on keys, to run by themselves (`execute`), or as steps of a transaction. */
-import type { Caller, Execute } from './model.ts'
+import type { Execute } from './model.ts'
 import type { RespError } from './reply.ts'
-import { runAlone, stepInSlices, stepOf, type KeyedCommand } from './run/keyed.ts'
+import { runAlone, stepInSlices, stepOf, type KeyedCommand, type StepContext } from './run/keyed.ts'
 import { STEPS } from './specs.ts'
 import type { CommandSpec, Step } from './step.ts'
 import type { Sliced } from '../core/work.ts'
@@ -20,9 +20,9 @@ const ONLY_EXISTING = new Set(
 export interface KeyCommand extends CommandSpec, KeyedCommand {
   readonly execute: Execute
   /** The step, or the reason why there is none. */
-  readonly step: (caller: Caller, args: readonly Buffer[]) => Step | RespError
+  readonly step: (caller: StepContext, args: readonly Buffer[]) => Step | RespError
   /** The same, for more than MANY_ARGUMENTS. */
-  readonly stepInSlices: (caller: Caller, args: readonly Buffer[]) => Sliced<Step | RespError>
+  readonly stepInSlices: (caller: StepContext, args: readonly Buffer[]) => Sliced<Step | RespError>
 }
 
 export const KEY_COMMANDS: readonly KeyCommand[] = Object.entries(STEPS).map(([name, spec]) => {

@@ -45,6 +45,8 @@ export interface Config {
   readonly readConsistency: ConsistencyLevel
   readonly writeConsistency: ConsistencyLevel
   readonly requestTimeoutMs: number
+  /** From when on a script is too slow for others to wait. */
+  readonly scriptTimeLimitMs: number
   readonly nodeTimeoutMs: number
   readonly connectTimeoutMs: number
   readonly pingIntervalMs: number
@@ -223,6 +225,7 @@ export function loadConfig(
     readConsistency: v.READ_CONSISTENCY,
     writeConsistency: v.WRITE_CONSISTENCY,
     requestTimeoutMs: v.REQUEST_TIMEOUT_MS,
+    scriptTimeLimitMs: v.SCRIPT_TIME_LIMIT_MS,
     nodeTimeoutMs: v.NODE_TIMEOUT_MS,
     connectTimeoutMs: v.CONNECT_TIMEOUT_MS,
     pingIntervalMs: v.PING_INTERVAL_SECONDS * 1000,

@@ -200,6 +200,14 @@ export const rows = {
     check: wholeNumber(10, 600_000),
     meaning: 'Timeout of one call to a node. At most `REQUEST_TIMEOUT_MS`.',
   }),
+  SCRIPT_TIME_LIMIT_MS: row({
+    default: '200',
+    unit: 'milliseconds',
+    check: wholeNumber(1, 600_000),
+    meaning:
+      'When a script (EVAL, FCALL) has run for so long, other scripts are refused with BUSY until it has ended: by itself, ' +
+      'by SCRIPT KILL, or after `REQUEST_TIMEOUT_MS`.',
+  }),
   CONNECT_TIMEOUT_MS: row({
     default: '300',
     unit: 'milliseconds',

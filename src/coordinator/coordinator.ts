@@ -20,7 +20,8 @@ import type { ConsistencyLevel } from '../core/consistency.ts'
 import { Deadlines } from '../core/deadlines.ts'
 import type { Emit } from '../core/events.ts'
 import type { Floors } from '../core/floors.ts'
-import { clientKey, isReserved, TAGS_DATABASE } from '../core/keys.ts'
+import { clientKey, TAGS_DATABASE } from '../core/keys.ts'
+import { checkKey } from '../core/key-names.ts'
 import { ownLifeMs } from '../core/lifetime.ts'
 import { MAX_TAG_BYTES } from '../core/tags.ts'
 import { partBytes, type Part } from '../core/part.ts'
@@ -206,17 +207,7 @@ export class Coordinator implements KeyStore {
 
   /** Null, or the reason why this key cannot be used. */
   checkKey(key: Buffer): RondoError | null {
-    const { maxKeyBytes } = this.options
-    if (key.length > maxKeyBytes) {
-      return new RondoError(
-        'KEY_TOO_LONG',
-        `The key has ${key.length} bytes; at most ${maxKeyBytes} are allowed (MAX_KEY_BYTES).`,
-      )
-    }
-    if (isReserved(key)) {
-      return new RondoError('KEY_RESERVED', 'Keys that begin with "__rondo:" are kept for Rondo itself.')
-    }
-    return null
+    return checkKey(key, this.options.maxKeyBytes)
   }
 
   /** Null, or the reason why this value cannot be stored. */

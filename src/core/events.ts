@@ -75,6 +75,8 @@ export type RondoEvent =
   /** What is wrong with the answers of a member's Sentinels; null = nothing any more. */
   | { kind: 'sentinels-unclear'; node: string; why: string | null }
   /** Sentinels have made another server the primary of a member. `waiting`: it is not used yet, and why. */
+  /** What a script has told with redis.log. */
+  | { kind: 'script-log'; level: 'debug' | 'verbose' | 'notice' | 'warning'; sha: string; text: string }
   | {
       kind: 'failover'
       node: string

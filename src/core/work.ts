@@ -18,8 +18,11 @@ const SLICE_MS = 5
 const QUANTUM_MS = 1
 const UNITS_PER_CHECK = 256
 
-/** A computation in slices; yields the units used since the last yield, or since the start. */
-export type Sliced<T> = Generator<number, T>
+/**
+ * A computation in slices; yields the units used since the last yield, or since the start, or what it has to wait for
+ * (waitFor).
+ */
+export type Sliced<T> = Generator<number | Promise<void>, T>
 
 /** Something that waits for its turn. */
 export interface Task {
@@ -27,12 +30,26 @@ export interface Task {
   takeTurn(): boolean
 }
 
-/** Runs a computation that is known to be short. */
+/** Runs a computation that is known to be short, and to wait for nothing. */
 export function inOneGo<T>(job: Sliced<T>): T {
   for (;;) {
     const step = job.next()
     if (step.done) return step.value
+    if (typeof step.value !== 'number') throw new Error('it waits for something')
   }
+}
+
+/** Lets the thread do other work until the promise is settled. */
+export function* waitFor<T>(promise: Promise<T>): Sliced<T> {
+  let settled: { readonly value: T } | { readonly error: unknown } | null = null
+  yield promise.then(
+    (value) => void (settled = { value }),
+    (error: unknown) => void (settled = { error }),
+  )
+  const end = settled as { readonly value: T } | { readonly error: unknown } | null
+  if (!end) throw new Error('it has not waited')
+  if ('error' in end) throw end.error
+  return end.value
 }
 
 /** A computation that cannot be split, but can wait for its turn. */
@@ -77,7 +94,7 @@ export class Work {
     if (running.takeTurn()) this.enqueue(running)
   }
 
-  /** The same, but only one such job runs at a time. @param owner jobs of one owner run in order */
+  /** The same, but only one such job runs at a time, and it waits for nothing. @param owner jobs of one owner run in order */
   carryOutAlone<T>(
     owner: object,
     job: Sliced<T>,
@@ -163,7 +180,7 @@ class Running<T> implements Task {
 
   takeTurn(): boolean {
     while (!this.work.isOver) {
-      let step: IteratorResult<number, T>
+      let step: IteratorResult<number | Promise<void>, T>
       try {
         step = this.job.next()
       } catch (error) {
@@ -174,7 +191,12 @@ class Running<T> implements Task {
         this.done(step.value)
         return false
       }
-      this.work.spend(step.value)
+      if (typeof step.value === 'number') this.work.spend(step.value)
+      else {
+        // It takes no turn meanwhile.
+        void step.value.then(() => this.work.enqueue(this))
+        return false
+      }
     }
     return true
   }

@@ -40,6 +40,7 @@ export interface CommandHost extends Pick<CrossSetPolicy, 'onCrossSet'> {
   readonly work: Work
   readonly cursors: ScanCursors
   readonly flushes: Flushes
+  readonly scripts: Caller['scripts']
   onFlush(progress: FlushProgress): void
   /** The command that these arguments call, or the error of the Redis protocol, if they call none. */
   offered(args: readonly Buffer[]): OfferedCommand | RespError

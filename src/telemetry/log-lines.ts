@@ -233,6 +233,10 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
           level: 'warn',
           sentence: `node ${node} carries no messages of clients (pub/sub) now, the other nodes do: ${why}`,
         },
+  'script-log': ({ level, sha, text }) => ({
+    level: level === 'warning' ? 'warn' : 'info',
+    sentence: `script ${sha.slice(0, 12)} says: ${text}`,
+  }),
   'subscriber-cut': ({ client, bytes, before }) => ({
     level: 'warn',
     sentence:

@@ -221,6 +221,35 @@ export const SABOTAGES: readonly Sabotage[] = [
     find: 'if (this.touched > 0 && this.changesAnything) {',
     replace: 'if (this.touched > 99) {',
   },
+  // ---- scripts
+  {
+    name: 'script-with-old-values',
+    rule: 'a script that runs again sees what its keys hold then',
+    file: 'src/commands/scripts/call.ts',
+    find: 'const { keys, args, seed } = call',
+    replace: `const { keys, args, seed } = call
+          const first = ((call as { first?: Map<number, typeof held> }).first ??= new Map<number, typeof held>())
+          if (!first.has(held.length)) first.set(held.length, held)
+          held = first.get(held.length)!`,
+  },
+  {
+    name: 'script-key-not-checked',
+    rule: 'all keys of a script are as it has seen them when its result is stored',
+    file: 'src/commands/run/more-keys.ts',
+    find: 'const grown = step.script!.withKeys(further)',
+    replace: `const known = await readRecord(store, further[0]!, { requester: store as never, level: 'quorum' })
+      const grown = step.script!.withKeys(further)
+      const { script } = grown as { script: { run: (...args: never[]) => unknown } }
+      const { run } = script
+      const stale = store.isLive(known) ? { value: known.value, expiresAtMs: 0 } : null
+      script.run = (held: never, ...rest) => run([held[0], stale] as never, ...rest)`,
+    also: {
+      file: 'src/commands/run/more-keys.ts',
+      find: "import { RondoError } from '../../core/errors.ts'",
+      replace: `import { RondoError } from '../../core/errors.ts'
+import { readRecord } from '../../coordinator/promises.ts'`,
+    },
+  },
   // ---- deadlines
   {
     name: 'settling-has-its-own-deadline',

@@ -28,6 +28,11 @@ export type QuorumKind =
  */
 export const ACCOUNTS: readonly string[] = ['{accounts}a', '{accounts}b', '{accounts}c']
 
+/** Every other move is made by a script, which does the same. */
+export function isByScript({ kind, value }: Operation): boolean {
+  return kind === 'move' && value % 4 === 3
+}
+
 /** The keys of an operation. */
 export function keysOf({ kind, key }: Operation): readonly string[] {
   if (kind === 'total') return ACCOUNTS

@@ -21,7 +21,8 @@ import {
   type CollectionKind,
   type Told,
 } from './collections.ts'
-import { keysOf, type Operation } from './schedule.ts'
+import { isByScript, keysOf, type Operation } from './schedule.ts'
+import { moveByScript } from './scripts.ts'
 import type { Running, World } from './world.ts'
 
 const THINKS_MS = 0.05
@@ -251,6 +252,9 @@ export class Workload {
         return
       }
       case 'move':
+        if (isByScript(done.operation)) this.issueScript(coordinator, done, failing)
+        else this.issueTransaction(coordinator, done, failing)
+        return
       case 'total':
         this.issueTransaction(coordinator, done, failing)
         return
@@ -295,6 +299,25 @@ export class Workload {
       kind === 'move' ? move : () => ({ kind: 'keep' }),
       answer,
       level,
+    )
+  }
+
+  private issueScript(
+    coordinator: Coordinator,
+    done: Done,
+    { requester, failed }: Required<Pick<Failing, 'requester' | 'failed'>>,
+  ): void {
+    const { level, value } = done.operation
+    const { host } = this.world.coordinators[done.operation.coordinator]!
+    moveByScript(coordinator, host, requester, level, keysOf(done.operation), value).then(
+      (balances) => {
+        done.balances = balances
+        this.ended(done, null, null)
+      },
+      (error: unknown) => {
+        if (error instanceof RondoError) failed(error)
+        else this.world.fault(`${nameOf(done)}: ${String(error)}`)
+      },
     )
   }
 

@@ -4,6 +4,7 @@
  * The step draws one number when it is made, and every attempt chooses from that: so a step is pure, and an attempt that
  * finds another collection chooses from what it finds.
  */
+import { chanceFrom } from '../../core/chance.ts'
 import { integerArgument, word } from '../arguments.ts'
 import { CommandError, SYNTAX_ERROR, type StepLimits } from '../step.ts'
 
@@ -68,13 +69,8 @@ function distinctPlaces(count: number, length: number, next: (below: number) => 
   })
 }
 
-/** mulberry32: whole numbers below a limit, the same for the same seed. */
+/** Whole numbers below a limit, the same for the same seed. */
 function generator(seed: number): (below: number) => number {
-  let state = seed
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below)
-  }
+  const next = chanceFrom(seed)
+  return (below) => Math.floor(next() * below)
 }

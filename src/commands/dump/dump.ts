@@ -71,7 +71,7 @@ function costOfBytes(bytes: number): number {
   return (bytes / PIECE_BYTES) * UNITS_A_PIECE
 }
 
-function* checksumOf(bytes: Buffer): Sliced<Buffer> {
+export function* checksumOf(bytes: Buffer): Sliced<Buffer> {
   const crc = new Crc64()
   for (let from = 0; from < bytes.length; from += PIECE_BYTES) {
     crc.add(bytes.subarray(from, from + PIECE_BYTES))

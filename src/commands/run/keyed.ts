@@ -12,6 +12,7 @@
  *
  * A key that cannot be read fails the whole command: it is never treated as absent.
  */
+import type { KeyStore } from '../../coordinator/api.ts'
 import { liveWithEnd, removeKey, writeValue } from '../../coordinator/promises.ts'
 import { RondoError, stopped } from '../../core/errors.ts'
 import { storedKey } from '../../core/keys.ts'
@@ -37,6 +38,7 @@ import {
   type KeyPlaces,
   type Mentions,
   type Step,
+  type StepLimits,
   type StepMaker,
   type StepOf,
 } from '../step.ts'
@@ -57,6 +59,12 @@ export interface KeyedCommand extends KeyPlaces {
 /** Values of fewer bytes are processed at once. */
 const SHORT_BYTES = 16 * 1024
 const BYTES_A_UNIT = 4096
+
+/** What the steps of a caller's commands depend on. */
+export interface StepContext {
+  readonly settings: StepLimits & Pick<CommandSettings, 'maxKeyBytes'>
+  readonly store: Pick<KeyStore, 'checkKey' | 'nowMs'>
+}
 
 /** Runs the command by itself, without a reply slot. */
 export async function runAlone(
@@ -79,7 +87,7 @@ export async function runAlone(
 
 /** The step, or the reason why there is none: bad arguments, or an invalid key. */
 export function stepOf(
-  caller: Caller,
+  caller: StepContext,
   args: readonly Buffer[],
   command: Pick<KeyedCommand, 'make' | 'onlyExisting'>,
 ): Step | RespError {
@@ -88,7 +96,11 @@ export function stepOf(
 }
 
 /** The step with the names that its keys have on the nodes, without those that cannot exist; or why one cannot be used. */
-function usable(caller: Caller, step: Step, command: Pick<KeyedCommand, 'onlyExisting'>): Step | RespError {
+export function usable(
+  caller: StepContext,
+  step: Step,
+  command: Pick<KeyedCommand, 'onlyExisting'>,
+): Step | RespError {
   let possible = 0
   for (const key of step.keys) {
     const refused = refusalOf(caller, key, step, command)
@@ -99,13 +111,13 @@ function usable(caller: Caller, step: Step, command: Pick<KeyedCommand, 'onlyExi
 }
 
 /** No such key can be stored. */
-function isPossible({ settings }: Caller, key: Buffer): boolean {
+function isPossible({ settings }: StepContext, key: Buffer): boolean {
   return key.length <= settings.maxKeyBytes
 }
 
 /** Why a step cannot have this key. For one that stores nothing under a new key, one that is too long is absent. */
 function refusalOf(
-  caller: Caller,
+  caller: StepContext,
   key: Buffer,
   { writes }: Step,
   { onlyExisting }: Pick<KeyedCommand, 'onlyExisting'>,
@@ -116,13 +128,13 @@ function refusalOf(
 }
 
 /** The same step, which does not ask for the keys that are too long to exist. */
-function withoutImpossible(caller: Caller, step: Step): Step {
+function withoutImpossible(caller: StepContext, step: Step): Step {
   const places = step.keys.flatMap((key, i) => (isPossible(caller, key) ? [i] : []))
   return onlyAt(places, step)
 }
 
 /** The step with the names that its keys have on the nodes. */
-function stored({ settings }: Caller, step: Step): Step {
+function stored({ settings }: StepContext, step: Step): Step {
   const { keys, databases } = step
   if (settings.database === 0 && databases === undefined) return step
   return { ...step, keys: keys.map((key, i) => storedKey(databases?.[i] ?? settings.database, key)) }
@@ -130,7 +142,7 @@ function stored({ settings }: Caller, step: Step): Step {
 
 /** The same for very many keys. */
 export function* stepInSlices(
-  caller: Caller,
+  caller: StepContext,
   args: readonly Buffer[],
   command: KeyedCommand,
 ): Sliced<Step | RespError> {
@@ -148,7 +160,7 @@ export function* stepInSlices(
 }
 
 function made(
-  caller: Caller,
+  caller: StepContext,
   args: readonly Buffer[],
   make: StepMaker,
   mentions?: Mentions,

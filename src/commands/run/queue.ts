@@ -10,9 +10,11 @@ import { RondoError } from '../../core/errors.ts'
 import type { CrossSetOutcome } from '../../core/events.ts'
 import type { Caller } from '../model.ts'
 import { NULL_ARRAY, RespError, type Reply } from '../reply.ts'
-import { Refusal } from '../step.ts'
+import { Refusal, type Publication } from '../step.ts'
 import { answerBytes, leftOut } from './answer-limit.ts'
 import type { Lookups } from './lookups.ts'
+import { withMoreKeys } from './more-keys.ts'
+import { publish } from './publications.ts'
 import { oneByOne } from './one-by-one.ts'
 import { CROSS_SET, paceOf, runSteps, transact, type Queue } from './together.ts'
 
@@ -74,19 +76,33 @@ async function asOne(
   { steps, keys, execute, lookedUp, hold }: QueuedCommands,
   hasChanged: HasChanged,
 ): Promise<Reply> {
-  const done: { replies: Reply[] | null; lookups: readonly Lookups[] } = { replies: null, lookups: [] }
-  await transact(caller, keys, paceOf(steps), function* (current, now, ends) {
-    done.replies = null
-    if (hasChanged(current, now)) return null
-    const outcome = yield* runSteps(caller.settings, steps, keys, current, now, ends)
-    if (outcome instanceof RondoError) return outcome
-    done.replies = outcome.replies
-    done.lookups = outcome.lookups
-    return outcome.next
-  })
+  const done: {
+    replies: Reply[] | null
+    lookups: readonly Lookups[]
+    published: readonly Publication[]
+  } = { replies: null, lookups: [], published: [] }
+  await withMoreKeys(caller, steps, keys, (steps, keys, call) =>
+    transact(
+      caller,
+      keys,
+      paceOf(steps),
+      function* (current, now, ends) {
+        done.replies = null
+        if (hasChanged(current, now)) return null
+        const outcome = yield* runSteps(caller.settings, steps, keys, current, now, ends)
+        if (outcome instanceof RondoError) return outcome
+        done.replies = outcome.replies
+        done.lookups = outcome.lookups
+        done.published = outcome.published
+        return outcome.next
+      },
+      { call },
+    ),
+  )
   const { replies } = done
   if (!replies) return NULL_ARRAY
   for (const [i, found] of done.lookups.entries()) lookedUp(i, found)
+  await publish(caller, done.published)
   // Once, although the steps may have run several times; and only now that the transaction cannot fail any more.
   let bytes = 0
   for (const [i, step] of steps.entries()) {

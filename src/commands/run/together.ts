@@ -4,7 +4,7 @@
  * (Coordinator.transact).
  */
 import type { AllModified, ModifyAll, ModifyAllSlowly } from '../../coordinator/api.ts'
-import { transactKeys, transactKeysSlowly } from '../../coordinator/promises.ts'
+import { transactKeys, transactKeysSlowly, type CallOptions } from '../../coordinator/promises.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { answerBytes } from './answer-limit.ts'
@@ -14,8 +14,10 @@ import { UNKNOWN_END, withForeignEnds, type ForeignEnds } from './foreign-ends.t
 import { applyTo, bytesOf, wholesOf, type Known } from './known.ts'
 import { countLookups, lookupsOf, NO_LOOKUPS, type Lookups } from './lookups.ts'
 import type { RespError, Reply } from '../reply.ts'
-import { Refusal, type Held, type Step } from '../step.ts'
-import { inOneGo, type Sliced } from '../../core/work.ts'
+import { Refusal, type Held, type Publication, type Step, type Stepped } from '../step.ts'
+import { crossSetOf, MoreKeys, withMoreKeys } from './more-keys.ts'
+import { publish } from './publications.ts'
+import { inOneGo, waitFor, type Sliced } from '../../core/work.ts'
 import { sentenceOf } from '../../core/sentence.ts'
 
 export const CROSS_SET = "CROSSSLOT Keys in request don't hash to the same slot"
@@ -73,21 +75,38 @@ type Change = (
  *
  * @param command its name
  */
-export async function runTogether(caller: Caller, step: Step, command: string): Promise<Reply> {
+export async function runTogether(
+  caller: Caller,
+  step: Step,
+  command: string,
+  level = caller.writeLevel,
+): Promise<Reply> {
   const { store } = caller
   const { maxBatchKeys } = caller.settings
   if (step.keys.length > maxBatchKeys) {
     return new Refusal(`ERR at most ${maxBatchKeys} keys can be changed together (MAX_BATCH_KEYS)`)
   }
-  if (!store.sharesReplicaSet(step.keys)) return new Refusal(CROSS_SET, 'CROSS_REPLICA_SET')
-  let done: Pick<Ran, 'replies' | 'lookups'> = { replies: [], lookups: [] }
-  await transact(caller, step.keys, paceOf([step]), function* (current, now, ends) {
-    const outcome = yield* runSteps(caller.settings, [step], step.keys, current, now, ends)
-    if (outcome instanceof RondoError) return outcome
-    done = outcome
-    return outcome.next
-  })
+  if (!store.sharesReplicaSet(step.keys)) {
+    const isScript = step.needs === 'value' && step.script !== undefined
+    return new Refusal(isScript ? crossSetOf(store, step.keys) : CROSS_SET, 'CROSS_REPLICA_SET')
+  }
+  let done: Omit<Ran, 'next'> = { replies: [], published: [], lookups: [] }
+  await withMoreKeys(caller, [step], step.keys, (steps, keys, call) =>
+    transact(
+      caller,
+      keys,
+      paceOf(steps),
+      function* (current, now, ends) {
+        const outcome = yield* runSteps(caller.settings, steps, keys, current, now, ends)
+        if (outcome instanceof RondoError) return outcome
+        done = outcome
+        return outcome.next
+      },
+      { call, level },
+    ),
+  )
   countLookups(caller, command, done.lookups[0]!)
+  await publish(caller, done.published)
   return done.replies[0]!
 }
 
@@ -95,6 +114,8 @@ export async function runTogether(caller: Caller, step: Step, command: string): 
 export type Pace = 'at-once' | 'in-slices' | 'alone'
 
 export function paceOf(steps: Queue): Pace {
+  // It waits for another thread, and whoever runs alone must not wait.
+  if (steps.some((step) => isStep(step) && step.script !== undefined)) return 'in-slices'
   if (steps.some((step) => isStep(step) && step.slow !== undefined)) return 'alone'
   // Each may take long on a large collection.
   const perElement = steps.length > 1 && steps.some((step) => isStep(step) && step.bytesAUnit !== undefined)
@@ -104,6 +125,7 @@ export function paceOf(steps: Queue): Pace {
 /** What the steps have done; the reply for a command without a step is null. */
 interface Ran {
   readonly replies: Reply[]
+  readonly published: readonly Publication[]
   readonly lookups: readonly Lookups[]
   readonly next: Next
 }
@@ -126,6 +148,7 @@ export function* runSteps(
   let answered = 0
   let slowUnits = 0
   const replies: Reply[] = []
+  const published: Publication[] = []
   const lookups: Lookups[] = []
   const excess = yield* excessOf(limits, steps, held)
   if (excess) return tooMuch(limits, steps, excess)
@@ -140,8 +163,11 @@ export function* runSteps(
     slowUnits += costOf(step, before)
     if (slowUnits > MAX_SLOW_UNITS) return tooMuch(limits, steps, 'time')
     const touchedBefore = touched
-    const slow = step.needs === 'value' ? step.slow : undefined
-    const { reply, next = [] } = slow ? yield* slow.slices(wholesOf(before), now) : applyTo(step, before, now)
+    const takesTime = step.needs === 'value' && (step.script ?? step.slow) !== undefined
+    const stepped = takesTime ? yield* applied(step, before, now) : applyTo(step, before, now)
+    if (stepped instanceof MoreKeys) return stepped
+    const { reply, next = [] } = stepped
+    if (stepped.published) published.push(...stepped.published)
     mine.forEach((name, i) => {
       const after = next[i]
       touched += bytesOf(before[i]!) + bytesOf(after ?? null)
@@ -156,7 +182,16 @@ export function* runSteps(
     lookups.push(lookupsOf(step, before))
     yield UNITS_A_STEP + (touched - touchedBefore) / (step.bytesAUnit ?? BYTES_A_UNIT)
   }
-  return { replies, lookups, next: names.map((name) => changed.get(name)) }
+  return { replies, published, lookups, next: names.map((name) => changed.get(name)) }
+}
+
+function* applied(step: Step, before: readonly (Known | null)[], now: number): Sliced<Stepped | MoreKeys> {
+  if (step.needs === 'value' && step.script) {
+    const outcome = yield* waitFor(step.script.run(wholesOf(before), now))
+    return 'wants' in outcome ? new MoreKeys(step, outcome.wants) : outcome
+  }
+  if (step.needs === 'value' && step.slow) return yield* step.slow.slices(wholesOf(before), now)
+  return applyTo(step, before, now)
 }
 
 /** In work units; 0 for a fast step. */
@@ -188,9 +223,15 @@ function* excessOf(
  * @param change computes the new values; null = nothing is changed, and the values need not be consistent with each other;
  * an error = the same, and transact fails with it
  */
-export function transact(caller: Caller, keys: readonly Buffer[], pace: Pace, change: Change): Promise<void> {
+export function transact(
+  caller: Caller,
+  keys: readonly Buffer[],
+  pace: Pace,
+  change: Change,
+  options: Partial<Pick<CallOptions, 'call' | 'level'>> = {},
+): Promise<void> {
   return withForeignEnds(caller.store, (ends) =>
-    transactOnce(caller, keys, pace, (current, now) => change(current, now, ends)),
+    transactOnce(caller, keys, pace, (current, now) => change(current, now, ends), options),
   )
 }
 
@@ -199,6 +240,7 @@ async function transactOnce(
   keys: readonly Buffer[],
   pace: Pace,
   change: (current: readonly (StoredRecord | null)[], now: number) => ReturnType<Change>,
+  more: Partial<Pick<CallOptions, 'call' | 'level'>>,
 ): Promise<void> {
   const { store, work, account } = caller
   const decided = (next: Next | RondoError | null) => decidedBy(caller, next)
@@ -226,10 +268,13 @@ async function transactOnce(
   }
   const atOnce: ModifyAll = (current) =>
     decided(overloaded(current) ?? inOneGo(change(current, nowMs(store))))
+  const options: CallOptions = { ...writeOptions(caller), ...more }
   try {
-    if (keys.length === 0) await work.outcomeOf(change([], nowMs(store)))
-    else if (pace === 'at-once') await transactKeys(store, keys, atOnce, writeOptions(caller))
-    else await transactKeysSlowly(store, keys, slowly, writeOptions(caller))
+    if (keys.length === 0) {
+      const outcome = await work.outcomeOf(change([], nowMs(store)))
+      if (outcome instanceof RondoError) throw outcome
+    } else if (pace === 'at-once') await transactKeys(store, keys, atOnce, options)
+    else await transactKeysSlowly(store, keys, slowly, options)
   } catch (error) {
     if (error !== STOPPED) throw error
   } finally {

@@ -13,6 +13,7 @@ import type { CrossSetOutcome, Emit } from '../../core/events.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { COMMANDS, lookUp, EMPTY_COMMAND } from './table.ts'
 import type { CommandSettings, FlushProgress } from '../../commands/model.ts'
+import type { Scripts } from '../../commands/scripts/api.ts'
 import type { Command } from './model.ts'
 import type { ClientTracking } from './connection/client-tracking.ts'
 import { Connection, type Host } from './connection/connection.ts'
@@ -49,6 +50,7 @@ export interface RespServerOptions extends Omit<CommandSettings, 'database'> {
   readonly store: KeyStore
   readonly loader: ReadThrough | null
   readonly fills: Fills
+  readonly scripts: Scripts
   readonly deleteJobs: Pick<DeleteJobs, 'create' | 'list' | 'get' | 'cancel'>
   readonly readConsistency: ConsistencyLevel
   readonly writeConsistency: ConsistencyLevel
@@ -105,6 +107,7 @@ export class RespServer implements Host, CommandHost {
   readonly commands: readonly Command[] = COMMANDS.slice(1)
   readonly cursors: ScanCursors
   readonly flushes = new Flushes()
+  readonly scripts: Scripts
   readonly work: Work
   readonly otherProtocols: OtherProtocols
   readonly startedAtMs: number
@@ -141,6 +144,7 @@ export class RespServer implements Host, CommandHost {
     this.cursors = new ScanCursors(options.store, options.random)
     this.settings = { ...options, database: 0 }
     this.store = options.store
+    this.scripts = options.scripts
     const maxRequestBytes = Math.max(
       options.maxBatchBytes,
       options.maxValueBytes * ROOM_TO_REFUSE,

@@ -26,6 +26,17 @@ export function comparable(command: RandomCommand, reply: Buffer): string {
   return JSON.stringify(UNORDERED.has(name!.toLowerCase()) ? unordered(name!.toLowerCase(), tree) : tree)
 }
 
+/** The items of an array, each as bytes. */
+export function itemsIn(reply: Buffer): Buffer[] {
+  const items: Buffer[] = []
+  for (let at = reply.indexOf('\n') + 1; at < reply.length;) {
+    const { end } = treeAt(reply, at, false)
+    items.push(reply.subarray(at, end))
+    at = end
+  }
+  return items
+}
+
 /** @param scored its texts may be scores */
 function treeAt(bytes: Buffer, at: number, scored: boolean): { tree: Tree; end: number } {
   const lineEnd = bytes.indexOf(0x0d, at)

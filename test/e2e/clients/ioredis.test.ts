@@ -88,7 +88,9 @@ describe('ioredis', function () {
             (reason: Error) => reason.message,
           )
         expect(await error(client.incr('text'))).to.equal('ERR value is not an integer or out of range')
-        expect(await error(client.eval('return 1', 0))).to.match(/^ERR unknown command 'eval'/)
+        expect(await error(client.eval('return redis.call("incr", KEYS[1])', 1, 'text'))).to.match(
+          /^ERR value is not an integer/,
+        )
         expect(await error(client.select(16))).to.equal('ERR DB index is out of range')
       })
 

@@ -27,8 +27,6 @@ export interface Library {
 
 export type Language = 'JavaScript' | 'Python' | 'PHP' | 'Ruby' | 'Go' | 'C' | 'Perl' | 'Lua' | 'Erlang'
 
-const SCRIPTS = ['scripts', 'EVAL'] as const
-
 type Row = Pick<Library, 'version' | 'note'> & Partial<Library>
 
 /** An npm package; its job has its name, unless `shownBy` says otherwise. */
@@ -62,7 +60,7 @@ const GO_PACKAGES = [
 ]
 
 function defaults(row: Row) {
-  const works = row.lacks?.some((lack) => lack !== SCRIPTS) ? ('partly' as const) : ('yes' as const)
+  const works = row.lacks ? ('partly' as const) : ('yes' as const)
   return { lacks: [], works, mixesReplicaSets: false }
 }
 
@@ -79,59 +77,50 @@ export const LIBRARIES: readonly Library[] = [
     version: '6.0',
     shownBy: 'ioredis.test.ts',
     note: `${CLIENT}; RESP2 and RESP3`,
-    lacks: [SCRIPTS],
   }),
   npm('ioredis-5', {
     name: 'ioredis',
     version: '5.11',
-    works: 'yes',
     note: `${CLIENT}, key prefix, database 1, a subscriber; connects again`,
-    lacks: [['defineCommand()', 'EVAL']],
   }),
   npm('redis-6', {
     name: 'node-redis',
     version: '6.3',
     shownBy: 'node-redis.test.ts',
     note: `${CLIENT}, a consumer group over a stream; RESP2 and RESP3; conditions of Redis 8.4 (\`condition: 'IFEQ'\`, \`delEx\`, \`digest\`, \`mSetEx\`)`,
-    lacks: [SCRIPTS],
   }),
   npm('redis-5', {
     name: 'node-redis',
     version: '5.9',
     shownBy: 'node-redis.test.ts',
     note: `${CLIENT}; RESP2 and RESP3`,
-    lacks: [SCRIPTS],
   }),
   npm('redis-4', {
     name: 'node-redis',
     version: '4.7',
     note: `${CLIENT}, database 1`,
-    lacks: [SCRIPTS],
   }),
   npm('iovalkey', {
     version: '0.4',
     note: 'strings, hashes, sets, lists, pipelines, transactions, DELIFEQ, database 1',
-    lacks: [SCRIPTS],
   }),
   npm('valkey-glide', {
     name: 'Valkey GLIDE',
     version: '2.5',
     packages: ['@valkey/valkey-glide'],
     note: 'strings, hashes, sets, lists, batches, transactions, SCAN, DELIFEQ, database 1; RESP2 and RESP3',
-    lacks: [SCRIPTS],
   }),
   npm('@upstash/redis', {
     version: '1.39',
     shownBy: 'upstash-commands.test.ts',
     note: 'over HTTP, with `COMPAT_APIS=upstash` and `…/upstash` as its URL: every method whose command Rondo has, `pipeline()`, `multi()`, automatic pipelines, reads of its own writes',
-    lacks: [SCRIPTS],
   }),
   npm('@upstash/ratelimit', {
     version: '2.2',
-    works: 'no',
     shownBy: 'upstash.test.ts',
-    note: 'limits of requests, over HTTP. Without a script work only refusals from its own memory, and `setDynamicLimit`',
-    lacks: [['every limiter', 'EVALSHA']],
+    note: 'limits of requests, over HTTP: every limiter, refusals from its own memory, `setDynamicLimit`. `slidingWindow` needs a prefix with a hash tag, as in `{limits}`',
+    lacks: [['resetUsedTokens', 'SCAN in a script']],
+    works: 'yes',
   }),
   npm('keyv', {
     name: 'Keyv with @keyv/redis',
@@ -179,48 +168,35 @@ export const LIBRARIES: readonly Library[] = [
   npm('koa-redis', { version: '4.0', note: 'sessions of Koa' }),
   npm('rate-limiter-flexible', {
     version: '11.4',
-    note: '`RateLimiterRedisNonAtomic`: consume, penalty, reward, get, delete. Two requests at once may count as one',
-    lacks: [['RateLimiterRedis', 'EVAL']],
+    note: '`RateLimiterRedis`, exact also for many requests at once; `RateLimiterRedisNonAtomic`: consume, penalty, reward, get, delete',
   }),
   npm('rate-limit-redis', {
     version: '6.0',
-    works: 'no',
     note: 'the store of express-rate-limit',
-    lacks: [['limits', 'SCRIPT']],
   }),
-  npm('redlock', { version: '4.2', works: 'no', note: 'locks', lacks: [['locks', 'EVALSHA']] }),
+  npm('redlock', { version: '4.2', note: 'locks: take, extend, return' }),
   npm('redis-semaphore', {
     version: '5.8',
-    works: 'no',
-    note: 'a Mutex is taken, but not given back before it expires',
-    lacks: [
-      ['Semaphore', 'EVALSHA'],
-      ['release of Mutex', 'EVALSHA'],
-    ],
+    note: 'Mutex and Semaphore: take and return',
   }),
-  npm('bullmq', { name: 'BullMQ', version: '6.7', works: 'no', note: 'queues', lacks: [['queues', 'EVAL']] }),
+  npm('bullmq', { name: 'BullMQ', version: '6.7', works: 'no', note: 'queues', lacks: [['queues', 'XADD']] }),
 
   // ---- Python
   python('python3-redis', {
     name: 'redis-py',
     version: '4.3',
-    note: `${CLIENT}, optimistic locking with \`transaction()\` over one hash tag`,
-    lacks: [['release of lock()', 'EVALSHA']],
+    note: `${CLIENT}, optimistic locking with \`transaction()\` over one hash tag, \`lock()\``,
     mixesReplicaSets: true,
   }),
   python('python3-aioredis', {
     name: 'aioredis',
     version: '1.3',
     note: 'strings, hashes, sets, lists, SCAN, transactions, a pool of connections',
-    lacks: [SCRIPTS],
   }),
   python('python3-django-redis', {
     name: 'django-redis',
     version: '5.2',
-    note:
-      "all of Django's cache (3.2), `delete_pattern`, `ttl`, versions, sessions in the cache. `incr` and `decr` ask for a " +
-      'script, are refused, and read and write instead: not atomic, and a TypeError where nothing is stored',
-    lacks: [['release of lock()', 'EVALSHA']],
+    note: "all of Django's cache (3.2), `delete_pattern`, `ttl`, `lock()`, versions, sessions in the cache",
     mixesReplicaSets: true,
   }),
   python('python3-django-redis-sessions', {
@@ -242,8 +218,7 @@ export const LIBRARIES: readonly Library[] = [
   python('python3-dogpile.cache', {
     name: 'dogpile.cache',
     version: '1.1',
-    note: 'cached functions, many, expiration',
-    lacks: [['distributed_lock', 'EVALSHA']],
+    note: 'cached functions, many, expiration, `distributed_lock`',
     mixesReplicaSets: true,
   }),
   python('python3-beaker', {
@@ -264,26 +239,18 @@ export const LIBRARIES: readonly Library[] = [
   python('python3-limits', {
     name: 'limits',
     version: '2.8',
-    works: 'no',
-    note: 'rates of requests; Flask-Limiter is built on it',
-    lacks: [
-      ['fixed windows', 'EVALSHA'],
-      ['moving windows', 'EVALSHA'],
-    ],
+    note: 'rates of requests, in fixed and moving windows; Flask-Limiter is built on it',
   }),
   python('python3-celery', {
     name: 'Celery',
     version: '5.2',
-    works: 'partly',
-    note: 'tasks are sent, counted, purged, and received by waiting for them, results are kept. A worker also needs scripts, for the lock of what it gives back',
+    note: 'tasks are sent, counted, purged, and received by waiting for them, results are kept',
     mixesReplicaSets: true,
   }),
   python('python3-rq', {
     name: 'RQ',
     version: '1.13',
-    works: 'partly',
-    note: 'jobs are sent, also for later, found, deleted and taken from a queue, also by waiting for them',
-    lacks: [['emptying a queue', 'EVALSHA']],
+    note: 'jobs are sent, also for later, found, deleted and taken from a queue, also by waiting for them. `empty()` needs keys of one replica set, and is refused',
     mixesReplicaSets: true,
   }),
 
@@ -292,40 +259,29 @@ export const LIBRARIES: readonly Library[] = [
     name: 'phpredis',
     version: '5.3',
     note: `${CLIENT}, prefix, serializer, database 1; connects again`,
-    lacks: [SCRIPTS],
   }),
   php('php-session', {
     name: 'sessions of PHP with phpredis',
     version: '5.3',
     packages: ['php-redis'],
-    note: '`session.save_handler=redis`: read, write, regenerate, destroy',
-    lacks: [['locks', 'EVAL']],
+    note: '`session.save_handler=redis`: read, write, regenerate, destroy, locks',
   }),
   php('php-predis', {
     name: 'Predis',
     version: '1.1',
     note: `${CLIENT}, check and set over one hash tag, sessions, prefix, database 1`,
-    lacks: [SCRIPTS],
   }),
   php('php-symfony-cache', {
     name: 'Symfony Cache',
     version: '5.4',
     packages: ['php-symfony-cache', 'php-predis', 'php-psr-simple-cache'],
-    note: 'RedisAdapter over phpredis and Predis: get, deferred items, PSR-16, clearing a namespace; TagAwareAdapter. RedisTagAwareAdapter saves and reads, but what it shall delete stays, although its `deleteItem` returns true',
-    lacks: [
-      ['invalidateTags() of RedisTagAwareAdapter', 'EVAL'],
-      ['deleteItem() of RedisTagAwareAdapter', 'EVAL'],
-    ],
+    note: 'RedisAdapter over phpredis and Predis: get, deferred items, PSR-16, clearing a namespace; TagAwareAdapter. RedisTagAwareAdapter saves, reads and deletes, but `invalidateTags()` needs keys of one replica set, and returns false',
   }),
   php('php-illuminate-cache', {
     name: "Laravel's cache",
     version: '8.83',
     packages: ['php-illuminate-cache', 'php-illuminate-redis', 'php-predis'],
-    note: 'over phpredis and Predis: put, remember, increment, putMany, many, forever, pull, tags, clear. A lock is taken, but not given back before it expires',
-    lacks: [
-      ['release of locks', 'EVAL'],
-      ['add', 'EVAL'],
-    ],
+    note: 'over phpredis and Predis: put, remember, increment, putMany, many, forever, pull, add, tags, clear, locks',
     mixesReplicaSets: true,
   }),
 
@@ -334,7 +290,6 @@ export const LIBRARIES: readonly Library[] = [
     name: 'redis-rb',
     version: '4.8',
     note: `${CLIENT}, database 1; connects again`,
-    lacks: [SCRIPTS],
   }),
   ruby('ruby-activesupport', {
     name: "Rails' redis_cache_store",
@@ -379,13 +334,11 @@ export const LIBRARIES: readonly Library[] = [
     name: 'Redigo',
     version: '1.8',
     note: `${CLIENT}, a pool of connections, database 1`,
-    lacks: [SCRIPTS],
   }),
   go('go-redis', 'golang-gopkg-redis.v5-dev', {
     name: 'go-redis',
     version: '5.2',
     note: `${CLIENT}, database 1`,
-    lacks: [SCRIPTS],
   }),
   go('redistore', 'golang-github-boj-redistore-dev', {
     name: 'redistore',
@@ -404,15 +357,13 @@ export const LIBRARIES: readonly Library[] = [
     name: 'hiredis',
     version: '0.14',
     note: 'commands, bytes, hashes, sets, lists, pipelines, transactions, database 1; connects again',
-    lacks: [SCRIPTS],
   }),
-  perl('libredis-perl', { name: 'Redis.pm', version: '2.000', note: CLIENT, lacks: [SCRIPTS] }),
-  perl('libredis-fast-perl', { name: 'Redis::Fast', version: '0.34', note: CLIENT, lacks: [SCRIPTS] }),
+  perl('libredis-perl', { name: 'Redis.pm', version: '2.000', note: CLIENT }),
+  perl('libredis-fast-perl', { name: 'Redis::Fast', version: '0.34', note: CLIENT }),
   perl('libanyevent-redis-perl', {
     name: 'AnyEvent::Redis',
     version: '0.24',
     note: 'strings, hashes, sets, lists, many, commands at once',
-    lacks: [SCRIPTS],
   }),
   perl('libchi-driver-redis-perl', {
     name: 'CHI',
@@ -428,7 +379,6 @@ export const LIBRARIES: readonly Library[] = [
     name: 'redis-lua',
     version: '2.0',
     note: 'strings, hashes, sets, lists, keys, pipelines, transactions, WATCH over one hash tag, database 1',
-    lacks: [SCRIPTS],
   }),
   debian(
     'Erlang',
@@ -439,7 +389,6 @@ export const LIBRARIES: readonly Library[] = [
     name: 'eredis',
     version: '1.2',
     note: 'commands, bytes, hashes, sets, lists, pipelines, transactions, database 1',
-    lacks: [SCRIPTS],
   }),
 ]
 

@@ -175,6 +175,8 @@ const CALLS: readonly Call[] = [
   ['exec', ['OBJECT', 'ENCODING', '{u}a']],
   ['exec', ['GEORADIUS_RO', '{u}g', 15, 37, 200, 'km']],
   ['publish', 'news', 'x'],
+  ['eval', 'return {KEYS[1], ARGV[1]}', ['{u}a'], ['x']],
+  ['evalsha', 'd006f1a90249474274c76f5be725b8f5804a346b', ['{u}a'], ['x']],
   ['echo', 'héllo'],
   ['ping'],
   ['unlink', '{u}s', '{u}x'],

@@ -1,7 +1,7 @@
 // Who works when: long computations and long pipelines stop for the others. Told in turns of the event loop, on a clock
 // that stands still while nothing is computed.
 import { expect } from 'chai'
-import { Work, type Sliced } from '../../../src/core/work.ts'
+import { inOneGo, waitFor, Work, type Sliced } from '../../../src/core/work.ts'
 
 class Loop {
   nowMs = 0
@@ -111,5 +111,32 @@ describe('work that takes long', () => {
     loop.work.carryOutAlone(loop, loop.job(1), (pieces) => told.push(pieces), never)
     while (!loop.isIdle) loop.turn()
     expect(told.map(String)).to.deep.equal(['Error: no', '1'])
+  })
+
+  it('what waits for something lets others work, and goes on with what came of it', async () => {
+    const loop = new Loop()
+    let arrive: (value: number) => void = never
+    const arrival = new Promise<number>((resolve) => (arrive = resolve))
+    function* waiting(): Sliced<number> {
+      return (yield* waitFor(arrival)) + 1
+    }
+    const outcome = loop.work.outcomeOf(waiting())
+    let others = 0
+    loop.work.run(loop.job(3), (pieces) => (others = pieces), never)
+    while (!loop.isIdle) loop.turn()
+    expect(others).to.equal(3)
+    arrive(6)
+    await arrival
+    while (loop.isIdle) await Promise.resolve()
+    loop.turn()
+    expect(await outcome).to.equal(7)
+    function* failing(): Sliced<never> {
+      return yield* waitFor(Promise.reject(new Error('it failed')))
+    }
+    const failed = loop.work.outcomeOf(failing()).catch((error: Error) => error.message)
+    while (loop.isIdle) await Promise.resolve()
+    loop.turn()
+    expect(await failed).to.equal('it failed')
+    expect(() => inOneGo(waiting())).to.throw('it waits for something')
   })
 })

@@ -37,6 +37,7 @@ export class RequestCaller implements Caller {
   readonly work: Caller['work']
   readonly cursors: Caller['cursors']
   readonly flushes: Caller['flushes']
+  readonly scripts: Caller['scripts']
   private readonly exchange: Exchange
   private readonly host: CommandHost
 
@@ -53,6 +54,7 @@ export class RequestCaller implements Caller {
     this.work = host.work
     this.cursors = host.cursors
     this.flushes = host.flushes
+    this.scripts = host.scripts
   }
 
   get gone(): boolean {

@@ -22,6 +22,7 @@
  */
 import type { Socket } from 'node:net'
 import type { Flushes } from '../../../commands/keys/flushes.ts'
+import type { Scripts } from '../../../commands/scripts/api.ts'
 import type { ScanCursors } from '../../../commands/keys/scan-cursor.ts'
 import type { KeyStore, Message, Subscriber, Wait } from '../../../coordinator/api.ts'
 import type { Timers } from '../../../core/clock.ts'
@@ -106,6 +107,7 @@ export interface Host extends ServerFacts {
   readonly store: KeyStore
   readonly cursors: ScanCursors
   readonly flushes: Flushes
+  readonly scripts: Scripts
   readonly work: Work
   readonly parserOptions: ParserOptions<Command>
   readonly emptyCommand: Command
@@ -130,6 +132,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
   readonly work: Work
   readonly cursors: ScanCursors
   readonly flushes: Flushes
+  readonly scripts: Scripts
   readonly socket: Socket
   readonly openedAtMs: number
   /** Of the client, not of a trusted proxy in front of it. */
@@ -231,6 +234,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
     this.work = server.work
     this.cursors = server.cursors
     this.flushes = server.flushes
+    this.scripts = server.scripts
     this.socket = socket
     this.address = client.address
     this.port = client.port

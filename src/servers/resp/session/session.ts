@@ -12,6 +12,7 @@ import { RONDO } from './rondo.ts'
 import { SERVER_COMMANDS } from './server-info.ts'
 import { OBJECT_COMMANDS } from './object.ts'
 import { PUBSUB_COMMANDS } from './pubsub.ts'
+import { SCRIPT_ROWS } from './scripting.ts'
 import { TOOL_COMMANDS } from './tools.ts'
 import {
   controlCommand,
@@ -48,6 +49,7 @@ export const SESSION_COMMANDS: readonly SessionCommand[] = [
   ...TOOL_COMMANDS,
   ...OBJECT_COMMANDS,
   ...PUBSUB_COMMANDS,
+  ...SCRIPT_ROWS,
   RONDO,
   withoutConnection('ping', -1, ping, { ofClient: pingOfClient, whileSubscribed: true }),
   withoutConnection('echo', 2, (_caller, args) => args[1]!),

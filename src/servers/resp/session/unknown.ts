@@ -1,20 +1,12 @@
 /** Errors for unsupported commands. For commands that Redis has, with the reason. */
 import { cString } from '../../../commands/arguments.ts'
 
-const STREAMS = 'Rondo has no streams'
 const NOT_HERE = 'Rondo does not support it'
-const SCRIPTS = 'Rondo supports no scripts or functions'
 const ADMINISTRATION = 'Rondo is administered with environment variables, over HTTP and with RONDO'
 const DATABASES = 'the database is a part of the name of a key, and a node cannot rename all keys at once'
 const NODES = 'ask the nodes themselves'
 
 const REASONS: readonly (readonly [reason: string, names: string])[] = [
-  [
-    STREAMS,
-    'xack xadd xautoclaim xclaim xdel xgroup xinfo xlen xpending xrange xread xreadgroup xrevrange ' +
-      'xsetid xtrim',
-  ],
-  [SCRIPTS, 'eval eval_ro evalsha evalsha_ro fcall fcall_ro function script'],
   [ADMINISTRATION, 'bgrewriteaof bgsave cluster failover lastsave replicaof save shutdown slaveof wait'],
   [DATABASES, 'swapdb'],
   [NODES, 'debug'],

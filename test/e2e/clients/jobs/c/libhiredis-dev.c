@@ -82,11 +82,7 @@ int main(int count, char **arguments) {
   are_texts(ask("LRANGE list 0 -1"), 3, (const char *[]){"a", "b", "a"});
 
   is_text(ask("INCR text"), "ERR value is not an integer or out of range");
-  redisReply *refused = ask("EVAL %s 0", "return 1");
-  char command[32];
-  if (sscanf(refused->str, "ERR unknown command '%31[A-Z]'", command) != 1) fail("an unknown command", refused->str);
-  freeReplyObject(refused);
-  printf("lacks scripts: %s\n", command);
+  is_number(ask("EVAL %s 0", "return 7"), 7);
 
   is_text(ask("FLUSHDB"), "OK");
   is_number(ask("DBSIZE"), 0);

@@ -1,7 +1,7 @@
 // ioredis 5, which most applications have.
 import { setTimeout } from 'node:timers'
 import { Redis } from 'ioredis-5'
-import { between, end, lacks, password, port, same } from './job.mjs'
+import { between, end, password, port, same } from './job.mjs'
 
 const client = new Redis(port, { password, db: 1, keyPrefix: 'app:' })
 same('OK', await client.set('text', 'héllo', 'EX', 100))
@@ -46,10 +46,9 @@ same(['a', 'b', 'a'], await client.lrange('list', 0, -1))
 await other.client('KILL', 'ID', await client.client('ID'))
 same('theirs', await client.get('{t}a'))
 
-await lacks('defineCommand()', () => {
-  client.defineCommand('twice', { numberOfKeys: 1, lua: 'return 2' })
-  return client.twice('a')
-})
+client.defineCommand('twice', { numberOfKeys: 1, lua: 'return {KEYS[1], 2 * ARGV[1]}' })
+same(['app:a', 14], await client.twice('a', 7))
+same(['app:b', 16], await client.twice('b', 8))
 
 // A subscriber, which is closed from outside, and subscribes again by itself.
 const subscriber = client.duplicate()

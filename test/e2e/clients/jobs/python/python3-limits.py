@@ -3,11 +3,12 @@ from limits import parse
 from limits.storage import storage_from_string
 from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
 
-from job import lacks, password, port
+from job import password, port
 
 storage = storage_from_string(f"redis://:{password}@127.0.0.1:{port}")
 assert storage.check() is True
 limit = parse("3/minute")
-lacks("fixed windows", lambda: FixedWindowRateLimiter(storage).hit(limit, "ada"))
-lacks("moving windows", lambda: MovingWindowRateLimiter(storage).hit(limit, "ada"))
+for limiter, name in (FixedWindowRateLimiter(storage), "fixed"), (MovingWindowRateLimiter(storage), "moving"):
+    assert [limiter.hit(limit, name) for _ in range(4)] == [True, True, True, False]
+    assert limiter.test(limit, name) is False and limiter.hit(limit, f"other {name}") is True
 print("ok")

@@ -3,7 +3,7 @@ import sys
 
 import redis
 
-from job import lacks, password, port
+from job import password, port
 
 cross_set = sys.argv[3] if len(sys.argv) > 3 else "unordered"
 client = redis.Redis(port=port, password=password)
@@ -122,11 +122,14 @@ assert heard[1][0] in ("message", "pmessage"), heard
 assert client.pubsub_channels() == [b"news"]
 pubsub.close()
 
-# A lock as the library makes it needs scripts; a plain one does not.
+# Locks: a plain one, and as the library makes it.
 assert client.set("lock", "me", nx=True, px=10_000) is True
 assert client.set("lock", "you", nx=True, px=10_000) is None
 lock = client.lock("library", timeout=10)
 assert lock.acquire() is True
-lacks("release of lock()", lock.release)
+assert client.lock("library", timeout=10).acquire(blocking=False) is False
+lock.extend(5)
+lock.release()
+assert client.exists("library") == 0
 
 print("ok")

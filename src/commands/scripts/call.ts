@@ -1,0 +1,184 @@
+/**
+ * EVAL, EVALSHA and FCALL: a script is one more step (step.ts). It runs over what its keys hold, and what it has changed is
+ * stored only if these hold the same by then; otherwise it runs again. So it is atomic at every level of consistency, a part
+ * of a transaction like any other, and no node runs it.
+ */
+import { storedKey } from '../../core/keys.ts'
+import { parseInteger } from '../arguments.ts'
+import { errorOf, replyOf } from '../errors.ts'
+import type { Caller } from '../model.ts'
+import { RespError, type Reply } from '../reply.ts'
+import { runTogether } from '../run/together.ts'
+import { CommandError, NOT_INTEGER, distinct, refused, type Held, type StepOf } from '../step.ts'
+import type { Code, JobSettings } from './api.ts'
+import { shebangOf } from './shebang.ts'
+
+/** How a command calls a script. */
+export interface ScriptCommand {
+  readonly by: 'source' | 'sha' | 'function'
+  readonly readOnly: boolean
+}
+
+/** By lower-case name. */
+export const SCRIPT_COMMANDS: Readonly<Record<string, ScriptCommand>> = {
+  eval: { by: 'source', readOnly: false },
+  eval_ro: { by: 'source', readOnly: true },
+  evalsha: { by: 'sha', readOnly: false },
+  evalsha_ro: { by: 'sha', readOnly: true },
+  fcall: { by: 'function', readOnly: false },
+  fcall_ro: { by: 'function', readOnly: true },
+}
+
+const NO_SCRIPT = 'NOSCRIPT No matching script. Please use EVAL.'
+const NO_FUNCTION = 'ERR Function not found'
+const HAS_WRITE_FLAG = 'ERR Can not execute a script with write flag using *_ro command.'
+const SEEDS = 2 ** 32
+const SHA = /^[0-9a-f]{40}$/i
+
+/** What it runs, and whether it may write. */
+interface Found {
+  readonly code: Code
+  readonly readOnly: boolean
+}
+
+interface Call {
+  readonly command: readonly Buffer[]
+  readonly keys: readonly Buffer[]
+  readonly args: readonly Buffer[]
+  /** Asked for once. @throws CommandError */
+  readonly found: () => Promise<Found>
+  readonly seed: number
+  dueAtMs: number
+}
+
+/** Runs the command by itself. Rejects as other commands do. */
+export async function callScript(
+  caller: Caller,
+  args: readonly Buffer[],
+  { by, readOnly }: ScriptCommand,
+): Promise<Reply> {
+  const step = scriptStep(caller, args, { by, readOnly })
+  if (step instanceof RespError) return step
+  const name = args[0]!.toString('latin1').toLowerCase()
+  // What a reader sees is as current as other reads of the caller.
+  return runTogether(caller, step, name, readOnly ? caller.readLevel : caller.writeLevel)
+}
+
+/** The step of the command, or why there is none. */
+export function scriptStep(
+  caller: Caller,
+  args: readonly Buffer[],
+  { by, readOnly }: ScriptCommand,
+): StepOf<'value', Held> | RespError {
+  const { scripts, store, settings } = caller
+  if (scripts.busy) return scripts.busy
+  const count = keyCount(args)
+  if (count instanceof RespError) return count
+  if (count > settings.maxBatchKeys) {
+    return new RespError(`ERR at most ${settings.maxBatchKeys} keys can be used by a script (MAX_BATCH_KEYS)`)
+  }
+  const keys = args.slice(3, 3 + count)
+  for (const key of keys) {
+    const unusable = store.checkKey(key)
+    if (unusable) return errorOf(unusable)
+  }
+  let found: Promise<Found> | null = null
+  const call: Call = {
+    command: args,
+    keys,
+    args: args.slice(3 + count),
+    found: () => (found ??= finding(caller, args[1]!, by, readOnly)),
+    seed: Math.floor(settings.random() * SEEDS),
+    dueAtMs: scripts.dueAtMs(),
+  }
+  return stepWith(caller, call, distinct(keys.map((key) => storedKey(settings.database, key))).keys)
+}
+
+function keyCount(args: readonly Buffer[]): number | RespError {
+  const count = parseInteger(args[2]!)
+  if (count === null) return new RespError(NOT_INTEGER)
+  if (count > args.length - 3) return new RespError("ERR Number of keys can't be greater than number of args")
+  if (count < 0) return new RespError("ERR Number of keys can't be negative")
+  return Number(count)
+}
+
+async function finding(
+  caller: Caller,
+  named: Buffer,
+  by: ScriptCommand['by'],
+  readOnly: boolean,
+): Promise<Found> {
+  if (by === 'function') return findFunction(caller, named, readOnly)
+  const { scripts } = caller
+  const sha = by === 'source' ? scripts.sha(named) : named.toString('latin1').toLowerCase()
+  const source = by === 'source' ? named : SHA.test(sha) ? await scripts.sourceOf(caller, sha) : null
+  if (!source) throw new CommandError(NO_SCRIPT)
+  if (by === 'source') scripts.remember(sha, source)
+  const { flags } = shebangOf(source)
+  if (readOnly && flags && !flags.includes('no-writes')) throw new CommandError(HAS_WRITE_FLAG)
+  return {
+    code: { sha, source, functionName: null },
+    readOnly: readOnly || (flags?.includes('no-writes') ?? false),
+  }
+}
+
+async function findFunction(caller: Caller, named: Buffer, readOnly: boolean): Promise<Found> {
+  const name = named.toString('latin1')
+  for (const { functions, source, sha } of await caller.scripts.libraries(caller)) {
+    const about = functions.find((one) => one.name.toLowerCase() === name.toLowerCase())
+    if (!about) continue
+    const isReader = about.flags.includes('no-writes')
+    if (readOnly && !isReader) throw new CommandError(HAS_WRITE_FLAG)
+    return { code: { sha, source, functionName: about.name }, readOnly: readOnly || isReader }
+  }
+  throw new CommandError(NO_FUNCTION)
+}
+
+function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf<'value', Held> {
+  const { scripts, settings } = caller
+  return {
+    needs: 'value',
+    keys: stored,
+    reads: true,
+    writes: true,
+    lookedUp: [],
+    apply: () => refused('ERR This Redis command is not allowed from script'),
+    script: {
+      ready: async () => {
+        await scripts.ready()
+        call.dueAtMs = scripts.dueAtMs()
+      },
+      get dueAtMs() {
+        return call.dueAtMs
+      },
+      run: async (held, nowMs) => {
+        try {
+          const { code, readOnly } = await call.found()
+          const { keys, args, seed } = call
+          const job = {
+            code,
+            keys,
+            args,
+            readOnly,
+            stored,
+            held,
+            nowMs,
+            seed,
+            settings: settingsOf(settings),
+          }
+          return await scripts.run(job, call.command, call.dueAtMs)
+        } catch (error) {
+          return { reply: replyOf(error) }
+        }
+      },
+      withKeys: (further) => stepWith(caller, call, distinct([...stored, ...further]).keys),
+    },
+  }
+}
+
+/** The rest of the configuration stays in this thread. */
+function settingsOf(settings: JobSettings): JobSettings {
+  const { database, databases, defaultTtlMs, maxValueBytes, maxKeyBytes, maxCommandBytes, maxReplyBytes } =
+    settings
+  return { database, databases, defaultTtlMs, maxValueBytes, maxKeyBytes, maxCommandBytes, maxReplyBytes }
+}

@@ -1,0 +1,230 @@
+/**
+ * The keys of a script while it runs: what they hold, and what its commands have made of it. A command is made a step
+ * (step.ts) as anywhere else, and its result is seen by the commands that follow. Nothing else is read or changed: what the
+ * script has changed is stored when it has ended.
+ *
+ *   redis.call('INCR', KEYS[1]) ──▶ step ──▶ are its keys known? ──no──▶ KeysWanted: the run ends
+ *                                                 └──yes──▶ applied to what they hold ──▶ its reply
+ */
+import { checkKey } from '../../core/key-names.ts'
+import { chanceFrom } from '../../core/chance.ts'
+import { inOneGo } from '../../core/work.ts'
+import { word } from '../arguments.ts'
+import { parseDouble } from '../doubles.ts'
+import { databaseArgument } from '../keys/database.ts'
+import { RespError, Simple, OK, type Reply } from '../reply.ts'
+import { applyTo, bytesOf, wholesOf } from '../run/known.ts'
+import { usable, type StepContext } from '../run/keyed.ts'
+import { CommandError, tooLong, type Held, type Publication, type Step, type Stepped } from '../step.ts'
+import { KEY_COMMANDS, type KeyCommand } from '../table.ts'
+import type { Job } from './api.ts'
+
+/** Redis's own words. */
+const UNKNOWN = 'ERR Unknown Redis command called from script'
+const WRONG_NUMBER = 'ERR Wrong number of args calling Redis command from script'
+const NOT_ALLOWED = 'ERR This Redis command is not allowed from script'
+const READ_ONLY = 'ERR Write commands are not allowed from read-only scripts.'
+
+/** Commands that Redis refuses in scripts, and does so with these words. */
+const REFUSED = new Set(
+  (
+    'acl auth bgrewriteaof bgsave blmove blpop brpop brpoplpush bzpopmax bzpopmin client cluster config debug discard eval eval_ro evalsha evalsha_ro exec failover fcall ' +
+    'fcall_ro function hello info latency migrate module monitor multi psubscribe psync punsubscribe quit readonly ' +
+    'readwrite replicaof reset restore-asking rondo save script shutdown slaveof slowlog subscribe ssubscribe sunsubscribe sync ' +
+    'unsubscribe unwatch wait waitaof watch'
+  ).split(' '),
+)
+/** Commands that walk the cluster, which a script cannot do as a part of a change. */
+const OVER_ALL_KEYS = new Set(
+  'dbsize flushall flushdb keys randomkey scan command lolwut memory object pubsub role swapdb'.split(' '),
+)
+const notHere = (name: string) =>
+  `${NOT_ALLOWED} (Rondo: a script sees its own keys, and ${name.toUpperCase()} is not about these)`
+
+/** They change no key, and yet Redis refuses them in scripts that only read. */
+const LIKE_WRITES = new Set(['blmpop', 'bzmpop', 'pfcount', 'publish', 'spublish'])
+
+/** Of a run: each costs some microseconds at least. */
+const MOST_COMMANDS = 1_000_000
+
+const byName = new Map(KEY_COMMANDS.map((command) => [command.name, command]))
+
+/** A command needs keys that are not known. Nothing in the script may catch it. */
+export class KeysWanted extends Error {
+  readonly keys: readonly Buffer[]
+  constructor(keys: readonly Buffer[]) {
+    super('a script needs further keys')
+    this.keys = keys
+  }
+}
+
+export class Overlay {
+  /** Keys that a command needed and that are not known: the run has failed, whatever the script does about it. */
+  wanted: readonly Buffer[] | null = null
+  readonly published: Publication[] = []
+  private readonly job: Job
+  private readonly held: Map<string, Held | null>
+  private readonly changed = new Set<string>()
+  private context: StepContext
+  private commands = 0
+  /** Bytes of values that were read and made. */
+  private touched = 0
+
+  constructor(job: Job) {
+    this.job = job
+    this.held = new Map(job.stored.map((key, i) => [nameOf(key), job.held[i]!]))
+    const { settings, nowMs } = job
+    this.context = {
+      settings: { ...settings, random: chanceFrom(job.seed) },
+      store: { nowMs: () => nowMs, checkKey: (key) => checkKey(key, settings.maxKeyBytes) },
+    }
+  }
+
+  /** In the order of the job's keys. */
+  get next(): readonly (Held | null | undefined)[] {
+    return this.job.stored.map((key) => {
+      const name = nameOf(key)
+      return this.changed.has(name) ? this.held.get(name) : undefined
+    })
+  }
+
+  /**
+   * Runs a command; errors are replies.
+   *
+   * @throws KeysWanted
+   */
+  call(args: readonly Buffer[]): Reply {
+    if (this.wanted) throw new KeysWanted(this.wanted)
+    if (++this.commands > MOST_COMMANDS) {
+      return new RespError(`ERR A script may call ${MOST_COMMANDS} commands at most.`)
+    }
+    const name = word(args[0]!).toLowerCase()
+    try {
+      const command = byName.get(name)
+      return command ? this.run(command, args) : this.runOther(name, args)
+    } catch (error) {
+      if (error instanceof CommandError) return new RespError(error.message)
+      throw error
+    }
+  }
+
+  private run(command: KeyCommand, args: readonly Buffer[]): Reply {
+    const { arity, flags } = command
+    if (isWrong(arity, args)) return new RespError(WRONG_NUMBER)
+    if (flags.includes('noscript')) return new RespError(NOT_ALLOWED)
+    if (this.refusesWrites(command.name, flags)) return new RespError(READ_ONLY)
+    let step: Step | RespError = command.step(this.context, args)
+    if (step instanceof RespError) return step
+    if (step.needs === 'value' && step.follow) {
+      const next = step.follow(wholesOf(this.of(step)))
+      if (!('keys' in next)) return next.reply
+      step = usable(this.context, next, command)
+      if (step instanceof RespError) return step
+    }
+    return this.apply(step)
+  }
+
+  private refusesWrites(name: string, flags: readonly string[]): boolean {
+    return this.job.readOnly && (flags.includes('write') || LIKE_WRITES.has(name))
+  }
+
+  private apply(step: Step): Reply {
+    const before = this.of(step)
+    const { reply, next = [] } = this.stepped(step, before)
+    let touched = this.touched
+    for (const [i, one] of before.entries()) touched += bytesOf(one) + bytesOf(next[i] ?? null)
+    const { maxCommandBytes, maxValueBytes } = this.job.settings
+    if (touched > maxCommandBytes) {
+      const sentence = `The commands of a script may work on ${maxCommandBytes} bytes of values together (MAX_COMMAND_BYTES).`
+      return new RespError(`ERR ${sentence}`)
+    }
+    const large = next.find((one) => one && one.value.length > maxValueBytes)
+    if (large) return new RespError(`ERR ${tooLong(large.value.length, this.context.settings)}`)
+    this.touched = touched
+    for (const [i, key] of step.keys.entries()) {
+      const after = next[i]
+      if (after === undefined) continue
+      const name = nameOf(key)
+      this.held.set(name, after)
+      this.changed.add(name)
+    }
+    return reply
+  }
+
+  private stepped(step: Step, before: readonly (Held | null)[]): Stepped {
+    const { nowMs } = this.job
+    // This thread is the script's own: nobody waits for it.
+    return step.needs === 'value' && step.slow
+      ? inOneGo(step.slow.slices(before, nowMs))
+      : applyTo(step, before, nowMs)
+  }
+
+  /** @throws KeysWanted */
+  private of({ keys }: Step): (Held | null)[] {
+    const missing = keys.filter((key) => !this.held.has(nameOf(key)))
+    if (missing.length > 0) throw new KeysWanted((this.wanted = missing))
+    return keys.map((key) => this.held.get(nameOf(key))!)
+  }
+
+  private runOther(name: string, args: readonly Buffer[]): Reply {
+    const other = Object.hasOwn(OTHERS, name) ? OTHERS[name]! : null
+    if (other) {
+      const [arity, answer] = other
+      if (isWrong(arity, args)) return new RespError(WRONG_NUMBER)
+      return this.refusesWrites(name, []) ? new RespError(READ_ONLY) : answer(this, args)
+    }
+    if (OVER_ALL_KEYS.has(name)) return new RespError(notHere(name))
+    return new RespError(REFUSED.has(name) ? NOT_ALLOWED : UNKNOWN)
+  }
+
+  select(index: Buffer): Reply {
+    const { settings } = this.context
+    this.context = { ...this.context, settings: { ...settings, database: databaseArgument(index, settings) } }
+    return OK
+  }
+
+  /** The time of the whole run. */
+  get time(): Reply {
+    const seconds = Math.floor(this.job.nowMs / 1000)
+    return [String(seconds), String((this.job.nowMs % 1000) * 1000)]
+  }
+
+  publish(kind: Publication['kind'], [, channel, message]: readonly Buffer[]): Reply {
+    this.touched += channel!.length + message!.length
+    this.published.push({ kind, channel: channel!, message: message! })
+    // Who gets it is known when it is sent, and then the script has ended.
+    return 0
+  }
+}
+
+type Answer = (overlay: Overlay, args: readonly Buffer[]) => Reply
+
+/** It does not wait: nothing can change while a script runs. */
+function withoutWaiting(name: string): Answer {
+  return (overlay, args) => {
+    const timeout = parseDouble(args[1]!)
+    if (timeout === null) return new RespError('ERR timeout is not a float or out of range')
+    if (timeout < 0) return new RespError('ERR timeout is negative')
+    return overlay.call([Buffer.from(name), ...args.slice(2)])
+  }
+}
+
+/** Commands that are no steps: arity, and what they answer. */
+const OTHERS: Readonly<Record<string, readonly [number, Answer]>> = {
+  blmpop: [-5, withoutWaiting('lmpop')],
+  bzmpop: [-5, withoutWaiting('zmpop')],
+  ping: [-1, (_, args) => args[1] ?? new Simple('PONG')],
+  echo: [2, (_, args) => args[1]!],
+  time: [1, (overlay) => overlay.time],
+  select: [2, (overlay, args) => overlay.select(args[1]!)],
+  publish: [3, (overlay, args) => overlay.publish('channel', args)],
+  spublish: [3, (overlay, args) => overlay.publish('shard', args)],
+}
+
+function isWrong(arity: number, { length }: readonly Buffer[]): boolean {
+  return arity > 0 ? length !== arity : length < -arity
+}
+
+function nameOf(key: Buffer): string {
+  return key.toString('latin1')
+}

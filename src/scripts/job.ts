@@ -1,0 +1,96 @@
+/** Carries out one task with an engine, in this thread. */
+import type { Job, Library } from '../commands/scripts/api.ts'
+import { chanceFrom } from '../core/chance.ts'
+import { sentenceOf } from '../core/sentence.ts'
+import { RespError, type Reply } from '../commands/reply.ts'
+import { answerBytes, replyTooLarge } from '../commands/run/answer-limit.ts'
+import { Overlay } from '../commands/scripts/overlay.ts'
+import type { Stepped, Wanting } from '../commands/step.ts'
+
+export type LogLevel = 'debug' | 'verbose' | 'notice' | 'warning'
+
+export interface LogLine {
+  readonly level: LogLevel
+  readonly text: string
+}
+
+/** To run a script, to compile one, or to find out what a library registers. */
+export type Task =
+  | { readonly kind: 'run'; readonly job: Job }
+  | { readonly kind: 'check' | 'library'; readonly source: Buffer; readonly sha: string }
+
+/** Of whatever kind; errors are replies. */
+export type Outcome =
+  (Stepped & { readonly logs?: readonly LogLine[] }) | Wanting | { readonly library: Library }
+
+export interface EngineRun {
+  readonly source: Buffer
+  /** Of the source. */
+  readonly sha: string
+  /** Of the library that the source is; null = the source is a script. */
+  readonly functionName: string | null
+  readonly keys: readonly Buffer[]
+  readonly args: readonly Buffer[]
+  readonly readOnly: boolean
+  /** In [0, 1). */
+  readonly random: () => number
+  /** Runs a command. What it throws ends the run, whatever the script does. */
+  readonly call: (command: readonly Buffer[]) => Reply
+  readonly log: (level: LogLevel, text: string) => void
+}
+
+export interface Engine {
+  /** Errors of the script are replies. */
+  run(run: EngineRun): Reply
+  /** Null, or why it cannot be compiled, as Redis says it. */
+  check(source: Buffer): string | null
+  /** What the library registers, or why it cannot be loaded. */
+  libraryOf(source: Buffer, sha: string): Omit<Library, 'source' | 'sha'> | string
+}
+
+const MOST_LOGS = 20
+const MOST_LOG_CHARACTERS = 1024
+
+export function carryOut(engine: Engine, task: Task): Outcome {
+  if (task.kind === 'run') return runJob(engine, task.job)
+  const { kind, source, sha } = task
+  if (kind === 'check') {
+    const why = engine.check(source)
+    return { reply: why === null ? null : new RespError(why) }
+  }
+  const library = engine.libraryOf(source, sha)
+  return typeof library === 'string'
+    ? { reply: new RespError(library) }
+    : { library: { ...library, source, sha } }
+}
+
+function runJob(engine: Engine, job: Job): Outcome {
+  const { code, keys, args, readOnly, settings } = job
+  const overlay = new Overlay(job)
+  const logs: LogLine[] = []
+  let reply: Reply
+  try {
+    reply = engine.run({
+      ...code,
+      ...{ keys, args, readOnly, random: chanceFrom(job.seed) },
+      call: (command) => overlay.call(command),
+      log: (level, text) => {
+        if (logs.length < MOST_LOGS) logs.push({ level, text: text.slice(0, MOST_LOG_CHARACTERS) })
+      },
+    })
+  } catch (error) {
+    if (overlay.wanted) return { wants: overlay.wanted }
+    return { reply: new RespError(`ERR The script has failed: ${sentenceOf(error)}.`) }
+  }
+  // Even if the script has caught it.
+  if (overlay.wanted) return { wants: overlay.wanted }
+  if (answerBytes(reply) > settings.maxReplyBytes) return { reply: new RespError(replyTooLarge(settings)) }
+  // As in Redis, what a script has changed stays changed if it ends in an error.
+  const { next, published } = overlay
+  return {
+    reply,
+    ...(next.some((held) => held !== undefined) && { next }),
+    ...(published.length > 0 && { published }),
+    ...(logs.length > 0 && { logs }),
+  }
+}

@@ -1,0 +1,190 @@
+/** Scripts and functions, as commands use them (commands/scripts/api.ts): run in a thread, kept here and in the cluster. */
+import { LRUCache } from 'lru-cache'
+import type { RespError } from '../commands/reply.ts'
+import type { Asker, Job, Library, Running, Scripts } from '../commands/scripts/api.ts'
+import { CommandError, type Stepped, type Wanting } from '../commands/step.ts'
+import type { Timers } from '../core/clock.ts'
+import type { Emit } from '../core/events.ts'
+import { printable } from '../core/printable.ts'
+import type { LogLine, Outcome, Task } from './job.ts'
+import { Runner, type RunnerOptions } from './runner.ts'
+import { dropScripts, readLibraries, readScript, shaOf, storeScript, updateLibraries } from './stored.ts'
+
+export interface ScriptsOptions {
+  readonly start: RunnerOptions['start']
+  readonly scriptTimeLimitMs: number
+  readonly requestTimeoutMs: number
+  readonly monotonicMs: () => number
+  readonly timers: Timers
+  readonly emit: Emit
+}
+
+/** Of scripts that EVAL has brought or that were read from the cluster. */
+const MOST_REMEMBERED = 5000
+const MOST_REMEMBERED_BYTES = 32 * 1024 * 1024
+const ENTRY_BYTES = 256
+/** For how long libraries are not asked for again: what is loaded at another coordinator is known here by then. */
+const FRESH_MS = 1000
+/** Of REQUEST_TIMEOUT_MS, for storing the result. */
+const SHARE_OF_STORING = 0.1
+
+/** Lines that scripts may add to the log, in such a time. */
+const MOST_TOLD = 100
+const TOLD_MS = 10_000
+
+const LASTING = { waiting: 0, begunAtMs: 0, gone: false, noneWaits: () => undefined }
+
+interface Known {
+  readonly libraries: readonly Library[]
+  readonly atMs: number
+}
+
+export class ClusterScripts implements Scripts {
+  private readonly options: ScriptsOptions
+  private readonly runner: Runner
+  private readonly remembered = new LRUCache<string, Buffer>({
+    max: MOST_REMEMBERED,
+    maxSize: MOST_REMEMBERED_BYTES,
+    sizeCalculation: (source) => source.length + ENTRY_BYTES,
+  })
+  /** Lines of scripts, since then. */
+  private told = 0
+  private toldSinceMs = -Infinity
+  private known: Known | null = null
+  private asking: Promise<readonly Library[]> | null = null
+
+  constructor(options: ScriptsOptions) {
+    this.options = options
+    this.runner = new Runner({ ...options, timeLimitMs: options.scriptTimeLimitMs })
+  }
+
+  // ---- running
+
+  get busy(): RespError | null {
+    return this.runner.busy
+  }
+
+  get running(): Running | null {
+    return this.runner.running
+  }
+
+  ready(): Promise<void> {
+    return this.runner.ready()
+  }
+
+  dueAtMs(): number {
+    return this.options.monotonicMs() + this.options.requestTimeoutMs
+  }
+
+  async run(job: Job, command: readonly Buffer[], dueAtMs: number): Promise<Stepped | Wanting> {
+    const outcome = await this.carriedOut({ kind: 'run', job }, command, dueAtMs)
+    if ('library' in outcome) throw new Error('a script was to run')
+    if ('reply' in outcome) for (const line of outcome.logs ?? []) this.tell(job.code.sha, line)
+    return outcome
+  }
+
+  /** As Redis by default, without what is for debugging. */
+  private tell(sha: string, { level, text }: LogLine): void {
+    if (level === 'debug' || level === 'verbose') return
+    const nowMs = this.options.monotonicMs()
+    if (nowMs - this.toldSinceMs > TOLD_MS) {
+      this.toldSinceMs = nowMs
+      this.told = 0
+    }
+    if (++this.told > MOST_TOLD) return
+    this.options.emit({ kind: 'script-log', sha, level, text: printable(text) })
+  }
+
+  kill(what: 'script' | 'function'): boolean {
+    const now = this.running
+    if (!now || (now.code.functionName === null) !== (what === 'script')) return false
+    this.runner.kill()
+    return true
+  }
+
+  stop(): void {
+    this.runner.stop()
+  }
+
+  private async outcomeOf(task: Task): Promise<Outcome> {
+    await this.ready()
+    return this.carriedOut(task, [], this.dueAtMs())
+  }
+
+  private carriedOut(task: Task, command: readonly Buffer[], dueAtMs: number): Promise<Outcome> {
+    return this.runner.run(task, command, dueAtMs - this.options.requestTimeoutMs * SHARE_OF_STORING)
+  }
+
+  // ---- scripts
+
+  sha(source: Buffer): string {
+    return shaOf(source)
+  }
+
+  remember(sha: string, source: Buffer): void {
+    if (!this.remembered.has(sha)) this.remembered.set(sha, Buffer.from(source))
+  }
+
+  async sourceOf(asker: Asker, sha: string): Promise<Buffer | null> {
+    const here = this.remembered.get(sha)
+    if (here) return here
+    const stored = await readScript(asker, sha)
+    if (stored) this.remember(sha, stored)
+    return stored
+  }
+
+  async load(asker: Asker, source: Buffer): Promise<string> {
+    const sha = shaOf(source)
+    const outcome = await this.outcomeOf({ kind: 'check', source, sha })
+    throwError(outcome)
+    await storeScript(asker, sha, source)
+    this.remember(sha, source)
+    return sha
+  }
+
+  async flush(asker: Asker): Promise<void> {
+    this.remembered.clear()
+    await dropScripts(asker)
+  }
+
+  // ---- libraries
+
+  libraries(asker: Asker): Promise<readonly Library[]> {
+    const { known } = this
+    if (known && this.options.monotonicMs() - known.atMs < FRESH_MS) return Promise.resolve(known.libraries)
+    // For all that ask now, whoever of them goes.
+    const asking = { ...LASTING, store: asker.store }
+    return (this.asking ??= this.newestLibraries(asking).finally(() => (this.asking = null)))
+  }
+
+  async newestLibraries(asker: Asker): Promise<readonly Library[]> {
+    const atMs = this.options.monotonicMs()
+    return this.learn(await readLibraries(asker), atMs)
+  }
+
+  async libraryOf(source: Buffer): Promise<Library> {
+    const outcome = await this.outcomeOf({ kind: 'library', source, sha: shaOf(source) })
+    throwError(outcome)
+    if (!('library' in outcome)) throw new Error('a library was to be loaded')
+    return outcome.library
+  }
+
+  async changeLibraries(
+    asker: Asker,
+    change: (all: readonly Library[]) => readonly Library[],
+  ): Promise<void> {
+    const atMs = this.options.monotonicMs()
+    this.learn(await updateLibraries(asker, change), atMs)
+  }
+
+  private learn(libraries: readonly Library[], atMs: number): readonly Library[] {
+    if (!this.known || this.known.atMs <= atMs) this.known = { libraries, atMs }
+    return libraries
+  }
+}
+
+/** @throws CommandError */
+function throwError(outcome: Outcome): void {
+  if (!('reply' in outcome) || outcome.reply === null) return
+  throw new CommandError((outcome.reply as RespError).text)
+}

@@ -1,0 +1,53 @@
+/** The thread that runs scripts, as its owner sees it. thread.ts is what runs in it. */
+import { Worker } from 'node:worker_threads'
+import { sentenceOf } from '../core/sentence.ts'
+import type { ScriptThread, ThreadCalls } from './runner.ts'
+import { decodeOutcome, encodeTask } from './wire.ts'
+
+/** Of values and replies; what scripts themselves hold is limited by the engine. */
+const HEAP_MIB = 512
+
+/** Built, it is JavaScript. The sources need tsx, whose hooks do not reach a thread by themselves. */
+const isBuilt = !import.meta.url.endsWith('.ts')
+const THREAD = new URL(`./thread.${isBuilt ? 'js' : 'ts'}`, import.meta.url)
+const FROM_SOURCES = `import('tsx/esm/api').then(({ register }) => {
+  register()
+  return import(${JSON.stringify(THREAD.href)})
+})`
+
+export function startThread(calls: ThreadCalls): ScriptThread {
+  const resourceLimits = { maxOldGenerationSizeMb: HEAP_MIB }
+  const worker = isBuilt
+    ? new Worker(THREAD, { resourceLimits })
+    : new Worker(FROM_SOURCES, { eval: true, resourceLimits })
+  // A process that has nothing else to do may end.
+  worker.unref()
+  let isEnded = false
+  worker.on('message', (message: Uint8Array | 'ready') => {
+    if (message === 'ready') calls.ready()
+    else calls.outcome(decodeOutcome(message))
+  })
+  worker.on('error', (error) => {
+    isEnded = true
+    calls.failed(whyOf(error))
+  })
+  worker.on('exit', (code) => {
+    if (!isEnded) calls.failed(`The thread of scripts has ended (${code}).`)
+    isEnded = true
+  })
+  return {
+    send: (task) => {
+      const bytes = encodeTask(task)
+      worker.postMessage(bytes, [bytes.buffer as ArrayBuffer])
+    },
+    end: () => {
+      isEnded = true
+      void worker.terminate()
+    },
+  }
+}
+
+function whyOf(error: Error & { code?: string }): string {
+  if (error.code === 'ERR_WORKER_OUT_OF_MEMORY') return 'Script has used too much memory.'
+  return `Script has failed: ${sentenceOf(error)}.`
+}

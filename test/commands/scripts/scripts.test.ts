@@ -1,0 +1,248 @@
+/** What scripts promise beside the replies of Redis: they are atomic everywhere, and hold up nobody but each other. */
+import { expect } from 'chai'
+import { startRedis, type RedisServer } from '../../../scripts/redis-server.ts'
+import { RawResp } from '../../support/raw-resp.ts'
+import { startRondo, type RunningRondo } from '../../support/rondo.ts'
+import { until } from '../../support/rondo-under-test.ts'
+
+const INCREASE = 'local n = redis.call("get", KEYS[1]) or 0 redis.call("set", KEYS[1], n + 1) return n + 1'
+const ENDLESS = 'while true do end'
+/** Backtracks for longer than anybody waits. */
+const PATTERN = 'return string.find(string.rep("a", 30000), string.rep("a-", 8) .. "b")'
+const BUSY = '-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n'
+
+/** The thread is there from then on. */
+async function warmUp(client: RawResp): Promise<void> {
+  await until('a script runs', async () => (await client.ask('EVAL', 'return 1', '0')) === ':1\r\n', 20_000)
+}
+
+describe('scripts at two coordinators', function () {
+  this.timeout(60_000)
+  let servers: RedisServer[] = []
+  let coordinators: RunningRondo[] = []
+  before(async () => {
+    servers = await Promise.all([1, 2, 3].map(() => startRedis()))
+    const env = {
+      REDIS_URLS: servers.map(({ port }) => `127.0.0.1:${port}`).join(','),
+      REQUEST_TIMEOUT_MS: '20000',
+      NODE_TIMEOUT_MS: '5000',
+    }
+    coordinators = [await startRondo(env), await startRondo(env)]
+  })
+  after(async () => {
+    await Promise.all(coordinators.map((one) => one.stop()))
+    await Promise.all(servers.map((server) => server.stop()))
+  })
+  const clientsAt = async (level: string) => {
+    const ports = coordinators.flatMap(({ rondo }) => [rondo.respServer.port, rondo.respServer.port])
+    const clients = await Promise.all(ports.map((port) => RawResp.open(port)))
+    for (const client of clients) await client.ask('RONDO', 'CONSISTENCY', 'READ', level, 'WRITE', level)
+    return clients
+  }
+
+  for (const level of ['one', 'quorum']) {
+    it(`count exactly on one key at ${level}, whoever runs them`, async () => {
+      const clients = await clientsAt(level)
+      const seen = new Set<string>()
+      await Promise.all(
+        clients.map(async (client) => {
+          for (let i = 0; i < 40; i++) seen.add(await client.ask('EVAL', INCREASE, '1', `count:${level}`))
+        }),
+      )
+      expect([...seen].every((reply) => reply.startsWith(':'))).to.equal(true)
+      // Each saw a number of its own: none was lost, and none was read twice.
+      expect(seen.size).to.equal(clients.length * 40)
+      expect(await clients[0]!.ask('GET', `count:${level}`)).to.equal('$3\r\n160\r\n')
+      for (const client of clients) client.close()
+    })
+  }
+
+  it('know each other’s scripts and functions', async () => {
+    const [one, , other] = await clientsAt('quorum')
+    const sha = (await one!.ask('SCRIPT', 'LOAD', 'return "loaded elsewhere"')).split('\r\n')[1]!
+    expect(await other!.ask('EVALSHA', sha, '0')).to.equal('$16\r\nloaded elsewhere\r\n')
+    const library = '#!lua name=far\nredis.register_function("far", function() return "here" end)'
+    expect(await one!.ask('FUNCTION', 'LOAD', library)).to.equal('$3\r\nfar\r\n')
+    expect(await other!.ask('FCALL', 'far', '0')).to.equal('$4\r\nhere\r\n')
+    const changed = library.replace('"here"', '"changed"')
+    expect(await one!.ask('FUNCTION', 'LOAD', 'REPLACE', changed)).to.equal('$3\r\nfar\r\n')
+    await until(
+      'the other has it',
+      async () => (await other!.ask('FCALL', 'far', '0')).includes('changed'),
+      3000,
+    )
+    const dump = await one!.ask('FUNCTION', 'DUMP')
+    const bytes = Buffer.from(dump, 'latin1').subarray(dump.indexOf('\n') + 1, -2)
+    expect(await other!.ask('FUNCTION', 'FLUSH')).to.equal('+OK\r\n')
+    expect(await one!.ask('FUNCTION', 'LIST')).to.equal('*0\r\n')
+    expect(await one!.ask('FUNCTION', 'RESTORE', bytes)).to.equal('+OK\r\n')
+    expect(await one!.ask('FCALL', 'far', '0')).to.equal('$7\r\nchanged\r\n')
+    for (const client of [one!, other!]) client.close()
+  })
+})
+
+describe('a script that does not end', function () {
+  this.timeout(60_000)
+  let running: RunningRondo
+  let [first, second]: RawResp[] = []
+  before(async () => {
+    running = await startRondo({ REQUEST_TIMEOUT_MS: '8000', SCRIPT_TIME_LIMIT_MS: '100' })
+    ;[first, second] = await Promise.all([1, 2].map(() => RawResp.open(running.rondo.respServer.port)))
+    await warmUp(first!)
+  })
+  after(async () => {
+    first!.close()
+    second!.close()
+    await running.stop()
+  })
+
+  for (const [what, script] of Object.entries({ loop: ENDLESS, pattern: PATTERN })) {
+    it(`as a ${what} holds up other scripts only, and SCRIPT KILL ends it`, async () => {
+      expect(await second!.ask('SET', 'other', 'value')).to.equal('+OK\r\n')
+      const killed = first!.ask('EVAL', script, '1', 'mine')
+      await until('it is busy', async () => (await second!.ask('EVAL', 'return 1', '0')) === BUSY, 5000)
+      expect(await second!.ask('GET', 'other')).to.equal('$5\r\nvalue\r\n')
+      expect(await second!.ask('SET', 'another', 'value')).to.equal('+OK\r\n')
+      expect(await second!.ask('FUNCTION', 'KILL')).to.equal(BUSY)
+      expect(await second!.ask('SCRIPT', 'KILL')).to.equal('+OK\r\n')
+      expect(await killed).to.match(
+        /^-ERR Script killed by user with SCRIPT KILL\.\.\. script: [0-9a-f]{40}, on @user_script/,
+      )
+      expect(await second!.ask('SCRIPT', 'KILL')).to.match(/^-NOTBUSY/)
+      await warmUp(second!)
+      const view = running.rondo.cluster.members.map(({ health }) => health.state)
+      expect(view).to.deep.equal(['up', 'up', 'up', 'up'])
+    })
+  }
+
+  it('has changed nothing when it is ended', async () => {
+    await first!.ask('SET', 'kept', '1')
+    const killed = first!.ask('EVAL', `redis.call("set", KEYS[1], 2) ${ENDLESS}`, '1', 'kept')
+    await until('it is busy', async () => (await second!.ask('EVAL', 'return 1', '0')) === BUSY, 5000)
+    await second!.ask('SCRIPT', 'KILL')
+    expect(await killed).to.match(/^-ERR Script killed/)
+    expect(await second!.ask('GET', 'kept')).to.equal('$1\r\n1\r\n')
+    await warmUp(second!)
+  })
+})
+
+describe('a script without an end that nobody kills', function () {
+  this.timeout(60_000)
+  it('ends when its command has to be answered', async () => {
+    const running = await startRondo({ REQUEST_TIMEOUT_MS: '2000', SCRIPT_TIME_LIMIT_MS: '100' })
+    const client = await RawResp.open(running.rondo.respServer.port)
+    await warmUp(client)
+    const startedAtMs = performance.now()
+    expect(await client.ask('EVAL', ENDLESS, '0')).to.match(
+      /^-ERR Script has run for too long \(REQUEST_TIMEOUT_MS\)/,
+    )
+    expect(performance.now() - startedAtMs).to.be.below(4000)
+    await warmUp(client)
+    client.close()
+    await running.stop()
+  })
+})
+
+describe('the keys of a script', function () {
+  this.timeout(60_000)
+  let running: RunningRondo
+  let client: RawResp
+  before(async () => {
+    running = await startRondo({ REQUEST_TIMEOUT_MS: '8000', MAX_VALUE_BYTES: '64KiB', MAX_BATCH_KEYS: '50' })
+    client = await RawResp.open(running.rondo.respServer.port)
+    await warmUp(client)
+  })
+  after(async () => {
+    client.close()
+    await running.stop()
+  })
+
+  it('may be named by the script itself, if they have the hash tag of the others', async () => {
+    const script =
+      'for i = 1, 5 do redis.call("rpush", KEYS[1] .. i, i) end return redis.call("llen", KEYS[1] .. 5)'
+    expect(await client.ask('EVAL', script, '1', '{cart}')).to.equal(':1\r\n')
+    expect(await client.ask('LRANGE', '{cart}3', '0', '-1')).to.equal('*1\r\n$1\r\n3\r\n')
+  })
+
+  it('must share a replica set; the error names the hash tag to use, and nothing is changed', async () => {
+    const script = 'redis.call("set", KEYS[1], 1) for i = 1, 9 do redis.pcall("set", "other" .. i, 1) end'
+    const reply = await client.ask('EVAL', script, '1', '{cart}:x')
+    expect(reply).to.match(
+      /^-CROSSSLOT .*'other\d' is not of the replica set of '\{cart\}:x'.*hash tag.*Nothing was changed/,
+    )
+    expect(await client.ask('EXISTS', '{cart}:x')).to.equal(':0\r\n')
+    const declared = await client.ask(
+      'EVAL',
+      'return 1',
+      '9',
+      ...Array.from({ length: 9 }, (_, i) => `k${i}`),
+    )
+    expect(declared).to.match(/^-CROSSSLOT .*'k\d' is not of the replica set of 'k0'.*as in '\{k0\}'/)
+    await client.ask('SELECT', '1')
+    expect(await client.ask('EVAL', script, '1', '{cart}:x')).to.match(
+      /is not of the replica set of '\{cart\}:x'/,
+    )
+    await client.ask('SELECT', '0')
+  })
+
+  it('are not too many, not too long and not Rondo’s own', async () => {
+    const names = Array.from({ length: 51 }, (_, i) => `{t}${i}`)
+    expect(await client.ask('EVAL', 'return 1', '51', ...names)).to.match(
+      /^-ERR at most 50 keys .*MAX_BATCH_KEYS/,
+    )
+    const makes = 'for i = 1, 60 do redis.call("set", "{t}" .. i, i) end'
+    expect(await client.ask('EVAL', makes, '0')).to.match(/^-ERR at most 50 keys .*MAX_BATCH_KEYS/)
+    expect(await client.ask('EXISTS', '{t}1')).to.equal(':0\r\n')
+    expect(await client.ask('EVAL', 'return redis.call("get", "__rondo:node")', '0')).to.match(
+      /^-ERR Keys that begin/,
+    )
+    expect(await client.ask('EVAL', 'return 1', '1', '__rondo:node')).to.match(/^-ERR Keys that begin/)
+    const long = 'return redis.pcall("set", string.rep("x", 5000), 1).err'
+    expect(await client.ask('EVAL', long, '0')).to.match(/MAX_KEY_BYTES/)
+  })
+
+  it('hold what they held when a script has used too much', async () => {
+    await client.ask('SET', 'kept', '1')
+    const attacks = {
+      'not enough memory': 'redis.call("set", KEYS[1], 2) local s = "x" while true do s = s .. s end',
+      'stack overflow': 'local function f() return 1 + f() end redis.call("set", KEYS[1], 2) return f()',
+      MAX_VALUE_BYTES: 'return redis.call("set", KEYS[1], string.rep("x", 70000))',
+    }
+    for (const [why, script] of Object.entries(attacks)) {
+      const reply = await client.ask('EVAL', script, '1', 'kept')
+      expect(reply, script).to.match(/^-/)
+      expect(reply, script).to.include(why)
+      await warmUp(client)
+    }
+    expect(await client.ask('GETRANGE', 'kept', '0', '5')).to.match(/^\$1\r\n[12]/)
+  })
+
+  it('are watched as any others', async () => {
+    const other = await RawResp.open(running.rondo.respServer.port)
+    await client.ask('WATCH', 'seen')
+    expect(await other.ask('EVAL', 'return redis.call("set", KEYS[1], 1)', '1', 'seen')).to.equal('+OK\r\n')
+    await client.ask('MULTI')
+    await client.ask('EVAL', 'return redis.call("set", KEYS[1], 2)', '1', 'seen')
+    expect(await client.ask('EXEC')).to.equal('*-1\r\n')
+    expect(await client.ask('GET', 'seen')).to.equal('$1\r\n1\r\n')
+    other.close()
+  })
+
+  it('are told to their channels when they are stored', async () => {
+    const other = await RawResp.open(running.rondo.respServer.port)
+    await other.ask('SUBSCRIBE', 'news')
+    const script = 'redis.call("set", KEYS[1], "new") return redis.call("publish", "news", "changed")'
+    expect(await client.ask('EVAL', script, '1', 'page')).to.equal(':0\r\n')
+    expect(await other.reply()).to.equal('*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$7\r\nchanged\r\n')
+    other.close()
+  })
+
+  it('run over HTTP too', async () => {
+    const response = await fetch(`http://127.0.0.1:${running.ports.socket}/api/v1/command`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ command: ['EVAL', INCREASE, 1, 'http'] }),
+    })
+    expect(await response.json()).to.deep.equal({ result: 1 })
+  })
+})
