@@ -3,7 +3,14 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { expect } from 'chai'
 import { LuaEngine } from '../../../src/scripts/lua/engine.ts'
-import { LuaDouble, LuaMap, LuaSet, LuaStatus, type LuaReply } from '../../../src/scripts/lua/values.ts'
+import {
+  LuaDouble,
+  type LuaError,
+  LuaMap,
+  LuaSet,
+  LuaStatus,
+  type LuaReply,
+} from '../../../src/scripts/lua/values.ts'
 import { answer, jobOf } from './run.ts'
 
 const NATIVE = new URL('../../../src/scripts/lua/native/', import.meta.url)
@@ -115,6 +122,19 @@ describe('Lua engine', () => {
     expect(answer(engine, 'return {redis.REDIS_VERSION, redis.REDIS_VERSION_NUM}')).to.equal(
       `*2 $5 7.2.4 :${0x070204}`,
     )
+  })
+
+  it('ends a reply that contains itself 1000 levels down', () => {
+    let reply = engine.run(jobOf('local t = {} t[1] = t return t'))
+    let levels = 0
+    for (; Array.isArray(reply); levels++) reply = (reply as LuaReply[])[0]!
+    expect(levels).to.equal(1000)
+    expect((reply as LuaError).text.toString()).to.equal('ERR reached lua stack limit')
+  })
+
+  it('collects garbage again after a script that has stopped it', () => {
+    answer(engine, `collectgarbage('stop') collectgarbage('setpause', 1e6)`)
+    expect(answer(engine, 'for i = 1, 1e6 do local t = {i} end return 1')).to.equal(':1')
   })
 
   it('skips a shebang and keeps the numbers of lines', () => {
