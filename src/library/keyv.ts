@@ -229,7 +229,8 @@ function isText({ kind, value }: StoredRecord): boolean {
 /** @throws RondoError WRONG_TYPE for what Keyv cannot have stored */
 function textOf(record: StoredRecord): string {
   if (isText(record)) return record.value.toString('utf8')
-  const what = record.kind === KIND_VALUE ? 'bytes that are no text' : 'a hash, set, sorted set, list or stream'
+  const what =
+    record.kind === KIND_VALUE ? 'bytes that are no text' : 'a hash, set, sorted set, list or stream'
   throw new RondoError('WRONG_TYPE', `The key holds ${what}.`)
 }
 
