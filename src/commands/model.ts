@@ -12,7 +12,6 @@ import type { Flushes } from './keys/flushes.ts'
 import type { ScanCursors } from './keys/scan-cursor.ts'
 import type { KeyPlaces, StepLimits, SubcommandDescription } from './step.ts'
 import type { Scripts } from './scripts/api.ts'
-import type { KeyPlaces, StepLimits } from './step.ts'
 
 /** A command with more arguments than this is prepared in slices, and later commands of its connection wait. */
 export const MANY_ARGUMENTS = 1000
