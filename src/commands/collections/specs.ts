@@ -142,7 +142,11 @@ export const BLOCKING_STEPS: Readonly<Record<string, CommandSpec>> = {
   blpop: keysThenTimeout(TAKING, blocking.blpop),
   brpop: keysThenTimeout(TAKING, blocking.brpop),
   blmove: { ...twoKeys(6, MOVING, blocking.blmove.make), plan: blocking.blmove.plan, alwaysWaits: true },
-  brpoplpush: { ...twoKeys(4, MOVING, blocking.brpoplpush.make), plan: blocking.brpoplpush.plan, alwaysWaits: true },
+  brpoplpush: {
+    ...twoKeys(4, MOVING, blocking.brpoplpush.make),
+    plan: blocking.brpoplpush.plan,
+    alwaysWaits: true,
+  },
   blmpop: timeoutThenCounted(blocking.blmpop),
   bzpopmin: keysThenTimeout([...TAKING, 'fast'], blocking.bzpopmin),
   bzpopmax: keysThenTimeout([...TAKING, 'fast'], blocking.bzpopmax),

@@ -111,7 +111,10 @@ export const STREAM_STEPS: Readonly<Record<string, CommandSpec>> = {
   xlen: oneKey(2, READ, xlen),
   xrange: oneKey(-4, SLOW_READ, xrange),
   xrevrange: oneKey(-4, SLOW_READ, xrevrange),
-  xread: { ...halfBehind(-4, [...SLOW_READ, 'blocking', 'movablekeys'], XREAD_STREAMS, xread), plan: planXread },
+  xread: {
+    ...halfBehind(-4, [...SLOW_READ, 'blocking', 'movablekeys'], XREAD_STREAMS, xread),
+    plan: planXread,
+  },
   xtrim: oneKey(-4, SLOW_LEAN_WRITE, xtrim),
   xdel: { ...oneKey(-3, LEAN_WRITE, xdel), manyOperands: true },
   xsetid: oneKey(-3, WRITE, xsetid),
