@@ -337,11 +337,11 @@ describe('commands that wait for an element', function () {
       const other = await RawResp.open(port)
       await other.ask('HELLO', '2')
       const id = /\d+/.exec(await other.ask('CLIENT', 'ID'))![0]
-      const fills = rondo.rondo.coordinator.update
+      const fills = Object.getOwnPropertyDescriptor(rondo.rondo.coordinator, 'update')!
       delete (rondo.rondo.coordinator as { update?: unknown }).update
       await client.ask(...fill.split(' '))
       await client.ask('PEXPIRE', 'k', '100000')
-      rondo.rondo.coordinator.update = fills
+      Object.defineProperty(rondo.rondo.coordinator, 'update', fills)
       other.send(command(...take.split(' ')))
       await arrived
       if (how === 'kill') await client.ask('CLIENT', 'KILL', 'ID', id)
