@@ -1,4 +1,5 @@
-// tsc emits only JavaScript: carry what the code reads at run time (Lua scripts, the Lua engine, the page, messages of gRPC) along.
+// tsc emits only JavaScript: carry along what the code reads at run time (Lua scripts, the Lua engine with its licenses, the
+// page, messages of gRPC).
 import { cpSync, readdirSync } from 'node:fs'
 import { extname, join } from 'node:path'
 
@@ -9,7 +10,7 @@ if (process.argv.includes('--help')) {
   process.exit(0)
 }
 
-const carried = new Set(['.lua', '.wasm', '.html', '.css', '.svg', '.js', '.json', '.proto'])
+const carried = new Set(['.lua', '.wasm', '.html', '.css', '.svg', '.js', '.json', '.proto', '.md'])
 
 for (const entry of readdirSync('src', { recursive: true, withFileTypes: true })) {
   if (!entry.isFile() || !carried.has(extname(entry.name))) continue
