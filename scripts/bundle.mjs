@@ -12,7 +12,7 @@ const ownPlaces = {
   name: 'own-places',
   setup: ({ onLoad }) =>
     onLoad({ filter: /\.ts$/ }, ({ path }) => {
-      const place = `new URL('./${relative(SRC, path)}', import.meta.url).href`
+      const place = `new URL('./${relative(SRC, path).replace(/\.ts$/, '.js')}', import.meta.url).href`
       const text = readFileSync(path, 'utf8').replaceAll('import.meta.url', place)
       return { contents: text, loader: 'ts', resolveDir: dirname(path) }
     }),
