@@ -19,9 +19,14 @@ const ENV = {
 }
 
 /** In one of these each command changes something. */
+/** With an entry that is pending, and one that is not. */
+const A_STREAM = [
+  ...['XADD {t}b 1-1 f 1', 'XADD {t}a 1-1 f 1', 'XADD {t}a 2-1 f 1'],
+  ...['XGROUP CREATE {t}a g 0', 'XREADGROUP GROUP g d COUNT 1 STREAMS {t}a >'],
+]
 const SOME_STATES = [
   ...['absent, both', 'absent', 'a number that expires', 'text', 'a HyperLogLog'],
-  ...['a hash that expires', 'a set', 'a sorted set', 'a list'],
+  ...['a hash that expires', 'a set', 'a sorted set', 'a list', 'a stream'],
 ]
 
 describe('client tracking over two coordinators', function () {
@@ -95,7 +100,7 @@ describe('client tracking over two coordinators', function () {
       .filter(([name]) => !STEPS[name] || STEPS[name].flags.includes('write'))
       .flatMap(([name, lines]) => lines.map((line) => ({ name, line })))
     for (const state of SOME_STATES) {
-      const before = STATES[state]!
+      const before = state === 'a stream' ? A_STREAM : STATES[state]!
       const cases = all.filter(({ name }) => !changing.has(name))
       // Each on keys of its own.
       const own = (line: string, i: number) => line.replaceAll('{t}', `{${state[0]}${i}}`)
