@@ -332,8 +332,7 @@ export const LIBRARIES: readonly Library[] = [
   ruby('ruby-sidekiq', {
     name: 'Sidekiq',
     version: '6.4',
-    works: 'partly',
-    note: 'jobs are sent, also for later, counted, found, deleted, and fetched as a worker does',
+    note: 'a worker does jobs; they are sent, also for later, counted, found, deleted',
     mixesReplicaSets: true,
   }),
 
