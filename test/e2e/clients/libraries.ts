@@ -179,7 +179,13 @@ export const LIBRARIES: readonly Library[] = [
     version: '5.8',
     note: 'Mutex and Semaphore: take and return',
   }),
-  npm('bullmq', { name: 'BullMQ', version: '6.7', works: 'no', note: 'queues', lacks: [['queues', 'XADD']] }),
+  npm('bullmq', {
+    name: 'BullMQ',
+    version: '6.7',
+    note: "queues, workers, events, delays, retries, priorities, flows, rates, schedulers; each job is done once. Needs a prefix with a hash tag: `prefix: '{bull}'`. All scripts of a queue take turns, so keep `concurrency` small",
+    lacks: [['obliterate()', 'more keys than a script may name']],
+    works: 'yes',
+  }),
 
   // ---- Python
   python('python3-redis', {
@@ -244,13 +250,15 @@ export const LIBRARIES: readonly Library[] = [
   python('python3-celery', {
     name: 'Celery',
     version: '5.2',
-    note: 'tasks are sent, counted, purged, and received by waiting for them, results are kept',
+    note: 'a worker (`--pool solo`) does tasks and keeps their results: later, again, in chains, groups and chords; tasks are counted and purged, workers asked',
     mixesReplicaSets: true,
   }),
   python('python3-rq', {
     name: 'RQ',
     version: '1.13',
+    works: 'partly',
     note: 'jobs are sent, also for later, found, deleted and taken from a queue, also by waiting for them. `empty()` needs keys of one replica set, and is refused',
+    lacks: [['its worker and depends_on', 'WATCH over several replica sets']],
     mixesReplicaSets: true,
   }),
 
@@ -324,8 +332,7 @@ export const LIBRARIES: readonly Library[] = [
   ruby('ruby-sidekiq', {
     name: 'Sidekiq',
     version: '6.4',
-    works: 'partly',
-    note: 'jobs are sent, also for later, counted, found, deleted, and fetched as a worker does',
+    note: 'a worker does jobs; they are sent, also for later, counted, found, deleted',
     mixesReplicaSets: true,
   }),
 

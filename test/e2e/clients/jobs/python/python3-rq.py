@@ -1,12 +1,23 @@
-"""RQ: queues of jobs, as those see them who send jobs, and what a worker does to get one."""
+"""RQ: queues of jobs, as those see them who send jobs, what a worker does to get one, and the worker."""
 from datetime import timedelta
 from threading import Timer
 
 from redis import Redis
 from redis.exceptions import ResponseError
-from rq import Queue
+from rq import Queue, SimpleWorker
 
-from job import lacks, password, port
+from job import password, port
+
+
+def refused(change):
+    """It needs keys of several replica sets at once."""
+    try:
+        change()
+    except ResponseError as error:
+        assert "CROSSSLOT" in str(error)
+    else:
+        raise AssertionError("keys of several replica sets were changed together")
+
 
 connection = Redis(port=port, password=password)
 queue = Queue("mail", connection=connection)
@@ -28,11 +39,19 @@ late, _ = Queue.dequeue_any([Queue("urgent", connection=connection), queue], 5, 
 assert late.args == ("late",)
 later = queue.enqueue_in(timedelta(minutes=1), print, "later")
 assert queue.scheduled_job_registry.get_job_ids() == [later.id]
-try:
-    queue.empty()
-    raise AssertionError("keys of several replica sets were changed together")
-except ResponseError as error:
-    assert "CROSSSLOT" in str(error)
+for i in range(3):
+    queue.enqueue(print, i)
+refused(queue.empty)
 queue.delete(delete_jobs=False)
+
+# The worker takes and does a job, but saves its result while it watches keys of several replica sets.
+work = Queue("work", connection=connection)
+jobs = [work.enqueue(pow, i, 2) for i in range(3)]
+refused(lambda: work.enqueue(sum, [1, 2], depends_on=jobs))
+assert SimpleWorker([work], connection=connection).work(burst=True, logging_level="CRITICAL")
+assert ["CROSSSLOT" in job.exc_info for job in jobs] == [True] * 3
+assert set(work.failed_job_registry.get_job_ids()) == {job.id for job in jobs}
+print("lacks its worker and depends_on: WATCH over several replica sets")
+work.delete(delete_jobs=False)
 assert Queue.all(connection=connection) == []
 print("ok")
