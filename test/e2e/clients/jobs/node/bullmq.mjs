@@ -2,7 +2,7 @@
 import { FlowProducer, Queue, QueueEvents, Worker } from 'bullmq'
 import { between, end, password, port, same } from './job.mjs'
 
-const JOBS = 40
+const JOBS = 20
 // With a hash tag all keys share a replica set, which the scripts of BullMQ need.
 const common = {
   prefix: '{bull}',
