@@ -182,9 +182,7 @@ export const LIBRARIES: readonly Library[] = [
   npm('bullmq', {
     name: 'BullMQ',
     version: '6.7',
-    note: "queues, workers, events, delays, retries, priorities, flows, rates, schedulers; each job is done once. Needs a prefix with a hash tag: `prefix: '{bull}'`. All scripts of a queue take turns, so keep `concurrency` small",
-    lacks: [['obliterate()', 'more keys than a script may name']],
-    works: 'yes',
+    note: "queues, workers, events, delays, retries, priorities, flows, rates, schedulers; each job is done once. Needs a prefix with a hash tag: `prefix: '{bull}'`. All scripts of a queue take turns, so keep `concurrency` small. `obliterate()` of a large queue is refused: its script runs for too long",
   }),
 
   // ---- Python

@@ -54,7 +54,7 @@ describe('the tools of Redis', function () {
       '(error) ERR value is not an integer or out of range\n',
     )
     expect(await ask(['--no-raw', 'HGET', 'k', 'f'])).to.match(/^\(error\) WRONGTYPE /)
-    expect(await ask(['--no-raw', 'LOLWUT'])).to.match(/^\(error\) ERR unknown command 'LOLWUT'/)
+    expect(await ask(['--no-raw', 'SWAPDB', '0', '1'])).to.match(/^\(error\) ERR unknown command 'SWAPDB'/)
     const lines = 'MULTI\nSET {m}a 1\nINCR {m}a\nEXEC\nGET "{m}a"\nDEL {m}a k\n'
     expect(await ask([], lines)).to.equal('OK\nQUEUED\nQUEUED\nOK\n2\n2\n2\n')
     expect(await ask(['INFO', 'server'])).to.include('redis_version:')
