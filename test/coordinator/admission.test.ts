@@ -357,6 +357,7 @@ describe('admission', () => {
         'startRead',
         'lookAt',
         'readNear',
+        'readFar',
         'startTransaction',
         'placed',
         'replicate',

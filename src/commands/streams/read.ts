@@ -9,6 +9,7 @@
  */
 import { shown } from '../arguments.ts'
 import { COLLECTION_BYTES_A_UNIT } from '../collections/steps.ts'
+import { inOneGo, type Sliced } from '../../core/work.ts'
 import { NULL_ARRAY, RespNamed, type Reply } from '../reply.ts'
 import {
   defaultEnd,
@@ -25,7 +26,7 @@ import { withGroup } from './groups.ts'
 import { idText, LEAST_ID, nextId, type StreamId } from './ids.ts'
 import { readArguments, type ReadArguments } from './read-arguments.ts'
 import { entriesReply } from './replies.ts'
-import { guarded, storedAs, streamOrRefusal } from './steps.ts'
+import { guarded, guardedSlices, storedAs, streamOrRefusal } from './steps.ts'
 import type { Stream } from './stored.ts'
 
 export function xread(args: readonly Buffer[], nowMs: number): Step {
@@ -92,6 +93,8 @@ export function xreadgroup(args: readonly Buffer[], nowMs: number, limits: StepL
   const given = readArguments(args, true, nowMs)
   const { keys, places } = distinct(given.keys)
   const newEndMs = defaultEnd(limits, nowMs)
+  const slices = (held: readonly (Held | null)[], applyMs: number) =>
+    guardedSlices(readWithGroup(held, places, given, newEndMs, applyMs))
   return {
     needs: 'value',
     keys,
@@ -100,17 +103,26 @@ export function xreadgroup(args: readonly Buffer[], nowMs: number, limits: StepL
     lookedUp: places,
     answersValues: true,
     bytesAUnit: COLLECTION_BYTES_A_UNIT,
-    apply: (held, applyMs) => guarded(() => readWithGroup(held, places, given, newEndMs, applyMs)),
+    apply: (held, applyMs) => inOneGo(slices(held, applyMs)),
+    // A key may be named often.
+    ...(places.length > 1
+      ? { slow: { cost: (held: readonly (Held | null)[]) => unitsOf(held, places), slices } }
+      : {}),
   }
 }
 
-function readWithGroup(
+function unitsOf(held: readonly (Held | null)[], places: readonly number[]): number {
+  const bytes = places.reduce((sum, place) => sum + (held[place]?.value.length ?? 0), 0)
+  return bytes / COLLECTION_BYTES_A_UNIT
+}
+
+function* readWithGroup(
   held: readonly (Held | null)[],
   places: readonly number[],
   { keys, from, count, group }: ReadArguments,
   newEndMs: number,
   nowMs: number,
-): Stepped {
+): Sliced<Stepped> {
   const { name, consumer, noAck } = group!
   const all = held.map((): Delivering | null => null)
   for (const [i, place] of places.entries()) {
@@ -123,7 +135,7 @@ function readWithGroup(
     all[place] ??= new Delivering(stream, found, consumer, nowMs)
   }
   const replies: [Buffer, Reply][] = []
-  places.forEach((place, i) => {
+  for (const [i, place] of places.entries()) {
     const delivering = all[place]!
     const after = from[i] as StreamId | 'undelivered'
     const reply =
@@ -131,7 +143,8 @@ function readWithGroup(
         ? delivering.undelivered(count, noAck)
         : delivering.history(nextId(after)!, count)
     if (reply !== null) replies.push([keys[i]!, reply])
-  })
+    yield unitsOf(held, [place])
+  }
   const next: (Held | undefined)[] = []
   for (const [place, delivering] of all.entries()) {
     const changed = delivering!.result()

@@ -5,6 +5,7 @@
  * have a bound of their own: a stream that is full can still be read by a group, and acknowledged.
  */
 import { KIND_STREAM } from '../../core/codec.ts'
+import type { Sliced } from '../../core/work.ts'
 import { DamagedCollection } from '../collections/texts.ts'
 import {
   COLLECTION_BYTES_A_UNIT,
@@ -113,6 +114,16 @@ export function streamOrRefusal(held: Held | null): Stream | null | Stepped {
 export function guarded(apply: () => Stepped): Stepped {
   try {
     return apply()
+  } catch (error) {
+    if (error instanceof DamagedCollection) return DAMAGED
+    throw error
+  }
+}
+
+/** The same in slices. */
+export function* guardedSlices(job: Sliced<Stepped>): Sliced<Stepped> {
+  try {
+    return yield* job
   } catch (error) {
     if (error instanceof DamagedCollection) return DAMAGED
     throw error

@@ -116,13 +116,13 @@ const CASES: Record<string, Case> = {
       error("ERR unknown command 'NOSUCH', with args beginning with: ") +
       error('EXECABORT Transaction discarded because of previous errors.'),
   },
-  'DEBUG, WAIT, XADD: refused by name': {
-    sent: 'PING\r\nDEBUG SLEEP 1\r\nWAIT x 0\r\nXADD h f v\r\n',
+  'DEBUG, WAIT, MIGRATE: refused by name': {
+    sent: 'PING\r\nDEBUG SLEEP 1\r\nWAIT x 0\r\nMIGRATE h f v\r\n',
     answer: new RegExp(
       '^\\+PONG\r\n' +
         "-ERR unknown command 'DEBUG', with args beginning with: 'SLEEP' '1' \\(.+\\)\r\n" +
         "-ERR unknown command 'WAIT', with args beginning with: 'x' '0' \\(.+\\)\r\n" +
-        "-ERR unknown command 'XADD', with args beginning with: 'h' 'f' 'v' \\(.+\\)\r\n$",
+        "-ERR unknown command 'MIGRATE', with args beginning with: 'h' 'f' 'v' \\(.+\\)\r\n$",
     ),
     ours: true,
   },
