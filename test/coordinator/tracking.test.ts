@@ -248,7 +248,7 @@ describe('client tracking over two coordinators', function () {
   })
 
   it('NOLOOP: does not tell of its own writes, and tells of those of others behind them', async () => {
-    for (const options of [['NOLOOP'], ['NOLOOP', 'BCAST']]) {
+    for (const options of [['NOLOOP'], ['NOLOOP', 'BCAST', 'PREFIX', 'loop:']]) {
       const key = `loop:${options.length}`
       const own = await CachingClient.open(ours.respPort, ...options)
       await client.ask('GET', key)
