@@ -404,6 +404,21 @@ export function changeSlowly(
   }
 }
 
+/** The same step on whole values, and what is made of its result, in one go and in slices; other steps stay as they are. */
+export function afterwards(
+  step: Step,
+  then: (stepped: Stepped, held: readonly (Held | null)[], nowMs: number) => Stepped,
+): Step {
+  if (step.needs !== 'value') return step
+  const { slow } = step
+  const apply = (held: readonly (Held | null)[], nowMs: number) => then(step.apply(held, nowMs), held, nowMs)
+  if (!slow) return { ...step, apply }
+  function* slices(held: readonly (Held | null)[], nowMs: number): Sliced<Stepped> {
+    return then(yield* slow!.slices(held, nowMs), held, nowMs)
+  }
+  return { ...step, apply, slow: { ...slow, slices } }
+}
+
 /** An error that depends on the stored values. For every server: errors.ts makes a coded error of it. */
 export class Refusal extends RespError {
   readonly code: ErrorCode

@@ -12,14 +12,13 @@ import { word } from '../arguments.ts'
 import { secondsArgument } from '../blocking-timeout.ts'
 import { NULL_ARRAY, type Double, type Reply } from '../reply.ts'
 import {
+  afterwards,
   distinct,
   type BlockingPlan,
-  type Held,
   type PlanMaker,
   type Step,
   type StepLimits,
   type StepMaker,
-  type Stepped,
 } from '../step.ts'
 import { lmove, lmpop, lpush, rpoplpush, rpush } from './lists.ts'
 import { zadd, zmpop } from './sorted-sets.ts'
@@ -198,13 +197,7 @@ function countedParts(
 
 /** The same step, with another reply when it has taken something. */
 function answering<Popped>(step: Step, answer: (popped: Popped) => Reply): Step {
-  if (step.needs !== 'value') return step
-  return {
-    ...step,
-    apply: (held: readonly (Held | null)[], nowMs: number): Stepped => {
-      const stepped = step.apply(held, nowMs)
-      if (!Array.isArray(stepped.reply)) return stepped
-      return { ...stepped, reply: answer(stepped.reply as Popped) }
-    },
-  }
+  return afterwards(step, (stepped) =>
+    Array.isArray(stepped.reply) ? { ...stepped, reply: answer(stepped.reply as Popped) } : stepped,
+  )
 }

@@ -9,13 +9,13 @@ import { storedKey } from '../../core/keys.ts'
 import type { Caller } from '../model.ts'
 import { NULL_ARRAY, RespError, type Reply } from '../reply.ts'
 import {
+  afterwards,
   CommandError,
   WRONG_TYPE,
   type BlockingPlan,
   type Held,
   type PlanMaker,
   type Step,
-  type Stepped,
 } from '../step.ts'
 import { nowMs } from './held.ts'
 import { runStep, stepOf, type KeyedCommand } from './keyed.ts'
@@ -117,28 +117,19 @@ async function putBack(
 
 /** Calls `seen` with what the first key holds, whenever the step is applied. */
 function seeing(step: Step, seen: (held: Held | null) => void): Step {
-  if (step.needs !== 'value') return step
-  return {
-    ...step,
-    apply: (held: readonly (Held | null)[], now: number): Stepped => {
-      seen(held[0] ?? null)
-      return step.apply(held, now)
-    },
-  }
+  return afterwards(step, (stepped, [first = null]) => {
+    seen(first)
+    return stepped
+  })
 }
 
 /** Where nothing is left, what is put back expires when it would have, and has its tags. */
 function inPlaceAsBefore(step: Step, before: Held | null): Step {
-  if (step.needs !== 'value') return step
-  return {
-    ...step,
-    apply: (held: readonly (Held | null)[], now: number): Stepped => {
-      const stepped = step.apply(held, now)
-      const [made] = stepped.next ?? []
-      if (held[0] || !made || !before) return stepped
-      const { expiresAtMs, tags } = before
-      const hasExpired = expiresAtMs !== 0 && expiresAtMs <= now
-      return { ...stepped, next: [hasExpired ? undefined : { ...made, expiresAtMs, ...(tags && { tags }) }] }
-    },
-  }
+  return afterwards(step, (stepped, held, now) => {
+    const [made] = stepped.next ?? []
+    if (held[0] || !made || !before) return stepped
+    const { expiresAtMs, tags } = before
+    const hasExpired = expiresAtMs !== 0 && expiresAtMs <= now
+    return { ...stepped, next: [hasExpired ? undefined : { ...made, expiresAtMs, ...(tags && { tags }) }] }
+  })
 }

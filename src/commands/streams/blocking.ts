@@ -7,7 +7,7 @@
  */
 import { KIND_STREAM } from '../../core/codec.ts'
 import { NULL_ARRAY } from '../reply.ts'
-import { distinct, type BlockingPlan, type Held, type PlanMaker, type Step, type Stepped } from '../step.ts'
+import { afterwards, distinct, type BlockingPlan, type PlanMaker, type Step } from '../step.ts'
 import { withKnownIds, xread, xreadgroup } from './read.ts'
 import { readArguments, type ReadArguments } from './read-arguments.ts'
 
@@ -44,16 +44,4 @@ export const planXreadgroup: PlanMaker = (args, nowMs, limits) => {
     })
   const plan = planFor(given, `group ${given.group!.name.toString('latin1')}`, stepAt)
   return plan && { ...plan, missed: () => (isFirst = false) }
-}
-
-/** The same step, and what is made of its result. */
-function afterwards(
-  step: Step,
-  then: (stepped: Stepped, held: readonly (Held | null)[], nowMs: number) => Stepped,
-): Step {
-  if (step.needs !== 'value') return step
-  return {
-    ...step,
-    apply: (held: readonly (Held | null)[], nowMs: number) => then(step.apply(held, nowMs), held, nowMs),
-  }
 }

@@ -61,15 +61,6 @@ export function readArguments(args: readonly Buffer[], isGroup: boolean, nowMs: 
   return { count, blockMs, keys, from, group: named && { ...named, noAck } }
 }
 
-/**
- * How long an XREAD or XREADGROUP waits if there is nothing to be read: in milliseconds, 0 = without end, null = not at all.
- *
- * @throws CommandError
- */
-export function blockMsOf(args: readonly Buffer[], nowMs: number): number | null {
-  return readArguments(args, word(args[0]!) === 'XREADGROUP', nowMs).blockMs
-}
-
 const UNBALANCED = "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified."
 const MEANINGLESS =
   'ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying ' +

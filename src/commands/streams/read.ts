@@ -4,8 +4,8 @@
  * XREAD reads each key by itself, as MGET does. XREADGROUP changes its groups, all together: its keys must share a replica
  * set.
  *
- * BLOCK: the step itself never waits, and replies a null array if there is nothing; blockMsOf (read-arguments.ts) tells how
- * long the command may be tried again, with the ids of `withKnownIds` in place of `$`.
+ * BLOCK: the step itself never waits, and replies a null array if there is nothing; blocking.ts tries
+ * it again, with the ids of `withKnownIds` in place of `$`.
  */
 import { shown } from '../arguments.ts'
 import { COLLECTION_BYTES_A_UNIT } from '../collections/steps.ts'

@@ -3,11 +3,16 @@ import { readFileSync } from 'node:fs'
 import { expect } from 'chai'
 import { createClient } from 'redis-6'
 import { startRedis, startRedisCluster, type RedisServer } from '../../../scripts/redis-server.ts'
-import { blockMsOf } from '../../../src/commands/streams/read-arguments.ts'
+import { STEPS } from '../../../src/commands/specs.ts'
+import type { Held, Step } from '../../../src/commands/step.ts'
+import { planXreadgroup } from '../../../src/commands/streams/blocking.ts'
+import { readArguments } from '../../../src/commands/streams/read-arguments.ts'
 import { withKnownIds } from '../../../src/commands/streams/read.ts'
+import { inOneGo } from '../../../src/core/work.ts'
 import { runShown, shownIn } from '../../support/doc-page.ts'
 import { RawResp } from '../../support/raw-resp.ts'
 import { startRondo, type RunningRondo } from '../../support/rondo.ts'
+import { LIMITS } from '../../support/steps.ts'
 
 const words = (line: string) => line.split(' ').map((word) => Buffer.from(word))
 
@@ -146,11 +151,32 @@ describe('a stream', () => {
 
   it('tells for how long a command may wait, and behind which ids', () => {
     const known = (line: string) => withKnownIds(words(line), [null], 1000).join(' ')
-    expect(blockMsOf(words('XREAD BLOCK 1500 STREAMS s $'), 1000)).to.equal(1500)
-    expect(blockMsOf(words('XREADGROUP GROUP g c BLOCK 0 STREAMS s >'), 1000)).to.equal(0)
-    expect(blockMsOf(words('XREAD STREAMS s 0'), 1000)).to.equal(null)
+    const blockMs = (line: string, isGroup: boolean) => readArguments(words(line), isGroup, 1000).blockMs
+    expect(blockMs('XREAD BLOCK 1500 STREAMS s $', false)).to.equal(1500)
+    expect(blockMs('XREADGROUP GROUP g c BLOCK 0 STREAMS s >', true)).to.equal(0)
+    expect(blockMs('XREAD STREAMS s 0', false)).to.equal(null)
     expect(known('XREAD BLOCK 0 STREAMS s $')).to.equal('XREAD BLOCK 0 STREAMS s 0-0')
   })
+
+  for (const keys of ['{t}a', '{t}a {t}b']) {
+    it(`stores once that a consumer of a group waits, however often it is tried: ${keys}`, () => {
+      const create = STEPS.xgroup!.make(words('XGROUP CREATE s g $ MKSTREAM'), 1000, LIMITS)
+      const run = (step: Step, held: (Held | null)[], nowMs: number) => {
+        if (step.needs !== 'value') throw new Error('it needs the value')
+        const sliced = step.slow ? inOneGo(step.slow.slices(held, nowMs)) : step.apply(held, nowMs)
+        expect(step.apply(held, nowMs)).to.deep.equal(sliced)
+        return sliced.next
+      }
+      const [stream] = run(create, [null], 1000)!
+      const count = keys.split(' ').length
+      const line = `XREADGROUP GROUP g c BLOCK 0 STREAMS ${keys} ${'> '.repeat(count).trim()}`
+      const plan = planXreadgroup(words(line), 1000, LIMITS)!
+      const noted = run(plan.stepAt(0), Array<Held>(count).fill(stream!), 2000)
+      expect(noted).to.have.length(count)
+      plan.missed!()
+      expect(run(plan.stepAt(0), noted as Held[], 60_000)).to.equal(undefined)
+    })
+  }
 
   describe('in docs/STREAMS.md', () => {
     const page = readFileSync(new URL('../../../docs/STREAMS.md', import.meta.url), 'utf8')
