@@ -10,6 +10,7 @@ import { RondoError } from '../../core/errors.ts'
 import type { Caller } from '../model.ts'
 import type { ClientCall, KeyStore } from '../../coordinator/api.ts'
 import { clientKey } from '../../core/keys.ts'
+import { printable } from '../../core/printable.ts'
 import { CommandError, distinct, type Held, type Scripted, type StepOf } from '../step.ts'
 
 /** Each begins the transaction anew. */
@@ -86,9 +87,7 @@ export function crossSetOf(store: Pick<KeyStore, 'sharesReplicaSet'>, keys: read
 /** As its client has named it. */
 function shown(stored: Buffer): string {
   const key = clientKey(stored)?.key ?? stored
-  const text = key.subarray(0, MOST_SHOWN_BYTES).toString('utf8')
-  // eslint-disable-next-line no-control-regex
-  return text.replace(/[\x00-\x1f\x7f]/g, '?')
+  return printable(key.toString('utf8', 0, MOST_SHOWN_BYTES))
 }
 
 function tagged(key: Buffer): string {
