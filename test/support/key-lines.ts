@@ -2,6 +2,9 @@
 import { ASCII_DUMP } from './ascii-dump.ts'
 import { collectionLines } from './collection-lines.ts'
 
+/** Over HTTP and its dialects these are refused: whoever waits needs a connection of its own. */
+export const NEEDS_CONNECTION = /^b(l|r|z)m?(pop|move)/
+
 /** For each command, with `{t}k` and `{t}other` holding `5`; every command of the table has at least one. */
 export const KEY_LINES: Readonly<Record<string, string[]>> = {
   get: ['GET {t}k'],

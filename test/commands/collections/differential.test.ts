@@ -19,6 +19,7 @@ import {
   LIST_COMMANDS,
   NAMED_COMMANDS,
   NAMED_KEYS,
+  READ_ALL,
   SET_COMMANDS,
   SORT_COMMANDS,
   SORTED_SET_COMMANDS,
@@ -43,18 +44,6 @@ const PREPARED: readonly RandomCommand[] = [
   ['INCRBYFLOAT', '{t}number', '1'],
   ['DEL', ...KEYS, '{t}no', '{t}number', ...NAMED_KEYS],
 ]
-/** What every key holds at the end. */
-const READ_ALL = KEYS.flatMap((key): RandomCommand[] => [
-  ['TYPE', key],
-  ['TTL', key],
-  ['GET', key],
-  ['HGETALL', key],
-  ['SMEMBERS', key],
-  ['LRANGE', key, '0', '-1'],
-  ['ZRANGE', key, '0', '-1', 'WITHSCORES'],
-  ['XRANGE', key, '-', '+'],
-  ['XINFO', 'STREAM', key, 'FULL'],
-])
 
 describe('commands on collections', function () {
   this.timeout(120_000)

@@ -12,6 +12,18 @@ export type RandomCommand = readonly string[]
 
 /** All in one replica set; `{t}s` is mostly a string. */
 export const KEYS = ['{t}a', '{t}b', '{t}c', '{t}s']
+/** What every key holds at the end. */
+export const READ_ALL = KEYS.flatMap((key): RandomCommand[] => [
+  ['TYPE', key],
+  ['TTL', key],
+  ['GET', key],
+  ['HGETALL', key],
+  ['SMEMBERS', key],
+  ['LRANGE', key, '0', '-1'],
+  ['ZRANGE', key, '0', '-1', 'WITHSCORES'],
+  ['XRANGE', key, '-', '+'],
+  ['XINFO', 'STREAM', key, 'FULL'],
+])
 
 const LONG = 'long'.repeat(80)
 export const words = (...all: string[]): Arguments => fc.constantFrom(...all).map((word) => [word])

@@ -17,6 +17,7 @@ import {
   LIST_COMMANDS,
   NAMED_COMMANDS,
   NAMED_KEYS,
+  READ_ALL,
   OTHERS,
   SET_COMMANDS,
   SORT_COMMANDS,
@@ -44,16 +45,6 @@ const ALL = {
 }
 const SORTING = { ...SORT_COMMANDS, ...NAMED_COMMANDS }
 const CLEAN: RandomCommand = ['DEL', ...KEYS, '{t}no', ...NAMED_KEYS]
-/** What every key holds at the end. */
-const READ_ALL = KEYS.flatMap((key): RandomCommand[] => [
-  ['TYPE', key],
-  ['TTL', key],
-  ['GET', key],
-  ['HGETALL', key],
-  ['SMEMBERS', key],
-  ['LRANGE', key, '0', '-1'],
-  ['ZRANGE', key, '0', '-1', 'WITHSCORES'],
-])
 
 /** @param declared some keys; the others have their hash tag */
 function evalOf(stream: readonly RandomCommand[], resp: 2 | 3, declared: readonly string[]): RandomCommand {

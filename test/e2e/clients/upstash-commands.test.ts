@@ -6,7 +6,7 @@ import { expect } from 'chai'
 import { createClient } from 'redis-6'
 import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
 import { COMMANDS } from '../../../src/servers/resp/table.ts'
-import { KEY_LINES } from '../../support/key-lines.ts'
+import { KEY_LINES, NEEDS_CONNECTION } from '../../support/key-lines.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 const TOKEN = randomBytes(16).toString('hex')
@@ -348,10 +348,8 @@ describe('every command of @upstash/redis', () => {
     const client = await fresh()
     const reference = new Redis(requesterOver(redis))
     const methods = client as unknown as Record<string, unknown>
-    // Those that wait need a connection of the Redis protocol.
-    const waits = /^b(l|r|z)m?(pop|move)/
     const others = Object.entries(KEY_LINES).filter(
-      ([name]) => typeof methods[name] !== 'function' && !waits.test(name),
+      ([name]) => typeof methods[name] !== 'function' && !NEEDS_CONNECTION.test(name),
     )
     expect(others.length).to.be.greaterThan(10)
     const said = (error: Error) => error.message.replace(/, command was.*|^Command .* failed: /s, '')

@@ -2,7 +2,7 @@
 // every level. The lines are those of key-lines.ts, so that no command can be forgotten.
 import { expect } from 'chai'
 import { STEPS } from '../../../src/commands/specs.ts'
-import { KEY_LINES } from '../../support/key-lines.ts'
+import { KEY_LINES, NEEDS_CONNECTION } from '../../support/key-lines.ts'
 import { NEWER_COMMANDS } from '../../support/newer-commands.ts'
 import { call } from '../../support/raw-http.ts'
 import { command, RawResp } from '../../support/raw-resp.ts'
@@ -36,8 +36,6 @@ const PLANTS: readonly (readonly [names: RegExp, plant: readonly string[]])[] = 
   [/^pf/, ['PFADD', 'a', 'b']],
   [/(?:)/, ['SET', '5']],
 ]
-/** They need a connection. */
-const WAITS = /^b(l|r|z)m?(pop|move)/
 const RANDOM = /^(spop|srandmember|hrandfield|zrandmember)$/
 const KEYS = ['{t}k', '{t}other', '{t}new', '{t}nosuch']
 
@@ -126,7 +124,7 @@ describe('POST /api/v1/command, beside the Redis protocol', () => {
   for (const query of ['', '?consistency=quorum']) {
     it(`every command answers the same, and does the same${query && ` (${query})`}`, async () => {
       for (const [name, lines] of Object.entries(LINES)) {
-        if (WAITS.test(name)) continue
+        if (NEEDS_CONNECTION.test(name)) continue
         for (const line of lines) {
           const args = line.split(' ').map(binary)
           await plant(name)

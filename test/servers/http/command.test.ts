@@ -1,12 +1,12 @@
 // POST /api/v1/command: the commands of the Redis protocol, and what keeps them in bounds.
 import { expect } from 'chai'
 import { expectProblem } from '../../support/problem.ts'
+import { NEEDS_CONNECTION } from '../../support/key-lines.ts'
 import { call, type RawAnswer } from '../../support/raw-http.ts'
 import { HTTP_ENTRIES, type RunningRondo, startRondo } from '../../support/rondo.ts'
 
 /** On keys or channels, and what they ask for needs a connection. */
 const CONNECTIONS = ['watch', 'ssubscribe', 'sunsubscribe']
-const WAITS = /^b(l|r|z)m?(pop|move)/
 
 for (const entry of HTTP_ENTRIES) {
   describe(`POST /api/v1/command (${entry})`, () => {
@@ -49,7 +49,7 @@ for (const entry of HTTP_ENTRIES) {
     it('offers every command on keys, however new, but WATCH, SSUBSCRIBE and those that wait', () => {
       const { respServer } = running.rondo
       for (const { name, firstKey, arity } of respServer.commands) {
-        if (firstKey === 0 || CONNECTIONS.includes(name) || WAITS.test(name)) continue
+        if (firstKey === 0 || CONNECTIONS.includes(name) || NEEDS_CONNECTION.test(name)) continue
         const args = Array.from({ length: Math.abs(arity) }, (_, i) => Buffer.from(i === 0 ? name : '1'))
         expect(respServer.offered(args), name).to.have.property('execute')
       }
