@@ -1,8 +1,9 @@
 // What `npm test` runs: finds a real redis-server (see find-redis-server.mjs), runs mocha with the arguments
 // it was given, and ends with one plain line, `N passed, N failed` (and `, N skipped`).
 //
-// Without named files the tests run in groups, each in a process of its own, as many side by side as there are
-// cores, at most RONDO_TEST_JOBS (2). What a group printed appears when it has ended; failures are repeated at the end.
+// Without named files the tests run in groups, each in a process of its own, one more side by side than there are
+// cores, at most RONDO_TEST_JOBS (3): those that start the whole program mostly wait for it. What a group printed appears
+// when it has ended; failures are repeated at the end.
 //
 // It fails when a test failed, when none ran, and when the tests left something open that keeps a process
 // from ending. RONDO_FORBID_SKIPS=1 makes a skipped test (and a forgotten .only) a failure.
@@ -50,7 +51,7 @@ if (args.some((arg) => /^(-R|--reporter)(=|$)/.test(arg))) {
 // mocha adds the files that are named to those of a `spec` in its configuration, so the default is here.
 const namesFiles = args.some((arg) => /\.ts$|^--spec(=|$)/.test(arg))
 const groups = namesFiles ? [[]] : groupsOf(testFiles())
-const jobs = Math.min(Number(process.env.RONDO_TEST_JOBS ?? 2), availableParallelism(), groups.length)
+const jobs = Math.min(Number(process.env.RONDO_TEST_JOBS ?? 3), availableParallelism() + 1, groups.length)
 
 let redisServer
 try {
@@ -68,7 +69,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => i
 
 const total = { passed: 0, failed: 0, skipped: 0, failures: [] }
 const queue = [...groups.entries()]
-await Promise.all(Array.from({ length: jobs }, work))
+await Promise.all(Array.from({ length: jobs }, (_, lane) => work(lane)))
 rmSync(resultDir, { recursive: true, force: true })
 
 if (total.passed + total.failed === 0) {
@@ -103,8 +104,10 @@ function spread(files, most) {
   return Array.from({ length: count }, (_, i) => files.sort().filter((_, j) => j % count === i))
 }
 
-async function work() {
-  for (let next = queue.shift(); next && !isInterrupted; next = queue.shift()) await runGroup(...next)
+/** The first lane takes from the end, where those are that compute: beside them others wait. */
+async function work(lane) {
+  const take = () => (lane === 0 && jobs > 1 ? queue.pop() : queue.shift())
+  for (let next = take(); next && !isInterrupted; next = take()) await runGroup(...next)
 }
 
 async function runGroup(index, files) {
