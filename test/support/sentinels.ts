@@ -2,9 +2,10 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
+import { freePort, startRedis, type RedisServer } from '../../scripts/redis-server.ts'
 import { RawResp } from './raw-resp.ts'
 import { until } from './rondo-under-test.ts'
+import { tlsFile } from './tls-files.ts'
 
 export interface WatchedService {
   readonly name: string
@@ -17,6 +18,8 @@ export interface SentinelOptions {
   readonly password?: string
   /** Of the Sentinels. */
   readonly sentinelPassword?: string
+  /** All speak TLS to each other, and to the coordinators. */
+  readonly tls?: boolean
 }
 
 /** How long a primary must be silent to count as gone. */
@@ -25,6 +28,8 @@ const DOWN_AFTER_MS = 2000
 export class WatchedServices {
   readonly services: WatchedService[] = []
   readonly sentinels: RedisServer[] = []
+  /** Where others reach it: its own port is for the test's questions. */
+  private readonly portOf = new Map<RedisServer, number>()
   private readonly options: SentinelOptions
   private dir = ''
 
@@ -45,15 +50,45 @@ export class WatchedServices {
     const { password } = this.options
     const auth = password === undefined ? [] : ['--requirepass', password, '--masterauth', password]
     const quick = [...auth, '--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1']
-    const primary = await startRedis({ args: quick })
-    const replica = await startRedis({ args: [...quick, '--replicaof', `127.0.0.1 ${primary.port}`] })
+    const primary = await this.reached({ args: quick })
+    const at = this.portOf.get(primary)!
+    const replica = await this.reached({ args: [...quick, '--replicaof', `127.0.0.1 ${at}`] })
     return { name, servers: [primary, replica] }
+  }
+
+  private async reached({ args, configFile }: { args: string[]; configFile?: string }): Promise<RedisServer> {
+    const { tls = false } = this.options
+    const port = await freePort()
+    const files = [
+      'cert-file',
+      tlsFile('node'),
+      'key-file',
+      tlsFile('node-key'),
+      'ca-cert-file',
+      tlsFile('ca'),
+    ]
+    const named = files.map((word, i) => (i % 2 === 0 ? `--tls-${word}` : word))
+    const ofTls = [
+      '--tls-port',
+      String(port),
+      ...named,
+      '--tls-replication',
+      'yes',
+      '--tls-auth-clients',
+      'no',
+    ]
+    const server = await startRedis({
+      ...(configFile === undefined ? {} : { configFile }),
+      args: [...args, ...(tls ? ofTls : [])],
+    })
+    this.portOf.set(server, tls ? port : server.port)
+    return server
   }
 
   private async sentinel(i: number): Promise<RedisServer> {
     const { password, sentinelPassword } = this.options
     const lines = this.services.flatMap(({ name, servers }) => [
-      `sentinel monitor ${name} 127.0.0.1 ${servers[0]!.port} 2`,
+      `sentinel monitor ${name} 127.0.0.1 ${this.portOf.get(servers[0]!)} 2`,
       `sentinel down-after-milliseconds ${name} ${DOWN_AFTER_MS}`,
       `sentinel failover-timeout ${name} 4000`,
       ...(password === undefined ? [] : [`sentinel auth-pass ${name} ${password}`]),
@@ -63,7 +98,7 @@ export class WatchedServices {
     }
     const configFile = join(this.dir, `sentinel-${i}.conf`)
     await writeFile(configFile, `${lines.join('\n')}\n`)
-    return startRedis({ configFile, args: ['--sentinel'] })
+    return this.reached({ configFile, args: ['--sentinel'] })
   }
 
   /** Every Sentinel knows the others and the replica: a failover is possible. */
@@ -94,13 +129,15 @@ export class WatchedServices {
 
   /** As in REDIS_URLS. */
   url(name: string): string {
-    const { password } = this.options
+    const { password, tls = false } = this.options
     const credentials = password === undefined ? '' : `:${password}@`
-    return `redis+sentinel://${credentials}${name}@${this.sentinels.map(({ port }) => `127.0.0.1:${port}`).join()}`
+    const places = this.sentinels.map((sentinel) => `127.0.0.1:${this.portOf.get(sentinel)}`)
+    return `${tls ? 'rediss' : 'redis'}+sentinel://${credentials}${name}@${places.join()}`
   }
 
-  server(name: string, port: number): RedisServer {
-    return this.services.find((one) => one.name === name)!.servers.find((one) => one.port === port)!
+  private server(name: string, port: number): RedisServer {
+    const { servers } = this.services.find((one) => one.name === name)!
+    return servers.find((one) => this.portOf.get(one) === port)!
   }
 
   /** By what all Sentinels say; null = they disagree. */

@@ -13,3 +13,8 @@ type Name =
 export function tlsFile(name: Name): string {
   return fileURLToPath(new URL(`tls/${name}.pem`, import.meta.url))
 }
+
+/** Whether this is why it did not start: a redis-server that was built without TLS. */
+export function knowsNoTls(error: unknown): boolean {
+  return /Bad directive|Failed to configure TLS|unknown option/i.test(String(error))
+}
