@@ -278,7 +278,7 @@ class GetAnswer implements ReadDone, LoadDone {
       this.otherType()
       return
     }
-    if (by !== undefined && 'isNear' in by) this.headers = NEAR
+    if (by !== undefined && 'ageMs' in by) this.headers = NEAR
     const raw = acceptsRaw(exchange)
     if (!record.isForeign || raw) {
       this.answer(record, record.expiresAtMs, raw)
