@@ -163,7 +163,14 @@ export class Rondo {
     this.tries = new TokenTries({ emit, timers, monotonicMs: () => clock.monotonicMs() })
     registerTokenMetrics(this.telemetry.registry, this.tries)
     const { near } = members
-    this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, random: Math.random, near, emit })
+    this.coordinator = new Coordinator(this.cluster, {
+      ...config,
+      clock,
+      timers,
+      random: Math.random,
+      near,
+      emit,
+    })
     this.fills = this.createFills()
     this.loading = this.createLoading(options, emit)
     this.scripts = this.createScripts(emit)

@@ -118,6 +118,7 @@ describe('the near cache', function () {
       headers = (await fetch(url)).headers
     } while (!headers.has('Cache-Status'))
     expect(headers.get('Cache-Status')).to.equal('rondo; hit')
+    expect(headers.get('Age')).to.match(/^\d$/)
     expect(headers.get('Rondo-Served-By')).to.match(/^n\d$/)
     for (const level of ['quorum', 'all']) {
       const asked = await fetch(`${url}?consistency=${level}`)
