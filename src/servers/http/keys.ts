@@ -294,7 +294,7 @@ class GetAnswer implements ReadDone, LoadDone {
       this.otherType()
       return
     }
-    const nearMs = by !== undefined && 'ageMs' in by ? by.ageMs : undefined
+    const nearMs = by !== undefined && 'id' in by ? by.ageMs : undefined
     if (nearMs !== undefined || this.hasOrigin) this.hit(record, nearMs)
     const raw = acceptsRaw(exchange)
     if (!record.isForeign || raw) {
