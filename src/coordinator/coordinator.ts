@@ -348,7 +348,7 @@ export class Coordinator implements KeyStore {
     tags?: Buffer,
   ): void {
     if (this.context.contention.has(key)) {
-      this.writeInTurn(key, { kind: KIND_VALUE, value, expiresAtMs, tags }, done, level)
+      this.writeAsUpdate(key, { kind: KIND_VALUE, value, expiresAtMs, tags }, done, level)
       return
     }
     const { versions, time } = this.cluster
@@ -377,7 +377,7 @@ export class Coordinator implements KeyStore {
       return
     }
     if (this.context.contention.has(key)) {
-      this.writeInTurn(key, TOMBSTONE, done, level)
+      this.writeAsUpdate(key, TOMBSTONE, done, level)
       return
     }
     const make = () => ({
@@ -387,7 +387,8 @@ export class Coordinator implements KeyStore {
     this.replicate(key, make, HEAD_BYTES, done, level)
   }
 
-  private writeInTurn(key: Buffer, record: Change, done: WriteDone, level: ConsistencyLevel): void {
+  /** Others overtake writes of this key again and again (write/contention.ts): it takes its turn, with the room of an update. */
+  private writeAsUpdate(key: Buffer, record: Change, done: WriteDone, level: ConsistencyLevel): void {
     const asked = askedBy(done)
     const changed: UpdateDone = {
       ...asked,

@@ -252,6 +252,7 @@ class GetAnswer implements ReadDone, LoadDone {
   private readonly hasOrigin: boolean
   /** Of the response, beside the usual ones. */
   private headers: readonly string[] = NONE
+  /** Until then it is remembered that the origin has nothing, cluster time. */
   private absentUntilMs = 0
   private readonly exchange: Exchange
   private readonly key: Buffer
@@ -285,7 +286,7 @@ class GetAnswer implements ReadDone, LoadDone {
     exchange.servedBy(by)
     if (!store.isLive(record)) {
       // What is remembered of an origin that has nothing has an end.
-      this.absentUntilMs = record?.expiresAtMs ?? 0
+      this.absentUntilMs = (record as StoredRecord | null)?.expiresAtMs ?? 0
       if (this.loader) this.loader.load(this.stored, record, this.level, this)
       else this.absent()
       return
