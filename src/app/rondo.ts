@@ -162,7 +162,15 @@ export class Rondo {
     this.telemetry.watch(this.cluster)
     this.tries = new TokenTries({ emit, timers, monotonicMs: () => clock.monotonicMs() })
     registerTokenMetrics(this.telemetry.registry, this.tries)
-    this.coordinator = new Coordinator(this.cluster, { ...config, clock, timers, random: Math.random, emit })
+    const { near } = members
+    this.coordinator = new Coordinator(this.cluster, {
+      ...config,
+      clock,
+      timers,
+      random: Math.random,
+      near,
+      emit,
+    })
     this.fills = this.createFills()
     this.loading = this.createLoading(options, emit)
     this.scripts = this.createScripts(emit)

@@ -18,6 +18,7 @@ import type { Failing } from './context.ts'
 import type { Explanation } from './explain.ts'
 import type { KeyPage, ListRequest } from './listing/listing.ts'
 import type { IsWanted, KeyCounts, RoughCounts } from './listing/walks.ts'
+import type { NearReads } from './read/near-reads.ts'
 import type { ReadDone } from './read/read.ts'
 import type { Tracking } from './tracking/api.ts'
 import type { ModifyAll, ModifyAllSlowly, TransactDone } from './transact/transact.ts'
@@ -94,6 +95,8 @@ export interface KeyStore {
   readonly tracking: Tracking
   /** The hottest and the largest keys; null = not watched. */
   readonly usage: KeyUsage | null
+  /** Reads at `one` of what is kept in this process, for servers that look there first; null or absent = nothing is kept. */
+  readonly near?: Pick<NearReads, 'begin' | 'find'> | null
 
   /** Cluster time, milliseconds since 1970. */
   nowMs(): number

@@ -75,8 +75,8 @@ export type ServedBy = Identified | readonly Identified[]
 
 export interface Identified {
   readonly id: string
-  /** What it holds was kept in this process (nodes/node.ts, Near). */
-  readonly isNear?: true
+  /** For so long, what it holds was kept in this process (nodes/node.ts, Near). */
+  readonly ageMs?: number
 }
 
 /** The nodes for a key. An operation takes them once and keeps them until it ends. */

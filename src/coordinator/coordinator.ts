@@ -40,6 +40,7 @@ import { explain, type Explanation } from './explain.ts'
 import { Hedging } from './read/hedging.ts'
 import { KeyQueues, nameOf } from './update/key-queues.ts'
 import { cursorElsewhere, listKeys, type KeyPage, type ListRequest } from './listing/listing.ts'
+import { NearReads } from './read/near-reads.ts'
 import { ReadOne, type ReadDone } from './read/read.ts'
 import { Tags } from './tags/tags.ts'
 import { NodeTracking } from './tracking/tracking.ts'
@@ -57,6 +58,7 @@ import {
   type TransactDone,
 } from './transact/transact.ts'
 import { SMALL_BYTES } from '../nodes/load.ts'
+import type { NearCache } from '../nodes/near/near-cache.ts'
 import type { Near } from '../nodes/node.ts'
 import { Reservation } from './admission/reservation.ts'
 import { Sizes } from './admission/sizes.ts'
@@ -86,6 +88,8 @@ export interface CoordinatorOptions {
   readonly windows?: Windows
   /** How many of the most used and of the largest keys are known by name; 0 = none. */
   readonly hotKeys: number
+  /** What nodes would answer, as far as it is kept in this process. */
+  readonly near?: NearCache | null
   readonly clock: Clock
   readonly timers: Timers
   /** Of keys that clients may keep (tracking/table.ts). */
@@ -120,6 +124,7 @@ export class Coordinator implements KeyStore {
   readonly waiters: KeyWaiters
   readonly tracking: NodeTracking
   readonly usage: KeyUsage | null
+  readonly near: NearReads | null
   private readonly hotKeys: HotKeys | null
   private readonly pages = new Pages(PAGES_AT_ONCE)
   private readonly keyCount: KeyCount
@@ -131,6 +136,8 @@ export class Coordinator implements KeyStore {
     this.options = options
     this.usage = KeyUsage.of(options)
     this.hotKeys = this.usage?.hot ?? null
+    const { near } = options
+    this.near = near ? new NearReads(near, { ...options, cluster, hotKeys: this.hotKeys }) : null
     const background = new Background(options.timers, options.emit)
     const look = (key: Buffer, level: ConsistencyLevel) => this.lookAt(key, level)
     this.waiters = new KeyWaiters({ ...options, background, look })
@@ -300,11 +307,12 @@ export class Coordinator implements KeyStore {
   /** Only where the node itself would be asked, and now: what waits before it at that node stays before it. */
   private readNear(near: Near, key: Buffer, replicas: Replicas, done: ReadDone): boolean {
     if (replicas.isJoint || near.epoch !== replicas.epoch) return false
-    const bytes = near.find(key)
-    if (!bytes) return false
-    const record = new StoredRecord(bytes)
+    const found = near.find(key)
+    if (!found) return false
+    const record = new StoredRecord(found.record)
     if (record.isTagged) return false // whether it is still a value has to be asked
-    done.read(record, near)
+    this.near?.found(found, this.cluster.placement, replicas.homes[0]!)
+    done.read(record, { id: near.id, ageMs: this.options.clock.monotonicMs() - found.atMs })
     return true
   }
 
@@ -340,7 +348,7 @@ export class Coordinator implements KeyStore {
     tags?: Buffer,
   ): void {
     if (this.context.contention.has(key)) {
-      this.writeInTurn(key, { kind: KIND_VALUE, value, expiresAtMs, tags }, done, level)
+      this.writeAsUpdate(key, { kind: KIND_VALUE, value, expiresAtMs, tags }, done, level)
       return
     }
     const { versions, time } = this.cluster
@@ -369,7 +377,7 @@ export class Coordinator implements KeyStore {
       return
     }
     if (this.context.contention.has(key)) {
-      this.writeInTurn(key, TOMBSTONE, done, level)
+      this.writeAsUpdate(key, TOMBSTONE, done, level)
       return
     }
     const make = () => ({
@@ -379,7 +387,8 @@ export class Coordinator implements KeyStore {
     this.replicate(key, make, HEAD_BYTES, done, level)
   }
 
-  private writeInTurn(key: Buffer, record: Change, done: WriteDone, level: ConsistencyLevel): void {
+  /** Others overtake writes of this key again and again (write/contention.ts): it takes its turn, with the room of an update. */
+  private writeAsUpdate(key: Buffer, record: Change, done: WriteDone, level: ConsistencyLevel): void {
     const asked = askedBy(done)
     const changed: UpdateDone = {
       ...asked,

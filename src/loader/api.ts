@@ -3,11 +3,24 @@ import type { StoredRecord } from '../core/codec.ts'
 import type { ConsistencyLevel } from '../core/consistency.ts'
 import type { RondoError } from '../core/errors.ts'
 
+/** How the origin was asked. */
+export interface Loading {
+  /** Because what there was had expired. */
+  readonly isStale: boolean
+  /** What it has answered is kept. */
+  readonly isStored: boolean
+  /** Together with another request, here or at another coordinator. */
+  readonly isCollapsed: boolean
+}
+
 /** Exactly one of its methods is called, once. */
 export interface LoadDone {
-  /** Live, or stale: expired a short while ago; null = the origin has nothing either. */
-  loaded(record: StoredRecord | null): void
-  failed(error: RondoError): void
+  /**
+   * @param record live, or stale: expired a short while ago; null = the origin has nothing either
+   * @param loading null = the origin was not asked for it, or its answer not waited for
+   */
+  loaded(record: StoredRecord | null, loading: Loading | null): void
+  failed(error: RondoError, loading: Loading): void
 }
 
 export interface ReadThrough {

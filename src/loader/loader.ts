@@ -21,7 +21,7 @@ import type { Emit } from '../core/events.ts'
 import { clientKey } from '../core/keys.ts'
 import { sentenceOf } from '../core/sentence.ts'
 import { versionIn, type Fills, type Lease } from './fills.ts'
-import { LoadFailure, type LoadDone, type LoadFunction, type ReadThrough } from './api.ts'
+import { LoadFailure, type LoadDone, type LoadFunction, type Loading, type ReadThrough } from './api.ts'
 import { Slots } from './slots.ts'
 
 export interface Origin {
@@ -51,10 +51,13 @@ export interface LoaderOptions {
 }
 
 type Outcome =
-  | { readonly kind: 'loaded'; readonly record: StoredRecord | null }
+  | { readonly kind: 'loaded'; readonly record: StoredRecord | null; readonly by: LoadedBy }
   | { readonly kind: 'failed'; readonly why: string }
   /** Not answered in time: others may try. */
   | { readonly kind: 'over' }
+
+/** `stored` and `unstored` by this flight, `another` coordinator's. */
+type LoadedBy = 'stored' | 'unstored' | 'another'
 
 interface Flight {
   readonly key: Buffer
@@ -93,6 +96,8 @@ export class Loader implements ReadThrough {
   /** Flights that have a lease, or ask for one: each costs the nodes some calls a second. */
   private readonly atWork: Slots
   private readonly flights = new Map<string, Flight>()
+  /** So many so far. */
+  private begun = 0
   /** Abort the calls of the origin that run. */
   private readonly calls = new Set<() => void>()
   private isStopped = false
@@ -120,7 +125,7 @@ export class Loader implements ReadThrough {
     const { fills, origin, softTimeoutMs } = this.options
     const hasNone = !origin.hasDatabases && clientKey(key)!.database !== 0
     if (hasNone || fills.isKnownAbsent(missed)) {
-      done.loaded(null)
+      done.loaded(null, null)
       return
     }
     const stale = fills.staleOf(missed)
@@ -128,15 +133,18 @@ export class Loader implements ReadThrough {
       // Where many keys expire at once, the origin gets as many calls as it may; the others stay stale for a little longer.
       if (!this.slots.areTaken && !this.atWork.areTaken) this.flightFor(key, missed, level)
       this.staleServed++
-      done.loaded(stale)
+      done.loaded(stale, null)
       return
     }
     this.waiting++
     this.wait(key, missed, level, stale)
       .finally(() => this.waiting--)
       .then(
-        (record) => done.loaded(record),
-        (error: unknown) => done.failed(error as RondoError),
+        ({ record, loading }) => done.loaded(record, loading),
+        (error: unknown) => {
+          const isStale = missed?.kind === KIND_VALUE
+          done.failed(error as RondoError, { isStale, isStored: false, isCollapsed: false })
+        },
       )
   }
 
@@ -145,18 +153,26 @@ export class Loader implements ReadThrough {
     missed: StoredRecord | null,
     level: ConsistencyLevel,
     stale: StoredRecord | null,
-  ): Promise<StoredRecord | null> {
+  ): Promise<{ readonly record: StoredRecord | null; readonly loading: Loading | null }> {
     const { monotonicMs, softTimeoutMs, timeoutMs } = this.options
     const untilMs = monotonicMs() + (stale ? softTimeoutMs : timeoutMs + LEASE_MS)
     let why = `The origin did not answer within ${timeoutMs} ms (LOADER_TIMEOUT_MS).`
     for (;;) {
-      const outcome = await this.within(this.flightFor(key, missed, level).ended, untilMs - monotonicMs())
-      if (outcome?.kind === 'loaded') return outcome.record
+      const flights = this.begun
+      const { ended } = this.flightFor(key, missed, level)
+      const isJoined = this.begun === flights
+      const outcome = await this.within(ended, untilMs - monotonicMs())
+      if (outcome?.kind === 'loaded') {
+        const { record, by } = outcome
+        const isCollapsed = isJoined || by === 'another'
+        const isStale = missed?.kind === KIND_VALUE
+        return { record, loading: { isStale, isStored: by !== 'unstored', isCollapsed } }
+      }
       if (outcome?.kind === 'over' && !this.isStopped && monotonicMs() < untilMs) continue
       if (outcome?.kind === 'failed') why = outcome.why
       if (!stale) throw new RondoError('LOAD_FAILED', why)
       this.staleServed++
-      return stale
+      return { record: stale, loading: null }
     }
   }
 
@@ -177,6 +193,7 @@ export class Loader implements ReadThrough {
     const seen = versionIn(missed)
     const present = this.flights.get(name)
     if (present && compareVersions(present.seen, seen) >= 0) return present
+    this.begun++
     let end: (outcome: Outcome) => void = () => undefined
     const ended = new Promise<Outcome>((resolve) => (end = resolve))
     const flight = { key, missed, level, seen, epoch: this.options.store.epoch, ended }
@@ -202,7 +219,7 @@ export class Loader implements ReadThrough {
       const asked = await fills.ask(key, missed, { level, leaseMs: LEASE_MS, waitMs })
       if (asked.kind === 'failed') return asked
       if (asked.kind === 'late') return { kind: 'over' }
-      if (asked.kind === 'found') return { kind: 'loaded', record: liveOf(asked.record) }
+      if (asked.kind === 'found') return { kind: 'loaded', record: liveOf(asked.record), by: 'another' }
       lease = asked.lease
     } catch {
       // Too few nodes answer for a lease: better loaded twice than not at all.
@@ -249,7 +266,7 @@ export class Loader implements ReadThrough {
       }
       const { value, ttlMs } = this.checked(loaded)
       this.noteSuccess()
-      return { kind: 'loaded', record: await this.kept(flight, lease, value, ttlMs) }
+      return await this.kept(flight, lease, value, ttlMs)
     } catch (error) {
       this.counts.failed++
       const why = error instanceof LoadFailure ? error.message : 'The loader failed.'
@@ -298,13 +315,13 @@ export class Loader implements ReadThrough {
     lease: Lease | null,
     value: Buffer | null,
     ttlMs: number,
-  ): Promise<StoredRecord | null> {
+  ): Promise<Outcome> {
     const { store, fills, negativeTtlMs, writeConsistency, random } = this.options
     this.counts[value ? 'loaded' : 'absent']++
     const giveUp = () => lease && fills.giveUp(key, lease).catch(() => undefined)
     if (value === null && negativeTtlMs === 0) {
       await giveUp()
-      return null
+      return { kind: 'loaded', record: null, by: 'unstored' }
     }
     const lifeMs = value ? ttlMs * (1 - JITTER * random()) : negativeTtlMs
     const expiresAtMs = Math.ceil(store.nowMs() + lifeMs)
@@ -318,13 +335,13 @@ export class Loader implements ReadThrough {
         change,
         strongerOf(level, writeConsistency),
       )
-      if (stored) return liveOf(stored)
+      if (stored) return { kind: 'loaded', record: liveOf(stored), by: 'stored' }
     } catch {
       await giveUp() // it is not stored, or nobody knows: it is answered all the same
     }
     const written = await fills.read(key, level).catch(() => null)
-    if (store.isLive(written)) return written
-    return value && unsaved(value, expiresAtMs)
+    if (store.isLive(written)) return { kind: 'loaded', record: written, by: 'unstored' }
+    return { kind: 'loaded', record: value && unsaved(value, expiresAtMs), by: 'unstored' }
   }
 
   private noteFailure(why: string): void {

@@ -354,11 +354,18 @@ export interface NodeListener {
 /** What a node would answer to reads at `one` of its hot keys, as far as it is kept in this process (near/near-cache.ts). */
 export interface Near {
   readonly id: string
-  readonly isNear: true
   /** The epoch of the marker under which it was read; -1 = nothing counts now. */
   readonly epoch: number
-  /** A record that the node held not longer ago than NEAR_CACHE_MAX_STALENESS_MS; null = unknown, ask the node. */
-  find(key: Buffer): Buffer | null
+  /** What the node held not longer ago than NEAR_CACHE_MAX_STALENESS_MS; null = unknown, ask the node. */
+  find(key: Buffer): NearRecord | null
+}
+
+export interface NearRecord {
+  readonly record: Buffer
+  /** Monotonic; not later than when the node was asked for it. */
+  readonly atMs: number
+  /** For the coordinator: where it was last answered (coordinator/read/near-reads.ts). */
+  route: object | null
 }
 
 export interface Node {

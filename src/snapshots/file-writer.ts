@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGzip, gzipSync } from 'node:zlib'
 import { RondoError } from '../core/errors.ts'
+import { FolderOnDisk } from '../nodes/memory/disk/disk.ts'
 import { endLine, headerLine, type End, type Header } from './format.ts'
 import { fileOf, partOf, type Writer } from './names.ts'
 
@@ -69,7 +70,7 @@ async function writePart(part: string, options: WriteOptions): Promise<Written> 
     await file.close()
   }
   await giveName(part, join(folder, fileOf(header.name)), header.name)
-  await syncFolder(folder)
+  await new FolderOnDisk(folder).syncFolder()
   return written
 }
 
@@ -124,13 +125,4 @@ export function nameTaken(name: string): RondoError {
     'CONFLICT',
     `There is a snapshot ${name} already: choose another name, or delete that one.`,
   )
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const opened = await open(folder, constants.O_RDONLY)
-  try {
-    await opened.sync()
-  } finally {
-    await opened.close()
-  }
 }

@@ -4,6 +4,7 @@ import { access, lstat, mkdir, readdir, unlink } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { RondoError } from '../core/errors.ts'
 import { sentenceOf } from '../core/sentence.ts'
+import { isAlive } from '../nodes/memory/disk/lock.ts'
 import { isBeingWritten } from './file-writer.ts'
 import { SnapshotFile } from './file-reader.ts'
 import { DamagedSnapshot } from './format.ts'
@@ -37,13 +38,13 @@ export type Found =
 export class SnapshotFolder {
   readonly path: string
   private readonly writer: Writer
-  private readonly isAlive: (pid: number) => boolean
+  private readonly runs: (pid: number) => boolean
 
-  /** @param isAlive whether a process of this machine runs */
-  constructor(path: string, writer: Writer, isAlive = runs) {
+  /** @param runs whether a process of this machine runs */
+  constructor(path: string, writer: Writer, runs = isAlive) {
     this.path = resolve(path)
     this.writer = writer
-    this.isAlive = isAlive
+    this.runs = runs
   }
 
   /** Makes it, if need be. @throws RondoError UNAVAILABLE if it cannot be used */
@@ -71,9 +72,9 @@ export class SnapshotFolder {
     return { snapshots, more: names.length - shown.length }
   }
 
-  /** Names of the schedule's, the oldest first. @throws RondoError UNAVAILABLE */
+  /** Names of the schedule's, the oldest first; only of files. @throws RondoError UNAVAILABLE */
   async scheduled(): Promise<readonly string[]> {
-    return (await this.names()).filter(isScheduled)
+    return (await this.names(true)).filter(isScheduled)
   }
 
   async has(name: string): Promise<boolean> {
@@ -88,15 +89,22 @@ export class SnapshotFolder {
     try {
       return await SnapshotFile.open(join(this.path, fileOf(name)))
     } catch (error) {
-      throw this.refusal(name, error)
+      throw await this.refusal(name, 'restored', error)
     }
   }
 
   /** @throws RondoError */
   async remove(name: string): Promise<void> {
-    await unlink(join(this.path, fileOf(name))).catch((error: unknown) => {
-      throw this.refusal(name, error)
-    })
+    const path = join(this.path, fileOf(name))
+    try {
+      await unlink(path)
+    } catch (error) {
+      const isFolder = await lstat(path).then(
+        (found) => found.isDirectory(),
+        () => false,
+      )
+      throw await this.refusal(name, 'deleted', isFolder ? new DamagedSnapshot('it is a folder') : error)
+    }
   }
 
   /** Removes what processes have left that were killed while they wrote. @returns how many there were */
@@ -116,15 +124,19 @@ export class SnapshotFolder {
   private async isAbandoned(path: string, { host, pid }: Writer, nowMs: number): Promise<boolean> {
     const { writer } = this
     if (isBeingWritten(path)) return false
-    if (host === hostPart(writer.host) && (pid === writer.pid || !this.isAlive(pid))) return true
+    if (host === hostPart(writer.host) && (pid === writer.pid || !this.runs(pid))) return true
     const found = await lstat(path).catch(() => null)
     return found !== null && nowMs - found.mtimeMs > ABANDONED_MS
   }
 
-  private async names(): Promise<string[]> {
+  private async names(filesOnly = false): Promise<string[]> {
     try {
-      const names = (await readdir(this.path)).map(nameOf).filter((name) => name !== null)
-      return names.sort()
+      const entries = await readdir(this.path, { withFileTypes: true })
+      const wanted = filesOnly ? entries.filter((entry) => entry.isFile()) : entries
+      return wanted
+        .map((entry) => nameOf(entry.name))
+        .filter((name) => name !== null)
+        .sort()
     } catch (error) {
       throw this.unusable(error)
     }
@@ -149,13 +161,24 @@ export class SnapshotFolder {
     }
   }
 
-  private refusal(name: string, error: unknown): RondoError {
+  /** @param what cannot be done */
+  private async refusal(name: string, what: 'restored' | 'deleted', error: unknown): Promise<RondoError> {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT') {
       return new RondoError('SNAPSHOT_NOT_FOUND', `There is no snapshot ${name} in SNAPSHOT_DIR here.`)
     }
-    if (error instanceof DamagedSnapshot || code === 'ELOOP') return damaged(name, error)
-    return this.unusable(error)
+    if (error instanceof DamagedSnapshot || ODD_KINDS.has(code ?? '')) return damaged(name, error, what)
+    const unusable = await this.prepare().then(
+      () => null,
+      (found: RondoError) => found,
+    )
+    if (unusable) return unusable
+    const permitted =
+      code === 'EACCES' || code === 'EPERM' ? ` Give this user the permission for ${fileOf(name)}.` : ''
+    return new RondoError(
+      'UNAVAILABLE',
+      `Snapshot ${name} in SNAPSHOT_DIR cannot be ${what}: ${whyOf(error)}.${permitted}`,
+    )
   }
 
   private unusable(error: unknown): RondoError {
@@ -167,19 +190,19 @@ export class SnapshotFolder {
   }
 }
 
-export function damaged(name: string, error: unknown): RondoError {
-  return new RondoError('SNAPSHOT_DAMAGED', `Snapshot ${name} cannot be restored: ${whyOf(error)}.`)
+export function damaged(name: string, error: unknown, what = 'restored'): RondoError {
+  return new RondoError('SNAPSHOT_DAMAGED', `Snapshot ${name} cannot be ${what}: ${whyOf(error)}.`)
 }
+
+/** What opening something else than a file fails with. */
+const ODD_KINDS: ReadonlyMap<string, string> = new Map([
+  ['ELOOP', 'it is a link'],
+  ['ENXIO', 'it is not a file'], // a socket, or a device that is not there
+  ['EOPNOTSUPP', 'it is not a file'], // a socket, elsewhere than on Linux
+  ['ENODEV', 'it is not a file'],
+])
 
 function whyOf(error: unknown): string {
-  return (error as NodeJS.ErrnoException).code === 'ELOOP' ? 'it is a link' : sentenceOf(error)
-}
-
-function runs(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
+  const { code } = error as NodeJS.ErrnoException
+  return ODD_KINDS.get(code ?? '') ?? (code === 'EACCES' ? 'permission denied' : sentenceOf(error))
 }

@@ -96,14 +96,16 @@ export class Schedule {
   private async removeOld(): Promise<void> {
     const { folder, keep, emit } = this.options
     const names = await folder.scheduled()
+    let failure: Error | null = null
     for (const name of names.slice(0, Math.max(0, names.length - keep))) {
       try {
         await folder.remove(name)
         emit({ kind: 'snapshot-removed', name, keep })
       } catch (error) {
-        // Somebody else has removed it.
-        if (!(error instanceof RondoError) || error.code !== 'SNAPSHOT_NOT_FOUND') throw error
+        // Somebody else has removed it; or it cannot be removed, which is no reason to keep the others.
+        if (!(error instanceof RondoError) || error.code !== 'SNAPSHOT_NOT_FOUND') failure ??= error as Error
       }
     }
+    if (failure !== null) throw failure
   }
 }

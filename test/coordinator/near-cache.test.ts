@@ -89,12 +89,12 @@ describe('the near cache', function () {
     expect(await heated('k')).to.equal('old')
     await otherClient.set('k', 'new')
     const { hits } = cache
-    await until(() => cache.entries.peek('k') === undefined)
+    await until(() => cache.table.findStored(Buffer.from('k')) === null)
     expect(await nearClient.get('k')).to.equal('new')
     expect(await heated('k')).to.equal('new')
     expect(cache.hits).to.be.above(hits)
     await otherClient.del('k')
-    await until(() => cache.entries.peek('k') === undefined)
+    await until(() => cache.table.findStored(Buffer.from('k')) === null)
     expect(await nearClient.get('k')).to.equal(null)
   })
 
@@ -118,6 +118,7 @@ describe('the near cache', function () {
       headers = (await fetch(url)).headers
     } while (!headers.has('Cache-Status'))
     expect(headers.get('Cache-Status')).to.equal('rondo; hit')
+    expect(headers.get('Age')).to.match(/^\d$/)
     expect(headers.get('Rondo-Served-By')).to.match(/^n\d$/)
     for (const level of ['quorum', 'all']) {
       const asked = await fetch(`${url}?consistency=${level}`)
@@ -247,7 +248,7 @@ describe('the near cache', function () {
     await otherClient.flushall()
     const drops = cache.drops.marker
     await until(
-      () => cache.drops.marker > drops || cache.tracked < 3 || cache.entries.peek('a') === undefined,
+      () => cache.drops.marker > drops || cache.tracked < 3 || cache.table.findStored(Buffer.from('a')) === null,
     )
     await delay(BOUND_MS)
     expect(await nearClient.get('a')).to.equal(null)
@@ -283,7 +284,7 @@ describe('the near cache', function () {
       await direct.del('k')
       direct.disconnect()
     }
-    await until(() => cache.entries.peek('k') === undefined)
+    await until(() => cache.table.findStored(Buffer.from('k')) === null)
     expect(await nearClient.get('k')).to.equal(null)
   })
 

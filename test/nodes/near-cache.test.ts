@@ -50,7 +50,7 @@ describe('the near cache', () => {
     expect(read().ask).to.equal(null)
     const { ask } = read()
     ask!.answered(recordOf('v'), FENCE)
-    expect(near.find(KEY)!.equals(recordOf('v'))).to.equal(true)
+    expect(near.find(KEY)!.record.equals(recordOf('v'))).to.equal(true)
     expect(cache).to.include({ hits: 1, misses: 2, size: 1 })
   })
 
@@ -59,8 +59,8 @@ describe('the near cache', () => {
     read()
     read().ask!.answered(chunk.subarray(6, -5), FENCE)
     chunk.fill(0)
-    expect(near.find(KEY)!.equals(recordOf('v'))).to.equal(true)
-    expect(near.find(KEY)!.buffer.byteLength).to.equal(recordOf('v').length)
+    expect(near.find(KEY)!.record.equals(recordOf('v'))).to.equal(true)
+    expect(near.find(KEY)!.record.buffer.byteLength).to.equal(KEY.length + recordOf('v').length + 2)
   })
 
   for (const [what, happens] of [
@@ -99,7 +99,7 @@ describe('the near cache', () => {
     first!.answered(recordOf('old'), FENCE)
     expect(holds()).to.equal(false)
     second!.answered(recordOf('new'), FENCE)
-    expect(near.find(KEY)!.equals(recordOf('new'))).to.equal(true)
+    expect(near.find(KEY)!.record.equals(recordOf('new'))).to.equal(true)
   })
 
   it('answers for as long as the bound says after the last proof, and again after the next one', async () => {

@@ -3,7 +3,7 @@
 import type { Socket } from 'node:net'
 import { expect } from 'chai'
 import { NearCache, type NearNode } from '../../src/nodes/near/near-cache.ts'
-import { Resp3Reader, type Value } from '../../src/nodes/redis/resp3-reader.ts'
+import { ErrorReply, Push, Resp3Parser, type Value } from '../../src/nodes/redis/resp3.ts'
 import { Tracker } from '../../src/nodes/redis/tracking.ts'
 import { realClock, realTimers } from '../support/real-time.ts'
 import { ScriptedServer, type Answer } from '../support/scripted-server.ts'
@@ -165,15 +165,21 @@ describe('the reader of RESP3', () => {
     `+OK\r\n:12\r\n$3\r\na\r\n\r\n$-1\r\n_\r\n*0\r\n%1\r\n$1\r\na\r\n*2\r\n:1\r\n#t\r\n-ERR no\r\n${PUSH}` +
     '=7\r\ntxt:a\r\n\r\n,1.5\r\n'
 
+  function plain(value: Value): unknown {
+    if (value instanceof ErrorReply) return { error: value.message }
+    if (value instanceof Push) return { push: value.items.map(plain) }
+    if (value instanceof Buffer) return { bulk: value.toString() }
+    return Array.isArray(value) ? (value as readonly Value[]).map(plain) : value
+  }
+
   function read(pieces: readonly Buffer[]): unknown[] {
     const seen: unknown[] = []
-    const plain = (value: Value): unknown =>
-      Array.isArray(value) ? (value as readonly Value[]).map(plain) : (value?.toString() ?? null)
-    const reader = new Resp3Reader(limits, (value, kind) => seen.push([kind, plain(value)]))
+    const parser = new Resp3Parser(limits)
     for (const piece of pieces) {
-      const problem = reader.read(piece)
-      if (problem !== null) seen.push(problem)
+      parser.feed(piece)
+      for (let value = parser.next(); value !== undefined; value = parser.next()) seen.push(plain(value))
     }
+    if (parser.problem !== null) seen.push(parser.problem)
     return seen
   }
 
@@ -181,17 +187,11 @@ describe('the reader of RESP3', () => {
     const bytes = Buffer.from(stream)
     const whole = read([bytes])
     expect(whole).to.deep.equal([
-      ['reply', 'OK'],
-      ['reply', '12'],
-      ['reply', 'a\r\n'],
-      ['reply', null],
-      ['reply', null],
-      ['reply', []],
-      ['reply', ['a', ['1', 't']]],
-      ['error', 'ERR no'],
-      ['push', ['invalidate', ['k']]],
-      ['reply', 'txt:a\r\n'],
-      ['reply', '1.5'],
+      ...['OK', 12, { bulk: 'a\r\n' }, null, null, []],
+      [{ bulk: 'a' }, [1, 't']],
+      { error: 'ERR no' },
+      { push: [{ bulk: 'invalidate' }, [{ bulk: 'k' }]] },
+      ...[{ bulk: 'txt:a\r\n' }, '1.5'],
     ])
     for (let at = 1; at < bytes.length; at++) {
       expect(read([bytes.subarray(0, at), bytes.subarray(at)])).to.deep.equal(whole)
@@ -201,11 +201,14 @@ describe('the reader of RESP3', () => {
 
   for (const [text, problem] of [
     ['$101\r\n', 'a bulk of an impossible length'],
-    ['$x\r\n', 'a bulk of an impossible length'],
+    ['$x\r\n', 'a number that is none'],
+    ['$-2\r\n', 'a bulk of an impossible length'],
+    [':1.5\r\n', 'a number that is none'],
     ['$1\r\nabc', 'a bulk of another length than it said'],
     ['*11\r\n', 'too many elements'],
     ['*9999999999\r\n', 'too many elements'],
-    ['*x\r\n', 'too many elements'],
+    ['*x\r\n', 'a number that is none'],
+    ['*-2\r\n', 'too many elements'],
     ['*1\r\n*1\r\n*1\r\n*1\r\n', 'too many levels'],
     [`*3\r\n${`$99\r\n${'x'.repeat(99)}\r\n`.repeat(3)}`, 'too much at once'],
     ['+'.repeat(70), 'an endless line'],

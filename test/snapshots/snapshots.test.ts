@@ -1,5 +1,8 @@
 // Snapshots over HTTP: names, refusals, one at a time, what is left of those that are stopped, the schedule.
+import { execFileSync } from 'node:child_process'
 import {
+  chmodSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -9,6 +12,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
+import { createServer, type Server } from 'node:net'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -18,6 +22,7 @@ import { startRedisCluster, type RedisServer } from '../../scripts/redis-server.
 import { clock, timers } from '../../src/app/rondo.ts'
 import type { KeyStore, ListRequest } from '../../src/coordinator/api.ts'
 import { scheduledAtMs } from '../../src/snapshots/names.ts'
+import { SnapshotFolder } from '../../src/snapshots/folder.ts'
 import { Snapshots } from '../../src/snapshots/snapshots.ts'
 import { call, type RawAnswer, rawRequest } from '../support/raw-http.ts'
 import { RawResp } from '../support/raw-resp.ts'
@@ -188,6 +193,81 @@ describe('snapshots', function () {
     mkdirSync(join(folderOf(root), 'dir.ndjson.gz'))
     const states = (await listed(port)).snapshots.map(({ name, state }) => `${name} ${state}`)
     expect(states).to.deep.equal(['dir damaged', 'link damaged', 'one complete'])
+  })
+
+  describe('what is named like a snapshot, and is none', () => {
+    const pathOf = (name: string) => join(folderOf(root), `${name}.ndjson.gz`)
+    let sockets: Server[] = []
+    afterEach(async () => {
+      await Promise.all(sockets.map((socket) => new Promise((resolve) => socket.close(resolve))))
+      sockets = []
+    })
+    const make: Record<string, (path: string) => unknown> = {
+      folder: mkdirSync,
+      fifo: (path) => execFileSync('mkfifo', [path]),
+      socket: (path) =>
+        new Promise<void>((resolve) => sockets.push(createServer().listen(path, () => resolve()))),
+      link: (path) => symlinkSync('/etc/passwd', path),
+      loose: (path) => symlinkSync('nowhere', path),
+      device: (path) => symlinkSync('/dev/zero', path),
+      empty: (path) => writeFileSync(path, ''),
+    }
+    const why = (name: string) =>
+      ['link', 'loose', 'device'].includes(name)
+        ? 'it is a link.'
+        : name === 'empty'
+          ? 'it has no end: it was cut, or is not a snapshot.'
+          : 'it is not a file.'
+
+    for (const [name, create] of Object.entries(make)) {
+      it(`${name}: every call says what it is, and none blames the folder`, async () => {
+        await take(running, 'one')
+        await create(pathOf(name))
+        const { snapshots } = await listed(port)
+        expect(snapshots.find((one) => one.name === name)).to.include({ state: 'damaged', error: why(name) })
+        expect(snapshots.find((one) => one.name === 'one')).to.include({ state: 'complete' })
+        const restored = await call(port, 'POST', `/snapshots/${name}/restore`)
+        expect(restored.status).to.equal(422)
+        expect(restored.json()).to.include({
+          code: 'SNAPSHOT_DAMAGED',
+          error: `Snapshot ${name} cannot be restored: ${why(name)}`,
+        })
+        expect(await codeOf('POST', '/snapshots', `{"name":"${name}"}`)).to.equal('409 CONFLICT')
+        const removed = await call(port, 'DELETE', `/snapshots/${name}`)
+        const still = existsSync(pathOf(name)) || name === 'folder'
+        expect(still).to.equal(name === 'folder')
+        if (name !== 'folder') expect(removed.status).to.equal(200)
+        else {
+          expect(removed.status).to.equal(422)
+          expect(removed.json().error).to.equal('Snapshot folder cannot be deleted: it is a folder.')
+        }
+        expect(existsSync('/etc/passwd')).to.equal(true)
+      })
+    }
+
+    it('a file that this user may not read: the calls name it, and the folder goes on being used', async () => {
+      const path = pathOf('locked')
+      await take(running, 'one')
+      writeFileSync(path, 'x', { mode: 0o000 })
+      const folder = new SnapshotFolder(folderOf(root), { host: 'h', pid: 1 })
+      for (const one of [root, folderOf(root)]) chmodSync(one, 0o777)
+      const isRoot = process.getuid!() === 0
+      if (isRoot) process.seteuid!(65_534)
+      try {
+        const names = (await folder.list()).snapshots
+        const { found } = names.find(({ name }) => name === 'locked')!
+        expect(found).to.deep.equal({ kind: 'damaged', why: 'permission denied' })
+        const error = await folder.open('locked').catch((thrown: unknown) => thrown)
+        expect(error).to.include({
+          code: 'UNAVAILABLE',
+          message:
+            'Snapshot locked in SNAPSHOT_DIR cannot be restored: permission denied. ' +
+            'Give this user the permission for locked.ndjson.gz.',
+        })
+      } finally {
+        if (isRoot) process.seteuid!(0)
+      }
+    })
   })
 
   it('writes nothing of a snapshot that is cut or changed', async () => {

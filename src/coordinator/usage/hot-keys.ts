@@ -66,6 +66,16 @@ export class HotKeys {
     if (--this.skip <= 0) this.sample(key, isWrite)
   }
 
+  /** Whether the next operation is looked at, and has to be noted. */
+  get isDue(): boolean {
+    return this.skip <= 1
+  }
+
+  /** Instead of `note`, for one that is not. */
+  pass(): void {
+    this.skip--
+  }
+
   private sample(key: Buffer, isWrite: boolean): void {
     const { interval } = this
     this.hitters.add(key, interval, isWrite)

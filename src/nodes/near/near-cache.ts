@@ -23,12 +23,12 @@
  *
  * A name is kept once, for the node that was asked last: a key has one first home replica.
  */
-import { LRUCache } from 'lru-cache'
 import type { MonotonicClock } from '../../core/clock.ts'
-import { isVersioned } from '../../core/codec.ts'
+import { StoredRecord } from '../../core/codec.ts'
 import { MARKER_KEY } from '../../core/keys.ts'
 import type { Fence, Near } from '../node.ts'
 import { HotReads } from './hot-reads.ts'
+import { NearTable, sizeOf, type Entry } from './near-table.ts'
 
 export interface NearCacheOptions {
   /** Of keys, records and ENTRY_BYTES for each, over all nodes. */
@@ -41,21 +41,13 @@ export interface NearCacheOptions {
 export const DROP_CAUSES = ['data-path', 'tracking', 'marker', 'flush'] as const
 export type DropCause = (typeof DROP_CAUSES)[number]
 
-/** What an entry costs beside its bytes: the entry, the buffer, the name and their places in the map. Measured. */
-export const ENTRY_BYTES = 512
 /** The largest entry, as a share of the cache. */
 const LARGEST_SHARE = 1 / 64
-
-interface Entry {
-  readonly owner: NearNode
-  readonly generation: number
-  readonly bytes: Buffer
-}
 
 export class NearCache {
   readonly maxStalenessMs: number
   readonly clock: MonotonicClock
-  readonly entries: LRUCache<string, Entry>
+  readonly table: NearTable<NearNode>
   readonly largestBytes: number
   readonly hot = new HotReads()
 
@@ -72,15 +64,15 @@ export class NearCache {
     this.maxStalenessMs = maxStalenessMs
     this.clock = clock
     this.largestBytes = Math.floor(maxBytes * LARGEST_SHARE)
-    this.entries = new LRUCache({ maxSize: maxBytes })
+    this.table = new NearTable(maxBytes)
   }
 
   get size(): number {
-    return this.entries.size
+    return this.table.size
   }
 
   get bytes(): number {
-    return this.entries.calculatedSize
+    return this.table.bytes
   }
 
   /** What is kept of one node. */
@@ -91,19 +83,22 @@ export class NearCache {
 
 /** A GET that is under way, and whose reply may be kept. */
 export class Ask {
+  readonly name: string
+  readonly generation: number
+  /** Of the clock. */
+  readonly atMs: number
   private readonly node: NearNode
-  private readonly name: string
-  private readonly generation: number
 
-  constructor(node: NearNode, name: string, generation: number) {
+  constructor(node: NearNode, name: string, generation: number, atMs: number) {
     this.node = node
     this.name = name
     this.generation = generation
+    this.atMs = atMs
   }
 
   /** @param bytes what the node holds, as far as it counts; null = nothing that is kept */
   answered(bytes: Buffer | null, fence: Fence): void {
-    this.node.answered(this, this.name, this.generation, bytes, fence)
+    this.node.answered(this, bytes, fence)
   }
 
   lost(): void {
@@ -114,12 +109,11 @@ export class Ask {
 /** What is kept of one node. */
 export class NearNode implements Near {
   readonly id: string
-  readonly isNear = true
   private readonly cache: NearCache
   /** By name: the GETs that are under way. */
   private readonly asks = new Map<string, Ask>()
   /** Entries of former generations are of no use any more. */
-  private generation = 0
+  generation = 0
   /** Under which everything was read that is kept. */
   private fence: Fence | null = null
   private isTracked = false
@@ -127,7 +121,6 @@ export class NearNode implements Near {
   private provenMs = -Infinity
   /** A hot key that was just not found here: the GET that follows in the same turn is its ask. */
   private wanted: Buffer | null = null
-  private wantedName = ''
 
   constructor(id: string, cache: NearCache) {
     this.id = id
@@ -140,25 +133,28 @@ export class NearNode implements Near {
     return this.fence?.clean === true ? this.fence.epoch : -1
   }
 
-  find(key: Buffer): Buffer | null {
+  find(key: Buffer): Entry | null {
     if (!this.isTracked) return null
     const { cache } = this
-    const name = key.toString('latin1')
-    const entry = cache.entries.get(name)
-    if (entry?.owner === this && entry.generation === this.generation && this.isProven) {
+    const entry = cache.table.findStored(key)
+    if (entry && this.mayServe(entry, cache.clock.monotonicMs())) {
+      entry.isUsed = true
       cache.hits++
-      return entry.bytes
+      return entry
     }
     cache.misses++
-    if (cache.hot.note(key)) {
-      this.wanted = key
-      this.wantedName = name
-    }
+    if (cache.hot.note(key)) this.wanted = key
     return null
   }
 
-  private get isProven(): boolean {
-    return this.cache.clock.monotonicMs() - this.provenMs <= this.cache.maxStalenessMs
+  /** @param nowMs of the clock */
+  mayServe({ source, generation }: Entry, nowMs: number): boolean {
+    return (
+      source === this &&
+      generation === this.generation &&
+      this.isTracked &&
+      nowMs - this.provenMs <= this.cache.maxStalenessMs
+    )
   }
 
   // ---- for the driver
@@ -167,25 +163,24 @@ export class NearNode implements Near {
   ask(key: Buffer): Ask | null {
     if (this.wanted !== key) return null
     this.wanted = null
-    const name = this.wantedName
-    if (!this.isTracked || this.asks.has(name)) return null
-    const ask = new Ask(this, name, this.generation)
+    if (!this.isTracked) return null
+    const name = key.toString('latin1')
+    if (this.asks.has(name)) return null
+    const ask = new Ask(this, name, this.generation, this.cache.clock.monotonicMs())
     this.asks.set(name, ask)
     return ask
   }
 
   /** For Ask. */
-  answered(ask: Ask, name: string, generation: number, bytes: Buffer | null, fence: Fence): void {
+  answered(ask: Ask, bytes: Buffer | null, fence: Fence): void {
+    const { name, generation, atMs } = ask
     if (this.asks.get(name) !== ask) return
     this.asks.delete(name)
-    if (!bytes || generation !== this.generation || !this.isUnder(fence) || !isVersioned(bytes)) return
-    const { entries, largestBytes } = this.cache
-    const size = name.length + bytes.length + ENTRY_BYTES
-    if (size > largestBytes) return
-    // A copy: the reply is a slice of whatever else arrived with it.
-    const copy = Buffer.allocUnsafeSlow(bytes.length)
-    bytes.copy(copy)
-    entries.set(name, { owner: this, generation, bytes: copy }, { size })
+    if (!bytes || generation !== this.generation || !this.isUnder(fence)) return
+    const { table, largestBytes } = this.cache
+    const record = new StoredRecord(bytes)
+    if (record.isForeign || sizeOf(name.length, bytes.length) > largestBytes) return
+    table.add(this, atMs, Buffer.from(name, 'latin1'), record)
   }
 
   /** For Ask. */
@@ -195,7 +190,7 @@ export class NearNode implements Near {
 
   /** A write of this key is sent, by this process. */
   changed(key: Buffer): void {
-    this.forget(key.toString('latin1'))
+    this.forget(key)
   }
 
   /** The node answers under this marker from now on. */
@@ -235,7 +230,7 @@ export class NearNode implements Near {
     this.cache.invalidations += keys.length
     for (const key of keys) {
       if (key.equals(MARKER_KEY)) this.drop('marker')
-      else this.forget(key.toString('latin1'))
+      else this.forget(key)
     }
   }
 
@@ -247,10 +242,11 @@ export class NearNode implements Near {
     this.drop(cause)
   }
 
-  private forget(name: string): void {
-    this.asks.delete(name)
-    const { entries } = this.cache
-    if (entries.peek(name)?.owner === this) entries.delete(name)
+  private forget(key: Buffer): void {
+    if (this.asks.size > 0) this.asks.delete(key.toString('latin1'))
+    const { table } = this.cache
+    const entry = table.findStored(key)
+    if (entry?.source === this) table.remove(entry)
   }
 
   /** Entries stay where they are, as room that the next ones take: removing all of them at once would take long. */

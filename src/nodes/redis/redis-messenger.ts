@@ -16,7 +16,7 @@ import { NOT_CONNECTED, SHUT } from '../failures.ts'
 import type { Listening, Messenger, MessengerEvents, NodeFailure, PublishCall } from '../node.ts'
 import { encodeCommand } from './link.ts'
 import type { RedisNodeOptions } from './options.ts'
-import { ErrorReply, Push, PushParser, type Value } from './push-parser.ts'
+import { ErrorReply, Push, Resp3Parser, type Value } from './resp3.ts'
 import { withoutSecrets } from './secrets.ts'
 import { socketSentence } from './socket-errors.ts'
 
@@ -44,11 +44,16 @@ type Expected =
       readonly done: (why: string | null) => void
     }
 
+/** What a node sends here has a few elements. */
+const LIMITS = { lineBytes: 4096, elements: 1000, depth: 4 }
+/** Of a message: its pattern, its channel, and what it says. */
+const MAX_BULKS = 3
+
 export class RedisMessenger implements Messenger {
   private readonly options: MessengerOptions
   private readonly events: MessengerEvents
   private readonly socket: net.Socket
-  private readonly parser: PushParser
+  private readonly parser: Resp3Parser
   private readonly expected: Expected[] = []
   private expectedFrom = 0
   private unwritten: Buffer[] = []
@@ -62,7 +67,8 @@ export class RedisMessenger implements Messenger {
   constructor(options: MessengerOptions, tlsOptions: () => ConnectionOptions, events: MessengerEvents) {
     this.options = options
     this.events = events
-    this.parser = new PushParser(options.maxValueBytes + ROOM_BYTES)
+    const bulkBytes = options.maxValueBytes + ROOM_BYTES
+    this.parser = new Resp3Parser({ ...LIMITS, bulkBytes, valueBytes: MAX_BULKS * bulkBytes })
     const { host, port, tls: isTls, username = 'default', password } = options.address
     this.socket = isTls ? tls.connect({ host, port, ...tlsOptions() }) : net.connect({ host, port })
     this.socket.setNoDelay(true)

@@ -26,7 +26,7 @@ import { printable } from '../../core/printable.ts'
 import type { NearNode } from '../near/near-cache.ts'
 import { encodeCommand } from './link.ts'
 import type { RedisNodeOptions } from './options.ts'
-import { Resp3Reader, type Value, type ValueKind } from './resp3-reader.ts'
+import { ErrorReply, Push, Resp3Parser, type Value } from './resp3.ts'
 import { passwordRefused, withoutSecrets } from './secrets.ts'
 import { socketSentence } from './socket-errors.ts'
 
@@ -38,8 +38,6 @@ const LIMITS = {
   depth: 4,
 }
 const PING = encodeCommand(['PING'])
-const PONG = Buffer.from('PONG')
-const OK = Buffer.from('OK')
 const INVALIDATE = Buffer.from('invalidate')
 /** Of pings a staleness. */
 const PINGS = 3
@@ -147,7 +145,7 @@ export class TrackingConnection {
   private readonly options: ConnectionSettings
   private readonly events: TrackingEvents
   private readonly socket: net.Socket
-  private readonly reader: Resp3Reader
+  private readonly parser: Resp3Parser
   private readonly greetings: Greeting[]
   private readonly place: number
   private timer: TimerHandle
@@ -168,7 +166,7 @@ export class TrackingConnection {
     this.events = events
     this.greetings = greetingsFor(options.address, runId)
     this.place = this.greetings.length
-    this.reader = new Resp3Reader(LIMITS, (value, kind) => this.onValue(value, kind))
+    this.parser = new Resp3Parser(LIMITS)
     const { host, port, tls: isTls } = options.address
     this.socket = isTls ? tls.connect({ host, port, ...tlsOptions }) : net.connect({ host, port })
     this.socket.setNoDelay(true)
@@ -194,29 +192,32 @@ export class TrackingConnection {
 
   private onData(bytes: Buffer): void {
     if (this.hasEnded) return
-    const problem = this.reader.read(bytes)
-    if (problem !== null) this.end(`the node sent ${problem}`)
+    const { parser } = this
+    parser.feed(bytes)
+    for (let value = parser.next(); value !== undefined; value = parser.next()) {
+      this.onValue(value)
+      if (this.hasEnded) return
+    }
+    if (parser.problem !== null) this.end(`the node sent ${parser.problem}`)
   }
 
-  private onValue(value: Value, kind: ValueKind): void {
-    if (this.hasEnded) return
-    if (kind === 'push') this.onPush(value)
-    else if (!this.isTracked) this.onGreeting(value, kind)
-    else if (kind === 'reply' && this.isPinging && isBytes(value, PONG)) this.onPong()
+  private onValue(value: Value): void {
+    if (value instanceof Push) this.onPush(value)
+    else if (!this.isTracked) this.onGreeting(value)
+    else if (this.isPinging && value === 'PONG') this.onPong()
     else this.end('the node sent an answer to nothing')
   }
 
-  private onPush(push: Value): void {
-    if (!Array.isArray(push) || !isBytes(push[0] as Value, INVALIDATE)) return
-    const keys = push[1] as Value
+  private onPush({ items: [kind, keys] }: Push): void {
+    if (!(kind instanceof Buffer) || !kind.equals(INVALIDATE)) return
     if (keys === null) this.events.invalidated(null)
     else if (Array.isArray(keys) && keys.every((key) => key instanceof Buffer)) this.events.invalidated(keys)
     else this.end('the node sent an invalidation of something else than keys')
   }
 
-  private onGreeting(reply: Value, kind: ValueKind): void {
+  private onGreeting(reply: Value): void {
     const greeting = this.greetings.shift()!
-    const problem = kind === 'error' ? this.refused(greeting, reply) : greeting.problem(reply)
+    const problem = reply instanceof ErrorReply ? this.refused(greeting, reply) : greeting.problem(reply)
     if (problem !== null) {
       this.end(problem)
       return
@@ -228,8 +229,8 @@ export class TrackingConnection {
     this.ping()
   }
 
-  private refused({ command }: Greeting, reply: Value): string {
-    const said = printable(reply as Buffer, MAX_SHOWN)
+  private refused({ command }: Greeting, { message }: ErrorReply): string {
+    const said = printable(Buffer.from(message, 'latin1'), MAX_SHOWN)
     const { address } = this.options
     const isLogin = this.greetings.length === this.place - 1 && address.password !== undefined
     if (isLogin && !said.startsWith('NOPERM') && !said.startsWith('ERR unknown')) {
@@ -286,11 +287,7 @@ function greetingsFor({ username, password }: RedisNodeOptions['address'], runId
     },
     {
       command: ['CLIENT', 'TRACKING', 'ON', 'BCAST'],
-      problem: (reply) => (isBytes(reply, OK) ? null : 'the node did not begin to track'),
+      problem: (reply) => (reply === 'OK' ? null : 'the node did not begin to track'),
     },
   ]
-}
-
-function isBytes(value: Value, bytes: Buffer): boolean {
-  return value instanceof Buffer && value.equals(bytes)
 }

@@ -10,7 +10,7 @@ import { versionText, type Version } from '../../core/clock.ts'
 import { KIND_VALUE, type StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
-import type { LoadDone, ReadThrough } from '../../loader/api.ts'
+import type { LoadDone, Loading, ReadThrough } from '../../loader/api.ts'
 import type { Fills, Lease } from '../../loader/fills.ts'
 import { tagsFromQuery } from './tags.ts'
 import { askToFill, FILL_MS_MUST_BE, fillMsOf, leaseOf, storeFill } from '../fill.ts'
@@ -25,6 +25,7 @@ import {
   saysJson,
   type JsonObject,
 } from './body.ts'
+import { ageOf, hitHeaders, loadedHeaders } from './cache-status.ts'
 import { conditionOf, deleteIf, putIf, type Condition } from './condition.ts'
 import { JSON_TYPE, type Exchange } from './exchange.ts'
 import { isLong, objectAround } from './json-text.ts'
@@ -59,8 +60,6 @@ const JSON_FRAME_BYTES = 1024
 /** The right to load a key, in the answer to GET ?fill=. */
 const FILL_HEADER = 'Rondo-Fill'
 const NONE: readonly string[] = []
-/** RFC 9211. */
-const NEAR: readonly string[] = ['Cache-Status', 'rondo; hit']
 const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since', 'if-range']
 const PUT_MEMBERS = ['value', 'ttl', 'encoding']
 
@@ -79,7 +78,13 @@ export class KeysHandler {
     const { store, loader } = this.options
     exchange.level = level
     const loads = loader !== null && query.fill === undefined && isPlainGet(exchange) ? loader : null
-    const answer = new GetAnswer(store, loads, exchange, { key, stored }, encoding, level)
+    const answer = new GetAnswer(
+      { store, loader: loads, hasOrigin: loader !== null },
+      exchange,
+      { key, stored },
+      encoding,
+      level,
+    )
     if (query.fill === undefined || exchange.req.method === 'HEAD') store.read(stored, answer, level)
     else this.askToFill(query.fill, stored, answer).catch((error: unknown) => exchange.fail(error))
   }
@@ -92,7 +97,7 @@ export class KeysHandler {
     if (status === 'wait') {
       throw new RondoError('CONFLICT', 'Another client still loads this key: ask again, or load it yourself.')
     }
-    answer.loaded(record, token === null ? [] : [FILL_HEADER, token])
+    answer.filled(record, token === null ? [] : [FILL_HEADER, token])
   }
 
   put(exchange: Exchange): void {
@@ -233,12 +238,22 @@ interface NamedKey {
   readonly stored: Buffer
 }
 
+interface GetSources {
+  readonly store: KeyStore
+  /** Null: it does not load. */
+  readonly loader: ReadThrough | null
+  /** Others do. */
+  readonly hasOrigin: boolean
+}
+
 class GetAnswer implements ReadDone, LoadDone {
   private readonly store: KeyStore
-  /** Null: it does not load. */
   private readonly loader: ReadThrough | null
+  private readonly hasOrigin: boolean
   /** Of the response, beside the usual ones. */
   private headers: readonly string[] = NONE
+  /** Until then it is remembered that the origin has nothing, cluster time. */
+  private absentUntilMs = 0
   private readonly exchange: Exchange
   private readonly key: Buffer
   private readonly stored: Buffer
@@ -246,8 +261,7 @@ class GetAnswer implements ReadDone, LoadDone {
   readonly level: ConsistencyLevel
 
   constructor(
-    store: KeyStore,
-    loader: ReadThrough | null,
+    { store, loader, hasOrigin }: GetSources,
     exchange: Exchange,
     { key, stored }: NamedKey,
     encoding: KeyEncoding,
@@ -255,6 +269,7 @@ class GetAnswer implements ReadDone, LoadDone {
   ) {
     this.store = store
     this.loader = loader
+    this.hasOrigin = hasOrigin
     this.exchange = exchange
     this.key = key
     this.stored = stored
@@ -270,6 +285,8 @@ class GetAnswer implements ReadDone, LoadDone {
     const { store, exchange } = this
     exchange.servedBy(by)
     if (!store.isLive(record)) {
+      // What is remembered of an origin that has nothing has an end.
+      this.absentUntilMs = (record as StoredRecord | null)?.expiresAtMs ?? 0
       if (this.loader) this.loader.load(this.stored, record, this.level, this)
       else this.absent()
       return
@@ -278,7 +295,8 @@ class GetAnswer implements ReadDone, LoadDone {
       this.otherType()
       return
     }
-    if (by !== undefined && 'isNear' in by) this.headers = NEAR
+    const nearMs = by !== undefined && 'id' in by ? by.ageMs : undefined
+    if (nearMs !== undefined || this.hasOrigin) this.hit(record, nearMs)
     const raw = acceptsRaw(exchange)
     if (!record.isForeign || raw) {
       this.answer(record, record.expiresAtMs, raw)
@@ -297,15 +315,34 @@ class GetAnswer implements ReadDone, LoadDone {
     )
   }
 
+  /** With an origin, a value is as old as it was loaded; otherwise, a copy is as old as it was fetched. */
+  private hit(record: StoredRecord, nearMs = 0): void {
+    const nowMs = this.store.nowMs()
+    const ageMs = this.hasOrigin ? ageOf(record, nowMs) : nearMs
+    this.headers = hitHeaders(record.expiresAtMs, ageMs, nowMs)
+  }
+
+  loaded(record: StoredRecord | null, loading: Loading | null): void {
+    const nowMs = this.store.nowMs()
+    if (loading) this.headers = loadedHeaders(record, loading, nowMs)
+    else if (!record && this.absentUntilMs > nowMs) this.headers = hitHeaders(this.absentUntilMs, null, nowMs)
+    this.answerLoaded(record, loading === null)
+  }
+
   /** @param headers to answer as well */
-  loaded(record: StoredRecord | null, headers: readonly string[] = []): void {
+  filled(record: StoredRecord | null, headers: readonly string[]): void {
     this.headers = headers
+    this.answerLoaded(record, true)
+  }
+
+  private answerLoaded(record: StoredRecord | null, isHeld: boolean): void {
     if (!record) this.absent()
     else if (record.kind !== KIND_VALUE) this.otherType()
     else {
-      const staleMs = this.store.nowMs() - record.expiresAtMs
-      if (record.expiresAtMs > 0 && staleMs >= 0) {
-        this.headers = [...headers, 'Cache-Status', `rondo; hit; ttl=-${Math.ceil(staleMs / 1000)}`]
+      const nowMs = this.store.nowMs()
+      const isStale = record.expiresAtMs > 0 && record.expiresAtMs <= nowMs
+      if (isHeld && isStale) {
+        this.headers = [...this.headers, ...hitHeaders(record.expiresAtMs, ageOf(record, nowMs), nowMs)]
       }
       this.answer(record, record.expiresAtMs, acceptsRaw(this.exchange))
     }
@@ -325,9 +362,10 @@ class GetAnswer implements ReadDone, LoadDone {
     this.exchange.fail(keyNotFound(), { headers: this.headers })
   }
 
-  failed(error: RondoError, by?: ServedBy): void {
-    this.exchange.servedBy(by)
-    this.exchange.fail(error)
+  failed(error: RondoError, by?: ServedBy | Loading): void {
+    if (by !== undefined && 'isStored' in by) this.headers = loadedHeaders(null, by, this.store.nowMs())
+    else this.exchange.servedBy(by)
+    this.exchange.fail(error, { headers: this.headers })
   }
 
   private answer(record: StoredRecord, expiresAtMs: number, raw: boolean): void {

@@ -18,6 +18,7 @@ import type { Command } from './model.ts'
 import type { ClientTracking } from './connection/client-tracking.ts'
 import { Connection, type Host } from './connection/connection.ts'
 import { OtherProtocols, type OtherProtocol } from './wire/other-protocol.ts'
+import { NearGets } from './connection/near-gets.ts'
 import { Output } from './wire/output.ts'
 import type { ParserOptions } from './wire/parser.ts'
 import { Flushes } from '../../commands/keys/flushes.ts'
@@ -124,6 +125,7 @@ export class RespServer implements Host, CommandHost {
   /** Set once it listens. */
   port = 0
   private readonly output = new Output()
+  readonly nearGets: NearGets | null
   private dirty: Connection[] = []
   private held: Connection[] = []
   private nextId = 1
@@ -145,6 +147,14 @@ export class RespServer implements Host, CommandHost {
     this.settings = { ...options, database: 0 }
     this.store = options.store
     this.scripts = options.scripts
+    const { near } = options.store
+    this.nearGets = near
+      ? new NearGets({
+          ...{ near, output: this.output, stats: this.stats },
+          index: COMMANDS.find(({ name }) => name === 'get')!.index,
+          nowUs: () => this.nowUs(),
+        })
+      : null
     const maxRequestBytes = Math.max(
       options.maxBatchBytes,
       options.maxValueBytes * ROOM_TO_REFUSE,

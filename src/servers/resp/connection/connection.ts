@@ -61,6 +61,7 @@ import {
   type ParserOptions,
 } from '../wire/parser.ts'
 import { RespError, type Protocol, type Reply } from '../../../commands/reply.ts'
+import type { NearGets } from './near-gets.ts'
 import { PushSlot, type MessageEncoder } from './push-slot.ts'
 import { ReplySlot, type Slot } from './slot.ts'
 import { Subscribed } from './subscribed.ts'
@@ -111,6 +112,8 @@ export interface Host extends ServerFacts {
   readonly work: Work
   readonly parserOptions: ParserOptions<Command>
   readonly emptyCommand: Command
+  /** Null: there is no near cache. */
+  readonly nearGets: NearGets | null
   readonly stats: ServerFacts['stats'] & { ended(slot: Slot, nowUs: number): void }
   dispatch(connection: Connection, command: Command, args: Buffer[]): void
   dispatchUnknown(connection: Connection, args: readonly Buffer[]): void
@@ -390,6 +393,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
         this.park()
         return
       }
+      if (this.mayAnswerNear && this.answerNear()) continue
       const found = this.parser.next()
       if (this.parser.passedEmpty) this.onEmptyRequest()
       if (found === MORE) return
@@ -411,6 +415,37 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
       if (found === UNKNOWN) this.server.dispatchUnknown(this, this.parser.args)
       else if (!this.dispatch(this.parser.command!, this.parser.args)) return
     }
+  }
+
+  /** Nothing of this connection is under way, and nothing about it makes a GET other than the usual one. */
+  private get mayAnswerNear(): boolean {
+    return (
+      this.server.nearGets !== null &&
+      this.first === null &&
+      this.unsentBytes === 0 &&
+      this.readLevel === 'one' &&
+      this.authenticated &&
+      this.user === 'default' &&
+      this.transaction === null &&
+      this.tracking === null &&
+      this.suppressedReplies === 0 &&
+      !this.inputEnded &&
+      !this.isSubscribed
+    )
+  }
+
+  /** GETs that are answered from the near cache. @returns whether there was one */
+  private answerNear(): boolean {
+    const { server, parser, socket, settings } = this
+    const count = server.nearGets!.run(parser, settings.database, socket, this.readAtUs)
+    if (count === 0) return false
+    this.lastCommand = 'get'
+    this.added += count
+    this.written += count
+    this.answered += count
+    this.work.spend(count)
+    this.countUnsent()
+    return true
   }
 
   private countInput(): void {

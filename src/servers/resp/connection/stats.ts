@@ -78,12 +78,18 @@ export class Stats {
     if (slot.error) this.countCode(slot.error)
     if (!slot.isMeasured) return
     const us = Math.max(0, (nowUs - slot.startedUs) | 0)
-    let column = 0
-    while (column < BUCKETS_US.length && us > BUCKETS_US[column]!) column++
-    this.counts[index * COLUMNS + column]!++
+    this.counts[index * COLUMNS + columnOf(us)]!++
     this.micros[index]! += us
     if (slot.error) this.failed(index, slot.error)
     if (us > SLOWER_THAN_US) this.onSlow(this.commands[index]!.name, slot, us)
+  }
+
+  /** So many commands that found their key, of an authenticated client. @param index of the command */
+  endedFound(index: number, count: number, us: number): void {
+    this.total += count
+    this.counts[index * COLUMNS + columnOf(us)]! += count
+    this.micros[index]! += us * count
+    this.hits[index]! += count
   }
 
   private countCode({ text }: RespError): void {
@@ -134,4 +140,10 @@ export class Stats {
       yield { command: name, errors: this.errors[index]!, seconds: this.micros[index]! / 1e6, buckets }
     }
   }
+}
+
+function columnOf(us: number): number {
+  let column = 0
+  while (column < BUCKETS_US.length && us > BUCKETS_US[column]!) column++
+  return column
 }

@@ -45,6 +45,17 @@ export class Output {
     this.crlf()
   }
 
+  /** The same, of a short value that is followed by CRLF already. */
+  ended(bytes: Buffer): void {
+    const { length } = bytes
+    this.room(LENGTH_BYTES + length)
+    this.chunk[this.at++] = DOLLAR
+    this.decimal(length - 2)
+    this.crlf()
+    this.chunk.set(bytes, this.at)
+    this.at += length
+  }
+
   /** Writes everything since the last call to this socket. */
   sendTo(socket: Socket): void {
     if (this.parts.length === 0) {

@@ -22,6 +22,11 @@ const CR = 13
 const LF = 10
 const CRLF_BYTES = 2
 const STAR = 0x2a
+const ZERO = 0x30
+const GET_HEAD = Buffer.from('*2\r\n$3\r\nGET\r\n$')
+const GET_HEAD_LOWER = Buffer.from('*2\r\n$3\r\nget\r\n$')
+const GET_HEAD_BYTES = GET_HEAD.length
+const MAX_KEY_DIGITS = 4
 const DOLLAR = 0x24
 
 export const MORE = 0
@@ -102,6 +107,52 @@ export class RequestParser<C extends Named> {
   get heldBytes(): number {
     if (this.left > 0) return this.pinnedBytes + this.args.length * ARGUMENT_BYTES
     return this.keptBytes + this.input.length
+  }
+
+  // A whole GET that comes next: where its key is, and where it ends.
+  keyAt = 0
+  keyEnd = 0
+  get source(): Buffer {
+    return this.input
+  }
+
+  /**
+   * Whether a GET comes next, as clients write it, and has arrived. Then `source` has its key from `keyAt` to `keyEnd`, and
+   * `pass` skips it. Otherwise, or without that, next() parses it.
+   */
+  peekGet(): boolean {
+    const { input, at } = this
+    const keyLine = at + GET_HEAD_BYTES
+    if (this.left > 0 || keyLine >= input.length || input[at] !== STAR) return false
+    for (let i = 1; i < GET_HEAD_BYTES; i++) {
+      const byte = input[at + i]!
+      if (byte !== GET_HEAD[i] && byte !== GET_HEAD_LOWER[i]) return false
+    }
+    // Keys have up to four digits of bytes; longer ones are parsed as usual.
+    let bytes = 0
+    let lineEnd = keyLine
+    for (const most = lineEnd + MAX_KEY_DIGITS; lineEnd < most; lineEnd++) {
+      const digit = input[lineEnd]! - ZERO
+      if (!(digit >= 0 && digit <= 9)) break
+      bytes = bytes * 10 + digit
+    }
+    if (lineEnd === keyLine || (input[keyLine] === ZERO && lineEnd > keyLine + 1)) return false
+    this.keyAt = lineEnd + CRLF_BYTES
+    const end = (this.keyEnd = this.keyAt + bytes)
+    return (
+      end + CRLF_BYTES <= input.length &&
+      bytes <= this.options.maxBulkBytes &&
+      input[lineEnd] === CR &&
+      input[lineEnd + 1] === LF &&
+      input[end] === CR &&
+      input[end + 1] === LF
+    )
+  }
+
+  /** Skips the GET that peekGet has found. */
+  pass(): void {
+    this.at = this.keyEnd + CRLF_BYTES
+    this.opening = false
   }
 
   feed(chunk: Buffer): void {
