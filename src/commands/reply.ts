@@ -105,9 +105,12 @@ export interface LazyItems {
   encoded?(from: number, to: number): Buffer
 }
 
-/** A long array, of whose items never all exist together. As `pairs` each is a pair, which RESP2 has flat (RespPairs). */
+/**
+ * A long array, set or map, of whose items never all exist together. Those of a map are its fields and values in turn. As
+ * `pairs` each is a pair, which RESP2 has flat (RespPairs).
+ */
 export class Lazy {
-  readonly form: 'array' | 'pairs'
+  readonly form: 'array' | 'pairs' | 'set' | 'map'
   readonly items: LazyItems
   constructor(form: Lazy['form'], items: LazyItems) {
     this.form = form
@@ -300,8 +303,18 @@ export function* encodeInSlices(reply: Reply, protocol: Protocol): Sliced<Buffer
 }
 
 /** What is encoded element by element; null = the reply is encoded as a whole. */
-function insideOf(reply: Reply, protocol: Protocol): { length: number; items: Iterator<Reply> } | null {
-  if (reply instanceof Packed) return null
+function insideOf(
+  reply: Reply,
+  protocol: Protocol,
+): { length: number; items: IterableIterator<Reply> } | null {
+  return reply instanceof Packed ? null : elementsOf(reply, protocol)
+}
+
+/** As itemsOf, one by one: those of a Lazy exist only while they are looked at. */
+export function elementsOf(
+  reply: Reply,
+  protocol: Protocol,
+): { length: number; items: IterableIterator<Reply> } | null {
   if (reply instanceof Lazy) return { length: lengthOf(reply, protocol), items: itemsIn(reply, protocol) }
   const items = itemsOf(reply, protocol)
   return items && { length: items.length, items: items.values() }
@@ -330,6 +343,7 @@ function headOf(reply: Reply, items: number, protocol: Protocol): Buffer {
 
 function formOf(reply: Reply): Packed['form'] {
   if (reply instanceof Packed) return reply.form
+  if (reply instanceof Lazy) return reply.form === 'pairs' ? 'array' : reply.form
   if (reply instanceof RespMap || reply instanceof RespNamed) return 'map'
   return reply instanceof RespSet ? 'set' : 'array'
 }

@@ -100,7 +100,11 @@ function pairsOf(items: readonly LuaReply[]): [LuaReply, LuaReply][] {
   return pairs
 }
 
-function fromLua(reply: LuaReply): Reply {
+/** What is nested more deeply would overflow the stack of whoever reads it. */
+const MAX_DEPTH = 128
+const TOO_DEEP = new RespError('ERR reached lua stack limit')
+
+function fromLua(reply: LuaReply, depth = 0): Reply {
   if (reply === null || Buffer.isBuffer(reply) || typeof reply === 'number' || typeof reply === 'bigint') {
     return reply
   }
@@ -110,9 +114,11 @@ function fromLua(reply: LuaReply): Reply {
   if (reply instanceof LuaDouble) return new Double(reply.value, reply.text)
   if (reply instanceof LuaBigNumber) return new Big(reply.digits.toString('latin1'))
   if (reply instanceof LuaVerbatim) return new Verbatim(reply.text.toString('utf8'), reply.format)
-  if (reply instanceof LuaSet) return new RespSet(reply.items.map(fromLua))
+  if (depth === MAX_DEPTH) return TOO_DEEP
+  const within = (one: LuaReply) => fromLua(one, depth + 1)
+  if (reply instanceof LuaSet) return new RespSet(reply.items.map(within))
   if (reply instanceof LuaMap) {
-    return new RespMap(reply.entries.map(([field, value]) => [fromLua(field), fromLua(value)]))
+    return new RespMap(reply.entries.map(([field, value]) => [within(field), within(value)]))
   }
-  return reply.map(fromLua)
+  return reply.map(within)
 }

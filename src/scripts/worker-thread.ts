@@ -1,6 +1,8 @@
 /** The thread that runs scripts, as its owner sees it. thread.ts is what runs in it. */
 import { Worker } from 'node:worker_threads'
+import { RespError } from '../commands/reply.ts'
 import { sentenceOf } from '../core/sentence.ts'
+import type { Outcome } from './job.ts'
 import type { ScriptThread, ThreadCalls } from './runner.ts'
 import { decodeOutcome, encodeTask } from './wire.ts'
 
@@ -25,7 +27,7 @@ export function startThread(calls: ThreadCalls): ScriptThread {
   let isEnded = false
   worker.on('message', (message: Uint8Array | 'ready') => {
     if (message === 'ready') calls.ready()
-    else calls.outcome(decodeOutcome(message))
+    else calls.outcome(outcomeIn(message))
   })
   worker.on('error', (error) => {
     isEnded = true
@@ -44,6 +46,17 @@ export function startThread(calls: ThreadCalls): ScriptThread {
       isEnded = true
       void worker.terminate()
     },
+  }
+}
+
+/** A fault of reading one is that script's, and not of the process. */
+function outcomeIn(message: Uint8Array): Outcome {
+  try {
+    return decodeOutcome(message)
+  } catch (error) {
+    return {
+      reply: new RespError(`ERR The result of the script cannot be read: ${sentenceOf(error)}.`, true),
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 // Who gets what, on virtual time: coordinators over one store that is slow, fails, and loses messages, with clients that die.
 import { expect } from 'chai'
-import { KIND_LIST } from '../../src/core/codec.ts'
+import { KIND_LIST, KIND_STREAM } from '../../src/core/codec.ts'
 import { RondoError } from '../../src/core/errors.ts'
 import type { Attempt, Wait } from '../../src/coordinator/waiting/api.ts'
 import { KeyWaiters, type Looked } from '../../src/coordinator/waiting/waiters.ts'
@@ -181,6 +181,61 @@ describe('clients that wait at keys', () => {
     for (const client of clients) client.die()
     await world.time.advance(10)
     expect(world.time.pendingTimers).to.equal(0)
+  })
+
+  it('tries those that take nothing away once after many changes, not once for each', async () => {
+    const world = new World(seeded(7), 1)
+    const [waiters] = world.coordinators
+    let attempts = 0
+    const read = async (): Promise<Attempt<null>> => {
+      attempts++
+      await world.pause()
+      return { kind: 'nothing' }
+    }
+    const shared = {
+      keys: [Buffer.from('s')],
+      kind: KIND_STREAM,
+      line: null,
+      isWhole: true,
+      level: 'one',
+    } as const
+    for (let i = 0; i < 50; i++) {
+      waiters!.wait<null>({ ...shared, timeoutMs: 0, timedOut: null, isGone: () => false, attempt: read })
+    }
+    await world.time.advance(10)
+    attempts = 0
+    for (let i = 0; i < 100; i++) {
+      waiters!.stored(Buffer.from('s'))
+      await world.time.settle()
+    }
+    await world.time.advance(20)
+    expect(attempts).to.equal(2 * 50) // the round that ran, and one after it
+  })
+
+  it('tells other coordinators of many keys by and by, and looks at what it could not tell in time', async () => {
+    const world = new World(seeded(8), 1)
+    world.isFast = true
+    const [waiters] = world.coordinators
+    const told: number[][] = []
+    waiters!.connect({
+      announce: (hashes) => {
+        told.push([...hashes])
+        return Promise.resolve()
+      },
+      wake: () => undefined,
+    })
+    const keys = (from: number) => Array.from({ length: 1000 }, (_, i) => `q${from + i}`)
+    const clients = Array.from({ length: 5 }, (_, i) => new FakeClient(world, 0, keys(1000 * i)))
+    await world.time.advance(500)
+    expect(waiters!.blocked).to.equal(5)
+    expect(world.attempts).to.equal(5000)
+    expect(world.looks).to.be.within(5000, 5100)
+    told.length = 0
+    await world.time.advance(12_000)
+    expect(Math.max(...told.map(({ length }) => length))).to.equal(1000)
+    expect(new Set(told.flat()).size).to.equal(5000)
+    expect(world.attempts).to.equal(5000)
+    for (const client of clients) client.die()
   })
 
   it('misses nothing that is stored while it looks', async () => {

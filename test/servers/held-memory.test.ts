@@ -57,6 +57,11 @@ const WAYS: Record<string, Way> = {
     connections: 12,
     sent: () => [command('MULTI'), ...Array.from({ length: 15 }, (_, i) => command('SET', `{t}${i}`, VALUE))],
   },
+  'places in which clients wait': {
+    over: 'resp',
+    connections: 24,
+    sent: () => [command('BLPOP', ...Array.from({ length: 999 }, (_, i) => `none${i}`), '0')],
+  },
   'a few bytes of each chunk in a transaction': {
     isCopied: true,
     over: 'resp',

@@ -1,12 +1,15 @@
 /** The limits of one command or transaction, in bytes, and the errors that name their settings. */
 import {
+  Big,
   Constant,
   Lazy,
   Packed,
+  RespError,
   RespMap,
   RespNamed,
   RespPairs,
   RespSet,
+  Simple,
   Verbatim,
   type Reply,
 } from '../reply.ts'
@@ -39,7 +42,9 @@ const ELEMENT_BYTES = 8
 /** The approximate size of a reply. */
 export function answerBytes(reply: Reply): number {
   if (Buffer.isBuffer(reply) || typeof reply === 'string') return reply.length
-  if (reply instanceof Verbatim) return reply.text.length
+  if (reply instanceof Verbatim || reply instanceof Simple || reply instanceof RespError)
+    return Math.max(ELEMENT_BYTES, reply.text.length)
+  if (reply instanceof Big) return reply.digits.length
   if (reply instanceof Constant) return reply.bytes(2).length
   if (reply instanceof RespSet) return sumOf(reply.items)
   if (reply instanceof RespPairs) {

@@ -16,7 +16,7 @@ import { countLookups, lookupsOf, NO_LOOKUPS, type Lookups } from './lookups.ts'
 import type { RespError, Reply } from '../reply.ts'
 import { Refusal, type Held, type Publication, type Step, type Stepped } from '../step.ts'
 import { crossSetOf, MoreKeys, withMoreKeys } from './more-keys.ts'
-import { publish } from './publications.ts'
+import { publicationBytes, publish } from './publications.ts'
 import { inOneGo, waitFor, type Sliced } from '../../core/work.ts'
 import { sentenceOf } from '../../core/sentence.ts'
 
@@ -167,7 +167,10 @@ export function* runSteps(
     const stepped = takesTime ? yield* applied(step, before, now) : applyTo(step, before, now)
     if (stepped instanceof MoreKeys) return stepped
     const { reply, next = [] } = stepped
-    if (stepped.published) published.push(...stepped.published)
+    if (stepped.published) {
+      published.push(...stepped.published)
+      answered += publicationBytes(stepped.published)
+    }
     mine.forEach((name, i) => {
       const after = next[i]
       touched += bytesOf(before[i]!) + bytesOf(after ?? null)

@@ -46,6 +46,7 @@ const LIKE_WRITES = new Set(['blmpop', 'bzmpop', 'pfcount', 'publish', 'spublish
 
 /** Of a run: each costs some microseconds at least. */
 const MOST_COMMANDS = 1_000_000
+const MOST_PUBLISHED = 10_000
 
 const byName = new Map(KEY_COMMANDS.map((command) => [command.name, command]))
 
@@ -69,6 +70,7 @@ export class Overlay {
   private commands = 0
   /** Bytes of values that were read and made. */
   private touched = 0
+  private publishedBytes = 0
 
   constructor(job: Job) {
     this.job = job
@@ -189,8 +191,15 @@ export class Overlay {
     return [String(seconds), String((this.job.nowMs % 1000) * 1000)]
   }
 
+  /** What is sent once the script has ended is kept until then. */
   publish(kind: Publication['kind'], [, channel, message]: readonly Buffer[]): Reply {
-    this.touched += channel!.length + message!.length
+    const { maxReplyBytes } = this.job.settings
+    const bytes = this.publishedBytes + channel!.length + message!.length
+    if (this.published.length === MOST_PUBLISHED || bytes > maxReplyBytes) {
+      const sentence = `A script may publish ${MOST_PUBLISHED} messages at most, of ${maxReplyBytes} bytes together (MAX_REPLY_BYTES).`
+      return new RespError(`ERR ${sentence}`)
+    }
+    this.publishedBytes = bytes
     this.published.push({ kind, channel: channel!, message: message! })
     // Who gets it is known when it is sent, and then the script has ended.
     return 0

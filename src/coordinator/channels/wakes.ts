@@ -26,6 +26,8 @@ const OTHERS_MS = 1000
 const MOST_TOLD = 8192
 /** Of other coordinators; beyond these they look by themselves. */
 const MOST_KNOWN = 262_144
+/** Looking for those that count no more takes long when there are so many. */
+const SWEEP_MS = 5000
 const MOST_PENDING = 10_000
 
 const WAITS = 1
@@ -70,6 +72,7 @@ export class Wakes implements WakeLink {
   private due = new Map<string, Set<number>>()
   private others = false
   private othersAtMs = -Infinity
+  private sweptAtMs = -Infinity
   private stopped = false
 
   constructor(options: WakesOptions, waiters: Wakeable) {
@@ -238,8 +241,12 @@ export class Wakes implements WakeLink {
   }
 
   private note(from: string, hashes: readonly number[]): void {
-    const untilMs = this.options.clock.monotonicMs() + LEASE_MS
-    if (this.known.size + hashes.length > MOST_KNOWN) this.sweep()
+    const nowMs = this.options.clock.monotonicMs()
+    const untilMs = nowMs + LEASE_MS
+    if (this.known.size + hashes.length > MOST_KNOWN && nowMs - this.sweptAtMs > SWEEP_MS) {
+      this.sweptAtMs = nowMs
+      this.sweep(nowMs)
+    }
     for (const hash of hashes) {
       const waiting = this.known.get(hash)
       if (waiting) waiting.set(from, untilMs)
@@ -247,8 +254,7 @@ export class Wakes implements WakeLink {
     }
   }
 
-  private sweep(): void {
-    const nowMs = this.options.clock.monotonicMs()
+  private sweep(nowMs: number): void {
     for (const [hash, waiting] of this.known) {
       if ([...waiting.values()].every((untilMs) => untilMs < nowMs)) this.known.delete(hash)
     }

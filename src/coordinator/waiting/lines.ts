@@ -15,19 +15,47 @@ interface Placed {
   readonly place: number
 }
 
+/** What is done again and again, once at a time: calls that come meanwhile share the next one, so they cannot pile up. */
+class Rounds {
+  private running: Promise<void> | null = null
+  private next: Promise<void> | null = null
+  private readonly round: () => Promise<void>
+
+  constructor(round: () => Promise<void>) {
+    this.round = round
+  }
+
+  /** One that begins after this call. @returns when it has ended */
+  run(): Promise<void> {
+    if (!this.running) return this.begin()
+    this.next ??= this.running.then(() => {
+      this.next = null
+      return this.running ?? this.begin()
+    })
+    return this.next
+  }
+
+  private begin(): Promise<void> {
+    const running = this.round().then(() => {
+      this.running = null
+    })
+    this.running = running
+    return running
+  }
+}
+
 /** Those at one key that take turns. */
 export class Line {
   readonly name: string
   readonly kind: number
   /** In their order. */
   readonly waiters = new Map<AnyWaiter, number>()
-  /** The one that runs, and one that begins when it has ended. */
-  round: Promise<void> | null = null
-  nextRound: Promise<void> | null = null
+  readonly rounds: Rounds
 
-  constructor(name: string, kind: number) {
+  constructor(name: string, kind: number, round: (line: Line) => Promise<void>) {
     this.name = name
     this.kind = kind
+    this.rounds = new Rounds(() => round(this))
   }
 
   /** The first ones that are wanted. */
@@ -40,6 +68,22 @@ export class Line {
   }
 }
 
+/** Those at one key that take nothing away. */
+export class Readers {
+  readonly waiters = new Map<AnyWaiter, number>()
+  readonly rounds: Rounds
+
+  constructor(round: (readers: Readers) => Promise<void>) {
+    this.rounds = new Rounds(() => round(this))
+  }
+}
+
+/** What is tried at a key. */
+export interface RoundsOfKey {
+  readonly line: (line: Line) => Promise<void>
+  readonly readers: (readers: Readers) => Promise<void>
+}
+
 /** A key that is waited for. */
 export class Entry {
   readonly name: string
@@ -47,7 +91,7 @@ export class Entry {
   /** How other coordinators call it. */
   readonly hash: number
   readonly lines = new Map<string, Line>()
-  readonly readers = new Map<AnyWaiter, number>()
+  readers: Readers | null = null
   isLookedAt = false
   private seen: Uint8Array | null = null
 
@@ -58,7 +102,7 @@ export class Entry {
   }
 
   get isEmpty(): boolean {
-    return this.lines.size === 0 && this.readers.size === 0
+    return this.lines.size === 0 && this.readers === null
   }
 
   /** Of whoever waits; there is one. */
@@ -66,7 +110,7 @@ export class Entry {
     for (const { waiters } of this.lines.values()) {
       for (const { waiting } of waiters.keys()) return waiting.level
     }
-    for (const { waiting } of this.readers.keys()) return waiting.level
+    for (const { waiting } of this.readers?.waiters.keys() ?? []) return waiting.level
     return 'one'
   }
 
@@ -116,24 +160,27 @@ export class Waiter<T> implements Wait<T> {
     }, partMs)
   }
 
-  join(entry: Entry, name: string, place: number): Line {
+  join(entry: Entry, name: string, place: number, { line: round }: RoundsOfKey): Line {
     let line = entry.lines.get(name)
-    if (!line) entry.lines.set(name, (line = new Line(name, this.waiting.kind)))
+    if (!line) entry.lines.set(name, (line = new Line(name, this.waiting.kind, round)))
     line.waiters.set(this as AnyWaiter, place)
     this.joined.push({ entry, line })
     return line
   }
 
-  read(entry: Entry, place: number): void {
-    entry.readers.set(this as AnyWaiter, place)
+  read(entry: Entry, place: number, { readers: round }: RoundsOfKey): void {
+    entry.readers ??= new Readers(round)
+    entry.readers.waiters.set(this as AnyWaiter, place)
     this.joined.push({ entry, line: null })
   }
 
   /** @returns the keys at which it has waited */
   leave(): Entry[] {
     for (const { entry, line } of this.joined) {
-      if (!line) entry.readers.delete(this as AnyWaiter)
-      else if (line.waiters.delete(this as AnyWaiter) && line.waiters.size === 0) {
+      if (!line) {
+        entry.readers?.waiters.delete(this as AnyWaiter)
+        if (entry.readers?.waiters.size === 0) entry.readers = null
+      } else if (line.waiters.delete(this as AnyWaiter) && line.waiters.size === 0) {
         if (entry.lines.get(line.name) === line) entry.lines.delete(line.name)
       }
     }

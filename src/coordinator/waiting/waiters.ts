@@ -27,15 +27,21 @@ import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
 import type { Emit } from '../../core/events.ts'
 import { sentenceOf } from '../../core/sentence.ts'
-import { Entry, Waiter, type Line } from './lines.ts'
+import { Entry, Waiter, type Line, type RoundsOfKey } from './lines.ts'
 import type { Wait, Waiters, Waiting } from './api.ts'
 
 /** A look at some keys. */
 const LOOK_MS = 1000
 const LOOKED_AT = 100
+/** Keys of which the others are told again with a look, and with how many looks all are. */
+const LEAST_ANNOUNCED = 1000
+const ROUND_OF_ANNOUNCING = 10
+/** So many are tried at once without having been looked at. */
+const FEW_KEYS = 16
 /** Attempts of one line, and readers of one key, at once. */
 const MOST_AT_ONCE = 16
-const READERS_AT_ONCE = 64
+const READERS_AT_ONCE = 32
+const LOOKS_AT_ONCE = 32
 const FIRST_RETRY_MS = 50
 const GIVING_BACK_MS = 10_000
 
@@ -69,8 +75,10 @@ export class KeyWaiters implements Waiters {
   private readonly options: WaitersOptions
   /** By latin1. */
   private readonly entries = new Map<string, Entry>()
-  /** By hash; different keys may have the same one. */
-  private readonly byHash = new Map<number, Set<Entry>>()
+  /** By hash; different keys may have the same one, which is rare. */
+  private readonly byHash = new Map<number, Entry | Set<Entry>>()
+  /** Goes round the hashes: those that other coordinators are told of again. */
+  private toAnnounce: Iterator<number> | null = null
   private woken = new Set<Entry>()
   private timer: TimerHandle | null = null
   private link: WakeLink | null = null
@@ -91,7 +99,7 @@ export class KeyWaiters implements Waiters {
   /** Something was stored at another coordinator. */
   wakeAll(hashes: readonly number[]): void {
     for (const hash of hashes) {
-      for (const entry of this.byHash.get(hash) ?? []) this.wakeEntry(entry)
+      for (const entry of this.withHash(hash)) this.wakeEntry(entry)
     }
   }
 
@@ -126,8 +134,8 @@ export class KeyWaiters implements Waiters {
   }
 
   private tryAll(entry: Entry): void {
-    for (const line of entry.lines.values()) void this.serve(line)
-    if (entry.readers.size > 0) void this.tryReaders(entry)
+    for (const line of entry.lines.values()) void line.rounds.run()
+    void entry.readers?.rounds.run()
   }
 
   // ---- the first look
@@ -135,29 +143,30 @@ export class KeyWaiters implements Waiters {
   private async firstPass<T>(waiter: Waiter<T>): Promise<void> {
     const { keys, line, isWhole } = waiter.waiting
     if (line === null) {
-      for (const [place, key] of keys.entries()) waiter.read(this.entryOf(key), place)
+      for (const [place, key] of keys.entries()) waiter.read(this.entryOf(key), place, this.rounds)
       await this.attempt(waiter, 0)
     } else if (isWhole) {
-      const [first] = keys.map((key, place) => waiter.join(this.entryOf(key), line, place))
-      await this.serve(first!)
+      const [first] = keys.map((key, place) => waiter.join(this.entryOf(key), line, place, this.rounds))
+      await first!.rounds.run()
     } else {
       for (const [place, key] of keys.entries()) {
         if (waiter.isOver) return
-        await this.serve(waiter.join(this.entryOf(key), line, place))
+        await waiter.join(this.entryOf(key), line, place, this.rounds).rounds.run()
       }
     }
     if (waiter.isOver) return
     this.blocked++
     waiter.block()
-    if (!waiter.isOver) this.announce(keys.map((key) => this.entryOf(key)))
+    if (!waiter.isOver) this.announce(keys.map((key) => this.entryOf(key).hash))
   }
 
   /** What was stored before the others knew of it is found by looking again. */
-  private announce(entries: readonly Entry[]): void {
-    const known = this.link?.announce(entries.map(({ hash }) => hash))
+  private announce(hashes: readonly number[]): void {
+    const known = this.link?.announce(hashes)
     if (!known) return
     void known.then(() => {
-      for (const { name } of entries) this.wake(name)
+      if (hashes.length <= FEW_KEYS) this.wakeAll(hashes)
+      else void this.lookAtAll(hashes)
     })
   }
 
@@ -168,8 +177,8 @@ export class KeyWaiters implements Waiters {
     entry = new Entry(name, Buffer.from(key))
     this.entries.set(name, entry)
     const alike = this.byHash.get(entry.hash)
-    if (alike) alike.add(entry)
-    else this.byHash.set(entry.hash, new Set([entry]))
+    if (alike instanceof Set) alike.add(entry)
+    else this.byHash.set(entry.hash, alike ? new Set([alike, entry]) : entry)
     return entry
   }
 
@@ -186,31 +195,18 @@ export class KeyWaiters implements Waiters {
   private forget(entry: Entry): void {
     this.entries.delete(entry.name)
     const alike = this.byHash.get(entry.hash)
-    alike?.delete(entry)
-    if (alike?.size === 0) this.byHash.delete(entry.hash)
+    if (alike instanceof Set && alike.delete(entry) && alike.size > 0) return
+    this.byHash.delete(entry.hash)
   }
 
   // ---- attempts
 
-  /** A round that begins after this call. @returns when it has ended */
-  private serve(line: Line): Promise<void> {
-    if (!line.round) return this.begin(line)
-    line.nextRound ??= line.round.then(() => {
-      line.nextRound = null
-      return line.round ?? this.begin(line)
-    })
-    return line.nextRound
+  private readonly rounds: RoundsOfKey = {
+    line: (line) => this.tryLine(line),
+    readers: ({ waiters }) => this.tryReaders([...waiters]),
   }
 
-  private begin(line: Line): Promise<void> {
-    const round = this.round(line).then(() => {
-      line.round = null
-    })
-    line.round = round
-    return round
-  }
-
-  private async round(line: Line): Promise<void> {
+  private async tryLine(line: Line): Promise<void> {
     const tried = new Set<Waiter<unknown>>()
     let isOtherType = false
     for (let atOnce = 1; ; atOnce = Math.min(2 * atOnce, MOST_AT_ONCE)) {
@@ -220,15 +216,21 @@ export class KeyWaiters implements Waiters {
       const outcomes = await Promise.all(next.map(({ waiter, place }) => this.attempt(waiter, place)))
       if (outcomes.some((outcome) => outcome === 'nothing' || outcome === 'failed')) return
       if (outcomes.includes('other-type')) isOtherType = true
+      if (atOnce === MOST_AT_ONCE) await this.turn()
     }
   }
 
-  private async tryReaders(entry: Entry): Promise<void> {
-    const readers = [...entry.readers]
+  private async tryReaders(readers: readonly (readonly [Waiter<unknown>, number])[]): Promise<void> {
     for (let from = 0; from < readers.length; from += READERS_AT_ONCE) {
       const some = readers.slice(from, from + READERS_AT_ONCE)
       await Promise.all(some.map(([waiter, place]) => this.attempt(waiter, place)))
+      await this.turn()
     }
+  }
+
+  /** Nodes of this process answer at once, and thousands of attempts would hold up everybody else. */
+  private turn(): Promise<void> {
+    return new Promise((resolve) => this.options.timers.endOfTurn(resolve))
   }
 
   private async attempt<T>(waiter: Waiter<T>, place: number): Promise<Outcome> {
@@ -314,7 +316,38 @@ export class KeyWaiters implements Waiters {
       this.entries.set(entry.name, entry)
       void this.lookAt(entry)
     }
-    this.announce([...this.entries.values()])
+    this.announceSome()
+  }
+
+  private async lookAtAll(hashes: readonly number[]): Promise<void> {
+    for (let from = 0; from < hashes.length; from += LOOKS_AT_ONCE) {
+      const some = hashes.slice(from, from + LOOKS_AT_ONCE).flatMap((hash) => this.withHash(hash))
+      await Promise.all(some.map((entry) => this.lookAt(entry)))
+      await this.turn()
+    }
+  }
+
+  private withHash(hash: number): Entry[] {
+    const found = this.byHash.get(hash)
+    return found instanceof Set ? [...found] : found ? [found] : []
+  }
+
+  /** All in a few seconds: each counts for half a minute at the others. */
+  private announceSome(): void {
+    const most = Math.max(LEAST_ANNOUNCED, Math.ceil(this.byHash.size / ROUND_OF_ANNOUNCING))
+    const some: number[] = []
+    while (some.length < most) {
+      this.toAnnounce ??= this.byHash.keys()
+      const next = this.toAnnounce.next()
+      if (next.done) {
+        this.toAnnounce = null
+        break
+      }
+      some.push(next.value)
+    }
+    if (this.byHash.size <= LEAST_ANNOUNCED) this.announce(some)
+    // So many are not looked at all at once, but by and by.
+    else void this.link?.announce(some)
   }
 
   private async lookAt(entry: Entry): Promise<void> {
@@ -324,8 +357,8 @@ export class KeyWaiters implements Waiters {
       const { key, level } = entry
       const found = await this.options.look(key, level)
       if (!found || (found.kind === KIND_STREAM && entry.hasSeen(found.version))) return
-      for (const line of entry.lines.values()) if (line.kind === found.kind) void this.serve(line)
-      if (entry.readers.size > 0) void this.tryReaders(entry)
+      for (const line of entry.lines.values()) if (line.kind === found.kind) void line.rounds.run()
+      void entry.readers?.rounds.run()
     } catch {
       // Nodes that do not answer are told of elsewhere; the next look comes.
     } finally {

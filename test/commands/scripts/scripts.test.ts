@@ -148,7 +148,12 @@ describe('the keys of a script', function () {
   let running: RunningRondo
   let client: RawResp
   before(async () => {
-    running = await startRondo({ REQUEST_TIMEOUT_MS: '8000', MAX_VALUE_BYTES: '64KiB', MAX_BATCH_KEYS: '50' })
+    running = await startRondo({
+      REQUEST_TIMEOUT_MS: '8000',
+      MAX_VALUE_BYTES: '64KiB',
+      MAX_BATCH_KEYS: '50',
+      MAX_REPLY_BYTES: '2MiB',
+    })
     client = await RawResp.open(running.rondo.respServer.port)
     await warmUp(client)
   })
@@ -237,12 +242,46 @@ describe('the keys of a script', function () {
     other.close()
   })
 
-  it('run over HTTP too', async () => {
+  const overHttp = async (...command: (string | number)[]) => {
     const response = await fetch(`http://127.0.0.1:${running.ports.socket}/api/v1/command`, {
       method: 'POST',
       headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify({ command: ['EVAL', INCREASE, 1, 'http'] }),
+      body: JSON.stringify({ command }),
     })
-    expect(await response.json()).to.deep.equal({ result: 1 })
+    return (await response.json()) as { result?: unknown }
+  }
+
+  it('run over HTTP too', async () => {
+    expect(await overHttp('EVAL', INCREASE, 1, 'http')).to.deep.equal({ result: 1 })
+  })
+
+  it('answer over HTTP whatever Lua has', async () => {
+    const shapes =
+      '{true, false, {big_number = "123456789012345678901"}, {double = 1.5}, {map = {a = 1}}, {set = {x = true}}, {ok = "so"}}'
+    expect(await overHttp('EVAL', `redis.setresp(3) return ${shapes}`, 0)).to.deep.equal({
+      result: [1, 0, '123456789012345678901', '1.5', ['a', 1], ['x'], 'so'],
+    })
+  })
+
+  it('and what is nested too deeply, or too long, is an error, and not the end of the process', async () => {
+    for (const shape of ['a[1] = a', 'a.map = a', 'a.set = {[a] = true}', 'a.err = string.rep("x", 3e6)']) {
+      const script = `redis.setresp(3) local a = {} ${shape} return a`
+      const reply = await client.ask('EVAL', script, '0')
+      expect(reply, shape).to.match(/ERR reached lua stack limit|MAX_REPLY_BYTES/)
+      if (!shape.includes('err'))
+        expect(JSON.stringify(await overHttp('EVAL', script, 0))).to.include('stack limit')
+    }
+    const wide = 'local t = {} for i = 1, 5000 do t[i] = {i, "x"} end return t'
+    expect((await overHttp('EVAL', wide, 0)).result).to.have.length(5000)
+    expect(await client.ask('EVAL', wide, '0')).to.match(/^\*5000\r\n[^]*\*2\r\n:5000\r\n\$1\r\nx\r\n$/)
+  })
+
+  it('publish so much, and no more', async () => {
+    const publishing = (message: string) =>
+      `local n = 0 for i = 1, 20000 do if type(redis.pcall("publish", "c", ${message})) == "table" then break end n = i end return n`
+    expect(await client.ask('EVAL', publishing('""'), '0')).to.equal(':10000\r\n')
+    expect(await client.ask('EVAL', `local x = string.rep("x", 1e6) ${publishing('x')}`, '0')).to.equal(
+      ':2\r\n',
+    )
   })
 })

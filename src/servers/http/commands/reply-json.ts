@@ -1,9 +1,11 @@
 /** Replies of commands as JSON, in the shapes of RESP2: maps and sets are arrays. Long ones are written in turns. */
 import { isUtf8 } from 'node:buffer'
 import {
+  Big,
+  Bool,
   Constant,
   Double,
-  itemsOf,
+  elementsOf,
   NULL_ARRAY,
   RespError,
   Simple,
@@ -24,14 +26,16 @@ const OK = 'OK'
 const ELEMENT_BYTES = 64
 
 export async function pushReply(into: Pieces, reply: Reply, form: TextForm, work: Work): Promise<void> {
-  const items = itemsOf(reply, 2)
-  if (!items) {
+  const elements = elementsOf(reply, 2)
+  if (!elements) {
     await pushPlain(into, reply, form, work)
     return
   }
   into.push('[')
-  for (const [i, item] of items.entries()) {
-    if (i > 0) into.push(',')
+  let isFirst = true
+  for (const item of elements.items) {
+    if (!isFirst) into.push(',')
+    isFirst = false
     await pushReply(into, item, form, work)
   }
   into.push(']')
@@ -44,6 +48,7 @@ async function pushPlain(into: Pieces, reply: Reply, form: TextForm, work: Work)
   else if (reply instanceof Constant) await pushReply(into, reply.reply, form, work)
   else if (reply instanceof RespError) into.push(`{"error":${JSON.stringify(reply.text)}}`)
   else if (reply instanceof Simple && reply.text === OK) into.push(`"${OK}"`)
+  else if (reply instanceof Bool) into.push(reply.value ? '1' : '0')
   else if (typeof reply === 'number' || typeof reply === 'bigint') {
     // Readers of JSON know numbers exactly up to 2^53 only.
     if (Number.isSafeInteger(Number(reply))) into.push(String(reply))
@@ -51,10 +56,11 @@ async function pushPlain(into: Pieces, reply: Reply, form: TextForm, work: Work)
   } else await pushText(into, bytesOf(reply as Text), form, work)
 }
 
-type Text = Buffer | string | Simple | Verbatim | Double
+type Text = Buffer | string | Simple | Verbatim | Double | Big
 
 function bytesOf(reply: Text): Buffer {
   if (Buffer.isBuffer(reply)) return reply
+  if (reply instanceof Big) return Buffer.from(reply.digits)
   return Buffer.from(typeof reply === 'string' ? reply : reply.text)
 }
 

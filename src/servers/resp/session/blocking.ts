@@ -5,7 +5,7 @@
  * more, what it was just taking is given back, and what it has sent behind is dropped.
  */
 import type { Wait } from '../../../coordinator/api.ts'
-import { replyOf } from '../../../commands/errors.ts'
+import { errorOf, replyOf } from '../../../commands/errors.ts'
 import { RespError, type Reply } from '../../../commands/reply.ts'
 import { beginWaiting, planOf, type BlockingCommand } from '../../../commands/run/blocking.ts'
 import { claimEverything } from '../connection/claims.ts'
@@ -13,6 +13,9 @@ import { compacted } from '../connection/compact.ts'
 import { WaitingSlot } from '../connection/waiting-slot.ts'
 import type { Client, Command } from '../model.ts'
 import { runKeyed } from './run-keyed.ts'
+
+/** About what waiting at a key takes: its place in the order of that key, and what is known of the key. */
+const WAITED_KEY_BYTES = 1024
 
 export const CLOSING = new RespError('UNBLOCKED this coordinator is shutting down: wait at another one')
 
@@ -28,15 +31,28 @@ export function runBlocking(
   }
   const own = compacted([...args])
   const plan = planOf(client, own, blocking)!
+  if (plan instanceof RespError) {
+    client.say(plan, command)
+    return
+  }
   const isGone = () => client.gone || client.inputEnded
-  const wait = plan instanceof RespError ? plan : beginWaiting(client, own, blocking, plan, isGone)
+  const heldBytes = plan.keys.length * WAITED_KEY_BYTES
+  client.account.add(heldBytes)
+  const wait = client.account.isRefused
+    ? errorOf(client.account.refusal())
+    : beginWaiting(client, own, blocking, plan, isGone)
   if (wait instanceof RespError) {
+    client.account.add(-heldBytes)
     client.say(wait, command)
     return
   }
   const slot = new WaitingSlot(client, command)
   client.add(slot)
-  void hand(client, slot, wait, claimEverything(client))
+  const released = claimEverything(client)
+  void hand(client, slot, wait, () => {
+    client.account.add(-heldBytes)
+    released()
+  })
 }
 
 async function hand(
