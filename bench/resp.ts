@@ -8,52 +8,39 @@
  * redis-benchmark takes whatever comes back for an answer: so what was stored is read back through each target afterwards,
  * and counted on its nodes.
  */
-import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Redis } from 'ioredis'
-import { freePort, startRedisCluster, type RedisServer } from '../scripts/redis-server.ts'
+import type { RedisServer } from '../scripts/redis-server.ts'
 import { CONNECTIONS, onPath } from './load.ts'
-import { cpuSeconds, portSaidBy, start, temporaryFolder, type Child } from './processes.ts'
 import { align, median } from './report.ts'
+import {
+  clientOf,
+  endTargets,
+  PEER,
+  redisBenchmark,
+  startNutcracker,
+  startPlain,
+  startRondo,
+  type RespRound,
+  type RespTarget,
+} from './resp-targets.ts'
 
-const NODES = 4
 const VALUE_BYTES = 100
 /** redis-benchmark names its keys key:000000000000 and on. */
 const KEYS = 100_000
 const CHECKED_KEYS = 500
 const WARM_UP_REQUESTS = 40_000
-const SETTLE_MS = 250
-const OVERTIME_MS = 60_000
 
 export interface RespPlan {
   readonly seconds: number
   readonly rounds: number
 }
 
-interface Target {
-  readonly label: string
-  readonly copies: number
-  readonly port: number
-  readonly proxy: Child | null
-  readonly nodes: readonly RedisServer[]
-}
-
-interface Round {
-  readonly perSecond: number
-  readonly p50Ms: number
-  readonly p99Ms: number
-  /** Of the proxy. */
-  readonly cpuMicros: number
-}
-
 interface Phase {
-  readonly target: Target
+  readonly target: RespTarget
   readonly op: 'GET' | 'SET'
   readonly pipeline: number
   requests: number
-  readonly rounds: Round[]
+  readonly rounds: RespRound[]
 }
 
 /** What is aimed at, against nutcracker. */
@@ -65,14 +52,13 @@ const AIMS = [
   { label: 'Rondo N=3', op: 'SET', pipeline: 16, aim: 0.28 },
   { label: 'Rondo N=3', op: 'SET', pipeline: 1, aim: 0.28 },
 ] as const
-const PEER = 'nutcracker'
 
 /** The part of the report, or a line that says why there is none. */
 export async function measureResp(plan: RespPlan, say: (line: string) => void): Promise<string> {
   if (onPath('redis-benchmark') === null) {
     return 'redis-benchmark is not on PATH: the Redis protocol server was left out (Debian: apt-get install redis-tools).'
   }
-  const targets: Target[] = []
+  const targets: RespTarget[] = []
   try {
     say('starting the Redis protocol targets')
     targets.push(await startRondo(3), await startRondo(1), ...(await startNutcracker()), await startPlain())
@@ -95,16 +81,11 @@ export async function measureResp(plan: RespPlan, say: (line: string) => void): 
     for (const target of targets) await verify(target)
     return report(plan, phases)
   } finally {
-    await Promise.all(
-      targets.map(async ({ proxy, nodes }) => {
-        await proxy?.end()
-        await Promise.all(nodes.map((node) => node.stop()))
-      }),
-    )
+    await endTargets(targets)
   }
 }
 
-function phasesOf(targets: readonly Target[]): Phase[] {
+function phasesOf(targets: readonly RespTarget[]): Phase[] {
   // Writes first: reads then find all keys.
   const loads = (['SET', 'GET'] as const).flatMap((op) => [16, 1].map((pipeline) => ({ op, pipeline })))
   return loads.flatMap(({ op, pipeline }) =>
@@ -114,79 +95,14 @@ function phasesOf(targets: readonly Target[]): Phase[] {
   )
 }
 
-async function startRondo(copies: number): Promise<Target> {
-  const nodes = await startRedisCluster(NODES)
-  const proxy = start(process.execPath, [fileURLToPath(new URL('../dist/main.js', import.meta.url))], {
-    env: {
-      NODE_ENV: 'production',
-      REDIS_URLS: nodes.map(({ port }, i) => `redis-${i + 1}=127.0.0.1:${port}`).join(','),
-      REPLICATION_FACTOR: String(copies),
-      PORT: '0',
-      RESP_PORT: '0',
-    },
-  })
-  const port = await portSaidBy(proxy, /redis-cli -p (\d+)/)
-  return { label: `Rondo N=${copies}`, copies, port, proxy, nodes }
-}
-
-async function startNutcracker(): Promise<Target[]> {
-  const program = onPath(PEER)
-  if (program === null) return []
-  const nodes = await startRedisCluster(NODES)
-  const port = await freePort()
-  const servers = nodes.map((node) => `    - 127.0.0.1:${node.port}:1\n`).join('')
-  const file = join(temporaryFolder(), 'nutcracker.yml')
-  await writeFile(
-    file,
-    `bench:\n  listen: 127.0.0.1:${port}\n  hash: murmur\n  distribution: ketama\n  redis: true\n` +
-      `  auto_eject_hosts: false\n  preconnect: true\n  servers:\n${servers}`,
-  )
-  const stats = await freePort()
-  const folder = temporaryFolder()
-  const proxy = start(program, [
-    `--conf-file=${file}`,
-    `--stats-port=${stats}`,
-    '--stats-addr=127.0.0.1',
-    `--output=${join(folder, 'nutcracker.log')}`,
-    `--pid-file=${join(folder, 'nutcracker.pid')}`,
-  ])
-  await delay(500) // it says nothing when it listens; load() fails if it does not
-  return [{ label: PEER, copies: 1, port, proxy, nodes }]
-}
-
-async function startPlain(): Promise<Target> {
-  const nodes = await startRedisCluster(1)
-  return { label: 'one Redis', copies: 1, port: nodes[0]!.port, proxy: null, nodes }
-}
-
-async function load({ target, op, pipeline }: Phase, requests: number): Promise<Round> {
-  const { proxy, nodes, port } = target
-  const pid = proxy?.pid ?? nodes[0]!.pid!
-  const before = cpuSeconds(pid)
-  const child = start('redis-benchmark', [
-    ...['-p', String(port), '-t', op.toLowerCase(), '-n', String(requests), '-P', String(pipeline)],
-    ...['-c', String(CONNECTIONS), '-d', String(VALUE_BYTES), '-r', String(KEYS), '--csv'],
-  ])
-  const overtime = setTimeout(() => void child.end(), OVERTIME_MS)
-  const text = await child.finished.finally(() => clearTimeout(overtime))
-  const cpu = cpuSeconds(pid) - before
-  await delay(SETTLE_MS)
-  const line = text.split('\n').findLast((candidate) => candidate.startsWith(`"${op}"`))
-  if (line === undefined) throw new Error(`redis-benchmark gave no result for ${target.label}:\n${text}`)
-  // "test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms","max_latency_ms"
-  const [, perSecond, , , p50Ms, , p99Ms] = line.replaceAll('"', '').split(',').map(Number)
-  return { perSecond: perSecond!, p50Ms: p50Ms!, p99Ms: p99Ms!, cpuMicros: (cpu * 1e6) / requests }
+function load({ target, op, pipeline }: Phase, requests: number): Promise<RespRound> {
+  const args = ['-t', op.toLowerCase(), '-d', String(VALUE_BYTES)]
+  return redisBenchmark(target, requests, { pipeline, range: KEYS, args })
 }
 
 /** What was stored must be there, whole, and in as many copies as were promised. */
-async function verify({ label, port, nodes, copies }: Target): Promise<void> {
-  const client = new Redis({
-    port,
-    host: '127.0.0.1',
-    disableClientInfo: true,
-    enableReadyCheck: false,
-    protocol: 2,
-  })
+async function verify({ label, port, nodes, copies }: RespTarget): Promise<void> {
+  const client = clientOf(port)
   try {
     let found = 0
     for (let i = 0; i < CHECKED_KEYS; i++) {
@@ -216,7 +132,7 @@ async function keysIn({ port }: RedisServer): Promise<number> {
 }
 
 function report({ rounds, seconds }: RespPlan, phases: readonly Phase[]): string {
-  const of = (phase: Phase, pick: (round: Round) => number) => median(phase.rounds.map(pick))
+  const of = (phase: Phase, pick: (round: RespRound) => number) => median(phase.rounds.map(pick))
   const rows = phases.map((phase) => [
     phase.target.label,
     `${phase.op} P${phase.pipeline}`,
@@ -232,7 +148,7 @@ function report({ rounds, seconds }: RespPlan, phases: readonly Phase[]): string
     const ours = find(label)
     const theirs = find(PEER)
     if (!ours || !theirs) return []
-    const ratio = (pick: (round: Round) => number) =>
+    const ratio = (pick: (round: RespRound) => number) =>
       ours.rounds.map((mine, i) => pick(mine) / pick(theirs.rounds[i]!))
     const values = ratio((round) => round.perSecond)
     const byCpu = 1 / median(ratio((round) => round.cpuMicros))

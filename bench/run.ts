@@ -8,6 +8,7 @@
  *   npm run bench -- --memory                  instead: what short-lived values cost in memory (memory.ts)
  *   npm run bench -- --moving                  instead: how fast keys move to a node that joins (moving.ts)
  *   npm run bench -- --wal                     instead: what it costs to keep memory nodes on disk (wal.ts)
+ *   npm run bench -- --types                   instead: data types, scripts, queues and channels (types.ts)
  *   npm run bench -- --near                    instead: GETs with the near cache, beside those without it (near.ts)
  *
  * Turn by turn: in each round every target gets the same load for the same time, one after the other, so that what the
@@ -32,6 +33,7 @@ import { measureNear } from './near.ts'
 import { profileDuring, summarise } from './profile/profile.ts'
 import { ratiosOf, ratioTableOf, tableOf, warningsOf, type Series } from './report.ts'
 import { measureResp, type RespPlan } from './resp.ts'
+import { measureTypes } from './types.ts'
 import { measureWal } from './wal.ts'
 import { startTarget, TARGET_NAMES, type Target, type TargetName } from './targets.ts'
 
@@ -55,6 +57,8 @@ const HELP = `npm run bench -- [options]
   --memory          instead: keys and memory held, against a plain Redis, under values of a short TTL (--ttl, default 10 s)
   --moving          instead: keys moved per second to a node that joins, against MIGRATE (--keys, default 200000)
   --near            instead: GETs drawn by Zipf, with the near cache and without it
+  --types           instead: data types, scripts, queues and channels, against nutcracker and a plain Redis (--seconds, --rounds,
+                    --pipeline, and --rows <text>: only those whose name has it)
   --wal             instead: stores a second on memory nodes with DATA_DIR, for each DATA_FSYNC, against a Redis with the
                     same appendfsync (--seconds, --rounds)
 `
@@ -90,6 +94,10 @@ async function main(): Promise<void> {
   }
   if (args.includes('--near')) {
     await measureNear(args)
+    return
+  }
+  if (args.includes('--types')) {
+    await measureTypes(args)
     return
   }
   if (args.includes('--wal')) {
