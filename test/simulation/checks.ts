@@ -13,6 +13,8 @@ import type { Topology } from '../../src/core/topology.ts'
 import { checkLinearizable, type HistoryEntry } from './linearizable.ts'
 import { NODE_TIMEOUT_MS } from './link.ts'
 import { ALL_SERVERS, keysOf, type Schedule } from './schedule.ts'
+import { PUSHES_AT_LAST } from './typed.ts'
+import { isWait } from './waiting.ts'
 import { nameOf, onlyReads, type Done, type Watch } from './workload.ts'
 import { QUEUE_TIMEOUT_MS, REQUEST_TIMEOUT_MS, type World } from './world.ts'
 
@@ -86,6 +88,7 @@ export class Checks implements Watch {
 
   ended(done: Done): void {
     const { operation } = done
+    if (isWait(operation.kind)) return // as long as it waits
     const tookMs = done.endMs - done.startMs
     // Alone on its connection it does not wait for room for much longer than the limit.
     // A value with a tag waits for the tag first, which is a read and one update or two.
@@ -100,7 +103,10 @@ export class Checks implements Watch {
     if (workedMs > timeoutMs + DEADLINE_SLACK_MS + this.stalledMs) {
       this.world.fault(`${nameOf(done)} took ${workedMs.toFixed(0)} ms after it had begun`)
     }
-    if (this.healed && !this.schedule.beyond && done.outcome !== 'ok' && !this.maySeeLaterVersions(done)) {
+    const isTorn = operation.isContended === true && done.outcome === 'unknown'
+    if (isTorn) this.world.counters.count('unknown where coordinators meet, although nothing fails')
+    const mustSucceed = this.healed && !this.schedule.beyond && !isTorn
+    if (mustSucceed && done.outcome !== 'ok' && !this.maySeeLaterVersions(done)) {
       this.world.fault(`${nameOf(done)} failed after healing: ${done.error}`)
     }
     if (this.schedule.beyond) return
@@ -385,7 +391,8 @@ export class Checks implements Watch {
     for (const key of keys) {
       const ofKey = history.filter(
         ({ operation }) =>
-          isOfAll(operation.kind) || (keysOf(operation).includes(key) && operation.level === 'quorum'),
+          !isWait(operation.kind) &&
+          (isOfAll(operation.kind) || (keysOf(operation).includes(key) && operation.level === 'quorum')),
       )
       if (ofKey.length === 0) continue
       const verdict = checkLinearizable(
@@ -451,6 +458,39 @@ export class Checks implements Watch {
     }
   }
 
+  /** MULTI adds to a list, a hash and a sorted set, to all or none: see checkTotals. */
+  checkTypes(history: readonly Done[]): void {
+    if (this.schedule.beyond) return
+    const multis = history.filter(({ operation }) => operation.kind === 'multi')
+    for (const total of history.filter(({ operation }) => operation.kind === 'multi-total')) {
+      if (total.outcome !== 'ok') continue
+      const byHalves = multis.filter((one) => one.outcome === 'unknown' && one.start < total.end)
+      const amounts = new Set(byHalves.map(({ operation }) => operation.value))
+      const [first, ...others] = total.balances.map((balance) => balance ?? 0) as [number, ...number[]]
+      if (others.every((other) => isMadeOf(first - other, amounts))) continue
+      this.world.fault(
+        `${nameOf(total)} finds ${total.balances.join(', ')} in the list, the hash and the scores`,
+      )
+    }
+  }
+
+  /** Whoever waits while nothing fails is served: by a look at the latest, and by a message, once these get through. */
+  checkServed(history: readonly Done[]): void {
+    for (const waiting of history.filter(({ operation }) => isWait(operation.kind))) {
+      const { mustBeServedMs, value, isContended } = waiting.operation
+      if (mustBeServedMs === undefined) continue
+      const isTorn = (done: Done) => done.operation.isContended === true && done.outcome === 'unknown'
+      if (isContended && history.some(isTorn)) continue
+      const pushed = history.find(
+        ({ operation }) => operation.value === value && operation.client === PUSHES_AT_LAST,
+      )!
+      const tookMs = waiting.endMs - Math.max(waiting.startMs, pushed.endMs)
+      if (waiting.outcome === 'ok' && tookMs <= mustBeServedMs) continue
+      const got = waiting.outcome === 'ok' ? `after ${tookMs.toFixed(0)} ms` : 'never'
+      this.world.fault(`${nameOf(waiting)} was served ${got}, although an element was there`)
+    }
+  }
+
   checkConverged(history: readonly Done[]): void {
     for (const server of this.world.servers) {
       if (!this.world.topologies.isMember(server)) continue
@@ -510,6 +550,7 @@ function entryOf(done: Done, key: string): HistoryEntry {
   return {
     ...effectOn(done, key),
     expected: done.expected,
+    about: done.about,
     start: done.start,
     end: known ? done.end : Infinity,
     known,
@@ -524,9 +565,11 @@ function effectOn(done: Done, key: string): Pick<HistoryEntry, 'kind' | 'value' 
   const { kind, value } = operation
   const place = keysOf(operation).indexOf(key)
   const balance = done.balances[place] ?? null
+  if (kind === 'multi-total') return { kind: 'read', value: 0, result: balance }
+  if (kind === 'multi') return { kind: 'add', value, result: balance }
   if (kind === 'total') return { kind: 'read', value: 0, result: balance }
   if (kind === 'move') return { kind: 'add', value: place === 0 ? -value : value, result: balance }
-  return { kind: kind === 'flush-all' ? 'delete' : kind, value, result }
+  return { kind: kind === 'flush-all' ? 'delete' : (kind as HistoryEntry['kind']), value, result }
 }
 
 function areSame(one: readonly Server[], two: readonly Server[]): boolean {

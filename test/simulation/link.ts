@@ -28,6 +28,7 @@ import type {
 } from '../../src/nodes/node.ts'
 import { noteAnswer, noteSent, type Counters } from './coverage.ts'
 import type { Host } from './host.ts'
+import { SimMessenger } from './messenger.ts'
 import { Wire, type Path } from './network.ts'
 import type { OtherMarker, Outcome, Process, SentCall, Server } from './server.ts'
 
@@ -115,6 +116,7 @@ export class SimLink {
 
   private controlWire: Wire | null = null
   private controlCalls = new Set<ControlCall>()
+  private readonly messengers = new Set<SimMessenger>()
 
   private constructor(id: string, world: LinkWorld) {
     this.id = id
@@ -148,7 +150,8 @@ export class SimLink {
 
   /** Connections that may still bring something. */
   wires(): Wire[] {
-    return [this.wire, this.controlWire].filter((wire) => wire !== null)
+    const messages = [...this.messengers].map(({ wire }) => wire)
+    return [this.wire, this.controlWire, ...messages].filter((wire) => wire !== null)
   }
 
   private call(method: string, args: unknown[]): unknown {
@@ -332,6 +335,7 @@ export class SimLink {
   /** The coordinator's process has died: connections close, and nobody is told. */
   abandon(): void {
     for (const wire of this.wires()) wire.close()
+    for (const messenger of [...this.messengers]) messenger.abandon()
   }
 
   // ---- control path
@@ -342,16 +346,13 @@ export class SimLink {
     return { ...report, sentAtMonotonicMs, receivedAtMonotonicMs: this.world.host.monotonicMs() }
   }
 
-  /** Messages are not simulated: nobody gets any. */
+  /** A connection of its own. */
   messenger(to: MessengerEvents): Messenger {
-    let isClosed = false
-    this.world.host.setTimeout(() => isClosed || to.ended('messages are not simulated'), 0)
-    return {
-      listen: (_to, done) => done('messages are not simulated'),
-      unlisten: () => undefined,
-      publish: (_topic, _bytes, call) => call.onFailure(SHUT),
-      close: () => (isClosed = true),
-    }
+    const world = { ...this.world, silentMs: NODE_TIMEOUT_MS }
+    const openMs = CONNECT_TIMEOUT_MS + NODE_TIMEOUT_MS
+    const messenger = new SimMessenger(world, to, (over) => this.messengers.delete(over), openMs)
+    this.messengers.add(messenger)
+    return messenger
   }
 
   /** A connection of its own. */

@@ -1,7 +1,8 @@
 /** Schedules from seeds: which operations, in bursts, and which faults, by chance or by a plot (plots.ts). */
 import { seeded, type Random } from '../support/random.ts'
 import { CHANGE_PLOTS, replacedAsleep, type ChangePlot } from './change-plots.ts'
-import { HASH, LIST, type CollectionKind } from './collections.ts'
+import { HASH, isOnCollection, LIST, type CollectionKind } from './collections.ts'
+import { typedOperations, WORKLOADS } from './typed.ts'
 import { CROWDED, EXPIRING, PLOTS, WEAK, type Plot, type Size } from './plots.ts'
 import {
   ACCOUNTS,
@@ -23,6 +24,8 @@ export interface ProfileOptions {
   readonly flushes?: boolean
   /** Values have a tag, which is invalidated. */
   readonly tags?: boolean
+  /** Queues with clients that wait, streams, leaderboards, counters, MULTI: in all runs, or in every fourth one. */
+  readonly types?: 'all' | 'some'
 }
 
 const LASTS_MS = 2500
@@ -33,6 +36,9 @@ const LIVES_MS = [50, 50, 20_000]
 export const MAX_MOVES = 26
 
 export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedule {
+  const hasTypes = options.types === 'all' || (options.types === 'some' && seed % 4 === 3)
+  if (hasTypes && !options.beyond && !options.flushes && !options.tags)
+    return typed({ ...byChance(seed, options) })
   if (options.tags) return tagged(byChance(seed, options))
   if (options.flushes) return flushed(byChance(seed, options))
   if (!options.changes || options.beyond) return byChance(seed, options)
@@ -89,6 +95,17 @@ function tagged(schedule: Schedule): Schedule {
   })
   const inOrder = (one: { at: number }, other: { at: number }) => one.at - other.at
   return { ...schedule, operations: [...single, ...invalidations].sort(inOrder) }
+}
+
+/** At `quorum` only, with operations on collections in place of those on values, at the same times. */
+function typed(schedule: Schedule): Schedule {
+  const { seed } = schedule
+  const random = seeded(seed * 2 + 2_300_000_001)
+  for (let i = 0; i < 3; i++) random.next()
+  const which = random.pick(WORKLOADS)
+  const isPlain = ({ level, kind }: Operation) => level === 'quorum' && kind !== 'move' && kind !== 'total'
+  const slots = schedule.operations.filter((one) => isPlain(one) && !isOnCollection(one.kind))
+  return { ...schedule, operations: typedOperations(random, which, slots) }
 }
 
 /** All clocks are set back, and before a coordinator notices it, it goes on writing, and another one deletes all. */

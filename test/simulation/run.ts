@@ -17,6 +17,8 @@ Runs simulated clusters with random faults on a virtual clock, and checks every 
   --changes       members join and leave
   --flushes       all keys are deleted, some times
   --tags          values have a tag, which is invalidated
+  --types         queues with clients that wait, streams, leaderboards, counters and MULTI in every run, not in every fourth
+  --plain         in none
   --converge      after healing all replicas must become equal, and every node clean
   --all           goes on after a failure, and names all failing seeds
   --ignore 7,9    leaves out these seeds
@@ -32,6 +34,8 @@ const values = optionsOf(USAGE, {
   changes: { type: 'boolean', default: false },
   flushes: { type: 'boolean', default: false },
   tags: { type: 'boolean', default: false },
+  types: { type: 'boolean', default: false },
+  plain: { type: 'boolean', default: false },
   converge: { type: 'boolean', default: false },
   all: { type: 'boolean', default: false },
   ignore: { type: 'string', default: '' },
@@ -41,7 +45,9 @@ const values = optionsOf(USAGE, {
 
 const ignored = new Set(values.ignore.split(',').filter(Boolean).map(Number))
 const MOST_TOLD = 25
-const profile = { beyond: values.beyond, changes: values.changes, flushes: values.flushes, tags: values.tags }
+const { beyond, changes, flushes, tags } = values
+const types = values.types ? 'all' : values.plain || changes ? undefined : 'some'
+const profile = { beyond, changes, flushes, tags, ...(types && ({ types } as const)) }
 const options: RunOptions = values.converge ? { expect: { converge: true } } : {}
 
 process.exitCode =

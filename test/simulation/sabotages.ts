@@ -45,6 +45,8 @@ export interface Sabotage extends Change {
   readonly flushes?: boolean
   /** Found only where values have tags. */
   readonly tags?: boolean
+  /** Found where all runs have queues, streams, leaderboards, counters or MULTI. */
+  readonly types?: boolean
 }
 
 export const SABOTAGES: readonly Sabotage[] = [
@@ -547,6 +549,137 @@ import { readRecord } from '../../coordinator/promises.ts'`,
     file: 'src/commands/collections/hashes.ts',
     find: 'next.keep(hash, from, at).add(entry)',
     replace: 'next.add(entry)',
+  },
+  {
+    name: 'counters-start-again',
+    rule: 'HINCRBY adds to what is there',
+    file: 'src/commands/collections/hashes.ts',
+    find: 'const after = BigInt(before) + by',
+    replace: 'const after = (hash.length > 1 ? 0n : BigInt(before)) + by',
+    types: true,
+  },
+  {
+    name: 'multi-sees-nothing',
+    rule: 'a command of MULTI sees what those before it have changed',
+    file: 'src/commands/run/together.ts',
+    find: '      held.set(name, after)\n',
+    replace: '',
+    types: true,
+  },
+  // ---- streams
+  {
+    name: 'ids-by-the-clock',
+    rule: 'the id of an entry is above all before it, whatever the time',
+    file: 'src/commands/streams/add.ts',
+    find: 'return nowMs > msOf(lastId) ? streamId(nowMs, 0) : nextId(lastId)!',
+    replace: 'return lastId.length > 0 ? streamId(nowMs, 0) : nextId(lastId)!',
+    types: true,
+  },
+  {
+    name: 'delivered-and-forgotten',
+    rule: 'what was delivered is pending until it is acknowledged',
+    file: 'src/commands/streams/deliver.ts',
+    find: 'if (!noAck) this.pending.put(id, {',
+    replace: 'if (!noAck && i % 2 === 0) this.pending.put(id, {',
+    types: true,
+  },
+  {
+    name: 'acknowledged-comes-back',
+    rule: 'what was acknowledged is delivered to nobody again',
+    file: 'src/commands/streams/pending.ts',
+    find: 'const groups = withGroup(stream.groups, group.with({ pending }))',
+    replace: 'const groups = withGroup(stream.groups, pending.length > 1 ? group : group.with({ pending }))',
+    types: true,
+  },
+  {
+    name: 'delivered-again',
+    rule: 'an entry is delivered to one consumer of a group',
+    file: 'src/commands/streams/deliver.ts',
+    find: 'lastId: stream.id(first + length - 1)',
+    replace: 'lastId: first > 2 ? group.lastId : stream.id(first + length - 1)',
+    types: true,
+  },
+  {
+    name: 'young-by-another-clock',
+    rule: 'with a min-idle-time of 0 everything that is pending is claimed',
+    file: 'src/commands/streams/claim.ts',
+    find: 'return leastIdleMs > 0 && ',
+    replace: 'return ',
+    types: true,
+  },
+  // ---- clients that wait
+  {
+    name: 'gone-with-the-element',
+    rule: 'what was taken for a client that has gone is given back',
+    file: 'src/coordinator/waiting/waiters.ts',
+    find: 'if (waiter.waiting.isGone()) {\n      giveBack?.()',
+    replace: 'if (waiter.waiting.isGone()) {',
+    types: true,
+  },
+  {
+    name: 'given-back-twice',
+    rule: 'what may have been given back is not given back again',
+    file: 'src/coordinator/waiting/waiters.ts',
+    find: 'if (isCertain(error) && waitMs < GIVING_BACK_MS) {',
+    replace: 'if (waitMs < GIVING_BACK_MS) {',
+    types: true,
+  },
+  {
+    name: 'popped-for-nobody',
+    rule: 'an attempt that may have taken something ends the wait',
+    file: 'src/coordinator/waiting/waiters.ts',
+    find: 'if (isCertain(error)) waiter.couldNotLook()',
+    replace: 'if (error) waiter.couldNotLook()',
+    types: true,
+  },
+  {
+    name: 'last-come-first-served',
+    rule: 'those who wait at a key are tried in the order in which they came',
+    file: 'src/coordinator/waiting/lines.ts',
+    find: 'for (const [waiter, place] of this.waiters) {',
+    replace: 'for (const [waiter, place] of [...this.waiters].reverse()) {',
+    types: true,
+  },
+  {
+    name: 'only-the-first-is-woken',
+    rule: 'whoever has got something is followed by the next one',
+    file: 'src/coordinator/waiting/waiters.ts',
+    find: 'if (next.length === 0) return\n      for',
+    replace: 'if (next.length === 0 || tried.size > 0) return\n      for',
+    types: true,
+  },
+  {
+    name: 'others-not-woken',
+    rule: 'what is stored wakes clients that wait at other coordinators',
+    file: 'src/coordinator/waiting/waiters.ts',
+    find: '    this.link?.wake(key)\n',
+    replace: '',
+    types: true,
+  },
+  {
+    name: 'not-announced',
+    rule: 'the others are told that somebody waits',
+    file: 'src/coordinator/waiting/waiters.ts',
+    find: 'if (!waiter.isOver) this.announce(keys.map((key) => this.entryOf(key)))',
+    replace: 'if (this.blocked < 0) this.announce(keys.map((key) => this.entryOf(key)))',
+    types: true,
+  },
+  {
+    name: 'never-looks',
+    rule: 'whoever waits looks now and then, in case a message was lost',
+    file: 'src/coordinator/waiting/waiters.ts',
+    find: 'if (!found || (found.kind === KIND_STREAM && entry.hasSeen(found.version))) return',
+    replace: 'if (found || entry.hasSeen(new Uint8Array(0))) return',
+    types: true,
+  },
+  {
+    name: 'looked-before-in-line',
+    rule: 'what is stored while others are tried begins another round',
+    file: 'src/coordinator/waiting/waiters.ts',
+    find: '    line.nextRound ??= line.round.then(() => {',
+    replace:
+      '    if (line.waiters.size > 0) return line.round\n    line.nextRound ??= line.round.then(() => {',
+    types: true,
   },
   // ---- flushes
   {

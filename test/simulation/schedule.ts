@@ -5,6 +5,7 @@
  * Times are virtual milliseconds since the cluster stood; with `epoch`, since the first node was marked with that epoch.
  */
 import type { CollectionKind } from './collections.ts'
+import type { WaitKind } from './waiting.ts'
 
 export type QuorumKind =
   | 'read'
@@ -19,7 +20,10 @@ export type QuorumKind =
   | 'flush-all'
   | 'tag-write'
   | 'invalidate'
+  | 'multi'
+  | 'multi-total'
   | CollectionKind
+  | WaitKind
 
 /**
  * move takes an amount, `value`, from its key and gives it to the next one of these, in one transaction; total reads all of
@@ -27,6 +31,9 @@ export type QuorumKind =
  * tag-write writes a value with the only tag of the run, and invalidate lets all values go that have it.
  */
 export const ACCOUNTS: readonly string[] = ['{accounts}a', '{accounts}b', '{accounts}c']
+
+/** MULTI: multi adds its number to each of these, in the way of its type; multi-total reads all of them. */
+export const OF_TYPES: readonly string[] = ['{types}list', '{types}hash', '{types}scores']
 
 /** Every other move is made by a script, which does the same. */
 export function isByScript({ kind, value }: Operation): boolean {
@@ -36,6 +43,7 @@ export function isByScript({ kind, value }: Operation): boolean {
 /** The keys of an operation. */
 export function keysOf({ kind, key }: Operation): readonly string[] {
   if (kind === 'total') return ACCOUNTS
+  if (kind === 'multi' || kind === 'multi-total') return OF_TYPES
   if (kind === 'move') return [key, ACCOUNTS[(ACCOUNTS.indexOf(key) + 1) % ACCOUNTS.length]!]
   return [key]
 }
@@ -56,6 +64,14 @@ export interface Operation extends Timed {
   /** Unique in the run. */
   readonly value: number
   readonly ttlMs: number
+  /** Who waits: how long; 0 = for ever. */
+  readonly waitMs?: number
+  /** The client goes away after this. */
+  readonly leavesMs?: number
+  /** After the element that it gets was there, or after it came itself. */
+  readonly mustBeServedMs?: number
+  /** After healing, beside others on the same key: of two updates that meet, one may not know what came of it. */
+  readonly isContended?: boolean
 }
 
 export type Fault = Timed & Happening

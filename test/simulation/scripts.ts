@@ -42,7 +42,8 @@ export async function moveByScript(
   return (reply as readonly Reply[]).map((one) => Number((one as Buffer).toString()))
 }
 
-function callerOf(
+/** Runs commands for a client. */
+export function callerOf(
   coordinator: Coordinator,
   host: Host,
   requester: Requester,

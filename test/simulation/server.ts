@@ -132,12 +132,17 @@ export class Process {
       },
     }
     const outcomes = calls.map((call) => this.begin(call))
+    this.settle()
+    return { outcomes, other }
+  }
+
+  /** Ends the turn of the process. */
+  settle(): void {
     while (this.turn.length > 0) {
       const turn = this.turn
       this.turn = []
       for (const run of turn) run()
     }
-    return { outcomes, other }
   }
 
   private begin(call: SentCall): Outcome {

@@ -9,11 +9,13 @@
  * Where members change, the last change must end after that, and every operation must succeed once more.
  */
 import { Checks, type Expectations } from './checks.ts'
-import { HASH, LIST } from './collections.ts'
+import { BOARD, HASH, LIST, QUEUE } from './collections.ts'
 import type { Counters } from './coverage.ts'
 import { Faults } from './faults.ts'
 import { MAX_MOVES } from './make-schedule.ts'
-import { ACCOUNTS, type Operation, type QuorumKind, type Schedule } from './schedule.ts'
+import { ACCOUNTS, OF_TYPES, type Operation, type QuorumKind, type Schedule } from './schedule.ts'
+import { STREAM } from './streams.ts'
+import { awaited, servedAtLast, servedAtOnce, WAKES_SETTLED_MS } from './typed.ts'
 import { Workload, type Done } from './workload.ts'
 import { REQUEST_TIMEOUT_MS, World } from './world.ts'
 
@@ -50,6 +52,7 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
   const world = new World({
     ...schedule,
     spares: schedule.spares ?? 0,
+    checksIn: awaited(schedule).length > 0,
     tracing: options.tracing ?? false,
     antiEntropyMs: expect.converge ? ANTI_ENTROPY_MS : 0,
   })
@@ -93,9 +96,11 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
       await scheduler.runUntil(scheduler.nowMs + CONVERGED_MS)
       if (!schedule.beyond) checks.checkConverged(workload.done)
     }
+    if (!schedule.beyond) await checkWaiters(world, workload, checks, schedule)
     checks.checkForeignUntouched()
     checks.checkHistories(workload.done)
     checks.checkTotals(workload.done)
+    checks.checkTypes(workload.done)
     checks.checkAtOne(workload.done)
   } catch (error) {
     world.fault(`the run broke: ${(error as Error).stack ?? String(error)}`)
@@ -113,10 +118,33 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
   }
 }
 
+/** Clients that wait are served by whatever coordinator stores something; and at once, when messages can be relied on. */
+async function checkWaiters(
+  world: World,
+  workload: Workload,
+  checks: Checks,
+  schedule: Schedule,
+): Promise<void> {
+  const { scheduler } = world
+  const kinds = awaited(schedule)
+  if (kinds.length === 0) return
+  workload.schedule(servedAtLast(kinds, schedule.coordinators), scheduler.nowMs)
+  await scheduler.runUntil(scheduler.nowMs + WAKES_SETTLED_MS)
+  const rounds = servedAtOnce(kinds, schedule.coordinators)
+  workload.schedule(rounds, scheduler.nowMs)
+  await scheduler.runUntil(scheduler.nowMs + Math.max(...rounds.map(({ at }) => at)) + REQUEST_TIMEOUT_MS)
+  checks.checkNobodyWaits(workload.running)
+  checks.checkServed(workload.done)
+}
+
 const LAST_KINDS: readonly QuorumKind[] = ['read', 'write', 'incr', 'write', 'read']
 const LAST_KINDS_OF = new Map<string, readonly QuorumKind[]>([
   [LIST, ['elements', 'push', 'pop', 'push', 'elements']],
-  [HASH, ['fields', 'set-field', 'drop-field', 'set-field', 'fields']],
+  [HASH, ['fields', 'set-field', 'drop-field', 'count-field', 'set-field', 'fields']],
+  [QUEUE, ['elements', 'push', 'pop', 'push', 'elements']],
+  [BOARD, ['scores', 'score', 'pop-lowest', 'score', 'scores']],
+  [STREAM, ['entries', 'append', 'deliver', 'acknowledge', 'claim', 'acknowledge', 'deliver', 'entries']],
+  [OF_TYPES[0]!, ['multi-total', 'multi', 'multi-total']],
 ])
 
 /** After healing, through every coordinator: read what is there, write, update, write, read again, on every key. */
@@ -148,7 +176,18 @@ function lastOperations(schedule: Schedule, time = 0): Operation[] {
       for (const kind of LAST_KINDS_OF.get(key) ?? LAST_KINDS) {
         value += 1000
         at += 15
-        operations.push({ at, client: 1000, coordinator, key, level: 'quorum', kind, value, ttlMs: 0 })
+        const amount = 3 ** (MAX_MOVES + coordinator + time * schedule.coordinators)
+        const number = kind === 'multi' ? amount : value
+        operations.push({
+          at,
+          client: 1000,
+          coordinator,
+          key,
+          level: 'quorum',
+          kind,
+          value: number,
+          ttlMs: 0,
+        })
       }
     }
   }

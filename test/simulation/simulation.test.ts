@@ -6,10 +6,11 @@ import { makeSchedule } from './make-schedule.ts'
 import { shrink } from './shrink.ts'
 import { simulate } from './simulate.ts'
 
-const RUNS = 100
+const RUNS = 80
 const RUNS_BEYOND = 25
 const RUNS_OF_CHANGES = 75
 const RUNS_OF_TAGS = 25
+const RUNS_OF_TYPES = 30
 
 /** What a run of this many seeds must have met, or it has shown nothing. */
 const MET = [
@@ -101,6 +102,33 @@ const MET_IN_CHANGES = [
   'brought at one',
 ]
 
+/** The same with collections. */
+const MET_WITH_TYPES = [
+  'quorum push ok',
+  'quorum push unknown',
+  'quorum pop ok',
+  'quorum pop unknown',
+  'quorum wait-pop ok',
+  'quorum wait-pop none',
+  'quorum wait-lowest ok',
+  'quorum wait-deliver ok',
+  'quorum unpop ok',
+  'quorum append ok',
+  'quorum append unknown',
+  'quorum deliver ok',
+  'quorum deliver unknown',
+  'quorum acknowledge ok',
+  'quorum claim ok',
+  'quorum score ok',
+  'quorum pop-lowest ok',
+  'quorum count-field ok',
+  'quorum multi ok',
+  'quorum multi unknown',
+  'quorum multi-total ok',
+  'a client that waits has gone',
+  'given back',
+]
+
 describe('simulation', () => {
   it(`keeps its promises in ${RUNS} random runs, which meet every fault and every retry`, async function () {
     this.timeout(60_000)
@@ -141,6 +169,17 @@ describe('simulation', () => {
     }
     const met = ['tag-write ok', 'tag-write unknown', 'invalidate ok', 'invalidate unknown']
     expect(met.filter((what) => !counters.counts.has(`quorum ${what}`))).to.deep.equal([])
+  })
+
+  it(`keeps them in ${RUNS_OF_TYPES} runs with queues, streams, leaderboards, counters and MULTI`, async function () {
+    this.timeout(60_000)
+    const counters = new Counters()
+    for (let seed = 1; seed <= RUNS_OF_TYPES; seed++) {
+      const result = await simulate(makeSchedule(seed, { types: 'all' }))
+      counters.add(result.counters)
+      expect(result.violations, `npx tsx test/simulation/run.ts --types --seed ${seed}`).to.deep.equal([])
+    }
+    expect(MET_WITH_TYPES.filter((what) => !counters.counts.has(what))).to.deep.equal([])
   })
 
   it('neither crashes nor hangs where more replicas lose their data than a quorum can spare', async function () {

@@ -17,12 +17,15 @@ import {
   collectionStep,
   isOnCollection,
   lookAt,
+  onlyLooks,
   toldBy,
   type CollectionKind,
-  type Told,
 } from './collections.ts'
+import { addToAll, totalOfAll } from './multi.ts'
+import type { Told } from './told.ts'
 import { isByScript, keysOf, type Operation } from './schedule.ts'
-import { moveByScript } from './scripts.ts'
+import { callerOf, moveByScript } from './scripts.ts'
+import { isWait, Waits, type BeginPart } from './waiting.ts'
 import type { Running, World } from './world.ts'
 
 const THINKS_MS = 0.05
@@ -41,7 +44,10 @@ export interface Done {
   endMs: number
   /** ok: it took effect, or told what is there. unknown: nobody can say. none: it certainly did nothing. */
   outcome: 'running' | 'ok' | 'unknown' | 'none'
-  result: Told
+  /** Undefined = it was done, and nobody was told what came of it. */
+  result: Told | undefined
+  /** What the operation concerns (collections.ts). */
+  about: string | null
   /** move, total: what is there now, by key (schedule.ts). */
   balances: readonly (number | null)[]
   expected: number | null
@@ -70,13 +76,18 @@ interface Client {
   readonly waiting: Operation[]
   /** What it last saw under each key: what compare-and-set goes by. */
   readonly seen: Map<string, { value: number; version: Buffer }>
+  /** The entry of a stream that was delivered to it last. */
+  delivered: string | null
 }
+
+type Asking = Required<Pick<Failing, 'requester' | 'failed'>>
 
 export class Workload {
   readonly done: Done[] = []
   private readonly world: World
   private readonly watch: Watch
   private readonly clients = new Map<number, Client>()
+  private readonly waits: Waits
   private readonly inFlight = new Map<Done, { client: Client; running: Running }>()
   private clockTicks = 0
   private looks = 0
@@ -85,6 +96,7 @@ export class Workload {
   constructor(world: World, watch: Watch) {
     this.world = world
     this.watch = watch
+    this.waits = new Waits(world)
     world.onKilled = (running) => this.lost(running)
   }
 
@@ -119,7 +131,7 @@ export class Workload {
 
   private client(number: number): Client {
     let client = this.clients.get(number)
-    if (!client) this.clients.set(number, (client = { busy: false, waiting: [], seen: new Map() }))
+    if (!client) this.clients.set(number, (client = newClient()))
     return client
   }
 
@@ -132,6 +144,15 @@ export class Workload {
     if (!running.host.alive) return // nobody listens there: the client gets no connection
     const known = client.seen.get(operation.key)
     if (operation.kind === 'cas' && !known) return
+    const about = operation.kind === 'acknowledge' ? client.delivered : null
+    if (operation.kind === 'acknowledge' && !about) return
+    const done = this.begin(client, running, operation, about)
+    if (operation.kind === 'cas') done.expected = known!.value
+    // A request reaches the process as input: in a turn of its own.
+    running.host.enter(() => this.issue(running, done, known?.version ?? null))
+  }
+
+  private begin(client: Client, running: Running, operation: Operation, about: string | null): Done {
     const done: Done = {
       operation,
       start: ++this.clockTicks,
@@ -141,8 +162,9 @@ export class Workload {
       endMs: Infinity,
       outcome: 'running',
       result: null,
+      about,
       balances: [],
-      expected: operation.kind === 'cas' ? known!.value : null,
+      expected: null,
       expiresAtMs: 0,
       expires: operation.ttlMs > 0,
       version: null,
@@ -154,11 +176,11 @@ export class Workload {
     this.inFlight.set(done, { client, running })
     this.world.note(`c${operation.coordinator} ${operation.kind}`, () => `${nameOf(done)} begins`)
     this.watch.began(done)
-    // A request reaches the process as input: in a turn of its own.
-    running.host.enter(() => this.issue(running, done, known?.version ?? null))
+    return done
   }
 
-  private issue({ coordinator }: Running, done: Done, version: Buffer | null): void {
+  private issue(running: Running, done: Done, version: Buffer | null): void {
+    const { coordinator } = running
     const { kind, level, ttlMs } = done.operation
     const key = Buffer.from(done.operation.key)
     const value = Buffer.from(String(done.operation.value))
@@ -258,13 +280,56 @@ export class Workload {
       case 'total':
         this.issueTransaction(coordinator, done, failing)
         return
+      case 'multi':
+      case 'multi-total':
+        this.issueMulti(running, done, failing)
+        return
       default:
-        this.issueOnCollection(coordinator, done, kind, failing)
+        if (isWait(kind)) this.issueWait(running, done, failing)
+        else this.issueOnCollection(coordinator, done, kind, failing)
     }
   }
 
+  private issueMulti({ coordinator, host }: Running, done: Done, { requester, failed }: Asking): void {
+    const { kind, level, value } = done.operation
+    const caller = callerOf(coordinator, host, requester, level)
+    const run = kind === 'multi' ? addToAll(caller, value) : totalOfAll(caller)
+    run.then(
+      (balances) => {
+        done.balances = balances
+        this.ended(done, null, null)
+      },
+      (error: unknown) => this.failedAs(done, error, failed),
+    )
+  }
+
+  /** Each attempt of a client that waits is an operation of its own. */
+  private issueWait(running: Running, done: Done, { requester, failed }: Asking): void {
+    const { operation } = done
+    const begin: BeginPart = (kind, value, about) => {
+      const part = this.begin(newClient(), running, { ...operation, kind, value, ttlMs: 0 }, about)
+      return {
+        told: (result) => this.ended(part, result, null),
+        ended: () => this.ended(part, undefined, null),
+        failed: (error) => this.failedAs(part, error, (known) => this.failed(part, known)),
+      }
+    }
+    this.waits.wait(running, done, requester, begin).then(
+      (told) => {
+        if (told !== null) this.ended(done, told, null)
+        else this.finish(done, 'none')
+      },
+      (error: unknown) => this.failedAs(done, error, failed),
+    )
+  }
+
+  private failedAs(done: Done, error: unknown, failed: (error: RondoError) => void): void {
+    if (error instanceof RondoError) failed(error)
+    else this.world.fault(`${nameOf(done)}: ${(error as Error).stack}`)
+  }
+
   /** Each operation comes on a connection of its own. */
-  private failingOf(done: Done): Required<Pick<Failing, 'requester' | 'failed'>> {
+  private failingOf(done: Done): Asking {
     const admitted = () => (done.admittedMs = this.world.scheduler.nowMs)
     admitted() // unless it waits
     return {
@@ -302,11 +367,7 @@ export class Workload {
     )
   }
 
-  private issueScript(
-    coordinator: Coordinator,
-    done: Done,
-    { requester, failed }: Required<Pick<Failing, 'requester' | 'failed'>>,
-  ): void {
+  private issueScript(coordinator: Coordinator, done: Done, { requester, failed }: Asking): void {
     const { level, value } = done.operation
     const { host } = this.world.coordinators[done.operation.coordinator]!
     moveByScript(coordinator, host, requester, level, keysOf(done.operation), value).then(
@@ -314,10 +375,7 @@ export class Workload {
         done.balances = balances
         this.ended(done, null, null)
       },
-      (error: unknown) => {
-        if (error instanceof RondoError) failed(error)
-        else this.world.fault(`${nameOf(done)}: ${String(error)}`)
-      },
+      (error: unknown) => this.failedAs(done, error, failed),
     )
   }
 
@@ -325,10 +383,10 @@ export class Workload {
     coordinator: Coordinator,
     done: Done,
     kind: CollectionKind,
-    { requester, failed }: Required<Pick<Failing, 'requester' | 'failed'>>,
+    { requester, failed }: Asking,
   ): void {
     const { key, value, level } = done.operation
-    const step = collectionStep(kind, key, value)
+    const step = collectionStep(kind, key, value, done.about, Math.ceil(coordinator.nowMs()))
     const options = { requester, level }
     const seen = async (): Promise<[Told, StoredRecord | null]> => {
       if (step.writes) {
@@ -342,10 +400,7 @@ export class Workload {
       ([told, record]) => {
         this.ended(done, told, coordinator.isLive(record) ? Buffer.from(record.version) : null)
       },
-      (error: unknown) => {
-        if (error instanceof RondoError) failed(error)
-        else this.world.fault(`${nameOf(done)}: ${String(error)}`)
-      },
+      (error: unknown) => this.failedAs(done, error, failed),
     )
   }
 
@@ -359,7 +414,7 @@ export class Workload {
     this.finish(done, onlyReads(kind) || error.details.outcome === 'not-applied' ? 'none' : 'unknown')
   }
 
-  private ended(done: Done, result: Told, version: Buffer | null, value?: number | null): void {
+  private ended(done: Done, result: Told | undefined, version: Buffer | null, value?: number | null): void {
     if (done.outcome !== 'running') {
       if (!this.inFlight.has(done) && done.error !== 'killed') this.world.fault(`${nameOf(done)} ended twice`)
       return
@@ -368,6 +423,7 @@ export class Workload {
     done.result = result
     done.version = version
     const { client } = this.inFlight.get(done)!
+    if (isDelivery(kind) && typeof result === 'string' && result.includes('=')) client.delivered = result
     const sees = value ?? (kind === 'write' || kind === 'tag-write' ? done.operation.value : null)
     if (version && sees !== null) client.seen.set(done.operation.key, { value: sees, version })
     this.finish(done, 'ok')
@@ -407,7 +463,15 @@ export class Workload {
 }
 
 export function onlyReads(kind: Operation['kind']): boolean {
-  return kind === 'read' || kind === 'total' || kind === 'elements' || kind === 'fields'
+  return kind === 'read' || kind === 'total' || kind === 'multi-total' || onlyLooks(kind)
+}
+
+function isDelivery(kind: Operation['kind']): boolean {
+  return kind === 'deliver' || kind === 'claim' || kind === 'wait-deliver'
+}
+
+function newClient(): Client {
+  return { busy: false, waiting: [], seen: new Map(), delivered: null }
 }
 
 export function nameOf({ operation }: Done): string {
@@ -418,6 +482,8 @@ export function nameOf({ operation }: Done): string {
     kind === 'nx' ||
     kind === 'cas' ||
     kind === 'move' ||
+    kind === 'multi' ||
+    isWait(kind) ||
     isOnCollection(kind)
       ? ` ${value}`
       : ''

@@ -52,6 +52,8 @@ export interface WorldOptions {
   readonly tracing: boolean
   /** How often replicas are compared in the background; 0 = never. */
   readonly antiEntropyMs: number
+  /** Coordinators tell each other that they are there. */
+  readonly checksIn?: boolean
   /** More are taken for a loop. */
   readonly maxEvents?: number
 }
@@ -199,6 +201,7 @@ export class World {
       timers: host,
       randomId: () => `id-${number}-${++ids}`,
       coordinator: Math.floor(random.next() * 2 ** 32),
+      ...(this.options.checksIn && { self: { name: () => `c${index}`, version: 'simulated' } }),
       emit,
     })
     this.watchPlacement(index, cluster)

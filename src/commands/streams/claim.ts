@@ -94,8 +94,13 @@ function claimOne(claiming: Claiming, id: StreamId, { leastIdleMs, isForced }: C
     if (delivery) pending.put(id, null)
     return
   }
-  if (delivery ? nowMs - delivery.deliveredMs < leastIdleMs : !isForced) return
+  if (delivery ? isTooYoung(delivery, leastIdleMs, nowMs) : !isForced) return
   claiming.take(id, entry, delivery ?? { deliveries: 1n })
+}
+
+/** With 0 none is: another coordinator, whose clock is ahead, may have delivered it later than now. */
+function isTooYoung({ deliveredMs }: Delivery, leastIdleMs: number, nowMs: number): boolean {
+  return leastIdleMs > 0 && nowMs - deliveredMs < leastIdleMs
 }
 
 /** @throws CommandError */
@@ -209,7 +214,7 @@ function claimFrom(
     if (entry === -1) {
       claiming.pending.put(id, null)
       deleted.push(idText(id))
-    } else if (nowMs - delivery.deliveredMs < leastIdleMs) continue
+    } else if (isTooYoung(delivery, leastIdleMs, nowMs)) continue
     else claiming.take(id, entry, delivery)
     left--
   }
