@@ -54,6 +54,8 @@ export interface Stepped {
 /** A script cannot go on without what these keys hold, by their names on the nodes. */
 export interface Wanting {
   readonly wants: readonly Buffer[]
+  /** The first so many are needed; the others are guesses, made as if the first were absent. */
+  readonly certain: number
 }
 
 /** A step that runs a script: in another thread, and from the start again with further keys, if it turns out to need them. */
@@ -63,6 +65,10 @@ export interface Scripted {
   /** When its command has to be answered, monotonic; once it is ready. */
   readonly dueAtMs: number
   run(held: readonly (Held | null)[], nowMs: number): Promise<Stepped | Wanting>
+  /** Whether it has named keys before that it was not given. */
+  namesKeys(): Promise<boolean>
+  /** It does so now. */
+  hasNamedKeys(): void
   /** The same for these keys as well. */
   withKeys(keys: readonly Buffer[]): StepOf<'value', Held>
 }

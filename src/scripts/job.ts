@@ -36,6 +36,8 @@ export interface EngineRun {
   readonly random: () => number
   /** Runs a command. What it throws ends the run, whatever the script does. */
   readonly call: (command: readonly Buffer[]) => Reply
+  /** Called every few thousand instructions. What it throws ends the run. */
+  readonly onTick: () => void
   readonly log: (level: LogLevel, text: string) => void
 }
 
@@ -74,16 +76,16 @@ function runJob(engine: Engine, job: Job): Outcome {
       ...code,
       ...{ keys, args, readOnly, random: chanceFrom(job.seed) },
       call: (command) => overlay.call(command),
+      onTick: () => overlay.tick(),
       log: (level, text) => {
         if (logs.length < MOST_LOGS) logs.push({ level, text: text.slice(0, MOST_LOG_CHARACTERS) })
       },
     })
   } catch (error) {
-    if (overlay.wanted) return { wants: overlay.wanted }
+    if (overlay.wanting) return overlay.wanting
     return { reply: new RespError(`ERR The script has failed: ${sentenceOf(error)}.`) }
   }
-  // Even if the script has caught it.
-  if (overlay.wanted) return { wants: overlay.wanted }
+  if (overlay.wanting) return overlay.wanting
   if (answerBytes(reply) > settings.maxReplyBytes) return { reply: new RespError(replyTooLarge(settings)) }
   // As in Redis, what a script has changed stays changed if it ends in an error.
   const { next, published } = overlay

@@ -2,6 +2,7 @@
 import { LRUCache } from 'lru-cache'
 import type { RespError } from '../commands/reply.ts'
 import type { Asker, Job, Library, Running, Scripts } from '../commands/scripts/api.ts'
+import { Namers } from '../commands/scripts/namers.ts'
 import { CommandError, type Stepped, type Wanting } from '../commands/step.ts'
 import type { Timers } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
@@ -41,6 +42,7 @@ interface Known {
 
 export class ClusterScripts implements Scripts {
   private readonly options: ScriptsOptions
+  readonly namers = new Namers()
   private readonly runner: Runner
   private readonly remembered = new LRUCache<string, Buffer>({
     max: MOST_REMEMBERED,

@@ -6,6 +6,7 @@
  */
 import type { KeyStore, Requester } from '../../coordinator/api.ts'
 import type { RespError } from '../reply.ts'
+import type { Namers } from './namers.ts'
 import type { Held, StepLimits, Stepped, Wanting } from '../step.ts'
 
 /** A function of a library. */
@@ -91,6 +92,8 @@ export interface Scripts {
   /** Changes the stored libraries. @param change pure @throws CommandError that `change` throws */
   changeLibraries(asker: Asker, change: (all: readonly Library[]) => readonly Library[]): Promise<void>
 
+  /** Those that have named keys which they were not given. */
+  readonly namers: Namers
   /** Cannot run now, and why: one has run for too long. */
   readonly busy: RespError | null
   /** Resolves when scripts can run, or will not for long; the first one has to wait for that. */

@@ -171,6 +171,13 @@ function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf
           return { reply: replyOf(error) }
         }
       },
+      namesKeys: async () => {
+        const found = await call.found().catch(() => null)
+        return found !== null && scripts.namers.has(found.code)
+      },
+      hasNamedKeys: () => {
+        void call.found().then(({ code }) => scripts.namers.add(code))
+      },
       withKeys: (further) => stepWith(caller, call, distinct([...stored, ...further]).keys),
     },
   }

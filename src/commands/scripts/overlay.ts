@@ -3,8 +3,12 @@
  * (step.ts) as anywhere else, and its result is seen by the commands that follow. Nothing else is read or changed: what the
  * script has changed is stored when it has ended.
  *
- *   redis.call('INCR', KEYS[1]) ──▶ step ──▶ are its keys known? ──no──▶ KeysWanted: the run ends
+ *   redis.call('INCR', KEYS[1]) ──▶ step ──▶ are its keys known? ──no──▶ noted; they are taken for absent
  *                                                 └──yes──▶ applied to what they hold ──▶ its reply
+ *
+ * A run that has met a key which is not known is only a guess from there on: nothing of it counts but the keys that it names
+ * on the way, which are then read together. Most names do not depend on what other such keys hold, so a script that names
+ * thirty keys has them in its second run.
  */
 import { checkKey } from '../../core/key-names.ts'
 import { chanceFrom } from '../../core/chance.ts'
@@ -15,7 +19,15 @@ import { databaseArgument } from '../keys/database.ts'
 import { RespError, Simple, OK, type Reply } from '../reply.ts'
 import { applyTo, bytesOf, wholesOf } from '../run/known.ts'
 import { usable, type StepContext } from '../run/keyed.ts'
-import { CommandError, tooLong, type Held, type Publication, type Step, type Stepped } from '../step.ts'
+import {
+  CommandError,
+  tooLong,
+  type Held,
+  type Publication,
+  type Step,
+  type Stepped,
+  type Wanting,
+} from '../step.ts'
 import { KEY_COMMANDS, type KeyCommand } from '../table.ts'
 import type { Job } from './api.ts'
 
@@ -49,18 +61,20 @@ const MOST_COMMANDS = 1_000_000
 
 const byName = new Map(KEY_COMMANDS.map((command) => [command.name, command]))
 
-/** A command needs keys that are not known. Nothing in the script may catch it. */
-export class KeysWanted extends Error {
-  readonly keys: readonly Buffer[]
-  constructor(keys: readonly Buffer[]) {
-    super('a script needs further keys')
-    this.keys = keys
-  }
-}
+/** Of a run that is only a guess: so much more it may do. It may be a loop that ends once the key has a value. */
+const MOST_GUESSED_COMMANDS = 50_000
+const MOST_GUESSED_TICKS = 100
+const MOST_WANTED = 10_000
+
+/** A run that is only a guess has gone on for long enough. Nothing in the script may catch it. */
+class GuessedEnough extends Error {}
 
 export class Overlay {
-  /** Keys that a command needed and that are not known: the run has failed, whatever the script does about it. */
-  wanted: readonly Buffer[] | null = null
+  private readonly missing: Buffer[] = []
+  /** As many of them are needed whatever the others hold. */
+  private certain = 0
+  private guessed = 0
+  private ticks = 0
   readonly published: Publication[] = []
   private readonly job: Job
   private readonly held: Map<string, Held | null>
@@ -88,13 +102,19 @@ export class Overlay {
     })
   }
 
-  /**
-   * Runs a command; errors are replies.
-   *
-   * @throws KeysWanted
-   */
+  /** What the run has shown to be missing: it has no other result then, whatever the script did about it. */
+  get wanting(): Wanting | null {
+    return this.missing.length === 0 ? null : { wants: this.missing, certain: this.certain }
+  }
+
+  /** Called every few thousand instructions. @throws if the run has no use any more */
+  tick(): void {
+    if (this.missing.length > 0 && ++this.ticks > MOST_GUESSED_TICKS) throw new GuessedEnough()
+  }
+
+  /** Runs a command; errors are replies. @throws if the run has no use any more */
   call(args: readonly Buffer[]): Reply {
-    if (this.wanted) throw new KeysWanted(this.wanted)
+    if (this.missing.length > 0 && ++this.guessed > MOST_GUESSED_COMMANDS) throw new GuessedEnough()
     if (++this.commands > MOST_COMMANDS) {
       return new RespError(`ERR A script may call ${MOST_COMMANDS} commands at most.`)
     }
@@ -159,11 +179,17 @@ export class Overlay {
       : applyTo(step, before, nowMs)
   }
 
-  /** @throws KeysWanted */
   private of({ keys }: Step): (Held | null)[] {
     const missing = keys.filter((key) => !this.held.has(nameOf(key)))
-    if (missing.length > 0) throw new KeysWanted((this.wanted = missing))
+    if (missing.length > 0) this.want(missing)
     return keys.map((key) => this.held.get(nameOf(key))!)
+  }
+
+  private want(keys: readonly Buffer[]): void {
+    if (this.missing.length + keys.length > MOST_WANTED && this.missing.length > 0) throw new GuessedEnough()
+    if (this.missing.length === 0) this.certain = keys.length
+    this.missing.push(...keys)
+    for (const key of keys) this.held.set(nameOf(key), null)
   }
 
   private runOther(name: string, args: readonly Buffer[]): Reply {
