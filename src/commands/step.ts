@@ -65,10 +65,10 @@ export interface Scripted {
   /** When its command has to be answered, monotonic; once it is ready. */
   readonly dueAtMs: number
   run(held: readonly (Held | null)[], nowMs: number): Promise<Stepped | Wanting>
-  /** Whether it has named keys before that it was not given. */
-  namesKeys(): Promise<boolean>
-  /** It does so now. */
-  hasNamedKeys(): void
+  /** How often it had to run, the last time, before it had named all keys that it was not given; 0 = there were none. */
+  namesKeys(): Promise<number>
+  /** So often it had to run now. */
+  hasNamedKeys(runs: number): void
   /** The same for these keys as well. */
   withKeys(keys: readonly Buffer[]): StepOf<'value', Held>
 }

@@ -61,7 +61,7 @@ export async function withMoreKeys<S extends object | null, T>(
   if (scripts.length === 0) return tries.attempt(steps, keys, undefined)
   await Promise.all(scripts.map((script) => script.ready()))
   const named = await Promise.all(scripts.map((script) => script.namesKeys()))
-  const naming = new Naming(caller, steps, keys, named.includes(true))
+  const naming = new Naming(caller, steps, keys, Math.max(...named))
   try {
     return await naming.carriedOut(tries)
   } finally {
@@ -74,34 +74,39 @@ class Naming<S extends object | null> {
   private steps: readonly S[]
   private keys: readonly Buffer[]
   private call: ClientCall | undefined
-  /** A script has named keys, now or before. */
-  private isKnown: boolean
+  /** So often it is rehearsed at most, before it is tried. */
+  private rehearsals: number
+  /** Runs that have named further keys. */
+  private named = 0
   private endTurn: (() => void) | null = null
   /** What rehearsals have read, by place. */
   private read: (StoredRecord | null)[] = []
   private heldBytes = 0
 
-  constructor(caller: Caller, steps: readonly S[], keys: readonly Buffer[], isKnown: boolean) {
+  constructor(caller: Caller, steps: readonly S[], keys: readonly Buffer[], rehearsals: number) {
     this.caller = caller
     this.steps = steps
     this.keys = keys
-    this.isKnown = isKnown
+    this.rehearsals = rehearsals
   }
 
   async carriedOut<T>(tries: Tries<S, T>): Promise<T> {
-    let rehearses = this.isKnown
+    const takesTurn = this.rehearsals > 0
     for (let times = 1; ; times++) {
-      if (this.isKnown && this.keys.length > 0) await this.turn()
-      const wanted = rehearses ? await this.rehearsed(tries) : await this.attempted(tries)
-      if (wanted instanceof MoreKeys) {
-        if (times === MOST_TIMES) throw new CommandError(tooOften(MOST_TIMES))
-        this.grow(wanted)
-        // What a first attempt has not told is seldom more than one step further.
-        rehearses ||= times > 1
-      } else if (rehearses) {
-        rehearses = false
-        this.forget()
-      } else return wanted!.value
+      if ((takesTurn || times > 1) && this.keys.length > 0) await this.turn()
+      if (times > MOST_TIMES) throw new CommandError(tooOften(MOST_TIMES))
+      if (this.rehearsals > 0) {
+        const wanted = await this.rehearsed(tries)
+        if (wanted) this.grow(wanted)
+        this.rehearsals = wanted ? this.rehearsals - 1 : 0
+        continue
+      }
+      this.forget()
+      const end = await this.attempted(tries)
+      if (!(end instanceof MoreKeys)) return end.value
+      this.grow(end)
+      // What a first attempt has not told is seldom more than one step further.
+      if (times > 1) this.rehearsals = MOST_TIMES
     }
   }
 
@@ -146,8 +151,7 @@ class Naming<S extends object | null> {
   private grow({ step, keys: wanted, certain }: MoreKeys): void {
     const { store, settings } = this.caller
     const script = step.script!
-    this.isKnown = true
-    script.hasNamedKeys()
+    script.hasNamedKeys(++this.named)
     // All attempts together have the time of one.
     this.call ??= { gone: false, dueAtMs: script.dueAtMs }
     const most = settings.maxBatchKeys * NAMED_TIMES
@@ -178,7 +182,7 @@ function tooOften(most: number): string {
 }
 
 function tooMany(most: number): string {
-  return `ERR at most ${most} keys can be used by a script (MAX_BATCH_KEYS)`
+  return `ERR A script may name at most ${most} keys (${NAMED_TIMES} × MAX_BATCH_KEYS).`
 }
 
 const MOST_SHOWN_BYTES = 64

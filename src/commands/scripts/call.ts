@@ -173,10 +173,10 @@ function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf
       },
       namesKeys: async () => {
         const found = await call.found().catch(() => null)
-        return found !== null && scripts.namers.has(found.code)
+        return found === null ? 0 : scripts.namers.runsOf(found.code)
       },
-      hasNamedKeys: () => {
-        void call.found().then(({ code }) => scripts.namers.add(code))
+      hasNamedKeys: (runs) => {
+        void call.found().then(({ code }) => scripts.namers.add(code, runs))
       },
       withKeys: (further) => stepWith(caller, call, distinct([...stored, ...further]).keys),
     },

@@ -15,16 +15,18 @@ interface Code {
 }
 
 export class Namers {
-  private readonly known = new LRUCache<string, true>({ max: MOST_KNOWN })
+  /** How often they had to run before they had named all. */
+  private readonly known = new LRUCache<string, number>({ max: MOST_KNOWN })
   /** By hash tag: the end of the last one that has a turn or waits for it. */
   private readonly last = new Map<string, Promise<void>>()
 
-  has(code: Code): boolean {
-    return this.known.has(nameOf(code))
+  /** How often it had to run last before it had named all keys; 0 = it has been given them. */
+  runsOf(code: Code): number {
+    return this.known.get(nameOf(code)) ?? 0
   }
 
-  add(code: Code): void {
-    this.known.set(nameOf(code), true)
+  add(code: Code, runs: number): void {
+    this.known.set(nameOf(code), runs)
   }
 
   /** Resolves when it is its turn, in the order of the calls. @returns ends the turn */
