@@ -58,6 +58,9 @@ export interface Wanting {
   readonly certain: number
 }
 
+/** Remembers that a client may keep what these keys hold, by their names on the nodes. */
+export type KeepReads = (keys: readonly Buffer[]) => void
+
 /** A step that runs a script: in another thread, and from the start again with further keys, if it turns out to need them. */
 export interface Scripted {
   /** Resolves when scripts can run: the time that starting takes is not that of the command. */
@@ -69,6 +72,10 @@ export interface Scripted {
   namesKeys(): Promise<number>
   /** So often it had to run now. */
   hasNamedKeys(runs: number): void
+  /** Its client may keep what it reads (CLIENT TRACKING), which is noted from now on. */
+  keepReads(keep: KeepReads): void
+  /** It is about to read its keys. */
+  reads(): void
   /** The same for these keys as well. */
   withKeys(keys: readonly Buffer[]): StepOf<'value', Held>
 }

@@ -121,6 +121,7 @@ class Naming<S extends object | null> {
 
   private async attempted<T>(tries: Tries<S, T>): Promise<MoreKeys | { readonly value: T }> {
     try {
+      for (const step of this.steps) scriptOf(step)?.reads()
       return { value: await tries.attempt(this.steps, this.keys, this.call) }
     } catch (error) {
       if (error instanceof MoreKeys) return error

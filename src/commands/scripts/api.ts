@@ -81,7 +81,7 @@ export interface Scripts {
   sourceOf(asker: Asker, sha: string): Promise<Buffer | null>
   /** Stores a script in the cluster. @throws CommandError if it cannot be compiled */
   load(asker: Asker, source: Buffer): Promise<string>
-  /** Forgets the scripts here, and deletes those that are stored. */
+  /** Forgets the scripts at all coordinators, and deletes those that are stored. */
   flush(asker: Asker): Promise<void>
   /** The libraries, as they are stored; at most `FRESH_MS` old. */
   libraries(asker: Asker): Promise<readonly Library[]>
@@ -104,6 +104,6 @@ export interface Scripts {
   run(job: Job, command: readonly Buffer[], dueAtMs: number): Promise<Stepped | Wanting>
   /** What runs now; null = nothing. */
   readonly running: Running | null
-  /** Ends what runs now. @returns false if there is nothing, or something of the other kind */
-  kill(what: 'script' | 'function'): boolean
+  /** Ends what runs now, at all coordinators. @returns false if there is nothing, or something of the other kind */
+  kill(what: 'script' | 'function'): Promise<boolean>
 }

@@ -9,7 +9,7 @@ import { errorOf, replyOf } from '../errors.ts'
 import type { Caller } from '../model.ts'
 import { RespError, type Reply } from '../reply.ts'
 import { runTogether } from '../run/together.ts'
-import { CommandError, NOT_INTEGER, distinct, refused, type Held, type StepOf } from '../step.ts'
+import { CommandError, NOT_INTEGER, distinct, refused, type Held, type KeepReads, type StepOf } from '../step.ts'
 import type { Code, JobSettings } from './api.ts'
 import { shebangOf } from './shebang.ts'
 
@@ -49,6 +49,8 @@ interface Call {
   readonly found: () => Promise<Found>
   readonly seed: number
   dueAtMs: number
+  /** Null: its client does not keep what it reads. */
+  keep: KeepReads | null
 }
 
 /** Runs the command by itself. Rejects as other commands do. */
@@ -56,9 +58,11 @@ export async function callScript(
   caller: Caller,
   args: readonly Buffer[],
   { by, readOnly }: ScriptCommand,
+  keep: KeepReads | null = null,
 ): Promise<Reply> {
   const step = scriptStep(caller, args, { by, readOnly })
   if (step instanceof RespError) return step
+  if (keep) step.script?.keepReads(keep)
   const name = args[0]!.toString('latin1').toLowerCase()
   // What a reader sees is as current as other reads of the caller.
   return runTogether(caller, step, name, readOnly ? caller.readLevel : caller.writeLevel)
@@ -90,6 +94,7 @@ export function scriptStep(
     found: () => (found ??= finding(caller, args[1]!, by, readOnly)),
     seed: Math.floor(settings.random() * SEEDS),
     dueAtMs: scripts.dueAtMs(),
+    keep: null,
   }
   return stepWith(caller, call, distinct(keys.map((key) => storedKey(settings.database, key))).keys)
 }
@@ -171,6 +176,10 @@ function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf
           return { reply: replyOf(error) }
         }
       },
+      keepReads: (keep) => {
+        call.keep = keep
+      },
+      reads: () => call.keep?.(stored),
       namesKeys: async () => {
         const found = await call.found().catch(() => null)
         return found === null ? 0 : scripts.namers.runsOf(found.code)

@@ -68,8 +68,8 @@ async function flush(caller: Caller, args: readonly Buffer[]): Answered {
   return OK
 }
 
-function kill({ scripts }: Caller): Answered {
-  return Promise.resolve(killed(scripts.kill('function'), scripts.busy))
+async function kill({ scripts }: Caller): Answered {
+  return killed(await scripts.kill('function'), scripts.busy)
 }
 
 // ---- looks

@@ -22,8 +22,8 @@ async function flush(...[caller, args]: Parameters<Execute>): ReturnType<Execute
   return OK
 }
 
-function kill({ scripts }: Parameters<Execute>[0]): ReturnType<Execute> {
-  return Promise.resolve(killed(scripts.kill('script'), scripts.busy))
+async function kill({ scripts }: Parameters<Execute>[0]): ReturnType<Execute> {
+  return killed(await scripts.kill('script'), scripts.busy)
 }
 
 /** @param busy with something of the other kind */
