@@ -13,7 +13,7 @@
 import { checkKey } from '../../core/key-names.ts'
 import { chanceFrom } from '../../core/chance.ts'
 import { inOneGo } from '../../core/work.ts'
-import { word } from '../arguments.ts'
+import { cString, word } from '../arguments.ts'
 import { parseDouble } from '../doubles.ts'
 import { databaseArgument } from '../keys/database.ts'
 import { RespError, Simple, OK, type Reply } from '../reply.ts'
@@ -133,6 +133,11 @@ export class Overlay {
     if (isWrong(arity, args)) return new RespError(WRONG_NUMBER)
     if (flags.includes('noscript')) return new RespError(NOT_ALLOWED)
     if (this.refusesWrites(command.name, flags)) return new RespError(READ_ONLY)
+    if (flags.includes('blocking') && waits(args)) {
+      return new RespError(
+        `ERR ${cString(args[0]!).toString()} command is not allowed with BLOCK option from scripts`,
+      )
+    }
     let step: Step | RespError = command.step(this.context, args)
     if (step instanceof RespError) return step
     if (step.needs === 'value' && step.follow) {
@@ -221,6 +226,23 @@ export class Overlay {
     // Who gets it is known when it is sent, and then the script has ended.
     return 0
   }
+}
+
+/** Whether XREAD or XREADGROUP has BLOCK. */
+function waits(args: readonly Buffer[]): boolean {
+  for (let at = 1; at < args.length; at += 2) {
+    const option = word(args[at]!)
+    if (option === 'BLOCK') return true
+    if (option === 'STREAMS') return false
+    if (option === 'GROUP') at++
+    if (option === 'NOACK') at--
+  }
+  return false
+}
+
+/** Whether there is such a command, be it one that scripts may not call. */
+export function isCommand(name: string): boolean {
+  return byName.has(name) || Object.hasOwn(OTHERS, name) || REFUSED.has(name) || OVER_ALL_KEYS.has(name)
 }
 
 type Answer = (overlay: Overlay, args: readonly Buffer[]) => Reply

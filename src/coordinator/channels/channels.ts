@@ -17,7 +17,14 @@ import type { MonotonicClock, Timers } from '../../core/clock.ts'
 import { RondoError } from '../../core/errors.ts'
 import type { Emit } from '../../core/events.ts'
 import type { NodeFailure } from '../../nodes/node.ts'
-import type { ChannelKind, Channels, Errand, Subscriber, SubscriptionCounts, SubscriptionKind } from './api.ts'
+import type {
+  ChannelKind,
+  Channels,
+  Errand,
+  Subscriber,
+  SubscriptionCounts,
+  SubscriptionKind,
+} from './api.ts'
 import type { Carrier } from './carrier.ts'
 import { Carriers } from './carriers.ts'
 import {
