@@ -292,7 +292,7 @@ export class Rondo {
 
   private createScripts(emit: Emit): ClusterScripts {
     const own = { start: startThread, monotonicMs: () => clock.monotonicMs(), timers, emit }
-    return new ClusterScripts({ ...this.config, ...own })
+    return new ClusterScripts({ ...this.config, ...own, others: this.coordinator.channels })
   }
 
   private createDeleteJobs(emit: Emit): DeleteJobs {

@@ -54,7 +54,12 @@ export interface Stepped {
 /** A script cannot go on without what these keys hold, by their names on the nodes. */
 export interface Wanting {
   readonly wants: readonly Buffer[]
+  /** The first so many are needed; the others are guesses, made as if the first were absent. */
+  readonly certain: number
 }
+
+/** Remembers that a client may keep what these keys hold, by their names on the nodes. */
+export type KeepReads = (keys: readonly Buffer[]) => void
 
 /** A step that runs a script: in another thread, and from the start again with further keys, if it turns out to need them. */
 export interface Scripted {
@@ -63,6 +68,14 @@ export interface Scripted {
   /** When its command has to be answered, monotonic; once it is ready. */
   readonly dueAtMs: number
   run(held: readonly (Held | null)[], nowMs: number): Promise<Stepped | Wanting>
+  /** How often it had to run, the last time, before it had named all keys that it was not given; 0 = there were none. */
+  namesKeys(): Promise<number>
+  /** So often it had to run now. */
+  hasNamedKeys(runs: number): void
+  /** Its client may keep what it reads (CLIENT TRACKING), which is noted from now on. */
+  keepReads(keep: KeepReads): void
+  /** It is about to read its keys. */
+  reads(): void
   /** The same for these keys as well. */
   withKeys(keys: readonly Buffer[]): StepOf<'value', Held>
 }

@@ -30,6 +30,7 @@ import type { WriteDone } from './write/write.ts'
 export type {
   ChannelKind,
   Channels,
+  Errand,
   Message,
   Subscriber,
   SubscriptionCounts,

@@ -11,7 +11,7 @@
  */
 import { compareVersions, VERSION_ZERO, type Version } from './clock.ts'
 import { RecordHead } from './codec.ts'
-import { clientKey } from './keys.ts'
+import { clientKey, outlivesFlushes, TAGS_DATABASE } from './keys.ts'
 
 export interface Floor {
   /** Null = all. */
@@ -32,11 +32,11 @@ export class Floors {
     this.all = all
   }
 
-  /** The floor of a key, by its name on the nodes; VERSION_ZERO = none, as for internal keys. */
+  /** The floor of a key, by its name on the nodes; VERSION_ZERO = none, as for internal keys and scripts. */
   of(key: Buffer): Version {
     const named = clientKey(key)
     let highest = VERSION_ZERO
-    if (named === null) return highest
+    if (named === null || (named.database === TAGS_DATABASE && outlivesFlushes(key))) return highest
     for (const { database, version } of this.all) {
       if (covers(database, named.database) && compareVersions(version, highest) > 0) highest = version
     }

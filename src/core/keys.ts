@@ -14,6 +14,9 @@ const DATABASE = /^__rondo:db([1-9]\d{0,3}):/
 const INTERNAL = /^__rondo:(?!db[1-9]\d{0,3}:)/
 /** Beyond the last that clients can select: its keys are copied, moved and flushed as theirs (tags.ts). */
 export const TAGS_DATABASE = 9999
+/** Names in it: of scripts and libraries of functions (scripts/stored.ts), which no flush takes along, as in Redis. */
+const SCRIPT_NAMES = /^__rondo:db9999:(?:script:|libraries$|9999:)/
+const SCRIPT_NAME_BYTES = 32
 /** Enough for the longest prefix. */
 const DATABASE_PREFIX_BYTES = 24
 const prefixes: Buffer[] = [Buffer.alloc(0)]
@@ -33,6 +36,11 @@ export function clientKey(stored: Buffer): { readonly database: number; readonly
   if (!isReserved(stored)) return { database: 0, key: stored }
   const [prefix, database] = DATABASE.exec(stored.toString('latin1', 0, DATABASE_PREFIX_BYTES)) ?? []
   return prefix === undefined ? null : { database: Number(database), key: stored.subarray(prefix.length) }
+}
+
+/** Whether a key stays when all databases are flushed, internal ones apart. nodes/redis/drop-below.lua has the same rule. */
+export function outlivesFlushes(stored: Buffer): boolean {
+  return isReserved(stored) && SCRIPT_NAMES.test(stored.toString('latin1', 0, SCRIPT_NAME_BYTES))
 }
 
 /** The marker: cluster, node id, and whether the node is clean. */

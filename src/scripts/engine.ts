@@ -44,9 +44,9 @@ class LuaScripts implements Engine {
     this.lua = lua
   }
 
-  run({ source, sha, functionName, keys, args, random, call, log }: EngineRun): Reply {
+  run({ source, sha, functionName, keys, args, random, call, mayRun, onTick, log }: EngineRun): Reply {
     const job = {
-      ...{ keys, args, random },
+      ...{ keys, args, random, mayRun, onTick },
       call: (command: Buffer[], resp: 2 | 3) => toLua(call(command), resp),
       log: (level: number, message: Buffer) => log(LEVELS[level] ?? 'notice', message.toString('utf8')),
     }

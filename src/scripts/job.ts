@@ -2,9 +2,10 @@
 import type { Job, Library } from '../commands/scripts/api.ts'
 import { chanceFrom } from '../core/chance.ts'
 import { sentenceOf } from '../core/sentence.ts'
+import { word } from '../commands/arguments.ts'
 import { RespError, type Reply } from '../commands/reply.ts'
 import { answerBytes, replyTooLarge } from '../commands/run/answer-limit.ts'
-import { Overlay } from '../commands/scripts/overlay.ts'
+import { isCommand, Overlay } from '../commands/scripts/overlay.ts'
 import type { Stepped, Wanting } from '../commands/step.ts'
 
 export type LogLevel = 'debug' | 'verbose' | 'notice' | 'warning'
@@ -36,6 +37,10 @@ export interface EngineRun {
   readonly random: () => number
   /** Runs a command. What it throws ends the run, whatever the script does. */
   readonly call: (command: readonly Buffer[]) => Reply
+  /** `redis.acl_check_cmd`; null = there is no such command. */
+  readonly mayRun: (command: readonly Buffer[]) => boolean | null
+  /** Called every few thousand instructions. What it throws ends the run. */
+  readonly onTick: () => void
   readonly log: (level: LogLevel, text: string) => void
 }
 
@@ -74,16 +79,17 @@ function runJob(engine: Engine, job: Job): Outcome {
       ...code,
       ...{ keys, args, readOnly, random: chanceFrom(job.seed) },
       call: (command) => overlay.call(command),
+      onTick: () => overlay.tick(),
+      mayRun: ([name]) => (isCommand(word(name!).toLowerCase()) ? true : null),
       log: (level, text) => {
         if (logs.length < MOST_LOGS) logs.push({ level, text: text.slice(0, MOST_LOG_CHARACTERS) })
       },
     })
   } catch (error) {
-    if (overlay.wanted) return { wants: overlay.wanted }
+    if (overlay.wanting) return overlay.wanting
     return { reply: new RespError(`ERR The script has failed: ${sentenceOf(error)}.`) }
   }
-  // Even if the script has caught it.
-  if (overlay.wanted) return { wants: overlay.wanted }
+  if (overlay.wanting) return overlay.wanting
   if (answerBytes(reply) > settings.maxReplyBytes) return { reply: new RespError(replyTooLarge(settings)) }
   // As in Redis, what a script has changed stays changed if it ends in an error.
   const { next, published } = overlay

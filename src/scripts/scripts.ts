@@ -2,7 +2,9 @@
 import { LRUCache } from 'lru-cache'
 import type { RespError } from '../commands/reply.ts'
 import type { Asker, Job, Library, Running, Scripts } from '../commands/scripts/api.ts'
+import { Namers } from '../commands/scripts/namers.ts'
 import { CommandError, type Stepped, type Wanting } from '../commands/step.ts'
+import type { Channels, Errand } from '../coordinator/api.ts'
 import type { Timers } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
 import { printable } from '../core/printable.ts'
@@ -10,7 +12,11 @@ import type { LogLine, Outcome, Task } from './job.ts'
 import { Runner, type RunnerOptions } from './runner.ts'
 import { dropScripts, readLibraries, readScript, shaOf, storeScript, updateLibraries } from './stored.ts'
 
+/** The other coordinators. */
+export type Others = Pick<Channels, 'takeErrands' | 'errand'>
+
 export interface ScriptsOptions {
+  readonly others: Others
   readonly start: RunnerOptions['start']
   readonly scriptTimeLimitMs: number
   readonly requestTimeoutMs: number
@@ -28,6 +34,9 @@ const FRESH_MS = 1000
 /** Of REQUEST_TIMEOUT_MS, for storing the result. */
 const SHARE_OF_STORING = 0.1
 
+/** Whoever kills a script at another coordinator does not mean one that has just begun. */
+const LEAST_KILLED_MS = 50
+
 /** Lines that scripts may add to the log, in such a time. */
 const MOST_TOLD = 100
 const TOLD_MS = 10_000
@@ -41,12 +50,16 @@ interface Known {
 
 export class ClusterScripts implements Scripts {
   private readonly options: ScriptsOptions
+  readonly namers = new Namers()
   private readonly runner: Runner
   private readonly remembered = new LRUCache<string, Buffer>({
     max: MOST_REMEMBERED,
     maxSize: MOST_REMEMBERED_BYTES,
     sizeCalculation: (source) => source.length + ENTRY_BYTES,
   })
+  /** How often all scripts were forgotten. */
+  private forgotten = 0
+  private takesErrands = false
   /** Lines of scripts, since then. */
   private told = 0
   private toldSinceMs = -Infinity
@@ -69,6 +82,7 @@ export class ClusterScripts implements Scripts {
   }
 
   ready(): Promise<void> {
+    if (!this.takesErrands) this.takeErrands()
     return this.runner.ready()
   }
 
@@ -95,11 +109,31 @@ export class ClusterScripts implements Scripts {
     this.options.emit({ kind: 'script-log', sha, level, text: printable(text) })
   }
 
-  kill(what: 'script' | 'function'): boolean {
+  async kill(what: 'script' | 'function'): Promise<boolean> {
+    const isKilledHere = this.killHere(what, 0)
+    const asked = this.options.others.errand(what === 'script' ? 'end-script' : 'end-function')
+    if (!isKilledHere) return (await asked) > 0
+    // Whoever cannot be asked does not make this undone.
+    await asked.catch(() => 0)
+    return true
+  }
+
+  private killHere(what: 'script' | 'function', leastMs: number): boolean {
     const now = this.running
-    if (!now || (now.code.functionName === null) !== (what === 'script')) return false
+    if (!now || now.ms < leastMs || (now.code.functionName === null) !== (what === 'script')) return false
     this.runner.kill()
     return true
+  }
+
+  /** From the first script on: before, there is nothing to end or to forget. */
+  private takeErrands(): void {
+    this.takesErrands = true
+    const does: Readonly<Record<Errand, () => boolean>> = {
+      'forget-scripts': () => (this.forget(), true),
+      'end-script': () => this.killHere('script', LEAST_KILLED_MS),
+      'end-function': () => this.killHere('function', LEAST_KILLED_MS),
+    }
+    this.options.others.takeErrands((errand) => does[errand]())
   }
 
   stop(): void {
@@ -128,8 +162,10 @@ export class ClusterScripts implements Scripts {
   async sourceOf(asker: Asker, sha: string): Promise<Buffer | null> {
     const here = this.remembered.get(sha)
     if (here) return here
+    const { forgotten } = this
     const stored = await readScript(asker, sha)
-    if (stored) this.remember(sha, stored)
+    // What was read before a flush is gone.
+    if (stored && forgotten === this.forgotten) this.remember(sha, stored)
     return stored
   }
 
@@ -143,8 +179,14 @@ export class ClusterScripts implements Scripts {
   }
 
   async flush(asker: Asker): Promise<void> {
-    this.remembered.clear()
     await dropScripts(asker)
+    this.forget()
+    await this.options.others.errand('forget-scripts')
+  }
+
+  private forget(): void {
+    this.forgotten++
+    this.remembered.clear()
   }
 
   // ---- libraries

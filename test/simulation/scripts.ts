@@ -8,6 +8,7 @@ import { replyOf } from '../../src/commands/errors.ts'
 import { RespError, type Reply } from '../../src/commands/reply.ts'
 import { callScript, SCRIPT_COMMANDS } from '../../src/commands/scripts/call.ts'
 import type { Code, Job } from '../../src/commands/scripts/api.ts'
+import { Namers } from '../../src/commands/scripts/namers.ts'
 import type { Coordinator } from '../../src/coordinator/coordinator.ts'
 import type { Requester } from '../../src/coordinator/api.ts'
 import type { ConsistencyLevel } from '../../src/core/consistency.ts'
@@ -42,6 +43,15 @@ export async function moveByScript(
   return (reply as readonly Reply[]).map((one) => Number((one as Buffer).toString()))
 }
 
+/** Of each process. */
+const namers = new WeakMap<Host, Namers>()
+
+function namersOf(host: Host): Namers {
+  const own = namers.get(host) ?? new Namers()
+  namers.set(host, own)
+  return own
+}
+
 /** Runs commands for a client. */
 export function callerOf(
   coordinator: Coordinator,
@@ -62,6 +72,7 @@ export function callerOf(
     lookedUp: () => undefined,
     scripts: {
       busy: null,
+      namers: namersOf(host),
       ready: () => Promise.resolve(),
       dueAtMs: () => host.monotonicMs() + REQUEST_TIMEOUT_MS,
       sha: () => 'f'.repeat(40),

@@ -18,7 +18,7 @@ import { removeOlder } from '../../coordinator/promises.ts'
 import type { Requester } from '../../coordinator/api.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
-import { storedKey } from '../../core/keys.ts'
+import { outlivesFlushes, storedKey } from '../../core/keys.ts'
 import { sentenceOf } from '../../core/sentence.ts'
 import { word } from '../arguments.ts'
 import type { Caller } from '../model.ts'
@@ -101,6 +101,7 @@ async function deleteAll({ caller, database, level }: Scope, { before, isAsync }
     for await (const keys of pagesOf(caller, { database, match: null })) {
       await inSlices(caller, keys.length, (i) => {
         const key = database === null ? keys[i]! : storedKey(database, keys[i]!)
+        if (database === null && outlivesFlushes(key)) return Promise.resolve()
         return removeOlder(store, key, before, options).then(
           (isDeleted) => void (deleted += isDeleted ? 1 : 0),
           failed,

@@ -16,7 +16,7 @@ import type { Lookups } from './lookups.ts'
 import { withMoreKeys } from './more-keys.ts'
 import { publish } from './publications.ts'
 import { oneByOne } from './one-by-one.ts'
-import { CROSS_SET, paceOf, runSteps, transact, type Queue } from './together.ts'
+import { CROSS_SET, paceOf, rehearse, runSteps, transact, type Queue } from './together.ts'
 
 /** Cost of a command without keys. */
 const UNITS_WITHOUT_KEYS = 16
@@ -81,24 +81,26 @@ async function asOne(
     lookups: readonly Lookups[]
     published: readonly Publication[]
   } = { replies: null, lookups: [], published: [] }
-  await withMoreKeys(caller, steps, keys, (steps, keys, call) =>
-    transact(
-      caller,
-      keys,
-      paceOf(steps),
-      function* (current, now, ends) {
-        done.replies = null
-        if (hasChanged(current, now)) return null
-        const outcome = yield* runSteps(caller.settings, steps, keys, current, now, ends)
-        if (outcome instanceof RondoError) return outcome
-        done.replies = outcome.replies
-        done.lookups = outcome.lookups
-        done.published = outcome.published
-        return outcome.next
-      },
-      { call },
-    ),
-  )
+  await withMoreKeys(caller, steps, keys, {
+    attempt: (steps, keys, call) =>
+      transact(
+        caller,
+        keys,
+        paceOf(steps),
+        function* (current, now, ends) {
+          done.replies = null
+          if (hasChanged(current, now)) return null
+          const outcome = yield* runSteps(caller.settings, steps, keys, current, now, ends)
+          if (outcome instanceof RondoError) return outcome
+          done.replies = outcome.replies
+          done.lookups = outcome.lookups
+          done.published = outcome.published
+          return outcome.next
+        },
+        { call },
+      ),
+    rehearse: (steps, keys, current) => rehearse(caller, steps, keys, current),
+  })
   const { replies } = done
   if (!replies) return NULL_ARRAY
   for (const [i, found] of done.lookups.entries()) lookedUp(i, found)

@@ -91,20 +91,22 @@ export async function runTogether(
     return new Refusal(isScript ? crossSetOf(store, step.keys) : CROSS_SET, 'CROSS_REPLICA_SET')
   }
   let done: Omit<Ran, 'next'> = { replies: [], published: [], lookups: [] }
-  await withMoreKeys(caller, [step], step.keys, (steps, keys, call) =>
-    transact(
-      caller,
-      keys,
-      paceOf(steps),
-      function* (current, now, ends) {
-        const outcome = yield* runSteps(caller.settings, steps, keys, current, now, ends)
-        if (outcome instanceof RondoError) return outcome
-        done = outcome
-        return outcome.next
-      },
-      { call, level },
-    ),
-  )
+  await withMoreKeys(caller, [step], step.keys, {
+    attempt: (steps, keys, call) =>
+      transact(
+        caller,
+        keys,
+        paceOf(steps),
+        function* (current, now, ends) {
+          const outcome = yield* runSteps(caller.settings, steps, keys, current, now, ends)
+          if (outcome instanceof RondoError) return outcome
+          done = outcome
+          return outcome.next
+        },
+        { call, level },
+      ),
+    rehearse: (steps, keys, current) => rehearse(caller, steps, keys, current),
+  })
   countLookups(caller, command, done.lookups[0]!)
   await publish(caller, done.published)
   return done.replies[0]!
@@ -188,10 +190,25 @@ export function* runSteps(
   return { replies, published, lookups, next: names.map((name) => changed.get(name)) }
 }
 
+/** Applies the steps to these values, for what it tells about them alone. @returns an error, or what would be done */
+export function rehearse(
+  caller: Caller,
+  steps: Queue,
+  keys: readonly Buffer[],
+  current: readonly (StoredRecord | null)[],
+): Promise<Ran | RondoError> {
+  const { store, work, settings } = caller
+  return withForeignEnds(store, async (ends) => {
+    const outcome = await work.outcomeOf(runSteps(settings, steps, keys, current, nowMs(store), ends))
+    if (outcome === UNKNOWN_END) throw UNKNOWN_END
+    return outcome
+  })
+}
+
 function* applied(step: Step, before: readonly (Known | null)[], now: number): Sliced<Stepped | MoreKeys> {
   if (step.needs === 'value' && step.script) {
     const outcome = yield* waitFor(step.script.run(wholesOf(before), now))
-    return 'wants' in outcome ? new MoreKeys(step, outcome.wants) : outcome
+    return 'wants' in outcome ? new MoreKeys(step, outcome.wants, outcome.certain) : outcome
   }
   if (step.needs === 'value' && step.slow) return yield* step.slow.slices(wholesOf(before), now)
   return applyTo(step, before, now)

@@ -6,6 +6,7 @@
  */
 import type { KeyStore, Requester } from '../../coordinator/api.ts'
 import type { RespError } from '../reply.ts'
+import type { Namers } from './namers.ts'
 import type { Held, StepLimits, Stepped, Wanting } from '../step.ts'
 
 /** A function of a library. */
@@ -80,7 +81,7 @@ export interface Scripts {
   sourceOf(asker: Asker, sha: string): Promise<Buffer | null>
   /** Stores a script in the cluster. @throws CommandError if it cannot be compiled */
   load(asker: Asker, source: Buffer): Promise<string>
-  /** Forgets the scripts here, and deletes those that are stored. */
+  /** Forgets the scripts at all coordinators, and deletes those that are stored. */
   flush(asker: Asker): Promise<void>
   /** The libraries, as they are stored; at most `FRESH_MS` old. */
   libraries(asker: Asker): Promise<readonly Library[]>
@@ -91,6 +92,8 @@ export interface Scripts {
   /** Changes the stored libraries. @param change pure @throws CommandError that `change` throws */
   changeLibraries(asker: Asker, change: (all: readonly Library[]) => readonly Library[]): Promise<void>
 
+  /** Those that have named keys which they were not given. */
+  readonly namers: Namers
   /** Cannot run now, and why: one has run for too long. */
   readonly busy: RespError | null
   /** Resolves when scripts can run, or will not for long; the first one has to wait for that. */
@@ -101,6 +104,6 @@ export interface Scripts {
   run(job: Job, command: readonly Buffer[], dueAtMs: number): Promise<Stepped | Wanting>
   /** What runs now; null = nothing. */
   readonly running: Running | null
-  /** Ends what runs now. @returns false if there is nothing, or something of the other kind */
-  kill(what: 'script' | 'function'): boolean
+  /** Ends what runs now, at all coordinators. @returns false if there is nothing, or something of the other kind */
+  kill(what: 'script' | 'function'): Promise<boolean>
 }

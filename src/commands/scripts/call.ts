@@ -9,7 +9,15 @@ import { errorOf, replyOf } from '../errors.ts'
 import type { Caller } from '../model.ts'
 import { RespError, type Reply } from '../reply.ts'
 import { runTogether } from '../run/together.ts'
-import { CommandError, NOT_INTEGER, distinct, refused, type Held, type StepOf } from '../step.ts'
+import {
+  CommandError,
+  NOT_INTEGER,
+  distinct,
+  refused,
+  type Held,
+  type KeepReads,
+  type StepOf,
+} from '../step.ts'
 import type { Code, JobSettings } from './api.ts'
 import { shebangOf } from './shebang.ts'
 
@@ -30,6 +38,7 @@ export const SCRIPT_COMMANDS: Readonly<Record<string, ScriptCommand>> = {
 }
 
 const NO_SCRIPT = 'NOSCRIPT No matching script. Please use EVAL.'
+const BAD_COUNT = 'ERR Bad number of keys provided'
 const NO_FUNCTION = 'ERR Function not found'
 const HAS_WRITE_FLAG = 'ERR Can not execute a script with write flag using *_ro command.'
 const SEEDS = 2 ** 32
@@ -49,6 +58,8 @@ interface Call {
   readonly found: () => Promise<Found>
   readonly seed: number
   dueAtMs: number
+  /** Null: its client does not keep what it reads. */
+  keep: KeepReads | null
 }
 
 /** Runs the command by itself. Rejects as other commands do. */
@@ -56,9 +67,11 @@ export async function callScript(
   caller: Caller,
   args: readonly Buffer[],
   { by, readOnly }: ScriptCommand,
+  keep: KeepReads | null = null,
 ): Promise<Reply> {
   const step = scriptStep(caller, args, { by, readOnly })
   if (step instanceof RespError) return step
+  if (keep) step.script?.keepReads(keep)
   const name = args[0]!.toString('latin1').toLowerCase()
   // What a reader sees is as current as other reads of the caller.
   return runTogether(caller, step, name, readOnly ? caller.readLevel : caller.writeLevel)
@@ -72,7 +85,7 @@ export function scriptStep(
 ): StepOf<'value', Held> | RespError {
   const { scripts, store, settings } = caller
   if (scripts.busy) return scripts.busy
-  const count = keyCount(args)
+  const count = keyCount(args, by)
   if (count instanceof RespError) return count
   if (count > settings.maxBatchKeys) {
     return new RespError(`ERR at most ${settings.maxBatchKeys} keys can be used by a script (MAX_BATCH_KEYS)`)
@@ -90,13 +103,14 @@ export function scriptStep(
     found: () => (found ??= finding(caller, args[1]!, by, readOnly)),
     seed: Math.floor(settings.random() * SEEDS),
     dueAtMs: scripts.dueAtMs(),
+    keep: null,
   }
   return stepWith(caller, call, distinct(keys.map((key) => storedKey(settings.database, key))).keys)
 }
 
-function keyCount(args: readonly Buffer[]): number | RespError {
+function keyCount(args: readonly Buffer[], by: ScriptCommand['by']): number | RespError {
   const count = parseInteger(args[2]!)
-  if (count === null) return new RespError(NOT_INTEGER)
+  if (count === null) return new RespError(by === 'function' ? BAD_COUNT : NOT_INTEGER)
   if (count > args.length - 3) return new RespError("ERR Number of keys can't be greater than number of args")
   if (count < 0) return new RespError("ERR Number of keys can't be negative")
   return Number(count)
@@ -170,6 +184,17 @@ function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf
         } catch (error) {
           return { reply: replyOf(error) }
         }
+      },
+      keepReads: (keep) => {
+        call.keep = keep
+      },
+      reads: () => call.keep?.(stored),
+      namesKeys: async () => {
+        const found = await call.found().catch(() => null)
+        return found === null ? 0 : scripts.namers.runsOf(found.code)
+      },
+      hasNamedKeys: (runs) => {
+        void call.found().then(({ code }) => scripts.namers.add(code, runs))
       },
       withKeys: (further) => stepWith(caller, call, distinct([...stored, ...further]).keys),
     },

@@ -62,14 +62,15 @@ async function deleteLibrary(caller: Caller, args: readonly Buffer[]): Answered 
 }
 
 async function flush(caller: Caller, args: readonly Buffer[]): Answered {
-  const isMode = args.length === 2 || (args.length === 3 && ['SYNC', 'ASYNC'].includes(word(args[2]!)))
+  if (args.length > 3) throw new CommandError(wrongNumber(args))
+  const isMode = args.length === 2 || ['SYNC', 'ASYNC'].includes(word(args[2]!))
   if (!isMode) throw new CommandError('ERR FUNCTION FLUSH only supports SYNC|ASYNC option')
   await caller.scripts.changeLibraries(caller, () => [])
   return OK
 }
 
-function kill({ scripts }: Caller): Answered {
-  return Promise.resolve(killed(scripts.kill('function'), scripts.busy))
+async function kill({ scripts }: Caller): Answered {
+  return killed(await scripts.kill('function'), scripts.busy)
 }
 
 // ---- looks
@@ -151,8 +152,9 @@ async function dump(caller: Caller): Answered {
 }
 
 async function restore(caller: Caller, args: readonly Buffer[]): Answered {
+  if (args.length > 4) throw new CommandError(wrongNumber(args))
   const policy = args.length === 3 ? 'APPEND' : word(args[3]!)
-  if (args.length > 4 || !['FLUSH', 'APPEND', 'REPLACE'].includes(policy)) {
+  if (!['FLUSH', 'APPEND', 'REPLACE'].includes(policy)) {
     throw new CommandError('ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.')
   }
   const libraries: Library[] = []
@@ -161,11 +163,20 @@ async function restore(caller: Caller, args: readonly Buffer[]): Answered {
   }
   await caller.scripts.changeLibraries(caller, (all) =>
     libraries.reduce<readonly Library[]>(
-      (before, library) => withLibrary(before, library, policy === 'REPLACE'),
+      (before, library) => {
+        const isThere = policy !== 'REPLACE' && before.some(({ name }) => name === library.name)
+        // Redis's words, which differ from those of LOAD.
+        if (isThere) throw new CommandError(`ERR Library ${library.name} already exists`)
+        return withLibrary(before, library, true)
+      },
       policy === 'FLUSH' ? [] : all,
     ),
   )
   return OK
+}
+
+function wrongNumber(args: readonly Buffer[]): string {
+  return `ERR unknown subcommand or wrong number of arguments for '${cString(args[1]!).toString()}'. Try FUNCTION HELP.`
 }
 
 /** @throws CommandError */

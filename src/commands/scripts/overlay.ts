@@ -3,19 +3,31 @@
  * (step.ts) as anywhere else, and its result is seen by the commands that follow. Nothing else is read or changed: what the
  * script has changed is stored when it has ended.
  *
- *   redis.call('INCR', KEYS[1]) ──▶ step ──▶ are its keys known? ──no──▶ KeysWanted: the run ends
+ *   redis.call('INCR', KEYS[1]) ──▶ step ──▶ are its keys known? ──no──▶ noted; they are taken for absent
  *                                                 └──yes──▶ applied to what they hold ──▶ its reply
+ *
+ * A run that has met a key which is not known is only a guess from there on: nothing of it counts but the keys that it names
+ * on the way, which are then read together. Most names do not depend on what other such keys hold, so a script that names
+ * thirty keys has them in its second run.
  */
 import { checkKey } from '../../core/key-names.ts'
 import { chanceFrom } from '../../core/chance.ts'
 import { inOneGo } from '../../core/work.ts'
-import { word } from '../arguments.ts'
+import { cString, word } from '../arguments.ts'
 import { parseDouble } from '../doubles.ts'
 import { databaseArgument } from '../keys/database.ts'
 import { RespError, Simple, OK, type Reply } from '../reply.ts'
 import { applyTo, bytesOf, wholesOf } from '../run/known.ts'
 import { usable, type StepContext } from '../run/keyed.ts'
-import { CommandError, tooLong, type Held, type Publication, type Step, type Stepped } from '../step.ts'
+import {
+  CommandError,
+  tooLong,
+  type Held,
+  type Publication,
+  type Step,
+  type Stepped,
+  type Wanting,
+} from '../step.ts'
 import { KEY_COMMANDS, type KeyCommand } from '../table.ts'
 import type { Job } from './api.ts'
 
@@ -50,18 +62,20 @@ const MOST_PUBLISHED = 10_000
 
 const byName = new Map(KEY_COMMANDS.map((command) => [command.name, command]))
 
-/** A command needs keys that are not known. Nothing in the script may catch it. */
-export class KeysWanted extends Error {
-  readonly keys: readonly Buffer[]
-  constructor(keys: readonly Buffer[]) {
-    super('a script needs further keys')
-    this.keys = keys
-  }
-}
+/** Of a run that is only a guess: so much more it may do. It may be a loop that ends once the key has a value. */
+const MOST_GUESSED_COMMANDS = 50_000
+const MOST_GUESSED_TICKS = 100
+const MOST_WANTED = 10_000
+
+/** A run that is only a guess has gone on for long enough. Nothing in the script may catch it. */
+class GuessedEnough extends Error {}
 
 export class Overlay {
-  /** Keys that a command needed and that are not known: the run has failed, whatever the script does about it. */
-  wanted: readonly Buffer[] | null = null
+  private readonly missing: Buffer[] = []
+  /** As many of them are needed whatever the others hold. */
+  private certain = 0
+  private guessed = 0
+  private ticks = 0
   readonly published: Publication[] = []
   private readonly job: Job
   private readonly held: Map<string, Held | null>
@@ -90,13 +104,19 @@ export class Overlay {
     })
   }
 
-  /**
-   * Runs a command; errors are replies.
-   *
-   * @throws KeysWanted
-   */
+  /** What the run has shown to be missing: it has no other result then, whatever the script did about it. */
+  get wanting(): Wanting | null {
+    return this.missing.length === 0 ? null : { wants: this.missing, certain: this.certain }
+  }
+
+  /** Called every few thousand instructions. @throws if the run has no use any more */
+  tick(): void {
+    if (this.missing.length > 0 && ++this.ticks > MOST_GUESSED_TICKS) throw new GuessedEnough()
+  }
+
+  /** Runs a command; errors are replies. @throws if the run has no use any more */
   call(args: readonly Buffer[]): Reply {
-    if (this.wanted) throw new KeysWanted(this.wanted)
+    if (this.missing.length > 0 && ++this.guessed > MOST_GUESSED_COMMANDS) throw new GuessedEnough()
     if (++this.commands > MOST_COMMANDS) {
       return new RespError(`ERR A script may call ${MOST_COMMANDS} commands at most.`)
     }
@@ -115,6 +135,11 @@ export class Overlay {
     if (isWrong(arity, args)) return new RespError(WRONG_NUMBER)
     if (flags.includes('noscript')) return new RespError(NOT_ALLOWED)
     if (this.refusesWrites(command.name, flags)) return new RespError(READ_ONLY)
+    if (flags.includes('blocking') && waits(args)) {
+      return new RespError(
+        `ERR ${cString(args[0]!).toString()} command is not allowed with BLOCK option from scripts`,
+      )
+    }
     let step: Step | RespError = command.step(this.context, args)
     if (step instanceof RespError) return step
     if (step.needs === 'value' && step.follow) {
@@ -161,11 +186,17 @@ export class Overlay {
       : applyTo(step, before, nowMs)
   }
 
-  /** @throws KeysWanted */
   private of({ keys }: Step): (Held | null)[] {
     const missing = keys.filter((key) => !this.held.has(nameOf(key)))
-    if (missing.length > 0) throw new KeysWanted((this.wanted = missing))
+    if (missing.length > 0) this.want(missing)
     return keys.map((key) => this.held.get(nameOf(key))!)
+  }
+
+  private want(keys: readonly Buffer[]): void {
+    if (this.missing.length + keys.length > MOST_WANTED && this.missing.length > 0) throw new GuessedEnough()
+    if (this.missing.length === 0) this.certain = keys.length
+    this.missing.push(...keys)
+    for (const key of keys) this.held.set(nameOf(key), null)
   }
 
   private runOther(name: string, args: readonly Buffer[]): Reply {
@@ -204,6 +235,23 @@ export class Overlay {
     // Who gets it is known when it is sent, and then the script has ended.
     return 0
   }
+}
+
+/** Whether XREAD or XREADGROUP has BLOCK. */
+function waits(args: readonly Buffer[]): boolean {
+  for (let at = 1; at < args.length; at += 2) {
+    const option = word(args[at]!)
+    if (option === 'BLOCK') return true
+    if (option === 'STREAMS') return false
+    if (option === 'GROUP') at++
+    if (option === 'NOACK') at--
+  }
+  return false
+}
+
+/** Whether there is such a command, be it one that scripts may not call. */
+export function isCommand(name: string): boolean {
+  return byName.has(name) || Object.hasOwn(OTHERS, name) || REFUSED.has(name) || OVER_ALL_KEYS.has(name)
 }
 
 type Answer = (overlay: Overlay, args: readonly Buffer[]) => Reply

@@ -3,6 +3,7 @@ import { word } from '../arguments.ts'
 import type { Execute } from '../model.ts'
 import { OK, RespError } from '../reply.ts'
 import { CommandError } from '../step.ts'
+import { shebangOf } from './shebang.ts'
 
 const NOT_BUSY = 'NOTBUSY No scripts in execution right now.'
 
@@ -22,8 +23,8 @@ async function flush(...[caller, args]: Parameters<Execute>): ReturnType<Execute
   return OK
 }
 
-function kill({ scripts }: Parameters<Execute>[0]): ReturnType<Execute> {
-  return Promise.resolve(killed(scripts.kill('script'), scripts.busy))
+async function kill({ scripts }: Parameters<Execute>[0]): ReturnType<Execute> {
+  return killed(await scripts.kill('script'), scripts.busy)
 }
 
 /** @param busy with something of the other kind */
@@ -32,5 +33,7 @@ export function killed(isKilled: boolean, busy: RespError | null): typeof OK | R
 }
 
 async function load(...[caller, args]: Parameters<Execute>): ReturnType<Execute> {
-  return caller.scripts.load(caller, args[2]!)
+  const source = args[2]!
+  shebangOf(source)
+  return caller.scripts.load(caller, source)
 }

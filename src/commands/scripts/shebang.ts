@@ -27,10 +27,8 @@ export function shebangOf(source: Buffer): Shebang {
   if (source[0] !== HASH || source[1] !== BANG) return { flags: null }
   const end = source.subarray(0, MOST_BYTES).indexOf(0x0a)
   if (end === -1) throw new CommandError('ERR Invalid script shebang')
-  const [engine, ...options] = source.toString('latin1', 2, end).split(' ').filter(Boolean)
-  if (engine?.toLowerCase() !== 'lua') {
-    throw new CommandError(`ERR Unexpected engine in script shebang: #!${engine ?? ''}`)
-  }
+  const [engine, ...options] = source.toString('latin1', 0, end).split(' ').filter(Boolean)
+  if (engine !== '#!lua') throw new CommandError(`ERR Unexpected engine in script shebang: ${engine!}`)
   const flags: string[] = []
   for (const option of options) {
     if (!option.startsWith('flags=')) throw new CommandError(`ERR Unknown lua shebang option: ${option}`)

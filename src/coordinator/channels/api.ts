@@ -24,6 +24,10 @@ export interface SubscriptionCounts {
   readonly shardChannels: number
 }
 
+/** What all coordinators are asked to do. */
+export const ERRANDS = ['forget-scripts', 'end-script', 'end-function'] as const
+export type Errand = (typeof ERRANDS)[number]
+
 export interface Channels {
   /** Of this coordinator: how many different names its subscribers have. */
   readonly subscriptions: SubscriptionCounts
@@ -46,6 +50,10 @@ export interface Channels {
   active(kind: ChannelKind, matches: (channel: Buffer) => boolean): Promise<readonly Buffer[]>
   /** The numbers of subscribers at all coordinators. */
   subscribers(kind: ChannelKind, channels: readonly Buffer[]): Promise<readonly number[]>
+  /** From now on others reach this coordinator with errands. Errors are logged. @param does whether it has done it */
+  takeErrands(does: (errand: Errand) => boolean): void
+  /** Asks all other coordinators that take errands. @returns how many have done it, of those that answered in time @throws RondoError */
+  errand(errand: Errand): Promise<number>
   /** The number of different patterns at all coordinators. */
   patterns(): Promise<number>
 }

@@ -17,7 +17,14 @@ import type { MonotonicClock, Timers } from '../../core/clock.ts'
 import { RondoError } from '../../core/errors.ts'
 import type { Emit } from '../../core/events.ts'
 import type { NodeFailure } from '../../nodes/node.ts'
-import type { ChannelKind, Channels, Subscriber, SubscriptionCounts, SubscriptionKind } from './api.ts'
+import type {
+  ChannelKind,
+  Channels,
+  Errand,
+  Subscriber,
+  SubscriptionCounts,
+  SubscriptionKind,
+} from './api.ts'
 import type { Carrier } from './carrier.ts'
 import { Carriers } from './carriers.ts'
 import {
@@ -76,6 +83,7 @@ export class NodeChannels implements Channels {
   private readonly replies: Replies
   private readonly questions: Questions
   readonly wakes: Wakes
+  private does: (errand: Errand) => boolean = () => false
   private lastNumber = 0
   private isStarted = false
   /** Nodes that have not confirmed yet that they are listened to. */
@@ -103,7 +111,8 @@ export class NodeChannels implements Channels {
       nextNumber: () => ++this.lastNumber,
       start: () => this.start(),
     }
-    this.questions = new Questions({ ...shared, subscriptions: this.subscribed })
+    const does = (errand: Errand) => this.does(errand)
+    this.questions = new Questions({ ...shared, subscriptions: this.subscribed, does })
     const hasOthers = () => options.cluster.coordinators.length > 1
     this.wakes = new Wakes({ ...shared, hasOthers }, waiters)
   }
@@ -301,6 +310,18 @@ export class NodeChannels implements Channels {
 
   async patterns(): Promise<number> {
     return (await this.questions.active('pattern', () => true)).length
+  }
+
+  // ---- errands
+
+  takeErrands(does: (errand: Errand) => boolean): void {
+    this.does = does
+    // Nodes that cannot be reached are listened to as soon as they are.
+    if (!this.isStarted) void this.start()
+  }
+
+  errand(errand: Errand): Promise<number> {
+    return this.questions.errand(errand)
   }
 
   stop(): void {

@@ -1,11 +1,11 @@
 /**
- * PUBSUB: what all coordinators know of their subscribers. The one that is asked publishes the question on one node, where
+ * PUBSUB: what all coordinators know of their subscribers; and errands (SCRIPT KILL), which are asked in the same way. The one that is asked publishes the question on one node, where
  * all of them listen, and adds up the answers (replies.ts) and what it knows itself. Those that do not answer in time are not
  * counted.
  */
 import type { Timers } from '../../core/clock.ts'
 import { RondoError } from '../../core/errors.ts'
-import type { ChannelKind, SubscriptionKind } from './api.ts'
+import { ERRANDS, type ChannelKind, type Errand, type SubscriptionKind } from './api.ts'
 import type { Carrier } from './carrier.ts'
 import type { Carriers } from './carriers.ts'
 import {
@@ -26,6 +26,8 @@ import type { Subscriptions } from './subscriptions.ts'
 const KINDS: readonly SubscriptionKind[] = ['channel', 'shard', 'pattern']
 /** Added to the index of a kind: how many subscribers some names have. */
 const COUNTS = 0x10
+/** Added to the index of an errand. */
+const DOES = 0x20
 const PART_BYTES = 64 * 1024
 /** Of names that answers may have together. */
 const MAX_NAMES_BYTES = 64 * 1024 * 1024
@@ -40,6 +42,7 @@ export interface QuestionsOptions {
   readonly replies: Replies
   readonly nextNumber: () => number
   readonly start: () => Promise<void>
+  readonly does: (errand: Errand) => boolean
 }
 
 export class Questions {
@@ -93,6 +96,15 @@ export class Questions {
     return sums
   }
 
+  /** @returns how many others have done it */
+  async errand(errand: Errand): Promise<number> {
+    let done = 0
+    await this.ask(Buffer.from([DOES + ERRANDS.indexOf(errand)]), (body) => {
+      if (body[0] === 1) done++
+    })
+    return done
+  }
+
   private async ask(question: Buffer, part: (body: Buffer) => void): Promise<void> {
     const { id, carriers, replies, nextNumber, start } = this.options
     await start()
@@ -123,14 +135,17 @@ export class Questions {
   answer(carrier: Carrier, bytes: Buffer): void {
     const sent = decodeSent(bytes)
     const [type = -1] = sent?.body ?? []
-    const kind = KINDS[type % COUNTS]
-    if (!sent || !kind || type >= 2 * COUNTS) return
+    const kind = type < DOES ? KINDS[type % COUNTS] : undefined
+    const errand = ERRANDS[type - DOES]
+    if (!sent || !(kind ?? errand)) return
     const { from, number, body } = sent
     if (from === this.self) {
       this.options.replies.answered(number, 0) // it has looked already
       return
     }
     const say = (part: Buffer, isLast: boolean) => this.say(carrier, from, { number, isLast, body: part })
+    if (errand) say(Buffer.from([this.options.does(errand) ? 1 : 0]), true)
+    if (!kind) return
     if (type < COUNTS) {
       this.tellNames(this.options.subscriptions.names(kind), say)
       return

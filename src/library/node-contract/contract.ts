@@ -16,7 +16,7 @@ import {
   type NewRecord,
 } from '../../core/codec.ts'
 import { Floors } from '../../core/floors.ts'
-import { isInternal, MARKER_KEY, storedKey, SYNCED_AT_KEY, TOPOLOGY_KEY } from '../../core/keys.ts'
+import { isInternal, MARKER_KEY, storedKey, SYNCED_AT_KEY, TAGS_DATABASE, TOPOLOGY_KEY } from '../../core/keys.ts'
 import { EXPIRY_MARGIN_MS, FAR_END_MS, ownLifeMs } from '../../core/lifetime.ts'
 import type { ByteRange, Part } from '../../core/part.ts'
 import {
@@ -509,6 +509,10 @@ export function describeNodeContract(name: string, factory: NodeFactory, runner:
         await prepare(node, promised, version({ ms: 30 }))
         await server.setRaw(keys[3]!, Buffer.from('not ours'))
         await put(keys[4]!, 11)
+        const scripts = [`script:${'0'.repeat(40)}`, 'libraries', '9999:scripts'].map((name) => {
+          return storedKey(TAGS_DATABASE, Buffer.from(name))
+        })
+        for (const key of scripts) await put(key, 5)
         const other = Buffer.from('{"cluster":"c","state":"filling"}')
         expect(await node.dropBelow(other, floors, '0', 1000)).to.equal(null)
         expect(await node.dropBelow(fence.marker, floors, '0', 1000)).to.deep.equal({
@@ -524,6 +528,7 @@ export function describeNodeContract(name: string, factory: NodeFactory, runner:
         ])
         expect((await accept(node, promised, record(30), FAR_END_MS)).kind).to.equal('applied')
         expect(await server.getRaw(keys[4]!)).to.not.equal(null)
+        for (const key of scripts) expect((await get(node, key)).kind).to.equal('found')
         expect(await server.getRaw(MARKER_KEY)).to.deep.equal(fence.marker)
         const again = await node.dropBelow(fence.marker, floors, '0', 1000)
         expect(again).to.deep.equal({ cursor: '0', dropped: 0 })

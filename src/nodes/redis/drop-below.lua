@@ -23,9 +23,11 @@ local function isBelow(version, floor)
   return ms < floorMs or (ms == floorMs and (count < floorCount or (count == floorCount and who <= floorWho)))
 end
 
--- The number of the database as text; nil for internal keys.
+-- The number of the database as text; nil for internal keys, and for what outlives flushes (core/keys.ts).
 local function databaseOf(key)
   if sub(key, 1, 8) ~= '__rondo:' then return '0' end
+  if string.find(key, '^__rondo:db9999:script:') or string.find(key, '^__rondo:db9999:9999:') then return nil end
+  if key == '__rondo:db9999:libraries' then return nil end
   return string.match(key, '^__rondo:db([1-9]%d?%d?%d?):')
 end
 

@@ -184,6 +184,55 @@ const LINES: readonly RandomCommand[] = [
   ['FUNCTION', 'FLUSH', 'NOW'],
   ['FUNCTION', 'NOSUCH'],
   ['SCRIPT', 'NOSUCH'],
+  // ---- of Redis's own tests: numbers, tables, errors, libraries of Lua
+  ...[
+    'return {100.5, -100.9, 3.99e20, 2^53 + 1, -2^63}',
+    'return {{1, 2, 3, nil, 4}, {nil, 1}, {}, {false, true}, {1, {2, {3, {4}}}}}',
+    'return {{err = "My Err", ignore = 1}, {ok = "a\\r\\nb"}, {err = 1}, {ok = 1}}',
+    'error({err = "My thing"})',
+    'return {pcall(redis.call, "nosuch")}',
+    'local e = redis.pcall("nosuch") return {type(e), e.err, e.line}',
+    'return {pcall(function() return nosuch end)}',
+    'return {pcall(function() x = 1 end)}',
+    'local t = {} t.x.y = 1',
+    'return redis.call("set", KEYS[1], {})',
+    'return redis.call("set", KEYS[1], true)',
+    'return redis.call("get", function() end)',
+    'return redis.call("xread", "count", 1, "block", 0, "streams", "{t}s", "$")',
+    'return redis.call("xreadgroup", "group", "g", "c", "noack", "block", 0, "streams", "{t}s", ">")',
+    'return {redis.error_reply("x"), redis.error_reply("-MY x"), redis.status_reply("x")}',
+    'return {redis.acl_check_cmd("get", "x"), redis.acl_check_cmd("shutdown") and 1 or 0}',
+    'return redis.acl_check_cmd("nosuch")',
+    'return redis.acl_check_cmd()',
+    'return {redis.LOG_WARNING, redis.sha1hex("")}',
+    'return redis.setresp(4)',
+    'return cjson.encode({{}, {a = 1}, {1, 2}, {[1] = 1, [3] = 3}, "\\127\\0\\"/", 1e15, 0.1, cjson.null})',
+    'return cjson.encode(0/0)',
+    'return cjson.decode("[1,")',
+    'return {cjson.decode("[1e400, null]")[1] == 1/0, cjson.decode("null") == cjson.null}',
+    'local t = {} t.t = t return cjson.encode(t)',
+    'return cmsgpack.pack({1, "a", {b = 2}, 1.5, 2^40, -1, true})',
+    'return {cmsgpack.unpack(cmsgpack.pack(1, 2, 3)), cmsgpack.unpack_one(cmsgpack.pack(1, 2))}',
+    'return cmsgpack.unpack("\\221")',
+    'return {struct.pack(">I2h", 258, -2), struct.size(">I2I4"), struct.unpack("Bc0", "\\3abcd")}',
+    'return {struct.unpack("I4", "ab")}',
+    'return {bit.tohex(255, -4), bit.bnot(0), bit.lshift(1, 33), bit.bswap(1)}',
+    'return {type(os.clock()), loadfile == nil, print == nil, type(loadstring)}',
+    'return {unpack({}, 1, 9000)}',
+    '#!LUA\nreturn 1',
+    '#! lua\nreturn 1',
+    '#!lua flags=no-writes,allow-stale\nreturn redis.pcall("get", "{t}x")',
+    '#!lua flags=no-writes flags=allow-oom\nreturn 1',
+    '#!lua flags=\nreturn 1',
+  ].map((text) => call(text, '1', '{t}no')),
+  ['SCRIPT', 'LOAD', '#!lua flags=bad\nreturn 1'],
+  ['SCRIPT', 'LOAD', '#!x\nreturn 1'],
+  ['FUNCTION', 'LOAD', '#!lua name=two\nredis.register_function("two", function() return 2 end)'],
+  ['FCALL', 'two', 'x'],
+  ['FUNCTION', 'RESTORE', 'x', 'APPEND', 'y'],
+  ['FUNCTION', 'RESTORE', 'x', 'BAD'],
+  ['FUNCTION', 'FLUSH', 'ASYNC', 'x'],
+  ['FUNCTION', 'FLUSH'],
   ['MULTI'],
   ['SET', '{t}b', '1'],
   ['EVAL', 'return redis.call("incrby", KEYS[1], ARGV[1])', '1', '{t}b', '41'],
@@ -233,7 +282,8 @@ describe('scripts and a real Redis', function () {
         const both = async (run: (theirs: Oracle, ours: Oracle) => Promise<void>) => {
           const theirs = await Oracle.open(redis.port, protocol)
           const ours = await Oracle.open(running.rondo.respServer.port, protocol)
-          await ours.ask([bytesOf(['RONDO', 'CONSISTENCY', 'READ', level, 'WRITE', level])])
+          const [set] = await ours.ask([bytesOf(['RONDO', 'CONSISTENCY', level])])
+          expect(set!.toString()).to.equal('+OK\r\n')
           await run(theirs, ours).finally(() => [theirs, ours].forEach((one) => one.close()))
         }
 

@@ -9,6 +9,10 @@ import type { ChangeEvents, Subscription } from '../../../src/nodes/node.ts'
 import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 
+/** Without a space. */
+const READS_GIVEN = "return(redis.call('get',KEYS[1]))"
+const READS_K = "return(redis.call('get','k'))"
+
 /**
  * Each runs on a connection of its own; `@` = on another one, `#` = on a third one. ID, OTHER and THIRD are the ids of these.
  * A key is told once for each change by Redis, and once or more by Rondo, so what is told is compared as a set.
@@ -196,6 +200,34 @@ const LIKE_REDIS: readonly (readonly string[])[] = [
   ['SELECT 3', 'CLIENT TRACKING on', 'GET k', '@SELECT 3', '@SET k 1', '@SELECT 0'],
   ['CLIENT REPLY OFF', 'CLIENT TRACKING on', 'GET k', '@SET k 1', 'CLIENT REPLY ON'],
   ['CLIENT TRACKING on', 'GET k', 'RESET', '@SET k 1', 'PING'],
+  // What scripts read.
+  [
+    'CLIENT TRACKING on',
+    `EVAL ${READS_GIVEN} 1 k`,
+    '@SET k 1',
+    `EVAL_RO ${READS_GIVEN} 1 k`,
+    '@SET k 2',
+    `EVAL ${READS_K} 0`,
+    '@SET k 3',
+    `EVAL ${READS_K} 0`,
+    '@DEL k',
+    `MULTI; EVAL ${READS_K} 0; EXEC`,
+    '@SET k 4',
+  ],
+  [
+    'CLIENT TRACKING on OPTIN',
+    `EVAL ${READS_GIVEN} 1 k`,
+    '@SET k 1',
+    'CLIENT CACHING yes',
+    `EVAL ${READS_GIVEN} 1 k`,
+    `EVAL ${READS_GIVEN} 1 k2`,
+    '@SET k 2',
+    '@SET k2 2',
+    'CLIENT CACHING yes',
+    `MULTI; EVAL ${READS_GIVEN} 1 {t}k; EVAL ${READS_GIVEN} 1 {t}k2; EXEC`,
+    '@SET {t}k 1',
+    '@SET {t}k2 1',
+  ],
   // Redirected.
   [
     '#SUBSCRIBE __redis__:invalidate',

@@ -23,7 +23,9 @@ const CALLS = Object.entries(SCRIPT_COMMANDS).map(([name, calls]): SessionComman
     const keys = keysAmong(command, args).map((key) => storedKey(database, key))
     // Without keys, the script may name any.
     const released = keys.length > 0 ? claimKeys(client, keys, command) : claimEverything(client)
-    slot.answerWith(execute(client, args).finally(released))
+    const { tracking } = client
+    const keep = tracking?.isReading ? (read: readonly Buffer[]) => tracking.remember(read) : null
+    slot.answerWith(callScript(client, args, calls, keep).catch(replyOf).finally(released))
   }
   return controlCommand(name, -3, run, {
     ...KEYS_AT,
@@ -59,7 +61,7 @@ const scriptSubcommands = withHelp<Execute>('script', {
     arity: 2,
     since: '2.6.0',
     flags: ['noscript', 'allow_busy'],
-    summary: 'Ends the script that runs at this coordinator.',
+    summary: 'Ends the scripts that run, at all coordinators.',
     answer: SCRIPT_ANSWERS.kill,
   },
   load: {
@@ -102,7 +104,7 @@ const functionSubcommands = withHelp<Execute>(
       arity: 2,
       since: '7.0.0',
       flags: ['noscript', 'allow_busy'],
-      summary: 'Ends the function that runs at this coordinator.',
+      summary: 'Ends the functions that run, at all coordinators.',
       answer: FUNCTION_ANSWERS.kill,
     },
     list: {

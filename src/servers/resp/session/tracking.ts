@@ -3,7 +3,7 @@ import { parseInteger, word } from '../../../commands/arguments.ts'
 import { keysAmong } from '../../../commands/key-places.ts'
 import { MANY_ARGUMENTS } from '../../../commands/model.ts'
 import { OK, RespMap, RespSet, type Reply } from '../../../commands/reply.ts'
-import { CommandError, NOT_INTEGER, SYNTAX_ERROR } from '../../../commands/step.ts'
+import { CommandError, NOT_INTEGER, SYNTAX_ERROR, type Step } from '../../../commands/step.ts'
 import { storedKey } from '../../../core/keys.ts'
 import { ClientTracking, type TrackingMode } from '../connection/client-tracking.ts'
 import type { Client, Command, Queued } from '../model.ts'
@@ -182,10 +182,11 @@ export function noteReads(
 export function noteTransaction(
   tracking: ClientTracking,
   queued: readonly Queued[],
-  steps: readonly ({ readonly keys: readonly Buffer[] } | null)[],
+  steps: readonly (Step | null)[],
 ): void {
   for (const [i, { command }] of queued.entries()) {
     const step = steps[i]
+    if (step?.needs === 'value') step.script?.keepReads((keys) => tracking.remember(keys))
     if (step && command.flags.includes('readonly')) tracking.remember(step.keys)
   }
 }
