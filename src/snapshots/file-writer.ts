@@ -9,7 +9,6 @@ import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGzip, gzipSync } from 'node:zlib'
 import { RondoError } from '../core/errors.ts'
-import { FolderOnDisk } from '../nodes/memory/disk/disk.ts'
 import { endLine, headerLine, type End, type Header } from './format.ts'
 import { fileOf, partOf, type Writer } from './names.ts'
 
@@ -70,7 +69,7 @@ async function writePart(part: string, options: WriteOptions): Promise<Written> 
     await file.close()
   }
   await giveName(part, join(folder, fileOf(header.name)), header.name)
-  await new FolderOnDisk(folder).syncFolder()
+  await syncFolder(folder)
   return written
 }
 
@@ -125,4 +124,13 @@ export function nameTaken(name: string): RondoError {
     'CONFLICT',
     `There is a snapshot ${name} already: choose another name, or delete that one.`,
   )
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const opened = await open(folder, constants.O_RDONLY)
+  try {
+    await opened.sync()
+  } finally {
+    await opened.close()
+  }
 }

@@ -4,7 +4,6 @@ import { access, lstat, mkdir, readdir, unlink } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { RondoError } from '../core/errors.ts'
 import { sentenceOf } from '../core/sentence.ts'
-import { isAlive } from '../nodes/memory/disk/lock.ts'
 import { isBeingWritten } from './file-writer.ts'
 import { SnapshotFile } from './file-reader.ts'
 import { DamagedSnapshot } from './format.ts'
@@ -205,4 +204,13 @@ const ODD_KINDS: ReadonlyMap<string, string> = new Map([
 function whyOf(error: unknown): string {
   const { code } = error as NodeJS.ErrnoException
   return ODD_KINDS.get(code ?? '') ?? (code === 'EACCES' ? 'permission denied' : sentenceOf(error))
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
 }

@@ -11,7 +11,7 @@ import type { NearCache } from '../../src/nodes/near/near-cache.ts'
 import { startRedis, startRedisCluster, type RedisServer } from '../../scripts/redis-server.ts'
 import { CachingClient } from '../support/caching-client.ts'
 import { FAIR, FaultProxy, WEATHER } from '../support/fault-proxy.ts'
-import { RawResp } from '../support/raw-resp.ts'
+import { command, RawResp } from '../support/raw-resp.ts'
 import { startRondo, type RunningRondo } from '../support/rondo.ts'
 
 const BOUND_MS = 200
@@ -146,12 +146,68 @@ describe('the near cache', function () {
     for (let i = 0; i < 50; i++) {
       await nearClient.set('k', 'before')
       expect(await heated('k')).to.equal('before')
-      client.send(`SET k ${i}\r\nGET k\r\nGET k\r\nINCR k\r\nGET k\r\nGET k\r\n`)
-      const replies = await client.replies(6)
+      const get = command('GET', 'k')
+      const sent = [get, command('SET', 'k', String(i)), get, get, command('INCR', 'k'), get, get]
+      client.send(Buffer.concat(sent))
+      const [, ...replies] = await client.replies(7)
       const text = (n: number) => `$${String(n).length}\r\n${n}\r\n`
       const expected = ['+OK\r\n', text(i), text(i), `:${i + 1}\r\n`, text(i + 1), text(i + 1)]
       expect(replies.map((reply) => reply.trim())).to.deep.equal(expected.map((reply) => reply.trim()))
     }
+    client.socket.destroy()
+  })
+
+  it('answers as a node does, whatever the connection is in the middle of, and counts it', async () => {
+    const client = await RawResp.open(respPort(near))
+    const get = command('GET', 'k')
+    const ask = async (...commands: Buffer[]) => {
+      client.send(Buffer.concat(commands))
+      return (await client.replies(commands.length)).map((reply) => reply.trim())
+    }
+    const value = (text: string) => `$${text.length}\r\n${text}`
+    await nearClient.set('k', 'v')
+    await heated('k')
+
+    // More than one run of hits, between commands that are answered in other ways.
+    const mixed = Array.from({ length: 200 }, (_, i) => [command('ECHO', String(i)), get, get]).flat()
+    const echoed = Array.from({ length: 200 }, (_, i) => [value(String(i)), value('v'), value('v')]).flat()
+    expect(await ask(...mixed)).to.deep.equal(echoed)
+    const counted = async () => {
+      const text = await (await fetch(`http://127.0.0.1:${near.ports.socket}/metrics`)).text()
+      const of = (pattern: RegExp) => Number(pattern.exec(text)?.[1])
+      return [
+        of(/^rondo_cache_hits_total\{protocol="resp",method="get"\} (\d+)/m),
+        of(/^rondo_resp_command_duration_seconds_count\{command="get"\} (\d+)/m),
+      ]
+    }
+    // The node's message about the write may come late, and takes the copy with it.
+    for (let hits = -1; cache.hits !== hits + 300;) {
+      await heated('k')
+      const before = await counted()
+      hits = cache.hits
+      await ask(...Array.from({ length: 300 }, () => get))
+      expect(await counted()).to.deep.equal(before.map((count) => count + 300))
+    }
+
+    await heated('k')
+    // One after the other: behind a command that is not answered yet, a GET takes the usual way.
+    expect(await ask(command('MULTI'))).to.deep.equal(['+OK'])
+    expect(await ask(get)).to.deep.equal(['+QUEUED'])
+    expect(await ask(command('EXEC'))).to.deep.equal([`*1\r\n${value('v')}`])
+    await heated('k')
+    client.send(command('CLIENT', 'REPLY', 'SKIP'))
+    for (let i = 0; i < 3; i++) await nearClient.ping() // it has been read, as far as one can tell
+    client.send(Buffer.concat([get, command('PING')]))
+    expect((await client.replies(1))[0]!.trim()).to.equal('+PONG')
+
+    // The same name in another database is another key, whichever of them is kept.
+    expect(await ask(command('SELECT', '1'), get, command('SET', 'k', 'other'))).to.deep.equal([
+      ...['+OK', '$-1', '+OK'],
+    ])
+    for (const held = cache.hits; cache.hits === held;) expect(await ask(get)).to.deep.equal([value('other')])
+    expect(await ask(get, command('SELECT', '0'), get)).to.deep.equal([value('other'), '+OK', value('v')])
+    const name = command('GET', '__rondo:db1:k')
+    expect((await ask(name))[0]).to.match(/^-ERR/)
     client.socket.destroy()
   })
 
@@ -248,7 +304,8 @@ describe('the near cache', function () {
     await otherClient.flushall()
     const drops = cache.drops.marker
     await until(
-      () => cache.drops.marker > drops || cache.tracked < 3 || cache.table.findStored(Buffer.from('a')) === null,
+      () =>
+        cache.drops.marker > drops || cache.tracked < 3 || cache.table.findStored(Buffer.from('a')) === null,
     )
     await delay(BOUND_MS)
     expect(await nearClient.get('a')).to.equal(null)

@@ -20,6 +20,7 @@ const alike = (text: string) =>
   text
     .replace(/"version":"[0-9a-f]{24}"/, '"version":"…"')
     .replace(/"ttl":(2[789]\d|300)\b/, '"ttl":"…"')
+    .replace(/; ttl=(2[789]\d|300) [01]$/m, '; ttl=… …')
     .replaceAll(TOKEN, '…')
     .trimEnd()
 

@@ -13,7 +13,7 @@ import { KIND_VALUE, type StoredRecord } from '../../core/codec.ts'
 import { clientKey, TAGS_DATABASE } from '../../core/keys.ts'
 
 /** What an entry costs beside its bytes: the entry, the buffers, and its place in the map. Measured. */
-export const ENTRY_BYTES = 512
+export const ENTRY_BYTES = 640
 const MAX_CHAIN = 8
 /** So many entries are passed over to make room for one; after that the oldest goes, used or not. */
 const MAX_CHANCES = 64

@@ -47,6 +47,31 @@ function parse(chunks: readonly Buffer[], parser = newParser()): string[] {
   return found
 }
 
+/** The same, where a caller answers GETs before they are parsed. */
+function parseAhead(chunks: readonly Buffer[], mayPass: () => boolean): string[] {
+  const parser = newParser()
+  const found: string[] = []
+  for (const chunk of chunks) {
+    parser.feed(chunk)
+    for (;;) {
+      if (parser.peekGet() && mayPass()) {
+        const key = parser.source.toString('latin1', parser.keyAt, parser.keyEnd)
+        found.push(JSON.stringify(['get', key]))
+        parser.pass()
+        continue
+      }
+      const what = parser.next()
+      if (what === MORE) break
+      if (what === BROKEN || what === FOREIGN)
+        return [...found, what === FOREIGN ? `foreign: ${parser.foreign}` : parser.problem]
+      const args = JSON.stringify(parser.args.map((arg) => arg.toString('latin1')))
+      found.push((what === COMMAND ? '' : '?') + args)
+      if (what === MISTAKEN) return [...found, 'mistaken']
+    }
+  }
+  return found
+}
+
 const bytes = (text: string) => Buffer.from(text, 'latin1')
 
 const CORPUS: Record<string, Buffer> = {
@@ -63,6 +88,18 @@ const CORPUS: Record<string, Buffer> = {
   'a browser': bytes('GET / HTTP/1.1\r\nHost: x\r\nPING\r\n'),
   'a browser behind a command': bytes('PING\r\nHost: x\r\nPING\r\n'),
   'a first line that is no command': bytes('\r\n \r\nEHLO x\r\nPING\r\n'),
+  'GETs in all cases, of keys of all lengths': Buffer.concat([
+    ...['GET', 'get', 'gEt', 'GETS', 'SET'].map((name) => command(name, 'k')),
+    ...[0, 1, 9, 10, 300].map((length) => command('GET', 'k'.repeat(length))),
+    command('GET', '\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n'),
+    command('GET', 'a', 'b'),
+    command('GET'),
+  ]),
+  'a GET of a length with a zero before it': bytes('*2\r\n$3\r\nGET\r\n$01\r\nk\r\n'),
+  'a GET of a length that is none': bytes('*2\r\n$3\r\nGET\r\n$\r\nk\r\n'),
+  'a GET of a negative length': bytes('*2\r\n$3\r\nGET\r\n$-1\r\nk\r\n'),
+  'a GET with a key of another length': bytes('*2\r\n$3\r\nGET\r\n$1\r\nkk\r\n'),
+  'a GET with a line feed alone': bytes('*2\r\n$3\r\nGET\r\n$1\nk\r\n'),
   TLS: bytes('\x16\x03\x01\r\nPING\r\n'),
 }
 
@@ -70,8 +107,18 @@ describe('RequestParser', () => {
   for (const [title, all] of Object.entries(CORPUS)) {
     it(`${title}: the same whole, cut at any byte, and byte by byte`, () => {
       const whole = parse([all])
+      let turn = 0
       for (let i = 0; i <= all.length; i++) {
-        expect(parse([all.subarray(0, i), all.subarray(i)]), `cut at ${i}`).to.deep.equal(whole)
+        const pieces = [all.subarray(0, i), all.subarray(i)]
+        expect(parse(pieces), `cut at ${i}`).to.deep.equal(whole)
+        expect(
+          parseAhead(pieces, () => true),
+          `cut at ${i}, GETs ahead`,
+        ).to.deep.equal(whole)
+        expect(
+          parseAhead(pieces, () => turn++ % 3 > 0),
+          `cut at ${i}, some GETs ahead`,
+        ).to.deep.equal(whole)
       }
       for (let i = 0; i < all.length; i++) {
         const pieces = [all.subarray(0, i), all.subarray(i, i + 1), all.subarray(i + 1)]

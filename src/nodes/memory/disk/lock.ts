@@ -174,8 +174,7 @@ export class Lock {
   }
 }
 
-/** Whether a process of this machine runs. */
-export function isAlive(pid: number): boolean {
+function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
     return true
