@@ -21,12 +21,13 @@ import type { Outcome, Task } from './job.ts'
 type Plain =
   Buffer | string | number | bigint | null | Plain[] | { readonly is: string; readonly of: unknown }
 
-export function encodeTask(task: Task): Buffer {
-  return serialize(task)
+/** A script that several of them run is there once. */
+export function encodeTasks(tasks: readonly Task[]): Buffer {
+  return serialize(tasks)
 }
 
-export function decodeTask(bytes: Uint8Array): Task {
-  return deserialize(bytes) as Task
+export function decodeTasks(bytes: Uint8Array): readonly Task[] {
+  return deserialize(bytes) as readonly Task[]
 }
 
 export function encodeOutcome(outcome: Outcome): Buffer {
