@@ -72,7 +72,7 @@ export function scriptStep(
 ): StepOf<'value', Held> | RespError {
   const { scripts, store, settings } = caller
   if (scripts.busy) return scripts.busy
-  const count = keyCount(args)
+  const count = keyCount(args, by)
   if (count instanceof RespError) return count
   if (count > settings.maxBatchKeys) {
     return new RespError(`ERR at most ${settings.maxBatchKeys} keys can be used by a script (MAX_BATCH_KEYS)`)
@@ -94,9 +94,10 @@ export function scriptStep(
   return stepWith(caller, call, distinct(keys.map((key) => storedKey(settings.database, key))).keys)
 }
 
-function keyCount(args: readonly Buffer[]): number | RespError {
+function keyCount(args: readonly Buffer[], by: ScriptCommand['by']): number | RespError {
   const count = parseInteger(args[2]!)
-  if (count === null) return new RespError(NOT_INTEGER)
+  if (count === null)
+    return new RespError(by === 'function' ? 'ERR Bad number of keys provided' : NOT_INTEGER)
   if (count > args.length - 3) return new RespError("ERR Number of keys can't be greater than number of args")
   if (count < 0) return new RespError("ERR Number of keys can't be negative")
   return Number(count)

@@ -1,5 +1,6 @@
 /** FUNCTION: libraries of functions, which are stored in the cluster. */
 import { inOneGo } from '../../core/work.ts'
+import { printable } from '../../core/printable.ts'
 import { Glob } from '../../core/glob.ts'
 import { cString, word } from '../arguments.ts'
 import { checksumOf } from '../dump/dump.ts'
@@ -151,8 +152,14 @@ async function dump(caller: Caller): Answered {
 }
 
 async function restore(caller: Caller, args: readonly Buffer[]): Answered {
+  if (args.length > 4) {
+    const called = printable(args[1]!.toString())
+    throw new CommandError(
+      `ERR unknown subcommand or wrong number of arguments for '${called}'. Try FUNCTION HELP.`,
+    )
+  }
   const policy = args.length === 3 ? 'APPEND' : word(args[3]!)
-  if (args.length > 4 || !['FLUSH', 'APPEND', 'REPLACE'].includes(policy)) {
+  if (!['FLUSH', 'APPEND', 'REPLACE'].includes(policy)) {
     throw new CommandError('ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.')
   }
   const libraries: Library[] = []
