@@ -42,6 +42,8 @@ const WARM_UP_REQUESTS = 5000
 const SETTLE_MS = 250
 const FILL_BATCH = 50
 const SUBSCRIBERS = 100
+const ACQUAINTED_LIMIT_MS = 60_000
+const HANDED_OVER_MS = 300
 /** Of __rand_int__ by redis-benchmark. */
 const number = (i: number) => String(i).padStart(12, '0')
 const RANDOM = '__rand_int__'
@@ -207,6 +209,7 @@ export async function measureTypes(args: string[]): Promise<void> {
       for (const fill of fills) await store(target, FILLS[fill]!)
       await loadScript(target)
     }
+    if (ownRows.length > 0) await acquainted(targets[0]!)
     const phases = await phasesOf(rows, ownRows, targets, plan)
     for (let round = 1; round <= plan.rounds; round++) {
       for (const phase of phases) {
@@ -219,6 +222,25 @@ export async function measureTypes(args: string[]): Promise<void> {
     process.stdout.write(`${report(plan, phases)}\n`)
   } finally {
     await endTargets(targets)
+  }
+}
+
+/** The two coordinators know of each other once an element is handed over at once. */
+async function acquainted({ port, second }: RespTarget): Promise<void> {
+  const [worker, client] = [clientOf(port), clientOf(second!.port)]
+  try {
+    for (const endMs = performance.now() + ACQUAINTED_LIMIT_MS; performance.now() < endMs;) {
+      const popped = worker.blpop('bench:hello', 10)
+      await delay(SETTLE_MS)
+      const startedAtMs = performance.now()
+      await client.rpush('bench:hello', 'x')
+      await popped
+      if (performance.now() - startedAtMs < HANDED_OVER_MS) return
+    }
+    throw new Error('the coordinators did not get to know each other')
+  } finally {
+    worker.disconnect()
+    client.disconnect()
   }
 }
 
