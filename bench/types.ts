@@ -211,7 +211,7 @@ export async function measureTypes(args: string[]): Promise<void> {
     const fills = new Set(rows.map(({ fill }) => fill))
     for (const target of targets) {
       say(`filling ${target.label}`)
-      for (const fill of fills) await store(target, FILLS[fill]!)
+      for (const fill of fills) if (carries(target, fill)) await store(target, FILLS[fill]!)
       await loadScript(target)
     }
     if (ownRows.length > 0) await acquainted(targets[0]!)
@@ -223,11 +223,18 @@ export async function measureTypes(args: string[]): Promise<void> {
         say(`round ${round}/${plan.rounds}  ${shown(phase, measured)}`)
       }
     }
-    for (const target of targets) for (const fill of fills) await verify(target, FILLS[fill]!)
+    for (const target of targets) {
+      for (const fill of fills) if (carries(target, fill)) await verify(target, FILLS[fill]!)
+    }
     process.stdout.write(`${report(plan, phases)}\n`)
   } finally {
     await endTargets(targets)
   }
+}
+
+/** nutcracker has no streams. */
+function carries({ label }: RespTarget, fill: string): boolean {
+  return label !== PEER || fill !== 'stream'
 }
 
 /** The two coordinators know of each other once an element is handed over at once. */
@@ -258,7 +265,7 @@ async function phasesOf(
 ): Promise<Phase[]> {
   const phases: Phase[] = []
   for (const row of rows) {
-    for (const target of targets) {
+    for (const target of targets.filter((one) => carries(one, row.fill))) {
       say(`warming up ${target.label} ${row.name}`)
       const phase: Phase = { row, target, requests: row.requests ?? WARM_UP_REQUESTS, rounds: [] }
       const { perSecond } = await load(phase, plan)
