@@ -58,7 +58,7 @@ const HELP = `npm run bench -- [options]
   --moving          instead: keys moved per second to a node that joins, against MIGRATE (--keys, default 200000)
   --near            instead: GETs drawn by Zipf, with the near cache and without it
   --types           instead: data types, scripts, queues and channels, against nutcracker and a plain Redis (--seconds, --rounds,
-                    --pipeline, and --rows <text>: only those whose name has it)
+                    --pipeline, and --rows <texts>: those whose name has one of them)
   --wal             instead: stores a second on memory nodes with DATA_DIR, for each DATA_FSYNC, against a Redis with the
                     same appendfsync (--seconds, --rounds)
 `

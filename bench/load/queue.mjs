@@ -68,6 +68,7 @@ setTimeout(() => (isOver = true), seconds * 1000)
 const startedAtMs = performance.now()
 await Promise.all(Array.from({ length: lanes }, (_, number) => lane(number)))
 const elapsedSeconds = (performance.now() - startedAtMs) / 1000
+if (latencies.length === 0) throw new Error('no element was handed over in time')
 latencies.sort((a, b) => a - b)
 const at = (share) => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))]
 process.stdout.write(

@@ -139,6 +139,8 @@ export interface StepLimits {
   readonly defaultTtlMs: number
   /** In [0, 1). For the choices of a step, made before it runs: its attempts choose alike. */
   readonly random: () => number
+  /** A script calls it. */
+  readonly inScript?: boolean
 }
 
 /** Expiry time of a value that is set now without a TTL, 0 = never. */

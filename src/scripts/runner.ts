@@ -41,13 +41,15 @@ export interface RunnerOptions {
 interface Waiting {
   readonly task: Task
   readonly command: readonly Buffer[]
+  readonly bytes: number
   readonly dueAtMs: number
   readonly done: (outcome: Outcome) => void
   isAnswered: boolean
 }
 
-/** Sent ahead. */
-const MOST_SENT = 4
+/** Sent ahead: so many, as long as they bring few bytes. */
+const MOST_SENT = 32
+const MOST_SENT_BYTES = 1024 * 1024
 const MOST_WAITING = 4096
 const CHECK_MS = 10
 const LONGEST_START_MS = 10_000
@@ -58,6 +60,7 @@ export class Runner {
   private readonly options: RunnerOptions
   private thread: ScriptThread | null = null
   private readonly sent: Waiting[] = []
+  private sentBytes = 0
   private waiting: Waiting[] = []
   /** When the first that was sent has started; Infinity = not yet. */
   private startedAtMs = Infinity
@@ -78,7 +81,7 @@ export class Runner {
       return Promise.resolve({ reply: new RespError(text, true) })
     }
     return new Promise((done) => {
-      this.waiting.push({ task, command, dueAtMs, done, isAnswered: false })
+      this.waiting.push({ task, command, bytes: bytesOf(task), dueAtMs, done, isAnswered: false })
       this.sendNext()
     })
   }
@@ -118,19 +121,21 @@ export class Runner {
   /** Ends the thread. */
   stop(): void {
     const all = [...this.sent.splice(0), ...this.waiting.splice(0)]
+    this.sentBytes = 0
     this.thread?.end()
     this.thread = null
     for (const one of all) answer(one, { reply: new RespError('ERR Rondo is stopping.', true) })
   }
 
   private sendNext(): void {
-    while (this.sent.length < MOST_SENT) {
+    while (this.sent.length < MOST_SENT && this.sentBytes < MOST_SENT_BYTES) {
       const next = this.waiting.shift()
       if (!next) return
       if (next.isAnswered) continue
       const thread = this.threadNow()
       if (this.sent.length === 0 && this.isReady) this.startedAtMs = this.options.monotonicMs()
       this.sent.push(next)
+      this.sentBytes += next.bytes
       this.checkSoon()
       thread.send(next.task)
     }
@@ -159,6 +164,7 @@ export class Runner {
 
   private onOutcome(outcome: Outcome): void {
     const first = this.sent.shift()
+    this.sentBytes -= first?.bytes ?? 0
     this.startedAtMs = this.options.monotonicMs()
     if (first) answer(first, outcome)
     this.sendNext()
@@ -167,6 +173,7 @@ export class Runner {
   /** Those that were sent behind it have changed nothing, and begin again in a new thread. */
   private endFirst(why: string): void {
     const [first, ...others] = this.sent.splice(0)
+    this.sentBytes = 0
     const { isReady } = this
     this.thread?.end()
     this.thread = null
@@ -213,6 +220,16 @@ const TOO_LATE = new RespError(
   'ERR The script has waited for its turn for too long. Nothing was changed.',
   true,
 )
+
+/** Of what can be large: values and arguments. */
+function bytesOf(task: Task): number {
+  if (task.kind !== 'run') return task.source.length
+  const { held, args, code } = task.job
+  let bytes = code.source.length
+  for (const one of held) bytes += one?.value.length ?? 0
+  for (const one of args) bytes += one.length
+  return bytes
+}
 
 function codeOf(task: Task): Code {
   return task.kind === 'run' ? task.job.code : { ...task, functionName: null }

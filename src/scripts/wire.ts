@@ -9,12 +9,13 @@ import { deserialize, serialize } from 'node:v8'
 import { ReplyWriter, replyIn } from './reply-wire.ts'
 import type { Outcome, Task } from './job.ts'
 
-export function encodeTask(task: Task): Buffer {
-  return serialize(task)
+/** A script that several of them run is there once. */
+export function encodeTasks(tasks: readonly Task[]): Buffer {
+  return serialize(tasks)
 }
 
-export function decodeTask(bytes: Uint8Array): Task {
-  return deserialize(bytes) as Task
+export function decodeTasks(bytes: Uint8Array): readonly Task[] {
+  return deserialize(bytes) as readonly Task[]
 }
 
 export function encodeOutcome(outcome: Outcome): Buffer {

@@ -2,9 +2,9 @@
 import { Worker } from 'node:worker_threads'
 import { RespError } from '../commands/reply.ts'
 import { sentenceOf } from '../core/sentence.ts'
-import type { Outcome } from './job.ts'
+import type { Outcome, Task } from './job.ts'
 import type { ScriptThread, ThreadCalls } from './runner.ts'
-import { decodeOutcome, encodeTask } from './wire.ts'
+import { decodeOutcome, encodeTasks } from './wire.ts'
 
 /** Of values and replies; what scripts themselves hold is limited by the engine. */
 const HEAP_MIB = 512
@@ -37,10 +37,16 @@ export function startThread(calls: ThreadCalls): ScriptThread {
     if (!isEnded) calls.failed(`The thread of scripts has ended (${code}).`)
     isEnded = true
   })
+  // Those of one turn go together: to wake a thread costs more than most scripts.
+  let tasks: Task[] = []
+  const post = () => {
+    const bytes = encodeTasks(tasks)
+    tasks = []
+    if (!isEnded) worker.postMessage(bytes, [bytes.buffer as ArrayBuffer])
+  }
   return {
     send: (task) => {
-      const bytes = encodeTask(task)
-      worker.postMessage(bytes, [bytes.buffer as ArrayBuffer])
+      if (tasks.push(task) === 1) setImmediate(post)
     },
     end: () => {
       isEnded = true

@@ -115,10 +115,16 @@ class FakeClient {
   beganGone = false
   readonly wait: Wait<string | null>
 
-  constructor(world: World, at: number, keys: readonly string[], timeoutMs = 0) {
+  constructor(
+    world: World,
+    at: number,
+    keys: readonly string[],
+    timeoutMs = 0,
+    line: string | null = 'list',
+  ) {
     this.wait = world.coordinators[at]!.wait<string | null>({
       keys: keys.map((key) => Buffer.from(key)),
-      ...{ kind: KIND_LIST, line: 'list', isWhole: false, level: 'one', timeoutMs, timedOut: null },
+      ...{ kind: KIND_LIST, line, isWhole: line === null, level: 'one', timeoutMs, timedOut: null },
       isGone: () => this.isGone,
       attempt: (place) => world.attempt(at, keys[place]!, () => (this.beganGone ||= this.isGone)),
     })
@@ -166,6 +172,19 @@ describe('clients that wait at keys', () => {
     expect(there.got).to.equal(undefined)
     await world.time.advance(1100)
     expect(there.got).to.equal('y')
+  })
+
+  it('gives readers what nobody has told them of when their time is over', async () => {
+    const world = new World(seeded(5), 2)
+    const reader = new FakeClient(world, 1, ['q'], 50, null)
+    await world.time.advance(20)
+    world.faults.lostMessages = 1
+    world.push(0, 'q', 'x')
+    await world.time.advance(20)
+    expect(reader.got).to.equal(undefined)
+    await world.time.advance(30)
+    expect(reader.got).to.equal('x')
+    expect(world.time.pendingTimers).to.equal(0)
   })
 
   it('costs ten thousand waiters a hundred looks a second, and no attempt', async () => {

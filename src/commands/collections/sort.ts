@@ -92,7 +92,8 @@ function sorting(mayStore: boolean): StepMaker {
     const source = args[1]!
     const { keys, places } = distinct(storeAt === null ? [source] : [source, args[storeAt]!])
     const targetPlace = places[1] ?? null
-    const form = { options, targetPlace, newEndMs: defaultEnd(limits, nowMs) }
+    const isFixed = targetPlace !== null || limits.inScript === true
+    const form = { options, targetPlace, isFixed, newEndMs: defaultEnd(limits, nowMs) }
     const patterns = [options.by, ...options.gets].filter((one) => one instanceof Pattern)
     if (patterns.length === 0) return stepOn(keys, form, () => new NamedValues([], []))
     for (const pattern of patterns) if (!pattern.sharesTagWith(source)) throw pattern.denied()
@@ -117,24 +118,27 @@ interface Form {
   readonly options: Options
   /** Index of the key where the result is stored, which may be that of the collection, 0. Null = it is the reply. */
   readonly targetPlace: number | null
+  /** Without an order the result is the same, however a set is stored: it is kept, or a script depends on it. */
+  readonly isFixed: boolean
   readonly newEndMs: number
 }
 
 function stepOn(
   keys: readonly Buffer[],
-  { options, targetPlace, newEndMs }: Form,
+  form: Form,
   namedIn: (held: readonly (Held | null)[]) => NamedValues,
 ): StepOf<'value', Held> {
+  const { targetPlace, newEndMs } = form
   if (targetPlace === null) {
     const step = lookSlowly(keys, costOf, function* (held): Sliced<Reply> {
-      const found = yield* sortedIn(held[0]!, options, false, namedIn(held))
+      const found = yield* sortedIn(held[0]!, form, namedIn(held))
       return 'reply' in found ? found.reply : replyOf(found)
     })
     // An element, or what is named for it, may stand in the reply again and again.
     return { ...step, answersValues: true }
   }
   const step = changeSlowly(keys, costOf, function* (held): Sliced<Stepped> {
-    const found = yield* sortedIn(held[0]!, options, true, namedIn(held))
+    const found = yield* sortedIn(held[0]!, form, namedIn(held))
     if ('reply' in found) return found
     return storedResult(LIST, entriesOf(found), held, targetPlace, newEndMs)
   })
@@ -237,8 +241,7 @@ const NOTHING = Buffer.alloc(0)
 
 function* sortedIn(
   held: Held | null,
-  options: Options,
-  isStored: boolean,
+  { options, targetPlace, isFixed }: Form,
   named: NamedValues,
 ): Sliced<SortedTexts | Stepped> {
   const entries = sourceIn(held)
@@ -250,8 +253,7 @@ function* sortedIn(
     return refused(`ERR The result would have ${texts} elements; at most ${MAX_TEXTS} are allowed.`)
   }
   if (!(yield* areNamed(entries, options, named))) return { reply: KEYS_CHANGED }
-  // What is stored must be the same whatever the order of a set.
-  const isForced = unsorted && isStored && held?.kind === KIND_SET
+  const isForced = unsorted && isFixed && held?.kind === KIND_SET
   if (unsorted && !isForced) {
     const last = entries.length - 1
     const places = Array.from({ length: to - from }, (_, i) => (descending ? last - from - i : from + i))
@@ -260,7 +262,7 @@ function* sortedIn(
   const order = yield* orderOf(
     entries,
     isForced ? { ...options, alphabetic: true } : options,
-    isStored,
+    targetPlace !== null,
     named,
   )
   return order ? new SortedTexts(entries, order.slice(from, to), gets, named) : refused(NOT_NUMBERS)

@@ -91,7 +91,7 @@ export class Overlay {
     this.held = new Map(job.stored.map((key, i) => [nameOf(key), job.held[i]!]))
     const { settings, nowMs } = job
     this.context = {
-      settings: { ...settings, random: chanceFrom(job.seed) },
+      settings: { ...settings, random: chanceFrom(job.seed), inScript: true },
       store: { nowMs: () => nowMs, checkKey: (key) => checkKey(key, settings.maxKeyBytes) },
     }
   }

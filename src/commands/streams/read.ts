@@ -12,6 +12,7 @@ import { COLLECTION_BYTES_A_UNIT } from '../collections/steps.ts'
 import { inOneGo, type Sliced } from '../../core/work.ts'
 import { NULL_ARRAY, RespNamed, type Reply } from '../reply.ts'
 import {
+  CommandError,
   defaultEnd,
   distinct,
   refused,
@@ -29,8 +30,9 @@ import { entriesReply } from './replies.ts'
 import { guarded, guardedSlices, storedAs, streamOrRefusal } from './steps.ts'
 import type { Stream } from './stored.ts'
 
-export function xread(args: readonly Buffer[], nowMs: number): Step {
+export function xread(args: readonly Buffer[], nowMs: number, limits?: Pick<StepLimits, 'inScript'>): Step {
   const given = readArguments(args, false, nowMs)
+  refuseWaiting(args, given, limits)
   const { keys, places } = distinct(given.keys)
   return {
     needs: 'value',
@@ -42,6 +44,15 @@ export function xread(args: readonly Buffer[], nowMs: number): Step {
     bytesAUnit: COLLECTION_BYTES_A_UNIT,
     apply: (held) => guarded(() => readFrom(held, places, given)),
   }
+}
+
+function refuseWaiting(
+  [name]: readonly Buffer[],
+  { blockMs }: ReadArguments,
+  limits?: Pick<StepLimits, 'inScript'>,
+): void {
+  if (blockMs === null || !limits?.inScript) return
+  throw new CommandError(`ERR ${name!.toString()} command is not allowed with BLOCK option from scripts`)
 }
 
 function readFrom(
@@ -91,6 +102,7 @@ export function withKnownIds(
 
 export function xreadgroup(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
   const given = readArguments(args, true, nowMs)
+  refuseWaiting(args, given, limits)
   const { keys, places } = distinct(given.keys)
   const newEndMs = defaultEnd(limits, nowMs)
   const slices = (held: readonly (Held | null)[], applyMs: number) =>

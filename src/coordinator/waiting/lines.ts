@@ -137,13 +137,21 @@ export class Waiter<T> implements Wait<T> {
   private isLate = false
   private readonly timers: Timers
   private readonly onEnded: (waiter: AnyWaiter) => void
+  private readonly onTimeOver: (waiter: AnyWaiter) => void
   private resolve!: (handed: Handed<T>) => void
   private reject!: (error: unknown) => void
 
-  constructor(waiting: Waiting<T>, timers: Timers, onEnded: (waiter: AnyWaiter) => void) {
+  /** @param onTimeOver is to end it */
+  constructor(
+    waiting: Waiting<T>,
+    timers: Timers,
+    onEnded: (waiter: AnyWaiter) => void,
+    onTimeOver: (waiter: AnyWaiter) => void,
+  ) {
     this.waiting = waiting
     this.timers = timers
     this.onEnded = onEnded
+    this.onTimeOver = onTimeOver
     this.result = new Promise((resolve, reject) => {
       this.resolve = resolve
       this.reject = reject
@@ -155,7 +163,7 @@ export class Waiter<T> implements Wait<T> {
     const partMs = Math.min(ms, LONGEST_TIMER_MS)
     this.timer = this.timers.setTimeout(() => {
       if (ms > partMs) this.endAfter(ms - partMs)
-      else if (this.isBlocked) this.end()
+      else if (this.isBlocked) this.onTimeOver(this as AnyWaiter)
       else this.isLate = true
     }, partMs)
   }

@@ -104,7 +104,12 @@ export class KeyWaiters implements Waiters {
   }
 
   wait<T>(waiting: Waiting<T>): Wait<T> {
-    const waiter = new Waiter<T>(waiting, this.options.timers, (ended) => this.onEnded(ended))
+    const waiter = new Waiter<T>(
+      waiting,
+      this.options.timers,
+      (ended) => this.onEnded(ended),
+      (late) => void this.onTimeOver(late),
+    )
     this.timer ??= this.nextLook()
     void this.firstPass(waiter)
     return waiter
@@ -180,6 +185,15 @@ export class KeyWaiters implements Waiters {
     if (alike instanceof Set) alike.add(entry)
     else this.byHash.set(entry.hash, alike ? new Set([alike, entry]) : entry)
     return entry
+  }
+
+  /**
+   * A reader looks once more: what another coordinator has added while it waited, and has not told yet, would be lost for one
+   * that begins its next wait at the end of the stream (`$`).
+   */
+  private async onTimeOver(waiter: Waiter<unknown>): Promise<void> {
+    if (waiter.waiting.line === null) await this.attempt(waiter, 0)
+    waiter.end()
   }
 
   private onEnded(waiter: Waiter<unknown>): void {

@@ -184,6 +184,19 @@ export const LIBRARIES: readonly Library[] = [
     version: '6.7',
     note: "queues, workers, events, delays, retries, priorities, flows, rates, schedulers; each job is done once. Needs a prefix with a hash tag: `prefix: '{bull}'`. All scripts of a queue take turns, so keep `concurrency` small. `obliterate()` of a large queue is refused: its script runs for too long",
   }),
+  npm('@socket.io/redis-adapter', {
+    name: 'socket.io with its Redis adapter',
+    version: '8.3',
+    packages: ['@socket.io/redis-adapter', 'socket.io', 'socket.io-client'],
+    shownBy: 'socket.io.test.ts',
+    note: 'servers at several coordinators: broadcasts, rooms, `fetchSockets()`, `serverSideEmit()`, `socketsJoin()`, `disconnectSockets()`; goes on while a node is down',
+  }),
+  npm('@socket.io/redis-streams-adapter', {
+    name: 'socket.io with its Redis Streams adapter',
+    version: '0.3',
+    shownBy: 'socket.io.test.ts',
+    note: 'the same',
+  }),
 
   // ---- Python
   python('python3-redis', {
