@@ -82,7 +82,7 @@ export class ClusterScripts implements Scripts {
   }
 
   ready(): Promise<void> {
-    if (!this.takesErrands) this.takeErrands()
+    this.takeErrands()
     return this.runner.ready()
   }
 
@@ -127,6 +127,7 @@ export class ClusterScripts implements Scripts {
 
   /** From the first script on: before, there is nothing to end or to forget. */
   private takeErrands(): void {
+    if (this.takesErrands) return
     this.takesErrands = true
     const does: Readonly<Record<Errand, () => boolean>> = {
       'forget-scripts': () => (this.forget(), true),
@@ -156,6 +157,7 @@ export class ClusterScripts implements Scripts {
   }
 
   remember(sha: string, source: Buffer): void {
+    this.takeErrands()
     if (!this.remembered.has(sha)) this.remembered.set(sha, Buffer.from(source))
   }
 

@@ -238,19 +238,17 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'script-key-not-checked',
     rule: 'all keys of a script are as it has seen them when its result is stored',
     file: 'src/commands/run/more-keys.ts',
-    find: 'const grown = step.script!.withKeys(further)',
-    replace: `const known = await readRecord(store, further[0]!, { requester: store as never, level: 'quorum' })
-      const grown = step.script!.withKeys(further)
-      const { script } = grown as { script: { run: (...args: never[]) => unknown } }
-      const { run } = script
+    find: 'const grown = script.withKeys(further)',
+    replace: `const grown = script.withKeys(further)
+    const options = { requester: this.caller, level: 'quorum' } as const
+    const reading = readRecord(store, further[0]!, options).catch(() => null)
+    const inner = (grown as unknown as { script: { run: (...args: never[]) => unknown } }).script
+    const { run } = inner
+    inner.run = async (held: never, ...rest) => {
+      const known = await reading
       const stale = store.isLive(known) ? { value: known.value, expiresAtMs: 0 } : null
-      script.run = (held: never, ...rest) => run([held[0], stale] as never, ...rest)`,
-    also: {
-      file: 'src/commands/run/more-keys.ts',
-      find: "import { RondoError } from '../../core/errors.ts'",
-      replace: `import { RondoError } from '../../core/errors.ts'
-import { readRecord } from '../../coordinator/promises.ts'`,
-    },
+      return run([held[0], stale] as never, ...rest)
+    }`,
   },
   // ---- deadlines
   {

@@ -92,6 +92,7 @@ class Naming<S extends object | null> {
 
   async carriedOut<T>(tries: Tries<S, T>): Promise<T> {
     const takesTurn = this.rehearsals > 0
+    if (takesTurn) this.begin(this.steps.flatMap((step) => scriptOf(step) ?? [])[0]!)
     for (let times = 1; ; times++) {
       if ((takesTurn || times > 1) && this.keys.length > 0) await this.turn()
       if (times > MOST_TIMES) throw new CommandError(tooOften(MOST_TIMES))
@@ -153,8 +154,7 @@ class Naming<S extends object | null> {
     const { store, settings } = this.caller
     const script = step.script!
     script.hasNamedKeys(++this.named)
-    // All attempts together have the time of one.
-    this.call ??= { gone: false, dueAtMs: script.dueAtMs }
+    this.begin(script)
     const most = settings.maxBatchKeys * NAMED_TIMES
     const needed = distinct([...this.keys, ...wanted.slice(0, certain)]).keys
     if (needed.length > most) throw new CommandError(tooMany(most))
@@ -165,6 +165,11 @@ class Naming<S extends object | null> {
     this.keys = distinct([...this.keys, ...further]).keys
     const grown = script.withKeys(further)
     this.steps = this.steps.map((one) => ((one as unknown) === step ? (grown as unknown as S) : one))
+  }
+
+  /** All that follows has the time of one attempt. */
+  private begin({ dueAtMs }: Scripted): void {
+    this.call ??= { gone: false, dueAtMs }
   }
 
   private forget(): void {

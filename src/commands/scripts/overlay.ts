@@ -63,7 +63,7 @@ const MOST_PUBLISHED = 10_000
 const byName = new Map(KEY_COMMANDS.map((command) => [command.name, command]))
 
 /** Of a run that is only a guess: so much more it may do. It may be a loop that ends once the key has a value. */
-const MOST_GUESSED_COMMANDS = 50_000
+const MOST_GUESSED_COMMANDS = 10_000
 const MOST_GUESSED_TICKS = 100
 const MOST_WANTED = 10_000
 

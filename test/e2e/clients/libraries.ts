@@ -182,7 +182,7 @@ export const LIBRARIES: readonly Library[] = [
   npm('bullmq', {
     name: 'BullMQ',
     version: '6.7',
-    note: "queues, workers, events, delays, retries, priorities, flows, rates, schedulers; each job is done once. Needs a prefix with a hash tag: `prefix: '{bull}'`. All scripts of a queue take turns, so keep `concurrency` small. `obliterate()` of a large queue is refused: its script runs for too long",
+    note: "queues, workers, events, delays, retries, priorities, flows, rates, schedulers; each job is done once. Needs a prefix with a hash tag: `prefix: '{bull}'`. All scripts of a queue take turns: fifty workers were tried at once, and the loss of a node at `quorum`. `clean()`, `drain()` and `obliterate()` of some hundreds of jobs work; of many more in one go they may need a larger `REQUEST_TIMEOUT_MS`",
   }),
   npm('@socket.io/redis-adapter', {
     name: 'socket.io with its Redis adapter',

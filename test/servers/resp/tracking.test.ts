@@ -9,9 +9,7 @@ import type { ChangeEvents, Subscription } from '../../../src/nodes/node.ts'
 import { type RedisServer, startRedis } from '../../../scripts/redis-server.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 
-/** Without a space. */
-const READS_GIVEN = "return(redis.call('get',KEYS[1]))"
-const READS_K = "return(redis.call('get','k'))"
+const READS_GIVEN = `"return redis.call('get',KEYS[1])"`
 
 /**
  * Each runs on a connection of its own; `@` = on another one, `#` = on a third one. ID, OTHER and THIRD are the ids of these.
@@ -207,12 +205,8 @@ const LIKE_REDIS: readonly (readonly string[])[] = [
     '@SET k 1',
     `EVAL_RO ${READS_GIVEN} 1 k`,
     '@SET k 2',
-    `EVAL ${READS_K} 0`,
-    '@SET k 3',
-    `EVAL ${READS_K} 0`,
+    `MULTI; EVAL ${READS_GIVEN} 1 k; EXEC`,
     '@DEL k',
-    `MULTI; EVAL ${READS_K} 0; EXEC`,
-    '@SET k 4',
   ],
   [
     'CLIENT TRACKING on OPTIN',
@@ -412,6 +406,21 @@ describe('client tracking', function () {
     client.close()
     other.close()
     await own.stop()
+  })
+
+  it('tells of keys that a script has named by itself, as Redis 7.2 does', async () => {
+    const { port } = running.rondo.respServer
+    const client = await CachingClient.open(port)
+    const other = await RawResp.open(port)
+    for (const form of ['alone', 'alone', 'in MULTI'] as const) {
+      if (form === 'in MULTI') await client.ask('MULTI')
+      await client.ask('EVAL', 'return redis.call("get", "{s}k")', '0')
+      if (form === 'in MULTI') await client.ask('EXEC')
+      await other.ask('SET', '{s}k', form)
+      await client.isTold('{s}k')
+    }
+    client.close()
+    other.close()
   })
 
   it('lets nothing be kept of nodes that do not tell which keys change', async () => {
