@@ -77,6 +77,8 @@ export interface Caller extends Requester {
   onFlush(progress: FlushProgress): void
   /** Counts the keys that a command has looked up. @param command lower case */
   lookedUp(command: string, found: Lookups): void
+  /** It is about to read keys that its command did not name; by their names on the nodes. */
+  readsFurther?(keys: readonly Buffer[]): void
   /** Nobody waits for what is read: a walk may stop. */
   readonly unheard: boolean
   /** Commands received so far. A read is no longer hedged once another command follows it. */

@@ -33,11 +33,12 @@ export class MoreKeys extends RondoError {
  * @throws CommandError if these keys cannot be changed together
  */
 export async function withMoreKeys<S extends object | null, T>(
-  { store, settings }: Pick<Caller, 'store' | 'settings'>,
+  caller: Pick<Caller, 'store' | 'settings' | 'readsFurther'>,
   steps: readonly S[],
   keys: readonly Buffer[],
   attempt: (steps: readonly S[], keys: readonly Buffer[], call: ClientCall | undefined) => Promise<T>,
 ): Promise<T> {
+  const { store, settings } = caller
   let call: ClientCall | undefined
   const scripts = steps.flatMap((step) => scriptOf(step) ?? [])
   if (scripts.length > 0) await Promise.all(scripts.map((script) => script.ready()))
@@ -53,6 +54,7 @@ export async function withMoreKeys<S extends object | null, T>(
       keys = distinct([...keys, ...further]).keys
       if (keys.length > settings.maxBatchKeys) throw new CommandError(tooMany(settings.maxBatchKeys))
       if (!store.sharesReplicaSet(keys)) throw new CommandError(crossSetOf(store, keys))
+      caller.readsFurther?.(further)
       const grown = step.script!.withKeys(further)
       steps = steps.map((one) => ((one as unknown) === step ? (grown as unknown as S) : one))
     }

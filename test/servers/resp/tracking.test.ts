@@ -98,6 +98,45 @@ const LIKE_REDIS: readonly (readonly string[])[] = [
   // What is told.
   [
     'CLIENT TRACKING on',
+    'GET a',
+    'CLIENT TRACKING on OPTOUT',
+    '@SET a 1',
+    'GET b',
+    'CLIENT TRACKING on NOLOOP',
+    'SET b 1',
+    'GET c',
+    'CLIENT TRACKING on',
+    'SET c 1',
+    'CLIENT TRACKINGINFO',
+  ],
+  [
+    'CLIENT TRACKING on BCAST PREFIX k',
+    'CLIENT TRACKING on BCAST PREFIX a',
+    'CLIENT TRACKING on BCAST PREFIX c PREFIX cc PREFIX b PREFIX ba',
+    'CLIENT TRACKING on BCAST PREFIX b PREFIX kk',
+    '@SET k 1',
+    '@SET a 1',
+    '@SET b 1',
+  ],
+  [
+    'CLIENT TRACKING on',
+    `EVAL "return redis.call('GET', KEYS[1])" 1 a`,
+    '@SET a 1',
+    `EVAL_RO "return redis.call('EXISTS', KEYS[1])" 1 b`,
+    '@SET b 1',
+    `MULTI; EVAL "return redis.call('STRLEN', KEYS[1])" 1 c; EXEC`,
+    '@SET c 1',
+  ],
+  [
+    'CLIENT TRACKING on OPTIN',
+    `EVAL "return redis.call('GET', KEYS[1])" 1 a`,
+    '@SET a 1',
+    'CLIENT CACHING yes',
+    `EVAL "return redis.call('GET', KEYS[1])" 1 b`,
+    '@SET b 1',
+  ],
+  [
+    'CLIENT TRACKING on',
     'GET k',
     '@SET k 1',
     'GET k',
@@ -380,6 +419,22 @@ describe('client tracking', function () {
     client.close()
     other.close()
     await own.stop()
+  })
+
+  it('tells of keys that a script has read without having been given them', async () => {
+    const other = await RawResp.open(running.rondo.respServer.port)
+    const client = await CachingClient.open(running.rondo.respServer.port)
+    for (const script of ['return redis.call("GET", KEYS[1] .. "b")', 'return redis.call("GET", "{a}b")']) {
+      for (const keys of [['1', '{a}'], ['0']]) {
+        if (keys.length === 1 && script.includes('KEYS')) continue
+        await client.ask('EVAL', script, ...keys)
+        await other.ask('SET', '{a}b', '1')
+        await client.isTold('{a}b')
+        client.told.length = 0
+      }
+    }
+    client.close()
+    other.close()
   })
 
   it('lets nothing be kept of nodes that do not tell which keys change', async () => {

@@ -337,6 +337,10 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
     this.server.stats.lookedUp(command, found)
   }
 
+  readsFurther(keys: readonly Buffer[]): void {
+    this.tracking?.remember(keys)
+  }
+
   onFlush(progress: FlushProgress): void {
     this.server.onFlush(progress)
   }

@@ -2,6 +2,7 @@
 import { parseInteger, word } from '../../../commands/arguments.ts'
 import { keysAmong } from '../../../commands/key-places.ts'
 import { MANY_ARGUMENTS } from '../../../commands/model.ts'
+import { SCRIPT_COMMANDS } from '../../../commands/scripts/call.ts'
 import { OK, RespMap, RespSet, type Reply } from '../../../commands/reply.ts'
 import { CommandError, NOT_INTEGER, SYNTAX_ERROR } from '../../../commands/step.ts'
 import { storedKey } from '../../../core/keys.ts'
@@ -34,12 +35,8 @@ export async function tracking(client: Client, args: readonly Buffer[]): Promise
 }
 
 async function begin(client: Client, { redirect, prefixes, ...mode }: Options): Promise<void> {
-  const former = client.tracking
-  const next = new ClientTracking(client, mode, client.store.tracking)
-  client.tracking = next
-  const begun = next.begin(redirect, prefixes, former)
-  former?.end()
-  await begun
+  client.tracking ??= new ClientTracking(client, client.store.tracking)
+  await client.tracking.begin(mode, redirect, prefixes)
 }
 
 /** @throws CommandError */
@@ -92,27 +89,42 @@ function check(former: ClientTracking | null, options: Options): void {
   if (isBroadcast) checkPrefixes(prefixes, [...(former?.prefixes.values() ?? [])])
 }
 
-/** @throws CommandError if one begins with another one */
+/** @param former none of which begins with another one @throws CommandError if one of them all does */
 function checkPrefixes(given: readonly Buffer[], former: readonly Buffer[]): void {
-  const overlap = (prefix: Buffer, which: string, other: Buffer) =>
-    new CommandError(
-      `ERR Prefix '${prefix.toString('latin1')}' overlaps with ${which} prefix '${other.toString('latin1')}'. ` +
-        'Prefixes for a single client must not overlap.',
-    )
   if (given.length + former.length > MAX_PREFIXES) {
     throw new CommandError(`ERR A client may have ${MAX_PREFIXES} prefixes at most (a fixed limit).`)
   }
-  for (const [i, prefix] of given.entries()) {
-    const existing = former.find((other) => overlaps(prefix, other))
-    if (existing) throw overlap(prefix, 'an existing', existing)
-    const provided = given.slice(i + 1).find((other) => overlaps(prefix, other))
-    if (provided) throw overlap(prefix, 'another provided', provided)
-  }
+  const pair = overlappingPair(given, former)
+  if (!pair) return
+  const { prefix, which, other } = pair
+  throw new CommandError(
+    `ERR Prefix '${prefix.toString('latin1')}' overlaps with ${which} prefix '${other.toString('latin1')}'. ` +
+      'Prefixes for a single client must not overlap.',
+  )
 }
 
-function overlaps(one: Buffer, other: Buffer): boolean {
-  const length = Math.min(one.length, other.length)
-  return one.subarray(0, length).equals(other.subarray(0, length))
+interface Overlapping {
+  readonly prefix: Buffer
+  readonly which: string
+  readonly other: Buffer
+}
+
+/** In the order of bytes, whatever begins with a prefix stands right behind it. */
+function overlappingPair(given: readonly Buffer[], former: readonly Buffer[]): Overlapping | null {
+  const all = [...former, ...given]
+  const order = all.map((_, place) => place).sort((one, other) => Buffer.compare(all[one]!, all[other]!))
+  let found: readonly [number, number] | null = null
+  for (let i = 1; i < order.length; i++) {
+    const [one, other] = [order[i - 1]!, order[i]!]
+    const pair = [Math.min(one, other), Math.max(one, other)] as const
+    const isEarlier = found === null || pair[0] < found[0] || (pair[0] === found[0] && pair[1] < found[1])
+    if (isEarlier && all[other]!.subarray(0, all[one]!.length).equals(all[one]!)) found = pair
+  }
+  if (!found) return null
+  const [one, other] = found.map((place) => all[place]!) as [Buffer, Buffer]
+  return found[0] < former.length
+    ? { prefix: other, which: 'an existing', other: one }
+    : { prefix: one, which: 'another provided', other }
 }
 
 export function caching({ tracking }: Client, args: readonly Buffer[]): Reply {
@@ -170,7 +182,7 @@ export function noteReads(
   command: Command,
   args: readonly Buffer[],
 ): boolean {
-  if (!tracking.isReading || !command.flags.includes('readonly')) return true
+  if (!tracking.isReading || !reads(command)) return true
   if (args.length > MANY_ARGUMENTS) return false
   const { settings, store } = client
   const keys = keysOf(command, args).filter((key) => store.checkKey(key) === null)
@@ -186,7 +198,7 @@ export function noteTransaction(
 ): void {
   for (const [i, { command }] of queued.entries()) {
     const step = steps[i]
-    if (step && command.flags.includes('readonly')) tracking.remember(step.keys)
+    if (step && reads(command)) tracking.remember(step.keys)
   }
 }
 
@@ -196,6 +208,11 @@ export function keepsTransaction({ tracking }: Client, queued: readonly Queued[]
   const isCaching = ({ command, args }: Queued) =>
     command.name === 'client' && word(args[1]!) === 'CACHING' && word(args[2] ?? args[1]!) === 'YES'
   return tracking.mode.optIn && queued.some(isCaching) ? tracking : null
+}
+
+/** A script may read its keys, whatever else it does. */
+function reads({ name, flags }: Command): boolean {
+  return flags.includes('readonly') || Object.hasOwn(SCRIPT_COMMANDS, name)
 }
 
 function keysOf(command: Command, args: readonly Buffer[]): readonly Buffer[] {
