@@ -36,7 +36,9 @@ describe('scripts at two coordinators', function () {
   const clientsAt = async (level: string) => {
     const ports = coordinators.flatMap(({ rondo }) => [rondo.respServer.port, rondo.respServer.port])
     const clients = await Promise.all(ports.map((port) => RawResp.open(port)))
-    for (const client of clients) await client.ask('RONDO', 'CONSISTENCY', 'READ', level, 'WRITE', level)
+    for (const client of clients) {
+      expect(await client.ask('RONDO', 'CONSISTENCY', level)).to.equal('+OK\r\n')
+    }
     return clients
   }
 
