@@ -71,9 +71,17 @@ const LIBRARIES = z.array(
   }),
 )
 
-/** @returns none, if what is stored cannot be understood: it is of another release */
+/** What was parsed last: megabytes of libraries take long, and are the same most of the time. */
+let parsed: { readonly bytes: Buffer; readonly libraries: readonly Library[] } | null = null
+
 function parseLibraries(bytes: Buffer | null): readonly Library[] {
   if (!bytes) return []
+  if (!parsed?.bytes.equals(bytes)) parsed = { bytes: Buffer.from(bytes), libraries: librariesIn(bytes) }
+  return parsed.libraries
+}
+
+/** @returns none, if what is stored cannot be understood: it is of another release */
+function librariesIn(bytes: Buffer): readonly Library[] {
   try {
     const found = LIBRARIES.safeParse(JSON.parse(bytes.toString('utf8'))).data ?? []
     return found.map((one) => {

@@ -5,6 +5,7 @@
  * An attempt does not belong to the connection: it is not dropped halfway when the connection closes.
  */
 import type { Attempt, Wait, Waiting } from '../../coordinator/api.ts'
+import { KIND_STREAM } from '../../core/codec.ts'
 import { storedKey } from '../../core/keys.ts'
 import type { Caller } from '../model.ts'
 import { NULL_ARRAY, RespError, type Reply } from '../reply.ts'
@@ -96,7 +97,9 @@ async function attempt(
     return { kind: 'nothing' }
   }
   const source = before as Held | null
-  if (reply === WRONG_TYPE.reply && (plan.isWhole || source?.kind !== plan.kind))
+  // Who waits for a group does not go on when its stream is gone.
+  const isOfGroup = plan.kind === KIND_STREAM && plan.line !== null
+  if (reply === WRONG_TYPE.reply && !isOfGroup && (plan.isWhole || source?.kind !== plan.kind))
     return { kind: 'other-type', answer: reply }
   if (reply instanceof RespError) return { kind: 'answer', answer: reply, giveBack: null }
   const back = plan.giveBack(place, reply)

@@ -5,6 +5,7 @@
  */
 import { compareVersions, type Version } from '../../core/clock.ts'
 import type { RecordHead } from '../../core/codec.ts'
+import type { Requester } from '../requester.ts'
 
 /** The last of its replicas has got a write by then, unless it missed it: then the tracker is told of its own write. */
 const KNOWN_MS = 10_000
@@ -22,6 +23,8 @@ interface OwnWrite {
 }
 
 export interface OwnWritesOptions {
+  /** Whose they are. */
+  readonly by: Requester
   readonly nowMs: () => number
   /** @param then null = nothing is stored, or it could not be read */
   readonly look: (name: string, then: (head: RecordHead | null, failed: boolean) => void) => void
@@ -35,6 +38,10 @@ export class OwnWrites {
     this.options = options
   }
 
+  get by(): Requester {
+    return this.options.by
+  }
+
   began(name: string): void {
     const untilMs = this.options.nowMs() + KNOWN_MS
     const own = this.writes.get(name) ?? { version: null, untilMs, underWay: 0, isLooking: false, tell: null }
@@ -43,8 +50,14 @@ export class OwnWrites {
     // The latest last.
     this.writes.delete(name)
     this.writes.set(name, own)
+    this.forgetOld()
+  }
+
+  /** Those that are too old, and the oldest of too many. */
+  forgetOld(): void {
+    const nowMs = this.options.nowMs()
     for (const [oldest, write] of this.writes) {
-      if (this.writes.size <= MAX_KNOWN && write.untilMs > this.options.nowMs()) break
+      if (this.writes.size <= MAX_KNOWN && write.untilMs > nowMs) break
       this.writes.delete(oldest)
       write.tell?.()
     }

@@ -7,6 +7,8 @@ import type { KeyTracker } from './api.ts'
 export class Prefixes {
   private readonly byPrefix = new Map<string, Set<KeyTracker>>()
   private readonly ofTracker = new Map<KeyTracker, Set<string>>()
+  /** How many prefixes have it, by length. */
+  private readonly ofLength = new Map<number, number>()
   private lengths: number[] = []
 
   get size(): number {
@@ -19,24 +21,31 @@ export class Prefixes {
     for (const prefix of prefixes) {
       const text = prefix.toString('latin1')
       own.add(text)
-      const all = this.byPrefix.get(text) ?? new Set()
-      this.byPrefix.set(text, all.add(tracker))
+      const all = this.byPrefix.get(text)
+      if (all) all.add(tracker)
+      else {
+        this.byPrefix.set(text, new Set([tracker]))
+        this.count(text.length, 1)
+      }
     }
-    this.measure()
   }
 
   remove(tracker: KeyTracker): void {
     for (const prefix of this.ofTracker.get(tracker) ?? []) {
       const all = this.byPrefix.get(prefix)
       all?.delete(tracker)
-      if (all?.size === 0) this.byPrefix.delete(prefix)
+      if (all?.size !== 0) continue
+      this.byPrefix.delete(prefix)
+      this.count(prefix.length, -1)
     }
     this.ofTracker.delete(tracker)
-    this.measure()
   }
 
-  private measure(): void {
-    this.lengths = [...new Set([...this.byPrefix.keys()].map(({ length }) => length))]
+  private count(length: number, by: 1 | -1): void {
+    const before = this.ofLength.get(length) ?? 0
+    if (before + by === 0) this.ofLength.delete(length)
+    else this.ofLength.set(length, before + by)
+    if (before === 0 || before + by === 0) this.lengths = [...this.ofLength.keys()]
   }
 
   has(tracker: KeyTracker): boolean {

@@ -61,7 +61,6 @@ const MANY_KEYS = 1000
 /** So many ends are told in a turn. */
 const ENDS_A_TURN = 2000
 const TAG_PREFIX = databasePrefix(TAGS_DATABASE).toString('latin1')
-const NO_OWN_WRITES: readonly OwnWrites[] = []
 const RESERVED = '__rondo:'
 /** A value has tags, and it is not known which. */
 const SOME_TAG = ''
@@ -75,6 +74,8 @@ export class NodeTracking implements Tracking, Reader {
   private readonly prefixes = new Prefixes()
   private readonly sources: Sources
   private readonly own = new Map<KeyTracker, OwnWrites>()
+  /** The same by whose writes they are: a client is one tracker. */
+  private readonly ownBy = new Map<Requester, OwnWrites>()
   /** By tracker: what is broadcast to it at the end of this turn, by name. */
   private readonly due = new Map<KeyTracker, Map<string, Buffer>>()
   private timer: TimerHandle | null = null
@@ -109,8 +110,7 @@ export class NodeTracking implements Tracking, Reader {
   begin(tracker: KeyTracker, prefixes: readonly Buffer[] | null): Promise<void> | null {
     this.trackers.add(tracker)
     if (prefixes) this.prefixes.add(tracker, prefixes)
-    if (tracker.ignores) this.own.set(tracker, this.own.get(tracker) ?? this.ownWritesOf())
-    else this.own.delete(tracker)
+    this.follow(tracker, tracker.ignores)
     if (!this.isOn) {
       this.isOn = true
       this.floors = this.options.cluster.floors
@@ -119,10 +119,24 @@ export class NodeTracking implements Tracking, Reader {
     return this.sources.start()
   }
 
+  /** @param by null = it wants to hear of all changes */
+  private follow(tracker: KeyTracker, by: Requester | null): void {
+    const own = this.own.get(tracker)
+    if ((own?.by ?? null) === by) return
+    if (own) {
+      this.own.delete(tracker)
+      this.ownBy.delete(own.by)
+    }
+    if (!by) return
+    const next = this.ownWritesOf(by)
+    this.own.set(tracker, next)
+    this.ownBy.set(by, next)
+  }
+
   end(tracker: KeyTracker): void {
     this.trackers.delete(tracker)
     this.prefixes.remove(tracker)
-    this.own.delete(tracker)
+    this.follow(tracker, null)
     this.due.delete(tracker)
     // Its keys stay until they are told, as in Redis.
     if (this.trackers.size === 0) this.stop()
@@ -201,17 +215,12 @@ export class NodeTracking implements Tracking, Reader {
   /** A write of this key begins. @returns what has to be called when it has ended */
   private onWritten(key: Buffer, requester: Requester | undefined): OnWritten {
     const name = key.toString('latin1')
-    const own = this.ownWritesBy(requester)
-    for (const one of own) one.began(name)
+    const own = requester && this.ownBy.get(requester)
+    own?.began(name)
     return (by, version, mayHaveChanged) => {
       if (mayHaveChanged && this.isOn) this.changed(name, by)
-      for (const one of own) one.ended(name, mayHaveChanged ? version : null)
+      own?.ended(name, mayHaveChanged ? version : null)
     }
-  }
-
-  private ownWritesBy(requester: Requester | undefined): readonly OwnWrites[] {
-    if (this.own.size === 0 || !requester) return NO_OWN_WRITES
-    return [...this.own].flatMap(([{ ignores }, own]) => (ignores === requester ? [own] : []))
   }
 
   // ---- what changes
@@ -327,6 +336,7 @@ export class NodeTracking implements Tracking, Reader {
     this.sources.beat()
     this.followFloors()
     this.tellEnded()
+    for (const own of this.own.values()) own.forgetOld()
   }
 
   /** Whichever coordinator has flushed. */
@@ -345,9 +355,10 @@ export class NodeTracking implements Tracking, Reader {
     if (names.length >= ENDS_A_TURN) this.options.timers.endOfTurn(() => this.tellEnded())
   }
 
-  private ownWritesOf(): OwnWrites {
+  private ownWritesOf(by: Requester): OwnWrites {
     const { nowMs, peek } = this.options
     return new OwnWrites({
+      by,
       nowMs,
       look: (name, then) => {
         peek(Buffer.from(name, 'latin1'), {

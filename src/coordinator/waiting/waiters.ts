@@ -370,9 +370,12 @@ export class KeyWaiters implements Waiters {
     try {
       const { key, level } = entry
       const found = await this.options.look(key, level)
-      if (!found || (found.kind === KIND_STREAM && entry.hasSeen(found.version))) return
-      for (const line of entry.lines.values()) if (line.kind === found.kind) void line.rounds.run()
-      void entry.readers?.rounds.run()
+      if (found?.kind === KIND_STREAM && entry.hasSeen(found.version)) return
+      for (const line of entry.lines.values()) {
+        // A group that is gone, because its stream has expired for example, ends the wait for it.
+        if (line.kind === found?.kind || line.kind === KIND_STREAM) void line.rounds.run()
+      }
+      if (found) void entry.readers?.rounds.run()
     } catch {
       // Nodes that do not answer are told of elsewhere; the next look comes.
     } finally {

@@ -299,6 +299,27 @@ describe('commands that wait for an element', function () {
     }
   }
 
+  it('whoever waits for a group is told when that, or its stream, is gone, however it went', async () => {
+    const { port } = rondo.rondo.respServer
+    const ends: Record<string, RegExp> = {
+      'DEL s': /^-NOGROUP/,
+      'XGROUP DESTROY s g': /^-NOGROUP/,
+      'RENAME s {s}away': /^-NOGROUP/,
+      'SET s x': /^-WRONGTYPE/,
+      'PEXPIRE s 20': /^-NOGROUP/,
+    }
+    await Promise.all(
+      Object.entries(ends).map(async ([end, error], i) => {
+        const [client, other, key] = [await RawResp.open(port), await RawResp.open(port), `{s}${i}`]
+        await client.ask('XGROUP', 'CREATE', key, 'g', '0', 'MKSTREAM')
+        const told = client.ask('XREADGROUP', 'GROUP', 'g', 'c', 'BLOCK', '0', 'STREAMS', key, '>')
+        await other.ask(...end.split(' ').map((word) => (word === 's' ? key : word)))
+        expect(await told, end).to.match(error)
+        for (const one of [client, other]) one.close()
+      }),
+    )
+  })
+
   describe('when the client goes while something is taken for it', () => {
     let port: number
     let client: RawResp

@@ -34,8 +34,7 @@ interface Told extends Requester {
 }
 
 export class ClientTracking implements KeyTracker {
-  readonly mode: TrackingMode
-  readonly ignores: Requester | null
+  mode: TrackingMode = { isBroadcast: false, optIn: false, optOut: false, noLoop: false }
   /** By latin1. */
   readonly prefixes = new Map<string, Buffer>()
   /** Of REDIRECT; 0 = none. */
@@ -51,32 +50,37 @@ export class ClientTracking implements KeyTracker {
   private redirect: Told | null = null
   private heldBytes = 0
 
-  constructor(client: Told & { readonly account: Account }, mode: TrackingMode, tracking: Tracking) {
+  constructor(client: Told & { readonly account: Account }, tracking: Tracking) {
     this.client = client
-    this.mode = mode
-    this.ignores = mode.noLoop ? client : null
     this.tracking = tracking
     this.account = client.account
   }
 
-  /** @returns resolves when the nodes tell of changes; null = they do */
-  begin(
-    redirect: Told | null,
-    prefixes: readonly Buffer[],
-    former: ClientTracking | null,
-  ): Promise<void> | null {
+  get ignores(): Requester | null {
+    return this.mode.noLoop ? this.client : null
+  }
+
+  /**
+   * Also again, in another mode: the client still keeps what it has read before.
+   *
+   * @returns resolves when the nodes tell of changes; null = they do
+   */
+  begin(mode: TrackingMode, redirect: Told | null, prefixes: readonly Buffer[]): Promise<void> | null {
+    this.mode = mode
     this.redirect = redirect
     this.redirectId = redirect?.id ?? 0
-    if (!this.mode.isBroadcast) return this.tracking.begin(this, null)
-    const all = new Map(former?.prefixes)
-    for (const prefix of prefixes) all.set(prefix.toString('latin1'), Buffer.from(prefix))
-    if (prefixes.length === 0) all.set('', Buffer.alloc(0))
-    for (const [text, prefix] of all) {
-      this.prefixes.set(text, prefix)
+    this.isBroken = false
+    if (!mode.isBroadcast) return this.tracking.begin(this, null)
+    const given = prefixes.length === 0 ? [Buffer.alloc(0)] : prefixes
+    const before = this.heldBytes
+    for (const prefix of given) {
+      const text = prefix.toString('latin1')
+      if (this.prefixes.has(text)) continue
+      this.prefixes.set(text, Buffer.from(prefix))
       this.heldBytes += 4 * prefix.length + COMMAND_BYTES + ARGUMENT_BYTES
     }
-    this.account.add(this.heldBytes)
-    return this.tracking.begin(this, [...all.values()])
+    this.account.add(this.heldBytes - before)
+    return this.tracking.begin(this, given)
   }
 
   end(): void {
@@ -96,6 +100,7 @@ export class ClientTracking implements KeyTracker {
 
   /** @param keys by their names on the nodes */
   remember(keys: readonly Buffer[]): void {
+    if (this.mode.isBroadcast) return
     this.tracking.remember(this, keys)
   }
 

@@ -34,12 +34,8 @@ export async function tracking(client: Client, args: readonly Buffer[]): Promise
 }
 
 async function begin(client: Client, { redirect, prefixes, ...mode }: Options): Promise<void> {
-  const former = client.tracking
-  const next = new ClientTracking(client, mode, client.store.tracking)
-  client.tracking = next
-  const begun = next.begin(redirect, prefixes, former)
-  former?.end()
-  await begun
+  client.tracking ??= new ClientTracking(client, client.store.tracking)
+  await client.tracking.begin(mode, redirect, prefixes)
 }
 
 /** @throws CommandError */
@@ -92,27 +88,42 @@ function check(former: ClientTracking | null, options: Options): void {
   if (isBroadcast) checkPrefixes(prefixes, [...(former?.prefixes.values() ?? [])])
 }
 
-/** @throws CommandError if one begins with another one */
+/** @param former none of which begins with another one @throws CommandError if one of them all does */
 function checkPrefixes(given: readonly Buffer[], former: readonly Buffer[]): void {
-  const overlap = (prefix: Buffer, which: string, other: Buffer) =>
-    new CommandError(
-      `ERR Prefix '${prefix.toString('latin1')}' overlaps with ${which} prefix '${other.toString('latin1')}'. ` +
-        'Prefixes for a single client must not overlap.',
-    )
   if (given.length + former.length > MAX_PREFIXES) {
     throw new CommandError(`ERR A client may have ${MAX_PREFIXES} prefixes at most (a fixed limit).`)
   }
-  for (const [i, prefix] of given.entries()) {
-    const existing = former.find((other) => overlaps(prefix, other))
-    if (existing) throw overlap(prefix, 'an existing', existing)
-    const provided = given.slice(i + 1).find((other) => overlaps(prefix, other))
-    if (provided) throw overlap(prefix, 'another provided', provided)
-  }
+  const pair = overlappingPair(given, former)
+  if (!pair) return
+  const { prefix, which, other } = pair
+  throw new CommandError(
+    `ERR Prefix '${prefix.toString('latin1')}' overlaps with ${which} prefix '${other.toString('latin1')}'. ` +
+      'Prefixes for a single client must not overlap.',
+  )
 }
 
-function overlaps(one: Buffer, other: Buffer): boolean {
-  const length = Math.min(one.length, other.length)
-  return one.subarray(0, length).equals(other.subarray(0, length))
+interface Overlapping {
+  readonly prefix: Buffer
+  readonly which: string
+  readonly other: Buffer
+}
+
+/** In the order of bytes, whatever begins with a prefix stands right behind it. */
+function overlappingPair(given: readonly Buffer[], former: readonly Buffer[]): Overlapping | null {
+  const all = [...former, ...given]
+  const order = all.map((_, place) => place).sort((one, other) => Buffer.compare(all[one]!, all[other]!))
+  let found: readonly [number, number] | null = null
+  for (let i = 1; i < order.length; i++) {
+    const [one, other] = [order[i - 1]!, order[i]!]
+    const pair = [Math.min(one, other), Math.max(one, other)] as const
+    const isEarlier = found === null || pair[0] < found[0] || (pair[0] === found[0] && pair[1] < found[1])
+    if (isEarlier && all[other]!.subarray(0, all[one]!.length).equals(all[one]!)) found = pair
+  }
+  if (!found) return null
+  const [one, other] = found.map((place) => all[place]!) as [Buffer, Buffer]
+  return found[0] < former.length
+    ? { prefix: other, which: 'an existing', other: one }
+    : { prefix: one, which: 'another provided', other }
 }
 
 export function caching({ tracking }: Client, args: readonly Buffer[]): Reply {
