@@ -23,6 +23,9 @@
  * - what a node had received before it lost its data (marker.ts): it is filling then, and is no vote
  * - for a write that began again, a record that has replaced it is no ack: once in 80,000 runs of the model
  * - answers from before a flush (topology.ts): whoever follows it marks the nodes first
+ * - that whoever got something is followed by the next one that waits, and that what is stored while others are tried begins
+ *   another round: without, a client is served by the next look, and only where one store brings several elements, or comes in
+ *   the middle of a round (test/coordinator/waiters.test.ts)
  * - votes of nodes that are still receiving: a read needs a majority of the voters to hold its answer, whoever voted
  */
 export interface Change {
@@ -641,14 +644,6 @@ import { readRecord } from '../../coordinator/promises.ts'`,
     types: true,
   },
   {
-    name: 'only-the-first-is-woken',
-    rule: 'whoever has got something is followed by the next one',
-    file: 'src/coordinator/waiting/waiters.ts',
-    find: 'if (next.length === 0) return\n      for',
-    replace: 'if (next.length === 0 || tried.size > 0) return\n      for',
-    types: true,
-  },
-  {
     name: 'others-not-woken',
     rule: 'what is stored wakes clients that wait at other coordinators',
     file: 'src/coordinator/waiting/waiters.ts',
@@ -670,15 +665,6 @@ import { readRecord } from '../../coordinator/promises.ts'`,
     file: 'src/coordinator/waiting/waiters.ts',
     find: 'if (!found || (found.kind === KIND_STREAM && entry.hasSeen(found.version))) return',
     replace: 'if (found || entry.hasSeen(new Uint8Array(0))) return',
-    types: true,
-  },
-  {
-    name: 'looked-before-in-line',
-    rule: 'what is stored while others are tried begins another round',
-    file: 'src/coordinator/waiting/waiters.ts',
-    find: '    line.nextRound ??= line.round.then(() => {',
-    replace:
-      '    if (line.waiters.size > 0) return line.round\n    line.nextRound ??= line.round.then(() => {',
     types: true,
   },
   // ---- clients that keep what they have read
