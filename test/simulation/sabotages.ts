@@ -26,6 +26,8 @@
  * - that whoever got something is followed by the next one that waits, and that what is stored while others are tried begins
  *   another round: without, a client is served by the next look, and only where one store brings several elements, or comes in
  *   the middle of a round (test/coordinator/waiters.test.ts)
+ * - gaps in what nodes tell of changes, for clients that keep values: a key that is kept has to change in the gap
+ *   (test/coordinator/tracking.test.ts)
  * - votes of nodes that are still receiving: a read needs a majority of the voters to hold its answer, whoever voted
  */
 export interface Change {
@@ -674,35 +676,6 @@ import { readRecord } from '../../coordinator/promises.ts'`,
     file: 'src/coordinator/tracking/tracking.ts',
     find: "for (const key of keys) this.changed(key.toString('latin1'), null)",
     replace: 'this.followFloors()',
-    types: true,
-  },
-  {
-    name: 'one-node-tells',
-    rule: 'whoever keeps a value is told by every home replica of it',
-    file: 'src/coordinator/tracking/sources.ts',
-    find: 'changed: (keys) => options.changed(keys, member),',
-    replace: "changed: (keys) => (member.id < 's1' ? options.changed(keys, member) : undefined),",
-    types: true,
-  },
-  {
-    name: 'silence-is-nothing',
-    rule: 'what a node could not tell is told as a change of all that was read of it',
-    file: 'src/coordinator/tracking/sources.ts',
-    find: '    if (wasOpen) this.options.gap(this.member)\n',
-    replace: '',
-    also: {
-      file: 'src/coordinator/tracking/sources.ts',
-      find: '        if (!isFirst) options.gap(member)\n',
-      replace: '        if (!isFirst) this.isTold = false\n',
-    },
-    types: true,
-  },
-  {
-    name: 'kept-while-nobody-tells',
-    rule: 'of a node that does not tell of changes nothing is kept',
-    file: 'src/coordinator/tracking/tracking.ts',
-    find: 'if (!this.sources.covers(key)) this.changedSoon(name)',
-    replace: 'if (this.trackers.size === 0) this.changedSoon(name)',
     types: true,
   },
   // ---- flushes
