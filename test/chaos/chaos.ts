@@ -8,6 +8,7 @@ import type { ChangeRun, CoordinatorDown } from './changes.ts'
 import { ChaosCluster, REQUEST_TIMEOUT_MS, type LogEntry } from './cluster.ts'
 import { Faults, planRun, type Detection, type Incident } from './faults.ts'
 import { differences, faultsDuring, judgeHistory, type Difference, type KeyVerdict } from './verdict.ts'
+import { Collections, type CollectionsVerdict } from './collections.ts'
 import { Stalls } from './stalls.ts'
 import { Workload, type Operation } from './workload.ts'
 
@@ -39,6 +40,7 @@ export interface ChaosResult {
   readonly complaints: readonly string[]
   readonly verdicts: readonly KeyVerdict[]
   readonly keys: number
+  readonly collections: CollectionsVerdict
   /** Operations that took longer than the request timeout and a little. */
   readonly stuck: readonly Operation[]
   /** Null: not within the time. */
@@ -67,6 +69,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
       { clientsPerCoordinator: 4, operationsPerSecond, keys: 30, operationsPerKey: 150 },
       seeded(seed + 1),
     )
+    const collections = new Collections(cluster, seeded(seed + 2))
+    await collections.start()
     workload.start()
     await delay(WARM_UP_MS)
     const faults = new Faults(cluster, stalls, performance.now() + limitMs)
@@ -79,13 +83,14 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
       while (workload.history.length < options.operations && faults.complaints.length === 0) await delay(100)
     } finally {
       clearInterval(ticker)
-      await workload.stop()
+      await Promise.all([workload.stop(), collections.stop()])
     }
     const convergence = await converge(cluster, workload.keys)
     const finalFrom = workload.history.length
     await workload.readAll()
     if (!(await cluster.foreignUntouched())) faults.complaints.push("somebody else's Redis was written to")
     const { history } = workload
+    const became = await collections.judge()
     return {
       startedAtMs,
       history,
@@ -98,6 +103,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
       complaints: faults.complaints,
       verdicts: judgeHistory(history, finalFrom),
       keys: workload.keys.length,
+      collections: became,
       stuck: history.filter(
         ({ startMs, endMs }) =>
           endMs - startMs > REQUEST_TIMEOUT_MS + LATE_MS &&

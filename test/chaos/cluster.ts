@@ -150,6 +150,7 @@ export class ChaosCluster {
   /** What the coordinators logged. */
   readonly log: LogEntry[]
   private readonly ports: number[] = []
+  private readonly respPorts: number[] = []
   private readonly down = new Set<number>()
   /** Of those that were killed. */
   private readonly ending: Promise<void>[] = []
@@ -192,14 +193,12 @@ export class ChaosCluster {
       const foreignBefore = await fingerprint(foreign.port)
       const log: LogEntry[] = []
       const rondos = await Promise.all(
-        Array.from({ length: COORDINATORS }, async (_, i) => {
-          return newRondo(firstUrls(nodes, i), await freePort(), i, log)
-        }),
+        Array.from({ length: COORDINATORS }, (_, i) => newRondo(firstUrls(nodes, i), i, log)),
       )
       undo.push(async () => void (await Promise.all(rondos.map((rondo) => rondo.stop()))))
       await Promise.all(rondos.map((rondo) => rondo.start()))
       const cluster = new ChaosCluster(nodes, foreign, foreignBefore, rondos, log)
-      for (const [i, rondo] of rondos.entries()) cluster.ports[i] = (await rondo.listen()).http.port
+      for (const [i, rondo] of rondos.entries()) await cluster.listen(i, rondo)
       return cluster
     } catch (error) {
       for (const step of undo.reverse()) await step()
@@ -237,11 +236,21 @@ export class ChaosCluster {
     const inPlace = this.nodes.filter(({ id, hasJoined }) => id !== null && !hasJoined)
     const urls =
       inPlace.length >= 2 ? firstUrls(this.nodes, coordinator) : presentUrls(this.members, coordinator)
-    const rondo = newRondo(urls, await freePort(), coordinator, this.log)
+    const rondo = await newRondo(urls, coordinator, this.log)
     await rondo.start()
-    this.ports[coordinator] = (await rondo.listen()).http.port
+    await this.listen(coordinator, rondo)
     this.rondos[coordinator] = rondo
     this.down.delete(coordinator)
+  }
+
+  private async listen(coordinator: number, rondo: Rondo): Promise<void> {
+    const { http, resp } = await rondo.listen()
+    this.ports[coordinator] = http.port
+    this.respPorts[coordinator] = resp!.port
+  }
+
+  respPortOf(coordinator: number): number {
+    return this.respPorts[coordinator]!
   }
 
   /** Of the HTTP API. */
@@ -338,7 +347,8 @@ function presentUrls(members: readonly ChaosNode[], coordinator: number): string
   return members.map((node) => `${node.id}=${node.addressFor(coordinator)}`).join()
 }
 
-function newRondo(urls: string, port: number, coordinator: number, log: LogEntry[]): Rondo {
+async function newRondo(urls: string, coordinator: number, log: LogEntry[]): Promise<Rondo> {
+  const [port, respPort] = [await freePort(), await freePort()]
   const loaded = loadConfig({
     REDIS_URLS: urls,
     REPLICATION_FACTOR: String(REPLICAS),
@@ -349,7 +359,7 @@ function newRondo(urls: string, port: number, coordinator: number, log: LogEntry
     WRITE_CONSISTENCY: 'quorum',
     HOST: '127.0.0.1',
     PORT: String(port),
-    RESP_PORT: 'off',
+    RESP_PORT: String(respPort),
   })
   if (!loaded.ok) throw new Error(loaded.problems.join('\n'))
   const stream = new Writable({

@@ -81,6 +81,7 @@ export function reportOn(
     none('stale or backward quorum reads', count('stale')),
     none('keys whose history has no order', count('not linearizable')),
     { what: 'keys of which that is undecided', found: String(count('undecided')) },
+    ...collectionRows(result),
     none('stuck requests', stuck.length),
     detection('a killed node noticed', result.detections, 'killed', KILLED_WITHIN_MS),
     detection('a paused node noticed', result.detections, 'paused', PAUSED_WITHIN_MS),
@@ -110,6 +111,18 @@ export function reportOn(
     `seed ${wanted.seed}: ${reached ? 'every target reached' : 'A TARGET WAS MISSED'}`,
   ].join('\n')
   return { text, reached }
+}
+
+function collectionRows({ collections }: ChaosResult): Row[] {
+  const { lost, twice, pushed, popped, missing, mayHaveTaken, counted, entries, delivered } = collections
+  return [
+    { what: 'queue', found: `${pushed} pushed, ${popped} popped by clients that wait` },
+    { what: 'of pops whose outcome is unknown', found: `${missing} elements missing after ${mayHaveTaken}` },
+    { what: 'counters and leaderboard', found: `${counted} acknowledged` },
+    { what: 'stream', found: `${entries} entries, ${delivered} delivered` },
+    none('elements, counts and entries lost', lost.length),
+    none('elements, counts and entries twice', twice.length),
+  ]
 }
 
 /** After a coordinator was killed another one goes on within so long, and then needs as long as any change. */
@@ -171,7 +184,7 @@ function kindLine(kind: string, { incidents, history }: ChaosResult): string {
 }
 
 function detailsOf(result: ChaosResult, failed: readonly Operation[]): string[] {
-  const { verdicts, stuck, complaints, differences, startedAtMs, incidents } = result
+  const { verdicts, stuck, complaints, differences, startedAtMs, incidents, collections } = result
   const reasons = new Map<string, number>()
   for (const operation of failed) {
     const kinds = [
@@ -186,6 +199,8 @@ function detailsOf(result: ChaosResult, failed: readonly Operation[]): string[] 
   const mostFirst = [...reasons].sort(([, a], [, b]) => b - a)
   return [
     ...complaints.map((text) => `  ! ${text}`),
+    ...collections.lost.map((text) => `  ! lost: ${text}`),
+    ...collections.twice.map((text) => `  ! twice: ${text}`),
     ...verdicts.slice(0, 20).map(({ key, what, why }) => `  ! ${key}: ${what}: ${why}`),
     ...stuck.slice(0, 10).map((operation) => {
       const tookMs = (operation.endMs - operation.startMs).toFixed(0)

@@ -89,6 +89,7 @@ export class Checks implements Watch {
   ended(done: Done): void {
     const { operation } = done
     if (isWait(operation.kind)) return // as long as it waits
+    if (operation.kind === 'cached-read') return // caching.ts
     const tookMs = done.endMs - done.startMs
     // Alone on its connection it does not wait for room for much longer than the limit.
     // A value with a tag waits for the tag first, which is a read and one update or two.
@@ -132,7 +133,7 @@ export class Checks implements Watch {
   }
 
   /** A coordinator that was stalled answers late. */
-  private get stalledMs(): number {
+  get stalledMs(): number {
     return this.schedule.faults.reduce((sum, fault) => sum + (fault.kind === 'stall' ? fault.forMs : 0), 0)
   }
 
@@ -392,6 +393,7 @@ export class Checks implements Watch {
       const ofKey = history.filter(
         ({ operation }) =>
           !isWait(operation.kind) &&
+          operation.kind !== 'cached-read' &&
           (isOfAll(operation.kind) || (keysOf(operation).includes(key) && operation.level === 'quorum')),
       )
       if (ofKey.length === 0) continue

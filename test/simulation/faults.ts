@@ -145,6 +145,9 @@ export class Faults {
       case 'replace':
         this.operator.replace(fault, (server) => this.mayLose(server.index))
         return
+      case 'move':
+        this.operator.move(fault)
+        return
       case 'cancel':
         this.operator.cancel(fault.coordinator)
     }

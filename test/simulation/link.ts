@@ -17,6 +17,7 @@ import { NodeLoad } from '../../src/nodes/load.ts'
 import { isUnwritable } from '../../src/nodes/redis/error-replies.ts'
 import type {
   Announcements,
+  ChangeEvents,
   Fence,
   Messenger,
   MessengerEvents,
@@ -28,6 +29,7 @@ import type {
 } from '../../src/nodes/node.ts'
 import { noteAnswer, noteSent, type Counters } from './coverage.ts'
 import type { Host } from './host.ts'
+import { SimChanges } from './changes.ts'
 import { SimMessenger } from './messenger.ts'
 import { Wire, type Path } from './network.ts'
 import type { OtherMarker, Outcome, Process, SentCall, Server } from './server.ts'
@@ -117,6 +119,7 @@ export class SimLink {
   private controlWire: Wire | null = null
   private controlCalls = new Set<ControlCall>()
   private readonly messengers = new Set<SimMessenger>()
+  private readonly telling = new Set<SimChanges>()
 
   private constructor(id: string, world: LinkWorld) {
     this.id = id
@@ -150,7 +153,7 @@ export class SimLink {
 
   /** Connections that may still bring something. */
   wires(): Wire[] {
-    const messages = [...this.messengers].map(({ wire }) => wire)
+    const messages = [...this.messengers, ...this.telling].map(({ wire }) => wire)
     return [this.wire, this.controlWire, ...messages].filter((wire) => wire !== null)
   }
 
@@ -270,6 +273,7 @@ export class SimLink {
     if (inFlight.length > 0) this.world.counters.count('calls lost in flight', inFlight.length)
     for (const call of inFlight) this.end(call, 'onFailure', [failure])
     for (const call of unsent) this.end(call, 'onFailure', [{ ...failure, kind: 'not-sent' }])
+    for (const changes of [...this.telling]) changes.end(failure.message)
     if (ready && tells) this.listener?.onBroken(this.node, failure)
     this.rejectOpening?.(failure)
     this.rejectOpening = null
@@ -336,6 +340,7 @@ export class SimLink {
   abandon(): void {
     for (const wire of this.wires()) wire.close()
     for (const messenger of [...this.messengers]) messenger.abandon()
+    for (const changes of [...this.telling]) changes.close()
   }
 
   // ---- control path
@@ -344,6 +349,14 @@ export class SimLink {
     const sentAtMonotonicMs = this.world.host.monotonicMs()
     const report = (await this.control('probe', [peers])) as NodeReport
     return { ...report, sentAtMonotonicMs, receivedAtMonotonicMs: this.world.host.monotonicMs() }
+  }
+
+  /** On a connection of its own, for as long as the data path is open. */
+  changes(to: ChangeEvents): Subscription {
+    const runId = this.ready ? this.fence!.runId : null
+    const changes = new SimChanges(this.world, to, runId, (over) => this.telling.delete(over))
+    this.telling.add(changes)
+    return changes
   }
 
   /** A connection of its own. */

@@ -244,7 +244,18 @@ function changesOf(
     const pick = random.below(1 << 16)
     steps.push({ kind: 'replace', at, coordinator: random.below(coordinators), pick })
   }
-  return { spares, lasts, steps }
+  return { spares, lasts, steps: [...steps, ...newAddressesOf(seed, lasts, coordinators)] }
+}
+
+/** In some runs members get other addresses, by a random source of its own. */
+function newAddressesOf(seed: number, lasts: number, coordinators: number): Fault[] {
+  const random = seeded(seed * 2 + 2_050_000_001)
+  for (let i = 0; i < 3; i++) random.next()
+  if (!random.chance(0.4)) return []
+  return Array.from({ length: 1 + random.below(4) }, (): Fault => {
+    const coordinator = random.below(coordinators)
+    return { kind: 'move', at: Math.floor(random.next() * lasts), coordinator, pick: random.below(1 << 16) }
+  })
 }
 
 /** Most home replicas are replaced while one coordinator sleeps: when it wakes up it works by the former ones. */
@@ -387,7 +398,7 @@ function onCollectionsOf(seed: number, lasts: number, coordinators: number): Ope
   })
 }
 
-type ByChance = Exclude<FaultKind, 'change' | 'cancel' | 'replace'>
+type ByChance = Exclude<FaultKind, 'change' | 'cancel' | 'replace' | 'move'>
 
 const HARMLESS: readonly ByChance[] = [
   'cut', 'cut', 'cut', 'reset', 'reset', 'reset', 'slow', 'pause', 'pause', 'swap', 'refuse', 'refuse', 'clock', 'wall', 'stall', 'kill', 'kill',

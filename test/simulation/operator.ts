@@ -11,6 +11,7 @@ import type { Running, World } from './world.ts'
 
 export type ChangeStep = Extract<Fault, { kind: 'change' }>
 export type ReplaceStep = Extract<Fault, { kind: 'replace' }>
+export type MoveStep = Extract<Fault, { kind: 'move' }>
 
 type Asked = Pick<ChangeRequest, 'join' | 'leave' | 'replicas' | 'weights'>
 
@@ -27,6 +28,7 @@ export class Operator {
   /** Requests that have not ended, or whose coordinator died. */
   private underWay = 0
   private stopped = false
+  private moves = 0
 
   /** @param onReplaced what a member holds is given up, and the server in its place has nothing yet */
   constructor(world: World, onReplaced: (replaced: Server, next: Server) => void) {
@@ -80,6 +82,23 @@ export class Operator {
     const id = topologies.memberIdOf(replaced)!
     const request = () => running.cluster.changes.replace(id, urlOf(next), false)
     this.ask(running, 'replace', request, () => (this.replacement = null))
+  }
+
+  move({ coordinator, pick }: MoveStep): void {
+    const { world } = this
+    const { topologies, servers } = world
+    const running = world.coordinators[coordinator]!
+    if (this.stopped || this.underWay > 0 || !running.host.alive) return
+    if (topologies.newest.phase !== 'stable') return
+    const [server] = rotated(
+      servers.filter((one) => topologies.isMember(one)),
+      pick,
+    )
+    if (!server) return
+    const url = `redis://${server.id}.${++this.moves}:6379`
+    const id = topologies.memberIdOf(server)!
+    const request = () => running.cluster.changes.move(id, url)
+    this.ask(running, 'move', request, () => undefined)
   }
 
   cancel(coordinator: number): void {

@@ -23,6 +23,11 @@
  * - what a node had received before it lost its data (marker.ts): it is filling then, and is no vote
  * - for a write that began again, a record that has replaced it is no ack: once in 80,000 runs of the model
  * - answers from before a flush (topology.ts): whoever follows it marks the nodes first
+ * - that whoever got something is followed by the next one that waits, and that what is stored while others are tried begins
+ *   another round: without, a client is served by the next look, and only where one store brings several elements, or comes in
+ *   the middle of a round (test/coordinator/waiters.test.ts)
+ * - gaps in what nodes tell of changes, for clients that keep values: a key that is kept has to change in the gap
+ *   (test/coordinator/tracking.test.ts)
  * - votes of nodes that are still receiving: a read needs a majority of the voters to hold its answer, whoever voted
  */
 export interface Change {
@@ -639,14 +644,6 @@ export const SABOTAGES: readonly Sabotage[] = [
     types: true,
   },
   {
-    name: 'only-the-first-is-woken',
-    rule: 'whoever has got something is followed by the next one',
-    file: 'src/coordinator/waiting/waiters.ts',
-    find: 'if (next.length === 0) return\n      for',
-    replace: 'if (next.length === 0 || tried.size > 0) return\n      for',
-    types: true,
-  },
-  {
     name: 'others-not-woken',
     rule: 'what is stored wakes clients that wait at other coordinators',
     file: 'src/coordinator/waiting/waiters.ts',
@@ -670,13 +667,13 @@ export const SABOTAGES: readonly Sabotage[] = [
     replace: 'if (found || entry.hasSeen(new Uint8Array(0))) return',
     types: true,
   },
+  // ---- clients that keep what they have read
   {
-    name: 'looked-before-in-line',
-    rule: 'what is stored while others are tried begins another round',
-    file: 'src/coordinator/waiting/waiters.ts',
-    find: '    line.nextRound ??= line.round.then(() => {',
-    replace:
-      '    if (line.waiters.size > 0) return line.round\n    line.nextRound ??= line.round.then(() => {',
+    name: 'changes-of-others-not-told',
+    rule: 'whoever keeps a value is told of a change through another coordinator',
+    file: 'src/coordinator/tracking/tracking.ts',
+    find: "for (const key of keys) this.changed(key.toString('latin1'), null)",
+    replace: 'this.followFloors()',
     types: true,
   },
   // ---- flushes

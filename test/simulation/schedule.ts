@@ -20,6 +20,7 @@ export type QuorumKind =
   | 'flush-all'
   | 'tag-write'
   | 'invalidate'
+  | 'cached-read'
   | 'multi'
   | 'multi-total'
   | CollectionKind
@@ -107,6 +108,8 @@ type Happening =
   | { readonly kind: 'kill'; at: number; forMs: number; coordinator: number }
   /** Another server takes the place of a member; the former one goes on running. @param pick which of them */
   | { readonly kind: 'replace'; at: number; coordinator: number; pick: number }
+  /** A member gets another address, by which the same server is reached. @param pick which of them */
+  | { readonly kind: 'move'; at: number; coordinator: number; pick: number }
   /** @param join how many servers join @param leave how many members leave @param pick which of them */
   | {
       readonly kind: 'change'

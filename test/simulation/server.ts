@@ -177,6 +177,7 @@ export class Process {
     if (server.refuses && WRITES_OF_CONTROL.has(method)) throw new Error(REFUSALS[server.refuses])
     const engine = this.engine as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>
     const result = await engine[method]!(...args)
+    this.settle()
     return method === 'probe' ? { ...(result as object), durable: server.durable } : result
   }
 
@@ -225,6 +226,7 @@ export class Process {
   /** FLUSHALL. */
   flush(): void {
     this.engine.storage.clear()
+    this.settle()
   }
 }
 

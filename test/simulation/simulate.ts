@@ -15,7 +15,7 @@ import { Faults } from './faults.ts'
 import { MAX_MOVES } from './make-schedule.ts'
 import { ACCOUNTS, OF_TYPES, type Operation, type QuorumKind, type Schedule } from './schedule.ts'
 import { STREAM } from './streams.ts'
-import { awaited, servedAtLast, servedAtOnce, WAKES_SETTLED_MS } from './typed.ts'
+import { awaited, KEPT, readByAllThatKeep, servedAtLast, servedAtOnce, WAKES_SETTLED_MS } from './typed.ts'
 import { Workload, type Done } from './workload.ts'
 import { REQUEST_TIMEOUT_MS, World } from './world.ts'
 
@@ -59,7 +59,7 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
   const { scheduler } = world
   const faults = new Faults(world, schedule)
   const checks = new Checks(world, faults, schedule)
-  const workload = new Workload(world, checks)
+  const workload = new Workload(world, checks, checks.stalledMs)
   let foundedAtMs = 0
   try {
     await world.found()
@@ -97,6 +97,10 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
       if (!schedule.beyond) checks.checkConverged(workload.done)
     }
     if (!schedule.beyond) await checkWaiters(world, workload, checks, schedule)
+    if (schedule.operations.some(({ key }) => key === KEPT)) {
+      workload.schedule(readByAllThatKeep(schedule.coordinators), scheduler.nowMs)
+      await scheduler.runUntil(scheduler.nowMs + 2 * REQUEST_TIMEOUT_MS)
+    }
     checks.checkForeignUntouched()
     checks.checkHistories(workload.done)
     checks.checkTotals(workload.done)

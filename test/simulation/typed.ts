@@ -43,8 +43,16 @@ const ON_COUNTERS: Workload = {
 }
 const IN_MULTI: Workload = { key: OF_TYPES[0]!, kinds: ['multi', 'multi', 'multi-total'], most: 26 }
 
+/** Clients keep what they have read. */
+export const KEPT = 'kept'
+const CACHED: Workload = {
+  key: KEPT,
+  kinds: ['write', 'incr', 'delete', 'cached-read', 'cached-read', 'cached-read', 'cached-read', 'cached-read', 'cached-read', 'cached-read', 'cached-read', 'cached-read', 'cached-read', 'cached-read'],
+  most: 2 * FEW,
+} // prettier-ignore
+
 export const WORKLOADS: readonly Workload[] = [
-  ON_QUEUES, ON_QUEUES, ON_QUEUES, ON_STREAMS, ON_STREAMS, ON_STREAMS, ON_BOARDS, ON_COUNTERS, IN_MULTI,
+  ON_QUEUES, ON_QUEUES, ON_QUEUES, ON_STREAMS, ON_STREAMS, ON_STREAMS, ON_BOARDS, ON_COUNTERS, IN_MULTI, CACHED, CACHED,
 ] // prettier-ignore
 
 /** 0 = until the client goes away. */
@@ -77,6 +85,23 @@ function patience(random: Random): Pick<Operation, 'client' | 'waitMs' | 'leaves
 }
 
 // ---- after healing
+
+/** When whoever was not told of a change shows it. */
+const TOLD_WITHIN_MS = 1600
+
+/** All keep the value, one changes it, and all are asked again. */
+export function readByAllThatKeep(coordinators: number): Operation[] {
+  const one = { key: KEPT, level: 'quorum', ttlMs: 0, client: WAITS_AT_LAST - 2 } as const
+  const reads = (from: number, at: number) =>
+    Array.from({ length: coordinators }, (_, coordinator): Operation => {
+      return { ...one, kind: 'cached-read', coordinator, at, value: from + coordinator }
+    })
+  return [
+    ...reads(400_000_000, 0),
+    { ...one, kind: 'write', coordinator: 0, at: 100, value: 401_000_000 },
+    ...reads(402_000_000, 100 + TOLD_WITHIN_MS),
+  ]
+}
 
 /** What adds an element for whoever waits. */
 const ADDS: Readonly<Record<WaitKind, QuorumKind>> = {

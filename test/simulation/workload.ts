@@ -21,6 +21,7 @@ import {
   toldBy,
   type CollectionKind,
 } from './collections.ts'
+import { Caching } from './caching.ts'
 import { addToAll, totalOfAll } from './multi.ts'
 import type { Told } from './told.ts'
 import { isByScript, keysOf, type Operation } from './schedule.ts'
@@ -88,15 +89,20 @@ export class Workload {
   private readonly watch: Watch
   private readonly clients = new Map<number, Client>()
   private readonly waits: Waits
+  private readonly caching: Caching
   private readonly inFlight = new Map<Done, { client: Client; running: Running }>()
+  /** By how much coordinators are late, all stops together. */
+  private readonly stalledMs: number
   private clockTicks = 0
   private looks = 0
   private isOver = false
 
-  constructor(world: World, watch: Watch) {
+  constructor(world: World, watch: Watch, stalledMs = 0) {
+    this.stalledMs = stalledMs
     this.world = world
     this.watch = watch
     this.waits = new Waits(world)
+    this.caching = new Caching(world)
     world.onKilled = (running) => this.lost(running)
   }
 
@@ -280,6 +286,9 @@ export class Workload {
       case 'total':
         this.issueTransaction(coordinator, done, failing)
         return
+      case 'cached-read':
+        this.issueCached(running, done, failing)
+        return
       case 'multi':
       case 'multi-total':
         this.issueMulti(running, done, failing)
@@ -288,6 +297,15 @@ export class Workload {
         if (isWait(kind)) this.issueWait(running, done, failing)
         else this.issueOnCollection(coordinator, done, kind, failing)
     }
+  }
+
+  private issueCached(running: Running, done: Done, { requester, failed }: Asking): void {
+    const live = (record: StoredRecord | null) =>
+      running.coordinator.isLive(record) ? Number(record.value.toString()) : null
+    this.caching.read(running, done, requester, this.done, this.stalledMs).then(
+      (record) => this.ended(done, live(record), record && Buffer.from(record.version)),
+      (error: unknown) => this.failedAs(done, error, failed),
+    )
   }
 
   private issueMulti({ coordinator, host }: Running, done: Done, { requester, failed }: Asking): void {
@@ -463,7 +481,9 @@ export class Workload {
 }
 
 export function onlyReads(kind: Operation['kind']): boolean {
-  return kind === 'read' || kind === 'total' || kind === 'multi-total' || onlyLooks(kind)
+  return (
+    kind === 'read' || kind === 'total' || kind === 'multi-total' || kind === 'cached-read' || onlyLooks(kind)
+  )
 }
 
 function isDelivery(kind: Operation['kind']): boolean {

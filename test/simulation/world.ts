@@ -107,9 +107,9 @@ export class World {
     return seeded(seed)
   }
 
-  /** The one at the address of a member; founding members are at those of their names. */
+  /** The one at the address of a member; founding members are at those of their names, and one that has moved at `s0.1`. */
   serverOf({ id, url }: { readonly id: string; readonly url?: string | null | undefined }): Server {
-    const name = url ? new URL(url).hostname : id
+    const name = url ? new URL(url).hostname.split('.')[0] : id
     return this.servers.find((server) => server.id === name)!
   }
 

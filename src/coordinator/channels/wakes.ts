@@ -225,7 +225,9 @@ export class Wakes implements WakeLink {
     if (from === this.self) return
     if (body[0] === WAITS) this.note(from, decodeHashes(body.subarray(1)))
     else if (body[0] === WHO_WAITS) {
-      const all = [...this.waiters.hashes]
+      // Whoever asks has not heard what was announced; it is not announced again so soon when a client waits there again.
+      this.forgetAnnounced(this.options.clock.monotonicMs())
+      const all = [...new Set([...this.waiters.hashes, ...this.announced.keys()])]
       for (let at = 0; at < all.length; at += MOST_TOLD) {
         const some = encodeHashes(all.slice(at, at + MOST_TOLD))
         this.tell(from, encodeTold(TOLD.waits, this.options.id, some), new Set())
