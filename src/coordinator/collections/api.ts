@@ -1,0 +1,16 @@
+/** What the commands tell of large collections, whose parts are records of their own (commands/collections/large/). */
+export interface Leftovers {
+  /**
+   * What is stored under this key does not name these parts any more: they are removed when nobody can be reading them.
+   *
+   * @param root the collection's name on the nodes @param parts theirs
+   */
+  leave(root: Buffer, parts: readonly LeftPart[]): void
+  /** Parts of a collection are nowhere: it is read as what is left of it. */
+  salvaged(): void
+}
+
+export interface LeftPart {
+  readonly key: Buffer
+  readonly bytes: number
+}
