@@ -44,14 +44,16 @@ export const PLAIN_SHAPE: Shape = { scored: false, paired: false }
 export const SORTED_SET_SHAPE: Shape = { scored: true, paired: false }
 
 const FORMAT = 1
+/** Of a large collection, whose number of entries stands at the same place (large/root.ts). */
+export const ROOT_FORMAT = 2
 /** Everything before the entries. */
 export const COLLECTION_HEAD_BYTES = 5
 const COUNT_AT = 1
 const SCORE_BYTES = 8
 
-/** The number of entries, from the value's first COLLECTION_HEAD_BYTES; null = it is no collection. */
+/** The number of entries, from the value's first COLLECTION_HEAD_BYTES, flat or large; null = it is no collection. */
 export function countIn(head: Buffer): number | null {
-  if (head.length < COLLECTION_HEAD_BYTES || head[0] !== FORMAT) return null
+  if (head.length < COLLECTION_HEAD_BYTES || (head[0] !== FORMAT && head[0] !== ROOT_FORMAT)) return null
   return head.readUInt32BE(COUNT_AT)
 }
 
@@ -73,18 +75,30 @@ export class Entries {
   /** @throws DamagedCollection */
   static of(bytes: Buffer, shape: Shape): Entries {
     const count = countIn(bytes)
-    if (count === null || count > bytes.length) throw new DamagedCollection()
+    if (count === null || bytes[0] !== FORMAT) throw new DamagedCollection()
+    const entries = Entries.within(bytes, COLLECTION_HEAD_BYTES, count, shape)
+    if (entries.end !== bytes.length) throw new DamagedCollection()
+    return entries
+  }
+
+  /** So many entries from `at` on. @throws DamagedCollection */
+  static within(bytes: Buffer, from: number, count: number, shape: Shape): Entries {
+    if (count > bytes.length) throw new DamagedCollection()
     const starts = new Uint32Array(count + 1)
     const ahead = shape.scored ? SCORE_BYTES : 0
-    let at = COLLECTION_HEAD_BYTES
+    let at = from
     for (let i = 0; i < count; i++) {
       starts[i] = at
       at = endOfString(bytes, at + ahead)
       if (shape.paired) at = endOfString(bytes, at)
     }
-    if (at !== bytes.length) throw new DamagedCollection()
     starts[count] = at
     return new Entries(bytes, starts, shape)
+  }
+
+  /** Where the last one ends. */
+  get end(): number {
+    return this.starts[this.length]!
   }
 
   get length(): number {
@@ -157,6 +171,10 @@ export class Entries {
   /** The bytes of the entries from `from` up to, without, `to`. */
   run(from: number, to: number): Buffer {
     return this.bytes.subarray(this.starts[from], this.starts[to])
+  }
+
+  runBytes(from: number, to: number): number {
+    return this.starts[to]! - this.starts[from]!
   }
 }
 

@@ -3,7 +3,8 @@
  *
  * A collection that has become empty is deleted. A changed one keeps its expiry time, and a new one gets the default.
  *
- * Limits: each change rewrites the whole value on every replica, so a collection is bounded well below other values.
+ * A step sees a collection that is stored in parts (large/) as one that is flat, and its result is flat: what runs the step
+ * cuts it.
  */
 import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET } from '../../core/codec.ts'
 import { byteRange } from '../../core/part.ts'
@@ -32,6 +33,8 @@ import {
   type NewEntries,
   type Shape,
 } from './entries.ts'
+import { isLarge, RootTooLong } from './large/root.ts'
+import { flatten, split, type Split } from './large/split.ts'
 
 export interface CollectionType {
   readonly kind: number
@@ -48,8 +51,9 @@ export const SORTED_SET: CollectionType = {
 }
 export const LIST: CollectionType = { kind: KIND_LIST, shape: PLAIN_SHAPE, name: 'list' }
 
-export const MAX_COLLECTION_BYTES = 256 * 1024
-export const MAX_COLLECTION_ENTRIES = 32_768
+/** What a root can name the parts of, with some room (large/sizes.ts). */
+export const MAX_COLLECTION_BYTES = 32 * 1024 * 1024
+export const MAX_COLLECTION_ENTRIES = 2 * 1024 * 1024
 
 /** Decoding and encoding take longer than reading a string of as many bytes. */
 export const COLLECTION_BYTES_A_UNIT = 256
@@ -165,6 +169,20 @@ export function isRefusal(stored: Held | null | Stepped): stored is Stepped {
   return stored !== null && 'reply' in stored
 }
 
+/** What is stored of a flat result that is long; or why it is refused. */
+export function splitOrRefusal(kind: number | undefined, flat: Buffer, generation: Buffer): Split | Stepped {
+  try {
+    return split(kind, flat, generation)
+  } catch (error) {
+    if (error instanceof RootTooLong) return ROOT_TOO_LONG
+    if (error instanceof DamagedCollection) return DAMAGED
+    throw error
+  }
+}
+
+const TOO_LONG = 'The collection would have too many long members (a fixed limit: use several keys).'
+export const ROOT_TOO_LONG = refused(`ERR ${TOO_LONG}`, 'VALUE_TOO_LARGE')
+
 export function tooMuch({ name }: Pick<CollectionType, 'name'>, what: string, most: number): Stepped {
   const sentence = `The ${name} would have ${what}; at most ${most} are allowed (a fixed limit: use several keys).`
   return refused(`ERR ${sentence}`, 'VALUE_TOO_LARGE')
@@ -175,7 +193,8 @@ export function entriesOrRefusal(held: Held | null, type: CollectionType): Entri
   if (!held) return Entries.NONE
   if (!isOf(held, type)) return WRONG_TYPE
   try {
-    return Entries.of(held.value, type.shape)
+    const { kind, value, parts } = held
+    return Entries.of(isLarge(value) ? flatten(kind, value, parts) : value, type.shape)
   } catch (error) {
     if (error instanceof DamagedCollection) return DAMAGED
     throw error
