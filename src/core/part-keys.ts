@@ -52,7 +52,9 @@ export function rootOf<T extends Uint8Array>(part: T): T {
 }
 
 /** What a part's name says of it; null = it is no part's. */
-export function partNamed(stored: Buffer): (PartName & { readonly root: Buffer; readonly generation: Buffer }) | null {
+export function partNamed(
+  stored: Buffer,
+): (PartName & { readonly root: Buffer; readonly generation: Buffer }) | null {
   if (!isPartKey(stored)) return null
   const digits = stored.toString('latin1', PREFIX.length, PREFIX.length + NUMBERS_DIGITS)
   if (!NUMBERS.test(digits) || stored[PART_PREFIX_BYTES - 1] !== 0x3a) return null

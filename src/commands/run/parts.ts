@@ -25,15 +25,17 @@ import {
   restampedPart,
   type NamedPart,
 } from '../../core/large-root.ts'
-import { GENERATION_BYTES, partKey } from '../../core/part-keys.ts'
+import { GENERATION_BYTES, partKey, rootOf } from '../../core/part-keys.ts'
 import { RondoError } from '../../core/errors.ts'
 import { waitFor, type Sliced } from '../../core/work.ts'
-import { flatten, split } from '../collections/large/split.ts'
+import { flatten } from '../collections/large/split.ts'
 import { sizes } from '../collections/large/sizes.ts'
+import { splitOrRefusal } from '../collections/steps.ts'
 import type { Caller } from '../model.ts'
-import { NeedsParts, PartsChanged, type Held, type Parts } from '../step.ts'
+import { NeedsParts, PartsChanged, type Held, type Parts, type Step, type Stepped } from '../step.ts'
 import { tooMuchWork } from './answer-limit.ts'
-import type { Known } from './known.ts'
+import { applyTo, wholesOf, type Known } from './known.ts'
+import { MoreKeys } from './more-keys.ts'
 import { allInSlices } from './slices.ts'
 
 /** Reading begins again so often; then it takes what there is. */
@@ -141,9 +143,46 @@ function isTooLong({ kind, value }: Held): boolean {
   return isCollection(kind) && !isRoot(kind, value) && value.length > sizes.largeFrom
 }
 
+/** A script needs its collections in one piece. */
+export class PartsAreNeeded extends Error {}
+
 /** Whether it is thrown because parts have to be read first. */
 export function wantsParts(error: unknown): boolean {
-  return error instanceof WantedParts
+  return error instanceof WantedParts || error instanceof PartsAreNeeded
+}
+
+/**
+ * Runs a change that needs parts, again if they were replaced meanwhile.
+ *
+ * @param run rejects with PARTS_CHANGED then
+ */
+export async function runWithParts<T>(
+  caller: Caller,
+  keys: readonly Buffer[],
+  { level = caller.writeLevel, call }: Partial<Pick<CallOptions, 'call' | 'level'>>,
+  run: (parts: PartsOf) => Promise<T>,
+): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    const parts = new PartsOf(caller, level, tries, call)
+    try {
+      return await run(parts)
+    } catch (error) {
+      if (error !== PARTS_CHANGED || parts.isSalvaging) throw error
+    } finally {
+      parts.release()
+    }
+    await refresh(caller, keys, call)
+  }
+}
+
+/** A replica that has missed changes of these keys gets them by this. */
+export async function refresh(
+  caller: Caller,
+  keys: readonly Buffer[],
+  call?: CallOptions['call'],
+): Promise<void> {
+  const options = { requester: caller, call, level: 'quorum' } as const
+  await Promise.all(keys.map((key) => readRecord(caller.store, key, options)))
 }
 
 /** Reads and stores the parts that one run of a command needs. */
@@ -225,8 +264,8 @@ export class PartsOf {
 
   // ---- changes
 
-  /** What a step has made of a key, so that the next one can be applied to it. */
-  *after(key: Buffer, before: Known | null, next: Held): Sliced<Held> {
+  /** What a step has made of a key, so that the next one can be applied to it; or why it is refused. */
+  *after(key: Buffer, before: Known | null, next: Held): Sliced<Held | Stepped> {
     if (before && 'value' in before && next.value === before.value) return next
     const { kind, value } = next
     if (isRoot(kind, value)) {
@@ -241,11 +280,13 @@ export class PartsOf {
     return isTooLong(next) ? this.divided(key, next) : held(next, undefined)
   }
 
-  private divided(key: Buffer, next: Held): Held {
+  private divided(key: Buffer, next: Held): Held | Stepped {
     const { kind, value } = next
     if (!isTooLong(next)) return held(next, undefined)
     const generation = Buffer.from(Array.from({ length: GENERATION_BYTES }, () => this.draw(BYTE_VALUES)))
-    const { root, parts } = split(kind!, value, generation)
+    const made = splitOrRefusal(kind, value, generation)
+    if ('reply' in made) return made
+    const { root, parts } = made
     const known = new ReadParts(
       { key, kind: kind!, root, isSalvaged: false },
       new Map<number, Buffer | null>(parts),
@@ -260,6 +301,34 @@ export class PartsOf {
     const { kind, value, parts } = one
     const flat = yield* this.computed(() => flatten(kind, value, parts))
     return held({ ...one, value: flat }, undefined)
+  }
+
+  /**
+   * Applies a step to what its keys hold. In the result, `next` can be given to another step, or to `store`.
+   */
+  *applied(step: Step, before: readonly (Known | null)[], now: number): Sliced<Stepped | MoreKeys> {
+    const stepped = yield* this.stepped(step, before, now)
+    if (stepped instanceof MoreKeys || !stepped.next) return stepped
+    const next: (Held | null | undefined)[] = []
+    for (const [i, one] of stepped.next.entries()) {
+      const made = one ? yield* this.after(step.keys[i]!, before[i]!, one) : one
+      if (made && 'reply' in made) return made
+      next.push(made)
+    }
+    return { ...stepped, next }
+  }
+
+  private *stepped(step: Step, before: readonly (Known | null)[], now: number): Sliced<Stepped | MoreKeys> {
+    if (step.needs !== 'value') return applyTo(step, before, now)
+    if (step.script) {
+      const whole: (Held | null)[] = []
+      for (const one of wholesOf(before)) whole.push(yield* this.whole(one))
+      const outcome = yield* waitFor(step.script.run(whole, now))
+      return 'wants' in outcome ? new MoreKeys(step, outcome.wants) : outcome
+    }
+    return yield* this.computed<Stepped>(() => {
+      return step.slow ? step.slow.slices(wholesOf(before), now) : step.apply(wholesOf(before), now)
+    })
   }
 
   /** Stores the parts of what a transaction has made of a key. @returns the root to store, which names them */
@@ -301,13 +370,13 @@ export class PartsOf {
     }
   }
 
-  /** Of the parts that were stored, those that the stored root does not name. */
-  orphansBeside(named: ReadonlySet<string>): LeftPart[] {
-    return this.stored.filter(({ key }) => !named.has(key.toString('latin1')))
+  /** Of the parts that were stored for this collection, those that the stored root does not name: earlier attempts' */
+  orphansOf(root: Buffer, named: ReadonlySet<string>): LeftPart[] {
+    return this.stored.filter(({ key }) => rootOf(key).equals(root) && !named.has(key.toString('latin1')))
   }
 
   private draw(values: number): number {
-    return Math.floor(this.caller.settings.random() * values)
+    return this.caller.store.leftovers.draw(values)
   }
 }
 
@@ -332,13 +401,17 @@ export function leaveParts(
   key: Buffer,
   before: Recorded,
   after: Recorded,
-  orphans: (named: ReadonlySet<string>) => LeftPart[] = () => [],
+  parts: PartsOf | null = null,
 ): void {
-  if (before === after || !before) return
+  if (before === after || (!parts && !isLarge(before))) return
   const kept = new Set(partsIn(key, after).map((part) => part.key.toString('latin1')))
   const left = partsIn(key, before).filter((part) => !kept.has(part.key.toString('latin1')))
-  left.push(...orphans(kept))
+  left.push(...(parts?.orphansOf(key, kept) ?? []))
   if (left.length > 0) store.leftovers.leave(key, left)
+}
+
+function isLarge(record: Recorded): boolean {
+  return record !== null && isRoot(record.kind, record.value)
 }
 
 type Recorded = { readonly kind: number; readonly value: Buffer } | null

@@ -24,6 +24,8 @@ export interface LeftoversOptions {
   readonly background: Background
   readonly requestTimeoutMs: number
   readonly emit: Emit
+  /** Returns a number in [0, 1). */
+  readonly random: () => number
   /** At a majority. @throws RondoError */
   readonly read: (key: Buffer) => Promise<StoredRecord | null>
 }
@@ -61,6 +63,10 @@ export class LeftoverParts implements Leftovers {
       this.bytes += part.bytes + PART_BYTES
     }
     this.schedule()
+  }
+
+  draw(values: number): number {
+    return Math.floor(this.options.random() * values)
   }
 
   salvaged(): void {
