@@ -149,7 +149,7 @@ export class Coordinator implements KeyStore {
       ...options,
       cluster,
       background,
-      read: (key) => this.readNow(key, 'quorum'),
+      read: (key) => this.readSettled(key),
     })
     this.admission = new Admission(options)
     this.keyCount = new KeyCount((isWanted) => this.walkAll(isWanted), options)
@@ -286,8 +286,9 @@ export class Coordinator implements KeyStore {
     operation.start()
   }
 
-  private readNow(key: Buffer, level: ConsistencyLevel): Promise<StoredRecord | null> {
-    return new Promise((read, failed) => this.startRead(key, { read, failed }, level))
+  /** What a majority of its home replicas holds, without waiting for room: for repairs. */
+  readSettled(key: Buffer): Promise<StoredRecord | null> {
+    return new Promise((read, failed) => this.startRead(key, { read, failed }, 'quorum'))
   }
 
   /** What the key holds, if it lives; without waiting for room, and without counting as a use. */

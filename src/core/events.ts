@@ -116,6 +116,7 @@ export type RondoEvent =
       copied: number
       movedHome: number
       forgotten: number
+      removedParts: number
       evicting: readonly string[]
     }
   /** A command of the Redis protocol failed on our side. `before`: failures of this kind since the last one reported. */

@@ -36,6 +36,7 @@ export interface Running {
   readonly host: Host
   readonly cluster: Cluster
   readonly coordinator: Coordinator
+  readonly antiEntropy: AntiEntropy
   /** To every node that it has ever opened. */
   readonly links: readonly SimLink[]
 }
@@ -221,9 +222,6 @@ export class World {
     })
     this.countSettling(coordinator)
     if (this.options.seed % 2 === 0) neverTakeTurns(coordinator)
-    const running: Running = { index, host, cluster, coordinator, links }
-    this.coordinators[index] = running
-    this.note(`c${index} starts`)
     const repair: RepairContext = {
       cluster,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
@@ -234,6 +232,7 @@ export class World {
         this.counters.count('records settled past a promise')
         return coordinator.settleRecord(key, record)
       },
+      read: (key) => coordinator.readSettled(key),
       isServing: () => coordinator.isServing,
       owner: `owner-${number}`,
     }
@@ -243,6 +242,9 @@ export class World {
       keysPerSecond: 0,
       random: () => random.next(),
     })
+    const running: Running = { index, host, cluster, coordinator, antiEntropy, links }
+    this.coordinators[index] = running
+    this.note(`c${index} starts`)
     const rebalance = new Rebalance(repair, antiEntropy)
     cluster
       .start()

@@ -27,7 +27,7 @@ import { changeKey } from './one-key.ts'
 import { RespError, type Reply } from '../reply.ts'
 import { countLookups, lookupsOf } from './lookups.ts'
 import { answerBytes, replyTooLarge, tooMuchWork } from './answer-limit.ts'
-import { MEETS_PARTS, PARTS_CHANGED, PartsOf, refresh, withParts } from './parts.ts'
+import { MEETS_PARTS, oneCall, PARTS_CHANGED, PartsOf, refresh, withParts } from './parts.ts'
 import { allInSlices, inSlices } from './slices.ts'
 import {
   CommandError,
@@ -182,8 +182,9 @@ export async function readStep(
   command: string,
   heldUp?: () => void,
 ): Promise<Reply> {
+  const call = oneCall(caller)
   for (let tries = 1; ; tries++) {
-    const parts = new PartsOf(caller, caller.readLevel, tries)
+    const parts = new PartsOf(caller, caller.readLevel, tries, call)
     try {
       return await readOnce(caller, step, command, parts, heldUp)
     } catch (error) {
@@ -191,7 +192,7 @@ export async function readStep(
     } finally {
       parts.release()
     }
-    await refresh(caller, step.keys)
+    await refresh(caller, step.keys, call)
   }
 }
 
@@ -299,8 +300,9 @@ async function runFollowed(
 
 /** What follows from what the keys of this step hold. */
 async function followed(caller: Caller, first: StepOf<'value', Held>): Promise<Step | Stepped> {
+  const call = oneCall(caller)
   for (let tries = 1; ; tries++) {
-    const parts = new PartsOf(caller, caller.readLevel, tries)
+    const parts = new PartsOf(caller, caller.readLevel, tries, call)
     try {
       const held = await Promise.all(
         first.keys.map(async (key) => withParts(key, await knownAt(caller, key, first), parts.isSalvaging)),
@@ -311,7 +313,7 @@ async function followed(caller: Caller, first: StepOf<'value', Held>): Promise<S
     } finally {
       parts.release()
     }
-    await refresh(caller, first.keys)
+    await refresh(caller, first.keys, call)
   }
 }
 
@@ -359,7 +361,7 @@ async function updateStep(caller: Caller, step: Step, command: string): Promise<
     countLookups(caller, command, lookups)
     return reply
   } catch (error) {
-    if (error === MEETS_PARTS) return runTogether(caller, step, command)
+    if (error === MEETS_PARTS) return runTogether(caller, step, command, caller.writeLevel, true)
     throw error
   }
 }

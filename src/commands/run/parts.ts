@@ -12,7 +12,7 @@
  * What is not there was replaced since the root was read: the command begins again. If it happens again and again, nodes
  * have lost more than the level allows for, and what is left is what the collection holds (salvage).
  */
-import type { KeyStore, LeftPart } from '../../coordinator/api.ts'
+import type { ClientCall, KeyStore, LeftPart } from '../../coordinator/api.ts'
 import { readRecord, writeValue, type CallOptions } from '../../coordinator/promises.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import {
@@ -162,6 +162,7 @@ export async function runWithParts<T>(
   { level = caller.writeLevel, call }: Partial<Pick<CallOptions, 'call' | 'level'>>,
   run: (parts: PartsOf) => Promise<T>,
 ): Promise<T> {
+  call ??= oneCall(caller)
   for (let tries = 1; ; tries++) {
     const parts = new PartsOf(caller, level, tries, call)
     try {
@@ -185,18 +186,23 @@ export async function refresh(
   await Promise.all(keys.map((key) => readRecord(caller.store, key, options)))
 }
 
+/** All operations of a command together have the time of one. */
+export function oneCall({ store }: Pick<Caller, 'store'>): ClientCall {
+  return { gone: false, dueAtMs: store.leftovers.dueAtMs() }
+}
+
 /** Reads and stores the parts that one run of a command needs. */
 export class PartsOf {
   /** So often what was read was replaced meanwhile. */
   readonly tries: number
   private readonly caller: Caller
   private readonly level: ConsistencyLevel
-  private readonly options: CallOptions
+  readonly options: CallOptions & { readonly call: ClientCall }
   private bytes = 0
   /** What the last attempt has stored, and those before it. */
   private stored: LeftPart[] = []
 
-  constructor(caller: Caller, level: ConsistencyLevel, tries: number, call: CallOptions['call'] = undefined) {
+  constructor(caller: Caller, level: ConsistencyLevel, tries: number, call: ClientCall) {
     this.caller = caller
     this.level = level
     this.tries = tries

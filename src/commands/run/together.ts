@@ -85,12 +85,14 @@ type Change = (
  * Runs a command on several keys atomically.
  *
  * @param command its name
+ * @param meetsParts it is known to need parts of large collections
  */
 export async function runTogether(
   caller: Caller,
   step: Step,
   command: string,
   level = caller.writeLevel,
+  meetsParts = false,
 ): Promise<Reply> {
   const { store } = caller
   const { maxBatchKeys } = caller.settings
@@ -113,7 +115,7 @@ export async function runTogether(
         done = outcome
         return outcome.next
       },
-      { call, level },
+      { call, level, meetsParts },
     ),
   )
   countLookups(caller, command, done.lookups[0]!)
@@ -181,7 +183,7 @@ export function* runSteps(
     const mine = step.keys.map((key) => key.toString('latin1'))
     const before = mine.map((name) => held.get(name)!)
     const cost = yield* costOf(step, before, parts)
-    if (cost === MEETS_PARTS) return MEETS_PARTS
+    if (cost instanceof RondoError) return cost
     slowUnits += cost
     if (slowUnits > MAX_SLOW_UNITS) return tooMuch(limits, steps, 'time')
     const touchedBefore = touched
@@ -221,11 +223,7 @@ function* stored(next: Next, parts: PartsOf | null): Sliced<Next> {
 }
 
 /** Where it cannot wait for parts. */
-function* applied(
-  step: Step,
-  before: readonly (Known | null)[],
-  now: number,
-): Sliced<Stepped | MoreKeys | typeof MEETS_PARTS> {
+function* applied(step: Step, before: readonly (Known | null)[], now: number): Sliced<Stepped | RondoError> {
   try {
     const stepped = yield* appliedAtOnce(step, before, now)
     if (stepped instanceof MoreKeys || !stepped.next) return stepped
@@ -257,7 +255,7 @@ function* costOf(
   step: Step,
   known: readonly (Known | null)[],
   parts: PartsOf | null,
-): Sliced<number | typeof MEETS_PARTS> {
+): Sliced<number | RondoError> {
   const slow = step.needs === 'value' && step.slow
   if (!slow) return 0
   const cost = () => slow.cost(wholesOf(known))
@@ -276,14 +274,14 @@ function* excessOf(
   steps: Queue,
   held: ReadonlyMap<string, Known | null>,
   parts: PartsOf | null,
-): Sliced<keyof typeof TOO_MUCH | typeof MEETS_PARTS | null> {
+): Sliced<keyof typeof TOO_MUCH | RondoError | null> {
   let touched = 0
   let slowUnits = 0
   for (const step of steps) {
     if (!isStep(step) || !step.reads) continue
     const before = step.keys.map((key) => held.get(key.toString('latin1'))!)
     const cost = yield* costOf(step, before, parts)
-    if (cost === MEETS_PARTS) return MEETS_PARTS
+    if (cost instanceof RondoError) return cost
     slowUnits += cost
     for (const one of before) touched += bytesOf(one)
     if (slowUnits > MAX_SLOW_UNITS) return 'time'
@@ -291,6 +289,10 @@ function* excessOf(
     yield UNITS_TO_ESTIMATE
   }
   return null
+}
+
+interface TransactOptions extends Partial<Pick<CallOptions, 'call' | 'level'>> {
+  readonly meetsParts?: boolean
 }
 
 /**
@@ -302,20 +304,16 @@ export async function transact(
   keys: readonly Buffer[],
   pace: Pace,
   change: Change,
-  options: Partial<Pick<CallOptions, 'call' | 'level'>> = {},
+  { meetsParts = false, ...options }: TransactOptions = {},
 ): Promise<void> {
   const run = (pace: Pace, parts: PartsOf | null) =>
     withForeignEnds(caller.store, (ends) => {
-      return transactOnce(
-        caller,
-        keys,
-        pace,
-        (current, now) => change(current, now, ends, parts),
-        parts,
-        options,
-      )
+      const attempt = (current: Parameters<Change>[0], now: number) => change(current, now, ends, parts)
+      const call = parts?.options.call ?? options.call
+      return transactOnce(caller, keys, pace, attempt, parts, { ...options, call })
     })
   try {
+    if (meetsParts) throw MEETS_PARTS
     await run(pace, null)
   } catch (error) {
     if (error !== MEETS_PARTS) throw error

@@ -6,6 +6,8 @@ export interface Leftovers {
    * @param root the collection's name on the nodes @param parts theirs
    */
   leave(root: Buffer, parts: readonly LeftPart[]): void
+  /** When a command that begins now has to be answered, however many parts it reads and stores; monotonic. */
+  dueAtMs(): number
   /** A whole number from 0 up to, without, this one: for what has to be different at each attempt, at each coordinator. */
   draw(values: number): number
   /** Parts of a collection are nowhere: it is read as what is left of it. */

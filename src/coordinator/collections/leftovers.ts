@@ -13,7 +13,7 @@ import type { Timers, MonotonicClock } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import type { Emit } from '../../core/events.ts'
 import { namedKeysIn } from '../../core/large-root.ts'
-import { encodeMarker } from '../../cluster/marker.ts'
+import { removeParts } from '../../cluster/remove-parts.ts'
 import type { Background } from '../background.ts'
 import type { LeftPart, Leftovers } from './api.ts'
 
@@ -33,7 +33,6 @@ export interface LeftoversOptions {
 /** Of parts that wait: what is beyond them is removed at once. */
 const MOST_BYTES = 16 * 1024 * 1024
 const MOST_PARTS = 16 * 1024
-const KEYS_A_CALL = 128
 /** What is known of a part beside its bytes. */
 const PART_BYTES = 256
 const SALVAGED_EVERY_MS = 10_000
@@ -63,6 +62,10 @@ export class LeftoverParts implements Leftovers {
       this.bytes += part.bytes + PART_BYTES
     }
     this.schedule()
+  }
+
+  dueAtMs(): number {
+    return this.options.clock.monotonicMs() + this.options.requestTimeoutMs
   }
 
   draw(values: number): number {
@@ -134,26 +137,4 @@ function byRoot(parts: readonly Waiting[]): Waiting[][] {
     else groups.set(name, [part])
   }
   return [...groups.values()]
-}
-
-/** Removes parts that were written before this time (cluster time) from the home replicas that can be reached. */
-export async function removeParts(
-  cluster: Pick<Cluster, 'placement'>,
-  root: Buffer,
-  keys: readonly Buffer[],
-  beforeMs: number,
-): Promise<number> {
-  const { homes } = cluster.placement.replicaSetOf(root)
-  let removed = 0
-  for (let i = 0; i < keys.length; i += KEYS_A_CALL) {
-    const some = keys.slice(i, i + KEYS_A_CALL)
-    const calls = homes.map(async ({ node, marker }) => {
-      if (!node.ready || !marker) return 0
-      return (await node.dropOlder(encodeMarker(marker), some, beforeMs)) ?? 0
-    })
-    // Where it fails they stay until the next round of anti-entropy.
-    const settled = await Promise.allSettled(calls)
-    removed += settled.reduce((sum, one) => sum + (one.status === 'fulfilled' ? one.value : 0), 0)
-  }
-  return removed
 }
