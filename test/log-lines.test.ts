@@ -19,6 +19,7 @@ const ROUND: Parts<'anti-entropy'> = {
   copied: 12,
   movedHome: 0,
   forgotten: 0,
+  removedParts: 0,
   evicting: [],
 }
 const FLUSH = { database: null, deleted: 20_000, failed: 0, seconds: 5, finished: false, stopped: null }

@@ -15,9 +15,16 @@ import { changeKey } from '../../src/commands/run/one-key.ts'
 import { readRecord } from '../../src/coordinator/promises.ts'
 import { isRoot } from '../../src/core/large-root.ts'
 import { readStep } from '../../src/commands/run/keyed.ts'
-import { MEETS_PARTS } from '../../src/commands/run/parts.ts'
+import { MEETS_PARTS, oneCall } from '../../src/commands/run/parts.ts'
 import { runTogether } from '../../src/commands/run/together.ts'
-import { collectionStep, isOnCollection, lookAt, toldBy, type CollectionKind, type Told } from './collections.ts'
+import {
+  collectionStep,
+  isOnCollection,
+  lookAt,
+  toldBy,
+  type CollectionKind,
+  type Told,
+} from './collections.ts'
 import { isByScript, keysOf, type Operation } from './schedule.ts'
 import { callerOf, moveByScript } from './scripts.ts'
 import type { Running, World } from './world.ts'
@@ -328,6 +335,7 @@ export class Workload {
     const step = collectionStep(kind, key, value)
     const { host } = this.world.coordinators[done.operation.coordinator]!
     const caller = callerOf(coordinator, host, requester, level)
+    const call = oneCall(caller)
     const seen = async (): Promise<[Told, StoredRecord | null]> => {
       if (!step.writes) {
         const record = await readRecord(coordinator, Buffer.from(key), { requester, level })
@@ -341,7 +349,7 @@ export class Workload {
       } catch (error) {
         if (error !== MEETS_PARTS) throw error
         this.world.counters.count('changes of parts')
-        return [toldBy(kind, await runTogether(caller, step, kind, level, true)), null]
+        return [toldBy(kind, await runTogether(caller, step, kind, level, call)), null]
       }
     }
     seen().then(

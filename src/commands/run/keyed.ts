@@ -356,12 +356,13 @@ function throwFailure(
 
 /** Applies the step to one key atomically. */
 async function updateStep(caller: Caller, step: Step, command: string): Promise<Reply> {
+  const call = oneCall(caller)
   try {
     const { reply, lookups } = await changeKey(caller.store, step, writeOptions(caller))
     countLookups(caller, command, lookups)
     return reply
   } catch (error) {
-    if (error === MEETS_PARTS) return runTogether(caller, step, command, caller.writeLevel, true)
+    if (error === MEETS_PARTS) return runTogether(caller, step, command, caller.writeLevel, call)
     throw error
   }
 }

@@ -159,10 +159,9 @@ export function wantsParts(error: unknown): boolean {
 export async function runWithParts<T>(
   caller: Caller,
   keys: readonly Buffer[],
-  { level = caller.writeLevel, call }: Partial<Pick<CallOptions, 'call' | 'level'>>,
+  { level = caller.writeLevel, call }: { readonly level?: ConsistencyLevel; readonly call: ClientCall },
   run: (parts: PartsOf) => Promise<T>,
 ): Promise<T> {
-  call ??= oneCall(caller)
   for (let tries = 1; ; tries++) {
     const parts = new PartsOf(caller, level, tries, call)
     try {

@@ -3,7 +3,7 @@
  * over a copy of the values. The coordinator stores the result only if nothing has changed meanwhile, and otherwise retries
  * (Coordinator.transact).
  */
-import type { AllModified, ModifyAll, ModifyAllSlowly } from '../../coordinator/api.ts'
+import type { AllModified, ClientCall, ModifyAll, ModifyAllSlowly } from '../../coordinator/api.ts'
 import { transactKeys, transactKeysSlowly, type CallOptions } from '../../coordinator/promises.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
@@ -17,6 +17,7 @@ import {
   leaveParts,
   MEETS_PARTS,
   needsParts,
+  oneCall,
   PartsAreNeeded,
   runWithParts,
   wantsParts,
@@ -85,14 +86,14 @@ type Change = (
  * Runs a command on several keys atomically.
  *
  * @param command its name
- * @param meetsParts it is known to need parts of large collections
+ * @param partsCall it is known to need parts of large collections, and this is the time that it has
  */
 export async function runTogether(
   caller: Caller,
   step: Step,
   command: string,
   level = caller.writeLevel,
-  meetsParts = false,
+  partsCall: ClientCall | null = null,
 ): Promise<Reply> {
   const { store } = caller
   const { maxBatchKeys } = caller.settings
@@ -115,7 +116,7 @@ export async function runTogether(
         done = outcome
         return outcome.next
       },
-      { call, level, meetsParts },
+      { call: call ?? partsCall ?? undefined, level, meetsParts: partsCall !== null },
     ),
   )
   countLookups(caller, command, done.lookups[0]!)
@@ -306,18 +307,18 @@ export async function transact(
   change: Change,
   { meetsParts = false, ...options }: TransactOptions = {},
 ): Promise<void> {
+  const call = options.call ?? oneCall(caller)
   const run = (pace: Pace, parts: PartsOf | null) =>
     withForeignEnds(caller.store, (ends) => {
       const attempt = (current: Parameters<Change>[0], now: number) => change(current, now, ends, parts)
-      const call = parts?.options.call ?? options.call
-      return transactOnce(caller, keys, pace, attempt, parts, { ...options, call })
+      return transactOnce(caller, keys, pace, attempt, parts, parts ? { ...options, call } : options)
     })
   try {
     if (meetsParts) throw MEETS_PARTS
     await run(pace, null)
   } catch (error) {
     if (error !== MEETS_PARTS) throw error
-    await runWithParts(caller, keys, options, (parts) => run('in-slices', parts))
+    await runWithParts(caller, keys, { ...options, call }, (parts) => run('in-slices', parts))
   }
 }
 
