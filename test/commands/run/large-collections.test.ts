@@ -1,0 +1,193 @@
+/**
+ * Large collections through a whole Rondo: what was stored is there, element by element, at each level, and although a node
+ * is killed and wiped meanwhile; clients see one key; and of what was deleted no part stays on any node.
+ */
+import { expect } from 'chai'
+import { createClient } from 'redis'
+import { startRedis, type RedisServer } from '../../../scripts/redis-server.ts'
+import { sizes } from '../../../src/commands/collections/large/sizes.ts'
+import { isPartKey } from '../../../src/core/part-keys.ts'
+import type { Environment } from '../../../src/config/environment.ts'
+import { leftovers } from '../../../src/repair/round/leftovers.ts'
+import { TINY } from '../../support/large.ts'
+import { call } from '../../support/raw-http.ts'
+import { startRondo, type RunningRondo } from '../../support/rondo.ts'
+
+const ENTRIES = 20_000
+const AT_ONCE = 2000
+
+type Client = ReturnType<typeof createClient>
+
+async function clientOf({ rondo }: RunningRondo): Promise<Client> {
+  const client = createClient({ url: `redis://127.0.0.1:${rondo.respServer.port}` })
+  await client.connect()
+  return client
+}
+
+/** How many parts the nodes hold together. */
+async function partsOn({ rondo }: RunningRondo): Promise<number> {
+  let parts = 0
+  for (const { node } of rondo.coordinator.nodes as unknown as { node: ListedNode }[]) {
+    let cursor = '0'
+    do {
+      const page = await node.keys(cursor, 1000)
+      parts += page.keys.filter((key) => isPartKey(key)).length
+      cursor = page.cursor
+    } while (cursor !== '0')
+  }
+  return parts
+}
+
+interface ListedNode {
+  keys(cursor: string, count: number): Promise<{ readonly cursor: string; readonly keys: readonly Buffer[] }>
+}
+
+/** @param between called when half of it is stored */
+async function fill(client: Client, between: () => Promise<void>): Promise<void> {
+  for (let from = 0; from < ENTRIES; from += AT_ONCE) {
+    if (from === ENTRIES / 2) await between()
+    const numbers = Array.from({ length: AT_ONCE }, (_, i) => from + i)
+    await Promise.all([
+      client.hSet('{t}hash', Object.fromEntries(numbers.map((n) => [`field:${n}`, `value ${n}`]))),
+      client.zAdd(
+        '{t}sorted',
+        numbers.map((n) => ({ score: n % 1000, value: `member:${n}` })),
+      ),
+      client.rPush(
+        '{t}list',
+        numbers.map((n) => `element ${n}`),
+      ),
+    ])
+  }
+}
+
+async function compare(client: Client): Promise<void> {
+  const numbers = Array.from({ length: ENTRIES }, (_, n) => n)
+  const hash = new Map(Object.entries(await client.hGetAll('{t}hash')))
+  expect(hash.size).to.equal(ENTRIES)
+  expect(numbers.filter((n) => hash.get(`field:${n}`) !== `value ${n}`)).to.deep.equal([])
+  const members = await client.zRangeWithScores('{t}sorted', 0, -1)
+  const expected = numbers
+    .map((n) => ({ score: n % 1000, value: `member:${n}` }))
+    .sort((a, b) => a.score - b.score || (a.value < b.value ? -1 : 1))
+  expect(members.length).to.equal(ENTRIES)
+  expect(
+    members.filter(({ score, value }, i) => expected[i]!.score !== score || expected[i]!.value !== value),
+  ).to.deep.equal([])
+  const list = await client.lRange('{t}list', 0, -1)
+  expect(list.length).to.equal(ENTRIES)
+  expect(list.filter((element, n) => element !== `element ${n}`)).to.deep.equal([])
+  expect(await client.hLen('{t}hash')).to.equal(ENTRIES)
+  expect(await client.hGet('{t}hash', 'field:12345')).to.equal('value 12345')
+  expect(await client.zScore('{t}sorted', 'member:12345')).to.equal(345)
+}
+
+describe('large collections', function () {
+  this.timeout(120_000)
+  let running: RunningRondo
+  let client: Client
+  let servers: RedisServer[] = []
+  afterEach(async () => {
+    client.destroy()
+    await running.stop()
+    await Promise.all(servers.map((server) => server.stop()))
+    servers = []
+  })
+  const start = async (env: Environment = {}) => {
+    running = await startRondo({
+      REQUEST_TIMEOUT_MS: '5000',
+      NODE_TIMEOUT_MS: '2000',
+      REPAIR_INTERVAL_SECONDS: '0',
+      ...env,
+    })
+    client = await clientOf(running)
+  }
+
+  it('are there element by element at quorum, although a Redis is killed and wiped while they grow', async () => {
+    servers = await Promise.all([1, 2, 3].map(() => startRedis()))
+    await start({
+      REDIS_URLS: servers.map(({ port }) => `127.0.0.1:${port}`).join(','),
+      READ_CONSISTENCY: 'quorum',
+      WRITE_CONSISTENCY: 'quorum',
+    })
+    await fill(client, async () => {
+      await servers[0]!.kill()
+      await client.hSet('{t}hash', 'field:0', 'value 0')
+      await servers[0]!.restart({ wipe: true })
+    })
+    await compare(client)
+  })
+
+  it('are one key for clients, at one on memory nodes', async () => {
+    await start()
+    await fill(client, () => Promise.resolve())
+    await compare(client)
+    expect(await client.keys('*')).to.have.members(['{t}hash', '{t}sorted', '{t}list'])
+    expect(await client.dbSize()).to.equal(3)
+    expect(await client.scan('0', { COUNT: 1000 })).to.deep.include({ cursor: '0' })
+    for (let i = 0; i < 5; i++) expect(await client.randomKey()).to.match(/^\{t\}/)
+    const told = JSON.parse((await call(running.ports.socket, 'GET', '/api/v1/keys?count=1000')).text) as {
+      keys: string[]
+    }
+    expect(told.keys).to.have.members(['{t}hash', '{t}sorted', '{t}list'])
+    const [part] = (await client.sendCommand(['GET', '__rondo:db9998:0']).then(
+      () => [null],
+      (error: Error) => [error.message],
+    )) as [string | null]
+    expect(part).to.include('__rondo:')
+  })
+
+  for (const level of ['one', 'quorum'] as const) {
+    it(`leave nothing behind when they are deleted, replaced, expire or are flushed, at ${level}`, async () => {
+      Object.assign(sizes, TINY)
+      leftovers.afterMs = -1
+      try {
+        await start({ READ_CONSISTENCY: level, WRITE_CONSISTENCY: level, REQUEST_TIMEOUT_MS: '2000' })
+        const grow = async (key: string) => {
+          for (let i = 0; i < 3; i++) {
+            await client.hSet(
+              key,
+              Object.fromEntries(Array.from({ length: 10 }, (_, n) => [`${i} ${n}`, 'x'.repeat(20)])),
+            )
+          }
+        }
+        for (const key of ['a', 'b', 'c', '{d}']) await grow(key)
+        await client.select(1)
+        await grow('e')
+        await client.select(0)
+        expect(await partsOn(running)).to.be.above(100)
+        expect(await client.hmGet('a', ['0 1', '2 9', 'no'])).to.deep.equal([
+          'x'.repeat(20),
+          'x'.repeat(20),
+          null,
+        ])
+        await client.del('a')
+        await client.set('b', 'a string')
+        await client.pExpire('c', 1)
+        expect(await client.copy('{d}', 'f{d}')).to.equal(1)
+        await client.rename('f{d}', 'g{d}')
+        expect(await client.hLen('g{d}')).to.equal(30)
+        await client.del(['{d}', 'g{d}'])
+        await client.select(1)
+        await client.flushDb()
+        await untilNoPartIsLeft()
+        expect(await client.hGetAll('e')).to.deep.equal({})
+        await grow('e')
+        expect(Object.keys(await client.hGetAll('e'))).to.have.length(30)
+      } finally {
+        Object.assign(sizes, { largeFrom: 16 * 1024, partBytes: 8 * 1024 })
+        leftovers.afterMs = 120_000
+      }
+    })
+  }
+
+  /** Rounds of anti-entropy remove what nobody has seen to. */
+  async function untilNoPartIsLeft(): Promise<void> {
+    for (;;) {
+      const { status } = await call(running.ports.socket, 'POST', '/repair')
+      expect(status).to.be.oneOf([200, 202])
+      while ((await call(running.ports.socket, 'GET', '/repair')).json().state !== 'idle');
+      if ((await partsOn(running)) === 0) return
+    }
+  }
+})
