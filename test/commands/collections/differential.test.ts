@@ -12,6 +12,7 @@ import { TINY } from '../../support/large.ts'
 import { startRondo, type RunningRondo } from '../../support/rondo.ts'
 import { Oracle } from '../../servers/resp/steps-oracle.ts'
 import { StepExecutor } from '../../servers/resp/steps-executor.ts'
+import { SMALLEST, withSizes } from '../../support/large.ts'
 import { bytesOf, comparable } from './compare.ts'
 import {
   commandsOf,
@@ -63,16 +64,30 @@ describe('commands on collections', function () {
 
   for (const protocol of [2, 3] as const) {
     for (const [type, table] of Object.entries(TYPES)) {
-      it(`on ${type} answer as a real Redis does, as steps in RESP${protocol}`, async () => {
+      const compared = async (runs: number) => {
         const oracle = await Oracle.open(redis.port, protocol)
+        let parts = 0
         const run = (stream: readonly RandomCommand[]) => {
           const executor = new StepExecutor(protocol, 1024 * 1024)
-          return Promise.resolve(stream.map((command) => executor.run(bytesOf(command), Date.now())))
+          const replies = stream.map((command) => executor.run(bytesOf(command), Date.now()))
+          parts += executor.partsOfChanged
+          return Promise.resolve(replies)
         }
         await holds(oracle, run, commandsOf(table, type === 'streams' ? { weights: STREAM_WEIGHTS } : {}), {
-          runs: type === 'streams' ? 80 : 150,
+          runs,
           length: 60,
         }).finally(() => oracle.close())
+        return parts
+      }
+
+      it(`on ${type} answer as a real Redis does, as steps in RESP${protocol}`, async () => {
+        await compared(type === 'streams' ? 80 : 150)
+      })
+
+      if (type === 'streams' || (protocol === 2 && type === 'sorting')) continue
+      it(`on ${type} in many parts answer as a real Redis does, as steps in RESP${protocol}`, async () => {
+        const parts = await withSizes(SMALLEST, () => compared(150))
+        expect(parts).to.be.greaterThan(1000)
       })
     }
   }

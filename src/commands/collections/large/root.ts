@@ -169,7 +169,11 @@ export class Rows {
     const rowsEnd = at + length * this.rowBytes
     if (rowsEnd > root.length) throw new DamagedCollection()
     this.starts = new Uint32Array(length + 1)
-    for (let k = 0, sum = 0; k < length; k++) this.starts[k + 1] = sum += this.count(k)
+    for (let k = 0, sum = 0; k < length; k++) {
+      const count = this.count(k)
+      if (count === 0) throw new DamagedCollection()
+      this.starts[k + 1] = sum += count
+    }
     this.separators = order === 'score' ? Entries.within(root, rowsEnd, length, SORTED_SET_SHAPE) : null
     this.end = this.separators?.end ?? rowsEnd
   }
@@ -206,8 +210,7 @@ export class Rows {
 
   /** The part that has the entry at this position; of the position behind all of them, the last one. */
   rowAt(position: number): number {
-    const row = lastWhere(this.length, (k) => this.starts[k]! <= position)
-    return row
+    return lastWhere(this.length, (k) => this.starts[k]! <= position)
   }
 
   hashAt(k: number): number {
