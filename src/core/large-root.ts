@@ -40,12 +40,51 @@ export interface NamedPart extends PartName {
 /** All parts that a root names, by id. @throws DamagedRoot */
 export function partsNamedIn(kind: number | undefined, root: Buffer): Map<number, NamedPart> {
   const named = new Map<number, NamedPart>()
-  for (const at of rowsOf(kind, root)) {
-    const id = root.readUInt32BE(at)
-    const stamp = root.readUIntBE(at + ROW_STAMP_AT, STAMP_BYTES)
-    named.set(id, { id, stamp, bytes: root.readUInt32BE(at + ROW_ENTRY_BYTES_AT) })
-  }
+  eachRow(kind, root, (at) => named.set(root.readUInt32BE(at), partIn(root, at)))
   return named
+}
+
+/** Those of these ids. @throws DamagedRoot */
+export function someNamedIn(
+  kind: number | undefined,
+  root: Buffer,
+  ids: { has(id: number): boolean },
+): Map<number, NamedPart> {
+  const named = new Map<number, NamedPart>()
+  eachRow(kind, root, (at) => {
+    const id = root.readUInt32BE(at)
+    if (ids.has(id)) named.set(id, partIn(root, at))
+  })
+  return named
+}
+
+/** The parts that a root names and its successor, possibly of another collection, does not. @throws DamagedRoot */
+export function partsLeftBy(before: Recorded, after: Recorded | null): NamedPart[] {
+  const stamps = new Map<number, number>()
+  const { value: root } = before
+  if (after && isRoot(after.kind, after.value) && generationOf(after.value).equals(generationOf(root))) {
+    const { kind, value } = after
+    eachRow(kind, value, (at) => stamps.set(value.readUInt32BE(at), stampAt(value, at)))
+  }
+  const left: NamedPart[] = []
+  eachRow(before.kind, root, (at) => {
+    if (stamps.get(root.readUInt32BE(at)) !== stampAt(root, at)) left.push(partIn(root, at))
+  })
+  return left
+}
+
+export interface Recorded {
+  readonly kind: number
+  readonly value: Buffer
+}
+
+function partIn(root: Buffer, at: number): NamedPart {
+  const bytes = root.readUInt32BE(at + ROW_ENTRY_BYTES_AT)
+  return { id: root.readUInt32BE(at), stamp: stampAt(root, at), bytes }
+}
+
+function stampAt(root: Buffer, at: number): number {
+  return root.readUIntBE(at + ROW_STAMP_AT, STAMP_BYTES)
 }
 
 /** The same root, whose latest change, and the rows of these parts, have another stamp. */
@@ -57,9 +96,9 @@ export function restamped(
 ): Buffer {
   const bytes = Buffer.from(root)
   bytes.writeUIntBE(stamp, ROOT_CHANGES_AT, STAMP_BYTES)
-  for (const at of rowsOf(kind, root)) {
+  eachRow(kind, root, (at) => {
     if (parts.has(root.readUInt32BE(at))) bytes.writeUIntBE(stamp, at + ROW_STAMP_AT, STAMP_BYTES)
-  }
+  })
   return bytes
 }
 
@@ -70,8 +109,8 @@ export function restampedPart(part: Buffer, stamp: number): Buffer {
   return bytes
 }
 
-/** Where the rows of a root begin. @throws DamagedRoot */
-function rowsOf(kind: number | undefined, root: Buffer): number[] {
+/** Calls it with where each row of a root begins. @throws DamagedRoot */
+function eachRow(kind: number | undefined, root: Buffer, visit: (at: number) => void): void {
   if (!isRoot(kind, root)) throw new DamagedRoot()
   const isByHash = kind === KIND_HASH || kind === KIND_SET
   const first = root.readUInt32BE(ROOT_ROWS_AT)
@@ -81,19 +120,14 @@ function rowsOf(kind: number | undefined, root: Buffer): number[] {
   const firstEnd = ROOT_HEAD_BYTES + first * rowBytes
   // Between the two indexes of a sorted set stand the separators of the first one.
   if (kind === KIND_SORTED_SET ? firstEnd > secondAt : firstEnd !== root.length) throw new DamagedRoot()
-  return [
-    ...Array.from({ length: first }, (_, i) => ROOT_HEAD_BYTES + i * rowBytes),
-    ...Array.from({ length: second }, (_, i) => secondAt + i * HASH_ROW_BYTES),
-  ]
+  for (let at = ROOT_HEAD_BYTES; at < firstEnd; at += rowBytes) visit(at)
+  for (let at = secondAt; at < root.length; at += HASH_ROW_BYTES) visit(at)
 }
 
 export class DamagedRoot extends Error {}
 
 /** The names of the parts that a record names, as latin1; null = it is damaged, and may name any. */
-export function namedKeysIn(
-  key: Buffer,
-  record: { readonly kind: number; readonly value: Buffer } | null,
-): ReadonlySet<string> | null {
+export function namedKeysIn(key: Buffer, record: Recorded | null): ReadonlySet<string> | null {
   if (!record || !isRoot(record.kind, record.value)) return new Set()
   const { kind, value } = record
   try {

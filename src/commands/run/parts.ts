@@ -20,12 +20,15 @@ import {
   generationOf,
   isCollection,
   isRoot,
-  partsNamedIn,
+  namedKeysIn,
+  partsLeftBy,
   restamped,
   restampedPart,
+  someNamedIn,
   type NamedPart,
 } from '../../core/large-root.ts'
 import { GENERATION_BYTES, partKey, rootOf } from '../../core/part-keys.ts'
+import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { waitFor, type Sliced } from '../../core/work.ts'
 import { flatten } from '../collections/large/split.ts'
@@ -65,7 +68,6 @@ export class ReadParts implements Parts {
   /** Those that no root on the nodes names yet. */
   readonly fresh: ReadonlySet<number>
   private readonly known: Map<number, Buffer | null>
-  private named: Map<number, NamedPart> | null = null
 
   constructor(
     { key, kind, root, isSalvaged }: Pick<ReadParts, 'key' | 'kind' | 'root' | 'isSalvaged'>,
@@ -91,8 +93,8 @@ export class ReadParts implements Parts {
   }
 
   /** By id. @throws DamagedRoot */
-  get names(): ReadonlyMap<number, NamedPart> {
-    return (this.named ??= partsNamedIn(this.kind, this.root))
+  named(ids: readonly number[]): ReadonlyMap<number, NamedPart> {
+    return someNamedIn(this.kind, this.root, new Set(ids))
   }
 
   keyOf(part: NamedPart): Buffer {
@@ -198,8 +200,9 @@ export class PartsOf {
   private readonly level: ConsistencyLevel
   readonly options: CallOptions & { readonly call: ClientCall }
   private bytes = 0
-  /** What the last attempt has stored, and those before it. */
-  private stored: LeftPart[] = []
+  /** What this attempt has stored, and those before it. */
+  private readonly stored: LeftPart[] = []
+  private attempts = 0
 
   constructor(caller: Caller, level: ConsistencyLevel, tries: number, call: ClientCall) {
     this.caller = caller
@@ -245,7 +248,8 @@ export class PartsOf {
 
   private async read({ ids, parts }: WantedParts): Promise<void> {
     const { caller } = this
-    const named = ids.map((id) => parts.names.get(id))
+    const all = parts.named(ids)
+    const named = ids.map((id) => all.get(id))
     this.hold(named.reduce((sum, part) => sum + (part?.bytes ?? 0), 0))
     const found = await allInSlices(caller, named.length, (i) => this.readOne(parts, named[i]))
     const isWhole = found.every((part) => part !== null)
@@ -342,7 +346,7 @@ export class PartsOf {
     if (!parts || parts.fresh.size === 0) return next
     const stamp = this.draw(STAMPS)
     const root = restamped(parts.kind, parts.root, parts.fresh, stamp)
-    const named = partsNamedIn(parts.kind, root)
+    const named = someNamedIn(parts.kind, root, parts.fresh)
     const writes: { readonly key: Buffer; readonly value: Buffer }[] = []
     for (const id of parts.fresh) {
       const part = named.get(id)
@@ -355,6 +359,7 @@ export class PartsOf {
   }
 
   private async write(writes: readonly { readonly key: Buffer; readonly value: Buffer }[]): Promise<void> {
+    this.attempts++
     const { caller, options } = this
     for (const { value } of writes) {
       const refused = caller.store.checkValue(value.length)
@@ -375,9 +380,13 @@ export class PartsOf {
     }
   }
 
-  /** Of the parts that were stored for this collection, those that the stored root does not name: earlier attempts' */
-  orphansOf(root: Buffer, named: ReadonlySet<string>): LeftPart[] {
-    return this.stored.filter(({ key }) => rootOf(key).equals(root) && !named.has(key.toString('latin1')))
+  /** Of the parts that were stored for this collection, those of earlier attempts, which the stored root does not name. */
+  orphansOf(root: Buffer, after: StoredRecord | null): LeftPart[] {
+    if (this.attempts < 2) return []
+    const named = namedKeysIn(root, after)
+    return this.stored.filter(
+      ({ key }) => rootOf(key).equals(root) && named?.has(key.toString('latin1')) === false,
+    )
   }
 
   private draw(values: number): number {
@@ -404,28 +413,20 @@ function isSliced<T>(result: T | Sliced<T>): result is Sliced<T> {
 export function leaveParts(
   store: Pick<KeyStore, 'leftovers'>,
   key: Buffer,
-  before: Recorded,
-  after: Recorded,
+  before: StoredRecord | null,
+  after: StoredRecord | null,
   parts: PartsOf | null = null,
 ): void {
-  if (before === after || (!parts && !isLarge(before))) return
-  const kept = new Set(partsIn(key, after).map((part) => part.key.toString('latin1')))
-  const left = partsIn(key, before).filter((part) => !kept.has(part.key.toString('latin1')))
-  left.push(...(parts?.orphansOf(key, kept) ?? []))
+  if (before === after) return
+  const left = before && isRoot(before.kind, before.value) ? leftBetween(key, before, after) : []
+  left.push(...(parts?.orphansOf(key, after) ?? []))
   if (left.length > 0) store.leftovers.leave(key, left)
 }
 
-function isLarge(record: Recorded): boolean {
-  return record !== null && isRoot(record.kind, record.value)
-}
-
-type Recorded = { readonly kind: number; readonly value: Buffer } | null
-
-function partsIn(key: Buffer, record: Recorded): LeftPart[] {
-  if (!record || !isRoot(record.kind, record.value)) return []
+function leftBetween(key: Buffer, before: StoredRecord, after: StoredRecord | null): LeftPart[] {
   try {
-    const generation = generationOf(record.value)
-    return [...partsNamedIn(record.kind, record.value).values()].map((part) => ({
+    const generation = generationOf(before.value)
+    return partsLeftBy(before, after).map((part) => ({
       key: partKey(key, generation, part),
       bytes: part.bytes,
     }))
