@@ -409,6 +409,10 @@ function isSliced<T>(result: T | Sliced<T>): result is Sliced<T> {
   return typeof result === 'object' && result !== null && Symbol.iterator in result && 'next' in result
 }
 
+export function isLarge(record: StoredRecord | null): boolean {
+  return record !== null && isRoot(record.kind, record.value)
+}
+
 /** The parts that one record named and its successor does not: nobody will read them any more. */
 export function leaveParts(
   store: Pick<KeyStore, 'leftovers'>,
@@ -418,7 +422,7 @@ export function leaveParts(
   parts: PartsOf | null = null,
 ): void {
   if (before === after) return
-  const left = before && isRoot(before.kind, before.value) ? leftBetween(key, before, after) : []
+  const left = before && isLarge(before) ? leftBetween(key, before, after) : []
   left.push(...(parts?.orphansOf(key, after) ?? []))
   if (left.length > 0) store.leftovers.leave(key, left)
 }

@@ -14,6 +14,7 @@ import { UNKNOWN_END, withForeignEnds, type ForeignEnds } from './foreign-ends.t
 import { applyTo, bytesOf, wholesOf, type Known } from './known.ts'
 import { countLookups, lookupsOf, NO_LOOKUPS, type Lookups } from './lookups.ts'
 import {
+  isLarge,
   leaveParts,
   MEETS_PARTS,
   needsParts,
@@ -368,7 +369,10 @@ async function transactOnce(
     const { before, after } = await (pace === 'at-once'
       ? transactKeys(store, keys, atOnce, options)
       : transactKeysSlowly(store, keys, slowly, options))
-    for (const [i, key] of keys.entries()) leaveParts(store, key, before[i]!, after[i]!, parts)
+    for (const [i, key] of keys.entries()) {
+      leaveParts(store, key, before[i]!, after[i]!, parts)
+      if (parts) store.leftovers.noteLarge(key, isLarge(after[i]!))
+    }
   } catch (error) {
     if (error !== STOPPED) throw error
   } finally {

@@ -6,6 +6,9 @@ export interface Leftovers {
    * @param root the collection's name on the nodes @param parts theirs
    */
   leave(root: Buffer, parts: readonly LeftPart[]): void
+  /** This key held a large collection when it was changed last: the next change begins as one that reads parts. */
+  isLarge(root: Buffer): boolean
+  noteLarge(root: Buffer, isLarge: boolean): void
   /** When a command that begins now has to be answered, however many parts it reads and stores; monotonic. */
   dueAtMs(): number
   /** A whole number from 0 up to, without, this one: for what has to be different at each attempt, at each coordinator. */

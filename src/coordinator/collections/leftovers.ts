@@ -35,6 +35,8 @@ const MOST_BYTES = 16 * 1024 * 1024
 const MOST_PARTS = 16 * 1024
 /** What is known of a part beside its bytes. */
 const PART_BYTES = 256
+/** Of large collections that are changed. */
+const MOST_KNOWN = 4096
 const SALVAGED_EVERY_MS = 10_000
 
 interface Waiting extends LeftPart {
@@ -45,6 +47,8 @@ interface Waiting extends LeftPart {
 export class LeftoverParts implements Leftovers {
   private readonly options: LeftoversOptions
   private waiting: Waiting[] = []
+  /** Names of large collections, as latin1. */
+  private readonly large = new Set<string>()
   private bytes = 0
   private isScheduled = false
   private isRemoving = false
@@ -62,6 +66,24 @@ export class LeftoverParts implements Leftovers {
       this.bytes += part.bytes + PART_BYTES
     }
     this.schedule()
+  }
+
+  isLarge(root: Buffer): boolean {
+    return this.large.size > 0 && this.large.has(root.toString('latin1'))
+  }
+
+  noteLarge(root: Buffer, isLarge: boolean): void {
+    const name = root.toString('latin1')
+    if (!isLarge) {
+      this.large.delete(name)
+      return
+    }
+    this.large.add(name)
+    if (this.large.size <= MOST_KNOWN) return
+    for (const oldest of this.large) {
+      this.large.delete(oldest)
+      return
+    }
   }
 
   dueAtMs(): number {
