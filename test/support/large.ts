@@ -1,5 +1,4 @@
 /** Large collections without nodes: their parts in a Map, and what runs a step on them. */
-import { expect } from 'chai'
 import type { Entries } from '../../src/commands/collections/entries.ts'
 import { FieldHash } from '../../src/commands/collections/large/field-hash.ts'
 import { readCurrentPart } from '../../src/commands/collections/large/part.ts'
@@ -72,38 +71,47 @@ export class PartsInMap implements Parts {
 export function expectWhole(kind: number, value: Buffer, parts: ReadonlyMap<number, Buffer>): void {
   const root = new Root(kind, value)
   const { generation, layout, indexes } = root
-  expect([...parts.keys()].sort((a, b) => a - b)).to.deep.equal(partIdsIn(kind, value).sort((a, b) => a - b))
+  const ids = partIdsIn(kind, value)
+  check(
+    ids.length === parts.size && ids.every((id) => parts.has(id) && id < root.nextId),
+    'the parts that it names',
+  )
   const hash = new FieldHash(generation)
   const keys = indexes.map((rows) => {
     const found: string[] = []
     let bytes = 0
     for (let k = 0; k < rows.length; k++) {
       const name = { generation, id: rows.id(k) }
-      expect(name.id).to.be.lessThan(root.nextId)
       const entries = readCurrentPart(parts.get(name.id)!, name, rows.stamp(k), rows.count(k), layout.shape)
-      const long = entries.runBytes(0, entries.length)
-      expect(rows.bytes(k)).to.equal(long)
-      bytes += long
+      check(rows.bytes(k) === entries.runBytes(0, entries.length), 'the bytes of a part')
+      bytes += rows.bytes(k)
       for (let i = 0; i < entries.length; i++) {
         found.push(entries.run(i, i + 1).toString('latin1'))
-        expectPlace(rows, k, entries, i, hash)
+        check(isInPlace(rows, k, entries, i, hash), `the place of entry ${i} of part ${k} of ${rows.length}`)
       }
     }
-    expect(bytes).to.equal(root.entryBytes)
+    check(bytes === root.entryBytes, 'the bytes of all')
     return found
   })
-  expect(keys[0]).to.have.length(root.count)
-  if (keys[1]) expect([...keys[1]].sort()).to.deep.equal([...keys[0]!].sort())
-  if (layout.orders[0] !== 'position') expect(new Set(keys[0]).size).to.equal(root.count)
+  check(keys[0]!.length === root.count, 'the number of entries')
+  if (keys[1]) check(keys[1].sort().join() === [...keys[0]!].sort().join(), 'both indexes')
+  if (layout.orders[0] !== 'position') check(new Set(keys[0]).size === root.count, 'each entry once')
 }
 
-function expectPlace(rows: Rows, k: number, entries: Entries, i: number, hash: FieldHash): void {
-  if (rows.order === 'hash') expect(rows.rowOfHash(hash.of(entries.key(i)))).to.equal(k)
-  if (rows.order !== 'score') return
+function check(holds: boolean, what: string): void {
+  if (!holds) throw new Error(`not as it should be: ${what}`)
+}
+
+function isInPlace(rows: Rows, k: number, entries: Entries, i: number, hash: FieldHash): boolean {
+  if (rows.order === 'hash') return rows.rowOfHash(hash.of(entries.key(i))) === k
+  if (rows.order === 'position') return true
   const isBefore = (one: Entries, at: number) =>
     one.score(at) < entries.score(i) ||
     (one.score(at) === entries.score(i) && one.compareKey(at, entries.key(i)) <= 0)
-  if (k > 0) expect(isBefore(rows.separators!, k)).to.equal(true)
-  if (k + 1 < rows.length) expect(isBefore(rows.separators!, k + 1)).to.equal(false)
-  if (i > 0) expect(isBefore(entries, i - 1)).to.equal(true)
+  const { separators } = rows
+  return (
+    (k === 0 || isBefore(separators!, k)) &&
+    (k + 1 === rows.length || !isBefore(separators!, k + 1)) &&
+    (i === 0 || isBefore(entries, i - 1))
+  )
 }

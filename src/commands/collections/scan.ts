@@ -26,7 +26,13 @@ import {
 } from '../step.ts'
 import type { Entries } from './entries.ts'
 import { LargeCollection } from './large/collection.ts'
-import { COLLECTION_BYTES_A_UNIT, collectionOrRefusal, isOf, undamaged, type CollectionType } from './steps.ts'
+import {
+  COLLECTION_BYTES_A_UNIT,
+  collectionOrRefusal,
+  isOf,
+  undamaged,
+  type CollectionType,
+} from './steps.ts'
 
 const MAX_PATTERN_BYTES = 1024
 /** Comparisons of a pattern with bytes. */

@@ -3,7 +3,15 @@ import { word } from '../arguments.ts'
 import { formatDouble, parseDouble } from '../doubles.ts'
 import { Double, Lazy, NULL_ARRAY, Packed, RespPairs, type LazyItems, type Reply } from '../reply.ts'
 import { CommandError, distinct, refused, SYNTAX_ERROR, type Step, type StepMaker } from '../step.ts'
-import { DamagedCollection, EntryTexts, NewEntries, scoredEntry, type Collection, type Entries, type Holds } from './entries.ts'
+import {
+  DamagedCollection,
+  EntryTexts,
+  NewEntries,
+  scoredEntry,
+  type Collection,
+  type Entries,
+  type Holds,
+} from './entries.ts'
 import { without } from './hashes.ts'
 import { popCount, popFirst } from './lists.ts'
 import { CHOICE_BYTES_A_UNIT, picksOf } from './picks.ts'
@@ -214,7 +222,11 @@ function moved(zset: Collection, members: Moved[]): NewEntries {
   members.sort(compareScored)
   const held = members.flatMap(({ before, member }) => (before === null ? [] : [{ score: before, member }]))
   const places = zset.firstsWhere(
-    [...held, ...members].map((one): Holds => (entries, i) => isBehind(entries, i, one)),
+    [...held, ...members].map(
+      (one): Holds =>
+        (entries, i) =>
+          isBehind(entries, i, one),
+    ),
   )
   // What is in one index of a large one is in the other as well.
   if (held.some(({ member }, i) => places[i] === zset.length || !zset.key(places[i]!).equals(member))) {

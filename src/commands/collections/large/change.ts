@@ -57,7 +57,10 @@ export function changedInParts(opened: Opened, pieces: readonly ChangedPiece[]):
     indexes.map((index, i) => ({ index, rows: rowsToOpen(index, edits[i]!) })),
   )
   const rebuilt = indexes.map((index, i) => rebuiltRows(index, edits[i]!))
-  const entryBytes = rebuilt[0]!.reduce((sum, { bytes, bytesBefore }) => sum + bytes - bytesBefore, root.entryBytes)
+  const entryBytes = rebuilt[0]!.reduce(
+    (sum, { bytes, bytesBefore }) => sum + bytes - bytesBefore,
+    root.entryBytes,
+  )
   const most = mostPartBytes(entryBytes)
   const joined = indexes.map((index, i) => joinedWithNeighbours(index, rebuilt[i]!, most))
   openAll(
@@ -79,7 +82,12 @@ export function changedInParts(opened: Opened, pieces: readonly ChangedPiece[]):
     entryBytes,
   })
   const changedParts = writer.parts
-  return { value, bytes: entryBytes, changedParts, after: becomesFlat(entryBytes) ? new PartsAfter(parts, changedParts) : null }
+  return {
+    value,
+    bytes: entryBytes,
+    changedParts,
+    after: becomesFlat(entryBytes) ? new PartsAfter(parts, changedParts) : null,
+  }
 }
 
 // ---- what goes and what comes
@@ -110,7 +118,11 @@ function editOf(edits: IndexEdits, row: number): Edit {
   return edit
 }
 
-function firstEdits({ first, hash, root }: Opened, gone: readonly Range[], added: readonly Added[]): IndexEdits {
+function firstEdits(
+  { first, hash, root }: Opened,
+  gone: readonly Range[],
+  added: readonly Added[],
+): IndexEdits {
   const { rows } = first
   const edits: IndexEdits = new Map()
   for (const { from, to } of gone) {
@@ -209,7 +221,16 @@ function rebuiltRows(index: OpenedIndex, edits: IndexEdits): NewRows[] {
       const bytes = runs.reduce((sum, run) => sum + run.length, 0)
       const gone = edit.gone.reduce((sum, { from, to }) => sum + to - from, 0)
       const count = rows.count(row) - gone + edit.added.length
-      return { from, to, count, bytes, bytesBefore, runs, neighbours: [], filling: fillingOf(index, row, edit) }
+      return {
+        from,
+        to,
+        count,
+        bytes,
+        bytesBefore,
+        runs,
+        neighbours: [],
+        filling: fillingOf(index, row, edit),
+      }
     })
 }
 

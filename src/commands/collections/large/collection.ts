@@ -109,7 +109,9 @@ export class LargeCollection implements ChangedInParts, Opened {
   private ranksOf(members: readonly Buffer[]): number[] {
     const scores = this.scoresOf(members)
     const points = members.flatMap((member, i) => (scores[i] === null ? [] : [{ score: scores[i]!, member }]))
-    const places = this.firstsWhere(points.map((point) => (entries, i) => !isBefore(entries, i, point))).values()
+    const places = this.firstsWhere(
+      points.map((point) => (entries, i) => !isBefore(entries, i, point)),
+    ).values()
     return members.map((member, i) => {
       if (scores[i] === null) return -1
       const at = places.next().value!

@@ -71,7 +71,9 @@ export class OpenedIndex {
 /** Opens all of them, which are asked for at once. @throws NeedsParts, PartsChanged or DamagedCollection */
 export function openAll(parts: Parts, looked: readonly Looked[]): void {
   const missing = looked.flatMap(({ index, rows }) =>
-    [...new Set(rows)].filter((row) => !index.has(row)).map((row) => ({ index, row, id: index.rows.id(row) })),
+    [...new Set(rows)]
+      .filter((row) => !index.has(row))
+      .map((row) => ({ index, row, id: index.rows.id(row) })),
   )
   if (missing.length === 0) return
   const found = parts.get(missing.map(({ id }) => id))
