@@ -89,6 +89,8 @@ export interface CoordinatorOptions {
   readonly hotKeys: number
   readonly clock: Clock
   readonly timers: Timers
+  /** How long parts of collections stay that are not needed any more; by default twice requestTimeoutMs. */
+  readonly leftPartsMs?: number
   /** Of keys that clients may keep (tracking/table.ts). */
   readonly maxTrackedKeys: number
   /** Returns a number in [0, 1). */

@@ -53,6 +53,7 @@ export interface WorldOptions {
   readonly tracing: boolean
   /** How often replicas are compared in the background; 0 = never. */
   readonly antiEntropyMs: number
+  readonly isInParts?: boolean
   /** More are taken for a loop. */
   readonly maxEvents?: number
 }
@@ -211,6 +212,8 @@ export class World {
       maxTags: 16,
       maxValueBytes: 1 << 20,
       maxInFlight: 10_000,
+      // Readers then find that parts are gone, and begin again.
+      ...(this.options.isInParts && { leftPartsMs: 5 }),
       hotKeys: 0,
       maxTrackedKeys: 10_000,
       queueTimeoutMs: QUEUE_TIMEOUT_MS,

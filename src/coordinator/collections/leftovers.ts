@@ -12,6 +12,7 @@ import type { Cluster } from '../../cluster/cluster.ts'
 import type { Timers, MonotonicClock } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import type { Emit } from '../../core/events.ts'
+import { RondoError } from '../../core/errors.ts'
 import { namedKeysIn } from '../../core/large-root.ts'
 import { removeParts } from '../../cluster/remove-parts.ts'
 import type { Background } from '../background.ts'
@@ -23,6 +24,7 @@ export interface LeftoversOptions {
   readonly clock: MonotonicClock
   readonly background: Background
   readonly requestTimeoutMs: number
+  readonly leftPartsMs?: number
   readonly emit: Emit
   /** Returns a number in [0, 1). */
   readonly random: () => number
@@ -33,6 +35,8 @@ export interface LeftoversOptions {
 /** Of parts that wait: what is beyond them is removed at once. */
 const MOST_BYTES = 16 * 1024 * 1024
 const MOST_PARTS = 16 * 1024
+/** What becomes due meanwhile is removed together. */
+const LEAST_MS = 100
 /** What is known of a part beside its bytes. */
 const PART_BYTES = 256
 /** Of large collections that are changed. */
@@ -106,7 +110,7 @@ export class LeftoverParts implements Leftovers {
 
   /** Whoever reads a collection has ended by then. */
   private get leftMs(): number {
-    return 2 * this.options.requestTimeoutMs
+    return this.options.leftPartsMs ?? 2 * this.options.requestTimeoutMs
   }
 
   private get isFull(): boolean {
@@ -117,7 +121,9 @@ export class LeftoverParts implements Leftovers {
     if (this.isScheduled || this.isRemoving || this.waiting.length === 0) return
     this.isScheduled = true
     const { clock, timers } = this.options
-    const inMs = this.isFull ? 0 : Math.max(0, this.waiting[0]!.dueAtMs - clock.monotonicMs())
+    const inMs = this.isFull
+      ? 0
+      : Math.max(Math.min(LEAST_MS, this.leftMs), this.waiting[0]!.dueAtMs - clock.monotonicMs())
     timers.setTimeout(() => {
       this.isScheduled = false
       this.isRemoving = true
@@ -143,7 +149,13 @@ export class LeftoverParts implements Leftovers {
 
   private async removeOf(parts: readonly Waiting[]): Promise<void> {
     const { root } = parts[0]!
-    const named = namedKeysIn(root, await this.options.read(root))
+    const found = await this.options.read(root).catch((error: unknown) => {
+      if (error instanceof RondoError) return null
+      throw error
+    })
+    // Nobody can say what it names, or it is deleted: a round of anti-entropy sees to them.
+    if (!found) return
+    const named = namedKeysIn(root, found)
     const gone = parts.map(({ key }) => key).filter((key) => named?.has(key.toString('latin1')) === false)
     const { cluster } = this.options
     await removeParts(cluster, root, gone, cluster.time.nowMs())

@@ -15,14 +15,15 @@ import { startRondo, type RunningRondo } from '../../support/rondo.ts'
 
 const ENTRIES = 20_000
 const AT_ONCE = 2000
+const WHOLE = { ...sizes }
 
-type Client = ReturnType<typeof createClient>
-
-async function clientOf({ rondo }: RunningRondo): Promise<Client> {
+async function clientOf({ rondo }: RunningRondo) {
   const client = createClient({ url: `redis://127.0.0.1:${rondo.respServer.port}` })
   await client.connect()
   return client
 }
+
+type Client = Awaited<ReturnType<typeof clientOf>>
 
 /** How many parts the nodes hold together. */
 async function partsOn({ rondo }: RunningRondo): Promise<number> {
@@ -138,6 +139,78 @@ describe('large collections', function () {
   })
 
   for (const level of ['one', 'quorum'] as const) {
+    it(`are what every kind of command works on, at ${level}`, async () => {
+      Object.assign(sizes, TINY)
+      try {
+        await start({ READ_CONSISTENCY: level, WRITE_CONSISTENCY: level })
+        const ask = (...args: string[]) => client.sendCommand(args) as Promise<unknown>
+        const values = Array.from({ length: 40 }, (_, n) => `value ${n}`)
+        await ask('RPUSH', '{t}list', ...values)
+        await ask('HSET', '{t}hash', ...values.flatMap((value, n) => [`f${n}`, value]))
+        await ask('ZADD', '{t}sorted', ...values.flatMap((value, n) => [String(n), value]))
+        // A transaction, and one that watches.
+        const told = await client
+          .multi()
+          .hSet('{t}hash', 'f1', 'other')
+          .hSet('{t}hash', 'new', 'one')
+          .hmGet('{t}hash', ['f1', 'f2', 'new'])
+          .hDel('{t}hash', ['f3', 'f4'])
+          .hLen('{t}hash')
+          .rPop('{t}list')
+          .lLen('{t}list')
+          .exec()
+        expect(told).to.deep.equal([0, 1, ['other', 'value 2', 'one'], 2, 39, 'value 39', 39])
+        const other = await clientOf(running)
+        await client.watch('{t}list')
+        await other.rPush('{t}list', 'value 39')
+        const failed = await client
+          .multi()
+          .lPush('{t}list', 'no')
+          .exec()
+          .then(
+            () => null,
+            (error: Error) => error,
+          )
+        expect(failed).to.be.an('error')
+        // A script gets it in one piece.
+        const script = `redis.call('hset', KEYS[1], 'by', 'script') return {redis.call('hlen', KEYS[1]), redis.call('hget', KEYS[1], 'f5'), #redis.call('hgetall', KEYS[1])}`
+        expect(await ask('EVAL', script, '1', '{t}hash')).to.deep.equal([40, 'value 5', 80])
+        // What concerns the key alone.
+        expect(await ask('EXPIRE', '{t}list', '100')).to.equal(1)
+        expect(await ask('RPUSH', '{t}list', 'last')).to.equal(41)
+        expect(await client.ttl('{t}list')).to.be.within(90, 100)
+        expect(await ask('PERSIST', '{t}list')).to.equal(1)
+        expect(await ask('TYPE', '{t}list')).to.equal('list')
+        expect(await ask('OBJECT', 'ENCODING', '{t}hash')).to.equal('listpack')
+        expect(await ask('MEMORY', 'USAGE', '{t}list')).to.be.above(400)
+        // What makes another key of it.
+        expect(await ask('SORT', '{t}list', 'ALPHA', 'DESC', 'LIMIT', '0', '2', 'STORE', '{t}few')).to.equal(
+          2,
+        )
+        expect(await ask('LRANGE', '{t}few', '0', '-1')).to.deep.equal(['value 9', 'value 8'])
+        expect(await ask('ZUNIONSTORE', '{t}sum', '2', '{t}sorted', '{t}sorted')).to.equal(40)
+        expect(await ask('ZRANGE', '{t}sum', '39', '39', 'WITHSCORES')).to.deep.equal([['value 39', 78]])
+        const dumped = (await client
+          .withTypeMapping({ 36: Buffer })
+          .sendCommand(['DUMP', '{t}hash'])) as unknown as Buffer
+        await client.sendCommand(['RESTORE', '{t}copy', '0', dumped as unknown as string])
+        expect(await client.hGetAll('{t}copy')).to.deep.equal(await client.hGetAll('{t}hash'))
+        expect(
+          await ask('LMOVE', '{t}list', '{t}sorted', 'LEFT', 'LEFT').catch((error: Error) => error.message),
+        ).to.include('WRONGTYPE')
+        expect(await ask('LMOVE', '{t}list', '{t}few', 'LEFT', 'LEFT')).to.equal('value 0')
+        expect(await ask('BLPOP', '{t}list', '1')).to.deep.equal(['{t}list', 'value 1'])
+        expect(await ask('RENAME', '{t}list', '{t}sum')).to.equal('OK')
+        expect(await ask('LLEN', '{t}sum')).to.equal(39)
+        expect(await ask('LINDEX', '{t}sum', '-1')).to.equal('last')
+        expect(await ask('LPOP', '{t}sum', '100')).to.have.length(39)
+        expect(await ask('EXISTS', '{t}sum')).to.equal(0)
+        other.destroy()
+      } finally {
+        Object.assign(sizes, WHOLE)
+      }
+    })
+
     it(`leave nothing behind when they are deleted, replaced, expire or are flushed, at ${level}`, async () => {
       Object.assign(sizes, TINY)
       leftovers.afterMs = -1
@@ -175,7 +248,7 @@ describe('large collections', function () {
         await grow('e')
         expect(Object.keys(await client.hGetAll('e'))).to.have.length(30)
       } finally {
-        Object.assign(sizes, { largeFrom: 16 * 1024, partBytes: 8 * 1024 })
+        Object.assign(sizes, WHOLE)
         leftovers.afterMs = 120_000
       }
     })
