@@ -10,7 +10,7 @@ const RUNS = 100
 const RUNS_BEYOND = 25
 const RUNS_OF_CHANGES = 75
 const RUNS_OF_TAGS = 25
-const RUNS_IN_PARTS = 15
+const RUNS_IN_PARTS = 10
 
 /** What a run of this many seeds must have met, or it has shown nothing. */
 const MET = [

@@ -36,7 +36,7 @@ import { sizes } from '../collections/large/sizes.ts'
 import { splitOrRefusal } from '../collections/steps.ts'
 import type { Caller } from '../model.ts'
 import { NeedsParts, PartsChanged, type Held, type Parts, type Step, type Stepped } from '../step.ts'
-import { tooMuchWork } from './answer-limit.ts'
+import { tooMuchOfCollections } from './answer-limit.ts'
 import { applyTo, wholesOf, type Known } from './known.ts'
 import { MoreKeys } from './more-keys.ts'
 import { allInSlices } from './slices.ts'
@@ -220,9 +220,8 @@ export class PartsOf {
     this.bytes += bytes
     this.caller.account.add(bytes)
     if (this.bytes > this.caller.settings.maxCommandBytes) {
-      throw new RondoError('BAD_REQUEST', tooMuchWork(this.caller.settings).slice('ERR '.length), {
-        outcome: 'not-applied',
-      })
+      const sentence = tooMuchOfCollections(this.caller.settings)
+      throw new RondoError('BAD_REQUEST', sentence, { outcome: 'not-applied' })
     }
     if (this.caller.account.isRefused) throw this.caller.account.refusal()
   }
