@@ -196,7 +196,10 @@ export class Entries implements Collection {
     if (lengthAt(bytes, at) !== key.length) return false
     if (key.length === 0) return true
     const from = bodyOf(bytes, at)
-    return bytes[from] === key[0] && key.compare(bytes, from, from + key.length) === 0
+    const last = key.length - 1
+    // Names often begin alike: the call is for those that end alike, too.
+    if (bytes[from] !== key[0] || bytes[from + last] !== key[last]) return false
+    return key.compare(bytes, from, from + key.length) === 0
   }
 
   /** For each of the keys, the index of its entry, or -1. */
