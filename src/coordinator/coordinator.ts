@@ -20,7 +20,7 @@ import type { ConsistencyLevel } from '../core/consistency.ts'
 import { Deadlines } from '../core/deadlines.ts'
 import type { Emit } from '../core/events.ts'
 import type { Floors } from '../core/floors.ts'
-import { clientKey, TAGS_DATABASE } from '../core/keys.ts'
+import { clientKey, isHidden } from '../core/keys.ts'
 import { checkKey } from '../core/key-names.ts'
 import { ownLifeMs } from '../core/lifetime.ts'
 import { MAX_TAG_BYTES } from '../core/tags.ts'
@@ -34,6 +34,7 @@ import { Background } from './background.ts'
 import { NodeChannels } from './channels/channels.ts'
 import { KeyWaiters, type Looked } from './waiting/waiters.ts'
 import { clusterView, type ClusterView } from './cluster-view.ts'
+import { LeftoverParts } from './collections/leftovers.ts'
 import { askedBy, type CoordinatorContext, type Failing, type Replicas } from './context.ts'
 import { foreignLifeMs } from './ask.ts'
 import { explain, type Explanation } from './explain.ts'
@@ -88,6 +89,8 @@ export interface CoordinatorOptions {
   readonly hotKeys: number
   readonly clock: Clock
   readonly timers: Timers
+  /** How long parts of collections stay that are not needed any more; by default twice requestTimeoutMs. */
+  readonly leftPartsMs?: number
   /** Of keys that clients may keep (tracking/table.ts). */
   readonly maxTrackedKeys: number
   /** Returns a number in [0, 1). */
@@ -119,6 +122,7 @@ export class Coordinator implements KeyStore {
   readonly channels: NodeChannels
   readonly waiters: KeyWaiters
   readonly tracking: NodeTracking
+  readonly leftovers: LeftoverParts
   readonly usage: KeyUsage | null
   private readonly hotKeys: HotKeys | null
   private readonly pages = new Pages(PAGES_AT_ONCE)
@@ -142,6 +146,12 @@ export class Coordinator implements KeyStore {
       maxItems: options.maxTrackedKeys,
       nowMs: () => this.nowMs(),
       peek: (key, done) => this.peek(key, 'head', done),
+    })
+    this.leftovers = new LeftoverParts({
+      ...options,
+      cluster,
+      background,
+      read: (key) => this.readSettled(key),
     })
     this.admission = new Admission(options)
     this.keyCount = new KeyCount((isWanted) => this.walkAll(isWanted), options)
@@ -276,6 +286,11 @@ export class Coordinator implements KeyStore {
         ? ReadOne.ofValue(context, key, replicas, bytes, done)
         : QuorumRead.ofValue(context, key, replicas, level, bytes, done, settle)
     operation.start()
+  }
+
+  /** What a majority of its home replicas holds, without waiting for room: for repairs. */
+  readSettled(key: Buffer): Promise<StoredRecord | null> {
+    return new Promise((read, failed) => this.startRead(key, { read, failed }, 'quorum'))
   }
 
   /** What the key holds, if it lives; without waiting for room, and without counting as a use. */
@@ -713,7 +728,7 @@ export class Coordinator implements KeyStore {
       if (page.restarted) counts.clear()
       for (const key of page.keys) {
         const { database } = clientKey(key)!
-        if (database === TAGS_DATABASE) continue
+        if (isHidden(database)) continue
         counts.set(database, (counts.get(database) ?? 0) + 1)
       }
       cursor = page.cursor

@@ -168,14 +168,21 @@ export function updateKey(
   })
 }
 
+/** Records before and after a transaction, by key. */
+export interface Transacted {
+  readonly before: readonly (StoredRecord | null)[]
+  readonly after: readonly (StoredRecord | null)[]
+}
+
 export function transactKeys(
   store: KeyStore,
   keys: readonly Buffer[],
   modify: ModifyAll,
   { requester, level, call }: CallOptions,
-): Promise<void> {
+): Promise<Transacted> {
   return new Promise((resolve, failed) => {
-    const done: TransactDone = { requester, call, transacted: () => resolve(), failed }
+    const transacted: TransactDone['transacted'] = (before, after) => resolve({ before, after })
+    const done: TransactDone = { requester, call, transacted, failed }
     store.transact(keys, modify, done, level)
   })
 }
@@ -185,9 +192,10 @@ export function transactKeysSlowly(
   keys: readonly Buffer[],
   modify: ModifyAllSlowly,
   { requester, level, call }: CallOptions,
-): Promise<void> {
+): Promise<Transacted> {
   return new Promise((resolve, failed) => {
-    const done: TransactDone = { requester, call, transacted: () => resolve(), failed }
+    const transacted: TransactDone['transacted'] = (before, after) => resolve({ before, after })
+    const done: TransactDone = { requester, call, transacted, failed }
     store.transactSlowly(keys, modify, done, level)
   })
 }

@@ -4,6 +4,7 @@
  *   users:app              key `users:app` of database 0
  *   __rondo:db3:users:app  the same name in database 3
  *   __rondo:db9999:0:news  the tag `news` of database 0 (tags.ts)
+ *   __rondo:db9998:…:cart  a part of the large collection `cart` (part-keys.ts)
  *   __rondo:node …         internal: no client can read, write or list them
  *
  * Clients cannot name keys that begin with `__rondo:`, so the databases cannot collide. The prefix is a part of the key on
@@ -14,6 +15,8 @@ const DATABASE = /^__rondo:db([1-9]\d{0,3}):/
 const INTERNAL = /^__rondo:(?!db[1-9]\d{0,3}:)/
 /** Beyond the last that clients can select: its keys are copied, moved and flushed as theirs (tags.ts). */
 export const TAGS_DATABASE = 9999
+/** Another such one: of the parts of large collections. What they belong to, a part's name says (part-keys.ts). */
+export const PARTS_DATABASE = 9998
 /** Enough for the longest prefix. */
 const DATABASE_PREFIX_BYTES = 24
 const prefixes: Buffer[] = [Buffer.alloc(0)]
@@ -33,6 +36,11 @@ export function clientKey(stored: Buffer): { readonly database: number; readonly
   if (!isReserved(stored)) return { database: 0, key: stored }
   const [prefix, database] = DATABASE.exec(stored.toString('latin1', 0, DATABASE_PREFIX_BYTES)) ?? []
   return prefix === undefined ? null : { database: Number(database), key: stored.subarray(prefix.length) }
+}
+
+/** The keys of a database are none of clients': tags, and parts of large collections. */
+export function isHidden(database: number): boolean {
+  return database === TAGS_DATABASE || database === PARTS_DATABASE
 }
 
 /** The marker: cluster, node id, and whether the node is clean. */

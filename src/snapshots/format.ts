@@ -25,6 +25,7 @@ import { checkStream } from '../commands/streams/stored.ts'
 import { kindNamed, typeName } from '../commands/type-names.ts'
 import { parseVersion, versionText, type Version } from '../core/clock.ts'
 import { holdsValue, KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET, KIND_STREAM } from '../core/codec.ts'
+import { DamagedRoot, isRoot, partsNamedIn } from '../core/large-root.ts'
 import { databasePrefix, TAGS_DATABASE } from '../core/keys.ts'
 import { MAX_TAG_BYTES, MOST_TAGS } from '../core/tags.ts'
 
@@ -153,10 +154,12 @@ function checkCollection(kind: number, value: Buffer): void {
   if (!shape && kind !== KIND_STREAM) return
   try {
     if (!shape) return checkStream(value)
+    if (isRoot(kind, value) && partsNamedIn(kind, value).size > 0) return
     if (Entries.of(value, shape).length > 0) return
   } catch (error) {
     // What a length names may lie behind the end.
-    if (!(error instanceof DamagedCollection) && !(error instanceof RangeError)) throw error
+    const isDamaged = error instanceof DamagedCollection || error instanceof DamagedRoot
+    if (!isDamaged && !(error instanceof RangeError)) throw error
   }
   throw new DamagedSnapshot('a collection is damaged')
 }

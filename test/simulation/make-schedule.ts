@@ -1,7 +1,7 @@
 /** Schedules from seeds: which operations, in bursts, and which faults, by chance or by a plot (plots.ts). */
 import { seeded, type Random } from '../support/random.ts'
 import { CHANGE_PLOTS, replacedAsleep, type ChangePlot } from './change-plots.ts'
-import { HASH, LIST, type CollectionKind } from './collections.ts'
+import { FIRST_IN_PARTS, HASH, LIST, SORTED_SET, type CollectionKind } from './collections.ts'
 import { CROWDED, EXPIRING, PLOTS, WEAK, type Plot, type Size } from './plots.ts'
 import {
   ACCOUNTS,
@@ -23,6 +23,8 @@ export interface ProfileOptions {
   readonly flushes?: boolean
   /** Values have a tag, which is invalidated. */
   readonly tags?: boolean
+  /** Collections are stored in parts. */
+  readonly parts?: boolean
 }
 
 const LASTS_MS = 2500
@@ -33,6 +35,7 @@ const LIVES_MS = [50, 50, 20_000]
 export const MAX_MOVES = 26
 
 export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedule {
+  if (options.parts) return inParts(byChance(seed, options))
   if (options.tags) return tagged(byChance(seed, options))
   if (options.flushes) return flushed(byChance(seed, options))
   if (!options.changes || options.beyond) return byChance(seed, options)
@@ -368,6 +371,41 @@ function onCollectionsOf(seed: number, lasts: number, coordinators: number): Ope
       ttlMs: 0,
     }
   })
+}
+
+const ON_SORTED_SETS: readonly CollectionKind[] = [
+  'add-member',
+  'add-member',
+  'add-member',
+  'pop-least',
+  'members',
+]
+const KINDS_ON = new Map([
+  [LIST, ON_LISTS],
+  [HASH, ON_HASHES],
+  [SORTED_SET, ON_SORTED_SETS],
+])
+
+/** Operations on collections instead of others. */
+function inParts(schedule: Schedule): Schedule {
+  const { seed, coordinators, operations } = schedule
+  const random = seeded(seed * 2 + 2_200_000_001)
+  for (let i = 0; i < 3; i++) random.next()
+  const keys = random.pick([[LIST], [HASH], [SORTED_SET], [LIST, HASH, SORTED_SET]])
+  const made = operations.map(({ at }, i): Operation => {
+    const key = random.pick(keys)
+    return {
+      at,
+      client: 200 + random.below(3),
+      coordinator: random.below(coordinators),
+      key,
+      level: 'quorum',
+      kind: random.chance(0.04) ? 'delete' : random.pick(KINDS_ON.get(key)!),
+      value: FIRST_IN_PARTS + i,
+      ttlMs: 0,
+    }
+  })
+  return { ...schedule, operations: made, isInParts: true }
 }
 
 type ByChance = Exclude<FaultKind, 'change' | 'cancel' | 'replace'>

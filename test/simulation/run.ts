@@ -16,6 +16,7 @@ Runs simulated clusters with random faults on a virtual clock, and checks every 
   --beyond        more replicas than a quorum can spare may lose data: looks for crashes and stuck requests only
   --changes       members join and leave
   --flushes       all keys are deleted, some times
+  --parts         collections are stored in parts
   --tags          values have a tag, which is invalidated
   --converge      after healing all replicas must become equal, and every node clean
   --all           goes on after a failure, and names all failing seeds
@@ -31,6 +32,7 @@ const values = optionsOf(USAGE, {
   beyond: { type: 'boolean', default: false },
   changes: { type: 'boolean', default: false },
   flushes: { type: 'boolean', default: false },
+  parts: { type: 'boolean', default: false },
   tags: { type: 'boolean', default: false },
   converge: { type: 'boolean', default: false },
   all: { type: 'boolean', default: false },
@@ -41,7 +43,13 @@ const values = optionsOf(USAGE, {
 
 const ignored = new Set(values.ignore.split(',').filter(Boolean).map(Number))
 const MOST_TOLD = 25
-const profile = { beyond: values.beyond, changes: values.changes, flushes: values.flushes, tags: values.tags }
+const profile = {
+  beyond: values.beyond,
+  changes: values.changes,
+  flushes: values.flushes,
+  tags: values.tags,
+  parts: values.parts,
+}
 const options: RunOptions = values.converge ? { expect: { converge: true } } : {}
 
 process.exitCode =

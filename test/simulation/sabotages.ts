@@ -45,6 +45,8 @@ export interface Sabotage extends Change {
   readonly flushes?: boolean
   /** Found only where values have tags. */
   readonly tags?: boolean
+  /** Found only where collections are stored in parts. */
+  readonly parts?: boolean
 }
 
 export const SABOTAGES: readonly Sabotage[] = [
@@ -547,6 +549,57 @@ import { readRecord } from '../../coordinator/promises.ts'`,
     file: 'src/commands/collections/hashes.ts',
     find: 'next.keep(hash, from, at).add(entry)',
     replace: 'next.add(entry)',
+  },
+  // ---- collections in parts
+  {
+    name: 'root-before-its-parts',
+    rule: 'a root is stored only when as many replicas as the level needs hold the parts that it names',
+    file: 'src/commands/run/parts.ts',
+    find: 'if (!(error instanceof RondoError)) throw error\n      // No root names them',
+    replace: 'if (error instanceof RondoError) return\n      // No root names them',
+    parts: true,
+  },
+  {
+    name: 'parts-named-alike',
+    rule: 'each attempt of a change stores its parts under names of its own',
+    file: 'src/commands/run/parts.ts',
+    find: 'const stamp = this.draw(STAMPS)',
+    replace: 'const stamp = parts.root.readUIntBE(13, 6)',
+    parts: true,
+  },
+  {
+    name: 'missing-parts-empty',
+    rule: 'parts that are gone are not taken for empty: the root is read again',
+    file: 'src/commands/run/parts.ts',
+    find: 'return this.tries >= MOST_TRIES',
+    replace: 'return true',
+    parts: true,
+  },
+  {
+    name: 'parts-left-at-once',
+    rule: 'parts are removed only when the root that is stored does not name them',
+    file: 'src/repair/round/leftovers.ts',
+    find: 'if (writtenMs > this.round.startedAtMs - leftovers.afterMs) return\n',
+    replace: '',
+    also: {
+      file: 'src/repair/round/leftovers.ts',
+      find: 'const left = unnamed(root, await repair.read(root), seen, nowMs)',
+      replace: 'const left = unnamed(root, found, seen, nowMs)',
+    },
+    parts: true,
+  },
+  {
+    name: 'leftovers-not-renewed',
+    rule: 'before parts are removed, changes that have begun and may name them are made impossible',
+    file: 'src/repair/round/leftovers.ts',
+    find: 'await repair.settle(root, found ?? NOTHING)\n',
+    replace: '',
+    also: {
+      file: 'src/repair/round/leftovers.ts',
+      find: 'if (writtenMs > this.round.startedAtMs - leftovers.afterMs) return\n',
+      replace: '',
+    },
+    parts: true,
   },
   // ---- flushes
   {

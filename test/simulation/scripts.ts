@@ -42,7 +42,8 @@ export async function moveByScript(
   return (reply as readonly Reply[]).map((one) => Number((one as Buffer).toString()))
 }
 
-function callerOf(
+/** A client of this coordinator, as far as commands need one. */
+export function callerOf(
   coordinator: Coordinator,
   host: Host,
   requester: Requester,

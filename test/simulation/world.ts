@@ -36,6 +36,7 @@ export interface Running {
   readonly host: Host
   readonly cluster: Cluster
   readonly coordinator: Coordinator
+  readonly antiEntropy: AntiEntropy
   /** To every node that it has ever opened. */
   readonly links: readonly SimLink[]
 }
@@ -52,6 +53,7 @@ export interface WorldOptions {
   readonly tracing: boolean
   /** How often replicas are compared in the background; 0 = never. */
   readonly antiEntropyMs: number
+  readonly isInParts?: boolean
   /** More are taken for a loop. */
   readonly maxEvents?: number
 }
@@ -210,6 +212,8 @@ export class World {
       maxTags: 16,
       maxValueBytes: 1 << 20,
       maxInFlight: 10_000,
+      // Readers then find that parts are gone, and begin again.
+      ...(this.options.isInParts && { leftPartsMs: 5 }),
       hotKeys: 0,
       maxTrackedKeys: 10_000,
       queueTimeoutMs: QUEUE_TIMEOUT_MS,
@@ -221,9 +225,6 @@ export class World {
     })
     this.countSettling(coordinator)
     if (this.options.seed % 2 === 0) neverTakeTurns(coordinator)
-    const running: Running = { index, host, cluster, coordinator, links }
-    this.coordinators[index] = running
-    this.note(`c${index} starts`)
     const repair: RepairContext = {
       cluster,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
@@ -234,6 +235,7 @@ export class World {
         this.counters.count('records settled past a promise')
         return coordinator.settleRecord(key, record)
       },
+      read: (key) => coordinator.readSettled(key),
       isServing: () => coordinator.isServing,
       owner: `owner-${number}`,
     }
@@ -243,6 +245,9 @@ export class World {
       keysPerSecond: 0,
       random: () => random.next(),
     })
+    const running: Running = { index, host, cluster, coordinator, antiEntropy, links }
+    this.coordinators[index] = running
+    this.note(`c${index} starts`)
     const rebalance = new Rebalance(repair, antiEntropy)
     cluster
       .start()

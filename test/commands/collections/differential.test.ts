@@ -5,9 +5,11 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { startRedis, type RedisServer } from '../../../scripts/redis-server.ts'
+import { sizes } from '../../../src/commands/collections/large/sizes.ts'
 import { COLLECTION_STEPS } from '../../../src/commands/collections/specs.ts'
 import { STREAM_STEPS } from '../../../src/commands/streams/specs.ts'
 import type { Protocol } from '../../../src/commands/reply.ts'
+import { TINY } from '../../support/large.ts'
 import { startRondo, type RunningRondo } from '../../support/rondo.ts'
 import { Oracle } from '../../servers/resp/steps-oracle.ts'
 import { StepExecutor } from '../../servers/resp/steps-executor.ts'
@@ -126,10 +128,14 @@ describe('commands on collections', function () {
   })
 
   for (const nodes of ['memory nodes', 'Redis servers'] as const) {
-    describe(`through a coordinator on ${nodes}`, () => {
+    // There, collections of a few entries are stored in parts.
+    const inParts = nodes === 'memory nodes'
+    describe(`through a coordinator on ${nodes}${inParts ? ', in parts' : ''}`, () => {
+      const whole = { ...sizes }
       let servers: RedisServer[] = []
       let running: RunningRondo
       before(async () => {
+        if (inParts) Object.assign(sizes, TINY)
         if (nodes === 'Redis servers') servers = await Promise.all([1, 2, 3, 4].map(() => startRedis()))
         running = await startRondo({
           ...(servers.length > 0 && { REDIS_URLS: servers.map(({ port }) => `127.0.0.1:${port}`).join(',') }),
@@ -138,6 +144,7 @@ describe('commands on collections', function () {
         })
       })
       after(async () => {
+        Object.assign(sizes, whole)
         await running.stop()
         await Promise.all(servers.map((server) => server.stop()))
       })
