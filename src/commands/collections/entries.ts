@@ -197,6 +197,7 @@ export class Entries implements Collection {
     if (key.length === 0) return true
     const from = bodyOf(bytes, at)
     const last = key.length - 1
+    // Names often begin alike: the call is for those that end alike, too.
     if (bytes[from] !== key[0] || bytes[from + last] !== key[last]) return false
     return key.compare(bytes, from, from + key.length) === 0
   }

@@ -65,10 +65,10 @@ export function membersReply(zset: Collection, chosen: readonly number[], withSc
 
 // ---- reading
 
-const shown = (score: number | null | undefined): Double | null => (score == null ? null : new Double(score))
+const shown = (score: number | null): Double | null => (score === null ? null : new Double(score))
 
 export function zscore(args: readonly Buffer[]): Step {
-  return look(args[1]!, SORTED_SET, (zset) => shown(zset.scoresOf([args[2]!])[0]))
+  return look(args[1]!, SORTED_SET, (zset) => shown(zset.scoresOf([args[2]!])[0]!))
 }
 
 export function zmscore(args: readonly Buffer[]): Step {

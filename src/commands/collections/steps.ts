@@ -226,7 +226,7 @@ export function collectionOrRefusal(held: Held | null, type: CollectionType): Co
   if (!held?.parts || held.parts.isSalvaged || !isOf(held, type) || !isLarge(held.value)) {
     return entriesOrRefusal(held, type)
   }
-  return new LargeCollection(held.kind, held.value, held.parts)
+  return LargeCollection.of(held.kind, held.value, held.parts)
 }
 
 export function undamaged<T>(apply: () => T): T | Stepped {

@@ -41,7 +41,9 @@ const TYPES = {
   sorting: { ...SORT_COMMANDS, ...NAMED_COMMANDS },
 }
 /** Those that can be large. */
-const { streams: _streams, sorting: _sorting, ...IN_PARTS } = TYPES
+const IN_PARTS = Object.fromEntries(
+  Object.entries(TYPES).filter(([type]) => type !== 'streams' && type !== 'sorting'),
+)
 const ADDING_WEIGHTS = { hset: 10, hmset: 10, sadd: 30, zadd: 20, geoadd: 10, lpush: 10, rpush: 10 }
 /** SORT is apart: a Redis whose C library has met a number that is too large takes the next numbers of a SORT for such, too. */
 const { sorting, ...TOGETHER } = TYPES

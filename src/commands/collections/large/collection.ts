@@ -38,8 +38,20 @@ export class LargeCollection implements ChangedInParts, Opened {
   readonly byHash: OpenedIndex | null
   private readonly kind: number | undefined
 
+  /** A step is applied again with the parts that it has asked for: what it has opened is still there. */
+  private static readonly known = new WeakMap<Parts, LargeCollection>()
+
   /** @throws DamagedCollection */
-  constructor(kind: number | undefined, value: Buffer, parts: Parts) {
+  static of(kind: number | undefined, value: Buffer, parts: Parts): LargeCollection {
+    let opened = LargeCollection.known.get(parts)
+    if (opened?.root.bytes !== value) {
+      opened = new LargeCollection(kind, value, parts)
+      LargeCollection.known.set(parts, opened)
+    }
+    return opened
+  }
+
+  private constructor(kind: number | undefined, value: Buffer, parts: Parts) {
     this.kind = kind
     this.root = new Root(kind, value)
     this.hash = new FieldHash(this.root.generation)

@@ -8,6 +8,7 @@ import {
   plainEntry,
   scoredEntry,
 } from '../../../../src/commands/collections/entries.ts'
+import { LargeCollection } from '../../../../src/commands/collections/large/collection.ts'
 import { FieldHash } from '../../../../src/commands/collections/large/field-hash.ts'
 import {
   generationIn,
@@ -179,5 +180,42 @@ describe('large collections', () => {
         { numRuns: 300 },
       ),
     )
+  })
+
+  it('are salvaged with the newest of what the parts say of a member', () => {
+    withSizes(TINY, () => {
+      const flat = flatOf({
+        kind: KIND_SORTED_SET,
+        texts: Array.from({ length: 30 }, (_, i) => [Buffer.from(`m${i}`), Buffer.alloc(0), i]),
+      })
+      const before = split(KIND_SORTED_SET, flat, GENERATION)
+      const read = new PartsInMap(before.root, before.parts)
+      const { value, changedParts } = read.while(() => {
+        const zset = LargeCollection.of(KIND_SORTED_SET, before.root, read)
+        const next = new NewEntries()
+          .keep(zset, 0, 2)
+          .keep(zset, 3, 30)
+          .add(scoredEntry(99, Buffer.from('m2')))
+        return next.changed()
+      })
+      const after = new Map(before.parts)
+      for (const [id, part] of changedParts!) if (part) after.set(id, part)
+      // Each replica that has missed one of the writes.
+      const [byScore] = new Root(KIND_SORTED_SET, value).indexes
+      const ids = [...changedParts!.keys()].filter((id) => before.parts.has(id))
+      expect(ids.length).to.be.greaterThan(2)
+      for (const id of ids) {
+        const parts = new Map(after).set(id, before.parts.get(id)!)
+        if (byScore!.ids(0, byScore!.length).includes(id)) {
+          expect(() => back(KIND_SORTED_SET, { root: value, parts })).to.throw(PartsChanged)
+        }
+        const salvaged = Entries.of(
+          back(KIND_SORTED_SET, { root: value, parts }, true),
+          layoutOf(KIND_SORTED_SET).shape,
+        )
+        expect(salvaged.length).to.equal(30)
+        expect(salvaged.score(salvaged.indexOf(Buffer.from('m2')))).to.equal(99)
+      }
+    })
   })
 })
