@@ -282,7 +282,7 @@ export class PartsOf {
         return held(next, own.changed(value, next.changedParts ?? new Map()))
       }
       // Of another key: its parts stay there.
-      const flat = yield* this.computed(() => flatten(kind, value, next.parts!))
+      const flat = yield* this.computed(() => flatten(kind, value, next.parts))
       return this.divided(key, { ...next, value: flat })
     }
     return isTooLong(next) ? this.divided(key, next) : held(next, undefined)

@@ -174,7 +174,7 @@ describe('large collections', function () {
       Object.assign(sizes, TINY)
       try {
         await start({ READ_CONSISTENCY: level, WRITE_CONSISTENCY: level })
-        const ask = (...args: string[]) => client.sendCommand(args) as Promise<unknown>
+        const ask = (...args: string[]) => client.sendCommand<unknown>(args)
         const values = Array.from({ length: 40 }, (_, n) => `value ${n}`)
         await ask('RPUSH', '{t}list', ...values)
         await ask('HSET', '{t}hash', ...values.flatMap((value, n) => [`f${n}`, value]))
