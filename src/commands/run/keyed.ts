@@ -357,7 +357,7 @@ function throwFailure(
 /** Applies the step to one key atomically. */
 async function updateStep(caller: Caller, step: Step, command: string): Promise<Reply> {
   const call = oneCall(caller)
-  if (caller.store.leftovers.isLarge(step.keys[0]!)) {
+  if (caller.store.collections.isLarge(step.keys[0]!)) {
     return runTogether(caller, step, command, caller.writeLevel, call)
   }
   try {

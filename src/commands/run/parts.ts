@@ -189,7 +189,7 @@ export async function refresh(
 
 /** All operations of a command together have the time of one. */
 export function oneCall({ store }: Pick<Caller, 'store'>): ClientCall {
-  return { gone: false, dueAtMs: store.leftovers.dueAtMs() }
+  return { gone: false, dueAtMs: store.collections.dueAtMs() }
 }
 
 /** Reads and stores the parts that one run of a command needs. */
@@ -253,7 +253,7 @@ export class PartsOf {
     const found = await allInSlices(caller, named.length, (i) => this.readOne(parts, named[i]))
     const isWhole = found.every((part) => part !== null)
     if (!isWhole && !parts.isSalvaged) throw PARTS_CHANGED
-    if (!isWhole) caller.store.leftovers.salvaged()
+    if (!isWhole) caller.store.collections.salvaged()
     for (const [i, id] of ids.entries()) parts.put(id, found[i]!)
   }
 
@@ -389,7 +389,7 @@ export class PartsOf {
   }
 
   private draw(values: number): number {
-    return this.caller.store.leftovers.draw(values)
+    return this.caller.store.collections.draw(values)
   }
 }
 
@@ -414,7 +414,7 @@ export function isLarge(record: StoredRecord | null): boolean {
 
 /** The parts that one record named and its successor does not: nobody will read them any more. */
 export function leaveParts(
-  store: Pick<KeyStore, 'leftovers'>,
+  store: Pick<KeyStore, 'collections'>,
   key: Buffer,
   before: StoredRecord | null,
   after: StoredRecord | null,
@@ -423,7 +423,7 @@ export function leaveParts(
   if (before === after) return
   const left = before && isLarge(before) ? leftBetween(key, before, after) : []
   left.push(...(parts?.orphansOf(key, after) ?? []))
-  if (left.length > 0) store.leftovers.leave(key, left)
+  if (left.length > 0) store.collections.leave(key, left)
 }
 
 function leftBetween(key: Buffer, before: StoredRecord, after: StoredRecord | null): LeftPart[] {

@@ -371,7 +371,7 @@ async function transactOnce(
       : transactKeysSlowly(store, keys, slowly, options))
     for (const [i, key] of keys.entries()) {
       leaveParts(store, key, before[i]!, after[i]!, parts)
-      if (parts) store.leftovers.noteLarge(key, isLarge(after[i]!))
+      if (parts) store.collections.noteLarge(key, isLarge(after[i]!))
     }
   } catch (error) {
     if (error !== STOPPED) throw error
