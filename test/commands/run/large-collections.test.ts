@@ -18,7 +18,7 @@ import { restore, take } from '../../support/snapshots.ts'
 import { startRondo, type RunningRondo } from '../../support/rondo.ts'
 
 const ENTRIES = 20_000
-const AT_ONCE = 2000
+const AT_ONCE = 5000
 const WHOLE = { ...sizes }
 
 async function clientOf({ rondo }: RunningRondo) {
