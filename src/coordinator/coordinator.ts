@@ -541,7 +541,7 @@ export class Coordinator implements KeyStore {
     const { sizes } = this.context
     const bytes = keys.reduce((sum, key) => sum + sizes.expected(key), 0)
     const { replicas } = placed[0]!
-    const start = () => this.startTransaction(placed, modify, done, level)
+    const start = () => this.startTransaction(placed, modify, done, level, asked.isPutOff ?? false)
     this.admission.enter({ operation: { start }, done, replicas, bytes })
   }
 
@@ -550,13 +550,14 @@ export class Coordinator implements KeyStore {
     modify: ModifyAllSlowly,
     done: TransactDone,
     level: ConsistencyLevel,
+    isPutOff: boolean,
   ): void {
     const { context } = this
     const { queues } = context
     const names = placed.map(({ key }) => nameOf(key))
     if (queues.enterAll(names)) {
       newTransaction(context, placed, level, modify, done).startQueued(queues, names)
-    } else new QueuedTransaction(context, queues, names, placed, level, modify, done).start()
+    } else new QueuedTransaction(context, queues, names, placed, level, modify, done, isPutOff).start()
   }
 
   private placed(keys: readonly Buffer[]): PlacedKey[] {

@@ -365,7 +365,7 @@ async function updateStep(caller: Caller, step: Step, command: string): Promise<
     countLookups(caller, command, lookups)
     return reply
   } catch (error) {
-    if (error === MEETS_PARTS) return runTogether(caller, step, command, caller.writeLevel, call)
+    if (error === MEETS_PARTS) return runTogether(caller, step, command, caller.writeLevel, call, true)
     throw error
   }
 }
