@@ -34,7 +34,7 @@ import { Background } from './background.ts'
 import { NodeChannels } from './channels/channels.ts'
 import { KeyWaiters, type Looked } from './waiting/waiters.ts'
 import { clusterView, type ClusterView } from './cluster-view.ts'
-import { LeftoverParts } from './collections/leftovers.ts'
+import { CollectionParts } from './collections/parts.ts'
 import { askedBy, type CoordinatorContext, type Failing, type Replicas } from './context.ts'
 import { foreignLifeMs } from './ask.ts'
 import { explain, type Explanation } from './explain.ts'
@@ -122,7 +122,7 @@ export class Coordinator implements KeyStore {
   readonly channels: NodeChannels
   readonly waiters: KeyWaiters
   readonly tracking: NodeTracking
-  readonly leftovers: LeftoverParts
+  readonly collections: CollectionParts
   readonly usage: KeyUsage | null
   private readonly hotKeys: HotKeys | null
   private readonly pages = new Pages(PAGES_AT_ONCE)
@@ -147,7 +147,7 @@ export class Coordinator implements KeyStore {
       nowMs: () => this.nowMs(),
       peek: (key, done) => this.peek(key, 'head', done),
     })
-    this.leftovers = new LeftoverParts({
+    this.collections = new CollectionParts({
       ...options,
       cluster,
       background,
@@ -541,7 +541,7 @@ export class Coordinator implements KeyStore {
     const { sizes } = this.context
     const bytes = keys.reduce((sum, key) => sum + sizes.expected(key), 0)
     const { replicas } = placed[0]!
-    const start = () => this.startTransaction(placed, modify, done, level)
+    const start = () => this.startTransaction(placed, modify, done, level, asked.isPutOff ?? false)
     this.admission.enter({ operation: { start }, done, replicas, bytes })
   }
 
@@ -550,13 +550,14 @@ export class Coordinator implements KeyStore {
     modify: ModifyAllSlowly,
     done: TransactDone,
     level: ConsistencyLevel,
+    isPutOff: boolean,
   ): void {
     const { context } = this
     const { queues } = context
     const names = placed.map(({ key }) => nameOf(key))
     if (queues.enterAll(names)) {
       newTransaction(context, placed, level, modify, done).startQueued(queues, names)
-    } else new QueuedTransaction(context, queues, names, placed, level, modify, done).start()
+    } else new QueuedTransaction(context, queues, names, placed, level, modify, done, isPutOff).start()
   }
 
   private placed(keys: readonly Buffer[]): PlacedKey[] {

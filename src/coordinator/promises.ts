@@ -26,6 +26,8 @@ export interface CallOptions {
   readonly level: ConsistencyLevel
   /** Where many requests share a connection: the one that asks. */
   readonly call?: ClientCall | undefined
+  /** Of a transaction: see TransactDone. */
+  readonly isPutOff?: boolean
   /** Called before the promise is settled, if the answer is that of nodes. */
   readonly onServed?: (by: ServedBy) => void
 }
@@ -191,11 +193,11 @@ export function transactKeysSlowly(
   store: KeyStore,
   keys: readonly Buffer[],
   modify: ModifyAllSlowly,
-  { requester, level, call }: CallOptions,
+  { requester, level, call, isPutOff = false }: CallOptions,
 ): Promise<Transacted> {
   return new Promise((resolve, failed) => {
     const transacted: TransactDone['transacted'] = (before, after) => resolve({ before, after })
-    const done: TransactDone = { requester, call, transacted, failed }
+    const done: TransactDone = { requester, call, isPutOff, transacted, failed }
     store.transactSlowly(keys, modify, done, level)
   })
 }

@@ -18,6 +18,7 @@ import { clientKey, TAGS_DATABASE } from '../core/keys.ts'
 import { isRoot, namedKeysIn } from '../core/large-root.ts'
 import { decodeTags } from '../core/tags.ts'
 import { recordLine, type SavedRecord } from './format.ts'
+import type { SnapshotLines } from './file-writer.ts'
 import type { Counts } from './job.ts'
 import { inTurns, patiently, type PatienceOptions } from './patience.ts'
 
@@ -43,7 +44,7 @@ const RESTS = 3
 /** How much the size of the largest value counts that was read some time ago. */
 const FADING = 0.95
 
-export async function* linesOf(options: TakeOptions): AsyncGenerator<{ text: string; keys: number }> {
+export async function* linesOf(options: TakeOptions): AsyncGenerator<SnapshotLines> {
   const { store, signal, counts } = options
   let [cursor, atOnce, largest] = ['0', FIRST_BATCH, 1]
   do {
@@ -89,7 +90,7 @@ async function* withItsParts(
   options: TakeOptions,
   key: Buffer,
   found: SavedRecord | null,
-): AsyncGenerator<{ text: string; keys: number }, SavedRecord | null> {
+): AsyncGenerator<SnapshotLines, SavedRecord | null> {
   let root = found
   for (let tries = 0; tries < MOST_TRIES; tries++) {
     if (!root || !isRoot(root.kind, root.value)) return root
@@ -102,7 +103,7 @@ async function* withItsParts(
       )
       const lines = records.flatMap((record) => (record ? [recordLine(record)!] : []))
       missing -= lines.length
-      yield { text: lines.join(''), keys: 0 }
+      yield { text: lines.join(''), keys: 0, parts: lines.length }
       if (lines.length < some.length) break
     }
     if (missing === 0) return root

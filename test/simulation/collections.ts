@@ -69,7 +69,9 @@ export function lookAt(step: Step, record: StoredRecord | null): Reply {
 /** @throws Error if the step has refused */
 export function toldBy(kind: CollectionKind, reply: Reply): Told {
   if (reply instanceof RespError) throw new Error(`${kind} was refused: ${reply.text}`)
-  const items = itemsOf(reply, 2)?.map((item) => String(item instanceof Double ? item.value : item))
+  const items = itemsOf(reply, 2)?.map((item) =>
+    item instanceof Double ? String(item.value) : String(item as Buffer),
+  )
   if (!items) return reply === null ? null : Number(reply)
   if (items.length === 0) return null
   if (kind === 'elements') return items.join(',')

@@ -297,6 +297,8 @@ export class World {
     const which =
       event.kind === 'node-completeness' ? ` ${event.to}` : event.kind === 'fill' ? ` ${event.state}` : ''
     this.counters.count(`event: ${event.kind}${which}`)
+    if (event.kind === 'anti-entropy' && event.removedParts > 0)
+      this.counters.count('a round has removed parts')
     this.note(`c${index} tells ${event.kind}`, () => JSON.stringify(event))
     // A node that fails may stop a repair; a mistake in the code may not.
     if (event.kind === 'background-failed' && /^(Type|Range|Reference)Error/.test(event.why)) {

@@ -357,7 +357,7 @@ function throwFailure(
 /** Applies the step to one key atomically. */
 async function updateStep(caller: Caller, step: Step, command: string): Promise<Reply> {
   const call = oneCall(caller)
-  if (caller.store.leftovers.isLarge(step.keys[0]!)) {
+  if (caller.store.collections.isLarge(step.keys[0]!)) {
     return runTogether(caller, step, command, caller.writeLevel, call)
   }
   try {
@@ -365,7 +365,7 @@ async function updateStep(caller: Caller, step: Step, command: string): Promise<
     countLookups(caller, command, lookups)
     return reply
   } catch (error) {
-    if (error === MEETS_PARTS) return runTogether(caller, step, command, caller.writeLevel, call)
+    if (error === MEETS_PARTS) return runTogether(caller, step, command, caller.writeLevel, call, true)
     throw error
   }
 }

@@ -53,7 +53,8 @@ interface ChangedBy {
 }
 
 function refusing(error: RondoError): ChangedBy {
-  return { reply: null, lookups: NO_LOOKUPS, modified: { kind: 'refuse', error } }
+  const isPutOff = error === MEETS_PARTS
+  return { reply: null, lookups: NO_LOOKUPS, modified: { kind: 'refuse', error, isPutOff } }
 }
 
 /** What the step makes of the key's record. */

@@ -36,7 +36,7 @@ import { sizes } from '../collections/large/sizes.ts'
 import { splitOrRefusal } from '../collections/steps.ts'
 import type { Caller } from '../model.ts'
 import { NeedsParts, PartsChanged, type Held, type Parts, type Step, type Stepped } from '../step.ts'
-import { tooMuchWork } from './answer-limit.ts'
+import { tooMuchOfCollections } from './answer-limit.ts'
 import { applyTo, wholesOf, type Known } from './known.ts'
 import { MoreKeys } from './more-keys.ts'
 import { allInSlices } from './slices.ts'
@@ -189,7 +189,7 @@ export async function refresh(
 
 /** All operations of a command together have the time of one. */
 export function oneCall({ store }: Pick<Caller, 'store'>): ClientCall {
-  return { gone: false, dueAtMs: store.leftovers.dueAtMs() }
+  return { gone: false, dueAtMs: store.collections.dueAtMs() }
 }
 
 /** Reads and stores the parts that one run of a command needs. */
@@ -220,9 +220,8 @@ export class PartsOf {
     this.bytes += bytes
     this.caller.account.add(bytes)
     if (this.bytes > this.caller.settings.maxCommandBytes) {
-      throw new RondoError('BAD_REQUEST', tooMuchWork(this.caller.settings).slice('ERR '.length), {
-        outcome: 'not-applied',
-      })
+      const sentence = tooMuchOfCollections(this.caller.settings)
+      throw new RondoError('BAD_REQUEST', sentence, { outcome: 'not-applied' })
     }
     if (this.caller.account.isRefused) throw this.caller.account.refusal()
   }
@@ -254,7 +253,7 @@ export class PartsOf {
     const found = await allInSlices(caller, named.length, (i) => this.readOne(parts, named[i]))
     const isWhole = found.every((part) => part !== null)
     if (!isWhole && !parts.isSalvaged) throw PARTS_CHANGED
-    if (!isWhole) caller.store.leftovers.salvaged()
+    if (!isWhole) caller.store.collections.salvaged()
     for (const [i, id] of ids.entries()) parts.put(id, found[i]!)
   }
 
@@ -283,7 +282,7 @@ export class PartsOf {
         return held(next, own.changed(value, next.changedParts ?? new Map()))
       }
       // Of another key: its parts stay there.
-      const flat = yield* this.computed(() => flatten(kind, value, next.parts!))
+      const flat = yield* this.computed(() => flatten(kind, value, next.parts))
       return this.divided(key, { ...next, value: flat })
     }
     return isTooLong(next) ? this.divided(key, next) : held(next, undefined)
@@ -390,7 +389,7 @@ export class PartsOf {
   }
 
   private draw(values: number): number {
-    return this.caller.store.leftovers.draw(values)
+    return this.caller.store.collections.draw(values)
   }
 }
 
@@ -415,7 +414,7 @@ export function isLarge(record: StoredRecord | null): boolean {
 
 /** The parts that one record named and its successor does not: nobody will read them any more. */
 export function leaveParts(
-  store: Pick<KeyStore, 'leftovers'>,
+  store: Pick<KeyStore, 'collections'>,
   key: Buffer,
   before: StoredRecord | null,
   after: StoredRecord | null,
@@ -424,7 +423,7 @@ export function leaveParts(
   if (before === after) return
   const left = before && isLarge(before) ? leftBetween(key, before, after) : []
   left.push(...(parts?.orphansOf(key, after) ?? []))
-  if (left.length > 0) store.leftovers.leave(key, left)
+  if (left.length > 0) store.collections.leave(key, left)
 }
 
 function leftBetween(key: Buffer, before: StoredRecord, after: StoredRecord | null): LeftPart[] {

@@ -87,6 +87,7 @@ type Change = (
  * Runs a command on several keys atomically.
  *
  * @param command its name
+ * @param isPutOff an update has just been put off for it
  * @param partsCall it is known to need parts of large collections, and this is the time that it has
  */
 export async function runTogether(
@@ -95,6 +96,7 @@ export async function runTogether(
   command: string,
   level = caller.writeLevel,
   partsCall: ClientCall | null = null,
+  isPutOff = false,
 ): Promise<Reply> {
   const { store } = caller
   const { maxBatchKeys } = caller.settings
@@ -117,7 +119,7 @@ export async function runTogether(
         done = outcome
         return outcome.next
       },
-      { call: call ?? partsCall ?? undefined, level, meetsParts: partsCall !== null },
+      { call: call ?? partsCall ?? undefined, level, meetsParts: partsCall !== null, isPutOff },
     ),
   )
   countLookups(caller, command, done.lookups[0]!)
@@ -293,7 +295,7 @@ function* excessOf(
   return null
 }
 
-interface TransactOptions extends Partial<Pick<CallOptions, 'call' | 'level'>> {
+interface TransactOptions extends Partial<Pick<CallOptions, 'call' | 'level' | 'isPutOff'>> {
   readonly meetsParts?: boolean
 }
 
@@ -329,7 +331,7 @@ async function transactOnce(
   pace: Pace,
   change: (current: readonly (StoredRecord | null)[], now: number) => ReturnType<Change>,
   parts: PartsOf | null,
-  more: Partial<Pick<CallOptions, 'call' | 'level'>>,
+  more: Partial<Pick<CallOptions, 'call' | 'level' | 'isPutOff'>>,
 ): Promise<void> {
   const { store, work, account } = caller
   const decided = (next: Next | RondoError | null) => decidedBy(caller, next)
@@ -371,7 +373,7 @@ async function transactOnce(
       : transactKeysSlowly(store, keys, slowly, options))
     for (const [i, key] of keys.entries()) {
       leaveParts(store, key, before[i]!, after[i]!, parts)
-      if (parts) store.leftovers.noteLarge(key, isLarge(after[i]!))
+      if (parts) store.collections.noteLarge(key, isLarge(after[i]!))
     }
   } catch (error) {
     if (error !== STOPPED) throw error

@@ -1,5 +1,5 @@
 /** What the commands tell of large collections, whose parts are records of their own (commands/collections/large/). */
-export interface Leftovers {
+export interface Collections {
   /**
    * What is stored under this key does not name these parts any more: they are removed when nobody can be reading them.
    *

@@ -2,6 +2,9 @@
  * Large collections through a whole Rondo: what was stored is there, element by element, at each level, and although a node
  * is killed and wiped meanwhile; clients see one key; and of what was deleted no part stays on any node.
  */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect } from 'chai'
 import { createClient } from 'redis'
 import { startRedis, type RedisServer } from '../../../scripts/redis-server.ts'
@@ -11,10 +14,11 @@ import type { Environment } from '../../../src/config/environment.ts'
 import { leftovers } from '../../../src/repair/round/leftovers.ts'
 import { TINY } from '../../support/large.ts'
 import { call } from '../../support/raw-http.ts'
+import { restore, take } from '../../support/snapshots.ts'
 import { startRondo, type RunningRondo } from '../../support/rondo.ts'
 
 const ENTRIES = 20_000
-const AT_ONCE = 2000
+const AT_ONCE = 5000
 const WHOLE = { ...sizes }
 
 async function clientOf({ rondo }: RunningRondo) {
@@ -138,12 +142,39 @@ describe('large collections', function () {
     expect(part).to.include('__rondo:')
   })
 
+  it('are in snapshots, whole, and are restored after a FLUSHALL and over a smaller one', async () => {
+    Object.assign(sizes, TINY)
+    const dir = await mkdtemp(join(tmpdir(), 'rondo-large-'))
+    try {
+      await start({ SNAPSHOT_DIR: dir })
+      const fields = Object.fromEntries(Array.from({ length: 60 }, (_, n) => [`field ${n}`, `value ${n}`]))
+      const members = Array.from({ length: 60 }, (_, n) => ({ score: n, value: `member ${n}` }))
+      await client.hSet('hash', fields)
+      await client.zAdd('sorted', members)
+      expect(await take(running, 'first')).to.include({ state: 'finished', keys: 2 })
+      await client.flushAll()
+
+      expect(await restore(running, 'first')).to.include({ state: 'finished', restored: 2, failed: 0 })
+      expect({ ...(await client.hGetAll('hash')) }).to.deep.equal(fields)
+      expect(await client.zRangeWithScores('sorted', 0, -1)).to.deep.equal(
+        members.map(({ score, value }) => ({ value, score })),
+      )
+      await client.hSet('hash', 'field 0', 'later')
+      expect(await restore(running, 'first')).to.include({ restored: 0, kept: 2, failed: 0 })
+      expect(await client.hGet('hash', 'field 0')).to.equal('later')
+      expect(await client.hLen('hash')).to.equal(60)
+    } finally {
+      Object.assign(sizes, WHOLE)
+      await rm(dir, { recursive: true })
+    }
+  })
+
   for (const level of ['one', 'quorum'] as const) {
     it(`are what every kind of command works on, at ${level}`, async () => {
       Object.assign(sizes, TINY)
       try {
         await start({ READ_CONSISTENCY: level, WRITE_CONSISTENCY: level })
-        const ask = (...args: string[]) => client.sendCommand(args) as Promise<unknown>
+        const ask = (...args: string[]) => client.sendCommand<unknown>(args)
         const values = Array.from({ length: 40 }, (_, n) => `value ${n}`)
         await ask('RPUSH', '{t}list', ...values)
         await ask('HSET', '{t}hash', ...values.flatMap((value, n) => [`f${n}`, value]))

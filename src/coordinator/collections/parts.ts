@@ -16,9 +16,9 @@ import { RondoError } from '../../core/errors.ts'
 import { namedKeysIn } from '../../core/large-root.ts'
 import { removeParts } from '../../cluster/remove-parts.ts'
 import type { Background } from '../background.ts'
-import type { LeftPart, Leftovers } from './api.ts'
+import type { LeftPart, Collections } from './api.ts'
 
-export interface LeftoversOptions {
+export interface CollectionPartsOptions {
   readonly cluster: Cluster
   readonly timers: Timers
   readonly clock: MonotonicClock
@@ -48,8 +48,8 @@ interface Waiting extends LeftPart {
   readonly dueAtMs: number
 }
 
-export class LeftoverParts implements Leftovers {
-  private readonly options: LeftoversOptions
+export class CollectionParts implements Collections {
+  private readonly options: CollectionPartsOptions
   private waiting: Waiting[] = []
   /** Names of large collections, as latin1. */
   private readonly large = new Set<string>()
@@ -59,7 +59,7 @@ export class LeftoverParts implements Leftovers {
   private salvages = 0
   private toldAtMs = -Infinity
 
-  constructor(options: LeftoversOptions) {
+  constructor(options: CollectionPartsOptions) {
     this.options = options
   }
 
