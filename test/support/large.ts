@@ -3,7 +3,7 @@ import type { Entries } from '../../src/commands/collections/entries.ts'
 import { FieldHash } from '../../src/commands/collections/large/field-hash.ts'
 import { readCurrentPart } from '../../src/commands/collections/large/part.ts'
 import { partIdsIn, Root, type Rows } from '../../src/commands/collections/large/root.ts'
-import { sizes } from '../../src/commands/collections/large/sizes.ts'
+import { mostPartBytes, sizes } from '../../src/commands/collections/large/sizes.ts'
 import { NeedsParts, type Parts } from '../../src/commands/step.ts'
 
 /** Collections of a few entries have many parts meanwhile. */
@@ -84,6 +84,7 @@ export function expectWhole(kind: number, value: Buffer, parts: ReadonlyMap<numb
       const name = { generation, id: rows.id(k) }
       const entries = readCurrentPart(parts.get(name.id)!, name, rows.stamp(k), rows.count(k), layout.shape)
       check(rows.bytes(k) === entries.runBytes(0, entries.length), 'the bytes of a part')
+      check(rows.count(k) === 1 || rows.bytes(k) <= mostPartBytes(root.entryBytes), 'the size of a part')
       bytes += rows.bytes(k)
       for (let i = 0; i < entries.length; i++) {
         found.push(entries.run(i, i + 1).toString('latin1'))
