@@ -19,6 +19,7 @@ const ROUND: Parts<'anti-entropy'> = {
   copied: 12,
   movedHome: 0,
   forgotten: 0,
+  removedParts: 0,
   evicting: [],
 }
 const FLUSH = { database: null, deleted: 20_000, failed: 0, seconds: 5, finished: false, stopped: null }
@@ -96,6 +97,7 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
     { node, keys: 500, about: false },
     { node, keys: 90_000, about: true },
   ],
+  'collection-salvaged': [{ times: 3 }],
   'keys-misplaced': [{ node, keys: 500 }],
   'cluster-known': [
     { cluster: 'c', founded: true },

@@ -319,6 +319,7 @@ export class Rondo {
       timers,
       emit,
       settle: (key, record) => this.coordinator.settleRecord(key, record),
+      read: (key) => this.coordinator.readSettled(key),
       isServing: () => this.coordinator.isServing,
       owner: coordinatorId(this.number),
     }

@@ -34,7 +34,39 @@ export interface SeenPart extends Seen {
 /** A live value. */
 export interface Held extends Seen, Tagged {
   readonly value: Buffer
+  /** If the value is the root of a large collection (collections/large/). */
+  readonly parts?: Parts
+  /** In a result: what is stored together with this root, by id; null = the part is deleted. */
+  readonly changedParts?: ReadonlyMap<number, Buffer | null>
 }
+
+/** The parts of a large collection that have been read so far. */
+export interface Parts {
+  /**
+   * In the order of the ids. Null only when salvaging.
+   *
+   * @throws NeedsParts if one of them has not been read yet
+   */
+  get(ids: readonly number[]): readonly (Buffer | null)[]
+  /** Root and parts do not match, again and again: what is there is what the collection holds. */
+  readonly isSalvaged: boolean
+}
+
+/** A step cannot go on without these parts: it is applied again when they have been read. */
+export class NeedsParts extends Error {
+  readonly ids: readonly number[]
+  /** The root that names them. */
+  readonly value: Buffer
+
+  constructor(ids: readonly number[], value: Buffer) {
+    super('parts of a large collection have not been read')
+    this.ids = ids
+    this.value = value
+  }
+}
+
+/** Root and parts are not of the same moment: another change came in between, and all is read again. */
+export class PartsChanged extends Error {}
 
 /** What a script has published: it is sent once the result is stored. */
 export interface Publication {

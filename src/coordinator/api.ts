@@ -13,6 +13,7 @@ import type { RondoError } from '../core/errors.ts'
 import type { Completeness } from '../core/events.ts'
 import type { Part } from '../core/part.ts'
 import type { Channels } from './channels/api.ts'
+import type { Collections } from './collections/api.ts'
 import type { ClusterView } from './cluster-view.ts'
 import type { Failing } from './context.ts'
 import type { Explanation } from './explain.ts'
@@ -37,6 +38,7 @@ export type {
   SubscriptionKind,
 } from './channels/api.ts'
 export type { ClusterView, MemberView } from './cluster-view.ts'
+export type { LeftPart, Collections } from './collections/api.ts'
 export type { ServedBy } from './context.ts'
 export type { ClientCall, Requester } from './requester.ts'
 export type { Explanation, ReplicaView } from './explain.ts'
@@ -94,6 +96,8 @@ export interface KeyStore {
   readonly waiters: Waiters
   /** Telling clients which keys change. */
   readonly tracking: Tracking
+  /** Parts of large collections that are not needed any more. */
+  readonly collections: Collections
   /** The hottest and the largest keys; null = not watched. */
   readonly usage: KeyUsage | null
   /** Reads at `one` of what is kept in this process, for servers that look there first; null or absent = nothing is kept. */

@@ -20,7 +20,7 @@ import type { ConsistencyLevel } from '../core/consistency.ts'
 import { Deadlines } from '../core/deadlines.ts'
 import type { Emit } from '../core/events.ts'
 import type { Floors } from '../core/floors.ts'
-import { clientKey, TAGS_DATABASE } from '../core/keys.ts'
+import { clientKey, isHidden } from '../core/keys.ts'
 import { checkKey } from '../core/key-names.ts'
 import { ownLifeMs } from '../core/lifetime.ts'
 import { MAX_TAG_BYTES } from '../core/tags.ts'
@@ -34,6 +34,7 @@ import { Background } from './background.ts'
 import { NodeChannels } from './channels/channels.ts'
 import { KeyWaiters, type Looked } from './waiting/waiters.ts'
 import { clusterView, type ClusterView } from './cluster-view.ts'
+import { CollectionParts } from './collections/parts.ts'
 import { askedBy, type CoordinatorContext, type Failing, type Replicas } from './context.ts'
 import { foreignLifeMs } from './ask.ts'
 import { explain, type Explanation } from './explain.ts'
@@ -92,6 +93,8 @@ export interface CoordinatorOptions {
   readonly near?: NearCache | null
   readonly clock: Clock
   readonly timers: Timers
+  /** How long parts of collections stay that are not needed any more; by default twice requestTimeoutMs. */
+  readonly leftPartsMs?: number
   /** Of keys that clients may keep (tracking/table.ts). */
   readonly maxTrackedKeys: number
   /** Returns a number in [0, 1). */
@@ -123,6 +126,7 @@ export class Coordinator implements KeyStore {
   readonly channels: NodeChannels
   readonly waiters: KeyWaiters
   readonly tracking: NodeTracking
+  readonly collections: CollectionParts
   readonly usage: KeyUsage | null
   readonly near: NearReads | null
   private readonly hotKeys: HotKeys | null
@@ -149,6 +153,12 @@ export class Coordinator implements KeyStore {
       maxItems: options.maxTrackedKeys,
       nowMs: () => this.nowMs(),
       peek: (key, done) => this.peek(key, 'head', done),
+    })
+    this.collections = new CollectionParts({
+      ...options,
+      cluster,
+      background,
+      read: (key) => this.readSettled(key),
     })
     this.admission = new Admission(options)
     this.keyCount = new KeyCount((isWanted) => this.walkAll(isWanted), options)
@@ -283,6 +293,11 @@ export class Coordinator implements KeyStore {
         ? ReadOne.ofValue(context, key, replicas, bytes, done)
         : QuorumRead.ofValue(context, key, replicas, level, bytes, done, settle)
     operation.start()
+  }
+
+  /** What a majority of its home replicas holds, without waiting for room: for repairs. */
+  readSettled(key: Buffer): Promise<StoredRecord | null> {
+    return new Promise((read, failed) => this.startRead(key, { read, failed }, 'quorum'))
   }
 
   /** What the key holds, if it lives; without waiting for room, and without counting as a use. */
@@ -535,7 +550,7 @@ export class Coordinator implements KeyStore {
     const { sizes } = this.context
     const bytes = keys.reduce((sum, key) => sum + sizes.expected(key), 0)
     const { replicas } = placed[0]!
-    const start = () => this.startTransaction(placed, modify, done, level)
+    const start = () => this.startTransaction(placed, modify, done, level, asked.isPutOff ?? false)
     this.admission.enter({ operation: { start }, done, replicas, bytes })
   }
 
@@ -544,13 +559,14 @@ export class Coordinator implements KeyStore {
     modify: ModifyAllSlowly,
     done: TransactDone,
     level: ConsistencyLevel,
+    isPutOff: boolean,
   ): void {
     const { context } = this
     const { queues } = context
     const names = placed.map(({ key }) => nameOf(key))
     if (queues.enterAll(names)) {
       newTransaction(context, placed, level, modify, done).startQueued(queues, names)
-    } else new QueuedTransaction(context, queues, names, placed, level, modify, done).start()
+    } else new QueuedTransaction(context, queues, names, placed, level, modify, done, isPutOff).start()
   }
 
   private placed(keys: readonly Buffer[]): PlacedKey[] {
@@ -722,7 +738,7 @@ export class Coordinator implements KeyStore {
       if (page.restarted) counts.clear()
       for (const key of page.keys) {
         const { database } = clientKey(key)!
-        if (database === TAGS_DATABASE) continue
+        if (isHidden(database)) continue
         counts.set(database, (counts.get(database) ?? 0) + 1)
       }
       cursor = page.cursor

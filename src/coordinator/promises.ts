@@ -26,6 +26,8 @@ export interface CallOptions {
   readonly level: ConsistencyLevel
   /** Where many requests share a connection: the one that asks. */
   readonly call?: ClientCall | undefined
+  /** Of a transaction: see TransactDone. */
+  readonly isPutOff?: boolean
   /** Called before the promise is settled, if the answer is that of nodes. */
   readonly onServed?: (by: ServedBy) => void
 }
@@ -168,14 +170,21 @@ export function updateKey(
   })
 }
 
+/** Records before and after a transaction, by key. */
+export interface Transacted {
+  readonly before: readonly (StoredRecord | null)[]
+  readonly after: readonly (StoredRecord | null)[]
+}
+
 export function transactKeys(
   store: KeyStore,
   keys: readonly Buffer[],
   modify: ModifyAll,
   { requester, level, call }: CallOptions,
-): Promise<void> {
+): Promise<Transacted> {
   return new Promise((resolve, failed) => {
-    const done: TransactDone = { requester, call, transacted: () => resolve(), failed }
+    const transacted: TransactDone['transacted'] = (before, after) => resolve({ before, after })
+    const done: TransactDone = { requester, call, transacted, failed }
     store.transact(keys, modify, done, level)
   })
 }
@@ -184,10 +193,11 @@ export function transactKeysSlowly(
   store: KeyStore,
   keys: readonly Buffer[],
   modify: ModifyAllSlowly,
-  { requester, level, call }: CallOptions,
-): Promise<void> {
+  { requester, level, call, isPutOff = false }: CallOptions,
+): Promise<Transacted> {
   return new Promise((resolve, failed) => {
-    const done: TransactDone = { requester, call, transacted: () => resolve(), failed }
+    const transacted: TransactDone['transacted'] = (before, after) => resolve({ before, after })
+    const done: TransactDone = { requester, call, isPutOff, transacted, failed }
     store.transactSlowly(keys, modify, done, level)
   })
 }

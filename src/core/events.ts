@@ -55,6 +55,8 @@ export type RondoEvent =
   | { kind: 'node-older'; node: string; sinceMs: number; othersMs: number }
   /** `about`: estimated from some of its keys. */
   | { kind: 'node-had-keys'; node: string; keys: number; about: boolean }
+  /** Parts of large collections were nowhere, so often since the last event: what is left was read. */
+  | { kind: 'collection-salvaged'; times: number }
   | { kind: 'keys-misplaced'; node: string; keys: number }
   | { kind: 'cluster-known'; cluster: string; founded: boolean }
   | { kind: 'cluster-left'; cluster: string; members: number; other: string; otherMembers: number }
@@ -114,6 +116,7 @@ export type RondoEvent =
       copied: number
       movedHome: number
       forgotten: number
+      removedParts: number
       evicting: readonly string[]
     }
   /** A command of the Redis protocol failed on our side. `before`: failures of this kind since the last one reported. */

@@ -12,6 +12,7 @@
 import { compareVersions, VERSION_ZERO, type Version } from './clock.ts'
 import { RecordHead } from './codec.ts'
 import { clientKey, outlivesFlushes, TAGS_DATABASE } from './keys.ts'
+import { isPartKey, rootOf } from './part-keys.ts'
 
 export interface Floor {
   /** Null = all. */
@@ -34,7 +35,8 @@ export class Floors {
 
   /** The floor of a key, by its name on the nodes; VERSION_ZERO = none, as for internal keys and scripts. */
   of(key: Buffer): Version {
-    const named = clientKey(key)
+    // What is flushed with a collection is flushed with its parts.
+    const named = clientKey(isPartKey(key) ? rootOf(key) : key)
     let highest = VERSION_ZERO
     if (named === null || (named.database === TAGS_DATABASE && outlivesFlushes(key))) return highest
     for (const { database, version } of this.all) {

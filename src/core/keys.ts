@@ -4,6 +4,7 @@
  *   users:app              key `users:app` of database 0
  *   __rondo:db3:users:app  the same name in database 3
  *   __rondo:db9999:0:news  the tag `news` of database 0 (tags.ts)
+ *   __rondo:db9998:…:cart  a part of the large collection `cart` (part-keys.ts)
  *   __rondo:node …         internal: no client can read, write or list them
  *
  * Clients cannot name keys that begin with `__rondo:`, so the databases cannot collide. The prefix is a part of the key on
@@ -17,6 +18,8 @@ export const TAGS_DATABASE = 9999
 /** Names in it: of scripts and libraries of functions (scripts/stored.ts), which no flush takes along, as in Redis. */
 const SCRIPT_NAMES = /^__rondo:db9999:(?:script:|libraries$|9999:)/
 const SCRIPT_NAME_BYTES = 32
+/** Another such one: of the parts of large collections. What they belong to, a part's name says (part-keys.ts). */
+export const PARTS_DATABASE = 9998
 /** Enough for the longest prefix. */
 const DATABASE_PREFIX_BYTES = 24
 const prefixes: Buffer[] = [Buffer.alloc(0)]
@@ -41,6 +44,11 @@ export function clientKey(stored: Buffer): { readonly database: number; readonly
 /** Whether a key stays when all databases are flushed, internal ones apart. nodes/redis/drop-below.lua has the same rule. */
 export function outlivesFlushes(stored: Buffer): boolean {
   return isReserved(stored) && SCRIPT_NAMES.test(stored.toString('latin1', 0, SCRIPT_NAME_BYTES))
+}
+
+/** The keys of a database are none of clients': tags, and parts of large collections. */
+export function isHidden(database: number): boolean {
+  return database === TAGS_DATABASE || database === PARTS_DATABASE
 }
 
 /** The marker: cluster, node id, and whether the node is clean. */

@@ -3,6 +3,7 @@
  *
  *   key    cart:{user:7}:items   →  Murmur3("user:7")    a hash tag keeps related keys on the same nodes
  *   key    user:7                →  Murmur3("user:7")
+ *   part   a part of a large collection  →  the token of the collection's key (part-keys.ts)
  *   vnode  (redis-1, 42)         →  Murmur3("redis-1#42")
  *
  * The separator matters: without it the labels of ("10.0.0.1:300", 11) and ("10.0.0.1:3001", 1) are the same, and two
@@ -15,6 +16,7 @@
  */
 import { Buffer } from 'node:buffer'
 import murmur from 'murmurhash3js-revisited'
+import { isPartKey, rootOf } from './part-keys.ts'
 
 // The package checks byte by byte, which costs more than the hash itself. Only bytes are passed in: see tokenOf.
 murmur.inputValidation = false
@@ -35,7 +37,8 @@ export function tokenOf(key: Uint8Array): number {
   if (!ArrayBuffer.isView(key)) {
     throw new TypeError('A key must be bytes, such as Buffer.from(text): a text has no place on the ring.')
   }
-  return murmur.x86.hash32(hashTagOf(key) ?? key)
+  const placed = isPartKey(key) ? rootOf(key) : key
+  return murmur.x86.hash32(hashTagOf(placed) ?? placed)
 }
 
 /** What alone decides where the key is; null = all of its bytes do. */

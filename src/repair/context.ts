@@ -15,6 +15,8 @@ export interface RepairContext {
    * abandoned promises. Rejects if it cannot.
    */
   readonly settle: (key: Buffer, record: StoredRecord) => Promise<void>
+  /** What a majority of the key's home replicas holds. Rejects if it cannot be read. */
+  readonly read: (key: Buffer) => Promise<StoredRecord | null>
   /** Operations of clients are under way. */
   readonly isServing: () => boolean
   /** This coordinator's name in leases: its id in /cluster. */

@@ -1,7 +1,7 @@
 /** The hottest and the largest keys, for the HTTP API and the Redis protocol, and as metrics without their names. */
 import { Gauge, type Registry } from 'prom-client'
 import { VALUE_TYPES, type KeyStore } from '../coordinator/api.ts'
-import { clientKey, TAGS_DATABASE } from '../core/keys.ts'
+import { clientKey, isHidden } from '../core/keys.ts'
 
 export interface HotKeyView {
   readonly key: Buffer
@@ -65,7 +65,7 @@ function rounded(perSecond: number): number {
 /** Not a tag, nor a lease of a fill. */
 function isOfClients({ key }: { readonly key: Buffer }): boolean {
   const named = clientKey(key)
-  return named !== null && named.database !== TAGS_DATABASE
+  return named !== null && !isHidden(named.database)
 }
 
 function named(stored: Buffer): { readonly key: Buffer; readonly db: number } {

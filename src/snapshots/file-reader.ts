@@ -70,7 +70,8 @@ export class SnapshotFile {
       onBytes(Math.min(bytes, end.bytes))
     }
     if (hash.digest('hex') !== end.sha256) throw new DamagedSnapshot('its checksum does not match')
-    if (newlines !== end.keys + 1) throw new DamagedSnapshot('it has another number of records than it says')
+    if (newlines !== end.keys + end.parts + 1)
+      throw new DamagedSnapshot('it has another number of records than it says')
     const found = parseEnd(Buffer.concat(last).toString())
     if (found.sha256 !== end.sha256) throw new DamagedSnapshot('it has two ends')
   }

@@ -29,12 +29,20 @@ export interface Written {
   readonly fileBytes: number
 }
 
+/** Some lines, and of what they are. */
+export interface SnapshotLines {
+  readonly text: string
+  readonly keys: number
+  /** Of large collections. */
+  readonly parts?: number
+}
+
 export interface WriteOptions {
   readonly folder: string
   readonly writer: Writer
   readonly header: Header
   /** Of records, each ends with a newline; several may come together. */
-  readonly lines: AsyncIterable<{ readonly text: string; readonly keys: number }>
+  readonly lines: AsyncIterable<SnapshotLines>
   readonly signal: AbortSignal
   /** How many bytes the file has by now. */
   readonly onBytes: (fileBytes: number) => void
@@ -75,7 +83,7 @@ async function writePart(part: string, options: WriteOptions): Promise<Written> 
 
 async function fill(file: FileHandle, { header, lines, signal, onBytes }: WriteOptions): Promise<Written> {
   const hash = createHash('sha256')
-  let [keys, bytes, fileBytes] = [0, 0, 0]
+  let [keys, parts, bytes, fileBytes] = [0, 0, 0, 0]
   const hashed = (text: string) => {
     const chunk = Buffer.from(text)
     hash.update(chunk)
@@ -84,8 +92,9 @@ async function fill(file: FileHandle, { header, lines, signal, onBytes }: WriteO
   }
   async function* chunks(): AsyncGenerator<Buffer> {
     yield hashed(headerLine(header))
-    for await (const { text, keys: more } of lines) {
+    for await (const { text, keys: more, parts: beside = 0 } of lines) {
       keys += more
+      parts += beside
       yield hashed(text)
     }
   }
@@ -98,7 +107,7 @@ async function fill(file: FileHandle, { header, lines, signal, onBytes }: WriteO
     }
   }
   await pipeline(chunks, gzip, intoFile, { signal })
-  const end = { ...header, keys, bytes, sha256: hash.digest('hex') }
+  const end = { ...header, keys, parts, bytes, sha256: hash.digest('hex') }
   const last = gzipSync(endLine(end))
   await file.appendFile(last)
   return { end, fileBytes: fileBytes + last.length }

@@ -8,7 +8,9 @@
  *
  * Keys and values are base64, and so are the tags of a value, as `"tags":[…]` behind its expiry: each is the number of its
  * database, a colon, and its name. The value of a string is itself; that of a collection is what nodes store
- * (commands/collections/entries.ts, commands/streams/stored.ts). Times are cluster time in milliseconds since 1970;
+ * (commands/collections/entries.ts, commands/streams/stored.ts). The value of a large collection is its root; its parts are
+ * lines before it, of database 9998 and with the names that they have there (core/part-keys.ts), and are not counted among
+ * the keys: the last line has `"parts":…` then. Times are cluster time in milliseconds since 1970;
  * expiresAtMs 0 = never.
  *
  * The file is two gzip members, which tools read as one text: the first has everything but the last line, and its bytes and
@@ -25,6 +27,7 @@ import { checkStream } from '../commands/streams/stored.ts'
 import { kindNamed, typeName } from '../commands/type-names.ts'
 import { parseVersion, versionText, type Version } from '../core/clock.ts'
 import { holdsValue, KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET, KIND_STREAM } from '../core/codec.ts'
+import { DamagedRoot, isRoot, partsNamedIn } from '../core/large-root.ts'
 import { databasePrefix, TAGS_DATABASE } from '../core/keys.ts'
 import { MAX_TAG_BYTES, MOST_TAGS } from '../core/tags.ts'
 
@@ -49,6 +52,8 @@ export interface Header {
 
 export interface End extends Header {
   readonly keys: number
+  /** Of large collections: lines beside those of the keys. */
+  readonly parts: number
   /** Of everything before the last line, not compressed. */
   readonly bytes: number
   readonly sha256: string
@@ -80,8 +85,8 @@ export function headerLine(header: Header): string {
   return `${JSON.stringify({ rondo: 'snapshot', format: FORMAT, ...header })}\n`
 }
 
-export function endLine({ keys, bytes, sha256, ...header }: End): string {
-  return `${JSON.stringify({ end: true, keys, bytes, sha256, rondo: 'snapshot', format: FORMAT, ...header })}\n`
+export function endLine({ keys, parts, bytes, sha256, ...header }: End): string {
+  return `${JSON.stringify({ end: true, keys, ...(parts > 0 && { parts }), bytes, sha256, rondo: 'snapshot', format: FORMAT, ...header })}\n`
 }
 
 /** Null: of a kind that clients cannot see. */
@@ -99,11 +104,17 @@ export function recordLine(record: SavedRecord): string | null {
 export function parseEnd(line: string): End {
   const end = objectIn(line)
   checkFormat(end)
-  const { keys, bytes, sha256 } = end
-  if (end.end !== true || !isCount(keys) || !isCount(bytes) || !/^[0-9a-f]{64}$/.test(textOf(sha256))) {
+  const { keys, parts = 0, bytes, sha256 } = end
+  if (
+    end.end !== true ||
+    !isCount(keys) ||
+    !isCount(parts) ||
+    !isCount(bytes) ||
+    !/^[0-9a-f]{64}$/.test(textOf(sha256))
+  ) {
     throw new DamagedSnapshot('its last line is not the end of a snapshot')
   }
-  return { ...headerOf(end), keys, bytes, sha256: textOf(sha256) }
+  return { ...headerOf(end), keys, parts, bytes, sha256: textOf(sha256) }
 }
 
 /** @throws DamagedSnapshot */
@@ -153,10 +164,12 @@ function checkCollection(kind: number, value: Buffer): void {
   if (!shape && kind !== KIND_STREAM) return
   try {
     if (!shape) return checkStream(value)
+    if (isRoot(kind, value) && partsNamedIn(kind, value).size > 0) return
     if (Entries.of(value, shape).length > 0) return
   } catch (error) {
     // What a length names may lie behind the end.
-    if (!(error instanceof DamagedCollection) && !(error instanceof RangeError)) throw error
+    const isDamaged = error instanceof DamagedCollection || error instanceof DamagedRoot
+    if (!isDamaged && !(error instanceof RangeError)) throw error
   }
   throw new DamagedSnapshot('a collection is damaged')
 }

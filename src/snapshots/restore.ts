@@ -19,7 +19,9 @@ import { taggingOf, updateKey, type CallOptions } from '../coordinator/promises.
 import { compareVersions, type Version } from '../core/clock.ts'
 import type { StoredRecord } from '../core/codec.ts'
 import { RondoError } from '../core/errors.ts'
-import { storedKey, TAGS_DATABASE } from '../core/keys.ts'
+import { PARTS_DATABASE, storedKey, TAGS_DATABASE } from '../core/keys.ts'
+import { isRoot } from '../core/large-root.ts'
+import { isPartKey, partNamed, rootOf } from '../core/part-keys.ts'
 import { tagName } from '../core/tags.ts'
 import { TOO_LONG, type SnapshotFile } from './file-reader.ts'
 import {
@@ -60,8 +62,16 @@ export async function restoreRecords(file: SnapshotFile, options: RestoreOptions
   const beganAt = store.newVersion()
   let batch: SavedRecord[] = []
   let bytes = 0
+  const broken = new Set<string>()
   const flush = async () => {
-    const write = () => Promise.all(batch.map((record) => restoreOne(options, record, beganAt)))
+    const write = () =>
+      Promise.all(
+        batch.map(async (record) => {
+          const stored = storedKey(record.database, record.key)
+          const isStored = await restoreOne(options, record, beganAt)
+          if (!isStored && isPartKey(stored)) broken.add(rootOf(stored).toString('latin1'))
+        }),
+      )
     await inTurns(store, options, RESTS, write)
     batch = []
     bytes = 0
@@ -69,6 +79,14 @@ export async function restoreRecords(file: SnapshotFile, options: RestoreOptions
   for await (const line of file.records(mostLineBytes(options), signal)) {
     const record = recordIn(line, options)
     if (!record) continue
+    if (isRoot(record.kind, record.value)) {
+      // It comes after its parts, and is stored after them.
+      await flush()
+      if (broken.delete(storedKey(record.database, record.key).toString('latin1'))) {
+        countFailure(options, 'SNAPSHOT_DAMAGED')
+        continue
+      }
+    }
     batch.push(record)
     bytes += record.value.length
     if (batch.length >= MOST_AT_ONCE || bytes >= BATCH_BYTES) await flush()
@@ -92,6 +110,10 @@ function recordIn(line: string | typeof TOO_LONG, options: RestoreOptions): Save
     return countFailure(options, 'SNAPSHOT_DAMAGED')
   }
   const { store, databases } = options
+  if (record.database === PARTS_DATABASE) {
+    const isPart = partNamed(storedKey(record.database, record.key)) !== null
+    return isPart ? record : countFailure(options, 'SNAPSHOT_DAMAGED')
+  }
   // A tag, or the list of delete jobs: earlier releases have saved them.
   if (record.database === TAGS_DATABASE) return null
   if (record.database >= databases) return countFailure(options, 'NO_SUCH_DATABASE')
@@ -107,7 +129,8 @@ function countFailure({ counts, failures }: RestoreOptions, code: string): null 
   return null
 }
 
-async function restoreOne(options: RestoreOptions, record: SavedRecord, beganAt: Version): Promise<void> {
+/** @returns whether what was saved, or something newer, is there now */
+async function restoreOne(options: RestoreOptions, record: SavedRecord, beganAt: Version): Promise<boolean> {
   const { counts } = options
   /** An attempt before may have stored it. */
   let mayBeOurs = false
@@ -117,11 +140,13 @@ async function restoreOne(options: RestoreOptions, record: SavedRecord, beganAt:
       () => write(options, record, beganAt, mayBeOurs),
       ({ details }) => (mayBeOurs ||= details.outcome === 'unknown'),
     )
-    counts[outcome] = (counts[outcome] ?? 0) + 1
+    if (record.database !== PARTS_DATABASE) counts[outcome] = (counts[outcome] ?? 0) + 1
+    return true
   } catch (error) {
     if (!(error instanceof RondoError) || error.code === 'UNAVAILABLE') throw error
     if (error.code === 'QUORUM_NOT_MET' || error.code === 'OVERLOADED') throw error
     countFailure(options, error.code)
+    return false
   }
 }
 

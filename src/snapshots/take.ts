@@ -5,6 +5,8 @@
  * written is the newest acknowledged value of the key at some moment during the snapshot, another one for each key. What is
  * written, deleted or expires meanwhile may be in it or not.
  *
+ * A large collection is saved in its parts, and its root after them: they are as of one moment.
+ *
  * Tags are saved with the values that have them, and not as the keys that they are too.
  *
  * When the members change or all keys are deleted, the listing begins again, and so does the snapshot.
@@ -13,8 +15,10 @@ import type { KeyStore } from '../coordinator/api.ts'
 import { liveWithEnd, readRecord, type CallOptions } from '../coordinator/promises.ts'
 import { RondoError } from '../core/errors.ts'
 import { clientKey, TAGS_DATABASE } from '../core/keys.ts'
+import { isRoot, namedKeysIn } from '../core/large-root.ts'
 import { decodeTags } from '../core/tags.ts'
 import { recordLine, type SavedRecord } from './format.ts'
+import type { SnapshotLines } from './file-writer.ts'
 import type { Counts } from './job.ts'
 import { inTurns, patiently, type PatienceOptions } from './patience.ts'
 
@@ -31,6 +35,8 @@ export class BeginAgain extends Error {}
 const PAGE = 500
 const FIRST_BATCH = 4
 const MOST_AT_ONCE = 64
+/** A collection that changes faster than it can be read is left out. */
+const MOST_TRIES = 5
 /** Of the values that are read at once, as far as their size can be known. */
 const BATCH_BYTES = 4 * 1024 * 1024
 /** A snapshot has time: with 3 it takes a quarter of it. */
@@ -38,7 +44,7 @@ const RESTS = 3
 /** How much the size of the largest value counts that was read some time ago. */
 const FADING = 0.95
 
-export async function* linesOf(options: TakeOptions): AsyncGenerator<{ text: string; keys: number }> {
+export async function* linesOf(options: TakeOptions): AsyncGenerator<SnapshotLines> {
   const { store, signal, counts } = options
   let [cursor, atOnce, largest] = ['0', FIRST_BATCH, 1]
   do {
@@ -58,7 +64,9 @@ export async function* linesOf(options: TakeOptions): AsyncGenerator<{ text: str
       )
       let text = ''
       let lines = 0
-      for (const record of records) {
+      for (const [j, found] of records.entries()) {
+        const record =
+          found && isRoot(found.kind, found.value) ? yield* withItsParts(options, batch[j]!, found) : found
         const line = record && recordLine(record)
         if (!line) continue
         text += line
@@ -72,6 +80,37 @@ export async function* linesOf(options: TakeOptions): AsyncGenerator<{ text: str
     }
     cursor = page.cursor
   } while (cursor !== '0')
+}
+
+/**
+ * The lines of the parts of a large collection, each a record of its own, and then its root, whose line comes after them:
+ * possibly another one than was found, if the collection has changed since.
+ */
+async function* withItsParts(
+  options: TakeOptions,
+  key: Buffer,
+  found: SavedRecord | null,
+): AsyncGenerator<SnapshotLines, SavedRecord | null> {
+  let root = found
+  for (let tries = 0; tries < MOST_TRIES; tries++) {
+    if (!root || !isRoot(root.kind, root.value)) return root
+    const parts = [...(namedKeysIn(key, root) ?? [])].map((name) => Buffer.from(name, 'latin1'))
+    let missing = parts.length
+    for (let i = 0; i < parts.length; i += MOST_AT_ONCE) {
+      const some = parts.slice(i, i + MOST_AT_ONCE)
+      const records = await inTurns(options.store, options, RESTS, () =>
+        Promise.all(some.map((part) => patiently(options, () => read(options, part)))),
+      )
+      const lines = records.flatMap((record) => (record ? [recordLine(record)!] : []))
+      missing -= lines.length
+      yield { text: lines.join(''), keys: 0, parts: lines.length }
+      if (lines.length < some.length) break
+    }
+    if (missing === 0) return root
+    root = await patiently(options, () => read(options, key))
+  }
+  options.counts.skipped = (options.counts.skipped ?? 0) + 1
+  return null
 }
 
 /** Where no copy of a key is on a sound node, the listing may miss it. @throws RondoError UNAVAILABLE */

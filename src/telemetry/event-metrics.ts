@@ -69,6 +69,11 @@ export function registerEventMetrics(
     eachNode,
     'node',
   )
+  const salvaged = new Counter({
+    name: 'rondo_collections_salvaged_total',
+    help: 'Times that a large collection was read although parts of it were on no node.',
+    registers: [registry],
+  })
   const countRound = registerRepairMetrics(registry)
   const countSnapshot = registerSnapshotMetrics(registry)
 
@@ -77,6 +82,7 @@ export function registerEventMetrics(
     if (event.kind === 'marker-mismatch') mismatches.inc({ node: event.node })
     if (event.kind === 'data-loss-possible') dataLoss.inc({ node: event.node })
     if (event.kind === 'flushed') flushed.inc({ node: event.node }, event.more)
+    if (event.kind === 'collection-salvaged') salvaged.inc(event.times)
     if (event.kind === 'background-failed') backgroundFailures.inc({ what: kindOf(event.what) })
     if (event.kind === 'anti-entropy') countRound(event)
     if (event.kind === 'snapshot-finished' || event.kind === 'snapshot-failed') countSnapshot(event)
@@ -109,6 +115,10 @@ function registerRepairMetrics(registry: Registry): (event: RoundEnd) => void {
     forgotten: counter(
       'forgotten_records',
       'Copies of fallback replicas dropped as older than deletes are remembered.',
+    ),
+    removedParts: counter(
+      'removed_parts',
+      'Copies of parts of large collections removed because no collection needed them.',
     ),
   }
   const seconds = counter('seconds', 'Time that rounds of anti-entropy took.')

@@ -308,6 +308,7 @@ describe('admission', () => {
     /** Those that are not admitted, and why. */
     const OTHERS = {
       settleRecord: 'repairs have a pace of their own',
+      readSettled: 'repairs have a pace of their own',
       list: 'the control path',
       countKeys: 'the control path',
       roughCounts: 'the control path',

@@ -38,6 +38,7 @@ export class RepairUnderTest {
       timers: under.time,
       emit: (event) => under.events.push(event),
       settle: (key, record) => under.coordinator.settleRecord(key, record),
+      read: (key) => under.coordinator.readSettled(key),
       isServing: () => under.coordinator.isServing,
       owner: `coordinator-${coordinator}`,
     }

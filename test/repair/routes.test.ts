@@ -14,6 +14,7 @@ const COUNTS = [
   'movedHome',
   'forgotten',
   'freedBytes',
+  'removedParts',
 ]
 
 for (const entry of HTTP_ENTRIES) {

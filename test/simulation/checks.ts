@@ -143,7 +143,8 @@ export class Checks implements Watch {
     const isInTime = done.endMs - done.startMs <= REQUEST_TIMEOUT_MS
     const isFound = outcome === 'ok' && result !== null && !this.expiring.has(operation.key)
     const { kind } = operation
-    if (onlyReads(kind) && kind !== 'total' && isFound && isInTime) this.checkHeld(done)
+    // Of a collection in parts the history alone tells.
+    if (onlyReads(kind) && kind !== 'total' && isFound && isInTime && version) this.checkHeld(done)
     const refused = (kind === 'nx' || kind === 'cas' || kind === 'drop-field') && result === 0
     if (outcome !== 'ok' || !version || onlyReads(kind) || kind === 'take' || refused) return
     this.confirmed.push(done)

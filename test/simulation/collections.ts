@@ -30,7 +30,11 @@ export const HASH = 'hash'
 export const QUEUE = 'queue'
 export const BOARD = 'board'
 const FIELDS = ['a', 'b', 'c']
+/** From this value on, collections have more fields: so many that they are stored in parts (schedule.ts, isInParts). */
+export const FIRST_IN_PARTS = 60_000_000
+const MORE_FIELDS = ['a', 'b', 'c', 'd', 'e', 'f', 'g']
 const MEMBERS = ['x', 'y', 'z']
+const MORE_MEMBERS = ['t', 'u', 'v', 'w', 'x', 'y', 'z']
 
 /** Each command, and its operands. What it is about: an entry of a stream, or what was popped from a sorted set. */
 const COMMANDS: Readonly<Record<CollectionKind, readonly [command: string, Operands]>> = {
@@ -60,11 +64,13 @@ export function onlyLooks(kind: string): boolean {
 }
 
 function fieldOf(value: number): string {
-  return FIELDS[value % FIELDS.length]!
+  const fields = value < FIRST_IN_PARTS ? FIELDS : MORE_FIELDS
+  return fields[value % fields.length]!
 }
 
 function memberOf(value: number): string {
-  return MEMBERS[value % MEMBERS.length]!
+  const members = value < FIRST_IN_PARTS ? MEMBERS : MORE_MEMBERS
+  return members[value % members.length]!
 }
 
 /** Different ones, so that each one is missed. */

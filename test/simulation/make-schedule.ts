@@ -1,7 +1,7 @@
 /** Schedules from seeds: which operations, in bursts, and which faults, by chance or by a plot (plots.ts). */
 import { seeded, type Random } from '../support/random.ts'
 import { CHANGE_PLOTS, replacedAsleep, type ChangePlot } from './change-plots.ts'
-import { HASH, isOnCollection, LIST, type CollectionKind } from './collections.ts'
+import { BOARD, FIRST_IN_PARTS, HASH, isOnCollection, LIST, type CollectionKind } from './collections.ts'
 import { typedOperations, WORKLOADS } from './typed.ts'
 import { CROWDED, EXPIRING, PLOTS, WEAK, type Plot, type Size } from './plots.ts'
 import {
@@ -26,6 +26,8 @@ export interface ProfileOptions {
   readonly tags?: boolean
   /** Queues with clients that wait, streams, leaderboards, counters, MULTI: in all runs, or in every fourth one. */
   readonly types?: 'all' | 'some'
+  /** Collections are stored in parts. */
+  readonly parts?: boolean
 }
 
 const LASTS_MS = 2500
@@ -39,6 +41,7 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
   const hasTypes = options.types === 'all' || (options.types === 'some' && seed % 4 === 3)
   if (hasTypes && !options.beyond && !options.flushes && !options.tags)
     return typed({ ...byChance(seed, options) })
+  if (options.parts) return inParts(byChance(seed, options))
   if (options.tags) return tagged(byChance(seed, options))
   if (options.flushes) return flushed(byChance(seed, options))
   if (!options.changes || options.beyond) return byChance(seed, options)
@@ -396,6 +399,41 @@ function onCollectionsOf(seed: number, lasts: number, coordinators: number): Ope
       ttlMs: 0,
     }
   })
+}
+
+const ON_BOARDS: readonly CollectionKind[] = [
+  'score',
+  'score',
+  'score',
+  'pop-lowest',
+  'scores',
+]
+const KINDS_ON = new Map([
+  [LIST, ON_LISTS],
+  [HASH, ON_HASHES],
+  [BOARD, ON_BOARDS],
+])
+
+/** Operations on collections instead of others. */
+function inParts(schedule: Schedule): Schedule {
+  const { seed, coordinators, operations } = schedule
+  const random = seeded(seed * 2 + 2_200_000_001)
+  for (let i = 0; i < 3; i++) random.next()
+  const keys = random.pick([[LIST], [HASH], [BOARD], [LIST, HASH, BOARD]])
+  const made = operations.map(({ at }, i): Operation => {
+    const key = random.pick(keys)
+    return {
+      at,
+      client: 200 + random.below(3),
+      coordinator: random.below(coordinators),
+      key,
+      level: 'quorum',
+      kind: random.chance(0.04) ? 'delete' : random.pick(KINDS_ON.get(key)!),
+      value: FIRST_IN_PARTS + i,
+      ttlMs: 0,
+    }
+  })
+  return { ...schedule, operations: made, isInParts: true }
 }
 
 type ByChance = Exclude<FaultKind, 'change' | 'cancel' | 'replace' | 'move'>

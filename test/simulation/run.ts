@@ -16,6 +16,7 @@ Runs simulated clusters with random faults on a virtual clock, and checks every 
   --beyond        more replicas than a quorum can spare may lose data: looks for crashes and stuck requests only
   --changes       members join and leave
   --flushes       all keys are deleted, some times
+  --parts         collections are stored in parts
   --tags          values have a tag, which is invalidated
   --types         queues with clients that wait, streams, leaderboards, counters and MULTI in every run, not in every fourth
   --plain         in none
@@ -33,6 +34,7 @@ const values = optionsOf(USAGE, {
   beyond: { type: 'boolean', default: false },
   changes: { type: 'boolean', default: false },
   flushes: { type: 'boolean', default: false },
+  parts: { type: 'boolean', default: false },
   tags: { type: 'boolean', default: false },
   types: { type: 'boolean', default: false },
   plain: { type: 'boolean', default: false },
@@ -45,9 +47,9 @@ const values = optionsOf(USAGE, {
 
 const ignored = new Set(values.ignore.split(',').filter(Boolean).map(Number))
 const MOST_TOLD = 25
-const { beyond, changes, flushes, tags } = values
-const types = values.types ? 'all' : values.plain || changes ? undefined : 'some'
-const profile = { beyond, changes, flushes, tags, ...(types && ({ types } as const)) }
+const { beyond, changes, flushes, tags, parts } = values
+const types = values.types ? 'all' : values.plain || changes || parts ? undefined : 'some'
+const profile = { beyond, changes, flushes, tags, parts, ...(types && ({ types } as const)) }
 const options: RunOptions = values.converge ? { expect: { converge: true } } : {}
 
 process.exitCode =

@@ -37,7 +37,7 @@ interface Found {
   readonly seconds: number
 }
 
-const PROFILES = ['converge', 'changes', 'flushes', 'tags', 'types'] as const
+const PROFILES = ['converge', 'changes', 'flushes', 'tags', 'types', 'parts'] as const
 
 const startedAt = performance.now()
 const only = values.only?.split(',')
@@ -47,15 +47,16 @@ if (unknown.length > 0) throw new Error(`there is no sabotage called ${unknown.j
 const sound = { name: 'none', rule: '', file: '', find: '', replace: '' }
 console.log(`${chosen.length} planted bugs, ${values.seeds} seeds each at most; first the code without any`)
 const isPlain = (one: Sabotage) => PROFILES.every((profile) => !one[profile])
-const [plain, converging, changing, flushing, tagging, typing] = await Promise.all([
+const [plain, converging, changing, flushing, tagging, parted, typing] = await Promise.all([
   chosen.some(isPlain) ? failing(sound) : [],
   chosen.some(({ converge }) => converge) ? failing({ ...sound, name: 'none-converge', converge: true }) : [],
   chosen.some(({ changes }) => changes) ? failing({ ...sound, name: 'none-changes', changes: true }) : [],
   chosen.some(({ flushes }) => flushes) ? failing({ ...sound, name: 'none-flushes', flushes: true }) : [],
   chosen.some(({ tags }) => tags) ? failing({ ...sound, name: 'none-tags', tags: true }) : [],
+  chosen.some(({ parts }) => parts) ? failing({ ...sound, name: 'none-parts', parts: true }) : [],
   chosen.some(({ types }) => types) ? failing({ ...sound, name: 'none-types', types: true }) : [],
 ])
-const sick = [...plain, ...converging, ...changing, ...flushing, ...tagging, ...typing]
+const sick = [...plain, ...converging, ...changing, ...flushing, ...tagging, ...parted, ...typing]
 if (sick.length > 0) {
   console.log(`Without any planted bug these seeds fail, and are left out: ${sick.join(', ')}`)
 }
@@ -96,8 +97,8 @@ async function failing(sabotage: Sabotage): Promise<number[]> {
 
 async function hunt(sabotage: Sabotage): Promise<Found> {
   const startedAt = performance.now()
-  const { converge, changes, flushes, tags, types } = sabotage
-  const special = types ? typing : tags ? tagging : plain
+  const { converge, changes, flushes, tags, types, parts } = sabotage
+  const special = parts ? parted : types ? typing : tags ? tagging : plain
   const ignored = converge ? converging : changes ? changing : flushes ? flushing : special
   let copy: string
   try {

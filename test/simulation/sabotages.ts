@@ -28,6 +28,8 @@
  *   the middle of a round (test/coordinator/waiters.test.ts)
  * - gaps in what nodes tell of changes, for clients that keep values: a key that is kept has to change in the gap
  *   (test/coordinator/tracking.test.ts)
+ * - what makes a root impossible before its parts are removed (repair/round/leftovers.ts): the root of a change that was not
+ *   confirmed is on one node, which must come back after a round without it (test/repair/leftovers.test.ts has it)
  * - votes of nodes that are still receiving: a read needs a majority of the voters to hold its answer, whoever voted
  */
 export interface Change {
@@ -52,6 +54,8 @@ export interface Sabotage extends Change {
   readonly tags?: boolean
   /** Found where all runs have queues, streams, leaderboards, counters or MULTI. */
   readonly types?: boolean
+  /** Found only where collections are stored in parts. */
+  readonly parts?: boolean
 }
 
 export const SABOTAGES: readonly Sabotage[] = [
@@ -675,6 +679,39 @@ export const SABOTAGES: readonly Sabotage[] = [
     find: "for (const key of keys) this.changed(key.toString('latin1'), null)",
     replace: 'this.followFloors()',
     types: true,
+  },
+  // ---- collections in parts
+  {
+    name: 'root-before-its-parts',
+    rule: 'a root is stored only when as many replicas as the level needs hold the parts that it names',
+    file: 'src/commands/run/parts.ts',
+    find: 'if (!(error instanceof RondoError)) throw error\n      // No root names them',
+    replace: 'if (error instanceof RondoError) return\n      // No root names them',
+    parts: true,
+  },
+  {
+    name: 'parts-named-alike',
+    rule: 'each attempt of a change stores its parts under names of its own',
+    file: 'src/commands/run/parts.ts',
+    find: 'const stamp = this.draw(STAMPS)',
+    replace: 'const stamp = parts.root.readUIntBE(13, 6)',
+    parts: true,
+  },
+  {
+    name: 'missing-parts-empty',
+    rule: 'parts that are gone are not taken for empty: the root is read again',
+    file: 'src/commands/run/parts.ts',
+    find: 'return this.tries >= MOST_TRIES',
+    replace: 'return true',
+    parts: true,
+  },
+  {
+    name: 'named-parts-removed',
+    rule: 'parts that the root names are not removed',
+    file: 'src/repair/round/leftovers.ts',
+    find: 'const named = namedKeysIn(root, isGone ? null : record)',
+    replace: 'const named = namedKeysIn(root, null)',
+    parts: true,
   },
   // ---- flushes
   {

@@ -142,6 +142,8 @@ export interface Schedule {
   readonly faults: readonly Fault[]
   /** More replicas than a quorum can spare may lose data: only crashes and stuck requests are looked for. */
   readonly beyond: boolean
+  /** Collections of two entries are stored in parts, and what nobody needs of them is removed by rounds of anti-entropy. */
+  readonly isInParts?: boolean
 }
 
 /** At the address of another server: a Redis of another cluster. */

@@ -52,7 +52,7 @@ function namersOf(host: Host): Namers {
   return own
 }
 
-/** Runs commands for a client. */
+/** A client of this coordinator, as far as commands need one. */
 export function callerOf(
   coordinator: Coordinator,
   host: Host,

@@ -9,6 +9,9 @@
  * Where members change, the last change must end after that, and every operation must succeed once more.
  */
 import { Checks, type Expectations } from './checks.ts'
+import { sizes } from '../../src/commands/collections/large/sizes.ts'
+import { leftovers } from '../../src/repair/round/leftovers.ts'
+import { withSizes } from '../support/large.ts'
 import { BOARD, HASH, LIST, QUEUE } from './collections.ts'
 import type { Counters } from './coverage.ts'
 import { Faults } from './faults.ts'
@@ -48,6 +51,18 @@ const CHANGED_MS = 30_000
 export const EXPECT: Expectations = { converge: false }
 
 export async function simulate(schedule: Schedule, options: RunOptions = {}): Promise<RunResult> {
+  const inParts = schedule.isInParts ? IN_PARTS : { largeFrom: sizes.largeFrom, partBytes: sizes.partBytes }
+  return withSizes(inParts, () => simulateRun(schedule, options))
+}
+
+/** Of two entries or three. */
+const IN_PARTS = { largeFrom: 16, partBytes: 12 }
+/** While operations run, so often is a round of anti-entropy asked for. */
+const ROUND_EVERY_MS = 300
+const LEFT_AFTER_MS = 200
+
+async function simulateRun(schedule: Schedule, options: RunOptions): Promise<RunResult> {
+  leftovers.afterMs = LEFT_AFTER_MS
   const expect = { ...EXPECT, ...options.expect }
   const world = new World({
     ...schedule,
@@ -70,6 +85,7 @@ export async function simulate(schedule: Schedule, options: RunOptions = {}): Pr
     for (const path of world.paths.flat()) path.calm = false
     faults.begin(fromMs)
     workload.schedule(schedule.operations, fromMs)
+    if (schedule.isInParts) askForRounds(world, schedule)
     await scheduler.runUntil(fromMs + schedule.healAt)
 
     faults.heal()
@@ -139,6 +155,15 @@ async function checkWaiters(
   await scheduler.runUntil(scheduler.nowMs + Math.max(...rounds.map(({ at }) => at)) + REQUEST_TIMEOUT_MS)
   checks.checkNobodyWaits(workload.running)
   checks.checkServed(workload.done)
+}
+
+function askForRounds(world: World, { healAt, coordinators }: Schedule): void {
+  for (let at = ROUND_EVERY_MS; at < healAt; at += ROUND_EVERY_MS) {
+    world.scheduler.after(at, () => {
+      const running = world.coordinators[Math.floor(at / ROUND_EVERY_MS) % coordinators]!
+      running.host.enter(() => void running.antiEntropy.request().catch(() => undefined))
+    })
+  }
 }
 
 const LAST_KINDS: readonly QuorumKind[] = ['read', 'write', 'incr', 'write', 'read']

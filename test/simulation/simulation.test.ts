@@ -11,6 +11,7 @@ const RUNS_BEYOND = 25
 const RUNS_OF_CHANGES = 75
 const RUNS_OF_TAGS = 25
 const RUNS_OF_TYPES = 30
+const RUNS_IN_PARTS = 10
 
 /** What a run of this many seeds must have met, or it has shown nothing. */
 const MET = [
@@ -183,6 +184,18 @@ describe('simulation', () => {
       expect(result.violations, `npx tsx test/simulation/run.ts --types --seed ${seed}`).to.deep.equal([])
     }
     expect(MET_WITH_TYPES.filter((what) => !counters.counts.has(what))).to.deep.equal([])
+  })
+
+  it(`keeps them in ${RUNS_IN_PARTS} runs in which collections are stored in parts`, async function () {
+    this.timeout(120_000)
+    const counters = new Counters()
+    for (let seed = 1; seed <= RUNS_IN_PARTS; seed++) {
+      const result = await simulate(makeSchedule(seed, { parts: true }))
+      counters.add(result.counters)
+      expect(result.violations, `npx tsx test/simulation/run.ts --parts --seed ${seed}`).to.deep.equal([])
+    }
+    const met = ['changes of parts', 'a round has removed parts']
+    expect(met.filter((what) => !counters.counts.has(what))).to.deep.equal([])
   })
 
   it('neither crashes nor hangs where more replicas lose their data than a quorum can spare', async function () {

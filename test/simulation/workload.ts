@@ -13,6 +13,10 @@ import { putIf } from '../../src/servers/http/condition.ts'
 import { increment, take } from '../support/steps.ts'
 import { changeKey } from '../../src/commands/run/one-key.ts'
 import { readRecord } from '../../src/coordinator/promises.ts'
+import { isRoot } from '../../src/core/large-root.ts'
+import { readStep } from '../../src/commands/run/keyed.ts'
+import { MEETS_PARTS, oneCall } from '../../src/commands/run/parts.ts'
+import { runTogether } from '../../src/commands/run/together.ts'
 import {
   collectionStep,
   isOnCollection,
@@ -405,14 +409,24 @@ export class Workload {
   ): void {
     const { key, value, level } = done.operation
     const step = collectionStep(kind, key, value, done.about, Math.ceil(coordinator.nowMs()))
-    const options = { requester, level }
+    const { host } = this.world.coordinators[done.operation.coordinator]!
+    const caller = callerOf(coordinator, host, requester, level)
+    const call = oneCall(caller)
     const seen = async (): Promise<[Told, StoredRecord | null]> => {
-      if (step.writes) {
-        const { reply, after } = await changeKey(coordinator, step, options)
-        return [toldBy(kind, reply), after]
+      if (!step.writes) {
+        const record = await readRecord(coordinator, Buffer.from(key), { requester, level })
+        const live = coordinator.isLive(record) ? record : null
+        if (!live || !isRoot(live.kind, live.value)) return [toldBy(kind, lookAt(step, live)), record]
+        return [toldBy(kind, await readStep(caller, step, kind)), null]
       }
-      const record = await readRecord(coordinator, Buffer.from(key), options)
-      return [toldBy(kind, lookAt(step, coordinator.isLive(record) ? record : null)), record]
+      try {
+        const { reply, after } = await changeKey(coordinator, step, { requester, level })
+        return [toldBy(kind, reply), after]
+      } catch (error) {
+        if (error !== MEETS_PARTS) throw error
+        this.world.counters.count('changes of parts')
+        return [toldBy(kind, await runTogether(caller, step, kind, level, call)), null]
+      }
     }
     seen().then(
       ([told, record]) => {

@@ -36,6 +36,7 @@ export interface Running {
   readonly host: Host
   readonly cluster: Cluster
   readonly coordinator: Coordinator
+  readonly antiEntropy: AntiEntropy
   /** To every node that it has ever opened. */
   readonly links: readonly SimLink[]
 }
@@ -54,6 +55,7 @@ export interface WorldOptions {
   readonly antiEntropyMs: number
   /** Coordinators tell each other that they are there. */
   readonly checksIn?: boolean
+  readonly isInParts?: boolean
   /** More are taken for a loop. */
   readonly maxEvents?: number
 }
@@ -213,6 +215,8 @@ export class World {
       maxTags: 16,
       maxValueBytes: 1 << 20,
       maxInFlight: 10_000,
+      // Readers then find that parts are gone, and begin again.
+      ...(this.options.isInParts && { leftPartsMs: 5 }),
       hotKeys: 0,
       maxTrackedKeys: 10_000,
       queueTimeoutMs: QUEUE_TIMEOUT_MS,
@@ -224,9 +228,6 @@ export class World {
     })
     this.countSettling(coordinator)
     if (this.options.seed % 2 === 0) neverTakeTurns(coordinator)
-    const running: Running = { index, host, cluster, coordinator, links }
-    this.coordinators[index] = running
-    this.note(`c${index} starts`)
     const repair: RepairContext = {
       cluster,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
@@ -237,6 +238,7 @@ export class World {
         this.counters.count('records settled past a promise')
         return coordinator.settleRecord(key, record)
       },
+      read: (key) => coordinator.readSettled(key),
       isServing: () => coordinator.isServing,
       owner: `owner-${number}`,
     }
@@ -246,6 +248,9 @@ export class World {
       keysPerSecond: 0,
       random: () => random.next(),
     })
+    const running: Running = { index, host, cluster, coordinator, antiEntropy, links }
+    this.coordinators[index] = running
+    this.note(`c${index} starts`)
     const rebalance = new Rebalance(repair, antiEntropy)
     cluster
       .start()
@@ -295,6 +300,8 @@ export class World {
     const which =
       event.kind === 'node-completeness' ? ` ${event.to}` : event.kind === 'fill' ? ` ${event.state}` : ''
     this.counters.count(`event: ${event.kind}${which}`)
+    if (event.kind === 'anti-entropy' && event.removedParts > 0)
+      this.counters.count('a round has removed parts')
     this.note(`c${index} tells ${event.kind}`, () => JSON.stringify(event))
     // A node that fails may stop a repair; a mistake in the code may not.
     if (event.kind === 'background-failed' && /^(Type|Range|Reference)Error/.test(event.why)) {

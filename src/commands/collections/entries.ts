@@ -44,18 +44,67 @@ export const PLAIN_SHAPE: Shape = { scored: false, paired: false }
 export const SORTED_SET_SHAPE: Shape = { scored: true, paired: false }
 
 const FORMAT = 1
+/** Of a large collection, whose number of entries stands at the same place (large/root.ts). */
+export const ROOT_FORMAT = 2
 /** Everything before the entries. */
 export const COLLECTION_HEAD_BYTES = 5
 const COUNT_AT = 1
 const SCORE_BYTES = 8
 
-/** The number of entries, from the value's first COLLECTION_HEAD_BYTES; null = it is no collection. */
+/** The number of entries, from the value's first COLLECTION_HEAD_BYTES, flat or large; null = it is no collection. */
 export function countIn(head: Buffer): number | null {
-  if (head.length < COLLECTION_HEAD_BYTES || head[0] !== FORMAT) return null
+  if (head.length < COLLECTION_HEAD_BYTES || (head[0] !== FORMAT && head[0] !== ROOT_FORMAT)) return null
   return head.readUInt32BE(COUNT_AT)
 }
 
-export class Entries {
+/** Whether this holds for an entry; and if so, for all behind it. */
+export type Holds = (entries: Entries, i: number) => boolean
+
+/** A piece of a changed collection: a run of what it held; or new entries. */
+export type ChangedPiece = Buffer | { readonly from: number; readonly to: number }
+
+/**
+ * A collection as commands see it: flat (Entries), or in parts (large/collection.ts), of which those are read that a command
+ * looks at. What is looked at together is asked for together: each question may cost a round trip.
+ *
+ * The order of a hash or set is that of its entries, whatever it is.
+ */
+export interface Collection {
+  readonly length: number
+  /** The field, member or element. */
+  key(i: number): Buffer
+  value(i: number): Buffer
+  score(i: number): number
+  /** The first entry with this key; -1 = none. */
+  indexOf(key: Buffer): number
+  indexesOf(keys: readonly Buffer[]): number[]
+  /** Of members; null = it is not there. @param next the scores that they will have */
+  scoresOf(members: readonly Buffer[], next?: readonly number[]): (number | null)[]
+  /** In a sorted set: for each of them the first entry for which it holds; their number if for none. */
+  firstsWhere(all: readonly Holds[]): number[]
+  keys(from: number, to: number): Buffer[]
+  /** The entries from `from` up to, without, `to`. */
+  slice(from: number, to: number): Entries
+  /** Entries that contain those at these places, and where they are there. */
+  gather(places: readonly number[]): { readonly entries: Entries; readonly places: readonly number[] }
+  flat(): Entries
+}
+
+/** One that is not changed by writing it anew. */
+export interface ChangedInParts extends Collection {
+  /** @param pieces what becomes of it: its runs from left to right, and between them new entries */
+  changed(pieces: readonly ChangedPiece[]): Changed
+}
+
+/** The value to store, and the parts to store with it. */
+export interface Changed {
+  readonly value: Buffer
+  /** Of all entries. */
+  readonly bytes: number
+  readonly changedParts?: ReadonlyMap<number, Buffer | null>
+}
+
+export class Entries implements Collection {
   static readonly NONE = new Entries(Buffer.alloc(0), new Uint32Array(1), SORTED_SET_SHAPE)
 
   /** Views of these bytes are returned. */
@@ -63,28 +112,42 @@ export class Entries {
   /** Where each entry begins, and where the last one ends. */
   private readonly starts: Uint32Array
   private readonly keyOffset: number
+  private readonly shape: Shape
 
-  private constructor(bytes: Buffer, starts: Uint32Array, { scored }: Shape) {
+  private constructor(bytes: Buffer, starts: Uint32Array, shape: Shape) {
     this.bytes = bytes
     this.starts = starts
-    this.keyOffset = scored ? SCORE_BYTES : 0
+    this.shape = shape
+    this.keyOffset = shape.scored ? SCORE_BYTES : 0
   }
 
   /** @throws DamagedCollection */
   static of(bytes: Buffer, shape: Shape): Entries {
     const count = countIn(bytes)
-    if (count === null || count > bytes.length) throw new DamagedCollection()
+    if (count === null || bytes[0] !== FORMAT) throw new DamagedCollection()
+    const entries = Entries.within(bytes, COLLECTION_HEAD_BYTES, count, shape)
+    if (entries.end !== bytes.length) throw new DamagedCollection()
+    return entries
+  }
+
+  /** So many entries from `at` on. @throws DamagedCollection */
+  static within(bytes: Buffer, from: number, count: number, shape: Shape): Entries {
+    if (count > bytes.length) throw new DamagedCollection()
     const starts = new Uint32Array(count + 1)
     const ahead = shape.scored ? SCORE_BYTES : 0
-    let at = COLLECTION_HEAD_BYTES
+    let at = from
     for (let i = 0; i < count; i++) {
       starts[i] = at
       at = endOfString(bytes, at + ahead)
       if (shape.paired) at = endOfString(bytes, at)
     }
-    if (at !== bytes.length) throw new DamagedCollection()
     starts[count] = at
     return new Entries(bytes, starts, shape)
+  }
+
+  /** Where the last one ends. */
+  get end(): number {
+    return this.starts[this.length]!
   }
 
   get length(): number {
@@ -133,7 +196,10 @@ export class Entries {
     if (lengthAt(bytes, at) !== key.length) return false
     if (key.length === 0) return true
     const from = bodyOf(bytes, at)
-    return bytes[from] === key[0] && key.compare(bytes, from, from + key.length) === 0
+    const last = key.length - 1
+    // Names often begin alike: the call is for those that end alike, too.
+    if (bytes[from] !== key[0] || bytes[from + last] !== key[last]) return false
+    return key.compare(bytes, from, from + key.length) === 0
   }
 
   /** For each of the keys, the index of its entry, or -1. */
@@ -150,13 +216,47 @@ export class Entries {
     return keys.map((key) => found.get(key.toString('latin1'))!)
   }
 
-  keys(from: number, to = this.length): Buffer[] {
+  scoresOf(members: readonly Buffer[]): (number | null)[] {
+    return this.indexesOf(members).map((at) => (at === -1 ? null : this.score(at)))
+  }
+
+  firstWhere(holds: Holds): number {
+    let [from, to] = [0, this.length]
+    while (from < to) {
+      const middle = (from + to) >>> 1
+      if (holds(this, middle)) to = middle
+      else from = middle + 1
+    }
+    return from
+  }
+
+  firstsWhere(all: readonly Holds[]): number[] {
+    return all.map((holds) => this.firstWhere(holds))
+  }
+
+  keys(from: number, to: number): Buffer[] {
     return Array.from({ length: to - from }, (_, i) => this.key(from + i))
+  }
+
+  slice(from: number, to: number): Entries {
+    return new Entries(this.bytes, this.starts.subarray(from, to + 1), this.shape)
+  }
+
+  gather(places: readonly number[]): { entries: Entries; places: readonly number[] } {
+    return { entries: this, places }
+  }
+
+  flat(): this {
+    return this
   }
 
   /** The bytes of the entries from `from` up to, without, `to`. */
   run(from: number, to: number): Buffer {
     return this.bytes.subarray(this.starts[from], this.starts[to])
+  }
+
+  runBytes(from: number, to: number): number {
+    return this.starts[to]! - this.starts[from]!
   }
 }
 
@@ -206,32 +306,52 @@ const FEW_KEYS = 4
 /** A new collection, from runs of others and new entries. */
 export class NewEntries {
   count = 0
+  /** As a flat value, without what is kept of a large collection. */
   bytes = COLLECTION_HEAD_BYTES
-  private readonly parts: Buffer[] = [Buffer.alloc(0)]
+  private readonly pieces: ChangedPiece[] = []
+  /** The large collection of which it keeps runs: of one at most, and then of no other. */
+  private base: ChangedInParts | null = null
 
-  keep(entries: Entries, from: number, to: number): this {
-    if (from < to) this.put(entries.run(from, to), to - from)
+  keep(collection: Collection, from: number, to: number): this {
+    if (from >= to) return this
+    this.count += to - from
+    if (collection instanceof Entries) this.put(collection.run(from, to))
+    else {
+      this.base = collection as ChangedInParts
+      this.pieces.push({ from, to })
+    }
     return this
   }
 
   add(entry: Buffer): this {
-    this.put(entry, 1)
+    this.count++
+    this.put(entry)
     return this
   }
 
-  /** The value to store. */
+  /** The value to store in place of the collection that it keeps runs of. */
+  changed(): Changed {
+    if (this.base) return this.base.changed(this.pieces)
+    return { value: this.value(), bytes: this.bytes }
+  }
+
+  /** All of it, flat. */
   value(): Buffer {
     const head = Buffer.allocUnsafe(COLLECTION_HEAD_BYTES)
     head[0] = FORMAT
     head.writeUInt32BE(this.count, COUNT_AT)
-    this.parts[0] = head
-    return Buffer.concat(this.parts, this.bytes)
+    return Buffer.concat([head, ...this.pieces.map((piece) => this.runOf(piece))])
   }
 
-  private put(part: Buffer, count: number): void {
-    this.parts.push(part)
-    this.count += count
-    this.bytes += part.length
+  private runOf(piece: ChangedPiece): Buffer {
+    if (Buffer.isBuffer(piece)) return piece
+    const entries = this.base!.slice(piece.from, piece.to)
+    return entries.run(0, entries.length)
+  }
+
+  private put(piece: Buffer): void {
+    this.pieces.push(piece)
+    this.bytes += piece.length
   }
 }
 

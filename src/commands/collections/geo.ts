@@ -36,8 +36,8 @@ import {
 } from './geohash.ts'
 import { mergeSort } from './merge-sort.ts'
 import { MEMBERS_A_PIECE, UNITS_A_PIECE } from './set-operations.ts'
-import { compareScored, firstWhere, zadd, type Scored } from './sorted-sets.ts'
-import { entriesOrRefusal, lookAtEntries, SORTED_SET, storedResult } from './steps.ts'
+import { compareScored, zadd, type Scored } from './sorted-sets.ts'
+import { entriesOrRefusal, look, SORTED_SET, storedResult } from './steps.ts'
 
 /** A search computes the distance of each member that it finds. */
 const SEARCH_BYTES_A_UNIT = 64
@@ -102,18 +102,18 @@ export function geohash(args: readonly Buffer[]): Step {
 
 function lookAtMembers(args: readonly Buffer[], answer: (position: Position | null) => Reply): Step {
   const members = args.slice(2)
-  return lookAtEntries(args[1]!, SORTED_SET, (zset) =>
-    zset.indexesOf(members).map((at) => answer(at === -1 ? null : positionOf(zset.score(at)))),
+  return look(args[1]!, SORTED_SET, (zset) =>
+    zset.scoresOf(members).map((score) => answer(score === null ? null : positionOf(score))),
   )
 }
 
 export function geodist(args: readonly Buffer[]): Step {
   if (args.length > 5) throw new CommandError(SYNTAX_ERROR)
   const unit = args[4] === undefined ? 1 : unitArgument(args[4])
-  return lookAtEntries(args[1]!, SORTED_SET, (zset) => {
-    const [one, other] = zset.indexesOf([args[2]!, args[3]!]) as [number, number]
-    if (one === -1 || other === -1) return null
-    const metres = distanceBetween(positionOf(zset.score(one)), positionOf(zset.score(other)))
+  return look(args[1]!, SORTED_SET, (zset) => {
+    const [one, other] = zset.scoresOf([args[2]!, args[3]!]) as [number | null, number | null]
+    if (one === null || other === null) return null
+    const metres = distanceBetween(positionOf(one), positionOf(other))
     return (metres / unit).toFixed(DISTANCE_DECIMALS)
   })
 }
@@ -212,7 +212,7 @@ function* foundIn(zset: Entries, { area, order, count, any }: Search): Sliced<Fo
   const metres: number[] = []
   const most = any ? count : Infinity
   for (const [min, max] of rangesAround(area)) {
-    let i = firstWhere(zset, (at) => zset.score(at) >= min)
+    let i = zset.firstWhere((entries, at) => entries.score(at) >= min)
     for (; i < zset.length && zset.score(i) < max && places.length < most; i++) {
       if (i % MEMBERS_A_PIECE === 0) yield UNITS_A_PIECE
       const distance = distanceWithin(area, positionOf(zset.score(i)))

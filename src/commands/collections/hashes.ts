@@ -3,25 +3,25 @@ import { integerArgument, isInt64, parseInteger } from '../arguments.ts'
 import { OK, Packed, RespPairs, type Reply } from '../reply.ts'
 import { CommandError, refused, type Step, type StepLimits, type StepMaker } from '../step.ts'
 import { addLongDoubles, formatLongDouble, parseLongDouble } from '../strings/long-double.ts'
-import { EntryTexts, NewEntries, pairEntry, type Entries } from './entries.ts'
+import { EntryTexts, NewEntries, pairEntry, type Collection } from './entries.ts'
 import { CHOICE_BYTES_A_UNIT, picksOf, type Picks } from './picks.ts'
 import { scanStep } from './scan.ts'
-import { changeEntries, HASH, lookAtCount, lookAtEntries, type Changed } from './steps.ts'
+import { changeEntries, HASH, look, lookAtCount, lookAtEntries, type Changed } from './steps.ts'
 
 const NOT_FLOAT = 'ERR hash value is not a float'
 
 /** A field or its value. */
-const valueAt = (entries: Entries, at: number): Buffer | null => (at === -1 ? null : entries.value(at))
+const valueAt = (entries: Collection, at: number): Buffer | null => (at === -1 ? null : entries.value(at))
 
 // ---- reading
 
 export function hget(args: readonly Buffer[]): Step {
-  return lookAtEntries(args[1]!, HASH, (hash) => valueAt(hash, hash.indexOf(args[2]!)))
+  return look(args[1]!, HASH, (hash) => valueAt(hash, hash.indexOf(args[2]!)))
 }
 
 export function hmget(args: readonly Buffer[]): Step {
-  const answer = (hash: Entries) => hash.indexesOf(args.slice(2)).map((at) => valueAt(hash, at))
-  return lookAtEntries(args[1]!, HASH, answer, { answersValues: true })
+  const answer = (hash: Collection) => hash.indexesOf(args.slice(2)).map((at) => valueAt(hash, at))
+  return look(args[1]!, HASH, answer, { answersValues: true })
 }
 
 export function hgetall(args: readonly Buffer[]): Step {
@@ -41,27 +41,28 @@ export function hlen(args: readonly Buffer[]): Step {
 }
 
 export function hexists(args: readonly Buffer[]): Step {
-  return lookAtEntries(args[1]!, HASH, (hash) => (hash.indexOf(args[2]!) === -1 ? 0 : 1))
+  return look(args[1]!, HASH, (hash) => (hash.indexOf(args[2]!) === -1 ? 0 : 1))
 }
 
 export function hstrlen(args: readonly Buffer[]): Step {
-  return lookAtEntries(args[1]!, HASH, (hash) => valueAt(hash, hash.indexOf(args[2]!))?.length ?? 0)
+  return look(args[1]!, HASH, (hash) => valueAt(hash, hash.indexOf(args[2]!))?.length ?? 0)
 }
 
 export const hrandfield: StepMaker = (args, _nowMs, limits): Step => {
   const picks = picksOf(args, limits, 'WITHVALUES')
-  return lookAtEntries(args[1]!, HASH, (hash) => fieldsPicked(hash, picks), {
+  return look(args[1]!, HASH, (hash) => fieldsPicked(hash, picks), {
     answersValues: true,
     bytesAUnit: CHOICE_BYTES_A_UNIT,
   })
 }
 
-function fieldsPicked(hash: Entries, picks: Picks): Reply {
+function fieldsPicked(hash: Collection, picks: Picks): Reply {
   const { isSingle, withValues } = picks
   const chosen = picks.places(hash.length)
   if (isSingle) return chosen.length > 0 ? hash.key(chosen[0]!) : null
-  if (!withValues) return new Packed('array', new EntryTexts(hash, 'keys', chosen))
-  return new RespPairs(chosen.map((i): [Buffer, Buffer] => [hash.key(i), hash.value(i)]))
+  const { entries, places } = hash.gather(chosen)
+  if (!withValues) return new Packed('array', new EntryTexts(entries, 'keys', places))
+  return new RespPairs(places.map((i): [Buffer, Buffer] => [entries.key(i), entries.value(i)]))
 }
 
 export function hscan(args: readonly Buffer[]): Step {
@@ -114,7 +115,7 @@ function lastOfEach(args: readonly Buffer[]): [fields: Buffer[], values: Buffer[
 }
 
 /** Puts each new entry in its place; those without one (-1) come last. */
-function put(hash: Entries, places: readonly number[], added: readonly Buffer[]): NewEntries {
+function put(hash: Collection, places: readonly number[], added: readonly Buffer[]): NewEntries {
   const next = new NewEntries()
   const replaced = places.map((at, i) => [at, added[i]!] as const).filter(([at]) => at !== -1)
   let from = 0
@@ -141,7 +142,7 @@ export function hdel(args: readonly Buffer[], nowMs: number, limits: StepLimits)
 }
 
 /** Removes entries, and replies with their number. @param places in any order and repeatedly; -1 = none */
-export function without(entries: Entries, places: readonly number[]): Changed {
+export function without(entries: Collection, places: readonly number[]): Changed {
   const gone = [...new Set(places)].filter((at) => at !== -1).sort((a, b) => a - b)
   if (gone.length === 0) return { reply: 0 }
   const next = new NewEntries()

@@ -14,16 +14,17 @@ import {
   type StepMaker,
   type Stepped,
 } from '../step.ts'
-import { EntryTexts, NewEntries, plainEntry, type Entries } from './entries.ts'
+import { EntryTexts, NewEntries, plainEntry, type Collection, type Entries } from './entries.ts'
 import { without } from './hashes.ts'
 import { countedKeys } from './set-operations.ts'
 import { countArgument } from './sets.ts'
 import {
   changeEntries,
   changeKeys,
-  entriesOrRefusal,
+  collectionOrRefusal,
   isRefusal,
   LIST,
+  look,
   lookAtCount,
   lookAtEntries,
   rangeOf,
@@ -43,16 +44,15 @@ export function llen(args: readonly Buffer[]): Step {
 
 export function lrange(args: readonly Buffer[]): Step {
   const [first, last] = [integerArgument(args[2]!), integerArgument(args[3]!)]
-  return lookAtEntries(args[1]!, LIST, (list) => {
+  return look(args[1]!, LIST, (list) => {
     const range = rangeOf(first, last, list.length)
-    if (!range) return []
-    return new Packed('array', new EntryTexts(list, 'keys', { from: range[0], to: range[1] + 1 }))
+    return range ? new Packed('array', new EntryTexts(list.slice(range[0], range[1] + 1), 'keys')) : []
   })
 }
 
 export function lindex(args: readonly Buffer[]): Step {
   const index = parseInteger(args[2]!)
-  return lookAtEntries(args[1]!, LIST, (list) => {
+  return look(args[1]!, LIST, (list) => {
     // Redis looks for the key first.
     if (list.length === 0) return null
     if (index === null) return new RespError(NOT_INTEGER)
@@ -62,7 +62,7 @@ export function lindex(args: readonly Buffer[]): Step {
 }
 
 /** Null if there is no such element. @param index negative = counted from the right */
-function placeIn(list: Entries, index: number): number | null {
+function placeIn(list: Collection, index: number): number | null {
   const at = index < 0 ? list.length + index : index
   return at >= 0 && at < list.length ? at : null
 }
@@ -136,7 +136,7 @@ function pushing(end: End, onlyExisting: boolean): StepMaker {
 }
 
 /** One after the other: to the left the last one comes first. */
-function pushed(list: Entries, elements: readonly Buffer[], end: End): NewEntries {
+function pushed(list: Collection, elements: readonly Buffer[], end: End): NewEntries {
   const next = new NewEntries()
   if (end === 'RIGHT') next.keep(list, 0, list.length)
   for (const element of end === 'LEFT' ? [...elements].reverse() : elements) next.add(plainEntry(element))
@@ -162,11 +162,11 @@ function popping(end: End): StepMaker {
   }
 }
 
-function popped(list: Entries, count: number, end: End): { elements: Buffer[]; rest: NewEntries } {
+function popped(list: Collection, count: number, end: End): { elements: Buffer[]; rest: NewEntries } {
   const { length } = list
   const most = Math.min(count, length)
   if (end === 'LEFT') return { elements: list.keys(0, most), rest: new NewEntries().keep(list, most, length) }
-  const elements = list.keys(length - most).reverse()
+  const elements = list.keys(length - most, length).reverse()
   return { elements, rest: new NewEntries().keep(list, 0, length - most) }
 }
 
@@ -185,13 +185,13 @@ export function popFirst(
   keys: readonly Buffer[],
   held: readonly (Held | null)[],
   type: CollectionType,
-  pop: (entries: Entries) => { elements: Reply; rest: NewEntries },
+  pop: (collection: Collection) => { elements: Reply; rest: NewEntries },
 ): Stepped {
   const place = held.findIndex((one) => one !== null)
   if (place === -1) return { reply: NULL_ARRAY }
-  const entries = entriesOrRefusal(held[place]!, type)
-  if ('reply' in entries) return entries
-  const { elements, rest } = pop(entries)
+  const collection = collectionOrRefusal(held[place]!, type)
+  if ('reply' in collection) return collection
+  const { elements, rest } = pop(collection)
   const stored = storedAs(type, rest, held[place]!.expiresAtMs, held[place])
   if (isRefusal(stored)) return stored
   return { reply: [keys[place]!, elements], next: keys.map((_, i) => (i === place ? stored : undefined)) }
@@ -229,20 +229,29 @@ function moving(args: readonly Buffer[], from: End, to: End, newEndMs: number): 
 function moved(held: readonly (Held | null)[], from: End, to: End, newEndMs: number): Stepped {
   const source = held[0]!
   if (!source) return { reply: null }
-  const list = entriesOrRefusal(source, LIST)
+  const list = collectionOrRefusal(source, LIST)
   if ('reply' in list) return list
   const { elements, rest } = popped(list, 1, from)
   const reply = elements[0]!
+  if (held.length === 1) {
+    // A list of one element is not gone meanwhile: it keeps its expiry time.
+    const stored = storedAs(LIST, rotated(list, reply, from, to), source.expiresAtMs, source)
+    return isRefusal(stored) ? stored : { reply, next: [stored] }
+  }
   const left = storedAs(LIST, rest, source.expiresAtMs, source)
   if (isRefusal(left)) return left
-  const target = held.length === 1 ? left : held[1]!
-  const other = entriesOrRefusal(target, LIST)
+  const target = held[1]!
+  const other = collectionOrRefusal(target, LIST)
   if ('reply' in other) return other
-  // A list of one element is not gone meanwhile: it keeps its expiry time.
-  const endMs = held.length === 1 ? source.expiresAtMs : (target?.expiresAtMs ?? newEndMs)
-  const stored = storedAs(LIST, pushed(other, elements, to), endMs, held.length === 1 ? source : target)
-  if (isRefusal(stored)) return stored
-  return { reply, next: held.length === 1 ? [stored] : [left, stored] }
+  const stored = storedAs(LIST, pushed(other, elements, to), target?.expiresAtMs ?? newEndMs, target)
+  return isRefusal(stored) ? stored : { reply, next: [left, stored] }
+}
+
+function rotated(list: Collection, element: Buffer, from: End, to: End): NewEntries {
+  const [first, end] = from === 'LEFT' ? [1, list.length] : [0, list.length - 1]
+  const next = new NewEntries()
+  if (to === 'LEFT') return next.add(plainEntry(element)).keep(list, first, end)
+  return next.keep(list, first, end).add(plainEntry(element))
 }
 
 // ---- changing in the middle
@@ -266,7 +275,7 @@ export function linsert(args: readonly Buffer[], nowMs: number, limits: StepLimi
   if (side !== 'BEFORE' && side !== 'AFTER') throw new CommandError(SYNTAX_ERROR)
   return changeEntries(key, LIST, nowMs, limits, (list) => {
     if (list.length === 0) return { reply: 0 }
-    const found = list.indexOf(pivot)
+    const found = list.flat().indexOf(pivot)
     if (found === -1) return { reply: -1 }
     const at = side === 'BEFORE' ? found : found + 1
     const entries = new NewEntries().keep(list, 0, at).add(plainEntry(element)).keep(list, at, list.length)
@@ -277,7 +286,7 @@ export function linsert(args: readonly Buffer[], nowMs: number, limits: StepLimi
 export function lrem(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
   const count = Number(integerArgument(args[2]!))
   return changeEntries(args[1]!, LIST, nowMs, limits, (list) =>
-    without(list, placesOf(list, args[3]!, count < 0 ? -1 : 1, Math.abs(count), 0)),
+    without(list, placesOf(list.flat(), args[3]!, count < 0 ? -1 : 1, Math.abs(count), 0)),
   )
 }
 

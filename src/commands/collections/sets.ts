@@ -2,14 +2,16 @@
 import { integerArgument } from '../arguments.ts'
 import { Packed, RespSet, type Reply } from '../reply.ts'
 import { CommandError, defaultEnd, type Step, type StepLimits, type StepMaker } from '../step.ts'
-import { EntryTexts, NewEntries, plainEntry, type Entries } from './entries.ts'
+import { EntryTexts, NewEntries, plainEntry, type Collection } from './entries.ts'
 import { without } from './hashes.ts'
 import { chooser, picksOf } from './picks.ts'
 import { scanStep } from './scan.ts'
 import {
   changeEntries,
-  entriesOrRefusal,
+  changeKeys,
+  collectionOrRefusal,
   isRefusal,
+  look,
   lookAtCount,
   lookAtEntries,
   SET,
@@ -26,12 +28,12 @@ export function smembers(args: readonly Buffer[]): Step {
 }
 
 export function sismember(args: readonly Buffer[]): Step {
-  return lookAtEntries(args[1]!, SET, (set) => (set.indexOf(args[2]!) === -1 ? 0 : 1))
+  return look(args[1]!, SET, (set) => (set.indexOf(args[2]!) === -1 ? 0 : 1))
 }
 
 export function smismember(args: readonly Buffer[]): Step {
   const members = args.slice(2)
-  return lookAtEntries(args[1]!, SET, (set) => set.indexesOf(members).map((at) => (at === -1 ? 0 : 1)))
+  return look(args[1]!, SET, (set) => set.indexesOf(members).map((at) => (at === -1 ? 0 : 1)))
 }
 
 export function scard(args: readonly Buffer[]): Step {
@@ -40,12 +42,13 @@ export function scard(args: readonly Buffer[]): Step {
 
 export const srandmember: StepMaker = (args, _nowMs, limits): Step => {
   const picks = picksOf(args, limits, null)
-  const answer = (set: Entries): Reply => {
+  const answer = (set: Collection): Reply => {
     const chosen = picks.places(set.length)
     if (picks.isSingle) return chosen.length > 0 ? set.key(chosen[0]!) : null
-    return new Packed('array', new EntryTexts(set, 'keys', chosen))
+    const { entries, places } = set.gather(chosen)
+    return new Packed('array', new EntryTexts(entries, 'keys', places))
   }
-  return lookAtEntries(args[1]!, SET, answer, { answersValues: true })
+  return look(args[1]!, SET, answer, { answersValues: true })
 }
 
 export function sscan(args: readonly Buffer[]): Step {
@@ -64,7 +67,7 @@ export function withoutRepeats(members: readonly Buffer[]): Buffer[] {
   return [...new Map(members.map((member) => [member.toString('latin1'), member])).values()]
 }
 
-function added(set: Entries, members: readonly Buffer[]): Changed {
+function added(set: Collection, members: readonly Buffer[]): Changed {
   const places = set.indexesOf(members)
   const fresh = members.filter((_, i) => places[i] === -1)
   if (fresh.length === 0) return { reply: 0 }
@@ -84,7 +87,8 @@ export function spop(args: readonly Buffer[], nowMs: number, limits: StepLimits)
   const choose = chooser(count, limits)
   return changeEntries(args[1]!, SET, nowMs, limits, (set) => {
     const places = choose(set.length)
-    const members = places.map((i) => set.key(i))
+    const chosen = set.gather(places)
+    const members = chosen.places.map((i) => chosen.entries.key(i))
     const reply = args[2] === undefined ? (members[0] ?? null) : new RespSet(members)
     const { entries } = without(set, places)
     return entries ? { reply, entries } : { reply }
@@ -101,28 +105,22 @@ export function countArgument(argument: Buffer): number {
 export function smove(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
   const [, from, to, member] = args as [Buffer, Buffer, Buffer, Buffer]
   if (from.equals(to)) {
-    return { ...lookAtEntries(from, SET, (set) => (set.indexOf(member) === -1 ? 0 : 1)), lookedUp: [] }
+    return { ...look(from, SET, (set) => (set.indexOf(member) === -1 ? 0 : 1)), lookedUp: [] }
   }
   const newEndMs = defaultEnd(limits, nowMs)
-  return {
-    needs: 'value',
-    keys: [from, to],
-    reads: true,
-    writes: true,
-    apply([source = null, target = null]) {
-      if (!source) return { reply: 0 }
-      const sourceSet = entriesOrRefusal(source, SET)
-      const targetSet = entriesOrRefusal(target, SET)
-      if ('reply' in sourceSet) return sourceSet
-      if ('reply' in targetSet) return targetSet
-      const { entries: rest } = without(sourceSet, [sourceSet.indexOf(member)])
-      if (!rest) return { reply: 0 }
-      const left = storedAs(SET, rest, source.expiresAtMs, source)
-      const { entries: more } = added(targetSet, [member])
-      const moved = more ? storedAs(SET, more, target?.expiresAtMs ?? newEndMs, target) : undefined
-      if (isRefusal(left)) return left
-      if (moved && isRefusal(moved)) return moved
-      return { reply: 1, next: [left, moved] }
-    },
-  }
+  return changeKeys([from, to], ([source = null, target = null]) => {
+    if (!source) return { reply: 0 }
+    const sourceSet = collectionOrRefusal(source, SET)
+    const targetSet = collectionOrRefusal(target, SET)
+    if ('reply' in sourceSet) return sourceSet
+    if ('reply' in targetSet) return targetSet
+    const { entries: rest } = without(sourceSet, [sourceSet.indexOf(member)])
+    if (!rest) return { reply: 0 }
+    const left = storedAs(SET, rest, source.expiresAtMs, source)
+    const { entries: more } = added(targetSet, [member])
+    const moved = more ? storedAs(SET, more, target?.expiresAtMs ?? newEndMs, target) : undefined
+    if (isRefusal(left)) return left
+    if (moved && isRefusal(moved)) return moved
+    return { reply: 1, next: [left, moved] }
+  })
 }

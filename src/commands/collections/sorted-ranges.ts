@@ -7,15 +7,14 @@
  */
 import { cString, integerArgument, word } from '../arguments.ts'
 import { parseBound } from '../doubles.ts'
-import { Lazy, Packed, type Reply } from '../reply.ts'
 import { CommandError, defaultEnd, distinct, SYNTAX_ERROR, type Step, type StepMaker } from '../step.ts'
-import { EntryTexts, NewEntries, type Entries } from './entries.ts'
-import { firstWhere, ScoredMembers } from './sorted-sets.ts'
+import { NewEntries, type Collection, type Entries, type Holds } from './entries.ts'
+import { membersReply } from './sorted-sets.ts'
 import {
   changeEntries,
   changeKeys,
-  entriesOrRefusal,
-  lookAtEntries,
+  collectionOrRefusal,
+  look,
   rangeOf,
   SORTED_SET,
   storedResult,
@@ -27,7 +26,7 @@ type By = 'RANK' | 'SCORE' | 'LEX'
 type Range = readonly [from: number, to: number]
 
 /** @param reverse looks from the last entry on */
-type FindRange = (zset: Entries, reverse: boolean) => Range
+type FindRange = (zset: Collection, reverse: boolean) => Range
 
 const EMPTY: Range = [0, 0]
 
@@ -57,8 +56,10 @@ const MINUS = 0x2d
 function byScore(first: Buffer, last: Buffer): FindRange {
   const [min, max] = [scoreBound(first), scoreBound(last)]
   return (zset) => {
-    const from = firstWhere(zset, (i) => (min.open ? zset.score(i) > min.score : zset.score(i) >= min.score))
-    const to = firstWhere(zset, (i) => (max.open ? zset.score(i) >= max.score : zset.score(i) > max.score))
+    const [from, to] = zset.firstsWhere([
+      (entries, i) => (min.open ? entries.score(i) > min.score : entries.score(i) >= min.score),
+      (entries, i) => (max.open ? entries.score(i) >= max.score : entries.score(i) > max.score),
+    ]) as [number, number]
     return from < to ? [from, to] : EMPTY
   }
 }
@@ -102,20 +103,32 @@ function byLex(first: Buffer, last: Buffer): FindRange {
   const isEmpty = isBackward(first, last, min, max)
   return (zset, reverse) => {
     const { length } = zset
-    if (isEmpty || length === 0 || !isAbove(zset, length - 1) || !isBelow(zset, 0)) return EMPTY
-    if (reverse) {
-      let to = length
-      while (to > 0 && !isBelow(zset, to - 1)) to--
-      let from = to
-      while (from > 0 && isAbove(zset, from - 1)) from--
-      return [from, to]
-    }
-    let from = 0
-    while (from < length && !isAbove(zset, from)) from++
-    let to = from
-    while (to < length && isBelow(zset, to)) to++
+    if (isEmpty || length === 0) return EMPTY
+    const { entries: ends, places } = zset.gather([0, length - 1])
+    const [first, last] = places as [number, number]
+    if (!isAbove(ends, last) || !isBelow(ends, first)) return EMPTY
+    if (ends.score(first) !== ends.score(last)) return walk(zset.flat(), reverse, isAbove, isBelow)
+    const isBehind: Holds = (entries, i) => !isBelow(entries, i)
+    const [from, to] = zset.firstsWhere([isAbove, isBehind]) as [number, number]
+    return from < to ? [from, to] : EMPTY
+  }
+}
+
+/** In the order of scores those within need not be side by side: up to the first one outside. */
+function walk(zset: Entries, reverse: boolean, isAbove: Holds, isBelow: Holds): Range {
+  const { length } = zset
+  if (reverse) {
+    let to = length
+    while (to > 0 && !isBelow(zset, to - 1)) to--
+    let from = to
+    while (from > 0 && isAbove(zset, from - 1)) from--
     return [from, to]
   }
+  let from = 0
+  while (from < length && !isAbove(zset, from)) from++
+  let to = from
+  while (to < length && isBelow(zset, to)) to++
+  return [from, to]
 }
 
 /** No member can be within. */
@@ -137,7 +150,7 @@ export const zlexcount = counting('LEX')
 function counting(by: By): StepMaker {
   return (args) => {
     const find = findBy(by, args[2]!, args[3]!)
-    return lookAtEntries(args[1]!, SORTED_SET, (zset) => {
+    return look(args[1]!, SORTED_SET, (zset) => {
       const [from, to] = find(zset, false)
       return to - from
     })
@@ -171,7 +184,7 @@ interface Form {
 interface Selection {
   readonly withScores: boolean
   /** The indexes of the entries, in the order of the reply. */
-  places(zset: Entries): number[]
+  places(zset: Collection): number[]
 }
 
 export const zrange = selecting({})
@@ -184,12 +197,9 @@ export const zrevrangebylex = selecting({ by: 'LEX', reverse: true })
 function selecting(form: Form): StepMaker {
   return (args) => {
     const selection = selectionOf(args.slice(2), form)
-    return lookAtEntries(args[1]!, SORTED_SET, (zset): Reply => {
-      const chosen = selection.places(zset)
-      return selection.withScores
-        ? new Lazy('pairs', new ScoredMembers(zset, chosen))
-        : new Packed('array', new EntryTexts(zset, 'keys', chosen))
-    })
+    return look(args[1]!, SORTED_SET, (zset) =>
+      membersReply(zset, selection.places(zset), selection.withScores),
+    )
   }
 }
 
@@ -198,11 +208,11 @@ export const zrangestore: StepMaker = (args, nowMs, limits): Step => {
   const { keys, places } = distinct([args[1]!, args[2]!])
   const newEndMs = defaultEnd(limits, nowMs)
   const step = changeKeys(keys, (held) => {
-    const zset = entriesOrRefusal(held[places[1]!]!, SORTED_SET)
+    const zset = collectionOrRefusal(held[places[1]!]!, SORTED_SET)
     if ('reply' in zset) return zset
-    const chosen = selection.places(zset).sort((a, b) => a - b)
+    const chosen = zset.gather(selection.places(zset).sort((a, b) => a - b))
     const entries = new NewEntries()
-    for (const i of chosen) entries.keep(zset, i, i + 1)
+    for (const i of chosen.places) entries.keep(chosen.entries, i, i + 1)
     return storedResult(SORTED_SET, entries, held, 0, newEndMs)
   })
   return { ...step, lookedUp: [places[1]!] }

@@ -3,14 +3,22 @@ import { word } from '../arguments.ts'
 import { formatDouble, parseDouble } from '../doubles.ts'
 import { Double, Lazy, NULL_ARRAY, Packed, RespPairs, type LazyItems, type Reply } from '../reply.ts'
 import { CommandError, distinct, refused, SYNTAX_ERROR, type Step, type StepMaker } from '../step.ts'
-import { EntryTexts, NewEntries, scoredEntry, type Entries } from './entries.ts'
+import {
+  DamagedCollection,
+  EntryTexts,
+  NewEntries,
+  scoredEntry,
+  type Collection,
+  type Entries,
+  type Holds,
+} from './entries.ts'
 import { without } from './hashes.ts'
 import { popCount, popFirst } from './lists.ts'
 import { CHOICE_BYTES_A_UNIT, picksOf } from './picks.ts'
 import { scanStep } from './scan.ts'
 import { countedKeys } from './set-operations.ts'
 import { countArgument } from './sets.ts'
-import { changeEntries, changeKeys, lookAtCount, lookAtEntries, SORTED_SET, type Changed } from './steps.ts'
+import { changeEntries, changeKeys, look, lookAtCount, SORTED_SET, type Changed } from './steps.ts'
 
 export interface Scored {
   readonly score: number
@@ -24,12 +32,12 @@ export function compareScored(a: Scored, b: Scored): number {
 }
 
 /** A member and its score, as replies have them. */
-export function pairAt(zset: Entries, i: number): [Buffer, Double] {
+function pairAt(zset: Entries, i: number): [Buffer, Double] {
   return [zset.key(i), new Double(zset.score(i))]
 }
 
 /** Members and their scores, in this order. */
-export class ScoredMembers implements LazyItems {
+class ScoredMembers implements LazyItems {
   private readonly zset: Entries
   private readonly chosen: readonly number[]
 
@@ -47,29 +55,25 @@ export class ScoredMembers implements LazyItems {
   }
 }
 
-/** The first entry for which this holds, if it holds for all behind it as well; their number if for none. */
-export function firstWhere({ length }: Entries, holds: (i: number) => boolean): number {
-  let [from, to] = [0, length]
-  while (from < to) {
-    const middle = (from + to) >>> 1
-    if (holds(middle)) to = middle
-    else from = middle + 1
-  }
-  return from
+/** The members at these places. */
+export function membersReply(zset: Collection, chosen: readonly number[], withScores: boolean): Reply {
+  const { entries, places } = zset.gather(chosen)
+  return withScores
+    ? new Lazy('pairs', new ScoredMembers(entries, places))
+    : new Packed('array', new EntryTexts(entries, 'keys', places))
 }
 
 // ---- reading
 
-const scoreAt = (zset: Entries, at: number): Double | null => (at === -1 ? null : new Double(zset.score(at)))
+const shown = (score: number | null): Double | null => (score === null ? null : new Double(score))
 
 export function zscore(args: readonly Buffer[]): Step {
-  return lookAtEntries(args[1]!, SORTED_SET, (zset) => scoreAt(zset, zset.indexOf(args[2]!)))
+  return look(args[1]!, SORTED_SET, (zset) => shown(zset.scoresOf([args[2]!])[0]!))
 }
 
 export function zmscore(args: readonly Buffer[]): Step {
   const members = args.slice(2)
-  const answer = (zset: Entries) => zset.indexesOf(members).map((at) => scoreAt(zset, at))
-  return lookAtEntries(args[1]!, SORTED_SET, answer)
+  return look(args[1]!, SORTED_SET, (zset) => zset.scoresOf(members).map(shown))
 }
 
 export function zcard(args: readonly Buffer[]): Step {
@@ -79,12 +83,12 @@ export function zcard(args: readonly Buffer[]): Step {
 export const zrank = ranking('zrank', (_zset, at) => at)
 export const zrevrank = ranking('zrevrank', (zset, at) => zset.length - 1 - at)
 
-function ranking(command: string, rankOf: (zset: Entries, at: number) => number): StepMaker {
+function ranking(command: string, rankOf: (zset: Collection, at: number) => number): StepMaker {
   return (args) => {
     if (args.length > 4) throw new CommandError(`ERR wrong number of arguments for '${command}' command`)
     const withScore = args.length === 4
     if (withScore && word(args[3]!) !== 'WITHSCORE') throw new CommandError(SYNTAX_ERROR)
-    return lookAtEntries(args[1]!, SORTED_SET, (zset) => {
+    return look(args[1]!, SORTED_SET, (zset) => {
       const at = zset.indexOf(args[2]!)
       if (at === -1) return withScore ? NULL_ARRAY : null
       const rank = rankOf(zset, at)
@@ -95,13 +99,12 @@ function ranking(command: string, rankOf: (zset: Entries, at: number) => number)
 
 export const zrandmember: StepMaker = (args, _nowMs, limits): Step => {
   const picks = picksOf(args, limits, 'WITHSCORES')
-  const answer = (zset: Entries): Reply => {
+  const answer = (zset: Collection): Reply => {
     const chosen = picks.places(zset.length)
     if (picks.isSingle) return chosen.length > 0 ? zset.key(chosen[0]!) : null
-    if (!picks.withValues) return new Packed('array', new EntryTexts(zset, 'keys', chosen))
-    return new Lazy('pairs', new ScoredMembers(zset, chosen))
+    return membersReply(zset, chosen, picks.withValues)
   }
-  return lookAtEntries(args[1]!, SORTED_SET, answer, {
+  return look(args[1]!, SORTED_SET, answer, {
     answersValues: true,
     bytesAUnit: CHOICE_BYTES_A_UNIT,
   })
@@ -172,18 +175,25 @@ function scoredPairs(args: readonly Buffer[], from: number): Scored[] {
   })
 }
 
+/** A member that is to be where its score says; before it had that one, or null = it is new. */
+interface Moved extends Scored {
+  readonly before: number | null
+}
+
 /** One after the other: a member may be named more than once. */
-function added(zset: Entries, pairs: readonly Scored[], options: AddOptions): Changed {
-  const places = zset.indexesOf(pairs.map(({ member }) => member))
+function added(zset: Collection, pairs: readonly Scored[], options: AddOptions): Changed {
+  const held = zset.scoresOf(
+    pairs.map(({ member }) => member),
+    pairs.map(({ score }) => score),
+  )
   /** Those that are new, or whose score changes. */
-  const next = new Map<string, Scored & { readonly at: number }>()
+  const next = new Map<string, Moved>()
   let [fresh, changed] = [0, 0]
   pairs.forEach(({ score, member }, i) => {
-    const at = places[i]!
     const name = member.toString('latin1')
-    const before = next.get(name)?.score ?? (at === -1 ? null : zset.score(at))
+    const before = next.get(name)?.score ?? held[i]!
     if (!isWanted(before, score, options) || before === score) return
-    next.set(name, { score, member, at })
+    next.set(name, { score, member, before: held[i]! })
     if (before === null) fresh++
     else changed++
   })
@@ -197,20 +207,32 @@ function isWanted(before: number | null, score: number, options: AddOptions): bo
   return !(options.onlyLess && score >= before) && !(options.onlyGreater && score <= before)
 }
 
-function incremented(zset: Entries, { score: by, member }: Scored, options: AddOptions): Changed {
-  const at = zset.indexOf(member)
-  const before = at === -1 ? null : zset.score(at)
+function incremented(zset: Collection, { score: by, member }: Scored, options: AddOptions): Changed {
+  const [before] = zset.scoresOf([member]) as [number | null]
   if (before !== null && options.onlyNew) return { reply: null }
   const score = before === null ? by : before + by
   if (Number.isNaN(score)) return refused('ERR resulting score is not a number (NaN)')
   if (!isWanted(before, score, options)) return { reply: null }
   const reply = new Double(score)
-  return before === score ? { reply } : { reply, entries: moved(zset, [{ score, member, at }]) }
+  return before === score ? { reply } : { reply, entries: moved(zset, [{ score, member, before }]) }
 }
 
-/** Puts members where they belong. @param members each once; `at` is where it was, -1 = nowhere */
-function moved(zset: Entries, members: (Scored & { readonly at: number })[]): NewEntries {
-  const gone = members.flatMap(({ at }) => (at === -1 ? [] : [at])).sort((a, b) => a - b)
+/** Puts members where they belong. @param members each once */
+function moved(zset: Collection, members: Moved[]): NewEntries {
+  members.sort(compareScored)
+  const held = members.flatMap(({ before, member }) => (before === null ? [] : [{ score: before, member }]))
+  const places = zset.firstsWhere(
+    [...held, ...members].map(
+      (one): Holds =>
+        (entries, i) =>
+          isBehind(entries, i, one),
+    ),
+  )
+  // What is in one index of a large one is in the other as well.
+  if (held.some(({ member }, i) => places[i] === zset.length || !zset.key(places[i]!).equals(member))) {
+    throw new DamagedCollection()
+  }
+  const gone = places.slice(0, held.length).sort((a, b) => a - b)
   const next = new NewEntries()
   let from = 0
   let passed = 0
@@ -220,16 +242,17 @@ function moved(zset: Entries, members: (Scored & { readonly at: number })[]): Ne
       from = gone[passed]! + 1
     }
     next.keep(zset, from, to)
-    from = to
+    from = Math.max(from, to)
   }
-  for (const one of members.sort(compareScored)) {
-    keepUpTo(firstWhere(zset, (i) => isBehind(zset, i, one)))
-    next.add(scoredEntry(one.score, one.member))
+  for (const [i, { score, member }] of members.entries()) {
+    keepUpTo(places[held.length + i]!)
+    next.add(scoredEntry(score, member))
   }
   keepUpTo(zset.length)
   return next
 }
 
+/** Not before it. */
 function isBehind(zset: Entries, i: number, { score, member }: Scored): boolean {
   const other = zset.score(i)
   return other === score ? zset.compareKey(i, member) >= 0 : other > score
@@ -260,10 +283,11 @@ function popping(end: End): StepMaker {
   }
 }
 
-function popped(zset: Entries, count: number, end: End): { pairs: [Buffer, Double][]; rest: NewEntries } {
+function popped(zset: Collection, count: number, end: End): { pairs: [Buffer, Double][]; rest: NewEntries } {
   const { length } = zset
   const most = Math.min(count, length)
-  const pairs = Array.from({ length: most }, (_, i) => pairAt(zset, end === 'MIN' ? i : length - 1 - i))
+  const taken = end === 'MIN' ? zset.slice(0, most) : zset.slice(length - most, length)
+  const pairs = Array.from({ length: most }, (_, i) => pairAt(taken, end === 'MIN' ? i : most - 1 - i))
   const [from, to] = end === 'MIN' ? [most, length] : [0, length - most]
   return { pairs, rest: new NewEntries().keep(zset, from, to) }
 }

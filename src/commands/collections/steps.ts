@@ -3,7 +3,9 @@
  *
  * A collection that has become empty is deleted. A changed one keeps its expiry time, and a new one gets the default.
  *
- * Limits: each change rewrites the whole value on every replica, so a collection is bounded well below other values.
+ * A collection that is stored in parts (large/) is one to a command as well (Collection): it reads the parts that it looks
+ * at, and its result has those that it has changed. What looks at all entries has them flat (Entries), and a flat result is
+ * cut by what runs the step.
  */
 import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET } from '../../core/codec.ts'
 import { byteRange } from '../../core/part.ts'
@@ -29,9 +31,13 @@ import {
   HASH_SHAPE,
   PLAIN_SHAPE,
   SORTED_SET_SHAPE,
+  type Collection,
   type NewEntries,
   type Shape,
 } from './entries.ts'
+import { LargeCollection } from './large/collection.ts'
+import { isLarge, RootTooLong } from './large/root.ts'
+import { flatten, split, type Split } from './large/split.ts'
 
 export interface CollectionType {
   readonly kind: number
@@ -48,8 +54,9 @@ export const SORTED_SET: CollectionType = {
 }
 export const LIST: CollectionType = { kind: KIND_LIST, shape: PLAIN_SHAPE, name: 'list' }
 
-export const MAX_COLLECTION_BYTES = 256 * 1024
-export const MAX_COLLECTION_ENTRIES = 32_768
+/** What a root can name the parts of, with some room (large/sizes.ts). */
+export const MAX_COLLECTION_BYTES = 32 * 1024 * 1024
+export const MAX_COLLECTION_ENTRIES = 2 * 1024 * 1024
 
 /** Decoding and encoding take longer than reading a string of as many bytes. */
 export const COLLECTION_BYTES_A_UNIT = 256
@@ -62,20 +69,32 @@ export interface Changed {
   readonly entries?: NewEntries
 }
 
-/** A step that reads its collections whole, and may replace each of them. */
+/** A step that reads its collections, and may replace each of them. */
 export function changeKeys(
   keys: readonly Buffer[],
   apply: (held: readonly (Held | null)[], nowMs: number) => Stepped,
 ): Step {
-  return { needs: 'value', keys, reads: true, writes: true, bytesAUnit: COLLECTION_BYTES_A_UNIT, apply }
+  return {
+    needs: 'value',
+    keys,
+    reads: true,
+    writes: true,
+    bytesAUnit: COLLECTION_BYTES_A_UNIT,
+    apply: (held, nowMs) => undamaged(() => apply(held, nowMs)),
+  }
 }
 
-/** A read-only step; an absent key is an empty collection. */
-export function lookAtEntries(
+interface LookOptions {
+  readonly answersValues?: boolean
+  readonly bytesAUnit?: number
+}
+
+/** A read-only step that looks at a few of the entries; an absent key is an empty collection. */
+export function look(
   key: Buffer,
   type: CollectionType,
-  answer: (entries: Entries) => Reply,
-  options: { readonly answersValues?: boolean; readonly bytesAUnit?: number } = {},
+  answer: (collection: Collection) => Reply,
+  options: LookOptions = {},
 ): Step {
   return {
     bytesAUnit: COLLECTION_BYTES_A_UNIT,
@@ -84,11 +103,22 @@ export function lookAtEntries(
     keys: [key],
     reads: true,
     writes: false,
-    apply([held = null]) {
-      const entries = entriesOrRefusal(held, type)
-      return 'reply' in entries ? entries : { reply: answer(entries) }
-    },
+    apply: ([held = null]) =>
+      undamaged(() => {
+        const collection = collectionOrRefusal(held, type)
+        return 'reply' in collection ? collection : { reply: answer(collection) }
+      }),
   }
+}
+
+/** The same, for one that looks at all of them. */
+export function lookAtEntries(
+  key: Buffer,
+  type: CollectionType,
+  answer: (entries: Entries) => Reply,
+  options: LookOptions = {},
+): Step {
+  return look(key, type, (collection) => answer(collection.flat()), options)
 }
 
 /** The same, but only the number of entries is read. */
@@ -116,13 +146,13 @@ export function changeEntries(
   type: CollectionType,
   nowMs: number,
   limits: StepLimits,
-  change: (entries: Entries) => Changed,
+  change: (collection: Collection) => Changed,
 ): Step {
   const newEndMs = defaultEnd(limits, nowMs)
   return changeKeys([key], ([held = null]) => {
-    const entries = entriesOrRefusal(held, type)
-    if ('reply' in entries) return entries
-    const { reply, entries: after } = change(entries)
+    const collection = collectionOrRefusal(held, type)
+    if ('reply' in collection) return collection
+    const { reply, entries: after } = change(collection)
     if (!after) return { reply }
     const stored = storedAs(type, after, held?.expiresAtMs ?? newEndMs, held)
     return isRefusal(stored) ? stored : { reply, next: [stored] }
@@ -140,11 +170,18 @@ export function storedAs(
   expiresAtMs: number,
   changed?: Held | null,
 ): Held | null | Stepped {
-  const { count, bytes } = next
+  const { count } = next
   if (count === 0) return null
-  if (bytes > MAX_COLLECTION_BYTES) return tooMuch(type, `${bytes} bytes`, MAX_COLLECTION_BYTES)
   if (count > MAX_COLLECTION_ENTRIES) return tooMuch(type, `${count} elements`, MAX_COLLECTION_ENTRIES)
-  return { ...taggedAs(changed), value: next.value(), expiresAtMs, kind: type.kind }
+  if (next.bytes > MAX_COLLECTION_BYTES) return tooMuch(type, `${next.bytes} bytes`, MAX_COLLECTION_BYTES)
+  try {
+    const { bytes, ...stored } = next.changed()
+    if (bytes > MAX_COLLECTION_BYTES) return tooMuch(type, `${bytes} bytes`, MAX_COLLECTION_BYTES)
+    return { ...taggedAs(changed), ...stored, expiresAtMs, kind: type.kind }
+  } catch (error) {
+    if (error instanceof RootTooLong) return ROOT_TOO_LONG
+    throw error
+  }
 }
 
 /** The result of a command in place of what its target holds, which is gone if that is empty. The reply is the count. */
@@ -165,17 +202,49 @@ export function isRefusal(stored: Held | null | Stepped): stored is Stepped {
   return stored !== null && 'reply' in stored
 }
 
+/** What is stored of a flat result that is long; or why it is refused. */
+export function splitOrRefusal(kind: number | undefined, flat: Buffer, generation: Buffer): Split | Stepped {
+  try {
+    return split(kind, flat, generation)
+  } catch (error) {
+    if (error instanceof RootTooLong) return ROOT_TOO_LONG
+    if (error instanceof DamagedCollection) return DAMAGED
+    throw error
+  }
+}
+
+const TOO_LONG = 'The collection would have too many long members (a fixed limit: use several keys).'
+export const ROOT_TOO_LONG = refused(`ERR ${TOO_LONG}`, 'VALUE_TOO_LARGE')
+
 export function tooMuch({ name }: Pick<CollectionType, 'name'>, what: string, most: number): Stepped {
   const sentence = `The ${name} would have ${what}; at most ${most} are allowed (a fixed limit: use several keys).`
   return refused(`ERR ${sentence}`, 'VALUE_TOO_LARGE')
 }
 
-/** What a key holds; or why it cannot be used: it is of another type, or not what Rondo has written. */
+/** What a key holds; or why it cannot be used. What is asked of it may throw DamagedCollection (see undamaged). */
+export function collectionOrRefusal(held: Held | null, type: CollectionType): Collection | Stepped {
+  if (!held?.parts || held.parts.isSalvaged || !isOf(held, type) || !isLarge(held.value)) {
+    return entriesOrRefusal(held, type)
+  }
+  return LargeCollection.of(held.kind, held.value, held.parts)
+}
+
+export function undamaged<T>(apply: () => T): T | Stepped {
+  try {
+    return apply()
+  } catch (error) {
+    if (error instanceof DamagedCollection) return DAMAGED
+    throw error
+  }
+}
+
+/** All of what a key holds; or why it cannot be used: it is of another type, or not what Rondo has written. */
 export function entriesOrRefusal(held: Held | null, type: CollectionType): Entries | Stepped {
   if (!held) return Entries.NONE
   if (!isOf(held, type)) return WRONG_TYPE
   try {
-    return Entries.of(held.value, type.shape)
+    const { kind, value, parts } = held
+    return Entries.of(isLarge(value) ? flatten(kind, value, parts) : value, type.shape)
   } catch (error) {
     if (error instanceof DamagedCollection) return DAMAGED
     throw error

@@ -5,15 +5,7 @@
 import type { Sliced } from '../../core/work.ts'
 import { NewEntries, pairEntry, plainEntry, scoredEntry } from '../collections/entries.ts'
 import { compareScored, type Scored } from '../collections/sorted-sets.ts'
-import {
-  HASH,
-  LIST,
-  MAX_COLLECTION_BYTES,
-  MAX_COLLECTION_ENTRIES,
-  SET,
-  SORTED_SET,
-  type CollectionType,
-} from '../collections/steps.ts'
+import { HASH, LIST, SET, SORTED_SET, type CollectionType } from '../collections/steps.ts'
 import { parseDouble } from '../doubles.ts'
 import { BadData, Input, TooMuchData } from './input.ts'
 import { readStream, STREAM_FORMS } from './streams.ts'
@@ -22,8 +14,10 @@ import { inIntset, inListpack, inZiplist, type ForEachText } from './packed.ts'
 
 /** No collection that can be stored takes so many bytes in any of the forms. */
 const MAX_COLLECTION_BYTES_DUMPED = 2 * 1024 * 1024
+/** Each of its texts is an object while it is read. */
+const MAX_ENTRIES_DUMPED = 32_768
 
-const TOO_LARGE = `A collection has at most ${MAX_COLLECTION_BYTES} bytes and ${MAX_COLLECTION_ENTRIES} elements (a fixed limit).`
+const TOO_LARGE = `A dumped collection has at most ${MAX_COLLECTION_BYTES_DUMPED} bytes and ${MAX_ENTRIES_DUMPED} elements (a fixed limit).`
 
 /** A string; a stream; or a collection. */
 export type Restored = Buffer | NewStream | { readonly type: CollectionType; readonly entries: NewEntries }
@@ -111,7 +105,7 @@ function collectionIn(form: number, input: Input, length: number, budget: { left
     return { type: SORTED_SET, entries: sortedEntries(membersIn(input, form === SCORES_AS_DOUBLES)) }
   }
   const { type, texts } = collection
-  const most = MAX_COLLECTION_ENTRIES * (type === HASH || type === SORTED_SET ? 2 : 1)
+  const most = MAX_ENTRIES_DUMPED * (type === HASH || type === SORTED_SET ? 2 : 1)
   const found: Buffer[] = []
   texts(input, (text) => {
     if (found.push(text) > most) throw new TooMuchData(TOO_LARGE)
@@ -168,7 +162,7 @@ const INFINITE_LENGTHS = new Map([
 function membersIn(input: Input, areDoubles: boolean): Scored[] {
   const members: Scored[] = []
   const count = input.length()
-  if (count > MAX_COLLECTION_ENTRIES) throw new TooMuchData(TOO_LARGE)
+  if (count > MAX_ENTRIES_DUMPED) throw new TooMuchData(TOO_LARGE)
   for (let left = count; left > 0; left--) {
     const member = input.text()
     const score = areDoubles ? input.take(8).readDoubleLE() : scoreAsText(input)

@@ -1,4 +1,6 @@
 /** Values as Redis dumps them, in the plainest forms: every Redis from version 5 on restores them, and 7.0 on streams. */
+import { isLarge } from '../collections/large/root.ts'
+import { flatten } from '../collections/large/split.ts'
 import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET, KIND_STREAM } from '../../core/codec.ts'
 import { DamagedCollection, Entries } from '../collections/entries.ts'
 import { HASH, LIST, SET, SORTED_SET, type CollectionType } from '../collections/steps.ts'
@@ -22,12 +24,12 @@ const FORMS = new Map<number, { readonly form: number; readonly type: Collection
 ])
 
 /** Without version and checksum, in parts. @throws DamagedCollection */
-export function writeValue({ kind, value }: Held): Buffer[] {
+export function writeValue({ kind, value, parts: read }: Held): Buffer[] {
   if (kind === undefined) return [Buffer.from([STRING]), lengthBytes(value.length), value]
   if (kind === KIND_STREAM) return writeStream(value)
   const found = FORMS.get(kind)
   if (!found) throw new DamagedCollection()
-  const entries = Entries.of(value, found.type.shape)
+  const entries = Entries.of(isLarge(value) ? flatten(kind, value, read) : value, found.type.shape)
   const parts = [Buffer.from([found.form]), lengthBytes(entries.length)]
   const add = (text: Buffer) => parts.push(lengthBytes(text.length), text)
   for (let i = 0; i < entries.length; i++) {

@@ -12,10 +12,12 @@
  * memory nodes count otherwise.
  */
 import { HEAD_BYTES, KIND_LIST, KIND_SORTED_SET, KIND_STREAM } from '../../core/codec.ts'
+import { isRoot, ROOT_HEAD_BYTES } from '../../core/large-root.ts'
 import { byteRange } from '../../core/part.ts'
 import { databasePrefix } from '../../core/keys.ts'
 import { parseInteger, word } from '../arguments.ts'
 import { countIn } from '../collections/entries.ts'
+import { bytesIn } from '../collections/large/root.ts'
 import {
   CommandError,
   lookAtAnyPart,
@@ -32,6 +34,8 @@ const EMBEDDED_BYTES = 44
 /** Redis's defaults for a collection in one piece. */
 const LISTPACK_ENTRIES = 128
 const LISTPACK_BYTES = 8 * 1024
+/** What tells how many bytes the parts of a large collection have. */
+const LARGE_HEAD_BYTES = ROOT_HEAD_BYTES
 const ENTRY_BYTES = 24
 const OBJECT_BYTES = 16
 
@@ -62,7 +66,11 @@ export function memoryUsage(args: readonly Buffer[], _nowMs: number, { database 
     if (count < 0) throw new CommandError(SYNTAX_ERROR)
   }
   const nameBytes = databasePrefix(database).length + args[2]!.length
-  return lookAtAnyPart(args[2]!, 'length', (seen) => (seen ? usageOf(nameBytes, seen.length) : null))
+  return lookAtAnyPart(args[2]!, byteRange(0, LARGE_HEAD_BYTES - 1), (seen) => {
+    if (!seen) return null
+    const { kind, length, part } = seen
+    return usageOf(nameBytes, length) + (isRoot(kind, part) ? bytesIn(part) : 0)
+  })
 }
 
 export function usageOf(nameBytes: number, valueBytes: number): number {

@@ -37,6 +37,14 @@ export function tooMuchWork({ maxCommandBytes }: WorkLimit): string {
   )
 }
 
+/** For a command on large collections: as it reads or makes their parts. */
+export function tooMuchOfCollections({ maxCommandBytes }: WorkLimit): string {
+  return (
+    `The command would read or store more than ${maxCommandBytes} bytes of collections (MAX_COMMAND_BYTES): ` +
+    'ask for a part of them, as HSCAN and LRANGE do. Nothing was changed.'
+  )
+}
+
 const ELEMENT_BYTES = 8
 
 /** The approximate size of a reply. */

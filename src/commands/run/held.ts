@@ -35,7 +35,11 @@ export function writeOptions(caller: Caller): CallOptions {
 
 /** The record to store; null = a delete. */
 export function recordOf(next: Held | null): Content {
-  return next ? { kind: KIND_VALUE, ...next } : { kind: KIND_TOMBSTONE, value: EMPTY, expiresAtMs: 0 }
+  return next ? contentOf(next) : { kind: KIND_TOMBSTONE, value: EMPTY, expiresAtMs: 0 }
+}
+
+function contentOf({ kind = KIND_VALUE, value, expiresAtMs, tags }: Held): Content {
+  return tags ? { kind, value, expiresAtMs, tags } : { kind, value, expiresAtMs }
 }
 
 /** Null, or the reason why this cannot be stored. */

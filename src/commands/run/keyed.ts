@@ -27,6 +27,7 @@ import { changeKey } from './one-key.ts'
 import { RespError, type Reply } from '../reply.ts'
 import { countLookups, lookupsOf } from './lookups.ts'
 import { answerBytes, replyTooLarge, tooMuchWork } from './answer-limit.ts'
+import { MEETS_PARTS, oneCall, PARTS_CHANGED, PartsOf, refresh, withParts } from './parts.ts'
 import { allInSlices, inSlices } from './slices.ts'
 import {
   CommandError,
@@ -41,6 +42,7 @@ import {
   type StepLimits,
   type StepMaker,
   type StepOf,
+  type Stepped,
 } from '../step.ts'
 import { runTogether } from './together.ts'
 import { inOnePiece, type Sliced } from '../../core/work.ts'
@@ -180,6 +182,27 @@ export async function readStep(
   command: string,
   heldUp?: () => void,
 ): Promise<Reply> {
+  const call = oneCall(caller)
+  for (let tries = 1; ; tries++) {
+    const parts = new PartsOf(caller, caller.readLevel, tries, call)
+    try {
+      return await readOnce(caller, step, command, parts, heldUp)
+    } catch (error) {
+      if (error !== PARTS_CHANGED || parts.isSalvaging) throw error
+    } finally {
+      parts.release()
+    }
+    await refresh(caller, step.keys, call)
+  }
+}
+
+async function readOnce(
+  caller: Caller,
+  step: Step,
+  command: string,
+  parts: PartsOf,
+  heldUp?: () => void,
+): Promise<Reply> {
   const { store, settings } = caller
   let bytes = 0
   const read = async (i: number) => {
@@ -191,12 +214,16 @@ export async function readStep(
     if (step.answersValues && bytes > settings.maxReplyBytes) throw new CommandError(replyTooLarge(settings))
     if (bytes > settings.maxCommandBytes) throw new CommandError(tooMuchWork(settings))
     if (step.keys.length > 1 && caller.account.isRefused) throw caller.account.refusal()
-    return one
+    return withParts(step.keys[i]!, one, parts.isSalvaging)
   }
   try {
     const held = await allInSlices(caller, step.keys.length, read, heldUp)
     countLookups(caller, command, lookupsOf(step, held))
     const now = nowMs(store)
+    if (held.some((one) => one && 'parts' in one)) {
+      const { reply } = (await caller.work.outcomeOf(parts.applied(step, held, now))) as Stepped
+      return replyWithin(settings, step, reply)
+    }
     if (step.needs !== 'value' || !step.slow) {
       if (bytes <= SHORT_BYTES) return replyWithin(settings, step, applyTo(step, held, now).reply)
       // The values of many such commands may arrive in the same turn.
@@ -260,8 +287,7 @@ async function runFollowed(
   command: KeyedCommand,
 ): Promise<Reply> {
   for (let tries = 1; ; tries++) {
-    const held = await Promise.all(first.keys.map((key) => knownAt(caller, key, first)))
-    const next = first.follow!(wholesOf(held))
+    const next = await followed(caller, first)
     if (!('keys' in next)) return next.reply
     const step = usable(caller, next, command)
     if (step instanceof RespError) return step
@@ -269,6 +295,25 @@ async function runFollowed(
       ? await runTogether(caller, step, command.name)
       : await readStep(caller, step, command.name)
     if (reply !== KEYS_CHANGED || tries === MOST_TRIES) return reply
+  }
+}
+
+/** What follows from what the keys of this step hold. */
+async function followed(caller: Caller, first: StepOf<'value', Held>): Promise<Step | Stepped> {
+  const call = oneCall(caller)
+  for (let tries = 1; ; tries++) {
+    const parts = new PartsOf(caller, caller.readLevel, tries, call)
+    try {
+      const held = await Promise.all(
+        first.keys.map(async (key) => withParts(key, await knownAt(caller, key, first), parts.isSalvaging)),
+      )
+      return await caller.work.outcomeOf(parts.computed(() => first.follow!(wholesOf(held))))
+    } catch (error) {
+      if (error !== PARTS_CHANGED || parts.isSalvaging) throw error
+    } finally {
+      parts.release()
+    }
+    await refresh(caller, first.keys, call)
   }
 }
 
@@ -311,9 +356,18 @@ function throwFailure(
 
 /** Applies the step to one key atomically. */
 async function updateStep(caller: Caller, step: Step, command: string): Promise<Reply> {
-  const { reply, lookups } = await changeKey(caller.store, step, writeOptions(caller))
-  countLookups(caller, command, lookups)
-  return reply
+  const call = oneCall(caller)
+  if (caller.store.collections.isLarge(step.keys[0]!)) {
+    return runTogether(caller, step, command, caller.writeLevel, call)
+  }
+  try {
+    const { reply, lookups } = await changeKey(caller.store, step, writeOptions(caller))
+    countLookups(caller, command, lookups)
+    return reply
+  } catch (error) {
+    if (error === MEETS_PARTS) return runTogether(caller, step, command, caller.writeLevel, call, true)
+    throw error
+  }
 }
 
 /** Writes keys without reading them. */

@@ -11,12 +11,14 @@
 import type { KeyStore, Modified } from '../../coordinator/api.ts'
 import { updateKey, type CallOptions, type Updated } from '../../coordinator/promises.ts'
 import type { StoredRecord } from '../../core/codec.ts'
+import type { RondoError } from '../../core/errors.ts'
 import type { Reply } from '../reply.ts'
-import type { Step } from '../step.ts'
+import type { Step, Stepped } from '../step.ts'
 import { nowMs, recordOf, tooLarge } from './held.ts'
 import { UNKNOWN_END, withForeignEnds, type ForeignEnds } from './foreign-ends.ts'
 import { applyTo } from './known.ts'
 import { lookupsOf, NO_LOOKUPS, type Lookups } from './lookups.ts'
+import { leaveParts, MEETS_PARTS, needsParts, wantsParts, withParts } from './parts.ts'
 
 /** What a step did to its key. */
 export interface KeyChanged extends Updated {
@@ -26,7 +28,7 @@ export interface KeyChanged extends Updated {
 
 /**
  * @param step of one key, which has passed checkKey
- * @throws RondoError
+ * @throws RondoError, which is MEETS_PARTS if it has to be a transaction (together.ts): nothing was changed
  */
 export async function changeKey(store: KeyStore, step: Step, options: CallOptions): Promise<KeyChanged> {
   let reply: Reply = null
@@ -40,7 +42,19 @@ export async function changeKey(store: KeyStore, step: Step, options: CallOption
     }
     return updateKey(store, step.keys[0]!, modify, options, step.leastBytes)
   })
+  leaveParts(store, step.keys[0]!, before, after)
   return { reply, lookups, before, after }
+}
+
+interface ChangedBy {
+  readonly reply: Reply
+  readonly lookups: Lookups
+  readonly modified: Modified
+}
+
+function refusing(error: RondoError): ChangedBy {
+  const isPutOff = error === MEETS_PARTS
+  return { reply: null, lookups: NO_LOOKUPS, modified: { kind: 'refuse', error, isPutOff } }
 }
 
 /** What the step makes of the key's record. */
@@ -49,16 +63,23 @@ export function changeBy(
   current: StoredRecord | null,
   ends: ForeignEnds,
   store: Pick<KeyStore, 'nowMs' | 'checkValue'>,
-): { readonly reply: Reply; readonly lookups: Lookups; readonly modified: Modified } {
+): ChangedBy {
   const now = nowMs(store)
-  const known = ends.knownIn(step.keys[0]!, current, now)
-  if (known === 'unknown') {
-    return { reply: null, lookups: NO_LOOKUPS, modified: { kind: 'refuse', error: UNKNOWN_END } }
+  const found = ends.knownIn(step.keys[0]!, current, now)
+  if (found === 'unknown') return refusing(UNKNOWN_END)
+  const known = withParts(step.keys[0]!, found)
+  let stepped: Stepped
+  try {
+    stepped = applyTo(step, [known], now)
+  } catch (error) {
+    if (wantsParts(error)) return refusing(MEETS_PARTS)
+    throw error
   }
-  const { reply, next } = applyTo(step, [known], now)
+  const { reply, next } = stepped
   const lookups = lookupsOf(step, [known])
   const held = next?.[0]
   if (held === undefined) return { reply, lookups, modified: { kind: 'keep' } }
+  if (held && needsParts(known, held)) return refusing(MEETS_PARTS)
   const error = tooLarge(store, held)
   const modified: Modified = error ? { kind: 'refuse', error } : { kind: 'write', record: recordOf(held) }
   return { reply, lookups, modified }

@@ -87,10 +87,10 @@ async function asOne(
         caller,
         keys,
         paceOf(steps),
-        function* (current, now, ends) {
+        function* (current, now, ends, parts) {
           done.replies = null
           if (hasChanged(current, now)) return null
-          const outcome = yield* runSteps(caller.settings, steps, keys, current, now, ends)
+          const outcome = yield* runSteps(caller.settings, steps, keys, { current, now, ends, parts })
           if (outcome instanceof RondoError) return outcome
           done.replies = outcome.replies
           done.lookups = outcome.lookups

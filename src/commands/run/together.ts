@@ -3,7 +3,7 @@
  * over a copy of the values. The coordinator stores the result only if nothing has changed meanwhile, and otherwise retries
  * (Coordinator.transact).
  */
-import type { AllModified, ModifyAll, ModifyAllSlowly } from '../../coordinator/api.ts'
+import type { AllModified, ClientCall, ModifyAll, ModifyAllSlowly } from '../../coordinator/api.ts'
 import { transactKeys, transactKeysSlowly, type CallOptions } from '../../coordinator/promises.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
@@ -13,6 +13,18 @@ import { nowMs, recordOf, tooLarge, writeOptions } from './held.ts'
 import { UNKNOWN_END, withForeignEnds, type ForeignEnds } from './foreign-ends.ts'
 import { applyTo, bytesOf, wholesOf, type Known } from './known.ts'
 import { countLookups, lookupsOf, NO_LOOKUPS, type Lookups } from './lookups.ts'
+import {
+  isLarge,
+  leaveParts,
+  MEETS_PARTS,
+  needsParts,
+  oneCall,
+  PartsAreNeeded,
+  runWithParts,
+  wantsParts,
+  withParts,
+  type PartsOf,
+} from './parts.ts'
 import type { RespError, Reply } from '../reply.ts'
 import { Refusal, type Held, type Publication, type Step, type Stepped } from '../step.ts'
 import { crossSetOf, MoreKeys, withMoreKeys } from './more-keys.ts'
@@ -68,18 +80,23 @@ type Change = (
   current: readonly (StoredRecord | null)[],
   now: number,
   ends: ForeignEnds,
+  parts: PartsOf | null,
 ) => Sliced<Next | RondoError | null>
 
 /**
  * Runs a command on several keys atomically.
  *
  * @param command its name
+ * @param isPutOff an update has just been put off for it
+ * @param partsCall it is known to need parts of large collections, and this is the time that it has
  */
 export async function runTogether(
   caller: Caller,
   step: Step,
   command: string,
   level = caller.writeLevel,
+  partsCall: ClientCall | null = null,
+  isPutOff = false,
 ): Promise<Reply> {
   const { store } = caller
   const { maxBatchKeys } = caller.settings
@@ -97,13 +114,13 @@ export async function runTogether(
         caller,
         keys,
         paceOf(steps),
-        function* (current, now, ends) {
-          const outcome = yield* runSteps(caller.settings, steps, keys, current, now, ends)
+        function* (current, now, ends, parts) {
+          const outcome = yield* runSteps(caller.settings, steps, keys, { current, now, ends, parts })
           if (outcome instanceof RondoError) return outcome
           done = outcome
           return outcome.next
         },
-        { call, level },
+        { call: call ?? partsCall ?? undefined, level, meetsParts: partsCall !== null, isPutOff },
       ),
     rehearse: (steps, keys, current) => rehearse(caller, steps, keys, current),
   })
@@ -132,45 +149,55 @@ interface Ran {
   readonly next: Next
 }
 
+/** What one attempt of a transaction works on. */
+export interface Attempted {
+  readonly current: readonly (StoredRecord | null)[]
+  readonly now: number
+  readonly ends: ForeignEnds
+  /** Null: it cannot wait for parts of large collections, and fails with MEETS_PARTS where it had to. */
+  readonly parts: PartsOf | null
+}
+
 /** Applies the steps to the keys in order. */
 export function* runSteps(
   limits: Limits,
   steps: Queue,
   keys: readonly Buffer[],
-  current: readonly (StoredRecord | null)[],
-  now: number,
-  ends: ForeignEnds,
+  { current, now, ends, parts }: Attempted,
 ): Sliced<Ran | RondoError> {
   const names = keys.map((key) => key.toString('latin1'))
   const known = keys.map((key, i) => ends.knownIn(key, current[i]!, now))
   if (known.includes('unknown')) return UNKNOWN_END
-  const held = new Map(names.map((name, i) => [name, known[i] as Known | null]))
+  const salvages = parts?.isSalvaging ?? false
+  const held = new Map(
+    names.map((name, i) => [name, withParts(keys[i]!, known[i] as Known | null, salvages)]),
+  )
   const changed = new Map<string, Held | null>()
   let touched = 0
   let answered = 0
   let slowUnits = 0
-  const replies: Reply[] = []
-  const published: Publication[] = []
-  const lookups: Lookups[] = []
-  const excess = yield* excessOf(limits, steps, held)
+  const ran = { replies: [] as Reply[], published: [] as Publication[], lookups: [] as Lookups[] }
+  const excess = yield* excessOf(limits, steps, held, parts)
+  if (excess instanceof RondoError) return excess
   if (excess) return tooMuch(limits, steps, excess)
   for (const step of steps) {
     if (!isStep(step)) {
-      replies.push(step)
-      lookups.push(NO_LOOKUPS)
+      ran.replies.push(step)
+      ran.lookups.push(NO_LOOKUPS)
       continue
     }
     const mine = step.keys.map((key) => key.toString('latin1'))
     const before = mine.map((name) => held.get(name)!)
-    slowUnits += costOf(step, before)
+    const cost = yield* costOf(step, before, parts)
+    if (cost instanceof RondoError) return cost
+    slowUnits += cost
     if (slowUnits > MAX_SLOW_UNITS) return tooMuch(limits, steps, 'time')
     const touchedBefore = touched
-    const takesTime = step.needs === 'value' && (step.script ?? step.slow) !== undefined
-    const stepped = takesTime ? yield* applied(step, before, now) : applyTo(step, before, now)
-    if (stepped instanceof MoreKeys) return stepped
+    const stepped = yield* parts ? parts.applied(step, before, now) : applied(step, before, now)
+    if (stepped instanceof RondoError) return stepped
     const { reply, next = [] } = stepped
     if (stepped.published) {
-      published.push(...stepped.published)
+      ran.published.push(...stepped.published)
       answered += publicationBytes(stepped.published)
     }
     mine.forEach((name, i) => {
@@ -183,11 +210,17 @@ export function* runSteps(
     answered += answerBytes(reply)
     if (touched > limits.maxCommandBytes) return tooMuch(limits, steps, 'values')
     if (answered > limits.maxReplyBytes) return tooMuch(limits, steps, 'answer')
-    replies.push(reply)
-    lookups.push(lookupsOf(step, before))
+    ran.replies.push(reply)
+    ran.lookups.push(lookupsOf(step, before))
     yield UNITS_A_STEP + (touched - touchedBefore) / (step.bytesAUnit ?? BYTES_A_UNIT)
   }
-  return { replies, published, lookups, next: names.map((name) => changed.get(name)) }
+  return {
+    ...ran,
+    next: yield* stored(
+      names.map((name) => changed.get(name)),
+      parts,
+    ),
+  }
 }
 
 /** Applies the steps to these values, for what it tells about them alone. @returns an error, or what would be done */
@@ -199,15 +232,42 @@ export function rehearse(
 ): Promise<Ran | RondoError> {
   const { store, work, settings } = caller
   return withForeignEnds(store, async (ends) => {
-    const outcome = await work.outcomeOf(runSteps(settings, steps, keys, current, nowMs(store), ends))
+    const outcome = await work.outcomeOf(runSteps(settings, steps, keys, { current, now: nowMs(store), ends, parts: null }))
     if (outcome === UNKNOWN_END) throw UNKNOWN_END
     return outcome
   })
 }
 
-function* applied(step: Step, before: readonly (Known | null)[], now: number): Sliced<Stepped | MoreKeys> {
+/** With their parts, which are stored by then. */
+function* stored(next: Next, parts: PartsOf | null): Sliced<Next> {
+  if (!parts) return next
+  const roots: (Held | null | undefined)[] = []
+  for (const one of next) roots.push(one ? yield* parts.store(one) : one)
+  return roots
+}
+
+/** Where it cannot wait for parts. */
+function* applied(step: Step, before: readonly (Known | null)[], now: number): Sliced<Stepped | RondoError> {
+  try {
+    const stepped = yield* appliedAtOnce(step, before, now)
+    if (stepped instanceof MoreKeys || !stepped.next) return stepped
+    const meets = stepped.next.some((one, i) => one && needsParts(before[i]!, one))
+    return meets ? MEETS_PARTS : stepped
+  } catch (error) {
+    if (wantsParts(error)) return MEETS_PARTS
+    throw error
+  }
+}
+
+function* appliedAtOnce(
+  step: Step,
+  before: readonly (Known | null)[],
+  now: number,
+): Sliced<Stepped | MoreKeys> {
   if (step.needs === 'value' && step.script) {
-    const outcome = yield* waitFor(step.script.run(wholesOf(before), now))
+    const wholes = wholesOf(before)
+    if (wholes.some((one) => one?.parts)) throw new PartsAreNeeded()
+    const outcome = yield* waitFor(step.script.run(wholes, now))
     return 'wants' in outcome ? new MoreKeys(step, outcome.wants, outcome.certain) : outcome
   }
   if (step.needs === 'value' && step.slow) return yield* step.slow.slices(wholesOf(before), now)
@@ -215,8 +275,21 @@ function* applied(step: Step, before: readonly (Known | null)[], now: number): S
 }
 
 /** In work units; 0 for a fast step. */
-function costOf(step: Step, known: readonly (Known | null)[]): number {
-  return step.needs === 'value' && step.slow ? step.slow.cost(wholesOf(known)) : 0
+function* costOf(
+  step: Step,
+  known: readonly (Known | null)[],
+  parts: PartsOf | null,
+): Sliced<number | RondoError> {
+  const slow = step.needs === 'value' && step.slow
+  if (!slow) return 0
+  const cost = () => slow.cost(wholesOf(known))
+  if (parts) return yield* parts.computed(cost)
+  try {
+    return cost()
+  } catch (error) {
+    if (wantsParts(error)) return MEETS_PARTS
+    throw error
+  }
 }
 
 /** Of what the steps would need too much, assuming that the values do not change; then nothing is started. */
@@ -224,13 +297,16 @@ function* excessOf(
   limits: Limits,
   steps: Queue,
   held: ReadonlyMap<string, Known | null>,
-): Sliced<keyof typeof TOO_MUCH | null> {
+  parts: PartsOf | null,
+): Sliced<keyof typeof TOO_MUCH | RondoError | null> {
   let touched = 0
   let slowUnits = 0
   for (const step of steps) {
     if (!isStep(step) || !step.reads) continue
     const before = step.keys.map((key) => held.get(key.toString('latin1'))!)
-    slowUnits += costOf(step, before)
+    const cost = yield* costOf(step, before, parts)
+    if (cost instanceof RondoError) return cost
+    slowUnits += cost
     for (const one of before) touched += bytesOf(one)
     if (slowUnits > MAX_SLOW_UNITS) return 'time'
     if (touched > limits.maxCommandBytes) return 'values'
@@ -239,20 +315,34 @@ function* excessOf(
   return null
 }
 
+interface TransactOptions extends Partial<Pick<CallOptions, 'call' | 'level' | 'isPutOff'>> {
+  readonly meetsParts?: boolean
+}
+
 /**
  * @param change computes the new values; null = nothing is changed, and the values need not be consistent with each other;
  * an error = the same, and transact fails with it
  */
-export function transact(
+export async function transact(
   caller: Caller,
   keys: readonly Buffer[],
   pace: Pace,
   change: Change,
-  options: Partial<Pick<CallOptions, 'call' | 'level'>> = {},
+  { meetsParts = false, ...options }: TransactOptions = {},
 ): Promise<void> {
-  return withForeignEnds(caller.store, (ends) =>
-    transactOnce(caller, keys, pace, (current, now) => change(current, now, ends), options),
-  )
+  const call = options.call ?? oneCall(caller)
+  const run = (pace: Pace, parts: PartsOf | null) =>
+    withForeignEnds(caller.store, (ends) => {
+      const attempt = (current: Parameters<Change>[0], now: number) => change(current, now, ends, parts)
+      return transactOnce(caller, keys, pace, attempt, parts, parts ? { ...options, call } : options)
+    })
+  try {
+    if (meetsParts) throw MEETS_PARTS
+    await run(pace, null)
+  } catch (error) {
+    if (error !== MEETS_PARTS) throw error
+    await runWithParts(caller, keys, { ...options, call }, (parts) => run('in-slices', parts))
+  }
 }
 
 async function transactOnce(
@@ -260,7 +350,8 @@ async function transactOnce(
   keys: readonly Buffer[],
   pace: Pace,
   change: (current: readonly (StoredRecord | null)[], now: number) => ReturnType<Change>,
-  more: Partial<Pick<CallOptions, 'call' | 'level'>>,
+  parts: PartsOf | null,
+  more: Partial<Pick<CallOptions, 'call' | 'level' | 'isPutOff'>>,
 ): Promise<void> {
   const { store, work, account } = caller
   const decided = (next: Next | RondoError | null) => decidedBy(caller, next)
@@ -280,7 +371,9 @@ async function transactOnce(
       then(decided(refused))
       return
     }
-    const failedHere = (error: unknown) => then({ kind: 'refuse', error: fault(error) })
+    const failedHere = (error: unknown) => {
+      then({ kind: 'refuse', error: error instanceof RondoError ? error : fault(error) })
+    }
     const job = change(current, nowMs(store))
     const made = (next: Next | RondoError | null) => then(decided(next))
     if (pace === 'alone') work.carryOutAlone(caller, job, made, failedHere)
@@ -293,8 +386,15 @@ async function transactOnce(
     if (keys.length === 0) {
       const outcome = await work.outcomeOf(change([], nowMs(store)))
       if (outcome instanceof RondoError) throw outcome
-    } else if (pace === 'at-once') await transactKeys(store, keys, atOnce, options)
-    else await transactKeysSlowly(store, keys, slowly, options)
+      return
+    }
+    const { before, after } = await (pace === 'at-once'
+      ? transactKeys(store, keys, atOnce, options)
+      : transactKeysSlowly(store, keys, slowly, options))
+    for (const [i, key] of keys.entries()) {
+      leaveParts(store, key, before[i]!, after[i]!, parts)
+      if (parts) store.collections.noteLarge(key, isLarge(after[i]!))
+    }
   } catch (error) {
     if (error !== STOPPED) throw error
   } finally {

@@ -7,14 +7,7 @@
 import { KIND_STREAM } from '../../core/codec.ts'
 import type { Sliced } from '../../core/work.ts'
 import { DamagedCollection } from '../collections/texts.ts'
-import {
-  COLLECTION_BYTES_A_UNIT,
-  DAMAGED,
-  isOf,
-  MAX_COLLECTION_BYTES,
-  MAX_COLLECTION_ENTRIES,
-  tooMuch,
-} from '../collections/steps.ts'
+import { COLLECTION_BYTES_A_UNIT, DAMAGED, isOf, tooMuch } from '../collections/steps.ts'
 import type { Reply } from '../reply.ts'
 import {
   defaultEnd,
@@ -28,8 +21,11 @@ import {
 import { NO_STREAM, Stream, type NewStream } from './stored.ts'
 
 export const STREAM = { kind: KIND_STREAM, name: 'stream' } as const
+/** Each change rewrites the whole value on every replica, so a stream is bounded well below other values. */
+const MAX_STREAM_BYTES = 256 * 1024
+const MAX_STREAM_ENTRIES = 32_768
 /** Of all groups of a stream: 32 bytes for each pending entry, and the names. */
-export const MAX_GROUP_BYTES = MAX_COLLECTION_BYTES
+export const MAX_GROUP_BYTES = MAX_STREAM_BYTES
 const GROUPS = { name: 'groups of the stream' }
 
 /** What a change makes of a stream; omitted when nothing is to be stored. */
@@ -93,8 +89,8 @@ export function changeStream(
 /** What the key holds of it, or why it is refused. @param held what it held before @param newEndMs of a new one */
 export function storedAs(next: NewStream, held: Held | null, newEndMs: number): Held | Stepped {
   const { count, entryBytes, groupBytes } = next
-  if (entryBytes > MAX_COLLECTION_BYTES) return tooMuch(STREAM, `${entryBytes} bytes`, MAX_COLLECTION_BYTES)
-  if (count > MAX_COLLECTION_ENTRIES) return tooMuch(STREAM, `${count} elements`, MAX_COLLECTION_ENTRIES)
+  if (entryBytes > MAX_STREAM_BYTES) return tooMuch(STREAM, `${entryBytes} bytes`, MAX_STREAM_BYTES)
+  if (count > MAX_STREAM_ENTRIES) return tooMuch(STREAM, `${count} elements`, MAX_STREAM_ENTRIES)
   if (groupBytes > MAX_GROUP_BYTES) return tooMuch(GROUPS, `${groupBytes} bytes`, MAX_GROUP_BYTES)
   return {
     ...taggedAs(held),

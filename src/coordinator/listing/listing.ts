@@ -28,6 +28,7 @@ import { StoredRecord, type PeekedRecord, type RecordHead } from '../../core/cod
 import { RondoError, stopped } from '../../core/errors.ts'
 import { Glob } from '../../core/glob.ts'
 import { clientKey, databasePrefix, MARKER_KEY } from '../../core/keys.ts'
+import { isPartKey } from '../../core/part-keys.ts'
 import type { Placement } from '../../core/placement.ts'
 import { READ_COMPARED, READ_NEVER } from '../../core/plan.ts'
 import { newestOf } from '../../core/votes.ts'
@@ -70,7 +71,7 @@ const MAX_SCANS_OF_NOTHING = 64
 const MAX_COUNT = 1000
 
 export interface ListRequest {
-  /** Null = all; then the keys are returned as they are named on the nodes (core/keys.ts). */
+  /** Null = all; then the keys are returned as they are named on the nodes (core/keys.ts). Parts of collections are none. */
   readonly database: number | null
   /** A glob for the keys; null = all. */
   readonly match: Buffer | null
@@ -167,7 +168,8 @@ function epochAt({ node }: Member): Promise<number> {
 
 function isListed(stored: Buffer, { database }: ListRequest): boolean {
   const named = clientKey(stored)
-  return named !== null && (database === null || named.database === database)
+  if (named === null || isPartKey(stored)) return false
+  return database === null || named.database === database
 }
 
 /** The pattern for the names on the nodes. */

@@ -30,6 +30,7 @@ import { StoredRecord, type RecordHead } from '../../core/codec.ts'
 import type { Emit } from '../../core/events.ts'
 import type { Floors } from '../../core/floors.ts'
 import { clientKey, databasePrefix, isInternalName, TAGS_DATABASE } from '../../core/keys.ts'
+import { isPartName } from '../../core/part-keys.ts'
 import { decodeTags } from '../../core/tags.ts'
 import type { ReadDone } from '../read/read.ts'
 import type { Requester } from '../requester.ts'
@@ -238,7 +239,7 @@ export class NodeTracking implements Tracking, Reader {
     const entry = this.table.take(name)
     if (entry) this.tellAll(entry, by)
     if (name.startsWith(RESERVED)) {
-      if (isInternalName(name)) return
+      if (isInternalName(name) || isPartName(name)) return
       if (name.startsWith(TAG_PREFIX)) {
         this.tagChanged(name)
         return

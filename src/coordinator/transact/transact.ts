@@ -38,6 +38,8 @@ export type ModifyAllSlowly = (
 ) => void
 
 export interface TransactDone extends Failing {
+  /** An update of its key has just been put off (Modified) for this one, which comes before all others that wait. */
+  readonly isPutOff?: boolean
   /** @param before the previous records, by key @param after the current ones */
   transacted(before: readonly (StoredRecord | null)[], after: readonly (StoredRecord | null)[]): void
 }

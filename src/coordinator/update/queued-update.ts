@@ -176,6 +176,10 @@ export class UpdateGroup implements UpdateDone {
       }
       const refusal = modified.kind === 'refuse' ? modified.error : null
       turns.push({ member, before, after: results.length - 1, refusal })
+      if (modified.kind === 'refuse' && modified.isPutOff) {
+        this.leaveForLater(i + 1)
+        break
+      }
     }
     this.turns = turns
     this.results = results

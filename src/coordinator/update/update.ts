@@ -47,7 +47,8 @@ export type Modified =
   | { readonly kind: 'write'; readonly record: Change }
   /** No change. */
   | { readonly kind: 'keep' }
-  | { readonly kind: 'refuse'; readonly error: RondoError }
+  /** `isPutOff`: it comes again at once as a transaction, and what waits behind it goes on waiting (TransactDone) */
+  | { readonly kind: 'refuse'; readonly error: RondoError; readonly isPutOff?: boolean }
 
 /**
  * Pure; called once for each attempt.

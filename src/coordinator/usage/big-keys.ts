@@ -14,6 +14,7 @@ import {
   KIND_VALUE,
   type StoredRecord,
 } from '../../core/codec.ts'
+import { isPartKey } from '../../core/part-keys.ts'
 import { tokenOf } from '../../core/token.ts'
 
 const FORGOTTEN_MS = 3_600_000
@@ -84,13 +85,14 @@ export class BigKeys {
   /** A key was found to hold this. */
   found(key: Buffer, record: StoredRecord): void {
     const { kind, value } = record
-    if (value.length <= this.limits[kind]!) return
+    if (value.length <= this.limits[kind]! || isPartKey(key)) return
     this.note(key, tokenOf(key), { kind, bytes: value.length, expiresAtMs: record.expiresAtMs })
   }
 
   /** A key with this token is given a value, or is deleted. */
   written(key: Buffer, token: number, kind: number, bytes: number, expiresAtMs: number): void {
     if (bytes <= this.limits[kind]! && this.places[token & (PLACES - 1)] === 0) return
+    if (isPartKey(key)) return
     this.note(key, token, { kind, bytes, expiresAtMs })
   }
 

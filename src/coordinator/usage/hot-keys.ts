@@ -5,6 +5,7 @@
  * looked at, about SAMPLES_A_SECOND. All others cost one subtraction. Counts halve every HALF_LIFE_MS, so that what was hot
  * yesterday goes.
  */
+import { isPartKey } from '../../core/part-keys.ts'
 import { HeavyHitters } from '../../core/heavy-hitters.ts'
 
 const SAMPLES_A_SECOND = 2000
@@ -61,9 +62,11 @@ export class HotKeys {
     this.roundAtMs = options.monotonicMs()
   }
 
-  /** An operation on a key begins. */
+  /** An operation on a key begins. What a collection is made of does not count. */
   note(key: Buffer, isWrite: boolean): void {
-    if (--this.skip <= 0) this.sample(key, isWrite)
+    if (--this.skip > 0) return
+    if (isPartKey(key)) this.skip = 1
+    else this.sample(key, isWrite)
   }
 
   /** Whether the next operation is looked at, and has to be noted. */

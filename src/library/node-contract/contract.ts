@@ -17,6 +17,7 @@ import {
 } from '../../core/codec.ts'
 import { Floors } from '../../core/floors.ts'
 import { isInternal, MARKER_KEY, storedKey, SYNCED_AT_KEY, TAGS_DATABASE, TOPOLOGY_KEY } from '../../core/keys.ts'
+import { GENERATION_BYTES, partKey } from '../../core/part-keys.ts'
 import { EXPIRY_MARGIN_MS, FAR_END_MS, ownLifeMs } from '../../core/lifetime.ts'
 import type { ByteRange, Part } from '../../core/part.ts'
 import {
@@ -448,6 +449,7 @@ export function describeNodeContract(name: string, factory: NodeFactory, runner:
 
     describe('under a floor', () => {
       const OTHER = storedKey(3, KEY)
+      const partOf = (key: Buffer) => partKey(key, Buffer.alloc(GENERATION_BYTES, 7), { id: 1, stamp: 2 })
       const floors = new Floors([
         { database: null, version: version({ ms: 10 }) },
         { database: 3, version: version({ ms: 20 }) },
@@ -513,13 +515,18 @@ export function describeNodeContract(name: string, factory: NodeFactory, runner:
           return storedKey(TAGS_DATABASE, Buffer.from(name))
         })
         for (const key of scripts) await put(key, 5)
+        // Parts of collections are of the database that their collection is of.
+        const [partOfOther, partOfKey] = [partOf(OTHER), partOf(KEY)]
+        await put(partOfOther, 15)
+        await put(partOfKey, 15)
         const other = Buffer.from('{"cluster":"c","state":"filling"}')
         expect(await node.dropBelow(other, floors, '0', 1000)).to.equal(null)
         expect(await node.dropBelow(fence.marker, floors, '0', 1000)).to.deep.equal({
           cursor: '0',
-          dropped: 4,
+          dropped: 5,
         })
-        for (const key of [KEY, OTHER, keys[3]!]) expect(await server.getRaw(key)).to.equal(null)
+        expect((await get(node, partOfKey)).kind).to.equal('found')
+        for (const key of [KEY, OTHER, keys[3]!, partOfOther]) expect(await server.getRaw(key)).to.equal(null)
         const left = new StoredRecord((await server.getRaw(promised))!)
         expect([left.kind, left.promise, left.value.length]).to.deep.equal([
           KIND_NOTHING,

@@ -23,8 +23,10 @@ local function isBelow(version, floor)
   return ms < floorMs or (ms == floorMs and (count < floorCount or (count == floorCount and who <= floorWho)))
 end
 
--- The number of the database as text; nil for internal keys, and for what outlives flushes (core/keys.ts).
+-- The number of the database as text; nil for internal keys, and for what outlives flushes (core/keys.ts). A part of a large
+-- collection (core/part-keys.ts) is of the collection's database.
 local function databaseOf(key)
+  if #key > 52 and sub(key, 1, 15) == '__rondo:db9998:' then key = sub(key, 53) end
   if sub(key, 1, 8) ~= '__rondo:' then return '0' end
   if string.find(key, '^__rondo:db9999:script:') or string.find(key, '^__rondo:db9999:9999:') then return nil end
   if key == '__rondo:db9999:libraries' then return nil end

@@ -22,6 +22,8 @@ export interface RoundCounts {
   forgotten: number
   /** Of keys and values that were dropped from members which are not their home replicas. */
   freedBytes: number
+  /** Copies of parts of collections that no collection needs any more. */
+  removedParts: number
 }
 
 /** The round was stopped. */
@@ -60,6 +62,7 @@ export class RoundContext {
     movedHome: 0,
     forgotten: 0,
     freedBytes: 0,
+    removedParts: 0,
   }
   /** By member: how many keys it holds that Rondo did not write, and that reads at `one` look for on another node. */
   readonly misplaced = new Map<Member, number>()

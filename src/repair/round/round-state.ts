@@ -42,6 +42,7 @@ export const NO_COUNTS: Readonly<RoundCounts> = {
   movedHome: 0,
   forgotten: 0,
   freedBytes: 0,
+  removedParts: 0,
 }
 
 const count = z.number()
@@ -54,6 +55,7 @@ const counts = z.object({
   forgotten: count,
   // Earlier releases do not count them.
   freedBytes: count.default(0),
+  removedParts: count.default(0),
 })
 const names = z.array(z.string())
 const report = counts.extend({

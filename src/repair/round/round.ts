@@ -37,6 +37,7 @@ import type { Member } from '../../cluster/member.ts'
 import type { RepairContext } from '../context.ts'
 import { RoundContext, type RoundCounts } from './context.ts'
 import { Digests } from './digests.ts'
+import { PartsSeen } from './leftovers.ts'
 import { Listing, portionsOf } from './listing.ts'
 import type { Pace } from './pace.ts'
 import type { Participant } from './participants.ts'
@@ -101,7 +102,11 @@ export class Round {
   async run(): Promise<RoundResult> {
     const { context } = this
     const digests = new Digests(context)
-    await this.scan((participant, key, head) => digests.add(participant, key, head))
+    const parts = new PartsSeen(context)
+    await this.scan((participant, key, head) => {
+      parts.note(key, head)
+      return digests.add(participant, key, head)
+    })
     for (const portion of portionsOf(await digests.compare(), this.listedKeys)) {
       const listing = new Listing(context, portion)
       await this.scan((participant, key, head) => {
@@ -110,6 +115,7 @@ export class Round {
       })
       await context.inGroups(await listing.differing(), (differing) => settleKey(context, differing))
     }
+    await parts.removeLeft()
     await context.confirm()
     const whole = context.participants.all.filter(({ takesPart }) => takesPart)
     return {

@@ -5,11 +5,15 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { startRedis, type RedisServer } from '../../../scripts/redis-server.ts'
+import { sizes } from '../../../src/commands/collections/large/sizes.ts'
 import { COLLECTION_STEPS } from '../../../src/commands/collections/specs.ts'
 import { STREAM_STEPS } from '../../../src/commands/streams/specs.ts'
+import type { Protocol } from '../../../src/commands/reply.ts'
+import { TINY } from '../../support/large.ts'
 import { startRondo, type RunningRondo } from '../../support/rondo.ts'
 import { Oracle } from '../../servers/resp/steps-oracle.ts'
 import { StepExecutor } from '../../servers/resp/steps-executor.ts'
+import { SMALLEST, withSizes } from '../../support/large.ts'
 import { bytesOf, comparable } from './compare.ts'
 import {
   commandsOf,
@@ -36,6 +40,11 @@ const TYPES = {
   streams: STREAM_COMMANDS,
   sorting: { ...SORT_COMMANDS, ...NAMED_COMMANDS },
 }
+/** Those that can be large. */
+const IN_PARTS = Object.fromEntries(
+  Object.entries(TYPES).filter(([type]) => type !== 'streams' && type !== 'sorting'),
+)
+const ADDING_WEIGHTS = { hset: 10, hmset: 10, sadd: 30, zadd: 20, geoadd: 10, lpush: 10, rpush: 10 }
 /** SORT is apart: a Redis whose C library has met a number that is too large takes the next numbers of a SORT for such, too. */
 const { sorting, ...TOGETHER } = TYPES
 const ALL = Object.assign({}, ...Object.values(TOGETHER)) as typeof HASH_COMMANDS
@@ -62,17 +71,37 @@ describe('commands on collections', function () {
   for (const protocol of [2, 3] as const) {
     for (const [type, table] of Object.entries(TYPES)) {
       it(`on ${type} answer as a real Redis does, as steps in RESP${protocol}`, async () => {
-        const oracle = await Oracle.open(redis.port, protocol)
-        const run = (stream: readonly RandomCommand[]) => {
-          const executor = new StepExecutor(protocol, 1024 * 1024)
-          return Promise.resolve(stream.map((command) => executor.run(bytesOf(command), Date.now())))
-        }
-        await holds(oracle, run, commandsOf(table, type === 'streams' ? { weights: STREAM_WEIGHTS } : {}), {
-          runs: type === 'streams' ? 80 : 150,
-          length: 60,
-        }).finally(() => oracle.close())
+        const weights = type === 'streams' ? STREAM_WEIGHTS : {}
+        const runs = type === 'streams' ? 80 : 150
+        await holdsAsSteps(protocol, commandsOf(table, { weights }), runs)
       })
     }
+  }
+
+  for (const [type, table] of Object.entries(IN_PARTS)) {
+    it(`on ${type} in many parts answer as a real Redis does, as steps`, async () => {
+      const commands = commandsOf(table, { weights: ADDING_WEIGHTS })
+      const parts = await withSizes(SMALLEST, () => holdsAsSteps(3, commands, 30))
+      expect(parts).to.be.greaterThan(300)
+    })
+  }
+
+  /** @returns how many parts there were when something was changed in parts */
+  async function holdsAsSteps(
+    protocol: Protocol,
+    commands: fc.Arbitrary<RandomCommand>,
+    runs: number,
+  ): Promise<number> {
+    const oracle = await Oracle.open(redis.port, protocol)
+    let parts = 0
+    const run = (stream: readonly RandomCommand[]) => {
+      const executor = new StepExecutor(protocol, 1024 * 1024)
+      const replies = stream.map((command) => executor.run(bytesOf(command), Date.now()))
+      parts += executor.partsOfChanged
+      return Promise.resolve(replies)
+    }
+    await holds(oracle, run, commands, { runs, length: 60 }).finally(() => oracle.close())
+    return parts
   }
 
   it('store the distances that a real Redis stores, but for their last digits', async () => {
@@ -99,10 +128,14 @@ describe('commands on collections', function () {
   })
 
   for (const nodes of ['memory nodes', 'Redis servers'] as const) {
-    describe(`through a coordinator on ${nodes}`, () => {
+    // There, collections of a few entries are stored in parts.
+    const inParts = nodes === 'memory nodes'
+    describe(`through a coordinator on ${nodes}${inParts ? ', in parts' : ''}`, () => {
+      const whole = { ...sizes }
       let servers: RedisServer[] = []
       let running: RunningRondo
       before(async () => {
+        if (inParts) Object.assign(sizes, TINY)
         if (nodes === 'Redis servers') servers = await Promise.all([1, 2, 3, 4].map(() => startRedis()))
         running = await startRondo({
           ...(servers.length > 0 && { REDIS_URLS: servers.map(({ port }) => `127.0.0.1:${port}`).join(',') }),
@@ -111,6 +144,7 @@ describe('commands on collections', function () {
         })
       })
       after(async () => {
+        Object.assign(sizes, whole)
         await running.stop()
         await Promise.all(servers.map((server) => server.stop()))
       })
@@ -120,8 +154,8 @@ describe('commands on collections', function () {
           it(`answer as a real Redis does at ${level}, in RESP${protocol}`, async () => {
             const oracle = await Oracle.open(redis.port, protocol)
             const ours = await Oracle.open(running.rondo.respServer.port, protocol)
-            const [set] = await ours.ask([bytesOf(['RONDO', 'CONSISTENCY', level])])
-            expect(set!.toString()).to.equal('+OK\r\n')
+            const [chosen] = await ours.ask([bytesOf(['RONDO', 'CONSISTENCY', level])])
+            expect(String(chosen)).to.equal('+OK\r\n')
             const run = async (stream: readonly RandomCommand[]) => {
               const replies = await ours.ask([...PREPARED, ...stream].map(bytesOf))
               return replies.slice(PREPARED.length)

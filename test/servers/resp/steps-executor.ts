@@ -2,20 +2,27 @@
  * Steps on a Map, one after the other: the smallest thing that can run them. On the way it holds every step to what
  * step.ts promises: it is pure, its keys are the command's, `reads` and `writes` are true, and what it needs is enough.
  */
+import { randomBytes } from 'node:crypto'
 import { expect } from 'chai'
-import { PeekedRecord, StoredRecord } from '../../../src/core/codec.ts'
+import { KIND_STREAM, PeekedRecord, StoredRecord } from '../../../src/core/codec.ts'
+import { isLarge } from '../../../src/commands/collections/large/root.ts'
+import { sizes } from '../../../src/commands/collections/large/sizes.ts'
+import { flatten, split } from '../../../src/commands/collections/large/split.ts'
 import { storedKey } from '../../../src/core/keys.ts'
 import { keysAmong } from '../../../src/commands/key-places.ts'
 import { applyTo, knownOf } from '../../../src/commands/run/known.ts'
 import { encodeReply, RespError, type Protocol } from '../../../src/commands/reply.ts'
 import { CommandError, type Held, type Step, type Stepped } from '../../../src/commands/step.ts'
 import { STEPS } from '../../../src/commands/specs.ts'
+import { expectWhole, PartsInMap } from '../../support/large.ts'
 import { record } from '../../support/node-calls.ts'
 
 export class StepExecutor {
-  readonly #values = new Map<string, Held>()
+  readonly #values = new Map<string, StoredHeld>()
   readonly #protocol: Protocol
   readonly #maxValueBytes: number
+  /** How many parts the collections had that were changed in parts. */
+  partsOfChanged = 0
 
   constructor(protocol: Protocol, maxValueBytes: number) {
     this.#protocol = protocol
@@ -43,7 +50,9 @@ export class StepExecutor {
     const named = step.keys.map((key) => key.toString('latin1'))
     expect([...new Set(named)].sort()).to.deep.equal([...new Set(mentioned)].sort())
     if (step.needs === 'value' && step.follow) {
-      const next = step.follow(named.map((name) => this.#live(name, nowMs)))
+      const { follow } = step
+      const before = named.map((name) => this.#live(name, nowMs))
+      const next = whileNeeded(before, () => follow(before))
       if (!('keys' in next)) return encodeReply(next.reply, this.#protocol)
       expect(next).to.include({ reads: step.reads, writes: step.writes })
       step = next
@@ -53,33 +62,79 @@ export class StepExecutor {
     expect([...new Set(names)]).to.deep.equal(names)
 
     const held = names.map((name) => this.#live(name, nowMs))
-    const before = structuredClone(held)
-    const stepped = applyTo(step, held, nowMs)
-    const plain = structuredClone(stepped.next)
+    const before = copied(held)
+    const stepped = whileNeeded(held, () => applyTo(step, held, nowMs))
+    const plain = copied(stepped.next ?? [])
     expect(toCompare(applyTo(step, held, nowMs))).to.deep.equal(toCompare(stepped))
     expectNoMoreNeeded(step, held, stepped, nowMs)
-    expect(structuredClone(held)).to.deep.equal(before)
+    expect(copied(held)).to.deep.equal(before)
     if (!step.writes) expect(stepped.next).to.equal(undefined)
     if (!step.reads) expectBlind(step, stepped, nowMs)
     if (stepped.reply instanceof RespError) expect(stepped.next).to.equal(undefined)
     this.#store(names, stepped)
-    expect(structuredClone(stepped.next)).to.deep.equal(plain)
+    expect(copied(stepped.next ?? [])).to.deep.equal(plain)
     return encodeReply(stepped.reply, this.#protocol)
   }
 
   #live(name: string, nowMs: number): Held | null {
     const held = this.#values.get(name)
     if (!held) return null
-    return held.expiresAtMs === 0 || held.expiresAtMs > nowMs ? held : null
+    if (held.expiresAtMs !== 0 && held.expiresAtMs <= nowMs) return null
+    const { all, ...stored } = held
+    return all ? { ...stored, parts: new PartsInMap(stored.value, all) } : stored
   }
 
   #store(names: readonly string[], { next }: Stepped): void {
     next?.forEach((held, i) => {
       if (held === undefined) return
+      const before = this.#values.get(names[i]!)
       if (held === null) this.#values.delete(names[i]!)
-      else this.#values.set(names[i]!, held)
+      else this.#values.set(names[i]!, this.#inParts(held, before))
     })
   }
+
+  /** As it is stored: what is long in parts. */
+  #inParts({ parts, changedParts, ...held }: Held, before: StoredHeld | undefined): StoredHeld {
+    const { kind, value } = held
+    if (kind === undefined || kind === KIND_STREAM) return held
+    if (isLarge(value) && !changedParts && before?.value !== value) {
+      // Of another key (RENAME).
+      const read = parts as PartsInMap
+      return this.#inParts({ ...held, value: read.while(() => flatten(kind, value, read)) }, before)
+    }
+    if (!isLarge(value)) {
+      if (value.length <= sizes.largeFrom) return held
+      const made = split(kind, value, randomBytes(8))
+      return { ...held, value: made.root, all: made.parts }
+    }
+    const all = new Map(before!.all)
+    if (!changedParts) return { ...held, all }
+    for (const [id, part] of changedParts) {
+      if (part) all.set(id, part)
+      else all.delete(id)
+    }
+    expectWhole(kind, value, all)
+    this.partsOfChanged += all.size
+    return { ...held, all }
+  }
+}
+
+/** What is stored of a key, with all parts. */
+interface StoredHeld extends Held {
+  readonly all?: ReadonlyMap<number, Buffer>
+}
+
+function copied(held: readonly (Held | null | undefined)[]): object[] {
+  return held.map((one) => {
+    if (!one) return []
+    const { parts, ...stored } = one
+    return structuredClone([stored, parts instanceof PartsInMap ? [...parts.all] : []])
+  })
+}
+
+function whileNeeded<T>(held: readonly (Held | null)[], run: () => T): T {
+  const parts = held.flatMap((one) => (one?.parts instanceof PartsInMap ? [one.parts] : []))
+  return parts.reduce((inner, one) => () => one.while(inner), run)()
 }
 
 /** Items of a reply may be made when they are encoded: the bytes tell whether they are equal. */

@@ -1,0 +1,81 @@
+/** The parts of a large collection that a command looks at, opened once. */
+import type { Parts } from '../../step.ts'
+import type { Entries } from '../entries.ts'
+import type { FieldHash } from './field-hash.ts'
+import { readCurrentPart } from './part.ts'
+import { lastWhere, type Root, type Rows } from './root.ts'
+
+/** Of an index, the rows whose parts are looked at. */
+export interface Looked {
+  readonly index: OpenedIndex
+  readonly rows: Iterable<number>
+}
+
+/** A large collection of which parts are open. */
+export interface Opened {
+  readonly root: Root
+  readonly hash: FieldHash
+  readonly parts: Parts
+  /** By position, by hash, or by score. */
+  readonly first: OpenedIndex
+  /** Null = a list. */
+  readonly byHash: OpenedIndex | null
+}
+
+/** A place in a sorted set. */
+export interface Point {
+  readonly score: number
+  readonly member: Buffer
+}
+
+export class OpenedIndex {
+  readonly rows: Rows
+  private readonly root: Root
+  private readonly parts: Parts
+  private readonly opened = new Map<number, Entries>()
+
+  constructor(root: Root, rows: Rows, parts: Parts) {
+    this.root = root
+    this.rows = rows
+    this.parts = parts
+  }
+
+  /** The part by score that has, or would have, this entry. */
+  rowOfPoint({ score, member }: Point): number {
+    const { length, separators } = this.rows
+    return lastWhere(length, (k) => {
+      const other = separators!.score(k)
+      return k === 0 || other < score || (other === score && separators!.compareKey(k, member) <= 0)
+    })
+  }
+
+  /** @throws NeedsParts, PartsChanged or DamagedCollection */
+  entries(row: number): Entries {
+    return this.opened.get(row) ?? this.open(row, this.parts.get([this.rows.id(row)])[0]!)
+  }
+
+  has(row: number): boolean {
+    return this.opened.has(row)
+  }
+
+  open(row: number, part: Buffer | null): Entries {
+    const { generation, layout } = this.root
+    const { rows } = this
+    const name = { generation, id: rows.id(row) }
+    const entries = readCurrentPart(part, name, rows.stamp(row), rows.count(row), layout.shape)
+    this.opened.set(row, entries)
+    return entries
+  }
+}
+
+/** Opens all of them, which are asked for at once. @throws NeedsParts, PartsChanged or DamagedCollection */
+export function openAll(parts: Parts, looked: readonly Looked[]): void {
+  const missing = looked.flatMap(({ index, rows }) =>
+    [...new Set(rows)]
+      .filter((row) => !index.has(row))
+      .map((row) => ({ index, row, id: index.rows.id(row) })),
+  )
+  if (missing.length === 0) return
+  const found = parts.get(missing.map(({ id }) => id))
+  for (const [i, { index, row }] of missing.entries()) index.open(row, found[i]!)
+}

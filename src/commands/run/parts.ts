@@ -1,0 +1,440 @@
+/**
+ * The parts of large collections (collections/large/) while a command runs.
+ *
+ *   step ──▶ needs parts ──▶ read them ──▶ the same step again          nothing is stored before it has ended
+ *     └────▶ a new root and new parts ──▶ store the parts ──▶ store the root
+ *
+ * A part is stored under a name that has its stamp, and each attempt of a change draws a stamp of its own. So what is
+ * stored under the name of a part never changes, and a root is stored only when all that it names is: at `quorum` and `all`
+ * on as many replicas as the level needs. Whoever reads a root, in whatever way it was copied there, finds its parts; and
+ * what it reads is the collection as it was at one moment. Atomic is the change of the root alone.
+ *
+ * What is not there was replaced since the root was read: the command begins again. If it happens again and again, nodes
+ * have lost more than the level allows for, and what is left is what the collection holds (salvage).
+ */
+import type { ClientCall, KeyStore, LeftPart } from '../../coordinator/api.ts'
+import { readRecord, writeValue, type CallOptions } from '../../coordinator/promises.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
+import {
+  DamagedRoot,
+  generationOf,
+  isCollection,
+  isRoot,
+  namedKeysIn,
+  partsLeftBy,
+  restamped,
+  restampedPart,
+  someNamedIn,
+  type NamedPart,
+} from '../../core/large-root.ts'
+import { GENERATION_BYTES, partKey, rootOf } from '../../core/part-keys.ts'
+import type { StoredRecord } from '../../core/codec.ts'
+import { RondoError } from '../../core/errors.ts'
+import { waitFor, type Sliced } from '../../core/work.ts'
+import { flatten } from '../collections/large/split.ts'
+import { sizes } from '../collections/large/sizes.ts'
+import { splitOrRefusal } from '../collections/steps.ts'
+import type { Caller } from '../model.ts'
+import { NeedsParts, PartsChanged, type Held, type Parts, type Step, type Stepped } from '../step.ts'
+import { tooMuchOfCollections } from './answer-limit.ts'
+import { applyTo, wholesOf, type Known } from './known.ts'
+import { MoreKeys } from './more-keys.ts'
+import { allInSlices } from './slices.ts'
+
+/** Reading begins again so often; then it takes what there is. */
+const MOST_TRIES = 4
+/** A stamp has 48 bits, and those of later changes are larger. */
+const STAMPS = 2 ** 47
+const BYTE_VALUES = 256
+
+/** A change has met a large collection, or makes one: it runs as a transaction that can wait for parts. */
+export const MEETS_PARTS = new RondoError('INTERNAL', 'Parts of a large collection are needed.', {
+  outcome: 'not-applied',
+})
+/** Parts were replaced while they were read: nothing is changed, and the command begins again. */
+export const PARTS_CHANGED = new RondoError(
+  'OVERLOADED',
+  'The collection changes faster than it can be read. Try again.',
+  { outcome: 'not-applied' },
+)
+
+/** What is known of the parts of one root. */
+export class ReadParts implements Parts {
+  /** The name of the collection on the nodes. */
+  readonly key: Buffer
+  readonly kind: number
+  readonly root: Buffer
+  readonly isSalvaged: boolean
+  /** Those that no root on the nodes names yet. */
+  readonly fresh: ReadonlySet<number>
+  private readonly known: Map<number, Buffer | null>
+
+  constructor(
+    { key, kind, root, isSalvaged }: Pick<ReadParts, 'key' | 'kind' | 'root' | 'isSalvaged'>,
+    known = new Map<number, Buffer | null>(),
+    fresh: ReadonlySet<number> = new Set(),
+  ) {
+    this.key = key
+    this.kind = kind
+    this.root = root
+    this.isSalvaged = isSalvaged
+    this.known = known
+    this.fresh = fresh
+  }
+
+  get(ids: readonly number[]): readonly (Buffer | null)[] {
+    const missing = ids.filter((id) => !this.known.has(id))
+    if (missing.length > 0) throw new WantedParts(missing, this)
+    return ids.map((id) => this.known.get(id)!)
+  }
+
+  put(id: number, part: Buffer | null): void {
+    this.known.set(id, part)
+  }
+
+  /** By id. @throws DamagedRoot */
+  named(ids: readonly number[]): ReadonlyMap<number, NamedPart> {
+    return someNamedIn(this.kind, this.root, new Set(ids))
+  }
+
+  keyOf(part: NamedPart): Buffer {
+    return partKey(this.key, generationOf(this.root), part)
+  }
+
+  /** After a change of this collection. */
+  changed(root: Buffer, parts: ReadonlyMap<number, Buffer | null>): ReadParts {
+    const known = new Map(this.known)
+    const fresh = new Set(this.fresh)
+    for (const [id, part] of parts) {
+      known.set(id, part)
+      if (part) fresh.add(id)
+      else fresh.delete(id)
+    }
+    return new ReadParts({ ...this.identity, root }, known, fresh)
+  }
+
+  private get identity(): Pick<ReadParts, 'key' | 'kind' | 'root' | 'isSalvaged'> {
+    const { key, kind, root, isSalvaged } = this
+    return { key, kind, root, isSalvaged }
+  }
+}
+
+class WantedParts extends NeedsParts {
+  readonly parts: ReadParts
+
+  constructor(ids: readonly number[], parts: ReadParts) {
+    super(ids, parts.root)
+    this.parts = parts
+  }
+}
+
+/** What a key holds, with what is known of its parts if it is a large collection: nothing yet. */
+export function withParts<K extends Known | null>(key: Buffer, known: K, isSalvaged = false): K {
+  if (!known || !('value' in known) || !isRoot(known.kind, known.value)) return known
+  const { value: root, kind } = known
+  return { ...known, parts: new ReadParts({ key, kind: kind!, root, isSalvaged }) }
+}
+
+/** Whether this result can only be stored by a transaction that can wait for parts. */
+export function needsParts(held: Known | null, next: Held): boolean {
+  if (held && 'value' in held && next.value === held.value) return false
+  return isRoot(next.kind, next.value) || isTooLong(next)
+}
+
+function isTooLong({ kind, value }: Held): boolean {
+  return isCollection(kind) && !isRoot(kind, value) && value.length > sizes.largeFrom
+}
+
+/** A script needs its collections in one piece. */
+export class PartsAreNeeded extends Error {}
+
+/** Whether it is thrown because parts have to be read first. */
+export function wantsParts(error: unknown): boolean {
+  return error instanceof WantedParts || error instanceof PartsAreNeeded
+}
+
+/**
+ * Runs a change that needs parts, again if they were replaced meanwhile.
+ *
+ * @param run rejects with PARTS_CHANGED then
+ */
+export async function runWithParts<T>(
+  caller: Caller,
+  keys: readonly Buffer[],
+  { level = caller.writeLevel, call }: { readonly level?: ConsistencyLevel; readonly call: ClientCall },
+  run: (parts: PartsOf) => Promise<T>,
+): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    const parts = new PartsOf(caller, level, tries, call)
+    try {
+      return await run(parts)
+    } catch (error) {
+      if (error !== PARTS_CHANGED || parts.isSalvaging) throw error
+    } finally {
+      parts.release()
+    }
+    await refresh(caller, keys, call)
+  }
+}
+
+/** A replica that has missed changes of these keys gets them by this. */
+export async function refresh(
+  caller: Caller,
+  keys: readonly Buffer[],
+  call?: CallOptions['call'],
+): Promise<void> {
+  const options = { requester: caller, call, level: 'quorum' } as const
+  await Promise.all(keys.map((key) => readRecord(caller.store, key, options)))
+}
+
+/** All operations of a command together have the time of one. */
+export function oneCall({ store }: Pick<Caller, 'store'>): ClientCall {
+  return { gone: false, dueAtMs: store.collections.dueAtMs() }
+}
+
+/** Reads and stores the parts that one run of a command needs. */
+export class PartsOf {
+  /** So often what was read was replaced meanwhile. */
+  readonly tries: number
+  private readonly caller: Caller
+  private readonly level: ConsistencyLevel
+  readonly options: CallOptions & { readonly call: ClientCall }
+  private bytes = 0
+  /** What this attempt has stored, and those before it. */
+  private readonly stored: LeftPart[] = []
+  private attempts = 0
+
+  constructor(caller: Caller, level: ConsistencyLevel, tries: number, call: ClientCall) {
+    this.caller = caller
+    this.level = level
+    this.tries = tries
+    this.options = { requester: caller, level, call }
+  }
+
+  get isSalvaging(): boolean {
+    return this.tries >= MOST_TRIES
+  }
+
+  /** Of memory, until release(). @throws RondoError */
+  private hold(bytes: number): void {
+    this.bytes += bytes
+    this.caller.account.add(bytes)
+    if (this.bytes > this.caller.settings.maxCommandBytes) {
+      const sentence = tooMuchOfCollections(this.caller.settings)
+      throw new RondoError('BAD_REQUEST', sentence, { outcome: 'not-applied' })
+    }
+    if (this.caller.account.isRefused) throw this.caller.account.refusal()
+  }
+
+  release(): void {
+    this.caller.account.add(-this.bytes)
+    this.bytes = 0
+  }
+
+  /** Computes it, again with each of the parts that it turns out to need. @throws PARTS_CHANGED */
+  *computed<T>(compute: () => T | Sliced<T>): Sliced<T> {
+    for (;;) {
+      try {
+        const result = compute()
+        return isSliced(result) ? yield* result : result
+      } catch (error) {
+        if (error instanceof PartsChanged || error instanceof DamagedRoot) throw PARTS_CHANGED
+        if (!(error instanceof WantedParts)) throw error
+        yield* waitFor(this.read(error))
+      }
+    }
+  }
+
+  private async read({ ids, parts }: WantedParts): Promise<void> {
+    const { caller } = this
+    const all = parts.named(ids)
+    const named = ids.map((id) => all.get(id))
+    this.hold(named.reduce((sum, part) => sum + (part?.bytes ?? 0), 0))
+    const found = await allInSlices(caller, named.length, (i) => this.readOne(parts, named[i]))
+    const isWhole = found.every((part) => part !== null)
+    if (!isWhole && !parts.isSalvaged) throw PARTS_CHANGED
+    if (!isWhole) caller.store.collections.salvaged()
+    for (const [i, id] of ids.entries()) parts.put(id, found[i]!)
+  }
+
+  private async readOne(parts: ReadParts, named: NamedPart | undefined): Promise<Buffer | null> {
+    if (!named) return null
+    const key = parts.keyOf(named)
+    const found = await this.valueOf(key, this.level)
+    // The replica that answers at `one` may have missed it, or have evicted it.
+    return found ?? (this.level === 'one' ? this.valueOf(key, 'quorum') : null)
+  }
+
+  private async valueOf(key: Buffer, level: ConsistencyLevel): Promise<Buffer | null> {
+    const record = await readRecord(this.caller.store, key, { ...this.options, level })
+    return this.caller.store.isLive(record) ? record.value : null
+  }
+
+  // ---- changes
+
+  /** What a step has made of a key, so that the next one can be applied to it; or why it is refused. */
+  *after(key: Buffer, before: Known | null, next: Held): Sliced<Held | Stepped> {
+    if (before && 'value' in before && next.value === before.value) return next
+    const { kind, value } = next
+    if (isRoot(kind, value)) {
+      const own = before && 'value' in before ? (before.parts as ReadParts | undefined) : undefined
+      if (own && generationOf(own.root).equals(generationOf(value))) {
+        return held(next, own.changed(value, next.changedParts ?? new Map()))
+      }
+      // Of another key: its parts stay there.
+      const flat = yield* this.computed(() => flatten(kind, value, next.parts))
+      return this.divided(key, { ...next, value: flat })
+    }
+    return isTooLong(next) ? this.divided(key, next) : held(next, undefined)
+  }
+
+  private divided(key: Buffer, next: Held): Held | Stepped {
+    const { kind, value } = next
+    if (!isTooLong(next)) return held(next, undefined)
+    const generation = Buffer.from(Array.from({ length: GENERATION_BYTES }, () => this.draw(BYTE_VALUES)))
+    const made = splitOrRefusal(kind, value, generation)
+    if ('reply' in made) return made
+    const { root, parts } = made
+    const known = new ReadParts(
+      { key, kind: kind!, root, isSalvaged: false },
+      new Map<number, Buffer | null>(parts),
+      new Set(parts.keys()),
+    )
+    return held({ ...next, value: root }, known)
+  }
+
+  /** What a script or another server gets: the collection in one piece. */
+  *whole(one: Held | null): Sliced<Held | null> {
+    if (!one?.parts) return one
+    const { kind, value, parts } = one
+    const flat = yield* this.computed(() => flatten(kind, value, parts))
+    return held({ ...one, value: flat }, undefined)
+  }
+
+  /**
+   * Applies a step to what its keys hold. In the result, `next` can be given to another step, or to `store`.
+   */
+  *applied(step: Step, before: readonly (Known | null)[], now: number): Sliced<Stepped | MoreKeys> {
+    const stepped = yield* this.stepped(step, before, now)
+    if (stepped instanceof MoreKeys || !stepped.next) return stepped
+    const next: (Held | null | undefined)[] = []
+    for (const [i, one] of stepped.next.entries()) {
+      const made = one ? yield* this.after(step.keys[i]!, before[i]!, one) : one
+      if (made && 'reply' in made) return made
+      next.push(made)
+    }
+    return { ...stepped, next }
+  }
+
+  private *stepped(step: Step, before: readonly (Known | null)[], now: number): Sliced<Stepped | MoreKeys> {
+    if (step.needs !== 'value') return applyTo(step, before, now)
+    if (step.script) {
+      const whole: (Held | null)[] = []
+      for (const one of wholesOf(before)) whole.push(yield* this.whole(one))
+      const outcome = yield* waitFor(step.script.run(whole, now))
+      return 'wants' in outcome ? new MoreKeys(step, outcome.wants, outcome.certain) : outcome
+    }
+    return yield* this.computed<Stepped>(() => {
+      return step.slow ? step.slow.slices(wholesOf(before), now) : step.apply(wholesOf(before), now)
+    })
+  }
+
+  /** Stores the parts of what a transaction has made of a key. @returns the root to store, which names them */
+  *store(next: Held): Sliced<Held> {
+    const parts = next.parts as ReadParts | undefined
+    if (!parts || parts.fresh.size === 0) return next
+    const stamp = this.draw(STAMPS)
+    const root = restamped(parts.kind, parts.root, parts.fresh, stamp)
+    const named = someNamedIn(parts.kind, root, parts.fresh)
+    const writes: { readonly key: Buffer; readonly value: Buffer }[] = []
+    for (const id of parts.fresh) {
+      const part = named.get(id)
+      if (!part) continue
+      const [value] = parts.get([id])
+      writes.push({ key: partKey(parts.key, generationOf(root), part), value: restampedPart(value!, stamp) })
+    }
+    yield* waitFor(this.write(writes))
+    return { ...next, value: root }
+  }
+
+  private async write(writes: readonly { readonly key: Buffer; readonly value: Buffer }[]): Promise<void> {
+    this.attempts++
+    const { caller, options } = this
+    for (const { value } of writes) {
+      const refused = caller.store.checkValue(value.length)
+      if (refused) throw refused
+    }
+    this.hold(writes.reduce((sum, { value }) => sum + value.length, 0))
+    this.stored.push(...writes.map(({ key, value }) => ({ key, bytes: value.length })))
+    try {
+      await allInSlices(caller, writes.length, (i) =>
+        writeValue(caller.store, writes[i]!.key, writes[i]!.value, 0, options),
+      )
+    } catch (error) {
+      if (!(error instanceof RondoError)) throw error
+      // No root names them: whatever became of them, the collection is unchanged.
+      throw new RondoError(error.code === 'OUTCOME_UNKNOWN' ? 'UNAVAILABLE' : error.code, error.message, {
+        outcome: 'not-applied',
+      })
+    }
+  }
+
+  /** Of the parts that were stored for this collection, those of earlier attempts, which the stored root does not name. */
+  orphansOf(root: Buffer, after: StoredRecord | null): LeftPart[] {
+    if (this.attempts < 2) return []
+    const named = namedKeysIn(root, after)
+    return this.stored.filter(
+      ({ key }) => rootOf(key).equals(root) && named?.has(key.toString('latin1')) === false,
+    )
+  }
+
+  private draw(values: number): number {
+    return this.caller.store.collections.draw(values)
+  }
+}
+
+function held(next: Held, parts: ReadParts | undefined): Held {
+  const { value, expiresAtMs, kind, tags } = next
+  return {
+    value,
+    expiresAtMs,
+    ...(kind !== undefined && { kind }),
+    ...(tags && { tags }),
+    ...(parts && { parts }),
+  }
+}
+
+function isSliced<T>(result: T | Sliced<T>): result is Sliced<T> {
+  return typeof result === 'object' && result !== null && Symbol.iterator in result && 'next' in result
+}
+
+export function isLarge(record: StoredRecord | null): boolean {
+  return record !== null && isRoot(record.kind, record.value)
+}
+
+/** The parts that one record named and its successor does not: nobody will read them any more. */
+export function leaveParts(
+  store: Pick<KeyStore, 'collections'>,
+  key: Buffer,
+  before: StoredRecord | null,
+  after: StoredRecord | null,
+  parts: PartsOf | null = null,
+): void {
+  if (before === after) return
+  const left = before && isLarge(before) ? leftBetween(key, before, after) : []
+  left.push(...(parts?.orphansOf(key, after) ?? []))
+  if (left.length > 0) store.collections.leave(key, left)
+}
+
+function leftBetween(key: Buffer, before: StoredRecord, after: StoredRecord | null): LeftPart[] {
+  try {
+    const generation = generationOf(before.value)
+    return partsLeftBy(before, after).map((part) => ({
+      key: partKey(key, generation, part),
+      bytes: part.bytes,
+    }))
+  } catch (error) {
+    if (error instanceof DamagedRoot) return []
+    throw error
+  }
+}
