@@ -9,7 +9,7 @@ import {
 import { split } from '../../../../src/commands/collections/large/split.ts'
 import { STEPS } from '../../../../src/commands/specs.ts'
 import { RespError } from '../../../../src/commands/reply.ts'
-import type { Held, Step } from '../../../../src/commands/step.ts'
+import type { Held, Step, StepOf } from '../../../../src/commands/step.ts'
 import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET } from '../../../../src/core/codec.ts'
 import { PartsInMap } from '../../../support/large.ts'
 import { bytesOf } from '../compare.ts'
@@ -18,7 +18,7 @@ const ENTRIES = 100_000
 const GENERATION = Buffer.from('0123456789abcdef', 'hex')
 const name = (i: number) => Buffer.from(`entry ${String(i).padStart(7, '0')}`)
 
-/** By kind. `0500` and so on are in the middle. */
+/** By kind; `~` is a space. */
 const COMMANDS: Readonly<Record<number, readonly string[]>> = {
   [KIND_HASH]: [
     'hset k new v',
@@ -157,7 +157,7 @@ describe('with 100,000 entries', function () {
         const step = stepOf(line)
         const read = new PartsInMap(one.value, parts)
         const known = step.keys.map((key) => (key.toString() === 'k' ? { ...one, parts: read } : null))
-        const { reply, next } = read.while(() => (step as Step & { needs: 'value' }).apply(known, 0))
+        const { reply, next } = read.while(() => (step as StepOf<'value', Held>).apply(known, 0))
         expect(reply, line).not.to.be.instanceOf(RespError)
         expect(read.read, `parts that ${line} reads`).to.be.at.most(6)
         expect(read.rounds.length, `rounds of ${line}`).to.be.at.most(3)
