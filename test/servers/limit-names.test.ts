@@ -266,7 +266,7 @@ const FIXED: Readonly<Record<string, Exceed>> = {
   'long members of a sorted set': asked([
     'ZADD',
     'c',
-    ...Array.from({ length: 100 }, (_, i) => [String(i), Buffer.alloc(16 * 1024, i)]).flat(),
+    ...Array.from({ length: 300 }, (_, i) => ['1', `${'x'.repeat(6000)}${i}`]).flat(),
   ]),
   'the time of one command': asked(['PFADD', 'e', ...numbered(100_000)]),
   'the time of a transaction': asked(
