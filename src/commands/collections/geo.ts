@@ -21,7 +21,7 @@ import {
   type Stepped,
   type StoreOption,
 } from '../step.ts'
-import { EntryTexts, NewEntries, scoredEntry, type Entries } from './entries.ts'
+import { Entries, EntryTexts, NewEntries, scoredEntry, type Collection, type Holds } from './entries.ts'
 import {
   distanceBetween,
   distanceWithin,
@@ -37,7 +37,7 @@ import {
 import { mergeSort } from './merge-sort.ts'
 import { MEMBERS_A_PIECE, UNITS_A_PIECE } from './set-operations.ts'
 import { compareScored, zadd, type Scored } from './sorted-sets.ts'
-import { entriesOrRefusal, look, SORTED_SET, storedResult } from './steps.ts'
+import { collectionOrRefusal, look, SORTED_SET, storedResult, undamaged } from './steps.ts'
 
 /** A search computes the distance of each member that it finds. */
 const SEARCH_BYTES_A_UNIT = 64
@@ -193,13 +193,19 @@ function searching(form: Form): StepMaker {
     const newEndMs = defaultEnd(limits, nowMs)
     function* slices(held: readonly (Held | null)[]): Sliced<Stepped> {
       const one = held[sourcePlace]!
-      const zset = entriesOrRefusal(one, SORTED_SET)
-      if ('reply' in zset) return zset
-      const search = resultOrError(() => searchOf(args, form, one && zset, storeAt !== null))
-      if (search instanceof CommandError) return refused(search.message)
-      const found = one ? yield* foundIn(zset, search) : NOTHING
-      if (storeAt === null) return { reply: replyOf(zset, search, found) }
-      return storedResult(SORTED_SET, yield* entriesOf(zset, search, found), held, targetPlace!, newEndMs)
+      const opened = undamaged(() => {
+        const zset = collectionOrRefusal(one, SORTED_SET)
+        if ('reply' in zset) return zset
+        const search = resultOrError(() => searchOf(args, form, one && zset, storeAt !== null))
+        if (search instanceof CommandError) return refused(search.message)
+        return { search, near: nearTo(zset, search) }
+      })
+      if ('reply' in opened) return opened
+      const { search, near } = opened
+      const found = one ? yield* foundIn(near, search) : NOTHING
+      if (storeAt === null) return { reply: replyOf(near.entries, search, found) }
+      const entries = yield* entriesOf(near.entries, search, found)
+      return storedResult(SORTED_SET, entries, held, targetPlace!, newEndMs)
     }
     const cost = (held: readonly (Held | null)[]) =>
       (held[sourcePlace]?.value.length ?? 0) / SEARCH_BYTES_A_UNIT
@@ -207,19 +213,39 @@ function searching(form: Form): StepMaker {
   }
 }
 
-function* foundIn(zset: Entries, { area, order, count, any }: Search): Sliced<Found> {
+/** Members around an area, and where they are among these entries. */
+interface Near {
+  readonly entries: Entries
+  readonly places: readonly number[]
+}
+
+function nearTo(zset: Collection, { area }: Search): Near {
+  if (zset.length === 0) return { entries: Entries.NONE, places: [] }
+  const bounds = rangesAround(area).flat()
+  const found = zset.firstsWhere(
+    bounds.map(
+      (bound): Holds =>
+        (entries, i) =>
+          entries.score(i) >= bound,
+    ),
+  )
+  const places: number[] = []
+  for (let range = 0; range < found.length; range += 2) {
+    for (let i = found[range]!; i < found[range + 1]!; i++) places.push(i)
+  }
+  return zset.gather(places)
+}
+
+function* foundIn({ entries, places: near }: Near, { area, order, count, any }: Search): Sliced<Found> {
   const places: number[] = []
   const metres: number[] = []
   const most = any ? count : Infinity
-  for (const [min, max] of rangesAround(area)) {
-    let i = zset.firstWhere((entries, at) => entries.score(at) >= min)
-    for (; i < zset.length && zset.score(i) < max && places.length < most; i++) {
-      if (i % MEMBERS_A_PIECE === 0) yield UNITS_A_PIECE
-      const distance = distanceWithin(area, positionOf(zset.score(i)))
-      if (distance === null) continue
-      places.push(i)
-      metres.push(distance)
-    }
+  for (let i = 0; i < near.length && places.length < most; i++) {
+    if (i % MEMBERS_A_PIECE === 0) yield UNITS_A_PIECE
+    const distance = distanceWithin(area, positionOf(entries.score(near[i]!)))
+    if (distance === null) continue
+    places.push(near[i]!)
+    metres.push(distance)
   }
   if (order === 'none') return { places, metres }
   const sign = order === 'ascending' ? 1 : -1
@@ -282,7 +308,7 @@ function* entriesOf(
 const NO_AREA: Area = { longitude: 0, latitude: 0, unit: 1, radius: 0, box: [0, 0] }
 const SHOWN = ['WITHDIST', 'WITHHASH', 'WITHCOORD']
 
-function searchOf(args: readonly Buffer[], form: Form, zset: Entries | null, isStored: boolean): Search {
+function searchOf(args: readonly Buffer[], form: Form, zset: Collection | null, isStored: boolean): Search {
   let area = NO_AREA
   if (form.from === 'position') area = { ...positionArgument(args, 2), ...radiusArguments(args, 4) }
   if (form.from === 'member' && zset) area = { ...positionIn(zset, args[2]!), ...radiusArguments(args, 3) }
@@ -341,7 +367,7 @@ function areaOption(
   args: readonly Buffer[],
   at: number,
   given: ReadonlySet<string>,
-  zset: Entries | null,
+  zset: Collection | null,
 ): { readonly part: Partial<Area>; readonly length: number } | null {
   const option = word(args[at]!)
   const left = args.length - 1 - at
@@ -360,10 +386,10 @@ function areaOption(
   return null
 }
 
-function positionIn(zset: Entries, member: Buffer): Position {
-  const at = zset.indexOf(member)
-  if (at === -1) throw new CommandError('ERR could not decode requested zset member')
-  return positionOf(zset.score(at))
+function positionIn(zset: Collection, member: Buffer): Position {
+  const [score] = zset.scoresOf([member]) as [number | null]
+  if (score === null) throw new CommandError('ERR could not decode requested zset member')
+  return positionOf(score)
 }
 
 function radiusArguments(args: readonly Buffer[], at: number): Omit<Area, keyof Position> {

@@ -17,7 +17,7 @@ const MAX_COLLECTION_BYTES_DUMPED = 2 * 1024 * 1024
 /** Each of its texts is an object while it is read. */
 const MAX_ENTRIES_DUMPED = 32_768
 
-const TOO_LARGE = `A dumped collection has at most ${MAX_COLLECTION_BYTES_DUMPED} bytes and ${MAX_ENTRIES_DUMPED} elements (a fixed limit).`
+const TOO_LARGE = `A collection has at most ${MAX_COLLECTION_BYTES_DUMPED} bytes and ${MAX_ENTRIES_DUMPED} elements in a payload (a fixed limit).`
 
 /** A string; a stream; or a collection. */
 export type Restored = Buffer | NewStream | { readonly type: CollectionType; readonly entries: NewEntries }

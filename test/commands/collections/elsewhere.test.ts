@@ -54,11 +54,4 @@ describe('a collection', () => {
     expect(await found('string')).to.equal('string')
     expect(await found('list')).to.equal(undefined)
   })
-
-  it('beyond its limits is refused, and stays as it was', async () => {
-    expect(await client.ask('HSET', 'hash', 'g', Buffer.alloc(256 * 1024))).to.match(
-      /^-ERR The hash would have \d+ bytes; at most 262144 are allowed/,
-    )
-    expect(await client.ask('HLEN', 'hash')).to.equal(':1\r\n')
-  })
 })

@@ -7,6 +7,7 @@ import {
   scoredEntry,
 } from '../../../../src/commands/collections/entries.ts'
 import { split } from '../../../../src/commands/collections/large/split.ts'
+import { splitOrRefusal } from '../../../../src/commands/collections/steps.ts'
 import { STEPS } from '../../../../src/commands/specs.ts'
 import { RespError } from '../../../../src/commands/reply.ts'
 import type { Held, Step, StepOf } from '../../../../src/commands/step.ts'
@@ -18,7 +19,7 @@ const ENTRIES = 100_000
 const GENERATION = Buffer.from('0123456789abcdef', 'hex')
 const name = (i: number) => Buffer.from(`entry ${String(i).padStart(7, '0')}`)
 
-/** By kind. `0500` and so on are in the middle. */
+/** By kind; `~` is a space. */
 const COMMANDS: Readonly<Record<number, readonly string[]>> = {
   [KIND_HASH]: [
     'hset k new v',
@@ -171,4 +172,61 @@ describe('with 100,000 entries', function () {
       }
     })
   }
+})
+
+describe('limits of collections', () => {
+  const apply = (line: readonly Buffer[], held: Held) => {
+    const limits = { maxValueBytes: 1e9, defaultTtlMs: 0, database: 0, databases: 16, random: Math.random }
+    const step = STEPS[String(line[0])]!.make(line, 0, limits) as StepOf<'value', Held>
+    const { parts } = held
+    return parts instanceof PartsInMap ? parts.while(() => step.apply([held], 0)) : step.apply([held], 0)
+  }
+  const large = (kind: number, flat: NewEntries): Held => {
+    const { root, parts } = split(kind, flat.value(), GENERATION)
+    return { kind, value: root, expiresAtMs: 0, parts: new PartsInMap(root, parts) }
+  }
+
+  it('refuse what is beyond 32 MiB, and nothing else', () => {
+    const next = new NewEntries()
+    const megabyte = Buffer.alloc(1024 * 1024 - 100)
+    for (let i = 0; i < 31; i++) next.add(pairEntry(name(i), megabyte))
+    const held = large(KIND_HASH, next)
+    const set = (bytes: number) => apply([...bytesOf(['hset', 'k', 'new']), Buffer.alloc(bytes)], held)
+    expect(set(1024 * 1024).reply).to.equal(1)
+    const { reply, next: stored } = set(1024 * 1024 + 3000)
+    expect(stored).to.equal(undefined)
+    expect((reply as RespError).text).to.match(
+      /^ERR The hash would have \d+ bytes; at most 33554432 are allowed/,
+    )
+  })
+
+  it('refuse what would need too long a root', () => {
+    const next = new NewEntries()
+    const alike = 'x'.repeat(2000)
+    for (let i = 0; i < 2000; i++)
+      next.add(scoredEntry(0, Buffer.from(`${alike}${String(i).padStart(5, '0')}`)))
+    const made = splitOrRefusal(KIND_SORTED_SET, next.value(), GENERATION)
+    expect('reply' in made && (made.reply as RespError).text).to.match(
+      /^ERR The collection would have too many long/,
+    )
+  })
+
+  it('keep what is damaged from being changed, and from ending the process', () => {
+    const next = new NewEntries()
+    for (let i = 0; i < 2000; i++) next.add(pairEntry(name(i), name(i)))
+    const { root, parts } = split(KIND_HASH, next.value(), GENERATION)
+    for (const part of parts.values()) part.fill(0xff, 30)
+    for (const line of [
+      ['hget', 'k', 'f'],
+      ['hset', 'k', 'f', 'v'],
+      ['hscan', 'k', '0'],
+      ['hgetall', 'k'],
+      ['hrandfield', 'k'],
+    ]) {
+      const held = { kind: KIND_HASH, value: root, expiresAtMs: 0, parts: new PartsInMap(root, parts) }
+      const { reply, next: stored } = apply(bytesOf(line), held)
+      expect((reply as RespError).text, line[0]).to.equal('ERR the stored collection is damaged')
+      expect(stored).to.equal(undefined)
+    }
+  })
 })
