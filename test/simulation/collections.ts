@@ -70,7 +70,7 @@ export function lookAt(step: Step, record: StoredRecord | null): Reply {
 export function toldBy(kind: CollectionKind, reply: Reply): Told {
   if (reply instanceof RespError) throw new Error(`${kind} was refused: ${reply.text}`)
   const items = itemsOf(reply, 2)?.map((item) =>
-    item instanceof Double ? String(item.value) : String(item as Buffer),
+    item instanceof Double ? String(item.value) : (item as Buffer).toString(),
   )
   if (!items) return reply === null ? null : Number(reply)
   if (items.length === 0) return null

@@ -21,11 +21,11 @@ export class QueuedTransaction extends Operation<TransactDone> implements Waitin
   private readonly keys: readonly PlacedKey[]
   private readonly modify: ModifyAllSlowly
   private readonly level: ConsistencyLevel
-  private readonly isPutOff: boolean
+  private readonly goesFirst: boolean
   /** Set once it runs. */
   private transaction: TransactionAtOne | QuorumTransaction | null = null
 
-  /** @param names of the keys @param isPutOff as in TransactDone */
+  /** @param names of the keys @param goesFirst before all others that wait: see isPutOff of TransactDone */
   constructor(
     context: CoordinatorContext,
     queues: KeyQueues,
@@ -34,10 +34,10 @@ export class QueuedTransaction extends Operation<TransactDone> implements Waitin
     level: ConsistencyLevel,
     modify: ModifyAllSlowly,
     done: TransactDone,
-    isPutOff: boolean,
+    goesFirst: boolean,
   ) {
     super(context, done)
-    this.isPutOff = isPutOff
+    this.goesFirst = goesFirst
     this.queues = queues
     this.names = names
     this.keys = keys
@@ -48,7 +48,7 @@ export class QueuedTransaction extends Operation<TransactDone> implements Waitin
   protected attempt(): void {
     for (const name of this.names) {
       if (this.queues.enter(name)) this.firstIn.push(name)
-      else if (this.isPutOff) this.queues.putBack(name, [this])
+      else if (this.goesFirst) this.queues.putBack(name, [this])
       else this.queues.wait(name, this)
     }
     this.beginIfFirst()

@@ -242,6 +242,30 @@ describe('large collections', function () {
       }
     })
 
+    it(`are changed in the order of a pipeline, also by what makes them large, at ${level}`, async () => {
+      Object.assign(sizes, TINY)
+      try {
+        await start({ READ_CONSISTENCY: level, WRITE_CONSISTENCY: level })
+        const long = 'long'.repeat(50)
+        for (let i = 0; i < 20; i++) {
+          const key = `list ${i}`
+          const told = await Promise.allSettled([
+            client.rPush(key, [long, 'a']),
+            client.append(key, 'text'),
+            client.rPush(key, 'b'),
+            client.lPop(key),
+            client.lRange(key, 0, -1),
+            client.del(key),
+            client.set(key, 'a string'),
+          ])
+          const results = told.map((one) => (one.status === 'fulfilled' ? one.value : 'refused'))
+          expect(results).to.deep.equal([2, 'refused', 3, long, ['a', 'b'], 1, 'OK'])
+        }
+      } finally {
+        Object.assign(sizes, WHOLE)
+      }
+    })
+
     it(`leave nothing behind when they are deleted, replaced, expire or are flushed, at ${level}`, async () => {
       Object.assign(sizes, TINY)
       leftovers.afterMs = -1
