@@ -162,14 +162,9 @@ export class Rondo {
     this.telemetry.watch(this.cluster)
     this.tries = new TokenTries({ emit, timers, monotonicMs: () => clock.monotonicMs() })
     registerTokenMetrics(this.telemetry.registry, this.tries)
-    const { near } = members
     this.coordinator = new Coordinator(this.cluster, {
       ...config,
-      clock,
-      timers,
-      random: Math.random,
-      near,
-      emit,
+      ...{ clock, timers, random: Math.random, near: members.near, emit },
     })
     this.fills = this.createFills()
     this.loading = this.createLoading(options, emit)
@@ -189,12 +184,7 @@ export class Rondo {
     this.flushed = new Flushed(repair)
     this.discovery = this.createDiscovery(repair, options.lookup ?? lookupHere)
     this.limits = clientLimits(config, this.cluster.members.length)
-    this.ledger = new Ledger({
-      limitBytes: this.limits.memoryBytes,
-      timers,
-      monotonicMs: () => clock.monotonicMs(),
-      onCut: (connections, bytes) => emit({ kind: 'clients-cut', connections, bytes }),
-    })
+    this.ledger = this.createLedger(emit)
     this.connectionLimit = new ConnectionLimit(this.limits.connections, () => clock.monotonicMs())
     registerClientMetrics(this.telemetry.registry, this.ledger, this.connectionLimit)
     const proxies = new TrustedProxies(config.trustedProxies)
@@ -203,6 +193,15 @@ export class Rondo {
     this.servers = this.createServers(proxies)
     registerUsageMetrics(this.telemetry.registry, this.coordinator)
     for (const { server } of this.servers) server.registerMetrics(this.telemetry.registry)
+  }
+
+  private createLedger(emit: Emit): Ledger {
+    return new Ledger({
+      limitBytes: this.limits.memoryBytes,
+      timers,
+      monotonicMs: () => clock.monotonicMs(),
+      onCut: (connections, bytes) => emit({ kind: 'clients-cut', connections, bytes }),
+    })
   }
 
   private createServers(proxies: TrustedProxies): Rondo['servers'] {

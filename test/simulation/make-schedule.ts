@@ -401,13 +401,7 @@ function onCollectionsOf(seed: number, lasts: number, coordinators: number): Ope
   })
 }
 
-const ON_BOARDS: readonly CollectionKind[] = [
-  'score',
-  'score',
-  'score',
-  'pop-lowest',
-  'scores',
-]
+const ON_BOARDS: readonly CollectionKind[] = ['score', 'score', 'score', 'pop-lowest', 'scores']
 const KINDS_ON = new Map([
   [LIST, ON_LISTS],
   [HASH, ON_HASHES],

@@ -159,7 +159,7 @@ function seesAll(stream: Stream, result: string | null): Stream | null {
   const told = result?.split(',') ?? []
   if (told.length !== stream.entries.length) return null
   let seen: Stream | null = stream
-  for (const [i, entry] of stream.entries.entries()) seen &&= seenAs(seen, entry, told[i]!)
+  for (const [i, entry] of stream.entries.entries()) seen &&= seenAs(seen, entry, told[i])
   const ids = told.map((one) => one.split('=')[0]!)
   return ids.every((id, i) => i === 0 || isLater(id, ids[i - 1]!)) ? seen : null
 }

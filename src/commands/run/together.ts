@@ -232,7 +232,9 @@ export function rehearse(
 ): Promise<Ran | RondoError> {
   const { store, work, settings } = caller
   return withForeignEnds(store, async (ends) => {
-    const outcome = await work.outcomeOf(runSteps(settings, steps, keys, { current, now: nowMs(store), ends, parts: null }))
+    const outcome = await work.outcomeOf(
+      runSteps(settings, steps, keys, { current, now: nowMs(store), ends, parts: null }),
+    )
     if (outcome === UNKNOWN_END) throw UNKNOWN_END
     return outcome
   })

@@ -16,7 +16,14 @@ import {
   type NewRecord,
 } from '../../core/codec.ts'
 import { Floors } from '../../core/floors.ts'
-import { isInternal, MARKER_KEY, storedKey, SYNCED_AT_KEY, TAGS_DATABASE, TOPOLOGY_KEY } from '../../core/keys.ts'
+import {
+  isInternal,
+  MARKER_KEY,
+  storedKey,
+  SYNCED_AT_KEY,
+  TAGS_DATABASE,
+  TOPOLOGY_KEY,
+} from '../../core/keys.ts'
 import { GENERATION_BYTES, partKey } from '../../core/part-keys.ts'
 import { EXPIRY_MARGIN_MS, FAR_END_MS, ownLifeMs } from '../../core/lifetime.ts'
 import type { ByteRange, Part } from '../../core/part.ts'
