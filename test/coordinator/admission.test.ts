@@ -362,7 +362,7 @@ describe('admission', () => {
         'startTransaction',
         'placed',
         'replicate',
-        'writeInTurn',
+        'writeAsUpdate',
         'removeOlder',
         'sheds',
         'settle',
