@@ -84,13 +84,13 @@ describe('the port’s calls as promises', () => {
       begin: (store) => transactKeys(store, [KEY], keep, options),
       asks: ['transact', [KEY], keep],
       ends: ['transacted', [null], [RECORD]],
-      result: undefined,
+      result: { before: [null], after: [RECORD] },
     },
     {
       begin: (store) => transactKeysSlowly(store, [KEY], keepSlowly, options),
       asks: ['transactSlowly', [KEY], keepSlowly],
       ends: ['transacted', [null], [RECORD]],
-      result: undefined,
+      result: { before: [null], after: [RECORD] },
     },
   ]
   for (const { begin, asks, ends, result, reads = false } of calls) {
