@@ -43,6 +43,8 @@ import { allInSlices } from './slices.ts'
 
 /** Reading begins again so often; then it takes what there is. */
 const MOST_TRIES = 4
+/** Work units of what may take long or not: so many that the clock is read after it (core/work.ts). */
+const UNITS_OF_A_COMPUTATION = 256
 /** A stamp has 48 bits, and those of later changes are larger. */
 const STAMPS = 2 ** 47
 const BYTE_VALUES = 256
@@ -234,14 +236,18 @@ export class PartsOf {
   /** Computes it, again with each of the parts that it turns out to need. @throws PARTS_CHANGED */
   *computed<T>(compute: () => T | Sliced<T>): Sliced<T> {
     for (;;) {
+      let wanted: WantedParts
       try {
         const result = compute()
+        yield UNITS_OF_A_COMPUTATION
         return isSliced(result) ? yield* result : result
       } catch (error) {
         if (error instanceof PartsChanged || error instanceof DamagedRoot) throw PARTS_CHANGED
         if (!(error instanceof WantedParts)) throw error
-        yield* waitFor(this.read(error))
+        wanted = error
       }
+      yield UNITS_OF_A_COMPUTATION
+      yield* waitFor(this.read(wanted))
     }
   }
 
@@ -283,16 +289,17 @@ export class PartsOf {
       }
       // Of another key: its parts stay there.
       const flat = yield* this.computed(() => flatten(kind, value, next.parts))
-      return this.divided(key, { ...next, value: flat })
+      return yield* this.divided(key, { ...next, value: flat })
     }
-    return isTooLong(next) ? this.divided(key, next) : held(next, undefined)
+    return isTooLong(next) ? yield* this.divided(key, next) : held(next, undefined)
   }
 
-  private divided(key: Buffer, next: Held): Held | Stepped {
+  private *divided(key: Buffer, next: Held): Sliced<Held | Stepped> {
     const { kind, value } = next
     if (!isTooLong(next)) return held(next, undefined)
     const generation = Buffer.from(Array.from({ length: GENERATION_BYTES }, () => this.draw(BYTE_VALUES)))
     const made = splitOrRefusal(kind, value, generation)
+    yield UNITS_OF_A_COMPUTATION
     if ('reply' in made) return made
     const { root, parts } = made
     const known = new ReadParts(

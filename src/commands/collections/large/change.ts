@@ -161,12 +161,10 @@ function hashEdits(
   const members = membersWithin(first, parts, gone)
   const rowsOfMembers = members.map((member) => byHash.rows.rowOfHash(hash.of(member)))
   openAll(parts, [{ index: byHash, rows: rowsOfMembers }])
-  members.forEach((member, i) => {
-    const row = rowsOfMembers[i]!
-    const at = byHash.entries(row).indexOf(member)
+  for (const [i, at] of byHash.placesOf(members, rowsOfMembers).entries()) {
     if (at === -1) throw new DamagedCollection()
-    editOf(edits, row).gone.push({ from: at, to: at + 1 })
-  })
+    editOf(edits, rowsOfMembers[i]!).gone.push({ from: at, to: at + 1 })
+  }
   for (const { gone } of edits.values()) gone.sort((a, b) => a.from - b.from)
   for (const { entry } of added) {
     const member = Entries.within(entry, 0, 1, root.layout.shape).key(0)

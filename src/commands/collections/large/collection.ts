@@ -92,10 +92,7 @@ export class LargeCollection implements ChangedInParts, Opened {
     if (byHash !== first) return this.ranksOf(keys)
     const rows = this.rowsOf(keys)
     openAll(this.parts, [{ index: byHash, rows }])
-    return keys.map((key, i) => {
-      const at = byHash.entries(rows[i]!).indexOf(key)
-      return at === -1 ? -1 : first.rows.starts[rows[i]!]! + at
-    })
+    return byHash.placesOf(keys, rows).map((at, i) => (at === -1 ? -1 : first.rows.starts[rows[i]!]! + at))
   }
 
   scoresOf(members: readonly Buffer[], next?: readonly number[]): (number | null)[] {
@@ -106,11 +103,9 @@ export class LargeCollection implements ChangedInParts, Opened {
       { index: byHash, rows },
       { index: this.first, rows: places },
     ])
-    return members.map((member, i) => {
-      const entries = byHash.entries(rows[i]!)
-      const at = entries.indexOf(member)
-      return at === -1 ? null : entries.score(at)
-    })
+    return byHash
+      .placesOf(members, rows)
+      .map((at, i) => (at === -1 ? null : byHash.entries(rows[i]!).score(at)))
   }
 
   /** The parts by hash in which these are, or would be. */

@@ -54,6 +54,22 @@ export class OpenedIndex {
     return this.opened.get(row) ?? this.open(row, this.parts.get([this.rows.id(row)])[0]!)
   }
 
+  /** Of each key, its place in the part of its row, or -1. Each part is searched once. */
+  placesOf(keys: readonly Buffer[], rowOf: readonly number[]): number[] {
+    const byRow = new Map<number, number[]>()
+    for (const [i, row] of rowOf.entries()) {
+      const own = byRow.get(row)
+      if (own) own.push(i)
+      else byRow.set(row, [i])
+    }
+    const places = new Array<number>(keys.length)
+    for (const [row, own] of byRow) {
+      const found = this.entries(row).indexesOf(own.map((i) => keys[i]!))
+      for (const [j, i] of own.entries()) places[i] = found[j]!
+    }
+    return places
+  }
+
   has(row: number): boolean {
     return this.opened.has(row)
   }
