@@ -27,7 +27,15 @@ import { changeKey } from './one-key.ts'
 import { RespError, type Reply } from '../reply.ts'
 import { countLookups, lookupsOf } from './lookups.ts'
 import { answerBytes, replyTooLarge, tooMuchWork } from './answer-limit.ts'
-import { MEETS_PARTS, oneCall, PARTS_CHANGED, PartsOf, refresh, withParts } from './parts.ts'
+import {
+  MEETS_PARTS,
+  MOST_TRIES as MOST_TRIES_OF_PARTS,
+  oneCall,
+  PARTS_CHANGED,
+  PartsOf,
+  refresh,
+  withParts,
+} from './parts.ts'
 import { allInSlices, inSlices } from './slices.ts'
 import {
   CommandError,
@@ -182,27 +190,6 @@ export async function readStep(
   command: string,
   heldUp?: () => void,
 ): Promise<Reply> {
-  const call = oneCall(caller)
-  for (let tries = 1; ; tries++) {
-    const parts = new PartsOf(caller, caller.readLevel, tries, call)
-    try {
-      return await readOnce(caller, step, command, parts, heldUp)
-    } catch (error) {
-      if (error !== PARTS_CHANGED || parts.isSalvaging) throw error
-    } finally {
-      parts.release()
-    }
-    await refresh(caller, step.keys, call)
-  }
-}
-
-async function readOnce(
-  caller: Caller,
-  step: Step,
-  command: string,
-  parts: PartsOf,
-  heldUp?: () => void,
-): Promise<Reply> {
   const { store, settings } = caller
   let bytes = 0
   const read = async (i: number) => {
@@ -214,16 +201,13 @@ async function readOnce(
     if (step.answersValues && bytes > settings.maxReplyBytes) throw new CommandError(replyTooLarge(settings))
     if (bytes > settings.maxCommandBytes) throw new CommandError(tooMuchWork(settings))
     if (step.keys.length > 1 && caller.account.isRefused) throw caller.account.refusal()
-    return withParts(step.keys[i]!, one, parts.isSalvaging)
+    return withParts(step.keys[i]!, one)
   }
   try {
     const held = await allInSlices(caller, step.keys.length, read, heldUp)
     countLookups(caller, command, lookupsOf(step, held))
     const now = nowMs(store)
-    if (held.some((one) => one && 'parts' in one)) {
-      const { reply } = (await caller.work.outcomeOf(parts.applied(step, held, now))) as Stepped
-      return replyWithin(settings, step, reply)
-    }
+    if (held.some((one) => one && 'parts' in one)) return await readInParts(caller, step, held)
     if (step.needs !== 'value' || !step.slow) {
       if (bytes <= SHORT_BYTES) return replyWithin(settings, step, applyTo(step, held, now).reply)
       // The values of many such commands may arrive in the same turn.
@@ -236,6 +220,28 @@ async function readOnce(
     return replyWithin(settings, step, (await caller.work.outcomeAlone(caller, job)).reply)
   } finally {
     caller.account.add(-bytes)
+  }
+}
+
+/** Of large collections: again from the roots, if their parts were replaced meanwhile. */
+async function readInParts(caller: Caller, step: Step, held: readonly (Known | null)[]): Promise<Reply> {
+  const call = oneCall(caller)
+  for (let tries = 1; ; tries++) {
+    const parts = new PartsOf(caller, caller.readLevel, tries, call)
+    try {
+      const job = parts.applied(step, held, nowMs(caller.store))
+      return replyWithin(caller.settings, step, ((await caller.work.outcomeOf(job)) as Stepped).reply)
+    } catch (error) {
+      if (error !== PARTS_CHANGED || parts.isSalvaging) throw error
+    } finally {
+      parts.release()
+    }
+    await refresh(caller, step.keys, call)
+    const salvages = tries + 1 >= MOST_TRIES_OF_PARTS
+    held = await allInSlices(caller, step.keys.length, async (i) => {
+      const key = step.keys[i]!
+      return withParts(key, await knownAt(caller, key, step), salvages)
+    })
   }
 }
 

@@ -42,7 +42,7 @@ import { MoreKeys } from './more-keys.ts'
 import { allInSlices } from './slices.ts'
 
 /** Reading begins again so often; then it takes what there is. */
-const MOST_TRIES = 4
+export const MOST_TRIES = 4
 /** Work units of what may take long or not: so many that the clock is read after it (core/work.ts). */
 const UNITS_OF_A_COMPUTATION = 256
 /** A stamp has 48 bits, and those of later changes are larger. */
