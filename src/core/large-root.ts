@@ -12,11 +12,12 @@ export const ROOT_ROWS_AT = 27
 export const ROOT_HEAD_BYTES = 35
 /** Of a row: its id stands before it. */
 export const ROW_STAMP_AT = 4
-const ROW_ENTRY_BYTES_AT = 14
+/** Of the entries of its part. */
+export const ROW_ENTRY_BYTES_AT = 14
 export const ROW_BYTES = 18
 export const HASH_ROW_BYTES = 22
-const PART_STAMP_AT = 13
-const STAMP_BYTES = 6
+export const PART_STAMP_AT = 13
+export const STAMP_BYTES = 6
 
 /** Whether this is the root of a large collection. */
 export function isRoot(kind: number | undefined, value: Buffer): boolean {

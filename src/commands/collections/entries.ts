@@ -17,6 +17,7 @@
  * A change makes a new value of runs of the old one and of new entries, and so costs about as much as copying it; a search
  * compares lengths before bytes. Neither makes an object for each entry.
  */
+import { ROOT_FORMAT } from '../../core/large-root.ts'
 import type { PackedTexts } from '../reply.ts'
 import {
   bodyOf,
@@ -44,8 +45,6 @@ export const PLAIN_SHAPE: Shape = { scored: false, paired: false }
 export const SORTED_SET_SHAPE: Shape = { scored: true, paired: false }
 
 const FORMAT = 1
-/** Of a large collection, whose number of entries stands at the same place (large/root.ts). */
-export const ROOT_FORMAT = 2
 /** Everything before the entries. */
 export const COLLECTION_HEAD_BYTES = 5
 const COUNT_AT = 1
@@ -53,6 +52,7 @@ const SCORE_BYTES = 8
 
 /** The number of entries, from the value's first COLLECTION_HEAD_BYTES, flat or large; null = it is no collection. */
 export function countIn(head: Buffer): number | null {
+  // A root has it at the same place (large/root.ts).
   if (head.length < COLLECTION_HEAD_BYTES || (head[0] !== FORMAT && head[0] !== ROOT_FORMAT)) return null
   return head.readUInt32BE(COUNT_AT)
 }

@@ -27,15 +27,7 @@ import { changeKey } from './one-key.ts'
 import { RespError, type Reply } from '../reply.ts'
 import { countLookups, lookupsOf } from './lookups.ts'
 import { answerBytes, replyTooLarge, tooMuchWork } from './answer-limit.ts'
-import {
-  MEETS_PARTS,
-  MOST_TRIES as MOST_TRIES_OF_PARTS,
-  oneCall,
-  PARTS_CHANGED,
-  PartsOf,
-  refresh,
-  withParts,
-} from './parts.ts'
+import { MEETS_PARTS, oneCall, runWithParts, withParts, type PartsOf } from './parts.ts'
 import { allInSlices, inSlices } from './slices.ts'
 import {
   CommandError,
@@ -223,26 +215,29 @@ export async function readStep(
   }
 }
 
-/** Of large collections: again from the roots, if their parts were replaced meanwhile. */
-async function readInParts(caller: Caller, step: Step, held: readonly (Known | null)[]): Promise<Reply> {
-  const call = oneCall(caller)
-  for (let tries = 1; ; tries++) {
-    const parts = new PartsOf(caller, caller.readLevel, tries, call)
-    try {
-      const job = parts.applied(step, held, nowMs(caller.store))
-      return replyWithin(caller.settings, step, ((await caller.work.outcomeOf(job)) as Stepped).reply)
-    } catch (error) {
-      if (error !== PARTS_CHANGED || parts.isSalvaging) throw error
-    } finally {
-      parts.release()
-    }
-    await refresh(caller, step.keys, call)
-    const salvages = tries + 1 >= MOST_TRIES_OF_PARTS
-    held = await allInSlices(caller, step.keys.length, async (i) => {
-      const key = step.keys[i]!
-      return withParts(key, await knownAt(caller, key, step), salvages)
-    })
-  }
+/** Of large collections. @param held what was read of the keys: at later tries they are read again */
+function readInParts(caller: Caller, step: Step, held: readonly (Known | null)[]): Promise<Reply> {
+  return readWithParts(caller, step.keys, async (parts) => {
+    const known = parts.tries === 1 ? held : await rootsAt(caller, step, parts)
+    const job = parts.applied(step, known, nowMs(caller.store))
+    return replyWithin(caller.settings, step, ((await caller.work.outcomeOf(job)) as Stepped).reply)
+  })
+}
+
+function readWithParts<T>(
+  caller: Caller,
+  keys: readonly Buffer[],
+  run: (parts: PartsOf) => Promise<T>,
+): Promise<T> {
+  return runWithParts(caller, keys, { level: caller.readLevel, call: oneCall(caller) }, run)
+}
+
+/** What the keys of a step hold, with what is known of the parts. */
+function rootsAt(caller: Caller, step: Step, { isSalvaging }: PartsOf): Promise<(Known | null)[]> {
+  return allInSlices(caller, step.keys.length, async (i) => {
+    const key = step.keys[i]!
+    return withParts(key, await knownAt(caller, key, step), isSalvaging)
+  })
 }
 
 /** The values fit, but a key may be named more than once. */
@@ -305,22 +300,11 @@ async function runFollowed(
 }
 
 /** What follows from what the keys of this step hold. */
-async function followed(caller: Caller, first: StepOf<'value', Held>): Promise<Step | Stepped> {
-  const call = oneCall(caller)
-  for (let tries = 1; ; tries++) {
-    const parts = new PartsOf(caller, caller.readLevel, tries, call)
-    try {
-      const held = await Promise.all(
-        first.keys.map(async (key) => withParts(key, await knownAt(caller, key, first), parts.isSalvaging)),
-      )
-      return await caller.work.outcomeOf(parts.computed(() => first.follow!(wholesOf(held))))
-    } catch (error) {
-      if (error !== PARTS_CHANGED || parts.isSalvaging) throw error
-    } finally {
-      parts.release()
-    }
-    await refresh(caller, first.keys, call)
-  }
+function followed(caller: Caller, first: StepOf<'value', Held>): Promise<Step | Stepped> {
+  return readWithParts(caller, first.keys, async (parts) => {
+    const held = await rootsAt(caller, first, parts)
+    return caller.work.outcomeOf(parts.computed(() => first.follow!(wholesOf(held))))
+  })
 }
 
 /** Runs one step per key. @returns how many keys were changed */

@@ -42,7 +42,7 @@ import { MoreKeys } from './more-keys.ts'
 import { allInSlices } from './slices.ts'
 
 /** Reading begins again so often; then it takes what there is. */
-export const MOST_TRIES = 4
+const MOST_TRIES = 4
 /** Work units of what may take long or not: so many that the clock is read after it (core/work.ts). */
 const UNITS_OF_A_COMPUTATION = 256
 /** A stamp has 48 bits, and those of later changes are larger. */
@@ -54,7 +54,7 @@ export const MEETS_PARTS = new RondoError('INTERNAL', 'Parts of a large collecti
   outcome: 'not-applied',
 })
 /** Parts were replaced while they were read: nothing is changed, and the command begins again. */
-export const PARTS_CHANGED = new RondoError(
+const PARTS_CHANGED = new RondoError(
   'OVERLOADED',
   'The collection changes faster than it can be read. Try again.',
   { outcome: 'not-applied' },
@@ -156,7 +156,7 @@ export function wantsParts(error: unknown): boolean {
 }
 
 /**
- * Runs a change that needs parts, again if they were replaced meanwhile.
+ * Runs a read or a change that needs parts, again if they were replaced meanwhile.
  *
  * @param run rejects with PARTS_CHANGED then
  */
@@ -180,11 +180,7 @@ export async function runWithParts<T>(
 }
 
 /** A replica that has missed changes of these keys gets them by this. */
-export async function refresh(
-  caller: Caller,
-  keys: readonly Buffer[],
-  call?: CallOptions['call'],
-): Promise<void> {
+async function refresh(caller: Caller, keys: readonly Buffer[], call: ClientCall): Promise<void> {
   const options = { requester: caller, call, level: 'quorum' } as const
   await Promise.all(keys.map((key) => readRecord(caller.store, key, options)))
 }

@@ -8,15 +8,14 @@
  *   19  4 number of entries
  *   23    the entries   as a flat collection has them (entries.ts); by hash they are in no order within a part
  */
+import { PART_STAMP_AT, STAMP_BYTES } from '../../../core/large-root.ts'
+import { GENERATION_BYTES } from '../../../core/part-keys.ts'
 import { PartsChanged } from '../../step.ts'
 import { DamagedCollection, Entries, type Shape } from '../entries.ts'
-import { GENERATION_BYTES } from './root.ts'
 
 const FORMAT = 3
 const GENERATION_AT = 1
 const ID_AT = 9
-const STAMP_AT = 13
-const STAMP_BYTES = 6
 const COUNT_AT = 19
 const HEAD_BYTES = 23
 
@@ -35,7 +34,7 @@ export function writePart(
   head[0] = FORMAT
   generation.copy(head, GENERATION_AT)
   head.writeUInt32BE(id, ID_AT)
-  head.writeUIntBE(stamp, STAMP_AT, STAMP_BYTES)
+  head.writeUIntBE(stamp, PART_STAMP_AT, STAMP_BYTES)
   head.writeUInt32BE(count, COUNT_AT)
   return Buffer.concat([head, ...runs])
 }
@@ -51,7 +50,7 @@ export function readPart(
   if (!isOfIt || part.readUInt32BE(ID_AT) !== id) return null
   const entries = Entries.within(part, HEAD_BYTES, part.readUInt32BE(COUNT_AT), shape)
   if (entries.end !== part.length) throw new DamagedCollection()
-  return { stamp: part.readUIntBE(STAMP_AT, STAMP_BYTES), entries }
+  return { stamp: part.readUIntBE(PART_STAMP_AT, STAMP_BYTES), entries }
 }
 
 /** The same, if the part is what the root says. @throws PartsChanged or DamagedCollection */

@@ -32,12 +32,24 @@ import {
   Entries,
   HASH_SHAPE,
   PLAIN_SHAPE,
-  ROOT_FORMAT,
   SORTED_SET_SHAPE,
   type Shape,
 } from '../entries.ts'
 import { MAX_ROOT_BYTES } from './sizes.ts'
 import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET } from '../../../core/codec.ts'
+import {
+  generationOf,
+  HASH_ROW_BYTES,
+  ROOT_CHANGES_AT,
+  ROOT_FORMAT,
+  ROOT_GENERATION_AT,
+  ROOT_HEAD_BYTES,
+  ROOT_ROWS_AT,
+  ROW_BYTES,
+  ROW_ENTRY_BYTES_AT,
+  ROW_STAMP_AT,
+  STAMP_BYTES,
+} from '../../../core/large-root.ts'
 
 export type Order = 'position' | 'hash' | 'score'
 
@@ -61,23 +73,12 @@ export function layoutOf(kind: number | undefined): Layout {
   return layout
 }
 
-export const GENERATION_BYTES = 8
+/** What only commands read; the rest is in core/large-root.ts. */
 const COUNT_AT = 1
-const GENERATION_AT = 5
-const CHANGES_AT = 13
 const NEXT_ID_AT = 19
 const BYTES_AT = 23
-const ROWS_AT = 27
-const HEAD_BYTES = 35
-const STAMP_BYTES = 6
-
-/** Where things stand in a row. */
-const ROW_STAMP_AT = 4
 const ROW_COUNT_AT = 10
-const ROW_BYTES_AT = 14
 const ROW_HASH_AT = 18
-const ROW_BYTES = 18
-const HASH_ROW_BYTES = 22
 
 /** Whether the value of a hash, set, sorted set or list is a root. */
 export function isLarge(value: Buffer): boolean {
@@ -86,8 +87,8 @@ export function isLarge(value: Buffer): boolean {
 
 /** @throws DamagedCollection */
 export function generationIn(root: Buffer): Buffer {
-  if (!isLarge(root) || root.length < HEAD_BYTES) throw new DamagedCollection()
-  return root.subarray(GENERATION_AT, GENERATION_AT + GENERATION_BYTES)
+  if (!isLarge(root) || root.length < ROOT_HEAD_BYTES) throw new DamagedCollection()
+  return generationOf(root)
 }
 
 /** The ids of all parts. @throws DamagedCollection */
@@ -113,14 +114,14 @@ export class Root {
   constructor(kind: number | undefined, bytes: Buffer) {
     this.layout = layoutOf(kind)
     this.bytes = bytes
-    if (!isLarge(bytes) || bytes.length < HEAD_BYTES) throw new DamagedCollection()
+    if (!isLarge(bytes) || bytes.length < ROOT_HEAD_BYTES) throw new DamagedCollection()
     this.count = bytes.readUInt32BE(COUNT_AT)
-    this.changes = bytes.readUIntBE(CHANGES_AT, STAMP_BYTES)
+    this.changes = bytes.readUIntBE(ROOT_CHANGES_AT, STAMP_BYTES)
     this.nextId = bytes.readUInt32BE(NEXT_ID_AT)
     this.entryBytes = bytes.readUInt32BE(BYTES_AT)
-    let at = HEAD_BYTES
+    let at = ROOT_HEAD_BYTES
     this.indexes = this.layout.orders.map((order, i) => {
-      const rows = new Rows(bytes, at, bytes.readUInt32BE(ROWS_AT + 4 * i), order)
+      const rows = new Rows(bytes, at, bytes.readUInt32BE(ROOT_ROWS_AT + 4 * i), order)
       if (rows.starts[rows.length] !== this.count || rows.length === 0) throw new DamagedCollection()
       at = rows.end
       return rows
@@ -191,7 +192,7 @@ export class Rows {
   }
 
   bytes(k: number): number {
-    return this.root.readUInt32BE(this.at + k * this.rowBytes + ROW_BYTES_AT)
+    return this.root.readUInt32BE(this.at + k * this.rowBytes + ROW_ENTRY_BYTES_AT)
   }
 
   ids(from: number, to: number): number[] {
@@ -262,11 +263,11 @@ export class RootTooLong extends Error {}
 
 /** @throws RootTooLong */
 export function writeRoot({ generation, changes, nextId, count, entryBytes, indexes }: NewRoot): Buffer {
-  const head = Buffer.alloc(HEAD_BYTES)
+  const head = Buffer.alloc(ROOT_HEAD_BYTES)
   head[0] = ROOT_FORMAT
   head.writeUInt32BE(count, COUNT_AT)
-  generation.copy(head, GENERATION_AT)
-  head.writeUIntBE(changes, CHANGES_AT, STAMP_BYTES)
+  generation.copy(head, ROOT_GENERATION_AT)
+  head.writeUIntBE(changes, ROOT_CHANGES_AT, STAMP_BYTES)
   head.writeUInt32BE(nextId, NEXT_ID_AT)
   head.writeUInt32BE(entryBytes, BYTES_AT)
   const pieces: Buffer[] = [head]
@@ -290,7 +291,7 @@ export function writeRoot({ generation, changes, nextId, count, entryBytes, inde
       from = splice.to
     }
     if (before) keepUpTo(before.length)
-    head.writeUInt32BE(rows, ROWS_AT + 4 * i)
+    head.writeUInt32BE(rows, ROOT_ROWS_AT + 4 * i)
     pieces.push(...separators)
   }
   const root = Buffer.concat(pieces)
@@ -303,7 +304,7 @@ function rowOf({ id, stamp, count, bytes, separator }: NewRow): Buffer {
   row.writeUInt32BE(id)
   row.writeUIntBE(stamp, ROW_STAMP_AT, STAMP_BYTES)
   row.writeUInt32BE(count, ROW_COUNT_AT)
-  row.writeUInt32BE(bytes, ROW_BYTES_AT)
+  row.writeUInt32BE(bytes, ROW_ENTRY_BYTES_AT)
   if (typeof separator === 'number') row.writeUInt32BE(separator, ROW_HASH_AT)
   return row
 }
