@@ -343,6 +343,8 @@ export class Changes {
     }
     const begun = await this.step(
       (now) => {
+        // What was proposed before may have been decided by another coordinator, which found it begun.
+        if (wanted !== from && leadsTo(now, wanted)) return now
         if (now.epoch !== from.epoch) throw new UnderWay(now)
         wanted = next()
         return wanted
@@ -350,11 +352,7 @@ export class Changes {
       joining,
       queue,
     )
-    const isOurs =
-      begun.epoch === wanted.epoch &&
-      isLayout(begun.layout, wanted.layout) &&
-      isLayout(begun.next, wanted.next)
-    if (!isOurs) throw new UnderWay(begun)
+    if (!leadsTo(begun, wanted)) throw new UnderWay(begun)
     return begun
   }
 
@@ -459,6 +457,11 @@ export class UnderWay extends RondoError {
         : `Another change is under way (epoch ${epoch}, ${phase}): wait until /cluster shows the phase stable, or undo that one (POST /rebalance/cancel).`
     super('CONFLICT', sentence, { epoch, phase, change })
   }
+}
+
+/** That it is the change which was wanted, or has come further with it. */
+function leadsTo(found: Topology, wanted: Topology): boolean {
+  return found.epoch >= wanted.epoch && isLayout(found.next ?? found.layout, wanted.next ?? wanted.layout)
 }
 
 function isLayout(one: Layout | null, two: Layout | null): boolean {

@@ -296,7 +296,10 @@ describe('one view of the cluster, with real servers', function () {
       const answers = await Promise.all(
         running.map((one, i) => one.call('POST', '/members/join', place(3 + i))),
       )
-      expect(answers.map(({ status }) => status)).to.deep.equal([202, 202, 202])
+      expect(
+        answers.map(({ status }) => status),
+        JSON.stringify(answers),
+      ).to.deep.equal([202, 202, 202])
       const begun = answers.filter(({ json }) => json.queued === undefined)
       expect(begun, JSON.stringify(answers)).to.have.length(1)
       for (const one of running) {
