@@ -68,6 +68,7 @@ import { startInQueue } from './update/queued-update.ts'
 import type { Change } from './update/read-modify-write.ts'
 import { KeyUsage } from './usage/usage.ts'
 import type { HotKeys } from './usage/hot-keys.ts'
+import { estimated, flushed, givenBack, type Counted } from './listing/rough-counts.ts'
 import { KeyCount, Pages, type IsWanted, type KeyCounts, type RoughCounts } from './listing/walks.ts'
 import { QuorumUpdate, type Modify, type UpdateDone } from './update/update.ts'
 import { WriteOne, type MakeRecord, type WriteDone } from './write/write.ts'
@@ -131,7 +132,7 @@ export class Coordinator implements KeyStore {
   readonly near: NearReads | null
   private readonly hotKeys: HotKeys | null
   private readonly pages = new Pages(PAGES_AT_ONCE)
-  private readonly keyCount: KeyCount
+  private readonly keyCount: KeyCount<Counted>
   /** Of which the latest count knows. */
   private countedFloors: Floors | null = null
 
@@ -690,8 +691,8 @@ export class Coordinator implements KeyStore {
   }
 
   /** The number of keys of each database. Lists all of them; concurrent calls share one run (walks.ts). */
-  countKeys(isWanted?: IsWanted): Promise<KeyCounts> {
-    return this.keyCount.get(isWanted)
+  async countKeys(isWanted?: IsWanted): Promise<KeyCounts> {
+    return (await this.keyCount.get(isWanted)).counts
   }
 
   async roughCounts(exactUpTo: number, isWanted?: IsWanted): Promise<RoughCounts> {
@@ -701,14 +702,16 @@ export class Coordinator implements KeyStore {
     const isKnown = this.countedFloors === null || this.keyCount.hasCounted
     if (stored <= exactUpTo || !isKnown) return { counts: await this.countKeys(isWanted), isExact: true }
     // Before the first count: what the nodes hold, with the deletes that they remember.
-    return { counts: this.keyCount.recent() ?? new Map([[0, stored]]), isExact: false }
+    const latest = this.keyCount.recent()
+    if (!latest) return { counts: new Map([[0, stored]]), isExact: false }
+    const since = givenBack(latest, stored)
+    if (since !== latest) this.keyCount.change(() => since)
+    return { counts: estimated(since, stored), isExact: false }
   }
 
   onFlushed(database: number | null): void {
     this.tracking.flushed()
-    this.keyCount.change(
-      (counts) => new Map([...counts].filter(([other]) => database !== null && other !== database)),
-    )
+    this.keyCount.change((counted) => flushed(counted, database))
   }
 
   /** Whichever coordinator has flushed. */
@@ -730,7 +733,8 @@ export class Coordinator implements KeyStore {
     return Math.round(copies / replicas)
   }
 
-  private async walkAll(isWanted: IsWanted): Promise<KeyCounts> {
+  private async walkAll(isWanted: IsWanted): Promise<Counted> {
+    const stored = this.storedKeys()
     const counts = new Map<number, number>()
     let cursor = '0'
     do {
@@ -743,7 +747,7 @@ export class Coordinator implements KeyStore {
       }
       cursor = page.cursor
     } while (cursor !== '0')
-    return counts
+    return { counts, stored, isFlushed: false }
   }
 
   /** A random key of a random page. */

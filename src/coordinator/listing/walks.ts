@@ -52,7 +52,7 @@ export type IsWanted = () => boolean
 
 const ALWAYS: IsWanted = () => true
 
-export class KeyCount<T = KeyCounts> {
+export class KeyCount<T> {
   private readonly walk: (isWanted: IsWanted) => Promise<T>
   private readonly clock: MonotonicClock
   private readonly timers: Timers
