@@ -18,6 +18,7 @@
  * compares lengths before bytes. Neither makes an object for each entry.
  */
 import { ROOT_FORMAT } from '../../core/large-root.ts'
+import type { Sliced } from '../../core/work.ts'
 import type { PackedTexts } from '../reply.ts'
 import {
   bodyOf,
@@ -49,6 +50,9 @@ const FORMAT = 1
 export const COLLECTION_HEAD_BYTES = 5
 const COUNT_AT = 1
 const SCORE_BYTES = 8
+/** Entries that are decoded between two yields. */
+const ENTRIES_A_PIECE = 4096
+const UNITS_A_PIECE = 32
 
 /** The number of entries, from the value's first COLLECTION_HEAD_BYTES, flat or large; null = it is no collection. */
 export function countIn(head: Buffer): number | null {
@@ -128,6 +132,22 @@ export class Entries implements Collection {
     const entries = Entries.within(bytes, COLLECTION_HEAD_BYTES, count, shape)
     if (entries.end !== bytes.length) throw new DamagedCollection()
     return entries
+  }
+
+  /** The same for very many. @throws DamagedCollection */
+  static *ofInSlices(bytes: Buffer, shape: Shape): Sliced<Entries> {
+    const count = countIn(bytes)
+    if (count === null || bytes[0] !== FORMAT || count > bytes.length) throw new DamagedCollection()
+    const starts = new Uint32Array(count + 1)
+    starts[0] = COLLECTION_HEAD_BYTES
+    for (let from = 0, at = COLLECTION_HEAD_BYTES; from < count; from += ENTRIES_A_PIECE) {
+      const some = Entries.within(bytes, at, Math.min(count - from, ENTRIES_A_PIECE), shape)
+      starts.set(some.starts, from)
+      at = some.end
+      yield UNITS_A_PIECE
+    }
+    if (starts[count] !== bytes.length) throw new DamagedCollection()
+    return new Entries(bytes, starts, shape)
   }
 
   /** So many entries from `at` on. @throws DamagedCollection */
@@ -258,6 +278,29 @@ export class Entries implements Collection {
   runBytes(from: number, to: number): number {
     return this.starts[to]! - this.starts[from]!
   }
+
+  /** The bytes of the entries at these places, one after the other. */
+  gathered(places: Uint32Array): Buffer {
+    const { bytes, starts } = this
+    let length = 0
+    for (const place of places) length += starts[place + 1]! - starts[place]!
+    const gathered = Buffer.allocUnsafeSlow(length)
+    let to = 0
+    for (const place of places) {
+      to += copied(bytes, starts[place]!, starts[place + 1]!, gathered, to)
+    }
+    return gathered
+  }
+}
+
+/** Below that, a loop is faster than a call. */
+const SHORT_BYTES = 32
+
+/** @returns how many bytes */
+function copied(source: Buffer, from: number, end: number, target: Buffer, to: number): number {
+  if (end - from > SHORT_BYTES) return source.copy(target, to, from, end)
+  for (let at = from; at < end; at++) target[to + at - from] = source[at]!
+  return end - from
 }
 
 type Told = 'keys' | 'values' | 'both'

@@ -1,6 +1,6 @@
 /** Values as Redis dumps them, in the plainest forms: every Redis from version 5 on restores them, and 7.0 on streams. */
 import { isLarge } from '../collections/large/root.ts'
-import { flatten } from '../collections/large/split.ts'
+import { wholeOf } from '../collections/large/split.ts'
 import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET, KIND_STREAM } from '../../core/codec.ts'
 import { DamagedCollection, Entries } from '../collections/entries.ts'
 import { HASH, LIST, SET, SORTED_SET, type CollectionType } from '../collections/steps.ts'
@@ -29,7 +29,7 @@ export function writeValue({ kind, value, parts: read }: Held): Buffer[] {
   if (kind === KIND_STREAM) return writeStream(value)
   const found = FORMS.get(kind)
   if (!found) throw new DamagedCollection()
-  const entries = Entries.of(isLarge(value) ? flatten(kind, value, read) : value, found.type.shape)
+  const entries = isLarge(value) ? wholeOf(kind, value, read) : Entries.of(value, found.type.shape)
   const parts = [Buffer.from([found.form]), lengthBytes(entries.length)]
   const add = (text: Buffer) => parts.push(lengthBytes(text.length), text)
   for (let i = 0; i < entries.length; i++) {

@@ -4,6 +4,7 @@
  *   position  ── numbers of entries in the root ──▶ part, place in it
  *   key       ── its hash ──▶ part by hash; of a sorted set its score is there ── score and member ──▶ part by score
  */
+import { inOneGo } from '../../../core/work.ts'
 import type { Parts } from '../../step.ts'
 import {
   DamagedCollection,
@@ -19,7 +20,7 @@ import { changedInParts } from './change.ts'
 import { FieldHash } from './field-hash.ts'
 import { openAll, OpenedIndex, type Opened, type Point } from './opened.ts'
 import { lastWhere, Root } from './root.ts'
-import { flatten } from './split.ts'
+import { flatten, wholeOf } from './split.ts'
 
 /** Some entries of a scan, and where the next ones begin. */
 export interface Page {
@@ -159,7 +160,7 @@ export class LargeCollection implements ChangedInParts, Opened {
   }
 
   flat(): Entries {
-    return Entries.of(flatten(this.kind, this.root.bytes, this.parts), this.root.layout.shape)
+    return wholeOf(this.kind, this.root.bytes, this.parts)
   }
 
   private joined(runs: readonly { readonly from: number; readonly to: number }[]): Entries {
@@ -199,7 +200,7 @@ export class LargeCollection implements ChangedInParts, Opened {
     const next = new NewEntries()
     for (const row of needed) {
       const entries = index.entries(row)
-      const { hashes, places } = inHashOrder(entries, this.hash)
+      const { hashes, places } = inOneGo(inHashOrder(entries, this.hash))
       let last = -1
       for (const place of places) {
         const hash = hashes[place]!
