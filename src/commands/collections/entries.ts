@@ -20,6 +20,7 @@
 import { ROOT_FORMAT } from '../../core/large-root.ts'
 import type { Sliced } from '../../core/work.ts'
 import type { PackedTexts } from '../reply.ts'
+import { ByteChunks, copied } from './chunks.ts'
 import {
   bodyOf,
   DamagedCollection,
@@ -293,16 +294,6 @@ export class Entries implements Collection {
   }
 }
 
-/** Below that, a loop is faster than a call. */
-const SHORT_BYTES = 32
-
-/** @returns how many bytes */
-function copied(source: Buffer, from: number, end: number, target: Buffer, to: number): number {
-  if (end - from > SHORT_BYTES) return source.copy(target, to, from, end)
-  for (let at = from; at < end; at++) target[to + at - from] = source[at]!
-  return end - from
-}
-
 type Told = 'keys' | 'values' | 'both'
 /** Indexes of entries; or a run of them, without the last. */
 type Chosen = readonly number[] | { readonly from: number; readonly to: number }
@@ -392,8 +383,25 @@ export class NewEntries {
     return entries.run(0, entries.length)
   }
 
-  private put(piece: Buffer): void {
+  protected put(piece: Buffer): void {
     this.pieces.push(piece)
+    this.bytes += piece.length
+  }
+}
+
+/** One that is made all at once, of runs of flat ones alone: of very many entries it holds no object for each. */
+export class FreshEntries extends NewEntries {
+  private readonly chunks = new ByteChunks()
+
+  override value(): Buffer {
+    const head = Buffer.allocUnsafe(COLLECTION_HEAD_BYTES)
+    head[0] = FORMAT
+    head.writeUInt32BE(this.count, COUNT_AT)
+    return Buffer.concat([head, ...this.chunks.all()], this.bytes)
+  }
+
+  protected override put(piece: Buffer): void {
+    this.chunks.add(piece)
     this.bytes += piece.length
   }
 }
