@@ -57,6 +57,13 @@ export interface Parts {
    * @throws NeedsParts if it has not been made yet
    */
   whole?(root: Buffer): Entries | null
+  /**
+   * The result of this, which is computed in slices, once: the step is applied again, and asks for the same again, in the
+   * same order. Omitted = who asks computes it.
+   *
+   * @throws NeedsParts if it has not been computed yet
+   */
+  inSlices?<T>(compute: () => Sliced<T>): T
 }
 
 /** A step cannot go on without these parts: it is applied again when they have been read. */

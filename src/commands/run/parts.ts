@@ -75,6 +75,8 @@ export class ReadParts implements Parts {
   readonly fresh: ReadonlySet<number>
   private readonly known: Map<number, Buffer | null>
   private entries: Entries | null = null
+  private readonly computed: unknown[] = []
+  private asked = 0
 
   constructor(
     { key, kind, root, isSalvaged }: Pick<ReadParts, 'key' | 'kind' | 'root' | 'isSalvaged'>,
@@ -107,6 +109,27 @@ export class ReadParts implements Parts {
 
   putWhole(entries: Entries): void {
     this.entries = entries
+  }
+
+  inSlices<T>(compute: () => Sliced<T>): T {
+    const place = this.asked++
+    if (place === this.computed.length) throw new WantedComputation(this, compute)
+    return this.computed[place] as T
+  }
+
+  putComputed(result: unknown): void {
+    this.computed.push(result)
+  }
+
+  /** The step that asks is applied again. */
+  askAgain(): void {
+    this.asked = 0
+  }
+
+  /** Another step is going to ask. */
+  forgetComputed(): void {
+    this.computed.length = 0
+    this.asked = 0
   }
 
   /** The same entries as parts of another key, under the same root; all have been read. */
@@ -160,6 +183,24 @@ class WantedWhole extends NeedsParts {
     super([], parts.root)
     this.parts = parts
   }
+}
+
+/** The same for what takes long. */
+class WantedComputation extends NeedsParts {
+  readonly parts: ReadParts
+  readonly compute: () => Sliced<unknown>
+
+  constructor(parts: ReadParts, compute: () => Sliced<unknown>) {
+    super([], parts.root)
+    this.parts = parts
+    this.compute = compute
+  }
+}
+
+type Wanted = WantedParts | WantedWhole | WantedComputation
+
+function isWanted(error: unknown): error is Wanted {
+  return error instanceof WantedParts || error instanceof WantedWhole || error instanceof WantedComputation
 }
 
 /** What a key holds, with what is known of its parts if it is a large collection: nothing yet. */
@@ -268,20 +309,46 @@ export class PartsOf {
 
   /** Computes it, again with each of the parts that it turns out to need. @throws PARTS_CHANGED */
   *computed<T>(compute: () => T | Sliced<T>): Sliced<T> {
-    for (;;) {
-      let wanted: WantedParts | WantedWhole
-      try {
-        const result = compute()
+    const asked = new Set<ReadParts>()
+    try {
+      for (;;) {
+        let wanted: Wanted
+        try {
+          const result = compute()
+          yield UNITS_OF_A_COMPUTATION
+          return isSliced(result) ? yield* result : result
+        } catch (error) {
+          if (error instanceof PartsChanged || error instanceof DamagedRoot) throw PARTS_CHANGED
+          if (!isWanted(error)) throw error
+          wanted = error
+        }
         yield UNITS_OF_A_COMPUTATION
-        return isSliced(result) ? yield* result : result
+        yield* this.fetch(wanted)
+        asked.add(wanted.parts)
+        for (const parts of asked) parts.askAgain()
+      }
+    } finally {
+      for (const parts of asked) parts.forgetComputed()
+    }
+  }
+
+  private *fetch(wanted: Wanted): Sliced<void> {
+    if (wanted instanceof WantedParts) yield* waitFor(this.read(wanted))
+    else if (wanted instanceof WantedWhole) yield* this.join(wanted.parts)
+    else wanted.parts.putComputed(yield* this.recomputed(wanted.compute))
+  }
+
+  /** What computes for long asks for parts alone. */
+  private *recomputed<T>(compute: () => Sliced<T>): Sliced<T> {
+    for (;;) {
+      let wanted: WantedParts
+      try {
+        return yield* compute()
       } catch (error) {
-        if (error instanceof PartsChanged || error instanceof DamagedRoot) throw PARTS_CHANGED
-        if (!(error instanceof WantedParts) && !(error instanceof WantedWhole)) throw error
+        if (!(error instanceof WantedParts)) throw error
         wanted = error
       }
-      yield UNITS_OF_A_COMPUTATION
-      if (wanted instanceof WantedWhole) yield* this.join(wanted.parts)
-      else yield* waitFor(this.read(wanted))
+      yield* waitFor(this.read(wanted))
     }
   }
 
@@ -290,7 +357,7 @@ export class PartsOf {
     const { kind, root } = parts
     // Its bytes, and where each entry begins.
     this.hold(bytesIn(root) + PLACE_BYTES * countIn(root)!)
-    parts.putWhole(yield* this.computed(() => flattenInSlices(kind, root, parts)))
+    parts.putWhole(yield* this.recomputed(() => flattenInSlices(kind, root, parts)))
   }
 
   private async read({ ids, parts }: WantedParts): Promise<void> {

@@ -17,7 +17,7 @@ function text(i: number, prefix: string): Buffer {
 function payload(form: number, count: number, each: (i: number) => Buffer[]): Buffer {
   const head = Buffer.from([form, 0x80, 0, 0, 0, 0])
   head.writeUInt32BE(count, 2)
-  const all = [head]
+  const all: Buffer[] = [head]
   for (let i = 0; i < count; i++) all.push(...each(i))
   const bytes = Buffer.concat([...all, Buffer.from([9, 0])])
   return Buffer.concat([bytes, new Crc64().add(bytes).bytes()])
@@ -34,11 +34,12 @@ describe('collections as large as they may be', function () {
   this.timeout(1_200_000)
   let running: RunningRondo
   before(async () => {
-    running = await startRondo({ MAX_BATCH_BYTES: '64MiB', REQUEST_TIMEOUT_MS: '60000', MAX_REPLY_BYTES: '64MiB', CLIENT_OUTPUT_LIMIT: undefined as never })
+    running = await startRondo({ MAX_BATCH_BYTES: '64MiB', REQUEST_TIMEOUT_MS: '60000', MAX_REPLY_BYTES: '64MiB', MEMORY_NODES: '1', REPLICATION_FACTOR: '1', MEMORY_NODE_MAX_BYTES: '2GiB', MAX_CLIENT_MEMORY: '1GiB' })
   })
   after(() => running.stop())
 
-  function send(...commands: Buffer[]): Promise<{ turn: number; tail: string; ms: number }> {
+  function send(...commands: Buffer[]): Promise<{ turn: number; tail: string; ms: number; cpu: number }> {
+    const cpu0 = process.cpuUsage()
     return new Promise((resolve, reject) => {
       const socket = connect(running.rondo.respServer.port, '127.0.0.1')
       let last = process.cpuUsage()
@@ -61,7 +62,7 @@ describe('collections as large as they may be', function () {
       socket.on('error', reject)
       socket.on('close', () => {
         isOpen = false
-        resolve({ turn: longestUs / 1000, tail: JSON.stringify(first), ms: performance.now() - start })
+        resolve({ turn: longestUs / 1000, tail: JSON.stringify(first), ms: performance.now() - start, cpu: (process.cpuUsage(cpu0).user + process.cpuUsage(cpu0).system) / 1000 })
       })
       socket.on('connect', () => {
         look()
@@ -72,8 +73,15 @@ describe('collections as large as they may be', function () {
   }
 
   it('walk', async () => {
+    const { Session } = await import('node:inspector/promises')
+    const session = new Session()
+    session.connect()
+    if (process.env.PROF) {
+      await session.post('Profiler.enable')
+      await session.post('Profiler.start')
+    }
     const z = Math.min(ENTRIES, 1_300_000)
-    const made: [string, Buffer][] = [
+    const made: [string, Buffer][] = process.env.ONLY === 'set' ? [[set, payload(2, ENTRIES, (i) => [text(i, 'member:')])]] : [
       [list, payload(1, ENTRIES, (i) => [text(i, 'member:')])],
       [set, payload(2, ENTRIES, (i) => [text(i, 'member:')])],
       [hash, payload(4, ENTRIES, (i) => [text(i, 'f:'), text(i, '')])],
@@ -81,7 +89,7 @@ describe('collections as large as they may be', function () {
     ]
     for (const [key, bytes] of made) {
       const r = await send(command('RESTORE', key, '0', bytes))
-      console.log('RESTORE', key, Math.round(bytes.length / 1e6), 'MB', r.turn.toFixed(0), r.ms.toFixed(0), r.tail.slice(0, 100))
+      console.log('RESTORE', key, Math.round(bytes.length / 1e6), 'MB', r.turn.toFixed(0), r.ms.toFixed(0), 'cpu', r.cpu.toFixed(0), r.tail.slice(0, 100))
     }
     for (const line of LINES) {
       const [keep] = line[0] === '*' ? line.splice(0, 1) : [null]
@@ -92,9 +100,14 @@ describe('collections as large as they may be', function () {
       const timer = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), 20)
       const r = await send(...all)
       clearInterval(timer)
-      console.log(`${r.turn > 50 ? '!!' : '  '} turn ${r.turn.toFixed(0)} ms ${r.ms.toFixed(0)} rss ${(peak / 1e6).toFixed(0)}`, repeat, line.join(' ').slice(0, 80), r.tail.slice(0, 110))
+      console.log(`${r.turn > 50 ? '!!' : '  '} turn ${r.turn.toFixed(0)} ms ${r.ms.toFixed(0)} cpu ${r.cpu.toFixed(0)} rss ${(peak / 1e6).toFixed(0)}`, repeat, line.join(' ').slice(0, 80), r.tail.slice(0, 110))
       void keep
       if (global.gc) global.gc()
+    }
+    if (process.env.PROF) {
+      const { profile } = await session.post('Profiler.stop')
+      const { writeFileSync } = await import('node:fs')
+      writeFileSync(process.env.PROF, JSON.stringify(profile))
     }
     expect(1).to.equal(1)
   })

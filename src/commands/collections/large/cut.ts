@@ -1,5 +1,5 @@
 /** Cuts entries into pieces of the size of a part. */
-import { inOneGo, type Sliced } from '../../../core/work.ts'
+import type { Sliced } from '../../../core/work.ts'
 import { scoredEntry, type Entries } from '../entries.ts'
 import type { FieldHash } from './field-hash.ts'
 import type { Order, Separator } from './root.ts'
@@ -27,11 +27,6 @@ export function firstSeparator(order: Order): Separator {
  * @param entries at least one; in order, unless that is by hash
  * @param most bytes of a piece of more than one entry
  */
-export function cut(...given: Parameters<typeof cutInSlices>): Piece[] {
-  return inOneGo(cutInSlices(...given))
-}
-
-/** The same for very many. */
 export function* cutInSlices(
   entries: Entries,
   order: Order,
