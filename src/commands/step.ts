@@ -8,6 +8,7 @@
  */
 import type { ErrorCode } from '../core/errors.ts'
 import type { ByteRange } from '../core/part.ts'
+import type { Entries } from './collections/entries.ts'
 import { RespError, type Reply } from './reply.ts'
 import { inOneGo, type Sliced } from '../core/work.ts'
 
@@ -50,6 +51,19 @@ export interface Parts {
   get(ids: readonly number[]): readonly (Buffer | null)[]
   /** Root and parts do not match, again and again: what is there is what the collection holds. */
   readonly isSalvaged: boolean
+  /**
+   * All entries under this root, made once, in slices; null or omitted = who asks makes it.
+   *
+   * @throws NeedsParts if it has not been made yet
+   */
+  whole?(root: Buffer): Entries | null
+  /**
+   * The result of this, which is computed in slices, once: the step is applied again, and asks for the same again, in the
+   * same order. Omitted = who asks computes it.
+   *
+   * @throws NeedsParts if it has not been computed yet
+   */
+  inSlices?<T>(compute: () => Sliced<T>): T
 }
 
 /** A step cannot go on without these parts: it is applied again when they have been read. */

@@ -18,7 +18,9 @@
  * compares lengths before bytes. Neither makes an object for each entry.
  */
 import { ROOT_FORMAT } from '../../core/large-root.ts'
+import type { Sliced } from '../../core/work.ts'
 import type { PackedTexts } from '../reply.ts'
+import { ByteChunks, copied } from './chunks.ts'
 import {
   bodyOf,
   DamagedCollection,
@@ -49,6 +51,9 @@ const FORMAT = 1
 export const COLLECTION_HEAD_BYTES = 5
 const COUNT_AT = 1
 const SCORE_BYTES = 8
+/** Entries that are decoded between two yields. */
+const ENTRIES_A_PIECE = 4096
+const UNITS_A_PIECE = 32
 
 /** The number of entries, from the value's first COLLECTION_HEAD_BYTES, flat or large; null = it is no collection. */
 export function countIn(head: Buffer): number | null {
@@ -128,6 +133,22 @@ export class Entries implements Collection {
     const entries = Entries.within(bytes, COLLECTION_HEAD_BYTES, count, shape)
     if (entries.end !== bytes.length) throw new DamagedCollection()
     return entries
+  }
+
+  /** The same for very many. @throws DamagedCollection */
+  static *ofInSlices(bytes: Buffer, shape: Shape): Sliced<Entries> {
+    const count = countIn(bytes)
+    if (count === null || bytes[0] !== FORMAT || count > bytes.length) throw new DamagedCollection()
+    const starts = new Uint32Array(count + 1)
+    starts[0] = COLLECTION_HEAD_BYTES
+    for (let from = 0, at = COLLECTION_HEAD_BYTES; from < count; from += ENTRIES_A_PIECE) {
+      const some = Entries.within(bytes, at, Math.min(count - from, ENTRIES_A_PIECE), shape)
+      starts.set(some.starts, from)
+      at = some.end
+      yield UNITS_A_PIECE
+    }
+    if (starts[count] !== bytes.length) throw new DamagedCollection()
+    return new Entries(bytes, starts, shape)
   }
 
   /** So many entries from `at` on. @throws DamagedCollection */
@@ -258,6 +279,19 @@ export class Entries implements Collection {
   runBytes(from: number, to: number): number {
     return this.starts[to]! - this.starts[from]!
   }
+
+  /** The bytes of the entries at these places, one after the other. */
+  gathered(places: Uint32Array): Buffer {
+    const { bytes, starts } = this
+    let length = 0
+    for (const place of places) length += starts[place + 1]! - starts[place]!
+    const gathered = Buffer.allocUnsafeSlow(length)
+    let to = 0
+    for (const place of places) {
+      to += copied(bytes, starts[place]!, starts[place + 1]!, gathered, to)
+    }
+    return gathered
+  }
 }
 
 type Told = 'keys' | 'values' | 'both'
@@ -349,8 +383,25 @@ export class NewEntries {
     return entries.run(0, entries.length)
   }
 
-  private put(piece: Buffer): void {
+  protected put(piece: Buffer): void {
     this.pieces.push(piece)
+    this.bytes += piece.length
+  }
+}
+
+/** One that is made all at once, of runs of flat ones alone: of very many entries it holds no object for each. */
+export class FreshEntries extends NewEntries {
+  private readonly chunks = new ByteChunks()
+
+  override value(): Buffer {
+    const head = Buffer.allocUnsafe(COLLECTION_HEAD_BYTES)
+    head[0] = FORMAT
+    head.writeUInt32BE(this.count, COUNT_AT)
+    return Buffer.concat([head, ...this.chunks.all()], this.bytes)
+  }
+
+  protected override put(piece: Buffer): void {
+    this.chunks.add(piece)
     this.bytes += piece.length
   }
 }

@@ -1,9 +1,9 @@
 /** Commands on hashes. New fields come behind those that a hash has; a field that is set again keeps its place. */
 import { integerArgument, isInt64, parseInteger } from '../arguments.ts'
-import { OK, Packed, RespPairs, type Reply } from '../reply.ts'
+import { Lazy, OK, Packed, type Reply } from '../reply.ts'
 import { CommandError, refused, type Step, type StepLimits, type StepMaker } from '../step.ts'
 import { addLongDoubles, formatLongDouble, parseLongDouble } from '../strings/long-double.ts'
-import { EntryTexts, NewEntries, pairEntry, type Collection } from './entries.ts'
+import { EntryTexts, NewEntries, pairEntry, type Collection, type Entries } from './entries.ts'
 import { CHOICE_BYTES_A_UNIT, picksOf, type Picks } from './picks.ts'
 import { scanStep } from './scan.ts'
 import { changeEntries, HASH, look, lookAtCount, lookAtEntries, type Changed } from './steps.ts'
@@ -62,7 +62,18 @@ function fieldsPicked(hash: Collection, picks: Picks): Reply {
   if (isSingle) return chosen.length > 0 ? hash.key(chosen[0]!) : null
   const { entries, places } = hash.gather(chosen)
   if (!withValues) return new Packed('array', new EntryTexts(entries, 'keys', places))
-  return new RespPairs(places.map((i): [Buffer, Buffer] => [entries.key(i), entries.value(i)]))
+  return new Lazy('pairs', {
+    length: places.length,
+    bytes: runBytesAt(entries, places),
+    item: (i) => [entries.key(places[i]!), entries.value(places[i]!)],
+  })
+}
+
+/** Of the entries at these places, with the lengths of their texts. */
+export function runBytesAt(entries: Entries, places: readonly number[]): number {
+  let bytes = 0
+  for (const place of places) bytes += entries.runBytes(place, place + 1)
+  return bytes
 }
 
 export function hscan(args: readonly Buffer[]): Step {
@@ -143,15 +154,19 @@ export function hdel(args: readonly Buffer[], nowMs: number, limits: StepLimits)
 
 /** Removes entries, and replies with their number. @param places in any order and repeatedly; -1 = none */
 export function without(entries: Collection, places: readonly number[]): Changed {
-  const gone = [...new Set(places)].filter((at) => at !== -1).sort((a, b) => a - b)
-  if (gone.length === 0) return { reply: 0 }
+  // Places of typed arrays are sorted as numbers, and several times as fast.
+  const sorted = Float64Array.from(places).sort()
   const next = new NewEntries()
+  let gone = 0
   let from = 0
-  for (const at of gone) {
+  for (const at of sorted) {
+    if (at < from) continue
     next.keep(entries, from, at)
     from = at + 1
+    gone++
   }
-  return { reply: gone.length, entries: next.keep(entries, from, entries.length) }
+  if (gone === 0) return { reply: 0 }
+  return { reply: gone, entries: next.keep(entries, from, entries.length) }
 }
 
 export function hincrby(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {

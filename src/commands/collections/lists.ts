@@ -29,6 +29,7 @@ import {
   lookAtEntries,
   rangeOf,
   storedAs,
+  type Changed,
   type CollectionType,
 } from './steps.ts'
 
@@ -156,6 +157,7 @@ function popping(end: End): StepMaker {
     return changeEntries(args[1]!, LIST, nowMs, limits, (list) => {
       if (list.length === 0) return { reply: count === null ? null : NULL_ARRAY }
       if (count === 0) return { reply: [] }
+      if (count !== null && count > FEW_POPPED) return poppedPacked(list, count, end)
       const { elements, rest } = popped(list, count ?? 1, end)
       return { reply: count === null ? elements[0]! : elements, entries: rest }
     })
@@ -168,6 +170,19 @@ function popped(list: Collection, count: number, end: End): { elements: Buffer[]
   if (end === 'LEFT') return { elements: list.keys(0, most), rest: new NewEntries().keep(list, most, length) }
   const elements = list.keys(length - most, length).reverse()
   return { elements, rest: new NewEntries().keep(list, 0, length - most) }
+}
+
+const FEW_POPPED = 64
+
+/** The same without an object for each. */
+function poppedPacked(list: Collection, count: number, end: End): Changed {
+  const { length } = list
+  const most = Math.min(count, length)
+  const [from, to] = end === 'LEFT' ? [0, most] : [length - most, length]
+  const places = Array.from({ length: most }, (_, i) => (end === 'LEFT' ? i : most - 1 - i))
+  const reply = new Packed('array', new EntryTexts(list.slice(from, to), 'keys', places))
+  const rest = new NewEntries()
+  return { reply, entries: end === 'LEFT' ? rest.keep(list, most, length) : rest.keep(list, 0, from) }
 }
 
 export function lmpop(args: readonly Buffer[]): Step {

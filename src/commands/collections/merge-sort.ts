@@ -1,13 +1,16 @@
 /** Sorts in slices, by merging ever longer runs; what compares equal keeps its order. */
 import type { Sliced } from '../../core/work.ts'
-import { MEMBERS_A_PIECE, UNITS_A_PIECE } from './set-operations.ts'
+
+/** Items that are compared between two yields, and what that costs. */
+const ITEMS_A_PIECE = 256
+const UNITS_A_PIECE = 32
 
 type Compare<T> = (one: T, other: T) => number
 
 export function* mergeSort<T>(items: readonly T[], compare: Compare<T>): Sliced<T[]> {
   let runs: T[][] = []
-  for (let from = 0; from < items.length; from += MEMBERS_A_PIECE) {
-    runs.push(items.slice(from, from + MEMBERS_A_PIECE).sort(compare))
+  for (let from = 0; from < items.length; from += ITEMS_A_PIECE) {
+    runs.push(items.slice(from, from + ITEMS_A_PIECE).sort(compare))
     yield UNITS_A_PIECE
   }
   while (runs.length > 1) {
@@ -24,7 +27,7 @@ function* merged<T>(one: readonly T[], other: readonly T[], compare: Compare<T>)
   while (i < one.length || j < other.length) {
     const isFirst = j === other.length || (i < one.length && compare(one[i]!, other[j]!) <= 0)
     all.push(isFirst ? one[i++]! : other[j++]!)
-    if (all.length % MEMBERS_A_PIECE === 0) yield UNITS_A_PIECE
+    if (all.length % ITEMS_A_PIECE === 0) yield UNITS_A_PIECE
   }
   return all
 }

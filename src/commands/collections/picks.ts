@@ -12,6 +12,8 @@ import { CommandError, SYNTAX_ERROR, type StepLimits } from '../step.ts'
 const MAX_CHOICES = 8192
 /** Choosing, too, takes its time. */
 export const CHOICE_BYTES_A_UNIT = 64
+/** A map of so many takes as much as an array of this many times as many. */
+const MAP_SHARE = 16
 const INT64_MAX = 2n ** 63n - 1n
 
 export interface Picks {
@@ -58,8 +60,9 @@ export function chooser(count: number, { random }: StepLimits): (length: number)
   }
 }
 
-/** The beginning of a shuffle, with a map in place of the array of all places. */
+/** The beginning of a shuffle; if few are chosen, with a map in place of the array of all places. */
 function distinctPlaces(count: number, length: number, next: (below: number) => number): number[] {
+  if (count > length / MAP_SHARE) return shuffled(count, length, next)
   const moved = new Map<number, number>()
   return Array.from({ length: count }, (_, i) => {
     const at = i + next(length - i)
@@ -67,6 +70,19 @@ function distinctPlaces(count: number, length: number, next: (below: number) => 
     moved.set(at, moved.get(i) ?? i)
     return chosen
   })
+}
+
+/** The same places. */
+function shuffled(count: number, length: number, next: (below: number) => number): number[] {
+  const places = new Uint32Array(length)
+  for (let i = 0; i < length; i++) places[i] = i
+  for (let i = 0; i < count; i++) {
+    const at = i + next(length - i)
+    const chosen = places[at]!
+    places[at] = places[i]!
+    places[i] = chosen
+  }
+  return Array.from(places.subarray(0, count))
 }
 
 /** Whole numbers below a limit, the same for the same seed. */

@@ -14,7 +14,7 @@ import {
   type StepMaker,
   type Stepped,
 } from '../step.ts'
-import { NewEntries, plainEntry, type Entries } from './entries.ts'
+import { FreshEntries, plainEntry, type Entries } from './entries.ts'
 import { COLLECTION_BYTES_A_UNIT, entriesOrRefusal, SET, storedResult } from './steps.ts'
 
 type Operation = 'intersection' | 'union' | 'difference'
@@ -48,8 +48,11 @@ function storing(operation: Operation): StepMaker {
     const step = changeSlowly(keys, costOf, function* (held): Sliced<Stepped> {
       const result = yield* resultOf(operation, held, places.slice(1), Infinity)
       if (!Array.isArray(result)) return result
-      const entries = new NewEntries()
-      for (const member of result) entries.add(plainEntry(member))
+      const entries = new FreshEntries()
+      for (const [i, member] of result.entries()) {
+        entries.add(plainEntry(member))
+        if (i % MEMBERS_A_PIECE === 0) yield UNITS_A_PIECE
+      }
       return storedResult(SET, entries, held, 0, newEndMs)
     })
     return { ...step, lookedUp: places.slice(1) }

@@ -1,6 +1,6 @@
 /** Commands on sets. Members are kept in the order in which they came, which nobody may rely on. */
 import { integerArgument } from '../arguments.ts'
-import { Packed, RespSet, type Reply } from '../reply.ts'
+import { Packed, type Reply } from '../reply.ts'
 import { CommandError, defaultEnd, type Step, type StepLimits, type StepMaker } from '../step.ts'
 import { EntryTexts, NewEntries, plainEntry, type Collection } from './entries.ts'
 import { without } from './hashes.ts'
@@ -87,9 +87,9 @@ export function spop(args: readonly Buffer[], nowMs: number, limits: StepLimits)
   const choose = chooser(count, limits)
   return changeEntries(args[1]!, SET, nowMs, limits, (set) => {
     const places = choose(set.length)
-    const chosen = set.gather(places)
-    const members = chosen.places.map((i) => chosen.entries.key(i))
-    const reply = args[2] === undefined ? (members[0] ?? null) : new RespSet(members)
+    const { entries: popped, places: at } = set.gather(places)
+    const single = () => (at.length > 0 ? popped.key(at[0]!) : null)
+    const reply = args[2] === undefined ? single() : new Packed('set', new EntryTexts(popped, 'keys', at))
     const { entries } = without(set, places)
     return entries ? { reply, entries } : { reply }
   })

@@ -30,7 +30,7 @@ import {
   type StepOf,
   type StoreOption,
 } from '../step.ts'
-import { EntryTexts, NewEntries, plainEntry, type Entries } from './entries.ts'
+import { EntryTexts, FreshEntries, plainEntry, type Entries, type NewEntries } from './entries.ts'
 import { mergeSort } from './merge-sort.ts'
 import { MEMBERS_A_PIECE, UNITS_A_PIECE } from './set-operations.ts'
 import { NamedValues, namedBy, Pattern } from './sort-patterns.ts'
@@ -140,7 +140,7 @@ function stepOn(
   const step = changeSlowly(keys, costOf, function* (held): Sliced<Stepped> {
     const found = yield* sortedIn(held[0]!, form, namedIn(held))
     if ('reply' in found) return found
-    return storedResult(LIST, entriesOf(found), held, targetPlace, newEndMs)
+    return storedResult(LIST, yield* entriesOf(found), held, targetPlace, newEndMs)
   })
   const others = keys.flatMap((_, i) => (i === targetPlace && i > 0 ? [] : [i]))
   return { ...step, lookedUp: others }
@@ -229,11 +229,13 @@ function replyOf(found: SortedTexts): Reply {
     : new Lazy('array', found)
 }
 
-function entriesOf(found: SortedTexts): NewEntries {
-  const next = new NewEntries()
+function* entriesOf(found: SortedTexts): Sliced<NewEntries> {
+  const next = new FreshEntries()
   // What is too much is not made first.
-  for (let i = 0; i < found.length && next.bytes <= MAX_COLLECTION_BYTES; i++)
+  for (let i = 0; i < found.length && next.bytes <= MAX_COLLECTION_BYTES; i++) {
     next.add(plainEntry(found.item(i) ?? NOTHING))
+    if (i % MEMBERS_A_PIECE === 0) yield UNITS_A_PIECE
+  }
   return next
 }
 

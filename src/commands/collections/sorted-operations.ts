@@ -22,7 +22,7 @@ import {
   type StepMaker,
   type Stepped,
 } from '../step.ts'
-import { NewEntries, scoredEntry, type Entries } from './entries.ts'
+import { FreshEntries, scoredEntry, type Entries, type NewEntries } from './entries.ts'
 import { mergeSort } from './merge-sort.ts'
 import { costOf, MEMBERS_A_PIECE, UNITS_A_PIECE } from './set-operations.ts'
 import { compareScored, type Scored } from './sorted-sets.ts'
@@ -80,7 +80,7 @@ function storing(command: string, operation: Operation): StepMaker {
 }
 
 function* entriesOf(members: readonly Scored[]): Sliced<NewEntries> {
-  const entries = new NewEntries()
+  const entries = new FreshEntries()
   for (const [i, { score, member }] of members.entries()) {
     entries.add(scoredEntry(score, member))
     if (i % MEMBERS_A_PIECE === 0) yield UNITS_A_PIECE

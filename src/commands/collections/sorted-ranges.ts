@@ -210,9 +210,11 @@ export const zrangestore: StepMaker = (args, nowMs, limits): Step => {
   const step = changeKeys(keys, (held) => {
     const zset = collectionOrRefusal(held[places[1]!]!, SORTED_SET)
     if ('reply' in zset) return zset
-    const chosen = zset.gather(selection.places(zset).sort((a, b) => a - b))
-    const entries = new NewEntries()
-    for (const i of chosen.places) entries.keep(chosen.entries, i, i + 1)
+    // They are beside each other, in either order.
+    const chosen = selection.places(zset)
+    const from = Math.min(chosen[0] ?? 0, chosen.at(-1) ?? 0)
+    const run = zset.slice(from, from + chosen.length)
+    const entries = new NewEntries().keep(run, 0, run.length)
     return storedResult(SORTED_SET, entries, held, 0, newEndMs)
   })
   return { ...step, lookedUp: [places[1]!] }

@@ -1,7 +1,7 @@
 /** Commands on sorted sets, without ranges (sorted-ranges.ts) and operations on several (sorted-operations.ts). */
 import { word } from '../arguments.ts'
 import { formatDouble, parseDouble } from '../doubles.ts'
-import { Double, Lazy, NULL_ARRAY, Packed, RespPairs, type LazyItems, type Reply } from '../reply.ts'
+import { Double, Lazy, NULL_ARRAY, Packed, type LazyItems, type Reply } from '../reply.ts'
 import { CommandError, distinct, refused, SYNTAX_ERROR, type Step, type StepMaker } from '../step.ts'
 import {
   DamagedCollection,
@@ -12,7 +12,7 @@ import {
   type Entries,
   type Holds,
 } from './entries.ts'
-import { without } from './hashes.ts'
+import { runBytesAt, without } from './hashes.ts'
 import { popCount, popFirst } from './lists.ts'
 import { CHOICE_BYTES_A_UNIT, picksOf } from './picks.ts'
 import { scanStep } from './scan.ts'
@@ -48,6 +48,10 @@ class ScoredMembers implements LazyItems {
 
   get length(): number {
     return this.chosen.length
+  }
+
+  get bytes(): number {
+    return runBytesAt(this.zset, this.chosen)
   }
 
   item(i: number): Reply {
@@ -276,20 +280,29 @@ function popping(end: End): StepMaker {
     const count = args[2] === undefined ? null : countArgument(args[2])
     return changeEntries(args[1]!, SORTED_SET, nowMs, limits, (zset) => {
       if (zset.length === 0 || count === 0) return { reply: [] }
-      const { pairs, rest } = popped(zset, count ?? 1, end)
+      const { taken, places, rest } = popped(zset, count ?? 1, end)
       // Without a count it is flat in RESP3, too.
-      return { reply: count === null ? pairs[0]! : new RespPairs(pairs), entries: rest }
+      const reply =
+        count === null ? pairAt(taken, places[0]!) : new Lazy('pairs', new ScoredMembers(taken, places))
+      return { reply, entries: rest }
     })
   }
 }
 
-function popped(zset: Collection, count: number, end: End): { pairs: [Buffer, Double][]; rest: NewEntries } {
+interface Popped {
+  readonly taken: Entries
+  /** In the order in which they are taken. */
+  readonly places: readonly number[]
+  readonly rest: NewEntries
+}
+
+function popped(zset: Collection, count: number, end: End): Popped {
   const { length } = zset
   const most = Math.min(count, length)
   const taken = end === 'MIN' ? zset.slice(0, most) : zset.slice(length - most, length)
-  const pairs = Array.from({ length: most }, (_, i) => pairAt(taken, end === 'MIN' ? i : most - 1 - i))
+  const places = Array.from({ length: most }, (_, i) => (end === 'MIN' ? i : most - 1 - i))
   const [from, to] = end === 'MIN' ? [most, length] : [0, length - most]
-  return { pairs, rest: new NewEntries().keep(zset, from, to) }
+  return { taken, places, rest: new NewEntries().keep(zset, from, to) }
 }
 
 export const zmpop: StepMaker = (args): Step => {
@@ -301,8 +314,8 @@ export const zmpop: StepMaker = (args): Step => {
   const { keys } = distinct(names)
   return changeKeys(keys, (held) =>
     popFirst(keys, held, SORTED_SET, (zset) => {
-      const { pairs, rest } = popped(zset, count, end)
-      return { elements: pairs, rest }
+      const { taken, places, rest } = popped(zset, count, end)
+      return { elements: places.map((i) => pairAt(taken, i)), rest }
     }),
   )
 }

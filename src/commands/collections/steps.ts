@@ -9,6 +9,7 @@
  */
 import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET } from '../../core/codec.ts'
 import { byteRange } from '../../core/part.ts'
+import type { Sliced } from '../../core/work.ts'
 import type { Integer } from '../arguments.ts'
 import type { Reply } from '../reply.ts'
 import {
@@ -37,7 +38,7 @@ import {
 } from './entries.ts'
 import { LargeCollection } from './large/collection.ts'
 import { isLarge, RootTooLong } from './large/root.ts'
-import { flatten, split, type Split } from './large/split.ts'
+import { splitInSlices, wholeOf, type Split } from './large/split.ts'
 
 export interface CollectionType {
   readonly kind: number
@@ -203,9 +204,13 @@ export function isRefusal(stored: Held | null | Stepped): stored is Stepped {
 }
 
 /** What is stored of a flat result that is long; or why it is refused. */
-export function splitOrRefusal(kind: number | undefined, flat: Buffer, generation: Buffer): Split | Stepped {
+export function* splitOrRefusal(
+  kind: number | undefined,
+  flat: Buffer,
+  generation: Buffer,
+): Sliced<Split | Stepped> {
   try {
-    return split(kind, flat, generation)
+    return yield* splitInSlices(kind, flat, generation)
   } catch (error) {
     if (error instanceof RootTooLong) return ROOT_TOO_LONG
     if (error instanceof DamagedCollection) return DAMAGED
@@ -244,7 +249,7 @@ export function entriesOrRefusal(held: Held | null, type: CollectionType): Entri
   if (!isOf(held, type)) return WRONG_TYPE
   try {
     const { kind, value, parts } = held
-    return Entries.of(isLarge(value) ? flatten(kind, value, parts) : value, type.shape)
+    return isLarge(value) ? wholeOf(kind, value, parts) : Entries.of(value, type.shape)
   } catch (error) {
     if (error instanceof DamagedCollection) return DAMAGED
     throw error

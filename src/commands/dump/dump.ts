@@ -53,7 +53,7 @@ export function dump(args: readonly Buffer[]): Step {
     try {
       const version = Buffer.alloc(VERSION_BYTES)
       version.writeUInt16LE(versionOf(held))
-      const bytes = Buffer.concat([...writeValue(held), version])
+      const bytes = Buffer.concat([...(yield* writeValue(held)), version])
       return Buffer.concat([bytes, yield* checksumOf(bytes)])
     } catch (error) {
       if (error instanceof DamagedCollection)
@@ -155,7 +155,7 @@ function* restoredFrom(payload: Buffer, expiresAtMs: number, limits: StepLimits)
   const checksum = yield* checksumOf(payload.subarray(0, checkedTo))
   if (version > LATEST_VERSION || !checksum.equals(payload.subarray(checkedTo))) return WRONG_PAYLOAD
   try {
-    const value = yield* readValue(payload.subarray(0, versionAt), limits.maxValueBytes)
+    const value = yield* readValue(payload.subarray(0, versionAt), limits)
     // Compressed, it may be much more than the payload.
     yield costOfBytes(payload.length + bytesOf(value))
     if (Buffer.isBuffer(value)) return { value, expiresAtMs }

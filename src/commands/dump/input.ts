@@ -80,8 +80,8 @@ export class Input {
     return this.plainText() ?? (yield* this.compressedText())
   }
 
-  /** @returns null if it is compressed */
-  private plainText(): Buffer | null {
+  /** @returns null if it is compressed: compressedText() reads the rest */
+  plainText(): Buffer | null {
     const { length, form } = this.lengthOrForm()
     if (form === null) return this.take(length)
     if (form === COMPRESSED) return null
@@ -90,7 +90,7 @@ export class Input {
     return Buffer.from(String(this.integer(bytes)))
   }
 
-  private *compressedText(): Sliced<Buffer> {
+  *compressedText(): Sliced<Buffer> {
     const compressedBytes = this.length()
     const bytes = this.length()
     const compressed = this.take(compressedBytes)

@@ -2,13 +2,18 @@
  * The forms in which Redis keeps small collections in one piece, and dumps them as they are: listpack (since 7.0), ziplist
  * (before), and intset.
  */
+import { inOneGo, type Sliced } from '../../core/work.ts'
 import { BadData, Input } from './input.ts'
 
 const NO_BUDGET = { left: 0 }
 const END = 0xff
 
 /** Calls `found` for each text. @throws BadData, and what `found` throws */
-export type ForEachText = (bytes: Buffer, found: (text: Buffer) => void) => void
+export type SlicedTexts = (bytes: Buffer, found: (text: Buffer) => void) => Sliced<void>
+
+/** Texts that are read between two yields. */
+const TEXTS_A_PIECE = 256
+const UNITS_A_PIECE = 32
 
 function textOf(integer: bigint | number): Buffer {
   return Buffer.from(String(integer))
@@ -18,7 +23,12 @@ function textOf(integer: bigint | number): Buffer {
 
 const UNKNOWN_COUNT = 0xffff
 
-export const inListpack: ForEachText = (bytes, found) => {
+/** Of one that is known to be short. */
+export function inListpack(bytes: Buffer, found: (text: Buffer) => void): void {
+  inOneGo(listpackTexts(bytes, found))
+}
+
+export const listpackTexts: SlicedTexts = function* (bytes, found) {
   const input = new Input(bytes, NO_BUDGET)
   if (input.take(4).readUInt32LE() !== bytes.length) throw new BadData()
   const count = input.take(2).readUInt16LE()
@@ -27,6 +37,7 @@ export const inListpack: ForEachText = (bytes, found) => {
     const { text, length } = listpackEntry(input)
     input.take(bytesToGoBack(length))
     found(text)
+    if (seen % TEXTS_A_PIECE === 0) yield UNITS_A_PIECE
   }
   input.byte()
   if (!input.isAtEnd || (count !== UNKNOWN_COUNT && count !== seen)) throw new BadData()
@@ -64,7 +75,7 @@ function bytesToGoBack(length: number): number {
 
 const LONG_BEFORE = 0xfe
 
-export const inZiplist: ForEachText = (bytes, found) => {
+export const ziplistTexts: SlicedTexts = function* (bytes, found) {
   const input = new Input(bytes, NO_BUDGET)
   if (input.take(4).readUInt32LE() !== bytes.length) throw new BadData()
   input.take(4)
@@ -73,6 +84,7 @@ export const inZiplist: ForEachText = (bytes, found) => {
   for (; input.peek() !== END; seen++) {
     if (input.byte() === LONG_BEFORE) input.take(4)
     found(ziplistEntry(input))
+    if (seen % TEXTS_A_PIECE === 0) yield UNITS_A_PIECE
   }
   input.byte()
   if (!input.isAtEnd || (count !== UNKNOWN_COUNT && count !== seen)) throw new BadData()
@@ -99,10 +111,13 @@ function ziplistEntry(input: Input): Buffer {
 
 // ---- intset: bytes of an integer (4), integers (4), the integers
 
-export const inIntset: ForEachText = (bytes, found) => {
+export const intsetTexts: SlicedTexts = function* (bytes, found) {
   const input = new Input(bytes, NO_BUDGET)
   const integerBytes = input.take(4).readUInt32LE()
   const count = input.take(4).readUInt32LE()
   if (![2, 4, 8].includes(integerBytes) || bytes.length !== 8 + count * integerBytes) throw new BadData()
-  while (!input.isAtEnd) found(textOf(input.integer(integerBytes)))
+  for (let left = count; left > 0; left--) {
+    found(textOf(input.integer(integerBytes)))
+    if (left % TEXTS_A_PIECE === 0) yield UNITS_A_PIECE
+  }
 }

@@ -31,7 +31,9 @@ import { GENERATION_BYTES, partKey, rootOf } from '../../core/part-keys.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { waitFor, type Sliced } from '../../core/work.ts'
-import { flatten } from '../collections/large/split.ts'
+import { countIn, type Entries } from '../collections/entries.ts'
+import { bytesIn, partIdsIn } from '../collections/large/root.ts'
+import { flattenInSlices, wholeOf } from '../collections/large/split.ts'
 import { sizes } from '../collections/large/sizes.ts'
 import { splitOrRefusal } from '../collections/steps.ts'
 import type { Caller } from '../model.ts'
@@ -45,6 +47,8 @@ import { allInSlices } from './slices.ts'
 const MOST_TRIES = 4
 /** Work units of what may take long or not: so many that the clock is read after it (core/work.ts). */
 const UNITS_OF_A_COMPUTATION = 256
+/** Of an entry in one piece with the others: where it begins. */
+const PLACE_BYTES = 4
 /** A stamp has 48 bits, and those of later changes are larger. */
 const STAMPS = 2 ** 47
 const BYTE_VALUES = 256
@@ -70,6 +74,9 @@ export class ReadParts implements Parts {
   /** Those that no root on the nodes names yet. */
   readonly fresh: ReadonlySet<number>
   private readonly known: Map<number, Buffer | null>
+  private entries: Entries | null = null
+  private readonly computed: unknown[] = []
+  private asked = 0
 
   constructor(
     { key, kind, root, isSalvaged }: Pick<ReadParts, 'key' | 'kind' | 'root' | 'isSalvaged'>,
@@ -92,6 +99,44 @@ export class ReadParts implements Parts {
 
   put(id: number, part: Buffer | null): void {
     this.known.set(id, part)
+  }
+
+  whole(root: Buffer): Entries | null {
+    if (root !== this.root) return null
+    if (!this.entries) throw new WantedWhole(this)
+    return this.entries
+  }
+
+  putWhole(entries: Entries): void {
+    this.entries = entries
+  }
+
+  inSlices<T>(compute: () => Sliced<T>): T {
+    const place = this.asked++
+    if (place === this.computed.length) throw new WantedComputation(this, compute)
+    return this.computed[place] as T
+  }
+
+  putComputed(result: unknown): void {
+    this.computed.push(result)
+  }
+
+  /** The step that asks is applied again. */
+  askAgain(): void {
+    this.asked = 0
+  }
+
+  /** Another step is going to ask. */
+  forgetComputed(): void {
+    this.computed.length = 0
+    this.asked = 0
+  }
+
+  /** The same entries as parts of another key, under the same root; all have been read. */
+  movedTo(key: Buffer): ReadParts {
+    const ids = partIdsIn(this.kind, this.root)
+    this.get(ids)
+    return new ReadParts({ ...this.identity, key }, new Map(this.known), new Set(ids))
   }
 
   /** By id. @throws DamagedRoot */
@@ -130,6 +175,34 @@ class WantedParts extends NeedsParts {
   }
 }
 
+/** The same for all of them together, in one piece. */
+class WantedWhole extends NeedsParts {
+  readonly parts: ReadParts
+
+  constructor(parts: ReadParts) {
+    super([], parts.root)
+    this.parts = parts
+  }
+}
+
+/** The same for what takes long. */
+class WantedComputation extends NeedsParts {
+  readonly parts: ReadParts
+  readonly compute: () => Sliced<unknown>
+
+  constructor(parts: ReadParts, compute: () => Sliced<unknown>) {
+    super([], parts.root)
+    this.parts = parts
+    this.compute = compute
+  }
+}
+
+type Wanted = WantedParts | WantedWhole | WantedComputation
+
+function isWanted(error: unknown): error is Wanted {
+  return error instanceof WantedParts || error instanceof WantedWhole || error instanceof WantedComputation
+}
+
 /** What a key holds, with what is known of its parts if it is a large collection: nothing yet. */
 export function withParts<K extends Known | null>(key: Buffer, known: K, isSalvaged = false): K {
   if (!known || !('value' in known) || !isRoot(known.kind, known.value)) return known
@@ -152,7 +225,7 @@ export class PartsAreNeeded extends Error {}
 
 /** Whether it is thrown because parts have to be read first. */
 export function wantsParts(error: unknown): boolean {
-  return error instanceof WantedParts || error instanceof PartsAreNeeded
+  return error instanceof NeedsParts || error instanceof PartsAreNeeded
 }
 
 /**
@@ -188,6 +261,11 @@ async function refresh(caller: Caller, keys: readonly Buffer[], call: ClientCall
 /** All operations of a command together have the time of one. */
 export function oneCall({ store }: Pick<Caller, 'store'>): ClientCall {
   return { gone: false, dueAtMs: store.collections.dueAtMs() }
+}
+
+interface PartWrite {
+  readonly key: Buffer
+  readonly value: Buffer
 }
 
 /** Reads and stores the parts that one run of a command needs. */
@@ -231,20 +309,55 @@ export class PartsOf {
 
   /** Computes it, again with each of the parts that it turns out to need. @throws PARTS_CHANGED */
   *computed<T>(compute: () => T | Sliced<T>): Sliced<T> {
+    const asked = new Set<ReadParts>()
+    try {
+      for (;;) {
+        let wanted: Wanted
+        try {
+          const result = compute()
+          yield UNITS_OF_A_COMPUTATION
+          return isSliced(result) ? yield* result : result
+        } catch (error) {
+          if (error instanceof PartsChanged || error instanceof DamagedRoot) throw PARTS_CHANGED
+          if (!isWanted(error)) throw error
+          wanted = error
+        }
+        yield UNITS_OF_A_COMPUTATION
+        yield* this.fetch(wanted)
+        asked.add(wanted.parts)
+        for (const parts of asked) parts.askAgain()
+      }
+    } finally {
+      for (const parts of asked) parts.forgetComputed()
+    }
+  }
+
+  private *fetch(wanted: Wanted): Sliced<void> {
+    if (wanted instanceof WantedParts) yield* waitFor(this.read(wanted))
+    else if (wanted instanceof WantedWhole) yield* this.join(wanted.parts)
+    else wanted.parts.putComputed(yield* this.recomputed(wanted.compute))
+  }
+
+  /** What computes for long asks for parts alone. */
+  private *recomputed<T>(compute: () => Sliced<T>): Sliced<T> {
     for (;;) {
       let wanted: WantedParts
       try {
-        const result = compute()
-        yield UNITS_OF_A_COMPUTATION
-        return isSliced(result) ? yield* result : result
+        return yield* compute()
       } catch (error) {
-        if (error instanceof PartsChanged || error instanceof DamagedRoot) throw PARTS_CHANGED
         if (!(error instanceof WantedParts)) throw error
         wanted = error
       }
-      yield UNITS_OF_A_COMPUTATION
       yield* waitFor(this.read(wanted))
     }
+  }
+
+  /** Makes one piece of them. */
+  private *join(parts: ReadParts): Sliced<void> {
+    const { kind, root } = parts
+    // Its bytes, and where each entry begins.
+    this.hold(bytesIn(root) + PLACE_BYTES * countIn(root)!)
+    parts.putWhole(yield* this.recomputed(() => flattenInSlices(kind, root, parts)))
   }
 
   private async read({ ids, parts }: WantedParts): Promise<void> {
@@ -276,26 +389,27 @@ export class PartsOf {
 
   /** What a step has made of a key, so that the next one can be applied to it; or why it is refused. */
   *after(key: Buffer, before: Known | null, next: Held): Sliced<Held | Stepped> {
-    if (before && 'value' in before && next.value === before.value) return next
     const { kind, value } = next
-    if (isRoot(kind, value)) {
+    const others = next.parts as ReadParts | undefined
+    const isMoved = others !== undefined && isRoot(kind, value) && !others.key.equals(key)
+    if (!isMoved && before && 'value' in before && next.value === before.value) return next
+    // The same entries under other names: as they are, if they are all there.
+    if (isMoved && !others.isSalvaged) return held(next, yield* this.computed(() => others.movedTo(key)))
+    if (!isMoved && isRoot(kind, value)) {
       const own = before && 'value' in before ? (before.parts as ReadParts | undefined) : undefined
       if (own && generationOf(own.root).equals(generationOf(value))) {
         return held(next, own.changed(value, next.changedParts ?? new Map()))
       }
-      // Of another key: its parts stay there.
-      const flat = yield* this.computed(() => flatten(kind, value, next.parts))
-      return yield* this.divided(key, { ...next, value: flat })
     }
-    return isTooLong(next) ? yield* this.divided(key, next) : held(next, undefined)
+    const flat = isRoot(kind, value) ? (yield* this.flat(next)).value : value
+    return yield* this.divided(key, { ...next, value: flat })
   }
 
   private *divided(key: Buffer, next: Held): Sliced<Held | Stepped> {
     const { kind, value } = next
     if (!isTooLong(next)) return held(next, undefined)
     const generation = Buffer.from(Array.from({ length: GENERATION_BYTES }, () => this.draw(BYTE_VALUES)))
-    const made = splitOrRefusal(kind, value, generation)
-    yield UNITS_OF_A_COMPUTATION
+    const made = yield* splitOrRefusal(kind, value, generation)
     if ('reply' in made) return made
     const { root, parts } = made
     const known = new ReadParts(
@@ -308,10 +422,13 @@ export class PartsOf {
 
   /** What a script or another server gets: the collection in one piece. */
   *whole(one: Held | null): Sliced<Held | null> {
-    if (!one?.parts) return one
+    return one?.parts ? yield* this.flat(one) : one
+  }
+
+  private *flat(one: Held): Sliced<Held> {
     const { kind, value, parts } = one
-    const flat = yield* this.computed(() => flatten(kind, value, parts))
-    return held({ ...one, value: flat }, undefined)
+    const { bytes } = yield* this.computed(() => wholeOf(kind, value, parts))
+    return held({ ...one, value: bytes }, undefined)
   }
 
   /**
@@ -349,18 +466,18 @@ export class PartsOf {
     const stamp = this.draw(STAMPS)
     const root = restamped(parts.kind, parts.root, parts.fresh, stamp)
     const named = someNamedIn(parts.kind, root, parts.fresh)
-    const writes: { readonly key: Buffer; readonly value: Buffer }[] = []
+    const writes: PartWrite[] = []
     for (const id of parts.fresh) {
       const part = named.get(id)
       if (!part) continue
       const [value] = parts.get([id])
-      writes.push({ key: partKey(parts.key, generationOf(root), part), value: restampedPart(value!, stamp) })
+      writes.push({ key: partKey(parts.key, generationOf(root), part), value: value! })
     }
-    yield* waitFor(this.write(writes))
+    yield* waitFor(this.write(writes, stamp))
     return { ...next, value: root }
   }
 
-  private async write(writes: readonly { readonly key: Buffer; readonly value: Buffer }[]): Promise<void> {
+  private async write(writes: readonly PartWrite[], stamp: number): Promise<void> {
     this.attempts++
     const { caller, options } = this
     for (const { value } of writes) {
@@ -371,7 +488,7 @@ export class PartsOf {
     this.stored.push(...writes.map(({ key, value }) => ({ key, bytes: value.length })))
     try {
       await allInSlices(caller, writes.length, (i) =>
-        writeValue(caller.store, writes[i]!.key, writes[i]!.value, 0, options),
+        writeValue(caller.store, writes[i]!.key, restampedPart(writes[i]!.value, stamp), 0, options),
       )
     } catch (error) {
       if (!(error instanceof RondoError)) throw error

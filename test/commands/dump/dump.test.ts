@@ -267,15 +267,15 @@ describe('DUMP and RESTORE', function () {
   it('what is too large is refused before room is made for it', () => {
     const lzf = Buffer.concat([Buffer.from([0, 0xc3, 4, 0x80, 0x7f, 0xff, 0xff, 0xff]), Buffer.from('bomb')])
     expect(restored(sealed(lzf)).reply).to.equal('-ERR Bad data format')
-    const copies = Array.from({ length: 9000 }, () => Buffer.from([0xe0, 0xff, 0]))
+    const copies = Array.from({ length: 128_000 }, () => Buffer.from([0xe0, 0xff, 0]))
     const compressed = Buffer.concat([Buffer.from([0, 0x78]), ...copies])
     const head = Buffer.from([18, 2, 2, 0xc3, 0x80, 0, 0, 0, 0, 0x80, 0, 0, 0, 0])
     head.writeUInt32BE(compressed.length, 5)
-    head.writeUInt32BE(1 + 9000 * 264, 10)
+    head.writeUInt32BE(1 + 128_000 * 264, 10)
     expect(restored(sealed(Buffer.concat([head, compressed]))).reply).to.match(
       /^-ERR The payload holds \d+ bytes/,
     )
-    const many = Buffer.concat([Buffer.from([1, 0x80, 0, 0, 0x80, 1]), Buffer.alloc(32_769)])
+    const many = Buffer.concat([Buffer.from([1, 0x80, 0, 0x20, 0, 1]), Buffer.alloc(2 ** 21 + 1)])
     expect(restored(sealed(many)).reply).to.match(/^-ERR A collection has at most/)
   })
 

@@ -5,13 +5,14 @@
  *
  * A part from which all is taken is not read. The order of the entries within a part by hash means nothing.
  */
+import type { Sliced } from '../../../core/work.ts'
 import type { Parts } from '../../step.ts'
 import { DamagedCollection, Entries, type ChangedPiece } from '../entries.ts'
-import { cut, type Filling, type Piece } from './cut.ts'
-import { openAll, type Opened, type OpenedIndex } from './opened.ts'
+import { cutInSlices, type Filling, type Piece } from './cut.ts'
+import { openInSlices, type Opened, type OpenedIndex } from './opened.ts'
 import { PartsAfter } from './overlay.ts'
 import { writePart } from './part.ts'
-import { writeRoot, type NewRow, type Splice } from './root.ts'
+import { writeRoot, type NewRoot, type NewRow, type Splice } from './root.ts'
 import { becomesFlat, isSmall, mostPartBytes, roomyBytes } from './sizes.ts'
 import { rowOfPiece } from './split.ts'
 
@@ -42,41 +43,49 @@ interface Edit {
 
 type IndexEdits = Map<number, Edit>
 
+/** Entries processed between two yields, and what that costs. */
+const ENTRIES_A_PIECE = 64
+const UNITS_A_PIECE = 32
+/** To write a part, or to read one. */
+const UNITS_A_PART = 64
+
 /** @throws NeedsParts, PartsChanged, DamagedCollection or RootTooLong */
-export function changedInParts(opened: Opened, pieces: readonly ChangedPiece[]): Result {
+export function* changedInParts(opened: Opened, pieces: readonly ChangedPiece[]): Sliced<Result> {
   const { root, first, byHash, parts } = opened
   const { gone, added } = differences(pieces, root.count)
   const indexes = [first]
-  const edits = [firstEdits(opened, gone, added)]
+  const edits = [yield* firstEdits(opened, gone, added)]
   if (byHash && byHash !== first) {
     indexes.push(byHash)
-    edits.push(hashEdits(opened, byHash, gone, added))
+    edits.push(yield* hashEdits(opened, byHash, gone, added))
   }
-  openAll(
+  yield* openInSlices(
     parts,
     indexes.map((index, i) => ({ index, rows: rowsToOpen(index, edits[i]!) })),
   )
-  const rebuilt = indexes.map((index, i) => rebuiltRows(index, edits[i]!))
+  const rebuilt: NewRows[][] = []
+  for (const [i, index] of indexes.entries()) rebuilt.push(yield* rebuiltRows(index, edits[i]!))
   const entryBytes = rebuilt[0]!.reduce(
     (sum, { bytes, bytesBefore }) => sum + bytes - bytesBefore,
     root.entryBytes,
   )
   const most = mostPartBytes(entryBytes)
   const joined = indexes.map((index, i) => joinedWithNeighbours(index, rebuilt[i]!, most))
-  openAll(
+  yield* openInSlices(
     parts,
     indexes.map((index, i) => ({ index, rows: joined[i]!.flatMap(({ neighbours }) => neighbours) })),
   )
   const writer = new Writer(opened, most)
   const count = root.count - gone.reduce((sum, { from, to }) => sum + to - from, 0) + added.length
+  const changed: NewRoot['indexes'][number][] = []
+  for (const [i, index] of indexes.entries()) {
+    const splices = yield* writer.splices(index, joined[i]!)
+    changed.push({ order: index.rows.order, before: index.rows, splices })
+  }
   const value = writeRoot({
     generation: root.generation,
     changes: writer.stamp,
-    indexes: indexes.map((index, i) => ({
-      order: index.rows.order,
-      before: index.rows,
-      splices: joined[i]!.map((rows) => writer.splice(index, rows)),
-    })),
+    indexes: changed,
     nextId: writer.nextId,
     count,
     entryBytes,
@@ -118,21 +127,24 @@ function editOf(edits: IndexEdits, row: number): Edit {
   return edit
 }
 
-function firstEdits(
+function* firstEdits(
   { first, hash, root }: Opened,
   gone: readonly Range[],
   added: readonly Added[],
-): IndexEdits {
+): Sliced<IndexEdits> {
   const { rows } = first
   const edits: IndexEdits = new Map()
+  let seen = 0
   for (const { from, to } of gone) {
     for (let row = rows.rowAt(from); row < rows.length && rows.starts[row]! < to; row++) {
       const start = rows.starts[row]!
       const range = { from: Math.max(from - start, 0), to: Math.min(to - start, rows.count(row)) }
       editOf(edits, row).gone.push(range)
     }
+    if (++seen % ENTRIES_A_PIECE === 0) yield UNITS_A_PIECE
   }
   for (const { at, entry } of added) {
+    if (++seen % ENTRIES_A_PIECE === 0) yield UNITS_A_PIECE
     const one = Entries.within(entry, 0, 1, root.layout.shape)
     const row =
       rows.order === 'position'
@@ -151,30 +163,39 @@ function firstEdits(
 }
 
 /** Of the members of a sorted set in the index by hash. */
-function hashEdits(
+function* hashEdits(
   { first, hash, parts, root }: Opened,
   byHash: OpenedIndex,
   gone: readonly Range[],
   added: readonly Added[],
-): IndexEdits {
+): Sliced<IndexEdits> {
   const edits: IndexEdits = new Map()
-  const members = membersWithin(first, parts, gone)
-  const rowsOfMembers = members.map((member) => byHash.rows.rowOfHash(hash.of(member)))
-  openAll(parts, [{ index: byHash, rows: rowsOfMembers }])
-  for (const [i, at] of byHash.placesOf(members, rowsOfMembers).entries()) {
+  const members = yield* membersWithin(first, parts, gone)
+  const rowsOfMembers: number[] = []
+  for (const member of members) {
+    const row = byHash.rows.rowOfHash(hash.of(member))
+    if (rowsOfMembers.push(row) % ENTRIES_A_PIECE === 0) yield UNITS_A_PIECE
+  }
+  yield* openInSlices(parts, [{ index: byHash, rows: rowsOfMembers }])
+  for (const [i, at] of (yield* byHash.placesOf(members, rowsOfMembers)).entries()) {
     if (at === -1) throw new DamagedCollection()
     editOf(edits, rowsOfMembers[i]!).gone.push({ from: at, to: at + 1 })
+    if (i % ENTRIES_A_PIECE === 0) yield UNITS_A_PIECE / 4
   }
-  for (const { gone } of edits.values()) gone.sort((a, b) => a.from - b.from)
-  for (const { entry } of added) {
+  for (const { gone } of edits.values()) {
+    gone.sort((a, b) => a.from - b.from)
+    yield UNITS_A_PART
+  }
+  for (const [i, { entry }] of added.entries()) {
     const member = Entries.within(entry, 0, 1, root.layout.shape).key(0)
     const row = byHash.rows.rowOfHash(hash.of(member))
     editOf(edits, row).added.push({ at: byHash.rows.count(row), entry })
+    if (i % ENTRIES_A_PIECE === 0) yield UNITS_A_PIECE
   }
   return edits
 }
 
-function membersWithin(first: OpenedIndex, parts: Parts, gone: readonly Range[]): Buffer[] {
+function* membersWithin(first: OpenedIndex, parts: Parts, gone: readonly Range[]): Sliced<Buffer[]> {
   const { rows } = first
   const all = gone.flatMap(({ from, to }) => {
     const found: (Range & { row: number })[] = []
@@ -184,8 +205,14 @@ function membersWithin(first: OpenedIndex, parts: Parts, gone: readonly Range[])
     }
     return found
   })
-  openAll(parts, [{ index: first, rows: all.map(({ row }) => row) }])
-  return all.flatMap(({ row, from, to }) => first.entries(row).keys(from, to))
+  yield* openInSlices(parts, [{ index: first, rows: all.map(({ row }) => row) }])
+  const members: Buffer[] = []
+  for (const { row, from, to } of all) {
+    const entries = first.entries(row)
+    for (let i = from; i < to; i++) members.push(entries.key(i))
+    yield 1 + ((to - from) / ENTRIES_A_PIECE) * UNITS_A_PIECE * 0.25
+  }
+  return members
 }
 
 // ---- rows as they become
@@ -209,27 +236,20 @@ function rowsToOpen(index: OpenedIndex, edits: IndexEdits): number[] {
   return [...edits].filter(([row, edit]) => !isEmptied(index, row, edit)).map(([row]) => row)
 }
 
-function rebuiltRows(index: OpenedIndex, edits: IndexEdits): NewRows[] {
+function* rebuiltRows(index: OpenedIndex, edits: IndexEdits): Sliced<NewRows[]> {
   const { rows } = index
-  return [...edits]
-    .sort(([a], [b]) => a - b)
-    .map(([row, edit]) => {
-      const [from, to, bytesBefore] = [row, row + 1, rows.bytes(row)]
-      const runs = isEmptied(index, row, edit) ? [] : runsOf(index.entries(row), edit)
-      const bytes = runs.reduce((sum, run) => sum + run.length, 0)
-      const gone = edit.gone.reduce((sum, { from, to }) => sum + to - from, 0)
-      const count = rows.count(row) - gone + edit.added.length
-      return {
-        from,
-        to,
-        count,
-        bytes,
-        bytesBefore,
-        runs,
-        neighbours: [],
-        filling: fillingOf(index, row, edit),
-      }
-    })
+  const rebuilt: NewRows[] = []
+  for (const [row, edit] of [...edits].sort(([a], [b]) => a - b)) {
+    const [from, to, bytesBefore] = [row, row + 1, rows.bytes(row)]
+    const runs = isEmptied(index, row, edit) ? [] : runsOf(index.entries(row), edit)
+    const bytes = runs.reduce((sum, run) => sum + run.length, 0)
+    const gone = edit.gone.reduce((sum, { from, to }) => sum + to - from, 0)
+    const count = rows.count(row) - gone + edit.added.length
+    const filling = fillingOf(index, row, edit)
+    rebuilt.push({ from, to, count, bytes, bytesBefore, runs, neighbours: [], filling })
+    yield UNITS_A_PART
+  }
+  return rebuilt
 }
 
 function fillingOf({ rows }: OpenedIndex, row: number, { added }: Edit): Filling {
@@ -318,12 +338,21 @@ class Writer {
     this.nextId = opened.root.nextId
   }
 
-  splice(index: OpenedIndex, changed: NewRows): Splice {
+  *splices(index: OpenedIndex, changed: readonly NewRows[]): Sliced<Splice[]> {
+    const splices: Splice[] = []
+    for (const rows of changed) {
+      splices.push(yield* this.splice(index, rows))
+      yield UNITS_A_PART
+    }
+    return splices
+  }
+
+  private *splice(index: OpenedIndex, changed: NewRows): Sliced<Splice> {
     const { rows } = index
     const { from, to } = changed
     const ids = rows.ids(from, to)
     for (const id of ids) this.parts.set(id, null)
-    const pieces = changed.count === 0 ? [] : this.piecesOf(index, changed)
+    const pieces = changed.count === 0 ? [] : yield* this.piecesOf(index, changed)
     const next = pieces.map((piece, i): NewRow => {
       const id = ids[i] ?? this.nextId++
       const name = { generation: this.opened.root.generation, id }
@@ -333,7 +362,7 @@ class Writer {
     return { from, to, rows: next }
   }
 
-  private piecesOf(index: OpenedIndex, changed: NewRows): Piece[] {
+  private *piecesOf(index: OpenedIndex, changed: NewRows): Sliced<Piece[]> {
     const { rows } = index
     const { from, count, bytes } = changed
     const runs = withNeighbours(index, changed)
@@ -341,7 +370,13 @@ class Writer {
     if (bytes <= this.most) return [{ count, bytes, runs, separator }]
     const { shape } = this.opened.root.layout
     const entries = Entries.within(Buffer.concat(runs), 0, count, shape)
-    const [first, ...others] = cut(entries, rows.order, this.opened.hash, this.most, changed.filling)
+    const [first, ...others] = yield* cutInSlices(
+      entries,
+      rows.order,
+      this.opened.hash,
+      this.most,
+      changed.filling,
+    )
     return [{ ...first!, separator }, ...others]
   }
 }

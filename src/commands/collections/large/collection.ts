@@ -4,6 +4,7 @@
  *   position  ── numbers of entries in the root ──▶ part, place in it
  *   key       ── its hash ──▶ part by hash; of a sorted set its score is there ── score and member ──▶ part by score
  */
+import { inOneGo, type Sliced } from '../../../core/work.ts'
 import type { Parts } from '../../step.ts'
 import {
   DamagedCollection,
@@ -17,9 +18,9 @@ import {
 import { inHashOrder } from './cut.ts'
 import { changedInParts } from './change.ts'
 import { FieldHash } from './field-hash.ts'
-import { openAll, OpenedIndex, type Opened, type Point } from './opened.ts'
+import { openAll, OpenedIndex, openInSlices, type Opened, type Point } from './opened.ts'
 import { lastWhere, Root } from './root.ts'
-import { flatten } from './split.ts'
+import { flatten, wholeOf } from './split.ts'
 
 /** Some entries of a scan, and where the next ones begin. */
 export interface Page {
@@ -28,7 +29,19 @@ export interface Page {
   readonly next: number | null
 }
 
+interface Run {
+  readonly from: number
+  readonly to: number
+}
+
 const MARK = Buffer.from('cursor')
+/** What looks at more is computed in slices. */
+const FEW_ENTRIES = 256
+/** Entries looked for between two yields. */
+const ENTRIES_A_PIECE = 64
+const UNITS_A_PIECE = 32
+/** A client that asks for more gets several pages. */
+const MOST_OF_A_PAGE = 4096
 
 export class LargeCollection implements ChangedInParts, Opened {
   readonly root: Root
@@ -91,21 +104,35 @@ export class LargeCollection implements ChangedInParts, Opened {
     if (!byHash) return this.flat().indexesOf(keys)
     if (byHash !== first) return this.ranksOf(keys)
     const rows = this.rowsOf(keys)
-    openAll(this.parts, [{ index: byHash, rows }])
-    return byHash.placesOf(keys, rows).map((at, i) => (at === -1 ? -1 : first.rows.starts[rows[i]!]! + at))
+    const places = this.computed(keys.length, () => this.placesAt(byHash, keys, rows))
+    return places.map((at, i) => (at === -1 ? -1 : first.rows.starts[rows[i]!]! + at))
+  }
+
+  private *placesAt(index: OpenedIndex, keys: readonly Buffer[], rows: readonly number[]): Sliced<number[]> {
+    yield* openInSlices(this.parts, [{ index, rows }])
+    return yield* index.placesOf(keys, rows)
+  }
+
+  /** What looks at so many entries. */
+  private computed<T>(entries: number, compute: () => Sliced<T>): T {
+    const { parts } = this
+    return entries > FEW_ENTRIES && parts.inSlices ? parts.inSlices(compute) : inOneGo(compute())
   }
 
   scoresOf(members: readonly Buffer[], next?: readonly number[]): (number | null)[] {
     const byHash = this.byHash!
     const rows = this.rowsOf(members)
     const places = next?.map((score, i) => this.first.rowOfPoint({ score, member: members[i]! })) ?? []
-    openAll(this.parts, [
+    const looked = [
       { index: byHash, rows },
       { index: this.first, rows: places },
-    ])
-    return byHash
-      .placesOf(members, rows)
-      .map((at, i) => (at === -1 ? null : byHash.entries(rows[i]!).score(at)))
+    ]
+    const { parts } = this
+    const found = this.computed(members.length, function* () {
+      yield* openInSlices(parts, looked)
+      return yield* byHash.placesOf(members, rows)
+    })
+    return found.map((at, i) => (at === -1 ? null : byHash.entries(rows[i]!).score(at)))
   }
 
   /** The parts by hash in which these are, or would be. */
@@ -130,11 +157,24 @@ export class LargeCollection implements ChangedInParts, Opened {
   // ---- by score
 
   firstsWhere(all: readonly Holds[]): number[] {
+    return this.computed(all.length, () => this.firstsInSlices(all))
+  }
+
+  private *firstsInSlices(all: readonly Holds[]): Sliced<number[]> {
     const { rows } = this.first
     const separators = rows.separators!
-    const found = all.map((holds) => lastWhere(rows.length, (k) => k === 0 || !holds(separators, k)))
-    openAll(this.parts, [{ index: this.first, rows: found }])
-    return all.map((holds, i) => rows.starts[found[i]!]! + this.first.entries(found[i]!).firstWhere(holds))
+    const found: number[] = []
+    for (const holds of all) {
+      found.push(lastWhere(rows.length, (k) => k === 0 || !holds(separators, k)))
+      if (found.length % ENTRIES_A_PIECE === 0) yield UNITS_A_PIECE
+    }
+    yield* openInSlices(this.parts, [{ index: this.first, rows: found }])
+    const places: number[] = []
+    for (const [i, holds] of all.entries()) {
+      places.push(rows.starts[found[i]!]! + this.first.entries(found[i]!).firstWhere(holds))
+      if (i % ENTRIES_A_PIECE === 0) yield UNITS_A_PIECE
+    }
+    return places
   }
 
   // ---- several
@@ -145,10 +185,12 @@ export class LargeCollection implements ChangedInParts, Opened {
   }
 
   slice(from: number, to: number): Entries {
-    return from < to ? this.joined([{ from, to }]) : Entries.NONE
+    if (from >= to) return Entries.NONE
+    return from === 0 && to === this.length ? this.flat() : this.joined([{ from, to }])
   }
 
   gather(places: readonly number[]): { entries: Entries; places: readonly number[] } {
+    if (places.length > FEW_ENTRIES) return this.gatherMany(places)
     const runs: { from: number; to: number }[] = []
     for (const place of places) {
       const last = runs.at(-1)
@@ -158,17 +200,33 @@ export class LargeCollection implements ChangedInParts, Opened {
     return { entries: this.joined(runs), places: places.map((_, i) => i) }
   }
 
-  flat(): Entries {
-    return Entries.of(flatten(this.kind, this.root.bytes, this.parts), this.root.layout.shape)
+  /** A run of them, in either order; or most parts have one of them. */
+  private gatherMany(places: readonly number[]): { entries: Entries; places: readonly number[] } {
+    let [least, most] = [places[0]!, places[0]!]
+    for (const place of places) {
+      least = Math.min(least, place)
+      most = Math.max(most, place)
+    }
+    if (most - least >= 2 * places.length) return { entries: this.flat(), places }
+    return { entries: this.slice(least, most + 1), places: places.map((place) => place - least) }
   }
 
-  private joined(runs: readonly { readonly from: number; readonly to: number }[]): Entries {
+  flat(): Entries {
+    return wholeOf(this.kind, this.root.bytes, this.parts)
+  }
+
+  private joined(runs: readonly Run[]): Entries {
+    const length = runs.reduce((sum, { from, to }) => sum + to - from, 0)
+    return this.computed(length, () => this.joinedInSlices(runs))
+  }
+
+  private *joinedInSlices(runs: readonly Run[]): Sliced<Entries> {
     const { rows } = this.first
     const needed = new Set<number>()
     for (const { from, to } of runs) {
       for (let row = rows.rowAt(from); row < rows.length && rows.starts[row]! < to; row++) needed.add(row)
     }
-    openAll(this.parts, [{ index: this.first, rows: needed }])
+    yield* openInSlices(this.parts, [{ index: this.first, rows: needed }])
     const next = new NewEntries()
     for (const { from, to } of runs) {
       for (let row = rows.rowAt(from); row < rows.length && rows.starts[row]! < to; row++) {
@@ -177,7 +235,7 @@ export class LargeCollection implements ChangedInParts, Opened {
         next.keep(entries, Math.max(from - start, 0), Math.min(to - start, entries.length))
       }
     }
-    return Entries.of(next.value(), this.root.layout.shape)
+    return yield* Entries.ofInSlices(next.value(), this.root.layout.shape)
   }
 
   // ---- scans and changes
@@ -188,10 +246,11 @@ export class LargeCollection implements ChangedInParts, Opened {
   }
 
   /** Entries from this hash on: about so many, and always all of one hash. */
-  page(from: number, count: number): Page {
+  page(from: number, asked: number): Page {
     const index = this.byHash!
     const { rows } = index
     const first = rows.rowOfHash(from)
+    const count = Math.min(asked, MOST_OF_A_PAGE)
     let end = first
     for (let left = count; left > 0 && end < rows.length; end++) left -= rows.count(end)
     const needed = Array.from({ length: end - first }, (_, i) => first + i)
@@ -199,7 +258,7 @@ export class LargeCollection implements ChangedInParts, Opened {
     const next = new NewEntries()
     for (const row of needed) {
       const entries = index.entries(row)
-      const { hashes, places } = inHashOrder(entries, this.hash)
+      const { hashes, places } = inOneGo(inHashOrder(entries, this.hash))
       let last = -1
       for (const place of places) {
         const hash = hashes[place]!
@@ -217,7 +276,10 @@ export class LargeCollection implements ChangedInParts, Opened {
   }
 
   changed(pieces: readonly ChangedPiece[]): Changed {
-    const { value, bytes, changedParts, after } = changedInParts(this, pieces)
+    const kept = pieces.reduce((sum, piece) => sum + (Buffer.isBuffer(piece) ? 0 : piece.to - piece.from), 0)
+    const { value, bytes, changedParts, after } = this.computed(this.length - kept + pieces.length, () =>
+      changedInParts(this, pieces),
+    )
     return after ? { value: flatten(this.kind, value, after), bytes } : { value, bytes, changedParts }
   }
 }

@@ -1,9 +1,13 @@
 /** The parts of a large collection that a command looks at, opened once. */
+import { inOneGo, type Sliced } from '../../../core/work.ts'
 import type { Parts } from '../../step.ts'
 import type { Entries } from '../entries.ts'
 import type { FieldHash } from './field-hash.ts'
 import { readCurrentPart } from './part.ts'
 import { lastWhere, type Root, type Rows } from './root.ts'
+
+/** To decode or to search one of the largest. */
+const UNITS_A_PART = 64
 
 /** Of an index, the rows whose parts are looked at. */
 export interface Looked {
@@ -55,7 +59,7 @@ export class OpenedIndex {
   }
 
   /** Of each key, its place in the part of its row, or -1. Each part is searched once. */
-  placesOf(keys: readonly Buffer[], rowOf: readonly number[]): number[] {
+  *placesOf(keys: readonly Buffer[], rowOf: readonly number[]): Sliced<number[]> {
     const byRow = new Map<number, number[]>()
     for (const [i, row] of rowOf.entries()) {
       const own = byRow.get(row)
@@ -66,6 +70,7 @@ export class OpenedIndex {
     for (const [row, own] of byRow) {
       const found = this.entries(row).indexesOf(own.map((i) => keys[i]!))
       for (const [j, i] of own.entries()) places[i] = found[j]!
+      yield UNITS_A_PART
     }
     return places
   }
@@ -86,6 +91,11 @@ export class OpenedIndex {
 
 /** Opens all of them, which are asked for at once. @throws NeedsParts, PartsChanged or DamagedCollection */
 export function openAll(parts: Parts, looked: readonly Looked[]): void {
+  inOneGo(openInSlices(parts, looked))
+}
+
+/** The same for many. */
+export function* openInSlices(parts: Parts, looked: readonly Looked[]): Sliced<void> {
   const missing = looked.flatMap(({ index, rows }) =>
     [...new Set(rows)]
       .filter((row) => !index.has(row))
@@ -93,5 +103,8 @@ export function openAll(parts: Parts, looked: readonly Looked[]): void {
   )
   if (missing.length === 0) return
   const found = parts.get(missing.map(({ id }) => id))
-  for (const [i, { index, row }] of missing.entries()) index.open(row, found[i]!)
+  for (const [i, { index, row }] of missing.entries()) {
+    index.open(row, found[i]!)
+    yield UNITS_A_PART
+  }
 }

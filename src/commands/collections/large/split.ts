@@ -1,11 +1,18 @@
 /** From a flat collection to a large one, and back. */
+import { inOneGo, type Sliced } from '../../../core/work.ts'
 import { PartsChanged, type Parts } from '../../step.ts'
 import { DamagedCollection, Entries, NewEntries } from '../entries.ts'
-import { cut, type Piece } from './cut.ts'
+import { mergeSort } from '../merge-sort.ts'
+import { cutInSlices, type Piece } from './cut.ts'
 import { FieldHash } from './field-hash.ts'
 import { readCurrentPart, readPart, writePart } from './part.ts'
-import { layoutOf, Root, writeRoot, type Layout, type NewRow, type Rows } from './root.ts'
+import { layoutOf, Root, writeRoot, type Layout, type NewRoot, type NewRow, type Rows } from './root.ts'
 import { mostPartBytes } from './sizes.ts'
+
+/** To copy or to decode a part of the largest ones. */
+const UNITS_A_PART = 64
+/** Entries processed between two yields. */
+const ENTRIES_A_PIECE = 1024
 
 export interface Split {
   readonly root: Buffer
@@ -18,20 +25,28 @@ export interface Split {
  * @param generation eight bytes, by chance
  * @throws DamagedCollection, RootTooLong
  */
-export function split(kind: number | undefined, flat: Buffer, generation: Buffer): Split {
+export function split(...given: Parameters<typeof splitInSlices>): Split {
+  return inOneGo(splitInSlices(...given))
+}
+
+/** The same for very many entries. */
+export function* splitInSlices(kind: number | undefined, flat: Buffer, generation: Buffer): Sliced<Split> {
   const { shape, orders } = layoutOf(kind)
-  const entries = Entries.of(flat, shape)
+  const entries = yield* Entries.ofInSlices(flat, shape)
   const entryBytes = entries.runBytes(0, entries.length)
   const hash = new FieldHash(generation)
   const parts = new Map<number, Buffer>()
-  const indexes = orders.map((order) => {
-    const rows = cut(entries, order, hash, mostPartBytes(entryBytes)).map((piece) => {
+  const indexes: NewRoot['indexes'][number][] = []
+  for (const order of orders) {
+    const rows: NewRow[] = []
+    for (const piece of yield* cutInSlices(entries, order, hash, mostPartBytes(entryBytes))) {
       const id = parts.size
       parts.set(id, writePart({ generation, id }, 1, piece.count, piece.runs))
-      return rowOfPiece(piece, id, 1)
-    })
-    return { order, before: null, splices: [{ from: 0, to: 0, rows }] }
-  })
+      rows.push(rowOfPiece(piece, id, 1))
+      yield UNITS_A_PART
+    }
+    indexes.push({ order, before: null, splices: [{ from: 0, to: 0, rows }] })
+  }
   const counts = { count: entries.length, entryBytes }
   return { root: writeRoot({ generation, changes: 1, nextId: parts.size, ...counts, indexes }), parts }
 }
@@ -46,19 +61,35 @@ export function rowOfPiece({ count, bytes, separator }: Piece, id: number, stamp
  * @throws NeedsParts, PartsChanged or DamagedCollection
  */
 export function flatten(kind: number | undefined, root: Buffer, parts: Parts | undefined): Buffer {
-  const opened = new Root(kind, root)
-  if (!parts) throw new PartsChanged('a root without its parts')
-  return (parts.isSalvaged ? salvaged(opened, parts) : joined(opened, parts)).value()
+  return inOneGo(flattenInSlices(kind, root, parts)).bytes
 }
 
-function joined({ layout, generation, indexes }: Root, parts: Parts): NewEntries {
+/** Its entries, whose bytes are the flat value. */
+export function* flattenInSlices(
+  kind: number | undefined,
+  root: Buffer,
+  parts: Parts | undefined,
+): Sliced<Entries> {
+  const opened = new Root(kind, root)
+  if (!parts) throw new PartsChanged('a root without its parts')
+  const next = yield* parts.isSalvaged ? salvaged(opened, parts) : joined(opened, parts)
+  return yield* Entries.ofInSlices(next.value(), opened.layout.shape)
+}
+
+/** The same; who runs the step makes it in slices, if it can. */
+export function wholeOf(kind: number | undefined, root: Buffer, parts: Parts | undefined): Entries {
+  return parts?.whole?.(root) ?? inOneGo(flattenInSlices(kind, root, parts))
+}
+
+function* joined({ layout, generation, indexes }: Root, parts: Parts): Sliced<NewEntries> {
   const [rows] = indexes as [Rows]
   const next = new NewEntries()
-  parts.get(rows.ids(0, rows.length)).forEach((part, k) => {
+  for (const [k, part] of parts.get(rows.ids(0, rows.length)).entries()) {
     const name = { generation, id: rows.id(k) }
     const entries = readCurrentPart(part, name, rows.stamp(k), rows.count(k), layout.shape)
     next.keep(entries, 0, entries.length)
-  })
+    yield UNITS_A_PART
+  }
   return next
 }
 
@@ -66,22 +97,26 @@ function joined({ layout, generation, indexes }: Root, parts: Parts): NewEntries
  * Each part as it is, newer or older than the root says. An entry may be in two of them, if one of them is of a time before
  * it moved: then the newer part is right. What is missing in one index is taken from the other.
  */
-function salvaged(root: Root, parts: Parts): NewEntries {
+function* salvaged(root: Root, parts: Parts): Sliced<NewEntries> {
   const { layout, generation, indexes } = root
   const found: Found[] = []
   const ids = indexes.flatMap((rows) => rows.ids(0, rows.length))
-  parts.get(ids).forEach((part, place) => {
+  for (const [place, part] of parts.get(ids).entries()) {
     const read = part && readOrNothing(part, { generation, id: ids[place]! }, layout)
     if (read) found.push({ ...read, place })
-  })
+    yield UNITS_A_PART
+  }
   const next = new NewEntries()
   if (layout.orders[0] === 'position') {
     for (const { entries } of found) next.keep(entries, 0, entries.length)
     return next
   }
-  const all = newestOfEach(found)
-  if (layout.shape.scored) all.sort(compareFound)
-  for (const { entries, i } of all) next.keep(entries, i, i + 1)
+  const newest = yield* newestOfEach(found)
+  const all = layout.shape.scored ? yield* mergeSort(newest, compareFound) : newest
+  for (const [at, { entries, i }] of all.entries()) {
+    next.keep(entries, i, i + 1)
+    if (at % ENTRIES_A_PIECE === 0) yield UNITS_A_PART
+  }
   return next
 }
 
@@ -107,12 +142,13 @@ interface FoundEntry {
   readonly i: number
 }
 
-function newestOfEach(found: readonly Found[]): FoundEntry[] {
+function* newestOfEach(found: readonly Found[]): Sliced<FoundEntry[]> {
   const newest = new Map<string, FoundEntry>()
   for (const { entries } of [...found].sort((a, b) => b.stamp - a.stamp || a.place - b.place)) {
     for (let i = 0; i < entries.length; i++) {
       const name = entries.key(i).toString('latin1')
       if (!newest.has(name)) newest.set(name, { entries, i })
+      if (i % ENTRIES_A_PIECE === 0) yield UNITS_A_PART
     }
   }
   return [...newest.values()]

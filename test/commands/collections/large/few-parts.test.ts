@@ -1,5 +1,6 @@
 /** What a command costs depends on what it looks at, and not on how large the collection is: parts and bytes are counted. */
 import { expect } from 'chai'
+import { inOneGo } from '../../../../src/core/work.ts'
 import {
   pairEntry,
   plainEntry,
@@ -205,7 +206,7 @@ describe('limits of collections', () => {
     const alike = 'x'.repeat(2000)
     for (let i = 0; i < 2000; i++)
       next.add(scoredEntry(0, Buffer.from(`${alike}${String(i).padStart(5, '0')}`)))
-    const made = splitOrRefusal(KIND_SORTED_SET, next.value(), GENERATION)
+    const made = inOneGo(splitOrRefusal(KIND_SORTED_SET, next.value(), GENERATION))
     expect('reply' in made && (made.reply as RespError).text).to.match(
       /^ERR The collection would have too many long/,
     )
