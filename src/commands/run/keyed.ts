@@ -14,8 +14,10 @@
  */
 import type { KeyStore } from '../../coordinator/api.ts'
 import { liveWithEnd, removeKey, writeValue } from '../../coordinator/promises.ts'
+import type { PeekedRecord, StoredRecord } from '../../core/codec.ts'
 import { RondoError, stopped } from '../../core/errors.ts'
 import { storedKey } from '../../core/keys.ts'
+import { isRoot } from '../../core/large-root.ts'
 import { loadRecord } from '../../loader/api.ts'
 import { keysAmong } from '../key-places.ts'
 import { MANY_ARGUMENTS, type Caller, type CommandSettings } from '../model.ts'
@@ -182,7 +184,6 @@ export async function readStep(
   command: string,
   heldUp?: () => void,
 ): Promise<Reply> {
-  const { store, settings } = caller
   let bytes = 0
   const read = async (i: number) => {
     if (i > 0 && caller.unheard) throw stopped('command')
@@ -190,26 +191,81 @@ export async function readStep(
     const length = bytesOf(one)
     bytes += length
     caller.account.add(length)
-    if (step.answersValues && bytes > settings.maxReplyBytes) throw new CommandError(replyTooLarge(settings))
-    if (bytes > settings.maxCommandBytes) throw new CommandError(tooMuchWork(settings))
+    refuseTooMuch(caller, step, bytes)
     if (step.keys.length > 1 && caller.account.isRefused) throw caller.account.refusal()
     return withParts(step.keys[i]!, one)
   }
   try {
     const held = await allInSlices(caller, step.keys.length, read, heldUp)
-    countLookups(caller, command, lookupsOf(step, held))
-    const now = nowMs(store)
-    if (held.some((one) => one && 'parts' in one)) return await readInParts(caller, step, held)
-    if (step.needs !== 'value' || !step.slow) {
-      if (bytes <= SHORT_BYTES) return replyWithin(settings, step, applyTo(step, held, now).reply)
-      // The values of many such commands may arrive in the same turn.
-      const look = () => replyWithin(settings, step, applyTo(step, held, now).reply)
-      const units = bytes / (step.bytesAUnit ?? BYTES_A_UNIT)
-      return await caller.work.outcomeOf(inOnePiece(look, units))
-    }
-    // It needs a large table: one at a time, or a pipeline of them would hold many tables.
-    const job = step.slow.slices(wholesOf(held), now)
-    return replyWithin(settings, step, (await caller.work.outcomeAlone(caller, job)).reply)
+    return await replyToHeld(caller, step, command, held, bytes)
+  } finally {
+    caller.account.add(-bytes)
+  }
+}
+
+/** @param bytes of all values that it has read so far @throws CommandError */
+function refuseTooMuch({ settings }: Caller, step: Step, bytes: number): void {
+  if (step.answersValues && bytes > settings.maxReplyBytes) throw new CommandError(replyTooLarge(settings))
+  if (bytes > settings.maxCommandBytes) throw new CommandError(tooMuchWork(settings))
+}
+
+/** @param held what its keys hold, of so many bytes */
+async function replyToHeld(
+  caller: Caller,
+  step: Step,
+  command: string,
+  held: readonly (Known | null)[],
+  bytes: number,
+): Promise<Reply> {
+  const { settings } = caller
+  countLookups(caller, command, lookupsOf(step, held))
+  const now = nowMs(caller.store)
+  if (held.some((one) => one && 'parts' in one)) return readInParts(caller, step, held)
+  if (step.needs !== 'value' || !step.slow) {
+    if (bytes <= SHORT_BYTES) return replyWithin(settings, step, applyTo(step, held, now).reply)
+    // The values of many such commands may arrive in the same turn.
+    const look = () => replyWithin(settings, step, applyTo(step, held, now).reply)
+    const units = bytes / (step.bytesAUnit ?? BYTES_A_UNIT)
+    return caller.work.outcomeOf(inOnePiece(look, units))
+  }
+  // It needs a large table: one at a time, or a pipeline of them would hold many tables.
+  const job = step.slow.slices(wholesOf(held), now)
+  return replyWithin(settings, step, (await caller.work.outcomeAlone(caller, job)).reply)
+}
+
+/** Whether it is one read of one key, which replies to what that holds: see shortReply. */
+export function isOneRead({ loader }: Caller, step: Step): boolean {
+  if (step.writes || step.keys.length !== 1 || step.answersEnd || (step.loads && loader !== null)) return false
+  return step.needs !== 'value' || !(step.slow ?? step.follow ?? step.script)
+}
+
+/**
+ * What such a step replies to a short record, at once and without a promise; `undefined` = it may take longer, and is
+ * replied to by replyToRecord.
+ *
+ * @param record alive; null = nothing
+ */
+export function shortReply(caller: Caller, step: Step, record: StoredRecord | PeekedRecord | null): Reply | undefined {
+  const one = record && knownOf(record)
+  const bytes = bytesOf(one)
+  if (bytes > SHORT_BYTES || (one && 'value' in one && isRoot(one.kind, one.value))) return undefined
+  refuseTooMuch(caller, step, bytes)
+  return replyWithin(caller.settings, step, applyTo(step, [one], nowMs(caller.store)).reply)
+}
+
+/** The same for a record of any length. */
+export async function replyToRecord(
+  caller: Caller,
+  step: Step,
+  command: string,
+  record: StoredRecord | PeekedRecord | null,
+): Promise<Reply> {
+  const one = record && withParts(step.keys[0]!, knownOf(record))
+  const bytes = bytesOf(one)
+  caller.account.add(bytes)
+  try {
+    refuseTooMuch(caller, step, bytes)
+    return await replyToHeld(caller, step, command, [one], bytes)
   } finally {
     caller.account.add(-bytes)
   }

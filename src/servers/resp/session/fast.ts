@@ -1,24 +1,28 @@
 /**
  * Fast path for GET, and for SET without conditions, which are nearly all traffic: no promise and no closure between
- * socket and node. All other commands are steps (keyed.ts).
+ * socket and node. All other commands are steps (keyed.ts). Those that read one key go the way of GET between the step
+ * and its reply.
  */
 import type { ReadDone, WriteDone } from '../../../coordinator/api.ts'
-import { KIND_VALUE, type StoredRecord } from '../../../core/codec.ts'
+import { KIND_VALUE, type PeekedRecord, type StoredRecord } from '../../../core/codec.ts'
 import type { RondoError } from '../../../core/errors.ts'
 import type { ConsistencyLevel } from '../../../core/consistency.ts'
 import { storedKey } from '../../../core/keys.ts'
 import { tokenOf } from '../../../core/token.ts'
 import type { LoadDone, ReadThrough } from '../../../loader/api.ts'
 import type { Client, Command } from '../model.ts'
-import { errorOf } from '../../../commands/errors.ts'
+import { errorOf, replyOf } from '../../../commands/errors.ts'
 import type { Output } from '../wire/output.ts'
-import { encodeReply, OK } from '../../../commands/reply.ts'
-import { WRONG_TYPE } from '../../../commands/step.ts'
+import { encodeReply, OK, type Reply } from '../../../commands/reply.ts'
+import { replyToRecord, shortReply } from '../../../commands/run/keyed.ts'
+import { countLookups, lookupsOf } from '../../../commands/run/lookups.ts'
+import { WRONG_TYPE, type Step } from '../../../commands/step.ts'
 import { ReplySlot } from '../connection/slot.ts'
 
 const FRAME_BYTES = 16
 const encodedNull = { 2: encodeReply(null, 2), 3: encodeReply(null, 3) }
 const encodedOk = encodeReply(OK, 2)
+const encodedBits = [encodeReply(0, 2), encodeReply(1, 2)] as const
 
 export function get(client: Client, args: readonly Buffer[], command: Command): void {
   const key = args[1]!
@@ -52,6 +56,17 @@ export function set(client: Client, command: Command, key: Buffer, value: Buffer
   // At `one` later commands of this connection go the same way, in order; at other levels they could overtake this one.
   if (writeLevel !== 'one') slot.claim([tokenOf(stored)])
   store.write(stored, value, expiresAtMs, slot, writeLevel)
+}
+
+/** @param step one read of one key (isOneRead) */
+export function readOne(client: Client, command: Command, step: Step): void {
+  const { store, readLevel } = client
+  const key = step.keys[0]!
+  const slot = new ReadSlot(client, command, step)
+  client.add(slot)
+  if (readLevel !== 'one') slot.claim([tokenOf(key)], command)
+  if (step.needs === 'value') store.read(key, slot, readLevel)
+  else store.peek(key, step.needs, slot, readLevel)
 }
 
 /** A slot that may claim its key until it is answered. */
@@ -136,6 +151,62 @@ class LoadingSlot extends GetSlot implements LoadDone {
   loaded(record: StoredRecord | null): void {
     if (record) this.found(record)
     else this.absent()
+  }
+}
+
+/** Of a step that is one read of one key. */
+class ReadSlot extends ClaimingSlot implements ReadDone<StoredRecord | PeekedRecord> {
+  private readonly command: Command
+  private readonly step: Step
+  private value: Buffer | null = null
+
+  constructor(owner: Client, command: Command, step: Step) {
+    super(owner, command)
+    this.command = command
+    this.step = step
+  }
+
+  override write(output: Output): void {
+    if (this.value) output.bulk(this.value)
+    else super.write(output)
+  }
+
+  isFollowed(): boolean {
+    return this.next !== null
+  }
+
+  read(stored: StoredRecord | PeekedRecord | null): void {
+    const { owner, step, command } = this
+    const record = owner.store.isLive(stored) ? stored : null
+    let reply: Reply | undefined
+    try {
+      reply = shortReply(owner, step, record)
+    } catch (error) {
+      reply = replyOf(error)
+    }
+    if (reply === undefined) {
+      this.answerWith(replyToRecord(owner, step, command.name, record).finally(() => this.release()))
+      return
+    }
+    if (step.lookedUp === undefined) owner.server.stats.lookedUpOne(this.index, record !== null)
+    else countLookups(owner, command.name, lookupsOf(step, [record]))
+    this.replied(reply)
+    this.release()
+  }
+
+  private replied(reply: Reply): void {
+    if (Buffer.isBuffer(reply)) {
+      this.value = reply
+      this.complete(reply.length + FRAME_BYTES)
+      return
+    }
+    if (reply === null) this.encoded = encodedNull[this.owner.protocol]
+    else if (reply === 0 || reply === 1) this.encoded = encodedBits[reply]
+    else {
+      this.answer(reply)
+      return
+    }
+    this.complete(FRAME_BYTES)
   }
 }
 

@@ -1,10 +1,18 @@
 /** Runs a command on keys for a connection: adds its reply slot, and claims its keys so that later commands wait. */
 import { MANY_ARGUMENTS } from '../../../commands/model.ts'
 import { RespError } from '../../../commands/reply.ts'
-import { runStep, readStep, runAlone, stepOf, type KeyedCommand } from '../../../commands/run/keyed.ts'
+import {
+  isOneRead,
+  runStep,
+  readStep,
+  runAlone,
+  stepOf,
+  type KeyedCommand,
+} from '../../../commands/run/keyed.ts'
 import { claimEverything, claimKeys } from '../connection/claims.ts'
 import { ReplySlot } from '../connection/slot.ts'
 import type { Client, Command } from '../model.ts'
+import { readOne } from './fast.ts'
 
 /** Its keys are not known yet: later commands wait, whatever theirs are. */
 function runByItself(client: Client, command: Command, args: readonly Buffer[], keyed: KeyedCommand): void {
@@ -31,6 +39,10 @@ export function runKeyed(
   }
   if (step.follow) {
     runByItself(client, command, args, keyed)
+    return
+  }
+  if (isOneRead(client, step)) {
+    readOne(client, command, step)
     return
   }
   const slot = new ReplySlot(client, command)
