@@ -48,6 +48,7 @@ export interface LinkWorld {
   readonly note: (what: string, detail?: () => string) => void
   /** A marker was written there. */
   readonly onMarked: (process: Process) => void
+  readonly losesMessages: () => boolean
 }
 
 interface Batch {

@@ -76,6 +76,8 @@ export class World {
   /** What was found to be wrong while it happened. */
   readonly violations: string[] = []
   readonly events: { kind: RondoEvent['kind'] }[] = []
+  /** Messages between coordinators do not arrive. */
+  losesMessages = false
   onKilled: (running: Running) => void = () => undefined
   onMarked: (server: Server) => void = () => undefined
   /** A coordinator works by an epoch that nobody worked by before. */
@@ -182,6 +184,7 @@ export class World {
         counters: this.counters,
         resolve: () => this.server(this.route[server.index]!),
         note: (what, detail) => this.note(`c${index} ${what}`, detail),
+        losesMessages: () => this.losesMessages,
         onMarked: (process) => {
           this.noteMarked(process.marker)
           this.onMarked(process.server)
