@@ -10,11 +10,19 @@ import { Operator } from './operator.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
 import type { World } from './world.ts'
 
+interface Dead {
+  readonly disk: Snapshot
+  readonly returns: boolean
+  readonly isLoss: boolean
+}
+
 export class Faults {
   /** Servers that lost data at any time, or may have. */
   readonly touched = new Set<number>()
   /** Servers that were to take the place of a member. */
   readonly replacements = new Set<Server>()
+  /** Servers that are gone, and what is on their disks. */
+  private readonly dead = new Map<Server, Dead>()
   /** Servers that are down, and come back with nothing. */
   private readonly blankWhenBack = new Set<Server>()
   private readonly world: World
@@ -43,6 +51,15 @@ export class Faults {
     this.healed = true
     this.operator.stop()
     for (const end of [...this.ending]) end()
+    const { topologies } = this.world
+    const { lost = [] } = topologies.newest.layout
+    for (const [server, { disk, returns, isLoss }] of this.dead) {
+      const id = topologies.memberIdOf(server)
+      if (isLoss && id !== null && lost.length === 0) this.world.fault(`${id} is gone, and was not removed`)
+      if (!returns && (id === null || lost.includes(id))) continue
+      this.world.note(`${server.id} is back`)
+      server.start(disk)
+    }
   }
 
   private plan(fault: Fault): void {
@@ -150,11 +167,23 @@ export class Faults {
         return
       case 'cancel':
         this.operator.cancel(fault.coordinator)
+        return
+      case 'die':
+        this.die(fault)
+        return
+      case 'remove': {
+        const servers = fault.servers.map((index) => world.servers[index]!)
+        this.operator.remove(
+          fault,
+          servers.filter((server) => this.dead.has(server)),
+        )
+      }
     }
   }
 
   private loses(fault: Fault): boolean {
     if (fault.kind === 'crash') return !(this.schedule.durable && fault.lostMs === 0)
+    if (fault.kind === 'die') return !fault.isLoss
     return fault.kind === 'wipe' || fault.kind === 'flush' || fault.kind === 'evict'
   }
 
@@ -175,6 +204,14 @@ export class Faults {
         (other.process?.isClean ?? false) ||
         !this.touched.has(other.index),
     )
+  }
+
+  private die({ server: index, noticed, returns, isLoss }: Extract<Fault, { kind: 'die' }>): void {
+    const server = this.world.servers[index]!
+    if (!server.process || this.world.route[index] !== index) return
+    this.touched.add(index)
+    this.dead.set(server, { disk: server.process.snapshot(), returns, isLoss })
+    this.world.killServer(server, noticed)
   }
 
   private restart(index: number, noticed: boolean, downMs: number, onDisk: () => Snapshot | null): void {

@@ -123,6 +123,29 @@ type Happening =
       readonly beside?: boolean
     }
   | { readonly kind: 'cancel'; at: number; coordinator: number }
+  /**
+   * A server is gone, and only comes back when all is healed, with its old data: as a member that was not removed, or as a
+   * former one, if it `returns`. @param isLoss although others may be gone, or lack data
+   */
+  | {
+      readonly kind: 'die'
+      at: number
+      server: number
+      noticed: boolean
+      isLoss: boolean
+      returns: boolean
+    }
+  /**
+   * Those of these servers that are gone are removed, whatever is lost with them if `acceptsLoss`; by naming the members that
+   * are left, where a majority is gone.
+   */
+  | {
+      readonly kind: 'remove'
+      at: number
+      coordinator: number
+      servers: readonly number[]
+      acceptsLoss: boolean
+    }
 
 export type FaultKind = Fault['kind']
 
