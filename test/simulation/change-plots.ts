@@ -452,6 +452,56 @@ const goneWithKeys: ChangePlot = (random) => {
   }
 }
 
+/**
+ * Sentinels promote a replica that lacks the last writes, and perhaps the former primary again at once. A coordinator sleeps, or
+ * does not reach one of the others: it may still count the former one, which runs on.
+ */
+export const failsOver: ChangePlot = (random) => {
+  const server = random.below(3)
+  const [reached, third] = random.chance(0.5)
+    ? [(server + 1) % 3, (server + 2) % 3]
+    : [(server + 2) % 3, (server + 1) % 3]
+  const at = 60 + random.below(100)
+  const coordinators = [0, 1]
+  const runsMs = random.pick([0, 30, 300, 1500, 1500, null])
+  const lostMs = random.pick([0, 5, 30, 100])
+  const faults: Fault[] = [{ kind: 'failover', at, server, lostMs, runsMs }]
+  const isBack = random.chance(0.4)
+  const backAt = at + random.pick([3, 10, 30, 100, 1500]) + (runsMs ?? 1000)
+  if (isBack) faults.push({ kind: 'failover', at: backAt, server, lostMs: random.below(40), runsMs: 0 })
+  const sleeper = random.below(2)
+  const wakes = at + random.pick([30, 150, 500, 1400])
+  if (random.chance(0.6)) {
+    faults.push({ kind: 'stall', at: at - random.below(10), forMs: wakes - at + 10, coordinator: sleeper })
+    if (random.chance(0.6)) faults.push(cut(sleeper, third, wakes - 5, 100 + random.below(200)))
+    if (random.chance(0.4))
+      faults.push(cut(1 - sleeper, reached, wakes, 30 + random.below(80), { direction: 'both' }))
+  } else if (random.chance(0.5)) {
+    faults.push(cut(random.below(2), random.pick([reached, third]), at - 20, 100 + random.below(600)))
+  }
+  if (random.chance(0.2)) {
+    faults.push({ kind: 'failover', at: backAt + 1500, server: third, lostMs: random.below(40), runsMs: 200 })
+  }
+  return {
+    ...{ servers: 3, spares: 1, replicas: 3, coordinators: 2 },
+    operations: bursts(random, [
+      { from: 0, within: at, count: 8, coordinators, kinds: MIX },
+      { from: at - 20, within: 80, count: 12, coordinators, kinds: ['write', 'incr', 'read'] },
+      {
+        from: wakes - 15,
+        within: 30,
+        count: 6,
+        coordinators: [sleeper],
+        kinds: ['write', 'write', 'incr', 'read'],
+      },
+      { from: wakes, within: 120, count: 12, coordinators: [1 - sleeper], kinds: ['read', 'read', 'incr'] },
+      { from: at, within: 2000, count: 16, coordinators, kinds: MIX },
+    ]),
+    faults,
+    healAt: 4000,
+  }
+}
+
 export const REMOVAL_PLOTS: readonly ChangePlot[] = [diesAndIsRemoved, diesAndIsRemoved, goneWithKeys]
 
 export const CHANGE_PLOTS: readonly ChangePlot[] = [

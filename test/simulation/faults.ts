@@ -76,12 +76,18 @@ export class Faults {
     const { scheduler } = this.world
     // What is on disk at a crash is what was there a while before.
     let onDisk: Snapshot | null = null
-    if (fault.kind === 'crash') {
+    if (fault.kind === 'crash' || fault.kind === 'failover') {
       scheduler.at(Math.max(this.fromMs, at - fault.lostMs), () => {
-        onDisk = this.world.servers[fault.server]!.process?.snapshot() ?? null
+        onDisk = this.serverNow(fault).process?.snapshot() ?? null
       })
     }
     scheduler.at(at, () => this.strike(fault, onDisk))
+  }
+
+  /** Whose data is concerned. */
+  private serverNow(fault: Extract<Fault, { kind: 'crash' | 'failover' }>): Server {
+    const server = this.world.servers[fault.server]!
+    return fault.kind === 'failover' ? this.world.sentinels.primaryOf(server.id) : server
   }
 
   private strike(fault: Fault, onDisk: Snapshot | null): void {
@@ -171,6 +177,9 @@ export class Faults {
       case 'die':
         this.die(fault)
         return
+      case 'failover':
+        this.failOver(fault, onDisk)
+        return
       case 'remove': {
         const servers = fault.servers.map((index) => world.servers[index]!)
         this.operator.remove(
@@ -204,6 +213,28 @@ export class Faults {
         (other.process?.isClean ?? false) ||
         !this.touched.has(other.index),
     )
+  }
+
+  private failOver(fault: Extract<Fault, { kind: 'failover' }>, held: Snapshot | null): void {
+    const { sentinels, servers } = this.world
+    const { id } = servers[fault.server]!
+    const [former, next] = [sentinels.primaryOf(id), sentinels.otherOf(id)]
+    if (!held || !former.process || (next.process && !next.process.isReplica)) return
+    const isAlone = servers.every(({ index }) => {
+      const isOther = index !== former.index && index !== next.index
+      return !isOther || !this.touched.has(index) || (servers[index]!.process?.isClean ?? true)
+    })
+    if (!isAlone) return
+    for (const { index } of [former, next]) this.touched.add(index)
+    this.replacements.add(next)
+    sentinels.promote(id, held)
+    if (fault.runsMs === null) {
+      this.world.killServer(former, true)
+      this.lasting(1000, () => {
+        former.start(null)
+        former.process!.isReplica = sentinels.primaryOf(id) !== former
+      })
+    } else this.lasting(fault.runsMs, () => sentinels.demote(former))
   }
 
   private die({ server: index, noticed, returns, isLoss }: Extract<Fault, { kind: 'die' }>): void {

@@ -1,6 +1,6 @@
 /** Schedules from seeds: which operations, in bursts, and which faults, by chance or by a plot (plots.ts). */
 import { seeded, type Random } from '../support/random.ts'
-import { CHANGE_PLOTS, REMOVAL_PLOTS, replacedAsleep, type ChangePlot } from './change-plots.ts'
+import { CHANGE_PLOTS, failsOver, REMOVAL_PLOTS, replacedAsleep, type ChangePlot } from './change-plots.ts'
 import { BOARD, FIRST_IN_PARTS, HASH, isOnCollection, LIST, type CollectionKind } from './collections.ts'
 import { typedOperations, WORKLOADS } from './typed.ts'
 import { CROWDED, EXPIRING, PLOTS, WEAK, type Plot, type Size } from './plots.ts'
@@ -22,6 +22,8 @@ export interface ProfileOptions {
   readonly changes?: boolean
   /** Members die, and are removed. */
   readonly removals?: boolean
+  /** Sentinels make other servers the primaries of members. */
+  readonly failovers?: boolean
   /** All keys are deleted, some times. */
   readonly flushes?: boolean
   /** Values have a tag, which is invalidated. */
@@ -44,6 +46,7 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
   if (hasTypes && !options.beyond && !options.flushes && !options.tags)
     return typed({ ...byChance(seed, options) })
   if (options.removals) return seed % 4 === 0 ? removing(seed) : plotted(seed, REMOVAL_PLOTS)
+  if (options.failovers) return { ...plotted(seed, [failsOver]), areWatched: true }
   if (options.parts) return inParts(byChance(seed, options))
   if (options.tags) return tagged(byChance(seed, options))
   if (options.flushes) return flushed(byChance(seed, options))
@@ -453,7 +456,7 @@ function inParts(schedule: Schedule): Schedule {
   return { ...schedule, operations: made, isInParts: true }
 }
 
-type ByChance = Exclude<FaultKind, 'change' | 'cancel' | 'replace' | 'move' | 'die' | 'remove'>
+type ByChance = Exclude<FaultKind, 'change' | 'cancel' | 'replace' | 'move' | 'die' | 'remove' | 'failover'>
 
 const HARMLESS: readonly ByChance[] = [
   'cut', 'cut', 'cut', 'reset', 'reset', 'reset', 'slow', 'pause', 'pause', 'swap', 'refuse', 'refuse', 'clock', 'wall', 'stall', 'kill', 'kill',

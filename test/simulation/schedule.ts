@@ -136,6 +136,11 @@ type Happening =
       returns: boolean
     }
   /**
+   * Sentinels make the replica of a member its primary, with what the former one held a while ago. @param runsMs the former one
+   * hears of it after this; null = it has died
+   */
+  | { readonly kind: 'failover'; at: number; server: number; lostMs: number; runsMs: number | null }
+  /**
    * Those of these servers that are gone are removed, whatever is lost with them if `acceptsLoss`; by naming the members that
    * are left, where a majority is gone.
    */
@@ -167,6 +172,8 @@ export interface Schedule {
   readonly beyond: boolean
   /** Collections of two entries are stored in parts, and what nobody needs of them is removed by rounds of anti-entropy. */
   readonly isInParts?: boolean
+  /** The founding members are watched by Sentinels. */
+  readonly areWatched?: boolean
 }
 
 /** At the address of another server: a Redis of another cluster. */
