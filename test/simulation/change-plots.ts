@@ -362,6 +362,148 @@ export const replacedAsleep: ChangePlot = (random) => {
   }
 }
 
+/** A member dies, and is removed; another server may join later. Of three members two are left, which both have to agree. */
+const diesAndIsRemoved: ChangePlot = (random) => {
+  const servers = random.pick([3, 3, 4, 5])
+  const dies = random.below(servers)
+  const at = 20 + random.below(60)
+  const asked = at + random.pick([5, 60, 400])
+  const coordinators = [0, 1]
+  const faults: Fault[] = [
+    {
+      kind: 'die',
+      at,
+      server: dies,
+      noticed: random.chance(0.7),
+      isLoss: false,
+      returns: random.chance(0.5),
+    },
+    { kind: 'remove', at: asked, coordinator: random.below(2), servers: [dies], acceptsLoss: false },
+  ]
+  if (random.chance(0.4)) {
+    faults.push({ kind: 'stall', at: at - 3, forMs: 1200 + random.below(2500), coordinator: random.below(2) })
+  }
+  // Who writes reaches too few of those that are left.
+  const kept = [0, 1, 2, 3, 4].slice(0, servers).filter((server) => server !== dies)
+  for (const epoch of random.pick([[BOTH], [SWITCHED], [BOTH, SWITCHED], []])) {
+    faults.push(cut(random.below(2), random.pick(kept), random.below(900), 50 + random.below(400), { epoch }))
+  }
+  if (random.chance(0.5)) {
+    const join = { kind: 'change', coordinator: 0, join: 1, leave: 0, replicas: null, pick: 0 } as const
+    faults.push({ ...join, at: random.below(300), ...(random.chance(0.7) && { epoch: ENDED }) })
+  }
+  if (random.chance(0.3)) {
+    faults.push({ kind: 'kill', at: at + random.below(2500), forMs: 10 + random.below(500), coordinator: 1 })
+  }
+  return {
+    ...{ servers, spares: 1, replicas: 3, coordinators: 2 },
+    operations: bursts(random, [
+      { from: 0, within: at, count: 8, coordinators, kinds: MIX },
+      { from: at, within: 200, count: 8, coordinators, kinds: MIX },
+      { epoch: BOTH, from: 0, within: 1500, count: 16, coordinators, kinds: MIX },
+      { epoch: SWITCHED, from: 0, within: 100, count: 8, coordinators, kinds: MIX },
+      { epoch: ENDED, from: 0, within: 200, count: 8, coordinators, kinds: MIX },
+    ]),
+    faults,
+    healAt: 4500,
+  }
+}
+
+const MANY_KEYS = ['q1', 'q2', 'q3', 'q4', 'q5', 'q6']
+
+/** With two of five members, or three, most copies of some keys are gone, and somebody accepts that. */
+const goneWithKeys: ChangePlot = (random) => {
+  const isMajority = random.chance(0.5)
+  const servers = isMajority ? random.pick([3, 5]) : 5
+  const first = random.below(servers)
+  const count = isMajority ? (servers + 1) / 2 : 2
+  const dead = Array.from({ length: count }, (_, i) => (first + i * (random.chance(0.5) ? 1 : 2)) % servers)
+  const at = 40 + random.below(60)
+  const asked = at + random.pick([10, 100, 700])
+  const coordinators = [0, 1]
+  const faults: Fault[] = [...new Set(dead)].map((server) => {
+    const dies = { kind: 'die', isLoss: true, noticed: random.chance(0.7) } as const
+    return { ...dies, at: at + random.below(20), server, returns: random.chance(0.5) }
+  })
+  faults.push({ kind: 'remove', at: asked, coordinator: random.below(2), servers: dead, acceptsLoss: true })
+  if (random.chance(0.3)) {
+    faults.push({ kind: 'stall', at: at - 3, forMs: 1200 + random.below(2000), coordinator: random.below(2) })
+  }
+  if (random.chance(0.3)) {
+    faults.push({ kind: 'kill', at: at + random.below(3500), forMs: 10 + random.below(500), coordinator: 1 })
+  }
+  const kinds = ['write', 'write', 'read', 'read', 'read'] as const
+  const of = (key: string, burst: Pick<Burst, 'from' | 'within' | 'count'>) => {
+    return { ...burst, coordinators, kinds, key }
+  }
+  return {
+    ...{ servers, spares: 1, replicas: 3, coordinators: 2 },
+    operations: bursts(
+      random,
+      MANY_KEYS.flatMap((key) => [
+        of(key, { from: 0, within: at, count: 3 }),
+        of(key, { from: at, within: 400, count: 2 }),
+        of(key, { from: asked + 300, within: 2500, count: 6 }),
+        of(key, { from: asked + 2500, within: 1500, count: 4 }),
+      ]),
+    ),
+    faults,
+    healAt: 5500,
+  }
+}
+
+/**
+ * Sentinels promote a replica that lacks the last writes, and perhaps the former primary again at once. A coordinator sleeps, or
+ * does not reach one of the others: it may still count the former one, which runs on.
+ */
+export const failsOver: ChangePlot = (random) => {
+  const server = random.below(3)
+  const [reached, third] = random.chance(0.5)
+    ? [(server + 1) % 3, (server + 2) % 3]
+    : [(server + 2) % 3, (server + 1) % 3]
+  const at = 60 + random.below(100)
+  const coordinators = [0, 1]
+  const runsMs = random.pick([0, 30, 300, 1500, 1500, null])
+  const lostMs = random.pick([0, 5, 30, 100])
+  const faults: Fault[] = [{ kind: 'failover', at, server, lostMs, runsMs }]
+  const isBack = random.chance(0.4)
+  const backAt = at + random.pick([3, 10, 30, 100, 1500]) + (runsMs ?? 1000)
+  if (isBack) faults.push({ kind: 'failover', at: backAt, server, lostMs: random.below(40), runsMs: 0 })
+  const sleeper = random.below(2)
+  const wakes = at + random.pick([30, 150, 500, 1400])
+  if (random.chance(0.6)) {
+    faults.push({ kind: 'stall', at: at - random.below(10), forMs: wakes - at + 10, coordinator: sleeper })
+    if (random.chance(0.6)) faults.push(cut(sleeper, third, wakes - 5, 100 + random.below(200)))
+    if (random.chance(0.4))
+      faults.push(cut(1 - sleeper, reached, wakes, 30 + random.below(80), { direction: 'both' }))
+  } else if (random.chance(0.5)) {
+    faults.push(cut(random.below(2), random.pick([reached, third]), at - 20, 100 + random.below(600)))
+  }
+  if (random.chance(0.2)) {
+    faults.push({ kind: 'failover', at: backAt + 1500, server: third, lostMs: random.below(40), runsMs: 200 })
+  }
+  return {
+    ...{ servers: 3, spares: 1, replicas: 3, coordinators: 2 },
+    operations: bursts(random, [
+      { from: 0, within: at, count: 8, coordinators, kinds: MIX },
+      { from: at - 20, within: 80, count: 12, coordinators, kinds: ['write', 'incr', 'read'] },
+      {
+        from: wakes - 15,
+        within: 30,
+        count: 6,
+        coordinators: [sleeper],
+        kinds: ['write', 'write', 'incr', 'read'],
+      },
+      { from: wakes, within: 120, count: 12, coordinators: [1 - sleeper], kinds: ['read', 'read', 'incr'] },
+      { from: at, within: 2000, count: 16, coordinators, kinds: MIX },
+    ]),
+    faults,
+    healAt: 4000,
+  }
+}
+
+export const REMOVAL_PLOTS: readonly ChangePlot[] = [diesAndIsRemoved, diesAndIsRemoved, goneWithKeys]
+
 export const CHANGE_PLOTS: readonly ChangePlot[] = [
   asleep,
   asleep,

@@ -196,7 +196,7 @@ export class Checks implements Watch {
     if (!mustHold || !process.isClean || done.expires) return
     for (const key of keysOf(done.operation)) {
       const wasHome = (at: number) => this.world.topologies.homesOf(key, at).all.includes(process.server)
-      if (!wasHome(epoch) || !wasHome(cleanEpoch)) continue
+      if (!wasHome(epoch) || !wasHome(cleanEpoch) || this.isGivenUp(done, key)) continue
       const record = process.record(Buffer.from(key))
       if (record && compareVersions(record.version, done.version!) >= 0) continue
       this.world.fault(`${process.server.id} was declared clean without what ${nameOf(done)} had confirmed`)
@@ -261,7 +261,7 @@ export class Checks implements Watch {
   }
 
   private checkKeyHeld(done: Done, name: string): void {
-    if (this.isFlushed(done)) return
+    if (this.isFlushed(done) || this.isGivenUp(done, name)) return
     const { topologies, servers } = this.world
     const { level } = done.operation
     const isPossible = (server: Server) => this.mayHold(done, server, Buffer.from(name))
@@ -299,9 +299,12 @@ export class Checks implements Watch {
   private stepTaken(topology: Topology): void {
     const { epoch } = topology
     if (this.schedule.beyond) return
+    this.noteGivenUp(topology)
+    this.checkKept(topology)
     this.checkBroughtAtOne(topology)
     const { topologies } = this.world
     for (const [name, done] of this.newestConfirmed) {
+      if (this.isGivenUp(done, name)) continue
       const { voters } = topologies.homesOf(name)
       const isPossible = (server: Server) =>
         this.faults.touched.has(server.index) || this.mayHold(done, server, Buffer.from(name))
@@ -311,7 +314,8 @@ export class Checks implements Watch {
         `epoch ${epoch} begins: of ${voters.map(({ id }) => id).join(' ')} only ${holding.join(' ') || 'none'} hold what ${nameOf(done)} had confirmed`,
       )
     }
-    for (const name of epoch < 3 ? [] : this.names) {
+    // A new generation does not go by what the members that are given up have heard of.
+    for (const name of epoch < 3 || topologies.phaseOf(epoch - 1) === null ? [] : this.names) {
       const [before, last] = [topologies.homesOf(name, epoch - 2), topologies.homesOf(name, epoch - 1)]
       if (last.others !== null && areSame(last.voters, last.others)) continue
       const hasHeard = ({ process, index }: Server) =>
@@ -320,6 +324,47 @@ export class Checks implements Watch {
       const deaf = before.voters.filter((server) => !hasHeard(server)).map(({ id }) => id)
       this.world.fault(`epoch ${epoch} begins: ${deaf.join(' ')} have not heard of epoch ${epoch - 1}`)
     }
+  }
+
+  /** Keys of which most home replicas are gone for good, and since when what is written to them counts again. */
+  private readonly givenUpAt = new Map<string, number>()
+
+  /** By key, of what those home replicas hold that are left. */
+  private readonly keptWithKeysGone = new Map<string, Buffer>()
+
+  /** What a home replica that is left holds of such a key is not given up. */
+  private checkKept({ phase, epoch }: Topology): void {
+    for (const [name, version] of phase === 'both' ? [] : this.keptWithKeysGone) {
+      const { voters } = this.world.topologies.homesOf(name)
+      const holds = ({ process }: Server) => {
+        const record = process?.record(Buffer.from(name))
+        return record ? compareVersions(record.version, version) >= 0 : false
+      }
+      if (isHeldBy({ voters, others: null }, holds)) continue
+      this.world.fault(`epoch ${epoch} begins: what was left of ${name} is gone as well`)
+    }
+  }
+
+  private noteGivenUp({ epoch, layout: { members, lost = [] }, phase }: Topology): void {
+    if (phase !== 'both' || lost.length === 0) return
+    const { topologies, scheduler, counters } = this.world
+    const gone = members.filter(({ id }) => lost.includes(id)).map((member) => this.world.serverOf(member))
+    let isAny = false
+    for (const name of this.names) {
+      const { voters } = topologies.homesOf(name, epoch - 1)
+      if (isHeldBy({ voters, others: null }, (server) => !gone.includes(server))) continue
+      this.givenUpAt.set(name, scheduler.nowMs)
+      isAny = true
+      const kept = voters.flatMap((server) => server.process?.record(Buffer.from(name)) ?? [])
+      const [newest] = kept.sort((a, b) => compareVersions(b.version, a.version))
+      if (newest) this.keptWithKeysGone.set(name, Buffer.from(newest.version))
+    }
+    counters.count(isAny ? 'keys are given up' : 'no key is given up with the members')
+  }
+
+  /** It was acknowledged by nodes that were given up since, or may have been. */
+  private isGivenUp({ startMs }: Done, name: string): boolean {
+    return startMs <= (this.givenUpAt.get(name) ?? -1)
   }
 
   /**
@@ -401,7 +446,12 @@ export class Checks implements Watch {
       const verdict = checkLinearizable(
         ofKey
           .filter((done) => done.outcome !== 'none')
-          .map((done) => ({ ...entryOf(done, key), mayBeGone: isOvertaken(done, ofKey) })),
+          .map((done) => ({ ...entryOf(done, key), mayBeGone: isOvertaken(done, ofKey) }))
+          // Of what was done before it was given up all that is known is what may have been tried.
+          .map((entry) => {
+            const isGone = entry.startMs <= (this.givenUpAt.get(key) ?? -1)
+            return isGone ? { ...entry, known: false, end: Infinity, endMs: Infinity } : entry
+          }),
         CLOCK_ERROR_MS,
       )
       if (verdict === 'undecided') this.undecided++

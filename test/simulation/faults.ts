@@ -10,11 +10,19 @@ import { Operator } from './operator.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
 import type { World } from './world.ts'
 
+interface Dead {
+  readonly disk: Snapshot
+  readonly returns: boolean
+  readonly isLoss: boolean
+}
+
 export class Faults {
   /** Servers that lost data at any time, or may have. */
   readonly touched = new Set<number>()
   /** Servers that were to take the place of a member. */
   readonly replacements = new Set<Server>()
+  /** Servers that are gone, and what is on their disks. */
+  private readonly dead = new Map<Server, Dead>()
   /** Servers that are down, and come back with nothing. */
   private readonly blankWhenBack = new Set<Server>()
   private readonly world: World
@@ -43,6 +51,15 @@ export class Faults {
     this.healed = true
     this.operator.stop()
     for (const end of [...this.ending]) end()
+    const { topologies } = this.world
+    const { lost = [] } = topologies.newest.layout
+    for (const [server, { disk, returns, isLoss }] of this.dead) {
+      const id = topologies.memberIdOf(server)
+      if (isLoss && id !== null && lost.length === 0) this.world.fault(`${id} is gone, and was not removed`)
+      if (!returns && (id === null || lost.includes(id))) continue
+      this.world.note(`${server.id} is back`)
+      server.start(disk)
+    }
   }
 
   private plan(fault: Fault): void {
@@ -59,12 +76,18 @@ export class Faults {
     const { scheduler } = this.world
     // What is on disk at a crash is what was there a while before.
     let onDisk: Snapshot | null = null
-    if (fault.kind === 'crash') {
+    if (fault.kind === 'crash' || fault.kind === 'failover') {
       scheduler.at(Math.max(this.fromMs, at - fault.lostMs), () => {
-        onDisk = this.world.servers[fault.server]!.process?.snapshot() ?? null
+        onDisk = this.serverNow(fault).process?.snapshot() ?? null
       })
     }
     scheduler.at(at, () => this.strike(fault, onDisk))
+  }
+
+  /** Whose data is concerned. */
+  private serverNow(fault: Extract<Fault, { kind: 'crash' | 'failover' }>): Server {
+    const server = this.world.servers[fault.server]!
+    return fault.kind === 'failover' ? this.world.sentinels.primaryOf(server.id) : server
   }
 
   private strike(fault: Fault, onDisk: Snapshot | null): void {
@@ -150,11 +173,26 @@ export class Faults {
         return
       case 'cancel':
         this.operator.cancel(fault.coordinator)
+        return
+      case 'die':
+        this.die(fault)
+        return
+      case 'failover':
+        this.failOver(fault, onDisk)
+        return
+      case 'remove': {
+        const servers = fault.servers.map((index) => world.servers[index]!)
+        this.operator.remove(
+          fault,
+          servers.filter((server) => this.dead.has(server)),
+        )
+      }
     }
   }
 
   private loses(fault: Fault): boolean {
     if (fault.kind === 'crash') return !(this.schedule.durable && fault.lostMs === 0)
+    if (fault.kind === 'die') return !fault.isLoss
     return fault.kind === 'wipe' || fault.kind === 'flush' || fault.kind === 'evict'
   }
 
@@ -175,6 +213,36 @@ export class Faults {
         (other.process?.isClean ?? false) ||
         !this.touched.has(other.index),
     )
+  }
+
+  private failOver(fault: Extract<Fault, { kind: 'failover' }>, held: Snapshot | null): void {
+    const { sentinels, servers } = this.world
+    const { id } = servers[fault.server]!
+    const [former, next] = [sentinels.primaryOf(id), sentinels.otherOf(id)]
+    if (!held || !former.process || (next.process && !next.process.isReplica)) return
+    const isAlone = servers.every(({ index }) => {
+      const isOther = index !== former.index && index !== next.index
+      return !isOther || !this.touched.has(index) || (servers[index]!.process?.isClean ?? true)
+    })
+    if (!isAlone) return
+    for (const { index } of [former, next]) this.touched.add(index)
+    this.replacements.add(next)
+    sentinels.promote(id, held)
+    if (fault.runsMs === null) {
+      this.world.killServer(former, true)
+      this.lasting(1000, () => {
+        former.start(null)
+        former.process!.isReplica = sentinels.primaryOf(id) !== former
+      })
+    } else this.lasting(fault.runsMs, () => sentinels.demote(former))
+  }
+
+  private die({ server: index, noticed, returns, isLoss }: Extract<Fault, { kind: 'die' }>): void {
+    const server = this.world.servers[index]!
+    if (!server.process || this.world.route[index] !== index) return
+    this.touched.add(index)
+    this.dead.set(server, { disk: server.process.snapshot(), returns, isLoss })
+    this.world.killServer(server, noticed)
   }
 
   private restart(index: number, noticed: boolean, downMs: number, onDisk: () => Snapshot | null): void {

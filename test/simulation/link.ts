@@ -48,6 +48,7 @@ export interface LinkWorld {
   readonly note: (what: string, detail?: () => string) => void
   /** A marker was written there. */
   readonly onMarked: (process: Process) => void
+  readonly losesMessages: () => boolean
 }
 
 interface Batch {
@@ -281,7 +282,7 @@ export class SimLink {
   }
 
   open(fence: Fence): Promise<void> {
-    if (this.wire && this.ready && this.fence?.runId === fence.runId) {
+    if (this.wire && this.ready && this.fence?.runId === fence.runId && this.fence.replid === fence.replid) {
       this.flush()
       this.fence = fence
       return Promise.resolve()
@@ -308,10 +309,13 @@ export class SimLink {
       }
       wire.send((process) => {
         const { markerBytes } = process
-        const ours = process.runId === fence.runId && markerBytes?.equals(fence.marker)
+        const isPrimary =
+          fence.replid === undefined || (!process.isReplica && process.replid === fence.replid)
+        const isSame = isPrimary && process.runId === fence.runId
+        const ours = isSame && markerBytes?.equals(fence.marker)
         wire.reply(() => {
           host.clearTimeout(overdue)
-          const found = process.runId === fence.runId && markerBytes ? markerBytes : null
+          const found = isSame && markerBytes ? markerBytes : null
           if (!ours && !this.follows(found)) {
             this.world.counters.count('handshakes under a foreign marker')
             this.destroy(FOREIGN_MARKER, false)

@@ -1,6 +1,6 @@
 /** Schedules from seeds: which operations, in bursts, and which faults, by chance or by a plot (plots.ts). */
 import { seeded, type Random } from '../support/random.ts'
-import { CHANGE_PLOTS, replacedAsleep, type ChangePlot } from './change-plots.ts'
+import { CHANGE_PLOTS, failsOver, REMOVAL_PLOTS, replacedAsleep, type ChangePlot } from './change-plots.ts'
 import { BOARD, FIRST_IN_PARTS, HASH, isOnCollection, LIST, type CollectionKind } from './collections.ts'
 import { typedOperations, WORKLOADS } from './typed.ts'
 import { CROWDED, EXPIRING, PLOTS, WEAK, type Plot, type Size } from './plots.ts'
@@ -20,6 +20,10 @@ export interface ProfileOptions {
   readonly operations?: number
   /** Members join and leave. */
   readonly changes?: boolean
+  /** Members die, and are removed. */
+  readonly removals?: boolean
+  /** Sentinels make other servers the primaries of members. */
+  readonly failovers?: boolean
   /** All keys are deleted, some times. */
   readonly flushes?: boolean
   /** Values have a tag, which is invalidated. */
@@ -41,6 +45,8 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
   const hasTypes = options.types === 'all' || (options.types === 'some' && seed % 4 === 3)
   if (hasTypes && !options.beyond && !options.flushes && !options.tags)
     return typed({ ...byChance(seed, options) })
+  if (options.removals) return seed % 4 === 0 ? removing(seed) : plotted(seed, REMOVAL_PLOTS)
+  if (options.failovers) return { ...plotted(seed, [failsOver]), areWatched: true }
   if (options.parts) return inParts(byChance(seed, options))
   if (options.tags) return tagged(byChance(seed, options))
   if (options.flushes) return flushed(byChance(seed, options))
@@ -278,6 +284,26 @@ function sleepsThroughIt(random: Random, coordinators: number): Fault[] {
   ]
 }
 
+/** Whatever else happens, one member or two die, one after the other, and are removed. */
+function removing(seed: number): Schedule {
+  const schedule = byChance(seed, { changes: true })
+  const random = seeded(seed * 2 + 2_350_000_001)
+  for (let i = 0; i < 3; i++) random.next()
+  const { servers, coordinators, healAt } = schedule
+  const deaths = Array.from({ length: 1 + random.below(2) }, (): Fault[] => {
+    const at = Math.floor(random.next() * 0.7 * healAt)
+    const server = random.below(servers)
+    const noticed = random.chance(0.7)
+    const asked = { at: at + random.below(1500), coordinator: random.below(coordinators) }
+    return [
+      { kind: 'die', at, server, noticed, isLoss: false, returns: random.chance(0.5) },
+      { kind: 'remove', ...asked, servers: [server], acceptsLoss: false },
+    ]
+  }).flat()
+  const faults = [...schedule.faults, ...deaths].sort((a, b) => a.at - b.at)
+  return { ...schedule, spares: Math.max(2, schedule.spares ?? 0), faults }
+}
+
 /** How many join, how many leave, whether N changes. */
 const CHANGES: readonly (readonly [number, number, boolean])[] = [
   [1, 0, false], [1, 0, false], [1, 0, false], [0, 1, false], [0, 1, false], [1, 1, false], [1, 1, false], [2, 0, false], [0, 2, false], [2, 2, false], [0, 0, true], [0, 0, true], [1, 0, true],
@@ -430,7 +456,7 @@ function inParts(schedule: Schedule): Schedule {
   return { ...schedule, operations: made, isInParts: true }
 }
 
-type ByChance = Exclude<FaultKind, 'change' | 'cancel' | 'replace' | 'move'>
+type ByChance = Exclude<FaultKind, 'change' | 'cancel' | 'replace' | 'move' | 'die' | 'remove' | 'failover'>
 
 const HARMLESS: readonly ByChance[] = [
   'cut', 'cut', 'cut', 'reset', 'reset', 'reset', 'slow', 'pause', 'pause', 'swap', 'refuse', 'refuse', 'clock', 'wall', 'stall', 'kill', 'kill',

@@ -16,6 +16,8 @@ export interface MessengerWorld {
   readonly path: Path
   readonly resolve: () => Server
   readonly silentMs: number
+  /** What others publish does not arrive now. */
+  readonly losesMessages: () => boolean
 }
 
 /** A call that waits for its answer. */
@@ -51,7 +53,9 @@ export class SimMessenger implements Messenger {
     this.wire.send((process) => {
       const messenger = process.engine.messenger({
         opened: () => this.wire.reply(() => this.open()),
-        message: (topic, bytes) => this.wire.reply(() => this.hear(topic, bytes)),
+        message: (topic, bytes) => {
+          if (!world.losesMessages()) this.wire.reply(() => this.hear(topic, bytes))
+        },
         ended: () => undefined,
       })
       this.remote = { messenger, process }

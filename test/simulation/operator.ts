@@ -4,14 +4,18 @@
  */
 import type { ChangeRequest } from '../../src/cluster/changes.ts'
 import { RondoError } from '../../src/core/errors.ts'
-import { membersOf } from '../../src/core/topology.ts'
+import { membersOf, type Topology } from '../../src/core/topology.ts'
 import type { Fault } from './schedule.ts'
 import type { Server } from './server.ts'
 import type { Running, World } from './world.ts'
 
 export type ChangeStep = Extract<Fault, { kind: 'change' }>
 export type ReplaceStep = Extract<Fault, { kind: 'replace' }>
+export type RemoveStep = Extract<Fault, { kind: 'remove' }>
 export type MoveStep = Extract<Fault, { kind: 'move' }>
+
+/** Until all coordinators that live have noticed that members are gone. */
+const MOST_TRIES_TO_REMOVE = 16
 
 type Asked = Pick<ChangeRequest, 'join' | 'leave' | 'replicas' | 'weights'>
 
@@ -99,6 +103,37 @@ export class Operator {
     const id = topologies.memberIdOf(server)!
     const request = () => running.cluster.changes.move(id, url)
     this.ask(running, 'move', request, () => undefined)
+  }
+
+  /** @param dead members that are gone */
+  remove(step: RemoveStep, dead: readonly Server[], tries = MOST_TRIES_TO_REMOVE): void {
+    const { world } = this
+    const { topologies } = world
+    const gone = dead.filter((server) => topologies.isMember(server))
+    if (this.stopped || gone.length === 0) return
+    const running = world.coordinators[(step.coordinator + tries) % world.coordinators.length]!
+    const again = () => {
+      if (tries > 1) world.scheduler.after(AGAIN_MS, () => this.remove(step, dead, tries - 1))
+    }
+    const { phase, layout } = topologies.newest
+    const isMajority = 2 * gone.length < layout.members.length
+    if (!running.host.alive || this.underWay > 0 || (phase !== 'stable' && isMajority)) {
+      again()
+      return
+    }
+    const { changes } = running.cluster
+    // What nobody has accepted is refused, as long as anything would be lost.
+    const isAccepted = step.acceptsLoss && tries % 2 === 1
+    const ids = gone.map((server) => topologies.memberIdOf(server)!)
+    const left = layout.members.map(({ id }) => id).filter((id) => !ids.includes(id))
+    const begun = ({ epoch, layout: { lost = [] } }: Topology) => {
+      if (lost.length > 0 && !isAccepted) world.fault(`${lost.join(' ')} given up, which nobody has accepted`)
+      world.note(`in epoch ${epoch} without ${lost.join(' ')}`)
+    }
+    const request = () =>
+      isMajority ? changes.request({ leave: ids, acceptLoss: isAccepted }) : changes.recover(left, isAccepted)
+    const what = isMajority ? `remove ${ids.length}` : 'recover'
+    this.ask(running, what, () => request().then(begun), again)
   }
 
   cancel(coordinator: number): void {

@@ -15,6 +15,8 @@ Runs simulated clusters with random faults on a virtual clock, and checks every 
   --seed 7        one run, printed; with --trace all of its events
   --beyond        more replicas than a quorum can spare may lose data: looks for crashes and stuck requests only
   --changes       members join and leave
+  --removals      members die, and are removed
+  --failovers     Sentinels make other servers the primaries of members
   --flushes       all keys are deleted, some times
   --parts         collections are stored in parts
   --tags          values have a tag, which is invalidated
@@ -33,6 +35,8 @@ const values = optionsOf(USAGE, {
   trace: { type: 'boolean', default: false },
   beyond: { type: 'boolean', default: false },
   changes: { type: 'boolean', default: false },
+  removals: { type: 'boolean', default: false },
+  failovers: { type: 'boolean', default: false },
   flushes: { type: 'boolean', default: false },
   parts: { type: 'boolean', default: false },
   tags: { type: 'boolean', default: false },
@@ -47,9 +51,22 @@ const values = optionsOf(USAGE, {
 
 const ignored = new Set(values.ignore.split(',').filter(Boolean).map(Number))
 const MOST_TOLD = 25
-const { beyond, changes, flushes, tags, parts } = values
-const types = values.types ? 'all' : values.plain || changes || parts ? undefined : 'some'
-const profile = { beyond, changes, flushes, tags, parts, ...(types && ({ types } as const)) }
+const { beyond, changes, removals, failovers, flushes, tags, parts } = values
+const types = values.types
+  ? 'all'
+  : values.plain || changes || removals || failovers || parts
+    ? undefined
+    : 'some'
+const profile = {
+  beyond,
+  changes,
+  removals,
+  failovers,
+  flushes,
+  tags,
+  parts,
+  ...(types && ({ types } as const)),
+}
 const options: RunOptions = values.converge ? { expect: { converge: true } } : {}
 
 process.exitCode =

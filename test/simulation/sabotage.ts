@@ -37,7 +37,8 @@ interface Found {
   readonly seconds: number
 }
 
-const PROFILES = ['converge', 'changes', 'flushes', 'tags', 'types', 'parts'] as const
+const PROFILES = ['converge', 'changes', 'removals', 'flushes', 'tags', 'types', 'parts'] as const
+type Profile = (typeof PROFILES)[number]
 
 const startedAt = performance.now()
 const only = values.only?.split(',')
@@ -46,38 +47,43 @@ const unknown = only?.filter((name) => !SABOTAGES.some((one) => one.name === nam
 if (unknown.length > 0) throw new Error(`there is no sabotage called ${unknown.join(', ')}`)
 const sound = { name: 'none', rule: '', file: '', find: '', replace: '' }
 console.log(`${chosen.length} planted bugs, ${values.seeds} seeds each at most; first the code without any`)
-const isPlain = (one: Sabotage) => PROFILES.every((profile) => !one[profile])
-const [plain, converging, changing, flushing, tagging, parted, typing] = await Promise.all([
-  chosen.some(isPlain) ? failing(sound) : [],
-  chosen.some(({ converge }) => converge) ? failing({ ...sound, name: 'none-converge', converge: true }) : [],
-  chosen.some(({ changes }) => changes) ? failing({ ...sound, name: 'none-changes', changes: true }) : [],
-  chosen.some(({ flushes }) => flushes) ? failing({ ...sound, name: 'none-flushes', flushes: true }) : [],
-  chosen.some(({ tags }) => tags) ? failing({ ...sound, name: 'none-tags', tags: true }) : [],
-  chosen.some(({ parts }) => parts) ? failing({ ...sound, name: 'none-parts', parts: true }) : [],
-  chosen.some(({ types }) => types) ? failing({ ...sound, name: 'none-types', types: true }) : [],
-])
-const sick = [...plain, ...converging, ...changing, ...flushing, ...tagging, ...parted, ...typing]
+/** Seeds that fail without any planted bug, by profile; null = without a profile. */
+const sickOf = new Map<Profile | null, readonly number[]>()
+const kinds = [null, ...PROFILES].filter((profile) => chosen.some((one) => profileOf(one) === profile))
+await inTurns(kinds, async (profile) => {
+  const name = profile ? `none-${profile}` : 'none'
+  sickOf.set(profile, await failing({ ...sound, name, ...(profile && { [profile]: true }) }))
+})
+const sick = [...sickOf.values()].flat()
 if (sick.length > 0) {
   console.log(`Without any planted bug these seeds fail, and are left out: ${sick.join(', ')}`)
 }
 
-const left = [...chosen]
 const found: Found[] = []
-await Promise.all(
-  Array.from({ length: wholeNumber('jobs', values.jobs, 1) }, async () => {
-    for (let sabotage = left.shift(); sabotage; sabotage = left.shift()) {
-      const result = await hunt(sabotage)
-      found.push(result)
-      console.log(`${String(found.length).padStart(2)}/${chosen.length} ${row(result)}`)
-    }
-  }),
-)
+await inTurns(chosen, async (sabotage) => {
+  const result = await hunt(sabotage)
+  found.push(result)
+  console.log(`${String(found.length).padStart(2)}/${chosen.length} ${row(result)}`)
+})
 const missed = found.filter(({ seed }) => seed === null)
 const minutes = (performance.now() - startedAt) / 60_000
 console.log(
   `${found.length - missed.length} of ${found.length} found in ${minutes.toFixed(1)} minutes${missed.length > 0 ? '; NOT FOUND: ' : ''}${missed.map(({ sabotage }) => sabotage.name).join(', ')}`,
 )
 process.exitCode = missed.length > 0 ? 1 : 0
+
+/** As many at once as there are jobs. */
+async function inTurns<T>(all: readonly T[], run: (one: T) => Promise<void>): Promise<void> {
+  const left = [...all]
+  const jobs = Array.from({ length: wholeNumber('jobs', values.jobs, 1) }, async () => {
+    for (let one = left.shift(); one !== undefined; one = left.shift()) await run(one)
+  })
+  await Promise.all(jobs)
+}
+
+function profileOf(sabotage: Sabotage): Profile | null {
+  return PROFILES.find((profile) => sabotage[profile]) ?? null
+}
 
 function row({ sabotage, seed, violation, seconds }: Found): string {
   const place = seed === null ? 'NOT FOUND' : `seed ${seed}`
@@ -97,9 +103,7 @@ async function failing(sabotage: Sabotage): Promise<number[]> {
 
 async function hunt(sabotage: Sabotage): Promise<Found> {
   const startedAt = performance.now()
-  const { converge, changes, flushes, tags, types, parts } = sabotage
-  const special = parts ? parted : types ? typing : tags ? tagging : plain
-  const ignored = converge ? converging : changes ? changing : flushes ? flushing : special
+  const ignored = sickOf.get(profileOf(sabotage))!
   let copy: string
   try {
     copy = plant(sabotage)

@@ -48,6 +48,8 @@ export interface Sabotage extends Change {
   readonly converge?: boolean
   /** Found only where members change. */
   readonly changes?: boolean
+  /** Found only where members die and are removed. */
+  readonly removals?: boolean
   /** Found only where all keys are deleted. */
   readonly flushes?: boolean
   /** Found only where values have tags. */
@@ -534,6 +536,39 @@ export const SABOTAGES: readonly Sabotage[] = [
     find: 'if (this.comparing === 0 && !this.replicas.trusts(fence)) {',
     replace: 'if (this.comparing === 0 && !fence.clean) {',
     changes: true,
+  },
+  // ---- members that are gone
+  {
+    name: 'loss-accepted-by-nobody',
+    rule: 'members are given up with data only where somebody has accepted the loss',
+    file: 'src/cluster/loss.ts',
+    find: '  if (isAccepted) return ids\n',
+    replace: '  if (isAccepted || ids.length > 0) return ids\n',
+    removals: true,
+  },
+  {
+    name: 'lost-and-waited-for',
+    rule: 'where most copies of a key are given up, those that are left are its replica set',
+    file: 'src/core/placement.ts',
+    find: 'if (survivors.length >= required(',
+    replace: 'if (survivors.length >= 0 * required(',
+    removals: true,
+  },
+  {
+    name: 'survivors-after-others',
+    rule: 'the replica set of such a key begins with the home replicas that are left',
+    file: 'src/core/placement.ts',
+    find: 'return ReplicaSet.stable(this, left, survivors.length || ',
+    replace: 'return ReplicaSet.stable(this, left.reverse(), survivors.length || ',
+    removals: true,
+  },
+  {
+    name: 'recovered-by-a-majority',
+    rule: 'where a majority is given up, those that are left decide',
+    file: 'src/core/topology.ts',
+    find: 'return 2 * left.length > members.length ? members : left',
+    replace: 'return 2 * left.length >= 0 ? members : left',
+    removals: true,
   },
   // ---- collections
   {

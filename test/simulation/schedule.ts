@@ -123,6 +123,34 @@ type Happening =
       readonly beside?: boolean
     }
   | { readonly kind: 'cancel'; at: number; coordinator: number }
+  /**
+   * A server is gone, and only comes back when all is healed, with its old data: as a member that was not removed, or as a
+   * former one, if it `returns`. @param isLoss although others may be gone, or lack data
+   */
+  | {
+      readonly kind: 'die'
+      at: number
+      server: number
+      noticed: boolean
+      isLoss: boolean
+      returns: boolean
+    }
+  /**
+   * Sentinels make the replica of a member its primary, with what the former one held a while ago. @param runsMs the former one
+   * hears of it after this; null = it has died
+   */
+  | { readonly kind: 'failover'; at: number; server: number; lostMs: number; runsMs: number | null }
+  /**
+   * Those of these servers that are gone are removed, whatever is lost with them if `acceptsLoss`; by naming the members that
+   * are left, where a majority is gone.
+   */
+  | {
+      readonly kind: 'remove'
+      at: number
+      coordinator: number
+      servers: readonly number[]
+      acceptsLoss: boolean
+    }
 
 export type FaultKind = Fault['kind']
 
@@ -144,6 +172,8 @@ export interface Schedule {
   readonly beyond: boolean
   /** Collections of two entries are stored in parts, and what nobody needs of them is removed by rounds of anti-entropy. */
   readonly isInParts?: boolean
+  /** The founding members are watched by Sentinels. */
+  readonly areWatched?: boolean
 }
 
 /** At the address of another server: a Redis of another cluster. */

@@ -73,6 +73,10 @@ export class Process {
   readonly engine: MemoryNode
   readonly server: Server
   alive = true
+  /** Of a server that Sentinels watch: it follows another one, and what it answers is not looked at. */
+  isReplica = false
+  /** Changes whenever it is promoted. */
+  replid: string
   private paused = false
   private queue: (() => void)[] = []
   private turn: (() => void)[] = []
@@ -80,6 +84,7 @@ export class Process {
   constructor(server: Server, runId: string, snapshot: Snapshot | null) {
     this.server = server
     this.runId = runId
+    this.replid = `repl-${runId}`
     const timers: Timers = {
       setTimeout: (run, ms) => server.scheduler.after(ms, run),
       clearTimeout: () => undefined,
@@ -93,11 +98,22 @@ export class Process {
       timers,
       runId,
     })
-    if (!snapshot) return
-    for (const { key, bytes, lifeMs } of snapshot.entries) this.engine.storage.set(key, bytes, lifeMs)
-    for (const [target, hints] of snapshot.hints) {
-      for (const hint of hints) this.engine.storage.hintsFor(target).note(hint, Infinity)
+    if (snapshot) this.fill(snapshot)
+  }
+
+  private fill({ entries, hints }: Snapshot): void {
+    for (const { key, bytes, lifeMs } of entries) this.engine.storage.set(key, bytes, lifeMs)
+    for (const [target, ofTarget] of hints) {
+      for (const hint of ofTarget) this.engine.storage.hintsFor(target).note(hint, Infinity)
     }
+  }
+
+  /** It is promoted, and has what it got of the former primary. */
+  become(held: Snapshot, replid: string): void {
+    this.flush()
+    this.fill(held)
+    this.replid = replid
+    this.isReplica = false
   }
 
   receive(run: () => void): void {
@@ -178,7 +194,8 @@ export class Process {
     const engine = this.engine as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>
     const result = await engine[method]!(...args)
     this.settle()
-    return method === 'probe' ? { ...(result as object), durable: server.durable } : result
+    const { isReplica, replid } = this
+    return method === 'probe' ? { ...(result as object), durable: server.durable, isReplica, replid } : result
   }
 
   // ---- what is here, for faults and checks

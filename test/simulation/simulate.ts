@@ -18,7 +18,16 @@ import { Faults } from './faults.ts'
 import { MAX_MOVES } from './make-schedule.ts'
 import { ACCOUNTS, OF_TYPES, type Operation, type QuorumKind, type Schedule } from './schedule.ts'
 import { STREAM } from './streams.ts'
-import { awaited, KEPT, readByAllThatKeep, servedAtLast, servedAtOnce, WAKES_SETTLED_MS } from './typed.ts'
+import {
+  awaited,
+  KEPT,
+  LOST_FROM_MS,
+  LOST_UNTIL_MS,
+  readByAllThatKeep,
+  servedAtLast,
+  servedAtOnce,
+  WAKES_SETTLED_MS,
+} from './typed.ts'
 import { Workload, type Done } from './workload.ts'
 import { REQUEST_TIMEOUT_MS, World } from './world.ts'
 
@@ -149,6 +158,10 @@ async function checkWaiters(
   const kinds = awaited(schedule)
   if (kinds.length === 0) return
   workload.schedule(servedAtLast(kinds, schedule.coordinators), scheduler.nowMs)
+  if (schedule.seed % 2 === 0) {
+    scheduler.after(LOST_FROM_MS, () => (world.losesMessages = true))
+    scheduler.after(LOST_UNTIL_MS, () => (world.losesMessages = false))
+  }
   await scheduler.runUntil(scheduler.nowMs + WAKES_SETTLED_MS)
   const rounds = servedAtOnce(kinds, schedule.coordinators)
   workload.schedule(rounds, scheduler.nowMs)

@@ -77,11 +77,14 @@ export class Topologies {
     const voting = votingLayout(topology)
     const { layout, next } = topology
     const other = next && (voting === layout ? next : layout)
-    const of = (one: Layout) =>
-      placementOf({ ...topology, phase: 'stable', layout: one, next: null }, (member) => ({
-        id: member.id,
-        server: this.serverOf(member),
-      }))
+    const of = (one: Layout) => {
+      const places = new Map(
+        one.members.map((member) => [member.id, { id: member.id, server: this.serverOf(member) }]),
+      )
+      return placementOf({ ...topology, phase: 'stable', layout: one, next: null }, ({ id }) =>
+        places.get(id)!,
+      )
+    }
     this.byEpoch.set(topology.epoch, { topology, sum, voting: of(voting), other: other && of(other) })
     this.last = Math.max(this.last, topology.epoch)
     return { isSame: true, isNew: true }

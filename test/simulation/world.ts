@@ -20,6 +20,7 @@ import { SimLink } from './link.ts'
 import { Path } from './network.ts'
 import { FOREIGN_SERVER } from './schedule.ts'
 import { Scheduler } from './scheduler.ts'
+import { SimSentinels } from './sentinels.ts'
 import { GRACE_MS, Server } from './server.ts'
 import { Topologies } from './topologies.ts'
 
@@ -41,6 +42,14 @@ export interface Running {
   readonly links: readonly SimLink[]
 }
 
+/** What says where a member is. */
+interface Place {
+  readonly id: string
+  readonly url?: string | null | undefined
+  /** host:port, where Sentinels watch it. */
+  readonly primary?: string | undefined
+}
+
 export interface WorldOptions {
   readonly seed: number
   /** Founding members. */
@@ -56,6 +65,8 @@ export interface WorldOptions {
   /** Coordinators tell each other that they are there. */
   readonly checksIn?: boolean
   readonly isInParts?: boolean
+  /** The founding members are watched by Sentinels. */
+  readonly areWatched?: boolean
   /** More are taken for a loop. */
   readonly maxEvents?: number
 }
@@ -69,6 +80,9 @@ export class World {
   readonly topologies: Topologies
   /** A Redis of another cluster, with data of its own. */
   readonly foreign: Server
+  readonly sentinels = new SimSentinels(this)
+  /** For what Sentinels do. */
+  readonly chance: Random
   /** Which server is at which address. */
   readonly route: number[]
   readonly coordinators: Running[] = []
@@ -76,6 +90,8 @@ export class World {
   /** What was found to be wrong while it happened. */
   readonly violations: string[] = []
   readonly events: { kind: RondoEvent['kind'] }[] = []
+  /** Messages between coordinators do not arrive. */
+  losesMessages = false
   onKilled: (running: Running) => void = () => undefined
   onMarked: (server: Server) => void = () => undefined
   /** A coordinator works by an epoch that nobody worked by before. */
@@ -89,9 +105,14 @@ export class World {
     this.options = options
     this.scheduler = new Scheduler(options.tracing, options.maxEvents)
     const peers = Array.from({ length: options.servers + options.spares }, (_, i) => `s${i}`)
+    if (options.areWatched) for (let i = 0; i < options.servers; i++) peers.push(`r${i}`)
+    this.chance = this.random('sentinels')
     this.servers = peers.map(
       (id, i) => new Server(this.scheduler, i, id, { durable: options.durable, peers }),
     )
+    for (let i = 0; options.areWatched && i < options.servers; i++) {
+      this.sentinels.watch(`s${i}`, this.servers[i]!, this.servers[options.servers + options.spares + i]!)
+    }
     this.topologies = new Topologies((member) => this.serverOf(member))
     this.foreign = new Server(this.scheduler, FOREIGN_SERVER, 'foreign', { durable: false, peers })
     const { storage } = this.foreign.process!.engine
@@ -110,8 +131,9 @@ export class World {
   }
 
   /** The one at the address of a member; founding members are at those of their names, and one that has moved at `s0.1`. */
-  serverOf({ id, url }: { readonly id: string; readonly url?: string | null | undefined }): Server {
-    const name = url ? new URL(url).hostname.split('.')[0] : id
+  serverOf({ id, url, primary }: Place): Server {
+    const place = primary ?? (url ? new URL(url).hostname : id)
+    const name = place.split(/[.:]/)[0]
     return this.servers.find((server) => server.id === name)!
   }
 
@@ -173,22 +195,29 @@ export class World {
     const host = new Host(this.scheduler, random)
     const links: SimLink[] = []
     const emit = (event: RondoEvent) => this.onEvent(index, event)
-    const memberOf = ({ id, url }: { readonly id: string; readonly url?: string | null }) => {
-      const server = this.serverOf({ id, url })
+    const memberOf = ({ id, url, primary }: Place) => {
+      const sentinel = this.sentinels.watches(id) ? this.sentinels.placeOf(id, host, primary) : null
+      const at = () => this.serverOf(sentinel ? { id, primary: sentinel.address! } : { id, url })
+      const pathTo = () => this.paths[index]![at().index]!
       const { link, node } = SimLink.create(id, {
-        server,
+        get server() {
+          return at()
+        },
         host,
-        path: this.paths[index]![server.index]!,
+        get path() {
+          return pathTo()
+        },
         counters: this.counters,
-        resolve: () => this.server(this.route[server.index]!),
+        resolve: () => this.server(this.route[at().index]!),
         note: (what, detail) => this.note(`c${index} ${what}`, detail),
+        losesMessages: () => this.losesMessages,
         onMarked: (process) => {
           this.noteMarked(process.marker)
           this.onMarked(process.server)
         },
       })
       links.push(link)
-      return new Member(node, { emit, url })
+      return new Member(node, { emit, url, sentinel })
     }
     let ids = 0
     const cluster = new Cluster({
@@ -205,6 +234,7 @@ export class World {
       coordinator: Math.floor(random.next() * 2 ** 32),
       ...(this.options.checksIn && { self: { name: () => `c${index}`, version: 'simulated' } }),
       emit,
+      ...(this.options.areWatched && { sentinels: this.sentinels.askedBy(host) }),
     })
     this.watchPlacement(index, cluster)
     const coordinator = new Coordinator(cluster, {
@@ -360,6 +390,16 @@ export class World {
       if (!host.alive) continue
       for (const wire of links.flatMap((link) => link.wires()))
         if (wire.process === process) wire.died(noticed)
+    }
+  }
+
+  /** All connections to it end. */
+  resetAllTo({ process }: Server): void {
+    for (const { links, host } of this.coordinators) {
+      if (!host.alive) continue
+      for (const wire of links.flatMap((link) => link.wires())) {
+        if (wire.process === process) wire.reset(false)
+      }
     }
   }
 

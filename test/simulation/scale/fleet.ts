@@ -242,6 +242,7 @@ export class Fleet {
       resolve: () => server,
       note: () => undefined,
       onMarked: () => undefined,
+      losesMessages: () => false,
     })
     return new Member(node, { emit: () => undefined, url: `redis://${id}` })
   }
