@@ -229,6 +229,7 @@ export class Rondo {
       proxies,
       store: this.coordinator,
       loader: this.loading?.loader ?? null,
+      loads: this.loading !== null || this.fills.staleMs > 0,
       monotonicMs: () => clock.monotonicMs(),
       ledger: this.ledger,
       connectionLimit: this.connectionLimit,

@@ -185,8 +185,18 @@ export interface StepLimits {
   readonly defaultTtlMs: number
   /** In [0, 1). For the choices of a step, made before it runs: its attempts choose alike. */
   readonly random: () => number
+  /** Keys that are not there may be loaded, or served stale (loader/). */
+  readonly loads?: boolean
   /** A script calls it. */
   readonly inScript?: boolean
+}
+
+/**
+ * Deletes keys that do not exist. Where they are loaded that is a delete all the same: what is on its way at this moment, or
+ * is served stale, is what the client knows to be outdated.
+ */
+export function absentDeleted({ loads }: StepLimits, reply: Reply, count = 1): Stepped {
+  return loads ? { reply, next: Array<null>(count).fill(null) } : { reply }
 }
 
 /** Expiry time of a value that is set now without a TTL, 0 = never. */

@@ -157,6 +157,24 @@ describe('loading by both servers', () => {
     expect(asked).to.deep.equal([])
   })
 
+  const deletes: readonly (readonly string[])[][] = [
+    [['DEL', '{k}other', 'KEY']],
+    [['UNLINK', 'KEY']],
+    [['GETDEL', 'KEY']],
+    [['DELEX', 'KEY']],
+    [['MULTI'], ['DEL', 'KEY'], ['EXEC']],
+    [['EVAL', "return redis.call('DEL', KEYS[1])", '1', 'KEY']],
+  ]
+  for (const lines of deletes) {
+    it(`stores nothing that was loaded before ${lines.flat().join(' ')}, although the key held nothing then`, async () => {
+      const key = cold()
+      const [, token] = /([0-9a-f]{52})/.exec(await resp.ask('RONDO', 'FILL', key))!
+      for (const line of lines) await resp.ask(...line.map((word) => (word === 'KEY' ? key : word)))
+      expect(await resp.ask('RONDO', 'FILLED', key, token!, 'outdated')).to.equal(':0\r\n')
+      expect(asked).to.deep.equal([])
+    })
+  }
+
   it('refuses what is no fill', async () => {
     const lease = '0'.repeat(52)
     for (const [args, error] of [
@@ -213,6 +231,24 @@ describe('loading by both servers', () => {
         (await http(method, `${path}?${query}`, { headers, ...body })).status,
         `${method} ${query}`,
       ).to.equal(400)
+    }
+  })
+})
+
+describe('stale values', () => {
+  it('are gone after a DEL, although for DEL there was nothing', async () => {
+    const running = await startRondo({ LOADER_STALE_SECONDS: '60' })
+    const resp = await RawResp.open(running.rondo.respServer.port)
+    try {
+      const [, token] = /([0-9a-f]{52})/.exec(await resp.ask('RONDO', 'FILL', 'k', '0.001'))!
+      expect(await resp.ask('RONDO', 'FILLED', 'k', token!, 'old', 'PX', '1')).to.equal(':1\r\n')
+      while ((await resp.ask('EXISTS', 'k')) !== ':0\r\n');
+      expect(await resp.ask('RONDO', 'FILL', 'k', '0.001')).to.match(/load\r\n\$3\r\nold/)
+      expect(await resp.ask('DEL', 'k')).to.equal(':0\r\n')
+      expect(await resp.ask('RONDO', 'FILL', 'k', '0.001')).to.match(/load\r\n\$-1/)
+    } finally {
+      resp.socket.destroy()
+      await running.stop()
     }
   })
 })

@@ -4,6 +4,7 @@ import { OK, Simple } from '../reply.ts'
 import { typeName } from '../type-names.ts'
 import { databaseArgument } from './database.ts'
 import {
+  absentDeleted,
   CommandError,
   distinct,
   lookAtHead,
@@ -20,7 +21,7 @@ const NONE = new Simple('none')
 const NO_SUCH_KEY = refused('ERR no such key', 'KEY_NOT_FOUND')
 
 /** DEL and UNLINK. Replies with the number of keys that existed. */
-export const del: StepMaker = (args, _nowMs, _limits, mentions = distinct(args.slice(1))): Step => {
+export const del: StepMaker = (args, _nowMs, limits, mentions = distinct(args.slice(1))): Step => {
   const { keys } = mentions
   return {
     needs: 'head',
@@ -29,7 +30,8 @@ export const del: StepMaker = (args, _nowMs, _limits, mentions = distinct(args.s
     writes: true,
     apply(held) {
       const reply = held.reduce((sum, one) => sum + (one ? 1 : 0), 0)
-      return reply === 0 ? { reply } : { reply, next: held.map((one) => (one ? null : undefined)) }
+      if (reply === 0) return absentDeleted(limits, reply, held.length)
+      return { reply, next: held.map((one) => (one || limits.loads ? null : undefined)) }
     },
   }
 }

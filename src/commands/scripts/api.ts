@@ -21,7 +21,7 @@ export interface Code {
 /** What of the settings a run depends on. */
 export interface JobSettings extends Pick<
   StepLimits,
-  'database' | 'databases' | 'defaultTtlMs' | 'maxValueBytes'
+  'database' | 'databases' | 'defaultTtlMs' | 'maxValueBytes' | 'loads'
 > {
   readonly maxKeyBytes: number
   readonly maxCommandBytes: number

@@ -202,8 +202,17 @@ function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf
 }
 
 /** The rest of the configuration stays in this thread. */
-function settingsOf(settings: JobSettings): JobSettings {
+function settingsOf({ loads = false, ...settings }: JobSettings): JobSettings {
   const { database, databases, defaultTtlMs, maxValueBytes, maxKeyBytes, maxCommandBytes, maxReplyBytes } =
     settings
-  return { database, databases, defaultTtlMs, maxValueBytes, maxKeyBytes, maxCommandBytes, maxReplyBytes }
+  return {
+    database,
+    databases,
+    defaultTtlMs,
+    maxValueBytes,
+    maxKeyBytes,
+    maxCommandBytes,
+    maxReplyBytes,
+    loads,
+  }
 }

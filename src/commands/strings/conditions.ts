@@ -10,7 +10,17 @@
  * A key that does not exist equals nothing: IFEQ and IFDEQ fail, IFNE and IFDNE are met.
  */
 import { word } from '../arguments.ts'
-import { change, CommandError, look, refused, type Held, type Step, type Stepped } from '../step.ts'
+import {
+  absentDeleted,
+  change,
+  CommandError,
+  look,
+  refused,
+  type Held,
+  type Step,
+  type StepLimits,
+  type Stepped,
+} from '../step.ts'
 import { DIGEST_DIGITS, digestOf } from './digest.ts'
 
 /** What a key must hold, or must not. */
@@ -59,13 +69,13 @@ export function digest(args: readonly Buffer[]): Step {
   return look(args[1]!, (held) => held && digestOf(held.value))
 }
 
-export function delex(args: readonly Buffer[]): Step {
+export function delex(args: readonly Buffer[], _nowMs: number, limits: StepLimits): Step {
   if (args.length !== 2 && args.length !== 4) {
     throw new CommandError("ERR wrong number of arguments for 'delex' command")
   }
   const [, key, option, operand] = args as [Buffer, Buffer, Buffer?, Buffer?]
   if (!option) {
-    const apply = ([seen = null]: readonly (object | null)[]) => (seen ? DELETED : KEPT)
+    const apply = ([seen = null]: readonly (object | null)[]) => (seen ? DELETED : absentDeleted(limits, 0))
     return { needs: 'head', keys: [key], reads: true, writes: true, apply }
   }
   const name = word(option)

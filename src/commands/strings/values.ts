@@ -13,6 +13,7 @@ import {
   type SetOptions,
 } from './set-options.ts'
 import {
+  absentDeleted,
   areStrings,
   change,
   CommandError,
@@ -226,8 +227,10 @@ function msetexStep(keys: Buffer[], values: readonly Buffer[], options: MsetexOp
   }
 }
 
-export function getdel(args: readonly Buffer[]): Step {
-  return answering(change(args[1]!, (held) => (held ? { reply: held.value, next: [null] } : { reply: null })))
+export function getdel(args: readonly Buffer[], _nowMs: number, limits: StepLimits): Step {
+  return answering(
+    change(args[1]!, (held) => (held ? { reply: held.value, next: [null] } : absentDeleted(limits, null))),
+  )
 }
 
 export function getex(args: readonly Buffer[], nowMs: number): Step {

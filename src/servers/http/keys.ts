@@ -45,6 +45,8 @@ export interface KeysOptions {
   readonly store: KeyStore
   /** Null: nothing is loaded. */
   readonly loader: ReadThrough | null
+  /** See StepLimits. */
+  readonly loads?: boolean
   readonly fills: Fills
   readonly readConsistency: ConsistencyLevel
   readonly writeConsistency: ConsistencyLevel
