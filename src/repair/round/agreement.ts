@@ -22,7 +22,7 @@ import {
 } from '../../core/codec.ts'
 import { agreesOn, newestOf } from '../../core/votes.ts'
 import type { RepairContext } from '../context.ts'
-import { fetchHead, fetchRecord, fetchStarts, RepairStopped } from './copy.ts'
+import { fetchHead, fetchRecord, fetchStarts, RepairStopped, type Expected } from './copy.ts'
 
 /** Time for a write to reach all home replicas. */
 const UNDER_WAY_MS = 20
@@ -31,7 +31,7 @@ const MOST_TRIES = 4
 /** A node that is read, with its marker when the merge began. */
 export interface Source {
   readonly member: Member
-  readonly marker: Buffer
+  readonly marker: Expected
 }
 
 /** A key that several nodes are asked for. */
@@ -56,7 +56,7 @@ export async function startsAt(all: readonly Asked[], from: Member): Promise<Sta
   const heads = all.map(({ at }) => at.map((): Start => undefined))
   const asked = new Map<
     Member,
-    { readonly marker: Buffer; readonly keys: Buffer[]; readonly places: Place[] }
+    { readonly marker: Expected; readonly keys: Buffer[]; readonly places: Place[] }
   >()
   for (const [of, { key, at }] of all.entries()) {
     for (const [node, { member, marker }] of at.entries()) {

@@ -34,17 +34,22 @@ export function answerOf<T>(node: Node, answer: Promise<T>): Promise<T> {
   })
 }
 
+/** The marker that an answer must have been given under: its bytes, or a KnownMarker. */
+export interface Expected {
+  equals(found: Buffer): boolean
+}
+
 /**
  * A node's record of a key.
  *
  * @param marker the marker that the answer's batch must have found, null = any
  * @throws RepairStopped
  */
-export function fetchRecord(node: Node, key: Buffer, marker: Buffer | null): Promise<StoredRecord | null> {
+export function fetchRecord(node: Node, key: Buffer, marker: Expected | null): Promise<StoredRecord | null> {
   return new Promise((resolve, reject) => {
     node.get(key, {
       onRecord: (_node, bytes, fence: Fence) => {
-        if (marker && !fence.marker.equals(marker)) reject(new RepairStopped(node, 'its marker has changed'))
+        if (marker && !marker.equals(fence.marker)) reject(new RepairStopped(node, 'its marker has changed'))
         else resolve(bytes ? new StoredRecord(bytes) : null)
       },
       onFailure: (_node, failure: NodeFailure) => {
@@ -57,11 +62,11 @@ export function fetchRecord(node: Node, key: Buffer, marker: Buffer | null): Pro
 }
 
 /** The same of its head alone. */
-export function fetchHead(node: Node, key: Buffer, marker: Buffer | null): Promise<RecordHead | null> {
+export function fetchHead(node: Node, key: Buffer, marker: Expected | null): Promise<RecordHead | null> {
   return new Promise((resolve, reject) => {
     node.peek(key, 'head', {
       onPeeked: (_node, record, fence: Fence) => {
-        if (marker && !fence.marker.equals(marker)) reject(new RepairStopped(node, 'its marker has changed'))
+        if (marker && !marker.equals(fence.marker)) reject(new RepairStopped(node, 'its marker has changed'))
         else resolve(record)
       },
       onFailure: (_node, failure: NodeFailure) => {
@@ -82,12 +87,12 @@ export function fetchStarts(
   node: Node,
   keys: readonly Buffer[],
   bytes: number,
-  marker: Buffer | null,
+  marker: Expected | null,
 ): Promise<readonly (Buffer | null)[]> {
   return inGroups<Buffer | null>(keys, (group, resolve, reject) => {
     node.starts(group, bytes, {
       onStarts: (_node, starts, fence) => {
-        if (marker && !fence.marker.equals(marker)) reject(new RepairStopped(node, 'its marker has changed'))
+        if (marker && !marker.equals(fence.marker)) reject(new RepairStopped(node, 'its marker has changed'))
         else resolve(starts)
       },
       onFailure: (_node, failure) => reject(new RepairStopped(node, inWords(failure.message))),

@@ -1,4 +1,5 @@
 /** What one merge works with (merge.ts). */
+import type { KnownMarker } from '../../cluster/marker.ts'
 import type { Member } from '../../cluster/member.ts'
 import type { Placement } from '../../core/placement.ts'
 import type { ReplicaSet } from '../../core/replica-set.ts'
@@ -41,7 +42,7 @@ export interface Merge {
   readonly context: RepairContext
   readonly placement: Placement<Member>
   /** The marker of each source at the start. */
-  readonly markers: ReadonlyMap<Member, Buffer>
+  readonly markers: ReadonlyMap<Member, KnownMarker>
   readonly targets: readonly Target[]
 }
 

@@ -10,10 +10,11 @@
  * few home replicas are clean.
  */
 import type { Member } from '../../cluster/member.ts'
-import { encodeMarker, whyOtherMarker } from '../../cluster/marker.ts'
+import { KnownMarker, whyOtherMarker } from '../../cluster/marker.ts'
 import { isInternal } from '../../core/keys.ts'
 import type { KeyPage } from '../../nodes/node.ts'
 import type { RepairContext } from '../context.ts'
+import { BesideClients } from './beside-clients.ts'
 import { bring, type Wanted } from './bring.ts'
 import { answerOf, RepairStopped } from './copy.ts'
 import { eachOf } from './each-of.ts'
@@ -21,12 +22,8 @@ import { Target, type Merge, type MergeJob } from './merge-work.ts'
 
 /** Names only: a node works on them for half a millisecond. */
 export const PAGE_KEYS = 512
-/**
- * While clients are served, pages are smaller, and each is followed by a rest that is as long as the work on it was: they
- * wait behind less, and half of the time is theirs (docs/decisions/0066).
- */
+/** While clients are served: they wait behind less (beside-clients.ts). */
 const PAGE_KEYS_BESIDE_CLIENTS = 128
-const MAX_REST_MS = 250
 /** Sources that are read at once. */
 const READ_AT_ONCE = 4
 
@@ -39,6 +36,7 @@ export type MayRead = (keysBefore: number) => Promise<number>
 
 interface Merging extends Merge {
   readonly mayRead: MayRead
+  readonly besideClients: BesideClients
 }
 
 /**
@@ -54,15 +52,16 @@ export async function merge(
 ): Promise<ReadonlyMap<Member, unknown>> {
   const sources = [...new Set(jobs.flatMap((job) => job.sources.members))]
   const begun = new Map(sources.map((source) => [source, source.marker!]))
-  const markers = new Map(sources.map((source) => [source, encodeMarker(source.marker!)]))
+  const markers = new Map(sources.map((source) => [source, new KnownMarker(source.marker!)]))
   const targets = jobs.map((job) => new Target(job, context, jobs.length))
   const { placement } = jobs[0]!.sources
-  const work: Merging = { context, placement, markers, mayRead, targets }
+  const besideClients = new BesideClients(context)
+  const work: Merging = { context, placement, markers, mayRead, targets, besideClients }
   await eachOf(sources, READ_AT_ONCE, (source, isStopped) => mergeFrom(work, source, isStopped))
   for (const source of sources) {
     const { marker, runId } = await source.node.probe()
     const before = begun.get(source)!
-    if (!marker?.equals(markers.get(source)!) || runId !== before.runId) {
+    if (!marker || !markers.get(source)!.equals(marker) || runId !== before.runId) {
       throw new RepairStopped(source.node, whyOtherMarker(before, marker, runId))
     }
   }
@@ -74,17 +73,10 @@ async function mergeFrom(work: Merging, source: Member, isStopped: () => boolean
   let page: KeyPage | null = await pageOf(work, source, '0', 0)
   while (page && !isStopped()) {
     const { keys, cursor }: KeyPage = page
-    const fromMs = work.context.clock.monotonicMs()
     const next: Promise<KeyPage | null> =
       cursor === '0' ? Promise.resolve(null) : pageOf(work, source, cursor, keys.length)
-    ;[page] = await Promise.all([next, bringAll(work, source, keys).then(() => rest(work, fromMs))])
+    ;[page] = await Promise.all([next, work.besideClients.run(() => bringAll(work, source, keys))])
   }
-}
-
-function rest({ context: { clock, timers, isServing } }: Merge, fromMs: number): Promise<void> | void {
-  if (!isServing()) return
-  const ms = Math.min(MAX_REST_MS, clock.monotonicMs() - fromMs)
-  return new Promise((resolve) => timers.setTimeout(resolve, ms))
 }
 
 async function pageOf(
