@@ -18,7 +18,7 @@
  * compares lengths before bytes. Neither makes an object for each entry.
  */
 import { ROOT_FORMAT } from '../../core/large-root.ts'
-import type { Sliced } from '../../core/work.ts'
+import { inOneGo, type Sliced } from '../../core/work.ts'
 import type { PackedTexts } from '../reply.ts'
 import { ByteChunks, copied } from './chunks.ts'
 import {
@@ -93,6 +93,8 @@ export interface Collection {
   /** Entries that contain those at these places, and where they are there. */
   gather(places: readonly number[]): { readonly entries: Entries; readonly places: readonly number[] }
   flat(): Entries
+  /** What takes long for so many entries; the same is asked for again when the step is applied again. */
+  computed<T>(entries: number, compute: () => Sliced<T>): T
 }
 
 /** One that is not changed by writing it anew. */
@@ -205,6 +207,13 @@ export class Entries implements Collection {
     return -other.compare(this.bytes, from, from + lengthAt(this.bytes, at))
   }
 
+  /** The same of two of them. */
+  compareKeys(a: number, b: number): number {
+    const { bytes } = this
+    const [one, other] = [this.keyAt(a), this.keyAt(b)]
+    return bytes.compare(bytes, bodyOf(bytes, other), endOf(bytes, other), bodyOf(bytes, one), endOf(bytes, one))
+  }
+
   /** The first entry with this key, from `from` on; -1 = none. */
   indexOf(key: Buffer, from = 0): number {
     for (let i = from; i < this.length; i++) if (this.hasKey(i, key)) return i
@@ -269,6 +278,10 @@ export class Entries implements Collection {
 
   flat(): this {
     return this
+  }
+
+  computed<T>(_entries: number, compute: () => Sliced<T>): T {
+    return inOneGo(compute())
   }
 
   /** The bytes of the entries from `from` up to, without, `to`. */

@@ -58,7 +58,7 @@ export const hrandfield: StepMaker = (args, _nowMs, limits): Step => {
 
 function fieldsPicked(hash: Collection, picks: Picks): Reply {
   const { isSingle, withValues } = picks
-  const chosen = picks.places(hash.length)
+  const chosen = picks.places(hash)
   if (isSingle) return chosen.length > 0 ? hash.key(chosen[0]!) : null
   const { entries, places } = hash.gather(chosen)
   if (!withValues) return new Packed('array', new EntryTexts(entries, 'keys', places))

@@ -5,13 +5,18 @@
  * finds another collection chooses from what it finds.
  */
 import { chanceFrom } from '../../core/chance.ts'
+import type { Sliced } from '../../core/work.ts'
 import { integerArgument, word } from '../arguments.ts'
 import { CommandError, SYNTAX_ERROR, type StepLimits } from '../step.ts'
+import type { Collection } from './entries.ts'
 
 /** Choices that may repeat an entry; the reply is held in memory. */
 const MAX_CHOICES = 8192
 /** Choosing, too, takes its time. */
 export const CHOICE_BYTES_A_UNIT = 64
+/** Places that are chosen between two yields. */
+const PLACES_A_PIECE = 256
+const UNITS_A_PIECE = 16
 /** A map of so many takes as much as an array of this many times as many. */
 const MAP_SHARE = 16
 const INT64_MAX = 2n ** 63n - 1n
@@ -21,8 +26,8 @@ export interface Picks {
   readonly isSingle: boolean
   /** WITHVALUES, WITHSCORES. */
   readonly withValues: boolean
-  /** Indexes of the chosen entries, of so many. */
-  places(length: number): number[]
+  /** Indexes of the chosen entries. */
+  places(collection: Collection): number[]
 }
 
 /**
@@ -49,31 +54,38 @@ export function picksOf(args: readonly Buffer[], limits: StepLimits, option: str
 }
 
 /** @param count negative = an entry may be chosen repeatedly */
-export function chooser(count: number, { random }: StepLimits): (length: number) => number[] {
+export function chooser(count: number, { random }: StepLimits): (collection: Collection) => number[] {
   const seed = Math.floor(random() * 2 ** 32)
-  return (length) => {
+  return (collection) => {
+    const { length } = collection
     if (length === 0) return []
     const next = generator(seed)
     if (count < 0) return Array.from({ length: -count }, () => next(length))
     if (count >= length) return Array.from({ length }, (_, i) => i)
-    return distinctPlaces(count, length, next)
+    return collection.computed(count, () => distinctPlaces(count, length, next))
   }
 }
 
 /** The beginning of a shuffle; if few are chosen, with a map in place of the array of all places. */
-function distinctPlaces(count: number, length: number, next: (below: number) => number): number[] {
-  if (count > length / MAP_SHARE) return shuffled(count, length, next)
+function* distinctPlaces(
+  count: number,
+  length: number,
+  next: (below: number) => number,
+): Sliced<number[]> {
+  if (count > length / MAP_SHARE) return yield* shuffled(count, length, next)
   const moved = new Map<number, number>()
-  return Array.from({ length: count }, (_, i) => {
+  const chosen: number[] = []
+  for (let i = 0; i < count; i++) {
     const at = i + next(length - i)
-    const chosen = moved.get(at) ?? at
+    const place = moved.get(at) ?? at
     moved.set(at, moved.get(i) ?? i)
-    return chosen
-  })
+    if (chosen.push(place) % PLACES_A_PIECE === 0) yield UNITS_A_PIECE
+  }
+  return chosen
 }
 
 /** The same places. */
-function shuffled(count: number, length: number, next: (below: number) => number): number[] {
+function* shuffled(count: number, length: number, next: (below: number) => number): Sliced<number[]> {
   const places = new Uint32Array(length)
   for (let i = 0; i < length; i++) places[i] = i
   for (let i = 0; i < count; i++) {
@@ -81,6 +93,7 @@ function shuffled(count: number, length: number, next: (below: number) => number
     const chosen = places[at]!
     places[at] = places[i]!
     places[i] = chosen
+    if (i % PLACES_A_PIECE === PLACES_A_PIECE - 1) yield UNITS_A_PIECE
   }
   return Array.from(places.subarray(0, count))
 }

@@ -43,7 +43,7 @@ export function scard(args: readonly Buffer[]): Step {
 export const srandmember: StepMaker = (args, _nowMs, limits): Step => {
   const picks = picksOf(args, limits, null)
   const answer = (set: Collection): Reply => {
-    const chosen = picks.places(set.length)
+    const chosen = picks.places(set)
     if (picks.isSingle) return chosen.length > 0 ? set.key(chosen[0]!) : null
     const { entries, places } = set.gather(chosen)
     return new Packed('array', new EntryTexts(entries, 'keys', places))
@@ -86,7 +86,7 @@ export function spop(args: readonly Buffer[], nowMs: number, limits: StepLimits)
   const count = args[2] === undefined ? 1 : countArgument(args[2])
   const choose = chooser(count, limits)
   return changeEntries(args[1]!, SET, nowMs, limits, (set) => {
-    const places = choose(set.length)
+    const places = choose(set)
     const { entries: popped, places: at } = set.gather(places)
     const single = () => (at.length > 0 ? popped.key(at[0]!) : null)
     const reply = args[2] === undefined ? single() : new Packed('set', new EntryTexts(popped, 'keys', at))

@@ -267,7 +267,7 @@ function* sortedIn(
     targetPlace !== null,
     named,
   )
-  return order ? new SortedTexts(entries, order.slice(from, to), gets, named) : refused(NOT_NUMBERS)
+  return order ? new SortedTexts(entries, to - from < order.length ? order.slice(from, to) : order, gets, named) : refused(NOT_NUMBERS)
 }
 
 /** All keys that patterns name are among those that were read: the elements are those of then. */
@@ -282,14 +282,6 @@ function* areNamed(entries: Entries, { by, gets }: Options, named: NamedValues):
   return true
 }
 
-interface Weighed {
-  readonly place: number
-  readonly key: Buffer
-  readonly weight: number
-  /** What it is compared by in the order of texts; null comes first. */
-  readonly text: Buffer | null
-}
-
 /** Null if the elements, or what is named for them, are not numbers. */
 function* orderOf(
   entries: Entries,
@@ -297,31 +289,50 @@ function* orderOf(
   isStored: boolean,
   named: NamedValues,
 ): Sliced<number[] | null> {
-  const all: Weighed[] = []
+  const { length } = entries
+  const places = new Array<number>(length)
+  const weights = new Float64Array(alphabetic ? 0 : length)
+  /** Where elements are not compared as they are: null comes first. */
+  const texts: (Buffer | null)[] = []
   // The order of a locale ends at a NUL; that of what is stored does not.
-  const textOf = (text: Buffer | null) => (text === null || isStored ? text : cString(text))
-  for (let place = 0; place < entries.length; place++) {
-    const key = entries.key(place)
-    const shown = by ? named.valueOf(by, key) : key
-    const weight = alphabetic || shown === null ? 0 : parseSortWeight(cString(shown))
-    if (weight === null) return null
-    all.push({ place, key, weight, text: alphabetic ? textOf(shown) : null })
+  const isCut = alphabetic && !isStored && (yield* hasNul(entries))
+  for (let place = 0; place < length; place++) {
+    places[place] = place
+    const shown = by ? named.valueOf(by, entries.key(place)) : entries.key(place)
+    if (!alphabetic) {
+      const weight = shown === null ? 0 : parseSortWeight(cString(shown))
+      if (weight === null) return null
+      weights[place] = weight
+    } else if (by || isCut) texts.push(shown === null || isStored ? shown : cString(shown))
     if (place % MEMBERS_A_PIECE === 0) yield UNITS_A_PIECE
   }
   const sign = descending ? -1 : 1
-  const compare = alphabetic ? compareTexts : compareWeights
-  const sorted = yield* mergeSort(all, (a, b) => sign * compare(a, b))
-  return sorted.map(({ place }) => place)
+  const compare =
+    texts.length > 0
+      ? (a: number, b: number) => sign * compareTexts(texts[a]!, texts[b]!)
+      : alphabetic
+        ? (a: number, b: number) => sign * entries.compareKeys(a, b)
+        : (a: number, b: number) => sign * compareWeights(weights, entries, a, b)
+  return yield* mergeSort(places, compare)
 }
 
-function compareTexts({ text: one }: Weighed, { text: other }: Weighed): number {
+function* hasNul(entries: Entries): Sliced<boolean> {
+  for (let place = 0; place < entries.length; place++) {
+    if (entries.key(place).includes(0)) return true
+    if (place % MEMBERS_A_PIECE === 0) yield UNITS_A_PIECE
+  }
+  return false
+}
+
+function compareTexts(one: Buffer | null, other: Buffer | null): number {
   if (one === null || other === null) return (one === null ? 0 : 1) - (other === null ? 0 : 1)
   return one.compare(other)
 }
 
-function compareWeights(one: Weighed, other: Weighed): number {
-  if (one.weight !== other.weight) return one.weight < other.weight ? -1 : 1
-  return one.key.compare(other.key)
+function compareWeights(weights: Float64Array, entries: Entries, a: number, b: number): number {
+  const [one, other] = [weights[a]!, weights[b]!]
+  if (one !== other) return one < other ? -1 : 1
+  return entries.compareKeys(a, b)
 }
 
 /** From this one up to, without, that one. */

@@ -104,7 +104,7 @@ function ranking(command: string, rankOf: (zset: Collection, at: number) => numb
 export const zrandmember: StepMaker = (args, _nowMs, limits): Step => {
   const picks = picksOf(args, limits, 'WITHSCORES')
   const answer = (zset: Collection): Reply => {
-    const chosen = picks.places(zset.length)
+    const chosen = picks.places(zset)
     if (picks.isSingle) return chosen.length > 0 ? zset.key(chosen[0]!) : null
     return membersReply(zset, chosen, picks.withValues)
   }

@@ -49,6 +49,8 @@ const MOST_TRIES = 4
 const UNITS_OF_A_COMPUTATION = 256
 /** Of an entry in one piece with the others: where it begins. */
 const PLACE_BYTES = 4
+/** The same in a table of names (SINTER), about. */
+const TABLE_BYTES = 100
 /** A stamp has 48 bits, and those of later changes are larger. */
 const STAMPS = 2 ** 47
 const BYTE_VALUES = 256
@@ -276,6 +278,7 @@ export class PartsOf {
   private readonly level: ConsistencyLevel
   readonly options: CallOptions & { readonly call: ClientCall }
   private bytes = 0
+  private tableBytes = 0
   /** What this attempt has stored, and those before it. */
   private readonly stored: LeftPart[] = []
   private attempts = 0
@@ -302,9 +305,21 @@ export class PartsOf {
     if (this.caller.account.isRefused) throw this.caller.account.refusal()
   }
 
+  /** Memory of what is made of large collections while a slow step runs: names, and where they are. @throws RondoError */
+  private holdTables(before: readonly (Known | null)[]): void {
+    let entries = 0
+    for (const one of before) if (one && 'value' in one && one.parts) entries += countIn(one.value) ?? 0
+    const bytes = entries * TABLE_BYTES
+    if (bytes <= this.tableBytes) return
+    this.caller.account.add(bytes - this.tableBytes)
+    this.tableBytes = bytes
+    if (this.caller.account.isRefused) throw this.caller.account.refusal()
+  }
+
   release(): void {
-    this.caller.account.add(-this.bytes)
+    this.caller.account.add(-this.bytes - this.tableBytes)
     this.bytes = 0
+    this.tableBytes = 0
   }
 
   /** Computes it, again with each of the parts that it turns out to need. @throws PARTS_CHANGED */
@@ -454,6 +469,7 @@ export class PartsOf {
       const outcome = yield* waitFor(step.script.run(whole, now))
       return 'wants' in outcome ? new MoreKeys(step, outcome.wants, outcome.certain) : outcome
     }
+    if (step.slow) this.holdTables(before)
     return yield* this.computed<Stepped>(() => {
       return step.slow ? step.slow.slices(wholesOf(before), now) : step.apply(wholesOf(before), now)
     })

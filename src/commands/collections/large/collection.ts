@@ -113,8 +113,7 @@ export class LargeCollection implements ChangedInParts, Opened {
     return yield* index.placesOf(keys, rows)
   }
 
-  /** What looks at so many entries. */
-  private computed<T>(entries: number, compute: () => Sliced<T>): T {
+  computed<T>(entries: number, compute: () => Sliced<T>): T {
     const { parts } = this
     return entries > FEW_ENTRIES && parts.inSlices ? parts.inSlices(compute) : inOneGo(compute())
   }
