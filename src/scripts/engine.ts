@@ -46,13 +46,19 @@ class LuaScripts implements Engine {
 
   run({ source, sha, functionName, keys, args, random, call, mayRun, onTick, log }: EngineRun): Reply {
     const job = {
-      ...{ keys, args, random, mayRun, onTick },
+      source,
+      sha,
+      keys,
+      args,
+      random,
+      mayRun,
+      onTick,
       call: (command: Buffer[], resp: 2 | 3) => toLua(call(command), resp),
       log: (level: number, message: Buffer) => log(LEVELS[level] ?? 'notice', message.toString('utf8')),
     }
     const reply =
       functionName === null
-        ? this.lua.run({ ...job, source, sha })
+        ? this.lua.run(job)
         : this.lua.callFunction({ ...job, library: { source, id: sha }, name: functionName })
     return fromLua(reply)
   }

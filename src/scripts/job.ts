@@ -76,8 +76,14 @@ function runJob(engine: Engine, job: Job): Outcome {
   let reply: Reply
   try {
     reply = engine.run({
-      ...code,
-      ...{ keys, args, readOnly, random: chanceFrom(job.seed) },
+      // One by one: spreading objects into this one took a fifth of a short run.
+      source: code.source,
+      sha: code.sha,
+      functionName: code.functionName,
+      keys,
+      args,
+      readOnly,
+      random: chanceFrom(job.seed),
       call: (command) => overlay.call(command),
       onTick: () => overlay.tick(),
       mayRun: ([name]) => (isCommand(word(name!).toLowerCase()) ? true : null),
@@ -93,9 +99,10 @@ function runJob(engine: Engine, job: Job): Outcome {
   if (answerBytes(reply) > settings.maxReplyBytes) return { reply: new RespError(replyTooLarge(settings)) }
   // As in Redis, what a script has changed stays changed if it ends in an error.
   const { next, published } = overlay
+  if (published.length + logs.length === 0) return overlay.hasChanged ? { reply, next } : { reply }
   return {
     reply,
-    ...(next.some((held) => held !== undefined) && { next }),
+    ...(overlay.hasChanged && { next }),
     ...(published.length > 0 && { published }),
     ...(logs.length > 0 && { logs }),
   }

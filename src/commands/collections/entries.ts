@@ -111,21 +111,46 @@ export interface Changed {
   readonly changedParts?: ReadonlyMap<number, Buffer | null>
 }
 
+interface Place {
+  readonly from: number
+  readonly end: number
+  readonly length: number
+  /** Where the last entry begins. */
+  readonly lastAt: number
+}
+
 export class Entries implements Collection {
-  static readonly NONE = new Entries(Buffer.alloc(0), new Uint32Array(1), SORTED_SET_SHAPE)
+  static readonly NONE = new Entries(
+    Buffer.alloc(0),
+    { from: 0, end: 0, length: 0, lastAt: 0 },
+    SORTED_SET_SHAPE,
+    new Uint32Array(1),
+  )
 
   /** Views of these bytes are returned. */
   readonly bytes: Buffer
-  /** Where each entry begins, and where the last one ends. */
-  private readonly starts: Uint32Array
+  readonly length: number
+  /** Where the last one ends. */
+  readonly end: number
+  private readonly from: number
   private readonly keyOffset: number
   private readonly shape: Shape
+  /** Where each entry begins, and where the last one ends; null as long as nothing needs it: most look at one entry. */
+  private starts: Uint32Array | null
+  /** An entry that was found, and where it begins; at first the last one. */
+  private foundIndex: number
+  private foundAt: number
 
-  private constructor(bytes: Buffer, starts: Uint32Array, shape: Shape) {
+  private constructor(bytes: Buffer, place: Place, shape: Shape, starts: Uint32Array | null) {
     this.bytes = bytes
-    this.starts = starts
+    this.from = place.from
+    this.end = place.end
+    this.length = place.length
+    this.foundIndex = place.length - 1
+    this.foundAt = place.lastAt
     this.shape = shape
     this.keyOffset = shape.scored ? SCORE_BYTES : 0
+    this.starts = starts
   }
 
   /** @throws DamagedCollection */
@@ -156,30 +181,49 @@ export class Entries implements Collection {
   /** So many entries from `at` on. @throws DamagedCollection */
   static within(bytes: Buffer, from: number, count: number, shape: Shape): Entries {
     if (count > bytes.length) throw new DamagedCollection()
-    const starts = new Uint32Array(count + 1)
     const ahead = shape.scored ? SCORE_BYTES : 0
     let at = from
+    let lastAt = from
     for (let i = 0; i < count; i++) {
-      starts[i] = at
+      lastAt = at
       at = endOfString(bytes, at + ahead)
       if (shape.paired) at = endOfString(bytes, at)
     }
-    starts[count] = at
-    return new Entries(bytes, starts, shape)
+    return new Entries(bytes, { from, end: at, length: count, lastAt }, shape, null)
   }
 
-  /** Where the last one ends. */
-  get end(): number {
-    return this.starts[this.length]!
+  /** Where an entry begins; of their number, where the last one ends. */
+  private startOf(i: number): number {
+    if (this.starts) return this.starts[i]!
+    if (i === 0) return this.from
+    if (i === this.length) return this.end
+    if (i === this.foundIndex) return this.foundAt
+    if (i === this.foundIndex + 1) return this.behind(this.foundAt)
+    return this.allStarts()[i]!
   }
 
-  get length(): number {
-    return this.starts.length - 1
+  private allStarts(): Uint32Array {
+    if (this.starts) return this.starts
+    const starts = new Uint32Array(this.length + 1)
+    let at = this.from
+    for (let i = 0; i < this.length; i++) {
+      starts[i] = at
+      at = this.behind(at)
+    }
+    starts[this.length] = at
+    this.starts = starts
+    return starts
+  }
+
+  /** Where the entry that begins here ends. */
+  private behind(at: number): number {
+    const end = endOf(this.bytes, at + this.keyOffset)
+    return this.shape.paired ? endOf(this.bytes, end) : end
   }
 
   /** The field, member or element. */
   key(i: number): Buffer {
-    return stringAt(this.bytes, this.starts[i]! + this.keyOffset)
+    return stringAt(this.bytes, this.startOf(i) + this.keyOffset)
   }
 
   value(i: number): Buffer {
@@ -188,7 +232,7 @@ export class Entries implements Collection {
 
   /** Where the key's length stands. */
   keyAt(i: number): number {
-    return this.starts[i]! + this.keyOffset
+    return this.startOf(i) + this.keyOffset
   }
 
   /** The same of the value. */
@@ -197,12 +241,12 @@ export class Entries implements Collection {
   }
 
   score(i: number): number {
-    return this.bytes.readDoubleBE(this.starts[i])
+    return this.bytes.readDoubleBE(this.startOf(i))
   }
 
   /** How the key of an entry compares with another one: < 0 = before it. */
   compareKey(i: number, other: Buffer): number {
-    const at = this.starts[i]! + this.keyOffset
+    const at = this.keyAt(i)
     const from = bodyOf(this.bytes, at)
     return -other.compare(this.bytes, from, from + lengthAt(this.bytes, at))
   }
@@ -216,13 +260,24 @@ export class Entries implements Collection {
 
   /** The first entry with this key, from `from` on; -1 = none. */
   indexOf(key: Buffer, from = 0): number {
-    for (let i = from; i < this.length; i++) if (this.hasKey(i, key)) return i
+    let at = this.startOf(from)
+    for (let i = from; i < this.length; i++) {
+      if (this.isKeyAt(at + this.keyOffset, key)) {
+        this.foundIndex = i
+        this.foundAt = at
+        return i
+      }
+      at = this.behind(at)
+    }
     return -1
   }
 
   hasKey(i: number, key: Buffer): boolean {
+    return this.isKeyAt(this.keyAt(i), key)
+  }
+
+  private isKeyAt(at: number, key: Buffer): boolean {
     const { bytes } = this
-    const at = this.starts[i]! + this.keyOffset
     if (lengthAt(bytes, at) !== key.length) return false
     if (key.length === 0) return true
     const from = bodyOf(bytes, at)
@@ -238,7 +293,7 @@ export class Entries implements Collection {
     const found = new Map<string, number>(keys.map((key) => [key.toString('latin1'), -1]))
     const lengths = new Set(keys.map((key) => key.length))
     for (let i = 0; i < this.length; i++) {
-      const at = this.starts[i]! + this.keyOffset
+      const at = this.keyAt(i)
       if (!lengths.has(lengthAt(this.bytes, at))) continue
       const name = stringAt(this.bytes, at).toString('latin1')
       if (found.has(name)) found.set(name, i)
@@ -269,7 +324,10 @@ export class Entries implements Collection {
   }
 
   slice(from: number, to: number): Entries {
-    return new Entries(this.bytes, this.starts.subarray(from, to + 1), this.shape)
+    const starts = this.allStarts().subarray(from, to + 1)
+    const length = to - from
+    const place = { from: starts[0]!, end: starts[length]!, length, lastAt: starts[Math.max(length - 1, 0)]! }
+    return new Entries(this.bytes, place, this.shape, starts)
   }
 
   gather(places: readonly number[]): { entries: Entries; places: readonly number[] } {
@@ -286,11 +344,11 @@ export class Entries implements Collection {
 
   /** The bytes of the entries from `from` up to, without, `to`. */
   run(from: number, to: number): Buffer {
-    return this.bytes.subarray(this.starts[from], this.starts[to])
+    return this.bytes.subarray(this.startOf(from), this.startOf(to))
   }
 
   runBytes(from: number, to: number): number {
-    return this.starts[to]! - this.starts[from]!
+    return this.startOf(to) - this.startOf(from)
   }
 
   /** The bytes of the entries at these places, one after the other. */

@@ -95,11 +95,11 @@ export function look(
   key: Buffer,
   type: CollectionType,
   answer: (collection: Collection) => Reply,
-  options: LookOptions = {},
+  { answersValues = false, bytesAUnit = COLLECTION_BYTES_A_UNIT }: LookOptions = {},
 ): Step {
   return {
-    bytesAUnit: COLLECTION_BYTES_A_UNIT,
-    ...options,
+    bytesAUnit,
+    answersValues,
     needs: 'value',
     keys: [key],
     reads: true,
@@ -176,9 +176,11 @@ export function storedAs(
   if (count > MAX_COLLECTION_ENTRIES) return tooMuch(type, `${count} elements`, MAX_COLLECTION_ENTRIES)
   if (next.bytes > MAX_COLLECTION_BYTES) return tooMuch(type, `${next.bytes} bytes`, MAX_COLLECTION_BYTES)
   try {
-    const { bytes, ...stored } = next.changed()
+    const { bytes, value, changedParts } = next.changed()
     if (bytes > MAX_COLLECTION_BYTES) return tooMuch(type, `${bytes} bytes`, MAX_COLLECTION_BYTES)
-    return { ...taggedAs(changed), ...stored, expiresAtMs, kind: type.kind }
+    const { kind } = type
+    if (!changedParts && !changed?.tags) return { value, expiresAtMs, kind }
+    return { ...taggedAs(changed), value, expiresAtMs, kind, ...(changedParts && { changedParts }) }
   } catch (error) {
     if (error instanceof RootTooLong) return ROOT_TOO_LONG
     throw error

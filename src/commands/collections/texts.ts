@@ -58,6 +58,9 @@ export function endOf(bytes: Buffer, at: number): number {
 
 /** @param limit where the last string ends at the latest @throws DamagedCollection if it is not all there */
 export function endOfString(bytes: Buffer, at: number, limit = bytes.length): number {
+  const length = bytes[at]!
+  // Nearly all of them are short. Behind the bytes there is no number, and no comparison holds.
+  if (length < TWO_BYTES && at + 1 + length <= limit) return at + 1 + length
   // At most five bytes tell of the length.
   if (at >= limit || bodyOf(bytes, at) > limit) throw new DamagedCollection()
   const end = endOf(bytes, at)

@@ -235,7 +235,8 @@ async function replyToHeld(
 
 /** Whether it is one read of one key, which replies to what that holds: see shortReply. */
 export function isOneRead({ loader }: Caller, step: Step): boolean {
-  if (step.writes || step.keys.length !== 1 || step.answersEnd || (step.loads && loader !== null)) return false
+  if (step.writes || step.keys.length !== 1 || step.answersEnd || (step.loads && loader !== null))
+    return false
   return step.needs !== 'value' || !(step.slow ?? step.follow ?? step.script)
 }
 
@@ -245,7 +246,11 @@ export function isOneRead({ loader }: Caller, step: Step): boolean {
  *
  * @param record alive; null = nothing
  */
-export function shortReply(caller: Caller, step: Step, record: StoredRecord | PeekedRecord | null): Reply | undefined {
+export function shortReply(
+  caller: Caller,
+  step: Step,
+  record: StoredRecord | PeekedRecord | null,
+): Reply | undefined {
   const one = record && knownOf(record)
   const bytes = bytesOf(one)
   if (bytes > SHORT_BYTES || (one && 'value' in one && isRoot(one.kind, one.value))) return undefined

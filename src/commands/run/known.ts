@@ -12,13 +12,14 @@ export type Known = Held | Peeked
 
 /** @param expiresAtMs if the record does not contain it */
 export function knownOf(record: StoredRecord | PeekedRecord, expiresAtMs = record.expiresAtMs): Known {
-  const known = record instanceof StoredRecord ? valueIn(record) : { record }
   const { kind } = record
-  return kind === KIND_VALUE ? { ...known, expiresAtMs } : { ...known, expiresAtMs, kind }
-}
-
-function valueIn(record: StoredRecord): { value: Buffer; tags?: Buffer | undefined } {
-  return record.isTagged ? { value: record.value, tags: record.tags } : { value: record.value }
+  if (!(record instanceof StoredRecord)) {
+    return kind === KIND_VALUE ? { record, expiresAtMs } : { record, expiresAtMs, kind }
+  }
+  const { value, tags } = record
+  // Each form by itself: spreading objects takes longer than all else here.
+  if (tags) return kind === KIND_VALUE ? { value, tags, expiresAtMs } : { value, tags, expiresAtMs, kind }
+  return kind === KIND_VALUE ? { value, expiresAtMs } : { value, expiresAtMs, kind }
 }
 
 /** The number of value bytes held. */

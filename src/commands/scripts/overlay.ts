@@ -96,6 +96,10 @@ export class Overlay {
     }
   }
 
+  get hasChanged(): boolean {
+    return this.changed.size > 0
+  }
+
   /** In the order of the job's keys. */
   get next(): readonly (Held | null | undefined)[] {
     return this.job.stored.map((key) => {
