@@ -10,6 +10,7 @@ import type { OriginAddresses } from './addresses.ts'
 import { LoadFailure } from './api.ts'
 import type { OriginFetch, OriginResponse } from './origin.ts'
 
+const IDENTITY = 'identity'
 /** Idle connections are kept for the next call. */
 const KEPT = { keepAlive: true, maxFreeSockets: 16, timeout: 30_000 }
 
@@ -44,9 +45,11 @@ export class GuardedFetch {
     const { agents } = this
     return new Promise((resolve, reject) => {
       const options = { headers, signal, lookup: this.lookup, agent: isTls ? agents.https : agents.http }
-      const sent = (isTls ? requestHttps : requestHttp)(url, options, (response) =>
-        resolve(answerOf(response)),
-      )
+      const sent = (isTls ? requestHttps : requestHttp)(url, options, (response) => {
+        const answer = answerOf(response)
+        if (answer instanceof LoadFailure) reject(answer)
+        else resolve(answer)
+      })
       sent.on('error', (error: NodeJS.ErrnoException) => {
         const isReset = error.code === 'ECONNRESET' || error.code === 'EPIPE'
         reject(sent.reusedSocket && isReset ? Object.assign(error, { isReused: true }) : error)
@@ -70,8 +73,15 @@ export class GuardedFetch {
   }
 }
 
-function answerOf(response: IncomingMessage): OriginResponse {
-  return { status: response.statusCode ?? 0, body: response }
+/** A failure if the body is encoded, although that was not asked for: clients would get it so, and not know it. */
+function answerOf(response: IncomingMessage): OriginResponse | LoadFailure {
+  const { statusCode: status = 0, headers } = response
+  const encoding = (headers['content-encoding'] ?? IDENTITY).trim().toLowerCase()
+  if (status === 200 && encoding !== IDENTITY) {
+    response.destroy()
+    return new LoadFailure("The origin's value is encoded (Content-Encoding), which it was asked not to do.")
+  }
+  return { status, body: response }
 }
 
 function refused(host: string): LoadFailure {

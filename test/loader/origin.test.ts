@@ -182,6 +182,13 @@ describe('asking an origin', () => {
     expect(asked).to.deep.equal(Array.from({ length: 3 }, () => 'GET /items/k'))
   })
 
+  it('fails with a body that is compressed: clients could not know', async () => {
+    answer = (_req, res) => res.writeHead(200, { 'Content-Encoding': 'gzip' }).end('bytes')
+    expect(await failure(load('k'))).to.match(/^The origin's value is encoded/)
+    answer = (_req, res) => res.writeHead(200, { 'Content-Encoding': 'Identity' }).end('bytes')
+    expect(String(await load('k'))).to.equal('bytes')
+  })
+
   it('reads no more than a value may have', async () => {
     answer = (_req, res) => res.end(Buffer.alloc(1000))
     expect((await load('k'))!.length).to.equal(1000)

@@ -116,6 +116,18 @@ describe('DATA_DIR', () => {
     await open() // and it is not locked any more
   })
 
+  it('is refused if the folder of an earlier node is gone, however many nodes are wanted', async () => {
+    await (await open(['memory-1', 'memory-2', 'memory-3'])).close()
+    rmSync(join(path, 'memory-2'), { recursive: true })
+    for (const nodes of [
+      ['memory-1', 'memory-2'],
+      ['memory-1', 'memory-2', 'memory-3'],
+    ])
+      expect(await refused(open(nodes))).to.match(/has no folder memory-2, .* make an empty one/)
+    mkdirSync(join(path, 'memory-2'))
+    await open(['memory-1', 'memory-2', 'memory-3'])
+  })
+
   it('is for one process at a time', async () => {
     await open()
     expect(await refused(open())).to.match(

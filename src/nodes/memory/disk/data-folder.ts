@@ -14,6 +14,7 @@ import { Lock, type LockOptions } from './lock.ts'
 
 const PRIVATE_FOLDER = 0o700
 const NODE_FOLDER = /^memory-[1-9]\d{0,3}$/
+const PREFIX = 'memory-'
 
 export class DataFolder {
   readonly path: string
@@ -58,6 +59,13 @@ export class DataFolder {
 
   private async makeFolders(nodes: readonly string[]): Promise<void> {
     const there = (await readdir(this.path)).filter((name) => NODE_FOLDER.test(name))
+    const [missing] = missingAmong(there)
+    // As many folders as nodes may still be those of other nodes, whose data nobody would read.
+    if (missing !== undefined)
+      throw new DiskError(
+        `DATA_DIR ${this.path} has no folder ${missing}, and folders of later memory nodes. Put it back; if it is lost, make an ` +
+          'empty one: the node is then filled from the others.',
+      )
     if (there.length > 0 && there.length !== nodes.length)
       throw new DiskError(
         `DATA_DIR ${this.path} holds the data of ${there.length} memory nodes, and MEMORY_NODES is ${nodes.length}: keys would ` +
@@ -72,6 +80,12 @@ export class DataFolder {
   close(): Promise<void> {
     return this.lock.release()
   }
+}
+
+/** Folders that were there once: nodes are numbered from 1. */
+function missingAmong(there: readonly string[]): string[] {
+  const last = Math.max(0, ...there.map((name) => Number(name.slice(PREFIX.length))))
+  return Array.from({ length: last }, (_, i) => `${PREFIX}${i + 1}`).filter((name) => !there.includes(name))
 }
 
 /** With those above it. (`recursive` of mkdir does not end where a file system says ENOENT for good, such as /proc.) */
