@@ -5,6 +5,7 @@ import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET, KIND_STREAM } from '..
 import { DamagedCollection, Entries } from '../collections/entries.ts'
 import { HASH, LIST, SET, SORTED_SET, type CollectionType } from '../collections/steps.ts'
 import type { Held } from '../step.ts'
+import { flatStream } from '../streams/large/split.ts'
 import { lengthBytes } from './lengths.ts'
 import { STREAM_VERSION, writeStream } from './streams.ts'
 
@@ -26,7 +27,7 @@ const FORMS = new Map<number, { readonly form: number; readonly type: Collection
 /** Without version and checksum, in parts. @throws DamagedCollection */
 export function writeValue({ kind, value, parts: read }: Held): Buffer[] {
   if (kind === undefined) return [Buffer.from([STRING]), lengthBytes(value.length), value]
-  if (kind === KIND_STREAM) return writeStream(value)
+  if (kind === KIND_STREAM) return writeStream(isLarge(value) ? flatStream(value, read) : value)
   const found = FORMS.get(kind)
   if (!found) throw new DamagedCollection()
   const entries = Entries.of(isLarge(value) ? flatten(kind, value, read) : value, found.type.shape)

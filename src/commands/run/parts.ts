@@ -31,12 +31,11 @@ import { GENERATION_BYTES, partKey, rootOf } from '../../core/part-keys.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { waitFor, type Sliced } from '../../core/work.ts'
-import { flatten } from '../collections/large/split.ts'
 import { sizes } from '../collections/large/sizes.ts'
-import { splitOrRefusal } from '../collections/steps.ts'
 import type { Caller } from '../model.ts'
 import { NeedsParts, PartsChanged, type Held, type Parts, type Step, type Stepped } from '../step.ts'
 import { tooMuchOfCollections } from './answer-limit.ts'
+import { inOnePiece, inParts } from './forms.ts'
 import { applyTo, wholesOf, type Known } from './known.ts'
 import { MoreKeys } from './more-keys.ts'
 import { allInSlices } from './slices.ts'
@@ -139,8 +138,17 @@ export function withParts<K extends Known | null>(key: Buffer, known: K, isSalva
 
 /** Whether this result can only be stored by a transaction that can wait for parts. */
 export function needsParts(held: Known | null, next: Held): boolean {
-  if (held && 'value' in held && next.value === held.value) return false
-  return isRoot(next.kind, next.value) || isTooLong(next)
+  const before = held && 'value' in held ? held : null
+  if (next.value === before?.value) return false
+  if (!isRoot(next.kind, next.value)) return isTooLong(next)
+  // What is added to a stream is in its root as a rule: there are no parts that have to be stored before.
+  const isOfSame =
+    before?.parts !== undefined && next.parts === undefined && isRoot(before.kind, before.value)
+  return !isOfSame || !generationOf(before.value).equals(generationOf(next.value)) || storesParts(next)
+}
+
+function storesParts({ changedParts }: Held): boolean {
+  return changedParts !== undefined && [...changedParts.values()].some((part) => part !== null)
 }
 
 function isTooLong({ kind, value }: Held): boolean {
@@ -284,7 +292,7 @@ export class PartsOf {
         return held(next, own.changed(value, next.changedParts ?? new Map()))
       }
       // Of another key: its parts stay there.
-      const flat = yield* this.computed(() => flatten(kind, value, next.parts))
+      const flat = yield* this.computed(() => inOnePiece(kind, value, next.parts))
       return yield* this.divided(key, { ...next, value: flat })
     }
     return isTooLong(next) ? yield* this.divided(key, next) : held(next, undefined)
@@ -294,7 +302,7 @@ export class PartsOf {
     const { kind, value } = next
     if (!isTooLong(next)) return held(next, undefined)
     const generation = Buffer.from(Array.from({ length: GENERATION_BYTES }, () => this.draw(BYTE_VALUES)))
-    const made = splitOrRefusal(kind, value, generation)
+    const made = inParts(kind, value, generation)
     yield UNITS_OF_A_COMPUTATION
     if ('reply' in made) return made
     const { root, parts } = made
@@ -310,7 +318,7 @@ export class PartsOf {
   *whole(one: Held | null): Sliced<Held | null> {
     if (!one?.parts) return one
     const { kind, value, parts } = one
-    const flat = yield* this.computed(() => flatten(kind, value, parts))
+    const flat = yield* this.computed(() => inOnePiece(kind, value, parts))
     return held({ ...one, value: flat }, undefined)
   }
 

@@ -5,7 +5,7 @@
  */
 import type { AllModified, ClientCall, ModifyAll, ModifyAllSlowly } from '../../coordinator/api.ts'
 import { transactKeys, transactKeysSlowly, type CallOptions } from '../../coordinator/promises.ts'
-import type { StoredRecord } from '../../core/codec.ts'
+import { KIND_STREAM, type StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { answerBytes } from './answer-limit.ts'
 import type { Caller, CommandSettings } from '../model.ts'
@@ -395,7 +395,8 @@ async function transactOnce(
       : transactKeysSlowly(store, keys, slowly, options))
     for (const [i, key] of keys.entries()) {
       leaveParts(store, key, before[i]!, after[i]!, parts)
-      if (parts) store.collections.noteLarge(key, isLarge(after[i]!))
+      // A change of a stream needs no parts as a rule.
+      if (parts) store.collections.noteLarge(key, isLarge(after[i]!) && after[i]!.kind !== KIND_STREAM)
     }
   } catch (error) {
     if (error !== STOPPED) throw error
