@@ -147,6 +147,13 @@ export function needsParts(held: Known | null, next: Held): boolean {
   return !isOfSame || !generationOf(before.value).equals(generationOf(next.value)) || storesParts(next)
 }
 
+/** What a step has made of a key without storing parts, so that the next one can be applied to it. */
+export function withPartsBefore(before: Known | null, next: Held): Held {
+  const own = before && 'value' in before ? (before.parts as ReadParts | undefined) : undefined
+  if (!own || next.value === own.root || !isRoot(next.kind, next.value)) return next
+  return held(next, own.changed(next.value, next.changedParts ?? new Map()))
+}
+
 function storesParts({ changedParts }: Held): boolean {
   return changedParts !== undefined && [...changedParts.values()].some((part) => part !== null)
 }

@@ -23,6 +23,7 @@ import {
   runWithParts,
   wantsParts,
   withParts,
+  withPartsBefore,
   type PartsOf,
 } from './parts.ts'
 import type { RespError, Reply } from '../reply.ts'
@@ -254,7 +255,8 @@ function* applied(step: Step, before: readonly (Known | null)[], now: number): S
     const stepped = yield* appliedAtOnce(step, before, now)
     if (stepped instanceof MoreKeys || !stepped.next) return stepped
     const meets = stepped.next.some((one, i) => one && needsParts(before[i]!, one))
-    return meets ? MEETS_PARTS : stepped
+    if (meets) return MEETS_PARTS
+    return { ...stepped, next: stepped.next.map((one, i) => one && withPartsBefore(before[i]!, one)) }
   } catch (error) {
     if (wantsParts(error)) return MEETS_PARTS
     throw error
