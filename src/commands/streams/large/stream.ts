@@ -1,6 +1,7 @@
 /** A large stream as commands see it (root.ts). It asks for the parts that a command looks at, and for no others. */
 import { PartsAfter } from '../../collections/large/overlay.ts'
 import { becomesFlat } from '../../collections/large/sizes.ts'
+import { DamagedCollection } from '../../collections/texts.ts'
 import type { Parts } from '../../step.ts'
 import type { EntryRun } from '../entry-run.ts'
 import { Group } from '../groups.ts'
@@ -140,6 +141,7 @@ class ChangedLargeStream implements ChangedStream {
     this.count = root.count + (this.entries?.more.count ?? 0)
     this.entryBytes = root.entryBytes + (this.entries?.more.bytes ?? 0)
     this.pendingBytes = groups ? pendingBytesOf(groups) : root.pendingBytes
+    if (this.count < 0 || this.entryBytes < 0) throw new DamagedCollection()
     // What is not changed was within its bound.
     this.groupBytes = groups ? groups.reduce((sum, { head }) => sum + head.length, 0) : 0
   }
