@@ -1,8 +1,9 @@
 /**
  * What everybody below the commands needs to know of large collections: which parts a root names, so that the others can be
- * removed, and how a change gets parts of its own. The whole format is in commands/collections/large/root.ts.
+ * removed, and how a change gets parts of its own. The whole format is in commands/collections/large/root.ts, and that of
+ * streams in commands/streams/large/root.ts.
  */
-import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET } from './codec.ts'
+import { KIND_HASH, KIND_SET, KIND_SORTED_SET, KIND_STREAM } from './codec.ts'
 import { GENERATION_BYTES, partKey, type PartName } from './part-keys.ts'
 
 export const ROOT_FORMAT = 2
@@ -24,9 +25,9 @@ export function isRoot(kind: number | undefined, value: Buffer): boolean {
   return isCollection(kind) && value[0] === ROOT_FORMAT && value.length >= ROOT_HEAD_BYTES
 }
 
-/** A hash, set, sorted set or list. */
+/** A hash, set, sorted set, list or stream. */
 export function isCollection(kind: number | undefined): boolean {
-  return kind === KIND_HASH || kind === KIND_SET || kind === KIND_SORTED_SET || kind === KIND_LIST
+  return kind !== undefined && kind >= KIND_HASH && kind <= KIND_STREAM
 }
 
 export function generationOf(root: Buffer): Buffer {
@@ -113,6 +114,7 @@ export function restampedPart(part: Buffer, stamp: number): Buffer {
 /** Calls it with where each row of a root begins. @throws DamagedRoot */
 function eachRow(kind: number | undefined, root: Buffer, visit: (at: number) => void): void {
   if (!isRoot(kind, root)) throw new DamagedRoot()
+  if (kind === KIND_STREAM) return eachRowOfStream(root, visit)
   const isByHash = kind === KIND_HASH || kind === KIND_SET
   const first = root.readUInt32BE(ROOT_ROWS_AT)
   const second = kind === KIND_SORTED_SET ? root.readUInt32BE(ROOT_ROWS_AT + 4) : 0
@@ -123,6 +125,14 @@ function eachRow(kind: number | undefined, root: Buffer, visit: (at: number) => 
   if (kind === KIND_SORTED_SET ? firstEnd > secondAt : firstEnd !== root.length) throw new DamagedRoot()
   for (let at = ROOT_HEAD_BYTES; at < firstEnd; at += rowBytes) visit(at)
   for (let at = secondAt; at < root.length; at += HASH_ROW_BYTES) visit(at)
+}
+
+/** Those of its entries, and of what is pending, are beside each other. */
+function eachRowOfStream(root: Buffer, visit: (at: number) => void): void {
+  const rows = root.readUInt32BE(ROOT_ROWS_AT) + root.readUInt32BE(ROOT_ROWS_AT + 4)
+  const end = ROOT_HEAD_BYTES + rows * ROW_BYTES
+  if (end > root.length) throw new DamagedRoot()
+  for (let at = ROOT_HEAD_BYTES; at < end; at += ROW_BYTES) visit(at)
 }
 
 export class DamagedRoot extends Error {}

@@ -163,8 +163,8 @@ function checkCollection(kind: number, value: Buffer): void {
   const shape = SHAPES.get(kind)
   if (!shape && kind !== KIND_STREAM) return
   try {
+    if (isRoot(kind, value) && (partsNamedIn(kind, value).size > 0 || kind === KIND_STREAM)) return
     if (!shape) return checkStream(value)
-    if (isRoot(kind, value) && partsNamedIn(kind, value).size > 0) return
     if (Entries.of(value, shape).length > 0) return
   } catch (error) {
     // What a length names may lie behind the end.

@@ -2,7 +2,8 @@
 import { seeded, type Random } from '../support/random.ts'
 import { CHANGE_PLOTS, failsOver, REMOVAL_PLOTS, replacedAsleep, type ChangePlot } from './change-plots.ts'
 import { BOARD, FIRST_IN_PARTS, HASH, isOnCollection, LIST, type CollectionKind } from './collections.ts'
-import { typedOperations, WORKLOADS } from './typed.ts'
+import { STREAM } from './streams.ts'
+import { STREAM_IN_PARTS, typedOperations, WORKLOADS } from './typed.ts'
 import { CROWDED, EXPIRING, PLOTS, WEAK, type Plot, type Size } from './plots.ts'
 import {
   ACCOUNTS,
@@ -434,9 +435,31 @@ const KINDS_ON = new Map([
   [BOARD, ON_BOARDS],
 ])
 
+/** In every fourth run. */
+function streamInParts(schedule: Schedule): Schedule {
+  const { seed, coordinators, operations } = schedule
+  const random = seeded(seed * 2 + 2_300_000_001)
+  for (let i = 0; i < 3; i++) random.next()
+  const slots = operations.map(({ at }, i): Operation => {
+    const client = 200 + random.below(4)
+    const coordinator = random.below(coordinators)
+    const value = FIRST_IN_PARTS + i
+    return { at, client, coordinator, key: STREAM, level: 'quorum', kind: 'entries', value, ttlMs: 0 }
+  })
+  // Parts of one entry each, or of some, and the latest in the root.
+  const partBytes = random.pick([12, 80])
+  return {
+    ...schedule,
+    operations: typedOperations(random, STREAM_IN_PARTS, slots),
+    isInParts: true,
+    partBytes,
+  }
+}
+
 /** Operations on collections instead of others. */
 function inParts(schedule: Schedule): Schedule {
   const { seed, coordinators, operations } = schedule
+  if (seed % 4 === 3) return streamInParts(schedule)
   const random = seeded(seed * 2 + 2_200_000_001)
   for (let i = 0; i < 3; i++) random.next()
   const keys = random.pick([[LIST], [HASH], [BOARD], [LIST, HASH, BOARD]])

@@ -628,7 +628,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'acknowledged-comes-back',
     rule: 'what was acknowledged is delivered to nobody again',
-    file: 'src/commands/streams/pending.ts',
+    file: 'src/commands/streams/acknowledge.ts',
     find: 'const groups = withGroup(stream.groups, group.with({ pending }))',
     replace: 'const groups = withGroup(stream.groups, pending.length > 1 ? group : group.with({ pending }))',
     types: true,
@@ -637,8 +637,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'delivered-again',
     rule: 'an entry is delivered to one consumer of a group',
     file: 'src/commands/streams/deliver.ts',
-    find: 'lastId: stream.id(first + length - 1)',
-    replace: 'lastId: first > 2 ? group.lastId : stream.id(first + length - 1)',
+    find: 'lastId: run.id(length - 1)',
+    replace: 'lastId: first > 2 ? group.lastId : run.id(length - 1)',
     types: true,
   },
   {
@@ -722,6 +722,14 @@ export const SABOTAGES: readonly Sabotage[] = [
     file: 'src/commands/run/parts.ts',
     find: 'if (!(error instanceof RondoError)) throw error\n      // No root names them',
     replace: 'if (error instanceof RondoError) return\n      // No root names them',
+    parts: true,
+  },
+  {
+    name: 'stream-before-its-parts',
+    rule: 'a change of a stream that is stored by itself stores no parts',
+    file: 'src/commands/run/parts.ts',
+    find: '[...changedParts.values()].some((part) => part !== null)',
+    replace: '[...changedParts.values()].some((part) => part?.length === 0)',
     parts: true,
   },
   {

@@ -172,6 +172,8 @@ export interface Schedule {
   readonly beyond: boolean
   /** Collections of two entries are stored in parts, and what nobody needs of them is removed by rounds of anti-entropy. */
   readonly isInParts?: boolean
+  /** Then, of how many bytes; omitted = of very few. */
+  readonly partBytes?: number
   /** The founding members are watched by Sentinels. */
   readonly areWatched?: boolean
 }

@@ -60,7 +60,10 @@ const CHANGED_MS = 30_000
 export const EXPECT: Expectations = { converge: false }
 
 export async function simulate(schedule: Schedule, options: RunOptions = {}): Promise<RunResult> {
-  const inParts = schedule.isInParts ? IN_PARTS : { largeFrom: sizes.largeFrom, partBytes: sizes.partBytes }
+  const { partBytes = IN_PARTS.partBytes } = schedule
+  const inParts = schedule.isInParts
+    ? { ...IN_PARTS, partBytes }
+    : { largeFrom: sizes.largeFrom, partBytes: sizes.partBytes }
   return withSizes(inParts, () => simulateRun(schedule, options))
 }
 

@@ -31,6 +31,13 @@ const ON_STREAMS: Workload = {
   first: 'group',
   most: FEW,
 } // prettier-ignore
+/** Without clients that wait, and with more that is pending. */
+export const STREAM_IN_PARTS: Workload = {
+  key: STREAM,
+  kinds: ['append', 'append', 'append', 'append', 'append', 'deliver', 'deliver', 'deliver', 'acknowledge', 'acknowledge', 'claim', 'entries'],
+  first: 'group',
+  most: 2 * FEW,
+} // prettier-ignore
 const ON_BOARDS: Workload = {
   key: BOARD,
   kinds: ['score', 'score', 'score', 'score', 'scores', 'pop-lowest', 'wait-lowest', 'wait-lowest'],

@@ -2,8 +2,15 @@
 import type { Entries } from '../../src/commands/collections/entries.ts'
 import { FieldHash } from '../../src/commands/collections/large/field-hash.ts'
 import { readCurrentPart } from '../../src/commands/collections/large/part.ts'
-import { partIdsIn, Root, type Rows } from '../../src/commands/collections/large/root.ts'
+import { Root, type Rows } from '../../src/commands/collections/large/root.ts'
 import { mostPartBytes, sizes } from '../../src/commands/collections/large/sizes.ts'
+import type { EntryRun } from '../../src/commands/streams/entry-run.ts'
+import type { Pending } from '../../src/commands/streams/pending.ts'
+import { IdIndex } from '../../src/commands/streams/large/id-index.ts'
+import { entriesIn, pendingIn, StreamRoot } from '../../src/commands/streams/large/root.ts'
+import { flatStream } from '../../src/commands/streams/large/split.ts'
+import { checkStream, FlatStream } from '../../src/commands/streams/stored.ts'
+import { partsNamedIn } from '../../src/core/large-root.ts'
 import { NeedsParts, type Parts } from '../../src/commands/step.ts'
 
 /** Collections of a few entries have many parts meanwhile. */
@@ -26,6 +33,9 @@ export function withSizes<T>(small: Partial<typeof sizes>, run: () => T): T {
 export const TINY = { largeFrom: 64, partBytes: 32 }
 /** So that even collections of three or four short entries have parts. */
 export const SMALLEST = { largeFrom: 16, partBytes: 8 }
+
+/** Streams of a dozen short entries have a few parts of several. */
+export const SMALL = { largeFrom: 128, partBytes: 64 }
 
 /** What a node holds; a step gets what it has asked for, and no more. */
 export class PartsInMap implements Parts {
@@ -71,7 +81,7 @@ export class PartsInMap implements Parts {
 export function expectWhole(kind: number, value: Buffer, parts: ReadonlyMap<number, Buffer>): void {
   const root = new Root(kind, value)
   const { generation, layout, indexes } = root
-  const ids = partIdsIn(kind, value)
+  const ids = [...partsNamedIn(kind, value).keys()]
   check(
     ids.length === parts.size && ids.every((id) => parts.has(id) && id < root.nextId),
     'the parts that it names',
@@ -97,6 +107,33 @@ export function expectWhole(kind: number, value: Buffer, parts: ReadonlyMap<numb
   check(keys[0]!.length === root.count, 'the number of entries')
   if (keys[1]) check(keys[1].sort().join() === [...keys[0]!].sort().join(), 'both indexes')
   if (layout.orders[0] !== 'position') check(new Set(keys[0]).size === root.count, 'each entry once')
+}
+
+/** The same of a stream. */
+export function expectWholeStream(value: Buffer, parts: ReadonlyMap<number, Buffer>): void {
+  const root = new StreamRoot(value)
+  const read = new PartsInMap(value, parts)
+  const flat = read.while(() => flatStream(value, read))
+  checkStream(flat)
+  check(
+    parts.size === read.read && [...parts.keys()].every((id) => root.hasPart(id)),
+    'the parts that it names',
+  )
+  check(FlatStream.of(flat).length === root.count, 'the number of entries')
+  const pending = FlatStream.of(flat).pendingBytes
+  check(pending === root.pendingBytes, 'the bytes of what is pending')
+  for (const place of [root.entries, ...root.groups.map((group) => group.pending)]) {
+    const ofEntries = place === root.entries
+    const index = new IdIndex<EntryRun | Pending>(place, read, ofEntries ? entriesIn : pendingIn)
+    for (let row = 0; row < index.rows; row++) {
+      const items = index.items(row)
+      check(index.bytes(row) === items.run.length, 'the bytes of a part')
+      check(index.firstId(row).equals(items.id(0)), 'the first id of a part')
+      check(index.rowOf(items.id(items.length - 1)) === row, 'the place of the last one of a part')
+    }
+    if (index.latest.length > 0)
+      check(index.rowOf(index.latest.id(0)) === index.rows, 'the place of the latest')
+  }
 }
 
 function check(holds: boolean, what: string): void {

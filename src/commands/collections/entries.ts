@@ -170,12 +170,13 @@ export class Entries implements Collection {
     starts[0] = COLLECTION_HEAD_BYTES
     for (let from = 0, at = COLLECTION_HEAD_BYTES; from < count; from += ENTRIES_A_PIECE) {
       const some = Entries.within(bytes, at, Math.min(count - from, ENTRIES_A_PIECE), shape)
-      starts.set(some.starts, from)
+      starts.set(some.allStarts(), from)
       at = some.end
       yield UNITS_A_PIECE
     }
     if (starts[count] !== bytes.length) throw new DamagedCollection()
-    return new Entries(bytes, starts, shape)
+    const place = { from: COLLECTION_HEAD_BYTES, end: bytes.length, length: count }
+    return new Entries(bytes, { ...place, lastAt: starts[Math.max(0, count - 1)]! }, shape, starts)
   }
 
   /** So many entries from `at` on. @throws DamagedCollection */
@@ -353,7 +354,8 @@ export class Entries implements Collection {
 
   /** The bytes of the entries at these places, one after the other. */
   gathered(places: Uint32Array): Buffer {
-    const { bytes, starts } = this
+    const { bytes } = this
+    const starts = this.allStarts()
     let length = 0
     for (const place of places) length += starts[place + 1]! - starts[place]!
     const gathered = Buffer.allocUnsafeSlow(length)

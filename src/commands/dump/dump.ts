@@ -143,7 +143,7 @@ function endOf(ttl: Buffer, { isAbsolute }: RestoreOptions, nowMs: number): numb
 }
 
 function bytesOf(value: Restored): number {
-  if (value instanceof NewStream) return value.entryBytes + value.groupBytes
+  if (value instanceof NewStream) return value.entryBytes + value.groupBytes + value.pendingBytes
   return Buffer.isBuffer(value) ? value.length : value.entries.bytes
 }
 

@@ -7,9 +7,12 @@
  *   written      that of 7.0, without fields of the node
  */
 import { compareIdAt, ID_BYTES, LEAST_ID, readUint64, streamId, type StreamId } from '../streams/ids.ts'
-import { Group, pendingBytes, Pending, PENDING_BYTES, withGroup, type Consumer } from '../streams/groups.ts'
+import { entryOf, type EntryRun } from '../streams/entry-run.ts'
+import { Group, withGroup, type Consumer } from '../streams/groups.ts'
+import { pendingBytes, Pending, PENDING_BYTES } from '../streams/pending.ts'
 import { readUpTo } from '../streams/progress.ts'
-import { entryOf, NewStream, Stream, type StreamHead } from '../streams/stored.ts'
+import { FlatStream, NewStream } from '../streams/stored.ts'
+import type { Stream, StreamHead } from '../streams/stream.ts'
 import type { Sliced } from '../../core/work.ts'
 import { BadData, TooMuchData, type Input } from './input.ts'
 import { lengthBytes } from './lengths.ts'
@@ -30,8 +33,8 @@ const DELETED = 1
 const SAME_FIELDS = 2
 /** Flags, milliseconds, counter and number of fields. */
 const ITEMS_BESIDE_TEXTS = 4
-/** No stream that can be stored has so many texts and numbers. */
-const MAX_ITEMS = 160_000
+/** Each of them takes memory of its own, whatever the payload is compressed to. */
+const MAX_ITEMS = 1_500_000
 const MAX_TIME = 2 ** 48 - 1
 const UNITS_A_NODE = 32
 
@@ -39,11 +42,11 @@ const UNITS_A_NODE = 32
 
 /** @throws DamagedCollection */
 export function writeStream(bytes: Buffer): Buffer[] {
-  const stream = Stream.of(bytes)
-  stream.checkTexts(0, stream.length)
+  const stream = FlatStream.of(bytes)
+  stream.all.checkTexts(0, stream.length)
   const nodes: Buffer[][] = []
   for (let from = 0; from < stream.length; from += NODE_ENTRIES)
-    nodes.push(nodeOf(stream, from, Math.min(from + NODE_ENTRIES, stream.length)))
+    nodes.push(nodeOf(stream.all, from, Math.min(from + NODE_ENTRIES, stream.length)))
   return [
     Buffer.from([WRITTEN_FORM]),
     lengthBytes(nodes.length),
@@ -64,7 +67,7 @@ function textParts(text: Buffer): Buffer[] {
   return [lengthBytes(text.length), text]
 }
 
-function nodeOf(stream: Stream, from: number, to: number): Buffer[] {
+function nodeOf(stream: EntryRun, from: number, to: number): Buffer[] {
   const node = stream.id(from)
   const [ms, counter] = [node.readBigUInt64BE(0), node.readBigUInt64BE(ID_BYTES / 2)]
   const items = [to - from, 0, 0, 0].map((number) => integerItem(BigInt(number)))
@@ -172,7 +175,7 @@ export function* readStream(form: number, input: Input): Sliced<NewStream> {
   if (top && compareIdAt(top, 0, lastId) > 0) throw new BadData()
   const head: StreamHead = { lastId, maxDeletedId, added }
   const bare = new NewStream({ ...head, entries: { count: length, runs: entries } })
-  const stream = Stream.of(bare.value())
+  const stream = FlatStream.of(bare.value())
   let groups: Group[] = []
   for (let left = input.length(); left > 0; left--) {
     const group = readGroup(input, stream, hasCounters, hasActivity)

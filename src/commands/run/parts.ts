@@ -22,6 +22,7 @@ import {
   isRoot,
   namedKeysIn,
   partsLeftBy,
+  partsNamedIn,
   restamped,
   restampedPart,
   someNamedIn,
@@ -32,13 +33,13 @@ import type { StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { waitFor, type Sliced } from '../../core/work.ts'
 import { countIn, type Entries } from '../collections/entries.ts'
-import { bytesIn, partIdsIn } from '../collections/large/root.ts'
-import { flattenInSlices, wholeOf } from '../collections/large/split.ts'
+import { bytesIn } from '../collections/large/root.ts'
+import { flattenInSlices } from '../collections/large/split.ts'
 import { sizes } from '../collections/large/sizes.ts'
-import { splitOrRefusal } from '../collections/steps.ts'
 import type { Caller } from '../model.ts'
 import { NeedsParts, PartsChanged, type Held, type Parts, type Step, type Stepped } from '../step.ts'
 import { tooMuchOfCollections } from './answer-limit.ts'
+import { inOnePiece, inParts } from './forms.ts'
 import { applyTo, wholesOf, type Known } from './known.ts'
 import { MoreKeys } from './more-keys.ts'
 import { allInSlices } from './slices.ts'
@@ -136,7 +137,7 @@ export class ReadParts implements Parts {
 
   /** The same entries as parts of another key, under the same root; all have been read. */
   movedTo(key: Buffer): ReadParts {
-    const ids = partIdsIn(this.kind, this.root)
+    const ids = [...partsNamedIn(this.kind, this.root).keys()]
     this.get(ids)
     return new ReadParts({ ...this.identity, key }, new Map(this.known), new Set(ids))
   }
@@ -214,8 +215,24 @@ export function withParts<K extends Known | null>(key: Buffer, known: K, isSalva
 
 /** Whether this result can only be stored by a transaction that can wait for parts. */
 export function needsParts(held: Known | null, next: Held): boolean {
-  if (held && 'value' in held && next.value === held.value) return false
-  return isRoot(next.kind, next.value) || isTooLong(next)
+  const before = held && 'value' in held ? held : null
+  if (next.value === before?.value) return false
+  if (!isRoot(next.kind, next.value)) return isTooLong(next)
+  // What is added to a stream is in its root as a rule: there are no parts that have to be stored before.
+  const isOfSame =
+    before?.parts !== undefined && next.parts === undefined && isRoot(before.kind, before.value)
+  return !isOfSame || !generationOf(before.value).equals(generationOf(next.value)) || storesParts(next)
+}
+
+/** What a step has made of a key without storing parts, so that the next one can be applied to it. */
+export function withPartsBefore(before: Known | null, next: Held): Held {
+  const own = before && 'value' in before ? (before.parts as ReadParts | undefined) : undefined
+  if (!own || next.value === own.root || !isRoot(next.kind, next.value)) return next
+  return held(next, own.changed(next.value, next.changedParts ?? new Map()))
+}
+
+function storesParts({ changedParts }: Held): boolean {
+  return changedParts !== undefined && [...changedParts.values()].some((part) => part !== null)
 }
 
 function isTooLong({ kind, value }: Held): boolean {
@@ -424,7 +441,7 @@ export class PartsOf {
     const { kind, value } = next
     if (!isTooLong(next)) return held(next, undefined)
     const generation = Buffer.from(Array.from({ length: GENERATION_BYTES }, () => this.draw(BYTE_VALUES)))
-    const made = yield* splitOrRefusal(kind, value, generation)
+    const made = yield* inParts(kind, value, generation)
     if ('reply' in made) return made
     const { root, parts } = made
     const known = new ReadParts(
@@ -442,8 +459,8 @@ export class PartsOf {
 
   private *flat(one: Held): Sliced<Held> {
     const { kind, value, parts } = one
-    const { bytes } = yield* this.computed(() => wholeOf(kind, value, parts))
-    return held({ ...one, value: bytes }, undefined)
+    const flat = yield* this.computed(() => inOnePiece(kind, value, parts))
+    return held({ ...one, value: flat }, undefined)
   }
 
   /**

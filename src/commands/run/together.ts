@@ -5,7 +5,7 @@
  */
 import type { AllModified, ClientCall, ModifyAll, ModifyAllSlowly } from '../../coordinator/api.ts'
 import { transactKeys, transactKeysSlowly, type CallOptions } from '../../coordinator/promises.ts'
-import type { StoredRecord } from '../../core/codec.ts'
+import { KIND_STREAM, type StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
 import { answerBytes } from './answer-limit.ts'
 import type { Caller, CommandSettings } from '../model.ts'
@@ -23,6 +23,7 @@ import {
   runWithParts,
   wantsParts,
   withParts,
+  withPartsBefore,
   type PartsOf,
 } from './parts.ts'
 import type { RespError, Reply } from '../reply.ts'
@@ -254,7 +255,8 @@ function* applied(step: Step, before: readonly (Known | null)[], now: number): S
     const stepped = yield* appliedAtOnce(step, before, now)
     if (stepped instanceof MoreKeys || !stepped.next) return stepped
     const meets = stepped.next.some((one, i) => one && needsParts(before[i]!, one))
-    return meets ? MEETS_PARTS : stepped
+    if (meets) return MEETS_PARTS
+    return { ...stepped, next: stepped.next.map((one, i) => one && withPartsBefore(before[i]!, one)) }
   } catch (error) {
     if (wantsParts(error)) return MEETS_PARTS
     throw error
@@ -395,7 +397,8 @@ async function transactOnce(
       : transactKeysSlowly(store, keys, slowly, options))
     for (const [i, key] of keys.entries()) {
       leaveParts(store, key, before[i]!, after[i]!, parts)
-      if (parts) store.collections.noteLarge(key, isLarge(after[i]!))
+      // A change of a stream needs no parts as a rule.
+      if (parts) store.collections.noteLarge(key, isLarge(after[i]!) && after[i]!.kind !== KIND_STREAM)
     }
   } catch (error) {
     if (error !== STOPPED) throw error

@@ -14,9 +14,9 @@ import {
   type PartialId,
   type StreamId,
 } from './ids.ts'
-import { changeStream, NO_STREAM, type Changed } from './steps.ts'
-import { entryOf, type EntryRuns, type Stream } from './stored.ts'
-import { trimArguments, trimmed, type Trim } from './trim.ts'
+import { changeStream, NO_STREAM } from './steps.ts'
+import { entryOf } from './entry-run.ts'
+import { trimArguments, trimmed } from './trim.ts'
 
 const NOT_ABOVE_ZERO = 'ERR The ID specified in XADD must be greater than 0-0'
 const NOT_ABOVE = new Refusal(
@@ -41,7 +41,9 @@ export function xadd(args: readonly Buffer[], nowMs: number, limits: StepLimits)
     const added = {
       lastId: id,
       added: stream.added + 1n,
-      entries: withEntry(stream, entryOf(id, texts), id, trim),
+      // It may go itself.
+      trimmed: trim ? trimmed(stream, trim, id) : 0,
+      entry: { id, bytes: entryOf(id, texts) },
     }
     return { reply: Buffer.from(idText(id)), stream: stream.with(added) }
   })
@@ -56,25 +58,12 @@ function newId(lastId: StreamId, given: PartialId | null, nowMs: number): Stream
   return msOf(next) === msOf(lastId) ? next : TOO_LARGE
 }
 
-/** All entries and a new one, without those that are trimmed. */
-function withEntry(stream: Stream, entry: Buffer, id: StreamId, trim: Trim | null): EntryRuns {
-  const length = stream.length + 1
-  const gone = trim ? trimmed(stream, trim, id) : 0
-  if (gone >= length) return { count: 0, runs: [] }
-  const kept = gone === 0 ? stream.run : stream.runOf(gone, stream.length)
-  return { count: length - gone, runs: [kept, entry] }
-}
-
 export function xtrim(args: readonly Buffer[], nowMs: number, limits: StepLimits): Step {
   const { trim } = trimArguments(args, false)
   return changeStream(args[1]!, nowMs, limits, (stream) => {
     const gone = stream ? trimmed(stream, trim!) : 0
     if (!stream || gone === 0) return { reply: 0 }
-    const count = stream.length - gone
-    return {
-      reply: gone,
-      stream: stream.with({ entries: { count, runs: [stream.runOf(gone, stream.length)] } }),
-    }
+    return { reply: gone, stream: stream.with({ trimmed: gone }) }
   })
 }
 
@@ -83,14 +72,13 @@ export function xdel(args: readonly Buffer[], nowMs: number, limits: StepLimits)
     if (!stream) return { reply: 0 }
     const ids = idsOrRefusal(args.slice(2))
     if (ids instanceof Refusal) return { reply: ids }
-    const places = new Set(ids.map((id) => stream.indexOf(id)))
-    places.delete(-1)
-    return places.size === 0
-      ? { reply: 0 }
-      : without(
-          stream,
-          [...places].sort((a, b) => a - b),
-        )
+    const found = stream.find(ids)
+    const there = ids.filter((_, i) => found[i]).sort((a, b) => a.compare(b))
+    const deleted = there.filter((id, i) => i === 0 || !there[i - 1]!.equals(id))
+    const greatest = deleted.at(-1)
+    if (!greatest) return { reply: 0 }
+    const maxDeletedId = greatest.compare(stream.maxDeletedId) > 0 ? greatest : stream.maxDeletedId
+    return { reply: deleted.length, stream: stream.with({ deleted, maxDeletedId }) }
   })
 }
 
@@ -102,21 +90,6 @@ export function idsOrRefusal(texts: readonly Buffer[]): StreamId[] | Refusal {
     if (error instanceof CommandError) return new Refusal(error.message)
     throw error
   }
-}
-
-/** @param gone places of entries, in their order */
-function without(stream: Stream, gone: readonly number[]): Changed {
-  const runs: Buffer[] = []
-  let from = 0
-  for (const at of gone) {
-    runs.push(stream.runOf(from, at))
-    from = at + 1
-  }
-  runs.push(stream.runOf(from, stream.length))
-  const greatest = stream.id(gone.at(-1)!)
-  const maxDeletedId = greatest.compare(stream.maxDeletedId) > 0 ? greatest : stream.maxDeletedId
-  const entries = { count: stream.length - gone.length, runs }
-  return { reply: gone.length, stream: stream.with({ entries, maxDeletedId }) }
 }
 
 const NO_KEY = new Refusal('ERR no such key', 'KEY_NOT_FOUND')

@@ -3,12 +3,13 @@ import { integerArgument, shown, word } from '../arguments.ts'
 import type { Reply } from '../reply.ts'
 import { CommandError, Refusal, resultOrError, SYNTAX_ERROR, type Step, type StepLimits } from '../step.ts'
 import { Claimant } from './deliver.ts'
-import { withGroup, type Delivery, type Group } from './groups.ts'
+import { withGroup, type Group } from './groups.ts'
 import { idArgument, idIn, idText, LEAST_ID, startArgument, type StreamId } from './ids.ts'
+import type { Delivery } from './pending.ts'
 import { noGroup } from './read.ts'
 import { chosenReply } from './replies.ts'
 import { changeStream, LOOKED_UP, type Changed } from './steps.ts'
-import type { Stream } from './stored.ts'
+import type { FoundEntry, Stream } from './stream.ts'
 
 /** What becomes of what is claimed. */
 interface Claim {
@@ -21,30 +22,29 @@ interface Claim {
 class Claiming extends Claimant {
   private readonly claim: Claim
   private readonly ids: StreamId[] = []
-  private readonly entries: number[] = []
+  private readonly entries: FoundEntry[] = []
 
   constructor(stream: Stream, group: Group, name: Buffer, nowMs: number, claim: Claim) {
     super(stream, group, name, nowMs)
     this.claim = claim
   }
 
-  /** @param entry place of the entry */
-  take(id: StreamId, entry: number, { deliveries }: Pick<Delivery, 'deliveries'>): void {
+  take(id: StreamId, entry: FoundEntry, { deliveries }: Pick<Delivery, 'deliveries'>): void {
     const { claim } = this
     this.pending.put(id, {
       consumer: this.place,
       deliveredMs: claim.deliveredMs,
       deliveries: claim.deliveries ?? (claim.onlyIds ? deliveries : deliveries + 1n),
     })
-    if (!claim.onlyIds) this.stream.checkTexts(entry, entry + 1)
+    if (!claim.onlyIds) entry.run.checkTexts(entry.at, entry.at + 1)
     this.ids.push(id)
     this.entries.push(entry)
     this.active()
   }
 
   get reply(): Reply {
-    const { stream, ids, entries, claim } = this
-    return claim.onlyIds ? ids.map((id) => idText(id)) : chosenReply(stream, entries)
+    const { ids, entries, claim } = this
+    return claim.onlyIds ? ids.map((id) => idText(id)) : chosenReply(entries)
   }
 }
 
@@ -72,7 +72,9 @@ export function xclaim(args: readonly Buffer[], nowMs: number, limits: StepLimit
       const isAhead = given.lastId.compare(group.lastId) > 0
       const moved = isAhead ? group.with({ lastId: given.lastId }) : group
       const claiming = new Claiming(stream, moved, consumer, applyMs, given)
-      for (const id of given.ids) claimOne(claiming, id, given)
+      claiming.pending.expect(given.ids)
+      const entries = stream.find(given.ids)
+      for (const [i, id] of given.ids.entries()) claimOne(claiming, id, entries[i]!, given)
       return changed(claiming, isAhead ? moved : null, claiming.reply)
     },
     LOOKED_UP,
@@ -86,11 +88,15 @@ function changed(claiming: Claiming, moved: Group | null, reply: Reply): Changed
   return group ? { reply, stream: stream.with({ groups: withGroup(stream.groups, group) }) } : { reply }
 }
 
-function claimOne(claiming: Claiming, id: StreamId, { leastIdleMs, isForced }: ClaimArguments): void {
-  const { stream, pending, nowMs } = claiming
+function claimOne(
+  claiming: Claiming,
+  id: StreamId,
+  entry: FoundEntry | null,
+  { leastIdleMs, isForced }: ClaimArguments,
+): void {
+  const { pending, nowMs } = claiming
   const delivery = pending.get(id)
-  const entry = stream.indexOf(id)
-  if (entry === -1) {
+  if (!entry) {
     if (delivery) pending.put(id, null)
     return
   }
@@ -207,16 +213,24 @@ function claimFrom(
   const deleted: string[] = []
   let left = count
   let at = pending.firstFrom(start)
-  for (let attempts = count * ATTEMPTS; attempts > 0 && left > 0 && at < pending.length; attempts--, at++) {
-    const id = pending.id(at)
-    const delivery = pending.at(at)
-    const entry = stream.indexOf(id)
-    if (entry === -1) {
-      claiming.pending.put(id, null)
-      deleted.push(idText(id))
-    } else if (isTooYoung(delivery, leastIdleMs, nowMs)) continue
-    else claiming.take(id, entry, delivery)
-    left--
+  let attempts = count * ATTEMPTS
+  while (attempts > 0 && left > 0 && at < pending.length) {
+    // No more than are wanted: what is in parts is looked up together.
+    const ids: StreamId[] = []
+    for (let i = at; i < pending.length && ids.length < Math.min(left, attempts); i++) ids.push(pending.id(i))
+    const entries = stream.find(ids)
+    for (const [i, id] of ids.entries()) {
+      const delivery = pending.at(at + i)
+      const entry = entries[i]
+      if (!entry) {
+        claiming.pending.put(id, null)
+        deleted.push(idText(id))
+      } else if (isTooYoung(delivery, leastIdleMs, nowMs)) continue
+      else claiming.take(id, entry, delivery)
+      left--
+    }
+    at += ids.length
+    attempts -= ids.length
   }
   return { next: at < pending.length ? idText(pending.id(at)) : idText(LEAST_ID), deleted }
 }

@@ -1,17 +1,17 @@
 /** Delivers entries of a stream to a consumer of a group: first deliveries, and its own pending entries again. */
-import { stringBytes } from '../collections/texts.ts'
 import { NULL_ARRAY, type Reply } from '../reply.ts'
-import { PENDING_BYTES, PendingChanges, type Consumer, type Group } from './groups.ts'
+import type { Consumer, Group } from './groups.ts'
 import { idText, nextId, type StreamId } from './ids.ts'
+import { PENDING_BYTES, PendingChanges } from './pending.ts'
 import { readAfter } from './progress.ts'
 import { chosenReply, entriesReply } from './replies.ts'
-import { MAX_GROUP_BYTES } from './steps.ts'
-import type { Stream } from './stored.ts'
+import { MAX_PENDING_BYTES } from './steps.ts'
+import { firstFrom, type Stream } from './stream.ts'
 
 /** A consumer that asks in vain is not noted again so soon: each time, the whole stream would be written. */
 const SEEN_STEP_MS = 1000
-/** Of a consumer beside its name. */
-const CONSUMER_BYTES = 16
+/** More entries than that are not delivered at once: each of them is noted. */
+const MOST_DELIVERED = 10_000
 
 /** The changes of one group for one consumer, who asked now. */
 export class Claimant {
@@ -57,9 +57,7 @@ export class Claimant {
 
   /** How many more pending entries have room. */
   protected get room(): number {
-    const name =
-      this.place < this.group.consumers.length ? 0 : stringBytes(this.consumer.name) + CONSUMER_BYTES
-    return Math.floor((MAX_GROUP_BYTES - this.stream.groupsRun.length - name) / PENDING_BYTES)
+    return Math.floor((MAX_PENDING_BYTES - this.stream.pendingBytes) / PENDING_BYTES)
   }
 }
 
@@ -73,36 +71,34 @@ export class Delivering extends Claimant {
   undelivered(count: number, noAck: boolean): Reply | null {
     const { stream, group, nowMs, place } = this
     const start = nextId(group.lastId)
-    if (!start || stream.length === 0 || stream.topId.compare(start) < 0) return null
-    const first = stream.firstFrom(start)
+    if (!start || stream.length === 0 || stream.lastId.compare(start) < 0) return null
+    const first = firstFrom(stream, start)
+    if (first === stream.length) return null
     // With no room at all the one that is too much is refused, with the reason.
     const most = noAck ? Infinity : Math.max(this.room, 1)
-    const length = Math.min(stream.length - first, count > 0 ? count : Infinity, most)
+    const length = Math.min(stream.length - first, count > 0 ? count : Infinity, most, MOST_DELIVERED)
+    const run = stream.entries(first, first + length)
     let { read } = group
-    for (let i = first; i < first + length; i++) {
-      const id = stream.id(i)
+    for (let i = 0; i < length; i++) {
+      const id = run.id(i)
       read = readAfter(stream, id, read)
       if (!noAck) this.pending.put(id, { consumer: place, deliveredMs: nowMs, deliveries: 1n })
     }
-    this.group = group.with({ read, lastId: stream.id(first + length - 1) })
+    this.group = group.with({ read, lastId: run.id(length - 1) })
     if (!noAck) this.active()
-    return entriesReply(stream, first, length)
+    return entriesReply(run)
   }
 
   /** Pending entries of this consumer, which are delivered once more. @param count 0 = all @throws DamagedCollection */
   history(start: StreamId, count: number): Reply {
     const { stream, place, nowMs, pending } = this
-    const entries: number[] = []
-    let from = 0
-    const isThere = (id: StreamId) => {
-      from = stream.firstFrom(id, from)
-      const isFound = from < stream.length && stream.id(from).equals(id)
-      if (isFound) stream.checkTexts(from, from + 1)
-      entries.push(isFound ? from : -1)
-      return isFound
+    const { ids, places } = pending.ofConsumer(place, start, count > 0 ? count : Infinity)
+    const entries = stream.find(ids)
+    for (const [i, entry] of entries.entries()) {
+      if (!entry) continue
+      entry.run.checkTexts(entry.at, entry.at + 1)
+      pending.deliverAgain(ids[i]!, places[i]!, place, nowMs)
     }
-    const most = count > 0 ? count : Infinity
-    const ids = pending.deliverAgain({ consumer: place, start, most, nowMs }, isThere)
-    return chosenReply(stream, entries, (i) => [idText(ids[i]!), NULL_ARRAY])
+    return chosenReply(entries, (i) => [idText(ids[i]!), NULL_ARRAY])
   }
 }

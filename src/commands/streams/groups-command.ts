@@ -2,10 +2,11 @@
 import { integerArgument, shown, word } from '../arguments.ts'
 import { OK } from '../reply.ts'
 import { CommandError, Refusal, resultOrError, type Step, type StepLimits } from '../step.ts'
-import { Group, Pending, UNKNOWN_READ, withGroup } from './groups.ts'
+import { Group, UNKNOWN_READ, withGroup } from './groups.ts'
 import { anyIdArgument, idArgument, type StreamId } from './ids.ts'
+import { Pending } from './pending.ts'
 import { changeStream, NO_STREAM, type Changed } from './steps.ts'
-import type { Stream } from './stored.ts'
+import type { Stream } from './stream.ts'
 
 const NO_KEY = new Refusal(
   'ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option to ' +

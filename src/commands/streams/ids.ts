@@ -22,6 +22,12 @@ export const GREATEST_ID: StreamId = Buffer.alloc(ID_BYTES, 0xff)
 const MAX_TEXT_BYTES = 127
 const INVALID = 'ERR Invalid stream ID specified as stream command argument'
 
+/** A change of what stands at this id: other bytes, or nothing. */
+export interface Edit {
+  readonly id: StreamId
+  readonly item: Buffer | null
+}
+
 export function streamId(ms: Integer, counter: Integer): StreamId {
   const id = Buffer.allocUnsafe(ID_BYTES)
   writeUint64(id, 0, ms)

@@ -8,7 +8,7 @@ import { idText } from './ids.ts'
 import { lagOf } from './progress.ts'
 import { entriesReply, entryReply, integerReply, mapReply, pendingReply } from './replies.ts'
 import { lookAtStream } from './steps.ts'
-import type { Stream } from './stored.ts'
+import type { Stream } from './stream.ts'
 import { nodesOf } from './trim.ts'
 
 const NO_KEY = new Refusal('ERR no such key', 'KEY_NOT_FOUND')
@@ -87,8 +87,9 @@ function shortInfo(stream: Stream): Reply {
   const { length, groups } = stream
   const entry = (i: number): Reply => {
     if (length === 0) return null
-    stream.checkTexts(i, i + 1)
-    return entryReply(stream, i)
+    const run = stream.entries(i, i + 1)
+    run.checkTexts(0, 1)
+    return entryReply(run, 0)
   }
   return mapReply({
     ...headOf(stream),
@@ -101,7 +102,7 @@ function shortInfo(stream: Stream): Reply {
 function fullInfo(stream: Stream, count: number): Reply {
   return mapReply({
     ...headOf(stream),
-    entries: entriesReply(stream, 0, Math.min(stream.length, count)),
+    entries: entriesReply(stream.entries(0, Math.min(stream.length, count))),
     groups: stream.groups.map((group) => fullGroup(stream, group, count)),
   })
 }
@@ -111,7 +112,7 @@ function fullGroup(stream: Stream, group: Group, count: number): Reply {
   const counts = pending.countsOf(consumers.length)
   const delivery = (i: number, owner: boolean): Reply => {
     const { consumer, deliveredMs, deliveries } = pending.at(i)
-    const id = idText(pending.bytes, pending.startOf(i))
+    const id = idText(pending.id(i))
     return [id, ...(owner ? [consumers[consumer]!.name] : []), deliveredMs, integerReply(deliveries)]
   }
   return mapReply({

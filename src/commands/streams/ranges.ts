@@ -3,10 +3,10 @@ import { integerArgument, word } from '../arguments.ts'
 import { lookAtCount } from '../collections/steps.ts'
 import { NULL_ARRAY, type Reply } from '../reply.ts'
 import { CommandError, SYNTAX_ERROR, type Step } from '../step.ts'
-import { endArgument, startArgument, type StreamId } from './ids.ts'
+import { endArgument, nextId, startArgument, type StreamId } from './ids.ts'
 import { entriesReply } from './replies.ts'
 import { lookAtStream, STREAM } from './steps.ts'
-import type { Stream } from './stored.ts'
+import type { Stream } from './stream.ts'
 
 export function xlen(args: readonly Buffer[]): Step {
   return lookAtCount(args[1]!, STREAM, (count) => count)
@@ -47,9 +47,12 @@ export function rangeReply(
   count: number | null,
   step: 1 | -1 = 1,
 ): Reply {
-  const from = stream.firstFrom(start)
-  let to = stream.firstFrom(end)
-  if (to < stream.length && stream.id(to).equals(end)) to++
-  const length = Math.min(to - from, count ?? Infinity)
-  return entriesReply(stream, step === 1 ? from : to - 1, length, step)
+  const behind = nextId(end)
+  const [from, to = stream.length] = stream.firstsFrom(behind ? [start, behind] : [start])
+  const length = Math.min(to - from!, count ?? Infinity)
+  if (length <= 0) return []
+  return entriesReply(
+    step === 1 ? stream.entries(from!, from! + length) : stream.entries(to - length, to),
+    step,
+  )
 }

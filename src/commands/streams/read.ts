@@ -28,7 +28,7 @@ import { idText, LEAST_ID, nextId, type StreamId } from './ids.ts'
 import { readArguments, type ReadArguments } from './read-arguments.ts'
 import { entriesReply } from './replies.ts'
 import { guarded, guardedSlices, storedAs, streamOrRefusal } from './steps.ts'
-import type { Stream } from './stored.ts'
+import { firstFrom, type Stream } from './stream.ts'
 
 export function xread(args: readonly Buffer[], nowMs: number, limits?: Pick<StepLimits, 'inScript'>): Step {
   const given = readArguments(args, false, nowMs)
@@ -74,10 +74,11 @@ function readFrom(
   streams.forEach((stream, i) => {
     const after = from[i]!
     if (!stream || stream.length === 0 || !Buffer.isBuffer(after)) return
-    if (stream.topId.compare(after) <= 0) return
-    const first = stream.firstFrom(nextId(after)!)
-    const length = stream.length - first
-    found.push([keys[i]!, entriesReply(stream, first, count > 0 ? Math.min(count, length) : length)])
+    if (stream.lastId.compare(after) <= 0) return
+    const first = firstFrom(stream, nextId(after)!)
+    if (first === stream.length) return
+    const end = count > 0 ? Math.min(first + count, stream.length) : stream.length
+    found.push([keys[i]!, entriesReply(stream.entries(first, end))])
   })
   return { reply: found.length > 0 ? new RespNamed(found) : NULL_ARRAY }
 }
@@ -162,11 +163,7 @@ function* readWithGroup(
     const changed = delivering!.result()
     if (!changed) continue
     const { stream } = delivering!
-    const stored = storedAs(
-      stream.with({ groups: withGroup(stream.groups, changed) }),
-      held[place]!,
-      newEndMs,
-    )
+    const stored = storedAs(stream.with({ groups: withGroup(stream.groups, changed) }), held[place], newEndMs)
     if ('reply' in stored) return stored
     next[place] = stored
   }

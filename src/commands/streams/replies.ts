@@ -2,7 +2,9 @@
 import type { Integer } from '../arguments.ts'
 import { Lazy, Packed, putBulk, RespMap, type LazyItems, type PackedTexts, type Reply } from '../reply.ts'
 import { idText } from './ids.ts'
-import type { Stream } from './stored.ts'
+
+import type { EntryRun } from './entry-run.ts'
+import type { FoundEntry } from './stream.ts'
 
 /** Short lists are looked at several times before they are sent: their items are kept. */
 const FEW_ITEMS = 1000
@@ -10,18 +12,18 @@ const FEW_ITEMS = 1000
 class EntryTexts implements PackedTexts {
   readonly bytes: Buffer
   readonly length: number
-  private readonly stream: Stream
+  private readonly run: EntryRun
   private readonly places: readonly number[]
 
-  constructor(stream: Stream, entry: number) {
-    this.stream = stream
-    this.bytes = stream.bytes
-    this.places = stream.textsOf(entry)
+  constructor(run: EntryRun, entry: number) {
+    this.run = run
+    this.bytes = run.bytes
+    this.places = run.textsOf(entry)
     this.length = this.places.length - 1
   }
 
   from(i: number): number {
-    return this.stream.textFrom(this.places[i]!)
+    return this.run.textFrom(this.places[i]!)
   }
 
   to(i: number): number {
@@ -30,8 +32,8 @@ class EntryTexts implements PackedTexts {
 }
 
 /** An entry: its id, its fields and values. */
-export function entryReply(stream: Stream, entry: number): Reply {
-  return [idText(stream.bytes, stream.startOf(entry)), new Packed('array', new EntryTexts(stream, entry))]
+export function entryReply(run: EntryRun, entry: number): Reply {
+  return [idText(run.bytes, run.startOf(entry)), new Packed('array', new EntryTexts(run, entry))]
 }
 
 /** Of an entry: marks, numbers, the text of the longest id; of a text: mark, number, ends of line. */
@@ -70,36 +72,38 @@ function lazyReply(length: number, bytes: number, make: (i: number) => Reply): R
 class EntryRow implements LazyItems {
   readonly length: number
   readonly bytes: number
-  private readonly stream: Stream
-  private readonly from: number
+  private readonly run: EntryRun
   private readonly step: 1 | -1
 
-  constructor(stream: Stream, from: number, length: number, step: 1 | -1, bytes: number) {
-    this.stream = stream
-    this.from = from
-    this.length = length
+  constructor(run: EntryRun, step: 1 | -1, bytes: number) {
+    this.run = run
+    this.length = run.length
     this.step = step
     this.bytes = bytes
   }
 
   item(i: number): Reply {
-    return entryReply(this.stream, this.from + i * this.step)
+    return entryReply(this.run, this.placeOf(i))
+  }
+
+  private placeOf(i: number): number {
+    return this.step === 1 ? i : this.length - 1 - i
   }
 
   encoded(from: number, to: number): Buffer {
-    const { stream, step } = this
-    const entries = Array.from({ length: to - from }, (_, i) => this.from + (from + i) * step)
-    const places = entries.map((entry) => stream.textsOf(entry))
+    const { run } = this
+    const entries = Array.from({ length: to - from }, (_, i) => this.placeOf(from + i))
+    const places = entries.map((entry) => run.textsOf(entry))
     let most = 0
     for (const texts of places)
       most += MOST_FRAME_BYTES + texts.at(-1)! - texts[0]! + BULK_FRAME_BYTES * texts.length
     const target = Buffer.allocUnsafe(most)
     let at = 0
     for (const [i, texts] of places.entries()) {
-      const id = idText(stream.bytes, stream.startOf(entries[i]!))
+      const id = idText(run.bytes, run.startOf(entries[i]!))
       at += target.write(`*2\r\n$${id.length}\r\n${id}\r\n*${texts.length - 1}\r\n`, at, 'latin1')
       for (let j = 0; j + 1 < texts.length; j++) {
-        at = putBulk(target, at, stream.bytes, stream.textFrom(texts[j]!), texts[j + 1]!)
+        at = putBulk(target, at, run.bytes, run.textFrom(texts[j]!), texts[j + 1]!)
       }
     }
     return target.subarray(0, at)
@@ -112,26 +116,24 @@ class EntryRow implements LazyItems {
  * @param step -1 = backwards
  * @throws DamagedCollection
  */
-export function entriesReply(stream: Stream, from: number, count: number, step: 1 | -1 = 1): Reply {
-  if (count <= 0) return []
-  const first = step === 1 ? from : from - count + 1
-  stream.checkTexts(first, first + count)
-  const bytes = stream.runOf(first, first + count).length + ID_TEXT_BYTES * count
-  return new Lazy('array', new EntryRow(stream, from, count, step, bytes))
+export function entriesReply(run: EntryRun, step: 1 | -1 = 1): Reply {
+  const { length } = run
+  if (length === 0) return []
+  run.checkTexts(0, length)
+  return new Lazy('array', new EntryRow(run, step, run.run.length + ID_TEXT_BYTES * length))
 }
 
-/** Entries anywhere, which were looked at (checkTexts). @param entries their places; -1 = another reply is made */
+/** Entries anywhere, which were looked at (checkTexts). Of one that is not there another reply is made. */
 export function chosenReply(
-  stream: Stream,
-  entries: readonly number[],
+  entries: readonly (FoundEntry | null)[],
   otherwise: (i: number) => Reply = () => null,
 ): Reply {
   let bytes = 0
   for (const entry of entries)
-    bytes += ID_TEXT_BYTES + (entry === -1 ? 0 : stream.runOf(entry, entry + 1).length)
+    bytes += ID_TEXT_BYTES + (entry ? entry.run.runOf(entry.at, entry.at + 1).length : 0)
   return lazyReply(entries.length, bytes, (i) => {
-    const entry = entries[i]!
-    return entry === -1 ? otherwise(i) : entryReply(stream, entry)
+    const entry = entries[i]
+    return entry ? entryReply(entry.run, entry.at) : otherwise(i)
   })
 }
 

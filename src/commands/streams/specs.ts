@@ -12,7 +12,7 @@ import {
   xgroupSetid,
 } from './groups-command.ts'
 import { xinfoConsumers, xinfoGroups, xinfoStream } from './info.ts'
-import { xack, xpending } from './pending.ts'
+import { xack, xpending } from './acknowledge.ts'
 import { XREAD_STREAMS, XREADGROUP_STREAMS } from './read-arguments.ts'
 import { xlen, xrange, xrevrange } from './ranges.ts'
 import { planXread, planXreadgroup } from './blocking.ts'

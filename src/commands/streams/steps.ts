@@ -1,13 +1,22 @@
 /**
  * Steps on streams: they decode what a key holds (stored.ts), refuse what is of another type, and encode the result.
  *
- * Limits: each change rewrites the whole value on every replica, so a stream is bounded as the collections are. Its groups
- * have a bound of their own: a stream that is full can still be read by a group, and acknowledged.
+ * A stream that is stored in parts (large/) is one to a command as well. Its groups have bounds of their own: a stream that is
+ * full can still be read by a group, and acknowledged.
  */
 import { KIND_STREAM } from '../../core/codec.ts'
 import type { Sliced } from '../../core/work.ts'
 import { DamagedCollection } from '../collections/texts.ts'
-import { COLLECTION_BYTES_A_UNIT, DAMAGED, isOf, tooMuch } from '../collections/steps.ts'
+import { isLarge, RootTooLong } from '../collections/large/root.ts'
+import {
+  COLLECTION_BYTES_A_UNIT,
+  DAMAGED,
+  isOf,
+  MAX_COLLECTION_BYTES,
+  MAX_COLLECTION_ENTRIES,
+  ROOT_TOO_LONG,
+  tooMuch,
+} from '../collections/steps.ts'
 import type { Reply } from '../reply.ts'
 import {
   defaultEnd,
@@ -18,20 +27,23 @@ import {
   type StepLimits,
   type Stepped,
 } from '../step.ts'
-import { NO_STREAM, Stream, type NewStream } from './stored.ts'
+import { LargeStream } from './large/stream.ts'
+import { flatStream } from './large/split.ts'
+import { FlatStream, NO_STREAM } from './stored.ts'
+import type { ChangedStream, Stream } from './stream.ts'
 
 export const STREAM = { kind: KIND_STREAM, name: 'stream' } as const
-/** Each change rewrites the whole value on every replica, so a stream is bounded well below other values. */
-const MAX_STREAM_BYTES = 256 * 1024
-const MAX_STREAM_ENTRIES = 32_768
-/** Of all groups of a stream: 32 bytes for each pending entry, and the names. */
-export const MAX_GROUP_BYTES = MAX_STREAM_BYTES
+/** Of the names of all groups and consumers, which each change rewrites. */
+export const MAX_GROUP_BYTES = 256 * 1024
+/** Of all groups together: 65,536 entries. */
+export const MAX_PENDING_BYTES = 2 * 1024 * 1024
 const GROUPS = { name: 'groups of the stream' }
+const PENDING = { name: 'pending entries of the stream' }
 
 /** What a change makes of a stream; omitted when nothing is to be stored. */
 export interface Changed {
   readonly reply: Reply
-  readonly stream?: NewStream
+  readonly stream?: ChangedStream
 }
 
 /** A read-only step. @param answer gets null for a key that does not exist */
@@ -87,23 +99,36 @@ export function changeStream(
 }
 
 /** What the key holds of it, or why it is refused. @param held what it held before @param newEndMs of a new one */
-export function storedAs(next: NewStream, held: Held | null, newEndMs: number): Held | Stepped {
-  const { count, entryBytes, groupBytes } = next
-  if (entryBytes > MAX_STREAM_BYTES) return tooMuch(STREAM, `${entryBytes} bytes`, MAX_STREAM_BYTES)
-  if (count > MAX_STREAM_ENTRIES) return tooMuch(STREAM, `${count} elements`, MAX_STREAM_ENTRIES)
+export function storedAs(
+  next: ChangedStream,
+  held: Held | null | undefined,
+  newEndMs: number,
+): Held | Stepped {
+  const { count, entryBytes, groupBytes, pendingBytes } = next
+  if (entryBytes > MAX_COLLECTION_BYTES) return tooMuch(STREAM, `${entryBytes} bytes`, MAX_COLLECTION_BYTES)
+  if (count > MAX_COLLECTION_ENTRIES) return tooMuch(STREAM, `${count} elements`, MAX_COLLECTION_ENTRIES)
   if (groupBytes > MAX_GROUP_BYTES) return tooMuch(GROUPS, `${groupBytes} bytes`, MAX_GROUP_BYTES)
-  return {
-    ...taggedAs(held),
-    value: next.value(),
-    expiresAtMs: held?.expiresAtMs ?? newEndMs,
-    kind: KIND_STREAM,
+  if (pendingBytes > MAX_PENDING_BYTES) return tooMuch(PENDING, `${pendingBytes} bytes`, MAX_PENDING_BYTES)
+  try {
+    return {
+      ...taggedAs(held),
+      ...next.stored(),
+      expiresAtMs: held?.expiresAtMs ?? newEndMs,
+      kind: KIND_STREAM,
+    }
+  } catch (error) {
+    if (error instanceof RootTooLong) return ROOT_TOO_LONG
+    throw error
   }
 }
 
 /** What a key holds, null = nothing; or why it cannot be used. @throws DamagedCollection */
 export function streamOrRefusal(held: Held | null): Stream | null | Stepped {
   if (!held) return null
-  return isOf(held, STREAM) ? Stream.of(held.value) : WRONG_TYPE
+  if (!isOf(held, STREAM)) return WRONG_TYPE
+  const { value, parts } = held
+  if (!isLarge(value)) return FlatStream.of(value)
+  return parts && !parts.isSalvaged ? LargeStream.of(value, parts) : FlatStream.of(flatStream(value, parts))
 }
 
 /** What the work on a stream replies if it finds that what is stored is damaged. */

@@ -13,20 +13,21 @@
  *
  * Strings follow their length (collections/texts.ts). All numbers are big-endian.
  *
- * An entry is found by halving and copied without looking into it; XADD does not look at the entries at all. A change makes
- * a new value of runs of the old one. A stream that has lost all its entries stays, as in Redis: it has a last id, and groups.
+ * XADD does not look at the entries (entry-run.ts). A change makes a new value of runs of the old one. What is longer than
+ * 16 KiB is stored in parts (large/). A stream that has lost all its entries stays, as in Redis: it has a last id, and groups.
  */
-import {
-  bodyOf,
-  DamagedCollection,
-  endOf,
-  endOfString,
-  stringBytes,
-  writeLength,
-  writeString,
-} from '../collections/texts.ts'
-import { groupsBytes, readGroups, type Group } from './groups.ts'
+import { DamagedCollection } from '../collections/texts.ts'
+import { EntryRun } from './entry-run.ts'
+import { groupsBytes, PENDING_BYTES, readGroups, type Group } from './groups.ts'
 import { compareIdAt, ID_BYTES, LEAST_ID, type StreamId } from './ids.ts'
+import {
+  groupNamed,
+  type ChangedStream,
+  type FoundEntry,
+  type Stream,
+  type StreamChange,
+  type StreamHead,
+} from './stream.ts'
 
 const FORMAT = 1
 const COUNT_AT = 1
@@ -36,16 +37,6 @@ const ADDED_AT = 37
 const SIZE_AT = 45
 const ENTRIES_AT = 49
 const GROUP_COUNT_BYTES = 4
-const FEW_ENTRIES = 100
-
-/** What a stream knows beside its entries and groups. */
-export interface StreamHead {
-  readonly lastId: StreamId
-  /** Of those that XDEL has deleted. */
-  readonly maxDeletedId: StreamId
-  /** Entries added so far, 64 bits without sign. */
-  readonly added: bigint
-}
 
 /** Its entries: runs of bytes. */
 export interface EntryRuns {
@@ -53,35 +44,31 @@ export interface EntryRuns {
   readonly runs: readonly Buffer[]
 }
 
-/** What becomes of a stream; what is left out stays. */
-export interface StreamChange extends Partial<StreamHead> {
-  readonly entries?: EntryRuns
-  readonly groups?: readonly Group[]
-}
-
-export class Stream implements StreamHead {
+export class FlatStream implements Stream {
   /** Views of these bytes are returned. */
   readonly bytes: Buffer
-  readonly length: number
+  readonly all: EntryRun
   private readonly entriesEnd: number
-  private knownStarts: Uint32Array | null = null
   private knownGroups: readonly Group[] | null = null
-  private isChecked = false
 
   private constructor(bytes: Buffer, length: number, entriesEnd: number) {
     this.bytes = bytes
-    this.length = length
     this.entriesEnd = entriesEnd
+    this.all = new EntryRun(bytes, ENTRIES_AT, entriesEnd, length)
   }
 
   /** Looks at the head alone. @throws DamagedCollection */
-  static of(bytes: Buffer): Stream {
+  static of(bytes: Buffer): FlatStream {
     if (bytes.length < ENTRIES_AT + GROUP_COUNT_BYTES || bytes[0] !== FORMAT) throw new DamagedCollection()
     const count = bytes.readUInt32BE(COUNT_AT)
     const size = bytes.readUInt32BE(SIZE_AT)
     const end = ENTRIES_AT + size
     if (end + GROUP_COUNT_BYTES > bytes.length || count > size) throw new DamagedCollection()
-    return new Stream(bytes, count, end)
+    return new FlatStream(bytes, count, end)
+  }
+
+  get length(): number {
+    return this.all.length
   }
 
   get lastId(): StreamId {
@@ -96,19 +83,12 @@ export class Stream implements StreamHead {
     return this.bytes.readBigUInt64BE(ADDED_AT)
   }
 
-  /** Of the first entry, 0-0 = there is none. */
   get firstId(): StreamId {
     return this.length === 0 ? LEAST_ID : this.bytes.subarray(ENTRIES_AT, ENTRIES_AT + ID_BYTES)
   }
 
-  /** Of the last entry that is still there, 0-0 = there is none. @throws DamagedCollection */
   get topId(): StreamId {
-    return this.length === 0 ? LEAST_ID : this.id(this.length - 1)
-  }
-
-  /** All entries as they are stored. */
-  get run(): Buffer {
-    return this.bytes.subarray(ENTRIES_AT, this.entriesEnd)
+    return this.length === 0 ? LEAST_ID : this.all.id(this.length - 1)
   }
 
   /** As they are stored, with their number. */
@@ -116,134 +96,99 @@ export class Stream implements StreamHead {
     return this.bytes.subarray(this.entriesEnd)
   }
 
-  /** By name. @throws DamagedCollection */
   get groups(): readonly Group[] {
     return (this.knownGroups ??= readGroups(this.groupsRun))
   }
 
-  /** @throws DamagedCollection */
+  get pendingBytes(): number {
+    return pendingBytesOf(this.groups)
+  }
+
   group(name: Buffer): Group | null {
-    return this.groups.find((group) => group.name.equals(name)) ?? null
+    return groupNamed(this.groups, name)
   }
 
-  /** @throws DamagedCollection */
-  id(i: number): StreamId {
-    const at = this.startOf(i)
-    return this.bytes.subarray(at, at + ID_BYTES)
+  firstsFrom(ids: readonly StreamId[]): number[] {
+    return ids.map((id) => this.all.firstFrom(id))
   }
 
-  /** Where the entry begins: with its id. @throws DamagedCollection */
-  startOf(i: number): number {
-    return this.starts[i]!
+  entries(from: number, to: number): EntryRun {
+    return this.all.slice(from, to)
   }
 
-  /** The first entry with this id or a greater one. @param first where to begin @throws DamagedCollection */
-  firstFrom(id: StreamId, first = 0): number {
-    let [from, to] = [first, this.length]
-    // Often it is the next one.
-    if (from < to && compareIdAt(this.bytes, this.starts[from]!, id) >= 0) return from
-    while (from < to) {
-      const middle = (from + to) >>> 1
-      if (compareIdAt(this.bytes, this.starts[middle]!, id) < 0) from = middle + 1
-      else to = middle
-    }
-    return from
-  }
-
-  /** -1 = there is none. @throws DamagedCollection */
-  indexOf(id: StreamId): number {
-    const at = this.firstFrom(id)
-    return at < this.length && compareIdAt(this.bytes, this.starts[at]!, id) === 0 ? at : -1
-  }
-
-  /** The bytes of the entries from `from` up to, without, `to`. @throws DamagedCollection */
-  runOf(from: number, to: number): Buffer {
-    return this.bytes.subarray(this.starts[from], this.starts[to])
-  }
-
-  /** Looks at the fields of entries, once at those of all if they are many. @throws DamagedCollection */
-  checkTexts(from: number, to: number): void {
-    if (this.isChecked) return
-    const isMany = to - from > FEW_ENTRIES
-    const [first, end] = isMany ? [0, this.length] : [from, to]
-    for (let i = first; i < end; i++) this.textCount(i)
-    this.isChecked = isMany
-  }
-
-  /** Number of fields and values of an entry. @throws DamagedCollection */
-  textCount(i: number): number {
-    const at = this.starts[i]! + ID_BYTES
-    const end = endOf(this.bytes, at)
-    let count = 0
-    for (let text = bodyOf(this.bytes, at); text < end; count++) text = endOfString(this.bytes, text, end)
-    return count
-  }
-
-  /** Where each of them begins, and where the last one ends. */
-  textsOf(i: number): number[] {
-    const { bytes } = this
-    const at = this.starts[i]! + ID_BYTES
-    const end = endOf(bytes, at)
-    let text = bodyOf(bytes, at)
-    const places = [text]
-    while (text < end) places.push((text = endOf(bytes, text)))
-    return places
-  }
-
-  /** Where the bytes of a text begin, which stands at this place. */
-  textFrom(at: number): number {
-    return bodyOf(this.bytes, at)
+  find(ids: readonly StreamId[]): (FoundEntry | null)[] {
+    const { all } = this
+    let at = 0
+    return ids.map((id, i) => {
+      // Mostly they are in order.
+      const isBehind = i > 0 && ids[i - 1]!.compare(id) <= 0
+      at = all.firstFrom(id, isBehind ? at : 0)
+      return all.isAt(at, id) ? { run: all, at } : null
+    })
   }
 
   with(change: StreamChange): NewStream {
+    const { lastId, maxDeletedId, added } = this
+    const { trimmed, entry, deleted, groups, ...head } = change
+    const entries = trimmed || entry || deleted ? this.runsAfter(change) : undefined
     return new NewStream(
-      { lastId: this.lastId, maxDeletedId: this.maxDeletedId, added: this.added, ...change },
+      { ...{ lastId, maxDeletedId, added }, ...head, ...(entries && { entries }), ...(groups && { groups }) },
       this,
     )
   }
 
-  private get starts(): Uint32Array {
-    return (this.knownStarts ??= this.findStarts())
-  }
-
-  private findStarts(): Uint32Array {
-    const { bytes, length, entriesEnd } = this
-    const starts = new Uint32Array(length + 1)
-    let at = ENTRIES_AT
-    for (let i = 0; i < length; i++) {
-      starts[i] = at
-      at = endOfString(bytes, at + ID_BYTES, entriesEnd)
+  private runsAfter({ trimmed = 0, entry, deleted = [] }: StreamChange): EntryRuns {
+    const { all, length } = this
+    const runs: Buffer[] = []
+    let from = trimmed
+    for (const id of deleted) {
+      const at = all.firstFrom(id, from)
+      runs.push(all.runOf(from, at))
+      from = at + 1
     }
-    if (at !== entriesEnd) throw new DamagedCollection()
-    starts[length] = at
-    return starts
+    if (from < length) runs.push(from === 0 ? all.run : all.runOf(from, length))
+    const count = length - trimmed - deleted.length
+    if (!entry || count < 0) return { count: Math.max(count, 0), runs }
+    return { count: count + 1, runs: [...runs, entry.bytes] }
   }
 }
 
 const NO_GROUPS = Buffer.alloc(GROUP_COUNT_BYTES)
 
-/** A stream to be stored. */
-export class NewStream {
+/** One to be stored in one piece. */
+export class NewStream implements ChangedStream {
   readonly count: number
-  /** Of the entries alone. */
   readonly entryBytes: number
-  /** Of the groups alone. */
   readonly groupBytes: number
-  private readonly parts: readonly Buffer[]
+  readonly pendingBytes: number
+  private readonly pieces: readonly Buffer[]
 
   /** @param before what is not changed is of this one */
-  constructor({ entries, groups, ...head }: StreamHead & StreamChange, before?: Stream) {
-    const runs = entries ? entries.runs : before ? [before.run] : []
-    const groupParts = groups ? groupsBytes(groups) : [before ? before.groupsRun : NO_GROUPS]
+  constructor(
+    {
+      entries,
+      groups,
+      ...head
+    }: StreamHead & { readonly entries?: EntryRuns; readonly groups?: readonly Group[] },
+    before?: FlatStream,
+  ) {
+    const runs = entries ? entries.runs : before ? [before.all.run] : []
+    const groupPieces = groups ? groupsBytes(groups) : [before ? before.groupsRun : NO_GROUPS]
     this.count = entries?.count ?? before?.length ?? 0
     this.entryBytes = bytesOf(runs)
-    this.groupBytes = bytesOf(groupParts)
-    this.parts = [this.headBytes(head), ...runs, ...groupParts]
+    // What is not changed was within its bounds.
+    this.pendingBytes = groups ? pendingBytesOf(groups) : 0
+    this.groupBytes = groups ? bytesOf(groupPieces) - this.pendingBytes : 0
+    this.pieces = [this.headBytes(head), ...runs, ...groupPieces]
   }
 
   /** The value to store. */
   value(): Buffer {
-    return Buffer.concat(this.parts, ENTRIES_AT + this.entryBytes + this.groupBytes)
+    return Buffer.concat(this.pieces)
+  }
+
+  stored(): { readonly value: Buffer } {
+    return { value: this.value() }
   }
 
   private headBytes({ lastId, maxDeletedId, added }: StreamHead): Buffer {
@@ -259,34 +204,28 @@ export class NewStream {
 }
 
 /** What a new stream begins with. */
-export const NO_STREAM = Stream.of(
+export const NO_STREAM = FlatStream.of(
   new NewStream({ lastId: LEAST_ID, maxDeletedId: LEAST_ID, added: 0n }).value(),
 )
 
-function bytesOf(parts: readonly Buffer[]): number {
+export function bytesOf(pieces: readonly Buffer[]): number {
   let bytes = 0
-  for (const part of parts) bytes += part.length
+  for (const piece of pieces) bytes += piece.length
   return bytes
 }
 
-/** @param texts fields and values in turn */
-export function entryOf(id: StreamId, texts: readonly Buffer[]): Buffer {
-  let bodyBytes = 0
-  for (const text of texts) bodyBytes += stringBytes(text)
-  const entry = Buffer.allocUnsafe(ID_BYTES + stringBytes({ length: bodyBytes }))
-  id.copy(entry, 0)
-  let at = writeLength(entry, ID_BYTES, bodyBytes)
-  for (const text of texts) at = writeString(entry, at, text)
-  return entry
+export function pendingBytesOf(groups: readonly Group[]): number {
+  return groups.reduce((sum, { pending }) => sum + pending.length * PENDING_BYTES, 0)
 }
 
 /** Looks at all of it, for what comes from outside. @throws DamagedCollection */
 export function checkStream(bytes: Buffer): void {
-  const stream = Stream.of(bytes)
-  for (let i = 0; i < stream.length; i++) {
-    const texts = stream.textCount(i)
+  const stream = FlatStream.of(bytes)
+  const { all } = stream
+  for (let i = 0; i < all.length; i++) {
+    const texts = all.textCount(i)
     if (texts === 0 || texts % 2 !== 0) throw new DamagedCollection()
-    if (i > 0 && compareIdAt(bytes, stream.startOf(i - 1), stream.id(i)) >= 0) throw new DamagedCollection()
+    if (i > 0 && compareIdAt(bytes, all.startOf(i - 1), all.id(i)) >= 0) throw new DamagedCollection()
   }
   if (stream.topId.compare(stream.lastId) > 0) throw new DamagedCollection()
   for (const group of stream.groups) group.check()

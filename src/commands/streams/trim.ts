@@ -5,7 +5,7 @@
 import { integerArgument, word } from '../arguments.ts'
 import { CommandError, SYNTAX_ERROR } from '../step.ts'
 import { idArgument, newIdArgument, type PartialId, type StreamId } from './ids.ts'
-import type { Stream } from './stored.ts'
+import { firstFrom, type Stream } from './stream.ts'
 
 const NODE_ENTRIES = 100
 /** Of `~` without LIMIT. */
@@ -101,7 +101,7 @@ export function trimmed(
 /** How many entries have a smaller id. */
 function before(firstId: StreamId, stream: Stream, added: StreamId | null): number {
   if (added && added.compare(firstId) < 0) return stream.length + 1
-  return stream.firstFrom(firstId)
+  return firstFrom(stream, firstId)
 }
 
 /** As many as the tree of Redis would have. */

@@ -9,11 +9,10 @@ import { sizes } from '../../../src/commands/collections/large/sizes.ts'
 import { COLLECTION_STEPS } from '../../../src/commands/collections/specs.ts'
 import { STREAM_STEPS } from '../../../src/commands/streams/specs.ts'
 import type { Protocol } from '../../../src/commands/reply.ts'
-import { TINY } from '../../support/large.ts'
 import { startRondo, type RunningRondo } from '../../support/rondo.ts'
 import { Oracle } from '../../servers/resp/steps-oracle.ts'
 import { StepExecutor } from '../../servers/resp/steps-executor.ts'
-import { SMALLEST, withSizes } from '../../support/large.ts'
+import { SMALL, SMALLEST, TINY, withSizes } from '../../support/large.ts'
 import { bytesOf, comparable } from './compare.ts'
 import {
   commandsOf,
@@ -41,10 +40,16 @@ const TYPES = {
   sorting: { ...SORT_COMMANDS, ...NAMED_COMMANDS },
 }
 /** Those that can be large. */
-const IN_PARTS = Object.fromEntries(
-  Object.entries(TYPES).filter(([type]) => type !== 'streams' && type !== 'sorting'),
-)
+const IN_PARTS = Object.fromEntries(Object.entries(TYPES).filter(([type]) => type !== 'sorting'))
 const ADDING_WEIGHTS = { hset: 10, hmset: 10, sadd: 30, zadd: 20, geoadd: 10, lpush: 10, rpush: 10 }
+/** A stream that has some entries, of which some are pending. */
+const FILLED: readonly RandomCommand[] = [
+  ...[1, 2, 3, 4].flatMap((ms) =>
+    [0, 1, 2, 3].map((counter): RandomCommand => ['XADD', '{t}a', `${ms}-${counter}`, 'f', `${ms}`]),
+  ),
+  ['XGROUP', 'CREATE', '{t}a', 'g', '0'],
+  ['XREADGROUP', 'GROUP', 'g', 'c', 'COUNT', '9', 'STREAMS', '{t}a', '>'],
+]
 /** SORT is apart: a Redis whose C library has met a number that is too large takes the next numbers of a SORT for such, too. */
 const { sorting, ...TOGETHER } = TYPES
 const ALL = Object.assign({}, ...Object.values(TOGETHER)) as typeof HASH_COMMANDS
@@ -79,11 +84,17 @@ describe('commands on collections', function () {
   }
 
   for (const [type, table] of Object.entries(IN_PARTS)) {
-    it(`on ${type} in many parts answer as a real Redis does, as steps`, async () => {
-      const commands = commandsOf(table, { weights: ADDING_WEIGHTS })
-      const parts = await withSizes(SMALLEST, () => holdsAsSteps(3, commands, 25))
-      expect(parts).to.be.greaterThan(150)
-    })
+    // Parts of one entry, and of streams those of several as well.
+    for (const small of type === 'streams' ? [SMALLEST, SMALL] : [SMALLEST]) {
+      it(`on ${type} in many parts of ${small.partBytes} bytes answer as a real Redis does, as steps`, async () => {
+        const isTimed = type === 'streams'
+        const commands = commandsOf(table, { weights: isTimed ? STREAM_WEIGHTS : ADDING_WEIGHTS })
+        const parts = await withSizes(small, () =>
+          isTimed ? holdsAsSteps(3, commands, 60, true, FILLED) : holdsAsSteps(3, commands, 25),
+        )
+        expect(parts).to.be.greaterThan(150)
+      })
+    }
   }
 
   /** @returns how many parts there were when something was changed in parts */
@@ -92,6 +103,7 @@ describe('commands on collections', function () {
     commands: fc.Arbitrary<RandomCommand>,
     runs: number,
     isTimed = false,
+    first: readonly RandomCommand[] = [],
   ): Promise<number> {
     const oracle = await Oracle.open(redis.port, protocol)
     let parts = 0
@@ -104,7 +116,7 @@ describe('commands on collections', function () {
       parts += executor.partsOfChanged
       return Promise.resolve(replies)
     }
-    await holds(oracle, run, commands, { runs, length: 60 }).finally(() => oracle.close())
+    await holds(oracle, run, commands, { runs, length: 60, first }).finally(() => oracle.close())
     return parts
   }
 
@@ -168,8 +180,8 @@ describe('commands on collections', function () {
               await holds(oracle, run, commandsOf(ALL), { runs: 15, length: 60 })
               await holds(oracle, run, commandsOf(sorting), { runs: 5, length: 60 })
               await holds(oracle, run, commandsOf(STREAM_COMMANDS, { weights: STREAM_WEIGHTS }), {
-                runs: 6,
-                length: 60,
+                ...{ runs: 6, length: 60 },
+                ...(inParts && { first: FILLED }),
               })
             }
             await both().finally(() => [oracle, ours].forEach((one) => one.close()))
@@ -185,11 +197,15 @@ async function holds(
   oracle: Oracle,
   run: (stream: readonly RandomCommand[]) => Promise<readonly Buffer[]>,
   commands: fc.Arbitrary<RandomCommand>,
-  { runs, length }: { runs: number; length: number },
+  {
+    runs,
+    length,
+    first = [],
+  }: { runs: number; length: number; first?: readonly RandomCommand[] | undefined },
 ): Promise<void> {
   const streams = fc.array(commands, { minLength: 1, maxLength: length, size: 'max' })
   const property = fc.asyncProperty(streams, async (stream) => {
-    const all = [...stream, ...READ_ALL]
+    const all = [...first, ...stream, ...READ_ALL]
     const theirs = (await oracle.ask([...PREPARED, ...all].map(bytesOf))).slice(PREPARED.length)
     const ours = await run(all)
     all.forEach((command, i) => {

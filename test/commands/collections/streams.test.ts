@@ -95,32 +95,28 @@ describe('a stream', () => {
   })
 
   it('that is full refuses more, and can still be read by a group and acknowledged', async () => {
-    const value = Buffer.alloc(60 * 1024, 'v')
-    for (let i = 1; i <= 4; i++) await client.ask('XADD', 's', `${i}-0`, 'f', value)
-    expect(await client.ask('XADD', 's', '9-0', 'f', value)).to.match(
-      /^-ERR The stream would have \d+ bytes; at most 262144 are allowed \(a fixed limit: use several keys\)\.\r\n$/,
+    const value = Buffer.alloc(1000 * 1024, 'v')
+    for (let i = 1; i <= 32; i++) await client.ask('XADD', 's', `${i}-0`, 'f', value)
+    expect(
+      await client.ask('XADD', 's', '99-0', 'f', Buffer.concat([value, value.subarray(24_000)])),
+    ).to.match(
+      /^-ERR The stream would have \d+ bytes; at most 33554432 are allowed \(a fixed limit: use several keys\)\.\r\n$/,
     )
-    expect(await ask('XLEN s')).to.equal(':4')
-    expect((await client.ask('XADD', 's', 'MAXLEN', '4', '9-0', 'f', value)).trimEnd()).to.equal('$3\r\n9-0')
-    await ask('XGROUP CREATE s g 0')
+    expect(await ask('XLEN s')).to.equal(':32')
+    expect((await client.ask('XADD', 's', 'MAXLEN', '32', '99-0', 'f', value)).trimEnd()).to.equal(
+      '$4\r\n99-0',
+    )
+    await ask('XGROUP CREATE s g 30')
     expect(await ask('XREADGROUP GROUP g c STREAMS s >')).to.match(/^\*1\r\n/)
-    expect(await ask('XACK s g 2-0 3-0 4-0 9-0')).to.equal(':4')
+    expect(await ask('XACK s g 31-0 32-0 99-0')).to.equal(':3')
   })
 
-  it('delivers as many entries as can be pending, and tells if no more can', async () => {
-    const lines = Array.from({ length: 90 }, (_, i) => `${i + 1}-1`)
-    const name = 'n'.repeat(261_500)
-    for (const id of lines) await ask(`XADD s ${id} f v`)
-    await client.ask('XGROUP', 'CREATE', 's', name, '0')
-    const reply = await client.ask('XREADGROUP', 'GROUP', name, 'c', 'STREAMS', 's', '>')
-    const delivered = reply.match(/\d+-1\r\n/g)!
-    expect(delivered.length).to.be.within(10, 25)
-    expect(await client.ask('XREADGROUP', 'GROUP', name, 'c', 'STREAMS', 's', '>')).to.match(
+  it('refuses groups whose names are too long together', async () => {
+    await ask('XADD s 1-1 f v')
+    expect(await client.ask('XGROUP', 'CREATE', 's', 'n'.repeat(262_000), '0')).to.equal('+OK\r\n')
+    expect(await client.ask('XGROUP', 'CREATE', 's', 'm'.repeat(1000), '0')).to.match(
       /^-ERR The groups of the stream would have/,
     )
-    expect(await client.ask('XACK', 's', name, '1-1', '2-1')).to.equal(':2\r\n')
-    const next = await client.ask('XREADGROUP', 'GROUP', name, 'c', 'STREAMS', 's', '>')
-    expect(next).to.include(`\r\n${delivered.length + 1}-1\r\n`)
   })
 
   it('keeps what other consumers have pending when one is removed', async () => {

@@ -5,6 +5,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { expect } from 'chai'
 import { createClient } from 'redis'
 import { startRedis, type RedisServer } from '../../../scripts/redis-server.ts'
@@ -12,7 +13,7 @@ import { sizes } from '../../../src/commands/collections/large/sizes.ts'
 import { isPartKey } from '../../../src/core/part-keys.ts'
 import type { Environment } from '../../../src/config/environment.ts'
 import { leftovers } from '../../../src/repair/round/leftovers.ts'
-import { TINY } from '../../support/large.ts'
+import { SMALL, TINY } from '../../support/large.ts'
 import { call } from '../../support/raw-http.ts'
 import { restore, take } from '../../support/snapshots.ts'
 import { startRondo, type RunningRondo } from '../../support/rondo.ts'
@@ -87,6 +88,11 @@ async function compare(client: Client): Promise<void> {
   expect(await client.zScore('{t}sorted', 'member:12345')).to.equal(345)
 }
 
+/** A client waits. */
+async function untilBlocked(client: Client): Promise<void> {
+  while (!(await client.info('clients')).includes('blocked_clients:1')) await setImmediate()
+}
+
 describe('large collections', function () {
   this.timeout(120_000)
   let running: RunningRondo
@@ -151,16 +157,19 @@ describe('large collections', function () {
       const members = Array.from({ length: 60 }, (_, n) => ({ score: n, value: `member ${n}` }))
       await client.hSet('hash', fields)
       await client.zAdd('sorted', members)
-      expect(await take(running, 'first')).to.include({ state: 'finished', keys: 2 })
+      for (let n = 1; n <= 20; n++) await client.xAdd('stream', `${n}-0`, { number: String(n) })
+      const entries = await client.xRange('stream', '-', '+')
+      expect(await take(running, 'first')).to.include({ state: 'finished', keys: 3 })
       await client.flushAll()
 
-      expect(await restore(running, 'first')).to.include({ state: 'finished', restored: 2, failed: 0 })
+      expect(await restore(running, 'first')).to.include({ state: 'finished', restored: 3, failed: 0 })
+      expect(await client.xRange('stream', '-', '+')).to.deep.equal(entries)
       expect({ ...(await client.hGetAll('hash')) }).to.deep.equal(fields)
       expect(await client.zRangeWithScores('sorted', 0, -1)).to.deep.equal(
         members.map(({ score, value }) => ({ value, score })),
       )
       await client.hSet('hash', 'field 0', 'later')
-      expect(await restore(running, 'first')).to.include({ restored: 0, kept: 2, failed: 0 })
+      expect(await restore(running, 'first')).to.include({ restored: 0, kept: 3, failed: 0 })
       expect(await client.hGet('hash', 'field 0')).to.equal('later')
       expect(await client.hLen('hash')).to.equal(60)
     } finally {
@@ -239,6 +248,91 @@ describe('large collections', function () {
         other.destroy()
       } finally {
         Object.assign(sizes, WHOLE)
+      }
+    })
+
+    it(`are streams, too, with all that works on them, at ${level}`, async () => {
+      Object.assign(sizes, SMALL)
+      leftovers.afterMs = -1
+      try {
+        await start({ READ_CONSISTENCY: level, WRITE_CONSISTENCY: level, REQUEST_TIMEOUT_MS: '2000' })
+        const ask = (...args: string[]) => client.sendCommand<unknown>(args)
+        const other = await clientOf(running)
+        for (let n = 1; n <= 40; n++) await ask('XADD', '{t}events', `${n}-0`, 'n', `value ${n}`)
+        expect(await partsOn(running)).to.be.above(20)
+        expect(await ask('XLEN', '{t}events')).to.equal(40)
+        expect(await ask('XRANGE', '{t}events', '7', '7')).to.deep.equal([['7-0', ['n', 'value 7']]])
+        // A transaction, and one that watches.
+        const told = await client
+          .multi()
+          .xAdd('{t}events', '41-0', { n: 'value 41' })
+          .xDel('{t}events', ['3-0', '41-0'])
+          .xTrim('{t}events', 'MAXLEN', 30)
+          .xAdd('{t}events', '42-0', { n: 'x'.repeat(100) })
+          .xLen('{t}events')
+          .exec()
+        expect(told).to.deep.equal(['41-0', 2, 9, '42-0', 31])
+        await client.watch('{t}events')
+        await other.sendCommand(['XADD', '{t}events', '43-0', 'n', 'v'])
+        const failed = await client
+          .multi()
+          .xLen('{t}events')
+          .exec()
+          .catch((error: Error) => error)
+        expect(failed).to.be.an('error')
+        const script = `return {redis.call('xadd', KEYS[1], '44-0', 'by', 'script'), redis.call('xlen', KEYS[1]), #redis.call('xrange', KEYS[1], '-', '+')}`
+        expect(await ask('EVAL', script, '1', '{t}events')).to.deep.equal(['44-0', 33, 33])
+        // Clients that wait for it.
+        const waiting = other.sendCommand(['XREAD', 'BLOCK', '0', 'STREAMS', '{t}events', '$'])
+        await untilBlocked(client)
+        await ask('XADD', '{t}events', '45-0', 'n', 'awaited')
+        expect({ ...((await waiting) as object) }).to.deep.equal({
+          '{t}events': [['45-0', ['n', 'awaited']]],
+        })
+        // A group with much that is pending.
+        await ask('XGROUP', 'CREATE', '{t}events', 'g', '0')
+        await ask('XREADGROUP', 'GROUP', 'g', 'c', 'COUNT', '33', 'STREAMS', '{t}events', '>')
+        const awaited = other.sendCommand(
+          'XREADGROUP GROUP g d COUNT 5 BLOCK 0 STREAMS {t}events >'.split(' '),
+        )
+        expect({ ...((await awaited) as object) }).to.deep.equal({
+          '{t}events': [['45-0', ['n', 'awaited']]],
+        })
+        expect(await ask('XACK', '{t}events', 'g', '20-0', '30-0', '44-0', '99-0')).to.equal(3)
+        expect(await ask('XPENDING', '{t}events', 'g')).to.deep.equal([
+          ...[31, '11-0', '45-0'],
+          [
+            ['c', '30'],
+            ['d', '1'],
+          ],
+        ])
+        const claimed = await ask('XAUTOCLAIM', '{t}events', 'g', 'd', '0', '20', 'COUNT', '2', 'JUSTID')
+        expect(claimed).to.deep.equal(['23-0', ['21-0', '22-0'], []])
+        // What concerns the key alone, and what makes another one of it.
+        expect(await ask('EXPIRE', '{t}events', '100')).to.equal(1)
+        await ask('XADD', '{t}events', '46-0', 'n', 'last')
+        expect(await client.ttl('{t}events')).to.be.within(90, 100)
+        expect(await ask('TYPE', '{t}events')).to.equal('stream')
+        expect(await ask('MEMORY', 'USAGE', '{t}events')).to.be.above(1000)
+        const all = await ask('XRANGE', '{t}events', '-', '+')
+        const dumped = (await client
+          .withTypeMapping({ 36: Buffer })
+          .sendCommand(['DUMP', '{t}events'])) as unknown as Buffer
+        await client.sendCommand(['RESTORE', '{t}restored', '0', dumped as unknown as string])
+        expect(await ask('COPY', '{t}events', '{t}copy')).to.equal(1)
+        expect(await ask('RENAME', '{t}events', '{t}renamed')).to.equal('OK')
+        for (const key of ['{t}restored', '{t}copy', '{t}renamed']) {
+          expect(await ask('XRANGE', key, '-', '+'), key).to.deep.equal(all)
+          const [pending] = (await ask('XPENDING', key, 'g')) as [number]
+          expect(pending, key).to.equal(31)
+        }
+        expect(await ask('XTRIM', '{t}copy', 'MAXLEN', '0')).to.equal(35)
+        await ask('DEL', '{t}restored', '{t}copy', '{t}renamed')
+        await untilNoPartIsLeft()
+        other.destroy()
+      } finally {
+        Object.assign(sizes, WHOLE)
+        leftovers.afterMs = 120_000
       }
     })
 

@@ -7,14 +7,15 @@ import { expect } from 'chai'
 import { KIND_STREAM, PeekedRecord, StoredRecord } from '../../../src/core/codec.ts'
 import { isLarge } from '../../../src/commands/collections/large/root.ts'
 import { sizes } from '../../../src/commands/collections/large/sizes.ts'
-import { flatten, split } from '../../../src/commands/collections/large/split.ts'
+import { inOnePiece, inParts } from '../../../src/commands/run/forms.ts'
 import { storedKey } from '../../../src/core/keys.ts'
+import { inOneGo } from '../../../src/core/work.ts'
 import { keysAmong } from '../../../src/commands/key-places.ts'
 import { applyTo, knownOf } from '../../../src/commands/run/known.ts'
 import { encodeReply, RespError, type Protocol } from '../../../src/commands/reply.ts'
 import { CommandError, type Held, type Step, type Stepped } from '../../../src/commands/step.ts'
 import { STEPS } from '../../../src/commands/specs.ts'
-import { expectWhole, PartsInMap } from '../../support/large.ts'
+import { expectWhole, expectWholeStream, PartsInMap } from '../../support/large.ts'
 import { record } from '../../support/node-calls.ts'
 
 export class StepExecutor {
@@ -96,15 +97,16 @@ export class StepExecutor {
   /** As it is stored: what is long in parts. */
   #inParts({ parts, changedParts, ...held }: Held, before: StoredHeld | undefined): StoredHeld {
     const { kind, value } = held
-    if (kind === undefined || kind === KIND_STREAM) return held
-    if (isLarge(value) && !changedParts && before?.value !== value) {
+    if (kind === undefined) return held
+    if (isLarge(value) && !changedParts && parts && before?.value !== value) {
       // Of another key (RENAME).
       const read = parts as PartsInMap
-      return this.#inParts({ ...held, value: read.while(() => flatten(kind, value, read)) }, before)
+      return this.#inParts({ ...held, value: read.while(() => inOnePiece(kind, value, read)) }, before)
     }
     if (!isLarge(value)) {
       if (value.length <= sizes.largeFrom) return held
-      const made = split(kind, value, randomBytes(8))
+      const made = inOneGo(inParts(kind, value, randomBytes(8)))
+      if ('reply' in made) throw new Error('it cannot be stored in parts')
       return { ...held, value: made.root, all: made.parts }
     }
     const all = new Map(before!.all)
@@ -113,7 +115,8 @@ export class StepExecutor {
       if (part) all.set(id, part)
       else all.delete(id)
     }
-    expectWhole(kind, value, all)
+    if (kind === KIND_STREAM) expectWholeStream(value, all)
+    else expectWhole(kind, value, all)
     this.partsOfChanged += all.size
     return { ...held, all }
   }

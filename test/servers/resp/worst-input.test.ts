@@ -6,9 +6,11 @@ import { connect } from 'node:net'
 import { expect } from 'chai'
 import { Crc64 } from '../../../src/commands/dump/crc64.ts'
 import { writeStream } from '../../../src/commands/dump/streams.ts'
-import { Group, Pending, pendingBytes } from '../../../src/commands/streams/groups.ts'
+import { entryOf } from '../../../src/commands/streams/entry-run.ts'
+import { Group } from '../../../src/commands/streams/groups.ts'
+import { Pending } from '../../../src/commands/streams/pending.ts'
 import { LEAST_ID, streamId } from '../../../src/commands/streams/ids.ts'
-import { entryOf, NewStream } from '../../../src/commands/streams/stored.ts'
+import { NewStream } from '../../../src/commands/streams/stored.ts'
 import { COMMANDS } from '../../../src/servers/resp/table.ts'
 import { command } from '../../support/raw-resp.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
@@ -620,18 +622,21 @@ const WORST: Readonly<Record<string, Args[]>> = {
 /** After these no other reply of the connection comes. */
 const ENDS_CONNECTION = new Set(['quit'])
 
-/** As many entries as it may have, as many of them pending as may be, in a stream of Rondo's own making. */
+/** As many entries as one RESTORE takes, all of them pending, in a stream of Rondo's own making. */
 function fullStream(): Buffer {
-  const ids = Array.from({ length: 12_000 }, (_, i) => streamId(i + 1, 1))
+  const ids = Array.from({ length: 40_000 }, (_, i) => streamId(i + 1, 1))
   const runs = ids.map((id) => entryOf(id, [Buffer.from('f'), Buffer.from('v')]))
-  const delivery = { consumer: 0, deliveredMs: 1, deliveries: 1n }
-  const pending = new Pending(Buffer.concat(ids.slice(0, 8000).map((id) => pendingBytes(id, delivery))))
-  const consumers = [{ name: Buffer.from('consumer'), seenMs: 1, activeMs: 1 }]
-  const lastId = ids[7999]!
-  const groups = [new Group({ name: Buffer.from(group), lastId, read: 8000n, consumers, pending })]
-  const made = { lastId: ids.at(-1)!, maxDeletedId: LEAST_ID, added: 12_000n }
+  const groups = [
+    new Group({ name: Buffer.from(group), lastId: LEAST_ID, read: 0n, consumers: [], pending: Pending.NONE }),
+  ]
+  const made = { lastId: ids.at(-1)!, maxDeletedId: LEAST_ID, added: 40_000n }
   const value = new NewStream({ ...made, entries: { count: ids.length, runs }, groups }).value()
-  return command('RESTORE', stream, '0', payload(Buffer.concat(writeStream(value))), 'REPLACE')
+  const read = command('XREADGROUP', 'GROUP', group, 'consumer', 'COUNT', '10000', 'STREAMS', stream, '>')
+  return Buffer.concat([
+    command('RESTORE', stream, '0', payload(Buffer.concat(writeStream(value))), 'REPLACE'),
+    // Some are left for the commands.
+    ...[read, read, read],
+  ])
 }
 
 /** Large ones, made for the commands that name them: each costs more than most commands. */

@@ -91,11 +91,6 @@ export function generationIn(root: Buffer): Buffer {
   return generationOf(root)
 }
 
-/** The ids of all parts. @throws DamagedCollection */
-export function partIdsIn(kind: number | undefined, root: Buffer): number[] {
-  return new Root(kind, root).indexes.flatMap((rows) => rows.ids(0, rows.length))
-}
-
 /** Bytes of the entries, as a flat collection has them. */
 export function bytesIn(root: Buffer): number {
   return generationIn(root) && root.readUInt32BE(BYTES_AT)

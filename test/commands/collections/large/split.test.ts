@@ -14,13 +14,13 @@ import {
   generationIn,
   isLarge,
   layoutOf,
-  partIdsIn,
   Root,
 } from '../../../../src/commands/collections/large/root.ts'
 import { flatten, split, type Split } from '../../../../src/commands/collections/large/split.ts'
 import { countIn } from '../../../../src/commands/collections/entries.ts'
 import { PartsChanged } from '../../../../src/commands/step.ts'
 import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET } from '../../../../src/core/codec.ts'
+import { partsNamedIn } from '../../../../src/core/large-root.ts'
 import { expectWhole, PartsInMap, TINY, withSizes } from '../../../support/large.ts'
 
 const KINDS = { hash: KIND_HASH, set: KIND_SET, 'sorted set': KIND_SORTED_SET, list: KIND_LIST }
@@ -91,7 +91,7 @@ describe('large collections', () => {
       expect(isLarge(made.root)).to.equal(true)
       expect(generationIn(made.root)).to.deep.equal(GENERATION)
       expect(countIn(made.root)).to.equal(countIn(flat))
-      expect(partIdsIn(kind, made.root).sort((a, b) => a - b)).to.deep.equal([...made.parts.keys()])
+      expect([...partsNamedIn(kind, made.root).keys()].sort((a, b) => a - b)).to.deep.equal([...made.parts.keys()])
       expect(shown(kind, back(kind, made))).to.deep.equal(shown(kind, flat))
       if (made.parts.size > 4) several++
     })

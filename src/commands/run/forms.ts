@@ -1,0 +1,30 @@
+/** From a value in one piece to one in parts, and back: of all types that can be large. */
+import { KIND_STREAM } from '../../core/codec.ts'
+import type { Sliced } from '../../core/work.ts'
+import { RootTooLong } from '../collections/large/root.ts'
+import { wholeOf, type Split } from '../collections/large/split.ts'
+import { DAMAGED, ROOT_TOO_LONG, splitOrRefusal } from '../collections/steps.ts'
+import { DamagedCollection } from '../collections/texts.ts'
+import type { Parts, Stepped } from '../step.ts'
+import { flatStream, splitStream } from '../streams/large/split.ts'
+
+/** @throws NeedsParts, PartsChanged or DamagedCollection */
+export function inOnePiece(kind: number | undefined, value: Buffer, parts: Parts | undefined): Buffer {
+  return kind === KIND_STREAM ? flatStream(value, parts) : wholeOf(kind, value, parts).bytes
+}
+
+/** What is stored of a result that is long; or why it is refused. */
+export function* inParts(
+  kind: number | undefined,
+  flat: Buffer,
+  generation: Buffer,
+): Sliced<Split | Stepped> {
+  if (kind !== KIND_STREAM) return yield* splitOrRefusal(kind, flat, generation)
+  try {
+    return splitStream(flat, generation)
+  } catch (error) {
+    if (error instanceof RootTooLong) return ROOT_TOO_LONG
+    if (error instanceof DamagedCollection) return DAMAGED
+    throw error
+  }
+}
