@@ -120,7 +120,7 @@ describe('a change of members', function () {
       expect(most).to.equal(isServing ? 1 : 2)
       // Each once: a member that has received what it gains still counts as a source for the others.
       const fills = [first, second].flatMap(({ under }) =>
-        under.told('fill').map(({ node, state }) => `${node} ${state}`),
+        under.events.flatMap((event) => (event.kind === 'fill' ? [`${event.node} ${event.state}`] : [])),
       )
       expect(fills.sort()).to.deep.equal(
         ['node-1', 'node-3', 'node-4'].flatMap((id) => [`${id} finished`, `${id} started`]),

@@ -30,10 +30,10 @@ import {
   fetchRecord,
   fetchStarts,
   lifeToGive,
-  storeCopy,
-  type Copy,
+  storeCopies,
+  type KeyedCopy,
 } from './copy.ts'
-import { eachOf, ended } from './each-of.ts'
+import { eachOf } from './each-of.ts'
 import { sourceOf, type Holders, type Merge, type MergeProgress, type Target } from './merge-work.ts'
 
 /** Longer records are read alone. */
@@ -90,7 +90,7 @@ export async function bring(
   const [records, livesMs, heads] = await secondLook(work, source, lacked, look.bytes)
   const nowMs = context.cluster.time.nowMs()
   const alone: Buffer[] = []
-  const copies: { readonly key: Buffer; readonly copy: Copy }[] = []
+  const copies: KeyedCopy[] = []
   const equal: Buffer[] = []
   for (const [i, one] of lacked.entries()) {
     const { key } = one.wanted
@@ -103,11 +103,11 @@ export async function bring(
     if (isSame && isAgreed && start.length < LONGEST_IN_PAGE_BYTES) {
       countSent(progress, key, record)
       const lifeMs = lifeToGive(leftMs)
-      copies.push({ key, copy: { record, lifeMs, readAtMs: look.readAtMs } })
+      copies.push({ key, record, lifeMs, readAtMs: look.readAtMs })
       if (isEqualAt(one.wanted, start, heads[i]!)) equal.push(key)
     } else alone.push(key)
   }
-  await ended(copies.map(({ key, copy }) => storeCopy(context, member.node, key, copy)))
+  await storeCopies(context, member.node, copies)
   for (const key of equal) target.compared.add(key)
   await eachOf(alone, READ_ALONE_AT_ONCE, (key) => bringAlone(work, target, source, key))
   for (const name of sent) target.underWay.delete(name)
