@@ -43,6 +43,7 @@ describe('parts that nodes have evicted', function () {
   })
 
   async function start(level: string): Promise<void> {
+    await Promise.all(nodes.map((node) => node.flushAll()))
     running = await startRondo({
       REDIS_URLS: servers.map(({ port }) => `127.0.0.1:${port}`).join(','),
       READ_CONSISTENCY: level,
@@ -51,7 +52,6 @@ describe('parts that nodes have evicted', function () {
     })
     client = createClient({ url: `redis://127.0.0.1:${running.rondo.respServer.port}` })
     await client.connect()
-    await client.flushAll()
   }
 
   const fields = (of: string) =>
@@ -70,6 +70,11 @@ describe('parts that nodes have evicted', function () {
     }
   }
 
+  async function repaired(): Promise<void> {
+    await call(running.ports.socket, 'POST', '/repair')
+    while ((await call(running.ports.socket, 'GET', '/repair')).json().state !== 'idle');
+  }
+
   for (const level of ['one', 'quorum']) {
     it(`are read from the replica that has them, at ${level}, and are there again`, async () => {
       await start(level)
@@ -80,7 +85,8 @@ describe('parts that nodes have evicted', function () {
       await Promise.all(nodes.map((node, n) => node.del(names.filter((_, i) => i % 3 !== n))))
       expect({ ...(await client.hGetAll('hash')) }).to.deep.equal(fields('a'))
       expect(await client.hGet('hash', 'field 7')).to.equal('a 7'.repeat(10))
-      await untilCopied()
+      await repaired()
+      expect((await untilCopied()).sort()).to.deep.equal(names.sort())
     })
 
     it(`make a collection that is gone, at ${level}, if no replica has them, and never a smaller one`, async () => {
@@ -128,37 +134,42 @@ describe('parts that nodes have evicted', function () {
       await untilCopied()
       await Promise.all(nodes.map((node) => node.del('hash')))
       expect(await client.exists('hash')).to.equal(0)
-      while ((await parts()).flat().length > 0) {
-        await call(running.ports.socket, 'POST', '/repair')
-        while ((await call(running.ports.socket, 'GET', '/repair')).json().state !== 'idle');
-      }
+      while ((await parts()).flat().length > 0) await repaired()
     } finally {
       leftovers.afterMs = 120_000
     }
   })
 
-  for (const level of ['one', 'quorum']) {
-    it(`under maxmemory with allkeys-lru: each collection is whole or gone, at ${level}`, () =>
+  for (const [level, policy] of [
+    ['one', 'allkeys-lru'],
+    ['quorum', 'volatile-lru'],
+  ] as const) {
+    it(`under maxmemory with ${policy}: each collection is whole or gone, at ${level}`, () =>
       withSizes({ ...sizes, largeFrom: 2048, partBytes: 1024 }, async () => {
         await start(level)
+        await Promise.all(nodes.map((node) => node.configResetStat()))
         const used = Number(/used_memory:(\d+)/.exec(await nodes[0]!.info('memory'))![1])
         await Promise.all(
           nodes.map((node) =>
-            node.configSet({ maxmemory: String(used + 1_500_000), 'maxmemory-policy': 'allkeys-lru' }),
+            node.configSet({ maxmemory: String(used + 3_000_000), 'maxmemory-policy': policy }),
           ),
         )
-        const names = Array.from({ length: 40 }, (_, i) => `hash ${i}`)
-        for (const name of names) await client.hSet(name, fields(name))
+        const names = Array.from({ length: 70 }, (_, i) => `hash ${i}`)
+        const long = (of: string) =>
+          Object.fromEntries(Object.entries(fields(of)).map(([k, v]) => [k, v.repeat(2)]))
+        // The marker of a node may be evicted as well: then it is filled first.
+        const refused = (error: Error) => expect(error.message).to.match(/^(NOREPLICAS|UNKNOWN|TRYAGAIN) /)
+        for (const name of names) await client.hSet(name, long(name)).catch(refused)
         const evicted = await Promise.all(nodes.map((node) => node.info('stats')))
         for (const stats of evicted) expect(Number(/evicted_keys:(\d+)/.exec(stats)![1])).to.be.above(0)
         let whole = 0
-        for (const name of names) {
-          const found = { ...(await client.hGetAll(name)) }
-          if (Object.keys(found).length === 0) continue
+        for (const name of names.reverse()) {
+          const found = await client.hGetAll(name).catch((error: Error) => void refused(error))
+          if (!found || Object.keys(found).length === 0) continue
           whole++
-          expect(found).to.deep.equal(fields(name))
+          expect({ ...found }).to.deep.equal(long(name))
         }
-        expect(whole).to.be.below(names.length)
+        expect(whole).to.be.above(0)
       }))
   }
 })
