@@ -97,7 +97,7 @@ const EXAMPLES: { readonly [K in Kind]: readonly Parts<K>[] } = {
     { node, keys: 500, about: false },
     { node, keys: 90_000, about: true },
   ],
-  'collection-salvaged': [{ times: 3 }],
+  'collection-lost': [{ times: 3 }],
   'keys-misplaced': [{ node, keys: 500 }],
   'cluster-known': [
     { cluster: 'c', founded: true },

@@ -44,13 +44,11 @@ export interface Held extends Seen, Tagged {
 /** The parts of a large collection that have been read so far. */
 export interface Parts {
   /**
-   * In the order of the ids. Null only when salvaging.
+   * In the order of the ids. Null = it has been deleted.
    *
    * @throws NeedsParts if one of them has not been read yet
    */
   get(ids: readonly number[]): readonly (Buffer | null)[]
-  /** Root and parts do not match, again and again: what is there is what the collection holds. */
-  readonly isSalvaged: boolean
   /**
    * All entries under this root, made once, in slices; null or omitted = who asks makes it.
    *

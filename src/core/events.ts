@@ -55,8 +55,8 @@ export type RondoEvent =
   | { kind: 'node-older'; node: string; sinceMs: number; othersMs: number }
   /** `about`: estimated from some of its keys. */
   | { kind: 'node-had-keys'; node: string; keys: number; about: boolean }
-  /** Parts of large collections were nowhere, so often since the last event: what is left was read. */
-  | { kind: 'collection-salvaged'; times: number }
+  /** So many large collections were deleted since the last event: parts of them were on no replica. */
+  | { kind: 'collection-lost'; times: number }
   | { kind: 'keys-misplaced'; node: string; keys: number }
   | { kind: 'cluster-known'; cluster: string; founded: boolean }
   | { kind: 'cluster-left'; cluster: string; members: number; other: string; otherMembers: number }

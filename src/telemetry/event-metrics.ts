@@ -69,9 +69,9 @@ export function registerEventMetrics(
     eachNode,
     'node',
   )
-  const salvaged = new Counter({
-    name: 'rondo_collections_salvaged_total',
-    help: 'Times that a large collection was read although parts of it were on no node.',
+  const lost = new Counter({
+    name: 'rondo_collections_lost_total',
+    help: 'Large collections that were deleted because parts of them were on no replica.',
     registers: [registry],
   })
   const countRound = registerRepairMetrics(registry)
@@ -82,7 +82,7 @@ export function registerEventMetrics(
     if (event.kind === 'marker-mismatch') mismatches.inc({ node: event.node })
     if (event.kind === 'data-loss-possible') dataLoss.inc({ node: event.node })
     if (event.kind === 'flushed') flushed.inc({ node: event.node }, event.more)
-    if (event.kind === 'collection-salvaged') salvaged.inc(event.times)
+    if (event.kind === 'collection-lost') lost.inc(event.times)
     if (event.kind === 'background-failed') backgroundFailures.inc({ what: kindOf(event.what) })
     if (event.kind === 'anti-entropy') countRound(event)
     if (event.kind === 'snapshot-finished' || event.kind === 'snapshot-failed') countSnapshot(event)

@@ -172,11 +172,11 @@ const LINES: { readonly [K in Kind]: LineOf<K> } = {
       `node ${event.node} holds ${event.about ? 'about ' : ''}${event.keys} keys that Rondo did not write: those that have their first place on another ` +
       'node are not found. POST /repair counts them; OPERATING.md says how to move in from an existing Redis',
   }),
-  'collection-salvaged': (event) => ({
+  'collection-lost': (event) => ({
     level: 'error',
     sentence:
-      `parts of large collections were on no node (${event.times} reads since the last line): ` +
-      'what is left of them is served. Nodes have lost or evicted more than their copies make up for; /status shows evictions',
+      `parts of large collections were on no replica: ${event.times} collections were deleted since the last line. ` +
+      'Nodes have lost or evicted more than their copies make up for; /status shows evictions',
   }),
   'keys-misplaced': (event) => ({
     level: 'warn',

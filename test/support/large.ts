@@ -39,17 +39,15 @@ export const SMALL = { largeFrom: 128, partBytes: 64 }
 
 /** What a node holds; a step gets what it has asked for, and no more. */
 export class PartsInMap implements Parts {
-  readonly isSalvaged: boolean
   /** Ids that were asked for, in rounds. */
   readonly rounds: number[][] = []
   readonly #root: Buffer
   readonly all: ReadonlyMap<number, Buffer>
   readonly #read = new Set<number>()
 
-  constructor(root: Buffer, all: ReadonlyMap<number, Buffer>, isSalvaged = false) {
+  constructor(root: Buffer, all: ReadonlyMap<number, Buffer>) {
     this.#root = root
     this.all = all
-    this.isSalvaged = isSalvaged
   }
 
   get(ids: readonly number[]): (Buffer | null)[] {

@@ -256,7 +256,13 @@ export class Entries implements Collection {
   compareKeys(a: number, b: number): number {
     const { bytes } = this
     const [one, other] = [this.keyAt(a), this.keyAt(b)]
-    return bytes.compare(bytes, bodyOf(bytes, other), endOf(bytes, other), bodyOf(bytes, one), endOf(bytes, one))
+    return bytes.compare(
+      bytes,
+      bodyOf(bytes, other),
+      endOf(bytes, other),
+      bodyOf(bytes, one),
+      endOf(bytes, one),
+    )
   }
 
   /** The first entry with this key, from `from` on; -1 = none. */

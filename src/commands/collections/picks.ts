@@ -67,11 +67,7 @@ export function chooser(count: number, { random }: StepLimits): (collection: Col
 }
 
 /** The beginning of a shuffle; if few are chosen, with a map in place of the array of all places. */
-function* distinctPlaces(
-  count: number,
-  length: number,
-  next: (below: number) => number,
-): Sliced<number[]> {
+function* distinctPlaces(count: number, length: number, next: (below: number) => number): Sliced<number[]> {
   if (count > length / MAP_SHARE) return yield* shuffled(count, length, next)
   const moved = new Map<number, number>()
   const chosen: number[] = []

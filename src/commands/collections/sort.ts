@@ -267,7 +267,9 @@ function* sortedIn(
     targetPlace !== null,
     named,
   )
-  return order ? new SortedTexts(entries, to - from < order.length ? order.slice(from, to) : order, gets, named) : refused(NOT_NUMBERS)
+  return order
+    ? new SortedTexts(entries, to - from < order.length ? order.slice(from, to) : order, gets, named)
+    : refused(NOT_NUMBERS)
 }
 
 /** All keys that patterns name are among those that were read: the elements are those of then. */

@@ -230,7 +230,7 @@ export function tooMuch({ name }: Pick<CollectionType, 'name'>, what: string, mo
 
 /** What a key holds; or why it cannot be used. What is asked of it may throw DamagedCollection (see undamaged). */
 export function collectionOrRefusal(held: Held | null, type: CollectionType): Collection | Stepped {
-  if (!held?.parts || held.parts.isSalvaged || !isOf(held, type) || !isLarge(held.value)) {
+  if (!held?.parts || !isOf(held, type) || !isLarge(held.value)) {
     return entriesOrRefusal(held, type)
   }
   return LargeCollection.of(held.kind, held.value, held.parts)

@@ -279,7 +279,7 @@ export async function replyToRecord(
 /** Of large collections. @param held what was read of the keys: at later tries they are read again */
 function readInParts(caller: Caller, step: Step, held: readonly (Known | null)[]): Promise<Reply> {
   return readWithParts(caller, step.keys, async (parts) => {
-    const known = parts.tries === 1 ? held : await rootsAt(caller, step, parts)
+    const known = parts.tries === 1 ? held : await rootsAt(caller, step)
     const job = parts.applied(step, known, nowMs(caller.store))
     return replyWithin(caller.settings, step, ((await caller.work.outcomeOf(job)) as Stepped).reply)
   })
@@ -294,10 +294,10 @@ function readWithParts<T>(
 }
 
 /** What the keys of a step hold, with what is known of the parts. */
-function rootsAt(caller: Caller, step: Step, { isSalvaging }: PartsOf): Promise<(Known | null)[]> {
+function rootsAt(caller: Caller, step: Step): Promise<(Known | null)[]> {
   return allInSlices(caller, step.keys.length, async (i) => {
     const key = step.keys[i]!
-    return withParts(key, await knownAt(caller, key, step), isSalvaging)
+    return withParts(key, await knownAt(caller, key, step))
   })
 }
 
@@ -363,7 +363,7 @@ async function runFollowed(
 /** What follows from what the keys of this step hold. */
 function followed(caller: Caller, first: StepOf<'value', Held>): Promise<Step | Stepped> {
   return readWithParts(caller, first.keys, async (parts) => {
-    const held = await rootsAt(caller, first, parts)
+    const held = await rootsAt(caller, first)
     return caller.work.outcomeOf(parts.computed(() => first.follow!(wholesOf(held))))
   })
 }

@@ -9,11 +9,12 @@
  * on as many replicas as the level needs. Whoever reads a root, in whatever way it was copied there, finds its parts; and
  * what it reads is the collection as it was at one moment. Atomic is the change of the root alone.
  *
- * What is not there was replaced since the root was read: the command begins again. If it happens again and again, nodes
- * have lost more than the level allows for, and what is left is what the collection holds (salvage).
+ * What is not there was replaced since the root was read: the command begins again. If a root still names what no replica
+ * has, all of which were asked, nodes have evicted or lost it. Then the collection is gone as a whole, as an evicted key is:
+ * it is never read without some of its entries.
  */
 import type { ClientCall, KeyStore, LeftPart } from '../../coordinator/api.ts'
-import { readRecord, writeValue, type CallOptions } from '../../coordinator/promises.ts'
+import { readRecord, transactKeys, writeValue, type CallOptions } from '../../coordinator/promises.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import {
   DamagedRoot,
@@ -41,10 +42,11 @@ import { NeedsParts, PartsChanged, type Held, type Parts, type Step, type Steppe
 import { tooMuchOfCollections } from './answer-limit.ts'
 import { inOnePiece, inParts } from './forms.ts'
 import { applyTo, wholesOf, type Known } from './known.ts'
+import { recordOf } from './held.ts'
 import { MoreKeys } from './more-keys.ts'
 import { allInSlices } from './slices.ts'
 
-/** Reading begins again so often; then it takes what there is. */
+/** Reading begins so often. */
 const MOST_TRIES = 4
 /** Work units of what may take long or not: so many that the clock is read after it (core/work.ts). */
 const UNITS_OF_A_COMPUTATION = 256
@@ -73,7 +75,6 @@ export class ReadParts implements Parts {
   readonly key: Buffer
   readonly kind: number
   readonly root: Buffer
-  readonly isSalvaged: boolean
   /** Those that no root on the nodes names yet. */
   readonly fresh: ReadonlySet<number>
   private readonly known: Map<number, Buffer | null>
@@ -82,14 +83,13 @@ export class ReadParts implements Parts {
   private asked = 0
 
   constructor(
-    { key, kind, root, isSalvaged }: Pick<ReadParts, 'key' | 'kind' | 'root' | 'isSalvaged'>,
+    { key, kind, root }: Pick<ReadParts, 'key' | 'kind' | 'root'>,
     known = new Map<number, Buffer | null>(),
     fresh: ReadonlySet<number> = new Set(),
   ) {
     this.key = key
     this.kind = kind
     this.root = root
-    this.isSalvaged = isSalvaged
     this.known = known
     this.fresh = fresh
   }
@@ -163,9 +163,9 @@ export class ReadParts implements Parts {
     return new ReadParts({ ...this.identity, root }, known, fresh)
   }
 
-  private get identity(): Pick<ReadParts, 'key' | 'kind' | 'root' | 'isSalvaged'> {
-    const { key, kind, root, isSalvaged } = this
-    return { key, kind, root, isSalvaged }
+  private get identity(): Pick<ReadParts, 'key' | 'kind' | 'root'> {
+    const { key, kind, root } = this
+    return { key, kind, root }
   }
 }
 
@@ -207,10 +207,10 @@ function isWanted(error: unknown): error is Wanted {
 }
 
 /** What a key holds, with what is known of its parts if it is a large collection: nothing yet. */
-export function withParts<K extends Known | null>(key: Buffer, known: K, isSalvaged = false): K {
+export function withParts<K extends Known | null>(key: Buffer, known: K): K {
   if (!known || !('value' in known) || !isRoot(known.kind, known.value)) return known
   const { value: root, kind } = known
-  return { ...known, parts: new ReadParts({ key, kind: kind!, root, isSalvaged }) }
+  return { ...known, parts: new ReadParts({ key, kind: kind!, root }) }
 }
 
 /** Whether this result can only be stored by a transaction that can wait for parts. */
@@ -263,12 +263,39 @@ export async function runWithParts<T>(
     try {
       return await run(parts)
     } catch (error) {
-      if (error !== PARTS_CHANGED || parts.isSalvaging) throw error
+      if (error instanceof LostPart && tries > 1) await removeLost(caller, error.parts, call)
+      else if (!(error instanceof LostPart) && error !== PARTS_CHANGED) throw error
+      if (tries >= MOST_TRIES) throw PARTS_CHANGED
     } finally {
       parts.release()
     }
     await refresh(caller, keys, call)
   }
+}
+
+/** No replica has it, and all have answered: it was replaced since the root was read, or it is lost. */
+class LostPart extends RondoError {
+  readonly parts: ReadParts
+
+  constructor(parts: ReadParts) {
+    super('OVERLOADED', 'No replica has a part of the collection. Try again.', { outcome: 'not-applied' })
+    this.parts = parts
+  }
+}
+
+/** Deletes a collection of which a part is lost, unless it has changed since: the part may have been replaced. */
+async function removeLost(caller: Caller, { key, root }: ReadParts, call: ClientCall): Promise<void> {
+  const { store } = caller
+  const gone = { kind: 'write', records: [recordOf(null)] } as const
+  const { before, after } = await transactKeys(
+    store,
+    [key],
+    ([record]) => (record && root.equals(record.value) ? gone : { kind: 'keep' }),
+    { requester: caller, call, level: 'quorum' },
+  )
+  if (before[0] === after[0]) return
+  store.collections.lost()
+  leaveParts(store, key, before[0]!, after[0]!)
 }
 
 /** A replica that has missed changes of these keys gets them by this. */
@@ -305,10 +332,6 @@ export class PartsOf {
     this.level = level
     this.tries = tries
     this.options = { requester: caller, level, call }
-  }
-
-  get isSalvaging(): boolean {
-    return this.tries >= MOST_TRIES
   }
 
   /** Of memory, until release(). @throws RondoError */
@@ -398,9 +421,7 @@ export class PartsOf {
     const named = ids.map((id) => all.get(id))
     this.hold(named.reduce((sum, part) => sum + (part?.bytes ?? 0), 0))
     const found = await allInSlices(caller, named.length, (i) => this.readOne(parts, named[i]))
-    const isWhole = found.every((part) => part !== null)
-    if (!isWhole && !parts.isSalvaged) throw PARTS_CHANGED
-    if (!isWhole) caller.store.collections.salvaged()
+    if (found.includes(null)) throw this.tries > 1 ? new LostPart(parts) : PARTS_CHANGED
     for (const [i, id] of ids.entries()) parts.put(id, found[i]!)
   }
 
@@ -408,8 +429,10 @@ export class PartsOf {
     if (!named) return null
     const key = parts.keyOf(named)
     const found = await this.valueOf(key, this.level)
-    // The replica that answers at `one` may have missed it, or have evicted it.
-    return found ?? (this.level === 'one' ? this.valueOf(key, 'quorum') : null)
+    // Those that have answered may have missed it, or have evicted it.
+    if (found || this.level === 'all') return found
+    if (this.tries > 1) return this.valueOf(key, 'all')
+    return this.level === 'one' ? this.valueOf(key, 'quorum') : null
   }
 
   private async valueOf(key: Buffer, level: ConsistencyLevel): Promise<Buffer | null> {
@@ -425,9 +448,9 @@ export class PartsOf {
     const others = next.parts as ReadParts | undefined
     const isMoved = others !== undefined && isRoot(kind, value) && !others.key.equals(key)
     if (!isMoved && before && 'value' in before && next.value === before.value) return next
-    // The same entries under other names: as they are, if they are all there.
-    if (isMoved && !others.isSalvaged) return held(next, yield* this.computed(() => others.movedTo(key)))
-    if (!isMoved && isRoot(kind, value)) {
+    // The same entries under other names: as they are.
+    if (isMoved) return held(next, yield* this.computed(() => others.movedTo(key)))
+    if (isRoot(kind, value)) {
       const own = before && 'value' in before ? (before.parts as ReadParts | undefined) : undefined
       if (own && generationOf(own.root).equals(generationOf(value))) {
         return held(next, own.changed(value, next.changedParts ?? new Map()))
@@ -445,7 +468,7 @@ export class PartsOf {
     if ('reply' in made) return made
     const { root, parts } = made
     const known = new ReadParts(
-      { key, kind: kind!, root, isSalvaged: false },
+      { key, kind: kind!, root },
       new Map<number, Buffer | null>(parts),
       new Set(parts.keys()),
     )

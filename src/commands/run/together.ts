@@ -169,9 +169,8 @@ export function* runSteps(
   const names = keys.map((key) => key.toString('latin1'))
   const known = keys.map((key, i) => ends.knownIn(key, current[i]!, now))
   if (known.includes('unknown')) return UNKNOWN_END
-  const salvages = parts?.isSalvaging ?? false
   const held = new Map(
-    names.map((name, i) => [name, withParts(keys[i]!, known[i] as Known | null, salvages)]),
+    names.map((name, i) => [name, withParts(keys[i]!, known[i] as Known | null)]),
   )
   const changed = new Map<string, Held | null>()
   let touched = 0

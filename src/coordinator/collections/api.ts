@@ -13,8 +13,8 @@ export interface Collections {
   dueAtMs(): number
   /** A whole number from 0 up to, without, this one: for what has to be different at each attempt, at each coordinator. */
   draw(values: number): number
-  /** Parts of a collection are nowhere: it is read as what is left of it. */
-  salvaged(): void
+  /** Parts of a collection were nowhere, and it was deleted. */
+  lost(): void
 }
 
 export interface LeftPart {

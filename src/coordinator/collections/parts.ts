@@ -41,7 +41,7 @@ const LEAST_MS = 100
 const PART_BYTES = 256
 /** Of large collections that are changed. */
 const MOST_KNOWN = 4096
-const SALVAGED_EVERY_MS = 10_000
+const LOST_EVERY_MS = 10_000
 
 interface Waiting extends LeftPart {
   readonly root: Buffer
@@ -56,7 +56,7 @@ export class CollectionParts implements Collections {
   private bytes = 0
   private isScheduled = false
   private isRemoving = false
-  private salvages = 0
+  private losses = 0
   private toldAtMs = -Infinity
 
   constructor(options: CollectionPartsOptions) {
@@ -98,14 +98,14 @@ export class CollectionParts implements Collections {
     return Math.floor(this.options.random() * values)
   }
 
-  salvaged(): void {
+  lost(): void {
     const { clock, emit } = this.options
-    this.salvages++
+    this.losses++
     const nowMs = clock.monotonicMs()
-    if (nowMs - this.toldAtMs < SALVAGED_EVERY_MS) return
+    if (nowMs - this.toldAtMs < LOST_EVERY_MS) return
     this.toldAtMs = nowMs
-    emit({ kind: 'collection-salvaged', times: this.salvages })
-    this.salvages = 0
+    emit({ kind: 'collection-lost', times: this.losses })
+    this.losses = 0
   }
 
   /** Whoever reads a collection has ended by then. */

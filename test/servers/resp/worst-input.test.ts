@@ -2,7 +2,6 @@
 // cost most, alone, in a pipeline, and inside MULTI: no turn of the event loop may take long. A turn is measured in the
 // CPU time of this process, which depends little on what else the machine does, and relative to a fixed computation, because
 // machines differ. (The client is in this process, too.)
-import { connect } from 'node:net'
 import { expect } from 'chai'
 import { Crc64 } from '../../../src/commands/dump/crc64.ts'
 import { writeStream } from '../../../src/commands/dump/streams.ts'
@@ -12,17 +11,15 @@ import { Pending } from '../../../src/commands/streams/pending.ts'
 import { LEAST_ID, streamId } from '../../../src/commands/streams/ids.ts'
 import { NewStream } from '../../../src/commands/streams/stored.ts'
 import { COMMANDS } from '../../../src/servers/resp/table.ts'
+import {
+  longestTurn as longestTurnAt,
+  MAX_TURN_MS,
+  send as sendTo,
+  slowness,
+} from '../../support/longest-turn.ts'
 import { command } from '../../support/raw-resp.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
 
-/** Far above what is promised (50 ms until others are answered): garbage is collected in other threads, and counts. */
-const MAX_TURN_MS = 150
-/** A command that takes long does so each time; what the machine adds, it does not. */
-const TRIES = 3
-/** CPU time of a checksum of so many bytes, where MAX_TURN_MS was chosen. */
-const REFERENCE_BYTES = Buffer.alloc(4 * 1024 * 1024, 'x')
-const REFERENCE_MS = 26
-const END = 'the end of this test'
 const MANY = 3000
 const PIPELINE_BYTES = 256 * 1024
 const MOST_IN_PIPELINE = 40
@@ -685,56 +682,9 @@ describe('the input that costs most', function () {
   after(() => running.stop())
   beforeEach(() => send(command('DEL', '{t}hll', '{t}fresh', ...VALUES.keys())))
 
-  /** Sends this, and waits until all is answered. The CPU milliseconds that the longest turn took meanwhile. */
-  function send(...commands: Buffer[]): Promise<number> {
-    return new Promise((resolve, reject) => {
-      const socket = connect(running.rondo.respServer.port, '127.0.0.1')
-      let last = process.cpuUsage()
-      let longestUs = 0
-      let isOpen = true
-      const look = () => {
-        const { user, system } = process.cpuUsage(last)
-        longestUs = Math.max(longestUs, user + system)
-        last = process.cpuUsage()
-        if (isOpen) setImmediate(look)
-      }
-      let tail = ''
-      socket.on('data', (chunk) => {
-        tail = tail.slice(-100) + chunk.toString('latin1', Math.max(0, chunk.length - 100))
-        if (tail.includes(END)) socket.destroy()
-      })
-      socket.on('error', reject)
-      socket.on('close', () => {
-        isOpen = false
-        resolve(longestUs / 1000)
-      })
-      socket.on('connect', () => {
-        look()
-        for (const one of commands) socket.write(one)
-        // A MULTI is still open.
-        socket.write(command('DISCARD'))
-        socket.write(command('PING', END))
-      })
-    })
-  }
-
-  /** The least of several tries, as long as it is too much. */
-  async function longestTurn(...commands: Buffer[]): Promise<number> {
-    let least = Infinity
-    for (let i = 0; i < TRIES && least >= MAX_TURN_MS; i++) {
-      const turnMs = await send(...commands)
-      least = Math.min(least, turnMs < MAX_TURN_MS ? turnMs : turnMs / slowness())
-    }
-    return least
-  }
-
-  /** How many times as long as there this machine takes at the moment; 1 if it is faster. */
-  function slowness(): number {
-    const before = process.cpuUsage()
-    new Crc64().add(REFERENCE_BYTES).bytes()
-    const { user, system } = process.cpuUsage(before)
-    return Math.max(1, (user + system) / 1000 / REFERENCE_MS)
-  }
+  const port = () => running.rondo.respServer.port
+  const send = (...commands: Buffer[]) => sendTo(port(), ...commands)
+  const longestTurn = (...commands: Buffer[]) => longestTurnAt(port(), ...commands)
 
   const names = COMMANDS.slice(1).flatMap(({ name, subcommands = {} }) => [
     name,

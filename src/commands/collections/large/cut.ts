@@ -34,9 +34,7 @@ export function* cutInSlices(
   most: number,
   filling: Filling = 'evenly',
 ): Sliced<Piece[]> {
-  return yield* order === 'hash'
-    ? cutByHash(entries, hash, most)
-    : cutInOrder(entries, order, most, filling)
+  return yield* order === 'hash' ? cutByHash(entries, hash, most) : cutInOrder(entries, order, most, filling)
 }
 
 function* cutInOrder(entries: Entries, order: Order, most: number, filling: Filling): Sliced<Piece[]> {

@@ -5,7 +5,6 @@ type Changes = ReadonlyMap<number, Buffer | null>
 
 /** Its parts: those that were changed, and the others as they were. */
 export class PartsAfter implements Parts {
-  readonly isSalvaged = false
   private readonly before: Parts
   private readonly changes: Changes
 

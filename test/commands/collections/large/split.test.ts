@@ -8,7 +8,6 @@ import {
   plainEntry,
   scoredEntry,
 } from '../../../../src/commands/collections/entries.ts'
-import { LargeCollection } from '../../../../src/commands/collections/large/collection.ts'
 import { FieldHash } from '../../../../src/commands/collections/large/field-hash.ts'
 import {
   generationIn,
@@ -63,8 +62,8 @@ function shown(kind: number, flat: Buffer): string[] {
   return kind === KIND_HASH || kind === KIND_SET ? all.sort() : all
 }
 
-function back(kind: number, { root, parts }: Split, isSalvaged = false): Buffer {
-  const read = new PartsInMap(root, parts, isSalvaged)
+function back(kind: number, { root, parts }: Split): Buffer {
+  const read = new PartsInMap(root, parts)
   return read.while(() => flatten(kind, root, read))
 }
 
@@ -140,82 +139,18 @@ describe('large collections', () => {
             const damaged = inRoot
               ? { root: bytes, parts: made.parts }
               : { root: made.root, parts: new Map(made.parts).set(id, bytes) }
-            for (const isSalvaged of [false, true]) {
-              try {
-                back(one.kind, damaged, isSalvaged)
-              } catch (error) {
-                expect(
-                  error instanceof DamagedCollection || error instanceof PartsChanged,
-                  String(error),
-                ).to.equal(true)
-                if (isSalvaged) expect(error).to.be.instanceOf(DamagedCollection)
-              }
+            try {
+              back(one.kind, damaged)
+            } catch (error) {
+              expect(
+                error instanceof DamagedCollection || error instanceof PartsChanged,
+                String(error),
+              ).to.equal(true)
             }
           }
         }),
         { numRuns: 500 },
       ),
     )
-  })
-
-  it('are salvaged from the parts that there are, each entry once', () => {
-    withSizes(TINY, () =>
-      fc.assert(
-        fc.property(collection, fc.array(fc.nat()), (one, places) => {
-          const flat = flatOf(one)
-          const made = split(one.kind, flat, GENERATION)
-          const parts = new Map(made.parts)
-          const ids = [...parts.keys()]
-          for (const place of places) parts.delete(ids[place % ids.length]!)
-          const left = shown(one.kind, back(one.kind, { root: made.root, parts }, true))
-          const all = shown(one.kind, flat)
-          expect(all).to.include.members(left)
-          const [rows] = new Root(one.kind, made.root).indexes
-          const lost = [...Array(rows!.length).keys()].filter((k) => !parts.has(rows!.id(k)))
-          const most = lost.reduce((sum, k) => sum + rows!.count(k), 0)
-          expect(left.length).to.be.at.least(all.length - most)
-          if (one.kind === KIND_SORTED_SET)
-            expect(all.filter((entry) => left.includes(entry))).to.deep.equal(left)
-        }),
-        { numRuns: 300 },
-      ),
-    )
-  })
-
-  it('are salvaged with the newest of what the parts say of a member', () => {
-    withSizes(TINY, () => {
-      const flat = flatOf({
-        kind: KIND_SORTED_SET,
-        texts: Array.from({ length: 30 }, (_, i) => [Buffer.from(`m${i}`), Buffer.alloc(0), i]),
-      })
-      const before = split(KIND_SORTED_SET, flat, GENERATION)
-      const read = new PartsInMap(before.root, before.parts)
-      const { value, changedParts } = read.while(() => {
-        const zset = LargeCollection.of(KIND_SORTED_SET, before.root, read)
-        const next = new NewEntries()
-          .keep(zset, 0, 2)
-          .keep(zset, 3, 30)
-          .add(scoredEntry(99, Buffer.from('m2')))
-        return next.changed()
-      })
-      const after = new Map(before.parts)
-      for (const [id, part] of changedParts!) if (part) after.set(id, part)
-      // Each replica that has missed one of the writes.
-      const [byScore] = new Root(KIND_SORTED_SET, value).indexes
-      const ids = [...changedParts!.keys()].filter((id) => before.parts.has(id))
-      expect(ids.length).to.be.greaterThan(2)
-      for (const id of ids) {
-        const parts = new Map(after).set(id, before.parts.get(id)!)
-        if (byScore!.ids(0, byScore!.length).includes(id)) {
-          expect(() => back(KIND_SORTED_SET, { root: value, parts })).to.throw(PartsChanged)
-        }
-        const salvaged = Entries.of(
-          back(KIND_SORTED_SET, { root: value, parts }, true),
-          layoutOf(KIND_SORTED_SET).shape,
-        )
-        expect(salvaged.length).to.equal(30)
-        expect(salvaged.score(salvaged.indexOf(Buffer.from('m2')))).to.equal(99)
-      }
-    })
   })
 })
