@@ -53,7 +53,8 @@ export function lengthAt(bytes: Buffer, at: number): number {
 
 /** Of a string that is all there. */
 export function endOf(bytes: Buffer, at: number): number {
-  return bodyOf(bytes, at) + lengthAt(bytes, at)
+  const first = bytes[at]!
+  return first < TWO_BYTES ? at + 1 + first : bodyOf(bytes, at) + lengthAt(bytes, at)
 }
 
 /** @param limit where the last string ends at the latest @throws DamagedCollection if it is not all there */
