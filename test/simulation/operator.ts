@@ -106,17 +106,18 @@ export class Operator {
   }
 
   /** @param dead members that are gone */
-  remove(step: RemoveStep, dead: readonly Server[], tries = MOST_TRIES_TO_REMOVE): void {
+  remove(step: RemoveStep, dead: () => readonly Server[], tries = MOST_TRIES_TO_REMOVE): void {
     const { world } = this
     const { topologies } = world
-    const gone = dead.filter((server) => topologies.isMember(server))
+    const gone = dead().filter((server) => topologies.isMember(server))
     if (this.stopped || gone.length === 0) return
     const running = world.coordinators[(step.coordinator + tries) % world.coordinators.length]!
     const again = () => {
       if (tries > 1) world.scheduler.after(AGAIN_MS, () => this.remove(step, dead, tries - 1))
     }
     const { phase, layout } = topologies.newest
-    const isMajority = 2 * gone.length < layout.members.length
+    const isStuck = tries <= MOST_TRIES_TO_REMOVE / 2 // as by a change that was begun with those that are gone
+    const isMajority = 2 * gone.length < layout.members.length && !(isStuck && step.acceptsLoss)
     if (!running.host.alive || this.underWay > 0 || (phase !== 'stable' && isMajority)) {
       again()
       return
