@@ -448,7 +448,7 @@ const goneWithKeys: ChangePlot = (random) => {
       ]),
     ),
     faults,
-    healAt: 5500,
+    healAt: 6500,
   }
 }
 

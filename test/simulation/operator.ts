@@ -16,6 +16,7 @@ export type MoveStep = Extract<Fault, { kind: 'move' }>
 
 /** Until all coordinators that live have noticed that members are gone. */
 const MOST_TRIES_TO_REMOVE = 16
+const ENDS_WITHIN_MS = 2500
 
 type Asked = Pick<ChangeRequest, 'join' | 'leave' | 'replicas' | 'weights'>
 
@@ -116,7 +117,7 @@ export class Operator {
       if (tries > 1) world.scheduler.after(AGAIN_MS, () => this.remove(step, dead, tries - 1))
     }
     const { phase, layout } = topologies.newest
-    const isStuck = tries <= MOST_TRIES_TO_REMOVE / 2 // as by a change that was begun with those that are gone
+    const isStuck = tries <= MOST_TRIES_TO_REMOVE - 4 // as by a change that was begun with those that are gone
     const isMajority = 2 * gone.length < layout.members.length && !(isStuck && step.acceptsLoss)
     if (!running.host.alive || this.underWay > 0 || (phase !== 'stable' && isMajority)) {
       again()
@@ -130,6 +131,9 @@ export class Operator {
     const begun = ({ epoch, layout: { lost = [] } }: Topology) => {
       if (lost.length > 0 && !isAccepted) world.fault(`${lost.join(' ')} given up, which nobody has accepted`)
       world.note(`in epoch ${epoch} without ${lost.join(' ')}`)
+      // A change that does not know that members are gone with the last copies of keys cannot end.
+      const next = Math.min(tries - 1, MOST_TRIES_TO_REMOVE / 2)
+      if (step.acceptsLoss) world.scheduler.after(ENDS_WITHIN_MS, () => this.remove(step, dead, next))
     }
     const request = () =>
       isMajority ? changes.request({ leave: ids, acceptLoss: isAccepted }) : changes.recover(left, isAccepted)
