@@ -162,6 +162,15 @@ export class Operator {
       ended = true
     }
     world.scheduler.after(10_000, end) // its coordinator may have died
+    const look = () => {
+      if (ended) return
+      if (running.host.alive) world.scheduler.after(AGAIN_MS, look)
+      else {
+        end()
+        again()
+      }
+    }
+    if (what.startsWith('remove') || what === 'recover') look()
     running.host.enter(() => {
       request().then(
         () => {
