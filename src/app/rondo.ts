@@ -296,9 +296,20 @@ export class Rondo {
   }
 
   private createDeleteJobs(emit: Emit): DeleteJobs {
-    const { deleteJobKeysPerSecond: keysPerSecond, maxKeyBytes } = this.config
+    const {
+      deleteJobKeysPerSecond: keysPerSecond,
+      maxKeyBytes,
+      nodeTimeoutMs,
+      connectTimeoutMs,
+    } = this.config
     const own = { store: this.coordinator, owner: coordinatorId(this.number), timers, emit }
-    return new DeleteJobs({ ...own, keysPerSecond, maxKeyBytes })
+    // A ping takes as long as that at most.
+    return new DeleteJobs({
+      ...own,
+      keysPerSecond,
+      maxKeyBytes,
+      clockErrorMs: nodeTimeoutMs + connectTimeoutMs,
+    })
   }
 
   private createSnapshots(emit: Emit): Snapshots | null {

@@ -195,7 +195,7 @@ export class Changes {
   }
 
   /**
-   * Goes on with what is left where a majority of the members is gone for good.
+   * Goes on with what is left where members are gone for good, and a majority cannot agree on anything without them.
    *
    * @param survivors ids: all members that are left
    * @throws RondoError CONFLICT, MEMBER_NOT_FOUND, UNAVAILABLE
@@ -377,7 +377,8 @@ export async function decided<T>(attempt: () => Promise<T | null>): Promise<T> {
     throw error
   }
   const sentence =
-    'Too few members could be asked, or another coordinator is changing them. Nothing was changed as far as is known; see /cluster, and try again.'
+    'Too few members could be asked, or another coordinator is changing them. Nothing was changed as far as is known; see /cluster, and try again. ' +
+    'If members are gone for good that a change needs which was begun before, name the members that are left (POST /topology/recover).'
   throw new RondoError('UNAVAILABLE', sentence)
 }
 

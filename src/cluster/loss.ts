@@ -40,7 +40,8 @@ export function checkLoss(from: Topology, ids: readonly string[], isAccepted: bo
 }
 
 /**
- * Whether the members that are left may go on without a majority.
+ * Whether the members that are left may go on without the others. Also a majority of them may: a change that was begun, and needs
+ * a member that is gone, can neither end nor be undone, and holds up every other one.
  *
  * @param lost ids of those that are given up
  * @param unusable members that cannot be reached or lack data
@@ -55,10 +56,11 @@ export function checkRecovery(
   const { members } = from.layout
   const left = members.filter(({ id }) => !lost.includes(id)).map(({ id }) => id)
   const isUnusable = (id: string) => unusable.some((member) => member.id === id)
-  if (2 * left.length > members.length) {
+  if (lost.length === 0) throw new RondoError('CONFLICT', 'All members are named: nothing would change.')
+  if (2 * left.length > members.length && !isAccepted) {
     throw new RondoError(
       'CONFLICT',
-      'A majority of the members is left, and can agree on a change: remove those that are gone (DELETE /members/:id).',
+      'A majority of the members is left, and can agree on a change: remove those that are gone (DELETE /members/:id). If that fails again and again, because a change was begun that needs one of them, go on without them by force=data-loss.',
     )
   }
   const answering = lost.filter((id) => !isUnusable(id))

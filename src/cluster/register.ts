@@ -112,10 +112,13 @@ export async function propose(proposal: Proposal): Promise<Decision> {
 
 /**
  * The voters that have to take part, all of them: those that were members in the first epoch, and still are, there; and
- * those who are left where a majority is given up.
+ * all who are left where the cluster is recovered.
  */
 function staying(base: Topology | null, { generation, epoch, layout, next }: Topology): string[] {
-  if (base && generation > base.generation) return electorsOf(layout).map(voterOf)
+  if (base && generation > base.generation) {
+    const { lost = [] } = layout
+    return layout.members.filter(({ id }) => !lost.includes(id)).map(voterOf)
+  }
   if (epoch !== 2 || base?.epoch === 2) return []
   const voters = layout.members.filter(({ life, isGiven }) => life === 1 && !isGiven).map(voterOf)
   return next ? voters.filter((voter) => next.members.some((member) => voterOf(member) === voter)) : voters

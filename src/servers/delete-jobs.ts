@@ -5,8 +5,8 @@
  *                                                              ▲                                │
  *                                                              └── its progress is stored ◀─────┘  every second
  *
- * - What is written after the job was made stays, whichever coordinator wrote it: a delete is a tombstone of just the version
- *   that was stamped (Coordinator.remove).
+ * - What is written after the job was confirmed stays, whichever coordinator wrote it: a delete is a tombstone of just the version
+ *   that was stamped (Coordinator.remove), and it is confirmed only when the time of every coordinator is past that.
  * - One job at a time runs in the whole cluster. Its coordinator holds a lease, which stands in the job. If it is gone, another
  *   one goes on at the last page that was stored: one that starts, or that is asked about jobs. Safety does not rest on the lease:
  *   two that run the same job delete the same.
@@ -47,6 +47,8 @@ export interface DeleteJobsOptions {
   /** How many keys are deleted in a second at most. */
   readonly keysPerSecond: number
   readonly maxKeyBytes: number
+  /** By how much the cluster times of two coordinators may differ: half of the longest round trip to a node, twice. */
+  readonly clockErrorMs: number
 }
 
 export interface JobRequest {
@@ -124,7 +126,14 @@ export class DeleteJobs {
     }
     await this.change((jobs) => withNew(jobs, job))
     this.start()
+    await this.isPast()
     return this.view(job)
+  }
+
+  /** From then on every coordinator makes versions above the one that was stamped: what it writes stays. */
+  private isPast(): Promise<void> {
+    const { timers, clockErrorMs } = this.options
+    return new Promise((resolve) => void timers.setTimeout(resolve, clockErrorMs))
   }
 
   async list(): Promise<readonly JobView[]> {

@@ -16,7 +16,7 @@ describe('delete jobs', () => {
       store: one.coordinator,
       timers: one.time,
       emit: (event) => events.push(event),
-      ...{ owner, keysPerSecond, maxKeyBytes: 1024 },
+      ...{ owner, keysPerSecond, maxKeyBytes: 1024, clockErrorMs: 20 },
     })
   const create = (by: 'prefix' | 'match', pattern: string, database = 0, at = jobs) =>
     under.done(at.create({ database, by, pattern: Buffer.from(pattern), level: 'quorum' }))

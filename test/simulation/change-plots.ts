@@ -448,7 +448,7 @@ const goneWithKeys: ChangePlot = (random) => {
       ]),
     ),
     faults,
-    healAt: 5500,
+    healAt: 6500,
   }
 }
 
@@ -456,7 +456,7 @@ const goneWithKeys: ChangePlot = (random) => {
  * Sentinels promote a replica that lacks the last writes, and perhaps the former primary again at once. A coordinator sleeps, or
  * does not reach one of the others: it may still count the former one, which runs on.
  */
-export const failsOver: ChangePlot = (random) => {
+const failsOver: ChangePlot = (random) => {
   const server = random.below(3)
   const [reached, third] = random.chance(0.5)
     ? [(server + 1) % 3, (server + 2) % 3]
@@ -501,6 +501,42 @@ export const failsOver: ChangePlot = (random) => {
     healAt: 4000,
   }
 }
+
+/**
+ * The last writes reached the primary and one other member, and the promoted replica has none of them. Perhaps the former primary
+ * is promoted again at once. Who reads then does not reach that other member.
+ */
+const lacksTheLast: ChangePlot = (random) => {
+  const server = random.below(3)
+  const [has, lacks] = random.chance(0.5) ? [1, 2] : [2, 1]
+  const at = 100 + random.below(40)
+  const isBack = random.chance(0.5)
+  const backAt = at + 2 + random.below(12)
+  const then = isBack ? { at: backAt + random.below(60) } : { at: random.below(60), epoch: BOTH }
+  const runsMs = isBack ? 0 : random.pick([0, 100, 1500])
+  const onlyReads = { within: 250, count: 12, coordinators: [1], kinds: ['read'] } as const
+  return {
+    ...{ servers: 3, spares: 1, replicas: 3, coordinators: 2 },
+    operations: bursts(random, [
+      { from: 0, within: 30, count: 3, coordinators: [0, 1], kinds: ['write', 'read'] },
+      { from: at - 50, within: 40, count: 5, coordinators: [0], kinds: ['write', 'incr'] },
+      { ...onlyReads, from: then.at, ...(then.epoch && { epoch: then.epoch }) },
+      { from: at + 1500, within: 500, count: 6, coordinators: [0, 1], kinds: MIX },
+    ]),
+    faults: [
+      cut(0, (server + lacks) % 3, at - 55, 4000),
+      { kind: 'failover', at, server, lostMs: 60, runsMs },
+      ...(isBack ? [{ kind: 'failover', at: backAt, server, lostMs: 0, runsMs: 0 } as const] : []),
+      cut(1, (server + has) % 3, then.at - 2, 300, {
+        direction: 'both',
+        ...(then.epoch && { epoch: then.epoch }),
+      }),
+    ],
+    healAt: 4500,
+  }
+}
+
+export const FAILOVER_PLOTS: readonly ChangePlot[] = [failsOver, failsOver, lacksTheLast]
 
 export const REMOVAL_PLOTS: readonly ChangePlot[] = [diesAndIsRemoved, diesAndIsRemoved, goneWithKeys]
 

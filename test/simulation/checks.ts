@@ -95,7 +95,7 @@ export class Checks implements Watch {
     // A value with a tag waits for the tag first, which is a read and one update or two.
     const timeoutMs = operation.kind === 'tag-write' ? 4 * REQUEST_TIMEOUT_MS : REQUEST_TIMEOUT_MS
     const mostMs = 2 * QUEUE_TIMEOUT_MS + timeoutMs
-    if (operation.kind === 'invalidate') return // of no single key
+    if (operation.kind === 'invalidate' || operation.kind === 'delete-job') return // of no single key
     if (operation.kind === 'flush-all') return // it has a deadline for each of its steps, and may give up
     if (tookMs > mostMs + DEADLINE_SLACK_MS + this.stalledMs) {
       this.world.fault(`${nameOf(done)} took ${tookMs.toFixed(0)} ms`)
@@ -446,7 +446,11 @@ export class Checks implements Watch {
       const verdict = checkLinearizable(
         ofKey
           .filter((done) => done.outcome !== 'none')
-          .map((done) => ({ ...entryOf(done, key), mayBeGone: isOvertaken(done, ofKey) }))
+          .map((done) => ({
+            ...entryOf(done, key),
+            mayBeGone: isOvertaken(done, ofKey),
+            ...(done.operation.kind === 'delete-job' && { stays: writtenAfter(done, ofKey) }),
+          }))
           // Of what was done before it was given up all that is known is what may have been tried.
           .map((entry) => {
             const isGone = entry.startMs <= (this.givenUpAt.get(key) ?? -1)
@@ -585,7 +589,7 @@ function isMadeOf(sum: number, amounts: ReadonlySet<number>): boolean {
 
 /** Concerns all keys. */
 function isOfAll(kind: Done['operation']['kind']): boolean {
-  return kind === 'flush-all' || kind === 'invalidate'
+  return kind === 'flush-all' || kind === 'invalidate' || kind === 'delete-job'
 }
 
 /** The tag was invalidated between the start of a write with it and its end. */
@@ -595,6 +599,12 @@ function isOvertaken(done: Done, others: readonly Done[]): boolean {
     const isMaybe = operation.kind === 'invalidate' && outcome !== 'none'
     return isMaybe && start < end && (outcome === 'ok' ? other.end : Infinity) > done.start
   })
+}
+
+/** Values that were written after a delete job had been confirmed. */
+function writtenAfter({ madeAt }: Done, others: readonly Done[]): ReadonlySet<number> {
+  const writes = others.filter(({ operation, start }) => operation.kind === 'write' && start > madeAt)
+  return new Set(writes.map(({ operation }) => operation.value))
 }
 
 /** What an operation did to one of its keys. */

@@ -182,10 +182,7 @@ export class Faults {
         return
       case 'remove': {
         const servers = fault.servers.map((index) => world.servers[index]!)
-        this.operator.remove(
-          fault,
-          servers.filter((server) => this.dead.has(server)),
-        )
+        this.operator.remove(fault, () => servers.filter((server) => this.dead.has(server)))
       }
     }
   }

@@ -15,6 +15,7 @@ export interface HistoryEntry {
     | 'tag-write'
     | 'invalidate'
     | 'delete'
+    | 'delete-job'
     | 'nx'
     | 'cas'
     | 'incr'
@@ -39,6 +40,8 @@ export interface HistoryEntry {
   readonly about?: string | null
   /** tag-write: its tag was invalidated meanwhile, so that it may leave nothing. */
   readonly mayBeGone?: boolean
+  /** delete-job: what was written after it had been confirmed. */
+  readonly stays?: ReadonlySet<number>
 }
 
 export type Verdict = 'linearizable' | 'violated' | 'undecided'
@@ -142,6 +145,8 @@ function after(entry: HistoryEntry, seen: State, state: State): State[] {
       return seen.tagged ? [NOTHING] : [state]
     case 'delete':
       return [NOTHING]
+    case 'delete-job':
+      return [typeof seen.value === 'number' && entry.stays?.has(seen.value) ? state : NOTHING]
     case 'nx':
       if (known && result === 0) return seen.value === null ? [] : [state]
       return seen.value === null ? [written] : []

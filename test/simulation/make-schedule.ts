@@ -1,6 +1,12 @@
 /** Schedules from seeds: which operations, in bursts, and which faults, by chance or by a plot (plots.ts). */
 import { seeded, type Random } from '../support/random.ts'
-import { CHANGE_PLOTS, failsOver, REMOVAL_PLOTS, replacedAsleep, type ChangePlot } from './change-plots.ts'
+import {
+  CHANGE_PLOTS,
+  FAILOVER_PLOTS,
+  REMOVAL_PLOTS,
+  replacedAsleep,
+  type ChangePlot,
+} from './change-plots.ts'
 import { BOARD, FIRST_IN_PARTS, HASH, isOnCollection, LIST, type CollectionKind } from './collections.ts'
 import { STREAM } from './streams.ts'
 import { STREAM_IN_PARTS, typedOperations, WORKLOADS } from './typed.ts'
@@ -25,6 +31,8 @@ export interface ProfileOptions {
   readonly removals?: boolean
   /** Sentinels make other servers the primaries of members. */
   readonly failovers?: boolean
+  /** Keys are deleted by their prefix, in the background. */
+  readonly jobs?: boolean
   /** All keys are deleted, some times. */
   readonly flushes?: boolean
   /** Values have a tag, which is invalidated. */
@@ -47,7 +55,8 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
   if (hasTypes && !options.beyond && !options.flushes && !options.tags)
     return typed({ ...byChance(seed, options) })
   if (options.removals) return seed % 4 === 0 ? removing(seed) : plotted(seed, REMOVAL_PLOTS)
-  if (options.failovers) return { ...plotted(seed, [failsOver]), areWatched: true }
+  if (options.failovers) return { ...plotted(seed, FAILOVER_PLOTS), areWatched: true }
+  if (options.jobs) return withJobs(byChance(seed, options))
   if (options.parts) return inParts(byChance(seed, options))
   if (options.tags) return tagged(byChance(seed, options))
   if (options.flushes) return flushed(byChance(seed, options))
@@ -83,6 +92,34 @@ function flushed(schedule: Schedule): Schedule {
   }
   const inOrder = (one: { at: number }, other: { at: number }) => one.at - other.at
   return { ...schedule, operations: operations.sort(inOrder), faults: [...faults].sort(inOrder) }
+}
+
+/** Keys are written, read and deleted at `quorum`, without an end of their own, and by jobs. */
+function withJobs(schedule: Schedule): Schedule {
+  const { seed, coordinators, healAt } = schedule
+  const random = seeded(seed * 2 + 2_400_000_001)
+  for (let i = 0; i < 3; i++) random.next()
+  const single = schedule.operations
+    .filter(({ level, key }) => level === 'quorum' && /^q[0-9]$/.test(key))
+    .map((operation): Operation => {
+      const kind = ['read', 'write', 'delete'].includes(operation.kind)
+        ? operation.kind
+        : random.pick(['write', 'write', 'read'] as const)
+      return { ...operation, kind, ttlMs: 0 }
+    })
+  const lasts = Math.max(...single.map(({ at }) => at), healAt / 2)
+  const jobs = Array.from({ length: 1 + random.below(2) }, (_, i): Operation => {
+    const at = Math.floor(random.next() * 0.7 * lasts)
+    const who = {
+      client: 90 + i,
+      coordinator: random.below(coordinators),
+      key: 'q1',
+      level: 'quorum',
+    } as const
+    return { at, ...who, kind: 'delete-job', value: -1 - i, ttlMs: 0 }
+  })
+  const inOrder = (one: { at: number }, other: { at: number }) => one.at - other.at
+  return { ...schedule, operations: [...single, ...jobs].sort(inOrder) }
 }
 
 /** Many values have a tag. At `quorum` only, and without what reads a value and writes one without its tags. */

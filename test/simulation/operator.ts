@@ -16,6 +16,7 @@ export type MoveStep = Extract<Fault, { kind: 'move' }>
 
 /** Until all coordinators that live have noticed that members are gone. */
 const MOST_TRIES_TO_REMOVE = 16
+const ENDS_WITHIN_MS = 2500
 
 type Asked = Pick<ChangeRequest, 'join' | 'leave' | 'replicas' | 'weights'>
 
@@ -106,17 +107,18 @@ export class Operator {
   }
 
   /** @param dead members that are gone */
-  remove(step: RemoveStep, dead: readonly Server[], tries = MOST_TRIES_TO_REMOVE): void {
+  remove(step: RemoveStep, dead: () => readonly Server[], tries = MOST_TRIES_TO_REMOVE): void {
     const { world } = this
     const { topologies } = world
-    const gone = dead.filter((server) => topologies.isMember(server))
+    const gone = dead().filter((server) => topologies.isMember(server))
     if (this.stopped || gone.length === 0) return
     const running = world.coordinators[(step.coordinator + tries) % world.coordinators.length]!
     const again = () => {
       if (tries > 1) world.scheduler.after(AGAIN_MS, () => this.remove(step, dead, tries - 1))
     }
     const { phase, layout } = topologies.newest
-    const isMajority = 2 * gone.length < layout.members.length
+    const isStuck = tries <= MOST_TRIES_TO_REMOVE - 4 // as by a change that was begun with those that are gone
+    const isMajority = 2 * gone.length < layout.members.length && !(isStuck && step.acceptsLoss)
     if (!running.host.alive || this.underWay > 0 || (phase !== 'stable' && isMajority)) {
       again()
       return
@@ -129,6 +131,9 @@ export class Operator {
     const begun = ({ epoch, layout: { lost = [] } }: Topology) => {
       if (lost.length > 0 && !isAccepted) world.fault(`${lost.join(' ')} given up, which nobody has accepted`)
       world.note(`in epoch ${epoch} without ${lost.join(' ')}`)
+      // A change that does not know that members are gone with the last copies of keys cannot end.
+      const next = Math.min(tries - 1, MOST_TRIES_TO_REMOVE / 2)
+      if (step.acceptsLoss) world.scheduler.after(ENDS_WITHIN_MS, () => this.remove(step, dead, next))
     }
     const request = () =>
       isMajority ? changes.request({ leave: ids, acceptLoss: isAccepted }) : changes.recover(left, isAccepted)
@@ -157,6 +162,15 @@ export class Operator {
       ended = true
     }
     world.scheduler.after(10_000, end) // its coordinator may have died
+    const look = () => {
+      if (ended) return
+      if (running.host.alive) world.scheduler.after(AGAIN_MS, look)
+      else {
+        end()
+        again()
+      }
+    }
+    if (what.startsWith('remove') || what === 'recover') look()
     running.host.enter(() => {
       request().then(
         () => {

@@ -17,6 +17,7 @@ Runs simulated clusters with random faults on a virtual clock, and checks every 
   --changes       members join and leave
   --removals      members die, and are removed
   --failovers     Sentinels make other servers the primaries of members
+  --jobs          keys are deleted by their prefix, in the background
   --flushes       all keys are deleted, some times
   --parts         collections are stored in parts
   --tags          values have a tag, which is invalidated
@@ -37,6 +38,7 @@ const values = optionsOf(USAGE, {
   changes: { type: 'boolean', default: false },
   removals: { type: 'boolean', default: false },
   failovers: { type: 'boolean', default: false },
+  jobs: { type: 'boolean', default: false },
   flushes: { type: 'boolean', default: false },
   parts: { type: 'boolean', default: false },
   tags: { type: 'boolean', default: false },
@@ -51,7 +53,7 @@ const values = optionsOf(USAGE, {
 
 const ignored = new Set(values.ignore.split(',').filter(Boolean).map(Number))
 const MOST_TOLD = 25
-const { beyond, changes, removals, failovers, flushes, tags, parts } = values
+const { beyond, changes, removals, failovers, jobs, flushes, tags, parts } = values
 const types = values.types
   ? 'all'
   : values.plain || changes || removals || failovers || parts
@@ -62,6 +64,7 @@ const profile = {
   changes,
   removals,
   failovers,
+  jobs,
   flushes,
   tags,
   parts,

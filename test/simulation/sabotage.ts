@@ -37,7 +37,16 @@ interface Found {
   readonly seconds: number
 }
 
-const PROFILES = ['converge', 'changes', 'removals', 'flushes', 'tags', 'types', 'parts'] as const
+const PROFILES = [
+  'converge',
+  'changes',
+  'removals',
+  'failovers',
+  'flushes',
+  'tags',
+  'types',
+  'parts',
+] as const
 type Profile = (typeof PROFILES)[number]
 
 const startedAt = performance.now()

@@ -50,6 +50,10 @@ export interface Sabotage extends Change {
   readonly changes?: boolean
   /** Found only where members die and are removed. */
   readonly removals?: boolean
+  /** Found only where Sentinels choose the primaries of members. */
+  readonly failovers?: boolean
+  /** Found only where keys are deleted by jobs. */
+  readonly jobs?: boolean
   /** Found only where all keys are deleted. */
   readonly flushes?: boolean
   /** Found only where values have tags. */
@@ -570,6 +574,43 @@ export const SABOTAGES: readonly Sabotage[] = [
     replace: 'return 2 * left.length >= 0 ? members : left',
     removals: true,
   },
+  // ---- failovers
+  {
+    name: 'promoted-taken-for-clean',
+    rule: 'what Sentinels have promoted is filled: it may lack what the former primary had acknowledged',
+    file: 'src/cluster/marker.ts',
+    find: 'if ((found.topology?.life ?? 1) < (context.topology?.life ?? 1)) {',
+    replace: 'if ((found.topology?.life ?? 1) < 0 * (context.topology?.life ?? 1)) {',
+    also: {
+      // Another run, and another replication id, as well.
+      file: 'src/cluster/marker.ts',
+      find: "if (context.durable && replid === undefined) {\n    return {\n      kind: 'write',\n      marker: { ...found, runId },",
+      replace:
+        "if (context.durable || replid !== undefined) {\n    return {\n      kind: 'write',\n      marker: { ...found, runId, ...(replid !== undefined && { replid }) },",
+    },
+    failovers: true,
+  },
+  {
+    name: 'followed-by-each',
+    rule: 'the register says which server is the primary of a member, and not the Sentinels to each coordinator',
+    file: 'src/cluster/failovers.ts',
+    find: 'if (used === null || identity.cluster === null) {',
+    replace: 'if (used === null || identity.cluster !== null) {',
+    also: {
+      file: 'src/cluster/failovers.ts',
+      find: '      if (registered === sentinel.address) return\n      sentinel.moveTo(registered)\n',
+      replace: '      if (this.stopped) sentinel.moveTo(registered)\n      if (!this.stopped) return\n',
+    },
+    failovers: true,
+  },
+  {
+    name: 'promoted-again-unnoticed',
+    rule: 'a server that was demoted and promoted again has what another one held, although its marker and its run are the same',
+    file: 'src/cluster/marker.ts',
+    find: 'if (found.replid === undefined) {',
+    replace: "if (found.replid !== '') {",
+    failovers: true,
+  },
   // ---- collections
   {
     name: 'first-attempt-answers',
@@ -755,6 +796,31 @@ export const SABOTAGES: readonly Sabotage[] = [
     find: 'const named = namedKeysIn(root, isGone ? null : record)',
     replace: 'const named = namedKeysIn(root, null)',
     parts: true,
+  },
+  // ---- delete jobs
+  {
+    name: 'jobs-delete-what-is-there',
+    rule: 'what was written after a job was made stays',
+    file: 'src/servers/delete-jobs.ts',
+    find: 'const version = parseVersion(before)!',
+    replace: 'const version = before ? store.newVersion() : parseVersion(before)!',
+    jobs: true,
+  },
+  {
+    name: 'jobs-confirmed-at-once',
+    rule: 'a job is confirmed when all coordinators make later versions than its own',
+    file: 'src/servers/delete-jobs.ts',
+    find: '    await this.isPast()\n',
+    replace: '',
+    jobs: true,
+  },
+  {
+    name: 'jobs-skip-what-failed',
+    rule: 'a page of which a key could not be deleted is tried again',
+    file: 'src/servers/delete-jobs.ts',
+    find: 'if (failure || this.stopped) return now',
+    replace: 'if (this.stopped) return now',
+    jobs: true,
   },
   // ---- flushes
   {

@@ -20,6 +20,7 @@ export type QuorumKind =
   | 'flush-all'
   | 'tag-write'
   | 'invalidate'
+  | 'delete-job'
   | 'cached-read'
   | 'multi'
   | 'multi-total'

@@ -7,9 +7,9 @@ import { shrink } from './shrink.ts'
 import { simulate } from './simulate.ts'
 
 const RUNS = 80
-const RUNS_BEYOND = 25
-const RUNS_OF_CHANGES = 75
-const RUNS_OF_TAGS = 25
+const RUNS_BEYOND = 15
+const RUNS_OF_CHANGES = 70
+const RUNS_OF_TAGS = 20
 const RUNS_OF_TYPES = 30
 const RUNS_IN_PARTS = 10
 
@@ -133,6 +133,27 @@ const MET_WITH_TYPES = [
   'told what has changed',
 ]
 
+const FEW = [
+  {
+    what: 'members die and are removed',
+    profile: 'removals',
+    runs: 6,
+    met: ['fault: die', 'change: remove 1 begun', 'change: recover begun', 'keys are given up'],
+  },
+  {
+    what: 'Sentinels promote replicas',
+    profile: 'failovers',
+    runs: 5,
+    met: ['fault: failover', 'event: failover', 'nodes filled'],
+  },
+  {
+    what: 'keys are deleted by jobs',
+    profile: 'jobs',
+    runs: 5,
+    met: ['quorum delete-job ok', 'quorum write ok'],
+  },
+] as const
+
 describe('simulation', () => {
   it(`keeps its promises in ${RUNS} random runs, which meet every fault and every retry`, async function () {
     this.timeout(60_000)
@@ -197,6 +218,20 @@ describe('simulation', () => {
     const met = ['changes of parts', 'a round has removed parts']
     expect(met.filter((what) => !counters.counts.has(what))).to.deep.equal([])
   })
+
+  for (const { what, profile, runs, met } of FEW) {
+    it(`keeps them in ${runs} runs in which ${what}`, async function () {
+      this.timeout(60_000)
+      const counters = new Counters()
+      for (let seed = 1; seed <= runs; seed++) {
+        const result = await simulate(makeSchedule(seed, { [profile]: true }))
+        counters.add(result.counters)
+        const command = `npx tsx test/simulation/run.ts --${profile} --seed ${seed}`
+        expect(result.violations, command).to.deep.equal([])
+      }
+      expect(met.filter((one: string) => !counters.counts.has(one))).to.deep.equal([])
+    })
+  }
 
   it('neither crashes nor hangs where more replicas lose their data than a quorum can spare', async function () {
     this.timeout(60_000)

@@ -26,6 +26,7 @@ import {
   type CollectionKind,
 } from './collections.ts'
 import { Caching } from './caching.ts'
+import { Jobs } from './jobs.ts'
 import { addToAll, totalOfAll } from './multi.ts'
 import type { Told } from './told.ts'
 import { isByScript, keysOf, type Operation } from './schedule.ts'
@@ -56,6 +57,8 @@ export interface Done {
   /** move, total: what is there now, by key (schedule.ts). */
   balances: readonly (number | null)[]
   expected: number | null
+  /** delete-job: when it was confirmed. */
+  madeAt: number
   expiresAtMs: number
   /** What it wrote ends by itself, also where that is the end of the value that it changed. */
   expires: boolean
@@ -94,6 +97,7 @@ export class Workload {
   private readonly clients = new Map<number, Client>()
   private readonly waits: Waits
   private readonly caching: Caching
+  private readonly jobs: Jobs
   private readonly inFlight = new Map<Done, { client: Client; running: Running }>()
   /** By how much coordinators are late, all stops together. */
   private readonly stalledMs: number
@@ -107,6 +111,7 @@ export class Workload {
     this.watch = watch
     this.waits = new Waits(world)
     this.caching = new Caching(world)
+    this.jobs = new Jobs(world)
     world.onKilled = (running) => this.lost(running)
   }
 
@@ -175,6 +180,7 @@ export class Workload {
       about,
       balances: [],
       expected: null,
+      madeAt: Infinity,
       expiresAtMs: 0,
       expires: operation.ttlMs > 0,
       version: null,
@@ -289,6 +295,14 @@ export class Workload {
         return
       case 'total':
         this.issueTransaction(coordinator, done, failing)
+        return
+      case 'delete-job':
+        this.jobs
+          .run(running, () => (done.madeAt = ++this.clockTicks))
+          .then(
+            () => this.ended(done, null, null),
+            (error: unknown) => this.failedAs(done, error, (known) => this.failed(done, known)),
+          )
         return
       case 'cached-read':
         this.issueCached(running, done, failing)
