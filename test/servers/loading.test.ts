@@ -240,12 +240,12 @@ describe('stale values', () => {
     const running = await startRondo({ LOADER_STALE_SECONDS: '60' })
     const resp = await RawResp.open(running.rondo.respServer.port)
     try {
-      const [, token] = /([0-9a-f]{52})/.exec(await resp.ask('RONDO', 'FILL', 'k', '0.001'))!
+      const [, token] = /([0-9a-f]{52})/.exec(await resp.ask('RONDO', 'FILL', 'k', '1'))!
       expect(await resp.ask('RONDO', 'FILLED', 'k', token!, 'old', 'PX', '1')).to.equal(':1\r\n')
       while ((await resp.ask('EXISTS', 'k')) !== ':0\r\n');
-      expect(await resp.ask('RONDO', 'FILL', 'k', '0.001')).to.include('old')
+      expect(await resp.ask('RONDO', 'FILL', 'k', '1')).to.include('old')
       expect(await resp.ask('DEL', 'k')).to.equal(':0\r\n')
-      expect(await resp.ask('RONDO', 'FILL', 'k', '0.001')).not.to.include('old')
+      expect(await resp.ask('RONDO', 'FILL', 'k', '1')).not.to.include('old')
     } finally {
       resp.socket.destroy()
       await running.stop()
