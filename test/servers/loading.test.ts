@@ -1,7 +1,7 @@
 /** Which calls of both servers load what is not there, and which never do; fill leases over both. */
 import { expect } from 'chai'
 import type { LoadFunction } from '../../src/loader/api.ts'
-import { RawResp } from '../support/raw-resp.ts'
+import { command, RawResp } from '../support/raw-resp.ts'
 import { type RunningRondo, startRondo } from '../support/rondo.ts'
 
 describe('loading by both servers', () => {
@@ -201,6 +201,18 @@ describe('loading by both servers', () => {
     await resp.ask('DEL', 'list')
   })
 
+  it('gives no lease to a client that has hung up while it waited', async () => {
+    const key = cold()
+    const [, token] = /([0-9a-f]{52})/.exec(await resp.ask('RONDO', 'FILL', key))!
+    const leaving = await RawResp.open(running.rondo.respServer.port)
+    leaving.send(command('RONDO', 'FILL', key, '60'))
+    leaving.socket.end()
+    while (![...running.rondo.respServer.connections].some(({ inputEnded }) => inputEnded))
+      await new Promise((resolve) => setImmediate(resolve))
+    await resp.ask('RONDO', 'FILLED', key, token!)
+    expect(await resp.ask('RONDO', 'FILL', key)).to.match(/^\*3\r\n\$4\r\nload/)
+  })
+
   it('gives a client of HTTP the lease, and takes what it has loaded', async () => {
     const path = `/api/v1/keys/${cold()}`
     const missed = await http('GET', `${path}?fill=5`)
@@ -240,12 +252,12 @@ describe('stale values', () => {
     const running = await startRondo({ LOADER_STALE_SECONDS: '60' })
     const resp = await RawResp.open(running.rondo.respServer.port)
     try {
-      const [, token] = /([0-9a-f]{52})/.exec(await resp.ask('RONDO', 'FILL', 'k', '0.001'))!
+      const [, token] = /([0-9a-f]{52})/.exec(await resp.ask('RONDO', 'FILL', 'k', '1'))!
       expect(await resp.ask('RONDO', 'FILLED', 'k', token!, 'old', 'PX', '1')).to.equal(':1\r\n')
       while ((await resp.ask('EXISTS', 'k')) !== ':0\r\n');
-      expect(await resp.ask('RONDO', 'FILL', 'k', '0.001')).to.match(/load\r\n\$3\r\nold/)
+      expect(await resp.ask('RONDO', 'FILL', 'k', '1')).to.include('old')
       expect(await resp.ask('DEL', 'k')).to.equal(':0\r\n')
-      expect(await resp.ask('RONDO', 'FILL', 'k', '0.001')).to.match(/load\r\n\$-1/)
+      expect(await resp.ask('RONDO', 'FILL', 'k', '1')).not.to.include('old')
     } finally {
       resp.socket.destroy()
       await running.stop()

@@ -47,9 +47,15 @@ async function fill(client: Client, args: readonly Buffer[]): Promise<Reply> {
   if (unusable) return errorOf(unusable)
   const { fills } = server.options
   const key = storedKey(settings.database, Buffer.from(args[2]!))
+  const hadEnded = client.inputEnded
   const { status, record, token } = await askToFill({ store, fills }, key, {
     ...{ requester: client, level, timeoutMs },
   })
+  if (token !== null && client.inputEnded && !hadEnded) {
+    // It has closed its end while it waited, as those do that give up: as with BLPOP, it gets nothing.
+    await fills.giveUp(key, leaseOf(token)!)
+    return ['wait', null, null]
+  }
   return [status, record?.value ?? null, token]
 }
 
