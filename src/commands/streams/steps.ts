@@ -128,7 +128,7 @@ export function streamOrRefusal(held: Held | null): Stream | null | Stepped {
   if (!isOf(held, STREAM)) return WRONG_TYPE
   const { value, parts } = held
   if (!isLarge(value)) return FlatStream.of(value)
-  return parts && !parts.isSalvaged ? LargeStream.of(value, parts) : FlatStream.of(flatStream(value, parts))
+  return parts ? LargeStream.of(value, parts) : FlatStream.of(flatStream(value, parts))
 }
 
 /** What the work on a stream replies if it finds that what is stored is damaged. */

@@ -1,6 +1,5 @@
 /** From a stream in one piece to a large one, and back. */
 import type { Split } from '../../collections/large/split.ts'
-import { DamagedCollection } from '../../collections/texts.ts'
 import { PartsChanged, type Parts } from '../../step.ts'
 import { Group } from '../groups.ts'
 import { Pending, PENDING_BYTES } from '../pending.ts'
@@ -34,7 +33,7 @@ export function splitStream(flat: Buffer, generation: Buffer): Split {
 }
 
 /**
- * The same stream in one piece. If the parts are salvaged, with what there is of it.
+ * The same stream in one piece.
  *
  * @throws NeedsParts, PartsChanged or DamagedCollection
  */
@@ -70,22 +69,9 @@ function allOf<T extends Items>(
   const runs: Buffer[] = []
   let count = 0
   for (let row = 0; row <= place.rows; row++) {
-    const items = parts.isSalvaged ? readOrNothing(index, row) : index.items(row)
-    if (!items) continue
+    const items = index.items(row)
     runs.push(items.runOf(index.goneOf(row), items.length))
     count += items.length - index.goneOf(row)
   }
   return { count, runs }
-}
-
-/** What is on no node any more, or is damaged, is missing. */
-function readOrNothing<T extends Items>(index: IdIndex<T>, row: number): T | null {
-  try {
-    const items = index.items(row)
-    items.runOf(0, items.length)
-    return items
-  } catch (error) {
-    if (error instanceof DamagedCollection || error instanceof PartsChanged) return null
-    throw error
-  }
 }
