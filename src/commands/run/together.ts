@@ -169,9 +169,7 @@ export function* runSteps(
   const names = keys.map((key) => key.toString('latin1'))
   const known = keys.map((key, i) => ends.knownIn(key, current[i]!, now))
   if (known.includes('unknown')) return UNKNOWN_END
-  const held = new Map(
-    names.map((name, i) => [name, withParts(keys[i]!, known[i] as Known | null)]),
-  )
+  const held = new Map(names.map((name, i) => [name, withParts(keys[i]!, known[i] as Known | null)]))
   const changed = new Map<string, Held | null>()
   let touched = 0
   let answered = 0

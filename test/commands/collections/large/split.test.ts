@@ -9,12 +9,7 @@ import {
   scoredEntry,
 } from '../../../../src/commands/collections/entries.ts'
 import { FieldHash } from '../../../../src/commands/collections/large/field-hash.ts'
-import {
-  generationIn,
-  isLarge,
-  layoutOf,
-  Root,
-} from '../../../../src/commands/collections/large/root.ts'
+import { generationIn, isLarge, layoutOf, Root } from '../../../../src/commands/collections/large/root.ts'
 import { flatten, split, type Split } from '../../../../src/commands/collections/large/split.ts'
 import { countIn } from '../../../../src/commands/collections/entries.ts'
 import { PartsChanged } from '../../../../src/commands/step.ts'
@@ -90,7 +85,9 @@ describe('large collections', () => {
       expect(isLarge(made.root)).to.equal(true)
       expect(generationIn(made.root)).to.deep.equal(GENERATION)
       expect(countIn(made.root)).to.equal(countIn(flat))
-      expect([...partsNamedIn(kind, made.root).keys()].sort((a, b) => a - b)).to.deep.equal([...made.parts.keys()])
+      expect([...partsNamedIn(kind, made.root).keys()].sort((a, b) => a - b)).to.deep.equal([
+        ...made.parts.keys(),
+      ])
       expect(shown(kind, back(kind, made))).to.deep.equal(shown(kind, flat))
       if (made.parts.size > 4) several++
     })
