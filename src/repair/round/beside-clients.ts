@@ -20,7 +20,7 @@ export class BesideClients {
     const { clock, isServing } = this.context
     if (!isServing()) return work()
     const before = this.last
-    let ended = () => {}
+    let ended: () => void = () => undefined
     this.last = new Promise((resolve) => (ended = resolve))
     try {
       await before
