@@ -80,6 +80,8 @@ export class RespNamed {
 export interface PackedTexts {
   readonly bytes: Buffer
   readonly length: number
+  /** About how long they are all together, if that is known without looking at each. */
+  readonly textBytes?: number | undefined
   /** Where the text begins and ends. */
   from(i: number): number
   to(i: number): number

@@ -222,6 +222,10 @@ export class Entries implements Collection {
     return this.shape.paired ? endOf(this.bytes, end) : end
   }
 
+  get isPaired(): boolean {
+    return this.shape.paired
+  }
+
   /** The field, member or element. */
   key(i: number): Buffer {
     return stringAt(this.bytes, this.startOf(i) + this.keyOffset)
@@ -394,6 +398,16 @@ export class EntryTexts implements PackedTexts {
 
   get bytes(): Buffer {
     return this.entries.bytes
+  }
+
+  /** With their lengths, where nothing else stands in the entries. */
+  get textBytes(): number | undefined {
+    const { entries, what, chosen } = this
+    if (what !== (entries.isPaired ? 'both' : 'keys')) return undefined
+    if ('from' in chosen) return entries.runBytes(chosen.from, chosen.to)
+    let bytes = 0
+    for (const place of chosen) bytes += entries.runBytes(place, place + 1)
+    return bytes
   }
 
   from(i: number): number {

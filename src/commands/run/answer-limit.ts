@@ -61,6 +61,7 @@ export function answerBytes(reply: Reply): number {
     return sum
   }
   if (reply instanceof Packed) {
+    if (reply.texts.textBytes !== undefined) return ELEMENT_BYTES + reply.texts.textBytes
     let sum = ELEMENT_BYTES
     for (let i = 0; i < reply.texts.length; i++) sum += reply.texts.to(i) - reply.texts.from(i)
     return sum

@@ -378,7 +378,7 @@ export class PartsOf {
           wanted = error
         }
         yield UNITS_OF_A_COMPUTATION
-        yield* this.fetch(wanted)
+        yield* this.obtain(wanted)
         asked.add(wanted.parts)
         for (const parts of asked) parts.askAgain()
       }
@@ -387,7 +387,7 @@ export class PartsOf {
     }
   }
 
-  private *fetch(wanted: Wanted): Sliced<void> {
+  private *obtain(wanted: Wanted): Sliced<void> {
     if (wanted instanceof WantedParts) yield* waitFor(this.read(wanted))
     else if (wanted instanceof WantedWhole) yield* this.join(wanted.parts)
     else wanted.parts.putComputed(yield* this.recomputed(wanted.compute))

@@ -12,8 +12,8 @@ import { type RunningRondo, startRondo } from '../../support/rondo.ts'
  */
 const ASKED = process.env.RONDO_LARGE_ENTRIES
 const ENTRIES = Number(ASKED ?? 180_000)
-const MANY = String(ENTRIES * 0.9)
-const SOME = String(ENTRIES / 3)
+const MANY = String(Math.floor(ENTRIES * 0.9))
+const SOME = String(Math.floor(ENTRIES / 3))
 const [list, set, hash, zset] = ['{t}list', '{t}set', '{t}hash', '{t}zset']
 const [HASH_FORM, SET_FORM, LIST_FORM, SORTED_SET_FORM] = [4, 2, 1, 5]
 
