@@ -419,7 +419,7 @@ const goneWithKeys: ChangePlot = (random) => {
   const count = isMajority ? (servers + 1) / 2 : 2
   const dead = Array.from({ length: count }, (_, i) => (first + i * (random.chance(0.5) ? 1 : 2)) % servers)
   const at = 40 + random.below(60)
-  const asked = at + random.pick([10, 100, 700])
+  const asked = at + random.pick([25, 100, 700])
   const coordinators = [0, 1]
   const faults: Fault[] = [...new Set(dead)].map((server) => {
     const dies = { kind: 'die', isLoss: true, noticed: random.chance(0.7) } as const
