@@ -175,6 +175,16 @@ describe('loading by both servers', () => {
     })
   }
 
+  for (const operation of ['getdel', 'command']) {
+    it(`stores nothing that was loaded before ${operation} over HTTP, although the key held nothing then`, async () => {
+      const key = cold()
+      const [, token] = /([0-9a-f]{52})/.exec(await resp.ask('RONDO', 'FILL', key))!
+      if (operation === 'command') await http('POST', '/api/v1/command', json({ command: ['DEL', key] }))
+      else await http('POST', `/api/v1/keys/${key}/getdel`, json({}))
+      expect(await resp.ask('RONDO', 'FILLED', key, token!, 'outdated')).to.equal(':0\r\n')
+    })
+  }
+
   it('refuses what is no fill', async () => {
     const lease = '0'.repeat(52)
     for (const [args, error] of [
