@@ -90,7 +90,7 @@ describe('commands on collections', function () {
         const isTimed = type === 'streams'
         const commands = commandsOf(table, { weights: isTimed ? STREAM_WEIGHTS : ADDING_WEIGHTS })
         const parts = await withSizes(small, () =>
-          isTimed ? holdsAsSteps(3, commands, 60, true, FILLED) : holdsAsSteps(3, commands, 25),
+          isTimed ? holdsAsSteps(3, commands, 20, true, FILLED) : holdsAsSteps(3, commands, 25),
         )
         expect(parts).to.be.greaterThan(150)
       })
