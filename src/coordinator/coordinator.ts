@@ -737,11 +737,12 @@ export class Coordinator implements KeyStore {
   }
 
   private async walkAll(isWanted: IsWanted): Promise<Counted> {
-    const stored = this.storedKeys()
     const counts = new Map<number, number>()
     let cursor = '0'
+    let pages = 0
     do {
       const page = await this.list({ database: null, match: null, cursor, count: COUNTED_PAGE, isWanted })
+      pages++
       if (page.restarted) counts.clear()
       for (const key of page.keys) {
         const { database } = clientKey(key)!
@@ -750,7 +751,9 @@ export class Coordinator implements KeyStore {
       }
       cursor = page.cursor
     } while (cursor !== '0')
-    return { counts, stored, isFlushed: false }
+    // What was written since the last ping is in the count, and must not count as gained after it.
+    if (pages > 1) await this.cluster.reprobeAll()
+    return { counts, stored: this.storedKeys(), isFlushed: false }
   }
 
   /** A random key of a random page. */

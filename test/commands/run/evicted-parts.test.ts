@@ -113,7 +113,7 @@ describe('parts that nodes have evicted', function () {
     const [name] = await untilCopied()
     await nodes[0]!.del(name!)
     await nodes[1]!.del(name!)
-    await servers[2]!.pause()
+    servers[2]!.pause()
     try {
       const reply = await client.hGetAll('hash').then(
         (found) => Object.keys(found).length,
@@ -122,7 +122,7 @@ describe('parts that nodes have evicted', function () {
       expect(reply).to.be.a('string')
       expect(await client.hLen('hash')).to.equal(FIELDS)
     } finally {
-      await servers[2]!.resume()
+      servers[2]!.resume()
     }
   })
 

@@ -300,7 +300,8 @@ describe('databases', () => {
         /\r\ndb0:keys=50500,expires=nan\r\ndb2:keys=500,expires=nan\r\n/,
       )
       await client.ask('SET', 'one more', '1')
-      expect(await client.ask('DBSIZE')).to.equal(':500\r\n')
+      // As the nodes have told with the last ping.
+      expect(await client.ask('DBSIZE')).to.be.oneOf([':500\r\n', ':501\r\n'])
       expect(await client.ask('RONDO', 'DBSIZE', 'EXACT')).to.equal(':501\r\n')
       expect(await client.ask('DBSIZE')).to.equal(':501\r\n')
       expect(await client.ask('RONDO', 'DBSIZE', 'ABOUT')).to.equal('-ERR syntax error\r\n')
