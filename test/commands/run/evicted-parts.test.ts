@@ -113,7 +113,7 @@ describe('parts that nodes have evicted', function () {
     const [name] = await untilCopied()
     await nodes[0]!.del(name!)
     await nodes[1]!.del(name!)
-    servers[2]!.pause()
+    await servers[2]!.pause()
     try {
       const reply = await client.hGetAll('hash').then(
         (found) => Object.keys(found).length,
