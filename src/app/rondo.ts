@@ -427,6 +427,7 @@ export class Rondo {
     await Promise.all(this.servers.map(({ server }) => server.close(limitMs)))
     this.scripts.stop()
     this.coordinator.channels.stop()
+    this.coordinator.collections.stop()
     const left = await this.coordinator.drain(limitMs)
     if (left > 0) {
       const why = `${left} replica writes were still unanswered when the process stopped`

@@ -57,7 +57,7 @@ describe('a majority of the members is gone for good', function () {
     expect(unsaid.json.error).to.match(/^Of \d+\.\d % of the keys .* force=data-loss\.$/)
     expect((await recover(['redis-4'])).json.error).to.match(/^redis-5 can be used/)
     expect((await recover(['redis-1', ...SURVIVORS])).json.error).to.match(
-      /^A majority of the members is left/,
+      /^All members that are named must be clean/,
     )
 
     await under.done(await recover(SURVIVORS))

@@ -782,11 +782,19 @@ export const SABOTAGES: readonly Sabotage[] = [
     parts: true,
   },
   {
-    name: 'missing-parts-empty',
-    rule: 'parts that are gone are not taken for empty: the root is read again',
+    name: 'lost-without-asking-all',
+    rule: 'a part is lost only if all replicas have answered that they do not have it',
     file: 'src/commands/run/parts.ts',
-    find: 'return this.tries >= MOST_TRIES',
-    replace: 'return true',
+    find: "if (this.tries > 1) return this.valueOf(key, 'all')",
+    replace: 'if (this.tries > 1) return null',
+    parts: true,
+  },
+  {
+    name: 'lost-though-changed',
+    rule: 'a collection is removed for a lost part only while its root names it',
+    file: 'src/commands/run/parts.ts',
+    find: 'record && root.equals(record.value) ? gone',
+    replace: 'record ? gone',
     parts: true,
   },
   {

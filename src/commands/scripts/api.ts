@@ -21,8 +21,9 @@ export interface Code {
 /** What of the settings a run depends on. */
 export interface JobSettings extends Pick<
   StepLimits,
-  'database' | 'databases' | 'defaultTtlMs' | 'maxValueBytes' | 'loads'
+  'database' | 'databases' | 'defaultTtlMs' | 'maxValueBytes'
 > {
+  readonly loads: boolean
   readonly maxKeyBytes: number
   readonly maxCommandBytes: number
   readonly maxReplyBytes: number

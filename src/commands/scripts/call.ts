@@ -202,7 +202,10 @@ function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf
 }
 
 /** The rest of the configuration stays in this thread. */
-function settingsOf({ loads = false, ...settings }: JobSettings): JobSettings {
+function settingsOf({
+  loads = false,
+  ...settings
+}: Omit<JobSettings, 'loads'> & { readonly loads?: boolean | undefined }): JobSettings {
   const { database, databases, defaultTtlMs, maxValueBytes, maxKeyBytes, maxCommandBytes, maxReplyBytes } =
     settings
   return {

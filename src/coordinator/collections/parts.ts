@@ -9,7 +9,7 @@
  *   a root names other parts ──▶ LEFT_MS later ──▶ read the root ──▶ it does not name them ──▶ remove them from the home replicas
  */
 import type { Cluster } from '../../cluster/cluster.ts'
-import type { Timers, MonotonicClock } from '../../core/clock.ts'
+import type { MonotonicClock, TimerHandle, Timers } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import type { Emit } from '../../core/events.ts'
 import { RondoError } from '../../core/errors.ts'
@@ -54,7 +54,8 @@ export class CollectionParts implements Collections {
   /** Names of large collections, as latin1. */
   private readonly large = new Set<string>()
   private bytes = 0
-  private isScheduled = false
+  private timer: TimerHandle | null = null
+  private isStopped = false
   private isRemoving = false
   private losses = 0
   private toldAtMs = -Infinity
@@ -70,6 +71,13 @@ export class CollectionParts implements Collections {
       this.bytes += part.bytes + PART_BYTES
     }
     this.schedule()
+  }
+
+  /** What waits is left to the repair rounds of others. */
+  stop(): void {
+    this.isStopped = true
+    if (this.timer !== null) this.options.timers.clearTimeout(this.timer)
+    this.timer = null
   }
 
   isLarge(root: Buffer): boolean {
@@ -118,14 +126,13 @@ export class CollectionParts implements Collections {
   }
 
   private schedule(): void {
-    if (this.isScheduled || this.isRemoving || this.waiting.length === 0) return
-    this.isScheduled = true
+    if (this.timer !== null || this.isRemoving || this.isStopped || this.waiting.length === 0) return
     const { clock, timers } = this.options
     const inMs = this.isFull
       ? 0
       : Math.max(Math.min(LEAST_MS, this.leftMs), this.waiting[0]!.dueAtMs - clock.monotonicMs())
-    timers.setTimeout(() => {
-      this.isScheduled = false
+    this.timer = timers.setTimeout(() => {
+      this.timer = null
       this.isRemoving = true
       this.options.background.run('removing parts of collections', () => this.removeDue())
     }, inMs)

@@ -115,6 +115,8 @@ function withoutTimes([name, subcommand = '']: RandomCommand, tree: Tree): Tree 
 }
 
 const TIMES = new Set(['$seen-time', '$active-time', '$idle', '$inactive', '$consumers'])
+/** Of the nodes that a Redis stores entries in, also where all of them are deleted (docs/STREAMS.md). */
+const NODES = new Set(['$radix-tree-keys', '$radix-tree-nodes'])
 
 /** Field by field, if it is a map (in RESP2 an array). */
 function withoutFields(items: Tree[]): Tree[] {
@@ -122,6 +124,7 @@ function withoutFields(items: Tree[]): Tree[] {
   if (!isMap) return items
   return items.filter((_, i) => {
     const field = items[i - (i % 2)]
+    if (isText(field) && NODES.has(field)) return false
     return !(isText(field) && TIMES.has(field)) || typeof items[i - (i % 2) + 1] === 'object'
   })
 }

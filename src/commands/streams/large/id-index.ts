@@ -61,6 +61,8 @@ export class IdIndex<T extends Items> {
   private readonly parts: Parts
   private readonly opened = new Map<number, T>()
   private knownStarts: Uint32Array | null = null
+  /** Of the position that was asked for last. */
+  private row = 0
 
   constructor(place: IndexPlace<T>, parts: Parts, itemsOf: ItemsOf<T>) {
     this.place = place
@@ -169,6 +171,13 @@ export class IdIndex<T extends Items> {
 
   /** `rows` = the latest. */
   rowAtPosition(position: number): number {
+    const { starts, row } = this
+    // Who goes on from item to item stays in a row.
+    if (starts[row]! <= position && position < (starts[row + 1] ?? 0)) return row
+    return (this.row = this.searched(position))
+  }
+
+  private searched(position: number): number {
     const { starts, rows } = this
     return lastWhere(rows + 1, (row) => starts[row]! <= position)
   }
@@ -189,12 +198,27 @@ export class IdIndex<T extends Items> {
   }
 
   find(ids: readonly StreamId[]): (Found<T> | null)[] {
-    const found = ids.map((id) => this.rowOf(id))
+    const found = this.rowsOf(ids)
     this.open(found)
+    let [row, from] = [-1, 0]
     return ids.map((id, i) => {
-      const run = this.items(found[i]!)
-      const at = run.firstFrom(id)
-      return run.isAt(at, id) && at >= this.goneOf(found[i]!) ? { run, at } : null
+      // In a row, those behind the last one are looked at only, if they are asked for in order.
+      if (found[i] !== row || id.compare(ids[i - 1]!) <= 0) [row, from] = [found[i]!, 0]
+      const run = this.items(row)
+      const at = run.firstFrom(id, from)
+      from = at
+      return run.isAt(at, id) && at >= this.goneOf(row) ? { run, at } : null
+    })
+  }
+
+  private rowsOf(ids: readonly StreamId[]): number[] {
+    const { rows, place } = this
+    let row = rows
+    return ids.map((id) => {
+      const isAfter = row < rows && compareIdAt(place.root, place.idsAt + row * ID_BYTES, id) <= 0
+      const next = isAfter ? (row + 1 < rows ? this.firstId(row + 1) : place.latestFrom) : null
+      if (next === null || id.compare(next) >= 0) row = this.rowOf(id)
+      return row
     })
   }
 
