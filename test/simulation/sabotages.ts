@@ -30,6 +30,8 @@
  *   (test/coordinator/tracking.test.ts)
  * - what makes a root impossible before its parts are removed (repair/round/leftovers.ts): the root of a change that was not
  *   confirmed is on one node, which must come back after a round without it (test/repair/leftovers.test.ts has it)
+ * - a part that a majority lacks and another replica has (commands/run/parts.ts): it takes several losses within one command
+ *   (test/commands/run/evicted-parts.test.ts has it)
  * - votes of nodes that are still receiving: a read needs a majority of the voters to hold its answer, whoever voted
  */
 export interface Change {
@@ -779,14 +781,6 @@ export const SABOTAGES: readonly Sabotage[] = [
     file: 'src/commands/run/parts.ts',
     find: 'const stamp = this.draw(STAMPS)',
     replace: 'const stamp = parts.root.readUIntBE(13, 6)',
-    parts: true,
-  },
-  {
-    name: 'lost-without-asking-all',
-    rule: 'a part is lost only if all replicas have answered that they do not have it',
-    file: 'src/commands/run/parts.ts',
-    find: "if (this.tries > 1) return this.valueOf(key, 'all')",
-    replace: 'if (this.tries > 1) return null',
     parts: true,
   },
   {
