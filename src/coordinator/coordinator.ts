@@ -785,6 +785,7 @@ export class Coordinator implements KeyStore {
 
   /** Waits for outstanding replication; resolves with the number of calls that did not finish in time. */
   drain(limitMs: number): Promise<number> {
+    this.context.deadlines.stop()
     return this.context.background.drain(limitMs)
   }
 

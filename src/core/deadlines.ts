@@ -40,6 +40,7 @@ export class Deadlines {
   private count = 0
   /** True while overdue() is being called on operations. */
   private expiring = false
+  private stopping = false
   /** -1 = not read in this turn of the event loop. */
   private turnAtMs = -1
   /** When the last operation began, at about; -Infinity = there was none. */
@@ -113,6 +114,13 @@ export class Deadlines {
     else this.last = previous
     entry.previous = null
     entry.next = null
+    if (this.stopping) this.rest()
+  }
+
+  /** From now on no timer keeps the process alive while nothing is in flight. */
+  stop(): void {
+    this.stopping = true
+    this.rest()
   }
 
   /** If nothing is in flight, clears the timer, so that it does not keep the process alive. */

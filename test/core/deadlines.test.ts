@@ -40,6 +40,22 @@ describe('deadlines', () => {
     expect(heard).to.deep.equal(['b at 1500'])
   })
 
+  it('once stopped, keeps a timer only while something is under way, also what comes later', async () => {
+    const first = add('a')
+    deadlines.stop()
+    await time.advance(100)
+    deadlines.remove(first)
+    expect(time.pendingTimers).to.equal(0)
+    const late = add('b')
+    expect(time.pendingTimers).to.equal(1)
+    deadlines.remove(late)
+    expect(time.pendingTimers).to.equal(0)
+    add('c')
+    await time.advance(1000)
+    expect(heard).to.deep.equal(['c at 1100'])
+    expect(time.pendingTimers).to.equal(0)
+  })
+
   it('each operation is told once, when its time is over, in order', async () => {
     add('a')
     add('b')
