@@ -12,7 +12,7 @@ import { type RunningRondo, startRondo } from '../../support/rondo.ts'
  */
 const ASKED = process.env.RONDO_LARGE_ENTRIES
 const ALL = ASKED !== undefined
-const ENTRIES = Number(ASKED ?? 180_000)
+const ENTRIES = Number(ASKED ?? 120_000)
 const MANY = String(Math.floor(ENTRIES * 0.9))
 const SOME = String(Math.floor(ENTRIES / 3))
 const [list, set, hash, zset] = ['{t}list', '{t}set', '{t}hash', '{t}zset']
