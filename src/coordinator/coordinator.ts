@@ -105,7 +105,6 @@ export interface CoordinatorOptions {
 
 /** Share of maxInFlight from which on clients should wait. */
 const CROWDED = 0.75
-const SERVING_MS = 100
 /** Concurrent pages of listings; keys per page for a random key, and for a count. */
 const PAGES_AT_ONCE = 4
 const RANDOM_PAGE = 100
@@ -624,10 +623,8 @@ export class Coordinator implements KeyStore {
     return this.underWay >= this.options.maxInFlight * CROWDED
   }
 
-  /** Operations are under way, or were a moment ago: between two of them nobody may take the machine for idle. */
   get isServing(): boolean {
-    const { clock } = this.options
-    return this.underWay > 0 || clock.monotonicMs() - this.context.deadlines.lastBeganMs < SERVING_MS
+    return this.underWay > 0
   }
 
   /** Operations that wait to start count as well, because they use memory. */

@@ -43,8 +43,6 @@ export class Deadlines {
   private stopping = false
   /** -1 = not read in this turn of the event loop. */
   private turnAtMs = -1
-  /** When the last operation began, at about; -Infinity = there was none. */
-  lastBeganMs = -Infinity
 
   constructor(timeoutMs: number, deps: { clock: MonotonicClock; timers: Timers }) {
     this.timeoutMs = timeoutMs
@@ -87,7 +85,7 @@ export class Deadlines {
    */
   turnMs(): number {
     if (this.turnAtMs < 0) {
-      this.turnAtMs = this.lastBeganMs = this.clock.monotonicMs()
+      this.turnAtMs = this.clock.monotonicMs()
       this.timers.endOfTurn(this.endTurn)
     }
     return this.turnAtMs

@@ -17,7 +17,7 @@ export interface RepairContext {
   readonly settle: (key: Buffer, record: StoredRecord) => Promise<void>
   /** What a majority of the key's home replicas holds. Rejects if it cannot be read. */
   readonly read: (key: Buffer) => Promise<StoredRecord | null>
-  /** Operations of clients are under way, or were a moment ago. */
+  /** Operations of clients are under way. */
   readonly isServing: () => boolean
   /** 16 bytes that no client knows (round/compared.ts). */
   readonly secret: Buffer

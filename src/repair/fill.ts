@@ -13,7 +13,6 @@
  */
 import type { Member } from '../cluster/member.ts'
 import { encodeMarker, type Marker } from '../cluster/marker.ts'
-import { leaseOnFirst } from './background.ts'
 import { MOVING_LEASE_MS, type RepairContext } from './context.ts'
 import { RepairStopped } from './round/copy.ts'
 import { NO_PROGRESS } from './round/merge-work.ts'
@@ -52,10 +51,7 @@ export class Filling {
     const sourcesNow = () => sourcesFor(cluster.placement, member, scope, (one) => cluster.isNew(one))
     if (!sourcesNow()) return false
     const isOfChange = cluster.membership.isReceiving(member)
-    // Beside clients the members of a change are filled one after the other, whichever coordinator does it.
-    const takesTurns = isOfChange && this.context.isServing()
-    const mayMove = () => !takesTurns || leaseOnFirst(cluster, 'moving', owner, MOVING_LEASE_MS)
-    const keepLease = async () => (await mayMove()) && member.node.lease('fill', owner, MOVING_LEASE_MS)
+    const keepLease = () => member.node.lease('fill', owner, MOVING_LEASE_MS)
     if (isOfChange && (await STEERING.read(cluster))?.paused === placement.since) return false
     if (!(await keepLease())) return false
     await cluster.reprobeAll()

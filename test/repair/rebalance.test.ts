@@ -102,32 +102,6 @@ describe('a change of members', function () {
     await everyKeyIs((key) => `${key} v1`)
   })
 
-  for (const isServing of [true, false]) {
-    it(`fills ${isServing ? 'one member at a time' : 'several at once'} ${isServing ? 'while' : 'unless'} clients are served`, async () => {
-      for (const { under } of [first, second]) {
-        Object.defineProperty(under.coordinator, 'isServing', { value: isServing })
-        for (const node of under.nodes) node.answerAfterMs = 20
-      }
-      await change({ leave: ['node-2'] })
-      let most = 0
-      while (topologyOf(first).phase !== 'stable') {
-        await first.time.advance(10)
-        const filled = [first, second].flatMap(({ under }) =>
-          under.cluster.members.filter((one) => one.filling),
-        )
-        most = Math.max(most, filled.length)
-      }
-      expect(most).to.equal(isServing ? 1 : 2)
-      // Each once: a member that has received what it gains still counts as a source for the others.
-      const fills = [first, second].flatMap(({ under }) =>
-        under.events.flatMap((event) => (event.kind === 'fill' ? [`${event.node} ${event.state}`] : [])),
-      )
-      expect(fills.sort()).to.deep.equal(
-        ['node-1', 'node-3', 'node-4'].flatMap((id) => [`${id} finished`, `${id} started`]),
-      )
-    })
-  }
-
   it('brings home what one that has left had missed, though all coordinators are new since', async () => {
     await change({ leave: ['node-2'] })
     await ended()

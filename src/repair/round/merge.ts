@@ -14,7 +14,7 @@ import { KnownMarker, whyOtherMarker } from '../../cluster/marker.ts'
 import { isInternal } from '../../core/keys.ts'
 import type { KeyPage } from '../../nodes/node.ts'
 import type { RepairContext } from '../context.ts'
-import { BesideClients } from './beside-clients.ts'
+import { besideClients } from './beside-clients.ts'
 import { bring, type Wanted } from './bring.ts'
 import { answerOf, RepairStopped } from './copy.ts'
 import { eachOf } from './each-of.ts'
@@ -36,7 +36,6 @@ export type MayRead = (keysBefore: number) => Promise<number>
 
 interface Merging extends Merge {
   readonly mayRead: MayRead
-  readonly besideClients: BesideClients
 }
 
 /**
@@ -55,8 +54,7 @@ export async function merge(
   const markers = new Map(sources.map((source) => [source, new KnownMarker(source.marker!)]))
   const targets = jobs.map((job) => new Target(job, context, jobs.length))
   const { placement } = jobs[0]!.sources
-  const besideClients = new BesideClients(context)
-  const work: Merging = { context, placement, markers, mayRead, targets, besideClients }
+  const work: Merging = { context, placement, markers, mayRead, targets }
   await eachOf(sources, READ_AT_ONCE, (source, isStopped) => mergeFrom(work, source, isStopped))
   for (const source of sources) {
     const { marker, runId } = await source.node.probe()
@@ -75,7 +73,7 @@ async function mergeFrom(work: Merging, source: Member, isStopped: () => boolean
     const { keys, cursor }: KeyPage = page
     const next: Promise<KeyPage | null> =
       cursor === '0' ? Promise.resolve(null) : pageOf(work, source, cursor, keys.length)
-    ;[page] = await Promise.all([next, work.besideClients.run(() => bringAll(work, source, keys))])
+    ;[page] = await Promise.all([next, besideClients(work.context, () => bringAll(work, source, keys))])
   }
 }
 
