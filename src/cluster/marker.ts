@@ -79,31 +79,6 @@ export function hasLostNothing(from: Marker, to: Marker): boolean {
   return isSame && (from.state === to.state || to.state === 'clean')
 }
 
-/**
- * What a node that is read shows, as long as the reading counts: the marker from the start, or the same once it has received
- * what it gains by the change of members. That says nothing of what it holds for others.
- */
-export class KnownMarker {
-  private readonly marker: Marker
-  private bytes: Buffer
-
-  constructor(marker: Marker) {
-    this.marker = marker
-    this.bytes = encodeMarker(marker)
-  }
-
-  equals(found: Buffer): boolean {
-    if (this.bytes.equals(found)) return true
-    const { topology } = this.marker
-    const received = decodeMarker(found)?.topology?.received
-    if (!topology || received === undefined) return false
-    const bytes = encodeMarker({ ...this.marker, topology: { ...topology, received } })
-    if (!bytes.equals(found)) return false
-    this.bytes = bytes
-    return true
-  }
-}
-
 /** Null for bytes that are not a marker. */
 export function decodeMarker(bytes: Buffer): Marker | null {
   let found: unknown

@@ -29,8 +29,7 @@ import {
   type Pass,
 } from './progress.ts'
 import type { AntiEntropy } from './round/anti-entropy.ts'
-import { NO_PROGRESS } from './round/merge-work.ts'
-import { sourcesFor } from './round/sources.ts'
+import { NO_PROGRESS, sourcesFor } from './round/merge.ts'
 import { mergeSteered, type SteeredJob } from './steered.ts'
 
 export interface RebalanceState {

@@ -5,7 +5,6 @@ import {
   whyOtherMarker,
   encodeMarker,
   judgeMarker,
-  KnownMarker,
   type Marker,
   type MarkerContext,
 } from '../../src/cluster/marker.ts'
@@ -130,36 +129,6 @@ describe('a marker that is not the one from before', () => {
     for (const lost of [why(null), why({ ...before, token: 'u' }), why({ ...before, topology }, 'another')]) {
       expect(lost).to.equal('it has lost its data, or was restarted, meanwhile')
     }
-  })
-})
-
-describe('a node that is read for others', () => {
-  const topology = { epoch: 5, sum: 's', received: 0 }
-  const known = () => new KnownMarker({ ...MARKER, topology })
-  const found = (marker: Partial<Marker>) => encodeMarker({ ...MARKER, topology, ...marker })
-
-  it('may receive what it gains by the change of members meanwhile', () => {
-    const marker = known()
-    expect(marker.equals(found({}))).to.equal(true)
-    expect(marker.equals(found({ topology: { ...topology, received: 4 } }))).to.equal(true)
-    expect(marker.equals(found({ topology: { ...topology, received: 4 } }))).to.equal(true)
-    expect(marker.equals(found({}))).to.equal(true)
-  })
-
-  it('may change in nothing else', () => {
-    const others: Partial<Marker>[] = [
-      { token: 't2' },
-      { runId: 'run-2' },
-      { state: 'filling' },
-      { epoch: 4 },
-      { topology: { ...topology, epoch: 6 } },
-      { topology: { ...topology, received: 4, sum: 'other' } },
-      { topology: { ...topology, received: 4 }, token: 't2' },
-    ]
-    for (const other of others) expect(known().equals(found(other)), JSON.stringify(other)).to.equal(false)
-    expect(known().equals(encodeMarker(MARKER))).to.equal(false)
-    expect(new KnownMarker(MARKER).equals(found({}))).to.equal(false)
-    expect(known().equals(Buffer.from('no marker'))).to.equal(false)
   })
 })
 

@@ -270,7 +270,6 @@ export class World {
       },
       read: (key) => coordinator.readSettled(key),
       isServing: () => coordinator.isServing,
-      secret: Buffer.alloc(16, 'secret'),
       owner: `owner-${number}`,
     }
     const repairer = new Repairer(repair)

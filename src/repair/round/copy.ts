@@ -12,7 +12,6 @@ import { FAR_END_MS } from '../../core/lifetime.ts'
 import { MAX_ASKED, type Fence, type Node, type NodeFailure, type StoreCall } from '../../nodes/node.ts'
 import type { RepairContext } from '../context.ts'
 import { inWords, sentenceOf } from '../../core/sentence.ts'
-import { ended } from './each-of.ts'
 
 /**
  * Time from reading a record until its copy must be stored: enough for all calls in between, and short compared with
@@ -35,22 +34,17 @@ export function answerOf<T>(node: Node, answer: Promise<T>): Promise<T> {
   })
 }
 
-/** The marker that an answer must have been given under: its bytes, or a KnownMarker. */
-export interface Expected {
-  equals(found: Buffer): boolean
-}
-
 /**
  * A node's record of a key.
  *
  * @param marker the marker that the answer's batch must have found, null = any
  * @throws RepairStopped
  */
-export function fetchRecord(node: Node, key: Buffer, marker: Expected | null): Promise<StoredRecord | null> {
+export function fetchRecord(node: Node, key: Buffer, marker: Buffer | null): Promise<StoredRecord | null> {
   return new Promise((resolve, reject) => {
     node.get(key, {
       onRecord: (_node, bytes, fence: Fence) => {
-        if (marker && !marker.equals(fence.marker)) reject(new RepairStopped(node, 'its marker has changed'))
+        if (marker && !fence.marker.equals(marker)) reject(new RepairStopped(node, 'its marker has changed'))
         else resolve(bytes ? new StoredRecord(bytes) : null)
       },
       onFailure: (_node, failure: NodeFailure) => {
@@ -63,11 +57,11 @@ export function fetchRecord(node: Node, key: Buffer, marker: Expected | null): P
 }
 
 /** The same of its head alone. */
-export function fetchHead(node: Node, key: Buffer, marker: Expected | null): Promise<RecordHead | null> {
+export function fetchHead(node: Node, key: Buffer, marker: Buffer | null): Promise<RecordHead | null> {
   return new Promise((resolve, reject) => {
     node.peek(key, 'head', {
       onPeeked: (_node, record, fence: Fence) => {
-        if (marker && !marker.equals(fence.marker)) reject(new RepairStopped(node, 'its marker has changed'))
+        if (marker && !fence.marker.equals(marker)) reject(new RepairStopped(node, 'its marker has changed'))
         else resolve(record)
       },
       onFailure: (_node, failure: NodeFailure) => {
@@ -88,12 +82,12 @@ export function fetchStarts(
   node: Node,
   keys: readonly Buffer[],
   bytes: number,
-  marker: Expected | null,
+  marker: Buffer | null,
 ): Promise<readonly (Buffer | null)[]> {
   return inGroups<Buffer | null>(keys, (group, resolve, reject) => {
     node.starts(group, bytes, {
       onStarts: (_node, starts, fence) => {
-        if (marker && !marker.equals(fence.marker)) reject(new RepairStopped(node, 'its marker has changed'))
+        if (marker && !fence.marker.equals(marker)) reject(new RepairStopped(node, 'its marker has changed'))
         else resolve(starts)
       },
       onFailure: (_node, failure) => reject(new RepairStopped(node, inWords(failure.message))),
@@ -159,36 +153,19 @@ export interface Copy {
   readonly readAtMs: number
 }
 
-export interface KeyedCopy extends Copy {
-  readonly key: Buffer
-}
-
 /** The same, where its life is known. @throws RepairStopped */
-export function storeCopy(context: RepairContext, target: Node, key: Buffer, copy: Copy): Promise<void> {
-  return storeCopies(context, target, [{ key, ...copy }])
-}
-
-/** The same of several. Rejects with the first error, once all have ended. @throws RepairStopped */
-export async function storeCopies(
+export async function storeCopy(
   context: RepairContext,
   target: Node,
-  copies: readonly KeyedCopy[],
+  key: Buffer,
+  { record, lifeMs, readAtMs }: Copy,
 ): Promise<void> {
-  if (copies.length === 0) return
-  const refused = await storeAll(context, target, copies)
-  await ended(refused.map((copy) => settleRefused(context, target, copy)))
-}
-
-/** The target holds something newer than the copy, or a promise to it. */
-async function settleRefused(
-  context: RepairContext,
-  target: Node,
-  { key, record, readAtMs }: KeyedCopy,
-): Promise<void> {
+  const { cluster } = context
+  const untilMs = readAtMs + GOOD_FOR_MS
+  if (await store(target, key, record, lifeMs, untilMs + clockOffMs(cluster, target))) return
   const here = await fetchRecord(target, key, null)
   if (here && compareVersions(here.version, record.version) >= 0) return
-  if (context.cluster.time.nowMs() > readAtMs + GOOD_FOR_MS)
-    throw new RepairStopped(target, 'the copy is too late')
+  if (cluster.time.nowMs() > untilMs) throw new RepairStopped(target, 'the copy is too late')
   await context.settle(key, record).catch((error: unknown) => {
     throw new RepairStopped(
       target,
@@ -229,42 +206,24 @@ function clockOffMs(cluster: Cluster, node: Node): number {
   return cluster.time.distance(node.id)?.offMs ?? 0
 }
 
-/**
- * Sends all of them in one turn.
- *
- * @returns those that the target has refused: it holds something newer, or a promise to it
- * @throws RepairStopped for the first that failed, once all have ended
- */
-function storeAll(
-  { cluster }: RepairContext,
-  target: Node,
-  copies: readonly KeyedCopy[],
-): Promise<readonly KeyedCopy[]> {
-  const offMs = clockOffMs(cluster, target)
-  const refused: KeyedCopy[] = []
-  let left = copies.length
-  let why: RepairStopped | null = null
+/** False if the node holds something newer, or a promise to it. */
+function store(
+  node: Node,
+  key: Buffer,
+  record: StoredRecord,
+  lifeMs: number,
+  untilMs: number,
+): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    const end = () => {
-      if (--left > 0) return
-      if (why) reject(why)
-      else resolve(refused)
+    const call: StoreCall = {
+      onApplied: () => resolve(true),
+      onStale: () => resolve(false),
+      onFailure: (_node, failure) => {
+        if (failure.reason === 'wrong-type') resolve(true)
+        else reject(new RepairStopped(node, inWords(failure.message)))
+      },
     }
-    for (const copy of copies) {
-      const call: StoreCall = {
-        onApplied: end,
-        onStale: () => {
-          refused.push(copy)
-          end()
-        },
-        onFailure: (_node, failure) => {
-          if (failure.reason !== 'wrong-type') why ??= new RepairStopped(target, inWords(failure.message))
-          end()
-        },
-      }
-      const untilMs = copy.readAtMs + GOOD_FOR_MS + offMs
-      target.store(copy.key, recordToSend(copy.record), copy.lifeMs, call, { untilMs })
-    }
+    node.store(key, recordToSend(record), lifeMs, call, { untilMs })
   })
 }
 
