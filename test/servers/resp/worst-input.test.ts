@@ -683,7 +683,6 @@ describe('the input that costs most', function () {
         command('MSET', ...Array.from({ length: 500 }, (_, j) => `key:${'a'.repeat(100)}:${i}:${j}`)),
       ),
     )
-    for (const [key, filling] of VALUES) await send(filling(), command('RENAME', key, madeOnce(key)))
   })
   after(() => running.stop())
   beforeEach(() => send(command('DEL', '{t}hll', '{t}fresh', ...VALUES.keys())))
@@ -705,8 +704,13 @@ describe('the input that costs most', function () {
     it(`${name.toUpperCase().replace('|', ' ')} lets others have their turn`, async () => {
       const mentioned = new Set<unknown>((WORST[name] ?? []).flat())
       const needed = [...VALUES].filter(([key]) => mentioned.has(key))
-      const copied = await send(...needed.map(([key]) => command('COPY', madeOnce(key), key)))
-      expect(copied.reply).to.match(new RegExp(`^(:1\\r\\n){${needed.length}}`))
+      for (const [key, filling] of needed) {
+        const { reply } = await send(command('COPY', madeOnce(key), key))
+        // At first, and after FLUSHALL.
+        if (!reply.startsWith(':1')) await send(filling(), command('COPY', key, madeOnce(key), 'REPLACE'))
+      }
+      const there = await send(command('EXISTS', ...needed.map(([key]) => key), key))
+      expect(there.reply).to.match(new RegExp(`^:(${needed.length}|${needed.length + 1})\\r`))
       for (const args of WORST[name] ?? []) {
         const one = command(...name.split('|'), ...args)
         const startedAt = performance.now()
