@@ -7,18 +7,62 @@ import { KIND_HASH, KIND_SET, KIND_SORTED_SET, KIND_STREAM } from './codec.ts'
 import { GENERATION_BYTES, partKey, type PartName } from './part-keys.ts'
 
 export const ROOT_FORMAT = 2
+export const ROOT_COUNT_AT = 1
 export const ROOT_GENERATION_AT = 5
 export const ROOT_CHANGES_AT = 13
+export const ROOT_NEXT_ID_AT = 19
+/** Of all entries. */
+export const ROOT_BYTES_AT = 23
 export const ROOT_ROWS_AT = 27
 export const ROOT_HEAD_BYTES = 35
 /** Of a row: its id stands before it. */
 export const ROW_STAMP_AT = 4
+export const ROW_COUNT_AT = 10
 /** Of the entries of its part. */
 export const ROW_ENTRY_BYTES_AT = 14
 export const ROW_BYTES = 18
 export const HASH_ROW_BYTES = 22
 export const PART_STAMP_AT = 13
 export const STAMP_BYTES = 6
+
+export interface RootHead {
+  /** Of its entries, and their bytes. */
+  readonly count: number
+  readonly bytes: number
+  readonly generation: Buffer
+  /** Stamp of the change that wrote it. */
+  readonly changes: number
+  /** Of the next new part. */
+  readonly nextId: number
+}
+
+/** What a root begins with. From ROOT_ROWS_AT on it is empty: how many rows follow differs by type. */
+export function rootHead({ count, bytes, generation, changes, nextId }: RootHead): Buffer {
+  const head = Buffer.alloc(ROOT_HEAD_BYTES)
+  head[0] = ROOT_FORMAT
+  head.writeUInt32BE(count, ROOT_COUNT_AT)
+  generation.copy(head, ROOT_GENERATION_AT)
+  head.writeUIntBE(changes, ROOT_CHANGES_AT, STAMP_BYTES)
+  head.writeUInt32BE(nextId, ROOT_NEXT_ID_AT)
+  head.writeUInt32BE(bytes, ROOT_BYTES_AT)
+  return head
+}
+
+export interface Row {
+  readonly id: number
+  readonly stamp: number
+  /** Of the entries of its part, and their bytes. */
+  readonly count: number
+  readonly bytes: number
+}
+
+/** The first ROW_BYTES of a row. */
+export function writeRow(row: Buffer, { id, stamp, count, bytes }: Row): void {
+  row.writeUInt32BE(id)
+  row.writeUIntBE(stamp, ROW_STAMP_AT, STAMP_BYTES)
+  row.writeUInt32BE(count, ROW_COUNT_AT)
+  row.writeUInt32BE(bytes, ROW_ENTRY_BYTES_AT)
+}
 
 /** Whether this is the root of a large collection. */
 export function isRoot(kind: number | undefined, value: Buffer): boolean {

@@ -40,15 +40,20 @@ import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET } from '../../../core/c
 import {
   generationOf,
   HASH_ROW_BYTES,
+  ROOT_BYTES_AT,
   ROOT_CHANGES_AT,
+  ROOT_COUNT_AT,
   ROOT_FORMAT,
-  ROOT_GENERATION_AT,
   ROOT_HEAD_BYTES,
+  ROOT_NEXT_ID_AT,
   ROOT_ROWS_AT,
+  rootHead,
   ROW_BYTES,
+  ROW_COUNT_AT,
   ROW_ENTRY_BYTES_AT,
   ROW_STAMP_AT,
   STAMP_BYTES,
+  writeRow,
 } from '../../../core/large-root.ts'
 
 export type Order = 'position' | 'hash' | 'score'
@@ -74,10 +79,6 @@ export function layoutOf(kind: number | undefined): Layout {
 }
 
 /** What only commands read; the rest is in core/large-root.ts. */
-const COUNT_AT = 1
-const NEXT_ID_AT = 19
-const BYTES_AT = 23
-const ROW_COUNT_AT = 10
 const ROW_HASH_AT = 18
 
 /** Whether the value of a hash, set, sorted set or list is a root. */
@@ -93,7 +94,7 @@ export function generationIn(root: Buffer): Buffer {
 
 /** Bytes of the entries, as a flat collection has them. */
 export function bytesIn(root: Buffer): number {
-  return generationIn(root) && root.readUInt32BE(BYTES_AT)
+  return generationIn(root) && root.readUInt32BE(ROOT_BYTES_AT)
 }
 
 export class Root {
@@ -110,10 +111,10 @@ export class Root {
     this.layout = layoutOf(kind)
     this.bytes = bytes
     if (!isLarge(bytes) || bytes.length < ROOT_HEAD_BYTES) throw new DamagedCollection()
-    this.count = bytes.readUInt32BE(COUNT_AT)
+    this.count = bytes.readUInt32BE(ROOT_COUNT_AT)
     this.changes = bytes.readUIntBE(ROOT_CHANGES_AT, STAMP_BYTES)
-    this.nextId = bytes.readUInt32BE(NEXT_ID_AT)
-    this.entryBytes = bytes.readUInt32BE(BYTES_AT)
+    this.nextId = bytes.readUInt32BE(ROOT_NEXT_ID_AT)
+    this.entryBytes = bytes.readUInt32BE(ROOT_BYTES_AT)
     let at = ROOT_HEAD_BYTES
     this.indexes = this.layout.orders.map((order, i) => {
       const rows = new Rows(bytes, at, bytes.readUInt32BE(ROOT_ROWS_AT + 4 * i), order)
@@ -258,13 +259,7 @@ export class RootTooLong extends Error {}
 
 /** @throws RootTooLong */
 export function writeRoot({ generation, changes, nextId, count, entryBytes, indexes }: NewRoot): Buffer {
-  const head = Buffer.alloc(ROOT_HEAD_BYTES)
-  head[0] = ROOT_FORMAT
-  head.writeUInt32BE(count, COUNT_AT)
-  generation.copy(head, ROOT_GENERATION_AT)
-  head.writeUIntBE(changes, ROOT_CHANGES_AT, STAMP_BYTES)
-  head.writeUInt32BE(nextId, NEXT_ID_AT)
-  head.writeUInt32BE(entryBytes, BYTES_AT)
+  const head = rootHead({ generation, changes, nextId, count, bytes: entryBytes })
   const pieces: Buffer[] = [head]
   for (const [i, { order, before, splices }] of indexes.entries()) {
     const separators: Buffer[] = []
@@ -294,12 +289,10 @@ export function writeRoot({ generation, changes, nextId, count, entryBytes, inde
   return root
 }
 
-function rowOf({ id, stamp, count, bytes, separator }: NewRow): Buffer {
+function rowOf(one: NewRow): Buffer {
+  const { separator } = one
   const row = Buffer.allocUnsafe(typeof separator === 'number' ? HASH_ROW_BYTES : ROW_BYTES)
-  row.writeUInt32BE(id)
-  row.writeUIntBE(stamp, ROW_STAMP_AT, STAMP_BYTES)
-  row.writeUInt32BE(count, ROW_COUNT_AT)
-  row.writeUInt32BE(bytes, ROW_ENTRY_BYTES_AT)
+  writeRow(row, one)
   if (typeof separator === 'number') row.writeUInt32BE(separator, ROW_HASH_AT)
   return row
 }

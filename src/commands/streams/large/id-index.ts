@@ -7,14 +7,18 @@
  *
  * Items are added and read at their end mostly, and that is in the root: no part is read or written for it.
  */
-import { ROW_BYTES, ROW_ENTRY_BYTES_AT, ROW_STAMP_AT, STAMP_BYTES } from '../../../core/large-root.ts'
+import {
+  ROW_BYTES,
+  ROW_COUNT_AT,
+  ROW_ENTRY_BYTES_AT,
+  ROW_STAMP_AT,
+  STAMP_BYTES,
+} from '../../../core/large-root.ts'
 import { partHead, PART_HEAD_BYTES } from '../../collections/large/part.ts'
 import { lastWhere } from '../../collections/large/root.ts'
 import { DamagedCollection } from '../../collections/texts.ts'
 import { PartsChanged, type Parts } from '../../step.ts'
 import { compareIdAt, ID_BYTES, type StreamId } from '../ids.ts'
-
-const ROW_COUNT_AT = 10
 
 /** Items in a row, by id: each begins with its own. */
 export interface Items {

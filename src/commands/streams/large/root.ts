@@ -30,15 +30,16 @@ import { KIND_STREAM } from '../../../core/codec.ts'
 import {
   generationOf,
   isRoot,
+  ROOT_BYTES_AT,
   ROOT_CHANGES_AT,
-  ROOT_FORMAT,
-  ROOT_GENERATION_AT,
+  ROOT_COUNT_AT,
   ROOT_HEAD_BYTES,
+  ROOT_NEXT_ID_AT,
   ROOT_ROWS_AT,
+  rootHead,
   ROW_BYTES,
-  ROW_ENTRY_BYTES_AT,
-  ROW_STAMP_AT,
   STAMP_BYTES,
+  writeRow,
 } from '../../../core/large-root.ts'
 import { writePart } from '../../collections/large/part.ts'
 import { RootTooLong } from '../../collections/large/root.ts'
@@ -51,10 +52,6 @@ import type { StreamHead } from '../stream.ts'
 import type { ChangedIndex, NewPart } from './changed-index.ts'
 import type { IndexPlace } from './id-index.ts'
 
-const COUNT_AT = 1
-const NEXT_ID_AT = 19
-const BYTES_AT = 23
-const ROW_COUNT_AT = 10
 const HEAD_BYTES = 3 * ID_BYTES + 8 + 4 + 4 + 4 + 4
 const MOST_PARTS = 2 ** 32
 /** It is read by every command, and written by every change. */
@@ -102,13 +99,13 @@ export class StreamRoot implements StreamHead {
     const at = idsAt + this.rows * ID_BYTES
     checkRoom(bytes, at + HEAD_BYTES)
     this.headAt = at
-    this.count = bytes.readUInt32BE(COUNT_AT)
+    this.count = bytes.readUInt32BE(ROOT_COUNT_AT)
     this.changes = bytes.readUIntBE(ROOT_CHANGES_AT, STAMP_BYTES)
-    this.nextId = bytes.readUInt32BE(NEXT_ID_AT)
+    this.nextId = bytes.readUInt32BE(ROOT_NEXT_ID_AT)
     this.generation = generationOf(bytes)
     const numbersAt = at + 2 * ID_BYTES + 8
     this.pendingBytes = bytes.readUInt32BE(numbersAt)
-    this.entryBytes = bytes.readUInt32BE(BYTES_AT) - this.pendingBytes
+    this.entryBytes = bytes.readUInt32BE(ROOT_BYTES_AT) - this.pendingBytes
     const latestAt = at + HEAD_BYTES
     this.groupsAt = latestAt + bytes.readUInt32BE(latestAt - 4)
     checkRoom(bytes, this.groupsAt + 4)
@@ -258,13 +255,10 @@ export function writeStreamRoot(next: RootToWrite): {
     }
   }
   const rows = all.reduce((sum, { count }) => sum + count, 0)
-  const head = Buffer.alloc(ROOT_HEAD_BYTES)
-  head[0] = ROOT_FORMAT
-  head.writeUInt32BE(next.count, COUNT_AT)
-  next.generation.copy(head, ROOT_GENERATION_AT)
-  head.writeUIntBE(writer.stamp, ROOT_CHANGES_AT, STAMP_BYTES)
-  head.writeUInt32BE(writer.nextId, NEXT_ID_AT)
-  head.writeUInt32BE(next.entryBytes + next.pendingBytes, BYTES_AT)
+  const head = rootHead({
+    ...{ count: next.count, bytes: next.entryBytes + next.pendingBytes },
+    ...{ generation: next.generation, changes: writer.stamp, nextId: writer.nextId },
+  })
   head.writeUInt32BE(entries.count, ROOT_ROWS_AT)
   head.writeUInt32BE(rows - entries.count, ROOT_ROWS_AT + 4)
   const value = Buffer.concat([
@@ -334,10 +328,7 @@ class PartWriter {
     const id = given ?? this.newId()
     this.parts.set(id, writePart({ generation: this.generation, id }, this.stamp, count, runs))
     const row = Buffer.allocUnsafe(ROW_BYTES)
-    row.writeUInt32BE(id)
-    row.writeUIntBE(this.stamp, ROW_STAMP_AT, STAMP_BYTES)
-    row.writeUInt32BE(count, ROW_COUNT_AT)
-    row.writeUInt32BE(bytes, ROW_ENTRY_BYTES_AT)
+    writeRow(row, { id, stamp: this.stamp, count, bytes })
     return { rows: [row], ids: [runs[0]!.subarray(0, ID_BYTES)], count: 1 }
   }
 
