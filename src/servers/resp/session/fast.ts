@@ -92,7 +92,8 @@ abstract class ClaimingSlot extends ReplySlot {
   }
 }
 
-class GetSlot extends ClaimingSlot implements ReadDone {
+/** Of a read that replies with the bytes of a value as they are. */
+abstract class ValueSlot extends ClaimingSlot {
   private value: Buffer | null = null
 
   override write(output: Output): void {
@@ -104,6 +105,13 @@ class GetSlot extends ClaimingSlot implements ReadDone {
     return this.next !== null
   }
 
+  protected completeWith(value: Buffer): void {
+    this.value = value
+    this.complete(value.length + FRAME_BYTES)
+  }
+}
+
+class GetSlot extends ValueSlot implements ReadDone {
   read(record: StoredRecord | null): void {
     if (this.owner.store.isLive(record)) this.found(record)
     else this.absent()
@@ -116,8 +124,7 @@ class GetSlot extends ClaimingSlot implements ReadDone {
       this.release()
       return
     }
-    this.value = record.value
-    this.complete(this.value.length + FRAME_BYTES)
+    this.completeWith(record.value)
     this.release()
   }
 
@@ -155,24 +162,14 @@ class LoadingSlot extends GetSlot implements LoadDone {
 }
 
 /** Of a step that is one read of one key. */
-class ReadSlot extends ClaimingSlot implements ReadDone<StoredRecord | PeekedRecord> {
+class ReadSlot extends ValueSlot implements ReadDone<StoredRecord | PeekedRecord> {
   private readonly command: Command
   private readonly step: Step
-  private value: Buffer | null = null
 
   constructor(owner: Client, command: Command, step: Step) {
     super(owner, command)
     this.command = command
     this.step = step
-  }
-
-  override write(output: Output): void {
-    if (this.value) output.bulk(this.value)
-    else super.write(output)
-  }
-
-  isFollowed(): boolean {
-    return this.next !== null
   }
 
   read(stored: StoredRecord | PeekedRecord | null): void {
@@ -196,8 +193,7 @@ class ReadSlot extends ClaimingSlot implements ReadDone<StoredRecord | PeekedRec
 
   private replied(reply: Reply): void {
     if (Buffer.isBuffer(reply)) {
-      this.value = reply
-      this.complete(reply.length + FRAME_BYTES)
+      this.completeWith(reply)
       return
     }
     if (reply === null) this.encoded = encodedNull[this.owner.protocol]
