@@ -55,6 +55,7 @@ async function transaction(caller: Caller, commands: readonly string[][]): Promi
     keys,
     execute: () => Promise.reject<Reply>(new Error('all commands have keys')),
     lookedUp: () => undefined,
+    handsOver: () => false,
     hold: () => undefined,
   }
   const policy = { crossSetMulti: 'refuse', onCrossSet: () => undefined } as const

@@ -15,7 +15,7 @@ import { answerBytes, leftOut } from './answer-limit.ts'
 import type { Lookups } from './lookups.ts'
 import { withMoreKeys } from './more-keys.ts'
 import { publish } from './publications.ts'
-import { oneByOne } from './one-by-one.ts'
+import { oneByOne, type ByThemselves } from './one-by-one.ts'
 import { CROSS_SET, paceOf, rehearse, runSteps, transact, type Queue } from './together.ts'
 
 /** Cost of a command without keys. */
@@ -24,12 +24,10 @@ const CROSS_SET_WATCH =
   `${CROSS_SET} (after WATCH, the watched keys and those of the transaction need to share a replica set: ` +
   'give them the same {hash tag}; nothing was done)'
 
-export interface QueuedCommands {
+export interface QueuedCommands extends ByThemselves {
   readonly steps: Queue
   /** Of all steps, and those that are watched; each once. */
   readonly keys: readonly Buffer[]
-  /** Runs the command at this place by itself; never rejects. */
-  readonly execute: (place: number) => Promise<Reply>
   /** Counts what the command at this place has looked up. */
   readonly lookedUp: (place: number, found: Lookups) => void
   /** Counts the memory of replies, until the caller releases it. */
@@ -53,7 +51,7 @@ export async function runQueue(
 ): Promise<Reply> {
   const { store, settings } = caller
   const { maxBatchKeys } = settings
-  const { keys, steps, execute } = queued
+  const { keys, steps } = queued
   const isTooLarge = keys.length > maxBatchKeys
   if (!isTooLarge && store.sharesReplicaSet(keys)) {
     return asOne(caller, queued, watch === null ? () => false : await watch())
@@ -68,7 +66,7 @@ export async function runQueue(
   if (policy.crossSetMulti === 'refuse') {
     return new Refusal(`${CROSS_SET} (RESP_CROSS_SET_MULTI is refuse)`, 'CROSS_REPLICA_SET')
   }
-  return oneByOne(caller, steps, execute)
+  return oneByOne(caller, steps, queued)
 }
 
 async function asOne(

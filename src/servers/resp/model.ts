@@ -55,6 +55,8 @@ export interface Command extends Named, CommandDescription {
   readonly whileSubscribed?: boolean
   /** Starts when all earlier commands of its connection are answered. */
   readonly inTurn?: boolean
+  /** Starts when all earlier commands of its connection are answered that do not hand something over (hand-over.ts). */
+  readonly handsOver: boolean
   run(client: Client, args: Buffer[], command: Command): void
   /** For commands on keys: the step, or the reason why there is none; null = these arguments name no key. */
   step?(caller: Caller, args: readonly Buffer[]): Step | RespError | null
@@ -220,6 +222,8 @@ export class Transaction {
   aborted = false
   /** A command has very many arguments. */
   hasMany = false
+  /** A command hands something over. */
+  handsOver = false
 
   /** Prepared in slices. */
   get isLong(): boolean {
@@ -235,6 +239,7 @@ export class Transaction {
 
   add(command: Command, args: readonly Buffer[], bytes: number): void {
     this.queued.push({ command, args: compacted(args) })
+    if (command.handsOver) this.handsOver = true
     this.hold(bytes)
   }
 

@@ -1,4 +1,5 @@
 /** The table of all commands of the Redis protocol, and the lookup by name. */
+import { HANDS_OVER } from '../../commands/hand-over.ts'
 import { nowMs } from '../../commands/run/held.ts'
 import { defaultEnd } from '../../commands/step.ts'
 import { KEY_COMMANDS } from '../../commands/table.ts'
@@ -76,6 +77,7 @@ export const EMPTY_COMMAND: Command = {
   keyStep: 0,
   index: 0,
   control: false,
+  handsOver: false,
   open: false,
   run: () => undefined,
 }
@@ -85,6 +87,7 @@ export const COMMANDS: readonly Command[] = [
   ...[...keyed, ...SESSION_COMMANDS, ...TRANSACTION_COMMANDS].map((command, i) => ({
     ...command,
     index: i + 1,
+    handsOver: HANDS_OVER.has(command.name),
     takesOptions: takesOptions(command),
     units: command.firstKey === 0 ? UNITS_WITHOUT_KEYS : 1,
   })),

@@ -3,6 +3,7 @@
  * (commands/run/queue.ts). Commands of a pipeline on different keys run at once, those on one key in their order.
  */
 import { codedErrorOf } from '../../../commands/errors.ts'
+import { HANDS_OVER } from '../../../commands/hand-over.ts'
 import { MANY_ARGUMENTS } from '../../../commands/model.ts'
 import { RespError, type Reply } from '../../../commands/reply.ts'
 import { answerBytes } from '../../../commands/run/answer-limit.ts'
@@ -60,7 +61,10 @@ export async function queuedOf(
 /** Each command by itself; errors are among the replies. */
 export async function pipeline(caller: RequestCaller, queued: readonly Queued[]): Promise<Reply> {
   const { steps } = await caller.work.outcomeOf(prepare(caller, queued))
-  return oneByOne(caller, steps, (place) => execute(caller, queued[place]!))
+  return oneByOne(caller, steps, {
+    execute: (place) => execute(caller, queued[place]!),
+    handsOver: handingOver(queued),
+  })
 }
 
 /** All or nothing. A command that cannot be queued discards the transaction, as in Redis. */
@@ -80,6 +84,7 @@ export async function transaction(
     steps,
     keys,
     execute: (place: number) => execute(caller, queued[place]!, true),
+    handsOver: handingOver(queued),
     lookedUp: (place: number, found: Lookups) => {
       const { command } = queued[place]!
       if (!(command instanceof RespError)) countLookups(caller, command.name, found)
@@ -93,6 +98,13 @@ export async function transaction(
 function refusalOf(command: OfferedCommand | RespError): string | null {
   if (command instanceof RespError) return command.text
   return command.onlyAlone ? `Command '${command.name}' not allowed inside a transaction` : null
+}
+
+function handingOver(queued: readonly Queued[]): (place: number) => boolean {
+  return (place) => {
+    const { command } = queued[place]!
+    return !(command instanceof RespError) && HANDS_OVER.has(command.name)
+  }
 }
 
 /** The steps of the commands, and their keys. */

@@ -7,7 +7,8 @@
  * connection is still changing waits (`busy`), and so do all commands after it: a client reads its own writes, in its own
  * order. Two cases need no waiting. Plain writes at `one`, and reads after them, go to the same replicas by the same
  * connections, in order. Updates of a key that follow updates of that key wait in the key's queue in the coordinator, which
- * runs them in order and batches those that have gathered.
+ * runs them in order and batches those that have gathered. And whoever gets what a command hands over, such as the name of a
+ * job, finds what was stored before it: such a command starts when earlier ones are answered (commands/hand-over.ts).
  *
  * Back-pressure: reading stops while too many commands, or too many bytes of arguments and expected replies, are in
  * flight. Replies are written to the socket as soon as they are ready, whether the client reads or not: many clients write
@@ -191,6 +192,8 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
   private pipelined = 0
   /** Of these, how many have their reply. */
   private ready = 0
+  /** Commands without a reply that hand something over. */
+  private handingOver = 0
   /** Arguments of commands without a reply. */
   private requestBytes = 0
   /** Replies that wait for earlier ones. */
@@ -476,13 +479,28 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
 
   /** @returns false when the command, and everything after it, has to wait */
   private dispatch(command: Command, args: Buffer[]): boolean {
-    if ((this.changing || command.inTurn) && this.mustWait(command, args)) {
+    const isInOrder = command.inTurn === true || command.handsOver || this.transaction !== null
+    if ((this.changing || isInOrder) && this.mustWait(command, args)) {
       this.deferred = command
       return false
     }
     this.work.spend(command.units)
-    this.server.dispatch(this, command, args)
+    this.start(command, args)
     return true
+  }
+
+  private start(command: Command, args: Buffer[]): void {
+    const { added } = this
+    const handsOver = this.handsOver(command)
+    this.server.dispatch(this, command, args)
+    if (!handsOver || this.added === added || !this.last || this.last.done) return
+    this.last.handsOver = true
+    this.handingOver++
+  }
+
+  /** By itself, or as EXEC of such commands. */
+  private handsOver(command: Command): boolean {
+    return this.transaction ? command.control && this.transaction.handsOver : command.handsOver
   }
 
   /** Stops parsing until other connections have had their turn. */
@@ -508,6 +526,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
 
   private mustWait(command: Command, args: readonly Buffer[]): boolean {
     if (this.busy.has(EVERYTHING)) return true
+    if (this.handsOver(command) && this.pipelined - this.ready > this.handingOver) return true
     return waitsForAll(command, args) ? this.pipelined > this.ready : this.touchesBusy(command, args)
   }
 
@@ -561,7 +580,7 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
       return
     }
     this.deferred = null
-    this.server.dispatch(this, command, this.parser.args)
+    this.start(command, this.parser.args)
     if (!this.parked) this.pump()
     if (this.isReading) this.socket.resume()
   }
@@ -603,7 +622,10 @@ export class Connection implements Client, Task, Holder, LimitedConnection, Subs
     this.usualReplyBytes += (replyBytes - this.usualReplyBytes) >> 3
     // The second case: the first was held back for this one, the last.
     if (slot === this.first || this.ready === this.pipelined) this.flushSoon()
-    if (this.deferred && waitsForAll(this.deferred, this.parser.args)) this.startDeferred()
+    if (slot.handsOver) this.handingOver--
+    const { deferred } = this
+    if (deferred && (this.handsOver(deferred) || waitsForAll(deferred, this.parser.args)))
+      this.startDeferred()
   }
 
   /** A message of a channel that it subscribes to. */

@@ -38,6 +38,8 @@ export abstract class Slot {
   done = false
   /** CLIENT REPLY: the reply is not written. */
   suppressed = false
+  /** Its command hands something over (commands/hand-over.ts). */
+  handsOver = false
   /** Its approximate memory: of its arguments, then of its reply. */
   bytes = 0
   /** It is not the reply to a command. */

@@ -12,7 +12,7 @@ import { helpOf } from '../../../commands/subcommands.ts'
 export { subcommandOf, wrongNumber } from '../../../commands/subcommands.ts'
 
 /** A command before table.ts adds the rest. */
-export type SessionCommand = Omit<Command, 'index' | 'takesOptions' | 'units'>
+export type SessionCommand = Omit<Command, 'index' | 'handsOver' | 'takesOptions' | 'units'>
 
 /** A command on the connection or the server, not on keys. */
 export function controlCommand(

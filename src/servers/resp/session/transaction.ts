@@ -249,6 +249,7 @@ function execSteps(
       const { command, args } = queued[place]!
       return steps[place] === null ? aside(client, queued[place]!) : command.alone!(client, args)
     },
+    handsOver: (place: number) => queued[place]!.command.handsOver,
     lookedUp: (place: number, found: Lookups) => countLookups(client, queued[place]!.command.name, found),
     hold: (bytes: number) => transaction.hold(bytes),
   }
