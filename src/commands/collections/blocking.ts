@@ -10,7 +10,7 @@
 import { KIND_LIST, KIND_SORTED_SET } from '../../core/codec.ts'
 import { word } from '../arguments.ts'
 import { secondsArgument } from '../blocking-timeout.ts'
-import { NULL_ARRAY, type Double, type Reply } from '../reply.ts'
+import { itemsOf, NULL_ARRAY, type Double, type Reply } from '../reply.ts'
 import {
   afterwards,
   distinct,
@@ -29,8 +29,13 @@ export interface Blocking {
   readonly plan: PlanMaker
 }
 
-type List = readonly [key: Buffer, elements: readonly Buffer[]]
-type Scored = readonly [key: Buffer, pairs: readonly (readonly [Buffer, Double])[]]
+/** A key, and what was taken from it. */
+type Taken = readonly [key: Buffer, elements: Reply]
+type Scored = readonly [member: Buffer, score: Double]
+
+function takenIn<One extends Reply>(elements: Reply): readonly One[] {
+  return itemsOf(elements, 3) as readonly One[]
+}
 
 const bytes = (text: string) => Buffer.from(text)
 
@@ -45,7 +50,7 @@ function poppingOne(end: 'LEFT' | 'RIGHT'): Blocking {
     ...keys,
     bytes(end),
   ]
-  const onlyOne = ([key, elements]: List): Reply => [key, elements[0]!]
+  const onlyOne = ([key, elements]: Taken): Reply => [key, takenIn<Buffer>(elements)[0]!]
   const step = (keys: readonly Buffer[]) => answering(lmpop(words(keys)), onlyOne)
   return {
     make: (args) => {
@@ -73,7 +78,7 @@ export const blmpop: Blocking = {
     const end = word(options[0]!) as 'LEFT' | 'RIGHT'
     return poppingPlan(keys, secondsArgument(args[1]!), KIND_LIST, {
       step: (key) => lmpop([bytes('lmpop'), bytes('1'), key, ...options]),
-      giveBack: ([key, elements]: List) => pushedBack(key, elements, end, nowMs, limits),
+      giveBack: ([key, elements]: Taken) => pushedBack(key, takenIn(elements), end, nowMs, limits),
     })
   },
 }
@@ -126,7 +131,7 @@ function poppingMember(end: 'MIN' | 'MAX'): Blocking {
     ...keys,
     bytes(end),
   ]
-  const flat = ([key, [pair]]: Scored): Reply => [key, ...pair!]
+  const flat = ([key, pairs]: Taken): Reply => [key, ...takenIn<Scored>(pairs)[0]!]
   const step = (keys: readonly Buffer[], nowMs: number, limits: StepLimits) =>
     answering(zmpop(words(keys), nowMs, limits), flat)
   return {
@@ -154,13 +159,13 @@ export const bzmpop: Blocking = {
     const { keys, options } = countedParts(args, zmpop(args.slice(1), nowMs, limits))
     return poppingPlan(keys, secondsArgument(args[1]!), KIND_SORTED_SET, {
       step: (key) => zmpop([bytes('zmpop'), bytes('1'), key, ...options], nowMs, limits),
-      giveBack: ([key, pairs]: Scored) => addedBack(key, pairs, nowMs, limits),
+      giveBack: ([key, pairs]: Taken) => addedBack(key, takenIn(pairs), nowMs, limits),
     })
   },
 }
 
 /** A member that was added meanwhile has its new score. */
-function addedBack(key: Buffer, pairs: Scored[1], nowMs: number, limits: StepLimits): Step {
+function addedBack(key: Buffer, pairs: readonly Scored[], nowMs: number, limits: StepLimits): Step {
   const words = pairs.flatMap(([member, score]) => [bytes(score.text), member])
   return zadd([bytes('zadd'), key, bytes('NX'), ...words], nowMs, limits)
 }

@@ -29,7 +29,6 @@ import {
   lookAtEntries,
   rangeOf,
   storedAs,
-  type Changed,
   type CollectionType,
 } from './steps.ts'
 
@@ -157,9 +156,12 @@ function popping(end: End): StepMaker {
     return changeEntries(args[1]!, LIST, nowMs, limits, (list) => {
       if (list.length === 0) return { reply: count === null ? null : NULL_ARRAY }
       if (count === 0) return { reply: [] }
-      if (count !== null && count > FEW_POPPED) return poppedPacked(list, count, end)
-      const { elements, rest } = popped(list, count ?? 1, end)
-      return { reply: count === null ? elements[0]! : elements, entries: rest }
+      if (count === null) {
+        const { elements, rest } = popped(list, 1, end)
+        return { reply: elements[0]!, entries: rest }
+      }
+      const { elements, rest } = poppedUpTo(list, count, end)
+      return { reply: elements, entries: rest }
     })
   }
 }
@@ -174,15 +176,16 @@ function popped(list: Collection, count: number, end: End): { elements: Buffer[]
 
 const FEW_POPPED = 64
 
-/** The same without an object for each. */
-function poppedPacked(list: Collection, count: number, end: End): Changed {
+/** The same, of many without an object for each. */
+function poppedUpTo(list: Collection, count: number, end: End): { elements: Reply; rest: NewEntries } {
+  if (count <= FEW_POPPED) return popped(list, count, end)
   const { length } = list
   const most = Math.min(count, length)
   const [from, to] = end === 'LEFT' ? [0, most] : [length - most, length]
   const places = Array.from({ length: most }, (_, i) => (end === 'LEFT' ? i : most - 1 - i))
-  const reply = new Packed('array', new EntryTexts(list.slice(from, to), 'keys', places))
+  const elements = new Packed('array', new EntryTexts(list.slice(from, to), 'keys', places))
   const rest = new NewEntries()
-  return { reply, entries: end === 'LEFT' ? rest.keep(list, most, length) : rest.keep(list, 0, from) }
+  return { elements, rest: end === 'LEFT' ? rest.keep(list, most, length) : rest.keep(list, 0, from) }
 }
 
 export function lmpop(args: readonly Buffer[]): Step {
@@ -192,7 +195,7 @@ export function lmpop(args: readonly Buffer[]): Step {
   const end = endArgument(where)
   const count = popCount(options)
   const { keys } = distinct(names)
-  return changeKeys(keys, (held) => popFirst(keys, held, LIST, (list) => popped(list, count, end)))
+  return changeKeys(keys, (held) => popFirst(keys, held, LIST, (list) => poppedUpTo(list, count, end)))
 }
 
 /** From the first of the keys that exists, as LMPOP and ZMPOP do. */

@@ -315,7 +315,7 @@ export const zmpop: StepMaker = (args): Step => {
   return changeKeys(keys, (held) =>
     popFirst(keys, held, SORTED_SET, (zset) => {
       const { taken, places, rest } = popped(zset, count, end)
-      return { elements: places.map((i) => pairAt(taken, i)), rest }
+      return { elements: new Lazy('array', new ScoredMembers(taken, places)), rest }
     }),
   )
 }

@@ -379,7 +379,7 @@ describe('commands that wait for an element', function () {
       ['RPUSH k a b c', 'BLPOP k 0', 'LRANGE k 0 -1'],
       ['RPUSH k a', 'BRPOP none k 0', 'LRANGE k 0 -1'],
       ['RPUSH k a b c', 'BLMPOP 0 1 k RIGHT COUNT 2', 'LRANGE k 0 -1'],
-      ['RPUSH k a b', 'BLMPOP 0 1 k LEFT COUNT 9', 'LRANGE k 0 -1'],
+      ['RPUSH k a b', 'BLMPOP 0 1 k LEFT COUNT 999', 'LRANGE k 0 -1'],
       ['ZADD k 1.5 a -0.1 b', 'BZPOPMIN k 0', 'ZRANGE k 0 -1 WITHSCORES'],
       ['ZADD k 1e300 a', 'BZPOPMAX k 0', 'ZRANGE k 0 -1 WITHSCORES'],
       ['ZADD k 1 a 2 b', 'BZMPOP 0 1 k MIN COUNT 2', 'ZRANGE k 0 -1 WITHSCORES'],

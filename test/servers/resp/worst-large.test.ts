@@ -56,6 +56,7 @@ const LINES: readonly (readonly string[])[] = [
   ['EVAL', "return redis.call('SUNIONSTORE', KEYS[2], KEYS[1])", '2', set, '{t}other'],
   ['SPOP', set, SOME],
   ['ZREMRANGEBYRANK', zset, '0', SOME],
+  ['ZMPOP', '1', zset, 'MIN', 'COUNT', SOME],
   ['RENAME', zset, '{t}zset2'],
 ]
 const MORE_LINES: readonly (readonly string[])[] = [
@@ -75,6 +76,7 @@ const MORE_LINES: readonly (readonly string[])[] = [
   ['LREM', list, '0', 'nosuch'],
   ['RENAME', list, '{t}list2'],
   ['LPOP', '{t}list2', SOME],
+  ['LMPOP', '1', '{t}list2', 'RIGHT', 'COUNT', SOME],
 ]
 
 describe('the largest collections', function () {
