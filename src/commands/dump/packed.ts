@@ -2,7 +2,7 @@
  * The forms in which Redis keeps small collections in one piece, and dumps them as they are: listpack (since 7.0), ziplist
  * (before), and intset.
  */
-import { inOneGo, type Sliced } from '../../core/work.ts'
+import type { Sliced } from '../../core/work.ts'
 import { BadData, Input } from './input.ts'
 
 const NO_BUDGET = { left: 0 }
@@ -23,11 +23,6 @@ function textOf(integer: bigint | number): Buffer {
 
 const UNKNOWN_COUNT = 0xffff
 
-/** Of one that is known to be short. */
-export function inListpack(bytes: Buffer, found: (text: Buffer) => void): void {
-  inOneGo(listpackTexts(bytes, found))
-}
-
 export const listpackTexts: SlicedTexts = function* (bytes, found) {
   const input = new Input(bytes, NO_BUDGET)
   if (input.take(4).readUInt32LE() !== bytes.length) throw new BadData()
@@ -46,21 +41,23 @@ export const listpackTexts: SlicedTexts = function* (bytes, found) {
 /** @returns with the number of its bytes */
 function listpackEntry(input: Input): { text: Buffer; length: number } {
   const first = input.byte()
-  const string = (headBytes: number, length: number) => ({
-    text: input.take(length),
-    length: headBytes + length,
-  })
-  const integer = (bytes: number) => ({ text: textOf(input.integer(bytes)), length: 1 + bytes })
   if (first < 0x80) return { text: textOf(first), length: 1 }
-  if (first < 0xc0) return string(1, first & 0x3f)
+  if (first < 0xc0) return stringEntry(input, 1, first & 0x3f)
   if (first < 0xe0) {
     const value = ((first & 0x1f) << 8) | input.byte()
     return { text: textOf(value < 0x1000 ? value : value - 0x2000), length: 2 }
   }
-  if (first < 0xf0) return string(2, ((first & 0x0f) << 8) | input.byte())
-  if (first === 0xf0) return string(5, input.take(4).readUInt32LE())
-  if (first <= 0xf4) return integer([2, 3, 4, 8][first - 0xf1]!)
-  throw new BadData()
+  if (first < 0xf0) return stringEntry(input, 2, ((first & 0x0f) << 8) | input.byte())
+  if (first === 0xf0) return stringEntry(input, 5, input.take(4).readUInt32LE())
+  if (first > 0xf4) throw new BadData()
+  const bytes = LISTPACK_INTEGERS[first - 0xf1]!
+  return { text: textOf(input.integer(bytes)), length: 1 + bytes }
+}
+
+const LISTPACK_INTEGERS = [2, 3, 4, 8]
+
+function stringEntry(input: Input, headBytes: number, length: number): { text: Buffer; length: number } {
+  return { text: input.take(length), length: headBytes + length }
 }
 
 /** Behind an entry of this length, so that it can be read backwards. */

@@ -30,9 +30,6 @@ import { readStream, STREAM_FORMS } from './streams.ts'
 import type { NewStream } from '../streams/stored.ts'
 import { intsetTexts, listpackTexts, ziplistTexts, type SlicedTexts } from './packed.ts'
 
-/** No stream that can be stored takes so many bytes in any of the forms. */
-const MAX_STREAM_BYTES_DUMPED = 2 * 1024 * 1024
-const STREAM_TOO_LARGE = `A stream has at most ${MAX_STREAM_BYTES_DUMPED} bytes in a payload (a fixed limit).`
 const TOO_LARGE = `A collection has at most ${MAX_COLLECTION_BYTES} bytes and ${MAX_COLLECTION_ENTRIES} elements (a fixed limit).`
 
 /** A string; a stream; or a collection. */
@@ -112,16 +109,10 @@ export function* readValue(
     form === STRING
       ? yield* input.longText()
       : STREAM_FORMS.has(form)
-        ? yield* streamIn(form, input, bytes.length, budget)
+        ? yield* readStream(form, input)
         : yield* collectionIn(form, input, random)
   if (!input.isAtEnd) throw new BadData()
   return restored
-}
-
-function streamIn(form: number, input: Input, length: number, budget: { left: number }): Sliced<NewStream> {
-  if (length > MAX_STREAM_BYTES_DUMPED) throw new TooMuchData(STREAM_TOO_LARGE)
-  budget.left = MAX_STREAM_BYTES_DUMPED
-  return readStream(form, input)
 }
 
 /** @throws BadData if it is none, is empty, or has an entry twice */

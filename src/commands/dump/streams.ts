@@ -6,17 +6,22 @@
  *   read         the forms of Redis 5 (15), 7.0 (19) and 7.2 (21)
  *   written      that of 7.0, without fields of the node
  */
-import { compareIdAt, ID_BYTES, LEAST_ID, readUint64, streamId, type StreamId } from '../streams/ids.ts'
+import { ByteChunks } from '../collections/chunks.ts'
+import { MAX_COLLECTION_BYTES, MAX_COLLECTION_ENTRIES } from '../collections/steps.ts'
+import type { Parts } from '../step.ts'
+import { ID_BYTES, LEAST_ID, readUint64, streamId, type StreamId } from '../streams/ids.ts'
 import { entryOf, type EntryRun } from '../streams/entry-run.ts'
-import { Group, withGroup, type Consumer } from '../streams/groups.ts'
-import { pendingBytes, Pending, PENDING_BYTES } from '../streams/pending.ts'
+import { Group, type Consumer } from '../streams/groups.ts'
+import { pendingBytes, Pending, PENDING_BYTES, type Delivery } from '../streams/pending.ts'
+import { openedStream } from '../streams/large/split.ts'
+import { MAX_GROUP_BYTES, MAX_PENDING_BYTES } from '../streams/steps.ts'
 import { readUpTo } from '../streams/progress.ts'
 import { FlatStream, NewStream } from '../streams/stored.ts'
 import type { Stream, StreamHead } from '../streams/stream.ts'
 import type { Sliced } from '../../core/work.ts'
 import { BadData, TooMuchData, type Input } from './input.ts'
 import { lengthBytes } from './lengths.ts'
-import { inListpack } from './packed.ts'
+import { listpackTexts } from './packed.ts'
 
 /** By the byte that the form has in an RDB file: with first id, deleted id and counters; with the time of activity. */
 export const STREAM_FORMS = new Map([
@@ -33,30 +38,43 @@ const DELETED = 1
 const SAME_FIELDS = 2
 /** Flags, milliseconds, counter and number of fields. */
 const ITEMS_BESIDE_TEXTS = 4
-/** Each of them takes memory of its own, whatever the payload is compressed to. */
-const MAX_ITEMS = 1_500_000
+/** Each of them takes memory of its own while its node is read, whatever the payload is compressed to. */
+const MAX_NODE_ITEMS = 500_000
+const PENDING_A_PIECE = 256
+const TOO_LARGE = `A stream has at most ${MAX_COLLECTION_BYTES} bytes and ${MAX_COLLECTION_ENTRIES} entries (a fixed limit).`
+const NODE_TOO_LARGE = `A node of a stream has at most ${MAX_NODE_ITEMS} fields and values (a fixed limit).`
+const TOO_MANY_PENDING = `The groups of a stream have at most ${MAX_PENDING_BYTES / PENDING_BYTES} pending entries (a fixed limit).`
+const GROUPS_TOO_LARGE = `The groups of a stream have at most ${MAX_GROUP_BYTES} bytes (a fixed limit).`
 const MAX_TIME = 2 ** 48 - 1
 const UNITS_A_NODE = 32
 
 // ---- writing
 
-/** @throws DamagedCollection */
-export function writeStream(bytes: Buffer): Buffer[] {
-  const stream = FlatStream.of(bytes)
-  stream.all.checkTexts(0, stream.length)
-  const nodes: Buffer[][] = []
-  for (let from = 0; from < stream.length; from += NODE_ENTRIES)
-    nodes.push(nodeOf(stream.all, from, Math.min(from + NODE_ENTRIES, stream.length)))
-  return [
-    Buffer.from([WRITTEN_FORM]),
-    lengthBytes(nodes.length),
-    ...nodes.flat(),
-    lengthBytes(stream.length),
-    ...[stream.lastId, stream.firstId, stream.maxDeletedId].flatMap(idLengths),
-    lengthBytes(stream.added),
-    lengthBytes(stream.groups.length),
-    ...stream.groups.flatMap(groupParts),
-  ]
+/**
+ * @param parts of a large one
+ * @throws NeedsParts, PartsChanged or DamagedCollection
+ */
+export function* writeStream(value: Buffer, parts: Parts | undefined): Sliced<Buffer[]> {
+  const { runs, groups, lastId, maxDeletedId, added } = yield* openedStream(value, parts)
+  const filled = runs.filter(({ length }) => length > 0)
+  const written = new ByteChunks()
+  const add = (pieces: readonly Buffer[]) => pieces.forEach((piece) => written.add(piece))
+  const nodes = filled.reduce((sum, { length }) => sum + Math.ceil(length / NODE_ENTRIES), 0)
+  add([Buffer.from([WRITTEN_FORM]), lengthBytes(nodes)])
+  let count = 0
+  for (const run of filled) {
+    run.checkTexts(0, run.length)
+    count += run.length
+    for (let from = 0; from < run.length; from += NODE_ENTRIES) {
+      add(nodeOf(run, from, Math.min(from + NODE_ENTRIES, run.length)))
+      yield UNITS_A_NODE
+    }
+  }
+  const firstId = filled[0]?.id(0) ?? LEAST_ID
+  add([lengthBytes(count), ...[lastId, firstId, maxDeletedId].flatMap(idLengths)])
+  add([lengthBytes(added), lengthBytes(groups.length)])
+  for (const group of groups) yield* groupParts(group, add)
+  return written.all()
 }
 
 function idLengths(id: StreamId): Buffer[] {
@@ -129,21 +147,28 @@ function lengthBehind(length: number): Buffer {
   )
 }
 
-function groupParts({ name, lastId, read, pending, consumers }: Group): Buffer[] {
-  const parts = [...textParts(name), ...idLengths(lastId), lengthBytes(BigInt.asUintN(64, read))]
-  parts.push(lengthBytes(pending.length))
-  const owned: Buffer[][] = consumers.map(() => [])
+function* groupParts(
+  { name, lastId, read, pending, consumers }: Group,
+  add: (pieces: readonly Buffer[]) => void,
+): Sliced<void> {
+  add([...textParts(name), ...idLengths(lastId), lengthBytes(BigInt.asUintN(64, read))])
+  add([lengthBytes(pending.length)])
+  const owned = consumers.map(() => ({ count: 0, ids: new ByteChunks() }))
   for (let i = 0; i < pending.length; i++) {
     const { consumer, deliveredMs, deliveries } = pending.at(i)
-    parts.push(pending.id(i), timeBytes(deliveredMs), lengthBytes(BigInt.asUintN(64, deliveries)))
-    owned[consumer]!.push(pending.id(i))
+    const id = pending.id(i)
+    add([id, timeBytes(deliveredMs), lengthBytes(BigInt.asUintN(64, deliveries))])
+    const own = owned[consumer]!
+    own.count++
+    own.ids.add(id)
+    if (i % PENDING_A_PIECE === PENDING_A_PIECE - 1) yield UNITS_A_NODE
   }
-  parts.push(lengthBytes(consumers.length))
-  consumers.forEach((consumer, i) => {
-    parts.push(...textParts(consumer.name), timeBytes(consumer.seenMs))
-    parts.push(lengthBytes(owned[i]!.length), ...owned[i]!)
-  })
-  return parts
+  add([lengthBytes(consumers.length)])
+  for (const [i, consumer] of consumers.entries()) {
+    const { count, ids } = owned[i]!
+    add([...textParts(consumer.name), timeBytes(consumer.seenMs), lengthBytes(count), ...ids.all()])
+    if (i % PENDING_A_PIECE === PENDING_A_PIECE - 1) yield UNITS_A_NODE
+  }
 }
 
 function timeBytes(ms: number): Buffer {
@@ -157,33 +182,65 @@ function timeBytes(ms: number): Buffer {
 /** @throws BadData, TooMuchData */
 export function* readStream(form: number, input: Input): Sliced<NewStream> {
   const { hasCounters, hasActivity } = STREAM_FORMS.get(form)!
-  const entries: Buffer[] = []
-  const budget = { left: MAX_ITEMS }
+  const entries = new ReadEntries()
   for (let left = input.length(); left > 0; left--) {
     const node = input.text()
     if (node.length !== ID_BYTES) throw new BadData()
-    entriesOfNode(node, input.text(), budget, entries)
+    yield* entriesOfNode(node, yield* input.longText(), entries)
     yield UNITS_A_NODE
   }
-  const length = input.length()
-  if (length !== entries.length) throw new BadData()
+  if (input.length() !== entries.count) throw new BadData()
   const lastId = idOf(input)
   if (hasCounters) idOf(input)
   const maxDeletedId = hasCounters ? idOf(input) : LEAST_ID
-  const added = hasCounters ? input.length64() : BigInt(length)
-  const top = entries.at(-1)
-  if (top && compareIdAt(top, 0, lastId) > 0) throw new BadData()
+  const added = hasCounters ? input.length64() : BigInt(entries.count)
+  if (entries.topId && entries.topId.compare(lastId) > 0) throw new BadData()
   const head: StreamHead = { lastId, maxDeletedId, added }
-  const bare = new NewStream({ ...head, entries: { count: length, runs: entries } })
+  const bare = new NewStream({ ...head, entries: { count: entries.count, runs: entries.chunks.all() } })
   const stream = FlatStream.of(bare.value())
-  let groups: Group[] = []
+  yield* stream.all.placed()
+  const groups = yield* readAllGroups(input, stream, hasCounters, hasActivity)
+  return stream.with({ groups })
+}
+
+/** What has been read of the entries. */
+class ReadEntries {
+  readonly chunks = new ByteChunks()
+  count = 0
+  /** The greatest one so far. */
+  topId: StreamId | null = null
+  private bytes = 0
+
+  /** @throws BadData, TooMuchData */
+  add(id: StreamId, texts: readonly Buffer[]): void {
+    if (this.topId && this.topId.compare(id) >= 0) throw new BadData()
+    const entry = entryOf(id, texts)
+    this.count++
+    this.bytes += entry.length
+    if (this.count > MAX_COLLECTION_ENTRIES || this.bytes > MAX_COLLECTION_BYTES) {
+      throw new TooMuchData(TOO_LARGE)
+    }
+    this.chunks.add(entry)
+    this.topId = id
+  }
+}
+
+function* readAllGroups(
+  input: Input,
+  stream: Stream,
+  hasCounters: boolean,
+  hasActivity: boolean,
+): Sliced<Group[]> {
+  const groups = new Map<string, Group>()
+  const budget = { pending: MAX_PENDING_BYTES / PENDING_BYTES, bytes: MAX_GROUP_BYTES }
   for (let left = input.length(); left > 0; left--) {
-    const group = readGroup(input, stream, hasCounters, hasActivity)
-    if (groups.some(({ name }) => name.equals(group.name))) throw new BadData()
-    groups = withGroup(groups, group)
+    const group = yield* readGroup(input, stream, { hasCounters, hasActivity }, budget)
+    const name = group.name.toString('latin1')
+    if (groups.has(name)) throw new BadData()
+    groups.set(name, group)
     yield UNITS_A_NODE
   }
-  return stream.with({ groups })
+  return [...groups.values()].sort((a, b) => a.name.compare(b.name))
 }
 
 function idOf(input: Input): StreamId {
@@ -191,17 +248,16 @@ function idOf(input: Input): StreamId {
 }
 
 /** Adds the entries of a node that are not deleted. */
-function entriesOfNode(node: StreamId, listpack: Buffer, budget: { left: number }, entries: Buffer[]): void {
+function* entriesOfNode(node: StreamId, listpack: Buffer, entries: ReadEntries): Sliced<void> {
   const items: Buffer[] = []
-  inListpack(listpack, (item) => {
-    if (budget.left-- === 0)
-      throw new TooMuchData('The payload has too many fields: no stream can hold them.')
-    items.push(item)
+  yield* listpackTexts(listpack, (item) => {
+    if (items.push(item) > MAX_NODE_ITEMS) throw new TooMuchData(NODE_TOO_LARGE)
   })
   let at = 0
   const item = () => items[at++] ?? bad()
   const number = () => {
-    const value = Number(item().toString('latin1'))
+    const text = item()
+    const value = shortInteger(text) ?? Number(text.toString('latin1'))
     return Number.isSafeInteger(value) ? value : bad()
   }
   const [live, deleted, ownFields] = [number(), number(), number()]
@@ -218,14 +274,13 @@ function entriesOfNode(node: StreamId, listpack: Buffer, budget: { left: number 
     const texts: Buffer[] = []
     for (let i = 0; i < count; i++) texts.push(hasSame ? fields[i]! : item(), item())
     if (number() !== at - 1 - from || texts.length === 0) throw new BadData()
+    yield ITEMS_BESIDE_TEXTS + texts.length
     if ((flags & DELETED) !== 0) {
       deletedSeen++
       continue
     }
     liveSeen++
-    const last = entries.at(-1)
-    if (last && compareIdAt(last, 0, id) >= 0) throw new BadData()
-    entries.push(entryOf(id, texts))
+    entries.add(id, texts)
   }
   if (liveSeen !== live || deletedSeen !== deleted) throw new BadData()
 }
@@ -234,9 +289,38 @@ function bad(): never {
   throw new BadData()
 }
 
+const MAX_SHORT_DIGITS = 15
+const [ZERO, NINE] = [0x30, 0x39]
+const UINT32 = 2 ** 32
+
+/** Adds to 64 bits. @returns false: the sum is too large for that */
+function addedAt(id: Buffer, at: number, by: number): boolean {
+  const sum = id.readUInt32BE(at) * UINT32 + id.readUInt32BE(at + 4) + by
+  if (!Number.isSafeInteger(sum)) return false
+  id.writeUInt32BE(Math.floor(sum / UINT32), at)
+  id.writeUInt32BE(sum % UINT32, at + 4)
+  return true
+}
+
 const INTEGER = /^-?\d{1,20}$/
 
+/** Null = it is longer, or negative, or none. */
+function shortInteger(text: Buffer): number | null {
+  if (text.length === 0 || text.length > MAX_SHORT_DIGITS) return null
+  let value = 0
+  for (const byte of text) {
+    if (byte < ZERO || byte > NINE) return null
+    value = value * 10 + byte - ZERO
+  }
+  return value
+}
+
 function movedId(node: StreamId, ms: Buffer, counter: Buffer): StreamId {
+  const [byMs, byCounter] = [shortInteger(ms), shortInteger(counter)]
+  if (byMs !== null && byCounter !== null) {
+    const id = Buffer.from(node)
+    if (addedAt(id, 0, byMs) && addedAt(id, ID_BYTES / 2, byCounter)) return id
+  }
   const half = (at: number, by: Buffer) => {
     const text = by.toString('latin1')
     if (!INTEGER.test(text)) throw new BadData()
@@ -245,42 +329,76 @@ function movedId(node: StreamId, ms: Buffer, counter: Buffer): StreamId {
   return streamId(half(0, ms), half(ID_BYTES / 2, counter))
 }
 
-function readGroup(input: Input, stream: Stream, hasCounters: boolean, hasActivity: boolean): Group {
+/** What all groups of a stream may have. */
+interface GroupBudget {
+  pending: number
+  bytes: number
+}
+
+type Given = Delivery & { consumer: number }
+
+function* readGroup(
+  input: Input,
+  stream: Stream,
+  { hasCounters, hasActivity }: { readonly hasCounters: boolean; readonly hasActivity: boolean },
+  budget: GroupBudget,
+): Sliced<Group> {
   const name = input.text()
   const lastId = idOf(input)
   const read = hasCounters ? BigInt.asIntN(64, input.length64()) : readUpTo(stream, lastId)
-  const given = new Map<string, { deliveredMs: number; deliveries: bigint; consumer: number }>()
   const ids: StreamId[] = []
+  const given = new Map<string, Given>()
   for (let left = input.length(); left > 0; left--) {
+    if (budget.pending-- === 0) throw new TooMuchData(TOO_MANY_PENDING)
     const id = input.take(ID_BYTES)
     if (ids.length > 0 && ids.at(-1)!.compare(id) >= 0) throw new BadData()
     ids.push(id)
     const deliveredMs = timeIn(input)
     const deliveries = BigInt.asIntN(64, input.length64())
     given.set(id.toString('latin1'), { deliveredMs, deliveries, consumer: -1 })
+    if (ids.length % PENDING_A_PIECE === 0) yield UNITS_A_NODE
   }
+  const consumers = yield* readConsumers(input, given, hasActivity, budget)
+  const bytes = Buffer.alloc(ids.length * PENDING_BYTES)
+  for (const [i, id] of ids.entries()) {
+    const pending = given.get(id.toString('latin1'))!
+    if (pending.consumer === -1) throw new BadData()
+    pendingBytes(id, pending).copy(bytes, i * PENDING_BYTES)
+    if (i % PENDING_A_PIECE === 0) yield UNITS_A_NODE
+  }
+  const group = new Group({ name, lastId, read, consumers, pending: new Pending(bytes) })
+  budget.bytes -= group.head.length
+  if (budget.bytes < 0) throw new TooMuchData(GROUPS_TOO_LARGE)
+  return group
+}
+
+function* readConsumers(
+  input: Input,
+  given: ReadonlyMap<string, Given>,
+  hasActivity: boolean,
+  budget: GroupBudget,
+): Sliced<Consumer[]> {
   const consumers: Consumer[] = []
   const names = new Set<string>()
+  let bytes = 0
   for (let left = input.length(); left > 0; left--) {
     const name = input.text()
+    bytes += name.length
+    if (bytes > budget.bytes) throw new TooMuchData(GROUPS_TOO_LARGE)
     const seenMs = timeIn(input)
     const activeMs = hasActivity ? timeIn(input) : 0
     for (let own = input.length(); own > 0; own--) {
       const pending = given.get(input.take(ID_BYTES).toString('latin1'))
       if (pending?.consumer !== -1) throw new BadData()
       pending.consumer = consumers.length
+      if (own % PENDING_A_PIECE === 0) yield UNITS_A_NODE
     }
     consumers.push({ name, seenMs, activeMs })
     names.add(name.toString('latin1'))
+    if (left % PENDING_A_PIECE === 0) yield UNITS_A_NODE
   }
   if (names.size !== consumers.length || consumers.length > 0xffff) throw new BadData()
-  const bytes = Buffer.alloc(ids.length * PENDING_BYTES)
-  ids.forEach((id, i) => {
-    const pending = given.get(id.toString('latin1'))!
-    if (pending.consumer === -1) throw new BadData()
-    pendingBytes(id, pending).copy(bytes, i * PENDING_BYTES)
-  })
-  return new Group({ name, lastId, read, consumers, pending: new Pending(bytes) })
+  return consumers
 }
 
 /** What can be no time becomes the nearest one; -1 = never. */

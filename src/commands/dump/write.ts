@@ -7,7 +7,6 @@ import { HASH, LIST, SET, SORTED_SET, type CollectionType } from '../collections
 import type { Held } from '../step.ts'
 import { ByteChunks } from '../collections/chunks.ts'
 import type { Sliced } from '../../core/work.ts'
-import { flatStream } from '../streams/large/split.ts'
 import { lengthBytes } from './lengths.ts'
 import { STREAM_VERSION, writeStream } from './streams.ts'
 
@@ -33,7 +32,7 @@ const FORMS = new Map<number, { readonly form: number; readonly type: Collection
 /** Without version and checksum, in parts. @throws DamagedCollection */
 export function* writeValue({ kind, value, parts: read }: Held): Sliced<Buffer[]> {
   if (kind === undefined) return [Buffer.from([STRING]), lengthBytes(value.length), value]
-  if (kind === KIND_STREAM) return writeStream(isLarge(value) ? flatStream(value, read) : value)
+  if (kind === KIND_STREAM) return yield* writeStream(value, read)
   const found = FORMS.get(kind)
   if (!found) throw new DamagedCollection()
   const entries = isLarge(value) ? wholeOf(kind, value, read) : Entries.of(value, found.type.shape)

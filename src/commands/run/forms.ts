@@ -6,11 +6,15 @@ import { wholeOf, type Split } from '../collections/large/split.ts'
 import { DAMAGED, ROOT_TOO_LONG, splitOrRefusal } from '../collections/steps.ts'
 import { DamagedCollection } from '../collections/texts.ts'
 import type { Parts, Stepped } from '../step.ts'
-import { flatStream, splitStream } from '../streams/large/split.ts'
+import { flatStreamInSlices, splitStream } from '../streams/large/split.ts'
 
 /** @throws NeedsParts, PartsChanged or DamagedCollection */
-export function inOnePiece(kind: number | undefined, value: Buffer, parts: Parts | undefined): Buffer {
-  return kind === KIND_STREAM ? flatStream(value, parts) : wholeOf(kind, value, parts).bytes
+export function* inOnePiece(
+  kind: number | undefined,
+  value: Buffer,
+  parts: Parts | undefined,
+): Sliced<Buffer> {
+  return kind === KIND_STREAM ? yield* flatStreamInSlices(value, parts) : wholeOf(kind, value, parts).bytes
 }
 
 /** What is stored of a result that is long; or why it is refused. */
@@ -21,7 +25,7 @@ export function* inParts(
 ): Sliced<Split | Stepped> {
   if (kind !== KIND_STREAM) return yield* splitOrRefusal(kind, flat, generation)
   try {
-    return splitStream(flat, generation)
+    return yield* splitStream(flat, generation)
   } catch (error) {
     if (error instanceof RootTooLong) return ROOT_TOO_LONG
     if (error instanceof DamagedCollection) return DAMAGED

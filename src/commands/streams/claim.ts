@@ -2,6 +2,7 @@
 import { integerArgument, shown, word } from '../arguments.ts'
 import type { Reply } from '../reply.ts'
 import { CommandError, Refusal, resultOrError, SYNTAX_ERROR, type Step, type StepLimits } from '../step.ts'
+import { MOST_IDS } from './add.ts'
 import { Claimant } from './deliver.ts'
 import { withGroup, type Group } from './groups.ts'
 import { idArgument, idIn, idText, LEAST_ID, startArgument, type StreamId } from './ids.ts'
@@ -117,6 +118,8 @@ function claimArguments(args: readonly Buffer[], nowMs: number): ClaimArguments 
   for (; at < args.length; at++) {
     const id = idIn(args[at]!)
     if (!id) break
+    if (ids.length === MOST_IDS)
+      throw new CommandError(`ERR a command takes at most ${MOST_IDS} ids (a fixed limit)`)
     ids.push(id)
   }
   let deliveredMs = nowMs
@@ -155,6 +158,8 @@ function claimArguments(args: readonly Buffer[], nowMs: number): ClaimArguments 
 const DEFAULT_COUNT = 100
 /** For each entry that is wanted, so many pending ones are looked at. */
 const ATTEMPTS = 10
+/** More are not claimed at once: the reply tells where the next call goes on. */
+const MOST_CLAIMED = 10_000
 /** As in Redis, whose limit is what it could allocate. */
 const MOST_COUNT = 576_460_752_303_423_487n
 const BAD_COUNT = 'ERR COUNT must be > 0'
@@ -211,9 +216,9 @@ function claimFrom(
 ): { next: string; deleted: string[] } {
   const { stream, nowMs } = claiming
   const deleted: string[] = []
-  let left = count
+  let left = Math.min(count, MOST_CLAIMED)
   let at = pending.firstFrom(start)
-  let attempts = count * ATTEMPTS
+  let attempts = left * ATTEMPTS
   while (attempts > 0 && left > 0 && at < pending.length) {
     // No more than are wanted: what is in parts is looked up together.
     const ids: StreamId[] = []

@@ -2,6 +2,7 @@
  * Entries of a stream in a row, by id, as they are stored: of each its id (16), and a string that holds its fields and
  * values, each a string. They are found by halving, and copied without looking into them.
  */
+import { inOneGo, type Sliced } from '../../core/work.ts'
 import {
   bodyOf,
   DamagedCollection,
@@ -14,6 +15,9 @@ import {
 import { compareIdAt, ID_BYTES, type StreamId } from './ids.ts'
 
 const FEW_ENTRIES = 100
+/** Entries that are passed between two yields. */
+const ENTRIES_A_PIECE = 1024
+const UNITS_A_PIECE = 32
 
 /** Where entries begin, found once for all views of them. */
 interface Places {
@@ -120,17 +124,24 @@ export class EntryRun {
     return bodyOf(this.bytes, at)
   }
 
-  private get starts(): Uint32Array {
-    return (this.places.starts ??= this.findStarts())
+  /** Finds where each begins, which takes long for very many. @throws DamagedCollection */
+  *placed(): Sliced<this> {
+    this.places.starts ??= yield* this.findStarts()
+    return this
   }
 
-  private findStarts(): Uint32Array {
+  private get starts(): Uint32Array {
+    return (this.places.starts ??= inOneGo(this.findStarts()))
+  }
+
+  private *findStarts(): Sliced<Uint32Array> {
     const { bytes, length, from, to } = this
     const starts = new Uint32Array(length + 1)
     let at = from
     for (let i = 0; i < length; i++) {
       starts[i] = at
       at = endOfString(bytes, at + ID_BYTES, to)
+      if (i % ENTRIES_A_PIECE === ENTRIES_A_PIECE - 1) yield UNITS_A_PIECE
     }
     if (at !== to) throw new DamagedCollection()
     starts[length] = at

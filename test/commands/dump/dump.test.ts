@@ -316,7 +316,7 @@ describe('DUMP and RESTORE', function () {
     let running: RunningRondo
     let client: RawResp
     before(async () => {
-      running = await startRondo()
+      running = await startRondo({ REQUEST_TIMEOUT_MS: '20000' })
       client = await RawResp.open(running.rondo.respServer.port)
     })
     after(async () => {
@@ -342,6 +342,30 @@ describe('DUMP and RESTORE', function () {
       expect(await client.ask('EXISTS', 'k')).to.equal(':0\r\n')
     })
 
+    it('takes a stream of 50,000 entries with its groups, and gives it back to Redis', async () => {
+      const redis = await startRedis()
+      const there = await RawResp.open(redis.port)
+      try {
+        await there.ask('EVAL', MANY_ENTRIES, '1', 's')
+        const given = bulkIn(await there.ask('DUMP', 's'))
+        expect(given.length).to.be.above(2 * 1024 * 1024)
+        expect(await client.ask('RESTORE', 'k', '0', given)).to.equal('+OK\r\n')
+        expect(await client.ask('XLEN', 'k')).to.equal(':49000\r\n')
+        const back = bulkIn(await client.ask('DUMP', 'k'))
+        expect(await there.ask('RESTORE', 'back', '0', back)).to.equal('+OK\r\n')
+        for (const line of ['XRANGE # - +', 'XPENDING # g - + 100000', 'XPENDING # h', 'XINFO GROUPS #']) {
+          const [was, is] = ['s', 'back'].map((key) => line.replace('#', key).split(' '))
+          const [one, other] = [await there.ask(...is!), await there.ask(...was!)].map(withoutIdle)
+          expect(one, line).to.equal(other)
+        }
+        const refused = await client.ask('RESTORE', 'k', '0', withoutLastByte(given), 'REPLACE')
+        expect(refused).to.equal('-ERR DUMP payload version or checksum are wrong\r\n')
+      } finally {
+        there.close()
+        await redis.stop()
+      }
+    })
+
     it('takes a large payload, in a transaction too', async () => {
       const large = sealed(Buffer.concat([Buffer.from([0, 0x80, 0, 1, 0, 0]), Buffer.alloc(65_536, 'x')]))
       expect(await client.ask('RESTORE', 'k', '0', large)).to.equal('+OK\r\n')
@@ -353,6 +377,29 @@ describe('DUMP and RESTORE', function () {
     })
   })
 })
+
+const MANY_ENTRIES = `
+  for i = 1, 50000 do
+    redis.call('XADD', KEYS[1], i .. '-1', 'number', i, 'text', redis.sha1hex(i))
+  end
+  for i = 1, 1000 do redis.call('XDEL', KEYS[1], (i * 7) .. '-1') end
+  redis.call('XGROUP', 'CREATE', KEYS[1], 'g', '0')
+  redis.call('XGROUP', 'CREATE', KEYS[1], 'h', '40000-0')
+  for i = 1, 3 do redis.call('XREADGROUP', 'GROUP', 'g', 'c' .. i, 'COUNT', '4000', 'STREAMS', KEYS[1], '>') end
+  redis.call('XREADGROUP', 'GROUP', 'h', 'd', 'COUNT', '500', 'STREAMS', KEYS[1], '>')`
+
+function bulkIn(reply: string): Buffer {
+  return Buffer.from(reply.slice(reply.indexOf('\n') + 1, -2), 'latin1')
+}
+
+/** Of XPENDING: for how long nobody has asked for an entry. */
+function withoutIdle(reply: string): string {
+  return reply.replace(/(\$\d+\r\nc\d\r\n):\d+/g, '$1:idle')
+}
+
+function withoutLastByte(payload: Buffer): Buffer {
+  return Buffer.concat([payload.subarray(0, -11), payload.subarray(-10)])
+}
 
 /** A text in an RDB file. */
 function packed(content: Buffer): Buffer {

@@ -101,7 +101,10 @@ export class StepExecutor {
     if (isLarge(value) && !changedParts && parts && before?.value !== value) {
       // Of another key (RENAME).
       const read = parts as PartsInMap
-      return this.#inParts({ ...held, value: read.while(() => inOnePiece(kind, value, read)) }, before)
+      return this.#inParts(
+        { ...held, value: read.while(() => inOneGo(inOnePiece(kind, value, read))) },
+        before,
+      )
     }
     if (!isLarge(value)) {
       if (value.length <= sizes.largeFrom) return held

@@ -10,6 +10,7 @@ import { Group } from '../../../src/commands/streams/groups.ts'
 import { Pending } from '../../../src/commands/streams/pending.ts'
 import { LEAST_ID, streamId } from '../../../src/commands/streams/ids.ts'
 import { NewStream } from '../../../src/commands/streams/stored.ts'
+import { inOneGo } from '../../../src/core/work.ts'
 import { COMMANDS } from '../../../src/servers/resp/table.ts'
 import {
   longestTurn as longestTurnAt,
@@ -630,7 +631,13 @@ function fullStream(): Buffer {
   const value = new NewStream({ ...made, entries: { count: ids.length, runs }, groups }).value()
   const read = command('XREADGROUP', 'GROUP', group, 'consumer', 'COUNT', '10000', 'STREAMS', stream, '>')
   return Buffer.concat([
-    command('RESTORE', stream, '0', payload(Buffer.concat(writeStream(value))), 'REPLACE'),
+    command(
+      'RESTORE',
+      stream,
+      '0',
+      payload(Buffer.concat(inOneGo(writeStream(value, undefined)))),
+      'REPLACE',
+    ),
     // Some are left for the commands.
     read,
   ])

@@ -2,6 +2,11 @@
 // many, lets others have their turn. The collections are made once, by RESTORE, which is one of these commands.
 import { expect } from 'chai'
 import { Crc64 } from '../../../src/commands/dump/crc64.ts'
+import { writeStream } from '../../../src/commands/dump/streams.ts'
+import { entryOf } from '../../../src/commands/streams/entry-run.ts'
+import { LEAST_ID, streamId } from '../../../src/commands/streams/ids.ts'
+import { NewStream } from '../../../src/commands/streams/stored.ts'
+import { inOneGo } from '../../../src/core/work.ts'
 import { longestTurn, MAX_TURN_MS, send } from '../../support/longest-turn.ts'
 import { command } from '../../support/raw-resp.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
@@ -37,6 +42,7 @@ function payload(form: number, each: (i: number) => Buffer[]): Buffer {
   return Buffer.concat([bytes, new Crc64().add(bytes).bytes()])
 }
 
+const FIELD = Buffer.from('a field or a value')
 const member = (i: number) => text(`member:${i.toString(36).padStart(5, '0')}`)
 const PAYLOADS: readonly [key: string, form: number, each: (i: number) => Buffer[]][] = [
   [list, LIST_FORM, (i) => [member(i)]],
@@ -110,6 +116,25 @@ describe('the largest collections', function () {
       expect(await longestTurn(port(), command(...line))).to.be.below(MAX_TURN_MS)
     })
   }
+
+  it('a stream in parts lets others have their turn, however long it is', async () => {
+    const count = Math.floor(ENTRIES / 3)
+    const entries = Array.from({ length: count }, (_, i) => entryOf(streamId(i + 1, 0), [FIELD, FIELD]))
+    const head = { lastId: streamId(count, 0), maxDeletedId: LEAST_ID, added: BigInt(count) }
+    const flat = new NewStream({ ...head, entries: { count, runs: entries } }).value()
+    const dumped = Buffer.concat([...inOneGo(writeStream(flat, undefined)), Buffer.from([10, 0])])
+    const whole = Buffer.concat([dumped, new Crc64().add(dumped).bytes()])
+    for (const line of [
+      ['RESTORE', '{t}stream', '0', whole, 'REPLACE'],
+      ['DUMP', '{t}stream'],
+      ['COPY', '{t}stream', '{t}stream2', 'REPLACE'],
+      ['XREVRANGE', '{t}stream', '+', '-'],
+      ['XTRIM', '{t}stream', 'MAXLEN', '10'],
+    ]) {
+      expect(await longestTurn(port(), command(...line)), String(line[0])).to.be.below(MAX_TURN_MS)
+    }
+    expect((await send(port(), command('XLEN', '{t}stream2'))).reply).to.match(new RegExp(`^:${count}\r`))
+  })
 
   it('many elements for a large one let others have their turn', async () => {
     const elements = Array.from({ length: 20_000 }, (_, i) => `new:${i}`)

@@ -5,9 +5,14 @@
  *   edits   ──▶ of parts: these are written anew, joined with a neighbour if they have become small, cut if long
  *           └─▶ of the latest: they stay in the root, until they are so many that the older half becomes a part
  */
+import { inOneGo, type Sliced } from '../../../core/work.ts'
 import { GREATEST_ID, LEAST_ID, nextId, type Edit, type StreamId } from '../ids.ts'
 import { isSmall, roomyBytes } from '../../collections/large/sizes.ts'
 import type { IdIndex, Items, ItemsOf } from './id-index.ts'
+
+/** Items that are passed between two yields. */
+const ITEMS_A_PIECE = 512
+const UNITS_A_PIECE = 32
 
 export interface KeptRows {
   readonly from: number
@@ -105,19 +110,27 @@ export function changedIndex<T extends Items>(
 }
 
 /** A whole index of these items. @param freed ids of the parts in whose place they come */
-export function newIndex<T extends Items>(
-  items: T,
-  itemsOf: ItemsOf<T>,
+export function newIndex(items: Items, sizes: IndexSizes, freed: readonly number[] = []): ChangedIndex {
+  return inOneGo(newIndexInSlices(items, sizes, freed))
+}
+
+/** The same of very many. */
+export function* newIndexInSlices(
+  items: Items,
   sizes: IndexSizes,
   freed: readonly number[] = [],
-): ChangedIndex {
-  const all = { count: items.length, bytes: items.run.length, runs: [items.run] }
-  const { latest, spilled } = divided(all, itemsOf, sizes)
-  const pieces = spilled ? cutPieces([{ ...spilled, ids: freed }], itemsOf, sizes) : { kept: [], freed }
+): Sliced<ChangedIndex> {
+  const { latest, spilled } = halved(items, sizes)
+  const kept: NewPart[] = []
+  const left = [...freed]
+  if (spilled) {
+    for (const part of yield* cutItems(items, spilled.count, sizes))
+      kept.push({ ...part, ids: left.splice(0, 1) })
+  }
   return {
-    ...{ pieces: pieces.kept, freed: pieces.freed, latest, trimmed: 0 },
+    ...{ pieces: kept, freed: left, latest, trimmed: 0 },
     latestFrom: spilled?.behind ?? LEAST_ID,
-    more: { count: all.count, bytes: all.bytes },
+    more: { count: items.length, bytes: items.run.length },
   }
 }
 
@@ -174,14 +187,20 @@ function merged(items: Items, gone: number, edits: readonly Edit[]): Bytes {
   return { count, bytes: runs.reduce((sum, run) => sum + run.length, 0), runs }
 }
 
+interface Divided {
+  readonly latest: Bytes
+  readonly spilled: (Bytes & { readonly behind: StreamId }) | null
+}
+
 /** What stays in the root of the latest: if they are too many, the newer half. */
-function divided<T extends Items>(
-  all: Bytes,
-  itemsOf: ItemsOf<T>,
-  sizes: IndexSizes,
-): { readonly latest: Bytes; readonly spilled: (Bytes & { readonly behind: StreamId }) | null } {
+function divided<T extends Items>(all: Bytes, itemsOf: ItemsOf<T>, sizes: IndexSizes): Divided {
   if (all.bytes <= sizes.latest) return { latest: all, spilled: null }
-  const items = itemsOf(Buffer.concat(all.runs), 0, all.count)
+  return halved(itemsOf(Buffer.concat(all.runs), 0, all.count), sizes)
+}
+
+function halved(items: Items, sizes: IndexSizes): Divided {
+  const all = { count: items.length, bytes: items.run.length, runs: [items.run] }
+  if (all.bytes <= sizes.latest) return { latest: all, spilled: null }
   let from = items.length
   let bytes = 0
   while (from > 0) {
@@ -278,7 +297,7 @@ function cutPieces<T extends Items>(
       const cut =
         piece.bytes <= sizes.part
           ? [piece]
-          : cutItems(itemsOf(Buffer.concat(piece.runs), 0, piece.count), sizes)
+          : inOneGo(cutItems(itemsOf(Buffer.concat(piece.runs), 0, piece.count), piece.count, sizes))
       const left = [...piece.ids]
       for (const one of cut) kept.push({ ...one, ids: left.splice(0, 1) })
       freed.push(...left)
@@ -287,9 +306,10 @@ function cutPieces<T extends Items>(
   return { kept, freed }
 }
 
-/** Into parts of about the same size. */
-function cutItems(items: Items, { part }: IndexSizes): Bytes[] {
-  const most = Math.ceil(items.run.length / Math.ceil(items.run.length / part))
+/** The first `count` of them, into parts of about the same size. */
+function* cutItems(items: Items, count: number, { part }: IndexSizes): Sliced<Bytes[]> {
+  const all = items.runOf(0, count).length
+  const most = Math.ceil(all / Math.ceil(all / part))
   const cut: Bytes[] = []
   let from = 0
   let bytes = 0
@@ -297,7 +317,8 @@ function cutItems(items: Items, { part }: IndexSizes): Bytes[] {
     const run = items.runOf(from, to)
     cut.push({ count: to - from, bytes: run.length, runs: [run] })
   }
-  for (let i = 0; i < items.length; i++) {
+  for (let i = 0; i < count; i++) {
+    if (i % ITEMS_A_PIECE === ITEMS_A_PIECE - 1) yield UNITS_A_PIECE
     const next = items.runOf(i, i + 1).length
     if (i > from && (bytes >= most || bytes + next > part)) {
       end(i)
@@ -306,6 +327,6 @@ function cutItems(items: Items, { part }: IndexSizes): Bytes[] {
     }
     bytes += next
   }
-  end(items.length)
+  end(count)
   return cut
 }

@@ -96,7 +96,7 @@ export class LargePending implements ReplaceablePending {
 
   withoutConsumer(gone: number): PendingEntries {
     const rest = this.all().withoutConsumer(gone)
-    return this.after(newIndex(rest, pendingIn, this.sizes, this.freed), 0)
+    return this.after(newIndex(rest, this.sizes, this.freed), 0)
   }
 
   private after(change: ChangedIndex, length: number): LargePending {

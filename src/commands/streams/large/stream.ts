@@ -19,7 +19,7 @@ import {
 import { changedIndex, newIndex, type ChangedIndex } from './changed-index.ts'
 import { IdIndex } from './id-index.ts'
 import { LargePending } from './pending.ts'
-import { entriesIn, pendingIn, StreamRoot, writeStreamRoot, type GroupToWrite } from './root.ts'
+import { entriesIn, StreamRoot, writeStreamRoot, type GroupToWrite } from './root.ts'
 import { entrySizes, pendingSizes } from './sizes.ts'
 import { flatStream } from './split.ts'
 
@@ -182,7 +182,7 @@ function toWrite(group: Group): GroupToWrite {
   if (pending instanceof LargePending) return { group, place: pending.place, change: pending.change }
   if (!(pending instanceof Pending)) throw new Error('pending entries of an unknown form')
   const sizes = pendingSizes(pending.length * PENDING_BYTES)
-  return { group, place: null, change: newIndex(pending, pendingIn, sizes) }
+  return { group, place: null, change: newIndex(pending, sizes) }
 }
 
 function idsOfGone(before: readonly Group[], after: readonly Group[]): number[] {

@@ -14,6 +14,7 @@ import { STREAM_STEPS } from '../../../../src/commands/streams/specs.ts'
 import { FlatStream, NewStream } from '../../../../src/commands/streams/stored.ts'
 import { KIND_STREAM } from '../../../../src/core/codec.ts'
 import { partsNamedIn } from '../../../../src/core/large-root.ts'
+import { inOneGo } from '../../../../src/core/work.ts'
 import { NeedsParts, PartsChanged, type Held, type Stepped } from '../../../../src/commands/step.ts'
 import { StepExecutor } from '../../../servers/resp/steps-executor.ts'
 import { expectWholeStream, PartsInMap, SMALL, withSizes } from '../../../support/large.ts'
@@ -63,7 +64,7 @@ describe('a stream in parts', function () {
   this.timeout(30_000)
 
   it('of 100,000 entries, of which 20,000 are pending, is read and written in few parts', () => {
-    const { root, parts } = splitStream(flatOf(100_000, 20_000), GENERATION)
+    const { root, parts } = inOneGo(splitStream(flatOf(100_000, 20_000), GENERATION))
     expect(parts.size).to.be.above(200)
     expect(root.length).to.be.below(24_000)
     const key = 's'
@@ -127,7 +128,7 @@ describe('a stream in parts', function () {
   it('is what a long one in one piece becomes by its first write, and is in one piece again when it is short', () => {
     const flat = flatOf(4000, 3000)
     expect(flat.length).to.be.above(sizes.largeFrom)
-    const { root, parts } = splitStream(flat, GENERATION)
+    const { root, parts } = inOneGo(splitStream(flat, GENERATION))
     expectWholeStream(root, parts)
     const read = new PartsInMap(root, parts)
     expect(read.while(() => flatStream(root, read))).to.deep.equal(flat)
@@ -138,14 +139,14 @@ describe('a stream in parts', function () {
     expect(FlatStream.of(stepped!.next![0]!.value).length).to.equal(4001)
     const short = run(root, parts, ['xtrim', 's', 'MAXLEN', '20']).next!
     expect(short.value[0], 'it has much that is pending').to.equal(2)
-    const bare = splitStream(flatOf(4000), GENERATION)
+    const bare = inOneGo(splitStream(flatOf(4000), GENERATION))
     const back = run(bare.root, bare.parts, ['xtrim', 's', 'MAXLEN', '20']).next!
     expect(FlatStream.of(back.value).length).to.equal(20)
   })
 
   it('that is damaged is refused or read, and never fails otherwise', () => {
     withSizes(SMALL, () => {
-      const { root, parts } = splitStream(flatOf(12, 6), GENERATION)
+      const { root, parts } = inOneGo(splitStream(flatOf(12, 6), GENERATION))
       for (let at = 0; at < root.length; at++) {
         for (const changed of [root.subarray(0, at), flipped(root, at)]) {
           try {
@@ -166,7 +167,7 @@ describe('a stream in parts', function () {
 
   it('of which a part is lost is not read at all', () => {
     withSizes(SMALL, () => {
-      const { root, parts } = splitStream(flatOf(40, 30), GENERATION)
+      const { root, parts } = inOneGo(splitStream(flatOf(40, 30), GENERATION))
       const [first] = parts.keys()
       const rest = new Map([...parts].filter(([id]) => id !== first))
       expect(() => run(root, rest, ['xrange', 's', '-', '+'])).to.throw(PartsChanged)
