@@ -342,7 +342,7 @@ describe('DUMP and RESTORE', function () {
       expect(await client.ask('EXISTS', 'k')).to.equal(':0\r\n')
     })
 
-    it('takes a stream of 50,000 entries with its groups, and gives it back to Redis', async () => {
+    it('takes a stream of 36,000 entries with its groups, and gives it back to Redis', async () => {
       const redis = await startRedis()
       const there = await RawResp.open(redis.port)
       try {
@@ -350,14 +350,13 @@ describe('DUMP and RESTORE', function () {
         const given = bulkIn(await there.ask('DUMP', 's'))
         expect(given.length).to.be.above(2 * 1024 * 1024)
         expect(await client.ask('RESTORE', 'k', '0', given)).to.equal('+OK\r\n')
-        expect(await client.ask('XLEN', 'k')).to.equal(':49000\r\n')
+        expect(await client.ask('XLEN', 'k')).to.equal(':35000\r\n')
         const back = bulkIn(await client.ask('DUMP', 'k'))
         expect(await there.ask('RESTORE', 'back', '0', back)).to.equal('+OK\r\n')
-        for (const line of ['XRANGE # - +', 'XPENDING # g - + 100000', 'XPENDING # h', 'XINFO GROUPS #']) {
-          const [was, is] = ['s', 'back'].map((key) => line.replace('#', key).split(' '))
-          const [one, other] = [await there.ask(...is!), await there.ask(...was!)].map(withoutIdle)
-          expect(one, line).to.equal(other)
-        }
+        expect(await there.ask('EVAL', DIGEST, '1', 'back')).to.equal(
+          await there.ask('EVAL', DIGEST, '1', 's'),
+        )
+        expect(await there.ask('XINFO', 'GROUPS', 'back')).to.equal(await there.ask('XINFO', 'GROUPS', 's'))
         const refused = await client.ask('RESTORE', 'k', '0', withoutLastByte(given), 'REPLACE')
         expect(refused).to.equal('-ERR DUMP payload version or checksum are wrong\r\n')
       } finally {
@@ -379,12 +378,12 @@ describe('DUMP and RESTORE', function () {
 })
 
 const MANY_ENTRIES = `
-  for i = 1, 50000 do
+  for i = 1, 36000 do
     redis.call('XADD', KEYS[1], i .. '-1', 'number', i, 'text', redis.sha1hex(i))
   end
   for i = 1, 1000 do redis.call('XDEL', KEYS[1], (i * 7) .. '-1') end
   redis.call('XGROUP', 'CREATE', KEYS[1], 'g', '0')
-  redis.call('XGROUP', 'CREATE', KEYS[1], 'h', '40000-0')
+  redis.call('XGROUP', 'CREATE', KEYS[1], 'h', '30000-0')
   for i = 1, 3 do redis.call('XREADGROUP', 'GROUP', 'g', 'c' .. i, 'COUNT', '4000', 'STREAMS', KEYS[1], '>') end
   redis.call('XREADGROUP', 'GROUP', 'h', 'd', 'COUNT', '500', 'STREAMS', KEYS[1], '>')`
 
@@ -392,10 +391,18 @@ function bulkIn(reply: string): Buffer {
   return Buffer.from(reply.slice(reply.indexOf('\n') + 1, -2), 'latin1')
 }
 
-/** Of XPENDING: for how long nobody has asked for an entry. */
-function withoutIdle(reply: string): string {
-  return reply.replace(/(\$\d+\r\nc\d\r\n):\d+/g, '$1:idle')
-}
+/** Of all entries, and of what is pending without its times. */
+const DIGEST = `
+  local all = {}
+  for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do
+    all[#all + 1] = entry[1] .. table.concat(entry[2], ',')
+  end
+  for _, group in ipairs({'g', 'h'}) do
+    for _, one in ipairs(redis.call('XPENDING', KEYS[1], group, '-', '+', 100000)) do
+      all[#all + 1] = one[1] .. one[2] .. one[4]
+    end
+  end
+  return #all .. ' ' .. redis.sha1hex(table.concat(all, ';'))`
 
 function withoutLastByte(payload: Buffer): Buffer {
   return Buffer.concat([payload.subarray(0, -11), payload.subarray(-10)])
