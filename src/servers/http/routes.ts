@@ -123,7 +123,12 @@ const COMPAT_ROUTES: readonly Route[] = [
       POST: { scope: 'admin', compat: 'lru', serve: (exchange, { options }) => lruSave(exchange, options) },
     },
   },
-  { path: '/load', calls: { POST: { scope: 'admin', compat: 'lru', serve: lruLoad } } },
+  {
+    path: '/load',
+    calls: {
+      POST: { scope: 'admin', compat: 'lru', serve: (exchange, { options }) => lruLoad(exchange, options) },
+    },
+  },
   {
     path: '/_cache',
     calls: {
