@@ -218,9 +218,10 @@ export class Rondo {
       ...(grpc ? [grpc.lookups] : []),
     ])
     return [
-      { server: new HttpSocketServer(httpServer), port },
       ...(respPort === null ? [] : [{ server: new RespSocketServer(respServer), port: respPort }]),
       ...(grpc ? [{ server: grpc, port: grpcPort! }] : []),
+      // The last one: /readyz is answered only when all listen.
+      { server: new HttpSocketServer(httpServer), port },
     ]
   }
 
