@@ -471,6 +471,40 @@ describe('configuration', () => {
       }
     })
 
+    it('loads from a private address only if LOADER_ALLOW names it', () => {
+      const named: [url: string, host: string, allow: string, other: string][] = [
+        ['http://10.1.2.3/{key}?token=secret', '10.1.2.3', '10.0.0.0/8', '10.1.2.4'],
+        ['http://[::1]:3000/{key}', '[::1]', '::1', '127.0.0.1'],
+        ['http://[::ffff:10.1.2.3]/{key}', '[::ffff:a01:203]', '::ffff:10.1.2.3', '10.1.2.4'],
+        ['http://0x7f.1/{key}', '127.0.0.1', '127.0.0.1', 'localhost'],
+        ['http://LocalHost:3000/{key}', 'localhost', 'localhost', '10.0.0.0/8'],
+        ['http://localhost/{key}', 'localhost', '127.0.0.0/8', '*.example'],
+        ['http://dev.localhost/{key}', 'dev.localhost', '*.localhost', 'localhost'],
+        ['http://169.254.169.254/{key}', '169.254.169.254', '169.254.169.254', 'metadata'],
+      ]
+      for (const [LOADER_URL, host, allow, other] of named) {
+        for (const LOADER_ALLOW of [undefined, other]) {
+          const problems = problemsOf({ LOADER_URL, ...(LOADER_ALLOW && { LOADER_ALLOW }) })
+          expect(problems, LOADER_URL).to.have.length(1)
+          expect(problems[0])
+            .to.satisfy((text: string) => text.startsWith(`LOADER_URL leads to ${host}, `))
+            .and.include('Set LOADER_ALLOW=')
+            .and.not.include('secret')
+        }
+        good({ LOADER_URL, LOADER_ALLOW: allow })
+      }
+      // What needs DNS is known when it is asked; and what is wrong by itself is told alone.
+      for (const public_ of [
+        'http://origin.internal/{key}',
+        'http://93.184.216.34/{key}',
+        'http://[2606:4700::1]/{key}',
+      ])
+        good({ LOADER_URL: public_ })
+      expect(problemsOf({ LOADER_URL: 'http://10.1.2.3/{key}', LOADER_ALLOW: '10.0.0.0/33' })).to.have.length(
+        1,
+      )
+    })
+
     it('takes snapshots every so often only where there is a folder for them', () => {
       const { snapshots } = good({
         SNAPSHOT_DIR: '/snapshots',

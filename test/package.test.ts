@@ -1,6 +1,7 @@
 // The package as another program installs it, and what README.md says of it.
 import { spawnSync } from 'node:child_process'
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -10,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join, normalize } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { expect } from 'chai'
 import { freePort } from '../scripts/redis-server.ts'
@@ -43,11 +44,13 @@ const TSCONFIG = {
 describe('the package', function () {
   this.timeout(60_000)
   let dir: string
+  let packedBytes: number
 
   before(() => {
     dir = mkdtempSync(join(tmpdir(), 'rondo-package-'))
     const packed = run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', dir], root)
-    const [{ filename }] = JSON.parse(packed) as [{ filename: string }]
+    const [{ filename, size }] = JSON.parse(packed) as [{ filename: string; size: number }]
+    packedBytes = size
     const modules = join(dir, 'node_modules')
     for (const scope of ['@types', '@grpc']) mkdirSync(join(modules, scope), { recursive: true })
     run('tar', ['-xzf', join(dir, filename), '-C', modules], dir)
@@ -125,6 +128,28 @@ describe('the package', function () {
     expect(readdirSync(join(dir, 'node_modules/rondo/dist')))
       .to.include('main.js')
       .and.not.include('.tsbuildinfo')
+  })
+
+  it('has all that its pages link to, and stays small', () => {
+    const installed = join(dir, 'node_modules/rondo')
+    const pages = readdirSync(installed, { recursive: true, encoding: 'utf8' })
+      .filter((file) => file.endsWith('.md'))
+      .map((file) => ({ file, text: readFileSync(join(installed, file), 'utf8') }))
+    const anchors = new Map(pages.map(({ file, text }) => [file, anchorsIn(text)]))
+    const broken: string[] = []
+    for (const { file, text } of pages) {
+      for (const [, link] of withoutCode(text).matchAll(/\]\(([^)\s]+)\)/g)) {
+        if (/^[a-z]+:/.test(link!)) continue
+        const [path, anchor] = link!.split('#') as [string, string?]
+        const target = path === '' ? file : normalize(join(dirname(file), path))
+        const isThere = existsSync(join(installed, target))
+        if (!isThere || (anchor !== undefined && !anchors.get(target)?.has(anchor)))
+          broken.push(`${file}: ${link}`)
+      }
+    }
+    expect(broken).to.deep.equal([])
+    expect(pages.map(({ file }) => file)).to.include.members(['README.md', 'docs/LOADING.md', 'SECURITY.md'])
+    expect(packedBytes).to.be.lessThan(2_500_000)
   })
 
   it('says in its description that it speaks the Redis protocol', () => {
@@ -208,6 +233,18 @@ describe('README.md', () => {
     expect(readme).to.include('npm pack').and.include('npm install git+')
   })
 })
+
+/** Links in code are none. */
+function withoutCode(text: string): string {
+  return text.replaceAll(/^```[^]*?^```$/gm, '').replaceAll(/`[^`\n]*`/g, '')
+}
+
+/** What `#…` may follow the name of the page, as GitHub and npm make it of the headings. */
+function anchorsIn(text: string): ReadonlySet<string> {
+  const headings = [...text.replaceAll(/^```[^]*?^```$/gm, '').matchAll(/^#+ (.*)$/gm)]
+  const plain = headings.map(([, heading]) => heading!.toLowerCase().replaceAll(/[^\p{L}\p{N}\s_-]/gu, ''))
+  return new Set(plain.map((heading) => heading.replaceAll(/\s/g, '-')))
+}
 
 function run(command: string, args: readonly string[], cwd: string): string {
   const ended = spawnSync(command, args, { cwd, encoding: 'utf8' })

@@ -1,6 +1,6 @@
 /** Puts loading together: a function of the embedding program, or LOADER_URL. */
 import type { LoaderConfig } from '../config/config.ts'
-import { OriginAddresses } from '../loader/addresses.ts'
+import { OriginAddresses } from '../config/origin-addresses.ts'
 import type { LoadFunction } from '../loader/api.ts'
 import { GuardedFetch } from '../loader/guarded-fetch.ts'
 import { Loader, type LoaderOptions } from '../loader/loader.ts'

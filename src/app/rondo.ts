@@ -113,6 +113,8 @@ export class Rondo {
   private readonly flushed: Flushed
   private readonly discovery: Discovery | null
   private readonly fills: Fills
+  /** Keys that are not there may be loaded, or served stale. */
+  private readonly loads: boolean
   private readonly scripts: ClusterScripts
   private readonly deleteJobs: DeleteJobs
   /** Null: nothing is loaded. */
@@ -166,6 +168,8 @@ export class Rondo {
       ...config,
       ...{ clock, timers, random: Math.random, near: members.near, emit },
     })
+    const { url, staleMs } = this.config.loader
+    this.loads = options.loader !== undefined || url !== null || staleMs > 0
     this.fills = this.createFills()
     this.loading = this.createLoading(options, emit)
     this.scripts = this.createScripts(emit)
@@ -214,9 +218,10 @@ export class Rondo {
       ...(grpc ? [grpc.lookups] : []),
     ])
     return [
-      { server: new HttpSocketServer(httpServer), port },
       ...(respPort === null ? [] : [{ server: new RespSocketServer(respServer), port: respPort }]),
       ...(grpc ? [{ server: grpc, port: grpcPort! }] : []),
+      // The last one: /readyz is answered only when all listen.
+      { server: new HttpSocketServer(httpServer), port },
     ]
   }
 
@@ -229,7 +234,7 @@ export class Rondo {
       proxies,
       store: this.coordinator,
       loader: this.loading?.loader ?? null,
-      loads: this.loading !== null || this.fills.staleMs > 0,
+      loads: this.loads,
       monotonicMs: () => clock.monotonicMs(),
       ledger: this.ledger,
       connectionLimit: this.connectionLimit,
@@ -287,7 +292,8 @@ export class Rondo {
 
   private createFills(): Fills {
     const { staleMs } = this.config.loader
-    return new Fills({ store: this.coordinator, timers, random: Math.random, staleMs })
+    const own = { store: this.coordinator, timers, random: Math.random }
+    return new Fills({ ...own, staleMs, marks: !this.loads })
   }
 
   private createScripts(emit: Emit): ClusterScripts {

@@ -148,6 +148,8 @@ export interface StepOf<Need, Shown> {
   readonly answersValues?: boolean
   /** Of a whole value that is not there it asks the origin, outside of MULTI (GET, MGET). */
   readonly loads?: boolean
+  /** What it deletes is left as it was if that held nothing, unless a client loads it (run/absent.ts). */
+  readonly leavesAbsent?: boolean
   /** It only reads, and its reply says when a key expires; other reads do not know that of values that Rondo did not write. */
   readonly answersEnd?: boolean
   /**
@@ -187,14 +189,6 @@ export interface StepLimits {
   readonly loads?: boolean
   /** A script calls it. */
   readonly inScript?: boolean
-}
-
-/**
- * Deletes keys that do not exist. Where they are loaded that is a delete all the same: what is on its way at this moment, or
- * is served stale, is what the client knows to be outdated.
- */
-export function absentDeleted({ loads }: StepLimits, reply: Reply, count = 1): Stepped {
-  return loads ? { reply, next: Array<null>(count).fill(null) } : { reply }
 }
 
 /** Expiry time of a value that is set now without a TTL, 0 = never. */

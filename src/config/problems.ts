@@ -1,7 +1,9 @@
 /**
  * The rules between settings. A value that failed its own check is missing here; each rule skips missing values.
  */
+import { NOTHING_ALLOWED } from './loader-url.ts'
 import { isLoopback } from './node-addresses.ts'
+import { OriginAddresses, plainHost } from './origin-addresses.ts'
 import type { Name, Values } from './variables.ts'
 
 const TOKEN_NAMES = ['DATA_TOKEN', 'ADMIN_TOKEN'] as const
@@ -53,12 +55,24 @@ export function crossProblems(v: Partial<Values>, given: ReadonlySet<Name>): str
 
   problems.push(
     ...dataDirProblems(v, given),
+    ...loaderProblems(v, given),
     ...snapshotProblems(v, given),
     ...tlsProblems(given),
     ...sentinelProblems(v, given),
     ...discoveryProblems(v, given),
   )
   return problems
+}
+
+/** What is known without asking DNS: GETs would find it out one by one. */
+function loaderProblems({ LOADER_URL, LOADER_ALLOW }: Partial<Values>, given: ReadonlySet<Name>): string[] {
+  if (LOADER_URL === undefined || (given.has('LOADER_ALLOW') && LOADER_ALLOW === undefined)) return []
+  const { hostname } = new URL(LOADER_URL)
+  if (new OriginAddresses(LOADER_ALLOW ?? NOTHING_ALLOWED).mayAllow(hostname)) return []
+  return [
+    `LOADER_URL leads to ${hostname}, which is not a public address, and LOADER_ALLOW does not name it: nothing could be ` +
+      `loaded. Set LOADER_ALLOW=${plainHost(hostname)} (or its network) if that is your origin.`,
+  ]
 }
 
 function snapshotProblems(v: Partial<Values>, given: ReadonlySet<Name>): string[] {

@@ -4,7 +4,8 @@
  *   0    3 magic FF 52 44
  *   3    1 format 01
  *   4    1 flags: low four bits kind (of which bit 3: tags follow the value, tags.ts), bit 4: a promise follows the head,
- *          bit 5: a lasting copy (lifetime.ts), bit 6: a fill, which may be served for a while after its expiry (loader/)
+ *          bit 5: a lasting copy (lifetime.ts), bit 6: a fill, which may be served for a while after its expiry, and of a
+ *          tombstone: a client may be loading the key (loader/)
  *   5   12 version: milliseconds 6, counter 2, coordinator 4
  *   17   8 milliseconds and counter of the version that this record replaced on this node
  *   25   6 logical expiry in milliseconds of cluster time, 0 = none
@@ -130,6 +131,11 @@ export abstract class RecordHead {
   /** A fill that may be served for a while after its expiry. */
   get isFilled(): boolean {
     return this.versioned && (this.bytes[FLAGS_AT]! & FILLED_FLAG) !== 0
+  }
+
+  /** It holds nothing, and a client may be loading what it is to hold (loader/). */
+  get isAwaited(): boolean {
+    return this.isFilled && this.kind === KIND_TOMBSTONE
   }
 
   /** A string without expiry, with no flag set since it was stored: its key has the far end. */
@@ -316,7 +322,7 @@ export interface Content {
   readonly tags?: Buffer | undefined
 }
 
-/** @param flags FILLED_FLAG for a fill */
+/** @param flags FILLED_FLAG for a fill, or a tombstone that waits for one */
 export function newRecordOf({ kind, value, expiresAtMs, tags }: Content, clock: Stamp, flags = 0): NewRecord {
   if (!tags) return newRecord(kind | flags, clock, expiresAtMs, value)
   return newRecord(kind | TAGGED | flags, clock, expiresAtMs, Buffer.concat([value, tags]))

@@ -11,12 +11,17 @@
  * A fill is stored only if the key holds nothing later than what the miss saw: every write, delete, expiry and flush since
  * then wins. A value of a fill may be served for `staleMs` after its expiry, which other clients see as it is: the nodes keep
  * records longer than clients can see them (core/lifetime.ts), and these a little longer.
+ *
+ * Where deletes of keys that hold nothing write nothing (commands/run/absent.ts), a client's lease marks the key: by a
+ * tombstone that says so, and is seen by DEL, which then replaces it. Its fill has to find that mark. A miss that sees a mark
+ * has seen nothing newer than one that saw none: both are of the same lease.
  */
-import type { Change, KeyStore, Requester } from '../coordinator/api.ts'
+import type { Change, KeyStore, Modified, Requester } from '../coordinator/api.ts'
 import { readRecord, updateKey } from '../coordinator/promises.ts'
-import { compareVersions, VERSION_ZERO, type Timers, type Version } from '../core/clock.ts'
+import { compareVersions, versionMs, VERSION_ZERO, type Timers, type Version } from '../core/clock.ts'
 import { KIND_TOMBSTONE, KIND_VALUE, type StoredRecord } from '../core/codec.ts'
 import type { ConsistencyLevel } from '../core/consistency.ts'
+import { EXPIRY_MARGIN_MS } from '../core/lifetime.ts'
 import { Leases, type Taken } from './leases.ts'
 
 export { NONCE_BYTES } from './leases.ts'
@@ -27,6 +32,8 @@ export interface FillsOptions {
   readonly random: () => number
   /** For how long a fill is served after its expiry; 0 = not. */
   readonly staleMs: number
+  /** Clients' leases mark their keys: elsewhere every delete counts (commands/run/absent.ts). */
+  readonly marks: boolean
 }
 
 /** The right to fill a key. */
@@ -73,6 +80,9 @@ interface Group {
 /** Between two looks at a key that another coordinator's client fills: from the first, doubling, up to the second. */
 const FIRST_PAUSE_MS = 10
 const LONGEST_PAUSE_MS = 160
+/** A mark serves the leases that follow within this time, so that a client that loads for longer than its lease can still fill. */
+const MARK_SERVES_MS = EXPIRY_MARGIN_MS
+const EMPTY = Buffer.alloc(0)
 const LEVELS: readonly ConsistencyLevel[] = ['one', 'quorum', 'all']
 
 export class Fills {
@@ -118,7 +128,7 @@ export class Fills {
     return new Promise((resolve, reject) => {
       const { timers } = this.options
       const name = nameOf(key, level)
-      const seen = versionIn(missed)
+      const seen = changeIn(missed)
       const present = this.groups.get(name)
       if (onlyLease && present && compareVersions(seen, present.seen) <= 0) {
         resolve({ kind: 'late' })
@@ -166,13 +176,14 @@ export class Fills {
     change: Change,
     level: ConsistencyLevel,
   ): Promise<StoredRecord | null> {
-    const { store } = this.options
+    const { store, marks } = this.options
     let isStored = false
     const { after } = await updateKey(
       store,
       key,
       (current) => {
-        const isNewer = store.isLive(current) || compareVersions(versionIn(current), seen) > 0
+        const order = compareVersions(versionIn(current), seen)
+        const isNewer = store.isLive(current) || (marks ? order !== 0 : order > 0)
         isStored = !isNewer && store.epoch === epoch
         return isStored ? { kind: 'write', record: change } : { kind: 'keep' }
       },
@@ -181,6 +192,29 @@ export class Fills {
     )
     this.look(key)
     return isStored ? after : null
+  }
+
+  /**
+   * Makes a client's lease one that deletes can end.
+   *
+   * @param leaseMs how long it lasts; the mark stays for a minute more, as every tombstone does
+   * @returns null if the key has got a value meanwhile
+   * @throws RondoError
+   */
+  async mark(key: Buffer, lease: Lease, leaseMs: number, level: ConsistencyLevel): Promise<Lease | null> {
+    const { store, marks } = this.options
+    if (!marks) return lease
+    const modify = (current: StoredRecord | null): Modified => {
+      const serves = current?.isAwaited && versionMs(current.version) + MARK_SERVES_MS > store.nowMs()
+      if (serves || store.isLive(current)) return { kind: 'keep' }
+      // Whatever came between the look and this mark was there before its holder loads.
+      return {
+        kind: 'write',
+        record: { kind: KIND_TOMBSTONE, value: EMPTY, expiresAtMs: 0, staleMs: leaseMs },
+      }
+    }
+    const { after } = await updateKey(store, key, modify, { requester: this.requester, level })
+    return store.isLive(after) ? null : { ...lease, seen: Buffer.from(versionIn(after)) }
   }
 
   /** The holder will not fill it: the next who waits gets the lease. */
@@ -234,11 +268,11 @@ export class Fills {
     // The second look: it may have been filled between the miss and the lease.
     const record = await this.read(key, level)
     const isFound = store.isLive(record) || this.isKnownAbsent(record)
-    if (compareVersions(versionIn(record), group.seen) > 0) group.seen = versionIn(record)
+    group.seen = laterOf(changeIn(record), group.seen)
     if (taken.nonce && (isFound || waiters.length === 0)) await this.leases.giveUp(key, taken.nonce)
     if (isFound) for (const waiter of [...waiters]) waiter.end({ kind: 'found', record: record! })
     else if (taken.nonce) {
-      const lease = { nonce: taken.nonce, seen: group.seen, epoch }
+      const lease = { nonce: taken.nonce, seen: laterOf(versionIn(record), group.seen), epoch }
       waiters[0]?.end({ kind: 'lease', lease, stale: this.staleOf(record) })
     }
   }
@@ -257,6 +291,15 @@ export class Fills {
 
 export function versionIn(record: StoredRecord | null): Version {
   return record?.version ?? VERSION_ZERO
+}
+
+/** The version of what somebody has written or deleted, which a mark is not. */
+function changeIn(record: StoredRecord | null): Version {
+  return record?.isAwaited ? VERSION_ZERO : versionIn(record)
+}
+
+function laterOf(one: Version, other: Version): Version {
+  return compareVersions(one, other) > 0 ? one : other
 }
 
 function nameOf(key: Buffer, level: ConsistencyLevel): string {

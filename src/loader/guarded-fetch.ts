@@ -6,7 +6,7 @@ import { lookup as lookUp } from 'node:dns'
 import { Agent as HttpAgent, request as requestHttp, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as requestHttps } from 'node:https'
 import { isIP, type LookupFunction } from 'node:net'
-import type { OriginAddresses } from './addresses.ts'
+import { plainHost, type OriginAddresses } from '../config/origin-addresses.ts'
 import { LoadFailure } from './api.ts'
 import type { OriginFetch, OriginResponse } from './origin.ts'
 
@@ -24,7 +24,7 @@ export class GuardedFetch {
 
   readonly fetch: OriginFetch = async (text, init) => {
     const url = new URL(text)
-    const host = url.hostname.replace(/^\[|\]$/g, '')
+    const host = plainHost(url.hostname)
     if (isIP(host) !== 0 && !this.addresses.allows(host, host)) throw refused(host)
     try {
       return await this.send(url, init)

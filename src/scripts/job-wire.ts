@@ -79,7 +79,6 @@ export class JobWriter {
     this.double(settings.maxKeyBytes)
     this.double(settings.maxCommandBytes)
     this.double(settings.maxReplyBytes)
-    this.byte(settings.loads ? 1 : 0)
   }
 
   private held(held: Held | null | undefined): void {
@@ -180,7 +179,6 @@ export class JobReader {
       maxKeyBytes: this.double(),
       maxCommandBytes: this.double(),
       maxReplyBytes: this.double(),
-      loads: this.byte() === 1,
     }
   }
 

@@ -9,9 +9,9 @@ import type { KeyStore, Requester } from '../coordinator/api.ts'
 import { readRecord } from '../coordinator/promises.ts'
 import { VERSION_BYTES } from '../core/clock.ts'
 import { KIND_VALUE, type StoredRecord } from '../core/codec.ts'
-import type { ConsistencyLevel } from '../core/consistency.ts'
+import { strongerOf, type ConsistencyLevel } from '../core/consistency.ts'
 import { RondoError } from '../core/errors.ts'
-import { NONCE_BYTES, type Fills, type Lease } from '../loader/fills.ts'
+import { NONCE_BYTES, type Asked, type Fills, type Lease } from '../loader/fills.ts'
 
 export interface FillStore {
   readonly store: KeyStore
@@ -29,6 +29,13 @@ export interface FillAnswer {
   readonly token: string | null
 }
 
+export interface FillRequest {
+  readonly requester: Requester
+  readonly level: ConsistencyLevel
+  readonly writeLevel: ConsistencyLevel
+  readonly timeoutMs: number
+}
+
 export const DEFAULT_FILL_MS = 5000
 const MOST_FILL_MS = 60_000
 const EPOCH_BYTES = 6
@@ -37,12 +44,13 @@ const TOKEN = new RegExp(`^[0-9a-f]{${2 * (NONCE_BYTES + VERSION_BYTES + EPOCH_B
 /**
  * @param key its name on the nodes
  * @param timeoutMs how long the client may load, or waits for another that does
+ * @param writeLevel of the deletes that its fill may not pass
  * @throws RondoError
  */
 export async function askToFill(
   { store, fills }: FillStore,
   key: Buffer,
-  { requester, level, timeoutMs }: { requester: Requester; level: ConsistencyLevel; timeoutMs: number },
+  { requester, level, writeLevel, timeoutMs }: FillRequest,
 ): Promise<FillAnswer> {
   const record = await readRecord(store, key, { requester, level })
   if (store.isLive(record)) return hit(record)
@@ -56,15 +64,34 @@ export async function askToFill(
         ? hit(asked.record)
         : { status: 'absent', record: null, token: null }
     case 'lease':
-      // Whoever has gone meanwhile will not load it.
-      if (requester.gone) await fills.giveUp(key, asked.lease)
-      return { status: 'load', record: asked.stale, token: tokenOf(asked.lease) }
+      return leased({ store, fills }, key, asked, { requester, level, writeLevel, timeoutMs })
     case 'failed':
       if (stale) return { status: 'stale', record: stale, token: null }
       throw new RondoError('LOAD_FAILED', asked.why)
     case 'late':
       return { status: stale ? 'stale' : 'wait', record: stale, token: null }
   }
+}
+
+async function leased(
+  { store, fills }: FillStore,
+  key: Buffer,
+  { lease, stale }: Extract<Asked, { kind: 'lease' }>,
+  { requester, level, writeLevel, timeoutMs }: FillRequest,
+): Promise<FillAnswer> {
+  try {
+    // Whoever has gone meanwhile will not load it.
+    const marked = requester.gone
+      ? null
+      : await fills.mark(key, lease, timeoutMs, strongerOf(level, writeLevel))
+    if (marked) return { status: 'load', record: stale, token: tokenOf(marked) }
+  } catch (error) {
+    await fills.giveUp(key, lease).catch(() => undefined)
+    throw error
+  }
+  await fills.giveUp(key, lease)
+  const record = await readRecord(store, key, { requester, level })
+  return store.isLive(record) ? hit(record) : { status: 'wait', record: null, token: null }
 }
 
 /** @returns null if something newer was written meanwhile, or the key was deleted */

@@ -7,7 +7,7 @@ import { sentenceOf } from '../core/sentence.ts'
 import { isBeingWritten } from './file-writer.ts'
 import { SnapshotFile } from './file-reader.ts'
 import { DamagedSnapshot } from './format.ts'
-import { fileOf, hostPart, isScheduled, nameOf, writerOf, type Writer } from './names.ts'
+import { fileOf, hostPart, isSaved, isScheduled, nameOf, writerOf, type Writer } from './names.ts'
 
 const PRIVATE_FOLDER = 0o700
 /** A file that is being written, by another machine, changes more often than this. */
@@ -74,6 +74,11 @@ export class SnapshotFolder {
   /** Names of the schedule's, the oldest first; only of files. @throws RondoError UNAVAILABLE */
   async scheduled(): Promise<readonly string[]> {
     return (await this.names(true)).filter(isScheduled)
+  }
+
+  /** The same of those of POST /save. @throws RondoError UNAVAILABLE */
+  async saved(): Promise<readonly string[]> {
+    return (await this.names(true)).filter(isSaved)
   }
 
   async has(name: string): Promise<boolean> {

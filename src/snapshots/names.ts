@@ -3,6 +3,7 @@
  *
  *   nightly.ndjson.gz                       a snapshot
  *   auto-20260131T020000Z.ndjson.gz         one of the schedule; SNAPSHOT_KEEP counts these
+ *   lru-20260131T020000123Z.ndjson.gz      one of POST /save; the newest is kept
  *   .nightly.3f2a….web-1.4711.part          being written, by that process of that machine
  *
  * A name is checked before it is part of a path: letters, digits, _ and - only, so it cannot leave the folder.
@@ -13,6 +14,7 @@ import { RondoError } from '../core/errors.ts'
 const NAME = /^(?!cancel$)[\w-]{1,64}$/
 const SUFFIX = '.ndjson.gz'
 const SCHEDULED = /^auto-\d{8}T\d{6}Z$/
+const SAVED = /^lru-\d{8}T\d{9}Z$/
 const PART = /^\.[\w-]{1,64}\.[0-9a-f]{16}\.([\w-]{1,64})\.(\d{1,10})\.part$/
 
 /** Who writes a file. */
@@ -32,6 +34,11 @@ export function checkName(name: string): string {
 
 /** @throws RondoError BAD_REQUEST */
 export function checkNewName(name: string): string {
+  if (isSaved(name))
+    throw new RondoError(
+      'BAD_REQUEST',
+      'Names such as this are those of POST /save, which removes them: choose another.',
+    )
   if (!name.startsWith('auto-')) return checkName(name)
   throw new RondoError(
     'BAD_REQUEST',
@@ -56,6 +63,16 @@ export function isScheduled(name: string): boolean {
 
 export function scheduledName(ms: number): string {
   return `auto-${compactTime(ms)}`
+}
+
+/** By POST /save. */
+export function isSaved(name: string): boolean {
+  return SAVED.test(name)
+}
+
+/** Two of the same second differ, and sort by their time. */
+export function savedName(ms: number): string {
+  return `lru-${new Date(ms).toISOString().replace(/[-:.]/g, '')}`
 }
 
 /** For who does not choose one. */

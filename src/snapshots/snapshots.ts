@@ -17,7 +17,7 @@ import { nameTaken, writeSnapshot } from './file-writer.ts'
 import { damaged, SnapshotFolder, type ListedSnapshot } from './folder.ts'
 import { DamagedSnapshot } from './format.ts'
 import type { Job } from './job.ts'
-import { checkName, checkNewName, defaultName, type Writer } from './names.ts'
+import { checkName, checkNewName, defaultName, savedName, type Writer } from './names.ts'
 import { restoreRecords, type RestoreLimits } from './restore.ts'
 import { Schedule } from './schedule.ts'
 import { BeginAgain, linesOf } from './take.ts'
@@ -50,6 +50,8 @@ interface Running {
   readonly job: Job
   readonly abort: AbortController
   ended: Promise<void>
+  /** Why it has not finished; null = it has, or still runs. */
+  failure: RondoError | null
 }
 
 /** How often a snapshot begins again, because the members change, before it fails. */
@@ -118,17 +120,32 @@ export class Snapshots {
 
   /** Begins to restore one. @throws RondoError */
   async restore(name: string): Promise<Job> {
-    const file = await this.folder.open(checkName(name))
-    try {
-      const { keys, bytes } = file.end
-      const counts = { keys, bytes, verifiedBytes: 0, restored: 0, kept: 0, expired: 0, failed: 0 }
-      const job = this.newJob('restore', name, counts)
-      await this.begin(job, (running) => this.runRestore(running, file).finally(() => file.close()))
-      return job
-    } catch (error) {
-      await file.close()
-      throw error
+    return (await this.beginRestoring(name)).job
+  }
+
+  /** Takes one that replaces the one of the last call, and waits for it. @throws RondoError */
+  async save(): Promise<void> {
+    await this.folder.prepare()
+    await finished(await this.beginTaking(savedName(this.options.store.nowMs())))
+    // The newest is there: one that stays beside it does no harm, and goes next time.
+    for (const name of (await this.folder.saved()).slice(0, -1))
+      await this.folder.remove(name).catch(() => null)
+  }
+
+  /** Restores the one that save() has taken last, and waits for it. @throws RondoError */
+  async load(): Promise<void> {
+    const name = (await this.folder.saved()).at(-1)
+    if (name === undefined) {
+      throw new RondoError(
+        'SNAPSHOT_NOT_FOUND',
+        'Nothing was saved: POST /save puts a snapshot into SNAPSHOT_DIR.',
+      )
     }
+    const running = await this.beginRestoring(name)
+    await finished(running)
+    const { failed } = running.job.counts
+    if (failed)
+      throw new RondoError('UNAVAILABLE', `${failed} keys could not be restored: GET /snapshots says why.`)
   }
 
   /** @throws RondoError */
@@ -184,7 +201,7 @@ export class Snapshots {
       await this.end(job, STOPPING)
       throw STOPPING
     }
-    const running: Running = { job, abort: new AbortController(), ended: Promise.resolve() }
+    const running: Running = { job, abort: new AbortController(), ended: Promise.resolve(), failure: null }
     // Each of a batch may wait.
     setMaxListeners(0, running.abort.signal)
     this.running = running
@@ -209,6 +226,7 @@ export class Snapshots {
     } catch (failure) {
       error = abort.signal.aborted ? abort.signal.reason : failure
     }
+    if (error !== null) running.failure = failureOf(error)
     job.finishedAtMs = Math.floor(this.options.store.nowMs())
     job.state = error === null ? 'finished' : abort.signal.aborted ? 'cancelled' : 'failed'
     renewing.stop()
@@ -273,6 +291,19 @@ export class Snapshots {
     return this.begin(job, (running) => this.runTaking(running), isDue)
   }
 
+  private async beginRestoring(name: string): Promise<Running> {
+    const file = await this.folder.open(checkName(name))
+    try {
+      const { keys, bytes } = file.end
+      const counts = { keys, bytes, verifiedBytes: 0, restored: 0, kept: 0, expired: 0, failed: 0 }
+      const job = this.newJob('restore', name, counts)
+      return await this.begin(job, (running) => this.runRestore(running, file).finally(() => file.close()))
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  }
+
   private async runTaking({ job, abort: { signal } }: Running): Promise<void> {
     const { store, timers, clock, writer } = this.options
     const { counts, name } = job
@@ -317,6 +348,16 @@ export class Snapshots {
       throw error instanceof DamagedSnapshot ? damaged(job.name, error) : error
     }
   }
+}
+
+/** @throws RondoError */
+async function finished(running: Running): Promise<void> {
+  await running.ended
+  if (running.failure) throw running.failure
+}
+
+function failureOf(error: unknown): RondoError {
+  return error instanceof RondoError ? error : new RondoError('UNAVAILABLE', `${sentenceOf(error)}.`)
 }
 
 function isBusy({ kind, name, by }: Job): RondoError {

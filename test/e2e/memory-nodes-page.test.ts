@@ -112,6 +112,6 @@ describe('docs/MEMORY-NODES.md', function () {
     expect(load.status).to.equal(409)
     expect(await load.json())
       .to.have.property('error')
-      .that.matches(/^Nothing was loaded: what is in DATA_DIR/)
+      .that.matches(/^There is no SNAPSHOT_DIR, .*What is in DATA_DIR is loaded at the start/)
   })
 })

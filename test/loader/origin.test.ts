@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { expect } from 'chai'
 import { parseLoaderAllow, parseLoaderUrl } from '../../src/config/loader-url.ts'
-import { OriginAddresses } from '../../src/loader/addresses.ts'
+import { OriginAddresses } from '../../src/config/origin-addresses.ts'
 import { GuardedFetch } from '../../src/loader/guarded-fetch.ts'
 import { urlFor, urlOrigin } from '../../src/loader/origin.ts'
 

@@ -98,7 +98,6 @@ function randomTask(random: Random): Task {
     settings: {
       ...{ database: random.below(16), databases: 16, defaultTtlMs: 5, maxValueBytes: 2 ** 31 },
       ...{ maxKeyBytes: 512, maxCommandBytes: 2 ** 33, maxReplyBytes: 2 ** 34 },
-      loads: random.chance(0.5),
     },
   }
   return { kind: 'run', job }

@@ -157,34 +157,6 @@ describe('loading by both servers', () => {
     expect(asked).to.deep.equal([])
   })
 
-  const deletes: readonly (readonly string[])[][] = [
-    [['DEL', '{k}other', 'KEY']],
-    [['UNLINK', 'KEY']],
-    [['GETDEL', 'KEY']],
-    [['DELEX', 'KEY']],
-    [['MULTI'], ['DEL', 'KEY'], ['EXEC']],
-    [['EVAL', "return redis.call('DEL', KEYS[1])", '1', 'KEY']],
-  ]
-  for (const lines of deletes) {
-    it(`stores nothing that was loaded before ${lines.flat().join(' ')}, although the key held nothing then`, async () => {
-      const key = cold()
-      const [, token] = /([0-9a-f]{52})/.exec(await resp.ask('RONDO', 'FILL', key))!
-      for (const line of lines) await resp.ask(...line.map((word) => (word === 'KEY' ? key : word)))
-      expect(await resp.ask('RONDO', 'FILLED', key, token!, 'outdated')).to.equal(':0\r\n')
-      expect(asked).to.deep.equal([])
-    })
-  }
-
-  for (const operation of ['getdel', 'command']) {
-    it(`stores nothing that was loaded before ${operation} over HTTP, although the key held nothing then`, async () => {
-      const key = cold()
-      const [, token] = /([0-9a-f]{52})/.exec(await resp.ask('RONDO', 'FILL', key))!
-      if (operation === 'command') await http('POST', '/api/v1/command', json({ command: ['DEL', key] }))
-      else await http('POST', `/api/v1/keys/${key}/getdel`, json({}))
-      expect(await resp.ask('RONDO', 'FILLED', key, token!, 'outdated')).to.equal(':0\r\n')
-    })
-  }
-
   it('refuses what is no fill', async () => {
     const lease = '0'.repeat(52)
     for (const [args, error] of [
@@ -255,6 +227,62 @@ describe('loading by both servers', () => {
       ).to.equal(400)
     }
   })
+})
+
+describe('deletes of keys that hold nothing, while a client loads them', () => {
+  const DELETES: readonly (readonly string[])[][] = [
+    [['DEL', '{k}other', 'KEY']],
+    [['UNLINK', 'KEY']],
+    [['GETDEL', 'KEY']],
+    [['DELEX', 'KEY']],
+    [['MULTI'], ['DEL', 'KEY'], ['EXEC']],
+    [['EVAL', "return redis.call('DEL', KEYS[1])", '1', 'KEY']],
+  ]
+  const LOADERS = {
+    'with a loader': { loader: () => Promise.resolve('value') },
+    'without a loader': {},
+  }
+  for (const [name, options] of Object.entries(LOADERS)) {
+    describe(name, () => {
+      let running: RunningRondo
+      let resp: RawResp
+      let keys = 0
+      before(async () => {
+        running = await startRondo({}, options)
+        resp = await RawResp.open(running.rondo.respServer.port)
+      })
+      after(async () => {
+        resp.socket.destroy()
+        await running.stop()
+      })
+
+      const outdated = async (remove: (key: string) => Promise<unknown>) => {
+        const key = `key-${++keys}`
+        const [, token] = /([0-9a-f]{52})/.exec(await resp.ask('RONDO', 'FILL', key))!
+        await remove(key)
+        expect(await resp.ask('RONDO', 'FILLED', key, token!, 'outdated')).to.equal(':0\r\n')
+        expect(await resp.ask('EXISTS', key)).to.equal(':0\r\n')
+      }
+      for (const lines of DELETES) {
+        it(`of ${lines.flat().join(' ')} win`, () =>
+          outdated(async (key) => {
+            for (const line of lines) await resp.ask(...line.map((word) => (word === 'KEY' ? key : word)))
+          }))
+      }
+      for (const [path, body] of [
+        ['keys/KEY/getdel', {}],
+        ['command', { command: ['DEL', 'KEY'] }],
+        ['mdelete', { keys: ['KEY'] }],
+      ] as const) {
+        it(`of ${path} over HTTP win`, () =>
+          outdated(async (key) => {
+            const url = `http://127.0.0.1:${running.ports.socket}/api/v1/${path.replace('KEY', key)}`
+            const headers = { 'Content-Type': 'application/json' }
+            await fetch(url, { method: 'POST', headers, body: JSON.stringify(body).replace('KEY', key) })
+          }))
+      }
+    })
+  }
 })
 
 describe('stale values', () => {

@@ -50,7 +50,8 @@ describe('snapshots', function () {
 
   beforeEach(async () => {
     root = mkdtempSync(join(tmpdir(), 'rondo-snapshots-'))
-    running = await startRondo({ SNAPSHOT_DIR: folderOf(root), MEMORY_NODES: '3', REPLICATION_FACTOR: '2' })
+    const nodes = { MEMORY_NODES: '3', REPLICATION_FACTOR: '2' }
+    running = await startRondo({ SNAPSHOT_DIR: folderOf(root), ...nodes, COMPAT_APIS: 'lru' })
     port = running.ports.socket
   })
   afterEach(async () => {
@@ -107,9 +108,11 @@ describe('snapshots', function () {
   })
 
   it('says what to set where there is no folder', async () => {
-    const without = await startRondo()
+    const without = await startRondo({ COMPAT_APIS: 'lru' })
     const at = without.ports.socket
     for (const [method, path] of [
+      ['POST', '/save'],
+      ['POST', '/load'],
       ['GET', '/snapshots'],
       ['POST', '/snapshots'],
       ['POST', '/snapshots/cancel'],
@@ -118,7 +121,7 @@ describe('snapshots', function () {
     ] as const) {
       const answer = await call(at, method, path)
       expect(answer.status, path).to.equal(409)
-      expect(answer.json().error).to.match(/set SNAPSHOT_DIR/)
+      expect(answer.json().error).to.match(/SNAPSHOT_DIR, so.*set it to|set SNAPSHOT_DIR/)
     }
     await without.stop()
   })
@@ -357,6 +360,71 @@ describe('snapshots', function () {
     expect(job).to.include({ state: 'finished', failed: 0 })
     expect(job.kept).to.be.greaterThan(0)
     expect(await keysNow()).to.deep.include({ keys: [], cursor: '0' })
+  })
+
+  describe('of POST /save and /load', () => {
+    const said = async (path: string) => (await post(port, path)).text
+    const set = (items: Record<string, string>) =>
+      post(port, '/api/v1/mset', { items: Object.entries(items).map(([key, value]) => ({ key, value })) })
+    const get = async (key: string) => (await call(port, 'GET', `/api/v1/keys/${key}`)).json().value
+
+    it('bring back what is gone since the latest save, and take no write back', async () => {
+      expect(await codeOf('POST', '/load')).to.equal('404 SNAPSHOT_NOT_FOUND')
+      await set({ a: 'first', b: 'first', c: 'first' })
+      expect(await said('/save')).to.equal('OK\n')
+      await set({ a: 'second' })
+      expect(await said('/save')).to.equal('OK\n')
+      await set({ b: 'newer' })
+      await post(port, '/api/v1/mdelete', { keys: ['a', 'c'] })
+      expect(await said('/load')).to.equal('OK\n')
+      expect([await get('a'), await get('b'), await get('c')]).to.deep.equal(['second', 'newer', 'first'])
+    })
+
+    it('keep one, beside all others', async () => {
+      await take(running, 'mine')
+      await take(running, 'lru-mine')
+      for (let i = 0; i < 3; i++) expect(await said('/save')).to.equal('OK\n')
+      const names = (await listed(port)).snapshots.map(({ name }) => name)
+      expect(names).to.have.length(3).and.include.members(['mine', 'lru-mine'])
+      const [saved] = names.filter((name) => /^lru-\d{8}T\d{9}Z$/.test(name))
+      expect(await codeOf('POST', '/snapshots', JSON.stringify({ name: saved }))).to.equal('400 BAD_REQUEST')
+      expect(await restore(running, saved!)).to.include({ state: 'finished' })
+    })
+
+    it('are one at a time, and end with the error of what was stopped', async () => {
+      await fill(running)
+      const saving = post(port, '/save')
+      while ((await listed(port)).job?.state !== 'running');
+      for (const path of ['/save', '/load', '/snapshots']) {
+        // There is nothing to load yet.
+        expect((await post(port, path)).status, path).to.equal(path === '/load' ? 404 : 409)
+      }
+      await post(port, '/snapshots/cancel')
+      const answer = await saving
+      expect([answer.status, answer.json().error]).to.deep.equal([409, 'It was cancelled.'])
+      expect(files()).to.deep.equal([])
+      const stopped = post(port, '/save')
+      while ((await listed(port)).job?.state !== 'running');
+      await running.stop()
+      expect((await stopped).status).to.equal(503)
+      expect(files()).to.deep.equal([])
+      running = await startRondo()
+    })
+
+    it('load nothing that is damaged', async () => {
+      await set({ a: 'first' })
+      await said('/save')
+      const [file] = files()
+      const path = join(folderOf(root), file!)
+      const whole = readFileSync(path)
+      await set({ a: 'newer' })
+      writeFileSync(path, whole.subarray(0, whole.length - 9))
+      expect(await codeOf('POST', '/load')).to.equal('422 SNAPSHOT_DAMAGED')
+      whole[30]! ^= 1
+      writeFileSync(path, whole)
+      expect(await codeOf('POST', '/load')).to.equal('422 SNAPSHOT_DAMAGED')
+      expect(await get('a')).to.equal('newer')
+    })
   })
 
   it('ends with the process, and leaves no file', async () => {

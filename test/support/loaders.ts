@@ -13,7 +13,7 @@ export type Policy = Partial<
     LoaderOptions,
     'ttlMs' | 'negativeTtlMs' | 'timeoutMs' | 'softTimeoutMs' | 'maxConcurrent' | 'writeConsistency'
   >
-> & { readonly staleMs?: number }
+> & { readonly staleMs?: number; readonly marks?: boolean }
 
 export interface Call {
   readonly key: string
@@ -40,7 +40,7 @@ export class LoaderUnderTest {
     this.under = under
     const random = seeded(seed)
     const own = { store: under.coordinator, timers: under.time, random: () => random.next() }
-    this.fills = new Fills({ ...own, staleMs: policy.staleMs ?? 0 })
+    this.fills = new Fills({ ...own, staleMs: policy.staleMs ?? 0, marks: policy.marks ?? false })
     this.loader = new Loader({
       ...own,
       fills: this.fills,

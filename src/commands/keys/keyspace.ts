@@ -4,7 +4,6 @@ import { OK, Simple } from '../reply.ts'
 import { typeName } from '../type-names.ts'
 import { databaseArgument } from './database.ts'
 import {
-  absentDeleted,
   CommandError,
   distinct,
   lookAtHead,
@@ -28,10 +27,9 @@ export const del: StepMaker = (args, _nowMs, limits, mentions = distinct(args.sl
     keys,
     reads: true,
     writes: true,
+    leavesAbsent: !limits.loads,
     apply(held) {
-      const reply = held.reduce((sum, one) => sum + (one ? 1 : 0), 0)
-      if (reply === 0) return absentDeleted(limits, reply, held.length)
-      return { reply, next: held.map((one) => (one || limits.loads ? null : undefined)) }
+      return { reply: held.reduce((sum, one) => sum + (one ? 1 : 0), 0), next: held.map(() => null) }
     },
   }
 }

@@ -15,6 +15,7 @@ import type { RondoError } from '../../core/errors.ts'
 import type { Reply } from '../reply.ts'
 import type { Step, Stepped } from '../step.ts'
 import { nowMs, recordOf, tooLarge } from './held.ts'
+import { unlessAbsent } from './absent.ts'
 import { UNKNOWN_END, withForeignEnds, type ForeignEnds } from './foreign-ends.ts'
 import { applyTo } from './known.ts'
 import { lookupsOf, NO_LOOKUPS, type Lookups } from './lookups.ts'
@@ -77,7 +78,7 @@ export function changeBy(
   }
   const { reply, next } = stepped
   const lookups = lookupsOf(step, [known])
-  const held = next?.[0]
+  const held = unlessAbsent(step, known, next?.[0], current?.isAwaited ?? false)
   if (held === undefined) return { reply, lookups, modified: { kind: 'keep' } }
   if (held && needsParts(known, held)) return refusing(MEETS_PARTS)
   const error = tooLarge(store, held)

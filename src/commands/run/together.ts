@@ -10,6 +10,7 @@ import { RondoError } from '../../core/errors.ts'
 import { answerBytes } from './answer-limit.ts'
 import type { Caller, CommandSettings } from '../model.ts'
 import { nowMs, recordOf, tooLarge, writeOptions } from './held.ts'
+import { unlessAbsent } from './absent.ts'
 import { UNKNOWN_END, withForeignEnds, type ForeignEnds } from './foreign-ends.ts'
 import { applyTo, bytesOf, wholesOf, type Known } from './known.ts'
 import { countLookups, lookupsOf, NO_LOOKUPS, type Lookups } from './lookups.ts'
@@ -171,6 +172,7 @@ export function* runSteps(
   if (known.includes('unknown')) return UNKNOWN_END
   const held = new Map(names.map((name, i) => [name, withParts(keys[i]!, known[i] as Known | null)]))
   const changed = new Map<string, Held | null>()
+  const awaited = new Set(names.filter((_, i) => current[i]?.isAwaited))
   let touched = 0
   let answered = 0
   let slowUnits = 0
@@ -199,7 +201,7 @@ export function* runSteps(
       answered += publicationBytes(stepped.published)
     }
     mine.forEach((name, i) => {
-      const after = next[i]
+      const after = unlessAbsent(step, before[i]!, next[i], awaited.has(name))
       touched += bytesOf(before[i]!) + bytesOf(after ?? null)
       if (after === undefined) return
       held.set(name, after)

@@ -23,7 +23,6 @@ export interface JobSettings extends Pick<
   StepLimits,
   'database' | 'databases' | 'defaultTtlMs' | 'maxValueBytes'
 > {
-  readonly loads: boolean
   readonly maxKeyBytes: number
   readonly maxCommandBytes: number
   readonly maxReplyBytes: number

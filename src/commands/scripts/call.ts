@@ -156,6 +156,7 @@ function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf
     reads: true,
     writes: true,
     lookedUp: [],
+    leavesAbsent: !settings.loads,
     apply: () => refused('ERR This Redis command is not allowed from script'),
     script: {
       ready: async () => {
@@ -202,10 +203,7 @@ function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf
 }
 
 /** The rest of the configuration stays in this thread. */
-function settingsOf({
-  loads = false,
-  ...settings
-}: Omit<JobSettings, 'loads'> & { readonly loads?: boolean | undefined }): JobSettings {
+function settingsOf(settings: JobSettings): JobSettings {
   const { database, databases, defaultTtlMs, maxValueBytes, maxKeyBytes, maxCommandBytes, maxReplyBytes } =
     settings
   return {
@@ -216,6 +214,5 @@ function settingsOf({
     maxKeyBytes,
     maxCommandBytes,
     maxReplyBytes,
-    loads,
   }
 }

@@ -11,7 +11,6 @@
  */
 import { word } from '../arguments.ts'
 import {
-  absentDeleted,
   change,
   CommandError,
   look,
@@ -75,8 +74,8 @@ export function delex(args: readonly Buffer[], _nowMs: number, limits: StepLimit
   }
   const [, key, option, operand] = args as [Buffer, Buffer, Buffer?, Buffer?]
   if (!option) {
-    const apply = ([seen = null]: readonly (object | null)[]) => (seen ? DELETED : absentDeleted(limits, 0))
-    return { needs: 'head', keys: [key], reads: true, writes: true, apply }
+    const apply = ([seen = null]: readonly (object | null)[]) => (seen ? DELETED : GONE_BEFORE)
+    return { needs: 'head', keys: [key], reads: true, writes: true, leavesAbsent: !limits.loads, apply }
   }
   const name = word(option)
   return change(key, (held) => {
@@ -94,6 +93,7 @@ export function delifeq(args: readonly Buffer[]): Step {
 
 const KEPT: Stepped = { reply: 0 }
 const DELETED: Stepped = { reply: 1, next: [null] }
+const GONE_BEFORE: Stepped = { reply: 0, next: [null] }
 
 function deleteIf(comparison: Comparison, held: Held): Stepped {
   const bad = badComparison(comparison)

@@ -13,7 +13,6 @@ import {
   type SetOptions,
 } from './set-options.ts'
 import {
-  absentDeleted,
   areStrings,
   change,
   CommandError,
@@ -228,9 +227,8 @@ function msetexStep(keys: Buffer[], values: readonly Buffer[], options: MsetexOp
 }
 
 export function getdel(args: readonly Buffer[], _nowMs: number, limits: StepLimits): Step {
-  return answering(
-    change(args[1]!, (held) => (held ? { reply: held.value, next: [null] } : absentDeleted(limits, null))),
-  )
+  const step = change(args[1]!, (held) => ({ reply: held?.value ?? null, next: [null] }))
+  return answering({ ...step, leavesAbsent: !limits.loads })
 }
 
 export function getex(args: readonly Buffer[], nowMs: number): Step {

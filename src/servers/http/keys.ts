@@ -95,7 +95,8 @@ export class KeysHandler {
     const timeoutMs = fillMsOf(seconds)
     if (timeoutMs === null) throw new RondoError('BAD_REQUEST', `"fill" must be ${FILL_MS_MUST_BE}.`)
     const { requester, level } = answer
-    const { status, record, token } = await askToFill(this.options, stored, { requester, level, timeoutMs })
+    const asked = { requester, level, writeLevel: this.options.writeConsistency, timeoutMs }
+    const { status, record, token } = await askToFill(this.options, stored, asked)
     if (status === 'wait') {
       throw new RondoError('CONFLICT', 'Another client still loads this key: ask again, or load it yourself.')
     }

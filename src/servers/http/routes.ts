@@ -12,7 +12,7 @@ import { handleCommand, type CommandOptions } from './commands/command.ts'
 import type { CompatApi } from '../../config/compat-apis.ts'
 import type { CompatOptions } from './compat/compat.ts'
 import { cacheCluster, lruGet, lruSet, lruSetByGet, ringg, RINGG_PREFIX } from './compat/raw.ts'
-import { runMany, runOne, runPath, UPSTASH_PREFIX } from './compat/upstash.ts'
+import { runMany, runOne, runPath, UPSTASH_PREFIX, withoutExtraSlashes } from './compat/upstash.ts'
 import { cancelJob, createJob, getJob, JOBS_PREFIX, listJobs, type DeleteJobOptions } from './delete-jobs.ts'
 import type { Exchange, ExchangeDeps } from './exchange.ts'
 import { explain } from './explain.ts'
@@ -123,7 +123,12 @@ const COMPAT_ROUTES: readonly Route[] = [
       POST: { scope: 'admin', compat: 'lru', serve: (exchange, { options }) => lruSave(exchange, options) },
     },
   },
-  { path: '/load', calls: { POST: { scope: 'admin', compat: 'lru', serve: lruLoad } } },
+  {
+    path: '/load',
+    calls: {
+      POST: { scope: 'admin', compat: 'lru', serve: (exchange, { options }) => lruLoad(exchange, options) },
+    },
+  },
   {
     path: '/_cache',
     calls: {
@@ -449,7 +454,7 @@ export class Router {
 
   private entryAt(path: string): Entry | undefined {
     if (!path.startsWith(KEYS_PREFIX)) {
-      const exact = this.exact.get(path)
+      const exact = this.exact.get(path) ?? this.exact.get(withoutExtraSlashes(path))
       if (exact) return exact
       const named = this.belowNames.find(({ prefix }) => path.startsWith(prefix))
       return named ? entryBelow(named, path) : this.prefixedEntryAt(path)

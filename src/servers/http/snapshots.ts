@@ -16,6 +16,9 @@ export interface SnapshotCalls {
   restore(name: string): Promise<Job>
   remove(name: string): Promise<void>
   cancel(): Promise<Job>
+  /** Resolve when it is done: POST /save and /load. */
+  save(): Promise<void>
+  load(): Promise<void>
 }
 
 export interface SnapshotsOptions {

@@ -112,6 +112,29 @@ for (const entry of HTTP_ENTRIES) {
       expect(await json('/upstash', ['GET', '{t}a'])).to.deep.equal({ result: '2' })
     })
 
+    it('upstash: its URL may end in a slash, and its clients may add one', async () => {
+      for (const path of ['/upstash/', '/upstash//']) {
+        expect(await json(path, ['SET', 'slash', 1]), path).to.deep.equal({ result: 'OK' })
+        expect(await json(`${path}?x`, ['GET', 'slash']), path).to.deep.equal({ result: '1' })
+      }
+      for (const base of ['/upstash', '/upstash/', '/upstash//']) {
+        for (const call of ['pipeline', 'multi-exec', 'pipeline/', 'multi-exec//']) {
+          const path = `${base}/${call}`
+          expect(await json(path, [['GET', 'slash'], ['PING']]), path).to.deep.equal([
+            { result: '1' },
+            { result: 'PONG' },
+          ])
+        }
+        expect((await send('GET', `${base}/get/slash`)).json(), base).to.deep.equal({ result: '1' })
+      }
+      // An argument of a path may be empty, and one that follows it too.
+      expect((await send('POST', '/upstash/set/slash/', Buffer.alloc(0), OCTETS)).json()).to.deep.equal({ result: 'OK' })
+      expect((await send('GET', '/upstash/get/slash')).json()).to.deep.equal({ result: '' })
+      expectProblem(await send('GET', '/upstash/'), 405, 'METHOD_NOT_ALLOWED')
+      expectProblem(await send('POST', '/upstash/pipelines/', [['PING']]), 400, 'BAD_REQUEST')
+      expectProblem(await send('POST', '/upstashx/', ['PING']), 404, 'NOT_FOUND')
+    })
+
     it('upstash: whoever sends a sync token, whatever its text, is told the level that it gets', async () => {
       const forms: readonly (readonly [string, string, object?])[] = [
         ['POST', '/upstash', ['GET', 'u']],

@@ -1,6 +1,8 @@
 // docs/DIALECTS.md: its curl lines, run in order by the curl of this machine, answer as the page says.
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect } from 'chai'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
@@ -21,8 +23,15 @@ function linesOf(block: string): { command: string; printed: string }[] {
 
 describe('docs/DIALECTS.md', () => {
   let running: RunningRondo
-  before(async () => (running = await startRondo({ COMPAT_APIS: 'upstash,ringg,lru,cache-cluster' })))
-  after(() => running.stop())
+  let folder: string
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'rondo-dialects-'))
+    running = await startRondo({ COMPAT_APIS: 'upstash,ringg,lru,cache-cluster', SNAPSHOT_DIR: folder })
+  })
+  after(async () => {
+    await running.stop()
+    rmSync(folder, { recursive: true })
+  })
 
   it('has console blocks, and curl lines only in them', () => {
     expect(blocks.length).to.be.greaterThan(0)

@@ -1,6 +1,11 @@
 import { METHODS } from 'node:http'
+import { connect } from 'node:net'
 import { expect } from 'chai'
+import { pino } from 'pino'
 import request from 'supertest'
+import { freePort } from '../../../scripts/redis-server.ts'
+import { Rondo } from '../../../src/app/rondo.ts'
+import { loadConfig } from '../../../src/config/config.ts'
 import { expectProblem } from '../../support/problem.ts'
 import { call as callPort, rawRequest, type Sent } from '../../support/raw-http.ts'
 import { HTTP_ENTRIES, type RunningRondo, startRondo } from '../../support/rondo.ts'
@@ -262,6 +267,33 @@ describe('/readyz', () => {
       expect(Object.values(status).some(({ isHealthy }) => isHealthy)).to.equal(false)
     } finally {
       await running.stop()
+    }
+  })
+
+  it('is answered only when all servers listen', async () => {
+    const port = await freePort()
+    const loaded = loadConfig({ PORT: String(port), RESP_PORT: '0', GRPC_PORT: '0' })
+    if (!loaded.ok) throw new Error(loaded.problems.join())
+    const rondo = new Rondo(loaded.config, { log: pino({ level: 'silent' }) })
+    await rondo.start()
+    let isListening = false
+    const listening = rondo.listen().then((addresses) => {
+      isListening = true
+      return addresses
+    })
+    try {
+      const open = () =>
+        new Promise<boolean>((resolve) => {
+          const socket = connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false))
+          socket.on('connect', () => socket.destroy())
+        })
+      while (!(await open()));
+      // Its last server has its port in the same turn as the promise resolves, or the one before.
+      await new Promise((resolve) => setImmediate(resolve))
+      expect(isListening, 'the others listen too').to.equal(true)
+    } finally {
+      await listening
+      await rondo.stop()
     }
   })
 

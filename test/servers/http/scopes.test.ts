@@ -119,6 +119,9 @@ function meaningOf(path: string, target: string, meaning: Meaning): { meaning: M
   // Any segment is asked for as a name; one that is none gets an error of its own.
   if (/^\/snapshots\/(?!cancel\??$)[^/\\?]+\??$/.test(target))
     return { meaning: 'the route', route: '/snapshots/:name' }
+  // Its clients join their URL with a slash too many.
+  const [, joined] = /^(\/upstash(?:\/(?:pipeline|multi-exec))?)\/$/.exec(target) ?? []
+  if (joined !== undefined) return { meaning: 'the route', route: joined }
   // Its segments are a command's arguments, whatever they are.
   if (/^\/upstash\/(?!(?:pipeline|multi-exec)\??$)[^\\]+$/.test(target))
     return { meaning: 'the route', route: '/upstash/*' }

@@ -7,6 +7,8 @@
  *   POST /upstash/multi-exec   the same, as one transaction
  *   GET  /upstash/get/key      POST /upstash/set/key?EX=60 with the value as its body
  *
+ * A slash more is no other path: `/upstash/`, `/upstash//pipeline`, `/upstash/pipeline/`.
+ *
  * A path has the command's arguments as its segments; a body follows them, and then the query. A GET may come from anything
  * that follows a link or loads an image, and may be sent again by whatever is on the way: it runs commands that change
  * nothing. With `upstash-get` it runs the others too, if DATA_TOKEN is set: then a link needs the token.
@@ -36,9 +38,19 @@ import { Work } from '../turns.ts'
 import { checkIntended, type CompatOptions } from './compat.ts'
 
 export const UPSTASH_PREFIX = '/upstash/'
+/** A URL that ends in a slash, to which a client adds `/pipeline`, and one that it adds a slash to itself. */
+const JOINED = /^\/upstash\/+(?:(pipeline|multi-exec)\/*)?$/
 const SYNC_TOKEN = 'upstash-sync-token'
 
 export type UpstashOptions = CommandOptions & CompatOptions & Pick<GuardOptions, 'tokens'>
+
+/** The path that a client has meant which has joined it with one slash too many. */
+export function withoutExtraSlashes(path: string): string {
+  if (!path.startsWith(UPSTASH_PREFIX)) return path
+  const found = JOINED.exec(path)
+  if (!found) return path
+  return found[1] === undefined ? '/upstash' : `${UPSTASH_PREFIX}${found[1]}`
+}
 
 /** POST /upstash. */
 export async function runOne(exchange: Exchange, options: UpstashOptions): Promise<void> {
@@ -66,7 +78,8 @@ export async function runMany(
 
 /** GET and POST /upstash/<command>/<argument>/… */
 export async function runPath(exchange: Exchange, options: UpstashOptions): Promise<void> {
-  const segments = exchange.path.slice(UPSTASH_PREFIX.length).split('/')
+  // No command has an empty name: slashes before it are of a URL that ends in one.
+  const segments = exchange.path.slice(UPSTASH_PREFIX.length).replace(/^\/+/, '').split('/')
   const args = segments.map((segment) => keyFromSegment(segment, 'utf8'))
   if (exchange.req.method === 'POST') {
     checkIntended(exchange, options)

@@ -40,7 +40,7 @@ export const FILL_SUBCOMMANDS: Readonly<Record<string, FillSubcommand>> = {
 
 async function fill(client: Client, args: readonly Buffer[]): Promise<Reply> {
   if (args.length > 4) throw new CommandError(SYNTAX_ERROR)
-  const { store, settings, server, readLevel: level } = client
+  const { store, settings, server, readLevel: level, writeLevel } = client
   const timeoutMs = args[3] === undefined ? DEFAULT_FILL_MS : fillMsOf(args[3].toString('latin1'))
   if (timeoutMs === null) throw new CommandError(`ERR the timeout must be ${FILL_MS_MUST_BE}`)
   const unusable = store.checkKey(args[2]!)
@@ -49,7 +49,7 @@ async function fill(client: Client, args: readonly Buffer[]): Promise<Reply> {
   const key = storedKey(settings.database, Buffer.from(args[2]!))
   const hadEnded = client.inputEnded
   const { status, record, token } = await askToFill({ store, fills }, key, {
-    ...{ requester: client, level, timeoutMs },
+    ...{ requester: client, level, writeLevel, timeoutMs },
   })
   if (token !== null && client.inputEnded && !hadEnded) {
     // It has closed its end while it waited, as those do that give up: as with BLPOP, it gets nothing.

@@ -3,8 +3,12 @@
  * that leads to them. So a DNS name that someone else can change leads to no machine of ours.
  */
 import { BlockList, isIP, isIPv6 } from 'node:net'
-import { plainAddress } from '../config/client-address.ts'
-import type { LoaderAllow } from '../config/loader-url.ts'
+import { plainAddress } from './client-address.ts'
+import type { LoaderAllow } from './loader-url.ts'
+
+/** Nobody can make these lead elsewhere (RFC 6761). */
+const LOCALHOST = /^(.+\.)?localhost\.?$/
+const LOOPBACK = ['127.0.0.1', '::1']
 
 type Networks = Readonly<Record<'ipv4' | 'ipv6', BlockList>>
 
@@ -33,9 +37,25 @@ export class OriginAddresses {
     return this.names(host) || isIn(this.allowed, plain) || !isIn(NOT_PUBLIC, plain)
   }
 
+  /**
+   * Whether some address of the host may be allowed, as far as that is known before it is resolved.
+   *
+   * @param host of a URL, in its normal form
+   */
+  mayAllow(host: string): boolean {
+    const plain = plainHost(host)
+    if (LOCALHOST.test(plain)) return LOOPBACK.some((address) => this.allows(plain, address))
+    return isIP(plain) === 0 || this.allows(plain, plain)
+  }
+
   private names(host: string): boolean {
     return this.hosts.some((name) => (name.startsWith('*.') ? host.endsWith(name.slice(1)) : host === name))
   }
+}
+
+/** Without the brackets of an IPv6 address. */
+export function plainHost(host: string): string {
+  return host.replace(/^\[|\]$/g, '')
 }
 
 /** One list for each family: a BlockList takes IPv4 for IPv6 where both are in it. */
