@@ -4,11 +4,13 @@
  */
 import { ALL_SERVERS, FOREIGN_SERVER, type Fault, type Schedule } from './schedule.ts'
 import type { SimLink } from './link.ts'
-import type { Wire } from './network.ts'
+import type { Path, Wire } from './network.ts'
 import type { Server, Snapshot } from './server.ts'
 import { Operator } from './operator.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
 import type { World } from './world.ts'
+
+const SLOW_TRACKING_MS = 250
 
 interface Dead {
   readonly disk: Snapshot
@@ -100,10 +102,11 @@ export class Faults {
     world.note(`FAULT ${fault.kind}`, () => JSON.stringify(fault))
     switch (fault.kind) {
       case 'cut': {
-        const path = world.paths[fault.coordinator]![fault.server]!
         const directions = fault.direction === 'both' ? (['to', 'from'] as const) : [fault.direction]
-        for (const direction of directions) path.cut(direction)
-        this.lasting(fault.forMs, () => directions.forEach((direction) => path.heal(direction)))
+        for (const path of this.pathsOf(fault)) {
+          for (const direction of directions) path.cut(direction)
+          this.lasting(fault.forMs, () => directions.forEach((direction) => path.heal(direction)))
+        }
         return
       }
       case 'reset': {
@@ -113,11 +116,15 @@ export class Faults {
         return
       }
       case 'slow': {
-        const path = world.paths[fault.coordinator]![fault.server]!
-        path.slow(fault.extraMs)
-        this.lasting(fault.forMs, () => path.slow(0))
+        for (const path of this.pathsOf(fault)) {
+          path.slow(fault.extraMs)
+          this.lasting(fault.forMs, () => path.slow(0))
+        }
         return
       }
+      case 'tracking':
+        this.disturbTracking(fault)
+        return
       case 'pause': {
         const process = world.servers[fault.server]!.process
         process?.pause()
@@ -184,6 +191,28 @@ export class Faults {
         const servers = fault.servers.map((index) => world.servers[index]!)
         this.operator.remove(fault, () => servers.filter((server) => this.dead.has(server)))
       }
+    }
+  }
+
+  private pathsOf({ coordinator, server }: { coordinator: number; server: number }): readonly Path[] {
+    const { paths, trackingPaths } = this.world
+    return [paths, trackingPaths].flatMap((all) => all[coordinator]![server] ?? [])
+  }
+
+  private disturbTracking({ how, forMs, coordinator, server }: Extract<Fault, { kind: 'tracking' }>): void {
+    const { world } = this
+    const path = world.trackingPaths[coordinator]![server]!
+    if (how === 'reset') {
+      const { links, host } = world.coordinators[coordinator]!
+      const isIts = (link: SimLink) => link.server === world.servers[server]
+      if (!host.alive) return
+      for (const link of links.filter(isIts)) for (const wire of link.trackingWires()) wire.reset(false)
+    } else if (how === 'slow') {
+      path.slow(SLOW_TRACKING_MS)
+      this.lasting(forMs, () => path.slow(0))
+    } else {
+      path.cut(how)
+      this.lasting(forMs, () => path.heal(how))
     }
   }
 

@@ -94,7 +94,7 @@ async function simulateRun(schedule: Schedule, options: RunOptions): Promise<Run
     await scheduler.runUntil(scheduler.nowMs + YOUNG_MS)
     const fromMs = scheduler.nowMs
     foundedAtMs = fromMs
-    for (const path of world.paths.flat()) path.calm = false
+    world.setCalm(false)
     faults.begin(fromMs)
     workload.schedule(schedule.operations, fromMs)
     if (schedule.isInParts) askForRounds(world, schedule)
@@ -102,7 +102,7 @@ async function simulateRun(schedule: Schedule, options: RunOptions): Promise<Run
 
     faults.heal()
     workload.over()
-    for (const path of world.paths.flat()) path.calm = true
+    world.setCalm(true)
     await scheduler.runUntil(scheduler.nowMs + BACK_IN_SERVICE_MS)
     if (schedule.spares) {
       const untilMs = scheduler.nowMs + CHANGED_MS
