@@ -111,10 +111,20 @@ function near(schedule: Schedule): Schedule {
   const add = (from: number, kind: QuorumKind, key: string, level: Operation['level']) => {
     const coordinator = random.below(coordinators)
     const client = 300 + 3 * coordinator + random.below(3)
-    more.push({ at: Math.round(from), client, coordinator, key, level, kind, value: NEAR_VALUES + more.length, ttlMs: 0 })
+    more.push({
+      at: Math.round(from),
+      client,
+      coordinator,
+      key,
+      level,
+      kind,
+      value: NEAR_VALUES + more.length,
+      ttlMs: 0,
+    })
   }
-  const readGapMs = random.pick([4, 10])
-  for (let at = 0; at < lasts + 800; at += 2 * readGapMs * random.next()) add(at, 'read', random.pick(keys), 'one')
+  const readGapMs = random.pick([5, 10])
+  for (let at = 0; at < lasts + 800; at += 2 * readGapMs * random.next())
+    add(at, 'read', random.pick(keys), 'one')
   // Also longer apart than a value may be old.
   const writeGapMs = random.pick([60, 250, 700])
   for (let at = 0; at < lasts; at += 2 * writeGapMs * random.next()) {
@@ -122,9 +132,14 @@ function near(schedule: Schedule): Schedule {
   }
   const disturbed = Array.from({ length: 2 + random.below(8) }, (): Fault => {
     const [coordinator, server] = [random.below(coordinators), random.below(servers + spares)]
-    const how = random.pick(['to', 'from', 'from', 'slow', 'reset'] as const)
-    const at = Math.floor(random.next() * lasts)
-    return { kind: 'tracking', at, forMs: Math.floor(20 * 60 ** random.next()), coordinator, server, how }
+    const which = { kind: 'tracking', coordinator, server } as const
+    if (random.chance(0.5)) {
+      const how = random.pick(['to', 'from', 'slow', 'reset'] as const)
+      return { ...which, at: random.below(lasts), forMs: Math.floor(20 * 60 ** random.next()), how }
+    }
+    // What the node tells of a write does not arrive, or very late.
+    const write = random.pick(more.filter(({ kind }) => kind !== 'read'))
+    return { ...which, at: write.at + random.below(150), forMs: 200 + random.below(1000), how: 'from' }
   })
   const inOrder = (one: { at: number }, other: { at: number }) => one.at - other.at
   const isCalm = spares === 0 && random.chance(0.4)
@@ -561,7 +576,10 @@ function inParts(schedule: Schedule): Schedule {
   return { ...schedule, operations: made, isInParts: true }
 }
 
-type ByChance = Exclude<FaultKind, 'change' | 'cancel' | 'replace' | 'move' | 'die' | 'remove' | 'failover' | 'tracking'>
+type ByChance = Exclude<
+  FaultKind,
+  'change' | 'cancel' | 'replace' | 'move' | 'die' | 'remove' | 'failover' | 'tracking'
+>
 
 const HARMLESS: readonly ByChance[] = [
   'cut', 'cut', 'cut', 'reset', 'reset', 'reset', 'slow', 'pause', 'pause', 'swap', 'refuse', 'refuse', 'clock', 'wall', 'stall', 'kill', 'kill',

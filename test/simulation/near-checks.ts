@@ -29,15 +29,9 @@ export class Held {
     const { server } = process
     const { storage } = process.engine
     for (const { key } of storage.page(0, 1_000_000).entries) this.note(process, key.toString('latin1'))
-    let isLooking = false
     storage.watchers.add({
-      changed: (name) => {
-        // To look may find that it has expired, which is a change, too.
-        if (server.process !== process || isLooking) return
-        isLooking = true
-        this.note(process, name)
-        isLooking = false
-      },
+      // The storage is in the middle of its change, and must not be asked.
+      changed: (name) => process.atEndOfTurn(() => server.process === process && this.note(process, name)),
       cleared: () => {
         if (server.process === process) this.ended(server)
       },
@@ -55,7 +49,7 @@ export class Held {
 
   private note({ server, engine }: Process, name: string): void {
     let byKey = this.spans.get(server)
-    if (!byKey) this.spans.set(server, (byKey = new Map()))
+    if (!byKey) this.spans.set(server, (byKey = new Map<string, Span[]>()))
     let spans = byKey.get(name)
     if (!spans) byKey.set(name, (spans = []))
     const bytes = engine.storage.get(Buffer.from(name, 'latin1'))
@@ -67,7 +61,12 @@ export class Held {
     const last = spans.at(-1)
     if (last?.untilMs === Infinity && last.version.equals(version)) return
     this.close(server, spans)
-    spans.push({ version: Buffer.from(version), value: value.toString(), expires: expiresAtMs > 0, untilMs: Infinity })
+    spans.push({
+      version: Buffer.from(version),
+      value: value.toString(),
+      expires: expiresAtMs > 0,
+      untilMs: Infinity,
+    })
   }
 
   private close({ scheduler }: Server, spans: readonly Span[]): void {

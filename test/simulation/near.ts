@@ -22,8 +22,8 @@ import type { Process, SentCall, Server } from './server.ts'
 export const MAX_STALENESS_MS = 300
 const MAX_BYTES = 1 << 20
 const TIMEOUT_MS = 300
-/** Of an event loop that does much else. */
-const LONGEST_TURN_MS = 20
+/** Of an event loop that does much else; most are far shorter. */
+const LONGEST_TURN_MS = 250
 
 export interface TrackingWorld {
   readonly host: Host
@@ -185,7 +185,7 @@ class TrackedClient {
   private push(keys: readonly Buffer[] | null): void {
     const { process, world } = this
     if (this.pushes.push(invalidation(keys)) > 1) return
-    const turnMs = LONGEST_TURN_MS * world.random.next() ** 4
+    const turnMs = LONGEST_TURN_MS * world.random.next() ** 6
     process.server.scheduler.after(turnMs, () => process.receive(() => this.endTurn()))
   }
 

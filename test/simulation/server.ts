@@ -156,6 +156,10 @@ export class Process {
     return { outcomes, other }
   }
 
+  atEndOfTurn(run: () => void): void {
+    this.turn.push(run)
+  }
+
   /** Ends the turn of the process. */
   settle(): void {
     while (this.turn.length > 0) {

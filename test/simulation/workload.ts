@@ -231,7 +231,8 @@ export class Workload {
           this.ended(done, live, record && Buffer.from(record.version), live)
         }
         const read = (record: StoredRecord | null, by?: ServedBy) => {
-          if (by && 'ageMs' in by && record) this.near.check(running, done, by.id, Buffer.from(record.version))
+          if (by && 'ageMs' in by && record)
+            this.near.check(running, done, by.id, Buffer.from(record.version))
           ended(record, () => record!.value)
         }
         const peeked = (record: PeekedRecord | null) => ended(record, () => record!.part(WHOLE))

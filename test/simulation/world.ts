@@ -218,17 +218,17 @@ export class World {
     const links: SimLink[] = []
     const emit = (event: RondoEvent) => this.onEvent(index, event)
     const near = this.options.isNear ? nearCache(host) : null
-    const thisWorld = this
     const memberOf = ({ id, url, primary }: Place) => {
       const sentinel = this.sentinels.watches(id) ? this.sentinels.placeOf(id, host, primary) : null
       const at = () => this.serverOf(sentinel ? { id, primary: sentinel.address! } : { id, url })
       const pathTo = () => this.paths[index]![at().index]!
       const resolve = () => this.server(this.route[at().index]!)
+      const trackingPath = () => this.trackingPaths[index]![at().index]!
       const { counters } = this
       const tracking = {
         ...{ host, resolve, counters, random: this.random(`turns ${number} ${id}`) },
         get path() {
-          return thisWorld.trackingPaths[index]![at().index]!
+          return trackingPath()
         },
       }
       const { link, node } = SimLink.create(id, {
