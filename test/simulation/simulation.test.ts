@@ -155,7 +155,7 @@ const FEW = [
   {
     what: 'coordinators keep hot keys',
     profile: 'near',
-    runs: 6,
+    runs: 4,
     met: [
       'near: hit',
       'near: hit by the bytes of a request',
