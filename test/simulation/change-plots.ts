@@ -448,7 +448,7 @@ const goneWithKeys: ChangePlot = (random) => {
       ]),
     ),
     faults,
-    healAt: 6500,
+    healAt: 9500,
   }
 }
 

@@ -60,8 +60,14 @@ export class Faults {
       if (isLoss && id !== null && lost.length === 0) this.world.fault(`${id} is gone, and was not removed`)
       if (!returns && (id === null || lost.includes(id))) continue
       this.world.note(`${server.id} is back`)
+      server.isGone = false
       server.start(disk)
     }
+  }
+
+  /** Somebody undoes a change that cannot end. */
+  cancel(): void {
+    this.operator.cancelAfterAll()
   }
 
   private plan(fault: Fault): void {
@@ -266,6 +272,8 @@ export class Faults {
   private die({ server: index, noticed, returns, isLoss }: Extract<Fault, { kind: 'die' }>): void {
     const server = this.world.servers[index]!
     if (!server.process || this.world.route[index] !== index) return
+    if (this.world.isFounding(server) && !this.world.knowsTheWay(server)) return
+    server.isGone = true
     this.touched.add(index)
     this.dead.set(server, { disk: server.process.snapshot(), returns, isLoss })
     this.world.killServer(server, noticed)

@@ -179,7 +179,12 @@ function withJobs(schedule: Schedule): Schedule {
     return { at, ...who, kind: 'delete-job', value: -1 - i, ttlMs: 0 }
   })
   const inOrder = (one: { at: number }, other: { at: number }) => one.at - other.at
-  return { ...schedule, operations: [...single, ...jobs].sort(inOrder) }
+  // Who starts after all clocks were set back cannot know of the time of before (docs/decisions/0083).
+  const isSetBack = schedule.faults.some(
+    (fault) => fault.kind === 'clock' && fault.server === ALL_SERVERS && fault.offMs < 0,
+  )
+  const faults = schedule.faults.filter(({ kind }) => !isSetBack || kind !== 'kill')
+  return { ...schedule, faults, operations: [...single, ...jobs].sort(inOrder) }
 }
 
 /** Many values have a tag. At `quorum` only, and without what reads a value and writes one without its tags. */

@@ -152,6 +152,13 @@ export class Operator {
     )
   }
 
+  /** Also when nothing more is asked for. */
+  cancelAfterAll(): void {
+    this.stopped = false
+    this.cancel(0)
+    this.stopped = true
+  }
+
   private ask(running: Running, what: string, request: () => Promise<unknown>, again: () => void): void {
     const { world } = this
     world.note(`c${running.index} is asked: ${what}`)

@@ -266,6 +266,8 @@ export class Server {
   /** By how much TIME is wrong. */
   clockOffMs = 0
   refuses: UnwritableReason | null = null
+  /** It died, and comes back when all is healed, or never. */
+  isGone = false
   /** Notes what it holds. */
   held: Held | null = null
   readonly clock: Clock

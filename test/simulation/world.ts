@@ -204,7 +204,8 @@ export class World {
   /** Without this server a founding member is left that is in use now: coordinators that start learn from it. */
   knowsTheWay(without: Server): boolean {
     return this.servers.some(
-      (server) => server !== without && this.isFounding(server) && this.topologies.isMember(server),
+      (server) =>
+        server !== without && !server.isGone && this.isFounding(server) && this.topologies.isMember(server),
     )
   }
 
@@ -448,6 +449,13 @@ export class World {
         ),
       )
     return fewest > 2 || areClean()
+  }
+
+  /** A server that was to join has been taken for another one meanwhile: the change cannot end, and has to be undone. */
+  get isRefusing(): boolean {
+    return this.coordinators.some(({ cluster }) =>
+      cluster.members.some(({ completeness }) => completeness === 'refused'),
+    )
   }
 
   /** All coordinators work by the same members, and no change is under way. */
