@@ -525,7 +525,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'decided-without-promises',
     rule: 'what another coordinator has begun is finished',
     file: 'src/cluster/register.ts',
-    find: 'const isBegun = isNext && !isOthers(base, accepted)',
+    find: 'const isBegun = isRecovered || (isNext && !isOthers(base, accepted))',
     replace: 'const isBegun = isNext && base === null',
     changes: true,
   },
@@ -576,6 +576,14 @@ export const SABOTAGES: readonly Sabotage[] = [
     file: 'src/core/topology.ts',
     find: 'return 2 * left.length > members.length ? members : left',
     replace: 'return 2 * left.length >= 0 ? members : left',
+    removals: true,
+  },
+  {
+    name: 'recovery-left-begun',
+    rule: 'a recovery over which its coordinator died is finished by another one',
+    file: 'src/cluster/register.ts',
+    find: 'const isRecovered = isRecovery && accepted',
+    replace: 'const isRecovered = base === null && accepted',
     removals: true,
   },
   // ---- failovers

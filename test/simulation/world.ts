@@ -205,7 +205,10 @@ export class World {
   knowsTheWay(without: Server): boolean {
     return this.servers.some(
       (server) =>
-        server !== without && !server.isGone && this.isFounding(server) && this.topologies.isMember(server),
+        server !== without &&
+        !server.isGone &&
+        this.isFounding(server) &&
+        this.topologies.memberIdOf(server) === server.id,
     )
   }
 
