@@ -93,12 +93,14 @@ export async function propose(proposal: Proposal): Promise<Decision> {
   const newest = newestIn([...promises.values()], want)
   const accepted = newest?.topology ?? null
   const waiting = newest?.queue ?? []
-  const isAhead = base && accepted && accepted.epoch > base.epoch + 1
+  // The same recovery, of a coordinator that died over it: nobody else can end it, and nothing else can be decided any more.
+  const isRecovered = isRecovery && accepted?.generation === want.generation && accepted.epoch === want.epoch
+  const isAhead = base && accepted && accepted.epoch > base.epoch + 1 && !isRecovered
   if (isAhead && !(isRecovery && accepted.generation === base.generation))
     return { kind: 'behind', newest: accepted }
   const isNext = accepted !== null && !isRecovery && (base === null || accepted.epoch === base.epoch + 1)
   if (isNext && base && isDisputed(base, accepted, promises)) return { kind: 'disputed', topology: accepted }
-  const isBegun = isNext && !isOthers(base, accepted)
+  const isBegun = isRecovered || (isNext && !isOthers(base, accepted))
   const topology = isBegun ? accepted : want
   const then = isBegun ? waiting : queue(waiting)
   if (!staying(base, topology).every((voter) => promises.has(voter))) return NONE

@@ -288,6 +288,23 @@ describe('the register', () => {
       expect(now.generation).to.equal(2)
     })
 
+    it('is finished by another coordinator, when the first one has died over it', async () => {
+      // It got no answer from e any more.
+      let calls = 0
+      nodes.get('e')!.network = (call) => (++calls > 1 ? Promise.reject(new Error('lost')) : call())
+      expect((await run({ base: five, want: left, nodes: only('d', 'e') })).kind).to.equal('none')
+      expect(holders(left)).to.deep.equal(['d'])
+      nodes.get('e')!.network = (call) => call()
+      const others = { base: five, versions: versions(2), nodes: only('d', 'e') }
+      await run({ ...others, want: left }) // the first ballot may be older than theirs
+      expect(await run({ ...others, want: left })).to.deep.equal({ kind: 'decided', topology: left })
+      expect(holders(left)).to.deep.equal(['d', 'e'])
+      // It may have been decided: another one in its place is not.
+      const alone = recover(five, ['d'])
+      expect((await run({ ...others, want: alone, nodes: only('d') })).kind).to.equal('none')
+      expect(await run({ ...others, want: alone })).to.deep.equal({ kind: 'decided', topology: left })
+    })
+
     it('is later than whatever those that are gone have begun or decided', async () => {
       const theirs = begin(five, layout(['a', 'b', 'c', 'd']))
       expect((await run({ base: five, want: theirs })).kind).to.equal('decided')

@@ -132,6 +132,23 @@ describe('the nodes of a channel', () => {
     expect(listened().sort()).to.deep.equal([after[0], after[1]].sort())
   })
 
+  it('asks all coordinators over a node that stays: others may have left the former one long ago', async () => {
+    const asked = () => carriers.anyCarrier()!.member.id
+    const [leaves, ...stay] = ['a', 'b', 'c', 'd']
+    expect(asked()).to.equal(leaves)
+    placement = placed(2, ['0', ...stay])
+    expect(stay, 'at once').to.include(asked())
+    await time.advance(2500)
+    expect(stay, 'others may not have reached the one that has joined').to.include(asked())
+    await time.advance(1500)
+    for (const id of stay) nodes.get(id)!.die()
+    await time.advance(10)
+    expect(asked()).to.equal('0')
+    nodes.get('0')!.die()
+    await time.advance(10)
+    expect(asked(), 'better than none').to.equal(leaves)
+  })
+
   it('ends the many channels of a subscriber that is gone in many turns, not in one', async () => {
     const topics = Array.from({ length: 20_000 }, (_, i) => Buffer.from(`t${i}`))
     carriers.hold(

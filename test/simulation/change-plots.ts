@@ -429,8 +429,15 @@ const goneWithKeys: ChangePlot = (random) => {
   if (random.chance(0.3)) {
     faults.push({ kind: 'stall', at: at - 3, forMs: 1200 + random.below(2000), coordinator: random.below(2) })
   }
-  if (random.chance(0.3)) {
-    faults.push({ kind: 'kill', at: at + random.below(3500), forMs: 10 + random.below(500), coordinator: 1 })
+  if (random.chance(0.5)) {
+    // At any time, or over the recovery: it is accepted when it is asked for the third time, and the fourth.
+    const whileAsked = asked + random.pick([600, 900]) + random.below(40)
+    const which = { coordinator: random.below(2), forMs: 10 + random.below(500) }
+    faults.push({
+      kind: 'kill',
+      at: random.pick([at + random.below(3500), whileAsked, whileAsked]),
+      ...which,
+    })
   }
   const kinds = ['write', 'write', 'read', 'read', 'read'] as const
   const of = (key: string, burst: Pick<Burst, 'from' | 'within' | 'count'>) => {
@@ -448,7 +455,7 @@ const goneWithKeys: ChangePlot = (random) => {
       ]),
     ),
     faults,
-    healAt: 6500,
+    healAt: 9500,
   }
 }
 

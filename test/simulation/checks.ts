@@ -145,6 +145,7 @@ export class Checks implements Watch {
     const { kind } = operation
     // Of a collection in parts the history alone tells.
     if (onlyReads(kind) && kind !== 'total' && isFound && isInTime && version) this.checkHeld(done)
+    if (kind === 'read' && outcome === 'ok') this.checkReadsWhatIsLeft(done)
     const refused = (kind === 'nx' || kind === 'cas' || kind === 'drop-field') && result === 0
     if (outcome !== 'ok' || !version || onlyReads(kind) || kind === 'take' || refused) return
     this.confirmed.push(done)
@@ -345,6 +346,16 @@ export class Checks implements Watch {
     }
   }
 
+  /** And it is read from then on, unless something newer is there. */
+  private checkReadsWhatIsLeft(done: Done): void {
+    const { key } = done.operation
+    const version = this.keptWithKeysGone.get(key)
+    if (!version || this.isGivenUp(done, key) || this.expiring.has(key)) return
+    this.world.counters.count('read of a key with what was left')
+    if (done.version && compareVersions(done.version, version) >= 0) return
+    this.world.fault(`${nameOf(done)} did not find what was left`)
+  }
+
   private noteGivenUp({ epoch, layout: { members, lost = [] }, phase }: Topology): void {
     if (phase !== 'both' || lost.length === 0) return
     const { topologies, scheduler, counters } = this.world
@@ -358,6 +369,7 @@ export class Checks implements Watch {
       const kept = voters.flatMap((server) => server.process?.record(Buffer.from(name)) ?? [])
       const [newest] = kept.sort((a, b) => compareVersions(b.version, a.version))
       if (newest) this.keptWithKeysGone.set(name, Buffer.from(newest.version))
+      else this.keptWithKeysGone.delete(name)
     }
     counters.count(isAny ? 'keys are given up' : 'no key is given up with the members')
   }

@@ -4,11 +4,13 @@
  */
 import { ALL_SERVERS, FOREIGN_SERVER, type Fault, type Schedule } from './schedule.ts'
 import type { SimLink } from './link.ts'
-import type { Wire } from './network.ts'
+import type { Path, Wire } from './network.ts'
 import type { Server, Snapshot } from './server.ts'
 import { Operator } from './operator.ts'
 import { MARKER_KEY } from '../../src/core/keys.ts'
 import type { World } from './world.ts'
+
+const SLOW_TRACKING_MS = 250
 
 interface Dead {
   readonly disk: Snapshot
@@ -58,8 +60,14 @@ export class Faults {
       if (isLoss && id !== null && lost.length === 0) this.world.fault(`${id} is gone, and was not removed`)
       if (!returns && (id === null || lost.includes(id))) continue
       this.world.note(`${server.id} is back`)
+      server.isGone = false
       server.start(disk)
     }
+  }
+
+  /** Somebody undoes a change that cannot end. */
+  cancel(): void {
+    this.operator.cancelAfterAll()
   }
 
   private plan(fault: Fault): void {
@@ -100,10 +108,11 @@ export class Faults {
     world.note(`FAULT ${fault.kind}`, () => JSON.stringify(fault))
     switch (fault.kind) {
       case 'cut': {
-        const path = world.paths[fault.coordinator]![fault.server]!
         const directions = fault.direction === 'both' ? (['to', 'from'] as const) : [fault.direction]
-        for (const direction of directions) path.cut(direction)
-        this.lasting(fault.forMs, () => directions.forEach((direction) => path.heal(direction)))
+        for (const path of this.pathsOf(fault)) {
+          for (const direction of directions) path.cut(direction)
+          this.lasting(fault.forMs, () => directions.forEach((direction) => path.heal(direction)))
+        }
         return
       }
       case 'reset': {
@@ -113,11 +122,15 @@ export class Faults {
         return
       }
       case 'slow': {
-        const path = world.paths[fault.coordinator]![fault.server]!
-        path.slow(fault.extraMs)
-        this.lasting(fault.forMs, () => path.slow(0))
+        for (const path of this.pathsOf(fault)) {
+          path.slow(fault.extraMs)
+          this.lasting(fault.forMs, () => path.slow(0))
+        }
         return
       }
+      case 'tracking':
+        this.disturbTracking(fault)
+        return
       case 'pause': {
         const process = world.servers[fault.server]!.process
         process?.pause()
@@ -187,6 +200,28 @@ export class Faults {
     }
   }
 
+  private pathsOf({ coordinator, server }: { coordinator: number; server: number }): readonly Path[] {
+    const { paths, trackingPaths } = this.world
+    return [paths, trackingPaths].flatMap((all) => all[coordinator]![server] ?? [])
+  }
+
+  private disturbTracking({ how, forMs, coordinator, server }: Extract<Fault, { kind: 'tracking' }>): void {
+    const { world } = this
+    const path = world.trackingPaths[coordinator]![server]!
+    if (how === 'reset') {
+      const { links, host } = world.coordinators[coordinator]!
+      const isIts = (link: SimLink) => link.server === world.servers[server]
+      if (!host.alive) return
+      for (const link of links.filter(isIts)) for (const wire of link.trackingWires()) wire.reset(false)
+    } else if (how === 'slow') {
+      path.slow(SLOW_TRACKING_MS)
+      this.lasting(forMs, () => path.slow(0))
+    } else {
+      path.cut(how)
+      this.lasting(forMs, () => path.heal(how))
+    }
+  }
+
   private loses(fault: Fault): boolean {
     if (fault.kind === 'crash') return !(this.schedule.durable && fault.lostMs === 0)
     if (fault.kind === 'die') return !fault.isLoss
@@ -237,6 +272,8 @@ export class Faults {
   private die({ server: index, noticed, returns, isLoss }: Extract<Fault, { kind: 'die' }>): void {
     const server = this.world.servers[index]!
     if (!server.process || this.world.route[index] !== index) return
+    if (this.world.isFounding(server) && !this.world.knowsTheWay(server)) return
+    server.isGone = true
     this.touched.add(index)
     this.dead.set(server, { disk: server.process.snapshot(), returns, isLoss })
     this.world.killServer(server, noticed)

@@ -21,6 +21,7 @@ import type {
   Fence,
   Messenger,
   MessengerEvents,
+  Near,
   Node,
   NodeFailure,
   NodeListener,
@@ -31,6 +32,7 @@ import { noteAnswer, noteSent, type Counters } from './coverage.ts'
 import type { Host } from './host.ts'
 import { SimChanges } from './changes.ts'
 import { SimMessenger } from './messenger.ts'
+import type { SimNear } from './near.ts'
 import { Wire, type Path } from './network.ts'
 import type { OtherMarker, Outcome, Process, SentCall, Server } from './server.ts'
 
@@ -49,6 +51,8 @@ export interface LinkWorld {
   /** A marker was written there. */
   readonly onMarked: (process: Process) => void
   readonly losesMessages: () => boolean
+  /** Null: it keeps nothing of the node. */
+  readonly near: SimNear | null
 }
 
 interface Batch {
@@ -152,10 +156,20 @@ export class SimLink {
     return this.world.server
   }
 
+  get near(): Near | null {
+    return this.world.near?.node ?? null
+  }
+
+  /** Connections on which the near cache hears of changes. */
+  trackingWires(): readonly Wire[] {
+    return this.world.near?.wires ?? []
+  }
+
   /** Connections that may still bring something. */
   wires(): Wire[] {
     const messages = [...this.messengers, ...this.telling].map(({ wire }) => wire)
-    return [this.wire, this.controlWire, ...messages].filter((wire) => wire !== null)
+    const wires = [this.wire, this.controlWire, ...messages, ...this.trackingWires()]
+    return wires.filter((wire) => wire !== null)
   }
 
   private call(method: string, args: unknown[]): unknown {
@@ -166,7 +180,8 @@ export class SimLink {
   // ---- data path
 
   private data(call: SentCall): void {
-    const { host, counters } = this.world
+    const { host, counters, near } = this.world
+    call.ask = near?.sends(call) ?? null
     if (!this.ready) {
       host.endOfTurn(() => this.end(call, 'onFailure', [NOT_CONNECTED]))
       return
@@ -220,6 +235,7 @@ export class SimLink {
   private follows(found: Buffer | null): Fence | null {
     const fence = this.listener?.onOtherMarker(this.node, found) ?? null
     if (fence) this.fence = fence
+    if (fence) this.world.near?.node.under(fence)
     return fence
   }
 
@@ -230,6 +246,8 @@ export class SimLink {
   }
 
   private end(call: SentCall, method: string, args: readonly unknown[]): void {
+    if (method === 'onRecord') call.ask?.answered(args[0] as Buffer | null, args[1] as Fence)
+    else call.ask?.lost()
     ;(call.args[call.doneAt] as Done)[method]!(this.node, ...args)
   }
 
@@ -265,6 +283,7 @@ export class SimLink {
     wire.close()
     this.wire = null
     this.ready = false
+    this.world.near?.closed()
     if (this.overdueCheck) this.world.host.clearTimeout(this.overdueCheck)
     this.overdueCheck = null
     const unsent = this.calls
@@ -285,6 +304,7 @@ export class SimLink {
     if (this.wire && this.ready && this.fence?.runId === fence.runId && this.fence.replid === fence.replid) {
       this.flush()
       this.fence = fence
+      this.world.near?.node.under(fence)
       return Promise.resolve()
     }
     this.destroy(SHUT, false)
@@ -323,6 +343,7 @@ export class SimLink {
           }
           this.ready = true
           this.rejectOpening = null
+          this.world.near?.opened(this.fence!)
           opened()
         })
       })
@@ -345,6 +366,7 @@ export class SimLink {
     for (const wire of this.wires()) wire.close()
     for (const messenger of [...this.messengers]) messenger.abandon()
     for (const changes of [...this.telling]) changes.close()
+    this.world.near?.closed()
   }
 
   // ---- control path
@@ -398,6 +420,7 @@ export class SimLink {
   private control(method: string, args: readonly unknown[]): Promise<unknown> {
     if (this.closed) return Promise.reject(new Error(`node ${this.id} is closed`))
     const { host } = this.world
+    if (method === 'empty') this.world.near?.node.invalidated(null)
     const isNew = this.controlWire === null
     const wire = (this.controlWire ??= this.dialControl())
     const limitMs =

@@ -41,6 +41,8 @@ export interface ProfileOptions {
   readonly types?: 'all' | 'some'
   /** Collections are stored in parts. */
   readonly parts?: boolean
+  /** Coordinators have a near cache. */
+  readonly near?: boolean
 }
 
 const LASTS_MS = 2500
@@ -57,6 +59,7 @@ export function makeSchedule(seed: number, options: ProfileOptions = {}): Schedu
   if (options.removals) return seed % 4 === 0 ? removing(seed) : plotted(seed, REMOVAL_PLOTS)
   if (options.failovers) return { ...plotted(seed, FAILOVER_PLOTS), areWatched: true }
   if (options.jobs) return withJobs(byChance(seed, options))
+  if (options.near) return near(byChance(seed, { ...options, changes: seed % 5 === 0 }))
   if (options.parts) return inParts(byChance(seed, options))
   if (options.tags) return tagged(byChance(seed, options))
   if (options.flushes) return flushed(byChance(seed, options))
@@ -94,6 +97,63 @@ function flushed(schedule: Schedule): Schedule {
   return { ...schedule, operations: operations.sort(inOrder), faults: [...faults].sort(inOrder) }
 }
 
+/** Written at `all` and `one`, and read at `one`. */
+const NEAR = 'near'
+
+/** Hot keys are read at `one`; the connections on which near caches hear of changes fail more often than others. */
+function near(schedule: Schedule): Schedule {
+  const { seed, servers, spares = 0, coordinators, operations } = schedule
+  const random = seeded(seed * 2 + 2_500_000_001)
+  for (let i = 0; i < 3; i++) random.next()
+  const lasts = Math.max(...operations.map(({ at }) => at), 1500)
+  const keys = random.pick([[NEAR], [NEAR, 'q1'], ['q1', NEAR, NEAR]])
+  const more: Operation[] = []
+  const add = (from: number, kind: QuorumKind, key: string, level: Operation['level']) => {
+    const coordinator = random.below(coordinators)
+    const client = 300 + 3 * coordinator + random.below(3)
+    more.push({
+      at: Math.round(from),
+      client,
+      coordinator,
+      key,
+      level,
+      kind,
+      value: NEAR_VALUES + more.length,
+      ttlMs: 0,
+    })
+  }
+  const readGapMs = random.pick([5, 10])
+  for (let at = 0; at < lasts + 800; at += 2 * readGapMs * random.next())
+    add(at, 'read', random.pick(keys), 'one')
+  // Also longer apart than a value may be old.
+  const writeGapMs = random.pick([60, 250, 700])
+  for (let at = 0; at < lasts; at += 2 * writeGapMs * random.next()) {
+    add(at, random.pick(['write', 'write', 'write', 'delete']), NEAR, random.pick(['all', 'all', 'one']))
+  }
+  const disturbed = Array.from({ length: 2 + random.below(8) }, (): Fault => {
+    const [coordinator, server] = [random.below(coordinators), random.below(servers + spares)]
+    const which = { kind: 'tracking', coordinator, server } as const
+    if (random.chance(0.5)) {
+      const how = random.pick(['to', 'from', 'slow', 'reset'] as const)
+      return { ...which, at: random.below(lasts), forMs: Math.floor(20 * 60 ** random.next()), how }
+    }
+    // What the node tells of a write does not arrive, or very late.
+    const write = random.pick(more.filter(({ kind }) => kind !== 'read'))
+    return { ...which, at: write.at + random.below(150), forMs: 200 + random.below(1000), how: 'from' }
+  })
+  const inOrder = (one: { at: number }, other: { at: number }) => one.at - other.at
+  const isCalm = spares === 0 && random.chance(0.4)
+  return {
+    ...schedule,
+    healAt: Math.max(schedule.healAt, lasts + 1500),
+    operations: [...operations, ...more].sort(inOrder),
+    faults: [...(isCalm ? [] : schedule.faults), ...disturbed].sort(inOrder),
+    isNear: true,
+  }
+}
+
+const NEAR_VALUES = 80_000_000
+
 /** Keys are written, read and deleted at `quorum`, without an end of their own, and by jobs. */
 function withJobs(schedule: Schedule): Schedule {
   const { seed, coordinators, healAt } = schedule
@@ -119,7 +179,12 @@ function withJobs(schedule: Schedule): Schedule {
     return { at, ...who, kind: 'delete-job', value: -1 - i, ttlMs: 0 }
   })
   const inOrder = (one: { at: number }, other: { at: number }) => one.at - other.at
-  return { ...schedule, operations: [...single, ...jobs].sort(inOrder) }
+  // Who starts after all clocks were set back cannot know of the time of before (docs/decisions/0083).
+  const isSetBack = schedule.faults.some(
+    (fault) => fault.kind === 'clock' && fault.server === ALL_SERVERS && fault.offMs < 0,
+  )
+  const faults = schedule.faults.filter(({ kind }) => !isSetBack || kind !== 'kill')
+  return { ...schedule, faults, operations: [...single, ...jobs].sort(inOrder) }
 }
 
 /** Many values have a tag. At `quorum` only, and without what reads a value and writes one without its tags. */
@@ -516,7 +581,10 @@ function inParts(schedule: Schedule): Schedule {
   return { ...schedule, operations: made, isInParts: true }
 }
 
-type ByChance = Exclude<FaultKind, 'change' | 'cancel' | 'replace' | 'move' | 'die' | 'remove' | 'failover'>
+type ByChance = Exclude<
+  FaultKind,
+  'change' | 'cancel' | 'replace' | 'move' | 'die' | 'remove' | 'failover' | 'tracking'
+>
 
 const HARMLESS: readonly ByChance[] = [
   'cut', 'cut', 'cut', 'reset', 'reset', 'reset', 'slow', 'pause', 'pause', 'swap', 'refuse', 'refuse', 'clock', 'wall', 'stall', 'kill', 'kill',

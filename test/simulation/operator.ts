@@ -124,8 +124,8 @@ export class Operator {
       return
     }
     const { changes } = running.cluster
-    // What nobody has accepted is refused, as long as anything would be lost.
-    const isAccepted = step.acceptsLoss && tries % 2 === 1
+    // What nobody has accepted is refused, as long as anything would be lost. Each coordinator is asked both ways.
+    const isAccepted = step.acceptsLoss && (tries % 4 === 1 || tries % 4 === 2)
     const ids = gone.map((server) => topologies.memberIdOf(server)!)
     const left = layout.members.map(({ id }) => id).filter((id) => !ids.includes(id))
     const begun = ({ epoch, layout: { lost = [] } }: Topology) => {
@@ -150,6 +150,13 @@ export class Operator {
       () => running.cluster.changes.cancel(),
       () => undefined,
     )
+  }
+
+  /** Also when nothing more is asked for. */
+  cancelAfterAll(): void {
+    this.stopped = false
+    this.cancel(0)
+    this.stopped = true
   }
 
   private ask(running: Running, what: string, request: () => Promise<unknown>, again: () => void): void {

@@ -20,6 +20,7 @@ Runs simulated clusters with random faults on a virtual clock, and checks every 
   --jobs          keys are deleted by their prefix, in the background
   --flushes       all keys are deleted, some times
   --parts         collections are stored in parts
+  --near          coordinators have a near cache
   --tags          values have a tag, which is invalidated
   --types         queues with clients that wait, streams, leaderboards, counters and MULTI in every run, not in every fourth
   --plain         in none
@@ -41,6 +42,7 @@ const values = optionsOf(USAGE, {
   jobs: { type: 'boolean', default: false },
   flushes: { type: 'boolean', default: false },
   parts: { type: 'boolean', default: false },
+  near: { type: 'boolean', default: false },
   tags: { type: 'boolean', default: false },
   types: { type: 'boolean', default: false },
   plain: { type: 'boolean', default: false },
@@ -53,10 +55,10 @@ const values = optionsOf(USAGE, {
 
 const ignored = new Set(values.ignore.split(',').filter(Boolean).map(Number))
 const MOST_TOLD = 25
-const { beyond, changes, removals, failovers, jobs, flushes, tags, parts } = values
+const { beyond, changes, removals, failovers, jobs, flushes, tags, parts, near } = values
 const types = values.types
   ? 'all'
-  : values.plain || changes || removals || failovers || parts
+  : values.plain || changes || removals || failovers || parts || near
     ? undefined
     : 'some'
 const profile = {
@@ -68,6 +70,7 @@ const profile = {
   flushes,
   tags,
   parts,
+  near,
   ...(types && ({ types } as const)),
 }
 const options: RunOptions = values.converge ? { expect: { converge: true } } : {}

@@ -42,10 +42,12 @@ const PROFILES = [
   'changes',
   'removals',
   'failovers',
+  'jobs',
   'flushes',
   'tags',
   'types',
   'parts',
+  'near',
 ] as const
 type Profile = (typeof PROFILES)[number]
 

@@ -64,6 +64,8 @@ export interface Sabotage extends Change {
   readonly types?: boolean
   /** Found only where collections are stored in parts. */
   readonly parts?: boolean
+  /** Found only where coordinators have a near cache. */
+  readonly near?: boolean
 }
 
 export const SABOTAGES: readonly Sabotage[] = [
@@ -523,7 +525,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'decided-without-promises',
     rule: 'what another coordinator has begun is finished',
     file: 'src/cluster/register.ts',
-    find: 'const isBegun = isNext && !isOthers(base, accepted)',
+    find: 'const isBegun = isRecovered || (isNext && !isOthers(base, accepted))',
     replace: 'const isBegun = isNext && base === null',
     changes: true,
   },
@@ -574,6 +576,14 @@ export const SABOTAGES: readonly Sabotage[] = [
     file: 'src/core/topology.ts',
     find: 'return 2 * left.length > members.length ? members : left',
     replace: 'return 2 * left.length >= 0 ? members : left',
+    removals: true,
+  },
+  {
+    name: 'recovery-left-begun',
+    rule: 'a recovery over which its coordinator died is finished by another one',
+    file: 'src/cluster/register.ts',
+    find: 'const isRecovered = isRecovery && accepted',
+    replace: 'const isRecovered = base === null && accepted',
     removals: true,
   },
   // ---- failovers
@@ -757,6 +767,56 @@ export const SABOTAGES: readonly Sabotage[] = [
     find: "for (const key of keys) this.changed(key.toString('latin1'), null)",
     replace: 'this.followFloors()',
     types: true,
+  },
+  // ---- near cache
+  {
+    name: 'near-at-quorum',
+    rule: 'reads at quorum ask the nodes, whatever is kept',
+    file: 'src/coordinator/coordinator.ts',
+    find: "    if (level === 'one') {\n      const first = replicas.homes[0]!\n      const isOpen",
+    replace:
+      "    if (level === 'quorum' && replicas.homes[0]!.node.near && this.readNear(replicas.homes[0]!.node.near, key, replicas, done)) return\n    if (level === 'one') {\n      const first = replicas.homes[0]!\n      const isOpen",
+    near: true,
+  },
+  {
+    name: 'near-without-a-bound',
+    rule: 'nothing is answered that is not proven to be young enough',
+    file: 'src/nodes/near/near-cache.ts',
+    find: 'nowMs - this.provenMs <= this.cache.maxStalenessMs',
+    replace: 'nowMs >= this.provenMs',
+    near: true,
+  },
+  {
+    name: 'near-kept-without-tracking',
+    rule: 'what is kept is dropped when the connection ends on which the node tells of changes',
+    file: 'src/nodes/near/near-cache.ts',
+    find: '    this.cache.tracked--\n    this.drop(cause)\n',
+    replace: '    this.cache.tracked--\n    if (cause === "data-path") this.drop(cause)\n',
+    near: true,
+  },
+  {
+    name: 'near-kept-after-its-change',
+    rule: 'an answer is not kept if its key has changed since it was asked for',
+    file: 'src/nodes/near/near-cache.ts',
+    find: "if (this.asks.size > 0) this.asks.delete(key.toString('latin1'))",
+    replace: "if (this.asks.size < 0) this.asks.delete(key.toString('latin1'))",
+    near: true,
+  },
+  {
+    name: 'near-beside-own-writes',
+    rule: 'a write by this process removes what it keeps, before the node tells of it',
+    file: 'src/nodes/near/near-cache.ts',
+    find: '  changed(key: Buffer): void {\n    this.forget(key)',
+    replace: '  changed(key: Buffer): void {\n    if (key.length === 0) this.forget(key)',
+    near: true,
+  },
+  {
+    name: 'near-proven-by-its-own-ping',
+    rule: 'an answer to a PING proves that what was changed before the PING before it has arrived',
+    file: 'src/nodes/redis/tracking.ts',
+    find: 'this.events.proven(this.formerPingMs)',
+    replace: 'this.events.proven(this.pingMs)',
+    near: true,
   },
   // ---- collections in parts
   {

@@ -107,6 +107,15 @@ type Happening =
   | { readonly kind: 'wall'; at: number; coordinator: number; offMs: number }
   | { readonly kind: 'stall'; at: number; forMs: number; coordinator: number }
   | { readonly kind: 'kill'; at: number; forMs: number; coordinator: number }
+  /** The connection on which a near cache hears of changes is held up, slow, or ends. */
+  | {
+      readonly kind: 'tracking'
+      at: number
+      forMs: number
+      coordinator: number
+      server: number
+      how: 'to' | 'from' | 'slow' | 'reset'
+    }
   /** Another server takes the place of a member; the former one goes on running. @param pick which of them */
   | { readonly kind: 'replace'; at: number; coordinator: number; pick: number }
   /** A member gets another address, by which the same server is reached. @param pick which of them */
@@ -177,6 +186,8 @@ export interface Schedule {
   readonly partBytes?: number
   /** The founding members are watched by Sentinels. */
   readonly areWatched?: boolean
+  /** Coordinators have a near cache. */
+  readonly isNear?: boolean
 }
 
 /** At the address of another server: a Redis of another cluster. */

@@ -12,8 +12,10 @@ import { KIND_TOMBSTONE, kindOf, StoredRecord, type NewRecord } from '../../src/
 import { MARKER_KEY } from '../../src/core/keys.ts'
 import { decodeMarker, type Marker } from '../../src/cluster/marker.ts'
 import { MemoryNode } from '../../src/nodes/memory/memory-node.ts'
+import type { Ask } from '../../src/nodes/near/near-cache.ts'
 import type { Fence, Hint, NodeFailure, StoreAllWrite, UnwritableReason } from '../../src/nodes/node.ts'
 import { EPOCH_MS } from './host.ts'
+import type { Held } from './near-checks.ts'
 import type { Scheduler } from './scheduler.ts'
 
 export const GRACE_MS = 86_400_000
@@ -24,6 +26,8 @@ export interface SentCall {
   readonly args: readonly unknown[]
   /** Where among the arguments its completion object is. */
   readonly doneAt: number
+  /** Its answer may be kept. */
+  ask?: Ask | null
 }
 
 /** What came of a call: which method of the completion object is to be called, with what behind the node. */
@@ -152,6 +156,10 @@ export class Process {
     return { outcomes, other }
   }
 
+  atEndOfTurn(run: () => void): void {
+    this.turn.push(run)
+  }
+
   /** Ends the turn of the process. */
   settle(): void {
     while (this.turn.length > 0) {
@@ -258,6 +266,10 @@ export class Server {
   /** By how much TIME is wrong. */
   clockOffMs = 0
   refuses: UnwritableReason | null = null
+  /** It died, and comes back when all is healed, or never. */
+  isGone = false
+  /** Notes what it holds. */
+  held: Held | null = null
   readonly clock: Clock
   /** Ids of all nodes of the cluster. */
   readonly peers: readonly string[]
@@ -284,12 +296,14 @@ export class Server {
 
   start(snapshot: Snapshot | null): void {
     this.process = new Process(this, `run-${this.id}-${++this.runs}`, snapshot)
+    this.held?.began(this.process)
   }
 
   /** The process is gone, with what was queued for it. */
   kill(): void {
     if (this.process) this.process.alive = false
     this.process = null
+    this.held?.ended(this)
   }
 
   /** What a node that takes no writes says to a call, null when it carries it out. */

@@ -55,6 +55,8 @@ const ANTI_ENTROPY_MS = 10_000
 const CONVERGED_MS = 60_000
 /** Within which a change of members ends, once nothing fails any more. */
 const CHANGED_MS = 30_000
+/** Within which delete jobs end: a lease, and what is left of them. */
+const JOBS_END_MS = 20_000
 
 /** What is switched on for every run, as the repairs that it needs come to be. */
 export const EXPECT: Expectations = { converge: false }
@@ -94,7 +96,7 @@ async function simulateRun(schedule: Schedule, options: RunOptions): Promise<Run
     await scheduler.runUntil(scheduler.nowMs + YOUNG_MS)
     const fromMs = scheduler.nowMs
     foundedAtMs = fromMs
-    for (const path of world.paths.flat()) path.calm = false
+    world.setCalm(false)
     faults.begin(fromMs)
     workload.schedule(schedule.operations, fromMs)
     if (schedule.isInParts) askForRounds(world, schedule)
@@ -102,19 +104,23 @@ async function simulateRun(schedule: Schedule, options: RunOptions): Promise<Run
 
     faults.heal()
     workload.over()
-    for (const path of world.paths.flat()) path.calm = true
+    world.setCalm(true)
     await scheduler.runUntil(scheduler.nowMs + BACK_IN_SERVICE_MS)
     if (schedule.spares) {
       const untilMs = scheduler.nowMs + CHANGED_MS
       while (!world.sparesOne && scheduler.nowMs < untilMs) await scheduler.runUntil(scheduler.nowMs + 250)
     }
+    await untilJobsEnd(world, workload)
     checks.afterHealing()
     workload.schedule(lastOperations(schedule), scheduler.nowMs)
     await scheduler.runUntil(scheduler.nowMs + 3 * REQUEST_TIMEOUT_MS)
     checks.checkNobodyWaits(workload.running)
     if (schedule.spares) {
-      const untilMs = scheduler.nowMs + CHANGED_MS
-      while (!world.isStable && scheduler.nowMs < untilMs) await scheduler.runUntil(scheduler.nowMs + 250)
+      await untilStable(world)
+      if (!world.isStable && world.isRefusing) {
+        faults.cancel()
+        await untilStable(world)
+      }
       if (!schedule.beyond) checks.checkStable()
       workload.schedule(lastOperations(schedule, 1), scheduler.nowMs)
       await scheduler.runUntil(scheduler.nowMs + 3 * REQUEST_TIMEOUT_MS)
@@ -148,6 +154,20 @@ async function simulateRun(schedule: Schedule, options: RunOptions): Promise<Run
     trace: scheduler.lines,
     foundedAtMs,
   }
+}
+
+async function untilStable(world: World): Promise<void> {
+  const { scheduler } = world
+  const untilMs = scheduler.nowMs + CHANGED_MS
+  while (!world.isStable && scheduler.nowMs < untilMs) await scheduler.runUntil(scheduler.nowMs + 250)
+}
+
+/** Another coordinator goes on with a job once the lease of the one that died is over. */
+async function untilJobsEnd({ scheduler }: World, { running }: Workload): Promise<void> {
+  const isRunning = () =>
+    running.some(({ operation, end }) => operation.kind === 'delete-job' && end === Infinity)
+  const untilMs = scheduler.nowMs + JOBS_END_MS
+  while (isRunning() && scheduler.nowMs < untilMs) await scheduler.runUntil(scheduler.nowMs + 250)
 }
 
 /** Clients that wait are served by whatever coordinator stores something; and at once, when messages can be relied on. */

@@ -152,6 +152,18 @@ const FEW = [
     runs: 5,
     met: ['quorum delete-job ok', 'quorum write ok'],
   },
+  {
+    what: 'coordinators keep hot keys',
+    profile: 'near',
+    runs: 4,
+    met: [
+      'near: hit',
+      'near: hit by the bytes of a request',
+      'near: a value that the node does not hold any more',
+      'near: a PONG before invalidations of its turn',
+      'fault: tracking',
+    ],
+  },
 ] as const
 
 describe('simulation', () => {

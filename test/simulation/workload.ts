@@ -3,7 +3,8 @@
  * what came of them.
  */
 import { KIND_VALUE, type PeekedRecord, type RecordHead, type StoredRecord } from '../../src/core/codec.ts'
-import type { Failing } from '../../src/coordinator/context.ts'
+import type { ReadDone } from '../../src/coordinator/api.ts'
+import type { Failing, ServedBy } from '../../src/coordinator/context.ts'
 import type { Coordinator } from '../../src/coordinator/coordinator.ts'
 import type { ModifyAll, TransactDone } from '../../src/coordinator/transact/transact.ts'
 import type { UpdateDone } from '../../src/coordinator/update/update.ts'
@@ -29,6 +30,7 @@ import { Caching } from './caching.ts'
 import { Jobs } from './jobs.ts'
 import { addToAll, totalOfAll } from './multi.ts'
 import type { Told } from './told.ts'
+import { NearChecks } from './near-checks.ts'
 import { isByScript, keysOf, type Operation } from './schedule.ts'
 import { callerOf, moveByScript } from './scripts.ts'
 import { isWait, Waits, type BeginPart } from './waiting.ts'
@@ -98,6 +100,7 @@ export class Workload {
   private readonly waits: Waits
   private readonly caching: Caching
   private readonly jobs: Jobs
+  private readonly near: NearChecks
   private readonly inFlight = new Map<Done, { client: Client; running: Running }>()
   /** By how much coordinators are late, all stops together. */
   private readonly stalledMs: number
@@ -112,6 +115,7 @@ export class Workload {
     this.waits = new Waits(world)
     this.caching = new Caching(world)
     this.jobs = new Jobs(world)
+    this.near = new NearChecks(world)
     world.onKilled = (running) => this.lost(running)
   }
 
@@ -226,8 +230,16 @@ export class Workload {
           const live = coordinator.isLive(record) ? Number(value().toString()) : null
           this.ended(done, live, record && Buffer.from(record.version), live)
         }
-        const read = (record: StoredRecord | null) => ended(record, () => record!.value)
+        const read = (record: StoredRecord | null, by?: ServedBy) => {
+          if (by && 'ageMs' in by && record)
+            this.near.check(running, done, by.id, Buffer.from(record.version))
+          ended(record, () => record!.value)
+        }
         const peeked = (record: PeekedRecord | null) => ended(record, () => record!.part(WHOLE))
+        if (this.world.options.isNear && level === 'one') {
+          this.readNear(running, done, { read, ...failing })
+          return
+        }
         // Every other one as a look at a part, which here is all of it.
         if (this.looks++ % 2 === 0) coordinator.read(key, { read, ...failing }, level)
         else coordinator.peek(key, WHOLE, { read: peeked, ...failing }, level)
@@ -315,6 +327,18 @@ export class Workload {
         if (isWait(kind)) this.issueWait(running, done, failing)
         else this.issueOnCollection(coordinator, done, kind, failing)
     }
+  }
+
+  /** Every other one by the bytes of a request, as far as it can be answered like that. */
+  private readNear(running: Running, done: Done, asked: ReadDone): void {
+    const { key, level } = done.operation
+    const found = this.looks++ % 2 === 0 ? this.near.find(running, done) : null
+    if (!found) {
+      running.coordinator.read(Buffer.from(key), asked, level)
+      return
+    }
+    this.near.check(running, done, found.id, found.version)
+    this.ended(done, found.value, found.version, found.value)
   }
 
   private issueCached(running: Running, done: Done, { requester, failed }: Asking): void {
@@ -491,6 +515,7 @@ export class Workload {
     )
     this.world.counters.count(`${done.operation.level} ${done.operation.kind} ${outcome}`)
     this.watch.ended(done)
+    this.near.ended(done, entry.running)
     // The client gets its answer, and comes back with the next request, over a network.
     this.world.scheduler.after(THINKS_MS, () => {
       entry.client.busy = false

@@ -17,6 +17,8 @@ import { seeded, type Random } from '../support/random.ts'
 import { Counters } from './coverage.ts'
 import { Host } from './host.ts'
 import { SimLink } from './link.ts'
+import { nearCache, SimNear } from './near.ts'
+import { Held } from './near-checks.ts'
 import { Path } from './network.ts'
 import { FOREIGN_SERVER } from './schedule.ts'
 import { Scheduler } from './scheduler.ts'
@@ -67,6 +69,8 @@ export interface WorldOptions {
   readonly isInParts?: boolean
   /** The founding members are watched by Sentinels. */
   readonly areWatched?: boolean
+  /** Coordinators have a near cache. */
+  readonly isNear?: boolean
   /** More are taken for a loop. */
   readonly maxEvents?: number
 }
@@ -87,6 +91,10 @@ export class World {
   readonly route: number[]
   readonly coordinators: Running[] = []
   readonly paths: readonly (readonly Path[])[]
+  /** The same for the connections on which near caches hear of changes; none, if there are none. */
+  readonly trackingPaths: readonly (readonly Path[])[]
+  /** What servers held; null = nobody asks. */
+  readonly held: Held | null
   /** What was found to be wrong while it happened. */
   readonly violations: string[] = []
   readonly events: { kind: RondoEvent['kind'] }[] = []
@@ -122,6 +130,20 @@ export class World {
     this.paths = Array.from({ length: options.coordinators }, (_, c) => {
       return this.servers.map((_, s) => new Path(this.scheduler, this.random(`path ${c} ${s}`)))
     })
+    this.trackingPaths = this.paths.map((paths, c) => {
+      const of = (s: number) => new Path(this.scheduler, this.random(`tracking ${c} ${s}`))
+      return options.isNear ? paths.map((_, s) => of(s)) : []
+    })
+    this.held = options.isNear ? new Held() : null
+    for (const server of this.servers) {
+      server.held = this.held
+      this.held?.began(server.process!)
+    }
+  }
+
+  /** Before the test proper, and after it, all is calm. */
+  setCalm(calm: boolean): void {
+    for (const path of [...this.paths, ...this.trackingPaths].flat()) path.calm = calm
   }
 
   random(of: string): Random {
@@ -182,7 +204,11 @@ export class World {
   /** Without this server a founding member is left that is in use now: coordinators that start learn from it. */
   knowsTheWay(without: Server): boolean {
     return this.servers.some(
-      (server) => server !== without && this.isFounding(server) && this.topologies.isMember(server),
+      (server) =>
+        server !== without &&
+        !server.isGone &&
+        this.isFounding(server) &&
+        this.topologies.memberIdOf(server) === server.id,
     )
   }
 
@@ -195,10 +221,20 @@ export class World {
     const host = new Host(this.scheduler, random)
     const links: SimLink[] = []
     const emit = (event: RondoEvent) => this.onEvent(index, event)
+    const near = this.options.isNear ? nearCache(host) : null
     const memberOf = ({ id, url, primary }: Place) => {
       const sentinel = this.sentinels.watches(id) ? this.sentinels.placeOf(id, host, primary) : null
       const at = () => this.serverOf(sentinel ? { id, primary: sentinel.address! } : { id, url })
       const pathTo = () => this.paths[index]![at().index]!
+      const resolve = () => this.server(this.route[at().index]!)
+      const trackingPath = () => this.trackingPaths[index]![at().index]!
+      const { counters } = this
+      const tracking = {
+        ...{ host, resolve, counters, random: this.random(`turns ${number} ${id}`) },
+        get path() {
+          return trackingPath()
+        },
+      }
       const { link, node } = SimLink.create(id, {
         get server() {
           return at()
@@ -207,8 +243,8 @@ export class World {
         get path() {
           return pathTo()
         },
-        counters: this.counters,
-        resolve: () => this.server(this.route[at().index]!),
+        ...{ counters, resolve },
+        near: near && new SimNear(id, near, tracking),
         note: (what, detail) => this.note(`c${index} ${what}`, detail),
         losesMessages: () => this.losesMessages,
         onMarked: (process) => {
@@ -248,6 +284,7 @@ export class World {
       // Readers then find that parts are gone, and begin again.
       ...(this.options.isInParts && { leftPartsMs: 5 }),
       hotKeys: 0,
+      near,
       maxTrackedKeys: 10_000,
       queueTimeoutMs: QUEUE_TIMEOUT_MS,
       windows: { largeBytes: CALLS_AT_ONCE, smallBytes: CALLS_AT_ONCE },
@@ -415,6 +452,13 @@ export class World {
         ),
       )
     return fewest > 2 || areClean()
+  }
+
+  /** A server that was to join has been taken for another one meanwhile: the change cannot end, and has to be undone. */
+  get isRefusing(): boolean {
+    return this.coordinators.some(({ cluster }) =>
+      cluster.members.some(({ completeness }) => completeness === 'refused'),
+    )
   }
 
   /** All coordinators work by the same members, and no change is under way. */

@@ -127,11 +127,22 @@ export class Carriers {
     return null
   }
 
-  /** Any node, for what all coordinators listen to. */
+  /**
+   * Any node, for what all coordinators listen to: one that was a member before the latest change and still is, because others
+   * may have left a former one by now, and may not know of a new one yet.
+   */
   anyCarrier(): Carrier | null {
     const nowMs = this.options.clock.monotonicMs()
+    const former = this.settledPlacement(nowMs).members
+    const { members } = this.options.cluster.placement
     const open = [...this.all.values()].filter(({ isOpen }) => isOpen)
-    return open.find((carrier) => carrier.isSettled(nowMs)) ?? open[0] ?? null
+    const present = open.filter(({ member }) => members.includes(member))
+    const kept = present.filter(({ member }) => former.includes(member))
+    for (const some of [kept, present, open]) {
+      const settled = some.find((carrier) => carrier.isSettled(nowMs))
+      if (settled) return settled
+    }
+    return present[0] ?? open[0] ?? null
   }
 
   private settledPlacement(nowMs: number): Placement<Member> {

@@ -45,12 +45,23 @@ const FIRST_PAUSE_MS = 250
 const LONGEST_PAUSE_MS = 10_000
 const MAX_SHOWN = 200
 
+/** What is needed of a net.Socket. */
+export interface TrackingSocket {
+  on(event: 'error', listener: (error: Error) => void): unknown
+  on(event: 'close', listener: () => void): unknown
+  on(event: 'data', listener: (bytes: Buffer) => void): unknown
+  write(bytes: Buffer): unknown
+  destroy(): unknown
+}
+
 export type ConnectionSettings = Pick<
   RedisNodeOptions,
   'address' | 'connectTimeoutMs' | 'nodeTimeoutMs' | 'timers' | 'clock'
 > & {
   /** For how long the node may be silent. */
   readonly maxStalenessMs: number
+  /** Opens a connection to the address; by default a TCP socket. */
+  readonly dial?: () => TrackingSocket
 }
 
 type TrackerOptions = ConnectionSettings & {
@@ -144,7 +155,7 @@ interface Greeting {
 export class TrackingConnection {
   private readonly options: ConnectionSettings
   private readonly events: TrackingEvents
-  private readonly socket: net.Socket
+  private readonly socket: TrackingSocket
   private readonly parser: Resp3Parser
   private readonly greetings: Greeting[]
   private readonly place: number
@@ -167,9 +178,7 @@ export class TrackingConnection {
     this.greetings = greetingsFor(options.address, runId)
     this.place = this.greetings.length
     this.parser = new Resp3Parser(LIMITS)
-    const { host, port, tls: isTls } = options.address
-    this.socket = isTls ? tls.connect({ host, port, ...tlsOptions }) : net.connect({ host, port })
-    this.socket.setNoDelay(true)
+    this.socket = options.dial?.() ?? dialed(options.address, tlsOptions)
     this.socket.on('error', (error) => this.end(socketSentence(error) ?? error.message))
     this.socket.on('close', () => this.end('the connection was lost'))
     this.socket.on('data', (bytes: Buffer) => this.onData(bytes))
@@ -269,6 +278,15 @@ export class TrackingConnection {
       }),
     )
   }
+}
+
+function dialed(
+  { host, port, tls: isTls }: RedisNodeOptions['address'],
+  tlsOptions: ConnectionOptions,
+): TrackingSocket {
+  const socket = isTls ? tls.connect({ host, port, ...tlsOptions }) : net.connect({ host, port })
+  socket.setNoDelay(true)
+  return socket
 }
 
 function greetingsFor({ username, password }: RedisNodeOptions['address'], runId: string): Greeting[] {

@@ -243,6 +243,7 @@ export class Fleet {
       note: () => undefined,
       onMarked: () => undefined,
       losesMessages: () => false,
+      near: null,
     })
     return new Member(node, { emit: () => undefined, url: `redis://${id}` })
   }
