@@ -5,6 +5,7 @@ import { encodeHashes, ID_BYTES } from '../../src/coordinator/channels/envelope.
 import type { Awaited, Replies } from '../../src/coordinator/channels/replies.ts'
 import { Wakes } from '../../src/coordinator/channels/wakes.ts'
 import type { PublishCall } from '../../src/nodes/node.ts'
+import { VirtualTime } from '../support/virtual-time.ts'
 
 const WHO_WAITS = Buffer.from([2])
 const HASH = 7
@@ -29,7 +30,7 @@ describe('what coordinators tell each other of clients that wait', () => {
         carriers: { anyCarrier: () => carrier, carrierOf: () => carrier } as unknown as Carriers,
         replies: {
           expect: (asked: number, _place: object, awaited: Awaited) => void expected.set(asked, awaited),
-          passedOn: (asked: number) => expected.get(asked)!.done(0),
+          passedOn: (asked: number) => expected.get(asked)!.done(0, true),
           drop: () => undefined,
         } as unknown as Replies,
         nextNumber: () => ++number,
@@ -51,5 +52,45 @@ describe('what coordinators tell each other of clients that wait', () => {
     nowMs = 40_000
     wakes.onAsked('another', WHO_WAITS)
     expect(sent, 'forgotten after half a minute').to.have.length(2)
+  })
+
+  it('asks again who waits while some have not answered, for a few seconds', async () => {
+    const time = new VirtualTime()
+    let asked = 0
+    let answering = 0
+    const carrier = {
+      publish: (_topic: Buffer, _bytes: Buffer, call: PublishCall) => {
+        asked++
+        call.onPublished(2)
+      },
+    } as unknown as Carrier
+    let waiting: Awaited | null = null
+    const wakes = new Wakes(
+      {
+        id: Buffer.alloc(ID_BYTES, 1),
+        clock: time,
+        timers: time,
+        carriers: { anyCarrier: () => carrier, carrierOf: () => carrier } as unknown as Carriers,
+        replies: {
+          expect: (_asked: number, _place: object, awaited: Awaited) => void (waiting = awaited),
+          passedOn: (_asked: number, copies: number) => waiting!.done(0, answering === copies),
+          drop: () => undefined,
+        } as unknown as Replies,
+        nextNumber: () => asked,
+        start: () => Promise.resolve(),
+        hasOthers: () => true,
+      },
+      { hashes: [], wakeAll: () => undefined },
+    )
+    wakes.wake(Buffer.from('k'))
+    await time.advance(10)
+    expect(asked).to.equal(1)
+    await time.advance(1000)
+    expect(asked).to.equal(2)
+    answering = 2
+    await time.advance(2000)
+    expect(asked).to.equal(3)
+    await time.advance(60_000)
+    expect(asked, 'all have answered').to.equal(3)
   })
 })

@@ -425,19 +425,14 @@ const goneWithKeys: ChangePlot = (random) => {
     const dies = { kind: 'die', isLoss: true, noticed: random.chance(0.7) } as const
     return { ...dies, at: at + random.below(20), server, returns: random.chance(0.5) }
   })
-  faults.push({ kind: 'remove', at: asked, coordinator: random.below(2), servers: dead, acceptsLoss: true })
+  const remove = { kind: 'remove', at: asked, coordinator: random.below(2), servers: dead } as const
+  const dies = random.chance(0.7) ? { diesMs: 3 + random.below(15) } : {}
+  faults.push({ ...remove, acceptsLoss: true, ...dies })
   if (random.chance(0.3)) {
     faults.push({ kind: 'stall', at: at - 3, forMs: 1200 + random.below(2000), coordinator: random.below(2) })
   }
-  if (random.chance(0.5)) {
-    // At any time, or over the recovery: it is accepted when it is asked for the third time, and the fourth.
-    const whileAsked = asked + random.pick([600, 900]) + random.below(40)
-    const which = { coordinator: random.below(2), forMs: 10 + random.below(500) }
-    faults.push({
-      kind: 'kill',
-      at: random.pick([at + random.below(3500), whileAsked, whileAsked]),
-      ...which,
-    })
+  if (random.chance(0.3)) {
+    faults.push({ kind: 'kill', at: at + random.below(3500), forMs: 10 + random.below(500), coordinator: 1 })
   }
   const kinds = ['write', 'write', 'read', 'read', 'read'] as const
   const of = (key: string, burst: Pick<Burst, 'from' | 'within' | 'count'>) => {

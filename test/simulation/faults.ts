@@ -11,6 +11,8 @@ import { MARKER_KEY } from '../../src/core/keys.ts'
 import type { World } from './world.ts'
 
 const SLOW_TRACKING_MS = 250
+/** Of a coordinator that dies over what it was asked for. */
+const DEAD_MS = 200
 
 interface Dead {
   readonly disk: Snapshot
@@ -36,10 +38,13 @@ export class Faults {
 
   constructor(world: World, schedule: Schedule) {
     this.world = world
-    this.operator = new Operator(world, (replaced, next) => {
+    const replaces = (replaced: Server, next: Server) => {
       for (const { index } of [replaced, next]) this.touched.add(index)
       this.replacements.add(next)
-    })
+    }
+    const kills = (coordinator: number) =>
+      this.strike({ kind: 'kill', at: 0, forMs: DEAD_MS, coordinator }, null)
+    this.operator = new Operator(world, replaces, kills)
     this.schedule = schedule
   }
 

@@ -34,10 +34,21 @@ export class Operator {
   private underWay = 0
   private stopped = false
   private moves = 0
+  /** A coordinator, over a recovery. */
+  private hasDied = false
+  private readonly kills: (coordinator: number) => void
 
-  /** @param onReplaced what a member holds is given up, and the server in its place has nothing yet */
-  constructor(world: World, onReplaced: (replaced: Server, next: Server) => void) {
+  /**
+   * @param onReplaced what a member holds is given up, and the server in its place has nothing yet
+   * @param kills ends the process of a coordinator
+   */
+  constructor(
+    world: World,
+    onReplaced: (replaced: Server, next: Server) => void,
+    kills: (coordinator: number) => void,
+  ) {
     this.world = world
+    this.kills = kills
     this.onReplaced = onReplaced
   }
 
@@ -139,6 +150,9 @@ export class Operator {
       isMajority ? changes.request({ leave: ids, acceptLoss: isAccepted }) : changes.recover(left, isAccepted)
     const what = isMajority ? `remove ${ids.length}` : 'recover'
     this.ask(running, what, () => request().then(begun), again)
+    if (isMajority || !isAccepted || step.diesMs === undefined || this.hasDied) return
+    this.hasDied = true
+    world.scheduler.after(step.diesMs, () => this.kills(running.index))
   }
 
   cancel(coordinator: number): void {

@@ -160,6 +160,8 @@ type Happening =
       coordinator: number
       servers: readonly number[]
       acceptsLoss: boolean
+      /** The first coordinator that is asked for a recovery dies so long after that. */
+      readonly diesMs?: number
     }
 
 export type FaultKind = Fault['kind']

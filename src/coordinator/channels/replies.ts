@@ -15,7 +15,8 @@ const HURRY_MS = 10_000
 export interface Awaited {
   /** Sum of what was answered. */
   receivers: number
-  readonly done: (receivers: number) => void
+  /** @param areAll each copy was answered */
+  readonly done: (receivers: number, areAll: boolean) => void
   /** Of a question: a part of an answer. */
   readonly part?: (body: Buffer) => void
 }
@@ -91,9 +92,9 @@ export class Replies {
     for (const [number, waiting] of this.waiting) this.end(number, waiting)
   }
 
-  private end(number: number, { done, receivers }: Waiting): void {
+  private end(number: number, { done, receivers, copies, answers }: Waiting): void {
     this.waiting.delete(number)
-    done(receivers)
+    done(receivers, copies !== null && answers >= copies)
   }
 
   private limit(waiting: Waiting): void {

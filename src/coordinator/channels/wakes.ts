@@ -11,7 +11,7 @@
  * stores for the first time asks who waits; what it stores until it knows is looked up then. All this begins only when there
  * are other coordinators. Messages may be lost: whoever waits looks by itself as well.
  */
-import type { MonotonicClock, Timers } from '../../core/clock.ts'
+import type { MonotonicClock, TimerHandle, Timers } from '../../core/clock.ts'
 import { murmur64 } from '../../core/murmur64.ts'
 import type { WakeLink } from '../waiting/waiters.ts'
 import type { Carrier } from './carrier.ts'
@@ -29,6 +29,12 @@ const MOST_KNOWN = 262_144
 /** Looking for those that count no more takes long when there are so many. */
 const SWEEP_MS = 5000
 const MOST_PENDING = 10_000
+
+/** Who waits is asked again, where not all have answered: after these pauses. */
+const ASKED_AGAIN_MS = [1000, 2000, 4000]
+
+/** Some: not all, as far as is known. */
+type Answered = 'all' | 'some' | 'none'
 
 const WAITS = 1
 const WHO_WAITS = 2
@@ -73,6 +79,7 @@ export class Wakes implements WakeLink {
   private others = false
   private othersAtMs = -Infinity
   private sweptAtMs = -Infinity
+  private again: TimerHandle | null = null
   private stopped = false
 
   constructor(options: WakesOptions, waiters: Wakeable) {
@@ -124,30 +131,30 @@ export class Wakes implements WakeLink {
     const untold = [...this.untold]
     this.untold = new Set()
     this.telling = null
-    const told: Promise<boolean>[] = []
+    const told: Promise<Answered>[] = []
     for (let from = 0; from < untold.length; from += MOST_TOLD) {
       const some = untold.slice(from, from + MOST_TOLD)
       told.push(this.ask(Buffer.concat([Buffer.from([WAITS]), encodeHashes(some)])))
     }
     const wereTold = await Promise.all(told)
     // They are told with the next look.
-    if (wereTold.includes(false)) for (const hash of untold) this.announced.delete(hash)
+    if (wereTold.includes('none')) for (const hash of untold) this.announced.delete(hash)
   }
 
-  /** @returns whether all that listen have answered, as far as they did in time */
-  private async ask(body: Buffer): Promise<boolean> {
+  /** @returns who has answered of those that listen; `none` also where it was not asked */
+  private async ask(body: Buffer): Promise<Answered> {
     const { id, carriers, replies, nextNumber, start } = this.options
     await start()
     const carrier = this.stopped ? null : carriers.anyCarrier()
-    if (!carrier) return false
+    if (!carrier) return 'none'
     const number = nextNumber()
     return new Promise((resolve) => {
-      replies.expect(number, carrier, { receivers: 0, done: () => resolve(true) })
+      replies.expect(number, carrier, { receivers: 0, done: (_, areAll) => resolve(areAll ? 'all' : 'some') })
       carrier.publish(WAITS_TOPIC, encodeSent(id, number, body), {
         onPublished: (copies) => replies.passedOn(number, copies),
         onFailure: () => {
           replies.drop(number)
-          resolve(false)
+          resolve('none')
         },
       })
     })
@@ -169,12 +176,25 @@ export class Wakes implements WakeLink {
   }
 
   private async learn(): Promise<void> {
-    const isAnswered = await this.ask(Buffer.from([WHO_WAITS]))
+    const answered = await this.ask(Buffer.from([WHO_WAITS]))
+    const isAnswered = answered !== 'none'
     this.knows = isAnswered ? 'all' : 'nothing'
     if (!isAnswered) this.othersAtMs = this.options.clock.monotonicMs() // not again within a second
     this.others = isAnswered && this.others
     for (const hash of this.pending) this.wakeHash(hash)
     this.pending.clear()
+    if (answered === 'some') this.askAgain()
+  }
+
+  /** A question or an answer was lost, or one of the others is gone, and its node does not know it yet. */
+  private askAgain(time = 0): void {
+    const pauseMs = ASKED_AGAIN_MS[time]
+    if (this.stopped || pauseMs === undefined) return
+    this.again = this.options.timers.setTimeout(() => {
+      void this.ask(Buffer.from([WHO_WAITS])).then((answered) => {
+        if (answered !== 'all') this.askAgain(time + 1)
+      })
+    }, pauseMs)
   }
 
   private wakeHash(hash: number): void {
@@ -264,5 +284,6 @@ export class Wakes implements WakeLink {
 
   stop(): void {
     this.stopped = true
+    if (this.again) this.options.timers.clearTimeout(this.again)
   }
 }
