@@ -1,5 +1,7 @@
 import { expect } from 'chai'
-import { merge, NO_PROGRESS, sourcesFor } from '../../src/repair/round/merge.ts'
+import { NO_PROGRESS } from '../../src/repair/round/merge-work.ts'
+import { merge } from '../../src/repair/round/merge.ts'
+import { sourcesFor } from '../../src/repair/round/sources.ts'
 import { RepairUnderTest } from './repair-under-test.ts'
 
 const KEYS = 2000
