@@ -91,12 +91,7 @@ async function write(api: string, items: readonly object[]): Promise<void> {
   }
 }
 
-async function join(
-  api: string,
-  url: string,
-  pid: number,
-  redisPids: readonly number[],
-): Promise<Moved> {
+async function join(api: string, url: string, pid: number, redisPids: readonly number[]): Promise<Moved> {
   const cpuBefore = cpuSeconds(pid)
   const ofNodes = () => redisPids.reduce((sum, one) => sum + cpuSeconds(one), 0)
   const nodesBefore = ofNodes()
@@ -166,7 +161,10 @@ function show(
       '',
     ]),
   ]
-  const table = align([['', 'keys moved/s', 'Rondo / this', 'µs of CPU a key: coordinator', 'all Redis'], ...rows], 1)
+  const table = align(
+    [['', 'keys moved/s', 'Rondo / this', 'µs of CPU a key: coordinator', 'all Redis'], ...rows],
+    1,
+  )
   const verdict = `aim at least ${AIM_KEYS_PER_SECOND} keys a second: ${rate >= AIM_KEYS_PER_SECOND ? 'reached' : 'below'}`
   process.stdout.write(
     `\n${keys} keys with values of ${VALUE_BYTES} bytes, N=3 on ${NODES} Redis; a fifth joins and gains ${done.moved} of them ` +

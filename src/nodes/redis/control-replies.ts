@@ -12,7 +12,7 @@ import {
   MAX_NOTE_BYTES,
   type CheckedIn,
   type HintPage,
-    type RegisterAnswer,
+  type RegisterAnswer,
   type DroppedPage,
   type ScanPage,
 } from '../node.ts'

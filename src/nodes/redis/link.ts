@@ -56,7 +56,7 @@ export abstract class LinkCall {
   }
 
   /** Whether the next reply may be the head of an array. */
-  get takesArray(): boolean {
+  takesArray(): boolean {
     return false
   }
 
@@ -114,6 +114,7 @@ const FREE_BYTES = 1024 * 1024
 const MAX_LINE_BYTES = 16 * 1024
 /** Redis limits a string to 512 MB, unless configured otherwise. */
 const MAX_BULK_BYTES = 2 ** 32
+const ARRAY = 0x2a
 const CR = 13
 const LF = 10
 const CRLF_BYTES = 2
@@ -632,18 +633,19 @@ export class Link {
       case 0x2b /* + */:
         this.onReply(REPLY_SIMPLE, input.subarray(at + 1, lineEnd))
         return after
-      case 0x2a /* * */:
-        if (!this.takesArray) break
-        this.onReply(REPLY_ARRAY, input.subarray(at + 1, lineEnd))
-        return after
+      default:
+        if (input[at] === ARRAY && this.takesArray()) {
+          this.onReply(REPLY_ARRAY, input.subarray(at + 1, lineEnd))
+          return after
+        }
+        this.invalidReply(`a reply that begins with byte ${input[at]}`)
+        return -1
     }
-    this.invalidReply(`a reply that begins with byte ${input[at]}`)
-    return -1
   }
 
-  private get takesArray(): boolean {
+  private takesArray(): boolean {
     const { oldest } = this
-    return this.isReady && (oldest?.calls[oldest.replied]?.takesArray ?? false)
+    return this.isReady && (oldest?.calls[oldest.replied]?.takesArray() ?? false)
   }
 
   /** The node sent an invalid reply: nothing that follows can be trusted. */

@@ -149,7 +149,7 @@ export class PendingKeys extends LinkCall {
     link.raw(encodeCommand(['SCAN', cursor, 'COUNT', String(count)]))
   }
 
-  override get takesArray(): boolean {
+  override takesArray(): boolean {
     return !this.isOpen || (this.cursor !== null && this.left < 0)
   }
 

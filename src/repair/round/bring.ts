@@ -21,7 +21,7 @@ import {
 } from '../../core/codec.ts'
 import { LIFE_TOLERANCE_MS } from '../../core/lifetime.ts'
 import type { ReplicaSet } from '../../core/replica-set.ts'
-import { agreedRecord, agreesAtOnce, startsAt, type Start } from './agreement.ts'
+import { agreedRecord, agreesAtOnce, startsAt, type Asked, type Start } from './agreement.ts'
 import { isOurs } from './context.ts'
 import {
   canEnd,
@@ -38,8 +38,8 @@ import { sourceOf, type Holders, type Merge, type MergeProgress, type Target } f
 
 /** Longer records are read alone. */
 const LONGEST_IN_PAGE_BYTES = 512
-/** Records that are read alone, of each source: each may be as large as the largest value. */
-const READ_ALONE_AT_ONCE = 4
+/** Records that are read alone, of each page: each may be as large as the largest value. */
+const READ_ALONE_AT_ONCE = 2
 
 /** A key that the member is to hold. */
 export interface Wanted {
@@ -104,7 +104,7 @@ export async function bring(
       countSent(progress, key, record)
       const lifeMs = lifeToGive(leftMs)
       copies.push({ key, record, lifeMs, readAtMs: look.readAtMs })
-      if (isEqualAt(one.wanted, start, heads[i]!)) equal.push(key)
+      if (one.heads && isEqualAt(one.wanted, start, one.heads)) equal.push(key)
     } else alone.push(key)
   }
   await storeCopies(context, member.node, copies)
@@ -125,21 +125,21 @@ async function firstLook(
   const keys = wanted.map(({ key }) => key)
   const bytes = target.lacksMost ? LONGEST_IN_PAGE_BYTES : HEAD_WITH_PROMISE_BYTES
   const readAtMs = cluster.time.nowMs()
+  const together = target.comparesMost
   const [there, here, heads] = await Promise.all([
     fetchStarts(source.node, keys, bytes, markers.get(source)!),
     fetchStarts(member.node, keys, HEAD_WITH_PROMISE_BYTES, null),
-    startsAt(
-      wanted.map(({ key, isHeld, holders }) => ({ key, at: isHeld ? holders.all : [] })),
-      source,
-    ),
+    together ? startsAt(wanted.map(heldAt), source) : null,
   ])
   const lacked: Lacked[] = []
   const same: Lacked[] = []
+  let endless = 0
   for (const [i, one] of wanted.entries()) {
     const [start, other] = [there[i], here[i]]
     if (!start) continue
+    if (isSameEndless(start, start)) endless++
     if (other && isSameEndless(start, other)) {
-      if (isEqualAt(one, start, heads[i]!)) target.compared.add(one.key)
+      if (heads && isEqualAt(one, start, heads[i]!)) target.compared.add(one.key)
       continue
     }
     const head = new PeekedRecord(start)
@@ -148,12 +148,18 @@ async function firstLook(
     if (isNothing && !sources.lossy) continue
     const held = other ? new PeekedRecord(other) : null
     const order = held?.versioned ? compareVersions(held.version, head.version) : null
-    const found = { wanted: one, head, heads: one.isHeld ? heads[i]! : null }
+    const found = { wanted: one, head, heads: heads && one.isHeld ? heads[i]! : null }
     if (order === null || order < 0) lacked.push({ ...found, lacks: order === null ? 'all' : 'version' })
     else if (order === 0 && canEnd(head) && !held!.isLasting) same.push({ ...found, lacks: 'life' })
   }
   target.lacksMost = 2 * lacked.length > wanted.length
+  target.comparesMost = 2 * endless > wanted.length
   return { lacked: [...lacked, ...(await keptTooShort(source, member, same))], bytes, readAtMs }
+}
+
+/** Where a key is looked at together: nowhere if the source is no holder itself, and so may hold something else. */
+function heldAt({ key, isHeld, holders }: Wanted): Asked {
+  return { key, at: isHeld ? holders.all : [] }
 }
 
 /** What is still to be read of what the member lacks: records, lives, and heads of voters, each in the order of these. */

@@ -61,6 +61,11 @@ export class Target {
   readonly underWay = new Set<string>()
   /** Of the last page it lacked more than it held: then whole records are read at first sight. */
   lacksMost = true
+  /**
+   * Most keys of the last page had no end. Others cannot be compared at once, so their holders are asked only for what the
+   * member lacks.
+   */
+  comparesMost = true
   /** The member holds what all `Holders` of these keys held when they were asked. */
   readonly compared: ComparedKeys
   private readonly holders = new WeakMap<ReplicaSet<Member>, Holders | null>()

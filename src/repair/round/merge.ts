@@ -26,6 +26,8 @@ export const PAGE_KEYS = 512
 const PAGE_KEYS_BESIDE_CLIENTS = 128
 /** Sources that are read at once. */
 const READ_AT_ONCE = 4
+/** Of each source. */
+const PAGES_AT_ONCE = [0, 1]
 
 /**
  * Called before each page of a source, with the number of keys of the last one.
@@ -66,14 +68,37 @@ export async function merge(
   return new Map(targets.flatMap(({ job, failure }) => (failure === null ? [] : [[job.member, failure]])))
 }
 
-/** The next page is read while one is worked on. */
+/** The next page is read while one is worked on; as long as no clients are served, two are worked on at once. */
 async function mergeFrom(work: Merging, source: Member, isStopped: () => boolean): Promise<void> {
-  let page: KeyPage | null = await pageOf(work, source, '0', 0)
-  while (page && !isStopped()) {
-    const { keys, cursor }: KeyPage = page
-    const next: Promise<KeyPage | null> =
-      cursor === '0' ? Promise.resolve(null) : pageOf(work, source, cursor, keys.length)
-    ;[page] = await Promise.all([next, besideClients(work.context, () => bringAll(work, source, keys))])
+  const { context } = work
+  const pages = new Pages((cursor, before) => pageOf(work, source, cursor, before))
+  await eachOf(PAGES_AT_ONCE, PAGES_AT_ONCE.length, async (place, isOver) => {
+    while (!isStopped() && !isOver()) {
+      if (place > 0 && context.isServing()) return
+      const page = await pages.next()
+      if (!page) return
+      await besideClients(context, () => bringAll(work, source, page.keys))
+    }
+  })
+}
+
+/** The pages of a source, one after the other, each read while the one before is worked on. */
+class Pages {
+  private readonly read: (cursor: string, keysBefore: number) => Promise<KeyPage>
+  private ahead: Promise<KeyPage | null> | null = null
+
+  constructor(read: Pages['read']) {
+    this.read = read
+  }
+
+  /** Null behind the last one. */
+  next(): Promise<KeyPage | null> {
+    const page = this.ahead ?? this.read('0', 0)
+    this.ahead = page.then((one) => {
+      return !one || one.cursor === '0' ? null : this.read(one.cursor, one.keys.length)
+    })
+    this.ahead.catch(() => undefined) // whoever asks for it is told
+    return page
   }
 }
 
