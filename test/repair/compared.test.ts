@@ -90,6 +90,14 @@ describe('a key that several nodes show', () => {
     expect(repair.lifeMs(homes[0]!, 'k')).to.be.above(HOUR_MS / 2)
   })
 
+  it('and ends is asked of the others no more often than without that', async () => {
+    const ending = repair.value(HOUR_MS, 'v', HOUR_MS)
+    for (let i = 0; i < 2000; i++) plant(`k${i}`, [ending, ending, ending], [HOUR_MS, HOUR_MS, HOUR_MS])
+    const [, , last] = await brought()
+    // Its own, and for the first pages those of the second.
+    expect(last).to.be.within(2000, 2000 + 2 * 512 + 100)
+  })
+
   it('is looked at where only the other one has it', async () => {
     plant('k', [null, null, repair.value(HOUR_MS, 'v')])
     await brought()

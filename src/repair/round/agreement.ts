@@ -53,26 +53,24 @@ export interface Proposal {
  * @throws RepairStopped
  */
 export async function startsAt(all: readonly Asked[], from: Member): Promise<Start[][]> {
-  const heads = all.map(({ at }) => at.map((): Start => undefined))
-  const asked = new Map<
-    Member,
-    { readonly marker: Buffer; readonly keys: Buffer[]; readonly places: Place[] }
-  >()
-  for (const [of, { key, at }] of all.entries()) {
-    for (const [node, { member, marker }] of at.entries()) {
+  const heads = all.map(({ at }) => new Array<Start>(at.length).fill(undefined))
+  const asked = new Map<Member, Questions>()
+  for (let of = 0; of < all.length; of++) {
+    const { key, at } = all[of]!
+    for (let node = 0; node < at.length; node++) {
+      const { member, marker } = at[node]!
       if (member === from) continue
       let questions = asked.get(member)
-      if (!questions) asked.set(member, (questions = { marker, keys: [], places: [] }))
+      if (!questions) asked.set(member, (questions = { marker, keys: [], of: [], node: [] }))
       questions.keys.push(key)
-      questions.places.push({ of, node })
+      questions.of.push(of)
+      questions.node.push(node)
     }
   }
   await Promise.all(
-    [...asked].map(async ([{ node }, { marker, keys, places }]) => {
-      const starts = await fetchStarts(node, keys, HEAD_WITH_PROMISE_BYTES, marker)
-      for (const [i, place] of places.entries()) {
-        heads[place.of]![place.node] = starts[i]!
-      }
+    [...asked].map(async ([{ node }, questions]) => {
+      const starts = await fetchStarts(node, questions.keys, HEAD_WITH_PROMISE_BYTES, questions.marker)
+      for (let i = 0; i < starts.length; i++) heads[questions.of[i]!]![questions.node[i]!] = starts[i]!
     }),
   )
   return heads
@@ -81,11 +79,12 @@ export async function startsAt(all: readonly Asked[], from: Member): Promise<Sta
 /** The start of what a node holds; null = nothing; undefined = it was left out. */
 export type Start = Buffer | null | undefined
 
-interface Place {
-  /** The index of the key. */
-  readonly of: number
-  /** The index in `at`. */
-  readonly node: number
+interface Questions {
+  readonly marker: Buffer
+  readonly keys: Buffer[]
+  /** Of each: the index of the key, and that of the node in `at`. Two lists, because objects would cost as much as a read. */
+  readonly of: number[]
+  readonly node: number[]
 }
 
 /**
