@@ -338,6 +338,7 @@ export class Rondo {
       settle: (key, record) => this.coordinator.settleRecord(key, record),
       read: (key) => this.coordinator.readSettled(key),
       isServing: () => this.coordinator.isServing,
+      secret: randomBytes(16),
       owner: coordinatorId(this.number),
     }
   }

@@ -482,7 +482,10 @@ export interface Node {
   acceptRegister(record: NewRecord): Promise<RegisterAnswer>
   /** One page of the stored string keys. @param match Redis glob, null = all @param count number of keys to scan */
   scan(cursor: string, match: Buffer | null, count: number): Promise<ScanPage>
-  /** One page of the names alone, which costs a node a third of that. @param count number of keys to scan */
+  /**
+   * One page of the names alone, on the data path, which costs a node a third of that. Names of other types than strings may
+   * be among them. @param count number of keys to scan
+   */
   keys(cursor: string, count: number): Promise<KeyPage>
   /** Milliseconds the key has left to live in the node: -1 without end, -2 absent. */
   lifeMs(key: Buffer): Promise<number>

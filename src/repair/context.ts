@@ -19,6 +19,8 @@ export interface RepairContext {
   readonly read: (key: Buffer) => Promise<StoredRecord | null>
   /** Operations of clients are under way. */
   readonly isServing: () => boolean
+  /** 16 bytes that no client knows (round/compared.ts). */
+  readonly secret: Buffer
   /** This coordinator's name in leases: its id in /cluster. */
   readonly owner: string
 }

@@ -15,7 +15,8 @@ import type { Member } from '../cluster/member.ts'
 import { encodeMarker, type Marker } from '../cluster/marker.ts'
 import { MOVING_LEASE_MS, type RepairContext } from './context.ts'
 import { RepairStopped } from './round/copy.ts'
-import { NO_PROGRESS, sourcesFor } from './round/merge.ts'
+import { NO_PROGRESS } from './round/merge-work.ts'
+import { sourcesFor } from './round/sources.ts'
 import { RECEIVED, STEERING } from './progress.ts'
 import { mergeSteered } from './steered.ts'
 
@@ -49,8 +50,8 @@ export class Filling {
     const scope = member.completeness === 'filling' ? 'all' : 'gained'
     const sourcesNow = () => sourcesFor(cluster.placement, member, scope, (one) => cluster.isNew(one))
     if (!sourcesNow()) return false
-    const keepLease = () => member.node.lease('fill', owner, MOVING_LEASE_MS)
     const isOfChange = cluster.membership.isReceiving(member)
+    const keepLease = () => member.node.lease('fill', owner, MOVING_LEASE_MS)
     if (isOfChange && (await STEERING.read(cluster))?.paused === placement.since) return false
     if (!(await keepLease())) return false
     await cluster.reprobeAll()

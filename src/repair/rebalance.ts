@@ -29,7 +29,8 @@ import {
   type Pass,
 } from './progress.ts'
 import type { AntiEntropy } from './round/anti-entropy.ts'
-import { NO_PROGRESS, sourcesFor } from './round/merge.ts'
+import { NO_PROGRESS } from './round/merge-work.ts'
+import { sourcesFor } from './round/sources.ts'
 import { mergeSteered, type SteeredJob } from './steered.ts'
 
 export interface RebalanceState {

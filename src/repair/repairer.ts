@@ -18,7 +18,9 @@ import type { RepairContext } from './context.ts'
 import { Filling, lacksKeys } from './fill.ts'
 import { deliverHints } from './hints.ts'
 import { DEPARTED } from './progress.ts'
-import { merge, NO_PROGRESS, sourcesFor } from './round/merge.ts'
+import { NO_PROGRESS } from './round/merge-work.ts'
+import { merge } from './round/merge.ts'
+import { sourcesFor } from './round/sources.ts'
 import { settleStale } from './stale.ts'
 
 const PAUSE_MS = 250

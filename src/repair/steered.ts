@@ -8,7 +8,8 @@ import type { RepairContext } from './context.ts'
 import type { Note } from './notes.ts'
 import { STEERING, type Pass } from './progress.ts'
 import { RepairStopped } from './round/copy.ts'
-import { merge, PAGE_KEYS, type MergeJob } from './round/merge.ts'
+import type { MergeJob } from './round/merge-work.ts'
+import { merge, PAGE_KEYS } from './round/merge.ts'
 import { Pace } from './round/pace.ts'
 
 const BEAT_MS = 1000

@@ -1,5 +1,7 @@
 import { expect } from 'chai'
-import { merge, NO_PROGRESS, sourcesFor } from '../../src/repair/round/merge.ts'
+import { NO_PROGRESS } from '../../src/repair/round/merge-work.ts'
+import { merge } from '../../src/repair/round/merge.ts'
+import { sourcesFor } from '../../src/repair/round/sources.ts'
 import { RepairUnderTest } from './repair-under-test.ts'
 
 const KEYS = 2000
@@ -40,6 +42,7 @@ describe('keys that are brought to a member', () => {
   it('leave clients half of the time', async () => {
     const alone = await brought(() => false, 100)
     const beside = await brought(() => true, 100)
-    expect(beside.ms).to.be.within(1.7 * alone.ms, 2.3 * alone.ms)
+    // Alone, two pages are worked on at once.
+    expect(beside.ms).to.be.within(1.7 * alone.ms, 4.6 * alone.ms)
   })
 })

@@ -40,6 +40,7 @@ export class RepairUnderTest {
       settle: (key, record) => under.coordinator.settleRecord(key, record),
       read: (key) => under.coordinator.readSettled(key),
       isServing: () => under.coordinator.isServing,
+      secret: Buffer.alloc(16, 'secret'),
       owner: `coordinator-${coordinator}`,
     }
     this.antiEntropy = new AntiEntropy(this.context, {

@@ -307,6 +307,7 @@ export class World {
       },
       read: (key) => coordinator.readSettled(key),
       isServing: () => coordinator.isServing,
+      secret: Buffer.alloc(16, 'secret'),
       owner: `owner-${number}`,
     }
     const repairer = new Repairer(repair)

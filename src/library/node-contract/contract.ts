@@ -1949,6 +1949,7 @@ export function describeNodeContract(name: string, factory: NodeFactory, runner:
           pages++
         } while (cursor !== '0')
         expect(pages).to.be.above(5)
+        found.delete('a list') // names of other types may be among them
         expect([...found].sort()).to.deep.equal([MARKER_KEY.toString(), 'plain', ...keys].sort())
         expect(await node.keys('x', 10).catch((error: Error) => error.message)).to.match(/invalid cursor/)
       })

@@ -724,11 +724,29 @@ export class MemoryNode implements Node {
     return { cursor: String(page.cursor), entries }
   }
 
-  async keys(cursor: string, count: number): Promise<KeyPage> {
-    await this.reached()
-    checkPage(cursor, count)
+  keys(cursor: string, count: number): Promise<KeyPage> {
+    return new Promise((resolve, reject) => {
+      const fail = ({ message }: NodeFailure) => reject(new NodeCallFailed(message))
+      const fence = this.usableFence({ onFailure: (_node, failure) => fail(failure) })
+      if (fence)
+        this.enqueue({ fence, execute: () => this.pageOfNames(cursor, count, resolve, reject), fail })
+    })
+  }
+
+  /** Returns the function that answers the caller. */
+  private pageOfNames(
+    cursor: string,
+    count: number,
+    resolve: (page: KeyPage) => void,
+    reject: (why: Error) => void,
+  ): () => void {
+    try {
+      checkPage(cursor, count)
+    } catch (error) {
+      return () => reject(error as Error)
+    }
     const page = this.storage.page(Number(cursor), count)
-    return { cursor: String(page.cursor), keys: page.entries.map(({ key }) => key) }
+    return () => resolve({ cursor: String(page.cursor), keys: page.entries.map(({ key }) => key) })
   }
 
   async lifeMs(key: Buffer): Promise<number> {

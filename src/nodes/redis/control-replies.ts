@@ -12,7 +12,6 @@ import {
   MAX_NOTE_BYTES,
   type CheckedIn,
   type HintPage,
-  type KeyPage,
   type RegisterAnswer,
   type DroppedPage,
   type ScanPage,
@@ -166,14 +165,6 @@ export function droppedPageReply(reply: unknown): DroppedPage | null {
     cursor: cursorOf('drop-below', cursor),
     dropped: integerReply('drop-below', dropped, 0, Number.MAX_SAFE_INTEGER),
   }
-}
-
-/** SCAN. */
-export function keyPageReply(reply: unknown): KeyPage {
-  const [cursor, keys, ...rest] = Array.isArray(reply) ? (reply as unknown[]) : []
-  const areKeys = Array.isArray(keys) && rest.length === 0 && keys.every((key) => Buffer.isBuffer(key))
-  if (!areKeys) throw new NotAnAnswer('SCAN', reply)
-  return { cursor: cursorOf('SCAN', cursor), keys }
 }
 
 /** Null = another marker. Notes that are too long are left out: no coordinator writes such. */

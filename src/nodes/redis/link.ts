@@ -40,17 +40,24 @@ export const REPLY_ERROR = 4
 export const REPLY_SIMPLE = 5
 /** Reply type of a bulk that exceeds the limit: skipped and discarded. */
 export const REPLY_TOO_LONG = 6
+/** The head of an array: its elements follow as replies of their own. Only calls that expect one get it. */
+export const REPLY_ARRAY = 7
 
 /** One command in flight, as a rule. The link fills in the reply, and calls one of the two methods once. */
 export abstract class LinkCall {
   /** Size of the values that are sent to the node or expected from it. */
   valueBytes: number
   replyType = 0
-  /** The bulk's bytes, or the text of an error, simple string or integer. */
+  /** The bulk's bytes, or the text of an error, simple string or integer, or how many elements an array has. */
   reply: Buffer | null = null
 
   constructor(valueBytes: number) {
     this.valueBytes = valueBytes
+  }
+
+  /** Whether the next reply may be the head of an array. */
+  takesArray(): boolean {
+    return false
   }
 
   /** @returns whether it has all of its replies; some calls are several commands */
@@ -107,6 +114,7 @@ const FREE_BYTES = 1024 * 1024
 const MAX_LINE_BYTES = 16 * 1024
 /** Redis limits a string to 512 MB, unless configured otherwise. */
 const MAX_BULK_BYTES = 2 ** 32
+const ARRAY = 0x2a
 const CR = 13
 const LF = 10
 const CRLF_BYTES = 2
@@ -626,9 +634,18 @@ export class Link {
         this.onReply(REPLY_SIMPLE, input.subarray(at + 1, lineEnd))
         return after
       default:
+        if (input[at] === ARRAY && this.takesArray()) {
+          this.onReply(REPLY_ARRAY, input.subarray(at + 1, lineEnd))
+          return after
+        }
         this.invalidReply(`a reply that begins with byte ${input[at]}`)
         return -1
     }
+  }
+
+  private takesArray(): boolean {
+    const { oldest } = this
+    return this.isReady && (oldest?.calls[oldest.replied]?.takesArray() ?? false)
   }
 
   /** The node sent an invalid reply: nothing that follows can be trusted. */

@@ -41,14 +41,13 @@ import {
   droppedPageReply,
   hintPageReply,
   integerReply,
-  keyPageReply,
   okReply,
   prepareRegisterReply,
   scanPageReply,
   yesOrNo,
 } from './control-replies.ts'
 import { errorReason, isUnwritable } from './error-replies.ts'
-import { endedSoon, NOT_CONNECTED, SHUT } from '../failures.ts'
+import { endedSoon, NodeCallFailed, NOT_CONNECTED, SHUT } from '../failures.ts'
 import { NodeLoad } from '../load.ts'
 import type { NearNode } from '../near/near-cache.ts'
 import { Link, REPLY_ERROR, REPLY_TOO_LONG, type LinkOptions } from './link.ts'
@@ -113,7 +112,7 @@ import {
   STAMP,
   SWAP_MARKER,
 } from './scripts.ts'
-import { PendingLives, PendingStarts, type PendingEach } from './several.ts'
+import { PendingKeys, PendingLives, PendingStarts, type PendingEach } from './several.ts'
 import { RedisMessenger } from './redis-messenger.ts'
 import { RedisSubscription } from './subscription.ts'
 import { withoutSecrets } from './secrets.ts'
@@ -494,8 +493,17 @@ export class RedisNode implements CallHost {
   }
 
   keys(cursor: string, count: number): Promise<KeyPage> {
-    const args = [cursor, 'COUNT', String(Math.min(count, MAX_SCANNED)), 'TYPE', 'string']
-    return this.control.ask('SCAN', args, keyPageReply)
+    return new Promise((resolve, reject) => {
+      const refusal = this.link ? this.link.refusal() : NOT_CONNECTED
+      if (refusal) {
+        reject(new NodeCallFailed(refusal.message))
+        return
+      }
+      this.closeStores()
+      const pending = new PendingKeys(this, { resolve, reject })
+      pending.encode(this.link!, cursor, Math.min(count, MAX_SCANNED))
+      this.link!.enqueue(pending)
+    })
   }
 
   lifeMs(key: Buffer): Promise<number> {

@@ -34,52 +34,57 @@ export interface Source {
   readonly marker: Buffer
 }
 
-/** A key, and the voters that must agree on what it holds; none = it needs no agreement. */
-export interface Proposal {
+/** A key that several nodes are asked for. */
+export interface Asked {
   readonly key: Buffer
+  readonly at: readonly Source[]
+}
+
+/** Who must agree on a record; no voters = it needs no agreement. */
+export interface Proposal {
   readonly voters: readonly Source[]
   /** N − Q + 1: how many of them. */
   readonly sufficient: number
 }
 
 /**
- * The starts of what the voters of each key hold, in their order; the one that is read anyway is left out.
+ * The starts of what these nodes hold of each key, in their order; the one that is read anyway is left out.
  *
  * @throws RepairStopped
  */
-export async function startsAtVoters(proposals: readonly Proposal[], from: Member): Promise<Start[][]> {
-  const heads = proposals.map(({ voters }) => voters.map((): Start => undefined))
-  const asked = new Map<
-    Member,
-    { readonly marker: Buffer; readonly keys: Buffer[]; readonly places: Place[] }
-  >()
-  for (const [of, { key, voters }] of proposals.entries()) {
-    for (const [voter, { member, marker }] of voters.entries()) {
+export async function startsAt(all: readonly Asked[], from: Member): Promise<Start[][]> {
+  const heads = all.map(({ at }) => new Array<Start>(at.length).fill(undefined))
+  const asked = new Map<Member, Questions>()
+  for (let of = 0; of < all.length; of++) {
+    const { key, at } = all[of]!
+    for (let node = 0; node < at.length; node++) {
+      const { member, marker } = at[node]!
       if (member === from) continue
       let questions = asked.get(member)
-      if (!questions) asked.set(member, (questions = { marker, keys: [], places: [] }))
+      if (!questions) asked.set(member, (questions = { marker, keys: [], of: [], node: [] }))
       questions.keys.push(key)
-      questions.places.push({ of, voter })
+      questions.of.push(of)
+      questions.node.push(node)
     }
   }
   await Promise.all(
-    [...asked].map(async ([{ node }, { marker, keys, places }]) => {
-      const starts = await fetchStarts(node, keys, HEAD_WITH_PROMISE_BYTES, marker)
-      for (const [i, { of, voter }] of places.entries()) {
-        heads[of]![voter] = starts[i]!
-      }
+    [...asked].map(async ([{ node }, questions]) => {
+      const starts = await fetchStarts(node, questions.keys, HEAD_WITH_PROMISE_BYTES, questions.marker)
+      for (let i = 0; i < starts.length; i++) heads[questions.of[i]!]![questions.node[i]!] = starts[i]!
     }),
   )
   return heads
 }
 
-/** The start of what a voter holds; undefined = it was left out. */
-type Start = Buffer | null | undefined
+/** The start of what a node holds; null = nothing; undefined = it was left out. */
+export type Start = Buffer | null | undefined
 
-interface Place {
-  /** The index of the key. */
-  readonly of: number
-  readonly voter: number
+interface Questions {
+  readonly marker: Buffer
+  readonly keys: Buffer[]
+  /** Of each: the index of the key, and that of the node in `at`. Two lists, because objects would cost as much as a read. */
+  readonly of: number[]
+  readonly node: number[]
 }
 
 /**

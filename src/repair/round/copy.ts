@@ -12,6 +12,7 @@ import { FAR_END_MS } from '../../core/lifetime.ts'
 import { MAX_ASKED, type Fence, type Node, type NodeFailure, type StoreCall } from '../../nodes/node.ts'
 import type { RepairContext } from '../context.ts'
 import { inWords, sentenceOf } from '../../core/sentence.ts'
+import { ended } from './each-of.ts'
 
 /**
  * Time from reading a record until its copy must be stored: enough for all calls in between, and short compared with
@@ -153,19 +154,36 @@ export interface Copy {
   readonly readAtMs: number
 }
 
+export interface KeyedCopy extends Copy {
+  readonly key: Buffer
+}
+
 /** The same, where its life is known. @throws RepairStopped */
-export async function storeCopy(
+export function storeCopy(context: RepairContext, target: Node, key: Buffer, copy: Copy): Promise<void> {
+  return storeCopies(context, target, [{ key, ...copy }])
+}
+
+/** The same of several. Rejects with the first error, once all have ended. @throws RepairStopped */
+export async function storeCopies(
   context: RepairContext,
   target: Node,
-  key: Buffer,
-  { record, lifeMs, readAtMs }: Copy,
+  copies: readonly KeyedCopy[],
 ): Promise<void> {
-  const { cluster } = context
-  const untilMs = readAtMs + GOOD_FOR_MS
-  if (await store(target, key, record, lifeMs, untilMs + clockOffMs(cluster, target))) return
+  if (copies.length === 0) return
+  const refused = await storeAll(context, target, copies)
+  await ended(refused.map((copy) => settleRefused(context, target, copy)))
+}
+
+/** The target holds something newer than the copy, or a promise to it. */
+async function settleRefused(
+  context: RepairContext,
+  target: Node,
+  { key, record, readAtMs }: KeyedCopy,
+): Promise<void> {
   const here = await fetchRecord(target, key, null)
   if (here && compareVersions(here.version, record.version) >= 0) return
-  if (cluster.time.nowMs() > untilMs) throw new RepairStopped(target, 'the copy is too late')
+  if (context.cluster.time.nowMs() > readAtMs + GOOD_FOR_MS)
+    throw new RepairStopped(target, 'the copy is too late')
   await context.settle(key, record).catch((error: unknown) => {
     throw new RepairStopped(
       target,
@@ -206,24 +224,42 @@ function clockOffMs(cluster: Cluster, node: Node): number {
   return cluster.time.distance(node.id)?.offMs ?? 0
 }
 
-/** False if the node holds something newer, or a promise to it. */
-function store(
-  node: Node,
-  key: Buffer,
-  record: StoredRecord,
-  lifeMs: number,
-  untilMs: number,
-): Promise<boolean> {
+/**
+ * Sends all of them in one turn.
+ *
+ * @returns those that the target has refused: it holds something newer, or a promise to it
+ * @throws RepairStopped for the first that failed, once all have ended
+ */
+function storeAll(
+  { cluster }: RepairContext,
+  target: Node,
+  copies: readonly KeyedCopy[],
+): Promise<readonly KeyedCopy[]> {
+  const offMs = clockOffMs(cluster, target)
+  const refused: KeyedCopy[] = []
+  let left = copies.length
+  let why: RepairStopped | null = null
   return new Promise((resolve, reject) => {
-    const call: StoreCall = {
-      onApplied: () => resolve(true),
-      onStale: () => resolve(false),
-      onFailure: (_node, failure) => {
-        if (failure.reason === 'wrong-type') resolve(true)
-        else reject(new RepairStopped(node, inWords(failure.message)))
-      },
+    const end = () => {
+      if (--left > 0) return
+      if (why) reject(why)
+      else resolve(refused)
     }
-    node.store(key, recordToSend(record), lifeMs, call, { untilMs })
+    for (const copy of copies) {
+      const call: StoreCall = {
+        onApplied: end,
+        onStale: () => {
+          refused.push(copy)
+          end()
+        },
+        onFailure: (_node, failure) => {
+          if (failure.reason !== 'wrong-type') why ??= new RepairStopped(target, inWords(failure.message))
+          end()
+        },
+      }
+      const untilMs = copy.readAtMs + GOOD_FOR_MS + offMs
+      target.store(copy.key, recordToSend(copy.record), copy.lifeMs, call, { untilMs })
+    }
   })
 }
 
