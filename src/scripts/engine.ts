@@ -37,6 +37,11 @@ export async function loadEngine(): Promise<Engine> {
   return new LuaScripts(await LuaEngine.load({ maxMemoryBytes: MAX_MEMORY_BYTES }))
 }
 
+/** One that ends each run after so many steps, with OutOfFuel. @param module from meteredModule() */
+export function meteredEngine(module: WebAssembly.Module, fuel: number): Engine {
+  return new LuaScripts(LuaEngine.of(module, { maxMemoryBytes: MAX_MEMORY_BYTES, fuel }))
+}
+
 class LuaScripts implements Engine {
   private readonly lua: LuaEngine
 

@@ -10,6 +10,7 @@ import type { Emit } from '../core/events.ts'
 import { printable } from '../core/printable.ts'
 import type { LogLine, Outcome, Task } from './job.ts'
 import { Runner, type RunnerOptions } from './runner.ts'
+import { ShortRuns } from './short-runs.ts'
 import { dropScripts, readLibraries, readScript, shaOf, storeScript, updateLibraries } from './stored.ts'
 
 /** The other coordinators. */
@@ -52,6 +53,7 @@ export class ClusterScripts implements Scripts {
   private readonly options: ScriptsOptions
   readonly namers = new Namers()
   private readonly runner: Runner
+  private readonly shortRuns = new ShortRuns()
   private readonly remembered = new LRUCache<string, Buffer>({
     max: MOST_REMEMBERED,
     maxSize: MOST_REMEMBERED_BYTES,
@@ -61,14 +63,15 @@ export class ClusterScripts implements Scripts {
   private forgotten = 0
   private takesErrands = false
   /** Lines of scripts, since then. */
-  private told = 0
+  private toldLines = 0
   private toldSinceMs = -Infinity
   private known: Known | null = null
   private asking: Promise<readonly Library[]> | null = null
 
   constructor(options: ScriptsOptions) {
     this.options = options
-    this.runner = new Runner({ ...options, timeLimitMs: options.scriptTimeLimitMs })
+    const metered = (module: WebAssembly.Module) => this.shortRuns.begin(module)
+    this.runner = new Runner({ ...options, timeLimitMs: options.scriptTimeLimitMs, metered })
   }
 
   // ---- running
@@ -90,10 +93,22 @@ export class ClusterScripts implements Scripts {
     return this.options.monotonicMs() + this.options.requestTimeoutMs
   }
 
-  async run(job: Job, command: readonly Buffer[], dueAtMs: number): Promise<Stepped | Wanting> {
-    const outcome = await this.carriedOut({ kind: 'run', job }, command, dueAtMs)
+  run(
+    job: Job,
+    command: readonly Buffer[],
+    dueAtMs: number,
+  ): Stepped | Wanting | Promise<Stepped | Wanting> {
+    const here = this.busy ? null : this.shortRuns.outcomeOf(job)
+    if (here) return this.told(job, here)
+    return this.carriedOut({ kind: 'run', job }, command, dueAtMs).then((outcome) => {
+      this.shortRuns.learn(job.code, outcome)
+      return this.told(job, outcome)
+    })
+  }
+
+  private told({ code }: Job, outcome: Outcome): Stepped | Wanting {
     if ('library' in outcome) throw new Error('a script was to run')
-    if ('reply' in outcome) for (const line of outcome.logs ?? []) this.tell(job.code.sha, line)
+    if ('reply' in outcome && outcome.logs) for (const line of outcome.logs) this.tell(code.sha, line)
     return outcome
   }
 
@@ -103,9 +118,9 @@ export class ClusterScripts implements Scripts {
     const nowMs = this.options.monotonicMs()
     if (nowMs - this.toldSinceMs > TOLD_MS) {
       this.toldSinceMs = nowMs
-      this.told = 0
+      this.toldLines = 0
     }
-    if (++this.told > MOST_TOLD) return
+    if (++this.toldLines > MOST_TOLD) return
     this.options.emit({ kind: 'script-log', sha, level, text: printable(text) })
   }
 

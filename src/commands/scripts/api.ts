@@ -101,8 +101,12 @@ export interface Scripts {
   ready(): Promise<void>
   /** When a command that comes now has to be answered. */
   dueAtMs(): number
-  /** Runs a script. Errors are replies. @param command as it was called */
-  run(job: Job, command: readonly Buffer[], dueAtMs: number): Promise<Stepped | Wanting>
+  /** Runs a script, at once if it is known to be short. Errors are replies. @param command as it was called */
+  run(
+    job: Job,
+    command: readonly Buffer[],
+    dueAtMs: number,
+  ): Stepped | Wanting | Promise<Stepped | Wanting>
   /** What runs now; null = nothing. */
   readonly running: Running | null
   /** Ends what runs now, at all coordinators. @returns false if there is nothing, or something of the other kind */

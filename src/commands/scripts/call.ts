@@ -56,6 +56,8 @@ interface Call {
   readonly args: readonly Buffer[]
   /** Asked for once. @throws CommandError */
   readonly found: () => Promise<Found>
+  /** Once it has been found. */
+  foundBefore: Found | null
   readonly seed: number
   dueAtMs: number
   /** Null: its client does not keep what it reads. */
@@ -100,7 +102,8 @@ export function scriptStep(
     command: args,
     keys,
     args: args.slice(3 + count),
-    found: () => (found ??= finding(caller, args[1]!, by, readOnly)),
+    found: () => (found ??= finding(caller, args[1]!, by, readOnly).then((it) => (call.foundBefore = it))),
+    foundBefore: null,
     seed: Math.floor(settings.random() * SEEDS),
     dueAtMs: scripts.dueAtMs(),
     keep: null,
@@ -165,9 +168,9 @@ function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf
       get dueAtMs() {
         return call.dueAtMs
       },
-      run: async (held, nowMs) => {
-        try {
-          const { code, readOnly } = await call.found()
+      run: (held, nowMs) => {
+        const failed = (error: unknown) => ({ reply: replyOf(error) })
+        const runFound = ({ code, readOnly }: Found) => {
           const { keys, args, seed } = call
           const job = {
             code,
@@ -180,10 +183,12 @@ function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf
             seed,
             settings: settingsOf(settings),
           }
-          return await scripts.run(job, call.command, call.dueAtMs)
-        } catch (error) {
-          return { reply: replyOf(error) }
+          return scripts.run(job, call.command, call.dueAtMs)
         }
+        const { foundBefore } = call
+        if (!foundBefore) return call.found().then(runFound).catch(failed)
+        const outcome = runFound(foundBefore)
+        return outcome instanceof Promise ? outcome.catch(failed) : outcome
       },
       keepReads: (keep) => {
         call.keep = keep
