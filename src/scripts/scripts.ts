@@ -1,7 +1,7 @@
 /** Scripts and functions, as commands use them (commands/scripts/api.ts): run in a thread, kept here and in the cluster. */
 import { LRUCache } from 'lru-cache'
 import type { RespError } from '../commands/reply.ts'
-import type { Asker, Job, Library, Running, Scripts } from '../commands/scripts/api.ts'
+import type { Asker, Code, Job, Library, Running, Scripts } from '../commands/scripts/api.ts'
 import { Namers } from '../commands/scripts/namers.ts'
 import { CommandError, type Stepped, type Wanting } from '../commands/step.ts'
 import type { Channels, Errand } from '../coordinator/api.ts'
@@ -53,7 +53,7 @@ export class ClusterScripts implements Scripts {
   private readonly options: ScriptsOptions
   readonly namers = new Namers()
   private readonly runner: Runner
-  private readonly shortRuns = new ShortRuns()
+  private readonly shortRuns: ShortRuns
   private readonly remembered = new LRUCache<string, Buffer>({
     max: MOST_REMEMBERED,
     maxSize: MOST_REMEMBERED_BYTES,
@@ -70,6 +70,7 @@ export class ClusterScripts implements Scripts {
 
   constructor(options: ScriptsOptions) {
     this.options = options
+    this.shortRuns = new ShortRuns(options)
     const metered = (module: WebAssembly.Module) => this.shortRuns.begin(module)
     this.runner = new Runner({ ...options, timeLimitMs: options.scriptTimeLimitMs, metered })
   }
@@ -98,8 +99,19 @@ export class ClusterScripts implements Scripts {
     command: readonly Buffer[],
     dueAtMs: number,
   ): Stepped | Wanting | Promise<Stepped | Wanting> {
-    const here = this.busy ? null : this.shortRuns.outcomeOf(job)
-    if (here) return this.told(job, here)
+    return this.runShort(job) ?? this.runInThread(job, command, dueAtMs)
+  }
+
+  isShort(code: Code): boolean {
+    return this.shortRuns.isShort(code)
+  }
+
+  runShort(job: Job): Stepped | Wanting | null {
+    const outcome = this.busy ? null : this.shortRuns.outcomeOf(job)
+    return outcome && this.told(job, outcome)
+  }
+
+  private runInThread(job: Job, command: readonly Buffer[], dueAtMs: number): Promise<Stepped | Wanting> {
     return this.carriedOut({ kind: 'run', job }, command, dueAtMs).then((outcome) => {
       this.shortRuns.learn(job.code, outcome)
       return this.told(job, outcome)

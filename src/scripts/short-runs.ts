@@ -14,6 +14,7 @@
  */
 import { LRUCache } from 'lru-cache'
 import type { Code, Job } from '../commands/scripts/api.ts'
+import type { Timers } from '../core/clock.ts'
 import { meteredEngine } from './engine.ts'
 import { runJob, type Engine, type Outcome } from './job.ts'
 
@@ -25,10 +26,26 @@ const TRUSTED = 20
 const ATONED = 1000
 const MOST_SCRIPTS = 5000
 
+/** For all of them, in one turn of the event loop. */
+const TURN_MS = 4
+
+export interface ShortRunsOptions {
+  readonly monotonicMs: () => number
+  readonly timers: Pick<Timers, 'endOfTurn'>
+}
+
 export class ShortRuns {
+  private readonly options: ShortRunsOptions
+  /** In this turn. */
+  private usedMs = 0
+  private isTurn = false
   private engine: Engine | null = null
   /** How often each has been short since it last was not, by the name of its code. */
   private readonly short = new LRUCache<string, number>({ max: MOST_SCRIPTS })
+
+  constructor(options: ShortRunsOptions) {
+    this.options = options
+  }
 
   begin(module: WebAssembly.Module): void {
     this.engine = meteredEngine(module, FUEL)
@@ -42,18 +59,38 @@ export class ShortRuns {
     this.short.set(name, outcome.isShort ? times + 1 : Math.min(times, 0))
   }
 
+  isShort(code: Code): boolean {
+    return this.engine !== null && (this.short.get(nameOf(code)) ?? 0) >= TRUSTED
+  }
+
   /** Runs it if it is known to be short. @returns null = it has to run in the other thread */
   outcomeOf(job: Job): Outcome | null {
-    if (!this.engine) return null
-    const name = nameOf(job.code)
-    if ((this.short.get(name) ?? 0) < TRUSTED || !isSmall(job)) return null
+    const { engine } = this
+    if (!engine || this.usedMs >= TURN_MS || !this.isShort(job.code) || !isSmall(job)) return null
+    this.beginTurn()
+    const startedAtMs = this.options.monotonicMs()
+    const outcome = this.tried(engine, job)
+    this.usedMs += this.options.monotonicMs() - startedAtMs
+    return outcome
+  }
+
+  private tried(engine: Engine, job: Job): Outcome | null {
     try {
-      return runJob(this.engine, job, true)
+      return runJob(engine, job, true)
     } catch {
       // OutOfFuel, NotShort, or a fault of our own, which the other thread will tell.
-      this.short.set(name, -ATONED)
+      this.short.set(nameOf(job.code), -ATONED)
       return null
     }
+  }
+
+  private beginTurn(): void {
+    if (this.isTurn) return
+    this.isTurn = true
+    this.options.timers.endOfTurn(() => {
+      this.isTurn = false
+      this.usedMs = 0
+    })
   }
 }
 

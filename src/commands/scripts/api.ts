@@ -101,6 +101,10 @@ export interface Scripts {
   ready(): Promise<void>
   /** When a command that comes now has to be answered. */
   dueAtMs(): number
+  /** Whether it is known to be short, and may run here and now. */
+  isShort(code: Code): boolean
+  /** Runs one that is. @returns null = it is not short this time, and nothing is known of what it would do */
+  runShort(job: Job): Stepped | Wanting | null
   /** Runs a script, at once if it is known to be short. Errors are replies. @param command as it was called */
   run(
     job: Job,
