@@ -94,11 +94,7 @@ export class ClusterScripts implements Scripts {
     return this.options.monotonicMs() + this.options.requestTimeoutMs
   }
 
-  run(
-    job: Job,
-    command: readonly Buffer[],
-    dueAtMs: number,
-  ): Stepped | Wanting | Promise<Stepped | Wanting> {
+  run(job: Job, command: readonly Buffer[], dueAtMs: number): Stepped | Wanting | Promise<Stepped | Wanting> {
     return this.runShort(job) ?? this.runInThread(job, command, dueAtMs)
   }
 

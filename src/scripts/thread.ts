@@ -11,7 +11,11 @@ const SHORT_MS = 0.5
 
 const port = parentPort!
 const { wantsMetered } = workerData as { readonly wantsMetered: boolean }
-const [engine, module] = await Promise.all([loadEngine(), wantsMetered ? meteredModule() : null, loadDigest()])
+const [engine, module] = await Promise.all([
+  loadEngine(),
+  wantsMetered ? meteredModule() : null,
+  loadDigest(),
+])
 
 port.on('message', (bytes: Uint8Array) => {
   for (const task of decodeTasks(bytes)) {

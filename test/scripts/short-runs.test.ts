@@ -36,7 +36,6 @@ describe('short runs of scripts', () => {
   let module: WebAssembly.Module
   let elsewhere: Engine
   let runs: ShortRuns
-  let nowMs = 0
   let ends: (() => void)[] = []
 
   before(async () => {
@@ -45,7 +44,7 @@ describe('short runs of scripts', () => {
   })
   beforeEach(() => {
     ends = []
-    runs = new ShortRuns({ monotonicMs: () => nowMs, timers: { endOfTurn: (end) => ends.push(end) } })
+    runs = new ShortRuns({ monotonicMs: () => 0, timers: { endOfTurn: (end) => ends.push(end) } })
     runs.begin(module)
   })
   const learn = (code: Code, times: number, outcome = SHORT) => {
@@ -101,9 +100,21 @@ describe('short runs of scripts', () => {
     ['what it catches', 'pcall(function() while ARGV[1] == "long" do end end) return 1', ''],
     ['commands', 'for i = 1, ARGV[1] == "long" and 101 or 1 do redis.call("get", KEYS[1]) end return 1', ''],
     ['long commands', 'redis.call("set", KEYS[1], ("x"):rep(ARGV[1] == "long" and 17000 or 1)) return 1', ''],
-    ['wide commands', 'local t = {} for i = 1, ARGV[1] == "long" and 70 or 1 do t[i] = KEYS[1] end redis.call("del", unpack(t)) return 1', ''],
-    ['slow commands', 'return ARGV[1] == "long" and #redis.call("lcs", KEYS[1], KEYS[1]) or 1', 'x'.repeat(8000)],
-    ['growing values', 'redis.call("setrange", KEYS[1], ARGV[1] == "long" and 500000 or 1, "x") return 1', ''],
+    [
+      'wide commands',
+      'local t = {} for i = 1, ARGV[1] == "long" and 70 or 1 do t[i] = KEYS[1] end redis.call("del", unpack(t)) return 1',
+      '',
+    ],
+    [
+      'slow commands',
+      'return ARGV[1] == "long" and #redis.call("lcs", KEYS[1], KEYS[1]) or 1',
+      'x'.repeat(8000),
+    ],
+    [
+      'growing values',
+      'redis.call("setrange", KEYS[1], ARGV[1] == "long" and 500000 or 1, "x") return 1',
+      '',
+    ],
   ]
   for (const [what, source, value] of LIMITED) {
     it(`end early, and are not tried again for long: ${what}`, () => {

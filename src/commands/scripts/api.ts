@@ -106,11 +106,7 @@ export interface Scripts {
   /** Runs one that is. @returns null = it is not short this time, and nothing is known of what it would do */
   runShort(job: Job): Stepped | Wanting | null
   /** Runs a script, at once if it is known to be short. Errors are replies. @param command as it was called */
-  run(
-    job: Job,
-    command: readonly Buffer[],
-    dueAtMs: number,
-  ): Stepped | Wanting | Promise<Stepped | Wanting>
+  run(job: Job, command: readonly Buffer[], dueAtMs: number): Stepped | Wanting | Promise<Stepped | Wanting>
   /** What runs now; null = nothing. */
   readonly running: Running | null
   /** Ends what runs now, at all coordinators. @returns false if there is nothing, or something of the other kind */

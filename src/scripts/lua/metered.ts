@@ -80,7 +80,13 @@ export function metered(module: Uint8Array): Uint8Array<ArrayBuffer> {
       fuel = longer(out, id, module.subarray(reader.at, end), [...added, ...added], 2)
     } else if (id === SECTION.export) {
       const name = Buffer.from(FUEL)
-      longer(out, id, module.subarray(reader.at, end), [name.length, ...name, EXPORTED_GLOBAL, ...leb(fuel)], 1)
+      longer(
+        out,
+        id,
+        module.subarray(reader.at, end),
+        [name.length, ...name, EXPORTED_GLOBAL, ...leb(fuel)],
+        1,
+      )
     } else if (id === SECTION.code) {
       if (fuel === -1) throw new Error('metered: a module without globals')
       section(out, id, code(new Reader(module, reader.at), meterOf(fuel)))
@@ -170,11 +176,7 @@ function noGlobalIn(reader: Reader): void {
 function longer(out: Bytes, id: number, content: Uint8Array, added: readonly number[], more: number): number {
   const reader = new Reader(content, 0)
   const count = reader.number()
-  section(
-    out,
-    id,
-    Uint8Array.from([...leb(count + more), ...content.subarray(reader.at), ...added]),
-  )
+  section(out, id, Uint8Array.from([...leb(count + more), ...content.subarray(reader.at), ...added]))
   return count
 }
 

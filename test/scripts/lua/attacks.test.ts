@@ -234,7 +234,7 @@ describe('Lua engine under attack', function () {
       // Half a millisecond, on a machine that does nothing else.
       expect(performance.now() - startedAtMs, script).to.be.below(250)
       if (LONG.includes(script)) expect(reply, script).to.equal(null)
-      else if (reply !== null && !/0x/.test(reply)) {
+      else if (reply !== null && !reply.includes('0x')) {
         finished++
         expect(reply, script).to.equal(answer(engine, script))
       }
