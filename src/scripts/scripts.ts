@@ -102,6 +102,14 @@ export class ClusterScripts implements Scripts {
     return this.shortRuns.isShort(code)
   }
 
+  beginShort(): Promise<void> | null {
+    return this.shortRuns.enter()
+  }
+
+  endShort(): void {
+    this.shortRuns.leave()
+  }
+
   runShort(job: Job): Stepped | Wanting | null {
     const outcome = this.busy ? null : this.shortRuns.outcomeOf(job)
     return outcome && this.told(job, outcome)

@@ -29,6 +29,12 @@ const MOST_SCRIPTS = 5000
 /** For all of them, in one turn of the event loop. */
 const TURN_MS = 4
 
+/**
+ * Between reading and storing. What they read may arrive in one turn: if it were much more than this, the last of them would
+ * find TURN_MS used up, and have to begin again.
+ */
+const MOST_UNDER_WAY = 128
+
 export interface ShortRunsOptions {
   readonly monotonicMs: () => number
   readonly timers: Pick<Timers, 'endOfTurn'>
@@ -39,6 +45,8 @@ export class ShortRuns {
   /** In this turn. */
   private usedMs = 0
   private isTurn = false
+  private underWay = 0
+  private readonly waiting: (() => void)[] = []
   private engine: Engine | null = null
   /** How often each has been short since it last was not, by the name of its code. */
   private readonly short = new LRUCache<string, number>({ max: MOST_SCRIPTS })
@@ -57,6 +65,21 @@ export class ShortRuns {
     const name = nameOf(code)
     const times = this.short.get(name) ?? 0
     this.short.set(name, outcome.isShort ? times + 1 : Math.min(times, 0))
+  }
+
+  /** Resolves when there is room for one more under way; null = there is. */
+  enter(): Promise<void> | null {
+    if (this.underWay < MOST_UNDER_WAY) {
+      this.underWay++
+      return null
+    }
+    return new Promise((enter) => this.waiting.push(enter))
+  }
+
+  leave(): void {
+    const next = this.waiting.shift()
+    if (next) next()
+    else this.underWay--
   }
 
   isShort(code: Code): boolean {

@@ -87,6 +87,8 @@ export function callerOf(
       dueAtMs: () => host.monotonicMs() + REQUEST_TIMEOUT_MS,
       sha: () => 'f'.repeat(40),
       remember: () => undefined,
+      beginShort: () => null,
+      endShort: () => undefined,
       isShort: () => turnOf(host) > 0,
       runShort: (job: Job) => (asked.get(host) === 1 ? carryOut(engine, { kind: 'run', job }) : null),
       run: (job: Job & { readonly code: Code }) =>

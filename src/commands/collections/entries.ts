@@ -119,6 +119,35 @@ interface Place {
   readonly lastAt: number
 }
 
+/**
+ * The value of a key of a hash that is stored flat, in one pass over it: what Entries.of() and indexOf() do.
+ *
+ * @returns null = it has none @throws DamagedCollection
+ */
+export function valueInPairs(bytes: Buffer, key: Buffer): Buffer | null {
+  const count = countIn(bytes)
+  if (count === null || bytes[0] !== FORMAT || count > bytes.length) throw new DamagedCollection()
+  let found = -1
+  let at = COLLECTION_HEAD_BYTES
+  for (let i = 0; i < count; i++) {
+    const behindKey = endOfString(bytes, at)
+    if (found === -1 && isStringAt(bytes, at, key)) found = behindKey
+    at = endOfString(bytes, behindKey)
+  }
+  if (at !== bytes.length) throw new DamagedCollection()
+  return found === -1 ? null : stringAt(bytes, found)
+}
+
+function isStringAt(bytes: Buffer, at: number, key: Buffer): boolean {
+  if (lengthAt(bytes, at) !== key.length) return false
+  if (key.length === 0) return true
+  const from = bodyOf(bytes, at)
+  const last = key.length - 1
+  // Names often begin alike: the call is for those that end alike, too.
+  if (bytes[from] !== key[0] || bytes[from + last] !== key[last]) return false
+  return key.compare(bytes, from, from + key.length) === 0
+}
+
 export class Entries implements Collection {
   static readonly NONE = new Entries(
     Buffer.alloc(0),
@@ -273,7 +302,7 @@ export class Entries implements Collection {
   indexOf(key: Buffer, from = 0): number {
     let at = this.startOf(from)
     for (let i = from; i < this.length; i++) {
-      if (this.isKeyAt(at + this.keyOffset, key)) {
+      if (isStringAt(this.bytes, at + this.keyOffset, key)) {
         this.foundIndex = i
         this.foundAt = at
         return i
@@ -284,18 +313,7 @@ export class Entries implements Collection {
   }
 
   hasKey(i: number, key: Buffer): boolean {
-    return this.isKeyAt(this.keyAt(i), key)
-  }
-
-  private isKeyAt(at: number, key: Buffer): boolean {
-    const { bytes } = this
-    if (lengthAt(bytes, at) !== key.length) return false
-    if (key.length === 0) return true
-    const from = bodyOf(bytes, at)
-    const last = key.length - 1
-    // Names often begin alike: the call is for those that end alike, too.
-    if (bytes[from] !== key[0] || bytes[from + last] !== key[last]) return false
-    return key.compare(bytes, from, from + key.length) === 0
+    return isStringAt(this.bytes, this.keyAt(i), key)
   }
 
   /** For each of the keys, the index of its entry, or -1. */

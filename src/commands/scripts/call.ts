@@ -9,9 +9,8 @@ import { errorOf, replyOf } from '../errors.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import type { Caller, CommandSettings } from '../model.ts'
 import { RespError, type Reply } from '../reply.ts'
-import { writeOptions } from '../run/held.ts'
 import { changeKey } from '../run/one-key.ts'
-import { MEETS_PARTS, PartsAreNeeded } from '../run/parts.ts'
+import { MEETS_PARTS, oneCall, PartsAreNeeded } from '../run/parts.ts'
 import { publish } from '../run/publications.ts'
 import { runTogether } from '../run/together.ts'
 import {
@@ -113,15 +112,20 @@ async function runShort(
     published = outcome.published ?? []
     return outcome
   }
+  // From here on, as if it did not wait.
+  const deadline = oneCall(caller)
+  await scripts.beginShort()
   call.keep?.(stored)
   try {
     const step = { needs: 'value', keys: stored, reads: true, writes: true, lookedUp: [], apply } as const
-    const { reply } = await changeKey(store, step, { ...writeOptions(caller), level })
+    const { reply } = await changeKey(store, step, { requester: caller, level, call: deadline })
     await publish(caller, published)
     return { reply }
   } catch (error) {
     if (error === MEETS_PARTS) return 'put off'
     throw error
+  } finally {
+    scripts.endShort()
   }
 }
 

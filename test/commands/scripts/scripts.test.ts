@@ -212,7 +212,7 @@ describe('a script that does not end', function () {
       expect(await second!.ask('SCRIPT', 'KILL')).to.equal('+OK\r\n')
       expect(await killed).to.match(/^-ERR Script killed/)
       await warmUp(second!)
-      expect(await count('')).to.equal(`:${++counted}\r\n`)
+      expect(await count('')).to.equal(`:${counted + 1}\r\n`)
     })
   }
 
