@@ -135,6 +135,21 @@ describe('short runs of scripts', () => {
     expect(runs.outcomeOf(jobOf(code, []))).to.deep.equal({ reply: 1 })
   })
 
+  it('are so many at once, first come, first served', async () => {
+    for (let i = 0; i < 128; i++) expect(runs.enter()).to.equal(null)
+    const entered: number[] = []
+    const waiting = [1, 2, 3].map((i) => runs.enter()!.then(() => entered.push(i)))
+    runs.leave()
+    await waiting[0]
+    runs.leave()
+    await waiting[1]
+    expect(entered).to.deep.equal([1, 2])
+    runs.leave()
+    await waiting[2]
+    for (let i = 0; i < 128; i++) runs.leave()
+    expect(runs.enter()).to.equal(null)
+  })
+
   it('have together so much of a turn, and go on in the next one', () => {
     const code = trusted('return redis.call("time")')
     let read = 0
