@@ -70,7 +70,7 @@ export class ClusterScripts implements Scripts {
 
   constructor(options: ScriptsOptions) {
     this.options = options
-    this.shortRuns = new ShortRuns(options)
+    this.shortRuns = new ShortRuns(options.timers)
     const metered = (module: WebAssembly.Module) => this.shortRuns.begin(module)
     this.runner = new Runner({ ...options, timeLimitMs: options.scriptTimeLimitMs, metered })
   }

@@ -15,7 +15,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Code, Job } from '../commands/scripts/api.ts'
 import type { Timers } from '../core/clock.ts'
-import { meteredEngine } from './engine.ts'
+import { meteredEngine, type MeteredEngine } from './engine.ts'
 import { runJob, type Engine, type Outcome } from './job.ts'
 
 /** In steps of lua/metered.ts, about half a millisecond; a rate limiter takes 600. */
@@ -26,37 +26,34 @@ const TRUSTED = 20
 const ATONED = 1000
 const MOST_SCRIPTS = 5000
 
-/** For all of them, in one turn of the event loop. */
-const TURN_MS = 4
+/** Of all of them in one turn of the event loop: about five milliseconds. Steps, because a busy machine stops the clock of none. */
+const FUEL_A_TURN = 200_000
+/** To begin a run, and to end it. */
+const STEPS_A_RUN = 400
 
 /**
  * Between reading and storing. What they read may arrive in one turn: if it were much more than this, the last of them would
- * find TURN_MS used up, and have to begin again.
+ * find FUEL_A_TURN used up, and have to begin again.
  */
-const MOST_UNDER_WAY = 128
-
-export interface ShortRunsOptions {
-  readonly monotonicMs: () => number
-  readonly timers: Pick<Timers, 'endOfTurn'>
-}
+const MOST_UNDER_WAY = 64
 
 export class ShortRuns {
-  private readonly options: ShortRunsOptions
+  private readonly timers: Pick<Timers, 'endOfTurn'>
   /** In this turn. */
-  private usedMs = 0
+  private used = 0
   private isTurn = false
   private underWay = 0
   private readonly waiting: (() => void)[] = []
-  private engine: Engine | null = null
+  private metered: MeteredEngine | null = null
   /** How often each has been short since it last was not, by the name of its code. */
   private readonly short = new LRUCache<string, number>({ max: MOST_SCRIPTS })
 
-  constructor(options: ShortRunsOptions) {
-    this.options = options
+  constructor(timers: Pick<Timers, 'endOfTurn'>) {
+    this.timers = timers
   }
 
   begin(module: WebAssembly.Module): void {
-    this.engine = meteredEngine(module, FUEL)
+    this.metered = meteredEngine(module, FUEL)
   }
 
   /** A run in the other thread has ended. */
@@ -83,17 +80,16 @@ export class ShortRuns {
   }
 
   isShort(code: Code): boolean {
-    return this.engine !== null && (this.short.get(nameOf(code)) ?? 0) >= TRUSTED
+    return this.metered !== null && (this.short.get(nameOf(code)) ?? 0) >= TRUSTED
   }
 
   /** Runs it if it is known to be short. @returns null = it has to run in the other thread */
   outcomeOf(job: Job): Outcome | null {
-    const { engine } = this
-    if (!engine || this.usedMs >= TURN_MS || !this.isShort(job.code) || !isSmall(job)) return null
+    if (!this.metered || this.used >= FUEL_A_TURN || !this.isShort(job.code) || !isSmall(job)) return null
+    const { engine, left } = this.metered
     this.beginTurn()
-    const startedAtMs = this.options.monotonicMs()
     const outcome = this.tried(engine, job)
-    this.usedMs += this.options.monotonicMs() - startedAtMs
+    this.used += STEPS_A_RUN + FUEL - left()
     return outcome
   }
 
@@ -110,9 +106,9 @@ export class ShortRuns {
   private beginTurn(): void {
     if (this.isTurn) return
     this.isTurn = true
-    this.options.timers.endOfTurn(() => {
+    this.timers.endOfTurn(() => {
       this.isTurn = false
-      this.usedMs = 0
+      this.used = 0
     })
   }
 }

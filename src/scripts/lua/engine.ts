@@ -114,6 +114,11 @@ export class LuaEngine {
     return this.instance?.memoryBytes ?? 0
   }
 
+  /** Of the last run; 0 if it was ended. */
+  get fuelLeft(): number {
+    return this.instance?.fuel?.value ?? 0
+  }
+
   run(job: ScriptJob): LuaReply {
     return this.guarded(job, job.sha, (instance) => {
       const compiled = this.compiled(instance, SCRIPTS, job.sha, job.source)

@@ -13,6 +13,9 @@ const FIRST_PAGES = 32
 const EXTRA_PAGES = 64
 const KEPT_BYTES = 65_536
 const MOST_FUEL = 2 ** 31 - 1
+/** What a call of the host takes of the fuel: some microseconds, as so many steps do. */
+const STEPS_A_CALL = 150
+const BYTES_A_STEP = 32
 
 /** What a run asks of its caller. */
 export interface Host {
@@ -112,6 +115,7 @@ export class LuaInstance {
     const room = this.calls.reply_room(written.length)
     if (room !== 0) written.copy(this.all(), room)
     this.writer.clear(KEPT_BYTES)
+    if (this.fuel) this.fuel.value -= STEPS_A_CALL + Math.ceil((length + written.length) / BYTES_A_STEP)
     return room === 0 ? -1 : written.length
   }
 
