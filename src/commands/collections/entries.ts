@@ -53,6 +53,8 @@ const COUNT_AT = 1
 const SCORE_BYTES = 8
 /** Entries that are decoded between two yields. */
 const ENTRIES_A_PIECE = 4096
+/** Compared here: a call costs more. */
+const SHORT_KEY_BYTES = 64
 const UNITS_A_PIECE = 32
 
 /** The number of entries, from the value's first COLLECTION_HEAD_BYTES, flat or large; null = it is no collection. */
@@ -139,13 +141,13 @@ export function valueInPairs(bytes: Buffer, key: Buffer): Buffer | null {
 }
 
 function isStringAt(bytes: Buffer, at: number, key: Buffer): boolean {
-  if (lengthAt(bytes, at) !== key.length) return false
-  if (key.length === 0) return true
+  const { length } = key
+  if (lengthAt(bytes, at) !== length) return false
   const from = bodyOf(bytes, at)
-  const last = key.length - 1
-  // Names often begin alike: the call is for those that end alike, too.
-  if (bytes[from] !== key[0] || bytes[from + last] !== key[last]) return false
-  return key.compare(bytes, from, from + key.length) === 0
+  if (length > SHORT_KEY_BYTES) return key.compare(bytes, from, from + length) === 0
+  // Names often begin alike, and end differently.
+  for (let i = length - 1; i >= 0; i--) if (bytes[from + i] !== key[i]) return false
+  return true
 }
 
 export class Entries implements Collection {
