@@ -41,7 +41,7 @@ export interface MeteredEngine {
   /** Ends each run after so many steps, with OutOfFuel. */
   readonly engine: Engine
   /** Steps that the last run has left. */
-  left(): number
+  readonly left: () => number
 }
 
 /** @param module from meteredModule() */
