@@ -37,6 +37,19 @@ export async function loadEngine(): Promise<Engine> {
   return new LuaScripts(await LuaEngine.load({ maxMemoryBytes: MAX_MEMORY_BYTES }))
 }
 
+export interface MeteredEngine {
+  /** Ends each run after so many steps, with OutOfFuel. */
+  readonly engine: Engine
+  /** Steps that the last run has left. */
+  readonly left: () => number
+}
+
+/** @param module from meteredModule() */
+export function meteredEngine(module: WebAssembly.Module, fuel: number): MeteredEngine {
+  const lua = LuaEngine.of(module, { maxMemoryBytes: MAX_MEMORY_BYTES, fuel })
+  return { engine: new LuaScripts(lua), left: () => lua.fuelLeft }
+}
+
 class LuaScripts implements Engine {
   private readonly lua: LuaEngine
 

@@ -22,7 +22,13 @@ export type Task =
 
 /** Of whatever kind; errors are replies. */
 export type Outcome =
-  (Stepped & { readonly logs?: readonly LogLine[] }) | Wanting | { readonly library: Library }
+  | (Stepped & {
+      readonly logs?: readonly LogLine[]
+      /** Whether its run has taken little time, if that was looked at. */
+      readonly isShort?: boolean
+    })
+  | Wanting
+  | { readonly library: Library }
 
 export interface EngineRun {
   readonly source: Buffer
@@ -57,7 +63,7 @@ const MOST_LOGS = 20
 const MOST_LOG_CHARACTERS = 1024
 
 export function carryOut(engine: Engine, task: Task): Outcome {
-  if (task.kind === 'run') return runJob(engine, task.job)
+  if (task.kind === 'run') return runJob(engine, task.job, false)
   const { kind, source, sha } = task
   if (kind === 'check') {
     const why = engine.check(source)
@@ -69,9 +75,10 @@ export function carryOut(engine: Engine, task: Task): Outcome {
     : { library: { ...library, source, sha } }
 }
 
-function runJob(engine: Engine, job: Job): Outcome {
+/** @param isShort it throws NotShort, or what the engine throws, if the run is not */
+export function runJob(engine: Engine, job: Job, isShort: boolean): Outcome {
   const { code, keys, args, readOnly, settings } = job
-  const overlay = new Overlay(job)
+  const overlay = new Overlay(job, isShort)
   const logs: LogLine[] = []
   let reply: Reply
   try {
@@ -92,6 +99,7 @@ function runJob(engine: Engine, job: Job): Outcome {
       },
     })
   } catch (error) {
+    if (isShort) throw error
     if (overlay.wanting) return overlay.wanting
     return { reply: new RespError(`ERR The script has failed: ${sentenceOf(error)}.`) }
   }

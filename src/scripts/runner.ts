@@ -23,15 +23,18 @@ export interface ScriptThread {
 }
 
 export interface ThreadCalls {
-  /** It has started, and carries out tasks from now on. */
-  ready(): void
+  /** It has started, and carries out tasks from now on. @param metered the engine's module with a meter, if it is wanted */
+  ready(metered: WebAssembly.Module | null): void
   outcome(outcome: Outcome): void
   /** It has ended by itself. @param why a sentence */
   failed(why: string): void
 }
 
 export interface RunnerOptions {
-  readonly start: (calls: ThreadCalls) => ScriptThread
+  /** @param wantsMetered see ready() */
+  readonly start: (calls: ThreadCalls, wantsMetered: boolean) => ScriptThread
+  /** Told once. */
+  readonly metered: (module: WebAssembly.Module) => void
   /** From when on a script is too slow for others to wait. */
   readonly timeLimitMs: number
   readonly monotonicMs: () => number
@@ -68,6 +71,7 @@ export class Runner {
   private starting: Promise<void> | null = null
   private onReady: () => void = () => undefined
   private checks = false
+  private wantsMetered = true
 
   constructor(options: RunnerOptions) {
     this.options = options
@@ -145,8 +149,10 @@ export class Runner {
     if (this.thread) return this.thread
     this.isReady = false
     this.startedAtMs = Infinity
-    const thread = this.options.start({
-      ready: () => {
+    const calls: ThreadCalls = {
+      ready: (metered) => {
+        if (metered && this.wantsMetered) this.options.metered(metered)
+        if (metered) this.wantsMetered = false
         this.isReady = true
         this.startedAtMs = this.options.monotonicMs()
         this.starting = null
@@ -158,7 +164,8 @@ export class Runner {
       failed: (why) => {
         if (this.thread === thread) this.endFirst(why)
       },
-    })
+    }
+    const thread = this.options.start(calls, this.wantsMetered)
     return (this.thread = thread)
   }
 

@@ -1,7 +1,7 @@
 /** Scripts and functions, as commands use them (commands/scripts/api.ts): run in a thread, kept here and in the cluster. */
 import { LRUCache } from 'lru-cache'
 import type { RespError } from '../commands/reply.ts'
-import type { Asker, Job, Library, Running, Scripts } from '../commands/scripts/api.ts'
+import type { Asker, Code, Job, Library, Running, Scripts } from '../commands/scripts/api.ts'
 import { Namers } from '../commands/scripts/namers.ts'
 import { CommandError, type Stepped, type Wanting } from '../commands/step.ts'
 import type { Channels, Errand } from '../coordinator/api.ts'
@@ -10,6 +10,7 @@ import type { Emit } from '../core/events.ts'
 import { printable } from '../core/printable.ts'
 import type { LogLine, Outcome, Task } from './job.ts'
 import { Runner, type RunnerOptions } from './runner.ts'
+import { ShortRuns } from './short-runs.ts'
 import { dropScripts, readLibraries, readScript, shaOf, storeScript, updateLibraries } from './stored.ts'
 
 /** The other coordinators. */
@@ -52,6 +53,7 @@ export class ClusterScripts implements Scripts {
   private readonly options: ScriptsOptions
   readonly namers = new Namers()
   private readonly runner: Runner
+  private readonly shortRuns: ShortRuns
   private readonly remembered = new LRUCache<string, Buffer>({
     max: MOST_REMEMBERED,
     maxSize: MOST_REMEMBERED_BYTES,
@@ -61,14 +63,16 @@ export class ClusterScripts implements Scripts {
   private forgotten = 0
   private takesErrands = false
   /** Lines of scripts, since then. */
-  private told = 0
+  private toldLines = 0
   private toldSinceMs = -Infinity
   private known: Known | null = null
   private asking: Promise<readonly Library[]> | null = null
 
   constructor(options: ScriptsOptions) {
     this.options = options
-    this.runner = new Runner({ ...options, timeLimitMs: options.scriptTimeLimitMs })
+    this.shortRuns = new ShortRuns(options.timers)
+    const metered = (module: WebAssembly.Module) => this.shortRuns.begin(module)
+    this.runner = new Runner({ ...options, timeLimitMs: options.scriptTimeLimitMs, metered })
   }
 
   // ---- running
@@ -90,10 +94,37 @@ export class ClusterScripts implements Scripts {
     return this.options.monotonicMs() + this.options.requestTimeoutMs
   }
 
-  async run(job: Job, command: readonly Buffer[], dueAtMs: number): Promise<Stepped | Wanting> {
-    const outcome = await this.carriedOut({ kind: 'run', job }, command, dueAtMs)
+  run(job: Job, command: readonly Buffer[], dueAtMs: number): Stepped | Wanting | Promise<Stepped | Wanting> {
+    return this.runShort(job) ?? this.runInThread(job, command, dueAtMs)
+  }
+
+  isShort(code: Code): boolean {
+    return this.shortRuns.isShort(code)
+  }
+
+  beginShort(): Promise<void> | null {
+    return this.shortRuns.enter()
+  }
+
+  endShort(): void {
+    this.shortRuns.leave()
+  }
+
+  runShort(job: Job): Stepped | Wanting | null {
+    const outcome = this.busy ? null : this.shortRuns.outcomeOf(job)
+    return outcome && this.told(job, outcome)
+  }
+
+  private runInThread(job: Job, command: readonly Buffer[], dueAtMs: number): Promise<Stepped | Wanting> {
+    return this.carriedOut({ kind: 'run', job }, command, dueAtMs).then((outcome) => {
+      this.shortRuns.learn(job.code, outcome)
+      return this.told(job, outcome)
+    })
+  }
+
+  private told({ code }: Job, outcome: Outcome): Stepped | Wanting {
     if ('library' in outcome) throw new Error('a script was to run')
-    if ('reply' in outcome) for (const line of outcome.logs ?? []) this.tell(job.code.sha, line)
+    if ('reply' in outcome && outcome.logs) for (const line of outcome.logs) this.tell(code.sha, line)
     return outcome
   }
 
@@ -103,9 +134,9 @@ export class ClusterScripts implements Scripts {
     const nowMs = this.options.monotonicMs()
     if (nowMs - this.toldSinceMs > TOLD_MS) {
       this.toldSinceMs = nowMs
-      this.told = 0
+      this.toldLines = 0
     }
-    if (++this.told > MOST_TOLD) return
+    if (++this.toldLines > MOST_TOLD) return
     this.options.emit({ kind: 'script-log', sha, level, text: printable(text) })
   }
 

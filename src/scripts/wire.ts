@@ -15,6 +15,8 @@ import type { Outcome, Task } from './job.ts'
 
 const SERIALIZED = 0
 const OWN = 1
+/** The same of an outcome whose run has taken little time. */
+const OWN_SHORT = 2
 
 /** A script that several of them run is there once. */
 export function encodeTasks(tasks: readonly Task[]): Buffer {
@@ -28,18 +30,20 @@ export function decodeTasks(bytes: Uint8Array): readonly Task[] {
   return new JobReader(content).jobs().map((job) => ({ kind: 'run', job }))
 }
 
-export function encodeOutcome(outcome: Outcome): Buffer {
+/** @param isShort whether its run has taken little time */
+export function encodeOutcome(outcome: Outcome, isShort = false): Buffer {
   if (!('reply' in outcome)) return serialized(outcome)
   const reply = new ReplyWriter().written(outcome.reply)
   if (outcome.logs || outcome.published) return serialized({ ...outcome, reply })
-  return new JobWriter(OWN).stepped(reply, outcome.next)
+  return new JobWriter(isShort ? OWN_SHORT : OWN).stepped(reply, outcome.next)
 }
 
 export function decodeOutcome(bytes: Uint8Array): Outcome {
   const content = contentOf(bytes)
-  if (bytes[0] === OWN) {
+  if (bytes[0] !== SERIALIZED) {
     const { reply, next } = new JobReader(content).stepped()
-    return next ? { reply: replyIn(reply), next } : { reply: replyIn(reply) }
+    const isShort = bytes[0] === OWN_SHORT
+    return next ? { reply: replyIn(reply), next, isShort } : { reply: replyIn(reply), isShort }
   }
   const outcome = deserialize(content) as Outcome
   return 'reply' in outcome ? { ...outcome, reply: replyIn(outcome.reply as Buffer) } : outcome

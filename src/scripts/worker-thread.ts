@@ -17,16 +17,15 @@ const FROM_SOURCES = `import('tsx/esm/api').then(({ register }) => {
   return import(${JSON.stringify(THREAD.href)})
 })`
 
-export function startThread(calls: ThreadCalls): ScriptThread {
-  const resourceLimits = { maxOldGenerationSizeMb: HEAP_MIB }
-  const worker = isBuilt
-    ? new Worker(THREAD, { resourceLimits })
-    : new Worker(FROM_SOURCES, { eval: true, resourceLimits })
+/** @param wantsMetered to be told the engine that runs short scripts in this thread (short-runs.ts) */
+export function startThread(calls: ThreadCalls, wantsMetered: boolean): ScriptThread {
+  const options = { resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB }, workerData: { wantsMetered } }
+  const worker = isBuilt ? new Worker(THREAD, options) : new Worker(FROM_SOURCES, { ...options, eval: true })
   // A process that has nothing else to do may end.
   worker.unref()
   let isEnded = false
-  worker.on('message', (message: Uint8Array | 'ready') => {
-    if (message === 'ready') calls.ready()
+  worker.on('message', (message: Uint8Array | { readonly module: WebAssembly.Module | null }) => {
+    if ('module' in message) calls.ready(message.module)
     else calls.outcome(outcomeIn(message))
   })
   worker.on('error', (error) => {

@@ -52,6 +52,16 @@ function namersOf(host: Host): Namers {
   return own
 }
 
+/** Of each process: scripts that it was asked about. */
+const asked = new WeakMap<Host, number>()
+
+/** Of three scripts one is taken for short and is, one turns out not to be, and one runs elsewhere. */
+function turnOf(host: Host): number {
+  const turn = ((asked.get(host) ?? 0) + 1) % 3
+  asked.set(host, turn)
+  return turn
+}
+
 /** A client of this coordinator, as far as commands need one. */
 export function callerOf(
   coordinator: Coordinator,
@@ -77,6 +87,10 @@ export function callerOf(
       dueAtMs: () => host.monotonicMs() + REQUEST_TIMEOUT_MS,
       sha: () => 'f'.repeat(40),
       remember: () => undefined,
+      beginShort: () => null,
+      endShort: () => undefined,
+      isShort: () => turnOf(host) > 0,
+      runShort: (job: Job) => (asked.get(host) === 1 ? carryOut(engine, { kind: 'run', job }) : null),
       run: (job: Job & { readonly code: Code }) =>
         new Promise<Outcome>((resolve) => {
           host.setTimeout(() => resolve(carryOut(engine, { kind: 'run', job })), RUN_MS)

@@ -53,6 +53,8 @@ const COUNT_AT = 1
 const SCORE_BYTES = 8
 /** Entries that are decoded between two yields. */
 const ENTRIES_A_PIECE = 4096
+/** Compared here: a call costs more. */
+const SHORT_KEY_BYTES = 64
 const UNITS_A_PIECE = 32
 
 /** The number of entries, from the value's first COLLECTION_HEAD_BYTES, flat or large; null = it is no collection. */
@@ -117,6 +119,35 @@ interface Place {
   readonly length: number
   /** Where the last entry begins. */
   readonly lastAt: number
+}
+
+/**
+ * The value of a key of a hash that is stored flat, in one pass over it: what Entries.of() and indexOf() do.
+ *
+ * @returns null = it has none @throws DamagedCollection
+ */
+export function valueInPairs(bytes: Buffer, key: Buffer): Buffer | null {
+  const count = countIn(bytes)
+  if (count === null || bytes[0] !== FORMAT || count > bytes.length) throw new DamagedCollection()
+  let found = -1
+  let at = COLLECTION_HEAD_BYTES
+  for (let i = 0; i < count; i++) {
+    const behindKey = endOfString(bytes, at)
+    if (found === -1 && isStringAt(bytes, at, key)) found = behindKey
+    at = endOfString(bytes, behindKey)
+  }
+  if (at !== bytes.length) throw new DamagedCollection()
+  return found === -1 ? null : stringAt(bytes, found)
+}
+
+function isStringAt(bytes: Buffer, at: number, key: Buffer): boolean {
+  const { length } = key
+  if (lengthAt(bytes, at) !== length) return false
+  const from = bodyOf(bytes, at)
+  if (length > SHORT_KEY_BYTES) return key.compare(bytes, from, from + length) === 0
+  // Names often begin alike, and end differently.
+  for (let i = length - 1; i >= 0; i--) if (bytes[from + i] !== key[i]) return false
+  return true
 }
 
 export class Entries implements Collection {
@@ -273,7 +304,7 @@ export class Entries implements Collection {
   indexOf(key: Buffer, from = 0): number {
     let at = this.startOf(from)
     for (let i = from; i < this.length; i++) {
-      if (this.isKeyAt(at + this.keyOffset, key)) {
+      if (isStringAt(this.bytes, at + this.keyOffset, key)) {
         this.foundIndex = i
         this.foundAt = at
         return i
@@ -284,18 +315,7 @@ export class Entries implements Collection {
   }
 
   hasKey(i: number, key: Buffer): boolean {
-    return this.isKeyAt(this.keyAt(i), key)
-  }
-
-  private isKeyAt(at: number, key: Buffer): boolean {
-    const { bytes } = this
-    if (lengthAt(bytes, at) !== key.length) return false
-    if (key.length === 0) return true
-    const from = bodyOf(bytes, at)
-    const last = key.length - 1
-    // Names often begin alike: the call is for those that end alike, too.
-    if (bytes[from] !== key[0] || bytes[from + last] !== key[last]) return false
-    return key.compare(bytes, from, from + key.length) === 0
+    return isStringAt(this.bytes, this.keyAt(i), key)
   }
 
   /** For each of the keys, the index of its entry, or -1. */

@@ -6,7 +6,7 @@ import { addLongDoubles, formatLongDouble, parseLongDouble } from '../strings/lo
 import { EntryTexts, NewEntries, pairEntry, type Collection, type Entries } from './entries.ts'
 import { CHOICE_BYTES_A_UNIT, picksOf, type Picks } from './picks.ts'
 import { scanStep } from './scan.ts'
-import { changeEntries, HASH, look, lookAtCount, lookAtEntries, type Changed } from './steps.ts'
+import { changeEntries, HASH, look, lookAtCount, lookAtEntries, lookAtField, type Changed } from './steps.ts'
 
 const NOT_FLOAT = 'ERR hash value is not a float'
 
@@ -16,7 +16,7 @@ const valueAt = (entries: Collection, at: number): Buffer | null => (at === -1 ?
 // ---- reading
 
 export function hget(args: readonly Buffer[]): Step {
-  return look(args[1]!, HASH, (hash) => valueAt(hash, hash.indexOf(args[2]!)))
+  return lookAtField(args[1]!, args[2]!, (value) => value)
 }
 
 export function hmget(args: readonly Buffer[]): Step {
@@ -45,7 +45,7 @@ export function hexists(args: readonly Buffer[]): Step {
 }
 
 export function hstrlen(args: readonly Buffer[]): Step {
-  return look(args[1]!, HASH, (hash) => valueAt(hash, hash.indexOf(args[2]!))?.length ?? 0)
+  return lookAtField(args[1]!, args[2]!, (value) => value?.length ?? 0)
 }
 
 export const hrandfield: StepMaker = (args, _nowMs, limits): Step => {

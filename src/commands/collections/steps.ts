@@ -35,6 +35,7 @@ import {
   type Collection,
   type NewEntries,
   type Shape,
+  valueInPairs,
 } from './entries.ts'
 import { LargeCollection } from './large/collection.ts'
 import { isLarge, RootTooLong } from './large/root.ts'
@@ -108,6 +109,27 @@ export function look(
       undamaged(() => {
         const collection = collectionOrRefusal(held, type)
         return 'reply' in collection ? collection : { reply: answer(collection) }
+      }),
+  }
+}
+
+/** The same, for the value of one field of a hash (HGET): one that is stored flat is walked once. */
+export function lookAtField(key: Buffer, field: Buffer, answer: (value: Buffer | null) => Reply): Step {
+  return {
+    bytesAUnit: COLLECTION_BYTES_A_UNIT,
+    needs: 'value',
+    keys: [key],
+    reads: true,
+    writes: false,
+    apply: ([held = null]) =>
+      undamaged(() => {
+        if (held && isOf(held, HASH) && !isLarge(held.value)) {
+          return { reply: answer(valueInPairs(held.value, field)) }
+        }
+        const hash = collectionOrRefusal(held, HASH)
+        if ('reply' in hash) return hash
+        const at = hash.indexOf(field)
+        return { reply: answer(at === -1 ? null : hash.value(at)) }
       }),
   }
 }

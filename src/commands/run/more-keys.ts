@@ -17,8 +17,11 @@ import { readRecord } from '../../coordinator/promises.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import { clientKey } from '../../core/keys.ts'
 import { printable } from '../../core/printable.ts'
-import { CommandError, distinct, type Held, type Scripted, type StepOf } from '../step.ts'
+import { waitFor, type Sliced } from '../../core/work.ts'
+import { CommandError, distinct, type Held, type Scripted, type Stepped, type StepOf } from '../step.ts'
 
+/** Of one that runs in this thread. */
+const UNITS_A_SCRIPT = 8
 /** Attempts and rehearsals. */
 const MOST_TIMES = 100
 /** What it names may be so many times MAX_BATCH_KEYS: scripts that walk a collection name several for each element. */
@@ -37,6 +40,19 @@ export class MoreKeys extends RondoError {
     this.keys = keys
     this.certain = certain
   }
+}
+
+/** Runs the script of this step over what its keys hold. */
+export function* runScript(
+  step: StepOf<'value', Held>,
+  held: readonly (Held | null)[],
+  nowMs: number,
+): Sliced<Stepped | MoreKeys> {
+  const run = step.script!.run(held, nowMs)
+  const isHere = !(run instanceof Promise)
+  if (isHere) yield UNITS_A_SCRIPT
+  const outcome = isHere ? run : yield* waitFor(run)
+  return 'wants' in outcome ? new MoreKeys(step, outcome.wants, outcome.certain) : outcome
 }
 
 export interface Tries<S, T> {

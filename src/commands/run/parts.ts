@@ -43,7 +43,7 @@ import { tooMuchOfCollections } from './answer-limit.ts'
 import { inOnePiece, inParts } from './forms.ts'
 import { applyTo, wholesOf, type Known } from './known.ts'
 import { recordOf } from './held.ts'
-import { MoreKeys } from './more-keys.ts'
+import { MoreKeys, runScript } from './more-keys.ts'
 import { allInSlices } from './slices.ts'
 
 /** Reading begins so often. */
@@ -506,8 +506,7 @@ export class PartsOf {
     if (step.script) {
       const whole: (Held | null)[] = []
       for (const one of wholesOf(before)) whole.push(yield* this.whole(one))
-      const outcome = yield* waitFor(step.script.run(whole, now))
-      return 'wants' in outcome ? new MoreKeys(step, outcome.wants, outcome.certain) : outcome
+      return yield* runScript(step, whole, now)
     }
     if (step.slow) this.holdTables(before)
     return yield* this.computed<Stepped>(() => {

@@ -29,9 +29,9 @@ import {
 } from './parts.ts'
 import type { RespError, Reply } from '../reply.ts'
 import { Refusal, type Held, type Publication, type Step, type Stepped } from '../step.ts'
-import { crossSetOf, MoreKeys, withMoreKeys } from './more-keys.ts'
+import { crossSetOf, MoreKeys, runScript, withMoreKeys } from './more-keys.ts'
 import { publicationBytes, publish } from './publications.ts'
-import { inOneGo, waitFor, type Sliced } from '../../core/work.ts'
+import { inOneGo, type Sliced } from '../../core/work.ts'
 import { sentenceOf } from '../../core/sentence.ts'
 
 export const CROSS_SET = "CROSSSLOT Keys in request don't hash to the same slot"
@@ -270,8 +270,7 @@ function* appliedAtOnce(
   if (step.needs === 'value' && step.script) {
     const wholes = wholesOf(before)
     if (wholes.some((one) => one?.parts)) throw new PartsAreNeeded()
-    const outcome = yield* waitFor(step.script.run(wholes, now))
-    return 'wants' in outcome ? new MoreKeys(step, outcome.wants, outcome.certain) : outcome
+    return yield* runScript(step, wholes, now)
   }
   if (step.needs === 'value' && step.slow) return yield* step.slow.slices(wholesOf(before), now)
   return applyTo(step, before, now)

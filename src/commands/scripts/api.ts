@@ -100,8 +100,16 @@ export interface Scripts {
   ready(): Promise<void>
   /** When a command that comes now has to be answered. */
   dueAtMs(): number
-  /** Runs a script. Errors are replies. @param command as it was called */
-  run(job: Job, command: readonly Buffer[], dueAtMs: number): Promise<Stepped | Wanting>
+  /** Whether it is known to be short, and may run here and now. */
+  isShort(code: Code): boolean
+  /** Resolves when another short one may read its key: what is read then is run over at once, in the turn that it arrives. */
+  beginShort(): Promise<void> | null
+  /** For each of these, once it is stored. */
+  endShort(): void
+  /** Runs one that is. @returns null = it is not short this time, and nothing is known of what it would do */
+  runShort(job: Job): Stepped | Wanting | null
+  /** Runs a script, at once if it is known to be short. Errors are replies. @param command as it was called */
+  run(job: Job, command: readonly Buffer[], dueAtMs: number): Stepped | Wanting | Promise<Stepped | Wanting>
   /** What runs now; null = nothing. */
   readonly running: Running | null
   /** Ends what runs now, at all coordinators. @returns false if there is nothing, or something of the other kind */

@@ -6,8 +6,12 @@
 import { storedKey } from '../../core/keys.ts'
 import { parseInteger } from '../arguments.ts'
 import { errorOf, replyOf } from '../errors.ts'
-import type { Caller } from '../model.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
+import type { Caller, CommandSettings } from '../model.ts'
 import { RespError, type Reply } from '../reply.ts'
+import { changeKey } from '../run/one-key.ts'
+import { MEETS_PARTS, oneCall, PartsAreNeeded } from '../run/parts.ts'
+import { publish } from '../run/publications.ts'
 import { runTogether } from '../run/together.ts'
 import {
   CommandError,
@@ -16,9 +20,11 @@ import {
   refused,
   type Held,
   type KeepReads,
+  type Publication,
   type StepOf,
+  type Stepped,
 } from '../step.ts'
-import type { Code, JobSettings } from './api.ts'
+import type { Code, Job, JobSettings } from './api.ts'
 import { shebangOf } from './shebang.ts'
 
 /** How a command calls a script. */
@@ -56,6 +62,8 @@ interface Call {
   readonly args: readonly Buffer[]
   /** Asked for once. @throws CommandError */
   readonly found: () => Promise<Found>
+  /** Once it has been found. */
+  foundBefore: Found | null
   readonly seed: number
   dueAtMs: number
   /** Null: its client does not keep what it reads. */
@@ -69,20 +77,74 @@ export async function callScript(
   { by, readOnly }: ScriptCommand,
   keep: KeepReads | null = null,
 ): Promise<Reply> {
-  const step = scriptStep(caller, args, { by, readOnly })
-  if (step instanceof RespError) return step
-  if (keep) step.script?.keepReads(keep)
-  const name = args[0]!.toString('latin1').toLowerCase()
+  const called = callOf(caller, args, { by, readOnly })
+  if (called instanceof RespError) return called
+  const { call, stored } = called
+  call.keep = keep
   // What a reader sees is as current as other reads of the caller.
-  return runTogether(caller, step, name, readOnly ? caller.readLevel : caller.writeLevel)
+  const level = readOnly ? caller.readLevel : caller.writeLevel
+  const short = await runShort(caller, call, stored, level)
+  if (typeof short !== 'string') return short.reply
+  const name = args[0]!.toString('latin1').toLowerCase()
+  return runTogether(caller, stepWith(caller, call, stored), name, level, null, short === 'put off')
+}
+
+/**
+ * A short script of one key is an update of it, as INCR is: those that wait for the key run together.
+ *
+ * @returns 'not short' = it is not tried; 'put off' = it was (Modified)
+ */
+async function runShort(
+  caller: Caller,
+  call: Call,
+  stored: readonly Buffer[],
+  level: ConsistencyLevel,
+): Promise<{ readonly reply: Reply } | 'not short' | 'put off'> {
+  const { store, scripts } = caller
+  const [key] = stored
+  if (!key || stored.length > 1 || store.collections.isLarge(key)) return 'not short'
+  const found = call.foundBefore ?? (await call.found().catch(() => null))
+  if (!found || !scripts.isShort(found.code) || scripts.namers.runsOf(found.code) > 0) return 'not short'
+  let published: readonly Publication[] = []
+  const apply = (held: readonly (Held | null)[], nowMs: number): Stepped => {
+    const outcome = scripts.runShort(jobOf(caller, call, found, { stored, held, nowMs }))
+    if (!outcome || 'wants' in outcome) throw new PartsAreNeeded()
+    published = outcome.published ?? []
+    return outcome
+  }
+  // From here on, as if it did not wait.
+  const deadline = oneCall(caller)
+  await scripts.beginShort()
+  call.keep?.(stored)
+  try {
+    const step = { needs: 'value', keys: stored, reads: true, writes: true, lookedUp: [], apply } as const
+    const { reply } = await changeKey(store, step, { requester: caller, level, call: deadline })
+    await publish(caller, published)
+    return { reply }
+  } catch (error) {
+    if (error === MEETS_PARTS) return 'put off'
+    throw error
+  } finally {
+    scripts.endShort()
+  }
 }
 
 /** The step of the command, or why there is none. */
 export function scriptStep(
   caller: Caller,
   args: readonly Buffer[],
-  { by, readOnly }: ScriptCommand,
+  command: ScriptCommand,
 ): StepOf<'value', Held> | RespError {
+  const called = callOf(caller, args, command)
+  return called instanceof RespError ? called : stepWith(caller, called.call, called.stored)
+}
+
+/** @returns with the names that its keys have on the nodes, or why it cannot be called */
+function callOf(
+  caller: Caller,
+  args: readonly Buffer[],
+  { by, readOnly }: ScriptCommand,
+): { readonly call: Call; readonly stored: readonly Buffer[] } | RespError {
   const { scripts, store, settings } = caller
   if (scripts.busy) return scripts.busy
   const count = keyCount(args, by)
@@ -100,12 +162,13 @@ export function scriptStep(
     command: args,
     keys,
     args: args.slice(3 + count),
-    found: () => (found ??= finding(caller, args[1]!, by, readOnly)),
+    found: () => (found ??= finding(caller, args[1]!, by, readOnly).then((it) => (call.foundBefore = it))),
+    foundBefore: null,
     seed: Math.floor(settings.random() * SEEDS),
     dueAtMs: scripts.dueAtMs(),
     keep: null,
   }
-  return stepWith(caller, call, distinct(keys.map((key) => storedKey(settings.database, key))).keys)
+  return { call, stored: distinct(keys.map((key) => storedKey(settings.database, key))).keys }
 }
 
 function keyCount(args: readonly Buffer[], by: ScriptCommand['by']): number | RespError {
@@ -149,7 +212,7 @@ async function findFunction(caller: Caller, named: Buffer, readOnly: boolean): P
 }
 
 function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf<'value', Held> {
-  const { scripts, settings } = caller
+  const { scripts } = caller
   return {
     needs: 'value',
     keys: stored,
@@ -166,25 +229,14 @@ function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf
       get dueAtMs() {
         return call.dueAtMs
       },
-      run: async (held, nowMs) => {
-        try {
-          const { code, readOnly } = await call.found()
-          const { keys, args, seed } = call
-          const job = {
-            code,
-            keys,
-            args,
-            readOnly,
-            stored,
-            held,
-            nowMs,
-            seed,
-            settings: settingsOf(settings),
-          }
-          return await scripts.run(job, call.command, call.dueAtMs)
-        } catch (error) {
-          return { reply: replyOf(error) }
-        }
+      run: (held, nowMs) => {
+        const failed = (error: unknown) => ({ reply: replyOf(error) })
+        const runFound = (found: Found) =>
+          scripts.run(jobOf(caller, call, found, { stored, held, nowMs }), call.command, call.dueAtMs)
+        const { foundBefore } = call
+        if (!foundBefore) return call.found().then(runFound).catch(failed)
+        const outcome = runFound(foundBefore)
+        return outcome instanceof Promise ? outcome.catch(failed) : outcome
       },
       keepReads: (keep) => {
         call.keep = keep
@@ -200,6 +252,16 @@ function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf
       withKeys: (further) => stepWith(caller, call, distinct([...stored, ...further]).keys),
     },
   }
+}
+
+function jobOf(
+  { settings }: Caller,
+  call: Call,
+  { code, readOnly }: Found,
+  { stored, held, nowMs }: Pick<Job, 'stored' | 'held' | 'nowMs'>,
+): Job {
+  const { keys, args, seed } = call
+  return { code, keys, args, readOnly, stored, held, nowMs, seed, settings: settingsOf(settings) }
 }
 
 /** The rest of the configuration stays in this thread. */

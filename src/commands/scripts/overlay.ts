@@ -67,6 +67,15 @@ const MOST_GUESSED_COMMANDS = 10_000
 const MOST_GUESSED_TICKS = 100
 const MOST_WANTED = 10_000
 
+/** A run that is meant to be short: one command may do so much, and all of them together. */
+const SHORT_COMMANDS = 100
+const SHORT_ARGUMENTS = 64
+const SHORT_BYTES = 16 * 1024
+const SHORT_BYTES_TOUCHED = 128 * 1024
+
+/** A run is not as short as it was meant to be, and has to be made where it may take long. */
+export class NotShort extends Error {}
+
 /** A run that is only a guess has gone on for long enough. Nothing in the script may catch it. */
 class GuessedEnough extends Error {}
 
@@ -86,8 +95,12 @@ export class Overlay {
   private touched = 0
   private publishedBytes = 0
 
-  constructor(job: Job) {
+  private readonly isShort: boolean
+
+  /** @param isShort whatever could take more than a fraction of a millisecond throws NotShort */
+  constructor(job: Job, isShort = false) {
     this.job = job
+    this.isShort = isShort
     this.held = new Map(job.stored.map((key, i) => [nameOf(key), job.held[i]!]))
     const { settings, nowMs } = job
     this.context = {
@@ -118,9 +131,10 @@ export class Overlay {
     if (this.missing.length > 0 && ++this.ticks > MOST_GUESSED_TICKS) throw new GuessedEnough()
   }
 
-  /** Runs a command; errors are replies. @throws if the run has no use any more */
+  /** Runs a command; errors are replies. @throws if the run has no use any more, or is not short */
   call(args: readonly Buffer[]): Reply {
     if (this.missing.length > 0 && ++this.guessed > MOST_GUESSED_COMMANDS) throw new GuessedEnough()
+    if (this.isShort && !isShortCommand(args, this.commands)) throw new NotShort()
     if (++this.commands > MOST_COMMANDS) {
       return new RespError(`ERR A script may call ${MOST_COMMANDS} commands at most.`)
     }
@@ -164,6 +178,7 @@ export class Overlay {
     const { reply, next = [] } = this.stepped(step, before)
     let touched = this.touched
     for (const [i, one] of before.entries()) touched += bytesOf(one) + bytesOf(next[i] ?? null)
+    if (this.isShort && touched > SHORT_BYTES_TOUCHED) throw new NotShort()
     const { maxCommandBytes, maxValueBytes } = this.job.settings
     if (touched > maxCommandBytes) {
       const sentence = `The commands of a script may work on ${maxCommandBytes} bytes of values together (MAX_COMMAND_BYTES).`
@@ -184,10 +199,10 @@ export class Overlay {
 
   private stepped(step: Step, before: readonly (Held | null)[]): Stepped {
     const { nowMs } = this.job
+    if (step.needs !== 'value' || !step.slow) return applyTo(step, before, nowMs)
+    if (this.isShort) throw new NotShort()
     // This thread is the script's own: nobody waits for it.
-    return step.needs === 'value' && step.slow
-      ? inOneGo(step.slow.slices(before, nowMs))
-      : applyTo(step, before, nowMs)
+    return inOneGo(step.slow.slices(before, nowMs))
   }
 
   private of({ keys }: Step): (Held | null)[] {
@@ -239,6 +254,13 @@ export class Overlay {
     // Who gets it is known when it is sent, and then the script has ended.
     return 0
   }
+}
+
+function isShortCommand(args: readonly Buffer[], before: number): boolean {
+  if (before === SHORT_COMMANDS || args.length > SHORT_ARGUMENTS) return false
+  let bytes = 0
+  for (const arg of args) bytes += arg.length
+  return bytes <= SHORT_BYTES
 }
 
 /** Whether XREAD or XREADGROUP has BLOCK. */

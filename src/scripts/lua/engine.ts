@@ -12,6 +12,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import { FUNCTIONS, LuaInstance, SCRIPTS, type Host } from './instance.ts'
+import { metered } from './metered.ts'
 import { Reader, Writer } from './wire.ts'
 import { LuaError, type LuaReply } from './values.ts'
 
@@ -22,7 +23,12 @@ export interface LuaOptions {
   readonly redisVersion?: string
   /** Compiled scripts and libraries that are kept. */
   readonly maxCachedScripts?: number
+  /** What a run may use (metered.ts); without a limit if absent. */
+  readonly fuel?: number
 }
+
+/** A run has used up its fuel: it was ended where it was, and has no result. */
+export class OutOfFuel extends Error {}
 
 /** What runs of scripts and of functions share. */
 export interface LuaJob {
@@ -95,13 +101,22 @@ export class LuaEngine {
   }
 
   static async load(options: LuaOptions): Promise<LuaEngine> {
-    const bytes = await readFile(new URL('lua.wasm', import.meta.url))
-    return new LuaEngine(await WebAssembly.compile(bytes), options)
+    return new LuaEngine(await WebAssembly.compile(await moduleBytes()), options)
+  }
+
+  /** @param module from meteredModule() */
+  static of(module: WebAssembly.Module, options: LuaOptions): LuaEngine {
+    return new LuaEngine(module, options)
   }
 
   /** Bytes of WebAssembly memory held now. */
   get memoryBytes(): number {
     return this.instance?.memoryBytes ?? 0
+  }
+
+  /** Of the last run; 0 if it was ended. */
+  get fuelLeft(): number {
+    return this.instance?.fuel?.value ?? 0
   }
 
   run(job: ScriptJob): LuaReply {
@@ -172,6 +187,8 @@ export class LuaEngine {
       this.version,
     ))
     instance.host = hostOf(job)
+    const { fuel } = this.options
+    if (fuel !== undefined) instance.refuel(fuel)
     try {
       if (job?.random) instance.calls.seed(Math.floor(job.random() * 0x1_0000_0000) | 0)
       const reply = work(instance)
@@ -179,6 +196,7 @@ export class LuaEngine {
       return reply
     } catch (error) {
       this.drop()
+      if (instance.fuel && instance.fuel.value < 0) throw new OutOfFuel()
       if (!isBroken(error)) throw error
       return outOfMemory(name)
     } finally {
@@ -228,6 +246,15 @@ export class LuaEngine {
     this.writer.clear(KEPT_BYTES)
     return length
   }
+}
+
+function moduleBytes(): Promise<Uint8Array> {
+  return readFile(new URL('lua.wasm', import.meta.url))
+}
+
+/** The module with a meter. It can be handed to another thread; to make it takes some milliseconds. */
+export async function meteredModule(): Promise<WebAssembly.Module> {
+  return WebAssembly.compile(metered(await moduleBytes()))
 }
 
 function ticks(job: Pick<LuaJob, 'onTick' | 'instructionsATick'>): number {

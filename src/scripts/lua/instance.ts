@@ -12,6 +12,10 @@ const FIRST_PAGES = 32
 /** Buffers that the limit of Lua does not count: cjson's, and what the allocator loses. */
 const EXTRA_PAGES = 64
 const KEPT_BYTES = 65_536
+const MOST_FUEL = 2 ** 31 - 1
+/** What a call of the host takes of the fuel: some microseconds, as so many steps do. */
+const STEPS_A_CALL = 150
+const BYTES_A_STEP = 32
 
 /** What a run asks of its caller. */
 export interface Host {
@@ -46,6 +50,8 @@ export class LuaInstance {
   readonly calls: Exports
   /** Of the run at hand. */
   host: Host | null = null
+  /** Of a metered module (metered.ts). */
+  readonly fuel: { value: number } | null
   private readonly memory: WebAssembly.Memory
   private bytes: Buffer
   private readonly writer = new Writer()
@@ -72,12 +78,19 @@ export class LuaInstance {
       },
     })
     this.calls = instance.exports as unknown as Exports
+    this.fuel = (instance.exports.fuel as { value: number } | undefined) ?? null
+    this.refuel(Infinity)
     this.calls.__wasm_call_ctors()
     if (this.calls.open(maxMemoryBytes, version) !== 1) throw new Error('lua: not enough memory to start')
   }
 
   get memoryBytes(): number {
     return this.memory.buffer.byteLength
+  }
+
+  /** From now on it traps after so many steps (metered.ts). */
+  refuel(steps: number): void {
+    if (this.fuel) this.fuel.value = Math.min(steps, MOST_FUEL)
   }
 
   /** Writes the parts one after the other; returns their length, or -1 without memory. */
@@ -102,6 +115,7 @@ export class LuaInstance {
     const room = this.calls.reply_room(written.length)
     if (room !== 0) written.copy(this.all(), room)
     this.writer.clear(KEPT_BYTES)
+    if (this.fuel) this.fuel.value -= STEPS_A_CALL + Math.ceil((length + written.length) / BYTES_A_STEP)
     return room === 0 ? -1 : written.length
   }
 

@@ -8,6 +8,7 @@ import {
   plainEntry,
   scoredEntry,
   SORTED_SET_SHAPE,
+  valueInPairs,
 } from '../../../src/commands/collections/entries.ts'
 import { DamagedCollection } from '../../../src/commands/collections/texts.ts'
 import { seeded, seeds, type Random } from '../../support/random.ts'
@@ -81,9 +82,25 @@ describe('entries of a collection', () => {
       for (let length = 0; length < bytes.length; length += length < 600 ? 1 : 997) {
         const read = () => Entries.of(bytes.subarray(0, length), SHAPES[shape])
         expect(read, `${length} bytes`).to.throw(DamagedCollection)
+        if (shape !== 'hash') continue
+        const readOne = () => valueInPairs(bytes.subarray(0, length), Buffer.from('k0'))
+        expect(readOne, `${length} bytes`).to.throw(DamagedCollection)
       }
       const longer = Buffer.concat([bytes, Buffer.from('x')])
       expect(() => Entries.of(longer, SHAPES[shape])).to.throw(DamagedCollection)
+      if (shape === 'hash') expect(() => valueInPairs(longer, Buffer.from('k0'))).to.throw(DamagedCollection)
     })
   }
+
+  it('of a hash have the same value if only that is looked for', () => {
+    for (const seed of seeds(40)) {
+      const rows = randomRows(seeded(seed))
+      const bytes = encoded(rows, 'hash')
+      for (const { key, value } of rows) {
+        expect(valueInPairs(bytes, key)!.equals(value), `seed ${seed}`).to.equal(true)
+        expect(valueInPairs(bytes, Buffer.concat([key, Buffer.from('x')])), `seed ${seed}`).to.equal(null)
+      }
+      expect(valueInPairs(bytes, Buffer.alloc(0)), `seed ${seed}`).to.equal(null)
+    }
+  })
 })

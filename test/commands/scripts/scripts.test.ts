@@ -1,6 +1,7 @@
 /** What scripts promise beside the replies of Redis: they are atomic everywhere, and hold up nobody but each other. */
 import { createHash } from 'node:crypto'
 import { expect } from 'chai'
+import type { Code, Scripts } from '../../../src/commands/scripts/api.ts'
 import { startRedis, type RedisServer } from '../../../scripts/redis-server.ts'
 import { RawResp } from '../../support/raw-resp.ts'
 import { startRondo, type RunningRondo } from '../../support/rondo.ts'
@@ -191,6 +192,27 @@ describe('a script that does not end', function () {
       await warmUp(second!)
       const view = running.rondo.cluster.members.map(({ health }) => health.state)
       expect(view).to.deep.equal(['up', 'up', 'up', 'up'])
+    })
+  }
+
+  for (const [what, script] of Object.entries({ loop: ENDLESS, pattern: PATTERN })) {
+    it(`as a ${what} holds up nobody more if it was short so far`, async () => {
+      const counts = `if ARGV[1] == "long" then ${script} end return redis.call("incr", KEYS[1])`
+      const count = async (arg: string) => first!.ask('EVAL', counts, '1', `short:${what}`, arg)
+      const code = { sha: createHash('sha1').update(counts).digest('hex'), functionName: null } as Code
+      let counted = 0
+      const { scripts } = running.rondo as unknown as { readonly scripts: Scripts }
+      while (!scripts.isShort(code)) expect(await count('')).to.equal(`:${++counted}\r\n`)
+      for (let i = 0; i < 10; i++) expect(await count('')).to.equal(`:${++counted}\r\n`)
+      expect(scripts.isShort(code)).to.equal(true)
+      const killed = first!.ask('EVAL', counts, '1', `short:${what}`, 'long')
+      await until('it is busy', async () => (await second!.ask('EVAL', 'return 1', '0')) === BUSY, 5000)
+      expect(scripts.isShort(code)).to.equal(false)
+      expect(await second!.ask('SET', 'another', 'value')).to.equal('+OK\r\n')
+      expect(await second!.ask('SCRIPT', 'KILL')).to.equal('+OK\r\n')
+      expect(await killed).to.match(/^-ERR Script killed/)
+      await warmUp(second!)
+      expect(await count('')).to.equal(`:${counted + 1}\r\n`)
     })
   }
 

@@ -1,6 +1,6 @@
 /** Scripts that want too much, break out, or leave something behind: each gets an answer, and the next one runs as ever. */
 import { expect } from 'chai'
-import { LuaEngine } from '../../../src/scripts/lua/engine.ts'
+import { LuaEngine, meteredModule, OutOfFuel } from '../../../src/scripts/lua/engine.ts'
 import { LuaError } from '../../../src/scripts/lua/values.ts'
 import { answer, jobOf } from './run.ts'
 
@@ -112,6 +112,31 @@ const POISON = [
   `xpcall(error, function(e) string.x = e end)`,
 ]
 
+const ENDLESS = [
+  'while true do end',
+  'repeat until false',
+  'local function f() return f() end return f()',
+  'while true do pcall(error) end',
+  'while true do pcall(function() while true do end end) end',
+  'return coroutine.wrap(function() while true do end end)()',
+  'while true do coroutine.wrap(function() pcall(error) end)() end',
+  `for i = 1, 1e12 do redis.call('ping') end`,
+  `return setmetatable({}, {__index = function() while true do end end}).x`,
+  `return xpcall(error, function() while true do end end)`,
+  `table.sort({3, 2, 1}, function() while true do end end)`,
+  `return ('x'):gsub('x', function() while true do end end)`,
+]
+
+/** Long within one instruction of Lua. */
+const IN_C = [
+  `return string.find(('a'):rep(3000), ('a-'):rep(8) .. 'b')`,
+  `return ('a'):rep(1e6)`,
+  `return ('x'):rep(1e5):gsub('x', 'yy')`,
+  `return cjson.encode(('x'):rep(1e6))`,
+  `return loadstring(('x = 1 '):rep(1e4))`,
+  `local t = {} for i = 1, 4000 do t[i] = i * 7919 % 4001 end table.sort(t) return t`,
+]
+
 /** Says of everything that the attacks above go for whether it is as it should be. */
 const SOUND = `
 local parts = {('x'):len(), string.format('%d', 3), cjson.encode({1/3, {{{}}}}), #cjson.decode('[[[1]]]'),
@@ -191,20 +216,34 @@ describe('Lua engine under attack', function () {
       expect(answer(engine, `return ${name}`)).to.include(`nonexistent global variable '${name}'`)
   })
 
-  for (const script of [
-    'while true do end',
-    'repeat until false',
-    'local function f() return f() end return f()',
-    'while true do pcall(error) end',
-    'while true do pcall(function() while true do end end) end',
-    'return coroutine.wrap(function() while true do end end)()',
-    'while true do coroutine.wrap(function() pcall(error) end)() end',
-    `for i = 1, 1e12 do redis.call('ping') end`,
-    `return setmetatable({}, {__index = function() while true do end end}).x`,
-    `return xpcall(error, function() while true do end end)`,
-    `table.sort({3, 2, 1}, function() while true do end end)`,
-    `return ('x'):gsub('x', function() while true do end end)`,
-  ]) {
+  it('ends within its fuel, also inside of C functions, and otherwise answers the same', async () => {
+    const module = await meteredModule()
+    const metered = LuaEngine.of(module, { maxMemoryBytes: MAX_MEMORY_BYTES, fuel: 20_000 })
+    const LONG = [...ENDLESS, ...IN_C]
+    let finished = 0
+    const before = process.cpuUsage()
+    for (const script of [...MEMORY, ...DEPTH, ...POISON, ...LONG]) {
+      expect(answer(metered, SOUND), script).to.equal(sound)
+      let reply: string | null
+      try {
+        reply = answer(metered, script)
+      } catch (error) {
+        expect(error, script).to.be.instanceOf(OutOfFuel)
+        reply = null
+      }
+      if (LONG.includes(script)) expect(reply, script).to.equal(null)
+      else if (reply !== null && !reply.includes('0x')) {
+        finished++
+        expect(reply, script).to.equal(answer(engine, script))
+      }
+    }
+    expect(finished).to.be.above(20)
+    // About half a second for more than a hundred of them, each of which also needs a new instance, and runs beside.
+    const { user, system } = process.cpuUsage(before)
+    expect(user + system).to.be.below(10e6)
+  })
+
+  for (const script of ENDLESS) {
     it(`ends when onTick throws: ${script}`, () => {
       let ticks = 0
       const onTick = (): void => {
