@@ -28,7 +28,7 @@ function jobOf(code: Code, args: readonly string[], value: string | null = null)
     held: [value === null ? null : { value: Buffer.from(value), expiresAtMs: 0 }],
     nowMs: 1_000_000,
     seed: 7,
-    settings: { ...limits, database: 0, databases: 16, defaultTtlMs: 0, loads: false },
+    settings: { ...limits, database: 0, databases: 16, defaultTtlMs: 0 },
   }
 }
 

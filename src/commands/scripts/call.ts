@@ -7,7 +7,7 @@ import { storedKey } from '../../core/keys.ts'
 import { parseInteger } from '../arguments.ts'
 import { errorOf, replyOf } from '../errors.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
-import type { Caller, CommandSettings } from '../model.ts'
+import type { Caller } from '../model.ts'
 import { RespError, type Reply } from '../reply.ts'
 import { changeKey } from '../run/one-key.ts'
 import { MEETS_PARTS, oneCall, PartsAreNeeded } from '../run/parts.ts'
@@ -219,7 +219,7 @@ function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf
     reads: true,
     writes: true,
     lookedUp: [],
-    leavesAbsent: !settings.loads,
+    leavesAbsent: !caller.settings.loads,
     apply: () => refused('ERR This Redis command is not allowed from script'),
     script: {
       ready: async () => {
