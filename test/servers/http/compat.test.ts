@@ -128,7 +128,9 @@ for (const entry of HTTP_ENTRIES) {
         expect((await send('GET', `${base}/get/slash`)).json(), base).to.deep.equal({ result: '1' })
       }
       // An argument of a path may be empty, and one that follows it too.
-      expect((await send('POST', '/upstash/set/slash/', Buffer.alloc(0), OCTETS)).json()).to.deep.equal({ result: 'OK' })
+      expect((await send('POST', '/upstash/set/slash/', Buffer.alloc(0), OCTETS)).json()).to.deep.equal({
+        result: 'OK',
+      })
       expect((await send('GET', '/upstash/get/slash')).json()).to.deep.equal({ result: '' })
       expectProblem(await send('GET', '/upstash/'), 405, 'METHOD_NOT_ALLOWED')
       expectProblem(await send('POST', '/upstash/pipelines/', [['PING']]), 400, 'BAD_REQUEST')
