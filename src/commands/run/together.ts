@@ -90,15 +90,17 @@ type Change = (
  *
  * @param command its name
  * @param isPutOff an update has just been put off for it
- * @param partsCall it is known to need parts of large collections, and this is the time that it has
+ * @param given the time that it has, if some of it has passed already
+ * @param meetsParts it is known to need parts of large collections
  */
 export async function runTogether(
   caller: Caller,
   step: Step,
   command: string,
   level = caller.writeLevel,
-  partsCall: ClientCall | null = null,
+  given: ClientCall | null = null,
   isPutOff = false,
+  meetsParts = given !== null,
 ): Promise<Reply> {
   const { store } = caller
   const { maxBatchKeys } = caller.settings
@@ -122,7 +124,7 @@ export async function runTogether(
           done = outcome
           return outcome.next
         },
-        { call: call ?? partsCall ?? undefined, level, meetsParts: partsCall !== null, isPutOff },
+        { call: call ?? given ?? undefined, level, meetsParts, isPutOff },
       ),
     rehearse: (steps, keys, current) => rehearse(caller, steps, keys, current),
   })

@@ -6,6 +6,7 @@
 import { storedKey } from '../../core/keys.ts'
 import { parseInteger } from '../arguments.ts'
 import { errorOf, replyOf } from '../errors.ts'
+import type { ClientCall } from '../../coordinator/api.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import type { Caller } from '../model.ts'
 import { RespError, type Reply } from '../reply.ts'
@@ -66,6 +67,8 @@ interface Call {
   foundBefore: Found | null
   readonly seed: number
   dueAtMs: number
+  /** It has been tried as a short one: its time runs. */
+  isBegun: boolean
   /** Null: its client does not keep what it reads. */
   keep: KeepReads | null
 }
@@ -83,10 +86,13 @@ export async function callScript(
   call.keep = keep
   // What a reader sees is as current as other reads of the caller.
   const level = readOnly ? caller.readLevel : caller.writeLevel
-  const short = await runShort(caller, call, stored, level)
+  const deadline = oneCall(caller)
+  const short = await runShort(caller, call, stored, { level, deadline })
   if (typeof short !== 'string') return short.reply
   const name = args[0]!.toString('latin1').toLowerCase()
-  return runTogether(caller, stepWith(caller, call, stored), name, level, null, short === 'put off')
+  const isPutOff = short === 'put off'
+  const left = isPutOff ? deadline : null
+  return runTogether(caller, stepWith(caller, call, stored), name, level, left, isPutOff, false)
 }
 
 /**
@@ -98,7 +104,7 @@ async function runShort(
   caller: Caller,
   call: Call,
   stored: readonly Buffer[],
-  level: ConsistencyLevel,
+  { level, deadline }: { readonly level: ConsistencyLevel; readonly deadline: ClientCall },
 ): Promise<{ readonly reply: Reply } | 'not short' | 'put off'> {
   const { store, scripts } = caller
   const [key] = stored
@@ -112,8 +118,7 @@ async function runShort(
     published = outcome.published ?? []
     return outcome
   }
-  // From here on, as if it did not wait.
-  const deadline = oneCall(caller)
+  call.isBegun = true
   await scripts.beginShort()
   call.keep?.(stored)
   try {
@@ -166,6 +171,7 @@ function callOf(
     foundBefore: null,
     seed: Math.floor(settings.random() * SEEDS),
     dueAtMs: scripts.dueAtMs(),
+    isBegun: false,
     keep: null,
   }
   return { call, stored: distinct(keys.map((key) => storedKey(settings.database, key))).keys }
@@ -224,7 +230,7 @@ function stepWith(caller: Caller, call: Call, stored: readonly Buffer[]): StepOf
     script: {
       ready: async () => {
         await scripts.ready()
-        call.dueAtMs = scripts.dueAtMs()
+        if (!call.isBegun) call.dueAtMs = scripts.dueAtMs()
       },
       get dueAtMs() {
         return call.dueAtMs
