@@ -112,10 +112,7 @@ export interface Scripted {
   /** When its command has to be answered, monotonic; once it is ready. */
   readonly dueAtMs: number
   /** A short script runs here and now. Errors are replies. */
-  run(
-    held: readonly (Held | null)[],
-    nowMs: number,
-  ): Stepped | Wanting | Promise<Stepped | Wanting>
+  run(held: readonly (Held | null)[], nowMs: number): Stepped | Wanting | Promise<Stepped | Wanting>
   /** How often it had to run, the last time, before it had named all keys that it was not given; 0 = there were none. */
   namesKeys(): Promise<number>
   /** So often it had to run now. */
