@@ -129,6 +129,10 @@ export class Collections {
     for (let found = 1; found > 0;) {
       found = await this.patiently((client) => this.read(client, 'last', false))
     }
+    // What was delivered to a client that did not hear of it.
+    for (let claimed = 1; claimed > 0;) {
+      claimed = await this.patiently((client) => this.claim(client, 'last', 0))
+    }
     const entries = await this.patiently((client) => client.xrange(LOG, '-', '+'))
     const there = new Map(entries.map(([id, fields]) => [fields[1]!, id]))
     for (const [number, id] of this.added) {
@@ -227,7 +231,7 @@ export class Collections {
 
   private async work(client: Redis, consumer: string): Promise<void> {
     await this.read(client, consumer, true)
-    if (this.random.chance(0.2)) await this.claim(client, consumer)
+    if (this.random.chance(0.2)) await this.claim(client, consumer, IDLE_MS)
   }
 
   /** @returns how many entries */
@@ -245,15 +249,17 @@ export class Collections {
     return entries.length
   }
 
-  private async claim(client: Redis, consumer: string): Promise<void> {
+  /** @returns how many entries */
+  private async claim(client: Redis, consumer: string, idleMs: number): Promise<number> {
     const before = new Set(this.acknowledged)
-    const [, entries] = (await client.xautoclaim(LOG, GROUP, consumer, IDLE_MS, '0')) as [string, Entry[]]
+    const [, entries] = (await client.xautoclaim(LOG, GROUP, consumer, idleMs, '0')) as [string, Entry[]]
     for (const [id] of entries) {
       if (before.has(id)) this.twice.push(`entry ${id} was delivered after it had been acknowledged`)
       // Whoever it was delivered to first was not told.
       this.delivered.set(id, 1)
     }
     await this.acknowledge(client, entries)
+    return entries.length
   }
 
   private async acknowledge(client: Redis, entries: readonly Entry[]): Promise<void> {

@@ -33,10 +33,7 @@ describe('the near cache', function () {
   let nearClient: Redis
   let otherClient: Redis
 
-  const respPort = (running: RunningRondo) =>
-    (
-      running.rondo as unknown as { servers: { server: { listener: { address(): { port: number } } } }[] }
-    ).servers[1]!.server.listener.address().port
+  const respPort = (running: RunningRondo) => running.rondo.respServer.port
 
   async function until(isSo: () => boolean): Promise<void> {
     while (!isSo()) await delay(5)

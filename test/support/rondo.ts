@@ -68,6 +68,6 @@ export async function startRondo(env: Environment = {}, options: RondoOptions = 
 export function httpConnectionsOf(running: RunningRondo): Promise<number> {
   const { servers } = running.rondo as unknown as { servers: { server: { listener: Server } }[] }
   return new Promise((resolve) =>
-    servers[0]!.server.listener.getConnections((_error, count) => resolve(count)),
+    servers.at(-1)!.server.listener.getConnections((_error, count) => resolve(count)),
   )
 }

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { credentials } from '@grpc/grpc-js'
 import { expect } from 'chai'
+import { GrpcSocketServer } from '../../../src/servers/grpc/listener.ts'
 import { debianPackages } from '../../e2e/clients/job-runner.ts'
 import { framed, GrpcClient, grpcHeaders, rawSession } from '../../support/grpc.ts'
 import { type RunningRondo, startRondo } from '../../support/rondo.ts'
@@ -172,10 +173,10 @@ describe('the gRPC server', function () {
     }
     const watching = busy.request(grpcHeaders(WATCH)).end(framed(Buffer.alloc(0)))
     await once(watching, 'response')
-    const { servers } = rondo as unknown as {
-      servers: { server: { connections: Set<{ check(nowMs: number): void }> } }[]
-    }
-    for (const connection of servers.at(-1)!.server.connections) connection.check(performance.now() + 6000)
+    const { servers } = rondo as unknown as { servers: { server: object }[] }
+    const { server } = servers.find(({ server }) => server instanceof GrpcSocketServer)!
+    const { connections } = server as { connections: Set<{ check(nowMs: number): void }> }
+    for (const connection of connections) connection.check(performance.now() + 6000)
     await once(idle, 'close')
     expect(busy.closed).to.equal(false)
     busy.destroy()
