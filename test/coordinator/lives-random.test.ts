@@ -14,7 +14,7 @@ import type { FaultyNode } from '../support/faulty-node.ts'
 import { seeded } from '../support/random.ts'
 import { take } from '../support/steps.ts'
 
-const RUNS = 120
+const RUNS = 80
 const STEPS = 12
 const KEY = Buffer.from('k')
 

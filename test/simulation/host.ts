@@ -11,6 +11,11 @@ import type { ScheduledEvent, Scheduler } from './scheduler.ts'
 const LONGEST_TURN_MS = 0.3
 const TIMERS_LATER_MS = 0.01
 
+interface Timer {
+  isCleared: boolean
+  event: ScheduledEvent | null
+}
+
 export class Host implements Clock, Timers {
   alive = true
   /** By how much the machine's clock is wrong. */
@@ -36,11 +41,19 @@ export class Host implements Clock, Timers {
   }
 
   setTimeout(run: () => void, ms: number): TimerHandle {
-    return this.scheduler.after(ms, () => this.enter(run, TIMERS_LATER_MS))
+    // It can be cleared as long as it has not run, also when it is late.
+    const timer: Timer = { isCleared: false, event: null }
+    const fire = () => {
+      if (!timer.isCleared) run()
+    }
+    timer.event = this.scheduler.after(ms, () => this.enter(fire, TIMERS_LATER_MS))
+    return timer
   }
 
   clearTimeout(handle: TimerHandle): void {
-    ;(handle as ScheduledEvent).run = null
+    const timer = handle as Timer
+    timer.isCleared = true
+    if (timer.event) timer.event.run = null
   }
 
   endOfTurn(run: () => void): void {
