@@ -180,12 +180,13 @@ export class LuaEngine {
     work: (instance: LuaInstance) => LuaReply,
   ): LuaReply {
     if (this.isRunning) throw new Error('lua: a script is running already')
-    this.isRunning = true
+    // Without memory for a new one it throws, and the next run tries again.
     const instance = (this.instance ??= new LuaInstance(
       this.module,
       this.options.maxMemoryBytes,
       this.version,
     ))
+    this.isRunning = true
     instance.host = hostOf(job)
     const { fuel } = this.options
     if (fuel !== undefined) instance.refuel(fuel)
