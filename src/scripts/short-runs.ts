@@ -21,6 +21,9 @@ import { runJob, type Engine, type Outcome } from './job.ts'
 
 /** In steps of lua/metered.ts, about half a millisecond; a rate limiter takes 600. */
 const FUEL = 20_000
+/** Once for each instance: about three milliseconds, and what sources of so many bytes take. */
+const FUEL_TO_COMPILE = 120_000
+const MOST_SOURCE_BYTES = 6 * 1024
 /** What its commands may cost besides, in steps as well (Overlay). */
 const COMMAND_STEPS = 20_000
 /** Of values and arguments. */
@@ -59,7 +62,7 @@ export class ShortRuns {
   }
 
   begin(module: WebAssembly.Module): void {
-    this.metered = meteredEngine(module, FUEL)
+    this.metered = meteredEngine(module, { toRun: FUEL, toCompile: FUEL_TO_COMPILE })
   }
 
   /** A run in the other thread has ended. */
@@ -86,17 +89,18 @@ export class ShortRuns {
   }
 
   isShort(code: Code): boolean {
-    return this.metered !== null && (this.short.get(nameOf(code)) ?? 0) >= TRUSTED
+    if (this.metered === null || code.source.length > MOST_SOURCE_BYTES) return false
+    return (this.short.get(nameOf(code)) ?? 0) >= TRUSTED
   }
 
   /** Runs it if it is known to be short. @returns null = it has to run in the other thread */
   outcomeOf(job: Job): Outcome | null {
     if (!this.metered || this.used >= FUEL_A_TURN || !this.isShort(job.code) || !isSmall(job)) return null
     this.beginTurn()
-    const { engine, left } = this.metered
+    const { engine, used } = this.metered
     const budget = { steps: COMMAND_STEPS }
     const outcome = this.tried(engine, job, budget)
-    this.used += STEPS_A_RUN + FUEL - left() + COMMAND_STEPS - Math.max(budget.steps, 0)
+    this.used += STEPS_A_RUN + used() + COMMAND_STEPS - Math.max(budget.steps, 0)
     if (!outcome) this.used += STEPS_AN_INSTANCE
     return outcome
   }

@@ -145,6 +145,23 @@ describe('short runs of scripts', () => {
     expect(runs.outcomeOf(jobOf(code, []))).to.deep.equal({ reply: 1 })
   })
 
+  it('have time of their own to compile a source, which counts for the turn, if it is not too long', () => {
+    const lines = (count: number) =>
+      Array.from({ length: count }, (_, i) => `local f${i} = function(a) return a == ${i} and KEYS[1] end`)
+    const sourceOf = (count: number, last = 'return 1') => `${lines(count).join('\n')} ${last}`
+    const code = trusted(sourceOf(100))
+    expect(code.source.length).to.be.above(5000)
+    expect(runs.outcomeOf(jobOf(code, []))).to.deep.equal({ reply: 1 })
+    expect(runs.isShort(trusted(sourceOf(190)))).to.equal(false)
+    for (const end of ends.splice(0)) end()
+    const others = Array.from({ length: 20 }, (_, i) => trusted(sourceOf(100, `return ${i}`)))
+    expect(others.filter((one) => runs.outcomeOf(jobOf(one, []))).length).to.be.within(1, 6)
+    for (const end of ends.splice(0)) end()
+    expect(
+      runs.outcomeOf(jobOf(trusted(`${sourceOf(100)} , (function() while true do end end)()`), [])),
+    ).to.equal(null)
+  })
+
   it('are left to the other thread with many arguments, without a look at each', () => {
     const code = trusted('return 1')
     expect(
