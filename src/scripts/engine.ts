@@ -40,14 +40,21 @@ export async function loadEngine(): Promise<Engine> {
 export interface MeteredEngine {
   /** Ends each run after so many steps, with OutOfFuel. */
   readonly engine: Engine
-  /** Steps that the last run has left. */
-  readonly left: () => number
+  /** Steps of the last run. */
+  readonly used: () => number
 }
 
-/** @param module from meteredModule() */
-export function meteredEngine(module: WebAssembly.Module, fuel: number): MeteredEngine {
-  const lua = LuaEngine.of(module, { maxMemoryBytes: MAX_MEMORY_BYTES, fuel })
-  return { engine: new LuaScripts(lua), left: () => lua.fuelLeft }
+/** @param module from meteredModule() @param fuel what a run may use, and what it may use to compile its source first */
+export function meteredEngine(
+  module: WebAssembly.Module,
+  fuel: { readonly toRun: number; readonly toCompile: number },
+): MeteredEngine {
+  const lua = LuaEngine.of(module, {
+    maxMemoryBytes: MAX_MEMORY_BYTES,
+    fuel: fuel.toRun,
+    fuelToCompile: fuel.toCompile,
+  })
+  return { engine: new LuaScripts(lua), used: () => lua.fuelUsed }
 }
 
 class LuaScripts implements Engine {

@@ -5,7 +5,7 @@ import { sentenceOf } from '../core/sentence.ts'
 import { word } from '../commands/arguments.ts'
 import { RespError, type Reply } from '../commands/reply.ts'
 import { answerBytes, replyTooLarge } from '../commands/run/answer-limit.ts'
-import { isCommand, Overlay } from '../commands/scripts/overlay.ts'
+import { isCommand, Overlay, type Budget } from '../commands/scripts/overlay.ts'
 import type { Stepped, Wanting } from '../commands/step.ts'
 
 export type LogLevel = 'debug' | 'verbose' | 'notice' | 'warning'
@@ -63,7 +63,7 @@ const MOST_LOGS = 20
 const MOST_LOG_CHARACTERS = 1024
 
 export function carryOut(engine: Engine, task: Task): Outcome {
-  if (task.kind === 'run') return runJob(engine, task.job, false)
+  if (task.kind === 'run') return runJob(engine, task.job, null)
   const { kind, source, sha } = task
   if (kind === 'check') {
     const why = engine.check(source)
@@ -75,10 +75,10 @@ export function carryOut(engine: Engine, task: Task): Outcome {
     : { library: { ...library, source, sha } }
 }
 
-/** @param isShort it throws NotShort, or what the engine throws, if the run is not */
-export function runJob(engine: Engine, job: Job, isShort: boolean): Outcome {
+/** @param budget of a run that is meant to be short: throws NotShort, or what the engine throws, if it is not */
+export function runJob(engine: Engine, job: Job, budget: Budget | null): Outcome {
   const { code, keys, args, readOnly, settings } = job
-  const overlay = new Overlay(job, isShort)
+  const overlay = new Overlay(job, budget)
   const logs: LogLine[] = []
   let reply: Reply
   try {
@@ -99,7 +99,7 @@ export function runJob(engine: Engine, job: Job, isShort: boolean): Outcome {
       },
     })
   } catch (error) {
-    if (isShort) throw error
+    if (budget) throw error
     if (overlay.wanting) return overlay.wanting
     return { reply: new RespError(`ERR The script has failed: ${sentenceOf(error)}.`) }
   }

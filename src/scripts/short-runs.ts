@@ -14,14 +14,21 @@
  */
 import { LRUCache } from 'lru-cache'
 import type { Code, Job } from '../commands/scripts/api.ts'
+import type { Budget } from '../commands/scripts/overlay.ts'
 import type { Timers } from '../core/clock.ts'
 import { meteredEngine, type MeteredEngine } from './engine.ts'
 import { runJob, type Engine, type Outcome } from './job.ts'
 
 /** In steps of lua/metered.ts, about half a millisecond; a rate limiter takes 600. */
 const FUEL = 20_000
+/** Once for each instance: about three milliseconds, and what sources of so many bytes take. */
+const FUEL_TO_COMPILE = 120_000
+const MOST_SOURCE_BYTES = 6 * 1024
+/** What its commands may cost besides, in steps as well (Overlay). */
+const COMMAND_STEPS = 20_000
 /** Of values and arguments. */
 const MOST_BYTES = 16 * 1024
+const MOST_ARGUMENTS = 1000
 const TRUSTED = 20
 const ATONED = 1000
 const MOST_SCRIPTS = 5000
@@ -30,6 +37,8 @@ const MOST_SCRIPTS = 5000
 const FUEL_A_TURN = 200_000
 /** To begin a run, and to end it. */
 const STEPS_A_RUN = 400
+/** For the instance of Lua that takes the place of one that was dropped. */
+const STEPS_AN_INSTANCE = 20_000
 
 /**
  * Between reading and storing. What they read may arrive in one turn: if it were much more than this, the last of them would
@@ -53,7 +62,7 @@ export class ShortRuns {
   }
 
   begin(module: WebAssembly.Module): void {
-    this.metered = meteredEngine(module, FUEL)
+    this.metered = meteredEngine(module, { toRun: FUEL, toCompile: FUEL_TO_COMPILE })
   }
 
   /** A run in the other thread has ended. */
@@ -80,22 +89,25 @@ export class ShortRuns {
   }
 
   isShort(code: Code): boolean {
-    return this.metered !== null && (this.short.get(nameOf(code)) ?? 0) >= TRUSTED
+    if (this.metered === null || code.source.length > MOST_SOURCE_BYTES) return false
+    return (this.short.get(nameOf(code)) ?? 0) >= TRUSTED
   }
 
   /** Runs it if it is known to be short. @returns null = it has to run in the other thread */
   outcomeOf(job: Job): Outcome | null {
     if (!this.metered || this.used >= FUEL_A_TURN || !this.isShort(job.code) || !isSmall(job)) return null
-    const { engine, left } = this.metered
     this.beginTurn()
-    const outcome = this.tried(engine, job)
-    this.used += STEPS_A_RUN + FUEL - left()
+    const { engine, used } = this.metered
+    const budget = { steps: COMMAND_STEPS }
+    const outcome = this.tried(engine, job, budget)
+    this.used += STEPS_A_RUN + used() + COMMAND_STEPS - Math.max(budget.steps, 0)
+    if (!outcome) this.used += STEPS_AN_INSTANCE
     return outcome
   }
 
-  private tried(engine: Engine, job: Job): Outcome | null {
+  private tried(engine: Engine, job: Job, budget: Budget): Outcome | null {
     try {
-      return runJob(engine, job, true)
+      return runJob(engine, job, budget)
     } catch {
       // OutOfFuel, NotShort, or a fault of our own, which the other thread will tell.
       this.short.set(nameOf(job.code), -ATONED)
@@ -118,6 +130,7 @@ function nameOf({ sha, functionName }: Code): string {
 }
 
 function isSmall({ keys, args, held }: Job): boolean {
+  if (args.length + keys.length > MOST_ARGUMENTS) return false
   let bytes = 0
   for (const one of held) bytes += one?.value.length ?? 0
   for (const arg of args) bytes += arg.length

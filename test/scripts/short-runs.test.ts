@@ -111,6 +111,16 @@ describe('short runs of scripts', () => {
       'x'.repeat(8000),
     ],
     [
+      'checksums',
+      'local s = redis.call("get", KEYS[1]) for i = 1, ARGV[1] == "long" and 40 or 1 do redis.sha1hex(s) end return 1',
+      'x'.repeat(15_000),
+    ],
+    [
+      'what its commands compute',
+      'redis.call("del", KEYS[1]) for i = 1, ARGV[1] == "long" and 40 or 1 do redis.call("pfadd", KEYS[1], i) redis.call("pfcount", KEYS[1]) end return 1',
+      '',
+    ],
+    [
       'growing values',
       'redis.call("setrange", KEYS[1], ARGV[1] == "long" and 500000 or 1, "x") return 1',
       '',
@@ -133,6 +143,56 @@ describe('short runs of scripts', () => {
     expect(runs.outcomeOf(jobOf(code, [], 'x'.repeat(17_000)))).to.equal(null)
     expect(runs.outcomeOf(jobOf(code, ['x'.repeat(17_000)]))).to.equal(null)
     expect(runs.outcomeOf(jobOf(code, []))).to.deep.equal({ reply: 1 })
+  })
+
+  it('have time of their own to compile a source, which counts for the turn, if it is not too long', () => {
+    const lines = (count: number) =>
+      Array.from({ length: count }, (_, i) => `local f${i} = function(a) return a == ${i} and KEYS[1] end`)
+    const sourceOf = (count: number, last = 'return 1') => `${lines(count).join('\n')} ${last}`
+    const code = trusted(sourceOf(100))
+    expect(code.source.length).to.be.above(5000)
+    expect(runs.outcomeOf(jobOf(code, []))).to.deep.equal({ reply: 1 })
+    expect(runs.isShort(trusted(sourceOf(190)))).to.equal(false)
+    for (const end of ends.splice(0)) end()
+    const others = Array.from({ length: 20 }, (_, i) => trusted(sourceOf(100, `return ${i}`)))
+    expect(others.filter((one) => runs.outcomeOf(jobOf(one, []))).length).to.be.within(1, 6)
+    for (const end of ends.splice(0)) end()
+    expect(
+      runs.outcomeOf(jobOf(trusted(`${sourceOf(100)} , (function() while true do end end)()`), [])),
+    ).to.equal(null)
+  })
+
+  it('are left to the other thread with many arguments, without a look at each', () => {
+    const code = trusted('return 1')
+    expect(
+      runs.outcomeOf(
+        jobOf(
+          code,
+          Array.from({ length: 5000 }, () => ''),
+        ),
+      ),
+    ).to.equal(null)
+    expect(runs.isShort(code), 'it has not been tried').to.equal(true)
+  })
+
+  it('are given no reply that is long although what it is chosen from is not', () => {
+    const member = 'x'.repeat(16_000)
+    const made = carryOut(elsewhere, {
+      kind: 'run',
+      job: jobOf(codeOf('return redis.call("sadd", KEYS[1], ARGV[1])'), [member]),
+    })
+    const [held = null] = 'next' in made ? (made.next ?? []) : []
+    let least = Infinity
+    for (let i = 0; i < 3; i++) {
+      const code = trusted(`local all = redis.call("srandmember", KEYS[1], -8192) return #all + ${i}`)
+      const before = process.cpuUsage()
+      expect(runs.outcomeOf({ ...jobOf(code, []), held: [held] })).to.equal(null)
+      const { user, system } = process.cpuUsage(before)
+      least = Math.min(least, user + system)
+      for (const end of ends.splice(0)) end()
+    }
+    // Some hundred microseconds; the 128 MiB of the reply take more than 150 milliseconds.
+    expect(least).to.be.below(50_000)
   })
 
   it('are so many at once, first come, first served', async () => {
@@ -158,5 +218,16 @@ describe('short runs of scripts', () => {
     expect(runs.isShort(code)).to.equal(true)
     for (const end of ends.splice(0)) end()
     expect(runs.outcomeOf(jobOf(code, []))).not.to.equal(null)
+  })
+
+  it('share the turn by what their commands cost as well, and what ends early by the instance that it takes', () => {
+    const code = trusted('for i = 1, 5 do redis.call("bitcount", KEYS[1]) end return 1')
+    let times = 0
+    while (runs.outcomeOf(jobOf(code, [], 'x'.repeat(10_000)))) times++
+    expect(times).to.be.within(2, 40)
+    for (const end of ends.splice(0)) end()
+    const long = Array.from({ length: 20 }, (_, i) => trusted(`while true do end return ${i}`))
+    for (const one of long) runs.outcomeOf(jobOf(one, []))
+    expect(long.filter((one) => !runs.isShort(one)).length).to.be.within(2, 6)
   })
 })

@@ -113,6 +113,7 @@ async function runShort(
   if (!found || !scripts.isShort(found.code) || scripts.namers.runsOf(found.code) > 0) return 'not short'
   let published: readonly Publication[] = []
   const apply = (held: readonly (Held | null)[], nowMs: number): Stepped => {
+    if (held[0]?.parts) throw new PartsAreNeeded()
     const outcome = scripts.runShort(jobOf(caller, call, found, { stored, held, nowMs }))
     if (!outcome || 'wants' in outcome) throw new PartsAreNeeded()
     published = outcome.published ?? []

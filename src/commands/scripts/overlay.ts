@@ -16,8 +16,9 @@ import { inOneGo } from '../../core/work.ts'
 import { cString, word } from '../arguments.ts'
 import { parseDouble } from '../doubles.ts'
 import { databaseArgument } from '../keys/database.ts'
-import { RespError, Simple, OK, type Reply } from '../reply.ts'
-import { applyTo, bytesOf, wholesOf } from '../run/known.ts'
+import { Lazy, Packed, RespError, Simple, OK, type Reply } from '../reply.ts'
+import { answerBytes } from '../run/answer-limit.ts'
+import { applyTo, bytesOf, wholesOf, type Known } from '../run/known.ts'
 import { usable, type StepContext } from '../run/keyed.ts'
 import {
   CommandError,
@@ -67,14 +68,25 @@ const MOST_GUESSED_COMMANDS = 10_000
 const MOST_GUESSED_TICKS = 100
 const MOST_WANTED = 10_000
 
-/** A run that is meant to be short: one command may do so much, and all of them together. */
+/** A run that is meant to be short: one command may do so much. */
 const SHORT_COMMANDS = 100
 const SHORT_ARGUMENTS = 64
 const SHORT_BYTES = 16 * 1024
-const SHORT_BYTES_TOUCHED = 128 * 1024
+/** What commands cost it, in steps of about 25 ns: the bytes of arguments and values, and what Lua is given. */
+const BYTES_A_STEP = 8
+/** Each element of a reply becomes a value of JavaScript and one of Lua. */
+const ELEMENT_STEPS = 8
+const ELEMENT_BYTES_A_STEP = 2
+/** Where the time does not depend on these: it counts 16,384 registers. */
+const FIXED_STEPS: ReadonlyMap<string, number> = new Map([['pfcount', 4000]])
 
 /** A run is not as short as it was meant to be, and has to be made where it may take long. */
 export class NotShort extends Error {}
+
+/** What the commands of a short run may cost together. */
+export interface Budget {
+  steps: number
+}
 
 /** A run that is only a guess has gone on for long enough. Nothing in the script may catch it. */
 class GuessedEnough extends Error {}
@@ -95,12 +107,12 @@ export class Overlay {
   private touched = 0
   private publishedBytes = 0
 
-  private readonly isShort: boolean
+  private readonly budget: Budget | null
 
-  /** @param isShort whatever could take more than a fraction of a millisecond throws NotShort */
-  constructor(job: Job, isShort = false) {
+  /** @param budget what goes beyond it, or computes in slices, throws NotShort; null = without a limit */
+  constructor(job: Job, budget: Budget | null = null) {
     this.job = job
-    this.isShort = isShort
+    this.budget = budget
     this.held = new Map(job.stored.map((key, i) => [nameOf(key), job.held[i]!]))
     const { settings, nowMs } = job
     this.context = {
@@ -134,22 +146,30 @@ export class Overlay {
   /** Runs a command; errors are replies. @throws if the run has no use any more, or is not short */
   call(args: readonly Buffer[]): Reply {
     if (this.missing.length > 0 && ++this.guessed > MOST_GUESSED_COMMANDS) throw new GuessedEnough()
-    if (this.isShort && !isShortCommand(args, this.commands)) throw new NotShort()
+    if (this.budget) this.spend(this.budget, stepsOfCommand(args, this.commands))
     if (++this.commands > MOST_COMMANDS) {
       return new RespError(`ERR A script may call ${MOST_COMMANDS} commands at most.`)
     }
     const name = word(args[0]!).toLowerCase()
     try {
       const command = byName.get(name)
-      return command ? this.run(command, args) : this.runOther(name, args)
+      const reply = command ? this.run(command, args) : this.runOther(name, args)
+      if (this.budget) this.spend(this.budget, stepsOfReply(reply))
+      return reply
     } catch (error) {
       if (error instanceof CommandError) return new RespError(error.message)
       throw error
     }
   }
 
+  private spend(budget: Budget, steps: number): void {
+    budget.steps -= steps
+    if (budget.steps < 0) throw new NotShort()
+  }
+
   private run(command: KeyCommand, args: readonly Buffer[]): Reply {
     const { arity, flags } = command
+    if (this.budget) this.spend(this.budget, FIXED_STEPS.get(command.name) ?? 0)
     if (isWrong(arity, args)) return new RespError(WRONG_NUMBER)
     if (flags.includes('noscript')) return new RespError(NOT_ALLOWED)
     if (this.refusesWrites(command.name, flags)) return new RespError(READ_ONLY)
@@ -175,10 +195,11 @@ export class Overlay {
 
   private apply(step: Step): Reply {
     const before = this.of(step)
+    if (this.budget) this.spend(this.budget, stepsOfValues(before))
     const { reply, next = [] } = this.stepped(step, before)
+    if (this.budget) this.spend(this.budget, stepsOfValues(next))
     let touched = this.touched
     for (const [i, one] of before.entries()) touched += bytesOf(one) + bytesOf(next[i] ?? null)
-    if (this.isShort && touched > SHORT_BYTES_TOUCHED) throw new NotShort()
     const { maxCommandBytes, maxValueBytes } = this.job.settings
     if (touched > maxCommandBytes) {
       const sentence = `The commands of a script may work on ${maxCommandBytes} bytes of values together (MAX_COMMAND_BYTES).`
@@ -200,7 +221,7 @@ export class Overlay {
   private stepped(step: Step, before: readonly (Held | null)[]): Stepped {
     const { nowMs } = this.job
     if (step.needs !== 'value' || !step.slow) return applyTo(step, before, nowMs)
-    if (this.isShort) throw new NotShort()
+    if (this.budget) throw new NotShort()
     // This thread is the script's own: nobody waits for it.
     return inOneGo(step.slow.slices(before, nowMs))
   }
@@ -256,11 +277,29 @@ export class Overlay {
   }
 }
 
-function isShortCommand(args: readonly Buffer[], before: number): boolean {
-  if (before === SHORT_COMMANDS || args.length > SHORT_ARGUMENTS) return false
+function stepsOfCommand(args: readonly Buffer[], before: number): number {
+  if (before === SHORT_COMMANDS || args.length > SHORT_ARGUMENTS) return Infinity
   let bytes = 0
   for (const arg of args) bytes += arg.length
-  return bytes <= SHORT_BYTES
+  return bytes <= SHORT_BYTES ? bytes / BYTES_A_STEP : Infinity
+}
+
+function stepsOfValues(values: readonly (Known | null | undefined)[]): number {
+  let bytes = 0
+  for (const one of values) bytes += bytesOf(one ?? null)
+  return bytes / BYTES_A_STEP
+}
+
+function stepsOfReply(reply: Reply): number {
+  if (Buffer.isBuffer(reply)) return reply.length / BYTES_A_STEP
+  if (typeof reply !== 'object') return 0
+  return elementsOf(reply) * ELEMENT_STEPS + answerBytes(reply) / ELEMENT_BYTES_A_STEP
+}
+
+function elementsOf(reply: Reply): number {
+  if (Array.isArray(reply)) return reply.length
+  if (reply instanceof Packed) return reply.texts.length
+  return reply instanceof Lazy ? reply.items.length : 0
 }
 
 /** Whether XREAD or XREADGROUP has BLOCK. */

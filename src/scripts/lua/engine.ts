@@ -25,6 +25,8 @@ export interface LuaOptions {
   readonly maxCachedScripts?: number
   /** What a run may use (metered.ts); without a limit if absent. */
   readonly fuel?: number
+  /** What it may use besides to compile its source, once for each instance. */
+  readonly fuelToCompile?: number
 }
 
 /** A run has used up its fuel: it was ended where it was, and has no result. */
@@ -92,6 +94,8 @@ export class LuaEngine {
   private readonly cached = new Map<string, number>()
   private readonly writer = new Writer()
   private isRunning = false
+  /** Fuel that the last run has used to compile. */
+  private compiling = 0
 
   private constructor(module: WebAssembly.Module, options: LuaOptions) {
     this.module = module
@@ -114,9 +118,9 @@ export class LuaEngine {
     return this.instance?.memoryBytes ?? 0
   }
 
-  /** Of the last run; 0 if it was ended. */
-  get fuelLeft(): number {
-    return this.instance?.fuel?.value ?? 0
+  /** By the last run, compiling included; all that it had if it was ended. */
+  get fuelUsed(): number {
+    return this.compiling + (this.options.fuel ?? 0) - (this.instance?.fuel?.value ?? 0)
   }
 
   run(job: ScriptJob): LuaReply {
@@ -180,15 +184,17 @@ export class LuaEngine {
     work: (instance: LuaInstance) => LuaReply,
   ): LuaReply {
     if (this.isRunning) throw new Error('lua: a script is running already')
-    this.isRunning = true
+    // Without memory for a new one it throws, and the next run tries again.
     const instance = (this.instance ??= new LuaInstance(
       this.module,
       this.options.maxMemoryBytes,
       this.version,
     ))
+    this.isRunning = true
     instance.host = hostOf(job)
     const { fuel } = this.options
     if (fuel !== undefined) instance.refuel(fuel)
+    this.compiling = 0
     try {
       if (job?.random) instance.calls.seed(Math.floor(job.random() * 0x1_0000_0000) | 0)
       const reply = work(instance)
@@ -226,7 +232,7 @@ export class LuaEngine {
       this.cached.set(key, known)
       return known
     }
-    const place = compile(instance, kind, source)
+    const place = this.compiledWithin(instance, kind, source)
     if (typeof place !== 'number') return place
     this.cached.set(key, place)
     if (this.cached.size > (this.options.maxCachedScripts ?? MAX_CACHED_SCRIPTS)) {
@@ -234,6 +240,18 @@ export class LuaEngine {
       this.cached.delete(oldest)
       instance.calls.forget(Number(oldest[0]), oldPlace)
     }
+    return place
+  }
+
+  /** With fuel of its own, so that a run has as much for the first time as later. */
+  private compiledWithin(instance: LuaInstance, kind: number, source: Buffer): number | LuaError {
+    const { fuel, fuelToCompile } = this.options
+    if (fuel === undefined || fuelToCompile === undefined) return compile(instance, kind, source)
+    this.compiling = fuelToCompile
+    instance.refuel(fuelToCompile)
+    const place = compile(instance, kind, source)
+    this.compiling -= instance.fuel?.value ?? 0
+    instance.refuel(fuel)
     return place
   }
 

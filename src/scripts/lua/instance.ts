@@ -13,7 +13,7 @@ const FIRST_PAGES = 32
 const EXTRA_PAGES = 64
 const KEPT_BYTES = 65_536
 const MOST_FUEL = 2 ** 31 - 1
-/** What a call of the host takes of the fuel: some microseconds, as so many steps do. */
+/** What a call of the host takes of the fuel: some microseconds, as so many steps do; and by what it reads and answers. */
 const STEPS_A_CALL = 150
 const BYTES_A_STEP = 32
 
@@ -66,9 +66,11 @@ export class LuaInstance {
         call: (resp: 2 | 3, at: number, length: number, count: number) => this.call(resp, at, length, count),
         may_run: (at: number, length: number, count: number) => this.mayRun(at, length, count),
         log: (level: number, at: number, length: number) => {
+          this.spend(length)
           this.host!.log(level, this.copy(at, length))
         },
         sha1: (at: number, length: number, hexAt: number) => {
+          this.spend(length)
           const hex = createHash('sha1').update(this.view(at, length)).digest('hex')
           this.view(hexAt, hex.length).write(hex, 'latin1')
         },
@@ -109,19 +111,33 @@ export class LuaInstance {
   }
 
   private call(resp: 2 | 3, at: number, length: number, count: number): number {
+    this.spend(length)
     const reply = this.host!.call(this.command(at, length, count), resp)
     this.writer.reply(reply, resp)
     const { written } = this.writer
+    this.take(written.length / BYTES_A_STEP)
     const room = this.calls.reply_room(written.length)
     if (room !== 0) written.copy(this.all(), room)
     this.writer.clear(KEPT_BYTES)
-    if (this.fuel) this.fuel.value -= STEPS_A_CALL + Math.ceil((length + written.length) / BYTES_A_STEP)
     return room === 0 ? -1 : written.length
   }
 
   private mayRun(at: number, length: number, count: number): number {
+    this.spend(length)
     const answer = this.host!.mayRun(this.command(at, length, count))
     return answer === null ? -1 : Number(answer)
+  }
+
+  /** For a call of the host that reads so many bytes. */
+  private spend(bytes: number): void {
+    this.take(STEPS_A_CALL + bytes / BYTES_A_STEP)
+  }
+
+  /** @throws Error without any left: what costs it is not begun */
+  private take(steps: number): void {
+    if (!this.fuel) return
+    this.fuel.value -= Math.ceil(steps)
+    if (this.fuel.value < 0) throw new Error('lua: no fuel is left')
   }
 
   /** The packed arguments, as copies in one buffer. */

@@ -199,7 +199,8 @@ describe('a script that does not end', function () {
     it(`as a ${what} holds up nobody more if it was short so far`, async () => {
       const counts = `if ARGV[1] == "long" then ${script} end return redis.call("incr", KEYS[1])`
       const count = async (arg: string) => first!.ask('EVAL', counts, '1', `short:${what}`, arg)
-      const code = { sha: createHash('sha1').update(counts).digest('hex'), functionName: null } as Code
+      const sha = createHash('sha1').update(counts).digest('hex')
+      const code: Code = { sha, source: Buffer.from(counts), functionName: null }
       let counted = 0
       const { scripts } = running.rondo as unknown as { readonly scripts: Scripts }
       while (!scripts.isShort(code)) expect(await count('')).to.equal(`:${++counted}\r\n`)

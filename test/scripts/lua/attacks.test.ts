@@ -261,6 +261,11 @@ describe('Lua engine under attack', function () {
     expect(() => engine.run(jobOf(`return pcall(redis.call, 'get')`, { call }))).to.throw('of the host')
   })
 
+  it('tries again when there was no memory for an instance', async () => {
+    const starved = LuaEngine.of(await meteredModule(), { maxMemoryBytes: 2 ** 33, fuel: 20_000 })
+    for (let i = 0; i < 2; i++) expect(() => starved.run(jobOf('return 1'))).to.throw(RangeError)
+  })
+
   it('refuses a run within a run', () => {
     const call = (): null => {
       engine.run(jobOf('return 1'))
