@@ -14,8 +14,8 @@
  * and is returned at the end. A node that was sound and cannot be listed now is an error: the same cursor works when it
  * is back; or start a new listing, which does without it.
  *
- * A cursor belongs to the placement (core/placement.ts) of its epoch. After a change of the members it starts over: keys
- * may be returned twice, and none is left out.
+ * A cursor belongs to the placement (core/placement.ts) of its epoch. After a change of the members it starts over, also at
+ * the end of the listing: keys may be returned twice, and none is left out.
  *
  * A write is acknowledged before all its copies are stored, and the node that reports the key may be the last. So a listing
  * begins by waiting, at each node, for what this coordinator has sent it before: data calls are executed in their order.
@@ -97,7 +97,7 @@ export async function listKeys(context: CoordinatorContext, request: ListRequest
     await nextTurn(context)
     refuseUnwanted(request)
     const member = nextToList(progress)
-    if (!member) return { keys: [...keys.values()], cursor: '0', restarted }
+    if (!member) break
     const count = keys.size > 0 ? request.count : widened(request.count, scans)
     const page = await member.node.scan(progress.nodeCursor, there, count).catch((error: unknown) => {
       throw cannotBeListed(member, sentenceOf(error))
@@ -111,7 +111,17 @@ export async function listKeys(context: CoordinatorContext, request: ListRequest
     if (page.cursor === '0') progress.place++
   }
   const atEnd = nextToList(progress) === null
-  return { keys: [...keys.values()], cursor: atEnd ? '0' : formatCursor(progress), restarted }
+  const cursor = atEnd ? await endOf(context, progress) : formatCursor(progress)
+  return { keys: [...keys.values()], cursor, restarted }
+}
+
+/**
+ * Under a later epoch members remove what is kept elsewhere by then: a listing that has not noticed may lack it, and begins
+ * anew. A page is not fenced as reads are.
+ */
+async function endOf({ cluster }: CoordinatorContext, { placement }: Progress): Promise<string> {
+  const latest = Math.max(cluster.placement.epoch, await earlierCallsOf(placement.members))
+  return latest > placement.epoch ? BEGIN_ANEW : '0'
 }
 
 function mayGoOn(scans: number, found: number, wanted: number): boolean {
@@ -217,6 +227,8 @@ function beginning(placement: Placement<Member>, restarted: boolean): Progress {
   return { placement, restarted, place: 0, nodeCursor: '0', sound: new Set(sound) }
 }
 
+/** Of an epoch that never was. */
+const BEGIN_ANEW = '0:0-0'
 const CURSOR = /^(\d{1,15}):(\d{1,6})-(\d{1,20})((?:\.\d{1,6})*)$/
 
 function parseCursor(cursor: string, placement: Placement<Member>): Progress {
