@@ -6,9 +6,9 @@ import { makeSchedule } from './make-schedule.ts'
 import { shrink } from './shrink.ts'
 import { simulate } from './simulate.ts'
 
-const RUNS = 80
+const RUNS = 60
 const RUNS_BEYOND = 15
-const RUNS_OF_CHANGES = 70
+const RUNS_OF_CHANGES = 55
 const RUNS_OF_TAGS = 20
 const RUNS_OF_TYPES = 30
 const RUNS_IN_PARTS = 10
