@@ -42,7 +42,7 @@ describe('keys that are brought to a member', () => {
   it('leave clients half of the time', async () => {
     const alone = await brought(() => false, 100)
     const beside = await brought(() => true, 100)
-    // Alone, two pages are worked on at once.
-    expect(beside.ms).to.be.within(1.7 * alone.ms, 4.6 * alone.ms)
+    // Alone, two pages are worked on at once, which takes less time than one after the other.
+    expect(beside.ms).to.be.within(2.1 * alone.ms, 2.9 * alone.ms)
   })
 })
