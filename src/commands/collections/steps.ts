@@ -9,7 +9,6 @@
  */
 import { KIND_HASH, KIND_LIST, KIND_SET, KIND_SORTED_SET } from '../../core/codec.ts'
 import { byteRange } from '../../core/part.ts'
-import type { Sliced } from '../../core/work.ts'
 import type { Integer } from '../arguments.ts'
 import type { Reply } from '../reply.ts'
 import {
@@ -39,7 +38,7 @@ import {
 } from './entries.ts'
 import { LargeCollection } from './large/collection.ts'
 import { isLarge, RootTooLong } from './large/root.ts'
-import { splitInSlices, wholeOf, type Split } from './large/split.ts'
+import { wholeOf } from './large/split.ts'
 
 export interface CollectionType {
   readonly kind: number
@@ -96,7 +95,31 @@ export function look(
   key: Buffer,
   type: CollectionType,
   answer: (collection: Collection) => Reply,
-  { answersValues = false, bytesAUnit = COLLECTION_BYTES_A_UNIT }: LookOptions = {},
+  options: LookOptions = {},
+): Step {
+  return reading(key, options, (held) => {
+    const collection = collectionOrRefusal(held, type)
+    return 'reply' in collection ? collection : { reply: answer(collection) }
+  })
+}
+
+/** The same, for the value of one field of a hash (HGET): one that is stored flat is walked once. */
+export function lookAtField(key: Buffer, field: Buffer, answer: (value: Buffer | null) => Reply): Step {
+  return reading(key, {}, (held) => {
+    if (held && isOf(held, HASH) && !isLarge(held.value)) {
+      return { reply: answer(valueInPairs(held.value, field)) }
+    }
+    const hash = collectionOrRefusal(held, HASH)
+    if ('reply' in hash) return hash
+    const at = hash.indexOf(field)
+    return { reply: answer(at === -1 ? null : hash.value(at)) }
+  })
+}
+
+function reading(
+  key: Buffer,
+  { answersValues = false, bytesAUnit = COLLECTION_BYTES_A_UNIT }: LookOptions,
+  apply: (held: Held | null) => Stepped,
 ): Step {
   return {
     bytesAUnit,
@@ -105,32 +128,7 @@ export function look(
     keys: [key],
     reads: true,
     writes: false,
-    apply: ([held = null]) =>
-      undamaged(() => {
-        const collection = collectionOrRefusal(held, type)
-        return 'reply' in collection ? collection : { reply: answer(collection) }
-      }),
-  }
-}
-
-/** The same, for the value of one field of a hash (HGET): one that is stored flat is walked once. */
-export function lookAtField(key: Buffer, field: Buffer, answer: (value: Buffer | null) => Reply): Step {
-  return {
-    bytesAUnit: COLLECTION_BYTES_A_UNIT,
-    needs: 'value',
-    keys: [key],
-    reads: true,
-    writes: false,
-    apply: ([held = null]) =>
-      undamaged(() => {
-        if (held && isOf(held, HASH) && !isLarge(held.value)) {
-          return { reply: answer(valueInPairs(held.value, field)) }
-        }
-        const hash = collectionOrRefusal(held, HASH)
-        if ('reply' in hash) return hash
-        const at = hash.indexOf(field)
-        return { reply: answer(at === -1 ? null : hash.value(at)) }
-      }),
+    apply: ([held = null]) => undamaged(() => apply(held)),
   }
 }
 
@@ -225,21 +223,6 @@ export function storedResult(
 
 export function isRefusal(stored: Held | null | Stepped): stored is Stepped {
   return stored !== null && 'reply' in stored
-}
-
-/** What is stored of a flat result that is long; or why it is refused. */
-export function* splitOrRefusal(
-  kind: number | undefined,
-  flat: Buffer,
-  generation: Buffer,
-): Sliced<Split | Stepped> {
-  try {
-    return yield* splitInSlices(kind, flat, generation)
-  } catch (error) {
-    if (error instanceof RootTooLong) return ROOT_TOO_LONG
-    if (error instanceof DamagedCollection) return DAMAGED
-    throw error
-  }
 }
 
 const TOO_LONG = 'The collection would have too many long members (a fixed limit: use several keys).'

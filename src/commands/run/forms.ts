@@ -2,8 +2,8 @@
 import { KIND_STREAM } from '../../core/codec.ts'
 import type { Sliced } from '../../core/work.ts'
 import { RootTooLong } from '../collections/large/root.ts'
-import { wholeOf, type Split } from '../collections/large/split.ts'
-import { DAMAGED, ROOT_TOO_LONG, splitOrRefusal } from '../collections/steps.ts'
+import { splitInSlices, wholeOf, type Split } from '../collections/large/split.ts'
+import { DAMAGED, ROOT_TOO_LONG } from '../collections/steps.ts'
 import { DamagedCollection } from '../collections/texts.ts'
 import type { Parts, Stepped } from '../step.ts'
 import { flatStreamInSlices, splitStream } from '../streams/large/split.ts'
@@ -23,9 +23,8 @@ export function* inParts(
   flat: Buffer,
   generation: Buffer,
 ): Sliced<Split | Stepped> {
-  if (kind !== KIND_STREAM) return yield* splitOrRefusal(kind, flat, generation)
   try {
-    return yield* splitStream(flat, generation)
+    return yield* kind === KIND_STREAM ? splitStream(flat, generation) : splitInSlices(kind, flat, generation)
   } catch (error) {
     if (error instanceof RootTooLong) return ROOT_TOO_LONG
     if (error instanceof DamagedCollection) return DAMAGED

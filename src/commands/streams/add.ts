@@ -84,11 +84,11 @@ export function xdel(args: readonly Buffer[], nowMs: number, limits: StepLimits)
 
 /** Each is looked up and may change what is stored, all of them in one step. */
 export const MOST_IDS = 10_000
-const TOO_MANY_IDS = new Refusal(`ERR a command takes at most ${MOST_IDS} ids (a fixed limit)`)
+export const TOO_MANY_IDS = `ERR a command takes at most ${MOST_IDS} ids (a fixed limit)`
 
 /** Redis looks at ids after it has found the key. */
 export function idsOrRefusal(texts: readonly Buffer[]): StreamId[] | Refusal {
-  if (texts.length > MOST_IDS) return TOO_MANY_IDS
+  if (texts.length > MOST_IDS) return new Refusal(TOO_MANY_IDS)
   try {
     return texts.map((text) => idArgument(text))
   } catch (error) {

@@ -2,7 +2,7 @@
 import { integerArgument, shown, word } from '../arguments.ts'
 import type { Reply } from '../reply.ts'
 import { CommandError, Refusal, resultOrError, SYNTAX_ERROR, type Step, type StepLimits } from '../step.ts'
-import { MOST_IDS } from './add.ts'
+import { MOST_IDS, TOO_MANY_IDS } from './add.ts'
 import { Claimant } from './deliver.ts'
 import { withGroup, type Group } from './groups.ts'
 import { idArgument, idIn, idText, LEAST_ID, startArgument, type StreamId } from './ids.ts'
@@ -118,8 +118,7 @@ function claimArguments(args: readonly Buffer[], nowMs: number): ClaimArguments 
   for (; at < args.length; at++) {
     const id = idIn(args[at]!)
     if (!id) break
-    if (ids.length === MOST_IDS)
-      throw new CommandError(`ERR a command takes at most ${MOST_IDS} ids (a fixed limit)`)
+    if (ids.length === MOST_IDS) throw new CommandError(TOO_MANY_IDS)
     ids.push(id)
   }
   let deliveredMs = nowMs

@@ -8,7 +8,7 @@ import {
   scoredEntry,
 } from '../../../../src/commands/collections/entries.ts'
 import { split } from '../../../../src/commands/collections/large/split.ts'
-import { splitOrRefusal } from '../../../../src/commands/collections/steps.ts'
+import { inParts } from '../../../../src/commands/run/forms.ts'
 import { STEPS } from '../../../../src/commands/specs.ts'
 import { RespError } from '../../../../src/commands/reply.ts'
 import type { Held, Step, StepOf } from '../../../../src/commands/step.ts'
@@ -206,7 +206,7 @@ describe('limits of collections', () => {
     const alike = 'x'.repeat(2000)
     for (let i = 0; i < 2000; i++)
       next.add(scoredEntry(0, Buffer.from(`${alike}${String(i).padStart(5, '0')}`)))
-    const made = inOneGo(splitOrRefusal(KIND_SORTED_SET, next.value(), GENERATION))
+    const made = inOneGo(inParts(KIND_SORTED_SET, next.value(), GENERATION))
     expect('reply' in made && (made.reply as RespError).text).to.match(
       /^ERR The collection would have too many long/,
     )
