@@ -8,7 +8,7 @@ import { simulate } from './simulate.ts'
 
 const RUNS = 60
 const RUNS_BEYOND = 15
-const RUNS_OF_CHANGES = 55
+const RUNS_OF_CHANGES = 70
 const RUNS_OF_TAGS = 20
 const RUNS_OF_TYPES = 30
 const RUNS_IN_PARTS = 10
