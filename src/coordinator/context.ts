@@ -13,6 +13,7 @@ import type { Sizes } from './admission/sizes.ts'
 import type { StoredRecord } from '../core/codec.ts'
 import type { ConsistencyLevel } from '../core/consistency.ts'
 import type { KeyQueues } from './update/key-queues.ts'
+import type { RoundTimes } from './update/round-times.ts'
 import type { Contention } from './write/contention.ts'
 
 export interface CoordinatorContext {
@@ -23,6 +24,7 @@ export interface CoordinatorContext {
   readonly sizes: Sizes
   readonly queues: KeyQueues
   readonly contention: Contention
+  readonly roundTimes: RoundTimes
   readonly tags: TagJudge
   /** Those who wait for what is stored. */
   readonly waiters: { stored(key: Buffer): void }

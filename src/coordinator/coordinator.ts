@@ -40,6 +40,7 @@ import { foreignLifeMs } from './ask.ts'
 import { explain, type Explanation } from './explain.ts'
 import { Hedging } from './read/hedging.ts'
 import { KeyQueues, nameOf } from './update/key-queues.ts'
+import { RoundTimes } from './update/round-times.ts'
 import { cursorElsewhere, listKeys, type KeyPage, type ListRequest } from './listing/listing.ts'
 import { NearReads } from './read/near-reads.ts'
 import { ReadOne, type ReadDone } from './read/read.ts'
@@ -181,6 +182,7 @@ export class Coordinator implements KeyStore {
       hedging: new Hedging(deadlines, options),
       sizes: new Sizes(options.maxValueBytes),
       queues: new KeyQueues(options.timers),
+      roundTimes: new RoundTimes(options.clock),
       contention: new Contention(options.clock),
       tags: this.tags,
       waiters: this.waiters,

@@ -51,6 +51,10 @@ const LANES = 256
 /** A coordinator whose last version is older than this may have ended. */
 const LANE_WATCH_MS = 10_000
 
+/** So far ahead of cluster time; where the versions are further ahead already, by so many stamps. */
+const LONGEST_LEAP_MS = 100
+const LEAP = 16
+
 /** The version of a value that Rondo did not write: older than every other version. */
 export const VERSION_ZERO: Version = new Uint8Array(VERSION_BYTES)
 
@@ -98,6 +102,24 @@ export class VersionClock {
       this.counter = counter
     } else if (counter > this.counter) {
       this.counter = counter
+    }
+  }
+
+  /**
+   * Makes all further stamps later than those that other coordinators make within this time, as far as they do not see one
+   * of ours before.
+   */
+  leap(ms: number): void {
+    const upTo = Math.floor(this.clusterMs()) + Math.min(Math.ceil(ms), LONGEST_LEAP_MS)
+    const counter = this.counter + LEAP * LANES
+    if (upTo > this.ms) {
+      this.ms = upTo
+      this.counter = 0
+    } else if (counter <= MAX_COUNTER) {
+      this.counter = counter
+    } else {
+      this.ms++
+      this.counter = 0
     }
   }
 

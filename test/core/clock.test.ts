@@ -62,6 +62,21 @@ describe('a version', () => {
     expect(stamped(clock)).to.deep.equal(version({ ms: NOW + 1, counter: 0x198, coordinator: 0xfedcba98 }))
   })
 
+  it('leaps over what others make meanwhile, and at most 100 ms ahead of the clock', () => {
+    clock.leap(2.5)
+    expect(stamped(clock).readUIntBE(0, 6)).to.equal(NOW + 3)
+    for (let i = 0; i < 10; i++) clock.leap(1e9)
+    expect(stamped(clock).readUIntBE(0, 6)).to.equal(NOW + 100)
+  })
+
+  it('leaps over sixteen of others where their versions are further ahead', () => {
+    const other = new VersionClock(() => NOW + 10_000, 1)
+    clock.observe(stamped(other))
+    const next = Array.from({ length: 16 }, () => stamped(other))
+    clock.leap(1)
+    expect(compareVersions(next.at(-1)!, stamped(clock))).to.be.below(0)
+  })
+
   it('is later than every version seen, by however much another clock is ahead', () => {
     const seen = fc.record({
       ms: fc.integer({ min: 0, max: 2 ** 47 - 1 }),

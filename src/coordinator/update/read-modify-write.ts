@@ -36,7 +36,7 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
   /** How often it retries without waiting. */
   protected readonly againAtOnce: number = 0
   private timesAgain = 0
-  private timesOvertaken = 0
+  protected timesOvertaken = 0
   /** True from when the result is sent until it is certain that no replica stored it. */
   protected mayBeApplied = false
   /** The queues in which it is first until it finishes; null = none. */
@@ -106,10 +106,14 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
       this.attempt()
       return
     }
-    const waitMs = this.context.random() * Math.min(LONGEST_WAIT_MS, 2 ** times)
     this.context.timers.setTimeout(() => {
       if (!this.isFinished) this.attempt()
-    }, waitMs)
+    }, this.waitMs(times))
+  }
+
+  /** @param times how often it has waited, with this time */
+  protected waitMs(times: number): number {
+    return this.context.random() * Math.min(LONGEST_WAIT_MS, 2 ** times)
   }
 
   /** @param stamp gives the version */

@@ -22,6 +22,8 @@ import { NewVersion, ReadModifyWrite } from './read-modify-write.ts'
 export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Done> {
   /** Of its key, or of one of its keys, in the latest attempt. */
   replicas: Replicas
+  /** The latest attempt. */
+  private beganAtMs = 0
 
   constructor(
     context: CoordinatorContext,
@@ -47,6 +49,8 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
   }
 
   protected attempt(): void {
+    this.beganAtMs = this.context.roundTimes.nowMs()
+    if (this.timesOvertaken > 0) this.leap()
     const replicas = this.place()
     if (!replicas) {
       this.end(crossReplicaSet())
@@ -68,6 +72,15 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
   /** Enough promises, so that no other update can be confirmed without one of these nodes. */
   arePromisedBy(nodes: readonly Node[]): boolean {
     return this.replicas.isHeld(placesOf(this.replicas, nodes), this.level)
+  }
+
+  /**
+   * Makes the ballot later than those that others begin before these rounds have ended. By more each time: how far their
+   * time is ahead of ours is not known.
+   */
+  private leap(): void {
+    const { cluster, roundTimes } = this.context
+    cluster.versions.leap(Math.max(1, roundTimes.averageMs) * 2 ** (this.timesOvertaken - 1))
   }
 
   /** Starts the rounds. */
@@ -96,9 +109,16 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
     this.mayBeApplied = false
   }
 
+  protected override waitMs(times: number): number {
+    return this.context.roundTimes.waitMs(this.beganAtMs, times, this.context.random())
+  }
+
   /** Like finish(), but fails past the deadline. */
   protected finishInTime(): boolean {
-    if (!this.isPast) return this.finish()
+    if (!this.isPast) {
+      this.context.roundTimes.note(this.beganAtMs)
+      return this.finish()
+    }
     this.overdue()
     return false
   }

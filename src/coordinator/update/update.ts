@@ -14,6 +14,7 @@
  *   again under the new ones.
  *
  *   A refusal in round 1, or in round 2 if no replica has accepted, names a newer version: begin again with a later one.
+ *   It lets the other one finish first, and then comes with a ballot ahead of the next ones of the other (round-times.ts).
  *   Once a single accept may have been applied, an unconfirmed update has an unknown outcome, and is never retried.
  *
  * If nothing changes (a refused NX), a majority must still hold what was read, or a later reader could see something
