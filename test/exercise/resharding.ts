@@ -57,10 +57,11 @@ export async function runResharding(options: ReshardingOptions): Promise<Reshard
     await load.fill()
     onProgress?.(`${keys} keys are there after ${((performance.now() - startMs) / 1000).toFixed(0)} s`)
     load.start()
-    while (load.operations < operations * CALM_SHARE) await delay(LOOK_EVERY_MS)
+    // Before the changes as well, so that what clients wait for before and during them is of the same load.
     const scanner = new Scanner(cluster, load.staying)
     const changes: ChangeDone[] = []
     try {
+      while (load.operations < operations * CALM_SHARE) await delay(LOOK_EVERY_MS)
       for (let i = 0; load.operations < operations || changes.length < 2; i++) {
         const change = await changed(cluster, load, i)
         changes.push(change)
