@@ -196,7 +196,11 @@ describe('the per-key queue', () => {
         let written = 0
         const beaten: Modify = (current) => {
           const value = String(++written)
-          const bytes = Buffer.concat([record(under.time.wallMs() + written, value).head, Buffer.from(value)])
+          // Later than any ballot: those leap by up to 100 ms.
+          const bytes = Buffer.concat([
+            record(under.time.wallMs() + 1000 + written, value).head,
+            Buffer.from(value),
+          ])
           for (const home of homes) home.memory.storage.set(Buffer.from(A), bytes, Infinity)
           return incr(current)
         }

@@ -7,10 +7,11 @@ import type { MonotonicClock } from '../../core/clock.ts'
 /** Of the latest one in the average. */
 const WEIGHT = 1 / 8
 const LONGEST_MS = 50
+const LEAST_MS = 1
 
 export class RoundTimes {
   private readonly clock: MonotonicClock
-  private average = 0
+  private average = LEAST_MS
 
   constructor(clock: MonotonicClock) {
     this.clock = clock
@@ -26,7 +27,7 @@ export class RoundTimes {
 
   /** Two rounds have succeeded. */
   note(beganAtMs: number): void {
-    const tookMs = Math.min(LONGEST_MS, this.nowMs() - beganAtMs)
+    const tookMs = Math.max(LEAST_MS, Math.min(LONGEST_MS, this.nowMs() - beganAtMs))
     this.average += (tookMs - this.average) * WEIGHT
   }
 

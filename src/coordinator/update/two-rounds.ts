@@ -80,7 +80,7 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
    */
   private leap(): void {
     const { cluster, roundTimes } = this.context
-    cluster.versions.leap(Math.max(1, roundTimes.averageMs) * 2 ** (this.timesOvertaken - 1))
+    cluster.versions.leap(roundTimes.averageMs * 2 ** (this.timesOvertaken - 1))
   }
 
   /** Starts the rounds. */
