@@ -115,6 +115,29 @@ describe('operations while home replicas change', () => {
     })
   }
 
+  for (const [when, names] of [
+    ['before', ['b', 'c']],
+    ['after', ['e', 'f']],
+  ] as const) {
+    it(`a refusal counts the replicas ${when} the change of members alone, if those are too few`, async () => {
+      const nodes = { b, c, e, f }
+      const { members } = under.cluster
+      const of = (epoch: number, some: readonly Member[]) =>
+        Placement.of({ epoch, members: some, replicationFactor: 3, vnodesPerNode: 20 })
+      const parts = [of(2, members.slice(0, 3)), of(3, members.slice(3))] as const
+      under.cluster.place(Placement.joint({ epoch: 5, since: 1 }, ...parts, true))
+      await cut(...names.map((name) => nodes[name]))
+      const sentence = await ended((end) => {
+        const done = { written: () => end('ok'), failed: (error: Error) => end(error.message) }
+        under.coordinator.write(key, Buffer.from('new'), 0, done, 'quorum')
+      })
+      const away = names.map((name) => `${nodes[name].id} (down, clean)`).join(', ')
+      expect(sentence).to.equal(
+        `1 of the key's 3 replicas ${when} the change of members can confirm this now, and 2 must: ${away} cannot. Nothing was sent.`,
+      )
+    })
+  }
+
   describe('at one', () => {
     const read = () =>
       ended((end) =>

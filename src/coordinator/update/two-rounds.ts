@@ -58,8 +58,12 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
     const usable = this.homes.filter((home, place) => {
       return home.takesValues && replicas.mayHold(home.completeness === 'clean', place)
     })
-    if (!this.arePromisedBy(usable.map(({ node }) => node))) {
-      this.end(tooFew(usable.length, this.homes, this.details))
+    const places = placesOf(
+      replicas,
+      usable.map(({ node }) => node),
+    )
+    if (!replicas.isHeld(places, this.level)) {
+      this.end(tooFew(places, replicas, this.level, this.details))
       return
     }
     this.prepare(usable)
