@@ -1,5 +1,6 @@
 /** While home replicas change, what is acknowledged or read is held by a majority of both sets. */
 import { expect } from 'chai'
+import { versionText } from '../../src/core/clock.ts'
 import { KIND_VALUE, type StoredRecord } from '../../src/core/codec.ts'
 import { Placement } from '../../src/core/placement.ts'
 import { decodeMarker, encodeMarker } from '../../src/cluster/marker.ts'
@@ -240,12 +241,44 @@ describe('operations while home replicas change', () => {
     }
 
     for (const name of ['update at quorum', 'transaction at quorum']) {
-      it(`${name}: is unknown when one of them has taken it before`, async () => {
+      it(`${name}: goes on under those of then when one of them has taken it before, and counts once`, async () => {
         under.time.setTimeout(() => mark(5, b, c, d, e, f), 10)
         under.time.setTimeout(() => placeAs(5), 100)
+        expect(await CHANGES[name]!()).to.equal('ok')
+        for (const node of under.nodes) expect(node.holds(KEY), node.id).to.equal('old+1')
+        const versions = under.nodes.map((node) => versionText(node.held(KEY)!.version))
+        expect(new Set(versions).size).to.equal(1)
+      })
+
+      it(`${name}: is unknown then, if the coordinator does not follow in time`, async () => {
+        under.time.setTimeout(() => mark(5, b, c, d, e, f), 10)
         expect(await CHANGES[name]!()).to.equal('OUTCOME_UNKNOWN')
-        expect(a.holds(KEY)).to.equal('old+1')
-        expect(b.holds(KEY)).to.equal('old')
+        expect([a, b].map((node) => node.holds(KEY))).to.deep.equal(['old+1', 'old'])
+      })
+
+      it(`${name}: is unknown then, if the members have changed once more`, async () => {
+        under.time.setTimeout(() => mark(6, b, c, d, e, f), 10)
+        under.time.setTimeout(() => placeAs(6), 100)
+        expect(await CHANGES[name]!()).to.equal('OUTCOME_UNKNOWN')
+        expect([a, b].map((node) => node.holds(KEY))).to.deep.equal(['old+1', 'old'])
+      })
+
+      it(`${name}: is unknown then, if another one has changed the key meanwhile`, async () => {
+        under.time.setTimeout(() => mark(5, b, c, d, e, f), 10)
+        under.time.setTimeout(() => plant('other', nowMs() + 6000, b, c), 90)
+        under.time.setTimeout(() => placeAs(5), 100)
+        expect(await CHANGES[name]!()).to.equal('OUTCOME_UNKNOWN')
+        expect([b, c].map((node) => node.holds(KEY))).to.deep.equal(['other', 'other'])
+      })
+
+      it(`${name}: counts then only those that had promised before it was made`, async () => {
+        for (const node of [c, f]) node.answerAfterMs = 60
+        under.time.setTimeout(() => mark(5, b, d, e), 10)
+        under.time.setTimeout(() => plant('other', nowMs() + 6000, b, e), 90)
+        under.time.setTimeout(() => mark(5, c, f), 95)
+        under.time.setTimeout(() => placeAs(5), 100)
+        expect(await CHANGES[name]!()).to.equal('OUTCOME_UNKNOWN')
+        expect([a, c, d, f].map((node) => node.holds(KEY))).to.deep.equal(Array(4).fill('old+1'))
       })
 
       it(`${name}: what too few have refused is confirmed by the others, and brought to those`, async () => {

@@ -11,7 +11,7 @@
  *      done.
  *
  *   The node checks the epoch of its members as well: a result that all refuse because the members have changed begins
- *   again under the new ones.
+ *   again under the new ones, and one that some have taken goes on under them (two-rounds.ts).
  *
  *   A refusal in round 1, or in round 2 if no replica has accepted, names a newer version: begin again with a later one.
  *   Once a single accept may have been applied, an unconfirmed update has an unknown outcome, and is never retried.
@@ -98,10 +98,13 @@ export class QuorumUpdate extends TwoRounds<UpdateDone> {
 
 class UpdateAttempt implements PrepareCall, StoreCall {
   private readonly update: QuorumUpdate
-  private readonly replicas: Replicas
+  /** Of the latest round. */
+  private replicas: Replicas
+  /** The epoch in which it was promised. */
+  private readonly promisedIn: number
   /** A promise was of another epoch, and did not count. */
   private otherEpoch = false
-  private readonly usable: readonly Member[]
+  private usable: readonly Member[]
   private readonly ballot: Ballot
   private round: 'prepare' | 'judge' | 'accept' | 'over' = 'prepare'
   private pending = 0
@@ -125,6 +128,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   constructor(update: QuorumUpdate, usable: readonly Member[]) {
     this.update = update
     this.replicas = update.replicas
+    this.promisedIn = update.replicas.epoch
     this.usable = usable
     this.ballot = new Ballot(update.context.cluster.versions)
   }
@@ -242,16 +246,40 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     if (this.pending + this.acks!.pending > 0) return
     this.round = 'over'
     if (this.touched > 0) {
+      const goesOn = this.turnedAway.length > 0
       this.noteTurnedAway()
       this.tellWaiters()
-      const accepted = this.acks!.counted.length
-      this.update.fail(`${accepted} of ${this.update.required} required replicas have confirmed the update.`)
+      if (goesOn) this.goOn()
+      else this.failUnconfirmed()
       return
     }
     // All have certainly refused: this result will never be visible.
     this.update.refused()
     if (this.turnedAway.length > 0) this.update.againUnderOtherEpoch()
     else this.update.overtaken()
+  }
+
+  private failUnconfirmed(): void {
+    const accepted = this.acks!.counted.length
+    this.update.fail(`${accepted} of ${this.update.required} required replicas have confirmed the update.`)
+  }
+
+  /** Under the next epoch: see two-rounds.ts. */
+  private goOn(): void {
+    const { context, key, level } = this.update
+    const again = (replicas: Replicas) => {
+      if (context.cluster.isFlushed(key, this.ballot.version)) {
+        this.failUnconfirmed() // all keys were deleted meanwhile
+        return
+      }
+      this.round = 'accept'
+      this.replicas = replicas
+      this.usable = replicas.homes.filter(({ node }) => this.votes.has(node))
+      this.acks = new Acks(context, key, this.result!, replicas, level, () => this.checkAccepts())
+      for (const { node } of this.usable) this.acceptAt(node)
+      this.checkAccepts() // if there is none
+    }
+    this.update.goOnUnderNextEpoch(this.promisedIn, again, () => this.failUnconfirmed())
   }
 
   onFailure(node: Node, failure: NodeFailure): void {
