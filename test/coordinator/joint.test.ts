@@ -271,14 +271,24 @@ describe('operations while home replicas change', () => {
         expect([b, c].map((node) => node.holds(KEY))).to.deep.equal(['other', 'other'])
       })
 
-      it(`${name}: counts then only those that had promised before it was made`, async () => {
+      // What b and e have promised is taken into account; then they are gone, and it is up to c and f, which are late.
+      const withLate = () => {
         for (const node of [c, f]) node.answerAfterMs = 60
         under.time.setTimeout(() => mark(5, b, d, e), 10)
-        under.time.setTimeout(() => plant('other', nowMs() + 6000, b, e), 90)
+        under.time.setTimeout(() => [b, e].forEach((node) => node.cut()), 90)
         under.time.setTimeout(() => mark(5, c, f), 95)
         under.time.setTimeout(() => placeAs(5), 100)
-        expect(await CHANGES[name]!()).to.equal('OUTCOME_UNKNOWN')
+        return CHANGES[name]!()
+      }
+
+      it(`${name}: counts then those as well that promised late, with nothing newer than it was made of`, async () => {
+        expect(await withLate()).to.equal('ok')
         expect([a, c, d, f].map((node) => node.holds(KEY))).to.deep.equal(Array(4).fill('old+1'))
+      })
+
+      it(`${name}: does not count those that promised late, and held what it was not made of`, async () => {
+        plant('newer', nowMs() + 1, c, f)
+        expect(await withLate()).to.equal('OUTCOME_UNKNOWN')
       })
 
       it(`${name}: what too few have refused is confirmed by the others, and brought to those`, async () => {

@@ -44,7 +44,7 @@ import {
   type PlacedKey,
   type TransactDone,
 } from './transact.ts'
-import { Ballot, TwoRounds } from '../update/two-rounds.ts'
+import { Ballot, isNewer, TwoRounds } from '../update/two-rounds.ts'
 
 type Records = readonly (StoredRecord | null)[]
 
@@ -106,7 +106,7 @@ class TransactionAttempt implements StoreAllCall {
   private readonly promised: Node[] = []
   /** Nodes that did so while the results were made: they do not count, but should hold the results too. */
   private readonly late: Node[] = []
-  /** What the clean ones of them hold, by key. */
+  /** What the clean ones of them hold, by key, as far as the results take it into account. */
   private readonly votes: Map<Node, StoredRecord | null>[]
   private before: Records = []
   /** The same as their tags have them. */
@@ -174,6 +174,9 @@ class TransactionAttempt implements StoreAllCall {
 
   private hasPromisedAll(node: Node, { held, counts }: Promises): void {
     if (this.writes) {
+      // Nothing newer than what the results were made of: its vote would have changed nothing.
+      const isOlder = counts && held.every((record, i) => !isNewer(record, this.before[i]!))
+      if (isOlder) this.votes.forEach((votes, i) => votes.set(node, held[i]!))
       this.acceptAt(node) // late, but it should hold the results too
       return
     }

@@ -6,11 +6,11 @@
  * Once a single accept may have been applied, an unconfirmed update has an unknown outcome, and is never begun again. A
  * node that has heard of another change of members refuses it for certain (nodes/redis/accept.lua): where some have taken
  * it before, and others have gone over to the next epoch, the same result goes on under that, at the nodes whose promises
- * were counted.
+ * it takes into account.
  *
- *   Why these alone: each of them has told what it held when it promised, and takes the result only if nothing came after
- *   that. So enough of them for the next epoch are as good as promises that were made under it. One that promised later
- *   may hold what was confirmed under the next epoch meanwhile, and nobody has looked at that.
+ *   Why these alone: each of them has told what it held when it promised, which is not newer than what the result was made
+ *   of, and takes the result only if nothing came after that. So enough of them for the next epoch are as good as promises
+ *   that were made under it. One that promised late may hold what was confirmed meanwhile.
  *
  *   Only the next one: what is confirmed under it needs a node of those that promised, whoever else changes the key. After
  *   a whole change there may be none.
@@ -167,6 +167,11 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
     const home = memberOf(this.homes, node)
     noteMiss(this.context, home, `it missed a write: ${why}`, this.homes, key, record)
   }
+}
+
+/** Whether this is later than what a result was made of. */
+export function isNewer(record: StoredRecord | null, before: StoredRecord | null): boolean {
+  return record !== null && (before === null || compareVersions(record.version, before.version) > 0)
 }
 
 /** The version of an attempt: the ballot of its two rounds, and the version of its results. */

@@ -40,7 +40,7 @@ import {
 } from '../context.ts'
 import { tellWaiters } from '../waiting/stored.ts'
 import { asStored, type Change } from './read-modify-write.ts'
-import { Ballot, TwoRounds } from './two-rounds.ts'
+import { Ballot, isNewer, TwoRounds } from './two-rounds.ts'
 
 /** What modify() returns for the current record. */
 export type Modified =
@@ -109,7 +109,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   private round: 'prepare' | 'judge' | 'accept' | 'over' = 'prepare'
   private pending = 0
   private readonly promised: Node[] = []
-  /** What the clean ones of them hold. */
+  /** What the clean ones of them hold, as far as the result takes it into account. */
   private readonly votes = new Map<Node, StoredRecord | null>()
   private before: StoredRecord | null = null
   /** The same as its tags have it. */
@@ -147,6 +147,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   onPromised(node: Node, bytes: Buffer | null, fence: Fence): void {
     this.end()
     if (this.result) {
+      this.notePromisedLate(node, bytes, fence)
       this.acceptAt(node) // late, but it should hold the result too
       return
     }
@@ -158,6 +159,14 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     if (this.replicas.holdsBy(fence, place)) this.votes.set(node, bytes ? new StoredRecord(bytes) : null)
     if (this.update.arePromisedBy([...this.votes.keys()])) this.decide()
     else this.checkPromises()
+  }
+
+  /** Nothing newer than what the result was made of: its vote would have changed nothing. */
+  private notePromisedLate(node: Node, bytes: Buffer | null, fence: Fence): void {
+    const { homes } = this.replicas
+    if (!this.replicas.holdsBy(fence, positionOf(homes, node))) return
+    const record = bytes ? new StoredRecord(bytes) : null
+    if (!isNewer(record, this.before)) this.votes.set(node, record)
   }
 
   onRefused(node: Node, newest: Buffer): void {
