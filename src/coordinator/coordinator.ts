@@ -156,9 +156,11 @@ export class Coordinator implements KeyStore {
       nowMs: () => this.nowMs(),
       peek: (key, done) => this.peek(key, 'head', done),
     })
+    const deadlines = new Deadlines(options.requestTimeoutMs, options)
     this.collections = new CollectionParts({
       ...options,
       cluster,
+      deadlines,
       background,
       read: (key) => this.readSettled(key),
     })
@@ -174,7 +176,6 @@ export class Coordinator implements KeyStore {
       versions: cluster.versions,
       requestTimeoutMs: options.requestTimeoutMs,
     })
-    const deadlines = new Deadlines(options.requestTimeoutMs, options)
     this.context = {
       cluster,
       background,

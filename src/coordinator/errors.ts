@@ -1,6 +1,7 @@
 /** Errors shared by several kinds of operations. */
-import type { Member } from '../cluster/member.ts'
+import type { ConsistencyLevel } from '../core/consistency.ts'
 import { RondoError, type ErrorDetails } from '../core/errors.ts'
+import type { Replicas } from './context.ts'
 
 export function wrongType(details?: ErrorDetails): RondoError {
   const sentence =
@@ -14,23 +15,31 @@ export function storedTooLarge(): RondoError {
   return new RondoError('VALUE_TOO_LARGE', sentence)
 }
 
+const REPLICAS = {
+  now: 'replicas',
+  before: 'replicas before the change of members',
+  after: 'replicas after the change of members',
+} as const
+
 /**
  * For operations that are refused up front because they could not be confirmed.
  *
- * @param counting the number of home replicas that could confirm the operation
+ * @param counting the home replicas that could confirm the operation, by their index
  */
 export function tooFew(
-  counting: number,
-  homes: readonly Member[],
-  details: ErrorDetails & { required: number },
+  counting: readonly number[],
+  replicas: Replicas,
+  level: ConsistencyLevel,
+  details: ErrorDetails,
 ): RondoError {
-  const out = homes
-    .filter((home) => home.completeness !== 'clean' || !home.takesValues)
+  const { set, when, held, required } = replicas.lacking(counting, level)
+  const out = set
+    .filter((home) => !counting.includes(replicas.homes.indexOf(home)))
     .map((home) => `${home.id} (${home.health.state}, ${home.unwritable ?? home.completeness})`)
   const sentence =
-    `${counting} of the key's ${homes.length} replicas can confirm this now, and ${details.required} must: ` +
+    `${held} of the key's ${set.length} ${REPLICAS[when]} can confirm this now, and ${required} must: ` +
     `${out.join(', ')} cannot. Nothing was sent.`
-  return new RondoError('QUORUM_NOT_MET', sentence, details)
+  return new RondoError('QUORUM_NOT_MET', sentence, { ...details, required })
 }
 
 export function crossReplicaSet(): RondoError {

@@ -30,6 +30,16 @@ export interface Answering {
   readonly epoch: number
 }
 
+/** A set that does not hold something yet. */
+export interface Lacking<T> {
+  readonly set: readonly T[]
+  /** While members change: whether they are the home replicas before that, or after it. */
+  readonly when: 'now' | 'before' | 'after'
+  /** So many of them do, or can. */
+  readonly held: number
+  readonly required: number
+}
+
 export class ReplicaSet<T> {
   /** Of the placement. */
   readonly epoch: number
@@ -192,6 +202,24 @@ export class ReplicaSet<T> {
     let held = 0
     for (const place of among) if (this.inOther[place] === true) held++
     return held >= required(level, this.others)
+  }
+
+  /**
+   * Which of the sets these are too few of; the first, if that is both.
+   *
+   * @param among indexes in `homes`, each once, for which isHeld() is false
+   */
+  lacking(among: readonly number[], level: ConsistencyLevel): Lacking<T> {
+    const isOther = this.inOther !== null && this.hasVotes(among, level)
+    const isIn = (place: number) => (isOther ? this.inOther[place]! : place < this.voters)
+    const set = this.homes.filter((_, place) => isIn(place))
+    const former = this.isReceiving ? !isOther : isOther
+    return {
+      set,
+      when: this.inOther === null ? 'now' : former ? 'before' : 'after',
+      held: among.filter((place) => place >= 0 && isIn(place)).length,
+      required: required(level, set.length),
+    }
   }
 
   /** The same nodes have the same parts: keys with such sets can be changed together. */

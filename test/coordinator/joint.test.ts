@@ -1,5 +1,6 @@
 /** While home replicas change, what is acknowledged or read is held by a majority of both sets. */
 import { expect } from 'chai'
+import { versionText } from '../../src/core/clock.ts'
 import { KIND_VALUE, type StoredRecord } from '../../src/core/codec.ts'
 import { Placement } from '../../src/core/placement.ts'
 import { decodeMarker, encodeMarker } from '../../src/cluster/marker.ts'
@@ -115,6 +116,29 @@ describe('operations while home replicas change', () => {
     })
   }
 
+  for (const [when, names] of [
+    ['before', ['b', 'c']],
+    ['after', ['e', 'f']],
+  ] as const) {
+    it(`a refusal counts the replicas ${when} the change of members alone, if those are too few`, async () => {
+      const nodes = { b, c, e, f }
+      const { members } = under.cluster
+      const of = (epoch: number, some: readonly Member[]) =>
+        Placement.of({ epoch, members: some, replicationFactor: 3, vnodesPerNode: 20 })
+      const parts = [of(2, members.slice(0, 3)), of(3, members.slice(3))] as const
+      under.cluster.place(Placement.joint({ epoch: 5, since: 1 }, ...parts, true))
+      await cut(...names.map((name) => nodes[name]))
+      const sentence = await ended((end) => {
+        const done = { written: () => end('ok'), failed: (error: Error) => end(error.message) }
+        under.coordinator.write(key, Buffer.from('new'), 0, done, 'quorum')
+      })
+      const away = names.map((name) => `${nodes[name].id} (down, clean)`).join(', ')
+      expect(sentence).to.equal(
+        `1 of the key's 3 replicas ${when} the change of members can confirm this now, and 2 must: ${away} cannot. Nothing was sent.`,
+      )
+    })
+  }
+
   describe('at one', () => {
     const read = () =>
       ended((end) =>
@@ -217,12 +241,54 @@ describe('operations while home replicas change', () => {
     }
 
     for (const name of ['update at quorum', 'transaction at quorum']) {
-      it(`${name}: is unknown when one of them has taken it before`, async () => {
+      it(`${name}: goes on under those of then when one of them has taken it before, and counts once`, async () => {
         under.time.setTimeout(() => mark(5, b, c, d, e, f), 10)
         under.time.setTimeout(() => placeAs(5), 100)
+        expect(await CHANGES[name]!()).to.equal('ok')
+        for (const node of under.nodes) expect(node.holds(KEY), node.id).to.equal('old+1')
+        const versions = under.nodes.map((node) => versionText(node.held(KEY)!.version))
+        expect(new Set(versions).size).to.equal(1)
+      })
+
+      it(`${name}: is unknown then, if the coordinator does not follow in time`, async () => {
+        under.time.setTimeout(() => mark(5, b, c, d, e, f), 10)
         expect(await CHANGES[name]!()).to.equal('OUTCOME_UNKNOWN')
-        expect(a.holds(KEY)).to.equal('old+1')
-        expect(b.holds(KEY)).to.equal('old')
+        expect([a, b].map((node) => node.holds(KEY))).to.deep.equal(['old+1', 'old'])
+      })
+
+      it(`${name}: is unknown then, if the members have changed once more`, async () => {
+        under.time.setTimeout(() => mark(6, b, c, d, e, f), 10)
+        under.time.setTimeout(() => placeAs(6), 100)
+        expect(await CHANGES[name]!()).to.equal('OUTCOME_UNKNOWN')
+        expect([a, b].map((node) => node.holds(KEY))).to.deep.equal(['old+1', 'old'])
+      })
+
+      it(`${name}: is unknown then, if another one has changed the key meanwhile`, async () => {
+        under.time.setTimeout(() => mark(5, b, c, d, e, f), 10)
+        under.time.setTimeout(() => plant('other', nowMs() + 6000, b, c), 90)
+        under.time.setTimeout(() => placeAs(5), 100)
+        expect(await CHANGES[name]!()).to.equal('OUTCOME_UNKNOWN')
+        expect([b, c].map((node) => node.holds(KEY))).to.deep.equal(['other', 'other'])
+      })
+
+      // What b and e have promised is taken into account; then they are gone, and it is up to c and f, which are late.
+      const withLate = () => {
+        for (const node of [c, f]) node.answerAfterMs = 60
+        under.time.setTimeout(() => mark(5, b, d, e), 10)
+        under.time.setTimeout(() => [b, e].forEach((node) => node.cut()), 90)
+        under.time.setTimeout(() => mark(5, c, f), 95)
+        under.time.setTimeout(() => placeAs(5), 100)
+        return CHANGES[name]!()
+      }
+
+      it(`${name}: counts then those as well that promised late, with nothing newer than it was made of`, async () => {
+        expect(await withLate()).to.equal('ok')
+        expect([a, c, d, f].map((node) => node.holds(KEY))).to.deep.equal(Array(4).fill('old+1'))
+      })
+
+      it(`${name}: does not count those that promised late, and held what it was not made of`, async () => {
+        plant('newer', nowMs() + 1, c, f)
+        expect(await withLate()).to.equal('OUTCOME_UNKNOWN')
       })
 
       it(`${name}: what too few have refused is confirmed by the others, and brought to those`, async () => {

@@ -46,6 +46,22 @@ describe('a replica set', () => {
     )
   })
 
+  it('of two: tells which of them too few are of, and how many it has', () => {
+    const from = (isReceiving: boolean, places: readonly number[]) =>
+      ReplicaSet.joint({ epoch: 1, since: 1 }, ['a', 'b', 'c'], ['a', 'b'], [], isReceiving).lacking(
+        places,
+        'quorum',
+      )
+    const after = { set: ['a', 'b'], when: 'after', held: 1, required: 2 }
+    expect(from(true, [0, 2])).to.deep.equal(after)
+    expect(from(false, [0, 2])).to.deep.equal({ ...after, when: 'before' })
+    expect(from(true, [2])).to.deep.equal({ set: ['a', 'b', 'c'], when: 'before', held: 1, required: 2 })
+    const stable = ReplicaSet.stable({ epoch: 1, since: 1 }, ['a', 'b', 'c', 'd'], 3)
+    expect(stable.lacking([1], 'quorum')).to.deep.equal({
+      ...{ set: ['a', 'b', 'c'], when: 'now', held: 1, required: 2 },
+    })
+  })
+
   it('does not count a node that is no home replica', () => {
     expect(ReplicaSet.stable({ epoch: 1, since: 1 }, ['a'], 1).hasVotes([-1], 'one')).to.equal(false)
   })

@@ -103,7 +103,8 @@ export class NearChecks {
   }
 
   /** A read asks the near cache as a server does, by the bytes of a request; null = it is not answered by that. */
-  find({ coordinator, cluster, links }: Running, done: Done): Found | null {
+  find(running: Running, done: Done): Found | null {
+    const { coordinator, cluster } = running
     const key = Buffer.from(done.operation.key)
     const { near } = coordinator
     if (!near) return null
@@ -112,7 +113,7 @@ export class NearChecks {
     if (!reply) return null
     const value = reply.toString('latin1', 0, reply.length - 2)
     const [first] = cluster.placement.replicaSetOf(key).homes
-    const span = this.spansOf(links, first!.id, done).findLast((one) => one.value === value)
+    const span = this.spansOf(running, first!.id, done).findLast((one) => one.value === value)
     this.world.counters.count('near: hit by the bytes of a request')
     if (span) return { id: first!.id, value: Number(value), version: span.version }
     this.world.fault(`${nameOf(done)} was answered with ${value}, which ${first!.id} never held`)
@@ -124,7 +125,7 @@ export class NearChecks {
     const { scheduler, counters } = this.world
     const { nowMs } = scheduler
     counters.count('near: hit')
-    const spans = this.spansOf(running.links, id, done)
+    const spans = this.spansOf(running, id, done)
     const span = spans.findLast((one) => one.version.equals(version))
     if (span?.expires) return
     const agoMs = nowMs - (span?.untilMs ?? -Infinity)
@@ -143,9 +144,15 @@ export class NearChecks {
     }
   }
 
-  private spansOf(links: Running['links'], id: string, { operation: { key } }: Done): readonly Span[] {
-    const link = links.findLast((one) => one.id === id)
-    return link ? this.world.held!.of(link.server, key) : []
+  /**
+   * Of the server that the coordinator reads under this id. Where another one takes its place, the link to that one is made
+   * and opened before the coordinator works by the epoch that says so.
+   */
+  private spansOf({ cluster, links }: Running, id: string, { operation }: Done): readonly Span[] {
+    const { preference } = cluster.placement.replicaSetOf(Buffer.from(operation.key))
+    const address = preference.find((member) => member.id === id)?.node.address
+    const link = links.findLast((one) => one.id === id && one.address === address)
+    return link ? this.world.held!.of(link.server, operation.key) : []
   }
 }
 

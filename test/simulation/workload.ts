@@ -15,7 +15,7 @@ import { increment, take } from '../support/steps.ts'
 import { changeKey } from '../../src/commands/run/one-key.ts'
 import { readRecord } from '../../src/coordinator/promises.ts'
 import { isRoot } from '../../src/core/large-root.ts'
-import { readStep } from '../../src/commands/run/keyed.ts'
+import { replyToRecord } from '../../src/commands/run/keyed.ts'
 import { MEETS_PARTS, oneCall } from '../../src/commands/run/parts.ts'
 import { runTogether } from '../../src/commands/run/together.ts'
 import {
@@ -455,7 +455,7 @@ export class Workload {
         const record = await readRecord(coordinator, Buffer.from(key), { requester, level })
         const live = coordinator.isLive(record) ? record : null
         if (!live || !isRoot(live.kind, live.value)) return [toldBy(kind, lookAt(step, live)), record]
-        return [toldBy(kind, await readStep(caller, step, kind)), null]
+        return [toldBy(kind, await replyToRecord(caller, step, kind, live, call.dueAtMs)), null]
       }
       try {
         const { reply, after } = await changeKey(coordinator, step, { requester, level })

@@ -440,18 +440,21 @@ export class World {
     }
   }
 
-  /** Three or more replicas, of which one may be filled; or two, and none is. */
+  /**
+   * Three or more replicas, of which one may be filled; or two, and none is, but what only joins: that counts as it is
+   * (core/replica-set.ts). Where three become two, both of them must hold what is acknowledged from the first step on.
+   */
   get sparesOne(): boolean {
     const { layout, next } = this.topologies.newest
     const fewest = Math.min(
       ...[layout, ...(next ? [next] : [])].map(({ replicas, members }) => Math.min(replicas, members.length)),
     )
     const areClean = () =>
-      this.coordinators.every(({ cluster }) =>
-        cluster.members.every(
-          (member) => member.completeness === 'clean' || cluster.topology?.phase === 'both',
-        ),
-      )
+      this.coordinators.every(({ cluster: { members, topology } }) => {
+        const joins = (id: string) =>
+          topology?.phase === 'both' && !topology.layout.members.some((one) => one.id === id)
+        return members.every(({ completeness, id }) => completeness === 'clean' || joins(id))
+      })
     return fewest > 2 || areClean()
   }
 

@@ -1,5 +1,5 @@
 /** Converts between the coordinator's records and the values that steps use. */
-import type { KeyStore } from '../../coordinator/api.ts'
+import type { ClientCall, KeyStore } from '../../coordinator/api.ts'
 import { peekRecord, readRecord, type CallOptions } from '../../coordinator/promises.ts'
 import {
   KIND_TOMBSTONE,
@@ -22,9 +22,15 @@ export function readNeeded(
   key: Buffer,
   need: Need,
   level: ConsistencyLevel,
+  call?: ClientCall,
 ): Promise<StoredRecord | PeekedRecord | null> {
   const { added, store } = caller
-  const options = { requester: caller, level, isFollowed: () => caller.added !== added }
+  const options = {
+    requester: caller,
+    level,
+    isFollowed: () => caller.added !== added,
+    ...(call && { call }),
+  }
   return need === 'value' ? readRecord(store, key, options) : peekRecord(store, key, need, options)
 }
 

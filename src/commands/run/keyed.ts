@@ -12,7 +12,7 @@
  *
  * A key that cannot be read fails the whole command: it is never treated as absent.
  */
-import type { KeyStore } from '../../coordinator/api.ts'
+import type { ClientCall, KeyStore } from '../../coordinator/api.ts'
 import { liveWithEnd, removeKey, writeValue } from '../../coordinator/promises.ts'
 import type { PeekedRecord, StoredRecord } from '../../core/codec.ts'
 import { RondoError, stopped } from '../../core/errors.ts'
@@ -185,8 +185,11 @@ export async function readStep(
   heldUp?: () => void,
 ): Promise<Reply> {
   let bytes = 0
+  /** Of the last key that is read: of many keys each has its own time. */
+  let dueAtMs = 0
   const read = async (i: number) => {
     if (i > 0 && caller.unheard) throw stopped('command')
+    dueAtMs = caller.store.collections.dueAtMs()
     const one = await knownAt(caller, step.keys[i]!, step)
     const length = bytesOf(one)
     bytes += length
@@ -197,7 +200,7 @@ export async function readStep(
   }
   try {
     const held = await allInSlices(caller, step.keys.length, read, heldUp)
-    return await replyToHeld(caller, step, command, held, bytes)
+    return await replyToHeld(caller, step, command, held, { bytes, dueAtMs })
   } finally {
     caller.account.add(-bytes)
   }
@@ -209,18 +212,19 @@ function refuseTooMuch({ settings }: Caller, step: Step, bytes: number): void {
   if (bytes > settings.maxCommandBytes) throw new CommandError(tooMuchWork(settings))
 }
 
-/** @param held what its keys hold, of so many bytes */
+/** @param held what its keys hold, of so many bytes @param dueAtMs when it has to be answered: monotonic */
 async function replyToHeld(
   caller: Caller,
   step: Step,
   command: string,
   held: readonly (Known | null)[],
-  bytes: number,
+  { bytes, dueAtMs }: { readonly bytes: number; readonly dueAtMs: number },
 ): Promise<Reply> {
   const { settings } = caller
   countLookups(caller, command, lookupsOf(step, held))
   const now = nowMs(caller.store)
-  if (held.some((one) => one && 'parts' in one)) return readInParts(caller, step, held)
+  if (held.some((one) => one && 'parts' in one))
+    return readInParts(caller, step, held, oneCall(caller, dueAtMs))
   if (step.needs !== 'value' || !step.slow) {
     if (bytes <= SHORT_BYTES) return replyWithin(settings, step, applyTo(step, held, now).reply)
     // The values of many such commands may arrive in the same turn.
@@ -258,28 +262,34 @@ export function shortReply(
   return replyWithin(caller.settings, step, applyTo(step, [one], nowMs(caller.store)).reply)
 }
 
-/** The same for a record of any length. */
+/** The same for a record of any length. @param dueAtMs when it has to be answered: monotonic */
 export async function replyToRecord(
   caller: Caller,
   step: Step,
   command: string,
   record: StoredRecord | PeekedRecord | null,
+  dueAtMs: number,
 ): Promise<Reply> {
   const one = record && withParts(step.keys[0]!, knownOf(record))
   const bytes = bytesOf(one)
   caller.account.add(bytes)
   try {
     refuseTooMuch(caller, step, bytes)
-    return await replyToHeld(caller, step, command, [one], bytes)
+    return await replyToHeld(caller, step, command, [one], { bytes, dueAtMs })
   } finally {
     caller.account.add(-bytes)
   }
 }
 
 /** Of large collections. @param held what was read of the keys: at later tries they are read again */
-function readInParts(caller: Caller, step: Step, held: readonly (Known | null)[]): Promise<Reply> {
-  return readWithParts(caller, step.keys, async (parts) => {
-    const known = parts.tries === 1 ? held : await rootsAt(caller, step)
+function readInParts(
+  caller: Caller,
+  step: Step,
+  held: readonly (Known | null)[],
+  call: ClientCall,
+): Promise<Reply> {
+  return readWithParts(caller, step.keys, call, async (parts) => {
+    const known = parts.tries === 1 ? held : await rootsAt(caller, step, call)
     const job = parts.applied(step, known, nowMs(caller.store))
     return replyWithin(caller.settings, step, ((await caller.work.outcomeOf(job)) as Stepped).reply)
   })
@@ -288,16 +298,17 @@ function readInParts(caller: Caller, step: Step, held: readonly (Known | null)[]
 function readWithParts<T>(
   caller: Caller,
   keys: readonly Buffer[],
+  call: ClientCall,
   run: (parts: PartsOf) => Promise<T>,
 ): Promise<T> {
-  return runWithParts(caller, keys, { level: caller.readLevel, call: oneCall(caller) }, run)
+  return runWithParts(caller, keys, { level: caller.readLevel, call }, run)
 }
 
 /** What the keys of a step hold, with what is known of the parts. */
-function rootsAt(caller: Caller, step: Step): Promise<(Known | null)[]> {
+function rootsAt(caller: Caller, step: Step, call: ClientCall): Promise<(Known | null)[]> {
   return allInSlices(caller, step.keys.length, async (i) => {
     const key = step.keys[i]!
-    return withParts(key, await knownAt(caller, key, step))
+    return withParts(key, await knownAt(caller, key, step, call))
   })
 }
 
@@ -307,9 +318,9 @@ function replyWithin(settings: CommandSettings, { answersValues }: Step, reply: 
   return new RespError(replyTooLarge(settings))
 }
 
-async function knownAt(caller: Caller, key: Buffer, step: Step): Promise<Known | null> {
+async function knownAt(caller: Caller, key: Buffer, step: Step, call?: ClientCall): Promise<Known | null> {
   const { needs, answersEnd, loads } = step
-  const read = () => readNeeded(caller, key, needs, caller.readLevel)
+  const read = () => readNeeded(caller, key, needs, caller.readLevel, call)
   if (!answersEnd) {
     const record = await read()
     if (caller.store.isLive(record)) return knownOf(record)
@@ -362,8 +373,9 @@ async function runFollowed(
 
 /** What follows from what the keys of this step hold. */
 function followed(caller: Caller, first: StepOf<'value', Held>): Promise<Step | Stepped> {
-  return readWithParts(caller, first.keys, async (parts) => {
-    const held = await rootsAt(caller, first)
+  const call = oneCall(caller)
+  return readWithParts(caller, first.keys, call, async (parts) => {
+    const held = await rootsAt(caller, first, call)
     return caller.work.outcomeOf(parts.computed(() => first.follow!(wholesOf(held))))
   })
 }

@@ -304,9 +304,9 @@ async function refresh(caller: Caller, keys: readonly Buffer[], call: ClientCall
   await Promise.all(keys.map((key) => readRecord(caller.store, key, options)))
 }
 
-/** All operations of a command together have the time of one. */
-export function oneCall({ store }: Pick<Caller, 'store'>): ClientCall {
-  return { gone: false, dueAtMs: store.collections.dueAtMs() }
+/** All operations of a command together have the time of one. @param dueAtMs if it has begun already */
+export function oneCall({ store }: Pick<Caller, 'store'>, dueAtMs = store.collections.dueAtMs()): ClientCall {
+  return { gone: false, dueAtMs }
 }
 
 interface PartWrite {

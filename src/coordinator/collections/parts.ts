@@ -12,6 +12,7 @@ import type { Cluster } from '../../cluster/cluster.ts'
 import type { MonotonicClock, TimerHandle, Timers } from '../../core/clock.ts'
 import type { StoredRecord } from '../../core/codec.ts'
 import type { Emit } from '../../core/events.ts'
+import type { Deadlines } from '../../core/deadlines.ts'
 import { RondoError } from '../../core/errors.ts'
 import { namedKeysIn } from '../../core/large-root.ts'
 import { removeParts } from '../../cluster/remove-parts.ts'
@@ -22,6 +23,7 @@ export interface CollectionPartsOptions {
   readonly cluster: Cluster
   readonly timers: Timers
   readonly clock: MonotonicClock
+  readonly deadlines: Pick<Deadlines, 'turnMs'>
   readonly background: Background
   readonly requestTimeoutMs: number
   readonly leftPartsMs?: number
@@ -99,7 +101,7 @@ export class CollectionParts implements Collections {
   }
 
   dueAtMs(): number {
-    return this.options.clock.monotonicMs() + this.options.requestTimeoutMs
+    return this.options.deadlines.turnMs() + this.options.requestTimeoutMs
   }
 
   draw(values: number): number {

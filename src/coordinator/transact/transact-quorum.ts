@@ -44,7 +44,7 @@ import {
   type PlacedKey,
   type TransactDone,
 } from './transact.ts'
-import { Ballot, TwoRounds } from '../update/two-rounds.ts'
+import { Ballot, isNewer, TwoRounds } from '../update/two-rounds.ts'
 
 type Records = readonly (StoredRecord | null)[]
 
@@ -90,11 +90,14 @@ interface Promises {
 
 class TransactionAttempt implements StoreAllCall {
   private readonly transaction: QuorumTransaction
-  private readonly replicas: Replicas
+  /** Of the latest round. */
+  private replicas: Replicas
+  /** The epoch in which it was promised. */
+  private readonly promisedIn: number
   /** A promise was of another epoch, and did not count. */
   private otherEpoch = false
-  private readonly keys: readonly PlacedKey[]
-  private readonly usable: readonly Member[]
+  private keys: readonly PlacedKey[]
+  private usable: readonly Member[]
   private readonly ballot: Ballot
   private round: 'prepare' | 'modify' | 'accept' | 'over' = 'prepare'
   private pending = 0
@@ -103,7 +106,7 @@ class TransactionAttempt implements StoreAllCall {
   private readonly promised: Node[] = []
   /** Nodes that did so while the results were made: they do not count, but should hold the results too. */
   private readonly late: Node[] = []
-  /** What the clean ones of them hold, by key. */
+  /** What the clean ones of them hold, by key, as far as the results take it into account. */
   private readonly votes: Map<Node, StoredRecord | null>[]
   private before: Records = []
   /** The same as their tags have them. */
@@ -114,7 +117,7 @@ class TransactionAttempt implements StoreAllCall {
   /** By key; null = only checked. */
   private acks: readonly (Acks | null)[] = []
   /** Clean nodes that have accepted all. */
-  private readonly confirmed: Node[] = []
+  private confirmed: Node[] = []
   /** Accepts that were applied, or may have been. */
   private touched = 0
   /** Nodes that refused the results because of their epoch: they lack them, if others have confirmed them. */
@@ -125,6 +128,7 @@ class TransactionAttempt implements StoreAllCall {
   constructor(transaction: QuorumTransaction, usable: readonly Member[]) {
     this.transaction = transaction
     this.replicas = transaction.replicas
+    this.promisedIn = transaction.replicas.epoch
     this.keys = transaction.keys
     this.usable = usable
     this.ballot = new Ballot(transaction.context.cluster.versions)
@@ -170,6 +174,9 @@ class TransactionAttempt implements StoreAllCall {
 
   private hasPromisedAll(node: Node, { held, counts }: Promises): void {
     if (this.writes) {
+      // Nothing newer than what the results were made of: its vote would have changed nothing.
+      const isOlder = counts && held.every((record, i) => !isNewer(record, this.before[i]!))
+      if (isOlder) this.votes.forEach((votes, i) => votes.set(node, held[i]!))
       this.acceptAt(node) // late, but it should hold the results too
       return
     }
@@ -251,18 +258,22 @@ class TransactionAttempt implements StoreAllCall {
       this.conclude()
       return
     }
-    this.round = 'accept'
-    const { context, level } = transaction
-    const { replicas } = this
-    this.acks = this.writes.map(({ key, record }) => {
-      return record && new Acks(context, key, record, replicas, level, () => this.checkAccepts())
-    })
+    this.beginAccepts()
     if (this.changesAnything) transaction.sent()
     for (const node of [...this.promised, ...this.late]) this.acceptAt(node)
     for (const [node, why] of this.failed) this.missed(node, why)
   }
 
   // ---- round 2
+
+  private beginAccepts(): void {
+    this.round = 'accept'
+    const { replicas, transaction } = this
+    const { context, level } = transaction
+    this.acks = this.writes!.map(({ key, record }) => {
+      return record && new Acks(context, key, record, replicas, level, () => this.checkAccepts())
+    })
+  }
 
   private acceptAt(node: Node): void {
     this.begin()
@@ -322,18 +333,45 @@ class TransactionAttempt implements StoreAllCall {
     if (this.pending + lengthening > 0) return
     this.round = 'over'
     if (this.touched > 0 && this.changesAnything) {
+      const goesOn = this.turnedAway.length > 0
       this.noteTurnedAway()
       this.tellWaiters()
-      const { required } = this.transaction
-      const counted = this.acks.map((acks) => acks?.counted.length ?? confirmed.length)
-      const accepted = Math.min(confirmed.length, ...counted)
-      this.transaction.fail(`${accepted} of ${required} required replicas have confirmed the transaction.`)
+      if (goesOn) this.goOn()
+      else this.failUnconfirmed()
       return
     }
     // All have certainly refused, or nothing changed: no result will ever be visible.
     this.transaction.refused()
     if (this.turnedAway.length > 0) this.transaction.againUnderOtherEpoch()
     else this.transaction.overtaken()
+  }
+
+  private failUnconfirmed(): void {
+    const { confirmed } = this
+    const { required } = this.transaction
+    const counted = this.acks.map((acks) => acks?.counted.length ?? confirmed.length)
+    const accepted = Math.min(confirmed.length, ...counted)
+    this.transaction.fail(`${accepted} of ${required} required replicas have confirmed the transaction.`)
+  }
+
+  /** Under the next epoch: see two-rounds.ts. */
+  private goOn(): void {
+    const { transaction, ballot } = this
+    const { cluster } = transaction.context
+    const again = (replicas: Replicas) => {
+      if (this.keys.some(({ key }) => cluster.isFlushed(key, ballot.version))) {
+        this.failUnconfirmed() // all keys were deleted meanwhile
+        return
+      }
+      this.replicas = replicas
+      this.keys = transaction.keys
+      this.usable = replicas.homes.filter(({ node }) => this.votes[0]!.has(node))
+      this.confirmed = []
+      this.beginAccepts()
+      for (const { node } of this.usable) this.acceptAt(node)
+      this.checkAccepts() // if there is none
+    }
+    transaction.goOnUnderNextEpoch(this.promisedIn, again, () => this.failUnconfirmed())
   }
 
   private conclude(): void {

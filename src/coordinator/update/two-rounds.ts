@@ -3,8 +3,17 @@
  * accept, under one ballot (update.ts explains why), retried with a later ballot after a conflict. While home replicas
  * change, both rounds need a majority of each set (core/replica-set.ts): whichever votes next has promised, and holds it.
  *
- * Once a single accept may have been applied, an unconfirmed update has an unknown outcome, and is never retried. A node
- * that has heard of another change of members refuses it for certain (nodes/redis/accept.lua).
+ * Once a single accept may have been applied, an unconfirmed update has an unknown outcome, and is never begun again. A
+ * node that has heard of another change of members refuses it for certain (nodes/redis/accept.lua): where some have taken
+ * it before, and others have gone over to the next epoch, the same result goes on under that, at the nodes whose promises
+ * it takes into account.
+ *
+ *   Why these alone: each of them has told what it held when it promised, which is not newer than what the result was made
+ *   of, and takes the result only if nothing came after that. So enough of them for the next epoch are as good as promises
+ *   that were made under it. One that promised late may hold what was confirmed meanwhile.
+ *
+ *   Only the next one: what is confirmed under it needs a node of those that promised, whoever else changes the key. After
+ *   a whole change there may be none.
  */
 import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_BYTES } from '../../core/clock.ts'
@@ -43,6 +52,31 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
   /** What it changes, under the placement of now; null if its keys cannot be changed together any more. */
   protected abstract place(): Replicas | null
 
+  /**
+   * Nodes have taken the result, and others refuse it because they have another epoch.
+   *
+   * @param promisedIn the epoch in which it was promised
+   * @param again called as soon as this coordinator works by the next one, with the replicas of then
+   * @param instead called if it cannot go on: the outcome is unknown
+   */
+  goOnUnderNextEpoch(promisedIn: number, again: (replicas: Replicas) => void, instead: () => void): void {
+    this.attemptSoon(() => {
+      const { epoch } = this.context.cluster.placement
+      if (epoch === promisedIn) {
+        this.goOnUnderNextEpoch(promisedIn, again, instead)
+        return
+      }
+      const replicas = epoch === promisedIn + 1 ? this.place() : null
+      if (!replicas) {
+        instead()
+        return
+      }
+      this.replicas = replicas
+      this.required = replicas.required(this.level)
+      again(replicas)
+    })
+  }
+
   /** Too few answers were of the epoch, and nothing that could take effect was sent: begins again. */
   againUnderOtherEpoch(): void {
     this.attemptSoon()
@@ -62,8 +96,12 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
     const usable = this.homes.filter((home, place) => {
       return home.takesValues && replicas.mayHold(home.completeness === 'clean', place)
     })
-    if (!this.arePromisedBy(usable.map(({ node }) => node))) {
-      this.end(tooFew(usable.length, this.homes, this.details))
+    const places = placesOf(
+      replicas,
+      usable.map(({ node }) => node),
+    )
+    if (!replicas.isHeld(places, this.level)) {
+      this.end(tooFew(places, replicas, this.level, this.details))
       return
     }
     this.prepare(usable)
@@ -149,6 +187,11 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
     const home = memberOf(this.homes, node)
     noteMiss(this.context, home, `it missed a write: ${why}`, this.homes, key, record)
   }
+}
+
+/** Whether this is later than what a result was made of. */
+export function isNewer(record: StoredRecord | null, before: StoredRecord | null): boolean {
+  return record !== null && (before === null || compareVersions(record.version, before.version) > 0)
 }
 
 /** The version of an attempt: the ballot of its two rounds, and the version of its results. */

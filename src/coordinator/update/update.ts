@@ -11,7 +11,7 @@
  *      done.
  *
  *   The node checks the epoch of its members as well: a result that all refuse because the members have changed begins
- *   again under the new ones.
+ *   again under the new ones, and one that some have taken goes on under them (two-rounds.ts).
  *
  *   A refusal in round 1, or in round 2 if no replica has accepted, names a newer version: begin again with a later one.
  *   It lets the other one finish first, and then comes with a ballot ahead of the next ones of the other (round-times.ts).
@@ -41,7 +41,7 @@ import {
 } from '../context.ts'
 import { tellWaiters } from '../waiting/stored.ts'
 import { asStored, type Change } from './read-modify-write.ts'
-import { Ballot, TwoRounds } from './two-rounds.ts'
+import { Ballot, isNewer, TwoRounds } from './two-rounds.ts'
 
 /** What modify() returns for the current record. */
 export type Modified =
@@ -99,15 +99,18 @@ export class QuorumUpdate extends TwoRounds<UpdateDone> {
 
 class UpdateAttempt implements PrepareCall, StoreCall {
   private readonly update: QuorumUpdate
-  private readonly replicas: Replicas
+  /** Of the latest round. */
+  private replicas: Replicas
+  /** The epoch in which it was promised. */
+  private readonly promisedIn: number
   /** A promise was of another epoch, and did not count. */
   private otherEpoch = false
-  private readonly usable: readonly Member[]
+  private usable: readonly Member[]
   private readonly ballot: Ballot
   private round: 'prepare' | 'judge' | 'accept' | 'over' = 'prepare'
   private pending = 0
   private readonly promised: Node[] = []
-  /** What the clean ones of them hold. */
+  /** What the clean ones of them hold, as far as the result takes it into account. */
   private readonly votes = new Map<Node, StoredRecord | null>()
   private before: StoredRecord | null = null
   /** The same as its tags have it. */
@@ -126,6 +129,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   constructor(update: QuorumUpdate, usable: readonly Member[]) {
     this.update = update
     this.replicas = update.replicas
+    this.promisedIn = update.replicas.epoch
     this.usable = usable
     this.ballot = new Ballot(update.context.cluster.versions)
   }
@@ -144,6 +148,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   onPromised(node: Node, bytes: Buffer | null, fence: Fence): void {
     this.end()
     if (this.result) {
+      this.notePromisedLate(node, bytes, fence)
       this.acceptAt(node) // late, but it should hold the result too
       return
     }
@@ -155,6 +160,14 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     if (this.replicas.holdsBy(fence, place)) this.votes.set(node, bytes ? new StoredRecord(bytes) : null)
     if (this.update.arePromisedBy([...this.votes.keys()])) this.decide()
     else this.checkPromises()
+  }
+
+  /** Nothing newer than what the result was made of: its vote would have changed nothing. */
+  private notePromisedLate(node: Node, bytes: Buffer | null, fence: Fence): void {
+    const { homes } = this.replicas
+    if (!this.replicas.holdsBy(fence, positionOf(homes, node))) return
+    const record = bytes ? new StoredRecord(bytes) : null
+    if (!isNewer(record, this.before)) this.votes.set(node, record)
   }
 
   onRefused(node: Node, newest: Buffer): void {
@@ -243,16 +256,40 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     if (this.pending + this.acks!.pending > 0) return
     this.round = 'over'
     if (this.touched > 0) {
+      const goesOn = this.turnedAway.length > 0
       this.noteTurnedAway()
       this.tellWaiters()
-      const accepted = this.acks!.counted.length
-      this.update.fail(`${accepted} of ${this.update.required} required replicas have confirmed the update.`)
+      if (goesOn) this.goOn()
+      else this.failUnconfirmed()
       return
     }
     // All have certainly refused: this result will never be visible.
     this.update.refused()
     if (this.turnedAway.length > 0) this.update.againUnderOtherEpoch()
     else this.update.overtaken()
+  }
+
+  private failUnconfirmed(): void {
+    const accepted = this.acks!.counted.length
+    this.update.fail(`${accepted} of ${this.update.required} required replicas have confirmed the update.`)
+  }
+
+  /** Under the next epoch: see two-rounds.ts. */
+  private goOn(): void {
+    const { context, key, level } = this.update
+    const again = (replicas: Replicas) => {
+      if (context.cluster.isFlushed(key, this.ballot.version)) {
+        this.failUnconfirmed() // all keys were deleted meanwhile
+        return
+      }
+      this.round = 'accept'
+      this.replicas = replicas
+      this.usable = replicas.homes.filter(({ node }) => this.votes.has(node))
+      this.acks = new Acks(context, key, this.result!, replicas, level, () => this.checkAccepts())
+      for (const { node } of this.usable) this.acceptAt(node)
+      this.checkAccepts() // if there is none
+    }
+    this.update.goOnUnderNextEpoch(this.promisedIn, again, () => this.failUnconfirmed())
   }
 
   onFailure(node: Node, failure: NodeFailure): void {

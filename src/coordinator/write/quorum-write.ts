@@ -113,7 +113,7 @@ export class QuorumWrite extends Operation<WriteDone> {
       return usable.includes(home) && this.replicas.mayHold(home.completeness === 'clean', place)
     })
     if (!this.replicas.isHeld(counting, this.level) && !this.sent) {
-      this.end(tooFew(counting.length, homes, { outcome: 'not-applied', acked: 0, required: this.required }))
+      this.end(tooFew(counting, this.replicas, this.level, { outcome: 'not-applied', acked: 0 }))
       return
     }
     this.attempts++

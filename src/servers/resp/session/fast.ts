@@ -165,11 +165,13 @@ class LoadingSlot extends GetSlot implements LoadDone {
 class ReadSlot extends ValueSlot implements ReadDone<StoredRecord | PeekedRecord> {
   private readonly command: Command
   private readonly step: Step
+  private readonly dueAtMs: number
 
   constructor(owner: Client, command: Command, step: Step) {
     super(owner, command)
     this.command = command
     this.step = step
+    this.dueAtMs = owner.store.collections.dueAtMs()
   }
 
   read(stored: StoredRecord | PeekedRecord | null): void {
@@ -182,7 +184,8 @@ class ReadSlot extends ValueSlot implements ReadDone<StoredRecord | PeekedRecord
       reply = replyOf(error)
     }
     if (reply === undefined) {
-      this.answerWith(replyToRecord(owner, step, command.name, record).finally(() => this.release()))
+      const answer = replyToRecord(owner, step, command.name, record, this.dueAtMs)
+      this.answerWith(answer.finally(() => this.release()))
       return
     }
     if (step.lookedUp === undefined) owner.server.stats.lookedUpOne(this.index, record !== null)
