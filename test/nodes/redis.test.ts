@@ -252,12 +252,7 @@ describe('the redis node, where only a redis can go wrong', () => {
       const results = await Promise.all(
         ['a', 'list', 'newer', 'b'].map((key) => prepare(under.node, key, version({ ms: 5 }))),
       )
-      expect(results.map(failureOf)).to.deep.equal([
-        'promised',
-        'refused: wrong-type',
-        'refused',
-        'promised',
-      ])
+      expect(results.map(failureOf)).to.deep.equal(['promised', 'refused: wrong-type', 'refused', 'promised'])
       expect(await scriptCalls()).to.equal(calls)
     }
     expect(await under.client.lrange('list', 0, -1)).to.deep.equal(['x'])

@@ -797,7 +797,7 @@ export function describeNodeContract(name: string, factory: NodeFactory, runner:
         const [plain, newer, held] = ['plain', 'newer', 'held'].map((name) => Buffer.from(name))
         await server.setRaw(plain!, Buffer.from('plain'))
         await prepare(node, newer!, ballot(7))
-        await applied(record(3, 'value'), FAR_END_MS, held!)
+        await applied(record(3, 'value'), FAR_END_MS, held)
         const before = (await server.getRaw(held!))!
         const asked: [Buffer, number][] = [
           [KEY, 5],
