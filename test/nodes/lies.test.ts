@@ -84,12 +84,18 @@ const HONEST: Record<string, Answer> = {
   'drop-older': ':1\r\n',
   'check-in': array(bulk('00c0ffee'), ':5\r\n', bulk('{}')),
   lease: ':1\r\n',
-  prepare: bulk('0'),
+  prepare: array(bulk('0')),
   accept: ':1\r\n',
   'store-all': bulk('+1000'),
   scan: array(bulk('0'), bulk('k'), bulk('head')),
   SCAN: array(bulk('0'), array(bulk('k'))),
   'check-permissions': '*0\r\n',
+}
+
+/** The same for two keys. */
+const HONEST_OF_TWO: Record<string, Buffer | string> = {
+  'store-all': bulk('+1000 0'),
+  prepare: array(bulk('0'), bulk(Buffer.concat([Buffer.from('-'), VERSION]))),
 }
 
 interface Lie {
@@ -128,6 +134,9 @@ const LIES: readonly Lie[] = [
   lie('an empty array', '*0\r\n'),
   lie('an array of numbers', array(':1\r\n', ':2\r\n')),
   lie('an array of words', array(bulk('abc'), bulk('def'))),
+  lie('an array of a record', array(bulk('+abc'))),
+  lie('an array of half a version', array(bulk('-abc'), bulk('0'))),
+  lie('an array that ends within', array(bulk('0'), '-ERR no\r\n')),
   lie('an odd array', array(bulk('0'), bulk('k'))),
   lie('a cursor that is text', array(bulk('../;x'))),
   lie('a page with an array', array(bulk('7'), array(bulk('a'), bulk('b'), bulk('c')))),
@@ -194,7 +203,6 @@ const ANY_BULK = [
   'plus and a large number',
   'minus and too little',
 ]
-const A_RECORD = ['plus and no number', 'plus and too many', 'plus and a large number']
 const AN_ERROR = LIES.map(({ name }) => name).filter((name) => /^an error(?! of)/.test(name))
 /** To ioredis a simple string is a bulk, and a nil array nil. */
 const ANY_BYTES = [...ANY_BULK, 'nil', 'a nil array', 'OK', 'an empty simple string']
@@ -206,7 +214,7 @@ const ANSWERS: Record<string, readonly string[]> = {
   'data GETRANGE': ANY_BULK.filter((name) => name !== 'bytes'),
   'data PTTL': ['99', 'a negative number'],
   'data peek': ['nil'],
-  'data prepare': A_RECORD,
+  'data prepare': ['an array of a record'],
   'control GET': ANY_BYTES,
   [`control GET ${MARKER_KEY.toString()}`]: ANY_BYTES,
   [`control GET ${TOPOLOGY_KEY.toString()}`]: ANY_BYTES,
@@ -225,7 +233,7 @@ const ANSWERS: Record<string, readonly string[]> = {
   // Nil is how it says that the marker is another one.
   'control drop-below': ['nil', 'a nil array'],
   'control drop-older': ['a negative number'],
-  'control prepare': A_RECORD,
+  'control prepare': ['an array of a record'],
   // What cannot be asked for is not needed.
   'control CONFIG': ['an empty array', ...AN_ERROR],
 }
@@ -258,7 +266,14 @@ const ROWS: Record<string, readonly Row[]> = {
     },
     { command: 'store', path: 'data', call: (node) => store(node, 'k', record(5), 1000, { untilMs: 5 }) },
   ],
-  prepare: [{ command: 'prepare', path: 'data', call: (node) => prepare(node, 'k', VERSION) }],
+  prepare: [
+    { command: 'prepare', path: 'data', call: (node) => prepare(node, 'k', VERSION) },
+    {
+      command: 'prepare',
+      path: 'data',
+      call: (node) => Promise.all(['a', 'b'].map((key) => prepare(node, key, VERSION))),
+    },
+  ],
   accept: [{ command: 'accept', path: 'data', call: (node) => accept(node, 'k', record(5)) }],
   storeAll: [
     { command: 'store-all', path: 'data', call: (node) => storeAll(node, [write]) },
@@ -347,7 +362,8 @@ const PRIVATE = new Set([
   'usableLink',
   'linkOptions',
   'tlsOptions',
-  'closeStores',
+  'sendGathered',
+  'gather',
   'askEach',
   'shows',
   'dataPathEnded',
@@ -388,7 +404,7 @@ describe('a node that lies', () => {
     const script = word === 'EVALSHA' ? NAMES.get(first) : undefined
     const name = script ?? (HONEST[`${word} ${first}`] === undefined ? word : `${word} ${first}`)
     // As many outcomes as there are keys.
-    const wide = name === 'store-all' && more[0] === '2' ? bulk('+1000 0') : HONEST[name]
+    const wide = more[0] === '2' ? (HONEST_OF_TWO[name] ?? HONEST[name]) : HONEST[name]
     return { name, answer: Buffer.from(wide as string) }
   }
 

@@ -322,9 +322,12 @@ describe('the redis node, told by a script', () => {
       bulk(Buffer.concat([Buffer.from('AS'), held])), // two stores in one call
       bulk(LARGE),
       error('WRONGTYPE Operation against a key holding the wrong kind of value'),
+      // Three prepares in one call.
+      Buffer.from('*3\r\n'),
+      bulk('+before'),
       bulk(Buffer.concat([Buffer.from('+'), LARGE])),
-      Buffer.from(':0\r\n'),
       bulk(`-${'v'.repeat(12)}`),
+      Buffer.from(':0\r\n'),
       bulk(''),
       bulk(MARKER),
     ]
@@ -346,12 +349,13 @@ describe('the redis node, told by a script', () => {
           store(node, 'd', record(5)),
           get(node, 'large'),
           accept(node, 'e', record(5)),
-          prepare(node, 'large', version({ ms: 5 })),
-          hint(node, 'b', 'f', version({ ms: 5 })),
           prepare(node, 'g', version({ ms: 5 })),
+          prepare(node, 'large', version({ ms: 5 })),
+          prepare(node, 'i', version({ ms: 5 })),
+          hint(node, 'b', 'f', version({ ms: 5 })),
           get(node, 'h'),
         ]
-        await server.received(calls.length) // the two stores are one, and the marker is asked for
+        await server.received(calls.length - 2) // stores are one, prepares are one, and the marker is asked for
         const sorted = [0, ...[...cuts].sort((a, b) => a - b), replies.length]
         await server.say(...sorted.slice(1).map((to, i) => replies.subarray(sorted[i], to)))
         const results = await Promise.all(calls)
@@ -363,13 +367,15 @@ describe('the redis node, told by a script', () => {
           'stale',
           'refused: too-long',
           'refused: wrong-type',
+          'promised',
           'unknown: too-long',
-          'refused: error',
           'refused',
+          'refused: error',
           'found',
         ])
         expect(results[0]).to.deep.include({ bytes: Buffer.from('value') })
         expect(results[4]).to.deep.include({ held })
+        expect(results[7]).to.deep.include({ bytes: Buffer.from('before') })
         expect(results[9]).to.deep.include({ newest: Buffer.from('v'.repeat(12)) })
       }),
       { numRuns: 60 },

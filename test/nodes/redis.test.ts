@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import net from 'node:net'
 import { expect } from 'chai'
 import { KIND_TOMBSTONE, lastingCopy, StoredRecord } from '../../src/core/codec.ts'
@@ -240,6 +241,67 @@ describe('the redis node, where only a redis can go wrong', () => {
     ).to.deep.equal(['applied', 'refused: wrong-type', 'applied'])
     expect(await under.client.lrange('list', 0, -1)).to.deep.equal(['x'])
   })
+
+  it('prepares the keys of one turn in one script call, also after it was forgotten, and refuses only one of another type', async () => {
+    await under.client.script('FLUSH')
+    await under.client.rpush('list', 'x')
+    await prepare(under.node, 'newer', version({ ms: 9 }))
+    await under.client.script('FLUSH')
+    for (const calls of ['2', '1']) {
+      await under.client.config('RESETSTAT')
+      const results = await Promise.all(
+        ['a', 'list', 'newer', 'b'].map((key) => prepare(under.node, key, version({ ms: 5 }))),
+      )
+      expect(results.map(failureOf)).to.deep.equal(['promised', 'refused: wrong-type', 'refused', 'promised'])
+      expect(await scriptCalls()).to.equal(calls)
+    }
+    expect(await under.client.lrange('list', 0, -1)).to.deep.equal(['x'])
+  })
+
+  it('promises all of the keys of one turn on a full server, or none', async () => {
+    await store(under.node, 'k', record(9, 'v'))
+    await under.client.config('SET', 'maxmemory', '1')
+    const results = await Promise.all(
+      ['k', 'a', 'b'].map((key) => prepare(under.node, key, version({ ms: 5 }))),
+    )
+    expect(results.map(failureOf)).to.deep.equal(Array(3).fill('refused: out-of-memory'))
+    expect(await under.client.exists('a', 'b')).to.equal(0)
+  })
+
+  it('prepares no more than 64 keys by one script call, and none that is large beside others', async () => {
+    const names = Array.from({ length: 200 }, (_, i) => `k${i}`)
+    await under.client.config('RESETSTAT')
+    await Promise.all(names.map((key) => prepare(under.node, key, version({ ms: 5 }))))
+    expect(await scriptCalls()).to.equal('4')
+    await under.client.config('RESETSTAT')
+    await Promise.all(
+      [0, 20_000, 16_000, 0].map((bytes, i) => prepare(under.node, `l${i}`, version({ ms: 5 }), bytes)),
+    )
+    expect(await scriptCalls()).to.equal('3')
+  })
+
+  it('reads no more by one script call than it may, however much the keys hold that were expected to be small', async () => {
+    const values = Array.from({ length: 5 }, (_, i) => randomBytes(600_000 + i))
+    await Promise.all(values.map((value, i) => store(under.node, `large${i}`, record(5, value))))
+    await under.client.config('RESETSTAT')
+    const results = await Promise.all(
+      values.map((_, i) => prepare(under.node, `large${i}`, version({ ms: 6 }))),
+    )
+    for (const [i, result] of results.entries()) {
+      const before = result.kind === 'promised' && new StoredRecord(result.bytes!)
+      expect(before && before.value.equals(values[i]!)).to.equal(true)
+      const after = new StoredRecord((await under.server.getRaw(Buffer.from(`large${i}`)))!)
+      expect(after.promise).to.deep.equal(version({ ms: 6 }))
+    }
+    expect(await scriptCalls()).to.equal('3')
+  })
+
+  /** Both by their SHA1 and by their text. */
+  async function scriptCalls() {
+    const stats = await under.client.info('commandstats')
+    const calls = [...stats.matchAll(/cmdstat_eval(?:sha)?:calls=(\d+)/g)]
+    return String(calls.reduce((sum, [, count]) => sum + Number(count), 0))
+  }
 
   it('keeps a full server from refusing a delete without losing what the tombstone replaces', async () => {
     await store(under.node, 'k', record(5, 'v'))

@@ -63,6 +63,7 @@ export interface Tries<S, T> {
     steps: readonly S[],
     keys: readonly Buffer[],
     current: readonly (StoredRecord | null)[],
+    call: ClientCall | undefined,
   ): Promise<unknown>
 }
 
@@ -158,7 +159,7 @@ class Naming<S extends object | null> {
       this.heldBytes += bytes
       account.add(bytes)
       if (account.isRefused) return null
-      const outcome = await tries.rehearse(this.steps, this.keys, this.read)
+      const outcome = await tries.rehearse(this.steps, this.keys, this.read, this.call)
       return outcome instanceof MoreKeys ? outcome : null
     } catch (error) {
       if (error instanceof RondoError) return null

@@ -97,7 +97,7 @@ async function asOne(
         },
         { call },
       ),
-    rehearse: (steps, keys, current) => rehearse(caller, steps, keys, current),
+    rehearse: (steps, keys, current, call) => rehearse(caller, steps, keys, current, call),
   })
   const { replies } = done
   if (!replies) return NULL_ARRAY

@@ -25,7 +25,7 @@ import {
   wantsParts,
   withParts,
   withPartsBefore,
-  type PartsOf,
+  PartsOf,
 } from './parts.ts'
 import type { RespError, Reply } from '../reply.ts'
 import { Refusal, type Held, type Publication, type Step, type Stepped } from '../step.ts'
@@ -126,7 +126,7 @@ export async function runTogether(
         },
         { call: call ?? given ?? undefined, level, meetsParts, isPutOff },
       ),
-    rehearse: (steps, keys, current) => rehearse(caller, steps, keys, current),
+    rehearse: (steps, keys, current, call) => rehearse(caller, steps, keys, current, call),
   })
   countLookups(caller, command, done.lookups[0]!)
   await publish(caller, done.published)
@@ -160,6 +160,8 @@ export interface Attempted {
   readonly ends: ForeignEnds
   /** Null: it cannot wait for parts of large collections, and fails with MEETS_PARTS where it had to. */
   readonly parts: PartsOf | null
+  /** Nothing is stored. */
+  readonly isRehearsal?: boolean
 }
 
 /** Applies the steps to the keys in order. */
@@ -167,7 +169,7 @@ export function* runSteps(
   limits: Limits,
   steps: Queue,
   keys: readonly Buffer[],
-  { current, now, ends, parts }: Attempted,
+  { current, now, ends, parts, isRehearsal = false }: Attempted,
 ): Sliced<Ran | RondoError> {
   const names = keys.map((key) => key.toString('latin1'))
   const known = keys.map((key, i) => ends.knownIn(key, current[i]!, now))
@@ -216,29 +218,32 @@ export function* runSteps(
     ran.lookups.push(lookupsOf(step, before))
     yield UNITS_A_STEP + (touched - touchedBefore) / (step.bytesAUnit ?? BYTES_A_UNIT)
   }
-  return {
-    ...ran,
-    next: yield* stored(
-      names.map((name) => changed.get(name)),
-      parts,
-    ),
-  }
+  const next = names.map((name) => changed.get(name))
+  return { ...ran, next: isRehearsal ? next : yield* stored(next, parts) }
 }
 
-/** Applies the steps to these values, for what it tells about them alone. @returns an error, or what would be done */
+/**
+ * Applies the steps to these values, for what it tells about them alone. Parts of large collections are read at `one`, as the
+ * values were, and none is stored. @returns an error, or what would be done
+ */
 export function rehearse(
   caller: Caller,
   steps: Queue,
   keys: readonly Buffer[],
   current: readonly (StoredRecord | null)[],
+  call = oneCall(caller),
 ): Promise<Ran | RondoError> {
   const { store, work, settings } = caller
   return withForeignEnds(store, async (ends) => {
-    const outcome = await work.outcomeOf(
-      runSteps(settings, steps, keys, { current, now: nowMs(store), ends, parts: null }),
-    )
-    if (outcome === UNKNOWN_END) throw UNKNOWN_END
-    return outcome
+    const parts = new PartsOf(caller, 'one', 1, call)
+    try {
+      const attempted = { current, now: nowMs(store), ends, parts, isRehearsal: true }
+      const outcome = await work.outcomeOf(runSteps(settings, steps, keys, attempted))
+      if (outcome === UNKNOWN_END) throw UNKNOWN_END
+      return outcome
+    } finally {
+      parts.release()
+    }
   })
 }
 
@@ -341,7 +346,8 @@ export async function transact(
       return transactOnce(caller, keys, pace, attempt, parts, parts ? { ...options, call } : options)
     })
   try {
-    if (meetsParts) throw MEETS_PARTS
+    // What runs in slices can wait for parts as well.
+    if (meetsParts || pace === 'in-slices') throw MEETS_PARTS
     await run(pace, null)
   } catch (error) {
     if (error !== MEETS_PARTS) throw error

@@ -68,14 +68,19 @@ export function store(
   return complete((end) => node.store(Buffer.from(key), record, lifeMs, storeCall(end), condition))
 }
 
-export function prepare(node: Node, key: Buffer | string, ballot: Buffer): Promise<PrepareResult> {
+export function prepare(
+  node: Node,
+  key: Buffer | string,
+  ballot: Buffer,
+  expectedBytes?: number,
+): Promise<PrepareResult> {
   return complete((end) => {
     const call: PrepareCall = {
       onPromised: (_node, bytes, fence) => end({ kind: 'promised', bytes, fence }),
       onRefused: (_node, newest, fence) => end({ kind: 'refused', newest, fence }),
       onFailure: (_node, failure) => end({ kind: 'failed', failure }),
     }
-    node.prepare(Buffer.from(key), ballot, call)
+    node.prepare(Buffer.from(key), ballot, call, expectedBytes)
   })
 }
 

@@ -793,6 +793,38 @@ export function describeNodeContract(name: string, factory: NodeFactory, runner:
         ])
       })
 
+      it('is promised for each of several keys by itself, whatever becomes of the others', async () => {
+        const [plain, newer, held] = ['plain', 'newer', 'held'].map((name) => Buffer.from(name))
+        await server.setRaw(plain!, Buffer.from('plain'))
+        await prepare(node, newer!, ballot(7))
+        await applied(record(3, 'value'), FAR_END_MS, held)
+        const before = (await server.getRaw(held!))!
+        const asked: [Buffer, number][] = [
+          [KEY, 5],
+          [newer!, 5],
+          [plain!, 5],
+          [held!, 3],
+          [held!, 4],
+          [KEY, 4],
+          [held!, 6],
+        ]
+        const results = await Promise.all(asked.map(([key, ms]) => prepare(node, key, ballot(ms))))
+        const promised = new StoredRecord((results[6] as { bytes: Buffer }).bytes)
+        expect(promised.promise).to.deep.equal(ballot(4))
+        expect(results.slice(0, 6)).to.deep.equal([
+          promisedOver(null),
+          refusedBy(7),
+          promisedOver(Buffer.from('plain')),
+          refusedBy(3),
+          promisedOver(before),
+          refusedBy(5),
+        ])
+        const accepted = await Promise.all(
+          [KEY, plain!, newer!].map((key) => accept(node, key, record(5, 'chosen'))),
+        )
+        expect(accepted.map(({ kind }) => kind)).to.deep.equal(['applied', 'applied', 'stale'])
+      })
+
       describe('and the life of its key', () => {
         const within = async (expectedMs: number) => {
           expect(await server.ttl(KEY)).to.be.within(expectedMs - TOLERANCE_MS, expectedMs)

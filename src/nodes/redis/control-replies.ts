@@ -6,6 +6,7 @@
  */
 import { VERSION_BYTES } from '../../core/clock.ts'
 import { printable } from '../../core/printable.ts'
+import { NodeCallFailed, WRONG_TYPE } from '../failures.ts'
 import { isHeld, prepareOutcome } from './data-replies.ts'
 import {
   MAX_CHECKED_IN,
@@ -184,9 +185,18 @@ export function checkInReply(reply: unknown): readonly CheckedIn[] | null {
 }
 
 export function prepareRegisterReply(reply: unknown): RegisterAnswer {
-  const outcome = Buffer.isBuffer(reply) ? prepareOutcome(reply) : null
-  if (!outcome) throw new NotAnAnswer('prepare', reply)
-  return outcome
+  const [bytes, ...more] = Array.isArray(reply) ? (reply as unknown[]) : []
+  const outcome = Buffer.isBuffer(bytes) && more.length === 0 ? prepareOutcome(bytes) : null
+  switch (outcome?.kind) {
+    case 'promised':
+      return { ok: true, record: outcome.record }
+    case 'refused':
+      return { ok: false, newest: outcome.newest }
+    case 'other-type':
+      throw new NodeCallFailed(WRONG_TYPE.message)
+    default:
+      throw new NotAnAnswer('prepare', reply)
+  }
 }
 
 export function acceptRegisterReply(reply: unknown): RegisterAnswer {

@@ -17,6 +17,7 @@ const PROMISED_MARK = 0x50 // P
 const OTHER_TYPE_MARK = 0x57 // W
 const TOO_LATE_MARK = 0x54 // T
 const OTHER_EPOCH_MARK = 0x45 // E
+const LEFT_ALONE_MARK = 0x4d // M
 const LIFE_BYTES = 6
 const HELD_BYTES = VERSION_BYTES + REPLACED_BYTES
 /** 2^53 has sixteen digits. */
@@ -34,7 +35,7 @@ export type StoreOutcome =
   | { readonly kind: 'other-type' }
 
 const APPLIED: StoreOutcome = { kind: 'applied', keptMs: null }
-const OTHER_TYPE: StoreOutcome = { kind: 'other-type' }
+const OTHER_TYPE = { kind: 'other-type' } as const
 
 /** One digit. */
 export function isDigit(bytes: Buffer, digit: 0 | 1): boolean {
@@ -135,12 +136,29 @@ function refusals(bytes: Buffer): (Buffer | null)[] | null {
 }
 
 export type PrepareOutcome =
-  { readonly ok: true; readonly record: Buffer | null } | { readonly ok: false; readonly newest: Buffer }
+  | { readonly kind: 'promised'; readonly record: Buffer | null }
+  | { readonly kind: 'refused'; readonly newest: Buffer }
+  | { readonly kind: 'other-type' }
+  /** Nothing was done with this key. */
+  | { readonly kind: 'left-alone' }
 
-/** Of prepare.lua, on either path. */
+const LEFT_ALONE: PrepareOutcome = { kind: 'left-alone' }
+
+/** For one key (format in prepare.lua), on either path. */
 export function prepareOutcome(bytes: Buffer): PrepareOutcome | null {
-  const rest = bytes.subarray(1)
-  if (bytes[0] === PLUS) return { ok: true, record: rest }
-  if (isDigit(bytes, 0)) return { ok: true, record: null }
-  return bytes[0] === MINUS && rest.length === VERSION_BYTES ? { ok: false, newest: rest } : null
+  if (bytes[0] === PLUS) return { kind: 'promised', record: bytes.subarray(1) }
+  if (bytes[0] === MINUS) {
+    return bytes.length === 1 + VERSION_BYTES ? { kind: 'refused', newest: bytes.subarray(1) } : null
+  }
+  if (bytes.length !== 1) return null
+  switch (bytes[0]) {
+    case ZERO:
+      return { kind: 'promised', record: null }
+    case OTHER_TYPE_MARK:
+      return OTHER_TYPE
+    case LEFT_ALONE_MARK:
+      return LEFT_ALONE
+    default:
+      return null
+  }
 }

@@ -55,6 +55,11 @@ export abstract class LinkCall {
     this.valueBytes = valueBytes
   }
 
+  /** Which part of the node's load it belongs to. */
+  get isLarge(): boolean {
+    return this.valueBytes > SMALL_BYTES
+  }
+
   /** Whether the next reply may be the head of an array. */
   takesArray(): boolean {
     return false
@@ -355,7 +360,7 @@ export class Link {
     this.inFlight++
     this.calls.push(call)
     const { valueBytes } = call
-    if (valueBytes > SMALL_BYTES) {
+    if (call.isLarge) {
       this.largeBytes += valueBytes
       this.load.largeBytes += valueBytes
     } else {

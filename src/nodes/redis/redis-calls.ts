@@ -16,10 +16,12 @@ import {
   prepareOutcome,
   storeAllOutcome,
   storeOutcomes,
+  type PrepareOutcome,
 } from './data-replies.ts'
 import { hintsFull, OTHER_EPOCH, TOO_LATE, WRONG_TYPE } from '../failures.ts'
 import {
   LinkCall,
+  REPLY_ARRAY,
   REPLY_BULK,
   REPLY_ERROR,
   REPLY_INTEGER,
@@ -27,6 +29,7 @@ import {
   REPLY_TOO_LONG,
   type Link,
 } from './link.ts'
+import { SMALL_BYTES } from '../load.ts'
 import type { Ask } from '../near/near-cache.ts'
 import type {
   Fence,
@@ -48,7 +51,14 @@ import { ACCEPT, headsOf, HINT, PREPARE, STORE, STORE_ALL, type ScriptHeads } fr
 const STORE_HEADS: ScriptHeads[] = []
 const MAX_STORES_PER_CALL = 32
 const MAX_STORE_BYTES_PER_CALL = 16 * 1024
-const PREPARE_HEADS = headsOf(PREPARE, 2)
+/** By number of keys. */
+const PREPARE_HEADS: ScriptHeads[] = []
+const MAX_PREPARES_PER_CALL = 64
+/** What the script reads before it leaves the other keys alone: those that are larger than they were taken for. */
+const MAX_PREPARED_BYTES = Buffer.from(String(1024 * 1024))
+/** By number of keys, for as many as are usual. */
+const STORE_ALL_HEADS: ScriptHeads[] = []
+const USUAL_KEYS = 64
 const ACCEPT_HEADS = headsOf(ACCEPT, 5, 2)
 /** Stores on condition of an epoch are sent alone. */
 const EPOCH_STORE_HEADS = headsOf(STORE, 7, 2)
@@ -314,7 +324,7 @@ export class PendingStoreAll extends PendingScript {
   ) {
     const valueBytes = writes.reduce((sum, { record }) => sum + (record?.value.length ?? 0), 0)
     super(node, writes[0]!.key, valueBytes)
-    this.heads = headsOf(STORE_ALL, 3 + 4 * writes.length, writes.length + 1)
+    this.heads = storeAllHeads(writes.length)
     this.writes = writes
     this.mode = mode
     this.call = call
@@ -380,30 +390,123 @@ export class PendingHint extends PendingScript {
   }
 }
 
-export class PendingPrepare extends PendingScript {
-  readonly heads = PREPARE_HEADS
-  protected readonly call: PrepareCall
-  private readonly ballot: Buffer
+function storeAllHeads(keys: number): ScriptHeads {
+  const heads = STORE_ALL_HEADS[keys] ?? headsOf(STORE_ALL, 3 + 4 * keys, keys + 1)
+  if (keys <= USUAL_KEYS) STORE_ALL_HEADS[keys] = heads
+  return heads
+}
 
-  constructor(node: CallHost, key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes: number) {
-    super(node, key, expectedBytes)
-    this.ballot = ballot
-    this.call = call
+/** Of a promise: the record that it returns exceeds the limit. */
+const IS_TOO_LONG = { kind: 'too-long' } as const
+
+interface PrepareEntry {
+  readonly key: Buffer
+  readonly ballot: Buffer
+  readonly call: PrepareCall
+  readonly expectedBytes: number
+}
+
+/**
+ * First rounds of one turn that share a script call: the keys of a transaction, or updates of several keys. Each has its
+ * own outcome, which comes as a reply of its own:
+ *
+ *     *3   $+<record>   $0   $-<version>
+ *
+ * What is expected to be large is sent alone.
+ */
+export class PendingPrepares extends LinkCall implements Resendable {
+  private readonly node: CallHost
+  private readonly entries: PrepareEntry[]
+  private readonly outcomes: (PrepareOutcome | typeof IS_TOO_LONG)[] = []
+  /** Outcomes that have not arrived; -1 = their number has not either. */
+  private missing = -1
+  private isValid = true
+
+  constructor(node: CallHost, entries: PrepareEntry[] = []) {
+    super(0)
+    this.node = node
+    this.entries = entries
+    for (const { expectedBytes } of entries) this.valueBytes += expectedBytes
   }
 
-  override encode(link: Link): void {
-    link.bulk(this.key)
-    link.bulk(this.ballot)
+  add(entry: PrepareEntry): void {
+    this.entries.push(entry)
+    this.valueBytes += entry.expectedBytes
+  }
+
+  get isFull(): boolean {
+    return this.entries.length === MAX_PREPARES_PER_CALL || this.isLarge
+  }
+
+  override get isLarge(): boolean {
+    return this.entries[0]!.expectedBytes > SMALL_BYTES
+  }
+
+  get heads(): ScriptHeads {
+    const keys = this.entries.length
+    return (PREPARE_HEADS[keys] ??= headsOf(PREPARE, 2 + keys, keys))
+  }
+
+  encode(link: Link): void {
+    for (const { key } of this.entries) link.bulk(key)
     link.bulk(this.node.grace)
+    link.bulk(MAX_PREPARED_BYTES)
+    for (const { ballot } of this.entries) link.bulk(ballot)
   }
 
-  protected override replied(fence: Fence): boolean {
-    const outcome = this.replyType === REPLY_BULK ? prepareOutcome(this.reply!) : null
+  override takesArray(): boolean {
+    return this.missing < 0
+  }
+
+  override take(type: number, reply: Buffer | null): boolean {
+    if (this.missing < 0) {
+      if (type !== REPLY_ARRAY) return super.take(type, reply)
+      this.missing = lifeOf(reply!) ?? 0
+      if (this.missing === this.entries.length) return false
+      // At once: what follows would be taken for the replies to other calls.
+      this.node.judge(type, reply)
+      return true
+    }
+    // The first one that is not valid decides. An error among them is none of Redis's.
+    if (this.isValid && !this.takeOne(type, reply)) {
+      this.isValid = false
+      super.take(type === REPLY_ERROR ? REPLY_ARRAY : type, reply)
+    }
+    return --this.missing === 0
+  }
+
+  private takeOne(type: number, reply: Buffer | null): boolean {
+    const outcome =
+      type === REPLY_BULK ? prepareOutcome(reply!) : type === REPLY_TOO_LONG ? IS_TOO_LONG : null
     if (!outcome) return false
-    if (outcome.ok) {
-      this.call.onPromised(this.node, aboveFloor(fence.floors, this.key, outcome.record), fence)
-    } else this.call.onRefused(this.node, outcome.newest, fence)
+    this.outcomes.push(outcome)
     return true
+  }
+
+  override answered(fence: Fence): void {
+    if (this.outcomes.length === this.entries.length) this.deliver(fence)
+    else if (isNoScript(this)) this.node.sendWithText(this)
+    else this.lost(this.node.judge(this.replyType, this.reply))
+  }
+
+  override lost(failure: NodeFailure): void {
+    for (const { call } of this.entries) call.onFailure(this.node, failure)
+  }
+
+  private deliver(fence: Fence): void {
+    const leftAlone: PrepareEntry[] = []
+    for (const [i, entry] of this.entries.entries()) {
+      const { key, call } = entry
+      const outcome = this.outcomes[i]!
+      if (outcome.kind === 'promised') {
+        call.onPromised(this.node, aboveFloor(fence.floors, key, outcome.record), fence)
+      } else if (outcome.kind === 'refused') call.onRefused(this.node, outcome.newest, fence)
+      else if (outcome.kind === 'other-type') call.onFailure(this.node, WRONG_TYPE)
+      else if (outcome.kind === 'too-long') call.onFailure(this.node, PROMISED_TOO_LONG)
+      else leftAlone.push(entry)
+    }
+    // Certainly not applied, as after NOSCRIPT.
+    if (leftAlone.length > 0) this.node.sendWithText(new PendingPrepares(this.node, leftAlone))
   }
 }
 
@@ -412,6 +515,9 @@ export const TOO_LONG: NodeFailure = {
   reason: 'too-long',
   message: 'the stored value is larger than MAX_VALUE_BYTES allows',
 }
+
+/** It may have been promised. */
+const PROMISED_TOO_LONG: NodeFailure = { ...TOO_LONG, kind: 'unknown' }
 
 /** Nothing, or what is below the key's floor: its version with one byte more, as the scripts take it. */
 function condition(onlyIf: Version, floors: Floors | null, key: Buffer): Buffer {

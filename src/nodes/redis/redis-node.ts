@@ -48,7 +48,7 @@ import {
 } from './control-replies.ts'
 import { errorReason, isUnwritable } from './error-replies.ts'
 import { endedSoon, NodeCallFailed, NOT_CONNECTED, SHUT } from '../failures.ts'
-import { NodeLoad } from '../load.ts'
+import { NodeLoad, SMALL_BYTES } from '../load.ts'
 import type { NearNode } from '../near/near-cache.ts'
 import { Link, REPLY_ERROR, REPLY_TOO_LONG, type LinkOptions } from './link.ts'
 import {
@@ -87,7 +87,7 @@ import {
   PendingAccept,
   PendingGet,
   PendingHint,
-  PendingPrepare,
+  PendingPrepares,
   PendingStoreAll,
   PendingStores,
   TOO_LONG,
@@ -150,8 +150,8 @@ export class RedisNode implements CallHost {
   /** As of the last fence: also for what the control path reads. */
   floors: Floors | null = null
   private link: Link | null = null
-  /** The stores of this turn that no other call has followed yet. */
-  private openStores: PendingStores | null = null
+  /** The stores, or the prepares, of this turn that no other call has followed yet: they share a script call. */
+  private gathered: PendingStores | PendingPrepares | null = null
   private readonly control: ControlPath
   private closed = false
 
@@ -190,7 +190,7 @@ export class RedisNode implements CallHost {
       ask?.lost()
       return
     }
-    this.closeStores()
+    this.sendGathered()
     link.raw(GET_HEAD)
     link.bulk(key)
     link.enqueue(new PendingGet(this, key, call, expectedBytes, ask))
@@ -203,7 +203,7 @@ export class RedisNode implements CallHost {
     }
     const link = this.usableLink(call)
     if (!link) return
-    this.closeStores()
+    this.sendGathered()
     enqueueHead(link, this, key, call)
   }
 
@@ -223,7 +223,7 @@ export class RedisNode implements CallHost {
   private askEach(pending: PendingEach, call: DataCall): void {
     const link = this.usableLink(call)
     if (!link) return
-    this.closeStores()
+    this.sendGathered()
     pending.encode(link)
     link.enqueue(pending)
   }
@@ -236,26 +236,40 @@ export class RedisNode implements CallHost {
     // has a condition of its own; only a time limit can be shared.
     const isConditional = condition?.onlyIf !== undefined || condition?.epochs !== undefined
     const alone = isConditional || !holdsValue(record.head[FLAGS_AT]!)
-    if (alone || !this.openStores?.isUntil(condition?.untilMs)) {
-      this.closeStores()
-      this.openStores = new PendingStores(this, condition)
-      link.expectMore()
-    }
-    this.openStores.add({ key, record, lifeMs, call })
-    if (alone || this.openStores.isFull) this.closeStores()
+    const open = this.gathered
+    const stores =
+      !alone && open instanceof PendingStores && open.isUntil(condition?.untilMs)
+        ? open
+        : this.gather(link, new PendingStores(this, condition))
+    stores.add({ key, record, lifeMs, call })
+    if (alone || stores.isFull) this.sendGathered()
   }
 
-  /** Sends the pending stores first, so that the next call does not overtake them. */
-  private readonly closeStores = (): void => {
-    const stores = this.openStores
-    if (!stores) return
-    this.openStores = null
-    this.enqueue(this.link!, stores, stores.heads.bySha)
+  private gather<P extends PendingStores | PendingPrepares>(link: Link, pending: P): P {
+    this.sendGathered()
+    this.gathered = pending
+    link.expectMore()
+    return pending
+  }
+
+  /** Before the next call, which must not overtake them. */
+  private readonly sendGathered = (): void => {
+    const { gathered } = this
+    if (!gathered) return
+    this.gathered = null
+    this.enqueue(this.link!, gathered, gathered.heads.bySha)
   }
 
   prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes = 0): void {
+    const link = this.usableLink(call)
+    if (!link) return
     this.near?.changed(key)
-    this.send(new PendingPrepare(this, key, ballot, call, expectedBytes), call)
+    const open = this.gathered
+    const alone = expectedBytes > SMALL_BYTES
+    const prepares =
+      !alone && open instanceof PendingPrepares ? open : this.gather(link, new PendingPrepares(this))
+    prepares.add({ key, ballot, call, expectedBytes })
+    if (prepares.isFull) this.sendGathered()
   }
 
   accept(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, epochs?: Epochs): void {
@@ -275,7 +289,7 @@ export class RedisNode implements CallHost {
   private send(pending: PendingScript, call: DataCall): void {
     const link = this.usableLink(call)
     if (!link) return
-    this.closeStores()
+    this.sendGathered()
     this.enqueue(link, pending, pending.heads.bySha)
   }
 
@@ -292,7 +306,7 @@ export class RedisNode implements CallHost {
       pending.lost(refusal)
       return
     }
-    this.closeStores()
+    this.sendGathered()
     this.resends++
     this.enqueue(this.link!, pending, pending.heads.withText)
   }
@@ -339,7 +353,7 @@ export class RedisNode implements CallHost {
           this.listener?.onBroken(this, failure)
         },
         onOtherMarker: (found) => (this.link === link ? this.follows(found) : null),
-        endOfBatch: this.closeStores,
+        endOfBatch: this.sendGathered,
       },
     )
     this.link = link
@@ -358,7 +372,7 @@ export class RedisNode implements CallHost {
   }
 
   shut(reason: string): void {
-    this.closeStores()
+    this.sendGathered()
     this.dataPathEnded(reason)
     const link = this.link
     this.link = null
@@ -471,7 +485,7 @@ export class RedisNode implements CallHost {
   }
 
   prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
-    return this.control.run(PREPARE, [TOPOLOGY_KEY], [ballot, '0'], prepareRegisterReply)
+    return this.control.run(PREPARE, [TOPOLOGY_KEY], ['0', '1', ballot], prepareRegisterReply)
   }
 
   acceptRegister(record: NewRecord): Promise<RegisterAnswer> {
@@ -499,7 +513,7 @@ export class RedisNode implements CallHost {
         reject(new NodeCallFailed(refusal.message))
         return
       }
-      this.closeStores()
+      this.sendGathered()
       const pending = new PendingKeys(this, { resolve, reject })
       pending.encode(this.link!, cursor, Math.min(count, MAX_SCANNED))
       this.link!.enqueue(pending)

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { expect } from 'chai'
 import type { Code, Scripts } from '../../../src/commands/scripts/api.ts'
 import { startRedis, type RedisServer } from '../../../scripts/redis-server.ts'
+import { SMALL, withSizes } from '../../support/large.ts'
 import { RawResp } from '../../support/raw-resp.ts'
 import { startRondo, type RunningRondo } from '../../support/rondo.ts'
 import { until } from '../../support/rondo-under-test.ts'
@@ -12,6 +13,9 @@ const ENDLESS = 'while true do end'
 /** Backtracks for longer than anybody waits. */
 const PATTERN = 'return string.find(string.rep("a", 30000), string.rep("a-", 8) .. "b")'
 const BUSY = '-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n'
+
+/** Script calls of pings meanwhile. */
+const PINGS = 9
 
 /** The thread is there from then on. */
 async function warmUp(client: RawResp): Promise<void> {
@@ -288,10 +292,24 @@ describe('the keys of a script', function () {
     )
     const before = [await asked('get'), await asked('evalsha')] as const
     expect(await asker.ask('EVAL', increases, '1', '{t}:')).to.equal('$1\r\n2\r\n')
-    // They are read once, in one batch or two; then come the two rounds of one transaction, whose scripts GET as well. The
-    // rest is for pings.
+    // They are read once, in one batch or two; then come the two rounds of one transaction, whose scripts GET as well: one
+    // call for each round and node. The rest is for pings.
     expect((await asked('get')) - before[0]).to.be.within(31, 104 + 25)
-    expect((await asked('evalsha')) - before[1]).to.be.within(31, 2 * 32 * 3)
+    expect((await asked('evalsha')) - before[1]).to.be.within(4, 2 * 3 + PINGS)
+
+    // A collection in parts is no obstacle to finding them: they are read by then, and the transaction begins with them.
+    await withSizes(SMALL, async () => {
+      const events = '{t}:events'
+      for (let i = 0; i < 20; i++) await asker.ask('XADD', events, '*', 'event', String(i))
+      await asker.ask('SET', '{t}:which', '7')
+      const chain =
+        'return redis.call("xlen", KEYS[1]) + redis.call("incr", "{t}:n" .. (redis.call("get", "{t}:which") or "0"))'
+      for (let i = 0; i < 3; i++) await asker.ask('EVAL', chain, '1', events)
+      const before = await asked('evalsha')
+      for (let n = 4; n <= 13; n++)
+        expect(await asker.ask('EVAL', chain, '1', events)).to.equal(`:${20 + n}\r\n`)
+      expect((await asked('evalsha')) - before).to.be.within(10 * 4, 10 * 2 * 3 + PINGS)
+    })
     for (const client of [asker, ...nodes]) client.close()
     await own.stop()
     await Promise.all(servers.map((server) => server.stop()))
