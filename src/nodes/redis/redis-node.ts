@@ -87,6 +87,7 @@ import {
   PendingAccept,
   PendingGet,
   PendingHint,
+  PendingNewPart,
   PendingPrepare,
   PendingStoreAll,
   PendingStores,
@@ -95,6 +96,7 @@ import {
   type DataCall,
   type PendingScript,
   type Resendable,
+  type StoreEntry,
 } from './redis-calls.ts'
 import type { RedisNodeOptions } from './options.ts'
 import { enqueueHead, PendingPeek } from './peeks.ts'
@@ -232,16 +234,26 @@ export class RedisNode implements CallHost {
     const link = this.usableLink(call)
     if (!link) return
     this.near?.changed(key)
+    const entry = { key, record, lifeMs, call }
+    if (!condition && PendingNewPart.fits(key, record, lifeMs)) {
+      this.closeStores()
+      const part = new PendingNewPart(this, entry)
+      part.encode(link)
+      link.enqueue(part)
+    } else this.gather(link, entry, condition)
+  }
+
+  private gather(link: Link, entry: StoreEntry, condition?: StoreCondition): void {
     // A delete is sent alone: a full node accepts it, but would refuse a script that stores values before it. So is what
     // has a condition of its own; only a time limit can be shared.
     const isConditional = condition?.onlyIf !== undefined || condition?.epochs !== undefined
-    const alone = isConditional || !holdsValue(record.head[FLAGS_AT]!)
+    const alone = isConditional || !holdsValue(entry.record.head[FLAGS_AT]!)
     if (alone || !this.openStores?.isUntil(condition?.untilMs)) {
       this.closeStores()
       this.openStores = new PendingStores(this, condition)
       link.expectMore()
     }
-    this.openStores.add({ key, record, lifeMs, call })
+    this.openStores.add(entry)
     if (alone || this.openStores.isFull) this.closeStores()
   }
 
@@ -295,6 +307,14 @@ export class RedisNode implements CallHost {
     this.closeStores()
     this.resends++
     this.enqueue(this.link!, pending, pending.heads.withText)
+  }
+
+  storeByScript(entry: StoreEntry): void {
+    const link = this.usableLink(entry.call)
+    if (!link) return
+    this.closeStores()
+    this.resends++
+    this.gather(link, entry)
   }
 
   private usableLink(call: DataCall): Link | null {
