@@ -23,7 +23,7 @@ import { crossReplicaSet } from '../errors.ts'
 import { DecidedByOne } from '../update/decided-by-one.ts'
 import { tellWaiters } from '../waiting/stored.ts'
 import { Copies, lifeWhileAway, noteMiss } from '../write/misses.ts'
-import { asStored } from '../update/read-modify-write.ts'
+import { asStored, patching } from '../update/read-modify-write.ts'
 import {
   changesOf,
   placedKeysNow,
@@ -124,7 +124,8 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
       const onlyIf = before[i]?.version ?? VERSION_ZERO
       const { key } = this.keys[i]!
       if (!change) return { key, record: null, lifeMs: 0, onlyIf }
-      return { key, ...this.recordOf(key, change, cluster.versions), onlyIf }
+      const { record, lifeMs } = this.recordOf(key, change, cluster.versions)
+      return { key, record: patching(record, before[i]!), lifeMs, onlyIf }
     })
     const first = this.changesAnything ? this.planWrites() : this.firstToRead()
     if (first) this.send(first.node)

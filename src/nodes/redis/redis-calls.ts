@@ -470,14 +470,14 @@ function condition(onlyIf: Version, floors: Floors | null, key: Buffer): Buffer 
   return Buffer.concat([floor], VERSION_BYTES + 1)
 }
 
-function encoded(epochs: Epochs | undefined): Buffer {
+export function encoded(epochs: Epochs | undefined): Buffer {
   return epochs ? Buffer.from(`${epochs.since} ${epochs.epoch}`) : NO_BYTES
 }
 
 const DECIMALS = new Map<number, Buffer>()
 
 /** Cache of encoded TTLs: they repeat. */
-function decimal(n: number): Buffer {
+export function decimal(n: number): Buffer {
   let bytes = DECIMALS.get(n)
   if (!bytes) {
     bytes = Buffer.from(String(n))

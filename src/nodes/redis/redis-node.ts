@@ -99,6 +99,7 @@ import {
   type StoreEntry,
 } from './redis-calls.ts'
 import type { RedisNodeOptions } from './options.ts'
+import { patchedStore, patchedStoreAll, PendingPatch, type PatchDone, type Patched } from './patches.ts'
 import { enqueueHead, PendingPeek } from './peeks.ts'
 import {
   DROP_COPY,
@@ -240,7 +241,26 @@ export class RedisNode implements CallHost {
       const part = new PendingNewPart(this, entry)
       part.encode(link)
       link.enqueue(part)
-    } else this.gather(link, entry, condition)
+      return
+    }
+    const patched = patchedStore(key, record, lifeMs, condition)
+    if (!patched) {
+      this.gather(link, entry, condition)
+      return
+    }
+    const onPatched = (fence: Fence) => call.onApplied(this, fence, lifeMs)
+    const onOther = () => this.storeByScript(entry, condition)
+    this.patch(link, patched, {
+      onPatched,
+      onOther,
+      onFailure: (_, failure) => call.onFailure(this, failure),
+    })
+  }
+
+  private patch(link: Link, patched: Patched, done: PatchDone): void {
+    const pending = new PendingPatch(this, patched, done)
+    this.closeStores()
+    this.enqueue(link, pending, pending.heads.bySha)
   }
 
   private gather(link: Link, entry: StoreEntry, condition?: StoreCondition): void {
@@ -277,7 +297,28 @@ export class RedisNode implements CallHost {
 
   storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall, epochs?: Epochs): void {
     if (this.near) for (const { key } of writes) this.near.changed(key)
-    this.send(new PendingStoreAll(this, writes, mode, call, epochs), call)
+    const whole = () => this.send(new PendingStoreAll(this, writes, mode, call, epochs), call)
+    const patched = patchedStoreAll(writes, mode, epochs)
+    const link = patched && this.usableLink(call)
+    if (!patched) whole()
+    else if (link) {
+      const onPatched = (fence: Fence) => {
+        call.onApplied(
+          this,
+          fence,
+          writes.map(({ record, lifeMs }) => (record ? lifeMs : 0)),
+        )
+      }
+      const onOther = () => {
+        this.resends++
+        whole()
+      }
+      this.patch(link, patched, {
+        onPatched,
+        onOther,
+        onFailure: (_, failure) => call.onFailure(this, failure),
+      })
+    }
   }
 
   hint(target: string, key: Buffer, version: Buffer, call: HintCall): void {
@@ -309,12 +350,12 @@ export class RedisNode implements CallHost {
     this.enqueue(this.link!, pending, pending.heads.withText)
   }
 
-  storeByScript(entry: StoreEntry): void {
+  storeByScript(entry: StoreEntry, condition?: StoreCondition): void {
     const link = this.usableLink(entry.call)
     if (!link) return
     this.closeStores()
     this.resends++
-    this.gather(link, entry)
+    this.gather(link, entry, condition)
   }
 
   private usableLink(call: DataCall): Link | null {
