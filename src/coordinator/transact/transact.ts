@@ -15,7 +15,12 @@ import type { Modify, UpdateDone } from '../update/update.ts'
 /** What modify() returns for the keys of a transaction. */
 export type AllModified =
   /** By key; undefined = unchanged. All records that were read were there together when these were stored. */
-  | { readonly kind: 'write'; readonly records: readonly (Change | undefined)[] }
+  | {
+      readonly kind: 'write'
+      readonly records: readonly (Change | undefined)[]
+      /** At `one` alone: what must be held wherever these are decided. */
+      readonly parts?: readonly NewPart[]
+    }
   /** No change; what was read was there together. */
   | { readonly kind: 'keep' }
   /** No change, and what was read need not have been there together. */
@@ -42,6 +47,12 @@ export interface TransactDone extends Failing {
   readonly isPutOff?: boolean
   /** @param before the previous records, by key @param after the current ones */
   transacted(before: readonly (StoredRecord | null)[], after: readonly (StoredRecord | null)[]): void
+}
+
+/** A part of a large collection (core/part-keys.ts), which nothing names yet: a record of its own, on the same replicas. */
+export interface NewPart {
+  readonly key: Buffer
+  readonly value: Buffer
 }
 
 export interface PlacedKey {
