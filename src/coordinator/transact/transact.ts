@@ -77,6 +77,7 @@ export function modifyOne(modify: ModifyAll): Modify {
   return (current) => {
     const modified = modify([current])
     if (modified.kind !== 'write') return modified
+    if (modified.parts) throw new Error('parts are stored by a transaction')
     const [record] = modified.records
     return record ? { kind: 'write', record } : { kind: 'keep' }
   }
