@@ -17,6 +17,7 @@
  */
 import { VERSION_BYTES, VERSION_ZERO, type Version } from './clock.ts'
 import { cut, placesIn, type ByteRange, type Part } from './part.ts'
+import type { Patch } from './patch.ts'
 import { tagBytesIn } from './tags.ts'
 
 export const HEAD_BYTES = 31
@@ -276,6 +277,8 @@ export interface NewRecord {
   /** 31 bytes, the replaced field zero. */
   readonly head: Buffer
   readonly value: Buffer
+  /** Where its value differs from one that the node may hold: nodes need not look at it. */
+  readonly patch?: Patch
 }
 
 export interface Stamp {

@@ -2,6 +2,7 @@
 import { expect } from 'chai'
 import { KIND_NOTHING, KIND_TOMBSTONE, KIND_VALUE, type StoredRecord } from '../../src/core/codec.ts'
 import type { ConsistencyLevel } from '../../src/core/consistency.ts'
+import { GENERATION_BYTES, partKey } from '../../src/core/part-keys.ts'
 import { RondoError } from '../../src/core/errors.ts'
 import type { ModifyAll } from '../../src/coordinator/transact/transact.ts'
 import { CoordinatorUnderTest, REQUEST_TIMEOUT_MS, versionHeldBy } from '../support/coordinator-under-test.ts'
@@ -12,6 +13,7 @@ const LEVELS = ['one', 'quorum', 'all'] as const
 const A = '{t}a'
 const B = '{t}b'
 const EMPTY = Buffer.alloc(0)
+const REFUSED = { kind: 'refused', reason: 'error', message: 'no' } as const
 
 interface Outcome {
   /** `ok`, or the code of an error. */
@@ -451,6 +453,41 @@ describe('a transaction', () => {
       const outcome = await run(put('x', 'y'), 'quorum')
       expect(outcome.error!.details.outcome).to.equal('not-applied')
       expect(under.time.monotonicMs() - startedAtMs).to.be.at.most(REQUEST_TIMEOUT_MS)
+    })
+  })
+
+  describe('with parts of large collections, at one', () => {
+    const partOf = (n: number) => partKey(Buffer.from(A), Buffer.alloc(GENERATION_BYTES), { id: 1, stamp: n })
+    const holdsPart = (n: number) => nodes.map((node) => node.holds(partOf(n).toString('latin1')))
+    let attempts: number
+    const naming: ModifyAll = () => {
+      attempts++
+      const parts = [{ key: partOf(attempts), value: Buffer.from(`part ${attempts}`) }]
+      return { kind: 'write', records: [change(`names ${attempts}`), undefined], parts }
+    }
+    beforeEach(() => void (attempts = 0))
+
+    it('sends them to all home replicas in the turn in which the first one decides', async () => {
+      expect((await run(naming, 'one')).result).to.equal('ok')
+      await tick()
+      expect(held()).to.deep.equal([...Array<string>(3).fill('names 1 (absent)'), '(absent) (absent)'])
+      expect(holdsPart(1)).to.deep.equal(['part 1', 'part 1', 'part 1', '(absent)'])
+      const turnsOf = (node: FaultyNode) =>
+        node.calls.filter(({ op }) => op.startsWith('store')).map(({ turn }) => turn)
+      expect(new Set(turnsOf(homes[0]!)).size).to.equal(1)
+    })
+
+    it('begins again where the replica that decides does not hold them, and stores nothing that names them', async () => {
+      const [first] = homes as [FaultyNode]
+      const store = first.store.bind(first)
+      first.store = (key, record, lifeMs, call, condition) => {
+        if (!key.equals(partOf(1))) store(key, record, lifeMs, call, condition)
+        else under.time.endOfTurn(() => call.onFailure(first, REFUSED))
+      }
+      expect((await run(naming, 'one')).after).to.deep.equal(['names 2', '(absent)'])
+      await tick()
+      expect(holdsPart(2)).to.deep.equal(['part 2', 'part 2', 'part 2', '(absent)'])
+      expect(held().slice(0, 3)).to.deep.equal(Array<string>(3).fill('names 2 (absent)'))
     })
   })
 })

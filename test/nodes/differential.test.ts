@@ -18,7 +18,10 @@ import {
 } from '../../src/core/codec.ts'
 import { Glob } from '../../src/core/glob.ts'
 import { isInternal, leaseKey, MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
+import { FAR_END_MS } from '../../src/core/lifetime.ts'
 import { byteRange, type Part } from '../../src/core/part.ts'
+import { GENERATION_BYTES, partKey } from '../../src/core/part-keys.ts'
+import { editsBetween } from '../../src/core/patch.ts'
 import type { Epochs } from '../../src/core/replica-set.ts'
 import { MemoryNode } from '../../src/nodes/memory/memory-node.ts'
 import type { Node, NodeFailure, ScanEntry, StoreAllMode, StoreAllWrite } from '../../src/nodes/node.ts'
@@ -57,6 +60,9 @@ const MARKERS = ['marker', '{"topology":{"epoch":3,"sum":"s","received":0}}', ''
 const EPOCHS = [[1, 1], [1, 3], [3, 4], [4, 5]].map(([since, epoch]) => ({ since: since!, epoch: epoch! })) // prettier-ignore
 const USER_KEYS = ['', 'a', 'ab', '\xff\0*'].map((text) => Buffer.from(text, 'latin1'))
 const KEYS = [...USER_KEYS, TOPOLOGY_KEY]
+/** Of a large collection. */
+const PART_KEY = partKey(Buffer.from('a'), Buffer.alloc(GENERATION_BYTES, 7), { id: 1, stamp: 2 })
+const NO_CONDITION = { onlyIf: undefined, until: undefined, epochs: undefined }
 const TARGETS = ['b', 'c']
 const LEASES = ['one', 'two']
 /** Fewer than keys. */
@@ -82,6 +88,7 @@ type DataCall =
   | { do: 'hint'; target: string; key: Buffer; version: Buffer }
 type Command =
   | { do: 'batch'; calls: DataCall[] }
+  | { do: 'patches'; marker: Buffer; calls: DataCall[] }
   | { do: 'prepareRegister'; ballot: Buffer }
   | { do: 'acceptRegister'; record: NewRecord }
   | { do: 'dropHint'; target: string; key: Buffer; version: Buffer }
@@ -287,6 +294,59 @@ const twice: fc.Arbitrary<DataCall[]> = fc
       again,
     ]
   })
+/** Above all others; what is stored under them follows from them. */
+const PATCHED_FROM = 6
+const patchable = (ms: number): NewRecord => {
+  const value = Buffer.alloc(1100, 'v')
+  value.write(String(ms), 20)
+  value.write(String(ms), 700)
+  return record(version({ ms }), value)
+}
+function patchOver(next: NewRecord, base: NewRecord): NewRecord {
+  return { ...next, patch: { base: versionOf(base), edits: editsBetween(base.value, next.value)! } }
+}
+/**
+ * A change that may be sent as a patch, over what it changes or over something else. It is the last of its batch: what is not
+ * patched is sent again behind the batch.
+ */
+const patches: fc.Arbitrary<DataCall[]> = fc
+  .record({
+    key: fc.oneof(keys, fc.constant(PART_KEY)),
+    check: fc.option(fc.tuple(keys, conditions)),
+    baseAt: fc.integer({ min: PATCHED_FROM, max: PATCHED_FROM + 2 }),
+    nextAt: fc.integer({ min: PATCHED_FROM, max: PATCHED_FROM + 3 }),
+    heldAt: fc.option(fc.integer({ min: PATCHED_FROM, max: PATCHED_FROM + 2 }), { freq: 5 }),
+    how: fc.constantFrom('copy', 'decide', 'decide', 'all', 'all'),
+    heldMs: fc.oneof({ arbitrary: fc.constant(FAR_END_MS), weight: 4 }, lives),
+    lifeMs: fc.oneof({ arbitrary: fc.constant(FAR_END_MS), weight: 4 }, lives),
+    between: fc.array(dataCalls, { maxLength: 1 }),
+    epochs,
+  })
+  .map(({ key, check, baseAt, nextAt, heldAt, how, heldMs, lifeMs, between, epochs }) => {
+    const base = patchable(baseAt)
+    const next = patchOver(patchable(nextAt), base)
+    const held = heldAt === null ? [] : [patchable(heldAt)]
+    const onlyIf = Buffer.from(versionOf(base))
+    const others =
+      check && !check[0].equals(key) ? [{ key: check[0], record: null, lifeMs: 0, onlyIf: check[1] }] : []
+    const last: DataCall =
+      how === 'all'
+        ? {
+            do: 'storeAll',
+            mode: 'if-held',
+            writes: [{ key, record: next, lifeMs, onlyIf }, ...others],
+            epochs,
+          }
+        : {
+            ...{ do: 'store', key, record: next, lifeMs, until: undefined },
+            ...(how === 'decide' ? { onlyIf, epochs } : { onlyIf: undefined, epochs: undefined }),
+          }
+    const stored = held.map((one): DataCall => {
+      return { do: 'store', key, record: one, lifeMs: heldMs, ...NO_CONDITION }
+    })
+    // Where a part is there already, it is sent again as well.
+    return key === PART_KEY ? [last] : [...stored, ...between, last]
+  })
 const ttls = fc.constantFrom(undefined, ...LIVES_MS)
 
 /**
@@ -312,6 +372,14 @@ const commands: fc.Arbitrary<Command> = fc.oneof(
       ),
     }),
     weight: 12,
+  },
+  {
+    arbitrary: fc.record({
+      do: fc.constant('patches' as const),
+      marker: fc.constantFrom(...MARKERS),
+      calls: patches,
+    }),
+    weight: 3,
   },
   { arbitrary: fc.record({ do: fc.constant('prepareRegister' as const), ballot: fewVersions }), weight: 2 },
   { arbitrary: fc.record({ do: fc.constant('acceptRegister' as const), record: records }), weight: 2 },
@@ -375,6 +443,11 @@ const commands: fc.Arbitrary<Command> = fc.oneof(
 async function answer({ node, server }: NodeUnderTest, command: Command): Promise<unknown> {
   switch (command.do) {
     case 'batch':
+      return (await Promise.all(command.calls.map((call) => ask(node, call)))).map(comparable)
+    case 'patches':
+      // Under a foreign marker nothing is sent again, as a whole or otherwise.
+      await server.setRaw(MARKER_KEY, command.marker)
+      await node.open(await fenceOf(node, command.marker))
       return (await Promise.all(command.calls.map((call) => ask(node, call)))).map(comparable)
     case 'prepareRegister':
       return node.prepareRegister(command.ballot)

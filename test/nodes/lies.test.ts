@@ -8,6 +8,8 @@
 import { expect } from 'chai'
 import { CHANGES_CHANNEL, DECIDED_KEY, hintsKey, MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import { Floors } from '../../src/core/floors.ts'
+import { FAR_END_MS } from '../../src/core/lifetime.ts'
+import { GENERATION_BYTES, partKey } from '../../src/core/part-keys.ts'
 import type { Node } from '../../src/nodes/node.ts'
 import { RedisNode } from '../../src/nodes/redis/redis-node.ts'
 import * as scripts from '../../src/nodes/redis/scripts.ts'
@@ -71,6 +73,7 @@ const HONEST: Record<string, Answer> = {
   EVAL: ':1\r\n',
   CONFIG: array(bulk('appendfsync'), bulk('always')),
   store: ':1\r\n',
+  patch: ':1\r\n',
   'swap-marker': ':1\r\n',
   empty: ':1\r\n',
   hint: ':1\r\n',
@@ -212,6 +215,7 @@ const ANSWERS: Record<string, readonly string[]> = {
   [`data GET ${MARKER_KEY.toString()}`]: ['twice what is right', 'a nil behind what is right'],
   // A head has 43 bytes at most.
   'data GETRANGE': ANY_BULK.filter((name) => name !== 'bytes'),
+  'data SET': ['OK'],
   'data PTTL': ['99', 'a negative number'],
   'data peek': ['nil'],
   'data prepare': ['an array of a record'],
@@ -245,6 +249,11 @@ interface Row {
   readonly call: (node: Node) => Promise<unknown>
 }
 
+const PART = partKey(KEY, Buffer.alloc(GENERATION_BYTES, 7), { id: 1, stamp: 2 })
+const PATCHED = {
+  ...record(5, Buffer.alloc(2000, 'v')),
+  patch: { base: version({ ms: 4 }), edits: [{ at: 7, bytes: Buffer.from('w') }] },
+}
 const write = { key: KEY, record: record(5), lifeMs: 1000, onlyIf: version({ ms: 4 }) }
 const ROWS: Record<string, readonly Row[]> = {
   get: [
@@ -265,6 +274,8 @@ const ROWS: Record<string, readonly Row[]> = {
       call: (node) => Promise.all(['a', 'b', 'c'].map((key) => store(node, key, record(5), 1000))),
     },
     { command: 'store', path: 'data', call: (node) => store(node, 'k', record(5), 1000, { untilMs: 5 }) },
+    { command: 'SET', path: 'data', call: (node) => store(node, PART, record(5), FAR_END_MS) },
+    { command: 'patch', path: 'data', call: (node) => store(node, 'k', PATCHED, FAR_END_MS) },
   ],
   prepare: [
     { command: 'prepare', path: 'data', call: (node) => prepare(node, 'k', VERSION) },
@@ -281,6 +292,11 @@ const ROWS: Record<string, readonly Row[]> = {
       command: 'store-all',
       path: 'data',
       call: (node) => storeAll(node, [write, { ...write, record: null }]),
+    },
+    {
+      command: 'patch',
+      path: 'data',
+      call: (node) => storeAll(node, [{ ...write, record: PATCHED, lifeMs: FAR_END_MS }]),
     },
   ],
   hint: [{ command: 'hint', path: 'data', call: (node) => hint(node, 'b', 'k', VERSION) }],
@@ -352,6 +368,7 @@ const WITHOUT_ROW = new Set([
   'judge',
   'peekByScript',
   'sendWithText',
+  'storeByScript',
   'address',
   'follows',
   'changes', // tracking.test.ts
@@ -359,6 +376,8 @@ const WITHOUT_ROW = new Set([
 const PRIVATE = new Set([
   'send',
   'enqueue',
+  'gather',
+  'patch',
   'usableLink',
   'linkOptions',
   'tlsOptions',

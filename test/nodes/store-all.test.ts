@@ -173,6 +173,24 @@ describe('storing several keys at once', function () {
         expect((await changesNothing([over(A, 3, null), over(B, 5, null)])).kind).to.equal('applied')
       })
 
+      it('stores a change of a few bytes as the whole, and nothing where what is beside it has changed', async () => {
+        const [base, next] = [record(3, 'v'.repeat(500)), record(7, `${'v'.repeat(100)}w${'v'.repeat(399)}`)]
+        const patch = { base: version({ ms: 3 }), edits: [{ at: 100, bytes: Buffer.from('w') }] }
+        await store(node, A, base, FAR_END_MS)
+        await store(node, B, record(5, 'b'))
+        const change = over(A, 3, { ...next, patch }, FAR_END_MS)
+        const refused = staleBy(null, await heldOf(B))
+        expect(await changesNothing([change, over(B, 4, null)])).to.deep.equal(refused)
+        const missing = staleBy(null, Buffer.alloc(20))
+        expect(await changesNothing([change, over(C, 4, null)])).to.deep.equal(missing)
+        expect((await storeAll(node, [change, over(B, 5, null)])).kind).to.equal('applied')
+        const stored = new StoredRecord((await server.getRaw(A))!)
+        expect(stored.content).to.deep.equal(next.value)
+        expect(stored.version).to.deep.equal(version({ ms: 7 }))
+        expect(stored.replaced).to.deep.equal(version({ ms: 3 }).subarray(0, 8))
+        expect(await server.ttl(A)).to.be.closeTo(FAR_END_MS, TOLERANCE_MS)
+      })
+
       it('stores none where one of them is promised to something newer', async () => {
         await prepare(node, B, version({ ms: 9 }))
         const result = await changesNothing([

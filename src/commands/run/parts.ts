@@ -2,7 +2,7 @@
  * The parts of large collections (collections/large/) while a command runs.
  *
  *   step ──▶ needs parts ──▶ read them ──▶ the same step again          nothing is stored before it has ended
- *     └────▶ a new root and new parts ──▶ store the parts ──▶ store the root
+ *     └────▶ a new root and new parts ──▶ store the parts ──▶ store the root      at `one` in the same turn, in this order
  *
  * A part is stored under a name that has its stamp, and each attempt of a change draws a stamp of its own. So what is
  * stored under the name of a part never changes, and a root is stored only when all that it names is: at `quorum` and `all`
@@ -13,7 +13,7 @@
  * has, all of which were asked, nodes have evicted or lost it. Then the collection is gone as a whole, as an evicted key is:
  * it is never read without some of its entries.
  */
-import type { ClientCall, KeyStore, LeftPart } from '../../coordinator/api.ts'
+import type { ClientCall, KeyStore, LeftPart, NewPart } from '../../coordinator/api.ts'
 import { readRecord, transactKeys, writeValue, type CallOptions } from '../../coordinator/promises.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import {
@@ -54,6 +54,9 @@ const UNITS_OF_A_COMPUTATION = 256
 const PLACE_BYTES = 4
 /** The same in a table of names (SINTER), about. */
 const TABLE_BYTES = 100
+/** Parts that are stored in one turn with the roots that name them. */
+const MOST_TOGETHER = 4
+const MOST_BYTES_TOGETHER = 64 * 1024
 /** A stamp has 48 bits, and those of later changes are larger. */
 const STAMPS = 2 ** 47
 const BYTE_VALUES = 256
@@ -309,11 +312,6 @@ export function oneCall({ store }: Pick<Caller, 'store'>, dueAtMs = store.collec
   return { gone: false, dueAtMs }
 }
 
-interface PartWrite {
-  readonly key: Buffer
-  readonly value: Buffer
-}
-
 /** Reads and stores the parts that one run of a command needs. */
 export class PartsOf {
   /** So often what was read was replaced meanwhile. */
@@ -326,6 +324,7 @@ export class PartsOf {
   /** What this attempt has stored, and those before it. */
   private readonly stored: LeftPart[] = []
   private attempts = 0
+  private readonly together: NewPart[] = []
 
   constructor(caller: Caller, level: ConsistencyLevel, tries: number, call: ClientCall) {
     this.caller = caller
@@ -521,29 +520,44 @@ export class PartsOf {
     const stamp = this.draw(STAMPS)
     const root = restamped(parts.kind, parts.root, parts.fresh, stamp)
     const named = someNamedIn(parts.kind, root, parts.fresh)
-    const writes: PartWrite[] = []
+    const writes: NewPart[] = []
     for (const id of parts.fresh) {
       const part = named.get(id)
       if (!part) continue
       const [value] = parts.get([id])
-      writes.push({ key: partKey(parts.key, generationOf(root), part), value: value! })
+      const key = partKey(parts.key, generationOf(root), part)
+      writes.push({ key, value: restampedPart(value!, stamp) })
     }
-    yield* waitFor(this.write(writes, stamp))
+    const bytes = this.noted(writes)
+    if (this.level === 'one' && writes.length <= MOST_TOGETHER && bytes <= MOST_BYTES_TOGETHER) {
+      this.together.push(...writes)
+    } else yield* waitFor(this.write(writes))
     return { ...next, value: root }
   }
 
-  private async write(writes: readonly PartWrite[], stamp: number): Promise<void> {
+  /** Small changes at `one`: their parts are sent with their roots, which are stored only where these are. */
+  takeTogether(): readonly NewPart[] {
+    return this.together.splice(0)
+  }
+
+  /** @returns their bytes */
+  private noted(writes: readonly NewPart[]): number {
     this.attempts++
-    const { caller, options } = this
     for (const { value } of writes) {
-      const refused = caller.store.checkValue(value.length)
+      const refused = this.caller.store.checkValue(value.length)
       if (refused) throw refused
     }
-    this.hold(writes.reduce((sum, { value }) => sum + value.length, 0))
+    const bytes = writes.reduce((sum, { value }) => sum + value.length, 0)
+    this.hold(bytes)
     this.stored.push(...writes.map(({ key, value }) => ({ key, bytes: value.length })))
+    return bytes
+  }
+
+  private async write(writes: readonly NewPart[]): Promise<void> {
+    const { caller, options } = this
     try {
       await allInSlices(caller, writes.length, (i) =>
-        writeValue(caller.store, writes[i]!.key, restampedPart(writes[i]!.value, stamp), 0, options),
+        writeValue(caller.store, writes[i]!.key, writes[i]!.value, 0, options),
       )
     } catch (error) {
       if (!(error instanceof RondoError)) throw error

@@ -3,7 +3,7 @@
  * over a copy of the values. The coordinator stores the result only if nothing has changed meanwhile, and otherwise retries
  * (Coordinator.transact).
  */
-import type { AllModified, ClientCall, ModifyAll, ModifyAllSlowly } from '../../coordinator/api.ts'
+import type { AllModified, ClientCall, ModifyAll, ModifyAllSlowly, NewPart } from '../../coordinator/api.ts'
 import { transactKeys, transactKeysSlowly, type CallOptions } from '../../coordinator/promises.ts'
 import { KIND_STREAM, type StoredRecord } from '../../core/codec.ts'
 import { RondoError } from '../../core/errors.ts'
@@ -364,7 +364,7 @@ async function transactOnce(
   more: Partial<Pick<CallOptions, 'call' | 'level' | 'isPutOff'>>,
 ): Promise<void> {
   const { store, work, account } = caller
-  const decided = (next: Next | RondoError | null) => decidedBy(caller, next)
+  const decided = (next: Next | RondoError | null) => decidedBy(caller, next, parts?.takeTogether())
   let heldBytes = 0
   const hold = (bytes: number) => {
     account.add(bytes - heldBytes)
@@ -413,7 +413,11 @@ async function transactOnce(
   }
 }
 
-function decidedBy(caller: Caller, next: Next | RondoError | null): AllModified {
+function decidedBy(
+  caller: Caller,
+  next: Next | RondoError | null,
+  parts: readonly NewPart[] = [],
+): AllModified {
   if (!next) return { kind: 'refuse', error: STOPPED }
   if (next instanceof RondoError) return { kind: 'refuse', error: next }
   const error = next.map((held) => tooLarge(caller.store, held)).find((found) => found !== null)
@@ -422,6 +426,7 @@ function decidedBy(caller: Caller, next: Next | RondoError | null): AllModified 
   return {
     kind: 'write',
     records: next.map((held) => (held === undefined ? undefined : recordOf(held))),
+    ...(parts.length > 0 && { parts }),
   }
 }
 

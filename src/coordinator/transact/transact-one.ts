@@ -8,6 +8,10 @@
  *      becomes that older version: the result is newer than both.
  *   3. Send the results to the other home replicas and the fallback replicas, as any write at `one`, without waiting.
  *
+ * Parts of large collections go to all replicas in the turn of 2, before its script, which then has one condition more: the
+ * deciding replica holds them. So no replica stores a root before its parts were sent to it, and none decides on a root
+ * whose parts it lacks.
+ *
  * If nothing changes, 2 is a script that only checks that what was read is there together.
  *
  * Not guaranteed: atomic visibility on the other replicas, where the keys arrive one by one. And not a lock: during a
@@ -15,25 +19,31 @@
  */
 import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../../core/clock.ts'
-import { KIND_TOMBSTONE, kindOf, type StoredRecord } from '../../core/codec.ts'
+import { HEAD_BYTES, KIND_TOMBSTONE, KIND_VALUE, kindOf, newRecord, type StoredRecord } from '../../core/codec.ts'
+import { FAR_END_MS } from '../../core/lifetime.ts'
 import { planRead, planWrite } from '../../core/plan.ts'
 import type { Node, NodeFailure, StoreAllCall, StoreAllWrite } from '../../nodes/node.ts'
 import { memberOf, type CoordinatorContext } from '../context.ts'
 import { crossReplicaSet } from '../errors.ts'
 import { DecidedByOne } from '../update/decided-by-one.ts'
 import { tellWaiters } from '../waiting/stored.ts'
+import { WriteOne, type MakeRecord, type WriteDone } from '../write/write.ts'
 import { Copies, lifeWhileAway, noteMiss } from '../write/misses.ts'
-import { asStored } from '../update/read-modify-write.ts'
+import { asStored, NewVersion, patching } from '../update/read-modify-write.ts'
 import {
   changesOf,
   placedKeysNow,
   shareReplicaSet,
   type AllModified,
   type ModifyAllSlowly,
+  type NewPart,
   type PlacedKey,
   type TransactDone,
 } from './transact.ts'
 import { inWords } from '../../core/sentence.ts'
+
+/** Whether a part is held. */
+const ITS_CONDITION_TELLS: WriteDone = { written: () => undefined, failed: () => undefined }
 
 export class TransactionAtOne extends DecidedByOne<TransactDone> implements StoreAllCall {
   /** Placed for the latest attempt. */
@@ -67,7 +77,10 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
       tellWaiters(this.context, key, record, this.before[i]!)
     })
     if (!this.finish()) return
-    const after = this.writes.map(({ record }, i) => (record ? asStored(record) : this.before[i]!))
+    const after = this.before.map((before, i) => {
+      const { record } = this.writes[i]!
+      return record ? asStored(record) : before
+    })
     this.done.transacted(this.before, after)
   }
 
@@ -124,11 +137,32 @@ export class TransactionAtOne extends DecidedByOne<TransactDone> implements Stor
       const onlyIf = before[i]?.version ?? VERSION_ZERO
       const { key } = this.keys[i]!
       if (!change) return { key, record: null, lifeMs: 0, onlyIf }
-      return { key, ...this.recordOf(key, change, cluster.versions), onlyIf }
+      const { record, lifeMs } = this.recordOf(key, change, cluster.versions)
+      return { key, record: patching(record, before[i]!), lifeMs, onlyIf }
     })
     const first = this.changesAnything ? this.planWrites() : this.firstToRead()
-    if (first) this.send(first.node)
-    else this.fail('None of the nodes that could decide can be reached now.')
+    if (!first) {
+      this.fail('None of the nodes that could decide can be reached now.')
+      return
+    }
+    const parts = modified.kind === 'write' ? (modified.parts ?? []) : []
+    this.writes = [...this.writes, ...parts.map((part) => this.storePart(part))]
+    this.send(first.node)
+  }
+
+  /** @returns the condition that it is held */
+  private storePart({ key, value }: NewPart): StoreAllWrite {
+    const version = new NewVersion(this.context.cluster.versions)
+    const record = newRecord(KIND_VALUE, version, 0, value)
+    this.context.sizes.learn(key, HEAD_BYTES + value.length)
+    let isMade = false
+    const make: MakeRecord = () => {
+      if (isMade) return null // what is not held as it is now is not waited for
+      isMade = true
+      return { record, lifeMs: FAR_END_MS }
+    }
+    new WriteOne(this.context, key, this.keys[0]!.replicas, make, ITS_CONDITION_TELLS).start()
+    return { key, record: null, lifeMs: 0, onlyIf: version.version }
   }
 
   /** The deciding replica; if no home replica can, it may be a fallback replica of all the keys. */

@@ -244,6 +244,8 @@ class TransactionAttempt implements StoreAllCall {
 
   private accept(modified: AllModified): void {
     const { transaction, keys } = this
+    // A majority must hold them before any replica accepts what names them.
+    if (modified.kind === 'write' && modified.parts) throw new Error('parts are stored first at quorum')
     this.modified = modified
     const changes = changesOf(this.modified, keys)
     const onlyIf = this.ballot.version

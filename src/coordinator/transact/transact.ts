@@ -15,7 +15,12 @@ import type { Modify, UpdateDone } from '../update/update.ts'
 /** What modify() returns for the keys of a transaction. */
 export type AllModified =
   /** By key; undefined = unchanged. All records that were read were there together when these were stored. */
-  | { readonly kind: 'write'; readonly records: readonly (Change | undefined)[] }
+  | {
+      readonly kind: 'write'
+      readonly records: readonly (Change | undefined)[]
+      /** At `one` alone: what must be held wherever these are decided. */
+      readonly parts?: readonly NewPart[]
+    }
   /** No change; what was read was there together. */
   | { readonly kind: 'keep' }
   /** No change, and what was read need not have been there together. */
@@ -44,6 +49,12 @@ export interface TransactDone extends Failing {
   transacted(before: readonly (StoredRecord | null)[], after: readonly (StoredRecord | null)[]): void
 }
 
+/** A part of a large collection (core/part-keys.ts), which nothing names yet: a record of its own, on the same replicas. */
+export interface NewPart {
+  readonly key: Buffer
+  readonly value: Buffer
+}
+
 export interface PlacedKey {
   readonly key: Buffer
   readonly replicas: Replicas
@@ -66,6 +77,7 @@ export function modifyOne(modify: ModifyAll): Modify {
   return (current) => {
     const modified = modify([current])
     if (modified.kind !== 'write') return modified
+    if (modified.parts) throw new Error('parts are stored by a transaction')
     const [record] = modified.records
     return record ? { kind: 'write', record } : { kind: 'keep' }
   }

@@ -2,6 +2,7 @@
 import { VERSION_BYTES } from '../../core/clock.ts'
 import {
   FILLED_FLAG,
+  FLAGS_AT,
   HEAD_BYTES,
   newRecordOf,
   StoredRecord,
@@ -11,6 +12,7 @@ import {
 } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError, type Outcome } from '../../core/errors.ts'
+import { editsBetween } from '../../core/patch.ts'
 import { tokenOf } from '../../core/token.ts'
 import { ownLifeMs } from '../../core/lifetime.ts'
 import type { CoordinatorContext, Failing, Replicas } from '../context.ts'
@@ -142,6 +144,18 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
     const outcome = this.mayBeApplied ? this.unknownSentence : 'It was not applied.'
     return new RondoError(code, `${why} ${outcome}`, this.details)
   }
+}
+
+/** Smaller ones are sent as they are. */
+const PATCHED_FROM_BYTES = 128
+
+/** The same, with what it changes of the record that it replaces, if that is worth it. */
+export function patching(next: NewRecord, before: StoredRecord | null): NewRecord {
+  const { head, value } = next
+  if (!before?.versioned || value.length < PATCHED_FROM_BYTES) return next
+  if (before.bytes[FLAGS_AT] !== head[FLAGS_AT] || before.expiresAtMs !== 0) return next
+  const edits = editsBetween(before.content, value)
+  return edits ? { head, value, patch: { base: before.version, edits } } : next
 }
 
 /** The record in its stored form. */

@@ -18,7 +18,7 @@ import { memberOf, placedNow, type CoordinatorContext, type Replicas, type Serve
 import { DecidedByOne } from './decided-by-one.ts'
 import { tellWaiters } from '../waiting/stored.ts'
 import { Copies, lifeWhileAway, noteMiss } from '../write/misses.ts'
-import { asStored } from './read-modify-write.ts'
+import { asStored, patching } from './read-modify-write.ts'
 import type { Modified, Modify, UpdateDone } from './update.ts'
 import { inWords } from '../../core/sentence.ts'
 
@@ -105,7 +105,7 @@ export class UpdateOne extends DecidedByOne<UpdateDone> implements StoreCall {
     }
     this.copies = copies
     const { record, lifeMs } = this.recordOf(this.key, modified.record, cluster.versions)
-    this.result = record
+    this.result = patching(record, before)
     this.lifeMs = plan.missing.length > 0 ? lifeWhileAway(lifeMs, isDelete, graceMs) : lifeMs
     this.send(first.node, before?.version ?? VERSION_ZERO)
   }

@@ -1,10 +1,12 @@
 /**
  * Calls of the data path to a Redis: how each is encoded, and how its reply is handled.
  */
-import { EXPIRY_AT, HEAD_BYTES, REPLACED_AT, type NewRecord } from '../../core/codec.ts'
+import { EXPIRY_AT, FLAGS_AT, HEAD_BYTES, holdsValue, REPLACED_AT, type NewRecord } from '../../core/codec.ts'
 import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../../core/clock.ts'
 import { aboveFloor, type Floors } from '../../core/floors.ts'
+import { FAR_END_MS } from '../../core/lifetime.ts'
 import type { Part } from '../../core/part.ts'
+import { isPartKey } from '../../core/part-keys.ts'
 import { hintsKey, MARKER_KEY } from '../../core/keys.ts'
 import type { Epochs } from '../../core/replica-set.ts'
 import {
@@ -26,6 +28,7 @@ import {
   REPLY_ERROR,
   REPLY_INTEGER,
   REPLY_NIL,
+  REPLY_SIMPLE,
   REPLY_TOO_LONG,
   type Link,
 } from './link.ts'
@@ -63,6 +66,8 @@ const ACCEPT_HEADS = headsOf(ACCEPT, 5, 2)
 /** Stores on condition of an epoch are sent alone. */
 const EPOCH_STORE_HEADS = headsOf(STORE, 7, 2)
 const HINT_HEADS = headsOf(HINT, 3)
+const SET_HEAD = Buffer.from('*6\r\n$3\r\nSET\r\n')
+const IF_ABSENT = Buffer.from('$2\r\nNX\r\n$2\r\nPX\r\n')
 export const GET_HEAD = Buffer.from('*2\r\n$3\r\nGET\r\n')
 const NO_BYTES = Buffer.alloc(0)
 const HELD = Buffer.from('held')
@@ -82,6 +87,8 @@ export interface CallHost extends Node {
   peekByScript(key: Buffer, part: Part, call: PeekCall, expectedBytes?: number): void
   /** NOSCRIPT: the call was certainly not applied, so in this case it is sent again. */
   sendWithText(pending: Resendable): void
+  /** The key of a new part held something: the call was certainly not applied, and is sent again as a comparing one. */
+  storeByScript(entry: StoreEntry): void
   /** What an error reply (or a reply of the wrong type) means for the call and the node. */
   judge(replyType: number, reply: Buffer | null): NodeFailure
 }
@@ -168,7 +175,7 @@ export abstract class PendingScript extends LinkCall implements Resendable {
   }
 }
 
-interface StoreEntry {
+export interface StoreEntry {
   readonly key: Buffer
   readonly record: NewRecord
   readonly lifeMs: number
@@ -258,6 +265,48 @@ export class PendingStores extends LinkCall implements Resendable {
       else if (outcome.kind === 'stale') call.onStale(this.node, outcome.held, fence)
       else call.onFailure(this.node, WRONG_TYPE)
     }
+  }
+}
+
+/**
+ * The store of a part of a large collection (core/part-keys.ts), by a plain SET. A script would move its bytes through Lua,
+ * where they cost the node ten times as much. Under its name there is nothing to compare it with: nothing else is ever
+ * stored there. If there is something, the same part as a rule, the script has the last word.
+ */
+export class PendingNewPart extends LinkCall {
+  private readonly node: CallHost
+  private readonly entry: StoreEntry
+
+  constructor(node: CallHost, entry: StoreEntry) {
+    super(entry.record.value.length)
+    this.node = node
+    this.entry = entry
+  }
+
+  /** Whether the script would store nothing else than a plain SET: a value that is not kept for the sake of another one. */
+  static fits(key: Buffer, { head }: NewRecord, lifeMs: number): boolean {
+    return isPartKey(key) && holdsValue(head[FLAGS_AT]!) && lifeMs === FAR_END_MS
+  }
+
+  encode(link: Link): void {
+    const { key, record, lifeMs } = this.entry
+    link.raw(SET_HEAD)
+    link.bulk(key)
+    link.bulkOfTwo(record.head, 0, HEAD_BYTES, record.value)
+    link.raw(IF_ABSENT)
+    link.bulk(decimal(lifeMs))
+  }
+
+  override answered(fence: Fence): void {
+    const { replyType, reply, entry } = this
+    if (replyType === REPLY_SIMPLE && reply!.toString('latin1') === 'OK') {
+      entry.call.onApplied(this.node, fence, entry.lifeMs)
+    } else if (replyType === REPLY_NIL) this.node.storeByScript(entry)
+    else this.lost(this.node.judge(replyType, reply))
+  }
+
+  override lost(failure: NodeFailure): void {
+    this.entry.call.onFailure(this.node, failure)
   }
 }
 
@@ -527,14 +576,14 @@ function condition(onlyIf: Version, floors: Floors | null, key: Buffer): Buffer 
   return Buffer.concat([floor], VERSION_BYTES + 1)
 }
 
-function encoded(epochs: Epochs | undefined): Buffer {
+export function encoded(epochs: Epochs | undefined): Buffer {
   return epochs ? Buffer.from(`${epochs.since} ${epochs.epoch}`) : NO_BYTES
 }
 
 const DECIMALS = new Map<number, Buffer>()
 
 /** Cache of encoded TTLs: they repeat. */
-function decimal(n: number): Buffer {
+export function decimal(n: number): Buffer {
   let bytes = DECIMALS.get(n)
   if (!bytes) {
     bytes = Buffer.from(String(n))

@@ -87,6 +87,7 @@ import {
   PendingAccept,
   PendingGet,
   PendingHint,
+  PendingNewPart,
   PendingPrepares,
   PendingStoreAll,
   PendingStores,
@@ -95,8 +96,10 @@ import {
   type DataCall,
   type PendingScript,
   type Resendable,
+  type StoreEntry,
 } from './redis-calls.ts'
 import type { RedisNodeOptions } from './options.ts'
+import { patchedStore, patchedStoreAll, PendingPatch, type PatchDone, type Patched } from './patches.ts'
 import { enqueueHead, PendingPeek } from './peeks.ts'
 import {
   DROP_COPY,
@@ -232,16 +235,45 @@ export class RedisNode implements CallHost {
     const link = this.usableLink(call)
     if (!link) return
     this.near?.changed(key)
+    const entry = { key, record, lifeMs, call }
+    if (!condition && PendingNewPart.fits(key, record, lifeMs)) {
+      this.sendGathered()
+      const part = new PendingNewPart(this, entry)
+      part.encode(link)
+      link.enqueue(part)
+      return
+    }
+    const patched = patchedStore(key, record, lifeMs, condition)
+    if (!patched) {
+      this.gatherStore(link, entry, condition)
+      return
+    }
+    const onPatched = (fence: Fence) => call.onApplied(this, fence, lifeMs)
+    const onOther = () => this.storeByScript(entry, condition)
+    this.patch(link, patched, {
+      onPatched,
+      onOther,
+      onFailure: (_, failure) => call.onFailure(this, failure),
+    })
+  }
+
+  private patch(link: Link, patched: Patched, done: PatchDone): void {
+    const pending = new PendingPatch(this, patched, done)
+    this.sendGathered()
+    this.enqueue(link, pending, pending.heads.bySha)
+  }
+
+  private gatherStore(link: Link, entry: StoreEntry, condition?: StoreCondition): void {
     // A delete is sent alone: a full node accepts it, but would refuse a script that stores values before it. So is what
     // has a condition of its own; only a time limit can be shared.
     const isConditional = condition?.onlyIf !== undefined || condition?.epochs !== undefined
-    const alone = isConditional || !holdsValue(record.head[FLAGS_AT]!)
+    const alone = isConditional || !holdsValue(entry.record.head[FLAGS_AT]!)
     const open = this.gathered
     const stores =
       !alone && open instanceof PendingStores && open.isUntil(condition?.untilMs)
         ? open
         : this.gather(link, new PendingStores(this, condition))
-    stores.add({ key, record, lifeMs, call })
+    stores.add(entry)
     if (alone || stores.isFull) this.sendGathered()
   }
 
@@ -279,7 +311,28 @@ export class RedisNode implements CallHost {
 
   storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall, epochs?: Epochs): void {
     if (this.near) for (const { key } of writes) this.near.changed(key)
-    this.send(new PendingStoreAll(this, writes, mode, call, epochs), call)
+    const whole = () => this.send(new PendingStoreAll(this, writes, mode, call, epochs), call)
+    const patched = patchedStoreAll(writes, mode, epochs)
+    const link = patched && this.usableLink(call)
+    if (!patched) whole()
+    else if (link) {
+      const onPatched = (fence: Fence) => {
+        call.onApplied(
+          this,
+          fence,
+          writes.map(({ record, lifeMs }) => (record ? lifeMs : 0)),
+        )
+      }
+      const onOther = () => {
+        this.resends++
+        whole()
+      }
+      this.patch(link, patched, {
+        onPatched,
+        onOther,
+        onFailure: (_, failure) => call.onFailure(this, failure),
+      })
+    }
   }
 
   hint(target: string, key: Buffer, version: Buffer, call: HintCall): void {
@@ -309,6 +362,14 @@ export class RedisNode implements CallHost {
     this.sendGathered()
     this.resends++
     this.enqueue(this.link!, pending, pending.heads.withText)
+  }
+
+  storeByScript(entry: StoreEntry, condition?: StoreCondition): void {
+    const link = this.usableLink(entry.call)
+    if (!link) return
+    this.sendGathered()
+    this.resends++
+    this.gatherStore(link, entry, condition)
   }
 
   private usableLink(call: DataCall): Link | null {

@@ -30,6 +30,7 @@ export function headsOf(script: Script, argCount: number, keyCount = 1): ScriptH
 }
 
 export const STORE = loadScript('store')
+export const PATCH = loadScript('patch')
 export const SWAP_MARKER = loadScript('swap-marker')
 export const HINT = loadScript('hint')
 export const DROP_HINT = loadScript('drop-hint')
