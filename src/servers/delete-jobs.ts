@@ -29,6 +29,7 @@ import {
   encodeJobs,
   isEnded,
   JOBS_KEY,
+  LEASE_MS,
   nextFor,
   parseJobs,
   viewOf,
@@ -63,7 +64,6 @@ const PAGE_KEYS = 256
 const PIECES_A_SECOND = 10
 const MOST_AT_ONCE = 64
 const SAVE_EVERY_MS = 1000
-const LEASE_MS = 10_000
 /** Of a change of the list whose outcome is unknown. */
 const MOST_TRIES = 3
 /** Until another coordinator's job, or a node that failed, is looked at again. */
