@@ -5,7 +5,14 @@
  * Keys and values stay bytes from the server to the node.
  */
 import type { Cluster } from '../cluster/cluster.ts'
-import { compareVersions, VERSION_BYTES, type Clock, type Timers, type Version } from '../core/clock.ts'
+import {
+  compareVersions,
+  LONGEST_LEAP_MS,
+  VERSION_BYTES,
+  type Clock,
+  type Timers,
+  type Version,
+} from '../core/clock.ts'
 import {
   HEAD_BYTES,
   KIND_TOMBSTONE,
@@ -111,8 +118,11 @@ const PAGES_AT_ONCE = 4
 const RANDOM_PAGE = 100
 const COUNTED_PAGE = 1000
 
-/** Coordinators tell the time from the same nodes, and so nearly alike: a new version is so far ahead of what others write. */
-const LEAD_MS = 25
+/**
+ * Coordinators tell the time from the same nodes, and so nearly alike: a new version is so far ahead of what others write, also
+ * where an update has leapt.
+ */
+const LEAD_MS = 25 + LONGEST_LEAP_MS
 
 /** Details of a refused read. */
 const NOTHING_WRITTEN: ErrorDetails = {}

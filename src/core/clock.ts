@@ -52,7 +52,7 @@ const LANES = 256
 const LANE_WATCH_MS = 10_000
 
 /** So far ahead of cluster time; where the versions are further ahead already, by so many stamps. */
-const LONGEST_LEAP_MS = 100
+export const LONGEST_LEAP_MS = 100
 const LEAP = 16
 
 /** The version of a value that Rondo did not write: older than every other version. */

@@ -13,6 +13,9 @@ export const JOBS_KEY = Buffer.concat([databasePrefix(TAGS_DATABASE), Buffer.fro
 /** Kept, those that have ended too. */
 export const MAX_JOBS = 32
 
+/** For which a coordinator that runs a job is taken to be alive. */
+export const LEASE_MS = 10_000
+
 const count = z.number().int().nonnegative()
 
 const JOB = z.object({
@@ -92,7 +95,12 @@ export function withChanged(
 export function nextFor(jobs: readonly Job[], owner: string, nowMs: number): Job | null {
   const next = jobs.find((job) => !isEnded(job))
   if (!next) return null
-  return next.owner === null || next.owner === owner || next.leaseUntilMs <= nowMs ? next : null
+  return next.owner === null || next.owner === owner || !isLeased(next, nowMs) ? next : null
+}
+
+/** One that lasts longer than any is given is from before the cluster time was set back. */
+function isLeased({ leaseUntilMs }: Job, nowMs: number): boolean {
+  return leaseUntilMs > nowMs && leaseUntilMs - nowMs < 2 * LEASE_MS
 }
 
 /** What a user is told. */

@@ -18,7 +18,7 @@
 import { randomBytes } from 'node:crypto'
 import type { KeyStore, Modify, Requester } from '../coordinator/api.ts'
 import { readRecord, removeOlder, updateKey, type CallOptions } from '../coordinator/promises.ts'
-import { parseVersion, versionText, type Timers } from '../core/clock.ts'
+import { LONGEST_LEAP_MS, parseVersion, versionText, type Timers } from '../core/clock.ts'
 import { KIND_VALUE, type StoredRecord } from '../core/codec.ts'
 import type { ConsistencyLevel } from '../core/consistency.ts'
 import { RondoError } from '../core/errors.ts'
@@ -29,6 +29,7 @@ import {
   encodeJobs,
   isEnded,
   JOBS_KEY,
+  LEASE_MS,
   nextFor,
   parseJobs,
   viewOf,
@@ -63,7 +64,6 @@ const PAGE_KEYS = 256
 const PIECES_A_SECOND = 10
 const MOST_AT_ONCE = 64
 const SAVE_EVERY_MS = 1000
-const LEASE_MS = 10_000
 /** Of a change of the list whose outcome is unknown. */
 const MOST_TRIES = 3
 /** Until another coordinator's job, or a node that failed, is looked at again. */
@@ -133,7 +133,7 @@ export class DeleteJobs {
   /** From then on every coordinator makes versions above the one that was stamped: what it writes stays. */
   private isPast(): Promise<void> {
     const { timers, clockErrorMs } = this.options
-    return new Promise((resolve) => void timers.setTimeout(resolve, clockErrorMs))
+    return new Promise((resolve) => void timers.setTimeout(resolve, clockErrorMs + LONGEST_LEAP_MS))
   }
 
   async list(): Promise<readonly JobView[]> {

@@ -145,6 +145,22 @@ describe('delete jobs', () => {
     await other.cluster.stop()
   })
 
+  it('are gone on with as soon, where all clocks were set back an hour when theirs was dead', async () => {
+    await fill(named('k', 100))
+    const other = await CoordinatorUnderTest.started({ beside: under, coordinator: 2, name: 'other' })
+    jobs = jobsOf(under, 'one', 50)
+    const { id } = await create('prefix', 'k')
+    await under.time.advance(500)
+    Object.assign(jobs, { stopped: true, save: () => Promise.resolve(false) })
+    for (const node of [...under.nodes, ...other.nodes]) node.clockOffMs = -3_600_000
+    const second = jobsOf(other, 'two', 1000)
+    const view = await ended(id, second)
+    expect(view.state).to.equal('done')
+    expect(await keysOf()).to.deep.equal([])
+    await under.done(second.stop())
+    await other.cluster.stop()
+  })
+
   it('end when they are cancelled, and run one after the other', async () => {
     await fill([...named('a', 100), ...named('b', 20)])
     jobs = jobsOf(under, 'one', 20)

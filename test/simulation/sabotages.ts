@@ -22,7 +22,7 @@
  *   acknowledge something, and is emptied before it joins again
  * - what a node had received before it lost its data (marker.ts): it is filling then, and is no vote
  * - for a write that began again, a record that has replaced it is no ack: once in 80,000 runs of the model
- * - where a result goes on under the next epoch, and nowhere else (update/two-rounds.ts): twice in 50,000 runs of a model
+ * - where a result goes on under the next epoch, and nowhere else (update/two-rounds.ts): not once in 100,000 runs of a model
  *   (docs/decisions/0074; test/coordinator/joint.test.ts has it)
  * - answers from before a flush (topology.ts): whoever follows it marks the nodes first
  * - that whoever got something is followed by the next one that waits, and that what is stored while others are tried begins
