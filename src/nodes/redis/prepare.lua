@@ -6,7 +6,7 @@
 -- ARGV[2]  bytes: when it has read so many, the keys that follow are left alone
 -- then, for each key, its ballot, a version (12 bytes)
 --
--- Returns, for each key:
+-- Returns, for a key by itself as it is, for several in an array:
 --          '+' and the record as it was     promised
 --          '0'                              promised, and nothing was held
 --          '-' and the newest version       refused: a promise or a record at least as new is here
@@ -72,4 +72,5 @@ for i = 1, #KEYS do
 
   results[i] = result
 end
-return results
+-- An array costs Redis more than a string.
+return #KEYS == 1 and results[1] or results

@@ -408,7 +408,7 @@ interface PrepareEntry {
 
 /**
  * First rounds of one turn that share a script call: the keys of a transaction, or updates of several keys. Each has its
- * own outcome, which comes as a reply of its own:
+ * own outcome, which comes as a reply of its own, in an array if there are several:
  *
  *     *3   $+<record>   $0   $-<version>
  *
@@ -455,10 +455,14 @@ export class PendingPrepares extends LinkCall implements Resendable {
   }
 
   override takesArray(): boolean {
-    return this.missing < 0
+    return this.missing < 0 && this.entries.length > 1
   }
 
   override take(type: number, reply: Buffer | null): boolean {
+    if (this.entries.length === 1) {
+      this.takeOne(type, reply)
+      return super.take(type, reply)
+    }
     if (this.missing < 0) {
       if (type !== REPLY_ARRAY) return super.take(type, reply)
       this.missing = lifeOf(reply!) ?? 0
