@@ -87,7 +87,7 @@ const HONEST: Record<string, Answer> = {
   'drop-older': ':1\r\n',
   'check-in': array(bulk('00c0ffee'), ':5\r\n', bulk('{}')),
   lease: ':1\r\n',
-  prepare: array(bulk('0')),
+  prepare: bulk('0'),
   accept: ':1\r\n',
   'store-all': bulk('+1000'),
   scan: array(bulk('0'), bulk('k'), bulk('head')),
@@ -137,7 +137,7 @@ const LIES: readonly Lie[] = [
   lie('an empty array', '*0\r\n'),
   lie('an array of numbers', array(':1\r\n', ':2\r\n')),
   lie('an array of words', array(bulk('abc'), bulk('def'))),
-  lie('an array of a record', array(bulk('+abc'))),
+  lie('an array of two records', array(bulk('+abc'), bulk('+'))),
   lie('an array of half a version', array(bulk('-abc'), bulk('0'))),
   lie('an array that ends within', array(bulk('0'), '-ERR no\r\n')),
   lie('an odd array', array(bulk('0'), bulk('k'))),
@@ -206,6 +206,7 @@ const ANY_BULK = [
   'plus and a large number',
   'minus and too little',
 ]
+const A_RECORD = ['plus and no number', 'plus and too many', 'plus and a large number']
 const AN_ERROR = LIES.map(({ name }) => name).filter((name) => /^an error(?! of)/.test(name))
 /** To ioredis a simple string is a bulk, and a nil array nil. */
 const ANY_BYTES = [...ANY_BULK, 'nil', 'a nil array', 'OK', 'an empty simple string']
@@ -218,7 +219,7 @@ const ANSWERS: Record<string, readonly string[]> = {
   'data SET': ['OK'],
   'data PTTL': ['99', 'a negative number'],
   'data peek': ['nil'],
-  'data prepare': ['an array of a record'],
+  'data prepare': [...A_RECORD, 'an array of two records'],
   'control GET': ANY_BYTES,
   [`control GET ${MARKER_KEY.toString()}`]: ANY_BYTES,
   [`control GET ${TOPOLOGY_KEY.toString()}`]: ANY_BYTES,
@@ -237,7 +238,7 @@ const ANSWERS: Record<string, readonly string[]> = {
   // Nil is how it says that the marker is another one.
   'control drop-below': ['nil', 'a nil array'],
   'control drop-older': ['a negative number'],
-  'control prepare': ['an array of a record'],
+  'control prepare': A_RECORD,
   // What cannot be asked for is not needed.
   'control CONFIG': ['an empty array', ...AN_ERROR],
 }

@@ -185,8 +185,7 @@ export function checkInReply(reply: unknown): readonly CheckedIn[] | null {
 }
 
 export function prepareRegisterReply(reply: unknown): RegisterAnswer {
-  const [bytes, ...more] = Array.isArray(reply) ? (reply as unknown[]) : []
-  const outcome = Buffer.isBuffer(bytes) && more.length === 0 ? prepareOutcome(bytes) : null
+  const outcome = Buffer.isBuffer(reply) ? prepareOutcome(reply) : null
   switch (outcome?.kind) {
     case 'promised':
       return { ok: true, record: outcome.record }

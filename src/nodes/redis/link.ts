@@ -47,17 +47,14 @@ export const REPLY_ARRAY = 7
 export abstract class LinkCall {
   /** Size of the values that are sent to the node or expected from it. */
   valueBytes: number
+  /** These are several small values: they belong to the part of a node's load that small ones have. */
+  isOfSmall = false
   replyType = 0
   /** The bulk's bytes, or the text of an error, simple string or integer, or how many elements an array has. */
   reply: Buffer | null = null
 
   constructor(valueBytes: number) {
     this.valueBytes = valueBytes
-  }
-
-  /** Which part of the node's load it belongs to. */
-  get isLarge(): boolean {
-    return this.valueBytes > SMALL_BYTES
   }
 
   /** Whether the next reply may be the head of an array. */
@@ -360,7 +357,7 @@ export class Link {
     this.inFlight++
     this.calls.push(call)
     const { valueBytes } = call
-    if (call.isLarge) {
+    if (valueBytes > SMALL_BYTES && !call.isOfSmall) {
       this.largeBytes += valueBytes
       this.load.largeBytes += valueBytes
     } else {

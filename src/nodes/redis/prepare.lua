@@ -3,26 +3,25 @@
 --
 -- KEYS     the keys
 -- ARGV[1]  milliseconds to keep a key without a record for its promise; 0 = without an end
--- ARGV[2]  bytes: when it has read so many, the keys that follow are left alone
 -- then, for each key, its ballot, a version (12 bytes)
 --
--- Returns, for each key:
+-- Returns, for a key by itself as it is, for several in an array:
 --          '+' and the record as it was     promised
 --          '0'                              promised, and nothing was held
 --          '-' and the newest version       refused: a promise or a record at least as new is here
 --          'W'                              the key holds another type
---          'M'                              left alone
+--          'M'                              left alone: it has read 1 MiB for the keys before it
 --          An error means that nothing was promised: Redis refuses a script's first write, or none.
 --
 -- The promise is stored in the record itself (bit 4 of the flags, 12 bytes after the head), so it is lost only together
 -- with the record, and never expires before it. Bits 5 and 6 stay as they are: the life of the key does.
 
 local call, pcall, sub, byte, unpack = redis.call, redis.pcall, string.sub, string.byte, struct.unpack
-local life, left, results = ARGV[1], tonumber(ARGV[2]), {}
+local life, left, results = ARGV[1], 1048576, {}
 
 -- Without functions and constants of its own: to make them anew in each call would cost more than a key.
 for i = 1, #KEYS do
-  local key, ballot, result = KEYS[i], ARGV[i + 2]
+  local key, ballot, result = KEYS[i], ARGV[i + 1]
 
   repeat
     if left <= 0 then
@@ -72,4 +71,5 @@ for i = 1, #KEYS do
 
   results[i] = result
 end
-return results
+-- An array costs Redis more than a string.
+return #KEYS == 1 and results[1] or results

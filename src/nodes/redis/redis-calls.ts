@@ -57,8 +57,6 @@ const MAX_STORE_BYTES_PER_CALL = 16 * 1024
 /** By number of keys. */
 const PREPARE_HEADS: ScriptHeads[] = []
 const MAX_PREPARES_PER_CALL = 64
-/** What the script reads before it leaves the other keys alone: those that are larger than they were taken for. */
-const MAX_PREPARED_BYTES = Buffer.from(String(1024 * 1024))
 /** By number of keys, for as many as are usual. */
 const STORE_ALL_HEADS: ScriptHeads[] = []
 const USUAL_KEYS = 64
@@ -457,7 +455,7 @@ interface PrepareEntry {
 
 /**
  * First rounds of one turn that share a script call: the keys of a transaction, or updates of several keys. Each has its
- * own outcome, which comes as a reply of its own:
+ * own outcome, which comes as a reply of its own, in an array if there are several:
  *
  *     *3   $+<record>   $0   $-<version>
  *
@@ -475,39 +473,43 @@ export class PendingPrepares extends LinkCall implements Resendable {
     super(0)
     this.node = node
     this.entries = entries
-    for (const { expectedBytes } of entries) this.valueBytes += expectedBytes
+    for (const { expectedBytes } of entries) this.counts(expectedBytes)
   }
 
   add(entry: PrepareEntry): void {
     this.entries.push(entry)
-    this.valueBytes += entry.expectedBytes
+    this.counts(entry.expectedBytes)
+  }
+
+  private counts(expectedBytes: number): void {
+    this.valueBytes += expectedBytes
+    this.isOfSmall = expectedBytes <= SMALL_BYTES
   }
 
   get isFull(): boolean {
-    return this.entries.length === MAX_PREPARES_PER_CALL || this.isLarge
-  }
-
-  override get isLarge(): boolean {
-    return this.entries[0]!.expectedBytes > SMALL_BYTES
+    return this.entries.length === MAX_PREPARES_PER_CALL || !this.isOfSmall
   }
 
   get heads(): ScriptHeads {
     const keys = this.entries.length
-    return (PREPARE_HEADS[keys] ??= headsOf(PREPARE, 2 + keys, keys))
+    return (PREPARE_HEADS[keys] ??= headsOf(PREPARE, 1 + keys, keys))
   }
 
   encode(link: Link): void {
     for (const { key } of this.entries) link.bulk(key)
     link.bulk(this.node.grace)
-    link.bulk(MAX_PREPARED_BYTES)
     for (const { ballot } of this.entries) link.bulk(ballot)
   }
 
   override takesArray(): boolean {
-    return this.missing < 0
+    return this.missing < 0 && this.entries.length > 1
   }
 
   override take(type: number, reply: Buffer | null): boolean {
+    if (this.entries.length === 1) {
+      this.takeOne(type, reply)
+      return super.take(type, reply)
+    }
     if (this.missing < 0) {
       if (type !== REPLY_ARRAY) return super.take(type, reply)
       this.missing = lifeOf(reply!) ?? 0
@@ -544,7 +546,8 @@ export class PendingPrepares extends LinkCall implements Resendable {
 
   private deliver(fence: Fence): void {
     const leftAlone: PrepareEntry[] = []
-    for (const [i, entry] of this.entries.entries()) {
+    for (let i = 0; i < this.entries.length; i++) {
+      const entry = this.entries[i]!
       const { key, call } = entry
       const outcome = this.outcomes[i]!
       if (outcome.kind === 'promised') {

@@ -546,7 +546,7 @@ export class RedisNode implements CallHost {
   }
 
   prepareRegister(ballot: Buffer): Promise<RegisterAnswer> {
-    return this.control.run(PREPARE, [TOPOLOGY_KEY], ['0', '1', ballot], prepareRegisterReply)
+    return this.control.run(PREPARE, [TOPOLOGY_KEY], ['0', ballot], prepareRegisterReply)
   }
 
   acceptRegister(record: NewRecord): Promise<RegisterAnswer> {
