@@ -154,7 +154,7 @@ export class CollectionParts implements Collections {
       const isFull = this.isFull
       const later = this.waiting.findIndex(({ dueAtMs }) => dueAtMs > nowMs)
       const dueCount = later < 0 ? this.waiting.length : later
-      const count = isFull ? Math.max(dueCount, this.waiting.length >>> 1) : dueCount
+      const count = isFull ? Math.max(dueCount, (this.waiting.length + 1) >>> 1) : dueCount
       const due = this.waiting.splice(0, count)
       for (const { bytes } of due) this.bytes -= bytes + PART_BYTES
       const roots = byRoot(due)
