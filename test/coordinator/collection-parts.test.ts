@@ -46,11 +46,7 @@ describe('parts that nobody names', () => {
     await time.advance(5)
     leave('b', 17 * MIB)
     await time.advance(5)
-    expect(reads).to.deep.equal([{ root: 'a', atMs: 5 }])
-    await time.advance(5)
-    leave('c')
-    await time.advance(LEFT_MS / 2)
-    expect(reads.map(({ root }) => root)).to.include('b')
+    expect(reads).to.deep.equal(['a', 'b'].map((root) => ({ root, atMs: 5 })))
   })
 
   it('are left to the repair rounds of others when it stops', async () => {
