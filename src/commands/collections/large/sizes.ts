@@ -1,10 +1,8 @@
 /**
  * How large collections are cut. Tests make these smaller, so that collections of a few entries have many parts.
  *
- * A command reads the root and a part or two, a change writes them, and each part costs the root about 22 bytes. Small parts
- * make a long root: of 2.5 MB of entries, 400 parts of 8 KiB have a root of as many bytes. So larger collections have larger
- * parts, up to 8 KiB so that a part is about as long as the root. Below 4 KiB a part saves little more, and each is one key
- * more for repairs.
+ * A change rewrites the root and a part or two, and each part costs the root about 22 bytes. Small parts make a long root:
+ * of 2.5 MB of entries, 400 parts of 8 KiB have a root of as many bytes. So larger collections have larger parts.
  */
 export const sizes = {
   /** Above so many bytes a collection is cut into parts. Below a quarter of it, it is put together again. */
@@ -12,11 +10,6 @@ export const sizes = {
   /** A part with more bytes of entries is split. */
   partBytes: 8 * 1024,
 }
-
-/** Parts of smaller collections. */
-const SMALL_PART_BYTES = 4 * 1024
-/** Of the root, for each part; twice, because parts are not full. */
-const ROW_BYTES = 2 * 22
 
 /** Above partBytes × this, parts are larger. */
 const PARTS_OF_FULL_SIZE = 800
@@ -30,8 +23,7 @@ export const MAX_ROOT_BYTES = 128 * 1024
 
 /** The most bytes of entries in a part of a collection of so many. */
 export function mostPartBytes(collectionBytes: number): number {
-  const asLongAsRoot = Math.max(SMALL_PART_BYTES, Math.ceil(Math.sqrt(ROW_BYTES * collectionBytes)))
-  return Math.max(Math.min(sizes.partBytes, asLongAsRoot), Math.ceil(collectionBytes / PARTS_OF_FULL_SIZE))
+  return Math.max(sizes.partBytes, Math.ceil(collectionBytes / PARTS_OF_FULL_SIZE))
 }
 
 export function isSmall(bytes: number, most: number): boolean {
