@@ -37,8 +37,10 @@ export interface CollectionPartsOptions {
 /** Of parts that wait: what is beyond them is removed at once. */
 const MOST_BYTES = 16 * 1024 * 1024
 const MOST_PARTS = 16 * 1024
-/** What becomes due meanwhile is removed together. */
-const LEAST_MS = 100
+/** What becomes due meanwhile is removed together: a read of each root, and a call of each node. */
+const LEAST_MS = 1000
+/** Roots that are read at once. */
+const ROOTS_AT_ONCE = 16
 /** What is known of a part beside its bytes. */
 const PART_BYTES = 256
 /** Of large collections that are changed. */
@@ -57,6 +59,8 @@ export class CollectionParts implements Collections {
   private readonly large = new Set<string>()
   private bytes = 0
   private timer: TimerHandle | null = null
+  /** The timer does not wait for what is due. */
+  private isUrgent = false
   private isStopped = false
   private isRemoving = false
   private losses = 0
@@ -128,9 +132,15 @@ export class CollectionParts implements Collections {
   }
 
   private schedule(): void {
-    if (this.timer !== null || this.isRemoving || this.isStopped || this.waiting.length === 0) return
+    if (this.isRemoving || this.isStopped || this.waiting.length === 0) return
     const { clock, timers } = this.options
-    const inMs = this.isFull
+    const { isFull } = this
+    if (this.timer !== null) {
+      if (this.isUrgent || !isFull) return
+      timers.clearTimeout(this.timer)
+    }
+    this.isUrgent = isFull
+    const inMs = isFull
       ? 0
       : Math.max(Math.min(LEAST_MS, this.leftMs), this.waiting[0]!.dueAtMs - clock.monotonicMs())
     this.timer = timers.setTimeout(() => {
@@ -146,10 +156,13 @@ export class CollectionParts implements Collections {
       const isFull = this.isFull
       const later = this.waiting.findIndex(({ dueAtMs }) => dueAtMs > nowMs)
       const dueCount = later < 0 ? this.waiting.length : later
-      const count = isFull ? Math.max(dueCount, this.waiting.length >>> 1) : dueCount
+      const count = isFull ? Math.max(dueCount, (this.waiting.length + 1) >>> 1) : dueCount
       const due = this.waiting.splice(0, count)
       for (const { bytes } of due) this.bytes -= bytes + PART_BYTES
-      for (const parts of byRoot(due)) await this.removeOf(parts)
+      const roots = byRoot(due)
+      for (let i = 0; i < roots.length; i += ROOTS_AT_ONCE) {
+        await Promise.all(roots.slice(i, i + ROOTS_AT_ONCE).map((parts) => this.removeOf(parts)))
+      }
     } finally {
       this.isRemoving = false
       this.schedule()

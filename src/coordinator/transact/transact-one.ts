@@ -19,7 +19,14 @@
  */
 import type { Member } from '../../cluster/member.ts'
 import { compareVersions, VERSION_BYTES, VERSION_ZERO, type Version } from '../../core/clock.ts'
-import { HEAD_BYTES, KIND_TOMBSTONE, KIND_VALUE, kindOf, newRecord, type StoredRecord } from '../../core/codec.ts'
+import {
+  HEAD_BYTES,
+  KIND_TOMBSTONE,
+  KIND_VALUE,
+  kindOf,
+  newRecord,
+  type StoredRecord,
+} from '../../core/codec.ts'
 import { FAR_END_MS } from '../../core/lifetime.ts'
 import { planRead, planWrite } from '../../core/plan.ts'
 import type { Node, NodeFailure, StoreAllCall, StoreAllWrite } from '../../nodes/node.ts'
