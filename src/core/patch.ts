@@ -18,6 +18,8 @@ export interface Patch {
 
 /** Each costs a node about as much as a hundred bytes. */
 const MOST_EDITS = 8
+/** Bytes are compared one by one as far as they differ: those of a large value that is another one would take long. */
+const MOST_EDIT_BYTES = 64 * 1024
 /** Equal bytes between two edits that are fewer than this belong to them. */
 const GAP_BYTES = 64
 const BLOCK_BYTES = 256
@@ -27,10 +29,10 @@ export function editsBetween(before: Buffer, after: Buffer): Edit[] | null {
   const { length } = after
   if (before.length !== length) return null
   const edits: Edit[] = []
-  const most = length >>> 1
+  const most = Math.min(length >>> 1, MOST_EDIT_BYTES)
   let bytes = 0
   for (let at = firstDifference(before, after, 0); at < length;) {
-    const end = endOfEdit(before, after, at)
+    const end = endOfEdit(before, after, at, at + most - bytes)
     bytes += end - at
     if (edits.length === MOST_EDITS || bytes > most) return null
     edits.push({ at, bytes: after.subarray(at, end) })
@@ -52,9 +54,10 @@ function firstDifference(before: Buffer, after: Buffer, from: number): number {
   return at
 }
 
-function endOfEdit(before: Buffer, after: Buffer, from: number): number {
+/** @param limit it need not look further, once the edit ends behind this */
+function endOfEdit(before: Buffer, after: Buffer, from: number, limit: number): number {
   let end = from + 1
-  for (let at = end; at < after.length && at - end < GAP_BYTES; at++)
+  for (let at = end; at < after.length && at - end < GAP_BYTES && end <= limit; at++)
     if (before[at] !== after[at]) end = at + 1
   return end
 }

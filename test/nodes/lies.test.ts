@@ -216,7 +216,8 @@ const ANSWERS: Record<string, readonly string[]> = {
   [`data GET ${MARKER_KEY.toString()}`]: ['twice what is right', 'a nil behind what is right'],
   // A head has 43 bytes at most.
   'data GETRANGE': ANY_BULK.filter((name) => name !== 'bytes'),
-  'data SET': ['OK'],
+  // Nil: a part is there already, and the script has the last word.
+  'data SET': ['OK', 'nil'],
   'data PTTL': ['99', 'a negative number'],
   'data peek': ['nil'],
   'data prepare': [...A_RECORD, 'an array of two records'],
@@ -378,12 +379,12 @@ const PRIVATE = new Set([
   'send',
   'enqueue',
   'gather',
+  'gatherStore',
   'patch',
   'usableLink',
   'linkOptions',
   'tlsOptions',
   'sendGathered',
-  'gather',
   'askEach',
   'shows',
   'dataPathEnded',

@@ -1,8 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import net from 'node:net'
 import { expect } from 'chai'
-import { KIND_TOMBSTONE, lastingCopy, StoredRecord } from '../../src/core/codec.ts'
+import { KIND_TOMBSTONE, lastingCopy, StoredRecord, versionOf } from '../../src/core/codec.ts'
 import { hintsKey, MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
+import { FAR_END_MS } from '../../src/core/lifetime.ts'
+import { byteRange } from '../../src/core/part.ts'
+import { editsBetween } from '../../src/core/patch.ts'
 import type { Fence } from '../../src/nodes/node.ts'
 import { errorReason } from '../../src/nodes/redis/error-replies.ts'
 import {
@@ -240,6 +243,54 @@ describe('the redis node, where only a redis can go wrong', () => {
       results.map((result) => (result.kind === 'failed' ? failureOf(result) : result.kind)),
     ).to.deep.equal(['applied', 'refused: wrong-type', 'applied'])
     expect(await under.client.lrange('list', 0, -1)).to.deep.equal(['x'])
+  })
+
+  describe('a patch of something else than the server holds, which is sent again as a whole', () => {
+    const held = record(5, Buffer.alloc(2000, 'h').toString())
+    const base = record(7, Buffer.alloc(2000, 'a').toString())
+    const next = record(8, Buffer.alloc(2000, 'a').fill('b', 1990).toString())
+    const patched = {
+      ...next,
+      patch: { base: versionOf(base), edits: editsBetween(base.value, next.value)! },
+    }
+    const reads = async () => {
+      const ofValue = get(under.node, 'k')
+      const ofHead = peek(under.node, 'k', 'head')
+      const ofRange = peek(under.node, 'k', byteRange(1990, 1999))
+      const found = await ofValue
+      const records = [found.kind === 'found' ? new StoredRecord(found.bytes) : null]
+      const peeked = (await Promise.all([ofHead, ofRange])).map((one) =>
+        one.kind === 'found' ? one.record : null,
+      )
+      return [...records, ...peeked].map((one) => one && Buffer.from(one.version))
+    }
+
+    it('is not overtaken by reads of the same turn, also if the server has forgotten all scripts', async () => {
+      for (const forget of [false, true]) {
+        await store(under.node, 'k', held, FAR_END_MS)
+        if (forget) await under.client.script('FLUSH')
+        const stored = store(under.node, 'k', patched, FAR_END_MS)
+        expect(await reads()).to.deep.equal(Array(3).fill(version({ ms: 8 })))
+        expect((await stored).kind).to.equal('applied')
+        await under.client.del('k')
+      }
+    })
+
+    it('keeps no read waiting, however many are sent', async () => {
+      await store(under.node, 'k', held, FAR_END_MS)
+      const onlyIf = Buffer.from(versionOf(base))
+      let turns = 0
+      let isWaiting = true
+      const again = () => {
+        if (!isWaiting || ++turns === 1000) return
+        void store(under.node, 'k', patched, FAR_END_MS, { onlyIf, epochs: { since: 1, epoch: 1 } })
+        setImmediate(again)
+      }
+      again()
+      expect(await reads()).to.deep.equal(Array(3).fill(version({ ms: 5 })))
+      isWaiting = false
+      expect(turns).to.be.below(1000)
+    })
   })
 
   it('prepares the keys of one turn in one script call, also after it was forgotten, and refuses only one of another type', async () => {

@@ -27,7 +27,13 @@ const ZERO = 0x30
 const ONE = 0x31
 
 /** Both commands for the head of a record. */
-export function enqueueHead(link: Link, node: CallHost, key: Buffer, call: PeekCall): void {
+export function enqueueHead(
+  link: Link,
+  node: CallHost,
+  key: Buffer,
+  call: PeekCall,
+  repetitions: number,
+): void {
   const head = new PendingHead()
   link.raw(GETRANGE_HEAD)
   link.bulk(key)
@@ -35,7 +41,7 @@ export function enqueueHead(link: Link, node: CallHost, key: Buffer, call: PeekC
   link.enqueue(head)
   link.raw(EXISTS_HEAD)
   link.bulk(key)
-  link.enqueue(new PendingExists(node, key, call, head))
+  link.enqueue(new PendingExists(node, key, call, head, repetitions))
 }
 
 /** Completes before the next command, which answers the caller. They may be in different batches. */
@@ -60,22 +66,27 @@ class PendingExists extends LinkCall {
   private readonly key: Buffer
   private readonly call: PeekCall
   private readonly head: PendingHead
-  private readonly resends: number
+  /** As in resends.ts. */
+  private readonly since: number
+  private readonly repetitions: number
 
-  constructor(node: CallHost, key: Buffer, call: PeekCall, head: PendingHead) {
+  constructor(node: CallHost, key: Buffer, call: PeekCall, head: PendingHead, repetitions: number) {
     super(0)
     this.node = node
     this.key = key
     this.call = call
     this.head = head
-    this.resends = node.resends
+    this.since = node.resends.count
+    this.repetitions = repetitions
   }
 
   override answered(fence: Fence): void {
+    const { since, repetitions } = this
     const { failure, replyType, reply } = this.head
     if (failure) this.lost(failure)
-    else if (this.resends !== this.node.resends) this.node.peek(this.key, 'head', this.call)
-    else if (replyType !== REPLY_BULK || reply!.length > HEAD_WITH_PROMISE_BYTES) {
+    else if (this.node.resends.mustRepeat(this.key, since, repetitions)) {
+      this.node.peek(this.key, 'head', this.call, 0, repetitions + 1)
+    } else if (replyType !== REPLY_BULK || reply!.length > HEAD_WITH_PROMISE_BYTES) {
       this.lost(this.node.judge(replyType, reply))
     } else if (!this.isFlag) this.lost(this.node.judge(this.replyType, this.reply))
     else if (reply!.length > 0) {
@@ -100,13 +111,23 @@ export class PendingPeek extends PendingScript {
   readonly heads = PEEK_HEADS
   protected readonly call: PeekCall
   private readonly part: Part
-  private readonly resends: number
+  /** As in resends.ts. */
+  private readonly since: number
+  private readonly repetitions: number
 
-  constructor(node: CallHost, key: Buffer, part: Part, call: PeekCall, expectedBytes: number) {
+  constructor(
+    node: CallHost,
+    key: Buffer,
+    part: Part,
+    call: PeekCall,
+    expectedBytes: number,
+    repetitions: number,
+  ) {
     super(node, key, expectedBytes)
     this.part = part
     this.call = call
-    this.resends = node.resends
+    this.since = node.resends.count
+    this.repetitions = repetitions
   }
 
   override encode(link: Link): void {
@@ -121,8 +142,9 @@ export class PendingPeek extends PendingScript {
   }
 
   protected override replied(fence: Fence): boolean {
-    if (this.resends !== this.node.resends) {
-      this.node.peekByScript(this.key, this.part, this.call, this.valueBytes)
+    const { node, key, since, repetitions } = this
+    if (node.resends.mustRepeat(key, since, repetitions)) {
+      node.peekByScript(key, this.part, this.call, this.valueBytes, repetitions + 1)
       return true
     }
     if (this.replyType === REPLY_NIL) {

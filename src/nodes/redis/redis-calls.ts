@@ -48,6 +48,7 @@ import type {
   StoreCall,
   StoreCondition,
 } from '../node.ts'
+import type { Resends } from './resends.ts'
 import { ACCEPT, headsOf, HINT, PREPARE, STORE, STORE_ALL, type ScriptHeads } from './scripts.ts'
 
 /** By number of keys. */
@@ -79,10 +80,13 @@ export interface CallHost extends Node {
   readonly floors: Floors | null
   /** Encoded for the script. */
   readonly maxHints: Buffer
-  /** Number of resent calls: a read sent before one of them may have overtaken it, and is repeated. */
-  readonly resends: number
+  readonly resends: Resends
+  /** @param repetitions how often it was repeated before (resends.ts) */
+  get(key: Buffer, call: GetCall, expectedBytes?: number, repetitions?: number): void
+  /** The same. */
+  peek(key: Buffer, part: Part, call: PeekCall, expectedBytes?: number, repetitions?: number): void
   /** Like Node.peek with a part of the value: head and part are read atomically. */
-  peekByScript(key: Buffer, part: Part, call: PeekCall, expectedBytes?: number): void
+  peekByScript(key: Buffer, part: Part, call: PeekCall, expectedBytes?: number, repetitions?: number): void
   /** NOSCRIPT: the call was certainly not applied, so in this case it is sent again. */
   sendWithText(pending: Resendable): void
   /** The key of a new part held something: the call was certainly not applied, and is sent again as a comparing one. */
@@ -98,26 +102,36 @@ export class PendingGet extends LinkCall {
   private readonly node: CallHost
   private readonly key: Buffer
   private readonly call: GetCall
-  private readonly resends: number
+  /** As in resends.ts. */
+  private readonly since: number
+  private readonly repetitions: number
   /** Null: its reply is not kept. */
   private readonly ask: Ask | null
 
-  constructor(node: CallHost, key: Buffer, call: GetCall, expectedBytes: number, ask: Ask | null) {
+  constructor(
+    node: CallHost,
+    key: Buffer,
+    call: GetCall,
+    expectedBytes: number,
+    ask: Ask | null,
+    repetitions: number,
+  ) {
     super(expectedBytes)
     this.node = node
     this.key = key
     this.call = call
-    this.resends = node.resends
+    this.since = node.resends.count
+    this.repetitions = repetitions
     this.ask = ask
   }
 
   override answered(fence: Fence): void {
-    const hasOvertaken = this.resends !== this.node.resends
-    const bytes =
-      this.replyType === REPLY_BULK && !hasOvertaken ? aboveFloor(fence.floors, this.key, this.reply) : null
-    this.ask?.answered(bytes, fence)
-    if (hasOvertaken) this.node.get(this.key, this.call, this.valueBytes)
-    else if (this.replyType === REPLY_BULK) this.call.onRecord(this.node, bytes, fence)
+    const { node, key, since, repetitions } = this
+    const bytes = this.replyType === REPLY_BULK ? aboveFloor(fence.floors, key, this.reply) : null
+    this.ask?.answered(node.resends.areOvertaken(key, since) ? null : bytes, fence)
+    if (node.resends.mustRepeat(key, since, repetitions)) {
+      node.get(key, this.call, this.valueBytes, repetitions + 1)
+    } else if (this.replyType === REPLY_BULK) this.call.onRecord(this.node, bytes, fence)
     else if (this.replyType === REPLY_NIL) this.call.onRecord(this.node, null, fence)
     else if (this.replyType === REPLY_TOO_LONG) this.call.onFailure(this.node, TOO_LONG)
     else this.call.onFailure(this.node, this.node.judge(this.replyType, this.reply))

@@ -115,6 +115,7 @@ import {
   STAMP,
   SWAP_MARKER,
 } from './scripts.ts'
+import { Resends } from './resends.ts'
 import { PendingKeys, PendingLives, PendingStarts, type PendingEach } from './several.ts'
 import { RedisMessenger } from './redis-messenger.ts'
 import { RedisSubscription } from './subscription.ts'
@@ -143,11 +144,7 @@ export class RedisNode implements CallHost {
   private readonly options: RedisNodeOptions
   /** GRACE_SECONDS in milliseconds, encoded for the scripts. */
   readonly grace: Buffer
-  /**
-   * Number of resent calls (sendWithText). A read that was queued behind a store and answered before the store was
-   * resent has overtaken it: it is repeated.
-   */
-  resends = 0
+  readonly resends = new Resends()
   /** Encoded for the script. */
   readonly maxHints: Buffer
   /** As of the last fence: also for what the control path reads. */
@@ -186,7 +183,7 @@ export class RedisNode implements CallHost {
     return this.link?.ready ?? false
   }
 
-  get(key: Buffer, call: GetCall, expectedBytes = 0): void {
+  get(key: Buffer, call: GetCall, expectedBytes = 0, repetitions = 0): void {
     const ask = this.near?.ask(key) ?? null
     const link = this.usableLink(call)
     if (!link) {
@@ -196,23 +193,23 @@ export class RedisNode implements CallHost {
     this.sendGathered()
     link.raw(GET_HEAD)
     link.bulk(key)
-    link.enqueue(new PendingGet(this, key, call, expectedBytes, ask))
+    link.enqueue(new PendingGet(this, key, call, expectedBytes, ask, repetitions))
   }
 
-  peek(key: Buffer, part: Part, call: PeekCall, expectedBytes = 0): void {
+  peek(key: Buffer, part: Part, call: PeekCall, expectedBytes = 0, repetitions = 0): void {
     if (part !== 'head') {
-      this.peekByScript(key, part, call, expectedBytes)
+      this.peekByScript(key, part, call, expectedBytes, repetitions)
       return
     }
     const link = this.usableLink(call)
     if (!link) return
     this.sendGathered()
-    enqueueHead(link, this, key, call)
+    enqueueHead(link, this, key, call, repetitions)
   }
 
   /** Atomic: one script. */
-  peekByScript(key: Buffer, part: Part, call: PeekCall, expectedBytes = 0): void {
-    this.send(new PendingPeek(this, key, part, call, expectedBytes), call)
+  peekByScript(key: Buffer, part: Part, call: PeekCall, expectedBytes = 0, repetitions = 0): void {
+    this.send(new PendingPeek(this, key, part, call, expectedBytes, repetitions), call)
   }
 
   starts(keys: readonly Buffer[], bytes: number, call: StartsCall): void {
@@ -324,7 +321,7 @@ export class RedisNode implements CallHost {
         )
       }
       const onOther = () => {
-        this.resends++
+        this.resends.note(patched.key)
         whole()
       }
       this.patch(link, patched, {
@@ -360,7 +357,7 @@ export class RedisNode implements CallHost {
       return
     }
     this.sendGathered()
-    this.resends++
+    this.resends.note(null)
     this.enqueue(this.link!, pending, pending.heads.withText)
   }
 
@@ -368,7 +365,7 @@ export class RedisNode implements CallHost {
     const link = this.usableLink(entry.call)
     if (!link) return
     this.sendGathered()
-    this.resends++
+    this.resends.note(entry.key)
     this.gatherStore(link, entry, condition)
   }
 
