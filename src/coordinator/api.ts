@@ -50,7 +50,7 @@ export type { AllModified, ModifyAll, ModifyAllSlowly, NewPart, TransactDone } f
 export type { Modified, Modify, UpdateDone } from './update/update.ts'
 export { VALUE_TYPES } from './usage/big-keys.ts'
 export type { KeyUsage } from './usage/usage.ts'
-export type { Attempt, Handed, Wait, Waiters, Waiting } from './waiting/api.ts'
+export type { Attempt, Handed, Turn, Wait, Waiters, Waiting } from './waiting/api.ts'
 export type { WriteDone } from './write/write.ts'
 export type { Change } from './update/read-modify-write.ts'
 

@@ -2,7 +2,7 @@
 import { expect } from 'chai'
 import { KIND_LIST, KIND_STREAM } from '../../src/core/codec.ts'
 import { RondoError } from '../../src/core/errors.ts'
-import type { Attempt, Wait } from '../../src/coordinator/waiting/api.ts'
+import type { Attempt, Turn, Wait } from '../../src/coordinator/waiting/api.ts'
 import { KeyWaiters, type Looked } from '../../src/coordinator/waiting/waiters.ts'
 import { hashOf } from '../../src/coordinator/channels/wakes.ts'
 import { seeded, seeds, type Random } from '../support/random.ts'
@@ -81,16 +81,17 @@ class World {
     return element
   }
 
-  async attempt(at: number, name: string, hasBegun: () => void): Promise<Attempt<string | null>> {
+  async attempt(at: number, name: string, turn: Turn, hasBegun: () => void): Promise<Attempt<string | null>> {
     this.attempts++
     hasBegun()
     // As in update/key-queues.ts: what one coordinator does with a key is in its order.
     const queue = `${at} ${name}`
-    const turn = (this.queues.get(queue) ?? Promise.resolve()).then(() => this.pause())
-    this.queues.set(queue, turn)
-    await turn
+    const first = (this.queues.get(queue) ?? Promise.resolve()).then(() => this.pause())
+    this.queues.set(queue, first)
+    await first
     if (this.random.next() < this.faults.certain) throw away()
-    const element = this.pop(name)
+    const element = turn.mayTake ? this.pop(name) : undefined
+    if (turn.mayTake) turn.hasFound(element !== undefined)
     await this.pause()
     if (this.random.next() < this.faults.unknown) {
       if (element !== undefined) this.uncertain.push(element)
@@ -126,7 +127,7 @@ class FakeClient {
       keys: keys.map((key) => Buffer.from(key)),
       ...{ kind: KIND_LIST, line, isWhole: line === null, level: 'one', timeoutMs, timedOut: null },
       isGone: () => this.isGone,
-      attempt: (place) => world.attempt(at, keys[place]!, () => (this.beganGone ||= this.isGone)),
+      attempt: (place, turn) => world.attempt(at, keys[place]!, turn, () => (this.beganGone ||= this.isGone)),
     })
     this.wait.result.then(
       ({ answer, giveBack }) => {
@@ -268,6 +269,28 @@ describe('clients that wait at keys', () => {
       await world.time.advance(20)
       expect(client.got, `RONDO_SEED=${seed}`).to.equal('x')
     }
+  })
+
+  it('gives nothing to a later client when an element comes just after an earlier one has looked', async () => {
+    const world = new World(seeded(7), 1)
+    const clients = Array.from({ length: 3 }, () => new FakeClient(world, 0, ['q']))
+    await world.time.advance(20)
+    const pop = world.pop.bind(world)
+    let comes = true
+    world.pop = (name) => {
+      const element = pop(name)
+      if (element === undefined && comes) {
+        comes = false
+        world.push(0, name, 'second')
+      }
+      return element
+    }
+    world.push(0, 'q', 'first')
+    await world.time.advance(50)
+    expect(clients.map(({ got }) => got)).to.deep.equal(['first', 'second', undefined])
+    world.push(0, 'q', 'third')
+    await world.time.advance(20)
+    expect(clients[2]!.got).to.equal('third')
   })
 
   it('takes nothing for a client that has gone before', async () => {

@@ -7,7 +7,7 @@
 import { beginWaiting, planOf, type BlockingCommand } from '../../src/commands/run/blocking.ts'
 import { KEY_COMMANDS } from '../../src/commands/table.ts'
 import { NULL_ARRAY, RespError, type Reply } from '../../src/commands/reply.ts'
-import type { Attempt, Wait, Waiting } from '../../src/coordinator/api.ts'
+import type { Attempt, Turn, Wait, Waiting } from '../../src/coordinator/api.ts'
 import type { Coordinator } from '../../src/coordinator/coordinator.ts'
 import type { Requester } from '../../src/coordinator/api.ts'
 import { RondoError } from '../../src/core/errors.ts'
@@ -81,6 +81,29 @@ interface Standing {
 /** Turns of the event loop between the answer to one client and to the next. */
 const NEXT_ONE_MS = 1
 
+/** What is there is no answer to this one. */
+const NOT_ITS_TURN = new RondoError('OVERLOADED', 'One before it has found nothing.', {
+  outcome: 'not-applied',
+})
+
+class AskedTurn implements Turn {
+  private readonly turn: Turn
+  mayHaveTaken = true
+
+  constructor(turn: Turn) {
+    this.turn = turn
+  }
+
+  get mayTake(): boolean {
+    this.mayHaveTaken = this.turn.mayTake
+    return this.mayHaveTaken
+  }
+
+  hasFound(isFound: boolean): void {
+    this.turn.hasFound(isFound)
+  }
+}
+
 export class Waits {
   private readonly world: World
   private standing: Standing[] = []
@@ -98,11 +121,16 @@ export class Waits {
     let mayHaveTaken = false
     const tried = (waiting: Waiting<Reply>): Waiting<Reply> => ({
       ...waiting,
-      attempt: async (place) => {
+      attempt: async (place, turn) => {
         if (mayHaveTaken) this.world.fault(`${nameOf(done)} tries again, although it may have got something`)
         const part = begin(form.attempt, operation.value, null)
         try {
-          const found = await waiting.attempt(place)
+          const asked = new AskedTurn(turn)
+          const found = await waiting.attempt(place, asked)
+          if (!asked.mayHaveTaken) {
+            part.failed(NOT_ITS_TURN)
+            return found
+          }
           return this.noted(found, form, { part, begin, value: operation.value }, taken)
         } catch (error) {
           if (self) self.failedAtMs = this.world.scheduler.nowMs

@@ -4,7 +4,7 @@
  *
  * An attempt does not belong to the connection: it is not dropped halfway when the connection closes.
  */
-import type { Attempt, Wait, Waiting } from '../../coordinator/api.ts'
+import type { Attempt, Turn, Wait, Waiting } from '../../coordinator/api.ts'
 import { KIND_STREAM } from '../../core/codec.ts'
 import { storedKey } from '../../core/keys.ts'
 import type { Caller } from '../model.ts'
@@ -69,7 +69,7 @@ export function beginWaiting(
     timeoutMs: plan.timeoutMs,
     timedOut: plan.nothing,
     isGone,
-    attempt: (place) => attempt(caller, args, command, plan, place),
+    attempt: (place, turn) => attempt({ caller, args, command, plan, place, turn }),
   }
   return client.store.waiters.wait(waiting)
 }
@@ -80,19 +80,22 @@ function detached(client: Caller): Caller {
   return Object.defineProperties(Object.create(client) as Caller, Object.getOwnPropertyDescriptors(own))
 }
 
-async function attempt(
-  caller: Caller,
-  args: readonly Buffer[],
-  command: BlockingCommand,
-  plan: BlockingPlan,
-  place: number,
-): Promise<Attempt<Reply>> {
+interface Attempted {
+  readonly caller: Caller
+  readonly args: readonly Buffer[]
+  readonly command: BlockingCommand
+  readonly plan: BlockingPlan
+  readonly place: number
+  readonly turn: Turn
+}
+
+async function attempt({ caller, args, command, plan, place, turn }: Attempted): Promise<Attempt<Reply>> {
   let before: Held | null = null
   const made = stepOf(caller, args, { make: () => plan.stepAt(place) })
   if (made instanceof RespError) return { kind: 'answer', answer: made, giveBack: null }
-  const step = seeing(made, (held) => (before = held))
+  const step = inTurn(made, turn, (held) => (before = held))
   const reply = await runStep(caller, step, args, command)
-  if (reply === null || reply === NULL_ARRAY) {
+  if (isNothing(reply)) {
     plan.missed?.()
     return { kind: 'nothing' }
   }
@@ -118,10 +121,16 @@ async function putBack(
   if (reply instanceof RespError) throw new Error(reply.text)
 }
 
-/** Calls `seen` with what the first key holds, whenever the step is applied. */
-function seeing(step: Step, seen: (held: Held | null) => void): Step {
+function isNothing(reply: Reply): boolean {
+  return reply === null || reply === NULL_ARRAY
+}
+
+/** Takes nothing when it is not its turn. Calls `seen` with what the first key holds, whenever the step is applied. */
+function inTurn(step: Step, turn: Turn, seen: (held: Held | null) => void): Step {
   return afterwards(step, (stepped, [first = null]) => {
     seen(first)
+    if (!turn.mayTake) return { reply: null }
+    turn.hasFound(!isNothing(stepped.reply))
     return stepped
   })
 }

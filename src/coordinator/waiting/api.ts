@@ -20,10 +20,17 @@ export interface Waiting<T> {
   /**
    * Looks once, and takes what it finds. It never runs twice at once.
    *
-   * @param place of the key in `keys`
+   * @param place of the key in `keys` @param turn to be asked, and told, whenever it is decided what is taken
    * @throws RondoError
    */
-  attempt(place: number): Promise<Attempt<T>>
+  attempt(place: number, turn: Turn): Promise<Attempt<T>>
+}
+
+/** Of an attempt among those of one line that run at once. */
+export interface Turn {
+  /** All before it have found something. Otherwise it takes nothing, even if something is there by now. */
+  readonly mayTake: boolean
+  hasFound(isFound: boolean): void
 }
 
 export type Attempt<T> =

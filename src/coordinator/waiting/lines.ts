@@ -2,7 +2,7 @@
 import type { TimerHandle, Timers } from '../../core/clock.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { murmur64 } from '../../core/murmur64.ts'
-import type { Handed, Wait, Waiting } from './api.ts'
+import type { Handed, Turn, Wait, Waiting } from './api.ts'
 
 /** A timer cannot take longer. */
 const LONGEST_TIMER_MS = 2 ** 30
@@ -119,6 +119,28 @@ export class Entry {
     const isSame = this.seen !== null && Buffer.compare(this.seen, version) === 0
     this.seen = Buffer.from(version)
     return isSame
+  }
+}
+
+/** One after the other, in the order of the line. */
+export class TurnInLine implements Turn {
+  private readonly before: TurnInLine | null
+  private isFound = false
+  /** It took nothing because of those before it. */
+  isHeldBack = false
+
+  constructor(before: TurnInLine | null = null) {
+    this.before = before
+  }
+
+  get mayTake(): boolean {
+    const mayTake = this.before === null || (this.before.mayTake && this.before.isFound)
+    this.isHeldBack = !mayTake
+    return mayTake
+  }
+
+  hasFound(isFound: boolean): void {
+    this.isFound = isFound
   }
 }
 

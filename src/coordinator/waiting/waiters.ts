@@ -11,7 +11,8 @@
  *
  * - First come, first served, at each key: a round tries the waiters of a line in their order, and ends at the first one that
  *   finds nothing. Whoever comes later waits for a round that began after it had come. Who has got something is followed by
- *   two, then four: their attempts are queued in this order (update/key-queues.ts).
+ *   two, then four: their attempts are queued in this order (update/key-queues.ts). One whose predecessor has found nothing
+ *   takes nothing, even if something is there by then: it comes again behind that.
  * - No wake-up is missed: a waiter is in its line before it looks for the first time, and what is stored while a round runs
  *   begins another one.
  * - An attempt begins only while its client is there. If the client is gone when it has taken something, that is given back:
@@ -27,7 +28,7 @@ import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { RondoError } from '../../core/errors.ts'
 import type { Emit } from '../../core/events.ts'
 import { sentenceOf } from '../../core/sentence.ts'
-import { Entry, Waiter, type Line, type RoundsOfKey } from './lines.ts'
+import { Entry, TurnInLine, Waiter, type Line, type RoundsOfKey } from './lines.ts'
 import type { Wait, Waiters, Waiting } from './api.ts'
 
 /** A look at some keys. */
@@ -226,10 +227,17 @@ export class KeyWaiters implements Waiters {
     for (let atOnce = 1; ; atOnce = Math.min(2 * atOnce, MOST_AT_ONCE)) {
       const next = line.next(atOnce, (waiter) => !tried.has(waiter) && !(isOtherType && waiter.isBlocked))
       if (next.length === 0) return
-      for (const { waiter } of next) tried.add(waiter)
-      const outcomes = await Promise.all(next.map(({ waiter, place }) => this.attempt(waiter, place)))
-      if (outcomes.some((outcome) => outcome === 'nothing' || outcome === 'failed')) return
-      if (outcomes.includes('other-type')) isOtherType = true
+      let turn: TurnInLine | null = null
+      const turns = next.map(() => (turn = new TurnInLine(turn)))
+      const outcomes = await Promise.all(
+        next.map(({ waiter, place }, i) => this.attempt(waiter, place, turns[i])),
+      )
+      for (const [i, outcome] of outcomes.entries()) {
+        if (turns[i]!.isHeldBack) continue
+        if (outcome === 'nothing' || outcome === 'failed') return
+        if (outcome === 'other-type') isOtherType = true
+        tried.add(next[i]!.waiter)
+      }
       if (atOnce === MOST_AT_ONCE) await this.turn()
     }
   }
@@ -247,17 +255,17 @@ export class KeyWaiters implements Waiters {
     return new Promise((resolve) => this.options.timers.endOfTurn(resolve))
   }
 
-  private async attempt<T>(waiter: Waiter<T>, place: number): Promise<Outcome> {
+  private async attempt<T>(waiter: Waiter<T>, place: number, turn = new TurnInLine()): Promise<Outcome> {
     const { waiting } = waiter
     while (waiter.trying) await waiter.trying
-    if (waiter.isOver) return 'skipped'
-    if (waiting.isGone()) {
-      waiter.end()
+    if (!waiter.isOver && waiting.isGone()) waiter.end()
+    if (waiter.isOver) {
+      turn.hasFound(true) // those behind it need not wait for it
       return 'skipped'
     }
     const { background } = this.options
     background.begin()
-    const attempt = waiting.attempt(place)
+    const attempt = waiting.attempt(place, turn)
     waiter.trying = attempt.then(
       () => undefined,
       () => undefined,
