@@ -329,6 +329,8 @@ export class DeleteJobs {
       if (!made) return { kind: 'keep' }
       return { kind: 'write', record: { kind: KIND_VALUE, value: encodeJobs(made), expiresAtMs: 0 } }
     }
+    /** Where a later try certainly does nothing, this one may still have done it. */
+    let unknown: unknown = null
     for (let tries = 1; ; tries++) {
       try {
         await updateKey(store, JOBS_KEY, modify, { requester: nobody(), level: 'quorum' })
@@ -336,7 +338,8 @@ export class DeleteJobs {
       } catch (error) {
         // Other coordinators change it, too. All changes may be made twice.
         const isUnknown = error instanceof RondoError && error.details.outcome === 'unknown'
-        if (!isUnknown || tries === MOST_TRIES) throw error
+        if (isUnknown) unknown ??= error
+        if (!isUnknown || tries === MOST_TRIES) throw unknown ?? error
       }
     }
   }

@@ -1,7 +1,7 @@
 /** Delete jobs: what goes, what stays, and who goes on. */
 import { expect } from 'chai'
 import { DeleteJobs } from '../../src/servers/delete-jobs.ts'
-import type { RondoError } from '../../src/core/errors.ts'
+import { RondoError } from '../../src/core/errors.ts'
 import type { RondoEvent } from '../../src/core/events.ts'
 import { storedKey } from '../../src/core/keys.ts'
 import { CoordinatorUnderTest } from '../support/coordinator-under-test.ts'
@@ -11,7 +11,11 @@ describe('delete jobs', () => {
   let jobs: DeleteJobs
   let events: RondoEvent[]
 
-  const jobsOf = (one: CoordinatorUnderTest, owner: string, keysPerSecond = 1000) =>
+  const jobsOf = (
+    one: Pick<CoordinatorUnderTest, 'coordinator' | 'time'>,
+    owner: string,
+    keysPerSecond = 1000,
+  ) =>
     new DeleteJobs({
       store: one.coordinator,
       timers: one.time,
@@ -66,6 +70,20 @@ describe('delete jobs', () => {
   afterEach(async () => {
     await under.done(jobs.stop())
     await under.cluster.stop()
+  })
+
+  it('may be there if the first try has an unknown outcome and the next one is refused', async () => {
+    const errors = [
+      new RondoError('OUTCOME_UNKNOWN', 'It may have been applied.', { outcome: 'unknown' }),
+      new RondoError('QUORUM_NOT_MET', 'Nothing was sent.', { outcome: 'not-applied' }),
+    ]
+    const store = Object.create(under.coordinator) as typeof under.coordinator
+    store.update = (_key, _modify, done) => done.failed(errors.shift()!)
+    const at = jobsOf({ time: under.time, coordinator: store }, 'two')
+    const error = await create('prefix', 'user:', 0, at).catch((failed: RondoError) => failed)
+    expect(error).to.be.instanceOf(RondoError)
+    expect((error as RondoError).details.outcome).to.equal('unknown')
+    expect(errors).to.deep.equal([])
   })
 
   it('delete what has the prefix, literally, in one database', async () => {
