@@ -1,4 +1,7 @@
-/** How clients reach one coordinator: a connection over the Redis protocol for each level, and HTTP. */
+/**
+ * How clients reach one coordinator: a connection over the Redis protocol for each level, one for SCAN, behind whose pages no
+ * other reply has to wait, and HTTP.
+ */
 import { Redis } from 'ioredis'
 import type { RunningCoordinator } from '../support/coordinators.ts'
 import type { Level } from './steps.ts'
@@ -13,26 +16,19 @@ const ANSWERS_WITHIN_MS = 10_000
 export class Clients {
   private readonly url: string
   private readonly connections: ReadonlyMap<Level, Redis>
+  readonly scanning: Redis
 
-  private constructor(url: string, connections: ReadonlyMap<Level, Redis>) {
+  private constructor(url: string, connections: ReadonlyMap<Level, Redis>, scanning: Redis) {
     this.url = url
     this.connections = connections
+    this.scanning = scanning
   }
 
   static async to({ http, resp }: RunningCoordinator): Promise<Clients> {
     const connections = new Map<Level, Redis>()
-    for (const level of ['one', 'quorum', 'all'] as const) {
-      const redis = new Redis({
-        port: resp,
-        maxRetriesPerRequest: 0,
-        enableReadyCheck: false,
-        retryStrategy: () => null,
-      })
-      redis.on('error', () => undefined) // each call fails by itself
-      await redis.call('RONDO', 'CONSISTENCY', level)
-      connections.set(level, redis)
-    }
-    return new Clients(http, connections)
+    for (const level of ['one', 'quorum', 'all'] as const)
+      connections.set(level, await connected(resp, level))
+    return new Clients(http, connections, await connected(resp, 'quorum'))
   }
 
   redis(level: Level): Redis {
@@ -69,6 +65,18 @@ export class Clients {
   }
 
   close(): void {
-    for (const redis of this.connections.values()) redis.disconnect()
+    for (const redis of [...this.connections.values(), this.scanning]) redis.disconnect()
   }
+}
+
+async function connected(port: number, level: Level): Promise<Redis> {
+  const redis = new Redis({
+    port,
+    maxRetriesPerRequest: 0,
+    enableReadyCheck: false,
+    retryStrategy: () => null,
+  })
+  redis.on('error', () => undefined) // each call fails by itself
+  await redis.call('RONDO', 'CONSISTENCY', level)
+  return redis
 }

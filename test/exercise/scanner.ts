@@ -32,7 +32,7 @@ export class Scanner {
 
   /** Null: its coordinator was killed, or it failed. */
   private async scan(cluster: ExerciseCluster, i: number): Promise<Set<string> | null> {
-    const redis = cluster.clientsOf(i)?.redis('quorum')
+    const redis = cluster.clientsOf(i)?.scanning
     const told = new Set<string>()
     let cursor = '0'
     do {
