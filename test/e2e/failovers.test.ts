@@ -186,8 +186,11 @@ describe('members behind Sentinels', function () {
       (server) => server.pause(),
       async (server) => {
         server.resume()
-        const isReplica = async () =>
-          (await watched.ask(server, 'INFO', 'replication')).includes('role:slave')
+        const isReplica = async () => {
+          // Sentinels cut the connections of a server that they demote: it is asked again.
+          const answer = watched.ask(server, 'INFO', 'replication').catch((error: Error) => error.message)
+          return (await answer).includes('role:slave')
+        }
         await until('the Sentinels have demoted it', isReplica, 30_000)
       },
     )
