@@ -3,6 +3,7 @@ import { expect } from 'chai'
 import { KIND_LIST, KIND_STREAM } from '../../src/core/codec.ts'
 import { RondoError } from '../../src/core/errors.ts'
 import type { Attempt, Turn, Wait } from '../../src/coordinator/waiting/api.ts'
+import { TurnInLine } from '../../src/coordinator/waiting/lines.ts'
 import { KeyWaiters, type Looked } from '../../src/coordinator/waiting/waiters.ts'
 import { hashOf } from '../../src/coordinator/channels/wakes.ts'
 import { seeded, seeds, type Random } from '../support/random.ts'
@@ -90,8 +91,9 @@ class World {
     this.queues.set(queue, first)
     await first
     if (this.random.next() < this.faults.certain) throw away()
-    const element = turn.mayTake ? this.pop(name) : undefined
-    if (turn.mayTake) turn.hasFound(element !== undefined)
+    const mayTake = turn.mayTake()
+    const element = mayTake ? this.pop(name) : undefined
+    if (mayTake) turn.hasFound(element !== undefined)
     await this.pause()
     if (this.random.next() < this.faults.unknown) {
       if (element !== undefined) this.uncertain.push(element)
@@ -291,6 +293,17 @@ describe('clients that wait at keys', () => {
     world.push(0, 'q', 'third')
     await world.time.advance(20)
     expect(clients[2]!.got).to.equal('third')
+  })
+
+  it('comes again to one that was held back, though those behind it have decided since', () => {
+    const first = new TurnInLine()
+    const second = new TurnInLine(first)
+    const third = new TurnInLine(second)
+    expect(second.mayTake()).to.equal(false) // the first one has not decided yet
+    expect(first.mayTake()).to.equal(true)
+    first.hasFound(true)
+    expect(third.mayTake()).to.equal(false)
+    expect([first, second, third].map(({ isHeldBack }) => isHeldBack)).to.deep.equal([false, true, true])
   })
 
   it('takes nothing for a client that has gone before', async () => {

@@ -94,8 +94,8 @@ class AskedTurn implements Turn {
     this.turn = turn
   }
 
-  get mayTake(): boolean {
-    this.mayHaveTaken = this.turn.mayTake
+  mayTake(): boolean {
+    this.mayHaveTaken = this.turn.mayTake()
     return this.mayHaveTaken
   }
 

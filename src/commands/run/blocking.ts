@@ -129,7 +129,7 @@ function isNothing(reply: Reply): boolean {
 function inTurn(step: Step, turn: Turn, seen: (held: Held | null) => void): Step {
   return afterwards(step, (stepped, [first = null]) => {
     seen(first)
-    if (!turn.mayTake) return { reply: null }
+    if (!turn.mayTake()) return { reply: null }
     turn.hasFound(!isNothing(stepped.reply))
     return stepped
   })

@@ -29,7 +29,7 @@ export interface Waiting<T> {
 /** Of an attempt among those of one line that run at once. */
 export interface Turn {
   /** All before it have found something. Otherwise it takes nothing, even if something is there by now. */
-  readonly mayTake: boolean
+  mayTake(): boolean
   hasFound(isFound: boolean): void
 }
 

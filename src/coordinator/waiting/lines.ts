@@ -126,17 +126,17 @@ export class Entry {
 export class TurnInLine implements Turn {
   private readonly before: TurnInLine | null
   private isFound = false
-  /** It took nothing because of those before it. */
+  /** When it decided, it took nothing because of those before it. */
   isHeldBack = false
 
   constructor(before: TurnInLine | null = null) {
     this.before = before
   }
 
-  get mayTake(): boolean {
-    const mayTake = this.before === null || (this.before.mayTake && this.before.isFound)
-    this.isHeldBack = !mayTake
-    return mayTake
+  mayTake(): boolean {
+    const { before } = this
+    this.isHeldBack = before !== null && (before.isHeldBack || !before.isFound)
+    return !this.isHeldBack
   }
 
   hasFound(isFound: boolean): void {
