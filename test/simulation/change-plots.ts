@@ -80,7 +80,8 @@ const FIVE = { servers: 3, spares: 2, replicas: 3, coordinators: 2 }
 /** A coordinator sleeps while most home replicas are replaced: when it wakes up it works by the former ones. */
 const asleep: ChangePlot = (random) => {
   const { change, kept } = replacement(random, 10 + random.below(20), 0)
-  const wakes = random.pick([1700, 2100, 2600, 3100]) + random.below(300)
+  // In each phase, and after the change: its steps wait for who has not heard of them, for some seconds.
+  const wakes = random.pick([1700, 2600, 3500, 5600, 6000, 6400]) + random.below(300)
   const onWaking = { from: wakes - 15, within: 18, coordinators: [1] }
   const isBehindKept = random.chance(0.6)
   return {

@@ -212,9 +212,11 @@ export class Checks implements Watch {
     const { operation, outcome, version } = done
     if (outcome !== 'ok') return
     if (operation.kind === 'read') {
+      if (operation.key !== 'one-kept' || done.seenAtStart.cleanHolders.length === 0) return
       // Nothing is ever deleted there, and all home replicas that know hold it: nobody can say that there is nothing.
-      if (operation.key === 'one-kept' && version === null && done.seenAtStart.cleanHolders.length > 0) {
-        this.world.fault(`${nameOf(done)} was told that there is nothing`)
+      if (version === null) this.world.fault(`${nameOf(done)} was told that there is nothing`)
+      if (done.seenAtStart.epoch + 2 < this.world.topologies.epoch) {
+        this.world.counters.count('read at one after a change that was slept through')
       }
       return
     }

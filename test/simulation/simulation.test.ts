@@ -102,6 +102,7 @@ const MET_IN_CHANGES = [
   'refused: other-epoch',
   'undisturbed at one',
   'brought at one',
+  'read at one after a change that was slept through',
 ]
 
 /** The same with collections. */
