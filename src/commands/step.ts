@@ -6,7 +6,7 @@
  * text) are the step's reply, and nothing is stored. Inside MULTI both appear at EXEC, as in Redis: a command is queued if
  * its name and its number of arguments are right.
  */
-import type { ErrorCode } from '../core/errors.ts'
+import { Signal, type ErrorCode } from '../core/errors.ts'
 import type { ByteRange } from '../core/part.ts'
 import type { Entries } from './collections/entries.ts'
 import { RespError, type Reply } from './reply.ts'
@@ -65,7 +65,7 @@ export interface Parts {
 }
 
 /** A step cannot go on without these parts: it is applied again when they have been read. */
-export class NeedsParts extends Error {
+export class NeedsParts extends Signal {
   readonly ids: readonly number[]
   /** The root that names them. */
   readonly value: Buffer
@@ -326,7 +326,7 @@ export interface SubcommandDescription {
 }
 
 /** An error for the client, as it is sent: 'ERR syntax error'. */
-export class CommandError extends Error {}
+export class CommandError extends Signal {}
 
 /** What it returns, or the CommandError that it throws: for what Redis looks at after the keys. */
 export function resultOrError<T>(run: () => T): T | CommandError {

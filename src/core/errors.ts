@@ -61,6 +61,16 @@ export class RondoError extends Error {
   }
 }
 
+/** Thrown for whoever can go on, and never logged. Taking its stack trace would cost more than what it interrupts. */
+export class Signal extends Error {
+  constructor(sentence?: string) {
+    const limit = Error.stackTraceLimit
+    Error.stackTraceLimit = 0
+    super(sentence)
+    Error.stackTraceLimit = limit
+  }
+}
+
 /** For what is not carried on, because the client has closed its end and waits no longer. */
 export function stopped(what: 'listing' | 'request' | 'command'): RondoError {
   return new RondoError(

@@ -31,7 +31,7 @@ import {
 } from '../../core/large-root.ts'
 import { GENERATION_BYTES, partKey, rootOf } from '../../core/part-keys.ts'
 import type { StoredRecord } from '../../core/codec.ts'
-import { RondoError } from '../../core/errors.ts'
+import { RondoError, Signal } from '../../core/errors.ts'
 import { waitFor, type Sliced } from '../../core/work.ts'
 import { countIn, type Entries } from '../collections/entries.ts'
 import { bytesIn } from '../collections/large/root.ts'
@@ -243,7 +243,7 @@ function isTooLong({ kind, value }: Held): boolean {
 }
 
 /** A script needs its collections in one piece. */
-export class PartsAreNeeded extends Error {}
+export class PartsAreNeeded extends Signal {}
 
 /** Whether it is thrown because parts have to be read first. */
 export function wantsParts(error: unknown): boolean {

@@ -10,6 +10,7 @@
  * on the way, which are then read together. Most names do not depend on what other such keys hold, so a script that names
  * thirty keys has them in its second run.
  */
+import { Signal } from '../../core/errors.ts'
 import { checkKey } from '../../core/key-names.ts'
 import { chanceFrom } from '../../core/chance.ts'
 import { inOneGo } from '../../core/work.ts'
@@ -81,7 +82,7 @@ const ELEMENT_BYTES_A_STEP = 2
 const FIXED_STEPS: ReadonlyMap<string, number> = new Map([['pfcount', 4000]])
 
 /** A run is not as short as it was meant to be, and has to be made where it may take long. */
-export class NotShort extends Error {}
+export class NotShort extends Signal {}
 
 /** What the commands of a short run may cost together. */
 export interface Budget {
@@ -89,7 +90,7 @@ export interface Budget {
 }
 
 /** A run that is only a guess has gone on for long enough. Nothing in the script may catch it. */
-class GuessedEnough extends Error {}
+class GuessedEnough extends Signal {}
 
 export class Overlay {
   private readonly missing: Buffer[] = []
