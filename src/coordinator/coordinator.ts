@@ -429,7 +429,9 @@ export class Coordinator implements KeyStore {
 
   /**
    * Writes a tombstone of just this version, which the nodes themselves store over older records only. Where one holds a newer
-   * record or promise, an update looks at the record: a promise may be of a change that never came.
+   * record or promise, the key is read: what is newer stays as it is, with its own version, or a later job would take it for
+   * what was written after it. Of what is older a promise kept the tombstone away, perhaps one to a change that never came: an
+   * update deletes it.
    */
   private removeOlder(key: Buffer, before: Version, done: WriteDone, level: ConsistencyLevel): void {
     const asked = askedBy(done)
@@ -443,23 +445,27 @@ export class Coordinator implements KeyStore {
         lifeMs: ownLifeMs(KIND_TOMBSTONE, 0, 0),
       }
     }
-    const modify: Modify = (current) =>
-      current === null || current.kind === KIND_TOMBSTONE || compareVersions(current.version, before) > 0
-        ? { kind: 'keep' }
-        : { kind: 'write', record: TOMBSTONE }
-    const compare = (error: RondoError) => {
-      if (error.details.outcome !== 'unknown') {
-        done.failed(error)
+    const isNewer = (record: StoredRecord) => compareVersions(record.version, before) > 0
+    const isLeft = (record: StoredRecord | null) =>
+      record === null || record.kind === KIND_TOMBSTONE || isNewer(record)
+    const failed = (error: RondoError) => done.failed(error)
+    const written = (version: Version) => done.written(version)
+    const compared = (held: StoredRecord | null) => {
+      if (isLeft(held)) {
+        done.written(held && isNewer(held) ? held.version : before)
         return
       }
-      const updated: UpdateDone['updated'] = (current, after) => {
-        const isKept = current !== null && compareVersions(current.version, before) > 0
-        done.written(isKept ? after!.version : before)
-      }
-      const failed = (failure: RondoError) => done.failed(failure)
+      const modify: Modify = (current) =>
+        isLeft(current) ? { kind: 'keep' } : { kind: 'write', record: TOMBSTONE }
+      const updated: UpdateDone['updated'] = (current, after) =>
+        done.written(current && isNewer(current) ? after!.version : before)
       this.update(key, modify, { ...asked, updated, failed }, level)
     }
-    const written = (version: Version) => done.written(version)
+    const compare = (error: RondoError) => {
+      if (error.details.outcome === 'unknown') {
+        this.readFar(key, { ...asked, read: compared, failed }, level, false)
+      } else done.failed(error)
+    }
     this.replicate(key, make, HEAD_BYTES, { ...asked, written, failed: compare }, level)
   }
 

@@ -381,6 +381,18 @@ describe('a delete of what is older than a version', () => {
       expect((await under.get(KEY)).result).to.equal('new')
     })
 
+    it(`leaves its version too, by which a later one takes it, at ${level}`, async () => {
+      const before = under.coordinator.newVersion()
+      await under.put(KEY, 'new')
+      const later = under.coordinator.newVersion()
+      const [, second, third] = under.nodesOf(KEY) as [FaultyNode, FaultyNode, FaultyNode]
+      second.memory.storage.delete(Buffer.from(KEY))
+      third.answerAfterMs = 1 // those that decide do not hold the same
+      expect(await removeOlder(before, level)).to.be.above(0)
+      expect(await removeOlder(later, level)).to.equal(0)
+      expect((await under.get(KEY)).result).to.equal('(deleted)')
+    })
+
     it(`leaves it also where only some replicas hold it, at ${level}`, async () => {
       await under.put(KEY, 'old')
       const [first, second] = under.nodesOf(KEY) as [FaultyNode, FaultyNode]
