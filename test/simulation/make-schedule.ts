@@ -10,7 +10,7 @@ import {
 import { BOARD, FIRST_IN_PARTS, HASH, isOnCollection, LIST, type CollectionKind } from './collections.ts'
 import { STREAM } from './streams.ts'
 import { STREAM_IN_PARTS, typedOperations, WORKLOADS } from './typed.ts'
-import { CROWDED, EXPIRING, PLOTS, WEAK, type Plot, type Size } from './plots.ts'
+import { CROWDED, EXPIRING, PLOTS, shuffled, WEAK, type Plot, type Size } from './plots.ts'
 import {
   ACCOUNTS,
   ALL_SERVERS,
@@ -184,7 +184,26 @@ function withJobs(schedule: Schedule): Schedule {
     (fault) => fault.kind === 'clock' && fault.server === ALL_SERVERS && fault.offMs < 0,
   )
   const faults = schedule.faults.filter(({ kind }) => !isSetBack || kind !== 'kill')
+  const [first] = jobs
+  if (!schedule.spares && random.chance(0.25)) {
+    // Nothing that is written later hides what a job has left.
+    const before = single.filter(({ at, kind }) => at < first!.at || kind === 'read')
+    const cuts = outOfReach(random, schedule, first!.at + random.below(80))
+    return { ...schedule, faults: cuts, operations: [...before, first!].sort(inOrder) }
+  }
   return { ...schedule, faults, operations: [...single, ...jobs].sort(inOrder) }
+}
+
+/** Most home replicas of some keys cannot be reached for a while, by nobody. */
+function outOfReach(random: Random, { servers, coordinators }: Schedule, at: number): Fault[] {
+  const forMs = 1200 + random.below(1200)
+  return shuffled(random, servers)
+    .slice(0, 2)
+    .flatMap((server) =>
+      Array.from({ length: coordinators }, (_, coordinator): Fault => {
+        return { kind: 'cut', at, forMs, coordinator, server, direction: 'both' }
+      }),
+    )
 }
 
 /** Many values have a tag. At `quorum` only, and without what reads a value and writes one without its tags. */

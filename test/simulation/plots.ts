@@ -328,7 +328,7 @@ export const EXPIRING: ReadonlySet<Plot> = new Set([wrongOwnClocks])
 /** Show something only to reads at `one`. */
 export const WEAK: ReadonlySet<Plot> = new Set([aloneWithABlankOne])
 
-function shuffled(random: Random, count: number): number[] {
+export function shuffled(random: Random, count: number): number[] {
   const numbers = Array.from({ length: count }, (_, i) => i)
   for (let i = count - 1; i > 0; i--) {
     const j = random.below(i + 1)
