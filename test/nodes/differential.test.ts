@@ -82,7 +82,7 @@ type DataCall =
       until: 'past' | 'future' | undefined
       epochs: Epochs | undefined
     }
-  | { do: 'prepare'; key: Buffer; ballot: Buffer }
+  | { do: 'prepare'; key: Buffer; ballot: Buffer; sparedFromMs?: number | undefined }
   | { do: 'accept'; key: Buffer; record: NewRecord; lifeMs: number; epochs: Epochs | undefined }
   | { do: 'storeAll'; writes: StoreAllWrite[]; mode: StoreAllMode; epochs: Epochs | undefined }
   | { do: 'hint'; target: string; key: Buffer; version: Buffer }
@@ -114,6 +114,7 @@ const versions = fc
   .map(version)
 const fewVersions = fc.oneof(
   fc.constantFrom(1, 2, 3, 4, 5).map((ms) => version({ ms })),
+  fc.constantFrom(2, 4).map((ms) => version({ ms, coordinator: 2 })),
   versions,
 )
 const values = fc.oneof(
@@ -197,6 +198,7 @@ const dataCalls: fc.Arbitrary<DataCall> = fc.oneof(
       do: fc.constant('prepare' as const),
       key: keys,
       ballot: fewVersions,
+      sparedFromMs: fc.constantFrom(undefined, 0, 2, 4),
     }),
     weight: 2,
   },
@@ -512,7 +514,7 @@ function ask(node: Node, call: DataCall): Promise<CallResult> {
       )
     }
     case 'prepare':
-      return prepare(node, call.key, call.ballot)
+      return prepare(node, call.key, call.ballot, 0, call.sparedFromMs)
     case 'accept':
       return accept(node, call.key, call.record, call.lifeMs, call.epochs)
     case 'storeAll':

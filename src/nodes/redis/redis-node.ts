@@ -92,6 +92,7 @@ import {
   PendingStoreAll,
   PendingStores,
   TOO_LONG,
+  withSpared,
   type CallHost,
   type DataCall,
   type PendingScript,
@@ -289,7 +290,7 @@ export class RedisNode implements CallHost {
     this.enqueue(this.link!, gathered, gathered.heads.bySha)
   }
 
-  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes = 0): void {
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes = 0, sparedFromMs = Infinity): void {
     const link = this.usableLink(call)
     if (!link) return
     this.near?.changed(key)
@@ -297,7 +298,7 @@ export class RedisNode implements CallHost {
     const alone = expectedBytes > SMALL_BYTES
     const prepares =
       !alone && open instanceof PendingPrepares ? open : this.gather(link, new PendingPrepares(this))
-    prepares.add({ key, ballot, call, expectedBytes })
+    prepares.add({ key, ballot: withSpared(ballot, sparedFromMs), call, expectedBytes })
     if (prepares.isFull) this.sendGathered()
   }
 
