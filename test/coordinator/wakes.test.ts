@@ -54,13 +54,12 @@ describe('what coordinators tell each other of clients that wait', () => {
     expect(sent, 'forgotten after half a minute').to.have.length(2)
   })
 
-  it('asks again who waits while some have not answered, for a few seconds', async () => {
-    const time = new VirtualTime()
-    let asked = 0
-    let answering = 0
+  /** With two others, of which `answering` answer. */
+  function besideTwo(time: VirtualTime) {
+    const asked = { times: 0, answering: 0 }
     const carrier = {
       publish: (_topic: Buffer, _bytes: Buffer, call: PublishCall) => {
-        asked++
+        asked.times++
         call.onPublished(2)
       },
     } as unknown as Carrier
@@ -73,24 +72,47 @@ describe('what coordinators tell each other of clients that wait', () => {
         carriers: { anyCarrier: () => carrier, carrierOf: () => carrier } as unknown as Carriers,
         replies: {
           expect: (_asked: number, _place: object, awaited: Awaited) => void (waiting = awaited),
-          passedOn: (_asked: number, copies: number) => waiting!.done(0, answering === copies),
+          passedOn: (_asked: number, copies: number) => waiting!.done(0, asked.answering === copies),
           drop: () => undefined,
         } as unknown as Replies,
-        nextNumber: () => asked,
+        nextNumber: () => asked.times,
         start: () => Promise.resolve(),
         hasOthers: () => true,
       },
       { hashes: [], wakeAll: () => undefined },
     )
+    return { wakes, asked }
+  }
+
+  it('asks again who waits while some have not answered, for a few seconds', async () => {
+    const time = new VirtualTime()
+    const { wakes, asked } = besideTwo(time)
     wakes.wake(Buffer.from('k'))
     await time.advance(10)
-    expect(asked).to.equal(1)
+    expect(asked.times).to.equal(1)
     await time.advance(1000)
-    expect(asked).to.equal(2)
-    answering = 2
+    expect(asked.times).to.equal(2)
+    asked.answering = 2
     await time.advance(2000)
-    expect(asked).to.equal(3)
+    expect(asked.times).to.equal(3)
     await time.advance(60_000)
-    expect(asked, 'all have answered').to.equal(3)
+    expect(asked.times, 'all have answered').to.equal(3)
+  })
+
+  it('tells again what one waits for, as long as some have not answered', async () => {
+    const time = new VirtualTime()
+    const { wakes, asked } = besideTwo(time)
+    const look = async () => {
+      void wakes.announce([HASH])
+      await time.advance(1000)
+    }
+    await look()
+    asked.answering = 1
+    await look()
+    asked.answering = 2
+    await look()
+    expect(asked.times).to.equal(3)
+    await look()
+    expect(asked.times, 'all know').to.equal(3)
   })
 })

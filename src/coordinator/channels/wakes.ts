@@ -137,8 +137,8 @@ export class Wakes implements WakeLink {
       told.push(this.ask(Buffer.concat([Buffer.from([WAITS]), encodeHashes(some)])))
     }
     const wereTold = await Promise.all(told)
-    // They are told with the next look.
-    if (wereTold.includes('none')) for (const hash of untold) this.announced.delete(hash)
+    // Those that may not have heard of it are told with the next look.
+    if (wereTold.some((answered) => answered !== 'all')) for (const hash of untold) this.announced.delete(hash)
   }
 
   /** @returns who has answered of those that listen; `none` also where it was not asked */
