@@ -41,7 +41,7 @@ import {
 } from '../context.ts'
 import { tellWaiters } from '../waiting/stored.ts'
 import { asStored, type Change } from './read-modify-write.ts'
-import { Ballot, isNewer, TwoRounds } from './two-rounds.ts'
+import { Ballot, isNewer, TwoRounds, type Rounds } from './two-rounds.ts'
 
 /** What modify() returns for the current record. */
 export type Modified =
@@ -88,8 +88,12 @@ export class QuorumUpdate extends TwoRounds<UpdateDone> {
     return placedNow(this.context, this.key, this.replicas)
   }
 
-  protected prepare(usable: readonly Member[]): void {
-    new UpdateAttempt(this, usable).prepare()
+  protected override get onlyKey(): Buffer {
+    return this.key
+  }
+
+  protected roundsOver(usable: readonly Member[]): Rounds {
+    return new UpdateAttempt(this, usable)
   }
 
   succeed(before: StoredRecord | null, after: StoredRecord | null, by: ServedBy): void {
@@ -97,7 +101,7 @@ export class QuorumUpdate extends TwoRounds<UpdateDone> {
   }
 }
 
-class UpdateAttempt implements PrepareCall, StoreCall {
+class UpdateAttempt implements Rounds, PrepareCall, StoreCall {
   private readonly update: QuorumUpdate
   /** Of the latest round. */
   private replicas: Replicas
@@ -106,7 +110,7 @@ class UpdateAttempt implements PrepareCall, StoreCall {
   /** A promise was of another epoch, and did not count. */
   private otherEpoch = false
   private usable: readonly Member[]
-  private readonly ballot: Ballot
+  readonly ballot: Ballot
   private round: 'prepare' | 'judge' | 'accept' | 'over' = 'prepare'
   private pending = 0
   private readonly promised: Node[] = []
@@ -134,12 +138,12 @@ class UpdateAttempt implements PrepareCall, StoreCall {
     this.ballot = new Ballot(update.context.cluster.versions)
   }
 
-  prepare(): void {
+  prepare(sparedFromMs: number): void {
     const { key, context } = this.update
     const expectedBytes = context.sizes.expected(key)
     for (const home of this.usable) {
       this.begin()
-      home.node.prepare(key, this.ballot.version, this, expectedBytes)
+      home.node.prepare(key, this.ballot.version, this, expectedBytes, sparedFromMs)
     }
   }
 
