@@ -340,6 +340,9 @@ export function resultOrError<T>(run: () => T): T | CommandError {
 
 export const SYNTAX_ERROR = 'ERR syntax error'
 export const NOT_INTEGER = 'ERR value is not an integer or out of range'
+/** The lowest integer has no opposite. */
+export const LOWEST_INTEGER =
+  'ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807'
 
 /** Whether all of them that exist are strings. */
 export function areStrings(held: readonly (Seen | null | undefined)[]): boolean {

@@ -6,12 +6,21 @@ import { Namers } from '../commands/scripts/namers.ts'
 import { CommandError, type Stepped, type Wanting } from '../commands/step.ts'
 import type { Channels, Errand } from '../coordinator/api.ts'
 import type { Timers } from '../core/clock.ts'
+import type { ConsistencyLevel } from '../core/consistency.ts'
 import type { Emit } from '../core/events.ts'
 import { printable } from '../core/printable.ts'
 import type { LogLine, Outcome, Task } from './job.ts'
 import { Runner, type RunnerOptions } from './runner.ts'
 import { ShortRuns } from './short-runs.ts'
-import { dropScripts, readLibraries, readScript, shaOf, storeScript, updateLibraries } from './stored.ts'
+import {
+  dropScripts,
+  readLibraries,
+  readScript,
+  shaOf,
+  storeScript,
+  unlessTooFew,
+  updateLibraries,
+} from './stored.ts'
 
 /** The other coordinators. */
 export type Others = Pick<Channels, 'takeErrands' | 'errand'>
@@ -192,11 +201,11 @@ export class ClusterScripts implements Scripts {
     if (!this.remembered.has(sha)) this.remembered.set(sha, Buffer.from(source))
   }
 
-  async sourceOf(asker: Asker, sha: string): Promise<Buffer | null> {
+  async sourceOf(asker: Asker, sha: string, asked: ConsistencyLevel): Promise<Buffer | null> {
     const here = this.remembered.get(sha)
     if (here) return here
     const { forgotten } = this
-    const stored = await readScript(asker, sha)
+    const stored = await unlessTooFew(asked, (level) => readScript(asker, sha, level))
     // What was read before a flush is gone.
     if (stored && forgotten === this.forgotten) this.remember(sha, stored)
     return stored
@@ -224,11 +233,17 @@ export class ClusterScripts implements Scripts {
 
   // ---- libraries
 
-  libraries(asker: Asker): Promise<readonly Library[]> {
+  libraries(asker: Asker, asked: ConsistencyLevel): Promise<readonly Library[]> {
     const { known } = this
     if (known && this.options.monotonicMs() - known.atMs < FRESH_MS) return Promise.resolve(known.libraries)
-    // For all that ask now, whoever of them goes.
-    const asking = { ...LASTING, store: asker.store }
+    return unlessTooFew(asked, (level) => {
+      return level === 'one' ? readLibraries(asker, level) : this.librariesForAll(asker)
+    })
+  }
+
+  /** That ask now, whoever of them goes. */
+  private librariesForAll({ store }: Asker): Promise<readonly Library[]> {
+    const asking = { ...LASTING, store }
     return (this.asking ??= this.newestLibraries(asking).finally(() => (this.asking = null)))
   }
 

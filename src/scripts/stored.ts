@@ -10,7 +10,8 @@ import { z } from 'zod'
 import type { Asker, Library } from '../commands/scripts/api.ts'
 import { readRecord, removeKey, taggingOf, updateKey } from '../coordinator/promises.ts'
 import { KIND_VALUE, type StoredRecord } from '../core/codec.ts'
-import type { RondoError } from '../core/errors.ts'
+import type { ConsistencyLevel } from '../core/consistency.ts'
+import { RondoError } from '../core/errors.ts'
 import { databasePrefix, TAGS_DATABASE } from '../core/keys.ts'
 import { tagKey } from '../core/tags.ts'
 
@@ -26,10 +27,27 @@ function scriptKey(sha: string): Buffer {
   return Buffer.concat([databasePrefix(TAGS_DATABASE), Buffer.from(`script:${sha}`)])
 }
 
+/**
+ * Reads as a majority of the replicas has it. Whoever asks at `one` goes on while too few of them can be asked: as the first
+ * one has it.
+ */
+export async function unlessTooFew<T>(
+  asked: ConsistencyLevel,
+  read: (level: ConsistencyLevel) => Promise<T>,
+): Promise<T> {
+  try {
+    return await read(LEVEL)
+  } catch (error) {
+    const areTooFew = error instanceof RondoError && error.code === 'QUORUM_NOT_MET'
+    if (asked !== 'one' || !areTooFew) throw error
+    return read('one')
+  }
+}
+
 /** Null: there is none. */
-export async function readScript(asker: Asker, sha: string): Promise<Buffer | null> {
+export async function readScript(asker: Asker, sha: string, level: ConsistencyLevel): Promise<Buffer | null> {
   const { store } = asker
-  const record = await readRecord(store, scriptKey(sha), { requester: asker, level: LEVEL })
+  const record = await readRecord(store, scriptKey(sha), { requester: asker, level })
   if (!store.isLive(record)) return null
   return shaOf(record.value) === sha ? record.value : null
 }
@@ -100,9 +118,12 @@ function encodeLibraries(all: readonly Library[]): Buffer {
   return Buffer.from(JSON.stringify(plain))
 }
 
-export async function readLibraries(asker: Asker): Promise<readonly Library[]> {
+export async function readLibraries(
+  asker: Asker,
+  level: ConsistencyLevel = LEVEL,
+): Promise<readonly Library[]> {
   const { store } = asker
-  const record = await readRecord(store, LIBRARIES_KEY, { requester: asker, level: LEVEL })
+  const record = await readRecord(store, LIBRARIES_KEY, { requester: asker, level })
   return parseLibraries(valueOf(store, record))
 }
 

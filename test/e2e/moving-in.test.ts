@@ -42,10 +42,11 @@ describe('moving in from an existing Redis', () => {
     return values
   }
   const operating = readFileSync(new URL('../../docs/OPERATING.md', import.meta.url), 'utf8')
-  /** Runs the line of OPERATING.md that begins like this, on another server. */
-  const runLine = (start: RegExp, server: string, instead: string) => {
-    const line = RegExp(`\`\`\`sh\\n\\s+(${start.source}.*)\\n`).exec(operating)![1]!
-    return run('bash', ['-c', line.replaceAll(server, instead)])
+  /** Runs the lines of OPERATING.md that begin like this, on other servers. */
+  const runLines = (start: RegExp, ...instead: readonly (readonly [server: string, other: string])[]) => {
+    const lines = RegExp(`\`\`\`sh\\n\\s*(${start.source}[^\`]*)\\n\\s*\`\`\``).exec(operating)![1]!
+    const here = instead.reduce((text, [server, other]) => text.replaceAll(server, other), lines)
+    return run('bash', ['-c', here])
   }
   const found = async (port: number) => {
     const client = await RawResp.open(port)
@@ -115,11 +116,11 @@ describe('moving in from an existing Redis', () => {
     const alone = await over(1)
     const { port } = alone.rondo.respServer
     expect(await foundInDatabase1(port), 'before it is copied').to.equal(0)
-    await runLine(/redis-cli -h 10\.0\.0\.1 -n 1 --scan /, '-h 10.0.0.1', `-p ${servers[0]!.port}`)
+    await runLines(/redis-cli -h 10\.0\.0\.1 -n 1 --scan /, ['-h 10.0.0.1', `-p ${servers[0]!.port}`])
     expect(await foundInDatabase1(port)).to.equal(MORE_KEYS)
     expect(await found(port)).to.deep.equal({ values: KEYS, lives: KEYS / 2 })
     for (const options of ['', ' -n 1']) {
-      await runLine(/redis-cli -p 6390 --scan /, '-p 6390', `-p ${port}${options}`)
+      await runLines(/redis-cli -p 6390 --scan /, ['-p 6390', `-p ${port}${options}`])
     }
     expect(await found(alone.rondo.respServer.port)).to.deep.equal({ values: KEYS, lives: KEYS / 2 })
 
@@ -135,7 +136,46 @@ describe('moving in from an existing Redis', () => {
     onOld.close()
     expect(held, 'what does not belong there is gone').to.be.below(KEYS)
   }).timeout(60_000)
+
+  it('values of every type, with their TTL, from a Redis that is no node', async () => {
+    await running?.stop()
+    running = await startRondo({ REDIS_URLS: '' })
+    const { port } = running.rondo.respServer
+    const [from, to] = await Promise.all([RawResp.open(servers[0]!.port), RawResp.open(port)])
+    await from.ask('FLUSHALL')
+    for (const command of OF_EVERY_TYPE) await from.ask(...command)
+    await to.ask('SET', 'taken', 'newer')
+    const lines = /redis-cli -h 10\.0\.0\.1 --scan /
+    const refused = runLines(lines, ['-h 10.0.0.1', `-p ${servers[0]!.port}`], ['-p 6390', `-p ${port}`])
+    expect((await refused).stdout.trim()).to.equal('BUSYKEY Target key name already exists.')
+    for (const command of READ_ALL) expect(await to.ask(...command)).to.equal(await from.ask(...command))
+    expect(Number((await to.ask('TTL', 'a hash')).slice(1))).to.be.within(900, 1000)
+    expect(await to.ask('GET', 'taken')).to.equal('$5\r\nnewer\r\n')
+    from.close()
+    to.close()
+  }).timeout(30_000)
 })
+
+const OF_EVERY_TYPE = [
+  ['SET', 'taken', 'older'],
+  ['SET', 'string', 'a "value"\r\n'],
+  ['HSET', 'a hash', 'field', '\0 \\', 'other', ''],
+  ['EXPIRE', 'a hash', '1000'],
+  ['SADD', 'set', '1', '2', '3'],
+  ['ZADD', 'sorted', '1.5', 'b', '-inf', 'a'],
+  ['RPUSH', 'list', 'x', '', 'y'],
+  ['XADD', 'stream', '1-1', 'field', 'value'],
+  ['XGROUP', 'CREATE', 'stream', 'group', '0'],
+]
+const READ_ALL = [
+  ['GET', 'string'],
+  ['HGETALL', 'a hash'],
+  ['SMEMBERS', 'set'],
+  ['ZRANGE', 'sorted', '0', '-1', 'WITHSCORES'],
+  ['LRANGE', 'list', '0', '-1'],
+  ['XRANGE', 'stream', '-', '+'],
+  ['XINFO', 'GROUPS', 'stream'],
+]
 
 /** As if Rondo had never been there. */
 async function wipeInternal({ port }: RedisServer): Promise<void> {

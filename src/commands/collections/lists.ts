@@ -5,6 +5,7 @@ import {
   CommandError,
   defaultEnd,
   distinct,
+  LOWEST_INTEGER,
   NOT_INTEGER,
   refused,
   SYNTAX_ERROR,
@@ -101,11 +102,7 @@ function lposOptions(args: readonly Buffer[]): { rank: number; count: number | n
     }
     const number = integerArgument(value, option === 'RANK' ? NOT_INTEGER : `ERR ${option} can't be negative`)
     if (option === 'RANK') {
-      if (number === INT64_MIN) {
-        throw new CommandError(
-          'ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807',
-        )
-      }
+      if (number === INT64_MIN) throw new CommandError(LOWEST_INTEGER)
       if (number === 0) throw new CommandError(RANK_IS_ZERO)
       rank = Number(number)
     } else if (number < 0) throw new CommandError(`ERR ${option} can't be negative`)

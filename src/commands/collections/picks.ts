@@ -7,7 +7,7 @@
 import { chanceFrom } from '../../core/chance.ts'
 import type { Sliced } from '../../core/work.ts'
 import { integerArgument, word } from '../arguments.ts'
-import { CommandError, SYNTAX_ERROR, type StepLimits } from '../step.ts'
+import { CommandError, LOWEST_INTEGER, SYNTAX_ERROR, type StepLimits } from '../step.ts'
 import type { Collection } from './entries.ts'
 
 /** Choices that may repeat an entry; the reply is held in memory. */
@@ -40,15 +40,14 @@ export function picksOf(args: readonly Buffer[], limits: StepLimits, option: str
   if (args.length === 2) return { isSingle: true, withValues: false, places: chooser(1, limits) }
   if (option === null && args.length > 3) throw new CommandError(SYNTAX_ERROR)
   const count = integerArgument(args[2]!)
+  if (count < -INT64_MAX) throw new CommandError(LOWEST_INTEGER)
   if (args.length > 4 || (args.length === 4 && word(args[3]!) !== option)) {
     throw new CommandError(SYNTAX_ERROR)
   }
   const withValues = args.length === 4
-  // Redis doubles it then; and it negates it.
-  const least = withValues ? -INT64_MAX / 2n : -INT64_MAX
-  if (count < least || (withValues && count > -least)) {
-    throw new CommandError('ERR value is out of range')
-  }
+  // Redis doubles it then.
+  const most = INT64_MAX / 2n
+  if (withValues && (count < -most || count > most)) throw new CommandError('ERR value is out of range')
   if (count < -MAX_CHOICES) throw new CommandError(`ERR At most ${MAX_CHOICES} can be chosen at once.`)
   return { isSingle: false, withValues, places: chooser(Number(count), limits) }
 }

@@ -5,6 +5,7 @@
  * arguments, what its keys hold, the time and a seed.
  */
 import type { KeyStore, Requester } from '../../coordinator/api.ts'
+import type { ConsistencyLevel } from '../../core/consistency.ts'
 import type { RespError } from '../reply.ts'
 import type { Namers } from './namers.ts'
 import type { Held, StepLimits, Stepped, Wanting } from '../step.ts'
@@ -77,14 +78,18 @@ export interface Scripts {
   sha(source: Buffer): string
   /** Remembers a script, so that EVALSHA knows it here. */
   remember(sha: string, source: Buffer): void
-  /** Of a script that is remembered here; otherwise of one that is stored in the cluster. */
-  sourceOf(asker: Asker, sha: string): Promise<Buffer | null>
+  /**
+   * Of a script that is remembered here; otherwise of one that is stored in the cluster.
+   *
+   * @param asked at `one`, a single replica will do while too few can be asked
+   */
+  sourceOf(asker: Asker, sha: string, asked: ConsistencyLevel): Promise<Buffer | null>
   /** Stores a script in the cluster. @throws CommandError if it cannot be compiled */
   load(asker: Asker, source: Buffer): Promise<string>
   /** Forgets the scripts at all coordinators, and deletes those that are stored. */
   flush(asker: Asker): Promise<void>
-  /** The libraries, as they are stored; at most `FRESH_MS` old. */
-  libraries(asker: Asker): Promise<readonly Library[]>
+  /** The libraries, as they are stored; at most `FRESH_MS` old. @param asked as of sourceOf */
+  libraries(asker: Asker, asked: ConsistencyLevel): Promise<readonly Library[]>
   /** The same, as they are stored now. */
   newestLibraries(asker: Asker): Promise<readonly Library[]>
   /** What a source registers. @throws CommandError */

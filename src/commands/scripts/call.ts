@@ -85,7 +85,7 @@ export async function callScript(
   const { call, stored } = called
   call.keep = keep
   // What a reader sees is as current as other reads of the caller.
-  const level = readOnly ? caller.readLevel : caller.writeLevel
+  const level = levelOf(caller, readOnly)
   const deadline = oneCall(caller)
   const short = await runShort(caller, call, stored, { level, deadline })
   if (typeof short !== 'string') return short.reply
@@ -195,7 +195,8 @@ async function finding(
   if (by === 'function') return findFunction(caller, named, readOnly)
   const { scripts } = caller
   const sha = by === 'source' ? scripts.sha(named) : named.toString('latin1').toLowerCase()
-  const source = by === 'source' ? named : SHA.test(sha) ? await scripts.sourceOf(caller, sha) : null
+  const stored = () => scripts.sourceOf(caller, sha, levelOf(caller, readOnly))
+  const source = by === 'source' ? named : SHA.test(sha) ? await stored() : null
   if (!source) throw new CommandError(NO_SCRIPT)
   if (by === 'source') scripts.remember(sha, source)
   const { flags } = shebangOf(source)
@@ -206,9 +207,14 @@ async function finding(
   }
 }
 
+function levelOf({ readLevel, writeLevel }: Caller, readOnly: boolean): ConsistencyLevel {
+  return readOnly ? readLevel : writeLevel
+}
+
 async function findFunction(caller: Caller, named: Buffer, readOnly: boolean): Promise<Found> {
   const name = named.toString('latin1')
-  for (const { functions, source, sha } of await caller.scripts.libraries(caller)) {
+  const libraries = await caller.scripts.libraries(caller, levelOf(caller, readOnly))
+  for (const { functions, source, sha } of libraries) {
     const about = functions.find((one) => one.name.toLowerCase() === name.toLowerCase())
     if (!about) continue
     const isReader = about.flags.includes('no-writes')

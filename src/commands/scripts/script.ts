@@ -12,7 +12,7 @@ export const SCRIPT_ANSWERS = { exists, flush, kill, load } satisfies Record<str
 async function exists(...[caller, args]: Parameters<Execute>): ReturnType<Execute> {
   const { scripts } = caller
   const shas = args.slice(2).map((sha) => sha.toString('latin1').toLowerCase())
-  const sources = await Promise.all(shas.map((sha) => scripts.sourceOf(caller, sha)))
+  const sources = await Promise.all(shas.map((sha) => scripts.sourceOf(caller, sha, caller.readLevel)))
   return sources.map((source) => (source ? 1 : 0))
 }
 

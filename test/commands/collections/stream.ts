@@ -39,6 +39,8 @@ export const key: Arguments = fc.oneof(
   words('{t}s', '{t}no'),
 )
 const element = words('a', 'b', 'c', 'd', 'e', '', '1', '2', '-7', '\xff\0', 'A', LONG)
+/** All, or none: with a count between, a choice is by chance. */
+const allOrNone = words('0', '100', 'x', '9223372036854775807', '-9223372036854775808')
 const badInteger = words('', 'x', '1.5', '9223372036854775808', ' 1', '+1')
 export const number = (from: number, to: number): Arguments =>
   fc.integer({ min: from, max: to }).map((value) => [String(value)])
@@ -80,10 +82,7 @@ export const HASH_COMMANDS: Readonly<Record<string, Arguments>> = {
   hstrlen: joined(key, element),
   hincrby: joined(key, element, integer),
   hincrbyfloat: joined(key, element, float),
-  hrandfield: joined(
-    key,
-    perhaps(joined(words('0', '100', 'x', '9223372036854775807'), perhaps(words('WITHVALUES', 'x')))),
-  ),
+  hrandfield: joined(key, perhaps(joined(allOrNone, perhaps(words('WITHVALUES', 'x'))))),
   hscan: joined(key, cursor, scan),
 }
 
@@ -93,7 +92,7 @@ const countedKeys = mostly(
   fc.array(key, { minLength: 1, maxLength: 3 }).map((keys) => [String(keys.length), ...keys.flat()]),
   joined(words('0', '-1', 'x', '9'), keyList),
 )
-const choice = perhaps(words('0', '100', 'x', '9223372036854775807'))
+const choice = perhaps(allOrNone)
 
 export const SET_COMMANDS: Readonly<Record<string, Arguments>> = {
   sadd: joined(key, several(element, 1, 6)),
@@ -239,10 +238,7 @@ export const SORTED_SET_COMMANDS: Readonly<Record<string, Arguments>> = {
     mostly(words('MIN', 'MAX', 'max'), nonsense),
     perhaps(mostly(joined(words('COUNT'), number(0, 3)), words('COUNT', 'x'))),
   ),
-  zrandmember: joined(
-    key,
-    perhaps(joined(words('0', '100', 'x', '9223372036854775807'), perhaps(words('WITHSCORES', 'x')))),
-  ),
+  zrandmember: joined(key, perhaps(joined(allOrNone, perhaps(words('WITHSCORES', 'x'))))),
   zscan: joined(key, cursor, scan),
   zcount: joined(key, anyScoreRange),
   zlexcount: joined(key, anyLexRange),

@@ -163,6 +163,27 @@ describe('what is asked of scripts at one coordinator', function () {
     expect(await levelled('all')).to.match(/^-(NOREPLICAS|UNKNOWN) /)
     expect(await levelled('quorum')).to.match(/^:[23]\r\n$/)
   })
+
+  it('needs one replica at one, also to find the script or the function', async () => {
+    const library = '#!lua name=left\nredis.register_function("left", function() return "found" end)'
+    expect(await there!.ask('FUNCTION', 'LOAD', 'REPLACE', library)).to.equal('$4\r\nleft\r\n')
+    const sha = (await there!.ask('SCRIPT', 'LOAD', 'return "found"')).split('\r\n')[1]!
+    await servers.pop()!.stop()
+    const found = ['$5\r\nfound\r\n', '$5\r\nfound\r\n', '-NOSCRIPT']
+    const unknown = 'f'.repeat(40)
+    const answers = async (level: string) => {
+      expect(await here!.ask('RONDO', 'CONSISTENCY', level)).to.equal('+OK\r\n')
+      const all = [
+        await here!.ask('FCALL', 'left', '0'),
+        await here!.ask('EVALSHA', sha, '0'),
+        await here!.ask('EVALSHA', unknown, '0'),
+      ]
+      return all.map((answer) => /^-[A-Z]+/.exec(answer)?.[0] ?? answer)
+    }
+    const areTooFew = async () => (await answers('quorum')).every((answer) => answer === '-NOREPLICAS')
+    await until('both servers are missed', areTooFew, 10_000)
+    expect(await answers('one')).to.deep.equal(found)
+  })
 })
 
 describe('a script that does not end', function () {
