@@ -49,4 +49,11 @@ describe('what may differ from Redis', () => {
     expect(verdictOf('*2\r\n:2\r\n-CROSSSLOT Keys …\r\n', '*2\r\n:1\r\n:1\r\n')).to.equal('wrong')
     expect(verdictOf('*1\r\n$13\r\n\r\n-CROSSSLOT \r\n', '*1\r\n:1\r\n')).to.equal('wrong')
   })
+
+  it('nothing in two answers of TIME that are near each other, by themselves and within EXEC', () => {
+    const time = (s: number, us: number) => `*2\r\n$10\r\n${s}\r\n$${String(us).length}\r\n${us}\r\n`
+    expect(verdictOf(time(1796017822, 779724), time(1796017822, 779518))).to.equal('equal')
+    expect(verdictOf(`*1\r\n${time(1796017823, 12)}`, `*1\r\n${time(1796017822, 999518)}`)).to.equal('equal')
+    expect(verdictOf(time(1796017822, 1), time(1796018822, 1))).to.equal('wrong')
+  })
 })
