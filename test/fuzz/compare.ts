@@ -47,6 +47,9 @@ export function compare(kind: Kind, sent: Buffer, ours: Answered, theirs: Answer
   if (shorter.reset) return { is: 'meant', reason: 'the last replies were lost with the connection' }
   if (kind === 'damaged') {
     if (shorter === ours && hasLooseLineEnd(sent)) return { is: 'meant', reason: LOOSE }
+    if (shorter === ours && hasLooseBulk(sent) && silences(sent)) {
+      return { is: 'meant', reason: 'an error of the protocol, where the client wants no reply' }
+    }
     if (/post|host:/i.test(sent.toString('latin1'))) {
       return { is: 'meant', reason: 'a browser is left at once, whatever was under way' }
     }
@@ -173,6 +176,17 @@ function elementsOf(reply: string): string[] | null {
 function hasLooseLineEnd(bytes: Buffer): boolean {
   return bytes.some((byte, i) => (byte === 13 && bytes[i + 1] !== 10) || (byte === 10 && bytes[i - 1] !== 13))
 }
+
+/** Two bytes that are not CRLF where a bulk ends. */
+function hasLooseBulk(bytes: Buffer): boolean {
+  return [...bytes.toString('latin1').matchAll(/\$(\d{1,7})\r\n/g)].some((head) => {
+    const end = head.index + head[0].length + Number(head[1])
+    return end + 2 <= bytes.length && bytes.toString('latin1', end, end + 2) !== '\r\n'
+  })
+}
+
+/** With CLIENT REPLY, which silences errors of the protocol as well. */
+const silences = (sent: Buffer) => /reply\W.*(?:off|skip)/is.test(sent.toString('latin1'))
 
 function isSameButUnprintable(ours: string, theirs: string): boolean {
   const clean = (text: string) =>

@@ -56,4 +56,14 @@ describe('what may differ from Redis', () => {
     expect(verdictOf(`*1\r\n${time(1796017823, 12)}`, `*1\r\n${time(1796017822, 999518)}`)).to.equal('equal')
     expect(verdictOf(time(1796017822, 1), time(1796018822, 1))).to.equal('wrong')
   })
+
+  it('what follows a bulk without its CRLF, unanswered by a server that may not reply', () => {
+    const verdictAfter = (asked: string) => {
+      const sent = Buffer.from(`${asked}\r\n*2\r\n$3\r\nGET\r\n$1\r\n12\r\nd\r\n`)
+      const [mine, theirs] = ['', '-ERR unknown command\r\n'].map((text) => Buffer.from(text))
+      return compare('damaged', sent, { bytes: mine!, reset: false }, { bytes: theirs!, reset: false }).is
+    }
+    expect(verdictAfter('CLIENT REPLY SKIP')).to.equal('meant')
+    expect(verdictAfter('CLIENT REPLY ON')).to.equal('wrong')
+  })
 })
