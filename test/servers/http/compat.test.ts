@@ -249,6 +249,16 @@ for (const entry of HTTP_ENTRIES) {
       }
     })
 
+    it('names no way that it does not have for a path that is no text', async () => {
+      for (const path of ['/upstash/get/%FF', '/cache/%FF']) {
+        const answer = await send('GET', path)
+        expectProblem(answer, 400, 'BAD_REQUEST')
+        expect(answer.json().error).to.equal(
+          'The path is not valid UTF-8; send other bytes to /api/v1, in base64.',
+        )
+      }
+    })
+
     it('refuses web pages of other origins', async () => {
       for (const headers of [{ 'Sec-Fetch-Site': 'cross-site' }, { Origin: 'https://evil.example' }]) {
         for (const [method, path, body] of WRITES) {

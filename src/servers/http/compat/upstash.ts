@@ -35,7 +35,7 @@ import type { TextForm } from '../commands/reply-json.ts'
 import { runAndSend } from '../commands/run.ts'
 import { decodeQuery, TOKEN_PARAMETER, type Exchange } from '../exchange.ts'
 import type { GuardOptions } from '../guard.ts'
-import { databaseFromQuery, keyFromSegment } from '../key-path.ts'
+import { databaseFromQuery, textFromSegment } from '../key-path.ts'
 import { Work } from '../turns.ts'
 import { levelFromQuery } from '../value.ts'
 import { checkIntended, type CompatOptions } from './compat.ts'
@@ -89,7 +89,7 @@ export async function runMany(
 export async function runPath(exchange: Exchange, options: UpstashOptions): Promise<void> {
   // No command has an empty name: slashes before it are of a URL that ends in one.
   const segments = exchange.path.slice(UPSTASH_PREFIX.length).replace(/^\/+/, '').split('/')
-  const args = segments.map((segment) => keyFromSegment(segment, 'utf8'))
+  const args = segments.map(textFromSegment)
   if (exchange.req.method === 'POST') {
     checkIntended(exchange, options)
     const body = await bodyOf(exchange, options.maxBatchBytes, 'MAX_BATCH_BYTES')
