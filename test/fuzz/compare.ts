@@ -35,7 +35,7 @@ export function compare(kind: Kind, sent: Buffer, ours: Answered, theirs: Answer
   const count = Math.min(mine.replies.length, redis.replies.length)
   for (let i = 0; i < count; i++) {
     const [a, b] = [mine.replies[i]!, redis.replies[i]!]
-    if (a === b || isSameTime(withOneLimit(a), withOneLimit(b))) continue
+    if (a === b || isSameTime(withPlainTimes(withOneLimit(a)), withPlainTimes(withOneLimit(b)))) continue
     if (kind === 'damaged') {
       const meant = meantDifference(sent, a, b)
       if (meant) return { is: 'meant', reason: meant }
@@ -47,6 +47,9 @@ export function compare(kind: Kind, sent: Buffer, ours: Answered, theirs: Answer
   if (shorter.reset) return { is: 'meant', reason: 'the last replies were lost with the connection' }
   if (kind === 'damaged') {
     if (shorter === ours && hasLooseLineEnd(sent)) return { is: 'meant', reason: LOOSE }
+    if (shorter === ours && hasLooseBulk(sent) && silences(sent)) {
+      return { is: 'meant', reason: 'an error of the protocol, where the client wants no reply' }
+    }
     if (/post|host:/i.test(sent.toString('latin1'))) {
       return { is: 'meant', reason: 'a browser is left at once, whatever was under way' }
     }
@@ -68,6 +71,15 @@ function withOneLimit(reply: string): string {
   const either =
     /^-ERR (?:string exceeds maximum allowed size \(proto-max-bulk-len\)|The value would have \d+ bytes; .*)$/gm
   return reply.replace(either, '-ERR too long')
+}
+
+/** What TIME answers as one number, in milliseconds; also among the replies of EXEC. */
+function withPlainTimes(reply: string): string {
+  const told = /^\*2\r\n\$10\r\n(\d{10})\r\n\$[1-6]\r\n(\d{1,6})\r$/gm
+  return reply.replace(
+    told,
+    (_, s: string, us: string) => `:${Number(s) * 1000 + Math.floor(Number(us) / 1000)}\r`,
+  )
 }
 
 function meantDifference(sent: Buffer, ours: string, theirs: string): string | null {
@@ -164,6 +176,17 @@ function elementsOf(reply: string): string[] | null {
 function hasLooseLineEnd(bytes: Buffer): boolean {
   return bytes.some((byte, i) => (byte === 13 && bytes[i + 1] !== 10) || (byte === 10 && bytes[i - 1] !== 13))
 }
+
+/** Two bytes that are not CRLF where a bulk ends. */
+function hasLooseBulk(bytes: Buffer): boolean {
+  return [...bytes.toString('latin1').matchAll(/\$(\d{1,7})\r\n/g)].some((head) => {
+    const end = head.index + head[0].length + Number(head[1])
+    return end + 2 <= bytes.length && bytes.toString('latin1', end, end + 2) !== '\r\n'
+  })
+}
+
+/** With CLIENT REPLY, which silences errors of the protocol as well. */
+const silences = (sent: Buffer) => /reply\W.*(?:off|skip)/is.test(sent.toString('latin1'))
 
 function isSameButUnprintable(ours: string, theirs: string): boolean {
   const clean = (text: string) =>

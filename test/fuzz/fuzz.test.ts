@@ -49,4 +49,21 @@ describe('what may differ from Redis', () => {
     expect(verdictOf('*2\r\n:2\r\n-CROSSSLOT Keys …\r\n', '*2\r\n:1\r\n:1\r\n')).to.equal('wrong')
     expect(verdictOf('*1\r\n$13\r\n\r\n-CROSSSLOT \r\n', '*1\r\n:1\r\n')).to.equal('wrong')
   })
+
+  it('nothing in two answers of TIME that are near each other, by themselves and within EXEC', () => {
+    const time = (s: number, us: number) => `*2\r\n$10\r\n${s}\r\n$${String(us).length}\r\n${us}\r\n`
+    expect(verdictOf(time(1796017822, 779724), time(1796017822, 779518))).to.equal('equal')
+    expect(verdictOf(`*1\r\n${time(1796017823, 12)}`, `*1\r\n${time(1796017822, 999518)}`)).to.equal('equal')
+    expect(verdictOf(time(1796017822, 1), time(1796018822, 1))).to.equal('wrong')
+  })
+
+  it('what follows a bulk without its CRLF, unanswered by a server that may not reply', () => {
+    const verdictAfter = (asked: string) => {
+      const sent = Buffer.from(`${asked}\r\n*2\r\n$3\r\nGET\r\n$1\r\n12\r\nd\r\n`)
+      const [mine, theirs] = ['', '-ERR unknown command\r\n'].map((text) => Buffer.from(text))
+      return compare('damaged', sent, { bytes: mine!, reset: false }, { bytes: theirs!, reset: false }).is
+    }
+    expect(verdictAfter('CLIENT REPLY SKIP')).to.equal('meant')
+    expect(verdictAfter('CLIENT REPLY ON')).to.equal('wrong')
+  })
 })

@@ -31,16 +31,27 @@ export function databaseFromQuery(text: string | undefined, databases: number): 
 
 /** @throws RondoError BAD_REQUEST */
 export function keyFromSegment(segment: string, encoding: KeyEncoding): Buffer {
-  const raw = Buffer.from(segment, 'latin1')
-  const bytes = raw.includes(PERCENT) ? decodePercent(raw) : raw
-  if (encoding === 'base64url') return keyFromText(bytes.toString('latin1'), encoding)
-  if (!isAscii(bytes) && !isUtf8(bytes)) {
-    throw new RondoError(
-      'BAD_REQUEST',
-      'The key is not valid UTF-8; send other bytes with ?keyEncoding=base64url.',
-    )
-  }
+  if (encoding === 'base64url') return keyFromText(unescaped(segment).toString('latin1'), encoding)
+  return textOf(segment, 'The key is not valid UTF-8; send other bytes with ?keyEncoding=base64url.')
+}
+
+/**
+ * A part of the path of another system's dialect, which has no encoding for other bytes.
+ * @throws RondoError BAD_REQUEST
+ */
+export function textFromSegment(segment: string): Buffer {
+  return textOf(segment, 'The path is not valid UTF-8; send other bytes to /api/v1, in base64.')
+}
+
+function textOf(segment: string, refusal: string): Buffer {
+  const bytes = unescaped(segment)
+  if (!isAscii(bytes) && !isUtf8(bytes)) throw new RondoError('BAD_REQUEST', refusal)
   return bytes
+}
+
+function unescaped(segment: string): Buffer {
+  const raw = Buffer.from(segment, 'latin1')
+  return raw.includes(PERCENT) ? decodePercent(raw) : raw
 }
 
 /** @throws RondoError BAD_REQUEST */

@@ -87,13 +87,13 @@ export const LIBRARIES: readonly Library[] = [
     name: 'node-redis',
     version: '6.3',
     shownBy: 'node-redis.test.ts',
-    note: `${CLIENT}, a consumer group over a stream; RESP2 and RESP3; conditions of Redis 8.4 (\`condition: 'IFEQ'\`, \`delEx\`, \`digest\`, \`mSetEx\`)`,
+    note: `${CLIENT}, a consumer group over a stream, its client-side cache; RESP2 and RESP3; conditions of Redis 8.4 (\`condition: 'IFEQ'\`, \`delEx\`, \`digest\`, \`mSetEx\`)`,
   }),
   npm('redis-5', {
     name: 'node-redis',
     version: '5.9',
     shownBy: 'node-redis.test.ts',
-    note: `${CLIENT}; RESP2 and RESP3`,
+    note: `${CLIENT}, its client-side cache; RESP2 and RESP3`,
   }),
   npm('redis-4', {
     name: 'node-redis',
@@ -182,7 +182,7 @@ export const LIBRARIES: readonly Library[] = [
   npm('bullmq', {
     name: 'BullMQ',
     version: '6.7',
-    note: "queues, workers, events, delays, retries, priorities, flows, rates, schedulers; each job is done once. Needs a prefix with a hash tag: `prefix: '{bull}'`. All scripts of a queue take turns: fifty workers were tried at once, and the loss of a node at `quorum`. `clean()`, `drain()` and `obliterate()` of some hundreds of jobs work; of many more in one go they may need a larger `REQUEST_TIMEOUT_MS`",
+    note: "queues, workers, events, delays, retries, priorities, flows, rates, schedulers; each job is done once. Needs a prefix with a hash tag: `prefix: '{bull}'`. All scripts of a queue take turns: fifty workers were tried at once, and the loss of a node at `quorum`, there through one coordinator. `clean()`, `drain()` and `obliterate()` of some hundreds of jobs work; of many more in one go they may need a larger `REQUEST_TIMEOUT_MS`",
   }),
   npm('@socket.io/redis-adapter', {
     name: 'socket.io with its Redis adapter',

@@ -115,7 +115,7 @@ for (const entry of HTTP_ENTRIES) {
     it('upstash: its URL may end in a slash, and its clients may add one', async () => {
       for (const path of ['/upstash/', '/upstash//']) {
         expect(await json(path, ['SET', 'slash', 1]), path).to.deep.equal({ result: 'OK' })
-        expect(await json(`${path}?x`, ['GET', 'slash']), path).to.deep.equal({ result: '1' })
+        expect(await json(`${path}?db=0`, ['GET', 'slash']), path).to.deep.equal({ result: '1' })
       }
       for (const base of ['/upstash', '/upstash/', '/upstash//']) {
         for (const call of ['pipeline', 'multi-exec', 'pipeline/', 'multi-exec//']) {
@@ -153,6 +153,41 @@ for (const entry of HTTP_ENTRIES) {
       }
       const failed = await send('POST', '/upstash', ['LPOP', 'n'], { 'Upstash-Sync-Token': '' })
       expect([failed.status, failed.headers['upstash-sync-token']]).to.deep.equal([409, 'quorum'])
+    })
+
+    it('upstash: lists of commands take a level and a database', async () => {
+      for (const [path, body, reply] of [
+        ['/upstash?db=3', ['SET', '{q}k', 'three'], { result: 'OK' }],
+        ['/upstash/?db=3&consistency=all', ['GET', '{q}k'], { result: 'three' }],
+        ['/upstash', ['GET', '{q}k'], { result: null }],
+        ['/upstash/pipeline?consistency=quorum&db=3', [['GET', '{q}k']], [{ result: 'three' }]],
+        [
+          '/upstash/multi-exec?db=3',
+          [
+            ['GET', '{q}k'],
+            ['DEL', '{q}k'],
+          ],
+          [{ result: 'three' }, { result: 1 }],
+        ],
+      ] as const) {
+        expect(await json(path, body), path).to.deep.equal(reply)
+      }
+      for (const query of [
+        'consistency=maybe',
+        'consistency=one&consistency=one',
+        'db=16',
+        'db=x',
+        'level=one',
+      ]) {
+        for (const path of ['/upstash', '/upstash/pipeline', '/upstash/multi-exec'])
+          expectProblem(await send('POST', `${path}?${query}`, [['GET', 'k']]), 400, 'BAD_REQUEST')
+      }
+      const level = async (query: string) =>
+        (await send('POST', `/upstash?${query}`, ['GET', 'k'], { 'Upstash-Sync-Token': '' })).headers[
+          'upstash-sync-token'
+        ]
+      expect(await level('consistency=one')).to.equal('quorum')
+      expect(await level('consistency=all')).to.equal('all')
     })
 
     it('upstash: a path and its query are a command; a GET changes nothing', async () => {
@@ -211,6 +246,16 @@ for (const entry of HTTP_ENTRIES) {
             JSON.stringify(body),
           )
         }
+      }
+    })
+
+    it('names no way that it does not have for a path that is no text', async () => {
+      for (const path of ['/upstash/get/%FF', '/cache/%FF']) {
+        const answer = await send('GET', path)
+        expectProblem(answer, 400, 'BAD_REQUEST')
+        expect(answer.json().error).to.equal(
+          'The path is not valid UTF-8; send other bytes to /api/v1, in base64.',
+        )
       }
     })
 

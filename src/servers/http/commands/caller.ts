@@ -11,7 +11,7 @@ export interface CallerOptions {
   readonly database: number
   /** Of reads and writes; undefined = the configured ones. */
   readonly level?: ConsistencyLevel | undefined
-  /** The configured ones are raised to this. */
+  /** That, or the configured ones, are raised to this. */
   readonly atLeast?: ConsistencyLevel
 }
 
@@ -47,8 +47,8 @@ export class RequestCaller implements Caller {
     this.host = host
     this.store = store
     this.loader = host.options.loader
-    this.readLevel = level ?? strongerOf(host.options.readConsistency, atLeast)
-    this.writeLevel = level ?? strongerOf(host.options.writeConsistency, atLeast)
+    this.readLevel = strongerOf(level ?? host.options.readConsistency, atLeast)
+    this.writeLevel = strongerOf(level ?? host.options.writeConsistency, atLeast)
     this.settings = { ...host.settings, database }
     this.account = exchange.account ?? UNCOUNTED
     this.work = host.work

@@ -8,7 +8,7 @@
 import { RondoError } from '../../../core/errors.ts'
 import type { GuardOptions } from '../guard.ts'
 import { bodyOf } from '../body.ts'
-import { keyFromSegment } from '../key-path.ts'
+import { textFromSegment } from '../key-path.ts'
 import type { KeysOptions } from '../keys.ts'
 import type { Exchange } from '../exchange.ts'
 import { checked, checkIntended, keyNamed, removeValue, sendValue, storeBody, storeValue } from './compat.ts'
@@ -19,7 +19,7 @@ type LruOptions = KeysOptions & Pick<GuardOptions, 'tokens'>
 type Handler = (exchange: Exchange, options: KeysOptions) => Promise<void>
 
 function keyOfPath(exchange: Exchange, options: KeysOptions): Buffer {
-  return checked(keyFromSegment(exchange.path.slice(RINGG_PREFIX.length), 'utf8'), options)
+  return checked(textFromSegment(exchange.path.slice(RINGG_PREFIX.length)), options)
 }
 
 export const ringg: Readonly<Record<'GET' | 'PUT' | 'DELETE', Handler>> = {

@@ -9,6 +9,8 @@
  *
  * A slash more is no other path: `/upstash/`, `/upstash//pipeline`, `/upstash/pipeline/`.
  *
+ * The first three take `?consistency=` and `?db=`, as POST /api/v1/command does; their lists leave the query free for it.
+ *
  * A path has the command's arguments as its segments; a body follows them, and then the query. A GET may come from anything
  * that follows a link or loads an image, and may be sent again by whatever is on the way: it runs commands that change
  * nothing. With `upstash-get` it runs the others too, if DATA_TOKEN is set: then a link needs the token.
@@ -27,14 +29,15 @@ import { isRead } from '../../command-host.ts'
 import { bodyOf, parseJsonInTurns } from '../body.ts'
 import { argumentsOf, shapeOf } from '../commands/arguments.ts'
 import { pipeline, queuedOf, sendResults, transaction } from '../commands/batch.ts'
-import { RequestCaller } from '../commands/caller.ts'
+import { RequestCaller, type CallerOptions } from '../commands/caller.ts'
 import type { CommandOptions } from '../commands/command.ts'
 import type { TextForm } from '../commands/reply-json.ts'
 import { runAndSend } from '../commands/run.ts'
 import { decodeQuery, TOKEN_PARAMETER, type Exchange } from '../exchange.ts'
 import type { GuardOptions } from '../guard.ts'
-import { keyFromSegment } from '../key-path.ts'
+import { databaseFromQuery, textFromSegment } from '../key-path.ts'
 import { Work } from '../turns.ts'
+import { levelFromQuery } from '../value.ts'
 import { checkIntended, type CompatOptions } from './compat.ts'
 
 export const UPSTASH_PREFIX = '/upstash/'
@@ -43,6 +46,10 @@ const JOINED = /^\/upstash\/+(?:(pipeline|multi-exec)\/*)?$/
 const SYNC_TOKEN = 'upstash-sync-token'
 
 export type UpstashOptions = CommandOptions & CompatOptions & Pick<GuardOptions, 'tokens'>
+
+/** What the query says beside the command. */
+type Asked = Pick<CallerOptions, 'database' | 'level'>
+const BY_DEFAULT: Asked = { database: 0 }
 
 /** The path that a client has meant which has joined it with one slash too many. */
 export function withoutExtraSlashes(path: string): string {
@@ -55,8 +62,9 @@ export function withoutExtraSlashes(path: string): string {
 /** POST /upstash. */
 export async function runOne(exchange: Exchange, options: UpstashOptions): Promise<void> {
   const work = new Work()
+  const asked = askedOf(exchange, options)
   const list = await listIn(exchange, options, 2, work)
-  await runAndAnswer(exchange, await argumentsOf(exchange, list, work), options, work)
+  await runAndAnswer(exchange, await argumentsOf(exchange, list, work), asked, options, work)
 }
 
 /** POST /upstash/pipeline and /upstash/multi-exec. */
@@ -66,9 +74,10 @@ export async function runMany(
   options: UpstashOptions,
 ): Promise<void> {
   const work = new Work()
+  const asked = askedOf(exchange, options)
   const list = await listIn(exchange, options, 3, work)
   const queued = await queuedOf(exchange, list, options.commands, work)
-  const caller = callerOf(exchange, options)
+  const caller = callerOf(exchange, asked, options)
   const reply =
     call === 'pipeline'
       ? await pipeline(caller, queued)
@@ -80,7 +89,7 @@ export async function runMany(
 export async function runPath(exchange: Exchange, options: UpstashOptions): Promise<void> {
   // No command has an empty name: slashes before it are of a URL that ends in one.
   const segments = exchange.path.slice(UPSTASH_PREFIX.length).replace(/^\/+/, '').split('/')
-  const args = segments.map((segment) => keyFromSegment(segment, 'utf8'))
+  const args = segments.map(textFromSegment)
   if (exchange.req.method === 'POST') {
     checkIntended(exchange, options)
     const body = await bodyOf(exchange, options.maxBatchBytes, 'MAX_BATCH_BYTES')
@@ -92,12 +101,13 @@ export async function runPath(exchange: Exchange, options: UpstashOptions): Prom
     args.push(Buffer.from(decodeQuery(name!)))
     if (values.length > 0) args.push(Buffer.from(decodeQuery(values.join('='))))
   }
-  await runAndAnswer(exchange, args, options, new Work())
+  await runAndAnswer(exchange, args, BY_DEFAULT, options, new Work())
 }
 
 async function runAndAnswer(
   exchange: Exchange,
   args: readonly Buffer[],
+  asked: Asked,
   options: UpstashOptions,
   work: Work,
 ): Promise<void> {
@@ -108,7 +118,7 @@ async function runAndAnswer(
     exchange.fail(new RondoError('METHOD_NOT_ALLOWED', sentence), { headers: ['Allow', 'POST'] })
     return
   }
-  await runAndSend(exchange, callerOf(exchange, options), command, args, formOf(exchange), work)
+  await runAndSend(exchange, callerOf(exchange, asked, options), command, args, formOf(exchange), work)
 }
 
 function mayWrite({ req }: Exchange, { compatApis, tokens }: UpstashOptions): boolean {
@@ -127,11 +137,19 @@ async function listIn(
   return parseJsonInTurns(body, shapeOf(depth), work)
 }
 
-function callerOf(exchange: Exchange, { commands, store }: UpstashOptions): RequestCaller {
+/** @throws RondoError BAD_REQUEST */
+function askedOf(exchange: Exchange, { databases, readConsistency }: UpstashOptions): Asked {
+  const query = exchange.query(['consistency', 'db', TOKEN_PARAMETER])
+  const database = databaseFromQuery(query.db, databases)
+  if (query.consistency === undefined) return { database }
+  return { database, level: levelFromQuery(query.consistency, readConsistency) }
+}
+
+function callerOf(exchange: Exchange, asked: Asked, { commands, store }: UpstashOptions): RequestCaller {
   if (exchange.req.headers[SYNC_TOKEN] === undefined) {
-    return new RequestCaller(exchange, commands, store, { database: 0 })
+    return new RequestCaller(exchange, commands, store, asked)
   }
-  const caller = new RequestCaller(exchange, commands, store, { database: 0, atLeast: 'quorum' })
+  const caller = new RequestCaller(exchange, commands, store, { ...asked, atLeast: 'quorum' })
   exchange.alsoSend('Upstash-Sync-Token', weakerOf(caller.readLevel, caller.writeLevel))
   return caller
 }
