@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path'
 import { checkOwnNodes, checkOwnSettings, type CreateNodes } from './own-nodes.ts'
 import type { Certificates } from './certificates.ts'
 import { Member } from '../cluster/member.ts'
+import { foreignValue } from '../commands/dump/foreign.ts'
 import type { Config, MemoryFiles, MemoryNodes } from '../config/config.ts'
 import { parseNodeList, placeText, urlOf, type NodeAddress } from '../config/node-addresses.ts'
 import type { Clock, Timers } from '../core/clock.ts'
@@ -179,6 +180,7 @@ export class Members {
         clock,
         timers,
       },
+      readDump: (dump) => foreignValue(dump, { maxValueBytes, random: Math.random }),
       maxStalenessMs: config.nearCache.maxStalenessMs,
       tlsOptions: certificates.forNode,
       ...(this.near && {

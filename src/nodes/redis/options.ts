@@ -21,6 +21,8 @@ export interface RedisNodeOptions {
   readonly nodeTimeoutMs: number
   readonly connectTimeoutMs: number
   readonly maxValueBytes: number
+  /** Absent: collections that another program stored are not read. */
+  readonly readDump?: ReadDump
   /** By default MAX_HINTS. */
   readonly maxHints?: number
   readonly clock: Clock
@@ -30,6 +32,15 @@ export interface RedisNodeOptions {
   /** Absent: nothing is kept in this process. */
   readonly near?: NearOptions
 }
+
+export interface ForeignValue {
+  readonly kind: number
+  /** As Rondo stores it. */
+  readonly value: Buffer
+}
+
+/** Reads what DUMP of Redis has returned; null = it is damaged, or of a kind that is not known. */
+export type ReadDump = (dump: Buffer) => ForeignValue | null
 
 export interface NearOptions {
   readonly cache: NearCache
