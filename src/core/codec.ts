@@ -334,6 +334,9 @@ export interface Content {
   readonly tags?: Buffer | undefined
 }
 
+/** Of a collection that another program stored: what Rondo would have stored in its place. */
+export type ForeignValue = Pick<Content, 'kind' | 'value'>
+
 /** @param flags FILLED_FLAG for a fill, or a tombstone that waits for one */
 export function newRecordOf({ kind, value, expiresAtMs, tags }: Content, clock: Stamp, flags = 0): NewRecord {
   if (!tags) return newRecord(kind | flags, clock, expiresAtMs, value)

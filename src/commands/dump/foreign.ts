@@ -1,19 +1,15 @@
 /** Collections that Redis has and Rondo did not write: their DUMP, as what Rondo would have stored (nodes/redis/foreign.ts). */
-import { inOneGo } from '../../core/work.ts'
-import type { ForeignValue } from '../../nodes/redis/options.ts'
+import type { ForeignValue } from '../../core/codec.ts'
+import type { Sliced } from '../../core/work.ts'
 import type { StepLimits } from '../step.ts'
 import { restoredFrom } from './dump.ts'
 
-/**
- * At once: the node has bounded it.
- *
- * @returns null if it is damaged, or of a form that RESTORE refuses
- */
-export function foreignValue(
+/** @returns null if it is damaged, or of a form that RESTORE refuses */
+export function* foreignValue(
   dump: Buffer,
   limits: Pick<StepLimits, 'maxValueBytes' | 'random'>,
-): ForeignValue | null {
-  const held = inOneGo(restoredFrom(dump, 0, limits))
+): Sliced<ForeignValue | null> {
+  const held = yield* restoredFrom(dump, 0, limits)
   if ('reply' in held) return null
   const { kind, value } = held
   return kind === undefined ? null : { kind, value }

@@ -200,8 +200,8 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
     this.done.read(isMore ? PeekedRecord.ofValue(record, this.part) : record, by)
   }
 
-  wrongType(): void {
-    this.end(wrongType({ required: this.required }))
+  wrongType(failure: NodeFailure): void {
+    this.end(wrongType(failure, { required: this.required }))
   }
 
   fail(sentence: string): void {
@@ -281,7 +281,7 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
     if (this.writing.delete(node)) this.read.context.background.end()
     if (this.over || this.read.isFinished) return
     if (failure.reason === 'wrong-type') {
-      this.read.wrongType()
+      this.read.wrongType(failure)
       return
     }
     if (failure.reason === 'too-long') this.read.context.sizes.tooLong(this.read.key)

@@ -118,21 +118,27 @@ class PendingForeign extends PendingScript {
     else if (found === FORBIDDEN) this.lost(forbidden(reply.toString('latin1', 1)))
     else if (kind === undefined) this.lost(WRONG_TYPE)
     else if (this.part === 'head') this.call.onFound(foreignRecord(kind), fence)
-    else this.converted(reply.subarray(1), kind, fence)
+    else this.read(reply.subarray(1), kind, fence)
   }
 
-  private converted(dump: Buffer, kind: number, fence: Fence): void {
-    const { node, key, adoption } = this
-    const read = node.readDump!(dump)
-    if (read?.kind !== kind) this.lost(NOT_READABLE)
-    else if (read.value.length > node.maxValueBytes) this.lost(TOO_LARGE_TO_READ)
-    else if (!adoption) this.call.onFound(foreignRecord(kind, read.value), fence)
-    else if (adoption.left === 0) this.lost(NEVER_THE_SAME)
-    else {
-      const sha = Buffer.from(createHash('sha1').update(dump).digest('hex'))
-      const next = { left: adoption.left - 1, sha, record: foreignRecord(kind, read.value) }
-      node.send(new PendingForeign(node, key, 'whole', this.call, next), this.call)
+  private read(dump: Buffer, kind: number, fence: Fence): void {
+    const { node, adoption } = this
+    node.readDump!(dump, (read) => {
+      if (read?.kind !== kind) this.lost(NOT_READABLE)
+      else if (read.value.length > node.maxValueBytes) this.lost(TOO_LARGE_TO_READ)
+      else if (adoption) this.replace(dump, foreignRecord(kind, read.value), adoption.left)
+      else this.call.onFound(foreignRecord(kind, read.value), fence)
+    })
+  }
+
+  private replace(dump: Buffer, record: Buffer, left: number): void {
+    const { node, key, call } = this
+    if (left === 0) {
+      this.lost(NEVER_THE_SAME)
+      return
     }
+    const sha = Buffer.from(createHash('sha1').update(dump).digest('hex'))
+    node.send(new PendingForeign(node, key, 'whole', call, { left: left - 1, sha, record }), call)
   }
 }
 

@@ -1,6 +1,7 @@
 /** Options of a Redis node, for both of its paths. */
 import type { ConnectionOptions } from 'node:tls'
 import type { Clock, Timers } from '../../core/clock.ts'
+import type { ForeignValue } from '../../core/codec.ts'
 import type { NearCache } from '../near/near-cache.ts'
 
 export interface RedisNodeOptions {
@@ -33,14 +34,12 @@ export interface RedisNodeOptions {
   readonly near?: NearOptions
 }
 
-export interface ForeignValue {
-  readonly kind: number
-  /** As Rondo stores it. */
-  readonly value: Buffer
-}
-
-/** Reads what DUMP of Redis has returned; null = it is damaged, or of a kind that is not known. */
-export type ReadDump = (dump: Buffer) => ForeignValue | null
+/**
+ * Reads what DUMP of Redis has returned.
+ *
+ * @param done called once, at once or later; null = it is damaged, or of a kind that is not known
+ */
+export type ReadDump = (dump: Buffer, done: (value: ForeignValue | null) => void) => void
 
 export interface NearOptions {
   readonly cache: NearCache
