@@ -45,7 +45,9 @@ const MOST_TRIES = 8
 const STRING = 'S'
 const REPLACED = 'R'
 const TOO_LARGE = 'L'
-const FORBIDDEN = 'F'
+const OTHER = 'M'
+const FORBIDDEN = /^F([A-Z]+(?: [A-Z]+)?)$/
+const LONGEST_REFUSAL = 20
 const KINDS = new Map([
   ['h', KIND_HASH],
   ['s', KIND_SET],
@@ -105,20 +107,26 @@ class PendingForeign extends PendingScript {
     const { call, replyType, reply } = this
     if (replyType === REPLY_NIL) call.onFound(null, fence)
     else if (replyType === REPLY_TOO_LONG) this.lost(TOO_LARGE_TO_READ)
-    else if (replyType !== REPLY_BULK || reply!.length === 0) return false
-    else this.looked(reply!, fence)
+    else return replyType === REPLY_BULK && this.looked(reply!, fence)
     return true
   }
 
-  private looked(reply: Buffer, fence: Fence): void {
-    const found = reply.toString('latin1', 0, 1)
-    const kind = KINDS.get(found)
-    if (found === STRING || found === REPLACED) this.call.onString()
+  private looked(reply: Buffer, fence: Fence): boolean {
+    const kind = KINDS.get(reply.toString('latin1', 0, 1))
+    if (kind !== undefined && this.part === 'whole') this.read(reply.subarray(1), kind, fence)
+    else if (kind !== undefined && reply.length === 1) this.call.onFound(foreignRecord(kind), fence)
+    else return this.isTold(reply.toString('latin1', 0, LONGEST_REFUSAL))
+    return true
+  }
+
+  private isTold(found: string): boolean {
+    const [, forbidden] = FORBIDDEN.exec(found) ?? []
+    if (found === STRING || (found === REPLACED && this.adoption?.sha)) this.call.onString()
     else if (found === TOO_LARGE) this.lost(TOO_LARGE_TO_READ)
-    else if (found === FORBIDDEN) this.lost(forbidden(reply.toString('latin1', 1)))
-    else if (kind === undefined) this.lost(WRONG_TYPE)
-    else if (this.part === 'head') this.call.onFound(foreignRecord(kind), fence)
-    else this.read(reply.subarray(1), kind, fence)
+    else if (found === OTHER) this.lost(WRONG_TYPE)
+    else if (forbidden !== undefined) this.lost(refusal(`${OF_ANOTHER}, and the node forbids ${forbidden}`))
+    else return false
+    return true
   }
 
   private read(dump: Buffer, kind: number, fence: Fence): void {
@@ -146,12 +154,9 @@ function refusal(message: string): NodeFailure {
   return { ...WRONG_TYPE, message }
 }
 
+const OF_ANOTHER = 'the key holds a collection of another program'
 const TOO_LARGE_TO_READ = refusal(
-  `the key holds a collection of another program with more than ${MAX_FOREIGN_ELEMENTS} elements or ${MAX_FOREIGN_BYTES} bytes`,
+  `${OF_ANOTHER} with more than ${MAX_FOREIGN_ELEMENTS} elements or ${MAX_FOREIGN_BYTES} bytes`,
 )
-const NOT_READABLE = refusal('the key holds a collection of another program that cannot be read')
-const NEVER_THE_SAME = refusal('the key holds a collection that another program changes all the time')
-
-function forbidden(command: string): NodeFailure {
-  return refusal(`the key holds a collection of another program, and the node forbids ${command}`)
-}
+const NOT_READABLE = refusal(`${OF_ANOTHER} that cannot be read`)
+const NEVER_THE_SAME = refusal(`${OF_ANOTHER} that changes all the time`)
