@@ -277,6 +277,104 @@ describe('collections that another program stored', () => {
     }).timeout(30_000)
   })
 
+  describe('beside everything else', () => {
+    before(() => start('one'))
+    after(stop)
+
+    const listed = async (...more: string[]) => {
+      const found: string[] = []
+      let cursor = '0'
+      do {
+        const page = await rondo.ask('SCAN', cursor, 'COUNT', '1000', ...more)
+        const [next, ...keys] = [...page.matchAll(/\$\d+\r\n(.*)\r\n/g)].map((match) => match[1]!)
+        cursor = next!
+        found.push(...keys)
+      } while (cursor !== '0')
+      return found.sort()
+    }
+
+    it('are listed by their type', async () => {
+      const keys: string[] = []
+      for (const type of ['hash', 'set', 'sorted set', 'list', 'stream']) keys.push(await givenFor('one', type))
+      expect(await listed()).to.deep.equal([...keys].sort())
+      for (const [i, type] of ['hash', 'set', 'zset', 'list', 'stream'].entries()) {
+        expect(await listed('TYPE', type)).to.deep.equal([keys[i]])
+      }
+      expect(await listed('TYPE', 'string')).to.deep.equal([])
+    })
+
+    it('take part in transactions, which WATCH stops if they change', async () => {
+      const key = await givenFor('one', 'hash')
+      for (const command of [['MULTI'], ['HINCRBY', KEY, 'f', '1'], ['HGET', KEY, 'f'], ['EXEC']]) await same(command, key)
+      await alike(key)
+      await isOurs(key)
+      const other = await givenFor('one', 'list', 1_000_000)
+      for (const command of [['WATCH', KEY], ['MULTI'], ['RPUSH', KEY, 'z'], ['EXEC']]) await same(command, other)
+      await alike(other)
+      const third = await givenFor('one', 'set')
+      await rondo.ask('WATCH', third)
+      const client = await RawResp.open(under.respPort)
+      expect(await client.ask('SADD', third, 'between')).to.equal(':1\r\n')
+      client.close()
+      await rondo.ask('MULTI')
+      await rondo.ask('SADD', third, 'late')
+      expect(await rondo.ask('EXEC')).to.equal('*-1\r\n')
+    })
+
+    it('are of the database that their name tells', async () => {
+      const name = '__rondo:db1:{of one}'
+      const at = natives[servers.indexOf(under.serversOf(name)[0]!)]!
+      await at.hset(name, 'f', 'v')
+      await rondo.ask('SELECT', '1')
+      expect(await rondo.ask('HGET', '{of one}', 'f')).to.equal('$1\r\nv\r\n')
+      expect(await rondo.ask('HSET', '{of one}', 'g', 'w')).to.equal(':1\r\n')
+      expect(await rondo.ask('HLEN', '{of one}')).to.equal(':2\r\n')
+      await rondo.ask('SELECT', '0')
+      await isOurs(name)
+    })
+
+    it('stay through a repair round, and are counted where nobody looks for them', async () => {
+      const key = await given('hash', [], 0)
+      const [home, next] = under.serversOf(key).map((server) => natives[servers.indexOf(server)]!)
+      await home!.hset(key, 'f', 'v')
+      await next!.hset(key, 'f', 'other')
+      const round = async () => {
+        const answer = await fetch(`${under.url}/repair`)
+        return ((await answer.json()) as { lastRound: { startedAt: string; misplaced: Record<string, number> } | null })
+          .lastRound
+      }
+      const before = await round()
+      await fetch(`${under.url}/repair`, {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: '{}',
+      })
+      await until('a round is over', async () => (await round())?.startedAt !== before?.startedAt)
+      const { misplaced } = (await round())!
+      expect(Object.values(misplaced).reduce((sum, count) => sum + count)).to.equal(1)
+      expect(await home!.hget(key, 'f')).to.equal('v')
+      expect(await next!.hget(key, 'f')).to.equal('other')
+      expect(await natives.at(servers.indexOf(under.serversOf(key)[2]!))!.exists(key)).to.equal(0)
+    })
+
+    it('are gone after FLUSHALL, whatever their size', async () => {
+      const key = await givenFor('one', 'hash')
+      await filled(natives[0]!, '{flushed}', MAX_FOREIGN_ELEMENTS + 1, 1)
+      expect(await rondo.ask('FLUSHALL')).to.equal('+OK\r\n')
+      expect(await rondo.ask('EXISTS', key)).to.equal(':0\r\n')
+      expect(await rondo.ask('HGETALL', '{flushed}:hash')).to.equal('*0\r\n')
+      await until('the nodes are empty', async () => {
+        const left = await Promise.all(natives.map((client) => client.keys('*')))
+        return left.flat().every((name) => name.startsWith('__rondo:'))
+      })
+      // As with strings: who writes to the nodes afterwards has written before it.
+      await natives[0]!.hset('{flushed}:later', 'f', 'v')
+      expect(await rondo.ask('HLEN', '{flushed}:later')).to.equal(':0\r\n')
+      expect(await rondo.ask('HSET', '{flushed}:later', 'g', 'w')).to.equal(':1\r\n')
+      expect(await rondo.ask('HLEN', '{flushed}:later')).to.equal(':1\r\n')
+    })
+  })
+
   for (const level of ['one', 'quorum', 'all']) {
     describe(`at ${level}`, () => {
       before(() => start(level))
