@@ -150,7 +150,10 @@ describe('collections that another program stored', () => {
 
   async function start(level: string): Promise<void> {
     await Promise.all(servers.map((server) => server.restart({ wipe: true })))
-    under = await RondoUnderTest.start(servers, { READ_CONSISTENCY: level === 'all' ? 'quorum' : level, WRITE_CONSISTENCY: level })
+    under = await RondoUnderTest.start(servers, {
+      READ_CONSISTENCY: level === 'all' ? 'quorum' : level,
+      WRITE_CONSISTENCY: level,
+    })
     rondo = await RawResp.open(under.respPort)
     natives = servers.map((server) => under.client(server))
   }
@@ -194,11 +197,14 @@ describe('collections that another program stored', () => {
     const [name, ...args] = named(command, key)
     const [ours, theirs] = [await rondo.ask(String(name), ...args), await redis.ask(String(name), ...args)]
     // Redis has an order of its own for each process.
-    const inOrder = (reply: string) => (/^(SMEMBERS|SINTER)$/.test(String(name)) ? [...reply].sort().join('') : reply)
+    const inOrder = (reply: string) =>
+      /^(SMEMBERS|SINTER)$/.test(String(name)) ? [...reply].sort().join('') : reply
     expect(inOrder(ours), `${command.join(' ')} of ${key}`).to.equal(inOrder(theirs))
   }
   async function endsAlike(key: string): Promise<void> {
-    const [ours, theirs] = [await rondo.ask('PTTL', key), await redis.ask('PTTL', key)].map((reply) => Number(reply.slice(1)))
+    const [ours, theirs] = [await rondo.ask('PTTL', key), await redis.ask('PTTL', key)].map((reply) =>
+      Number(reply.slice(1)),
+    )
     if (theirs! < 0) expect(ours, `PTTL of ${key}`).to.equal(theirs)
     else expect(ours, `PTTL of ${key}`).to.be.closeTo(theirs!, 5000)
   }
@@ -217,7 +223,9 @@ describe('collections that another program stored', () => {
   async function isOurs(key: string): Promise<void> {
     await until(`${key} is a record everywhere`, async () => {
       const held = await Promise.all(natives.map((client) => client.getBuffer(key).catch(() => null)))
-      return held.every((bytes) => bytes && compareVersions(new StoredRecord(bytes).version, VERSION_ZERO) > 0)
+      return held.every(
+        (bytes) => bytes && compareVersions(new StoredRecord(bytes).version, VERSION_ZERO) > 0,
+      )
     })
   }
 
@@ -262,7 +270,8 @@ describe('collections that another program stored', () => {
         for (const client of natives) await filled(client, larger, elements, bytes)
         for (const [type, [count], [change, ...args]] of SIZES) {
           const name = `${larger}:${type}`
-          const refusal = /^-WRONGTYPE The key holds a collection of another program with more than 16384 elements or 1048576 bytes. Move it in with DUMP and RESTORE, or delete it on the node.\r\n$/
+          const refusal =
+            /^-WRONGTYPE The key holds a collection of another program with more than 16384 elements or 1048576 bytes. Move it in with DUMP and RESTORE, or delete it on the node.\r\n$/
           expect(await rondo.ask(count, name)).to.match(refusal)
           expect(await rondo.ask(change, name, ...args)).to.match(refusal)
           // What asks for no more than its type.
@@ -295,7 +304,8 @@ describe('collections that another program stored', () => {
 
     it('are listed by their type', async () => {
       const keys: string[] = []
-      for (const type of ['hash', 'set', 'sorted set', 'list', 'stream']) keys.push(await givenFor('one', type))
+      for (const type of ['hash', 'set', 'sorted set', 'list', 'stream'])
+        keys.push(await givenFor('one', type))
       expect(await listed()).to.deep.equal([...keys].sort())
       for (const [i, type] of ['hash', 'set', 'zset', 'list', 'stream'].entries()) {
         expect(await listed('TYPE', type)).to.deep.equal([keys[i]])
@@ -305,11 +315,13 @@ describe('collections that another program stored', () => {
 
     it('take part in transactions, which WATCH stops if they change', async () => {
       const key = await givenFor('one', 'hash')
-      for (const command of [['MULTI'], ['HINCRBY', KEY, 'f', '1'], ['HGET', KEY, 'f'], ['EXEC']]) await same(command, key)
+      for (const command of [['MULTI'], ['HINCRBY', KEY, 'f', '1'], ['HGET', KEY, 'f'], ['EXEC']])
+        await same(command, key)
       await alike(key)
       await isOurs(key)
       const other = await givenFor('one', 'list', 1_000_000)
-      for (const command of [['WATCH', KEY], ['MULTI'], ['RPUSH', KEY, 'z'], ['EXEC']]) await same(command, other)
+      for (const command of [['WATCH', KEY], ['MULTI'], ['RPUSH', KEY, 'z'], ['EXEC']])
+        await same(command, other)
       await alike(other)
       const third = await givenFor('one', 'set')
       await rondo.ask('WATCH', third)
@@ -340,8 +352,11 @@ describe('collections that another program stored', () => {
       await next!.hset(key, 'f', 'other')
       const round = async () => {
         const answer = await fetch(`${under.url}/repair`)
-        return ((await answer.json()) as { lastRound: { startedAt: string; misplaced: Record<string, number> } | null })
-          .lastRound
+        return (
+          (await answer.json()) as {
+            lastRound: { startedAt: string; misplaced: Record<string, number> } | null
+          }
+        ).lastRound
       }
       const before = await round()
       await fetch(`${under.url}/repair`, {
@@ -386,7 +401,8 @@ describe('collections that another program stored', () => {
             const key = await givenFor(level, type, ttlMs)
             const [client] = holders(level, key)
             const before = await client!.dumpBuffer(key)
-            for (const command of [...READS_OF_ANY, ...(READS[type] ?? []), TYPES[type]!.all]) await same(command, key)
+            for (const command of [...READS_OF_ANY, ...(READS[type] ?? []), TYPES[type]!.all])
+              await same(command, key)
             await endsAlike(key)
             expect(await client!.dumpBuffer(key), type).to.deep.equal(before)
             expect((await client!.pttl(key)) > 0, `the end of ${key} there`).to.equal(ttlMs > 0)
