@@ -2,6 +2,9 @@
  * Collections that another program stored directly on the nodes, over real servers: reads leave them as they are, and the
  * first write makes them Rondo's own. Beside them stands a Redis that gets the same commands.
  */
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { promisify } from 'node:util'
 import { expect } from 'chai'
 import type { Redis } from 'ioredis'
 import { StoredRecord } from '../../src/core/codec.ts'
@@ -10,6 +13,8 @@ import { MAX_FOREIGN_BYTES, MAX_FOREIGN_ELEMENTS } from '../../src/nodes/redis/f
 import { type RedisServer, startRedis } from '../../scripts/redis-server.ts'
 import { RawResp } from '../support/raw-resp.ts'
 import { RondoUnderTest, until } from '../support/rondo-under-test.ts'
+
+const run = promisify(execFile)
 
 type Command = readonly (string | Buffer)[]
 
@@ -271,7 +276,7 @@ describe('collections that another program stored', () => {
         for (const [type, [count], [change, ...args]] of SIZES) {
           const name = `${larger}:${type}`
           const refusal =
-            /^-WRONGTYPE The key holds a collection of another program with more than 16384 elements or 1048576 bytes. Move it in with DUMP and RESTORE, or delete it on the node.\r\n$/
+            /^-WRONGTYPE The key holds a collection of another program with more than 16384 elements, 1048576 bytes or MAX_VALUE_BYTES\. Move it in with DUMP and RESTORE, or delete it on the node.\r\n$/
           expect(await rondo.ask(count, name)).to.match(refusal)
           expect(await rondo.ask(change, name, ...args)).to.match(refusal)
           // What asks for no more than its type.
@@ -370,6 +375,24 @@ describe('collections that another program stored', () => {
       expect(await home!.hget(key, 'f')).to.equal('v')
       expect(await next!.hget(key, 'f')).to.equal('other')
       expect(await natives.at(servers.indexOf(under.serversOf(key)[2]!))!.exists(key)).to.equal(0)
+    })
+
+    it('become records by the line of OPERATING.md', async () => {
+      const keys: string[] = []
+      for (const ttlMs of [0, 1_000_000]) {
+        for (const type of Object.keys(TYPES)) keys.push(await givenFor('one', type, ttlMs))
+      }
+      const operating = readFileSync(new URL('../../docs/OPERATING.md', import.meta.url), 'utf8')
+      const [, line] = /```sh\n\s+(redis-cli -p 6390 --scan .*)\n/.exec(operating)!
+      const { stdout } = await run('bash', [
+        '-c',
+        `${line!.replaceAll('-p 6390', `-p ${under.respPort}`)} || true`,
+      ])
+      expect(stdout).to.equal('')
+      for (const key of keys) {
+        await alike(key)
+        await isOurs(key)
+      }
     })
 
     it('are gone after FLUSHALL, whatever their size', async () => {

@@ -139,7 +139,10 @@ describe('a node that forbids what Rondo needs', () => {
     }
     for (const command of COMMANDS_FOR_COLLECTIONS) {
       const answers = await looked()
-      expect(answers.some((answer) => answer.includes(`and the node forbids ${command}.`)), command).to.equal(true)
+      expect(
+        answers.some((answer) => answer.includes(`and the node forbids ${command}.`)),
+        command,
+      ).to.equal(true)
       await acl(rule('+', command))
       expect(await readiness(), command).to.equal(200)
     }

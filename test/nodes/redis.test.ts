@@ -1,7 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import net from 'node:net'
 import { expect } from 'chai'
-import { KIND_HASH, KIND_LIST, KIND_TOMBSTONE, lastingCopy, StoredRecord, versionOf } from '../../src/core/codec.ts'
+import {
+  KIND_HASH,
+  KIND_LIST,
+  KIND_TOMBSTONE,
+  lastingCopy,
+  StoredRecord,
+  versionOf,
+} from '../../src/core/codec.ts'
 import { hintsKey, MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import { FAR_END_MS } from '../../src/core/lifetime.ts'
 import { byteRange } from '../../src/core/part.ts'
@@ -476,7 +483,9 @@ describe('the redis node, where only a redis can go wrong', () => {
     } while (cursor !== '0')
     expect(listed.get('empty')).to.equal('')
     expect(listed.has('__rondo:hints:other')).to.equal(false)
-    const kinds = ['list', '__rondo:db3:hash'].map((key) => new StoredRecord(Buffer.from(listed.get(key)!, 'latin1')))
+    const kinds = ['list', '__rondo:db3:hash'].map(
+      (key) => new StoredRecord(Buffer.from(listed.get(key)!, 'latin1')),
+    )
     expect(kinds.map(({ kind, isForeign }) => [kind, isForeign])).to.deep.equal([
       [KIND_LIST, true],
       [KIND_HASH, true],

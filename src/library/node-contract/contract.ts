@@ -274,7 +274,9 @@ export function describeNodeContract(name: string, factory: NodeFactory, runner:
         it('stores over one of another type as over nothing of Rondo, and only that', async () => {
           await server.setOtherType!(KEY)
           expect(await accept(node, KEY, record(5))).to.deep.include({ kind: 'stale' })
-          expect((await store(node, KEY, record(5), 1000, { onlyIf: version({ ms: 4 }) })).kind).to.equal('stale')
+          expect((await store(node, KEY, record(5), 1000, { onlyIf: version({ ms: 4 }) })).kind).to.equal(
+            'stale',
+          )
           expect(failureOf(await get(node, KEY))).to.deep.equal({ kind: 'refused', reason: 'wrong-type' })
           expect((await store(node, KEY, record(5), 1000, { onlyIf: VERSION_ZERO })).kind).to.equal('applied')
           await server.deleteRaw(KEY)

@@ -62,7 +62,13 @@ function isReadable({ readDump }: CallHost, key: Buffer): boolean {
 }
 
 /** Reads the collection, or its type alone. */
-export function lookAtForeign(node: CallHost, key: Buffer, part: 'head' | 'whole', fence: Fence, done: ForeignDone): void {
+export function lookAtForeign(
+  node: CallHost,
+  key: Buffer,
+  part: 'head' | 'whole',
+  fence: Fence,
+  done: ForeignDone,
+): void {
   if (!isReadable(node, key)) done.onFailure(node, WRONG_TYPE)
   else if (fence.floors?.isBelow(key, VERSION_ZERO)) done.onFound(null, fence)
   else node.send(new PendingForeign(node, key, part, done), done)
@@ -70,7 +76,8 @@ export function lookAtForeign(node: CallHost, key: Buffer, part: 'head' | 'whole
 
 /** Replaces the collection by a record that can hold a promise. */
 export function adoptForeign(node: CallHost, key: Buffer, done: ForeignDone): void {
-  if (isReadable(node, key)) node.send(new PendingForeign(node, key, 'whole', done, { left: MOST_TRIES }), done)
+  if (isReadable(node, key))
+    node.send(new PendingForeign(node, key, 'whole', done, { left: MOST_TRIES }), done)
   else done.onFailure(node, WRONG_TYPE)
 }
 
@@ -87,7 +94,13 @@ class PendingForeign extends PendingScript {
   private readonly part: 'head' | 'whole'
   private readonly adoption: Adoption | null
 
-  constructor(node: CallHost, key: Buffer, part: 'head' | 'whole', done: ForeignDone, adoption: Adoption | null = null) {
+  constructor(
+    node: CallHost,
+    key: Buffer,
+    part: 'head' | 'whole',
+    done: ForeignDone,
+    adoption: Adoption | null = null,
+  ) {
     super(node, key, adoption?.record?.length ?? 0)
     this.part = part
     this.call = done
@@ -156,7 +169,7 @@ function refusal(message: string): NodeFailure {
 
 const OF_ANOTHER = 'the key holds a collection of another program'
 const TOO_LARGE_TO_READ = refusal(
-  `${OF_ANOTHER} with more than ${MAX_FOREIGN_ELEMENTS} elements or ${MAX_FOREIGN_BYTES} bytes`,
+  `${OF_ANOTHER} with more than ${MAX_FOREIGN_ELEMENTS} elements, ${MAX_FOREIGN_BYTES} bytes or MAX_VALUE_BYTES`,
 )
 const NOT_READABLE = refusal(`${OF_ANOTHER} that cannot be read`)
 const NEVER_THE_SAME = refusal(`${OF_ANOTHER} that changes all the time`)

@@ -128,7 +128,7 @@ interface ForeignRead {
   /** How often the read was repeated before. */
   readonly repetitions: number
   /** Reads as before: it is a string by now, or something that was sent before may have been sent again. */
-  again(): void
+  readonly again: () => void
 }
 
 /** Goes on with a read that has met another type than string. */
