@@ -392,6 +392,31 @@ describe('collections that another program stored', () => {
       }
     })
 
+    it('are deleted by a job, whatever their size', async () => {
+      const name = '{of a job}'
+      const at = natives[servers.indexOf(under.serversOf(name)[0]!)]!
+      await at.hset(`${name}:hash`, 'f', 'v')
+      await at.rpush(`${name}:large`, ...Array<string>(MAX_FOREIGN_ELEMENTS + 1).fill('x'))
+      await rondo.ask('SET', `${name}:string`, 'v')
+      const made = await fetch(`${under.url}/api/v1/delete-jobs`, {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify({ prefix: name }),
+      })
+      const { id } = (await made.json()) as { id: string }
+      type JobView = { state: string; deleted: number; kept: number }
+      let job: JobView
+      await until('the job is done', async () => {
+        const answer = await fetch(`${under.url}/api/v1/delete-jobs/${id}`)
+        job = (await answer.json()) as JobView
+        return job.state === 'done'
+      })
+      expect(job!).to.include({ deleted: 3, kept: 0 })
+      for (const key of [`${name}:hash`, `${name}:large`]) {
+        expect(await rondo.ask('EXISTS', key)).to.equal(':0\r\n')
+      }
+    })
+
     it('are gone after FLUSHALL, whatever their size', async () => {
       const key = await givenFor('one', 'hash')
       await filled(natives[0]!, '{flushed}', MAX_FOREIGN_ELEMENTS + 1, 1)
