@@ -377,6 +377,14 @@ describe('collections that another program stored', () => {
       expect(await natives.at(servers.indexOf(under.serversOf(key)[2]!))!.exists(key)).to.equal(0)
     })
 
+    it('give way to what Rondo stores, where nobody looks for them', async () => {
+      const key = await given('hash', [], 0)
+      const [, ...others] = under.serversOf(key).map((server) => natives[servers.indexOf(server)]!)
+      for (const client of others) await client.rpush(key, 'x')
+      expect(await rondo.ask('SET', key, 'v')).to.equal('+OK\r\n')
+      await isOurs(key)
+    })
+
     it('become records by the line of OPERATING.md', async () => {
       const keys: string[] = []
       for (const ttlMs of [0, 1_000_000]) {

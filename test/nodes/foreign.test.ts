@@ -94,6 +94,22 @@ describe('a collection of another program on the server', () => {
     expect(await accept(under.node, KEY, record(5))).to.deep.include({ kind: 'applied' })
   })
 
+  it('holds the same for everybody if whoever has asked for the promise stops before it', async () => {
+    await under.client.zadd(KEY, 1, 'a', 2, 'b')
+    await under.client.pexpire(KEY, 500_000)
+    const before = recordIn(await get(under.node, KEY))
+    await new Promise<void>((resolve, reject) => {
+      under.node.adoptForeign(KEY, {
+        onString: resolve,
+        onFound: () => reject(new Error('nothing was there')),
+        onFailure: (_, { message }) => reject(new Error(message)),
+      })
+    })
+    expect(await under.client.type(KEY)).to.equal('string')
+    expect(recordIn(await get(under.node, KEY)).bytes).to.deep.equal(before.bytes)
+    expect(await under.client.pttl(KEY)).to.be.within(400_000, 500_000)
+  })
+
   it('is read again if it changes before it becomes a record: nothing is lost', async () => {
     await under.client.hset(KEY, 'f', 'v')
     meanwhile = async () => {
