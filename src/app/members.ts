@@ -7,17 +7,20 @@ import { join, resolve } from 'node:path'
 import { checkOwnNodes, checkOwnSettings, type CreateNodes } from './own-nodes.ts'
 import type { Certificates } from './certificates.ts'
 import { Member } from '../cluster/member.ts'
+import { foreignValue } from '../commands/dump/foreign.ts'
 import type { Config, MemoryFiles, MemoryNodes } from '../config/config.ts'
 import { parseNodeList, placeText, urlOf, type NodeAddress } from '../config/node-addresses.ts'
 import type { Clock, Timers } from '../core/clock.ts'
 import type { Emit } from '../core/events.ts'
 import type { TopologyMember } from '../core/topology.ts'
+import { Work } from '../core/work.ts'
 import { GuardedNode } from '../nodes/guarded-node.ts'
 import { DataFolder } from '../nodes/memory/disk/data-folder.ts'
 import { FolderOnDisk } from '../nodes/memory/disk/disk.ts'
 import { Journal } from '../nodes/memory/disk/journal.ts'
 import { MemoryNode } from '../nodes/memory/memory-node.ts'
 import { NearCache } from '../nodes/near/near-cache.ts'
+import type { ReadDump } from '../nodes/redis/options.ts'
 import { RedisNode } from '../nodes/redis/redis-node.ts'
 import { SentinelPlace, Sentinels } from '../nodes/redis/sentinel.ts'
 
@@ -42,6 +45,8 @@ export class Members {
   /** Null: nothing is kept in this process. */
   readonly near: NearCache | null
   private readonly options: MembersOptions
+  /** For what nodes hold in a form that takes long to read. */
+  private readonly work: Work
   private readonly memoryNodes: MemoryNode[] = []
   private readonly journals: Journal[] = []
   private folder: DataFolder | null = null
@@ -50,6 +55,7 @@ export class Members {
     this.options = options
     const { config, certificates, clock, timers, createNodes } = options
     const { nodes } = config
+    this.work = new Work({ monotonicMs: () => clock.monotonicMs(), timers })
     const hasNear = nodes.kind === 'redis' && !createNodes && config.nearCache.maxBytes > 0
     this.near = hasNear ? new NearCache({ ...config.nearCache, clock }) : null
     this.sentinels = new Sentinels({
@@ -157,6 +163,11 @@ export class Members {
     return journal
   }
 
+  private readonly readDump: ReadDump = (dump, done) => {
+    const { maxValueBytes } = this.options.config
+    this.work.run(foreignValue(dump, { maxValueBytes, random: Math.random }), done, () => done(null))
+  }
+
   /** @param primary where it is, if the address names Sentinels, and the members have agreed on it */
   private at(
     address: NodeAddress,
@@ -179,6 +190,7 @@ export class Members {
         clock,
         timers,
       },
+      readDump: this.readDump,
       maxStalenessMs: config.nearCache.maxStalenessMs,
       tlsOptions: certificates.forNode,
       ...(this.near && {

@@ -2,7 +2,7 @@
 import { RondoError } from '../core/errors.ts'
 import { CODES } from '../core/error-codes.ts'
 import { RespError, type Reply } from './reply.ts'
-import { CommandError, Refusal, WRONG_TYPE_TEXT } from './step.ts'
+import { CommandError, Refusal } from './step.ts'
 import { sentenceOf } from '../core/sentence.ts'
 
 /** Hints to HTTP paths in a message; in the Redis protocol they become commands. */
@@ -18,7 +18,7 @@ const COMMANDS_OF_PATHS: readonly (readonly [RegExp, string])[] = [
 ]
 
 export function errorOf(error: RondoError): RespError {
-  if (error.code === 'WRONG_TYPE') return new RespError(WRONG_TYPE_TEXT, false, error)
+  if (error.code === 'WRONG_TYPE') return new RespError(`WRONGTYPE ${error.message}`, false, error)
   // Any other error code would promise that the write did not happen.
   const { resp, http } = CODES[error.code]
   const word = error.details.outcome === 'unknown' ? 'UNKNOWN' : resp

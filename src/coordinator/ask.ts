@@ -12,7 +12,7 @@ export function askNode(member: Member, key: Buffer, part: Part): Promise<Peeked
     member.node.peek(key, part, {
       onPeeked: (_node, record) => resolve(record),
       onFailure: (_node, failure) => {
-        if (failure.reason === 'wrong-type') reject(wrongType())
+        if (failure.reason === 'wrong-type') reject(wrongType(failure))
         else reject(noAnswer(member, inWords(failure.message)))
       },
     })

@@ -1,11 +1,13 @@
 /** Errors shared by several kinds of operations. */
 import type { ConsistencyLevel } from '../core/consistency.ts'
 import { RondoError, type ErrorDetails } from '../core/errors.ts'
+import type { NodeFailure } from '../nodes/node.ts'
 import type { Replicas } from './context.ts'
 
-export function wrongType(details?: ErrorDetails): RondoError {
-  const sentence =
-    'The key holds a Redis type other than a string, stored by another program. Delete it on the node.'
+/** The node holds what another program stored, and it cannot be read in place (nodes/redis/foreign.ts). */
+export function wrongType({ message }: NodeFailure, details?: ErrorDetails): RondoError {
+  const what = `${message.charAt(0).toUpperCase()}${message.slice(1)}`
+  const sentence = `${what}. Move it in with DUMP and RESTORE, or delete it on the node.`
   return new RondoError('WRONG_TYPE', sentence, details)
 }
 

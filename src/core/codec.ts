@@ -13,7 +13,8 @@
  *
  * All numbers are big-endian. The node fills the replaced field (nodes/redis/store.lua, core/store.ts); a coordinator
  * sends zeros there. Anything that does not parse is a value at version 0, stored by another program, and readable as
- * is.
+ * is. A collection that another program stored has no bytes: the node's driver makes a record at version 0 of it
+ * (foreignRecord).
  */
 import { VERSION_BYTES, VERSION_ZERO, type Version } from './clock.ts'
 import { cut, placesIn, type ByteRange, type Part } from './part.ts'
@@ -111,12 +112,12 @@ export abstract class RecordHead {
   }
 
   /**
-   * A value that Rondo did not write, also one that got a head for a promise (nodes/redis/prepare.lua). Only its node knows
-   * its TTL.
+   * A value that Rondo did not write, also one that got a head for a promise (nodes/redis/prepare.lua), or because it is a
+   * collection (nodes/redis/foreign.ts). Only its node knows its TTL.
    */
   get isForeign(): boolean {
     if (!this.versioned) return true
-    return this.kind === KIND_VALUE && this.bytes.readUIntBE(VERSION_AT, VERSION_MS_BYTES) === 0
+    return holdsValue(this.kind) && this.bytes.readUIntBE(VERSION_AT, VERSION_MS_BYTES) === 0
   }
 
   /** Milliseconds of cluster time, 0 = none. See isForeign. */
@@ -296,6 +297,14 @@ export function newRecord(kind: number, clock: Stamp, expiresAtMs: number, value
   return { head, value }
 }
 
+/** A record at version zero: a collection that Rondo did not write, as far as it is known. */
+export function foreignRecord(kind: number, value: Buffer = EMPTY): Buffer {
+  const head = Buffer.alloc(HEAD_BYTES)
+  head.writeUInt32BE(MAGIC_AND_FORMAT, 0)
+  head[FLAGS_AT] = kind
+  return Buffer.concat([head, value])
+}
+
 /**
  * A stored record, prepared to be sent to another node: the same version, without promise and replaced field. The
  * lasting flag is copied, because the life is too, and that of a fill.
@@ -324,6 +333,9 @@ export interface Content {
   /** As they are stored (tags.ts). */
   readonly tags?: Buffer | undefined
 }
+
+/** Of a collection that another program stored: what Rondo would have stored in its place. */
+export type ForeignValue = Pick<Content, 'kind' | 'value'>
 
 /** @param flags FILLED_FLAG for a fill, or a tombstone that waits for one */
 export function newRecordOf({ kind, value, expiresAtMs, tags }: Content, clock: Stamp, flags = 0): NewRecord {

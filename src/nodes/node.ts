@@ -485,7 +485,13 @@ export interface Node {
   prepareRegister(ballot: Buffer): Promise<RegisterAnswer>
   /** Second round: stores the record if its version is still the promised one. */
   acceptRegister(record: NewRecord): Promise<RegisterAnswer>
-  /** One page of the stored string keys. @param match Redis glob, null = all @param count number of keys to scan */
+  /**
+   * One page of the stored strings, and of collections that another program stored: those with the head of a record at
+   * version zero.
+   *
+   * @param match Redis glob, null = all
+   * @param count number of keys to scan
+   */
   scan(cursor: string, match: Buffer | null, count: number): Promise<ScanPage>
   /**
    * One page of the names alone, on the data path, which costs a node a third of that. Names of other types than strings may

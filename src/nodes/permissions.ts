@@ -27,6 +27,17 @@ export const CHECKED_COMMANDS = [
   'HSET',
 ] as const
 
+/** Without them collections that other programs stored are refused (redis/foreign.lua), and nothing else is. */
+export const COMMANDS_FOR_COLLECTIONS = [
+  'TYPE',
+  'SCARD',
+  'ZCARD',
+  'LLEN',
+  'XLEN',
+  'MEMORY USAGE',
+  'DUMP',
+] as const
+
 const KEYS = 'access to the keys __rondo:*'
 
 /**

@@ -4,8 +4,9 @@
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { expect } from 'chai'
-import { CHECKED_COMMANDS } from '../../src/nodes/permissions.ts'
+import { CHECKED_COMMANDS, COMMANDS_FOR_COLLECTIONS } from '../../src/nodes/permissions.ts'
 import { startRedis, type RedisServer } from '../../scripts/redis-server.ts'
+import { RawResp } from '../support/raw-resp.ts'
 import { RondoUnderTest, until } from '../support/rondo-under-test.ts'
 
 const NEEDED = [...CHECKED_COMMANDS, 'INFO', 'EVAL', 'EVALSHA', 'SCRIPT LOAD']
@@ -109,6 +110,44 @@ describe('a node that forbids what Rondo needs', () => {
     expect(called).to.include.members(['SCAN', 'GETRANGE', 'HSET'])
     // Only `adopt=drop` flushes, and is refused with the node's own words where that is forbidden.
     const needed = called.filter((command) => command !== 'FLUSHALL')
-    expect(CHECKED_COMMANDS).to.include.members(needed)
+    // Only what others stored is refused where these are forbidden.
+    const ofOthers = COMMANDS_FOR_COLLECTIONS.map((command) => command.split(' ')[0]!)
+    expect([...CHECKED_COMMANDS, ...ofOthers]).to.include.members(needed)
+  })
+
+  it('takes writes without what only collections of other programs need, and names it to who asks for one', async () => {
+    await start(['-@all', ...NEEDED.map((command) => rule('+', command))])
+    await until('it takes writes', async () => (await readiness()) === 200)
+    const client = under!.client(server)
+    await client.hset('hash', 'f', 'v')
+    await client.sadd('set', 'm')
+    await client.zadd('sorted', 1, 'm')
+    await client.rpush('list', 'e')
+    await client.xadd('stream', '1-1', 'f', 'v')
+    const resp = await RawResp.open(under!.respPort)
+    const looks = [
+      ['HGET', 'hash', 'f'],
+      ['SCARD', 'set'],
+      ['ZCARD', 'sorted'],
+      ['LLEN', 'list'],
+      ['XLEN', 'stream'],
+    ]
+    const looked = async () => {
+      const answers: string[] = []
+      for (const look of looks) answers.push(await resp.ask(...look))
+      return answers
+    }
+    for (const command of COMMANDS_FOR_COLLECTIONS) {
+      const answers = await looked()
+      expect(
+        answers.some((answer) => answer.includes(`and the node forbids ${command}.`)),
+        command,
+      ).to.equal(true)
+      await acl(rule('+', command))
+      expect(await readiness(), command).to.equal(200)
+    }
+    expect(await looked()).to.deep.equal(['$1\r\nv\r\n', ...Array<string>(4).fill(':1\r\n')])
+    expect(under!.member(server).lastError).to.equal(null)
+    resp.close()
   })
 })

@@ -6,6 +6,7 @@
  * The table of calls is complete: a method of the node or a script without a row fails.
  */
 import { expect } from 'chai'
+import { KIND_HASH } from '../../src/core/codec.ts'
 import { CHANGES_CHANNEL, DECIDED_KEY, hintsKey, MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import { Floors } from '../../src/core/floors.ts'
 import { FAR_END_MS } from '../../src/core/lifetime.ts'
@@ -58,7 +59,10 @@ const HONEST: Record<string, Answer> = {
   ),
   [`GET ${MARKER_KEY.toString()}`]: bulk(MARKER),
   GET: '$-1\r\n',
+  'GET a hash': '-WRONGTYPE Operation against a key holding the wrong kind of value\r\n',
   GETRANGE: bulk(''),
+  'GETRANGE a hash': '-WRONGTYPE Operation against a key holding the wrong kind of value\r\n',
+  foreign: bulk('hof DUMP'),
   [`GETRANGE ${TOPOLOGY_KEY.toString()}`]: bulk(''),
   [`GET ${TOPOLOGY_KEY.toString()}`]: '$-1\r\n',
   [`GETRANGE ${DECIDED_KEY.toString()}`]: bulk(''),
@@ -220,6 +224,8 @@ const ANSWERS: Record<string, readonly string[]> = {
   'data SET': ['OK', 'nil'],
   'data PTTL': ['99', 'a negative number'],
   'data peek': ['nil'],
+  // It holds a string meanwhile, or nothing.
+  'data foreign': ['nil'],
   'data prepare': [...A_RECORD, 'an array of two records'],
   'control GET': ANY_BYTES,
   [`control GET ${MARKER_KEY.toString()}`]: ANY_BYTES,
@@ -261,13 +267,17 @@ const ROWS: Record<string, readonly Row[]> = {
   get: [
     { command: 'GET', path: 'data', call: (node) => get(node, 'k') },
     { command: `GET ${MARKER_KEY.toString()}`, path: 'data', call: (node) => get(node, 'k') },
+    { command: 'foreign', path: 'data', call: (node) => get(node, 'a hash') },
   ],
   peek: [
     { command: 'GETRANGE', path: 'data', call: (node) => peek(node, 'k', 'head') },
     { command: 'EXISTS', path: 'data', call: (node) => peek(node, 'k', 'head') },
     { command: 'peek', path: 'data', call: (node) => peek(node, 'k', 'length') },
     { command: 'peek', path: 'data', call: (node) => peek(node, 'k', { from: 0, to: 3 }) },
+    { command: 'foreign', path: 'data', call: (node) => peek(node, 'a hash', 'head') },
   ],
+  // It is never the same.
+  adoptForeign: [{ command: 'foreign', path: 'data', call: adopted }],
   store: [
     { command: 'store', path: 'data', call: (node) => store(node, 'k', record(5)) },
     {
@@ -369,12 +379,24 @@ const WITHOUT_ROW = new Set([
   'close',
   'judge',
   'peekByScript',
+  'lookAtForeign',
   'sendWithText',
   'storeByScript',
   'address',
   'follows',
   'changes', // tracking.test.ts
 ])
+
+function adopted(node: Node): Promise<unknown> {
+  return new Promise((resolve) => {
+    ;(node as RedisNode).adoptForeign(KEY, {
+      onFound: (record) => resolve({ kind: 'record', record }),
+      onString: () => resolve({ kind: 'string' }),
+      onFailure: (_, failure) => resolve({ kind: 'failed', failure }),
+    })
+  })
+}
+
 const PRIVATE = new Set([
   'send',
   'enqueue',
@@ -413,6 +435,7 @@ describe('a node that lies', () => {
       nodeTimeoutMs: timeoutMs,
       connectTimeoutMs: timeoutMs,
       maxValueBytes: 1024,
+      readDump: (dump, done) => done({ kind: KIND_HASH, value: dump }),
       clock: realClock,
       timers: realTimers,
     })

@@ -1,7 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import net from 'node:net'
 import { expect } from 'chai'
-import { KIND_TOMBSTONE, lastingCopy, StoredRecord, versionOf } from '../../src/core/codec.ts'
+import {
+  KIND_HASH,
+  KIND_LIST,
+  KIND_TOMBSTONE,
+  lastingCopy,
+  StoredRecord,
+  versionOf,
+} from '../../src/core/codec.ts'
 import { hintsKey, MARKER_KEY, TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import { FAR_END_MS } from '../../src/core/lifetime.ts'
 import { byteRange } from '../../src/core/part.ts'
@@ -235,14 +242,14 @@ describe('the redis node, where only a redis can go wrong', () => {
     expect(await under.client.exists('a', 'b', 'c')).to.equal(0)
   })
 
-  it('takes the stores of one turn after the script was forgotten, and refuses only the key of another type', async () => {
+  it('takes the stores of one turn after the script was forgotten, and replaces the key of another type', async () => {
     await under.client.script('FLUSH')
     await under.client.rpush('list', 'x')
     const results = await Promise.all(['a', 'list', 'b'].map((key) => store(under.node, key, record(5))))
     expect(
       results.map((result) => (result.kind === 'failed' ? failureOf(result) : result.kind)),
-    ).to.deep.equal(['applied', 'refused: wrong-type', 'applied'])
-    expect(await under.client.lrange('list', 0, -1)).to.deep.equal(['x'])
+    ).to.deep.equal(['applied', 'applied', 'applied'])
+    expect(await under.client.type('list')).to.equal('string')
   })
 
   describe('a patch of something else than the server holds, which is sent again as a whole', () => {
@@ -460,20 +467,29 @@ describe('the redis node, where only a redis can go wrong', () => {
     }
   })
 
-  it('lists strings only, the empty one too, and looks at a thousand keys at most in one call', async () => {
+  it('lists strings, the empty one too, and what others stored, and looks at a thousand keys at most in one call', async () => {
     await under.client.mset(Object.fromEntries(Array.from({ length: 3000 }, (_, i) => [`key:${i}`, 'value'])))
     await under.client.lpush('list', 'x')
+    await under.client.hset('__rondo:hints:other', 'k', 'v')
+    await under.client.hset('__rondo:db3:hash', 'k', 'v')
     await under.client.set('empty', '')
     const listed = new Map<string, string>()
     let cursor = '0'
     do {
       const page = await under.node.scan(cursor, null, 1_000_000)
       expect(page.entries.length).to.be.below(1100)
-      for (const { key, head } of page.entries) listed.set(key.toString(), head.toString())
+      for (const { key, head } of page.entries) listed.set(key.toString(), head.toString('latin1'))
       cursor = page.cursor
     } while (cursor !== '0')
     expect(listed.get('empty')).to.equal('')
-    expect(listed.has('list')).to.equal(false)
+    expect(listed.has('__rondo:hints:other')).to.equal(false)
+    const kinds = ['list', '__rondo:db3:hash'].map(
+      (key) => new StoredRecord(Buffer.from(listed.get(key)!, 'latin1')),
+    )
+    expect(kinds.map(({ kind, isForeign }) => [kind, isForeign])).to.deep.equal([
+      [KIND_LIST, true],
+      [KIND_HASH, true],
+    ])
     expect([...listed.values()].filter((head) => head === 'value')).to.have.length(3000)
   })
 })

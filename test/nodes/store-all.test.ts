@@ -386,15 +386,17 @@ describe('storing several keys at once', function () {
     })
   })
 
-  it('is refused as a whole where one of the keys is of another type', async () => {
+  it('replaces a key of another type where none of Rondo must be held', async () => {
     const under = await redisNodeUnderTest(redis, { graceMs: GRACE_MS })
     const { node, server } = under
     await server.setRaw(MARKER_KEY, MARKER)
     await node.open(await fenceOf(node, MARKER))
     await server.setOtherType!(B)
-    const result = await storeAll(node, [over(A, VERSION_ZERO, record(7)), over(B, VERSION_ZERO, record(7))])
-    expect(result.kind === 'failed' && result.failure).to.include({ kind: 'refused', reason: 'wrong-type' })
+    const [onA, onB] = [over(A, VERSION_ZERO, record(7)), over(B, VERSION_ZERO, record(7))]
+    expect((await storeAll(node, [onA, over(B, version({ ms: 5 }), record(7))])).kind).to.equal('stale')
     expect(await server.getRaw(A)).to.equal(null)
+    expect((await storeAll(node, [onA, onB])).kind).to.equal('applied')
+    expect(await server.getRaw(B)).to.deep.equal(await server.getRaw(A))
     await under.close()
   })
 

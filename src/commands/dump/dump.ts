@@ -147,7 +147,12 @@ function bytesOf(value: Restored): number {
   return Buffer.isBuffer(value) ? value.length : value.entries.bytes
 }
 
-function* restoredFrom(payload: Buffer, expiresAtMs: number, limits: StepLimits): Sliced<Held | Stepped> {
+/** @returns what the payload holds, or the refusal */
+export function* restoredFrom(
+  payload: Buffer,
+  expiresAtMs: number,
+  limits: Pick<StepLimits, 'maxValueBytes' | 'random'>,
+): Sliced<Held | Stepped> {
   const versionAt = payload.length - FOOTER_BYTES
   if (versionAt < 0) return WRONG_PAYLOAD
   const checkedTo = versionAt + VERSION_BYTES

@@ -200,8 +200,8 @@ export class QuorumRead extends Operation<ReadDone<RecordHead>> {
     this.done.read(isMore ? PeekedRecord.ofValue(record, this.part) : record, by)
   }
 
-  wrongType(): void {
-    this.end(wrongType({ required: this.required }))
+  wrongType(failure: NodeFailure): void {
+    this.end(wrongType(failure, { required: this.required }))
   }
 
   fail(sentence: string): void {
@@ -281,7 +281,7 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
     if (this.writing.delete(node)) this.read.context.background.end()
     if (this.over || this.read.isFinished) return
     if (failure.reason === 'wrong-type') {
-      this.read.wrongType()
+      this.read.wrongType(failure)
       return
     }
     if (failure.reason === 'too-long') this.read.context.sizes.tooLong(this.read.key)
@@ -380,7 +380,7 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
   private writeBack(node: Node): void {
     const { background, cluster, graceMs } = this.read.context
     // After a pause of this process the record may have been deleted since, and the tombstone dropped.
-    if (!this.newest?.versioned || this.read.isPast) return
+    if (!this.newest || this.newest.isForeign || this.read.isPast) return
     if (!(this.newest instanceof StoredRecord)) {
       this.read.repair()
       return
@@ -396,7 +396,7 @@ class ReadRound implements GetCall, PeekCall, StoreCall {
 
   /** The newest record was not fetched whole, so that it cannot be written back. */
   private get isPart(): boolean {
-    return this.newest?.versioned === true && !(this.newest instanceof StoredRecord)
+    return this.newest?.isForeign === false && !(this.newest instanceof StoredRecord)
   }
 
   private get isHeld(): boolean {

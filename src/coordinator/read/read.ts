@@ -261,7 +261,7 @@ export class ReadOne<R extends RecordHead = StoredRecord> implements GetCall, Pe
     if (this.finished || this.judging) return
     this.lastFailure = failure
     if (failure.reason === 'wrong-type') {
-      this.fail(wrongType())
+      this.fail(wrongType(failure))
       return
     }
     if (failure.reason === 'too-long') {

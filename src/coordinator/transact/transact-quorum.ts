@@ -316,7 +316,7 @@ class TransactionAttempt implements Rounds, StoreAllCall {
       if (failure.kind === 'unknown') this.touched++
       this.missedOnce(node, failure.message)
     } else this.failed.set(node, failure.message)
-    if (failure.reason === 'wrong-type') this.transaction.wrongType()
+    if (failure.reason === 'wrong-type') this.transaction.wrongType(failure)
     else this.check()
   }
 

@@ -79,7 +79,7 @@ export abstract class DecidedByOne<Done extends Failing> extends ReadModifyWrite
       return
     }
     this.mayBeApplied = false
-    if (failure.reason === 'wrong-type') this.wrongType()
+    if (failure.reason === 'wrong-type') this.wrongType(failure)
     else this.again()
   }
 }

@@ -15,6 +15,7 @@ import { RondoError, type Outcome } from '../../core/errors.ts'
 import { editsBetween } from '../../core/patch.ts'
 import { tokenOf } from '../../core/token.ts'
 import { ownLifeMs } from '../../core/lifetime.ts'
+import type { NodeFailure } from '../../nodes/node.ts'
 import type { CoordinatorContext, Failing, Replicas } from '../context.ts'
 import { wrongType } from '../errors.ts'
 import type { KeyQueues, Names } from './key-queues.ts'
@@ -86,8 +87,8 @@ export abstract class ReadModifyWrite<Done extends Failing> extends Operation<Do
     return new RondoError('OVERLOADED', sentence, this.details)
   }
 
-  wrongType(): void {
-    this.end(wrongType(this.details))
+  wrongType(failure: NodeFailure): void {
+    this.end(wrongType(failure, this.details))
   }
 
   fail(why: string): void {

@@ -305,7 +305,7 @@ class UpdateAttempt implements Rounds, PrepareCall, StoreCall {
       if (failure.kind === 'unknown') this.touched++
       this.missed(node, failure.message)
     } else this.failed.push({ node, why: failure.message })
-    if (failure.reason === 'wrong-type') this.update.wrongType()
+    if (failure.reason === 'wrong-type') this.update.wrongType(failure)
     else if (this.round === 'prepare' && !this.update.isFinished) this.checkPromises()
     else this.checkAccepts()
   }

@@ -140,8 +140,8 @@ export class QuorumWrite extends Operation<WriteDone> {
     })
   }
 
-  wrongType(): void {
-    this.end(wrongType({ outcome: 'unknown' }))
+  wrongType(failure: NodeFailure): void {
+    this.end(wrongType(failure, { outcome: 'unknown' }))
   }
 
   fail(acked: number, why: string): void {
@@ -233,7 +233,7 @@ class QuorumAttempt implements StoreCall {
     if (failure.kind !== 'unknown') this.never++
     else this.write.seen()
     const place = positionOf(this.homes, node)
-    if (failure.reason === 'wrong-type') this.write.wrongType()
+    if (failure.reason === 'wrong-type') this.write.wrongType(failure)
     else if (place >= 0) {
       this.noteMiss(this.homes[place]!, `it missed a write: ${inWords(failure.message)}`)
     }

@@ -136,8 +136,8 @@ export class WriteOne implements Timed {
     this.context.background.end()
   }
 
-  wrongType(): void {
-    this.end(wrongType({ outcome: this.outcome }))
+  wrongType(failure: NodeFailure): void {
+    this.end(wrongType(failure, { outcome: this.outcome }))
   }
 
   fail(why: string): void {
@@ -281,7 +281,7 @@ class Attempt implements StoreCall {
     this.said[place] = FAILED
     if (failure.reason === 'wrong-type') {
       // Concerns this key, not the node; a read would get the same error.
-      if (place === this.lead) this.write.wrongType()
+      if (place === this.lead) this.write.wrongType(failure)
       return
     }
     if (place < this.homes) {

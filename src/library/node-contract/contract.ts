@@ -263,14 +263,26 @@ export function describeNodeContract(name: string, factory: NodeFactory, runner:
           const other = Buffer.from('other')
           const results = await Promise.all([
             get(node, KEY),
-            store(node, KEY, record(5)),
             prepare(node, KEY, version({ ms: 5 })),
-            accept(node, KEY, record(5)),
             store(node, other, record(5)),
           ])
           const refused = { kind: 'refused', reason: 'wrong-type' }
-          expect(results.map(failureOf)).to.deep.equal([refused, refused, refused, refused, 'applied'])
+          expect(results.map(failureOf)).to.deep.equal([refused, refused, 'applied'])
           expect(listener.heard).to.deep.equal([])
+        })
+
+        it('stores over one of another type as over nothing of Rondo, and only that', async () => {
+          await server.setOtherType!(KEY)
+          expect(await accept(node, KEY, record(5))).to.deep.include({ kind: 'stale' })
+          expect((await store(node, KEY, record(5), 1000, { onlyIf: version({ ms: 4 }) })).kind).to.equal(
+            'stale',
+          )
+          expect(failureOf(await get(node, KEY))).to.deep.equal({ kind: 'refused', reason: 'wrong-type' })
+          expect((await store(node, KEY, record(5), 1000, { onlyIf: VERSION_ZERO })).kind).to.equal('applied')
+          await server.deleteRaw(KEY)
+          await server.setOtherType!(KEY)
+          await applied(record(6, 'v'))
+          expect(await value()).to.equal('v')
         })
       }
     })

@@ -22,7 +22,11 @@ if ARGV[5] and ARGV[5] ~= '' then
 end
 
 local key = KEYS[1]
-local held = redis.call('GETRANGE', key, 0, 42)
+local held = redis.pcall('GETRANGE', key, 0, 42)
+if type(held) == 'table' then
+  if not string.find(held.err, 'WRONGTYPE', 1, true) then return held end
+  held = '' -- never promised
+end
 local ballot = string.sub(ARGV[1], 6, 17)
 local flags = #held >= 31 and string.sub(held, 1, 4) == '\255RD\1' and string.byte(held, 6) < 128
   and string.byte(held, 5)

@@ -15,7 +15,7 @@
 -- The node blocks meanwhile: the caller must limit ARGV[3].
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
-local call, sub, byte, unpack = redis.call, string.sub, string.byte, struct.unpack
+local call, pcall, sub, byte, unpack = redis.call, redis.pcall, string.sub, string.byte, struct.unpack
 
 local function isBelow(version, floor)
   local ms, count, who = unpack('>I6I2I4', version)
@@ -33,11 +33,15 @@ local function databaseOf(key)
   return string.match(key, '^__rondo:db([1-9]%d?%d?%d?):')
 end
 
-local page = call('SCAN', ARGV[2], 'COUNT', ARGV[3], 'TYPE', 'string')
+local page = call('SCAN', ARGV[2], 'COUNT', ARGV[3])
 local dropped = 0
 for _, key in ipairs(page[2]) do
   local database = databaseOf(key)
-  local head = database and call('GETRANGE', key, '0', '42')
+  local head = database and pcall('GETRANGE', key, '0', '42')
+  if type(head) == 'table' then
+    if not string.find(head.err, 'WRONGTYPE', 1, true) then return head end
+    head = '' -- of another program, of whatever type
+  end
   if head then
     local flags = #head >= 31 and sub(head, 1, 4) == '\255RD\1' and byte(head, 6) < 128 and byte(head, 5)
     local promised = flags and flags % 32 >= 16

@@ -12,8 +12,9 @@
 -- Returns  1 removed, 0 there is another version, a promise that may count, or another marker
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-local head = redis.call('GETRANGE', KEYS[2], 0, 30)
-if #head < 31 or string.sub(head, 1, 4) ~= '\255RD\1' or string.byte(head, 6) > 127 then return 0 end
+local head = redis.pcall('GETRANGE', KEYS[2], 0, 30)
+if type(head) == 'table' or #head < 31 then return 0 end
+if string.sub(head, 1, 4) ~= '\255RD\1' or string.byte(head, 6) > 127 then return 0 end
 if bit.band(string.byte(head, 5), 16) ~= 0 and not string.find(ARGV[1], '"topology":{', 1, true) then return 0 end
 if string.sub(head, 6, 17) ~= ARGV[2] then return 0 end
 return redis.call('DEL', KEYS[2])

@@ -1,6 +1,7 @@
 /** Options of a Redis node, for both of its paths. */
 import type { ConnectionOptions } from 'node:tls'
 import type { Clock, Timers } from '../../core/clock.ts'
+import type { ForeignValue } from '../../core/codec.ts'
 import type { NearCache } from '../near/near-cache.ts'
 
 export interface RedisNodeOptions {
@@ -21,6 +22,8 @@ export interface RedisNodeOptions {
   readonly nodeTimeoutMs: number
   readonly connectTimeoutMs: number
   readonly maxValueBytes: number
+  /** Absent: collections that another program stored are not read. */
+  readonly readDump?: ReadDump
   /** By default MAX_HINTS. */
   readonly maxHints?: number
   readonly clock: Clock
@@ -30,6 +33,13 @@ export interface RedisNodeOptions {
   /** Absent: nothing is kept in this process. */
   readonly near?: NearOptions
 }
+
+/**
+ * Reads what DUMP of Redis has returned.
+ *
+ * @param done called once, at once or later; null = it is damaged, or of a kind that is not known
+ */
+export type ReadDump = (dump: Buffer, done: (value: ForeignValue | null) => void) => void
 
 export interface NearOptions {
   readonly cache: NearCache

@@ -9,12 +9,12 @@
  * They are not atomic. An empty reply and 0: absent at the second. An empty reply and 1: an empty string, or written in
  * between; then the script (peek.lua) reads again. A length or a range always uses the script.
  */
-import { HEAD_WITH_PROMISE_BYTES, PeekedRecord } from '../../core/codec.ts'
+import { HEAD_WITH_PROMISE_BYTES, PeekedRecord, StoredRecord } from '../../core/codec.ts'
 import { aboveFloor } from '../../core/floors.ts'
 import type { Part } from '../../core/part.ts'
 import { LinkCall, REPLY_BULK, REPLY_INTEGER, REPLY_NIL, REPLY_TOO_LONG, type Link } from './link.ts'
 import type { Fence, NodeFailure, PeekCall } from '../node.ts'
-import { PendingScript, TOO_LONG, type CallHost } from './redis-calls.ts'
+import { isOfOtherType, PendingScript, readForeign, TOO_LONG, type CallHost } from './redis-calls.ts'
 import { headsOf, PEEK } from './scripts.ts'
 
 const GETRANGE_HEAD = Buffer.from('*4\r\n$8\r\nGETRANGE\r\n')
@@ -86,7 +86,8 @@ class PendingExists extends LinkCall {
     if (failure) this.lost(failure)
     else if (this.node.resends.mustRepeat(this.key, since, repetitions)) {
       this.node.peek(this.key, 'head', this.call, 0, repetitions + 1)
-    } else if (replyType !== REPLY_BULK || reply!.length > HEAD_WITH_PROMISE_BYTES) {
+    } else if (isOfOtherType(this.head)) this.lookAtForeign(fence)
+    else if (replyType !== REPLY_BULK || reply!.length > HEAD_WITH_PROMISE_BYTES) {
       this.lost(this.node.judge(replyType, reply))
     } else if (!this.isFlag) this.lost(this.node.judge(this.replyType, this.reply))
     else if (reply!.length > 0) {
@@ -94,6 +95,16 @@ class PendingExists extends LinkCall {
       this.call.onPeeked(this.node, head && new PeekedRecord(head), fence)
     } else if (this.reply![0] === ZERO) this.call.onPeeked(this.node, null, fence)
     else this.node.peekByScript(this.key, 'head', this.call)
+  }
+
+  /** The type alone. */
+  private lookAtForeign(fence: Fence): void {
+    const { node, key, call, repetitions } = this
+    const again = () => node.peek(key, 'head', call, 0, repetitions + 1)
+    readForeign(node, { key, part: 'head', repetitions, again }, fence, {
+      onFound: (record, found) => call.onPeeked(node, record && new PeekedRecord(record), found),
+      onFailure: (_, failure) => call.onFailure(node, failure),
+    })
   }
 
   /** 0 or 1, the reply of EXISTS. */
@@ -139,6 +150,21 @@ export class PendingPeek extends PendingScript {
       link.bulk(Buffer.from(String(this.part.from)))
       link.bulk(Buffer.from(String(this.part.to)))
     }
+  }
+
+  override answered(fence: Fence): void {
+    if (isOfOtherType(this)) this.lookAtForeign(fence)
+    else super.answered(fence)
+  }
+
+  private lookAtForeign(fence: Fence): void {
+    const { node, key, part, call, valueBytes, repetitions } = this
+    const again = () => node.peekByScript(key, part, call, valueBytes, repetitions + 1)
+    readForeign(node, { key, part: part === 'head' ? part : 'whole', repetitions, again }, fence, {
+      onFound: (record, found) =>
+        call.onPeeked(node, record && PeekedRecord.of(new StoredRecord(record), part), found),
+      onFailure: (_, failure) => call.onFailure(node, failure),
+    })
   }
 
   protected override replied(fence: Fence): boolean {

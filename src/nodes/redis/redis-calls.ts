@@ -20,6 +20,7 @@ import {
   storeOutcomes,
   type PrepareOutcome,
 } from './data-replies.ts'
+import { errorReason } from './error-replies.ts'
 import { hintsFull, OTHER_EPOCH, TOO_LATE, WRONG_TYPE } from '../failures.ts'
 import {
   LinkCall,
@@ -33,6 +34,7 @@ import {
   type Link,
 } from './link.ts'
 import { SMALL_BYTES } from '../load.ts'
+import type { ReadDump } from './options.ts'
 import type { Ask } from '../near/near-cache.ts'
 import type {
   Fence,
@@ -93,10 +95,63 @@ export interface CallHost extends Node {
   storeByScript(entry: StoreEntry): void
   /** What an error reply (or a reply of the wrong type) means for the call and the node. */
   judge(replyType: number, reply: Buffer | null): NodeFailure
+  /** Null: collections of other programs are not read (foreign.ts). */
+  readonly readDump: ReadDump | null
+  readonly maxValueBytes: number
+  send(pending: PendingScript, call: DataCall): void
+  /** Reads a key of another type than string, or what type it is. */
+  lookAtForeign(key: Buffer, part: 'head' | 'whole', fence: Fence, done: ForeignDone): void
+  /** Makes it a record at version zero. */
+  adoptForeign(key: Buffer, done: ForeignDone): void
+}
+
+export interface ForeignDone extends DataCall {
+  /** @param record at version zero; null = nothing is there, or what is below the floor of its key */
+  onFound(record: Buffer | null, fence: Fence): void
+  /** There is a string by now, perhaps a record. */
+  onString(): void
+}
+
+/** How often a key is looked at again that is of another type each time. */
+const MOST_LOOKS = 8
+
+export function isOfOtherType({ replyType, reply }: LinkCall): boolean {
+  return replyType === REPLY_ERROR && errorReason(reply!.toString('latin1')) === 'wrong-type'
 }
 
 /** The completion object of a call. */
 export type DataCall = Pick<GetCall, 'onFailure'>
+
+interface ForeignRead {
+  readonly key: Buffer
+  readonly part: 'head' | 'whole'
+  /** How often the read was repeated before. */
+  readonly repetitions: number
+  /** Reads as before: it is a string by now, or something that was sent before may have been sent again. */
+  readonly again: () => void
+}
+
+/** Goes on with a read that has met another type than string. */
+export function readForeign(
+  node: CallHost,
+  { key, part, repetitions, again }: ForeignRead,
+  fence: Fence,
+  done: Pick<ForeignDone, 'onFound' | 'onFailure'>,
+): void {
+  const since = node.resends.count
+  const repeats = () => {
+    if (repetitions < MOST_LOOKS) again()
+    else done.onFailure(node, WRONG_TYPE)
+  }
+  node.lookAtForeign(key, part, fence, {
+    onFound: (record, found) => {
+      if (node.resends.mustRepeat(key, since, repetitions)) repeats()
+      else done.onFound(record, found)
+    },
+    onString: repeats,
+    onFailure: (_, failure) => done.onFailure(node, failure),
+  })
+}
 
 export class PendingGet extends LinkCall {
   private readonly node: CallHost
@@ -134,7 +189,17 @@ export class PendingGet extends LinkCall {
     } else if (this.replyType === REPLY_BULK) this.call.onRecord(this.node, bytes, fence)
     else if (this.replyType === REPLY_NIL) this.call.onRecord(this.node, null, fence)
     else if (this.replyType === REPLY_TOO_LONG) this.call.onFailure(this.node, TOO_LONG)
+    else if (isOfOtherType(this)) this.lookAtForeign(fence)
     else this.call.onFailure(this.node, this.node.judge(this.replyType, this.reply))
+  }
+
+  private lookAtForeign(fence: Fence): void {
+    const { node, key, call, repetitions, valueBytes } = this
+    const again = () => node.get(key, call, valueBytes, repetitions + 1)
+    readForeign(node, { key, part: 'whole', repetitions, again }, fence, {
+      onFound: (record, found) => call.onRecord(node, record, found),
+      onFailure: (_, failure) => call.onFailure(node, failure),
+    })
   }
 
   override lost(failure: NodeFailure): void {
@@ -476,6 +541,8 @@ interface PrepareEntry {
   readonly ballot: Buffer
   readonly call: PrepareCall
   readonly expectedBytes: number
+  /** How often it has met a collection of another program. */
+  readonly adoptions?: number
 }
 
 /**
@@ -570,7 +637,7 @@ export class PendingPrepares extends LinkCall implements Resendable {
   }
 
   private deliver(fence: Fence): void {
-    const leftAlone: PrepareEntry[] = []
+    const again: PrepareEntry[] = []
     for (let i = 0; i < this.entries.length; i++) {
       const entry = this.entries[i]!
       const { key, call } = entry
@@ -578,12 +645,27 @@ export class PendingPrepares extends LinkCall implements Resendable {
       if (outcome.kind === 'promised') {
         call.onPromised(this.node, aboveFloor(fence.floors, key, outcome.record), fence)
       } else if (outcome.kind === 'refused') call.onRefused(this.node, outcome.newest, fence)
-      else if (outcome.kind === 'other-type') call.onFailure(this.node, WRONG_TYPE)
+      else if (outcome.kind === 'other-type') this.adopt(entry)
       else if (outcome.kind === 'too-long') call.onFailure(this.node, PROMISED_TOO_LONG)
-      else leftAlone.push(entry)
+      else again.push(entry)
     }
     // Certainly not applied, as after NOSCRIPT.
-    if (leftAlone.length > 0) this.node.sendWithText(new PendingPrepares(this.node, leftAlone))
+    if (again.length > 0) this.node.sendWithText(new PendingPrepares(this.node, again))
+  }
+
+  /** A promise needs a record to stand in. */
+  private adopt(entry: PrepareEntry): void {
+    const { node } = this
+    const { key, call, adoptions = 0 } = entry
+    const again = () => {
+      const next = { ...entry, adoptions: adoptions + 1 }
+      node.sendWithText(new PendingPrepares(node, [next]))
+    }
+    if (adoptions === MOST_LOOKS) call.onFailure(node, WRONG_TYPE)
+    else {
+      const onFailure = (_: Node, failure: NodeFailure) => call.onFailure(node, failure)
+      node.adoptForeign(key, { onFound: again, onString: again, onFailure })
+    }
   }
 }
 

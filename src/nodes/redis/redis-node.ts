@@ -47,6 +47,7 @@ import {
   yesOrNo,
 } from './control-replies.ts'
 import { errorReason, isUnwritable } from './error-replies.ts'
+import { adoptForeign, lookAtForeign } from './foreign.ts'
 import { endedSoon, NodeCallFailed, NOT_CONNECTED, SHUT } from '../failures.ts'
 import { NodeLoad, SMALL_BYTES } from '../load.ts'
 import type { NearNode } from '../near/near-cache.ts'
@@ -95,11 +96,12 @@ import {
   withSpared,
   type CallHost,
   type DataCall,
+  type ForeignDone,
   type PendingScript,
   type Resendable,
   type StoreEntry,
 } from './redis-calls.ts'
-import type { RedisNodeOptions } from './options.ts'
+import type { ReadDump, RedisNodeOptions } from './options.ts'
 import { patchedStore, patchedStoreAll, PendingPatch, type PatchDone, type Patched } from './patches.ts'
 import { enqueueHead, PendingPeek } from './peeks.ts'
 import {
@@ -148,6 +150,8 @@ export class RedisNode implements CallHost {
   readonly resends = new Resends()
   /** Encoded for the script. */
   readonly maxHints: Buffer
+  readonly readDump: ReadDump | null
+  readonly maxValueBytes: number
   /** As of the last fence: also for what the control path reads. */
   floors: Floors | null = null
   private link: Link | null = null
@@ -169,6 +173,8 @@ export class RedisNode implements CallHost {
         this.near,
       )
     this.grace = Buffer.from(String(options.graceMs))
+    this.readDump = options.readDump ?? null
+    this.maxValueBytes = options.maxValueBytes
     this.maxHints = Buffer.from(String(options.maxHints ?? MAX_HINTS))
   }
 
@@ -337,7 +343,15 @@ export class RedisNode implements CallHost {
     this.send(new PendingHint(this, target, key, version, call), call)
   }
 
-  private send(pending: PendingScript, call: DataCall): void {
+  lookAtForeign(key: Buffer, part: 'head' | 'whole', fence: Fence, done: ForeignDone): void {
+    lookAtForeign(this, key, part, fence, done)
+  }
+
+  adoptForeign(key: Buffer, done: ForeignDone): void {
+    adoptForeign(this, key, done)
+  }
+
+  send(pending: PendingScript, call: DataCall): void {
     const link = this.usableLink(call)
     if (!link) return
     this.sendGathered()

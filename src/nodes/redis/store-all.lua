@@ -63,7 +63,11 @@ end
 for i = 1, #KEYS - 1 do
   local key = KEYS[i]
   local first, rest, asked, only = unpack(ARGV, 4 * i, 4 * i + 3)
-  local held = redis.call('GETRANGE', key, 0, 42)
+  local held = redis.pcall('GETRANGE', key, 0, 42)
+  if type(held) == 'table' then
+    if not string.find(held.err, 'WRONGTYPE', 1, true) then return held end
+    held = '' -- not Rondo's
+  end
   local flags = #held >= 31 and string.sub(held, 1, 4) == '\255RD\1' and string.byte(held, 6) < 128
   and string.byte(held, 5)
   local promise = flags and bit.band(flags, 16) ~= 0 and string.sub(held, 32, 43)

@@ -18,7 +18,7 @@
 --          'S' and 20 bytes  stale: the node holds a newer record, or not the one that must be held; its version and
 --                            replaced field
 --          'P' and 12 bytes  stale: the node holds a promise to a newer record; the promised version
---          'W'               the key holds another type
+--          'W'               what the key holds may not be read
 --          or 'T' alone      too late: nothing was done
 --          or 'E' alone      the node has another epoch: nothing was done
 --          An error means that nothing was stored: Redis refuses a script's first write, or none.
@@ -60,11 +60,14 @@ for i = 1, keys do
   local result
 
   repeat
+    -- What no Rondo has written, an impossible version and another type too, is a value at version zero (core/codec.ts).
     if type(head) == 'table' then
-      result = 'W'
-      break
+      if not string.find(head.err, 'WRONGTYPE', 1, true) then
+        result = 'W'
+        break
+      end
+      head = ''
     end
-    -- What no Rondo has written, an impossible version too, is a value at version zero (core/codec.ts).
     local flags = #head >= 31 and sub(head, 1, 4) == '\255RD\1' and byte(head, 6) < 128
       and byte(head, 5)
     local promised = flags and flags % 32 >= 16

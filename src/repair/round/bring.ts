@@ -250,7 +250,7 @@ async function bringAlone(work: Merge, target: Target, source: Member, key: Buff
     voters.length > 0
       ? await agreedRecord(context, key, from, voters, set.voters)
       : await fetchRecord(source.node, key, from.marker)
-  if (!record?.versioned) return
+  if (!record || !isOurs(record)) return
   countSent(progress, key, record)
   await copyRecord(context, [source.node], member.node, key, record, readAtMs)
 }
