@@ -103,6 +103,7 @@ const MET_IN_CHANGES = [
   'undisturbed at one',
   'brought at one',
   'read at one after a change that was slept through',
+  'change: cancelled against a step that some had accepted',
 ]
 
 /** The same with collections. */
