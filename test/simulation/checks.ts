@@ -112,6 +112,9 @@ export class Checks implements Watch {
     if (mustSucceed && done.outcome !== 'ok' && !this.maySeeLaterVersions(done)) {
       this.world.fault(`${nameOf(done)} failed after healing: ${done.error}`)
     }
+    // Only where its coordinator was out of breath.
+    if (done.outcome === 'unknown' && this.fills.some(({ sinceMs }) => sinceMs > done.admittedMs))
+      this.world.counters.count('unknown, and a node was filled meanwhile')
     if (this.schedule.beyond) return
     if (operation.level === 'quorum') this.checkQuorum(done)
     else if (operation.level === 'one') this.checkOne(done)

@@ -60,6 +60,7 @@ const MET = [
   'unclean: store of QuorumAttempt Applied',
   'storeAll of TransactionAttempt Stale',
   'quorum write unknown',
+  'unknown, and a node was filled meanwhile',
   'quorum incr unknown',
   'quorum move unknown',
   'quorum total ok',
