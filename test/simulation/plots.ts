@@ -84,6 +84,19 @@ const forgetsAgain: Plot = (random, lasts, { servers, coordinators }) => {
 /** One node forgets, and again just when its filling comes to its end, which takes long, because everything is slow. */
 const forgetsWhileFilled: Plot = (random, lasts, { servers, coordinators }) => {
   const [server] = shuffled(random, servers)
+  if (random.chance(0.5)) {
+    const at = random.below(Math.ceil(lasts * 0.7))
+    const filler = random.below(coordinators)
+    return [
+      { kind: 'flush', at, server: server! },
+      // Nobody but who fills it notices the second time.
+      ...Array.from({ length: coordinators - 1 }, (_, i): Fault => {
+        const coordinator = (filler + 1 + i) % coordinators
+        return { kind: 'cut', at: at + 200, forMs: 3500, coordinator, server: server!, direction: 'both' }
+      }),
+      { kind: 'flush', at: at + 1, server: server!, whenBrought: true },
+    ]
+  }
   const faults = slowPaths(servers, coordinators, lasts + 1300, 20 + random.below(120))
   for (let at = random.next() * lasts * 0.5; at < lasts + 1200; at += 1150 + random.next() * 1000) {
     faults.push({ kind: 'flush', at: Math.floor(at), server: server! })

@@ -42,6 +42,7 @@ const MET = [
   'event: node-completeness refused',
   'event: fill finished',
   'nodes filled',
+  'data lost again at the end of a fill',
   'records settled past a promise',
   'event: hints-delivered',
   'event: marker-mismatch',
