@@ -123,6 +123,7 @@ const MET_WITH_TYPES = [
   'quorum append unknown',
   'quorum deliver ok',
   'quorum deliver unknown',
+  'quorum deliver-some ok',
   'quorum acknowledge ok',
   'quorum claim ok',
   'quorum score ok',
