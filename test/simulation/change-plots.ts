@@ -222,10 +222,11 @@ const twoProposers: ChangePlot = (random) => {
  */
 const cancelledAtTheStep: ChangePlot = (random) => {
   const { change, leaving, kept, joining } = replacement(random, 5 + random.below(20), 0)
-  const from = FILLED_MS + 150
+  // The step waits until nothing more is heard of who is cut off: about two seconds.
+  const from = 1300
   // The two rounds of the first one are far apart there.
   const slow = leaving.map((server): Fault => {
-    return { kind: 'slow', at: from, epoch: BOTH, forMs: 1000, coordinator: 0, server, extraMs: 60 }
+    return { kind: 'slow', at: from, epoch: BOTH, forMs: 4000, coordinator: 0, server, extraMs: 60 }
   })
   return {
     ...FIVE,
@@ -235,10 +236,10 @@ const cancelledAtTheStep: ChangePlot = (random) => {
     faults: [
       change,
       ...slow,
-      ...[kept, ...joining].map((server) => cut(1, server, from, 1500, { epoch: BOTH, direction: 'both' })),
-      { kind: 'cancel', at: from + random.below(600), epoch: BOTH, coordinator: 1 },
+      ...[kept, ...joining].map((server) => cut(1, server, from, 4000, { epoch: BOTH, direction: 'both' })),
+      { kind: 'cancel', at: from + 1000 + random.below(600), epoch: BOTH, coordinator: 1 },
     ],
-    healAt: 4500,
+    healAt: 6500,
   }
 }
 

@@ -9,6 +9,8 @@ import type { Faults } from './faults.ts'
 import type { Process, Server } from './server.ts'
 import { isHeldBy, type Homes } from './topologies.ts'
 import { epochOf as epochOfMarker } from '../../src/cluster/marker.ts'
+import { registeredIn } from '../../src/cluster/register.ts'
+import { TOPOLOGY_KEY } from '../../src/core/keys.ts'
 import type { Topology } from '../../src/core/topology.ts'
 import { checkLinearizable, type HistoryEntry } from './linearizable.ts'
 import { NODE_TIMEOUT_MS } from './link.ts'
@@ -110,6 +112,9 @@ export class Checks implements Watch {
     if (mustSucceed && done.outcome !== 'ok' && !this.maySeeLaterVersions(done)) {
       this.world.fault(`${nameOf(done)} failed after healing: ${done.error}`)
     }
+    // Only where its coordinator was out of breath.
+    if (done.outcome === 'unknown' && this.fills.some(({ sinceMs }) => sinceMs > done.admittedMs))
+      this.world.counters.count('unknown, and a node was filled meanwhile')
     if (this.schedule.beyond) return
     if (operation.level === 'quorum') this.checkQuorum(done)
     else if (operation.level === 'one') this.checkOne(done)
@@ -303,6 +308,7 @@ export class Checks implements Watch {
     const { epoch } = topology
     if (this.schedule.beyond) return
     this.noteGivenUp(topology)
+    this.countCrossed(topology)
     this.checkKept(topology)
     this.checkBroughtAtOne(topology)
     const { topologies } = this.world
@@ -327,6 +333,18 @@ export class Checks implements Watch {
       const deaf = before.voters.filter((server) => !hasHeard(server)).map(({ id }) => id)
       this.world.fault(`epoch ${epoch} begins: ${deaf.join(' ')} have not heard of epoch ${epoch - 1}`)
     }
+  }
+
+  /** A change that is cancelled, although some had accepted its next step. */
+  private countCrossed({ phase, epoch }: Topology): void {
+    const { servers, topologies, counters } = this.world
+    if (phase !== 'stable' || topologies.phaseOf(epoch - 1) !== 'both') return
+    const accepting = servers.filter(({ process }) => {
+      const accepted = registeredIn(process?.engine.storage.get(TOPOLOGY_KEY) ?? null)
+      if (accepted === null || accepted === 'damaged' || accepted.kind !== 'topology') return false
+      return accepted.topology.epoch === epoch && accepted.topology.phase === 'switched'
+    })
+    if (accepting.length > 1) counters.count('change: cancelled against a step that some had accepted')
   }
 
   /** Keys of which most home replicas are gone for good, and since when what is written to them counts again. */

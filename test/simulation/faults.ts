@@ -94,7 +94,10 @@ export class Faults {
         onDisk = this.serverNow(fault).process?.snapshot() ?? null
       })
     }
-    scheduler.at(at, () => this.strike(fault, onDisk))
+    const strikes = () => this.strike(fault, onDisk)
+    const isWaiting = fault.kind === 'flush' && fault.whenBrought === true
+    if (!isWaiting) scheduler.at(at, strikes)
+    else scheduler.at(at, () => this.world.whenBrought(this.world.servers[fault.server]!, strikes))
   }
 
   /** Whose data is concerned. */

@@ -50,6 +50,8 @@ export interface LinkWorld {
   readonly note: (what: string, detail?: () => string) => void
   /** A marker was written there. */
   readonly onMarked: (process: Process) => void
+  /** It was written there since when the node has been up to date. */
+  readonly onStamped: (process: Process) => void
   readonly losesMessages: () => boolean
   /** Null: it keeps nothing of the node. */
   readonly near: SimNear | null
@@ -460,6 +462,7 @@ export class SimLink {
     process.control(method, args).then(
       (value) => {
         if (method === 'swapMarker' && value === true) this.world.onMarked(process)
+        if (method === 'stamp' && value === true) this.world.onStamped(process)
         wire.reply(() => {
           if (!this.controlCalls.has(call)) return
           settle()

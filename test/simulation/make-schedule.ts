@@ -10,7 +10,7 @@ import {
 import { BOARD, FIRST_IN_PARTS, HASH, isOnCollection, LIST, type CollectionKind } from './collections.ts'
 import { STREAM } from './streams.ts'
 import { STREAM_IN_PARTS, typedOperations, WORKLOADS } from './typed.ts'
-import { CROWDED, EXPIRING, PLOTS, shuffled, WEAK, type Plot, type Size } from './plots.ts'
+import { CROWDED, EXPIRING, PLOTS, QUIET, shuffled, WEAK, type Plot, type Size } from './plots.ts'
 import {
   ACCOUNTS,
   ALL_SERVERS,
@@ -312,7 +312,7 @@ function byChance(seed: number, options: ProfileOptions): Schedule {
       ),
     ),
     operations: [
-      ...operations,
+      ...(plot && QUIET.has(plot) ? quiet(operations, plotted) : operations),
       ...movesOf(seed, lasts, coordinators),
       ...onCollectionsOf(seed, lasts, coordinators),
     ].sort((a, b) => a.at - b.at),
@@ -322,6 +322,17 @@ function byChance(seed: number, options: ProfileOptions): Schedule {
     ].sort((a, b) => a.at - b.at),
     beyond,
   }
+}
+
+/** At `quorum` a coordinator writes something right before it is stalled, and only reads follow. */
+function quiet(operations: readonly Operation[], faults: readonly Fault[]): Operation[] {
+  const stall = faults.find((fault) => fault.kind === 'stall')!
+  const at = stall.at - 3
+  const last = { at, client: 70, coordinator: stall.coordinator, key: 'q1', level: 'quorum' } as const
+  const reads = operations.map((one): Operation => {
+    return one.level === 'quorum' && one.at > at ? { ...one, kind: 'read', ttlMs: 0 } : one
+  })
+  return [...reads, { ...last, kind: 'write', value: (operations.length + 1) * 1000, ttlMs: 0 }]
 }
 
 /** A change, from its request to its end, takes two seconds at least. */

@@ -84,6 +84,19 @@ const forgetsAgain: Plot = (random, lasts, { servers, coordinators }) => {
 /** One node forgets, and again just when its filling comes to its end, which takes long, because everything is slow. */
 const forgetsWhileFilled: Plot = (random, lasts, { servers, coordinators }) => {
   const [server] = shuffled(random, servers)
+  if (random.chance(0.5)) {
+    const at = random.below(Math.ceil(lasts * 0.7))
+    const filler = random.below(coordinators)
+    return [
+      { kind: 'flush', at, server: server! },
+      // Nobody but who fills it notices the second time.
+      ...Array.from({ length: coordinators - 1 }, (_, i): Fault => {
+        const coordinator = (filler + 1 + i) % coordinators
+        return { kind: 'cut', at: at + 200, forMs: 3500, coordinator, server: server!, direction: 'both' }
+      }),
+      { kind: 'flush', at: at + 1, server: server!, whenBrought: true },
+    ]
+  }
   const faults = slowPaths(servers, coordinators, lasts + 1300, 20 + random.below(120))
   for (let at = random.next() * lasts * 0.5; at < lasts + 1200; at += 1150 + random.next() * 1000) {
     faults.push({ kind: 'flush', at: Math.floor(at), server: server! })
@@ -159,25 +172,24 @@ const clocksSetBack: Plot = (random, lasts, { coordinators, withTtl, servers }) 
  * A coordinator is out of breath while one node that had confirmed loses its data and is filled again, before another one
  * gets the write and confirms it too: two confirmations, of which the first is worth nothing any more.
  */
-const outOfBreath: Plot = (random, lasts, { coordinators, servers, operations }) => {
+const outOfBreath: Plot = (random, lasts, { coordinators, servers }) => {
   const [forgets, misses, late] = shuffled(random, servers)
-  const from = random.next() * lasts * 0.5
-  const write = operations.find((one) => one.kind === 'write' && one.level === 'quorum' && one.at > from)
-  const at = write?.at ?? 50
-  const coordinator = write?.coordinator ?? random.below(coordinators)
-  const before = Math.max(0, at - 1)
+  const at = Math.floor(random.next() * lasts * 0.5) + 1
+  const coordinator = random.below(coordinators)
+  // The one that forgets is filled again within two seconds.
+  const before = at - 1
   return [
     {
       kind: 'cut',
       at: before,
-      forMs: 3000 + random.below(1000),
+      forMs: 3500 + random.below(1000),
       coordinator,
       server: misses!,
       direction: 'to',
     },
-    { kind: 'cut', at: before, forMs: 1700 + random.below(500), coordinator, server: late!, direction: 'to' },
-    { kind: 'stall', at: at + 1 + random.below(4), forMs: 2300 + random.below(500), coordinator },
-    { kind: 'flush', at: at + 5 + random.below(40), server: forgets! },
+    { kind: 'cut', at: before, forMs: 1950 + random.below(500), coordinator, server: late!, direction: 'to' },
+    { kind: 'stall', at: at + 3 + random.below(3), forMs: 2600 + random.below(500), coordinator },
+    { kind: 'flush', at: at + 8 + random.below(40), server: forgets! },
   ]
 }
 
@@ -325,6 +337,8 @@ export const PLOTS: readonly Plot[] = WEIGHTS.flatMap(([weight, plot]) => Array<
 export const CROWDED: ReadonlySet<Plot> = new Set([slowRounds, promisesInTheWay, reachesOneOnly])
 /** Show something only where values expire. */
 export const EXPIRING: ReadonlySet<Plot> = new Set([wrongOwnClocks])
+/** Show something only of what is written right before a coordinator is stalled, and not replaced after that. */
+export const QUIET: ReadonlySet<Plot> = new Set([outOfBreath])
 /** Show something only to reads at `one`. */
 export const WEAK: ReadonlySet<Plot> = new Set([aloneWithABlankOne])
 

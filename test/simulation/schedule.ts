@@ -92,7 +92,8 @@ type Happening =
   | { readonly kind: 'pause'; at: number; forMs: number; server: number }
   | { readonly kind: 'crash'; at: number; forMs: number; server: number; lostMs: number; noticed: boolean }
   | { readonly kind: 'wipe'; at: number; forMs: number; server: number; noticed: boolean }
-  | { readonly kind: 'flush'; at: number; server: number }
+  /** @param whenBrought at the end of the next fill: it is about to be declared clean */
+  | { readonly kind: 'flush'; at: number; server: number; whenBrought?: boolean }
   | { readonly kind: 'swap'; at: number; forMs: number; server: number; other: number }
   | {
       readonly kind: 'refuse'

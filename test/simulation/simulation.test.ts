@@ -42,6 +42,7 @@ const MET = [
   'event: node-completeness refused',
   'event: fill finished',
   'nodes filled',
+  'data lost again at the end of a fill',
   'records settled past a promise',
   'event: hints-delivered',
   'event: marker-mismatch',
@@ -60,6 +61,7 @@ const MET = [
   'unclean: store of QuorumAttempt Applied',
   'storeAll of TransactionAttempt Stale',
   'quorum write unknown',
+  'unknown, and a node was filled meanwhile',
   'quorum incr unknown',
   'quorum move unknown',
   'quorum total ok',
@@ -103,6 +105,7 @@ const MET_IN_CHANGES = [
   'undisturbed at one',
   'brought at one',
   'read at one after a change that was slept through',
+  'change: cancelled against a step that some had accepted',
 ]
 
 /** The same with collections. */
@@ -120,6 +123,7 @@ const MET_WITH_TYPES = [
   'quorum append unknown',
   'quorum deliver ok',
   'quorum deliver unknown',
+  'quorum deliver-some ok',
   'quorum acknowledge ok',
   'quorum claim ok',
   'quorum score ok',

@@ -7,12 +7,14 @@
 import { NULL_ARRAY, RespError, type Reply } from '../../src/commands/reply.ts'
 import { plain, type Effect, type Operands, type Plain, type Told } from './told.ts'
 
-export type StreamKind = 'group' | 'append' | 'deliver' | 'acknowledge' | 'claim' | 'entries'
+export type StreamKind = 'group' | 'append' | 'deliver' | 'deliver-some' | 'acknowledge' | 'claim' | 'entries'
 
 export const STREAM = 'stream'
 const GROUP = 'g'
 const FIELD = 'f'
 const MOST_PARSED = 10_000
+/** So many entries are delivered at once, if there are. */
+const SOME = 3
 
 export const STREAM_COMMANDS: Readonly<Record<StreamKind, readonly [command: string, Operands]>> = {
   group: ['xgroup', () => ['create', 'KEY', GROUP, '0', 'mkstream']],
@@ -20,6 +22,10 @@ export const STREAM_COMMANDS: Readonly<Record<StreamKind, readonly [command: str
   deliver: [
     'xreadgroup',
     (value) => ['group', GROUP, consumerOf(value), 'count', '1', 'streams', 'KEY', '>'],
+  ],
+  'deliver-some': [
+    'xreadgroup',
+    (value) => ['group', GROUP, consumerOf(value), 'count', String(SOME), 'streams', 'KEY', '>'],
   ],
   acknowledge: ['xack', (_value, about) => [GROUP, about!.split('=')[0]!]],
   // Of any age: the model has no clock.
@@ -55,6 +61,7 @@ export function streamToldBy(kind: StreamKind, reply: Reply): Told {
     case 'acknowledge':
       return told as Told
     case 'deliver':
+    case 'deliver-some':
       return entriesIn((told as readonly [readonly [Plain, Plain]])[0][1])
     case 'claim':
       return entriesIn((told as readonly [Plain, Plain])[1])
@@ -122,12 +129,14 @@ function outcome(kind: StreamKind, { value, about, result }: Effect, stream: Str
       if (own !== null && entries.some((entry) => entry.id !== null && !isLater(own, entry.id))) return null
       return { ...stream, entries: [...entries, { value, id: own }] }
     }
-    case 'deliver': {
+    case 'deliver':
+    case 'deliver-some': {
       if (!hasGroup) return isTold('no group') ? stream : null
-      const entry = entries[delivered]
-      if (!entry) return isTold(null) ? stream : null
-      const known = seenAs(stream, entry, result)
-      return known && { ...known, delivered: delivered + 1, pending: [...pending, entry.value] }
+      const next = entries.slice(delivered, delivered + (kind === 'deliver' ? 1 : SOME))
+      if (next.length === 0) return isTold(null) ? stream : null
+      const known = seenAll(stream, next, result)
+      const values = next.map((entry) => entry.value)
+      return known && { ...known, delivered: delivered + next.length, pending: [...pending, ...values] }
     }
     case 'acknowledge': {
       const acked = numberIn(about!)
@@ -155,12 +164,19 @@ function seenAs(stream: Stream, entry: Entry, result: Told | undefined): Stream 
   return known(stream, entry.value, id)
 }
 
-function seesAll(stream: Stream, result: string | null): Stream | null {
-  const told = result?.split(',') ?? []
-  if (told.length !== stream.entries.length) return null
+/** The same of several, all that was told. */
+function seenAll(stream: Stream, entries: readonly Entry[], result: Told | undefined): Stream | null {
+  if (result === undefined) return stream
+  const told = typeof result === 'string' ? result.split(',') : []
+  if (told.length !== entries.length) return null
   let seen: Stream | null = stream
-  for (const [i, entry] of stream.entries.entries()) seen &&= seenAs(seen, entry, told[i])
-  const ids = told.map((one) => one.split('=')[0]!)
+  for (const [i, entry] of entries.entries()) seen &&= seenAs(seen, entry, told[i])
+  return seen
+}
+
+function seesAll(stream: Stream, result: string | null): Stream | null {
+  const seen = seenAll(stream, stream.entries, result ?? null)
+  const ids = (result?.split(',') ?? []).map((one) => one.split('=')[0]!)
   return ids.every((id, i) => i === 0 || isLater(id, ids[i - 1]!)) ? seen : null
 }
 

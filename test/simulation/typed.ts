@@ -27,14 +27,14 @@ const ON_QUEUES: Workload = {
 } // prettier-ignore
 const ON_STREAMS: Workload = {
   key: STREAM,
-  kinds: ['append', 'append', 'append', 'append', 'deliver', 'deliver', 'acknowledge', 'acknowledge', 'claim', 'entries', 'wait-deliver', 'wait-deliver'],
+  kinds: ['append', 'append', 'append', 'append', 'deliver', 'deliver-some', 'acknowledge', 'acknowledge', 'claim', 'entries', 'wait-deliver', 'wait-deliver'],
   first: 'group',
   most: FEW,
 } // prettier-ignore
 /** Without clients that wait, and with more that is pending. */
 export const STREAM_IN_PARTS: Workload = {
   key: STREAM,
-  kinds: ['append', 'append', 'append', 'append', 'append', 'deliver', 'deliver', 'deliver', 'acknowledge', 'acknowledge', 'claim', 'entries'],
+  kinds: ['append', 'append', 'append', 'append', 'append', 'deliver', 'deliver', 'deliver-some', 'acknowledge', 'acknowledge', 'claim', 'entries'],
   first: 'group',
   most: 2 * FEW,
 } // prettier-ignore

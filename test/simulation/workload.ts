@@ -86,7 +86,7 @@ interface Client {
   readonly waiting: Operation[]
   /** What it last saw under each key: what compare-and-set goes by. */
   readonly seen: Map<string, { value: number; version: Buffer }>
-  /** The entry of a stream that was delivered to it last. */
+  /** The entry of a stream that was delivered to it last, the last of them. */
   delivered: string | null
 }
 
@@ -493,7 +493,8 @@ export class Workload {
     done.result = result
     done.version = version
     const { client } = this.inFlight.get(done)!
-    if (isDelivery(kind) && typeof result === 'string' && result.includes('=')) client.delivered = result
+    if (isDelivery(kind) && typeof result === 'string' && result.includes('='))
+      client.delivered = result.split(',').at(-1)!
     const sees = value ?? (kind === 'write' || kind === 'tag-write' ? done.operation.value : null)
     if (version && sees !== null) client.seen.set(done.operation.key, { value: sees, version })
     this.finish(done, 'ok')
@@ -540,7 +541,7 @@ export function onlyReads(kind: Operation['kind']): boolean {
 }
 
 function isDelivery(kind: Operation['kind']): boolean {
-  return kind === 'deliver' || kind === 'claim' || kind === 'wait-deliver'
+  return kind === 'deliver' || kind === 'deliver-some' || kind === 'claim' || kind === 'wait-deliver'
 }
 
 function newClient(): Client {

@@ -106,6 +106,8 @@ export class World {
   onStep: (topology: Topology) => void = () => undefined
   /** When the first node was marked with each epoch. */
   private readonly markedMs = new Map<number, number>()
+  /** By server. */
+  private readonly brought = new Map<string, { readonly run: () => void; isBegun: boolean }>()
   private readonly waiting: { readonly epoch: number; readonly run: (atMs: number) => void }[] = []
   private starts = 0
 
@@ -189,6 +191,19 @@ export class World {
     else run(atMs)
   }
 
+  /** Runs it when the server next has all that a fill brings, and is about to be declared clean. */
+  whenBrought({ id }: Server, run: () => void): void {
+    this.brought.set(id, { run, isBegun: false })
+  }
+
+  private onStamped({ id }: Server): void {
+    const { run, isBegun } = this.brought.get(id) ?? {}
+    if (!run || !isBegun) return
+    this.brought.delete(id)
+    this.counters.count('data lost again at the end of a fill')
+    this.scheduler.after(0, run)
+  }
+
   markedAtMs(epoch: number): number | null {
     return this.markedMs.get(epoch) ?? null
   }
@@ -251,6 +266,7 @@ export class World {
           this.noteMarked(process.marker)
           this.onMarked(process.server)
         },
+        onStamped: (process) => this.onStamped(process.server),
       })
       links.push(link)
       return new Member(node, { emit, url, sentinel })
@@ -371,6 +387,8 @@ export class World {
     if (event.kind === 'anti-entropy' && event.removedParts > 0)
       this.counters.count('a round has removed parts')
     this.note(`c${index} tells ${event.kind}`, () => JSON.stringify(event))
+    const brought = event.kind === 'fill' && event.state === 'started' && this.brought.get(event.node)
+    if (brought) brought.isBegun = true
     // A node that fails may stop a repair; a mistake in the code may not.
     if (event.kind === 'background-failed' && /^(Type|Range|Reference)Error/.test(event.why)) {
       this.fault(`work in the background failed: ${event.what}: ${event.why}`)

@@ -242,6 +242,7 @@ export class Fleet {
       resolve: () => server,
       note: () => undefined,
       onMarked: () => undefined,
+      onStamped: () => undefined,
       losesMessages: () => false,
       near: null,
     })
