@@ -138,7 +138,8 @@ export class Wakes implements WakeLink {
     }
     const wereTold = await Promise.all(told)
     // Those that may not have heard of it are told with the next look.
-    if (wereTold.some((answered) => answered !== 'all')) for (const hash of untold) this.announced.delete(hash)
+    if (wereTold.some((answered) => answered !== 'all'))
+      for (const hash of untold) this.announced.delete(hash)
   }
 
   /** @returns who has answered of those that listen; `none` also where it was not asked */
