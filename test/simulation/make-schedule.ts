@@ -10,7 +10,7 @@ import {
 import { BOARD, FIRST_IN_PARTS, HASH, isOnCollection, LIST, type CollectionKind } from './collections.ts'
 import { STREAM } from './streams.ts'
 import { STREAM_IN_PARTS, typedOperations, WORKLOADS } from './typed.ts'
-import { CROWDED, EXPIRING, PLOTS, QUIET, shuffled, WEAK, type Plot, type Size } from './plots.ts'
+import { CROWDED, EXPIRING, PLOTS, QUIET, shuffled, slowRounds, WEAK, type Plot, type Size } from './plots.ts'
 import {
   ACCOUNTS,
   ALL_SERVERS,
@@ -84,6 +84,7 @@ function flushed(schedule: Schedule): Schedule {
     const who = { client: 90 + i, coordinator, key: single[0]?.key ?? 'q1', level: 'quorum' } as const
     return { at, ...who, kind: 'flush-all', value: -1 - i, ttlMs: 0 }
   })
+  if (seed % 4 === 1) return flushedWhileSettled(random, schedule, single, flushes[0]!, lasts)
   const operations = [...single, ...flushes]
   let faults = schedule.faults
   const expires = single.some(({ ttlMs }) => ttlMs > 0) // then a majority of the clocks has to be right
@@ -95,6 +96,25 @@ function flushed(schedule: Schedule): Schedule {
   }
   const inOrder = (one: { at: number }, other: { at: number }) => one.at - other.at
   return { ...schedule, operations: operations.sort(inOrder), faults: [...faults].sort(inOrder) }
+}
+
+/** All is slow, so that copies are missed and settled by repairs; nothing that is written later hides what these bring back. */
+function flushedWhileSettled(
+  random: Random,
+  schedule: Schedule,
+  single: readonly Operation[],
+  flush: Operation,
+  lasts: number,
+): Schedule {
+  const at = Math.floor(lasts * (0.3 + 0.7 * random.next()))
+  const around = single
+    .filter(({ key }) => /^q[0-9]$/.test(key))
+    .map((one): Operation => {
+      const kind = one.at > at ? 'read' : ['take', 'delete'].includes(one.kind) ? 'write' : one.kind
+      return { ...one, kind, ttlMs: 0 }
+    })
+  const operations = [...around, { ...flush, at }].sort((one, other) => one.at - other.at)
+  return { ...schedule, operations, faults: slowRounds(random, lasts, { ...schedule, withTtl: false }) }
 }
 
 /** Written at `all` and `one`, and read at `one`. */

@@ -105,7 +105,7 @@ const forgetsWhileFilled: Plot = (random, lasts, { servers, coordinators }) => {
 }
 
 /** Everything is slow, though not too slow: what takes several rounds takes long, and others come in between. */
-const slowRounds: Plot = (random, lasts, { servers, coordinators }) => {
+export const slowRounds: Plot = (random, lasts, { servers, coordinators }) => {
   return slowPaths(servers, coordinators, lasts + 800, 120 + random.below(60))
 }
 

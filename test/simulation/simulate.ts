@@ -112,7 +112,10 @@ async function simulateRun(schedule: Schedule, options: RunOptions): Promise<Run
     }
     await untilJobsEnd(world, workload)
     checks.afterHealing()
-    workload.schedule(lastOperations(schedule), scheduler.nowMs)
+    // Half of what must become equal is not written again: that would hide what a repair has left.
+    const isLeft = expect.converge && schedule.seed % 2 === 0
+    const last = lastOperations(schedule).filter(({ kind }) => !isLeft || kind === 'read')
+    workload.schedule(last, scheduler.nowMs)
     await scheduler.runUntil(scheduler.nowMs + 3 * REQUEST_TIMEOUT_MS)
     checks.checkNobodyWaits(workload.running)
     if (schedule.spares) {
