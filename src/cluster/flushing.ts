@@ -7,7 +7,7 @@
  *              replica set, at `one` all that can be reached
  *
  * The floor is ahead of all clocks by more than they may differ: what was acknowledged before is below it. So for that long,
- * versions are ahead of the time.
+ * versions are ahead of the time. It still has to be ahead when all have heard of it; otherwise a later one is raised.
  *
  * A write that was under way meanwhile is below the floor, too. If nobody can have seen it, it is made again (coordinator/write).
  *
@@ -72,14 +72,22 @@ export class Flushing {
   private async run(database: number | null): Promise<boolean> {
     // Clocks may have been set since the last ping.
     await this.options.reprobeAll()
-    const floor = { database, version: this.floorVersion() }
     const untilMs = this.nowMs + this.options.requestTimeoutMs
-    const since = await this.decide(floor, untilMs)
-    if (since === null) return false
-    if (await this.stand(since, untilMs)) return true
+    for (let isFirst = true; isFirst || this.nowMs < untilMs; isFirst = false) {
+      const floor = { database, version: this.floorVersion() }
+      const since = await this.decide(floor, untilMs)
+      if (since === null && isFirst) return false
+      if (since === null || !(await this.stand(since, untilMs))) break
+      if (this.isAhead(floor)) return true
+    }
     const sentence =
-      'All keys were deleted, but too few nodes could be told in time, and some reads may still find them. Try again, and see /status.'
+      'All keys were deleted, but too late: some nodes or coordinators had not heard of it, and may still find or change some of them. Try again, and see /status.'
     throw new RondoError('OUTCOME_UNKNOWN', sentence, { outcome: 'unknown' })
+  }
+
+  /** If not, a coordinator that had not heard of it may have made a later version from what is below it. */
+  private isAhead({ version }: Floor): boolean {
+    return Math.ceil(this.latestMs) < versionMs(version)
   }
 
   /** @returns the epoch since which the floor is in force; null = it could not be decided */
@@ -145,15 +153,19 @@ export class Flushing {
    * floor is in force.
    */
   private floorVersion(): Version {
-    const { time, versions } = this.options
-    const ahead = this.members.map(({ id }) => time.distance(id)?.offMs ?? 0)
-    const mostMs = Math.max(0, ...ahead.filter((offMs) => offMs <= MOST_AHEAD_MS))
     const own = Buffer.alloc(VERSION_BYTES)
-    versions.stamp(own, 0)
+    this.options.versions.stamp(own, 0)
     const version = Buffer.alloc(VERSION_BYTES, 0xff)
-    const ms = Math.max(Math.ceil(time.latestMs + mostMs + CLOCK_SKEW_MS), versionMs(own) + 1)
+    const ms = Math.max(Math.ceil(this.latestMs + CLOCK_SKEW_MS), versionMs(own) + 1)
     version.writeUIntBE(ms, 0, 6)
     return version
+  }
+
+  /** By any clock that coordinators may go by. */
+  private get latestMs(): number {
+    const { time } = this.options
+    const ahead = this.members.map(({ id }) => time.distance(id)?.offMs ?? 0)
+    return time.latestMs + Math.max(0, ...ahead.filter((offMs) => offMs <= MOST_AHEAD_MS))
   }
 
   private get members(): readonly Member[] {
