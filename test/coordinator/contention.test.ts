@@ -1,10 +1,7 @@
 import { expect } from 'chai'
 import type { ConsistencyLevel } from '../../src/core/consistency.ts'
 import { CoordinatorUnderTest, REQUEST_TIMEOUT_MS } from '../support/coordinator-under-test.ts'
-import type { FaultyNode } from '../support/faulty-node.ts'
-import { seeded } from '../support/random.ts'
 import { increment } from '../support/steps.ts'
-import type { VirtualTime } from '../support/virtual-time.ts'
 
 const KEY = 'hot'
 /** What two pings of the same clocks may differ by on a slow network. */
@@ -81,55 +78,6 @@ describe('two coordinators that write the same key', () => {
     for (const { nodes } of all) for (const node of nodes) node.answerAfterMs = 10
     await expectTurns(all, 'quorum', 1 / 20, REQUEST_TIMEOUT_MS)
   })
-
-  for (const { level, coordinators, clients, awayMs, behindMs } of [
-    { level: 'quorum', coordinators: 2, clients: 8, awayMs: 2, behindMs: 0 },
-    { level: 'quorum', coordinators: 3, clients: 4, awayMs: 2, behindMs: BEHIND_MS },
-    { level: 'quorum', coordinators: 5, clients: 2, awayMs: 5, behindMs: 0 },
-    { level: 'all', coordinators: 2, clients: 4, awayMs: 2, behindMs: 0 },
-  ] as const) {
-    it(`no outcome is unknown while nothing fails, with ${coordinators} coordinators that are ${awayMs} ms away, at ${level}`, async () => {
-      const others = Array.from({ length: coordinators - 2 }, (_, i) =>
-        CoordinatorUnderTest.started({ beside: ahead, coordinator: 3 + i }),
-      )
-      const all = [ahead, behind, ...(await Promise.all(others))]
-      setBehind(behindMs)
-      const random = seeded(7)
-      const jitterMs = () => awayMs * 0.5 * (0.3 + 1.4 * random.next() ** 2)
-      for (const under of all) for (const node of under.nodes) delayed(node, under.time, jitterMs)
-      const counts = all.flatMap((under) =>
-        Array.from({ length: clients }, () => startIncrements(under, level)),
-      )
-      for (let i = 0; i < 3000; i++) {
-        for (const { nodes } of all) for (const node of nodes) node.answerAfterMs = jitterMs()
-        await ahead.time.advance(1)
-      }
-      const total = counts.reduce((sum, { ended }) => sum + ended, 0)
-      expect(ahead.nodesOf(KEY)[0]!.holds(KEY)).to.equal(String(total))
-      expect(total).to.be.above(100)
-    })
-  }
-
-  it('goes on without the replica at which all knock, where that one hangs', async () => {
-    await expectTurns([ahead, behind], 'quorum', 1 / 8, 100)
-    for (const under of [ahead, behind]) under.nodesOf(KEY)[0]!.answerAfterMs = Infinity
-    const [one, other] = [startIncrements(ahead, 'quorum'), startIncrements(behind, 'quorum')]
-    for (let i = 0; i < 300; i++) await ahead.time.advance(1)
-    expect(Math.min(one.ended, other.ended)).to.be.above(3)
-  })
-
-  /** What is sent to a node arrives after a time that differs, but in order. */
-  function delayed(node: FaultyNode, time: VirtualTime, delayMs: () => number): void {
-    let lastMs = 0
-    for (const way of ['prepare', 'accept'] as const) {
-      const call = node[way].bind(node) as (...args: unknown[]) => void
-      node[way] = (...args: unknown[]) => {
-        const nowMs = time.monotonicMs()
-        lastMs = Math.max(lastMs, nowMs + delayMs())
-        time.setTimeout(() => call(...args), lastMs - nowMs)
-      }
-    }
-  }
 
   /** Each has at least this share of the updates, and waits for none longer than that. */
   async function expectTurns(

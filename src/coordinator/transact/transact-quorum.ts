@@ -44,7 +44,7 @@ import {
   type PlacedKey,
   type TransactDone,
 } from './transact.ts'
-import { Ballot, isNewer, TwoRounds, type Rounds } from '../update/two-rounds.ts'
+import { Ballot, isNewer, TwoRounds } from '../update/two-rounds.ts'
 
 type Records = readonly (StoredRecord | null)[]
 
@@ -72,12 +72,8 @@ export class QuorumTransaction extends TwoRounds<TransactDone> {
     return shareReplicaSet(this.keys) ? this.keys[0]!.replicas : null
   }
 
-  protected override get onlyKey(): Buffer | null {
-    return this.keys.length === 1 ? this.keys[0]!.key : null
-  }
-
-  protected roundsOver(usable: readonly Member[]): Rounds {
-    return new TransactionAttempt(this, usable)
+  protected prepare(usable: readonly Member[]): void {
+    new TransactionAttempt(this, usable).prepare()
   }
 
   succeed(before: Records, after: Records): void {
@@ -92,7 +88,7 @@ interface Promises {
   counts: boolean
 }
 
-class TransactionAttempt implements Rounds, StoreAllCall {
+class TransactionAttempt implements StoreAllCall {
   private readonly transaction: QuorumTransaction
   /** Of the latest round. */
   private replicas: Replicas
@@ -102,7 +98,7 @@ class TransactionAttempt implements Rounds, StoreAllCall {
   private otherEpoch = false
   private keys: readonly PlacedKey[]
   private usable: readonly Member[]
-  readonly ballot: Ballot
+  private readonly ballot: Ballot
   private round: 'prepare' | 'modify' | 'accept' | 'over' = 'prepare'
   private pending = 0
   private readonly promises = new Map<Node, Promises>()
@@ -141,7 +137,7 @@ class TransactionAttempt implements Rounds, StoreAllCall {
 
   // ---- round 1
 
-  prepare(sparedFromMs: number): void {
+  prepare(): void {
     const { sizes } = this.transaction.context
     const calls = this.keys.map((_, i) => this.callFor(i))
     const expected = this.keys.map(({ key }) => sizes.expected(key))
@@ -149,7 +145,7 @@ class TransactionAttempt implements Rounds, StoreAllCall {
       this.promises.set(node, { held: [], missing: this.keys.length, counts: true })
       this.keys.forEach(({ key }, i) => {
         this.begin()
-        node.prepare(key, this.ballot.version, calls[i]!, expected[i], sparedFromMs)
+        node.prepare(key, this.ballot.version, calls[i]!, expected[i])
       })
     }
   }

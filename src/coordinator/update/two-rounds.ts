@@ -16,7 +16,7 @@
  *   a whole change there may be none.
  */
 import type { Member } from '../../cluster/member.ts'
-import { compareVersions, VERSION_BYTES, versionMs } from '../../core/clock.ts'
+import { compareVersions, VERSION_BYTES } from '../../core/clock.ts'
 import type { NewRecord, StoredRecord } from '../../core/codec.ts'
 import type { ConsistencyLevel } from '../../core/consistency.ts'
 import { fallbacksFor } from '../../core/plan.ts'
@@ -26,16 +26,13 @@ import type { Fence, Node } from '../../nodes/node.ts'
 import { memberOf, placesOf, type CoordinatorContext, type Failing, type Replicas } from '../context.ts'
 import { crossReplicaSet, tooFew } from '../errors.ts'
 import { Copies, noteMiss } from '../write/misses.ts'
-import { Knock } from './knock.ts'
 import { NewVersion, ReadModifyWrite } from './read-modify-write.ts'
 
 export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Done> {
   /** Of its key, or of one of its keys, in the latest attempt. */
   replicas: Replicas
-  /** The rounds of the latest attempt. */
+  /** The latest attempt. */
   private beganAtMs = 0
-  /** Before them (knock.ts). */
-  private isKnocking = false
 
   constructor(
     context: CoordinatorContext,
@@ -51,12 +48,6 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
   get homes(): readonly Member[] {
     return this.replicas.homes
   }
-
-  /**
-   * Null = there are several. Those take promises from others, and others from them: each has some of the keys of the other,
-   * and if both waited, neither would go on.
-   */
-  protected abstract get onlyKey(): Buffer | null
 
   /** What it changes, under the placement of now; null if its keys cannot be changed together any more. */
   protected abstract place(): Replicas | null
@@ -113,36 +104,7 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
       this.end(tooFew(places, replicas, this.level, this.details))
       return
     }
-    this.begin(usable[0]!.node, this.roundsOver(usable))
-  }
-
-  private begin(first: Node, rounds: Rounds): void {
-    const { cluster, contention, roundTimes } = this.context
-    const { onlyKey } = this
-    if (!onlyKey) {
-      rounds.prepare(Infinity)
-      return
-    }
-    const isFirst = this.timesOvertaken === 0
-    const { version } = rounds.ballot
-    const sparedFromMs = roundTimes.sparedFromMs(versionMs(version), cluster.time.nowMs(), isFirst)
-    const open = () => {
-      this.isKnocking = false
-      this.beganAtMs = roundTimes.nowMs()
-      if (!this.isFinished) rounds.prepare(sparedFromMs)
-    }
-    if (isFirst && !contention.has(onlyKey)) {
-      open()
-      return
-    }
-    this.isKnocking = true
-    const knock = new Knock(this.context, onlyKey, { open, overtaken: () => this.overtaken() })
-    knock.at(first, version, sparedFromMs)
-  }
-
-  override overtaken(): void {
-    if (this.onlyKey) this.context.contention.note(this.onlyKey)
-    super.overtaken()
+    this.prepare(usable)
   }
 
   /** Enough promises, so that no other update can be confirmed without one of these nodes. */
@@ -159,8 +121,8 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
     cluster.versions.leap(roundTimes.averageMs * 2 ** (this.timesOvertaken - 1))
   }
 
-  /** The next attempt. */
-  protected abstract roundsOver(usable: readonly Member[]): Rounds
+  /** Starts the rounds. */
+  protected abstract prepare(usable: readonly Member[]): void
 
   /** Whether a majority certainly holds what was read, so that it can be returned as it is. */
   isAtMajority(votes: ReadonlyMap<Node, StoredRecord | null>, newest: StoredRecord | null): boolean {
@@ -186,9 +148,7 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
   }
 
   protected override waitMs(times: number): number {
-    const { random, roundTimes } = this.context
-    if (this.isKnocking) return roundTimes.knockAgainMs(times, random())
-    return roundTimes.waitMs(this.beganAtMs, times, random())
+    return this.context.roundTimes.waitMs(this.beganAtMs, times, this.context.random())
   }
 
   /** Like finish(), but fails past the deadline. */
@@ -227,13 +187,6 @@ export abstract class TwoRounds<Done extends Failing> extends ReadModifyWrite<Do
     const home = memberOf(this.homes, node)
     noteMiss(this.context, home, `it missed a write: ${why}`, this.homes, key, record)
   }
-}
-
-/** One attempt. */
-export interface Rounds {
-  readonly ballot: Ballot
-  /** Starts it. @param sparedFromMs see Node.prepare */
-  prepare(sparedFromMs: number): void
 }
 
 /** Whether this is later than what a result was made of. */

@@ -41,7 +41,7 @@ import {
 } from '../context.ts'
 import { tellWaiters } from '../waiting/stored.ts'
 import { asStored, type Change } from './read-modify-write.ts'
-import { Ballot, isNewer, TwoRounds, type Rounds } from './two-rounds.ts'
+import { Ballot, isNewer, TwoRounds } from './two-rounds.ts'
 
 /** What modify() returns for the current record. */
 export type Modified =
@@ -88,12 +88,8 @@ export class QuorumUpdate extends TwoRounds<UpdateDone> {
     return placedNow(this.context, this.key, this.replicas)
   }
 
-  protected override get onlyKey(): Buffer {
-    return this.key
-  }
-
-  protected roundsOver(usable: readonly Member[]): Rounds {
-    return new UpdateAttempt(this, usable)
+  protected prepare(usable: readonly Member[]): void {
+    new UpdateAttempt(this, usable).prepare()
   }
 
   succeed(before: StoredRecord | null, after: StoredRecord | null, by: ServedBy): void {
@@ -101,7 +97,7 @@ export class QuorumUpdate extends TwoRounds<UpdateDone> {
   }
 }
 
-class UpdateAttempt implements Rounds, PrepareCall, StoreCall {
+class UpdateAttempt implements PrepareCall, StoreCall {
   private readonly update: QuorumUpdate
   /** Of the latest round. */
   private replicas: Replicas
@@ -110,7 +106,7 @@ class UpdateAttempt implements Rounds, PrepareCall, StoreCall {
   /** A promise was of another epoch, and did not count. */
   private otherEpoch = false
   private usable: readonly Member[]
-  readonly ballot: Ballot
+  private readonly ballot: Ballot
   private round: 'prepare' | 'judge' | 'accept' | 'over' = 'prepare'
   private pending = 0
   private readonly promised: Node[] = []
@@ -138,12 +134,12 @@ class UpdateAttempt implements Rounds, PrepareCall, StoreCall {
     this.ballot = new Ballot(update.context.cluster.versions)
   }
 
-  prepare(sparedFromMs: number): void {
+  prepare(): void {
     const { key, context } = this.update
     const expectedBytes = context.sizes.expected(key)
     for (const home of this.usable) {
       this.begin()
-      home.node.prepare(key, this.ballot.version, this, expectedBytes, sparedFromMs)
+      home.node.prepare(key, this.ballot.version, this, expectedBytes)
     }
   }
 
