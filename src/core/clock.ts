@@ -140,11 +140,6 @@ export function versionMs(version: Version): number {
 }
 
 /** 24 hexadecimal digits. */
-/** The number of the coordinator that made it. */
-export function coordinatorOf(version: Version): number {
-  return new DataView(version.buffer, version.byteOffset, VERSION_BYTES).getUint32(8)
-}
-
 export function versionText(version: Version): string {
   return Buffer.from(version.buffer, version.byteOffset, version.byteLength).toString('hex')
 }

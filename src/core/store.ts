@@ -5,14 +5,7 @@
  * Pure decisions: the caller must apply one before asking about the same key again. Buffers passed in are not modified,
  * and bytes to be stored are always new ones.
  */
-import {
-  compareVersions,
-  coordinatorOf,
-  VERSION_BYTES,
-  VERSION_ZERO,
-  versionMs,
-  type Version,
-} from './clock.ts'
+import { VERSION_BYTES, VERSION_ZERO, compareVersions, type Version } from './clock.ts'
 import {
   EXPIRY_AT,
   FLAGS_AT,
@@ -96,29 +89,16 @@ export function isHeld(here: StoredRecord | null, version: Version, floor: Versi
 /**
  * First round of a two-round write: from now on every write below the ballot is refused. The promise is stored in the
  * record, whose life does not change.
- *
- * @param sparedFromMs a promise of another coordinator that is at least as late is not taken from it
  */
-export function decidePrepare(
-  held: Buffer | null,
-  ballot: Version,
-  sparedFromMs = Infinity,
-): PrepareDecision {
+export function decidePrepare(held: Buffer | null, ballot: Version): PrepareDecision {
   const here = held && new StoredRecord(held)
   if (!here?.versioned) {
     const { head } = newRecord(held ? KIND_VALUE : KIND_NOTHING, ZERO_VERSION, 0)
     return { ok: true, bytes: withPromise(head, ballot, held), record: held }
   }
-  const { promise } = here
-  if (promise && (compareVersions(promise, ballot) > 0 || isSpared(promise, ballot, sparedFromMs))) {
-    return refused(promise)
-  }
+  if (here.promise && compareVersions(here.promise, ballot) > 0) return refused(here.promise)
   if (compareVersions(here.version, ballot) >= 0) return refused(here.version)
   return { ok: true, bytes: withPromise(here.bytes, ballot, here.content), record: held }
-}
-
-function isSpared(promise: Version, ballot: Version, fromMs: number): boolean {
-  return versionMs(promise) >= fromMs && coordinatorOf(promise) !== coordinatorOf(ballot)
 }
 
 /**

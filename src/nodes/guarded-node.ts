@@ -221,20 +221,14 @@ export class GuardedNode implements Node {
     }
   }
 
-  prepare(
-    key: Buffer,
-    ballot: Buffer,
-    call: PrepareCall,
-    expectedBytes?: number,
-    sparedFromMs?: number,
-  ): void {
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes?: number): void {
     this.start(call, ({ answer, onFailure }) => {
       const promised: PrepareCall = {
         onPromised: (_node, bytes, fence) => answer(() => call.onPromised(this, bytes, fence)),
         onRefused: (_node, newest, fence) => answer(() => call.onRefused(this, newest, fence)),
         onFailure,
       }
-      this.inner.prepare(key, ballot, promised, expectedBytes, sparedFromMs)
+      this.inner.prepare(key, ballot, promised, expectedBytes)
     })
   }
 

@@ -401,13 +401,8 @@ export interface Node {
    *   for these
    */
   store(key: Buffer, record: NewRecord, lifeMs: number, call: StoreCall, condition?: StoreCondition): void
-  /**
-   * First round of a two-round write: the node promises to refuse older writes (nodes/redis/prepare.lua).
-   *
-   * @param sparedFromMs whole milliseconds: it refuses where another coordinator has a promise whose version has this time, or a later one: that
-   *   one may be between its rounds. Omitted = only a newer promise or record refuses
-   */
-  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes?: number, sparedFromMs?: number): void
+  /** First round of a two-round write: the node promises to refuse older writes (nodes/redis/prepare.lua). */
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes?: number): void
   /**
    * Second round: stores the record if the promise to its version still stands (nodes/redis/accept.lua).
    *

@@ -82,7 +82,7 @@ type DataCall =
       until: 'past' | 'future' | undefined
       epochs: Epochs | undefined
     }
-  | { do: 'prepare'; key: Buffer; ballot: Buffer; sparedFromMs?: number | undefined }
+  | { do: 'prepare'; key: Buffer; ballot: Buffer }
   | { do: 'accept'; key: Buffer; record: NewRecord; lifeMs: number; epochs: Epochs | undefined }
   | { do: 'storeAll'; writes: StoreAllWrite[]; mode: StoreAllMode; epochs: Epochs | undefined }
   | { do: 'hint'; target: string; key: Buffer; version: Buffer }
@@ -115,10 +115,6 @@ const versions = fc
 const fewVersions = fc.oneof(
   fc.constantFrom(1, 2, 3, 4, 5).map((ms) => version({ ms })),
   versions,
-)
-const ballots = fc.oneof(
-  fewVersions,
-  fc.constantFrom(2, 4).map((ms) => version({ ms, coordinator: 2 })),
 )
 /** A promise is asked for to a version that a clock can make. */
 function possible(ballot: Buffer): Buffer {
@@ -204,8 +200,7 @@ const dataCalls: fc.Arbitrary<DataCall> = fc.oneof(
     arbitrary: fc.record({
       do: fc.constant('prepare' as const),
       key: keys,
-      ballot: ballots,
-      sparedFromMs: fc.constantFrom(undefined, 0, 2, 4),
+      ballot: fewVersions,
     }),
     weight: 2,
   },
@@ -521,7 +516,7 @@ function ask(node: Node, call: DataCall): Promise<CallResult> {
       )
     }
     case 'prepare':
-      return prepare(node, call.key, possible(call.ballot), 0, call.sparedFromMs)
+      return prepare(node, call.key, possible(call.ballot))
     case 'accept':
       return accept(node, call.key, call.record, call.lifeMs, call.epochs)
     case 'storeAll':

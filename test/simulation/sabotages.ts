@@ -187,8 +187,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'prepare-refuses-nobody',
     rule: 'a promise refuses older ballots',
     file: 'src/core/store.ts',
-    find: 'if (promise && (compareVersions(promise, ballot) > 0 || isSpared(promise, ballot, sparedFromMs))) {',
-    replace: 'if (promise && isSpared(promise, ballot, sparedFromMs)) {',
+    find: 'if (here.promise && compareVersions(here.promise, ballot) > 0) return refused(here.promise)',
+    replace: '',
   },
   {
     name: 'nx-at-the-first-replica',

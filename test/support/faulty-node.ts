@@ -232,17 +232,16 @@ export class FaultyNode implements Node {
     if (fly) this.memory.accept(key, record, lifeMs, flying(this, call, fly), epochs)
   }
 
-  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes = 0, sparedFromMs?: number): void {
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes = 0): void {
     const refusal = this.unwritable ? refusedAs(this.unwritable) : this.refusal
     const fail = (failure: NodeFailure) => call.onFailure(this, failure)
     const fly = this.begin('prepare', key, fail, refusal, expectedBytes)
     if (!fly) return
-    const flown: PrepareCall = {
+    this.memory.prepare(key, ballot, {
       onPromised: (_node, bytes, fence) => fly(() => call.onPromised(this, bytes, fence)),
       onRefused: (_node, newest, fence) => fly(() => call.onRefused(this, newest, fence)),
       onFailure: (_node, failure) => fly(() => call.onFailure(this, failure)),
-    }
-    this.memory.prepare(key, ballot, flown, expectedBytes, sparedFromMs)
+    })
   }
 
   storeAll(writes: readonly StoreAllWrite[], mode: StoreAllMode, call: StoreAllCall, epochs?: Epochs): void {

@@ -384,11 +384,11 @@ export class MapNode implements Node {
     })
   }
 
-  prepare(asked: Buffer, ballot: Buffer, call: PrepareCall, _bytes?: number, sparedFromMs?: number): void {
+  prepare(asked: Buffer, ballot: Buffer, call: PrepareCall): void {
     const key = Buffer.from(asked)
     this.send({
       execute: () => {
-        const answer = this.promise(key, ballot, this.options.graceMs, sparedFromMs)
+        const answer = this.promise(key, ballot, this.options.graceMs)
         if (!answer.ok) return (found) => call.onRefused(this, answer.newest, found)
         return (found) => call.onPromised(this, aboveFloor(found.floors, key, answer.record), found)
       },
@@ -397,9 +397,9 @@ export class MapNode implements Node {
   }
 
   /** @param newMs how long to keep a key without a record for its promise */
-  private promise(key: Buffer, ballot: Buffer, newMs: number, sparedFromMs?: number): RegisterAnswer {
+  private promise(key: Buffer, ballot: Buffer, newMs: number): RegisterAnswer {
     const held = this.server.get(key)
-    const decision = decidePrepare(held, ballot, sparedFromMs)
+    const decision = decidePrepare(held, ballot)
     if (!decision.ok) return decision
     this.server.set(key, decision.bytes, held ? this.server.lifeMs(key) : newMs)
     return { ok: true, record: decision.record }

@@ -73,7 +73,6 @@ export function prepare(
   key: Buffer | string,
   ballot: Buffer,
   expectedBytes?: number,
-  sparedFromMs?: number,
 ): Promise<PrepareResult> {
   return complete((end) => {
     const call: PrepareCall = {
@@ -81,7 +80,7 @@ export function prepare(
       onRefused: (_node, newest, fence) => end({ kind: 'refused', newest, fence }),
       onFailure: (_node, failure) => end({ kind: 'failed', failure }),
     }
-    node.prepare(Buffer.from(key), ballot, call, expectedBytes, sparedFromMs)
+    node.prepare(Buffer.from(key), ballot, call, expectedBytes)
   })
 }
 

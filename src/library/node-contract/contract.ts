@@ -726,26 +726,6 @@ export function describeNodeContract(name: string, factory: NodeFactory, runner:
         expect(await prepare(node, KEY, ballot(5))).to.deep.equal(refusedBy(9))
       })
 
-      it('is refused by a promise of another coordinator that is spared, and by no older one, or its own', async () => {
-        await applied(record(3, 'before'))
-        const others = version({ ms: 5, coordinator: 2 })
-        await prepare(node, KEY, others)
-        const refused = { kind: 'refused', newest: others, fence }
-        expect(await prepare(node, KEY, ballot(7), 0, 5)).to.deep.equal(refused)
-        expect(await prepare(node, KEY, ballot(7), 0, 4)).to.deep.equal(refused)
-        expect((await accept(node, KEY, record(7, 'never promised'))).kind).to.equal('stale')
-        expect(await prepare(node, KEY, version({ ms: 6, coordinator: 2 }), 0, 4)).to.deep.include({
-          kind: 'promised',
-        })
-        expect(await prepare(node, KEY, ballot(7), 0, 7)).to.deep.include({ kind: 'promised' })
-        keptOf(await accept(node, KEY, record(7, 'after')), FAR_END_MS)
-        expect(await value()).to.equal('after')
-        // What is stored is no promise.
-        expect(await prepare(node, KEY, version({ ms: 9, coordinator: 2 }), 0, 4)).to.deep.include({
-          kind: 'promised',
-        })
-      })
-
       it('is stale in its second round when its promise went to another', async () => {
         await applied(record(3, 'before'))
         await prepare(node, KEY, ballot(5))

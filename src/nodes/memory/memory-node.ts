@@ -288,7 +288,7 @@ export class MemoryNode implements Node {
     })
   }
 
-  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, _bytes?: number, sparedFromMs?: number): void {
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall): void {
     const fence = this.usableFence(call)
     if (!fence) return
     const asked = Buffer.from(key)
@@ -297,7 +297,7 @@ export class MemoryNode implements Node {
       execute: () => {
         const refusal = this.refusal()
         if (refusal) return () => call.onFailure(this, refusal)
-        const answer = this.executePrepare(asked, ballot, this.options.graceMs, sparedFromMs)
+        const answer = this.executePrepare(asked, ballot, this.options.graceMs)
         if (!answer) return () => call.onFailure(this, TOO_LARGE)
         if (answer.ok) {
           return (found: Fence) =>
@@ -705,14 +705,9 @@ export class MemoryNode implements Node {
    * @param newLifeMs how long to keep a key without a record for its promise
    * @returns null if there is no room for the promise
    */
-  private executePrepare(
-    key: Buffer,
-    ballot: Buffer,
-    newLifeMs: number,
-    sparedFromMs?: number,
-  ): RegisterAnswer | null {
+  private executePrepare(key: Buffer, ballot: Buffer, newLifeMs: number): RegisterAnswer | null {
     const lifeMs = this.storage.lifeMs(key)
-    const decision = decidePrepare(this.storage.get(key), ballot, sparedFromMs)
+    const decision = decidePrepare(this.storage.get(key), ballot)
     if (!decision.ok) return decision
     const kept = this.storage.set(key, decision.bytes, lifeMs < 0 ? newLifeMs : lifeMs)
     return kept ? { ok: true, record: decision.record } : null

@@ -3,14 +3,12 @@
 --
 -- KEYS     the keys
 -- ARGV[1]  milliseconds to keep a key without a record for its promise; 0 = without an end
--- then, for each key, its ballot, a version (12 bytes). With 6 bytes more, milliseconds: what another coordinator was
---          promised from that time on is not taken from it
+-- then, for each key, its ballot, a version (12 bytes)
 --
 -- Returns, for a key by itself as it is, for several in an array:
 --          '+' and the record as it was     promised
 --          '0'                              promised, and nothing was held
---          '-' and the newest version       refused: a promise or a record at least as new is here, or a promise of
---                                           another coordinator that is not taken from it
+--          '-' and the newest version       refused: a promise or a record at least as new is here
 --          'W'                              the key holds another type
 --          'M'                              left alone: it has read 1 MiB for the keys before it
 --          An error means that nothing was promised: Redis refuses a script's first write, or none.
@@ -23,11 +21,7 @@ local life, left, results = ARGV[1], 1048576, {}
 
 -- Without functions and constants of its own: to make them anew in each call would cost more than a key.
 for i = 1, #KEYS do
-  local key, ballot, spared, result = KEYS[i], ARGV[i + 1]
-  if #ballot == 18 then
-    spared = unpack('>I6', ballot, 13)
-    ballot = sub(ballot, 1, 12)
-  end
+  local key, ballot, result = KEYS[i], ARGV[i + 1]
 
   repeat
     if left <= 0 then
@@ -59,8 +53,7 @@ for i = 1, #KEYS do
     local ms, count, who = unpack('>I6I2I4', ballot)
     if hasPromise then
       local promMs, promCount, promWho = unpack('>I6I2I4', held, 32)
-      if promMs > ms or (promMs == ms and (promCount > count or (promCount == count and promWho > who)))
-        or (spared and promMs >= spared and promWho ~= who) then
+      if promMs > ms or (promMs == ms and (promCount > count or (promCount == count and promWho > who))) then
         result = '-' .. sub(held, 32, 43)
         break
       end

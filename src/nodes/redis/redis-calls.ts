@@ -525,17 +525,6 @@ function storeAllHeads(keys: number): ScriptHeads {
 /** Of a promise: the record that it returns exceeds the limit. */
 const IS_TOO_LONG = { kind: 'too-long' } as const
 
-const SPARED_BYTES = 6
-
-/** The ballot as prepare.lua takes it: with the time from which promises of others are spared, if any are. */
-export function withSpared(ballot: Buffer, sparedFromMs: number): Buffer {
-  if (sparedFromMs === Infinity) return ballot
-  const both = Buffer.allocUnsafe(VERSION_BYTES + SPARED_BYTES)
-  ballot.copy(both)
-  both.writeUIntBE(sparedFromMs, VERSION_BYTES, SPARED_BYTES)
-  return both
-}
-
 interface PrepareEntry {
   readonly key: Buffer
   readonly ballot: Buffer

@@ -93,7 +93,6 @@ import {
   PendingStoreAll,
   PendingStores,
   TOO_LONG,
-  withSpared,
   type CallHost,
   type DataCall,
   type ForeignDone,
@@ -296,7 +295,7 @@ export class RedisNode implements CallHost {
     this.enqueue(this.link!, gathered, gathered.heads.bySha)
   }
 
-  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes = 0, sparedFromMs = Infinity): void {
+  prepare(key: Buffer, ballot: Buffer, call: PrepareCall, expectedBytes = 0): void {
     const link = this.usableLink(call)
     if (!link) return
     this.near?.changed(key)
@@ -304,7 +303,7 @@ export class RedisNode implements CallHost {
     const alone = expectedBytes > SMALL_BYTES
     const prepares =
       !alone && open instanceof PendingPrepares ? open : this.gather(link, new PendingPrepares(this))
-    prepares.add({ key, ballot: withSpared(ballot, sparedFromMs), call, expectedBytes })
+    prepares.add({ key, ballot, call, expectedBytes })
     if (prepares.isFull) this.sendGathered()
   }
 
