@@ -16,7 +16,7 @@ import { databaseFromQuery } from '../key-path.ts'
 import { Work } from '../turns.ts'
 import { levelFromQuery } from '../value.ts'
 import { argumentsOf, shapeOf } from './arguments.ts'
-import { RequestCaller } from './caller.ts'
+import { RequestCaller, type CallerOptions } from './caller.ts'
 import { runAndSend } from './run.ts'
 
 export interface CommandOptions extends BatchOptions {
@@ -26,12 +26,24 @@ export interface CommandOptions extends BatchOptions {
 /** An object, its array, and `{"base64": "…"}` in it. */
 const SHAPE = shapeOf(3)
 
+/** What the query says beside the command. */
+export type Asked = Pick<CallerOptions, 'database' | 'level'>
+
+/** @param others names that the query may have as well @throws RondoError BAD_REQUEST */
+export function askedOf(
+  exchange: Exchange,
+  { databases, readConsistency }: CommandOptions,
+  ...others: readonly string[]
+): Asked {
+  const query = exchange.query(['consistency', 'db', ...others])
+  const database = databaseFromQuery(query.db, databases)
+  if (query.consistency === undefined) return { database }
+  return { database, level: levelFromQuery(query.consistency, readConsistency) }
+}
+
 export async function handleCommand(exchange: Exchange, options: CommandOptions): Promise<void> {
   const { commands, store } = options
-  const query = exchange.query(['consistency', 'db'])
-  const database = databaseFromQuery(query.db, options.databases)
-  const level =
-    query.consistency === undefined ? undefined : levelFromQuery(query.consistency, options.readConsistency)
+  const asked = askedOf(exchange, options)
   if (!saysJson(exchange.req)) {
     // This also stops cross-site posts of browsers: JSON needs a CORS preflight.
     throw new RondoError('BAD_REQUEST', 'Send JSON, and say so: Content-Type: application/json.')
@@ -42,6 +54,6 @@ export async function handleCommand(exchange: Exchange, options: CommandOptions)
   const args = await argumentsOf(exchange, list, work)
   const command = commands.offered(args)
   if (command instanceof RespError) throw codedErrorOf(command)
-  const caller = new RequestCaller(exchange, commands, store, { database, level })
+  const caller = new RequestCaller(exchange, commands, store, asked)
   await runAndSend(exchange, caller, command, args, 'marked', work)
 }

@@ -29,15 +29,14 @@ import { isRead } from '../../command-host.ts'
 import { bodyOf, parseJsonInTurns } from '../body.ts'
 import { argumentsOf, shapeOf } from '../commands/arguments.ts'
 import { pipeline, queuedOf, sendResults, transaction } from '../commands/batch.ts'
-import { RequestCaller, type CallerOptions } from '../commands/caller.ts'
-import type { CommandOptions } from '../commands/command.ts'
+import { RequestCaller } from '../commands/caller.ts'
+import { askedOf, type Asked, type CommandOptions } from '../commands/command.ts'
 import type { TextForm } from '../commands/reply-json.ts'
 import { runAndSend } from '../commands/run.ts'
 import { decodeQuery, TOKEN_PARAMETER, type Exchange } from '../exchange.ts'
 import type { GuardOptions } from '../guard.ts'
-import { databaseFromQuery, textFromSegment } from '../key-path.ts'
+import { textFromSegment } from '../key-path.ts'
 import { Work } from '../turns.ts'
-import { levelFromQuery } from '../value.ts'
 import { checkIntended, type CompatOptions } from './compat.ts'
 
 export const UPSTASH_PREFIX = '/upstash/'
@@ -47,8 +46,6 @@ const SYNC_TOKEN = 'upstash-sync-token'
 
 export type UpstashOptions = CommandOptions & CompatOptions & Pick<GuardOptions, 'tokens'>
 
-/** What the query says beside the command. */
-type Asked = Pick<CallerOptions, 'database' | 'level'>
 const BY_DEFAULT: Asked = { database: 0 }
 
 /** The path that a client has meant which has joined it with one slash too many. */
@@ -62,7 +59,7 @@ export function withoutExtraSlashes(path: string): string {
 /** POST /upstash. */
 export async function runOne(exchange: Exchange, options: UpstashOptions): Promise<void> {
   const work = new Work()
-  const asked = askedOf(exchange, options)
+  const asked = askedOf(exchange, options, TOKEN_PARAMETER)
   const list = await listIn(exchange, options, 2, work)
   await runAndAnswer(exchange, await argumentsOf(exchange, list, work), asked, options, work)
 }
@@ -74,7 +71,7 @@ export async function runMany(
   options: UpstashOptions,
 ): Promise<void> {
   const work = new Work()
-  const asked = askedOf(exchange, options)
+  const asked = askedOf(exchange, options, TOKEN_PARAMETER)
   const list = await listIn(exchange, options, 3, work)
   const queued = await queuedOf(exchange, list, options.commands, work)
   const caller = callerOf(exchange, asked, options)
@@ -135,14 +132,6 @@ async function listIn(
   checkIntended(exchange, options)
   const body = await bodyOf(exchange, options.maxBatchBytes, 'MAX_BATCH_BYTES')
   return parseJsonInTurns(body, shapeOf(depth), work)
-}
-
-/** @throws RondoError BAD_REQUEST */
-function askedOf(exchange: Exchange, { databases, readConsistency }: UpstashOptions): Asked {
-  const query = exchange.query(['consistency', 'db', TOKEN_PARAMETER])
-  const database = databaseFromQuery(query.db, databases)
-  if (query.consistency === undefined) return { database }
-  return { database, level: levelFromQuery(query.consistency, readConsistency) }
 }
 
 function callerOf(exchange: Exchange, asked: Asked, { commands, store }: UpstashOptions): RequestCaller {
